@@ -1,0 +1,165 @@
+//! Rules that need the coins spent.
+
+use std::collections::HashMap;
+
+use crate::consensus::check::CheckedBlock;
+use crate::consensus::coins::{Coin, CoinView, Delta};
+use crate::consensus::error::RuleError;
+use crate::consensus::params::Params;
+use crate::primitives::hash::{Hash256, Txid};
+use crate::primitives::keys::{self, SignatureCheck};
+use crate::primitives::tx::{Lock, OutPoint, Transaction};
+
+/// Bytes of the header commitment at the start of a coinbase's data.
+pub const COMMITMENT_LEN: usize = 32;
+
+/// Why a block cannot be connected: it breaks a rule, or the view of coins failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError<E> {
+    /// The block's own fault.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The view's.
+    #[error("looking up a coin: {0}")]
+    View(E),
+}
+
+/// The block's place, as far as coins are concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockContext<'a> {
+    /// The network.
+    pub params: &'a Params,
+    /// The block's height, at least 1.
+    pub height: u32,
+    /// Root of the range over all earlier headers ([`crate::primitives::mmr::Range::root`]).
+    pub commitment: Hash256,
+}
+
+/// Checks a block against the coins before it and says what it does to them. Changes nothing itself.
+///
+/// Signatures of transactions for which `is_verified` answers true are taken as checked: an id commits to the
+/// signatures and to the outputs spent, so a transaction once found good stays good.
+///
+/// # Errors
+/// The first rule broken, or the view's own error.
+pub fn connect<V: CoinView>(
+    block: &CheckedBlock,
+    context: &BlockContext<'_>,
+    view: &V,
+    is_verified: impl Fn(&Txid) -> bool,
+) -> Result<Delta, ConnectError<V::Error>> {
+    let transactions = &block.block().transactions;
+    check_coinbase(&transactions[0], context)?;
+    let mut delta =
+        Delta { spent: Vec::new(), created: Delta::created_by(block.block(), block.txids(), context.height), fees: 0 };
+    // Coins made so far in this block; spent ones become None, so a second spend is told from an unknown coin's.
+    let mut layer: HashMap<OutPoint, Option<&Coin>> = HashMap::new();
+    let mut made = delta.created.iter().peekable();
+    let mut checks = Vec::new();
+    let mut owners = Vec::new();
+    for (tx, txid) in transactions.iter().zip(block.txids()) {
+        if !tx.is_coinbase() {
+            let mut coins = Vec::with_capacity(tx.inputs.len());
+            for input in &tx.inputs {
+                let found = match layer.insert(input.outpoint, None) {
+                    Some(layered) => layered.cloned(),
+                    None => view.coin(&input.outpoint).map_err(ConnectError::View)?,
+                };
+                let coin = found.ok_or(RuleError::MissingCoin { txid: *txid, outpoint: input.outpoint })?;
+                coins.push(coin);
+            }
+            delta.fees += check_spend(tx, txid, &coins, context.height, context.params)?;
+            if !is_verified(txid) {
+                owners.extend((0..tx.inputs.len()).map(|input| (*txid, input as u32)));
+                checks.extend(signature_checks(tx, &coins, context.params));
+            }
+            delta.spent.extend(tx.inputs.iter().map(|input| input.outpoint).zip(coins));
+        }
+        while let Some((outpoint, coin)) = made.next_if(|(outpoint, _)| outpoint.txid == *txid) {
+            layer.insert(*outpoint, Some(coin));
+        }
+    }
+    let due = context.params.subsidy_at(context.height) + delta.fees;
+    let taken = transactions[0].outputs.iter().map(|output| output.value).sum();
+    if taken > due {
+        return Err(RuleError::CoinbaseTooHigh { got: taken, max: due }.into());
+    }
+    keys::verify_all(&checks).map_err(|first| {
+        let (txid, input) = owners[first];
+        RuleError::BadSignature { txid, input }
+    })?;
+    Ok(delta)
+}
+
+/// Checks one transaction, already checked by itself, against the coins it spends, in the order of its inputs: what
+/// the mempool asks. `height` is that of the block it would go into.
+///
+/// # Errors
+/// The first rule broken.
+pub fn check_transaction_against(
+    tx: &Transaction,
+    txid: &Txid,
+    coins: &[Coin],
+    height: u32,
+    params: &Params,
+) -> Result<u64, RuleError> {
+    let fee = check_spend(tx, txid, coins, height, params)?;
+    let checks: Vec<SignatureCheck> = signature_checks(tx, coins, params).collect();
+    keys::verify_all(&checks).map_err(|input| RuleError::BadSignature { txid: *txid, input: input as u32 })?;
+    Ok(fee)
+}
+
+/// Every rule of a spend but its signatures; the fee.
+fn check_spend(tx: &Transaction, txid: &Txid, coins: &[Coin], height: u32, params: &Params) -> Result<u64, RuleError> {
+    let txid = *txid;
+    if tx.lock_height > height {
+        return Err(RuleError::Locked { txid, lock_height: tx.lock_height, height });
+    }
+    for coin in coins.iter().filter(|coin| coin.coinbase) {
+        let spendable = coin.height.saturating_add(params.coinbase_maturity);
+        if height < spendable {
+            return Err(RuleError::ImmatureCoin { txid, made: coin.height, spendable, height });
+        }
+    }
+    // Every sum is over coins that exist together, so none exceeds the supply, which fits.
+    let inputs: u64 = coins.iter().map(|coin| coin.output.value).sum();
+    let outputs: u64 = tx.outputs.iter().map(|output| output.value).sum();
+    inputs.checked_sub(outputs).ok_or(RuleError::Overspend { txid, inputs, outputs })
+}
+
+fn signature_checks<'a>(
+    tx: &'a Transaction,
+    coins: &'a [Coin],
+    params: &Params,
+) -> impl Iterator<Item = SignatureCheck> + 'a {
+    let digest = tx.signature_digest(&params.genesis_hash, coins.iter().map(|coin| &coin.output));
+    tx.inputs.iter().zip(coins).filter_map(move |(input, coin)| match &coin.output.lock {
+        Lock::Key(key) => Some(SignatureCheck { key: *key, signature: input.signature, digest }),
+        Lock::Data(_) => None, // No view holds a data output.
+    })
+}
+
+/// The header commitment that a coinbase makes: the first 32 bytes of its one data output.
+///
+/// # Errors
+/// [`RuleError::NoCommitment`], [`RuleError::ShortCommitment`].
+pub fn commitment_of(coinbase: &Transaction) -> Result<Hash256, RuleError> {
+    let data = coinbase.outputs.iter().find_map(|output| match &output.lock {
+        Lock::Data(data) => Some(data),
+        Lock::Key(_) => None,
+    });
+    let data = data.ok_or(RuleError::NoCommitment)?;
+    let bytes = data.first_chunk::<COMMITMENT_LEN>().ok_or(RuleError::ShortCommitment { got: data.len() })?;
+    Ok(Hash256(*bytes))
+}
+
+fn check_coinbase(coinbase: &Transaction, context: &BlockContext<'_>) -> Result<(), RuleError> {
+    if coinbase.lock_height != context.height {
+        return Err(RuleError::CoinbaseHeight { got: coinbase.lock_height, expected: context.height });
+    }
+    let got = commitment_of(coinbase)?;
+    if got != context.commitment {
+        return Err(RuleError::WrongCommitment { got, expected: context.commitment });
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Rules that need the headers before.
+
+use crate::consensus::asert::{self, Schedule};
+use crate::consensus::error::RuleError;
+use crate::consensus::params::{Params, Retarget};
+use crate::primitives::header::Header;
+use crate::primitives::target::Bits;
+
+/// How many blocks the median of times is taken over.
+pub const MEDIAN_SPAN: usize = 11;
+
+/// What a header's place in its chain asks of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderContext {
+    /// Its height.
+    pub height: u32,
+    /// Median time of the (up to) eleven blocks before.
+    pub median_time: u32,
+    /// Bits that the difficulty rule gives.
+    pub bits: Bits,
+}
+
+/// What [`HeaderContext::after`] needs to know of a parent and its ancestors.
+#[derive(Debug, Clone, Copy)]
+pub struct Parent {
+    /// Its height.
+    pub height: u32,
+    /// Its time.
+    pub time: u32,
+    /// The time of the block at height 1 on its branch; any value if the parent is genesis.
+    pub first_time: u32,
+}
+
+impl HeaderContext {
+    /// What is asked of a child of `parent`, whose own and previous times, up to eleven in any order, are `times`.
+    ///
+    /// # Consensus
+    /// The difficulty rule is anchored at block 1, with the bits of genesis. Anchored at genesis itself, a network that
+    /// starts long after its genesis was written would owe all the blocks of that time, and mine them at the lowest
+    /// difficulty; anchored at its first block, its schedule begins when it does. Block 1 has the bits of genesis.
+    pub fn after(parent: Parent, times: &mut [u32], params: &Params) -> Self {
+        let genesis_bits = params.genesis.header.bits;
+        let bits = match params.retarget {
+            Retarget::None => genesis_bits,
+            Retarget::Asert if parent.height == 0 => genesis_bits,
+            Retarget::Asert => {
+                let schedule = Schedule {
+                    // The reference is the time that block 1's parent would have had on schedule.
+                    elapsed_secs: i64::from(parent.time) - i64::from(parent.first_time)
+                        + i64::from(params.target_spacing_secs),
+                    blocks: i64::from(parent.height) - 1,
+                    target_spacing_secs: params.target_spacing_secs,
+                    half_life_secs: params.half_life_secs,
+                };
+                asert::next_bits(params.genesis_target, &schedule, params.pow_limit)
+            }
+        };
+        Self { height: parent.height + 1, median_time: median(times), bits }
+    }
+}
+
+/// The middle one of `times` (the later of two): sorts them. 0 for none.
+pub fn median(times: &mut [u32]) -> u32 {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or(0)
+}
+
+/// Checks a header against its place. Its proof of work is for [`super::check::check_proof_of_work`].
+///
+/// # Errors
+/// [`RuleError::WrongBits`], [`RuleError::TimeTooOld`].
+pub fn check_header(header: &Header, context: &HeaderContext) -> Result<(), RuleError> {
+    if header.bits != context.bits {
+        return Err(RuleError::WrongBits { got: header.bits, expected: context.bits });
+    }
+    if header.time <= context.median_time {
+        return Err(RuleError::TimeTooOld { time: header.time, median: context.median_time });
+    }
+    Ok(())
+}
+
+/// Checks a header's time against the clock, which the caller gives: `now`, in seconds since 1970.
+///
+/// # Errors
+/// [`RuleError::TimeTooNew`], which is no mark against the block: it may pass later.
+pub fn check_clock(header: &Header, now: u64, params: &Params) -> Result<(), RuleError> {
+    let latest = now.saturating_add(u64::from(params.max_future_secs));
+    if u64::from(header.time) > latest {
+        return Err(RuleError::TimeTooNew { time: header.time, latest });
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! One variant a rule. A message names what was got and what was expected.
+
+use crate::primitives::codec::CodecError;
+use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::target::{Bits, BitsError};
+use crate::primitives::tx::OutPoint;
+
+/// Why a transaction, header or block breaks the rules.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are named by what was got and expected; the messages say the rest.
+pub enum RuleError {
+    // Encoding.
+    /// Not the one encoding of a block or transaction.
+    #[error("not a canonical encoding: {0}")]
+    Encoding(#[from] CodecError),
+
+    // Header alone.
+    /// Bits that stand for no target.
+    #[error(transparent)]
+    BadBits(#[from] BitsError),
+    /// A target easier than the network allows.
+    #[error("bits {got} are easier than the network's limit {limit}")]
+    EasierThanLimit { got: Bits, limit: Bits },
+    /// The hash does not meet the target: no proof of work.
+    #[error("hash {hash} does not meet its bits {bits}")]
+    HighHash { hash: BlockHash, bits: Bits },
+
+    // Header in its chain.
+    /// Not the bits that the difficulty rule gives at this place.
+    #[error("bits are {got}, expected {expected}")]
+    WrongBits { got: Bits, expected: Bits },
+    /// Not later than the median of the eleven blocks before.
+    #[error("time {time} is not after the median {median} of the last 11 blocks")]
+    TimeTooOld { time: u32, median: u32 },
+    /// Ahead of the clock by more than allowed: not for now, but perhaps later.
+    #[error("time {time} is later than {latest}, the latest accepted now")]
+    TimeTooNew { time: u32, latest: u64 },
+    /// A descendant of an invalid block.
+    #[error("parent {parent} is invalid")]
+    InvalidParent { parent: BlockHash },
+
+    // Body against its header.
+    /// The transactions do not hash to the header's root.
+    #[error("transactions have Merkle root {got}, the header has {expected}")]
+    WrongMerkleRoot { got: Hash256, expected: Hash256 },
+    /// Equal neighbours in the tree: the body has a repeated tail (CVE-2012-2459).
+    #[error("the Merkle tree has two equal neighbours: transactions are repeated")]
+    MutatedMerkleTree,
+    /// Exactly 64 bytes: it could pass for an inner node of the tree (CVE-2017-12842).
+    #[error("transaction {txid} is 64 bytes, the size of an inner Merkle node")]
+    NodeSizedTransaction { txid: Txid },
+
+    // Block alone.
+    /// Larger than the network allows.
+    #[error("block is {got} bytes, at most {max} are allowed")]
+    BlockTooLarge { got: usize, max: u32 },
+    /// No transactions at all.
+    #[error("block has no transactions")]
+    EmptyBlock,
+    /// The first transaction spends something.
+    #[error("the first transaction {txid} is not a coinbase")]
+    FirstNotCoinbase { txid: Txid },
+    /// A later transaction spends nothing.
+    #[error("transaction {txid} has no inputs, but only the first of a block may")]
+    NoInputs { txid: Txid },
+
+    // Transaction alone.
+    /// Makes nothing.
+    #[error("transaction {txid} has no outputs")]
+    NoOutputs { txid: Txid },
+    /// Spends one coin twice.
+    #[error("transaction {txid} spends {}:{} twice", outpoint.txid, outpoint.index)]
+    DuplicateInput { txid: Txid, outpoint: OutPoint },
+    /// Too many bytes of data.
+    #[error("transaction {txid}, output {index}: {got} bytes of data, at most {max} are allowed")]
+    DataTooLong { txid: Txid, index: u32, got: usize, max: usize },
+    /// Value under a lock that nobody can open.
+    #[error("transaction {txid}, output {index}: data with value {value}, expected 0")]
+    DataWithValue { txid: Txid, index: u32, value: u64 },
+    /// More than one data output.
+    #[error("transaction {txid} has {got} data outputs, at most 1 is allowed")]
+    TooManyData { txid: Txid, got: usize },
+    /// The outputs' sum is more than there can be.
+    #[error("transaction {txid}: the sum of its outputs exceeds {max}")]
+    ValueOverflow { txid: Txid, max: u64 },
+
+    // Coinbase in its block.
+    /// A coinbase states its block's height, which makes its id unique.
+    #[error("coinbase has lock height {got}, expected the block's height {expected}")]
+    CoinbaseHeight { got: u32, expected: u32 },
+    /// No data output, which must hold the commitment.
+    #[error("coinbase has no data output for the header commitment")]
+    NoCommitment,
+    /// The data output is too short for the commitment.
+    #[error("coinbase data is {got} bytes, at least 32 are needed for the header commitment")]
+    ShortCommitment { got: usize },
+    /// Commits to other headers than those before the block.
+    #[error("coinbase commits to headers {got}, expected {expected}")]
+    WrongCommitment { got: Hash256, expected: Hash256 },
+    /// Takes more than subsidy and fees.
+    #[error("coinbase takes {got} grains, at most {max} are due (subsidy and fees)")]
+    CoinbaseTooHigh { got: u64, max: u64 },
+
+    // Transaction against coins.
+    /// Not minable yet.
+    #[error("transaction {txid} is locked until height {lock_height}, this is {height}")]
+    Locked { txid: Txid, lock_height: u32, height: u32 },
+    /// Unknown, or spent already.
+    #[error("transaction {txid} spends {}:{}, which is unknown or already spent", outpoint.txid, outpoint.index)]
+    MissingCoin { txid: Txid, outpoint: OutPoint },
+    /// A coinbase's coin before its time.
+    #[error("transaction {txid} spends a coinbase of height {made}, spendable from {spendable}, at height {height}")]
+    ImmatureCoin { txid: Txid, made: u32, spendable: u32, height: u32 },
+    /// Makes more than it spends.
+    #[error("transaction {txid} makes {outputs} grains of {inputs}")]
+    Overspend { txid: Txid, inputs: u64, outputs: u64 },
+    /// A signature that is not the coin's key's on this transaction, on this network.
+    #[error("transaction {txid}, input {input}: the signature is not the coin's key's")]
+    BadSignature { txid: Txid, input: u32 },
+}
+
+/// Who is to answer for an error. Decided once, here and in the errors that wrap this one, without a wildcard arm: a
+/// new rule does not compile until someone decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// Whoever sent it: an honest node would not have.
+    Peer,
+    /// This node: a full disk, a damaged store.
+    Local,
+    /// No one: clocks differ, or knowledge does.
+    Nobody,
+}
+
+/// What a broken rule says about the block hash under which the body came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The body is not the one that the header commits to; the block itself may be good.
+    BodyMismatch,
+    /// No body could make this block valid, now or ever.
+    Invalid,
+    /// Not acceptable now.
+    NotYet,
+}
+
+impl RuleError {
+    /// Who is to answer for it.
+    pub fn blame(&self) -> Blame {
+        match self.verdict() {
+            Verdict::BodyMismatch | Verdict::Invalid => Blame::Peer,
+            Verdict::NotYet => Blame::Nobody,
+        }
+    }
+
+    /// What it says about the block.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Encoding(_) | Self::WrongMerkleRoot { .. } | Self::MutatedMerkleTree => Verdict::BodyMismatch,
+            // The bytes may be two hashes that an attacker passes off as a transaction of a good block.
+            Self::NodeSizedTransaction { .. } | Self::EmptyBlock => Verdict::BodyMismatch,
+            Self::TimeTooNew { .. } => Verdict::NotYet,
+            Self::BadBits(_)
+            | Self::EasierThanLimit { .. }
+            | Self::HighHash { .. }
+            | Self::WrongBits { .. }
+            | Self::TimeTooOld { .. }
+            | Self::InvalidParent { .. }
+            | Self::BlockTooLarge { .. }
+            | Self::FirstNotCoinbase { .. }
+            | Self::NoInputs { .. }
+            | Self::NoOutputs { .. }
+            | Self::DuplicateInput { .. }
+            | Self::DataTooLong { .. }
+            | Self::DataWithValue { .. }
+            | Self::TooManyData { .. }
+            | Self::ValueOverflow { .. }
+            | Self::CoinbaseHeight { .. }
+            | Self::NoCommitment
+            | Self::ShortCommitment { .. }
+            | Self::WrongCommitment { .. }
+            | Self::CoinbaseTooHigh { .. }
+            | Self::Locked { .. }
+            | Self::MissingCoin { .. }
+            | Self::ImmatureCoin { .. }
+            | Self::Overspend { .. }
+            | Self::BadSignature { .. } => Verdict::Invalid,
+        }
+    }
+}

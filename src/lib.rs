@@ -1,0 +1,4 @@
+//! A proof-of-work blockchain node.
+
+pub mod consensus;
+pub mod primitives;

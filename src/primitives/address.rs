@@ -1,0 +1,83 @@
+//! Addresses: bech32m (BIP-350) of the 32 bytes of a public key, under the network's prefix.
+
+use bech32::primitives::decode::CheckedHrpstring;
+use bech32::{Bech32m, Hrp};
+
+use super::keys::PublicKey;
+
+/// Why text is not an address of this network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Not bech32m: a foreign character, mixed case, a wrong checksum…
+    #[error("{text:?} is not an address: {reason}")]
+    Malformed {
+        /// The text given, cut to 100 characters.
+        text: String,
+        /// What the decoder met.
+        reason: String,
+    },
+    /// An address, but of another network.
+    #[error("address {text:?} is for network prefix {got:?}, expected {expected:?}")]
+    WrongPrefix {
+        /// The text given.
+        text: String,
+        /// Its prefix.
+        got: String,
+        /// This network's prefix.
+        expected: String,
+    },
+    /// The payload is not a key.
+    #[error("address {text:?} holds {got} bytes, expected 32")]
+    WrongLength {
+        /// The text given.
+        text: String,
+        /// Bytes it holds.
+        got: usize,
+    },
+}
+
+/// The address of `key` under `prefix`, lower case.
+///
+/// # Panics
+/// If `prefix` is no bech32 prefix; parameters check theirs with [`is_valid_prefix`].
+pub fn encode(prefix: &str, key: &PublicKey) -> String {
+    let hrp = Hrp::parse(prefix).expect("the network's prefix was checked with its parameters");
+    bech32::encode_lower::<Bech32m>(hrp, &key.0).expect("32 bytes and a checked prefix fit bech32m's 1,023 characters")
+}
+
+/// The key that `text` is an address of.
+///
+/// # Errors
+/// [`AddressError`] if it is not bech32m, of another network, or of another length.
+pub fn decode(prefix: &str, text: &str) -> Result<PublicKey, AddressError> {
+    let shown = || text.chars().take(100).collect::<String>();
+    let parsed = CheckedHrpstring::new::<Bech32m>(text)
+        .map_err(|e| AddressError::Malformed { text: shown(), reason: describe(&e) })?;
+    let got = parsed.hrp().to_lowercase();
+    if got != prefix {
+        return Err(AddressError::WrongPrefix { text: shown(), got, expected: prefix.to_owned() });
+    }
+    let bytes: Vec<u8> = parsed.byte_iter().collect();
+    let got = bytes.len();
+    let key = bytes.try_into().map(PublicKey).map_err(|_| AddressError::WrongLength { text: shown(), got })?;
+    if !encode(prefix, &key).eq_ignore_ascii_case(text) {
+        return Err(AddressError::Malformed { text: shown(), reason: "padding bits are not zero".to_owned() });
+    }
+    Ok(key)
+}
+
+/// Whether `prefix` can stand before an address: 1 to 20 lower-case letters and digits.
+pub fn is_valid_prefix(prefix: &str) -> bool {
+    (1..=20).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+/// The whole chain of causes: bech32's outer errors alone say too little.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,117 @@
+//! The only way to bytes that are hashed, stored or sent.
+//!
+//! bincode 2 with little-endian, fixed-width integers: the header's six fields then encode to exactly Bitcoin's 80
+//! bytes, and an integer has one encoding (the variable-width setting accepts non-minimal ones). A length prefix is a
+//! `u64`, an enum tag a `u32`. Consensus types hold no maps, sets or zero-sized elements, whose encodings are not
+//! canonical. Nothing outside this module names bincode (but what its derives expand to), so that it could be replaced here.
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+pub use bincode::de::Decoder;
+pub use bincode::enc::Encoder;
+use bincode::enc::{EncoderImpl, write::SizeWriter};
+pub use bincode::error::{DecodeError, EncodeError};
+pub use bincode::{Decode, Encode, impl_borrow_decode};
+
+/// Most memory that one decoded value may claim, counted as bincode counts: in-memory sizes, before allocating.
+///
+/// A hostile length prefix is refused before anything is reserved for it. The bytes on the wire are capped apart, by
+/// whoever reads them.
+pub const MAX_DECODED_BYTES: usize = 64 << 20;
+
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_DECODED_BYTES>> =
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<MAX_DECODED_BYTES>();
+
+/// Why bytes are not the encoding of the value expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// The bytes end early, a tag is unknown, or a length is beyond [`MAX_DECODED_BYTES`].
+    #[error("cannot decode {what}: {reason}")]
+    Malformed {
+        /// The type that was expected.
+        what: &'static str,
+        /// What the decoder met.
+        reason: String,
+    },
+    /// The value ended before the bytes did, so it has a second encoding and is refused.
+    #[error("cannot decode {what}: it ends after {used} bytes, but {given} were given")]
+    Trailing {
+        /// The type that was expected.
+        what: &'static str,
+        /// Bytes the value took.
+        used: usize,
+        /// Bytes there were.
+        given: usize,
+    },
+}
+
+/// The one encoding of `value`.
+pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
+    bincode::encode_to_vec(value, CONFIG).expect("encoding into memory has no failing case for these types")
+}
+
+/// Length of [`encode`]'s answer in bytes, without building it.
+pub fn encoded_len<T: Encode>(value: &T) -> usize {
+    let mut encoder = EncoderImpl::new(SizeWriter::default(), CONFIG);
+    value.encode(&mut encoder).expect("counting bytes has no failing case for these types");
+    encoder.into_writer().bytes_written
+}
+
+/// The value that `bytes`, all of them, encode.
+///
+/// # Errors
+/// [`CodecError`] if they are short, malformed, claim too much memory, or go on after the value.
+pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
+    let (value, used) = decode_prefix(bytes)?;
+    if used != bytes.len() {
+        return Err(CodecError::Trailing { what: short_type_name::<T>(), used, given: bytes.len() });
+    }
+    Ok(value)
+}
+
+/// The value at the start of `bytes`, and how many of them it takes: for reading one part of a stored whole.
+///
+/// # Errors
+/// [`CodecError::Malformed`].
+pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
+    bincode::decode_from_slice(bytes, CONFIG)
+        .map_err(|e| CodecError::Malformed { what: short_type_name::<T>(), reason: e.to_string() })
+}
+
+/// The value that a string of hex digits encodes.
+///
+/// # Errors
+/// [`CodecError`]; a digit that is not hex counts as malformed.
+pub fn decode_hex<T: Decode<()>>(text: &str) -> Result<T, CodecError> {
+    let bytes = hex::decode(text)
+        .map_err(|e| CodecError::Malformed { what: short_type_name::<T>(), reason: format!("not hex: {e}") })?;
+    decode(&bytes)
+}
+
+fn short_type_name<T>() -> &'static str {
+    let full = std::any::type_name::<T>();
+    full.rsplit("::").next().unwrap_or(full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        assert_eq!(decode::<u32>(&[1, 0, 0, 0]), Ok(1));
+        assert!(matches!(decode::<u32>(&[1, 0, 0, 0, 0]), Err(CodecError::Trailing { used: 4, given: 5, .. })));
+        assert!(matches!(decode::<u32>(&[1, 0, 0]), Err(CodecError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_hostile_length_is_refused_before_allocating() {
+        let claim = encode(&u64::MAX);
+        assert!(matches!(decode::<Vec<u8>>(&claim), Err(CodecError::Malformed { .. })));
+    }
+
+    #[test]
+    fn length_without_building() {
+        let value = (7u32, vec![1u8, 2, 3]);
+        assert_eq!(encoded_len(&value), encode(&value).len());
+    }
+}

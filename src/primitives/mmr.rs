@@ -1,0 +1,169 @@
+//! The Merkle mountain range over headers that every coinbase commits to.
+//!
+//! A mountain range is an append-only list of leaves under perfect binary trees of falling height, one for each bit
+//! set in the number of leaves. Each node also carries the work under it: the variable-difficulty range of FlyClient
+//! (Bünz, Kiffer, Luu, Zamani 2020), from which a verifier can sample headers by work and so check a chain in a
+//! logarithmic number of them.
+//!
+//! Nodes are numbered in the order in which appending makes them, so that a store keeps them append-only under their
+//! number and a reorganisation cuts the list back.
+
+use super::codec::{Decode, Encode};
+use super::hash::{BlockHash, Hash256};
+use super::target::Work;
+
+/// Domain tags: an inner node cannot be read as the list of peaks. A leaf is the hash of an 80-byte header, which no
+/// 129-byte preimage can be mistaken for.
+const INNER_TAG: u8 = 1;
+const PEAKS_TAG: u8 = 2;
+
+/// A node: a hash, and the work of all headers under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Node {
+    /// The block hash, in a leaf; else double SHA-256 of tag 1 and both children.
+    pub hash: Hash256,
+    /// Sum over the leaves below.
+    pub work: Work,
+}
+
+impl Node {
+    /// Bytes of a node's encoding: 32 of hash, 32 of little-endian work.
+    pub const LEN: usize = 64;
+
+    /// The leaf of a block whose own header proves `work`.
+    pub fn leaf(block: BlockHash, work: Work) -> Self {
+        Self { hash: block, work }
+    }
+
+    /// The node above `left` and `right`.
+    pub fn parent(left: &Self, right: &Self) -> Self {
+        let mut bytes = vec![INNER_TAG];
+        left.write(&mut bytes);
+        right.write(&mut bytes);
+        Self { hash: Hash256::of(&bytes), work: left.work + right.work }
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.hash.0);
+        bytes.extend(self.work.0.to_le_bytes::<32>());
+    }
+}
+
+/// How many nodes a range over `leaves` leaves has; also the number of the next node to be made.
+pub fn node_count(leaves: u64) -> u64 {
+    2 * leaves - u64::from(leaves.count_ones())
+}
+
+/// Numbers of the peaks of a range over `leaves` leaves, tallest first.
+pub fn peak_numbers(leaves: u64) -> impl Iterator<Item = u64> {
+    (0..u64::BITS).rev().filter(move |height| leaves >> height & 1 == 1).scan(0, |below, height| {
+        *below += (2 << height) - 1;
+        Some(*below - 1)
+    })
+}
+
+/// A range as far as appending needs it: its peaks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Range {
+    leaves: u64,
+    peaks: Vec<Node>,
+}
+
+impl Range {
+    /// A range over `leaves` leaves whose peaks, tallest first, are `peaks`; `None` if their number does not fit.
+    pub fn from_peaks(leaves: u64, peaks: Vec<Node>) -> Option<Self> {
+        (peaks.len() == leaves.count_ones() as usize).then_some(Self { leaves, peaks })
+    }
+
+    /// Leaves so far.
+    pub fn leaves(&self) -> u64 {
+        self.leaves
+    }
+
+    /// Work of all headers so far.
+    pub fn work(&self) -> Work {
+        self.peaks.iter().map(|peak| peak.work).sum()
+    }
+
+    /// Appends a leaf; returns the nodes this makes, the first of which has the number [`node_count`] had before.
+    pub fn push(&mut self, leaf: Node) -> Vec<Node> {
+        let mut made = vec![leaf];
+        let mut top = leaf;
+        for _ in 0..self.leaves.trailing_ones() {
+            let left = self.peaks.pop().expect("a range has a peak for each bit set in its number of leaves");
+            top = Node::parent(&left, &top);
+            made.push(top);
+        }
+        self.peaks.push(top);
+        self.leaves += 1;
+        made
+    }
+
+    /// The header commitment: double SHA-256 of tag 2, the number of leaves (u64), and the peaks, tallest first; zero
+    /// over no leaves.
+    pub fn root(&self) -> Hash256 {
+        if self.leaves == 0 {
+            return Hash256::ZERO;
+        }
+        let mut bytes = vec![PEAKS_TAG];
+        bytes.extend(self.leaves.to_le_bytes());
+        self.peaks.iter().for_each(|peak| peak.write(&mut bytes));
+        Hash256::of(&bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ruint::aliases::U256;
+
+    fn leaf(i: u64) -> Node {
+        Node::leaf(Hash256::of(&i.to_le_bytes()), Work(U256::from(i + 1)))
+    }
+
+    /// The peak over a perfect tree, made the slow way.
+    fn perfect(leaves: &[Node]) -> Node {
+        match leaves {
+            [one] => *one,
+            many => {
+                let (left, right) = many.split_at(many.len() / 2);
+                Node::parent(&perfect(left), &perfect(right))
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_with_perfect_trees_made_the_slow_way() {
+        let mut range = Range::default();
+        let mut nodes = Vec::new();
+        for n in 1..=130u64 {
+            assert_eq!(nodes.len() as u64, node_count(n - 1));
+            nodes.extend(range.push(leaf(n - 1)));
+            let leaves: Vec<Node> = (0..n).map(leaf).collect();
+            let mut rest = &leaves[..];
+            let mut peaks = Vec::new();
+            for height in (0..64).rev().filter(|height| n >> height & 1 == 1) {
+                let (mountain, right) = rest.split_at(1 << height);
+                peaks.push(perfect(mountain));
+                rest = right;
+            }
+            let stored: Vec<Node> = peak_numbers(n).map(|number| nodes[number as usize]).collect();
+            assert_eq!(stored, peaks);
+            assert_eq!(Range::from_peaks(n, peaks), Some(range.clone()));
+            assert_eq!(range.work(), leaves.iter().map(|leaf| leaf.work).sum());
+        }
+    }
+
+    #[test]
+    fn every_leaf_and_the_count_move_the_root() {
+        let root = |leaves: &[u64]| {
+            let mut range = Range::default();
+            leaves.iter().for_each(|i| drop(range.push(leaf(*i))));
+            range.root()
+        };
+        let roots = [root(&[]), root(&[0]), root(&[0, 1]), root(&[1, 0]), root(&[0, 1, 2]), root(&[0, 1, 3])];
+        for (i, a) in roots.iter().enumerate() {
+            assert!(roots[..i].iter().all(|b| a != b));
+        }
+    }
+}

@@ -8,5 +8,6 @@
 //!
 //! `docs/protocol.md` specifies formats and rules; this crate's documentation says where each is implemented.
 
+pub mod cli;
 pub mod consensus;
 pub mod primitives;

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `cairn` command. Everything it does is in the library's [`cairn::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cairn::cli::main()
+}

@@ -1,0 +1,262 @@
+//! `cairn genesis`: the file that defines a network.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use clap::{Subcommand, ValueEnum};
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::{Common, print_line};
+use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
+use crate::primitives::amount::{format_coins, parse_coins};
+use crate::primitives::target::Bits;
+
+/// Options of `cairn genesis`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: GenesisCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum GenesisCommand {
+    /// Print a new network's genesis.json, mined and ready
+    #[command(after_help = "\
+Example, a network of one's own with a fast start:
+  cairn genesis new --network mynet --address-prefix my --message 'Founded at the kitchen table' > genesis.json
+  cairn node --genesis genesis.json
+
+Example, coins for an address from the start, and blocks without work for tests:
+  cairn genesis new --retarget none --bits 207fffff --pow-limit-bits 207fffff --alloc my1…=1000 > genesis.json")]
+    New(Box<NewArgs>),
+    /// Find the nonce of an edited genesis.json, and print the file with it
+    #[command(after_help = "\
+Example:
+  cairn genesis mine edited.json > genesis.json")]
+    Mine {
+        /// The file to read
+        file: PathBuf,
+    },
+    /// Print a network's hash and parameters
+    #[command(after_help = "\
+Example:
+  cairn genesis show
+  cairn genesis show genesis.json --json")]
+    Show {
+        /// The file to read [default: --genesis, else the built-in development network]
+        file: Option<PathBuf>,
+    },
+}
+
+/// Every field of the file; those not given are the development network's.
+#[derive(Debug, clap::Args)]
+struct NewArgs {
+    /// Name of the network
+    #[arg(long, env = "CAIRN_NETWORK", default_value = "cairn-local")]
+    network: String,
+    /// What its addresses begin with: 1 to 20 lower-case letters and digits
+    #[arg(long, env = "CAIRN_ADDRESS_PREFIX", default_value = "cairn")]
+    address_prefix: String,
+    /// Text kept in the genesis block, at most 224 bytes
+    #[arg(long, env = "CAIRN_MESSAGE", default_value = "")]
+    message: String,
+    /// Time of genesis, in seconds since 1970 [default: now]
+    #[arg(long, env = "CAIRN_TIMESTAMP", value_name = "SECONDS")]
+    timestamp: Option<u32>,
+    /// Difficulty of genesis and of block 1, in compact form
+    #[arg(long, env = "CAIRN_BITS", default_value = "1d7fffff")]
+    bits: Bits,
+    /// The easiest difficulty there may be, in compact form
+    #[arg(long, env = "CAIRN_POW_LIMIT_BITS", default_value = "1e0fffff")]
+    pow_limit_bits: Bits,
+    /// How difficulty follows from the chain
+    #[arg(long, env = "CAIRN_RETARGET", default_value = "asert")]
+    retarget: RetargetArg,
+    /// Seconds that a block should take
+    #[arg(long, env = "CAIRN_TARGET_SPACING_SECS", default_value_t = 5, value_name = "SECONDS")]
+    target_spacing_secs: u32,
+    /// Seconds behind schedule that halve the difficulty
+    #[arg(long, env = "CAIRN_HALF_LIFE_SECS", default_value_t = 300, value_name = "SECONDS")]
+    half_life_secs: u32,
+    /// Coins a block makes, before any halving
+    #[arg(long, env = "CAIRN_SUBSIDY", default_value = "50", value_name = "COINS", value_parser = parse_coins)]
+    subsidy: u64,
+    /// Blocks between halvings of the subsidy
+    #[arg(long, env = "CAIRN_HALVING_INTERVAL", default_value_t = 840_000, value_name = "BLOCKS")]
+    halving_interval: u32,
+    /// Blocks before a coinbase can be spent
+    #[arg(long, env = "CAIRN_COINBASE_MATURITY", default_value_t = 20, value_name = "BLOCKS")]
+    coinbase_maturity: u32,
+    /// Most bytes of a block
+    #[arg(long, env = "CAIRN_MAX_BLOCK_BYTES", default_value_t = 1_000_000, value_name = "BYTES")]
+    max_block_bytes: u32,
+    /// Most seconds that a block may be ahead of the clock
+    #[arg(long, env = "CAIRN_MAX_FUTURE_SECS", default_value_t = 120, value_name = "SECONDS")]
+    max_future_secs: u32,
+    /// Coins that genesis makes; may be repeated
+    #[arg(long, env = "CAIRN_ALLOC", value_name = "ADDRESS=COINS", value_parser = parse_allocation,
+          value_delimiter = ',')]
+    alloc: Vec<Allocation>,
+    /// A node to join through; may be repeated
+    #[arg(long = "seed", env = "CAIRN_SEEDS", value_name = "HOST:PORT", value_delimiter = ',')]
+    seeds: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RetargetArg {
+    /// At every block, by aserti3-2d
+    Asert,
+    /// Never: blocks as fast as they are found
+    None,
+}
+
+fn parse_allocation(text: &str) -> anyhow::Result<Allocation> {
+    let (address, coins) = text.split_once('=').context("expected ADDRESS=COINS")?;
+    Ok(Allocation { address: address.to_owned(), value: parse_coins(coins)? })
+}
+
+impl NewArgs {
+    fn into_spec(self) -> anyhow::Result<GenesisSpec> {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let timestamp = match self.timestamp {
+            Some(timestamp) => timestamp,
+            None => u32::try_from(now()).context("the clock is beyond the year 2106: give --timestamp")?,
+        };
+        Ok(GenesisSpec {
+            network: self.network,
+            address_prefix: self.address_prefix,
+            message: self.message,
+            timestamp,
+            bits: self.bits,
+            nonce: 0,
+            pow_limit_bits: self.pow_limit_bits,
+            retarget: match self.retarget {
+                RetargetArg::Asert => Retarget::Asert,
+                RetargetArg::None => Retarget::None,
+            },
+            target_spacing_secs: self.target_spacing_secs,
+            half_life_secs: self.half_life_secs,
+            subsidy: self.subsidy,
+            halving_interval: self.halving_interval,
+            coinbase_maturity: self.coinbase_maturity,
+            max_block_bytes: self.max_block_bytes,
+            max_future_secs: self.max_future_secs,
+            alloc: self.alloc,
+            seeds: self.seeds,
+        })
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If a file cannot be read, a field will not do, or no nonce is found.
+pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
+    match args.command {
+        GenesisCommand::New(new) => print_mined(new.into_spec()?),
+        GenesisCommand::Mine { file } => print_mined(GenesisSpec::from_json(&read(&file)?)?),
+        GenesisCommand::Show { file: None } => show(common.params()?.as_ref(), common),
+        GenesisCommand::Show { file: Some(file) } => show(&Params::from_json(&read(&file)?)?, common),
+    }
+}
+
+fn read(path: &std::path::Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn print_mined(mut spec: GenesisSpec) -> anyhow::Result<()> {
+    mine(&mut spec)?;
+    let params = Params::new(spec)?;
+    print_line(params.spec.to_json().trim_end())
+}
+
+/// Searches all nonces on all cores for one that will do.
+fn mine(spec: &mut GenesisSpec) -> anyhow::Result<()> {
+    let target = spec.bits.target()?;
+    let header = spec.block()?.header;
+    eprintln!("searching a nonce for bits {}, {:.0} hashes expected…", spec.bits, target.work().as_f64());
+    let found = (0..=u32::MAX).into_par_iter().find_any(|nonce| {
+        let mut header = header;
+        header.nonce = *nonce;
+        target.is_met_by(&header.hash())
+    });
+    let Some(nonce) = found else { bail!("no nonce meets bits {}: change the timestamp or the message", spec.bits) };
+    spec.nonce = nonce;
+    Ok(())
+}
+
+fn show(params: &Params, common: &Common) -> anyhow::Result<()> {
+    let spec = &params.spec;
+    let allocated: u64 = spec.alloc.iter().map(|alloc| alloc.value).sum();
+    let text = || {
+        let retarget = match spec.retarget {
+            Retarget::Asert => format!(
+                "every block ({} s apart, difficulty halves for every {} s behind)",
+                spec.target_spacing_secs, spec.half_life_secs
+            ),
+            Retarget::None => "never".to_owned(),
+        };
+        [
+            format!("network           {}", spec.network),
+            format!("genesis hash      {}", params.genesis_hash),
+            format!("message           {}", spec.message),
+            format!("timestamp         {}", spec.timestamp),
+            format!("address prefix    {}", spec.address_prefix),
+            format!("bits              {} ({:.0} hashes a block)", spec.bits, params.genesis_target.work().as_f64()),
+            format!("easiest bits      {} ({:.0} hashes)", spec.pow_limit_bits, params.pow_limit.work().as_f64()),
+            format!("retarget          {retarget}"),
+            format!(
+                "subsidy           {} coins, halved every {} blocks",
+                format_coins(spec.subsidy),
+                spec.halving_interval
+            ),
+            format!("coinbase maturity {} blocks", spec.coinbase_maturity),
+            format!("block size        at most {} bytes", spec.max_block_bytes),
+            format!("allocated         {} coins in {} outputs", format_coins(allocated), spec.alloc.len()),
+            format!(
+                "seeds             {}",
+                if spec.seeds.is_empty() { "none".to_owned() } else { spec.seeds.join(" ") }
+            ),
+        ]
+        .join("\n")
+    };
+    common.print(text, || {
+        json!({
+            "network": spec.network,
+            "genesis_hash": params.genesis_hash,
+            "work": params.genesis_target.work().to_string(),
+            "target": params.genesis_target.to_string(),
+            "allocated": allocated,
+            "parameters": spec,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        new: NewArgs,
+    }
+
+    #[test]
+    fn defaults_are_the_development_network() {
+        let spec = Line::parse_from(["new"]).new.into_spec().unwrap();
+        let known = GenesisSpec::from_json(super::super::DEFAULT_GENESIS).unwrap();
+        let own = |spec: GenesisSpec| GenesisSpec {
+            network: String::new(),
+            message: String::new(),
+            timestamp: 0,
+            nonce: 0,
+            ..spec
+        };
+        assert_eq!(own(spec), own(known));
+    }
+}

@@ -1,0 +1,192 @@
+//! The commands of the one binary: options, wiring, and what a person reads. One file a subcommand.
+//!
+//! Results go to stdout, logs and errors to stderr. Every option is also an environment variable, `CAIRN_…`.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use clap::builder::FalseyValueParser;
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+
+use crate::consensus::params::Params;
+
+pub mod db;
+pub mod genesis;
+pub mod testnet;
+
+/// The development network's parameters, used when `--genesis` is not given.
+pub const DEFAULT_GENESIS: &str = include_str!("../../genesis.json");
+
+/// The command line as a whole.
+#[derive(Debug, Parser)]
+#[command(name = "cairn", version, about, long_about = LONG_ABOUT, after_long_help = AFTER_HELP, max_term_width = 120)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const LONG_ABOUT: &str = "\
+A proof-of-work blockchain node: full node, miner, wallet, verifier of portable proofs and local test network, in one \
+binary.";
+
+const AFTER_HELP: &str = "\
+A network in one command:
+  cairn testnet
+
+By hand, in three terminals:
+  cairn wallet new                              # keys, and an address to mine to
+  cairn node --mine \"$(cairn wallet address)\"   # a node that mines
+  cairn rpc getblockcount                       # ask it something
+
+Exit codes: 0 done; 1 failed, with the reason on stderr; 2 wrong usage; 3 a proof that does not hold; 4 no node answers.";
+
+/// Options that every command takes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Common {
+    /// Where the node keeps its chain, and where commands look for its address and cookie [default: ~/.cairn]
+    #[arg(long, global = true, env = "CAIRN_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The network's genesis.json [default: the development network, built in]
+    #[arg(long, global = true, env = "CAIRN_GENESIS", value_name = "FILE")]
+    genesis: Option<PathBuf>,
+    /// Print the result as JSON, for programs
+    #[arg(long, global = true, env = "CAIRN_JSON", value_parser = FalseyValueParser::new(), default_value = "false",
+          default_missing_value = "true", num_args = 0..=1, require_equals = true, hide_default_value = true,
+          hide_possible_values = true)]
+    json: bool,
+    /// What to log to stderr: error, warn, info, debug, trace, or a filter like cairn::p2p=debug
+    #[arg(long, global = true, env = "CAIRN_LOG", value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+impl Common {
+    /// The data directory: as given, else `.cairn` in the home directory.
+    ///
+    /// # Errors
+    /// If there is no home directory either.
+    pub fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        if let Some(dir) = &self.data_dir {
+            return Ok(dir.clone());
+        }
+        let home = std::env::home_dir().context("there is no home directory: say where with --data-dir")?;
+        Ok(home.join(".cairn"))
+    }
+
+    /// The network's parameters: from `--genesis`, else the built-in development network.
+    ///
+    /// # Errors
+    /// If the file cannot be read or a field will not do.
+    pub fn params(&self) -> anyhow::Result<Arc<Params>> {
+        let params = match &self.genesis {
+            None => Params::from_json(DEFAULT_GENESIS).context("the built-in genesis.json")?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+                Params::from_json(&text).with_context(|| format!("{} will not do", path.display()))?
+            }
+        };
+        Ok(Arc::new(params))
+    }
+
+    /// Whether `--json` was given.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a result: `json` with `--json`, else `text`.
+    ///
+    /// # Errors
+    /// If stdout cannot be written to.
+    pub fn print(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> anyhow::Result<()> {
+        if self.json { print_line(&format!("{:#}", json())) } else { print_line(&text()) }
+    }
+}
+
+/// Prints a line to stdout. A reader who has left, as `head` does, is no error: the command ends quietly.
+///
+/// # Errors
+/// If stdout cannot be written to.
+pub fn print_line(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other.context("cannot write to stdout"),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Launch a whole local network: several nodes, some of them mining
+    Testnet(testnet::Args),
+    /// Make, mine and look at the file that defines a network
+    Genesis(genesis::Args),
+    /// Check, export and import a node's database
+    Db(db::Args),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Cli { common, command } = Cli::parse_from(args);
+    let done = start_logging(&common, &command).and_then(|()| match command {
+        Command::Testnet(args) => testnet::run(args, &common),
+        Command::Genesis(args) => genesis::run(args, &common),
+        Command::Db(args) => db::run(args, &common),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// What an error means to whoever started the process; the help lists the codes. 2 is clap's, for wrong usage.
+fn exit_code(_error: &anyhow::Error) -> u8 {
+    1
+}
+
+/// Commands that run for long say what they do; the others only what went wrong.
+fn start_logging(common: &Common, command: &Command) -> anyhow::Result<()> {
+    let usual = match command {
+        Command::Testnet(_) => "info",
+        Command::Genesis(_) | Command::Db(_) => "warn",
+    };
+    let filter = common.log.as_deref().unwrap_or(usual);
+    let filter = EnvFilter::try_new(filter).map_err(|e| anyhow!("--log {filter:?}: {e}"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_built_in_genesis_is_valid() {
+        let params = Params::from_json(DEFAULT_GENESIS).unwrap();
+        assert_eq!((params.network.as_str(), params.address_prefix.as_str()), ("cairn-dev", "cairn"));
+        assert_eq!(params.target_spacing_secs, 5);
+        // Written as the program writes it, so that `cairn genesis mine` changes nothing but the nonce.
+        assert_eq!(params.spec.to_json(), DEFAULT_GENESIS);
+    }
+}

@@ -11,3 +11,4 @@
 pub mod cli;
 pub mod consensus;
 pub mod primitives;
+pub mod rpc;

@@ -1,0 +1,288 @@
+//! Calls a node: blocking, for commands that a person types.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::auth::{self, ADDRESS_FILE, COOKIE_FILE};
+
+/// Longest answer read: twice what a whole block of the largest kind takes as hex.
+const MAX_ANSWER_BYTES: u64 = 256 << 20;
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a node is, and how it knows its caller.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// `http://[USER:PASSWORD@]HOST:PORT[/PATH]`, or just `HOST:PORT`. Without it, the node of `data_dir` is called.
+    pub url: Option<String>,
+    /// The node's data directory, which holds its address and its cookie.
+    pub data_dir: PathBuf,
+    /// Longest wait for an answer. `None` waits as long as it takes, as long polls do.
+    pub timeout: Option<Duration>,
+}
+
+/// Why a call has no result. The messages are for whoever typed the command.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
+pub enum ClientError {
+    /// No node has left its address in the data directory.
+    #[error("no node is running with data directory {}: start one with `cairn node`, or name one with --rpc URL", data_dir.display())]
+    NoNode { data_dir: PathBuf },
+    /// Not a URL that can be called.
+    #[error("{url:?} is not a node's address: {reason} (expected http://HOST:PORT)")]
+    BadUrl { url: String, reason: &'static str },
+    /// The cookie or the address cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody answers.
+    #[error("cannot reach a node at {url}: {reason}; is it running?")]
+    Unreachable { url: String, reason: String },
+    /// It answers slowly.
+    #[error("the node at {url} did not answer within {} s", timeout.as_secs())]
+    TimedOut { url: String, timeout: Duration },
+    /// It does not know these credentials.
+    #[error(
+        "the node at {url} refuses these credentials: give its --data-dir, whose cookie is read, or http://USER:PASSWORD@HOST:PORT"
+    )]
+    Unauthorized { url: String },
+    /// It is busy or refuses the request as such.
+    #[error("the node at {url} answered HTTP {status}: {text}")]
+    Refused { url: String, status: u16, text: String },
+    /// Something else listens there.
+    #[error("what answers at {url} is not a node: {reason}")]
+    NotANode { url: String, reason: String },
+    /// The method failed.
+    #[error("{message} (error {code})")]
+    Rpc { code: i64, message: String },
+}
+
+impl ClientError {
+    /// The node's own error number, if it was the node that said no.
+    pub fn code(&self) -> Option<i64> {
+        match self {
+            Self::Rpc { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// Calls one node.
+#[derive(Debug, Clone)]
+pub struct Client {
+    agent: ureq::Agent,
+    /// Without credentials.
+    url: String,
+    authorization: Option<String>,
+    timeout: Option<Duration>,
+}
+
+impl Client {
+    /// A client for the node that `config` describes. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ClientError::NoNode`], [`ClientError::BadUrl`], [`ClientError::File`].
+    pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
+        let given = match config.url {
+            Some(url) => url,
+            None => read_if_there(&config.data_dir.join(ADDRESS_FILE))?
+                .ok_or_else(|| ClientError::NoNode { data_dir: config.data_dir.clone() })?,
+        };
+        let (url, userinfo) = split_userinfo(given.trim())?;
+        let credentials = match userinfo {
+            Some(userinfo) => Some(userinfo),
+            None => read_if_there(&config.data_dir.join(COOKIE_FILE))?,
+        };
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(config.timeout)
+            .proxy(None)
+            .build()
+            .into();
+        let authorization = credentials.map(|credentials| auth::basic(credentials.trim()));
+        Ok(Self { agent, url, authorization, timeout: config.timeout })
+    }
+
+    /// The node's URL, without credentials.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Calls `method` with positional parameters.
+    ///
+    /// # Errors
+    /// [`ClientError::Rpc`] if the node says no, the others if there is no node to say it.
+    pub fn call(&self, method: &str, params: &[Value]) -> Result<Value, ClientError> {
+        self.send(method, json!(params))
+    }
+
+    /// Calls `method` with named parameters, an object.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn call_named(&self, method: &str, params: serde_json::Map<String, Value>) -> Result<Value, ClientError> {
+        self.send(method, Value::Object(params))
+    }
+
+    fn send(&self, method: &str, params: Value) -> Result<Value, ClientError> {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+        let mut request = self.agent.post(&self.url).header("Content-Type", "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let mut response = request.send(body).map_err(|error| self.transport_error(error))?;
+        let status = response.status().as_u16();
+        if status == 401 {
+            return Err(ClientError::Unauthorized { url: self.url.clone() });
+        }
+        let text = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
+        let text = text.map_err(|error| self.transport_error(error))?;
+        let answer: Option<Value> = serde_json::from_str(&text).ok();
+        let Some(Value::Object(mut answer)) = answer else {
+            let shown: String = text.trim().chars().take(200).collect();
+            return Err(match status {
+                403 | 405 | 413 | 503 => ClientError::Refused { url: self.url.clone(), status, text: shown },
+                _ => self.not_a_node(format!("it answered HTTP {status} without JSON: {shown:?}")),
+            });
+        };
+        match (answer.remove("result"), answer.remove("error")) {
+            (_, Some(Value::Object(error))) => Err(ClientError::Rpc {
+                code: error.get("code").and_then(Value::as_i64).unwrap_or_default(),
+                message: error.get("message").and_then(Value::as_str).unwrap_or("no message").to_owned(),
+            }),
+            (Some(result), _) => Ok(result),
+            (None, _) => Err(self.not_a_node("its answer has neither result nor error".to_owned())),
+        }
+    }
+
+    fn transport_error(&self, error: ureq::Error) -> ClientError {
+        let url = self.url.clone();
+        match (error, self.timeout) {
+            (ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve), _) => {
+                ClientError::Unreachable { url, reason: "no answer to the connection attempt".to_owned() }
+            }
+            (ureq::Error::Timeout(_), Some(timeout)) => ClientError::TimedOut { url, timeout },
+            (ureq::Error::Io(error), _) => ClientError::Unreachable { url, reason: plain_words(&error) },
+            (ureq::Error::HostNotFound, _) => ClientError::Unreachable { url, reason: "no such host name".to_owned() },
+            (ureq::Error::ConnectionFailed, _) => ClientError::Unreachable { url, reason: "no connection".to_owned() },
+            (error, _) => self.not_a_node(error.to_string()),
+        }
+    }
+
+    fn not_a_node(&self, reason: String) -> ClientError {
+        ClientError::NotANode { url: self.url.clone(), reason }
+    }
+}
+
+fn plain_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>, ClientError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ClientError::File { path: path.to_owned(), source }),
+    }
+}
+
+/// The URL without credentials, and the credentials, percent-decoded (RFC 3986, section 3.2.1).
+fn split_userinfo(given: &str) -> Result<(String, Option<String>), ClientError> {
+    // The URL may hold a password, so messages show only what follows it.
+    let shown = || given.rsplit_once('@').map_or(given, |(_, rest)| rest).chars().take(200).collect::<String>();
+    let error = |reason| ClientError::BadUrl { url: shown(), reason };
+    let rest = match given.split_once("://") {
+        None => given,
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        Some(_) => return Err(error("only http is spoken")),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (userinfo, host) = match authority.rsplit_once('@') {
+        None => (None, authority),
+        Some((userinfo, host)) => {
+            let decoded =
+                percent_decode(userinfo).ok_or_else(|| error("its user or password is not percent-encoded UTF-8"))?;
+            (Some(decoded), host)
+        }
+    };
+    if host.is_empty() || host.starts_with(':') {
+        return Err(error("it has no host"));
+    }
+    let port = host.rsplit_once(':').map_or("80", |(_, port)| port);
+    if !host.ends_with(']') && port.parse::<u16>().is_err() {
+        return Err(error("its port is not a number up to 65535"));
+    }
+    let path = if path.is_empty() { "/" } else { path };
+    let url = format!("http://{host}{path}");
+    if url.parse::<ureq::http::Uri>().is_err() {
+        return Err(error("it holds characters that no URL has"));
+    }
+    Ok((url, userinfo))
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        bytes.push((digit()? << 4 | digit()?) as u8);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        for (given, url, userinfo) in [
+            ("http://127.0.0.1:7332", "http://127.0.0.1:7332/", None),
+            ("127.0.0.1:7332", "http://127.0.0.1:7332/", None),
+            ("http://u:p%40ss@node:1/wallet/a", "http://node:1/wallet/a", Some("u:p@ss")),
+            ("HTTP://u:a@b@[::1]:7332/", "http://[::1]:7332/", Some("u:a@b")),
+        ] {
+            let got = split_userinfo(given).unwrap();
+            assert_eq!((got.0.as_str(), got.1.as_deref()), (url, userinfo), "{given}");
+        }
+        for given in ["https://host:1", "http://", "http://:7332", "node:port", "http://a b:1", "http://%zz:p@host:1"] {
+            assert!(matches!(split_userinfo(given), Err(ClientError::BadUrl { .. })), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let error = split_userinfo("http://ada:secret@host:99999").unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn no_node_is_said_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = |url: Option<String>| ClientConfig { url, data_dir: dir.path().to_owned(), timeout: None };
+        let error = Client::new(config(None)).unwrap_err().to_string();
+        assert!(error.contains("no node is running") && error.contains("cairn node"), "{error}");
+        // Bound and dropped: a port on which nobody listens.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let client = Client::new(config(Some(free.to_string()))).unwrap();
+        let error = client.call("uptime", &[]).unwrap_err().to_string();
+        assert!(error.contains("cannot reach") && error.contains("connection refused"), "{error}");
+    }
+}

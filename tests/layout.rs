@@ -1,0 +1,168 @@
+//! The order of modules, enforced: each may name only those before it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The crate's modules from low to high, as `lib.rs` lists them.
+const MODULES: [&str; 13] = [
+    "primitives",
+    "consensus",
+    "receipt",
+    "storage",
+    "chain",
+    "mempool",
+    "p2p",
+    "wallet",
+    "miner",
+    "sim",
+    "runtime",
+    "rpc",
+    "cli",
+];
+
+/// The same for the files of `primitives`.
+const PRIMITIVES: [&str; 11] =
+    ["codec", "hash", "target", "keys", "header", "tx", "block", "merkle", "mmr", "address", "amount"];
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Every `.rs` file under `dir`, in order.
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    let mut files = Vec::new();
+    for entry in entries {
+        if entry.is_dir() {
+            files.extend(sources(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            files.push(entry);
+        }
+    }
+    files
+}
+
+/// The code of a file: comments, which may name anything, left out.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The identifier at the start of `text`.
+fn identifier(text: &str) -> &str {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
+}
+
+/// First names after every `path` in `code`: `crate::chain::Chain` gives `chain`, `crate::{chain, p2p::Node}` both.
+fn named_after(code: &str, path: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, _) in code.match_indices(path) {
+        let inside_a_word = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '$');
+        if inside_a_word {
+            continue;
+        }
+        let rest = &code[at + path.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            names.push(identifier(rest).to_owned());
+            continue;
+        };
+        let (mut depth, mut first) = (1, true);
+        for (i, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => first = true,
+                c if depth == 1 && first && !c.is_whitespace() => {
+                    names.push(identifier(&group[i..]).to_owned());
+                    first = false;
+                }
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    names
+}
+
+fn place(order: &[&str], module: &str) -> usize {
+    order
+        .iter()
+        .position(|known| *known == module)
+        .unwrap_or_else(|| panic!("module {module} has no place in the order"))
+}
+
+/// The module of the crate that a file belongs to: `src/chain/index.rs` and `src/chain.rs` are both `chain`.
+fn module_of(file: &Path) -> String {
+    let inside = file.strip_prefix(src()).unwrap();
+    let first = Path::new(inside.components().next().unwrap().as_os_str());
+    first.file_stem().unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn each_module_names_only_those_before_it() {
+    let mut wrong = Vec::new();
+    for file in sources(&src()) {
+        let module = module_of(&file);
+        // The list itself, and the program, which stands above all.
+        if module == "lib" || module == "main" {
+            continue;
+        }
+        let own = place(&MODULES, &module);
+        for name in named_after(&code(&file), "crate::") {
+            if place(&MODULES, &name) > own {
+                wrong.push(format!("{}: {module} names {name}, which comes after it", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn lib_rs_declares_them_all() {
+    let lib = code(&src().join("lib.rs"));
+    let mut declared: Vec<&str> =
+        lib.lines().filter_map(|line| line.trim().strip_prefix("pub mod ")).map(identifier).collect();
+    declared.sort_by_key(|module| place(&MODULES, module));
+    let mut found: Vec<String> = sources(&src()).iter().map(|file| module_of(file)).collect();
+    found.retain(|module| module != "lib" && module != "main");
+    found.sort_by_key(|module| place(&MODULES, module));
+    found.dedup();
+    assert_eq!(declared, found);
+}
+
+#[test]
+fn primitives_run_from_low_to_high_too() {
+    for (own, module) in PRIMITIVES.iter().enumerate() {
+        let code = code(&src().join("primitives").join(format!("{module}.rs")));
+        let names = [named_after(&code, "use super::"), named_after(&code, "crate::primitives::")].concat();
+        for name in names.iter().filter(|name| !name.is_empty()) {
+            assert!(place(&PRIMITIVES, name) <= own, "{module} names {name}, which comes after it");
+        }
+    }
+}
+
+/// The rules are functions of their arguments: no clock, disk, network, threads' state or randomness may reach them.
+#[test]
+fn consensus_reads_nothing_but_its_arguments() {
+    for module in ["primitives", "consensus"] {
+        for file in sources(&src().join(module)) {
+            let code = code(&file);
+            for name in named_after(&code, "std::") {
+                let pure = !["fs", "net", "time", "env", "process", "thread", "io"].contains(&name.as_str());
+                assert!(pure, "{} uses std::{name}", file.display());
+            }
+            for foreign in ["tokio", "sled", "rand::rng", "tracing", "Instant", "SystemTime"] {
+                assert!(!code.contains(foreign), "{} uses {foreign}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn paths_are_found_however_they_are_written() {
+    let code = "use crate::chain::Chain;\nuse crate::{mempool, p2p::{Node, sim}, rpc as r};\nlet x = crate::miner::kernel();\nmycrate::no; $crate::neither";
+    assert_eq!(named_after(code, "crate::"), ["chain", "mempool", "p2p", "rpc", "miner"]);
+}

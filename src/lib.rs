@@ -11,4 +11,5 @@
 pub mod cli;
 pub mod consensus;
 pub mod primitives;
+pub mod receipt;
 pub mod rpc;

@@ -9,4 +9,5 @@ pub mod coins;
 pub mod connect;
 pub mod context;
 pub mod error;
+pub mod headers;
 pub mod params;

@@ -1,0 +1,192 @@
+//! A chain of headers checked one after another from genesis, in constant memory: what a verifier without bodies does.
+
+use crate::consensus::check::check_proof_of_work;
+use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, check_header};
+use crate::consensus::error::RuleError;
+use crate::consensus::params::Params;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::header::Header;
+use crate::primitives::target::Work;
+
+/// Why a header does not continue the chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderChainError {
+    /// It names another parent.
+    #[error("the header at height {height} names parent {got}, expected {expected}")]
+    Unlinked {
+        /// The height it would have.
+        height: u32,
+        /// The parent it names.
+        got: BlockHash,
+        /// The tip it was to continue.
+        expected: BlockHash,
+    },
+    /// It breaks a rule.
+    #[error("the header at height {height}: {source}")]
+    Rule {
+        /// The height it would have.
+        height: u32,
+        /// The rule.
+        source: RuleError,
+    },
+    /// There are no heights left.
+    #[error("the chain is at the greatest height there can be")]
+    TooHigh,
+}
+
+/// The end of a valid chain of headers from genesis, with what the rules need to know to continue it.
+///
+/// Every rule on headers is checked but the one that needs a clock
+/// ([`check_clock`](crate::consensus::context::check_clock)).
+#[derive(Debug, Clone)]
+pub struct HeaderChain<'a> {
+    params: &'a Params,
+    tip: Header,
+    tip_hash: BlockHash,
+    height: u32,
+    work: Work,
+    /// Time of block 1, the difficulty rule's anchor.
+    first_time: u32,
+    /// Times of the last blocks: that of height `h` at `h % MEDIAN_SPAN`.
+    times: [u32; MEDIAN_SPAN],
+}
+
+impl<'a> HeaderChain<'a> {
+    /// The chain of genesis alone.
+    pub fn new(params: &'a Params) -> Self {
+        let tip = params.genesis.header;
+        let mut times = [0; MEDIAN_SPAN];
+        times[0] = tip.time;
+        let work = params.genesis_target.work();
+        Self { params, tip, tip_hash: params.genesis_hash, height: 0, work, first_time: tip.time, times }
+    }
+
+    /// Adds the next header; answers its hash. On an error the chain is as before.
+    ///
+    /// # Errors
+    /// [`HeaderChainError`] with the first rule broken.
+    pub fn push(&mut self, header: &Header) -> Result<BlockHash, HeaderChainError> {
+        let height = self.height.checked_add(1).ok_or(HeaderChainError::TooHigh)?;
+        if header.previous != self.tip_hash {
+            return Err(HeaderChainError::Unlinked { height, got: header.previous, expected: self.tip_hash });
+        }
+        let rule = |source| HeaderChainError::Rule { height, source };
+        check_header(header, &self.next_context()).map_err(rule)?;
+        let hash = header.hash();
+        check_proof_of_work(header, &hash, self.params).map_err(rule)?;
+        let target = header.bits.target().map_err(|e| rule(e.into()))?;
+        if height == 1 {
+            self.first_time = header.time;
+        }
+        self.times[height as usize % MEDIAN_SPAN] = header.time;
+        (self.tip, self.tip_hash, self.height, self.work) = (*header, hash, height, self.work + target.work());
+        Ok(hash)
+    }
+
+    /// What the next header must keep to.
+    pub fn next_context(&self) -> HeaderContext {
+        let parent = Parent { height: self.height, time: self.tip.time, first_time: self.first_time };
+        let mut times = self.times;
+        let known = (self.height as usize).saturating_add(1).min(MEDIAN_SPAN);
+        HeaderContext::after(parent, &mut times[..known], self.params)
+    }
+
+    /// The last header.
+    pub fn tip(&self) -> &Header {
+        &self.tip
+    }
+
+    /// Its hash.
+    pub fn tip_hash(&self) -> BlockHash {
+        self.tip_hash
+    }
+
+    /// Its height; genesis has 0.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Expected hashes behind the whole chain, genesis included.
+    pub fn work(&self) -> Work {
+        self.work
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::params::{GenesisSpec, Retarget};
+    use crate::primitives::hash::Hash256;
+    use crate::primitives::target::Bits;
+
+    fn mined(chain: &HeaderChain, time: u32) -> Header {
+        let context = chain.next_context();
+        let mut header = Header {
+            version: 1,
+            previous: chain.tip_hash(),
+            merkle_root: Hash256::of(&time.to_le_bytes()),
+            time,
+            bits: context.bits,
+            nonce: 0,
+        };
+        let target = header.bits.target().unwrap();
+        while !target.is_met_by(&header.hash()) {
+            header.nonce += 1;
+        }
+        header
+    }
+
+    /// Difficulty that changes at every block, easy enough for a test.
+    fn params() -> Params {
+        let mut spec = GenesisSpec {
+            retarget: Retarget::Asert,
+            bits: Bits(0x200f_ffff),
+            half_life_secs: 20,
+            ..GenesisSpec::regtest()
+        };
+        spec.mine_nonce();
+        Params::new(spec).unwrap()
+    }
+
+    #[test]
+    fn a_chain_grows_by_the_rules_and_no_other_way() {
+        let params = params();
+        let mut chain = HeaderChain::new(&params);
+        let mut bits_seen = Vec::new();
+        for i in 1..=40 {
+            // A fast start, then a slow end: difficulty goes up and comes down.
+            let time = params.timestamp + if i < 25 { 2 * i } else { 50 + 11 * (i - 25) };
+            let good = mined(&chain, time);
+            let before = (chain.tip_hash(), chain.height(), chain.work());
+
+            let unlinked = Header { previous: Hash256::ZERO, ..good };
+            assert!(matches!(chain.push(&unlinked), Err(HeaderChainError::Unlinked { .. })));
+            let easier = Header { bits: Bits(0x207f_fffe), ..good };
+            assert!(matches!(
+                chain.push(&easier),
+                Err(HeaderChainError::Rule { source: RuleError::WrongBits { .. }, .. })
+            ));
+            let early = Header { time: chain.next_context().median_time, ..good };
+            assert!(matches!(
+                chain.push(&early),
+                Err(HeaderChainError::Rule { source: RuleError::TimeTooOld { .. }, .. })
+            ));
+            let mut unmined = good;
+            while good.bits.target().unwrap().is_met_by(&unmined.hash()) {
+                unmined.nonce += 1;
+            }
+            assert!(matches!(
+                chain.push(&unmined),
+                Err(HeaderChainError::Rule { source: RuleError::HighHash { .. }, .. })
+            ));
+            assert_eq!(before, (chain.tip_hash(), chain.height(), chain.work()), "a refusal changes nothing");
+
+            assert_eq!(chain.push(&good), Ok(good.hash()));
+            assert_eq!((chain.height(), chain.tip_hash()), (i, good.hash()));
+            assert_eq!(chain.work(), before.2 + good.bits.target().unwrap().work());
+            bits_seen.push(good.bits.target().unwrap());
+        }
+        assert_eq!(bits_seen[0], params.genesis_target, "block 1 has the bits of genesis");
+        assert!(bits_seen.iter().min() < bits_seen.first() && bits_seen.last() > bits_seen.iter().min());
+    }
+}

@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod consensus;
+pub mod miner;
 pub mod primitives;
 pub mod receipt;
 pub mod rpc;

@@ -104,13 +104,30 @@ pub fn check_transaction_against(
     params: &Params,
 ) -> Result<u64, RuleError> {
     let fee = check_spend(tx, txid, coins, height, params)?;
-    let checks: Vec<SignatureCheck> = signature_checks(tx, coins, params).collect();
-    keys::verify_all(&checks).map_err(|input| RuleError::BadSignature { txid: *txid, input: input as u32 })?;
+    check_signatures(tx, txid, coins, params)?;
     Ok(fee)
 }
 
-/// Every rule of a spend but its signatures; the fee.
-fn check_spend(tx: &Transaction, txid: &Txid, coins: &[Coin], height: u32, params: &Params) -> Result<u64, RuleError> {
+/// The part of [`check_transaction_against`] that is costly, for callers with cheaper questions to ask before.
+///
+/// # Errors
+/// [`RuleError::BadSignature`].
+pub fn check_signatures(tx: &Transaction, txid: &Txid, coins: &[Coin], params: &Params) -> Result<(), RuleError> {
+    let checks: Vec<SignatureCheck> = signature_checks(tx, coins, params).collect();
+    keys::verify_all(&checks).map_err(|input| RuleError::BadSignature { txid: *txid, input: input as u32 })
+}
+
+/// The part of [`check_transaction_against`] that is cheap: every rule of a spend but its signatures. Gives the fee.
+///
+/// # Errors
+/// [`RuleError::Locked`], [`RuleError::ImmatureCoin`], [`RuleError::Overspend`].
+pub fn check_spend(
+    tx: &Transaction,
+    txid: &Txid,
+    coins: &[Coin],
+    height: u32,
+    params: &Params,
+) -> Result<u64, RuleError> {
     let txid = *txid;
     if tx.lock_height > height {
         return Err(RuleError::Locked { txid, lock_height: tx.lock_height, height });

@@ -107,6 +107,10 @@ const BATCH: usize = 256;
 /// # Errors
 /// The index of the first claim that is false.
 pub fn verify_all(checks: &[SignatureCheck]) -> Result<(), usize> {
+    if let 1..=BATCH = checks.len() {
+        // Waking another thread for a single payment costs as much as verifying it.
+        return if batch_holds(checks) { Ok(()) } else { first_false(checks, 0) };
+    }
     checks
         .par_chunks(BATCH)
         .enumerate()

@@ -1,0 +1,4 @@
+//! Making blocks: the search for a nonce ([`kernel`]), and how fast it goes ([`rate`]).
+
+pub mod kernel;
+pub mod rate;

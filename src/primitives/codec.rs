@@ -74,7 +74,7 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
 /// [`CodecError::Malformed`].
 pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
     bincode::decode_from_slice(bytes, CONFIG)
-        .map_err(|e| CodecError::Malformed { what: short_type_name::<T>(), reason: e.to_string() })
+        .map_err(|e| CodecError::Malformed { what: short_type_name::<T>(), reason: describe(&e) })
 }
 
 /// The value that a string of hex digits encodes.
@@ -87,9 +87,27 @@ pub fn decode_hex<T: Decode<()>>(text: &str) -> Result<T, CodecError> {
     decode(&bytes)
 }
 
+/// bincode prints its errors as Rust values; people get to read these.
+fn describe(error: &DecodeError) -> String {
+    match error {
+        DecodeError::UnexpectedEnd { additional } => format!("the bytes end at least {additional} too early"),
+        DecodeError::UnexpectedVariant { type_name, found, .. } => {
+            format!("{found} is no kind of {}", short(type_name))
+        }
+        DecodeError::LimitExceeded => format!("a length asks for more than {MAX_DECODED_BYTES} bytes of memory"),
+        DecodeError::InvalidBooleanValue(found) => format!("{found} is neither false (0) nor true (1)"),
+        other => other.to_string(),
+    }
+}
+
 fn short_type_name<T>() -> &'static str {
-    let full = std::any::type_name::<T>();
-    full.rsplit("::").next().unwrap_or(full)
+    short(std::any::type_name::<T>())
+}
+
+/// The last name of a type's path, without its parameters.
+fn short(full: &'static str) -> &'static str {
+    let path = full.split('<').next().unwrap_or(full);
+    path.rsplit("::").next().unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -107,6 +125,18 @@ mod tests {
     fn a_hostile_length_is_refused_before_allocating() {
         let claim = encode(&u64::MAX);
         assert!(matches!(decode::<Vec<u8>>(&claim), Err(CodecError::Malformed { .. })));
+    }
+
+    #[test]
+    fn errors_are_for_people() {
+        let reason = |bytes: &[u8]| match decode::<(bool, Option<u16>)>(bytes) {
+            Err(CodecError::Malformed { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(&[1, 1, 7]), "the bytes end at least 1 too early");
+        assert_eq!(reason(&[2, 0]), "2 is neither false (0) nor true (1)");
+        assert_eq!(reason(&[1, 9]), "9 is no kind of Option");
+        assert!(decode::<Vec<u8>>(&encode(&u64::MAX)).unwrap_err().to_string().contains("67108864 bytes of memory"));
     }
 
     #[test]

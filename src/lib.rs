@@ -14,3 +14,4 @@ pub mod miner;
 pub mod primitives;
 pub mod receipt;
 pub mod rpc;
+pub mod wallet;

@@ -201,11 +201,32 @@ impl Receipt {
         Self::read(text.as_bytes())
     }
 
+    /// Takes the JSON form, parsed already.
+    ///
+    /// # Errors
+    /// As [`Receipt::read`].
+    pub fn from_value(value: serde_json::Value) -> Result<Self, ReceiptError> {
+        serde_json::from_value::<File>(value)?.into_receipt()
+    }
+
+    /// The headers from height 1 to the tip.
+    pub fn headers(&self) -> &[Header] {
+        let Evidence::Headers(headers) = &self.evidence;
+        headers
+    }
+
     /// The JSON form, a field a line.
     pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(&File::new(self)).expect("strings and numbers always serialize");
+        let mut text = serde_json::to_string_pretty(self).expect("strings and numbers always serialize");
         text.push('\n');
         text
+    }
+}
+
+/// As the JSON form.
+impl Serialize for Receipt {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        File::new(self).serialize(serializer)
     }
 }
 

@@ -3,10 +3,11 @@
 //! Results go to stdout, logs and errors to stderr. Every option is also an environment variable, `CAIRN_…`.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use clap::builder::FalseyValueParser;
@@ -15,10 +16,19 @@ use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use crate::consensus::params::Params;
+use crate::receipt::ReceiptError;
+use crate::rpc::client::ClientError;
 
+pub mod client;
 pub mod db;
 pub mod genesis;
+pub mod proof;
+pub mod rpc;
 pub mod testnet;
+pub mod wallet;
+
+mod account;
+mod prompt;
 
 /// The development network's parameters, used when `--genesis` is not given.
 pub const DEFAULT_GENESIS: &str = include_str!("../../genesis.json");
@@ -122,10 +132,21 @@ pub fn print_line(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Seconds since 1970, by this machine's clock.
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Launch a whole local network: several nodes, some of them mining
     Testnet(testnet::Args),
+    /// Keep keys, and pay with them
+    Wallet(wallet::Args),
+    /// Call a method of a running node
+    Rpc(rpc::Args),
+    /// Fetch a payment's receipt, and check one offline
+    Proof(proof::Args),
     /// Make, mine and look at the file that defines a network
     Genesis(genesis::Args),
     /// Check, export and import a node's database
@@ -141,6 +162,9 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Cli { common, command } = Cli::parse_from(args);
     let done = start_logging(&common, &command).and_then(|()| match command {
         Command::Testnet(args) => testnet::run(args, &common),
+        Command::Wallet(args) => wallet::run(&args, &common),
+        Command::Rpc(args) => rpc::run(&args, &common),
+        Command::Proof(args) => proof::run(&args, &common),
         Command::Genesis(args) => genesis::run(args, &common),
         Command::Db(args) => db::run(args, &common),
     });
@@ -154,19 +178,40 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// What an error means to whoever started the process; the help lists the codes. 2 is clap's, for wrong usage.
-fn exit_code(_error: &anyhow::Error) -> u8 {
-    1
+fn exit_code(error: &anyhow::Error) -> u8 {
+    const FAILED: u8 = 1;
+    const NOT_PROVEN: u8 = 3;
+    const NO_NODE: u8 = 4;
+    if let Some(error) = error.downcast_ref::<ClientError>() {
+        return match error {
+            ClientError::NoNode { .. } | ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => NO_NODE,
+            ClientError::BadUrl { .. }
+            | ClientError::File { .. }
+            | ClientError::Unauthorized { .. }
+            | ClientError::Refused { .. }
+            | ClientError::NotANode { .. }
+            | ClientError::Rpc { .. } => FAILED,
+        };
+    }
+    match error.downcast_ref::<ReceiptError>() {
+        Some(ReceiptError::Io(_)) | None => FAILED,
+        Some(_) => NOT_PROVEN,
+    }
 }
 
 /// Commands that run for long say what they do; the others only what went wrong.
 fn start_logging(common: &Common, command: &Command) -> anyhow::Result<()> {
     let usual = match command {
         Command::Testnet(_) => "info",
-        Command::Genesis(_) | Command::Db(_) => "warn",
+        Command::Wallet(_) | Command::Rpc(_) | Command::Proof(_) | Command::Genesis(_) | Command::Db(_) => "warn",
     };
     let filter = common.log.as_deref().unwrap_or(usual);
     let filter = EnvFilter::try_new(filter).map_err(|e| anyhow!("--log {filter:?}: {e}"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     Ok(())
 }
 

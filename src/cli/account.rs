@@ -1,0 +1,134 @@
+//! What a node knows of a wallet's addresses.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::client::call;
+use crate::primitives::hash::Txid;
+use crate::primitives::keys::PublicKey;
+use crate::primitives::tx::OutPoint;
+use crate::rpc::client::{Client, ClientError};
+use crate::wallet::coins::Spendable;
+
+/// Most coins or history entries that a node is asked for, an address.
+const MAX_LISTED: usize = 100_000;
+
+/// Grains of a wallet.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Balance {
+    /// Confirmed, spendable or not.
+    pub balance: u64,
+    /// Spendable now.
+    pub spendable: u64,
+    /// Mined too lately to be spent.
+    pub immature: u64,
+    /// What the mempool would add or take.
+    pub pending: i64,
+}
+
+/// The sum over all addresses.
+pub fn balance(node: &Client, addresses: &[String]) -> Result<Balance, ClientError> {
+    let mut sum = Balance::default();
+    for address in addresses {
+        let one: Balance = call(node, "getaddressbalance", &[json!(address)])?;
+        sum.balance = sum.balance.saturating_add(one.balance);
+        sum.spendable = sum.spendable.saturating_add(one.spendable);
+        sum.immature = sum.immature.saturating_add(one.immature);
+        sum.pending = sum.pending.saturating_add(one.pending);
+    }
+    Ok(sum)
+}
+
+/// Coins that can be spent now.
+#[derive(Debug, Default)]
+pub struct Coins {
+    /// In a block.
+    pub confirmed: Vec<Spendable>,
+    /// Made by transactions that are not in a block yet.
+    pub unconfirmed: Vec<Spendable>,
+}
+
+impl Coins {
+    /// All of them.
+    pub fn all(&self) -> Vec<Spendable> {
+        [&self.confirmed[..], &self.unconfirmed[..]].concat()
+    }
+}
+
+/// The coins of all addresses; `keys` are those of `addresses`, in the same order.
+pub fn coins(node: &Client, keys: &[PublicKey], addresses: &[String]) -> Result<Coins, ClientError> {
+    #[derive(Deserialize)]
+    struct Utxo {
+        txid: Txid,
+        vout: u32,
+        value: u64,
+        height: Option<u32>,
+        spendable: bool,
+    }
+    let mut coins = Coins::default();
+    for (key, address) in keys.iter().zip(addresses) {
+        let utxos: Vec<Utxo> = call(node, "getaddressutxos", &[json!(address), json!(MAX_LISTED)])?;
+        for utxo in utxos.into_iter().filter(|utxo| utxo.spendable) {
+            let outpoint = OutPoint { txid: utxo.txid, index: utxo.vout };
+            let kind = if utxo.height.is_some() { &mut coins.confirmed } else { &mut coins.unconfirmed };
+            kind.push(Spendable { outpoint, value: utxo.value, key: *key });
+        }
+    }
+    Ok(coins)
+}
+
+/// The fee, in grains a byte, below which the node would not take a payment now; 1 at least.
+pub fn least_fee_rate(node: &Client) -> Result<u64, ClientError> {
+    #[derive(Deserialize)]
+    struct Info {
+        mempoolminfee: u64,
+        minrelaytxfee: u64,
+    }
+    let info: Info = call(node, "getmempoolinfo", &[])?;
+    Ok(info.mempoolminfee.max(info.minrelaytxfee).max(1))
+}
+
+/// What a transaction did to a wallet.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The transaction.
+    pub txid: Txid,
+    /// Its block's height; none while unconfirmed.
+    pub height: Option<u32>,
+    /// Its place in the block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u32>,
+    /// Blocks on top of it, and its own.
+    pub confirmations: u32,
+    /// Of its block, or of its arrival; seconds since 1970.
+    pub time: u64,
+    /// Grains that came.
+    pub received: u64,
+    /// Grains that went.
+    pub spent: u64,
+}
+
+/// The newest `limit` entries, oldest first, those without a block last.
+pub fn history(node: &Client, addresses: &[String], limit: usize) -> Result<Vec<HistoryEntry>, ClientError> {
+    let mut merged: BTreeMap<Txid, HistoryEntry> = BTreeMap::new();
+    for address in addresses {
+        for entry in
+            call::<Vec<HistoryEntry>>(node, "getaddresshistory", &[json!(address), json!(0), json!(MAX_LISTED)])?
+        {
+            match merged.get_mut(&entry.txid) {
+                // A transaction may concern several of the wallet's addresses.
+                Some(known) => {
+                    known.received = known.received.saturating_add(entry.received);
+                    known.spent = known.spent.saturating_add(entry.spent);
+                }
+                None => drop(merged.insert(entry.txid, entry)),
+            }
+        }
+    }
+    let mut entries: Vec<HistoryEntry> = merged.into_values().collect();
+    entries.sort_by_key(|entry| (entry.height.unwrap_or(u32::MAX), entry.position, entry.time));
+    let older = entries.len().saturating_sub(limit);
+    Ok(entries.split_off(older))
+}

@@ -1,0 +1,47 @@
+//! How commands reach a node.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Common;
+use crate::rpc::client::{Client, ClientConfig, ClientError};
+
+/// Which node to ask.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ClientArgs {
+    /// The node to ask [default: the one that runs with the data directory]
+    #[arg(
+        long = "rpc",
+        global = true,
+        env = "CAIRN_RPC_URL",
+        value_name = "URL",
+        long_help = "\
+The node to ask, as http://[USER:PASSWORD@]HOST:PORT or HOST:PORT. Without it, the node that runs with the data \
+directory is asked, whose address and cookie are found there."
+    )]
+    url: Option<String>,
+}
+
+impl ClientArgs {
+    /// A client of that node, which waits at most `timeout` for an answer. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// If the URL is none, or no node has left its address in the data directory.
+    pub fn connect(&self, common: &Common, timeout: Option<Duration>) -> anyhow::Result<Client> {
+        Ok(Client::new(ClientConfig { url: self.url.clone(), data_dir: common.data_dir()?, timeout })?)
+    }
+}
+
+/// Calls a method whose result has a known shape.
+///
+/// # Errors
+/// [`ClientError`]; a result of another shape counts as not being from a node.
+pub fn call<T: DeserializeOwned>(client: &Client, method: &str, params: &[Value]) -> Result<T, ClientError> {
+    let result = client.call(method, params)?;
+    serde_json::from_value(result).map_err(|e| ClientError::NotANode {
+        url: client.url().to_owned(),
+        reason: format!("its answer to {method} is not as expected: {e}"),
+    })
+}

@@ -1,0 +1,99 @@
+//! `cairn rpc`: any method of a node, by name.
+
+use serde_json::{Map, Value};
+
+use super::client::ClientArgs;
+use super::{Common, print_line};
+
+/// Longest text that is taken for a number: hashes of digits alone stay text.
+const MAX_NUMBER_CHARS: usize = 20;
+
+/// Options of `cairn rpc`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Parameters that are JSON are sent as such, all others as text. Text results are printed bare, others as JSON.
+
+Examples:
+  cairn rpc help
+  cairn rpc getblockcount
+  cairn rpc getblock \"$(cairn rpc getbestblockhash)\" 2
+  cairn rpc generatetoaddress 10 \"$(cairn wallet address)\"
+  cairn rpc --named getblockhash height=7
+  cairn rpc --rpc http://ada:secret@203.0.113.7:7332 getpeerinfo
+
+Exit codes: 0 with a result; 1 if the node says no; 4 if no node answers.")]
+pub struct Args {
+    #[command(flatten)]
+    node: ClientArgs,
+    /// Parameters are given as NAME=VALUE
+    #[arg(long, env = "CAIRN_NAMED", value_parser = clap::builder::FalseyValueParser::new())]
+    named: bool,
+    /// The method; `help` lists them
+    method: String,
+    /// Its parameters, in order
+    #[arg(value_name = "PARAM", allow_negative_numbers = true)]
+    params: Vec<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What the node answers, or that none does.
+pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
+    // Some methods wait for a block: so does this command.
+    let client = args.node.connect(common, None)?;
+    let result = if args.named {
+        client.call_named(&args.method, named(&args.params)?)?
+    } else {
+        let params: Vec<Value> = args.params.iter().map(|text| parse(text)).collect();
+        client.call(&args.method, &params)?
+    };
+    match result {
+        Value::Null if !common.json() => Ok(()),
+        Value::String(text) if !common.json() => print_line(&text),
+        result => print_line(&format!("{result:#}")),
+    }
+}
+
+fn parse(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(Value::Number(_)) if text.len() > MAX_NUMBER_CHARS => Value::String(text.to_owned()),
+        Ok(value) => value,
+        Err(_) => Value::String(text.to_owned()),
+    }
+}
+
+fn named(params: &[String]) -> anyhow::Result<Map<String, Value>> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), parse(value))),
+        None => anyhow::bail!("{text:?} is not NAME=VALUE, which --named asks for"),
+    };
+    params.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_json_where_they_parse() {
+        for (text, value) in [
+            ("7", json!(7)),
+            ("-1", json!(-1)),
+            ("true", json!(true)),
+            ("null", json!(null)),
+            ("[\"a\",2]", json!(["a", 2])),
+            ("\"7\"", json!("7")),
+            ("cairn1abc", json!("cairn1abc")),
+            ("", json!("")),
+            ("00ff", json!("00ff")),
+        ] {
+            assert_eq!(parse(text), value, "{text}");
+        }
+        for hash in ["1".repeat(64), format!("{}e{}", "2".repeat(61), "10")] {
+            assert_eq!(parse(&hash), Value::String(hash.clone()), "a hash stays text");
+        }
+    }
+}

@@ -8,10 +8,12 @@
 //!
 //! `docs/protocol.md` specifies formats and rules; this crate's documentation says where each is implemented.
 
+pub mod chain;
 pub mod cli;
 pub mod consensus;
 pub mod miner;
 pub mod primitives;
 pub mod receipt;
 pub mod rpc;
+pub mod storage;
 pub mod wallet;

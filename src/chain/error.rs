@@ -1,0 +1,65 @@
+//! Why a header or block was not taken, and whose fault that is.
+
+use crate::consensus::error::{Blame, RuleError};
+use crate::primitives::hash::BlockHash;
+use crate::storage::StoreError;
+
+/// Why a header or block was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// It, or a block before it, breaks a rule.
+    #[error("block {hash}: {source}")]
+    Rule {
+        /// The block.
+        hash: BlockHash,
+        /// The rule.
+        source: RuleError,
+    },
+    /// The header before it is not known.
+    #[error("block {hash}: parent {parent} is unknown")]
+    UnknownParent {
+        /// The block.
+        hash: BlockHash,
+        /// The header it refers to.
+        parent: BlockHash,
+    },
+    /// Its body is here already.
+    #[error("block {hash} is known already")]
+    Duplicate {
+        /// The block.
+        hash: BlockHash,
+    },
+    /// Asked about a block that is not in the tree.
+    #[error("block {hash} is unknown")]
+    UnknownBlock {
+        /// The block.
+        hash: BlockHash,
+    },
+    /// Genesis is what makes this the network it is.
+    #[error("the genesis block cannot be made invalid")]
+    GenesisIsFixed,
+    /// The store failed; nothing is said about the block.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ChainError {
+    /// Who is to answer for it.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Rule { source, .. } => source.blame(),
+            Self::UnknownParent { .. } | Self::Duplicate { .. } | Self::UnknownBlock { .. } | Self::GenesisIsFixed => {
+                Blame::Nobody
+            }
+            Self::Store(_) => Blame::Local,
+        }
+    }
+
+    /// The rule broken, if that is what happened.
+    pub fn rule(&self) -> Option<&RuleError> {
+        match self {
+            Self::Rule { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The ends of all branches.
+
+use super::Chain;
+use crate::primitives::hash::BlockHash;
+
+/// What is known of a branch. The names are Bitcoin Core's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TipStatus {
+    /// The best chain.
+    Active,
+    /// Connected once, and left for a better one.
+    ValidFork,
+    /// All bodies are here, but were never connected.
+    ValidHeaders,
+    /// Some bodies are missing.
+    HeadersOnly,
+    /// A block on it broke a rule.
+    Invalid,
+}
+
+impl TipStatus {
+    /// Bitcoin Core's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::ValidFork => "valid-fork",
+            Self::ValidHeaders => "valid-headers",
+            Self::HeadersOnly => "headers-only",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// The end of one branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainTip {
+    /// Its last block.
+    pub hash: BlockHash,
+    /// That block's height.
+    pub height: u32,
+    /// Blocks since it left the best chain; 0 for the best chain itself.
+    pub branch_len: u32,
+    /// What is known of it.
+    pub status: TipStatus,
+}
+
+impl Chain {
+    /// The end of every branch, highest first.
+    pub fn tips(&self) -> Vec<ChainTip> {
+        let entries = self.index.entries();
+        let mut has_child = vec![false; entries.len()];
+        entries.iter().skip(1).for_each(|entry| has_child[entry.parent as usize] = true);
+        let is_tip = |id: u32| !has_child[id as usize] || id == self.tip().id;
+        let mut tips: Vec<ChainTip> = entries
+            .iter()
+            .filter(|entry| is_tip(entry.id))
+            .map(|entry| {
+                let fork = self.index.fork(entry, self.tip());
+                let status = if entry.id == self.tip().id {
+                    TipStatus::Active
+                } else if entry.is_invalid() {
+                    TipStatus::Invalid
+                } else if entry.is_validated() {
+                    TipStatus::ValidFork
+                } else if self.index.branch(entry).take_while(|e| e.id != fork.id).all(|e| e.has_body()) {
+                    TipStatus::ValidHeaders
+                } else {
+                    TipStatus::HeadersOnly
+                };
+                ChainTip { hash: entry.hash, height: entry.height, branch_len: entry.height - fork.height, status }
+            })
+            .collect();
+        tips.sort_by_key(|tip| std::cmp::Reverse(tip.height));
+        tips
+    }
+}

@@ -384,12 +384,12 @@ impl Database {
         })
     }
 
-    /// Every record of the address book.
+    /// The values of all records of the address book.
     ///
     /// # Errors
     /// The store's.
-    pub fn peers(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        self.collect(&[PEER], &[], usize::MAX, |key, value| Some((key[1..].to_vec(), value.to_vec())))
+    pub fn peers(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.collect(&[PEER], &[], usize::MAX, |_, value| Some(value.to_vec()))
     }
 
     /// The first `limit` entries under `prefix`, not before `from`, each as `read` reads it.

@@ -12,6 +12,7 @@ pub mod chain;
 pub mod cli;
 pub mod consensus;
 pub mod miner;
+pub mod p2p;
 pub mod primitives;
 pub mod receipt;
 pub mod rpc;

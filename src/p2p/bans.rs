@@ -1,0 +1,185 @@
+//! Addresses that are refused for some time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use crate::primitives::codec::{Decode, Encode};
+
+/// Most bans kept; when there are more, those that end first give way.
+pub const MAX_BANS: usize = 10_000;
+/// Seconds for which misbehaviour is banned, and the default over RPC: a day.
+pub const BAN_SECS: u64 = 24 * 3600;
+
+/// Addresses that share their first bits; one address shares all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Subnet {
+    /// The first address; IPv4 never in IPv6 form.
+    ip: IpAddr,
+    /// How many bits are shared.
+    prefix: u8,
+}
+
+/// Text that is no subnet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{got:?} is neither an address nor a subnet like 10.1.0.0/16")]
+pub struct SubnetParseError {
+    /// The text.
+    pub got: String,
+}
+
+impl Subnet {
+    /// The subnet of `prefix` bits around an address; more bits than there are count as all.
+    pub fn new(ip: IpAddr, prefix: u8) -> Self {
+        let shift = |bits: u8| u32::from(bits - prefix.min(bits));
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => {
+                let bits = ip.to_bits().checked_shr(shift(32)).unwrap_or(0).checked_shl(shift(32)).unwrap_or(0);
+                Self { ip: Ipv4Addr::from_bits(bits).into(), prefix: prefix.min(32) }
+            }
+            IpAddr::V6(ip) => {
+                let bits = ip.to_bits().checked_shr(shift(128)).unwrap_or(0).checked_shl(shift(128)).unwrap_or(0);
+                Self { ip: Ipv6Addr::from_bits(bits).into(), prefix: prefix.min(128) }
+            }
+        }
+    }
+
+    /// One address.
+    pub fn single(ip: IpAddr) -> Self {
+        Self::new(ip, 128)
+    }
+
+    /// The part of the net whose addresses are likely in one hand: 16 bits of IPv4, 32 of IPv6.
+    pub fn group(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            ip @ IpAddr::V4(_) => Self::new(ip, 16),
+            ip @ IpAddr::V6(_) => Self::new(ip, 32),
+        }
+    }
+
+    /// Whether an address is one of them.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        ip.is_ipv4() == self.ip.is_ipv4() && Self::new(ip, self.prefix) == *self
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix)
+    }
+}
+
+impl FromStr for Subnet {
+    type Err = SubnetParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || SubnetParseError { got: text.chars().take(80).collect() };
+        let (ip, prefix) = match text.split_once('/') {
+            Some((ip, prefix)) => (ip, Some(prefix.parse::<u8>().map_err(|_| error())?)),
+            None => (text, None),
+        };
+        let ip: IpAddr = ip.parse().map_err(|_| error())?;
+        let bits = if ip.is_ipv4() { 32 } else { 128 };
+        match prefix.unwrap_or(bits) {
+            prefix if prefix <= bits => Ok(Self::new(ip, prefix)),
+            _ => Err(error()),
+        }
+    }
+}
+
+/// A ban.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Ban {
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    /// When it ends.
+    pub until: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// The bans in force.
+#[derive(Debug, Default)]
+pub struct Bans(BTreeMap<Subnet, Ban>);
+
+impl Bans {
+    /// Bans a subnet, in place of an earlier ban of exactly it.
+    pub fn insert(&mut self, subnet: Subnet, ban: Ban) {
+        self.0.insert(subnet, ban);
+        while self.0.len() > MAX_BANS {
+            let Some(first) = self.0.iter().min_by_key(|(_, ban)| ban.until).map(|(subnet, _)| *subnet) else { break };
+            self.0.remove(&first);
+        }
+    }
+
+    /// Ends the ban of exactly this subnet; `false` if there is none.
+    pub fn remove(&mut self, subnet: &Subnet) -> bool {
+        self.0.remove(subnet).is_some()
+    }
+
+    /// Ends all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Whether an address is banned at `unix` seconds since 1970.
+    pub fn contains(&self, ip: IpAddr, unix: u64) -> bool {
+        self.0.iter().any(|(subnet, ban)| ban.until > unix && subnet.contains(ip))
+    }
+
+    /// Forgets those that have ended.
+    pub fn expire(&mut self, unix: u64) {
+        self.0.retain(|_, ban| ban.until > unix);
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Subnet, &Ban)> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn subnets_hold_their_addresses_and_no_others() {
+        for (subnet, inside, outside) in [
+            ("10.1.2.3", "10.1.2.3", "10.1.2.4"),
+            ("10.1.2.3/16", "10.1.255.0", "10.2.0.0"),
+            ("0.0.0.0/0", "255.1.2.3", "::1"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+            ("::/0", "2001::", "1.2.3.4"),
+            ("10.0.0.0/8", "::ffff:10.9.9.9", "::10.9.9.9"),
+        ] {
+            let subnet: Subnet = subnet.parse().unwrap();
+            assert!(subnet.contains(ip(inside)), "{subnet} {inside}");
+            assert!(!subnet.contains(ip(outside)), "{subnet} {outside}");
+            assert_eq!(subnet.to_string().parse(), Ok(subnet));
+        }
+        for text in ["", "10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/8/8", "localhost"] {
+            assert!(text.parse::<Subnet>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bans_end_and_their_number_is_bounded() {
+        let mut bans = Bans::default();
+        let ban = |until| Ban { created: 0, until, reason: String::new() };
+        bans.insert("10.0.0.0/8".parse().unwrap(), ban(100));
+        assert!(bans.contains(ip("10.1.1.1"), 99) && !bans.contains(ip("10.1.1.1"), 100));
+        for n in 0..MAX_BANS as u32 {
+            bans.insert(Subnet::single(Ipv4Addr::from_bits(n).into()), ban(1_000 + u64::from(n)));
+        }
+        assert_eq!(bans.iter().count(), MAX_BANS);
+        assert!(!bans.contains(ip("10.1.1.1"), 0), "the first to end gave way");
+        bans.expire(1_500);
+        assert_eq!(bans.iter().count(), MAX_BANS - 501);
+    }
+}

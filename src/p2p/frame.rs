@@ -1,0 +1,213 @@
+//! Messages on a byte stream: a `u32` little-endian length, a kind byte, the payload. The length counts kind and
+//! payload.
+//!
+//! The cap of a kind is checked as soon as its five bytes are there, before anything is set aside for the payload, and
+//! the buffer grows with the bytes that have really come. A frame of a kind not known here is read past without being
+//! kept: later versions may send it.
+
+use crate::p2p::message::{Kind, Message, MessageError};
+
+/// Bytes before the payload.
+pub const HEADER_BYTES: usize = 5;
+
+/// Most bytes of a frame of unknown kind that are read past.
+pub const MAX_UNKNOWN_BYTES: usize = 1_000_000;
+
+/// Why a stream cannot be read further.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A frame must hold at least its kind.
+    #[error("a frame of length 0")]
+    Empty,
+    /// More bytes than the kind may have.
+    #[error("a frame of kind {kind} with {got} bytes, at most {max} are allowed")]
+    TooLong {
+        /// The kind byte.
+        kind: u8,
+        /// Bytes of payload announced.
+        got: usize,
+        /// Bytes of payload allowed.
+        max: usize,
+    },
+    /// The payload is not what the kind says.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+}
+
+/// The frame that holds `message`.
+pub fn encode(message: &Message) -> Vec<u8> {
+    let payload = message.encode();
+    let mut frame = Vec::with_capacity(HEADER_BYTES + payload.len());
+    // No payload comes near 4 GB: counts and blocks are capped.
+    frame.extend((payload.len() as u32 + 1).to_le_bytes());
+    frame.push(message.kind() as u8);
+    frame.extend(payload);
+    frame
+}
+
+/// Reads frames from bytes that come in arbitrary pieces.
+#[derive(Debug)]
+pub struct Decoder {
+    max_block_bytes: usize,
+    /// Received and not used yet, from `start` on.
+    buffer: Vec<u8>,
+    start: usize,
+    /// Bytes still to come of a frame of unknown kind.
+    skipping: usize,
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream, for a network whose blocks have at most `max_block_bytes`.
+    pub fn new(max_block_bytes: u32) -> Self {
+        Self { max_block_bytes: max_block_bytes as usize, buffer: Vec::new(), start: 0, skipping: 0 }
+    }
+
+    /// Takes the bytes that came next. To be followed by [`Decoder::next_message`] until that has no more, for what is not used
+    /// is kept: then at most one frame's bytes and one piece's are.
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        let skipped = self.skipping.min(bytes.len());
+        self.skipping -= skipped;
+        bytes = &bytes[skipped..];
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next message that is complete, or `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// [`FrameError`], after which the stream has lost its place and must be closed.
+    pub fn next_message(&mut self) -> Result<Option<Message>, FrameError> {
+        loop {
+            let rest = &self.buffer[self.start..];
+            let Some((&[a, b, c, d, kind], rest)) = rest.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+            let length = u32::from_le_bytes([a, b, c, d]) as usize;
+            let got = length.checked_sub(1).ok_or(FrameError::Empty)?;
+            let known = Kind::from_byte(kind);
+            let max = known.map_or(MAX_UNKNOWN_BYTES, |kind| kind.max_payload(self.max_block_bytes));
+            if got > max {
+                return Err(FrameError::TooLong { kind, got, max });
+            }
+            match known {
+                Some(kind) => {
+                    let Some(payload) = rest.get(..got) else { return Ok(None) };
+                    let message = Message::decode(kind, payload)?;
+                    self.start += HEADER_BYTES + got;
+                    return Ok(Some(message));
+                }
+                None => {
+                    let here = got.min(rest.len());
+                    self.skipping = got - here;
+                    self.start += HEADER_BYTES + here;
+                }
+            }
+        }
+    }
+
+    /// Bytes kept, for whoever accounts for memory.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::p2p::message::tests::samples;
+
+    const MAX_BLOCK: u32 = 10_000;
+
+    fn read_all(decoder: &mut Decoder) -> Result<Vec<Message>, FrameError> {
+        std::iter::from_fn(|| decoder.next_message().transpose()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_no_difference(
+            order in prop::collection::vec(0..13usize, 1..20),
+            cuts in prop::collection::vec(1..200usize, 1..50),
+        ) {
+            let samples = samples();
+            let mut stream = Vec::new();
+            let mut expected = Vec::new();
+            for which in order {
+                match samples.get(which) {
+                    Some(message) => {
+                        stream.extend(encode(message));
+                        expected.push(message.clone());
+                    }
+                    None => {
+                        stream.extend(301u32.to_le_bytes());
+                        stream.extend([200; 301]);
+                    }
+                }
+            }
+            let mut decoder = Decoder::new(MAX_BLOCK);
+            let mut got = Vec::new();
+            let mut rest = &stream[..];
+            for cut in cuts.iter().cycle() {
+                let (piece, after) = rest.split_at(*cut.min(&rest.len()));
+                decoder.push(piece);
+                got.extend(read_all(&mut decoder).unwrap());
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(got, expected);
+            prop_assert_eq!(decoder.buffered(), 0);
+        }
+
+        #[test]
+        fn arbitrary_bytes_neither_panic_nor_pile_up(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..40),
+        ) {
+            let mut decoder = Decoder::new(MAX_BLOCK);
+            for piece in pieces {
+                decoder.push(&piece);
+                if read_all(&mut decoder).is_err() {
+                    break;
+                }
+                prop_assert!(decoder.buffered() <= HEADER_BYTES + MAX_UNKNOWN_BYTES);
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_kinds_cap_is_refused_at_its_fifth_byte() {
+        for kind in Kind::ALL {
+            let max = kind.max_payload(MAX_BLOCK as usize);
+            let mut decoder = Decoder::new(MAX_BLOCK);
+            decoder.push(&(max as u32 + 2).to_le_bytes());
+            assert_eq!(decoder.next_message(), Ok(None));
+            decoder.push(&[kind as u8]);
+            assert_eq!(decoder.next_message(), Err(FrameError::TooLong { kind: kind as u8, got: max + 1, max }));
+            assert_eq!(decoder.buffered(), HEADER_BYTES);
+        }
+    }
+
+    #[test]
+    fn a_long_frame_of_unknown_kind_is_not_kept() {
+        let mut decoder = Decoder::new(MAX_BLOCK);
+        decoder.push(&(MAX_UNKNOWN_BYTES as u32 + 1).to_le_bytes());
+        decoder.push(&[255]);
+        for _ in 0..MAX_UNKNOWN_BYTES / 1_000 {
+            assert_eq!(decoder.next_message(), Ok(None));
+            decoder.push(&[7; 1_000]);
+            assert!(decoder.buffered() <= 1_000);
+        }
+        decoder.push(&encode(&Message::Ping(5)));
+        assert_eq!(decoder.next_message(), Ok(Some(Message::Ping(5))));
+    }
+
+    #[test]
+    fn an_empty_frame_is_refused() {
+        let mut decoder = Decoder::new(MAX_BLOCK);
+        decoder.push(&[0; 5]);
+        assert_eq!(decoder.next_message(), Err(FrameError::Empty));
+    }
+}

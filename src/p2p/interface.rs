@@ -1,0 +1,235 @@
+//! What goes into a node and what comes out of it: all I/O is data.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::p2p::bans::Subnet;
+use crate::p2p::message::Message;
+use crate::p2p::misbehaviour::Offence;
+use crate::primitives::hash::{BlockHash, Txid};
+
+/// The time, given with every call: the node has no clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds on a clock that never goes back; timers are set by it.
+    pub millis: u64,
+    /// Seconds since 1970 on the wall's clock; rules and records use it.
+    pub unix: u64,
+}
+
+/// A connection, numbered by the driver, which never uses a number twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u64);
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The other side.
+    Inbound,
+    /// This node.
+    Outbound,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A connection stands: one that [`Output::Connect`] asked for, or one that came in.
+    Connected {
+        /// Its number.
+        peer: PeerId,
+        /// The other side's address; for an outbound connection the one dialled.
+        address: SocketAddr,
+        /// Who dialled.
+        direction: Direction,
+    },
+    /// A connection that [`Output::Connect`] asked for did not come about.
+    ConnectFailed {
+        /// The address dialled.
+        address: SocketAddr,
+    },
+    /// A message came.
+    Received {
+        /// From whom.
+        peer: PeerId,
+        /// What.
+        message: Message,
+    },
+    /// What came is not a message; the driver reads no more from this peer.
+    Malformed {
+        /// From whom.
+        peer: PeerId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Everything sent to a peer before an [`Output::Flush`] has left.
+    Flushed {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// The connection is gone. Not needed after [`Output::Disconnect`], and harmless.
+    Disconnected {
+        /// Whose.
+        peer: PeerId,
+    },
+    /// The time of an [`Output::WakeAt`] has come. Harmless at any other time.
+    Tick,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Send a message.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        message: Message,
+    },
+    /// Answer with [`Input::Flushed`] once everything sent to this peer so far has left: bodies are served in portions,
+    /// so that a slow reader costs no more than one.
+    Flush {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// Dial an address; answer with [`Input::Connected`] or [`Input::ConnectFailed`].
+    Connect {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Close a connection once what was sent before has left, or a moment later in any case.
+    Disconnect {
+        /// Whose.
+        peer: PeerId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Give [`Input::Tick`] at this time of [`Now::millis`]. Each replaces the one before.
+    WakeAt {
+        /// When.
+        millis: u64,
+    },
+    /// Tell whoever listens.
+    Event(Event),
+}
+
+/// What others may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The best chain ends at another block. Follows the events of its blocks.
+    TipChanged {
+        /// The new tip.
+        hash: BlockHash,
+        /// Its height.
+        height: u32,
+    },
+    /// A block joined the best chain.
+    BlockConnected {
+        /// The block.
+        hash: BlockHash,
+        /// Its height.
+        height: u32,
+    },
+    /// A block left the best chain.
+    BlockDisconnected {
+        /// The block.
+        hash: BlockHash,
+        /// Its height.
+        height: u32,
+    },
+    /// A transaction came into the mempool.
+    TransactionAccepted {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// A peer has said hello and is of this network.
+    PeerConnected {
+        /// The peer.
+        peer: PeerId,
+        /// Its address.
+        address: SocketAddr,
+        /// Who dialled.
+        direction: Direction,
+    },
+    /// A connection is gone, whether or not it ever came as far as [`Event::PeerConnected`].
+    PeerDisconnected {
+        /// The peer.
+        peer: PeerId,
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        reason: Reason,
+    },
+    /// Addresses are refused for some time.
+    Banned {
+        /// Which.
+        subnet: Subnet,
+        /// Until when, in seconds since 1970.
+        until: u64,
+    },
+    /// This node's own store failed, so that something good was not kept. To go on makes sense only if the cause goes
+    /// away.
+    StoreFailed {
+        /// What it said.
+        error: String,
+    },
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The other side, or the network, closed it.
+    #[error("closed by the other side")]
+    Closed,
+    /// Somebody asked for it over RPC.
+    #[error("asked for")]
+    Requested,
+    /// The peer is this node itself.
+    #[error("connected to itself")]
+    SelfConnection,
+    /// It belongs to another network.
+    #[error("its genesis is {got}, expected {expected}")]
+    WrongGenesis {
+        /// The peer's.
+        got: BlockHash,
+        /// This node's.
+        expected: BlockHash,
+    },
+    /// It speaks a version too old to be understood.
+    #[error("it speaks version {got}, at least {min} is needed")]
+    TooOld {
+        /// The peer's.
+        got: u32,
+        /// The least.
+        min: u32,
+    },
+    /// It did not say hello in time.
+    #[error("no hello in time")]
+    HandshakeTimeout,
+    /// It did not answer a ping in time.
+    #[error("no pong in time")]
+    PingTimeout,
+    /// It did not send what it has and was asked for, again and again.
+    #[error("it stalls the synchronisation")]
+    Stalled,
+    /// Its address is banned.
+    #[error("its address is banned")]
+    Banned,
+    /// There are enough connections from its address.
+    #[error("too many connections from its address")]
+    TooManyFromAddress,
+    /// All places for inbound connections are taken by better peers.
+    #[error("all places are taken")]
+    Full,
+    /// A newcomer took its place.
+    #[error("another took its place")]
+    Evicted,
+    /// It broke the protocol once too often.
+    #[error("misbehaved: {0}")]
+    Misbehaved(Offence),
+}

@@ -1,0 +1,448 @@
+//! What nodes say to each other. Each kind has a number, a largest payload and a largest count; what exceeds them is
+//! refused when it is decoded.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use crate::primitives::block::Block;
+use crate::primitives::codec::{
+    self, CodecError, Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, impl_borrow_decode,
+};
+use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::header::Header;
+use crate::primitives::target::Work;
+use crate::primitives::tx::Transaction;
+
+/// The version of the protocol spoken here.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// The oldest version understood.
+pub const MIN_PROTOCOL_VERSION: u32 = 1;
+
+/// Service bit: has every block of its best chain and serves it.
+pub const SERVICE_FULL: u64 = 1;
+
+/// Most headers in a [`Message::Headers`]; as many mean that there are more.
+pub const MAX_HEADERS: usize = 2_000;
+/// Most addresses in a [`Message::Addresses`].
+pub const MAX_ADDRESSES: usize = 1_000;
+/// Most ids in a [`Message::Inventory`], [`Message::GetData`] or [`Message::NotFound`].
+pub const MAX_INVENTORY: usize = 2_000;
+/// Most hashes in a locator: those of 2^32 blocks, at doubling distances after the first ten, are fewer.
+pub const MAX_LOCATOR: usize = 64;
+/// Most bytes of a user agent.
+pub const MAX_USER_AGENT: usize = 128;
+/// Most bytes of a [`Hello`]: what is defined today and room for fields to come.
+pub const MAX_HELLO_BYTES: usize = 1_024;
+/// Most bytes of a transaction on its own. Policy relays less; this only bounds the buffer.
+pub const MAX_TRANSACTION_BYTES: usize = 1_000_000;
+
+/// First message of each side, and only the first: who it is and how far it has come.
+///
+/// Bytes after the fields known here are ignored, so that later versions may add some.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// Version of the protocol that the sender speaks.
+    pub version: u32,
+    /// Hash of genesis, which names the network.
+    pub genesis: BlockHash,
+    /// What the sender offers, as `SERVICE_` bits; unknown ones are ignored.
+    pub services: u64,
+    /// Its best chain.
+    pub tip: TipClaim,
+    /// The port at which it takes connections, 0 if it takes none. Its address is the one it is seen from.
+    pub listen_port: u16,
+    /// Drawn anew for each connection: a node that gets its own number back has dialled itself.
+    pub nonce: u64,
+    /// Name and version of the software, for people to read.
+    pub user_agent: String,
+}
+
+/// The end of the sender's best chain, as it says. Nothing is believed but to decide whom to ask first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct TipClaim {
+    /// Height of the block.
+    pub height: u32,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Work of the chain up to it.
+    pub work: Work,
+}
+
+/// Where a node is said to take connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// What it offers, as `SERVICE_` bits.
+    pub services: u64,
+    /// When somebody was last connected to it, in seconds since 1970.
+    pub last_seen: u32,
+}
+
+impl PeerAddress {
+    /// Bytes of every encoding: the address as IPv6 (IPv4 mapped, so that one address has one form), port, services,
+    /// time.
+    pub const LEN: usize = 16 + 2 + 8 + 4;
+}
+
+impl Encode for PeerAddress {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        (ip.octets(), self.address.port(), self.services, self.last_seen).encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for PeerAddress {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let (ip, port, services, last_seen) = <([u8; 16], u16, u64, u32)>::decode(decoder)?;
+        let ip = Ipv6Addr::from(ip).to_canonical();
+        Ok(Self { address: SocketAddr::new(ip, port), services, last_seen })
+    }
+}
+
+impl_borrow_decode!(PeerAddress);
+
+/// Names something that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum Item {
+    /// A transaction.
+    Transaction(Txid),
+    /// A block.
+    Block(BlockHash),
+}
+
+impl Item {
+    /// Bytes of every encoding.
+    pub const LEN: usize = 4 + 32;
+}
+
+/// One message. Bodies are shared, so that telling many peers costs one copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// First on every connection, from both sides.
+    Hello(Hello),
+    /// To be answered with [`Message::Pong`] and the same number.
+    Ping(u64),
+    /// Answers [`Message::Ping`].
+    Pong(u64),
+    /// Asks for addresses of other nodes; answered once a connection.
+    GetAddresses,
+    /// At most [`MAX_ADDRESSES`] addresses, asked for or, a few at a time, not.
+    Addresses(Vec<PeerAddress>),
+    /// What the sender has: at most [`MAX_INVENTORY`] ids.
+    Inventory(Vec<Item>),
+    /// Asks for at most [`MAX_INVENTORY`] bodies.
+    GetData(Vec<Item>),
+    /// What of a [`Message::GetData`] the sender does not have.
+    NotFound(Vec<Item>),
+    /// Asks for the headers after the first hash of the locator that is on the sender's best chain.
+    GetHeaders {
+        /// Hashes of the asker's chain, newest first, at growing distances, genesis last; at most [`MAX_LOCATOR`].
+        locator: Vec<BlockHash>,
+        /// The last header wanted; zero for as many as there may be.
+        stop: BlockHash,
+    },
+    /// Up to [`MAX_HEADERS`] headers, each the parent of the next. Answers [`Message::GetHeaders`], and announces new
+    /// blocks.
+    Headers(Vec<Header>),
+    /// A block asked for.
+    Block(Arc<Block>),
+    /// A transaction asked for.
+    Transaction(Arc<Transaction>),
+}
+
+/// The byte that says which message a frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+#[allow(missing_docs)] // Named as the messages are.
+pub enum Kind {
+    Hello = 0,
+    Ping = 1,
+    Pong = 2,
+    GetAddresses = 3,
+    Addresses = 4,
+    Inventory = 5,
+    GetData = 6,
+    NotFound = 7,
+    GetHeaders = 8,
+    Headers = 9,
+    Block = 10,
+    Transaction = 11,
+}
+
+/// A count's own bytes, before the elements counted.
+const COUNT_BYTES: usize = 8;
+
+impl Kind {
+    /// All kinds, in the order of their bytes.
+    pub const ALL: [Self; 12] = [
+        Self::Hello,
+        Self::Ping,
+        Self::Pong,
+        Self::GetAddresses,
+        Self::Addresses,
+        Self::Inventory,
+        Self::GetData,
+        Self::NotFound,
+        Self::GetHeaders,
+        Self::Headers,
+        Self::Block,
+        Self::Transaction,
+    ];
+
+    /// The kind of a byte; `None` for those of versions to come.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
+
+    /// Most bytes that the payload may have in a network whose blocks have at most `max_block_bytes`.
+    pub fn max_payload(self, max_block_bytes: usize) -> usize {
+        match self {
+            Self::Hello => MAX_HELLO_BYTES,
+            Self::Ping | Self::Pong => 8,
+            Self::GetAddresses => 0,
+            Self::Addresses => COUNT_BYTES + MAX_ADDRESSES * PeerAddress::LEN,
+            Self::Inventory | Self::GetData | Self::NotFound => COUNT_BYTES + MAX_INVENTORY * Item::LEN,
+            Self::GetHeaders => COUNT_BYTES + (MAX_LOCATOR + 1) * 32,
+            Self::Headers => COUNT_BYTES + MAX_HEADERS * Header::LEN,
+            Self::Block => max_block_bytes,
+            Self::Transaction => MAX_TRANSACTION_BYTES.min(max_block_bytes),
+        }
+    }
+
+    /// The message's name, for logs and counters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hello => "hello",
+            Self::Ping => "ping",
+            Self::Pong => "pong",
+            Self::GetAddresses => "getaddresses",
+            Self::Addresses => "addresses",
+            Self::Inventory => "inventory",
+            Self::GetData => "getdata",
+            Self::NotFound => "notfound",
+            Self::GetHeaders => "getheaders",
+            Self::Headers => "headers",
+            Self::Block => "block",
+            Self::Transaction => "transaction",
+        }
+    }
+}
+
+/// Why a payload is no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Not the encoding of what the kind says.
+    #[error("{} message: {source}", kind.name())]
+    Encoding {
+        /// What the frame said it was.
+        kind: Kind,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+    /// More elements than allowed.
+    #[error("{} message with {got} elements, at most {max} are allowed", kind.name())]
+    TooMany {
+        /// What the frame said it was.
+        kind: Kind,
+        /// How many there are.
+        got: usize,
+        /// How many there may be.
+        max: usize,
+    },
+}
+
+impl Message {
+    /// Which message it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Hello(_) => Kind::Hello,
+            Self::Ping(_) => Kind::Ping,
+            Self::Pong(_) => Kind::Pong,
+            Self::GetAddresses => Kind::GetAddresses,
+            Self::Addresses(_) => Kind::Addresses,
+            Self::Inventory(_) => Kind::Inventory,
+            Self::GetData(_) => Kind::GetData,
+            Self::NotFound(_) => Kind::NotFound,
+            Self::GetHeaders { .. } => Kind::GetHeaders,
+            Self::Headers(_) => Kind::Headers,
+            Self::Block(_) => Kind::Block,
+            Self::Transaction(_) => Kind::Transaction,
+        }
+    }
+
+    /// The payload's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Hello(hello) => codec::encode(hello),
+            Self::Ping(nonce) | Self::Pong(nonce) => codec::encode(nonce),
+            Self::GetAddresses => Vec::new(),
+            Self::Addresses(addresses) => codec::encode(addresses),
+            Self::Inventory(items) | Self::GetData(items) | Self::NotFound(items) => codec::encode(items),
+            Self::GetHeaders { locator, stop } => codec::encode(&(locator, stop)),
+            Self::Headers(headers) => codec::encode(headers),
+            Self::Block(block) => codec::encode(block),
+            Self::Transaction(tx) => codec::encode(tx),
+        }
+    }
+
+    /// Length of [`Message::encode`]'s answer in bytes, without building it.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Hello(hello) => codec::encoded_len(hello),
+            Self::Ping(_) | Self::Pong(_) => 8,
+            Self::GetAddresses => 0,
+            Self::Addresses(addresses) => COUNT_BYTES + addresses.len() * PeerAddress::LEN,
+            Self::Inventory(items) | Self::GetData(items) | Self::NotFound(items) => {
+                COUNT_BYTES + items.len() * Item::LEN
+            }
+            Self::GetHeaders { locator, .. } => COUNT_BYTES + (locator.len() + 1) * 32,
+            Self::Headers(headers) => COUNT_BYTES + headers.len() * Header::LEN,
+            Self::Block(block) => block.size(),
+            Self::Transaction(tx) => tx.size(),
+        }
+    }
+
+    /// The message of a payload whose length was checked against [`Kind::max_payload`].
+    ///
+    /// # Errors
+    /// [`MessageError`].
+    pub fn decode(kind: Kind, payload: &[u8]) -> Result<Self, MessageError> {
+        fn whole<T: Decode<()>>(kind: Kind, payload: &[u8]) -> Result<T, MessageError> {
+            codec::decode(payload).map_err(|source| MessageError::Encoding { kind, source })
+        }
+        fn list<T: Decode<()>>(kind: Kind, payload: &[u8], max: usize) -> Result<Vec<T>, MessageError> {
+            let list: Vec<T> = whole(kind, payload)?;
+            within(kind, list.len(), max)?;
+            Ok(list)
+        }
+        fn within(kind: Kind, got: usize, max: usize) -> Result<(), MessageError> {
+            if got > max { Err(MessageError::TooMany { kind, got, max }) } else { Ok(()) }
+        }
+        Ok(match kind {
+            Kind::Hello => {
+                let (hello, _): (Hello, usize) =
+                    codec::decode_prefix(payload).map_err(|source| MessageError::Encoding { kind, source })?;
+                within(kind, hello.user_agent.len(), MAX_USER_AGENT)?;
+                Self::Hello(hello)
+            }
+            Kind::Ping => Self::Ping(whole(kind, payload)?),
+            Kind::Pong => Self::Pong(whole(kind, payload)?),
+            Kind::GetAddresses => {
+                within(kind, payload.len(), 0)?;
+                Self::GetAddresses
+            }
+            Kind::Addresses => Self::Addresses(list(kind, payload, MAX_ADDRESSES)?),
+            Kind::Inventory => Self::Inventory(list(kind, payload, MAX_INVENTORY)?),
+            Kind::GetData => Self::GetData(list(kind, payload, MAX_INVENTORY)?),
+            Kind::NotFound => Self::NotFound(list(kind, payload, MAX_INVENTORY)?),
+            Kind::GetHeaders => {
+                let (locator, stop): (Vec<BlockHash>, BlockHash) = whole(kind, payload)?;
+                within(kind, locator.len(), MAX_LOCATOR)?;
+                Self::GetHeaders { locator, stop }
+            }
+            Kind::Headers => Self::Headers(list(kind, payload, MAX_HEADERS)?),
+            Kind::Block => Self::Block(Arc::new(whole(kind, payload)?)),
+            Kind::Transaction => Self::Transaction(Arc::new(whole(kind, payload)?)),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::consensus::params::{GenesisSpec, Params};
+    use crate::primitives::hash::Hash256;
+
+    /// One of each kind.
+    pub(in crate::p2p) fn samples() -> Vec<Message> {
+        let params = Params::new(GenesisSpec::regtest()).unwrap();
+        let hash = Hash256::of(b"x");
+        let items = vec![Item::Transaction(hash), Item::Block(Hash256::ZERO)];
+        let address = |text: &str| PeerAddress { address: text.parse().unwrap(), services: 1, last_seen: 9 };
+        vec![
+            Message::Hello(Hello {
+                version: 1,
+                genesis: params.genesis_hash,
+                services: SERVICE_FULL,
+                tip: TipClaim { height: 3, hash, work: params.genesis_target.work() },
+                listen_port: 7331,
+                nonce: 7,
+                user_agent: "/cairn:0.1.0/".to_owned(),
+            }),
+            Message::Ping(1),
+            Message::Pong(2),
+            Message::GetAddresses,
+            Message::Addresses(vec![address("10.1.2.3:7331"), address("[2001:db8::1]:1")]),
+            Message::Inventory(items.clone()),
+            Message::GetData(items.clone()),
+            Message::NotFound(items),
+            Message::GetHeaders { locator: vec![hash; 3], stop: Hash256::ZERO },
+            Message::Headers(vec![params.genesis.header; 3]),
+            Message::Block(Arc::new(params.genesis.clone())),
+            Message::Transaction(Arc::new(params.genesis.transactions[0].clone())),
+        ]
+    }
+
+    #[test]
+    fn every_kind_survives_the_wire_within_its_cap() {
+        let samples = samples();
+        assert_eq!(samples.iter().map(Message::kind).collect::<Vec<_>>(), Kind::ALL);
+        for message in samples {
+            let kind = message.kind();
+            assert_eq!(Kind::from_byte(kind as u8), Some(kind));
+            let payload = message.encode();
+            assert_eq!(payload.len(), message.encoded_len(), "{}", kind.name());
+            assert!(payload.len() <= kind.max_payload(1_000_000));
+            assert_eq!(Message::decode(kind, &payload), Ok(message));
+        }
+        assert_eq!(Kind::from_byte(12), None);
+    }
+
+    #[test]
+    fn the_fullest_lists_fit_and_one_more_element_does_not() {
+        let header = Params::new(GenesisSpec::regtest()).unwrap().genesis.header;
+        let address = PeerAddress { address: "1.2.3.4:5".parse().unwrap(), services: 0, last_seen: 0 };
+        let of = |n: usize| {
+            vec![
+                (Message::Headers(vec![header; MAX_HEADERS + n]), MAX_HEADERS),
+                (Message::Addresses(vec![address; MAX_ADDRESSES + n]), MAX_ADDRESSES),
+                (Message::Inventory(vec![Item::Block(Hash256::ZERO); MAX_INVENTORY + n]), MAX_INVENTORY),
+                (
+                    Message::GetHeaders { locator: vec![Hash256::ZERO; MAX_LOCATOR + n], stop: Hash256::ZERO },
+                    MAX_LOCATOR,
+                ),
+            ]
+        };
+        for (message, _) in of(0) {
+            let (kind, payload) = (message.kind(), message.encode());
+            assert_eq!(payload.len(), kind.max_payload(0), "{}", kind.name());
+            assert_eq!(Message::decode(kind, &payload), Ok(message));
+        }
+        for (message, max) in of(1) {
+            let (kind, payload) = (message.kind(), message.encode());
+            assert!(payload.len() > kind.max_payload(0));
+            assert_eq!(Message::decode(kind, &payload), Err(MessageError::TooMany { kind, got: max + 1, max }));
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_has_one_form() {
+        let mapped = PeerAddress { address: "[::ffff:1.2.3.4]:5".parse().unwrap(), services: 0, last_seen: 0 };
+        let plain = PeerAddress { address: "1.2.3.4:5".parse().unwrap(), ..mapped };
+        assert_eq!(codec::encode(&mapped), codec::encode(&plain));
+        assert_eq!(codec::decode(&codec::encode(&mapped)), Ok(plain));
+    }
+
+    #[test]
+    fn a_longer_hello_of_a_later_version_is_understood() {
+        let hello = samples().swap_remove(0);
+        let mut payload = hello.encode();
+        payload.extend([1, 2, 3]);
+        assert_eq!(Message::decode(Kind::Hello, &payload), Ok(hello));
+        assert!(matches!(Message::decode(Kind::Ping, &[0; 9]), Err(MessageError::Encoding { .. })));
+    }
+}

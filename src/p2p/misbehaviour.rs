@@ -1,0 +1,117 @@
+//! What a peer can do wrong, how bad it is, and when it is enough.
+
+use std::collections::BTreeMap;
+
+use crate::p2p::interface::{Now, PeerId};
+
+/// Points at which a peer is disconnected and its address banned.
+pub const BAN_POINTS: u32 = 100;
+/// Milliseconds in which one point is forgiven, so that small faults over weeks do not add up.
+const FORGIVEN_EVERY_MILLIS: u64 = 10_000;
+
+/// A breach of the protocol. Each variant says what an honest node, up to date or not, would not have done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Offence {
+    /// Sent bytes that are no message.
+    #[error("sent no message: {0}")]
+    Malformed(String),
+    /// Sent something else before hello, or hello twice.
+    #[error("sent a {0} message out of turn")]
+    OutOfTurn(&'static str),
+    /// Sent a header that breaks a rule.
+    #[error("sent a bad header: {0}")]
+    BadHeader(String),
+    /// Sent headers of which one is not the parent of the next.
+    #[error("sent headers that are no chain")]
+    UnlinkedHeaders,
+    /// Sent headers whose parent is unknown.
+    #[error("sent headers without a known parent")]
+    UnconnectedHeaders,
+    /// Sent many headers that lead to less work than the chain here has.
+    #[error("sent endless headers with little work")]
+    LowWorkHeaders,
+    /// Sent headers that were not asked for and announce nothing new.
+    #[error("sent headers that nobody asked for")]
+    UnrequestedHeaders,
+    /// Sent a block that breaks a rule, or a body that is not its header's.
+    #[error("sent a bad block: {0}")]
+    BadBlock(String),
+    /// Sent a block that was not asked for.
+    #[error("sent a block that nobody asked for")]
+    UnrequestedBlock,
+    /// Sent a transaction that breaks a rule at every tip.
+    #[error("sent a bad transaction: {0}")]
+    BadTransaction(String),
+    /// Sent a transaction that was not asked for.
+    #[error("sent a transaction that nobody asked for")]
+    UnrequestedTransaction,
+    /// Announced more transactions than it lets us ask for.
+    #[error("announced too much at once")]
+    InventoryFlood,
+    /// Sent more addresses than anybody has news of.
+    #[error("sent too many addresses")]
+    AddressFlood,
+    /// Asked for more bodies than can be waiting for it.
+    #[error("asked for too much at once")]
+    RequestFlood,
+}
+
+impl Offence {
+    /// How bad it is: [`BAN_POINTS`] is too bad even once.
+    pub fn points(&self) -> u32 {
+        match self {
+            Self::Malformed(_)
+            | Self::OutOfTurn(_)
+            | Self::BadHeader(_)
+            | Self::UnlinkedHeaders
+            | Self::LowWorkHeaders
+            | Self::BadBlock(_)
+            | Self::BadTransaction(_) => BAN_POINTS,
+            // Requests that crossed with a timeout look like these, so only a habit counts.
+            Self::UnconnectedHeaders | Self::RequestFlood | Self::AddressFlood | Self::InventoryFlood => 10,
+            Self::UnrequestedBlock | Self::UnrequestedHeaders => 5,
+            Self::UnrequestedTransaction => 1,
+        }
+    }
+}
+
+/// The points of every peer that has any.
+#[derive(Debug, Default)]
+pub(super) struct Scores(BTreeMap<PeerId, (u32, u64)>);
+
+impl Scores {
+    /// Adds an offence's points; `true` if it is enough.
+    pub(super) fn add(&mut self, now: Now, peer: PeerId, offence: &Offence) -> bool {
+        let score = self.get(now, peer).saturating_add(offence.points());
+        self.0.insert(peer, (score, now.millis));
+        score >= BAN_POINTS
+    }
+
+    /// A peer's points.
+    pub(super) fn get(&self, now: Now, peer: PeerId) -> u32 {
+        let Some((score, since)) = self.0.get(&peer) else { return 0 };
+        let forgiven = now.millis.saturating_sub(*since) / FORGIVEN_EVERY_MILLIS;
+        score.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        self.0.remove(&peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_add_up_and_are_forgiven() {
+        let at = |secs: u64| Now { millis: secs * 1_000, unix: 0 };
+        let mut scores = Scores::default();
+        assert!((0..9).all(|_| !scores.add(at(0), PeerId(1), &Offence::UnconnectedHeaders)));
+        assert_eq!((scores.get(at(0), PeerId(1)), scores.get(at(0), PeerId(2))), (90, 0));
+        assert_eq!(scores.get(at(100), PeerId(1)), 80);
+        assert!(!scores.add(at(100), PeerId(1), &Offence::UnconnectedHeaders));
+        assert!(scores.add(at(100), PeerId(1), &Offence::UnconnectedHeaders));
+        assert!(scores.add(at(0), PeerId(3), &Offence::Malformed(String::new())));
+    }
+}

@@ -1,0 +1,85 @@
+//! What a node is told at its start, and what it tells about its peers.
+
+use std::net::SocketAddr;
+
+use crate::p2p::interface::{Direction, PeerId};
+use crate::p2p::message::TipClaim;
+
+/// Settings of a node.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The port at which the driver takes connections; 0 if it takes none.
+    pub listen_port: u16,
+    /// Addresses to stay connected to (`--connect`), besides those found by itself.
+    pub connect: Vec<SocketAddr>,
+    /// Addresses to join through when no other is known.
+    pub seeds: Vec<SocketAddr>,
+    /// How many peers to dial and keep, those of `connect` not counted.
+    pub outbound_target: usize,
+    /// Most peers that may dial in.
+    pub max_inbound: usize,
+    /// Most inbound peers from one address, loopback excepted: a local test network has but that one.
+    pub max_inbound_per_address: usize,
+    /// What to say to peers about the software.
+    pub user_agent: String,
+    /// Where all randomness comes from: whom to dial, nonces, delays. From the system's generator, but in simulations.
+    pub seed: [u8; 32],
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen_port: 0,
+            connect: Vec::new(),
+            seeds: Vec::new(),
+            outbound_target: 8,
+            max_inbound: 117,
+            max_inbound_per_address: 4,
+            user_agent: concat!("/cairn:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
+            seed: [0; 32],
+        }
+    }
+}
+
+/// A peer, as it stands. Bytes are the driver's to count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerInfo {
+    /// Its number.
+    pub id: PeerId,
+    /// Its address, as the connection has it.
+    pub address: SocketAddr,
+    /// Where it takes connections, if it does.
+    pub listens_at: Option<SocketAddr>,
+    /// Who dialled.
+    pub direction: Direction,
+    /// One of those to stay connected to.
+    pub manual: bool,
+    /// Whether it has said hello and is of this network.
+    pub ready: bool,
+    /// When the connection came about, in seconds since 1970.
+    pub connected_at: u64,
+    /// When the last message came from it, in seconds since 1970.
+    pub last_received: u64,
+    /// When the last message went to it, in seconds since 1970.
+    pub last_sent: u64,
+    /// The version it speaks; 0 before its hello.
+    pub version: u32,
+    /// What it offers, as `SERVICE_` bits.
+    pub services: u64,
+    /// Its software, in printable ASCII.
+    pub user_agent: String,
+    /// The tip it said it had at the start.
+    pub start_tip: Option<TipClaim>,
+    /// Height of the best header that it is known to have.
+    pub synced_headers: u32,
+    /// Height of the last block that it and this node's best chain have in common.
+    pub synced_blocks: u32,
+    /// Heights of the blocks it has been asked for.
+    pub in_flight: Vec<u32>,
+    /// Milliseconds of the last round trip, if there was one.
+    pub ping: Option<u64>,
+    /// Milliseconds of the shortest round trip.
+    pub min_ping: Option<u64>,
+    /// Points of misbehaviour.
+    pub score: u32,
+}

@@ -16,6 +16,8 @@ use crate::primitives::tx::{MAX_DATA_BYTES, Output, Transaction};
 pub const MAX_BLOCK_BYTES: u32 = 8_000_000;
 /// Fewest bytes of use: a coinbase and a payment.
 const MIN_BLOCK_BYTES: u32 = 1_000;
+/// The start of 2100: a header's time is a u32, which ends in 2106.
+const MAX_TIMESTAMP: u32 = 4_102_444_800;
 
 /// How bits follow from the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,7 +247,25 @@ impl Params {
                 return Err(field(name, got, format!("{least} to {most}")));
             }
         }
-        let supply = total_supply(&spec);
+        if spec.timestamp > MAX_TIMESTAMP {
+            return Err(field(
+                "timestamp",
+                spec.timestamp,
+                format!("at most {MAX_TIMESTAMP}: blocks need time after it"),
+            ));
+        }
+        if let Some(seed) = spec.seeds.iter().find(|seed| !is_host_and_port(seed)) {
+            return Err(field("seeds", seed, "HOST:PORT"));
+        }
+        let allocated: u128 = spec.alloc.iter().map(|alloc| u128::from(alloc.value)).sum();
+        if allocated > u128::from(MAX_SUPPLY) {
+            return Err(field(
+                "alloc.value",
+                format!("{allocated} in all"),
+                format!("at most {MAX_SUPPLY} grains in all"),
+            ));
+        }
+        let supply = issued_supply(&spec) + allocated;
         if supply > u128::from(MAX_SUPPLY) {
             return Err(field(
                 "subsidy",
@@ -279,8 +299,15 @@ impl Params {
     }
 }
 
-/// All that can ever be issued: no more than two full intervals, and the allocations.
-fn total_supply(spec: &GenesisSpec) -> u128 {
-    let issued = (0..64).map(|halvings| u128::from(spec.subsidy >> halvings) * u128::from(spec.halving_interval));
-    issued.sum::<u128>() + spec.alloc.iter().map(|alloc| u128::from(alloc.value)).sum::<u128>()
+/// All that blocks can ever issue: no more than two full intervals' worth.
+fn issued_supply(spec: &GenesisSpec) -> u128 {
+    (0..64).map(|halvings| u128::from(spec.subsidy >> halvings) * u128::from(spec.halving_interval)).sum()
+}
+
+fn is_host_and_port(seed: &str) -> bool {
+    seed.rsplit_once(':').is_some_and(|(host, port)| {
+        (1..=255).contains(&host.len())
+            && !host.contains(char::is_whitespace)
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+    })
 }

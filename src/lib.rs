@@ -11,6 +11,7 @@
 pub mod chain;
 pub mod cli;
 pub mod consensus;
+pub mod mempool;
 pub mod miner;
 pub mod p2p;
 pub mod primitives;

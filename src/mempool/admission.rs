@@ -1,0 +1,254 @@
+//! Whether a transaction may come in, cheapest question first: its signatures are looked at last.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::entry::{Entry, Rate};
+use super::limits::{MAX_REPLACED, MAX_TX_SIZE, TX_VERSION};
+use super::{Mempool, MempoolError};
+use crate::chain::Chain;
+use crate::consensus::check;
+use crate::consensus::coins::{Coin, CoinView};
+use crate::consensus::connect;
+use crate::consensus::error::RuleError;
+use crate::primitives::hash::Txid;
+use crate::primitives::tx::Transaction;
+
+/// A transaction that may come in.
+pub(super) struct Candidate {
+    pub(super) tx: Arc<Transaction>,
+    pub(super) txid: Txid,
+    pub(super) fee: u64,
+    pub(super) size: usize,
+    minable_from: u32,
+    /// Entries that spend what it spends.
+    pub(super) conflicts: Vec<Txid>,
+    /// Those and their descendants.
+    pub(super) evicted: BTreeSet<Txid>,
+}
+
+impl Candidate {
+    fn rate(&self) -> Rate {
+        Rate { fees: self.fee, bytes: self.size }
+    }
+}
+
+impl Mempool {
+    /// Checks a transaction as it comes from a peer or a client.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub(super) fn check(
+        &self,
+        tx: Arc<Transaction>,
+        txid: Txid,
+        chain: &Chain,
+        now: u64,
+    ) -> Result<Candidate, MempoolError> {
+        let (candidate, coins) = self.check_but_fee_and_signatures(tx, txid, chain)?;
+        let least = self.min_fee_rate_at(now).saturating_mul(candidate.size as u64);
+        if candidate.fee < least {
+            return Err(MempoolError::FeeTooLow { got: candidate.fee, min: least, size: candidate.size });
+        }
+        if !candidate.conflicts.is_empty() {
+            self.check_replacement(&candidate)?;
+        }
+        if !self.verified.contains(&txid) {
+            connect::check_signatures(&candidate.tx, &txid, &coins, &self.params)?;
+        }
+        Ok(candidate)
+    }
+
+    /// Checks a transaction known to be well signed, which a block or this pool has held already: it need not pay the
+    /// present minimum, and replaces nothing.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub(super) fn check_again(
+        &self,
+        tx: Arc<Transaction>,
+        txid: Txid,
+        chain: &Chain,
+    ) -> Result<Candidate, MempoolError> {
+        let (candidate, _) = self.check_but_fee_and_signatures(tx, txid, chain)?;
+        match candidate.conflicts.first() {
+            None => Ok(candidate),
+            Some(conflict) => {
+                Err(MempoolError::ReplacementRate { conflict: *conflict, fee: candidate.fee, size: candidate.size })
+            }
+        }
+    }
+
+    fn check_but_fee_and_signatures(
+        &self,
+        tx: Arc<Transaction>,
+        txid: Txid,
+        chain: &Chain,
+    ) -> Result<(Candidate, Vec<Coin>), MempoolError> {
+        if self.contains(&txid) {
+            return Err(MempoolError::AlreadyKnown { txid });
+        }
+        if tx.version != TX_VERSION {
+            return Err(MempoolError::Version { got: tx.version, expected: TX_VERSION });
+        }
+        let size = tx.size();
+        if size > MAX_TX_SIZE {
+            return Err(MempoolError::TooLarge { got: size, max: MAX_TX_SIZE });
+        }
+        check::check_transaction(&tx, &txid)?;
+        // Nobody would pay a fee to spend it, so it would stay in everybody's coins for ever.
+        if let Some((index, _)) = (0..).zip(&tx.outputs).find(|(_, output)| output.key().is_some() && output.value == 0)
+        {
+            return Err(MempoolError::Dust { txid, index });
+        }
+        let height = chain.tip().height + 1;
+        let coins = self.coins_of(&tx, txid, chain, height)?;
+        let fee = connect::check_spend(&tx, &txid, &coins, height, &self.params)?;
+        let maturity = self.params.coinbase_maturity;
+        let mature = coins.iter().filter(|coin| coin.coinbase).map(|coin| coin.height.saturating_add(maturity));
+        let minable_from = mature.max().unwrap_or(0).max(tx.lock_height);
+        let mut conflicts: Vec<_> = tx.inputs.iter().filter_map(|input| self.graph.spender(&input.outpoint)).collect();
+        conflicts.sort_unstable();
+        conflicts.dedup();
+        if conflicts.len() > MAX_REPLACED {
+            return Err(MempoolError::TooManyReplaced { got: conflicts.len(), max: MAX_REPLACED });
+        }
+        let evicted = self.graph.with_descendants(&conflicts);
+        let candidate = Candidate { tx, txid, fee, size, minable_from, conflicts, evicted };
+        self.check_family(&candidate)?;
+        Ok((candidate, coins))
+    }
+
+    /// The coins that a transaction spends, from the pool or the chain, spent by another entry or not.
+    fn coins_of(&self, tx: &Transaction, txid: Txid, chain: &Chain, height: u32) -> Result<Vec<Coin>, MempoolError> {
+        let mut coins = Vec::with_capacity(tx.inputs.len());
+        let mut missing = Vec::new();
+        for input in &tx.inputs {
+            let outpoint = input.outpoint;
+            let coin = match self.get(&outpoint.txid) {
+                Some(parent) => {
+                    let output = parent.tx.outputs.get(outpoint.index as usize).filter(|output| output.key().is_some());
+                    // Its maker is here, so no wait will bring it.
+                    let output = output.ok_or(RuleError::MissingCoin { txid, outpoint })?.clone();
+                    Some(Coin { output, height, coinbase: false })
+                }
+                None => chain.coin(&outpoint)?,
+            };
+            match coin {
+                Some(coin) => coins.push(coin),
+                None => missing.push(outpoint),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(coins);
+        }
+        if let Some(location) = chain.db().tx_location(&txid)? {
+            return Err(MempoolError::AlreadyConfirmed { txid, height: location.height });
+        }
+        Err(MempoolError::MissingInputs { txid, missing, kept: false })
+    }
+
+    /// Bounds the chains of unconfirmed transactions, as they would be with the candidate in place of those it evicts.
+    fn check_family(&self, candidate: &Candidate) -> Result<(), MempoolError> {
+        let parents: BTreeSet<_> = candidate.tx.inputs.iter().map(|input| input.outpoint.txid).collect();
+        let parents: Vec<_> = parents.into_iter().filter(|txid| self.contains(txid)).collect();
+        let max = self.limits.max_ancestors;
+        // Parents alone may be too many: no need to walk further, and an attacker could make that long.
+        if parents.len() >= max {
+            return Err(MempoolError::TooManyAncestors { got: parents.len() + 1, max });
+        }
+        let ancestors = self.graph.with_ancestors(&parents);
+        if let Some(ancestor) = ancestors.intersection(&candidate.evicted).next() {
+            return Err(MempoolError::ReplacesAncestor { ancestor: *ancestor });
+        }
+        if ancestors.len() >= max {
+            return Err(MempoolError::TooManyAncestors { got: ancestors.len() + 1, max });
+        }
+        for ancestor in ancestors {
+            let leaving = match candidate.evicted.is_empty() {
+                true => 0,
+                false => self.graph.with_descendants(&[ancestor]).intersection(&candidate.evicted).count(),
+            };
+            let got = self.get(&ancestor).map_or(0, |entry| entry.descendants.count) + 1 - leaving;
+            if got > self.limits.max_descendants {
+                return Err(MempoolError::TooManyDescendants { ancestor, got, max: self.limits.max_descendants });
+            }
+        }
+        Ok(())
+    }
+
+    /// Replacement by fee, whether or not the replaced signalled it: the rules of BIP-125 but its first.
+    fn check_replacement(&self, candidate: &Candidate) -> Result<(), MempoolError> {
+        let Candidate { fee, size, .. } = *candidate;
+        if candidate.evicted.len() > MAX_REPLACED {
+            return Err(MempoolError::TooManyReplaced { got: candidate.evicted.len(), max: MAX_REPLACED });
+        }
+        let replaced: Vec<&Entry> = candidate.conflicts.iter().filter_map(|txid| self.get(txid)).collect();
+        if let Some(conflict) = replaced.iter().find(|conflict| conflict.rate() >= candidate.rate()) {
+            return Err(MempoolError::ReplacementRate { conflict: conflict.txid, fee, size });
+        }
+        // One that waits for others might never be mined, and the payee of the replaced would be worse off.
+        let parents = candidate.tx.inputs.iter().map(|input| input.outpoint.txid).filter(|txid| self.contains(txid));
+        for parent in parents {
+            if !replaced.iter().any(|conflict| conflict.parents.contains(&parent)) {
+                return Err(MempoolError::ReplacementNeedsMore { parent });
+            }
+        }
+        let lost: u64 = candidate.evicted.iter().filter_map(|txid| self.get(txid)).map(|entry| entry.fee).sum();
+        let min = lost.saturating_add(self.limits.min_fee_rate.saturating_mul(size as u64));
+        if fee < min {
+            return Err(MempoolError::ReplacementFee { got: fee, min });
+        }
+        Ok(())
+    }
+
+    /// Puts a candidate in, in place of those it evicts, which are returned.
+    pub(super) fn admit(&mut self, candidate: Candidate, time: u64, chain: &Chain) -> Vec<Txid> {
+        let replaced = self.remove(&candidate.conflicts);
+        let Candidate { tx, txid, fee, minable_from, .. } = candidate;
+        self.graph.insert(Entry::new(tx, txid, fee, time, chain.tip().height, minable_from));
+        replaced.into_iter().map(|entry| entry.txid).collect()
+    }
+
+    /// Tries the orphans that waited for outputs of `parents`, and those that waited for theirs in turn.
+    pub(super) fn promote(&mut self, parents: Vec<Txid>, chain: &Chain) -> Vec<Txid> {
+        let mut promoted = Vec::new();
+        let mut open = VecDeque::from(parents);
+        while let Some(parent) = open.pop_front() {
+            for (txid, tx) in self.orphans.take_children(&parent) {
+                match self.check(tx.clone(), txid, chain, self.clock) {
+                    Ok(candidate) => {
+                        self.admit(candidate, self.clock, chain);
+                        self.trim();
+                        promoted.push(txid);
+                        open.push_back(txid);
+                    }
+                    Err(MempoolError::MissingInputs { missing, .. }) => {
+                        self.orphans.add(tx, txid, missing, self.clock, &self.limits);
+                    }
+                    Err(error) => tracing::debug!(%txid, %error, "orphan dropped"),
+                }
+            }
+        }
+        promoted.retain(|txid| self.contains(txid));
+        promoted
+    }
+
+    /// Throws out what pays least a byte until the pool is within its bounds.
+    pub(super) fn trim(&mut self) {
+        while self.graph.usage() > self.limits.max_bytes
+            && let Some(worst) = self.graph.worst()
+        {
+            let (txid, rate) = (worst.txid, worst.keeping_rate());
+            self.floor.raise(rate.ceil() + self.limits.min_fee_rate, self.clock);
+            self.remove(&[txid]);
+        }
+    }
+
+    /// Takes entries and their descendants out, parents first, and remembers that they were well signed.
+    pub(super) fn remove(&mut self, roots: &[Txid]) -> Vec<Entry> {
+        let removed = self.graph.remove_with_descendants(roots);
+        removed.iter().for_each(|entry| self.verified.insert(entry.txid));
+        removed
+    }
+}

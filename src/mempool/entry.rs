@@ -1,0 +1,160 @@
+//! A transaction of the pool and the sums kept with it.
+
+use std::cmp::Ordering;
+use std::mem::size_of;
+use std::sync::Arc;
+
+use crate::primitives::hash::Txid;
+use crate::primitives::tx::{Input, Lock, OutPoint, Output, Transaction};
+
+/// Sums over a transaction and its ancestors, or it and its descendants, as far as they are in the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Package {
+    /// How many transactions, the one itself included.
+    pub count: usize,
+    /// Bytes of their encodings.
+    pub bytes: usize,
+    /// Their fees, in grains.
+    pub fees: u64,
+}
+
+impl Package {
+    pub(super) fn add(&mut self, entry: &Entry) {
+        self.count += 1;
+        self.bytes += entry.size;
+        self.fees += entry.fee;
+    }
+
+    pub(super) fn subtract(&mut self, entry: &Entry) {
+        self.count -= 1;
+        self.bytes -= entry.size;
+        self.fees -= entry.fee;
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        Rate { fees: self.fees, bytes: self.bytes }
+    }
+}
+
+/// Fees over bytes, compared as the exact fraction: 2 over 4 equals 1 over 2.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rate {
+    pub(super) fees: u64,
+    /// At least 1.
+    pub(super) bytes: usize,
+}
+
+impl Rate {
+    /// Grains a byte, rounded up.
+    pub(super) fn ceil(self) -> u64 {
+        self.fees.div_ceil(self.bytes as u64)
+    }
+}
+
+impl Ord for Rate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let scaled = |rate: &Self, by: &Self| u128::from(rate.fees) * by.bytes as u128;
+        scaled(self, other).cmp(&scaled(other, self))
+    }
+}
+
+impl PartialOrd for Rate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Rate {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Rate {}
+
+/// A transaction of the pool.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The transaction.
+    pub tx: Arc<Transaction>,
+    /// Its id.
+    pub txid: Txid,
+    /// What it pays, in grains.
+    pub fee: u64,
+    /// Bytes of its encoding.
+    pub size: usize,
+    /// When it came, in seconds since 1970.
+    pub time: u64,
+    /// Height of the tip when it came.
+    pub height: u32,
+    /// It and the transactions of the pool that it needs.
+    pub ancestors: Package,
+    /// It and the transactions of the pool that need it.
+    pub descendants: Package,
+    /// Its place among those of the same time, which the graph gives.
+    pub(super) number: u64,
+    /// First height at which it may be mined, by its lock height and the coinbases it spends.
+    pub(super) minable_from: u32,
+    /// Transactions of the pool whose outputs it spends, each once.
+    pub(super) parents: Vec<Txid>,
+    /// Transactions of the pool that spend its outputs, each once.
+    pub(super) children: Vec<Txid>,
+}
+
+impl Entry {
+    /// An entry that stands alone until the graph links it.
+    pub(super) fn new(tx: Arc<Transaction>, txid: Txid, fee: u64, time: u64, height: u32, minable_from: u32) -> Self {
+        let size = tx.size();
+        let alone = Package { count: 1, bytes: size, fees: fee };
+        Self {
+            tx,
+            txid,
+            fee,
+            size,
+            time,
+            height,
+            ancestors: alone,
+            descendants: alone,
+            number: 0,
+            minable_from,
+            parents: Vec::new(),
+            children: Vec::new(),
+        }
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        Rate { fees: self.fee, bytes: self.size }
+    }
+
+    /// What it is worth to a miner who has none of its ancestors. A rich ancestor is no merit of its own.
+    pub(super) fn mining_rate(&self) -> Rate {
+        self.rate().min(self.ancestors.rate())
+    }
+
+    /// What would be lost with it. Poor descendants are no fault of its own.
+    pub(super) fn keeping_rate(&self) -> Rate {
+        self.rate().max(self.descendants.rate())
+    }
+
+    /// About how much memory it takes, indexes included.
+    pub(super) fn usage(&self) -> usize {
+        memory_of(&self.tx) + PER_ENTRY + self.tx.inputs.len() * PER_SPEND
+    }
+}
+
+/// A map's slot costs its key and value, and about as much again for empty slots and tree nodes.
+const PER_ENTRY: usize =
+    2 * (size_of::<(Txid, Entry)>() + 2 * size_of::<(Rate, Txid)>() + 2 * size_of::<((u64, u64), Txid)>());
+const PER_SPEND: usize = 2 * size_of::<(OutPoint, Txid)>();
+
+/// Bytes that a transaction takes in memory.
+pub(super) fn memory_of(tx: &Transaction) -> usize {
+    let data = tx.outputs.iter().map(|output| match &output.lock {
+        Lock::Data(data) => data.len(),
+        Lock::Key(_) => 0,
+    });
+    size_of::<Transaction>()
+        + tx.inputs.len() * size_of::<Input>()
+        + tx.outputs.len() * size_of::<Output>()
+        + data.sum::<usize>()
+}

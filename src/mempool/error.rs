@@ -1,0 +1,94 @@
+//! Why a transaction is not in the pool.
+
+use crate::consensus::error::{Blame, RuleError};
+use crate::primitives::hash::Txid;
+use crate::primitives::tx::OutPoint;
+use crate::storage::StoreError;
+
+/// Why a transaction was refused. Nothing else about the pool has changed, but that an orphan may be kept.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are named by what was got and expected; the messages say the rest.
+pub enum MempoolError {
+    /// It breaks a rule that blocks must keep, or cannot be in the next block.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The chain's coins could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// In the pool already.
+    #[error("transaction {txid} is in the mempool already")]
+    AlreadyKnown { txid: Txid },
+    /// In a block of the best chain already.
+    #[error("transaction {txid} is in block {height} already")]
+    AlreadyConfirmed { txid: Txid, height: u32 },
+    /// Spends coins that neither the chain nor the pool has: unknown yet, or spent by a block.
+    #[error("transaction {txid} spends {}:{}, which is unknown or already spent", missing[0].txid, missing[0].index)]
+    MissingInputs {
+        txid: Txid,
+        /// At least one.
+        missing: Vec<OutPoint>,
+        /// Kept among the orphans until they come.
+        kept: bool,
+    },
+    /// A version that is not relayed.
+    #[error("transaction version is {got}, only {expected} is relayed")]
+    Version { got: u32, expected: u32 },
+    /// More bytes than are relayed.
+    #[error("transaction is {got} bytes, at most {max} are relayed")]
+    TooLarge { got: usize, max: usize },
+    /// Makes a coin of no value.
+    #[error("transaction {txid}, output {index}: a coin of no value")]
+    Dust { txid: Txid, index: u32 },
+    /// Pays less than the least for its size, or than is worth keeping when the pool is full.
+    #[error("transaction pays {got} grains, at least {min} are needed for its {size} bytes")]
+    FeeTooLow { got: u64, min: u64, size: usize },
+    /// At the end of too long a chain.
+    #[error("transaction would stand in a chain of {got} unconfirmed transactions, at most {max} are allowed")]
+    TooManyAncestors { got: usize, max: usize },
+    /// One more descendant of a transaction that has enough.
+    #[error("{ancestor} would have a family of {got} unconfirmed transactions, at most {max} are allowed")]
+    TooManyDescendants { ancestor: Txid, got: usize, max: usize },
+    /// Spends a coin that a transaction in the pool spends, and pays no more a byte than that.
+    #[error("transaction pays {fee} grains for {size} bytes, not more a byte than {conflict}, which it would replace")]
+    ReplacementRate { conflict: Txid, fee: u64, size: usize },
+    /// Pays less than all it would replace and its own relay (BIP-125, rules 3 and 4).
+    #[error("transaction pays {got} grains, at least {min} are needed for those it would replace and its own relay")]
+    ReplacementFee { got: u64, min: u64 },
+    /// Would replace too many (BIP-125, rule 5).
+    #[error("transaction would replace {got} others, at most {max} are allowed")]
+    TooManyReplaced { got: usize, max: usize },
+    /// A replacement that needs an unconfirmed transaction that none of the replaced needed (BIP-125, rule 2).
+    #[error("transaction would replace others, but needs the unconfirmed {parent}, which they did not")]
+    ReplacementNeedsMore { parent: Txid },
+    /// Needs a transaction that it conflicts with.
+    #[error("transaction needs {ancestor}, which it would replace")]
+    ReplacesAncestor { ancestor: Txid },
+}
+
+impl MempoolError {
+    /// Who is to answer for it. Peers may have another tip or policy, so only a rule that holds at every tip is held
+    /// against them.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Rule(RuleError::Locked { .. } | RuleError::ImmatureCoin { .. } | RuleError::MissingCoin { .. }) => {
+                Blame::Nobody
+            }
+            Self::Rule(rule) => rule.blame(),
+            Self::Store(_) => Blame::Local,
+            Self::AlreadyKnown { .. }
+            | Self::AlreadyConfirmed { .. }
+            | Self::MissingInputs { .. }
+            | Self::Version { .. }
+            | Self::TooLarge { .. }
+            | Self::Dust { .. }
+            | Self::FeeTooLow { .. }
+            | Self::TooManyAncestors { .. }
+            | Self::TooManyDescendants { .. }
+            | Self::ReplacementRate { .. }
+            | Self::ReplacementFee { .. }
+            | Self::TooManyReplaced { .. }
+            | Self::ReplacementNeedsMore { .. }
+            | Self::ReplacesAncestor { .. } => Blame::Nobody,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Transactions waiting for a block.
+//!
+//! The pool admits what could stand in the next block, and keeps itself so as the chain moves: everything in it,
+//! in the order of [`Mempool::select`], is valid on the present tip. `admission.rs` decides, `graph.rs` holds the
+//! transactions with their links and sums, `select.rs` picks for a block, `orphans.rs` waits for parents, `update.rs`
+//! follows the chain.
+//!
+//! Nothing here reads a clock: the time comes in with each call.
+
+mod admission;
+mod entry;
+mod error;
+mod graph;
+mod limits;
+mod orphans;
+mod recent;
+mod select;
+mod update;
+
+use std::sync::Arc;
+
+use crate::chain::Chain;
+use crate::consensus::params::Params;
+use crate::primitives::hash::Txid;
+use crate::primitives::tx::{OutPoint, Transaction};
+use graph::Graph;
+use limits::Floor;
+use orphans::Orphans;
+use recent::Recent;
+
+pub use entry::{Entry, Package};
+pub use error::MempoolError;
+pub use limits::{Limits, MAX_REPLACED, MAX_TX_SIZE, TX_VERSION};
+
+/// How many ids of transactions that left the pool are remembered as verified, at least.
+const REMEMBERED: usize = 20_000;
+
+/// What became of an admitted transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id.
+    pub txid: Txid,
+    /// What it pays, in grains.
+    pub fee: u64,
+    /// Bytes of its encoding.
+    pub size: usize,
+    /// Those it replaced, with their descendants.
+    pub replaced: Vec<Txid>,
+    /// Orphans that it made acceptable, in an order in which they can be relayed.
+    pub promoted: Vec<Txid>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Mempool {
+    params: Arc<Params>,
+    limits: Limits,
+    graph: Graph,
+    orphans: Orphans,
+    verified: Recent,
+    floor: Floor,
+    /// The latest time given, in seconds since 1970.
+    clock: u64,
+}
+
+impl Mempool {
+    /// An empty pool.
+    pub fn new(params: Arc<Params>, limits: Limits) -> Self {
+        Self {
+            params,
+            limits,
+            graph: Graph::default(),
+            orphans: Orphans::default(),
+            verified: Recent::new(REMEMBERED),
+            floor: Floor::default(),
+            clock: 0,
+        }
+    }
+
+    /// Admits a transaction, in place of those it conflicts with if it pays for that, and the orphans that waited for
+    /// it. `now` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// The first reason against it. With [`MempoolError::MissingInputs`] it may have been kept as an orphan.
+    pub fn accept(&mut self, tx: Transaction, chain: &Chain, now: u64) -> Result<Accepted, MempoolError> {
+        self.expire(now);
+        let txid = tx.txid();
+        let tx = Arc::new(tx);
+        let candidate = match self.check(tx.clone(), txid, chain, self.clock) {
+            Err(MempoolError::MissingInputs { txid, missing, .. }) => {
+                let kept = self.orphans.add(tx, txid, missing.clone(), self.clock, &self.limits);
+                return Err(MempoolError::MissingInputs { txid, missing, kept });
+            }
+            checked => checked?,
+        };
+        let (fee, size) = (candidate.fee, candidate.size);
+        let replaced = self.admit(candidate, self.clock, chain);
+        self.trim();
+        if !self.contains(&txid) {
+            return Err(MempoolError::FeeTooLow {
+                got: fee,
+                min: self.min_fee_rate().saturating_mul(size as u64),
+                size,
+            });
+        }
+        let promoted = self.promote(vec![txid], chain);
+        Ok(Accepted { txid, fee, size, replaced, promoted })
+    }
+
+    /// What [`Mempool::accept`] would say, changing nothing. Of a full pool it may promise too much.
+    ///
+    /// # Errors
+    /// As [`Mempool::accept`].
+    pub fn test(&self, tx: &Transaction, chain: &Chain, now: u64) -> Result<Accepted, MempoolError> {
+        let candidate = self.check(Arc::new(tx.clone()), tx.txid(), chain, now)?;
+        let (txid, fee, size) = (candidate.txid, candidate.fee, candidate.size);
+        Ok(Accepted { txid, fee, size, replaced: candidate.evicted.into_iter().collect(), promoted: Vec::new() })
+    }
+
+    /// The entry of a transaction.
+    pub fn get(&self, txid: &Txid) -> Option<&Entry> {
+        self.graph.get(txid)
+    }
+
+    /// Whether it is in the pool; orphans are not.
+    pub fn contains(&self, txid: &Txid) -> bool {
+        self.get(txid).is_some()
+    }
+
+    /// How many transactions there are.
+    pub fn len(&self) -> usize {
+        self.graph.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of all their encodings.
+    pub fn bytes(&self) -> usize {
+        self.graph.bytes()
+    }
+
+    /// Bytes of memory that the pool takes, indexes included: what [`Limits::max_bytes`] bounds.
+    pub fn usage(&self) -> usize {
+        self.graph.usage()
+    }
+
+    /// Grows whenever a transaction comes or goes: the same number again means the same transactions.
+    pub fn revision(&self) -> u64 {
+        self.graph.revision()
+    }
+
+    /// The bounds it was made with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Ids, in the order in which they came.
+    pub fn txids(&self) -> Vec<Txid> {
+        self.graph.txids().collect()
+    }
+
+    /// The entry that spends a coin.
+    pub fn spender(&self, outpoint: &OutPoint) -> Option<Txid> {
+        self.graph.spender(outpoint)
+    }
+
+    /// Transactions of the pool that `txid` needs, in order of their ids.
+    pub fn ancestors(&self, txid: &Txid) -> Vec<Txid> {
+        self.graph.with_ancestors(&[*txid]).into_iter().filter(|ancestor| ancestor != txid).collect()
+    }
+
+    /// Transactions of the pool that need `txid`, in order of their ids.
+    pub fn descendants(&self, txid: &Txid) -> Vec<Txid> {
+        self.graph.with_descendants(&[*txid]).into_iter().filter(|descendant| descendant != txid).collect()
+    }
+
+    /// Transactions for a block, of at most `max_bytes` together, each after those it needs, and those that pay best
+    /// first.
+    pub fn select(&self, max_bytes: usize) -> Vec<&Entry> {
+        select::select(&self.graph, max_bytes)
+    }
+
+    /// Whether the transaction's signatures were checked here before: it is in the pool, or was not long ago.
+    pub fn is_verified(&self, txid: &Txid) -> bool {
+        self.contains(txid) || self.verified.contains(txid)
+    }
+
+    /// Least fee, in grains a byte, at the latest time given. Rises when the pool is full, and falls again with time.
+    pub fn min_fee_rate(&self) -> u64 {
+        self.min_fee_rate_at(self.clock)
+    }
+
+    fn min_fee_rate_at(&self, now: u64) -> u64 {
+        self.floor.at(now).max(self.limits.min_fee_rate)
+    }
+
+    /// Whether a transaction is kept that waits for its inputs.
+    pub fn is_orphan(&self, txid: &Txid) -> bool {
+        self.orphans.contains(txid)
+    }
+
+    /// How many such transactions there are.
+    pub fn orphan_count(&self) -> usize {
+        self.orphans.len()
+    }
+
+    /// Bytes of memory they take.
+    pub fn orphan_usage(&self) -> usize {
+        self.orphans.usage()
+    }
+}

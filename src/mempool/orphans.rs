@@ -1,0 +1,115 @@
+//! Transactions whose inputs are not known yet, kept for a while in the hope that their parents come.
+//!
+//! Anyone can make these up for free, so there are few, small, and soon gone: the oldest makes room for the newest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::entry::memory_of;
+use super::limits::Limits;
+use crate::primitives::hash::{Hash256, Txid};
+use crate::primitives::tx::{OutPoint, Transaction};
+
+#[derive(Debug)]
+struct Orphan {
+    tx: Arc<Transaction>,
+    /// Coins that were unknown when it came.
+    missing: Vec<OutPoint>,
+    /// When it came: seconds since 1970, then its number.
+    came: (u64, u64),
+    usage: usize,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    by_id: BTreeMap<Txid, Orphan>,
+    waiting_for: BTreeSet<(OutPoint, Txid)>,
+    by_age: BTreeMap<(u64, u64), Txid>,
+    usage: usize,
+    next_number: u64,
+}
+
+impl Orphans {
+    pub(super) fn contains(&self, txid: &Txid) -> bool {
+        self.by_id.contains_key(txid)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Memory taken, about.
+    pub(super) fn usage(&self) -> usize {
+        self.usage
+    }
+
+    /// Keeps a transaction; whether it is kept: not if it is too large.
+    pub(super) fn add(
+        &mut self,
+        tx: Arc<Transaction>,
+        txid: Txid,
+        missing: Vec<OutPoint>,
+        now: u64,
+        limits: &Limits,
+    ) -> bool {
+        if tx.size() > limits.max_orphan_size || limits.max_orphans == 0 {
+            return false;
+        }
+        if self.contains(&txid) {
+            return true;
+        }
+        let usage = memory_of(&tx) + size_of::<Orphan>() + 4 * missing.len() * size_of::<(OutPoint, Txid)>();
+        while self.by_id.len() >= limits.max_orphans || self.usage + usage > limits.max_orphan_bytes {
+            let Some(oldest) = self.by_age.first_key_value().map(|(_, txid)| *txid) else { return false };
+            self.remove(&oldest);
+        }
+        let came = (now, self.next_number);
+        self.next_number += 1;
+        self.waiting_for.extend(missing.iter().map(|outpoint| (*outpoint, txid)));
+        self.by_age.insert(came, txid);
+        self.usage += usage;
+        self.by_id.insert(txid, Orphan { tx, missing, came, usage });
+        true
+    }
+
+    pub(super) fn remove(&mut self, txid: &Txid) -> Option<Arc<Transaction>> {
+        let orphan = self.by_id.remove(txid)?;
+        for outpoint in &orphan.missing {
+            self.waiting_for.remove(&(*outpoint, *txid));
+        }
+        self.by_age.remove(&orphan.came);
+        self.usage -= orphan.usage;
+        Some(orphan.tx)
+    }
+
+    /// Takes out those that wait for an output of `parent`, in order of the output they wait for.
+    pub(super) fn take_children(&mut self, parent: &Txid) -> Vec<(Txid, Arc<Transaction>)> {
+        let first = (OutPoint { txid: *parent, index: 0 }, Hash256::ZERO);
+        let mut children = Vec::new();
+        while let Some((outpoint, txid)) = self.waiting_for.range(first..).next().copied()
+            && outpoint.txid == *parent
+        {
+            children.extend(self.remove(&txid).map(|tx| (txid, tx)));
+        }
+        children
+    }
+
+    /// Drops those that wait for a coin that is spent.
+    pub(super) fn drop_spenders(&mut self, outpoint: &OutPoint) {
+        while let Some((waited_for, txid)) = self.waiting_for.range((*outpoint, Hash256::ZERO)..).next().copied()
+            && waited_for == *outpoint
+        {
+            self.remove(&txid);
+        }
+    }
+
+    /// Drops those that came before `time`.
+    pub(super) fn expire(&mut self, time: u64) {
+        while let Some(((came, _), txid)) = self.by_age.first_key_value().map(|(came, txid)| (*came, *txid))
+            && came < time
+        {
+            self.remove(&txid);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Following the chain.
+
+use std::sync::Arc;
+
+use super::Mempool;
+use crate::chain::{Chain, ChainUpdate};
+use crate::primitives::hash::Txid;
+use crate::primitives::tx::Transaction;
+
+impl Mempool {
+    /// Follows the chain to its new tip: drops what was confirmed and what conflicts with it, takes back what is no
+    /// longer confirmed, drops what can no longer be mined next, and tries the orphans again. `chain` must already
+    /// stand at the tip that `update` leads to.
+    ///
+    /// Returns the transactions that came back from disconnected blocks or out of the orphans, parents first.
+    pub fn update(&mut self, update: &ChainUpdate, chain: &Chain, now: u64) -> Vec<Txid> {
+        self.expire(now);
+        let connected =
+            || update.connected.iter().flat_map(|block| block.txids().iter().zip(&block.block().transactions));
+        connected().for_each(|(txid, tx)| self.confirm(txid, tx));
+        let disconnected =
+            || update.disconnected.iter().rev().flat_map(|block| block.txids().iter().zip(&block.block().transactions));
+        // Entries that spend outputs of disconnected blocks come out with their descendants, and go back in after the
+        // transactions that made those outputs, if these make it. So nothing is ever put under an existing entry.
+        let stranded: Vec<_> = disconnected()
+            .flat_map(|(txid, tx)| tx.outpoints(*txid))
+            .filter_map(|(outpoint, _)| self.graph.spender(&outpoint))
+            .collect();
+        let stranded = self.remove(&stranded);
+        let mut returned = Vec::new();
+        for (txid, tx) in disconnected().filter(|(_, tx)| !tx.is_coinbase()) {
+            if self.readmit(Arc::new(tx.clone()), *txid, self.clock, chain) {
+                returned.push(*txid);
+            }
+        }
+        for entry in stranded {
+            self.readmit(entry.tx, entry.txid, entry.time, chain);
+        }
+        while let Some(txid) = self.graph.not_minable_at(chain.tip().height + 1) {
+            self.remove(&[txid]);
+        }
+        self.trim();
+        returned.retain(|txid| self.contains(txid));
+        let news = connected().map(|(txid, _)| *txid).chain(returned.iter().copied()).collect();
+        returned.extend(self.promote(news, chain));
+        returned
+    }
+
+    /// Drops what has waited too long. `now` is in seconds since 1970.
+    pub fn expire(&mut self, now: u64) {
+        self.clock = self.clock.max(now);
+        while let Some(txid) = self.graph.older_than(self.clock.saturating_sub(self.limits.expiry_secs)) {
+            self.remove(&[txid]);
+        }
+        self.orphans.expire(self.clock.saturating_sub(self.limits.orphan_expiry_secs));
+    }
+
+    /// A block of the best chain has this transaction.
+    fn confirm(&mut self, txid: &Txid, tx: &Transaction) {
+        self.orphans.remove(txid);
+        // It may be in a block of another branch as well, or come back from this one.
+        self.verified.insert(*txid);
+        if self.graph.remove(txid).is_some() {
+            return;
+        }
+        for input in &tx.inputs {
+            self.orphans.drop_spenders(&input.outpoint);
+            if let Some(conflict) = self.graph.spender(&input.outpoint) {
+                self.remove(&[conflict]);
+            }
+        }
+    }
+
+    /// Puts a transaction back in that has been in a block or in the pool; whether that was possible.
+    fn readmit(&mut self, tx: Arc<Transaction>, txid: Txid, time: u64, chain: &Chain) -> bool {
+        match self.check_again(tx, txid, chain) {
+            Ok(candidate) => {
+                self.admit(candidate, time, chain);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%txid, %error, "not taken back into the mempool");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The next block, but for its nonce.
+
+use std::sync::Arc;
+
+use crate::chain::Chain;
+use crate::consensus::error::RuleError;
+use crate::mempool::Mempool;
+use crate::primitives::block::Block;
+use crate::primitives::codec;
+use crate::primitives::hash::Hash256;
+use crate::primitives::header::Header;
+use crate::primitives::keys::PublicKey;
+use crate::primitives::merkle::Branch;
+use crate::primitives::target::Target;
+use crate::primitives::tx::{Output, Transaction};
+
+/// Follows the extra nonce in a coinbase's data.
+const TAG: &[u8] = b"/cairn/";
+
+/// A block without a nonce. Cheap to clone and to give another extra nonce: the transactions are shared, and of the
+/// Merkle tree only the coinbase's branch is hashed again.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// The header, with nonce 0.
+    pub header: Header,
+    /// Its height.
+    pub height: u32,
+    /// What its hash must meet.
+    pub target: Target,
+    /// Fees of its transactions, in grains.
+    pub fees: u64,
+    /// The coinbase, which has the extra nonce.
+    pub coinbase: Transaction,
+    /// The other transactions, in order.
+    pub transactions: Arc<[Arc<Transaction>]>,
+    extra_nonce: u64,
+    commitment: Hash256,
+    /// The coinbase's neighbours in the Merkle tree, lowest first.
+    siblings: Arc<[Hash256]>,
+}
+
+/// The best block to put on `chain`'s tip: fullest with fees from `mempool`, all of it and the subsidy to `payee`.
+/// `now` is in seconds since 1970; the block's time is later only if the chain's is.
+///
+/// Searchers who must not do the same work use different `extra_nonce`s or payees.
+///
+/// # Errors
+/// [`RuleError::BadBits`] if the bits due stand for no target, which those of a valid network never do.
+pub fn build(
+    chain: &Chain,
+    mempool: &Mempool,
+    payee: &PublicKey,
+    extra_nonce: u64,
+    now: u64,
+) -> Result<Template, RuleError> {
+    let context = chain.next_context();
+    let commitment = chain.commitment();
+    let subsidy = chain.params().subsidy_at(context.height);
+    let mut coinbase = Transaction {
+        version: 1,
+        inputs: Vec::new(),
+        outputs: vec![Output::pay(*payee, subsidy), data_output(&commitment, extra_nonce)],
+        lock_height: context.height,
+    };
+    let frame = Header::LEN + codec::encoded_len(&0u64) + coinbase.size();
+    let chosen = mempool.select((chain.params().max_block_bytes as usize).saturating_sub(frame));
+    let fees = chosen.iter().map(|entry| entry.fee).sum();
+    coinbase.outputs[0].value = subsidy + fees;
+    let leaves = [Hash256::ZERO].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
+    let siblings = Branch::new(leaves, 0).map_or_else(Vec::new, |branch| branch.siblings);
+    let header = Header {
+        version: 1,
+        previous: chain.tip().hash,
+        merkle_root: Hash256::ZERO,
+        time: u32::try_from(now).unwrap_or(u32::MAX).max(context.median_time.saturating_add(1)),
+        bits: context.bits,
+        nonce: 0,
+    };
+    let mut template = Template {
+        header,
+        height: context.height,
+        target: context.bits.target()?,
+        fees,
+        coinbase,
+        transactions: chosen.iter().map(|entry| entry.tx.clone()).collect(),
+        extra_nonce,
+        commitment,
+        siblings: siblings.into(),
+    };
+    template.set_extra_nonce(extra_nonce);
+    Ok(template)
+}
+
+fn data_output(commitment: &Hash256, extra_nonce: u64) -> Output {
+    Output::data([&commitment.0[..], &extra_nonce.to_le_bytes(), TAG].concat())
+}
+
+impl Template {
+    /// The number in the coinbase that makes the Merkle root different.
+    pub fn extra_nonce(&self) -> u64 {
+        self.extra_nonce
+    }
+
+    /// Gives the coinbase another extra nonce, and so the header another Merkle root.
+    pub fn set_extra_nonce(&mut self, extra_nonce: u64) {
+        self.extra_nonce = extra_nonce;
+        self.coinbase.outputs[1] = data_output(&self.commitment, extra_nonce);
+        let coinbase = self.coinbase.txid();
+        self.header.merkle_root = self.siblings.iter().fold(coinbase, |left, right| Hash256::of_pair(&left, right));
+    }
+
+    /// The block, with a nonce found for its header.
+    pub fn block(&self, nonce: u32) -> Block {
+        let rest = self.transactions.iter().map(|tx| Transaction::clone(tx));
+        Block {
+            header: Header { nonce, ..self.header },
+            transactions: std::iter::once(self.coinbase.clone()).chain(rest).collect(),
+        }
+    }
+}

@@ -114,16 +114,14 @@ pub struct HistoryEntry {
 pub fn history(node: &Client, addresses: &[String], limit: usize) -> Result<Vec<HistoryEntry>, ClientError> {
     let mut merged: BTreeMap<Txid, HistoryEntry> = BTreeMap::new();
     for address in addresses {
-        for entry in
-            call::<Vec<HistoryEntry>>(node, "getaddresshistory", &[json!(address), json!(0), json!(MAX_LISTED)])?
-        {
-            match merged.get_mut(&entry.txid) {
+        for (txid, entry) in history_of(node, address)? {
+            match merged.get_mut(&txid) {
                 // A transaction may concern several of the wallet's addresses.
                 Some(known) => {
                     known.received = known.received.saturating_add(entry.received);
                     known.spent = known.spent.saturating_add(entry.spent);
                 }
-                None => drop(merged.insert(entry.txid, entry)),
+                None => drop(merged.insert(txid, entry)),
             }
         }
     }
@@ -131,4 +129,21 @@ pub fn history(node: &Client, addresses: &[String], limit: usize) -> Result<Vec<
     entries.sort_by_key(|entry| (entry.height.unwrap_or(u32::MAX), entry.position, entry.time));
     let older = entries.len().saturating_sub(limit);
     Ok(entries.split_off(older))
+}
+
+/// The whole history of one address, asked for in pieces.
+fn history_of(node: &Client, address: &str) -> Result<BTreeMap<Txid, HistoryEntry>, ClientError> {
+    let (mut entries, mut from) = (BTreeMap::new(), 0);
+    loop {
+        let piece: Vec<HistoryEntry> =
+            call(node, "getaddresshistory", &[json!(address), json!(from), json!(MAX_LISTED)])?;
+        let full = piece.len() >= MAX_LISTED;
+        let last = piece.iter().filter_map(|entry| entry.height).max();
+        entries.extend(piece.into_iter().map(|entry| (entry.txid, entry)));
+        // The last block's entries may be cut off, so the next piece begins with that block again.
+        match last {
+            Some(height) if full && height > from => from = height,
+            _ => return Ok(entries),
+        }
+    }
 }

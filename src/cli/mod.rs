@@ -69,9 +69,7 @@ pub struct Common {
     #[arg(long, global = true, env = "CAIRN_GENESIS", value_name = "FILE")]
     genesis: Option<PathBuf>,
     /// Print the result as JSON, for programs
-    #[arg(long, global = true, env = "CAIRN_JSON", value_parser = FalseyValueParser::new(), default_value = "false",
-          default_missing_value = "true", num_args = 0..=1, require_equals = true, hide_default_value = true,
-          hide_possible_values = true)]
+    #[arg(long, global = true, env = "CAIRN_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
     /// What to log to stderr: error, warn, info, debug, trace, or a filter like cairn::p2p=debug
     #[arg(long, global = true, env = "CAIRN_LOG", value_name = "LEVEL")]

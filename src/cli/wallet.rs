@@ -63,6 +63,13 @@ Examples:
         #[arg(long, env = "CAIRN_ALL", value_parser = clap::builder::FalseyValueParser::new(), conflicts_with = "new")]
         all: bool,
     },
+    /// Print the words that restore the wallet
+    #[command(after_help = "\
+Example:
+  cairn wallet words
+
+Whoever sees the words can take the coins.")]
+    Words,
     /// Print how many coins there are
     #[command(after_help = "\
 Example:
@@ -143,6 +150,10 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     match &args.command {
         WalletCommand::New(new) => make(new, &path, &params, common),
         WalletCommand::Address { new, all } => print_addresses(&path, *new, *all, &params, common),
+        WalletCommand::Words => {
+            let words = unlock(&Wallet::open(&path)?)?.words();
+            common.print(|| words.clone(), || json!({ "words": words }))
+        }
         WalletCommand::Balance => {
             let wallet = Wallet::open(&path)?;
             let node = args.node.connect(common, Some(PATIENCE))?;

@@ -138,14 +138,15 @@ impl Entry {
 
     /// About how much memory it takes, indexes included.
     pub(super) fn usage(&self) -> usize {
-        memory_of(&self.tx) + PER_ENTRY + self.tx.inputs.len() * PER_SPEND
+        memory_of(&self.tx) + PER_ENTRY + self.tx.inputs.len() * PER_INPUT
     }
 }
 
 /// A map's slot costs its key and value, and about as much again for empty slots and tree nodes.
 const PER_ENTRY: usize =
     2 * (size_of::<(Txid, Entry)>() + 2 * size_of::<(Rate, Txid)>() + 2 * size_of::<((u64, u64), Txid)>());
-const PER_SPEND: usize = 2 * size_of::<(OutPoint, Txid)>();
+/// The coin's spender, and a link with its maker each way.
+const PER_INPUT: usize = 2 * (size_of::<(OutPoint, Txid)>() + 2 * size_of::<Txid>());
 
 /// Bytes that a transaction takes in memory.
 pub(super) fn memory_of(tx: &Transaction) -> usize {

@@ -83,12 +83,12 @@ impl Graph {
         self.by_minable_from.last().filter(|(from, _)| *from > height).map(|(_, txid)| *txid)
     }
 
-    /// Everything that `parents` and their ancestors are, themselves included.
-    pub(super) fn with_ancestors(&self, parents: &[Txid]) -> BTreeSet<Txid> {
-        self.reach(parents, |entry| &entry.parents)
+    /// `leaves` and their ancestors, as far as they are here.
+    pub(super) fn with_ancestors(&self, leaves: &[Txid]) -> BTreeSet<Txid> {
+        self.reach(leaves, |entry| &entry.parents)
     }
 
-    /// Everything that `roots` and their descendants are, themselves included.
+    /// `roots` and their descendants, as far as they are here.
     pub(super) fn with_descendants(&self, roots: &[Txid]) -> BTreeSet<Txid> {
         self.reach(roots, |entry| &entry.children)
     }
@@ -142,7 +142,7 @@ impl Graph {
         self.entries.insert(txid, entry);
     }
 
-    /// Takes out everything that `roots` and their descendants are; parents come before children in the answer.
+    /// Takes out `roots` and their descendants; parents come before children in the answer.
     pub(super) fn remove_with_descendants(&mut self, roots: &[Txid]) -> Vec<Entry> {
         let mut doomed: Vec<_> = self
             .with_descendants(roots)

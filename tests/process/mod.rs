@@ -1,0 +1,275 @@
+//! Real `cairn` processes for tests: nodes on free ports, commands with what they print.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use cairn::consensus::params::{Allocation, GenesisSpec, Params};
+use cairn::primitives::target::Bits;
+use cairn::rpc::client::{Client, ClientConfig};
+use serde_json::Value;
+
+/// Far more than anything here takes, on a machine that is busy with other things.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Waits until `probe` gives something. Panics with `what` at the deadline.
+pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A directory with a network's genesis.json, in which nodes and wallets live.
+pub struct Place {
+    dir: tempfile::TempDir,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Done {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Done {
+    /// What it printed, if it succeeded.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.stdout.trim_end().to_owned()
+    }
+
+    /// Checks that it failed with `code` and a message that holds `text`, and printed no result.
+    pub fn fails(self, code: i32, text: &str) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert!(self.stderr.contains(text), "{text:?} is not in the message: {self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+        assert_eq!(self.stdout, "", "{self:?}");
+    }
+}
+
+/// A regtest-like network of another difficulty, on which `alloc` have coins from the start.
+pub fn spec(bits: u32, alloc: &[(&str, u64)]) -> GenesisSpec {
+    let alloc = alloc.iter().map(|(address, value)| Allocation { address: (*address).to_owned(), value: *value });
+    let mut spec = GenesisSpec {
+        network: "test".to_owned(),
+        bits: Bits(bits),
+        coinbase_maturity: 2,
+        alloc: alloc.collect(),
+        ..GenesisSpec::regtest()
+    };
+    assert!(spec.mine_nonce());
+    spec
+}
+
+impl Place {
+    /// An empty directory but for regtest's genesis.json.
+    pub fn new() -> Self {
+        let place = Self { dir: tempfile::tempdir().unwrap() };
+        place.found(&GenesisSpec::regtest());
+        place
+    }
+
+    /// Writes the network's genesis.json.
+    pub fn found(&self, spec: &GenesisSpec) {
+        Params::new(spec.clone()).unwrap();
+        std::fs::write(self.path("genesis.json"), spec.to_json()).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A command with `name` as its data directory, in an environment without other settings.
+    pub fn command(&self, name: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("CAIRN_") {
+                command.env_remove(variable);
+            }
+        }
+        command
+            .args(args)
+            .env("CAIRN_DATA_DIR", self.path(name))
+            .env("CAIRN_GENESIS", self.path("genesis.json"))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, name: &str, args: &[&str]) -> Done {
+        done(self.command(name, args))
+    }
+
+    /// Runs a command to its end, with `input` as its stdin.
+    pub fn run_with_input(&self, name: &str, args: &[&str], input: &str) -> Done {
+        let mut child = self.command(name, args).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        finish(child)
+    }
+
+    /// A new wallet; answers its address.
+    pub fn wallet(&self, name: &str) -> String {
+        self.run(name, &["wallet", "new"]).ok();
+        self.run(name, &["wallet", "address"]).ok()
+    }
+
+    /// Starts a node that keeps its data in directory `name`, and waits until it is ready.
+    pub fn node(&self, name: &str, args: &[&str]) -> Node {
+        let basics = ["node", "--listen", "127.0.0.1:0", "--rpc", "127.0.0.1:0", "--log", "info,cairn=debug"];
+        let mut child = self.command(name, &[&basics, args].concat()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let (sender, lines) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let kept = log.clone();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap();
+                kept.push_back(line.clone());
+                if kept.len() > 200 {
+                    kept.pop_front();
+                }
+                drop(kept);
+                // Nobody listens any more once the node is ready.
+                let _ = sender.send(line);
+            }
+        });
+        let mut node = Node { name: name.to_owned(), child, log, p2p: None, client: None };
+        loop {
+            let line =
+                lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("{name} did not start: {:#?}", node.tail()));
+            if line.contains("waiting for peers") {
+                let address = line.rsplit_once("address=").map(|(_, address)| address.trim().parse().unwrap());
+                node.p2p = address;
+            }
+            if line.contains("ready") && line.contains("rpc=") {
+                break;
+            }
+        }
+        let config = ClientConfig { url: None, data_dir: self.path(name), timeout: Some(DEADLINE) };
+        node.client = Some(Client::new(config).unwrap());
+        node
+    }
+}
+
+/// Runs a command to its end.
+pub fn done(mut command: Command) -> Done {
+    finish(command.spawn().unwrap())
+}
+
+fn finish(child: Child) -> Done {
+    let pid = child.id().to_string();
+    let (sender, output) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let output = output.recv_timeout(DEADLINE).unwrap_or_else(|_| {
+        // For its output to be seen.
+        let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        panic!("a command did not end: {:?}", output.recv_timeout(DEADLINE))
+    });
+    let output = output.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Done { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+/// A running node, killed when dropped.
+pub struct Node {
+    pub name: String,
+    child: Child,
+    log: Arc<Mutex<VecDeque<String>>>,
+    p2p: Option<SocketAddr>,
+    client: Option<Client>,
+}
+
+impl Node {
+    /// Where peers reach it.
+    pub fn peer_address(&self) -> String {
+        self.p2p.expect("it logged where it waits for peers").to_string()
+    }
+
+    fn client(&self) -> &Client {
+        self.client.as_ref().expect("it is ready")
+    }
+
+    /// The URL of its RPC.
+    pub fn url(&self) -> &str {
+        self.client().url()
+    }
+
+    pub fn call(&self, method: &str, params: &[Value]) -> Value {
+        self.client().call(method, params).unwrap_or_else(|e| panic!("{} {method}: {e}\n{:#?}", self.name, self.tail()))
+    }
+
+    /// Height and hash of its tip.
+    pub fn tip(&self) -> (u64, String) {
+        let info = self.call("getblockchaininfo", &[]);
+        (info["blocks"].as_u64().unwrap(), info["bestblockhash"].as_str().unwrap().to_owned())
+    }
+
+    /// Mines `blocks` at once.
+    pub fn generate(&self, blocks: u32, address: &str) {
+        let hashes = self.call("generatetoaddress", &[blocks.into(), address.into()]);
+        assert_eq!(hashes.as_array().unwrap().len(), blocks as usize);
+    }
+
+    /// The ids in its mempool.
+    pub fn mempool(&self) -> Vec<String> {
+        serde_json::from_value(self.call("getrawmempool", &[])).unwrap()
+    }
+
+    /// How many confirmations it knows a transaction to have; `None` if it does not know the transaction.
+    pub fn confirmations(&self, txid: &str) -> Option<u64> {
+        let transaction = self.client().call("getrawtransaction", &[txid.into(), 1.into()]).ok()?;
+        Some(transaction.get("confirmations").and_then(Value::as_u64).unwrap_or(0))
+    }
+
+    /// Asks it to stop, as an operator or a service manager would, and waits until it has.
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        wait_for("the node to stop", || self.child.try_wait().unwrap())
+    }
+
+    /// Kills it, as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// The end of its log.
+    pub fn tail(&self) -> Vec<String> {
+        self.log.lock().unwrap().iter().cloned().collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of {} ends with\n{}", self.name, self.tail().join("\n"));
+        }
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Flips a bit of a file.
+pub fn flip(path: &Path, offset: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[offset] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}

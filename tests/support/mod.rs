@@ -203,6 +203,23 @@ impl Ledger {
     }
 }
 
+/// A network whose genesis makes `payments` coins, and its first block, which spends each in a payment of its own.
+pub fn full_block(payments: u32) -> (Ledger, Block) {
+    let mut spec = GenesisSpec::regtest();
+    let allocation =
+        |n: u32| Allocation { address: address::encode(&spec.address_prefix, &public(n as u8)), value: COIN };
+    spec.alloc = (0..payments).map(allocation).collect();
+    spec.mine_nonce();
+    let ledger = Ledger::new(spec);
+    let txid = ledger.params.genesis.transactions[0].txid();
+    let pay = |n: u32| {
+        let coin = OutPoint { txid, index: n + 1 }; // Output 0 is data.
+        ledger.payment(&[coin], vec![Output::pay(public(n as u8), COIN - 1_000)])
+    };
+    let block = ledger.block((0..payments).map(pay).collect());
+    (ledger, block)
+}
+
 /// A transaction with empty signatures.
 pub fn unsigned(spends: &[OutPoint], outputs: Vec<Output>) -> Transaction {
     let inputs = spends.iter().map(|outpoint| Input { outpoint: *outpoint, signature: Signature::EMPTY }).collect();

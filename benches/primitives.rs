@@ -1,0 +1,62 @@
+//! Hashing, trees and signatures: what every block asks for.
+
+use std::hint::black_box;
+
+use cairn::primitives::hash::Hash256;
+use cairn::primitives::header::Header;
+use cairn::primitives::keys::{SecretKey, SignatureCheck, verify_all};
+use cairn::primitives::merkle::{self, Branch};
+use cairn::primitives::target::Bits;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+
+fn leaves(n: u32) -> Vec<Hash256> {
+    (0..n).map(|i| Hash256::of(&i.to_le_bytes())).collect()
+}
+
+fn hashing(c: &mut Criterion) {
+    let header = Header {
+        version: 1,
+        previous: Hash256::of(b"parent"),
+        merkle_root: Hash256::of(b"root"),
+        time: 1_767_225_600,
+        bits: Bits(0x1d00_ffff),
+        nonce: 42,
+    };
+    c.bench_function("header hash", |b| b.iter(|| black_box(&header).hash()));
+}
+
+fn trees(c: &mut Criterion) {
+    let leaves = leaves(4096);
+    let root = merkle::root(leaves.clone()).hash;
+    let mut group = c.benchmark_group("merkle");
+    group.throughput(Throughput::Elements(4096));
+    group.bench_function("root of 4,096 leaves", |b| {
+        b.iter_batched(|| leaves.clone(), merkle::root, BatchSize::LargeInput);
+    });
+    group.finish();
+    let branch = Branch::new(leaves.clone(), 1234).expect("there is such a leaf");
+    c.bench_function("merkle/verify a branch of 4,096 leaves", |b| {
+        b.iter(|| assert!(black_box(&branch).verify(&leaves[1234], &root)));
+    });
+}
+
+fn signatures(c: &mut Criterion) {
+    let checks: Vec<SignatureCheck> = (0..1024u32)
+        .map(|i| {
+            let digest = Hash256::of(&i.to_le_bytes());
+            let secret = SecretKey::from_seed(digest.0);
+            SignatureCheck { key: secret.public_key(), signature: secret.sign(&digest), digest }
+        })
+        .collect();
+    let mut group = c.benchmark_group("signatures");
+    group.sample_size(20);
+    group.throughput(Throughput::Elements(checks.len() as u64));
+    group.bench_function("1,024 one by one, one thread", |b| {
+        b.iter(|| assert!(checks.iter().all(SignatureCheck::holds)));
+    });
+    group.bench_function("1,024 in batches, all cores", |b| b.iter(|| verify_all(black_box(&checks))));
+    group.finish();
+}
+
+criterion_group!(benches, hashing, trees, signatures);
+criterion_main!(benches);

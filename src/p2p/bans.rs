@@ -1,6 +1,6 @@
 //! Addresses that are refused for some time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -102,41 +102,61 @@ pub struct Ban {
 
 /// The bans in force.
 #[derive(Debug, Default)]
-pub struct Bans(BTreeMap<Subnet, Ban>);
+pub(super) struct Bans {
+    bans: BTreeMap<Subnet, Ban>,
+    /// Subnets whose bans changed since they were saved.
+    changed: BTreeSet<Subnet>,
+}
 
 impl Bans {
     /// Bans a subnet, in place of an earlier ban of exactly it.
-    pub fn insert(&mut self, subnet: Subnet, ban: Ban) {
-        self.0.insert(subnet, ban);
-        while self.0.len() > MAX_BANS {
-            let Some(first) = self.0.iter().min_by_key(|(_, ban)| ban.until).map(|(subnet, _)| *subnet) else { break };
-            self.0.remove(&first);
+    pub(super) fn insert(&mut self, subnet: Subnet, ban: Ban) {
+        self.bans.insert(subnet, ban);
+        self.changed.insert(subnet);
+        while self.bans.len() > MAX_BANS {
+            let Some(first) = self.bans.iter().min_by_key(|(_, ban)| ban.until).map(|(s, _)| *s) else { break };
+            self.remove(&first);
         }
     }
 
     /// Ends the ban of exactly this subnet; `false` if there is none.
-    pub fn remove(&mut self, subnet: &Subnet) -> bool {
-        self.0.remove(subnet).is_some()
+    pub(super) fn remove(&mut self, subnet: &Subnet) -> bool {
+        self.changed.insert(*subnet);
+        self.bans.remove(subnet).is_some()
     }
 
     /// Ends all.
-    pub fn clear(&mut self) {
-        self.0.clear();
+    pub(super) fn clear(&mut self) {
+        self.changed.extend(self.bans.keys());
+        self.bans.clear();
     }
 
     /// Whether an address is banned at `unix` seconds since 1970.
-    pub fn contains(&self, ip: IpAddr, unix: u64) -> bool {
-        self.0.iter().any(|(subnet, ban)| ban.until > unix && subnet.contains(ip))
+    pub(super) fn contains(&self, ip: IpAddr, unix: u64) -> bool {
+        self.bans.iter().any(|(subnet, ban)| ban.until > unix && subnet.contains(ip))
     }
 
     /// Forgets those that have ended.
-    pub fn expire(&mut self, unix: u64) {
-        self.0.retain(|_, ban| ban.until > unix);
+    pub(super) fn expire(&mut self, unix: u64) {
+        let ended: Vec<Subnet> = self.bans.iter().filter(|(_, ban)| ban.until <= unix).map(|(s, _)| *s).collect();
+        for subnet in ended {
+            self.remove(&subnet);
+        }
+    }
+
+    /// The ban of exactly this subnet.
+    pub(super) fn get(&self, subnet: &Subnet) -> Option<&Ban> {
+        self.bans.get(subnet)
     }
 
     /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Subnet, &Ban)> {
-        self.0.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Subnet, &Ban)> {
+        self.bans.iter()
+    }
+
+    /// Subnets whose bans changed since this was last asked.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<Subnet> {
+        std::mem::take(&mut self.changed)
     }
 }
 

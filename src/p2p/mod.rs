@@ -1,17 +1,40 @@
 //! The peer-to-peer protocol, as a state machine without I/O.
 //!
-//! A node takes an [`Input`] with the time, and what is to be done about it is then drained from it as
+//! A [`Node`] takes an [`Input`] with the time, and what is to be done about it is then drained from it as
 //! [`Output`]s. It knows no socket, clock or source of randomness but the seed in its [`Config`], so sockets and a
 //! simulation drive the same code, and the same inputs give the same outputs.
 //!
-//! Each file is one sub-protocol, which knows nothing of the others; `node.rs` puts them together.
+//! Each file is one sub-protocol, which knows nothing of the others (but that bodies are downloaded along the headers
+//! that peers have); `node.rs` puts them together, `commands.rs` holds what the node's owner may ask. Everything that a
+//! peer can make grow has a bound, a constant in the file that keeps it.
 
+pub mod addrbook;
 pub mod bans;
+mod commands;
 mod config;
+pub mod dialer;
+pub mod download;
+mod eviction;
 pub mod frame;
+pub mod gossip;
+pub mod handshake;
 mod interface;
+pub mod lowwork;
 pub mod message;
 pub mod misbehaviour;
+mod node;
+mod outbox;
+mod peers;
+pub mod ping;
+mod records;
+pub mod relay;
+pub mod requests;
+mod seen;
+pub mod serve;
+pub mod sync;
 
+pub use addrbook::Record;
+pub use bans::{Ban, Subnet};
 pub use config::{Config, PeerInfo};
 pub use interface::{Direction, Event, Input, Now, Output, PeerId, Reason};
+pub use node::{MAX_REFUSED, Node};

@@ -1,0 +1,340 @@
+//! Where other nodes are said to be, and where they were found.
+//!
+//! An address is *new* until a connection to it has come as far as hello, then *tried*. What others say makes new ones
+//! only, a few to each part of the net, so that no liar fills the book.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha20Rng;
+
+use crate::p2p::bans::Subnet;
+use crate::p2p::interface::Now;
+use crate::p2p::message::PeerAddress;
+use crate::primitives::codec::{Decode, Encode};
+
+/// Most addresses kept.
+pub const MAX_BOOK: usize = 4_096;
+/// Most addresses kept of one part of the public net ([`Subnet::group`]).
+pub const MAX_PER_GROUP: usize = 32;
+/// Most addresses kept of one part of a private net, which a local network may have all its nodes in.
+pub const MAX_PER_PRIVATE_GROUP: usize = 1_024;
+/// Most addresses kept on the word of one part of the net.
+pub const MAX_PER_SOURCE: usize = 1_024;
+/// Most of its own addresses that a node remembers not to dial.
+const MAX_OWN: usize = 16;
+/// Milliseconds before an address that failed once is dialled again; doubled with each failure.
+const BACKOFF_MILLIS: u64 = 1_000;
+/// The longest such wait.
+const MAX_BACKOFF_MILLIS: u64 = 10 * 60_000;
+/// Failures in a row after which an address that never was reached is given up.
+const HOPELESS: u32 = 10;
+
+/// What is known of an address.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Record {
+    /// The address.
+    pub address: SocketAddr,
+    /// What it offers, as `SERVICE_` bits.
+    pub services: u64,
+    /// When somebody was last connected to it, as far as is known; seconds since 1970.
+    pub last_seen: u64,
+    /// When this node last was; 0 for never, which makes the address a new one.
+    pub last_success: u64,
+    /// Dials in a row that failed.
+    pub failures: u32,
+    /// Who first told of it.
+    pub source: Subnet,
+}
+
+impl Record {
+    /// Whether a connection to it ever came as far as hello.
+    pub fn is_tried(&self) -> bool {
+        self.last_success > 0
+    }
+}
+
+/// The book. Iterated in the order of addresses only, so that runs repeat.
+#[derive(Debug, Default)]
+pub(super) struct AddrBook {
+    records: BTreeMap<SocketAddr, Record>,
+    /// When each address may be dialled again, by [`Now::millis`]: a matter of this run.
+    retry_at: BTreeMap<SocketAddr, u64>,
+    own: BTreeSet<SocketAddr>,
+    /// Addresses whose records changed since they were saved.
+    changed: BTreeSet<SocketAddr>,
+}
+
+/// Whether an address can be reached from everywhere.
+pub(super) fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared || is_nowhere(ip.into()))
+        }
+        IpAddr::V6(ip) => {
+            let local = ip.is_unique_local() || ip.is_unicast_link_local();
+            !(ip.is_loopback() || local || is_nowhere(ip.into()))
+        }
+    }
+}
+
+fn is_nowhere(ip: IpAddr) -> bool {
+    ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4])
+}
+
+impl AddrBook {
+    /// A book of records that were saved.
+    pub(super) fn load(records: impl IntoIterator<Item = Record>) -> Self {
+        let records = records.into_iter().map(|record| (record.address, record)).take(MAX_BOOK).collect();
+        Self { records, ..Self::default() }
+    }
+
+    /// Notes what `source` says. Changes nothing of an address that was tried but how fresh it is. `true` if the address is
+    /// new to the book.
+    pub(super) fn add(&mut self, now: Now, said: &PeerAddress, source: IpAddr) -> bool {
+        let (address, ip) = (said.address, said.address.ip());
+        if address.port() == 0 || is_nowhere(ip) || self.own.contains(&address) {
+            return false;
+        }
+        // A public peer has no business telling of private addresses, which would be somebody else's, or our own.
+        let beyond = (is_public(source) && !is_public(ip)) || (ip.is_loopback() && !source.is_loopback());
+        if beyond {
+            return false;
+        }
+        let last_seen = u64::from(said.last_seen).min(now.unix);
+        if let Some(record) = self.records.get_mut(&address) {
+            record.last_seen = record.last_seen.max(last_seen);
+            return false;
+        }
+        let (group, source) = (Subnet::group(ip), Subnet::group(source));
+        let max = if is_public(ip) { MAX_PER_GROUP } else { MAX_PER_PRIVATE_GROUP };
+        let make_room = self.make_room(self.records.len(), MAX_BOOK, |_| true)
+            && self.make_room(self.count(|r| group.contains(r.address.ip())), max, |r| group.contains(r.address.ip()))
+            && self.make_room(self.count(|r| r.source == source), MAX_PER_SOURCE, |r| r.source == source);
+        if !make_room {
+            return false;
+        }
+        let services = said.services;
+        let record = Record { address, services, last_seen, last_success: 0, failures: 0, source };
+        self.records.insert(address, record);
+        self.changed.insert(address);
+        true
+    }
+
+    fn count(&self, of: impl Fn(&Record) -> bool) -> usize {
+        self.records.values().filter(|record| of(record)).count()
+    }
+
+    /// Whether there is room for one more among those that `of` picks, of which there are `count`; the least promising new
+    /// one gives way if need be.
+    fn make_room(&mut self, count: usize, max: usize, of: impl Fn(&Record) -> bool) -> bool {
+        if count < max {
+            return true;
+        }
+        let worst = self
+            .records
+            .values()
+            .filter(|record| of(record) && !record.is_tried() && record.failures > 0)
+            .max_by_key(|record| (record.failures, std::cmp::Reverse(record.last_seen)))
+            .map(|record| record.address);
+        if let Some(worst) = worst {
+            self.remove(&worst);
+        }
+        worst.is_some()
+    }
+
+    fn remove(&mut self, address: &SocketAddr) {
+        self.records.remove(address);
+        self.retry_at.remove(address);
+        self.changed.insert(*address);
+    }
+
+    /// A connection to it came as far as hello.
+    pub(super) fn succeeded(&mut self, now: Now, address: SocketAddr, services: u64) {
+        if let Some(record) = self.records.get_mut(&address) {
+            record.services = services;
+            record.last_seen = now.unix;
+            record.last_success = now.unix.max(1);
+            record.failures = 0;
+            self.changed.insert(address);
+        }
+        self.retry_at.insert(address, now.millis + BACKOFF_MILLIS);
+        self.retry_at.retain(|address, _| self.records.contains_key(address));
+    }
+
+    /// It could not be reached, or is of no use.
+    pub(super) fn failed(&mut self, now: Now, address: SocketAddr) {
+        let Some(record) = self.records.get_mut(&address) else { return };
+        record.failures = record.failures.saturating_add(1);
+        let wait = backoff(record.failures, BACKOFF_MILLIS, MAX_BACKOFF_MILLIS);
+        self.changed.insert(address);
+        if record.failures >= HOPELESS && !record.is_tried() {
+            self.remove(&address);
+        } else {
+            self.retry_at.insert(address, now.millis + wait);
+        }
+    }
+
+    /// It is one of this node's own.
+    pub(super) fn is_own(&mut self, address: SocketAddr) {
+        self.remove(&address);
+        if self.own.len() < MAX_OWN {
+            self.own.insert(address);
+        }
+    }
+
+    /// An address to dial: as likely a tried one as a new one, at random among those that may be.
+    pub(super) fn pick(
+        &self,
+        now: Now,
+        rng: &mut ChaCha20Rng,
+        allowed: impl Fn(&SocketAddr) -> bool,
+    ) -> Option<SocketAddr> {
+        let may =
+            |address: &SocketAddr| self.retry_at.get(address).is_none_or(|at| *at <= now.millis) && allowed(address);
+        let (tried, new): (Vec<&Record>, Vec<&Record>) =
+            self.records.values().filter(|record| may(&record.address)).partition(|record| record.is_tried());
+        let from = match (tried.is_empty(), new.is_empty()) {
+            (true, true) => return None,
+            (false, true) => tried,
+            (true, false) => new,
+            (false, false) if rng.random() => tried,
+            (false, false) => new,
+        };
+        Some(from[rng.random_range(0..from.len())].address)
+    }
+
+    /// Up to `max` addresses worth telling, at random: those that did not fail of late.
+    pub(super) fn sample(
+        &self,
+        max: usize,
+        rng: &mut ChaCha20Rng,
+        allowed: impl Fn(&SocketAddr) -> bool,
+    ) -> Vec<PeerAddress> {
+        let worth = |record: &&Record| record.failures < 3 && allowed(&record.address);
+        let mut sample: Vec<&Record> = self.records.values().filter(worth).collect();
+        sample.shuffle(rng);
+        sample.truncate(max);
+        let told = |record: &Record| PeerAddress {
+            address: record.address,
+            services: record.services,
+            last_seen: u32::try_from(record.last_seen).unwrap_or(u32::MAX),
+        };
+        sample.into_iter().map(told).collect()
+    }
+
+    /// All records, in the order of addresses.
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.values()
+    }
+
+    /// Addresses that changed since this was last asked, with their records, or without if they are gone.
+    pub(super) fn take_changed(&mut self) -> Vec<(SocketAddr, Option<Record>)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().map(|address| (address, self.records.get(&address).cloned())).collect()
+    }
+}
+
+/// The wait after a number of failures: `base`, doubled with each, at most `max`.
+pub(super) fn backoff(failures: u32, base: u64, max: u64) -> u64 {
+    base.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+
+    const START: Now = Now { millis: 0, unix: 1_000 };
+
+    fn said(address: &str) -> PeerAddress {
+        PeerAddress { address: address.parse().unwrap(), services: 1, last_seen: 900 }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_liar_fills_neither_a_group_nor_the_book() {
+        let mut book = AddrBook::default();
+        for i in 0..=255u8 {
+            for j in 0..64u8 {
+                let address = SocketAddr::from(([8, i, j, 1], 7331));
+                book.add(START, &PeerAddress { address, services: 0, last_seen: 0 }, ip("9.9.9.9"));
+            }
+        }
+        assert_eq!(book.records().count(), MAX_PER_SOURCE);
+        assert_eq!(book.count(|record| Subnet::group(ip("8.3.0.0")).contains(record.address.ip())), MAX_PER_GROUP);
+        assert!(!book.add(START, &said("7.7.7.7:1"), ip("9.9.1.1")), "the same part of the net has said enough");
+        assert!(book.add(START, &said("7.7.7.7:1"), ip("10.0.0.1")), "others have not");
+        // A failed one gives way to another of its group.
+        let failed = book.records().next().unwrap().address;
+        book.failed(START, failed);
+        assert!(book.add(START, &said("8.0.99.99:1"), ip("10.0.0.1")));
+        assert!(book.records().all(|record| record.address != failed));
+    }
+
+    #[test]
+    fn nonsense_and_other_peoples_networks_are_not_learnt() {
+        let mut book = AddrBook::default();
+        for (address, source) in [
+            ("1.2.3.4:0", "10.0.0.1"),
+            ("0.0.0.0:1", "10.0.0.1"),
+            ("224.0.0.1:1", "10.0.0.1"),
+            ("[ff02::1]:1", "10.0.0.1"),
+            ("10.0.0.1:1", "8.8.8.8"),
+            ("192.168.1.1:1", "8.8.8.8"),
+            ("127.0.0.1:1", "10.0.0.1"),
+            ("[fe80::1]:1", "2600::1"),
+        ] {
+            assert!(!book.add(START, &said(address), ip(source)), "{address} from {source}");
+        }
+        assert!(book.add(START, &said("10.0.0.1:1"), ip("10.0.0.2")));
+        assert!(book.add(START, &said("127.0.0.1:1"), ip("127.0.0.1")));
+        book.is_own("10.0.0.1:1".parse().unwrap());
+        assert!(!book.add(START, &said("10.0.0.1:1"), ip("10.0.0.2")));
+    }
+
+    #[test]
+    fn failures_wait_longer_each_time_and_the_hopeless_are_given_up() {
+        let mut book = AddrBook::default();
+        let mut rng = ChaCha20Rng::from_seed([2; 32]);
+        let address: SocketAddr = "8.8.8.8:1".parse().unwrap();
+        book.add(START, &said("8.8.8.8:1"), ip("10.0.0.1"));
+        let mut now = START;
+        let mut waits = Vec::new();
+        for _ in 1..HOPELESS {
+            book.failed(now, address);
+            let from = now.millis;
+            while book.pick(now, &mut rng, |_| true).is_none() {
+                now.millis += 500;
+            }
+            waits.push(now.millis - from);
+        }
+        assert_eq!(waits[..4], [1_000, 2_000, 4_000, 8_000]);
+        assert_eq!(book.pick(now, &mut rng, |other| *other != address), None);
+        book.failed(now, address);
+        assert_eq!(book.records().count(), 0);
+        // One that was reached is not given up.
+        book.add(START, &said("8.8.8.8:1"), ip("10.0.0.1"));
+        book.succeeded(START, address, 3);
+        (0..2 * HOPELESS).for_each(|_| book.failed(START, address));
+        assert!(book.records().all(|record| record.is_tried() && record.services == 3));
+        assert_eq!(book.pick(Now { millis: MAX_BACKOFF_MILLIS, unix: 0 }, &mut rng, |_| true), Some(address));
+    }
+
+    #[test]
+    fn saved_and_loaded() {
+        let mut book = AddrBook::default();
+        book.add(START, &said("8.8.8.8:1"), ip("10.0.0.1"));
+        let changed = book.take_changed();
+        let again = AddrBook::load(changed.into_iter().filter_map(|(_, record)| record));
+        assert!(again.records().eq(book.records()));
+        assert_eq!(book.take_changed(), []);
+    }
+}

@@ -1,0 +1,187 @@
+//! What this node's owner may ask of it, over RPC or otherwise. After each call that takes the node as mutable,
+//! [`Node::drain`] has what follows.
+
+use std::net::SocketAddr;
+
+use crate::chain::{ChainError, ChainUpdate};
+use crate::mempool::{Accepted, MempoolError};
+use crate::p2p::addrbook::Record;
+use crate::p2p::bans::{Ban, Subnet};
+use crate::p2p::config::{Config, PeerInfo};
+use crate::p2p::interface::{Direction, Now, PeerId, Reason};
+use crate::p2p::node::Node;
+use crate::primitives::block::Block;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::tx::Transaction;
+
+impl Node {
+    /// Takes a block that was made here or came over RPC, and announces it if it is the new tip.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn submit_block(&mut self, now: Now, block: Block) -> Result<ChainUpdate, ChainError> {
+        let mempool = &self.mempool;
+        let result = self.chain.accept_block(block, now.unix, &|txid| mempool.is_verified(txid));
+        self.follow(now, result)
+    }
+
+    /// Takes a transaction that was made here or came over RPC, and relays it.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn submit_transaction(&mut self, now: Now, tx: Transaction) -> Result<Accepted, MempoolError> {
+        let accepted = self.mempool.accept(tx, &self.chain, now.unix)?;
+        self.accepted(now, &accepted);
+        self.finish(now);
+        Ok(accepted)
+    }
+
+    /// Declares a block and all after it invalid.
+    ///
+    /// # Errors
+    /// As [`Chain::invalidate`](crate::chain::Chain::invalidate).
+    pub fn invalidate(&mut self, now: Now, hash: &BlockHash) -> Result<ChainUpdate, ChainError> {
+        let result = self.chain.invalidate(hash);
+        self.follow(now, result)
+    }
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// As [`Chain::reconsider`](crate::chain::Chain::reconsider).
+    pub fn reconsider(&mut self, now: Now, hash: &BlockHash) -> Result<ChainUpdate, ChainError> {
+        let result = self.chain.reconsider(hash);
+        self.follow(now, result)
+    }
+
+    fn follow(&mut self, now: Now, result: Result<ChainUpdate, ChainError>) -> Result<ChainUpdate, ChainError> {
+        if let Ok(update) = &result {
+            self.moved(now, update);
+        }
+        // Even a refusal may have changed which header is best.
+        self.download.refresh();
+        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+        self.finish(now);
+        result
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// All connections, in the order in which they came about.
+    pub fn peers(&self, now: Now) -> Vec<PeerInfo> {
+        self.peers
+            .iter()
+            .map(|(id, peer)| {
+                let hello = peer.hello.as_ref();
+                PeerInfo {
+                    id,
+                    address: peer.address,
+                    listens_at: peer.listens_at(),
+                    direction: peer.direction,
+                    manual: peer.manual,
+                    ready: hello.is_some(),
+                    connected_at: peer.connected_at.unix,
+                    last_received: peer.last_received,
+                    last_sent: peer.last_sent,
+                    version: hello.map_or(0, |hello| hello.version),
+                    services: hello.map_or(0, |hello| hello.services),
+                    user_agent: hello.map_or_else(String::new, |hello| printable(&hello.user_agent)),
+                    start_tip: hello.map(|hello| hello.tip),
+                    synced_headers: self.sync.best(id, &self.chain).map_or(0, |entry| entry.height),
+                    synced_blocks: self.sync.common_height(id, self.chain.tip(), &self.chain).unwrap_or(0),
+                    in_flight: self.download.in_flight(id),
+                    ping: self.pings.last(id),
+                    min_ping: self.pings.least(id),
+                    score: self.scores.get(now, id),
+                }
+            })
+            .collect()
+    }
+
+    /// Connections that have come as far as hello: inbound and outbound.
+    pub fn connection_counts(&self) -> (usize, usize) {
+        let ready = || self.peers.iter().filter(|(_, peer)| peer.hello.is_some());
+        let inbound = ready().filter(|(_, peer)| peer.direction == Direction::Inbound).count();
+        (inbound, ready().count() - inbound)
+    }
+
+    /// Stays connected to an address from now on. `false` if that was so before, or there are too many.
+    pub fn add_node(&mut self, now: Now, address: SocketAddr) -> bool {
+        let added = self.dialer.add(address);
+        self.dial(now);
+        self.finish(now);
+        added
+    }
+
+    /// No longer tries to stay connected to an address; a connection that stands is left. `false` if it did not try.
+    pub fn remove_node(&mut self, now: Now, address: &SocketAddr) -> bool {
+        let removed = self.dialer.remove(address);
+        self.finish(now);
+        removed
+    }
+
+    /// Addresses to stay connected to, and whether there is a connection.
+    pub fn added_nodes(&self) -> Vec<(SocketAddr, bool)> {
+        self.dialer.manual().map(|address| (address, self.peers.is_connected_to(&address))).collect()
+    }
+
+    /// Dials an address, once.
+    pub fn connect_once(&mut self, now: Now, address: SocketAddr) {
+        self.dialer.dial(now, address, &mut self.out);
+        self.finish(now);
+    }
+
+    /// Ends a connection. `false` if there is none of this number.
+    pub fn disconnect(&mut self, now: Now, peer: PeerId) -> bool {
+        let known = self.peers.get(peer).is_some();
+        self.out.close(peer, Reason::Requested);
+        self.finish(now);
+        known
+    }
+
+    /// Ends every connection with an address, either the connection's or that at which the peer listens. `false` if there
+    /// is none.
+    pub fn disconnect_address(&mut self, now: Now, address: SocketAddr) -> bool {
+        let meant = self.peers.iter().filter(|(_, peer)| peer.address == address || peer.listens_at() == Some(address));
+        let meant: Vec<PeerId> = meant.map(|(id, _)| id).collect();
+        meant.iter().for_each(|peer| self.out.close(*peer, Reason::Requested));
+        self.finish(now);
+        !meant.is_empty()
+    }
+
+    /// Refuses a subnet until a time in seconds since 1970, and ends its connections.
+    pub fn ban(&mut self, now: Now, subnet: Subnet, until: u64) {
+        let ban = Ban { created: now.unix, until, reason: "asked for".to_owned() };
+        self.ban_subnet(subnet, ban);
+        self.finish(now);
+    }
+
+    /// Ends the ban of exactly this subnet. `false` if there is none.
+    pub fn unban(&mut self, subnet: &Subnet) -> bool {
+        self.bans.remove(subnet)
+    }
+
+    /// Bans in force, in the order of subnets.
+    pub fn bans(&self, now: Now) -> Vec<(Subnet, Ban)> {
+        let in_force = self.bans.iter().filter(|(_, ban)| ban.until > now.unix);
+        in_force.map(|(subnet, ban)| (*subnet, ban.clone())).collect()
+    }
+
+    /// Ends all bans.
+    pub fn clear_bans(&mut self) {
+        self.bans.clear();
+    }
+
+    /// The address book, in the order of addresses.
+    pub fn known_addresses(&self) -> Vec<Record> {
+        self.book.records().cloned().collect()
+    }
+}
+
+/// Text of a stranger's, fit for a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+}

@@ -1,0 +1,141 @@
+//! Whom to dial, and when: the peers asked for, always; others from the address book, until there are enough.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use rand_chacha::ChaCha20Rng;
+
+use crate::p2p::addrbook::{AddrBook, backoff, is_public};
+use crate::p2p::bans::{Bans, Subnet};
+use crate::p2p::interface::{Now, Output};
+use crate::p2p::outbox::Outbox;
+use crate::p2p::peers::Peers;
+
+/// Most addresses to stay connected to.
+pub const MAX_MANUAL: usize = 256;
+/// Milliseconds between two dials of addresses from the book.
+const DIAL_INTERVAL_MILLIS: u64 = 250;
+/// Milliseconds to wait if nobody can be dialled now.
+const NOBODY_MILLIS: u64 = 1_000;
+/// Milliseconds before a manual peer is dialled again; doubled with each failure.
+const MANUAL_BACKOFF_MILLIS: u64 = 500;
+/// The longest such wait.
+const MAX_MANUAL_BACKOFF_MILLIS: u64 = 30_000;
+/// Milliseconds after which the driver is taken to have forgotten a dial.
+const DIAL_TIMEOUT_MILLIS: u64 = 60_000;
+
+#[derive(Debug, Default)]
+struct Manual {
+    failures: u32,
+    next: u64,
+}
+
+/// Dials under way and dials to come.
+#[derive(Debug, Default)]
+pub(super) struct Dialer {
+    manual: BTreeMap<SocketAddr, Manual>,
+    dialing: BTreeMap<SocketAddr, u64>,
+    next: u64,
+    /// Whether the next dial of the book is due some time at all: there is need and somebody to dial.
+    needed: bool,
+}
+
+impl Dialer {
+    /// Stay connected to an address. `false` if that was so before, or there are too many.
+    pub(super) fn add(&mut self, address: SocketAddr) -> bool {
+        if self.manual.len() >= MAX_MANUAL || self.manual.contains_key(&address) {
+            return false;
+        }
+        self.manual.insert(address, Manual::default());
+        true
+    }
+
+    /// No longer. `false` if that was so before.
+    pub(super) fn remove(&mut self, address: &SocketAddr) -> bool {
+        self.manual.remove(address).is_some()
+    }
+
+    pub(super) fn is_manual(&self, address: &SocketAddr) -> bool {
+        self.manual.contains_key(address)
+    }
+
+    pub(super) fn manual(&self) -> impl Iterator<Item = SocketAddr> {
+        self.manual.keys().copied()
+    }
+
+    /// Dials an address now, unless that is under way.
+    pub(super) fn dial(&mut self, now: Now, address: SocketAddr, out: &mut Outbox) {
+        if self.dialing.insert(address, now.millis).is_none() {
+            out.push(Output::Connect { address });
+        }
+    }
+
+    pub(super) fn connected(&mut self, address: &SocketAddr) {
+        self.dialing.remove(address);
+    }
+
+    /// A dial failed, or the connection it made was of no use.
+    pub(super) fn failed(&mut self, now: Now, address: &SocketAddr) {
+        self.dialing.remove(address);
+        if let Some(manual) = self.manual.get_mut(address) {
+            manual.failures = manual.failures.saturating_add(1);
+            manual.next = now.millis + backoff(manual.failures, MANUAL_BACKOFF_MILLIS, MAX_MANUAL_BACKOFF_MILLIS);
+        }
+    }
+
+    /// A connection that was of use ended.
+    pub(super) fn ended(&mut self, now: Now, address: &SocketAddr) {
+        if let Some(manual) = self.manual.get_mut(address) {
+            manual.failures = 0;
+            manual.next = now.millis + MANUAL_BACKOFF_MILLIS;
+        }
+    }
+
+    pub(super) fn tick(
+        &mut self,
+        now: Now,
+        target: usize,
+        peers: &Peers,
+        book: &AddrBook,
+        bans: &Bans,
+        rng: &mut ChaCha20Rng,
+        out: &mut Outbox,
+    ) {
+        self.dialing.retain(|_, since| *since + DIAL_TIMEOUT_MILLIS > now.millis);
+        let due = self.manual.iter().filter(|(address, manual)| {
+            manual.next <= now.millis && !self.dialing.contains_key(address) && !peers.is_connected_to(address)
+        });
+        for address in due.map(|(address, _)| *address).collect::<Vec<_>>() {
+            self.dial(now, address, out);
+        }
+        let under_way = self.dialing.keys().filter(|address| !self.is_manual(address)).count();
+        self.needed = peers.automatic() + under_way < target && book.records().next().is_some();
+        if !self.needed || self.next > now.millis {
+            return;
+        }
+        let groups = peers.outbound_groups();
+        let allowed = |address: &SocketAddr| {
+            let ip = address.ip();
+            !self.dialing.contains_key(address)
+                && !self.is_manual(address)
+                && !peers.is_connected_to(address)
+                && !bans.contains(ip, now.unix)
+                // Outbound peers are the defence against a liar with many addresses: no two in one part of the net.
+                && !(is_public(ip) && groups.contains(&Subnet::group(ip)))
+        };
+        match book.pick(now, rng, allowed) {
+            Some(address) => {
+                self.next = now.millis + DIAL_INTERVAL_MILLIS;
+                self.dial(now, address, out);
+            }
+            None => self.next = now.millis + NOBODY_MILLIS,
+        }
+    }
+
+    pub(super) fn deadline(&self, peers: &Peers) -> Option<u64> {
+        let idle = |address: &&SocketAddr| !self.dialing.contains_key(*address) && !peers.is_connected_to(address);
+        let manual = self.manual.iter().filter(|(address, _)| idle(address)).map(|(_, manual)| manual.next).min();
+        let automatic = self.needed.then_some(self.next);
+        manual.into_iter().chain(automatic).min()
+    }
+}

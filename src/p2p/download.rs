@@ -1,0 +1,272 @@
+//! Bodies: a window of missing ones moves up the best branch, and each is asked from one peer at a time that has it.
+//!
+//! Peers that deliver fast are trusted with more at once; one that delivers nothing for a while loses what it was asked
+//! for to others, and after that happened twice its place.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::chain::Chain;
+use crate::p2p::interface::{Now, PeerId, Reason};
+use crate::p2p::message::{Item, Message};
+use crate::p2p::outbox::Outbox;
+use crate::p2p::sync::HeaderSync;
+use crate::primitives::hash::BlockHash;
+
+/// Heights above the last block in common with the best header that may be asked for: what may have to be stored before
+/// it can be connected.
+pub const WINDOW: u32 = 1_024;
+/// Blocks that a peer is asked for at once, at first.
+pub const START_LIMIT: usize = 16;
+/// Most blocks that a peer is asked for at once.
+pub const MAX_LIMIT: usize = 256;
+/// Fewest.
+const MIN_LIMIT: usize = 4;
+/// Milliseconds in which a block is delivered fast: more of them may be under way.
+const FAST_MILLIS: u64 = 1_000;
+/// Milliseconds without any delivery after which a peer stalls: the largest block over a slow line takes less.
+pub const STALL_MILLIS: u64 = 8_000;
+/// Milliseconds for which the lowest block may hold up all others when somebody else could bring it.
+pub const FRONT_MILLIS: u64 = 3_000;
+/// Stalls after which a peer is disconnected.
+const MAX_STALLS: u32 = 2;
+/// Milliseconds for which a peer that stalled is only asked if there is no other.
+const COLD_MILLIS: u64 = 10_000;
+/// Most blocks stored but not connected of which it is remembered who brought them.
+const MAX_REMEMBERED: usize = 2 * WINDOW as usize;
+
+/// A block asked for.
+#[derive(Debug)]
+struct Request {
+    peer: PeerId,
+    height: u32,
+    since: u64,
+}
+
+/// A peer that blocks can be asked from.
+#[derive(Debug)]
+struct Source {
+    limit: usize,
+    in_flight: usize,
+    /// When it last delivered, or was asked after a pause.
+    progress: u64,
+    stalls: u32,
+    cold_until: u64,
+}
+
+/// What a block that came was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// Asked from this peer.
+    Requested,
+    /// Asked from another by now, or not at all.
+    Unrequested,
+}
+
+/// Blocks to be had and under way.
+#[derive(Debug, Default)]
+pub(super) struct Download {
+    /// Missing and not asked for, lowest first.
+    wanted: VecDeque<(BlockHash, u32)>,
+    requests: BTreeMap<BlockHash, Request>,
+    sources: BTreeMap<PeerId, Source>,
+    /// Whether there may be more missing than `wanted` says.
+    stale: bool,
+    /// Deliveries since `wanted` was filled.
+    delivered: u32,
+    /// Who brought what, for the day on which it turns out to be bad; oldest first.
+    brought: VecDeque<(BlockHash, PeerId)>,
+}
+
+impl Download {
+    pub(super) fn connected(&mut self, peer: PeerId) {
+        let source = Source { limit: START_LIMIT, in_flight: 0, progress: 0, stalls: 0, cold_until: 0 };
+        self.sources.insert(peer, source);
+    }
+
+    pub(super) fn disconnected(&mut self, peer: PeerId) {
+        self.release(peer);
+        self.sources.remove(&peer);
+    }
+
+    /// The best header changed, or what leads to it.
+    pub(super) fn refresh(&mut self) {
+        self.wanted.clear();
+        self.stale = true;
+    }
+
+    /// A block came from a peer.
+    pub(super) fn received(&mut self, now: Now, peer: PeerId, hash: &BlockHash) -> Delivery {
+        let mut delivery = Delivery::Unrequested;
+        if let Some(request) = self.requests.remove(hash) {
+            if let Some(source) = self.sources.get_mut(&request.peer) {
+                source.in_flight = source.in_flight.saturating_sub(1);
+            }
+            if request.peer == peer {
+                delivery = Delivery::Requested;
+            }
+            if let Some(source) = self.sources.get_mut(&peer) {
+                source.progress = now.millis;
+                source.stalls = 0;
+                let took = now.millis.saturating_sub(request.since);
+                source.limit =
+                    if took <= FAST_MILLIS { source.limit + 1 } else { source.limit - 1 }.clamp(MIN_LIMIT, MAX_LIMIT);
+            }
+        }
+        self.wanted.retain(|(wanted, _)| wanted != hash);
+        self.delivered += 1;
+        self.brought.push_back((*hash, peer));
+        if self.brought.len() > MAX_REMEMBERED {
+            self.brought.pop_front();
+        }
+        delivery
+    }
+
+    /// Whether a block was asked from anybody, or will be.
+    pub(super) fn wants(&self, hash: &BlockHash) -> bool {
+        self.requests.contains_key(hash) || self.wanted.iter().any(|(wanted, _)| wanted == hash)
+    }
+
+    /// Who brought a block.
+    pub(super) fn bringer(&self, hash: &BlockHash) -> Option<PeerId> {
+        self.brought.iter().rev().find(|(brought, _)| brought == hash).map(|(_, peer)| *peer)
+    }
+
+    /// A peer has not the block that it was asked for, or brought another body under its name.
+    pub(super) fn failed(&mut self, now: Now, peer: PeerId, hash: &BlockHash) {
+        if self.requests.get(hash).is_some_and(|request| request.peer == peer) {
+            self.requests.remove(hash);
+            if let Some(source) = self.sources.get_mut(&peer) {
+                source.in_flight = source.in_flight.saturating_sub(1);
+            }
+        }
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.cold_until = now.millis + COLD_MILLIS;
+        }
+        self.refresh();
+    }
+
+    /// Takes everything back that a peer was asked for.
+    fn release(&mut self, peer: PeerId) {
+        let before = self.requests.len();
+        self.requests.retain(|_, request| request.peer != peer);
+        if self.requests.len() < before {
+            self.refresh();
+        }
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.in_flight = 0;
+        }
+    }
+
+    /// Asks for what is missing, as far as peers have it and have room.
+    pub(super) fn schedule(&mut self, now: Now, chain: &Chain, sync: &HeaderSync, out: &mut Outbox) {
+        let moved = self.delivered >= WINDOW / 8 || self.requests.is_empty();
+        if self.wanted.is_empty() && (self.stale || (moved && self.delivered > 0)) {
+            let missing = chain.missing_bodies(WINDOW, WINDOW as usize);
+            self.wanted = missing.into_iter().filter(|(hash, _)| !self.requests.contains_key(hash)).collect();
+            self.stale = false;
+            self.delivered = 0;
+        }
+        if self.wanted.is_empty() {
+            return;
+        }
+        // Those that did not just stall first, then those with least to do.
+        let mut order: Vec<(bool, usize, PeerId)> = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.in_flight * 2 <= source.limit)
+            .map(|(peer, source)| (source.cold_until > now.millis, source.in_flight, *peer))
+            .collect();
+        order.sort_unstable();
+        for (cold, _, peer) in order {
+            let Some(common) = sync.common_height(peer, chain.best_header(), chain) else { continue };
+            if cold && self.others_have(now, peer, common, chain, sync) {
+                continue;
+            }
+            let Some(source) = self.sources.get_mut(&peer) else { continue };
+            let mut items = Vec::new();
+            while source.in_flight < source.limit
+                && let Some((hash, height)) = self.wanted.front().copied()
+                && height <= common
+            {
+                self.wanted.pop_front();
+                if source.in_flight == 0 {
+                    source.progress = now.millis;
+                }
+                source.in_flight += 1;
+                self.requests.insert(hash, Request { peer, height, since: now.millis });
+                items.push(Item::Block(hash));
+            }
+            if !items.is_empty() {
+                out.send(peer, Message::GetData(items));
+            }
+        }
+    }
+
+    /// Whether a peer other than this one, which has not just stalled, has the branch up to a height.
+    fn others_have(&self, now: Now, peer: PeerId, height: u32, chain: &Chain, sync: &HeaderSync) -> bool {
+        self.sources.iter().any(|(other, source)| {
+            *other != peer
+                && source.cold_until <= now.millis
+                && sync.common_height(*other, chain.best_header(), chain).is_some_and(|common| common >= height)
+        })
+    }
+
+    pub(super) fn tick(&mut self, now: Now, chain: &Chain, sync: &HeaderSync, out: &mut Outbox) {
+        self.sources.values_mut().filter(|s| s.cold_until <= now.millis).for_each(|s| s.cold_until = 0);
+        let stalled = |source: &Source| source.in_flight > 0 && source.progress + STALL_MILLIS <= now.millis;
+        let stalled: Vec<PeerId> = self.sources.iter().filter(|(_, s)| stalled(s)).map(|(peer, _)| *peer).collect();
+        for peer in stalled {
+            self.release(peer);
+            if let Some(source) = self.sources.get_mut(&peer) {
+                source.stalls += 1;
+                source.limit = MIN_LIMIT;
+                source.cold_until = now.millis + COLD_MILLIS;
+                if source.stalls >= MAX_STALLS {
+                    out.close(peer, Reason::Stalled);
+                }
+            }
+        }
+        // The lowest block holds up the window: whoever could bring it and has nothing else to do gets it.
+        if let Some((peer, height)) = self.late_front(now) {
+            if self.others_have(now, peer, height, chain, sync) {
+                self.release(peer);
+                if let Some(source) = self.sources.get_mut(&peer) {
+                    source.limit = (source.limit / 2).max(MIN_LIMIT);
+                    source.cold_until = now.millis + COLD_MILLIS;
+                }
+            } else if let Some(front) = self.requests.values_mut().min_by_key(|request| request.height) {
+                // Nobody else has it: look again later.
+                front.since = now.millis;
+            }
+        }
+        self.schedule(now, chain, sync, out);
+    }
+
+    fn front(&self) -> Option<&Request> {
+        self.requests.values().min_by_key(|request| request.height).filter(|_| self.wanted.is_empty())
+    }
+
+    fn late_front(&self, now: Now) -> Option<(PeerId, u32)> {
+        let front = self.front()?;
+        (front.since + FRONT_MILLIS <= now.millis).then_some((front.peer, front.height))
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let busy = self.sources.values().filter(|source| source.in_flight > 0);
+        let stall = busy.map(|source| source.progress + STALL_MILLIS).min();
+        let front = self.front().map(|front| front.since + FRONT_MILLIS);
+        // Whoever stalled may be all there is.
+        let cold = (!self.wanted.is_empty())
+            .then(|| self.sources.values().map(|source| source.cold_until).filter(|until| *until > 0).min())
+            .flatten();
+        [stall, front, cold].into_iter().flatten().min()
+    }
+
+    /// Heights of the blocks that a peer was asked for, lowest first.
+    pub(super) fn in_flight(&self, peer: PeerId) -> Vec<u32> {
+        let mut heights: Vec<u32> =
+            self.requests.values().filter(|request| request.peer == peer).map(|request| request.height).collect();
+        heights.sort_unstable();
+        heights
+    }
+}

@@ -1,0 +1,119 @@
+//! The first message each way. The side that dialled speaks first; the other answers only if it likes what it hears.
+
+use std::collections::BTreeMap;
+
+use crate::p2p::interface::{Direction, Now, PeerId, Reason};
+use crate::p2p::message::{Hello, MIN_PROTOCOL_VERSION};
+use crate::primitives::hash::BlockHash;
+
+/// Milliseconds in which a peer must have said hello: time enough for three lost packets.
+pub const HANDSHAKE_TIMEOUT_MILLIS: u64 = 10_000;
+
+/// A connection before its hello.
+#[derive(Debug)]
+struct Pending {
+    since: u64,
+    direction: Direction,
+    /// The number in the hello that was sent; none was to a peer that dialled in.
+    nonce: Option<u64>,
+}
+
+/// Connections that have not said hello yet. Their number is bounded with that of all connections.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes(BTreeMap<PeerId, Pending>);
+
+impl Handshakes {
+    /// A connection came about. If `nonce` is given, a hello with it was sent.
+    pub(super) fn connected(&mut self, now: Now, peer: PeerId, direction: Direction, nonce: Option<u64>) {
+        self.0.insert(peer, Pending { since: now.millis, direction, nonce });
+    }
+
+    pub(super) fn disconnected(&mut self, peer: PeerId) {
+        self.0.remove(&peer);
+    }
+
+    /// Judges a peer's hello, which ends its handshake. `None` if it had ended before.
+    ///
+    /// # Errors
+    /// Why the connection has to end.
+    pub(super) fn finish(&mut self, peer: PeerId, hello: &Hello, genesis: &BlockHash) -> Option<Result<(), Reason>> {
+        self.0.remove(&peer)?;
+        Some(if hello.genesis != *genesis {
+            Err(Reason::WrongGenesis { got: hello.genesis, expected: *genesis })
+        } else if hello.version < MIN_PROTOCOL_VERSION {
+            Err(Reason::TooOld { got: hello.version, min: MIN_PROTOCOL_VERSION })
+        } else if self.dialled_with(hello.nonce).is_some() {
+            Err(Reason::SelfConnection)
+        } else {
+            Ok(())
+        })
+    }
+
+    /// The connection that was dialled with this number: if a peer shows it, both are ends of one.
+    pub(super) fn dialled_with(&self, nonce: u64) -> Option<PeerId> {
+        let own = |pending: &Pending| pending.direction == Direction::Outbound && pending.nonce == Some(nonce);
+        self.0.iter().find(|(_, pending)| own(pending)).map(|(peer, _)| *peer)
+    }
+
+    /// Those that took too long.
+    pub(super) fn expired(&self, now: Now) -> Vec<PeerId> {
+        let late = |pending: &Pending| pending.since + HANDSHAKE_TIMEOUT_MILLIS <= now.millis;
+        self.0.iter().filter(|(_, pending)| late(pending)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// When [`Handshakes::expired`] has its next answer.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.0.values().map(|pending| pending.since + HANDSHAKE_TIMEOUT_MILLIS).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::p2p::message::{PROTOCOL_VERSION, TipClaim};
+    use crate::primitives::hash::Hash256;
+    use crate::primitives::target::Work;
+
+    const GENESIS: BlockHash = Hash256([7; 32]);
+    const START: Now = Now { millis: 1_000, unix: 0 };
+
+    fn hello() -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            genesis: GENESIS,
+            services: 0,
+            tip: TipClaim { height: 0, hash: GENESIS, work: Work::ZERO },
+            listen_port: 0,
+            nonce: 5,
+            user_agent: String::new(),
+        }
+    }
+
+    #[test]
+    fn only_this_networks_other_nodes_come_in() {
+        let mut handshakes = Handshakes::default();
+        let mut verdict = |hello: Hello| {
+            handshakes.connected(START, PeerId(1), Direction::Outbound, Some(5));
+            handshakes.connected(START, PeerId(2), Direction::Inbound, None);
+            handshakes.finish(PeerId(2), &hello, &GENESIS).unwrap()
+        };
+        assert_eq!(verdict(Hello { nonce: 6, ..hello() }), Ok(()));
+        assert_eq!(verdict(Hello { version: PROTOCOL_VERSION + 9, nonce: 6, ..hello() }), Ok(()), "later ones may");
+        assert_eq!(verdict(hello()), Err(Reason::SelfConnection));
+        let got = Hash256::ZERO;
+        assert_eq!(verdict(Hello { genesis: got, ..hello() }), Err(Reason::WrongGenesis { got, expected: GENESIS }));
+        assert!(matches!(verdict(Hello { version: 0, ..hello() }), Err(Reason::TooOld { got: 0, .. })));
+        assert_eq!(handshakes.finish(PeerId(2), &hello(), &GENESIS), None, "a second hello");
+    }
+
+    #[test]
+    fn silence_ends_in_time() {
+        let mut handshakes = Handshakes::default();
+        handshakes.connected(START, PeerId(1), Direction::Inbound, None);
+        let deadline = handshakes.deadline().unwrap();
+        assert_eq!(handshakes.expired(Now { millis: deadline - 1, unix: 0 }), []);
+        assert_eq!(handshakes.expired(Now { millis: deadline, unix: 0 }), [PeerId(1)]);
+        handshakes.disconnected(PeerId(1));
+        assert_eq!(handshakes.deadline(), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! A branch that is not worth storing yet.
+//!
+//! Headers at the easiest difficulty cost nothing to make and would fill the disk. So headers whose chain has less work
+//! than ours (less a margin) are not stored: they are checked in passing, keeping only what the next one's check needs,
+//! until the chain has proven enough work; then they are asked for again and stored. Making us store a header thus costs
+//! an attacker as much work as our whole chain has, and a reorganisation of any depth still goes through.
+//! (The idea is Bitcoin Core's headers pre-synchronisation.)
+
+use crate::chain::{Chain, Entry};
+use crate::consensus::check::check_proof_of_work;
+use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, check_header};
+use crate::consensus::error::RuleError;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::header::Header;
+use crate::primitives::target::Work;
+
+/// Blocks that a branch may be behind our tip and still be stored at once: somebody else's tip, or a fork of late.
+pub const MARGIN_BLOCKS: u32 = 144;
+/// How many times as long as our chain a branch may get while its work stays too little.
+pub const MAX_LENGTH_FACTOR: u64 = 4;
+/// What is added to our chain's height for that: a young chain is no measure.
+pub const LENGTH_ALLOWANCE: u64 = 10_000;
+
+/// The end of such a branch.
+#[derive(Debug)]
+pub(super) struct LowWorkBranch {
+    /// Where it leaves what is stored.
+    fork: BlockHash,
+    tip: BlockHash,
+    height: u32,
+    time: u32,
+    work: Work,
+    first_time: u32,
+    /// Times of the last blocks, newest last.
+    times: Vec<u32>,
+    /// Headers since the fork.
+    length: u64,
+}
+
+/// Work from which on a branch is stored.
+pub(super) fn enough_work(chain: &Chain) -> Work {
+    let tip = chain.tip();
+    chain.ancestor(tip, tip.height.saturating_sub(MARGIN_BLOCKS)).map_or(Work::ZERO, |entry| entry.work)
+}
+
+impl LowWorkBranch {
+    /// The branch that begins after a stored header.
+    pub(super) fn new(chain: &Chain, fork: &Entry) -> Self {
+        let mut times: Vec<u32> = chain.branch(fork).take(MEDIAN_SPAN).map(|entry| entry.header.time).collect();
+        times.reverse();
+        Self {
+            fork: fork.hash,
+            tip: fork.hash,
+            height: fork.height,
+            time: fork.header.time,
+            work: fork.work,
+            first_time: chain.ancestor(fork, 1).map_or(0, |first| first.header.time),
+            times,
+            length: 0,
+        }
+    }
+
+    /// Its last header.
+    pub(super) fn tip(&self) -> BlockHash {
+        self.tip
+    }
+
+    /// Where it leaves what is stored.
+    pub(super) fn fork(&self) -> BlockHash {
+        self.fork
+    }
+
+    /// Work of the whole chain up to its end.
+    pub(super) fn work(&self) -> Work {
+        self.work
+    }
+
+    /// Headers since the fork.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether it is longer than any honest chain with so little work would be.
+    pub(super) fn is_endless(&self, chain: &Chain) -> bool {
+        self.length > MAX_LENGTH_FACTOR * (u64::from(chain.tip().height) + LENGTH_ALLOWANCE)
+    }
+
+    /// Checks the next header, whose parent must be the last, as storing it would.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub(super) fn push(&mut self, header: &Header, chain: &Chain) -> Result<(), RuleError> {
+        let hash = header.hash();
+        check_proof_of_work(header, &hash, chain.params())?;
+        let parent = Parent { height: self.height, time: self.time, first_time: self.first_time };
+        check_header(header, &HeaderContext::after(parent, &mut self.times.clone(), chain.params()))?;
+        self.work = self.work + header.bits.target()?.work();
+        self.height += 1;
+        if self.height == 1 {
+            self.first_time = header.time;
+        }
+        if self.times.len() == MEDIAN_SPAN {
+            self.times.remove(0);
+        }
+        self.times.push(header.time);
+        self.time = header.time;
+        self.tip = hash;
+        self.length += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! Where the sub-protocols put what they decide.
+
+use std::collections::VecDeque;
+
+use crate::p2p::interface::{Event, Output, PeerId, Reason};
+use crate::p2p::message::Message;
+use crate::p2p::misbehaviour::Offence;
+
+/// Outputs in order; and judgements on peers, which only the node carries out, for every sub-protocol has to forget a
+/// peer that goes.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<Output>,
+    offences: VecDeque<(PeerId, Offence)>,
+    closing: VecDeque<(PeerId, Reason)>,
+    /// Peers to whom something was sent since this was last asked.
+    sent: Vec<PeerId>,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, output: Output) {
+        self.queue.push_back(output);
+    }
+
+    pub(super) fn send(&mut self, peer: PeerId, message: Message) {
+        self.sent.push(peer);
+        self.push(Output::Send { peer, message });
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.push(Output::Event(event));
+    }
+
+    /// Holds something against a peer.
+    pub(super) fn offence(&mut self, peer: PeerId, offence: Offence) {
+        self.offences.push_back((peer, offence));
+    }
+
+    /// Ends a connection.
+    pub(super) fn close(&mut self, peer: PeerId, reason: Reason) {
+        self.closing.push_back((peer, reason));
+    }
+
+    pub(super) fn next_offence(&mut self) -> Option<(PeerId, Offence)> {
+        self.offences.pop_front()
+    }
+
+    pub(super) fn next_closing(&mut self) -> Option<(PeerId, Reason)> {
+        self.closing.pop_front()
+    }
+
+    pub(super) fn take_sent(&mut self) -> Vec<PeerId> {
+        std::mem::take(&mut self.sent)
+    }
+
+    pub(super) fn drain(&mut self) -> std::collections::vec_deque::Drain<'_, Output> {
+        self.queue.drain(..)
+    }
+}

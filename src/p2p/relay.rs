@@ -1,0 +1,97 @@
+//! Telling others of transactions: a few at a time and after a random moment, so that many go in one message and nobody
+//! sees at once where one came from.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+use rand_chacha::ChaCha20Rng;
+
+use crate::mempool::Mempool;
+use crate::p2p::interface::{Now, PeerId};
+use crate::p2p::message::{Item, Message};
+use crate::p2p::outbox::Outbox;
+use crate::p2p::seen::Seen;
+use crate::primitives::hash::Txid;
+
+/// Milliseconds between two batches to a peer, at random between these.
+const TRICKLE_MILLIS: std::ops::RangeInclusive<u64> = 50..=350;
+/// Most ids in a batch.
+pub const MAX_BATCH: usize = 1_000;
+/// Most ids waiting for a peer; beyond, the oldest are left for other peers to tell.
+pub const MAX_QUEUE: usize = 20_000;
+/// Ids remembered of each peer as known to it.
+pub const MAX_KNOWN: usize = 20_000;
+
+/// A peer that is told.
+#[derive(Debug)]
+struct Listener {
+    known: Seen<Txid>,
+    queue: std::collections::VecDeque<Txid>,
+    /// When the next batch goes; only set while there is one.
+    next: Option<u64>,
+}
+
+/// All peers that have said hello.
+#[derive(Debug, Default)]
+pub(super) struct Relay(BTreeMap<PeerId, Listener>);
+
+impl Relay {
+    /// A peer said hello; it is told of all that waits for a block.
+    pub(super) fn connected(&mut self, now: Now, peer: PeerId, mempool: &Mempool, rng: &mut ChaCha20Rng) {
+        self.0.insert(peer, Listener { known: Seen::new(MAX_KNOWN), queue: Default::default(), next: None });
+        let txids = mempool.txids();
+        let listener = self.0.get_mut(&peer);
+        listener.into_iter().for_each(|listener| listener.tell(now, &txids, rng));
+    }
+
+    pub(super) fn disconnected(&mut self, peer: PeerId) {
+        self.0.remove(&peer);
+    }
+
+    /// A peer has a transaction.
+    pub(super) fn knows(&mut self, peer: PeerId, txid: Txid) {
+        if let Some(listener) = self.0.get_mut(&peer) {
+            listener.known.insert(txid);
+        }
+    }
+
+    /// Tells everybody who does not know.
+    pub(super) fn tell_all(&mut self, now: Now, txids: &[Txid], rng: &mut ChaCha20Rng) {
+        self.0.values_mut().for_each(|listener| listener.tell(now, txids, rng));
+    }
+
+    pub(super) fn tick(&mut self, now: Now, mempool: &Mempool, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+        for (peer, listener) in &mut self.0 {
+            if listener.next.is_none_or(|next| next > now.millis) {
+                continue;
+            }
+            let mut batch = Vec::new();
+            while batch.len() < MAX_BATCH
+                && let Some(txid) = listener.queue.pop_front()
+            {
+                if mempool.contains(&txid) && listener.known.insert(txid) {
+                    batch.push(Item::Transaction(txid));
+                }
+            }
+            if !batch.is_empty() {
+                out.send(*peer, Message::Inventory(batch));
+            }
+            listener.next = (!listener.queue.is_empty()).then(|| now.millis + rng.random_range(TRICKLE_MILLIS));
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.0.values().filter_map(|listener| listener.next).min()
+    }
+}
+
+impl Listener {
+    fn tell(&mut self, now: Now, txids: &[Txid], rng: &mut ChaCha20Rng) {
+        self.queue.extend(txids.iter().filter(|txid| !self.known.contains(txid)));
+        let excess = self.queue.len().saturating_sub(MAX_QUEUE);
+        self.queue.drain(..excess);
+        if self.next.is_none() && !self.queue.is_empty() {
+            self.next = Some(now.millis + rng.random_range(TRICKLE_MILLIS));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Transactions that were announced and are to be had: each is asked from one peer at a time, and from the next that
+//! announced it when that one does not keep its promise.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::p2p::interface::{Now, PeerId};
+use crate::p2p::message::{Item, MAX_INVENTORY, Message};
+use crate::p2p::outbox::Outbox;
+use crate::primitives::hash::Txid;
+
+/// Milliseconds in which a transaction must come before it is asked from another.
+pub const TRANSACTION_TIMEOUT_MILLIS: u64 = 5_000;
+/// Most transactions that a peer is asked for at once.
+pub const MAX_ASKED: usize = 1_000;
+/// Most transactions that a peer may have announced and not delivered.
+pub const MAX_PROMISED: usize = 10_000;
+/// Most transactions wanted from all peers together.
+pub const MAX_WANTED: usize = 50_000;
+/// Most peers remembered to have announced one transaction.
+pub const MAX_ANNOUNCERS: usize = 8;
+
+/// A transaction wanted.
+#[derive(Debug, Default)]
+struct Want {
+    /// Who was asked, and when.
+    asked: Option<(PeerId, u64)>,
+    /// Who else has it, in the order of announcements.
+    announcers: VecDeque<PeerId>,
+}
+
+/// What a peer has promised.
+#[derive(Debug, Default)]
+struct Promises {
+    /// How many it was asked for.
+    asked: usize,
+    /// Those that it will be asked for when there is room; some may have come from others meanwhile.
+    waiting: VecDeque<Txid>,
+}
+
+/// All transactions wanted.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    wants: BTreeMap<Txid, Want>,
+    peers: BTreeMap<PeerId, Promises>,
+    /// What was asked, oldest first: the time-out is the same for all.
+    timeouts: VecDeque<(u64, Txid, PeerId)>,
+}
+
+impl Requests {
+    pub(super) fn connected(&mut self, peer: PeerId) {
+        self.peers.insert(peer, Promises::default());
+    }
+
+    pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
+        self.peers.remove(&peer);
+        let asked = |want: &Want| want.asked.is_some_and(|(asked, _)| asked == peer);
+        let lost: Vec<Txid> = self.wants.iter().filter(|(_, want)| asked(want)).map(|(txid, _)| *txid).collect();
+        self.pass_on(now, peer, lost, out);
+    }
+
+    /// A peer says that it has transactions, none of which is known here. `false` if it promised too many.
+    pub(super) fn announced(&mut self, now: Now, peer: PeerId, txids: Vec<Txid>, out: &mut Outbox) -> bool {
+        let Some(promises) = self.peers.get_mut(&peer) else { return true };
+        let mut kept = true;
+        for txid in txids {
+            if promises.waiting.len() + promises.asked >= MAX_PROMISED {
+                kept = false;
+                break;
+            }
+            if self.wants.len() >= MAX_WANTED && !self.wants.contains_key(&txid) {
+                break;
+            }
+            let want = self.wants.entry(txid).or_default();
+            let known = want.asked.is_some_and(|(asked, _)| asked == peer) || want.announcers.contains(&peer);
+            if known || want.announcers.len() >= MAX_ANNOUNCERS {
+                continue;
+            }
+            if want.asked.is_none() && want.announcers.is_empty() {
+                promises.waiting.push_back(txid);
+            }
+            want.announcers.push_back(peer);
+        }
+        self.pump(now, peer, out);
+        kept
+    }
+
+    /// Asks a peer for what it waits to be asked for, as far as there is room.
+    fn pump(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
+        let Some(promises) = self.peers.get_mut(&peer) else { return };
+        let mut items = Vec::new();
+        while promises.asked < MAX_ASKED
+            && items.len() < MAX_INVENTORY
+            && let Some(txid) = promises.waiting.pop_front()
+        {
+            let Some(want) = self.wants.get_mut(&txid).filter(|want| want.asked.is_none()) else { continue };
+            want.announcers.retain(|announcer| *announcer != peer);
+            want.asked = Some((peer, now.millis));
+            promises.asked += 1;
+            self.timeouts.push_back((now.millis + TRANSACTION_TIMEOUT_MILLIS, txid, peer));
+            items.push(Item::Transaction(txid));
+        }
+        if !items.is_empty() {
+            out.send(peer, Message::GetData(items));
+        }
+    }
+
+    /// A transaction came, from whomever. `true` if it was wanted.
+    pub(super) fn received(&mut self, now: Now, txid: &Txid, out: &mut Outbox) -> bool {
+        let Some(want) = self.wants.remove(txid) else { return false };
+        if let Some((asked, _)) = want.asked
+            && let Some(promises) = self.peers.get_mut(&asked)
+        {
+            promises.asked = promises.asked.saturating_sub(1);
+            // In large portions, lest every transaction that comes asks for one more.
+            if promises.asked <= MAX_ASKED / 2 && !promises.waiting.is_empty() {
+                self.pump(now, asked, out);
+            }
+        }
+        true
+    }
+
+    /// A peer does not have what it was asked for.
+    pub(super) fn not_found(&mut self, now: Now, peer: PeerId, txids: &[Txid], out: &mut Outbox) {
+        let asked =
+            |txid: &&Txid| self.wants.get(txid).is_some_and(|want| want.asked.is_some_and(|(asked, _)| asked == peer));
+        let lost = txids.iter().filter(asked).copied().collect();
+        self.pass_on(now, peer, lost, out);
+    }
+
+    /// Asks the next announcers for what a peer was asked for in vain.
+    fn pass_on(&mut self, now: Now, from: PeerId, txids: Vec<Txid>, out: &mut Outbox) {
+        if let Some(promises) = self.peers.get_mut(&from) {
+            promises.asked = promises.asked.saturating_sub(txids.len());
+        }
+        let mut next = Vec::new();
+        for txid in txids {
+            let Some(want) = self.wants.get_mut(&txid) else { continue };
+            want.asked = None;
+            want.announcers.retain(|announcer| self.peers.contains_key(announcer));
+            match want.announcers.front().and_then(|announcer| Some((*announcer, self.peers.get_mut(announcer)?))) {
+                Some((announcer, promises)) => {
+                    promises.waiting.push_back(txid);
+                    next.push(announcer);
+                }
+                None => drop(self.wants.remove(&txid)),
+            }
+        }
+        next.sort_unstable();
+        next.dedup();
+        next.into_iter().chain([from]).for_each(|peer| self.pump(now, peer, out));
+    }
+
+    pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
+        let mut late: BTreeMap<PeerId, Vec<Txid>> = BTreeMap::new();
+        while let Some((at, txid, peer)) = self.timeouts.front().copied()
+            && at <= now.millis
+        {
+            self.timeouts.pop_front();
+            if self.wants.get(&txid).is_some_and(|want| want.asked == Some((peer, at - TRANSACTION_TIMEOUT_MILLIS))) {
+                late.entry(peer).or_default().push(txid);
+            }
+        }
+        late.into_iter().for_each(|(peer, txids)| self.pass_on(now, peer, txids, out));
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.timeouts.front().map(|(at, _, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::p2p::interface::Output;
+    use crate::primitives::hash::Hash256;
+
+    const A: PeerId = PeerId(1);
+    const B: PeerId = PeerId(2);
+
+    fn at(millis: u64) -> Now {
+        Now { millis, unix: 0 }
+    }
+
+    fn id(n: u32) -> Txid {
+        Hash256::of(&n.to_le_bytes())
+    }
+
+    fn asked(out: &mut Outbox) -> Vec<(PeerId, Vec<Txid>)> {
+        let asked = out.drain().map(|output| match output {
+            Output::Send { peer, message: Message::GetData(items) } => {
+                let txids = items.into_iter().map(|item| match item {
+                    Item::Transaction(txid) => txid,
+                    Item::Block(_) => panic!("a block"),
+                });
+                (peer, txids.collect())
+            }
+            other => panic!("{other:?}"),
+        });
+        asked.collect()
+    }
+
+    fn two() -> (Requests, Outbox) {
+        let mut requests = Requests::default();
+        requests.connected(A);
+        requests.connected(B);
+        (requests, Outbox::default())
+    }
+
+    #[test]
+    fn asked_once_and_of_the_next_when_a_promise_is_broken() {
+        for how in 0..3 {
+            let (mut requests, mut out) = two();
+            requests.announced(at(0), A, vec![id(1), id(2)], &mut out);
+            assert_eq!(asked(&mut out), [(A, vec![id(1), id(2)])]);
+            requests.announced(at(1), B, vec![id(1)], &mut out);
+            requests.announced(at(1), A, vec![id(1)], &mut out);
+            assert_eq!(asked(&mut out), [], "it is under way");
+            match how {
+                0 => requests.not_found(at(2), A, &[id(1), id(2), id(9)], &mut out),
+                1 => requests.disconnected(at(2), A, &mut out),
+                _ => requests.tick(at(TRANSACTION_TIMEOUT_MILLIS), &mut out),
+            }
+            assert_eq!(asked(&mut out), [(B, vec![id(1)])]);
+            assert!(requests.received(at(3), &id(1), &mut out));
+            assert!(!requests.received(at(3), &id(1), &mut out));
+            assert!(requests.wants.is_empty(), "nobody has the other");
+            assert_eq!(asked(&mut out), []);
+        }
+    }
+
+    #[test]
+    fn a_flood_is_taken_in_portions_up_to_a_bound() {
+        let (mut requests, mut out) = two();
+        let all: Vec<Txid> = (0..MAX_PROMISED as u32 + 5).map(id).collect();
+        assert!(!requests.announced(at(0), A, all, &mut out));
+        assert_eq!(requests.wants.len(), MAX_PROMISED);
+        let mut portions = 0;
+        let mut open: VecDeque<(PeerId, Vec<Txid>)> = asked(&mut out).into();
+        let mut got = 0;
+        while let Some((_, txids)) = open.pop_front() {
+            assert!(txids.len() <= MAX_ASKED);
+            portions += 1;
+            for txid in txids {
+                got += 1;
+                assert!(requests.received(at(1), &txid, &mut out));
+                open.extend(asked(&mut out));
+            }
+        }
+        assert_eq!(got, MAX_PROMISED);
+        assert!(portions <= 2 * MAX_PROMISED / MAX_ASKED + 1, "{portions}");
+    }
+}

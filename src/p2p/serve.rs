@@ -1,0 +1,148 @@
+//! Answering requests for headers, blocks and transactions.
+//!
+//! A small request may ask for much, so answers go in portions: after each the peer has to have taken it
+//! ([`Output::Flush`]) before the next is read from the store. A peer that reads slowly costs one portion of memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::chain::Chain;
+use crate::mempool::Mempool;
+use crate::p2p::interface::{Event, Output, PeerId};
+use crate::p2p::message::{Item, MAX_HEADERS, MAX_INVENTORY, Message};
+use crate::p2p::misbehaviour::Offence;
+use crate::p2p::outbox::Outbox;
+use crate::primitives::hash::BlockHash;
+
+/// Bytes after which a peer has to have taken them before it gets more.
+pub const PORTION_BYTES: usize = 1_000_000;
+/// Most bodies that may be waiting for a peer.
+pub const MAX_WAITING: usize = 2 * MAX_INVENTORY;
+/// Most requests for headers that may be waiting for a peer.
+pub const MAX_WAITING_HEADERS: usize = 8;
+
+#[derive(Debug)]
+enum Request {
+    Item(Item),
+    Headers { locator: Vec<BlockHash>, stop: BlockHash },
+}
+
+/// What a peer has asked for.
+#[derive(Debug, Default)]
+struct Queue {
+    requests: VecDeque<Request>,
+    headers: usize,
+    /// A portion is on its way.
+    flushing: bool,
+}
+
+/// All peers that have said hello.
+#[derive(Debug, Default)]
+pub(super) struct Server(BTreeMap<PeerId, Queue>);
+
+impl Server {
+    pub(super) fn connected(&mut self, peer: PeerId) {
+        self.0.insert(peer, Queue::default());
+    }
+
+    pub(super) fn disconnected(&mut self, peer: PeerId) {
+        self.0.remove(&peer);
+    }
+
+    /// A peer asks for bodies.
+    pub(super) fn get_data(
+        &mut self,
+        peer: PeerId,
+        items: Vec<Item>,
+        chain: &Chain,
+        mempool: &Mempool,
+        out: &mut Outbox,
+    ) {
+        let Some(queue) = self.0.get_mut(&peer) else { return };
+        if queue.requests.len() + items.len() > MAX_WAITING {
+            return out.offence(peer, Offence::RequestFlood);
+        }
+        queue.requests.extend(items.into_iter().map(Request::Item));
+        queue.serve(peer, chain, mempool, out);
+    }
+
+    /// A peer asks for headers.
+    pub(super) fn get_headers(
+        &mut self,
+        peer: PeerId,
+        locator: Vec<BlockHash>,
+        stop: BlockHash,
+        chain: &Chain,
+        mempool: &Mempool,
+        out: &mut Outbox,
+    ) {
+        let Some(queue) = self.0.get_mut(&peer) else { return };
+        if queue.headers >= MAX_WAITING_HEADERS {
+            return out.offence(peer, Offence::RequestFlood);
+        }
+        queue.headers += 1;
+        queue.requests.push_back(Request::Headers { locator, stop });
+        queue.serve(peer, chain, mempool, out);
+    }
+
+    /// A peer has taken its portion.
+    pub(super) fn flushed(&mut self, peer: PeerId, chain: &Chain, mempool: &Mempool, out: &mut Outbox) {
+        if let Some(queue) = self.0.get_mut(&peer) {
+            queue.flushing = false;
+            queue.serve(peer, chain, mempool, out);
+        }
+    }
+}
+
+impl Queue {
+    /// Sends the next portion, unless one is on its way.
+    fn serve(&mut self, peer: PeerId, chain: &Chain, mempool: &Mempool, out: &mut Outbox) {
+        if self.flushing {
+            return;
+        }
+        let mut missing = Vec::new();
+        let mut bytes = 0;
+        while bytes < PORTION_BYTES
+            && let Some(request) = self.requests.pop_front()
+        {
+            let answer = match request {
+                Request::Headers { locator, stop } => {
+                    self.headers -= 1;
+                    Some(Message::Headers(chain.headers_after(&locator, &stop, MAX_HEADERS)))
+                }
+                Request::Item(item) => {
+                    let found = body(&item, chain, mempool, out);
+                    if found.is_none() {
+                        missing.push(item);
+                    }
+                    found
+                }
+            };
+            if let Some(answer) = answer {
+                bytes += answer.encoded_len();
+                out.send(peer, answer);
+            }
+        }
+        // A request's answer is never empty: its items are in the queue until they are answered.
+        for items in missing.chunks(MAX_INVENTORY) {
+            out.send(peer, Message::NotFound(items.to_vec()));
+        }
+        if bytes >= PORTION_BYTES {
+            self.flushing = true;
+            out.push(Output::Flush { peer });
+        }
+    }
+}
+
+fn body(item: &Item, chain: &Chain, mempool: &Mempool, out: &mut Outbox) -> Option<Message> {
+    match item {
+        Item::Transaction(txid) => mempool.get(txid).map(|entry| Message::Transaction(entry.tx.clone())),
+        Item::Block(hash) => match chain.db().block(hash) {
+            Ok(block) => block.map(|block| Message::Block(Arc::new(block))),
+            Err(error) => {
+                out.event(Event::StoreFailed { error: error.to_string() });
+                None
+            }
+        },
+    }
+}

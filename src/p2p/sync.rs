@@ -1,0 +1,294 @@
+//! Headers first: what chain each peer has, and getting the headers of the best.
+//!
+//! One peer at a time is asked for all its headers, the one that claims most work; announcements of new blocks are
+//! followed up with whoever announced. A peer that does not answer is left for the next.
+
+use std::collections::BTreeMap;
+
+use crate::chain::{Chain, ChainError, Entry};
+use crate::consensus::error::{Blame, RuleError};
+use crate::p2p::interface::{Event, Now, PeerId, Reason};
+use crate::p2p::lowwork::{LowWorkBranch, enough_work};
+use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
+use crate::p2p::misbehaviour::Offence;
+use crate::p2p::outbox::Outbox;
+use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::header::Header;
+use crate::primitives::target::Work;
+
+/// Milliseconds in which headers must come: 160 kB over a slow line, after the peer has finished what it is at.
+pub const HEADERS_TIMEOUT_MILLIS: u64 = 15_000;
+/// Most headers that announce blocks; more at once are only sent when asked for.
+pub const MAX_ANNOUNCED: usize = 8;
+
+/// What is known of a peer's chain.
+#[derive(Debug)]
+struct PeerChain {
+    /// Work that it is said to have and whose headers were not asked for yet.
+    claim: Work,
+    /// A block it has whose header is not known here yet.
+    unresolved: Option<BlockHash>,
+    /// The best header known here that it has.
+    best: Option<BlockHash>,
+    /// The last block announced to it.
+    told: Option<BlockHash>,
+    /// When it was asked for headers, if the answer has not come.
+    asked: Option<u64>,
+    /// Its branch, while that is not worth storing.
+    low: Option<LowWorkBranch>,
+    /// Headers that may be stored unseen, for they have proven their work before.
+    proven: u64,
+}
+
+/// All peers that have said hello.
+#[derive(Debug, Default)]
+pub(super) struct HeaderSync(BTreeMap<PeerId, PeerChain>);
+
+impl HeaderSync {
+    /// A peer said hello.
+    pub(super) fn connected(&mut self, now: Now, peer: PeerId, tip: &TipClaim, chain: &Chain, out: &mut Outbox) {
+        let state = PeerChain {
+            claim: tip.work,
+            unresolved: Some(tip.hash),
+            best: None,
+            told: None,
+            asked: None,
+            low: None,
+            proven: 0,
+        };
+        self.0.insert(peer, state);
+        self.resolve(chain);
+        self.continue_sync(now, chain, out);
+    }
+
+    pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, chain: &Chain, out: &mut Outbox) {
+        self.0.remove(&peer);
+        self.continue_sync(now, chain, out);
+    }
+
+    /// The best header known here that a peer has.
+    pub(super) fn best<'a>(&self, peer: PeerId, chain: &'a Chain) -> Option<&'a Entry> {
+        chain.entry(&self.0.get(&peer)?.best?)
+    }
+
+    /// Height up to which a peer has the branch to `tip`.
+    pub(super) fn common_height(&self, peer: PeerId, tip: &Entry, chain: &Chain) -> Option<u32> {
+        Some(chain.fork_point(self.best(peer, chain)?, tip).height)
+    }
+
+    /// A peer has a block whose header is known here.
+    pub(super) fn has(&mut self, peer: PeerId, entry: &Entry, chain: &Chain) {
+        let Some(state) = self.0.get_mut(&peer) else { return };
+        let better = state.best.and_then(|best| chain.entry(&best)).is_none_or(|best| entry.work > best.work);
+        if better {
+            state.best = Some(entry.hash);
+        }
+    }
+
+    /// A peer announced a block by its hash.
+    pub(super) fn announced(&mut self, now: Now, peer: PeerId, hash: BlockHash, chain: &Chain, out: &mut Outbox) {
+        if let Some(entry) = chain.entry(&hash) {
+            self.has(peer, entry, chain);
+        } else if let Some(state) = self.0.get_mut(&peer) {
+            state.unresolved = Some(hash);
+            self.ask(now, peer, chain, out);
+        }
+    }
+
+    /// A peer has blocks that do not connect to what is known here.
+    pub(super) fn ask(&mut self, now: Now, peer: PeerId, chain: &Chain, out: &mut Outbox) {
+        let Some(state) = self.0.get_mut(&peer) else { return };
+        if state.asked.is_none() {
+            state.low = None;
+            // From the best header's parent, so that the answer shows whether the peer has that header.
+            let best = chain.best_header();
+            let from = chain.entry(&best.header.previous).unwrap_or(best);
+            send_request(now, peer, state, chain.locator(from), out);
+        }
+    }
+
+    /// Headers came. `true` if any was new.
+    pub(super) fn received(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        headers: &[Header],
+        chain: &mut Chain,
+        out: &mut Outbox,
+    ) -> bool {
+        let grown = self.take(now, peer, headers, chain, out);
+        if grown {
+            self.resolve(chain);
+        }
+        self.continue_sync(now, chain, out);
+        grown
+    }
+
+    fn take(&mut self, now: Now, peer: PeerId, headers: &[Header], chain: &mut Chain, out: &mut Outbox) -> bool {
+        let Some(state) = self.0.get_mut(&peer) else { return false };
+        let [first, ..] = headers else {
+            if state.asked.take().is_some() {
+                state.exhausted(chain);
+            }
+            return false;
+        };
+        let hashes: Vec<BlockHash> = headers.iter().map(Header::hash).collect();
+        if headers[1..].iter().zip(&hashes).any(|(header, parent)| header.previous != *parent) {
+            out.offence(peer, Offence::UnlinkedHeaders);
+            return false;
+        }
+        let continues_low = state.low.as_ref().is_some_and(|low| low.tip() == first.previous);
+        let Some(parent) = chain.entry(&first.previous) else {
+            if continues_low {
+                state.asked = None;
+                self.take_low_work(now, peer, headers, chain, out);
+            } else if headers.len() > MAX_ANNOUNCED {
+                out.offence(peer, Offence::UnconnectedHeaders);
+            } else {
+                // News of a block far ahead, while the headers between are under way or are yet to be asked for.
+                state.unresolved = hashes.last().copied();
+                self.ask(now, peer, chain, out);
+            }
+            return false;
+        };
+        let asked = state.asked.take().is_some();
+        let last_known = hashes.last().is_some_and(|last| chain.entry(last).is_some());
+        if !asked && last_known && headers.len() > MAX_ANNOUNCED {
+            out.offence(peer, Offence::UnrequestedHeaders);
+        }
+        let own_work: Work = headers.iter().filter_map(|header| header.bits.target().ok()).map(|t| t.work()).sum();
+        if state.proven == 0 && !last_known && parent.work + own_work < enough_work(chain) {
+            self.take_low_work(now, peer, headers, chain, out);
+            return false;
+        }
+        state.proven = state.proven.saturating_sub(headers.len() as u64);
+        let (taken, new) = match chain.accept_headers(headers, now.unix) {
+            Ok(new) => (headers.len(), new > 0),
+            Err((place, error)) => {
+                blame(peer, &error, out);
+                (place, place > 0)
+            }
+        };
+        if let Some(entry) = taken.checked_sub(1).and_then(|last| chain.entry(&hashes[last])) {
+            self.has(peer, entry, chain);
+        }
+        let Some(state) = self.0.get_mut(&peer) else { return new };
+        if taken == MAX_HEADERS {
+            send_request(now, peer, state, vec![hashes[taken - 1]], out);
+        } else {
+            state.exhausted(chain);
+        }
+        new
+    }
+
+    /// Headers whose chain is not worth storing, or not yet.
+    fn take_low_work(&mut self, now: Now, peer: PeerId, headers: &[Header], chain: &Chain, out: &mut Outbox) {
+        let Some(state) = self.0.get_mut(&peer) else { return };
+        let continued = state.low.take().filter(|low| low.tip() == headers[0].previous);
+        let fork = || chain.entry(&headers[0].previous).map(|fork| LowWorkBranch::new(chain, fork));
+        let Some(mut low) = continued.or_else(fork) else { return };
+        for header in headers {
+            if let Err(error) = low.push(header, chain) {
+                let error = ChainError::Rule { hash: header.hash(), source: error };
+                return blame(peer, &error, out);
+            }
+        }
+        if low.work() >= enough_work(chain) {
+            state.proven = low.length();
+            if let Some(fork) = chain.entry(&low.fork()) {
+                send_request(now, peer, state, chain.locator(fork), out);
+            }
+        } else if headers.len() < MAX_HEADERS {
+            // That is all it has: a chain behind ours, which is nobody's fault.
+            state.exhausted(chain);
+        } else if low.is_endless(chain) {
+            out.offence(peer, Offence::LowWorkHeaders);
+        } else {
+            send_request(now, peer, state, vec![low.tip()], out);
+            state.low = Some(low);
+        }
+    }
+
+    /// Notes which blocks that peers were said to have are known by now.
+    fn resolve(&mut self, chain: &Chain) {
+        let resolved: Vec<(PeerId, BlockHash)> = self
+            .0
+            .iter()
+            .filter_map(|(peer, state)| Some((*peer, state.unresolved?)))
+            .filter(|(_, hash)| chain.entry(hash).is_some())
+            .collect();
+        for (peer, hash) in resolved {
+            if let Some(state) = self.0.get_mut(&peer) {
+                state.unresolved = None;
+            }
+            if let Some(entry) = chain.entry(&hash) {
+                self.has(peer, entry, chain);
+            }
+        }
+    }
+
+    /// Asks the peer that claims most, if that is more than is known here and nobody is being asked.
+    fn continue_sync(&mut self, now: Now, chain: &Chain, out: &mut Outbox) {
+        if self.0.values().any(|state| state.asked.is_some()) {
+            return;
+        }
+        let best = chain.best_header().work;
+        let promising = self.0.iter().filter(|(_, state)| state.claim > best);
+        if let Some(peer) = promising.max_by_key(|(_, state)| state.claim).map(|(peer, _)| *peer) {
+            self.ask(now, peer, chain, out);
+        }
+    }
+
+    /// Whether a peer has a block, or was told of it.
+    pub(super) fn knows(&self, peer: PeerId, entry: &Entry, chain: &Chain) -> bool {
+        let Some(state) = self.0.get(&peer) else { return true };
+        let known = [state.best, state.told].into_iter().flatten().filter_map(|hash| chain.entry(&hash));
+        known.into_iter().any(|known| chain.ancestor(known, entry.height).is_some_and(|at| at.hash == entry.hash))
+    }
+
+    /// Notes that a block was announced to a peer.
+    pub(super) fn tell(&mut self, peer: PeerId, hash: BlockHash) {
+        if let Some(state) = self.0.get_mut(&peer) {
+            state.told = Some(hash);
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
+        for (peer, state) in &self.0 {
+            if state.asked.is_some_and(|since| since + HEADERS_TIMEOUT_MILLIS <= now.millis) {
+                out.close(*peer, Reason::Stalled);
+            }
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.0.values().filter_map(|state| state.asked).min().map(|since| since + HEADERS_TIMEOUT_MILLIS)
+    }
+}
+
+impl PeerChain {
+    /// It has sent all its headers, so whatever it claimed beyond them it does not have.
+    fn exhausted(&mut self, chain: &Chain) {
+        self.claim = self.best.and_then(|best| chain.entry(&best)).map_or(Work::ZERO, |best| best.work);
+        self.low = None;
+        self.proven = 0;
+    }
+}
+
+fn send_request(now: Now, peer: PeerId, state: &mut PeerChain, locator: Vec<BlockHash>, out: &mut Outbox) {
+    state.asked = Some(now.millis);
+    out.send(peer, Message::GetHeaders { locator, stop: Hash256::ZERO });
+}
+
+/// Holds an error in headers against whoever is to blame.
+fn blame(peer: PeerId, error: &ChainError, out: &mut Outbox) {
+    // A block may have been declared invalid here by hand; a peer that has it on its chain does nothing wrong.
+    if let Some(RuleError::InvalidParent { .. }) = error.rule() {
+        return;
+    }
+    match error.blame() {
+        Blame::Peer => out.offence(peer, Offence::BadHeader(error.to_string())),
+        Blame::Local => out.event(Event::StoreFailed { error: error.to_string() }),
+        Blame::Nobody => {}
+    }
+}

@@ -206,6 +206,7 @@ impl Mempool {
     pub(super) fn admit(&mut self, candidate: Candidate, time: u64, chain: &Chain) -> Vec<Txid> {
         let replaced = self.remove(&candidate.conflicts);
         let Candidate { tx, txid, fee, minable_from, .. } = candidate;
+        self.orphans.remove(&txid);
         self.graph.insert(Entry::new(tx, txid, fee, time, chain.tip().height, minable_from));
         replaced.into_iter().map(|entry| entry.txid).collect()
     }

@@ -17,5 +17,6 @@ pub mod p2p;
 pub mod primitives;
 pub mod receipt;
 pub mod rpc;
+pub mod runtime;
 pub mod storage;
 pub mod wallet;

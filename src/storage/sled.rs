@@ -33,7 +33,15 @@ impl SledStore {
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::Corrupt`] with the remedy, or [`StoreError::Backend`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES);
+        Self::open_with_cache(dir, CACHE_BYTES)
+    }
+
+    /// The same, keeping at most about `cache_bytes` of data in memory: where several nodes share a machine.
+    ///
+    /// # Errors
+    /// As [`SledStore::open`].
+    pub fn open_with_cache(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let config = sled::Config::new().path(dir).cache_capacity(cache_bytes);
         let db = guarded(dir, || config.open())?;
         Ok(Self { db, dir: dir.to_owned() })
     }

@@ -1,0 +1,91 @@
+//! What a node is told at its start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::consensus::params::Params;
+use crate::mempool;
+use crate::primitives::keys::PublicKey;
+
+/// Everything a node is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What its log lines are marked with, where several nodes share a process.
+    pub name: Option<String>,
+    /// Where blocks, coins and the address book are kept. Made if it is not there; one node at a time may use it.
+    pub data_dir: PathBuf,
+    /// The network.
+    pub params: Arc<Params>,
+    /// Where to wait for peers; port 0 takes a free one. `None` only dials out.
+    pub listen: Option<SocketAddr>,
+    /// Nodes to stay connected to, as `HOST:PORT`; a host may have many addresses and change them.
+    pub connect: Vec<String>,
+    /// Who is paid for blocks mined here; `None` mines nothing.
+    pub mine: Option<PublicKey>,
+    /// Mining threads.
+    pub threads: usize,
+    /// Connections to keep open to nodes found in the address book.
+    pub outbound_target: usize,
+    /// Most connections that others may open to this node.
+    pub max_inbound: usize,
+    /// Bytes that the store may keep in memory.
+    pub store_cache_bytes: u64,
+    /// Bounds of the pool of unconfirmed transactions.
+    pub mempool: mempool::Limits,
+    /// Patience with sockets.
+    pub sockets: SocketLimits,
+}
+
+impl Config {
+    /// Cached bytes of the store unless told otherwise. Smaller caches were measured to halve the rate of batches over a
+    /// million coins; it fills only as data are touched.
+    pub const STORE_CACHE_BYTES: u64 = 256 << 20;
+
+    /// A node that neither listens, dials nor mines, with the usual bounds.
+    pub fn new(data_dir: impl Into<PathBuf>, params: Arc<Params>) -> Self {
+        Self {
+            name: None,
+            data_dir: data_dir.into(),
+            params,
+            listen: None,
+            connect: Vec::new(),
+            mine: None,
+            threads: 1,
+            outbound_target: 8,
+            max_inbound: 117,
+            store_cache_bytes: Self::STORE_CACHE_BYTES,
+            mempool: mempool::Limits::default(),
+            sockets: SocketLimits::default(),
+        }
+    }
+}
+
+/// How long a socket may keep this node waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct SocketLimits {
+    /// For a connection to be made.
+    pub connect: Duration,
+    /// From connecting until the first whole message.
+    pub first_message: Duration,
+    /// From the first byte of a message until its last: a slow link carries a full block in that time, and a peer that
+    /// sends byte by byte to hold memory and a place does not last.
+    pub message: Duration,
+    /// For the peer's machine to take any byte at all of what is written.
+    pub write: Duration,
+    /// Between asking the name service again for the addresses of a host.
+    pub resolve_interval: Duration,
+}
+
+impl Default for SocketLimits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_message: Duration::from_secs(10),
+            message: Duration::from_secs(60),
+            write: Duration::from_secs(30),
+            resolve_interval: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Why a node does not start, or did not end well.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::storage::StoreError;
+
+/// Why a node does not start. The text is meant for the person who started it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory can be neither found nor made.
+    #[error("cannot use data directory {}: {source}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The store does not open: locked, damaged, of another network or a newer version…
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address to wait for peers on is taken, or not this machine's.
+    #[error("cannot listen for peers on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A node to connect to is not written as `HOST:PORT`.
+    #[error(
+        "{given:?} is not a node to connect to: expected HOST:PORT, such as 203.0.113.7:7331 or node.example.org:7331"
+    )]
+    PeerName {
+        /// The text given.
+        given: String,
+    },
+    /// The system gives no thread.
+    #[error("cannot start the node's thread: {0}")]
+    Thread(io::Error),
+    /// The node's thread ended while starting.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// Why a node's thread ended other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A defect in this program.
+    #[error("the node stopped because of an internal error: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
+    /// What was held in memory could not be written at the end.
+    #[error("the node stopped, but its store could not be flushed: {0}")]
+    Flush(#[source] StoreError),
+}
+
+/// The text of a caught panic.
+pub(super) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "no message".to_owned()
+    }
+}

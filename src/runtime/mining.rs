@@ -1,0 +1,392 @@
+//! Mining as part of a running node: keeps the miner's work fresh and hands in what it finds.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::link::{NodeLink, Stopped};
+use crate::chain::ChainError;
+use crate::miner::kernel;
+use crate::miner::rate::RateMeter;
+use crate::miner::template::{self, Template};
+use crate::miner::worker::Miner;
+use crate::p2p::{Node, Now};
+use crate::primitives::block::Block;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::keys::PublicKey;
+
+/// Between looks at the mempool: better fees wait at most so long.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Oldest work, so that a block's time is never far from when it was found.
+const MAX_AGE: Duration = Duration::from_secs(10);
+/// What the hash rate is taken over.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+/// Between hash rates in the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// A node that knows of so many more headers than it has blocks is catching up, and would mine in vain. A few may be
+/// a bait: whoever publishes headers but no bodies must not stop others from mining.
+const CATCHING_UP: u32 = 10;
+
+/// Starts, stops and watches a node's miner.
+pub struct MiningControl {
+    order: watch::Sender<Option<Order>>,
+    meters: Arc<Meters>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What to mine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Order {
+    payee: PublicKey,
+    threads: NonZeroUsize,
+}
+
+/// What mining has come to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Status {
+    /// Who is paid; `None` while nothing is mined.
+    pub payee: Option<PublicKey>,
+    /// Mining threads; 0 while nothing is mined.
+    pub threads: usize,
+    /// Hashes a second over the last ten seconds.
+    pub hash_rate: f64,
+    /// Blocks found and accepted by this node since its start.
+    pub blocks_found: u64,
+}
+
+#[derive(Default)]
+struct Meters {
+    /// Bits of the hash rate.
+    hash_rate: AtomicU64,
+    blocks_found: AtomicU64,
+}
+
+impl Meters {
+    fn set_hash_rate(&self, rate: f64) {
+        self.hash_rate.store(rate.to_bits(), Ordering::Relaxed);
+    }
+}
+
+impl MiningControl {
+    /// A miner that does nothing yet. Must be made on a tokio runtime.
+    pub(super) fn new(link: NodeLink) -> Self {
+        let (order, orders) = watch::channel(None);
+        let meters = Arc::new(Meters::default());
+        let task = tokio::spawn(follow_orders(link, orders, meters.clone()));
+        Self { order, meters, task: Mutex::new(Some(task)) }
+    }
+
+    /// Mines for `payee` on so many threads from now on, or not at all without a payee or a thread.
+    pub fn set(&self, payee: Option<PublicKey>, threads: usize) {
+        let order = payee.zip(NonZeroUsize::new(threads)).map(|(payee, threads)| Order { payee, threads });
+        self.order.send_if_modified(|present| std::mem::replace(present, order) != order);
+    }
+
+    /// Hashes a second over the last ten seconds; 0 while nothing is mined.
+    pub fn hash_rate(&self) -> f64 {
+        match *self.order.borrow() {
+            Some(_) => f64::from_bits(self.meters.hash_rate.load(Ordering::Relaxed)),
+            None => 0.0,
+        }
+    }
+
+    /// What mining has come to.
+    pub fn status(&self) -> Status {
+        let order = *self.order.borrow();
+        Status {
+            payee: order.map(|order| order.payee),
+            threads: order.map_or(0, |order| order.threads.get()),
+            hash_rate: self.hash_rate(),
+            blocks_found: self.meters.blocks_found.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends mining and waits until its threads are gone.
+    pub(super) async fn stop(&self) {
+        self.set(None, 0);
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            task.abort();
+            // The only error left is that it was aborted, which is the point.
+            let _ = task.await;
+        }
+    }
+}
+
+/// Mines as told, until the node or the control is gone.
+async fn follow_orders(link: NodeLink, mut orders: watch::Receiver<Option<Order>>, meters: Arc<Meters>) {
+    loop {
+        let order = *orders.borrow_and_update();
+        let changed = match order {
+            None => orders.changed().await.is_ok(),
+            Some(order) => {
+                info!(threads = order.threads, "mining starts");
+                let mining = mine(&link, order, &meters);
+                let changed = tokio::select! {
+                    Err(Stopped) = mining => false,
+                    changed = orders.changed() => changed.is_ok(),
+                };
+                meters.set_hash_rate(0.0);
+                info!("mining stops");
+                changed
+            }
+        };
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// Mines until the node is gone or this future is dropped, and the threads with it.
+async fn mine(link: &NodeLink, order: Order, meters: &Arc<Meters>) -> Result<std::convert::Infallible, Stopped> {
+    // A job finds at most one block, and found blocks are taken before the next job is given: there is always room for
+    // one, and one more of a job that was replaced at that moment.
+    let (found, mut blocks) = mpsc::channel(4);
+    let start = Miner::start(order.threads, move |block| drop(found.try_send(block)));
+    let miner = match start {
+        Ok(miner) => miner,
+        Err(error) => {
+            warn!(%error, "no thread to mine on");
+            return std::future::pending().await;
+        }
+    };
+    let clock = Instant::now();
+    let mut meter = RateMeter::new(RATE_WINDOW);
+    let mut logged = clock.elapsed();
+    let mut tip = link.tip();
+    let mut ticks = interval(REFRESH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut work = Work::new(order.payee);
+    loop {
+        let block = tokio::select! {
+            biased;
+            Some(block) = blocks.recv() => Some(block),
+            Ok(()) = tip.changed() => None,
+            _ = ticks.tick() => {
+                meter.record(clock.elapsed(), miner.hashes());
+                meters.set_hash_rate(meter.per_second());
+                if clock.elapsed() - logged >= LOG_INTERVAL {
+                    logged = clock.elapsed();
+                    info!(hashes_per_second = meter.per_second() as u64, "mining");
+                }
+                None
+            }
+            () = link.stopped() => return Err(Stopped),
+        };
+        match work.renew(link, block, meters).await? {
+            Renewed::Same => {}
+            Renewed::Pause => miner.set_job(None),
+            Renewed::Job(template) => miner.set_job(Some(*template)),
+        }
+    }
+}
+
+/// What the miner is working on, as far as it tells whether other work would be better.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    payee: PublicKey,
+    /// A different one for every template, and no other node's: two that are paid to one key would search the same.
+    extra_nonce: u64,
+    /// The parent and the mempool's revision, and when that was.
+    basis: Option<(BlockHash, u64, Instant)>,
+}
+
+enum Renewed {
+    /// What there is will do.
+    Same,
+    /// There is nothing sensible to work on.
+    Pause,
+    /// Something better.
+    Job(Box<Template>),
+}
+
+/// A block that was handed in.
+struct Found {
+    hash: BlockHash,
+    height: u32,
+}
+
+impl Work {
+    /// Extra nonces between one template and the next: more than the threads get through.
+    const STRIDE: u64 = 1 << 32;
+
+    fn new(payee: PublicKey) -> Self {
+        Self { payee, extra_nonce: rand::random(), basis: None }
+    }
+
+    /// Hands in a block, if one was found, and asks what to work on next, both in one visit to the node's thread.
+    async fn renew(&mut self, link: &NodeLink, block: Option<Block>, meters: &Arc<Meters>) -> Result<Renewed, Stopped> {
+        let (mut work, meters) = (*self, meters.clone());
+        let (work, renewed) = link
+            .call(move |node, now| {
+                let renewed = match block.map(|block| submit(node, now, block)) {
+                    Some(Err(error)) => {
+                        warn!(%error, "block found, but not accepted");
+                        // The next would hardly fare better, so the next look at the clock is soon enough.
+                        work.pause()
+                    }
+                    found => {
+                        if let Some(Ok(Found { hash, height })) = found {
+                            meters.blocks_found.fetch_add(1, Ordering::Relaxed);
+                            info!(height, %hash, "block found");
+                            // Its job is done, even if another branch is the best one.
+                            work.basis = None;
+                        }
+                        work.renew_on(node, now)
+                    }
+                };
+                (work, renewed)
+            })
+            .await?;
+        *self = work;
+        Ok(renewed)
+    }
+
+    fn renew_on(&mut self, node: &Node, now: Now) -> Renewed {
+        let chain = node.chain();
+        if chain.best_header().height > chain.tip().height.saturating_add(CATCHING_UP) {
+            return self.pause();
+        }
+        let (tip, revision) = (chain.tip().hash, node.mempool().revision());
+        if self.basis.is_some_and(|(on, seen, at)| on == tip && seen == revision && at.elapsed() < MAX_AGE) {
+            return Renewed::Same;
+        }
+        self.extra_nonce = self.extra_nonce.wrapping_add(Self::STRIDE);
+        match template::build(chain, node.mempool(), &self.payee, self.extra_nonce, now.unix) {
+            Ok(template) => {
+                self.basis = Some((tip, revision, Instant::now()));
+                Renewed::Job(Box::new(template))
+            }
+            Err(error) => {
+                warn!(%error, "no block to mine");
+                self.pause()
+            }
+        }
+    }
+
+    fn pause(&mut self) -> Renewed {
+        self.basis = None;
+        Renewed::Pause
+    }
+}
+
+fn submit(node: &mut Node, now: Now, block: Block) -> Result<Found, ChainError> {
+    let hash = block.hash();
+    let height = block.transactions.first().map_or(0, |coinbase| coinbase.lock_height);
+    node.submit_block(now, block).map(|_| Found { hash, height })
+}
+
+/// Longest that [`generate`] keeps the node's thread at a time.
+const SLICE: Duration = Duration::from_millis(20);
+/// Nonces tried on the node's thread: enough where blocks are instant, and soon over where they are not.
+const QUICK_TRIES: u32 = 1 << 12;
+/// Nonces tried at a time elsewhere.
+const CHUNK: u32 = 1 << 16;
+
+/// Why [`generate`] made no more blocks.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// The node has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// A block was refused.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The chain's next bits are no target.
+    #[error(transparent)]
+    Rule(#[from] crate::consensus::error::RuleError),
+}
+
+/// Mines `count` blocks at once, one after the other, and returns their hashes: fewer if `max_tries` nonces were not
+/// enough. For networks whose blocks are instant; on others it takes as long as it takes.
+///
+/// # Errors
+/// [`GenerateError`]; blocks made before stay.
+pub async fn generate(
+    link: &NodeLink,
+    payee: PublicKey,
+    count: usize,
+    max_tries: u64,
+) -> Result<Vec<BlockHash>, GenerateError> {
+    let mut hashes = Vec::new();
+    let mut tries = max_tries;
+    let mut extra_nonce = rand::random::<u64>();
+    while hashes.len() < count && tries > 0 {
+        let wanted = count - hashes.len();
+        let slice = link.call(move |node, now| Slice::run(node, now, payee, extra_nonce, wanted)).await??;
+        extra_nonce = extra_nonce.wrapping_add(slice.hashes.len() as u64 + 1);
+        tries = tries.saturating_sub(slice.tries);
+        hashes.extend(slice.hashes);
+        let Some(template) = slice.hard else { continue };
+        let budget = tries;
+        let search = tokio::task::spawn_blocking(move || search(*template, budget));
+        // It panics only if the kernel does, and is cancelled only with the runtime.
+        let Ok((block, tried)) = search.await else { return Err(Stopped.into()) };
+        tries = tries.saturating_sub(tried);
+        if let Some(block) = block {
+            hashes.push(link.call(move |node, now| submit(node, now, block)).await??.hash);
+        }
+    }
+    Ok(hashes)
+}
+
+/// What was done in one visit to the node's thread.
+#[derive(Default)]
+struct Slice {
+    hashes: Vec<BlockHash>,
+    tries: u64,
+    /// A block that was not found quickly.
+    hard: Option<Box<Template>>,
+}
+
+impl Slice {
+    fn run(
+        node: &mut Node,
+        now: Now,
+        payee: PublicKey,
+        extra_nonce: u64,
+        wanted: usize,
+    ) -> Result<Self, GenerateError> {
+        let start = Instant::now();
+        let mut slice = Self::default();
+        while slice.hashes.len() < wanted && start.elapsed() < SLICE {
+            let extra_nonce = extra_nonce.wrapping_add(slice.hashes.len() as u64);
+            let template = template::build(node.chain(), node.mempool(), &payee, extra_nonce, now.unix)?;
+            match kernel::search(&template.header, template.target, 0..=QUICK_TRIES - 1) {
+                Some(nonce) => {
+                    slice.tries += u64::from(nonce) + 1;
+                    slice.hashes.push(submit(node, now, template.block(nonce))?.hash);
+                }
+                None => {
+                    slice.tries += u64::from(QUICK_TRIES);
+                    slice.hard = Some(Box::new(template));
+                    break;
+                }
+            }
+        }
+        Ok(slice)
+    }
+}
+
+/// Tries up to `budget` nonces; the block, if found, and how many it took.
+fn search(mut template: Template, budget: u64) -> (Option<Block>, u64) {
+    let mut tried = 0;
+    loop {
+        template.set_extra_nonce(template.extra_nonce().wrapping_add(Work::STRIDE));
+        for start in (0..=u32::MAX).step_by(CHUNK as usize) {
+            if tried >= budget {
+                return (None, tried);
+            }
+            if let Some(nonce) = kernel::search(&template.header, template.target, start..=start + (CHUNK - 1)) {
+                return (Some(template.block(nonce)), tried + u64::from(nonce - start) + 1);
+            }
+            tried += u64::from(CHUNK);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Runs a node: its thread, its sockets, its clock and its miner.
+//!
+//! One OS thread (`driver.rs`) owns the [`Node`](crate::p2p::Node) with chain, mempool and peers, so none of them is
+//! behind a lock. Sockets are tokio tasks that decode messages and wait when the node has enough to do. Everybody else holds a
+//! [`Handle`]: reads go straight to the store, all else as closures to the node's thread.
+
+mod clock;
+mod config;
+mod connection;
+mod driver;
+mod error;
+mod handle;
+mod link;
+pub mod mining;
+mod net;
+mod outbox;
+mod resolve;
+mod running;
+mod signals;
+mod thread;
+mod traffic;
+
+pub use clock::unix_now;
+pub use config::{Config, SocketLimits};
+pub use error::{Failure, StartError};
+pub use handle::Handle;
+pub use link::{NodeLink, Stage, Stopped, Tip};
+pub use running::{Running, Starting};
+pub use signals::interrupted;
+pub use traffic::Totals;

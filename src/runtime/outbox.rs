@@ -1,0 +1,124 @@
+//! What waits to be written to a peer: bounded in messages and in bytes, so that a peer which does not read costs a known
+//! amount of memory and never blocks the node's thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::mpsc;
+
+/// Most messages waiting for one peer.
+const MAX_MESSAGES: usize = 4096;
+/// Most encoded bytes waiting for one peer. One frame is let in whatever its size, or a large block could never be sent.
+const MAX_BYTES: usize = 16 << 20;
+
+/// What is handed to the writing task.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parcel {
+    /// An encoded message.
+    Frame(Vec<u8>),
+    /// The node wants to know when everything before this has left.
+    Mark,
+}
+
+/// The peer reads more slowly than it is written to; it is to be disconnected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Overflow;
+
+/// The end that the node's thread holds. Dropping it closes the connection once what waits is written.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    parcels: mpsc::Sender<Parcel>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// The end that the writing task holds.
+#[derive(Debug)]
+pub(super) struct OutboxReader {
+    parcels: mpsc::Receiver<Parcel>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// Both ends of a new outbox.
+pub(super) fn outbox() -> (Outbox, OutboxReader) {
+    let (sender, receiver) = mpsc::channel(MAX_MESSAGES);
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    (
+        Outbox { parcels: sender, waiting_bytes: waiting_bytes.clone() },
+        OutboxReader { parcels: receiver, waiting_bytes },
+    )
+}
+
+impl Outbox {
+    /// Leaves something to be written, without waiting. A connection that has just closed swallows it.
+    pub(super) fn push(&self, parcel: Parcel) -> Result<(), Overflow> {
+        let len = match &parcel {
+            Parcel::Frame(frame) => frame.len(),
+            Parcel::Mark => 0,
+        };
+        let before = self.waiting_bytes.fetch_add(len, Ordering::Relaxed);
+        if before > 0 && before + len > MAX_BYTES {
+            return Err(Overflow);
+        }
+        match self.parcels.try_send(parcel) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Overflow),
+        }
+    }
+}
+
+impl OutboxReader {
+    /// The next parcel, or `None` when the other end is dropped and all is written.
+    ///
+    /// A frame counts as waiting until [`OutboxReader::written`].
+    pub(super) async fn next(&mut self) -> Option<Parcel> {
+        self.parcels.recv().await
+    }
+
+    /// Says that a frame of so many bytes went out.
+    pub(super) fn written(&self, len: usize) {
+        self.waiting_bytes.fetch_sub(len, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(len: usize) -> Parcel {
+        Parcel::Frame(vec![7; len])
+    }
+
+    #[tokio::test]
+    async fn bytes_waiting_are_bounded_and_freed_by_writing() {
+        let (outbox, mut reader) = outbox();
+        assert_eq!(outbox.push(frame(MAX_BYTES / 2)), Ok(()));
+        assert_eq!(outbox.push(frame(MAX_BYTES / 2)), Ok(()));
+        assert!(reader.next().await.is_some());
+        reader.written(MAX_BYTES / 2);
+        assert_eq!(outbox.push(frame(MAX_BYTES / 2)), Ok(()));
+        assert_eq!(outbox.push(frame(1)), Err(Overflow));
+    }
+
+    #[test]
+    fn one_oversized_frame_passes_when_nothing_waits() {
+        let (outbox, _reader) = outbox();
+        assert_eq!(outbox.push(frame(MAX_BYTES + 1)), Ok(()));
+        assert_eq!(outbox.push(frame(1)), Err(Overflow));
+    }
+
+    #[test]
+    fn messages_waiting_are_bounded() {
+        let (outbox, _reader) = outbox();
+        assert!((0..MAX_MESSAGES).all(|_| outbox.push(Parcel::Mark).is_ok()));
+        assert_eq!(outbox.push(Parcel::Mark), Err(Overflow));
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_still_read_after_the_node_let_go() {
+        let (outbox, mut reader) = outbox();
+        outbox.push(frame(1)).expect("there is room");
+        drop(outbox);
+        assert_eq!(reader.next().await, Some(frame(1)));
+        assert_eq!(reader.next().await, None);
+    }
+}

@@ -1,0 +1,205 @@
+//! Starting a node and stopping it, in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::clock::Clock;
+use super::config::{Config, SocketLimits};
+use super::connection::Inbox;
+use super::error::{Failure, StartError};
+use super::handle::{Handle, Inner};
+use super::link::{EVENT_BACKLOG, MAX_WAITING_CALLS, NodeLink, Stage, Tip};
+use super::mining::MiningControl;
+use super::net::Net;
+use super::resolve;
+use super::thread::{Birth, NodeThread};
+use super::traffic::Traffic;
+use crate::p2p;
+use crate::storage::{Database, SledStore, Store};
+
+/// Where in the data directory the store lies.
+const STORE_DIR: &str = "chain";
+
+/// A node whose store is open and whose port is bound, while its chain is being read.
+pub struct Starting {
+    running: Running,
+    ready: oneshot::Receiver<Result<(), StartError>>,
+    config: Config,
+}
+
+/// A node at work. [`Running::stop`] ends it in order; dropped without that, it works on until the process ends.
+pub struct Running {
+    handle: Handle,
+    net: Net,
+    thread: NodeThread,
+    p2p_address: Option<SocketAddr>,
+}
+
+impl Starting {
+    /// The handle, whose calls wait until the node is ready.
+    pub fn handle(&self) -> &Handle {
+        &self.running.handle
+    }
+
+    /// Waits until the chain is read; then dials and mines.
+    ///
+    /// # Errors
+    /// [`StartError`] if the chain cannot be used.
+    pub async fn ready(self) -> Result<Running, StartError> {
+        let Self { running, ready, config } = self;
+        match ready.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                // Whatever goes wrong while stopping says less than this error.
+                let _ = running.stop().await;
+                return Err(error);
+            }
+            Err(_) => {
+                running.stop().await?;
+                return Err(StartError::Thread(std::io::Error::other("it ended before it was ready")));
+            }
+        }
+        running.keep_connected(&config);
+        running.handle.miner().set(config.mine, config.threads);
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// Starts a node and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`StartError`], whose text is meant for the person who started the node.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::launch(config).await?.ready().await
+    }
+
+    /// Opens the store and binds the port, and leaves the chain to be read: for those who want to answer meanwhile that
+    /// the node is warming up.
+    ///
+    /// # Errors
+    /// [`StartError`], whose text is meant for the person who started the node.
+    pub async fn launch(config: Config) -> Result<Starting, StartError> {
+        let names = config.connect.iter().chain(&config.params.seeds);
+        if let Some(given) = names.into_iter().find(|name| !resolve::is_host_and_port(name)) {
+            return Err(StartError::PeerName { given: given.clone() });
+        }
+        let listener = bind(config.listen).await?;
+        let p2p_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let store = open_store(config.data_dir.clone(), config.store_cache_bytes).await?;
+
+        let clock = Clock::start();
+        let traffic = Arc::<Traffic>::default();
+        let (inbox, sockets) = Inbox::new();
+        let net = Net::new(inbox, traffic.clone(), &config);
+        let (commands, waiting_commands) = mpsc::channel(MAX_WAITING_CALLS);
+        let events = broadcast::Sender::new(EVENT_BACKLOG);
+        let (tip, tip_changes) = watch::channel(Tip { height: 0, hash: config.params.genesis_hash });
+        let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
+        let link = NodeLink {
+            commands,
+            events: events.downgrade(),
+            tip: tip_changes,
+            stage: stage_changes,
+            shutdown: CancellationToken::new(),
+        };
+        let protocol = p2p::Config {
+            listen_port: p2p_address.map_or(0, |address| address.port()),
+            outbound_target: config.outbound_target,
+            max_inbound: config.max_inbound,
+            seed: rand::random(),
+            ..p2p::Config::default()
+        };
+        let (announce, ready) = oneshot::channel();
+        let birth = Birth {
+            name: config.name.clone(),
+            params: config.params.clone(),
+            store: store.clone(),
+            mempool: config.mempool.clone(),
+            protocol,
+            clock,
+            net: net.clone(),
+            commands: waiting_commands,
+            sockets,
+            events,
+            tip,
+            stage,
+        };
+        let thread = NodeThread::start(birth, announce)?;
+        if let (Some(listener), Some(address)) = (listener, p2p_address) {
+            info!(%address, "waiting for peers");
+            net.listen(listener);
+        }
+        let handle = Handle(Arc::new(Inner {
+            mining: MiningControl::new(link.clone()),
+            link,
+            database: Database::new(store),
+            params: config.params.clone(),
+            traffic,
+            clock,
+        }));
+        Ok(Starting { running: Self { handle, net, thread, p2p_address }, ready, config })
+    }
+
+    /// The handle, to be cloned for whoever needs the node.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Where peers reach this node: the address bound, with the port that was chosen if 0 was asked for.
+    pub fn p2p_address(&self) -> Option<SocketAddr> {
+        self.p2p_address
+    }
+
+    /// Completes when someone asked for shutdown through a handle, or the node's thread ended by itself.
+    pub async fn finished(&self) {
+        tokio::select! {
+            () = self.handle.shutdown_requested() => {}
+            () = self.handle.stopped() => {}
+        }
+    }
+
+    /// Stops mining, the node's thread and all connections, in this order, flushes the store and waits for all of it.
+    ///
+    /// The directory is free for another node once all clones of the handle are dropped too.
+    ///
+    /// # Errors
+    /// [`Failure`] if the node had not stopped of its own free will, or the store could not be flushed.
+    pub async fn stop(self) -> Result<(), Failure> {
+        let Self { handle, net, thread, .. } = self;
+        handle.miner().stop().await;
+        let result = thread.stop().await;
+        handle.shutdown();
+        net.stop().await;
+        result
+    }
+
+    fn keep_connected(&self, config: &Config) {
+        for name in config.connect.iter().chain(&config.params.seeds) {
+            let SocketLimits { resolve_interval, .. } = config.sockets;
+            let task = resolve::keep_connected(name.clone(), self.handle.0.link.clone(), resolve_interval);
+            self.net.spawn(task);
+        }
+    }
+}
+
+async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    Ok(Some(listener))
+}
+
+async fn open_store(data_dir: PathBuf, cache_bytes: u64) -> Result<Arc<dyn Store>, StartError> {
+    let opening = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&data_dir).map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
+        SledStore::open_with_cache(&data_dir.join(STORE_DIR), cache_bytes).map_err(StartError::Store)
+    });
+    let store = opening.await.map_err(|error| StartError::Thread(error.into()))??;
+    Ok(Arc::new(store))
+}

@@ -103,11 +103,12 @@ pub fn check_block(block: Block, params: &Params) -> Result<CheckedBlock, RuleEr
 /// The first rule broken.
 pub fn check_transaction(tx: &Transaction, txid: &Txid) -> Result<(), RuleError> {
     let txid = *txid;
-    if tx.inputs.is_empty() {
-        return Err(RuleError::NoInputs { txid });
-    }
+    // Only one without inputs can be as small as that, so this comes first, as it does in a block.
     if tx.size() == NODE_SIZE {
         return Err(RuleError::NodeSizedTransaction { txid });
+    }
+    if tx.inputs.is_empty() {
+        return Err(RuleError::NoInputs { txid });
     }
     let mut outpoints: Vec<_> = tx.inputs.iter().map(|input| input.outpoint).collect();
     outpoints.sort_unstable();

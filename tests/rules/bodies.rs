@@ -105,20 +105,17 @@ pub fn cases() -> Vec<Case> {
             s.with(vec![s.simple(1, 2), s.simple(2, 3)])
         }),
         // Transactions that could pass for inner nodes (CVE-2017-12842).
-        breaks("NodeSizedTransaction", "a 64-byte transaction", |s| {
+        breaks("NodeSizedTransaction", "a 64-byte transaction", |_| {
             assert_eq!(bare(20).size(), 64);
-            s.altered(Vec::new(), |block| block.transactions.push(bare(20)))
+            Subject::Payment(bare(20))
         }),
+        breaks("NoInputs", "a 63-byte transaction", |_| Subject::Payment(bare(19))),
+        breaks("NoInputs", "a 65-byte transaction", |_| Subject::Payment(bare(21))),
         breaks("NodeSizedTransaction", "a 64-byte coinbase", |s| {
             s.altered(Vec::new(), |block| block.transactions[0] = Transaction { lock_height: super::NEXT, ..bare(20) })
         }),
         breaks("ShortCommitment", "a 65-byte coinbase", |s| {
             s.altered(Vec::new(), |block| block.transactions[0] = Transaction { lock_height: super::NEXT, ..bare(21) })
-        }),
-        breaks("NodeSizedTransaction", "two hashes of the tree passed off as a transaction", |s| {
-            // 64 bytes that decode are rare among hashes, but an attacker may search for them.
-            let fake = bare(20);
-            s.altered(vec![s.simple(1, 2)], |block| block.transactions[1] = fake)
         }),
         // Size and shape.
         valid("a block of exactly the greatest size", |s| {

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 pub use self::memory::MemoryStore;
-pub use self::schema::{CoinStats, Database, HeaderRecord, HistoryEntry, SCHEMA_VERSION, TxLocation};
+pub use self::schema::{CoinStats, Database, HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
 pub use self::sled::SledStore;
 
 use crate::primitives::hash::BlockHash;

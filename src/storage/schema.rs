@@ -59,10 +59,45 @@ pub struct HeaderRecord {
     pub height: u32,
     /// Work of its chain up to and with it.
     pub work: Work,
-    /// Flags of the header tree.
-    pub status: u8,
+    /// What is known of the block.
+    pub status: Status,
+    /// Its turn among the blocks that could be connected: of branches with equal work, the one whose last block came
+    /// first is best. 0 until all bodies up to it are there.
+    pub sequence: u32,
     /// Transactions in its body; 0 until that is known.
     pub tx_count: u32,
+}
+
+/// What is known of a block, as a set of flags.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Status(u8);
+
+impl Status {
+    /// Its body is stored.
+    pub const BODY: Self = Self(1);
+    /// It breaks a rule.
+    pub const BROKEN: Self = Self(2);
+    /// The operator refuses it, rules or no rules.
+    pub const REFUSED: Self = Self(4);
+    /// It was connected once, so it keeps every rule.
+    pub const VALID: Self = Self(8);
+
+    /// Whether any flag of `flags` is set.
+    pub fn has(self, flags: Self) -> bool {
+        self.0 & flags.0 != 0
+    }
+
+    /// With the flags of `flags` set too.
+    #[must_use]
+    pub fn with(self, flags: Self) -> Self {
+        Self(self.0 | flags.0)
+    }
+
+    /// With the flags of `flags` cleared.
+    #[must_use]
+    pub fn without(self, flags: Self) -> Self {
+        Self(self.0 & !flags.0)
+    }
 }
 
 /// Where the best chain has a transaction.
@@ -235,7 +270,14 @@ impl Database {
     /// # Errors
     /// [`StoreError::NewerSchema`], [`StoreError::GenesisMismatch`], or the store's own.
     pub fn check_meta(&self, genesis: &BlockHash) -> Result<bool, StoreError> {
-        let Some(bytes) = self.0.get(META)? else { return Ok(false) };
+        let Some(bytes) = self.0.get(META)? else {
+            let mut is_empty = true;
+            self.0.scan(&[], &[], &mut |_, _| {
+                is_empty = false;
+                ControlFlow::Break(())
+            })?;
+            return if is_empty { Ok(false) } else { Err(self.corrupt("it has entries, but no format version")) };
+        };
         let (found, rest) = codec::decode_prefix::<u32>(&bytes).map_err(|e| self.corrupt(e.to_string()))?;
         if found > SCHEMA_VERSION {
             return Err(StoreError::NewerSchema { dir: self.0.dir(), found, supported: SCHEMA_VERSION });
@@ -255,12 +297,21 @@ impl Database {
         self.value(TIP)
     }
 
-    /// Every header known, parents before children, in the order of arrival.
+    /// Visits every header known, parents before children, in the order of arrival, with its place in that order.
     ///
     /// # Errors
-    /// The store's.
-    pub fn headers(&self) -> Result<Vec<HeaderRecord>, StoreError> {
-        self.collect(&[HEADER], &[], usize::MAX, |_, value| codec::decode(value).ok())
+    /// The store's, or what `visit` returns.
+    pub fn for_each_header(
+        &self,
+        visit: &mut dyn FnMut(u32, HeaderRecord) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut refused = Ok(());
+        self.for_each(&[HEADER], &[], |key, value| {
+            let place = u32::from_be_bytes(key.get(1..)?.try_into().ok()?);
+            refused = visit(place, codec::decode(value).ok()?);
+            Some(if refused.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        refused
     }
 
     /// A block, whether or not it is on the best chain.

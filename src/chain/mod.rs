@@ -6,20 +6,24 @@
 
 mod accept;
 mod activate;
+mod audit;
 mod effects;
 mod error;
 mod index;
 mod operate;
 mod tips;
+mod transfer;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use accept::IsVerified;
 pub use activate::ChainUpdate;
+pub use audit::{Report, check};
 pub use error::ChainError;
 pub use index::Entry;
 pub use tips::{ChainTip, TipStatus};
+pub use transfer::{Imported, TransferError, export, import};
 
 use crate::consensus::coins::{Coin, CoinView};
 use crate::consensus::context::HeaderContext;

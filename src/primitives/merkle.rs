@@ -199,6 +199,14 @@ impl PartialTree {
         Ok(walk.found)
     }
 
+    /// Transactions in the block, as the tree states it.
+    ///
+    /// Whoever knows the block should compare: a tree of another depth passes off inner nodes as transactions
+    /// (CVE-2017-12842).
+    pub fn leaves(&self) -> u32 {
+        self.leaves
+    }
+
     /// Bitcoin's serialization: header, count, hashes and flag bytes, the last two after a CompactSize length.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.header.to_bytes().to_vec();

@@ -1,0 +1,267 @@
+//! Parameters: how a method declares them, and how those of a call are fitted to the declaration.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::error::{Code, RpcError};
+use super::jsonrpc::Params;
+use super::methods::Method;
+
+/// What a parameter is, as `help` says it and as a call is held to it.
+///
+/// A caller that does not know a method, as bitcoin-cli does not know all of these, sends every parameter as a string;
+/// numbers, booleans and arrays are therefore taken from their text too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An integer.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// An integer, or `false` and `true` for 0 and 1.
+    Verbosity,
+    /// Any text.
+    Text,
+    /// The name of a block or transaction: 64 hex digits.
+    Hash,
+    /// Bytes as hex digits.
+    Hex,
+    /// An address of this network.
+    Address,
+    /// A block's hash or its height.
+    HashOrHeight,
+    /// A JSON array.
+    Array,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Integer => "integer",
+            Self::Boolean => "boolean",
+            Self::Verbosity => "integer or boolean",
+            Self::Text => "string",
+            Self::Hash => "hash",
+            Self::Hex => "hex",
+            Self::Address => "address",
+            Self::HashOrHeight => "hash or integer",
+            Self::Array => "array",
+        })
+    }
+}
+
+impl Kind {
+    /// The value that `given` stands for, or `None` if it is of another JSON type.
+    fn coerce(self, given: Value) -> Option<Value> {
+        let from_text = |text: &str| serde_json::from_str::<Value>(text).ok();
+        let is_integer = |value: &Value| value.is_i64() || value.is_u64();
+        match (self, given) {
+            (Self::Integer | Self::Verbosity | Self::HashOrHeight, value) if is_integer(&value) => Some(value),
+            (Self::Verbosity, Value::Bool(verbose)) => Some(Value::from(u8::from(verbose))),
+            (Self::Boolean, value @ Value::Bool(_)) | (Self::Array, value @ Value::Array(_)) => Some(value),
+            (Self::Text | Self::Hash | Self::Hex | Self::Address, value @ Value::String(_)) => Some(value),
+            // A height may come as text, but a hash of decimal digits alone is still a hash.
+            (Self::HashOrHeight, Value::String(text)) => match text.len() {
+                64 => Some(Value::String(text)),
+                _ => Some(from_text(&text).filter(is_integer).unwrap_or(Value::String(text))),
+            },
+            (Self::Integer, Value::String(text)) => from_text(&text).filter(is_integer),
+            (Self::Boolean, Value::String(text)) => from_text(&text).filter(Value::is_boolean),
+            (Self::Array, Value::String(text)) => from_text(&text).filter(Value::is_array),
+            (Self::Verbosity, Value::String(text)) => {
+                from_text(&text).filter(|value| !value.is_string()).and_then(|value| self.coerce(value))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A parameter of a method.
+#[derive(Debug)]
+pub struct Param {
+    /// Its name, for named parameters and for people.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What an absent or null one stands for, as JSON; `None` if it must be given. `null` is seen as absent by the method.
+    pub default: Option<&'static str>,
+    /// What it means.
+    pub about: &'static str,
+}
+
+/// A parameter that must be given.
+pub const fn required(name: &'static str, kind: Kind, about: &'static str) -> Param {
+    Param { name, kind, default: None, about }
+}
+
+/// A parameter that may be left out, or null, and then is `default`, in JSON.
+pub const fn optional(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Param {
+    Param { name, kind, default: Some(default), about }
+}
+
+/// The parameters of one call: one value for each that the method declares, in that order and of its kind.
+#[derive(Debug)]
+pub struct Args {
+    method: &'static Method,
+    values: Vec<Value>,
+}
+
+impl Args {
+    /// Fits the parameters of a call to those that `method` declares.
+    ///
+    /// # Errors
+    /// [`Code::Misc`] with the method's usage for too few or too many, [`Code::InvalidParameter`] for a name that is
+    /// unknown or given twice, [`Code::Type`] for a value of another kind.
+    pub fn bind(method: &'static Method, given: Params) -> Result<Self, RpcError> {
+        let (mut positional, named) = match given {
+            Params::Positional(values) => (values, Map::new()),
+            Params::Named(mut named) => match named.remove("args") {
+                // Bitcoin Core's mixture: the first ones by place, others by name.
+                Some(Value::Array(values)) => (values, named),
+                Some(_) => return Err(RpcError::new(Code::Type, "args: expected an array of positional parameters")),
+                None => (Vec::new(), named),
+            },
+        };
+        let wrong_count = |what: String| RpcError::new(Code::Misc, format!("{what}\n\nUsage: {}", method.usage()));
+        let (got, most) = (positional.len(), method.params.len());
+        if got > most {
+            return Err(wrong_count(format!("{} takes at most {most} parameters, got {got}", method.name)));
+        }
+        positional.resize(most, Value::Null);
+        for (name, value) in named {
+            let place = method.params.iter().position(|param| param.name == name);
+            let place = place.ok_or_else(|| RpcError::invalid(format!("Unknown named parameter {name}")))?;
+            if place < got {
+                let twice = format!("Parameter {name} specified twice both as positional and named argument");
+                return Err(RpcError::invalid(twice));
+            }
+            positional[place] = value;
+        }
+        let mut values = Vec::with_capacity(most);
+        for (param, value) in method.params.iter().zip(positional) {
+            values.push(match (value, param.default) {
+                (Value::Null, None) => {
+                    return Err(wrong_count(format!("{} needs the parameter {}", method.name, param.name)));
+                }
+                (Value::Null, Some(default)) => serde_json::from_str(default).map_err(RpcError::internal)?,
+                (value, _) => {
+                    let got = json_type(&value);
+                    let wrong = || format!("{}: expected {}, got {got}", param.name, with_article(param.kind));
+                    param.kind.coerce(value).ok_or_else(|| RpcError::new(Code::Type, wrong()))?
+                }
+            });
+        }
+        Ok(Self { method, values })
+    }
+
+    /// The parameter declared as `name`.
+    ///
+    /// # Errors
+    /// [`Code::InvalidParameter`], naming it, if its value is not one of `T`'s.
+    pub fn get<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<T, RpcError> {
+        let place = self.method.params.iter().position(|param| param.name == name);
+        let value = place.and_then(|place| self.values.get(place));
+        let value = value.ok_or_else(|| RpcError::internal(format!("{} declares no {name}", self.method.name)))?;
+        T::deserialize(value).map_err(|error| RpcError::invalid(format!("{name}: {error}")))
+    }
+}
+
+fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(n) if n.is_f64() => "a fraction",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn with_article(kind: Kind) -> String {
+    match kind {
+        Kind::Hash | Kind::Hex => format!("a string ({kind})"),
+        Kind::Integer | Kind::Verbosity | Kind::Address | Kind::Array => format!("an {kind}"),
+        Kind::Boolean | Kind::Text | Kind::HashOrHeight => format!("a {kind}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rpc::jsonrpc::Reply;
+
+    static METHOD: Method = Method {
+        name: "try",
+        params: &[
+            required("count", Kind::Integer, "How many."),
+            optional("loud", Kind::Boolean, "false", "Whether to shout."),
+            optional("names", Kind::Array, "[]", "Whose."),
+            optional("level", Kind::Verbosity, "1", "How much."),
+        ],
+        about: "Tries.",
+        run: |_, _| Box::pin(async { Ok(Reply::null()) }),
+    };
+
+    fn bind(params: Value) -> Result<(i64, bool, Vec<String>, u8), RpcError> {
+        let params = match params {
+            Value::Array(values) => Params::Positional(values),
+            Value::Object(values) => Params::Named(values),
+            other => panic!("{other}"),
+        };
+        let args = Args::bind(&METHOD, params)?;
+        Ok((args.get("count")?, args.get("loud")?, args.get("names")?, args.get("level")?))
+    }
+
+    #[test]
+    fn by_place_by_name_and_both() {
+        let all = (3, true, vec!["a".to_owned()], 0);
+        for params in [
+            json!([3, true, ["a"], 0]),
+            json!(["3", "true", "[\"a\"]", "0"]),
+            json!([3, true, ["a"], false]),
+            json!([3, true, ["a"], "false"]),
+            json!({ "level": 0, "names": ["a"], "loud": true, "count": 3 }),
+            json!({ "args": [3, true], "names": ["a"], "level": 0 }),
+        ] {
+            assert_eq!(bind(params.clone()), Ok(all.clone()), "{params}");
+        }
+        for params in [json!([3]), json!([3, null]), json!({ "count": 3, "level": null })] {
+            assert_eq!(bind(params.clone()), Ok((3, false, vec![], 1)), "{params}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        for (params, code, text) in [
+            (json!([]), Code::Misc, "count"),
+            (json!({}), Code::Misc, "count"),
+            (json!([null]), Code::Misc, "count"),
+            (json!([1, true, [], 1, 5]), Code::Misc, "at most 4"),
+            (json!({ "count": 1, "size": 2 }), Code::InvalidParameter, "size"),
+            (json!({ "args": [1], "count": 2 }), Code::InvalidParameter, "count"),
+            (json!({ "args": 1 }), Code::Type, "args"),
+            (json!(["three"]), Code::Type, "count"),
+            (json!([1.5]), Code::Type, "count"),
+            (json!([1, 1]), Code::Type, "loud"),
+            (json!([1, true, {}]), Code::Type, "names"),
+            (json!([1, true, [5]]), Code::InvalidParameter, "names"),
+            (json!([1, true, [], 256]), Code::InvalidParameter, "level"),
+        ] {
+            let error = bind(params.clone()).unwrap_err();
+            assert_eq!(error.code, code, "{params}: {error}");
+            assert!(error.message.contains(text), "{params}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_hash_of_digits_is_no_height() {
+        let coerce = |value: Value| Kind::HashOrHeight.coerce(value).unwrap();
+        assert_eq!(coerce(json!("7")), json!(7));
+        assert_eq!(coerce(json!(7)), json!(7));
+        assert_eq!(coerce(json!("1".repeat(64))), json!("1".repeat(64)));
+    }
+}

@@ -1,0 +1,362 @@
+//! Blocks, headers, coins.
+
+use serde::Serialize;
+
+use super::{Method, Outcome};
+use crate::chain::{Chain, Entry};
+use crate::consensus::coins::{Coin, CoinView};
+use crate::p2p::Node;
+use crate::primitives::block::Block;
+use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::header::Header;
+use crate::primitives::tx::{OutPoint, Output, Transaction};
+use crate::rpc::Api;
+use crate::rpc::args::{Args, Kind, Param, optional, required};
+use crate::rpc::error::{Code, RpcError};
+use crate::rpc::jsonrpc::Reply;
+use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, hex_of};
+use crate::storage::Database;
+
+const BLOCKHASH: Param = required("blockhash", Kind::Hash, "The block.");
+
+/// See [`super::GROUPS`].
+pub const METHODS: &[Method] = &[
+    Method {
+        name: "getblockchaininfo",
+        params: &[],
+        about: "State of the chain: heights, tip, difficulty, work, whether blocks are still missing.",
+        run: |api, _| Box::pin(get_blockchain_info(api)),
+    },
+    Method {
+        name: "getblockcount",
+        params: &[],
+        about: "Height of the tip.",
+        run: |api, _| Box::pin(async move { Ok(Reply::of(&api.tip().height)) }),
+    },
+    Method {
+        name: "getbestblockhash",
+        params: &[],
+        about: "Hash of the tip.",
+        run: |api, _| Box::pin(async move { Ok(Reply::of(&api.tip().hash)) }),
+    },
+    Method {
+        name: "getblockhash",
+        params: &[required("height", Kind::Integer, "The height.")],
+        about: "Hash of the block at a height of the best chain.",
+        run: |api, args| Box::pin(async move { get_block_hash(&api, &args) }),
+    },
+    Method {
+        name: "getblock",
+        params: &[
+            BLOCKHASH,
+            optional(
+                "verbosity",
+                Kind::Verbosity,
+                "1",
+                "0 for its encoding in hex, 1 for an object with transaction ids, 2 with whole transactions and fees, 3 with the coins they spend too.",
+            ),
+        ],
+        about: "A block.",
+        run: |api, args| Box::pin(get_block(api, args)),
+    },
+    Method {
+        name: "getblockheader",
+        params: &[BLOCKHASH, optional("verbose", Kind::Boolean, "true", "false for the 80 bytes in hex.")],
+        about: "A block's header, whether or not its body is here.",
+        run: |api, args| Box::pin(get_block_header(api, args)),
+    },
+    Method {
+        name: "getchaintips",
+        params: &[],
+        about: "The ends of all branches known, the best chain's first.",
+        run: |api, _| Box::pin(get_chain_tips(api)),
+    },
+    Method {
+        name: "getdifficulty",
+        params: &[],
+        about: "The tip's difficulty, as a multiple of Bitcoin's difficulty 1.",
+        run: |api, _| Box::pin(get_difficulty(api)),
+    },
+    Method {
+        name: "gettxout",
+        params: &[
+            required("txid", Kind::Hash, "The transaction."),
+            required("n", Kind::Integer, "The output's place in it, from 0."),
+            optional("include_mempool", Kind::Boolean, "true", "Whether the mempool's outputs and spends count."),
+        ],
+        about: "An unspent output; null if there is none.",
+        run: |api, args| Box::pin(get_tx_out(api, args)),
+    },
+    Method {
+        name: "gettxoutsetinfo",
+        params: &[],
+        about: "Number and value of all unspent outputs. Reads all of them.",
+        run: |api, _| Box::pin(get_tx_out_set_info(api)),
+    },
+    Method {
+        name: "invalidateblock",
+        params: &[BLOCKHASH],
+        about: "Treats a block as invalid, as if it broke a rule, and goes to the best chain without it.",
+        run: |api, args| Box::pin(invalidate_block(api, args)),
+    },
+    Method {
+        name: "reconsiderblock",
+        params: &[BLOCKHASH],
+        about: "Takes invalidateblock back, for the block, its ancestors and its descendants.",
+        run: |api, args| Box::pin(reconsider_block(api, args)),
+    },
+];
+
+async fn get_blockchain_info(api: Api) -> Outcome {
+    #[derive(Serialize)]
+    struct Info {
+        chain: String,
+        blocks: u32,
+        headers: u32,
+        bestblockhash: BlockHash,
+        genesisblockhash: BlockHash,
+        #[serde(flatten)]
+        difficulty: DifficultyView,
+        time: u32,
+        mediantime: u32,
+        verificationprogress: f64,
+        initialblockdownload: bool,
+        chainwork: String,
+        pruned: bool,
+        warnings: Vec<String>,
+    }
+    let params = api.params().clone();
+    api.node(move |node, _| {
+        let chain = node.chain();
+        let (tip, best) = (chain.tip(), chain.best_header());
+        Reply::of(&Info {
+            chain: params.network.clone(),
+            blocks: tip.height,
+            headers: best.height,
+            bestblockhash: tip.hash,
+            genesisblockhash: params.genesis_hash,
+            difficulty: DifficultyView::new(tip.header.bits),
+            time: tip.header.time,
+            mediantime: chain.median_time(tip),
+            verificationprogress: (f64::from(tip.height + 1) / f64::from(best.height + 1)).min(1.0),
+            initialblockdownload: best.work > tip.work,
+            chainwork: tip.work.to_string(),
+            pruned: false,
+            warnings: Vec::new(),
+        })
+    })
+    .await
+}
+
+fn get_block_hash(api: &Api, args: &Args) -> Outcome {
+    let height: i64 = args.get("height")?;
+    let hash = match u32::try_from(height) {
+        Ok(height) => api.db().hash_at(height)?,
+        Err(_) => None,
+    };
+    hash.map(|hash| Reply::of(&hash)).ok_or_else(|| RpcError::invalid("Block height out of range"))
+}
+
+/// The entry of a block that is named in a call.
+pub(super) fn entry<'a>(chain: &'a Chain, hash: &BlockHash) -> Result<&'a Entry, RpcError> {
+    chain.entry(hash).ok_or_else(|| RpcError::not_found("Block not found"))
+}
+
+fn header_view(chain: &Chain, entry: &Entry) -> HeaderView {
+    let in_chain = chain.is_on_best_chain(entry);
+    let next = if in_chain { chain.entry_at(entry.height + 1).map(|next| next.hash) } else { None };
+    let Header { version, previous, merkle_root, time, bits, nonce } = entry.header;
+    HeaderView {
+        hash: entry.hash,
+        confirmations: if in_chain { i64::from(chain.tip().height - entry.height) + 1 } else { -1 },
+        height: entry.height,
+        version,
+        version_hex: format!("{version:08x}"),
+        merkleroot: merkle_root,
+        time,
+        mediantime: chain.median_time(entry),
+        nonce,
+        difficulty: DifficultyView::new(bits),
+        chainwork: entry.work.to_string(),
+        transactions: entry.tx_count,
+        previous: (entry.height > 0).then_some(previous),
+        next,
+    }
+}
+
+async fn get_block_header(api: Api, args: Args) -> Outcome {
+    let hash: BlockHash = args.get("blockhash")?;
+    let verbose: bool = args.get("verbose")?;
+    api.node(move |node, _| {
+        let entry = entry(node.chain(), &hash)?;
+        Ok(match verbose {
+            true => Reply::of(&header_view(node.chain(), entry)),
+            false => Reply::of(&hex_of(&entry.header)),
+        })
+    })
+    .await?
+}
+
+#[derive(Serialize)]
+struct BlockView<T: Serialize> {
+    #[serde(flatten)]
+    header: HeaderView,
+    size: usize,
+    tx: Vec<T>,
+}
+
+#[derive(Serialize)]
+struct BlockTransaction {
+    #[serde(flatten)]
+    transaction: TransactionView,
+    hex: String,
+}
+
+async fn get_block(api: Api, args: Args) -> Outcome {
+    let hash: BlockHash = args.get("blockhash")?;
+    let verbosity: u8 = args.get("verbosity")?;
+    let reply = if verbosity == 0 {
+        api.load(move |db| Ok(db.raw_block(&hash)?.map(|raw| Reply::of(&hex::encode(raw))))).await?
+    } else {
+        let header = move |node: &mut Node, _| entry(node.chain(), &hash).map(|entry| header_view(node.chain(), entry));
+        let header = api.node(header).await??;
+        let prefix = api.params().address_prefix.clone();
+        api.load(move |db| block_reply(db, &hash, header, verbosity, &prefix)).await?
+    };
+    match reply {
+        Some(reply) => Ok(reply),
+        None => {
+            api.node(move |node, _| entry(node.chain(), &hash).map(|_| ())).await??;
+            Err(RpcError::new(Code::Misc, "Block not available (its body has not come yet)"))
+        }
+    }
+}
+
+/// A block as an object, or `None` if its body is not here.
+fn block_reply(
+    db: &Database,
+    hash: &BlockHash,
+    header: HeaderView,
+    verbosity: u8,
+    prefix: &str,
+) -> Result<Option<Reply>, RpcError> {
+    let Some(block) = db.block(hash)? else { return Ok(None) };
+    let size = block.size();
+    if verbosity == 1 {
+        return Ok(Some(Reply::of(&BlockView { header, size, tx: block.txids() })));
+    }
+    let undo = db.undo(hash)?;
+    let spends: usize = block.transactions.iter().map(|tx| tx.inputs.len()).sum();
+    // A block that was never connected has no undo data, so its fees are not known.
+    let undo = (undo.len() == spends).then_some(&undo[..]);
+    let tx = block_transactions(&block, undo, prefix, verbosity > 2);
+    Ok(Some(Reply::of(&BlockView { header, size, tx })))
+}
+
+/// The transactions of a block, with their fees if `undo`, the coins they spend in order, is there.
+fn block_transactions(block: &Block, undo: Option<&[Coin]>, prefix: &str, show_coins: bool) -> Vec<BlockTransaction> {
+    let mut rest = undo;
+    let view = |tx: &Transaction| {
+        let spent = rest.and_then(|coins| coins.split_at_checked(tx.inputs.len()));
+        rest = spent.map(|(_, after)| after);
+        let spent = spent.map(|(coins, _)| coins);
+        let transaction = TransactionView::with_spent(tx, tx.txid(), prefix, spent);
+        let transaction = if show_coins { transaction } else { transaction.without_coins() };
+        BlockTransaction { transaction, hex: hex_of(tx) }
+    };
+    block.transactions.iter().map(view).collect()
+}
+
+async fn get_chain_tips(api: Api) -> Outcome {
+    #[derive(Serialize)]
+    struct Tip {
+        height: u32,
+        hash: BlockHash,
+        branchlen: u32,
+        status: &'static str,
+    }
+    api.node(|node, _| {
+        let tips = node.chain().tips().into_iter().map(|tip| Tip {
+            height: tip.height,
+            hash: tip.hash,
+            branchlen: tip.branch_len,
+            status: tip.status.name(),
+        });
+        Reply::of(&tips.collect::<Vec<_>>())
+    })
+    .await
+}
+
+async fn get_difficulty(api: Api) -> Outcome {
+    let bits = api.node(|node, _| node.chain().tip().header.bits).await?;
+    Ok(Reply::of(&bits.target().map(|target| target.difficulty()).map_err(RpcError::internal)?))
+}
+
+async fn get_tx_out(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct TxOut {
+        bestblock: BlockHash,
+        confirmations: u32,
+        value: u64,
+        #[serde(rename = "scriptPubKey")]
+        lock: LockView,
+        coinbase: bool,
+    }
+    let outpoint = OutPoint { txid: args.get::<Txid>("txid")?, index: args.get("n")? };
+    let include_mempool: bool = args.get("include_mempool")?;
+    let prefix = api.params().address_prefix.clone();
+    api.node(move |node, _| {
+        let (chain, mempool) = (node.chain(), node.mempool());
+        if include_mempool && mempool.spender(&outpoint).is_some() {
+            return Ok(Reply::null());
+        }
+        let tip = chain.tip();
+        let view = |output: &Output, confirmations, coinbase| {
+            Reply::of(&TxOut {
+                bestblock: tip.hash,
+                confirmations,
+                value: output.value,
+                lock: LockView::new(&output.lock, &prefix),
+                coinbase,
+            })
+        };
+        if let Some(coin) = chain.coin(&outpoint)? {
+            return Ok(view(&coin.output, (tip.height + 1).saturating_sub(coin.height), coin.coinbase));
+        }
+        let pending = mempool.get(&outpoint.txid).filter(|_| include_mempool);
+        let output = pending.and_then(|entry| entry.tx.outputs.get(outpoint.index as usize));
+        // Data is no coin: nobody can spend it, so it is not unspent either.
+        Ok(output.filter(|output| output.key().is_some()).map_or_else(Reply::null, |output| view(output, 0, false)))
+    })
+    .await?
+}
+
+async fn get_tx_out_set_info(api: Api) -> Outcome {
+    #[derive(Serialize)]
+    struct Info {
+        height: u32,
+        bestblock: BlockHash,
+        txouts: u64,
+        /// Equal sets have equal digests.
+        digest: Hash256,
+        disk_size: u64,
+        total_amount: u64,
+    }
+    let (tip, stats, disk_size) = api.read(|db| Ok((db.tip()?, db.coin_stats()?, db.store().bytes_on_disk()))).await?;
+    let bestblock = tip.unwrap_or(api.params().genesis_hash);
+    let height = api.node(move |node, _| node.chain().entry(&bestblock).map_or(0, |entry| entry.height)).await?;
+    let (txouts, digest, total_amount) = (stats.count, stats.digest, stats.value);
+    Ok(Reply::of(&Info { height, bestblock, txouts, digest, disk_size, total_amount }))
+}
+
+async fn invalidate_block(api: Api, args: Args) -> Outcome {
+    let hash: BlockHash = args.get("blockhash")?;
+    api.node(move |node, now| node.invalidate(now, &hash)).await??;
+    Ok(Reply::null())
+}
+
+async fn reconsider_block(api: Api, args: Args) -> Outcome {
+    let hash: BlockHash = args.get("blockhash")?;
+    api.node(move |node, now| node.reconsider(now, &hash)).await??;
+    Ok(Reply::null())
+}

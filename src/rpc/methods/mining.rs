@@ -1,0 +1,253 @@
+//! Making blocks.
+
+use serde::Serialize;
+
+use super::{Method, Outcome};
+use crate::chain::{Chain, ChainError, Entry};
+use crate::miner::{kernel, template};
+use crate::primitives::block::Block;
+use crate::primitives::codec;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::keys::PublicKey;
+use crate::rpc::Api;
+use crate::rpc::args::{Args, Kind, optional, required};
+use crate::rpc::error::{Code, RpcError};
+use crate::rpc::jsonrpc::Reply;
+use crate::rpc::view::DifficultyView;
+
+/// Blocks that the network's hash rate is estimated over, unless told otherwise.
+const RATE_SPAN: u32 = 120;
+/// Blocks that one call may make.
+const MAX_GENERATED: u32 = 100_000;
+/// Nonces tried before it is seen whether anybody still waits for them: a fraction of a second.
+const NONCES_AT_A_TIME: u32 = 1 << 21;
+/// Expected hashes up to which a nonce is found sooner than another thread would have begun to search.
+const INSTANT: f64 = 64.0;
+
+/// See [`super::GROUPS`].
+pub const METHODS: &[Method] = &[
+    Method {
+        name: "getmininginfo",
+        params: &[],
+        about: "Whether and how fast this node mines, and what the next block has to meet.",
+        run: |api, _| Box::pin(get_mining_info(api)),
+    },
+    Method {
+        name: "getnetworkhashps",
+        params: &[
+            optional("nblocks", Kind::Integer, "120", "Blocks to estimate it over; -1 for the default."),
+            optional("height", Kind::Integer, "-1", "Up to this height; -1 for the tip."),
+        ],
+        about: "Hashes a second of the whole network, estimated by work and time of past blocks.",
+        run: |api, args| Box::pin(get_network_hash_ps(api, args)),
+    },
+    Method {
+        name: "setgenerate",
+        params: &[
+            required("generate", Kind::Boolean, "Whether to mine."),
+            optional("genproclimit", Kind::Integer, "1", "Threads."),
+            optional("address", Kind::Address, "null", "Who is paid; whoever is now, if left out."),
+        ],
+        about: "Starts or stops mining.",
+        run: |api, args| Box::pin(set_generate(api, args)),
+    },
+    Method {
+        name: "generatetoaddress",
+        params: &[
+            required("nblocks", Kind::Integer, "How many, up to 100000."),
+            required("address", Kind::Address, "Who is paid."),
+            optional("maxtries", Kind::Integer, "1000000", "Most hashes to try for a block."),
+        ],
+        about: "Mines blocks at once, and answers their hashes: as many as were found.",
+        run: |api, args| Box::pin(generate_to_address(api, args)),
+    },
+    Method {
+        name: "submitblock",
+        params: &[
+            required("hexdata", Kind::Hex, "The block's encoding."),
+            optional("dummy", Kind::Text, "null", "Ignored, as BIP-22 wants it."),
+        ],
+        about: "Takes a block that somebody mined. Null if it is now in the best chain, else why not.",
+        run: |api, args| Box::pin(submit_block(api, args)),
+    },
+];
+
+async fn get_mining_info(api: Api) -> Outcome {
+    #[derive(Serialize)]
+    struct Info {
+        blocks: u32,
+        #[serde(flatten)]
+        difficulty: DifficultyView,
+        networkhashps: f64,
+        pooledtx: usize,
+        chain: String,
+        generate: bool,
+        genproclimit: usize,
+        hashespersec: f64,
+        /// Found by this node since its start.
+        blocksfound: u64,
+        address: Option<String>,
+        next: Next,
+        warnings: Vec<String>,
+    }
+    #[derive(Serialize)]
+    struct Next {
+        height: u32,
+        #[serde(flatten)]
+        difficulty: DifficultyView,
+    }
+    let mining = api.handle.miner().status();
+    let address = mining.payee.map(|key| api.address_of(&key));
+    let chain_name = api.params().network.clone();
+    api.node(move |node, _| {
+        let chain = node.chain();
+        let next = chain.next_context();
+        Reply::of(&Info {
+            blocks: chain.tip().height,
+            difficulty: DifficultyView::new(chain.tip().header.bits),
+            networkhashps: hash_rate(chain, chain.tip(), RATE_SPAN),
+            pooledtx: node.mempool().len(),
+            chain: chain_name,
+            generate: mining.payee.is_some(),
+            genproclimit: mining.threads,
+            hashespersec: mining.hash_rate,
+            blocksfound: mining.blocks_found,
+            address,
+            next: Next { height: next.height, difficulty: DifficultyView::new(next.bits) },
+            warnings: Vec::new(),
+        })
+    })
+    .await
+}
+
+/// Work of the `span` blocks up to `end`, over the time between the earliest and the latest of them and the one before.
+fn hash_rate(chain: &Chain, end: &Entry, span: u32) -> f64 {
+    let first = end.height.saturating_sub(span);
+    let Some(start) = chain.ancestor(end, first) else { return 0.0 };
+    let times = (first..=end.height).filter_map(|height| chain.ancestor(end, height)).map(|entry| entry.header.time);
+    let (earliest, latest) = times.fold((u32::MAX, 0), |(least, most), time| (least.min(time), most.max(time)));
+    if latest <= earliest { 0.0 } else { (end.work - start.work).as_f64() / f64::from(latest - earliest) }
+}
+
+async fn get_network_hash_ps(api: Api, args: Args) -> Outcome {
+    let span: i64 = args.get("nblocks")?;
+    let height: i64 = args.get("height")?;
+    let span = match span {
+        -1 => RATE_SPAN,
+        span => u32::try_from(span)
+            .ok()
+            .filter(|span| (1..=100_000).contains(span))
+            .ok_or_else(|| RpcError::invalid("Invalid nblocks. Must be a number from 1 to 100000, or -1."))?,
+    };
+    api.node(move |node, _| {
+        let chain = node.chain();
+        let end = match height {
+            -1 => Some(chain.tip()),
+            height => u32::try_from(height).ok().and_then(|height| chain.entry_at(height)),
+        };
+        let end = end.ok_or_else(|| RpcError::invalid("Block does not exist at specified height"))?;
+        Ok(Reply::of(&hash_rate(chain, end, span)))
+    })
+    .await?
+}
+
+async fn set_generate(api: Api, args: Args) -> Outcome {
+    let generate: bool = args.get("generate")?;
+    let threads: usize = args.get("genproclimit")?;
+    let address: Option<&str> = args.get("address")?;
+    let miner = api.handle.miner();
+    if !generate {
+        miner.set(None, threads);
+        return Ok(Reply::null());
+    }
+    let most = std::thread::available_parallelism().map_or(1, usize::from);
+    if !(1..=most).contains(&threads) {
+        return Err(RpcError::invalid(format!(
+            "genproclimit: expected 1 to {most} threads, as many as there are cores"
+        )));
+    }
+    let payee = match address {
+        Some(address) => api.key_of(address)?,
+        None => {
+            miner.status().payee.ok_or_else(|| RpcError::invalid("address: nobody was named yet who is to be paid"))?
+        }
+    };
+    miner.set(Some(payee), threads);
+    Ok(Reply::null())
+}
+
+async fn generate_to_address(api: Api, args: Args) -> Outcome {
+    let count: u32 = args.get("nblocks")?;
+    let payee = api.key_of(args.get("address")?)?;
+    let tries: u64 = args.get("maxtries")?;
+    if count > MAX_GENERATED {
+        return Err(RpcError::invalid(format!("nblocks: at most {MAX_GENERATED}")));
+    }
+    let mut hashes: Vec<BlockHash> = Vec::new();
+    // A new extra nonce for each, so that calls at the same time do not do the same work.
+    let mut extra_nonce = rand::random();
+    while (hashes.len() as u32) < count {
+        extra_nonce = u64::wrapping_add(extra_nonce, 1);
+        let Some(block) = mine(&api, payee, extra_nonce, tries).await? else { break };
+        let hash = block.hash();
+        match api.node(move |node, now| node.submit_block(now, block)).await? {
+            Ok(_) => hashes.push(hash),
+            // Somebody else's block came first, perhaps.
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Reply::of(&hashes))
+}
+
+/// A block for the present tip, or `None` if `tries` hashes did not find one.
+async fn mine(api: &Api, payee: PublicKey, extra_nonce: u64, tries: u64) -> Result<Option<Block>, RpcError> {
+    let template = api
+        .node(move |node, now| template::build(node.chain(), node.mempool(), &payee, extra_nonce, now.unix))
+        .await?
+        .map_err(RpcError::internal)?;
+    let (header, target) = (template.header, template.target);
+    let mut first = 0u32;
+    let mut left = tries.min(1 << 32);
+    while left > 0 {
+        let span = left.min(u64::from(NONCES_AT_A_TIME)) as u32;
+        let nonces = first..=first + (span - 1);
+        let found = if target.work().as_f64() < INSTANT {
+            kernel::search(&header, target, nonces)
+        } else {
+            let search = move || kernel::search(&header, target, nonces);
+            tokio::task::spawn_blocking(search).await.map_err(RpcError::internal)?
+        };
+        if let Some(nonce) = found {
+            return Ok(Some(template.block(nonce)));
+        }
+        left -= u64::from(span);
+        first = first.wrapping_add(span);
+    }
+    Ok(None)
+}
+
+async fn submit_block(api: Api, args: Args) -> Outcome {
+    let block: Block = codec::decode_hex(args.get("hexdata")?)
+        .map_err(|error| RpcError::new(Code::Deserialization, format!("Block decode failed: {error}")))?;
+    let hash = block.hash();
+    let answer = api
+        .node(move |node, now| {
+            let known = node.chain().entry(&hash).is_some_and(|entry| entry.has_body());
+            if known {
+                return Ok(Some("duplicate".to_owned()));
+            }
+            match node.submit_block(now, block) {
+                Ok(_) => {
+                    let chain = node.chain();
+                    let connected = chain.entry(&hash).is_some_and(|entry| chain.is_on_best_chain(entry));
+                    Ok((!connected).then(|| "inconclusive".to_owned()))
+                }
+                Err(ChainError::Duplicate { .. }) => Ok(Some("duplicate".to_owned())),
+                Err(ChainError::UnknownParent { .. }) => Ok(Some("prev-blk-not-found".to_owned())),
+                Err(ChainError::Rule { source, .. }) => Ok(Some(source.to_string())),
+                Err(error) => Err(RpcError::from(error)),
+            }
+        })
+        .await??;
+    Ok(Reply::of(&answer))
+}

@@ -1,0 +1,215 @@
+//! Transactions as bytes: read, decoded, sent.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::blockchain::entry;
+use super::{Method, Outcome};
+use crate::mempool::MempoolError;
+use crate::p2p::Node;
+use crate::primitives::codec;
+use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::tx::Transaction;
+use crate::rpc::Api;
+use crate::rpc::args::{Args, Kind, optional, required};
+use crate::rpc::error::{Code, RpcError};
+use crate::rpc::jsonrpc::Reply;
+use crate::rpc::view::{TransactionView, hex_of};
+
+/// Transactions that one call may have tested.
+const MAX_TESTED: usize = 25;
+
+/// See [`super::GROUPS`].
+pub const METHODS: &[Method] = &[
+    Method {
+        name: "getrawtransaction",
+        params: &[
+            required("txid", Kind::Hash, "The transaction."),
+            optional("verbosity", Kind::Verbosity, "0", "0 for its encoding in hex, 1 for an object."),
+            optional("blockhash", Kind::Hash, "null", "Look in this block only, in the best chain or not."),
+        ],
+        about: "A transaction of the best chain or the mempool.",
+        run: |api, args| Box::pin(get_raw_transaction(api, args)),
+    },
+    Method {
+        name: "decoderawtransaction",
+        params: &[required("hexstring", Kind::Hex, "A transaction's encoding.")],
+        about: "What a transaction's bytes mean. Whether it is valid is not looked at.",
+        run: |api, args| Box::pin(async move { decode_raw_transaction(&api, &args) }),
+    },
+    Method {
+        name: "sendrawtransaction",
+        params: &[required("hexstring", Kind::Hex, "A transaction's encoding.")],
+        about: "Takes a transaction into the mempool and relays it; answers its id.",
+        run: |api, args| Box::pin(send_raw_transaction(api, args)),
+    },
+    Method {
+        name: "testmempoolaccept",
+        params: &[required("rawtxs", Kind::Array, "Up to 25 transactions' encodings in hex, each tested by itself.")],
+        about: "Whether the mempool would take transactions, and if not, why.",
+        run: |api, args| Box::pin(test_mempool_accept(api, args)),
+    },
+];
+
+fn decode(hex: &str) -> Result<Transaction, RpcError> {
+    codec::decode_hex(hex).map_err(|error| RpcError::new(Code::Deserialization, format!("TX decode failed: {error}")))
+}
+
+/// A transaction, and where it was found.
+struct Found {
+    tx: Arc<Transaction>,
+    block: Option<BlockHash>,
+}
+
+async fn get_raw_transaction(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct View {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        in_active_chain: Option<bool>,
+        #[serde(flatten)]
+        transaction: TransactionView,
+        hex: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        blockhash: Option<BlockHash>,
+        /// Blocks on top of it, and its own; 0 if that is not in the best chain.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        confirmations: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        height: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        time: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        blocktime: Option<u32>,
+    }
+    let txid: Txid = args.get("txid")?;
+    let verbosity: u8 = args.get("verbosity")?;
+    let within: Option<BlockHash> = args.get("blockhash")?;
+    let found = match within {
+        Some(hash) => find_in_block(&api, txid, hash).await?,
+        None => find(&api, txid).await?,
+    };
+    if verbosity == 0 {
+        return Ok(Reply::of(&hex_of(&*found.tx)));
+    }
+    let transaction = TransactionView::new(&found.tx, txid, &api.params().address_prefix);
+    let place = match found.block {
+        None => None,
+        Some(hash) => {
+            let place = move |node: &mut Node, _| {
+                let chain = node.chain();
+                let entry = entry(chain, &hash)?;
+                let active = chain.is_on_best_chain(entry);
+                let confirmations = if active { chain.tip().height - entry.height + 1 } else { 0 };
+                Ok::<_, RpcError>((active, confirmations, entry.height, entry.header.time))
+            };
+            Some(api.node(place).await??)
+        }
+    };
+    Ok(Reply::of(&View {
+        in_active_chain: within.and(place).map(|(active, ..)| active),
+        transaction,
+        hex: hex_of(&*found.tx),
+        blockhash: found.block,
+        confirmations: place.map(|(_, confirmations, ..)| confirmations),
+        height: place.map(|(_, _, height, _)| height),
+        time: place.map(|(.., time)| time),
+        blocktime: place.map(|(.., time)| time),
+    }))
+}
+
+async fn find(api: &Api, txid: Txid) -> Result<Found, RpcError> {
+    if let Some(found) = find_confirmed(api, txid).await? {
+        return Ok(found);
+    }
+    let pending = api.node(move |node, _| node.mempool().get(&txid).map(|entry| entry.tx.clone())).await?;
+    if let Some(tx) = pending {
+        return Ok(Found { tx, block: None });
+    }
+    // It may have moved from one to the other between the looks.
+    let nowhere = || RpcError::not_found("No such mempool or blockchain transaction");
+    find_confirmed(api, txid).await?.ok_or_else(nowhere)
+}
+
+async fn find_confirmed(api: &Api, txid: Txid) -> Result<Option<Found>, RpcError> {
+    let found = api.load(move |db| Ok(db.transaction(&txid)?)).await?;
+    Ok(found.map(|(tx, block, _)| Found { tx: Arc::new(tx), block: Some(block) }))
+}
+
+async fn find_in_block(api: &Api, txid: Txid, hash: BlockHash) -> Result<Found, RpcError> {
+    let block = api.load(move |db| Ok(db.block(&hash)?)).await?;
+    let block = block.ok_or_else(|| RpcError::not_found("Block hash not found"))?;
+    let tx = block.transactions.into_iter().find(|tx| tx.txid() == txid);
+    let absent = || RpcError::not_found("No such transaction found in the provided block");
+    Ok(Found { tx: Arc::new(tx.ok_or_else(absent)?), block: Some(hash) })
+}
+
+fn decode_raw_transaction(api: &Api, args: &Args) -> Outcome {
+    let tx = decode(args.get("hexstring")?)?;
+    Ok(Reply::of(&TransactionView::new(&tx, tx.txid(), &api.params().address_prefix)))
+}
+
+async fn send_raw_transaction(api: Api, args: Args) -> Outcome {
+    let tx = decode(args.get("hexstring")?)?;
+    let txid = tx.txid();
+    match api.node(move |node, now| node.submit_transaction(now, tx)).await? {
+        // Sending again what is there already is no mistake.
+        Ok(_) | Err(MempoolError::AlreadyKnown { .. }) => Ok(Reply::of(&txid)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<MempoolError> for RpcError {
+    fn from(error: MempoolError) -> Self {
+        let code = match &error {
+            MempoolError::Store(_) => return Self::internal(error),
+            MempoolError::MissingInputs { .. } => Code::Verify,
+            MempoolError::AlreadyConfirmed { .. } => Code::AlreadyInChain,
+            _ => Code::Rejected,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+async fn test_mempool_accept(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct Verdict {
+        txid: Txid,
+        allowed: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        vsize: Option<usize>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fees: Option<Fees>,
+        #[serde(rename = "reject-reason", skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    }
+    #[derive(Serialize)]
+    struct Fees {
+        base: u64,
+    }
+    let rawtxs: Vec<String> = args.get("rawtxs")?;
+    if !(1..=MAX_TESTED).contains(&rawtxs.len()) {
+        return Err(RpcError::invalid(format!("Array must contain between 1 and {MAX_TESTED} transactions.")));
+    }
+    let transactions = rawtxs.iter().map(|hex| decode(hex)).collect::<Result<Vec<_>, _>>()?;
+    let verdicts = api
+        .node(move |node, now| {
+            let test = |tx: &Transaction| match node.mempool().test(tx, node.chain(), now.unix) {
+                Ok(accepted) => Ok(Verdict {
+                    txid: accepted.txid,
+                    allowed: true,
+                    vsize: Some(accepted.size),
+                    fees: Some(Fees { base: accepted.fee }),
+                    reason: None,
+                }),
+                Err(MempoolError::Store(error)) => Err(RpcError::from(error)),
+                Err(error) => {
+                    let reason = Some(error.to_string());
+                    Ok(Verdict { txid: tx.txid(), allowed: false, vsize: None, fees: None, reason })
+                }
+            };
+            transactions.iter().map(test).collect::<Result<Vec<_>, _>>()
+        })
+        .await??;
+    Ok(Reply::of(&verdicts))
+}

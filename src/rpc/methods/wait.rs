@@ -1,0 +1,68 @@
+//! Calls that are answered when something has happened.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Method, Outcome};
+use crate::primitives::hash::BlockHash;
+use crate::rpc::Api;
+use crate::rpc::args::{Args, Kind, Param, optional, required};
+use crate::rpc::jsonrpc::Reply;
+use crate::runtime::Tip;
+
+const TIMEOUT: Param =
+    optional("timeout", Kind::Integer, "0", "Milliseconds after which the tip is answered as it is; 0 waits for ever.");
+
+/// See [`super::GROUPS`].
+pub const METHODS: &[Method] = &[
+    Method {
+        name: "waitfornewblock",
+        params: &[
+            TIMEOUT,
+            optional("current_tip", Kind::Hash, "null", "Wait for a tip other than this, instead of today's."),
+        ],
+        about: "Waits until the tip changes, and answers hash and height of the new one.",
+        run: |api, args| Box::pin(wait_for_new_block(api, args)),
+    },
+    Method {
+        name: "waitforblockheight",
+        params: &[required("height", Kind::Integer, "The height to reach."), TIMEOUT],
+        about: "Waits until the tip is at least at a height, and answers its hash and height.",
+        run: |api, args| Box::pin(wait_for_block_height(api, args)),
+    },
+];
+
+async fn wait_for_new_block(api: Api, args: Args) -> Outcome {
+    let known = args.get::<Option<BlockHash>>("current_tip")?.unwrap_or(api.tip().hash);
+    wait(&api, args.get("timeout")?, |tip| tip.hash != known).await
+}
+
+async fn wait_for_block_height(api: Api, args: Args) -> Outcome {
+    let height: u32 = args.get("height")?;
+    wait(&api, args.get("timeout")?, |tip| tip.height >= height).await
+}
+
+/// Waits until the tip is `good`, the time is up or the server stops, and answers the tip.
+async fn wait(api: &Api, timeout_millis: u64, good: impl Fn(&Tip) -> bool) -> Outcome {
+    #[derive(Serialize)]
+    struct Answer {
+        hash: BlockHash,
+        height: u32,
+    }
+    let _place = api.waiting_place()?;
+    let mut tip = api.handle.tip();
+    let timeout = async {
+        match timeout_millis {
+            0 => std::future::pending().await,
+            millis => tokio::time::sleep(Duration::from_millis(millis)).await,
+        }
+    };
+    tokio::select! {
+        _ = tip.wait_for(good) => {}
+        () = timeout => {}
+        () = api.stopping() => {}
+    }
+    let Tip { hash, height } = api.tip();
+    Ok(Reply::of(&Answer { hash, height }))
+}

@@ -1,0 +1,198 @@
+//! How blocks and transactions look in results: Bitcoin Core's fields, as far as they have a meaning here.
+
+use serde::Serialize;
+
+use crate::consensus::coins::Coin;
+use crate::primitives::address;
+use crate::primitives::codec;
+use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::keys::PublicKey;
+use crate::primitives::target::{Bits, Target};
+use crate::primitives::tx::{Input, Lock, Output, Transaction};
+
+/// A transaction, by itself.
+#[derive(Serialize)]
+pub(super) struct TransactionView {
+    txid: Txid,
+    version: u32,
+    size: usize,
+    locktime: u32,
+    vin: Vec<InputView>,
+    vout: Vec<OutputView>,
+    /// Only where the coins spent are at hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fee: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum InputView {
+    /// What a coinbase has instead of an input: its data, which is the header commitment and the miner's extra nonce.
+    Coinbase { coinbase: String },
+    Spend {
+        txid: Txid,
+        vout: u32,
+        signature: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prevout: Option<PrevoutView>,
+    },
+}
+
+#[derive(Serialize)]
+struct PrevoutView {
+    generated: bool,
+    height: u32,
+    value: u64,
+    #[serde(rename = "scriptPubKey")]
+    lock: LockView,
+}
+
+#[derive(Serialize)]
+struct OutputView {
+    value: u64,
+    n: u32,
+    #[serde(rename = "scriptPubKey")]
+    lock: LockView,
+}
+
+/// Who may spend an output. Bitcoin has a script in this place, whence the name of the field.
+#[derive(Serialize)]
+pub(super) struct LockView {
+    hex: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+impl LockView {
+    pub(super) fn new(lock: &Lock, prefix: &str) -> Self {
+        match lock {
+            Lock::Key(key) => Self::of_key(key, prefix),
+            Lock::Data(data) => Self { hex: hex::encode(data), address: None, kind: "data" },
+        }
+    }
+
+    pub(super) fn of_key(key: &PublicKey, prefix: &str) -> Self {
+        Self { hex: hex::encode(key.0), address: Some(address::encode(prefix, key)), kind: "key" }
+    }
+}
+
+impl TransactionView {
+    /// `prefix` is that of the network's addresses.
+    pub(super) fn new(tx: &Transaction, txid: Txid, prefix: &str) -> Self {
+        Self::with_spent(tx, txid, prefix, None)
+    }
+
+    /// With the coins it spends, in the order of its inputs: then the fee is known, and each input shows its coin.
+    pub(super) fn with_spent(tx: &Transaction, txid: Txid, prefix: &str, spent: Option<&[Coin]>) -> Self {
+        let prevout = |index: usize| {
+            let coin = spent?.get(index)?;
+            Some(PrevoutView {
+                generated: coin.coinbase,
+                height: coin.height,
+                value: coin.output.value,
+                lock: LockView::new(&coin.output.lock, prefix),
+            })
+        };
+        let spend = |(index, input): (usize, &Input)| InputView::Spend {
+            txid: input.outpoint.txid,
+            vout: input.outpoint.index,
+            signature: hex::encode(input.signature.0),
+            prevout: prevout(index),
+        };
+        let vin = if tx.is_coinbase() {
+            vec![InputView::Coinbase { coinbase: coinbase_data(tx) }]
+        } else {
+            tx.inputs.iter().enumerate().map(spend).collect()
+        };
+        let output = |(n, output): (u32, &Output)| OutputView {
+            value: output.value,
+            n,
+            lock: LockView::new(&output.lock, prefix),
+        };
+        let fee = spent.filter(|_| !tx.is_coinbase()).and_then(|coins| {
+            let inputs: u64 = coins.iter().map(|coin| coin.output.value).sum();
+            inputs.checked_sub(tx.outputs.iter().map(|output| output.value).sum())
+        });
+        Self {
+            txid,
+            version: tx.version,
+            size: tx.size(),
+            locktime: tx.lock_height,
+            vin,
+            vout: (0..).zip(&tx.outputs).map(output).collect(),
+            fee,
+        }
+    }
+}
+
+impl TransactionView {
+    /// The same, without the coins it spends; the fee stays.
+    pub(super) fn without_coins(mut self) -> Self {
+        for input in &mut self.vin {
+            if let InputView::Spend { prevout, .. } = input {
+                *prevout = None;
+            }
+        }
+        self
+    }
+}
+
+fn coinbase_data(tx: &Transaction) -> String {
+    let data = tx.outputs.iter().find_map(|output| match &output.lock {
+        Lock::Data(data) => Some(hex::encode(data)),
+        Lock::Key(_) => None,
+    });
+    data.unwrap_or_default()
+}
+
+/// A value's encoding, in hex.
+pub(super) fn hex_of<T: codec::Encode>(value: &T) -> String {
+    hex::encode(codec::encode(value))
+}
+
+/// Bits, and what they stand for.
+#[derive(Serialize)]
+pub(super) struct DifficultyView {
+    bits: Bits,
+    target: String,
+    difficulty: f64,
+}
+
+impl DifficultyView {
+    pub(super) fn new(bits: Bits) -> Self {
+        // Headers that are kept have bits that are a target; zero would show that one has not.
+        let target = bits.target().ok();
+        Self {
+            bits,
+            target: target.map_or_else(String::new, |target| target.to_string()),
+            difficulty: target.map_or(0.0, Target::difficulty),
+        }
+    }
+}
+
+/// A header in its chain.
+#[derive(Serialize)]
+pub(super) struct HeaderView {
+    pub(super) hash: BlockHash,
+    /// Blocks on top of it, and it; −1 if it is not in the best chain.
+    pub(super) confirmations: i64,
+    pub(super) height: u32,
+    pub(super) version: i32,
+    #[serde(rename = "versionHex")]
+    pub(super) version_hex: String,
+    pub(super) merkleroot: Hash256,
+    pub(super) time: u32,
+    pub(super) mediantime: u32,
+    pub(super) nonce: u32,
+    #[serde(flatten)]
+    pub(super) difficulty: DifficultyView,
+    pub(super) chainwork: String,
+    #[serde(rename = "nTx")]
+    pub(super) transactions: u32,
+    #[serde(rename = "previousblockhash", skip_serializing_if = "Option::is_none")]
+    pub(super) previous: Option<BlockHash>,
+    #[serde(rename = "nextblockhash", skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<BlockHash>,
+}

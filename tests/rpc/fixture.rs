@@ -1,0 +1,172 @@
+//! A node on a network of its own, with its server.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cairn::consensus::params::{GenesisSpec, Params};
+use cairn::primitives::block::Block;
+use cairn::primitives::hash::BlockHash;
+use cairn::primitives::keys::{SecretKey, Signature};
+use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
+use cairn::primitives::{address, codec};
+use cairn::rpc::client::{Client, ClientConfig, ClientError};
+use cairn::rpc::{self, RpcServer, auth};
+use cairn::runtime::{self, Running};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A node on a network of its own, its server, and a client of it.
+pub struct Fixture {
+    pub tokio: tokio::runtime::Runtime,
+    pub node: Option<Running>,
+    pub server: Option<RpcServer>,
+    pub client: Client,
+    pub dir: TempDir,
+    pub params: Arc<Params>,
+    pub called: Mutex<BTreeSet<String>>,
+}
+
+impl Fixture {
+    pub fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    pub fn with(change: impl FnOnce(&mut rpc::Config)) -> Self {
+        let tokio = tokio::runtime::Runtime::new().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let params = Arc::new(Params::new(GenesisSpec::regtest()).unwrap());
+        let mut config = runtime::Config::new(dir.path(), params.clone());
+        config.listen = Some("127.0.0.1:0".parse().unwrap());
+        let node = tokio.block_on(Running::start(config)).unwrap();
+        let mut config = rpc::Config::new("127.0.0.1:0".parse().unwrap(), dir.path());
+        change(&mut config);
+        let server = tokio.block_on(rpc::serve(config, node.handle().clone())).unwrap();
+        let client = Client::new(ClientConfig {
+            url: None,
+            data_dir: dir.path().to_owned(),
+            timeout: Some(Duration::from_secs(60)),
+        });
+        let client = client.unwrap();
+        Self { tokio, node: Some(node), server: Some(server), client, dir, params, called: Mutex::default() }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().address()
+    }
+
+    pub fn authorization(&self) -> String {
+        auth::basic(&fs::read_to_string(self.dir.path().join(auth::COOKIE_FILE)).unwrap())
+    }
+
+    /// A call that succeeds.
+    #[track_caller]
+    pub fn call(&self, method: &str, params: Value) -> Value {
+        self.try_call(method, params.clone()).unwrap_or_else(|error| panic!("{method} {params}: {error}"))
+    }
+
+    pub fn try_call(&self, method: &str, params: Value) -> Result<Value, ClientError> {
+        self.called.lock().unwrap().insert(method.to_owned());
+        match params {
+            Value::Array(params) => self.client.call(method, &params),
+            Value::Object(params) => self.client.call_named(method, params),
+            other => panic!("{other} are no parameters"),
+        }
+    }
+
+    /// The error that a call is answered with: its number, and a part of its message.
+    #[track_caller]
+    pub fn refused(&self, method: &str, params: Value, code: i64, text: &str) {
+        match self.try_call(method, params.clone()) {
+            Err(ClientError::Rpc { code: got, message }) if got == code && message.contains(text) => {}
+            other => panic!("{method} {params}: expected error {code} with {text:?}, got {other:?}"),
+        }
+    }
+
+    /// Posts a body with the right credentials.
+    pub fn post(&self, body: &str) -> Answer {
+        self.send("POST", "/", &[("Authorization", &self.authorization())], body)
+    }
+
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address());
+        headers.iter().for_each(|(name, value)| text += &format!("{name}: {value}\r\n"));
+        text += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
+        exchange(self.address(), text.as_bytes())
+    }
+
+    pub fn stop(mut self) -> TempDir {
+        let (node, server) = (self.node.take().unwrap(), self.server.take().unwrap());
+        self.tokio.block_on(async {
+            server.stop().await;
+            node.stop().await.unwrap();
+        });
+        self.dir
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        headers.find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+/// Sends raw bytes and reads until the other side closes.
+pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+pub fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed([n; 32])
+}
+
+impl Fixture {
+    /// The address of [`key`]`(n)`.
+    pub fn payee(&self, n: u8) -> String {
+        address::encode(&self.params.address_prefix, &key(n).public_key())
+    }
+
+    pub fn generate(&self, count: u32, n: u8) -> Vec<BlockHash> {
+        let hashes = self.call("generatetoaddress", json!([count, self.payee(n)]));
+        serde_json::from_value(hashes).unwrap()
+    }
+
+    pub fn block(&self, hash: &BlockHash) -> Block {
+        codec::decode_hex(self.call("getblock", json!([hash, 0])).as_str().unwrap()).unwrap()
+    }
+
+    /// Spends output 0 of `from`, which is `key(owner)`'s: `value` to `key(to)`, the rest less `fee` back.
+    pub fn payment(&self, from: &Transaction, owner: u8, value: u64, to: u8, fee: u64) -> Transaction {
+        let spent = &from.outputs[0];
+        let input = Input { outpoint: OutPoint { txid: from.txid(), index: 0 }, signature: Signature::EMPTY };
+        let outputs = vec![
+            Output::pay(key(to).public_key(), value),
+            Output::pay(key(owner).public_key(), spent.value - value - fee),
+        ];
+        let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: 0 };
+        tx.inputs[0].signature = key(owner).sign(&tx.signature_digest(&self.params.genesis_hash, [spent]));
+        tx
+    }
+}
+
+pub fn hex_of<T: codec::Encode>(value: &T) -> String {
+    hex::encode(codec::encode(value))
+}

@@ -1,0 +1,79 @@
+//! Methods about peers, with a second node.
+
+use cairn::p2p::Event;
+use serde_json::{Value, json};
+
+use crate::fixture::Fixture;
+
+/// Waits for an event of the fixture's node; `subscribed` must be from before what causes it.
+fn wait_for(fixture: &Fixture, events: &mut tokio::sync::broadcast::Receiver<Event>, wanted: impl Fn(&Event) -> bool) {
+    let waiting = async { while !wanted(&events.recv().await.unwrap()) {} };
+    fixture.tokio.block_on(async { tokio::time::timeout(std::time::Duration::from_secs(60), waiting).await.unwrap() });
+}
+
+/// Calls every method about peers.
+pub fn every_method(fixture: &Fixture) {
+    let other = Fixture::new();
+    let address = other.node.as_ref().unwrap().p2p_address().unwrap().to_string();
+    let mut events = fixture.node.as_ref().unwrap().handle().subscribe();
+    let connected = |event: &Event| matches!(event, Event::PeerConnected { .. });
+    let disconnected = |event: &Event| matches!(event, Event::PeerDisconnected { .. });
+
+    assert_eq!(fixture.call("getconnectioncount", json!([])), 0);
+    assert_eq!(fixture.call("addnode", json!([address, "onetry"])), Value::Null);
+    wait_for(fixture, &mut events, connected);
+    assert_eq!(fixture.call("getconnectioncount", json!([])), 1);
+    let peers = fixture.call("getpeerinfo", json!([]));
+    let peer = &peers[0];
+    assert_eq!((&peer["addr"], &peer["inbound"], &peer["startingheight"]), (&json!(address), &json!(false), &json!(0)));
+    assert!(peer["bytessent"].as_u64() > Some(0) && peer["bytesrecv"].as_u64() > Some(0), "{peer}");
+    assert!(peer["subver"].as_str().is_some_and(|subver| subver.starts_with("/cairn:")), "{peer}");
+    let info = fixture.call("getnetworkinfo", json!([]));
+    assert_eq!(
+        (&info["connections"], &info["connections_out"], &info["connections_in"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    assert_eq!(info["subversion"], peer["subver"]);
+    let totals = fixture.call("getnettotals", json!([]));
+    assert!(totals["totalbytessent"].as_u64() >= peer["bytessent"].as_u64(), "{totals} {peer}");
+
+    // The blocks of the one are now the other's too.
+    let height = fixture.call("getblockcount", json!([]));
+    assert_eq!(other.call("waitforblockheight", json!([height]))["hash"], fixture.call("getbestblockhash", json!([])));
+
+    fixture.refused("disconnectnode", json!(["127.0.0.1:1"]), -29, "not found");
+    fixture.refused("disconnectnode", json!([]), -8, "Only one of");
+    fixture.refused("disconnectnode", json!([address, peer["id"]]), -8, "Only one of");
+    fixture.refused("disconnectnode", json!(["nowhere"]), -8, "IP:PORT");
+    assert_eq!(fixture.call("disconnectnode", json!(["", peer["id"]])), Value::Null);
+    wait_for(fixture, &mut events, disconnected);
+    assert_eq!(fixture.call("getconnectioncount", json!([])), 0);
+
+    // Staying connected, until told otherwise.
+    fixture.refused("addnode", json!([address, "remove"]), -24, "not been added");
+    fixture.refused("addnode", json!([address, "forget"]), -8, "onetry");
+    fixture.refused("addnode", json!(["nowhere", "add"]), -8, "HOST:PORT");
+    assert_eq!(fixture.call("addnode", json!([address, "add"])), Value::Null);
+    fixture.refused("addnode", json!([address, "add"]), -23, "already added");
+    wait_for(fixture, &mut events, connected);
+    assert_eq!(fixture.call("getpeerinfo", json!([]))[0]["connection_type"], "manual");
+    assert_eq!(fixture.call("addnode", json!([address, "remove"])), Value::Null);
+
+    // Bans end connections.
+    assert_eq!(fixture.call("setban", json!(["127.0.0.0/8", "add", 100])), Value::Null);
+    let banned = fixture.call("listbanned", json!([]));
+    assert_eq!((&banned[0]["address"], &banned[0]["ban_duration"]), (&json!("127.0.0.0/8"), &json!(100)));
+    assert_eq!(fixture.call("setban", json!(["127.0.0.0/8", "remove"])), Value::Null);
+    assert_eq!(fixture.call("listbanned", json!([])), json!([]));
+    fixture.refused("setban", json!(["127.0.0.0/8", "remove"]), -30, "Unban failed");
+    fixture.refused("setban", json!(["127.0.0", "add"]), -30, "Invalid IP/Subnet");
+    fixture.refused("setban", json!(["10.0.0.1", "add", 5, true]), -8, "in the past");
+    fixture.refused("setban", json!(["10.0.0.1", "forget"]), -8, "\"add\" or \"remove\"");
+    fixture.call(
+        "setban",
+        json!({ "subnet": "10.0.0.1", "command": "add", "bantime": 9_999_999_999u64, "absolute": true }),
+    );
+    assert_eq!(fixture.call("listbanned", json!([]))[0]["banned_until"], json!(9_999_999_999u64));
+    fixture.call("clearbanned", json!([]));
+    assert_eq!(fixture.call("listbanned", json!([])), json!([]));
+}

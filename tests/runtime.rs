@@ -232,9 +232,11 @@ async fn another_networks_directory_is_refused() {
 #[tokio::test]
 async fn wrong_peer_names_and_directories_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let connect = vec!["localhost".to_owned()];
-    let error = Running::start(Config { connect, ..config(dir.path()) }).await.err().unwrap();
-    assert!(error.to_string().contains("\"localhost\" is not a node to connect to"), "{error}");
+    for name in ["localhost", ":7331", "localhost:0", "localhost:65536", "::1:7331", ""] {
+        let config = Config { connect: vec![name.to_owned()], ..config(dir.path()) };
+        let error = Running::start(config).await.err().unwrap();
+        assert!(error.to_string().contains(&format!("{name:?} is not a node to connect to")), "{error}");
+    }
 
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -304,9 +304,12 @@ fn issued_supply(spec: &GenesisSpec) -> u128 {
     (0..64).map(|halvings| u128::from(spec.subsidy >> halvings) * u128::from(spec.halving_interval)).sum()
 }
 
-fn is_host_and_port(seed: &str) -> bool {
-    seed.rsplit_once(':').is_some_and(|(host, port)| {
+/// Whether text names a node to dial: `HOST:PORT`, with an IPv6 address in brackets.
+pub fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bracketed = host.starts_with('[') && host.ends_with(']');
         (1..=255).contains(&host.len())
+            && (bracketed || !host.contains(':'))
             && !host.contains(char::is_whitespace)
             && port.parse::<u16>().is_ok_and(|port| port != 0)
     })

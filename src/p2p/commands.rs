@@ -9,6 +9,7 @@ use crate::p2p::addrbook::Record;
 use crate::p2p::bans::{Ban, Subnet};
 use crate::p2p::config::{Config, PeerInfo};
 use crate::p2p::interface::{Direction, Now, PeerId, Reason};
+use crate::p2p::message::{PeerAddress, SERVICE_FULL};
 use crate::p2p::node::Node;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
@@ -114,6 +115,14 @@ impl Node {
         self.dial(now);
         self.finish(now);
         added
+    }
+
+    /// Takes an address to join through, such as one of a seed's: it is dialled when a place is free, like any other that
+    /// is known.
+    pub fn add_seed(&mut self, now: Now, address: SocketAddr) {
+        let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
+        self.book.add(now, &said, address.ip());
+        self.finish(now);
     }
 
     /// No longer tries to stay connected to an address; a connection that stands is left. `false` if it did not try.

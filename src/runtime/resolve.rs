@@ -6,66 +6,85 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::link::NodeLink;
+use super::link::{NodeLink, Stopped};
 
 /// Addresses of one name that are dialled: a service with hundreds of replicas is joined through a few of them.
 const MAX_ADDRESSES: usize = 8;
 /// Until the first answer, a name is asked for more often: at the start of a whole network it may not exist yet.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// Whether text is `HOST:PORT`.
-pub(super) fn is_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        !host.is_empty() && (bracketed || !host.contains(':')) && port.parse::<u16>().is_ok_and(|port| port != 0)
-    })
+/// What the addresses of a name are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// To stay connected to.
+    Connect,
+    /// To join through: known like other addresses.
+    Seed,
 }
 
-/// Keeps the node connected to what `name` stands for, for as long as it is polled: adds the addresses that the name service gives,
-/// and drops those that it no longer gives.
-pub(super) async fn keep_connected(name: String, link: NodeLink, interval: Duration) {
+/// Looks `name` up again and again, for as long as it is polled, and tells the node: of new addresses, and of those that
+/// the name service no longer gives.
+pub(super) async fn follow(name: String, role: Role, link: NodeLink, interval: Duration) {
     let literal = name.parse::<SocketAddr>().is_ok();
     let mut known = BTreeSet::new();
-    let mut retry = FIRST_RETRY;
+    let mut retry = FIRST_RETRY.min(interval);
     loop {
         match tokio::net::lookup_host(&name).await {
             Ok(addresses) => {
-                let found: BTreeSet<SocketAddr> = addresses.take(MAX_ADDRESSES).collect();
-                if replace(&link, &known, &found).await.is_err() || literal {
+                let chosen = choose(&known, addresses.collect());
+                if chosen != known {
+                    info!(name, ?chosen, "resolved");
+                }
+                if replace(&link, role, &known, &chosen).await.is_err() || literal {
                     return;
                 }
-                if found != known {
-                    info!(name, ?found, "resolved");
-                }
-                known = found;
-                retry = interval;
+                known = chosen;
             }
             Err(error) if known.is_empty() => warn!(name, %error, "cannot resolve, trying again"),
             Err(error) => debug!(name, %error, "cannot resolve, keeping what is known"),
         }
-        tokio::time::sleep(retry.min(interval)).await;
-        if known.is_empty() {
-            retry = (retry * 2).min(interval);
+        tokio::time::sleep(retry).await;
+        retry = if known.is_empty() { (retry * 2).min(interval) } else { interval };
+    }
+}
+
+/// A few of the addresses found: those in use first, then others in the order given, which name services shuffle.
+fn choose(known: &BTreeSet<SocketAddr>, found: Vec<SocketAddr>) -> BTreeSet<SocketAddr> {
+    let (kept, new): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| known.contains(address));
+    let mut chosen = BTreeSet::new();
+    for address in kept.into_iter().chain(new) {
+        if chosen.len() < MAX_ADDRESSES {
+            chosen.insert(address);
         }
     }
+    chosen
 }
 
 async fn replace(
     link: &NodeLink,
+    role: Role,
     old: &BTreeSet<SocketAddr>,
     new: &BTreeSet<SocketAddr>,
-) -> Result<(), super::link::Stopped> {
+) -> Result<(), Stopped> {
     let gone: Vec<SocketAddr> = old.difference(new).copied().collect();
     let added: Vec<SocketAddr> = new.difference(old).copied().collect();
     if gone.is_empty() && added.is_empty() {
         return Ok(());
     }
-    link.call(move |node, now| {
-        for address in gone {
-            node.remove_node(now, &address);
+    link.call(move |node, now| match role {
+        Role::Connect => {
+            for address in gone {
+                node.remove_node(now, &address);
+            }
+            for address in added {
+                node.add_node(now, address);
+            }
         }
-        for address in added {
-            node.add_node(now, address);
+        // One that is no longer given may still be a node; the address book forgets those that are not.
+        Role::Seed => {
+            for address in added {
+                node.add_seed(now, address);
+            }
         }
     })
     .await
@@ -73,15 +92,15 @@ async fn replace(
 
 #[cfg(test)]
 mod tests {
-    use super::is_host_and_port;
+    use super::*;
 
     #[test]
-    fn host_and_port() {
-        for good in ["127.0.0.1:7331", "node.example.org:1", "[::1]:7331", "localhost:65535"] {
-            assert!(is_host_and_port(good), "{good}");
-        }
-        for bad in ["", ":7331", "localhost", "localhost:", "localhost:0", "localhost:65536", "::1:7331", "host:x"] {
-            assert!(!is_host_and_port(bad), "{bad}");
-        }
+    fn addresses_in_use_are_kept_and_their_number_is_bounded() {
+        let address = |port: u16| SocketAddr::from(([10, 0, 0, 1], port));
+        let first = choose(&BTreeSet::new(), (1..=20).map(address).collect());
+        assert_eq!(first, (1..=8).map(address).collect());
+        // Shuffled, and number 3 is gone.
+        let second = choose(&first, (1..=20).rev().filter(|port| *port != 3).map(address).collect());
+        assert_eq!(second, [1, 2, 4, 5, 6, 7, 8, 20].map(address).into());
     }
 }

@@ -10,16 +10,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::clock::Clock;
-use super::config::{Config, SocketLimits};
+use super::config::Config;
 use super::connection::Inbox;
 use super::error::{Failure, StartError};
 use super::handle::{Handle, Inner};
 use super::link::{EVENT_BACKLOG, MAX_WAITING_CALLS, NodeLink, Stage, Tip};
 use super::mining::MiningControl;
 use super::net::Net;
-use super::resolve;
+use super::resolve::{self, Role};
 use super::thread::{Birth, NodeThread};
 use super::traffic::Traffic;
+use crate::consensus::params::is_host_and_port;
 use crate::p2p;
 use crate::storage::{Database, SledStore, Store};
 
@@ -65,7 +66,7 @@ impl Starting {
                 return Err(StartError::Thread(std::io::Error::other("it ended before it was ready")));
             }
         }
-        running.keep_connected(&config);
+        running.follow_names(&config);
         running.handle.miner().set(config.mine, config.threads);
         Ok(running)
     }
@@ -87,7 +88,7 @@ impl Running {
     /// [`StartError`], whose text is meant for the person who started the node.
     pub async fn launch(config: Config) -> Result<Starting, StartError> {
         let names = config.connect.iter().chain(&config.params.seeds);
-        if let Some(given) = names.into_iter().find(|name| !resolve::is_host_and_port(name)) {
+        if let Some(given) = names.into_iter().find(|name| !is_host_and_port(name)) {
             return Err(StartError::PeerName { given: given.clone() });
         }
         let listener = bind(config.listen).await?;
@@ -180,11 +181,12 @@ impl Running {
         result
     }
 
-    fn keep_connected(&self, config: &Config) {
-        for name in config.connect.iter().chain(&config.params.seeds) {
-            let SocketLimits { resolve_interval, .. } = config.sockets;
-            let task = resolve::keep_connected(name.clone(), self.handle.0.link.clone(), resolve_interval);
-            self.net.spawn(task);
+    fn follow_names(&self, config: &Config) {
+        let connect = config.connect.iter().map(|name| (name, Role::Connect));
+        let seeds = config.params.seeds.iter().map(|name| (name, Role::Seed));
+        for (name, role) in connect.chain(seeds) {
+            let link = self.handle.0.link.clone();
+            self.net.spawn(resolve::follow(name.clone(), role, link, config.sockets.resolve_interval));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cairn::chain::{Chain, ChainError, TipStatus};
 use cairn::consensus::coins::CoinView;
-use cairn::consensus::error::RuleError;
+use cairn::consensus::error::{Blame, RuleError};
 use cairn::primitives::tx::Output;
 use cairn::storage::{MemoryStore, SledStore, Store, StoreError};
 use common::{Branch, genesis_coin, key, params, spend};
@@ -67,7 +67,9 @@ fn the_longer_branch_wins_and_coins_follow() {
     assert_eq!((update.disconnected.len(), update.connected.len()), (3, 1));
     assert_eq!(chain.tip().hash, paid.hash());
     let error = accept(&mut chain, &blocks[2]).unwrap_err();
-    assert!(matches!(error.rule(), Some(RuleError::InvalidParent { parent }) if *parent == blocks[0].hash()));
+    // What only this node's operator refuses is no peer's fault.
+    assert!(matches!(error, ChainError::Refused { hash } if hash == blocks[2].hash()));
+    assert_eq!(error.blame(), Blame::Nobody);
     let update = chain.reconsider(&blocks[2].hash()).unwrap();
     assert_eq!((update.disconnected.len(), update.connected.len()), (1, 3));
 }

@@ -35,6 +35,12 @@ pub enum ChainError {
         /// The block.
         hash: BlockHash,
     },
+    /// The operator refuses it or a block before it; the rules do not.
+    #[error("block {hash} is refused by this node's operator, or one before it is")]
+    Refused {
+        /// The block.
+        hash: BlockHash,
+    },
     /// Genesis is what makes this the network it is.
     #[error("the genesis block cannot be made invalid")]
     GenesisIsFixed,
@@ -48,9 +54,11 @@ impl ChainError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Rule { source, .. } => source.blame(),
-            Self::UnknownParent { .. } | Self::Duplicate { .. } | Self::UnknownBlock { .. } | Self::GenesisIsFixed => {
-                Blame::Nobody
-            }
+            Self::UnknownParent { .. }
+            | Self::Duplicate { .. }
+            | Self::UnknownBlock { .. }
+            | Self::Refused { .. }
+            | Self::GenesisIsFixed => Blame::Nobody,
             Self::Store(_) => Blame::Local,
         }
     }

@@ -1,30 +1,25 @@
 //! The tree of all headers, in memory: an arena in the order of arrival, which is also the order on disk.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, median};
 use crate::consensus::params::Params;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
-use crate::storage::HeaderRecord;
+use crate::storage::{Database, HeaderRecord, Status, StoreError};
 
 /// Place of an entry in the arena. A parent's is less than its child's.
 pub(super) type Id = u32;
 
-/// The body is stored.
-pub(super) const BODY: u8 = 1;
-/// The block itself broke a rule, or was declared invalid.
-pub(super) const INVALID: u8 = 2;
-/// A block before it is [`INVALID`].
-pub(super) const BAD_ANCESTOR: u8 = 4;
-/// Connected at least once, so all rules hold.
-pub(super) const VALID: u8 = 8;
-const BAD: u8 = INVALID | BAD_ANCESTOR;
+/// Genesis is the first entry, and its own parent.
+pub(super) const GENESIS: Id = 0;
+
+/// Flags for which a block is kept out of the best chain. Its descendants inherit them.
+pub(super) const FAULTS: [Status; 2] = [Status::BROKEN, Status::REFUSED];
 
 /// A header and its place in the tree.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Entry {
     /// Its hash.
     pub hash: BlockHash,
@@ -37,42 +32,53 @@ pub struct Entry {
     /// Transactions in its body; 0 until that is known.
     pub tx_count: u32,
     pub(super) id: Id,
-    /// Genesis is its own parent.
     pub(super) parent: Id,
     /// A farther ancestor, so that any can be reached in a logarithmic number of steps.
     skip: Id,
     /// Time of the block at height 1 on this branch.
     first_time: u32,
-    pub(super) status: u8,
-    /// Its body and those of all its ancestors are stored.
-    linked: bool,
+    /// Its turn among the blocks that could be connected; 0 until its body and those of all its ancestors are stored.
+    pub(super) sequence: u32,
+    /// What is known of the block itself: what the store keeps.
+    pub(super) status: Status,
+    /// Faults of blocks before it.
+    pub(super) inherited: Status,
 }
 
 impl Entry {
     /// Whether the body is stored.
     pub fn has_body(&self) -> bool {
-        self.status & BODY != 0
+        self.status.has(Status::BODY)
     }
 
-    /// Whether it, or a block before it, is known to be invalid.
+    /// Whether it, or a block before it, is known to be invalid or refused by the operator.
     pub fn is_invalid(&self) -> bool {
-        self.status & BAD != 0
+        FAULTS.iter().any(|fault| self.has_fault(*fault))
     }
 
     /// Whether it was connected at least once, so that all rules are known to hold.
     pub fn is_validated(&self) -> bool {
-        self.status & VALID != 0
+        self.status.has(Status::VALID)
+    }
+
+    /// Whether its body and those of all its ancestors are stored.
+    pub(super) fn is_complete(&self) -> bool {
+        self.sequence != 0
+    }
+
+    /// Whether `fault` is its own or an ancestor's.
+    pub(super) fn has_fault(&self, fault: Status) -> bool {
+        self.status.with(self.inherited).has(fault)
+    }
+
+    /// What children inherit.
+    fn legacy(&self) -> Status {
+        FAULTS.into_iter().filter(|fault| self.has_fault(*fault)).fold(Status::default(), Status::with)
     }
 
     pub(super) fn record(&self) -> HeaderRecord {
-        HeaderRecord {
-            header: self.header,
-            hash: self.hash,
-            height: self.height,
-            work: self.work,
-            status: self.status,
-            tx_count: self.tx_count,
-        }
+        let Self { header, hash, height, work, status, sequence, tx_count, .. } = *self;
+        HeaderRecord { header, hash, height, work, status, sequence, tx_count }
     }
 }
 
@@ -81,37 +87,32 @@ impl Entry {
 pub(super) struct Index {
     entries: Vec<Entry>,
     by_hash: HashMap<BlockHash, Id>,
-    /// Entries with a body whose parent is not linked yet, by parent.
-    unlinked: HashMap<Id, Vec<Id>>,
-    /// Linked entries that are not bad, best last: most work, then first seen.
-    candidates: BTreeSet<(Work, Reverse<Id>)>,
-    best_header: Id,
+    /// The entry with most work that is not invalid: the first to arrive, on a tie.
+    best: Id,
 }
 
 impl Index {
-    /// Rebuilds the tree from its records. `None` if a record does not fit those before it.
-    pub fn load(records: Vec<HeaderRecord>) -> Option<Self> {
+    /// Rebuilds the tree from the store. Nothing is hashed or checked again, but that each header follows on another.
+    pub fn load(db: &Database) -> Result<Self, StoreError> {
         let mut index = Self::default();
-        index.entries.reserve_exact(records.len());
-        index.by_hash.reserve(records.len());
-        for record in records {
-            let fits = match index.find(&record.header.previous) {
-                Some(parent) => record.height == parent.height + 1,
-                None => index.entries.is_empty() && record.height == 0,
-            };
-            if !fits || index.by_hash.contains_key(&record.hash) {
-                return None;
+        db.for_each_header(&mut |place, record| {
+            let HeaderRecord { hash, header, height, work, status, sequence, tx_count } = record;
+            let parent = index.by_hash.get(&header.previous).copied();
+            let expected = parent.map_or(0, |parent| index.get(parent).height + 1);
+            let is_next = place as usize == index.len() && (parent.is_some() || index.len() == 0);
+            if !is_next || height != expected || index.by_hash.contains_key(&hash) {
+                return Err(db.corrupt(format!("header {place}, of block {hash}, does not follow on those before it")));
             }
-            let id = index.insert(record.header, record.hash);
-            let entry = &mut index.entries[id as usize];
-            entry.status = record.status;
-            entry.tx_count = record.tx_count;
-            if record.status & BODY != 0 {
-                index.link(id);
-            }
+            let id = index.insert(hash, header, parent.unwrap_or(GENESIS), work);
+            let entry = index.get_mut(id);
+            (entry.status, entry.sequence, entry.tx_count) = (status, sequence, tx_count);
+            Ok(())
+        })?;
+        if index.len() == 0 {
+            return Err(db.corrupt("there are no headers"));
         }
-        index.rebuild_best();
-        Some(index)
+        index.hand_down_faults();
+        Ok(index)
     }
 
     pub fn len(&self) -> usize {
@@ -122,6 +123,10 @@ impl Index {
         &self.entries[id as usize]
     }
 
+    pub fn get_mut(&mut self, id: Id) -> &mut Entry {
+        &mut self.entries[id as usize]
+    }
+
     pub fn find(&self, hash: &BlockHash) -> Option<&Entry> {
         self.by_hash.get(hash).map(|id| self.get(*id))
     }
@@ -130,132 +135,78 @@ impl Index {
         &self.entries
     }
 
-    /// Appends a header whose parent is in the tree (or genesis, first), and whose rules are checked.
-    pub fn insert(&mut self, header: Header, hash: BlockHash) -> Id {
+    /// Appends a header whose rules are checked, under `parent`; `work` is that of its chain. The first is genesis.
+    pub fn insert(&mut self, hash: BlockHash, header: Header, parent: Id, work: Work) -> Id {
         let id = self.entries.len() as Id;
-        let own_work = header.bits.target().map_or(Work::ZERO, |target| target.work());
-        let entry = match self.find(&header.previous) {
-            None => Entry {
-                hash,
-                header,
-                height: 0,
-                work: own_work,
-                tx_count: 0,
-                id,
-                parent: id,
-                skip: id,
-                first_time: 0,
-                status: 0,
-                linked: false,
-            },
-            Some(parent) => {
-                let height = parent.height + 1;
-                Entry {
-                    hash,
-                    header,
-                    height,
-                    work: parent.work + own_work,
-                    tx_count: 0,
-                    id,
-                    parent: parent.id,
-                    skip: self.ancestor(parent, skip_height(height)).id,
-                    first_time: if height == 1 { header.time } else { parent.first_time },
-                    status: if parent.is_invalid() { BAD_ANCESTOR } else { 0 },
-                    linked: false,
-                }
-            }
-        };
-        if !entry.is_invalid()
-            && entry.work > self.entries.get(self.best_header as usize).map_or(Work::ZERO, |e| e.work)
-        {
-            self.best_header = id;
+        let (mut height, mut skip, mut first_time, mut inherited) = (0, GENESIS, 0, Status::default());
+        if let Some(above) = self.entries.get(parent as usize) {
+            height = above.height + 1;
+            skip = self.ancestor(above, skip_height(height)).id;
+            first_time = if height == 1 { header.time } else { above.first_time };
+            inherited = above.legacy();
         }
-        self.by_hash.insert(hash, id);
+        let (tx_count, sequence, status) = (0, 0, Status::default());
+        let entry =
+            Entry { hash, header, height, work, tx_count, id, parent, skip, first_time, sequence, status, inherited };
+        if self.entries.len() == self.entries.capacity() {
+            // Doubling would leave up to half of a long chain's memory unused.
+            self.entries.reserve_exact(self.entries.len() / 8 + 64);
+        }
         self.entries.push(entry);
+        self.by_hash.insert(hash, id);
+        if work > self.get(self.best).work && !entry.is_invalid() {
+            self.best = id;
+        }
         id
     }
 
-    /// Forgets the entries from `len` on, which have no bodies: their batch was not committed.
+    /// Forgets the entries from `len` on: their batch was not committed.
     pub fn truncate(&mut self, len: usize) {
+        if len == self.entries.len() {
+            return;
+        }
         for entry in self.entries.drain(len..) {
             self.by_hash.remove(&entry.hash);
         }
-        self.rebuild_best();
+        self.find_best();
     }
 
-    /// Notes that the body of `id` is stored, and links whatever that completes.
-    pub fn add_body(&mut self, id: Id, tx_count: u32) {
-        let entry = &mut self.entries[id as usize];
-        entry.status |= BODY;
-        entry.tx_count = tx_count;
-        self.link(id);
-    }
-
-    fn link(&mut self, id: Id) {
-        let parent = self.get(id).parent;
-        if parent != id && !self.get(parent).linked {
-            self.unlinked.entry(parent).or_default().push(id);
-            return;
+    /// Has every entry inherit its ancestors' faults, after some have changed, which is rare.
+    pub fn hand_down_faults(&mut self) {
+        for id in 1..self.entries.len() {
+            self.entries[id].inherited = self.get(self.entries[id].parent).legacy();
         }
-        let mut ready = vec![id];
-        while let Some(id) = ready.pop() {
-            let entry = &mut self.entries[id as usize];
-            entry.linked = true;
-            if !entry.is_invalid() {
-                self.candidates.insert((entry.work, Reverse(id)));
-            }
-            ready.extend(self.unlinked.remove(&id).unwrap_or_default());
-        }
+        self.find_best();
     }
 
-    pub fn set_status(&mut self, id: Id, status: u8) {
-        self.entries[id as usize].status = status;
-    }
-
-    /// Every entry on a branch through `id`, itself first.
-    pub fn descendants(&self, id: Id) -> Vec<Id> {
-        let mut under = vec![id];
-        let mut is_under = vec![false; self.entries.len() - id as usize];
-        is_under[0] = true;
-        for entry in &self.entries[id as usize + 1..] {
-            if entry.parent >= id && is_under[(entry.parent - id) as usize] {
-                is_under[(entry.id - id) as usize] = true;
-                under.push(entry.id);
+    fn find_best(&mut self) {
+        self.best = GENESIS;
+        for entry in &self.entries {
+            if entry.work > self.entries[self.best as usize].work && !entry.is_invalid() {
+                self.best = entry.id;
             }
         }
-        under
-    }
-
-    /// Recomputes what follows from the statuses: after a change of validity, which is rare.
-    pub fn rebuild_best(&mut self) {
-        let good = || self.entries.iter().filter(|entry| !entry.is_invalid());
-        self.best_header = good().map(|e| (e.work, Reverse(e.id))).max().map_or(0, |(_, Reverse(id))| id);
-        self.candidates = good().filter(|e| e.linked).map(|e| (e.work, Reverse(e.id))).collect();
-    }
-
-    /// The branch to be on: most work, first seen on a tie.
-    pub fn best_candidate(&self) -> Option<&Entry> {
-        self.candidates.last().map(|(_, Reverse(id))| self.get(*id))
-    }
-
-    /// Forgets candidates with less work than `tip` has: they are looked for again when validity changes.
-    pub fn prune_candidates(&mut self, tip: Id) {
-        let least = (self.get(tip).work, Reverse(Id::MAX));
-        self.candidates = self.candidates.split_off(&least);
     }
 
     pub fn best_header(&self) -> &Entry {
-        self.get(self.best_header)
+        self.get(self.best)
     }
 
     /// The ancestor of `entry` at `height`, itself if the height is its own or above.
     pub fn ancestor<'a>(&'a self, entry: &'a Entry, height: u32) -> &'a Entry {
         let mut at = entry;
         while at.height > height {
-            let skip = self.get(at.skip);
-            at = if skip.height >= height && skip.height < at.height { skip } else { self.get(at.parent) };
+            let (skip, next_skip) = (skip_height(at.height), skip_height(at.height - 1));
+            // One step back may lead to a longer jump that does not go too far.
+            let step_first = next_skip + 2 < skip && next_skip >= height;
+            at = self.get(if skip == height || (skip > height && !step_first) { at.skip } else { at.parent });
         }
         at
+    }
+
+    /// Whether `entry` is `ancestor` or comes after it.
+    pub fn is_on_branch(&self, entry: &Entry, ancestor: &Entry) -> bool {
+        self.ancestor(entry, ancestor.height).id == ancestor.id
     }
 
     /// The last entry that both branches have.
@@ -264,7 +215,7 @@ impl Index {
         let (mut a, mut b) = (self.ancestor(a, height), self.ancestor(b, height));
         while a.id != b.id {
             // Skips of equal heights lead to equal heights: jump while that keeps the branches apart.
-            (a, b) = if a.skip != b.skip && a.skip != a.id {
+            (a, b) = if a.skip != b.skip {
                 (self.get(a.skip), self.get(b.skip))
             } else {
                 (self.get(a.parent), self.get(b.parent))
@@ -276,16 +227,20 @@ impl Index {
     /// What the rules ask of a child of `parent`.
     pub fn child_context(&self, parent: &Entry, params: &Params) -> HeaderContext {
         let place = Parent { height: parent.height, time: parent.header.time, first_time: parent.first_time };
-        HeaderContext::after(place, &mut self.times(parent), params)
+        let (mut times, count) = self.times(parent);
+        HeaderContext::after(place, &mut times[..count], params)
     }
 
     /// Median time of `entry` and the ten blocks before it.
     pub fn median_time(&self, entry: &Entry) -> u32 {
-        median(&mut self.times(entry))
+        let (mut times, count) = self.times(entry);
+        median(&mut times[..count])
     }
 
-    fn times(&self, entry: &Entry) -> Vec<u32> {
-        self.branch(entry).take(MEDIAN_SPAN).map(|entry| entry.header.time).collect()
+    fn times(&self, entry: &Entry) -> ([u32; MEDIAN_SPAN], usize) {
+        let mut times = [0; MEDIAN_SPAN];
+        let filled = times.iter_mut().zip(self.branch(entry)).map(|(time, entry)| *time = entry.header.time).count();
+        (times, filled)
     }
 
     /// `entry`, its parent, and so on down to genesis.

@@ -1,12 +1,213 @@
 //! The chain: every header known, and the state at the end of the best branch.
+//!
+//! One thread owns a [`Chain`]. A step connects one block, or disconnects one, in one atomic batch; memory follows only
+//! when the batch is in. A process killed at any point therefore finds a consistent tip when it comes back, and goes on
+//! from there.
 
+mod accept;
+mod activate;
+mod audit;
+mod effects;
 mod error;
 mod index;
-mod state;
-mod step;
+mod operate;
 mod tips;
+mod transfer;
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+pub use accept::IsVerified;
+pub use activate::ChainUpdate;
+pub use audit::{Report, check};
 pub use error::ChainError;
 pub use index::Entry;
-pub use state::{Chain, ChainUpdate, IsVerified};
 pub use tips::{ChainTip, TipStatus};
+pub use transfer::{Imported, TransferError, export, import};
+
+use crate::consensus::coins::{Coin, CoinView};
+use crate::consensus::context::HeaderContext;
+use crate::consensus::params::Params;
+use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::header::Header;
+use crate::primitives::mmr;
+use crate::primitives::tx::OutPoint;
+use crate::storage::{Database, Store, StoreError};
+
+use activate::Candidate;
+use index::{Id, Index};
+
+/// The header tree, and the coins and indexes at the tip. One thread owns it.
+pub struct Chain {
+    params: Arc<Params>,
+    db: Database,
+    index: Index,
+    /// The best chain, by height. Never empty.
+    active: Vec<Id>,
+    /// Over the headers of the best chain, the tip's included.
+    range: mmr::Range,
+    /// What could be the tip, best last: complete, not invalid, and no worse than the tip, which is among them.
+    candidates: BTreeSet<Candidate>,
+    /// Entries with a body whose parent is not complete, by parent.
+    waiting: HashMap<Id, Vec<Id>>,
+    /// The turn of the next block that becomes complete.
+    next_sequence: u32,
+}
+
+impl Chain {
+    /// Opens the chain in `store`, or starts one there with genesis, and finishes what a process before left halfway.
+    ///
+    /// # Errors
+    /// [`StoreError`] for a store of another network, of a newer version, or damaged.
+    pub fn open(params: Arc<Params>, store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let db = Database::new(store);
+        if !db.check_meta(&params.genesis_hash)? {
+            effects::start(&params, &db)?;
+        }
+        let index = Index::load(&db)?;
+        let tip = db.tip()?.ok_or_else(|| db.corrupt("there is no tip"))?;
+        let tip = index.find(&tip).ok_or_else(|| db.corrupt(format!("tip {tip} has no header")))?;
+        let range = effects::load_range(&db, tip.height)?;
+        if index.get(index::GENESIS).hash != params.genesis_hash || range.work() != tip.work {
+            return Err(db.corrupt(format!("the header range is not over the headers up to tip {}", tip.hash)));
+        }
+        let mut active: Vec<Id> = index.branch(tip).map(|entry| entry.id).collect();
+        active.reverse();
+        let next_sequence = 1 + index.entries().iter().map(|entry| entry.sequence).max().unwrap_or(0);
+        let mut chain = Self {
+            params,
+            db,
+            index,
+            active,
+            range,
+            candidates: BTreeSet::new(),
+            waiting: HashMap::new(),
+            next_sequence,
+        };
+        chain.find_waiting();
+        chain.find_candidates();
+        let mut update = ChainUpdate { unfinished: true, ..ChainUpdate::default() };
+        while update.unfinished {
+            update = ChainUpdate::default();
+            chain.activate(&|_| false, &mut update)?;
+        }
+        Ok(chain)
+    }
+
+    /// The network's parameters.
+    pub fn params(&self) -> &Arc<Params> {
+        &self.params
+    }
+
+    /// The database, for reading.
+    pub fn db(&self) -> &Database {
+        &self.db
+    }
+
+    /// The best chain's last block.
+    pub fn tip(&self) -> &Entry {
+        self.index.get(self.active[self.active.len() - 1])
+    }
+
+    /// The header with most work that is not known to be invalid; its body may still be missing.
+    pub fn best_header(&self) -> &Entry {
+        self.index.best_header()
+    }
+
+    /// Number of headers known, on all branches.
+    pub fn header_count(&self) -> usize {
+        self.index.len()
+    }
+
+    /// A header by its hash, on any branch.
+    pub fn entry(&self, hash: &BlockHash) -> Option<&Entry> {
+        self.index.find(hash)
+    }
+
+    /// The best chain's block at `height`.
+    pub fn entry_at(&self, height: u32) -> Option<&Entry> {
+        self.active.get(height as usize).map(|id| self.index.get(*id))
+    }
+
+    /// The ancestor of `entry` at `height`; `None` above it.
+    pub fn ancestor<'a>(&'a self, entry: &'a Entry, height: u32) -> Option<&'a Entry> {
+        (height <= entry.height).then(|| self.index.ancestor(entry, height))
+    }
+
+    /// Whether `entry` is on the best chain.
+    pub fn is_on_best_chain(&self, entry: &Entry) -> bool {
+        self.entry_at(entry.height).is_some_and(|other| other.id == entry.id)
+    }
+
+    /// The last block that both branches have.
+    pub fn fork_point<'a>(&'a self, a: &'a Entry, b: &'a Entry) -> &'a Entry {
+        self.index.fork(a, b)
+    }
+
+    /// `entry` and its ancestors, down to genesis.
+    pub fn branch<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Entry> {
+        self.index.branch(entry)
+    }
+
+    /// Hashes by which a peer finds where its chain leaves this branch.
+    pub fn locator(&self, entry: &Entry) -> Vec<BlockHash> {
+        self.index.locator(entry)
+    }
+
+    /// Up to `max` headers of the best chain after the first hash of `locator` that is on it (genesis if none is), up
+    /// to and with `stop`.
+    pub fn headers_after(&self, locator: &[BlockHash], stop: &BlockHash, max: usize) -> Vec<Header> {
+        let known = locator.iter().filter_map(|hash| self.entry(hash)).find(|entry| self.is_on_best_chain(entry));
+        let first = known.map_or(0, |entry| entry.height) as usize + 1;
+        let mut headers = Vec::new();
+        for id in self.active.iter().skip(first).take(max) {
+            let entry = self.index.get(*id);
+            headers.push(entry.header);
+            if entry.hash == *stop {
+                break;
+            }
+        }
+        headers
+    }
+
+    /// Median time past of a block: of itself and the ten before.
+    pub fn median_time(&self, entry: &Entry) -> u32 {
+        self.index.median_time(entry)
+    }
+
+    /// What the rules ask of the header of the next block.
+    pub fn next_context(&self) -> HeaderContext {
+        self.index.child_context(self.tip(), &self.params)
+    }
+
+    /// What the next block's coinbase must commit to.
+    pub fn commitment(&self) -> Hash256 {
+        self.range.root()
+    }
+
+    /// Up to `max` blocks on the branch to the best header whose bodies are missing, lowest first, none more than
+    /// `window` heights above the tip's branch.
+    pub fn missing_bodies(&self, window: u32, max: usize) -> Vec<(BlockHash, u32)> {
+        let best = self.best_header();
+        let fork = self.index.fork(self.tip(), best);
+        let top = self.index.ancestor(best, fork.height.saturating_add(window));
+        let mut missing: Vec<_> = self
+            .index
+            .branch(top)
+            .take_while(|entry| entry.id != fork.id)
+            .filter(|entry| !entry.has_body())
+            .map(|entry| (entry.hash, entry.height))
+            .collect();
+        missing.reverse();
+        missing.truncate(max);
+        missing
+    }
+}
+
+impl CoinView for Chain {
+    type Error = StoreError;
+
+    fn coin(&self, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
+        self.db.coin(outpoint)
+    }
+}

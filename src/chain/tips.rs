@@ -14,7 +14,7 @@ pub enum TipStatus {
     ValidHeaders,
     /// Some bodies are missing.
     HeadersOnly,
-    /// A block on it broke a rule.
+    /// A block on it broke a rule, or is refused by the operator.
     Invalid,
 }
 
@@ -62,7 +62,7 @@ impl Chain {
                     TipStatus::Invalid
                 } else if entry.is_validated() {
                     TipStatus::ValidFork
-                } else if self.index.branch(entry).take_while(|e| e.id != fork.id).all(|e| e.has_body()) {
+                } else if entry.is_complete() {
                     TipStatus::ValidHeaders
                 } else {
                     TipStatus::HeadersOnly

@@ -135,9 +135,10 @@ impl From<StoreError> for RpcError {
 impl From<ChainError> for RpcError {
     fn from(error: ChainError) -> Self {
         match error {
-            ChainError::Rule { .. } | ChainError::UnknownParent { .. } | ChainError::Duplicate { .. } => {
-                Self::new(Code::Rejected, error.to_string())
-            }
+            ChainError::Rule { .. }
+            | ChainError::UnknownParent { .. }
+            | ChainError::Duplicate { .. }
+            | ChainError::Refused { .. } => Self::new(Code::Rejected, error.to_string()),
             ChainError::UnknownBlock { .. } => Self::not_found("Block not found"),
             ChainError::GenesisIsFixed => Self::invalid(error.to_string()),
             ChainError::Store(error) => error.into(),

@@ -2,6 +2,8 @@
 //!
 //! [`Store`] knows bytes only and has two implementations, sled's and memory's; [`Database`] knows what the bytes mean.
 
+pub mod archive;
+mod database;
 mod memory;
 mod schema;
 mod sled;
@@ -9,8 +11,9 @@ mod sled;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+pub use self::database::{CoinStats, Counts, Database};
 pub use self::memory::MemoryStore;
-pub use self::schema::{CoinStats, Database, HeaderRecord, HistoryEntry, SCHEMA_VERSION, TxLocation};
+pub use self::schema::{HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
 pub use self::sled::SledStore;
 
 use crate::primitives::hash::BlockHash;

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Batch, Store, StoreError, Visitor};
 
@@ -25,6 +26,9 @@ const EPOCH_ROUNDS: usize = 32;
 pub struct SledStore {
     db: sled::Db,
     dir: PathBuf,
+    /// A panic, or a batch that failed halfway, leaves sled's memory in an unknown state: it is not asked again. What is
+    /// on the disk is whole.
+    failed: AtomicBool,
 }
 
 impl SledStore {
@@ -43,19 +47,32 @@ impl SledStore {
     pub fn open_with_cache(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let config = sled::Config::new().path(dir).cache_capacity(cache_bytes);
         let db = guarded(dir, || config.open())?;
-        Ok(Self { db, dir: dir.to_owned() })
+        Ok(Self { db, dir: dir.to_owned(), failed: AtomicBool::new(false) })
+    }
+
+    /// Calls into sled, unless it has failed before.
+    fn guarded<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+        if self.failed.load(Ordering::Acquire) {
+            let reason = "it failed before, and is closed until the program is started again".to_owned();
+            return Err(StoreError::Backend { dir: self.dir.clone(), reason });
+        }
+        guarded(&self.dir, call).inspect_err(|error| {
+            if matches!(error, StoreError::Corrupt { .. }) {
+                self.failed.store(true, Ordering::Release);
+            }
+        })
     }
 }
 
 impl Store for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        guarded(&self.dir, || Ok(self.db.get(key)?.map(|value| value.to_vec())))
+        self.guarded(|| Ok(self.db.get(key)?.map(|value| value.to_vec())))
     }
 
     fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
         let mut entries = self.db.range(prefix.max(from)..);
         loop {
-            let next = guarded(&self.dir, || entries.next().transpose())?;
+            let next = self.guarded(|| entries.next().transpose())?;
             match next {
                 Some((key, value)) if key.starts_with(prefix) => {
                     if visit(&key, &value).is_break() {
@@ -75,7 +92,7 @@ impl Store for SledStore {
                 None => sled_batch.remove(key),
             }
         }
-        guarded(&self.dir, || self.db.apply_batch(sled_batch))?;
+        self.guarded(|| self.db.apply_batch(sled_batch)).inspect_err(|_| self.failed.store(true, Ordering::Release))?;
         for _ in 0..EPOCH_ROUNDS {
             crossbeam_epoch::pin().flush();
         }
@@ -83,7 +100,7 @@ impl Store for SledStore {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        guarded(&self.dir, || {
+        self.guarded(|| {
             self.db.flush()?;
             Ok(File::open(self.dir.join("db"))?.sync_all()?)
         })
@@ -118,7 +135,9 @@ fn guarded<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, S
     QUIET_HOOK.call_once(|| {
         let report = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !GUARDED.get() {
+            // sled reads and writes on threads of its own, too.
+            let is_sleds = std::thread::current().name().is_some_and(|name| name.starts_with("sled-"));
+            if !is_sleds && !GUARDED.get() {
                 report(info);
             }
         }));

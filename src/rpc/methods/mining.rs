@@ -245,6 +245,7 @@ async fn submit_block(api: Api, args: Args) -> Outcome {
                 Err(ChainError::Duplicate { .. }) => Ok(Some("duplicate".to_owned())),
                 Err(ChainError::UnknownParent { .. }) => Ok(Some("prev-blk-not-found".to_owned())),
                 Err(ChainError::Rule { source, .. }) => Ok(Some(source.to_string())),
+                Err(error @ ChainError::Refused { .. }) => Ok(Some(error.to_string())),
                 Err(error) => Err(RpcError::from(error)),
             }
         })

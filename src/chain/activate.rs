@@ -1,0 +1,225 @@
+//! Making the best branch the best chain, a block at a time.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::index::{Entry, Id};
+use super::{Chain, IsVerified, effects};
+use crate::consensus::check::{CheckedBlock, check_block};
+use crate::consensus::connect::{BlockContext, ConnectError, connect};
+use crate::consensus::error::RuleError;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::target::Work;
+use crate::storage::{Batch, Status, StoreError};
+
+/// Bytes of blocks that one call may move: an update holds them all in memory. What is left goes to the next call.
+const MAX_MOVED_BYTES: usize = 64 << 20;
+/// What a block takes in memory besides its bytes, generously.
+const BLOCK_OVERHEAD: usize = 1 << 10;
+
+/// What became of the best chain, as the difference between before and after.
+#[derive(Debug, Default)]
+pub struct ChainUpdate {
+    /// Blocks that left it, newest first.
+    pub disconnected: Vec<Arc<CheckedBlock>>,
+    /// Blocks that joined it, oldest first.
+    pub connected: Vec<Arc<CheckedBlock>>,
+    /// Blocks found invalid on the way, with the rule each broke.
+    pub rejected: Vec<(BlockHash, RuleError)>,
+    /// So much was moved that the rest is left for [`Chain::resume`]; the next block that is accepted resumes it too.
+    pub unfinished: bool,
+}
+
+impl ChainUpdate {
+    /// Whether the tip is where it was.
+    pub fn is_empty(&self) -> bool {
+        self.disconnected.is_empty() && self.connected.is_empty()
+    }
+}
+
+/// A block that could be the tip, ordered from worse to better: most work, then first to be complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Candidate {
+    work: Work,
+    sequence: Reverse<u32>,
+    pub(super) id: Id,
+}
+
+impl Candidate {
+    fn new(entry: &Entry) -> Self {
+        Self { work: entry.work, sequence: Reverse(entry.sequence), id: entry.id }
+    }
+}
+
+impl Chain {
+    /// Moves the tip to the best candidate. Each step is one write, and leaves a chain that could stay as it is.
+    pub(super) fn activate(&mut self, is_verified: IsVerified<'_>, update: &mut ChainUpdate) -> Result<(), StoreError> {
+        let mut moved = 0;
+        // A tip can only become invalid by the operator's order.
+        let was_invalid = self.tip().is_invalid();
+        while self.tip().is_invalid() && moved < MAX_MOVED_BYTES {
+            moved += self.disconnect(update)?;
+        }
+        if was_invalid && !self.tip().is_invalid() {
+            self.find_candidates();
+        }
+        while let Some(next) = self.next_step() {
+            if moved >= MAX_MOVED_BYTES {
+                update.unfinished = true;
+                return Ok(());
+            }
+            moved += match next {
+                Step::Up(id) => {
+                    let block = self.load(id)?;
+                    let size = block.block().size() + BLOCK_OVERHEAD;
+                    self.connect(id, block, is_verified, update)?;
+                    size
+                }
+                Step::Down => self.disconnect(update)?,
+            };
+        }
+        self.candidates = self.candidates.split_off(&Candidate::new(self.tip()));
+        Ok(())
+    }
+
+    /// The step to take from the tip towards the best candidate; `None` if it is the tip.
+    fn next_step(&self) -> Option<Step> {
+        let tip = self.tip();
+        if tip.is_invalid() {
+            return Some(Step::Down);
+        }
+        let best = self.index.get(self.candidates.last()?.id);
+        if best.id == tip.id {
+            return None;
+        }
+        let is_above = best.height > tip.height && self.index.is_on_branch(best, tip);
+        Some(if is_above { Step::Up(self.index.ancestor(best, tip.height + 1).id) } else { Step::Down })
+    }
+
+    /// One step up: checks `id`, whose parent is the tip, against the coins, and makes it the tip or marks it as
+    /// broken. A body that is not stored yet goes in with the same write.
+    pub(super) fn connect(
+        &mut self,
+        id: Id,
+        block: Arc<CheckedBlock>,
+        is_verified: IsVerified<'_>,
+        update: &mut ChainUpdate,
+    ) -> Result<(), StoreError> {
+        let mut entry = *self.index.get(id);
+        let context = BlockContext { params: &self.params, height: entry.height, commitment: self.range.root() };
+        let delta = match connect(&block, &context, &self.db, is_verified) {
+            Ok(delta) => delta,
+            Err(ConnectError::Rule(source)) if entry.is_validated() => {
+                let reason = format!("block {}, which kept all rules before, now fails: {source}", entry.hash);
+                return Err(self.db.corrupt(reason));
+            }
+            Err(ConnectError::Rule(source)) => return self.mark_broken(id, source, update),
+            Err(ConnectError::View(error)) => return Err(error),
+        };
+        let mut batch = Batch::default();
+        let is_new = !entry.has_body();
+        if is_new {
+            batch.put_block(&entry.hash, block.block());
+            entry.tx_count = block.txids().len() as u32;
+            entry.sequence = self.next_sequence;
+        }
+        entry.status = entry.status.with(Status::BODY).with(Status::VALID);
+        batch.put_header(id, &entry.record());
+        let mut range = self.range.clone();
+        let own_work = entry.work - self.tip().work;
+        effects::connect(&mut batch, &block, entry.height, own_work, &delta, &mut range);
+        self.db.store().commit(batch)?;
+
+        *self.index.get_mut(id) = entry;
+        self.active.push(id);
+        self.range = range;
+        if is_new {
+            self.next_sequence += 1;
+            self.candidates.insert(Candidate::new(&entry));
+        }
+        match update.disconnected.last() {
+            // Back where it was, after a better branch turned out to be invalid.
+            Some(last) if update.connected.is_empty() && last.hash() == block.hash() => {
+                update.disconnected.pop();
+            }
+            _ => update.connected.push(block),
+        }
+        Ok(())
+    }
+
+    /// One step down: makes the parent the tip again. Returns the bytes moved.
+    fn disconnect(&mut self, update: &mut ChainUpdate) -> Result<usize, StoreError> {
+        let entry = *self.tip();
+        let block = self.load(entry.id)?;
+        let delta = effects::delta_of(&self.db, &block, entry.height)?;
+        let range = effects::load_range(&self.db, entry.height - 1)?;
+        let mut batch = Batch::default();
+        effects::disconnect(&mut batch, &block, &entry, &delta, &range);
+        self.db.store().commit(batch)?;
+
+        self.active.pop();
+        self.range = range;
+        let size = block.block().size() + BLOCK_OVERHEAD;
+        // What this very update put on, it takes off again.
+        if update.connected.pop().is_none() {
+            update.disconnected.push(block);
+        }
+        Ok(size)
+    }
+
+    /// Notes that a block breaks a rule, and with it all after it.
+    pub(super) fn mark_broken(
+        &mut self,
+        id: Id,
+        source: RuleError,
+        update: &mut ChainUpdate,
+    ) -> Result<(), StoreError> {
+        let entry = *self.index.get(id);
+        self.set_statuses(&[(id, entry.status.with(Status::BROKEN))])?;
+        update.rejected.push((entry.hash, source));
+        Ok(())
+    }
+
+    /// A stored body. It was checked when it came: if it no longer passes, the store is at fault.
+    fn load(&self, id: Id) -> Result<Arc<CheckedBlock>, StoreError> {
+        let hash = self.index.get(id).hash;
+        let block = self.db.block(&hash)?.ok_or_else(|| self.db.corrupt(format!("body of block {hash} is missing")))?;
+        let checked = check_block(block, &self.params)
+            .map_err(|e| self.db.corrupt(format!("stored block {hash} breaks a rule it kept before: {e}")))?;
+        if checked.hash() != hash {
+            return Err(self.db.corrupt(format!("block {} is stored as block {hash}", checked.hash())));
+        }
+        Ok(Arc::new(checked))
+    }
+
+    /// Makes `id` a candidate if it is good enough.
+    pub(super) fn add_candidate(&mut self, id: Id) {
+        let entry = self.index.get(id);
+        let candidate = Candidate::new(entry);
+        if entry.is_complete() && !entry.is_invalid() && candidate > Candidate::new(self.tip()) {
+            self.candidates.insert(candidate);
+        }
+    }
+
+    /// Looks for candidates among all entries: when the tip has lost work, or blocks have become valid again.
+    pub(super) fn find_candidates(&mut self) {
+        self.candidates = BTreeSet::from([Candidate::new(self.tip())]);
+        (0..self.index.len() as Id).for_each(|id| self.add_candidate(id));
+    }
+
+    /// Looks for bodies that wait for others, when the chain is opened.
+    pub(super) fn find_waiting(&mut self) {
+        for entry in self.index.entries().iter().filter(|entry| entry.has_body() && !entry.is_complete()) {
+            self.waiting.entry(entry.parent).or_default().push(entry.id);
+        }
+    }
+}
+
+/// A step of the tip.
+enum Step {
+    /// Connects a child of the tip.
+    Up(Id),
+    /// Disconnects the tip.
+    Down,
+}

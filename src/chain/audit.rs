@@ -1,0 +1,173 @@
+//! Checking a store against its own blocks, replayed from genesis: `cairn db check`.
+
+use super::effects;
+use super::index::Index;
+use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
+use crate::consensus::coins::{Coins, Delta};
+use crate::consensus::connect::{BlockContext, ConnectError, connect};
+use crate::consensus::context::check_header;
+use crate::consensus::params::Params;
+use crate::primitives::mmr;
+use crate::primitives::target::Work;
+use crate::primitives::tx::OutPoint;
+use crate::storage::{Counts, Database, StoreError, TxLocation};
+
+/// What a store that is in order holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Height of the best chain.
+    pub height: u32,
+    /// Headers on all branches, genesis included.
+    pub headers: u64,
+    /// Transactions in the best chain, that of genesis included.
+    pub transactions: u64,
+    /// Unspent coins.
+    pub coins: u64,
+    /// Their value in grains.
+    pub value: u64,
+}
+
+/// Replays the best chain from genesis by every rule, signatures included, and compares all that the store says about
+/// it: headers, coins, undo records, indexes, header range. Takes memory for all unspent coins. `progress` is told the
+/// height reached and that of the tip.
+///
+/// # Errors
+/// [`StoreError::Corrupt`], naming the first thing that does not agree; or the store's own.
+pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(u32, u32)) -> Result<Report, StoreError> {
+    if !db.check_meta(&params.genesis_hash)? {
+        return Err(db.corrupt("it is empty"));
+    }
+    let index = Index::load(db)?;
+    check_headers(db, params, &index)?;
+    let tip = db.tip()?.ok_or_else(|| db.corrupt("there is no tip"))?;
+    let tip = index.find(&tip).ok_or_else(|| db.corrupt(format!("tip {tip} has no header")))?;
+    let mut hashes: Vec<_> = index.branch(tip).map(|entry| entry.hash).collect();
+    hashes.reverse();
+
+    let mut replay =
+        Replay { db, params, coins: Coins::default(), range: mmr::Range::default(), seen: Counts::default() };
+    for (height, hash) in (0..).zip(&hashes) {
+        if db.hash_at(height)? != Some(*hash) {
+            return Err(db.corrupt(format!("the best chain's block at height {height} is not {hash}")));
+        }
+        let block = db.block(hash)?.ok_or_else(|| db.corrupt(format!("body of block {hash} is missing")))?;
+        let block =
+            check_block(block, params).map_err(|e| db.corrupt(format!("block {hash} at height {height}: {e}")))?;
+        if block.hash() != *hash {
+            return Err(db.corrupt(format!("block {} is stored as block {hash}", block.hash())));
+        }
+        replay.step(&block, height)?;
+        progress(height, tip.height);
+    }
+    replay.finish()?;
+    Ok(Report {
+        height: tip.height,
+        headers: index.len() as u64,
+        transactions: replay.seen.transactions,
+        coins: replay.seen.coins,
+        value: replay.coins.0.values().map(|coin| coin.output.value).sum(),
+    })
+}
+
+/// Every header, on all branches, by its own rules and its parent's.
+fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), StoreError> {
+    for entry in index.entries() {
+        let fault = |what: String| db.corrupt(format!("header of block {}: {what}", entry.hash));
+        if entry.header.hash() != entry.hash {
+            return Err(fault(format!("its hash is {}", entry.header.hash())));
+        }
+        let own_work = entry.header.bits.target().map_err(|e| fault(e.to_string()))?.work();
+        let mut work_before = Work::ZERO;
+        if entry.height == 0 {
+            if entry.hash != params.genesis_hash {
+                return Err(fault("it is not genesis".to_owned()));
+            }
+        } else {
+            let parent = index.get(entry.parent);
+            work_before = parent.work;
+            check_proof_of_work(&entry.header, &entry.hash, params).map_err(|e| fault(e.to_string()))?;
+            check_header(&entry.header, &index.child_context(parent, params)).map_err(|e| fault(e.to_string()))?;
+        }
+        if entry.work != work_before + own_work {
+            return Err(fault(format!("its work is stored as {}, not {}", entry.work, work_before + own_work)));
+        }
+    }
+    Ok(())
+}
+
+/// The state at some height, made from blocks alone, and how much of the store it accounts for.
+struct Replay<'a> {
+    db: &'a Database,
+    params: &'a Params,
+    coins: Coins,
+    range: mmr::Range,
+    seen: Counts,
+}
+
+impl Replay<'_> {
+    /// Connects a block, and compares what the store keeps for it alone.
+    fn step(&mut self, block: &CheckedBlock, height: u32) -> Result<(), StoreError> {
+        let hash = block.hash();
+        let fault = |what: String| self.db.corrupt(format!("block {hash} at height {height}: {what}"));
+        let delta = if height == 0 {
+            Delta { created: Delta::created_by(block.block(), block.txids(), 0), ..Delta::default() }
+        } else {
+            let context = BlockContext { params: self.params, height, commitment: self.range.root() };
+            connect(block, &context, &self.coins, |_| false).map_err(|error| match error {
+                ConnectError::Rule(rule) => fault(rule.to_string()),
+                ConnectError::View(never) => match never {},
+            })?
+        };
+        if !self.db.undo(&hash)?.iter().eq(delta.spent.iter().map(|(_, coin)| coin)) {
+            return Err(fault("the undo record is not of the coins it spent".to_owned()));
+        }
+        for (position, txid) in (0..).zip(block.txids()) {
+            if self.db.tx_location(txid)? != Some(TxLocation { height, position }) {
+                return Err(fault(format!("transaction {txid} is not indexed there")));
+            }
+            self.seen.transactions += 1;
+        }
+        for (owner, entry) in effects::history(block, &delta.spent, height) {
+            if self.db.history_entry(&owner, height, entry.position)? != Some(entry) {
+                return Err(fault(format!("the history of key {owner:?} lacks transaction {}", entry.txid)));
+            }
+            self.seen.history += 1;
+        }
+        let work = block.block().header.bits.target().map_err(|e| fault(e.to_string()))?.work();
+        let first = mmr::node_count(self.range.leaves());
+        for (number, node) in (first..).zip(self.range.push(mmr::Node::leaf(hash, work))) {
+            if self.db.range_node(number)? != Some(node) {
+                return Err(fault(format!("node {number} of the header range is another")));
+            }
+            self.seen.range_nodes += 1;
+        }
+        self.seen.heights += 1;
+        self.coins.apply(&delta);
+        Ok(())
+    }
+
+    /// Compares the coins, and that the store holds nothing besides what the blocks account for.
+    fn finish(&mut self) -> Result<(), StoreError> {
+        let mut wrong: Option<OutPoint> = None;
+        self.db.for_each_coin(&mut |outpoint, coin| {
+            if self.coins.0.get(outpoint) != Some(&coin) {
+                wrong.get_or_insert(*outpoint);
+            }
+        })?;
+        for (outpoint, coin) in &self.coins.0 {
+            if coin.output.key().is_some_and(|owner| !matches!(self.db.owns_coin(owner, outpoint), Ok(true))) {
+                wrong.get_or_insert(*outpoint);
+            }
+        }
+        if let Some(OutPoint { txid, index }) = wrong {
+            return Err(self.db.corrupt(format!("coin {txid}:{index} is not as the blocks leave it")));
+        }
+        self.seen.coins = self.coins.0.len() as u64;
+        self.seen.address_coins = self.seen.coins;
+        let found = self.db.counts()?;
+        if found != self.seen {
+            return Err(self.db.corrupt(format!("it holds {found:?}, the blocks account for {:?}", self.seen)));
+        }
+        Ok(())
+    }
+}

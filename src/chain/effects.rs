@@ -1,0 +1,148 @@
+//! What one step of the tip writes: coins, undo, the indexes, the header range and the tip itself.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::index::Entry;
+use crate::consensus::check::{CheckedBlock, check_block};
+use crate::consensus::coins::{Coin, Delta};
+use crate::consensus::params::Params;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::keys::PublicKey;
+use crate::primitives::mmr;
+use crate::primitives::target::Work;
+use crate::primitives::tx::OutPoint;
+use crate::storage::{Batch, Database, HeaderRecord, HistoryEntry, Status, StoreError, TxLocation};
+
+/// Starts an empty store with genesis.
+pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
+    let checked = check_block(params.genesis.clone(), params).expect("genesis is checked with its parameters");
+    let created = Delta::created_by(checked.block(), checked.txids(), 0);
+    let delta = Delta { created, ..Delta::default() };
+    let work = params.genesis_target.work();
+    let record = HeaderRecord {
+        header: params.genesis.header,
+        hash: params.genesis_hash,
+        height: 0,
+        work,
+        status: Status::BODY.with(Status::VALID),
+        sequence: 1,
+        tx_count: checked.txids().len() as u32,
+    };
+    let mut batch = Batch::default();
+    batch.put_meta(&record.hash);
+    batch.put_header(0, &record);
+    batch.put_block(&record.hash, checked.block());
+    connect(&mut batch, &checked, 0, work, &delta, &mut mmr::Range::default());
+    db.store().commit(batch)
+}
+
+/// Makes `block` the tip at `height`. Its own header proves `own_work`; `range` becomes that over its chain.
+pub(super) fn connect(
+    batch: &mut Batch,
+    block: &CheckedBlock,
+    height: u32,
+    own_work: Work,
+    delta: &Delta,
+    range: &mut mmr::Range,
+) {
+    let passing = passing(delta);
+    for (outpoint, coin) in delta.created.iter().filter(|(outpoint, _)| !passing.contains(outpoint)) {
+        batch.put_coin(outpoint, coin);
+    }
+    for (outpoint, coin) in delta.spent.iter().filter(|(outpoint, _)| !passing.contains(outpoint)) {
+        batch.delete_coin(outpoint, coin);
+    }
+    if !delta.spent.is_empty() {
+        batch.put_undo(&block.hash(), delta.spent.iter().map(|(_, coin)| coin));
+    }
+    for (position, txid) in (0..).zip(block.txids()) {
+        batch.put_tx(txid, TxLocation { height, position });
+    }
+    for (owner, entry) in history(block, &delta.spent, height) {
+        batch.put_history(&owner, &entry);
+    }
+    let first = mmr::node_count(range.leaves());
+    for (number, node) in (first..).zip(range.push(mmr::Node::leaf(block.hash(), own_work))) {
+        batch.put_range_node(number, &node);
+    }
+    batch.put_best(height, &block.hash());
+    batch.put_tip(&block.hash());
+}
+
+/// Takes `block` off the end, with `entry` its place; `range` is that over its parent's chain.
+pub(super) fn disconnect(batch: &mut Batch, block: &CheckedBlock, entry: &Entry, delta: &Delta, range: &mmr::Range) {
+    let passing = passing(delta);
+    for (outpoint, coin) in delta.spent.iter().filter(|(outpoint, _)| !passing.contains(outpoint)) {
+        batch.put_coin(outpoint, coin);
+    }
+    for (outpoint, coin) in delta.created.iter().filter(|(outpoint, _)| !passing.contains(outpoint)) {
+        batch.delete_coin(outpoint, coin);
+    }
+    batch.delete_undo(&entry.hash);
+    block.txids().iter().for_each(|txid| batch.delete_tx(txid));
+    for (owner, entry) in history(block, &delta.spent, entry.height) {
+        batch.delete_history(&owner, entry.height, entry.position);
+    }
+    for number in mmr::node_count(range.leaves())..mmr::node_count(range.leaves() + 1) {
+        batch.delete_range_node(number);
+    }
+    batch.delete_best(entry.height);
+    batch.put_tip(&entry.header.previous);
+}
+
+/// The range over the best chain's headers up to `height`, from the peaks that the store keeps.
+pub(super) fn load_range(db: &Database, height: u32) -> Result<mmr::Range, StoreError> {
+    let leaves = u64::from(height) + 1;
+    let peak =
+        |number| db.range_node(number)?.ok_or_else(|| db.corrupt(format!("header range node {number} is missing")));
+    let peaks = mmr::peak_numbers(leaves).map(peak).collect::<Result<_, _>>()?;
+    mmr::Range::from_peaks(leaves, peaks).ok_or_else(|| db.corrupt("the header range has no such peaks"))
+}
+
+/// What a block of the best chain did to the coins, by the undo record.
+pub(super) fn delta_of(db: &Database, block: &CheckedBlock, height: u32) -> Result<Delta, StoreError> {
+    let hash: BlockHash = block.hash();
+    let undo = db.undo(&hash)?;
+    let inputs: Vec<OutPoint> =
+        block.block().transactions.iter().flat_map(|tx| &tx.inputs).map(|input| input.outpoint).collect();
+    if inputs.len() != undo.len() {
+        let reason = format!("undo of block {hash} has {} coins for {} inputs", undo.len(), inputs.len());
+        return Err(db.corrupt(reason));
+    }
+    let created = Delta::created_by(block.block(), block.txids(), height);
+    Ok(Delta { spent: inputs.into_iter().zip(undo).collect(), created, fees: 0 })
+}
+
+/// What each transaction of a block did to each key it touched, in order. `spent` are the coins of its inputs.
+pub(super) fn history(
+    block: &CheckedBlock,
+    spent: &[(OutPoint, Coin)],
+    height: u32,
+) -> impl Iterator<Item = (PublicKey, HistoryEntry)> {
+    let mut spent = spent.iter();
+    let transactions = block.block().transactions.iter().zip(block.txids());
+    (0..).zip(transactions).flat_map(move |(position, (tx, txid))| {
+        let mut touched: BTreeMap<PublicKey, HistoryEntry> = BTreeMap::new();
+        let blank = HistoryEntry { height, position, txid: *txid, received: 0, spent: 0 };
+        for output in &tx.outputs {
+            if let Some(key) = output.key() {
+                touched.entry(*key).or_insert(blank).received += output.value;
+            }
+        }
+        for (_, coin) in spent.by_ref().take(tx.inputs.len()) {
+            if let Some(key) = coin.output.key() {
+                touched.entry(*key).or_insert(blank).spent += coin.output.value;
+            }
+        }
+        touched
+    })
+}
+
+/// Coins made and spent by the same block: the store never sees them.
+fn passing(delta: &Delta) -> HashSet<OutPoint> {
+    if delta.spent.is_empty() {
+        return HashSet::new();
+    }
+    let created: HashSet<&OutPoint> = delta.created.iter().map(|(outpoint, _)| outpoint).collect();
+    delta.spent.iter().map(|(outpoint, _)| *outpoint).filter(|outpoint| created.contains(outpoint)).collect()
+}

@@ -1,0 +1,100 @@
+//! The best chain to an archive, and back through validation: `cairn db export` and `import`.
+
+use std::io::{Read, Write};
+
+use super::{Chain, ChainError};
+use crate::primitives::hash::Hash256;
+use crate::primitives::header::Header;
+use crate::storage::archive::{ArchiveError, Reader, Writer};
+use crate::storage::{Database, StoreError};
+
+/// Why an export or import ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A block of the archive that the chain refuses.
+    #[error("the record at byte {offset} of the archive: {source}")]
+    Block {
+        /// Where the record starts.
+        offset: u64,
+        /// Why.
+        source: ChainError,
+    },
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Blocks taken.
+    pub new: u64,
+    /// Blocks that were there already.
+    pub known: u64,
+}
+
+/// Writes the best chain from height 1 on, one block at a time, and answers how many. The store need not be in order:
+/// everything before the first block that cannot be read is written. `progress` is told each height.
+///
+/// # Errors
+/// [`TransferError::Archive`], [`TransferError::Store`]; what was written before stands.
+pub fn export<W: Write>(
+    db: &Database,
+    genesis: &Hash256,
+    out: W,
+    progress: &mut dyn FnMut(u32),
+) -> Result<u32, TransferError> {
+    let mut writer = Writer::new(out, genesis)?;
+    let mut height = 0;
+    while let Some(hash) = db.hash_at(height + 1)? {
+        let block = db.raw_block(&hash)?;
+        // A record's checksum must not vouch for bytes that were damaged before. The rest is checked when imported.
+        let block = block.filter(|block| block.get(..Header::LEN).is_some_and(|header| Hash256::of(header) == hash));
+        let Some(block) = block else {
+            writer.finish()?;
+            let reason = format!("block {hash} at height {} cannot be read; all before it are exported", height + 1);
+            return Err(db.corrupt(reason).into());
+        };
+        writer.append(&block)?;
+        height += 1;
+        progress(height);
+    }
+    writer.finish()?;
+    Ok(height)
+}
+
+/// Puts an archive's blocks through validation, one at a time. `now` is the clock's, in seconds since 1970; `progress` is
+/// told how many bytes are read and the height of the tip.
+///
+/// # Errors
+/// [`TransferError`]; what was taken before stands.
+pub fn import<R: Read>(
+    chain: &mut Chain,
+    input: R,
+    now: u64,
+    progress: &mut dyn FnMut(u64, u32),
+) -> Result<Imported, TransferError> {
+    let mut reader = Reader::new(input, &chain.params().genesis_hash.clone())?;
+    let mut imported = Imported::default();
+    loop {
+        let offset = reader.offset();
+        let Some(block) = reader.next_block()? else { break };
+        match chain.accept_block(block, now, &|_| false) {
+            Ok(update) => match update.rejected.into_iter().next() {
+                Some((hash, source)) => {
+                    return Err(TransferError::Block { offset, source: ChainError::Rule { hash, source } });
+                }
+                None => imported.new += 1,
+            },
+            Err(ChainError::Duplicate { .. }) => imported.known += 1,
+            Err(ChainError::Store(error)) => return Err(error.into()),
+            Err(source) => return Err(TransferError::Block { offset, source }),
+        }
+        progress(reader.offset(), chain.tip().height);
+    }
+    chain.db().store().flush()?;
+    Ok(imported)
+}

@@ -1,0 +1,347 @@
+//! Typed reading of what [`super::schema`] lays out.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::schema::{
+    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, COIN, HEADER, HeaderRecord, HistoryEntry, META, PEER, RANGE,
+    SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, key, outpoint_at, outpoint_bytes,
+};
+use super::{Store, StoreError};
+use crate::consensus::coins::{Coin, CoinView};
+use crate::primitives::block::Block;
+use crate::primitives::codec::{self, Decode};
+use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::keys::PublicKey;
+use crate::primitives::mmr;
+use crate::primitives::tx::{OutPoint, Transaction};
+
+/// Totals over all unspent coins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CoinStats {
+    /// How many there are.
+    pub count: u64,
+    /// Their sum in grains.
+    pub value: u64,
+    /// Exclusive-or of the double SHA-256 of each coin's key and value: equal sets have equal digests.
+    pub digest: Hash256,
+}
+
+/// How many entries there are of each kind that belongs to the best chain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Blocks, by height.
+    pub heights: u64,
+    /// Nodes of the header range.
+    pub range_nodes: u64,
+    /// Transactions.
+    pub transactions: u64,
+    /// Unspent coins.
+    pub coins: u64,
+    /// Unspent coins by key.
+    pub address_coins: u64,
+    /// What transactions did to keys.
+    pub history: u64,
+}
+
+/// Typed reading of a [`Store`]; cheap to clone and usable from any thread. Each method is one read, or one scan; what
+/// several of them return may belong to different tips.
+#[derive(Clone)]
+pub struct Database(Arc<dyn Store>);
+
+impl Database {
+    /// Reads `store` by the schema. Whether it is of this version and network is for [`Database::check_meta`].
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self(store)
+    }
+
+    /// The store underneath.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0
+    }
+
+    /// An error that says the data do not fit together.
+    pub fn corrupt(&self, reason: impl Into<String>) -> StoreError {
+        StoreError::Corrupt { dir: self.0.dir(), reason: reason.into() }
+    }
+
+    fn value<T: Decode<()>>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.0.get(key)?.map(|bytes| self.decoded(&bytes)).transpose()
+    }
+
+    fn decoded<T: Decode<()>>(&self, bytes: &[u8]) -> Result<T, StoreError> {
+        codec::decode(bytes).map_err(|e| self.corrupt(e.to_string()))
+    }
+
+    /// Whether the store holds a chain; if so, of this version and of the network named by `genesis`.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`], [`StoreError::GenesisMismatch`], or the store's own.
+    pub fn check_meta(&self, genesis: &BlockHash) -> Result<bool, StoreError> {
+        let Some(bytes) = self.0.get(META)? else {
+            let mut is_empty = true;
+            self.0.scan(&[], &[], &mut |_, _| {
+                is_empty = false;
+                ControlFlow::Break(())
+            })?;
+            return if is_empty { Ok(false) } else { Err(self.corrupt("it has entries, but no format version")) };
+        };
+        let (found, rest) = codec::decode_prefix::<u32>(&bytes).map_err(|e| self.corrupt(e.to_string()))?;
+        if found > SCHEMA_VERSION {
+            return Err(StoreError::NewerSchema { dir: self.0.dir(), found, supported: SCHEMA_VERSION });
+        }
+        let stored: BlockHash = self.decoded(&bytes[rest..])?;
+        if stored != *genesis {
+            return Err(StoreError::GenesisMismatch { dir: self.0.dir(), stored, configured: *genesis });
+        }
+        Ok(true)
+    }
+
+    /// Hash of the best chain's last block; `None` in an empty store.
+    ///
+    /// # Errors
+    /// The store's. So for every method below.
+    pub fn tip(&self) -> Result<Option<BlockHash>, StoreError> {
+        self.value(TIP)
+    }
+
+    /// Visits every header known, parents before children, in the order of arrival, with its place in that order.
+    ///
+    /// # Errors
+    /// The store's, or what `visit` returns.
+    pub fn for_each_header(
+        &self,
+        visit: &mut dyn FnMut(u32, HeaderRecord) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut refused = Ok(());
+        self.for_each(&[HEADER], &[], |key, value| {
+            let place = u32::from_be_bytes(key.get(1..)?.try_into().ok()?);
+            refused = visit(place, codec::decode(value).ok()?);
+            Some(if refused.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        refused
+    }
+
+    /// A block, whether or not it is on the best chain.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn block(&self, hash: &BlockHash) -> Result<Option<Block>, StoreError> {
+        self.value(&key(BLOCK, &[&hash.0]))
+    }
+
+    /// A block's encoding, as it is stored and sent.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn raw_block(&self, hash: &BlockHash) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(&key(BLOCK, &[&hash.0]))
+    }
+
+    /// The coins that a block of the best chain spent, in the order of its inputs; none is stored where none was spent.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn undo(&self, hash: &BlockHash) -> Result<Vec<Coin>, StoreError> {
+        Ok(self.value(&key(UNDO, &[&hash.0]))?.unwrap_or_default())
+    }
+
+    /// Hash of the best chain's block at `height`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, StoreError> {
+        self.value(&key(BEST, &[&height.to_be_bytes()]))
+    }
+
+    /// A node of the best chain's header range.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn range_node(&self, number: u64) -> Result<Option<mmr::Node>, StoreError> {
+        self.value(&key(RANGE, &[&number.to_be_bytes()]))
+    }
+
+    /// Where the best chain has a transaction.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn tx_location(&self, txid: &Txid) -> Result<Option<TxLocation>, StoreError> {
+        self.value(&key(TX, &[&txid.0]))
+    }
+
+    /// A transaction of the best chain, with its block's hash and height.
+    ///
+    /// # Errors
+    /// The store's. A reorganisation between the reads shows as `None`.
+    pub fn transaction(&self, txid: &Txid) -> Result<Option<(Transaction, BlockHash, u32)>, StoreError> {
+        let Some(location) = self.tx_location(txid)? else { return Ok(None) };
+        let Some(hash) = self.hash_at(location.height)? else { return Ok(None) };
+        let Some(mut block) = self.block(&hash)? else { return Ok(None) };
+        let position = location.position as usize;
+        if block.transactions.get(position).is_none_or(|tx| tx.txid() != *txid) {
+            return Ok(None);
+        }
+        Ok(Some((block.transactions.swap_remove(position), hash, location.height)))
+    }
+
+    /// Up to `limit` unspent coins of a key, in the order of their outpoints.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn address_coins(&self, owner: &PublicKey, limit: usize) -> Result<Vec<(OutPoint, Coin)>, StoreError> {
+        let outpoints = self.collect(&key(ADDRESS_COIN, &[&owner.0]), &[], limit, |key, _| outpoint_at(key, 33))?;
+        let mut coins = Vec::with_capacity(outpoints.len());
+        for outpoint in outpoints {
+            // A coin spent between the scan and this read is left out.
+            coins.extend(self.coin(&outpoint)?.map(|coin| (outpoint, coin)));
+        }
+        Ok(coins)
+    }
+
+    /// Up to `limit` entries of a key's history, oldest first, from `from_height` on.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn address_history(
+        &self,
+        owner: &PublicKey,
+        from_height: u32,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, StoreError> {
+        let from = key(ADDRESS_HISTORY, &[&owner.0, &from_height.to_be_bytes()]);
+        self.collect(&key(ADDRESS_HISTORY, &[&owner.0]), &from, limit, |key, value| {
+            let number = |at: usize| key.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+            let (txid, received, spent) = codec::decode(value).ok()?;
+            Some(HistoryEntry { height: number(33)?, position: number(37)?, txid, received, spent })
+        })
+    }
+
+    /// What the transaction at a place of the best chain did to a key.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn history_entry(
+        &self,
+        owner: &PublicKey,
+        height: u32,
+        position: u32,
+    ) -> Result<Option<HistoryEntry>, StoreError> {
+        let key = key(ADDRESS_HISTORY, &[&owner.0, &height.to_be_bytes(), &position.to_be_bytes()]);
+        let entry = self.value(&key)?;
+        Ok(entry.map(|(txid, received, spent)| HistoryEntry { height, position, txid, received, spent }))
+    }
+
+    /// Whether a coin is listed among a key's.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn owns_coin(&self, owner: &PublicKey, outpoint: &OutPoint) -> Result<bool, StoreError> {
+        Ok(self.0.get(&key(ADDRESS_COIN, &[&owner.0, &outpoint_bytes(outpoint)]))?.is_some())
+    }
+
+    /// Counts the entries of each kind that belongs to the best chain: reads every one of them.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        let count = |prefix| {
+            let mut count = 0;
+            self.0.scan(&[prefix], &[], &mut |_, _| {
+                count += 1;
+                ControlFlow::Continue(())
+            })?;
+            Ok::<u64, StoreError>(count)
+        };
+        Ok(Counts {
+            heights: count(BEST)?,
+            range_nodes: count(RANGE)?,
+            transactions: count(TX)?,
+            coins: count(COIN)?,
+            address_coins: count(ADDRESS_COIN)?,
+            history: count(ADDRESS_HISTORY)?,
+        })
+    }
+
+    /// Totals over all coins: reads every one of them.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn coin_stats(&self) -> Result<CoinStats, StoreError> {
+        let mut stats = CoinStats::default();
+        self.for_each_coin(&mut |outpoint, coin| {
+            stats.count += 1;
+            stats.value += coin.output.value;
+            let hash = Hash256::of(&codec::encode(&(*outpoint, coin)));
+            stats.digest.0.iter_mut().zip(hash.0).for_each(|(byte, other)| *byte ^= other);
+        })?;
+        Ok(stats)
+    }
+
+    /// Visits every coin.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn for_each_coin(&self, visit: &mut dyn FnMut(&OutPoint, Coin)) -> Result<(), StoreError> {
+        self.for_each(&[COIN], &[], |key, value| {
+            visit(&outpoint_at(key, 1)?, codec::decode(value).ok()?);
+            Some(ControlFlow::Continue(()))
+        })
+    }
+
+    /// The values of all records of the address book.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn peers(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.collect(&[PEER], &[], usize::MAX, |_, value| Some(value.to_vec()))
+    }
+
+    /// The first `limit` entries under `prefix`, not before `from`, each as `read` reads it.
+    fn collect<T>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+        read: impl Fn(&[u8], &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.for_each(prefix, from, |key, value| {
+            found.push(read(key, value)?);
+            Some(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(found)
+    }
+
+    /// Scans; a `None` from `visit` means that an entry cannot be read.
+    fn for_each(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Option<ControlFlow<()>>,
+    ) -> Result<(), StoreError> {
+        let mut unreadable = None;
+        self.0.scan(prefix, from, &mut |key, value| match visit(key, value) {
+            Some(flow) => flow,
+            None => {
+                unreadable = Some(hex::encode(key));
+                ControlFlow::Break(())
+            }
+        })?;
+        match unreadable {
+            Some(key) => Err(self.corrupt(format!("the entry under key {key} cannot be read"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl CoinView for Database {
+    type Error = StoreError;
+
+    fn coin(&self, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
+        self.value(&key(COIN, &[&outpoint_bytes(outpoint)]))
+    }
+}

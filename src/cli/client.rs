@@ -17,6 +17,7 @@ pub struct ClientArgs {
         global = true,
         env = "CAIRN_RPC_URL",
         value_name = "URL",
+        hide_env_values = true,
         long_help = "\
 The node to ask, as http://[USER:PASSWORD@]HOST:PORT or HOST:PORT. Without it, the node that runs with the data \
 directory is asked, whose address and cookie are found there."

@@ -22,6 +22,7 @@ use crate::rpc::client::ClientError;
 pub mod client;
 pub mod db;
 pub mod genesis;
+pub mod node;
 pub mod proof;
 pub mod rpc;
 pub mod testnet;
@@ -137,6 +138,8 @@ fn unix_now() -> u64 {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a full node, which mines if asked to
+    Node(node::Args),
     /// Launch a whole local network: several nodes, some of them mining
     Testnet(testnet::Args),
     /// Keep keys, and pay with them
@@ -159,6 +162,7 @@ pub fn main() -> ExitCode {
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Cli { common, command } = Cli::parse_from(args);
     let done = start_logging(&common, &command).and_then(|()| match command {
+        Command::Node(args) => node::run(args, &common),
         Command::Testnet(args) => testnet::run(args, &common),
         Command::Wallet(args) => wallet::run(&args, &common),
         Command::Rpc(args) => rpc::run(&args, &common),
@@ -200,7 +204,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 /// Commands that run for long say what they do; the others only what went wrong.
 fn start_logging(common: &Common, command: &Command) -> anyhow::Result<()> {
     let usual = match command {
-        Command::Testnet(_) => "info",
+        Command::Node(_) | Command::Testnet(_) => "info",
         Command::Wallet(_) | Command::Rpc(_) | Command::Proof(_) | Command::Genesis(_) | Command::Db(_) => "warn",
     };
     let filter = common.log.as_deref().unwrap_or(usual);

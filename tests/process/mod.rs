@@ -65,6 +65,7 @@ pub fn spec(bits: u32, alloc: &[(&str, u64)]) -> GenesisSpec {
     let alloc = alloc.iter().map(|(address, value)| Allocation { address: (*address).to_owned(), value: *value });
     let mut spec = GenesisSpec {
         network: "test".to_owned(),
+        message: "Another place".to_owned(),
         bits: Bits(bits),
         coinbase_maturity: 2,
         alloc: alloc.collect(),
@@ -218,6 +219,13 @@ impl Node {
     pub fn tip(&self) -> (u64, String) {
         let info = self.call("getblockchaininfo", &[]);
         (info["blocks"].as_u64().unwrap(), info["bestblockhash"].as_str().unwrap().to_owned())
+    }
+
+    /// What it says of all its coins, but for the room they take on its disk.
+    pub fn coins(&self) -> Value {
+        let mut info = self.call("gettxoutsetinfo", &[]);
+        info.as_object_mut().unwrap().remove("disk_size");
+        info
     }
 
     /// Mines `blocks` at once.

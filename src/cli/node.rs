@@ -1,0 +1,116 @@
+//! `cairn node`: a full node, and a miner if asked.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+
+use anyhow::{Context, bail};
+use tracing::info;
+
+use super::Common;
+use crate::primitives::address;
+use crate::rpc;
+use crate::runtime::{self, Running};
+
+/// Options of `cairn node`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Stops in order at Ctrl-C, SIGTERM or `cairn rpc stop`. Logs go to stderr.
+
+Examples:
+  cairn node                                          # the development network, data in ~/.cairn
+  cairn node --mine \"$(cairn wallet address)\"         # mine on all cores
+  cairn node --data-dir b --listen 127.0.0.1:0 --rpc 127.0.0.1:0 --connect 127.0.0.1:7331
+                                                      # a second node on the same machine
+  CAIRN_LOG=cairn::p2p=debug cairn node               # every option is an environment variable too")]
+pub struct Args {
+    /// Where to wait for peers; port 0 takes a free one
+    #[arg(long, env = "CAIRN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:7331")]
+    listen: SocketAddr,
+    /// Only dial out: do not wait for peers
+    #[arg(long, env = "CAIRN_NO_LISTEN", value_parser = clap::builder::FalseyValueParser::new())]
+    no_listen: bool,
+    /// Where to answer JSON-RPC; port 0 takes a free one
+    #[arg(long, env = "CAIRN_RPC", value_name = "ADDR", default_value = "127.0.0.1:7332")]
+    rpc: SocketAddr,
+    /// A user of the RPC besides the cookie file's
+    #[arg(long, env = "CAIRN_RPC_USER", value_name = "NAME", requires = "rpc_password")]
+    rpc_user: Option<String>,
+    /// That user's password
+    #[arg(long, env = "CAIRN_RPC_PASSWORD", value_name = "PASSWORD", hide_env_values = true, requires = "rpc_user")]
+    rpc_password: Option<String>,
+    /// A node to stay connected to; may be repeated
+    #[arg(long, env = "CAIRN_CONNECT", value_name = "HOST:PORT", value_delimiter = ',')]
+    connect: Vec<String>,
+    /// Mine, and have this address paid for it
+    #[arg(long, env = "CAIRN_MINE", value_name = "ADDRESS")]
+    mine: Option<String>,
+    /// Mining threads [default: one a core]
+    #[arg(long, env = "CAIRN_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Connections to keep open to nodes found by itself
+    #[arg(long, env = "CAIRN_MAX_OUTBOUND", value_name = "N", default_value_t = 8)]
+    max_outbound: usize,
+    /// Most connections that others may open to this node
+    #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N", default_value_t = 117)]
+    max_inbound: usize,
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// Why it does not start, or what ended it.
+pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
+    let params = common.params()?;
+    let data_dir = common.data_dir()?;
+    // In compose files, a variable that is not set arrives as an empty one.
+    let mine = match args.mine.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => Some(address::decode(&params.address_prefix, text).context("--mine")?),
+        None => None,
+    };
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let config = runtime::Config {
+        listen: (!args.no_listen).then_some(args.listen),
+        connect: args.connect.into_iter().filter(|name| !name.is_empty()).collect(),
+        mine,
+        threads: args.threads.unwrap_or_else(cores).get(),
+        outbound_target: args.max_outbound,
+        max_inbound: args.max_inbound,
+        ..runtime::Config::new(&data_dir, params.clone())
+    };
+    let rpc = rpc::Config { user: args.rpc_user, password: args.rpc_password, ..rpc::Config::new(args.rpc, &data_dir) };
+    info!(network = params.network, genesis = %params.genesis_hash, data_dir = %data_dir.display(), "starting");
+    let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    tokio.block_on(serve(config, rpc))
+}
+
+async fn serve(config: runtime::Config, rpc: rpc::Config) -> anyhow::Result<()> {
+    // RPC answers while the chain is read, if only to say so.
+    let starting = Running::launch(config).await?;
+    let server = rpc::serve(rpc, starting.handle().clone()).await?;
+    let node = tokio::select! {
+        node = starting.ready() => node,
+        signal = runtime::interrupted() => {
+            signal.context("cannot wait for signals")?;
+            bail!("interrupted while the chain was being read");
+        }
+    };
+    let node = match node {
+        Ok(node) => node,
+        Err(error) => {
+            server.stop().await;
+            return Err(error.into());
+        }
+    };
+    info!(rpc = %server.url(), "ready");
+    tokio::select! {
+        () = node.finished() => {}
+        signal = runtime::interrupted() => {
+            signal.context("cannot wait for signals")?;
+            info!("stopping");
+        }
+    }
+    server.stop().await;
+    node.stop().await?;
+    info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! What a newcomer types wrong, and the message and exit code that answer it.
+
+mod process;
+
+use std::net::TcpListener;
+
+use process::{Node, Place, done, spec};
+
+const FAILED: i32 = 1;
+const USAGE: i32 = 2;
+const NOT_PROVEN: i32 = 3;
+const NO_NODE: i32 = 4;
+
+/// A port that is taken for as long as the listener lives.
+fn taken() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+/// A port on which nobody listens.
+fn free() -> String {
+    taken().1
+}
+
+fn start(place: &Place, name: &str, args: &[&str]) -> process::Done {
+    let basics = ["node", "--listen", "127.0.0.1:0", "--rpc", "127.0.0.1:0", "--log", "error"];
+    // An option given twice is an error of its own: what the test gives takes the place of the usual.
+    let mut all: Vec<&str> = Vec::new();
+    for pair in basics[1..].chunks(2).filter(|pair| !args.contains(&pair[0])) {
+        all.extend(pair);
+    }
+    place.run(name, &[&["node"], &all[..], args].concat())
+}
+
+fn regtest() -> (Place, Node, String) {
+    let place = Place::new();
+    let address = place.wallet("node");
+    let node = place.node("node", &[]);
+    (place, node, address)
+}
+
+#[test]
+fn nodes_that_do_not_start() {
+    let place = Place::new();
+    let address = place.wallet("wallet");
+    let (_listener, port) = taken();
+    start(&place, "a", &["--listen", &port]).fails(FAILED, &format!("cannot listen for peers on {port}"));
+    start(&place, "a", &["--rpc", &port]).fails(FAILED, &format!("cannot listen for RPC on {port}"));
+    start(&place, "a", &["--listen", "nowhere"]).fails(USAGE, "--listen");
+    start(&place, "a", &["--connect", "just-a-name"]).fails(FAILED, "expected HOST:PORT");
+    start(&place, "a", &["--mine", "me"]).fails(FAILED, "\"me\" is not an address");
+    let other_network = address.replace("rcairn", "cairn");
+    start(&place, "a", &["--mine", &other_network]).fails(FAILED, "is not an address");
+    start(&place, "a", &["--threads", "0", "--mine", &address]).fails(USAGE, "--threads");
+    start(&place, "a", &["--rpc-user", "ada"]).fails(USAGE, "--rpc-password");
+    start(&place, "a", &["--log", "cairn=loud"]).fails(FAILED, "--log");
+    start(&place, "a", &["--genesis", "missing.json"]).fails(FAILED, "cannot read missing.json");
+    std::fs::write(place.path("broken.json"), "{\"network\": ").unwrap();
+    start(&place, "a", &["--genesis", "broken.json"]).fails(FAILED, "broken.json will not do");
+    std::fs::write(place.path("a-file"), "").unwrap();
+    start(&place, "a-file", &[]).fails(FAILED, "a-file");
+    place.run("a", &["nod"]).fails(USAGE, "unrecognized subcommand");
+}
+
+#[test]
+fn data_directories_that_belong_to_others() {
+    let (place, node, _) = regtest();
+    let dir = place.path("node").display().to_string();
+    start(&place, "node", &[]).fails(FAILED, &dir);
+    assert!(place.path("node/.cookie").exists(), "the failed start left the running node's cookie alone");
+    assert!(node.terminate().success());
+
+    let regtest = std::fs::read_to_string(place.path("genesis.json")).unwrap();
+    place.found(&spec(0x207f_ffff, &[]));
+    start(&place, "node", &[]).fails(FAILED, "genesis");
+    std::fs::write(place.path("genesis.json"), regtest).unwrap();
+
+    let database = std::fs::read_dir(place.path("node/chain")).unwrap().map(|entry| entry.unwrap().path());
+    let file = database.filter(|path| path.is_file()).max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    std::fs::write(&file, vec![0xa5; 300_000]).unwrap();
+    start(&place, "node", &[]).fails(FAILED, "cairn db");
+}
+
+#[test]
+fn nodes_that_do_not_answer() {
+    let place = Place::new();
+    place.wallet("a");
+    let port = free();
+    for command in [&["rpc", "getblockcount"][..], &["wallet", "balance"], &["proof", "get", &"00".repeat(32)]] {
+        place.run("a", command).fails(NO_NODE, "no node is running with data directory");
+        place.run("a", &[command, &["--rpc", &port]].concat()).fails(NO_NODE, "cannot reach a node at");
+    }
+    place.run("a", &["rpc", "--rpc", "https://node:1", "uptime"]).fails(FAILED, "only http is spoken");
+    place.run("a", &["rpc", "--rpc", "node:port", "uptime"]).fails(FAILED, "is not a node's address");
+    // Ended by a signal that leaves no time to tidy up: its address stays behind, and nobody is there.
+    place.node("a", &[]).kill();
+    place.run("a", &["rpc", "getblockcount"]).fails(NO_NODE, "is it running?");
+}
+
+#[test]
+fn calls_that_the_node_refuses() {
+    let (place, node, address) = regtest();
+    let rpc = |args: &[&str]| place.run("node", &[&["rpc"], args].concat());
+    rpc(&["getblokcount"]).fails(FAILED, "Method not found");
+    rpc(&["getblockhash"]).fails(FAILED, "height");
+    rpc(&["getblockhash", "high"]).fails(FAILED, "height");
+    rpc(&["getblockhash", "99"]).fails(FAILED, "out of range");
+    rpc(&["getblock", "77"]).fails(FAILED, "error");
+    rpc(&["sendrawtransaction", "00"]).fails(FAILED, "TX decode failed");
+    rpc(&["generatetoaddress", "1", "me"]).fails(FAILED, "address");
+    rpc(&["--named", "getblockhash", "7"]).fails(FAILED, "NAME=VALUE");
+    rpc(&[]).fails(USAGE, "<METHOD>");
+    place.run("elsewhere", &["rpc", "--rpc", node.url(), "uptime"]).fails(FAILED, "refuses these credentials");
+
+    assert_eq!(rpc(&["getblockcount"]).ok(), "0");
+    let genesis = rpc(&["getblockhash", "0"]).ok();
+    assert!(genesis.len() == 64 && !genesis.contains('"'), "text is printed bare: {genesis}");
+    assert_eq!(rpc(&["--named", "getblockhash", "height=0"]).ok(), genesis);
+    assert_eq!(rpc(&["getblockhash", "0", "--json"]).ok(), format!("{genesis:?}"));
+    assert!(rpc(&["getblock", &genesis]).ok().starts_with("{\n"), "objects are printed as JSON");
+    assert!(rpc(&["validateaddress", &address]).ok().contains("\"isvalid\": true"));
+}
+
+#[test]
+fn wallets() {
+    let place = Place::new();
+    let wallet = |args: &[&str]| place.run("a", &[&["wallet"], args].concat());
+    wallet(&["address"]).fails(FAILED, "make one with `cairn wallet new`");
+    wallet(&["new", "--words", "13"]).fails(USAGE, "--words");
+    let made: serde_json::Value = serde_json::from_str(&wallet(&["new", "--words", "24", "--json"]).ok()).unwrap();
+    let (words, address) = (made["words"].as_str().unwrap(), made["address"].as_str().unwrap());
+    assert_eq!((words.split(' ').count(), wallet(&["address"]).ok().as_str()), (24, address));
+    assert_eq!(wallet(&["words"]).ok(), words);
+    let second = wallet(&["address", "--new"]).ok();
+
+    let before = std::fs::read(place.path("a/wallet.json")).unwrap();
+    wallet(&["new"]).fails(FAILED, "wallets are never overwritten");
+    assert_eq!(std::fs::read(place.path("a/wallet.json")).unwrap(), before);
+
+    // The words give both addresses back.
+    place.run_with_input("b", &["wallet", "new", "--restore", "--addresses", "2"], words).ok();
+    assert_eq!(place.run("b", &["wallet", "address", "--all"]).ok(), format!("{address}\n{second}"));
+    let restore = |words: &str| place.run_with_input("c", &["wallet", "new", "--restore"], words);
+    restore("abandon about").fails(FAILED, "12 or 24 words, got 2");
+    restore(&words.replace(' ', "x ")).fails(FAILED, "word 1 is not in the list");
+    restore(&"abandon ".repeat(12)).fails(FAILED, "checksum");
+
+    std::fs::create_dir(place.path("d")).unwrap();
+    std::fs::write(place.path("d/wallet.json"), "{}").unwrap();
+    place.run("d", &["wallet", "address"]).fails(FAILED, "is not a wallet");
+}
+
+#[test]
+fn passphrases() {
+    let place = Place::new();
+    let with = |passphrase: &str, args: &[&str]| {
+        let mut command = place.command("a", args);
+        command.env("CAIRN_PASSPHRASE", passphrase);
+        done(command)
+    };
+    with("", &["wallet", "new", "--passphrase"]).fails(FAILED, "the passphrase is empty");
+    let new: serde_json::Value =
+        serde_json::from_str(&with("right", &["wallet", "new", "--passphrase", "--json"]).ok()).unwrap();
+    let stored = std::fs::read_to_string(place.path("a/wallet.json")).unwrap();
+    assert!(stored.contains("argon2id") && !stored.contains("entropy"), "{stored}");
+    // What needs no secret needs no passphrase.
+    assert_eq!(place.run("a", &["wallet", "address"]).ok(), new["address"].as_str().unwrap());
+    with("wrong", &["wallet", "address", "--new"]).fails(FAILED, "the passphrase does not open");
+    assert_eq!(with("right", &["wallet", "words"]).ok(), new["words"].as_str().unwrap());
+    assert_ne!(with("right", &["wallet", "address", "--new"]).ok(), new["address"].as_str().unwrap());
+}
+
+#[test]
+fn payments() {
+    let (place, node, address) = regtest();
+    let send = |args: &[&str]| place.run("node", &[&["wallet", "send"], args].concat());
+    send(&["me", "1"]).fails(FAILED, "\"me\" is not an address");
+    let typo = address.replace("rcairn1", "rcairn1q");
+    send(&[&typo, "1"]).fails(FAILED, "is not an address");
+    send(&[&address, "one"]).fails(USAGE, "is not an amount of coins");
+    send(&[&address, "-1"]).fails(USAGE, "-1");
+    send(&[&address, "0.000000001"]).fails(USAGE, "at most 8 decimals");
+    send(&[&address, "0"]).fails(FAILED, "the amount is 0");
+    send(&[&address, "1"]).fails(FAILED, "not enough coins: 0 can be spent");
+    node.generate(1, &address);
+    send(&[&address, "1"]).fails(FAILED, "not enough coins: 0 can be spent");
+    node.generate(10, &address);
+    send(&[&address, "500"]).fails(FAILED, "not enough coins: 100 can be spent");
+    send(&[&address, "1", "--data", &"x".repeat(257)]).fails(FAILED, "257 bytes of data");
+    send(&[&address, "1", "--data-hex", "zz"]).fails(FAILED, "--data-hex is not hex");
+    send(&[&address, "1", "--fee-rate", "0"]).fails(FAILED, "at least 212 are needed");
+    send(&[&address, "1"]).ok();
+}
+
+#[test]
+fn receipts() {
+    let (place, node, address) = regtest();
+    node.generate(3, &address);
+    let block = node.call("getblockhash", &[2.into()]);
+    let txid = node.call("getblock", &[block])["tx"][0].as_str().unwrap().to_owned();
+    let proof = |args: &[&str]| place.run("node", &[&["proof"], args].concat());
+    proof(&["get", "12"]).fails(USAGE, "a hash is 64 hex digits");
+    proof(&["get", &"00".repeat(32)]).fails(FAILED, "No such transaction");
+    proof(&["get", &txid, "-o", "no/such/dir/pay.json"]).fails(FAILED, "cannot write no/such/dir/pay.json");
+    proof(&["get", &txid, "-o", "pay.json"]).ok();
+    assert!(proof(&["verify", "pay.json"]).ok().contains("confirmations  2"));
+    let receipt = std::fs::read_to_string(place.path("pay.json")).unwrap();
+    assert_eq!(proof(&["get", &txid]).ok(), receipt.trim_end());
+    let from_stdin = place.run_with_input("nobody", &["proof", "verify", "-", "--json"], &receipt).ok();
+    assert!(from_stdin.contains("\"proven\": true"), "{from_stdin}");
+
+    proof(&["verify", "missing.json"]).fails(FAILED, "cannot open missing.json");
+    proof(&["verify", "genesis.json"]).fails(NOT_PROVEN, "not a receipt");
+    let half = &receipt[..receipt.len() / 2];
+    place.run_with_input("nobody", &["proof", "verify", "-"], half).fails(NOT_PROVEN, "not a receipt");
+    let moved = receipt.replace("\"height\": 2", "\"height\": 3");
+    place.run_with_input("nobody", &["proof", "verify", "-"], &moved).fails(NOT_PROVEN, "is not in block");
+    let built_in = place.path("receipt-of-regtest.json");
+    std::fs::write(&built_in, receipt).unwrap();
+    let mut without_genesis = place.command("nobody", &["proof", "verify", built_in.to_str().unwrap()]);
+    without_genesis.env_remove("CAIRN_GENESIS");
+    done(without_genesis).fails(NOT_PROVEN, "the receipt is for the network with genesis");
+}
+
+#[test]
+fn networks() {
+    let place = Place::new();
+    let genesis = |args: &[&str]| place.run("a", &[&["genesis"], args].concat());
+    let easy = ["new", "--bits", "207fffff", "--pow-limit-bits", "207fffff", "--network", "mine", "--message", "hello"];
+    let text = genesis(&easy).ok();
+    std::fs::write(place.path("mine.json"), &text).unwrap();
+    let shown = genesis(&["show", "mine.json"]).ok();
+    assert!(shown.contains("mine") && shown.contains("genesis hash"), "{shown}");
+    let edited = text.replace("hello", "goodbye").replace("\"nonce\": ", "\"nonce\": 1");
+    std::fs::write(place.path("edited.json"), edited).unwrap();
+    std::fs::write(place.path("mined.json"), genesis(&["mine", "edited.json"]).ok()).unwrap();
+    assert!(genesis(&["show", "mined.json"]).ok().contains("goodbye"));
+
+    genesis(&["show", "missing.json"]).fails(FAILED, "cannot read missing.json");
+    genesis(&["new", "--bits", "hard"]).fails(USAGE, "8 hex digits");
+    genesis(&["new", "--bits", "207fffff"]).fails(FAILED, "at most pow_limit_bits");
+    genesis(&[&easy[..], &["--address-prefix", "No"]].concat()).fails(FAILED, "address_prefix");
+    genesis(&[&easy[..], &["--alloc", "me"]].concat()).fails(USAGE, "ADDRESS=COINS");
+    genesis(&[&easy[..], &["--alloc", "me=5"]].concat()).fails(FAILED, "alloc.address");
+    genesis(&[&easy[..], &["--subsidy", "9000000"]].concat()).fails(FAILED, "subsidy");
+    std::fs::write(place.path("typo.json"), text.replace("subsidy", "subsidie")).unwrap();
+    genesis(&["show", "typo.json"]).fails(FAILED, "subsidie");
+}

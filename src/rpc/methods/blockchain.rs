@@ -68,7 +68,7 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "getchaintips",
         params: &[],
-        about: "The ends of all branches known, the best chain's first.",
+        about: "The ends of all branches known, highest first.",
         run: |api, _| Box::pin(get_chain_tips(api)),
     },
     Method {

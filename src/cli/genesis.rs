@@ -172,7 +172,7 @@ fn print_mined(mut spec: GenesisSpec) -> anyhow::Result<()> {
 }
 
 /// Searches all nonces on all cores for one that will do.
-fn mine(spec: &mut GenesisSpec) -> anyhow::Result<()> {
+pub(super) fn mine(spec: &mut GenesisSpec) -> anyhow::Result<()> {
     let target = spec.bits.target()?;
     let header = spec.block()?.header;
     eprintln!("searching a nonce for bits {}, {:.0} hashes expected…", spec.bits, target.work().as_f64());

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
@@ -66,7 +66,7 @@ pub struct Common {
     /// Where the node keeps its chain, and where commands look for its address and cookie [default: ~/.cairn]
     #[arg(long, global = true, env = "CAIRN_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The network's genesis.json [default: the development network, built in]
+    /// The network's genesis.json [default: the data directory's, else the development network's, built in]
     #[arg(long, global = true, env = "CAIRN_GENESIS", value_name = "FILE")]
     genesis: Option<PathBuf>,
     /// Print the result as JSON, for programs
@@ -90,12 +90,13 @@ impl Common {
         Ok(home.join(".cairn"))
     }
 
-    /// The network's parameters: from `--genesis`, else the built-in development network.
+    /// The network's parameters: from `--genesis`, else from the data directory, else the built-in development network.
     ///
     /// # Errors
     /// If the file cannot be read or a field will not do.
     pub fn params(&self) -> anyhow::Result<Arc<Params>> {
-        let params = match &self.genesis {
+        let kept = self.data_dir().ok().map(|dir| dir.join("genesis.json")).filter(|path| path.exists());
+        let params = match self.genesis.as_ref().or(kept.as_ref()) {
             None => Params::from_json(DEFAULT_GENESIS).context("the built-in genesis.json")?,
             Some(path) => {
                 let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -209,11 +210,15 @@ fn start_logging(common: &Common, command: &Command) -> anyhow::Result<()> {
     };
     let filter = common.log.as_deref().unwrap_or(usual);
     let filter = EnvFilter::try_new(filter).map_err(|e| anyhow!("--log {filter:?}: {e}"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let file = match command {
+        Command::Testnet(_) => testnet::log_file(common)?,
+        _ => None,
+    };
+    match file {
+        Some(file) => log.with_writer(Mutex::new(file)).with_ansi(false).init(),
+        None => log.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init(),
+    }
     Ok(())
 }
 

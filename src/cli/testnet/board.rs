@@ -1,0 +1,197 @@
+//! What the network looks like from moment to moment: a table redrawn in place on a terminal, a line now and then
+//! elsewhere, objects with `--json`.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::primitives::hash::BlockHash;
+
+/// Between lines when there is no terminal to redraw.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// One node, as it is now.
+pub struct Row {
+    /// `node-1`…
+    pub name: String,
+    /// Of its best chain.
+    pub height: u32,
+    /// The end of its best chain.
+    pub tip: BlockHash,
+    /// Connections.
+    pub peers: usize,
+    /// Unconfirmed transactions.
+    pub mempool: usize,
+    /// Hashes a second; `None` if it does not mine.
+    pub hash_rate: Option<f64>,
+    /// URL of its JSON-RPC.
+    pub rpc: String,
+}
+
+/// How the rows are shown.
+pub struct Board {
+    style: Style,
+    started: Instant,
+    last_line: Option<Instant>,
+}
+
+enum Style {
+    /// Lines that are on the screen already, to be drawn over.
+    Redraw {
+        drawn: usize,
+    },
+    Lines,
+    Json,
+}
+
+impl Board {
+    /// A board on stdout.
+    pub fn new(json: bool) -> Self {
+        let style = match (json, std::io::stdout().is_terminal()) {
+            (true, _) => Style::Json,
+            (false, true) => Style::Redraw { drawn: 0 },
+            (false, false) => Style::Lines,
+        };
+        Self { style, started: Instant::now(), last_line: None }
+    }
+
+    /// Shows the rows, or does nothing if it is too early for another line.
+    ///
+    /// # Errors
+    /// If stdout cannot be written to.
+    pub fn show(&mut self, rows: &[Row], last: bool) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        match &mut self.style {
+            Style::Redraw { drawn } => {
+                let lines = table(rows, self.started.elapsed());
+                // Without automatic wrapping a line is a line on a narrow terminal too.
+                let mut text = "\x1b[?7l".to_owned();
+                if *drawn > 0 {
+                    text.push_str(&format!("\x1b[{drawn}A\r"));
+                }
+                for line in &lines {
+                    text.push_str("\x1b[2K");
+                    text.push_str(line);
+                    text.push('\n');
+                }
+                text.push_str("\x1b[J\x1b[?7h");
+                *drawn = lines.len();
+                out.write_all(text.as_bytes())?;
+            }
+            Style::Lines | Style::Json => {
+                if !last && self.last_line.is_some_and(|shown| shown.elapsed() < LINE_INTERVAL) {
+                    return Ok(());
+                }
+                self.last_line = Some(Instant::now());
+                match self.style {
+                    Style::Json => writeln!(out, "{}", object(rows))?,
+                    _ => writeln!(out, "{}", line(rows))?,
+                }
+            }
+        }
+        out.flush()
+    }
+}
+
+fn table(rows: &[Row], running: Duration) -> Vec<String> {
+    let seconds = running.as_secs();
+    let rate: f64 = rows.iter().filter_map(|row| row.hash_rate).sum();
+    let mut lines = vec![
+        format!(
+            "cairn testnet   {} nodes   {}   up {}:{:02}:{:02}   Ctrl-C stops it",
+            rows.len(),
+            format_rate(rate),
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        ),
+        String::new(),
+        format!("  {:<8} {:>7}  {:<16} {:>5} {:>8} {:>11}  RPC", "node", "height", "tip", "peers", "mempool", "mining"),
+    ];
+    for row in rows {
+        lines.push(format!(
+            "  {:<8} {:>7}  {:<16} {:>5} {:>8} {:>11}  {}",
+            row.name,
+            row.height,
+            short(&row.tip),
+            row.peers,
+            row.mempool,
+            row.hash_rate.map_or_else(|| "-".to_owned(), format_rate),
+            row.rpc
+        ));
+    }
+    lines
+}
+
+fn line(rows: &[Row]) -> String {
+    let list = |value: fn(&Row) -> String| rows.iter().map(value).collect::<Vec<_>>().join(" ");
+    format!(
+        "heights {}  tips {}  peers {}  mempool {}  {}",
+        list(|row| row.height.to_string()),
+        list(|row| short(&row.tip)),
+        list(|row| row.peers.to_string()),
+        list(|row| row.mempool.to_string()),
+        format_rate(rows.iter().filter_map(|row| row.hash_rate).sum())
+    )
+}
+
+fn object(rows: &[Row]) -> serde_json::Value {
+    let nodes: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "name": row.name,
+                "height": row.height,
+                "tip": row.tip.to_string(),
+                "peers": row.peers,
+                "mempool": row.mempool,
+                "hash_rate": row.hash_rate,
+                "rpc": row.rpc,
+            })
+        })
+        .collect();
+    json!({ "nodes": nodes })
+}
+
+/// The end of a hash: its beginning is the zeros that all blocks share.
+fn short(hash: &BlockHash) -> String {
+    let text = hash.to_string();
+    format!("…{}", &text[text.len() - 12..])
+}
+
+fn format_rate(rate: f64) -> String {
+    match rate {
+        rate if rate >= 1e6 => format!("{:.2} MH/s", rate / 1e6),
+        rate if rate >= 1e3 => format!("{:.1} kH/s", rate / 1e3),
+        rate => format!("{rate:.0} H/s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::primitives::hash::Hash256;
+
+    fn row(name: &str, hash_rate: Option<f64>) -> Row {
+        let (tip, rpc) = (Hash256::ZERO, "http://127.0.0.1:7332".to_owned());
+        Row { name: name.to_owned(), height: 12, tip, peers: 3, mempool: 1, hash_rate, rpc }
+    }
+
+    #[test]
+    fn columns_stand_under_their_names() {
+        let lines = table(&[row("node-1", Some(9_500_000.0)), row("node-2", None)], Duration::from_secs(3723));
+        assert!(lines[0].contains("2 nodes   9.50 MH/s   up 1:02:03"), "{}", lines[0]);
+        let column = |line: &str, text: &str| line.chars().count() - line[line.find(text).unwrap()..].chars().count();
+        assert_eq!(column(&lines[2], "RPC"), column(&lines[3], "http"));
+        assert_eq!(column(&lines[2], "RPC"), column(&lines[4], "http"));
+    }
+
+    #[test]
+    fn rates_for_people() {
+        assert_eq!(
+            [999.0, 1_500.0, 9_540_000.0].map(format_rate),
+            ["999 H/s", "1.5 kH/s", "9.54 MH/s"].map(str::to_owned)
+        );
+    }
+}

@@ -186,15 +186,22 @@ impl Chain {
     }
 
     /// Up to `max` blocks on the branch to the best header whose bodies are missing, lowest first, none more than
-    /// `window` heights above the tip's branch.
+    /// `window` heights above the last block with which the branch is complete. That is the tip, or on another branch
+    /// the last block stored without a gap: the tip does not move there before the branch has more work.
     pub fn missing_bodies(&self, window: u32, max: usize) -> Vec<(BlockHash, u32)> {
         let best = self.best_header();
         let fork = self.index.fork(self.tip(), best);
-        let top = self.index.ancestor(best, fork.height.saturating_add(window));
+        // Complete entries come before all others on a branch.
+        let (mut base, mut above) = (fork.height, best.height + 1);
+        while above - base > 1 {
+            let middle = base + (above - base) / 2;
+            if self.index.ancestor(best, middle).is_complete() { base = middle } else { above = middle }
+        }
+        let top = self.index.ancestor(best, best.height.min(base.saturating_add(window)));
         let mut missing: Vec<_> = self
             .index
             .branch(top)
-            .take_while(|entry| entry.id != fork.id)
+            .take_while(|entry| entry.height > base)
             .filter(|entry| !entry.has_body())
             .map(|entry| (entry.hash, entry.height))
             .collect();

@@ -18,5 +18,6 @@ pub mod primitives;
 pub mod receipt;
 pub mod rpc;
 pub mod runtime;
+pub mod sim;
 pub mod storage;
 pub mod wallet;

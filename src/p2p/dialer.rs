@@ -30,6 +30,15 @@ struct Manual {
     next: u64,
 }
 
+/// What decides whom to dial.
+pub(super) struct Situation<'a> {
+    /// How many peers to dial from the book.
+    pub(super) target: usize,
+    pub(super) peers: &'a Peers,
+    pub(super) book: &'a AddrBook,
+    pub(super) bans: &'a Bans,
+}
+
 /// Dials under way and dials to come.
 #[derive(Debug, Default)]
 pub(super) struct Dialer {
@@ -91,16 +100,8 @@ impl Dialer {
         }
     }
 
-    pub(super) fn tick(
-        &mut self,
-        now: Now,
-        target: usize,
-        peers: &Peers,
-        book: &AddrBook,
-        bans: &Bans,
-        rng: &mut ChaCha20Rng,
-        out: &mut Outbox,
-    ) {
+    pub(super) fn tick(&mut self, now: Now, situation: &Situation<'_>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+        let Situation { target, peers, book, bans } = *situation;
         self.dialing.retain(|_, since| *since + DIAL_TIMEOUT_MILLIS > now.millis);
         let due = self.manual.iter().filter(|(address, manual)| {
             manual.next <= now.millis && !self.dialing.contains_key(address) && !peers.is_connected_to(address)
@@ -116,12 +117,10 @@ impl Dialer {
         let groups = peers.outbound_groups();
         let allowed = |address: &SocketAddr| {
             let ip = address.ip();
-            !self.dialing.contains_key(address)
-                && !self.is_manual(address)
-                && !peers.is_connected_to(address)
-                && !bans.contains(ip, now.unix)
-                // Outbound peers are the defence against a liar with many addresses: no two in one part of the net.
-                && !(is_public(ip) && groups.contains(&Subnet::group(ip)))
+            // Outbound peers are the defence against a liar with many addresses: no two in one part of the net.
+            let is_crowded = is_public(ip) && groups.contains(&Subnet::group(ip));
+            let is_met = self.dialing.contains_key(address) || peers.is_connected_to(address);
+            !is_crowded && !is_met && !self.is_manual(address) && !bans.contains(ip, now.unix)
         };
         match book.pick(now, rng, allowed) {
             Some(address) => {

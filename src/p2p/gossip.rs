@@ -69,8 +69,7 @@ impl Gossip {
     pub(super) fn told(
         &mut self,
         now: Now,
-        peer: PeerId,
-        ip: IpAddr,
+        (peer, ip): (PeerId, IpAddr),
         mut addresses: Vec<PeerAddress>,
         book: &mut AddrBook,
         rng: &mut ChaCha20Rng,

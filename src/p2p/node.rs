@@ -9,12 +9,12 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::chain::{Chain, ChainError, ChainUpdate};
-use crate::consensus::error::{Blame, RuleError};
+use crate::consensus::error::Blame;
 use crate::mempool::{Accepted, Mempool, MempoolError};
 use crate::p2p::addrbook::AddrBook;
 use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
 use crate::p2p::config::Config;
-use crate::p2p::dialer::Dialer;
+use crate::p2p::dialer::{Dialer, Situation};
 use crate::p2p::download::{Delivery, Download};
 use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::gossip::Gossip;
@@ -68,12 +68,14 @@ pub struct Node {
     rng: ChaCha20Rng,
     pub(super) out: Outbox,
     next_save: u64,
+    /// The chain has more to connect than one call may.
+    unfinished: bool,
     /// The wake-up last asked for.
     wake: Option<u64>,
 }
 
 impl Node {
-    /// A node without connections. Connects bodies that a crash left unconnected, and reads address book and bans.
+    /// A node without connections; reads address book and bans.
     ///
     /// # Errors
     /// The store's.
@@ -100,14 +102,10 @@ impl Node {
             rng,
             out: Outbox::default(),
             next_save: now.millis + SAVE_INTERVAL_MILLIS,
+            unfinished: false,
             wake: None,
             config,
         };
-        match node.chain.resume() {
-            Ok(update) => node.moved(now, &update),
-            Err(ChainError::Store(error)) => return Err(error),
-            Err(error) => node.out.event(Event::StoreFailed { error: error.to_string() }),
-        }
         for address in node.config.connect.clone() {
             node.dialer.add(address);
         }
@@ -115,6 +113,7 @@ impl Node {
             let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
             node.book.add(now, &said, address.ip());
         }
+        node.dial(now);
         node.finish(now);
         Ok(node)
     }
@@ -126,6 +125,7 @@ impl Node {
             Input::ConnectFailed { address } => {
                 self.dialer.failed(now, &address);
                 self.book.failed(now, address);
+                self.dial(now);
             }
             Input::Received { peer, message } => self.received(now, peer, message),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
@@ -192,6 +192,7 @@ impl Node {
             self.relay.deadline(),
             self.requests.deadline(),
             Some(self.next_save),
+            self.unfinished.then_some(0),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -206,6 +207,9 @@ impl Node {
         self.relay.tick(now, &self.mempool, &mut self.rng, &mut self.out);
         self.requests.tick(now, &mut self.out);
         self.dial(now);
+        if self.unfinished {
+            self.resume(now);
+        }
         if self.next_save <= now.millis
             && let Err(error) = self.save(now)
         {
@@ -213,9 +217,21 @@ impl Node {
         }
     }
 
+    /// Goes on with a long move of the tip, of which each call does a part, so that peers and clients are heard between.
+    fn resume(&mut self, now: Now) {
+        match self.chain.resume() {
+            Ok(update) => self.moved(now, &update),
+            Err(error) => {
+                self.unfinished = false;
+                self.out.event(Event::StoreFailed { error: error.to_string() });
+            }
+        }
+        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+    }
+
     pub(super) fn dial(&mut self, now: Now) {
         let Self { dialer, config, peers, book, bans, rng, out, .. } = self;
-        dialer.tick(now, config.outbound_target, peers, book, bans, rng, out);
+        dialer.tick(now, &Situation { target: config.outbound_target, peers, book, bans }, rng, out);
     }
 
     /// Carries out judgements until there are none: a peer that goes may give others work.
@@ -241,13 +257,12 @@ impl Node {
         if !self.scores.add(now, id, &offence) {
             return;
         }
-        let ip = peer.address.ip();
-        if !peer.manual && !ip.is_loopback() {
-            let until = now.unix.saturating_add(BAN_SECS);
-            let ban = Ban { created: now.unix, until, reason: offence.to_string() };
+        let (ip, may_be_banned) = (peer.address.ip(), !peer.manual && !peer.address.ip().is_loopback());
+        let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN_SECS), reason: offence.to_string() };
+        self.out.close(id, Reason::Misbehaved(offence));
+        if may_be_banned {
             self.ban_subnet(Subnet::single(ip), ban);
         }
-        self.out.close(id, Reason::Misbehaved(offence));
     }
 
     /// Bans, and ends the connections that falls on.
@@ -371,7 +386,7 @@ impl Node {
             Message::Pong(nonce) => self.pings.pong(now, id, nonce),
             Message::GetAddresses => self.gossip.asked(id, ip, &self.book, &mut self.rng, out),
             Message::Addresses(addresses) => {
-                self.gossip.told(now, id, ip, addresses, &mut self.book, &mut self.rng, out);
+                self.gossip.told(now, (id, ip), addresses, &mut self.book, &mut self.rng, out);
                 self.dial(now);
             }
             Message::Inventory(items) => self.inventory(now, id, items),
@@ -524,9 +539,6 @@ impl Node {
 
     fn refuse_block(&mut self, now: Now, id: PeerId, hash: &BlockHash, error: &ChainError) {
         self.download.failed(now, id, hash);
-        if let Some(RuleError::InvalidParent { .. }) = error.rule() {
-            return;
-        }
         match error.blame() {
             Blame::Peer => self.out.offence(id, Offence::BadBlock(error.to_string())),
             Blame::Local => self.out.event(Event::StoreFailed { error: error.to_string() }),
@@ -583,11 +595,13 @@ impl Node {
     pub(super) fn moved(&mut self, now: Now, update: &ChainUpdate) {
         for (hash, error) in &update.rejected {
             self.download.refresh();
-            let innocent = matches!(error, RuleError::InvalidParent { .. }) || error.blame() != Blame::Peer;
-            if let Some(peer) = self.download.bringer(hash).filter(|_| !innocent) {
+            if let Some(peer) = self.download.bringer(hash)
+                && error.blame() == Blame::Peer
+            {
                 self.out.offence(peer, Offence::BadBlock(error.to_string()));
             }
         }
+        self.unfinished = update.unfinished;
         if update.is_empty() {
             return;
         }

@@ -32,7 +32,9 @@ enum Request {
 struct Queue {
     requests: VecDeque<Request>,
     headers: usize,
-    /// A portion is on its way.
+    /// Bytes sent since the peer was last known to have taken all.
+    portion: usize,
+    /// A portion is full and on its way.
     flushing: bool,
 }
 
@@ -88,7 +90,7 @@ impl Server {
     /// A peer has taken its portion.
     pub(super) fn flushed(&mut self, peer: PeerId, chain: &Chain, mempool: &Mempool, out: &mut Outbox) {
         if let Some(queue) = self.0.get_mut(&peer) {
-            queue.flushing = false;
+            (queue.flushing, queue.portion) = (false, 0);
             queue.serve(peer, chain, mempool, out);
         }
     }
@@ -101,8 +103,7 @@ impl Queue {
             return;
         }
         let mut missing = Vec::new();
-        let mut bytes = 0;
-        while bytes < PORTION_BYTES
+        while self.portion < PORTION_BYTES
             && let Some(request) = self.requests.pop_front()
         {
             let answer = match request {
@@ -119,7 +120,7 @@ impl Queue {
                 }
             };
             if let Some(answer) = answer {
-                bytes += answer.encoded_len();
+                self.portion += answer.encoded_len();
                 out.send(peer, answer);
             }
         }
@@ -127,7 +128,7 @@ impl Queue {
         for items in missing.chunks(MAX_INVENTORY) {
             out.send(peer, Message::NotFound(items.to_vec()));
         }
-        if bytes >= PORTION_BYTES {
+        if self.portion >= PORTION_BYTES {
             self.flushing = true;
             out.push(Output::Flush { peer });
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::chain::{Chain, ChainError, Entry};
-use crate::consensus::error::{Blame, RuleError};
+use crate::consensus::error::Blame;
 use crate::p2p::interface::{Event, Now, PeerId, Reason};
 use crate::p2p::lowwork::{LowWorkBranch, enough_work};
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
@@ -282,10 +282,6 @@ fn send_request(now: Now, peer: PeerId, state: &mut PeerChain, locator: Vec<Bloc
 
 /// Holds an error in headers against whoever is to blame.
 fn blame(peer: PeerId, error: &ChainError, out: &mut Outbox) {
-    // A block may have been declared invalid here by hand; a peer that has it on its chain does nothing wrong.
-    if let Some(RuleError::InvalidParent { .. }) = error.rule() {
-        return;
-    }
     match error.blame() {
         Blame::Peer => out.offence(peer, Offence::BadHeader(error.to_string())),
         Blame::Local => out.event(Event::StoreFailed { error: error.to_string() }),

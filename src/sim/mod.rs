@@ -1,0 +1,544 @@
+//! A network of real nodes in virtual time.
+//!
+//! Every node is a [`Node`] as it runs over sockets, with a store in memory; only wires and clocks are made up. Latency,
+//! retransmissions, broken connections, partitions, crashes and whoever finds a block follow from one seed, so a run
+//! repeats to the last message: [`Sim::trace`] is a hash over all of them. A [`Script`] plays a peer that does not keep
+//! to the protocol.
+
+mod wire;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use rand::RngExt;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use sha2::{Digest, Sha256};
+
+use crate::chain::Chain;
+use crate::consensus::params::Params;
+use crate::mempool::{Accepted, Limits, Mempool, MempoolError};
+use crate::miner::template;
+use crate::p2p::message::Message;
+use crate::p2p::{Config, Event, Input, Node, Now, Output};
+use crate::primitives::block::Block;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::keys::{PublicKey, SecretKey};
+use crate::primitives::tx::Transaction;
+use crate::storage::{MemoryStore, StoreError};
+use wire::{Agenda, End, Happening, Link, link_of, peer_id};
+
+/// The port at which every node listens.
+const PORT: u16 = 7331;
+/// Seconds from genesis to the start of a run.
+const START_SECS: u64 = 600;
+
+/// A peer that does as it likes: what it is told, and what it wants done, are a node's.
+pub type Script = Box<dyn FnMut(Now, Input) -> Vec<Output>>;
+
+/// What the wires are like.
+#[derive(Debug, Clone)]
+pub struct Weather {
+    /// Milliseconds that a message takes, drawn once for each connection.
+    pub latency: RangeInclusive<u64>,
+    /// Most milliseconds that one takes longer now and then.
+    pub jitter: u64,
+    /// Bytes a millisecond on each connection, each way.
+    pub bandwidth: u64,
+    /// The part of messages that is lost and sent again after a while, as TCP does.
+    pub loss: f64,
+    /// The part of messages at which their connection breaks.
+    pub resets: f64,
+}
+
+impl Default for Weather {
+    /// Houses in one country: 10 to 80 ms, 5 ms of jitter, 10 MB/s, nothing lost.
+    fn default() -> Self {
+        Self { latency: 10..=80, jitter: 5, bandwidth: 10_000, loss: 0.0, resets: 0.0 }
+    }
+}
+
+/// What went over all wires.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages that arrived.
+    pub messages: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+}
+
+enum Actor {
+    Up(Box<Node>),
+    Down,
+    Scripted(Script),
+}
+
+struct Place {
+    actor: Actor,
+    store: Arc<MemoryStore>,
+    config: Config,
+    /// How many times it was started: what was foreseen for an earlier life does not happen.
+    life: u32,
+    wake: Option<u64>,
+    group: usize,
+    share: u32,
+    /// What its node told, with the time.
+    events: Vec<(u64, Event)>,
+}
+
+/// The network.
+pub struct Sim {
+    params: Arc<Params>,
+    weather: Weather,
+    rng: ChaCha20Rng,
+    millis: u64,
+    agenda: Agenda,
+    places: Vec<Place>,
+    links: BTreeMap<u64, Link>,
+    next_link: u64,
+    trace: Sha256,
+    traffic: Traffic,
+    mining: Option<u64>,
+    mining_round: u32,
+    extra_nonce: u64,
+}
+
+impl Sim {
+    /// A network without nodes.
+    pub fn new(params: Arc<Params>, weather: Weather, seed: u64) -> Self {
+        Self {
+            params,
+            weather,
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            millis: 0,
+            agenda: Agenda::default(),
+            places: Vec::new(),
+            links: BTreeMap::new(),
+            next_link: 0,
+            trace: Sha256::new(),
+            traffic: Traffic::default(),
+            mining: None,
+            mining_round: 0,
+            extra_nonce: 0,
+        }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Now {
+        let start = u64::from(self.params.timestamp) + START_SECS;
+        Now { millis: self.millis, unix: start + self.millis / 1_000 }
+    }
+
+    /// The address of a node: each has its own.
+    pub fn address(node: usize) -> SocketAddr {
+        let [.., high, low] = (node as u32).to_be_bytes();
+        SocketAddr::from((Ipv4Addr::new(10, high, low, 1), PORT))
+    }
+
+    fn node_at(&self, address: &SocketAddr) -> Option<usize> {
+        (0..self.places.len()).find(|node| Self::address(*node) == *address)
+    }
+
+    /// Starts a node with an empty store that knows the addresses of others; returns its number, counted from 0.
+    ///
+    /// # Errors
+    /// The store's, which memory's has not.
+    pub fn add_node(&mut self, seeds: &[usize]) -> Result<usize, StoreError> {
+        let config = Config { seeds: seeds.iter().map(|seed| Self::address(*seed)).collect(), ..Config::default() };
+        self.add_node_with(config)
+    }
+
+    /// Starts a node with settings of its own; port and seed of randomness are the simulation's to give.
+    ///
+    /// # Errors
+    /// As [`Sim::add_node`].
+    pub fn add_node_with(&mut self, config: Config) -> Result<usize, StoreError> {
+        let node = self.places.len();
+        let config = Config { listen_port: PORT, ..config };
+        self.places.push(Place {
+            actor: Actor::Down,
+            store: Arc::default(),
+            config,
+            life: 0,
+            wake: None,
+            group: 0,
+            share: 1,
+            events: Vec::new(),
+        });
+        self.start(node)?;
+        Ok(node)
+    }
+
+    /// Adds a peer that acts by a script: it is told what a node would be, and does what it returns.
+    pub fn add_script(&mut self, script: Script) -> usize {
+        let node = self.places.len();
+        self.places.push(Place {
+            actor: Actor::Scripted(script),
+            store: Arc::default(),
+            config: Config::default(),
+            life: 0,
+            wake: None,
+            group: 0,
+            share: 0,
+            events: Vec::new(),
+        });
+        self.tell(node, Input::Tick);
+        node
+    }
+
+    /// The node's process ends without a word: its connections break, what it had in memory is gone.
+    pub fn crash(&mut self, node: usize) {
+        self.places[node].actor = Actor::Down;
+        self.places[node].wake = None;
+        let broken: Vec<u64> =
+            self.links.iter().filter(|(_, link)| link.nodes.contains(&node)).map(|(id, _)| *id).collect();
+        broken.into_iter().for_each(|link| self.break_link(link));
+    }
+
+    /// Starts a node that is down, with the store that it left.
+    ///
+    /// # Errors
+    /// As [`Sim::add_node`].
+    pub fn start(&mut self, node: usize) -> Result<(), StoreError> {
+        let now = self.now();
+        let mut config = self.places[node].config.clone();
+        config.seed = self.rng.random();
+        let place = &mut self.places[node];
+        let chain = Chain::open(self.params.clone(), place.store.clone())?;
+        let mempool = Mempool::new(self.params.clone(), Limits::default());
+        place.life += 1;
+        place.actor = Actor::Up(Box::new(Node::new(chain, mempool, config, now)?));
+        self.carry_out(node);
+        Ok(())
+    }
+
+    /// A node that is up.
+    pub fn node(&self, node: usize) -> Option<&Node> {
+        match &self.places[node].actor {
+            Actor::Up(node) => Some(node),
+            Actor::Down | Actor::Scripted(_) => None,
+        }
+    }
+
+    /// All nodes that are up, with their numbers.
+    pub fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
+        (0..self.places.len()).filter_map(|number| Some((number, self.node(number)?)))
+    }
+
+    /// What a node told, with the milliseconds at which it did.
+    pub fn events(&self, node: usize) -> &[(u64, Event)] {
+        &self.places[node].events
+    }
+
+    /// Calls a node as its owner would, and carries out what follows. `None` if it is not up.
+    pub fn command<R>(&mut self, node: usize, command: impl FnOnce(&mut Node, Now) -> R) -> Option<R> {
+        let now = self.now();
+        let Actor::Up(up) = &mut self.places[node].actor else { return None };
+        let result = command(up, now);
+        self.carry_out(node);
+        Some(result)
+    }
+
+    /// Gives a transaction to a node that is up; `None` if it is not.
+    pub fn submit(&mut self, node: usize, tx: Transaction) -> Option<Result<Accepted, MempoolError>> {
+        self.command(node, |node, now| node.submit_transaction(now, tx))
+    }
+
+    /// The key to which a node's blocks pay.
+    pub fn miner_key(node: usize) -> SecretKey {
+        let mut seed = [7; 32];
+        seed[..4].copy_from_slice(&(node as u32).to_be_bytes());
+        SecretKey::from_seed(seed)
+    }
+
+    /// Makes the block that a node would mine now, without giving it to anybody. `None` if it is not up.
+    pub fn make_block(&mut self, node: usize) -> Option<Block> {
+        self.extra_nonce += 1;
+        let payee: PublicKey = Self::miner_key(node).public_key();
+        let up = self.node(node)?;
+        let template = template::build(up.chain(), up.mempool(), &payee, self.extra_nonce, self.now().unix).ok()?;
+        let mut block = template.block(0);
+        while !template.target.is_met_by(&block.hash()) {
+            block.header.nonce = block.header.nonce.checked_add(1)?;
+        }
+        Some(block)
+    }
+
+    /// Lets a node find a block at once. `None` if it is not up or refuses its own block.
+    pub fn mine(&mut self, node: usize) -> Option<BlockHash> {
+        let block = self.make_block(node)?;
+        let hash = block.hash();
+        self.command(node, |node, now| node.submit_block(now, block))?.ok().map(|_| hash)
+    }
+
+    /// From now on blocks are found at random, `mean_millis` apart in the mean; `None` ends it.
+    pub fn set_mining(&mut self, mean_millis: Option<u64>) {
+        self.mining = mean_millis;
+        self.mining_round += 1;
+        self.foresee_block();
+    }
+
+    /// A node's part in finding blocks; 1 to begin with.
+    pub fn set_share(&mut self, node: usize, share: u32) {
+        self.places[node].share = share;
+    }
+
+    /// Time to the next block: exponential, as that of a search without memory is.
+    fn foresee_block(&mut self) {
+        let Some(mean) = self.mining else { return };
+        let uniform: f64 = self.rng.random_range(f64::EPSILON..1.0);
+        let wait = (-uniform.ln() * mean as f64) as u64;
+        self.agenda.add(self.millis + wait.max(1), Happening::BlockFound { round: self.mining_round });
+    }
+
+    /// Cuts the network into groups that hear nothing of each other: each node is in the group of that number, those not
+    /// listed in group 0. Connections across a cut are not closed, only silent.
+    pub fn partition(&mut self, groups: &[&[usize]]) {
+        for (node, place) in self.places.iter_mut().enumerate() {
+            place.group = groups.iter().position(|group| group.contains(&node)).unwrap_or(0);
+        }
+        for link in self.links.values_mut() {
+            link.is_cut |= self.places[link.nodes[0]].group != self.places[link.nodes[1]].group;
+        }
+    }
+
+    /// Heals all partitions. Connections that were cut turn out to be broken.
+    pub fn heal(&mut self) {
+        self.places.iter_mut().for_each(|place| place.group = 0);
+        let cut: Vec<u64> = self.links.iter().filter(|(_, link)| link.is_cut).map(|(id, _)| *id).collect();
+        cut.into_iter().for_each(|link| self.break_link(link));
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, millis: u64) {
+        let until = self.millis + millis;
+        while let Some((at, happening)) = self.agenda.next(until) {
+            self.millis = at;
+            self.happen(happening);
+        }
+        self.millis = until;
+    }
+
+    /// Lets time pass until a condition holds, looked at every 10 ms; `false` if it does not within `limit` milliseconds.
+    pub fn run_until(&mut self, limit: u64, mut condition: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.millis + limit;
+        while !condition(self) {
+            if self.millis >= end {
+                return false;
+            }
+            self.run_for(10.min(end - self.millis));
+        }
+        true
+    }
+
+    /// Whether all nodes that are up have one tip.
+    pub fn is_converged(&self) -> bool {
+        let mut tips = self.nodes().map(|(_, node)| node.chain().tip().hash);
+        let first = tips.next();
+        tips.all(|tip| Some(tip) == first)
+    }
+
+    /// A hash over all that happened: two runs with the same seed and the same calls have the same.
+    pub fn trace(&self) -> String {
+        hex::encode(self.trace.clone().finalize())
+    }
+
+    /// What went over all wires so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    fn note(&mut self, what: &str, numbers: [u64; 3]) {
+        self.trace.update(self.millis.to_le_bytes());
+        self.trace.update(what);
+        numbers.iter().for_each(|number| self.trace.update(number.to_le_bytes()));
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Dial { from, life, address } => self.dialled(from, life, address),
+            Happening::DialFailed { node, life, address } => {
+                if self.places[node].life == life {
+                    self.tell(node, Input::ConnectFailed { address });
+                }
+            }
+            Happening::Established { link } => {
+                let Some(dialled) = self.links.get(&link) else { return };
+                let (from, to) = (dialled.node(End::Dialler), dialled.node(End::Listener));
+                self.note("established", [from as u64, to as u64, link]);
+                let peer = peer_id(link, End::Dialler);
+                let direction = End::Dialler.direction();
+                self.tell(from, Input::Connected { peer, address: Self::address(to), direction });
+            }
+            Happening::Arrival { link, to, message } => {
+                let Some(node) = self.links.get(&link).filter(|link| !link.is_cut).map(|link| link.node(to)) else {
+                    return;
+                };
+                let bytes = message.encoded_len() as u64;
+                self.note(message.kind().name(), [node as u64, link, bytes]);
+                self.traffic.messages += 1;
+                self.traffic.bytes += bytes;
+                self.tell(node, Input::Received { peer: peer_id(link, to), message });
+            }
+            Happening::Flushed { link, end } => {
+                if let Some(node) = self.links.get(&link).filter(|link| !link.is_cut).map(|link| link.node(end)) {
+                    self.tell(node, Input::Flushed { peer: peer_id(link, end) });
+                }
+            }
+            Happening::Closed { link, to } => {
+                let Some(closed) = self.links.get(&link) else { return };
+                let node = closed.node(to);
+                if closed.is_cut {
+                    return;
+                }
+                self.links.remove(&link);
+                self.note("closed", [node as u64, link, 0]);
+                self.tell(node, Input::Disconnected { peer: peer_id(link, to) });
+            }
+            Happening::Wake { node, life } => {
+                let place = &mut self.places[node];
+                if place.life == life && place.wake == Some(self.millis) {
+                    place.wake = None;
+                    self.tell(node, Input::Tick);
+                }
+            }
+            Happening::BlockFound { round } => {
+                if round == self.mining_round {
+                    self.block_found();
+                    self.foresee_block();
+                }
+            }
+        }
+    }
+
+    fn dialled(&mut self, from: usize, life: u32, address: SocketAddr) {
+        if self.places[from].life != life || matches!(self.places[from].actor, Actor::Down) {
+            return;
+        }
+        let latency = self.rng.random_range(self.weather.latency.clone());
+        let reached = self.node_at(&address).filter(|to| {
+            self.places[*to].group == self.places[from].group && !matches!(self.places[*to].actor, Actor::Down)
+        });
+        let Some(to) = reached else {
+            self.note("nobody", [from as u64, 0, 0]);
+            return self.agenda.add(self.millis + latency, Happening::DialFailed { node: from, life, address });
+        };
+        let id = self.next_link;
+        self.next_link += 1;
+        let busy_until = [self.millis + latency; 2];
+        self.links.insert(id, Link { nodes: [from, to], latency, busy_until, is_cut: false });
+        self.agenda.add(self.millis + latency, Happening::Established { link: id });
+        // Ports of diallers count up, as an operating system's do.
+        let port = 40_000 + (id % 20_000) as u16;
+        let address = SocketAddr::new(Self::address(from).ip(), port);
+        self.note("dialled", [from as u64, to as u64, id]);
+        let peer = peer_id(id, End::Listener);
+        self.tell(to, Input::Connected { peer, address, direction: End::Listener.direction() });
+    }
+
+    fn block_found(&mut self) {
+        let up: Vec<(usize, u32)> = self.nodes().map(|(node, _)| (node, self.places[node].share)).collect();
+        let total: u32 = up.iter().map(|(_, share)| share).sum();
+        if total == 0 {
+            return;
+        }
+        let mut at = self.rng.random_range(0..total);
+        for (node, share) in up {
+            if at < share {
+                self.note("found", [node as u64, 0, 0]);
+                self.mine(node);
+                return;
+            }
+            at -= share;
+        }
+    }
+
+    /// Tells a node or script what happened, and carries out what it wants.
+    fn tell(&mut self, number: usize, input: Input) {
+        let now = self.now();
+        match &mut self.places[number].actor {
+            Actor::Up(node) => {
+                node.handle(now, input);
+                self.carry_out(number);
+            }
+            Actor::Down => {}
+            Actor::Scripted(script) => {
+                let outputs = script(now, input);
+                self.perform(number, outputs);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, number: usize) {
+        if let Actor::Up(node) = &mut self.places[number].actor {
+            let outputs = node.drain().collect();
+            self.perform(number, outputs);
+        }
+    }
+
+    fn perform(&mut self, node: usize, outputs: Vec<Output>) {
+        let life = self.places[node].life;
+        for output in outputs {
+            match output {
+                Output::Send { peer, message } => self.send(peer, message),
+                Output::Flush { peer } => {
+                    let (link, end) = link_of(peer);
+                    if let Some(open) = self.links.get(&link) {
+                        let left = open.busy_until[end.other() as usize].saturating_sub(open.latency);
+                        self.agenda.add(left.max(self.millis), Happening::Flushed { link, end });
+                    }
+                }
+                Output::Connect { address } => {
+                    let latency = self.rng.random_range(self.weather.latency.clone());
+                    self.agenda.add(self.millis + latency, Happening::Dial { from: node, life, address });
+                }
+                Output::Disconnect { peer, reason } => {
+                    let (link, end) = link_of(peer);
+                    self.note(&reason.to_string(), [node as u64, link, 0]);
+                    if let Some(open) = self.links.get(&link) {
+                        let at = open.busy_until[end.other() as usize].max(self.millis + open.latency);
+                        self.agenda.add(at, Happening::Closed { link, to: end.other() });
+                    }
+                }
+                Output::WakeAt { millis } => {
+                    let millis = millis.max(self.millis + 1);
+                    self.places[node].wake = Some(millis);
+                    self.agenda.add(millis, Happening::Wake { node, life });
+                }
+                Output::Event(event) => self.places[node].events.push((self.millis, event)),
+            }
+        }
+    }
+
+    fn send(&mut self, peer: crate::p2p::PeerId, message: Message) {
+        let (id, end) = link_of(peer);
+        let to = end.other();
+        let weather = &self.weather;
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.is_cut {
+            return;
+        }
+        if weather.resets > 0.0 && self.rng.random_bool(weather.resets) {
+            return self.break_link(id);
+        }
+        let mut delay = link.latency + self.rng.random_range(0..=weather.jitter);
+        if weather.loss > 0.0 && self.rng.random_bool(weather.loss) {
+            delay += 200 + 2 * link.latency;
+        }
+        let transfer = message.encoded_len() as u64 / weather.bandwidth.max(1);
+        let at = link.busy_until[to as usize].max(self.millis + delay) + transfer;
+        link.busy_until[to as usize] = at;
+        self.agenda.add(at, Happening::Arrival { link: id, to, message });
+    }
+
+    /// Both ends learn that their connection is gone; what was under way is lost.
+    fn break_link(&mut self, id: u64) {
+        let Some(link) = self.links.remove(&id) else { return };
+        self.note("broken", [link.nodes[0] as u64, link.nodes[1] as u64, id]);
+        for end in [End::Dialler, End::Listener] {
+            self.tell(link.node(end), Input::Disconnected { peer: peer_id(id, end) });
+        }
+    }
+}

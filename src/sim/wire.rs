@@ -1,0 +1,101 @@
+//! Connections and the order of events.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::p2p::message::Message;
+use crate::p2p::{Direction, PeerId};
+
+/// One end of a connection: that of the node that dialled, or the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Dialler,
+    Listener,
+}
+
+impl End {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Dialler => Self::Listener,
+            Self::Listener => Self::Dialler,
+        }
+    }
+
+    pub(super) fn direction(self) -> Direction {
+        match self {
+            Self::Dialler => Direction::Outbound,
+            Self::Listener => Direction::Inbound,
+        }
+    }
+}
+
+/// A connection, from the dial on.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Nodes at the ends: dialler, listener.
+    pub(super) nodes: [usize; 2],
+    /// Milliseconds that a message takes.
+    pub(super) latency: u64,
+    /// When the last message to each end arrives: a stream keeps its order.
+    pub(super) busy_until: [u64; 2],
+    /// Cut off by a partition: nothing arrives, and neither end notices but by silence.
+    pub(super) is_cut: bool,
+}
+
+impl Link {
+    pub(super) fn node(&self, end: End) -> usize {
+        self.nodes[end as usize]
+    }
+}
+
+/// The number by which the node at one end knows a connection; both ends of a self-connection are on one node.
+pub(super) fn peer_id(link: u64, end: End) -> PeerId {
+    PeerId(2 * link + end as u64)
+}
+
+/// The connection and end that a node means.
+pub(super) fn link_of(peer: PeerId) -> (u64, End) {
+    (peer.0 / 2, if peer.0 & 1 == 0 { End::Dialler } else { End::Listener })
+}
+
+/// What is to happen.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// A dial reaches its address, or nobody.
+    Dial { from: usize, life: u32, address: SocketAddr },
+    /// A dial came to nothing.
+    DialFailed { node: usize, life: u32, address: SocketAddr },
+    /// The dialler learns that its dial was taken.
+    Established { link: u64 },
+    /// A message reaches an end.
+    Arrival { link: u64, to: End, message: Message },
+    /// All that an end sent before has left.
+    Flushed { link: u64, end: End },
+    /// The connection's end reaches an end.
+    Closed { link: u64, to: End },
+    /// A node wanted to be woken.
+    Wake { node: usize, life: u32 },
+    /// Somebody finds a block.
+    BlockFound { round: u32 },
+}
+
+/// Happenings in the order of their times; at one time, in the order in which they were foreseen.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    queue: BTreeMap<(u64, u64), Happening>,
+    next: u64,
+}
+
+impl Agenda {
+    pub(super) fn add(&mut self, at: u64, happening: Happening) {
+        self.queue.insert((at, self.next), happening);
+        self.next += 1;
+    }
+
+    /// The next happening not later than `until`, and its time.
+    pub(super) fn next(&mut self, until: u64) -> Option<(u64, Happening)> {
+        let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= until)?;
+        let ((at, _), happening) = entry.remove_entry();
+        Some((at, happening))
+    }
+}

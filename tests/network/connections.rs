@@ -1,0 +1,274 @@
+//! One node, fed by hand: what comes before and around the protocol's substance.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cairn::chain::Chain;
+use cairn::mempool::{Limits, Mempool};
+use cairn::p2p::handshake::HANDSHAKE_TIMEOUT_MILLIS;
+use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION, PeerAddress, TipClaim};
+use cairn::p2p::misbehaviour::Offence;
+use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Reason, Subnet};
+use cairn::primitives::hash::Hash256;
+use cairn::primitives::target::Work;
+use cairn::storage::{MemoryStore, Store};
+
+use crate::{Private, params};
+
+/// A node under a hand-set clock.
+struct Bench {
+    node: Node,
+    now: Now,
+    next: u64,
+}
+
+impl Bench {
+    fn new(config: Config) -> Self {
+        Self::with_store(config, Arc::new(MemoryStore::new()))
+    }
+
+    fn with_store(config: Config, store: Arc<dyn Store>) -> Self {
+        let now = Now { millis: 1_000, unix: u64::from(params().timestamp) + 10_000 };
+        let chain = Chain::open(params(), store).unwrap();
+        let mempool = Mempool::new(params(), Limits::default());
+        Self { node: Node::new(chain, mempool, config, now).unwrap(), now, next: 0 }
+    }
+
+    fn give(&mut self, input: Input) -> Vec<Output> {
+        self.node.handle(self.now, input);
+        self.node.drain().collect()
+    }
+
+    fn after(&mut self, millis: u64) -> Vec<Output> {
+        self.now.millis += millis;
+        self.now.unix += millis / 1_000;
+        self.give(Input::Tick)
+    }
+
+    fn say(&mut self, peer: PeerId, message: Message) -> Vec<Output> {
+        self.give(Input::Received { peer, message })
+    }
+
+    /// Somebody dials in from an address.
+    fn inbound(&mut self, address: &str) -> (PeerId, Vec<Output>) {
+        self.next += 1;
+        let peer = PeerId(self.next);
+        let address = address.parse().unwrap();
+        (peer, self.give(Input::Connected { peer, address, direction: Direction::Inbound }))
+    }
+
+    /// Somebody dials in and says hello.
+    fn guest(&mut self, address: &str) -> PeerId {
+        let (peer, outputs) = self.inbound(address);
+        assert_eq!(reasons(&outputs), []);
+        let nonce = self.next;
+        let outputs = self.say(peer, Message::Hello(hello(nonce)));
+        assert!(sent(&outputs).any(|message| matches!(message, Message::Hello(_))));
+        peer
+    }
+}
+
+fn hello(nonce: u64) -> Hello {
+    let tip = TipClaim { height: 0, hash: params().genesis_hash, work: Work::ZERO };
+    Hello {
+        version: PROTOCOL_VERSION,
+        genesis: params().genesis_hash,
+        services: 1,
+        tip,
+        listen_port: 0,
+        nonce,
+        user_agent: "/by hand\u{7}/".to_owned(),
+    }
+}
+
+fn reasons(outputs: &[Output]) -> Vec<Reason> {
+    let reason = |output: &Output| match output {
+        Output::Disconnect { reason, .. } => Some(reason.clone()),
+        _ => None,
+    };
+    outputs.iter().filter_map(reason).collect()
+}
+
+fn sent(outputs: &[Output]) -> impl Iterator<Item = &Message> {
+    outputs.iter().filter_map(|output| match output {
+        Output::Send { message, .. } => Some(message),
+        _ => None,
+    })
+}
+
+fn dials(outputs: &[Output]) -> Vec<SocketAddr> {
+    let dial = |output: &Output| match output {
+        Output::Connect { address } => Some(*address),
+        _ => None,
+    };
+    outputs.iter().filter_map(dial).collect()
+}
+
+#[test]
+fn hello_comes_first_and_once() {
+    let mut bench = Bench::new(Config::default());
+    let (peer, _) = bench.inbound("10.0.0.1:5");
+    assert_eq!(reasons(&bench.say(peer, Message::Ping(1))), [Reason::Misbehaved(Offence::OutOfTurn("ping"))]);
+    let peer = bench.guest("10.0.1.1:5");
+    assert_eq!(reasons(&bench.say(peer, Message::Hello(hello(9)))), [Reason::Misbehaved(Offence::OutOfTurn("hello"))]);
+    let (_, outputs) = bench.inbound("10.0.1.1:6");
+    assert_eq!(reasons(&outputs), [Reason::Banned]);
+    assert_eq!(bench.node.peers(bench.now), []);
+}
+
+#[test]
+fn whoever_says_nothing_has_to_go() {
+    let mut bench = Bench::new(Config::default());
+    bench.inbound("10.0.0.1:5");
+    assert_eq!(reasons(&bench.after(HANDSHAKE_TIMEOUT_MILLIS - 1)), []);
+    assert_eq!(reasons(&bench.after(1)), [Reason::HandshakeTimeout]);
+}
+
+#[test]
+fn what_is_no_message_is_banned_except_on_loopback() {
+    let mut bench = Bench::new(Config::default());
+    for (address, banned) in [("10.0.0.1:5", 1), ("127.0.0.1:5", 0)] {
+        let peer = bench.guest(address);
+        let outputs = bench.give(Input::Malformed { peer, reason: "a frame of 4 GB".to_owned() });
+        assert!(matches!(&reasons(&outputs)[..], [Reason::Misbehaved(Offence::Malformed(_))]));
+        let events = outputs.iter().filter(|output| matches!(output, Output::Event(Event::Banned { .. })));
+        assert_eq!(events.count(), banned, "{address}");
+    }
+}
+
+#[test]
+fn places_are_shared_out_and_the_worst_gives_way() {
+    let config = Config { max_inbound: 20, max_inbound_per_address: 3, ..Config::default() };
+    let mut bench = Bench::new(config);
+    for port in 1..=3 {
+        bench.guest(&format!("10.0.0.1:{port}"));
+    }
+    let (_, outputs) = bench.inbound("10.0.0.1:4");
+    assert_eq!(reasons(&outputs), [Reason::TooManyFromAddress]);
+    for port in 1..=17 {
+        bench.guest(&format!("127.0.0.1:{port}"));
+    }
+    let (newcomer, outputs) = bench.inbound("10.9.0.1:1");
+    assert_eq!(reasons(&outputs), [Reason::Evicted]);
+    let peers = bench.node.peers(bench.now);
+    assert_eq!(peers.len(), 20);
+    assert!(peers.iter().any(|peer| peer.id == newcomer));
+    assert_eq!(peers.iter().filter(|peer| peer.address.ip().is_loopback()).count(), 16);
+}
+
+#[test]
+fn manual_peers_are_dialled_again_and_again() {
+    let address: SocketAddr = "10.0.0.1:7331".parse().unwrap();
+    let mut bench = Bench::new(Config { connect: vec![address], ..Config::default() });
+    assert_eq!(dials(&bench.node.drain().collect::<Vec<_>>()), [address]);
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        bench.give(Input::ConnectFailed { address });
+        let from = bench.now.millis;
+        while dials(&bench.after(100)).is_empty() {}
+        waits.push(bench.now.millis - from);
+    }
+    assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+    assert!(bench.node.remove_node(bench.now, &address));
+    bench.give(Input::ConnectFailed { address });
+    assert!((0..100).all(|_| dials(&bench.after(1_000)).is_empty()));
+}
+
+#[test]
+fn bans_and_addresses_survive_a_restart() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let mut bench = Bench::with_store(Config::default(), store.clone());
+    let peer = bench.guest("10.0.0.1:5");
+    let known = PeerAddress { address: "10.0.0.9:7331".parse().unwrap(), services: 1, last_seen: 5 };
+    bench.say(peer, Message::Addresses(vec![known]));
+    let subnet: Subnet = "10.7.0.0/16".parse().unwrap();
+    let until = bench.now.unix + 100;
+    bench.node.ban(bench.now, subnet, until);
+    bench.node.save(bench.now).unwrap();
+    let mut again = Bench::with_store(Config::default(), store);
+    let created = bench.now.unix;
+    assert_eq!(again.node.bans(again.now), [(subnet, Ban { created, until, reason: "asked for".to_owned() })]);
+    assert_eq!(again.node.known_addresses(), bench.node.known_addresses());
+    assert_eq!(again.node.known_addresses().len(), 1);
+    assert_eq!(reasons(&again.inbound("10.7.3.3:1").1), [Reason::Banned]);
+    assert!(again.node.unban(&subnet) && !again.node.unban(&subnet));
+    assert_eq!(reasons(&again.inbound("10.7.3.3:1").1), []);
+}
+
+#[test]
+fn addresses_are_told_once_and_taken_in_measure() {
+    let mut bench = Bench::new(Config::default());
+    let peer = bench.guest("10.0.0.1:5");
+    let address = |n: u8| PeerAddress { address: SocketAddr::from(([10, 1, n, 1], 1)), services: 0, last_seen: 0 };
+    let outputs = bench.say(peer, Message::Addresses((0..200).map(address).collect()));
+    assert_eq!(reasons(&outputs), []);
+    assert_eq!(bench.node.known_addresses().len(), 20, "what nobody asked for is cut");
+    let told = |outputs: Vec<Output>| sent(&outputs).filter(|m| matches!(m, Message::Addresses(_))).count();
+    let asked = bench.say(peer, Message::GetAddresses);
+    assert_eq!(told(asked), 1);
+    let asked = bench.say(peer, Message::GetAddresses);
+    assert_eq!(told(asked), 0);
+    for _ in 0..9 {
+        bench.say(peer, Message::Addresses((0..200).map(address).collect()));
+    }
+    assert_eq!(bench.node.peers(bench.now), [], "a habit is punished");
+}
+
+/// Bodies are read and sent in portions, each after the one before has left.
+#[test]
+fn a_greedy_peer_gets_one_portion_at_a_time() {
+    let mut bench = Bench::new(Config::default());
+    let mut private = Private::new(&params());
+    for block in private.grow(5).blocks.clone() {
+        bench.node.submit_block(bench.now, block).unwrap();
+    }
+    let peer = bench.guest("10.0.0.1:5");
+    let hash = bench.node.chain().tip().hash;
+    let size = bench.node.chain().db().raw_block(&hash).unwrap().unwrap().len();
+    let ask = || Message::GetData(vec![Item::Block(hash); MAX_INVENTORY]);
+    let blocks = |outputs: &[Output]| sent(outputs).filter(|m| matches!(m, Message::Block(_))).count();
+    let flushes = |outputs: &[Output]| outputs.iter().filter(|o| matches!(o, Output::Flush { .. })).count();
+    // Requests of one block again and again, until a portion is full.
+    let mut got = 0;
+    let mut asked = 0;
+    while got * size < cairn::p2p::serve::PORTION_BYTES {
+        asked += MAX_INVENTORY;
+        let outputs = bench.say(peer, ask());
+        got += blocks(&outputs);
+        if flushes(&outputs) == 1 {
+            break;
+        }
+    }
+    let outputs = bench.say(peer, ask());
+    asked += MAX_INVENTORY;
+    assert_eq!(blocks(&outputs), 0, "the first portion has not left");
+    let outputs = bench.say(peer, Message::GetData(vec![Item::Block(hash); 3 * MAX_INVENTORY]));
+    assert_eq!(blocks(&outputs), 0);
+    assert_eq!(bench.node.peers(bench.now)[0].score, Offence::RequestFlood.points());
+    while got < asked {
+        let outputs = bench.give(Input::Flushed { peer });
+        assert!(blocks(&outputs) > 0);
+        got += blocks(&outputs);
+    }
+    let unknown = Item::Block(Hash256::of(b"unknown"));
+    let outputs = bench.say(peer, Message::GetData(vec![unknown]));
+    assert!(sent(&outputs).any(|message| *message == Message::NotFound(vec![unknown])));
+}
+
+#[test]
+fn what_peers_say_of_themselves_is_made_printable() {
+    let mut bench = Bench::new(Config::default());
+    bench.guest("10.0.0.1:5");
+    assert_eq!(bench.node.peers(bench.now)[0].user_agent, "/by hand?/");
+}
+
+#[test]
+fn the_owner_may_disconnect_by_number_and_address() {
+    let mut bench = Bench::new(Config::default());
+    let (a, b) = (bench.guest("10.0.0.1:5"), bench.guest("10.0.0.2:5"));
+    assert!(bench.node.disconnect(bench.now, a) && !bench.node.disconnect(bench.now, a));
+    assert!(bench.node.disconnect_address(bench.now, "10.0.0.2:5".parse().unwrap()));
+    let outputs: Vec<Output> = bench.node.drain().collect();
+    assert_eq!(reasons(&outputs), [Reason::Requested, Reason::Requested]);
+    assert_eq!(reasons(&bench.give(Input::Disconnected { peer: b })), []);
+}

@@ -1,0 +1,101 @@
+//! Partitions and crashes.
+
+use cairn::sim::{Sim, Weather};
+
+use crate::{Seed, mine, network, params, payment};
+
+#[test]
+fn after_a_partition_the_heavier_side_wins_and_payments_return() {
+    let seed = Seed::new(10);
+    let mut sim = network(30, Weather::default(), seed.0);
+    sim.run_for(30_000);
+    mine(&mut sim, 0, 5);
+    assert!(sim.run_until(10_000, Sim::is_converged));
+
+    let small: Vec<usize> = (20..30).collect();
+    sim.partition(&[&[], &small]);
+    // A payment that only the lighter side sees, and confirms.
+    let tx = payment(&params(), 1, 1_000);
+    sim.submit(25, tx.clone()).unwrap().unwrap();
+    sim.run_for(3_000);
+    for _ in 0..4 {
+        sim.mine(21).unwrap();
+        sim.run_for(2_000);
+    }
+    let heavy = (0..8)
+        .map(|_| {
+            let hash = sim.mine(3).unwrap();
+            sim.run_for(2_000);
+            hash
+        })
+        .last();
+    let lighter = |sim: &Sim| sim.node(29).unwrap().chain().tip().height;
+    assert_eq!((sim.node(15).unwrap().chain().tip().height, lighter(&sim)), (13, 9));
+    assert!(sim.node(29).unwrap().chain().db().tx_location(&tx.txid()).unwrap().is_some());
+
+    sim.heal();
+    assert!(sim.run_until(60_000, Sim::is_converged), "not one chain a minute after healing");
+    assert_eq!(Some(sim.node(29).unwrap().chain().tip().hash), heavy);
+    assert!(sim.node(29).unwrap().mempool().contains(&tx.txid()), "the payment is back in the mempool");
+    let everywhere = |sim: &Sim| sim.nodes().all(|(_, node)| node.mempool().contains(&tx.txid()));
+    assert!(sim.run_until(30_000, everywhere), "and is relayed to those who never saw it");
+    sim.mine(0).unwrap();
+    assert!(sim.run_until(10_000, Sim::is_converged));
+    assert!(sim.node(29).unwrap().chain().db().tx_location(&tx.txid()).unwrap().is_some());
+}
+
+#[test]
+fn silent_connections_are_noticed_while_the_partition_lasts() {
+    let seed = Seed::new(11);
+    let mut sim = network(10, Weather::default(), seed.0);
+    sim.run_for(30_000);
+    let cut: Vec<usize> = (5..10).collect();
+    sim.partition(&[&[], &cut]);
+    sim.run_for(120_000);
+    let ips: Vec<_> = (0..5).map(|node| Sim::address(node).ip()).collect();
+    for node in 5..10 {
+        let peers = sim.node(node).unwrap().peers(sim.now());
+        assert!(
+            peers.iter().all(|peer| !ips.contains(&peer.address.ip())),
+            "node {node} still believes in a dead peer"
+        );
+    }
+    sim.mine(0).unwrap();
+    sim.heal();
+    // Dials failed meanwhile and are tried again later and later, so it may take a while.
+    assert!(sim.run_until(300_000, Sim::is_converged));
+}
+
+#[test]
+fn a_crashed_node_comes_back_to_what_it_had_and_catches_up() {
+    let seed = Seed::new(12);
+    let mut sim = network(12, Weather::default(), seed.0);
+    sim.set_mining(Some(2_000));
+    sim.run_for(60_000);
+    let before = sim.node(4).unwrap().chain().tip().height;
+    sim.crash(4);
+    sim.run_for(60_000);
+    sim.start(4).unwrap();
+    assert!(sim.node(4).unwrap().chain().tip().height >= before);
+    assert!(sim.node(4).unwrap().known_addresses().len() > 2, "the address book was saved");
+    sim.run_for(20_000);
+    sim.set_mining(None);
+    assert!(sim.run_until(20_000, Sim::is_converged));
+    assert!(sim.node(4).unwrap().chain().tip().height > before + 10);
+}
+
+#[test]
+fn the_network_outlives_the_node_that_it_was_joined_through() {
+    let seed = Seed::new(13);
+    let mut sim = network(12, Weather::default(), seed.0);
+    sim.run_for(60_000);
+    sim.crash(0);
+    sim.run_for(30_000);
+    let newcomer = sim.add_node(&[7]).unwrap();
+    sim.set_mining(Some(2_000));
+    sim.run_for(60_000);
+    sim.set_mining(None);
+    assert!(sim.run_until(20_000, Sim::is_converged));
+    let (inbound, outbound) = sim.node(newcomer).unwrap().connection_counts();
+    assert!(inbound + outbound >= 5, "the newcomer found {inbound} and {outbound} others");
+}

@@ -1,0 +1,97 @@
+//! Honest nodes alone.
+
+use cairn::p2p::Event;
+use cairn::sim::{Sim, Weather};
+
+use crate::{Seed, network, params, payment};
+
+#[test]
+fn fifty_nodes_find_each_other_and_keep_one_chain() {
+    let seed = Seed::new(1);
+    let mut sim = network(50, Weather::default(), seed.0);
+    let found = sim.run_until(60_000, |sim| {
+        sim.nodes().all(|(_, node)| {
+            let (inbound, outbound) = node.connection_counts();
+            inbound + outbound >= 8
+        })
+    });
+    assert!(found, "some node found fewer than 8 others");
+    sim.set_mining(Some(5_000));
+    let payments: Vec<_> = (1..=20).map(|n| payment(&params(), n, 1_000)).collect();
+    for (tx, node) in payments.iter().zip(0..) {
+        sim.submit(node, tx.clone()).unwrap().unwrap();
+    }
+    sim.run_for(200_000);
+    sim.set_mining(None);
+    assert!(sim.run_until(20_000, Sim::is_converged), "tips differ 20 s after the last block");
+    for (number, node) in sim.nodes() {
+        assert!(node.chain().tip().height > 20, "node {number} is at height {}", node.chain().tip().height);
+        for tx in &payments {
+            assert!(node.chain().db().tx_location(&tx.txid()).unwrap().is_some(), "node {number} lacks a payment");
+        }
+        assert!(node.mempool().is_empty());
+        assert!(node.bans(sim.now()).is_empty(), "node {number} banned an honest one");
+    }
+}
+
+/// A tip reaches everybody within a few round trips.
+#[test]
+fn a_block_is_everywhere_within_a_second() {
+    let seed = Seed::new(2);
+    let mut sim = network(50, Weather::default(), seed.0);
+    sim.run_for(60_000);
+    for node in [0, 17, 49] {
+        let start = sim.now().millis;
+        let hash = sim.mine(node).unwrap();
+        assert!(sim.run_until(1_000, Sim::is_converged), "not within a second");
+        assert_eq!(sim.node(5).unwrap().chain().tip().hash, hash);
+        let told = |event: &Event| matches!(event, Event::TipChanged { hash: told, .. } if *told == hash);
+        for other in 0..50 {
+            assert!(sim.events(other).iter().any(|(at, event)| *at >= start && told(event)));
+        }
+    }
+}
+
+#[test]
+fn bad_weather_delays_but_does_not_divide() {
+    let seed = Seed::new(3);
+    let weather = Weather { loss: 0.02, resets: 0.002, jitter: 100, ..Weather::default() };
+    let mut sim = network(30, weather, seed.0);
+    sim.run_for(30_000);
+    sim.set_mining(Some(4_000));
+    for (n, node) in (1..=10).zip(0..) {
+        sim.submit(node, payment(&params(), n, 1_000)).unwrap().unwrap();
+    }
+    sim.run_for(240_000);
+    sim.set_mining(None);
+    assert!(sim.run_until(60_000, Sim::is_converged));
+    for (number, node) in sim.nodes() {
+        for n in 1..=10 {
+            let txid = payment(&params(), n, 1_000).txid();
+            assert!(node.chain().db().tx_location(&txid).unwrap().is_some(), "node {number} lacks payment {n}");
+        }
+        assert!(node.bans(sim.now()).is_empty(), "node {number} banned an honest one");
+    }
+}
+
+#[test]
+fn a_seed_repeats_its_run_to_the_last_message() {
+    let run = |seed| {
+        let weather = Weather { loss: 0.05, resets: 0.005, ..Weather::default() };
+        let mut sim = network(20, weather, seed);
+        sim.set_mining(Some(3_000));
+        sim.run_for(20_000);
+        sim.partition(&[&[1, 2, 3, 4, 5], &[6, 7, 8, 9]]);
+        sim.submit(3, payment(&params(), 1, 500)).unwrap().unwrap();
+        sim.run_for(20_000);
+        sim.crash(7);
+        sim.heal();
+        sim.run_for(10_000);
+        sim.start(7).unwrap();
+        sim.run_for(10_000);
+        (sim.trace(), sim.traffic())
+    };
+    let seed = Seed::new(4).0;
+    assert_eq!(run(seed), run(seed));
+    assert_ne!(run(seed).0, run(seed + 1).0);
+}

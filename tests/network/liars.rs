@@ -1,0 +1,483 @@
+//! Peers that lie, each beside an honest one: the liar is found out and the victim gets where it would have without.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use cairn::consensus::params::Params;
+use cairn::p2p::message::{Hello, Item, MAX_HEADERS, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::misbehaviour::Offence;
+use cairn::p2p::{Config, Direction, Event, Input, Now, Output, PeerId, Reason};
+use cairn::primitives::block::Block;
+use cairn::primitives::hash::{BlockHash, Hash256};
+use cairn::primitives::header::Header;
+use cairn::primitives::merkle;
+use cairn::primitives::target::Bits;
+use cairn::primitives::tx::Transaction;
+use cairn::sim::{Script, Sim, Weather};
+
+use crate::{Private, Seed, mine, params, payment, spend};
+
+/// The hello of somebody who claims more work than anybody has.
+fn boast(params: &Params) -> Hello {
+    let work = Bits(0x0300_0001).target().unwrap().work();
+    Hello {
+        version: PROTOCOL_VERSION,
+        genesis: params.genesis_hash,
+        services: 1,
+        tip: TipClaim { height: 1_000_000, hash: Hash256::of(b"far ahead"), work },
+        listen_port: 0,
+        nonce: 1,
+        user_agent: "/liar/".to_owned(),
+    }
+}
+
+/// A script that says hello, answers pings, and for the rest does as `answer` says, which is asked after the hello too.
+/// It dials `dial`, if that is given.
+fn liar(hello: Hello, dial: Option<SocketAddr>, mut answer: impl FnMut(&Message) -> Vec<Message> + 'static) -> Script {
+    let mut dialled = Vec::new();
+    Box::new(move |_: Now, input: Input| {
+        let send = |peer: PeerId, messages: Vec<Message>| {
+            messages.into_iter().map(|message| Output::Send { peer, message }).collect::<Vec<_>>()
+        };
+        match input {
+            Input::Tick => dial.iter().map(|address| Output::Connect { address: *address }).collect(),
+            Input::Connected { peer, direction: Direction::Outbound, .. } => {
+                dialled.push(peer);
+                send(peer, vec![Message::Hello(hello.clone())])
+            }
+            Input::Received { peer, message: Message::Ping(nonce) } => send(peer, vec![Message::Pong(nonce)]),
+            Input::Received { peer, message } => {
+                let mut messages = Vec::new();
+                if matches!(message, Message::Hello(_)) && !dialled.contains(&peer) {
+                    messages.push(Message::Hello(hello.clone()));
+                }
+                messages.extend(answer(&message));
+                send(peer, messages)
+            }
+            _ => Vec::new(),
+        }
+    })
+}
+
+/// Node 0 is honest and has `blocks`; then comes the liar, number 1; then the victim, number 2, which knows both.
+fn stage(seed: u64, blocks: u32, script: impl FnOnce(&Sim, &Arc<Params>) -> Script) -> Sim {
+    let params = params();
+    let mut sim = Sim::new(params.clone(), Weather::default(), seed);
+    sim.add_node(&[]).unwrap();
+    mine(&mut sim, 0, blocks);
+    let script = script(&sim, &params);
+    sim.add_script(script);
+    sim.add_node(&[0, 1]).unwrap();
+    sim
+}
+
+const VICTIM: usize = 2;
+const LIAR: usize = 1;
+
+fn has_synced(sim: &Sim) -> bool {
+    sim.node(VICTIM).unwrap().chain().tip().hash == sim.node(0).unwrap().chain().tip().hash
+}
+
+/// Why the victim ended its connections with the liar.
+fn verdicts(sim: &Sim) -> Vec<Reason> {
+    let liar = Sim::address(LIAR).ip();
+    let ended = sim.events(VICTIM).iter().filter_map(|(_, event)| match event {
+        Event::PeerDisconnected { address, reason, .. } if address.ip() == liar => Some(reason.clone()),
+        _ => None,
+    });
+    ended.collect()
+}
+
+/// The victim has the honest chain, and has banned the liar for what `offence` recognises.
+fn assert_banned(mut sim: Sim, offence: impl Fn(&Offence) -> bool) {
+    let both = |sim: &Sim| has_synced(sim) && !verdicts(sim).is_empty();
+    let done = sim.run_until(60_000, both);
+    let verdicts = verdicts(&sim);
+    assert!(done, "synced: {}, verdicts: {verdicts:?}", has_synced(&sim));
+    assert!(matches!(&verdicts[0], Reason::Misbehaved(got) if offence(got)), "{verdicts:?}");
+    let bans = sim.node(VICTIM).unwrap().bans(sim.now());
+    assert_eq!(bans.len(), 1);
+    assert!(bans[0].0.contains(Sim::address(LIAR).ip()));
+}
+
+fn header_of(sim: &Sim, height: u32) -> Header {
+    sim.node(0).unwrap().chain().entry_at(height).unwrap().header
+}
+
+#[test]
+fn headers_without_proof_of_work() {
+    let seed = Seed::new(30);
+    let sim = stage(seed.0, 50, |sim, params| {
+        let mut bad = header_of(sim, 1);
+        let target = bad.bits.target().unwrap();
+        while target.is_met_by(&bad.hash()) {
+            bad.nonce += 1;
+        }
+        liar(boast(params), None, move |message| match message {
+            Message::GetHeaders { .. } => vec![Message::Headers(vec![bad])],
+            _ => Vec::new(),
+        })
+    });
+    assert_banned(sim, |offence| matches!(offence, Offence::BadHeader(_)));
+}
+
+#[test]
+fn headers_with_bits_of_their_own() {
+    let seed = Seed::new(31);
+    let sim = stage(seed.0, 50, |sim, params| {
+        let mut bad = Header { bits: Bits(0x2070_0000), ..header_of(sim, 1) };
+        crate::remine(&mut bad);
+        liar(boast(params), None, move |message| match message {
+            Message::GetHeaders { .. } => vec![Message::Headers(vec![bad])],
+            _ => Vec::new(),
+        })
+    });
+    assert_banned(sim, |offence| matches!(offence, Offence::BadHeader(_)));
+}
+
+#[test]
+fn headers_that_are_no_chain() {
+    let seed = Seed::new(32);
+    let sim = stage(seed.0, 50, |sim, params| {
+        let headers = vec![header_of(sim, 1), header_of(sim, 3)];
+        liar(boast(params), None, move |message| match message {
+            Message::GetHeaders { .. } => vec![Message::Headers(headers.clone())],
+            _ => Vec::new(),
+        })
+    });
+    assert_banned(sim, |offence| matches!(offence, Offence::UnlinkedHeaders));
+}
+
+/// Serves a private chain, body by body.
+fn server(params: &Params, blocks: Vec<Block>) -> Script {
+    liar(boast(params), None, move |message| serve(&blocks, message))
+}
+
+fn serve(blocks: &[Block], message: &Message) -> Vec<Message> {
+    match message {
+        Message::GetHeaders { locator, .. } => {
+            let known = |block: &Block| locator.contains(&block.hash());
+            let start = blocks.iter().rposition(known).map_or(0, |at| at + 1);
+            let headers = blocks[start..].iter().take(MAX_HEADERS).map(|block| block.header).collect();
+            vec![Message::Headers(headers)]
+        }
+        Message::GetData(items) => items
+            .iter()
+            .filter_map(|item| blocks.iter().find(|block| Item::Block(block.hash()) == *item))
+            .map(|block| Message::Block(Arc::new(block.clone())))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn a_longer_chain_with_a_bad_body_in_it() {
+    let seed = Seed::new(33);
+    let mut bad = Hash256::ZERO;
+    let mut sim = stage(seed.0, 50, |_, params| {
+        let mut private = Private::new(params);
+        private.grow(40);
+        // Takes more than it may, in a header that is as good as any.
+        let mut block = private.next();
+        block.transactions[0].outputs[0].value += 1;
+        block.header.merkle_root = merkle::root(block.txids()).hash;
+        crate::remine(&mut block.header);
+        bad = block.hash();
+        private.blocks.push(block);
+        // Whatever comes after it is more work than the honest chain has.
+        for time in 0..30 {
+            let last = private.blocks.last().unwrap();
+            let mut header =
+                Header { previous: last.hash(), time: last.header.time + 1 + time, nonce: 0, ..last.header };
+            crate::remine(&mut header);
+            private.blocks.push(Block { header, transactions: last.transactions.clone() });
+        }
+        server(params, private.blocks)
+    });
+    assert!(sim.run_until(60_000, |sim| sim.node(VICTIM).unwrap().chain().entry(&bad).is_some_and(|e| e.is_invalid())));
+    assert_banned(sim, |offence| matches!(offence, Offence::BadBlock(_)));
+}
+
+#[test]
+fn a_body_that_is_not_its_headers() {
+    let seed = Seed::new(34);
+    let sim = stage(seed.0, 50, |sim, params| {
+        let chain = sim.node(0).unwrap().chain();
+        let mut blocks: Vec<Block> =
+            (1..=50).map(|height| chain.db().block(&chain.entry_at(height).unwrap().hash).unwrap().unwrap()).collect();
+        for block in &mut blocks {
+            block.transactions[0].outputs[0].value -= 1;
+        }
+        // It has the honest headers, and nothing else that is true.
+        server(params, blocks)
+    });
+    assert_banned(sim, |offence| matches!(offence, Offence::BadBlock(_)));
+}
+
+#[test]
+fn silence_when_asked_for_headers() {
+    let seed = Seed::new(35);
+    let mut sim = stage(seed.0, 50, |_, params| liar(boast(params), None, |_| Vec::new()));
+    assert!(sim.run_until(60_000, has_synced));
+    assert_eq!(verdicts(&sim)[..1], [Reason::Stalled]);
+    assert!(sim.node(VICTIM).unwrap().bans(sim.now()).is_empty(), "slowness is no crime");
+}
+
+#[test]
+fn silence_when_asked_for_bodies() {
+    let seed = Seed::new(36);
+    let mut sim = stage(seed.0, 400, |sim, params| {
+        let headers: Vec<Header> = (1..=400).map(|height| header_of(sim, height)).collect();
+        liar(boast(params), None, move |message| match message {
+            Message::GetHeaders { .. } => vec![Message::Headers(headers.clone())],
+            _ => Vec::new(),
+        })
+    });
+    assert!(sim.run_until(30_000, has_synced), "at {}", sim.node(VICTIM).unwrap().chain().tip().height);
+    // Asked in vain before, it is not asked again while there is another.
+    mine(&mut sim, 0, 100);
+    assert!(sim.run_until(5_000, has_synced));
+}
+
+/// A branch with less work than the victim's chain is not stored, however long.
+#[test]
+fn headers_with_little_work() {
+    let seed = Seed::new(37);
+    let params = params();
+    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    sim.add_node(&[]).unwrap();
+    mine(&mut sim, 0, 2_200);
+    let mut private = Private::new(&params);
+    private.grow(MAX_HEADERS as u32);
+    let batch: Vec<Header> = private.blocks.iter().map(|block| block.header).collect();
+    let asked = Arc::new(Mutex::new(0));
+    let counter = asked.clone();
+    let script = liar(boast(&params), Some(Sim::address(0)), move |message| match message {
+        Message::GetHeaders { .. } => {
+            *counter.lock().unwrap() += 1;
+            vec![Message::Headers(batch.clone())]
+        }
+        _ => Vec::new(),
+    });
+    sim.add_script(script);
+    sim.run_for(60_000);
+    assert!(*asked.lock().unwrap() >= 2, "it was asked to go on");
+    assert_eq!(sim.node(0).unwrap().chain().header_count(), 2_201, "nothing was stored");
+}
+
+/// A reorganisation deeper than one message of headers: its work is proven first, then it is stored.
+#[test]
+fn a_deep_fork_with_more_work_goes_through() {
+    let seed = Seed::new(38);
+    let params = params();
+    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    sim.add_node(&[]).unwrap();
+    mine(&mut sim, 0, 2_200);
+    let mut private = Private::new(&params);
+    let blocks = private.grow(2_300).blocks.clone();
+    let tip = private.chain.tip().hash;
+    let script = liar(boast(&params), Some(Sim::address(0)), move |message| serve(&blocks, message));
+    sim.add_script(script);
+    assert!(sim.run_until(60_000, |sim| sim.node(0).unwrap().chain().tip().hash == tip));
+}
+
+#[test]
+fn another_network_and_another_age() {
+    let seed = Seed::new(39);
+    for (change, expected) in [
+        (Hello { genesis: Hash256::ZERO, ..boast(&params()) }, "genesis"),
+        (Hello { version: 0, ..boast(&params()) }, "version"),
+    ] {
+        let mut sim = stage(seed.0, 5, |_, _| liar(change, None, |_| Vec::new()));
+        assert!(sim.run_until(10_000, |sim| has_synced(sim) && !verdicts(sim).is_empty()));
+        assert!(verdicts(&sim)[0].to_string().contains(expected), "{:?}", verdicts(&sim));
+    }
+}
+
+#[test]
+fn ones_own_address() {
+    let seed = Seed::new(40);
+    let mut sim = Sim::new(params(), Weather::default(), seed.0);
+    sim.add_node(&[0]).unwrap();
+    sim.run_for(120_000);
+    let ended = sim.events(0).iter().filter_map(|(_, event)| match event {
+        Event::PeerDisconnected { reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    assert_eq!(ended.collect::<Vec<_>>(), [const { Reason::SelfConnection }; 2], "both ends, and never again");
+    assert!(sim.node(0).unwrap().known_addresses().is_empty());
+}
+
+#[test]
+fn announcements_without_end() {
+    let seed = Seed::new(41);
+    let mut sim = stage(seed.0, 5, |_, params| {
+        let mut next = 0u64;
+        let mut flood = move |n: usize| {
+            let batches = (0..n).map(|_| {
+                let ids = (0..2_000).map(|_| {
+                    next += 1;
+                    Item::Transaction(Hash256::of(&next.to_le_bytes()))
+                });
+                Message::Inventory(ids.collect())
+            });
+            batches.collect()
+        };
+        liar(boast(params), None, move |message| match message {
+            Message::Hello(_) => flood(30),
+            // Never delivered, and each request is answered with more.
+            Message::GetData(_) => flood(1),
+            Message::GetHeaders { .. } => vec![Message::Headers(Vec::new())],
+            _ => Vec::new(),
+        })
+    });
+    // Honest payments get through meanwhile.
+    let tx = payment(&params(), 1, 1_000);
+    sim.submit(0, tx.clone()).unwrap().unwrap();
+    assert!(sim.run_until(20_000, |sim| sim.node(VICTIM).unwrap().mempool().contains(&tx.txid())));
+    assert_banned(sim, |offence| matches!(offence, Offence::InventoryFlood));
+}
+
+#[test]
+fn bodies_that_nobody_asked_for() {
+    let seed = Seed::new(42);
+    let sim = stage(seed.0, 20, |_, params| {
+        // Stale blocks of a branch with little work.
+        let blocks = Private::new(params).grow(10).blocks.clone();
+        liar(boast(params), None, move |message| match message {
+            Message::GetHeaders { .. } => vec![Message::Headers(Vec::new())],
+            // Long after the victim has synced.
+            Message::Headers(_) | Message::Inventory(_) => {
+                let stale = blocks.iter().skip(1).cycle().take(30);
+                stale.map(|block| Message::Block(Arc::new(block.clone()))).collect()
+            }
+            _ => Vec::new(),
+        })
+    });
+    let mut sim = sim;
+    assert!(sim.run_until(20_000, has_synced));
+    mine(&mut sim, 0, 1);
+    assert_banned(sim, |offence| matches!(offence, Offence::UnrequestedBlock));
+}
+
+/// Announces a transaction and delivers it.
+fn pusher(params: &Params, tx: Transaction) -> Script {
+    let tx = Arc::new(tx);
+    liar(boast(params), None, move |message| match message {
+        Message::Hello(_) => vec![Message::Inventory(vec![Item::Transaction(tx.txid())])],
+        Message::GetData(_) => vec![Message::Transaction(tx.clone())],
+        Message::GetHeaders { .. } => vec![Message::Headers(Vec::new())],
+        _ => Vec::new(),
+    })
+}
+
+#[test]
+fn a_payment_with_a_forged_signature() {
+    let seed = Seed::new(43);
+    let sim = stage(seed.0, 20, |_, params| {
+        let mut tx = payment(params, 1, 1_000);
+        tx.inputs[0].signature.0[3] ^= 1;
+        pusher(params, tx)
+    });
+    assert_banned(sim, |offence| matches!(offence, Offence::BadTransaction(_)));
+}
+
+/// Not a lie: the child comes first, and whoever sent it is asked for its parent.
+#[test]
+fn an_orphans_parent_is_asked_for() {
+    let seed = Seed::new(44);
+    let params = params();
+    let parent = payment(&params, 1, 1_000);
+    let outpoint = parent.outpoints(parent.txid()).next().unwrap().0;
+    let child = spend(&params, outpoint, &parent.outputs[0], 101, 5, 1_000);
+    let ids = [parent.txid(), child.txid()];
+    let mut sim = stage(seed.0, 5, |_, params| {
+        liar(boast(params), None, move |message| match message {
+            Message::Hello(_) => vec![Message::Inventory(vec![Item::Transaction(child.txid())])],
+            Message::GetData(items) => [&parent, &child]
+                .into_iter()
+                .filter(|tx| items.contains(&Item::Transaction(tx.txid())))
+                .map(|tx| Message::Transaction(Arc::new(tx.clone())))
+                .collect(),
+            Message::GetHeaders { .. } => vec![Message::Headers(Vec::new())],
+            _ => Vec::new(),
+        })
+    });
+    let has_both =
+        |sim: &Sim| [0, VICTIM].iter().all(|n| ids.iter().all(|id| sim.node(*n).unwrap().mempool().contains(id)));
+    assert!(sim.run_until(10_000, has_both));
+}
+
+/// A promise broken: the transaction is had from the next who has it.
+#[test]
+fn a_payment_withheld() {
+    let seed = Seed::new(45);
+    let tx = payment(&params(), 1, 1_000);
+    let txid = tx.txid();
+    let mut sim = stage(seed.0, 5, |_, params| {
+        liar(boast(params), None, move |message| match message {
+            Message::Hello(_) => vec![Message::Inventory(vec![Item::Transaction(txid)])],
+            Message::GetHeaders { .. } => vec![Message::Headers(Vec::new())],
+            _ => Vec::new(),
+        })
+    });
+    sim.run_for(3_000);
+    sim.submit(0, tx).unwrap().unwrap();
+    assert!(sim.run_until(10_000, |sim| sim.node(VICTIM).unwrap().mempool().contains(&txid)));
+}
+
+/// Blocks withheld from all: the next tip is relayed all the same.
+#[test]
+fn a_better_header_whose_body_never_comes() {
+    let seed = Seed::new(46);
+    let mut sim = stage(seed.0, 20, |_, params| {
+        let blocks = Private::new(params).grow(22).blocks.clone();
+        liar(boast(params), None, move |message| match message {
+            Message::GetHeaders { .. } => serve(&blocks, message),
+            _ => Vec::new(),
+        })
+    });
+    sim.run_for(40_000);
+    assert!(has_synced(&sim));
+    let last: Option<BlockHash> = (0..3)
+        .map(|_| {
+            let hash = sim.mine(VICTIM).unwrap();
+            sim.run_for(2_000);
+            hash
+        })
+        .last();
+    assert_eq!(Some(sim.node(0).unwrap().chain().tip().hash), last);
+}
+
+/// Somebody takes all places from one address, and an honest newcomer still gets in.
+#[test]
+fn one_address_cannot_take_all_places() {
+    let seed = Seed::new(47);
+    let params = params();
+    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    let config = Config { max_inbound: 8, ..Config::default() };
+    sim.add_node_with(config).unwrap();
+    let hello = boast(&params);
+    let mut count = 0;
+    sim.add_script(Box::new(move |_, input| match input {
+        Input::Tick => vec![Output::Connect { address: Sim::address(0) }],
+        Input::Connected { peer, .. } => {
+            count += 1;
+            let mut outputs =
+                vec![Output::Send { peer, message: Message::Hello(Hello { nonce: count, ..hello.clone() }) }];
+            if count < 50 {
+                outputs.push(Output::Connect { address: Sim::address(0) });
+            }
+            outputs
+        }
+        _ => Vec::new(),
+    }));
+    sim.run_for(5_000);
+    let from_liar = |sim: &Sim| {
+        let peers = sim.node(0).unwrap().peers(sim.now());
+        peers.iter().filter(|peer| peer.address.ip() == Sim::address(1).ip()).count()
+    };
+    assert_eq!(from_liar(&sim), Config::default().max_inbound_per_address);
+    let newcomer = sim.add_node(&[0]).unwrap();
+    assert!(sim.run_until(10_000, |sim| sim.node(newcomer).unwrap().connection_counts().1 == 1));
+}

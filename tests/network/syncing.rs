@@ -1,0 +1,68 @@
+//! Newcomers.
+
+use cairn::p2p::Config;
+use cairn::sim::{Sim, Weather};
+
+use crate::{Seed, mine, network, params};
+
+/// 50 ms each way, so that every needless round trip shows.
+fn far() -> Weather {
+    Weather { latency: 50..=50, jitter: 0, ..Weather::default() }
+}
+
+#[test]
+fn two_thousand_blocks_from_one_peer_take_few_round_trips() {
+    let seed = Seed::new(20);
+    let mut sim = Sim::new(params(), far(), seed.0);
+    sim.add_node(&[]).unwrap();
+    mine(&mut sim, 0, 2_000);
+    let before = (sim.now().millis, sim.traffic().messages);
+    sim.add_node(&[0]).unwrap();
+    assert!(sim.run_until(60_000, Sim::is_converged), "not in a minute");
+    let (took, messages) = (sim.now().millis - before.0, sim.traffic().messages - before.1);
+    // 2,000 bodies, one at a time, would be 200 s.
+    assert!(took <= 4_000, "{took} ms, {messages} messages");
+    assert!(messages < 2_200, "{messages} messages for 2,000 blocks");
+}
+
+#[test]
+fn a_late_joiner_syncs_from_several_while_the_chain_grows() {
+    let seed = Seed::new(21);
+    let mut sim = network(8, far(), seed.0);
+    sim.run_for(20_000);
+    mine(&mut sim, 0, 600);
+    assert!(sim.run_until(60_000, Sim::is_converged));
+    sim.set_mining(Some(2_000));
+    let seeds = [1, 2, 3, 4, 5];
+    let connect = seeds.map(Sim::address).to_vec();
+    let newcomer = sim.add_node_with(Config { connect, ..Config::default() }).unwrap();
+    let mut busiest = 0;
+    let synced = sim.run_until(60_000, |sim| {
+        let node = sim.node(newcomer).unwrap();
+        let busy = node.peers(sim.now()).iter().filter(|peer| !peer.in_flight.is_empty()).count();
+        busiest = busiest.max(busy);
+        node.chain().tip().height >= 600
+    });
+    assert!(synced);
+    assert!(busiest >= 3, "bodies were asked from {busiest} peers at once");
+    sim.run_for(10_000);
+    sim.set_mining(None);
+    assert!(sim.run_until(10_000, Sim::is_converged));
+}
+
+/// Nodes in a line: each has only its neighbours.
+#[test]
+fn a_chain_passes_through_a_line_of_nodes() {
+    let seed = Seed::new(22);
+    let mut sim = Sim::new(params(), far(), seed.0);
+    sim.add_node(&[]).unwrap();
+    mine(&mut sim, 0, 300);
+    for node in 1..6 {
+        let connect = vec![Sim::address(node - 1)];
+        sim.add_node_with(Config { connect, outbound_target: 0, ..Config::default() }).unwrap();
+    }
+    assert!(sim.run_until(60_000, Sim::is_converged));
+    let hash = sim.mine(5).unwrap();
+    assert!(sim.run_until(5_000, Sim::is_converged));
+    assert_eq!(sim.node(0).unwrap().chain().tip().hash, hash);
+}

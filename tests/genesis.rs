@@ -199,7 +199,7 @@ fn the_genesis_block() {
 }
 
 #[test]
-fn what_names_a_network_and_what_does_not() {
+fn every_rule_is_part_of_the_networks_name_and_seeds_are_not() {
     let hash = |name: &str, value: Value| mined(name, value).unwrap().genesis_hash;
     let plain = hash("seeds", json!([]));
     for (name, value) in [
@@ -207,13 +207,20 @@ fn what_names_a_network_and_what_does_not() {
         ("timestamp", json!(1_767_225_601)),
         ("bits", json!("2000ffff")),
         ("alloc", json!([])),
+        ("network", json!("renamed")),
+        ("pow_limit_bits", json!("2100ffff")),
+        ("retarget", json!("asert")),
+        ("target_spacing_secs", json!(7)),
+        ("half_life_secs", json!(77)),
+        ("subsidy", json!(1)),
+        ("halving_interval", json!(77)),
+        ("coinbase_maturity", json!(5)),
+        ("max_block_bytes", json!(77_777)),
+        ("max_future_secs", json!(77)),
     ] {
-        assert_ne!(hash(name, value), plain, "{name} is in the genesis block");
+        assert_ne!(hash(name, value), plain, "{name}");
     }
-    // The others are not: whoever changes a rule must change the message too, or the networks meet and quarrel.
-    for (name, value) in [("network", json!("renamed")), ("subsidy", json!(1)), ("coinbase_maturity", json!(5))] {
-        assert_eq!(hash(name, value), plain, "{name}");
-    }
+    assert_eq!(hash("seeds", json!(["seed.example:7331"])), plain);
 }
 
 #[test]

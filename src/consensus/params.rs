@@ -6,6 +6,7 @@ use crate::consensus::check;
 use crate::primitives::address;
 use crate::primitives::amount::MAX_SUPPLY;
 use crate::primitives::block::Block;
+use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::header::Header;
 use crate::primitives::merkle;
@@ -181,8 +182,23 @@ impl GenesisSpec {
         found.is_some()
     }
 
-    /// The genesis block: one coinbase of height 0, whose data is 32 zero bytes (there are no headers to commit to)
-    /// and the message, followed by the allocations.
+    /// Double SHA-256 of the encoding of every parameter that the genesis block does not hold as such, so that nodes
+    /// which keep different rules never take each other for the same network. Seeds are no rule.
+    pub fn rules_hash(&self) -> Hash256 {
+        let retarget: u32 = match self.retarget {
+            Retarget::Asert => 0,
+            Retarget::None => 1,
+        };
+        Hash256::of(&codec::encode(&(
+            (self.network.clone(), self.address_prefix.clone()),
+            (self.pow_limit_bits, retarget, self.target_spacing_secs, self.half_life_secs),
+            (self.subsidy, self.halving_interval, self.coinbase_maturity),
+            (self.max_block_bytes, self.max_future_secs),
+        )))
+    }
+
+    /// The genesis block: one coinbase of height 0, whose data is [`GenesisSpec::rules_hash`] (there are no headers to
+    /// commit to) and the message, followed by the allocations.
     ///
     /// # Errors
     /// [`ParamsError::Field`] for an address that is not one.
@@ -190,7 +206,7 @@ impl GenesisSpec {
         if !address::is_valid_prefix(&self.address_prefix) {
             return Err(field("address_prefix", &self.address_prefix, "1 to 20 lower-case letters and digits"));
         }
-        let mut outputs = vec![Output::data([&[0; 32], self.message.as_bytes()].concat())];
+        let mut outputs = vec![Output::data([&self.rules_hash().0, self.message.as_bytes()].concat())];
         for alloc in &self.alloc {
             let key = address::decode(&self.address_prefix, &alloc.address)
                 .map_err(|e| field("alloc.address", &alloc.address, format!("an address of this network: {e}")))?;

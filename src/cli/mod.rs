@@ -174,10 +174,19 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", explain(&error));
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// An error with its causes, but those that the text so far quotes.
+fn explain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.contains(&cause) {
+        _ if text.is_empty() => cause,
+        true => text,
+        false => format!("{text}: {cause}"),
+    })
 }
 
 /// What an error means to whoever started the process; the help lists the codes. 2 is clap's, for wrong usage.
@@ -231,6 +240,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let io = || std::io::Error::from(std::io::ErrorKind::AddrInUse);
+        let quoted = anyhow::Error::from(io()).context(format!("cannot listen: {} (try another port)", io()));
+        assert_eq!(explain(&quoted), format!("cannot listen: {} (try another port)", io()));
+        assert_eq!(explain(&anyhow::Error::from(io()).context("cannot listen")), format!("cannot listen: {}", io()));
     }
 
     #[test]

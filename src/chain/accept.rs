@@ -139,6 +139,8 @@ impl Chain {
                 next += 1;
             }
         }
+        // Of those that become complete at one time, the first to be announced has its turn first.
+        completed.sort_unstable_by_key(|entry| entry.id);
         for (sequence, entry) in (self.next_sequence..).zip(&mut completed) {
             entry.sequence = sequence;
         }

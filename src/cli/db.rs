@@ -1,15 +1,144 @@
-//! `cairn db`.
+//! `cairn db`: a node's database, checked, saved to a plain file, and rebuilt from one. The node must not be running.
 
-use super::Common;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{Common, unix_now};
+use crate::chain::{self, Chain};
+use crate::primitives::amount::format_coins;
+use crate::runtime::STORE_DIR;
+use crate::storage::{Database, SledStore};
 
 /// Options of `cairn db`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    command: DbCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DbCommand {
+    /// Replay the chain from genesis by every rule, and compare all that the database says about it
+    Check,
+    /// Write the best chain to a file, as far as it can be read
+    #[command(after_help = "\
+Example:
+  cairn db export blocks.cairn")]
+    Export {
+        /// The file to write, which must not be there yet
+        file: PathBuf,
+    },
+    /// Put the blocks of a file through validation, into the database
+    #[command(after_help = "\
+Example, a damaged database rebuilt:
+  cairn db export blocks.cairn
+  mv ~/.cairn/chain ~/.cairn/chain.damaged
+  cairn db import blocks.cairn")]
+    Import {
+        /// A file that `cairn db export` wrote
+        file: PathBuf,
+    },
+}
 
 /// Runs the command.
 ///
 /// # Errors
-/// Always, for now.
-pub fn run(_args: Args, _common: &Common) -> anyhow::Result<()> {
-    anyhow::bail!("`cairn db` is not there yet")
+/// If the database is in use, damaged or of another network, or a file fails.
+pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
+    match args.command {
+        DbCommand::Check => check(common),
+        DbCommand::Export { file } => export(&file, common),
+        DbCommand::Import { file } => import(&file, common),
+    }
+}
+
+fn check(common: &Common) -> anyhow::Result<()> {
+    let params = common.params()?;
+    let db = open_existing(common)?;
+    let bar = progress_bar("blocks replayed");
+    let report = chain::check(&db, &params, &mut |height, tip| {
+        bar.set_length(u64::from(tip));
+        bar.set_position(u64::from(height));
+    })?;
+    bar.finish_and_clear();
+    let text = || {
+        format!(
+            "in order: height {}, {} headers, {} transactions, {} coins worth {}",
+            report.height,
+            report.headers,
+            report.transactions,
+            report.coins,
+            format_coins(report.value)
+        )
+    };
+    common.print(text, || {
+        json!({
+            "height": report.height,
+            "headers": report.headers,
+            "transactions": report.transactions,
+            "coins": report.coins,
+            "value": report.value,
+        })
+    })
+}
+
+fn export(path: &Path, common: &Common) -> anyhow::Result<()> {
+    let params = common.params()?;
+    let db = open_existing(common)?;
+    ensure!(db.check_meta(&params.genesis_hash)?, "there is nothing to export: the database is empty");
+    let file = File::create_new(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let bar = progress_bar("blocks written");
+    let exported = chain::export(&db, &params.genesis_hash, BufWriter::new(&file), &mut |height| {
+        bar.set_position(u64::from(height));
+    });
+    bar.finish_and_clear();
+    // What could be read of a damaged database is worth keeping, too.
+    file.sync_all().with_context(|| format!("cannot write {}", path.display()))?;
+    let blocks = exported?;
+    common.print(|| format!("{}: {blocks} blocks", path.display()), || json!({ "file": path, "blocks": blocks }))
+}
+
+fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
+    let params = common.params()?;
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+    let dir = common.data_dir()?.join(STORE_DIR);
+    let mut chain = Chain::open(params, Arc::new(SledStore::open(&dir)?))?;
+    let bar = progress_bar("bytes read");
+    bar.set_length(bytes);
+    let imported =
+        chain::import(&mut chain, BufReader::new(file), unix_now(), &mut |offset, _| bar.set_position(offset));
+    bar.finish_and_clear();
+    let imported = imported.with_context(|| format!("imported up to height {}", chain.tip().height))?;
+    let (height, new, known) = (chain.tip().height, imported.new, imported.known);
+    common.print(
+        || format!("height {height}: {new} blocks imported, {known} known already"),
+        || json!({ "height": height, "imported": new, "known": known }),
+    )
+}
+
+/// A database that is there: opening it must not make one.
+fn open_existing(common: &Common) -> anyhow::Result<Database> {
+    let dir = common.data_dir()?.join(STORE_DIR);
+    ensure!(dir.is_dir(), "there is no database at {}: say where with --data-dir", dir.display());
+    Ok(Database::new(Arc::new(SledStore::open(&dir)?)))
+}
+
+/// On a terminal only.
+fn progress_bar(what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {msg}, {elapsed}");
+    let bar = ProgressBar::new(0).with_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }

@@ -25,6 +25,6 @@ pub use config::{Config, SocketLimits};
 pub use error::{Failure, StartError};
 pub use handle::Handle;
 pub use link::{NodeLink, Stage, Stopped, Tip};
-pub use running::{Running, Starting};
+pub use running::{Running, STORE_DIR, Starting};
 pub use signals::interrupted;
 pub use traffic::Totals;

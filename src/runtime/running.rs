@@ -25,7 +25,7 @@ use crate::p2p;
 use crate::storage::{Database, SledStore, Store};
 
 /// Where in the data directory the store lies.
-const STORE_DIR: &str = "chain";
+pub const STORE_DIR: &str = "chain";
 
 /// A node whose store is open and whose port is bound, while its chain is being read.
 pub struct Starting {

@@ -214,3 +214,85 @@ fn checksum(record: &[u8]) -> [u8; CHECKSUM_LEN] {
     let hash = Hash256::of(record).0;
     std::array::from_fn(|i| hash[i])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::params::{GenesisSpec, Params};
+
+    fn genesis() -> Block {
+        Params::new(GenesisSpec::regtest()).unwrap().genesis
+    }
+
+    /// An archive of three blocks, and where its records start and end.
+    fn archive() -> (Vec<u8>, Vec<usize>) {
+        let mut block = genesis();
+        let mut writer = Writer::new(Vec::new(), &genesis().hash()).unwrap();
+        let mut bounds = vec![MAGIC.len() + 4 + 32];
+        for nonce in 0..3 {
+            block.header.nonce = nonce;
+            writer.append(&codec::encode(&block)).unwrap();
+            bounds.push(bounds[nonce as usize] + 4 + block.size() + CHECKSUM_LEN);
+        }
+        (writer.finish().unwrap(), bounds)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<Block>, ArchiveError> {
+        let mut reader = Reader::new(bytes, &genesis().hash())?;
+        std::iter::from_fn(|| reader.next_block().transpose()).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (bytes, bounds) = archive();
+        assert_eq!(bytes.len(), bounds[3]);
+        let nonces: Vec<u32> = read(&bytes).unwrap().iter().map(|block| block.header.nonce).collect();
+        assert_eq!(nonces, [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_archive_cut_anywhere_is_shorter_or_says_where_it_was_cut() {
+        let (bytes, bounds) = archive();
+        for length in 0..bytes.len() {
+            let record = bounds.iter().rposition(|bound| *bound <= length);
+            match (read(&bytes[..length]), record) {
+                (Ok(blocks), Some(record)) => assert_eq!((bounds[record], blocks.len()), (length, record)),
+                (Err(ArchiveError::Truncated { offset }), Some(record)) => assert_eq!(offset, bounds[record] as u64),
+                (Err(ArchiveError::NotAnArchive), None) => assert!(length < MAGIC.len()),
+                (Err(ArchiveError::Truncated { offset: 0 }), None) => assert!(length >= MAGIC.len()),
+                (outcome, _) => panic!("cut to {length}: {outcome:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_changed_bit_is_missed() {
+        let (bytes, bounds) = archive();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << (at % 8);
+            let error = read(&changed).unwrap_err();
+            let record = bounds.iter().rposition(|bound| *bound <= at).map(|record| bounds[record] as u64);
+            match (error, record) {
+                (ArchiveError::NotAnArchive, None) => assert!(at < 8),
+                (ArchiveError::NewerFormat { .. }, None) => assert!((8..12).contains(&at)),
+                (ArchiveError::GenesisMismatch { .. }, None) => assert!((12..44).contains(&at)),
+                (
+                    ArchiveError::Checksum { offset }
+                    | ArchiveError::Truncated { offset }
+                    | ArchiveError::TooLong { offset, .. },
+                    Some(record),
+                ) => assert_eq!(offset, record),
+                (error, _) => panic!("byte {at}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_no_block_is_refused() {
+        let mut writer = Writer::new(Vec::new(), &genesis().hash()).unwrap();
+        writer.append(b"no block").unwrap();
+        let bytes = writer.finish().unwrap();
+        assert!(matches!(read(&bytes), Err(ArchiveError::NotABlock { offset: 44, .. })));
+    }
+}

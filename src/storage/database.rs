@@ -90,6 +90,9 @@ impl Database {
         if found > SCHEMA_VERSION {
             return Err(StoreError::NewerSchema { dir: self.0.dir(), found, supported: SCHEMA_VERSION });
         }
+        if found == 0 {
+            return Err(self.corrupt("there is no format 0"));
+        }
         let stored: BlockHash = self.decoded(&bytes[rest..])?;
         if stored != *genesis {
             return Err(StoreError::GenesisMismatch { dir: self.0.dir(), stored, configured: *genesis });

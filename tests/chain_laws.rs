@@ -424,12 +424,12 @@ proptest! {
         events.iter().for_each(|event| run.handle(event));
         run.compare_indexes();
         // In the end everything arrives, and nothing is refused.
-        for at in 0..tree.len() {
-            if let Ok(update) = run.chain.reconsider(&tree[at].hash) {
+        for made in &tree {
+            if let Ok(update) = run.chain.reconsider(&made.hash) {
                 run.follow(&update);
             }
-            run.model.refused.clear();
         }
+        run.model.refused.clear();
         (0..tree.len()).for_each(|at| run.body(at));
         run.compare();
         run.compare_indexes();

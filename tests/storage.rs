@@ -218,7 +218,6 @@ fn a_store_that_fails_at_any_commit_leaves_a_chain_that_goes_on() {
         let mut failures = 0;
         let mut retry = |chain: &mut Chain, act: &dyn Fn(&mut Chain) -> Result<(), ChainError>| {
             for _ in 0..2 {
-                let before = (chain.tip().hash, entries(&store.inner));
                 match act(chain) {
                     Ok(()) | Err(ChainError::Duplicate { .. }) => {
                         let _ = chain.resume().unwrap();
@@ -227,11 +226,8 @@ fn a_store_that_fails_at_any_commit_leaves_a_chain_that_goes_on() {
                     Err(ChainError::Store(_)) => {
                         failures += 1;
                         // Steps before the one that failed stand, in the store and in memory alike.
-                        let reopened = Chain::open(params(), Arc::new(copy_of(&store.inner))).unwrap();
-                        drop(reopened);
-                        if chain.tip().hash == before.0 {
-                            assert_eq!(chain.db().tip().unwrap(), Some(before.0));
-                        }
+                        assert_eq!(chain.db().tip().unwrap(), Some(chain.tip().hash));
+                        chain::check(chain.db(), &params(), &mut |_, _| {}).unwrap();
                     }
                     Err(error) => panic!("{error}"),
                 }
@@ -255,14 +251,6 @@ fn a_store_that_fails_at_any_commit_leaves_a_chain_that_goes_on() {
         }
         assert_eq!(failures, 1);
     }
-}
-
-fn copy_of(store: &MemoryStore) -> MemoryStore {
-    let copy = MemoryStore::new();
-    let mut batch = Batch::default();
-    entries(store).into_iter().for_each(|(key, value)| batch.put(key, value));
-    copy.commit(batch).unwrap();
-    copy
 }
 
 #[test]

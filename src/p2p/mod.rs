@@ -5,12 +5,11 @@
 //! simulation drive the same code, and the same inputs give the same outputs.
 //!
 //! Each file is one sub-protocol, which knows nothing of the others (but that bodies are downloaded along the headers
-//! that peers have); `node.rs` puts them together, `commands.rs` holds what the node's owner may ask. Everything that a
+//! that peers have); `node` puts them together, and has what the node's owner may ask. Everything that a
 //! peer can make grow has a bound, a constant in the file that keeps it.
 
 pub mod addrbook;
 pub mod bans;
-mod commands;
 mod config;
 pub mod dialer;
 pub mod download;

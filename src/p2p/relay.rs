@@ -16,7 +16,7 @@ use crate::primitives::hash::Txid;
 /// Milliseconds between two batches to a peer, at random between these.
 const TRICKLE_MILLIS: std::ops::RangeInclusive<u64> = 50..=350;
 /// Most ids in a batch.
-pub const MAX_BATCH: usize = 1_000;
+pub const MAX_BATCH: usize = 2_000;
 /// Most ids waiting for a peer; beyond, the oldest are left for other peers to tell.
 pub const MAX_QUEUE: usize = 20_000;
 /// Ids remembered of each peer as known to it.

@@ -13,9 +13,10 @@ pub const TRANSACTION_TIMEOUT_MILLIS: u64 = 5_000;
 /// Most transactions that a peer is asked for at once.
 pub const MAX_ASKED: usize = 1_000;
 /// Most transactions that a peer may have announced and not delivered.
-pub const MAX_PROMISED: usize = 10_000;
-/// Most transactions wanted from all peers together.
-pub const MAX_WANTED: usize = 50_000;
+pub const MAX_PROMISED: usize = 5_000;
+/// Most transactions promised by all peers together. Each has an equal share, so that many who promise and do not
+/// deliver take nothing from those who do.
+pub const MAX_WANTED: usize = 100_000;
 /// Most peers remembered to have announced one transaction.
 pub const MAX_ANNOUNCERS: usize = 8;
 
@@ -60,14 +61,13 @@ impl Requests {
 
     /// A peer says that it has transactions, none of which is known here. `false` if it promised too many.
     pub(super) fn announced(&mut self, now: Now, peer: PeerId, txids: Vec<Txid>, out: &mut Outbox) -> bool {
+        let share = MAX_PROMISED.min(MAX_WANTED / self.peers.len().max(1));
         let Some(promises) = self.peers.get_mut(&peer) else { return true };
         let mut kept = true;
         for txid in txids {
-            if promises.waiting.len() + promises.asked >= MAX_PROMISED {
-                kept = false;
-                break;
-            }
-            if self.wants.len() >= MAX_WANTED && !self.wants.contains_key(&txid) {
+            if promises.waiting.len() + promises.asked >= share {
+                // With a smaller share it need not know that it said too much.
+                kept = promises.waiting.len() + promises.asked < MAX_PROMISED;
                 break;
             }
             let want = self.wants.entry(txid).or_default();

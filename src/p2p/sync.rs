@@ -156,11 +156,12 @@ impl HeaderSync {
         if !asked && last_known && headers.len() > MAX_ANNOUNCED {
             out.offence(peer, Offence::UnrequestedHeaders);
         }
-        let own_work: Work = headers.iter().filter_map(|header| header.bits.target().ok()).map(|t| t.work()).sum();
-        if state.proven == 0 && !last_known && parent.work + own_work < enough_work(chain) {
-            self.take_low_work(now, peer, headers, chain, out);
+        // Even the last of many may lie about its work, so they are all checked before the first is stored.
+        let is_far_behind = state.proven == 0 && !last_known && parent.work < enough_work(chain);
+        if is_far_behind && !self.take_low_work(now, peer, headers, chain, out) {
             return false;
         }
+        let Some(state) = self.0.get_mut(&peer) else { return false };
         state.proven = state.proven.saturating_sub(headers.len() as u64);
         let (taken, new) = match chain.accept_headers(headers, now.unix) {
             Ok(new) => (headers.len(), new > 0),
@@ -181,19 +182,23 @@ impl HeaderSync {
         new
     }
 
-    /// Headers whose chain is not worth storing, or not yet.
-    fn take_low_work(&mut self, now: Now, peer: PeerId, headers: &[Header], chain: &Chain, out: &mut Outbox) {
-        let Some(state) = self.0.get_mut(&peer) else { return };
+    /// Headers whose chain may not be worth storing, or not yet. `true` if they prove enough work by themselves.
+    fn take_low_work(&mut self, now: Now, peer: PeerId, headers: &[Header], chain: &Chain, out: &mut Outbox) -> bool {
+        let Some(state) = self.0.get_mut(&peer) else { return false };
         let continued = state.low.take().filter(|low| low.tip() == headers[0].previous);
         let fork = || chain.entry(&headers[0].previous).map(|fork| LowWorkBranch::new(chain, fork));
-        let Some(mut low) = continued.or_else(fork) else { return };
+        let Some(mut low) = continued.or_else(fork) else { return false };
         for header in headers {
             if let Err(error) = low.push(header, chain) {
                 let error = ChainError::Rule { hash: header.hash(), source: error };
-                return blame(peer, &error, out);
+                blame(peer, &error, out);
+                return false;
             }
         }
         if low.work() >= enough_work(chain) {
+            if low.length() == headers.len() as u64 {
+                return true;
+            }
             state.proven = low.length();
             if let Some(fork) = chain.entry(&low.fork()) {
                 send_request(now, peer, state, chain.locator(fork), out);
@@ -207,6 +212,7 @@ impl HeaderSync {
             send_request(now, peer, state, vec![low.tip()], out);
             state.low = Some(low);
         }
+        false
     }
 
     /// Notes which blocks that peers were said to have are known by now.

@@ -5,6 +5,7 @@
 //! repeats to the last message: [`Sim::trace`] is a hash over all of them. A [`Script`] plays a peer that does not keep
 //! to the protocol.
 
+mod run;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -21,14 +22,13 @@ use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::mempool::{Accepted, Limits, Mempool, MempoolError};
 use crate::miner::template;
-use crate::p2p::message::Message;
 use crate::p2p::{Config, Event, Input, Node, Now, Output};
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::{PublicKey, SecretKey};
 use crate::primitives::tx::Transaction;
 use crate::storage::{MemoryStore, StoreError};
-use wire::{Agenda, End, Happening, Link, link_of, peer_id};
+use wire::{Agenda, Happening, Link};
 
 /// The port at which every node listens.
 const PORT: u16 = 7331;
@@ -348,197 +348,5 @@ impl Sim {
     /// What went over all wires so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
-    }
-
-    fn note(&mut self, what: &str, numbers: [u64; 3]) {
-        self.trace.update(self.millis.to_le_bytes());
-        self.trace.update(what);
-        numbers.iter().for_each(|number| self.trace.update(number.to_le_bytes()));
-    }
-
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Dial { from, life, address } => self.dialled(from, life, address),
-            Happening::DialFailed { node, life, address } => {
-                if self.places[node].life == life {
-                    self.tell(node, Input::ConnectFailed { address });
-                }
-            }
-            Happening::Established { link } => {
-                let Some(dialled) = self.links.get(&link) else { return };
-                let (from, to) = (dialled.node(End::Dialler), dialled.node(End::Listener));
-                self.note("established", [from as u64, to as u64, link]);
-                let peer = peer_id(link, End::Dialler);
-                let direction = End::Dialler.direction();
-                self.tell(from, Input::Connected { peer, address: Self::address(to), direction });
-            }
-            Happening::Arrival { link, to, message } => {
-                let Some(node) = self.links.get(&link).filter(|link| !link.is_cut).map(|link| link.node(to)) else {
-                    return;
-                };
-                let bytes = message.encoded_len() as u64;
-                self.note(message.kind().name(), [node as u64, link, bytes]);
-                self.traffic.messages += 1;
-                self.traffic.bytes += bytes;
-                self.tell(node, Input::Received { peer: peer_id(link, to), message });
-            }
-            Happening::Flushed { link, end } => {
-                if let Some(node) = self.links.get(&link).filter(|link| !link.is_cut).map(|link| link.node(end)) {
-                    self.tell(node, Input::Flushed { peer: peer_id(link, end) });
-                }
-            }
-            Happening::Closed { link, to } => {
-                let Some(closed) = self.links.get(&link) else { return };
-                let node = closed.node(to);
-                if closed.is_cut {
-                    return;
-                }
-                self.links.remove(&link);
-                self.note("closed", [node as u64, link, 0]);
-                self.tell(node, Input::Disconnected { peer: peer_id(link, to) });
-            }
-            Happening::Wake { node, life } => {
-                let place = &mut self.places[node];
-                if place.life == life && place.wake == Some(self.millis) {
-                    place.wake = None;
-                    self.tell(node, Input::Tick);
-                }
-            }
-            Happening::BlockFound { round } => {
-                if round == self.mining_round {
-                    self.block_found();
-                    self.foresee_block();
-                }
-            }
-        }
-    }
-
-    fn dialled(&mut self, from: usize, life: u32, address: SocketAddr) {
-        if self.places[from].life != life || matches!(self.places[from].actor, Actor::Down) {
-            return;
-        }
-        let latency = self.rng.random_range(self.weather.latency.clone());
-        let reached = self.node_at(&address).filter(|to| {
-            self.places[*to].group == self.places[from].group && !matches!(self.places[*to].actor, Actor::Down)
-        });
-        let Some(to) = reached else {
-            self.note("nobody", [from as u64, 0, 0]);
-            return self.agenda.add(self.millis + latency, Happening::DialFailed { node: from, life, address });
-        };
-        let id = self.next_link;
-        self.next_link += 1;
-        let busy_until = [self.millis + latency; 2];
-        self.links.insert(id, Link { nodes: [from, to], latency, busy_until, is_cut: false });
-        self.agenda.add(self.millis + latency, Happening::Established { link: id });
-        // Ports of diallers count up, as an operating system's do.
-        let port = 40_000 + (id % 20_000) as u16;
-        let address = SocketAddr::new(Self::address(from).ip(), port);
-        self.note("dialled", [from as u64, to as u64, id]);
-        let peer = peer_id(id, End::Listener);
-        self.tell(to, Input::Connected { peer, address, direction: End::Listener.direction() });
-    }
-
-    fn block_found(&mut self) {
-        let up: Vec<(usize, u32)> = self.nodes().map(|(node, _)| (node, self.places[node].share)).collect();
-        let total: u32 = up.iter().map(|(_, share)| share).sum();
-        if total == 0 {
-            return;
-        }
-        let mut at = self.rng.random_range(0..total);
-        for (node, share) in up {
-            if at < share {
-                self.note("found", [node as u64, 0, 0]);
-                self.mine(node);
-                return;
-            }
-            at -= share;
-        }
-    }
-
-    /// Tells a node or script what happened, and carries out what it wants.
-    fn tell(&mut self, number: usize, input: Input) {
-        let now = self.now();
-        match &mut self.places[number].actor {
-            Actor::Up(node) => {
-                node.handle(now, input);
-                self.carry_out(number);
-            }
-            Actor::Down => {}
-            Actor::Scripted(script) => {
-                let outputs = script(now, input);
-                self.perform(number, outputs);
-            }
-        }
-    }
-
-    fn carry_out(&mut self, number: usize) {
-        if let Actor::Up(node) = &mut self.places[number].actor {
-            let outputs = node.drain().collect();
-            self.perform(number, outputs);
-        }
-    }
-
-    fn perform(&mut self, node: usize, outputs: Vec<Output>) {
-        let life = self.places[node].life;
-        for output in outputs {
-            match output {
-                Output::Send { peer, message } => self.send(peer, message),
-                Output::Flush { peer } => {
-                    let (link, end) = link_of(peer);
-                    if let Some(open) = self.links.get(&link) {
-                        let left = open.busy_until[end.other() as usize].saturating_sub(open.latency);
-                        self.agenda.add(left.max(self.millis), Happening::Flushed { link, end });
-                    }
-                }
-                Output::Connect { address } => {
-                    let latency = self.rng.random_range(self.weather.latency.clone());
-                    self.agenda.add(self.millis + latency, Happening::Dial { from: node, life, address });
-                }
-                Output::Disconnect { peer, reason } => {
-                    let (link, end) = link_of(peer);
-                    self.note(&reason.to_string(), [node as u64, link, 0]);
-                    if let Some(open) = self.links.get(&link) {
-                        let at = open.busy_until[end.other() as usize].max(self.millis + open.latency);
-                        self.agenda.add(at, Happening::Closed { link, to: end.other() });
-                    }
-                }
-                Output::WakeAt { millis } => {
-                    let millis = millis.max(self.millis + 1);
-                    self.places[node].wake = Some(millis);
-                    self.agenda.add(millis, Happening::Wake { node, life });
-                }
-                Output::Event(event) => self.places[node].events.push((self.millis, event)),
-            }
-        }
-    }
-
-    fn send(&mut self, peer: crate::p2p::PeerId, message: Message) {
-        let (id, end) = link_of(peer);
-        let to = end.other();
-        let weather = &self.weather;
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if link.is_cut {
-            return;
-        }
-        if weather.resets > 0.0 && self.rng.random_bool(weather.resets) {
-            return self.break_link(id);
-        }
-        let mut delay = link.latency + self.rng.random_range(0..=weather.jitter);
-        if weather.loss > 0.0 && self.rng.random_bool(weather.loss) {
-            delay += 200 + 2 * link.latency;
-        }
-        let transfer = message.encoded_len() as u64 / weather.bandwidth.max(1);
-        let at = link.busy_until[to as usize].max(self.millis + delay) + transfer;
-        link.busy_until[to as usize] = at;
-        self.agenda.add(at, Happening::Arrival { link: id, to, message });
-    }
-
-    /// Both ends learn that their connection is gone; what was under way is lost.
-    fn break_link(&mut self, id: u64) {
-        let Some(link) = self.links.remove(&id) else { return };
-        self.note("broken", [link.nodes[0] as u64, link.nodes[1] as u64, id]);
-        for end in [End::Dialler, End::Listener] {
-            self.tell(link.node(end), Input::Disconnected { peer: peer_id(id, end) });
-        }
     }
 }

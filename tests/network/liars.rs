@@ -265,6 +265,27 @@ fn headers_with_little_work() {
     assert_eq!(sim.node(0).unwrap().chain().header_count(), 2_201, "nothing was stored");
 }
 
+/// Easy headers with one at their end that claims great difficulty: none of them is stored.
+#[test]
+fn headers_with_little_work_and_a_great_claim() {
+    let seed = Seed::new(48);
+    let params = params();
+    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    sim.add_node(&[]).unwrap();
+    mine(&mut sim, 0, 400);
+    let mut batch: Vec<Header> = Private::new(&params).grow(200).blocks.iter().map(|block| block.header).collect();
+    let last = batch[199];
+    batch.push(Header { previous: last.hash(), bits: Bits(0x0300_0001), time: last.time + 1, ..last });
+    let script = liar(boast(&params), Some(Sim::address(0)), move |message| match message {
+        Message::GetHeaders { .. } => vec![Message::Headers(batch.clone())],
+        _ => Vec::new(),
+    });
+    sim.add_script(script);
+    sim.run_for(10_000);
+    assert_eq!(sim.node(0).unwrap().bans(sim.now()).len(), 1);
+    assert_eq!(sim.node(0).unwrap().chain().header_count(), 401);
+}
+
 /// A reorganisation deeper than one message of headers: its work is proven first, then it is stored.
 #[test]
 fn a_deep_fork_with_more_work_goes_through() {

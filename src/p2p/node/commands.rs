@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use super::Node;
 use crate::chain::{ChainError, ChainUpdate};
 use crate::mempool::{Accepted, MempoolError};
 use crate::p2p::addrbook::Record;
@@ -10,7 +11,6 @@ use crate::p2p::bans::{Ban, Subnet};
 use crate::p2p::config::{Config, PeerInfo};
 use crate::p2p::interface::{Direction, Now, PeerId, Reason};
 use crate::p2p::message::{PeerAddress, SERVICE_FULL};
-use crate::p2p::node::Node;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::tx::Transaction;

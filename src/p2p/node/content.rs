@@ -1,0 +1,224 @@
+//! Headers, blocks and transactions: from a peer to the chain or mempool, and on to other peers.
+
+use std::sync::Arc;
+
+use super::Node;
+use crate::chain::{ChainError, ChainUpdate};
+use crate::consensus::error::Blame;
+use crate::mempool::{Accepted, MempoolError};
+use crate::p2p::download::Delivery;
+use crate::p2p::interface::{Event, Now, PeerId};
+use crate::p2p::message::{Item, Message};
+use crate::p2p::misbehaviour::Offence;
+use crate::p2p::sync::MAX_ANNOUNCED;
+use crate::primitives::block::Block;
+use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::header::Header;
+use crate::primitives::tx::Transaction;
+
+/// Blocks that the tip may be behind the best header for new tips to be announced: during the first synchronisation
+/// nobody wants to hear of every block.
+const ANNOUNCE_WITHIN: u32 = 8;
+impl Node {
+    pub(super) fn inventory(&mut self, now: Now, id: PeerId, items: Vec<Item>) {
+        let mut wanted = Vec::new();
+        for item in items {
+            match item {
+                Item::Transaction(txid) => {
+                    self.relay.knows(id, txid);
+                    if !self.has_transaction(&txid) {
+                        wanted.push(txid);
+                    }
+                }
+                Item::Block(hash) => self.sync.announced(now, id, hash, &self.chain, &mut self.out),
+            }
+        }
+        if !self.requests.announced(now, id, wanted, &mut self.out) {
+            self.out.offence(id, Offence::InventoryFlood);
+        }
+        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+    }
+
+    /// Whether there is no point in asking for a transaction.
+    fn has_transaction(&self, txid: &Txid) -> bool {
+        self.mempool.contains(txid) || self.mempool.is_orphan(txid) || self.refused.contains(txid)
+    }
+
+    pub(super) fn not_found(&mut self, now: Now, id: PeerId, items: Vec<Item>) {
+        let mut transactions = Vec::new();
+        for item in items {
+            match item {
+                Item::Transaction(txid) => transactions.push(txid),
+                Item::Block(hash) => self.download.failed(now, id, &hash),
+            }
+        }
+        self.requests.not_found(now, id, &transactions, &mut self.out);
+        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+    }
+
+    pub(super) fn headers(&mut self, now: Now, id: PeerId, headers: &[Header]) {
+        if self.sync.received(now, id, headers, &mut self.chain, &mut self.out) {
+            self.download.refresh();
+        }
+        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+    }
+
+    pub(super) fn block(&mut self, now: Now, id: PeerId, block: Arc<Block>) {
+        let hash = block.hash();
+        let (parent, is_known) = (self.chain.entry(&block.header.previous), self.chain.entry(&hash).is_some());
+        let Some(parent) = parent else {
+            self.out.offence(id, Offence::UnrequestedBlock);
+            return self.sync.announced(now, id, hash, &self.chain, &mut self.out);
+        };
+        // One that nobody asked for is taken if it would be the tip: its proof of work has cost more than we can lose.
+        let own_work = block.header.bits.target().map(|target| target.work()).unwrap_or_default();
+        let would_lead = parent.work + own_work > self.chain.tip().work;
+        let wanted = self.download.wants(&hash);
+        if !wanted && !would_lead {
+            // The late answer to a request that another fulfilled is no offence.
+            if !is_known {
+                self.out.offence(id, Offence::UnrequestedBlock);
+            }
+            return;
+        }
+        if self.download.received(now, id, &hash) == Delivery::Unrequested && !wanted {
+            self.download.refresh();
+        }
+        let result = self.accept(now, block);
+        if let Some(entry) = self.chain.entry(&hash) {
+            self.sync.has(id, entry, &self.chain);
+        }
+        match result {
+            Ok(update) => {
+                if let Some(peer) = self.peers.get_mut(id)
+                    && !update.connected.is_empty()
+                {
+                    peer.last_useful = now.millis;
+                }
+                self.moved(now, &update);
+            }
+            Err(error) => self.refuse_block(now, id, &hash, &error),
+        }
+        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+    }
+
+    fn accept(&mut self, now: Now, block: Arc<Block>) -> Result<ChainUpdate, ChainError> {
+        let mempool = &self.mempool;
+        self.chain.accept_block(Arc::unwrap_or_clone(block), now.unix, &|txid| mempool.is_verified(txid))
+    }
+
+    fn refuse_block(&mut self, now: Now, id: PeerId, hash: &BlockHash, error: &ChainError) {
+        self.download.failed(now, id, hash);
+        match error.blame() {
+            Blame::Peer => self.out.offence(id, Offence::BadBlock(error.to_string())),
+            Blame::Local => self.out.event(Event::StoreFailed { error: error.to_string() }),
+            Blame::Nobody => {}
+        }
+    }
+
+    pub(super) fn transaction(&mut self, now: Now, id: PeerId, tx: Arc<Transaction>) {
+        let txid = tx.txid();
+        self.relay.knows(id, txid);
+        let wanted = self.requests.received(now, &txid, &mut self.out);
+        if self.has_transaction(&txid) {
+            return;
+        }
+        if !wanted {
+            return self.out.offence(id, Offence::UnrequestedTransaction);
+        }
+        match self.mempool.accept(Arc::unwrap_or_clone(tx), &self.chain, now.unix) {
+            Ok(accepted) => {
+                if let Some(peer) = self.peers.get_mut(id) {
+                    peer.last_useful = now.millis;
+                }
+                self.accepted(now, &accepted);
+            }
+            Err(MempoolError::MissingInputs { missing, kept: true, .. }) => {
+                let mut parents: Vec<Txid> = missing.iter().map(|outpoint| outpoint.txid).collect();
+                parents.sort_unstable();
+                parents.dedup();
+                parents.retain(|parent| !self.has_transaction(parent));
+                // Whoever sent it has had its parents, or it would not have taken it.
+                self.requests.announced(now, id, parents, &mut self.out);
+            }
+            Err(error) => {
+                self.refused.insert(txid);
+                match error.blame() {
+                    Blame::Peer => self.out.offence(id, Offence::BadTransaction(error.to_string())),
+                    Blame::Local => self.out.event(Event::StoreFailed { error: error.to_string() }),
+                    Blame::Nobody => {}
+                }
+            }
+        }
+    }
+
+    /// Tells of transactions that came into the mempool.
+    pub(super) fn accepted(&mut self, now: Now, accepted: &Accepted) {
+        let txids: Vec<Txid> = [accepted.txid].iter().chain(&accepted.promoted).copied().collect();
+        for txid in &txids {
+            self.out.event(Event::TransactionAccepted { txid: *txid });
+        }
+        self.relay.tell_all(now, &txids, &mut self.rng);
+    }
+
+    /// Follows the chain after it moved, and tells of it.
+    pub(super) fn moved(&mut self, now: Now, update: &ChainUpdate) {
+        for (hash, error) in &update.rejected {
+            self.download.refresh();
+            if let Some(peer) = self.download.bringer(hash)
+                && error.blame() == Blame::Peer
+            {
+                self.out.offence(peer, Offence::BadBlock(error.to_string()));
+            }
+        }
+        self.unfinished = update.unfinished;
+        if update.is_empty() {
+            return;
+        }
+        if !update.disconnected.is_empty() {
+            self.download.refresh();
+        }
+        let resurrected = self.mempool.update(update, &self.chain, now.unix);
+        self.relay.tell_all(now, &resurrected, &mut self.rng);
+        self.refused.clear();
+        let height = |hash: &BlockHash| self.chain.entry(hash).map_or(0, |entry| entry.height);
+        for block in &update.disconnected {
+            let hash = block.hash();
+            self.out.event(Event::BlockDisconnected { hash, height: height(&hash) });
+        }
+        for block in &update.connected {
+            let hash = block.hash();
+            self.out.event(Event::BlockConnected { hash, height: height(&hash) });
+        }
+        let tip = self.chain.tip();
+        self.out.event(Event::TipChanged { hash: tip.hash, height: tip.height });
+        self.announce_tip();
+    }
+
+    /// Tells every peer that may not know of the tip: the headers since what it knows, if they are few.
+    fn announce_tip(&mut self) {
+        let tip = self.chain.tip();
+        if self.chain.best_header().height.saturating_sub(tip.height) >= ANNOUNCE_WITHIN {
+            return;
+        }
+        for peer in self.peers.ready() {
+            if self.sync.knows(peer, tip, &self.chain) {
+                continue;
+            }
+            let mut news: Vec<Header> = self
+                .chain
+                .branch(tip)
+                .take_while(|entry| entry.height > 0 && !self.sync.knows(peer, entry, &self.chain))
+                .take(MAX_ANNOUNCED + 1)
+                .map(|entry| entry.header)
+                .collect();
+            if news.len() > MAX_ANNOUNCED {
+                self.out.send(peer, Message::Inventory(vec![Item::Block(tip.hash)]));
+            } else {
+                news.reverse();
+                self.out.send(peer, Message::Headers(news));
+            }
+            self.sync.tell(peer, tip.hash);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The node: chain, mempool and all sub-protocols, put together.
+
+mod commands;
+mod connections;
+mod content;
+
+use std::collections::vec_deque::Drain;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::chain::Chain;
+use crate::mempool::Mempool;
+use crate::p2p::addrbook::AddrBook;
+use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
+use crate::p2p::config::Config;
+use crate::p2p::dialer::{Dialer, Situation};
+use crate::p2p::download::Download;
+use crate::p2p::gossip::Gossip;
+use crate::p2p::handshake::Handshakes;
+use crate::p2p::interface::{Event, Input, Now, Output, PeerId, Reason};
+use crate::p2p::message::{Message, PeerAddress, SERVICE_FULL};
+use crate::p2p::misbehaviour::{Offence, Scores};
+use crate::p2p::outbox::Outbox;
+use crate::p2p::peers::Peers;
+use crate::p2p::ping::Pings;
+use crate::p2p::records;
+use crate::p2p::relay::Relay;
+use crate::p2p::requests::Requests;
+use crate::p2p::seen::Seen;
+use crate::p2p::serve::Server;
+use crate::p2p::sync::HeaderSync;
+use crate::primitives::hash::Txid;
+use crate::storage::StoreError;
+
+/// Transactions remembered as refused, so that they are not asked for again; forgotten when the tip moves, for then they
+/// may be good.
+pub const MAX_REFUSED: usize = 20_000;
+/// Milliseconds between two savings of address book and bans.
+const SAVE_INTERVAL_MILLIS: u64 = 60_000;
+
+/// A node of the network, without its I/O. See the module [`crate::p2p`].
+pub struct Node {
+    config: Config,
+    chain: Chain,
+    mempool: Mempool,
+    peers: Peers,
+    handshakes: Handshakes,
+    pings: Pings,
+    book: AddrBook,
+    dialer: Dialer,
+    gossip: Gossip,
+    scores: Scores,
+    bans: Bans,
+    sync: HeaderSync,
+    download: Download,
+    relay: Relay,
+    requests: Requests,
+    server: Server,
+    refused: Seen<Txid>,
+    rng: ChaCha20Rng,
+    out: Outbox,
+    next_save: u64,
+    /// The chain has more to connect than one call may.
+    unfinished: bool,
+    /// The wake-up last asked for.
+    wake: Option<u64>,
+}
+
+impl Node {
+    /// A node without connections; reads address book and bans.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn new(chain: Chain, mempool: Mempool, config: Config, now: Now) -> Result<Self, StoreError> {
+        let (book, bans) = records::load(chain.db(), now)?;
+        let rng = ChaCha20Rng::from_seed(config.seed);
+        let mut node = Self {
+            chain,
+            mempool,
+            peers: Peers::default(),
+            handshakes: Handshakes::default(),
+            pings: Pings::default(),
+            book,
+            dialer: Dialer::default(),
+            gossip: Gossip::default(),
+            scores: Scores::default(),
+            bans,
+            sync: HeaderSync::default(),
+            download: Download::default(),
+            relay: Relay::default(),
+            requests: Requests::default(),
+            server: Server::default(),
+            refused: Seen::new(MAX_REFUSED),
+            rng,
+            out: Outbox::default(),
+            next_save: now.millis + SAVE_INTERVAL_MILLIS,
+            unfinished: false,
+            wake: None,
+            config,
+        };
+        for address in node.config.connect.clone() {
+            node.dialer.add(address);
+        }
+        for address in node.config.seeds.clone() {
+            let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
+            node.book.add(now, &said, address.ip());
+        }
+        node.dial(now);
+        node.finish(now);
+        Ok(node)
+    }
+
+    /// Takes what happened. What is to be done about it is in [`Node::drain`].
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Connected { peer, address, direction } => self.connected(now, peer, address, direction),
+            Input::ConnectFailed { address } => {
+                self.dialer.failed(now, &address);
+                self.book.failed(now, address);
+                self.dial(now);
+            }
+            Input::Received { peer, message } => self.received(now, peer, message),
+            Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
+            Input::Flushed { peer } => self.server.flushed(peer, &self.chain, &self.mempool, &mut self.out),
+            Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
+            Input::Tick => {}
+        }
+        self.finish(now);
+    }
+
+    /// What is to be done, in order. To be emptied after every call that takes the node as mutable.
+    pub fn drain(&mut self) -> Drain<'_, Output> {
+        self.out.drain()
+    }
+
+    /// The chain.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The mempool.
+    pub fn mempool(&self) -> &Mempool {
+        &self.mempool
+    }
+
+    /// Writes address book and bans down, as the node does by itself from time to time.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn save(&mut self, now: Now) -> Result<(), StoreError> {
+        self.next_save = now.millis + SAVE_INTERVAL_MILLIS;
+        self.bans.expire(now.unix);
+        records::save(self.chain.db(), &mut self.book, &mut self.bans)
+    }
+
+    /// What every call ends with: due timers, judgements, the next wake-up.
+    fn finish(&mut self, now: Now) {
+        self.settle(now);
+        if self.deadline().is_some_and(|at| at <= now.millis) {
+            self.tick(now);
+            self.settle(now);
+        }
+        for peer in self.out.take_sent() {
+            if let Some(peer) = self.peers.get_mut(peer) {
+                peer.last_sent = now.unix;
+            }
+        }
+        let wake = self.deadline().map(|at| at.max(now.millis + 1));
+        if let Some(millis) = wake
+            && self.wake != wake
+        {
+            self.out.push(Output::WakeAt { millis });
+        }
+        self.wake = wake;
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        let deadlines = [
+            self.handshakes.deadline(),
+            self.pings.deadline(),
+            self.dialer.deadline(&self.peers),
+            self.sync.deadline(),
+            self.download.deadline(),
+            self.relay.deadline(),
+            self.requests.deadline(),
+            Some(self.next_save),
+            self.unfinished.then_some(0),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn tick(&mut self, now: Now) {
+        for peer in self.handshakes.expired(now) {
+            self.out.close(peer, Reason::HandshakeTimeout);
+        }
+        self.pings.tick(now, &mut self.rng, &mut self.out);
+        self.sync.tick(now, &mut self.out);
+        self.download.tick(now, &self.chain, &self.sync, &mut self.out);
+        self.relay.tick(now, &self.mempool, &mut self.rng, &mut self.out);
+        self.requests.tick(now, &mut self.out);
+        self.dial(now);
+        if self.unfinished {
+            self.resume(now);
+        }
+        if self.next_save <= now.millis
+            && let Err(error) = self.save(now)
+        {
+            self.out.event(Event::StoreFailed { error: error.to_string() });
+        }
+    }
+
+    /// Goes on with a long move of the tip, of which each call does a part, so that peers and clients are heard between.
+    fn resume(&mut self, now: Now) {
+        match self.chain.resume() {
+            Ok(update) => self.moved(now, &update),
+            Err(error) => {
+                self.unfinished = false;
+                self.out.event(Event::StoreFailed { error: error.to_string() });
+            }
+        }
+        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+    }
+
+    fn dial(&mut self, now: Now) {
+        let Self { dialer, config, peers, book, bans, rng, out, .. } = self;
+        dialer.tick(now, &Situation { target: config.outbound_target, peers, book, bans }, rng, out);
+    }
+
+    /// Carries out judgements until there are none: a peer that goes may give others work.
+    fn settle(&mut self, now: Now) {
+        loop {
+            if let Some((peer, offence)) = self.out.next_offence() {
+                self.punish(now, peer, offence);
+            } else if let Some((peer, reason)) = self.out.next_closing() {
+                self.disconnected(now, peer, reason);
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// Adds to a peer's score and, when that is enough, disconnects it and bans its address.
+    ///
+    /// Peers that this node was told to stay connected to are only disconnected, and so is loopback, which on a local
+    /// network is everybody's address.
+    fn punish(&mut self, now: Now, id: PeerId, offence: Offence) {
+        let Some(peer) = self.peers.get(id) else { return };
+        tracing::debug!(peer = %id, address = %peer.address, %offence, "misbehaviour");
+        if !self.scores.add(now, id, &offence) {
+            return;
+        }
+        let (ip, may_be_banned) = (peer.address.ip(), !peer.manual && !peer.address.ip().is_loopback());
+        let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN_SECS), reason: offence.to_string() };
+        self.out.close(id, Reason::Misbehaved(offence));
+        if may_be_banned {
+            self.ban_subnet(Subnet::single(ip), ban);
+        }
+    }
+
+    /// Bans, and ends the connections that falls on.
+    fn ban_subnet(&mut self, subnet: Subnet, ban: Ban) {
+        self.out.event(Event::Banned { subnet, until: ban.until });
+        self.bans.insert(subnet, ban);
+        for (id, peer) in self.peers.iter() {
+            if subnet.contains(peer.address.ip()) && !peer.manual {
+                self.out.close(id, Reason::Banned);
+            }
+        }
+    }
+
+    fn received(&mut self, now: Now, id: PeerId, message: Message) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.last_received = now.unix;
+        let ip = peer.address.ip();
+        let kind = message.kind();
+        if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
+            return self.out.offence(id, Offence::OutOfTurn(kind.name()));
+        }
+        let Self { chain, mempool, out, .. } = self;
+        match message {
+            Message::Hello(hello) => self.greeted(now, id, hello),
+            Message::Ping(nonce) => out.send(id, Message::Pong(nonce)),
+            Message::Pong(nonce) => self.pings.pong(now, id, nonce),
+            Message::GetAddresses => self.gossip.asked(id, ip, &self.book, &mut self.rng, out),
+            Message::Addresses(addresses) => {
+                self.gossip.told(now, (id, ip), addresses, &mut self.book, &mut self.rng, out);
+                self.dial(now);
+            }
+            Message::Inventory(items) => self.inventory(now, id, items),
+            Message::GetData(items) => self.server.get_data(id, items, chain, mempool, out),
+            Message::NotFound(items) => self.not_found(now, id, items),
+            Message::GetHeaders { locator, stop } => {
+                self.server.get_headers(id, locator, stop, chain, mempool, out);
+            }
+            Message::Headers(headers) => self.headers(now, id, &headers),
+            Message::Block(block) => self.block(now, id, block),
+            Message::Transaction(tx) => self.transaction(now, id, tx),
+        }
+    }
+}

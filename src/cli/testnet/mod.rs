@@ -10,7 +10,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use self::board::Board;
 use self::network::Network;
@@ -50,6 +50,9 @@ pub struct Args {
 /// # Errors
 /// If the directory, a port or a node will not do, or a node fails.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
+    if common.genesis.is_some() {
+        bail!("a test network makes a genesis.json of its own, fit for this machine: leave out --genesis");
+    }
     let layout = layout(common);
     layout.prepare()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;

@@ -1,6 +1,7 @@
 //! sled 0.34, and all the care it needs. Nothing outside this file names it.
 //!
-//! - Batches on one tree are atomic, and survive `kill -9` whole or not at all.
+//! - Batches on one tree are atomic, and survive `kill -9` whole or not at all, none without those before it. The last
+//!   half second's may be missing: sled collects them in memory between its own flushes.
 //! - A process that only writes never collects sled's garbage: memory and disk grow by gigabytes. Pinning and flushing
 //!   the epoch after every batch keeps both flat.
 //! - `flush` hands data to the operating system but does not sync the file; that is done here.

@@ -92,9 +92,10 @@ struct NewArgs {
     /// Most bytes of a block
     #[arg(long, env = "CAIRN_MAX_BLOCK_BYTES", default_value_t = 1_000_000, value_name = "BYTES")]
     max_block_bytes: u32,
-    /// Most seconds that a block may be ahead of the clock
-    #[arg(long, env = "CAIRN_MAX_FUTURE_SECS", default_value_t = 120, value_name = "SECONDS")]
-    max_future_secs: u32,
+    /// Most seconds that a block may be ahead of the clock [default: 120; 7200 without retargeting, where blocks made at
+    /// once run ahead of it and no difficulty can suffer]
+    #[arg(long, env = "CAIRN_MAX_FUTURE_SECS", value_name = "SECONDS")]
+    max_future_secs: Option<u32>,
     /// Coins that genesis makes; may be repeated
     #[arg(long, env = "CAIRN_ALLOC", value_name = "ADDRESS=COINS", value_parser = parse_allocation,
           value_delimiter = ',')]
@@ -123,6 +124,10 @@ impl NewArgs {
             Some(timestamp) => timestamp,
             None => u32::try_from(super::unix_now()).context("the clock is beyond the year 2106: give --timestamp")?,
         };
+        let retarget = match self.retarget {
+            RetargetArg::Asert => Retarget::Asert,
+            RetargetArg::None => Retarget::None,
+        };
         Ok(GenesisSpec {
             network: self.network,
             address_prefix: self.address_prefix,
@@ -131,17 +136,17 @@ impl NewArgs {
             bits: self.bits,
             nonce: 0,
             pow_limit_bits: self.pow_limit_bits,
-            retarget: match self.retarget {
-                RetargetArg::Asert => Retarget::Asert,
-                RetargetArg::None => Retarget::None,
-            },
+            retarget,
             target_spacing_secs: self.target_spacing_secs,
             half_life_secs: self.half_life_secs,
             subsidy: self.subsidy,
             halving_interval: self.halving_interval,
             coinbase_maturity: self.coinbase_maturity,
             max_block_bytes: self.max_block_bytes,
-            max_future_secs: self.max_future_secs,
+            max_future_secs: self.max_future_secs.unwrap_or(match retarget {
+                Retarget::Asert => 120,
+                Retarget::None => 7_200,
+            }),
             alloc: self.alloc,
             seeds: self.seeds,
         })

@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
 use super::connection::{Opened, SocketEvent};
+use super::error::Failure;
 use super::link::{Command, Tip};
 use super::net::Net;
 use super::outbox::{Outbox, Parcel};
@@ -25,6 +26,8 @@ pub(super) struct Driver {
     wake: Option<u64>,
     events: broadcast::Sender<Event>,
     tip: watch::Sender<Tip>,
+    /// Why the store failed, if it did.
+    store_failed: Option<String>,
 }
 
 struct Peer {
@@ -40,16 +43,16 @@ impl Driver {
         events: broadcast::Sender<Event>,
         tip: watch::Sender<Tip>,
     ) -> Self {
-        Self { node, clock, net, peers: BTreeMap::new(), wake: Some(0), events, tip }
+        Self { node, clock, net, peers: BTreeMap::new(), wake: Some(0), events, tip, store_failed: None }
     }
 
-    /// Works until `stop`. Peers, callers and the clock take turns: when several have something, chance decides.
+    /// Works until `stop`, or until the store fails. Peers, callers and the clock take turns: when several have something, chance decides.
     pub(super) async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut sockets: mpsc::Receiver<SocketEvent>,
         stop: CancellationToken,
-    ) {
+    ) -> Result<(), Failure> {
         self.act();
         loop {
             let wake = self.wake;
@@ -74,10 +77,15 @@ impl Driver {
                 }
             }
             self.act();
+            // What is on disk is whole; going on would only move memory away from it.
+            if let Some(message) = self.store_failed.take() {
+                return Err(Failure::Store { message });
+            }
         }
         if let Err(error) = self.node.save(self.clock.now()) {
             warn!(%error, "the address book was not kept");
         }
+        Ok(())
     }
 
     fn socket(&mut self, event: SocketEvent) {
@@ -159,7 +167,10 @@ impl Driver {
                 info!(%peer, %address, %reason, "peer disconnected");
             }
             Event::Banned { subnet, until } => warn!(?subnet, until, "banned"),
-            Event::StoreFailed { error } => error!(error, "the store failed"),
+            Event::StoreFailed { error } => {
+                error!(error, "the store failed");
+                self.store_failed = Some(error.clone());
+            }
             Event::BlockConnected { .. } | Event::BlockDisconnected { .. } | Event::TransactionAccepted { .. } => {}
         }
         // Fails only when nobody listens.

@@ -53,6 +53,12 @@ pub enum Failure {
         /// What the panic said.
         message: String,
     },
+    /// The store failed while the node ran: a full disk, or damage.
+    #[error("the node stopped because its store failed: {message}")]
+    Store {
+        /// What the store said.
+        message: String,
+    },
     /// What was held in memory could not be written at the end.
     #[error("the node stopped, but its store could not be flushed: {0}")]
     Flush(#[source] StoreError),

@@ -69,17 +69,17 @@ fn live(birth: Birth, ready: oneshot::Sender<Result<(), StartError>>, stop: Canc
     let store = birth.store.clone();
     let stage = birth.stage.clone();
     // The node is dropped inside, whatever happens; what it had committed to the store is whole.
-    let result = catch_unwind(AssertUnwindSafe(|| work(birth, ready, stop))).map_err(|panic| {
+    let result = catch_unwind(AssertUnwindSafe(|| work(birth, ready, stop))).unwrap_or_else(|panic| {
         let message = panic_message(&*panic);
         error!(message, "the node's thread panicked");
-        Failure::Panicked { message }
+        Err(Failure::Panicked { message })
     });
     let flushed = store.flush().map_err(Failure::Flush);
     stage.send_replace(Stage::Stopped);
     result.and(flushed)
 }
 
-fn work(birth: Birth, ready: oneshot::Sender<Result<(), StartError>>, stop: CancellationToken) {
+fn work(birth: Birth, ready: oneshot::Sender<Result<(), StartError>>, stop: CancellationToken) -> Result<(), Failure> {
     let Birth { name: _, params, store, mempool, protocol, clock, net, commands, sockets, events, tip, stage } = birth;
     // Timers run on this thread too: what the rest of the process does cannot delay them.
     let opened =
@@ -98,10 +98,11 @@ fn work(birth: Birth, ready: oneshot::Sender<Result<(), StartError>>, stop: Canc
             stage.send_replace(Stage::Running);
             // Fails if whoever started the node has given up meanwhile; then stop is on its way.
             let _ = ready.send(Ok(()));
-            timers.block_on(Driver::new(node, clock, net, events, tip).run(commands, sockets, stop));
+            timers.block_on(Driver::new(node, clock, net, events, tip).run(commands, sockets, stop))
         }
         Err(error) => {
             let _ = ready.send(Err(error));
+            Ok(())
         }
     }
 }

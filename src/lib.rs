@@ -5,6 +5,17 @@
 //!
 //! 1. [`primitives`]: bytes, hashes, trees, keys and numbers, without any rule.
 //! 2. [`consensus`]: the rules, as pure functions with no clock, disk or randomness.
+//! 3. [`receipt`]: a payment's proof, and its check.
+//! 4. [`storage`]: an ordered store with atomic batches, and the schema laid over it.
+//! 5. [`chain`]: the tree of headers, and the state at the best chain's end.
+//! 6. [`mempool`]: transactions that wait for a block.
+//! 7. [`p2p`]: the protocol between nodes as a state machine; inputs and the time go in, outputs come out.
+//! 8. [`wallet`]: keys, coin selection and signing.
+//! 9. [`miner`]: block templates, the nonce search, and its threads.
+//! 10. [`sim`]: networks of such nodes in virtual time, from a seed.
+//! 11. [`runtime`]: sockets and timers around the one thread that owns a node.
+//! 12. [`rpc`]: JSON-RPC methods, server and client.
+//! 13. [`cli`]: commands and wiring.
 //!
 //! `docs/protocol.md` specifies formats and rules; this crate's documentation says where each is implemented.
 

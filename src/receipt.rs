@@ -11,6 +11,7 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
+use crate::consensus::check::NODE_SIZE;
 use crate::consensus::headers::{HeaderChain, HeaderChainError};
 use crate::consensus::params::Params;
 use crate::primitives::codec::{self, CodecError};
@@ -26,9 +27,6 @@ pub const FORMAT: &str = "cairn-receipt";
 pub const VERSION: u32 = 1;
 /// Most bytes of a file that are read: a chain of about 1.6 million headers.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
-
-/// Size that no transaction may have: that of an inner Merkle node, two hashes (CVE-2017-12842).
-const NODE_SIZE: usize = 64;
 
 /// A transaction, and why to believe that it is in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -169,7 +169,9 @@ impl Scene {
                 coin.ok_or(RuleError::MissingCoin { txid, outpoint: input.outpoint })
             })
             .collect();
-        connect::check_transaction_against(tx, &txid, &coins?, self.ledger.height() + 1, &self.ledger.params).map(drop)
+        let (coins, height, params) = (coins?, self.ledger.height() + 1, &self.ledger.params);
+        connect::check_spend(tx, &txid, &coins, height, params)?;
+        connect::check_signatures(tx, &txid, &coins, params)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::primitives::merkle;
 use crate::primitives::tx::{Lock, MAX_DATA_BYTES, Transaction};
 
 /// Size that no transaction may have: two hashes, which is what an inner Merkle node hashes (CVE-2017-12842).
-const NODE_SIZE: usize = 64;
+pub const NODE_SIZE: usize = 64;
 
 /// A block whose body belongs to its header and keeps every rule that needs no other block. Only [`check_block`] makes
 /// one, so a checked block cannot be confused with a raw one.

@@ -91,24 +91,8 @@ pub fn connect<V: CoinView>(
     Ok(delta)
 }
 
-/// Checks one transaction, already checked by itself, against the coins it spends, in the order of its inputs: what
-/// the mempool asks. `height` is that of the block it would go into.
-///
-/// # Errors
-/// The first rule broken.
-pub fn check_transaction_against(
-    tx: &Transaction,
-    txid: &Txid,
-    coins: &[Coin],
-    height: u32,
-    params: &Params,
-) -> Result<u64, RuleError> {
-    let fee = check_spend(tx, txid, coins, height, params)?;
-    check_signatures(tx, txid, coins, params)?;
-    Ok(fee)
-}
-
-/// The part of [`check_transaction_against`] that is costly, for callers with cheaper questions to ask before.
+/// Checks the signatures of one transaction against the coins it spends, in the order of its inputs. The costly part of
+/// what the mempool asks; [`check_spend`] is the cheap one.
 ///
 /// # Errors
 /// [`RuleError::BadSignature`].
@@ -117,7 +101,8 @@ pub fn check_signatures(tx: &Transaction, txid: &Txid, coins: &[Coin], params: &
     keys::verify_all(&checks).map_err(|input| RuleError::BadSignature { txid: *txid, input: input as u32 })
 }
 
-/// The part of [`check_transaction_against`] that is cheap: every rule of a spend but its signatures. Gives the fee.
+/// Checks one transaction, already checked by itself, against the coins it spends, in the order of its inputs: every
+/// rule of a spend but its signatures. `height` is that of the block it would go into. Gives the fee in grains.
 ///
 /// # Errors
 /// [`RuleError::Locked`], [`RuleError::ImmatureCoin`], [`RuleError::Overspend`].

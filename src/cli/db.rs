@@ -117,7 +117,8 @@ fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
     let imported =
         chain::import(&mut chain, BufReader::new(file), unix_now(), &mut |offset, _| bar.set_position(offset));
     bar.finish_and_clear();
-    let imported = imported.with_context(|| format!("imported up to height {}", chain.tip().height))?;
+    let imported =
+        imported.with_context(|| format!("the import ended with the chain at height {}", chain.tip().height))?;
     let (height, new, known) = (chain.tip().height, imported.new, imported.known);
     common.print(
         || format!("height {height}: {new} blocks imported, {known} known already"),

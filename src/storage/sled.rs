@@ -161,7 +161,10 @@ fn translate(dir: &Path, error: sled::Error) -> StoreError {
     let dir = dir.to_owned();
     let reason = first_line(&error.to_string());
     match error {
-        sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => StoreError::Corrupt { dir, reason },
+        sled::Error::Corruption { .. } => {
+            StoreError::Corrupt { dir, reason: "a part of it fails its checksum".to_owned() }
+        }
+        sled::Error::ReportableBug(_) => StoreError::Corrupt { dir, reason },
         sled::Error::Io(_) if reason.contains("could not acquire lock") => StoreError::Locked { dir },
         // sled reports a header it cannot read as "unsupported".
         sled::Error::Unsupported(_) => StoreError::Corrupt { dir, reason },

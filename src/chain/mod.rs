@@ -185,11 +185,15 @@ impl Chain {
         self.range.root()
     }
 
-    /// Up to `max` blocks on the branch to the best header whose bodies are missing, lowest first, none more than
+    /// [`Chain::missing_bodies_to`] the best header.
+    pub fn missing_bodies(&self, window: u32, max: usize) -> Vec<(BlockHash, u32)> {
+        self.missing_bodies_to(self.best_header(), window, max)
+    }
+
+    /// Up to `max` blocks on the branch to `best` whose bodies are missing, lowest first, none more than
     /// `window` heights above the last block with which the branch is complete. That is the tip, or on another branch
     /// the last block stored without a gap: the tip does not move there before the branch has more work.
-    pub fn missing_bodies(&self, window: u32, max: usize) -> Vec<(BlockHash, u32)> {
-        let best = self.best_header();
+    pub fn missing_bodies_to(&self, best: &Entry, window: u32, max: usize) -> Vec<(BlockHash, u32)> {
         let fork = self.index.fork(self.tip(), best);
         // Complete entries come before all others on a branch.
         let (mut base, mut above) = (fork.height, best.height + 1);

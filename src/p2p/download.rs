@@ -1,4 +1,6 @@
 //! Bodies: a window of missing ones moves up the best branch, and each is asked from one peer at a time that has it.
+//! A peer on another branch that is better than our chain is asked for that one's: the best header's bodies may never
+//! come, and whoever holds them back must not keep us from the rest.
 //!
 //! Peers that deliver fast are trusted with more at once; one that delivers nothing for a while loses what it was asked
 //! for to others, and after that happened twice its place.
@@ -166,9 +168,6 @@ impl Download {
             self.stale = false;
             self.delivered = 0;
         }
-        if self.wanted.is_empty() {
-            return;
-        }
         // Those that did not just stall first, then those with least to do.
         let mut order: Vec<(bool, usize, PeerId)> = self
             .sources
@@ -178,28 +177,38 @@ impl Download {
             .collect();
         order.sort_unstable();
         for (cold, _, peer) in order {
-            let Some(common) = sync.common_height(peer, chain.best_header(), chain) else { continue };
+            let Some(best) = sync.best(peer, chain) else { continue };
+            let common = chain.fork_point(best, chain.best_header()).height;
             if cold && self.others_have(now, peer, common, chain, sync) {
                 continue;
             }
-            let Some(source) = self.sources.get_mut(&peer) else { continue };
-            let mut items = Vec::new();
-            while source.in_flight < source.limit
-                && let Some((hash, height)) = self.wanted.front().copied()
-                && height <= common
-            {
-                self.wanted.pop_front();
-                if source.in_flight == 0 {
-                    source.progress = now.millis;
-                }
-                source.in_flight += 1;
-                self.requests.insert(hash, Request { peer, height, since: now.millis });
-                items.push(Item::Block(hash));
+            let Some(source) = self.sources.get(&peer) else { continue };
+            let room = source.limit.saturating_sub(source.in_flight);
+            let reachable = self.wanted.iter().take(room).take_while(|(_, height)| *height <= common).count();
+            let mut portion: Vec<(BlockHash, u32)> = self.wanted.drain(..reachable).collect();
+            if portion.is_empty() && best.height > common && best.work > chain.tip().work && !best.is_invalid() {
+                let missing = chain.missing_bodies_to(best, WINDOW, WINDOW as usize);
+                portion.extend(missing.into_iter().filter(|(hash, _)| !self.requests.contains_key(hash)).take(room));
             }
-            if !items.is_empty() {
-                out.send(peer, Message::GetData(items));
-            }
+            self.request(now, peer, portion, out);
         }
+    }
+
+    fn request(&mut self, now: Now, peer: PeerId, portion: Vec<(BlockHash, u32)>, out: &mut Outbox) {
+        let Some(source) = self.sources.get_mut(&peer).filter(|_| !portion.is_empty()) else { return };
+        if source.in_flight == 0 {
+            source.progress = now.millis;
+        }
+        source.in_flight += portion.len();
+        let items = portion.iter().map(|(hash, _)| Item::Block(*hash)).collect();
+        let since = now.millis;
+        self.requests.extend(portion.into_iter().map(|(hash, height)| (hash, Request { peer, height, since })));
+        out.send(peer, Message::GetData(items));
+    }
+
+    /// Blocks under way.
+    pub(super) fn requested(&self) -> usize {
+        self.requests.len()
     }
 
     /// Whether a peer other than this one, which has not just stalled, has the branch up to a height.

@@ -24,8 +24,8 @@ pub const MAX_ANNOUNCED: usize = 8;
 /// What is known of a peer's chain.
 #[derive(Debug)]
 struct PeerChain {
-    /// Work that it is said to have and whose headers were not asked for yet.
-    claim: Work,
+    /// Work that it claims and for whose headers it was not asked yet.
+    claim: Option<Work>,
     /// A block it has whose header is not known here yet.
     unresolved: Option<BlockHash>,
     /// The best header known here that it has.
@@ -48,7 +48,7 @@ impl HeaderSync {
     /// A peer said hello.
     pub(super) fn connected(&mut self, now: Now, peer: PeerId, tip: &TipClaim, chain: &Chain, out: &mut Outbox) {
         let state = PeerChain {
-            claim: tip.work,
+            claim: Some(tip.work),
             unresolved: Some(tip.hash),
             best: None,
             told: None,
@@ -128,7 +128,7 @@ impl HeaderSync {
         let Some(state) = self.0.get_mut(&peer) else { return false };
         let [first, ..] = headers else {
             if state.asked.take().is_some() {
-                state.exhausted(chain);
+                state.exhausted();
             }
             return false;
         };
@@ -177,7 +177,7 @@ impl HeaderSync {
         if taken == MAX_HEADERS {
             send_request(now, peer, state, vec![hashes[taken - 1]], out);
         } else {
-            state.exhausted(chain);
+            state.exhausted();
         }
         new
     }
@@ -205,7 +205,7 @@ impl HeaderSync {
             }
         } else if headers.len() < MAX_HEADERS {
             // That is all it has: a chain behind ours, which is nobody's fault.
-            state.exhausted(chain);
+            state.exhausted();
         } else if low.is_endless(chain) {
             out.offence(peer, Offence::LowWorkHeaders);
         } else {
@@ -225,7 +225,7 @@ impl HeaderSync {
             .collect();
         for (peer, hash) in resolved {
             if let Some(state) = self.0.get_mut(&peer) {
-                state.unresolved = None;
+                (state.unresolved, state.claim) = (None, None);
             }
             if let Some(entry) = chain.entry(&hash) {
                 self.has(peer, entry, chain);
@@ -233,12 +233,13 @@ impl HeaderSync {
         }
     }
 
-    /// Asks the peer that claims most, if that is more than is known here and nobody is being asked.
+    /// Asks the peer that claims most, if that is more than our chain has and nobody is being asked. The best header is
+    /// no measure: its body may never come.
     fn continue_sync(&mut self, now: Now, chain: &Chain, out: &mut Outbox) {
         if self.0.values().any(|state| state.asked.is_some()) {
             return;
         }
-        let best = chain.best_header().work;
+        let best = Some(chain.tip().work);
         let promising = self.0.iter().filter(|(_, state)| state.claim > best);
         if let Some(peer) = promising.max_by_key(|(_, state)| state.claim).map(|(peer, _)| *peer) {
             self.ask(now, peer, chain, out);
@@ -274,8 +275,8 @@ impl HeaderSync {
 
 impl PeerChain {
     /// It has sent all its headers, so whatever it claimed beyond them it does not have.
-    fn exhausted(&mut self, chain: &Chain) {
-        self.claim = self.best.and_then(|best| chain.entry(&best)).map_or(Work::ZERO, |best| best.work);
+    fn exhausted(&mut self) {
+        self.claim = None;
         self.low = None;
         self.proven = 0;
     }

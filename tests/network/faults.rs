@@ -2,7 +2,7 @@
 
 use cairn::sim::{Sim, Weather};
 
-use crate::{Seed, mine, network, params, payment};
+use crate::{Seed, mine, network, params, payment, settles};
 
 #[test]
 fn after_a_partition_the_heavier_side_wins_and_payments_return() {
@@ -79,8 +79,7 @@ fn a_crashed_node_comes_back_to_what_it_had_and_catches_up() {
     assert!(sim.node(4).unwrap().chain().tip().height >= before);
     assert!(sim.node(4).unwrap().known_addresses().len() > 2, "the address book was saved");
     sim.run_for(20_000);
-    sim.set_mining(None);
-    assert!(sim.run_until(20_000, Sim::is_converged));
+    assert!(settles(&mut sim, 20_000));
     assert!(sim.node(4).unwrap().chain().tip().height > before + 10);
 }
 
@@ -94,8 +93,7 @@ fn the_network_outlives_the_node_that_it_was_joined_through() {
     let newcomer = sim.add_node(&[7]).unwrap();
     sim.set_mining(Some(2_000));
     sim.run_for(60_000);
-    sim.set_mining(None);
-    assert!(sim.run_until(20_000, Sim::is_converged));
+    assert!(settles(&mut sim, 20_000));
     let (inbound, outbound) = sim.node(newcomer).unwrap().connection_counts();
     assert!(inbound + outbound >= 5, "the newcomer found {inbound} and {outbound} others");
 }

@@ -3,7 +3,7 @@
 use cairn::p2p::Event;
 use cairn::sim::{Sim, Weather};
 
-use crate::{Seed, network, params, payment};
+use crate::{Seed, network, params, payment, settles};
 
 #[test]
 fn fifty_nodes_find_each_other_and_keep_one_chain() {
@@ -22,8 +22,7 @@ fn fifty_nodes_find_each_other_and_keep_one_chain() {
         sim.submit(node, tx.clone()).unwrap().unwrap();
     }
     sim.run_for(200_000);
-    sim.set_mining(None);
-    assert!(sim.run_until(20_000, Sim::is_converged), "tips differ 20 s after the last block");
+    assert!(settles(&mut sim, 20_000), "tips differ 20 s after the last block");
     for (number, node) in sim.nodes() {
         assert!(node.chain().tip().height > 20, "node {number} is at height {}", node.chain().tip().height);
         for tx in &payments {
@@ -63,12 +62,13 @@ fn bad_weather_delays_but_does_not_divide() {
         sim.submit(node, payment(&params(), n, 1_000)).unwrap().unwrap();
     }
     sim.run_for(240_000);
-    sim.set_mining(None);
-    assert!(sim.run_until(60_000, Sim::is_converged));
+    assert!(settles(&mut sim, 60_000));
     for (number, node) in sim.nodes() {
         for n in 1..=10 {
             let txid = payment(&params(), n, 1_000).txid();
-            assert!(node.chain().db().tx_location(&txid).unwrap().is_some(), "node {number} lacks payment {n}");
+            let pools = sim.nodes().filter(|(_, node)| node.mempool().contains(&txid)).count();
+            let is_there = node.chain().db().tx_location(&txid).unwrap().is_some();
+            assert!(is_there, "node {number} lacks payment {n}, which is in {pools} mempools");
         }
         assert!(node.bans(sim.now()).is_empty(), "node {number} banned an honest one");
     }

@@ -59,7 +59,8 @@ fn liar(hello: Hello, dial: Option<SocketAddr>, mut answer: impl FnMut(&Message)
     })
 }
 
-/// Node 0 is honest and has `blocks`; then comes the liar, number 1; then the victim, number 2, which knows both.
+/// Node 0 is honest and has `blocks`; then comes the liar, number 1; then the victim, number 2, which knows the liar
+/// first, and the honest node some seconds later.
 fn stage(seed: u64, blocks: u32, script: impl FnOnce(&Sim, &Arc<Params>) -> Script) -> Sim {
     let params = params();
     let mut sim = Sim::new(params.clone(), Weather::default(), seed);
@@ -67,7 +68,9 @@ fn stage(seed: u64, blocks: u32, script: impl FnOnce(&Sim, &Arc<Params>) -> Scri
     mine(&mut sim, 0, blocks);
     let script = script(&sim, &params);
     sim.add_script(script);
-    sim.add_node(&[0, 1]).unwrap();
+    sim.add_node(&[1]).unwrap();
+    sim.run_for(3_000);
+    sim.command(VICTIM, |node, now| node.add_node(now, Sim::address(0)));
     sim
 }
 
@@ -218,7 +221,7 @@ fn a_body_that_is_not_its_headers() {
 fn silence_when_asked_for_headers() {
     let seed = Seed::new(35);
     let mut sim = stage(seed.0, 50, |_, params| liar(boast(params), None, |_| Vec::new()));
-    assert!(sim.run_until(60_000, has_synced));
+    assert!(sim.run_until(60_000, |sim| has_synced(sim) && !verdicts(sim).is_empty()));
     assert_eq!(verdicts(&sim)[..1], [Reason::Stalled]);
     assert!(sim.node(VICTIM).unwrap().bans(sim.now()).is_empty(), "slowness is no crime");
 }
@@ -452,7 +455,7 @@ fn a_payment_withheld() {
 fn a_better_header_whose_body_never_comes() {
     let seed = Seed::new(46);
     let mut sim = stage(seed.0, 20, |_, params| {
-        let blocks = Private::new(params).grow(22).blocks.clone();
+        let blocks = Private::new(params).grow(60).blocks.clone();
         liar(boast(params), None, move |message| match message {
             Message::GetHeaders { .. } => serve(&blocks, message),
             _ => Vec::new(),

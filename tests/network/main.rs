@@ -91,6 +91,21 @@ fn mine(sim: &mut Sim, node: usize, n: u32) {
     }
 }
 
+/// Ends mining and waits for one tip. Two blocks found last and at once leave a tie, which is nobody's fault and ends with
+/// the next block.
+fn settles(sim: &mut Sim, limit: u64) -> bool {
+    sim.set_mining(None);
+    if !sim.run_until(limit, Sim::is_converged) {
+        let mut works: Vec<_> = sim.nodes().map(|(_, node)| node.chain().tip().work).collect();
+        works.dedup();
+        if works.len() > 1 {
+            return false;
+        }
+        mine(sim, 0, 1);
+    }
+    sim.run_until(limit, Sim::is_converged)
+}
+
 /// Finds a nonce for a changed header.
 fn remine(header: &mut Header) {
     let target = header.bits.target().unwrap();

@@ -3,7 +3,7 @@
 use cairn::p2p::Config;
 use cairn::sim::{Sim, Weather};
 
-use crate::{Seed, mine, network, params};
+use crate::{Seed, mine, network, params, settles};
 
 /// 50 ms each way, so that every needless round trip shows.
 fn far() -> Weather {
@@ -46,8 +46,7 @@ fn a_late_joiner_syncs_from_several_while_the_chain_grows() {
     assert!(synced);
     assert!(busiest >= 3, "bodies were asked from {busiest} peers at once");
     sim.run_for(10_000);
-    sim.set_mining(None);
-    assert!(sim.run_until(10_000, Sim::is_converged));
+    assert!(settles(&mut sim, 10_000));
 }
 
 /// Nodes in a line: each has only its neighbours.

@@ -16,9 +16,13 @@ use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::tx::Transaction;
 
-/// Blocks that the tip may be behind the best header for new tips to be announced: during the first synchronisation
-/// nobody wants to hear of every block.
-const ANNOUNCE_WITHIN: u32 = 8;
+/// Blocks under way from which on new tips are announced only now and then: during the first synchronisation nobody wants
+/// to hear of every block.
+const BUSY: usize = 8;
+/// Milliseconds between two announcements at such a time. They do not cease, or whoever promises blocks and holds them
+/// back would silence us.
+const BUSY_INTERVAL_MILLIS: u64 = 500;
+
 impl Node {
     pub(super) fn inventory(&mut self, now: Now, id: PeerId, items: Vec<Item>) {
         let mut wanted = Vec::new();
@@ -192,15 +196,18 @@ impl Node {
         }
         let tip = self.chain.tip();
         self.out.event(Event::TipChanged { hash: tip.hash, height: tip.height });
-        self.announce_tip();
+        let next = self.announced + BUSY_INTERVAL_MILLIS;
+        if self.download.requested() >= BUSY && next > now.millis {
+            self.announce_at = Some(next);
+        } else {
+            self.announce_tip(now);
+        }
     }
 
     /// Tells every peer that may not know of the tip: the headers since what it knows, if they are few.
-    fn announce_tip(&mut self) {
+    pub(super) fn announce_tip(&mut self, now: Now) {
+        (self.announce_at, self.announced) = (None, now.millis);
         let tip = self.chain.tip();
-        if self.chain.best_header().height.saturating_sub(tip.height) >= ANNOUNCE_WITHIN {
-            return;
-        }
         for peer in self.peers.ready() {
             if self.sync.knows(peer, tip, &self.chain) {
                 continue;

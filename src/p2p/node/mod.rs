@@ -61,6 +61,10 @@ pub struct Node {
     rng: ChaCha20Rng,
     out: Outbox,
     next_save: u64,
+    /// When the tip is to be announced, if that was put off.
+    announce_at: Option<u64>,
+    /// When it was announced last.
+    announced: u64,
     /// The chain has more to connect than one call may.
     unfinished: bool,
     /// The wake-up last asked for.
@@ -95,6 +99,8 @@ impl Node {
             rng,
             out: Outbox::default(),
             next_save: now.millis + SAVE_INTERVAL_MILLIS,
+            announce_at: None,
+            announced: 0,
             unfinished: false,
             wake: None,
             config,
@@ -185,6 +191,7 @@ impl Node {
             self.relay.deadline(),
             self.requests.deadline(),
             Some(self.next_save),
+            self.announce_at,
             self.unfinished.then_some(0),
         ];
         deadlines.into_iter().flatten().min()
@@ -203,6 +210,9 @@ impl Node {
         self.dial(now);
         if self.unfinished {
             self.resume(now);
+        }
+        if self.announce_at.is_some_and(|at| at <= now.millis) {
+            self.announce_tip(now);
         }
         if self.next_save <= now.millis
             && let Err(error) = self.save(now)

@@ -208,6 +208,7 @@ proptest! {
     ) {
         let mut spec = funded_spec(5);
         spec.coinbase_maturity = 2;
+        spec.mine_nonce();
         let mut ledger = Ledger::new(spec);
         let mut chain = vec![ledger.params.genesis.clone()];
         let mut history: Vec<(BTreeMap<OutPoint, Coin>, Delta)> = Vec::new();

@@ -23,7 +23,8 @@ fn data(scene: &Scene, change: impl FnOnce(&mut Vec<u8>)) -> Subject {
 
 /// Starts over on a network whose subsidy halves every 5 blocks, at `height`; the next block's coinbase takes `value`.
 fn halving(scene: &mut Scene, height: u32, value: u64) -> Subject {
-    let spec = GenesisSpec { halving_interval: 5, subsidy: 1_000, ..GenesisSpec::regtest() };
+    let mut spec = GenesisSpec { halving_interval: 5, subsidy: 1_000, ..GenesisSpec::regtest() };
+    spec.mine_nonce();
     scene.ledger = Ledger::new(spec);
     scene.ledger.extend(height);
     scene.now = u64::from(scene.ledger.tip().time);

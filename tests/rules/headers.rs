@@ -25,6 +25,7 @@ fn median(scene: &Scene) -> u32 {
 fn retargeting(scene: &mut Scene, blocks: u32) {
     let mut spec = funded_spec(12);
     spec.retarget = Retarget::Asert;
+    spec.mine_nonce();
     scene.ledger = Ledger::new(spec);
     (0..blocks).for_each(|_| {
         // A second apart, five times too fast.

@@ -66,7 +66,7 @@ struct NewArgs {
     #[arg(long, env = "CAIRN_TIMESTAMP", value_name = "SECONDS")]
     timestamp: Option<u32>,
     /// Difficulty of genesis and of block 1, in compact form
-    #[arg(long, env = "CAIRN_BITS", default_value = "1d7fffff")]
+    #[arg(long, env = "CAIRN_BITS", default_value = "1d3fffff")]
     bits: Bits,
     /// The easiest difficulty there may be, in compact form
     #[arg(long, env = "CAIRN_POW_LIMIT_BITS", default_value = "1e0fffff")]
@@ -78,7 +78,7 @@ struct NewArgs {
     #[arg(long, env = "CAIRN_TARGET_SPACING_SECS", default_value_t = 5, value_name = "SECONDS")]
     target_spacing_secs: u32,
     /// Seconds behind schedule that halve the difficulty
-    #[arg(long, env = "CAIRN_HALF_LIFE_SECS", default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, env = "CAIRN_HALF_LIFE_SECS", default_value_t = 120, value_name = "SECONDS")]
     half_life_secs: u32,
     /// Coins a block makes, before any halving
     #[arg(long, env = "CAIRN_SUBSIDY", default_value = "50", value_name = "COINS", value_parser = parse_coins)]

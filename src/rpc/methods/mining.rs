@@ -121,8 +121,9 @@ async fn get_mining_info(api: Api) -> Outcome {
 }
 
 /// Work of the `span` blocks up to `end`, over the time between the earliest and the latest of them and the one before.
+/// Genesis is left out: it may be written long before anybody mines on it.
 fn hash_rate(chain: &Chain, end: &Entry, span: u32) -> f64 {
-    let first = end.height.saturating_sub(span);
+    let first = end.height.saturating_sub(span).max(1);
     let Some(start) = chain.ancestor(end, first) else { return 0.0 };
     let times = (first..=end.height).filter_map(|height| chain.ancestor(end, height)).map(|entry| entry.header.time);
     let (earliest, latest) = times.fold((u32::MAX, 0), |(least, most), time| (least.min(time), most.max(time)));

@@ -36,11 +36,6 @@ impl CheckedBlock {
     pub fn txids(&self) -> &[Txid] {
         &self.txids
     }
-
-    /// The block, given back.
-    pub fn into_block(self) -> Block {
-        self.block
-    }
 }
 
 /// Checks that a header's bits are a target that the network allows, and that its hash meets it.

@@ -68,10 +68,6 @@ impl Dialer {
         self.manual.contains_key(address)
     }
 
-    pub(super) fn manual(&self) -> impl Iterator<Item = SocketAddr> {
-        self.manual.keys().copied()
-    }
-
     /// Dials an address now, unless that is under way.
     pub(super) fn dial(&mut self, now: Now, address: SocketAddr, out: &mut Outbox) {
         if self.dialing.insert(address, now.millis).is_none() {

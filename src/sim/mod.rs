@@ -83,7 +83,6 @@ struct Place {
     life: u32,
     wake: Option<u64>,
     group: usize,
-    share: u32,
     /// What its node told, with the time.
     events: Vec<(u64, Event)>,
 }
@@ -164,7 +163,6 @@ impl Sim {
             life: 0,
             wake: None,
             group: 0,
-            share: 1,
             events: Vec::new(),
         });
         self.start(node)?;
@@ -181,7 +179,6 @@ impl Sim {
             life: 0,
             wake: None,
             group: 0,
-            share: 0,
             events: Vec::new(),
         });
         self.tell(node, Input::Tick);
@@ -278,11 +275,6 @@ impl Sim {
         self.mining = mean_millis;
         self.mining_round += 1;
         self.foresee_block();
-    }
-
-    /// A node's part in finding blocks; 1 to begin with.
-    pub fn set_share(&mut self, node: usize, share: u32) {
-        self.places[node].share = share;
     }
 
     /// Time to the next block: exponential, as that of a search without memory is.

@@ -100,20 +100,13 @@ impl Sim {
     }
 
     pub(super) fn block_found(&mut self) {
-        let up: Vec<(usize, u32)> = self.nodes().map(|(node, _)| (node, self.places[node].share)).collect();
-        let total: u32 = up.iter().map(|(_, share)| share).sum();
-        if total == 0 {
+        let up: Vec<usize> = self.nodes().map(|(node, _)| node).collect();
+        if up.is_empty() {
             return;
         }
-        let mut at = self.rng.random_range(0..total);
-        for (node, share) in up {
-            if at < share {
-                self.note("found", [node as u64, 0, 0]);
-                self.mine(node);
-                return;
-            }
-            at -= share;
-        }
+        let node = up[self.rng.random_range(0..up.len() as u32) as usize];
+        self.note("found", [node as u64, 0, 0]);
+        self.mine(node);
     }
 
     /// Tells a node or script what happened, and carries out what it wants.

@@ -132,11 +132,6 @@ impl Node {
         removed
     }
 
-    /// Addresses to stay connected to, and whether there is a connection.
-    pub fn added_nodes(&self) -> Vec<(SocketAddr, bool)> {
-        self.dialer.manual().map(|address| (address, self.peers.is_connected_to(&address))).collect()
-    }
-
     /// Dials an address, once.
     pub fn connect_once(&mut self, now: Now, address: SocketAddr) {
         self.dialer.dial(now, address, &mut self.out);

@@ -1,0 +1,119 @@
+//! The contacts at one power of two of distance.
+//!
+//! Those known longest are kept, because who was there for long is likely to stay (section 2.4 of the paper), and because
+//! a flood of newcomers then pushes nobody out: a place becomes free only when its holder does not answer.
+
+use crate::p2p::bans::Subnet;
+use crate::p2p::kad::Contact;
+
+/// Milliseconds after which the contact not heard of for longest is worth a ping when another wants its place.
+pub const CHECK_MILLIS: u64 = 60_000;
+
+/// What became of a contact that answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// It has a place.
+    Kept,
+    /// All places are taken; it is next in line.
+    Full {
+        /// Whom to ping to see whether a place is free: no answer, and [`super::Table::failed`] gives it to the newcomer.
+        /// `None` if all were heard of or asked lately.
+        ping: Option<Contact>,
+    },
+    /// It is not kept.
+    Refused(Refusal),
+}
+
+/// Why a contact is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It has this node's own id.
+    #[error("it is this node")]
+    Own,
+    /// Nothing can be dialled there.
+    #[error("its address cannot be dialled")]
+    Address,
+    /// Enough of its part of the net are at this distance, or in the table.
+    #[error("there are enough from its part of the net")]
+    Subnet,
+}
+
+/// A contact kept.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) contact: Contact,
+    /// The part of the public net that it is in; `None` in a private one.
+    pub(super) subnet: Option<Subnet>,
+    /// When it last answered.
+    pub(super) seen: u64,
+    /// When it was last asked to be pinged, or answered.
+    pub(super) checked: u64,
+    /// Questions in a row that it did not answer.
+    pub(super) failures: u32,
+}
+
+/// The bucket.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bucket {
+    /// Those who have a place, in the order of when they last answered.
+    pub(super) places: Vec<Entry>,
+    /// Those who would take one, in the order of when they last answered.
+    pub(super) waiting: Vec<Entry>,
+}
+
+impl Bucket {
+    /// Everybody.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.places.iter().chain(&self.waiting)
+    }
+
+    /// A contact answered. Of `k` places, and as many to wait for them.
+    pub(super) fn note(&mut self, entry: Entry, k: usize) -> Noted {
+        let (now, id) = (entry.seen, entry.contact.id);
+        self.waiting.retain(|other| other.contact.id != id);
+        let old = self.places.iter().position(|other| other.contact.id == id);
+        // Who has failed to answer gives way to who has just answered.
+        let failed = || self.places.iter().position(|other| other.failures > 0).filter(|_| self.places.len() >= k);
+        if let Some(at) = old.or_else(failed) {
+            self.places.remove(at);
+        }
+        if self.places.len() < k {
+            insert(&mut self.places, entry);
+            return Noted::Kept;
+        }
+        insert(&mut self.waiting, entry);
+        if self.waiting.len() > k {
+            self.waiting.remove(0);
+        }
+        let oldest = self.places.first_mut().filter(|oldest| oldest.checked.saturating_add(CHECK_MILLIS) <= now);
+        let ping = oldest.map(|oldest| {
+            oldest.checked = now;
+            oldest.contact
+        });
+        Noted::Full { ping }
+    }
+
+    /// A contact did not answer. It keeps its place for as long as nobody else wants it.
+    pub(super) fn failed(&mut self, contact: &Contact) {
+        self.waiting.retain(|other| other.contact != *contact);
+        let Some(at) = self.places.iter().position(|other| other.contact == *contact) else { return };
+        if self.waiting.is_empty() {
+            self.places[at].failures = self.places[at].failures.saturating_add(1);
+        } else {
+            self.remove(at);
+        }
+    }
+
+    /// Frees a place, for whoever of those who wait answered last.
+    pub(super) fn remove(&mut self, at: usize) {
+        self.places.remove(at);
+        if let Some(next) = self.waiting.pop() {
+            insert(&mut self.places, next);
+        }
+    }
+}
+
+fn insert(entries: &mut Vec<Entry>, entry: Entry) {
+    let at = entries.partition_point(|other| other.seen <= entry.seen);
+    entries.insert(at, entry);
+}

@@ -1,0 +1,176 @@
+//! The search for the nodes nearest to an id.
+
+use std::collections::BTreeMap;
+
+use crate::p2p::addrbook::is_believable;
+use crate::p2p::kad::table::subnet;
+use crate::p2p::kad::{Contact, Distance, NodeId};
+
+/// Most candidates of a lookup, in multiples of `k`; so many are asked at most, however many nearer ones liars make up.
+pub const CANDIDATES_PER_PLACE: usize = 16;
+/// Most candidates of one part of the public net that have not failed: 24 bits of IPv4, 48 of IPv6.
+pub const MAX_HINTS_PER_SUBNET: usize = 2;
+/// Milliseconds in which an answer must come before others are asked instead.
+pub const QUERY_TIMEOUT_MILLIS: u64 = 2_000;
+
+/// How far it has come with a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Somebody named it.
+    Named,
+    /// It was asked, at this time.
+    Asked(u64),
+    /// It answered.
+    Answered,
+    /// It did not, or not in time.
+    Failed,
+}
+
+#[derive(Debug, Clone)]
+struct Candidate {
+    contact: Contact,
+    /// How many had to be asked one after the other until it could be, itself included.
+    hops: u32,
+    state: State,
+}
+
+/// A lookup. Ask whom [`Lookup::ask`] names, as long as it names somebody, and report what came of it, until
+/// [`Lookup::is_done`].
+///
+/// It is done when the `k` nearest candidates have answered, those left out that failed. An answer adds candidates, never
+/// more than `k`; they are hints, asked in turn, and found only once they have answered themselves.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    own: NodeId,
+    target: NodeId,
+    k: usize,
+    alpha: usize,
+    /// By distance from the target.
+    candidates: BTreeMap<Distance, Candidate>,
+    in_flight: usize,
+}
+
+impl Lookup {
+    /// A lookup by the node `own` for the `k` nodes nearest to `target`, which asks `alpha` at a time and starts with those of
+    /// its own table that are nearest ([`super::Table::closest`]).
+    pub fn new(own: NodeId, target: NodeId, k: usize, alpha: usize, start: impl IntoIterator<Item = Contact>) -> Self {
+        let mut lookup = Self { own, target, k, alpha, candidates: BTreeMap::new(), in_flight: 0 };
+        start.into_iter().for_each(|contact| lookup.add(contact, 1));
+        lookup
+    }
+
+    /// What is looked for.
+    pub fn target(&self) -> NodeId {
+        self.target
+    }
+
+    fn add(&mut self, contact: Contact, hops: u32) {
+        let distance = contact.id.distance(&self.target);
+        if contact.id == self.own || self.candidates.contains_key(&distance) {
+            return;
+        }
+        if let Some(part) = subnet(contact.address.ip()) {
+            let same = |other: &&Candidate| other.state != State::Failed && part.contains(other.contact.address.ip());
+            if self.candidates.values().filter(same).count() >= MAX_HINTS_PER_SUBNET {
+                return;
+            }
+        }
+        self.candidates.insert(distance, Candidate { contact, hops, state: State::Named });
+        if self.candidates.len() > CANDIDATES_PER_PLACE * self.k {
+            let farthest = self.candidates.iter().rfind(|(_, candidate)| candidate.state == State::Named);
+            if let Some(farthest) = farthest.map(|(distance, _)| *distance) {
+                self.candidates.remove(&farthest);
+            }
+        }
+    }
+
+    /// The nearest candidates that have not failed: if all of them answered, there is nothing left to ask.
+    fn front(&mut self) -> impl Iterator<Item = &mut Candidate> {
+        self.candidates.values_mut().filter(|candidate| candidate.state != State::Failed).take(self.k)
+    }
+
+    /// Whom to ask now for the contacts nearest to the target that it knows; `None` if no more than those asked already.
+    pub fn ask(&mut self, now: u64) -> Option<Contact> {
+        if self.in_flight >= self.alpha {
+            return None;
+        }
+        let next = self.front().find(|candidate| candidate.state == State::Named)?;
+        next.state = State::Asked(now);
+        let contact = next.contact;
+        self.in_flight += 1;
+        Some(contact)
+    }
+
+    /// One that was asked answered, if late, with contacts nearest to the target that it says it knows. `false` if it was not
+    /// asked, or had answered.
+    pub fn answered(&mut self, id: &NodeId, told: &[Contact]) -> bool {
+        let Some(candidate) = self.candidates.get_mut(&id.distance(&self.target)) else { return false };
+        match candidate.state {
+            State::Named | State::Answered => return false,
+            State::Asked(_) => self.in_flight -= 1,
+            State::Failed => {}
+        }
+        candidate.state = State::Answered;
+        let (source, hops) = (candidate.contact.address.ip(), candidate.hops.saturating_add(1));
+        for contact in told.iter().take(self.k).filter(|contact| is_believable(&contact.address, source)) {
+            self.add(*contact, hops);
+        }
+        true
+    }
+
+    /// One that was asked could not be reached, or is another than was said.
+    pub fn failed(&mut self, id: &NodeId) {
+        if let Some(candidate) = self.candidates.get_mut(&id.distance(&self.target))
+            && matches!(candidate.state, State::Asked(_))
+        {
+            candidate.state = State::Failed;
+            self.in_flight -= 1;
+        }
+    }
+
+    /// The time has come that [`Lookup::deadline`] named: those who have not answered in time failed, and are returned.
+    pub fn tick(&mut self, now: u64) -> Vec<Contact> {
+        let late = |state: State| matches!(state, State::Asked(at) if at.saturating_add(QUERY_TIMEOUT_MILLIS) <= now);
+        let mut failed = Vec::new();
+        for candidate in self.candidates.values_mut().filter(|candidate| late(candidate.state)) {
+            candidate.state = State::Failed;
+            failed.push(candidate.contact);
+        }
+        self.in_flight -= failed.len();
+        failed
+    }
+
+    /// When the first of those asked has not answered in time.
+    pub fn deadline(&self) -> Option<u64> {
+        let asked = self.candidates.values().filter_map(|candidate| match candidate.state {
+            State::Asked(at) => Some(at.saturating_add(QUERY_TIMEOUT_MILLIS)),
+            State::Named | State::Answered | State::Failed => None,
+        });
+        asked.min()
+    }
+
+    /// Whether all is found that will be.
+    pub fn is_done(&self) -> bool {
+        let open = self.candidates.values().filter(|candidate| candidate.state != State::Failed);
+        open.take(self.k).all(|candidate| candidate.state == State::Answered)
+    }
+
+    /// The nearest to the target that answered, at most `k`, the nearest first.
+    pub fn found(&self) -> impl Iterator<Item = &Contact> {
+        self.answers().map(|candidate| &candidate.contact).take(self.k)
+    }
+
+    /// How many had to be asked one after the other to find the nearest, itself included; `None` if nobody answered.
+    pub fn hops(&self) -> Option<u32> {
+        self.answers().next().map(|candidate| candidate.hops)
+    }
+
+    fn answers(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.values().filter(|candidate| candidate.state == State::Answered)
+    }
+
+    /// How many are known of, asked or not; never more than [`CANDIDATES_PER_PLACE`] times `k`.
+    pub fn candidates(&self) -> usize {
+        self.candidates.len()
+    }
+}

@@ -1,0 +1,168 @@
+//! Whom a node knows, by distance.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::p2p::addrbook::{is_dialable, is_public};
+use crate::p2p::bans::Subnet;
+use crate::p2p::kad::bucket::{Bucket, Entry};
+use crate::p2p::kad::{Contact, Distance, NodeId, Noted, Refusal};
+
+/// Most contacts of one part of the public net (24 bits of IPv4, 48 of IPv6) in one bucket.
+pub const MAX_PER_SUBNET_IN_BUCKET: usize = 2;
+/// Most contacts of one part of the public net in the whole table.
+pub const MAX_PER_SUBNET: usize = 10;
+/// Milliseconds after which a bucket that nobody looked into is looked into.
+pub const REFRESH_MILLIS: u64 = 3_600_000;
+
+/// The part of the public net within which one hand has addresses for nothing: 24 bits of IPv4, 48 of IPv6. `None` for an
+/// address in a private net, which may have all its nodes in one such part.
+pub(super) fn subnet(ip: IpAddr) -> Option<Subnet> {
+    let bits = if ip.to_canonical().is_ipv4() { 24 } else { 48 };
+    is_public(ip).then(|| Subnet::new(ip, bits))
+}
+
+/// The contacts of one node: at most `k` at each power of two of distance, and as many who wait for a place.
+///
+/// Only who has answered at its address comes in, so that nobody gets others in by naming them.
+#[derive(Debug, Clone)]
+pub struct Table {
+    own: NodeId,
+    k: usize,
+    buckets: BTreeMap<u8, Bucket>,
+    /// When somebody last looked for an id in each bucket.
+    looked: BTreeMap<u8, u64>,
+}
+
+impl Table {
+    /// An empty table of the node `own`, with `k` places in each bucket.
+    pub fn new(own: NodeId, k: usize) -> Self {
+        Self { own, k, buckets: BTreeMap::new(), looked: BTreeMap::new() }
+    }
+
+    /// Whose it is.
+    pub fn own(&self) -> NodeId {
+        self.own
+    }
+
+    /// A contact answered: it is at this address, and it has this id as far as that can be proven.
+    pub fn answered(&mut self, now: u64, contact: Contact) -> Noted {
+        let Some(number) = self.own.distance(&contact.id).bucket() else { return Noted::Refused(Refusal::Own) };
+        if !is_dialable(&contact.address) {
+            return Noted::Refused(Refusal::Address);
+        }
+        let subnet = subnet(contact.address.ip());
+        let (mut in_bucket, mut in_table, mut gone) = (0, 0, None);
+        for (at, bucket) in &self.buckets {
+            for other in bucket.iter().filter(|other| other.contact.id != contact.id) {
+                if other.contact.address == contact.address {
+                    gone = Some(other.contact);
+                } else if subnet.is_some() && other.subnet == subnet {
+                    in_table += 1;
+                    in_bucket += usize::from(*at == number);
+                }
+            }
+        }
+        if in_bucket >= MAX_PER_SUBNET_IN_BUCKET || in_table >= MAX_PER_SUBNET {
+            return Noted::Refused(Refusal::Subnet);
+        }
+        // Another node was at this address, and is no more.
+        if let Some(gone) = gone {
+            self.forget(&gone);
+        }
+        let entry = Entry { contact, subnet, seen: now, checked: now, failures: 0 };
+        self.buckets.entry(number).or_default().note(entry, self.k)
+    }
+
+    /// A contact did not answer. Whoever waits for its place has it now; if nobody does, it may be back later.
+    pub fn failed(&mut self, contact: &Contact) {
+        if let Some(bucket) = self.bucket_of(&contact.id) {
+            bucket.failed(contact);
+        }
+    }
+
+    fn forget(&mut self, contact: &Contact) {
+        let Some(bucket) = self.bucket_of(&contact.id) else { return };
+        bucket.waiting.retain(|other| other.contact != *contact);
+        if let Some(at) = bucket.places.iter().position(|other| other.contact == *contact) {
+            bucket.remove(at);
+        }
+    }
+
+    fn bucket_of(&mut self, id: &NodeId) -> Option<&mut Bucket> {
+        self.own.distance(id).bucket().and_then(|number| self.buckets.get_mut(&number))
+    }
+
+    /// Up to `count` contacts, those nearest to `target` first: what to answer to who asks for it, and where to start a
+    /// lookup. Those that failed to answer are left out, unless there are no others, as after a time without network.
+    pub fn closest(&self, target: &NodeId, count: usize) -> Vec<Contact> {
+        let good = self.walk(target, count, |entry| entry.failures == 0);
+        if good.is_empty() { self.walk(target, count, |_| true) } else { good }
+    }
+
+    fn walk(&self, target: &NodeId, count: usize, fit: impl Fn(&Entry) -> bool) -> Vec<Contact> {
+        let mut found = Vec::with_capacity(count.min(self.k * 2));
+        for number in nearest_first(self.own.distance(target)) {
+            let Some(bucket) = self.buckets.get(&number) else { continue };
+            let from = found.len();
+            found.extend(bucket.places.iter().filter(|entry| fit(entry)).map(|entry| entry.contact));
+            found[from..].sort_unstable_by_key(|contact| contact.id.distance(target));
+            if found.len() >= count {
+                found.truncate(count);
+                break;
+            }
+        }
+        found
+    }
+
+    /// Contacts that have a place, from the nearest bucket to the farthest.
+    pub fn contacts(&self) -> impl Iterator<Item = &Contact> {
+        self.buckets.values().flat_map(|bucket| bucket.places.iter().map(|entry| &entry.contact))
+    }
+
+    /// How many contacts have a place.
+    pub fn len(&self) -> usize {
+        self.buckets.values().map(|bucket| bucket.places.len()).sum()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many contacts have a place at each power of two of distance, where there are any.
+    pub fn sizes(&self) -> impl Iterator<Item = (u8, usize)> {
+        self.buckets.iter().map(|(number, bucket)| (*number, bucket.places.len())).filter(|(_, size)| *size > 0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (u8, &Bucket)> {
+        self.buckets.iter().map(|(number, bucket)| (*number, bucket))
+    }
+
+    /// A lookup for an id is made, which tells what there is in its bucket.
+    pub fn looked_for(&mut self, now: u64, target: &NodeId) {
+        if let Some(number) = self.own.distance(target).bucket() {
+            self.looked.insert(number, now);
+        }
+    }
+
+    /// The buckets to look into ([`NodeId::random_in`] draws what to look for), the farthest last: those that nobody looked into
+    /// for [`REFRESH_MILLIS`], but none nearer than the nearest contact, where there is nobody. A node that joins
+    /// looks for its own id, and then into these, which are all; this makes it known to those who should know it.
+    pub fn stale(&self, now: u64) -> Vec<u8> {
+        let Some((nearest, _)) = self.sizes().next() else { return Vec::new() };
+        let is_stale = |number: &u8| self.looked.get(number).is_none_or(|at| at.saturating_add(REFRESH_MILLIS) <= now);
+        (nearest..=255).filter(is_stale).collect()
+    }
+}
+
+/// The numbers of a node's buckets, from that with the ids nearest to a target to that with the farthest, where `distance`
+/// is the node's own distance to the target. All ids in one bucket are nearer than all in the next.
+///
+/// An id in bucket *b* differs from the node's first in bit *b*. If the target differs there too, the id is nearer to it
+/// than the node is, and the more so the higher *b*; else it is farther, and the more so the higher *b*.
+pub(crate) fn nearest_first(distance: Distance) -> impl Iterator<Item = u8> {
+    let nearer = (0..=255).rev().filter(move |bit| distance.bit(*bit));
+    nearer.chain((0..=255).filter(move |bit| !distance.bit(*bit)))
+}

@@ -1,0 +1,329 @@
+//! Lookups among very many nodes: how many questions it takes to find one of a million.
+//!
+//! Every node's table is filled by [`Table`] itself, then kept as no more than numbers of nodes, so that a million fit in
+//! memory; every lookup is a [`Lookup`], over wires of random latency. Whom a node meets first, and so keeps, is drawn at
+//! random from all those at a distance, as it comes about in a network that has stood for a while; the dead were alive
+//! when they were met. Each node and each lookup draws from a generator of its own, so results do not depend on
+//! how many threads there are.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rayon::prelude::*;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::summary::{Summary, share};
+use crate::p2p::addrbook::is_public;
+use crate::p2p::kad::{Contact, Lookup, NodeId, Noted, Table, nearest_first};
+
+/// Milliseconds from a question to its answer.
+const ROUND_TRIP_MILLIS: std::ops::RangeInclusive<u64> = 20..=300;
+/// How often a node is met at most for each place in a bucket, if many are refused a place.
+const DRAWS_PER_PLACE: usize = 4;
+/// Generators: for the nodes' tables, then for the lookups, then one for all else.
+const TABLES: u64 = 1;
+const LOOKUPS: u64 = 2;
+const DEATHS: u64 = 3;
+
+/// What to try.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LookupSetup {
+    /// How many nodes there are.
+    pub nodes: u32,
+    /// How many lookups are made, each by a random node for a random id.
+    pub lookups: u32,
+    /// Places in a bucket, and contacts in an answer; at most 255.
+    pub k: u8,
+    /// How many a lookup asks at a time.
+    pub alpha: u8,
+    /// The part of all nodes, from 0 to 1, that do not answer, though others still have them in their tables.
+    pub dead: f64,
+    /// Where all randomness comes from.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LookupReport {
+    /// What was tried.
+    #[serde(flatten)]
+    pub setup: LookupSetup,
+    /// How many had to be asked one after the other to find the nearest, itself included.
+    pub hops: Summary,
+    /// Questions and answers of a lookup together.
+    pub messages: Summary,
+    /// Milliseconds that a lookup took, time-outs included.
+    pub millis: Summary,
+    /// The part of the lookups that found the node nearest of all that live.
+    pub success: f64,
+    /// The part of the `k` nearest of all that live that was found.
+    pub found: f64,
+    /// Contacts in a node's table.
+    pub table: Summary,
+}
+
+/// A node's table, as numbers of nodes.
+struct Contacts {
+    /// All contacts, from the nearest bucket to the farthest.
+    nodes: Box<[u32]>,
+    /// Numbers and sizes of the buckets.
+    buckets: Box<[(u8, u8)]>,
+}
+
+/// One lookup's figures.
+struct Trial {
+    hops: u32,
+    messages: u64,
+    millis: u64,
+    nearest: bool,
+    found: usize,
+    findable: usize,
+}
+
+struct Net<'a> {
+    setup: &'a LookupSetup,
+    /// Ids of all nodes, ascending; a node's number is its place here.
+    ids: Vec<NodeId>,
+    dead: Vec<bool>,
+}
+
+/// A generator for one thing among many.
+fn generator(seed: u64, what: u64, number: u64) -> ChaCha20Rng {
+    let mut bytes = [0; 32];
+    for (chunk, part) in bytes.chunks_exact_mut(8).zip([seed, what, number]) {
+        chunk.copy_from_slice(&part.to_le_bytes());
+    }
+    ChaCha20Rng::from_seed(bytes)
+}
+
+/// Makes the network and the lookups. `progress` is told of each of `nodes` + `lookups` steps as it is done.
+pub fn run(setup: &LookupSetup, progress: &(dyn Fn() + Sync)) -> LookupReport {
+    let net = Net::new(setup);
+    let compact = |node| net.compact(&net.table(node));
+    let tables: Vec<Contacts> = (0..setup.nodes).into_par_iter().map(compact).inspect(|_| progress()).collect();
+    let trial = |number| net.lookup(number, &tables);
+    let trials: Vec<Trial> =
+        (0..setup.lookups).into_par_iter().map(trial).inspect(|_| progress()).flatten_iter().collect();
+    let findable: usize = trials.iter().map(|trial| trial.findable).sum();
+    let found: usize = trials.iter().map(|trial| trial.found).sum();
+    let nearest = trials.iter().filter(|trial| trial.nearest).count();
+    LookupReport {
+        setup: setup.clone(),
+        hops: Summary::of(trials.iter().map(|trial| u64::from(trial.hops))),
+        messages: Summary::of(trials.iter().map(|trial| trial.messages)),
+        millis: Summary::of(trials.iter().map(|trial| trial.millis)),
+        success: share(nearest as u64, u64::from(setup.lookups)),
+        found: share(found as u64, findable as u64),
+        table: Summary::of(tables.iter().map(|table| table.nodes.len() as u64)),
+    }
+}
+
+impl<'a> Net<'a> {
+    fn new(setup: &'a LookupSetup) -> Self {
+        let key = |number: u32| [setup.seed.to_le_bytes(), u64::from(number).to_le_bytes()].concat();
+        let mut ids: Vec<NodeId> =
+            (0..setup.nodes).into_par_iter().map(|number| NodeId(Sha256::digest(key(number)).into())).collect();
+        ids.par_sort_unstable();
+        let count = (f64::from(setup.nodes) * setup.dead).round() as usize;
+        let mut dead: Vec<bool> = (0..ids.len()).map(|number| number < count).collect();
+        dead.shuffle(&mut generator(setup.seed, DEATHS, 0));
+        Self { setup, ids, dead }
+    }
+
+    /// A node with its address, which is somewhere in the public net.
+    fn contact(&self, node: u32) -> Contact {
+        let id = self.ids[node as usize];
+        // From the end of the id, which says nothing of where the node stands.
+        let mut bits = u32::from_be_bytes([id.0[28], id.0[29], id.0[30], id.0[31]]);
+        while !is_public(Ipv4Addr::from_bits(bits).into()) {
+            bits = bits.wrapping_mul(0x9e37_79b1).wrapping_add(1);
+        }
+        Contact { id, address: SocketAddr::from((Ipv4Addr::from_bits(bits), 7331)) }
+    }
+
+    fn number_of(&self, id: &NodeId) -> Option<u32> {
+        self.ids.binary_search(id).ok().map(|number| number as u32)
+    }
+
+    /// Splits a range of ids that agree above a bit into those without and those with it.
+    fn split(&self, range: &Range<usize>, bit: u8) -> [Range<usize>; 2] {
+        let has_bit = |id: &NodeId| NodeId([0; 32]).distance(id).bit(bit);
+        let middle = range.start + self.ids[range.clone()].partition_point(|id| !has_bit(id));
+        [range.start..middle, middle..range.end]
+    }
+
+    /// The table that a node has come to have.
+    fn table(&self, node: u32) -> Table {
+        let mut rng = generator(self.setup.seed, TABLES, u64::from(node));
+        let k = usize::from(self.setup.k);
+        let mut table = Table::new(self.ids[node as usize], k);
+        let mut near = 0..self.ids.len();
+        for bit in (0..=255).rev() {
+            if near.len() <= 1 {
+                break;
+            }
+            let [without, with] = self.split(&near, bit);
+            let far;
+            (near, far) = if without.contains(&(node as usize)) { (without, with) } else { (with, without) };
+            if far.len() <= k {
+                let mut all: Vec<usize> = far.collect();
+                all.shuffle(&mut rng);
+                for other in all {
+                    table.answered(0, self.contact(other as u32));
+                }
+                continue;
+            }
+            let mut kept: Vec<usize> = Vec::with_capacity(k);
+            for _ in 0..DRAWS_PER_PLACE * k {
+                let other = rng.random_range(far.clone());
+                if !kept.contains(&other) && table.answered(0, self.contact(other as u32)) == Noted::Kept {
+                    kept.push(other);
+                }
+                if kept.len() == k {
+                    break;
+                }
+            }
+        }
+        table
+    }
+
+    fn compact(&self, table: &Table) -> Contacts {
+        Contacts {
+            nodes: table.contacts().filter_map(|contact| self.number_of(&contact.id)).collect(),
+            buckets: table.sizes().map(|(number, size)| (number, size as u8)).collect(),
+        }
+    }
+
+    /// What [`Table::closest`] would say, were the node's table still there.
+    fn closest(&self, node: u32, table: &Contacts, target: &NodeId) -> Vec<Contact> {
+        let count = usize::from(self.setup.k);
+        let mut found: Vec<Contact> = Vec::with_capacity(2 * count);
+        for number in nearest_first(self.ids[node as usize].distance(target)) {
+            let Some(at) = table.buckets.iter().position(|(other, _)| *other == number) else { continue };
+            let before: usize = table.buckets[..at].iter().map(|(_, size)| usize::from(*size)).sum();
+            let size = usize::from(table.buckets[at].1);
+            let from = found.len();
+            found.extend(table.nodes[before..before + size].iter().map(|other| self.contact(*other)));
+            found[from..].sort_unstable_by_key(|contact| contact.id.distance(target));
+            if found.len() >= count {
+                found.truncate(count);
+                break;
+            }
+        }
+        found
+    }
+
+    /// The nodes nearest to an id of all that live but one, the nearest first.
+    fn truth(&self, target: &NodeId, count: usize, but: u32) -> Vec<NodeId> {
+        let mut found = Vec::with_capacity(count);
+        // Ranges of ids that agree above a bit, the nearest last.
+        let mut open = vec![(0..self.ids.len(), 255u8)];
+        while let Some((range, bit)) = open.pop()
+            && found.len() < count
+        {
+            if range.len() == 1 {
+                if !self.dead[range.start] && range.start != but as usize {
+                    found.push(self.ids[range.start]);
+                }
+            } else if !range.is_empty() {
+                let [without, with] = self.split(&range, bit);
+                let below = bit.saturating_sub(1);
+                let has_bit = NodeId([0; 32]).distance(target).bit(bit);
+                let (near, far) = if has_bit { (with, without) } else { (without, with) };
+                open.extend([(far, below), (near, below)]);
+            }
+        }
+        found
+    }
+
+    /// One lookup; `None` if there is nobody to make it.
+    fn lookup(&self, number: u32, tables: &[Contacts]) -> Option<Trial> {
+        let (k, alpha) = (usize::from(self.setup.k), usize::from(self.setup.alpha));
+        let mut rng = generator(self.setup.seed, LOOKUPS, u64::from(number));
+        let living = (0..self.ids.len()).map(|_| rng.random_range(0..self.setup.nodes));
+        let source = living.into_iter().find(|node| !self.dead[*node as usize])?;
+        let target = NodeId::random(&mut rng);
+        let start = self.closest(source, &tables[source as usize], &target);
+        let mut lookup = Lookup::new(self.ids[source as usize], target, k, alpha, start);
+        let (mut now, mut messages) = (0, 0);
+        let mut answers: BinaryHeap<Reverse<(u64, u32)>> = BinaryHeap::new();
+        loop {
+            while let Some(contact) = lookup.ask(now) {
+                messages += 1;
+                let Some(asked) = self.number_of(&contact.id).filter(|asked| !self.dead[*asked as usize]) else {
+                    continue;
+                };
+                answers.push(Reverse((now + rng.random_range(ROUND_TRIP_MILLIS), asked)));
+            }
+            if lookup.is_done() {
+                break;
+            }
+            match (answers.peek().map(|Reverse((at, _))| *at), lookup.deadline()) {
+                (Some(at), deadline) if deadline.is_none_or(|deadline| at <= deadline) => {
+                    let Some(Reverse((_, node))) = answers.pop() else { break };
+                    now = at;
+                    messages += 1;
+                    let told = self.closest(node, &tables[node as usize], &target);
+                    lookup.answered(&self.ids[node as usize], &told);
+                }
+                (_, Some(deadline)) => {
+                    now = deadline;
+                    lookup.tick(now);
+                }
+                (_, None) => break,
+            }
+        }
+        let truth = self.truth(&target, k, source);
+        let found: Vec<NodeId> = lookup.found().map(|contact| contact.id).collect();
+        Some(Trial {
+            hops: lookup.hops().unwrap_or(0),
+            messages,
+            millis: now,
+            nearest: found.first() == truth.first(),
+            found: truth.iter().filter(|id| found.contains(id)).count(),
+            findable: truth.len(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compact_tables_answer_as_the_real_ones() {
+        let setup = LookupSetup { nodes: 3_000, lookups: 0, k: 16, alpha: 3, dead: 0.0, seed: 7 };
+        let net = Net::new(&setup);
+        let mut rng = ChaCha20Rng::seed_from_u64(8);
+        for node in (0..setup.nodes).step_by(97) {
+            let table = net.table(node);
+            let compact = net.compact(&table);
+            for target in [NodeId::random(&mut rng), net.ids[node as usize], net.ids[0]] {
+                assert_eq!(net.closest(node, &compact, &target), table.closest(&target, 16));
+            }
+        }
+    }
+
+    #[test]
+    fn the_truth_is_that_of_a_sorted_list() {
+        let setup = LookupSetup { nodes: 500, lookups: 0, k: 16, alpha: 3, dead: 0.3, seed: 9 };
+        let net = Net::new(&setup);
+        let mut rng = ChaCha20Rng::seed_from_u64(10);
+        for _ in 0..50 {
+            let target = NodeId::random(&mut rng);
+            let but = rng.random_range(0..setup.nodes);
+            let lives = |node: &usize| !net.dead[*node] && *node != but as usize;
+            let mut all: Vec<NodeId> = (0..500).filter(lives).map(|node| net.ids[node]).collect();
+            all.sort_unstable_by_key(|id| id.distance(&target));
+            assert_eq!(net.truth(&target, 16, but), all[..16]);
+        }
+        assert_eq!(net.dead.iter().filter(|dead| **dead).count(), 150);
+    }
+}

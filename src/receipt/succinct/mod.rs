@@ -1,0 +1,159 @@
+//! Evidence that grows with the logarithm of the chain: FlyClient (Bünz, Kiffer, Luu, Zamani 2020) over the Merkle
+//! mountain range that every coinbase commits to.
+//!
+//! The tip's coinbase commits to all headers before it, with their work summed. The verifier is shown the last
+//! [`TAIL`] headers and a sample of the others, drawn by a hash of the tip, so that whoever made the chain could not
+//! choose what is looked at. Each header shown is tied to the commitment, proves its work and has the bits that the
+//! difficulty rule gives after its parent; each header sampled is the header of a block whose own coinbase commits to
+//! exactly the headers that the tip places before it.
+//!
+//! # Security
+//! Let an attacker have at most half of the work that honest miners do. To claim as much work as the honest chain since
+//! the place where theirs part, at least half of the work since then must be claimed by headers that do not prove it.
+//! Distances from the end are divided into octaves, each half as long as the one before, down to the last [`TAIL`]
+//! headers, which are all shown; [`PER_OCTAVE`] samples are drawn by work from each octave. If the attacker's part
+//! begins in the middle of an octave, and `f₀`, `f₁`, … are the shares of false work in that octave and those after it,
+//! one sample of each octave misses all of it with probability `Π (1 − fⱼ)`. Under the condition that the false work is
+//! half of the whole, this is at most 1/4 (at `f₀ = f₁ = 1/2`; a test looks for worse), so the proof misses it with
+//! probability at most `4^−PER_OCTAVE = 2^−50`. Another draw needs another tip, and so the work of one block.
+//!
+//! Nor can a false header be slipped in before the end of the honest chain at the price of a few blocks on top of it:
+//! each of the last [`TAIL`] headers names the one before, and the first of them commits to all earlier ones.
+//!
+//! # Layout
+//! Integers are little-endian.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 4 | height `n` of the tip |
+//! | 80 | the tip's header |
+//! | … | the tip's *coinbase* |
+//! | … | the range over the `n` headers before it: its mountains, tallest first, each a *node* |
+//!
+//! A *coinbase* is the transaction's encoding with the 32 bytes of the commitment left out, which the verifier knows;
+//! then the number of its Merkle branch's hashes (1 byte) and those. A *node* begins with a byte:
+//!
+//! | byte | node | then |
+//! |---|---|---|
+//! | 0 | nothing under it is shown | its hash (32), the number of its work's bytes (1) and those, little-endian, the last of them not 0 |
+//! | 1 | an inner node | its left node, its right node |
+//! | 2 | a header | its parent's hash (32) unless the leaf before is shown, its Merkle root (32), version, time, bits, nonce (4 each) |
+//! | 3 | a header that is sampled | version, time, bits, nonce (4 each), its *coinbase*; the leaf before is shown |
+//!
+//! Shown are: header 1, where difficulty is anchored; the last [`TAIL`] headers; those sampled, as byte 3, and the
+//! parent of each; and the payment's block. The first of the last [`TAIL`] counts as sampled, unless it is genesis.
+//! Nothing else may be shown, so that one chain has one proof.
+
+mod bytes;
+mod prove;
+mod verify;
+
+use ruint::aliases::U256;
+
+pub use prove::{Source, prove};
+pub use verify::SuccinctError;
+pub(super) use verify::verify;
+
+use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::target::Work;
+
+/// Headers before the tip that are all shown.
+pub const TAIL: u32 = 256;
+/// Samples from each octave.
+pub const PER_OCTAVE: u8 = 25;
+
+/// Marks what the challenge is a hash of.
+const CHALLENGE_TAG: &[u8] = b"cairn succinct receipt";
+
+const HIDDEN: u8 = 0;
+const INNER: u8 = 1;
+const HEADER: u8 = 2;
+const SAMPLE: u8 = 3;
+
+/// Where to look: points of the work before the tip, in `0..total`, of which the last `tail` need no look.
+fn challenges(genesis: &BlockHash, tip: &BlockHash, total: Work, tail: Work) -> Vec<U256> {
+    let seed = Hash256::of(&[CHALLENGE_TAG, &genesis.0, &tip.0].concat());
+    let (total, tail) = (total.0, tail.0);
+    let mut points = Vec::new();
+    for octave in 0u8..=u8::MAX {
+        let (near, far) = (total >> (usize::from(octave) + 1), total >> usize::from(octave));
+        if far <= tail || far == near {
+            break;
+        }
+        for number in 0..PER_OCTAVE {
+            let draw = Hash256::of(&[&seed.0[..], &[octave, number]].concat());
+            let distance = near + U256::ONE + U256::from_le_bytes(draw.0) % (far - near);
+            points.push(total - distance);
+        }
+    }
+    points
+}
+
+/// The mountains of a range over `leaves` leaves, tallest first: the height of each, and its first leaf.
+fn mountains(leaves: u32) -> impl Iterator<Item = (u32, u32)> {
+    (0..u32::BITS).rev().filter(move |height| leaves >> height & 1 == 1).scan(0, |first, height| {
+        let start = *first;
+        *first += 1 << height;
+        Some((height, start))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountains_cover_all_leaves() {
+        for leaves in 0..70 {
+            let all: Vec<u32> = mountains(leaves).flat_map(|(height, first)| first..first + (1 << height)).collect();
+            assert_eq!(all, (0..leaves).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn points_fall_by_octaves_and_repeat() {
+        let work = |n: u64| Work(U256::from(n));
+        let (genesis, tip) = (Hash256::of(b"genesis"), Hash256::of(b"tip"));
+        let points = challenges(&genesis, &tip, work(1 << 20), work(1 << 10));
+        assert_eq!(points.len(), 10 * usize::from(PER_OCTAVE));
+        for (place, point) in points.iter().enumerate() {
+            let octave = place / usize::from(PER_OCTAVE);
+            let distance = (1u64 << 20) - point.to::<u64>();
+            assert!(distance > 1 << (19 - octave) && distance <= 1 << (20 - octave), "{octave} {distance}");
+        }
+        assert_eq!(points, challenges(&genesis, &tip, work(1 << 20), work(1 << 10)));
+        assert_ne!(points, challenges(&genesis, &Hash256::of(b"another"), work(1 << 20), work(1 << 10)));
+        assert_eq!(challenges(&genesis, &tip, work(100), work(100)), Vec::<U256>::new());
+        assert_eq!(challenges(&genesis, &tip, Work(U256::MAX), work(0)).len(), 256 * usize::from(PER_OCTAVE));
+    }
+
+    /// The greatest chance to be missed by one sample of each octave, over where the attacker's part begins: the best
+    /// shares of false work make `1 − fⱼ` inversely proportional to the octaves' lengths, as far as they fit.
+    #[test]
+    fn false_work_hides_from_one_sample_of_each_octave_one_time_in_four() {
+        let mut worst = (0.0, 0.0);
+        for step in 0..=1000 {
+            let reach = f64::from(step) / 1000.0;
+            // The first octave has length 1/2, of which the attacker holds a share of `reach`.
+            let needed = (0.5 + reach / 2.0) / 2.0;
+            let lengths: Vec<f64> = (1..40).map(|octave| 0.5f64.powi(octave)).collect();
+            let shares = |price: f64| -> Vec<f64> {
+                let share = |(octave, length): (usize, &f64)| {
+                    (1.0 - 1.0 / (price * length)).clamp(0.0, if octave == 0 { reach } else { 1.0 })
+                };
+                lengths.iter().enumerate().map(share).collect()
+            };
+            let (mut low, mut high) = (1e-6f64, 1e12f64);
+            for _ in 0..200 {
+                let price = (low * high).sqrt();
+                let sum: f64 = shares(price).iter().zip(&lengths).map(|(share, length)| share * length).sum();
+                if sum >= needed { high = price } else { low = price }
+            }
+            let missed: f64 = shares(high).iter().map(|share| 1.0 - share).product();
+            if missed > worst.0 {
+                worst = (missed, reach);
+            }
+        }
+        assert!((worst.0 - 0.25).abs() < 1e-9 && (worst.1 - 0.5f64).abs() < 1e-9, "{worst:?}");
+    }
+}

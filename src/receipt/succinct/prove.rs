@@ -1,0 +1,180 @@
+//! The prover's side: which headers to show, and showing them.
+
+use std::collections::BTreeSet;
+
+use ruint::aliases::U256;
+
+use super::bytes::{Coinbase, write_node, write_own_fields};
+use super::{HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains};
+use crate::primitives::header::Header;
+use crate::primitives::merkle::Branch;
+use crate::primitives::mmr::{Node, peak_numbers};
+use crate::primitives::target::Work;
+use crate::primitives::tx::Transaction;
+
+/// The best chain, as far as a proof is made from it. What each function answers must be of one tip.
+pub struct Source<'a, E> {
+    /// A node of the header range by its number (see [`mmr`](crate::primitives::mmr)).
+    pub node: &'a dyn Fn(u64) -> Result<Node, E>,
+    /// The header at a height.
+    pub header: &'a dyn Fn(u32) -> Result<Header, E>,
+    /// The coinbase of the block at a height, and its branch.
+    pub coinbase: &'a dyn Fn(u32) -> Result<(Transaction, Branch), E>,
+}
+
+/// A node of the range that has a place: what is under it can be found.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Levels above the leaves.
+    height: u32,
+    /// The first leaf under it.
+    first: u32,
+    number: u64,
+}
+
+impl Place {
+    fn children(self) -> (Self, Self) {
+        let height = self.height - 1;
+        let left = Self { height, first: self.first, number: self.number - (1 << self.height) };
+        let right = Self { height, first: self.first + (1 << height), number: self.number - 1 };
+        (left, right)
+    }
+
+    fn covers(self, leaf: u32) -> bool {
+        (self.first..self.first + (1 << self.height)).contains(&leaf)
+    }
+}
+
+/// The proof that the header at height `block` is in the chain that ends at height `tip`, which must not be genesis.
+///
+/// # Errors
+/// The source's.
+pub fn prove<E>(source: &Source<'_, E>, tip: u32, block: u32) -> Result<Vec<u8>, E> {
+    let genesis = (source.header)(0)?.hash();
+    let last = (source.header)(tip)?;
+    let mut prover = Prover { source, samples: BTreeSet::new(), shown: BTreeSet::new(), out: Vec::new() };
+    let peaks: Vec<Place> = mountains(tip)
+        .zip(peak_numbers(u64::from(tip)))
+        .map(|((height, first), number)| Place { height, first, number })
+        .collect();
+    let mut total = U256::ZERO;
+    for peak in &peaks {
+        total += (source.node)(peak.number)?.work.0;
+    }
+    let first_of_tail = tip.saturating_sub(TAIL);
+    let before_tail = prover.work_before(&peaks, first_of_tail)?;
+    if first_of_tail > 0 {
+        prover.samples.insert(first_of_tail);
+    }
+    for point in challenges(&genesis, &last.hash(), Work(total), Work(total - before_tail)) {
+        match prover.leaf_at(&peaks, point)? {
+            // The verifier knows genesis, which commits to nothing.
+            0 => drop(prover.shown.insert(0)),
+            leaf if leaf < first_of_tail => drop(prover.samples.insert(leaf)),
+            _ => {}
+        }
+    }
+    let parents: Vec<u32> = prover.samples.iter().map(|leaf| leaf - 1).collect();
+    prover.shown.extend(parents.into_iter().chain(first_of_tail..tip).chain([1, block]).filter(|leaf| *leaf < tip));
+    prover.shown.extend(prover.samples.iter().copied());
+
+    prover.out.extend(tip.to_le_bytes());
+    prover.out.extend(last.to_bytes());
+    prover.coinbase(tip)?;
+    for peak in peaks {
+        prover.node(peak)?;
+    }
+    Ok(prover.out)
+}
+
+struct Prover<'a, E> {
+    source: &'a Source<'a, E>,
+    samples: BTreeSet<u32>,
+    /// All headers that are shown, samples included.
+    shown: BTreeSet<u32>,
+    out: Vec<u8>,
+}
+
+impl<E> Prover<'_, E> {
+    /// Work of the leaves before `leaf`.
+    fn work_before(&self, peaks: &[Place], leaf: u32) -> Result<U256, E> {
+        let mut sum = U256::ZERO;
+        for peak in peaks {
+            if !peak.covers(leaf) {
+                sum += (self.source.node)(peak.number)?.work.0;
+                continue;
+            }
+            let mut place = *peak;
+            while place.height > 0 {
+                let (left, right) = place.children();
+                place = if right.covers(leaf) {
+                    sum += (self.source.node)(left.number)?.work.0;
+                    right
+                } else {
+                    left
+                };
+            }
+            break;
+        }
+        Ok(sum)
+    }
+
+    /// The leaf within whose work `point` falls.
+    fn leaf_at(&self, peaks: &[Place], mut point: U256) -> Result<u32, E> {
+        for peak in peaks {
+            let work = (self.source.node)(peak.number)?.work.0;
+            if point >= work {
+                point -= work;
+                continue;
+            }
+            let mut place = *peak;
+            while place.height > 0 {
+                let (left, right) = place.children();
+                let work = (self.source.node)(left.number)?.work.0;
+                place = if point >= work {
+                    point -= work;
+                    right
+                } else {
+                    left
+                };
+            }
+            return Ok(place.first);
+        }
+        Ok(0)
+    }
+
+    fn coinbase(&mut self, height: u32) -> Result<(), E> {
+        let (transaction, branch) = (self.source.coinbase)(height)?;
+        Coinbase { transaction, branch }.write(&mut self.out);
+        Ok(())
+    }
+
+    fn node(&mut self, place: Place) -> Result<(), E> {
+        let end = place.first + (1 << place.height);
+        if self.shown.range(place.first..end).next().is_none() {
+            self.out.push(HIDDEN);
+            write_node(&(self.source.node)(place.number)?, &mut self.out);
+            return Ok(());
+        }
+        if place.height > 0 {
+            self.out.push(INNER);
+            let (left, right) = place.children();
+            self.node(left)?;
+            return self.node(right);
+        }
+        let leaf = place.first;
+        let header = (self.source.header)(leaf)?;
+        if self.samples.contains(&leaf) {
+            self.out.push(SAMPLE);
+            write_own_fields(&header, &mut self.out);
+            return self.coinbase(leaf);
+        }
+        self.out.push(HEADER);
+        if leaf == 0 || !self.shown.contains(&(leaf - 1)) {
+            self.out.extend(header.previous.0);
+        }
+        self.out.extend(header.merkle_root.0);
+        write_own_fields(&header, &mut self.out);
+        Ok(())
+    }
+}

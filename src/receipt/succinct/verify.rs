@@ -1,0 +1,270 @@
+//! The verifier's side: one pass over the bytes, then a look at whether all was shown that had to be.
+
+use std::collections::BTreeSet;
+
+use ruint::aliases::U256;
+
+use super::bytes::{Coinbase, Malformed, Reader};
+use super::{HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains};
+use crate::consensus::check::{NODE_SIZE, check_proof_of_work};
+use crate::consensus::context::{HeaderContext, Parent};
+use crate::consensus::error::RuleError;
+use crate::consensus::params::Params;
+use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::header::Header;
+use crate::primitives::mmr::{Node, Range};
+use crate::primitives::target::Work;
+
+/// Why succinct evidence proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
+pub enum SuccinctError {
+    /// The bytes do not follow the layout.
+    #[error("it does not follow the layout: {0}")]
+    Malformed(#[from] Malformed),
+    /// A chain of genesis alone has nothing to sample.
+    #[error("its chain has no block but genesis")]
+    OnlyGenesis,
+    /// A header breaks a rule.
+    #[error("the header at height {height}: {source}")]
+    Rule { height: u32, source: RuleError },
+    /// A header does not name the one before, which is shown.
+    #[error("the header at height {height} names parent {got}, expected {expected}")]
+    Unlinked { height: u32, got: BlockHash, expected: BlockHash },
+    /// The first leaf is not this network's.
+    #[error("its chain begins with {got}, expected genesis {expected}")]
+    OtherGenesis { got: BlockHash, expected: BlockHash },
+    /// A transaction passed off as a coinbase.
+    #[error("what is shown as the coinbase at height {height} is none, or is of another height")]
+    NoCoinbase { height: u32 },
+    /// Its coinbase is not in its block, or commits to other headers.
+    #[error(
+        "the coinbase at height {height} does not lead to its block's Merkle root with the headers shown before it"
+    )]
+    OtherCommitment { height: u32 },
+    /// More work than numbers can hold, which only a liar claims.
+    #[error("its nodes claim more work than there can be")]
+    TooMuchWork,
+    /// A header is missing, or shown in another way, or not asked for.
+    #[error("the headers shown are not those that the tip asks for: at height {height}")]
+    OtherHeaders { height: u32 },
+}
+
+/// What the evidence shows.
+pub(in crate::receipt) struct Shown {
+    /// Height of the tip.
+    pub(in crate::receipt) height: u32,
+    pub(in crate::receipt) tip: Header,
+    /// Work of the whole chain, the tip's included.
+    pub(in crate::receipt) work: Work,
+    /// The header asked for, its hash, and the work before it.
+    pub(in crate::receipt) block: (Header, BlockHash, Work),
+}
+
+/// Checks the evidence that the header at height `block` is in a chain.
+pub(in crate::receipt) fn verify(bytes: &[u8], block: u32, params: &Params) -> Result<Shown, SuccinctError> {
+    let mut bytes = Reader(bytes);
+    let height = bytes.u32()?;
+    if height == 0 {
+        return Err(SuccinctError::OnlyGenesis);
+    }
+    let tip: Header = bytes.decode()?;
+    let mut coinbase = Coinbase::read(&mut bytes)?;
+    let mut verifier = Verifier { params, bytes, left: Vec::new(), first_time: 0, last: None, shown: Vec::new() };
+    for (levels, first) in mountains(height) {
+        let peak = verifier.node(levels, first)?;
+        verifier.left.push(peak);
+    }
+    let Verifier { bytes, left, first_time, last, shown, .. } = verifier;
+    if !bytes.0.is_empty() {
+        return Err(Malformed::Trailing(bytes.0.len()).into());
+    }
+    let range = Range::from_peaks(u64::from(height), left).ok_or(SuccinctError::OtherCommitment { height })?;
+    if range.work().0 == U256::MAX {
+        return Err(SuccinctError::TooMuchWork);
+    }
+    coinbase.commit(&range.root())?;
+    check_coinbase(&coinbase, &tip, height)?;
+    let parent =
+        last.filter(|last| last.height == height - 1).ok_or(SuccinctError::OtherHeaders { height: height - 1 })?;
+    check_child(&tip, &parent, first_time, params)?;
+    let tip_hash = tip.hash();
+    let own_work = check_work(&tip, &tip_hash, height, params)?;
+    check_all_shown(&shown, &range, height, block, &tip_hash, params)?;
+
+    let found = shown.iter().find(|leaf| leaf.height == block).map(|leaf| (leaf.header, leaf.hash, leaf.before));
+    let found = found.or((block == height).then(|| (tip, tip_hash, range.work())));
+    Ok(Shown {
+        height,
+        tip,
+        work: range.work() + own_work,
+        block: found.ok_or(SuccinctError::OtherHeaders { height: block })?,
+    })
+}
+
+/// A header that was shown.
+#[derive(Clone, Copy)]
+struct Leaf {
+    height: u32,
+    header: Header,
+    hash: BlockHash,
+    /// Work of the headers before it.
+    before: Work,
+    own_work: Work,
+    /// Its coinbase was shown too.
+    sampled: bool,
+}
+
+struct Verifier<'a> {
+    params: &'a Params,
+    bytes: Reader<'a>,
+    /// The peaks of the range over all leaves so far.
+    left: Vec<Node>,
+    /// Time of header 1, once that was shown.
+    first_time: u32,
+    /// The header shown last.
+    last: Option<Leaf>,
+    shown: Vec<Leaf>,
+}
+
+impl Verifier<'_> {
+    /// Reads the node `levels` above the leaves whose first leaf is `first`.
+    fn node(&mut self, levels: u32, first: u32) -> Result<Node, SuccinctError> {
+        match self.bytes.byte()? {
+            HIDDEN => Ok(self.bytes.node()?),
+            INNER if levels > 0 => {
+                let before = self.shown.len();
+                let left = self.node(levels - 1, first)?;
+                self.left.push(left);
+                let right = self.node(levels - 1, first + (1 << (levels - 1)))?;
+                self.left.pop();
+                // Divided for nothing: the same chain would have two proofs.
+                if self.shown.len() == before {
+                    return Err(SuccinctError::OtherHeaders { height: first });
+                }
+                Ok(Node::parent(&left, &right))
+            }
+            HEADER if levels == 0 => {
+                let previous = match self.parent(first) {
+                    Some(parent) => parent.hash,
+                    None => self.bytes.hash()?,
+                };
+                let root = self.bytes.hash()?;
+                let header = self.bytes.header(previous, root)?;
+                self.leaf(first, header, false)
+            }
+            SAMPLE if levels == 0 => {
+                let parent = self.parent(first).ok_or(SuccinctError::OtherHeaders { height: first })?;
+                let bare = self.bytes.header(parent.hash, Hash256::ZERO)?;
+                let range = Range::from_peaks(u64::from(first), self.left.clone());
+                let commitment = range.ok_or(SuccinctError::OtherCommitment { height: first })?.root();
+                let mut coinbase = Coinbase::read(&mut self.bytes)?;
+                coinbase.commit(&commitment)?;
+                let merkle_root = coinbase.branch.root(&coinbase.transaction.txid());
+                let merkle_root = merkle_root.ok_or(SuccinctError::OtherCommitment { height: first })?;
+                let header = Header { merkle_root, ..bare };
+                check_coinbase(&coinbase, &header, first)?;
+                self.leaf(first, header, true)
+            }
+            got => Err(Malformed::Tag { got, height: levels }.into()),
+        }
+    }
+
+    /// The leaf before `height`, if it is shown.
+    fn parent(&self, height: u32) -> Option<Leaf> {
+        self.last.filter(|last| last.height + 1 == height)
+    }
+
+    fn leaf(&mut self, height: u32, header: Header, sampled: bool) -> Result<Node, SuccinctError> {
+        let hash = header.hash();
+        if height == 0 && hash != self.params.genesis_hash {
+            return Err(SuccinctError::OtherGenesis { got: hash, expected: self.params.genesis_hash });
+        }
+        let own_work = check_work(&header, &hash, height, self.params)?;
+        if height == 1 {
+            let expected = self.params.genesis_hash;
+            if header.previous != expected {
+                return Err(SuccinctError::Unlinked { height, got: header.previous, expected });
+            }
+            self.first_time = header.time;
+        }
+        if let Some(parent) = self.parent(height) {
+            check_child(&header, &parent, self.first_time, self.params)?;
+        }
+        let before = self.left.iter().map(|node| node.work).sum();
+        let leaf = Leaf { height, header, hash, before, own_work, sampled };
+        self.last = Some(leaf);
+        self.shown.push(leaf);
+        Ok(Node::leaf(hash, own_work))
+    }
+}
+
+/// A header's own work, which it proves.
+fn check_work(header: &Header, hash: &BlockHash, height: u32, params: &Params) -> Result<Work, SuccinctError> {
+    let rule = |source| SuccinctError::Rule { height, source };
+    check_proof_of_work(header, hash, params).map_err(rule)?;
+    header.bits.target().map(|target| target.work()).map_err(|error| rule(error.into()))
+}
+
+/// That `header` names `parent` and has the bits due after it.
+fn check_child(header: &Header, parent: &Leaf, first_time: u32, params: &Params) -> Result<(), SuccinctError> {
+    let height = parent.height + 1;
+    if header.previous != parent.hash {
+        return Err(SuccinctError::Unlinked { height, got: header.previous, expected: parent.hash });
+    }
+    let parent = Parent { height: parent.height, time: parent.header.time, first_time };
+    let expected = HeaderContext::after(parent, &mut [], params).bits;
+    if header.bits != expected {
+        return Err(SuccinctError::Rule { height, source: RuleError::WrongBits { got: header.bits, expected } });
+    }
+    Ok(())
+}
+
+/// That a coinbase is one, of its height, and in its block.
+fn check_coinbase(coinbase: &Coinbase, header: &Header, height: u32) -> Result<(), SuccinctError> {
+    let Coinbase { transaction, branch } = coinbase;
+    if !transaction.is_coinbase() || transaction.lock_height != height || transaction.size() == NODE_SIZE {
+        return Err(SuccinctError::NoCoinbase { height });
+    }
+    if !branch.verify(&transaction.txid(), &header.merkle_root) {
+        return Err(SuccinctError::OtherCommitment { height });
+    }
+    Ok(())
+}
+
+/// That exactly those headers are shown that must be, and those sampled with their coinbase.
+fn check_all_shown(
+    shown: &[Leaf],
+    range: &Range,
+    height: u32,
+    block: u32,
+    tip: &BlockHash,
+    params: &Params,
+) -> Result<(), SuccinctError> {
+    let first_of_tail = height.saturating_sub(TAIL);
+    let missing = |height| SuccinctError::OtherHeaders { height };
+    let tail = shown.iter().find(|leaf| leaf.height == first_of_tail).ok_or(missing(first_of_tail))?;
+    let total = range.work();
+    // The first of the tail: those after it name it, and it commits to all before.
+    let mut samples: BTreeSet<u32> = (first_of_tail > 0).then_some(first_of_tail).into_iter().collect();
+    let mut needed: BTreeSet<u32> = (first_of_tail..height).chain([1, block]).filter(|leaf| *leaf < height).collect();
+    for point in challenges(&params.genesis_hash, tip, total, total - tail.before) {
+        // The last leaf that begins at or before the point must be shown and reach beyond it.
+        let place = shown.partition_point(|leaf| leaf.before.0 <= point);
+        let leaf = place.checked_sub(1).and_then(|place| shown.get(place));
+        match leaf.filter(|leaf| point < (leaf.before + leaf.own_work).0) {
+            None => return Err(missing(leaf.map_or(0, |leaf| leaf.height + 1))),
+            Some(leaf) if leaf.height == 0 => drop(needed.insert(0)),
+            Some(leaf) if leaf.height < first_of_tail => drop(samples.insert(leaf.height)),
+            Some(_) => {}
+        }
+    }
+    needed.extend(samples.iter().flat_map(|leaf| [leaf - 1, *leaf]));
+    let mut needed = needed.into_iter();
+    for leaf in shown {
+        if needed.next() != Some(leaf.height) || leaf.sampled != samples.contains(&leaf.height) {
+            return Err(missing(leaf.height));
+        }
+    }
+    needed.next().map_or(Ok(()), |height| Err(missing(height)))
+}

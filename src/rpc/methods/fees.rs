@@ -1,0 +1,209 @@
+//! What a transaction should pay.
+//!
+//! There is no model that learns: the estimate is the least fee rate with which a transaction would have been mined in
+//! time lately, and would be now.
+//!
+//! - *Lately.* A block that is nearly full has a threshold: the rate below which only a twentieth of its bytes paid. A
+//!   block with room has none. Of each run of as many blocks as the caller can wait, the lowest threshold would have been
+//!   enough. The estimate is the median of that over all runs among the last 48 blocks, or the highest if the caller asks
+//!   to be conservative.
+//! - *Now.* If more waits in the mempool than fits into that many blocks, the rate at which they would be full.
+//!
+//! The higher one counts, and never less than the mempool takes.
+
+use std::sync::PoisonError;
+
+use serde::Serialize;
+
+use super::stats::{Payment, rate_at};
+use super::{Method, Outcome};
+use crate::mempool::Package;
+use crate::primitives::hash::BlockHash;
+use crate::rpc::Api;
+use crate::rpc::args::{Args, Kind, optional, required};
+use crate::rpc::error::RpcError;
+use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
+use crate::storage::Database;
+
+/// Blocks looked at.
+const WINDOW: usize = 48;
+/// Most blocks to wait that tell estimates apart: half of those looked at, so that there are several runs of them.
+const MAX_RUN: usize = WINDOW / 2;
+/// Longest wait that may be asked for, as in Bitcoin Core.
+const MAX_TARGET: i64 = 1_008;
+/// Transactions, in those blocks or waiting, with which an estimate is more than a guess.
+const ENOUGH: u64 = 10;
+/// Share of the allowed bytes from which a block counts as full, in percent.
+const FULL_PERCENT: u64 = 90;
+/// Share of a full block's bytes that may have paid less than its threshold, in percent: by favour, or because
+/// a descendant paid for them.
+const BELOW_PERCENT: u64 = 5;
+/// Blocks whose thresholds are remembered.
+const REMEMBERED: usize = 4 * WINDOW;
+
+/// See [`super::GROUPS`].
+pub const METHODS: &[Method] = &[Method {
+    name: "estimatesmartfee",
+    params: &[
+        required("conf_target", Kind::Integer, "In how many blocks to be mined, 1 to 1008."),
+        optional(
+            "estimate_mode",
+            Kind::Text,
+            "\"economical\"",
+            "\"economical\", or \"conservative\" for what would have been enough at every time lately.",
+        ),
+    ],
+    result: Shape::Object,
+    about: "The fee rate, in grains a byte, with which a transaction would be mined within so many blocks, by the last 48 \
+            blocks and the mempool. With too little to go by, \"errors\" in place of \"feerate\".",
+    run: |api, args| Box::pin(estimate_smart_fee(api, args)),
+}];
+
+async fn estimate_smart_fee(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct Estimate {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        feerate: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        errors: Option<[&'static str; 1]>,
+        blocks: usize,
+    }
+    let target: i64 = args.get("conf_target")?;
+    if !(1..=MAX_TARGET).contains(&target) {
+        return Err(RpcError::invalid(format!("Invalid conf_target, must be between 1 and {MAX_TARGET}")));
+    }
+    let mode: &str = args.get("estimate_mode")?;
+    let conservative = match mode.to_ascii_lowercase().as_str() {
+        "unset" | "economical" => false,
+        "conservative" => true,
+        _ => {
+            let modes = "\"unset\", \"economical\", \"conservative\"";
+            return Err(RpcError::invalid(format!("Invalid estimate_mode parameter, must be one of: {modes}")));
+        }
+    };
+    let (blocks, confirmed, mut waiting, least) = api
+        .node(|node, _| {
+            let (chain, mempool) = (node.chain(), node.mempool());
+            // Genesis is nobody's choice of transactions.
+            let recent = chain.branch(chain.tip()).take(WINDOW).filter(|entry| entry.height > 0);
+            let recent: Vec<(BlockHash, u32)> = recent.map(|entry| (entry.hash, entry.tx_count)).collect();
+            let confirmed: u64 = recent.iter().map(|(_, count)| u64::from(count.saturating_sub(1))).sum();
+            let blocks: Vec<BlockHash> = recent.into_iter().map(|(hash, _)| hash).collect();
+            let entries = mempool.txids().into_iter().filter_map(|txid| mempool.get(&txid));
+            let waiting: Vec<Payment> = entries.map(|entry| worth(entry.fee, entry.size, entry.ancestors)).collect();
+            (blocks, confirmed, waiting, mempool.min_fee_rate())
+        })
+        .await?;
+    let run = (target as usize).min(MAX_RUN).min(blocks.len()).max(1);
+    if confirmed + (waiting.len() as u64) < ENOUGH {
+        let errors = Some(["Insufficient data or no feerate found"]);
+        return Ok(Reply::of(&Estimate { feerate: None, errors, blocks: run }));
+    }
+    let room = u64::from(api.params().max_block_bytes);
+    let thresholds = thresholds(&api, blocks, room).await?;
+    let lately = lately(&thresholds, run, conservative);
+    let now = now(&mut waiting, room.saturating_mul(run as u64));
+    Ok(Reply::of(&Estimate { feerate: Some(lately.max(now).max(least)), errors: None, blocks: run }))
+}
+
+/// What a waiting transaction is worth to a miner, as the mempool orders them: no more than with all its ancestors.
+fn worth(fee: u64, size: usize, ancestors: Package) -> Payment {
+    let size = size as u64;
+    let with_ancestors = u128::from(ancestors.fees) * u128::from(size) / (ancestors.bytes as u128).max(1);
+    Payment { fee: fee.min(u64::try_from(with_ancestors).unwrap_or(u64::MAX)), size }
+}
+
+/// The thresholds of blocks; 0 for one with room.
+async fn thresholds(api: &Api, blocks: Vec<BlockHash>, room: u64) -> Result<Vec<u64>, RpcError> {
+    let known = api.thresholds.clone();
+    api.load(move |db| {
+        let threshold = |hash: BlockHash| {
+            let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(threshold) = known().get(&hash).copied() {
+                return Ok(threshold);
+            }
+            let threshold = threshold_of(db, &hash, room)?;
+            let mut known = known();
+            if known.len() >= REMEMBERED {
+                known.clear();
+            }
+            known.insert(hash, threshold);
+            Ok(threshold)
+        };
+        blocks.into_iter().map(threshold).collect()
+    })
+    .await
+}
+
+fn threshold_of(db: &Database, hash: &BlockHash, room: u64) -> Result<u64, RpcError> {
+    let gone = || RpcError::internal(format!("block {hash} of the best chain cannot be read"));
+    let raw = db.raw_block(hash)?.ok_or_else(gone)?;
+    if (raw.len() as u64) * 100 < room * FULL_PERCENT {
+        return Ok(0);
+    }
+    let block = db.block(hash)?.ok_or_else(gone)?;
+    let undo = db.undo(hash)?;
+    let mut coins = undo.iter();
+    let mut payments = Vec::with_capacity(block.transactions.len());
+    for tx in block.transactions.iter().filter(|tx| !tx.is_coinbase()) {
+        let taken: u64 = coins.by_ref().take(tx.inputs.len()).map(|coin| coin.output.value).sum();
+        let paid: u64 = tx.outputs.iter().map(|output| output.value).sum();
+        payments.push(Payment { fee: taken.saturating_sub(paid), size: tx.size() as u64 });
+    }
+    payments.sort_unstable_by_key(Payment::rate);
+    Ok(rate_at(&payments, BELOW_PERCENT))
+}
+
+/// What would have been enough to be mined within `run` blocks, over all runs.
+fn lately(thresholds: &[u64], run: usize, conservative: bool) -> u64 {
+    let lowest = |run: &[u64]| run.iter().copied().min().unwrap_or(0);
+    let mut enough: Vec<u64> = thresholds.windows(run).map(lowest).collect();
+    enough.sort_unstable();
+    let chosen = if conservative { enough.last() } else { enough.get(enough.len() / 2) };
+    chosen.copied().unwrap_or(0)
+}
+
+/// What is enough to be among the best `room` bytes of those waiting; 0 if all have room.
+fn now(waiting: &mut [Payment], room: u64) -> u64 {
+    waiting.sort_unstable_by_key(|payment| std::cmp::Reverse(payment.rate()));
+    let mut sum = 0;
+    let first_out = waiting.iter().find(|payment| {
+        sum += payment.size;
+        sum > room
+    });
+    first_out.map_or(0, |payment| payment.rate() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_enough_lately() {
+        assert_eq!((lately(&[], 1, true), lately(&[7], 1, false)), (0, 7));
+        let thresholds = [5, 0, 9, 8, 7, 0];
+        assert_eq!((lately(&thresholds, 1, false), lately(&thresholds, 1, true)), (7, 9));
+        // Runs of two: 0, 0, 8, 7, 0. Of three: 0, 0, 7, 0.
+        assert_eq!((lately(&thresholds, 2, false), lately(&thresholds, 2, true)), (0, 8));
+        assert_eq!((lately(&thresholds, 3, false), lately(&thresholds, 3, true)), (0, 7));
+        assert_eq!(lately(&thresholds, 6, true), 0);
+    }
+
+    #[test]
+    fn what_is_enough_now() {
+        let waiting = || (1..=10).map(|rate| Payment { fee: rate * 100, size: 100 }).collect::<Vec<_>>();
+        assert_eq!(now(&mut waiting(), 1_000), 0);
+        assert_eq!(now(&mut waiting(), 999), 2);
+        assert_eq!(now(&mut waiting(), 250), 9);
+        assert_eq!(now(&mut waiting(), 50), 11);
+        assert_eq!(now(&mut [], 0), 0);
+    }
+
+    #[test]
+    fn a_poor_parent_makes_a_child_poorer_and_a_rich_one_does_not_make_it_richer() {
+        let package = |bytes, fees| Package { count: 2, bytes, fees };
+        assert_eq!(worth(1_000, 100, package(200, 1_000)).rate(), 5);
+        assert_eq!(worth(1_000, 100, package(200, 9_000)).rate(), 10);
+    }
+}

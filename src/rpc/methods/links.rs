@@ -1,0 +1,222 @@
+//! Links between nodes, and what is wrong with them on purpose.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Method, Outcome};
+use crate::p2p::{Direction, PeerId, PeerInfo};
+use crate::primitives::hash::BlockHash;
+use crate::rpc::Api;
+use crate::rpc::args::{Args, Kind, optional, required};
+use crate::rpc::error::{Code, RpcError};
+use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
+use crate::runtime::{Chaos, Handle, LinkKey, LinkSettings, MAX_DELAY_MS};
+
+/// See [`super::GROUPS`].
+pub const METHODS: &[Method] = &[
+    Method {
+        name: "getlinks",
+        params: &[],
+        result: Shape::Object,
+        about: "The nodes of this process, each with its links to other nodes and what setlink has done to them.",
+        run: |api, _| Box::pin(get_links(api)),
+    },
+    Method {
+        name: "setlink",
+        params: &[
+            required(
+                "peer",
+                Kind::TextOrInteger,
+                "The other end: an id as in getpeerinfo, an address IP:PORT, or the name of a node of this process.",
+            ),
+            required(
+                "settings",
+                Kind::Object,
+                "Any of cut (boolean), delay_ms (integer), loss (share of the messages, 0 to 1) and bandwidth (bytes a \
+                 second, 0 for no limit). What is left out stays.",
+            ),
+            optional("node", Kind::Text, "null", "The node of this process whose link it is; this one, if left out."),
+        ],
+        result: Shape::Object,
+        about: "Cuts a link like a pulled cable, slows it or makes it lose messages; all but the cut concern what the node \
+                sends. Only on nodes that were started with --chaos.",
+        run: |api, args| Box::pin(set_link(api, args)),
+    },
+];
+
+/// A link, as both methods answer it.
+#[derive(Debug, Serialize)]
+struct LinkView {
+    /// The connection; null if the link is cut, slow or lossy and no connection stands.
+    peer: Option<u64>,
+    addr: SocketAddr,
+    listenaddr: Option<SocketAddr>,
+    /// The node of this process that listens there.
+    name: Option<String>,
+    inbound: bool,
+    cut: bool,
+    delay_ms: u64,
+    loss: f64,
+    bandwidth: u64,
+}
+
+impl LinkView {
+    fn new(api: &Api, peer: Option<&PeerInfo>, key: LinkKey, settings: LinkSettings) -> Option<Self> {
+        let listens_at = match key {
+            LinkKey::Listening(address) => Some(address),
+            LinkKey::Connection(_) => None,
+        };
+        let LinkSettings { cut, delay_ms, loss, bandwidth } = settings;
+        Some(Self {
+            peer: peer.map(|peer| peer.id.0),
+            addr: peer.map(|peer| peer.address).or(listens_at)?,
+            listenaddr: listens_at,
+            name: listens_at.and_then(|address| name_of(api, address)),
+            inbound: peer.is_some_and(|peer| peer.direction == Direction::Inbound),
+            cut,
+            delay_ms,
+            loss,
+            bandwidth,
+        })
+    }
+}
+
+fn name_of(api: &Api, address: SocketAddr) -> Option<String> {
+    api.nodes.iter().find(|(_, node)| node.listens_at() == Some(address)).map(|(name, _)| name.clone())
+}
+
+/// Connections that have come as far as hello.
+async fn peers(node: &Handle) -> Result<Vec<PeerInfo>, RpcError> {
+    let peers = node.call(|node, now| node.peers(now)).await?;
+    Ok(peers.into_iter().filter(|peer| peer.ready).collect())
+}
+
+fn key_of(peer: &PeerInfo) -> LinkKey {
+    peer.listens_at.map_or(LinkKey::Connection(peer.id), LinkKey::Listening)
+}
+
+async fn get_links(api: Api) -> Outcome {
+    #[derive(Serialize)]
+    struct Answer {
+        chaos: bool,
+        nodes: Vec<NodeView>,
+    }
+    #[derive(Serialize)]
+    struct NodeView {
+        name: String,
+        address: Option<SocketAddr>,
+        height: u32,
+        tip: BlockHash,
+        links: Vec<LinkView>,
+    }
+    let mut nodes = Vec::new();
+    for (name, node) in api.nodes.iter() {
+        let tip = *node.tip().borrow();
+        nodes.push(NodeView {
+            name: name.clone(),
+            address: node.listens_at(),
+            height: tip.height,
+            tip: tip.hash,
+            links: links_of(&api, node).await?,
+        });
+    }
+    Ok(Reply::of(&Answer { chaos: api.handle.chaos().is_some(), nodes }))
+}
+
+/// Connected ones first, then those that something is wrong with though no connection stands.
+async fn links_of(api: &Api, node: &Handle) -> Result<Vec<LinkView>, RpcError> {
+    let peers = peers(node).await?;
+    let settings = |key| node.chaos().map_or_else(LinkSettings::default, |chaos| chaos.get(key));
+    let connected = peers.iter().map(|peer| (Some(peer), key_of(peer)));
+    let kept = node.chaos().map(Chaos::kept).unwrap_or_default().into_iter().map(|(address, _)| address);
+    let unconnected = kept
+        .filter(|address| !peers.iter().any(|peer| peer.listens_at == Some(*address)))
+        .map(|address| (None, LinkKey::Listening(address)));
+    Ok(connected.chain(unconnected).filter_map(|(peer, key)| LinkView::new(api, peer, key, settings(key))).collect())
+}
+
+/// What setlink is to change.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changes {
+    cut: Option<bool>,
+    delay_ms: Option<u64>,
+    loss: Option<f64>,
+    bandwidth: Option<u64>,
+}
+
+impl Changes {
+    fn check(&self) -> Result<(), RpcError> {
+        if let Some(loss) = self.loss.filter(|loss| !(0.0..=1.0).contains(loss)) {
+            return Err(RpcError::invalid(format!("settings: loss is {loss}, expected a share from 0 to 1")));
+        }
+        if let Some(delay) = self.delay_ms.filter(|delay| *delay > MAX_DELAY_MS) {
+            return Err(RpcError::invalid(format!("settings: delay_ms is {delay}, expected at most {MAX_DELAY_MS}")));
+        }
+        Ok(())
+    }
+
+    fn apply(&self, settings: &mut LinkSettings) {
+        settings.cut = self.cut.unwrap_or(settings.cut);
+        settings.delay_ms = self.delay_ms.unwrap_or(settings.delay_ms);
+        settings.loss = self.loss.unwrap_or(settings.loss);
+        settings.bandwidth = self.bandwidth.unwrap_or(settings.bandwidth);
+    }
+}
+
+async fn set_link(api: Api, args: Args) -> Outcome {
+    let changes: Changes = args.get("settings")?;
+    changes.check()?;
+    let node = match args.get::<Option<&str>>("node")? {
+        None => api.handle.clone(),
+        Some(name) => find_node(&api, name).ok_or_else(|| unknown_node(&api, name))?,
+    };
+    let chaos = node.chaos().ok_or_else(|| {
+        RpcError::new(Code::Misc, "this node was started without --chaos: its links cannot be changed")
+    })?;
+    let key = find_link(&api, &node, chaos, args.get("peer")?)?;
+    let settings = node.change_link(key, |settings| changes.apply(settings)).await?.unwrap_or_default();
+    let peers = peers(&node).await?;
+    let peer = peers.iter().find(|peer| match key {
+        LinkKey::Listening(address) => peer.listens_at == Some(address),
+        LinkKey::Connection(id) => peer.id == id,
+    });
+    match LinkView::new(&api, peer, key, settings) {
+        Some(view) => Ok(Reply::of(&view)),
+        None => Err(RpcError::new(Code::NotConnected, "peer: the connection ended at that moment")),
+    }
+}
+
+fn find_node(api: &Api, name: &str) -> Option<Handle> {
+    api.nodes.iter().find(|(known, _)| known == name).map(|(_, node)| node.clone())
+}
+
+fn unknown_node(api: &Api, name: &str) -> RpcError {
+    let names: Vec<&str> = api.nodes.iter().map(|(name, _)| name.as_str()).collect();
+    RpcError::invalid(format!("node: {name:?} is no node of this process, expected one of {}", names.join(", ")))
+}
+
+/// The link that a caller means. Nodes of this process need not be connected, so that a link can be cut before it is made.
+fn find_link(api: &Api, node: &Handle, chaos: &Chaos, text: &str) -> Result<LinkKey, RpcError> {
+    let no_peer = |what: &str| RpcError::new(Code::NotConnected, format!("peer: {what}"));
+    if let Ok(id) = text.parse::<u64>() {
+        return chaos.link_of(PeerId(id)).ok_or_else(|| no_peer(&format!("no connection has the id {id}")));
+    }
+    let address = match text.parse::<SocketAddr>() {
+        Ok(address) => address,
+        Err(_) => {
+            let other = find_node(api, text).ok_or_else(|| {
+                no_peer(&format!("{text:?} is no node of this process, nor an id or an address IP:PORT"))
+            })?;
+            if other.is_same_node(node) {
+                return Err(RpcError::invalid(format!("peer: {text:?} is the node itself")));
+            }
+            other.listens_at().ok_or_else(|| no_peer(&format!("{text:?} does not wait for peers")))?
+        }
+    };
+    let known = chaos.link_at(address);
+    let named = || name_of(api, address).map(|_| LinkKey::Listening(address));
+    known.or_else(named).ok_or_else(|| no_peer(&format!("no connection to {address}")))
+}

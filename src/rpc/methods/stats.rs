@@ -1,0 +1,379 @@
+//! Figures about blocks and the chain.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::blockchain::entry;
+use super::{Method, Outcome};
+use crate::chain::{Chain, Entry, Level};
+use crate::consensus::coins::Coin;
+use crate::primitives::block::Block;
+use crate::primitives::codec;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::tx::Output;
+use crate::rpc::Api;
+use crate::rpc::args::{Args, Kind, optional, required};
+use crate::rpc::error::{Code, RpcError};
+use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
+
+/// Seconds in a month, as getchaintxstats counts.
+const MONTH: u32 = 30 * 24 * 60 * 60;
+/// Shares of a block's bytes at which its fee rates are told, in percent.
+const PERCENTILES: [u64; 5] = [10, 25, 50, 75, 90];
+/// How often the chain is verified again because the tip moved meanwhile.
+const VERIFY_ATTEMPTS: usize = 3;
+
+/// Of the id and the place by which a coin is found.
+const OUTPOINT_BYTES: usize = 32 + 4;
+
+/// See [`super::GROUPS`].
+pub const METHODS: &[Method] = &[
+    Method {
+        name: "getblockstats",
+        params: &[
+            required("hash_or_height", Kind::HashOrHeight, "The block, or its height in the best chain."),
+            optional("stats", Kind::Array, "null", "Names of the figures wanted; all, if left out."),
+        ],
+        result: Shape::Object,
+        about: "Sizes, fees and coins of a block that is or was in the best chain. Fees are in grains, fee rates in grains \
+                a byte. Sizes and fees leave the coinbase out.",
+        run: |api, args| Box::pin(get_block_stats(api, args)),
+    },
+    Method {
+        name: "getchaintxstats",
+        params: &[
+            optional("nblocks", Kind::Integer, "null", "Blocks to look back; a month's, if left out."),
+            optional("blockhash", Kind::Hash, "null", "The last one; the tip, if left out."),
+        ],
+        result: Shape::Object,
+        about: "Number and rate of transactions in the best chain.",
+        run: |api, args| Box::pin(get_chain_tx_stats(api, args)),
+    },
+    Method {
+        name: "verifychain",
+        params: &[
+            optional(
+                "checklevel",
+                Kind::Integer,
+                "3",
+                "0 reads the blocks, 1 checks each by itself, 2 its undo record, 3 its coins, 4 connects it again by every rule.",
+            ),
+            optional("nblocks", Kind::Integer, "6", "How many, from the tip down; 0 for all."),
+        ],
+        result: Shape::Boolean,
+        about: "Checks the last blocks of the best chain as they are stored. If false, the log says what is wrong.",
+        run: |api, args| Box::pin(verify_chain(api, args)),
+    },
+];
+
+/// All figures, in the order in which they are told.
+#[derive(Debug, Serialize)]
+struct BlockStats {
+    avgfee: u64,
+    avgfeerate: u64,
+    avgtxsize: u64,
+    blockhash: BlockHash,
+    /// At the 10th, 25th, 50th, 75th and 90th percentile of bytes.
+    feerate_percentiles: [u64; 5],
+    height: u32,
+    ins: usize,
+    maxfee: u64,
+    maxfeerate: u64,
+    maxtxsize: u64,
+    medianfee: u64,
+    mediantime: u32,
+    mediantxsize: u64,
+    minfee: u64,
+    minfeerate: u64,
+    mintxsize: u64,
+    outs: usize,
+    subsidy: u64,
+    time: u32,
+    total_out: u64,
+    total_size: u64,
+    totalfee: u64,
+    txs: usize,
+    /// Outputs less inputs, data outputs counted.
+    utxo_increase: i64,
+    /// Bytes of their records, likewise.
+    utxo_size_inc: i64,
+    /// Without data outputs, which are no coins.
+    utxo_increase_actual: i64,
+    utxo_size_inc_actual: i64,
+}
+
+impl BlockStats {
+    /// `spent` are the coins of all inputs, in order.
+    fn new(block: &Block, spent: &[Coin], place: Place) -> Option<Self> {
+        let mut rest = spent;
+        let mut payments: Vec<Payment> = Vec::new();
+        let (mut outs, mut total_out) = (0, 0);
+        let mut made = Growth::default();
+        for tx in &block.transactions {
+            for output in &tx.outputs {
+                made.add(output, place.height, tx.is_coinbase());
+            }
+            outs += tx.outputs.len();
+            let (coins, after) = rest.split_at_checked(tx.inputs.len())?;
+            rest = after;
+            if tx.is_coinbase() {
+                continue;
+            }
+            let paid: u64 = tx.outputs.iter().map(|output| output.value).sum();
+            let taken: u64 = coins.iter().map(|coin| coin.output.value).sum();
+            total_out += paid;
+            payments.push(Payment { fee: taken.checked_sub(paid)?, size: tx.size() as u64 });
+        }
+        let mut gone = Growth::default();
+        spent.iter().for_each(|coin| gone.add(&coin.output, coin.height, coin.coinbase));
+        let (mut fees, mut sizes): (Vec<u64>, Vec<u64>) = payments.iter().map(|tx| (tx.fee, tx.size)).unzip();
+        fees.sort_unstable();
+        sizes.sort_unstable();
+        payments.sort_unstable_by_key(Payment::rate);
+        let (totalfee, total_size): (u64, u64) = (fees.iter().sum(), sizes.iter().sum());
+        let count = payments.len() as u64;
+        let rate_of = |payment: Option<&Payment>| payment.map_or(0, Payment::rate);
+        Some(Self {
+            avgfee: totalfee.checked_div(count).unwrap_or(0),
+            avgfeerate: totalfee.checked_div(total_size).unwrap_or(0),
+            avgtxsize: total_size.checked_div(count).unwrap_or(0),
+            blockhash: place.hash,
+            feerate_percentiles: PERCENTILES.map(|share| rate_at(&payments, share)),
+            height: place.height,
+            ins: spent.len(),
+            maxfee: fees.last().copied().unwrap_or(0),
+            maxfeerate: rate_of(payments.last()),
+            maxtxsize: sizes.last().copied().unwrap_or(0),
+            medianfee: median(&fees),
+            mediantime: place.median_time,
+            mediantxsize: median(&sizes),
+            minfee: fees.first().copied().unwrap_or(0),
+            minfeerate: rate_of(payments.first()),
+            mintxsize: sizes.first().copied().unwrap_or(0),
+            outs,
+            subsidy: place.subsidy,
+            time: block.header.time,
+            total_out,
+            total_size,
+            totalfee,
+            txs: block.transactions.len(),
+            utxo_increase: made.outputs - gone.outputs,
+            utxo_size_inc: made.bytes - gone.bytes,
+            utxo_increase_actual: made.coins - gone.coins,
+            utxo_size_inc_actual: made.coin_bytes - gone.coin_bytes,
+        })
+    }
+}
+
+/// Where a block is.
+#[derive(Clone, Copy)]
+struct Place {
+    hash: BlockHash,
+    height: u32,
+    median_time: u32,
+    subsidy: u64,
+}
+
+/// What a transaction pays, and for how much room.
+pub(super) struct Payment {
+    pub(super) fee: u64,
+    /// At least 1.
+    pub(super) size: u64,
+}
+
+impl Payment {
+    /// Grains a byte, rounded down.
+    pub(super) fn rate(&self) -> u64 {
+        self.fee / self.size.max(1)
+    }
+}
+
+/// The rate of the payment at a share of all bytes, in percent; `payments` are in the order of their rates.
+pub(super) fn rate_at(payments: &[Payment], percent: u64) -> u64 {
+    let total: u64 = payments.iter().map(|payment| payment.size).sum();
+    let mut sum = 0;
+    let reached = payments.iter().find(|payment| {
+        sum += payment.size;
+        sum * 100 >= total * percent
+    });
+    reached.map_or(0, Payment::rate)
+}
+
+/// Bitcoin Core's: of an even number, the mean of the two in the middle. `values` are in order.
+fn median(values: &[u64]) -> u64 {
+    let middle = values.len() / 2;
+    match (values.get(middle), middle.checked_sub(1).and_then(|below| values.get(below))) {
+        (Some(above), Some(below)) if values.len().is_multiple_of(2) => (above + below) / 2,
+        (Some(middle), _) => *middle,
+        (None, _) => 0,
+    }
+}
+
+/// Outputs and their records' bytes.
+#[derive(Default)]
+struct Growth {
+    outputs: i64,
+    bytes: i64,
+    coins: i64,
+    coin_bytes: i64,
+}
+
+impl Growth {
+    fn add(&mut self, output: &Output, height: u32, coinbase: bool) {
+        let coin = Coin { output: output.clone(), height, coinbase };
+        let bytes = (OUTPOINT_BYTES + codec::encoded_len(&coin)) as i64;
+        self.outputs += 1;
+        self.bytes += bytes;
+        if output.key().is_some() {
+            self.coins += 1;
+            self.coin_bytes += bytes;
+        }
+    }
+}
+
+async fn get_block_stats(api: Api, args: Args) -> Outcome {
+    let wanted: Option<Vec<String>> = args.get("stats")?;
+    let block: Value = args.get("hash_or_height")?;
+    let named: Option<BlockHash> = match &block {
+        Value::String(_) => Some(args.get("hash_or_height")?),
+        _ => None,
+    };
+    let height = block.as_i64();
+    let params = api.params().clone();
+    let place = api
+        .node(move |node, _| {
+            let chain = node.chain();
+            let entry = match (named, height) {
+                (Some(hash), _) => entry(chain, &hash)?,
+                (None, height) => at_height(chain, height)?,
+            };
+            let subsidy = params.subsidy_at(entry.height);
+            Ok::<_, RpcError>(Place {
+                hash: entry.hash,
+                height: entry.height,
+                median_time: chain.median_time(entry),
+                subsidy,
+            })
+        })
+        .await??;
+    let stats = api
+        .load(move |db| {
+            let Some(block) = db.block(&place.hash)? else {
+                return Err(RpcError::new(Code::Misc, "Block not available (its body has not come yet)"));
+            };
+            let never = || RpcError::new(Code::Misc, "Block never was in the best chain: its fees are not known");
+            BlockStats::new(&block, &db.undo(&place.hash)?, place).ok_or_else(never)
+        })
+        .await?;
+    let Some(wanted) = wanted else { return Ok(Reply::of(&stats)) };
+    let Ok(Value::Object(mut all)) = serde_json::to_value(&stats) else {
+        return Err(RpcError::internal("the figures of a block are no object"));
+    };
+    let mut chosen = Map::new();
+    for name in wanted {
+        let value = all.remove(&name).or_else(|| chosen.get(&name).cloned());
+        let unknown = || RpcError::invalid(format!("Invalid selected statistic '{name}'"));
+        chosen.insert(name.clone(), value.ok_or_else(unknown)?);
+    }
+    Ok(Reply::of(&chosen))
+}
+
+fn at_height(chain: &Chain, height: Option<i64>) -> Result<&Entry, RpcError> {
+    let height = height.unwrap_or(i64::MAX);
+    if height < 0 {
+        return Err(RpcError::invalid(format!("Target block height {height} is negative")));
+    }
+    let found = u32::try_from(height).ok().and_then(|height| chain.entry_at(height));
+    let tip = chain.tip().height;
+    found.ok_or_else(|| RpcError::invalid(format!("Target block height {height} after current tip {tip}")))
+}
+
+async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct Stats {
+        time: u32,
+        txcount: u64,
+        window_final_block_hash: BlockHash,
+        window_final_block_height: u32,
+        window_block_count: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        window_tx_count: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        window_interval: Option<u32>,
+        /// A second.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        txrate: Option<f64>,
+    }
+    let count: Option<i64> = args.get("nblocks")?;
+    let hash: Option<BlockHash> = args.get("blockhash")?;
+    let month = (MONTH / api.params().target_spacing_secs.max(1)).max(1);
+    api.node(move |node, _| {
+        let chain = node.chain();
+        let last = hash.map_or(Ok(chain.tip()), |hash| entry(chain, &hash))?;
+        if !chain.is_on_best_chain(last) {
+            return Err(RpcError::invalid("Block is not in main chain"));
+        }
+        let most = last.height.saturating_sub(1);
+        let window = match count {
+            None => month.min(most),
+            Some(count) => {
+                let wrong = || RpcError::invalid("Invalid block count: should be between 0 and the block's height - 1");
+                u32::try_from(count).ok().filter(|count| *count == 0 || *count <= most).ok_or_else(wrong)?
+            }
+        };
+        let first = last.height - window;
+        let count_to = |height: u32| -> u64 {
+            let blocks = (0..=height).map_while(|height| chain.entry_at(height));
+            blocks.map(|entry| u64::from(entry.tx_count)).sum()
+        };
+        let (before, txcount) = (count_to(first), count_to(last.height));
+        let start = chain.entry_at(first).map_or(0, |entry| chain.median_time(entry));
+        let interval = (window > 0).then(|| chain.median_time(last).saturating_sub(start));
+        Ok(Reply::of(&Stats {
+            time: last.header.time,
+            txcount,
+            window_final_block_hash: last.hash,
+            window_final_block_height: last.height,
+            window_block_count: window,
+            window_tx_count: interval.map(|_| txcount - before),
+            window_interval: interval,
+            txrate: interval.filter(|secs| *secs > 0).map(|secs| (txcount - before) as f64 / f64::from(secs)),
+        }))
+    })
+    .await?
+}
+
+async fn verify_chain(api: Api, args: Args) -> Outcome {
+    let level: i64 = args.get("checklevel")?;
+    let count: i64 = args.get("nblocks")?;
+    let level = match level {
+        ..=0 => Level::Read,
+        1 => Level::Rules,
+        2 => Level::Undo,
+        3 => Level::Coins,
+        4.. => Level::Connect,
+    };
+    let count = if count > 0 { u32::try_from(count).unwrap_or(u32::MAX) } else { u32::MAX };
+    for _ in 0..VERIFY_ATTEMPTS {
+        if let Some(verdict) = api.check_recent(level, count).await? {
+            return Ok(Reply::of(&verdict));
+        }
+    }
+    Err(RpcError::new(Code::Misc, "the tip moved while the chain was verified: try again, or fewer blocks"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_percentiles() {
+        assert_eq!((median(&[]), median(&[3]), median(&[3, 6]), median(&[1, 5, 9])), (0, 3, 4, 5));
+        let payments: Vec<Payment> = (1..=10).map(|rate| Payment { fee: rate * 100, size: 100 }).collect();
+        assert_eq!(PERCENTILES.map(|share| rate_at(&payments, share)), [1, 3, 5, 8, 9]);
+        assert_eq!(rate_at(&[], 50), 0);
+        let uneven = [Payment { fee: 900, size: 900 }, Payment { fee: 1_000, size: 100 }];
+        assert_eq!((rate_at(&uneven, 90), rate_at(&uneven, 91)), (1, 10));
+    }
+}

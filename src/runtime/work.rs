@@ -1,0 +1,193 @@
+//! Work for miners outside this process: the next block, and what becomes of one that was found.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+
+use super::clock::Clock;
+use super::link::{NodeLink, Stopped};
+use crate::chain::ChainError;
+use crate::consensus::error::RuleError;
+use crate::miner::template::{self, Template};
+use crate::p2p::{Node, Now};
+use crate::primitives::block::Block;
+use crate::primitives::keys::PublicKey;
+use crate::storage::StoreError;
+
+/// How old work may be while the tip stays: new transactions wait so long for their first chance (Bitcoin Core's 5 s).
+const MAX_AGE: Duration = Duration::from_secs(5);
+/// Stands in a template until somebody says who is paid.
+const NOBODY: PublicKey = PublicKey([0; 32]);
+
+/// The block to mine next, made on the node's thread at each new tip and otherwise every five seconds at most, however
+/// many ask for it.
+pub struct Templates {
+    link: NodeLink,
+    clock: Clock,
+    last: Mutex<Option<Built>>,
+}
+
+struct Built {
+    template: Template,
+    revision: u64,
+    at: Instant,
+}
+
+/// Why there is no template.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The node has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The chain's next bits are no target.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+}
+
+impl Templates {
+    pub(super) fn new(link: NodeLink, clock: Clock) -> Self {
+        Self { link, clock, last: Mutex::default() }
+    }
+
+    /// The next block, which pays `payee`, has an extra nonce that no other answer has, and the present time; and the
+    /// mempool's revision that it was made at. What was made at revision `known` will not do if there is a newer one.
+    ///
+    /// # Errors
+    /// [`TemplateError`].
+    pub async fn get(&self, payee: PublicKey, known: Option<u64>) -> Result<(Template, u64), TemplateError> {
+        let mut last = self.last.lock().await;
+        let tip = self.link.tip().borrow().hash;
+        let is_fresh = |built: &Built| {
+            built.template.header.previous == tip && built.at.elapsed() < MAX_AGE && known != Some(built.revision)
+        };
+        if !last.as_ref().is_some_and(is_fresh) {
+            let known = last.as_ref().map(|built| (built.template.header.previous, built.revision));
+            let renewed = self.link.call(move |node, now| {
+                let (chain, mempool) = (node.chain(), node.mempool());
+                if known == Some((chain.tip().hash, mempool.revision())) {
+                    return Ok(None);
+                }
+                let template = template::build(chain, mempool, &NOBODY, 0, now.unix)?;
+                Ok::<_, RuleError>(Some(Built { template, revision: mempool.revision(), at: Instant::now() }))
+            });
+            match (renewed.await??, &mut *last) {
+                (Some(built), _) => *last = Some(built),
+                (None, Some(built)) => built.at = Instant::now(),
+                // `None` is answered only if there is something to keep.
+                (None, None) => {}
+            }
+        }
+        let Some(built) = &*last else { return Err(Stopped.into()) };
+        let mut template = built.template.clone();
+        template.header.time = u32::try_from(self.clock.now().unix).unwrap_or(u32::MAX).max(template.min_time);
+        template.set_payee(payee);
+        template.set_extra_nonce(rand::random());
+        Ok((template, built.revision))
+    }
+}
+
+/// Why a block that somebody mined is not the new tip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// BIP-22's word for it, or Bitcoin Core's.
+    pub reason: &'static str,
+    /// The same for people.
+    pub detail: String,
+}
+
+impl Rejection {
+    fn new(reason: &'static str, detail: impl ToString) -> Self {
+        Self { reason, detail: detail.to_string() }
+    }
+
+    fn of(error: ChainError) -> Result<Self, StoreError> {
+        let reason = match &error {
+            ChainError::Store(_) => "",
+            ChainError::Rule { source, .. } => word(source),
+            ChainError::UnknownParent { .. } => "prev-blk-not-found",
+            ChainError::Duplicate { .. } => "duplicate",
+            ChainError::Refused { .. } | ChainError::UnknownBlock { .. } | ChainError::GenesisIsFixed => "rejected",
+        };
+        match error {
+            ChainError::Store(error) => Err(error),
+            error => Ok(Self::new(reason, error)),
+        }
+    }
+}
+
+/// Takes a block that somebody mined: `None` if it is in the best chain now, else why not.
+///
+/// # Errors
+/// The store's, which say nothing about the block.
+pub fn submit(node: &mut Node, now: Now, block: Block) -> Result<Option<Rejection>, StoreError> {
+    let hash = block.hash();
+    if let Some(entry) = node.chain().entry(&hash).filter(|entry| entry.has_body()) {
+        let reason = if entry.is_invalid() { "duplicate-invalid" } else { "duplicate" };
+        return Ok(Some(Rejection::new(reason, ChainError::Duplicate { hash })));
+    }
+    match node.submit_block(now, block) {
+        Ok(_) => {
+            let chain = node.chain();
+            let connected = chain.entry(&hash).is_some_and(|entry| chain.is_on_best_chain(entry));
+            let aside = || Rejection::new("inconclusive", format!("block {hash} is stored, but not in the best chain"));
+            Ok((!connected).then(aside))
+        }
+        Err(error) => Rejection::of(error).map(Some),
+    }
+}
+
+/// Whether a block could be the next, its proof of work aside: `None`, or why not. The block is not kept.
+///
+/// # Errors
+/// The store's, which say nothing about the block.
+pub fn propose(node: &Node, now: Now, block: Block) -> Result<Option<Rejection>, StoreError> {
+    let (chain, mempool) = (node.chain(), node.mempool());
+    let hash = block.hash();
+    if let Some(entry) = chain.entry(&hash).filter(|entry| entry.has_body()) {
+        let reason = if entry.is_invalid() { "duplicate-invalid" } else { "duplicate" };
+        return Ok(Some(Rejection::new(reason, ChainError::Duplicate { hash })));
+    }
+    let (parent, tip) = (block.header.previous, chain.tip().hash);
+    if parent != tip {
+        let detail = format!("block {hash}: parent is {parent}, the tip is {tip}");
+        return Ok(Some(Rejection::new("inconclusive-not-best-prevblk", detail)));
+    }
+    match chain.check_proposal(block, now.unix, &|txid| mempool.is_verified(txid)) {
+        Ok(()) => Ok(None),
+        Err(error) => Rejection::of(error).map(Some),
+    }
+}
+
+/// A broken rule in the words that mining software knows.
+fn word(rule: &RuleError) -> &'static str {
+    match rule {
+        RuleError::Encoding(_) => "rejected",
+        RuleError::BadBits(_) | RuleError::EasierThanLimit { .. } | RuleError::WrongBits { .. } => "bad-diffbits",
+        RuleError::HighHash { .. } => "high-hash",
+        RuleError::TimeTooOld { .. } => "time-too-old",
+        RuleError::TimeTooNew { .. } => "time-too-new",
+        RuleError::InvalidParent { .. } => "bad-prevblk",
+        RuleError::WrongMerkleRoot { .. } => "bad-txnmrklroot",
+        RuleError::MutatedMerkleTree => "bad-txns-duplicate",
+        RuleError::NodeSizedTransaction { .. } => "bad-txns-size",
+        RuleError::BlockTooLarge { .. } | RuleError::EmptyBlock => "bad-blk-length",
+        RuleError::FirstNotCoinbase { .. } => "bad-cb-missing",
+        RuleError::NoInputs { .. } => "bad-cb-multiple",
+        RuleError::NoOutputs { .. } => "bad-txns-vout-empty",
+        RuleError::DuplicateInput { .. } => "bad-txns-inputs-duplicate",
+        RuleError::DataTooLong { .. } | RuleError::DataWithValue { .. } | RuleError::TooManyData { .. } => {
+            "bad-txns-data"
+        }
+        RuleError::ValueOverflow { .. } => "bad-txns-txouttotal-toolarge",
+        RuleError::CoinbaseHeight { .. } => "bad-cb-height",
+        RuleError::NoCommitment | RuleError::ShortCommitment { .. } | RuleError::WrongCommitment { .. } => {
+            "bad-cb-commitment"
+        }
+        RuleError::CoinbaseTooHigh { .. } => "bad-cb-amount",
+        RuleError::Locked { .. } => "bad-txns-nonfinal",
+        RuleError::MissingCoin { .. } => "bad-txns-inputs-missingorspent",
+        RuleError::ImmatureCoin { .. } => "bad-txns-premature-spend-of-coinbase",
+        RuleError::Overspend { .. } => "bad-txns-in-belowout",
+        RuleError::BadSignature { .. } => "bad-txns-signature",
+    }
+}

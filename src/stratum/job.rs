@@ -1,0 +1,112 @@
+//! A job: a template as a miner is told of it, and the check of what it hands in.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use super::level::Level;
+use super::protocol::{Fault, Refusal, Share};
+use crate::miner::template::Template;
+use crate::primitives::block::Block;
+use crate::primitives::hash::Hash256;
+
+/// Shares of one job that are remembered; more come of one that is far too easy.
+const MAX_SHARES: usize = 10_000;
+
+/// A template given to one miner.
+#[derive(Debug)]
+pub struct Job {
+    template: Template,
+    level: Level,
+    /// This connection's part of the extra nonce.
+    extranonce1: [u8; 4],
+    /// What was handed in: extra nonce, time, nonce.
+    shares: HashSet<([u8; 4], u32, u32)>,
+}
+
+impl Job {
+    /// A job on `template`, whose shares are as hard as `level`, or the block itself if that is easier.
+    pub fn new(template: Template, level: Level, extranonce1: [u8; 4]) -> Self {
+        let level = level.min(Level::of_target(template.target));
+        Self { template, level, extranonce1, shares: HashSet::new() }
+    }
+
+    /// How hard its shares are.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The block it builds on.
+    pub fn parent(&self) -> Hash256 {
+        self.template.header.previous
+    }
+
+    /// The parameters of `mining.notify`. The header's fields are written as numbers, highest byte first, and the
+    /// parent's hash as eight such numbers of four bytes each; the tree's nodes are written as bytes.
+    pub fn params(&self, name: &str, clean: bool) -> Value {
+        let header = &self.template.header;
+        let (before, after) = self.template.coinbase_halves();
+        let branch: Vec<String> = self.template.siblings().iter().map(|node| hex::encode(node.0)).collect();
+        json!([
+            name,
+            swapped_words(&header.previous),
+            hex::encode(before),
+            hex::encode(after),
+            branch,
+            format!("{:08x}", header.version),
+            format!("{:08x}", header.bits.0),
+            format!("{:08x}", header.time),
+            clean,
+        ])
+    }
+
+    /// Checks a share, whose time may be `latest` at most. The block, if it is one.
+    ///
+    /// # Errors
+    /// Why it is no share.
+    pub fn check(&mut self, share: &Share, latest: u32) -> Result<Option<Block>, Refusal> {
+        let times = self.template.min_time..=latest;
+        if !times.contains(&share.time) {
+            let (first, last) = (times.start(), times.end());
+            let message = format!("ntime is {}, expected {first} to {last}", share.time);
+            return Err(Refusal::new(Fault::Other, message));
+        }
+        let [a, b, c, d] = self.extranonce1;
+        let [e, f, g, h] = share.extranonce2;
+        let mut template = self.template.clone();
+        template.set_extra_nonce(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        template.header.time = share.time;
+        template.header.nonce = share.nonce;
+        let hash = template.header.hash();
+        if !self.level.target().is_met_by(&hash) {
+            let message = format!("hash {hash} is above the target of difficulty {}", self.level.difficulty());
+            return Err(Refusal::new(Fault::LowDifficulty, message));
+        }
+        if self.shares.len() >= MAX_SHARES {
+            return Err(Refusal::new(Fault::Other, "too many shares of one job: take the next"));
+        }
+        if !self.shares.insert((share.extranonce2, share.time, share.nonce)) {
+            return Err(Refusal::new(Fault::Duplicate, "this share was handed in before"));
+        }
+        Ok(template.target.is_met_by(&hash).then(|| template.block(share.nonce)))
+    }
+}
+
+/// A hash as Stratum writes that of the parent: each four bytes reversed.
+pub fn swapped_words(hash: &Hash256) -> String {
+    let words = hash.0.chunks_exact(4).flat_map(|word| word.iter().rev().copied());
+    hex::encode(words.collect::<Vec<u8>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parents_hash_is_words() {
+        // Bitcoin's genesis, as pools sent it for block 1.
+        let genesis: Hash256 = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f".parse().unwrap();
+        let words = "0a8ce26f72b3f1b646a2a6c14ff763ae65831e939c085ae10019d66800000000";
+        assert_eq!(swapped_words(&genesis), words);
+    }
+}

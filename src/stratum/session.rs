@@ -1,0 +1,203 @@
+//! One connection's state: what was said, which jobs stand, how hard they are. No I/O: lines and templates go in, lines and
+//! blocks come out.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::job::Job;
+use super::level::Level;
+use super::protocol::{Call, Fault, Refusal, Request, Share, answer, notify, refuse};
+use super::vardiff::Vardiff;
+use crate::miner::template::Template;
+use crate::primitives::address;
+use crate::primitives::block::Block;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::keys::PublicKey;
+
+/// Jobs that shares are still taken for: some minutes' on one tip.
+const MAX_JOBS: usize = 8;
+/// Names are shown to people; those of an address and a name after it are shorter.
+const MAX_NAME: usize = 128;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    extranonce1: [u8; 4],
+    subscribed: bool,
+    payee: Option<PublicKey>,
+    vardiff: Vardiff,
+    /// The network's own level, as of the newest job.
+    ceiling: Level,
+    /// Jobs that shares are taken for, oldest first, with their numbers.
+    jobs: VecDeque<(u64, Job)>,
+    next_job: u64,
+    /// The level that the miner was told last.
+    told: Option<Level>,
+}
+
+/// What a line comes to.
+#[derive(Debug)]
+pub enum Reply {
+    /// To be answered so.
+    Line(String),
+    /// A share, to be answered once its block, if it is one, was handed in.
+    Share {
+        /// The request's number.
+        id: Value,
+        /// How hard it was.
+        level: Level,
+        /// The block.
+        block: Option<Block>,
+    },
+    /// To be answered so, and to be counted.
+    Rejected {
+        /// What kind.
+        fault: Fault,
+        /// Whether no honest miner would have sent it.
+        offence: bool,
+        /// The answer.
+        line: String,
+    },
+}
+
+impl Session {
+    /// A connection that has not said anything. Its `extranonce1` is no other's.
+    pub fn new(extranonce1: [u8; 4], now: Duration) -> Self {
+        Self {
+            extranonce1,
+            subscribed: false,
+            payee: None,
+            vardiff: Vardiff::new(Level::START, now),
+            ceiling: Level::HARDEST,
+            jobs: VecDeque::new(),
+            next_job: 1,
+            told: None,
+        }
+    }
+
+    /// Whom its blocks pay, if it has said so.
+    pub fn payee(&self) -> Option<PublicKey> {
+        self.payee
+    }
+
+    /// Whom its blocks pay, once it has said all that it must to be given work.
+    pub fn ready(&self) -> Option<PublicKey> {
+        self.payee.filter(|_| self.subscribed)
+    }
+
+    /// The block that the newest job builds on.
+    pub fn parent(&self) -> Option<BlockHash> {
+        self.jobs.back().map(|(_, job)| job.parent())
+    }
+
+    /// The level of its newest job.
+    pub fn level(&self) -> Level {
+        self.told.unwrap_or(self.vardiff.level())
+    }
+
+    /// Takes what a miner said. `prefix` is that of the network's addresses, `latest` the latest time that a block may
+    /// have now.
+    pub fn take(&mut self, request: Request, prefix: &str, latest: u32, now: Duration) -> Reply {
+        let Request { id, call } = request;
+        let granted = |result: Value| Reply::Line(answer(&id, &result));
+        match call {
+            Ok(Call::Subscribe { .. }) => {
+                self.subscribed = true;
+                let name = hex::encode(self.extranonce1);
+                let subscriptions = json!([["mining.set_difficulty", name], ["mining.notify", name]]);
+                granted(json!([subscriptions, name, size_of::<[u8; 4]>()]))
+            }
+            Ok(Call::Authorize { worker }) => match self.authorize(&worker, prefix) {
+                Ok(()) => granted(json!(true)),
+                Err(refusal) => Reply::Line(refuse(&id, &refusal)),
+            },
+            Ok(Call::Submit(share)) => match self.check(&share, prefix, latest) {
+                Ok((level, block)) => Reply::Share { id, level, block },
+                Err(refusal) => {
+                    // Jobs that once were are stale for miners that are a little late, which all are now and then.
+                    let number = u64::from_str_radix(&share.job, 16);
+                    let late = refusal.fault == Fault::JobNotFound && number.is_ok_and(|n| n < self.next_job);
+                    Reply::Rejected { fault: refusal.fault, offence: !late, line: refuse(&id, &refusal) }
+                }
+            },
+            Ok(Call::SuggestDifficulty(difficulty)) => {
+                self.vardiff = Vardiff::new(Level::of_difficulty(difficulty), now);
+                granted(json!(true))
+            }
+            Ok(Call::Configure(extensions)) => granted(
+                extensions.into_iter().map(|name| (name, json!(false))).collect::<serde_json::Map<_, _>>().into(),
+            ),
+            Ok(Call::ExtranonceSubscribe) => granted(json!(true)),
+            Err(refusal) if refusal.fault == Fault::NoMethod => Reply::Line(refuse(&id, &refusal)),
+            Err(refusal) => Reply::Rejected { fault: refusal.fault, offence: true, line: refuse(&id, &refusal) },
+        }
+    }
+
+    fn authorize(&mut self, worker: &str, prefix: &str) -> Result<(), Refusal> {
+        let payee = payee(worker, prefix)?;
+        if self.payee.is_some_and(|known| known != payee) {
+            let message = "one address a connection: its jobs pay the one that was authorized first";
+            return Err(Refusal::new(Fault::Unauthorized, message));
+        }
+        self.payee = Some(payee);
+        Ok(())
+    }
+
+    fn check(&mut self, share: &Share, prefix: &str, latest: u32) -> Result<(Level, Option<Block>), Refusal> {
+        if !self.subscribed {
+            return Err(Refusal::new(Fault::NotSubscribed, "not subscribed"));
+        }
+        let expected = self.payee.ok_or_else(|| Refusal::new(Fault::Unauthorized, "not authorized"))?;
+        if payee(&share.worker, prefix)? != expected {
+            return Err(Refusal::new(Fault::Unauthorized, "not the address that was authorized"));
+        }
+        let number = u64::from_str_radix(&share.job, 16).ok();
+        let job = self.jobs.iter_mut().find(|(known, _)| Some(*known) == number);
+        let (_, job) = job.ok_or_else(|| Refusal::new(Fault::JobNotFound, "job not found: stale, or never given"))?;
+        let block = job.check(share, latest)?;
+        self.vardiff.share();
+        Ok((job.level(), block))
+    }
+
+    /// A new job, and the lines that tell of it. With another parent, the jobs before are done with.
+    pub fn give(&mut self, template: Template, now: Duration) -> Vec<String> {
+        self.ceiling = Level::of_target(template.target);
+        self.adjust(now);
+        let clean = self.parent() != Some(template.header.previous);
+        if clean {
+            self.jobs.clear();
+        }
+        let job = Job::new(template, self.vardiff.level(), self.extranonce1);
+        let mut lines = Vec::new();
+        if self.told.replace(job.level()) != Some(job.level()) {
+            lines.push(notify("mining.set_difficulty", &json!([job.level().difficulty()])));
+        }
+        let number = self.next_job;
+        self.next_job += 1;
+        lines.push(notify("mining.notify", &job.params(&format!("{number:x}"), clean)));
+        self.jobs.push_back((number, job));
+        if self.jobs.len() > MAX_JOBS {
+            self.jobs.pop_front();
+        }
+        lines
+    }
+
+    /// Looks at how fast shares come; whether the miner should be given a job of another level.
+    pub fn adjust(&mut self, now: Duration) -> bool {
+        self.vardiff.adjust(now, self.ceiling)
+    }
+}
+
+/// Who is paid for the work of `worker`, an address with perhaps a dot and a name after it.
+fn payee(worker: &str, prefix: &str) -> Result<PublicKey, Refusal> {
+    let address = worker.split_once('.').map_or(worker, |(address, _)| address);
+    if worker.len() > MAX_NAME {
+        return Err(Refusal::new(Fault::Unauthorized, format!("the worker's name has more than {MAX_NAME} bytes")));
+    }
+    address::decode(prefix, address).map_err(|error| {
+        let message = format!("the worker's name must be the address to pay, or address.name: {error}");
+        Refusal::new(Fault::Unauthorized, message)
+    })
+}

@@ -1,0 +1,130 @@
+//! `GET /events`: what happens at a node, as it happens, as server-sent events (WHATWG HTML, 9.2). Needs no credentials.
+//!
+//! Each event has a name and an object as its data:
+//!
+//! - `tip` `{hash, height}`: the best chain ends here; told at once to whoever connects.
+//! - `block` `{hash, height, connected}`: a block joined the best chain, or left it.
+//! - `transaction` `{txid}`: it came into the mempool.
+//! - `peer` `{id, addr, inbound, connected}` and, when it is gone, `reason` instead of `inbound`.
+//! - `missed` `{}`: the reader was too slow and some events are lost; it should read everything again.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+
+use super::listener::{ActiveRequest, Activity};
+use super::server::{Server, plain};
+use crate::p2p::{Direction, Event};
+
+/// Between comments on a silent stream, so that whoever carries it sees that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The route, for the server to take in: for `most` listeners at a time.
+pub(super) fn routes(most: usize) -> Router<Arc<Server>> {
+    let places = Arc::new(Semaphore::new(most));
+    let listen = move |State(server): State<Arc<Server>>, ConnectInfo(activity): ConnectInfo<Activity>| async move {
+        match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => stream(Listener::new(server, activity.begin(), place)),
+            Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{most} listeners are there already")),
+        }
+    };
+    Router::new().route("/events", get(listen))
+}
+
+/// Somebody who listens.
+struct Listener {
+    server: Arc<Server>,
+    events: broadcast::Receiver<Event>,
+    /// Whether the tip has been told.
+    greeted: bool,
+    /// The connection is in use, and one of the places taken, for as long as this is there.
+    _active: ActiveRequest,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    fn new(server: Arc<Server>, active: ActiveRequest, place: OwnedSemaphorePermit) -> Self {
+        let events = server.api.handle.subscribe();
+        Self { server, events, greeted: false, _active: active, _place: place }
+    }
+
+    /// The next thing to tell; `None` when the server or the node stops.
+    async fn next(&mut self) -> Option<sse::Event> {
+        if !self.greeted {
+            self.greeted = true;
+            let tip = self.server.api.tip();
+            return Some(event("tip", &json!({ "hash": tip.hash, "height": tip.height })));
+        }
+        loop {
+            let received = tokio::select! {
+                received = self.events.recv() => received,
+                () = self.server.api.stopping() => return None,
+            };
+            match received {
+                Ok(happened) => {
+                    if let Some(event) = told(&happened) {
+                        return Some(event);
+                    }
+                }
+                Err(RecvError::Lagged(_)) => return Some(event("missed", &json!({}))),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+fn stream(listener: Listener) -> Response {
+    let events = unfold(listener, |mut listener| async move {
+        let event = listener.next().await?;
+        Some((Ok::<_, Infallible>(event), listener))
+    });
+    respond(events)
+}
+
+fn respond(events: impl Stream<Item = Result<sse::Event, Infallible>> + Send + 'static) -> Response {
+    let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT));
+    // nginx would hold events back to fill its buffer.
+    ([(header::CACHE_CONTROL, "no-store"), (header::HeaderName::from_static("x-accel-buffering"), "no")], stream)
+        .into_response()
+}
+
+fn event(name: &str, data: &impl Serialize) -> sse::Event {
+    // The objects above have string keys and no failing serializer.
+    sse::Event::default().event(name).data(super::jsonrpc::Reply::of(data).as_str())
+}
+
+/// How an event is told, if it concerns others than the owner.
+fn told(happened: &Event) -> Option<sse::Event> {
+    Some(match happened {
+        Event::TipChanged { hash, height } => event("tip", &json!({ "hash": hash, "height": height })),
+        Event::BlockConnected { hash, height } => {
+            event("block", &json!({ "hash": hash, "height": height, "connected": true }))
+        }
+        Event::BlockDisconnected { hash, height } => {
+            event("block", &json!({ "hash": hash, "height": height, "connected": false }))
+        }
+        Event::TransactionAccepted { txid } => event("transaction", &json!({ "txid": txid })),
+        Event::PeerConnected { peer, address, direction } => {
+            let inbound = *direction == Direction::Inbound;
+            event("peer", &json!({ "id": peer.0, "addr": address, "inbound": inbound, "connected": true }))
+        }
+        Event::PeerDisconnected { peer, address, reason } => {
+            let reason = reason.to_string();
+            event("peer", &json!({ "id": peer.0, "addr": address, "connected": false, "reason": reason }))
+        }
+        Event::Banned { .. } | Event::StoreFailed { .. } => return None,
+    })
+}

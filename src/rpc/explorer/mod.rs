@@ -1,0 +1,190 @@
+//! The explorer: a page, served by the node itself, that shows the chain, the mempool and the network as they change.
+//!
+//! The page reads by `POST /public`, which answers the calls of [`PUBLIC`] without credentials, and is told by
+//! `GET /events` when to read again. What changes something goes to `POST /` with the owner's credentials, as ever. The
+//! page loads nothing from elsewhere, and its Content-Security-Policy has the browser hold it to that.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use sha2::{Digest, Sha256};
+
+use super::server::{self, Server, plain};
+
+/// Methods that need no credentials: they change nothing, and what they tell is no secret.
+pub(super) const PUBLIC: &[&str] = &[
+    "decoderawtransaction",
+    "getaddressbalance",
+    "getaddresshistory",
+    "getaddressutxos",
+    "getbestblockhash",
+    "getblock",
+    "getblockchaininfo",
+    "getblockcount",
+    "getblockhash",
+    "getblockheader",
+    "getblockstats",
+    "getchaintips",
+    "getconnectioncount",
+    "getdifficulty",
+    "getheaders",
+    "getlinks",
+    "getmempoolancestors",
+    "getmempooldescendants",
+    "getmempoolentry",
+    "getmempoolinfo",
+    "getmininginfo",
+    "getnettotals",
+    "getnetworkhashps",
+    "getnetworkinfo",
+    "getpeerinfo",
+    "getrawmempool",
+    "getrawtransaction",
+    "getreceipt",
+    "gettxout",
+    "gettxoutproof",
+    "validateaddress",
+    "verifytxoutproof",
+];
+
+/// Only the page's own files and this node, and nothing in the text of a page can run (CSP level 3).
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// A file of the page.
+struct Asset {
+    name: &'static str,
+    kind: &'static str,
+    content: &'static str,
+    tag: HeaderValue,
+}
+
+/// The files under `assets/`, by name. Each is part of the binary.
+macro_rules! assets {
+    ($($name:literal),* $(,)?) => {
+        vec![$(Asset::new($name, include_str!(concat!("assets/", $name)))),*]
+    };
+}
+
+static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
+    assets![
+        "address.js",
+        "block.js",
+        "blocks.js",
+        "chain.js",
+        "charts.js",
+        "dom.js",
+        "encoding.js",
+        "format.js",
+        "icon.svg",
+        "index.html",
+        "keys.js",
+        "links.js",
+        "live.js",
+        "main.js",
+        "mempool.js",
+        "peers.js",
+        "plot.js",
+        "proof.js",
+        "rpc.js",
+        "search.js",
+        "sha256.js",
+        "style.css",
+        "theme.js",
+        "transaction.js",
+        "tree.js",
+        "verify.js",
+    ]
+});
+
+impl Asset {
+    fn new(name: &'static str, content: &'static str) -> Self {
+        let kind = match name.rsplit_once('.') {
+            Some((_, "html")) => "text/html; charset=utf-8",
+            Some((_, "css")) => "text/css; charset=utf-8",
+            Some((_, "svg")) => "image/svg+xml",
+            _ => "text/javascript; charset=utf-8",
+        };
+        let digest = hex::encode(&Sha256::digest(content)[..16]);
+        let tag = HeaderValue::from_str(&format!("\"{digest}\"")).expect("hex digits may stand in a header");
+        Self { name, kind, content, tag }
+    }
+
+    /// The file, or 304 for a browser that has it.
+    fn answer(&self, headers: &HeaderMap) -> Response {
+        let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|tag| *tag == self.tag);
+        let (status, body) = match known {
+            true => (StatusCode::NOT_MODIFIED, Body::empty()),
+            false => (StatusCode::OK, Body::from(self.content)),
+        };
+        let mut response = (status, body).into_response();
+        let fixed = HeaderValue::from_static;
+        for (name, value) in [
+            (header::CONTENT_TYPE, fixed(self.kind)),
+            (header::ETAG, self.tag.clone()),
+            // Kept, but asked for each time: a node that was updated brings another page.
+            (header::CACHE_CONTROL, fixed("no-cache")),
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
+            (header::REFERRER_POLICY, fixed("no-referrer")),
+        ] {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// The routes besides `/` itself, which is the page to a GET and JSON-RPC to a POST.
+pub(super) fn routes() -> Router<Arc<Server>> {
+    Router::new().route("/assets/{name}", get(asset)).route("/public", post(server::call_public))
+}
+
+/// The page.
+pub(super) async fn page(headers: HeaderMap) -> Response {
+    find("index.html", &headers)
+}
+
+async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    find(&name, &headers)
+}
+
+fn find(name: &str, headers: &HeaderMap) -> Response {
+    match ASSETS.iter().find(|asset| asset.name == name) {
+        Some(asset) => asset.answer(headers),
+        None => plain(StatusCode::NOT_FOUND, "no such file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::methods;
+
+    #[test]
+    fn public_methods_are_there_and_in_order() {
+        assert!(PUBLIC.is_sorted());
+        for name in PUBLIC {
+            assert!(methods::find(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_file_of_the_page_is_in_the_binary() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rpc/explorer/assets");
+        let mut there: Vec<String> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        there.sort();
+        let mut embedded: Vec<&str> = ASSETS.iter().map(|asset| asset.name).collect();
+        embedded.sort_unstable();
+        assert_eq!(embedded, there);
+    }
+}

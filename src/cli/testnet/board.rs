@@ -1,7 +1,7 @@
-//! What the network looks like from moment to moment: a table redrawn in place on a terminal, a line now and then
-//! elsewhere, objects with `--json`.
+//! What the network looks like from moment to moment: a table and the matrix of links on a terminal, a line now and
+//! then elsewhere, objects with `--json`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -29,31 +29,16 @@ pub struct Row {
     pub rpc: String,
 }
 
-/// How the rows are shown.
+/// How the rows are shown where there is no screen.
 pub struct Board {
-    style: Style,
-    started: Instant,
+    json: bool,
     last_line: Option<Instant>,
-}
-
-enum Style {
-    /// Lines that are on the screen already, to be drawn over.
-    Redraw {
-        drawn: usize,
-    },
-    Lines,
-    Json,
 }
 
 impl Board {
     /// A board on stdout.
     pub fn new(json: bool) -> Self {
-        let style = match (json, std::io::stdout().is_terminal()) {
-            (true, _) => Style::Json,
-            (false, true) => Style::Redraw { drawn: 0 },
-            (false, false) => Style::Lines,
-        };
-        Self { style, started: Instant::now(), last_line: None }
+        Self { json, last_line: None }
     }
 
     /// Shows the rows, or does nothing if it is too early for another line.
@@ -61,42 +46,24 @@ impl Board {
     /// # Errors
     /// If stdout cannot be written to.
     pub fn show(&mut self, rows: &[Row], last: bool) -> std::io::Result<()> {
+        if !last && self.last_line.is_some_and(|shown| shown.elapsed() < LINE_INTERVAL) {
+            return Ok(());
+        }
+        self.last_line = Some(Instant::now());
         let mut out = std::io::stdout().lock();
-        match &mut self.style {
-            Style::Redraw { drawn } => {
-                let lines = table(rows, self.started.elapsed());
-                // Without automatic wrapping a line is a line on a narrow terminal too.
-                let mut text = "\x1b[?7l".to_owned();
-                if *drawn > 0 {
-                    text.push_str(&format!("\x1b[{drawn}A\r"));
-                }
-                for line in &lines {
-                    text.push_str("\x1b[2K");
-                    text.push_str(line);
-                    text.push('\n');
-                }
-                text.push_str("\x1b[J\x1b[?7h");
-                *drawn = lines.len();
-                out.write_all(text.as_bytes())?;
-            }
-            Style::Lines | Style::Json => {
-                if !last && self.last_line.is_some_and(|shown| shown.elapsed() < LINE_INTERVAL) {
-                    return Ok(());
-                }
-                self.last_line = Some(Instant::now());
-                match self.style {
-                    Style::Json => writeln!(out, "{}", object(rows))?,
-                    _ => writeln!(out, "{}", line(rows))?,
-                }
-            }
+        if self.json {
+            writeln!(out, "{}", object(rows))?;
+        } else {
+            writeln!(out, "{}", line(rows))?;
         }
         out.flush()
     }
 }
 
-fn table(rows: &[Row], running: Duration) -> Vec<String> {
+/// The rows in lines, for a screen.
+pub fn table(rows: &[Row], running: Duration) -> Vec<String> {
     let seconds = running.as_secs();
-    let rate: f64 = rows.iter().filter_map(|row| row.hash_rate).sum();
+    let rate = total_rate(rows);
     let mut lines = vec![
         format!(
             "cairn testnet   {} nodes   {}   up {}:{:02}:{:02}   Ctrl-C stops it",
@@ -132,8 +99,13 @@ fn line(rows: &[Row]) -> String {
         list(|row| short(&row.tip)),
         list(|row| row.peers.to_string()),
         list(|row| row.mempool.to_string()),
-        format_rate(rows.iter().filter_map(|row| row.hash_rate).sum())
+        format_rate(total_rate(rows))
     )
+}
+
+/// Of all that mine. Not a plain sum: that of none is −0, which looks odd.
+fn total_rate(rows: &[Row]) -> f64 {
+    rows.iter().filter_map(|row| row.hash_rate).fold(0.0, |sum, rate| sum + rate)
 }
 
 fn object(rows: &[Row]) -> serde_json::Value {

@@ -2,20 +2,33 @@
 //! JSON-RPC.
 
 mod board;
+mod control;
+mod faucet;
+mod fork;
+mod init;
+mod link;
+mod links;
+mod mine;
 mod network;
+mod saved;
+mod screen;
 mod setup;
+mod transfer;
 
 use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap::Subcommand;
 
 use self::board::Board;
 use self::network::Network;
-use self::setup::Layout;
+use self::screen::{Input, Screen};
+use self::setup::{BLOCK_TIME_SECS, Layout, MAX_NODES, Settings};
 use super::{Common, print_line};
+use crate::consensus::params::{Params, Retarget};
 
 /// Between looks at the nodes.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -26,23 +39,52 @@ const DEFAULT_DIR: &str = "cairn-testnet";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The network is kept in --data-dir [default: ./cairn-testnet] and resumed the next time; remove the directory to begin anew.
-It holds genesis.json, wallet.json with coins to try things with, and a directory for each node.
+It holds genesis.json, wallet.json with coins to try things with, and a directory for each node. Options that are left out
+are those of the last time. The commands need the network to be running, but for init and load; save works either way.
 
-Example, for a script:
-  cairn testnet --data-dir \"$(mktemp -d)\" --until-height 10")]
+Examples, for scripts:
+  cairn testnet --data-dir \"$(mktemp -d)\" --until-height 10
+  cairn testnet --seed 1 --block-time 0 & cairn testnet mine 5 && cairn testnet fork --depth 2")]
 pub struct Args {
-    /// Nodes of the network
-    #[arg(long, env = "CAIRN_NODES", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
-    nodes: u16,
-    /// How many of them mine
-    #[arg(long, env = "CAIRN_MINERS", default_value_t = 2, value_name = "NODES")]
-    miners: u16,
-    /// Mining threads of each miner
-    #[arg(long, env = "CAIRN_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: u16,
+    /// Nodes of the network [default: 4]
+    #[arg(long, env = "CAIRN_NODES", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_NODES)))]
+    nodes: Option<u16>,
+    /// How many of them mine [default: 2]
+    #[arg(long, env = "CAIRN_MINERS", value_name = "NODES")]
+    miners: Option<u16>,
+    /// Mining threads of each miner [default: 1]
+    #[arg(long, env = "CAIRN_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Seconds that a block should take, of a new network; with 0, blocks are instant, and made only when asked for
+    /// [default: 5]
+    #[arg(long, env = "CAIRN_BLOCK_TIME", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3600))]
+    block_time: Option<u32>,
+    /// Make the same wallets and the same genesis from the same number, everywhere and always
+    #[arg(long, env = "CAIRN_SEED", value_name = "NUMBER")]
+    seed: Option<u64>,
     /// Stop, with exit code 0, once every node's chain is this high
     #[arg(long, env = "CAIRN_UNTIL_HEIGHT", value_name = "HEIGHT")]
     until_height: Option<u32>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a network's files, for nodes that run elsewhere
+    Init(init::Args),
+    /// Mine blocks at once
+    Mine(mine::Args),
+    /// Send coins from the network's wallet
+    Faucet(faucet::Args),
+    /// Have a reorganisation: cut the network in two, let both halves mine, heal it
+    Fork(fork::Args),
+    /// Cut, slow or heal the link between two nodes
+    Link(link::Args),
+    /// Write the whole network to one file
+    Save(transfer::SaveArgs),
+    /// Make a network from such a file
+    Load(transfer::LoadArgs),
 }
 
 /// Runs the command.
@@ -54,9 +96,20 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         bail!("a test network makes a genesis.json of its own, fit for this machine: leave out --genesis");
     }
     let layout = layout(common);
+    match &args.command {
+        None => {}
+        Some(Command::Init(args)) => return init::run(args, common, &layout),
+        Some(Command::Mine(args)) => return mine::run(args, common, &layout),
+        Some(Command::Faucet(args)) => return faucet::run(args, common, &layout),
+        Some(Command::Fork(args)) => return fork::run(args, common, &layout),
+        Some(Command::Link(args)) => return link::run(args, common, &layout),
+        Some(Command::Save(args)) => return transfer::save(args, common, &layout),
+        Some(Command::Load(args)) => return transfer::load(args, common, &layout),
+    }
     layout.prepare()?;
+    let (settings, block_time) = settings(&args, &layout)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let result = runtime.block_on(live(&args, common, &layout));
+    let result = runtime.block_on(live(&args, (&settings, block_time), common, &layout));
     // Tasks that still read from a client's socket are not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
@@ -70,8 +123,8 @@ fn layout(common: &Common) -> Layout {
 ///
 /// # Errors
 /// If the network's directory will not do.
-pub fn log_file(common: &Common) -> anyhow::Result<Option<File>> {
-    if common.json() || !std::io::stdout().is_terminal() || !std::io::stderr().is_terminal() {
+pub fn log_file(args: &Args, common: &Common) -> anyhow::Result<Option<File>> {
+    if args.command.is_some() || common.json() || !std::io::stdout().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(None);
     }
     let layout = layout(common);
@@ -81,19 +134,50 @@ pub fn log_file(common: &Common) -> anyhow::Result<Option<File>> {
     Ok(Some(file.with_context(|| format!("cannot write {}", path.display()))?))
 }
 
-async fn live(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
+/// What the network is started with: as given, else as the last time, else the usual. And the seconds a block should take.
+fn settings(args: &Args, layout: &Layout) -> anyhow::Result<(Settings, u32)> {
+    let kept = Settings::read(layout)?;
+    let made = match std::fs::read_to_string(layout.genesis()) {
+        Ok(text) => {
+            let params = Params::from_json(&text).with_context(|| layout.genesis().display().to_string())?;
+            Some(if params.retarget == Retarget::None { 0 } else { params.target_spacing_secs })
+        }
+        // Another error will be met again when the file is needed.
+        Err(_) => None,
+    };
+    let block_time = made.or(args.block_time).unwrap_or(BLOCK_TIME_SECS);
+    if let Some(asked) = args.block_time.filter(|asked| *asked != block_time) {
+        bail!("--block-time is {asked}, but this network was made with {block_time}: choose another --data-dir");
+    }
+    let seed = if made.is_some() { kept.as_ref().and_then(|kept| kept.seed) } else { args.seed };
+    if let Some(asked) = args.seed.filter(|asked| Some(*asked) != seed) {
+        bail!("--seed is {asked}, but this network was made without it: choose another --data-dir");
+    }
+    let last = |field: fn(&Settings) -> u16| kept.as_ref().map(field);
+    let nodes = args.nodes.or(last(|kept| kept.nodes)).unwrap_or(4);
+    let miners = match (block_time, args.miners) {
+        (0, Some(1..)) => bail!("--miners: with instant blocks nobody mines all the time; `cairn testnet mine` does"),
+        (0, _) => 0,
+        (_, given) => given.or(last(|kept| kept.miners)).unwrap_or(2).min(nodes),
+    };
+    let threads = args.threads.or(last(|kept| kept.threads)).unwrap_or(1);
+    Ok((Settings { nodes, miners, threads, seed }, block_time))
+}
+
+async fn live(
+    args: &Args,
+    (settings, block_time): (&Settings, u32),
+    common: &Common,
+    layout: &Layout,
+) -> anyhow::Result<()> {
     let mut interrupted = std::pin::pin!(crate::runtime::interrupted());
-    let miners = usize::from(args.miners.min(args.nodes));
-    let starting = Network::start(layout, usize::from(args.nodes), miners, usize::from(args.threads));
     let network = tokio::select! {
-        network = starting => network?,
+        network = Network::start(layout, settings, block_time) => network?,
         result = &mut interrupted => return result.context("cannot wait for signals"),
     };
-    if !common.json() {
-        print_line(&introduction(layout, &network))?;
-    }
+    let introduction = introduction(layout, &network);
     let outcome = tokio::select! {
-        outcome = watch(&network, args.until_height, common.json()) => outcome,
+        outcome = watch(&network, introduction, args.until_height, common.json()) => outcome,
         result = &mut interrupted => result.context("cannot wait for signals"),
         name = network.any_finished() => Err(anyhow::anyhow!("{name} has stopped, and the network with it")),
     };
@@ -103,16 +187,55 @@ async fn live(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<(
     network.stop().await.and(outcome)
 }
 
-/// Shows the network until every node is at `until_height`, or for ever.
-async fn watch(network: &Network, until_height: Option<u32>, json: bool) -> anyhow::Result<()> {
+/// Shows the network until every node is at `until_height`, or somebody has seen enough, or for ever.
+async fn watch(
+    network: &Network,
+    introduction: anyhow::Result<String>,
+    until_height: Option<u32>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let introduction = introduction?;
+    if !json {
+        print_line(&introduction)?;
+    }
+    let started = Instant::now();
     let mut board = Board::new(json);
+    let mut screen = match !json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+        true => Some(Screen::take(network.len()).context("the terminal will not do")?),
+        false => None,
+    };
     let mut interval = tokio::time::interval(REFRESH);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        interval.tick().await;
+        let input = match &mut screen {
+            None => {
+                interval.tick().await;
+                None
+            }
+            Some(screen) => tokio::select! {
+                _ = interval.tick() => None,
+                input = screen.inputs.recv() => Some(input.context("the terminal is gone")?),
+            },
+        };
+        if input == Some(Input::Quit) {
+            return Ok(());
+        }
         let rows = network.rows().await?;
         let reached = until_height.is_some_and(|height| rows.iter().all(|row| row.height >= height));
-        board.show(&rows, reached).context("cannot write to stdout")?;
+        match &mut screen {
+            None => board.show(&rows, reached).context("cannot write to stdout")?,
+            Some(screen) => {
+                let mut links = network.links().await?;
+                if let Some((between, action)) = input.and_then(|input| screen.take_input(input, &links)) {
+                    network.change_link(between, action).await?;
+                    links = network.links().await?;
+                }
+                let mut text: Vec<String> = introduction.lines().map(str::to_owned).collect();
+                text.push(String::new());
+                text.extend(board::table(&rows, started.elapsed()));
+                screen.draw(&text, &links).context("cannot draw on the terminal")?;
+            }
+        }
         if reached {
             return Ok(());
         }
@@ -120,21 +243,26 @@ async fn watch(network: &Network, until_height: Option<u32>, json: bool) -> anyh
 }
 
 /// What to try, as it is to be typed.
-fn introduction(layout: &Layout, network: &Network) -> String {
+fn introduction(layout: &Layout, network: &Network) -> anyhow::Result<String> {
     let cairn = shell_word(&program());
     let dir = shell_word(&layout.dir);
-    let (nodes, payee) = (network.len(), network.payee());
-    format!(
+    let (nodes, payee, explorer) = (network.len(), network.payee(), network.explorer_link(layout)?);
+    Ok(format!(
         "\
 {nodes} nodes are running, and {dir} holds all of them. From another terminal:
 
   send    TXID=$({cairn} wallet send {payee} 1.5 --data-dir {dir})
   look    {cairn} rpc getrawtransaction $TXID 1 --data-dir {dir}
   prove   {cairn} proof get $TXID -o pay.json --data-dir {dir} && {cairn} proof verify pay.json --data-dir {dir}
+  fork    {cairn} testnet fork --depth 2 --data-dir {dir}
+
+In a browser, with the key to change things (keep it to yourself):
+
+  explore  {explorer}
 
 Commands with --data-dir {dir} ask node-1; each node's own directory serves as well.
 "
-    )
+    ))
 }
 
 /// How this program was started, as short as it can be typed from here.

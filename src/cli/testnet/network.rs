@@ -1,22 +1,19 @@
 //! The nodes of a test network, and what surrounds each.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 
 use super::board::Row;
-use super::setup::{self, ADDRESS_PREFIX, Layout};
+use super::links::{Action, LinkState, Links};
+use super::setup::{self, ADDRESS_PREFIX, Layout, Pace, Settings};
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::auth::{ADDRESS_FILE, COOKIE_FILE};
 use crate::rpc::{self, RpcServer, ServeError};
-use crate::runtime::{Config, Running, StartError, unix_now};
-use crate::wallet::Wallet;
-use crate::wallet::keyfile::KeyFileError;
-use crate::wallet::mnemonic::Mnemonic;
+use crate::runtime::{Config, LinkKey, LinkSettings, Running, StartError, unix_now};
 
 /// The first node's port for peers; the others' follow, each with its RPC port in between.
 const FIRST_PORT: u16 = 7331;
@@ -28,13 +25,14 @@ const CONNECT_TO: usize = 3;
 /// A running network.
 pub struct Network {
     nodes: Vec<Member>,
+    /// One for each node; empty until all nodes are there.
+    servers: Vec<RpcServer>,
     payee: String,
 }
 
 struct Member {
     name: String,
     running: Running,
-    rpc: RpcServer,
 }
 
 impl Network {
@@ -42,18 +40,28 @@ impl Network {
     ///
     /// # Errors
     /// If files, ports or a store will not do. Nodes that had started are stopped.
-    pub async fn start(layout: &Layout, count: usize, miners: usize, threads: usize) -> anyhow::Result<Self> {
-        let funded = open_wallet(&layout.wallet())?;
-        let params = Arc::new(open_genesis(layout, funded, miners * threads).await?);
+    pub async fn start(layout: &Layout, settings: &Settings, block_time: u32) -> anyhow::Result<Self> {
+        let Settings { nodes: count, miners, threads, seed } = *settings;
+        let funded = setup::open_wallet(&layout.wallet(), seed, "wallet")?.newest_key();
+        let pace = Pace { block_time, threads: usize::from(miners) * usize::from(threads), is_seeded: seed.is_some() };
+        let params = Arc::new(open_genesis(layout, funded, pace).await?);
         setup::point_to_first_node(layout, &[COOKIE_FILE, ADDRESS_FILE])?;
-        let mut network = Self { nodes: Vec::new(), payee: String::new() };
-        for number in 1..=count {
-            let threads = if number <= miners { threads } else { 0 };
-            if let Err(error) = network.add(layout, &params, number, threads).await {
+        let mut network = Self { nodes: Vec::new(), servers: Vec::new(), payee: String::new() };
+        for number in 1..=usize::from(count) {
+            let threads = if number <= usize::from(miners) { usize::from(threads) } else { 0 };
+            if let Err(error) = network.add(layout, &params, number, threads, seed).await {
                 // This error is the cause; one met while stopping would hide it.
                 let _ = network.stop().await;
                 return Err(error.context(format!("node-{number} does not start")));
             }
+        }
+        let finished = match network.serve(layout).await {
+            Ok(()) => settings.write(layout),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = finished {
+            let _ = network.stop().await;
+            return Err(error);
         }
         Ok(network)
     }
@@ -64,11 +72,12 @@ impl Network {
         params: &Arc<Params>,
         number: usize,
         threads: usize,
+        seed: Option<u64>,
     ) -> anyhow::Result<()> {
         let dir = layout.node(number);
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         setup::write_whole(&dir.join("genesis.json"), &params.spec.to_json())?;
-        let paid = open_wallet(&layout.miner_wallet(number))?;
+        let paid = setup::open_wallet(&layout.miner_wallet(number), seed, &format!("node-{number}"))?.newest_key();
         if number <= 2 {
             self.payee = address::encode(ADDRESS_PREFIX, &paid);
         }
@@ -78,14 +87,24 @@ impl Network {
         config.store_cache_bytes = STORE_CACHE_BYTES;
         config.mine = (threads > 0).then_some(paid);
         config.threads = threads;
-        let offset = u16::try_from(2 * (number - 1)).unwrap_or(0);
-        let running = start_node(config, FIRST_PORT + offset).await?;
-        match serve(&dir, &running, FIRST_PORT + 1 + offset).await {
-            Ok(rpc) => self.nodes.push(Member { name: format!("node-{number}"), running, rpc }),
-            Err(error) => {
-                running.stop().await?;
-                return Err(error.into());
-            }
+        config.chaos = true;
+        let running = start_node(config, usual_port(number)).await?;
+        self.nodes.push(Member { name: format!("node-{number}"), running });
+        Ok(())
+    }
+
+    /// Answers calls about each node, and about the links of all of them.
+    async fn serve(&mut self, layout: &Layout) -> Result<(), ServeError> {
+        let nodes: Vec<_> = self.nodes.iter().map(|node| (node.name.clone(), node.running.handle().clone())).collect();
+        for (number, (_, handle)) in (1..).zip(&nodes) {
+            let config =
+                |port| rpc::Config { nodes: nodes.clone(), ..rpc::Config::new(local(port), layout.node(number)) };
+            // On the port that is usual for it, or on a free one if that is taken.
+            let server = match rpc::serve(config(usual_port(number) + 1), handle.clone()).await {
+                Err(ServeError::Bind { .. }) => rpc::serve(config(0), handle.clone()).await?,
+                other => other?,
+            };
+            self.servers.push(server);
         }
         Ok(())
     }
@@ -106,10 +125,57 @@ impl Network {
     /// If a node has stopped.
     pub async fn rows(&self) -> anyhow::Result<Vec<Row>> {
         let mut rows = Vec::new();
-        for node in &self.nodes {
-            rows.push(node.row().await.with_context(|| node.name.clone())?);
+        for (node, server) in self.nodes.iter().zip(&self.servers) {
+            rows.push(node.row(server.url()).await.with_context(|| node.name.clone())?);
         }
         Ok(rows)
+    }
+
+    /// All links between the nodes.
+    ///
+    /// # Errors
+    /// If a node has stopped.
+    pub async fn links(&self) -> anyhow::Result<Links> {
+        let mut links = Links::new(self.nodes.len());
+        for (from, node) in self.nodes.iter().enumerate() {
+            let handle = node.running.handle();
+            let peers = handle.call(|node, now| node.peers(now)).await.with_context(|| node.name.clone())?;
+            for (to, other) in self.nodes.iter().enumerate().filter(|(to, _)| *to != from) {
+                let Some(address) = other.running.p2p_address() else { continue };
+                let settings = handle.chaos().map(|chaos| chaos.get(LinkKey::Listening(address))).unwrap_or_default();
+                let is_connected = peers.iter().any(|peer| peer.ready && peer.listens_at == Some(address));
+                links.see(from, to, LinkState::of(&settings, is_connected));
+            }
+        }
+        Ok(links)
+    }
+
+    /// Does something to both ends of a link; nodes are counted from 0.
+    ///
+    /// # Errors
+    /// If a node has stopped.
+    pub async fn change_link(&self, between: (usize, usize), action: Action) -> anyhow::Result<()> {
+        for (from, to) in [between, (between.1, between.0)] {
+            if let (Some(node), Some(other)) = (self.nodes.get(from), self.nodes.get(to))
+                && let Some(address) = other.running.p2p_address()
+            {
+                let settings = action.settings();
+                let change = |present: &mut LinkSettings| *present = settings;
+                node.running.handle().change_link(LinkKey::Listening(address), change).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a browser finds node 1's page, with the key to change things there.
+    ///
+    /// # Errors
+    /// If the cookie cannot be read.
+    pub fn explorer_link(&self, layout: &Layout) -> anyhow::Result<String> {
+        let cookie = layout.node(1).join(COOKIE_FILE);
+        let key = std::fs::read_to_string(&cookie).with_context(|| format!("cannot read {}", cookie.display()))?;
+        let url = self.servers.first().map(RpcServer::url).unwrap_or_default();
+        Ok(format!("{url}/#key={}", key.trim()))
     }
 
     /// Completes with the name of the first node that stops by itself, or is asked to over RPC.
@@ -128,6 +194,10 @@ impl Network {
     /// # Errors
     /// The first failure that a node had.
     pub async fn stop(self) -> anyhow::Result<()> {
+        let closing: Vec<_> = self.servers.into_iter().map(|server| tokio::spawn(server.stop())).collect();
+        for server in closing {
+            server.await.context("a server was not stopped")?;
+        }
         let stopping: Vec<_> = self.nodes.into_iter().map(|node| tokio::spawn(node.stop())).collect();
         let mut outcome = Ok(());
         for node in stopping {
@@ -142,7 +212,7 @@ impl Member {
         self.running.p2p_address().map(|address| address.to_string())
     }
 
-    async fn row(&self) -> anyhow::Result<Row> {
+    async fn row(&self, rpc: String) -> anyhow::Result<Row> {
         let handle = self.running.handle();
         let tip = *handle.tip().borrow();
         let (peers, mempool) = handle.call(|node, now| (node.peers(now).len(), node.mempool().len())).await?;
@@ -154,35 +224,22 @@ impl Member {
             peers,
             mempool,
             hash_rate: status.payee.map(|_| handle.miner().hash_rate()),
-            rpc: self.rpc.url(),
+            rpc,
         })
     }
 
     async fn stop(self) -> anyhow::Result<()> {
-        self.rpc.stop().await;
         self.running.stop().await.context(self.name)
     }
 }
 
-/// The address of the wallet in a file, which is made if it is not there.
-fn open_wallet(path: &Path) -> anyhow::Result<PublicKey> {
-    let wallet = match Wallet::open(path) {
-        Err(KeyFileError::Missing { .. }) => {
-            let mut rng = rand::rng();
-            Wallet::create(path, &Mnemonic::generate(false, &mut rng), None, &mut rng)?
-        }
-        other => other?,
-    };
-    Ok(wallet.newest_key())
-}
-
 /// The network's parameters, which are made if they are not there.
-async fn open_genesis(layout: &Layout, funded: PublicKey, miners: usize) -> anyhow::Result<Params> {
+async fn open_genesis(layout: &Layout, funded: PublicKey, pace: Pace) -> anyhow::Result<Params> {
     let path = layout.genesis();
     match std::fs::read_to_string(&path) {
         Ok(text) => Params::from_json(&text).with_context(|| format!("{} will not do", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let making = move || setup::new_genesis(&funded, miners, unix_now());
+            let making = move || setup::new_genesis(&funded, pace, unix_now());
             let params = tokio::task::spawn_blocking(making).await.context("genesis was not made")??;
             setup::write_whole(&path, &params.spec.to_json())?;
             Ok(params)
@@ -203,12 +260,9 @@ async fn start_node(mut config: Config, port: u16) -> anyhow::Result<Running> {
     }
 }
 
-/// Answers calls about a node on the port that is usual for it, or on a free one if that is taken.
-async fn serve(dir: &Path, running: &Running, port: u16) -> Result<RpcServer, ServeError> {
-    match rpc::serve(rpc::Config::new(local(port), dir), running.handle().clone()).await {
-        Err(ServeError::Bind { .. }) => rpc::serve(rpc::Config::new(local(0), dir), running.handle().clone()).await,
-        other => other,
-    }
+/// Where node `number` waits for peers; its RPC is one further.
+fn usual_port(number: usize) -> u16 {
+    FIRST_PORT + u16::try_from(2 * (number - 1)).unwrap_or(0)
 }
 
 fn local(port: u16) -> SocketAddr {

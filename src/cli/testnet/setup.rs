@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
 use ruint::aliases::U256;
+use serde::{Deserialize, Serialize};
 
 use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
 use crate::miner::kernel;
@@ -14,17 +17,26 @@ use crate::primitives::hash::Hash256;
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
+use crate::wallet::Wallet;
+use crate::wallet::keyfile::KeyFileError;
+use crate::wallet::mnemonic::Mnemonic;
 
 /// What addresses of test networks begin with, so that they are not taken for those of another network.
 pub const ADDRESS_PREFIX: &str = "tcairn";
-/// Seconds that a block should take.
-const SPACING_SECS: u32 = 5;
-/// Short, so that difficulty has found its place after a minute or two.
-const HALF_LIFE_SECS: u32 = 60;
+/// Seconds that a block should take, unless told otherwise.
+pub const BLOCK_TIME_SECS: u32 = 5;
+/// Blocks behind schedule that halve the difficulty: few, so that it has found its place soon.
+const HALF_LIFE_BLOCKS: u32 = 12;
+/// Time of genesis on networks with a seed: 1 January 2026. The schedule starts with block 1, so its age does not matter.
+const SEEDED_TIMESTAMP: u64 = 1_767_225_600;
+/// Hashes a second of a mining thread, as networks with a seed take them to be.
+const SEEDED_HASH_RATE: f64 = 4e6;
 /// Coins that the demo wallet begins with, in so many outputs: as many payments can be under way at a time.
 const FUNDS: (u64, usize) = (100 * COIN, 10);
 /// How long the machine's speed is measured.
 const MEASURE: Duration = Duration::from_millis(300);
+/// Most nodes in one process.
+pub const MAX_NODES: u16 = 64;
 
 /// Where things lie below the network's directory.
 #[derive(Debug, Clone)]
@@ -42,6 +54,11 @@ impl Layout {
     /// The demo wallet.
     pub fn wallet(&self) -> PathBuf {
         self.dir.join("wallet.json")
+    }
+
+    /// What the network was started with last.
+    pub fn settings(&self) -> PathBuf {
+        self.dir.join("testnet.json")
     }
 
     /// Logs, when the terminal shows the table.
@@ -90,15 +107,105 @@ pub fn point_to_first_node(layout: &Layout, names: &[&str]) -> anyhow::Result<()
     Ok(())
 }
 
-/// A network that pays `funded` from the start and whose blocks take about five seconds with so many miners at work on this
-/// machine. Its genesis takes about half as long to find.
+/// What a network was started with, kept for the next time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Nodes.
+    pub nodes: u16,
+    /// How many of them mine.
+    pub miners: u16,
+    /// Mining threads of each of these.
+    pub threads: u16,
+    /// What wallets and genesis were made from; drawn at random if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+impl Settings {
+    /// Those kept; `None` for a network that was never started.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is none.
+    pub fn read(layout: &Layout) -> anyhow::Result<Option<Self>> {
+        let path = layout.settings();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(Self::parse(&text).with_context(|| format!("{} will not do", path.display()))?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// If it is no JSON of this kind, or a number is out of bounds.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let settings: Self = serde_json::from_str(text)?;
+        if !(1..=MAX_NODES).contains(&settings.nodes) || settings.miners > settings.nodes {
+            bail!("{} nodes, {} of them mining: expected 1 to {MAX_NODES}", settings.nodes, settings.miners);
+        }
+        Ok(settings)
+    }
+
+    /// Keeps them.
+    ///
+    /// # Errors
+    /// If the directory cannot be written to.
+    pub fn write(&self, layout: &Layout) -> anyhow::Result<()> {
+        write_whole(&layout.settings(), &format!("{:#}\n", serde_json::json!(self)))
+    }
+}
+
+/// The wallet in a file, which is made if it is not there: from the seed if there is one, for its place in the network.
+///
+/// # Errors
+/// If there is a file but no wallet in it, or it cannot be written.
+pub fn open_wallet(path: &Path, seed: Option<u64>, place: &str) -> anyhow::Result<Wallet> {
+    let Some(seed) = seed else { return Ok(Wallet::open_or_create(path)?) };
+    match Wallet::open(path) {
+        Err(KeyFileError::Missing { .. }) => {
+            let text = format!("cairn testnet, seed {seed}, {place}");
+            let mut rng = ChaCha20Rng::from_seed(Hash256::of(text.as_bytes()).0);
+            Ok(Wallet::create(path, &Mnemonic::generate(false, &mut rng), None, &mut rng)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// What a genesis is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Seconds that a block should take; with 0, blocks take no work at all.
+    pub block_time: u32,
+    /// Threads that mine on this machine at a time.
+    pub threads: usize,
+    /// Whether the same genesis is to come out always and everywhere: clock and speed of the machine are then not asked.
+    pub is_seeded: bool,
+}
+
+impl Pace {
+    /// Five seconds with so many threads on this machine.
+    pub fn usual(threads: usize) -> Self {
+        Self { block_time: BLOCK_TIME_SECS, threads, is_seeded: false }
+    }
+}
+
+/// A network that pays `funded` from the start. Its genesis takes about half a block's time to find.
 ///
 /// # Errors
 /// If no nonce is found, which does not happen at such difficulties.
-pub fn new_genesis(funded: &PublicKey, miners: usize, now: u64) -> anyhow::Result<Params> {
-    let rate = measure_hash_rate(miners.max(1));
+pub fn new_genesis(funded: &PublicKey, pace: Pace, now: u64) -> anyhow::Result<Params> {
+    let is_instant = pace.block_time == 0;
+    let threads = pace.threads.max(1);
+    let rate = match (is_instant, pace.is_seeded) {
+        (true, _) => 0.0,
+        (false, true) => SEEDED_HASH_RATE * threads as f64,
+        (false, false) => measure_hash_rate(threads),
+    };
     // Twice as easy as it should be in the end: it is a minute until difficulty is right, and a quick start until then.
-    let target = target_of(rate * f64::from(SPACING_SECS) / 2.0);
+    let target = target_of(rate * f64::from(pace.block_time) / 2.0);
+    let now = if pace.is_seeded { SEEDED_TIMESTAMP } else { now };
     let mut spec = GenesisSpec {
         network: "cairn-testnet".to_owned(),
         address_prefix: ADDRESS_PREFIX.to_owned(),
@@ -107,14 +214,15 @@ pub fn new_genesis(funded: &PublicKey, miners: usize, now: u64) -> anyhow::Resul
         bits: target.to_bits(),
         nonce: 0,
         pow_limit_bits: target_of(target.work().as_f64() / 16.0).to_bits(),
-        retarget: Retarget::Asert,
-        target_spacing_secs: SPACING_SECS,
-        half_life_secs: HALF_LIFE_SECS,
+        retarget: if is_instant { Retarget::None } else { Retarget::Asert },
+        target_spacing_secs: pace.block_time.max(1),
+        half_life_secs: pace.block_time.max(1) * HALF_LIFE_BLOCKS,
         subsidy: 50 * COIN,
         halving_interval: 840_000,
         coinbase_maturity: 10,
         max_block_bytes: 1_000_000,
-        max_future_secs: 120,
+        // Blocks that are made at once run ahead of the clock.
+        max_future_secs: if is_instant { 7_200 } else { 120 },
         alloc: vec![Allocation { address: address::encode(ADDRESS_PREFIX, funded), value: FUNDS.0 }; FUNDS.1],
         seeds: Vec::new(),
     };

@@ -1,0 +1,207 @@
+//! A running test network, as the commands from other terminals reach it: over each node's RPC.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::setup::{ADDRESS_PREFIX, Layout};
+use crate::cli::client::call;
+use crate::primitives::address;
+use crate::primitives::hash::BlockHash;
+use crate::rpc::client::{Client, ClientConfig, ClientError};
+use crate::wallet::Wallet;
+
+/// Longest wait for an answer, and for nodes to agree.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between looks at the nodes.
+const POLL: Duration = Duration::from_millis(50);
+/// Hashes tried in one call: a second or so, after which it is seen whether somebody pressed Ctrl-C.
+const TRIES: u64 = 4_000_000;
+
+/// The end of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+pub struct Tip {
+    /// Its height.
+    #[serde(alias = "blocks")]
+    pub height: u32,
+    /// Its hash.
+    #[serde(alias = "bestblockhash")]
+    pub hash: BlockHash,
+}
+
+/// All nodes of a running network.
+pub struct Control {
+    nodes: Vec<Client>,
+    interrupted: Arc<AtomicBool>,
+}
+
+/// A node's miner, as it is to be started again.
+struct Miner {
+    node: usize,
+    threads: u64,
+    payee: String,
+}
+
+impl Control {
+    /// Finds the network that runs in a directory.
+    ///
+    /// # Errors
+    /// [`ClientError::NoNode`] if none does, or what a node says.
+    pub fn find(layout: &Layout) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Links {
+            nodes: Vec<Value>,
+        }
+        let client =
+            |number| Client::new(ClientConfig { url: None, data_dir: layout.node(number), timeout: Some(PATIENCE) });
+        let first = client(1).map_err(|error| match error {
+            // The directory that was named, rather than the node's in it.
+            ClientError::NoNode { .. } => ClientError::NoNode { data_dir: layout.dir.clone() },
+            other => other,
+        })?;
+        let count = call::<Links>(&first, "getlinks", &[])?.nodes.len();
+        let mut nodes = vec![first];
+        for number in 2..=count {
+            nodes.push(client(number)?);
+        }
+        Ok(Self { nodes, interrupted: Arc::default() })
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// A node, counted from 0.
+    pub fn node(&self, index: usize) -> &Client {
+        &self.nodes[index]
+    }
+
+    /// From now on Ctrl-C makes the next step of [`Control::mine`] or [`Control::agree`] fail, instead of ending the
+    /// process: what was changed for the time being can be put back.
+    ///
+    /// # Errors
+    /// If there is no thread to wait for signals.
+    pub fn catch_interrupts(&self) -> anyhow::Result<()> {
+        let interrupted = self.interrupted.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            if runtime.block_on(crate::runtime::interrupted()).is_ok() {
+                interrupted.store(true, Ordering::SeqCst);
+            }
+        })?;
+        Ok(())
+    }
+
+    fn check_interrupted(&self) -> anyhow::Result<()> {
+        ensure!(!self.interrupted.load(Ordering::SeqCst), "interrupted");
+        Ok(())
+    }
+
+    /// A node's tip.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn tip(&self, node: usize) -> anyhow::Result<Tip> {
+        Ok(call(self.node(node), "getblockchaininfo", &[])?)
+    }
+
+    /// Does something while no node mines; afterwards those mine again that did before, whatever came of it.
+    ///
+    /// # Errors
+    /// Those of `work`, or what a node says.
+    pub fn while_quiet<R>(&self, work: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<R> {
+        #[derive(Deserialize)]
+        struct Info {
+            generate: bool,
+            genproclimit: u64,
+            address: Option<String>,
+        }
+        let mut miners = Vec::new();
+        let mut stop = || -> anyhow::Result<()> {
+            for (node, client) in self.nodes.iter().enumerate() {
+                let Info { generate, genproclimit, address } = call(client, "getmininginfo", &[])?;
+                if generate && let Some(payee) = address {
+                    miners.push(Miner { node, threads: genproclimit, payee });
+                    call::<Value>(client, "setgenerate", &[json!(false)])?;
+                }
+            }
+            Ok(())
+        };
+        let outcome = stop().and_then(|()| work());
+        let most = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        for Miner { node, threads, payee } in miners {
+            let params = [json!(true), json!(threads.min(most)), json!(payee)];
+            let started = call::<Value>(self.node(node), "setgenerate", &params);
+            if outcome.is_ok() {
+                started.with_context(|| format!("node-{} does not mine again", node + 1))?;
+            }
+        }
+        outcome
+    }
+
+    /// Waits until some nodes have the same tip, twice in a row, and answers it.
+    ///
+    /// # Errors
+    /// If they do not in a minute, or what a node says.
+    pub fn agree(&self, nodes: std::ops::Range<usize>) -> anyhow::Result<Tip> {
+        let end = Instant::now() + PATIENCE;
+        let mut before = None;
+        loop {
+            self.check_interrupted()?;
+            let mut tips = Vec::new();
+            for node in nodes.clone() {
+                tips.push(self.tip(node)?);
+            }
+            let agreed = tips.first().copied().filter(|first| tips.iter().all(|tip| tip == first));
+            match agreed {
+                Some(tip) if before == agreed => return Ok(tip),
+                _ if Instant::now() > end => {
+                    let list: Vec<String> = nodes
+                        .zip(&tips)
+                        .map(|(node, tip)| format!("node-{} at height {}, {}", node + 1, tip.height, tip.hash))
+                        .collect();
+                    bail!("the nodes do not agree ({}): is a link cut?", list.join("; "));
+                }
+                _ => before = agreed,
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Mines a block on a node's tip, as long as that takes.
+    ///
+    /// # Errors
+    /// If interrupted, or what the node says.
+    pub fn mine(&self, node: usize, payee: &str) -> anyhow::Result<BlockHash> {
+        loop {
+            self.check_interrupted()?;
+            let params = [json!(1), json!(payee), json!(TRIES)];
+            let hashes: Vec<BlockHash> = call(self.node(node), "generatetoaddress", &params)?;
+            if let Some(hash) = hashes.first() {
+                return Ok(*hash);
+            }
+        }
+    }
+}
+
+/// The address that node `number`, counted from 1, mines to.
+///
+/// # Errors
+/// If its wallet cannot be read.
+pub fn payee(layout: &Layout, number: usize) -> anyhow::Result<String> {
+    Ok(address::encode(ADDRESS_PREFIX, &Wallet::open(&layout.miner_wallet(number))?.newest_key()))
+}
+
+/// Blocks mined so far, of so many, and what is going on; on a terminal only.
+pub fn progress(blocks: u64) -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{spinner} {pos}/{len} blocks, {msg}, {elapsed}")?;
+    let bar = ProgressBar::new(blocks).with_style(style).with_message("mining");
+    bar.enable_steady_tick(Duration::from_millis(200));
+    Ok(bar)
+}

@@ -1,0 +1,49 @@
+//! `cairn testnet faucet`: coins from the network's wallet.
+
+use anyhow::{Context, ensure};
+use serde_json::json;
+
+use super::control::Control;
+use super::setup::Layout;
+use crate::cli::{Common, account, wallet};
+use crate::consensus::params::Params;
+use crate::primitives::address;
+use crate::primitives::amount::{format_coins, parse_coins};
+use crate::primitives::tx::Output;
+use crate::wallet::Wallet;
+
+/// Options of `cairn testnet faucet`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Prints the transaction's id. A miner has to confirm it.
+
+Example:
+  cairn testnet faucet tcairn1… 2.5")]
+pub struct Args {
+    /// Who is paid
+    address: String,
+    /// Coins
+    #[arg(default_value = "10", value_parser = parse_coins)]
+    amount: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If no network runs in the directory, the address or the amount will not do, or the node refuses.
+pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
+    ensure!(args.amount > 0, "the amount is 0");
+    let path = layout.genesis();
+    let control = Control::find(layout)?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let params = Params::from_json(&text).with_context(|| format!("{} will not do", path.display()))?;
+    let to = address::decode(&params.address_prefix, &args.address)?;
+    let (node, from) = (control.node(0), Wallet::open(&layout.wallet())?);
+    let fee_rate = account::least_fee_rate(node)?;
+    let payment = wallet::pay_outputs(&[Output::pay(to, args.amount)], fee_rate, node, &from, &params)?;
+    eprintln!("{} coins to {}, fee {}", format_coins(args.amount), args.address, format_coins(payment.fee));
+    common.print(
+        || payment.txid.to_string(),
+        || json!({ "txid": payment.txid, "amount": args.amount, "fee": payment.fee }),
+    )
+}

@@ -1,0 +1,107 @@
+//! `cairn testnet link`: what a click on the board does, from another terminal.
+
+use anyhow::{Context, ensure};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::control::Control;
+use super::links::{Action, SLOW};
+use super::setup::Layout;
+use crate::cli::Common;
+use crate::cli::client::call;
+use crate::runtime::{LinkSettings, MAX_DELAY_MS};
+
+/// Options of `cairn testnet link`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Both ends are changed. A cut link is like a pulled cable.
+
+Examples:
+  cairn testnet link 1 2 cut
+  cairn testnet link node-1 node-3 slow --delay-ms 200 --loss 0.05
+  cairn testnet link 1 2 heal")]
+pub struct Args {
+    /// A node: node-1, or 1
+    a: String,
+    /// Another
+    b: String,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Nothing passes until it is healed
+    Cut,
+    /// Nothing is wrong any more
+    Heal,
+    /// Later, fewer, or not all [default: 500 ms later, and 64000 bytes a second]
+    Slow {
+        /// Milliseconds by which all that is sent leaves later
+        #[arg(long, env = "CAIRN_DELAY_MS", value_parser = clap::value_parser!(u64).range(0..=MAX_DELAY_MS))]
+        delay_ms: Option<u64>,
+        /// Most bytes a second; 0 for no limit
+        #[arg(long, env = "CAIRN_BANDWIDTH", value_name = "BYTES")]
+        bandwidth: Option<u64>,
+        /// Share of the messages that is lost, 0 to 1
+        #[arg(long, env = "CAIRN_LOSS", value_name = "SHARE")]
+        loss: Option<f64>,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If no network runs in the directory, or there are no such nodes.
+pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
+    let settings = match args.what {
+        What::Cut => Action::Cut.settings(),
+        What::Heal => Action::Heal.settings(),
+        What::Slow { delay_ms: None, bandwidth: None, loss: None } => SLOW,
+        What::Slow { delay_ms, bandwidth, loss } => LinkSettings {
+            cut: false,
+            delay_ms: delay_ms.unwrap_or(0),
+            loss: loss.unwrap_or(0.0),
+            bandwidth: bandwidth.unwrap_or(0),
+        },
+    };
+    let control = Control::find(layout)?;
+    let (a, b) = (number(&args.a, &control)?, number(&args.b, &control)?);
+    ensure!(a != b, "{} has no link to itself", args.a);
+    let ends = [set(&control, a, b, &settings)?, set(&control, b, a, &settings)?];
+    let LinkSettings { cut, delay_ms, loss, bandwidth } = settings;
+    common.print(
+        || {
+            let how = match settings {
+                LinkSettings { cut: true, .. } => "cut".to_owned(),
+                whole if whole == LinkSettings::default() => "healed".to_owned(),
+                _ => format!(
+                    "{delay_ms} ms later, {loss} of the messages lost, {}",
+                    match bandwidth {
+                        0 => "no limit of bandwidth".to_owned(),
+                        most => format!("at most {most} bytes a second"),
+                    }
+                ),
+            };
+            format!("node-{a} — node-{b}: {how}")
+        },
+        || json!({ "nodes": [format!("node-{a}"), format!("node-{b}")], "cut": cut, "ends": ends }),
+    )
+}
+
+/// A node's number, counted from 1.
+fn number(text: &str, control: &Control) -> anyhow::Result<usize> {
+    let number = text.strip_prefix("node-").unwrap_or(text).parse::<usize>().ok();
+    let number = number.filter(|number| (1..=control.len()).contains(number));
+    number.with_context(|| format!("there is no node {text:?}: expected node-1 to node-{}", control.len()))
+}
+
+/// Sets one end of a link, and answers it as getlinks shows it. Nodes are counted from 1.
+///
+/// # Errors
+/// What the node says.
+pub fn set(control: &Control, from: usize, to: usize, settings: &LinkSettings) -> anyhow::Result<Value> {
+    let LinkSettings { cut, delay_ms, loss, bandwidth } = settings;
+    let settings = json!({ "cut": cut, "delay_ms": delay_ms, "loss": loss, "bandwidth": bandwidth });
+    Ok(call(control.node(from - 1), "setlink", &[json!(format!("node-{to}")), settings])?)
+}

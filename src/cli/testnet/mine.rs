@@ -1,0 +1,42 @@
+//! `cairn testnet mine`: blocks at once.
+
+use serde_json::json;
+
+use super::control::{self, Control};
+use super::setup::Layout;
+use crate::cli::Common;
+
+/// Options of `cairn testnet mine`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The nodes' own miners rest meanwhile. node-1 is paid. Prints the blocks' hashes.
+
+Example:
+  cairn testnet mine 3")]
+pub struct Args {
+    /// How many
+    #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    blocks: u32,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If no network runs in the directory, or a node refuses.
+pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
+    let control = Control::find(layout)?;
+    control.catch_interrupts()?;
+    let payee = control::payee(layout, 1)?;
+    let bar = control::progress(u64::from(args.blocks))?;
+    let hashes = control.while_quiet(|| {
+        let mine = |_| {
+            let hash = control.mine(0, &payee)?;
+            bar.inc(1);
+            Ok(hash.to_string())
+        };
+        (0..args.blocks).map(mine).collect::<anyhow::Result<Vec<String>>>()
+    });
+    bar.finish_and_clear();
+    let hashes = hashes?;
+    common.print(|| hashes.join("\n"), || json!({ "hashes": hashes }))
+}

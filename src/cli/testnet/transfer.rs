@@ -1,0 +1,289 @@
+//! `cairn testnet save` and `load`: a whole network to a file, and back.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::control::Control;
+use super::saved::{self, Manifest, Saved, SavedNode};
+use super::setup::{self, Layout, MAX_NODES, Settings};
+use crate::chain::Chain;
+use crate::cli::client::call;
+use crate::cli::{Common, unix_now};
+use crate::consensus::params::Params;
+use crate::primitives::codec;
+use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::header::Header;
+use crate::rpc::client::{Client, ClientError};
+use crate::runtime::STORE_DIR;
+use crate::storage::archive::Writer;
+use crate::storage::{Database, SledStore};
+
+/// Options of `cairn testnet save`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Genesis, wallets and every node's chain; not what waits in mempools, nor addresses and bans. A running network is asked
+for its blocks, and its miners rest meanwhile. The wallets' words are in the file: keep it to yourself.
+
+Example:
+  cairn testnet save demo.cairnnet")]
+pub struct SaveArgs {
+    /// The file to write, which must not be there yet
+    file: PathBuf,
+}
+
+/// Options of `cairn testnet load`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Makes --data-dir, which must be empty or not be there. `cairn testnet` then goes on where the network was.
+
+Example:
+  cairn testnet load demo.cairnnet --data-dir demo && cairn testnet --data-dir demo")]
+pub struct LoadArgs {
+    /// A file that `cairn testnet save` wrote
+    file: PathBuf,
+}
+
+/// Where a node's blocks are read.
+enum Source {
+    /// Of a running node.
+    Running(Client),
+    /// In the store of one that is not.
+    Stopped(Database),
+}
+
+impl Source {
+    /// The best chain from height 1 on.
+    fn hashes(&self) -> anyhow::Result<Vec<BlockHash>> {
+        /// As many as getheaders gives at most.
+        const PAGE: usize = 2_000;
+        let mut hashes: Vec<BlockHash> = Vec::new();
+        loop {
+            let height = hashes.len() as u32 + 1;
+            match self {
+                Self::Stopped(db) => match db.hash_at(height)? {
+                    Some(hash) => hashes.push(hash),
+                    None => return Ok(hashes),
+                },
+                Self::Running(client) => {
+                    // From the last that is known, or genesis: there is always one.
+                    let text: String = call(client, "getheaders", &[json!(height - 1), json!(PAGE)])?;
+                    let bytes = hex::decode(text).context("getheaders did not answer hex")?;
+                    let headers = bytes.chunks(Header::LEN).map(codec::decode::<Header>);
+                    let headers = headers.collect::<Result<Vec<Header>, _>>()?;
+                    let mut last = hashes.last().copied();
+                    for (place, header) in headers.iter().enumerate() {
+                        let hash = header.hash();
+                        let expected = if place == 0 { hash } else { header.previous };
+                        let moved = "the chain moved while it was read: try again";
+                        ensure!(last.is_none_or(|last| last == expected), moved);
+                        if place > 0 {
+                            hashes.push(hash);
+                        }
+                        last = Some(hash);
+                    }
+                    if headers.len() < PAGE {
+                        return Ok(hashes);
+                    }
+                }
+            }
+        }
+    }
+
+    fn block(&self, hash: &BlockHash) -> anyhow::Result<Vec<u8>> {
+        match self {
+            Self::Running(client) => {
+                let text: String = call(client, "getblock", &[json!(hash), json!(0)])?;
+                Ok(hex::decode(text).context("getblock did not answer hex")?)
+            }
+            Self::Stopped(db) => db.raw_block(hash)?.with_context(|| format!("block {hash} is not there")),
+        }
+    }
+}
+
+/// Runs `cairn testnet save`.
+///
+/// # Errors
+/// If there is no network in the directory, a chain cannot be read, or the file cannot be written.
+pub fn save(args: &SaveArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
+    ensure!(
+        layout.genesis().exists(),
+        "there is no test network in {}: say where with --data-dir",
+        layout.dir.display()
+    );
+    let manifest = match Control::find(layout) {
+        Ok(control) => {
+            control.catch_interrupts()?;
+            let source = |index: usize| Ok(Source::Running(control.node(index).clone()));
+            control.while_quiet(|| write(&args.file, layout, control.len(), source))
+        }
+        Err(error) => match error.downcast_ref::<ClientError>() {
+            Some(ClientError::NoNode { .. } | ClientError::Unreachable { .. }) => {
+                let there = |number: &usize| layout.node(*number).join(STORE_DIR).is_dir();
+                let count = (1..=usize::from(MAX_NODES)).take_while(there).count();
+                let source = |index: usize| -> anyhow::Result<Source> {
+                    let store = SledStore::open(&layout.node(index + 1).join(STORE_DIR))?;
+                    Ok(Source::Stopped(Database::new(Arc::new(store))))
+                };
+                write(&args.file, layout, count, source)
+            }
+            _ => return Err(error),
+        },
+    }?;
+    report(&args.file, &manifest, common)
+}
+
+fn report(path: &Path, manifest: &Manifest, common: &Common) -> anyhow::Result<()> {
+    let highest = manifest.chains.iter().max().copied().unwrap_or(0);
+    let (nodes, chains) = (manifest.nodes.len(), manifest.chains.len());
+    common.print(
+        || {
+            let agreement = if chains == 1 { String::new() } else { format!(", which have {chains} different chains") };
+            format!("{}: {nodes} nodes{agreement}, height {highest}", path.display())
+        },
+        || json!({ "file": path, "nodes": nodes, "chains": chains, "height": highest }),
+    )
+}
+
+/// A chain to be written: where from, and its blocks' hashes from height 1 on.
+struct Branch {
+    source: usize,
+    hashes: Vec<BlockHash>,
+}
+
+fn write(
+    path: &Path,
+    layout: &Layout,
+    count: usize,
+    source: impl Fn(usize) -> anyhow::Result<Source>,
+) -> anyhow::Result<Manifest> {
+    ensure!(count > 0, "the network in {} was never started", layout.dir.display());
+    let genesis = read(&layout.genesis())?;
+    let params = Params::from_json(&genesis).with_context(|| layout.genesis().display().to_string())?;
+    let (mut sources, mut branches, mut nodes) = (Vec::new(), Vec::<Branch>::new(), Vec::new());
+    for index in 0..count {
+        let named = || format!("node-{}", index + 1);
+        let source = source(index).with_context(named)?;
+        let hashes = source.hashes().with_context(named)?;
+        let tip = hashes.last().copied().unwrap_or(params.genesis_hash);
+        // Nodes that agree share a chain.
+        let chain = branches.iter().position(|branch| branch.hashes == hashes).unwrap_or_else(|| {
+            branches.push(Branch { source: index, hashes });
+            branches.len() - 1
+        });
+        nodes.push(SavedNode { wallet: raw(&layout.miner_wallet(index + 1))?, chain, tip });
+        sources.push(source);
+    }
+    let kept = Settings::read(layout)?.unwrap_or(Settings { nodes: 1, miners: 2, threads: 1, seed: None });
+    let settings = Settings { nodes: count as u16, miners: kept.miners.min(count as u16), ..kept };
+    let chains = branches.iter().map(|branch| branch.hashes.len() as u32).collect();
+    let manifest = Manifest { genesis: params.spec.clone(), settings, wallet: raw(&layout.wallet())?, nodes, chains };
+    saved::write(path, &manifest, |mut out| {
+        for branch in &branches {
+            let mut writer = Writer::new(&mut out, &params.genesis_hash)?;
+            for hash in &branch.hashes {
+                let block = sources[branch.source].block(hash)?;
+                // The file's checksums must not vouch for bytes that were damaged before.
+                let is_whole = block.get(..Header::LEN).is_some_and(|header| Hash256::of(header) == *hash);
+                ensure!(is_whole, "block {hash} of node-{} is damaged", branch.source + 1);
+                writer.append(&block)?;
+            }
+            writer.finish()?;
+        }
+        Ok(())
+    })?;
+    Ok(manifest)
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A file's JSON as it stands, to be kept as it stands.
+fn raw(path: &Path) -> anyhow::Result<Box<RawValue>> {
+    RawValue::from_string(read(path)?.trim().to_owned()).with_context(|| format!("{} is no JSON", path.display()))
+}
+
+/// Runs `cairn testnet load`.
+///
+/// # Errors
+/// If the file will not do, the directory is not empty, or a block is not valid. The directory is then not made.
+pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
+    let dir = layout.dir.display();
+    match std::fs::read_dir(&layout.dir).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => bail!("{dir} is not empty: choose another directory with --data-dir"),
+        Ok(false) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot read {dir}")),
+    }
+    let mut saved = Saved::open(&args.file)?;
+    let mut partial = layout.dir.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = Layout { dir: PathBuf::from(partial) };
+    ensure!(
+        !partial.dir.exists(),
+        "{} is there, perhaps from a load that was interrupted: remove it",
+        partial.dir.display()
+    );
+    let loaded = unpack(&mut saved, &partial)
+        .and_then(|()| std::fs::rename(&partial.dir, &layout.dir).with_context(|| format!("cannot make {dir}")));
+    if loaded.is_err() {
+        // Half a network helps nobody.
+        let _ = std::fs::remove_dir_all(&partial.dir);
+    }
+    loaded.with_context(|| format!("{} cannot be loaded", args.file.display()))?;
+    report(&layout.dir, &saved.manifest, common)
+}
+
+fn unpack(saved: &mut Saved, layout: &Layout) -> anyhow::Result<()> {
+    let cannot = |path: &Path| format!("cannot make {}", path.display());
+    std::fs::create_dir_all(&layout.dir).with_context(|| cannot(&layout.dir))?;
+    let genesis = saved.params.spec.to_json();
+    setup::write_whole(&layout.genesis(), &genesis)?;
+    saved.manifest.settings.write(layout)?;
+    write_private(&layout.wallet(), saved.manifest.wallet.get())?;
+    let params = Arc::new(saved.params.clone());
+    let mut chains = Vec::new();
+    for (number, node) in (1..).zip(&saved.manifest.nodes) {
+        let dir = layout.node(number);
+        std::fs::create_dir_all(&dir).with_context(|| cannot(&dir))?;
+        setup::write_whole(&dir.join("genesis.json"), &genesis)?;
+        write_private(&layout.miner_wallet(number), node.wallet.get())?;
+        chains.push(Chain::open(params.clone(), Arc::new(SledStore::open(&dir.join(STORE_DIR))?))?);
+    }
+    let now = unix_now();
+    let owners: Vec<usize> = saved.manifest.nodes.iter().map(|node| node.chain).collect();
+    for (index, count) in saved.manifest.chains.clone().into_iter().enumerate() {
+        let mut reader = saved.next_chain()?;
+        for height in 1..=count {
+            let block = reader.next_block()?;
+            let block = block.with_context(|| format!("chain {index} ends before its block {height}"))?;
+            for (chain, _) in chains.iter_mut().zip(&owners).filter(|(_, owner)| **owner == index) {
+                let update = chain.accept_block(block.clone(), now, &|_| false)?;
+                if let Some((hash, source)) = update.rejected.into_iter().next() {
+                    return Err(source).with_context(|| format!("block {hash} at height {height}"));
+                }
+            }
+        }
+    }
+    for ((number, chain), node) in (1..).zip(chains).zip(&saved.manifest.nodes) {
+        let tip = chain.tip().hash;
+        ensure!(tip == node.tip, "node-{number} comes to tip {tip}, not {}", node.tip);
+        chain.db().store().flush()?;
+    }
+    Ok(())
+}
+
+/// Writes a wallet's file, for this user's eyes only.
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(path).and_then(|mut file| file.write_all(format!("{text}\n").as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,392 @@
+//! Faults on links, set while the node runs: cut, delay, loss and bandwidth, without privileges and for this node alone.
+//!
+//! Only a node started with [`Config::chaos`](super::Config::chaos) has any of this; on others no connection looks here.
+//!
+//! Settings belong to the address at which a peer listens, once that is known, so that they outlive connections, whoever
+//! dials; until then, to the connection.
+//!
+//! - *Cut*: like a pulled cable. Nothing is read or written, while the connection stands until either side loses
+//!   patience; dials to the address time out. Healing lets what waits go on.
+//! - *Delay*: what is sent leaves that much later, in order. The outbox is the delay line: messages wait in it side by
+//!   side, so a delay costs time and not throughput, and takes no more memory than the outbox may hold anyway.
+//! - *Bandwidth*: the bytes sent leave at that rate at most.
+//! - *Loss*: so large a share of the messages sent is dropped, each by chance. TCP itself loses nothing: this is for the
+//!   protocol above, which has to cope with peers that never answer.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::ReadHalf;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::p2p::{Direction, PeerId};
+
+/// Longest delay, in milliseconds: with more, no peer would wait for the other's hello.
+pub const MAX_DELAY_MS: u64 = 60_000;
+/// Pieces a second in which bytes leave when the bandwidth is limited.
+const PIECES_PER_SEC: u64 = 20;
+/// Largest of these pieces.
+const MAX_PIECE: u64 = 64 << 10;
+/// A timer is taken to be late at most so much; more is a line that had nothing to carry.
+const LATE: Duration = Duration::from_millis(20);
+
+/// What is wrong with a link, on this node's side of it. By default nothing is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LinkSettings {
+    /// Nothing passes, in either direction.
+    pub cut: bool,
+    /// Milliseconds by which what is sent leaves later; at most [`MAX_DELAY_MS`].
+    pub delay_ms: u64,
+    /// Share of the messages sent that is dropped, from 0 to 1.
+    pub loss: f64,
+    /// Most bytes a second that are sent; 0 for no limit.
+    pub bandwidth: u64,
+}
+
+/// Whose settings they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkKey {
+    /// The peer's that listens there, connected or not.
+    Listening(SocketAddr),
+    /// Those of a connection whose peer listens nowhere, or has not said where yet.
+    Connection(PeerId),
+}
+
+/// The settings of all links of a node. A connection that waits for them to change is woken by the change.
+#[derive(Debug, Default)]
+pub struct Chaos(watch::Sender<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    /// By where peers listen; only those that something is wrong with.
+    kept: BTreeMap<SocketAddr, LinkSettings>,
+    open: BTreeMap<PeerId, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    address: SocketAddr,
+    listens_at: Option<SocketAddr>,
+    /// Until it is known where the peer listens.
+    own: LinkSettings,
+}
+
+impl Open {
+    fn key(&self, peer: PeerId) -> LinkKey {
+        self.listens_at.map_or(LinkKey::Connection(peer), LinkKey::Listening)
+    }
+}
+
+impl Table {
+    fn get(&self, key: LinkKey) -> LinkSettings {
+        match key {
+            LinkKey::Listening(address) => self.kept.get(&address).copied(),
+            LinkKey::Connection(peer) => self.open.get(&peer).map(|open| open.own),
+        }
+        .unwrap_or_default()
+    }
+
+    fn of(&self, peer: PeerId) -> LinkSettings {
+        self.open.get(&peer).map(|open| self.get(open.key(peer))).unwrap_or_default()
+    }
+
+    fn set(&mut self, key: LinkKey, settings: LinkSettings) {
+        match key {
+            LinkKey::Listening(address) if settings == LinkSettings::default() => drop(self.kept.remove(&address)),
+            LinkKey::Listening(address) => drop(self.kept.insert(address, settings)),
+            LinkKey::Connection(peer) => {
+                if let Some(open) = self.open.get_mut(&peer) {
+                    open.own = settings;
+                }
+            }
+        }
+    }
+}
+
+impl Chaos {
+    /// The link of a connection; `None` if there is no such connection.
+    pub fn link_of(&self, peer: PeerId) -> Option<LinkKey> {
+        self.0.borrow().open.get(&peer).map(|open| open.key(peer))
+    }
+
+    /// The link that an address means: of a connection to it, of a peer that listens there, or of one that something is
+    /// wrong with though no connection stands. `None` if there is none of these.
+    pub fn link_at(&self, address: SocketAddr) -> Option<LinkKey> {
+        let table = self.0.borrow();
+        if table.kept.contains_key(&address) {
+            return Some(LinkKey::Listening(address));
+        }
+        let mut open = table.open.iter();
+        let (peer, open) = open.find(|(_, open)| open.address == address || open.listens_at == Some(address))?;
+        Some(open.key(*peer))
+    }
+
+    /// A link's settings.
+    pub fn get(&self, key: LinkKey) -> LinkSettings {
+        self.0.borrow().get(key)
+    }
+
+    /// The settings that a connection is under.
+    pub fn of(&self, peer: PeerId) -> LinkSettings {
+        self.0.borrow().of(peer)
+    }
+
+    /// All links that something is wrong with and of which it is known where the peer listens, connected or not.
+    pub fn kept(&self) -> Vec<(SocketAddr, LinkSettings)> {
+        self.0.borrow().kept.iter().map(|(address, settings)| (*address, *settings)).collect()
+    }
+
+    /// Changes a link from now on, what waits to be sent included. Answers the settings before and after.
+    pub(super) fn change(&self, key: LinkKey, change: impl FnOnce(&mut LinkSettings)) -> (LinkSettings, LinkSettings) {
+        let mut settings = self.get(key);
+        let before = settings;
+        change(&mut settings);
+        self.0.send_modify(|table| table.set(key, settings));
+        (before, settings)
+    }
+
+    /// A connection came about.
+    pub(super) fn open(&self, peer: PeerId, address: SocketAddr, direction: Direction) -> FaultyLink {
+        let listens_at = (direction == Direction::Outbound).then_some(address);
+        self.0.send_modify(|table| {
+            table.open.insert(peer, Open { address, listens_at, own: LinkSettings::default() });
+        });
+        FaultyLink { peer, table: self.0.subscribe(), free_at: None }
+    }
+
+    /// A peer that dialled in says at which port it listens, 0 for nowhere.
+    pub(super) fn said_hello(&self, peer: PeerId, port: u16) {
+        self.0.send_if_modified(|table| {
+            let Some(open) = table.open.get_mut(&peer).filter(|open| open.listens_at.is_none() && port != 0) else {
+                return false;
+            };
+            let listens_at = SocketAddr::new(open.address.ip(), port);
+            open.listens_at = Some(listens_at);
+            let own = open.own;
+            if own != LinkSettings::default() {
+                table.kept.entry(listens_at).or_insert(own);
+            }
+            true
+        });
+    }
+
+    /// A connection is gone.
+    pub(super) fn close(&self, peer: PeerId) {
+        // Nobody waits for this.
+        self.0.send_if_modified(|table| {
+            table.open.remove(&peer);
+            false
+        });
+    }
+
+    /// Waits until the link to an address is not cut.
+    pub(super) async fn reachable(&self, address: SocketAddr) {
+        // The sender is this very value, so there is no error.
+        let _ = self.0.subscribe().wait_for(|table| !table.get(LinkKey::Listening(address)).cut).await;
+    }
+}
+
+/// A connection's view of its link. Once the node is gone, everything passes.
+#[derive(Debug, Clone)]
+pub(super) struct FaultyLink {
+    peer: PeerId,
+    table: watch::Receiver<Table>,
+    /// When the last byte left whose rate was limited.
+    free_at: Option<Instant>,
+}
+
+impl FaultyLink {
+    fn settings(&self) -> LinkSettings {
+        self.table.borrow().of(self.peer)
+    }
+
+    async fn until(&mut self, good: impl Fn(LinkSettings) -> bool) {
+        let peer = self.peer;
+        if self.table.wait_for(|table| good(table.of(peer))).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until the link is not cut.
+    pub(super) async fn healed(&mut self) {
+        let peer = self.peer;
+        let _ = self.table.wait_for(|table| !table.of(peer).cut).await;
+    }
+
+    /// Reads from the connection, but not while the link is cut.
+    pub(super) async fn read(&mut self, stream: &mut ReadHalf<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.healed().await;
+            tokio::select! {
+                biased;
+                () = self.until(|settings| settings.cut) => {}
+                read = stream.read(buffer) => return read,
+            }
+        }
+    }
+
+    /// Waits until what was put into the outbox at a time may leave.
+    pub(super) async fn due(&mut self, since: Instant) {
+        loop {
+            let settings = self.settings();
+            let at = since + Duration::from_millis(settings.delay_ms);
+            if settings.delay_ms == 0 || at <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(at) => return,
+                () = self.until(|now| now.delay_ms != settings.delay_ms) => {}
+            }
+        }
+    }
+
+    /// Whether the message that is next gets lost.
+    pub(super) fn loses(&self) -> bool {
+        let loss = self.settings().loss;
+        loss > 0.0 && rand::random::<f64>() < loss
+    }
+
+    /// Waits until the next of `bytes` may be written, and answers how many of them may be.
+    pub(super) async fn pace(&mut self, bytes: usize) -> usize {
+        loop {
+            self.healed().await;
+            let LinkSettings { bandwidth, .. } = self.settings();
+            if bandwidth == 0 {
+                return bytes;
+            }
+            let piece = (bandwidth / PIECES_PER_SEC).clamp(1, MAX_PIECE).min(bytes as u64);
+            // From when the piece before left, so that what timers are late does not add up.
+            let now = Instant::now();
+            let since = self.free_at.filter(|at| now.saturating_duration_since(*at) < LATE).unwrap_or(now);
+            let leaves = since + Duration::from_secs_f64(piece as f64 / bandwidth as f64);
+            tokio::select! {
+                () = sleep_until(leaves) => {
+                    self.free_at = Some(leaves);
+                    if !self.settings().cut {
+                        return piece as usize;
+                    }
+                }
+                () = self.until(|now| now.cut || now.bandwidth != bandwidth) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there() -> SocketAddr {
+        ([127, 0, 0, 1], 7331).into()
+    }
+
+    /// A link that was dialled.
+    fn dialled(chaos: &Chaos) -> (FaultyLink, LinkKey) {
+        (chaos.open(PeerId(1), there(), Direction::Outbound), LinkKey::Listening(there()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_in_a_slow_line_waits_side_by_side() {
+        let chaos = Chaos::default();
+        let (mut link, key) = dialled(&chaos);
+        let start = Instant::now();
+        link.due(start).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        chaos.change(key, |settings| settings.delay_ms = 300);
+        // Put in at once, all leave at once, 300 ms later.
+        for _ in 0..10 {
+            link.due(start).await;
+        }
+        assert_eq!(start.elapsed(), Duration::from_millis(300));
+        // A line that gets shorter lets go of what waits in it.
+        chaos.change(key, |settings| settings.delay_ms = 50_000);
+        let waiting = tokio::spawn(async move { link.due(Instant::now()).await });
+        tokio::task::yield_now().await;
+        chaos.change(key, |settings| settings.delay_ms = 0);
+        waiting.await.expect("it is due");
+        assert_eq!(start.elapsed(), Duration::from_millis(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_take_their_time() {
+        let chaos = Chaos::default();
+        let (mut link, key) = dialled(&chaos);
+        assert_eq!(link.pace(5_000_000).await, 5_000_000);
+        for (bandwidth, bytes, seconds) in [(100_000, 250_000, 2.5), (3, 6, 2.0), (10_000_000, 20_000_000, 2.0)] {
+            chaos.change(key, |settings| settings.bandwidth = bandwidth);
+            let (start, mut left) = (Instant::now(), bytes);
+            while left > 0 {
+                left -= link.pace(left).await;
+            }
+            let took = start.elapsed().as_secs_f64();
+            // The clock of timers has milliseconds.
+            assert!((seconds..seconds * 1.05).contains(&took), "{bytes} bytes at {bandwidth}: {took} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_passes_a_cut_until_it_heals() {
+        let chaos = std::sync::Arc::new(Chaos::default());
+        let (mut link, key) = dialled(&chaos);
+        chaos.change(key, |settings| settings.cut = true);
+        let healing = chaos.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            healing.change(key, |settings| settings.cut = false);
+        });
+        let start = Instant::now();
+        assert_eq!(link.pace(10).await, 10);
+        chaos.reachable(there()).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn messages_are_lost_in_proportion() {
+        let chaos = Chaos::default();
+        let (link, key) = dialled(&chaos);
+        let lost = |loss| {
+            chaos.change(key, |settings| settings.loss = loss);
+            (0..1_000).filter(|_| link.loses()).count()
+        };
+        assert_eq!((lost(0.0), lost(1.0)), (0, 1_000));
+        // Ten standard deviations either way.
+        assert!((142..458).contains(&lost(0.3)));
+    }
+
+    #[test]
+    fn settings_outlive_connections_and_follow_the_peer() {
+        let chaos = Chaos::default();
+        let (link, key) = dialled(&chaos);
+        assert_eq!((chaos.link_of(PeerId(1)), chaos.link_at(there())), (Some(key), Some(key)));
+        chaos.change(key, |settings| settings.delay_ms = 5);
+        chaos.close(PeerId(1));
+        assert_eq!((chaos.link_of(PeerId(1)), chaos.link_at(there())), (None, Some(key)));
+        assert_eq!(link.settings(), LinkSettings::default());
+
+        // The same peer dials in, from a port that says nothing.
+        let inbound = chaos.open(PeerId(2), ([127, 0, 0, 1], 50_000).into(), Direction::Inbound);
+        assert_eq!(inbound.settings(), LinkSettings::default());
+        assert_eq!(chaos.link_of(PeerId(2)), Some(LinkKey::Connection(PeerId(2))));
+        chaos.said_hello(PeerId(2), 7331);
+        assert_eq!((inbound.settings().delay_ms, chaos.link_of(PeerId(2))), (5, Some(key)));
+        // What it says later changes nothing.
+        chaos.said_hello(PeerId(2), 7333);
+        assert_eq!(chaos.link_of(PeerId(2)), Some(key));
+
+        // What was set before a hello stays set after it; one who listens nowhere keeps settings of its own.
+        let early = chaos.open(PeerId(3), ([127, 0, 0, 1], 50_001).into(), Direction::Inbound);
+        chaos.change(LinkKey::Connection(PeerId(3)), |settings| settings.loss = 0.5);
+        chaos.said_hello(PeerId(3), 0);
+        assert_eq!((early.settings().loss, chaos.link_of(PeerId(3))), (0.5, Some(LinkKey::Connection(PeerId(3)))));
+        chaos.said_hello(PeerId(3), 7335);
+        assert_eq!(chaos.kept().len(), 2);
+
+        // A whole link takes no memory.
+        chaos.change(key, |settings| *settings = LinkSettings::default());
+        assert_eq!((chaos.kept().len(), inbound.settings()), (1, LinkSettings::default()));
+    }
+}

@@ -1,0 +1,110 @@
+//! `cairn bench`: how fast this machine is at what a node does, each figure beside a reference measured in the same run.
+
+use std::time::{Duration, Instant};
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::Common;
+
+mod hash;
+mod merkle;
+
+/// Options of `cairn bench`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  cairn bench hash
+  cairn bench merkle --json
+
+With --json, a list of objects: name, value, unit, the reference's value in the same unit, and how many times faster
+than the reference.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: BenchCommand,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum BenchCommand {
+    /// The nonce search: every kernel that this processor can run, on one thread and two
+    Hash,
+    /// Roots of Merkle trees, of 1 to 65,536 leaves
+    Merkle,
+}
+
+/// A figure, and what it is to be compared with.
+#[derive(Debug, Serialize)]
+struct Figure {
+    name: String,
+    value: f64,
+    unit: &'static str,
+    /// The same of the reference, measured in the same run or, for a limit, known.
+    reference: f64,
+    /// How many times better than the reference: above 1 is better, whether more or less of the unit is.
+    ratio: f64,
+}
+
+impl Figure {
+    /// Of something of which more is better.
+    fn rate(name: String, value: f64, unit: &'static str, reference: f64) -> Self {
+        Self { name, value, unit, reference, ratio: value / reference }
+    }
+
+    /// Of something of which less is better.
+    fn cost(name: String, value: f64, unit: &'static str, reference: f64) -> Self {
+        Self { name, value, unit, reference, ratio: reference / value }
+    }
+}
+
+/// Runs one of the benchmarks.
+///
+/// # Errors
+/// If stdout cannot be written to.
+pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
+    let (about, figures) = match args.command {
+        BenchCommand::Hash => hash::run(),
+        BenchCommand::Merkle => merkle::run(),
+    };
+    common.print(|| format!("{about}\n\n{}", table(&figures)), || serde_json::json!(figures))
+}
+
+fn table(figures: &[Figure]) -> String {
+    let width = figures.iter().map(|figure| figure.name.len()).max().unwrap_or(0);
+    let head = format!("{:width$}  {:>9}  {:<12}  {:>9}  {:>6}", "", "measured", "", "reference", "ratio");
+    let lines = figures.iter().map(|Figure { name, value, unit, reference, ratio }| {
+        format!("{name:width$}  {value:>9.2}  {unit:<12}  {reference:>9.2}  {ratio:>5.2}x")
+    });
+    [head].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
+}
+
+/// The shortest time of `rounds` runs of each job. They take turns, so that whatever else the machine does disturbs all
+/// alike, and the shortest is the least disturbed.
+fn shortest(rounds: u32, jobs: &mut [Box<dyn FnMut() + '_>]) -> Vec<Duration> {
+    let mut shortest = vec![Duration::MAX; jobs.len()];
+    for _ in 0..rounds {
+        for (job, shortest) in jobs.iter_mut().zip(&mut shortest) {
+            let start = Instant::now();
+            job();
+            *shortest = start.elapsed().min(*shortest);
+        }
+    }
+    shortest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_above_one_are_better() {
+        assert_eq!(Figure::rate("a".to_owned(), 6.0, "MH/s", 3.0).ratio, 2.0);
+        assert_eq!(Figure::cost("b".to_owned(), 3.0, "ns/leaf", 6.0).ratio, 2.0);
+    }
+
+    #[test]
+    fn each_job_runs_in_each_round() {
+        let (mut a, mut b) = (0, 0);
+        let times = shortest(3, &mut [Box::new(|| a += 1), Box::new(|| b += 10)]);
+        assert_eq!((times.len(), a, b), (2, 3, 30));
+    }
+}

@@ -1,0 +1,39 @@
+//! `cairn health`: whether a node is at work, for supervisors that ask by running a program.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde_json::json;
+
+use super::Common;
+use super::client::ClientArgs;
+
+/// Longest wait for the answer. Supervisors repeat the question every few seconds.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Options of `cairn health`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cairn health                           # the node that runs with the data directory
+  cairn health --rpc 203.0.113.7:7332    # another; no password is needed
+
+Exit codes: 0 if it is ready; 1 if it still reads its chain or is stuck; 4 if none answers within three seconds.")]
+pub struct Args {
+    #[command(flatten)]
+    node: ClientArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If no node answers, or one that is not ready.
+pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
+    let client = args.node.connect(common, Some(PATIENCE))?;
+    let health = client.health()?;
+    ensure!(health.ready, "the node at {} is not ready: it reads its chain, or is stuck", client.url());
+    common.print(
+        || format!("ready at height {}", health.height),
+        || json!({ "ready": health.ready, "height": health.height }),
+    )
+}

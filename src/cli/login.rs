@@ -1,0 +1,81 @@
+//! Who may call a node besides the owner of its cookie file: the same options for the node and for whoever calls it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+
+/// A user of the RPC.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Login {
+    /// A user of the RPC besides the cookie file's
+    #[arg(long, global = true, env = "CAIRN_RPC_USER", value_name = "NAME", requires = "rpc_secret")]
+    rpc_user: Option<String>,
+    /// That user's password
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_RPC_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true,
+        requires = "rpc_user",
+        group = "rpc_secret"
+    )]
+    rpc_password: Option<String>,
+    /// A file with that user's password, as container managers mount secrets
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_RPC_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "rpc_user",
+        group = "rpc_secret"
+    )]
+    rpc_password_file: Option<PathBuf>,
+}
+
+impl Login {
+    /// User and password, if any were given. Of a file, the newline with which editors end it is not part of the password.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not UTF-8, or holds nothing.
+    pub fn read(self) -> anyhow::Result<Option<(String, String)>> {
+        let Some(user) = self.rpc_user else { return Ok(None) };
+        let password = match (self.rpc_password, self.rpc_password_file) {
+            (Some(password), _) => password,
+            (None, Some(path)) => {
+                let shown = path.display();
+                let text = std::fs::read_to_string(&path)
+                    .with_context(|| format!("--rpc-password-file: cannot read {shown}"))?;
+                let line = text.strip_suffix('\n').map_or(&*text, |line| line.strip_suffix('\r').unwrap_or(line));
+                ensure!(!line.is_empty(), "--rpc-password-file: {shown} is empty, a password was expected");
+                line.to_owned()
+            }
+            // The command line's rules ask for one of both.
+            (None, None) => return Ok(None),
+        };
+        Ok(Some((user, password)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_file_is_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let login =
+                Login { rpc_user: Some("ada".into()), rpc_password: None, rpc_password_file: Some(path.clone()) };
+            login.read().map(|login| login.unwrap().1).map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(read(b"secret").unwrap(), "secret");
+        assert_eq!(read(b"secret\n").unwrap(), "secret");
+        assert_eq!(read(b" se cret \r\n").unwrap(), " se cret ");
+        assert_eq!(read(b"two\n\n").unwrap(), "two\n");
+        assert!(read(b"\n").unwrap_err().contains("is empty"));
+        assert!(read(b"\xff\xfe").unwrap_err().contains("cannot read"));
+    }
+}

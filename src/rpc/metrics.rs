@@ -1,0 +1,224 @@
+//! `GET /metrics`: what a node does, in Prometheus' text format (version 0.0.4). Needs no credentials and tells no secrets.
+//!
+//! Everything is counted where it happens; this only reads it, once a scrape.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{TEXT_FORMAT, TextEncoder};
+use tokio::time::{Duration, timeout};
+
+use super::Api;
+use super::methods::mining::{RATE_SPAN, hash_rate};
+use crate::chain::{Histogram, Stats};
+use crate::p2p::{Node, Now};
+use crate::primitives::target::Target;
+use crate::runtime::{Flow, Handle};
+use crate::stratum;
+
+/// How long the node's thread may take to answer; then only what others know is told.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The route, for the server to take in.
+pub(super) fn routes(api: Api) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(Arc::new(api))
+}
+
+async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    let mut families = of_runtime(&api.handle);
+    families.extend(api.stratum.iter().flat_map(|meters| of_stratum(meters)));
+    let store = api.load(|db| Ok(db.store().bytes_on_disk()));
+    let node = timeout(PATIENCE, api.handle.call(|node, now| of_node(node, now)));
+    let (store, node) = tokio::join!(store, node);
+    if let Ok(bytes) = store {
+        families.push(gauge("cairn_store_bytes", "Bytes that the database takes on disk.", bytes as f64));
+    }
+    let ready = matches!(node, Ok(Ok(_)));
+    families.push(gauge("cairn_ready", "1 once the chain is read and the node answers.", f64::from(u8::from(ready))));
+    if let Ok(Ok(node)) = node {
+        families.extend(node);
+    }
+    match TextEncoder::new().encode_to_string(&families) {
+        Ok(text) => ([("content-type", TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// What is known without asking the node's thread.
+fn of_runtime(handle: &Handle) -> Vec<MetricFamily> {
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    let totals = handle.network_totals();
+    let mining = handle.miner().status();
+    let flows = [("received", &totals.received), ("sent", &totals.sent)];
+    let by_kind = |value: fn(&crate::runtime::Messages) -> u64| {
+        let labelled = |(direction, flow): (&'static str, &Flow)| {
+            let kinds = flow.by_kind().collect::<Vec<_>>();
+            kinds.into_iter().map(move |(kind, messages)| {
+                counter_of(value(&messages), &[("direction", direction), ("kind", kind.name())])
+            })
+        };
+        flows.into_iter().flat_map(labelled).collect::<Vec<_>>()
+    };
+    let bytes = flows.map(|(direction, flow)| counter_of(flow.bytes, &[("direction", direction)]));
+    let mut families = vec![
+        family("cairn_build_info", "The program's version.", MetricType::GAUGE, vec![gauge_of(1.0, &version)]),
+        gauge("cairn_uptime_seconds", "Seconds since the node started.", handle.uptime().as_secs_f64()),
+        family("cairn_network_bytes_total", "Bytes over connections with peers.", MetricType::COUNTER, bytes.to_vec()),
+        family(
+            "cairn_messages_total",
+            "Messages exchanged with peers.",
+            MetricType::COUNTER,
+            by_kind(|messages| messages.count),
+        ),
+        family(
+            "cairn_message_bytes_total",
+            "Their bytes, framing included.",
+            MetricType::COUNTER,
+            by_kind(|messages| messages.bytes),
+        ),
+        gauge("cairn_mining_hashes_per_second", "Hashes a second of this node's own miner.", mining.hash_rate),
+        gauge("cairn_mining_threads", "Threads that mine.", mining.threads as f64),
+        counter("cairn_mined_blocks_total", "Blocks found by this node's own miner and accepted.", mining.blocks_found),
+    ];
+    families.extend(of_process());
+    families
+}
+
+/// What miners do over Stratum, where they are listened to.
+fn of_stratum(meters: &stratum::Meters) -> Vec<MetricFamily> {
+    let stratum::Shares { accepted, stale, duplicate, low, invalid } = meters.shares();
+    let shares = [
+        ("accepted", accepted),
+        ("stale", stale),
+        ("duplicate", duplicate),
+        ("low_difficulty", low),
+        ("invalid", invalid),
+    ]
+    .map(|(result, count)| counter_of(count, &[("result", result)]));
+    vec![
+        gauge("cairn_stratum_connections", "Miners connected over Stratum.", meters.connections() as f64),
+        family("cairn_stratum_shares_total", "Shares that they handed in.", MetricType::COUNTER, shares.to_vec()),
+        counter("cairn_stratum_blocks_total", "Blocks that they found and that became the tip.", meters.blocks()),
+        gauge("cairn_stratum_hashes_per_second", "Their hash rate, estimated by their shares.", meters.hash_rate()),
+    ]
+}
+
+/// Processor time, memory and files of this process, under the names that Prometheus gives them everywhere.
+#[cfg(target_os = "linux")]
+fn of_process() -> Vec<MetricFamily> {
+    use prometheus::core::Collector;
+    prometheus::process_collector::ProcessCollector::for_self().collect()
+}
+
+/// Known on Linux only.
+#[cfg(not(target_os = "linux"))]
+fn of_process() -> Vec<MetricFamily> {
+    Vec::new()
+}
+
+/// What the node's thread knows.
+fn of_node(node: &Node, now: Now) -> Vec<MetricFamily> {
+    let (chain, mempool) = (node.chain(), node.mempool());
+    let tip = chain.tip();
+    let (inbound, outbound) = node.connection_counts();
+    let peers = [("inbound", inbound), ("outbound", outbound)]
+        .map(|(direction, count)| gauge_of(count as f64, &[("direction", direction)]));
+    let Stats { check, connect, commit, reorganisation } = chain.stats();
+    vec![
+        gauge("cairn_chain_height", "Height of the best chain.", f64::from(tip.height)),
+        gauge("cairn_chain_headers_height", "Height of the best header.", f64::from(chain.best_header().height)),
+        gauge("cairn_chain_headers", "Headers known, on all branches.", chain.header_count() as f64),
+        gauge("cairn_chain_work", "Expected hashes of the best chain.", tip.work.as_f64()),
+        gauge(
+            "cairn_chain_difficulty",
+            "Difficulty of the tip.",
+            tip.header.bits.target().map_or(0.0, Target::difficulty),
+        ),
+        gauge("cairn_tip_timestamp_seconds", "The tip's own time, since 1970.", f64::from(tip.header.time)),
+        gauge(
+            "cairn_network_hashes_per_second",
+            "Hashes a second of the whole network, estimated from recent blocks.",
+            hash_rate(chain, tip, RATE_SPAN),
+        ),
+        family("cairn_peers", "Connections that have said hello.", MetricType::GAUGE, peers.to_vec()),
+        gauge("cairn_banned_subnets", "Bans in force.", node.bans(now).len() as f64),
+        gauge("cairn_known_addresses", "Addresses of nodes in the address book.", node.known_addresses().len() as f64),
+        gauge("cairn_mempool_transactions", "Transactions waiting for a block.", mempool.len() as f64),
+        gauge("cairn_mempool_bytes", "Their bytes.", mempool.bytes() as f64),
+        gauge("cairn_mempool_usage_bytes", "Memory that the mempool takes.", mempool.usage() as f64),
+        gauge(
+            "cairn_mempool_min_fee_rate",
+            "Least fee rate admitted, in grains a byte.",
+            mempool.min_fee_rate() as f64,
+        ),
+        gauge("cairn_mempool_orphans", "Transactions waiting for a parent.", mempool.orphan_count() as f64),
+        histogram("cairn_block_check_seconds", "Checking a block's own rules.", check),
+        histogram("cairn_block_connect_seconds", "Checking a block against the coins, signatures included.", connect),
+        histogram("cairn_block_commit_seconds", "Writing what a connected block changes.", commit),
+        histogram("cairn_reorganisation_depth_blocks", "Blocks that a reorganisation took back.", reorganisation),
+    ]
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn labels(labels: &[(&str, &str)]) -> Vec<LabelPair> {
+    let pair = |(name, value): &(&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    };
+    labels.iter().map(pair).collect()
+}
+
+fn gauge_of(value: f64, with: &[(&str, &str)]) -> Metric {
+    let (mut metric, mut gauge) = (Metric::from_label(labels(with)), Gauge::default());
+    gauge.set_value(value);
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn counter_of(value: u64, with: &[(&str, &str)]) -> Metric {
+    let (mut metric, mut counter) = (Metric::from_label(labels(with)), Counter::default());
+    counter.set_value(value as f64);
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
+    family(name, help, MetricType::GAUGE, vec![gauge_of(value, &[])])
+}
+
+fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
+    family(name, help, MetricType::COUNTER, vec![counter_of(value, &[])])
+}
+
+fn histogram(name: &str, help: &str, counted: &Histogram) -> MetricFamily {
+    let mut below = 0;
+    // The last one, which has no bound, is written from the count.
+    let buckets = counted.buckets().filter(|(bound, _)| bound.is_finite()).map(|(bound, count)| {
+        below += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(below);
+        bucket
+    });
+    let (mut metric, mut histogram) = (Metric::default(), prometheus::proto::Histogram::default());
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(counted.count());
+    histogram.set_sample_sum(counted.sum());
+    metric.set_histogram(histogram);
+    family(name, help, MetricType::HISTOGRAM, vec![metric])
+}

@@ -2,12 +2,15 @@
 
 use std::hint::black_box;
 
+use cairn::miner::kernel::search_with;
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::header::Header;
 use cairn::primitives::keys::{SecretKey, SignatureCheck, verify_all};
 use cairn::primitives::merkle::{self, Branch};
-use cairn::primitives::target::Bits;
+use cairn::primitives::sha256::Kernel;
+use cairn::primitives::target::{Bits, Target};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use ruint::aliases::U256;
 
 fn leaves(n: u32) -> Vec<Hash256> {
     (0..n).map(|i| Hash256::of(&i.to_le_bytes())).collect()
@@ -23,17 +26,34 @@ fn hashing(c: &mut Criterion) {
         nonce: 42,
     };
     c.bench_function("header hash", |b| b.iter(|| black_box(&header).hash()));
+    let headers: Vec<Header> = (0..2000).map(|nonce| Header { nonce, ..header }).collect();
+    let mut group = c.benchmark_group("headers");
+    group.throughput(Throughput::Elements(2000));
+    group.bench_function("2,000 hashed together", |b| b.iter(|| Header::hash_all(black_box(&headers))));
+    group.finish();
+    let mut group = c.benchmark_group("nonce search");
+    group.throughput(Throughput::Elements(1 << 16));
+    for kernel in Kernel::available() {
+        let nobody_finds = Target(U256::ONE);
+        group.bench_function(kernel.name(), |b| {
+            b.iter(|| search_with(kernel, black_box(&header), nobody_finds, 0..=(1 << 16) - 1));
+        });
+    }
+    group.finish();
 }
 
 fn trees(c: &mut Criterion) {
+    let mut group = c.benchmark_group("merkle");
+    for n in [1, 64, 1024, 4096, 65_536] {
+        let leaves = leaves(n);
+        group.throughput(Throughput::Elements(n.into()));
+        group.bench_function(format!("root of {n} leaves"), |b| {
+            b.iter_batched(|| leaves.clone(), merkle::root, BatchSize::LargeInput);
+        });
+    }
+    group.finish();
     let leaves = leaves(4096);
     let root = merkle::root(leaves.clone()).hash;
-    let mut group = c.benchmark_group("merkle");
-    group.throughput(Throughput::Elements(4096));
-    group.bench_function("root of 4,096 leaves", |b| {
-        b.iter_batched(|| leaves.clone(), merkle::root, BatchSize::LargeInput);
-    });
-    group.finish();
     let branch = Branch::new(leaves.clone(), 1234).expect("there is such a leaf");
     c.bench_function("merkle/verify a branch of 4,096 leaves", |b| {
         b.iter(|| assert!(black_box(&branch).verify(&leaves[1234], &root)));

@@ -14,8 +14,9 @@
 //! 9. [`miner`]: block templates, the nonce search, and its threads.
 //! 10. [`sim`]: networks of such nodes in virtual time, from a seed.
 //! 11. [`runtime`]: sockets and timers around the one thread that owns a node.
-//! 12. [`rpc`]: JSON-RPC methods, server and client.
-//! 13. [`cli`]: commands and wiring.
+//! 12. [`stratum`]: work for miners of others over Stratum.
+//! 13. [`rpc`]: JSON-RPC methods, server and client.
+//! 14. [`cli`]: commands and wiring.
 //!
 //! `docs/protocol.md` specifies formats and rules; this crate's documentation says where each is implemented.
 
@@ -31,4 +32,5 @@ pub mod rpc;
 pub mod runtime;
 pub mod sim;
 pub mod storage;
+pub mod stratum;
 pub mod wallet;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::index::{Entry, Id};
 use super::{Chain, ChainError, ChainUpdate};
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
+use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::context::{check_clock, check_header};
 use crate::consensus::error::{RuleError, Verdict};
 use crate::primitives::block::Block;
@@ -31,10 +32,10 @@ impl Chain {
     /// The place of the first that was refused, and why. Those before it are taken, unless the store failed.
     pub fn accept_headers(&mut self, headers: &[Header], now: u64) -> Result<usize, (usize, ChainError)> {
         let before = self.index.len();
-        let refused = headers
-            .iter()
+        let hashed = headers.iter().zip(Header::hash_all(headers));
+        let refused = hashed
             .enumerate()
-            .find_map(|(place, header)| self.insert_header(*header, header.hash(), now).err().map(|e| (place, e)));
+            .find_map(|(place, (header, hash))| self.insert_header(*header, hash, now).err().map(|e| (place, e)));
         let mut batch = Batch::default();
         self.index.entries()[before..].iter().for_each(|entry| batch.put_header(entry.id, &entry.record()));
         if !batch.is_empty()
@@ -71,7 +72,7 @@ impl Chain {
         let headers = self.index.len();
         let id = self.insert_header(block.header, hash, now)?;
         let mut update = ChainUpdate::default();
-        let first_write = match check_block(block, &self.params) {
+        let first_write = match self.stats.check.time(|| check_block(block, &self.params)) {
             Err(source) if source.verdict() != Verdict::Invalid => {
                 self.index.truncate(headers);
                 return Err(ChainError::Rule { hash, source });
@@ -88,6 +89,25 @@ impl Chain {
         match update.rejected.iter().find(|(rejected, _)| *rejected == hash) {
             Some((_, source)) if update.is_empty() => Err(ChainError::Rule { hash, source: source.clone() }),
             _ => Ok(update),
+        }
+    }
+
+    /// Whether `block`, proof of work aside, could be the next on the tip (BIP-23's proposal). Nothing changes.
+    ///
+    /// # Errors
+    /// [`ChainError::Rule`] if not, [`ChainError::Store`].
+    pub fn check_proposal(&self, block: Block, now: u64, is_verified: IsVerified<'_>) -> Result<(), ChainError> {
+        let hash = block.hash();
+        let rule = |source| ChainError::Rule { hash, source };
+        let place = self.next_context();
+        check_header(&block.header, &place).map_err(rule)?;
+        check_clock(&block.header, now, &self.params).map_err(rule)?;
+        let block = check_block(block, &self.params).map_err(rule)?;
+        let context = BlockContext { params: &self.params, height: place.height, commitment: self.range.root() };
+        match connect(&block, &context, &self.db, is_verified) {
+            Ok(_) => Ok(()),
+            Err(ConnectError::Rule(source)) => Err(rule(source)),
+            Err(ConnectError::View(error)) => Err(error.into()),
         }
     }
 

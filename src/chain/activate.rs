@@ -55,6 +55,15 @@ impl Candidate {
 impl Chain {
     /// Moves the tip to the best candidate. Each step is one write, and leaves a chain that could stay as it is.
     pub(super) fn activate(&mut self, is_verified: IsVerified<'_>, update: &mut ChainUpdate) -> Result<(), StoreError> {
+        let result = self.approach_best(is_verified, update);
+        if !update.disconnected.is_empty() {
+            self.stats.reorganisation.observe(update.disconnected.len() as f64);
+        }
+        result
+    }
+
+    /// As many steps as one call may take.
+    fn approach_best(&mut self, is_verified: IsVerified<'_>, update: &mut ChainUpdate) -> Result<(), StoreError> {
         let mut moved = 0;
         // A tip can only become invalid by the operator's order.
         let was_invalid = self.tip().is_invalid();
@@ -108,7 +117,8 @@ impl Chain {
     ) -> Result<(), StoreError> {
         let mut entry = *self.index.get(id);
         let context = BlockContext { params: &self.params, height: entry.height, commitment: self.range.root() };
-        let delta = match connect(&block, &context, &self.db, is_verified) {
+        let result = self.stats.connect.time(|| connect(&block, &context, &self.db, is_verified));
+        let delta = match result {
             Ok(delta) => delta,
             Err(ConnectError::Rule(source)) if entry.is_validated() => {
                 let reason = format!("block {}, which kept all rules before, now fails: {source}", entry.hash);
@@ -129,7 +139,7 @@ impl Chain {
         let mut range = self.range.clone();
         let own_work = entry.work - self.tip().work;
         effects::connect(&mut batch, &block, entry.height, own_work, &delta, &mut range);
-        self.db.store().commit(batch)?;
+        self.stats.commit.time(|| self.db.store().commit(batch))?;
 
         *self.index.get_mut(id) = entry;
         self.active.push(id);

@@ -1,12 +1,15 @@
-//! Checking a store against its own blocks, replayed from genesis: `cairn db check`.
+//! Checking a store against its own blocks: replayed from genesis for `cairn db check`, the last ones for `verifychain`.
+
+use std::collections::HashSet;
 
 use super::effects;
 use super::index::Index;
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
-use crate::consensus::coins::{Coins, Delta};
+use crate::consensus::coins::{CoinView, Coins, Delta};
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::context::check_header;
 use crate::consensus::params::Params;
+use crate::primitives::hash::BlockHash;
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
 use crate::primitives::tx::OutPoint;
@@ -67,6 +70,94 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(u32, u32))
         coins: replay.seen.coins,
         value: replay.coins.0.values().map(|coin| coin.output.value).sum(),
     })
+}
+
+/// How much [`check_recent`] looks at: each level does what those below it do, too. The numbers are Bitcoin Core's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// 0: bodies can be read and are the blocks that they are stored as.
+    Read,
+    /// 1: each keeps the rules that can be checked without any other block.
+    Rules,
+    /// 2: each has an undo record, for as many coins as it spends.
+    Undo,
+    /// 3: what each made is among the coins unless a later one spent it, and what each spent is not.
+    Coins,
+    /// 4: each connects again by every rule, signatures included, to the state before it, and has left the undo record
+    /// and the indexes that it should have.
+    Connect,
+}
+
+/// Checks the last `count` blocks of the best chain, whose tip is block `tip` at `height`, from the last one down. If the
+/// tip moves meanwhile, the verdict means nothing. Asks `going_on` before each block whether to go on; `false` if that
+/// said no.
+///
+/// # Errors
+/// [`StoreError::Corrupt`], naming the first thing that does not agree; or the store's own.
+pub fn check_recent(
+    db: &Database,
+    params: &Params,
+    (tip, height): (BlockHash, u32),
+    level: Level,
+    count: u32,
+    going_on: &dyn Fn() -> bool,
+) -> Result<bool, StoreError> {
+    let mut hash = tip;
+    // What the blocks above spent.
+    let mut spent_later: HashSet<OutPoint> = HashSet::new();
+    for height in (0..=height).rev().take(count as usize) {
+        if !going_on() {
+            return Ok(false);
+        }
+        let fault = |what: String| db.corrupt(format!("block {hash} at height {height}: {what}"));
+        if db.hash_at(height)? != Some(hash) {
+            return Err(fault("it is not listed as the best chain's".to_owned()));
+        }
+        let block = db.block(&hash)?.ok_or_else(|| fault("its body is missing".to_owned()))?;
+        let previous = block.header.previous;
+        if block.hash() != hash {
+            return Err(fault(format!("block {} is stored as it", block.hash())));
+        }
+        if level >= Level::Rules {
+            let block = check_block(block, params).map_err(|e| fault(e.to_string()))?;
+            if height > 0 {
+                check_proof_of_work(&block.block().header, &hash, params).map_err(|e| fault(e.to_string()))?;
+            }
+            if level >= Level::Undo {
+                let delta = effects::delta_of(db, &block, height)?;
+                if level >= Level::Coins {
+                    check_coins(db, &delta, &mut spent_later)?;
+                }
+                if level >= Level::Connect {
+                    let range =
+                        height.checked_sub(1).map_or(Ok(mmr::Range::default()), |h| effects::load_range(db, h))?;
+                    let own: HashSet<_> = block.txids().iter().collect();
+                    let before = delta.spent.into_iter().filter(|(outpoint, _)| !own.contains(&outpoint.txid));
+                    let coins = Coins(before.collect());
+                    Replay { db, params, coins, range, seen: Counts::default() }.step(&block, height)?;
+                }
+            }
+        }
+        hash = previous;
+    }
+    Ok(true)
+}
+
+/// Compares what a block made and spent with the coins that there are.
+fn check_coins(db: &Database, delta: &Delta, spent_later: &mut HashSet<OutPoint>) -> Result<(), StoreError> {
+    spent_later.extend(delta.spent.iter().map(|(outpoint, _)| *outpoint));
+    for (outpoint, coin) in &delta.created {
+        let expected = (!spent_later.contains(outpoint)).then_some(coin);
+        if db.coin(outpoint)?.as_ref() != expected {
+            return Err(db.corrupt(format!("coin {}:{} is not as the blocks leave it", outpoint.txid, outpoint.index)));
+        }
+    }
+    for (outpoint, _) in &delta.spent {
+        if db.coin(outpoint)?.is_some() {
+            return Err(db.corrupt(format!("coin {}:{} is spent, and there", outpoint.txid, outpoint.index)));
+        }
+    }
+    Ok(())
 }
 
 /// Every header, on all branches, by its own rules and its parent's.

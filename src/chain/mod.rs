@@ -11,6 +11,7 @@ mod effects;
 mod error;
 mod index;
 mod operate;
+mod stats;
 mod tips;
 mod transfer;
 
@@ -19,9 +20,10 @@ use std::sync::Arc;
 
 pub use accept::IsVerified;
 pub use activate::ChainUpdate;
-pub use audit::{Report, check};
+pub use audit::{Level, Report, check, check_recent};
 pub use error::ChainError;
 pub use index::Entry;
+pub use stats::{Histogram, Stats};
 pub use tips::{ChainTip, TipStatus};
 pub use transfer::{Imported, TransferError, export, import};
 
@@ -52,6 +54,7 @@ pub struct Chain {
     waiting: HashMap<Id, Vec<Id>>,
     /// The turn of the next block that becomes complete.
     next_sequence: u32,
+    stats: Stats,
 }
 
 impl Chain {
@@ -83,6 +86,7 @@ impl Chain {
             candidates: BTreeSet::new(),
             waiting: HashMap::new(),
             next_sequence,
+            stats: Stats::default(),
         };
         chain.find_waiting();
         chain.find_candidates();
@@ -102,6 +106,11 @@ impl Chain {
     /// The database, for reading.
     pub fn db(&self) -> &Database {
         &self.db
+    }
+
+    /// What it has done since it was opened.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// The best chain's last block.

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Common;
+use super::login::Login;
 use crate::rpc::client::{Client, ClientConfig, ClientError};
 
 /// Which node to ask.
@@ -23,6 +24,8 @@ The node to ask, as http://[USER:PASSWORD@]HOST:PORT or HOST:PORT. Without it, t
 directory is asked, whose address and cookie are found there."
     )]
     url: Option<String>,
+    #[command(flatten)]
+    login: Login,
 }
 
 impl ClientArgs {
@@ -31,7 +34,13 @@ impl ClientArgs {
     /// # Errors
     /// If the URL is none, or no node has left its address in the data directory.
     pub fn connect(&self, common: &Common, timeout: Option<Duration>) -> anyhow::Result<Client> {
-        Ok(Client::new(ClientConfig { url: self.url.clone(), data_dir: common.data_dir()?, timeout })?)
+        let client = Client::new(ClientConfig { url: self.url.clone(), data_dir: common.data_dir()?, timeout })?;
+        // A URL that names a user is for that one.
+        let named = self.url.as_deref().is_some_and(|url| url.contains('@'));
+        Ok(match self.login.clone().read()? {
+            Some((user, password)) if !named => client.log_in(&user, &password),
+            _ => client,
+        })
     }
 }
 

@@ -176,14 +176,14 @@ fn print_mined(mut spec: GenesisSpec) -> anyhow::Result<()> {
     print_line(params.spec.to_json().trim_end())
 }
 
-/// Searches all nonces on all cores for one that will do.
+/// Searches all nonces on all cores for the least that will do, so that the same file always comes out.
 pub(super) fn mine(spec: &mut GenesisSpec) -> anyhow::Result<()> {
     let target = spec.bits.target()?;
     let header = spec.block()?.header;
     eprintln!("searching a nonce for bits {}, {:.0} hashes expected…", spec.bits, target.work().as_f64());
     // Some hundredths of a second a piece: the other cores then hear soon that a nonce is found.
     const PIECE: u32 = 1 << 18;
-    let found = (0..=u32::MAX / PIECE).into_par_iter().find_map_any(|piece| {
+    let found = (0..=u32::MAX / PIECE).into_par_iter().find_map_first(|piece| {
         let first = piece * PIECE;
         kernel::search(&header, target, first..=first + (PIECE - 1))
     });

@@ -14,21 +14,26 @@ use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::consensus::params::Params;
 use crate::receipt::ReceiptError;
 use crate::rpc::client::ClientError;
 
+pub mod bench;
 pub mod client;
 pub mod db;
 pub mod genesis;
+pub mod health;
 pub mod node;
 pub mod proof;
 pub mod rpc;
+pub mod sim;
 pub mod testnet;
 pub mod wallet;
 
 mod account;
+mod login;
 mod prompt;
 
 /// The development network's parameters, used when `--genesis` is not given.
@@ -75,6 +80,18 @@ pub struct Common {
     /// What to log to stderr: error, warn, info, debug, trace, or a filter like cairn::p2p=debug
     #[arg(long, global = true, env = "CAIRN_LOG", value_name = "LEVEL")]
     log: Option<String>,
+    /// How to log: lines for people, or a JSON object a line for programs
+    #[arg(long, global = true, env = "CAIRN_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// What log lines look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line: `timestamp`, `level`, `target`, `fields` with `message`, and `span` where a node has a name.
+    Json,
 }
 
 impl Common {
@@ -153,6 +170,12 @@ enum Command {
     Genesis(genesis::Args),
     /// Check, export and import a node's database
     Db(db::Args),
+    /// Measure how fast this machine is at what a node does
+    Bench(bench::Args),
+    /// Whether a node is at work
+    Health(health::Args),
+    /// Try out how the network does with very many nodes
+    Sim(sim::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -170,6 +193,9 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Proof(args) => proof::run(&args, &common),
         Command::Genesis(args) => genesis::run(args, &common),
         Command::Db(args) => db::run(args, &common),
+        Command::Bench(args) => bench::run(&args, &common),
+        Command::Health(args) => health::run(&args, &common),
+        Command::Sim(args) => sim::run(&args, &common),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -215,18 +241,30 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 fn start_logging(common: &Common, command: &Command) -> anyhow::Result<()> {
     let usual = match command {
         Command::Node(_) | Command::Testnet(_) => "info",
-        Command::Wallet(_) | Command::Rpc(_) | Command::Proof(_) | Command::Genesis(_) | Command::Db(_) => "warn",
+        Command::Wallet(_)
+        | Command::Rpc(_)
+        | Command::Proof(_)
+        | Command::Genesis(_)
+        | Command::Db(_)
+        | Command::Bench(_)
+        | Command::Health(_)
+        | Command::Sim(_) => "warn",
     };
     let filter = common.log.as_deref().unwrap_or(usual);
     let filter = EnvFilter::try_new(filter).map_err(|e| anyhow!("--log {filter:?}: {e}"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
     let file = match command {
-        Command::Testnet(_) => testnet::log_file(common)?,
+        Command::Testnet(args) => testnet::log_file(args, common)?,
         _ => None,
     };
-    match file {
-        Some(file) => log.with_writer(Mutex::new(file)).with_ansi(false).init(),
-        None => log.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init(),
+    let ansi = file.is_none() && std::io::stderr().is_terminal();
+    let writer = match file {
+        Some(file) => BoxMakeWriter::new(Mutex::new(file)),
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(ansi);
+    match common.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().with_span_list(false).init(),
     }
     Ok(())
 }

@@ -2,14 +2,19 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use tracing::info;
 
 use super::Common;
+use super::login::Login;
 use crate::primitives::address;
 use crate::rpc;
+use crate::rpc::auth::RpcAuth;
 use crate::runtime::{self, Running};
+use crate::stratum;
+use crate::wallet::Wallet;
 
 /// Options of `cairn node`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +24,7 @@ Stops in order at Ctrl-C, SIGTERM or `cairn rpc stop`. Logs go to stderr.
 Examples:
   cairn node                                          # the development network, data in ~/.cairn
   cairn node --mine \"$(cairn wallet address)\"         # mine on all cores
+  cairn node --stratum 0.0.0.0:3333                   # miners elsewhere: see docs/mining.md
   cairn node --data-dir b --listen 127.0.0.1:0 --rpc 127.0.0.1:0 --connect 127.0.0.1:7331
                                                       # a second node on the same machine
   CAIRN_LOG=cairn::p2p=debug cairn node               # every option is an environment variable too")]
@@ -32,27 +38,35 @@ pub struct Args {
     /// Where to answer JSON-RPC; port 0 takes a free one
     #[arg(long, env = "CAIRN_RPC", value_name = "ADDR", default_value = "127.0.0.1:7332")]
     rpc: SocketAddr,
-    /// A user of the RPC besides the cookie file's
-    #[arg(long, env = "CAIRN_RPC_USER", value_name = "NAME", requires = "rpc_password")]
-    rpc_user: Option<String>,
-    /// That user's password
-    #[arg(long, env = "CAIRN_RPC_PASSWORD", value_name = "PASSWORD", hide_env_values = true, requires = "rpc_user")]
-    rpc_password: Option<String>,
+    /// Do not serve the explorer, a page at / of the RPC address that reads the chain without credentials
+    #[arg(long, env = "CAIRN_NO_EXPLORER", value_parser = clap::builder::FalseyValueParser::new())]
+    no_explorer: bool,
+    #[command(flatten)]
+    login: Login,
+    /// A user of the RPC by the salted hash of a password, as Bitcoin Core's rpcauth.py writes it; may be repeated
+    #[arg(long, env = "CAIRN_RPC_AUTH", value_name = "USER:SALT$HASH", value_delimiter = ',', hide_env_values = true)]
+    rpc_auth: Vec<RpcAuth>,
     /// A node to stay connected to; may be repeated
     #[arg(long, env = "CAIRN_CONNECT", value_name = "HOST:PORT", value_delimiter = ',')]
     connect: Vec<String>,
-    /// Mine, and have this address paid for it
+    /// Mine, and have this address paid for it; `wallet` is the data directory's, which is made if there is none
     #[arg(long, env = "CAIRN_MINE", value_name = "ADDRESS")]
     mine: Option<String>,
     /// Mining threads [default: one a core]
     #[arg(long, env = "CAIRN_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// Give miners work over Stratum here; each is paid at the address it names. Off if left out
+    #[arg(long, env = "CAIRN_STRATUM", value_name = "ADDR")]
+    stratum: Option<SocketAddr>,
     /// Connections to keep open to nodes found by itself
     #[arg(long, env = "CAIRN_MAX_OUTBOUND", value_name = "N", default_value_t = 8)]
     max_outbound: usize,
     /// Most connections that others may open to this node
     #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N", default_value_t = 117)]
     max_inbound: usize,
+    /// Let the owner cut links, slow them and make them lose messages, with the RPC method setlink
+    #[arg(long, env = "CAIRN_CHAOS", value_parser = clap::builder::FalseyValueParser::new())]
+    chaos: bool,
 }
 
 /// Runs a node until it is told to stop.
@@ -64,6 +78,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let data_dir = common.data_dir()?;
     // In compose files, a variable that is not set arrives as an empty one.
     let mine = match args.mine.as_deref().filter(|text| !text.is_empty()) {
+        Some("wallet") => Some(Wallet::open_or_create(&data_dir.join("wallet.json"))?.newest_key()),
         Some(text) => Some(address::decode(&params.address_prefix, text).context("--mine")?),
         None => None,
     };
@@ -75,17 +90,30 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         threads: args.threads.unwrap_or_else(cores).get(),
         outbound_target: args.max_outbound,
         max_inbound: args.max_inbound,
+        chaos: args.chaos,
         ..runtime::Config::new(&data_dir, params.clone())
     };
-    let rpc = rpc::Config { user: args.rpc_user, password: args.rpc_password, ..rpc::Config::new(args.rpc, &data_dir) };
+    let (user, password) = args.login.read()?.unzip();
+    let rpc = rpc::Config {
+        user,
+        password,
+        auth: args.rpc_auth,
+        explorer: !args.no_explorer,
+        ..rpc::Config::new(args.rpc, &data_dir)
+    };
     info!(network = params.network, genesis = %params.genesis_hash, data_dir = %data_dir.display(), "starting");
     let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
-    tokio.block_on(serve(config, rpc))
+    tokio.block_on(serve(config, rpc, args.stratum))
 }
 
-async fn serve(config: runtime::Config, rpc: rpc::Config) -> anyhow::Result<()> {
+async fn serve(config: runtime::Config, mut rpc: rpc::Config, stratum: Option<SocketAddr>) -> anyhow::Result<()> {
     // RPC answers while the chain is read, if only to say so.
     let starting = Running::launch(config).await?;
+    let stratum = match stratum {
+        Some(address) => Some(stratum::serve(stratum::Config::new(address), starting.handle().clone()).await?),
+        None => None,
+    };
+    rpc.stratum = stratum.as_ref().map(|server| Arc::clone(server.meters()));
     let server = rpc::serve(rpc, starting.handle().clone()).await?;
     let node = tokio::select! {
         node = starting.ready() => node,
@@ -108,6 +136,9 @@ async fn serve(config: runtime::Config, rpc: rpc::Config) -> anyhow::Result<()> 
             signal.context("cannot wait for signals")?;
             info!("stopping");
         }
+    }
+    if let Some(stratum) = stratum {
+        stratum.stop().await;
     }
     server.stop().await;
     node.stop().await?;

@@ -1,21 +1,22 @@
 //! `cairn proof`: receipts, fetched from a node and checked without one.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, ensure};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::client::{self, ClientArgs};
 use super::{Common, print_line};
-use crate::consensus::context::check_clock;
+use crate::consensus::headers::Checkpoint;
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::format_coins;
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::{Lock, Output};
-use crate::receipt::{Proven, Receipt};
+use crate::receipt::succinct::PER_OCTAVE;
+use crate::receipt::{Evidence, Proven, Receipt, checkpoint_from_json, checkpoint_to_json};
 
 /// Options of `cairn proof`.
 #[derive(Debug, clap::Args)]
@@ -30,8 +31,10 @@ pub struct Args {
 enum ProofCommand {
     /// Ask a node for a transaction's receipt, check it, and write it to a file
     #[command(after_help = "\
-Example:
-  cairn proof get 5f2b… -o pay.json
+Examples:
+  cairn proof get 5f2b… -o pay.json                       # with every header since genesis
+  cairn proof get 5f2b… --succinct -o pay.json            # with a sample of them, as good against any minority of miners
+  cairn proof get 5f2b… --since seen.json -o pay.json     # with those since a checkpoint that the verifier holds
 
 The node is not trusted: the receipt is checked before it is written.")]
     Get {
@@ -40,16 +43,33 @@ The node is not trusted: the receipt is checked before it is written.")]
         /// The file to write [default: stdout]
         #[arg(short, long, env = "CAIRN_OUTPUT", value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Show a sample of the headers: a few hundred kilobytes, however long the chain
+        #[arg(long, env = "CAIRN_SUCCINCT", conflicts_with = "since")]
+        succinct: bool,
+        /// Show the headers after this checkpoint only
+        #[arg(long, env = "CAIRN_SINCE", value_name = "CHECKPOINT")]
+        since: Option<PathBuf>,
+        /// Write the compact form instead of JSON
+        #[arg(long, env = "CAIRN_BINARY", requires = "output")]
+        binary: bool,
     },
     /// Check a receipt offline: only genesis.json is needed, no node and no trust
     #[command(after_help = "\
-Example:
+Examples:
   cairn proof verify pay.json --genesis genesis.json
+  cairn proof verify first.json --save-checkpoint seen.json     # then ask for later ones with --since seen.json
+  cairn proof verify later.json --checkpoint seen.json
 
 Exit codes: 0 only if the payment is proven; 3 if the receipt does not hold; 1 if it cannot be read.")]
     Verify {
-        /// The receipt; - for stdin
+        /// The receipt, in either form; - for stdin
         file: PathBuf,
+        /// The checkpoint that the receipt continues from
+        #[arg(long, env = "CAIRN_CHECKPOINT", value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        /// Keep the end of the receipt's chain, so that later receipts need to show only what follows
+        #[arg(long, env = "CAIRN_SAVE_CHECKPOINT", value_name = "FILE")]
+        save_checkpoint: Option<PathBuf>,
     },
 }
 
@@ -60,48 +80,58 @@ Exit codes: 0 only if the payment is proven; 3 if the receipt does not hold; 1 i
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     match &args.command {
-        ProofCommand::Get { txid, output } => {
+        ProofCommand::Get { txid, output, succinct, since, binary } => {
+            let held = since.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
             let client = args.node.connect(common, None)?;
-            let answer: Value = client::call(&client, "getreceipt", &[json!(txid)])?;
+            let evidence = if *succinct { "succinct" } else { "headers" };
+            let from = held.as_ref().map(|checkpoint| checkpoint.height);
+            let answer: Value = client::call(&client, "getreceipt", &[json!(txid), json!(evidence), json!(from)])?;
             let receipt = Receipt::from_value(answer)?;
-            let proven = receipt.verify(&params)?;
-            anyhow::ensure!(
-                proven.txid == *txid,
-                "the node answered with another transaction's receipt: {}",
-                proven.txid
-            );
-            let text = receipt.to_json();
-            match output {
-                None => print_line(text.trim_end()),
-                Some(path) => {
-                    std::fs::write(path, &text).with_context(|| format!("cannot write {}", path.display()))?;
-                    let written = || {
-                        let name = path.display();
-                        format!("{name}: {} confirmations, {} bytes", proven.confirmations, text.len())
-                    };
-                    common.print(written, || verdict(&receipt, &proven, &params))
-                }
-            }
+            let proven = receipt.verify(&params, held.as_ref())?;
+            ensure!(proven.txid == *txid, "the node answered with another transaction's receipt: {}", proven.txid);
+            let Some(path) = output else { return print_line(receipt.to_json().trim_end()) };
+            let bytes = if *binary { receipt.to_bytes() } else { receipt.to_json().into_bytes() };
+            write(path, &bytes)?;
+            let written =
+                || format!("{}: {} confirmations, {} bytes", path.display(), proven.confirmations, bytes.len());
+            common.print(written, || verdict(&receipt, &proven, &params))
         }
-        ProofCommand::Verify { file } => {
+        ProofCommand::Verify { file, checkpoint, save_checkpoint } => {
             let receipt = if file.as_os_str() == "-" {
                 Receipt::read(std::io::stdin().lock())?
             } else {
                 Receipt::read(File::open(file).with_context(|| format!("cannot open {}", file.display()))?)?
             };
-            let proven = receipt.verify(&params)?;
-            warn_of_future(&receipt, &params);
+            let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
+            let proven = receipt.verify(&params, held.as_ref())?;
+            warn_of_future(&proven, &params);
+            if let Some(path) = save_checkpoint {
+                let end = proven.checkpoint.as_ref().context("a sample of the headers leaves no checkpoint to save")?;
+                write(path, checkpoint_to_json(end, &params).as_bytes())?;
+            }
             common.print(|| describe(&receipt, &proven, &params), || verdict(&receipt, &proven, &params))
         }
     }
 }
 
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn read_checkpoint(path: &Path, params: &Params) -> anyhow::Result<Checkpoint> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    // Not a receipt's error: whether a payment is proven is not the question here.
+    checkpoint_from_json(&text, params).map_err(|error| anyhow!("{} will not do: {error}", path.display()))
+}
+
 /// A node would not accept headers from the future yet. A verifier's own clock may be wrong, so this is no refusal.
-fn warn_of_future(receipt: &Receipt, params: &Params) {
-    let now = super::unix_now();
-    let early = receipt.headers().iter().find_map(|header| check_clock(header, now, params).err());
-    if let Some(error) = early {
-        eprintln!("warning: a header of this receipt is from the future: {error}");
+fn warn_of_future(proven: &Proven, params: &Params) {
+    let latest = super::unix_now().saturating_add(u64::from(params.max_future_secs));
+    if u64::from(proven.latest_time) > latest {
+        eprintln!(
+            "warning: a header of this receipt is from the future: time {}, at most {latest}",
+            proven.latest_time
+        );
     }
 }
 
@@ -114,6 +144,7 @@ fn describe(receipt: &Receipt, proven: &Proven, params: &Params) -> String {
         format!("work on top    {:.3e} hashes", proven.work_on_top.as_f64()),
         format!("work in all    {:.3e} hashes, {}", proven.work.as_f64(), proven.work),
         format!("chain's tip    {}", proven.tip),
+        format!("shown by       {}", evidence(receipt)),
     ];
     lines.extend(receipt.transaction.outputs.iter().map(|output| match &output.lock {
         Lock::Key(key) => {
@@ -123,6 +154,21 @@ fn describe(receipt: &Receipt, proven: &Proven, params: &Params) -> String {
         Lock::Data(data) => format!("holds          {}", show_data(data)),
     }));
     lines.join("\n")
+}
+
+fn evidence(receipt: &Receipt) -> String {
+    match &receipt.evidence {
+        Evidence::Headers(headers) => format!("all {} headers since genesis", headers.len()),
+        Evidence::Since { height, headers, .. } => {
+            format!("all {} headers since the checkpoint at height {height}", headers.len())
+        }
+        Evidence::Succinct(proof) => format!(
+            "a sample of the headers, {} bytes: whoever does at most half of the honest miners' work would be believed \
+             once in 2^{} tries, each at the cost of a block",
+            proof.len(),
+            2 * u32::from(PER_OCTAVE)
+        ),
+    }
 }
 
 /// Text as text, everything else as hex. Control characters, which could play tricks on a terminal, count as no text.
@@ -145,6 +191,11 @@ fn verdict(receipt: &Receipt, proven: &Proven, params: &Params) -> Value {
         "confirmations": proven.confirmations,
         "tip": proven.tip,
         "tip_time": proven.tip_time,
+        "evidence": match &receipt.evidence {
+            Evidence::Headers(_) => "headers",
+            Evidence::Since { .. } => "since",
+            Evidence::Succinct(_) => "succinct",
+        },
         "chainwork": proven.work.to_string(),
         "work_on_top": proven.work_on_top.to_string(),
         "outputs": receipt.transaction.outputs.iter().map(|output| output_json(output, params)).collect::<Vec<_>>(),

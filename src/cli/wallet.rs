@@ -17,10 +17,11 @@ use crate::primitives::amount::{format_coins, parse_coins};
 use crate::primitives::codec;
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::Output;
+use crate::rpc::client::Client;
 use crate::wallet::coins::SelectionError;
 use crate::wallet::keyfile::KeyFileError;
 use crate::wallet::mnemonic::Mnemonic;
-use crate::wallet::payment::{self, PaymentError};
+use crate::wallet::payment::{self, Payment, PaymentError};
 use crate::wallet::{Secret, Wallet};
 
 /// Longest wait for a node's answer.
@@ -273,20 +274,7 @@ fn pay(send: &SendArgs, node: &ClientArgs, wallet: &Wallet, params: &Params, com
         Some(rate) => rate,
         None => account::least_fee_rate(&node)?,
     };
-    let coins = account::coins(&node, wallet.keys(), &addresses(wallet, params))?;
-    // Change goes back to the newest address: a new one would need the words to be restored with their number.
-    let change_to = wallet.newest_key();
-    let secret = unlock(wallet)?;
-    let key_of = |key: &_| wallet.secret_key(&secret, key);
-    let pay = |coins: &[_]| payment::pay(coins, outputs.clone(), fee_rate, change_to, &params.genesis_hash, key_of);
-    // Payments that are not in a block yet may never be: they are spent only if nothing else suffices.
-    let payment = match pay(&coins.confirmed) {
-        Err(PaymentError::Selection(SelectionError::NotEnough { .. })) => pay(&coins.all()),
-        other => other,
-    }?;
-    let sent =
-        client::call::<Txid>(&node, "sendrawtransaction", &[json!(hex::encode(codec::encode(&payment.transaction)))])?;
-    ensure!(sent == payment.txid, "the node calls the transaction {sent}, not {}", payment.txid);
+    let payment = pay_outputs(&outputs, fee_rate, &node, wallet, params)?;
     eprintln!(
         "{} coins to {}, fee {} ({fee_rate} grains a byte)",
         format_coins(send.amount),
@@ -305,6 +293,31 @@ fn pay(send: &SendArgs, node: &ClientArgs, wallet: &Wallet, params: &Params, com
             })
         },
     )
+}
+
+/// Signs a payment of these outputs and hands it to a node.
+pub(super) fn pay_outputs(
+    outputs: &[Output],
+    fee_rate: u64,
+    node: &Client,
+    wallet: &Wallet,
+    params: &Params,
+) -> anyhow::Result<Payment> {
+    let coins = account::coins(node, wallet.keys(), &addresses(wallet, params))?;
+    // Change goes back to the newest address: a new one would need the words to be restored with their number.
+    let change_to = wallet.newest_key();
+    let secret = unlock(wallet)?;
+    let key_of = |key: &_| wallet.secret_key(&secret, key);
+    let pay = |coins: &[_]| payment::pay(coins, outputs.to_vec(), fee_rate, change_to, &params.genesis_hash, key_of);
+    // Payments that are not in a block yet may never be: they are spent only if nothing else suffices.
+    let payment = match pay(&coins.confirmed) {
+        Err(PaymentError::Selection(SelectionError::NotEnough { .. })) => pay(&coins.all()),
+        other => other,
+    }?;
+    let sent =
+        client::call::<Txid>(node, "sendrawtransaction", &[json!(hex::encode(codec::encode(&payment.transaction)))])?;
+    ensure!(sent == payment.txid, "the node calls the transaction {sent}, not {}", payment.txid);
+    Ok(payment)
 }
 
 fn print_history(entries: &[HistoryEntry], common: &Common) -> anyhow::Result<()> {

@@ -51,7 +51,46 @@ pub struct HeaderChain<'a> {
     times: [u32; MEDIAN_SPAN],
 }
 
+/// The end of a chain that was checked before, kept so that it can be continued without checking it again. Whoever
+/// holds one trusts where it was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Height of the last header.
+    pub height: u32,
+    /// The last header.
+    pub tip: Header,
+    /// Expected hashes behind the whole chain.
+    pub work: Work,
+    /// Time of block 1.
+    pub first_time: u32,
+    /// Times of the last (up to) eleven headers, oldest first.
+    pub times: Vec<u32>,
+}
+
 impl<'a> HeaderChain<'a> {
+    /// The chain that ends at a checkpoint; `None` if it does not have as many times as there must be, or is at genesis
+    /// and not this network's.
+    pub fn resume(params: &'a Params, from: &Checkpoint) -> Option<Self> {
+        let count = (from.height as usize).saturating_add(1).min(MEDIAN_SPAN);
+        let tip_hash = from.tip.hash();
+        if from.times.len() != count || from.height == 0 && tip_hash != params.genesis_hash {
+            return None;
+        }
+        let mut times = [0; MEDIAN_SPAN];
+        for (back, time) in (0..).zip(from.times.iter().rev()) {
+            times[(from.height as usize - back) % MEDIAN_SPAN] = *time;
+        }
+        let Checkpoint { height, tip, work, first_time, .. } = *from;
+        Some(Self { params, tip, tip_hash, height, work, first_time, times })
+    }
+
+    /// What is needed to continue from here later.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let first = (self.height as usize + 1).saturating_sub(MEDIAN_SPAN);
+        let times = (first..=self.height as usize).map(|height| self.times[height % MEDIAN_SPAN]).collect();
+        Checkpoint { height: self.height, tip: self.tip, work: self.work, first_time: self.first_time, times }
+    }
+
     /// The chain of genesis alone.
     pub fn new(params: &'a Params) -> Self {
         let tip = params.genesis.header;
@@ -181,7 +220,11 @@ mod tests {
             ));
             assert_eq!(before, (chain.tip_hash(), chain.height(), chain.work()), "a refusal changes nothing");
 
+            let mut resumed = HeaderChain::resume(&params, &chain.checkpoint()).unwrap();
+            assert_eq!(resumed.next_context(), chain.next_context());
+            assert_eq!(resumed.push(&good), Ok(good.hash()));
             assert_eq!(chain.push(&good), Ok(good.hash()));
+            assert_eq!(resumed.checkpoint(), chain.checkpoint());
             assert_eq!((chain.height(), chain.tip_hash()), (i, good.hash()));
             assert_eq!(chain.work(), before.2 + good.bits.target().unwrap().work());
             bits_seen.push(good.bits.target().unwrap());

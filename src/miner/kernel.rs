@@ -1,64 +1,38 @@
 //! The nonce search.
 //!
-//! A header is 80 bytes: one block of SHA-256 and a quarter of the next. The first block has no nonce in it, so its
-//! state is computed once; a nonce then costs the header's second block and the one block of the outer hash.
+//! A header is 80 bytes: one block of SHA-256 and a quarter of the next. What does not depend on the nonce is computed
+//! once, and the nonces are tried many at a time by the processor's fastest [`Kernel`], which looks at nothing but the
+//! hash's top word. That alone decides nearly always; the few that it lets pass are hashed again and compared in full.
 
 use std::ops::RangeInclusive;
 
-use sha2::block_api::compress256;
-
-use crate::primitives::hash::Hash256;
 use crate::primitives::header::Header;
+use crate::primitives::sha256::{Kernel, NonceSearch};
 use crate::primitives::target::Target;
-
-/// Initial state of SHA-256 (FIPS 180-4, section 5.3.3).
-const INITIAL: [u32; 8] =
-    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// The first of `nonces` with which `header` meets `target`; the header's own nonce is not looked at.
 ///
 /// Returns only when it has found one or tried them all. A caller who wants to stop early gives few nonces at a time:
-/// a call costs one hash more than there are nonces.
+/// a call costs a hash or two more than there are nonces, rounded up to the kernel's lanes.
 pub fn search(header: &Header, target: Target, nonces: RangeInclusive<u32>) -> Option<u32> {
-    let bytes = header.to_bytes();
-    let (first, rest) = bytes.split_first_chunk::<64>()?;
-    let mut midstate = INITIAL;
-    compress256(&mut midstate, &[*first]);
-    // The rest of the header but the nonce, then SHA-256's padding: a one bit, zeros, the length in bits.
-    let mut second = [0; 64];
-    second[..12].copy_from_slice(&rest[..12]);
-    second[16] = 0x80;
-    second[56..].copy_from_slice(&(8 * Header::LEN as u64).to_be_bytes());
-    // The outer hash's one block: 32 bytes of digest, then padding.
-    let mut outer = [0; 64];
-    outer[32] = 0x80;
-    outer[56..].copy_from_slice(&(8 * 32u64).to_be_bytes());
-    // A hash is compared as a little-endian number, so the digest's last word, bytes swapped, is its top. It alone
-    // decides nearly always.
-    let top_limit = (target.0 >> 224usize).to::<u32>();
-    for nonce in nonces {
-        second[12..16].copy_from_slice(&nonce.to_le_bytes());
-        let mut state = midstate;
-        compress256(&mut state, &[second]);
-        write_words(&mut outer, &state);
-        let mut state = INITIAL;
-        compress256(&mut state, &[outer]);
-        if state[7].swap_bytes() <= top_limit {
-            let mut hash = [0; 32];
-            write_words(&mut hash, &state);
-            if target.is_met_by(&Hash256(hash)) {
-                return Some(nonce);
-            }
-        }
-    }
-    None
+    search_with(Kernel::best(), header, target, nonces)
 }
 
-/// Writes SHA-256's words to the start of `bytes`, big-endian as it has them.
-fn write_words(bytes: &mut [u8], words: &[u32; 8]) {
-    for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
-        chunk.copy_from_slice(&word.to_be_bytes());
+/// [`search`] with a kernel other than the fastest, to compare them.
+pub fn search_with(kernel: Kernel, header: &Header, target: Target, nonces: RangeInclusive<u32>) -> Option<u32> {
+    let bytes = header.to_bytes();
+    let (message, _) = bytes.split_first_chunk()?;
+    // A hash is compared as a little-endian number, so its last four bytes are its top.
+    let search = NonceSearch::new(message, (target.0 >> 224usize).to::<u32>());
+    let (mut next, end) = (u64::from(*nonces.start()), u64::from(*nonces.end()) + 1);
+    while next < end {
+        let nonce = kernel.scan(&search, next as u32, end - next)?;
+        if target.is_met_by(&Header { nonce, ..*header }.hash()) {
+            return Some(nonce);
+        }
+        next = u64::from(nonce) + 1;
     }
+    None
 }
 
 #[cfg(test)]
@@ -68,6 +42,7 @@ mod tests {
     use ruint::aliases::U256;
 
     use super::*;
+    use crate::primitives::hash::Hash256;
     use crate::primitives::target::Bits;
 
     /// Bitcoin's first block.

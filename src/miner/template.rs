@@ -7,14 +7,16 @@ use crate::consensus::error::RuleError;
 use crate::mempool::Mempool;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle::Branch;
 use crate::primitives::target::Target;
-use crate::primitives::tx::{Output, Transaction};
+use crate::primitives::tx::{Lock, Output, Transaction};
 
-/// Follows the extra nonce in a coinbase's data.
+/// Bytes of the extra nonce in a coinbase's data, after the commitment.
+pub const EXTRA_NONCE_LEN: usize = size_of::<u64>();
+/// Follows the extra nonce.
 const TAG: &[u8] = b"/cairn/";
 
 /// A block without a nonce. Cheap to clone and to give another extra nonce: the transactions are shared, and of the
@@ -27,12 +29,16 @@ pub struct Template {
     pub height: u32,
     /// What its hash must meet.
     pub target: Target,
+    /// The earliest time that its header may have.
+    pub min_time: u32,
     /// Fees of its transactions, in grains.
     pub fees: u64,
     /// The coinbase, which has the extra nonce.
     pub coinbase: Transaction,
     /// The other transactions, in order.
     pub transactions: Arc<[Arc<Transaction>]>,
+    /// Id and fee of each of them.
+    pub details: Arc<[(Txid, u64)]>,
     extra_nonce: u64,
     commitment: Hash256,
     /// The coinbase's neighbours in the Merkle tree, lowest first.
@@ -68,11 +74,12 @@ pub fn build(
     coinbase.outputs[0].value = subsidy + fees;
     let leaves = [Hash256::ZERO].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
     let siblings = Branch::new(leaves, 0).map_or_else(Vec::new, |branch| branch.siblings);
+    let min_time = context.median_time.saturating_add(1);
     let header = Header {
         version: 1,
         previous: chain.tip().hash,
         merkle_root: Hash256::ZERO,
-        time: u32::try_from(now).unwrap_or(u32::MAX).max(context.median_time.saturating_add(1)),
+        time: u32::try_from(now).unwrap_or(u32::MAX).max(min_time),
         bits: context.bits,
         nonce: 0,
     };
@@ -80,9 +87,11 @@ pub fn build(
         header,
         height: context.height,
         target: context.bits.target()?,
+        min_time,
         fees,
         coinbase,
         transactions: chosen.iter().map(|entry| entry.tx.clone()).collect(),
+        details: chosen.iter().map(|entry| (entry.txid, entry.fee)).collect(),
         extra_nonce,
         commitment,
         siblings: siblings.into(),
@@ -105,8 +114,32 @@ impl Template {
     pub fn set_extra_nonce(&mut self, extra_nonce: u64) {
         self.extra_nonce = extra_nonce;
         self.coinbase.outputs[1] = data_output(&self.commitment, extra_nonce);
+        self.update_root();
+    }
+
+    /// Has somebody else paid.
+    pub fn set_payee(&mut self, payee: PublicKey) {
+        self.coinbase.outputs[0].lock = Lock::Key(payee);
+        self.update_root();
+    }
+
+    fn update_root(&mut self) {
         let coinbase = self.coinbase.txid();
         self.header.merkle_root = self.siblings.iter().fold(coinbase, |left, right| Hash256::of_pair(&left, right));
+    }
+
+    /// The coinbase's neighbours in the Merkle tree, lowest first: whoever changes the coinbase finds the root by them.
+    pub fn siblings(&self) -> &[Hash256] {
+        &self.siblings
+    }
+
+    /// The coinbase's encoding before and after the [`EXTRA_NONCE_LEN`] bytes of its extra nonce.
+    pub fn coinbase_halves(&self) -> (Vec<u8>, Vec<u8>) {
+        let mut first = codec::encode(&self.coinbase);
+        // The data output is the last; after it comes only the lock height.
+        let tail = first.split_off(first.len() - codec::encoded_len(&self.coinbase.lock_height) - TAG.len());
+        first.truncate(first.len() - EXTRA_NONCE_LEN);
+        (first, tail)
     }
 
     /// The block, with a nonce found for its header.

@@ -68,7 +68,7 @@ pub(super) struct AddrBook {
 }
 
 /// Whether an address can be reached from everywhere.
-pub(super) fn is_public(ip: IpAddr) -> bool {
+pub(crate) fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
             let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
@@ -85,6 +85,19 @@ fn is_nowhere(ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4])
 }
 
+/// Whether there can be a node at an address at all.
+pub(super) fn is_dialable(address: &SocketAddr) -> bool {
+    address.port() != 0 && !is_nowhere(address.ip())
+}
+
+/// Whether a peer at `source` can be believed that there is a node at an address. A public peer has no business telling of
+/// private addresses, which would be somebody else's, or our own.
+pub(super) fn is_believable(address: &SocketAddr, source: IpAddr) -> bool {
+    let ip = address.ip();
+    let beyond = (is_public(source) && !is_public(ip)) || (ip.is_loopback() && !source.is_loopback());
+    is_dialable(address) && !beyond
+}
+
 impl AddrBook {
     /// A book of records that were saved.
     pub(super) fn load(records: impl IntoIterator<Item = Record>) -> Self {
@@ -96,12 +109,7 @@ impl AddrBook {
     /// new to the book.
     pub(super) fn add(&mut self, now: Now, said: &PeerAddress, source: IpAddr) -> bool {
         let (address, ip) = (said.address, said.address.ip());
-        if address.port() == 0 || is_nowhere(ip) || self.own.contains(&address) {
-            return false;
-        }
-        // A public peer has no business telling of private addresses, which would be somebody else's, or our own.
-        let beyond = (is_public(source) && !is_public(ip)) || (ip.is_loopback() && !source.is_loopback());
-        if beyond {
+        if !is_believable(&address, source) || self.own.contains(&address) {
             return false;
         }
         let last_seen = u64::from(said.last_seen).min(now.unix);

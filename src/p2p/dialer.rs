@@ -64,6 +64,11 @@ impl Dialer {
         self.manual.remove(address).is_some()
     }
 
+    /// The addresses to stay connected to, in order.
+    pub(super) fn manual(&self) -> impl Iterator<Item = SocketAddr> {
+        self.manual.keys().copied()
+    }
+
     pub(super) fn is_manual(&self, address: &SocketAddr) -> bool {
         self.manual.contains_key(address)
     }

@@ -45,6 +45,11 @@ pub fn encode(message: &Message) -> Vec<u8> {
     frame
 }
 
+/// Which message a whole frame holds; `None` for one that [`encode`] did not make.
+pub fn kind(frame: &[u8]) -> Option<Kind> {
+    frame.get(HEADER_BYTES - 1).copied().and_then(Kind::from_byte)
+}
+
 /// Reads frames from bytes that come in arbitrary pieces.
 #[derive(Debug)]
 pub struct Decoder {

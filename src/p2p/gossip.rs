@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
 
-use crate::p2p::addrbook::{AddrBook, is_public};
+use crate::p2p::addrbook::{AddrBook, is_believable};
 use crate::p2p::interface::{Direction, Now, PeerId};
 use crate::p2p::message::{MAX_ADDRESSES, Message, PeerAddress};
 use crate::p2p::misbehaviour::Offence;
@@ -57,10 +57,7 @@ impl Gossip {
         let Some(gossiper) = self.0.get_mut(&peer) else { return };
         if !std::mem::replace(&mut gossiper.answered, true) {
             // It would not believe us private addresses, and has no need to know them.
-            let fit = |address: &std::net::SocketAddr| {
-                (is_public(address.ip()) || !is_public(ip)) && (!address.ip().is_loopback() || ip.is_loopback())
-            };
-            let sample = book.sample(MAX_TOLD.min(MAX_ADDRESSES), rng, fit);
+            let sample = book.sample(MAX_TOLD.min(MAX_ADDRESSES), rng, |address| is_believable(address, ip));
             out.send(peer, Message::Addresses(sample));
         }
     }

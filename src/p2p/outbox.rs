@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::consensus::error::Blame;
 use crate::p2p::interface::{Event, Output, PeerId, Reason};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
@@ -34,6 +35,15 @@ impl Outbox {
     /// Holds something against a peer.
     pub(super) fn offence(&mut self, peer: PeerId, offence: Offence) {
         self.offences.push_back((peer, offence));
+    }
+
+    /// What follows when something of a peer's was refused: an offence, if that is the peer's fault.
+    pub(super) fn refused(&mut self, peer: PeerId, blame: Blame, why: &impl ToString, offence: fn(String) -> Offence) {
+        match blame {
+            Blame::Peer => self.offence(peer, offence(why.to_string())),
+            Blame::Local => self.event(Event::StoreFailed { error: why.to_string() }),
+            Blame::Nobody => {}
+        }
     }
 
     /// Ends a connection.

@@ -67,6 +67,11 @@ impl Pings {
         }
     }
 
+    /// Asks every peer at the next tick, unless a question is open.
+    pub(super) fn hurry(&mut self, now: Now) {
+        self.0.values_mut().for_each(|liveness| liveness.next = now.millis);
+    }
+
     pub(super) fn deadline(&self) -> Option<u64> {
         let due = |liveness: &Liveness| match liveness.open {
             Some((_, since)) => since + PING_TIMEOUT_MILLIS,

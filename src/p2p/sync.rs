@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::chain::{Chain, ChainError, Entry};
-use crate::consensus::error::Blame;
-use crate::p2p::interface::{Event, Now, PeerId, Reason};
+use crate::p2p::interface::{Now, PeerId, Reason};
 use crate::p2p::lowwork::{LowWorkBranch, enough_work};
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;
@@ -132,7 +131,7 @@ impl HeaderSync {
             }
             return false;
         };
-        let hashes: Vec<BlockHash> = headers.iter().map(Header::hash).collect();
+        let hashes: Vec<BlockHash> = Header::hash_all(headers);
         if headers[1..].iter().zip(&hashes).any(|(header, parent)| header.previous != *parent) {
             out.offence(peer, Offence::UnlinkedHeaders);
             return false;
@@ -166,7 +165,7 @@ impl HeaderSync {
         let (taken, new) = match chain.accept_headers(headers, now.unix) {
             Ok(new) => (headers.len(), new > 0),
             Err((place, error)) => {
-                blame(peer, &error, out);
+                out.refused(peer, error.blame(), &error, Offence::BadHeader);
                 (place, place > 0)
             }
         };
@@ -191,7 +190,7 @@ impl HeaderSync {
         for header in headers {
             if let Err(error) = low.push(header, chain) {
                 let error = ChainError::Rule { hash: header.hash(), source: error };
-                blame(peer, &error, out);
+                out.refused(peer, error.blame(), &error, Offence::BadHeader);
                 return false;
             }
         }
@@ -285,13 +284,4 @@ impl PeerChain {
 fn send_request(now: Now, peer: PeerId, state: &mut PeerChain, locator: Vec<BlockHash>, out: &mut Outbox) {
     state.asked = Some(now.millis);
     out.send(peer, Message::GetHeaders { locator, stop: Hash256::ZERO });
-}
-
-/// Holds an error in headers against whoever is to blame.
-fn blame(peer: PeerId, error: &ChainError, out: &mut Outbox) {
-    match error.blame() {
-        Blame::Peer => out.offence(peer, Offence::BadHeader(error.to_string())),
-        Blame::Local => out.event(Event::StoreFailed { error: error.to_string() }),
-        Blame::Nobody => {}
-    }
 }

@@ -2,7 +2,11 @@
 
 use super::codec::{self, Decode, Encode};
 use super::hash::{BlockHash, Hash256};
+use super::sha256::Kernel;
 use super::target::Bits;
+
+/// Headers hashed at once: few enough for the stack, and some of the widest kernel's lanes.
+const BATCH: usize = 64;
 
 /// What proof of work is done on, and all a light client keeps of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -28,6 +32,20 @@ impl Header {
     /// The block's name: double SHA-256 of the 80 bytes.
     pub fn hash(&self) -> BlockHash {
         Hash256::of(&self.to_bytes())
+    }
+
+    /// The names of many, hashed several at a time: in less than half the time, where the processor has wide vectors.
+    pub fn hash_all(headers: &[Self]) -> Vec<BlockHash> {
+        let mut hashes = Vec::with_capacity(headers.len());
+        for some in headers.chunks(BATCH) {
+            let (mut messages, mut digests) = ([[0; Self::LEN]; BATCH], [[0; 32]; BATCH]);
+            for (message, header) in messages.iter_mut().zip(some) {
+                *message = header.to_bytes();
+            }
+            Kernel::best().double80(&messages[..some.len()], &mut digests[..some.len()]);
+            hashes.extend(digests[..some.len()].iter().copied().map(Hash256));
+        }
+        hashes
     }
 
     /// The encoding, in a fixed array: hashing headers is the hot path of sync, and needs no allocation.

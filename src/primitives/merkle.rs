@@ -8,6 +8,7 @@
 use super::codec::{Decode, Encode};
 use super::hash::{Hash256, Txid};
 use super::header::Header;
+use super::sha256::Kernel;
 
 /// A root, and whether the leaves that gave it can be told from leaves with a repeated tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,24 +20,34 @@ pub struct Root {
 }
 
 /// The root over `leaves`.
-pub fn root(mut leaves: Vec<Hash256>) -> Root {
+pub fn root(leaves: Vec<Hash256>) -> Root {
     let mut mutated = false;
-    while leaves.len() > 1 {
-        mutated |= leaves.chunks_exact(2).any(|pair| pair[0] == pair[1]);
-        fold_level(&mut leaves);
+    let mut level = Level::new(leaves);
+    while level.0.len() > 1 {
+        mutated |= level.0.as_chunks().0.iter().any(|[left, right]| left == right);
+        level = level.above();
     }
-    Root { hash: leaves.first().copied().unwrap_or_default(), mutated }
+    Root { hash: level.0.first().copied().map(Hash256).unwrap_or_default(), mutated }
 }
 
-/// Replaces a level by the one above it, in place.
-fn fold_level(level: &mut Vec<Hash256>) {
-    let above = level.len().div_ceil(2);
-    for i in 0..above {
-        let left = level[2 * i];
-        let right = *level.get(2 * i + 1).unwrap_or(&left);
-        level[i] = Hash256::of_pair(&left, &right);
+/// The nodes of one height, in order, as bytes that lie side by side: two of them are what their parent is the hash of.
+struct Level(Vec<[u8; 32]>);
+
+impl Level {
+    fn new(nodes: Vec<Hash256>) -> Self {
+        Self(nodes.into_iter().map(|node| node.0).collect())
     }
-    level.truncate(above);
+
+    /// The level above, all its pairs hashed in one go.
+    fn above(&self) -> Self {
+        let mut above = vec![[0; 32]; self.0.len().div_ceil(2)];
+        let (pairs, odd) = self.0.as_flattened().as_chunks::<64>();
+        Kernel::best().double64(pairs, &mut above[..pairs.len()]);
+        if let (Ok(odd), Some(last)) = (odd.try_into(), above.last_mut()) {
+            *last = Hash256::of_pair(&Hash256(odd), &Hash256(odd)).0;
+        }
+        Self(above)
+    }
 }
 
 /// The hashes that lead from one leaf to the root.
@@ -53,37 +64,43 @@ const MAX_DEPTH: usize = 32;
 
 impl Branch {
     /// The branch of leaf `index`; `None` if there is no such leaf.
-    pub fn new(mut leaves: Vec<Hash256>, index: u32) -> Option<Self> {
+    pub fn new(leaves: Vec<Hash256>, index: u32) -> Option<Self> {
         let mut position = index as usize;
         leaves.get(position)?;
         let mut siblings = Vec::new();
-        while leaves.len() > 1 {
-            siblings.push(*leaves.get(position ^ 1).unwrap_or(&leaves[position]));
-            fold_level(&mut leaves);
+        let mut level = Level::new(leaves);
+        while level.0.len() > 1 {
+            siblings.push(Hash256(*level.0.get(position ^ 1).unwrap_or(&level.0[position])));
+            level = level.above();
             position /= 2;
         }
         Some(Self { index, siblings })
     }
 
     /// Whether `leaf` stands at `index` under `root`.
-    ///
-    /// A branch longer than the tree can be deep, an index beyond its depth, and a place that exists only because an
-    /// odd node was doubled are refused.
     pub fn verify(&self, leaf: &Hash256, root: &Hash256) -> bool {
+        self.root(leaf) == Some(*root)
+    }
+
+    /// The root that this branch leads to from `leaf`.
+    ///
+    /// `None` for a branch longer than the tree can be deep, an index beyond its depth, and a place that exists only
+    /// because an odd node was doubled.
+    pub fn root(&self, leaf: &Hash256) -> Option<Hash256> {
         if self.siblings.len() > MAX_DEPTH || u64::from(self.index) >> self.siblings.len() != 0 {
-            return false;
+            return None;
         }
         let mut node = *leaf;
         for (level, sibling) in self.siblings.iter().enumerate() {
             if self.index >> level & 1 == 0 {
                 node = Hash256::of_pair(&node, sibling);
             } else if *sibling == node {
-                return false;
+                return None;
             } else {
                 node = Hash256::of_pair(sibling, &node);
             }
         }
-        node == *root
+        Some(node)
     }
 }
 
@@ -143,11 +160,10 @@ pub struct PartialTree {
 impl PartialTree {
     /// Proves that the leaves for which `wanted` is true are among `txids`, all those of the block of `header`.
     pub fn new(header: Header, txids: &[Txid], wanted: impl Fn(&Txid) -> bool) -> Self {
-        let mut levels = vec![txids.to_vec()];
+        let mut levels = vec![Level::new(txids.to_vec())];
         let mut marks = vec![txids.iter().map(wanted).collect::<Vec<bool>>()];
-        while levels[levels.len() - 1].len() > 1 {
-            let mut above = levels[levels.len() - 1].clone();
-            fold_level(&mut above);
+        while levels[levels.len() - 1].0.len() > 1 {
+            let above = levels[levels.len() - 1].above();
             let marked = marks[marks.len() - 1].chunks(2).map(|pair| pair.contains(&true)).collect();
             levels.push(above);
             marks.push(marked);
@@ -159,15 +175,15 @@ impl PartialTree {
         tree
     }
 
-    fn collect(&mut self, levels: &[Vec<Hash256>], marks: &[Vec<bool>], height: usize, position: usize) {
+    fn collect(&mut self, levels: &[Level], marks: &[Vec<bool>], height: usize, position: usize) {
         let marked = marks[height][position];
         self.flags.push(marked);
         if height == 0 || !marked {
-            self.hashes.push(levels[height][position]);
+            self.hashes.push(Hash256(levels[height].0[position]));
             return;
         }
         for child in 2 * position..=2 * position + 1 {
-            if child < levels[height - 1].len() {
+            if child < levels[height - 1].0.len() {
                 self.collect(levels, marks, height - 1, child);
             }
         }

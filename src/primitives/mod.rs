@@ -9,5 +9,6 @@ pub mod header;
 pub mod keys;
 pub mod merkle;
 pub mod mmr;
+pub mod sha256;
 pub mod target;
 pub mod tx;

@@ -1,37 +1,121 @@
 //! What methods reach the node by.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
+use super::Config;
 use super::error::{Code, RpcError};
-use crate::chain::ChainError;
+use crate::chain::{ChainError, Level, check_recent};
 use crate::consensus::params::Params;
 use crate::p2p::{Node, Now};
 use crate::primitives::address;
+use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
 use crate::runtime::{Handle, Stage, Stopped, Tip};
 use crate::storage::{Database, StoreError};
+use crate::stratum;
 
 /// Long polls at a time: they must leave places for other requests.
 const MAX_WAITING: usize = 32;
 /// How often a reading is repeated because the tip moved meanwhile, before the node's thread does it.
 const READ_ATTEMPTS: usize = 3;
 
-/// A node, as the methods see it.
+/// A node, as the methods see it. Each call has a clone, so that is cheap; what all share is in `Shared`.
 #[derive(Clone)]
 pub struct Api {
+    shared: Arc<Shared>,
+    /// Whom the URL names as payee of blocks mined by its templates.
+    payee: Option<Arc<str>>,
+}
+
+/// What there is once for a server.
+pub struct Shared {
     /// The node.
     pub(super) handle: Handle,
+    /// The nodes of this process with their names; this one at least.
+    pub(super) nodes: Vec<(String, Handle)>,
     /// Ends long polls when the server stops.
     stopping: CancellationToken,
-    waiting: Arc<Semaphore>,
+    waiting: Semaphore,
+    calls: Mutex<Calls>,
+    /// One check of the store at a time: it reads as much as it can.
+    checking: Arc<Semaphore>,
+    /// What was enough to be in a block, in grains a byte: what fee estimates are made from, and slow to read.
+    pub(super) thresholds: Arc<Mutex<HashMap<BlockHash, u64>>>,
+    /// How long a poll for a template waits for a new tip alone.
+    pub(super) fee_patience: Duration,
+    /// What is done over Stratum, if miners are listened to.
+    pub(super) stratum: Option<Arc<stratum::Meters>>,
+}
+
+/// Calls under way. A few at a time, so that a search is short and nothing is allocated for a call.
+#[derive(Default)]
+struct Calls {
+    begun: u64,
+    running: Vec<(u64, &'static str, Instant)>,
+}
+
+/// A call under way until this is dropped.
+pub(super) struct Call<'a> {
+    api: &'a Api,
+    number: u64,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let mut calls = self.api.calls();
+        if let Some(place) = calls.running.iter().position(|(number, ..)| *number == self.number) {
+            calls.running.swap_remove(place);
+        }
+    }
+}
+
+impl Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Api {
-    pub(super) fn new(handle: Handle, stopping: CancellationToken) -> Self {
-        Self { handle, stopping, waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
+    pub(super) fn new(handle: Handle, stopping: CancellationToken, config: &Config) -> Self {
+        let mut nodes = config.nodes.clone();
+        if nodes.is_empty() {
+            nodes.push(("this node".to_owned(), handle.clone()));
+        }
+        let shared = Shared {
+            handle,
+            nodes,
+            stopping,
+            waiting: Semaphore::new(MAX_WAITING),
+            calls: Mutex::default(),
+            checking: Arc::new(Semaphore::new(1)),
+            thresholds: Arc::default(),
+            fee_patience: config.limits.fee_patience,
+            stratum: config.stratum.clone(),
+        };
+        Self { shared: Arc::new(shared), payee: None }
+    }
+
+    /// The same node, for a miner who wants this address paid.
+    pub(super) fn mining_for(&self, address: &str) -> Self {
+        Self { payee: Some(address.into()), shared: Arc::clone(&self.shared) }
+    }
+
+    /// Who is paid by a template: whom the URL names, or else whom this node mines for.
+    pub(super) fn payee(&self) -> Result<PublicKey, RpcError> {
+        match &self.payee {
+            Some(address) => self.key_of(address),
+            None => self.handle.miner().status().payee.ok_or_else(|| {
+                RpcError::invalid("nobody was named who is to be paid: call the URL path /mine/<address>")
+            }),
+        }
     }
 
     pub(super) fn params(&self) -> &Arc<Params> {
@@ -46,13 +130,29 @@ impl Api {
         *self.handle.tip().borrow()
     }
 
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call of `method` among those under way.
+    pub(super) fn begin(&self, method: &'static str) -> Call<'_> {
+        let mut calls = self.calls();
+        calls.begun += 1;
+        let number = calls.begun;
+        calls.running.push((number, method, Instant::now()));
+        Call { api: self, number }
+    }
+
+    /// The methods that are being carried out, in the order in which they began, and since when.
+    pub(super) fn under_way(&self) -> Vec<(&'static str, Instant)> {
+        let mut running = self.calls().running.clone();
+        running.sort_unstable_by_key(|(number, ..)| *number);
+        running.into_iter().map(|(_, method, since)| (method, since)).collect()
+    }
+
     /// [`Code::WarmingUp`] while the chain is still being read.
     pub(super) fn ready(&self) -> Result<(), RpcError> {
-        match *self.handle.stage().borrow() {
-            Stage::WarmingUp => Err(RpcError::new(Code::WarmingUp, "Loading the chain…")),
-            Stage::Running => Ok(()),
-            Stage::Stopped => Err(Stopped.into()),
-        }
+        admit(*self.handle.stage().borrow())
     }
 
     /// The key that `text` is an address of.
@@ -110,6 +210,29 @@ impl Api {
         self.waiting.try_acquire().map_err(full)
     }
 
+    /// Checks the last `count` blocks of the best chain on a thread where that may take its time; says in the log what is
+    /// wrong. Whether all is well, or `None` if the tip moved or the server stops meanwhile.
+    ///
+    /// # Errors
+    /// [`Code::Misc`] if such a check is under way already.
+    pub(super) async fn check_recent(&self, level: Level, count: u32) -> Result<Option<bool>, RpcError> {
+        let busy = |_| RpcError::new(Code::Misc, "the chain is being verified already");
+        let permit = Arc::clone(&self.checking).try_acquire_owned().map_err(busy)?;
+        let (tip, params, stopping) = (self.tip(), Arc::clone(self.params()), self.stopping.clone());
+        self.load(move |db| {
+            let _permit = permit;
+            let result = check_recent(db, &params, (tip.hash, tip.height), level, count, &|| !stopping.is_cancelled());
+            if db.tip()? != Some(tip.hash) || matches!(result, Ok(false)) {
+                return Ok(None);
+            }
+            if let Err(error) = &result {
+                tracing::error!(%error, "the chain does not verify");
+            }
+            Ok(Some(result.is_ok()))
+        })
+        .await
+    }
+
     /// Completes when the server or the node is about to stop.
     pub(super) async fn stopping(&self) {
         tokio::select! {
@@ -117,6 +240,14 @@ impl Api {
             () = self.handle.shutdown_requested() => {}
             () = self.handle.stopped() => {}
         }
+    }
+}
+
+fn admit(stage: Stage) -> Result<(), RpcError> {
+    match stage {
+        Stage::WarmingUp => Err(RpcError::new(Code::WarmingUp, "Loading the chain…")),
+        Stage::Running => Ok(()),
+        Stage::Stopped => Err(Stopped.into()),
     }
 }
 
@@ -142,6 +273,19 @@ impl From<ChainError> for RpcError {
             ChainError::UnknownBlock { .. } => Self::not_found("Block not found"),
             ChainError::GenesisIsFixed => Self::invalid(error.to_string()),
             ChainError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_taken_only_while_the_node_is_at_work() {
+        assert_eq!(admit(Stage::Running), Ok(()));
+        for stage in [Stage::WarmingUp, Stage::Stopped] {
+            assert_eq!(admit(stage).unwrap_err().code as i32, -28, "{stage:?}");
         }
     }
 }

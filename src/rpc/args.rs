@@ -12,7 +12,7 @@ use super::methods::Method;
 /// What a parameter is, as `help` says it and as a call is held to it.
 ///
 /// A caller that does not know a method, as bitcoin-cli does not know all of these, sends every parameter as a string;
-/// numbers, booleans and arrays are therefore taken from their text too.
+/// numbers, booleans, arrays and objects are therefore taken from their text too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An integer.
@@ -33,6 +33,12 @@ pub enum Kind {
     HashOrHeight,
     /// A JSON array.
     Array,
+    /// A JSON object.
+    Object,
+    /// Any JSON.
+    Any,
+    /// Any text, or an integer, which is handed on as its text.
+    TextOrInteger,
 }
 
 impl fmt::Display for Kind {
@@ -47,6 +53,9 @@ impl fmt::Display for Kind {
             Self::Address => "address",
             Self::HashOrHeight => "hash or integer",
             Self::Array => "array",
+            Self::Object => "object",
+            Self::Any => "value",
+            Self::TextOrInteger => "string or integer",
         })
     }
 }
@@ -57,10 +66,15 @@ impl Kind {
         let from_text = |text: &str| serde_json::from_str::<Value>(text).ok();
         let is_integer = |value: &Value| value.is_i64() || value.is_u64();
         match (self, given) {
+            (Self::Any, value) => Some(value),
             (Self::Integer | Self::Verbosity | Self::HashOrHeight, value) if is_integer(&value) => Some(value),
             (Self::Verbosity, Value::Bool(verbose)) => Some(Value::from(u8::from(verbose))),
             (Self::Boolean, value @ Value::Bool(_)) | (Self::Array, value @ Value::Array(_)) => Some(value),
-            (Self::Text | Self::Hash | Self::Hex | Self::Address, value @ Value::String(_)) => Some(value),
+            (Self::Object, value @ Value::Object(_)) => Some(value),
+            (Self::Text | Self::Hash | Self::Hex | Self::Address | Self::TextOrInteger, value @ Value::String(_)) => {
+                Some(value)
+            }
+            (Self::TextOrInteger, value) if is_integer(&value) => Some(Value::String(value.to_string())),
             // A height may come as text, but a hash of decimal digits alone is still a hash.
             (Self::HashOrHeight, Value::String(text)) => match text.len() {
                 64 => Some(Value::String(text)),
@@ -69,6 +83,7 @@ impl Kind {
             (Self::Integer, Value::String(text)) => from_text(&text).filter(is_integer),
             (Self::Boolean, Value::String(text)) => from_text(&text).filter(Value::is_boolean),
             (Self::Array, Value::String(text)) => from_text(&text).filter(Value::is_array),
+            (Self::Object, Value::String(text)) => from_text(&text).filter(Value::is_object),
             (Self::Verbosity, Value::String(text)) => {
                 from_text(&text).filter(|value| !value.is_string()).and_then(|value| self.coerce(value))
             }
@@ -182,8 +197,10 @@ fn json_type(value: &Value) -> &'static str {
 fn with_article(kind: Kind) -> String {
     match kind {
         Kind::Hash | Kind::Hex => format!("a string ({kind})"),
-        Kind::Integer | Kind::Verbosity | Kind::Address | Kind::Array => format!("an {kind}"),
-        Kind::Boolean | Kind::Text | Kind::HashOrHeight => format!("a {kind}"),
+        Kind::Integer | Kind::Verbosity | Kind::Address | Kind::Array | Kind::Object => {
+            format!("an {kind}")
+        }
+        Kind::Boolean | Kind::Text | Kind::HashOrHeight | Kind::TextOrInteger | Kind::Any => format!("a {kind}"),
     }
 }
 
@@ -193,6 +210,7 @@ mod tests {
 
     use super::*;
     use crate::rpc::jsonrpc::Reply;
+    use crate::rpc::schema::Shape;
 
     static METHOD: Method = Method {
         name: "try",
@@ -202,6 +220,7 @@ mod tests {
             optional("names", Kind::Array, "[]", "Whose."),
             optional("level", Kind::Verbosity, "1", "How much."),
         ],
+        result: Shape::Null,
         about: "Tries.",
         run: |_, _| Box::pin(async { Ok(Reply::null()) }),
     };
@@ -255,6 +274,18 @@ mod tests {
             assert_eq!(error.code, code, "{params}: {error}");
             assert!(error.message.contains(text), "{params}: {error}");
         }
+    }
+
+    #[test]
+    fn objects_and_names_come_as_text_too() {
+        assert_eq!(Kind::Object.coerce(json!("{\"cut\": true}")), Some(json!({ "cut": true })));
+        assert_eq!(Kind::Object.coerce(json!({})), Some(json!({})));
+        for wrong in [json!("[]"), json!("cut"), json!([]), json!(1)] {
+            assert_eq!(Kind::Object.coerce(wrong), None);
+        }
+        assert_eq!(Kind::TextOrInteger.coerce(json!(7)), Some(json!("7")));
+        assert_eq!(Kind::TextOrInteger.coerce(json!("node-2")), Some(json!("node-2")));
+        assert_eq!(Kind::TextOrInteger.coerce(json!(1.5)), None);
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 /// The user name in a cookie.
 pub const COOKIE_USER: &str = "__cookie__";
@@ -16,17 +18,63 @@ pub const COOKIE_FILE: &str = ".cookie";
 /// Name of the file in the data directory that holds the URL the server is bound to.
 pub const ADDRESS_FILE: &str = ".rpc-address";
 
+/// A user whose password is known only by its HMAC: Bitcoin Core's `rpcauth`, as its `rpcauth.py` writes it, so that no
+/// file and no process list holds the password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RpcAuth {
+    user: String,
+    /// The key of the HMAC: the salt's text, not the bytes that it may stand for.
+    salt: String,
+    /// HMAC-SHA-256 of the password.
+    hash: [u8; 32],
+}
+
+/// Text that is no [`RpcAuth`]. What was given is not shown: it may be a password by mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected USER:SALT$HASH, where HASH is 64 hex digits, as Bitcoin Core's rpcauth.py writes it")]
+pub struct RpcAuthError;
+
+impl FromStr for RpcAuth {
+    type Err = RpcAuthError;
+
+    fn from_str(text: &str) -> Result<Self, RpcAuthError> {
+        let (user, rest) = text.split_once(':').ok_or(RpcAuthError)?;
+        let (salt, digits) = rest.split_once('$').ok_or(RpcAuthError)?;
+        let mut hash = [0; 32];
+        hex::decode_to_slice(digits, &mut hash).map_err(|_| RpcAuthError)?;
+        if user.is_empty() || salt.is_empty() {
+            return Err(RpcAuthError);
+        }
+        Ok(Self { user: user.to_owned(), salt: salt.to_owned(), hash })
+    }
+}
+
+impl RpcAuth {
+    /// Whether this is `user` with this password. Takes as long whether or not it is.
+    fn matches(&self, user: &[u8], password: &[u8]) -> Choice {
+        let same_user = Sha256::digest(&self.user).ct_eq(&Sha256::digest(user));
+        let mac = Hmac::<Sha256>::new_from_slice(self.salt.as_bytes()).expect("an HMAC takes keys of any length");
+        same_user & mac.chain_update(password).finalize().into_bytes().ct_eq(&self.hash)
+    }
+}
+
 /// The credentials accepted. Digests are kept and compared, so that neither content nor length shows in the time that
 /// a comparison takes.
 #[derive(Clone, Default)]
 pub struct Credentials {
     digests: Vec<[u8; 32]>,
+    salted: Vec<RpcAuth>,
 }
 
 impl Credentials {
     /// Accepts `user:password` from now on.
     pub fn accept(&mut self, user_and_password: &str) {
         self.digests.push(Sha256::digest(user_and_password).into());
+    }
+
+    /// Accepts that user from now on.
+    pub fn accept_salted(&mut self, auth: RpcAuth) {
+        self.salted.push(auth);
     }
 
     /// Whether an `Authorization` header's value holds accepted credentials.
@@ -37,8 +85,12 @@ impl Credentials {
             return false;
         }
         let Ok(given) = STANDARD.decode(encoded.trim()) else { return false };
-        let given: [u8; 32] = Sha256::digest(given).into();
-        let equal = self.digests.iter().fold(subtle::Choice::from(0), |any, digest| any | digest.ct_eq(&given));
+        let digest: [u8; 32] = Sha256::digest(&given).into();
+        let mut equal = self.digests.iter().fold(Choice::from(0), |any, known| any | known.ct_eq(&digest));
+        if let Some(colon) = given.iter().position(|byte| *byte == b':') {
+            let (user, password) = (&given[..colon], &given[colon + 1..]);
+            equal |= self.salted.iter().fold(Choice::from(0), |any, auth| any | auth.matches(user, password));
+        }
         equal.into()
     }
 }
@@ -109,6 +161,40 @@ mod tests {
         }
         for wrong in ["", "Basic", "Basic !!!", "Bearer YWRhOnNlY3JldDp3aXRoOmNvbG9ucw=="] {
             assert!(!credentials.allow(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn salted_passwords_are_those_of_bitcoin_core() {
+        // python3 -c 'import hmac; print(hmac.new(SALT.encode(), PASSWORD.encode(), "SHA256").hexdigest())'
+        let mut credentials = Credentials::default();
+        for (user, salt, password, hash) in [
+            (
+                "ada",
+                "f6a1d3c2b4e5968778695a4b3c2d1e0f",
+                "correct horse: battery",
+                "bca5470d1e3fd0cf941bd2811f3e3529e48a01cc3237bd294e0e803a5feaf4f2",
+            ),
+            (
+                "bob",
+                "00112233445566778899aabbccddeeff",
+                "pässwörd",
+                "241545e2dec74e4bdf26b44fd2107863b64745807fe199c31083cef503d5a027",
+            ),
+            ("eve", "salt", "", "379d7f7966f400cb6e3c0b2cca4bf8a2db03b8c81fef8020015b5a3103c30460"),
+        ] {
+            assert!(!credentials.allow(&basic(&format!("{user}:{password}"))), "{user}");
+            credentials.accept_salted(format!("{user}:{salt}${hash}").parse().unwrap());
+            assert!(credentials.allow(&basic(&format!("{user}:{password}"))), "{user}");
+            assert!(!credentials.allow(&basic(&format!("{user}:{password} "))), "{user}");
+        }
+        for wrong in ["bob:correct horse: battery", "ada:pässwörd", "ada", "ada:", ""] {
+            assert!(!credentials.allow(&basic(wrong)), "{wrong}");
+        }
+        let digits = "00".repeat(32);
+        for wrong in ["", "ada", "ada:salt", ":salt$00", "ada:$00", "ada:salt$00", "ada:salt$zz"] {
+            assert_eq!(wrong.parse::<RpcAuth>(), Err(RpcAuthError), "{wrong}");
+            assert!(wrong.contains('0') || format!("{wrong}{digits}").parse::<RpcAuth>().is_err(), "{wrong}");
         }
     }
 

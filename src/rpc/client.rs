@@ -5,12 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::{self, ADDRESS_FILE, COOKIE_FILE};
 
 /// Longest answer read: twice what a whole block of the largest kind takes as hex.
 const MAX_ANSWER_BYTES: u64 = 256 << 20;
+/// Longest answer of `/health` read: many times what it has.
+const MAX_HEALTH_BYTES: u64 = 4096;
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -74,6 +77,15 @@ impl ClientError {
     }
 }
 
+/// What a node says of itself at `/health`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Health {
+    /// Whether its thread answers: the chain is read.
+    pub ready: bool,
+    /// Height of its tip; 0 as long as it is not ready.
+    pub height: u32,
+}
+
 /// Calls one node.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -112,6 +124,11 @@ impl Client {
         Ok(Self { agent, url, authorization, timeout: config.timeout })
     }
 
+    /// The same client with other credentials: a user of the node's, instead of the URL's or the cookie.
+    pub fn log_in(self, user: &str, password: &str) -> Self {
+        Self { authorization: Some(auth::basic(&format!("{user}:{password}"))), ..self }
+    }
+
     /// The node's URL, without credentials.
     pub fn url(&self) -> &str {
         &self.url
@@ -131,6 +148,23 @@ impl Client {
     /// As [`Client::call`].
     pub fn call_named(&self, method: &str, params: serde_json::Map<String, Value>) -> Result<Value, ClientError> {
         self.send(method, Value::Object(params))
+    }
+
+    /// Asks whether the node is ready: `GET /health`, which needs no credentials.
+    ///
+    /// # Errors
+    /// As [`Client::call`], but for [`ClientError::Rpc`] and [`ClientError::Unauthorized`].
+    pub fn health(&self) -> Result<Health, ClientError> {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("http", &self.url));
+        let authority = rest.split('/').next().unwrap_or(rest);
+        let url = format!("{scheme}://{authority}/health");
+        let mut response = self.agent.get(&url).call().map_err(|error| self.transport_error(error))?;
+        let status = response.status().as_u16();
+        let text = response.body_mut().with_config().limit(MAX_HEALTH_BYTES).read_to_string();
+        let text = text.map_err(|error| self.transport_error(error))?;
+        serde_json::from_str(&text).map_err(|_| {
+            self.not_a_node(format!("it answered HTTP {status} to /health, without saying whether it is ready"))
+        })
     }
 
     fn send(&self, method: &str, params: Value) -> Result<Value, ClientError> {

@@ -8,8 +8,13 @@
 //!
 //! A batch is answered with 200 whatever is in it.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::error::{Code, RpcError};
 
@@ -28,8 +33,9 @@ pub enum Version {
 pub struct Caller {
     /// Rules of the answer.
     pub version: Version,
-    /// Given back as it came; `None` if there was no such member.
-    pub id: Option<Value>,
+    /// Its JSON, to be given back as it came, byte by byte: a client may use numbers that lose in any reading. `None` if
+    /// there was no such member.
+    pub id: Option<String>,
 }
 
 impl Caller {
@@ -44,16 +50,15 @@ impl Caller {
             Ok(reply) => (Some(reply.0.as_str()), None),
             Err(error) => (None, Some(to_json(error))),
         };
-        let id = to_json(&self.id);
-        match (self.version, result, error) {
-            (Version::Legacy, result, error) => {
-                let null = || "null".to_owned();
-                format!(r#"{{"result":{},"error":{},"id":{id}}}"#, result.unwrap_or("null"), error.unwrap_or_else(null))
+        let id = self.id.as_deref().unwrap_or("null");
+        let (result, error) = (result.unwrap_or("null"), error.as_deref());
+        match (self.version, error) {
+            (Version::Legacy, error) => {
+                let error = error.unwrap_or("null");
+                [r#"{"result":"#, result, r#","error":"#, error, r#","id":"#, id, "}"].concat()
             }
-            (Version::V2, _, Some(error)) => format!(r#"{{"jsonrpc":"2.0","error":{error},"id":{id}}}"#),
-            (Version::V2, result, None) => {
-                format!(r#"{{"jsonrpc":"2.0","result":{},"id":{id}}}"#, result.unwrap_or("null"))
-            }
+            (Version::V2, Some(error)) => [r#"{"jsonrpc":"2.0","error":"#, error, r#","id":"#, id, "}"].concat(),
+            (Version::V2, None) => [r#"{"jsonrpc":"2.0","result":"#, result, r#","id":"#, id, "}"].concat(),
         }
     }
 
@@ -131,49 +136,66 @@ pub enum Body {
 /// Reads an HTTP body. Whatever it is, there is an answer to it. A batch of more than `max_batch` is not looked into.
 pub fn parse(body: &[u8], max_batch: usize) -> Body {
     let wrong = |code, message: String| Body::Single(Err((Caller::default(), RpcError::new(code, message))));
-    match serde_json::from_slice(body) {
-        Err(error) => wrong(Code::Parse, format!("Parse error: {error}")),
-        Ok(Value::Array(requests)) if requests.len() > max_batch => {
-            let got = requests.len();
-            wrong(Code::InvalidRequest, format!("a batch of {got} requests, at most {max_batch} are allowed"))
-        }
-        Ok(Value::Array(requests)) => Body::Batch(requests.into_iter().map(parse_request).collect()),
-        Ok(request @ Value::Object(_)) => Body::Single(parse_request(request)),
-        Ok(_) => wrong(Code::Parse, "Top-level object parse error".to_owned()),
+    let no_json = |error: &dyn fmt::Display| wrong(Code::Parse, format!("Parse error: {error}"));
+    let text = match std::str::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) => return no_json(&error),
+    };
+    match text.trim_ascii_start().as_bytes().first() {
+        Some(b'{') => Body::Single(parse_request(text)),
+        Some(b'[') => match serde_json::from_str::<Vec<&RawValue>>(text) {
+            Err(error) => no_json(&error),
+            Ok(requests) if requests.len() > max_batch => {
+                let got = requests.len();
+                wrong(Code::InvalidRequest, format!("a batch of {got} requests, at most {max_batch} are allowed"))
+            }
+            Ok(requests) => Body::Batch(requests.into_iter().map(|request| parse_request(request.get())).collect()),
+        },
+        _ => match serde_json::from_str::<IgnoredAny>(text) {
+            Err(error) => no_json(&error),
+            Ok(_) => wrong(Code::Parse, "Top-level object parse error".to_owned()),
+        },
     }
 }
 
-fn parse_request(request: Value) -> Parsed {
+fn parse_request(text: &str) -> Parsed {
     let mut caller = Caller::default();
-    match parse_members(request, &mut caller) {
+    match parse_members(text, &mut caller) {
         Ok((method, params)) => Ok(Request { caller, method, params }),
-        Err(message) => Err((caller, RpcError::new(Code::InvalidRequest, message))),
+        Err(error) => Err((caller, error)),
     }
 }
 
 /// Method and parameters. `caller` is filled in on the way, as an error must be answered by what is known so far.
-fn parse_members(request: Value, caller: &mut Caller) -> Result<(String, Params), &'static str> {
-    let Value::Object(mut members) = request else { return Err("Invalid Request object") };
-    caller.id = members.remove("id");
-    caller.version = match members.remove("jsonrpc") {
-        None | Some(Value::Null) => Version::Legacy,
-        Some(Value::String(version)) => match version.as_str() {
+fn parse_members(text: &str, caller: &mut Caller) -> Result<(String, Params), RpcError> {
+    let no_json = |error: serde_json::Error| RpcError::new(Code::Parse, format!("Parse error: {error}"));
+    let invalid = |message: &str| RpcError::new(Code::InvalidRequest, message);
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(invalid("Invalid Request object"));
+    }
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(no_json)?;
+    let member =
+        |name| members.get(name).map_or(Ok(Value::Null), |raw| serde_json::from_str(raw.get()).map_err(no_json));
+    caller.id = members.get("id").map(|raw| raw.get().to_owned());
+    caller.version = match member("jsonrpc")? {
+        Value::Null => Version::Legacy,
+        Value::String(version) => match version.as_str() {
             "1.0" | "1.1" => Version::Legacy,
             "2.0" => Version::V2,
-            _ => return Err("JSON-RPC version not supported"),
+            _ => return Err(invalid("JSON-RPC version not supported")),
         },
-        Some(_) => return Err("jsonrpc field must be a string"),
+        _ => return Err(invalid("jsonrpc field must be a string")),
     };
-    let method = match members.remove("method") {
-        None | Some(Value::Null) => return Err("Missing method"),
-        Some(Value::String(method)) => method,
-        Some(_) => return Err("Method must be a string"),
+    let method = match member("method")? {
+        Value::Null => return Err(invalid("Missing method")),
+        Value::String(method) => method,
+        _ => return Err(invalid("Method must be a string")),
     };
-    let params = match members.remove("params") {
-        None | Some(Value::Null) => Params::Positional(Vec::new()),
-        Some(Value::Array(values)) => Params::Positional(values),
-        Some(Value::Object(values)) => Params::Named(values),
-        Some(_) => return Err("Params must be an array or object"),
+    let params = match member("params")? {
+        Value::Null => Params::Positional(Vec::new()),
+        Value::Array(values) => Params::Positional(values),
+        Value::Object(values) => Params::Named(values),
+        _ => return Err(invalid("Params must be an array or object")),
     };
     Ok((method, params))
 }
@@ -215,13 +237,23 @@ mod tests {
             legacy.answer(&failed),
             r#"{"result":null,"error":{"code":-32601,"message":"Method not found"},"id":null}"#
         );
-        let v2 = Caller { version: Version::V2, id: Some(Value::from("a")) };
+        let v2 = Caller { version: Version::V2, id: Some(r#""a""#.to_owned()) };
         assert_eq!(v2.answer(&ok), r#"{"jsonrpc":"2.0","result":7,"id":"a"}"#);
         assert_eq!(
             v2.answer(&failed),
             r#"{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"},"id":"a"}"#
         );
         assert_eq!((legacy.status(&failed), v2.status(&failed)), (404, 200));
+    }
+
+    #[test]
+    fn an_id_comes_back_as_it_was() {
+        for id in
+            ["1.50", "-0", "1e400", "340282366920938463463374607431768211456", r#""\u0041""#, r#"{ "b":1, "a":[ ] }"#]
+        {
+            let caller = single(&format!(r#"{{"id": {id} , "method": "help"}}"#)).unwrap().caller;
+            assert_eq!(caller.answer(&Ok(Reply::null())), format!(r#"{{"result":null,"error":null,"id":{id}}}"#));
+        }
     }
 
     #[test]
@@ -235,11 +267,16 @@ mod tests {
     #[test]
     fn an_error_is_answered_by_what_was_read_before_it() {
         let (caller, error) = single(r#"{"jsonrpc": "2.0", "id": 9, "method": 5}"#).unwrap_err();
-        assert_eq!((caller.version, caller.id), (Version::V2, Some(Value::from(9))));
+        assert_eq!((caller.version, caller.id), (Version::V2, Some("9".to_owned())));
         assert_eq!(error.code, Code::InvalidRequest);
         let (caller, error) = single("{").unwrap_err();
         assert_eq!((caller, error.code), (Caller::default(), Code::Parse));
-        // Nested deeper than any recursion should go.
+        // Nested deeper than any recursion should go: as the whole, as a parameter, and where it is not even looked at.
         assert_eq!(single(&"[".repeat(100_000)).unwrap_err().1.code, Code::Parse);
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(matches!(&parse(deep.as_bytes(), 10), Body::Batch(batch) if batch[0].is_err()));
+        let request = |params: &str, id: &str| format!(r#"{{"method": "help", "params": {params}, "id": {id}}}"#);
+        assert_eq!(single(&request(&deep, "1")).unwrap_err().1.code, Code::Parse);
+        assert_eq!(single(&request("[]", &deep)).unwrap().caller.id, Some(deep));
     }
 }

@@ -8,12 +8,17 @@ mod args;
 pub mod auth;
 pub mod client;
 pub mod error;
+mod events;
+mod explorer;
 pub mod jsonrpc;
 mod listener;
 pub mod methods;
+mod metrics;
+mod schema;
 mod server;
 mod view;
 
 pub use api::Api;
 pub use args::{Args, Kind, Param};
-pub use server::{Config, Limits, RpcServer, ServeError, serve};
+pub use schema::Shape;
+pub use server::{Config, Limits, PublicLimits, RpcServer, ServeError, serve};

@@ -18,13 +18,14 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::auth::{self, Credentials, RuntimeFile};
+use super::auth::{self, Credentials, RpcAuth, RuntimeFile};
 use super::error::{Code, RpcError};
 use super::jsonrpc::{self, Parsed};
 use super::listener::{Activity, BoundedListener};
-use super::{Api, methods};
+use super::{Api, events, explorer, methods, metrics};
 use crate::consensus::params::MAX_BLOCK_BYTES;
 use crate::runtime::Handle;
+use crate::stratum;
 
 /// How long a call with wrong credentials waits for its answer: guessing is slow (Bitcoin Core's 250 ms).
 const REFUSAL_DELAY: Duration = Duration::from_millis(250);
@@ -50,6 +51,25 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Time after which a connection without a request is closed.
     pub idle_timeout: Duration,
+    /// Time that a poll for a block template waits for a new tip; from then on better fees end it too.
+    pub fee_patience: Duration,
+    /// Listeners to `/events` at a time; more are answered 503.
+    pub listeners: usize,
+    /// Bounds on `/public`.
+    pub public: PublicLimits,
+}
+
+/// Bounds on what callers without credentials can make the server do.
+#[derive(Debug, Clone)]
+pub struct PublicLimits {
+    /// Requests being read or answered at a time; more are answered 503.
+    pub requests: usize,
+    /// Requests in one batch.
+    pub batch: usize,
+    /// Bytes of a request.
+    pub body_bytes: usize,
+    /// Bytes of a batch's answers, after which its remaining requests are answered with an error.
+    pub answer_bytes: usize,
 }
 
 impl Default for Limits {
@@ -62,6 +82,9 @@ impl Default for Limits {
             answer_bytes: 64 << 20,
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
+            fee_patience: Duration::from_secs(60),
+            listeners: 64,
+            public: PublicLimits { requests: 32, batch: 100, body_bytes: 65_536, answer_bytes: 8 << 20 },
         }
     }
 }
@@ -77,14 +100,33 @@ pub struct Config {
     pub user: Option<String>,
     /// That user's password.
     pub password: Option<String>,
+    /// More users, whose passwords are not written anywhere.
+    pub auth: Vec<RpcAuth>,
+    /// What miners do over Stratum, if they are listened to.
+    pub stratum: Option<Arc<stratum::Meters>>,
     /// Bounds.
     pub limits: Limits,
+    /// The nodes of this process with their names, where there are several: all of them can then be asked about links,
+    /// and told to change them. Empty if there is only the one that is served.
+    pub nodes: Vec<(String, Handle)>,
+    /// Whether the explorer is served: the page, and what it reads without credentials.
+    pub explorer: bool,
 }
 
 impl Config {
     /// Listens on `bind`, with the cookie in `data_dir` as the only key.
     pub fn new(bind: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
-        Self { bind, data_dir: data_dir.into(), user: None, password: None, limits: Limits::default() }
+        Self {
+            bind,
+            data_dir: data_dir.into(),
+            user: None,
+            password: None,
+            auth: Vec::new(),
+            stratum: None,
+            limits: Limits::default(),
+            nodes: Vec::new(),
+            explorer: true,
+        }
     }
 }
 
@@ -161,6 +203,7 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         }
         _ => return Err(ServeError::Credentials),
     }
+    config.auth.iter().cloned().for_each(|auth| credentials.accept_salted(auth));
     let bind_error = |source| ServeError::Bind { address: config.bind, source };
     let listener = TcpListener::bind(config.bind).await.map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
@@ -177,18 +220,29 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
 
     let stop = CancellationToken::new();
     let server = Arc::new(Server {
-        api: Api::new(handle, stop.child_token()),
+        api: Api::new(handle, stop.child_token(), &config),
         credentials,
         bound: address.ip(),
         requests: Semaphore::new(config.limits.requests),
+        public_requests: Semaphore::new(config.limits.public.requests),
         limits: config.limits.clone(),
     });
+    let (root, pages) = match config.explorer {
+        true => (any(call).get(explorer::page), explorer::routes().merge(events::routes(config.limits.listeners))),
+        false => (any(call), Router::new()),
+    };
     let router = Router::new()
-        .route("/", any(call))
+        .route("/", root)
+        .route("/wallet/", any(call))
         .route("/wallet/{name}", any(call))
-        .route("/health", get(health))
+        .route("/mine/{address}", any(call))
+        .merge(pages)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&server), refuse_foreign_pages))
-        .with_state(server);
+        // Probes and scrapers come under any name.
+        .route("/health", get(health))
+        .route("/health/live", get(async || plain(StatusCode::OK, "live")))
+        .with_state(Arc::clone(&server))
+        .merge(metrics::routes(server.api.clone()));
     let listener = BoundedListener::new(listener, config.limits.connections, config.limits.idle_timeout);
     let stopped = stop.clone().cancelled_owned();
     let task = tokio::spawn(async move {
@@ -211,12 +265,14 @@ fn local_url(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-struct Server {
-    api: Api,
+pub(super) struct Server {
+    pub(super) api: Api,
     credentials: Credentials,
     bound: IpAddr,
     requests: Semaphore,
     limits: Limits,
+    /// The explorer's calls at a time: strangers leave places for those with credentials.
+    public_requests: Semaphore,
 }
 
 /// Turns away what a page of another site makes a browser send: it carries that page's origin, or comes under the name
@@ -281,18 +337,64 @@ async fn call(
             return unauthorized();
         }
     }
-    let Ok(_permit) = server.requests.try_acquire() else {
+    let api = match request.uri().path().strip_prefix("/mine/") {
+        Some(address) => server.api.mining_for(address),
+        None => server.api.clone(),
+    };
+    let limits = &server.limits;
+    let bounds = Bounds {
+        methods: None,
+        places: &server.requests,
+        batch: limits.batch,
+        body_bytes: limits.body_bytes,
+        answer_bytes: limits.answer_bytes,
+    };
+    read_and_answer(&server, &api, bounds, request).await
+}
+
+/// `POST /public`: the calls that need no credentials, within narrower bounds.
+pub(super) async fn call_public(
+    State(server): State<Arc<Server>>,
+    ConnectInfo(activity): ConnectInfo<Activity>,
+    request: Request,
+) -> Response {
+    let _active = activity.begin();
+    let public = &server.limits.public;
+    let bounds = Bounds {
+        methods: Some(explorer::PUBLIC),
+        places: &server.public_requests,
+        batch: public.batch,
+        body_bytes: public.body_bytes,
+        answer_bytes: public.answer_bytes,
+    };
+    read_and_answer(&server, &server.api, bounds, request).await
+}
+
+/// What one HTTP request may ask for.
+struct Bounds<'a> {
+    /// The methods that it may call; `None` for all.
+    methods: Option<&'static [&'static str]>,
+    /// Its place among those that are being answered is one of these.
+    places: &'a Semaphore,
+    batch: usize,
+    body_bytes: usize,
+    answer_bytes: usize,
+}
+
+/// Reads a request's body and answers the calls in it.
+async fn read_and_answer(server: &Server, api: &Api, bounds: Bounds<'_>, request: Request) -> Response {
+    let Ok(_permit) = bounds.places.try_acquire() else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "Work queue depth exceeded");
     };
-    let body = to_bytes(request.into_body(), server.limits.body_bytes);
+    let body = to_bytes(request.into_body(), bounds.body_bytes);
     match tokio::time::timeout(server.limits.body_timeout, body).await {
         Err(_) => plain(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time"),
         Ok(Err(error)) if is_too_long(&error) => {
-            let text = format!("a request may have {} bytes", server.limits.body_bytes);
+            let text = format!("a request may have {} bytes", bounds.body_bytes);
             plain(StatusCode::PAYLOAD_TOO_LARGE, &text)
         }
         Ok(Err(error)) => plain(StatusCode::BAD_REQUEST, &format!("cannot read the request: {error}")),
-        Ok(Ok(body)) => answer(&server, &body).await,
+        Ok(Ok(body)) => answer(&bounds, api, &body).await,
     }
 }
 
@@ -300,10 +402,13 @@ fn is_too_long(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit exceeded"))
 }
 
-async fn answer(server: &Server, body: &[u8]) -> Response {
-    match jsonrpc::parse(body, server.limits.batch) {
+/// A call's sender, and what it came to.
+type Answered = (jsonrpc::Caller, methods::Outcome);
+
+async fn answer(bounds: &Bounds<'_>, api: &Api, body: &[u8]) -> Response {
+    match jsonrpc::parse(body, bounds.batch) {
         jsonrpc::Body::Single(parsed) => {
-            let (caller, outcome) = run(server, parsed).await;
+            let (caller, outcome) = run(bounds, api, parsed).await;
             if caller.is_notification() {
                 return empty(StatusCode::NO_CONTENT);
             }
@@ -314,10 +419,10 @@ async fn answer(server: &Server, body: &[u8]) -> Response {
             let asked = !batch.is_empty();
             let mut answers = String::new();
             for parsed in batch {
-                let (caller, outcome) = if answers.len() > server.limits.answer_bytes {
+                let (caller, outcome) = if answers.len() > bounds.answer_bytes {
                     refuse_rest(parsed)
                 } else {
-                    run(server, parsed).await
+                    run(bounds, api, parsed).await
                 };
                 if !caller.is_notification() {
                     answers.push(if answers.is_empty() { '[' } else { ',' });
@@ -334,10 +439,14 @@ async fn answer(server: &Server, body: &[u8]) -> Response {
     }
 }
 
-async fn run(server: &Server, parsed: Parsed) -> (jsonrpc::Caller, methods::Outcome) {
+async fn run(bounds: &Bounds<'_>, api: &Api, parsed: Parsed) -> Answered {
     match parsed {
+        Ok(request) if bounds.methods.is_some_and(|open| !open.contains(&request.method.as_str())) => {
+            let message = format!("{:?} is not to be called without credentials: use POST /", request.method);
+            (request.caller, Err(RpcError::new(Code::MethodNotFound, message)))
+        }
         Ok(request) => {
-            let outcome = methods::dispatch(&server.api, &request.method, request.params).await;
+            let outcome = methods::dispatch(api, &request.method, request.params).await;
             let error = outcome.as_ref().err().map(|error| error.code as i32);
             tracing::debug!(method = request.method, error, "RPC");
             (request.caller, outcome)
@@ -347,7 +456,7 @@ async fn run(server: &Server, parsed: Parsed) -> (jsonrpc::Caller, methods::Outc
 }
 
 /// The rest of a batch whose answers are enough already.
-fn refuse_rest(parsed: Parsed) -> (jsonrpc::Caller, methods::Outcome) {
+fn refuse_rest(parsed: Parsed) -> Answered {
     let caller = match parsed {
         Ok(request) => request.caller,
         Err((caller, _)) => caller,
@@ -383,7 +492,7 @@ fn json(status: StatusCode, mut text: String) -> Response {
     respond(status, &[(header::CONTENT_TYPE, "application/json")], text.into())
 }
 
-fn plain(status: StatusCode, text: &str) -> Response {
+pub(super) fn plain(status: StatusCode, text: &str) -> Response {
     respond(status, &[(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{text}\n").into())
 }
 

@@ -1,22 +1,35 @@
 //! The clocks that the node's thread hands to the protocol.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::p2p::Now;
 
-/// Counts from when it was made, so that the monotonic reading fits 64 bits of milliseconds.
-#[derive(Debug, Clone, Copy)]
+/// Counts from when it was made, so that the monotonic reading fits 64 bits of milliseconds. Clones are one clock.
+#[derive(Debug, Clone)]
 pub(super) struct Clock {
     start: Instant,
+    /// What the wall's clock is said to show; 0 for what it does show.
+    set: Arc<AtomicU64>,
 }
 
 impl Clock {
     pub(super) fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), set: Arc::default() }
     }
 
     pub(super) fn now(&self) -> Now {
-        Now { millis: self.elapsed().as_millis() as u64, unix: unix_now() }
+        let unix = match self.set.load(Ordering::Relaxed) {
+            0 => unix_now(),
+            set => set,
+        };
+        Now { millis: self.elapsed().as_millis() as u64, unix }
+    }
+
+    /// Stops the wall's clock at a time in seconds since 1970; 0 lets it go again. The monotonic one goes on.
+    pub(super) fn set_unix(&self, unix: u64) {
+        self.set.store(unix, Ordering::Relaxed);
     }
 
     /// Since the clock was started.

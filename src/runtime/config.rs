@@ -36,6 +36,8 @@ pub struct Config {
     pub mempool: mempool::Limits,
     /// Patience with sockets.
     pub sockets: SocketLimits,
+    /// Whether links can be cut, slowed and made to lose messages; see [`Chaos`](super::Chaos).
+    pub chaos: bool,
 }
 
 impl Config {
@@ -58,6 +60,7 @@ impl Config {
             store_cache_bytes: Self::STORE_CACHE_BYTES,
             mempool: mempool::Limits::default(),
             sockets: SocketLimits::default(),
+            chaos: false,
         }
     }
 }

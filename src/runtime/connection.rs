@@ -15,10 +15,11 @@ use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::chaos::{Chaos, FaultyLink};
 use super::config::SocketLimits;
 use super::outbox::{Outbox, OutboxReader, Parcel};
 use super::traffic::Meter;
-use crate::p2p::frame::Decoder;
+use crate::p2p::frame::{self, Decoder};
 use crate::p2p::message::Message;
 use crate::p2p::{Direction, PeerId};
 
@@ -118,17 +119,26 @@ pub(super) struct Connection {
     pub(super) meter: Meter,
     pub(super) limits: SocketLimits,
     pub(super) max_block_bytes: u32,
+    /// What is wrong with the link, where that can be set.
+    pub(super) faults: Option<Faults>,
+}
+
+/// The link's faults, and where it is told who the peer is.
+pub(super) struct Faults {
+    pub(super) link: FaultyLink,
+    pub(super) chaos: Arc<Chaos>,
 }
 
 impl Connection {
     /// Carries messages until either side has had enough.
     pub(super) async fn run(mut self, mut stream: TcpStream) {
         let (reading, writing) = stream.split();
-        let writer = write(writing, self.peer, &mut self.outbox, &self.inbox, &self.meter, self.limits.write);
+        let link = self.faults.as_ref().map(|faults| faults.link.clone());
+        let writer = write(writing, self.peer, &mut self.outbox, &self.inbox, &self.meter, self.limits.write, link);
         tokio::pin!(writer);
         let decoder = Decoder::new(self.max_block_bytes);
         let ended = tokio::select! {
-            ended = read(reading, decoder, self.peer, &self.inbox, &self.meter, &self.limits) => ended,
+            ended = read(reading, decoder, self.peer, &self.inbox, &self.meter, &self.limits, &mut self.faults) => ended,
             ended = &mut writer => ended,
             () = self.closing.cancelled() => timeout(LINGER, writer).await.unwrap_or(Ended::Stuck),
         };
@@ -147,14 +157,21 @@ async fn read(
     inbox: &Inbox,
     meter: &Meter,
     limits: &SocketLimits,
+    faults: &mut Option<Faults>,
 ) -> Ended {
     let mut buffer = vec![0; READ_BYTES];
     // Until the first message, and whenever one is begun; in between, it is the node that pings and loses patience.
     let mut deadline = Some(Instant::now() + limits.first_message);
     loop {
+        let reading = async {
+            match faults {
+                None => stream.read(&mut buffer).await,
+                Some(Faults { link, .. }) => link.read(&mut stream, &mut buffer).await,
+            }
+        };
         let read = match deadline {
-            Some(at) => timeout_at(at, stream.read(&mut buffer)).await,
-            None => Ok(stream.read(&mut buffer).await),
+            Some(at) => timeout_at(at, reading).await,
+            None => Ok(reading.await),
         };
         let count = match read {
             Err(_) => return Ended::TooSlow,
@@ -169,8 +186,14 @@ async fn read(
             match decoder.next_message() {
                 Ok(Some(message)) => {
                     let bytes = before - decoder.buffered();
-                    meter.message_received();
+                    meter.message_received(message.kind(), bytes);
                     deadline = None;
+                    if let Some(Faults { link, chaos }) = faults {
+                        if let Message::Hello(hello) = &message {
+                            chaos.said_hello(peer, hello.listen_port);
+                        }
+                        link.healed().await;
+                    }
                     if !inbox.receive(peer, message, bytes).await {
                         return Ended::ByNode;
                     }
@@ -192,15 +215,27 @@ async fn write(
     inbox: &Inbox,
     meter: &Meter,
     patience: Duration,
+    mut link: Option<FaultyLink>,
 ) -> Ended {
-    while let Some(parcel) = outbox.next().await {
+    while let Some((parcel, since)) = outbox.next().await {
+        if let (Some(link), Some(since)) = (&mut link, since) {
+            link.due(since).await;
+        }
         let Parcel::Frame(frame) = parcel else {
             inbox.put(SocketEvent::Flushed { peer }).await;
             continue;
         };
+        if link.as_ref().is_some_and(FaultyLink::loses) {
+            outbox.written(frame.len());
+            continue;
+        }
         let mut rest = &frame[..];
         while !rest.is_empty() {
-            match timeout(patience, stream.write(rest)).await {
+            let count = match &mut link {
+                None => rest.len(),
+                Some(link) => link.pace(rest.len()).await,
+            };
+            match timeout(patience, stream.write(&rest[..count])).await {
                 Err(_) => return Ended::Stuck,
                 Ok(Err(error)) => return error.into(),
                 Ok(Ok(0)) => return Ended::ByPeer,
@@ -210,7 +245,9 @@ async fn write(
                 }
             }
         }
-        meter.message_sent();
+        if let Some(kind) = frame::kind(&frame) {
+            meter.message_sent(kind, frame.len());
+        }
         outbox.written(frame.len());
     }
     // An error here means that the peer is gone already.

@@ -55,11 +55,10 @@ impl Driver {
     ) -> Result<(), Failure> {
         self.act();
         loop {
-            let wake = self.wake;
-            let clock = self.clock;
+            let wake = self.wake.map(|millis| Instant::from_std(self.clock.instant_of(millis)));
             let alarm = async move {
                 match wake {
-                    Some(millis) => tokio::time::sleep_until(Instant::from_std(clock.instant_of(millis))).await,
+                    Some(instant) => tokio::time::sleep_until(instant).await,
                     None => std::future::pending().await,
                 }
             };

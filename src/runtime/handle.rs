@@ -1,13 +1,17 @@
 //! What the rest of the program holds of a running node.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::chaos::{Chaos, LinkKey, LinkSettings};
 use super::clock::Clock;
-use super::link::NodeLink;
+use super::link::{NodeLink, Stopped};
 use super::mining::MiningControl;
 use super::traffic::{Totals, Traffic};
+use super::work::Templates;
 use crate::consensus::params::Params;
 use crate::p2p::PeerId;
 use crate::storage::Database;
@@ -23,8 +27,17 @@ pub(super) struct Inner {
     pub(super) database: Database,
     pub(super) params: Arc<Params>,
     pub(super) mining: MiningControl,
+    pub(super) templates: Templates,
     pub(super) traffic: Arc<Traffic>,
     pub(super) clock: Clock,
+    pub(super) chaos: Option<Arc<Chaos>>,
+    pub(super) listens_at: Option<SocketAddr>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("listens_at", &self.0.listens_at).finish_non_exhaustive()
+    }
 }
 
 impl Deref for Handle {
@@ -52,6 +65,16 @@ impl Handle {
         &self.0.mining
     }
 
+    /// The next block, for miners outside this process.
+    pub fn templates(&self) -> &Templates {
+        &self.0.templates
+    }
+
+    /// What the node's clock shows, in seconds since 1970.
+    pub fn unix_now(&self) -> u64 {
+        self.0.clock.now().unix
+    }
+
     /// What went over all connections since the start.
     pub fn network_totals(&self) -> Totals {
         self.0.traffic.totals()
@@ -60,6 +83,54 @@ impl Handle {
     /// What went over one connection; `None` once it is closed.
     pub fn peer_totals(&self, peer: PeerId) -> Option<Totals> {
         self.0.traffic.of(peer)
+    }
+
+    /// Stops the node's clock at a time in seconds since 1970, or with 0 lets it go again. Rules, records and block
+    /// templates follow it from the next message or call on; timers, which run on another clock, do not. For tests.
+    pub fn set_mock_time(&self, unix: u64) {
+        self.0.clock.set_unix(unix);
+    }
+
+    /// Where peers reach this node: the address bound, if it waits for them.
+    pub fn listens_at(&self) -> Option<SocketAddr> {
+        self.0.listens_at
+    }
+
+    /// Whether another handle reaches the same node.
+    pub fn is_same_node(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The faults of this node's links; `None` if it was started without.
+    pub fn chaos(&self) -> Option<&Chaos> {
+        self.0.chaos.as_deref()
+    }
+
+    /// Changes the faults of a link, and answers how it is now. Nothing happens, and the answer is `None`, on a node
+    /// that was started without. A peer whose link is healed is dialled at once if the connection is gone: by itself
+    /// this node might wait half a minute.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node stopped before it could dial; the link is changed even so.
+    pub async fn change_link(
+        &self,
+        key: LinkKey,
+        change: impl FnOnce(&mut LinkSettings),
+    ) -> Result<Option<LinkSettings>, Stopped> {
+        let Some(chaos) = self.chaos() else { return Ok(None) };
+        let (before, after) = chaos.change(key, change);
+        if let LinkKey::Listening(address) = key
+            && before.cut
+            && !after.cut
+        {
+            self.call(move |node, now| {
+                if !node.peers(now).iter().any(|peer| peer.listens_at == Some(address)) {
+                    node.connect_once(now, address);
+                }
+            })
+            .await?;
+        }
+        Ok(Some(after))
     }
 
     /// Since the start.

@@ -4,6 +4,7 @@
 //! behind a lock. Sockets are tokio tasks that decode messages and wait when the node has enough to do. Everybody else holds a
 //! [`Handle`]: reads go straight to the store, all else as closures to the node's thread.
 
+mod chaos;
 mod clock;
 mod config;
 mod connection;
@@ -19,7 +20,9 @@ mod running;
 mod signals;
 mod thread;
 mod traffic;
+pub mod work;
 
+pub use chaos::{Chaos, LinkKey, LinkSettings, MAX_DELAY_MS};
 pub use clock::unix_now;
 pub use config::{Config, SocketLimits};
 pub use error::{Failure, StartError};
@@ -27,4 +30,4 @@ pub use handle::Handle;
 pub use link::{NodeLink, Stage, Stopped, Tip};
 pub use running::{Running, STORE_DIR, Starting};
 pub use signals::interrupted;
-pub use traffic::Totals;
+pub use traffic::{Flow, Messages, Totals};

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::chaos::Chaos;
 use super::config::{Config, SocketLimits};
-use super::connection::{Connection, Inbox, Opened, SocketEvent};
+use super::connection::{Connection, Faults, Inbox, Opened, SocketEvent};
 use super::outbox::outbox;
 use super::traffic::Traffic;
 use crate::p2p::{Direction, PeerId};
@@ -35,6 +36,7 @@ struct Shared {
     traffic: Arc<Traffic>,
     limits: SocketLimits,
     max_block_bytes: u32,
+    chaos: Option<Arc<Chaos>>,
     next_peer: AtomicU64,
     inbound: Arc<Semaphore>,
     dials: Arc<Semaphore>,
@@ -43,13 +45,14 @@ struct Shared {
 }
 
 impl Net {
-    pub(super) fn new(inbox: Inbox, traffic: Arc<Traffic>, config: &Config) -> Self {
+    pub(super) fn new(inbox: Inbox, traffic: Arc<Traffic>, chaos: Option<Arc<Chaos>>, config: &Config) -> Self {
         Self(Arc::new(Shared {
             runtime: tokio::runtime::Handle::current(),
             inbox,
             traffic,
             limits: config.sockets,
             max_block_bytes: config.params.max_block_bytes,
+            chaos,
             next_peer: AtomicU64::new(1),
             inbound: Arc::new(Semaphore::new(config.max_inbound + SPARE_INBOUND)),
             dials: Arc::new(Semaphore::new(MAX_DIALS)),
@@ -107,10 +110,17 @@ impl Net {
         let _turn = self.0.dials.acquire().await.map_err(io::Error::other)?;
         tokio::select! {
             () = self.0.stop.cancelled() => Err(io::Error::other("the node is stopping")),
-            result = timeout(self.0.limits.connect, TcpStream::connect(address)) => {
+            result = timeout(self.0.limits.connect, self.reach(address)) => {
                 result.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
             }
         }
+    }
+
+    async fn reach(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        if let Some(chaos) = &self.0.chaos {
+            chaos.reachable(address).await;
+        }
+        TcpStream::connect(address).await
     }
 
     async fn carry(&self, stream: TcpStream, address: SocketAddr, direction: Direction) {
@@ -119,14 +129,23 @@ impl Net {
             debug!(%address, %error, "cannot set TCP_NODELAY");
         }
         let peer = PeerId(self.0.next_peer.fetch_add(1, Ordering::Relaxed));
-        let (outbox, reader) = outbox();
+        let (outbox, reader) = outbox(self.0.chaos.is_some());
+        let faults = self.0.chaos.as_ref().map(|chaos| {
+            let link = chaos.open(peer, address, direction);
+            Faults { link, chaos: chaos.clone() }
+        });
         let closing = self.0.stop.child_token();
         let meter = self.0.traffic.open(peer);
         let opened = Opened { peer, address, direction, outbox, closing: closing.clone() };
         if self.0.inbox.put(SocketEvent::Opened(opened)).await {
             let Shared { limits, max_block_bytes, .. } = *self.0;
             let inbox = self.0.inbox.clone();
-            Connection { peer, inbox, outbox: reader, closing, meter, limits, max_block_bytes }.run(stream).await;
+            let connection =
+                Connection { peer, inbox, outbox: reader, closing, meter, limits, max_block_bytes, faults };
+            connection.run(stream).await;
+        }
+        if let Some(chaos) = &self.0.chaos {
+            chaos.close(peer);
         }
         self.0.traffic.close(peer);
     }
@@ -172,7 +191,7 @@ mod tests {
             let params = Params::new(GenesisSpec::regtest()).expect("valid as it stands");
             let config = Config { sockets: limits, max_inbound, ..Config::new("", Arc::new(params)) };
             let (inbox, events) = Inbox::new();
-            let net = Net::new(inbox, Arc::default(), &config);
+            let net = Net::new(inbox, Arc::default(), None, &config);
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
             let address = listener.local_addr().expect("it is bound");
             net.listen(listener);
@@ -225,8 +244,8 @@ mod tests {
         opened.outbox.push(Parcel::Mark).expect("there is room");
         assert!(matches!(world.next().await, SocketEvent::Flushed { peer } if peer == opened.peer));
         let totals = world.net.0.traffic.of(opened.peer).expect("it is open");
-        assert_eq!((totals.bytes_received, totals.messages_received), (bytes.len() as u64, 1));
-        assert_eq!((totals.bytes_sent, totals.messages_sent), (answer.len() as u64, 1));
+        assert_eq!((totals.received.bytes, totals.received.messages()), (bytes.len() as u64, 1));
+        assert_eq!((totals.sent.bytes, totals.sent.messages()), (answer.len() as u64, 1));
 
         // Letting go closes the connection, after what was sent.
         drop(opened.outbox);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Most messages waiting for one peer.
 const MAX_MESSAGES: usize = 4096;
@@ -20,6 +21,9 @@ pub(super) enum Parcel {
     Mark,
 }
 
+/// A parcel, and when it was put in if that is noted.
+type Queued = (Parcel, Option<Instant>);
+
 /// The peer reads more slowly than it is written to; it is to be disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Overflow;
@@ -27,23 +31,25 @@ pub(super) struct Overflow;
 /// The end that the node's thread holds. Dropping it closes the connection once what waits is written.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    parcels: mpsc::Sender<Parcel>,
+    parcels: mpsc::Sender<Queued>,
+    /// Whether it is noted when parcels come.
+    is_timed: bool,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
 /// The end that the writing task holds.
 #[derive(Debug)]
 pub(super) struct OutboxReader {
-    parcels: mpsc::Receiver<Parcel>,
+    parcels: mpsc::Receiver<Queued>,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
-/// Both ends of a new outbox.
-pub(super) fn outbox() -> (Outbox, OutboxReader) {
+/// Both ends of a new outbox. If it is timed, the reader learns when each parcel was put in.
+pub(super) fn outbox(is_timed: bool) -> (Outbox, OutboxReader) {
     let (sender, receiver) = mpsc::channel(MAX_MESSAGES);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     (
-        Outbox { parcels: sender, waiting_bytes: waiting_bytes.clone() },
+        Outbox { parcels: sender, is_timed, waiting_bytes: waiting_bytes.clone() },
         OutboxReader { parcels: receiver, waiting_bytes },
     )
 }
@@ -59,7 +65,8 @@ impl Outbox {
         if before > 0 && before + len > MAX_BYTES {
             return Err(Overflow);
         }
-        match self.parcels.try_send(parcel) {
+        let since = self.is_timed.then(Instant::now);
+        match self.parcels.try_send((parcel, since)) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Overflow),
         }
@@ -70,7 +77,7 @@ impl OutboxReader {
     /// The next parcel, or `None` when the other end is dropped and all is written.
     ///
     /// A frame counts as waiting until [`OutboxReader::written`].
-    pub(super) async fn next(&mut self) -> Option<Parcel> {
+    pub(super) async fn next(&mut self) -> Option<Queued> {
         self.parcels.recv().await
     }
 
@@ -90,7 +97,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_waiting_are_bounded_and_freed_by_writing() {
-        let (outbox, mut reader) = outbox();
+        let (outbox, mut reader) = outbox(false);
         assert_eq!(outbox.push(frame(MAX_BYTES / 2)), Ok(()));
         assert_eq!(outbox.push(frame(MAX_BYTES / 2)), Ok(()));
         assert!(reader.next().await.is_some());
@@ -101,24 +108,24 @@ mod tests {
 
     #[test]
     fn one_oversized_frame_passes_when_nothing_waits() {
-        let (outbox, _reader) = outbox();
+        let (outbox, _reader) = outbox(false);
         assert_eq!(outbox.push(frame(MAX_BYTES + 1)), Ok(()));
         assert_eq!(outbox.push(frame(1)), Err(Overflow));
     }
 
     #[test]
     fn messages_waiting_are_bounded() {
-        let (outbox, _reader) = outbox();
+        let (outbox, _reader) = outbox(false);
         assert!((0..MAX_MESSAGES).all(|_| outbox.push(Parcel::Mark).is_ok()));
         assert_eq!(outbox.push(Parcel::Mark), Err(Overflow));
     }
 
     #[tokio::test]
     async fn what_waits_is_still_read_after_the_node_let_go() {
-        let (outbox, mut reader) = outbox();
+        let (outbox, mut reader) = outbox(false);
         outbox.push(frame(1)).expect("there is room");
         drop(outbox);
-        assert_eq!(reader.next().await, Some(frame(1)));
+        assert_eq!(reader.next().await, Some((frame(1), None)));
         assert_eq!(reader.next().await, None);
     }
 }

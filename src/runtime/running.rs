@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::chaos::Chaos;
 use super::clock::Clock;
 use super::config::Config;
 use super::connection::Inbox;
@@ -20,6 +21,7 @@ use super::net::Net;
 use super::resolve::{self, Role};
 use super::thread::{Birth, NodeThread};
 use super::traffic::Traffic;
+use super::work::Templates;
 use crate::consensus::params::is_host_and_port;
 use crate::p2p;
 use crate::storage::{Database, SledStore, Store};
@@ -98,7 +100,8 @@ impl Running {
         let clock = Clock::start();
         let traffic = Arc::<Traffic>::default();
         let (inbox, sockets) = Inbox::new();
-        let net = Net::new(inbox, traffic.clone(), &config);
+        let chaos = config.chaos.then(Arc::<Chaos>::default);
+        let net = Net::new(inbox, traffic.clone(), chaos.clone(), &config);
         let (commands, waiting_commands) = mpsc::channel(MAX_WAITING_CALLS);
         let events = broadcast::Sender::new(EVENT_BACKLOG);
         let (tip, tip_changes) = watch::channel(Tip { height: 0, hash: config.params.genesis_hash });
@@ -124,7 +127,7 @@ impl Running {
             store: store.clone(),
             mempool: config.mempool.clone(),
             protocol,
-            clock,
+            clock: clock.clone(),
             net: net.clone(),
             commands: waiting_commands,
             sockets,
@@ -139,11 +142,14 @@ impl Running {
         }
         let handle = Handle(Arc::new(Inner {
             mining: MiningControl::new(link.clone()),
+            templates: Templates::new(link.clone(), clock.clone()),
             link,
             database: Database::new(store),
             params: config.params.clone(),
             traffic,
             clock,
+            chaos,
+            listens_at: p2p_address,
         }));
         Ok(Starting { running: Self { handle, net, thread, p2p_address }, ready, config })
     }

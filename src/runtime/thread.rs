@@ -65,7 +65,7 @@ impl NodeThread {
 }
 
 fn live(birth: Birth, ready: oneshot::Sender<Result<(), StartError>>, stop: CancellationToken) -> Result<(), Failure> {
-    let _span = birth.name.as_ref().map(|name| info_span!("node", name).entered());
+    let _span = birth.name.as_ref().map(|name| info_span!("thread", node = name).entered());
     let store = birth.store.clone();
     let stage = birth.stage.clone();
     // The node is dropped inside, whatever happens; what it had committed to the store is whole.

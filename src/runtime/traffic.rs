@@ -5,37 +5,83 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::p2p::PeerId;
+use crate::p2p::message::Kind;
+
+/// Kinds of messages that are counted.
+const KINDS: usize = Kind::ALL.len();
 
 /// What went over a connection, or over all of them, so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Bytes read from sockets, framing included.
-    pub bytes_received: u64,
-    /// Bytes written to sockets, framing included.
-    pub bytes_sent: u64,
-    /// Whole messages read.
-    pub messages_received: u64,
-    /// Whole messages written.
-    pub messages_sent: u64,
+    /// Read from sockets.
+    pub received: Flow,
+    /// Written to sockets.
+    pub sent: Flow,
+}
+
+/// What went in one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// All bytes, whether or not a whole message came of them.
+    pub bytes: u64,
+    /// Whole messages, by kind in the order of [`Kind::ALL`].
+    kinds: [Messages; KINDS],
+}
+
+/// Whole messages of a kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// How many.
+    pub count: u64,
+    /// Their bytes, framing included.
+    pub bytes: u64,
+}
+
+impl Flow {
+    /// Whole messages of any kind.
+    pub fn messages(&self) -> u64 {
+        self.kinds.iter().map(|kind| kind.count).sum()
+    }
+
+    /// Each kind of message with what went of it.
+    pub fn by_kind(&self) -> impl Iterator<Item = (Kind, Messages)> {
+        Kind::ALL.into_iter().zip(self.kinds)
+    }
 }
 
 /// Counters that socket tasks add to and anybody may read.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    bytes_received: AtomicU64,
-    bytes_sent: AtomicU64,
-    messages_received: AtomicU64,
-    messages_sent: AtomicU64,
+struct Counters {
+    received: FlowCounters,
+    sent: FlowCounters,
 }
 
-impl Counters {
-    fn totals(&self) -> Totals {
-        Totals {
-            bytes_received: self.bytes_received.load(Ordering::Relaxed),
-            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
-            messages_received: self.messages_received.load(Ordering::Relaxed),
-            messages_sent: self.messages_sent.load(Ordering::Relaxed),
+#[derive(Debug, Default)]
+struct FlowCounters {
+    bytes: AtomicU64,
+    messages: [AtomicU64; KINDS],
+    message_bytes: [AtomicU64; KINDS],
+}
+
+impl FlowCounters {
+    fn read(&self) -> Flow {
+        let of = |counters: &[AtomicU64; KINDS], place: usize| counters[place].load(Ordering::Relaxed);
+        Flow {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            kinds: std::array::from_fn(|place| Messages {
+                count: of(&self.messages, place),
+                bytes: of(&self.message_bytes, place),
+            }),
         }
+    }
+
+    fn bytes(&self, count: usize) {
+        self.bytes.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn message(&self, kind: Kind, bytes: usize) {
+        self.messages[kind as usize].fetch_add(1, Ordering::Relaxed);
+        self.message_bytes[kind as usize].fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -48,25 +94,24 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn bytes_received(&self, count: usize) {
-        self.add(|counters| &counters.bytes_received, count);
+        self.each(|counters| counters.received.bytes(count));
     }
 
     pub(super) fn bytes_sent(&self, count: usize) {
-        self.add(|counters| &counters.bytes_sent, count);
+        self.each(|counters| counters.sent.bytes(count));
     }
 
-    pub(super) fn message_received(&self) {
-        self.add(|counters| &counters.messages_received, 1);
+    pub(super) fn message_received(&self, kind: Kind, bytes: usize) {
+        self.each(|counters| counters.received.message(kind, bytes));
     }
 
-    pub(super) fn message_sent(&self) {
-        self.add(|counters| &counters.messages_sent, 1);
+    pub(super) fn message_sent(&self, kind: Kind, bytes: usize) {
+        self.each(|counters| counters.sent.message(kind, bytes));
     }
 
-    fn add(&self, counter: impl Fn(&Counters) -> &AtomicU64, count: usize) {
-        for counters in [&self.own, &self.all] {
-            counter(counters).fetch_add(count as u64, Ordering::Relaxed);
-        }
+    fn each(&self, add: impl Fn(&Counters)) {
+        add(&self.own);
+        add(&self.all);
     }
 }
 
@@ -90,15 +135,40 @@ impl Traffic {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        self.all.totals()
+        totals(&self.all)
     }
 
     pub(super) fn of(&self, peer: PeerId) -> Option<Totals> {
-        self.lock().get(&peer).map(|counters| counters.totals())
+        self.lock().get(&peer).map(|counters| totals(counters))
     }
 
     /// Nothing that holds this lock can leave the map half changed, so a panic elsewhere does not spoil it.
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<PeerId, Arc<Counters>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn totals(counters: &Counters) -> Totals {
+    Totals { received: counters.received.read(), sent: counters.sent.read() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_counts_for_itself_and_for_all() {
+        let traffic = Traffic::default();
+        let (one, other) = (traffic.open(PeerId(1)), traffic.open(PeerId(2)));
+        one.bytes_received(20);
+        one.message_received(Kind::Ping, 13);
+        other.message_received(Kind::Ping, 13);
+        other.message_sent(Kind::Block, 500);
+        let ping = |totals: Totals| totals.received.by_kind().find(|(kind, _)| *kind == Kind::Ping).unwrap().1;
+        assert_eq!(ping(traffic.of(PeerId(1)).unwrap()), Messages { count: 1, bytes: 13 });
+        assert_eq!(ping(traffic.totals()), Messages { count: 2, bytes: 26 });
+        assert_eq!((traffic.totals().received.bytes, traffic.totals().sent.messages()), (20, 1));
+        traffic.close(PeerId(1));
+        assert_eq!((traffic.of(PeerId(1)), ping(traffic.totals()).count), (None, 2));
     }
 }

@@ -4,8 +4,13 @@
 //! retransmissions, broken connections, partitions, crashes and whoever finds a block follow from one seed, so a run
 //! repeats to the last message: [`Sim::trace`] is a hash over all of them. A [`Script`] plays a peer that does not keep
 //! to the protocol.
+//!
+//! For networks too large for that there are [`lookup`] and [`gossip`], where nodes are no more than what these need.
 
+pub mod gossip;
+pub mod lookup;
 mod run;
+pub mod summary;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -12,6 +12,7 @@ use crate::consensus::coins::{Coin, CoinView};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode};
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::tx::{OutPoint, Transaction};
@@ -139,6 +140,16 @@ impl Database {
     /// The store's.
     pub fn raw_block(&self, hash: &BlockHash) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.get(&key(BLOCK, &[&hash.0]))
+    }
+
+    /// The header of a block whose body is stored. The rest of the block is not looked at.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn header(&self, hash: &BlockHash) -> Result<Option<Header>, StoreError> {
+        let Some(bytes) = self.raw_block(hash)? else { return Ok(None) };
+        let header = bytes.get(..Header::LEN).ok_or_else(|| self.corrupt(format!("block {hash} is too short")))?;
+        self.decoded(header).map(Some)
     }
 
     /// The coins that a block of the best chain spent, in the order of its inputs; none is stored where none was spent.

@@ -57,6 +57,20 @@ impl Wallet {
         Ok(Self { path: path.to_owned(), file: KeyFile::read(path)? })
     }
 
+    /// Opens the file, or creates it with new words and without a passphrase if there is none.
+    ///
+    /// # Errors
+    /// As [`Wallet::open`] and [`Wallet::create`].
+    pub fn open_or_create(path: &Path) -> Result<Self, KeyFileError> {
+        match Self::open(path) {
+            Err(KeyFileError::Missing { .. }) => {
+                let mut rng = rand::rng();
+                Self::create(path, &Mnemonic::generate(false, &mut rng), None, &mut rng)
+            }
+            other => other,
+        }
+    }
+
     /// Keys handed out so far, oldest first; there is at least one.
     pub fn keys(&self) -> &[PublicKey] {
         self.file.keys()

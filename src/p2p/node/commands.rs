@@ -13,6 +13,7 @@ use crate::p2p::interface::{Direction, Now, PeerId, Reason};
 use crate::p2p::message::{PeerAddress, SERVICE_FULL};
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::header::Header;
 use crate::primitives::tx::Transaction;
 
 impl Node {
@@ -24,6 +25,16 @@ impl Node {
         let mempool = &self.mempool;
         let result = self.chain.accept_block(block, now.unix, &|txid| mempool.is_verified(txid));
         self.follow(now, result)
+    }
+
+    /// Takes a header that came over RPC. Its block is asked for if that could be the best one.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn submit_header(&mut self, now: Now, header: Header) -> Result<(), ChainError> {
+        let result = self.chain.accept_header(header, now.unix).map(drop);
+        self.reconsider_downloads(now);
+        result
     }
 
     /// Takes a transaction that was made here or came over RPC, and relays it.
@@ -59,11 +70,15 @@ impl Node {
         if let Ok(update) = &result {
             self.moved(now, update);
         }
-        // Even a refusal may have changed which header is best.
+        self.reconsider_downloads(now);
+        result
+    }
+
+    /// For when another header may be best now, which even a refusal can bring about.
+    fn reconsider_downloads(&mut self, now: Now) {
         self.download.refresh();
         self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
         self.finish(now);
-        result
     }
 
     /// The settings.
@@ -107,6 +122,17 @@ impl Node {
         let ready = || self.peers.iter().filter(|(_, peer)| peer.hello.is_some());
         let inbound = ready().filter(|(_, peer)| peer.direction == Direction::Inbound).count();
         (inbound, ready().count() - inbound)
+    }
+
+    /// Asks all peers now whether they are there, instead of when their turn comes; [`Node::peers`] has how long they took.
+    pub fn ping(&mut self, now: Now) {
+        self.pings.hurry(now);
+        self.finish(now);
+    }
+
+    /// The addresses that this node is told to stay connected to, in order.
+    pub fn added_nodes(&self) -> Vec<SocketAddr> {
+        self.dialer.manual().collect()
     }
 
     /// Stays connected to an address from now on. `false` if that was so before, or there are too many.

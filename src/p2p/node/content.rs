@@ -101,7 +101,10 @@ impl Node {
                 }
                 self.moved(now, &update);
             }
-            Err(error) => self.refuse_block(now, id, &hash, &error),
+            Err(error) => {
+                self.download.failed(now, id, &hash);
+                self.out.refused(id, error.blame(), &error, Offence::BadBlock);
+            }
         }
         self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
     }
@@ -109,15 +112,6 @@ impl Node {
     fn accept(&mut self, now: Now, block: Arc<Block>) -> Result<ChainUpdate, ChainError> {
         let mempool = &self.mempool;
         self.chain.accept_block(Arc::unwrap_or_clone(block), now.unix, &|txid| mempool.is_verified(txid))
-    }
-
-    fn refuse_block(&mut self, now: Now, id: PeerId, hash: &BlockHash, error: &ChainError) {
-        self.download.failed(now, id, hash);
-        match error.blame() {
-            Blame::Peer => self.out.offence(id, Offence::BadBlock(error.to_string())),
-            Blame::Local => self.out.event(Event::StoreFailed { error: error.to_string() }),
-            Blame::Nobody => {}
-        }
     }
 
     pub(super) fn transaction(&mut self, now: Now, id: PeerId, tx: Arc<Transaction>) {
@@ -147,11 +141,7 @@ impl Node {
             }
             Err(error) => {
                 self.refused.insert(txid);
-                match error.blame() {
-                    Blame::Peer => self.out.offence(id, Offence::BadTransaction(error.to_string())),
-                    Blame::Local => self.out.event(Event::StoreFailed { error: error.to_string() }),
-                    Blame::Nobody => {}
-                }
+                self.out.refused(id, error.blame(), &error, Offence::BadTransaction);
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::RpcError;
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
 
 /// Coins that a balance is summed over; an address with more is an exchange's, which keeps its own books.
 const MAX_COINS: usize = 1_000_000;
@@ -26,6 +27,7 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "getaddressbalance",
         params: &[ADDRESS],
+        result: Shape::Object,
         about: "Grains at an address: all confirmed ones, those among them spendable now and those still immature, and \
                 what the mempool would add or take.",
         run: |api, args| Box::pin(get_address_balance(api, args)),
@@ -37,6 +39,7 @@ pub const METHODS: &[Method] = &[
             optional("count", Kind::Integer, "10000", "Most to list, up to 100000."),
             optional("include_mempool", Kind::Boolean, "true", "List unconfirmed coins too, after the others."),
         ],
+        result: Shape::Array(&Shape::Object),
         about: "Unspent coins of an address, whether they can be spent now, and what in the mempool spends them.",
         run: |api, args| Box::pin(get_address_utxos(api, args)),
     },
@@ -47,12 +50,14 @@ pub const METHODS: &[Method] = &[
             optional("from_height", Kind::Integer, "0", "Leave out what is below."),
             optional("count", Kind::Integer, "1000", "Most to list, up to 100000."),
         ],
+        result: Shape::Array(&Shape::Object),
         about: "Transactions that paid an address or spent from it, oldest first, those in the mempool last.",
         run: |api, args| Box::pin(get_address_history(api, args)),
     },
     Method {
         name: "validateaddress",
         params: &[required("address", Kind::Text, "What may be an address.")],
+        result: Shape::Object,
         about: "Whether text is an address of this network, and if not, why.",
         run: |api, args| Box::pin(async move { validate_address(&api, &args) }),
     },

@@ -1,5 +1,7 @@
 //! Blocks, headers, coins.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{Method, Outcome};
@@ -14,6 +16,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
 use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, hex_of};
 use crate::storage::Database;
 
@@ -24,24 +27,28 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "getblockchaininfo",
         params: &[],
+        result: Shape::Object,
         about: "State of the chain: heights, tip, difficulty, work, whether blocks are still missing.",
         run: |api, _| Box::pin(get_blockchain_info(api)),
     },
     Method {
         name: "getblockcount",
         params: &[],
+        result: Shape::Integer,
         about: "Height of the tip.",
         run: |api, _| Box::pin(async move { Ok(Reply::of(&api.tip().height)) }),
     },
     Method {
         name: "getbestblockhash",
         params: &[],
+        result: Shape::Hash,
         about: "Hash of the tip.",
         run: |api, _| Box::pin(async move { Ok(Reply::of(&api.tip().hash)) }),
     },
     Method {
         name: "getblockhash",
         params: &[required("height", Kind::Integer, "The height.")],
+        result: Shape::Hash,
         about: "Hash of the block at a height of the best chain.",
         run: |api, args| Box::pin(async move { get_block_hash(&api, &args) }),
     },
@@ -56,26 +63,44 @@ pub const METHODS: &[Method] = &[
                 "0 for its encoding in hex, 1 for an object with transaction ids, 2 with whole transactions and fees, 3 with the coins they spend too.",
             ),
         ],
+        result: Shape::Either(&[Shape::Hex, Shape::Object]),
         about: "A block.",
         run: |api, args| Box::pin(get_block(api, args)),
     },
     Method {
         name: "getblockheader",
         params: &[BLOCKHASH, optional("verbose", Kind::Boolean, "true", "false for the 80 bytes in hex.")],
+        result: Shape::Either(&[Shape::Object, Shape::Hex]),
         about: "A block's header, whether or not its body is here.",
         run: |api, args| Box::pin(get_block_header(api, args)),
     },
     Method {
         name: "getchaintips",
         params: &[],
+        result: Shape::Array(&Shape::Object),
         about: "The ends of all branches known, highest first.",
         run: |api, _| Box::pin(get_chain_tips(api)),
     },
     Method {
+        name: "getdeploymentinfo",
+        params: &[optional("blockhash", Kind::Hash, "null", "As of this block; the tip, if left out.")],
+        result: Shape::Object,
+        about: "Changes of the rules under way: there are none, since genesis fixes all of them.",
+        run: |api, args| Box::pin(get_deployment_info(api, args)),
+    },
+    Method {
         name: "getdifficulty",
         params: &[],
+        result: Shape::Number,
         about: "The tip's difficulty, as a multiple of Bitcoin's difficulty 1.",
         run: |api, _| Box::pin(get_difficulty(api)),
+    },
+    Method {
+        name: "getindexinfo",
+        params: &[optional("index_name", Kind::Text, "null", "Only this one.")],
+        result: Shape::Object,
+        about: "The indexes: of transactions by id, and of addresses. Each is written with the block, so that none is ever behind.",
+        run: |api, args| Box::pin(async move { get_index_info(&api, &args) }),
     },
     Method {
         name: "gettxout",
@@ -84,24 +109,28 @@ pub const METHODS: &[Method] = &[
             required("n", Kind::Integer, "The output's place in it, from 0."),
             optional("include_mempool", Kind::Boolean, "true", "Whether the mempool's outputs and spends count."),
         ],
+        result: Shape::Either(&[Shape::Object, Shape::Null]),
         about: "An unspent output; null if there is none.",
         run: |api, args| Box::pin(get_tx_out(api, args)),
     },
     Method {
         name: "gettxoutsetinfo",
         params: &[],
+        result: Shape::Object,
         about: "Number and value of all unspent outputs. Reads all of them.",
         run: |api, _| Box::pin(get_tx_out_set_info(api)),
     },
     Method {
         name: "invalidateblock",
         params: &[BLOCKHASH],
+        result: Shape::Null,
         about: "Treats a block as invalid, as if it broke a rule, and goes to the best chain without it.",
         run: |api, args| Box::pin(invalidate_block(api, args)),
     },
     Method {
         name: "reconsiderblock",
         params: &[BLOCKHASH],
+        result: Shape::Null,
         about: "Takes invalidateblock back, for the block, its ancestors and its descendants.",
         run: |api, args| Box::pin(reconsider_block(api, args)),
     },
@@ -122,10 +151,12 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         verificationprogress: f64,
         initialblockdownload: bool,
         chainwork: String,
+        size_on_disk: u64,
         pruned: bool,
         warnings: Vec<String>,
     }
     let params = api.params().clone();
+    let size_on_disk = api.load(|db| Ok(db.store().bytes_on_disk())).await?;
     api.node(move |node, _| {
         let chain = node.chain();
         let (tip, best) = (chain.tip(), chain.best_header());
@@ -141,6 +172,7 @@ async fn get_blockchain_info(api: Api) -> Outcome {
             verificationprogress: (f64::from(tip.height + 1) / f64::from(best.height + 1)).min(1.0),
             initialblockdownload: best.work > tip.work,
             chainwork: tip.work.to_string(),
+            size_on_disk,
             pruned: false,
             warnings: Vec::new(),
         })
@@ -290,6 +322,34 @@ async fn get_chain_tips(api: Api) -> Outcome {
 async fn get_difficulty(api: Api) -> Outcome {
     let bits = api.node(|node, _| node.chain().tip().header.bits).await?;
     Ok(Reply::of(&bits.target().map(|target| target.difficulty()).map_err(RpcError::internal)?))
+}
+
+async fn get_deployment_info(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct Info {
+        hash: BlockHash,
+        height: u32,
+        deployments: BTreeMap<String, ()>,
+    }
+    let hash: Option<BlockHash> = args.get("blockhash")?;
+    api.node(move |node, _| {
+        let chain = node.chain();
+        let entry = hash.map_or(Ok(chain.tip()), |hash| entry(chain, &hash))?;
+        Ok(Reply::of(&Info { hash: entry.hash, height: entry.height, deployments: BTreeMap::new() }))
+    })
+    .await?
+}
+
+fn get_index_info(api: &Api, args: &Args) -> Outcome {
+    #[derive(Serialize)]
+    struct Info {
+        synced: bool,
+        best_block_height: u32,
+    }
+    let wanted: Option<&str> = args.get("index_name")?;
+    let indexes = ["txindex", "addressindex"].into_iter().filter(|name| wanted.is_none_or(|wanted| wanted == *name));
+    let info = |name| (name, Info { synced: true, best_block_height: api.tip().height });
+    Ok(Reply::of(&indexes.map(info).collect::<BTreeMap<_, _>>()))
 }
 
 async fn get_tx_out(api: Api, args: Args) -> Outcome {

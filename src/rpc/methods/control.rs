@@ -1,28 +1,68 @@
 //! The server itself.
 
-use super::{GROUPS, Method, Outcome, find};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{GROUPS, Method, Outcome, discover, find};
+use crate::consensus::params::Retarget;
+use crate::p2p::Input;
 use crate::rpc::Api;
-use crate::rpc::args::{Args, Kind, optional};
+use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
 
 /// See [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "help",
         params: &[optional("command", Kind::Text, "null", "The method to explain.")],
+        result: Shape::Text,
         about: "All methods with their parameters, or everything about one.",
         run: |_, args| Box::pin(async move { help(&args) }),
     },
     Method {
+        name: "getmemoryinfo",
+        params: &[optional("mode", Kind::Text, "\"stats\"", "\"stats\": there is nothing else.")],
+        result: Shape::Object,
+        about: "Bytes of memory that this process uses. Pages are not locked here, so Bitcoin Core's figures are 0.",
+        run: |_, args| Box::pin(async move { get_memory_info(&args) }),
+    },
+    Method {
+        name: "getrpcinfo",
+        params: &[],
+        result: Shape::Object,
+        about: "The calls being carried out, and for how many microseconds each has been. Logs go to stderr, so that \
+                there is no path of a log.",
+        run: |api, _| Box::pin(async move { Ok(get_rpc_info(&api)) }),
+    },
+    Method {
+        name: "rpc.discover",
+        params: &[],
+        result: Shape::Object,
+        about: "All of this for programs: an OpenRPC document of every method, its parameters and its result.",
+        run: |_, _| Box::pin(async { Ok(Reply::of(&discover::document())) }),
+    },
+    Method {
         name: "stop",
         params: &[],
+        result: Shape::Text,
         about: "Stops the node.",
         run: |api, _| Box::pin(async move { Ok(stop(&api)) }),
     },
     Method {
+        name: "setmocktime",
+        params: &[required("timestamp", Kind::Integer, "Seconds since 1970; 0 lets the clock go again.")],
+        result: Shape::Null,
+        about: "Stops the node's clock at a time. Only where genesis has no retargeting (\"retarget\": \"none\"): there \
+                blocks are instant, and the network is for tests.",
+        run: |api, args| Box::pin(set_mock_time(api, args)),
+    },
+    Method {
         name: "uptime",
         params: &[],
+        result: Shape::Integer,
         about: "Seconds since the node was started.",
         run: |api, _| Box::pin(async move { Ok(Reply::of(&api.handle.uptime().as_secs())) }),
     },
@@ -41,6 +81,68 @@ fn help(args: &Args) -> Outcome {
     }
     text += "help METHOD explains one.";
     Ok(Reply::of(&text))
+}
+
+fn get_memory_info(args: &Args) -> Outcome {
+    #[derive(Serialize)]
+    struct Info {
+        locked: Locked,
+        /// Bytes of the process that are in memory; null where the system does not tell.
+        resident: Option<u64>,
+    }
+    #[derive(Serialize, Default)]
+    struct Locked {
+        used: u64,
+        free: u64,
+        total: u64,
+        locked: u64,
+        chunks_used: u64,
+        chunks_free: u64,
+    }
+    match args.get("mode")? {
+        "stats" => Ok(Reply::of(&Info { locked: Locked::default(), resident: resident_bytes() })),
+        mode => Err(RpcError::invalid(format!("unknown mode {mode}"))),
+    }
+}
+
+/// As Linux tells it.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+fn get_rpc_info(api: &Api) -> Reply {
+    #[derive(Serialize)]
+    struct Info {
+        active_commands: Vec<Active>,
+        logpath: &'static str,
+    }
+    #[derive(Serialize)]
+    struct Active {
+        method: &'static str,
+        duration: u64,
+    }
+    let active = |(method, since): (_, Instant)| Active { method, duration: since.elapsed().as_micros() as u64 };
+    Reply::of(&Info { active_commands: api.under_way().into_iter().map(active).collect(), logpath: "" })
+}
+
+async fn set_mock_time(api: Api, args: Args) -> Outcome {
+    let time: i64 = args.get("timestamp")?;
+    if api.params().retarget != Retarget::None {
+        return Err(RpcError::new(
+            Code::Misc,
+            "setmocktime is for networks without retargeting, where blocks are instant",
+        ));
+    }
+    // Headers count time in 32 bits.
+    let time = u32::try_from(time).map_err(|_| RpcError::invalid(format!("timestamp: expected 0 to {}", u32::MAX)))?;
+    api.ready()?;
+    api.handle.set_mock_time(u64::from(time));
+    // Whatever is due by the new time happens before this is answered.
+    api.node(|node, now| node.handle(now, Input::Tick)).await?;
+    Ok(Reply::null())
 }
 
 fn stop(api: &Api) -> Reply {

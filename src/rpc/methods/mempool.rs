@@ -8,29 +8,51 @@ use super::{Method, Outcome};
 use crate::mempool::{Entry, Mempool};
 use crate::primitives::hash::Txid;
 use crate::rpc::Api;
-use crate::rpc::args::{Args, Kind, optional, required};
+use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::RpcError;
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
+
+const TXID: Param = required("txid", Kind::Hash, "The transaction.");
+const VERBOSE: Param = optional("verbose", Kind::Boolean, "false", "Whole entries by id instead of ids.");
+const IDS_OR_ENTRIES: Shape = Shape::Either(&[Shape::Array(&Shape::Hash), Shape::Object]);
 
 /// See [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getmempoolinfo",
         params: &[],
+        result: Shape::Object,
         about: "Size of the mempool, and the least fee in grains a byte.",
         run: |api, _| Box::pin(get_mempool_info(api)),
     },
     Method {
         name: "getrawmempool",
-        params: &[optional("verbose", Kind::Boolean, "false", "Whole entries by id instead of ids.")],
+        params: &[VERBOSE],
+        result: IDS_OR_ENTRIES,
         about: "The transactions in the mempool, in the order in which they came.",
         run: |api, args| Box::pin(get_raw_mempool(api, args)),
     },
     Method {
         name: "getmempoolentry",
-        params: &[required("txid", Kind::Hash, "The transaction.")],
+        params: &[TXID],
+        result: Shape::Object,
         about: "A transaction in the mempool: fee, size, and its links to others there.",
         run: |api, args| Box::pin(get_mempool_entry(api, args)),
+    },
+    Method {
+        name: "getmempoolancestors",
+        params: &[TXID, VERBOSE],
+        result: IDS_OR_ENTRIES,
+        about: "The transactions in the mempool that one there needs to be mined before it.",
+        run: |api, args| Box::pin(get_relatives(api, args, Mempool::ancestors)),
+    },
+    Method {
+        name: "getmempooldescendants",
+        params: &[TXID, VERBOSE],
+        result: IDS_OR_ENTRIES,
+        about: "The transactions in the mempool that need one there to be mined before them.",
+        run: |api, args| Box::pin(get_relatives(api, args, Mempool::descendants)),
     },
 ];
 
@@ -110,22 +132,35 @@ impl EntryView {
 
 async fn get_raw_mempool(api: Api, args: Args) -> Outcome {
     let verbose: bool = args.get("verbose")?;
+    api.node(move |node, _| ids_or_entries(node.mempool(), node.mempool().txids(), verbose)).await
+}
+
+async fn get_relatives(api: Api, args: Args, of: fn(&Mempool, &Txid) -> Vec<Txid>) -> Outcome {
+    let (txid, verbose): (Txid, bool) = (args.get("txid")?, args.get("verbose")?);
     api.node(move |node, _| {
         let mempool = node.mempool();
-        let txids = mempool.txids();
-        if !verbose {
-            return Reply::of(&txids);
-        }
-        let view = |txid: Txid| Some((txid, EntryView::new(mempool.get(&txid)?, mempool)));
-        Reply::of(&txids.into_iter().filter_map(view).collect::<BTreeMap<_, _>>())
+        mempool.get(&txid).ok_or_else(not_in_mempool)?;
+        Ok(ids_or_entries(mempool, of(mempool, &txid), verbose))
     })
-    .await
+    .await?
+}
+
+fn ids_or_entries(mempool: &Mempool, txids: Vec<Txid>, verbose: bool) -> Reply {
+    if !verbose {
+        return Reply::of(&txids);
+    }
+    let view = |txid: Txid| Some((txid, EntryView::new(mempool.get(&txid)?, mempool)));
+    Reply::of(&txids.into_iter().filter_map(view).collect::<BTreeMap<_, _>>())
+}
+
+fn not_in_mempool() -> RpcError {
+    RpcError::not_found("Transaction not in mempool")
 }
 
 async fn get_mempool_entry(api: Api, args: Args) -> Outcome {
     let txid: Txid = args.get("txid")?;
     api.node(move |node, _| {
-        let entry = node.mempool().get(&txid).ok_or_else(|| RpcError::not_found("Transaction not in mempool"))?;
+        let entry = node.mempool().get(&txid).ok_or_else(not_in_mempool)?;
         Ok(Reply::of(&EntryView::new(entry, node.mempool())))
     })
     .await?

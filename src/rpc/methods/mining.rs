@@ -8,15 +8,17 @@ use crate::miner::{kernel, template};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
 use crate::rpc::view::DifficultyView;
 
 /// Blocks that the network's hash rate is estimated over, unless told otherwise.
-const RATE_SPAN: u32 = 120;
+pub(in crate::rpc) const RATE_SPAN: u32 = 120;
 /// Blocks that one call may make.
 const MAX_GENERATED: u32 = 100_000;
 /// Nonces tried before it is seen whether anybody still waits for them: a fraction of a second.
@@ -29,6 +31,7 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "getmininginfo",
         params: &[],
+        result: Shape::Object,
         about: "Whether and how fast this node mines, and what the next block has to meet.",
         run: |api, _| Box::pin(get_mining_info(api)),
     },
@@ -38,6 +41,7 @@ pub const METHODS: &[Method] = &[
             optional("nblocks", Kind::Integer, "120", "Blocks to estimate it over; -1 for the default."),
             optional("height", Kind::Integer, "-1", "Up to this height; -1 for the tip."),
         ],
+        result: Shape::Number,
         about: "Hashes a second of the whole network, estimated by work and time of past blocks.",
         run: |api, args| Box::pin(get_network_hash_ps(api, args)),
     },
@@ -48,6 +52,7 @@ pub const METHODS: &[Method] = &[
             optional("genproclimit", Kind::Integer, "1", "Threads."),
             optional("address", Kind::Address, "null", "Who is paid; whoever is now, if left out."),
         ],
+        result: Shape::Null,
         about: "Starts or stops mining.",
         run: |api, args| Box::pin(set_generate(api, args)),
     },
@@ -58,17 +63,16 @@ pub const METHODS: &[Method] = &[
             required("address", Kind::Address, "Who is paid."),
             optional("maxtries", Kind::Integer, "1000000", "Most hashes to try for a block."),
         ],
+        result: Shape::Array(&Shape::Hash),
         about: "Mines blocks at once, and answers their hashes: as many as were found.",
         run: |api, args| Box::pin(generate_to_address(api, args)),
     },
     Method {
-        name: "submitblock",
-        params: &[
-            required("hexdata", Kind::Hex, "The block's encoding."),
-            optional("dummy", Kind::Text, "null", "Ignored, as BIP-22 wants it."),
-        ],
-        about: "Takes a block that somebody mined. Null if it is now in the best chain, else why not.",
-        run: |api, args| Box::pin(submit_block(api, args)),
+        name: "submitheader",
+        params: &[required("hexdata", Kind::Hex, "The header's 80 bytes.")],
+        result: Shape::Null,
+        about: "Takes a header that may become the best chain's; its block is then asked for from peers.",
+        run: |api, args| Box::pin(submit_header(api, args)),
     },
 ];
 
@@ -122,7 +126,7 @@ async fn get_mining_info(api: Api) -> Outcome {
 
 /// Work of the `span` blocks up to `end`, over the time between the earliest and the latest of them and the one before.
 /// Genesis is left out: it may be written long before anybody mines on it.
-fn hash_rate(chain: &Chain, end: &Entry, span: u32) -> f64 {
+pub(in crate::rpc) fn hash_rate(chain: &Chain, end: &Entry, span: u32) -> f64 {
     let first = end.height.saturating_sub(span).max(1);
     let Some(start) = chain.ancestor(end, first) else { return 0.0 };
     let times = (first..=end.height).filter_map(|height| chain.ancestor(end, height)).map(|entry| entry.header.time);
@@ -227,29 +231,15 @@ async fn mine(api: &Api, payee: PublicKey, extra_nonce: u64, tries: u64) -> Resu
     Ok(None)
 }
 
-async fn submit_block(api: Api, args: Args) -> Outcome {
-    let block: Block = codec::decode_hex(args.get("hexdata")?)
-        .map_err(|error| RpcError::new(Code::Deserialization, format!("Block decode failed: {error}")))?;
-    let hash = block.hash();
-    let answer = api
-        .node(move |node, now| {
-            let known = node.chain().entry(&hash).is_some_and(|entry| entry.has_body());
-            if known {
-                return Ok(Some("duplicate".to_owned()));
-            }
-            match node.submit_block(now, block) {
-                Ok(_) => {
-                    let chain = node.chain();
-                    let connected = chain.entry(&hash).is_some_and(|entry| chain.is_on_best_chain(entry));
-                    Ok((!connected).then(|| "inconclusive".to_owned()))
-                }
-                Err(ChainError::Duplicate { .. }) => Ok(Some("duplicate".to_owned())),
-                Err(ChainError::UnknownParent { .. }) => Ok(Some("prev-blk-not-found".to_owned())),
-                Err(ChainError::Rule { source, .. }) => Ok(Some(source.to_string())),
-                Err(error @ ChainError::Refused { .. }) => Ok(Some(error.to_string())),
-                Err(error) => Err(RpcError::from(error)),
-            }
-        })
-        .await??;
-    Ok(Reply::of(&answer))
+async fn submit_header(api: Api, args: Args) -> Outcome {
+    let header: Header = codec::decode_hex(args.get("hexdata")?)
+        .map_err(|error| RpcError::new(Code::Deserialization, format!("Block header decode failed: {error}")))?;
+    let result = api.node(move |node, now| node.submit_header(now, header)).await?;
+    result.map(|()| Reply::null()).map_err(|error| match error {
+        ChainError::UnknownParent { parent, .. } => {
+            RpcError::new(Code::Verify, format!("Must submit previous header ({parent}) first"))
+        }
+        ChainError::Rule { .. } | ChainError::Refused { .. } => RpcError::new(Code::Verify, error.to_string()),
+        error => error.into(),
+    })
 }

@@ -7,15 +7,21 @@ use super::Api;
 use super::args::{Args, Kind, Param};
 use super::error::{Code, RpcError};
 use super::jsonrpc::{Params, Reply};
+use super::schema::Shape;
 
 pub mod address;
 pub mod blockchain;
 pub mod control;
+mod discover;
+pub mod fees;
+pub mod links;
 pub mod mempool;
 pub mod mining;
 pub mod network;
 pub mod proof;
 pub mod rawtx;
+pub mod stats;
+pub mod template;
 pub mod wait;
 
 /// What a call comes to.
@@ -31,6 +37,8 @@ pub struct Method {
     pub name: &'static str,
     /// Its parameters, in order.
     pub params: &'static [Param],
+    /// What it answers.
+    pub result: Shape,
     /// What it does: a line that stands alone, then perhaps more.
     pub about: &'static str,
     /// Does it.
@@ -45,7 +53,13 @@ impl Method {
             let name = match param.kind {
                 Kind::Text | Kind::Hash | Kind::Hex | Kind::Address => format!("\"{}\"", param.name),
                 Kind::Array => format!("[{},...]", param.name),
-                Kind::Integer | Kind::Boolean | Kind::Verbosity | Kind::HashOrHeight => param.name.to_owned(),
+                Kind::Object => format!("{{{}}}", param.name),
+                Kind::Integer
+                | Kind::Boolean
+                | Kind::Verbosity
+                | Kind::HashOrHeight
+                | Kind::TextOrInteger
+                | Kind::Any => param.name.to_owned(),
             };
             text += &if param.default.is_none() { format!(" {name}") } else { format!(" ( {name} )") };
         }
@@ -71,15 +85,19 @@ impl Method {
 }
 
 /// Every method, under the headings of `help`.
-pub const GROUPS: [(&str, &[Method]); 9] = [
+pub const GROUPS: [(&str, &[Method]); 13] = [
     ("Blockchain", blockchain::METHODS),
+    ("Statistics and checks", stats::METHODS),
     ("Waiting", wait::METHODS),
     ("Mempool and transactions", mempool::METHODS),
+    ("Fees", fees::METHODS),
     ("Raw transactions", rawtx::METHODS),
     ("Proofs", proof::METHODS),
     ("Addresses", address::METHODS),
     ("Mining", mining::METHODS),
+    ("Mining elsewhere", template::METHODS),
     ("Network", network::METHODS),
+    ("Links", links::METHODS),
     ("Control", control::METHODS),
 ];
 
@@ -104,5 +122,6 @@ pub async fn dispatch(api: &Api, name: &str, params: Params) -> Outcome {
         api.ready()?;
     }
     let args = Args::bind(method, params)?;
+    let _under_way = api.begin(method.name);
     (method.run)(api.clone(), args).await
 }

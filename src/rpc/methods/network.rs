@@ -1,10 +1,13 @@
 //! Other nodes.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
+use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use super::{Method, Outcome};
+use crate::p2p::addrbook::Record;
 use crate::p2p::bans::{BAN_SECS, Subnet};
 use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL};
 use crate::p2p::{Direction, PeerId};
@@ -12,31 +15,36 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
-use crate::runtime::Totals;
+use crate::rpc::schema::Shape;
+use crate::runtime::{Flow, Totals};
 
 /// See [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getpeerinfo",
         params: &[],
+        result: Shape::Array(&Shape::Object),
         about: "The nodes that this one is connected to.",
         run: |api, _| Box::pin(get_peer_info(api)),
     },
     Method {
         name: "getconnectioncount",
         params: &[],
+        result: Shape::Integer,
         about: "How many nodes this one is connected to.",
         run: |api, _| Box::pin(get_connection_count(api)),
     },
     Method {
         name: "getnetworkinfo",
         params: &[],
+        result: Shape::Object,
         about: "This node as others see it: versions, services, connections.",
         run: |api, _| Box::pin(get_network_info(api)),
     },
     Method {
         name: "getnettotals",
         params: &[],
+        result: Shape::Object,
         about: "Bytes and messages over all connections since the start.",
         run: |api, _| Box::pin(get_net_totals(api)),
     },
@@ -50,8 +58,33 @@ pub const METHODS: &[Method] = &[
                 "\"add\" to stay connected, \"remove\" to no longer, \"onetry\" to dial once.",
             ),
         ],
+        result: Shape::Null,
         about: "Connects to a node. Whether that works shows in getpeerinfo.",
         run: |api, args| Box::pin(add_node(api, args)),
+    },
+    Method {
+        name: "getaddednodeinfo",
+        params: &[optional("node", Kind::Text, "null", "Only this address and port.")],
+        result: Shape::Array(&Shape::Object),
+        about: "The nodes to stay connected to, as addnode and --connect name them, and whether this one is.",
+        run: |api, args| Box::pin(get_added_node_info(api, args)),
+    },
+    Method {
+        name: "getnodeaddresses",
+        params: &[
+            optional("count", Kind::Integer, "1", "Most to list; 0 for all."),
+            optional("network", Kind::Text, "null", "\"ipv4\" or \"ipv6\"."),
+        ],
+        result: Shape::Array(&Shape::Object),
+        about: "Addresses of nodes that this one has heard of, chosen by chance.",
+        run: |api, args| Box::pin(get_node_addresses(api, args)),
+    },
+    Method {
+        name: "ping",
+        params: &[],
+        result: Shape::Null,
+        about: "Asks all peers whether they are there. How long they take to answer shows in getpeerinfo.",
+        run: |api, _| Box::pin(ping(api)),
     },
     Method {
         name: "disconnectnode",
@@ -59,6 +92,7 @@ pub const METHODS: &[Method] = &[
             optional("address", Kind::Text, "\"\"", "The peer's address and port, as getpeerinfo shows it."),
             optional("nodeid", Kind::Integer, "null", "Or its id there."),
         ],
+        result: Shape::Null,
         about: "Closes a connection.",
         run: |api, args| Box::pin(disconnect_node(api, args)),
     },
@@ -70,17 +104,32 @@ pub const METHODS: &[Method] = &[
             optional("bantime", Kind::Integer, "0", "Seconds; 0 for a day."),
             optional("absolute", Kind::Boolean, "false", "bantime is a time since 1970 instead."),
         ],
+        result: Shape::Null,
         about: "Bans addresses, or ends a ban. Connections to them are closed.",
         run: |api, args| Box::pin(set_ban(api, args)),
     },
     Method {
         name: "listbanned",
         params: &[],
+        result: Shape::Array(&Shape::Object),
         about: "The bans in force, those for misbehaviour too.",
         run: |api, _| Box::pin(list_banned(api)),
     },
-    Method { name: "clearbanned", params: &[], about: "Ends all bans.", run: |api, _| Box::pin(clear_banned(api)) },
+    Method {
+        name: "clearbanned",
+        params: &[],
+        result: Shape::Null,
+        about: "Ends all bans.",
+        run: |api, _| Box::pin(clear_banned(api)),
+    },
 ];
+
+/// The networks there are, as Bitcoin Core names them.
+const NETWORKS: [&str; 2] = ["ipv4", "ipv6"];
+
+fn network_of(address: SocketAddr) -> &'static str {
+    if address.ip().to_canonical().is_ipv4() { NETWORKS[0] } else { NETWORKS[1] }
+}
 
 fn service_names(services: u64) -> Vec<&'static str> {
     if services & SERVICE_FULL == 0 { Vec::new() } else { vec!["FULL"] }
@@ -91,6 +140,7 @@ async fn get_peer_info(api: Api) -> Outcome {
     struct Peer {
         id: u64,
         addr: SocketAddr,
+        network: &'static str,
         /// Where it takes connections itself.
         #[serde(skip_serializing_if = "Option::is_none")]
         listenaddr: Option<SocketAddr>,
@@ -100,6 +150,9 @@ async fn get_peer_info(api: Api) -> Outcome {
         lastrecv: u64,
         bytessent: u64,
         bytesrecv: u64,
+        /// Bytes by kind of message, framing included.
+        bytessent_per_msg: BTreeMap<&'static str, u64>,
+        bytesrecv_per_msg: BTreeMap<&'static str, u64>,
         conntime: u64,
         /// Seconds.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,18 +174,21 @@ async fn get_peer_info(api: Api) -> Outcome {
     // Those that have said hello: of the others nothing is known.
     let peers = api.node(|node, now| node.peers(now)).await?;
     let peers = peers.into_iter().filter(|peer| peer.ready).map(|peer| {
-        let Totals { bytes_sent, bytes_received, .. } = api.handle.peer_totals(peer.id).unwrap_or_default();
+        let Totals { sent, received } = api.handle.peer_totals(peer.id).unwrap_or_default();
         let inbound = peer.direction == Direction::Inbound;
         Peer {
             id: peer.id.0,
             addr: peer.address,
+            network: network_of(peer.address),
             listenaddr: peer.listens_at,
             services: format!("{:016x}", peer.services),
             servicesnames: service_names(peer.services),
             lastsend: peer.last_sent,
             lastrecv: peer.last_received,
-            bytessent: bytes_sent,
-            bytesrecv: bytes_received,
+            bytessent: sent.bytes,
+            bytesrecv: received.bytes,
+            bytessent_per_msg: bytes_by_kind(&sent),
+            bytesrecv_per_msg: bytes_by_kind(&received),
             conntime: peer.connected_at,
             pingtime: peer.ping.map(seconds),
             minping: peer.min_ping.map(seconds),
@@ -154,6 +210,12 @@ async fn get_peer_info(api: Api) -> Outcome {
     Ok(Reply::of(&peers.collect::<Vec<_>>()))
 }
 
+/// What went of each kind of message of which anything went.
+fn bytes_by_kind(flow: &Flow) -> BTreeMap<&'static str, u64> {
+    let moved = flow.by_kind().filter(|(_, messages)| messages.count > 0);
+    moved.map(|(kind, messages)| (kind.name(), messages.bytes)).collect()
+}
+
 async fn get_connection_count(api: Api) -> Outcome {
     let (inbound, outbound) = api.node(|node, _| node.connection_counts()).await?;
     Ok(Reply::of(&(inbound + outbound)))
@@ -173,11 +235,27 @@ async fn get_network_info(api: Api) -> Outcome {
         connections: usize,
         connections_in: usize,
         connections_out: usize,
+        networks: [Network; 2],
         /// Grains a byte.
         relayfee: u64,
+        /// Grains a byte by which a replacement must pay more.
+        incrementalfee: u64,
+        /// Not known: a node does not ask others how they see it.
+        localaddresses: [(); 0],
         warnings: Vec<String>,
     }
-    api.node(|node, _| {
+    #[derive(Serialize)]
+    struct Network {
+        name: &'static str,
+        limited: bool,
+        reachable: bool,
+        /// There are no proxies.
+        proxy: &'static str,
+        proxy_randomize_credentials: bool,
+    }
+    let network =
+        |name| Network { name, limited: false, reachable: true, proxy: "", proxy_randomize_credentials: false };
+    api.node(move |node, _| {
         let (inbound, outbound) = node.connection_counts();
         Reply::of(&Info {
             version: version_number(),
@@ -191,7 +269,10 @@ async fn get_network_info(api: Api) -> Outcome {
             connections: inbound + outbound,
             connections_in: inbound,
             connections_out: outbound,
+            networks: NETWORKS.map(network),
             relayfee: node.mempool().limits().min_fee_rate,
+            incrementalfee: node.mempool().limits().min_fee_rate,
+            localaddresses: [],
             warnings: Vec::new(),
         })
     })
@@ -218,10 +299,10 @@ async fn get_net_totals(api: Api) -> Outcome {
     let totals = api.handle.network_totals();
     let unix = api.node(|_, now| now.unix).await?;
     Ok(Reply::of(&Info {
-        totalbytesrecv: totals.bytes_received,
-        totalbytessent: totals.bytes_sent,
-        totalmessagesrecv: totals.messages_received,
-        totalmessagessent: totals.messages_sent,
+        totalbytesrecv: totals.received.bytes,
+        totalbytessent: totals.sent.bytes,
+        totalmessagesrecv: totals.received.messages(),
+        totalmessagessent: totals.sent.messages(),
         timemillis: unix * 1000,
     }))
 }
@@ -261,6 +342,73 @@ async fn add_node(api: Api, args: Args) -> Outcome {
         }
     })
     .await?
+}
+
+async fn get_added_node_info(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct Added {
+        addednode: SocketAddr,
+        connected: bool,
+        addresses: Vec<Address>,
+    }
+    #[derive(Serialize)]
+    struct Address {
+        address: SocketAddr,
+        connected: &'static str,
+    }
+    let wanted: Option<&str> = args.get("node")?;
+    let (added, peers) = api.node(|node, now| (node.added_nodes(), node.peers(now))).await?;
+    let view = |addednode: SocketAddr| {
+        let mut connections = peers.iter().filter(|peer| peer.ready);
+        let peer = connections.find(|peer| peer.address == addednode || peer.listens_at == Some(addednode));
+        let address = peer.map(|peer| Address {
+            address: peer.address,
+            connected: if peer.direction == Direction::Inbound { "inbound" } else { "outbound" },
+        });
+        Added { addednode, connected: address.is_some(), addresses: address.into_iter().collect() }
+    };
+    let is_wanted = |address: &SocketAddr| wanted.is_none_or(|wanted| address.to_string() == wanted);
+    let added: Vec<Added> = added.into_iter().filter(is_wanted).map(view).collect();
+    if wanted.is_some() && added.is_empty() {
+        return Err(RpcError::new(Code::NotAdded, "Error: Node has not been added."));
+    }
+    Ok(Reply::of(&added))
+}
+
+async fn get_node_addresses(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct Known {
+        time: u64,
+        services: u64,
+        address: IpAddr,
+        port: u16,
+        network: &'static str,
+    }
+    let count: i64 = args.get("count")?;
+    let count = usize::try_from(count).map_err(|_| RpcError::invalid("Address count out of range"))?;
+    let network: Option<&str> = args.get("network")?;
+    if let Some(unknown) = network.filter(|name| !NETWORKS.contains(name)) {
+        return Err(RpcError::invalid(format!("Network not recognized: {unknown}")));
+    }
+    let mut known = api.node(|node, _| node.known_addresses()).await?;
+    known.retain(|record| network.is_none_or(|network| network_of(record.address) == network));
+    known.shuffle(&mut rand::rng());
+    if count > 0 {
+        known.truncate(count);
+    }
+    let view = |record: Record| Known {
+        time: record.last_seen,
+        services: record.services,
+        address: record.address.ip(),
+        port: record.address.port(),
+        network: network_of(record.address),
+    };
+    Ok(Reply::of(&known.into_iter().map(view).collect::<Vec<_>>()))
+}
+
+async fn ping(api: Api) -> Outcome {
+    api.node(|node, now| node.ping(now)).await?;
+    Ok(Reply::null())
 }
 
 async fn disconnect_node(api: Api, args: Args) -> Outcome {

@@ -3,12 +3,15 @@
 use super::{Method, Outcome};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
-use crate::primitives::merkle::PartialTree;
-use crate::receipt::Receipt;
+use crate::primitives::merkle::{Branch, PartialTree};
+use crate::receipt::succinct::{Source, prove};
+use crate::receipt::{Evidence, Receipt};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
+use crate::storage::TxLocation;
 
 /// Headers read from the node's thread at a time.
 const HEADERS_AT_A_TIME: u32 = 2_000;
@@ -23,20 +26,27 @@ pub const METHODS: &[Method] = &[
             required("txids", Kind::Array, "Ids of transactions, all in one block."),
             optional("blockhash", Kind::Hash, "null", "That block, in the best chain or not."),
         ],
+        result: Shape::Hex,
         about: "That transactions are in a block: Bitcoin's serialized partial Merkle tree (BIP-37), in hex.",
         run: |api, args| Box::pin(get_tx_out_proof(api, args)),
     },
     Method {
         name: "verifytxoutproof",
         params: &[required("proof", Kind::Hex, "What gettxoutproof answers.")],
+        result: Shape::Array(&Shape::Hash),
         about: "Ids of the transactions that a proof proves to be in a block of the best chain; none if it is false.",
         run: |api, args| Box::pin(verify_tx_out_proof(api, args)),
     },
     Method {
         name: "getreceipt",
-        params: &[required("txid", Kind::Hash, "A transaction of the best chain.")],
-        about: "A receipt for a transaction: the transaction, its Merkle branch and every header since genesis, which \
-                `cairn proof verify` checks offline.",
+        params: &[
+            required("txid", Kind::Hash, "A transaction of the best chain."),
+            optional("evidence", Kind::Text, "\"headers\"", "\"headers\" for all of them, \"succinct\" for a sample."),
+            optional("from", Kind::Integer, "null", "Height of a checkpoint, after which headers are shown."),
+        ],
+        result: Shape::Object,
+        about: "A receipt for a transaction: the transaction, its Merkle branch, and evidence that its block is in the \
+                chain, which `cairn proof verify` checks offline.",
         run: |api, args| Box::pin(get_receipt(api, args)),
     },
     Method {
@@ -45,6 +55,7 @@ pub const METHODS: &[Method] = &[
             required("height", Kind::Integer, "Height of the first one."),
             optional("count", Kind::Integer, "2000", "How many, at most 2000."),
         ],
+        result: Shape::Hex,
         about: "Headers of the best chain: 80 bytes each, one after the other, in hex. Ends early at the tip.",
         run: |api, args| Box::pin(get_headers(api, args)),
     },
@@ -102,57 +113,120 @@ async fn verify_tx_out_proof(api: Api, args: Args) -> Outcome {
     Ok(Reply::of(&proven.collect::<Vec<Txid>>()))
 }
 
+/// What a receipt is asked to show besides the payment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// All headers after this height.
+    HeadersAfter(u32),
+    /// A sample.
+    Sample,
+}
+
 async fn get_receipt(api: Api, args: Args) -> Outcome {
     let txid: Txid = args.get("txid")?;
+    let from: Option<u32> = args.get("from")?;
+    let shown = match (args.get::<&str>("evidence")?, from) {
+        ("headers", None) => Shown::HeadersAfter(0),
+        ("headers", Some(height)) => Shown::HeadersAfter(height),
+        ("succinct", None) => Shown::Sample,
+        ("succinct", Some(_)) => return Err(RpcError::invalid("from: a sample begins nowhere; leave it out")),
+        _ => return Err(RpcError::invalid("evidence: expected \"headers\" or \"succinct\"")),
+    };
     for _ in 0..READ_ATTEMPTS {
         let found = api
             .load(move |db| {
                 let Some(location) = db.tx_location(&txid)? else { return Ok(None) };
                 let Some(hash) = db.hash_at(location.height)? else { return Ok(None) };
-                Ok(db.block(&hash)?.map(|block| (location.height, block)))
+                Ok(db.block(&hash)?.map(|block| (location, block)))
             })
             .await?;
-        let Some((height, block)) = found else {
+        let Some((TxLocation { height, position }, block)) = found else {
             return Err(RpcError::not_found("No such transaction in the best chain"));
         };
-        let Some(headers) = headers_to_tip(&api).await? else { continue };
-        let own = match height.checked_sub(1) {
-            None => Some(&api.params().genesis.header),
-            Some(index) => headers.get(index as usize),
+        let found = match shown {
+            Shown::HeadersAfter(from) if from > height => {
+                let text = format!("from: the transaction is in block {height}, which is not after block {from}");
+                return Err(RpcError::invalid(text));
+            }
+            Shown::HeadersAfter(from) => headers_after(&api, from, block.hash(), height).await?,
+            Shown::Sample => sample(&api, height, block.hash()).await?,
         };
-        let place = block.txids().into_iter().zip(0u32..).find(|(id, _)| *id == txid);
         // Otherwise the chain was reorganised between the readings.
-        if let (Some(own), Some((_, index))) = (own, place)
-            && *own == block.header
-        {
-            let (txids, params) = (block.txids(), api.params());
-            let tx = block.transactions.into_iter().nth(index as usize);
-            let receipt = tx.and_then(|tx| Receipt::new(params, tx, txids, index, height, headers));
-            return receipt
-                .map(|receipt| Reply::of(&receipt))
-                .ok_or_else(|| RpcError::internal("a place beyond the block"));
+        let Some((evidence, tip)) = found else { continue };
+        let branch = Branch::new(block.txids(), position);
+        let transaction = block.transactions.into_iter().nth(position as usize);
+        let (Some(branch), Some(transaction)) = (branch, transaction) else { continue };
+        if transaction.txid() != txid {
+            continue;
         }
+        let network = api.params().genesis_hash;
+        return Ok(Reply::of(&Receipt { network, transaction, branch, height, evidence, tip }));
     }
     Err(RpcError::new(Code::Misc, "the chain is being reorganised; try again"))
 }
 
-/// The headers of the best chain from height 1 to the tip, or `None` if it changed while they were read.
-async fn headers_to_tip(api: &Api) -> Result<Option<Vec<Header>>, RpcError> {
-    let mut headers: Vec<Header> = Vec::new();
+/// The headers of the best chain after height `from` with the tip, or `None` if the chain changed while they were read,
+/// or `block` is not at `height` of it.
+async fn headers_after(
+    api: &Api,
+    from: u32,
+    block: BlockHash,
+    height: u32,
+) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
+    let hash_at = move |at| api.load(move |db| Ok(db.hash_at(at)?));
+    let Some(start) = hash_at(from).await? else { return Ok(None) };
+    let (mut headers, mut tip): (Vec<Header>, _) = (Vec::new(), start);
+    let mut passed = from == height && start == block;
     loop {
-        let from = headers.len() as u32 + 1;
-        let (more, end) = headers_from(api, from, HEADERS_AT_A_TIME).await?;
-        let previous = headers.last().map_or(api.params().genesis_hash, Header::hash);
-        if more.first().is_some_and(|header| header.previous != previous) {
+        let reached = from + headers.len() as u32;
+        let (more, end) = headers_from(api, reached + 1, HEADERS_AT_A_TIME).await?;
+        if more.first().is_some_and(|header| header.previous != tip) {
             return Ok(None);
         }
+        passed |= more.get((height.wrapping_sub(reached + 1)) as usize).is_some_and(|header| header.hash() == block);
         let empty = more.is_empty();
+        tip = more.last().map_or(tip, Header::hash);
         headers.extend(more);
-        if headers.len() as u32 >= end || empty {
+        let reached = from + headers.len() as u32;
+        if reached >= end || empty {
             // A shorter chain than what was read is another one.
-            return Ok((headers.len() as u32 == end).then_some(headers));
+            let evidence = match from {
+                0 => Evidence::Headers(headers),
+                height => Evidence::Since { height, hash: start, headers },
+            };
+            return Ok((passed && reached == end).then_some((evidence, tip)));
         }
     }
+}
+
+/// A sample of the best chain that shows `block` at `height`; `None` if that is not there any more.
+async fn sample(api: &Api, height: u32, block: BlockHash) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
+    api.read(move |db| {
+        let missing = |what: &str, at: u64| db.corrupt(format!("{what} {at} of the best chain is missing"));
+        let hash_at = |at: u32| db.hash_at(at)?.ok_or_else(|| missing("block", at.into()));
+        let body = |at: u32| db.block(&hash_at(at)?)?.ok_or_else(|| missing("block", at.into()));
+        let tip = db.tip()?.ok_or_else(|| missing("tip", 0))?;
+        let tip_block = db.block(&tip)?.ok_or_else(|| missing("tip", 0))?;
+        let tip_height = tip_block.transactions.first().map_or(0, |coinbase| coinbase.lock_height);
+        if tip_height == 0 {
+            return Err(RpcError::invalid("evidence: there is nothing to sample before the first block is mined"));
+        }
+        if db.hash_at(height)? != Some(block) {
+            return Ok(None);
+        }
+        let source = Source {
+            node: &|number| db.range_node(number)?.ok_or_else(|| missing("range node", number)),
+            header: &|at| db.header(&hash_at(at)?)?.ok_or_else(|| missing("header", at.into())),
+            coinbase: &|at| {
+                let block = body(at)?;
+                let branch = Branch::new(block.txids(), 0);
+                block.transactions.into_iter().next().zip(branch).ok_or_else(|| missing("coinbase", at.into()))
+            },
+        };
+        let proof = prove(&source, tip_height, height)?;
+        Ok(Some((Evidence::Succinct(proof), tip)))
+    })
+    .await
 }
 
 /// Up to `count` headers of the best chain from height `from`, and the height of its tip.

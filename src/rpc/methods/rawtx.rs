@@ -15,6 +15,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
 use crate::rpc::view::{TransactionView, hex_of};
 
 /// Transactions that one call may have tested.
@@ -29,24 +30,28 @@ pub const METHODS: &[Method] = &[
             optional("verbosity", Kind::Verbosity, "0", "0 for its encoding in hex, 1 for an object."),
             optional("blockhash", Kind::Hash, "null", "Look in this block only, in the best chain or not."),
         ],
+        result: Shape::Either(&[Shape::Hex, Shape::Object]),
         about: "A transaction of the best chain or the mempool.",
         run: |api, args| Box::pin(get_raw_transaction(api, args)),
     },
     Method {
         name: "decoderawtransaction",
         params: &[required("hexstring", Kind::Hex, "A transaction's encoding.")],
+        result: Shape::Object,
         about: "What a transaction's bytes mean. Whether it is valid is not looked at.",
         run: |api, args| Box::pin(async move { decode_raw_transaction(&api, &args) }),
     },
     Method {
         name: "sendrawtransaction",
         params: &[required("hexstring", Kind::Hex, "A transaction's encoding.")],
+        result: Shape::Hash,
         about: "Takes a transaction into the mempool and relays it; answers its id.",
         run: |api, args| Box::pin(send_raw_transaction(api, args)),
     },
     Method {
         name: "testmempoolaccept",
         params: &[required("rawtxs", Kind::Array, "Up to 25 transactions' encodings in hex, each tested by itself.")],
+        result: Shape::Array(&Shape::Object),
         about: "Whether the mempool would take transactions, and if not, why.",
         run: |api, args| Box::pin(test_mempool_accept(api, args)),
     },

@@ -9,6 +9,7 @@ use crate::primitives::hash::BlockHash;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::schema::Shape;
 use crate::runtime::Tip;
 
 const TIMEOUT: Param =
@@ -22,12 +23,14 @@ pub const METHODS: &[Method] = &[
             TIMEOUT,
             optional("current_tip", Kind::Hash, "null", "Wait for a tip other than this, instead of today's."),
         ],
+        result: Shape::Object,
         about: "Waits until the tip changes, and answers hash and height of the new one.",
         run: |api, args| Box::pin(wait_for_new_block(api, args)),
     },
     Method {
         name: "waitforblockheight",
         params: &[required("height", Kind::Integer, "The height to reach."), TIMEOUT],
+        result: Shape::Object,
         about: "Waits until the tip is at least at a height, and answers its hash and height.",
         run: |api, args| Box::pin(wait_for_block_height(api, args)),
     },

@@ -5,6 +5,7 @@ mod process;
 use std::net::TcpListener;
 
 use process::{Node, Place, done, spec};
+use serde_json::Value;
 
 const FAILED: i32 = 1;
 const USAGE: i32 = 2;
@@ -54,6 +55,12 @@ fn nodes_that_do_not_start() {
     start(&place, "a", &["--mine", &other_network]).fails(FAILED, "is not an address");
     start(&place, "a", &["--threads", "0", "--mine", &address]).fails(USAGE, "--threads");
     start(&place, "a", &["--rpc-user", "ada"]).fails(USAGE, "--rpc-password");
+    start(&place, "a", &["--rpc-password-file", "secret"]).fails(USAGE, "--rpc-user");
+    let login = ["--rpc-user", "ada", "--rpc-password-file", "secret"];
+    start(&place, "a", &login).fails(FAILED, "--rpc-password-file: cannot read secret");
+    std::fs::write(place.path("secret"), "\n").unwrap();
+    start(&place, "a", &login).fails(FAILED, "secret is empty");
+    start(&place, "a", &[&login[..], &["--rpc-password", "x"]].concat()).fails(USAGE, "cannot be used with");
     start(&place, "a", &["--log", "cairn=loud"]).fails(FAILED, "--log");
     start(&place, "a", &["--genesis", "missing.json"]).fails(FAILED, "cannot read missing.json");
     std::fs::write(place.path("broken.json"), "{\"network\": ").unwrap();
@@ -80,6 +87,56 @@ fn data_directories_that_belong_to_others() {
     let file = database.filter(|path| path.is_file()).max_by_key(|path| path.metadata().unwrap().len()).unwrap();
     std::fs::write(&file, vec![0xa5; 300_000]).unwrap();
     start(&place, "node", &[]).fails(FAILED, "cairn db");
+}
+
+#[test]
+fn supervisors() {
+    let place = Place::new();
+    place.run("a", &["health"]).fails(NO_NODE, "no node is running with data directory");
+    place.run("a", &["health", "--rpc", &free()]).fails(NO_NODE, "cannot reach a node at");
+    std::fs::write(place.path("secret"), "s3cret\n").unwrap();
+    let login = ["--rpc-user", "ada", "--rpc-password-file", "secret"];
+    let node = place.node("a", &login);
+    assert_eq!(place.run("a", &["health"]).ok(), "ready at height 0");
+    let elsewhere = |args: &[&str]| place.run("elsewhere", &[args, &["--rpc", node.url()]].concat());
+    let health: Value = serde_json::from_str(&elsewhere(&["health", "--json"]).ok()).unwrap();
+    assert_eq!(health, serde_json::json!({ "ready": true, "height": 0 }));
+    elsewhere(&["rpc", "getblockcount"]).fails(FAILED, "refuses these credentials");
+    assert_eq!(elsewhere(&[&["rpc", "getblockcount"], &login[..]].concat()).ok(), "0");
+    std::fs::write(place.path("secret"), "wrong").unwrap();
+    elsewhere(&[&["rpc", "getblockcount"], &login[..]].concat()).fails(FAILED, "refuses these credentials");
+    let named = node.url().replace("http://", "http://ada:s3cret@");
+    let url_first = [&["rpc", "getblockcount", "--rpc", &named], &login[..]].concat();
+    assert_eq!(place.run("elsewhere", &url_first).ok(), "0", "a user in the URL is meant");
+}
+
+#[test]
+fn networks_whose_nodes_run_elsewhere() {
+    let place = Place::new();
+    let init = || place.command("net", &["testnet", "init", "--wallet", "keys/wallet.json", "--json"]);
+    // A test network makes its own genesis.
+    let init = || {
+        let mut command = init();
+        command.env_remove("CAIRN_GENESIS");
+        done(command)
+    };
+    let made: Value = serde_json::from_str(&init().ok()).unwrap();
+    assert_eq!(made["coins"], 1000 * 100_000_000u64);
+    assert_eq!(serde_json::from_str::<Value>(&init().ok()).unwrap(), made, "what is there is kept");
+    std::fs::copy(place.path("net/genesis.json"), place.path("genesis.json")).unwrap();
+    std::fs::create_dir(place.path("rich")).unwrap();
+    std::fs::rename(place.path("keys/wallet.json"), place.path("rich/wallet.json")).unwrap();
+    init().fails(FAILED, "keys/wallet.json, which it pays, is not");
+    // A miner that makes its own wallet.
+    let node = place.node("node", &["--mine", "wallet", "--threads", "1"]);
+    let miner = place.run("node", &["wallet", "address"]).ok();
+    process::wait_for("a block", || (node.tip().0 > 0).then_some(()));
+    let mined = node.call("getaddressbalance", &[miner.into()]);
+    assert!(mined["immature"].as_u64().unwrap() > 0, "{mined}");
+    assert!(place.run("rich", &["wallet", "balance", "--rpc", node.url()]).code != 0, "no credentials");
+    let cookie = std::fs::read_to_string(place.path("node/.cookie")).unwrap();
+    let url = node.url().replace("http://", &format!("http://{cookie}@"));
+    assert!(place.run("rich", &["wallet", "balance", "--rpc", &url]).ok().starts_with("spendable  1000 coins"));
 }
 
 #[test]
@@ -210,6 +267,22 @@ fn receipts() {
     let from_stdin = place.run_with_input("nobody", &["proof", "verify", "-", "--json"], &receipt).ok();
     assert!(from_stdin.contains("\"proven\": true"), "{from_stdin}");
 
+    // The other shapes, and the compact form.
+    proof(&["get", &txid, "--succinct", "--binary", "-o", "pay.bin"]).ok();
+    let offline = |args: &[&str]| place.run("nobody", &[&["proof", "verify"], args].concat());
+    assert!(offline(&["pay.bin"]).ok().contains("shown by       a sample of the headers"));
+    offline(&["pay.bin", "--save-checkpoint", "seen.json"]).fails(FAILED, "leaves no checkpoint");
+    offline(&["pay.json", "--save-checkpoint", "seen.json"]).ok();
+    node.generate(2, &address);
+    let newest = node.call("getbestblockhash", &[]);
+    let later = node.call("getblock", &[newest])["tx"][0].as_str().unwrap().to_owned();
+    proof(&["get", &later, "--since", "seen.json", "-o", "later.json"]).ok();
+    offline(&["later.json"]).fails(NOT_PROVEN, "give a checkpoint of it");
+    assert!(
+        offline(&["later.json", "--checkpoint", "seen.json"]).ok().contains("headers since the checkpoint at height 3")
+    );
+    offline(&["later.json", "--checkpoint", "pay.json"]).fails(FAILED, "pay.json will not do");
+
     proof(&["verify", "missing.json"]).fails(FAILED, "cannot open missing.json");
     proof(&["verify", "genesis.json"]).fails(NOT_PROVEN, "not a receipt");
     let half = &receipt[..receipt.len() / 2];
@@ -246,4 +319,22 @@ fn networks() {
     genesis(&[&easy[..], &["--subsidy", "9000000"]].concat()).fails(FAILED, "subsidy");
     std::fs::write(place.path("typo.json"), text.replace("subsidy", "subsidie")).unwrap();
     genesis(&["show", "typo.json"]).fails(FAILED, "subsidie");
+}
+
+#[test]
+fn logs_for_programs_are_an_object_a_line() {
+    let place = Place::new();
+    // On the second run there is nothing to make, of which it would tell a person.
+    let run = || {
+        let mut command = place.command("net", &["testnet", "--nodes", "1", "--miners", "0", "--until-height", "0"]);
+        command.env_remove("CAIRN_GENESIS").args(["--log-format", "json"]);
+        done(command)
+    };
+    run().ok();
+    let again = run();
+    let lines: Vec<Value> = again.stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let ready = lines.iter().find(|line| line["fields"]["message"] == "chain is ready").expect("it says so");
+    let seen = (&ready["level"], &ready["fields"]["height"], &ready["span"]["node"]);
+    assert_eq!(seen, (&"INFO".into(), &0.into(), &"node-1".into()));
+    place.run("net", &["rpc", "getblockcount", "--log-format", "xml"]).fails(USAGE, "possible values: text, json");
 }

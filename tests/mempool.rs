@@ -69,6 +69,18 @@ impl World {
         spend(&self.params, coins, values, |_| ())
     }
 
+    /// A payment of those of `coins` that were `chosen`, each once, to so many outputs; `None` if they hold too little.
+    fn pay(&self, coins: &[(OutPoint, u64)], chosen: &[usize], outputs: u64, fee: u64) -> Option<Transaction> {
+        let mut inputs: Vec<_> = chosen.iter().map(|choice| coins[choice % coins.len()]).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        let sum: u64 = inputs.iter().map(|(_, value)| value).sum();
+        let left = sum.checked_sub(fee).filter(|left| *left > 4)?;
+        let mut values = vec![left / outputs; outputs as usize];
+        values[0] += left % outputs;
+        Some(self.spend(&inputs, &values))
+    }
+
     fn accept(&mut self, tx: &Transaction) -> Result<Accepted, MempoolError> {
         self.pool.accept(tx.clone(), &self.chain, self.now)
     }
@@ -688,14 +700,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Pay { coins: chosen, outputs, fee } => {
-                    let mut inputs: Vec<_> = chosen.iter().map(|choice| coins[choice % coins.len()]).collect();
-                    inputs.sort_unstable();
-                    inputs.dedup();
-                    let sum: u64 = inputs.iter().map(|(_, value)| value).sum();
-                    let Some(left) = sum.checked_sub(fee).filter(|left| *left > 4) else { continue };
-                    let mut values = vec![left / outputs; outputs as usize];
-                    values[0] += left % outputs;
-                    let tx = world.spend(&inputs, &values);
+                    let Some(tx) = world.pay(&coins, &chosen, outputs, fee) else { continue };
                     let accepted = world.accept(&tx).is_ok();
                     prop_assert_eq!(accepted, naive.pay(&tx, &world.chain));
                     if accepted {
@@ -744,12 +749,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Pay { coins: chosen, outputs, fee } => {
-                    let mut inputs: Vec<_> = chosen.iter().map(|choice| coins[choice % coins.len()]).collect();
-                    inputs.sort_unstable();
-                    inputs.dedup();
-                    let sum: u64 = inputs.iter().map(|(_, value)| value).sum();
-                    let Some(left) = sum.checked_sub(fee).filter(|left| *left > 4) else { continue };
-                    let tx = world.spend(&inputs, &vec![left / outputs; outputs as usize]);
+                    let Some(tx) = world.pay(&coins, &chosen, outputs, fee) else { continue };
                     let _verdict = world.accept(&tx);
                     // Spent whether it came in or not: so there are orphans too.
                     coins.extend((0..outputs as u32).map(|index| output(&tx, index)));

@@ -120,7 +120,7 @@ async fn a_late_node_syncs_and_then_both_relay() {
     assert_eq!((block, height), (tip, 32));
 
     let totals = [miner.handle().network_totals(), late.handle().network_totals()];
-    assert!(totals.iter().all(|totals| totals.bytes_received > 0 && totals.bytes_sent > 0), "{totals:?}");
+    assert!(totals.iter().all(|totals| totals.received.bytes > 0 && totals.sent.bytes > 0), "{totals:?}");
     stop(late).await;
     stop(miner).await;
 }

@@ -14,7 +14,7 @@ use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::primitives::{address, codec};
 use cairn::rpc::client::{Client, ClientConfig, ClientError};
-use cairn::rpc::{self, RpcServer, auth};
+use cairn::rpc::{self, RpcServer, Shape, auth, methods};
 use cairn::runtime::{self, Running};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -36,22 +36,47 @@ impl Fixture {
     }
 
     pub fn with(change: impl FnOnce(&mut rpc::Config)) -> Self {
+        Self::on(GenesisSpec::regtest(), change)
+    }
+
+    /// On another network than the usual one.
+    pub fn on(spec: GenesisSpec, change: impl FnOnce(&mut rpc::Config)) -> Self {
+        Self::start(spec, |_| (), change)
+    }
+
+    /// Whose links can be changed.
+    pub fn with_chaos() -> Self {
+        Self::start(GenesisSpec::regtest(), |config| config.chaos = true, |_| ())
+    }
+
+    fn start(
+        spec: GenesisSpec,
+        change_node: impl FnOnce(&mut runtime::Config),
+        change: impl FnOnce(&mut rpc::Config),
+    ) -> Self {
         let tokio = tokio::runtime::Runtime::new().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let params = Arc::new(Params::new(GenesisSpec::regtest()).unwrap());
+        let params = Arc::new(Params::new(spec).unwrap());
         let mut config = runtime::Config::new(dir.path(), params.clone());
         config.listen = Some("127.0.0.1:0".parse().unwrap());
+        change_node(&mut config);
         let node = tokio.block_on(Running::start(config)).unwrap();
         let mut config = rpc::Config::new("127.0.0.1:0".parse().unwrap(), dir.path());
         change(&mut config);
         let server = tokio.block_on(rpc::serve(config, node.handle().clone())).unwrap();
-        let client = Client::new(ClientConfig {
-            url: None,
-            data_dir: dir.path().to_owned(),
-            timeout: Some(Duration::from_secs(60)),
-        });
-        let client = client.unwrap();
+        let client = client_of(&dir);
         Self { tokio, node: Some(node), server: Some(server), client, dir, params, called: Mutex::default() }
+    }
+
+    /// The same node behind another server.
+    pub fn serve_again(mut self, change: impl FnOnce(&mut rpc::Config)) -> Self {
+        self.tokio.block_on(self.server.take().unwrap().stop());
+        let mut config = rpc::Config::new("127.0.0.1:0".parse().unwrap(), self.dir.path());
+        change(&mut config);
+        let node = self.node.as_ref().unwrap().handle().clone();
+        self.server = Some(self.tokio.block_on(rpc::serve(config, node)).unwrap());
+        self.client = client_of(&self.dir);
+        self
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -70,11 +95,15 @@ impl Fixture {
 
     pub fn try_call(&self, method: &str, params: Value) -> Result<Value, ClientError> {
         self.called.lock().unwrap().insert(method.to_owned());
-        match params {
+        let result = match params {
             Value::Array(params) => self.client.call(method, &params),
             Value::Object(params) => self.client.call_named(method, params),
             other => panic!("{other} are no parameters"),
+        };
+        if let (Some(declared), Ok(answer)) = (methods::find(method), &result) {
+            assert!(fits(declared.result, answer), "{method} answers {answer}, declared as {:?}", declared.result);
         }
+        result
     }
 
     /// The error that a call is answered with: its number, and a part of its message.
@@ -92,10 +121,14 @@ impl Fixture {
     }
 
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.send_bytes(method, path, headers, body.as_bytes())
+    }
+
+    pub fn send_bytes(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address());
         headers.iter().for_each(|(name, value)| text += &format!("{name}: {value}\r\n"));
-        text += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
-        exchange(self.address(), text.as_bytes())
+        text += &format!("Content-Length: {}\r\n\r\n", body.len());
+        exchange(self.address(), &[text.as_bytes(), body].concat())
     }
 
     pub fn stop(mut self) -> TempDir {
@@ -106,6 +139,11 @@ impl Fixture {
         });
         self.dir
     }
+}
+
+fn client_of(dir: &TempDir) -> Client {
+    let data_dir = dir.path().to_owned();
+    Client::new(ClientConfig { url: None, data_dir, timeout: Some(Duration::from_secs(60)) }).unwrap()
 }
 
 #[derive(Debug)]
@@ -164,6 +202,24 @@ impl Fixture {
         let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: 0 };
         tx.inputs[0].signature = key(owner).sign(&tx.signature_digest(&self.params.genesis_hash, [spent]));
         tx
+    }
+}
+
+/// Whether a result is as its method declares it.
+fn fits(shape: Shape, value: &Value) -> bool {
+    let is_hex =
+        |text: &str| text.len().is_multiple_of(2) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    match shape {
+        Shape::Null => value.is_null(),
+        Shape::Boolean => value.is_boolean(),
+        Shape::Integer => value.is_u64() || value.is_i64(),
+        Shape::Number => value.is_number(),
+        Shape::Text => value.is_string(),
+        Shape::Hash => value.as_str().is_some_and(|text| text.len() == 64 && is_hex(text)),
+        Shape::Hex => value.as_str().is_some_and(is_hex),
+        Shape::Object => value.is_object(),
+        Shape::Array(item) => value.as_array().is_some_and(|items| items.iter().all(|value| fits(*item, value))),
+        Shape::Either(shapes) => shapes.iter().any(|shape| fits(*shape, value)),
     }
 }
 

@@ -129,7 +129,7 @@ fn paths_and_methods_of_http() {
     assert_eq!(with("POST", "/"), 200);
     assert_eq!(with("POST", "/wallet/ada"), 200);
     assert_eq!(with("POST", "/nowhere"), 404);
-    let got = fixture.send("GET", "/", &[], "");
+    let got = fixture.send("PUT", "/", &[], "");
     assert_eq!((got.status, got.body.as_str()), (405, "JSONRPC server handles only POST requests\n"));
     let got = fixture.send("GET", "/health", &[], "");
     assert_eq!((got.status, got.body.as_str()), (200, "{\"live\":true,\"ready\":true,\"height\":0}\n"));
@@ -140,16 +140,25 @@ fn only_with_credentials() {
     let fixture = Fixture::with(|config| {
         config.user = Some("ada".to_owned());
         config.password = Some("correct horse: battery".to_owned());
+        // python3 -c 'import hmac; print(hmac.new(b"7d9a2c", b"of:her own", "SHA256").hexdigest())'
+        let hash = "9900337ad5d222ae3f3b168b0cbae95775c976f5e9a2fa45dfcb06eaa273d8e1";
+        config.auth = vec![format!("bea:7d9a2c${hash}").parse().unwrap()];
     });
     let cookie = fixture.authorization();
     let call = r#"{"method":"getblockcount","id":1}"#;
-    for good in [cookie.clone(), auth::basic("ada:correct horse: battery")] {
+    for good in [cookie.clone(), auth::basic("ada:correct horse: battery"), auth::basic("bea:of:her own")] {
         assert_eq!(fixture.send("POST", "/", &[("Authorization", &good)], call).status, 200, "{good}");
     }
     let none = fixture.send("POST", "/", &[], call);
     assert_eq!((none.status, none.body.as_str()), (401, ""));
     assert_eq!(none.header("WWW-Authenticate"), Some("Basic realm=\"jsonrpc\""));
-    for bad in [auth::basic("ada:wrong"), auth::basic("__cookie__:"), "Basic".to_owned(), "Bearer x".to_owned()] {
+    for bad in [
+        auth::basic("ada:wrong"),
+        auth::basic("bea:of"),
+        auth::basic("__cookie__:"),
+        "Basic".to_owned(),
+        "Bearer x".to_owned(),
+    ] {
         let got = fixture.send("POST", "/", &[("Authorization", &bad)], call);
         assert_eq!((got.status, got.body.as_str()), (401, ""), "{bad}");
         assert_eq!(got.header("WWW-Authenticate"), Some("Basic realm=\"jsonrpc\""));
@@ -207,8 +216,22 @@ fn pages_of_other_sites_are_refused() {
         assert_eq!(fixture.send("POST", "/", &headers, call).status, status, "{origin}");
     }
     let rebound =
-        format!("GET /health HTTP/1.1\r\nHost: evil.example:{}\r\nConnection: close\r\n\r\n", fixture.address().port());
+        format!("GET / HTTP/1.1\r\nHost: evil.example:{}\r\nConnection: close\r\n\r\n", fixture.address().port());
     assert_eq!(exchange(fixture.address(), rebound.as_bytes()).status, 403);
+}
+
+#[test]
+fn a_node_that_is_not_at_work_says_so() {
+    let mut fixture = Fixture::new();
+    let node = fixture.node.take().unwrap();
+    fixture.tokio.block_on(node.stop()).unwrap();
+    let legacy = fixture.post(r#"{"method":"getblockcount","id":1}"#);
+    let error = r#"{"code":-28,"message":"the node has stopped"}"#;
+    assert_eq!((legacy.status, legacy.body), (500, format!("{{\"result\":null,\"error\":{error},\"id\":1}}\n")));
+    let strict = fixture.post(r#"{"jsonrpc":"2.0","method":"getblockcount","id":1}"#);
+    assert_eq!((strict.status, strict.body), (200, format!("{{\"jsonrpc\":\"2.0\",\"error\":{error},\"id\":1}}\n")));
+    // What needs no chain is answered all the same.
+    assert!(fixture.call("help", json!(["stop"])).is_string());
 }
 
 #[test]

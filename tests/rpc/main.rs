@@ -1,7 +1,14 @@
 //! JSON-RPC from outside: raw HTTP and the blocking client against a server with a whole node behind it.
 
+mod arbitrary;
+mod bitcoin_cli;
+mod discover;
+mod explorer;
+mod figures;
 mod fixture;
 mod http;
+mod links;
 mod methods;
+mod metrics;
 mod network;
 mod parameters;

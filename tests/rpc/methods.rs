@@ -3,12 +3,12 @@
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::header::Header;
 use cairn::primitives::merkle;
-use cairn::receipt::Receipt;
+use cairn::receipt::{Evidence, Receipt};
 use cairn::rpc::methods;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, hex_of};
-use crate::network;
+use crate::{figures, links, network};
 
 #[test]
 fn every_method_means_what_it_says() {
@@ -179,17 +179,34 @@ fn every_method_means_what_it_says() {
     fixture.refused("gettxoutproof", json!([[genesis]]), -5, "not yet in block");
     fixture.refused("gettxoutproof", json!([[txid], hashes[0]]), -5, "Not all transactions found");
     fixture.generate(3, 3);
-    let receipt = Receipt::from_json(&fixture.call("getreceipt", json!([txid])).to_string()).unwrap();
-    let proven = receipt.verify(params).unwrap();
+    let receipt = Receipt::from_json(fixture.call("getreceipt", json!([txid])).to_string()).unwrap();
+    let proven = receipt.verify(params, None).unwrap();
     assert_eq!((proven.txid, proven.block, proven.height, proven.confirmations), (txid, mined, 13, 4));
     fixture.refused("getreceipt", json!([genesis]), -5, "No such transaction");
     let first = params.genesis.transactions[0].txid();
-    let of_genesis = Receipt::from_json(&fixture.call("getreceipt", json!([first])).to_string()).unwrap();
-    assert_eq!(of_genesis.verify(params).unwrap().height, 0);
+    let of_genesis = Receipt::from_json(fixture.call("getreceipt", json!([first])).to_string()).unwrap();
+    assert_eq!(of_genesis.verify(params, None).unwrap().height, 0);
+    let of_shape = |params: Value| Receipt::from_value(fixture.call("getreceipt", params)).unwrap();
+    let sampled = of_shape(json!([txid, "succinct"])).verify(params, None).unwrap();
+    assert_eq!((sampled.block, sampled.work, sampled.work_on_top), (proven.block, proven.work, proven.work_on_top));
+    let held = of_genesis.verify(params, None).unwrap().checkpoint.unwrap();
+    assert_eq!(held.height, 16);
+    fixture.generate(2, 3);
+    let later: cairn::primitives::hash::Txid = fixture
+        .call("getblock", json!([fixture.call("getbestblockhash", json!([]))]))["tx"][0]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .unwrap();
+    let since = of_shape(json!({ "txid": later, "from": 16 }));
+    assert!(matches!(&since.evidence, Evidence::Since { height: 16, headers, .. } if headers.len() == 2));
+    assert_eq!(since.verify(params, Some(&held)).unwrap().confirmations, 1);
+    fixture.refused("getreceipt", json!([txid, "headers", 14]), -8, "which is not after block 14");
+    fixture.refused("getreceipt", json!([txid, "succinct", 1]), -8, "from:");
+    fixture.refused("getreceipt", json!([txid, "none"]), -8, "evidence:");
     let headers = hex::decode(fixture.call("getheaders", json!([12, 2])).as_str().unwrap()).unwrap();
     assert_eq!(headers, [fixture.block(&hashes[11]).header.to_bytes(), block.header.to_bytes()].concat());
-    assert_eq!(fixture.call("getheaders", json!([13])).as_str().map(str::len), Some(4 * 160));
-    fixture.refused("getheaders", json!([17]), -8, "out of range");
+    assert_eq!(fixture.call("getheaders", json!([13])).as_str().map(str::len), Some(6 * 160));
+    fixture.refused("getheaders", json!([19]), -8, "out of range");
     fixture.refused("getheaders", json!([1, 2_001]), -8, "at most 2000");
 
     // Reorganisations on demand.
@@ -198,7 +215,7 @@ fn every_method_means_what_it_says() {
     assert_eq!(fixture.call("getblockcount", json!([])), 12);
     assert_eq!(fixture.call("getrawmempool", json!([])), json!([txid]), "its payment waits again");
     let tips = fixture.call("getchaintips", json!([]));
-    assert!(tips.as_array().unwrap().iter().any(|tip| tip["status"] == "invalid" && tip["branchlen"] == 4), "{tips}");
+    assert!(tips.as_array().unwrap().iter().any(|tip| tip["status"] == "invalid" && tip["branchlen"] == 6), "{tips}");
     assert_eq!(fixture.call("getblockheader", json!([mined]))["confirmations"], -1);
     assert_eq!(fixture.call("reconsiderblock", json!([mined])), Value::Null);
     assert_eq!(fixture.call("getbestblockhash", json!([])), tip);
@@ -223,6 +240,8 @@ fn every_method_means_what_it_says() {
     fixture.refused("submitblock", json!(["00"]), -22, "Block decode failed");
 
     // Mining.
+    fixture.refused("getblocktemplate", json!([]), -8, "/mine/<address>");
+    assert_eq!(fixture.call("getstratuminfo", json!([]))["enabled"], false);
     let rate = fixture.call("getnetworkhashps", json!([])).as_f64().unwrap();
     assert!(rate > 0.0, "{rate}");
     fixture.refused("getnetworkhashps", json!([0]), -8, "nblocks");
@@ -248,9 +267,11 @@ fn every_method_means_what_it_says() {
     assert!(tip["height"].as_u64() >= Some(height + 3), "{tip}");
 
     assert!(fixture.call("uptime", json!([])).is_u64());
+    figures::every_method(&fixture);
     network::every_method(&fixture);
+    links::every_method(&fixture);
 
     let called = fixture.called.lock().unwrap();
     let missed: Vec<_> = methods::all().map(|m| m.name).filter(|name| !called.contains(*name)).collect();
-    assert_eq!(missed, ["help", "stop"], "tested apart");
+    assert_eq!(missed, ["help", "rpc.discover", "stop"], "tested apart");
 }

@@ -34,6 +34,7 @@ pub fn every_method(fixture: &Fixture) {
         (&json!(1), &json!(1), &json!(0))
     );
     assert_eq!(info["subversion"], peer["subver"]);
+    assert_eq!((&info["networks"][0]["name"], &info["networks"][1]["proxy"]), (&json!("ipv4"), &json!("")));
     let totals = fixture.call("getnettotals", json!([]));
     assert!(totals["totalbytessent"].as_u64() >= peer["bytessent"].as_u64(), "{totals} {peer}");
 
@@ -45,6 +46,7 @@ pub fn every_method(fixture: &Fixture) {
     fixture.refused("disconnectnode", json!([]), -8, "Only one of");
     fixture.refused("disconnectnode", json!([address, peer["id"]]), -8, "Only one of");
     fixture.refused("disconnectnode", json!(["nowhere"]), -8, "IP:PORT");
+    assert_eq!(fixture.call("ping", json!([])), Value::Null);
     assert_eq!(fixture.call("disconnectnode", json!(["", peer["id"]])), Value::Null);
     wait_for(fixture, &mut events, disconnected);
     assert_eq!(fixture.call("getconnectioncount", json!([])), 0);
@@ -57,6 +59,18 @@ pub fn every_method(fixture: &Fixture) {
     fixture.refused("addnode", json!([address, "add"]), -23, "already added");
     wait_for(fixture, &mut events, connected);
     assert_eq!(fixture.call("getpeerinfo", json!([]))[0]["connection_type"], "manual");
+    let added = json!([{
+        "addednode": address, "connected": true, "addresses": [{ "address": address, "connected": "outbound" }],
+    }]);
+    assert_eq!(fixture.call("getaddednodeinfo", json!([])), added);
+    assert_eq!(fixture.call("getaddednodeinfo", json!([address])), added);
+    fixture.refused("getaddednodeinfo", json!(["127.0.0.1:1"]), -24, "has not been added");
+    let known = fixture.call("getnodeaddresses", json!([0]));
+    let known = known.as_array().unwrap();
+    assert!(known.iter().all(|known| known["network"] == "ipv4" && known["port"].is_u64()), "{known:?}");
+    assert_eq!(fixture.call("getnodeaddresses", json!([0, "ipv6"])), json!([]));
+    fixture.refused("getnodeaddresses", json!([-1]), -8, "Address count out of range");
+    fixture.refused("getnodeaddresses", json!([1, "onion"]), -8, "Network not recognized: onion");
     assert_eq!(fixture.call("addnode", json!([address, "remove"])), Value::Null);
 
     // Bans end connections.

@@ -1,9 +1,11 @@
 //! Real blocks of Bitcoin: their headers, bits, proof of work and Merkle trees.
 
+use cairn::miner::kernel::search_with;
 use cairn::primitives::codec;
 use cairn::primitives::hash::{Hash256, Txid};
 use cairn::primitives::header::Header;
 use cairn::primitives::merkle::{self, Branch};
+use cairn::primitives::sha256::Kernel;
 use cairn::primitives::target::Bits;
 use ruint::aliases::U512;
 use serde::Deserialize;
@@ -52,6 +54,23 @@ fn bits_and_proof_of_work() {
         let all = U512::ONE << 256;
         let (work, passing) = (U512::from(target.work().0), U512::from(target.0) + U512::ONE);
         assert!(work * passing <= all && all < (work + U512::ONE) * passing, "{}", block.hash);
+    }
+}
+
+#[test]
+fn every_kernel_finds_the_nonces() {
+    for block in blocks() {
+        let (header, target) = (block.header(), block.bits.target().unwrap());
+        let blank = Header { nonce: 0, ..header };
+        for kernel in Kernel::available() {
+            // From places that are not multiples of any number of lanes, and with the nonce as the range's end.
+            for before in [0, 1, 13, 700] {
+                let range = header.nonce.saturating_sub(before)..=header.nonce;
+                assert_eq!(search_with(kernel, &blank, target, range), Some(header.nonce), "{}", kernel.name());
+            }
+            let after = header.nonce + 1..=header.nonce + 700;
+            assert_eq!(search_with(kernel, &blank, target, after), None, "{}", kernel.name());
+        }
     }
 }
 

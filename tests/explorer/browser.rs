@@ -1,0 +1,261 @@
+//! A real Chromium without a window, driven over WebDriver (W3C), which is JSON over HTTP.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Far more than anything here takes, on a machine that is busy with other things.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// The key under which WebDriver names elements.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A browser with one tab. It is closed when dropped.
+pub struct Browser {
+    driver: Child,
+    port: u16,
+    /// The path of the session.
+    session: String,
+    _profile: tempfile::TempDir,
+}
+
+/// Where a program is, or which package has it.
+fn program(name: &str, package: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.exists()).unwrap_or_else(|| {
+        panic!(
+            "{name} is not installed: it is in the Debian package {package}; .ci/browser installs what these tests need"
+        )
+    })
+}
+
+impl Browser {
+    /// Opens a page as wide as on a desk.
+    pub fn open(url: &str) -> Self {
+        Self::start(url, json!({}))
+    }
+
+    /// Opens a page on a phone 360 pixels wide.
+    pub fn open_on_phone(url: &str) -> Self {
+        Self::start(url, json!({ "deviceMetrics": { "width": 360, "height": 740, "pixelRatio": 2, "touch": true } }))
+    }
+
+    fn start(url: &str, device: Value) -> Self {
+        let chromium = program("chromium", "chromium");
+        let mut driver = Command::new(program("chromedriver", "chromium-driver"))
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver starts");
+        let port = port(&mut driver);
+        let profile = tempfile::tempdir().unwrap();
+        let mut browser = Self { driver, port, session: "/session".to_owned(), _profile: profile };
+        browser.begin(&chromium, device);
+        browser.command("url", &json!({ "url": url }));
+        browser
+    }
+
+    fn begin(&mut self, chromium: &Path, device: Value) {
+        let mut options = json!({
+            "binary": chromium,
+            "args": [
+                "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                "--disable-background-networking", "--window-size=1280,900",
+                format!("--user-data-dir={}", self._profile.path().display()),
+            ],
+        });
+        if device != json!({}) {
+            options["mobileEmulation"] = device;
+        }
+        let capabilities = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+        } } });
+        let answer = self.post("", &capabilities);
+        let id = answer["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {answer}"));
+        self.session = format!("{}/{id}", self.session);
+    }
+
+    /// Sends a command; answers its value, errors too.
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let path = if path.is_empty() { self.session.clone() } else { format!("{}/{path}", self.session) };
+        self.request(&path, &body.to_string())
+    }
+
+    fn request(&self, path: &str, body: &str) -> Value {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close");
+        write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut length = 0;
+        for line in reader.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()) {
+            if let Some((_, value)) =
+                line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+            {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut answer = vec![0; length];
+        reader.read_exact(&mut answer).unwrap_or_else(|error| panic!("{path} {body}: {error}"));
+        let mut answer: Value = serde_json::from_slice(&answer).unwrap();
+        answer["value"].take()
+    }
+
+    #[track_caller]
+    fn command(&self, path: &str, body: &Value) -> Value {
+        let value = self.post(path, body);
+        assert!(value["error"].is_null(), "{path} {body}: {value}");
+        value
+    }
+
+    /// Runs a function's body in the page.
+    #[track_caller]
+    pub fn run(&self, script: &str, arguments: &[Value]) -> Value {
+        self.command("execute/sync", &json!({ "script": script, "args": arguments }))
+    }
+
+    /// The same for the body of an async function.
+    #[track_caller]
+    pub fn run_async(&self, script: &str) -> Value {
+        let script = format!(
+            "const done = arguments[0]; (async () => {{ {script} }})().then(done, (error) => done(String(error)))"
+        );
+        self.command("execute/async", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Waits until an expression is true in the page.
+    #[track_caller]
+    pub fn wait(&self, expression: &str) {
+        let end = Instant::now() + DEADLINE;
+        // Errors of an expression mean not yet: parts of the page that it looks at may come later.
+        let script = format!("try {{ return Boolean({expression}); }} catch (error) {{ return false; }}");
+        while self.run(&script, &[]) != true {
+            if Instant::now() >= end {
+                let log = self.command("se/log", &json!({ "type": "browser" }));
+                panic!(
+                    "waited in vain for {expression}; the console says {log:#}; the page shows\n{}",
+                    self.text("body")
+                );
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// Waits until the view shows a text.
+    #[track_caller]
+    pub fn wait_for_text(&self, text: &str) {
+        self.wait(&format!("document.querySelector('main').innerText.includes({})", json!(text)));
+    }
+
+    /// The text of the first element that a selector names; empty if there is none.
+    #[track_caller]
+    pub fn text(&self, selector: &str) -> String {
+        let text = self.run("return document.querySelector(arguments[0])?.innerText ?? ''", &[selector.into()]);
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Clicks as a person would: where the element is seen, once it is.
+    #[track_caller]
+    pub fn click(&self, selector: &str) {
+        self.wait(&format!("document.querySelector({})", json!(selector)));
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let found = self.post("element", &json!({ "using": "css selector", "value": selector }));
+            let clicked = match found[ELEMENT].as_str() {
+                Some(element) => self.post(&format!("element/{element}/click"), &json!({})),
+                None => found,
+            };
+            if clicked["error"].is_null() {
+                return;
+            }
+            // Drawn anew in that moment, perhaps.
+            assert!(Instant::now() < end, "{selector} cannot be clicked: {clicked}");
+        }
+    }
+
+    /// Types on the keyboard, into whatever has the focus.
+    #[track_caller]
+    pub fn keys(&self, text: &str) {
+        let strokes: Vec<Value> = text
+            .chars()
+            .flat_map(|c| [json!({ "type": "keyDown", "value": c }), json!({ "type": "keyUp", "value": c })])
+            .collect();
+        self.command("actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": strokes }] }));
+    }
+
+    /// Goes to a view of the page that is open, as a link would.
+    #[track_caller]
+    pub fn view(&self, hash: &str) {
+        self.run("location.hash = arguments[0]", &[hash.into()]);
+    }
+
+    /// Loads the page again; returns once it is there.
+    #[track_caller]
+    pub fn reload(&self) {
+        self.command("refresh", &json!({}));
+    }
+
+    /// Checks that nothing went wrong in the page: no error, no violation of its policy, no request to elsewhere.
+    #[track_caller]
+    pub fn is_well(&self, origin: &str) {
+        let log = self.command("se/log", &json!({ "type": "browser" }));
+        let bad: Vec<&Value> = log
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|entry| entry["level"] == "SEVERE" || entry["level"] == "WARNING")
+            .collect();
+        assert!(bad.is_empty(), "the console says {bad:#?}");
+        let log = self.command("se/log", &json!({ "type": "performance" }));
+        let mut requests = 0;
+        for entry in log.as_array().unwrap() {
+            let message: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
+            if message["message"]["method"] != "Network.requestWillBeSent" {
+                continue;
+            }
+            let url = message["message"]["params"]["request"]["url"].as_str().unwrap();
+            // What the browser itself loads into a new tab is not the page's.
+            if url.starts_with("data:") || url.starts_with("chrome") {
+                continue;
+            }
+            requests += 1;
+            assert!(url.starts_with(origin), "a request to {url}");
+        }
+        assert!(requests > 0, "no request was logged");
+    }
+}
+
+/// The port that chromedriver says it has taken.
+fn port(driver: &mut Child) -> u16 {
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = loop {
+        let line = lines.next().expect("chromedriver says its port").unwrap();
+        if let Some((_, rest)) = line.split_once("successfully on port ") {
+            break rest.trim_end_matches('.').parse().unwrap();
+        }
+    };
+    // What it says later must not fill the pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    port
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Chromium goes with its session. A driver that does not answer any more is killed all the same.
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(20)));
+            let head = format!("DELETE {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", self.session);
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.read(&mut [0]);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}

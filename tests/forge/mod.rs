@@ -1,0 +1,143 @@
+//! Chains of headers and coinbases alone, honest or not, long and in memory: what succinct evidence is made from.
+
+#![allow(dead_code, missing_docs, unreachable_pub)] // Each user takes what it needs.
+
+use std::convert::Infallible;
+
+use cairn::consensus::context::{HeaderContext, Parent};
+use cairn::consensus::params::{GenesisSpec, Params, Retarget};
+use cairn::primitives::hash::{BlockHash, Hash256};
+use cairn::primitives::header::Header;
+use cairn::primitives::keys::SecretKey;
+use cairn::primitives::merkle::Branch;
+use cairn::primitives::mmr::{Node, Range};
+use cairn::primitives::target::Bits;
+use cairn::primitives::tx::{Output, Transaction};
+use cairn::receipt::succinct::{Source, prove};
+use cairn::receipt::{Evidence, Receipt};
+
+/// What is wrong with a block that [`Forge::add`] makes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// It proves no work.
+    NoWork,
+    /// Its bits are others than those due, and its work is that of its bits.
+    Bits(Bits),
+    /// Its coinbase commits to something else.
+    Commitment,
+    /// Its coinbase is of another height.
+    Height,
+}
+
+/// A chain, with the nodes of its header range.
+pub struct Forge {
+    pub params: Params,
+    pub headers: Vec<Header>,
+    coinbases: Vec<Transaction>,
+    nodes: Vec<Node>,
+    range: Range,
+    tip: BlockHash,
+}
+
+/// Difficulty changes at every block and takes a few hashes.
+pub fn params() -> Params {
+    let mut spec = GenesisSpec {
+        retarget: Retarget::Asert,
+        bits: Bits(0x202f_ffff),
+        target_spacing_secs: 5,
+        half_life_secs: 60,
+        ..GenesisSpec::regtest()
+    };
+    assert!(spec.mine_nonce());
+    Params::new(spec).expect("the parameters are valid")
+}
+
+impl Forge {
+    pub fn new(params: Params) -> Self {
+        let (tip, header) = (params.genesis_hash, params.genesis.header);
+        let coinbase = params.genesis.transactions[0].clone();
+        let (mut range, work) = (Range::default(), params.genesis_target.work());
+        let nodes = range.push(Node::leaf(tip, work));
+        Self { params, headers: vec![header], coinbases: vec![coinbase], nodes, range, tip }
+    }
+
+    /// An honest chain of so many blocks after genesis, whose pace changes.
+    pub fn honest(params: Params, length: u32) -> Self {
+        let mut forge = Self::new(params);
+        (0..length).for_each(|_| forge.add(Fault::None));
+        forge
+    }
+
+    pub fn height(&self) -> u32 {
+        self.headers.len() as u32 - 1
+    }
+
+    pub fn add(&mut self, fault: Fault) {
+        let height = self.height() + 1;
+        let parent = self.headers[self.headers.len() - 1];
+        let first_time = self.headers.get(1).map_or(0, |first| first.time);
+        let place = Parent { height: height - 1, time: parent.time, first_time };
+        let due = HeaderContext::after(place, &mut [], &self.params).bits;
+        let commitment = if fault == Fault::Commitment { Hash256::of(b"else") } else { self.range.root() };
+        let key = SecretKey::from_seed([(height % 7) as u8; 32]).public_key();
+        let data = [&commitment.0[..], &u64::from(height).to_le_bytes()].concat();
+        let coinbase = Transaction {
+            version: 1,
+            inputs: Vec::new(),
+            outputs: vec![Output::pay(key, 50), Output::data(data)],
+            lock_height: if fault == Fault::Height { height + 1 } else { height },
+        };
+        let mut header = Header {
+            version: 1,
+            previous: self.tip,
+            merkle_root: coinbase.txid(),
+            time: parent.time + if (height / 40).is_multiple_of(2) { 4 } else { 6 },
+            bits: if let Fault::Bits(bits) = fault { bits } else { due },
+            nonce: 0,
+        };
+        let target = header.bits.target().expect("bits of a target");
+        let mut hash = header.hash();
+        while target.is_met_by(&hash) == (fault == Fault::NoWork) {
+            header.nonce += 1;
+            hash = header.hash();
+        }
+        self.nodes.extend(self.range.push(Node::leaf(hash, target.work())));
+        self.headers.push(header);
+        self.coinbases.push(coinbase);
+        self.tip = hash;
+    }
+
+    /// The range before the tip is what the tip commits to, so the tip's own leaf is in no proof.
+    pub fn source<R>(&self, use_it: impl FnOnce(&Source<'_, Infallible>) -> R) -> R {
+        use_it(&Source {
+            node: &|number| Ok(self.nodes[number as usize]),
+            header: &|height| Ok(self.headers[height as usize]),
+            coinbase: &|height| {
+                Ok((self.coinbases[height as usize].clone(), Branch { index: 0, siblings: Vec::new() }))
+            },
+        })
+    }
+
+    /// A receipt for the coinbase at `height`, with `evidence`.
+    pub fn receipt(&self, height: u32, evidence: Evidence) -> Receipt {
+        Receipt {
+            network: self.params.genesis_hash,
+            transaction: self.coinbases[height as usize].clone(),
+            branch: Branch { index: 0, siblings: Vec::new() },
+            height,
+            evidence,
+            tip: self.tip,
+        }
+    }
+
+    pub fn succinct(&self, height: u32) -> Receipt {
+        let proof = self.source(|source| prove(source, self.height(), height));
+        let Ok(proof) = proof;
+        self.receipt(height, Evidence::Succinct(proof))
+    }
+
+    pub fn whole(&self, height: u32) -> Receipt {
+        self.receipt(height, Evidence::Headers(self.headers[1..].to_vec()))
+    }
+}

@@ -1,0 +1,139 @@
+//! What bitcoin-cli sends, byte by byte, and what it reads of the answer.
+//!
+//! It writes one request a connection with libevent's client, names the connection's end in advance, ends the body in a
+//! newline, and sends a parameter as text unless its own table says otherwise; it has no table for methods that it does
+//! not know. Since version 28 it asks as 2.0, before that without a version.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::fixture::{Answer, Fixture, exchange};
+
+/// A request as libevent writes it.
+fn send(fixture: &Fixture, endpoint: &str, body: &Value) -> Answer {
+    let cookie = std::fs::read_to_string(fixture.dir.path().join(".cookie")).unwrap();
+    let body = format!("{body}\n");
+    let text = format!(
+        "POST {endpoint} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Authorization: Basic {}\r\nContent-Length: {}\r\n\r\n{body}",
+        STANDARD.encode(cookie),
+        body.len()
+    );
+    exchange(fixture.address(), text.as_bytes())
+}
+
+/// What bitcoin-cli prints: the result, or the error with its number. It takes the four statuses below for answers, and
+/// any other for a broken server.
+fn read(answer: &Answer) -> Result<Value, (i64, String)> {
+    assert!([200, 400, 404, 500].contains(&answer.status), "{answer:?}");
+    assert_eq!(answer.header("Content-Type"), Some("application/json"));
+    assert_eq!(
+        answer.header("Content-Length"),
+        Some(answer.body.len().to_string().as_str()),
+        "libevent reads by length"
+    );
+    assert!(answer.body.ends_with('\n'), "{answer:?}");
+    result(&serde_json::from_str(&answer.body).unwrap())
+}
+
+fn result(reply: &Value) -> Result<Value, (i64, String)> {
+    match &reply["error"] {
+        Value::Null => Ok(reply["result"].clone()),
+        error => Err((error["code"].as_i64().unwrap(), error["message"].as_str().unwrap().to_owned())),
+    }
+}
+
+/// Both ways in which versions of it ask.
+fn requests(method: &str, params: &Value) -> [Value; 2] {
+    [
+        json!({ "method": method, "params": params, "id": 1 }),
+        json!({ "jsonrpc": "2.0", "method": method, "params": params, "id": 1 }),
+    ]
+}
+
+#[test]
+fn calls_with_every_parameter_as_text() {
+    let fixture = Fixture::new();
+    let hashes = fixture.generate(3, 1);
+    let payee = fixture.payee(2);
+    for (method, params, expected) in [
+        ("getblockcount", json!([]), json!(3)),
+        ("getblockhash", json!(["2"]), json!(hashes[1])),
+        ("getblockhash", json!([2]), json!(hashes[1])),
+        ("getblockhash", json!({ "height": "2" }), json!(hashes[1])),
+        ("getblockheader", json!([hashes[0], "false"]), fixture.call("getblockheader", json!([hashes[0], false]))),
+        ("getblock", json!([hashes[0], "0"]), fixture.call("getblock", json!([hashes[0], 0]))),
+        ("getblockstats", json!(["1", "[\"txs\"]"]), json!({ "txs": 1 })),
+        ("gettxout", json!(["00".repeat(32), "0", "true"]), Value::Null),
+        ("waitforblockheight", json!(["3", "1"]), json!({ "hash": hashes[2], "height": 3 })),
+        ("generatetoaddress", json!(["0", payee]), json!([])),
+        ("verifychain", json!(["4", "0"]), json!(true)),
+    ] {
+        for request in requests(method, &params) {
+            for endpoint in ["/", "/wallet/x", "/wallet/"] {
+                assert_eq!(read(&send(&fixture, endpoint, &request)), Ok(expected.clone()), "{endpoint} {request}");
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_are_printed_with_their_numbers() {
+    let fixture = Fixture::new();
+    for (method, params, code, text) in [
+        ("getpizza", json!([]), -32601, "Method not found"),
+        ("getblockhash", json!(["9"]), -8, "Block height out of range"),
+        ("getblockhash", json!([]), -1, "Usage: getblockhash height"),
+        ("getblockhash", json!(["one"]), -3, "height"),
+        ("getblock", json!(["00".repeat(32)]), -5, "Block not found"),
+        ("sendrawtransaction", json!(["00"]), -22, "TX decode failed"),
+        // A wallet is elsewhere; Bitcoin Core without one answers the same.
+        ("getwalletinfo", json!([]), -32601, "Method not found"),
+        ("getbalances", json!([]), -32601, "Method not found"),
+    ] {
+        for request in requests(method, &params) {
+            let (got, message) = read(&send(&fixture, "/", &request)).unwrap_err();
+            assert!(got == code && message.contains(text), "{request}: {got} {message}");
+        }
+    }
+}
+
+/// `bitcoin-cli -getinfo`: one batch, then each of these fields is read, by type.
+#[test]
+fn getinfo() {
+    let fixture = Fixture::new();
+    fixture.generate(2, 1);
+    let names = ["getnetworkinfo", "getblockchaininfo", "getwalletinfo", "getbalances"];
+    for version in 0..2 {
+        let batch = names.iter().enumerate().map(|(id, name)| {
+            let mut request = requests(name, &json!([]))[version].clone();
+            request["id"] = json!(id);
+            request
+        });
+        let answer = send(&fixture, "/", &Value::Array(batch.collect()));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let mut replies: Vec<Value> = serde_json::from_str(&answer.body).unwrap();
+        replies.sort_by_key(|reply| reply["id"].as_u64());
+        let replies: Vec<_> = replies.iter().map(result).collect();
+        let [Ok(network), Ok(chain), Err((-32601, _)), Err((-32601, _))] = &replies[..] else { panic!("{replies:?}") };
+        for field in ["version", "timeoffset", "connections", "connections_in", "connections_out", "relayfee"] {
+            assert!(network[field].is_number(), "{field}: {network}");
+        }
+        let networks = network["networks"].as_array().unwrap();
+        assert!(networks.iter().all(|network| network["proxy"].is_string() && network["name"].is_string()));
+        assert!(network["warnings"].is_array(), "{network}");
+        for field in ["blocks", "headers", "difficulty"] {
+            assert!(chain[field].is_number(), "{field}: {chain}");
+        }
+        assert!(chain["verificationprogress"].is_f64() && chain["chain"].is_string(), "{chain}");
+    }
+}
+
+#[test]
+fn wrong_credentials_end_in_401() {
+    let fixture = Fixture::new();
+    let request = json!({ "method": "uptime", "params": [], "id": 1 });
+    let answer = fixture.send("POST", "/", &[("Authorization", "Basic X19jb29raWVfXzo=")], &format!("{request}\n"));
+    assert_eq!((answer.status, answer.header("WWW-Authenticate")), (401, Some("Basic realm=\"jsonrpc\"")));
+}

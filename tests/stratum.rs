@@ -1,0 +1,550 @@
+//! Mining over Stratum by clients that know no more than a miner does: lines, words and hashes.
+
+mod cpuminer;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cairn::consensus::params::{Allocation, GenesisSpec, Params};
+use cairn::primitives::address;
+use cairn::primitives::hash::Hash256;
+use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
+use cairn::primitives::target::Bits;
+use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
+use cairn::runtime::mining::generate;
+use cairn::runtime::{self, Running};
+use cairn::stratum::{self, Limits, StratumServer};
+use cpuminer::{meets, sha256d};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Bits that a network of real miners has, which nobody here will meet.
+const HARD: Bits = Bits(0x1b00_ffff);
+
+/// A node with its Stratum server.
+struct Place {
+    tokio: tokio::runtime::Runtime,
+    node: Option<Running>,
+    server: Option<StratumServer>,
+    params: Arc<Params>,
+    _dir: TempDir,
+}
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed([n; 32])
+}
+
+impl Place {
+    fn new() -> Self {
+        Self::with(GenesisSpec::regtest().bits, |_| ())
+    }
+
+    fn with(bits: Bits, change: impl FnOnce(&mut Limits)) -> Self {
+        let mut spec = GenesisSpec::regtest();
+        spec.alloc =
+            vec![Allocation { address: address::encode(&spec.address_prefix, &key(0).public_key()), value: 1_000_000 }];
+        assert!(spec.mine_nonce());
+        let mut params = Params::new(spec).unwrap();
+        // Genesis itself need not be mined: only what the next block must meet counts.
+        params.genesis.header.bits = bits;
+        params.genesis_hash = params.genesis.header.hash();
+        let params = Arc::new(params);
+        let tokio = tokio::runtime::Runtime::new().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let node = tokio.block_on(Running::start(runtime::Config::new(dir.path(), params.clone()))).unwrap();
+        let mut config = stratum::Config::new("127.0.0.1:0".parse().unwrap());
+        change(&mut config.limits);
+        let server = tokio.block_on(stratum::serve(config, node.handle().clone())).unwrap();
+        Self { tokio, node: Some(node), server: Some(server), params, _dir: dir }
+    }
+
+    fn handle(&self) -> &runtime::Handle {
+        self.node.as_ref().unwrap().handle()
+    }
+
+    fn meters(&self) -> &stratum::Meters {
+        self.server.as_ref().unwrap().meters()
+    }
+
+    fn address(&self, n: u8) -> String {
+        address::encode(&self.params.address_prefix, &key(n).public_key())
+    }
+
+    fn connect(&self) -> Miner {
+        Miner::connect(self.server.as_ref().unwrap().address())
+    }
+
+    /// A miner with work, paid at the address of key `n`.
+    fn miner(&self, n: u8) -> Miner {
+        let mut miner = self.connect();
+        miner.subscribe();
+        assert_eq!(miner.call("mining.authorize", json!([self.address(n), "x"])), Ok(json!(true)));
+        miner.worker = self.address(n);
+        miner.wait_for_job();
+        miner
+    }
+
+    fn tip(&self) -> (u32, Hash256) {
+        let tip = *self.handle().tip().borrow();
+        (tip.height, tip.hash)
+    }
+
+    /// Blocks found by nobody here.
+    fn generate(&self, count: usize) -> Vec<Hash256> {
+        self.tokio.block_on(generate(self.handle(), PublicKey([7; 32]), count, u64::MAX)).unwrap()
+    }
+
+    fn balance(&self, n: u8) -> u64 {
+        let coins = self.handle().db().address_coins(&key(n).public_key(), 1_000).unwrap();
+        coins.iter().map(|(_, coin)| coin.output.value).sum()
+    }
+
+    fn stop(mut self) {
+        let (node, server) = (self.node.take().unwrap(), self.server.take().unwrap());
+        self.tokio.block_on(async {
+            server.stop().await;
+            node.stop().await.unwrap();
+        });
+    }
+}
+
+/// A job as cpuminer keeps it.
+#[derive(Clone, Default, Debug)]
+struct Job {
+    name: String,
+    previous: String,
+    before: String,
+    after: String,
+    branch: Vec<String>,
+    version: String,
+    bits: String,
+    time: String,
+    clean: bool,
+    difficulty: f64,
+}
+
+struct Miner {
+    reader: BufReader<TcpStream>,
+    writer: TcpStream,
+    worker: String,
+    extranonce1: String,
+    next_difficulty: f64,
+    job: Job,
+    jobs: usize,
+    next_id: u64,
+}
+
+/// Number and sentence of a refusal.
+type Refusal = (i64, String);
+
+impl Miner {
+    fn connect(address: SocketAddr) -> Self {
+        let writer = TcpStream::connect(address).unwrap();
+        writer.set_read_timeout(Some(DEADLINE)).unwrap();
+        let reader = BufReader::new(writer.try_clone().unwrap());
+        Self {
+            reader,
+            writer,
+            worker: String::new(),
+            extranonce1: String::new(),
+            next_difficulty: 1.0,
+            job: Job::default(),
+            jobs: 0,
+            next_id: 1,
+        }
+    }
+
+    fn send(&mut self, line: &str) {
+        // It may have been shown the door meanwhile, which the next reading tells.
+        let _ = self.writer.write_all(format!("{line}\n").as_bytes());
+    }
+
+    /// The next line; `None` once the other side has closed.
+    fn read(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.reader.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"))),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Takes a notification, as cpuminer does.
+    fn notice(&mut self, line: &Value) {
+        let params = &line["params"];
+        match line["method"].as_str().unwrap() {
+            // A power of two, which serde_json reads to the last digit but one.
+            "mining.set_difficulty" => self.next_difficulty = params[0].as_f64().unwrap().log2().round().exp2(),
+            "mining.notify" => {
+                let text = |n: usize| params[n].as_str().unwrap().to_owned();
+                self.job = Job {
+                    name: text(0),
+                    previous: text(1),
+                    before: text(2),
+                    after: text(3),
+                    branch: serde_json::from_value(params[4].clone()).unwrap(),
+                    version: text(5),
+                    bits: text(6),
+                    time: text(7),
+                    clean: params[8].as_bool().unwrap(),
+                    difficulty: self.next_difficulty,
+                };
+                self.jobs += 1;
+            }
+            other => panic!("{other} is nothing that cpuminer knows"),
+        }
+    }
+
+    fn call(&mut self, method: &str, params: Value) -> Result<Value, Refusal> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.send(&json!({ "id": id, "method": method, "params": params }).to_string());
+        loop {
+            let line = self.read().expect("the server hung up");
+            if line["id"].is_null() {
+                self.notice(&line);
+                continue;
+            }
+            assert_eq!(line["id"], id);
+            return match &line["error"] {
+                Value::Null => Ok(line["result"].clone()),
+                error => Err((error[0].as_i64().unwrap(), error[1].as_str().unwrap().to_owned())),
+            };
+        }
+    }
+
+    fn subscribe(&mut self) {
+        let given = self.call("mining.subscribe", json!(["cpuminer/2.5.1"])).unwrap();
+        self.extranonce1 = given[1].as_str().unwrap().to_owned();
+        assert_eq!((self.extranonce1.len(), &given[2]), (8, &json!(4)));
+    }
+
+    /// Waits for a job after those that came before.
+    fn wait_for_job(&mut self) {
+        let before = self.jobs;
+        while self.jobs == before {
+            let line = self.read().expect("the server hung up");
+            self.notice(&line);
+        }
+    }
+
+    /// The header for an extra nonce and a nonce, put together word by word as cpuminer does: numbers are turned around,
+    /// and so is each word of the parent's hash.
+    fn header(&self, extranonce2: &str, time: &str, nonce: u32) -> [u8; 80] {
+        let job = &self.job;
+        let bytes = |text: &str| hex::decode(text).unwrap();
+        let coinbase = bytes(&format!("{}{}{extranonce2}{}", job.before, self.extranonce1, job.after));
+        let root =
+            job.branch.iter().fold(sha256d(&coinbase), |left, right| sha256d(&[&left[..], &bytes(right)].concat()));
+        let turned =
+            |text: &str| bytes(text).chunks(4).flat_map(|word| word.iter().rev().copied()).collect::<Vec<u8>>();
+        let parts = [
+            turned(&job.version),
+            turned(&job.previous),
+            root.to_vec(),
+            turned(time),
+            turned(&job.bits),
+            nonce.to_le_bytes().to_vec(),
+        ];
+        parts.concat().try_into().unwrap()
+    }
+
+    /// The target of a difficulty, by cpuminer's arithmetic.
+    fn target(difficulty: f64) -> [u8; 32] {
+        let (mut difficulty, mut word) = (difficulty, 6);
+        while word > 0 && difficulty > 1.0 {
+            difficulty /= 4_294_967_296.0;
+            word -= 1;
+        }
+        let high = (4_294_901_760.0 / difficulty) as u64;
+        let mut target = [0; 32];
+        target[4 * word..4 * word + 8].copy_from_slice(&high.to_le_bytes());
+        target.reverse();
+        target
+    }
+
+    /// A nonce from `first` on whose hash is a share, or is not.
+    fn search(&self, extranonce2: &str, first: u32, met: bool) -> u32 {
+        let target = Self::target(self.job.difficulty);
+        let is = |nonce: &u32| meets(sha256d(&self.header(extranonce2, &self.job.time, *nonce)), &target) == met;
+        (first..).find(is).unwrap()
+    }
+
+    fn submit(&mut self, extranonce2: &str, nonce: u32) -> Result<Value, Refusal> {
+        let (name, time) = (self.job.name.clone(), self.job.time.clone());
+        self.call("mining.submit", json!([self.worker, name, extranonce2, time, format!("{nonce:08x}")]))
+    }
+
+    fn target_of_bits(&self) -> [u8; 32] {
+        let bits = Bits(u32::from_str_radix(&self.job.bits, 16).unwrap());
+        bits.target().unwrap().0.to_be_bytes()
+    }
+
+    /// Mines until the tip is its own.
+    fn find_block(&mut self, place: &Place) {
+        for nonce in 0.. {
+            let header = self.header("00000000", &self.job.time, nonce);
+            if meets(sha256d(&header), &self.target_of_bits()) {
+                assert_eq!(self.submit("00000000", nonce), Ok(json!(true)));
+                assert_eq!(place.tip().1, Hash256(sha256d(&header)));
+                return;
+            }
+        }
+    }
+
+    /// Reads until the other side closes.
+    fn until_closed(mut self) {
+        while self.read().is_some() {}
+    }
+}
+
+#[test]
+fn blocks_are_found_and_their_finders_paid() {
+    let place = Place::new();
+    let mut a = place.miner(1);
+    let mut b = place.miner(2);
+    assert_ne!(a.extranonce1, b.extranonce1);
+    for height in 1..=6 {
+        let finder = if height % 3 == 0 { &mut b } else { &mut a };
+        finder.find_block(&place);
+        assert_eq!(place.tip().0, height);
+        for miner in [&mut a, &mut b] {
+            miner.wait_for_job();
+            assert!(miner.job.clean);
+        }
+    }
+    assert_eq!((place.balance(1), place.balance(2)), (4 * place.params.subsidy, 2 * place.params.subsidy));
+    assert_eq!((place.meters().blocks(), place.meters().connections()), (6, 2));
+    assert_eq!(place.meters().shares().accepted, 6);
+    let miners = place.meters().miners();
+    assert_eq!((&miners[0].worker, &miners[1].worker), (&place.address(1), &place.address(2)));
+    assert_eq!((miners[0].agent.as_str(), miners[0].accepted), ("cpuminer/2.5.1", 4));
+    assert!(place.meters().hash_rate() > 0.0);
+    place.stop();
+    a.until_closed();
+}
+
+#[test]
+fn transactions_and_their_fees_are_mined() {
+    let place = Place::new();
+    let params = place.params.clone();
+    // A chain of payments makes a tree of several levels.
+    let (mut outpoint, mut value) = (OutPoint { txid: params.genesis.transactions[0].txid(), index: 1 }, 1_000_000);
+    for _ in 0..6 {
+        let spent = Output::pay(key(0).public_key(), value);
+        value -= 10_000;
+        let mut tx = Transaction {
+            version: 1,
+            inputs: vec![Input { outpoint, signature: Signature::EMPTY }],
+            outputs: vec![Output::pay(key(0).public_key(), value)],
+            lock_height: 0,
+        };
+        tx.inputs[0].signature = key(0).sign(&tx.signature_digest(&params.genesis_hash, [&spent]));
+        outpoint = OutPoint { txid: tx.txid(), index: 0 };
+        let taken = place.handle().call(move |node, now| node.submit_transaction(now, tx));
+        place.tokio.block_on(taken).unwrap().unwrap();
+    }
+    let mut miner = place.miner(1);
+    assert_eq!(miner.job.branch.len(), 3, "seven leaves");
+    miner.find_block(&place);
+    assert_eq!(place.balance(1), params.subsidy + 60_000);
+    let tip = place.tip().1;
+    assert_eq!(place.handle().db().block(&tip).unwrap().unwrap().transactions.len(), 7);
+}
+
+#[test]
+fn a_worker_has_an_address_and_perhaps_a_name() {
+    let place = Place::new();
+    let mut miner = place.connect();
+    miner.subscribe();
+    for odd in ["", "nobody", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", &"x".repeat(200)] {
+        let (code, text) = miner.call("mining.authorize", json!([odd, "x"])).unwrap_err();
+        assert_eq!(code, 24, "{odd}: {text}");
+    }
+    let named = format!("{}.garage", place.address(1));
+    assert_eq!(miner.call("mining.authorize", json!([named, "x"])), Ok(json!(true)));
+    miner.wait_for_job();
+    miner.worker = named.clone();
+    // Another name of the same payee is welcome, another payee is not.
+    assert_eq!(miner.call("mining.authorize", json!([place.address(1), "x"])), Ok(json!(true)));
+    assert_eq!(miner.call("mining.authorize", json!([place.address(2), "x"])).unwrap_err().0, 24);
+    miner.find_block(&place);
+    assert_eq!(place.balance(1), place.params.subsidy);
+}
+
+#[test]
+fn what_is_no_share_is_refused_by_number() {
+    let place = Place::with(HARD, |_| ());
+    let mut miner = place.connect();
+    miner.worker = place.address(1);
+    assert_eq!(miner.submit("00000000", 0).unwrap_err().0, 20, "empty fields");
+    let params = json!([place.address(1), "1", "00000000", "00000000", "00000000"]);
+    assert_eq!(miner.call("mining.submit", params.clone()).unwrap_err().0, 25);
+    miner.subscribe();
+    assert_eq!(miner.call("mining.submit", params).unwrap_err().0, 24);
+    // 2^-24: 256 hashes a share.
+    assert_eq!(miner.call("mining.suggest_difficulty", json!([0.00000006])), Ok(json!(true)));
+    assert_eq!(miner.call("mining.authorize", json!([place.address(1), "x"])), Ok(json!(true)));
+    miner.wait_for_job();
+    assert_eq!(miner.job.difficulty, (-24f64).exp2());
+
+    let share = miner.search("00000000", 0, true);
+    assert_eq!(miner.submit("00000000", share), Ok(json!(true)));
+    assert_eq!(miner.submit("00000000", share).unwrap_err().0, 22);
+    let other = miner.search("0000000f", 0, true);
+    assert_eq!(miner.submit("0000000f", other), Ok(json!(true)));
+    let miss = miner.search("00000000", 0, false);
+    assert_eq!(miner.submit("00000000", miss).unwrap_err().0, 23);
+    assert_eq!(miner.submit("0000", share).unwrap_err().0, 20);
+    assert_eq!(miner.submit("000000000000", share).unwrap_err().0, 20);
+
+    let job = miner.job.clone();
+    for odd in ["00000000", "ffffffff"] {
+        miner.job.time = odd.to_owned();
+        let (code, text) = miner.submit("00000000", share).unwrap_err();
+        assert_eq!((code, text.contains("ntime")), (20, true), "{text}");
+    }
+    miner.job = job.clone();
+    miner.job.name = "ffff".to_owned();
+    assert_eq!(miner.submit("00000000", share).unwrap_err().0, 21);
+    miner.job = job;
+    miner.worker = place.address(2);
+    assert_eq!(miner.submit("00000000", share).unwrap_err().0, 24);
+    let (code, text) = miner.call("mining.guess", json!([])).unwrap_err();
+    assert_eq!((code, text.as_str()), (-3, "no such method"));
+    // Extensions are declined one by one, and there is nothing to change later.
+    let declined = miner.call("mining.configure", json!([["version-rolling", "minimum-difficulty"], {}]));
+    assert_eq!(declined, Ok(json!({ "version-rolling": false, "minimum-difficulty": false })));
+    assert_eq!(miner.call("mining.extranonce.subscribe", json!([])), Ok(json!(true)));
+    let shares = place.meters().shares();
+    assert_eq!((shares.accepted, shares.duplicate, shares.low, shares.stale), (2, 1, 1, 1));
+    assert_eq!(shares.invalid, 8);
+    assert_eq!(place.tip().0, 0, "none of them was a block");
+}
+
+#[test]
+fn time_may_be_rolled() {
+    let place = Place::new();
+    let mut miner = place.miner(1);
+    let later = u32::from_str_radix(&miner.job.time, 16).unwrap() + 60;
+    miner.job.time = format!("{later:08x}");
+    miner.find_block(&place);
+    let tip = place.tip().1;
+    assert_eq!(place.handle().db().block(&tip).unwrap().unwrap().header.time, later);
+}
+
+#[test]
+fn a_new_tip_makes_jobs_stale() {
+    let place = Place::new();
+    let mut miner = place.miner(1);
+    let old = miner.job.clone();
+    let nonce = miner.search("00000000", 0, true);
+    let tip = place.generate(1)[0];
+    miner.wait_for_job();
+    assert!(miner.job.clean);
+    assert_eq!(miner.job.previous, stratum::job::swapped_words(&tip));
+    let now = std::mem::replace(&mut miner.job, old);
+    let (code, text) = miner.submit("00000000", nonce).unwrap_err();
+    assert_eq!((code, text.contains("stale")), (21, true), "{text}");
+    miner.job = now;
+    miner.find_block(&place);
+    // Being late is no offence.
+    assert_eq!(place.meters().shares().stale, 1);
+}
+
+#[test]
+fn difficulty_follows_the_miner() {
+    let place = Place::with(HARD, |_| ());
+    let mut miner = place.connect();
+    miner.subscribe();
+    assert_eq!(miner.call("mining.suggest_difficulty", json!([1e-30])), Ok(json!(true)));
+    assert_eq!(miner.call("mining.authorize", json!([place.address(1), "x"])), Ok(json!(true)));
+    miner.worker = place.address(1);
+    miner.wait_for_job();
+    let easiest = miner.job.difficulty;
+    assert_eq!(easiest, (-32f64).exp2());
+    // Faster than one in five seconds by far.
+    let (first, mut nonce) = (miner.jobs, 0);
+    while miner.jobs == first {
+        nonce = miner.search("00000000", nonce, true);
+        assert_eq!(miner.submit("00000000", nonce), Ok(json!(true)));
+        nonce += 1;
+    }
+    assert!(miner.job.difficulty >= 64.0 * easiest, "{}", miner.job.difficulty);
+    assert!(!miner.job.clean, "work on the old job still counts");
+    // And what was found at the old difficulty too; the new one is another measure.
+    let share = miner.search("00000000", 0, true);
+    assert_eq!(miner.submit("00000000", share), Ok(json!(true)));
+    let miss = miner.search("00000000", 0, false);
+    assert_eq!(miner.submit("00000000", miss).unwrap_err().0, 23);
+    assert_eq!(place.meters().miners()[0].level.difficulty(), miner.job.difficulty);
+}
+
+#[test]
+fn who_floods_or_says_nothing_until_closed() {
+    let place = Place::with(HARD, |limits| {
+        limits.offences = 10;
+        limits.setup = Duration::from_secs(1);
+        limits.idle = Duration::from_secs(2);
+    });
+    let mut flooder = place.miner(1);
+    let miss = flooder.search("00000000", 0, false);
+    for _ in 0..9 {
+        assert_eq!(flooder.submit("00000000", miss).unwrap_err().0, 23);
+    }
+    flooder.send(&json!({ "id": 1, "method": "mining.submit", "params": [] }).to_string());
+    flooder.until_closed();
+
+    let mut wordy = place.connect();
+    wordy.send(&"x".repeat(5000));
+    wordy.until_closed();
+    let mut confused = place.connect();
+    confused.send("GET / HTTP/1.1");
+    confused.until_closed();
+    // A line that never ends, a byte at a time, buys no time.
+    let mut slow = place.connect();
+    slow.writer.write_all(b"{\"id\"").unwrap();
+    slow.until_closed();
+    place.miner(2).until_closed();
+    let end = Instant::now() + DEADLINE;
+    while place.meters().connections() > 0 {
+        assert!(Instant::now() < end, "{:?}", place.meters().miners());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn connections_are_bounded() {
+    let place = Place::with(HARD, |limits| limits.connections = 3);
+    let mut miners: Vec<Miner> = (1..=3).map(|n| place.miner(n)).collect();
+    place.connect().until_closed();
+    // A place is free when one leaves.
+    miners.pop();
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let mut next = place.connect();
+        next.send(&json!({ "id": 1, "method": "mining.subscribe", "params": [] }).to_string());
+        if next.read().is_some() {
+            break;
+        }
+        assert!(Instant::now() < end);
+    }
+}
+
+#[test]
+fn lines_come_no_faster_than_they_may() {
+    let place = Place::with(HARD, |limits| {
+        limits.line_time = Duration::from_millis(50);
+        limits.burst = Duration::from_millis(100);
+    });
+    let mut miner = place.miner(1);
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(miner.call("mining.extranonce.subscribe", json!([])), Ok(json!(true)));
+    }
+    assert!(start.elapsed() >= Duration::from_millis(800), "{:?}", start.elapsed());
+}

@@ -13,6 +13,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use super::{Batch, Store, StoreError, Visitor};
 
@@ -21,6 +22,12 @@ const CACHE_BYTES: u64 = 256 << 20;
 
 /// Rounds of epoch collection after a batch: garbage of a large batch takes several to go.
 const EPOCH_ROUNDS: usize = 32;
+
+/// How long a store's lock is waited for: sled's threads let go of it only some time after the store is dropped, and so
+/// does a process that has just been told to stop.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is tried meanwhile.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// A database in a directory of its own.
 #[derive(Debug)]
@@ -47,7 +54,13 @@ impl SledStore {
     /// As [`SledStore::open`].
     pub fn open_with_cache(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let config = sled::Config::new().path(dir).cache_capacity(cache_bytes);
-        let db = guarded(dir, || config.open())?;
+        let patience = Instant::now() + LOCK_PATIENCE;
+        let db = loop {
+            match guarded(dir, || config.open()) {
+                Err(StoreError::Locked { .. }) if Instant::now() < patience => std::thread::sleep(LOCK_RETRY),
+                result => break result?,
+            }
+        };
         Ok(Self { db, dir: dir.to_owned(), failed: AtomicBool::new(false) })
     }
 

@@ -22,8 +22,22 @@ const MODULES: [&str; 14] = [
 ];
 
 /// The same for the files of `primitives`.
-const PRIMITIVES: [&str; 12] =
-    ["sha256", "codec", "hash", "target", "keys", "header", "tx", "block", "merkle", "mmr", "address", "amount"];
+const PRIMITIVES: [&str; 14] = [
+    "sha256",
+    "codec",
+    "compact_size",
+    "hash",
+    "target",
+    "keys",
+    "header",
+    "tx",
+    "block",
+    "merkle",
+    "mmr",
+    "gcs",
+    "address",
+    "amount",
+];
 
 fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

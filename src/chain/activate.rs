@@ -138,7 +138,8 @@ impl Chain {
         batch.put_header(id, &entry.record());
         let mut range = self.range.clone();
         let own_work = entry.work - self.tip().work;
-        effects::connect(&mut batch, &block, entry.height, own_work, &delta, &mut range);
+        let filter_header = effects::filter_header_of(&self.db, &entry.header.previous)?;
+        effects::connect(&mut batch, &block, entry.height, own_work, &delta, &filter_header, &mut range);
         self.stats.commit.time(|| self.db.store().commit(batch))?;
 
         *self.index.get_mut(id) = entry;

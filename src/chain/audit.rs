@@ -8,12 +8,13 @@ use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
 use crate::consensus::coins::{CoinView, Coins, Delta};
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::context::check_header;
+use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
-use crate::primitives::hash::BlockHash;
+use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
 use crate::primitives::tx::OutPoint;
-use crate::storage::{Counts, Database, StoreError, TxLocation};
+use crate::storage::{Counts, Database, SCHEMA_VERSION, StoreError, TxLocation};
 
 /// What a store that is in order holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,14 +32,16 @@ pub struct Report {
 }
 
 /// Replays the best chain from genesis by every rule, signatures included, and compares all that the store says about
-/// it: headers, coins, undo records, indexes, header range. Takes memory for all unspent coins. `progress` is told the
+/// it: headers, coins, undo records, filters, indexes, header range. Takes memory for all unspent coins. `progress` is told the
 /// height reached and that of the tip.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`], naming the first thing that does not agree; or the store's own.
 pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(u32, u32)) -> Result<Report, StoreError> {
-    if !db.check_meta(&params.genesis_hash)? {
-        return Err(db.corrupt("it is empty"));
+    match db.check_meta(&params.genesis_hash)? {
+        Some(SCHEMA_VERSION) => {}
+        Some(found) => return Err(StoreError::OlderSchema { dir: db.store().dir(), found, current: SCHEMA_VERSION }),
+        None => return Err(db.corrupt("it is empty")),
     }
     let index = Index::load(db)?;
     check_headers(db, params, &index)?;
@@ -47,8 +50,14 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(u32, u32))
     let mut hashes: Vec<_> = index.branch(tip).map(|entry| entry.hash).collect();
     hashes.reverse();
 
-    let mut replay =
-        Replay { db, params, coins: Coins::default(), range: mmr::Range::default(), seen: Counts::default() };
+    let mut replay = Replay {
+        db,
+        params,
+        coins: Coins::default(),
+        filter_header: Hash256::ZERO,
+        range: mmr::Range::default(),
+        seen: Counts::default(),
+    };
     for (height, hash) in (0..).zip(&hashes) {
         if db.hash_at(height)? != Some(*hash) {
             return Err(db.corrupt(format!("the best chain's block at height {height} is not {hash}")));
@@ -83,8 +92,8 @@ pub enum Level {
     Undo,
     /// 3: what each made is among the coins unless a later one spent it, and what each spent is not.
     Coins,
-    /// 4: each connects again by every rule, signatures included, to the state before it, and has left the undo record
-    /// and the indexes that it should have.
+    /// 4: each connects again by every rule, signatures included, to the state before it, and has left the undo record,
+    /// the filter and the indexes that it should have.
     Connect,
 }
 
@@ -134,7 +143,9 @@ pub fn check_recent(
                     let own: HashSet<_> = block.txids().iter().collect();
                     let before = delta.spent.into_iter().filter(|(outpoint, _)| !own.contains(&outpoint.txid));
                     let coins = Coins(before.collect());
-                    Replay { db, params, coins, range, seen: Counts::default() }.step(&block, height)?;
+                    let filter_header = effects::filter_header_of(db, &previous)?;
+                    let seen = Counts::default();
+                    Replay { db, params, coins, filter_header, range, seen }.step(&block, height)?;
                 }
             }
         }
@@ -191,6 +202,7 @@ struct Replay<'a> {
     db: &'a Database,
     params: &'a Params,
     coins: Coins,
+    filter_header: Hash256,
     range: mmr::Range,
     seen: Counts,
 }
@@ -212,6 +224,15 @@ impl Replay<'_> {
         if !self.db.undo(&hash)?.iter().eq(delta.spent.iter().map(|(_, coin)| coin)) {
             return Err(fault("the undo record is not of the coins it spent".to_owned()));
         }
+        let filter = block_filter(block.block(), delta.spent.iter().map(|(_, coin)| coin));
+        self.filter_header = filter.header(&self.filter_header);
+        let stored = (self.db.filter(&hash)?, self.db.filter_header(&hash)?);
+        let hashes = (filter.hash(), self.filter_header);
+        if stored != (Some((filter, self.filter_header)), Some(hashes)) {
+            return Err(fault("the filter is not of its keys, or its header not over those before".to_owned()));
+        }
+        self.seen.filters += 1;
+        self.seen.filter_headers += 1;
         for (position, txid) in (0..).zip(block.txids()) {
             if self.db.tx_location(txid)? != Some(TxLocation { height, position }) {
                 return Err(fault(format!("transaction {txid} is not indexed there")));

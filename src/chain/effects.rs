@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use super::index::Entry;
 use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::{Coin, Delta};
+use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
-use crate::primitives::hash::BlockHash;
+use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
@@ -32,17 +33,19 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     batch.put_meta(&record.hash);
     batch.put_header(0, &record);
     batch.put_block(&record.hash, checked.block());
-    connect(&mut batch, &checked, 0, work, &delta, &mut mmr::Range::default());
+    connect(&mut batch, &checked, 0, work, &delta, &Hash256::ZERO, &mut mmr::Range::default());
     db.store().commit(batch)
 }
 
-/// Makes `block` the tip at `height`. Its own header proves `own_work`; `range` becomes that over its chain.
+/// Makes `block` the tip at `height`. Its own header proves `own_work`; its parent's filter header is `filter_header`;
+/// `range` becomes that over its chain.
 pub(super) fn connect(
     batch: &mut Batch,
     block: &CheckedBlock,
     height: u32,
     own_work: Work,
     delta: &Delta,
+    filter_header: &Hash256,
     range: &mut mmr::Range,
 ) {
     let passing = passing(delta);
@@ -55,6 +58,8 @@ pub(super) fn connect(
     if !delta.spent.is_empty() {
         batch.put_undo(&block.hash(), delta.spent.iter().map(|(_, coin)| coin));
     }
+    let filter = block_filter(block.block(), delta.spent.iter().map(|(_, coin)| coin));
+    batch.put_filter(&block.hash(), &filter, &filter.header(filter_header));
     for (position, txid) in (0..).zip(block.txids()) {
         batch.put_tx(txid, TxLocation { height, position });
     }
@@ -79,6 +84,7 @@ pub(super) fn disconnect(batch: &mut Batch, block: &CheckedBlock, entry: &Entry,
         batch.delete_coin(outpoint, coin);
     }
     batch.delete_undo(&entry.hash);
+    batch.delete_filter(&entry.hash);
     block.txids().iter().for_each(|txid| batch.delete_tx(txid));
     for (owner, entry) in history(block, &delta.spent, entry.height) {
         batch.delete_history(&owner, entry.height, entry.position);
@@ -97,6 +103,41 @@ pub(super) fn load_range(db: &Database, height: u32) -> Result<mmr::Range, Store
         |number| db.range_node(number)?.ok_or_else(|| db.corrupt(format!("header range node {number} is missing")));
     let peaks = mmr::peak_numbers(leaves).map(peak).collect::<Result<_, _>>()?;
     mmr::Range::from_peaks(leaves, peaks).ok_or_else(|| db.corrupt("the header range has no such peaks"))
+}
+
+/// The filter header that the one after `previous`, the hash of a block of the best chain, builds on: its own, or zero
+/// for none.
+pub(super) fn filter_header_of(db: &Database, previous: &BlockHash) -> Result<Hash256, StoreError> {
+    if *previous == BlockHash::ZERO {
+        return Ok(Hash256::ZERO);
+    }
+    let (_, header) =
+        db.filter_header(previous)?.ok_or_else(|| db.corrupt(format!("block {previous} has no filter header")))?;
+    Ok(header)
+}
+
+/// Gives a store of version 1 the filters that it lacks. What an interrupted attempt wrote is kept.
+pub(super) fn add_filters(db: &Database, params: &Params) -> Result<(), StoreError> {
+    let mut previous = Hash256::ZERO;
+    let mut height = 0;
+    while let Some(hash) = db.hash_at(height)? {
+        previous = match db.filter_header(&hash)? {
+            Some((_, header)) => header,
+            None => {
+                let block = db.block(&hash)?.ok_or_else(|| db.corrupt(format!("body of block {hash} is missing")))?;
+                let filter = block_filter(&block, &db.undo(&hash)?);
+                let header = filter.header(&previous);
+                let mut batch = Batch::default();
+                batch.put_filter(&hash, &filter, &header);
+                db.store().commit(batch)?;
+                header
+            }
+        };
+        height += 1;
+    }
+    let mut batch = Batch::default();
+    batch.put_meta(&params.genesis_hash);
+    db.store().commit(batch)
 }
 
 /// What a block of the best chain did to the coins, by the undo record.

@@ -9,5 +9,6 @@ pub mod coins;
 pub mod connect;
 pub mod context;
 pub mod error;
+pub mod filter;
 pub mod headers;
 pub mod params;

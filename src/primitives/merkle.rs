@@ -5,7 +5,8 @@
 //! only by repetition. The tree does not separate leaves from inner nodes, so an inner node's 64 bytes could be passed
 //! off as a transaction (CVE-2017-12842): consensus forbids transactions of that size.
 
-use super::codec::{Decode, Encode};
+use super::codec::{self, Decode, Encode};
+use super::compact_size;
 use super::hash::{Hash256, Txid};
 use super::header::Header;
 use super::sha256::Kernel;
@@ -227,10 +228,10 @@ impl PartialTree {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.header.to_bytes().to_vec();
         bytes.extend(self.leaves.to_le_bytes());
-        write_compact_size(&mut bytes, self.hashes.len());
+        compact_size::write(&mut bytes, self.hashes.len());
         self.hashes.iter().for_each(|hash| bytes.extend(hash.0));
         let packed = self.flags.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit)));
-        write_compact_size(&mut bytes, packed.len());
+        compact_size::write(&mut bytes, packed.len());
         bytes.extend(packed);
         bytes
     }
@@ -240,22 +241,19 @@ impl PartialTree {
     /// # Errors
     /// [`PartialTreeError::Length`] if the counts and the bytes disagree.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PartialTreeError> {
-        let error = PartialTreeError::Length { got: bytes.len() };
-        let mut rest = bytes;
-        let mut take = |n: usize| rest.split_off(..n).ok_or(error.clone());
-        let header = super::codec::decode(take(Header::LEN)?).map_err(|_| error.clone())?;
-        let leaves = u32::from_le_bytes(take(4)?.try_into().map_err(|_| error.clone())?);
-        let count = read_compact_size(&mut take)?;
-        let hashes = take(count.checked_mul(32).ok_or(error.clone())?)?
-            .chunks_exact(32)
-            .map(|chunk| Hash256(chunk.try_into().expect("chunks_exact gives 32 bytes")))
-            .collect();
-        let count = read_compact_size(&mut take)?;
-        let flags = take(count)?.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)).collect();
-        if !rest.is_empty() {
-            return Err(error);
-        }
-        Ok(Self { header, leaves, hashes, flags })
+        Self::read(bytes).ok_or(PartialTreeError::Length { got: bytes.len() })
+    }
+
+    fn read(mut bytes: &[u8]) -> Option<Self> {
+        let header = codec::decode(bytes.split_off(..Header::LEN)?).ok()?;
+        let leaves = u32::from_le_bytes(bytes.split_off(..4)?.try_into().ok()?);
+        let count = compact_size::read(&mut bytes)?;
+        let hashes = bytes.split_off(..count.checked_mul(32)?)?;
+        let hashes = hashes.as_chunks().0.iter().map(|hash| Hash256(*hash)).collect();
+        let count = compact_size::read(&mut bytes)?;
+        let flags =
+            bytes.split_off(..count)?.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)).collect();
+        bytes.is_empty().then_some(Self { header, leaves, hashes, flags })
     }
 }
 
@@ -291,32 +289,4 @@ impl Walk<'_> {
         }
         Ok(Hash256::of_pair(&left, &right))
     }
-}
-
-fn write_compact_size(bytes: &mut Vec<u8>, n: usize) {
-    match n {
-        0..=0xfc => bytes.push(n as u8),
-        0xfd..=0xffff => {
-            bytes.push(0xfd);
-            bytes.extend((n as u16).to_le_bytes());
-        }
-        _ => {
-            bytes.push(0xfe);
-            bytes.extend((n as u32).to_le_bytes());
-        }
-    }
-}
-
-/// Bitcoin's CompactSize, minimal forms only; eight-byte ones are beyond any tree here.
-fn read_compact_size<'a>(
-    take: &mut impl FnMut(usize) -> Result<&'a [u8], PartialTreeError>,
-) -> Result<usize, PartialTreeError> {
-    let (width, least) = match take(1)?[0] {
-        0xfd => (2, 0xfd),
-        0xfe => (4, 0x1_0000),
-        0xff => return Err(PartialTreeError::Length { got: usize::MAX }),
-        small => return Ok(usize::from(small)),
-    };
-    let n = take(width)?.iter().rev().fold(0, |n, byte| n << 8 | usize::from(*byte));
-    if n < least { Err(PartialTreeError::Length { got: n }) } else { Ok(n) }
 }

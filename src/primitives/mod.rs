@@ -4,6 +4,8 @@ pub mod address;
 pub mod amount;
 pub mod block;
 pub mod codec;
+pub mod compact_size;
+pub mod gcs;
 pub mod hash;
 pub mod header;
 pub mod keys;

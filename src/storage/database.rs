@@ -4,13 +4,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::schema::{
-    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, COIN, HEADER, HeaderRecord, HistoryEntry, META, PEER, RANGE,
-    SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, key, outpoint_at, outpoint_bytes,
+    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, COIN, FILTER, FILTER_HEADER, HEADER, HeaderRecord, HistoryEntry, META,
+    PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, key, outpoint_at, outpoint_bytes,
 };
 use super::{Store, StoreError};
 use crate::consensus::coins::{Coin, CoinView};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode};
+use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
@@ -39,6 +40,10 @@ pub struct Counts {
     pub transactions: u64,
     /// Unspent coins.
     pub coins: u64,
+    /// Block filters, by block.
+    pub filters: u64,
+    /// Filter headers, by block.
+    pub filter_headers: u64,
     /// Unspent coins by key.
     pub address_coins: u64,
     /// What transactions did to keys.
@@ -74,18 +79,18 @@ impl Database {
         codec::decode(bytes).map_err(|e| self.corrupt(e.to_string()))
     }
 
-    /// Whether the store holds a chain; if so, of this version and of the network named by `genesis`.
+    /// The format of the chain that the store holds, which is of the network named by `genesis`; `None` if it is empty.
     ///
     /// # Errors
     /// [`StoreError::NewerSchema`], [`StoreError::GenesisMismatch`], or the store's own.
-    pub fn check_meta(&self, genesis: &BlockHash) -> Result<bool, StoreError> {
+    pub fn check_meta(&self, genesis: &BlockHash) -> Result<Option<u32>, StoreError> {
         let Some(bytes) = self.0.get(META)? else {
             let mut is_empty = true;
             self.0.scan(&[], &[], &mut |_, _| {
                 is_empty = false;
                 ControlFlow::Break(())
             })?;
-            return if is_empty { Ok(false) } else { Err(self.corrupt("it has entries, but no format version")) };
+            return if is_empty { Ok(None) } else { Err(self.corrupt("it has entries, but no format version")) };
         };
         let (found, rest) = codec::decode_prefix::<u32>(&bytes).map_err(|e| self.corrupt(e.to_string()))?;
         if found > SCHEMA_VERSION {
@@ -98,7 +103,7 @@ impl Database {
         if stored != *genesis {
             return Err(StoreError::GenesisMismatch { dir: self.0.dir(), stored, configured: *genesis });
         }
-        Ok(true)
+        Ok(Some(found))
     }
 
     /// Hash of the best chain's last block; `None` in an empty store.
@@ -158,6 +163,25 @@ impl Database {
     /// The store's.
     pub fn undo(&self, hash: &BlockHash) -> Result<Vec<Coin>, StoreError> {
         Ok(self.value(&key(UNDO, &[&hash.0]))?.unwrap_or_default())
+    }
+
+    /// The filter of a block of the best chain ([`block_filter`](crate::consensus::filter::block_filter)), and its filter
+    /// header.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn filter(&self, hash: &BlockHash) -> Result<Option<(Filter, Hash256)>, StoreError> {
+        let Some(bytes) = self.0.get(&key(FILTER, &[&hash.0]))? else { return Ok(None) };
+        let filter = Filter::from_bytes(bytes).map_err(|e| self.corrupt(format!("block {hash}: {e}")))?;
+        Ok(self.filter_header(hash)?.map(|(_, header)| (filter, header)))
+    }
+
+    /// The hash of the filter of a block of the best chain, and its filter header.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn filter_header(&self, hash: &BlockHash) -> Result<Option<(Hash256, Hash256)>, StoreError> {
+        self.value(&key(FILTER_HEADER, &[&hash.0]))
     }
 
     /// Hash of the best chain's block at `height`.
@@ -271,6 +295,8 @@ impl Database {
             heights: count(BEST)?,
             range_nodes: count(RANGE)?,
             transactions: count(TX)?,
+            filters: count(FILTER)?,
+            filter_headers: count(FILTER_HEADER)?,
             coins: count(COIN)?,
             address_coins: count(ADDRESS_COIN)?,
             history: count(ADDRESS_HISTORY)?,

@@ -58,6 +58,16 @@ pub enum StoreError {
         /// Newest format known here.
         supported: u32,
     },
+    /// Written by an older version of this program, where only reading is wanted.
+    #[error("the database at {dir} has format {found}: a node that is started on it brings it to format {current}")]
+    OlderSchema {
+        /// Its directory.
+        dir: PathBuf,
+        /// Format found.
+        found: u32,
+        /// Format of today.
+        current: u32,
+    },
     /// It holds another network's chain.
     #[error(
         "the database at {dir} belongs to the network with genesis {stored}, but the genesis file gives {configured}"

@@ -10,6 +10,8 @@
 //! | `H` | place in order of arrival `u32` | [`HeaderRecord`] |
 //! | `B` | block hash | the block |
 //! | `U` | block hash | coins the block spent, in order |
+//! | `F` | block hash | bytes of the best chain's [`Filter`](crate::primitives::gcs::Filter) there |
+//! | `G` | block hash | that filter's hash, and the filter header |
 //! | `N` | height `u32` | hash of the best chain's block there |
 //! | `R` | number `u64` | node of the header range ([`mmr`](crate::primitives::mmr)) |
 //! | `C` | outpoint | [`Coin`] |
@@ -22,6 +24,7 @@ use super::Batch;
 use crate::consensus::coins::Coin;
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode, Encode};
+use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
@@ -29,14 +32,16 @@ use crate::primitives::mmr;
 use crate::primitives::target::Work;
 use crate::primitives::tx::OutPoint;
 
-/// Format of the keys and values; raised whenever either changes.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Format of the keys and values; raised whenever either changes. Version 1 had no filters.
+pub const SCHEMA_VERSION: u32 = 2;
 
 pub(super) const META: &[u8] = b"v";
 pub(super) const TIP: &[u8] = b"T";
 pub(super) const HEADER: u8 = b'H';
 pub(super) const BLOCK: u8 = b'B';
 pub(super) const UNDO: u8 = b'U';
+pub(super) const FILTER: u8 = b'F';
+pub(super) const FILTER_HEADER: u8 = b'G';
 pub(super) const BEST: u8 = b'N';
 pub(super) const RANGE: u8 = b'R';
 pub(super) const COIN: u8 = b'C';
@@ -164,6 +169,17 @@ impl Batch {
 
     pub(crate) fn delete_undo(&mut self, hash: &BlockHash) {
         self.delete(key(UNDO, &[&hash.0]));
+    }
+
+    /// A block's filter and filter header. Hashes stand apart, for they are asked for by the thousand.
+    pub(crate) fn put_filter(&mut self, hash: &BlockHash, filter: &Filter, header: &Hash256) {
+        self.put(key(FILTER, &[&hash.0]), filter.as_bytes().to_vec());
+        self.put(key(FILTER_HEADER, &[&hash.0]), codec::encode(&(filter.hash(), *header)));
+    }
+
+    pub(crate) fn delete_filter(&mut self, hash: &BlockHash) {
+        self.delete(key(FILTER, &[&hash.0]));
+        self.delete(key(FILTER_HEADER, &[&hash.0]));
     }
 
     pub(crate) fn put_best(&mut self, height: u32, hash: &BlockHash) {

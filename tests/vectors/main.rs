@@ -1,6 +1,7 @@
-//! Known answers: what Bitcoin, Bitcoin Cash, BIP-350 and ZIP-215 published, against the primitives.
+//! Known answers: what Bitcoin, Bitcoin Cash, BIP-158, BIP-350 and ZIP-215 published, against the primitives.
 
 mod asert;
+mod bip158;
 mod bip350;
 mod bitcoin;
 mod gettxoutproof;

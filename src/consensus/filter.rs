@@ -1,0 +1,15 @@
+//! The filter of a block. No rule reads it: it follows from the block and the coins it spends, so that all nodes make the
+//! same (BIP-158's basic filter, in terms of keys).
+
+use crate::consensus::coins::Coin;
+use crate::primitives::block::Block;
+use crate::primitives::gcs::Filter;
+use crate::primitives::tx::Output;
+
+/// The filter over the 32-byte keys of `block`'s outputs and of the coins it spends; data outputs have none.
+pub fn block_filter<'a>(block: &Block, spent: impl IntoIterator<Item = &'a Coin>) -> Filter {
+    let made = block.transactions.iter().flat_map(|tx| &tx.outputs);
+    let spent: Vec<&Output> = spent.into_iter().map(|coin| &coin.output).collect();
+    let keys = made.chain(spent).filter_map(Output::key);
+    Filter::new(&block.hash(), keys.map(|key| key.0))
+}

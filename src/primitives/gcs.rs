@@ -1,0 +1,320 @@
+//! Golomb-coded sets: block filters, by which a light client finds the blocks that touch its keys (BIP-158).
+//!
+//! Each of N elements is hashed to a number below N · M. The sorted numbers are as good as random, so the steps between
+//! them follow a geometric distribution, for which Golomb and Rice's code with P bits is the shortest: 21 bits an
+//! element, and one of M strangers passes for an element.
+
+use siphasher::sip::SipHasher24;
+
+use super::compact_size;
+use super::hash::{BlockHash, Hash256};
+
+/// Bits of a step that are written as they are; what is above them is written in unary.
+const P: u32 = 19;
+/// The inverse of the rate of false matches.
+const M: u64 = 784_931;
+
+/// A set of byte strings that can be asked whether it holds one, and is now and then wrong when it says yes. Keyed by the
+/// block that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter(Vec<u8>);
+
+/// Bytes that are no filter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// No count at the start, or one that is not in its shortest form.
+    #[error("filter: {got} bytes do not begin with a count in its shortest form")]
+    Count {
+        /// Bytes there were.
+        got: usize,
+    },
+    /// Fewer bytes than so many elements need, or more than they can take.
+    #[error("filter: {count} elements take between {min} and {max} bytes, got {got}")]
+    Length {
+        /// Elements, by the count.
+        count: usize,
+        /// Bytes after the count.
+        got: usize,
+        /// Fewest there may be.
+        min: u64,
+        /// Most there may be.
+        max: u64,
+    },
+    /// The bytes end before the elements do.
+    #[error("filter: the bytes end in element {element} of {count}")]
+    Truncated {
+        /// The element's place, from 0.
+        element: usize,
+        /// Elements, by the count.
+        count: usize,
+    },
+}
+
+impl Filter {
+    /// The filter of `elements` for a block. An element that comes twice counts once.
+    pub fn new<T: AsRef<[u8]>>(block: &BlockHash, elements: impl IntoIterator<Item = T>) -> Self {
+        let mut elements: Vec<T> = elements.into_iter().collect();
+        elements.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        elements.dedup_by(|a, b| a.as_ref() == b.as_ref());
+        let mut bytes = Vec::new();
+        compact_size::write(&mut bytes, elements.len());
+        let mut bits = BitWriter { bytes, pending: 0, count: 0 };
+        let mut last = 0;
+        for value in hashed(block, elements.len(), elements) {
+            bits.write_step(value - last);
+            last = value;
+        }
+        Self(bits.finish())
+    }
+
+    /// Takes bytes that came from elsewhere, without reading the elements: [`Filter::matches_any`] finds out whether they
+    /// are all there, and the filter's header whether they are the block's.
+    ///
+    /// # Errors
+    /// [`FilterError::Count`], and [`FilterError::Length`] if no filter of so many elements has so many bytes.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, FilterError> {
+        let mut rest = &bytes[..];
+        let count = compact_size::read(&mut rest).ok_or(FilterError::Count { got: bytes.len() })?;
+        // Each step takes its low bits and the 0 that ends its high ones; the high ones are part of a sum below N · M.
+        let steps = count as u64 * u64::from(P + 1);
+        let (min, max) = (steps.div_ceil(8), (steps + (count as u64 * M >> P)).div_ceil(8));
+        let got = rest.len();
+        if !(min..=max).contains(&(got as u64)) {
+            return Err(FilterError::Length { count, got, min, max });
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The encoding: number of elements as a CompactSize, then the steps from each to the next, bits from the highest
+    /// on, filled up with zeros.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// How many elements it holds.
+    pub fn count(&self) -> usize {
+        self.parts().0
+    }
+
+    /// Whether one of `elements` may be in it. If none is, the answer is yes once in M = 784,931 for each that is asked.
+    ///
+    /// # Errors
+    /// [`FilterError::Truncated`], if that shows before the answer does. Never for a filter that [`Filter::new`] made.
+    pub fn matches_any<T: AsRef<[u8]>>(
+        &self,
+        block: &BlockHash,
+        elements: impl IntoIterator<Item = T>,
+    ) -> Result<bool, FilterError> {
+        let (count, bytes) = self.parts();
+        let mut wanted = hashed(block, count, elements).into_iter().peekable();
+        let mut bits = BitReader { bytes, at: 0 };
+        let mut value = 0;
+        for element in 0..count {
+            value += bits.read_step().ok_or(FilterError::Truncated { element, count })?;
+            while wanted.next_if(|wanted| *wanted < value).is_some() {}
+            match wanted.peek() {
+                Some(wanted) if *wanted == value => return Ok(true),
+                Some(_) => {}
+                None => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Double SHA-256 of the encoding.
+    pub fn hash(&self) -> Hash256 {
+        Hash256::of(&self.0)
+    }
+
+    /// The filter header of its block, with `previous` that of the block before, or zero for genesis: a commitment to all
+    /// filters so far (BIP-157).
+    pub fn header(&self, previous: &Hash256) -> Hash256 {
+        filter_header(&self.hash(), previous)
+    }
+
+    /// The number of elements, and the bytes after it.
+    fn parts(&self) -> (usize, &[u8]) {
+        let mut rest = &self.0[..];
+        // The count was read when the filter was made.
+        (compact_size::read(&mut rest).unwrap_or(0), rest)
+    }
+}
+
+/// [`Filter::header`] of a filter of which only the hash is known.
+pub fn filter_header(filter_hash: &Hash256, previous: &Hash256) -> Hash256 {
+    Hash256::of_pair(filter_hash, previous)
+}
+
+/// The numbers that elements stand for in a filter of `count`, in order.
+fn hashed<T: AsRef<[u8]>>(block: &BlockHash, count: usize, elements: impl IntoIterator<Item = T>) -> Vec<u64> {
+    let half = |at: usize| block.0[at..at + 8].iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte));
+    let hasher = SipHasher24::new_with_keys(half(0), half(8));
+    let range = u128::from(count as u64 * M);
+    // The product's high half: as even over the range as a remainder, and cheaper.
+    let value = |element: T| (u128::from(hasher.hash(element.as_ref())) * range >> 64) as u64;
+    let mut values: Vec<u64> = elements.into_iter().map(value).collect();
+    values.sort_unstable();
+    values
+}
+
+/// Bits, the highest of a byte first.
+struct BitWriter {
+    bytes: Vec<u8>,
+    /// The last bits, fewer than a byte's, not in `bytes` yet.
+    pending: u64,
+    /// How many of them.
+    count: u32,
+}
+
+impl BitWriter {
+    fn write(&mut self, value: u64, bits: u32) {
+        self.pending = self.pending << bits | value;
+        self.count += bits;
+        while self.count >= 8 {
+            self.count -= 8;
+            self.bytes.push((self.pending >> self.count) as u8);
+        }
+    }
+
+    fn write_step(&mut self, step: u64) {
+        (0..step >> P).for_each(|_| self.write(1, 1));
+        self.write(0, 1);
+        self.write(step & ((1 << P) - 1), P);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        if self.count > 0 {
+            self.write(0, 8 - self.count);
+        }
+        self.bytes
+    }
+}
+
+/// Reads what [`BitWriter`] wrote.
+struct BitReader<'a> {
+    bytes: &'a [u8],
+    /// The next bit's place.
+    at: usize,
+}
+
+impl BitReader<'_> {
+    /// Bits that a [`BitReader::window`] is sure to have.
+    const WINDOW: u32 = 57;
+
+    /// The next bits, from the highest down; zeros after the end.
+    fn window(&self) -> u64 {
+        let rest = self.bytes.get(self.at / 8..).unwrap_or_default();
+        let word = rest.first_chunk().copied().unwrap_or_else(|| {
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            word
+        });
+        u64::from_be_bytes(word) << (self.at % 8)
+    }
+
+    /// The next step; `None` if the bits end in it. It and all before it add up to less than 2^19 times the bits read.
+    fn read_step(&mut self) -> Option<u64> {
+        let mut high = 0;
+        loop {
+            let ones = self.window().leading_ones().min(Self::WINDOW);
+            high += u64::from(ones);
+            self.at += ones as usize;
+            if ones < Self::WINDOW {
+                break;
+            }
+        }
+        self.at += 1;
+        let low = self.window() >> (u64::BITS - P);
+        self.at += P as usize;
+        (self.at <= self.bytes.len() * 8).then_some(high << P | low)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn numbers(numbers: std::ops::Range<u32>) -> impl Iterator<Item = [u8; 4]> {
+        numbers.map(u32::to_le_bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn every_element_matches_whatever_stands_beside_it(
+            block: [u8; 32],
+            elements in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..200),
+            others in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..5),
+        ) {
+            let block = Hash256(block);
+            let filter = Filter::new(&block, &elements);
+            let distinct: std::collections::BTreeSet<_> = elements.iter().collect();
+            prop_assert_eq!(filter.count(), distinct.len());
+            for element in &elements {
+                prop_assert_eq!(filter.matches_any(&block, [element]), Ok(true));
+                prop_assert_eq!(filter.matches_any(&block, others.iter().chain([element])), Ok(true));
+            }
+            prop_assert_eq!(filter.matches_any(&block, [[0; 4]; 0]), Ok(false));
+            prop_assert_eq!(Filter::from_bytes(filter.as_bytes().to_vec()), Ok(filter.clone()));
+            let reversed = elements.iter().rev().chain(&elements);
+            prop_assert_eq!(Filter::new(&block, reversed), filter, "neither order nor repetition counts");
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            count in 0..300usize,
+            rest in prop::collection::vec(any::<u8>(), 0..900),
+            ones in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+            cut: prop::sample::Index,
+        ) {
+            let block = Hash256::of(b"block");
+            let mut bytes = Vec::new();
+            compact_size::write(&mut bytes, count);
+            // As many as the count allows, so that some get past the first look.
+            bytes.extend(rest.iter().take(count * 22 / 8));
+            for place in ones.iter().filter(|_| !rest.is_empty()) {
+                let at = place.index(bytes.len());
+                bytes[at..].iter_mut().take(20).for_each(|byte| *byte = 0xff);
+            }
+            for bytes in [&rest[..], &bytes, &bytes[..cut.index(bytes.len()) + 1]] {
+                if let Ok(filter) = Filter::from_bytes(bytes.to_vec()) {
+                    let answer = filter.matches_any(&block, numbers(0..50));
+                    let is_fine = matches!(answer, Ok(_) | Err(FilterError::Truncated { .. }));
+                    prop_assert!(is_fine, "{:?}", answer);
+                    prop_assert_eq!(filter.as_bytes(), bytes);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_in_m_strangers_matches() {
+        let mut matches = 0;
+        for number in 0..8u8 {
+            let block = Hash256::of(&[number]);
+            let filter = Filter::new(&block, numbers(0..1_000));
+            // A thousand at a time: two matches among so few are rare.
+            let batches =
+                (1..=1_000).map(|batch| filter.matches_any(&block, numbers(batch * 1_000..(batch + 1) * 1_000)));
+            matches += batches.filter(|answer| *answer == Ok(true)).count();
+        }
+        // 8,000,000 / 784,931 = 10.2 are expected; the keys are fixed, so the number is too.
+        assert!((4..=18).contains(&matches), "{matches}");
+    }
+
+    #[test]
+    fn a_count_that_the_bytes_cannot_hold_is_refused() {
+        let block = Hash256::of(b"block");
+        assert_eq!(Filter::new(&block, [[0; 4]; 0]).as_bytes(), [0]);
+        assert_eq!(Filter::from_bytes(Vec::new()), Err(FilterError::Count { got: 0 }));
+        assert_eq!(Filter::from_bytes(vec![0xfd, 1, 0, 0, 0, 0]), Err(FilterError::Count { got: 6 }));
+        let bomb = vec![0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0, 0];
+        assert!(matches!(Filter::from_bytes(bomb), Err(FilterError::Length { count: 0xffff_ffff, got: 3, .. })));
+        assert_eq!(Filter::from_bytes(vec![0, 0]), Err(FilterError::Length { count: 0, got: 1, min: 0, max: 0 }));
+        // Ones to the end: the first step never ends.
+        let endless = Filter::from_bytes(vec![2, 0xff, 0xff, 0xff, 0xff, 0xff]).unwrap();
+        let answer = endless.matches_any(&block, [b"x"]);
+        assert_eq!(answer, Err(FilterError::Truncated { element: 0, count: 2 }));
+    }
+}

@@ -7,6 +7,7 @@ use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::{Coin, Delta};
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
+use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
@@ -125,7 +126,8 @@ pub(super) fn add_filters(db: &Database, params: &Params) -> Result<(), StoreErr
             Some((_, header)) => header,
             None => {
                 let block = db.block(&hash)?.ok_or_else(|| db.corrupt(format!("body of block {hash} is missing")))?;
-                let filter = block_filter(&block, &db.undo(&hash)?);
+                let spent = spent_by(db, &block, &hash)?;
+                let filter = block_filter(&block, spent.iter().map(|(_, coin)| coin));
                 let header = filter.header(&previous);
                 let mut batch = Batch::default();
                 batch.put_filter(&hash, &filter, &header);
@@ -142,16 +144,20 @@ pub(super) fn add_filters(db: &Database, params: &Params) -> Result<(), StoreErr
 
 /// What a block of the best chain did to the coins, by the undo record.
 pub(super) fn delta_of(db: &Database, block: &CheckedBlock, height: u32) -> Result<Delta, StoreError> {
-    let hash: BlockHash = block.hash();
-    let undo = db.undo(&hash)?;
+    let spent = spent_by(db, block.block(), &block.hash())?;
+    Ok(Delta { spent, created: Delta::created_by(block.block(), block.txids(), height), fees: 0 })
+}
+
+/// The coins that block `hash` of the best chain spent, by the undo record.
+fn spent_by(db: &Database, block: &Block, hash: &BlockHash) -> Result<Vec<(OutPoint, Coin)>, StoreError> {
+    let undo = db.undo(hash)?;
     let inputs: Vec<OutPoint> =
-        block.block().transactions.iter().flat_map(|tx| &tx.inputs).map(|input| input.outpoint).collect();
+        block.transactions.iter().flat_map(|tx| &tx.inputs).map(|input| input.outpoint).collect();
     if inputs.len() != undo.len() {
         let reason = format!("undo of block {hash} has {} coins for {} inputs", undo.len(), inputs.len());
         return Err(db.corrupt(reason));
     }
-    let created = Delta::created_by(block.block(), block.txids(), height);
-    Ok(Delta { spent: inputs.into_iter().zip(undo).collect(), created, fees: 0 })
+    Ok(inputs.into_iter().zip(undo).collect())
 }
 
 /// What each transaction of a block did to each key it touched, in order. `spent` are the coins of its inputs.

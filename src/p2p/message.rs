@@ -8,17 +8,17 @@ use crate::primitives::block::Block;
 use crate::primitives::codec::{
     self, CodecError, Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, impl_borrow_decode,
 };
-use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
 use crate::primitives::tx::Transaction;
 
 /// The version of the protocol spoken here.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 /// The oldest version understood.
 pub const MIN_PROTOCOL_VERSION: u32 = 1;
 
-/// Service bit: has every block of its best chain and serves it.
+/// Service bit: has every block of its best chain and serves it; from version 2 of the protocol on, its filters too.
 pub const SERVICE_FULL: u64 = 1;
 
 /// Most headers in a [`Message::Headers`]; as many mean that there are more.
@@ -29,6 +29,13 @@ pub const MAX_ADDRESSES: usize = 1_000;
 pub const MAX_INVENTORY: usize = 2_000;
 /// Most hashes in a locator: those of 2^32 blocks, at doubling distances after the first ten, are fewer.
 pub const MAX_LOCATOR: usize = 64;
+/// Most filter hashes in a [`Message::FilterHeaders`], and blocks that one may be asked for.
+pub const MAX_FILTER_HEADERS: usize = 2_000;
+/// Most filters in a [`Message::Filters`], and blocks that one may be asked for.
+pub const MAX_FILTERS: usize = 100;
+/// Most bytes of a [`Message::Filters`]. One filter always fits: an output takes 44 bytes of its block, an input more, and
+/// a key 21.5 bits of the filter, so that the filter has less than a sixteenth of the block's bytes.
+pub const MAX_FILTERS_BYTES: usize = 1_000_000;
 /// Most bytes of a user agent.
 pub const MAX_USER_AGENT: usize = 128;
 /// Most bytes of a [`Hello`]: what is defined today and room for fields to come.
@@ -152,6 +159,33 @@ pub enum Message {
     Block(Arc<Block>),
     /// A transaction asked for.
     Transaction(Arc<Transaction>),
+    /// Asks for the filter hashes of a part of the best chain (BIP-157), at most [`MAX_FILTER_HEADERS`].
+    GetFilterHeaders {
+        /// Height of the first block.
+        start_height: u32,
+        /// The last block.
+        stop: BlockHash,
+    },
+    /// Answers [`Message::GetFilterHeaders`]. No hashes mean that `stop` is not on the sender's best chain, or not there.
+    FilterHeaders {
+        /// The last block, as it was asked for.
+        stop: BlockHash,
+        /// The filter header of the block before the first; zero before genesis, and if there are no hashes.
+        previous: Hash256,
+        /// Hashes of the filters, one a block. The filter headers follow from them and `previous`.
+        hashes: Vec<Hash256>,
+    },
+    /// Asks for the filters of a part of the best chain (BIP-157), at most [`MAX_FILTERS`].
+    GetFilters {
+        /// Height of the first block.
+        start_height: u32,
+        /// The last block.
+        stop: BlockHash,
+    },
+    /// Answers [`Message::GetFilters`] with each block's hash and the bytes of its filter, in order: all, or as many from
+    /// the first on as [`MAX_FILTERS_BYTES`] allow, and at least one. None mean that `stop` is not on the sender's best
+    /// chain, or not there.
+    Filters(Vec<(BlockHash, Vec<u8>)>),
 }
 
 /// The byte that says which message a frame holds.
@@ -171,6 +205,10 @@ pub enum Kind {
     Headers = 9,
     Block = 10,
     Transaction = 11,
+    GetFilterHeaders = 12,
+    FilterHeaders = 13,
+    GetFilters = 14,
+    Filters = 15,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -178,7 +216,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -191,6 +229,10 @@ impl Kind {
         Self::Headers,
         Self::Block,
         Self::Transaction,
+        Self::GetFilterHeaders,
+        Self::FilterHeaders,
+        Self::GetFilters,
+        Self::Filters,
     ];
 
     /// The kind of a byte; `None` for those of versions to come.
@@ -210,6 +252,9 @@ impl Kind {
             Self::Headers => COUNT_BYTES + MAX_HEADERS * Header::LEN,
             Self::Block => max_block_bytes,
             Self::Transaction => MAX_TRANSACTION_BYTES.min(max_block_bytes),
+            Self::GetFilterHeaders | Self::GetFilters => 4 + 32,
+            Self::FilterHeaders => 32 + 32 + COUNT_BYTES + MAX_FILTER_HEADERS * 32,
+            Self::Filters => MAX_FILTERS_BYTES,
         }
     }
 
@@ -228,6 +273,10 @@ impl Kind {
             Self::Headers => "headers",
             Self::Block => "block",
             Self::Transaction => "transaction",
+            Self::GetFilterHeaders => "getfilterheaders",
+            Self::FilterHeaders => "filterheaders",
+            Self::GetFilters => "getfilters",
+            Self::Filters => "filters",
         }
     }
 }
@@ -271,6 +320,10 @@ impl Message {
             Self::Headers(_) => Kind::Headers,
             Self::Block(_) => Kind::Block,
             Self::Transaction(_) => Kind::Transaction,
+            Self::GetFilterHeaders { .. } => Kind::GetFilterHeaders,
+            Self::FilterHeaders { .. } => Kind::FilterHeaders,
+            Self::GetFilters { .. } => Kind::GetFilters,
+            Self::Filters(_) => Kind::Filters,
         }
     }
 
@@ -286,6 +339,11 @@ impl Message {
             Self::Headers(headers) => codec::encode(headers),
             Self::Block(block) => codec::encode(block),
             Self::Transaction(tx) => codec::encode(tx),
+            Self::GetFilterHeaders { start_height, stop } | Self::GetFilters { start_height, stop } => {
+                codec::encode(&(start_height, stop))
+            }
+            Self::FilterHeaders { stop, previous, hashes } => codec::encode(&(stop, previous, hashes)),
+            Self::Filters(filters) => codec::encode(filters),
         }
     }
 
@@ -303,6 +361,11 @@ impl Message {
             Self::Headers(headers) => COUNT_BYTES + headers.len() * Header::LEN,
             Self::Block(block) => block.size(),
             Self::Transaction(tx) => tx.size(),
+            Self::GetFilterHeaders { .. } | Self::GetFilters { .. } => 4 + 32,
+            Self::FilterHeaders { hashes, .. } => 32 + 32 + COUNT_BYTES + hashes.len() * 32,
+            Self::Filters(filters) => {
+                COUNT_BYTES + filters.iter().map(|(_, filter)| 32 + COUNT_BYTES + filter.len()).sum::<usize>()
+            }
         }
     }
 
@@ -347,6 +410,20 @@ impl Message {
             Kind::Headers => Self::Headers(list(kind, payload, MAX_HEADERS)?),
             Kind::Block => Self::Block(Arc::new(whole(kind, payload)?)),
             Kind::Transaction => Self::Transaction(Arc::new(whole(kind, payload)?)),
+            Kind::GetFilterHeaders => {
+                let (start_height, stop) = whole(kind, payload)?;
+                Self::GetFilterHeaders { start_height, stop }
+            }
+            Kind::FilterHeaders => {
+                let (stop, previous, hashes): (BlockHash, Hash256, Vec<Hash256>) = whole(kind, payload)?;
+                within(kind, hashes.len(), MAX_FILTER_HEADERS)?;
+                Self::FilterHeaders { stop, previous, hashes }
+            }
+            Kind::GetFilters => {
+                let (start_height, stop) = whole(kind, payload)?;
+                Self::GetFilters { start_height, stop }
+            }
+            Kind::Filters => Self::Filters(list(kind, payload, MAX_FILTERS)?),
         })
     }
 }
@@ -355,7 +432,6 @@ impl Message {
 pub(super) mod tests {
     use super::*;
     use crate::consensus::params::{GenesisSpec, Params};
-    use crate::primitives::hash::Hash256;
 
     /// One of each kind.
     pub(in crate::p2p) fn samples() -> Vec<Message> {
@@ -384,6 +460,10 @@ pub(super) mod tests {
             Message::Headers(vec![params.genesis.header; 3]),
             Message::Block(Arc::new(params.genesis.clone())),
             Message::Transaction(Arc::new(params.genesis.transactions[0].clone())),
+            Message::GetFilterHeaders { start_height: 4, stop: hash },
+            Message::FilterHeaders { stop: hash, previous: Hash256::ZERO, hashes: vec![hash; 3] },
+            Message::GetFilters { start_height: u32::MAX, stop: hash },
+            Message::Filters(vec![(hash, vec![1, 2, 3]), (Hash256::ZERO, vec![0])]),
         ]
     }
 
@@ -399,7 +479,7 @@ pub(super) mod tests {
             assert!(payload.len() <= kind.max_payload(1_000_000));
             assert_eq!(Message::decode(kind, &payload), Ok(message));
         }
-        assert_eq!(Kind::from_byte(12), None);
+        assert_eq!(Kind::from_byte(16), None);
     }
 
     #[test]
@@ -415,6 +495,14 @@ pub(super) mod tests {
                     Message::GetHeaders { locator: vec![Hash256::ZERO; MAX_LOCATOR + n], stop: Hash256::ZERO },
                     MAX_LOCATOR,
                 ),
+                (
+                    Message::FilterHeaders {
+                        stop: Hash256::ZERO,
+                        previous: Hash256::ZERO,
+                        hashes: vec![Hash256::ZERO; MAX_FILTER_HEADERS + n],
+                    },
+                    MAX_FILTER_HEADERS,
+                ),
             ]
         };
         for (message, _) in of(0) {
@@ -427,6 +515,14 @@ pub(super) mod tests {
             assert!(payload.len() > kind.max_payload(0));
             assert_eq!(Message::decode(kind, &payload), Err(MessageError::TooMany { kind, got: max + 1, max }));
         }
+    }
+
+    #[test]
+    fn filters_are_bounded_in_number() {
+        let of = |n: usize| Message::Filters(vec![(Hash256::ZERO, vec![0]); n]);
+        assert_eq!(Message::decode(Kind::Filters, &of(MAX_FILTERS).encode()), Ok(of(MAX_FILTERS)));
+        let error = MessageError::TooMany { kind: Kind::Filters, got: MAX_FILTERS + 1, max: MAX_FILTERS };
+        assert_eq!(Message::decode(Kind::Filters, &of(MAX_FILTERS + 1).encode()), Err(error));
     }
 
     #[test]

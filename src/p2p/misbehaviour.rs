@@ -51,7 +51,10 @@ pub enum Offence {
     /// Sent more addresses than anybody has news of.
     #[error("sent too many addresses")]
     AddressFlood,
-    /// Asked for more bodies than can be waiting for it.
+    /// Sent filters or filter headers, which a full node never asks for.
+    #[error("sent filters that nobody asked for")]
+    UnrequestedFilters,
+    /// Asked for more than can be waiting for it, or than one answer may hold.
     #[error("asked for too much at once")]
     RequestFlood,
 }
@@ -69,7 +72,7 @@ impl Offence {
             | Self::BadTransaction(_) => BAN_POINTS,
             // Requests that crossed with a timeout look like these, so only a habit counts.
             Self::UnconnectedHeaders | Self::RequestFlood | Self::AddressFlood | Self::InventoryFlood => 10,
-            Self::UnrequestedBlock | Self::UnrequestedHeaders => 5,
+            Self::UnrequestedBlock | Self::UnrequestedHeaders | Self::UnrequestedFilters => 5,
             Self::UnrequestedTransaction => 1,
         }
     }

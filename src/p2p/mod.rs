@@ -15,6 +15,7 @@ pub mod dialer;
 pub mod download;
 mod eviction;
 pub mod fanout;
+mod filters;
 pub mod frame;
 pub mod gossip;
 pub mod handshake;

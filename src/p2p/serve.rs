@@ -1,4 +1,4 @@
-//! Answering requests for headers, blocks and transactions.
+//! Answering requests for headers, blocks, transactions and filters.
 //!
 //! A small request may ask for much, so answers go in portions: after each the peer has to have taken it
 //! ([`Output::Flush`]) before the next is read from the store. A peer that reads slowly costs one portion of memory.
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::chain::Chain;
 use crate::mempool::Mempool;
+use crate::p2p::filters::FilterRequest;
 use crate::p2p::interface::{Event, Output, PeerId};
 use crate::p2p::message::{Item, MAX_HEADERS, MAX_INVENTORY, Message};
 use crate::p2p::misbehaviour::Offence;
@@ -18,20 +19,22 @@ use crate::primitives::hash::BlockHash;
 pub const PORTION_BYTES: usize = 1_000_000;
 /// Most bodies that may be waiting for a peer.
 pub const MAX_WAITING: usize = 2 * MAX_INVENTORY;
-/// Most requests for headers that may be waiting for a peer.
-pub const MAX_WAITING_HEADERS: usize = 8;
+/// Most requests for headers or filters that may be waiting for a peer: each is answered with many.
+pub const MAX_WAITING_RANGES: usize = 8;
 
 #[derive(Debug)]
 enum Request {
     Item(Item),
     Headers { locator: Vec<BlockHash>, stop: BlockHash },
+    Filters(FilterRequest),
 }
 
 /// What a peer has asked for.
 #[derive(Debug, Default)]
 struct Queue {
     requests: VecDeque<Request>,
-    headers: usize,
+    /// Those that are for headers or filters.
+    ranges: usize,
     /// Bytes sent since the peer was last known to have taken all.
     portion: usize,
     /// A portion is full and on its way.
@@ -78,12 +81,31 @@ impl Server {
         mempool: &Mempool,
         out: &mut Outbox,
     ) {
+        self.get_range(peer, Request::Headers { locator, stop }, chain, mempool, out);
+    }
+
+    /// A peer asks for filters or their headers. Too long a range is held against it, and not answered with anything.
+    pub(super) fn get_filters(
+        &mut self,
+        peer: PeerId,
+        request: FilterRequest,
+        chain: &Chain,
+        mempool: &Mempool,
+        out: &mut Outbox,
+    ) {
+        if request.is_too_long(chain) {
+            out.offence(peer, Offence::RequestFlood);
+        }
+        self.get_range(peer, Request::Filters(request), chain, mempool, out);
+    }
+
+    fn get_range(&mut self, peer: PeerId, request: Request, chain: &Chain, mempool: &Mempool, out: &mut Outbox) {
         let Some(queue) = self.0.get_mut(&peer) else { return };
-        if queue.headers >= MAX_WAITING_HEADERS {
+        if queue.ranges >= MAX_WAITING_RANGES {
             return out.offence(peer, Offence::RequestFlood);
         }
-        queue.headers += 1;
-        queue.requests.push_back(Request::Headers { locator, stop });
+        queue.ranges += 1;
+        queue.requests.push_back(request);
         queue.serve(peer, chain, mempool, out);
     }
 
@@ -108,8 +130,12 @@ impl Queue {
         {
             let answer = match request {
                 Request::Headers { locator, stop } => {
-                    self.headers -= 1;
+                    self.ranges -= 1;
                     Some(Message::Headers(chain.headers_after(&locator, &stop, MAX_HEADERS)))
+                }
+                Request::Filters(request) => {
+                    self.ranges -= 1;
+                    Some(request.answer(chain, out))
                 }
                 Request::Item(item) => {
                     let found = body(&item, chain, mempool, out);

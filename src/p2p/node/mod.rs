@@ -16,6 +16,7 @@ use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
 use crate::p2p::config::Config;
 use crate::p2p::dialer::{Dialer, Situation};
 use crate::p2p::download::Download;
+use crate::p2p::filters::{Content, FilterRequest};
 use crate::p2p::gossip::Gossip;
 use crate::p2p::handshake::Handshakes;
 use crate::p2p::interface::{Event, Input, Now, Output, PeerId, Reason};
@@ -307,6 +308,15 @@ impl Node {
             Message::Headers(headers) => self.headers(now, id, &headers),
             Message::Block(block) => self.block(now, id, block),
             Message::Transaction(tx) => self.transaction(now, id, tx),
+            Message::GetFilterHeaders { start_height, stop } => {
+                let request = FilterRequest { content: Content::Headers, start_height, stop };
+                self.server.get_filters(id, request, chain, mempool, out);
+            }
+            Message::GetFilters { start_height, stop } => {
+                let request = FilterRequest { content: Content::Filters, start_height, stop };
+                self.server.get_filters(id, request, chain, mempool, out);
+            }
+            Message::FilterHeaders { .. } | Message::Filters(_) => out.offence(id, Offence::UnrequestedFilters),
         }
     }
 }

@@ -1,0 +1,94 @@
+//! What is answered to requests for block filters and their headers (BIP-157). When is `serve`'s affair.
+
+use crate::chain::Chain;
+use crate::p2p::interface::Event;
+use crate::p2p::message::{MAX_FILTER_HEADERS, MAX_FILTERS, MAX_FILTERS_BYTES, Message};
+use crate::p2p::outbox::Outbox;
+use crate::primitives::hash::{BlockHash, Hash256};
+use crate::storage::StoreError;
+
+/// What is wanted of each block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Its filter's hash.
+    Headers,
+    /// The filter.
+    Filters,
+}
+
+/// A request for a part of the best chain.
+#[derive(Debug)]
+pub(super) struct FilterRequest {
+    pub(super) content: Content,
+    /// Height of the first block.
+    pub(super) start_height: u32,
+    /// The last block.
+    pub(super) stop: BlockHash,
+}
+
+impl FilterRequest {
+    /// Whether more is wanted than one answer may hold. No chain that comes can change that: a block has one height.
+    pub(super) fn is_too_long(&self, chain: &Chain) -> bool {
+        let max = match self.content {
+            Content::Headers => MAX_FILTER_HEADERS,
+            Content::Filters => MAX_FILTERS,
+        };
+        let stop = chain.entry(&self.stop).map(|entry| entry.height);
+        stop.is_some_and(|stop| stop.saturating_sub(self.start_height) as usize >= max)
+    }
+
+    /// The answer, which is empty unless all is on the best chain: the tip may have moved since the peer last heard of it.
+    pub(super) fn answer(&self, chain: &Chain, out: &mut Outbox) -> Message {
+        let answer = match self.content {
+            Content::Headers => self.headers(chain),
+            Content::Filters => self.filters(chain),
+        };
+        answer.unwrap_or_else(|error| {
+            out.event(Event::StoreFailed { error: error.to_string() });
+            match self.content {
+                Content::Headers => self.header_message(Hash256::ZERO, Vec::new()),
+                Content::Filters => Message::Filters(Vec::new()),
+            }
+        })
+    }
+
+    /// The blocks that the request is about; none if it cannot be answered.
+    fn blocks<'a>(&self, chain: &'a Chain) -> impl Iterator<Item = BlockHash> + use<'a> {
+        let stop = chain.entry(&self.stop).filter(|stop| chain.is_on_best_chain(stop) && !self.is_too_long(chain));
+        let heights = stop.map(|stop| self.start_height..=stop.height).into_iter().flatten();
+        heights.filter_map(|height| chain.entry_at(height).map(|entry| entry.hash))
+    }
+
+    fn headers(&self, chain: &Chain) -> Result<Message, StoreError> {
+        let db = chain.db();
+        let missing = |hash: &BlockHash| db.corrupt(format!("block {hash} has no filter header"));
+        let stored = |hash: BlockHash| db.filter_header(&hash)?.ok_or_else(|| missing(&hash));
+        let hashes: Vec<Hash256> =
+            self.blocks(chain).map(|hash| stored(hash).map(|(filter, _)| filter)).collect::<Result<_, _>>()?;
+        let before = self.start_height.checked_sub(1).filter(|_| !hashes.is_empty());
+        let before = before.and_then(|height| chain.entry_at(height));
+        let previous = before.map_or(Ok(Hash256::ZERO), |entry| stored(entry.hash).map(|(_, header)| header))?;
+        Ok(self.header_message(previous, hashes))
+    }
+
+    fn header_message(&self, previous: Hash256, hashes: Vec<Hash256>) -> Message {
+        Message::FilterHeaders { stop: self.stop, previous, hashes }
+    }
+
+    fn filters(&self, chain: &Chain) -> Result<Message, StoreError> {
+        let db = chain.db();
+        let mut filters = Vec::new();
+        let mut bytes = Message::Filters(Vec::new()).encoded_len();
+        for hash in self.blocks(chain) {
+            let stored = db.filter(&hash)?;
+            let (filter, _) = stored.ok_or_else(|| db.corrupt(format!("block {hash} has no filter")))?;
+            let filter = filter.as_bytes().to_vec();
+            bytes += 32 + 8 + filter.len();
+            if bytes > MAX_FILTERS_BYTES {
+                break;
+            }
+            filters.push((hash, filter));
+        }
+        Ok(Message::Filters(filters))
+    }
+}

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use cairn::miner::kernel::search_with;
+use cairn::primitives::gcs::Filter;
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::header::Header;
 use cairn::primitives::keys::{SecretKey, SignatureCheck, verify_all};
@@ -78,5 +79,20 @@ fn signatures(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, hashing, trees, signatures);
+/// As for a block of 1,500 payments, each of one coin to two keys: 4,500 keys and the miner's.
+fn filters(c: &mut Criterion) {
+    let block = Hash256::of(b"block");
+    let keys: Vec<[u8; 32]> = leaves(4_501).into_iter().map(|leaf| leaf.0).collect();
+    let mine: Vec<[u8; 32]> = leaves(4_601).into_iter().skip(4_501).map(|leaf| leaf.0).collect();
+    let filter = Filter::new(&block, &keys);
+    let mut group = c.benchmark_group(format!("filter of 4,501 keys, {} bytes", filter.as_bytes().len()));
+    group.throughput(Throughput::Elements(4_501));
+    group.bench_function("built", |b| b.iter(|| Filter::new(&block, black_box(&keys))));
+    group.bench_function("100 keys looked for in vain", |b| {
+        b.iter(|| assert_eq!(black_box(&filter).matches_any(&block, &mine), Ok(false)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, hashing, trees, signatures, filters);
 criterion_main!(benches);

@@ -2,9 +2,11 @@
 
 mod support;
 
+use cairn::consensus::filter::block_filter;
 use cairn::consensus::params::GenesisSpec;
 use cairn::primitives::address;
 use cairn::primitives::codec::{self, Encode};
+use cairn::primitives::hash::Hash256;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use support::{Ledger, key, public, seal, unsigned};
 
@@ -54,14 +56,17 @@ fn the_worked_example_is_true() {
     let payment = unsigned(&[coin], vec![Output::pay(public(2), 600_000_000), Output::pay(public(1), 399_999_000)]);
     let preimage = preimage_by_the_table(&payment, &ledger.params.genesis_hash.0, &spent);
     let digest = payment.signature_digest(&ledger.params.genesis_hash, [&spent]);
-    assert_eq!(digest, cairn::primitives::hash::Hash256::of(&preimage));
+    assert_eq!(digest, Hash256::of(&preimage));
     let payment = ledger.sign(payment, &[]);
 
     let first_root = ledger.range.root();
     let mut block = ledger.block(vec![payment.clone()]);
     block.transactions[0].outputs[1].lock = Output::pay(public(3), 0).lock;
     seal(&mut block);
-    ledger.append(&block);
+    let delta = ledger.append(&block);
+    let genesis_filter = block_filter(&genesis, []);
+    let genesis_filter_header = genesis_filter.header(&Hash256::ZERO);
+    let filter = block_filter(&block, delta.spent.iter().map(|(_, coin)| coin));
 
     let lines = [
         ("payer's key", hex::encode(public(1).0)),
@@ -86,6 +91,11 @@ fn the_worked_example_is_true() {
         ("block 1 hash", block.hash().to_string()),
         ("range root over genesis and block 1, bytes", hex::encode(ledger.range.root().0)),
         ("chain work", ledger.range.work().to_string()),
+        ("", String::new()),
+        ("genesis filter", hex::encode(genesis_filter.as_bytes())),
+        ("genesis filter header, bytes", hex::encode(genesis_filter_header.0)),
+        ("block 1 filter", hex::encode(filter.as_bytes())),
+        ("block 1 filter header, bytes", hex::encode(filter.header(&genesis_filter_header).0)),
     ];
     let line = |(name, value): &(&str, String)| match *name {
         "" => String::new(),

@@ -77,7 +77,7 @@ impl Filter {
         let count = compact_size::read(&mut rest).ok_or(FilterError::Count { got: bytes.len() })?;
         // Each step takes its low bits and the 0 that ends its high ones; the high ones are part of a sum below N · M.
         let steps = count as u64 * u64::from(P + 1);
-        let (min, max) = (steps.div_ceil(8), (steps + (count as u64 * M >> P)).div_ceil(8));
+        let (min, max) = (steps.div_ceil(8), (steps + ((count as u64 * M) >> P)).div_ceil(8));
         let got = rest.len();
         if !(min..=max).contains(&(got as u64)) {
             return Err(FilterError::Length { count, got, min, max });
@@ -151,7 +151,7 @@ fn hashed<T: AsRef<[u8]>>(block: &BlockHash, count: usize, elements: impl IntoIt
     let hasher = SipHasher24::new_with_keys(half(0), half(8));
     let range = u128::from(count as u64 * M);
     // The product's high half: as even over the range as a remainder, and cheaper.
-    let value = |element: T| (u128::from(hasher.hash(element.as_ref())) * range >> 64) as u64;
+    let value = |element: T| ((u128::from(hasher.hash(element.as_ref())) * range) >> 64) as u64;
     let mut values: Vec<u64> = elements.into_iter().map(value).collect();
     values.sort_unstable();
     values

@@ -16,14 +16,14 @@ use cairn::storage::{MemoryStore, Store};
 use crate::{Private, params};
 
 /// A node under a hand-set clock.
-struct Bench {
-    node: Node,
-    now: Now,
+pub(crate) struct Bench {
+    pub(crate) node: Node,
+    pub(crate) now: Now,
     next: u64,
 }
 
 impl Bench {
-    fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self::with_store(config, Arc::new(MemoryStore::new()))
     }
 
@@ -34,7 +34,7 @@ impl Bench {
         Self { node: Node::new(chain, mempool, config, now).unwrap(), now, next: 0 }
     }
 
-    fn give(&mut self, input: Input) -> Vec<Output> {
+    pub(crate) fn give(&mut self, input: Input) -> Vec<Output> {
         self.node.handle(self.now, input);
         self.node.drain().collect()
     }
@@ -45,7 +45,7 @@ impl Bench {
         self.give(Input::Tick)
     }
 
-    fn say(&mut self, peer: PeerId, message: Message) -> Vec<Output> {
+    pub(crate) fn say(&mut self, peer: PeerId, message: Message) -> Vec<Output> {
         self.give(Input::Received { peer, message })
     }
 
@@ -58,7 +58,7 @@ impl Bench {
     }
 
     /// Somebody dials in and says hello.
-    fn guest(&mut self, address: &str) -> PeerId {
+    pub(crate) fn guest(&mut self, address: &str) -> PeerId {
         let (peer, outputs) = self.inbound(address);
         assert_eq!(reasons(&outputs), []);
         let nonce = self.next;
@@ -68,7 +68,7 @@ impl Bench {
     }
 }
 
-fn hello(nonce: u64) -> Hello {
+pub(crate) fn hello(nonce: u64) -> Hello {
     let tip = TipClaim { height: 0, hash: params().genesis_hash, work: Work::ZERO };
     Hello {
         version: PROTOCOL_VERSION,
@@ -89,7 +89,7 @@ fn reasons(outputs: &[Output]) -> Vec<Reason> {
     outputs.iter().filter_map(reason).collect()
 }
 
-fn sent(outputs: &[Output]) -> impl Iterator<Item = &Message> {
+pub(crate) fn sent(outputs: &[Output]) -> impl Iterator<Item = &Message> {
     outputs.iter().filter_map(|output| match output {
         Output::Send { message, .. } => Some(message),
         _ => None,

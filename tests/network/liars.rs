@@ -33,7 +33,11 @@ fn boast(params: &Params) -> Hello {
 
 /// A script that says hello, answers pings, and for the rest does as `answer` says, which is asked after the hello too.
 /// It dials `dial`, if that is given.
-fn liar(hello: Hello, dial: Option<SocketAddr>, mut answer: impl FnMut(&Message) -> Vec<Message> + 'static) -> Script {
+pub(crate) fn liar(
+    hello: Hello,
+    dial: Option<SocketAddr>,
+    mut answer: impl FnMut(&Message) -> Vec<Message> + 'static,
+) -> Script {
     let mut dialled = Vec::new();
     Box::new(move |_: Now, input: Input| {
         let send = |peer: PeerId, messages: Vec<Message>| {

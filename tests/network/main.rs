@@ -2,6 +2,7 @@
 
 mod connections;
 mod faults;
+mod filters;
 mod growth;
 mod liars;
 mod syncing;

@@ -1,8 +1,14 @@
 //! Figures, checks and the clock.
 
+use std::collections::BTreeSet;
+
 use cairn::consensus::params::{GenesisSpec, Retarget};
 use cairn::miner::{kernel, template};
+use cairn::primitives::block::Block;
+use cairn::primitives::gcs::Filter;
+use cairn::primitives::hash::Hash256;
 use cairn::primitives::header::Header;
+use cairn::primitives::keys::PublicKey;
 use cairn::primitives::tx::Transaction;
 use cairn::primitives::{address, codec};
 use cairn::storage::Batch;
@@ -91,6 +97,8 @@ pub fn every_method(fixture: &Fixture) {
     fixture.refused("getblockstats", json!(["00".repeat(32)]), -5, "Block not found");
     fixture.refused("getblockstats", json!(["mined"]), -8, "hash_or_height");
 
+    filters(fixture, &block);
+
     // The chain's transactions.
     let all = fixture.call("getchaintxstats", json!([]));
     let blocks: Vec<Value> = (0..=height + 1)
@@ -136,7 +144,9 @@ pub fn every_method(fixture: &Fixture) {
     let indexes = fixture.call("getindexinfo", json!([]));
     assert_eq!(indexes["txindex"], json!({ "synced": true, "best_block_height": height + 1 }));
     assert_eq!(fixture.call("getindexinfo", json!(["addressindex"])).as_object().map(|found| found.len()), Some(1));
-    assert_eq!(fixture.call("getindexinfo", json!(["basic block filter index"])), json!({}));
+    let filters = json!({ "basic block filter index": { "synced": true, "best_block_height": height + 1 } });
+    assert_eq!(fixture.call("getindexinfo", json!(["basic block filter index"])), filters);
+    assert_eq!(fixture.call("getindexinfo", json!(["coinstatsindex"])), json!({}));
     let rules = json!({ "hash": mined, "height": height + 1, "deployments": {} });
     assert_eq!(fixture.call("getdeploymentinfo", json!([])), rules);
     assert_eq!(fixture.call("getdeploymentinfo", json!([genesis]))["height"], 0);
@@ -152,6 +162,34 @@ pub fn every_method(fixture: &Fixture) {
 
     header_before_block(fixture);
     clock(fixture);
+}
+
+/// The filter of `block`, the tip, which spends what keys 1, 6 and 7 had.
+fn filters(fixture: &Fixture, block: &Block) {
+    let hash = block.hash();
+    let read = |hash: &Hash256| {
+        let shown = fixture.call("getblockfilter", json!([hash, "basic"]));
+        let bytes = hex::decode(shown["filter"].as_str().unwrap()).unwrap();
+        let header: Hash256 = serde_json::from_value(shown["header"].clone()).unwrap();
+        (Filter::from_bytes(bytes).unwrap(), header)
+    };
+    let (filter, header) = read(&hash);
+    assert_eq!(filter.header(&read(&block.header.previous).1), header);
+    let of_genesis = read(&fixture.params.genesis_hash);
+    assert_eq!(of_genesis.0.header(&Hash256::ZERO), of_genesis.1);
+    let mut keys: Vec<PublicKey> =
+        block.transactions.iter().flat_map(|tx| &tx.outputs).filter_map(|output| output.key()).copied().collect();
+    keys.extend([1, 6, 7].map(|n| address::decode(&fixture.params.address_prefix, &fixture.payee(n)).unwrap()));
+    for key in &keys {
+        assert_eq!(filter.matches_any(&hash, [key.0]), Ok(true));
+    }
+    assert_eq!(filter.count(), keys.into_iter().collect::<BTreeSet<_>>().len());
+    fixture.refused("getblockfilter", json!([hash, "extended"]), -5, "Unknown filtertype");
+    fixture.refused("getblockfilter", json!(["00".repeat(32)]), -5, "Block not found");
+    fixture.call("invalidateblock", json!([hash]));
+    fixture.refused("getblockfilter", json!([hash]), -5, "Filter not found. Block was not connected to active chain.");
+    fixture.call("reconsiderblock", json!([hash]));
+    assert_eq!(read(&hash), (filter, header));
 }
 
 fn header_before_block(fixture: &Fixture) {

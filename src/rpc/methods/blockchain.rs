@@ -68,6 +68,13 @@ pub const METHODS: &[Method] = &[
         run: |api, args| Box::pin(get_block(api, args)),
     },
     Method {
+        name: "getblockfilter",
+        params: &[BLOCKHASH, optional("filtertype", Kind::Text, "\"basic\"", "The type: there is one.")],
+        result: Shape::Object,
+        about: "A block's filter after BIP-158, over the keys of its outputs and of the coins it spends, and its filter header, in hex.",
+        run: |api, args| Box::pin(get_block_filter(api, args)),
+    },
+    Method {
         name: "getblockheader",
         params: &[BLOCKHASH, optional("verbose", Kind::Boolean, "true", "false for the 80 bytes in hex.")],
         result: Shape::Either(&[Shape::Object, Shape::Hex]),
@@ -99,7 +106,7 @@ pub const METHODS: &[Method] = &[
         name: "getindexinfo",
         params: &[optional("index_name", Kind::Text, "null", "Only this one.")],
         result: Shape::Object,
-        about: "The indexes: of transactions by id, and of addresses. Each is written with the block, so that none is ever behind.",
+        about: "The indexes: of transactions by id, of addresses, and of block filters. Each is written with the block, so that none is ever behind.",
         run: |api, args| Box::pin(async move { get_index_info(&api, &args) }),
     },
     Method {
@@ -299,6 +306,28 @@ fn block_transactions(block: &Block, undo: Option<&[Coin]>, prefix: &str, show_c
     block.transactions.iter().map(view).collect()
 }
 
+async fn get_block_filter(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct View {
+        filter: String,
+        header: Hash256,
+    }
+    let hash: BlockHash = args.get("blockhash")?;
+    if args.get::<&str>("filtertype")? != "basic" {
+        return Err(RpcError::not_found("Unknown filtertype"));
+    }
+    api.node(move |node, _| {
+        let chain = node.chain();
+        let entry = entry(chain, &hash)?;
+        match chain.db().filter(&hash)? {
+            Some((filter, header)) => Ok(Reply::of(&View { filter: hex::encode(filter.as_bytes()), header })),
+            None if chain.is_on_best_chain(entry) => Err(RpcError::internal(format!("block {hash} has no filter"))),
+            None => Err(RpcError::not_found("Filter not found. Block was not connected to active chain.")),
+        }
+    })
+    .await?
+}
+
 async fn get_chain_tips(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct Tip {
@@ -347,7 +376,8 @@ fn get_index_info(api: &Api, args: &Args) -> Outcome {
         best_block_height: u32,
     }
     let wanted: Option<&str> = args.get("index_name")?;
-    let indexes = ["txindex", "addressindex"].into_iter().filter(|name| wanted.is_none_or(|wanted| wanted == *name));
+    let indexes = ["txindex", "addressindex", "basic block filter index"].into_iter();
+    let indexes = indexes.filter(|name| wanted.is_none_or(|wanted| wanted == *name));
     let info = |name| (name, Info { synced: true, best_block_height: api.tip().height });
     Ok(Reply::of(&indexes.map(info).collect::<BTreeMap<_, _>>()))
 }

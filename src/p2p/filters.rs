@@ -1,11 +1,15 @@
 //! What is answered to requests for block filters and their headers (BIP-157). When is `serve`'s affair.
 
 use crate::chain::Chain;
+use crate::consensus::params::MAX_BLOCK_BYTES;
 use crate::p2p::interface::Event;
 use crate::p2p::message::{MAX_FILTER_HEADERS, MAX_FILTERS, MAX_FILTERS_BYTES, Message};
 use crate::p2p::outbox::Outbox;
 use crate::primitives::hash::{BlockHash, Hash256};
 use crate::storage::StoreError;
+
+/// The greatest filter, as [`MAX_FILTERS_BYTES`] explains it, with its block's hash and the lengths fits one answer.
+const _: () = assert!(MAX_BLOCK_BYTES as usize / 16 + 64 <= MAX_FILTERS_BYTES);
 
 /// What is wanted of each block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -84,7 +84,7 @@ impl Server {
         self.get_range(peer, Request::Headers { locator, stop }, chain, mempool, out);
     }
 
-    /// A peer asks for filters or their headers. Too long a range is held against it, and not answered with anything.
+    /// A peer asks for filters or their headers. Too long a range is held against it, and answered with an empty list.
     pub(super) fn get_filters(
         &mut self,
         peer: PeerId,

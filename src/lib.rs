@@ -10,19 +10,21 @@
 //! 5. [`chain`]: the tree of headers, and the state at the best chain's end.
 //! 6. [`mempool`]: transactions that wait for a block.
 //! 7. [`p2p`]: the protocol between nodes as a state machine; inputs and the time go in, outputs come out.
-//! 8. [`wallet`]: keys, coin selection and signing.
-//! 9. [`miner`]: block templates, the nonce search, and its threads.
-//! 10. [`sim`]: networks of such nodes in virtual time, from a seed.
-//! 11. [`runtime`]: sockets and timers around the one thread that owns a node.
-//! 12. [`stratum`]: work for miners of others over Stratum.
-//! 13. [`rpc`]: JSON-RPC methods, server and client.
-//! 14. [`cli`]: commands and wiring.
+//! 8. [`light`]: the same protocol for those who keep headers only.
+//! 9. [`wallet`]: keys, coin selection and signing.
+//! 10. [`miner`]: block templates, the nonce search, and its threads.
+//! 11. [`sim`]: networks of such nodes in virtual time, from a seed.
+//! 12. [`runtime`]: sockets and timers around the one thread that owns a node.
+//! 13. [`stratum`]: work for miners of others over Stratum.
+//! 14. [`rpc`]: JSON-RPC methods, server and client.
+//! 15. [`cli`]: commands and wiring.
 //!
 //! `docs/protocol.md` specifies formats and rules; this crate's documentation says where each is implemented.
 
 pub mod chain;
 pub mod cli;
 pub mod consensus;
+pub mod light;
 pub mod mempool;
 pub mod miner;
 pub mod p2p;

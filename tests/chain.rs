@@ -8,7 +8,7 @@ use cairn::chain::{Chain, ChainError, TipStatus};
 use cairn::consensus::coins::CoinView;
 use cairn::consensus::error::{Blame, RuleError};
 use cairn::primitives::tx::Output;
-use cairn::storage::{MemoryStore, SledStore, Store, StoreError};
+use cairn::storage::{MemoryStore, SledStore, Store, StoreError, TxLocation};
 use common::{Branch, genesis_coin, key, params, spend};
 
 const NOW: u64 = 2_000_000_000;
@@ -36,7 +36,7 @@ fn the_longer_branch_wins_and_coins_follow() {
     assert_eq!(accept(&mut chain, &paid).unwrap(), (0, 1));
     assert_eq!(chain.db().tx_location(&tx.txid()).unwrap().unwrap().height, 1);
     assert_eq!(chain.coin(&outpoint).unwrap(), None);
-    let history = chain.db().address_history(&key(0).public_key(), 0, 10).unwrap();
+    let history = chain.db().address_history(&key(0).public_key(), TxLocation::default(), 10).unwrap();
     assert_eq!((history.len(), history[1].spent), (2, fee + 5));
 
     // A branch of equal length changes nothing; one block more moves the tip, the coins and the indexes.
@@ -52,7 +52,7 @@ fn the_longer_branch_wins_and_coins_follow() {
     });
     assert!(chain.coin(&outpoint).unwrap().is_some());
     assert_eq!(chain.db().tx_location(&tx.txid()).unwrap(), None);
-    assert_eq!(chain.db().address_history(&key(0).public_key(), 0, 10).unwrap().len(), 1);
+    assert_eq!(chain.db().address_history(&key(0).public_key(), TxLocation::default(), 10).unwrap().len(), 1);
     assert_eq!(
         chain.tips().iter().map(|tip| tip.status).collect::<Vec<_>>(),
         [TipStatus::Active, TipStatus::ValidFork]

@@ -396,7 +396,7 @@ impl Run<'_> {
             assert_eq!(db.transaction(&txid).unwrap().map(|(tx, ..)| tx.txid()), location.map(|_| txid));
         }
         for (owner, history) in histories {
-            assert_eq!(db.address_history(&owner, 0, usize::MAX).unwrap(), history);
+            assert_eq!(db.address_history(&owner, TxLocation::default(), usize::MAX).unwrap(), history);
             let mut coins: Vec<(OutPoint, Coin)> = branch.coins.0.clone().into_iter().collect();
             coins.retain(|(_, coin)| coin.output.key() == Some(&owner));
             coins.sort_by_key(|(outpoint, _)| *outpoint);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crate's modules from low to high, as `lib.rs` lists them.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
     "primitives",
     "consensus",
     "receipt",
@@ -12,6 +12,7 @@ const MODULES: [&str; 14] = [
     "chain",
     "mempool",
     "p2p",
+    "light",
     "wallet",
     "miner",
     "sim",

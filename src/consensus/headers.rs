@@ -105,13 +105,28 @@ impl<'a> HeaderChain<'a> {
     /// # Errors
     /// [`HeaderChainError`] with the first rule broken.
     pub fn push(&mut self, header: &Header) -> Result<BlockHash, HeaderChainError> {
+        let hash = header.hash();
+        self.push_hashed(header, hash)?;
+        Ok(hash)
+    }
+
+    /// Adds headers up to the first that breaks a rule. Hashed together, they take half the time.
+    ///
+    /// # Errors
+    /// How many were added, and what is wrong with the next.
+    pub fn extend(&mut self, headers: &[Header]) -> Result<(), (usize, HeaderChainError)> {
+        let hashes = Header::hash_all(headers);
+        let mut pairs = headers.iter().zip(hashes).enumerate();
+        pairs.try_for_each(|(place, (header, hash))| self.push_hashed(header, hash).map_err(|error| (place, error)))
+    }
+
+    fn push_hashed(&mut self, header: &Header, hash: BlockHash) -> Result<(), HeaderChainError> {
         let height = self.height.checked_add(1).ok_or(HeaderChainError::TooHigh)?;
         if header.previous != self.tip_hash {
             return Err(HeaderChainError::Unlinked { height, got: header.previous, expected: self.tip_hash });
         }
         let rule = |source| HeaderChainError::Rule { height, source };
         check_header(header, &self.next_context()).map_err(rule)?;
-        let hash = header.hash();
         check_proof_of_work(header, &hash, self.params).map_err(rule)?;
         let target = header.bits.target().map_err(|e| rule(e.into()))?;
         if height == 1 {
@@ -119,7 +134,7 @@ impl<'a> HeaderChain<'a> {
         }
         self.times[height as usize % MEDIAN_SPAN] = header.time;
         (self.tip, self.tip_hash, self.height, self.work) = (*header, hash, height, self.work + target.work());
-        Ok(hash)
+        Ok(())
     }
 
     /// What the next header must keep to.

@@ -58,7 +58,7 @@ impl Record {
 
 /// The book. Iterated in the order of addresses only, so that runs repeat.
 #[derive(Debug, Default)]
-pub(super) struct AddrBook {
+pub(crate) struct AddrBook {
     records: BTreeMap<SocketAddr, Record>,
     /// When each address may be dialled again, by [`Now::millis`]: a matter of this run.
     retry_at: BTreeMap<SocketAddr, u64>,
@@ -86,13 +86,13 @@ fn is_nowhere(ip: IpAddr) -> bool {
 }
 
 /// Whether there can be a node at an address at all.
-pub(super) fn is_dialable(address: &SocketAddr) -> bool {
+pub(crate) fn is_dialable(address: &SocketAddr) -> bool {
     address.port() != 0 && !is_nowhere(address.ip())
 }
 
 /// Whether a peer at `source` can be believed that there is a node at an address. A public peer has no business telling of
 /// private addresses, which would be somebody else's, or our own.
-pub(super) fn is_believable(address: &SocketAddr, source: IpAddr) -> bool {
+pub(crate) fn is_believable(address: &SocketAddr, source: IpAddr) -> bool {
     let ip = address.ip();
     let beyond = (is_public(source) && !is_public(ip)) || (ip.is_loopback() && !source.is_loopback());
     is_dialable(address) && !beyond
@@ -100,14 +100,14 @@ pub(super) fn is_believable(address: &SocketAddr, source: IpAddr) -> bool {
 
 impl AddrBook {
     /// A book of records that were saved.
-    pub(super) fn load(records: impl IntoIterator<Item = Record>) -> Self {
+    pub(crate) fn load(records: impl IntoIterator<Item = Record>) -> Self {
         let records = records.into_iter().map(|record| (record.address, record)).take(MAX_BOOK).collect();
         Self { records, ..Self::default() }
     }
 
     /// Notes what `source` says. Changes nothing of an address that was tried but how fresh it is. `true` if the address is
     /// new to the book.
-    pub(super) fn add(&mut self, now: Now, said: &PeerAddress, source: IpAddr) -> bool {
+    pub(crate) fn add(&mut self, now: Now, said: &PeerAddress, source: IpAddr) -> bool {
         let (address, ip) = (said.address, said.address.ip());
         if !is_believable(&address, source) || self.own.contains(&address) {
             return false;
@@ -161,7 +161,7 @@ impl AddrBook {
     }
 
     /// A connection to it came as far as hello.
-    pub(super) fn succeeded(&mut self, now: Now, address: SocketAddr, services: u64) {
+    pub(crate) fn succeeded(&mut self, now: Now, address: SocketAddr, services: u64) {
         if let Some(record) = self.records.get_mut(&address) {
             record.services = services;
             record.last_seen = now.unix;
@@ -174,7 +174,7 @@ impl AddrBook {
     }
 
     /// It could not be reached, or is of no use.
-    pub(super) fn failed(&mut self, now: Now, address: SocketAddr) {
+    pub(crate) fn failed(&mut self, now: Now, address: SocketAddr) {
         let Some(record) = self.records.get_mut(&address) else { return };
         record.failures = record.failures.saturating_add(1);
         let wait = backoff(record.failures, BACKOFF_MILLIS, MAX_BACKOFF_MILLIS);
@@ -187,7 +187,7 @@ impl AddrBook {
     }
 
     /// It is one of this node's own.
-    pub(super) fn is_own(&mut self, address: SocketAddr) {
+    pub(crate) fn is_own(&mut self, address: SocketAddr) {
         self.remove(&address);
         if self.own.len() < MAX_OWN {
             self.own.insert(address);
@@ -195,7 +195,7 @@ impl AddrBook {
     }
 
     /// An address to dial: as likely a tried one as a new one, at random among those that may be.
-    pub(super) fn pick(
+    pub(crate) fn pick(
         &self,
         now: Now,
         rng: &mut ChaCha20Rng,
@@ -216,7 +216,7 @@ impl AddrBook {
     }
 
     /// Up to `max` addresses worth telling, at random: those that did not fail of late.
-    pub(super) fn sample(
+    pub(crate) fn sample(
         &self,
         max: usize,
         rng: &mut ChaCha20Rng,
@@ -235,19 +235,19 @@ impl AddrBook {
     }
 
     /// All records, in the order of addresses.
-    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.values()
     }
 
     /// Addresses that changed since this was last asked, with their records, or without if they are gone.
-    pub(super) fn take_changed(&mut self) -> Vec<(SocketAddr, Option<Record>)> {
+    pub(crate) fn take_changed(&mut self) -> Vec<(SocketAddr, Option<Record>)> {
         let changed = std::mem::take(&mut self.changed);
         changed.into_iter().map(|address| (address, self.records.get(&address).cloned())).collect()
     }
 }
 
 /// The wait after a number of failures: `base`, doubled with each, at most `max`.
-pub(super) fn backoff(failures: u32, base: u64, max: u64) -> u64 {
+pub(crate) fn backoff(failures: u32, base: u64, max: u64) -> u64 {
     base.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max)
 }
 

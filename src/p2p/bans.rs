@@ -102,7 +102,7 @@ pub struct Ban {
 
 /// The bans in force.
 #[derive(Debug, Default)]
-pub(super) struct Bans {
+pub(crate) struct Bans {
     bans: BTreeMap<Subnet, Ban>,
     /// Subnets whose bans changed since they were saved.
     changed: BTreeSet<Subnet>,
@@ -110,7 +110,7 @@ pub(super) struct Bans {
 
 impl Bans {
     /// Bans a subnet, in place of an earlier ban of exactly it.
-    pub(super) fn insert(&mut self, subnet: Subnet, ban: Ban) {
+    pub(crate) fn insert(&mut self, subnet: Subnet, ban: Ban) {
         self.bans.insert(subnet, ban);
         self.changed.insert(subnet);
         while self.bans.len() > MAX_BANS {
@@ -120,24 +120,24 @@ impl Bans {
     }
 
     /// Ends the ban of exactly this subnet; `false` if there is none.
-    pub(super) fn remove(&mut self, subnet: &Subnet) -> bool {
+    pub(crate) fn remove(&mut self, subnet: &Subnet) -> bool {
         self.changed.insert(*subnet);
         self.bans.remove(subnet).is_some()
     }
 
     /// Ends all.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.changed.extend(self.bans.keys());
         self.bans.clear();
     }
 
     /// Whether an address is banned at `unix` seconds since 1970.
-    pub(super) fn contains(&self, ip: IpAddr, unix: u64) -> bool {
+    pub(crate) fn contains(&self, ip: IpAddr, unix: u64) -> bool {
         self.bans.iter().any(|(subnet, ban)| ban.until > unix && subnet.contains(ip))
     }
 
     /// Forgets those that have ended.
-    pub(super) fn expire(&mut self, unix: u64) {
+    pub(crate) fn expire(&mut self, unix: u64) {
         let ended: Vec<Subnet> = self.bans.iter().filter(|(_, ban)| ban.until <= unix).map(|(s, _)| *s).collect();
         for subnet in ended {
             self.remove(&subnet);
@@ -145,17 +145,17 @@ impl Bans {
     }
 
     /// The ban of exactly this subnet.
-    pub(super) fn get(&self, subnet: &Subnet) -> Option<&Ban> {
+    pub(crate) fn get(&self, subnet: &Subnet) -> Option<&Ban> {
         self.bans.get(subnet)
     }
 
     /// All of them, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Subnet, &Ban)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Subnet, &Ban)> {
         self.bans.iter()
     }
 
     /// Subnets whose bans changed since this was last asked.
-    pub(super) fn take_changed(&mut self) -> BTreeSet<Subnet> {
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<Subnet> {
         std::mem::take(&mut self.changed)
     }
 }

@@ -31,17 +31,17 @@ struct Manual {
 }
 
 /// What decides whom to dial.
-pub(super) struct Situation<'a> {
+pub(crate) struct Situation<'a> {
     /// How many peers to dial from the book.
-    pub(super) target: usize,
-    pub(super) peers: &'a Peers,
-    pub(super) book: &'a AddrBook,
-    pub(super) bans: &'a Bans,
+    pub(crate) target: usize,
+    pub(crate) peers: &'a Peers,
+    pub(crate) book: &'a AddrBook,
+    pub(crate) bans: &'a Bans,
 }
 
 /// Dials under way and dials to come.
 #[derive(Debug, Default)]
-pub(super) struct Dialer {
+pub(crate) struct Dialer {
     manual: BTreeMap<SocketAddr, Manual>,
     dialing: BTreeMap<SocketAddr, u64>,
     next: u64,
@@ -51,7 +51,7 @@ pub(super) struct Dialer {
 
 impl Dialer {
     /// Stay connected to an address. `false` if that was so before, or there are too many.
-    pub(super) fn add(&mut self, address: SocketAddr) -> bool {
+    pub(crate) fn add(&mut self, address: SocketAddr) -> bool {
         if self.manual.len() >= MAX_MANUAL || self.manual.contains_key(&address) {
             return false;
         }
@@ -60,32 +60,32 @@ impl Dialer {
     }
 
     /// No longer. `false` if that was so before.
-    pub(super) fn remove(&mut self, address: &SocketAddr) -> bool {
+    pub(crate) fn remove(&mut self, address: &SocketAddr) -> bool {
         self.manual.remove(address).is_some()
     }
 
     /// The addresses to stay connected to, in order.
-    pub(super) fn manual(&self) -> impl Iterator<Item = SocketAddr> {
+    pub(crate) fn manual(&self) -> impl Iterator<Item = SocketAddr> {
         self.manual.keys().copied()
     }
 
-    pub(super) fn is_manual(&self, address: &SocketAddr) -> bool {
+    pub(crate) fn is_manual(&self, address: &SocketAddr) -> bool {
         self.manual.contains_key(address)
     }
 
     /// Dials an address now, unless that is under way.
-    pub(super) fn dial(&mut self, now: Now, address: SocketAddr, out: &mut Outbox) {
+    pub(crate) fn dial(&mut self, now: Now, address: SocketAddr, out: &mut Outbox) {
         if self.dialing.insert(address, now.millis).is_none() {
             out.push(Output::Connect { address });
         }
     }
 
-    pub(super) fn connected(&mut self, address: &SocketAddr) {
+    pub(crate) fn connected(&mut self, address: &SocketAddr) {
         self.dialing.remove(address);
     }
 
     /// A dial failed, or the connection it made was of no use.
-    pub(super) fn failed(&mut self, now: Now, address: &SocketAddr) {
+    pub(crate) fn failed(&mut self, now: Now, address: &SocketAddr) {
         self.dialing.remove(address);
         if let Some(manual) = self.manual.get_mut(address) {
             manual.failures = manual.failures.saturating_add(1);
@@ -94,14 +94,14 @@ impl Dialer {
     }
 
     /// A connection that was of use ended.
-    pub(super) fn ended(&mut self, now: Now, address: &SocketAddr) {
+    pub(crate) fn ended(&mut self, now: Now, address: &SocketAddr) {
         if let Some(manual) = self.manual.get_mut(address) {
             manual.failures = 0;
             manual.next = now.millis + MANUAL_BACKOFF_MILLIS;
         }
     }
 
-    pub(super) fn tick(&mut self, now: Now, situation: &Situation<'_>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+    pub(crate) fn tick(&mut self, now: Now, situation: &Situation<'_>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         let Situation { target, peers, book, bans } = *situation;
         self.dialing.retain(|_, since| *since + DIAL_TIMEOUT_MILLIS > now.millis);
         let due = self.manual.iter().filter(|(address, manual)| {
@@ -132,7 +132,7 @@ impl Dialer {
         }
     }
 
-    pub(super) fn deadline(&self, peers: &Peers) -> Option<u64> {
+    pub(crate) fn deadline(&self, peers: &Peers) -> Option<u64> {
         let idle = |address: &&SocketAddr| !self.dialing.contains_key(*address) && !peers.is_connected_to(address);
         let manual = self.manual.iter().filter(|(address, _)| idle(address)).map(|(_, manual)| manual.next).min();
         let automatic = self.needed.then_some(self.next);

@@ -36,11 +36,11 @@ struct Gossiper {
 
 /// All peers that have said hello.
 #[derive(Debug, Default)]
-pub(super) struct Gossip(BTreeMap<PeerId, Gossiper>);
+pub(crate) struct Gossip(BTreeMap<PeerId, Gossiper>);
 
 impl Gossip {
     /// A peer said hello. Only those that this node chose are asked: others might come just to tell.
-    pub(super) fn connected(&mut self, now: Now, peer: PeerId, direction: Direction, out: &mut Outbox) {
+    pub(crate) fn connected(&mut self, now: Now, peer: PeerId, direction: Direction, out: &mut Outbox) {
         let asked = direction == Direction::Outbound;
         self.0.insert(peer, Gossiper { asked, answered: false, tokens: MAX_TOKENS, since: now.millis });
         if asked {
@@ -48,12 +48,12 @@ impl Gossip {
         }
     }
 
-    pub(super) fn disconnected(&mut self, peer: PeerId) {
+    pub(crate) fn disconnected(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }
 
     /// A peer at `ip` asks for addresses.
-    pub(super) fn asked(&mut self, peer: PeerId, ip: IpAddr, book: &AddrBook, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+    pub(crate) fn asked(&mut self, peer: PeerId, ip: IpAddr, book: &AddrBook, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         let Some(gossiper) = self.0.get_mut(&peer) else { return };
         if !std::mem::replace(&mut gossiper.answered, true) {
             // It would not believe us private addresses, and has no need to know them.
@@ -63,7 +63,7 @@ impl Gossip {
     }
 
     /// A peer at `ip` tells addresses.
-    pub(super) fn told(
+    pub(crate) fn told(
         &mut self,
         now: Now,
         (peer, ip): (PeerId, IpAddr),
@@ -95,7 +95,7 @@ impl Gossip {
     }
 
     /// Tells a few peers, other than who brought it, of a new address.
-    pub(super) fn pass_on(&mut self, from: PeerId, address: PeerAddress, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+    pub(crate) fn pass_on(&mut self, from: PeerId, address: PeerAddress, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         let mut peers: Vec<PeerId> = self.0.keys().copied().filter(|peer| *peer != from).collect();
         peers.shuffle(rng);
         peers.into_iter().take(NEWS_PEERS).for_each(|peer| out.send(peer, Message::Addresses(vec![address])));

@@ -20,15 +20,15 @@ struct Pending {
 
 /// Connections that have not said hello yet. Their number is bounded with that of all connections.
 #[derive(Debug, Default)]
-pub(super) struct Handshakes(BTreeMap<PeerId, Pending>);
+pub(crate) struct Handshakes(BTreeMap<PeerId, Pending>);
 
 impl Handshakes {
     /// A connection came about. If `nonce` is given, a hello with it was sent.
-    pub(super) fn connected(&mut self, now: Now, peer: PeerId, direction: Direction, nonce: Option<u64>) {
+    pub(crate) fn connected(&mut self, now: Now, peer: PeerId, direction: Direction, nonce: Option<u64>) {
         self.0.insert(peer, Pending { since: now.millis, direction, nonce });
     }
 
-    pub(super) fn disconnected(&mut self, peer: PeerId) {
+    pub(crate) fn disconnected(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }
 
@@ -36,7 +36,7 @@ impl Handshakes {
     ///
     /// # Errors
     /// Why the connection has to end.
-    pub(super) fn finish(&mut self, peer: PeerId, hello: &Hello, genesis: &BlockHash) -> Option<Result<(), Reason>> {
+    pub(crate) fn finish(&mut self, peer: PeerId, hello: &Hello, genesis: &BlockHash) -> Option<Result<(), Reason>> {
         self.0.remove(&peer)?;
         Some(if hello.genesis != *genesis {
             Err(Reason::WrongGenesis { got: hello.genesis, expected: *genesis })
@@ -50,19 +50,19 @@ impl Handshakes {
     }
 
     /// The connection that was dialled with this number: if a peer shows it, both are ends of one.
-    pub(super) fn dialled_with(&self, nonce: u64) -> Option<PeerId> {
+    pub(crate) fn dialled_with(&self, nonce: u64) -> Option<PeerId> {
         let own = |pending: &Pending| pending.direction == Direction::Outbound && pending.nonce == Some(nonce);
         self.0.iter().find(|(_, pending)| own(pending)).map(|(peer, _)| *peer)
     }
 
     /// Those that took too long.
-    pub(super) fn expired(&self, now: Now) -> Vec<PeerId> {
+    pub(crate) fn expired(&self, now: Now) -> Vec<PeerId> {
         let late = |pending: &Pending| pending.since + HANDSHAKE_TIMEOUT_MILLIS <= now.millis;
         self.0.iter().filter(|(_, pending)| late(pending)).map(|(peer, _)| *peer).collect()
     }
 
     /// When [`Handshakes::expired`] has its next answer.
-    pub(super) fn deadline(&self) -> Option<u64> {
+    pub(crate) fn deadline(&self) -> Option<u64> {
         self.0.values().map(|pending| pending.since + HANDSHAKE_TIMEOUT_MILLIS).min()
     }
 }

@@ -1,5 +1,6 @@
 //! What goes into a node and what comes out of it: all I/O is data.
 
+use std::collections::vec_deque::Drain;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -7,6 +8,25 @@ use crate::p2p::bans::Subnet;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::storage::StoreError;
+
+/// One side of the peer-to-peer protocol: a full node, or a light client. Whoever drives it has the sockets and the clock.
+pub trait Protocol {
+    /// Takes what happened. What is to be done about it is in [`Protocol::drain`].
+    fn handle(&mut self, now: Now, input: Input);
+
+    /// What is to be done, in order. To be emptied after every call that takes the protocol as mutable.
+    fn drain(&mut self) -> Drain<'_, Output>;
+
+    /// The end of the best chain: its height and hash.
+    fn tip(&self) -> (u32, BlockHash);
+
+    /// Writes down what a later start can use, as the protocol does by itself from time to time.
+    ///
+    /// # Errors
+    /// The store's.
+    fn save(&mut self, now: Now) -> Result<(), StoreError>;
+}
 
 /// The time, given with every call: the node has no clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +192,8 @@ pub enum Event {
         /// Until when, in seconds since 1970.
         until: u64,
     },
+    /// A light client has found out something, which its owner may ask it for.
+    Noticed,
     /// This node's own store failed, so that something good was not kept. To go on makes sense only if the cause goes
     /// away.
     StoreFailed {
@@ -208,6 +230,9 @@ pub enum Reason {
         /// The least.
         min: u32,
     },
+    /// It does not have all blocks, and a light client needs one that has.
+    #[error("it is no full node")]
+    NotFull,
     /// It did not say hello in time.
     #[error("no hello in time")]
     HandshakeTimeout,

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use crate::p2p::proofs::{self, MAX_PROOFS, ProofQuery, Proofs};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{
     self, CodecError, Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, impl_borrow_decode,
@@ -186,6 +187,10 @@ pub enum Message {
     /// the first on as [`MAX_FILTERS_BYTES`] allow, and at least one. None mean that `stop` is not on the sender's best
     /// chain, or not there.
     Filters(Vec<(BlockHash, Vec<u8>)>),
+    /// Asks for proofs that transactions are in blocks.
+    GetProofs(ProofQuery),
+    /// Answers [`Message::GetProofs`].
+    Proofs(Proofs),
 }
 
 /// The byte that says which message a frame holds.
@@ -209,6 +214,8 @@ pub enum Kind {
     FilterHeaders = 13,
     GetFilters = 14,
     Filters = 15,
+    GetProofs = 16,
+    Proofs = 17,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -216,7 +223,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -233,6 +240,8 @@ impl Kind {
         Self::FilterHeaders,
         Self::GetFilters,
         Self::Filters,
+        Self::GetProofs,
+        Self::Proofs,
     ];
 
     /// The kind of a byte; `None` for those of versions to come.
@@ -255,6 +264,8 @@ impl Kind {
             Self::GetFilterHeaders | Self::GetFilters => 4 + 32,
             Self::FilterHeaders => 32 + 32 + COUNT_BYTES + MAX_FILTER_HEADERS * 32,
             Self::Filters => MAX_FILTERS_BYTES,
+            Self::GetProofs => ProofQuery::MAX_LEN,
+            Self::Proofs => proofs::MAX_ANSWER_BYTES,
         }
     }
 
@@ -277,6 +288,8 @@ impl Kind {
             Self::FilterHeaders => "filterheaders",
             Self::GetFilters => "getfilters",
             Self::Filters => "filters",
+            Self::GetProofs => "getproofs",
+            Self::Proofs => "proofs",
         }
     }
 }
@@ -324,6 +337,8 @@ impl Message {
             Self::FilterHeaders { .. } => Kind::FilterHeaders,
             Self::GetFilters { .. } => Kind::GetFilters,
             Self::Filters(_) => Kind::Filters,
+            Self::GetProofs(_) => Kind::GetProofs,
+            Self::Proofs(_) => Kind::Proofs,
         }
     }
 
@@ -344,6 +359,8 @@ impl Message {
             }
             Self::FilterHeaders { stop, previous, hashes } => codec::encode(&(stop, previous, hashes)),
             Self::Filters(filters) => codec::encode(filters),
+            Self::GetProofs(query) => codec::encode(query),
+            Self::Proofs(proofs) => codec::encode(proofs),
         }
     }
 
@@ -366,6 +383,8 @@ impl Message {
             Self::Filters(filters) => {
                 COUNT_BYTES + filters.iter().map(|(_, filter)| 32 + COUNT_BYTES + filter.len()).sum::<usize>()
             }
+            Self::GetProofs(query) => codec::encoded_len(query),
+            Self::Proofs(proofs) => codec::encoded_len(proofs),
         }
     }
 
@@ -424,6 +443,12 @@ impl Message {
                 Self::GetFilters { start_height, stop }
             }
             Kind::Filters => Self::Filters(list(kind, payload, MAX_FILTERS)?),
+            Kind::GetProofs => Self::GetProofs(whole(kind, payload)?),
+            Kind::Proofs => {
+                let answer: Proofs = whole(kind, payload)?;
+                within(kind, answer.proofs.len(), MAX_PROOFS)?;
+                Self::Proofs(answer)
+            }
         })
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::p2p::interface::{Now, PeerId};
+use crate::primitives::hash::BlockHash;
+use crate::primitives::target::Work;
 
 /// Points at which a peer is disconnected and its address banned.
 pub const BAN_POINTS: u32 = 100;
@@ -45,6 +47,26 @@ pub enum Offence {
     /// Sent a transaction that was not asked for.
     #[error("sent a transaction that nobody asked for")]
     UnrequestedTransaction,
+    /// Claimed more work than its headers have.
+    #[error("claimed work {claimed} and has {shown}")]
+    EmptyClaim {
+        /// What it said.
+        claimed: Work,
+        /// What its headers come to.
+        shown: Work,
+    },
+    /// Sent a proof that proves nothing, or something else.
+    #[error("sent a false proof: {0}")]
+    FalseProof(String),
+    /// Sent a filter that is not the one it promised, or none at all.
+    #[error("sent a false filter of block {block}")]
+    FalseFilter {
+        /// The block.
+        block: BlockHash,
+    },
+    /// Sent proofs that were not asked for.
+    #[error("sent proofs that nobody asked for")]
+    UnrequestedProofs,
     /// Announced more transactions than it lets us ask for.
     #[error("announced too much at once")]
     InventoryFlood,
@@ -68,11 +90,14 @@ impl Offence {
             | Self::BadHeader(_)
             | Self::UnlinkedHeaders
             | Self::LowWorkHeaders
+            | Self::EmptyClaim { .. }
+            | Self::FalseProof(_)
+            | Self::FalseFilter { .. }
             | Self::BadBlock(_)
             | Self::BadTransaction(_) => BAN_POINTS,
             // Requests that crossed with a timeout look like these, so only a habit counts.
             Self::UnconnectedHeaders | Self::RequestFlood | Self::AddressFlood | Self::InventoryFlood => 10,
-            Self::UnrequestedBlock | Self::UnrequestedHeaders | Self::UnrequestedFilters => 5,
+            Self::UnrequestedBlock | Self::UnrequestedHeaders | Self::UnrequestedFilters | Self::UnrequestedProofs => 5,
             Self::UnrequestedTransaction => 1,
         }
     }
@@ -80,24 +105,24 @@ impl Offence {
 
 /// The points of every peer that has any.
 #[derive(Debug, Default)]
-pub(super) struct Scores(BTreeMap<PeerId, (u32, u64)>);
+pub(crate) struct Scores(BTreeMap<PeerId, (u32, u64)>);
 
 impl Scores {
     /// Adds an offence's points; `true` if it is enough.
-    pub(super) fn add(&mut self, now: Now, peer: PeerId, offence: &Offence) -> bool {
+    pub(crate) fn add(&mut self, now: Now, peer: PeerId, offence: &Offence) -> bool {
         let score = self.get(now, peer).saturating_add(offence.points());
         self.0.insert(peer, (score, now.millis));
         score >= BAN_POINTS
     }
 
     /// A peer's points.
-    pub(super) fn get(&self, now: Now, peer: PeerId) -> u32 {
+    pub(crate) fn get(&self, now: Now, peer: PeerId) -> u32 {
         let Some((score, since)) = self.0.get(&peer) else { return 0 };
         let forgiven = now.millis.saturating_sub(*since) / FORGIVEN_EVERY_MILLIS;
         score.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
     }
 
-    pub(super) fn forget(&mut self, peer: PeerId) {
+    pub(crate) fn forget(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }
 }

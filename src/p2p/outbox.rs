@@ -10,7 +10,7 @@ use crate::p2p::misbehaviour::Offence;
 /// Outputs in order; and judgements on peers, which only the node carries out, for every sub-protocol has to forget a
 /// peer that goes.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     queue: VecDeque<Output>,
     offences: VecDeque<(PeerId, Offence)>,
     closing: VecDeque<(PeerId, Reason)>,
@@ -19,26 +19,26 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, output: Output) {
+    pub(crate) fn push(&mut self, output: Output) {
         self.queue.push_back(output);
     }
 
-    pub(super) fn send(&mut self, peer: PeerId, message: Message) {
+    pub(crate) fn send(&mut self, peer: PeerId, message: Message) {
         self.sent.push(peer);
         self.push(Output::Send { peer, message });
     }
 
-    pub(super) fn event(&mut self, event: Event) {
+    pub(crate) fn event(&mut self, event: Event) {
         self.push(Output::Event(event));
     }
 
     /// Holds something against a peer.
-    pub(super) fn offence(&mut self, peer: PeerId, offence: Offence) {
+    pub(crate) fn offence(&mut self, peer: PeerId, offence: Offence) {
         self.offences.push_back((peer, offence));
     }
 
     /// What follows when something of a peer's was refused: an offence, if that is the peer's fault.
-    pub(super) fn refused(&mut self, peer: PeerId, blame: Blame, why: &impl ToString, offence: fn(String) -> Offence) {
+    pub(crate) fn refused(&mut self, peer: PeerId, blame: Blame, why: &impl ToString, offence: fn(String) -> Offence) {
         match blame {
             Blame::Peer => self.offence(peer, offence(why.to_string())),
             Blame::Local => self.event(Event::StoreFailed { error: why.to_string() }),
@@ -47,23 +47,23 @@ impl Outbox {
     }
 
     /// Ends a connection.
-    pub(super) fn close(&mut self, peer: PeerId, reason: Reason) {
+    pub(crate) fn close(&mut self, peer: PeerId, reason: Reason) {
         self.closing.push_back((peer, reason));
     }
 
-    pub(super) fn next_offence(&mut self) -> Option<(PeerId, Offence)> {
+    pub(crate) fn next_offence(&mut self) -> Option<(PeerId, Offence)> {
         self.offences.pop_front()
     }
 
-    pub(super) fn next_closing(&mut self) -> Option<(PeerId, Reason)> {
+    pub(crate) fn next_closing(&mut self) -> Option<(PeerId, Reason)> {
         self.closing.pop_front()
     }
 
-    pub(super) fn take_sent(&mut self) -> Vec<PeerId> {
+    pub(crate) fn take_sent(&mut self) -> Vec<PeerId> {
         std::mem::take(&mut self.sent)
     }
 
-    pub(super) fn drain(&mut self) -> std::collections::vec_deque::Drain<'_, Output> {
+    pub(crate) fn drain(&mut self) -> std::collections::vec_deque::Drain<'_, Output> {
         self.queue.drain(..)
     }
 }

@@ -9,24 +9,24 @@ use crate::p2p::message::Hello;
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) address: SocketAddr,
-    pub(super) direction: Direction,
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) direction: Direction,
     /// One of those to stay connected to.
-    pub(super) manual: bool,
-    pub(super) connected_at: Now,
+    pub(crate) manual: bool,
+    pub(crate) connected_at: Now,
     /// Seconds since 1970.
-    pub(super) last_received: u64,
-    pub(super) last_sent: u64,
+    pub(crate) last_received: u64,
+    pub(crate) last_sent: u64,
     /// What it said first; `None` until then.
-    pub(super) hello: Option<Hello>,
+    pub(crate) hello: Option<Hello>,
     /// When it last sent a block or transaction that was new and good, by [`Now::millis`]; 0 for never.
-    pub(super) last_useful: u64,
+    pub(crate) last_useful: u64,
 }
 
 impl Peer {
     /// Where it takes connections, if it does: the address dialled, or the port it names at the address it is seen from.
-    pub(super) fn listens_at(&self) -> Option<SocketAddr> {
+    pub(crate) fn listens_at(&self) -> Option<SocketAddr> {
         match self.direction {
             Direction::Outbound => Some(self.address),
             Direction::Inbound => {
@@ -39,56 +39,56 @@ impl Peer {
 
 /// All connections, in the order of their numbers.
 #[derive(Debug, Default)]
-pub(super) struct Peers(BTreeMap<PeerId, Peer>);
+pub(crate) struct Peers(BTreeMap<PeerId, Peer>);
 
 impl Peers {
-    pub(super) fn insert(&mut self, id: PeerId, peer: Peer) {
+    pub(crate) fn insert(&mut self, id: PeerId, peer: Peer) {
         self.0.insert(id, peer);
     }
 
-    pub(super) fn remove(&mut self, id: PeerId) -> Option<Peer> {
+    pub(crate) fn remove(&mut self, id: PeerId) -> Option<Peer> {
         self.0.remove(&id)
     }
 
-    pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {
+    pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
         self.0.get(&id)
     }
 
-    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+    pub(crate) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
         self.0.get_mut(&id)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
         self.0.iter().map(|(id, peer)| (*id, peer))
     }
 
     /// Those that have said hello.
-    pub(super) fn ready(&self) -> impl Iterator<Item = PeerId> {
+    pub(crate) fn ready(&self) -> impl Iterator<Item = PeerId> {
         self.iter().filter(|(_, peer)| peer.hello.is_some()).map(|(id, _)| id)
     }
 
     /// Peers that dialled in.
-    pub(super) fn inbound(&self) -> usize {
+    pub(crate) fn inbound(&self) -> usize {
         self.0.values().filter(|peer| peer.direction == Direction::Inbound).count()
     }
 
     /// Peers that dialled in from an address.
-    pub(super) fn inbound_from(&self, ip: IpAddr) -> usize {
+    pub(crate) fn inbound_from(&self, ip: IpAddr) -> usize {
         self.0.values().filter(|peer| peer.direction == Direction::Inbound && peer.address.ip() == ip).count()
     }
 
     /// Peers that were dialled, those to stay connected to left out.
-    pub(super) fn automatic(&self) -> usize {
+    pub(crate) fn automatic(&self) -> usize {
         self.0.values().filter(|peer| peer.direction == Direction::Outbound && !peer.manual).count()
     }
 
     /// Whether there is a connection, either way, with the node that listens at an address.
-    pub(super) fn is_connected_to(&self, address: &SocketAddr) -> bool {
+    pub(crate) fn is_connected_to(&self, address: &SocketAddr) -> bool {
         self.0.values().any(|peer| peer.listens_at().as_ref() == Some(address))
     }
 
     /// The parts of the net in which outbound peers are.
-    pub(super) fn outbound_groups(&self) -> BTreeSet<Subnet> {
+    pub(crate) fn outbound_groups(&self) -> BTreeSet<Subnet> {
         let outbound = self.0.values().filter(|peer| peer.direction == Direction::Outbound);
         outbound.map(|peer| Subnet::group(peer.address.ip())).collect()
     }

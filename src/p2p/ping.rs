@@ -26,19 +26,19 @@ struct Liveness {
 
 /// All peers that have said hello.
 #[derive(Debug, Default)]
-pub(super) struct Pings(BTreeMap<PeerId, Liveness>);
+pub(crate) struct Pings(BTreeMap<PeerId, Liveness>);
 
 impl Pings {
-    pub(super) fn connected(&mut self, now: Now, peer: PeerId) {
+    pub(crate) fn connected(&mut self, now: Now, peer: PeerId) {
         self.0.insert(peer, Liveness { open: None, next: now.millis, last: None, least: None });
     }
 
-    pub(super) fn disconnected(&mut self, peer: PeerId) {
+    pub(crate) fn disconnected(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }
 
     /// An answer. One to another question, or to none, is ignored.
-    pub(super) fn pong(&mut self, now: Now, peer: PeerId, nonce: u64) {
+    pub(crate) fn pong(&mut self, now: Now, peer: PeerId, nonce: u64) {
         let Some(liveness) = self.0.get_mut(&peer) else { return };
         if let Some((asked, since)) = liveness.open
             && asked == nonce
@@ -51,7 +51,7 @@ impl Pings {
         }
     }
 
-    pub(super) fn tick(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+    pub(crate) fn tick(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         for (peer, liveness) in &mut self.0 {
             match liveness.open {
                 Some((_, since)) if since + PING_TIMEOUT_MILLIS <= now.millis => {
@@ -68,11 +68,11 @@ impl Pings {
     }
 
     /// Asks every peer at the next tick, unless a question is open.
-    pub(super) fn hurry(&mut self, now: Now) {
+    pub(crate) fn hurry(&mut self, now: Now) {
         self.0.values_mut().for_each(|liveness| liveness.next = now.millis);
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
+    pub(crate) fn deadline(&self) -> Option<u64> {
         let due = |liveness: &Liveness| match liveness.open {
             Some((_, since)) => since + PING_TIMEOUT_MILLIS,
             None => liveness.next,
@@ -81,12 +81,12 @@ impl Pings {
     }
 
     /// Milliseconds of the last round trip to a peer.
-    pub(super) fn last(&self, peer: PeerId) -> Option<u64> {
+    pub(crate) fn last(&self, peer: PeerId) -> Option<u64> {
         self.0.get(&peer)?.last
     }
 
     /// Milliseconds of the shortest.
-    pub(super) fn least(&self, peer: PeerId) -> Option<u64> {
+    pub(crate) fn least(&self, peer: PeerId) -> Option<u64> {
         self.0.get(&peer)?.least
     }
 }

@@ -5,19 +5,19 @@ use std::hash::Hash;
 
 /// The last `capacity` distinct values given to it. Only asked, never iterated, so the order of hashing does not matter.
 #[derive(Debug)]
-pub(super) struct Seen<T> {
+pub(crate) struct Seen<T> {
     capacity: usize,
     order: VecDeque<T>,
     set: HashSet<T>,
 }
 
 impl<T: Copy + Eq + Hash> Seen<T> {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { capacity, order: VecDeque::new(), set: HashSet::new() }
     }
 
     /// `true` if it was not there.
-    pub(super) fn insert(&mut self, value: T) -> bool {
+    pub(crate) fn insert(&mut self, value: T) -> bool {
         if !self.set.insert(value) {
             return false;
         }
@@ -30,11 +30,11 @@ impl<T: Copy + Eq + Hash> Seen<T> {
         true
     }
 
-    pub(super) fn contains(&self, value: &T) -> bool {
+    pub(crate) fn contains(&self, value: &T) -> bool {
         self.set.contains(value)
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.order.clear();
         self.set.clear();
     }

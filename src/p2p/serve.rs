@@ -1,4 +1,4 @@
-//! Answering requests for headers, blocks, transactions and filters.
+//! Answering requests for headers, blocks, transactions, filters and proofs.
 //!
 //! A small request may ask for much, so answers go in portions: after each the peer has to have taken it
 //! ([`Output::Flush`]) before the next is read from the store. A peer that reads slowly costs one portion of memory.
@@ -13,13 +13,14 @@ use crate::p2p::interface::{Event, Output, PeerId};
 use crate::p2p::message::{Item, MAX_HEADERS, MAX_INVENTORY, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
+use crate::p2p::proofs::{self, ProofQuery};
 use crate::primitives::hash::BlockHash;
 
 /// Bytes after which a peer has to have taken them before it gets more.
 pub const PORTION_BYTES: usize = 1_000_000;
 /// Most bodies that may be waiting for a peer.
 pub const MAX_WAITING: usize = 2 * MAX_INVENTORY;
-/// Most requests for headers or filters that may be waiting for a peer: each is answered with many.
+/// Most requests for headers, filters or proofs that may be waiting for a peer: each is answered with many.
 pub const MAX_WAITING_RANGES: usize = 8;
 
 #[derive(Debug)]
@@ -27,13 +28,14 @@ enum Request {
     Item(Item),
     Headers { locator: Vec<BlockHash>, stop: BlockHash },
     Filters(FilterRequest),
+    Proofs(ProofQuery),
 }
 
 /// What a peer has asked for.
 #[derive(Debug, Default)]
 struct Queue {
     requests: VecDeque<Request>,
-    /// Those that are for headers or filters.
+    /// Those that are for headers, filters or proofs.
     ranges: usize,
     /// Bytes sent since the peer was last known to have taken all.
     portion: usize,
@@ -109,6 +111,24 @@ impl Server {
         queue.serve(peer, chain, mempool, out);
     }
 
+    /// A peer asks for proofs.
+    pub(super) fn get_proofs(
+        &mut self,
+        peer: PeerId,
+        query: ProofQuery,
+        chain: &Chain,
+        mempool: &Mempool,
+        out: &mut Outbox,
+    ) {
+        let Some(queue) = self.0.get_mut(&peer) else { return };
+        if queue.ranges >= MAX_WAITING_RANGES {
+            return out.offence(peer, Offence::RequestFlood);
+        }
+        queue.ranges += 1;
+        queue.requests.push_back(Request::Proofs(query));
+        queue.serve(peer, chain, mempool, out);
+    }
+
     /// A peer has taken its portion.
     pub(super) fn flushed(&mut self, peer: PeerId, chain: &Chain, mempool: &Mempool, out: &mut Outbox) {
         if let Some(queue) = self.0.get_mut(&peer) {
@@ -136,6 +156,20 @@ impl Queue {
                 Request::Filters(request) => {
                     self.ranges -= 1;
                     Some(request.answer(chain, out))
+                }
+                Request::Proofs(query) => {
+                    self.ranges -= 1;
+                    match proofs::answer(query, chain) {
+                        Ok((answer, read)) => {
+                            // What was read costs us as much as what is sent.
+                            self.portion += read;
+                            Some(Message::Proofs(answer))
+                        }
+                        Err(error) => {
+                            out.event(Event::StoreFailed { error: error.to_string() });
+                            None
+                        }
+                    }
                 }
                 Request::Item(item) => {
                     let found = body(&item, chain, mempool, out);

@@ -14,11 +14,11 @@ use super::link::{Command, Tip};
 use super::net::Net;
 use super::outbox::{Outbox, Parcel};
 use crate::p2p::frame;
-use crate::p2p::{Event, Input, Node, Output, PeerId};
+use crate::p2p::{Event, Input, Output, PeerId, Protocol};
 
 /// The protocol with what surrounds it. Lives on the node's thread.
-pub(super) struct Driver {
-    node: Node,
+pub(super) struct Driver<P> {
+    node: P,
     clock: Clock,
     net: Net,
     peers: BTreeMap<PeerId, Peer>,
@@ -35,9 +35,9 @@ struct Peer {
     closing: CancellationToken,
 }
 
-impl Driver {
+impl<P: Protocol> Driver<P> {
     pub(super) fn new(
-        node: Node,
+        node: P,
         clock: Clock,
         net: Net,
         events: broadcast::Sender<Event>,
@@ -49,7 +49,7 @@ impl Driver {
     /// Works until `stop`, or until the store fails. Peers, callers and the clock take turns: when several have something, chance decides.
     pub(super) async fn run(
         mut self,
-        mut commands: mpsc::Receiver<Command>,
+        mut commands: mpsc::Receiver<Command<P>>,
         mut sockets: mpsc::Receiver<SocketEvent>,
         stop: CancellationToken,
     ) -> Result<(), Failure> {
@@ -170,7 +170,10 @@ impl Driver {
                 error!(error, "the store failed");
                 self.store_failed = Some(error.clone());
             }
-            Event::BlockConnected { .. } | Event::BlockDisconnected { .. } | Event::TransactionAccepted { .. } => {}
+            Event::BlockConnected { .. }
+            | Event::BlockDisconnected { .. }
+            | Event::TransactionAccepted { .. }
+            | Event::Noticed => {}
         }
         // Fails only when nobody listens.
         let _ = self.events.send(event);

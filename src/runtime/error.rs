@@ -36,6 +36,14 @@ pub enum StartError {
         /// The text given.
         given: String,
     },
+    /// The name of a node to connect to has no address.
+    #[error("cannot find {name}: {source}")]
+    NoAddress {
+        /// The name.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The system gives no thread.
     #[error("cannot start the node's thread: {0}")]
     Thread(io::Error),

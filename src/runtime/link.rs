@@ -3,7 +3,7 @@
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::p2p::{Event, Node, Now};
+use crate::p2p::{Event, Node, Now, Protocol};
 use crate::primitives::hash::BlockHash;
 
 /// Calls that may wait for the node's thread; further callers wait for a place.
@@ -13,7 +13,7 @@ pub(super) const EVENT_BACKLOG: usize = 1024;
 
 /// Work for the node's thread. What it returns is called once the tip and the events that came of it are told, so that
 /// whoever gets the answer finds them so.
-pub(super) type Command = Box<dyn FnOnce(&mut Node, Now) -> Answer + Send>;
+pub(super) type Command<P> = Box<dyn FnOnce(&mut P, Now) -> Answer + Send>;
 /// Hands the result to whoever waits for it.
 pub(super) type Answer = Box<dyn FnOnce() + Send>;
 
@@ -42,17 +42,33 @@ pub enum Stage {
 #[error("the node has stopped")]
 pub struct Stopped;
 
+/// Reaches a full node's thread.
+pub type NodeLink = Link<Node>;
+
 /// Reaches the node's thread from any task. Clones are cheap and reach the same node.
-#[derive(Clone)]
-pub struct NodeLink {
-    pub(super) commands: mpsc::Sender<Command>,
+pub struct Link<P> {
+    pub(super) commands: mpsc::Sender<Command<P>>,
     pub(super) events: broadcast::WeakSender<Event>,
     pub(super) tip: watch::Receiver<Tip>,
     pub(super) stage: watch::Receiver<Stage>,
     pub(super) shutdown: CancellationToken,
 }
 
-impl NodeLink {
+// Derived, it would ask the same of `P`.
+impl<P> Clone for Link<P> {
+    fn clone(&self) -> Self {
+        let Self { commands, events, tip, stage, shutdown } = self;
+        Self {
+            commands: commands.clone(),
+            events: events.clone(),
+            tip: tip.clone(),
+            stage: stage.clone(),
+            shutdown: shutdown.clone(),
+        }
+    }
+}
+
+impl<P: Protocol> Link<P> {
     /// Runs `work` on the node's thread and answers what it returned. Peers' messages and other calls take turns with it,
     /// so it should be short. Dropping the future does not take back work already handed over.
     ///
@@ -61,10 +77,10 @@ impl NodeLink {
     pub async fn call<R, F>(&self, work: F) -> Result<R, Stopped>
     where
         R: Send + 'static,
-        F: FnOnce(&mut Node, Now) -> R + Send + 'static,
+        F: FnOnce(&mut P, Now) -> R + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let command: Command = Box::new(move |node, now| {
+        let command: Command<P> = Box::new(move |node, now| {
             let result = work(node, now);
             Box::new(move || {
                 // A caller that no longer waits has no use for the answer.
@@ -93,7 +109,7 @@ impl NodeLink {
         self.stage.clone()
     }
 
-    /// Asks whoever runs the node to stop it; [`NodeLink::stopped`] tells when it has.
+    /// Asks whoever runs the node to stop it; [`Link::stopped`] tells when it has.
     pub fn shutdown(&self) {
         self.shutdown.cancel();
     }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::chaos::Chaos;
-use super::config::{Config, SocketLimits};
+use super::config::SocketLimits;
 use super::connection::{Connection, Faults, Inbox, Opened, SocketEvent};
 use super::outbox::outbox;
 use super::traffic::Traffic;
@@ -45,16 +45,24 @@ struct Shared {
 }
 
 impl Net {
-    pub(super) fn new(inbox: Inbox, traffic: Arc<Traffic>, chaos: Option<Arc<Chaos>>, config: &Config) -> Self {
+    /// `max_inbound` connections are the protocol's to choose from; a few more are taken for it to refuse.
+    pub(super) fn new(
+        inbox: Inbox,
+        traffic: Arc<Traffic>,
+        chaos: Option<Arc<Chaos>>,
+        limits: SocketLimits,
+        max_block_bytes: u32,
+        max_inbound: usize,
+    ) -> Self {
         Self(Arc::new(Shared {
             runtime: tokio::runtime::Handle::current(),
             inbox,
             traffic,
-            limits: config.sockets,
-            max_block_bytes: config.params.max_block_bytes,
+            limits,
+            max_block_bytes,
             chaos,
             next_peer: AtomicU64::new(1),
-            inbound: Arc::new(Semaphore::new(config.max_inbound + SPARE_INBOUND)),
+            inbound: Arc::new(Semaphore::new(max_inbound + SPARE_INBOUND)),
             dials: Arc::new(Semaphore::new(MAX_DIALS)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -172,7 +180,6 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::consensus::params::{GenesisSpec, Params};
     use crate::p2p::frame;
     use crate::p2p::message::Message;
     use crate::runtime::outbox::Parcel;
@@ -188,10 +195,8 @@ mod tests {
 
     impl World {
         async fn new(limits: SocketLimits, max_inbound: usize) -> Self {
-            let params = Params::new(GenesisSpec::regtest()).expect("valid as it stands");
-            let config = Config { sockets: limits, max_inbound, ..Config::new("", Arc::new(params)) };
             let (inbox, events) = Inbox::new();
-            let net = Net::new(inbox, Arc::default(), None, &config);
+            let net = Net::new(inbox, Arc::default(), None, limits, 1_000_000, max_inbound);
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
             let address = listener.local_addr().expect("it is bound");
             net.listen(listener);

@@ -22,8 +22,10 @@ use super::resolve::{self, Role};
 use super::thread::{Birth, NodeThread};
 use super::traffic::Traffic;
 use super::work::Templates;
+use crate::chain::Chain;
 use crate::consensus::params::is_host_and_port;
-use crate::p2p;
+use crate::mempool::Mempool;
+use crate::p2p::{self, Node};
 use crate::storage::{Database, SledStore, Store};
 
 /// Where in the data directory the store lies.
@@ -101,7 +103,14 @@ impl Running {
         let traffic = Arc::<Traffic>::default();
         let (inbox, sockets) = Inbox::new();
         let chaos = config.chaos.then(Arc::<Chaos>::default);
-        let net = Net::new(inbox, traffic.clone(), chaos.clone(), &config);
+        let net = Net::new(
+            inbox,
+            traffic.clone(),
+            chaos.clone(),
+            config.sockets,
+            config.params.max_block_bytes,
+            config.max_inbound,
+        );
         let (commands, waiting_commands) = mpsc::channel(MAX_WAITING_CALLS);
         let events = broadcast::Sender::new(EVENT_BACKLOG);
         let (tip, tip_changes) = watch::channel(Tip { height: 0, hash: config.params.genesis_hash });
@@ -121,12 +130,15 @@ impl Running {
             ..p2p::Config::default()
         };
         let (announce, ready) = oneshot::channel();
+        let (params, limits, opened, closed) =
+            (config.params.clone(), config.mempool.clone(), store.clone(), store.clone());
         let birth = Birth {
             name: config.name.clone(),
-            params: config.params.clone(),
-            store: store.clone(),
-            mempool: config.mempool.clone(),
-            protocol,
+            open: Box::new(move |now| {
+                let chain = Chain::open(params.clone(), opened)?;
+                Ok(Node::new(chain, Mempool::new(params, limits), protocol, now)?)
+            }),
+            close: Box::new(move || closed.flush()),
             clock: clock.clone(),
             net: net.clone(),
             commands: waiting_commands,

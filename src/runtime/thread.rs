@@ -1,7 +1,6 @@
 //! The life of the node's thread, panics included.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,22 +12,19 @@ use super::driver::Driver;
 use super::error::{Failure, StartError, panic_message};
 use super::link::{Command, Stage, Tip};
 use super::net::Net;
-use crate::chain::Chain;
-use crate::consensus::params::Params;
-use crate::mempool::{self, Mempool};
-use crate::p2p::{self, Event, Node};
-use crate::storage::Store;
+use crate::p2p::{Event, Now, Protocol};
+use crate::storage::StoreError;
 
 /// What the thread is born with.
-pub(super) struct Birth {
+pub(super) struct Birth<P> {
     pub(super) name: Option<String>,
-    pub(super) params: Arc<Params>,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) mempool: mempool::Limits,
-    pub(super) protocol: p2p::Config,
+    /// Makes the protocol, once its thread runs: that may take long.
+    pub(super) open: Box<dyn FnOnce(Now) -> Result<P, StartError> + Send>,
+    /// Runs last, when the protocol is gone.
+    pub(super) close: Box<dyn FnOnce() -> Result<(), StoreError> + Send>,
     pub(super) clock: Clock,
     pub(super) net: Net,
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) commands: mpsc::Receiver<Command<P>>,
     pub(super) sockets: mpsc::Receiver<SocketEvent>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) tip: watch::Sender<Tip>,
@@ -43,7 +39,10 @@ pub(super) struct NodeThread {
 
 impl NodeThread {
     /// Starts it; `ready` gets one answer when the chain is read.
-    pub(super) fn start(birth: Birth, ready: oneshot::Sender<Result<(), StartError>>) -> Result<Self, StartError> {
+    pub(super) fn start<P: Protocol + 'static>(
+        birth: Birth<P>,
+        ready: oneshot::Sender<Result<(), StartError>>,
+    ) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let join = std::thread::Builder::new()
@@ -64,45 +63,43 @@ impl NodeThread {
     }
 }
 
-fn live(birth: Birth, ready: oneshot::Sender<Result<(), StartError>>, stop: CancellationToken) -> Result<(), Failure> {
-    let _span = birth.name.as_ref().map(|name| info_span!("thread", node = name).entered());
-    let store = birth.store.clone();
-    let stage = birth.stage.clone();
+fn live<P: Protocol>(
+    birth: Birth<P>,
+    ready: oneshot::Sender<Result<(), StartError>>,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let Birth { name, open, close, clock, net, commands, sockets, events, tip, stage } = birth;
+    let _span = name.map(|name| info_span!("thread", node = name).entered());
+    let stages = stage.clone();
+    let work = move || {
+        // Timers run on this thread too: what the rest of the process does cannot delay them.
+        let opened = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(StartError::Thread)
+            .and_then(|timers| Ok((timers, open(clock.now())?)));
+        let (timers, node) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                // Fails if whoever started the node has given up meanwhile; then stop is on its way.
+                let _ = ready.send(Err(error));
+                return Ok(());
+            }
+        };
+        let (height, hash) = node.tip();
+        info!(height, %hash, "chain is ready");
+        tip.send_replace(Tip { height, hash });
+        stage.send_replace(Stage::Running);
+        let _ = ready.send(Ok(()));
+        timers.block_on(Driver::new(node, clock, net, events, tip).run(commands, sockets, stop))
+    };
     // The node is dropped inside, whatever happens; what it had committed to the store is whole.
-    let result = catch_unwind(AssertUnwindSafe(|| work(birth, ready, stop))).unwrap_or_else(|panic| {
+    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let message = panic_message(&*panic);
         error!(message, "the node's thread panicked");
         Err(Failure::Panicked { message })
     });
-    let flushed = store.flush().map_err(Failure::Flush);
-    stage.send_replace(Stage::Stopped);
-    result.and(flushed)
-}
-
-fn work(birth: Birth, ready: oneshot::Sender<Result<(), StartError>>, stop: CancellationToken) -> Result<(), Failure> {
-    let Birth { name: _, params, store, mempool, protocol, clock, net, commands, sockets, events, tip, stage } = birth;
-    // Timers run on this thread too: what the rest of the process does cannot delay them.
-    let opened =
-        tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Thread).and_then(
-            |timers| {
-                let chain = Chain::open(params.clone(), store)?;
-                let node = Node::new(chain, Mempool::new(params, mempool), protocol, clock.now())?;
-                Ok((timers, node))
-            },
-        );
-    match opened {
-        Ok((timers, node)) => {
-            let best = node.chain().tip();
-            info!(height = best.height, hash = %best.hash, "chain is ready");
-            tip.send_replace(Tip { height: best.height, hash: best.hash });
-            stage.send_replace(Stage::Running);
-            // Fails if whoever started the node has given up meanwhile; then stop is on its way.
-            let _ = ready.send(Ok(()));
-            timers.block_on(Driver::new(node, clock, net, events, tip).run(commands, sockets, stop))
-        }
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            Ok(())
-        }
-    }
+    let closed = close().map_err(Failure::Flush);
+    stages.send_replace(Stage::Stopped);
+    result.and(closed)
 }

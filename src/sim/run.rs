@@ -8,7 +8,7 @@ use sha2::Digest;
 use super::wire::{End, Happening, Link, link_of, peer_id};
 use super::{Actor, Sim};
 use crate::p2p::message::Message;
-use crate::p2p::{Input, Output, PeerId};
+use crate::p2p::{Input, Output, PeerId, Protocol};
 
 impl Sim {
     pub(super) fn note(&mut self, what: &str, numbers: [u64; 3]) {

@@ -237,17 +237,17 @@ impl Database {
         Ok(coins)
     }
 
-    /// Up to `limit` entries of a key's history, oldest first, from `from_height` on.
+    /// Up to `limit` entries of a key's history, oldest first, from a place in the chain on.
     ///
     /// # Errors
     /// The store's.
     pub fn address_history(
         &self,
         owner: &PublicKey,
-        from_height: u32,
+        from: TxLocation,
         limit: usize,
     ) -> Result<Vec<HistoryEntry>, StoreError> {
-        let from = key(ADDRESS_HISTORY, &[&owner.0, &from_height.to_be_bytes()]);
+        let from = key(ADDRESS_HISTORY, &[&owner.0, &from.height.to_be_bytes(), &from.position.to_be_bytes()]);
         self.collect(&key(ADDRESS_HISTORY, &[&owner.0]), &from, limit, |key, value| {
             let number = |at: usize| key.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
             let (txid, received, spent) = codec::decode(value).ok()?;

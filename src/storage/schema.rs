@@ -103,7 +103,7 @@ impl Status {
 }
 
 /// Where the best chain has a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Encode, Decode)]
 pub struct TxLocation {
     /// Height of its block.
     pub height: u32,

@@ -1,5 +1,5 @@
 //! What this node's owner may ask of it, over RPC or otherwise. After each call that takes the node as mutable,
-//! [`Node::drain`] has what follows.
+//! [`Protocol::drain`](crate::p2p::Protocol::drain) has what follows.
 
 use std::net::SocketAddr;
 

@@ -19,7 +19,7 @@ use crate::p2p::download::Download;
 use crate::p2p::filters::{Content, FilterRequest};
 use crate::p2p::gossip::Gossip;
 use crate::p2p::handshake::Handshakes;
-use crate::p2p::interface::{Event, Input, Now, Output, PeerId, Reason};
+use crate::p2p::interface::{Event, Input, Now, Output, PeerId, Protocol, Reason};
 use crate::p2p::message::{Message, PeerAddress, SERVICE_FULL};
 use crate::p2p::misbehaviour::{Offence, Scores};
 use crate::p2p::outbox::Outbox;
@@ -31,7 +31,7 @@ use crate::p2p::requests::Requests;
 use crate::p2p::seen::Seen;
 use crate::p2p::serve::Server;
 use crate::p2p::sync::HeaderSync;
-use crate::primitives::hash::Txid;
+use crate::primitives::hash::{BlockHash, Txid};
 use crate::storage::StoreError;
 
 /// Transactions remembered as refused, so that they are not asked for again; forgotten when the tip moves, for then they
@@ -70,6 +70,40 @@ pub struct Node {
     unfinished: bool,
     /// The wake-up last asked for.
     wake: Option<u64>,
+}
+
+impl Protocol for Node {
+    fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Connected { peer, address, direction } => self.connected(now, peer, address, direction),
+            Input::ConnectFailed { address } => {
+                self.dialer.failed(now, &address);
+                self.book.failed(now, address);
+                self.dial(now);
+            }
+            Input::Received { peer, message } => self.received(now, peer, message),
+            Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
+            Input::Flushed { peer } => self.server.flushed(peer, &self.chain, &self.mempool, &mut self.out),
+            Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
+            Input::Tick => {}
+        }
+        self.finish(now);
+    }
+
+    fn drain(&mut self) -> Drain<'_, Output> {
+        self.out.drain()
+    }
+
+    fn tip(&self) -> (u32, BlockHash) {
+        let tip = self.chain.tip();
+        (tip.height, tip.hash)
+    }
+
+    fn save(&mut self, now: Now) -> Result<(), StoreError> {
+        self.next_save = now.millis + SAVE_INTERVAL_MILLIS;
+        self.bans.expire(now.unix);
+        records::save(self.chain.db(), &mut self.book, &mut self.bans)
+    }
 }
 
 impl Node {
@@ -118,29 +152,6 @@ impl Node {
         Ok(node)
     }
 
-    /// Takes what happened. What is to be done about it is in [`Node::drain`].
-    pub fn handle(&mut self, now: Now, input: Input) {
-        match input {
-            Input::Connected { peer, address, direction } => self.connected(now, peer, address, direction),
-            Input::ConnectFailed { address } => {
-                self.dialer.failed(now, &address);
-                self.book.failed(now, address);
-                self.dial(now);
-            }
-            Input::Received { peer, message } => self.received(now, peer, message),
-            Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
-            Input::Flushed { peer } => self.server.flushed(peer, &self.chain, &self.mempool, &mut self.out),
-            Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
-            Input::Tick => {}
-        }
-        self.finish(now);
-    }
-
-    /// What is to be done, in order. To be emptied after every call that takes the node as mutable.
-    pub fn drain(&mut self) -> Drain<'_, Output> {
-        self.out.drain()
-    }
-
     /// The chain.
     pub fn chain(&self) -> &Chain {
         &self.chain
@@ -149,16 +160,6 @@ impl Node {
     /// The mempool.
     pub fn mempool(&self) -> &Mempool {
         &self.mempool
-    }
-
-    /// Writes address book and bans down, as the node does by itself from time to time.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn save(&mut self, now: Now) -> Result<(), StoreError> {
-        self.next_save = now.millis + SAVE_INTERVAL_MILLIS;
-        self.bans.expire(now.unix);
-        records::save(self.chain.db(), &mut self.book, &mut self.bans)
     }
 
     /// What every call ends with: due timers, judgements, the next wake-up.
@@ -317,6 +318,9 @@ impl Node {
                 self.server.get_filters(id, request, chain, mempool, out);
             }
             Message::FilterHeaders { .. } | Message::Filters(_) => out.offence(id, Offence::UnrequestedFilters),
+            Message::GetProofs(query) => self.server.get_proofs(id, query, chain, mempool, out),
+            // Full nodes ask for none.
+            Message::Proofs(_) => out.offence(id, Offence::UnrequestedProofs),
         }
     }
 }

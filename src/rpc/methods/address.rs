@@ -14,6 +14,7 @@ use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::RpcError;
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
+use crate::storage::TxLocation;
 
 /// Coins that a balance is summed over; an address with more is an exchange's, which keeps its own books.
 const MAX_COINS: usize = 1_000_000;
@@ -224,7 +225,8 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
     let key = api.key_of(args.get("address")?)?;
     let from_height: u32 = args.get("from_height")?;
     let count = listed(&args)?;
-    let history = api.read(move |db| Ok(db.address_history(&key, from_height, count)?)).await?;
+    let from = TxLocation { height: from_height, position: 0 };
+    let history = api.read(move |db| Ok(db.address_history(&key, from, count)?)).await?;
     api.node(move |node, _| {
         let (chain, mempool) = (node.chain(), node.mempool());
         let next = chain.tip().height + 1;

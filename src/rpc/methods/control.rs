@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{GROUPS, Method, Outcome, discover, find};
 use crate::consensus::params::Retarget;
-use crate::p2p::Input;
+use crate::p2p::{Input, Protocol};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};

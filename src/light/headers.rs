@@ -1,0 +1,255 @@
+//! The best chain of headers: 80 bytes a block, in memory and in a file.
+//!
+//! The file is the headers from height 1 on, one after the other, and nothing else. What is read is checked again like
+//! what peers send, so whatever happened to it costs no more than fetching the rest anew. The hash of a block is the next
+//! header's `previous`, so none is stored.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::consensus::context::MEDIAN_SPAN;
+use crate::consensus::headers::{Checkpoint, HeaderChain, HeaderChainError};
+use crate::consensus::params::Params;
+use crate::primitives::codec;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::header::Header;
+use crate::primitives::target::Work;
+use crate::storage::StoreError;
+
+/// Headers read from the file at a time.
+const CHUNK: usize = 2_000;
+/// Blocks below the tip among which a hash is searched one by one.
+const RECENT: u32 = 2_016;
+
+/// The chain. All of it is checked, and has more work than any other that was seen.
+#[derive(Debug)]
+pub struct Headers {
+    params: Arc<Params>,
+    /// That of height 1 first.
+    headers: Vec<Header>,
+    end: Checkpoint,
+    tip_hash: BlockHash,
+    file: Option<HeaderFile>,
+}
+
+impl Headers {
+    /// The chain of genesis alone, or what `path` holds of a longer one. Nothing is kept if there is no `path`.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written, or another process uses it.
+    pub fn open(params: Arc<Params>, path: Option<&Path>) -> Result<Self, StoreError> {
+        let end = HeaderChain::new(&params).checkpoint();
+        let tip_hash = params.genesis_hash;
+        let mut chain = Self { params, headers: Vec::new(), end, tip_hash, file: None };
+        if let Some(path) = path {
+            let mut file = HeaderFile::open(path)?;
+            chain.load(&mut file)?;
+            file.cut(chain.height())?;
+            chain.file = Some(file);
+        }
+        Ok(chain)
+    }
+
+    /// Takes headers from the file as long as they are good.
+    fn load(&mut self, file: &mut HeaderFile) -> Result<(), StoreError> {
+        let params = self.params.clone();
+        let mut checked = HeaderChain::new(&params);
+        loop {
+            let read = file.read()?;
+            let before = checked.height() as usize;
+            let whole = checked.extend(&read).is_ok();
+            self.headers.reserve_exact(read.len());
+            self.headers.extend(&read[..checked.height() as usize - before]);
+            if !whole || read.len() < CHUNK {
+                break;
+            }
+        }
+        (self.end, self.tip_hash) = (checked.checkpoint(), checked.tip_hash());
+        Ok(())
+    }
+
+    /// The network.
+    pub fn params(&self) -> &Arc<Params> {
+        &self.params
+    }
+
+    /// Height of the last header.
+    pub fn height(&self) -> u32 {
+        self.end.height
+    }
+
+    /// The last header.
+    pub fn tip(&self) -> &Header {
+        &self.end.tip
+    }
+
+    /// Its hash.
+    pub fn tip_hash(&self) -> BlockHash {
+        self.tip_hash
+    }
+
+    /// Expected hashes behind the whole chain.
+    pub fn work(&self) -> Work {
+        self.end.work
+    }
+
+    /// The header at a height.
+    pub fn header(&self, height: u32) -> Option<&Header> {
+        match height.checked_sub(1) {
+            None => Some(&self.params.genesis.header),
+            Some(place) => self.headers.get(place as usize),
+        }
+    }
+
+    /// The hash of the block at a height.
+    pub fn hash(&self, height: u32) -> Option<BlockHash> {
+        if height == self.height() {
+            return Some(self.tip_hash);
+        }
+        self.header(height.checked_add(1)?).map(|next| next.previous)
+    }
+
+    /// The height of a block, if it is one of the last few thousand.
+    pub fn recent(&self, hash: &BlockHash) -> Option<u32> {
+        let lowest = self.height().saturating_sub(RECENT);
+        (lowest..=self.height()).rev().find(|height| self.hash(*height).as_ref() == Some(hash))
+    }
+
+    /// Heights and hashes from `top` down to genesis, ten one by one, then at doubling distances.
+    pub fn locator(&self, top: u32) -> Vec<(u32, BlockHash)> {
+        let (mut places, mut height, mut step) = (Vec::new(), top.min(self.height()), 1);
+        loop {
+            places.extend(self.hash(height).map(|hash| (height, hash)));
+            if height == 0 {
+                return places;
+            }
+            if places.len() >= 10 {
+                step *= 2;
+            }
+            height = height.saturating_sub(step);
+        }
+    }
+
+    /// Expected hashes behind the chain up to a height, which must not be above the tip.
+    pub fn work_at(&self, height: u32) -> Work {
+        let above = self.headers.iter().skip(height as usize);
+        self.end.work - above.filter_map(|header| Some(header.bits.target().ok()?.work())).sum()
+    }
+
+    /// What is needed to continue the chain from a height, which must not be above the tip.
+    pub fn checkpoint(&self, height: u32) -> Option<Checkpoint> {
+        if height == self.height() {
+            return Some(self.end.clone());
+        }
+        let tip = *self.header(height)?;
+        let first_time = self.header(height.min(1))?.time;
+        let first = (height + 1).saturating_sub(MEDIAN_SPAN as u32);
+        let times = (first..=height).filter_map(|height| Some(self.header(height)?.time)).collect();
+        Some(Checkpoint { height, tip, work: self.work_at(height), first_time, times })
+    }
+
+    /// Adds headers to the tip up to the first that breaks a rule; answers how many were added.
+    ///
+    /// # Errors
+    /// Beside that number, why the next was not.
+    pub fn extend(&mut self, headers: &[Header]) -> (usize, Result<(), ExtendError>) {
+        let params = self.params.clone();
+        let Some(mut chain) = HeaderChain::resume(&params, &self.end) else { return (0, Ok(())) };
+        let (taken, result) = match chain.extend(headers) {
+            Ok(()) => (headers.len(), Ok(())),
+            Err((taken, error)) => (taken, Err(error.into())),
+        };
+        match self.replace(self.height(), &headers[..taken], chain.checkpoint()) {
+            Ok(()) => (taken, result),
+            Err(error) => (taken, Err(error.into())),
+        }
+    }
+
+    /// Puts checked headers in the place of those above a height. `end` is where they lead.
+    ///
+    /// # Errors
+    /// The file's; memory has changed nevertheless.
+    pub fn replace(&mut self, fork: u32, headers: &[Header], end: Checkpoint) -> Result<(), StoreError> {
+        self.headers.truncate(fork as usize);
+        if self.headers.len() + headers.len() > self.headers.capacity() {
+            // Doubling would leave up to half of the memory unused.
+            self.headers.reserve_exact(headers.len().max(self.headers.len() / 8));
+        }
+        self.headers.extend_from_slice(headers);
+        self.tip_hash = end.tip.hash();
+        self.end = end;
+        match &mut self.file {
+            Some(file) => file.replace(fork, headers),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the file survive a power cut.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.file.as_ref().map_or(Ok(()), HeaderFile::sync)
+    }
+}
+
+/// Why headers were not added.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtendError {
+    /// One breaks a rule.
+    #[error(transparent)]
+    Header(#[from] HeaderChainError),
+    /// The file cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The file, which only one process may use.
+#[derive(Debug)]
+struct HeaderFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl HeaderFile {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = Self { file: opened.map_err(|error| failed(path, &error))?, path: path.to_owned() };
+        match file.file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: file.path }),
+            Err(TryLockError::Error(error)) => Err(failed(path, &error)),
+        }
+    }
+
+    /// The next [`CHUNK`] headers, fewer at the end.
+    fn read(&mut self) -> Result<Vec<Header>, StoreError> {
+        let mut bytes = Vec::with_capacity(CHUNK * Header::LEN);
+        let mut chunk = (&self.file).take((CHUNK * Header::LEN) as u64);
+        chunk.read_to_end(&mut bytes).map_err(|error| failed(&self.path, &error))?;
+        // Any 80 bytes are a header; whether it is a good one is seen later.
+        Ok(bytes.chunks_exact(Header::LEN).filter_map(|bytes| codec::decode(bytes).ok()).collect())
+    }
+
+    fn cut(&mut self, height: u32) -> Result<(), StoreError> {
+        let length = u64::from(height) * Header::LEN as u64;
+        let cut = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::Start(length)));
+        cut.map(drop).map_err(|error| failed(&self.path, &error))
+    }
+
+    fn replace(&mut self, fork: u32, headers: &[Header]) -> Result<(), StoreError> {
+        self.cut(fork)?;
+        let bytes: Vec<u8> = headers.iter().flat_map(Header::to_bytes).collect();
+        self.file.write_all(&bytes).map_err(|error| failed(&self.path, &error))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(|error| failed(&self.path, &error))
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Backend { dir: path.to_owned(), reason: error.to_string() }
+}

@@ -1,0 +1,259 @@
+//! Proofs that transactions are in the best chain: asked of one peer after the other, and checked against the headers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::headers::Headers;
+use crate::consensus::check::NODE_SIZE;
+use crate::p2p::message::Message;
+use crate::p2p::misbehaviour::Offence;
+use crate::p2p::outbox::Outbox;
+use crate::p2p::proofs::{ProofQuery, Proofs, TxProof};
+use crate::p2p::{Now, PeerId};
+use crate::primitives::codec;
+use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::keys::PublicKey;
+use crate::primitives::tx::{Lock, Transaction};
+use crate::storage::TxLocation;
+
+/// Milliseconds in which a proof must come before another peer is asked.
+pub const PROOF_TIMEOUT_MILLIS: u64 = 10_000;
+/// Most transactions of one key that are kept.
+pub const MAX_HISTORY: usize = 100_000;
+
+/// A transaction that is in the best chain: its branch leads to the root in a header of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its id.
+    pub txid: Txid,
+    /// The transaction.
+    pub transaction: Transaction,
+    /// The block that holds it.
+    pub block: BlockHash,
+    /// Where in the chain: the block's height, and the place in the block.
+    pub place: TxLocation,
+    /// The block's time, in seconds since 1970.
+    pub time: u32,
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// What was proven, in the order of the chain.
+    pub found: Vec<Found>,
+    /// Peers that say they do not have what was asked for. That proves nothing.
+    pub denied: usize,
+    /// Peers that showed it in a block that is not on the best chain known here.
+    pub elsewhere: usize,
+    /// Peers that did not answer in time or left.
+    pub silent: usize,
+    /// Peers whose proof was false.
+    pub false_proofs: usize,
+}
+
+/// Why a proof does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProofFault {
+    /// It is about something that was not asked for.
+    #[error("transaction {got} is not what was asked for")]
+    Other {
+        /// The transaction shown.
+        got: Txid,
+    },
+    /// What is shown as a transaction may be an inner node of the tree (CVE-2017-12842).
+    #[error("a transaction of 64 bytes, which may be an inner node of the Merkle tree")]
+    NodeSized,
+    /// Its block is not on the best chain, which need not be the peer's fault.
+    #[error("block {block} is not at height {height} of the best chain")]
+    Elsewhere {
+        /// The block.
+        block: BlockHash,
+        /// The height it was said to have.
+        height: u32,
+    },
+    /// The branch leads elsewhere.
+    #[error("the branch of transaction {txid} does not lead to the Merkle root of block {block}")]
+    NotInBlock {
+        /// The transaction.
+        txid: Txid,
+        /// The block.
+        block: BlockHash,
+    },
+}
+
+/// Checks a proof against the best chain of headers.
+///
+/// # Errors
+/// Why it proves nothing.
+pub fn check(proof: TxProof, chain: &Headers) -> Result<Found, ProofFault> {
+    let TxProof { height, block, branch, transaction } = proof;
+    if codec::encoded_len(&transaction) == NODE_SIZE {
+        return Err(ProofFault::NodeSized);
+    }
+    let header = chain.header(height).filter(|_| chain.hash(height) == Some(block));
+    let header = header.ok_or(ProofFault::Elsewhere { block, height })?;
+    let txid = transaction.txid();
+    if !branch.verify(&txid, &header.merkle_root) {
+        return Err(ProofFault::NotInBlock { txid, block });
+    }
+    let place = TxLocation { height, position: branch.index };
+    Ok(Found { txid, transaction, block, place, time: header.time })
+}
+
+/// A question under way.
+#[derive(Debug, Default)]
+struct Asking {
+    /// Who is being asked, since when, and from which place in the chain on.
+    asked: Option<(PeerId, u64, TxLocation)>,
+    /// Who has been asked.
+    tried: BTreeSet<PeerId>,
+    found: BTreeMap<TxLocation, Found>,
+    answer: Answer,
+}
+
+/// All questions under way.
+#[derive(Debug, Default)]
+pub(super) struct Questions(BTreeMap<Question, Asking>);
+
+/// What the owner wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// Whether a transaction is in the chain. One proof answers it.
+    Transaction(Txid),
+    /// What transactions there are with a key. Everybody is asked, since any may leave some out.
+    Key(PublicKey),
+}
+
+impl Question {
+    fn query(self, from: TxLocation) -> ProofQuery {
+        match self {
+            Self::Transaction(txid) => ProofQuery::Transaction(txid),
+            Self::Key(key) => ProofQuery::Key { key, from },
+        }
+    }
+
+    /// Whether a transaction is what this is about. What a key has spent shows in the coins it had.
+    fn concerns(self, found: &Found, known: &BTreeMap<TxLocation, Found>) -> bool {
+        match self {
+            Self::Transaction(txid) => found.txid == txid,
+            Self::Key(key) => {
+                let pays = |tx: &Transaction| tx.outputs.iter().any(|output| output.lock == Lock::Key(key));
+                let spends = |earlier: &Found| {
+                    found.transaction.inputs.iter().any(|input| input.outpoint.txid == earlier.txid)
+                        && pays(&earlier.transaction)
+                };
+                pays(&found.transaction) || known.values().any(spends)
+            }
+        }
+    }
+}
+
+impl Questions {
+    /// Begins to ask. The answer comes from [`Questions::take_answers`].
+    pub(super) fn ask(&mut self, question: Question) {
+        self.0.entry(question).or_default();
+    }
+
+    /// Asks the next peer wherever nobody is being asked; answers the questions of which all were asked.
+    pub(super) fn proceed(&mut self, now: Now, peers: &[PeerId], out: &mut Outbox) -> Vec<(Question, Answer)> {
+        let mut answers = Vec::new();
+        for (question, asking) in &mut self.0 {
+            if asking.asked.is_some() {
+                continue;
+            }
+            let enough = matches!(question, Question::Transaction(_)) && !asking.found.is_empty();
+            match peers.iter().find(|peer| !asking.tried.contains(peer)) {
+                Some(peer) if !enough => asking.send(now, *peer, *question, TxLocation::default(), out),
+                _ => {
+                    let found = std::mem::take(&mut asking.found).into_values().collect();
+                    answers.push((*question, Answer { found, ..std::mem::take(&mut asking.answer) }));
+                }
+            }
+        }
+        for (question, _) in &answers {
+            self.0.remove(question);
+        }
+        answers
+    }
+
+    /// Proofs came.
+    pub(super) fn received(&mut self, now: Now, peer: PeerId, proofs: Proofs, chain: &Headers, out: &mut Outbox) {
+        let question = match proofs.query {
+            ProofQuery::Transaction(txid) => Question::Transaction(txid),
+            ProofQuery::Key { key, .. } => Question::Key(key),
+        };
+        let asking = self.0.get_mut(&question);
+        let asked = |asking: &&mut Asking| {
+            asking.asked.is_some_and(|(asked, _, from)| asked == peer && proofs.query == question.query(from))
+        };
+        let Some(asking) = asking.filter(asked) else {
+            return out.offence(peer, Offence::UnrequestedProofs);
+        };
+        asking.take(now, peer, question, proofs, chain, out);
+    }
+
+    /// A peer is gone.
+    pub(super) fn disconnected(&mut self, peer: PeerId) {
+        for asking in self.0.values_mut() {
+            if asking.asked.take_if(|(asked, ..)| *asked == peer).is_some() {
+                asking.answer.silent += 1;
+            }
+        }
+    }
+
+    /// Gives up on those that take too long.
+    pub(super) fn tick(&mut self, now: Now) {
+        for asking in self.0.values_mut() {
+            if asking.asked.take_if(|(_, since, _)| *since + PROOF_TIMEOUT_MILLIS <= now.millis).is_some() {
+                asking.answer.silent += 1;
+            }
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.0.values().filter_map(|asking| asking.asked).map(|(_, since, _)| since + PROOF_TIMEOUT_MILLIS).min()
+    }
+}
+
+impl Asking {
+    fn send(&mut self, now: Now, peer: PeerId, question: Question, from: TxLocation, out: &mut Outbox) {
+        self.tried.insert(peer);
+        self.asked = Some((peer, now.millis, from));
+        out.send(peer, Message::GetProofs(question.query(from)));
+    }
+
+    fn take(&mut self, now: Now, peer: PeerId, question: Question, proofs: Proofs, chain: &Headers, out: &mut Outbox) {
+        let Some((_, _, from)) = self.asked.take() else { return };
+        let (mut next, more) = (from, proofs.more);
+        if proofs.proofs.is_empty() {
+            self.answer.denied += 1;
+            return;
+        }
+        for proof in proofs.proofs {
+            let checked = check(proof, chain).and_then(|found| {
+                // In order, so that asking for more comes to an end.
+                let is_next = matches!(question, Question::Transaction(_)) || found.place >= next;
+                let fits = is_next && question.concerns(&found, &self.found);
+                if fits { Ok(found) } else { Err(ProofFault::Other { got: found.txid }) }
+            });
+            match checked {
+                Ok(found) => {
+                    next = TxLocation { height: found.place.height, position: found.place.position.saturating_add(1) };
+                    if self.found.len() < MAX_HISTORY {
+                        self.found.insert(found.place, found);
+                    }
+                }
+                Err(ProofFault::Elsewhere { .. }) => {
+                    self.answer.elsewhere += 1;
+                    return;
+                }
+                Err(fault) => {
+                    self.answer.false_proofs += 1;
+                    return out.offence(peer, Offence::FalseProof(fault.to_string()));
+                }
+            }
+        }
+        if more && matches!(question, Question::Key(_)) {
+            self.send(now, peer, question, next, out);
+        }
+    }
+}

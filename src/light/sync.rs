@@ -1,0 +1,326 @@
+//! Headers from several peers, of which one honest one is enough.
+//!
+//! Every peer is asked for all it has beyond the best chain known, the one that claims most work first. A header that
+//! breaks a rule ends the conversation, and so does a peer whose headers have less work than it claimed. Of valid chains the
+//! one with most work wins, so a peer that hides blocks hides them in vain if another does not.
+//!
+//! Headers of the easiest difficulty cost little, but not many of them: the difficulty rule makes a chain that is longer
+//! than the time since genesis allows ever harder. Another branch than the best is nevertheless not kept before it is
+//! known to have more work: it is checked in passing first, then asked for once more.
+
+use std::collections::BTreeMap;
+
+use super::headers::{ExtendError, Headers};
+use crate::consensus::context::check_clock;
+use crate::consensus::headers::{Checkpoint, HeaderChain};
+use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
+use crate::p2p::misbehaviour::Offence;
+use crate::p2p::outbox::Outbox;
+use crate::p2p::sync::{HEADERS_TIMEOUT_MILLIS, MAX_ANNOUNCED};
+use crate::p2p::{Event, Now, PeerId, Reason};
+use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::header::Header;
+use crate::primitives::target::Work;
+
+/// How many times as long as the best chain another branch may get while its work stays less.
+const MAX_LENGTH_FACTOR: u64 = 4;
+/// What is added to the best chain's height for that.
+const LENGTH_ALLOWANCE: u64 = 10_000;
+
+/// The end of what a peer has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) height: u32,
+    pub(super) hash: BlockHash,
+    pub(super) work: Work,
+}
+
+/// A request for headers that is open.
+#[derive(Debug)]
+struct Asked {
+    since: u64,
+    /// Places in the best chain that the answer may begin after.
+    from: Vec<(u32, BlockHash)>,
+}
+
+/// Headers that are not on the best chain.
+#[derive(Debug)]
+struct Branch {
+    /// The last block it has in common with the best chain.
+    fork: (u32, BlockHash),
+    end: Checkpoint,
+    tip: BlockHash,
+    length: u64,
+    /// All of it, once it is known to be worth that; at most `limit` headers.
+    kept: Option<Vec<Header>>,
+    limit: u64,
+}
+
+/// What is known of a peer's chain.
+#[derive(Debug)]
+struct PeerChain {
+    claim: TipClaim,
+    asked: Option<Asked>,
+    branch: Option<Branch>,
+    shown: Option<Shown>,
+    /// It has sent all it had when it was asked.
+    settled: bool,
+}
+
+/// All peers that have said hello.
+#[derive(Debug, Default)]
+pub(super) struct HeaderSync(BTreeMap<PeerId, PeerChain>);
+
+impl HeaderSync {
+    pub(super) fn connected(&mut self, now: Now, peer: PeerId, claim: TipClaim, chain: &Headers, out: &mut Outbox) {
+        self.0.insert(peer, PeerChain { claim, asked: None, branch: None, shown: None, settled: false });
+        self.proceed(now, chain, out);
+    }
+
+    pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, chain: &Headers, out: &mut Outbox) {
+        self.0.remove(&peer);
+        self.proceed(now, chain, out);
+    }
+
+    /// Whether every peer has sent all it has.
+    pub(super) fn is_settled(&self) -> bool {
+        self.0.values().all(|state| state.settled && state.asked.is_none())
+    }
+
+    /// Whether a peer has sent all it has.
+    pub(super) fn has_settled(&self, peer: PeerId) -> bool {
+        self.0.get(&peer).is_some_and(|state| state.settled)
+    }
+
+    /// The end of what a peer has shown.
+    pub(super) fn shown(&self, peer: PeerId) -> Option<Shown> {
+        self.0.get(&peer)?.shown
+    }
+
+    /// A peer has a block of this hash.
+    pub(super) fn announced(&mut self, now: Now, peer: PeerId, hash: BlockHash, chain: &Headers, out: &mut Outbox) {
+        match (chain.recent(&hash), self.0.get_mut(&peer)) {
+            (Some(height), Some(state)) => state.show(chain, height),
+            (None, Some(state)) => state.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out),
+            (_, None) => {}
+        }
+    }
+
+    /// Headers came. If the best chain changed, answers up to which height it is what it was.
+    pub(super) fn received(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        headers: &[Header],
+        chain: &mut Headers,
+        out: &mut Outbox,
+    ) -> Option<u32> {
+        let fork = self.0.get_mut(&peer)?.take(now, peer, headers, chain, out);
+        self.proceed(now, chain, out);
+        fork
+    }
+
+    /// Asks the peer that claims most, and when the first has sent all it has, everybody else.
+    fn proceed(&mut self, now: Now, chain: &Headers, out: &mut Outbox) {
+        let from = || chain.locator(chain.height().saturating_sub(1));
+        if self.0.values().any(|state| state.settled) {
+            for (peer, state) in self.0.iter_mut().filter(|(_, state)| !state.settled && state.asked.is_none()) {
+                state.ask(now, *peer, from(), out);
+            }
+        } else if self.0.values().all(|state| state.asked.is_none())
+            && let Some((peer, state)) = self.0.iter_mut().max_by_key(|(_, state)| state.claim.work)
+        {
+            state.ask(now, *peer, from(), out);
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
+        for (peer, state) in &self.0 {
+            if state.asked.as_ref().is_some_and(|asked| asked.since + HEADERS_TIMEOUT_MILLIS <= now.millis) {
+                out.close(*peer, Reason::Stalled);
+            }
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let asked = self.0.values().filter_map(|state| state.asked.as_ref());
+        asked.map(|asked| asked.since + HEADERS_TIMEOUT_MILLIS).min()
+    }
+}
+
+impl PeerChain {
+    fn ask(&mut self, now: Now, peer: PeerId, from: Vec<(u32, BlockHash)>, out: &mut Outbox) {
+        if self.asked.is_none() {
+            let locator = from.iter().map(|(_, hash)| *hash).collect();
+            self.asked = Some(Asked { since: now.millis, from });
+            out.send(peer, Message::GetHeaders { locator, stop: Hash256::ZERO });
+        }
+    }
+
+    /// Asks for what follows on a header that it sent.
+    fn ask_on(&mut self, now: Now, peer: PeerId, last: (u32, BlockHash), out: &mut Outbox) {
+        self.asked = None;
+        self.ask(now, peer, vec![last], out);
+    }
+
+    /// Notes that it has the best chain up to a height.
+    fn show(&mut self, chain: &Headers, height: u32) {
+        if let Some(hash) = chain.hash(height) {
+            self.shown = Some(Shown { height, hash, work: chain.work_at(height) });
+        }
+    }
+
+    /// It has sent all it has.
+    fn settle(&mut self, peer: PeerId, out: &mut Outbox) {
+        let shown = self.shown.map_or(Work::ZERO, |shown| shown.work);
+        if !self.settled && self.claim.work > shown {
+            out.offence(peer, Offence::EmptyClaim { claimed: self.claim.work, shown });
+        }
+        (self.settled, self.asked, self.branch) = (true, None, None);
+    }
+
+    fn take(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        headers: &[Header],
+        chain: &mut Headers,
+        out: &mut Outbox,
+    ) -> Option<u32> {
+        let [first, ..] = headers else {
+            if let Some(asked) = self.asked.take() {
+                // Its tip is one of the blocks asked about: the one that it named at first, or it has grown since.
+                let tip = asked.from.iter().find(|(_, hash)| *hash == self.claim.hash);
+                if let (None, Some((height, _))) = (self.shown, tip) {
+                    self.show(chain, *height);
+                }
+                self.settle(peer, out);
+            }
+            return None;
+        };
+        let hashes = Header::hash_all(headers);
+        if headers[1..].iter().zip(&hashes).any(|(header, parent)| header.previous != *parent) {
+            out.offence(peer, Offence::UnlinkedHeaders);
+            return None;
+        }
+        if let Some(branch) = self.branch.take_if(|branch| branch.tip == first.previous) {
+            self.asked = None;
+            return self.follow(now, peer, branch, headers, headers.len() == MAX_HEADERS, chain, out);
+        }
+        let Some(parent) = self.place(&first.previous, chain) else {
+            if headers.len() > MAX_ANNOUNCED {
+                out.offence(peer, Offence::UnconnectedHeaders);
+            } else {
+                self.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out);
+            }
+            return None;
+        };
+        let answers = self.asked.take().is_some();
+        if !answers && headers.len() > MAX_ANNOUNCED {
+            out.offence(peer, Offence::UnrequestedHeaders);
+        }
+        let is_known = |(height, hash): &(u32, &BlockHash)| chain.hash(*height).as_ref() == Some(*hash);
+        let known = (parent + 1..).zip(&hashes).take_while(is_known).count();
+        let (fork, rest) = (parent + known as u32, &headers[known..]);
+        self.show(chain, fork);
+        let full = headers.len() == MAX_HEADERS;
+        let end = chain.checkpoint(fork)?;
+        if fork != chain.height() && !rest.is_empty() {
+            let tip = end.tip.hash();
+            let branch = Branch { fork: (fork, tip), end, tip, length: 0, kept: None, limit: u64::MAX };
+            return self.follow(now, peer, branch, rest, full, chain, out);
+        }
+        let good = in_time(rest, now, chain);
+        let (taken, result) = chain.extend(good);
+        self.show(chain, fork + taken as u32);
+        match result {
+            Err(ExtendError::Header(error)) => out.offence(peer, Offence::BadHeader(error.to_string())),
+            Err(ExtendError::Store(error)) => out.event(Event::StoreFailed { error: error.to_string() }),
+            Ok(()) if full && good.len() == rest.len() => {
+                if let Some(shown) = self.shown {
+                    self.ask_on(now, peer, (shown.height, shown.hash), out);
+                }
+            }
+            Ok(()) if answers => self.settle(peer, out),
+            Ok(()) => {}
+        }
+        (taken > 0).then_some(fork)
+    }
+
+    /// The height of a block of the best chain after which headers may come from this peer.
+    fn place(&self, hash: &BlockHash, chain: &Headers) -> Option<u32> {
+        let asked = self.asked.iter().flat_map(|asked| &asked.from).find(|(_, asked)| asked == hash);
+        // The best chain may have changed since it was asked.
+        let asked = asked.map(|(height, _)| *height).filter(|height| chain.hash(*height).as_ref() == Some(hash));
+        asked.or_else(|| chain.recent(hash))
+    }
+
+    /// Follows another branch than the best; makes it the best if it has more work.
+    #[allow(clippy::too_many_arguments)]
+    fn follow(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        mut branch: Branch,
+        headers: &[Header],
+        full: bool,
+        chain: &mut Headers,
+        out: &mut Outbox,
+    ) -> Option<u32> {
+        let (fork, fork_hash) = branch.fork;
+        if chain.hash(fork) != Some(fork_hash) {
+            // Another peer's chain has taken the place of what this one branched off.
+            self.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out);
+            return None;
+        }
+        let params = chain.params().clone();
+        let good = in_time(headers, now, chain);
+        let mut checked = HeaderChain::resume(&params, &branch.end)?;
+        if let Err((_, error)) = checked.extend(good) {
+            out.offence(peer, Offence::BadHeader(error.to_string()));
+            return None;
+        }
+        (branch.end, branch.tip) = (checked.checkpoint(), checked.tip_hash());
+        branch.length += good.len() as u64;
+        if let Some(kept) = &mut branch.kept {
+            kept.extend_from_slice(good);
+        }
+        let (height, work) = (checked.height(), checked.work());
+        self.shown = Some(Shown { height, hash: branch.tip, work });
+        let more = full && good.len() == headers.len();
+        if work > chain.work() {
+            let whole = branch.length == good.len() as u64;
+            if whole || branch.kept.is_some() {
+                let headers = branch.kept.as_deref().unwrap_or(good);
+                if let Err(error) = chain.replace(fork, headers, branch.end) {
+                    out.event(Event::StoreFailed { error: error.to_string() });
+                }
+                if more {
+                    self.ask_on(now, peer, (height, branch.tip), out);
+                } else {
+                    self.settle(peer, out);
+                }
+                return Some(fork);
+            }
+            let (end, limit) = (chain.checkpoint(fork)?, branch.length);
+            let again = Branch { end, tip: fork_hash, length: 0, kept: Some(Vec::new()), limit, ..branch };
+            self.ask_on(now, peer, branch.fork, out);
+            self.branch = Some(again);
+        } else if !more || branch.length >= branch.limit {
+            // All it has; or as much as was worth keeping, had the best chain not grown meanwhile.
+            self.settle(peer, out);
+        } else if branch.length > MAX_LENGTH_FACTOR * u64::from(chain.height()) + LENGTH_ALLOWANCE {
+            out.offence(peer, Offence::LowWorkHeaders);
+        } else {
+            self.ask_on(now, peer, (height, branch.tip), out);
+            self.branch = Some(branch);
+        }
+        None
+    }
+}
+
+/// Those before the first that is too far in the future: it is no offence, for it may be our clock that is wrong.
+fn in_time<'a>(headers: &'a [Header], now: Now, chain: &Headers) -> &'a [Header] {
+    let early = headers.iter().position(|header| check_clock(header, now.unix, chain.params()).is_err());
+    &headers[..early.unwrap_or(headers.len())]
+}

@@ -1,0 +1,409 @@
+//! Following keys without telling anybody which: by block filters, and whole blocks where a filter matches.
+//!
+//! Every peer is asked for the hashes of all filters, one of them for the filters themselves (BIP-157). Where peers differ
+//! one of them lies, and the block itself decides. What is found in a block is certain, for the body leads to the root in
+//! its header. What is missed can only be missed if all peers leave it out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::headers::Headers;
+use crate::p2p::message::{Item, MAX_FILTER_HEADERS, MAX_FILTERS, Message};
+use crate::p2p::misbehaviour::Offence;
+use crate::p2p::outbox::Outbox;
+use crate::p2p::seen::Seen;
+use crate::p2p::{Now, PeerId};
+use crate::primitives::block::Block;
+use crate::primitives::gcs::Filter;
+use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::keys::PublicKey;
+use crate::primitives::merkle;
+use crate::primitives::tx::{OutPoint, Transaction};
+
+/// Milliseconds in which filters and blocks must come before another peer is asked.
+pub const FILTER_TIMEOUT_MILLIS: u64 = 15_000;
+/// Milliseconds before trying again when no peer had filters.
+const RETRY_MILLIS: u64 = 5_000;
+/// Unconfirmed transactions remembered as looked at.
+const MAX_SEEN: usize = 50_000;
+
+/// What a transaction does to the keys that are watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// The transaction.
+    pub txid: Txid,
+    /// Grains received and spent, for each key that it concerns.
+    pub changes: BTreeMap<PublicKey, (u64, u64)>,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a payment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Peers tell of it; nothing is proven.
+    Seen,
+    /// It is in a block of the best chain, which has fewer confirmations than wanted.
+    Mined {
+        /// The block's height.
+        height: u32,
+        /// The block.
+        block: BlockHash,
+    },
+    /// It has the confirmations wanted.
+    Confirmed {
+        /// The block's height.
+        height: u32,
+        /// The block.
+        block: BlockHash,
+        /// The block, and those on top of it.
+        confirmations: u32,
+    },
+    /// Its block is no longer on the best chain.
+    Reorganised {
+        /// The block's height.
+        height: u32,
+        /// The block.
+        block: BlockHash,
+    },
+}
+
+/// A payment in the best chain.
+#[derive(Debug)]
+struct Mined {
+    height: u32,
+    block: BlockHash,
+    txid: Txid,
+    changes: BTreeMap<PublicKey, (u64, u64)>,
+    received: Vec<(OutPoint, PublicKey, u64)>,
+    spent: Vec<(OutPoint, PublicKey, u64)>,
+    /// Whether it was told to have enough confirmations.
+    confirmed: bool,
+}
+
+/// Blocks whose filters are being looked at: from [`Watch::next`] to `stop`.
+#[derive(Debug)]
+struct Round {
+    start: u32,
+    stop: (u32, BlockHash),
+    /// Peers asked for filter hashes that have not answered, and since when.
+    waiting: BTreeMap<PeerId, u64>,
+    /// The filter hashes that peers gave, that of `start` first.
+    hashes: BTreeMap<PeerId, Vec<Hash256>>,
+    /// Who was asked for filters, since when, and up to which height.
+    filters: Option<(PeerId, u64, u32)>,
+    /// For blocks from `next` on, whether the block is needed.
+    verdicts: VecDeque<bool>,
+    /// Who was asked for the block `next`, and since when.
+    block: Option<(PeerId, u64)>,
+    /// Who was asked for it.
+    tried: BTreeSet<PeerId>,
+}
+
+/// The keys, and how far they have been followed.
+#[derive(Debug)]
+pub(super) struct Watch {
+    keys: BTreeSet<PublicKey>,
+    min_confirmations: u32,
+    /// Height of the next block to look at.
+    next: u32,
+    round: Option<Round>,
+    retry_at: u64,
+    /// Unspent coins of the keys.
+    coins: BTreeMap<OutPoint, (PublicKey, u64)>,
+    /// In the order of the chain.
+    mined: Vec<Mined>,
+    seen: Seen<Txid>,
+    news: Vec<Payment>,
+}
+
+impl Watch {
+    pub(super) fn new(keys: BTreeSet<PublicKey>, from: u32, min_confirmations: u32) -> Self {
+        Self {
+            keys,
+            min_confirmations: min_confirmations.max(1),
+            next: from,
+            round: None,
+            retry_at: 0,
+            coins: BTreeMap::new(),
+            mined: Vec::new(),
+            seen: Seen::new(MAX_SEEN),
+            news: Vec::new(),
+        }
+    }
+
+    /// What has become known since this was last called.
+    pub(super) fn take_news(&mut self) -> Vec<Payment> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Height of the next block to look at.
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// The best chain is another above `fork`.
+    pub(super) fn moved(&mut self, fork: u32, chain: &Headers) {
+        self.round.take_if(|round| fork < round.stop.0);
+        while let Some(last) = self.mined.pop_if(|last| last.height > fork) {
+            let Mined { height, block, txid, changes, received, spent, .. } = last;
+            for (outpoint, ..) in &received {
+                self.coins.remove(outpoint);
+            }
+            self.coins.extend(spent.into_iter().map(|(outpoint, key, value)| (outpoint, (key, value))));
+            self.news.push(Payment { txid, changes, stage: Stage::Reorganised { height, block } });
+        }
+        self.next = self.next.min(fork + 1);
+        self.confirm(chain);
+    }
+
+    /// Tells of payments that have enough confirmations by now.
+    fn confirm(&mut self, chain: &Headers) {
+        for mined in self.mined.iter_mut().rev().filter(|mined| !mined.confirmed) {
+            let Mined { height, block, txid, .. } = *mined;
+            let confirmations = chain.height().saturating_sub(height) + 1;
+            if confirmations >= self.min_confirmations {
+                mined.confirmed = true;
+                let stage = Stage::Confirmed { height, block, confirmations };
+                self.news.push(Payment { txid, changes: mined.changes.clone(), stage });
+            }
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, peer: PeerId) {
+        if let Some(round) = &mut self.round {
+            round.forget(peer);
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Now) {
+        let Some(round) = &mut self.round else { return };
+        let late = |since: u64| since + FILTER_TIMEOUT_MILLIS <= now.millis;
+        let waiting = round.waiting.iter().filter(|(_, since)| late(**since)).map(|(peer, _)| *peer);
+        let filters = round.filters.iter().filter(|(_, since, _)| late(*since)).map(|(peer, ..)| *peer);
+        for peer in waiting.chain(filters).collect::<Vec<_>>() {
+            round.forget(peer);
+        }
+        round.block.take_if(|(_, since)| late(*since));
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let Some(round) = &self.round else { return (self.retry_at > 0).then_some(self.retry_at) };
+        let filters = round.filters.map(|(_, since, _)| since);
+        let block = round.block.map(|(_, since)| since);
+        let since = round.waiting.values().copied().chain(filters).chain(block).min();
+        since.map(|since| since + FILTER_TIMEOUT_MILLIS)
+    }
+
+    /// Goes on wherever nothing is awaited.
+    pub(super) fn proceed(&mut self, now: Now, peers: &[PeerId], chain: &Headers, out: &mut Outbox) {
+        loop {
+            if self.next > chain.height() || self.retry_at > now.millis || peers.is_empty() {
+                return;
+            }
+            self.retry_at = 0;
+            let next = self.next;
+            let Some(round) = &mut self.round else {
+                self.round = Round::begin(now, next, peers, chain, out);
+                continue;
+            };
+            if !round.waiting.is_empty() {
+                return;
+            }
+            match round.verdicts.front() {
+                Some(false) => {
+                    round.verdicts.pop_front();
+                    self.next += 1;
+                    if next == round.stop.0 {
+                        self.round = None;
+                    }
+                }
+                Some(true) => return round.ask_block(now, next, peers, chain, out),
+                None if round.filters.is_some() => return,
+                None => {
+                    if !round.ask_filters(now, next, chain, out) {
+                        self.round = None;
+                        self.retry_at = now.millis + RETRY_MILLIS;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Filter hashes came.
+    pub(super) fn hashes(&mut self, peer: PeerId, stop: BlockHash, hashes: Vec<Hash256>) {
+        let Some(round) = &mut self.round else { return };
+        if stop == round.stop.1 && round.waiting.remove(&peer).is_some() {
+            let expected = (round.stop.0 - round.start) as usize + 1;
+            // None are an answer too: the peer's chain is another.
+            if hashes.len() == expected {
+                round.hashes.insert(peer, hashes);
+            }
+        }
+    }
+
+    /// Filters came.
+    pub(super) fn filters(
+        &mut self,
+        peer: PeerId,
+        filters: Vec<(BlockHash, Vec<u8>)>,
+        chain: &Headers,
+        out: &mut Outbox,
+    ) {
+        let Some(round) = &mut self.round else { return };
+        let Some((_, _, last)) = round.filters.take_if(|(asked, ..)| *asked == peer) else { return };
+        if filters.is_empty() {
+            return round.forget(peer);
+        }
+        for (height, (hash, bytes)) in (self.next..=last).zip(filters) {
+            let place = (height - round.start) as usize;
+            let promised = round.hashes.get(&peer).and_then(|hashes| hashes.get(place)).copied();
+            let matched = Filter::from_bytes(bytes)
+                .ok()
+                .filter(|filter| chain.hash(height) == Some(hash) && Some(filter.hash()) == promised);
+            let matched = matched.and_then(|filter| filter.matches_any(&hash, self.keys.iter().map(|key| key.0)).ok());
+            let Some(matched) = matched else {
+                round.forget(peer);
+                return out.offence(peer, Offence::FalseFilter { block: hash });
+            };
+            let agreed = round.hashes.values().all(|hashes| hashes.get(place).copied() == promised);
+            round.verdicts.push_back(matched || !agreed);
+        }
+    }
+
+    /// A block came. Whoever sends another body than that of its header is let go.
+    pub(super) fn block(&mut self, peer: PeerId, block: &Block, chain: &Headers, out: &mut Outbox) {
+        let Some(round) = &mut self.round else { return };
+        let (height, hash) = (self.next, block.hash());
+        if !round.block.is_some_and(|(asked, _)| asked == peer) || chain.hash(height) != Some(hash) {
+            return;
+        }
+        round.block = None;
+        let root = merkle::root(block.txids());
+        if root.mutated || root.hash != block.header.merkle_root {
+            return out
+                .offence(peer, Offence::BadBlock("its body does not lead to the header's Merkle root".to_owned()));
+        }
+        round.tried.clear();
+        round.verdicts.pop_front();
+        let done = height == round.stop.0;
+        if done {
+            self.round = None;
+        }
+        self.next += 1;
+        for tx in &block.transactions {
+            self.scan(tx, height, hash);
+        }
+        self.confirm(chain);
+    }
+
+    fn scan(&mut self, tx: &Transaction, height: u32, block: BlockHash) {
+        let txid = tx.txid();
+        let Some((changes, received, spent)) = self.concerns(tx, txid) else { return };
+        for (outpoint, ..) in &spent {
+            self.coins.remove(outpoint);
+        }
+        self.coins.extend(received.iter().map(|(outpoint, key, value)| (*outpoint, (*key, *value))));
+        if self.min_confirmations > 1 {
+            self.news.push(Payment { txid, changes: changes.clone(), stage: Stage::Mined { height, block } });
+        }
+        self.mined.push(Mined { height, block, txid, changes, received, spent, confirmed: false });
+    }
+
+    /// A peer has a transaction: it is asked for, once, whatever it may be.
+    pub(super) fn announced(&mut self, peer: PeerId, txid: Txid, out: &mut Outbox) {
+        if !self.seen.contains(&txid) {
+            self.seen.insert(txid);
+            out.send(peer, Message::GetData(vec![Item::Transaction(txid)]));
+        }
+    }
+
+    /// An unconfirmed transaction came.
+    pub(super) fn transaction(&mut self, tx: &Transaction) {
+        let txid = tx.txid();
+        if let Some((changes, ..)) = self.concerns(tx, txid) {
+            self.news.push(Payment { txid, changes, stage: Stage::Seen });
+        }
+    }
+
+    /// What a transaction does to the keys; `None` for nothing.
+    #[allow(clippy::type_complexity)] // Named once, used twice.
+    fn concerns(
+        &self,
+        tx: &Transaction,
+        txid: Txid,
+    ) -> Option<(BTreeMap<PublicKey, (u64, u64)>, Vec<(OutPoint, PublicKey, u64)>, Vec<(OutPoint, PublicKey, u64)>)>
+    {
+        let mut received = Vec::new();
+        for (index, output) in (0..).zip(&tx.outputs) {
+            if let Some(key) = output.key().filter(|key| self.keys.contains(key)) {
+                received.push((OutPoint { txid, index }, *key, output.value));
+            }
+        }
+        let own = |outpoint: OutPoint| self.coins.get(&outpoint).map(|(key, value)| (outpoint, *key, *value));
+        let spent: Vec<_> = tx.inputs.iter().filter_map(|input| own(input.outpoint)).collect();
+        let mut changes = BTreeMap::<PublicKey, (u64, u64)>::new();
+        for (_, key, value) in &received {
+            let sum = &mut changes.entry(*key).or_default().0;
+            *sum = sum.saturating_add(*value);
+        }
+        for (_, key, value) in &spent {
+            let sum = &mut changes.entry(*key).or_default().1;
+            *sum = sum.saturating_add(*value);
+        }
+        (!changes.is_empty()).then_some((changes, received, spent))
+    }
+}
+
+impl Round {
+    /// Asks all peers for the filter hashes of the next blocks.
+    fn begin(now: Now, start: u32, peers: &[PeerId], chain: &Headers, out: &mut Outbox) -> Option<Self> {
+        let height = chain.height().min(start.saturating_add(MAX_FILTER_HEADERS as u32 - 1));
+        let stop = chain.hash(height)?;
+        for peer in peers {
+            out.send(*peer, Message::GetFilterHeaders { start_height: start, stop });
+        }
+        Some(Self {
+            start,
+            stop: (height, stop),
+            waiting: peers.iter().map(|peer| (*peer, now.millis)).collect(),
+            hashes: BTreeMap::new(),
+            filters: None,
+            verdicts: VecDeque::new(),
+            block: None,
+            tried: BTreeSet::new(),
+        })
+    }
+
+    /// Asks a peer for the next filters; `false` if there is none to ask.
+    fn ask_filters(&mut self, now: Now, next: u32, chain: &Headers, out: &mut Outbox) -> bool {
+        let last = self.stop.0.min(next.saturating_add(MAX_FILTERS as u32 - 1));
+        let (Some(peer), Some(stop)) = (self.hashes.keys().next().copied(), chain.hash(last)) else { return false };
+        self.filters = Some((peer, now.millis, last));
+        out.send(peer, Message::GetFilters { start_height: next, stop });
+        true
+    }
+
+    /// Asks a peer for the next block, another one each time.
+    fn ask_block(&mut self, now: Now, next: u32, peers: &[PeerId], chain: &Headers, out: &mut Outbox) {
+        if self.block.is_some() {
+            return;
+        }
+        if peers.iter().all(|peer| self.tried.contains(peer)) {
+            self.tried.clear();
+        }
+        let peer = peers.iter().find(|peer| !self.tried.contains(peer));
+        if let (Some(peer), Some(hash)) = (peer, chain.hash(next)) {
+            self.tried.insert(*peer);
+            self.block = Some((*peer, now.millis));
+            out.send(*peer, Message::GetData(vec![Item::Block(hash)]));
+        }
+    }
+
+    /// Leaves a peer out of what follows.
+    fn forget(&mut self, peer: PeerId) {
+        self.waiting.remove(&peer);
+        self.hashes.remove(&peer);
+        self.filters.take_if(|(asked, ..)| *asked == peer);
+        self.block.take_if(|(asked, _)| *asked == peer);
+    }
+}

@@ -1,0 +1,108 @@
+//! Running a light client: its thread and its sockets.
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::config::SocketLimits;
+use super::connection::Inbox;
+use super::error::{Failure, StartError};
+use super::link::{EVENT_BACKLOG, Link, MAX_WAITING_CALLS, Stage, Tip};
+use super::net::Net;
+use super::thread::{Birth, NodeThread};
+use crate::consensus::params::{Params, is_host_and_port};
+use crate::light::{self, Light};
+
+/// Addresses of one name that are dialled.
+const MAX_ADDRESSES: usize = 8;
+
+/// A light client at work. [`RunningLight::stop`] ends it in order.
+pub struct RunningLight {
+    link: Link<Light>,
+    net: Net,
+    thread: NodeThread,
+}
+
+impl RunningLight {
+    /// Starts a client that asks `peers`, written as `HOST:PORT`; without any it finds some through the network's seeds.
+    ///
+    /// # Errors
+    /// [`StartError`], whose text is meant for the person who started it.
+    pub async fn start(params: Arc<Params>, peers: &[String], config: light::Config) -> Result<Self, StartError> {
+        let named = resolve(peers).await?;
+        // A seed that has no address today is no reason to give up: there are others.
+        let seeds = if peers.is_empty() { resolve(&params.seeds).await.unwrap_or_default() } else { Vec::new() };
+        let config = light::Config { peers: [config.peers, named].concat(), seeds, seed: rand::random(), ..config };
+        let clock = Clock::start();
+        let (inbox, sockets) = Inbox::new();
+        let net = Net::new(inbox, Arc::default(), None, SocketLimits::default(), params.max_block_bytes, 0);
+        let (commands, waiting_commands) = mpsc::channel(MAX_WAITING_CALLS);
+        let events = broadcast::Sender::new(EVENT_BACKLOG);
+        let (tip, tip_changes) = watch::channel(Tip { height: 0, hash: params.genesis_hash });
+        let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
+        let link = Link {
+            commands,
+            events: events.downgrade(),
+            tip: tip_changes,
+            stage: stage_changes,
+            shutdown: CancellationToken::new(),
+        };
+        let birth = Birth {
+            name: None,
+            open: Box::new(move |now| Ok(Light::new(params, config, now)?)),
+            close: Box::new(|| Ok(())),
+            clock,
+            net: net.clone(),
+            commands: waiting_commands,
+            sockets,
+            events,
+            tip,
+            stage,
+        };
+        let (announce, ready) = oneshot::channel();
+        let thread = NodeThread::start(birth, announce)?;
+        let running = Self { link, net, thread };
+        match ready.await {
+            Ok(Ok(())) => Ok(running),
+            Ok(Err(error)) => {
+                // Whatever goes wrong while stopping says less than this error.
+                let _ = running.stop().await;
+                Err(error)
+            }
+            Err(_) => {
+                running.stop().await?;
+                Err(StartError::Thread(std::io::Error::other("it ended before it was ready")))
+            }
+        }
+    }
+
+    /// Reaches the client's thread.
+    pub fn link(&self) -> &Link<Light> {
+        &self.link
+    }
+
+    /// Ends the thread and all connections, and writes the headers down for good.
+    ///
+    /// # Errors
+    /// [`Failure`] if the client had not stopped of its own free will, or the headers could not be written.
+    pub async fn stop(self) -> Result<(), Failure> {
+        let result = self.thread.stop().await;
+        self.net.stop().await;
+        result
+    }
+}
+
+async fn resolve(names: &[String]) -> Result<Vec<std::net::SocketAddr>, StartError> {
+    let mut addresses = Vec::new();
+    for name in names {
+        if !is_host_and_port(name) {
+            return Err(StartError::PeerName { given: name.clone() });
+        }
+        let found = tokio::net::lookup_host(name).await;
+        let found = found.map_err(|source| StartError::NoAddress { name: name.clone(), source })?;
+        addresses.extend(found.take(MAX_ADDRESSES));
+    }
+    Ok(addresses)
+}

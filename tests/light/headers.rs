@@ -1,0 +1,287 @@
+//! Which chain the client follows, and what becomes of those who would have it follow another.
+
+use std::sync::Arc;
+
+use cairn::consensus::params::{GenesisSpec, Params, Retarget};
+use cairn::light::{Config, Headers, Notice, Standing};
+use cairn::p2p::Reason;
+use cairn::p2p::message::Message;
+use cairn::p2p::misbehaviour::Offence;
+use cairn::primitives::header::Header;
+use cairn::primitives::target::{Bits, Work};
+use cairn::storage::StoreError;
+
+use crate::common::{Branch, params};
+use crate::world::{Lie, World, address, honest};
+
+/// A liar who changes headers before they are sent; those that follow are made to fit.
+fn bent(mut change: impl FnMut(&mut Header) + 'static) -> Lie {
+    Box::new(move |message| match message {
+        Message::Headers(mut headers) => {
+            let mut parent = None;
+            for header in &mut headers {
+                header.previous = parent.unwrap_or(header.previous);
+                change(header);
+                parent = Some(header.hash());
+            }
+            vec![Message::Headers(headers)]
+        }
+        other => vec![other],
+    })
+}
+
+fn mined(header: &mut Header) {
+    while !header.bits.target().unwrap().is_met_by(&header.hash()) {
+        header.nonce += 1;
+    }
+}
+
+#[test]
+fn the_chain_with_most_work_wins_whoever_has_it() {
+    let params = params();
+    let mut short = Branch::new(&params);
+    let blocks = short.extend(30, 1);
+    let mut long = Branch::new(&params);
+    let best = long.extend(31, 2);
+    for order in [[0, 1], [1, 0]] {
+        let mut world = World::new(&params, 3, Config::default());
+        for branch in order {
+            world.serve([&blocks, &best][branch], honest());
+        }
+        world.serve(&best[..20], honest());
+        world.sync();
+        assert_eq!((world.light.chain().height(), world.light.chain().tip_hash()), (31, best[30].hash()));
+        let reports = world.light.reports();
+        let standings: Vec<&Standing> = reports.iter().map(|report| &report.standing).collect();
+        let other = Standing::OtherBranch { height: 30, hash: blocks[29].hash() };
+        let expected = if order == [0, 1] { [&other, &Standing::Agrees] } else { [&Standing::Agrees, &other] };
+        assert_eq!(standings[..2], expected);
+        assert_eq!(*standings[2], Standing::Behind { height: 20 });
+        assert!(world.goodbyes.is_empty(), "none of this is a lie");
+    }
+}
+
+#[test]
+fn a_long_branch_is_fetched_twice_and_kept_once() {
+    let params = params();
+    let mut ours = Branch::new(&params);
+    let first = ours.extend(4_500, 1);
+    let mut theirs = Branch::new(&params);
+    let best = theirs.extend(4_600, 2);
+    let mut world = World::new(&params, 2, Config::default());
+    world.serve(&first, honest());
+    world.serve(&best[..4_000], honest());
+    world.sync();
+    assert_eq!(world.light.chain().tip_hash(), first[4_499].hash());
+    world.mine(1, &best[4_000..]);
+    let tip = best[4_599].hash();
+    world.run_until("the better branch", |world| world.light.chain().tip_hash() == tip);
+    world.sync();
+    let chain = world.light.chain();
+    assert_eq!((chain.height(), chain.work()), (4_600, chain.work_at(4_600)));
+    for (height, block) in (1..).zip(&best) {
+        assert_eq!((chain.hash(height), chain.header(height)), (Some(block.hash()), Some(&block.header)));
+    }
+    assert!(world.goodbyes.is_empty());
+}
+
+#[test]
+fn new_blocks_and_reorganisations_are_followed() {
+    let params = params();
+    let mut branch = Branch::new(&params);
+    let blocks = branch.extend(10, 1);
+    let mut fork = branch.clone();
+    let mut world = World::new(&params, 2, Config::default());
+    world.serve(&blocks, honest());
+    world.serve(&blocks, honest());
+    world.sync();
+    let next = branch.extend(1, 2);
+    world.mine(0, &next);
+    world.run_until("the new block", |world| world.light.chain().tip_hash() == next[0].hash());
+    let better = fork.extend(2, 3);
+    world.mine(1, &better);
+    world.run_until("the reorganisation", |world| world.light.chain().tip_hash() == better[1].hash());
+    assert_eq!(world.light.chain().height(), 12);
+}
+
+#[test]
+fn headers_that_break_a_rule_end_the_conversation() {
+    let mut spec = GenesisSpec { retarget: Retarget::Asert, bits: Bits(0x2007_ffff), ..GenesisSpec::regtest() };
+    spec.mine_nonce();
+    let params = Arc::new(Params::new(spec).unwrap());
+    let blocks = asert_blocks(&params, 40);
+    let liars: [(&str, Lie); 4] = [
+        (
+            "easier bits",
+            bent(|header| {
+                header.bits = Bits(0x207f_ffff);
+                mined(header);
+            }),
+        ),
+        (
+            "no proof of work",
+            bent(|header| {
+                while header.bits.target().unwrap().is_met_by(&header.hash()) {
+                    header.nonce += 1;
+                }
+            }),
+        ),
+        (
+            "times that stand still, to make blocks seem slow",
+            bent(|header| {
+                header.time = header.time.min(1_600_000_000);
+                mined(header);
+            }),
+        ),
+        (
+            "no chain",
+            Box::new(|message| match message {
+                Message::Headers(mut headers) => {
+                    headers.reverse();
+                    vec![Message::Headers(headers)]
+                }
+                other => vec![other],
+            }),
+        ),
+    ];
+    let mut world = World::new(&params, 5, Config::default());
+    let names: Vec<&str> = liars.iter().map(|(name, _)| *name).collect();
+    for (_, lie) in liars {
+        world.serve(&blocks, lie);
+    }
+    world.serve(&blocks[..35], honest());
+    world.sync();
+    assert_eq!(world.light.chain().tip_hash(), blocks[34].hash(), "the honest peer has less, and wins");
+    for (server, name) in names.iter().enumerate() {
+        let lied = |notice: &&Notice| {
+            matches!(notice, Notice::Lied(liar, offence) if *liar == address(server)
+            && matches!(offence, Offence::BadHeader(_) | Offence::UnlinkedHeaders))
+        };
+        assert_eq!(world.notices.iter().filter(lied).count(), 1, "{name}: {:?}", world.notices);
+    }
+}
+
+/// Blocks of a network whose difficulty changes with every one.
+fn asert_blocks(params: &Arc<Params>, count: u32) -> Vec<cairn::primitives::block::Block> {
+    let mut branch = Branch::new(params);
+    (0..count)
+        .map(|_| {
+            let mut block = branch.make(&crate::common::key(9).public_key(), &[], 0, 0);
+            let chain = branch.blocks.iter().skip(1).fold(
+                cairn::consensus::headers::HeaderChain::new(params),
+                |mut chain, block| {
+                    chain.push(&block.header).unwrap();
+                    chain
+                },
+            );
+            block.header.bits = chain.next_context().bits;
+            crate::common::mine(&mut block);
+            branch.push(block.clone());
+            block
+        })
+        .collect()
+}
+
+#[test]
+fn who_claims_more_than_he_has_is_found_out() {
+    let params = params();
+    let blocks = Branch::new(&params).extend(5, 1);
+    let mut world = World::new(&params, 2, Config::default());
+    world.serve(
+        &blocks,
+        Box::new(|message| match message {
+            Message::Hello(mut hello) => {
+                hello.tip.work = hello.tip.work + hello.tip.work;
+                vec![Message::Hello(hello)]
+            }
+            other => vec![other],
+        }),
+    );
+    world.serve(&blocks, honest());
+    world.sync();
+    assert_eq!(world.light.chain().height(), 5);
+    assert!(
+        matches!(world.goodbyes[..], [(0, Reason::Misbehaved(Offence::EmptyClaim { .. }))]),
+        "{:?}",
+        world.goodbyes
+    );
+}
+
+#[test]
+fn silent_peers_are_left_for_others() {
+    let params = params();
+    let blocks = Branch::new(&params).extend(5, 1);
+    let mut world = World::new(&params, 3, Config::default());
+    world.serve(
+        &blocks,
+        Box::new(|message| match message {
+            Message::Hello(mut hello) => {
+                // The first to be asked.
+                hello.tip.work = Work(hello.tip.work.0 << 1);
+                vec![Message::Hello(hello)]
+            }
+            Message::Headers(_) => vec![],
+            other => vec![other],
+        }),
+    );
+    world.serve(&blocks, Box::new(|_| vec![]));
+    world.serve(&blocks, honest());
+    world.sync();
+    assert_eq!(world.light.chain().height(), 5);
+    let reasons: Vec<&Reason> = world.goodbyes.iter().map(|(_, reason)| reason).collect();
+    assert!(reasons.contains(&&Reason::Stalled) && reasons.contains(&&Reason::HandshakeTimeout), "{reasons:?}");
+}
+
+#[test]
+fn a_header_from_the_future_waits_and_nobody_is_blamed() {
+    let params = params();
+    let mut branch = Branch::new(&params);
+    let mut blocks = branch.extend(4, 1);
+    let mut early = branch.make(&crate::common::key(1).public_key(), &[], 0, 0);
+    early.header.time = params.timestamp + 3_600 + params.max_future_secs + 60;
+    crate::common::mine(&mut early);
+    blocks.push(early.clone());
+    let mut world = World::new(&params, 1, Config::default());
+    world.serve(&blocks[..4], honest());
+    world.sync();
+    let server_clock = cairn::p2p::Now { unix: world.now.unix + 3_600, ..world.now };
+    world.servers[0].node.submit_block(server_clock, early.clone()).unwrap();
+    world.run_until("the announcement", |world| world.servers[0].heard.len() > 3 || !world.goodbyes.is_empty());
+    assert_eq!(world.light.chain().height(), 4);
+    assert!(world.goodbyes.is_empty(), "{:?}", world.goodbyes);
+}
+
+#[test]
+fn headers_are_kept_and_damage_costs_only_what_follows_it() {
+    let params = params();
+    let blocks = Branch::new(&params).extend(50, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("headers");
+    let config = || Config { headers: Some(path.clone()), ..Config::default() };
+    {
+        let mut world = World::new(&params, 1, config());
+        world.serve(&blocks, honest());
+        world.sync();
+        let again = Headers::open(params.clone(), Some(&path));
+        assert!(matches!(again, Err(StoreError::Locked { .. })), "one process at a time");
+    }
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 50 * 80, "80 bytes a block");
+    let whole = std::fs::read(&path).unwrap();
+    let heights = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let chain = Headers::open(params.clone(), Some(&path)).unwrap();
+        assert_eq!(chain.tip_hash(), chain.header(chain.height()).unwrap().hash());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), u64::from(chain.height()) * 80, "what is bad is cut off");
+        chain.height()
+    };
+    assert_eq!(heights(&whole), 50);
+    assert_eq!(heights(&whole[..33 * 80 + 17]), 33, "cut short");
+    let mut flipped = whole.clone();
+    flipped[20 * 80 + 40] ^= 1;
+    assert!(heights(&flipped) <= 21, "a flipped bit");
+    assert_eq!(heights(&[]), 0);
+    let mut world = World::new(&params, 1, config());
+    world.serve(&blocks, honest());
+    world.sync();
+    assert_eq!(world.light.chain().tip_hash(), blocks[49].hash(), "and fetched again");
+}

@@ -1,0 +1,7 @@
+//! The light client against full nodes, honest and not, in virtual time.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod headers;
+mod proofs;
+mod world;

@@ -1,0 +1,213 @@
+//! A light client and the full nodes that it dials, in virtual time. What a node says can be bent on its way.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cairn::chain::Chain;
+use cairn::consensus::params::Params;
+use cairn::light::{Config, Light, Notice};
+use cairn::mempool::{Limits, Mempool};
+use cairn::p2p::frame;
+use cairn::p2p::message::Message;
+use cairn::p2p::{Direction, Input, Node, Now, Output, PeerId, Protocol, Reason};
+use cairn::primitives::block::Block;
+use cairn::storage::MemoryStore;
+
+/// What a liar does to a message of the honest node that it is otherwise: says others in its place.
+pub type Lie = Box<dyn FnMut(Message) -> Vec<Message>>;
+
+/// A full node, whose words may be bent.
+pub struct Server {
+    pub node: Node,
+    lie: Lie,
+    /// Whether it can be dialled.
+    reachable: bool,
+    /// Its number for the connection, and the client's.
+    link: Option<PeerId>,
+    wake: Option<u64>,
+    /// Messages that came from the client, by name.
+    pub heard: Vec<&'static str>,
+}
+
+/// The client and its servers. Server `n` listens at 10.0.0.`n`, port 7331.
+pub struct World {
+    params: Arc<Params>,
+    pub light: Light,
+    pub servers: Vec<Server>,
+    pub now: Now,
+    wake: Option<u64>,
+    next_peer: u64,
+    /// Everything that the client found out.
+    pub notices: Vec<Notice>,
+    /// Why it let peers go.
+    pub goodbyes: Vec<(usize, Reason)>,
+}
+
+pub fn address(server: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, server as u8], 7331))
+}
+
+pub fn honest() -> Lie {
+    Box::new(|message| vec![message])
+}
+
+impl World {
+    /// A client that is told of `servers`, whose clock stands an hour after genesis.
+    pub fn new(params: &Arc<Params>, servers: usize, config: Config) -> Self {
+        let now = Now { millis: 1_000, unix: u64::from(params.timestamp) + 3_600 };
+        let config = Config { peers: (0..servers).map(address).collect(), ..config };
+        let light = Light::new(params.clone(), config, now).unwrap();
+        Self {
+            params: params.clone(),
+            light,
+            servers: Vec::new(),
+            now,
+            wake: Some(0),
+            next_peer: 1,
+            notices: Vec::new(),
+            goodbyes: Vec::new(),
+        }
+    }
+
+    /// Adds the next server, which has these blocks after genesis.
+    pub fn serve(&mut self, blocks: &[Block], lie: Lie) {
+        let chain = Chain::open(self.params.clone(), Arc::new(MemoryStore::default())).unwrap();
+        let mempool = Mempool::new(self.params.clone(), Limits::default());
+        let config = cairn::p2p::Config { listen_port: 7331, ..cairn::p2p::Config::default() };
+        let node = Node::new(chain, mempool, config, self.now).unwrap();
+        self.servers.push(Server { node, lie, reachable: true, link: None, wake: None, heard: Vec::new() });
+        let server = self.servers.len() - 1;
+        self.mine(server, blocks);
+    }
+
+    /// Gives a server more blocks.
+    pub fn mine(&mut self, server: usize, blocks: &[Block]) {
+        for block in blocks {
+            self.servers[server].node.submit_block(self.now, block.clone()).unwrap();
+        }
+    }
+
+    /// Whether a server can be dialled from now on.
+    pub fn set_reachable(&mut self, server: usize, reachable: bool) {
+        self.servers[server].reachable = reachable;
+    }
+
+    /// Lets time go by until `done`; panics after two hours of it.
+    pub fn run_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let end = self.now.millis + 2 * 3_600_000;
+        loop {
+            self.exchange();
+            if done(self) {
+                return;
+            }
+            let wakes = self.servers.iter().filter_map(|server| server.wake).chain(self.wake);
+            let next = wakes.min().unwrap_or(end).max(self.now.millis + 1);
+            assert!(next < end, "{what} has not come; servers: {:?}, notices: {:?}", self.goodbyes, self.notices);
+            self.now.unix += next / 1_000 - self.now.millis / 1_000;
+            self.now.millis = next;
+            if self.wake.take_if(|at| *at <= next).is_some() {
+                self.light.handle(self.now, Input::Tick);
+            }
+            for server in &mut self.servers {
+                if server.wake.take_if(|at| *at <= next).is_some() {
+                    server.node.handle(self.now, Input::Tick);
+                }
+            }
+        }
+    }
+
+    /// Lets time go by until the client knows all that its servers have.
+    pub fn sync(&mut self) {
+        self.run_until("the end of synchronisation", |world| world.light.is_synced());
+    }
+
+    /// Carries messages to and fro until there are none.
+    fn exchange(&mut self) {
+        loop {
+            let mut work: VecDeque<Output> = self.light.drain().collect();
+            let mut idle = work.is_empty();
+            while let Some(output) = work.pop_front() {
+                self.act(output);
+            }
+            for server in 0..self.servers.len() {
+                let outputs: Vec<Output> = self.servers[server].node.drain().collect();
+                idle &= outputs.is_empty();
+                for output in outputs {
+                    self.serve_output(server, output);
+                }
+            }
+            self.notices.extend(self.light.take_notices());
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn act(&mut self, output: Output) {
+        match output {
+            Output::Connect { address: to } => {
+                let found = (0..self.servers.len()).find(|server| address(*server) == to);
+                match found.filter(|server| self.servers[*server].reachable) {
+                    Some(server) => {
+                        let peer = PeerId(self.next_peer);
+                        self.next_peer += 1;
+                        let from = SocketAddr::from(([10, 1, 0, 1], 40_000 + peer.0 as u16));
+                        let inbound = Input::Connected { peer, address: from, direction: Direction::Inbound };
+                        self.servers[server].link = Some(peer);
+                        self.servers[server].node.handle(self.now, inbound);
+                        let outbound = Input::Connected { peer, address: to, direction: Direction::Outbound };
+                        self.light.handle(self.now, outbound);
+                    }
+                    None => self.light.handle(self.now, Input::ConnectFailed { address: to }),
+                }
+            }
+            Output::Send { peer, message } => {
+                if let Some(server) = self.server_of(peer) {
+                    self.servers[server].heard.push(message.kind().name());
+                    let input = Input::Received { peer, message: over_the_wire(&message, &self.params) };
+                    self.servers[server].node.handle(self.now, input);
+                }
+            }
+            Output::Disconnect { peer, reason } => {
+                if let Some(server) = self.server_of(peer) {
+                    self.servers[server].link = None;
+                    self.servers[server].node.handle(self.now, Input::Disconnected { peer });
+                    self.goodbyes.push((server, reason));
+                }
+            }
+            Output::WakeAt { millis } => self.wake = Some(millis),
+            Output::Flush { .. } | Output::Event(_) => {}
+        }
+    }
+
+    fn server_of(&self, peer: PeerId) -> Option<usize> {
+        self.servers.iter().position(|server| server.link == Some(peer))
+    }
+
+    fn serve_output(&mut self, server: usize, output: Output) {
+        let params = self.params.clone();
+        let Server { node, lie, link, wake, .. } = &mut self.servers[server];
+        match output {
+            Output::Send { peer, message } if *link == Some(peer) => {
+                for message in lie(message) {
+                    let input = Input::Received { peer, message: over_the_wire(&message, &params) };
+                    self.light.handle(self.now, input);
+                }
+            }
+            Output::Flush { peer } => node.handle(self.now, Input::Flushed { peer }),
+            Output::WakeAt { millis } => *wake = Some(millis),
+            Output::Disconnect { peer, reason } if *link == Some(peer) => {
+                panic!("the client was let go by server {server}: {reason}");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The message after it was a frame's bytes.
+fn over_the_wire(message: &Message, params: &Params) -> Message {
+    let mut decoder = frame::Decoder::new(params.max_block_bytes);
+    decoder.push(&frame::encode(message));
+    decoder.next_message().unwrap().unwrap()
+}

@@ -4,4 +4,5 @@
 mod common;
 mod headers;
 mod proofs;
+mod watch;
 mod world;

@@ -21,8 +21,6 @@ pub type Lie = Box<dyn FnMut(Message) -> Vec<Message>>;
 pub struct Server {
     pub node: Node,
     lie: Lie,
-    /// Whether it can be dialled.
-    reachable: bool,
     /// Its number for the connection, and the client's.
     link: Option<PeerId>,
     wake: Option<u64>,
@@ -76,7 +74,7 @@ impl World {
         let mempool = Mempool::new(self.params.clone(), Limits::default());
         let config = cairn::p2p::Config { listen_port: 7331, ..cairn::p2p::Config::default() };
         let node = Node::new(chain, mempool, config, self.now).unwrap();
-        self.servers.push(Server { node, lie, reachable: true, link: None, wake: None, heard: Vec::new() });
+        self.servers.push(Server { node, lie, link: None, wake: None, heard: Vec::new() });
         let server = self.servers.len() - 1;
         self.mine(server, blocks);
     }
@@ -86,11 +84,6 @@ impl World {
         for block in blocks {
             self.servers[server].node.submit_block(self.now, block.clone()).unwrap();
         }
-    }
-
-    /// Whether a server can be dialled from now on.
-    pub fn set_reachable(&mut self, server: usize, reachable: bool) {
-        self.servers[server].reachable = reachable;
     }
 
     /// Lets time go by until `done`; panics after two hours of it.
@@ -148,7 +141,7 @@ impl World {
         match output {
             Output::Connect { address: to } => {
                 let found = (0..self.servers.len()).find(|server| address(*server) == to);
-                match found.filter(|server| self.servers[*server].reachable) {
+                match found {
                     Some(server) => {
                         let peer = PeerId(self.next_peer);
                         self.next_peer += 1;

@@ -1,0 +1,209 @@
+//! Keys followed by filters: through payments, spends, reorganisations and lies.
+
+use std::collections::BTreeSet;
+
+use cairn::light::{Config, Notice, Payment, Stage};
+use cairn::p2p::Reason;
+use cairn::p2p::message::Message;
+use cairn::p2p::misbehaviour::Offence;
+use cairn::primitives::amount::COIN;
+use cairn::primitives::gcs::Filter;
+use cairn::primitives::hash::Txid;
+use cairn::primitives::keys::PublicKey;
+use cairn::primitives::tx::Output;
+
+use crate::common::{Branch, genesis_coin, key, params, spend};
+use crate::world::{Lie, World, honest};
+
+const VALUE: u64 = 1_000 * COIN;
+
+fn public(n: u8) -> PublicKey {
+    key(n).public_key()
+}
+
+fn watch(world: &mut World, keys: &[u8], min_confirmations: u32) {
+    let keys: BTreeSet<PublicKey> = keys.iter().map(|n| public(*n)).collect();
+    world.light.watch(world.now, keys, 0, min_confirmations);
+}
+
+/// Everything told of payments until the keys have been followed to the tip.
+fn told(world: &mut World) -> Vec<Payment> {
+    let tip = world.light.chain().height();
+    world.run_until("all filters", move |world| {
+        world.notices.iter().any(|notice| matches!(notice, Notice::Watched { height } if *height >= tip))
+    });
+    payments(world)
+}
+
+fn payments(world: &mut World) -> Vec<Payment> {
+    let told = world.notices.drain(..).filter_map(|notice| match notice {
+        Notice::Payment(payment) => Some(payment),
+        _ => None,
+    });
+    told.collect()
+}
+
+fn ids(payments: &[Payment]) -> Vec<Txid> {
+    payments.iter().map(|payment| payment.txid).collect()
+}
+
+/// A branch with a payment of key 1 to key 50 in block 5, spent on to key 51 in block 150; 250 blocks in all.
+fn branch() -> (Branch, Vec<Txid>) {
+    let params = params();
+    let mut branch = Branch::new(&params);
+    branch.extend(4, 1);
+    let (outpoint, coin) = genesis_coin(&params, 1);
+    let first = spend(&params, &[(outpoint, coin, &key(1))], vec![Output::pay(public(50), VALUE)]);
+    let block = branch.make(&public(9), std::slice::from_ref(&first), 0, 0);
+    branch.push(block);
+    branch.extend(144, 1);
+    let (outpoint, coin) = branch.coin(first.txid(), 0);
+    let second = spend(&params, &[(outpoint, coin, &key(50))], vec![Output::pay(public(51), VALUE)]);
+    let block = branch.make(&public(9), std::slice::from_ref(&second), 0, 0);
+    branch.push(block);
+    branch.extend(100, 1);
+    (branch, vec![first.txid(), second.txid()])
+}
+
+#[test]
+fn payments_and_spends_are_found_and_no_peer_learns_the_keys() {
+    let (branch, txids) = branch();
+    let mut world = World::new(&branch.params, 3, Config::default());
+    for _ in 0..3 {
+        world.serve(&branch.blocks[1..], honest());
+    }
+    world.sync();
+    watch(&mut world, &[50], 1);
+    let expected = [(txids[0], 5, (VALUE, 0)), (txids[1], 150, (0, VALUE))].map(|(txid, height, change)| Payment {
+        txid,
+        changes: [(public(50), change)].into(),
+        stage: Stage::Confirmed { height, block: branch.blocks[height as usize].hash(), confirmations: 251 - height },
+    });
+    assert_eq!(told(&mut world), expected);
+    let heard = |name: &str| world.servers.iter().flat_map(|s| &s.heard).filter(|heard| **heard == name).count();
+    assert_eq!((heard("getproofs"), heard("getfilterheaders"), heard("getfilters")), (0, 3, 3));
+    assert!(heard("getdata") <= 4, "two blocks of 250, and false matches are rare: {}", heard("getdata"));
+}
+
+#[test]
+fn what_is_reorganised_away_is_told_and_what_comes_back_too() {
+    let (mut branch, _) = branch();
+    let params = branch.params.clone();
+    let mut rival = branch.clone();
+    let mut world = World::new(&params, 2, Config::default());
+    world.serve(&branch.blocks[1..], honest());
+    world.serve(&branch.blocks[1..], honest());
+    world.sync();
+    watch(&mut world, &[60], 3);
+    assert_eq!(told(&mut world), []);
+
+    let (outpoint, coin) = genesis_coin(&params, 2);
+    let tx = spend(&params, &[(outpoint, coin, &key(2))], vec![Output::pay(public(60), VALUE - 100_000)]);
+    let at = |stage| Payment { txid: tx.txid(), changes: [(public(60), (VALUE - 100_000, 0))].into(), stage };
+    let is_payment = |notice: &Notice| matches!(notice, Notice::Payment(_));
+    world.servers[0].node.submit_transaction(world.now, tx.clone()).unwrap();
+    world.run_until("the payment seen", |world| world.notices.iter().any(is_payment));
+    assert_eq!(payments(&mut world), [at(Stage::Seen)]);
+
+    let block = branch.make(&public(9), std::slice::from_ref(&tx), 0, 0);
+    branch.push(block.clone());
+    world.mine(0, std::slice::from_ref(&block));
+    world.run_until("the block", |world| world.notices.iter().any(is_payment));
+    let (height, hash) = (251, block.hash());
+    assert_eq!(payments(&mut world), [at(Stage::Mined { height, block: hash })]);
+
+    // The other server finds two blocks without it.
+    let others = rival.extend(2, 7);
+    world.mine(1, &others);
+    world.run_until("the reorganisation", |world| world.light.chain().tip_hash() == others[1].hash());
+    assert_eq!(told(&mut world), [at(Stage::Reorganised { height, block: hash })]);
+
+    let block = rival.make(&public(9), std::slice::from_ref(&tx), 0, 0);
+    rival.push(block.clone());
+    world.mine(1, std::slice::from_ref(&block));
+    world.mine(1, &rival.extend(2, 8));
+    let confirmed = at(Stage::Confirmed { height: 253, block: block.hash(), confirmations: 3 });
+    world.run_until("three confirmations", |world| world.notices.contains(&Notice::Payment(confirmed.clone())));
+    assert_eq!(payments(&mut world).last(), Some(&confirmed));
+}
+
+#[test]
+fn filters_that_leave_something_out_are_overruled_by_the_block() {
+    let (branch, txids) = branch();
+    let empty = Filter::from_bytes(vec![0]).unwrap();
+    let hidden = branch.blocks[5].hash();
+    // It commits to a filter of block 5 that has nothing in it, and serves that.
+    let lie = |empty: Filter| -> Lie {
+        Box::new(move |message| match message {
+            Message::FilterHeaders { stop, previous, mut hashes } => {
+                if let Some(hash) = hashes.get_mut(5) {
+                    *hash = empty.hash();
+                }
+                vec![Message::FilterHeaders { stop, previous, hashes }]
+            }
+            Message::Filters(mut filters) => {
+                for (_, bytes) in filters.iter_mut().filter(|(block, _)| *block == hidden) {
+                    *bytes = empty.as_bytes().to_vec();
+                }
+                vec![Message::Filters(filters)]
+            }
+            other => vec![other],
+        })
+    };
+    let mut world = World::new(&branch.params, 3, Config::default());
+    world.serve(&branch.blocks[1..], lie(empty.clone()));
+    world.serve(&branch.blocks[1..], lie(empty.clone()));
+    world.serve(&branch.blocks[1..], honest());
+    world.sync();
+    watch(&mut world, &[50], 1);
+    assert_eq!(ids(&told(&mut world)), txids, "one honest peer is enough");
+
+    // With a filter other than it committed to, it is caught.
+    let mut world = World::new(&branch.params, 2, Config::default());
+    let swap: Lie = Box::new(move |message| match message {
+        Message::Filters(mut filters) => {
+            filters.iter_mut().for_each(|(_, bytes)| *bytes = empty.as_bytes().to_vec());
+            vec![Message::Filters(filters)]
+        }
+        other => vec![other],
+    });
+    world.serve(&branch.blocks[1..], swap);
+    world.serve(&branch.blocks[1..], honest());
+    world.sync();
+    watch(&mut world, &[50], 1);
+    assert_eq!(ids(&told(&mut world)), txids);
+    let caught = matches!(world.goodbyes[..], [(0, Reason::Misbehaved(Offence::FalseFilter { .. }))]);
+    assert!(caught, "{:?}", world.goodbyes);
+}
+
+#[test]
+fn peers_without_filters_or_with_other_bodies_do_not_stop_it() {
+    let (branch, txids) = branch();
+    let mut world = World::new(&branch.params, 4, Config::default());
+    let wrong = branch.blocks[5].transactions[0].clone();
+    let lies: [Lie; 3] = [
+        Box::new(|message| match message {
+            Message::FilterHeaders { .. } => vec![],
+            other => vec![other],
+        }),
+        Box::new(|message| match message {
+            Message::Filters(_) => vec![],
+            other => vec![other],
+        }),
+        Box::new(move |message| match message {
+            Message::Block(block) => {
+                let mut other = (*block).clone();
+                other.transactions.push(wrong.clone());
+                vec![Message::Block(other.into())]
+            }
+            other => vec![other],
+        }),
+    ];
+    for lie in lies {
+        world.serve(&branch.blocks[1..], lie);
+    }
+    world.serve(&branch.blocks[1..], honest());
+    world.sync();
+    watch(&mut world, &[50], 1);
+    assert_eq!(ids(&told(&mut world)), txids);
+}

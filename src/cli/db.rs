@@ -134,7 +134,7 @@ fn open_existing(common: &Common) -> anyhow::Result<Database> {
 }
 
 /// On a terminal only.
-fn progress_bar(what: &'static str) -> ProgressBar {
+pub(super) fn progress_bar(what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {msg}, {elapsed}");
     let bar = ProgressBar::new(0).with_message(what);
     bar.enable_steady_tick(Duration::from_millis(200));

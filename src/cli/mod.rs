@@ -16,6 +16,7 @@ use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use self::light::LightError;
 use crate::consensus::params::Params;
 use crate::receipt::ReceiptError;
 use crate::rpc::client::ClientError;
@@ -25,6 +26,7 @@ pub mod client;
 pub mod db;
 pub mod genesis;
 pub mod health;
+pub mod light;
 pub mod node;
 pub mod proof;
 pub mod rpc;
@@ -164,6 +166,8 @@ enum Command {
     Wallet(wallet::Args),
     /// Call a method of a running node
     Rpc(rpc::Args),
+    /// Know what is in the chain from headers and proofs alone, trusting no peer
+    Light(light::Args),
     /// Fetch a payment's receipt, and check one offline
     Proof(proof::Args),
     /// Make, mine and look at the file that defines a network
@@ -190,6 +194,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Testnet(args) => testnet::run(args, &common),
         Command::Wallet(args) => wallet::run(&args, &common),
         Command::Rpc(args) => rpc::run(&args, &common),
+        Command::Light(args) => light::run(args, &common),
         Command::Proof(args) => proof::run(&args, &common),
         Command::Genesis(args) => genesis::run(args, &common),
         Command::Db(args) => db::run(args, &common),
@@ -231,6 +236,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | ClientError::Rpc { .. } => FAILED,
         };
     }
+    if let Some(error) = error.downcast_ref::<LightError>() {
+        return if matches!(error, LightError::NoPeer { .. }) { NO_NODE } else { NOT_PROVEN };
+    }
     match error.downcast_ref::<ReceiptError>() {
         Some(ReceiptError::Io(_)) | None => FAILED,
         Some(_) => NOT_PROVEN,
@@ -243,6 +251,7 @@ fn start_logging(common: &Common, command: &Command) -> anyhow::Result<()> {
         Command::Node(_) | Command::Testnet(_) => "info",
         Command::Wallet(_)
         | Command::Rpc(_)
+        | Command::Light(_)
         | Command::Proof(_)
         | Command::Genesis(_)
         | Command::Db(_)

@@ -146,14 +146,19 @@ fn describe(receipt: &Receipt, proven: &Proven, params: &Params) -> String {
         format!("chain's tip    {}", proven.tip),
         format!("shown by       {}", evidence(receipt)),
     ];
-    lines.extend(receipt.transaction.outputs.iter().map(|output| match &output.lock {
+    lines.extend(receipt.transaction.outputs.iter().map(|output| describe_output(output, params)));
+    lines.join("\n")
+}
+
+/// What an output does, in a line.
+pub(super) fn describe_output(output: &Output, params: &Params) -> String {
+    match &output.lock {
         Lock::Key(key) => {
             let to = address::encode(&params.address_prefix, key);
             format!("pays           {} coins to {to}", format_coins(output.value))
         }
         Lock::Data(data) => format!("holds          {}", show_data(data)),
-    }));
-    lines.join("\n")
+    }
 }
 
 fn evidence(receipt: &Receipt) -> String {
@@ -202,7 +207,7 @@ fn verdict(receipt: &Receipt, proven: &Proven, params: &Params) -> Value {
     })
 }
 
-fn output_json(output: &Output, params: &Params) -> Value {
+pub(super) fn output_json(output: &Output, params: &Params) -> Value {
     match &output.lock {
         Lock::Key(key) => json!({ "value": output.value, "address": address::encode(&params.address_prefix, key) }),
         Lock::Data(data) => json!({ "value": output.value, "data": hex::encode(data) }),

@@ -117,6 +117,11 @@ impl Headers {
         (lowest..=self.height()).rev().find(|height| self.hash(*height).as_ref() == Some(hash))
     }
 
+    /// The height of a block, however far down: looks at all of them.
+    pub fn height_of(&self, hash: &BlockHash) -> Option<u32> {
+        (0..=self.height()).rev().find(|height| self.hash(*height).as_ref() == Some(hash))
+    }
+
     /// Heights and hashes from `top` down to genesis, ten one by one, then at doubling distances.
     pub fn locator(&self, top: u32) -> Vec<(u32, BlockHash)> {
         let (mut places, mut height, mut step) = (Vec::new(), top.min(self.height()), 1);
@@ -136,6 +141,14 @@ impl Headers {
     pub fn work_at(&self, height: u32) -> Work {
         let above = self.headers.iter().skip(height as usize);
         self.end.work - above.filter_map(|header| Some(header.bits.target().ok()?.work())).sum()
+    }
+
+    /// Expected hashes behind the block at a height, which must not be above the tip, and those on top of it.
+    pub fn work_from(&self, height: u32) -> Work {
+        match height.checked_sub(1) {
+            Some(before) => self.work() - self.work_at(before),
+            None => self.work(),
+        }
     }
 
     /// What is needed to continue the chain from a height, which must not be above the tip.

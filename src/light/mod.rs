@@ -390,6 +390,7 @@ impl Light {
                 }
             }
             Message::Block(block) => {
+                self.questions.block(id, &block, &self.chain, &mut self.out);
                 if let Some(watch) = &mut self.watch {
                     watch.block(id, &block, &self.chain, &mut self.out);
                 }
@@ -399,14 +400,12 @@ impl Light {
                     watch.transaction(&tx);
                 }
             }
+            Message::NotFound(items) => self.questions.not_found(id, &items),
             Message::Proofs(proofs) => self.questions.received(now, id, proofs, &self.chain, &mut self.out),
             // It has nothing that anybody could ask for.
             Message::GetHeaders { .. } => self.out.send(id, Message::Headers(Vec::new())),
             Message::GetData(items) => self.out.send(id, Message::NotFound(items)),
-            Message::GetProofs(_)
-            | Message::GetFilterHeaders { .. }
-            | Message::GetFilters { .. }
-            | Message::NotFound(_) => {}
+            Message::GetProofs(_) | Message::GetFilterHeaders { .. } | Message::GetFilters { .. } => {}
         }
     }
 

@@ -1,17 +1,20 @@
 //! Proofs that transactions are in the best chain: asked of one peer after the other, and checked against the headers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::headers::Headers;
 use crate::consensus::check::NODE_SIZE;
-use crate::p2p::message::Message;
+use crate::p2p::message::{Item, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::proofs::{ProofQuery, Proofs, TxProof};
 use crate::p2p::{Now, PeerId};
+use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
+use crate::primitives::merkle;
 use crate::primitives::tx::{Lock, Transaction};
 use crate::storage::TxLocation;
 
@@ -40,6 +43,8 @@ pub struct Found {
 pub struct Answer {
     /// What was proven, in the order of the chain.
     pub found: Vec<Found>,
+    /// The block asked for, if it is on the best chain and its body leads to the root in its header.
+    pub block: Option<Arc<Block>>,
     /// Peers that say they do not have what was asked for. That proves nothing.
     pub denied: usize,
     /// Peers that showed it in a block that is not on the best chain known here.
@@ -99,6 +104,15 @@ pub fn check(proof: TxProof, chain: &Headers) -> Result<Found, ProofFault> {
     Ok(Found { txid, transaction, block, place, time: header.time })
 }
 
+/// Checks that a body is its header's.
+pub(super) fn check_body(block: &Block) -> Result<(), Offence> {
+    let root = merkle::root(block.txids());
+    if root.mutated || root.hash != block.header.merkle_root {
+        return Err(Offence::BadBlock("its body does not lead to the header's Merkle root".to_owned()));
+    }
+    Ok(())
+}
+
 /// A question under way.
 #[derive(Debug, Default)]
 struct Asking {
@@ -121,13 +135,16 @@ pub enum Question {
     Transaction(Txid),
     /// What transactions there are with a key. Everybody is asked, since any may leave some out.
     Key(PublicKey),
+    /// A whole block, which alone can prove that a transaction is not in it.
+    Block(BlockHash),
 }
 
 impl Question {
-    fn query(self, from: TxLocation) -> ProofQuery {
+    fn message(self, from: TxLocation) -> Message {
         match self {
-            Self::Transaction(txid) => ProofQuery::Transaction(txid),
-            Self::Key(key) => ProofQuery::Key { key, from },
+            Self::Transaction(txid) => Message::GetProofs(ProofQuery::Transaction(txid)),
+            Self::Key(key) => Message::GetProofs(ProofQuery::Key { key, from }),
+            Self::Block(hash) => Message::GetData(vec![Item::Block(hash)]),
         }
     }
 
@@ -143,6 +160,7 @@ impl Question {
                 };
                 pays(&found.transaction) || known.values().any(spends)
             }
+            Self::Block(_) => false,
         }
     }
 }
@@ -160,7 +178,11 @@ impl Questions {
             if asking.asked.is_some() {
                 continue;
             }
-            let enough = matches!(question, Question::Transaction(_)) && !asking.found.is_empty();
+            let enough = match question {
+                Question::Transaction(_) => !asking.found.is_empty(),
+                Question::Block(_) => asking.answer.block.is_some(),
+                Question::Key(_) => false,
+            };
             match peers.iter().find(|peer| !asking.tried.contains(peer)) {
                 Some(peer) if !enough => asking.send(now, *peer, *question, TxLocation::default(), out),
                 _ => {
@@ -183,12 +205,42 @@ impl Questions {
         };
         let asking = self.0.get_mut(&question);
         let asked = |asking: &&mut Asking| {
-            asking.asked.is_some_and(|(asked, _, from)| asked == peer && proofs.query == question.query(from))
+            let message = Message::GetProofs(proofs.query);
+            asking.asked.is_some_and(|(asked, _, from)| asked == peer && message == question.message(from))
         };
         let Some(asking) = asking.filter(asked) else {
             return out.offence(peer, Offence::UnrequestedProofs);
         };
         asking.take(now, peer, question, proofs, chain, out);
+    }
+
+    /// A block came, perhaps one that somebody else asked for.
+    pub(super) fn block(&mut self, peer: PeerId, block: &Arc<Block>, chain: &Headers, out: &mut Outbox) {
+        let hash = block.hash();
+        let Some(asking) = self.0.get_mut(&Question::Block(hash)) else { return };
+        if asking.asked.take_if(|(asked, ..)| *asked == peer).is_none() {
+            return;
+        }
+        if let Err(offence) = check_body(block) {
+            asking.answer.false_proofs += 1;
+            out.offence(peer, offence);
+        } else if chain.height_of(&hash).is_some() {
+            asking.answer.block = Some(block.clone());
+        } else {
+            asking.answer.elsewhere += 1;
+        }
+    }
+
+    /// A peer does not have what it was asked for.
+    pub(super) fn not_found(&mut self, peer: PeerId, items: &[Item]) {
+        for item in items {
+            if let Item::Block(hash) = item
+                && let Some(asking) = self.0.get_mut(&Question::Block(*hash))
+                && asking.asked.take_if(|(asked, ..)| *asked == peer).is_some()
+            {
+                asking.answer.denied += 1;
+            }
+        }
     }
 
     /// A peer is gone.
@@ -218,7 +270,7 @@ impl Asking {
     fn send(&mut self, now: Now, peer: PeerId, question: Question, from: TxLocation, out: &mut Outbox) {
         self.tried.insert(peer);
         self.asked = Some((peer, now.millis, from));
-        out.send(peer, Message::GetProofs(question.query(from)));
+        out.send(peer, question.message(from));
     }
 
     fn take(&mut self, now: Now, peer: PeerId, question: Question, proofs: Proofs, chain: &Headers, out: &mut Outbox) {

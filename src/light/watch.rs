@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::headers::Headers;
+use super::proofs::check_body;
 use crate::p2p::message::{Item, MAX_FILTER_HEADERS, MAX_FILTERS, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
@@ -16,7 +17,6 @@ use crate::primitives::block::Block;
 use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::keys::PublicKey;
-use crate::primitives::merkle;
 use crate::primitives::tx::{OutPoint, Transaction};
 
 /// Milliseconds in which filters and blocks must come before another peer is asked.
@@ -278,10 +278,8 @@ impl Watch {
             return;
         }
         round.block = None;
-        let root = merkle::root(block.txids());
-        if root.mutated || root.hash != block.header.merkle_root {
-            return out
-                .offence(peer, Offence::BadBlock("its body does not lead to the header's Merkle root".to_owned()));
+        if let Err(offence) = check_body(block) {
+            return out.offence(peer, offence);
         }
         round.tried.clear();
         round.verdicts.pop_front();

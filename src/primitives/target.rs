@@ -108,6 +108,24 @@ impl Work {
     }
 }
 
+/// Text that is no work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("work is up to 64 hex digits, got {got:?}")]
+pub struct WorkParseError {
+    /// The text given.
+    pub got: String,
+}
+
+impl FromStr for Work {
+    type Err = WorkParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let work = U256::from_str_radix(text, 16).ok().filter(|_| digits).map(Self);
+        work.ok_or_else(|| WorkParseError { got: text.chars().take(80).collect() })
+    }
+}
+
 impl Add for Work {
     type Output = Self;
 

@@ -20,6 +20,7 @@ const MAX_ADDRESSES: usize = 8;
 
 /// A light client at work. [`RunningLight::stop`] ends it in order.
 pub struct RunningLight {
+    params: Arc<Params>,
     link: Link<Light>,
     net: Net,
     thread: NodeThread,
@@ -49,9 +50,10 @@ impl RunningLight {
             stage: stage_changes,
             shutdown: CancellationToken::new(),
         };
+        let network = params.clone();
         let birth = Birth {
             name: None,
-            open: Box::new(move |now| Ok(Light::new(params, config, now)?)),
+            open: Box::new(move |now| Ok(Light::new(network, config, now)?)),
             close: Box::new(|| Ok(())),
             clock,
             net: net.clone(),
@@ -63,7 +65,7 @@ impl RunningLight {
         };
         let (announce, ready) = oneshot::channel();
         let thread = NodeThread::start(birth, announce)?;
-        let running = Self { link, net, thread };
+        let running = Self { params, link, net, thread };
         match ready.await {
             Ok(Ok(())) => Ok(running),
             Ok(Err(error)) => {
@@ -76,6 +78,11 @@ impl RunningLight {
                 Err(StartError::Thread(std::io::Error::other("it ended before it was ready")))
             }
         }
+    }
+
+    /// The network's parameters.
+    pub fn params(&self) -> &Arc<Params> {
+        &self.params
     }
 
     /// Reaches the client's thread.

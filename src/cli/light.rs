@@ -1,0 +1,583 @@
+//! `cairn light`: what can be known for certain with headers and proofs only, from peers that nobody trusts.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio::time::{Instant, timeout_at};
+
+use super::db::progress_bar;
+use super::proof::{describe_output, output_json};
+use super::{Common, print_line};
+use crate::consensus::params::Params;
+use crate::light::{Answer, Config, Found, Headers, Light, Notice, Payment, PeerReport, Question, Stage, Standing};
+use crate::p2p::Event;
+use crate::primitives::address;
+use crate::primitives::amount::format_coins;
+use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::keys::PublicKey;
+use crate::primitives::target::Work;
+use crate::runtime::{self, RunningLight, unix_now};
+use crate::storage::TxLocation;
+
+/// Spacings between blocks without any that make one wonder whether peers hide the newer ones: by chance alone, that happens
+/// once in half a billion blocks.
+const SUSPICIOUS_SPACINGS: u64 = 20;
+/// The same in seconds at least, for networks with very short spacings.
+const SUSPICIOUS_SECS: u64 = 600;
+/// Nodes to find when none is given.
+const OUTBOUND_TARGET: usize = 8;
+
+/// Options of `cairn light`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cairn light sync --peer 203.0.113.7:7331 --peer node.example.org:7331
+  cairn light verify 5f2b… --peer 203.0.113.7:7331 --min-confirmations 6
+  cairn light watch cairn1q… --peer 203.0.113.7:7331       # a line as it is paid; no peer learns the address
+
+Ask several peers: one honest one among them is enough. Headers are kept in the data directory.
+
+Exit codes: 0 done, and for verify only if proven; 3 not proven; 4 no peer answers.")]
+pub struct Args {
+    /// A full node to ask; may be repeated. Without any, the network's seeds lead to some
+    #[arg(long, global = true, env = "CAIRN_PEER", value_name = "HOST:PORT", value_delimiter = ',')]
+    peer: Vec<String>,
+    /// Seconds to wait for peers before going on with those that have answered
+    #[arg(long, global = true, env = "CAIRN_TIMEOUT", value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+    /// Work that the chain is known to have, in hex, as a node or a friend shows it: one that does not have more than that is
+    /// warned of
+    #[arg(long, global = true, env = "CAIRN_EXPECT_WORK", value_name = "HEX")]
+    expect_work: Option<Work>,
+    #[command(subcommand)]
+    command: LightCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LightCommand {
+    /// Fetch and check all headers
+    Sync,
+    /// Prove that a transaction is in the chain
+    Verify {
+        /// The transaction
+        txid: Txid,
+        /// Blocks that must confirm it: its own, and those on top
+        #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
+        min_confirmations: u32,
+        /// Look in this block: its body proves that a transaction is in it, or that it is not
+        #[arg(long, env = "CAIRN_BLOCK", value_name = "HASH")]
+        block: Option<BlockHash>,
+    },
+    /// List the transactions of an address that peers can prove, telling them the address
+    History {
+        /// The address
+        address: String,
+    },
+    /// Follow addresses by block filters, telling nobody which, until interrupted
+    Watch {
+        /// The addresses
+        #[arg(required = true)]
+        addresses: Vec<String>,
+        /// Height of the first block to look at
+        #[arg(long, env = "CAIRN_FROM_HEIGHT", value_name = "HEIGHT", default_value_t = 0)]
+        from_height: u32,
+        /// Blocks after which a payment is called confirmed: its own, and those on top
+        #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
+        min_confirmations: u32,
+    },
+    /// What the headers kept say, without asking anybody
+    Status,
+}
+
+/// Why there is no answer, or not the one hoped for.
+#[derive(Debug, thiserror::Error)]
+pub enum LightError {
+    /// No peer could be reached, or none said all it has.
+    #[error("no peer answers{}", peers_in_words(.reports))]
+    NoPeer {
+        /// What became of each.
+        reports: Vec<PeerReport>,
+    },
+    /// Nobody could prove it.
+    #[error("not proven: {0}. That does not say that the transaction does not exist")]
+    NotProven(String),
+    /// It is certain that it is not there.
+    #[error("proven absent: block {block} has {transactions} transactions, and {txid} is none of them")]
+    ProvenAbsent {
+        /// The transaction.
+        txid: Txid,
+        /// The block.
+        block: BlockHash,
+        /// How many it has.
+        transactions: usize,
+    },
+    /// It is there, but not deep enough.
+    #[error("proven, but with {got} confirmations, {expected} are wanted")]
+    TooFewConfirmations {
+        /// How many it has.
+        got: u32,
+        /// How many were wanted.
+        expected: u32,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`LightError`], or what keeps the client from running.
+pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
+    let params = common.params()?;
+    let path = headers_path(common, &params)?;
+    if matches!(args.command, LightCommand::Status) {
+        return status(common, &Headers::open(params, Some(&path))?, &path);
+    }
+    let config = Config {
+        headers: Some(path),
+        outbound_target: if args.peer.is_empty() { OUTBOUND_TARGET } else { 0 },
+        ..Config::default()
+    };
+    let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    tokio.block_on(async {
+        let running = RunningLight::start(params.clone(), &args.peer, config).await?;
+        let mut session = Session::new(&running, common, &args);
+        let done = tokio::select! {
+            done = session.carry_out(&args.command) => done,
+            signal = runtime::interrupted() => signal.context("cannot wait for signals"),
+        };
+        running.stop().await?;
+        done
+    })
+}
+
+fn headers_path(common: &Common, params: &Params) -> anyhow::Result<PathBuf> {
+    let dir = common.data_dir()?.join("light");
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let genesis = params.genesis_hash.to_string();
+    Ok(dir.join(format!("{}.headers", &genesis[..16])))
+}
+
+fn status(common: &Common, chain: &Headers, path: &Path) -> anyhow::Result<()> {
+    let state = State::of(chain);
+    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let text = || format!("{}\nheaders        {bytes} bytes in {}", state.describe(chain.params()), path.display());
+    common.print(text, || {
+        let mut json = state.json(chain.params());
+        json["file"] = json!(path);
+        json["bytes"] = json!(bytes);
+        json
+    })
+}
+
+/// The best chain known.
+#[derive(Debug, Clone)]
+struct State {
+    height: u32,
+    tip: BlockHash,
+    time: u32,
+    work: Work,
+    headers_bytes: u64,
+}
+
+impl State {
+    fn of(chain: &Headers) -> Self {
+        let (height, tip, time, work) = (chain.height(), chain.tip_hash(), chain.tip().time, chain.work());
+        Self { height, tip, time, work, headers_bytes: u64::from(height) * 80 }
+    }
+
+    fn describe(&self, params: &Params) -> String {
+        [
+            format!("network        {} (genesis {})", params.network, params.genesis_hash),
+            format!("height         {}", self.height),
+            format!("tip            {}, {} s old", self.tip, unix_now().saturating_sub(u64::from(self.time))),
+            format!("work in all    {:.3e} hashes, {}", self.work.as_f64(), self.work),
+        ]
+        .join("\n")
+    }
+
+    fn json(&self, params: &Params) -> Value {
+        json!({
+            "network": params.network,
+            "genesis_hash": params.genesis_hash,
+            "height": self.height,
+            "tip": self.tip,
+            "tip_time": self.time,
+            "chainwork": self.work.to_string(),
+            "headers_bytes": self.headers_bytes,
+        })
+    }
+}
+
+/// A run of the client on behalf of one command.
+struct Session<'a> {
+    client: &'a RunningLight,
+    events: broadcast::Receiver<Event>,
+    common: &'a Common,
+    params: Arc<Params>,
+    patience: Duration,
+    expect_work: Option<Work>,
+}
+
+impl<'a> Session<'a> {
+    fn new(client: &'a RunningLight, common: &'a Common, args: &Args) -> Self {
+        Self {
+            client,
+            events: client.link().subscribe(),
+            common,
+            params: client.params().clone(),
+            patience: Duration::from_secs(args.timeout),
+            expect_work: args.expect_work,
+        }
+    }
+
+    async fn carry_out(&mut self, command: &LightCommand) -> anyhow::Result<()> {
+        self.sync().await?;
+        match command {
+            LightCommand::Sync => self.report_sync().await,
+            LightCommand::Verify { txid, min_confirmations, block: None } => {
+                self.verify(*txid, *min_confirmations).await
+            }
+            LightCommand::Verify { txid, min_confirmations, block: Some(block) } => {
+                self.verify_in(*txid, *block, *min_confirmations).await
+            }
+            LightCommand::History { address } => self.history(address).await,
+            LightCommand::Watch { addresses, from_height, min_confirmations } => {
+                self.watch(addresses, *from_height, *min_confirmations).await
+            }
+            LightCommand::Status => Ok(()),
+        }
+    }
+
+    async fn ask<R: Send + 'static>(&self, read: impl FnOnce(&mut Light) -> R + Send + 'static) -> anyhow::Result<R> {
+        Ok(self.client.link().call(move |light, _| read(light)).await?)
+    }
+
+    /// Waits until something was found out, or for so long.
+    async fn noticed(&mut self, until: Instant) -> anyhow::Result<bool> {
+        loop {
+            match timeout_at(until, self.events.recv()).await {
+                Ok(Ok(Event::Noticed) | Err(broadcast::error::RecvError::Lagged(_))) => return Ok(true),
+                Ok(Ok(_)) => {}
+                Ok(Err(broadcast::error::RecvError::Closed)) => return Err(runtime::Stopped.into()),
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+
+    /// Waits until every peer has sent all it has, or patience ends.
+    async fn sync(&mut self) -> anyhow::Result<()> {
+        let bar = progress_bar("headers");
+        let until = Instant::now() + self.patience;
+        loop {
+            let (synced, height, claimed) = self
+                .ask(|light| {
+                    let claims = light.reports().into_iter().filter_map(|report| report.claim);
+                    let claimed = claims.map(|claim| claim.height).max().unwrap_or(0);
+                    (light.is_synced(), light.chain().height(), claimed)
+                })
+                .await?;
+            bar.set_length(u64::from(claimed.max(height)));
+            bar.set_position(u64::from(height));
+            let gave_up = Instant::now() >= until;
+            if synced || gave_up {
+                bar.finish_and_clear();
+                let reports = self.ask(|light| light.reports()).await?;
+                let settled = |report: &PeerReport| {
+                    matches!(report.standing, Standing::Agrees | Standing::Behind { .. } | Standing::OtherBranch { .. })
+                };
+                ensure!(reports.iter().any(settled), LightError::NoPeer { reports });
+                return Ok(());
+            }
+            // Every so often, to show how far it is.
+            self.noticed(until.min(Instant::now() + Duration::from_millis(200))).await?;
+        }
+    }
+
+    /// Warns of what may mean that all peers are one liar's; answers the state, and the peers.
+    async fn state(&self) -> anyhow::Result<(State, Vec<PeerReport>, Vec<String>)> {
+        let (state, reports) = self.ask(|light| (State::of(light.chain()), light.reports())).await?;
+        let warnings = self.warnings(&state, &reports);
+        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        Ok((state, reports, warnings))
+    }
+
+    fn warnings(&self, state: &State, reports: &[PeerReport]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if agreeing(reports) < 2 {
+            warnings.push(
+                "fewer than two peers vouch for this chain: ask more of them, who do not know each other".to_owned(),
+            );
+        }
+        let age = unix_now().saturating_sub(u64::from(state.time));
+        let spacing = u64::from(self.params.target_spacing_secs);
+        if age > (SUSPICIOUS_SPACINGS * spacing).max(SUSPICIOUS_SECS) {
+            warnings.push(format!(
+                "the last block is {age} s old, and there should be one every {spacing} s: all peers asked may be hiding the \
+                 rest (an eclipse), or nobody mines"
+            ));
+        }
+        if let Some(expected) = self.expect_work.filter(|expected| state.work <= *expected) {
+            warnings.push(format!(
+                "this chain has work {}, no more than the {expected} expected: all peers asked may be hiding the rest (an \
+                 eclipse)",
+                state.work
+            ));
+        }
+        warnings
+    }
+
+    async fn report_sync(&self) -> anyhow::Result<()> {
+        let (state, reports, warnings) = self.state().await?;
+        let text = || {
+            let mut lines = vec![state.describe(&self.params), format!("headers        {} bytes", state.headers_bytes)];
+            lines.push(format!("peers          {} agree", agreeing(&reports)));
+            lines.extend(reports.iter().map(|report| format!("  {:<21}  {}", report.address, in_words(report))));
+            lines.join("\n")
+        };
+        self.common.print(text, || {
+            let mut json = state.json(&self.params);
+            json["peers"] = reports.iter().map(peer_json).collect();
+            json["warnings"] = json!(warnings);
+            json
+        })
+    }
+
+    async fn answer(&mut self, question: Question) -> anyhow::Result<Answer> {
+        self.client.link().call(move |light, now| light.ask(now, question)).await?;
+        loop {
+            for notice in self.ask(Light::take_notices).await? {
+                match notice {
+                    Notice::Answered(asked, answer) if asked == question => return Ok(answer),
+                    _ => {}
+                }
+            }
+            // Each peer has a time of its own; without any, there is nobody to wait for.
+            let until = Instant::now() + self.patience;
+            let ready = self.noticed(until).await?;
+            ensure!(ready, LightError::NotProven(format!("no peer answered for {} s", self.patience.as_secs())));
+        }
+    }
+
+    async fn verify(&mut self, txid: Txid, min_confirmations: u32) -> anyhow::Result<()> {
+        let answer = self.answer(Question::Transaction(txid)).await?;
+        match answer.found.first() {
+            Some(found) => self.proven(found, min_confirmations).await,
+            None => Err(LightError::NotProven(why(&answer)).into()),
+        }
+    }
+
+    async fn verify_in(&mut self, txid: Txid, hash: BlockHash, min_confirmations: u32) -> anyhow::Result<()> {
+        let answer = self.answer(Question::Block(hash)).await?;
+        let Some(block) = &answer.block else { return Err(LightError::NotProven(why(&answer)).into()) };
+        let transactions = block.transactions.len();
+        let place = block.txids().iter().position(|other| *other == txid);
+        let place = place.ok_or(LightError::ProvenAbsent { txid, block: hash, transactions })?;
+        let found = self.ask(move |light| light.chain().height_of(&hash)).await?.map(|height| Found {
+            txid,
+            transaction: block.transactions[place].clone(),
+            block: hash,
+            place: TxLocation { height, position: place as u32 },
+            time: block.header.time,
+        });
+        let found =
+            found.ok_or_else(|| LightError::NotProven(format!("block {hash} is no longer on the best chain")))?;
+        self.proven(&found, min_confirmations).await
+    }
+
+    async fn proven(&self, found: &Found, min_confirmations: u32) -> anyhow::Result<()> {
+        let (state, reports, warnings) = self.state().await?;
+        let height = found.place.height;
+        let confirmations = state.height.saturating_sub(height) + 1;
+        let work_on_top = self.ask(move |light| light.chain().work_from(height)).await?;
+        ensure!(
+            confirmations >= min_confirmations,
+            LightError::TooFewConfirmations { got: confirmations, expected: min_confirmations }
+        );
+        let outputs = &found.transaction.outputs;
+        let text = || {
+            let mut lines = vec![
+                format!("proven         transaction {} is in block {}", found.txid, found.block),
+                format!("confirmations  {confirmations} (block {height} of {})", state.height),
+                format!("work on top    {:.3e} hashes", work_on_top.as_f64()),
+                state.describe(&self.params),
+                format!("peers          {} of {} agree on the tip", agreeing(&reports), reports.len()),
+            ];
+            lines.extend(outputs.iter().map(|output| describe_output(output, &self.params)));
+            lines.join("\n")
+        };
+        self.common.print(text, || {
+            let mut json = state.json(&self.params);
+            json["proven"] = json!(true);
+            json["txid"] = json!(found.txid);
+            json["blockhash"] = json!(found.block);
+            json["blockheight"] = json!(height);
+            json["time"] = json!(found.time);
+            json["confirmations"] = json!(confirmations);
+            json["work_on_top"] = json!(work_on_top.to_string());
+            json["outputs"] = outputs.iter().map(|output| output_json(output, &self.params)).collect();
+            json["peers"] = reports.iter().map(peer_json).collect();
+            json["warnings"] = json!(warnings);
+            json
+        })
+    }
+
+    async fn history(&mut self, text: &str) -> anyhow::Result<()> {
+        let key = self.key(text)?;
+        let answer = self.answer(Question::Key(key)).await?;
+        let (state, reports, warnings) = self.state().await?;
+        let lines = || {
+            let mut lines: Vec<String> = answer.found.iter().map(|found| history_line(found, &state)).collect();
+            lines.push(format!(
+                "{} transactions proven; {} of {} peers agree on the tip. Others may exist that no peer asked has told of",
+                answer.found.len(),
+                agreeing(&reports),
+                reports.len()
+            ));
+            lines.join("\n")
+        };
+        self.common.print(lines, || {
+            let mut json = state.json(&self.params);
+            json["address"] = json!(text);
+            json["transactions"] = answer.found.iter().map(|found| history_json(found, &state)).collect();
+            json["peers"] = reports.iter().map(peer_json).collect();
+            json["warnings"] = json!(warnings);
+            json
+        })
+    }
+
+    fn key(&self, text: &str) -> anyhow::Result<PublicKey> {
+        address::decode(&self.params.address_prefix, text).with_context(|| format!("{text:?} is no address"))
+    }
+
+    async fn watch(&mut self, addresses: &[String], from: u32, min_confirmations: u32) -> anyhow::Result<()> {
+        let keys: BTreeSet<PublicKey> = addresses.iter().map(|text| self.key(text)).collect::<Result<_, _>>()?;
+        self.state().await?;
+        self.client.link().call(move |light, now| light.watch(now, keys, from, min_confirmations)).await?;
+        loop {
+            for notice in self.ask(Light::take_notices).await? {
+                match notice {
+                    Notice::Payment(payment) => self.print_payment(&payment)?,
+                    Notice::Watched { height } => tracing::info!(height, "followed"),
+                    Notice::Lied(peer, offence) => eprintln!("warning: {peer} lied and is let go: it {offence}"),
+                    Notice::Synced | Notice::Answered(..) => {}
+                }
+            }
+            // For ever: only an interruption ends it.
+            self.noticed(Instant::now() + Duration::from_secs(3_600)).await?;
+        }
+    }
+
+    fn print_payment(&self, payment: &Payment) -> anyhow::Result<()> {
+        let (stage, height, block, confirmations) = match payment.stage {
+            Stage::Seen => ("seen", None, None, 0),
+            Stage::Mined { height, block } => ("mined", Some(height), Some(block), 1),
+            Stage::Confirmed { height, block, confirmations } => {
+                ("confirmed", Some(height), Some(block), confirmations)
+            }
+            Stage::Reorganised { height, block } => ("reorganised", Some(height), Some(block), 0),
+        };
+        for (key, (received, spent)) in &payment.changes {
+            let address = address::encode(&self.params.address_prefix, key);
+            if self.common.json() {
+                let line = json!({
+                    "event": stage,
+                    "txid": payment.txid,
+                    "address": address,
+                    "received": received,
+                    "spent": spent,
+                    "height": height,
+                    "blockhash": block,
+                    "confirmations": confirmations,
+                });
+                print_line(&line.to_string())?;
+                continue;
+            }
+            let amount = match (received, spent) {
+                (received, 0) => format!("+{}", format_coins(*received)),
+                (0, spent) => format!("-{}", format_coins(*spent)),
+                (received, spent) => format!("+{} -{}", format_coins(*received), format_coins(*spent)),
+            };
+            let place = match payment.stage {
+                Stage::Seen => "not in a block yet, and not proven".to_owned(),
+                Stage::Mined { height, block } => format!("block {height} {block}"),
+                Stage::Confirmed { height, block, confirmations } => {
+                    format!("block {height} {block}, {confirmations} confirmations")
+                }
+                Stage::Reorganised { height, block } => format!("block {height} {block} is no longer in the chain"),
+            };
+            print_line(&format!("{stage:<11}  {amount} coins  {address}  {}  {place}", payment.txid))?;
+        }
+        Ok(())
+    }
+}
+
+fn agreeing(reports: &[PeerReport]) -> usize {
+    reports.iter().filter(|report| report.standing == Standing::Agrees).count()
+}
+
+/// Why nothing was proven.
+fn why(answer: &Answer) -> String {
+    let parts = [
+        (answer.denied, "say that they do not have it"),
+        (answer.elsewhere, "show it in a block that is not on the best chain"),
+        (answer.silent, "did not answer"),
+        (answer.false_proofs, "sent a false proof and were let go"),
+    ];
+    let told: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if told.is_empty() {
+        "no peer was left to ask".to_owned()
+    } else {
+        format!("of the peers asked, {}", told.join(", "))
+    }
+}
+
+fn peers_in_words(reports: &[PeerReport]) -> String {
+    let told: Vec<String> = reports.iter().map(|report| format!("{} {}", report.address, in_words(report))).collect();
+    if told.is_empty() { ": none is known, name one with --peer".to_owned() } else { format!(": {}", told.join("; ")) }
+}
+
+fn in_words(report: &PeerReport) -> String {
+    match &report.standing {
+        Standing::Asked => "has not said all it has".to_owned(),
+        Standing::Agrees => "agrees".to_owned(),
+        Standing::Behind { height } => format!("is behind, at height {height}"),
+        Standing::OtherBranch { height, hash } => {
+            format!("has another chain with less work, to {hash} at height {height}")
+        }
+        Standing::Gone { reason } => format!("is gone: {reason}"),
+        Standing::Unreachable => "cannot be reached".to_owned(),
+    }
+}
+
+fn peer_json(report: &PeerReport) -> Value {
+    let standing = match &report.standing {
+        Standing::Asked => "asked",
+        Standing::Agrees => "agrees",
+        Standing::Behind { .. } => "behind",
+        Standing::OtherBranch { .. } => "other_branch",
+        Standing::Gone { .. } => "gone",
+        Standing::Unreachable => "unreachable",
+    };
+    json!({ "address": report.address, "standing": standing, "about": in_words(report) })
+}
+
+fn history_line(found: &Found, state: &State) -> String {
+    let confirmations = state.height.saturating_sub(found.place.height) + 1;
+    format!("{}  block {} {}  {confirmations} confirmations", found.txid, found.place.height, found.block)
+}
+
+fn history_json(found: &Found, state: &State) -> Value {
+    json!({
+        "txid": found.txid,
+        "blockhash": found.block,
+        "height": found.place.height,
+        "time": found.time,
+        "confirmations": state.height.saturating_sub(found.place.height) + 1,
+    })
+}

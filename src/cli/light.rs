@@ -274,17 +274,17 @@ impl<'a> Session<'a> {
         let bar = progress_bar("headers");
         let until = Instant::now() + self.patience;
         loop {
-            let (synced, height, claimed) = self
+            let (synced, alone, height, claimed) = self
                 .ask(|light| {
                     let claims = light.reports().into_iter().filter_map(|report| report.claim);
                     let claimed = claims.map(|claim| claim.height).max().unwrap_or(0);
-                    (light.is_synced(), light.chain().height(), claimed)
+                    (light.is_synced(), light.is_alone(), light.chain().height(), claimed)
                 })
                 .await?;
             bar.set_length(u64::from(claimed.max(height)));
             bar.set_position(u64::from(height));
             let gave_up = Instant::now() >= until;
-            if synced || gave_up {
+            if synced || alone || gave_up {
                 bar.finish_and_clear();
                 let reports = self.ask(|light| light.reports()).await?;
                 let settled = |report: &PeerReport| {

@@ -218,6 +218,12 @@ impl Light {
             && !self.dialer.manual().any(|a| waits(&a))
     }
 
+    /// Whether there is nobody left to ask: no connection, none under way, and all that were tried in vain.
+    pub fn is_alone(&self) -> bool {
+        let tried = |address: SocketAddr| self.past.contains_key(&address);
+        self.config.outbound_target == 0 && self.peers.iter().next().is_none() && self.dialer.manual().all(tried)
+    }
+
     /// Every peer that was asked or was to be asked.
     pub fn reports(&self) -> Vec<PeerReport> {
         let mut reports = BTreeMap::new();
@@ -400,7 +406,12 @@ impl Light {
                     watch.transaction(&tx);
                 }
             }
-            Message::NotFound(items) => self.questions.not_found(id, &items),
+            Message::NotFound(items) => {
+                self.questions.not_found(id, &items);
+                if let Some(watch) = &mut self.watch {
+                    watch.not_found(id, &items, &self.chain);
+                }
+            }
             Message::Proofs(proofs) => self.questions.received(now, id, proofs, &self.chain, &mut self.out),
             // It has nothing that anybody could ask for.
             Message::GetHeaders { .. } => self.out.send(id, Message::Headers(Vec::new())),

@@ -270,6 +270,16 @@ impl Watch {
         }
     }
 
+    /// A peer does not have what it was asked for.
+    pub(super) fn not_found(&mut self, peer: PeerId, items: &[Item], chain: &Headers) {
+        let wanted = chain.hash(self.next).map(Item::Block);
+        if let Some(round) = &mut self.round
+            && items.iter().any(|item| Some(item) == wanted.as_ref())
+        {
+            round.block.take_if(|(asked, _)| *asked == peer);
+        }
+    }
+
     /// A block came. Whoever sends another body than that of its header is let go.
     pub(super) fn block(&mut self, peer: PeerId, block: &Block, chain: &Headers, out: &mut Outbox) {
         let Some(round) = &mut self.round else { return };
@@ -389,11 +399,13 @@ impl Round {
         if peers.iter().all(|peer| self.tried.contains(peer)) {
             self.tried.clear();
         }
-        let peer = peers.iter().find(|peer| !self.tried.contains(peer));
+        // Those who have the filters have this chain.
+        let mut others = self.hashes.keys().chain(peers).filter(|peer| !self.tried.contains(peer));
+        let peer = others.next().copied();
         if let (Some(peer), Some(hash)) = (peer, chain.hash(next)) {
-            self.tried.insert(*peer);
-            self.block = Some((*peer, now.millis));
-            out.send(*peer, Message::GetData(vec![Item::Block(hash)]));
+            self.tried.insert(peer);
+            self.block = Some((peer, now.millis));
+            out.send(peer, Message::GetData(vec![Item::Block(hash)]));
         }
     }
 

@@ -207,3 +207,17 @@ fn peers_without_filters_or_with_other_bodies_do_not_stop_it() {
     watch(&mut world, &[50], 1);
     assert_eq!(ids(&told(&mut world)), txids);
 }
+
+#[test]
+fn peers_on_another_branch_cost_no_time() {
+    let (branch, txids) = branch();
+    let mut rival = Branch::new(&branch.params);
+    let mut world = World::new(&branch.params, 2, Config::default());
+    world.serve(&rival.extend(20, 9), honest());
+    world.serve(&branch.blocks[1..], honest());
+    world.sync();
+    let before = world.now.millis;
+    watch(&mut world, &[50], 1);
+    assert_eq!(ids(&told(&mut world)), txids);
+    assert_eq!(world.now.millis, before, "no time-out had to come first");
+}

@@ -43,6 +43,8 @@ use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::storage::StoreError;
 
+/// The first version of the protocol in which filters and proofs can be asked for.
+const MIN_VERSION: u32 = 2;
 /// Notices kept for the owner; the oldest go first.
 const MAX_NOTICES: usize = 10_000;
 /// Peers whose end is remembered.
@@ -298,10 +300,13 @@ impl Light {
             Some(Err(reason)) => return self.out.close(id, reason),
             None => return,
         }
-        let (tip, services) = (hello.tip, hello.services);
+        let (tip, services, version) = (hello.tip, hello.services, hello.version);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let address = peer.address;
         peer.hello = Some(hello);
+        if version < MIN_VERSION {
+            return self.out.close(id, Reason::TooOld { got: version, min: MIN_VERSION });
+        }
         if services & SERVICE_FULL == 0 {
             return self.out.close(id, Reason::NotFull);
         }

@@ -284,7 +284,7 @@ impl Watch {
     pub(super) fn block(&mut self, peer: PeerId, block: &Block, chain: &Headers, out: &mut Outbox) {
         let Some(round) = &mut self.round else { return };
         let (height, hash) = (self.next, block.hash());
-        if !round.block.is_some_and(|(asked, _)| asked == peer) || chain.hash(height) != Some(hash) {
+        if round.block.is_none_or(|(asked, _)| asked != peer) || chain.hash(height) != Some(hash) {
             return;
         }
         round.block = None;

@@ -457,6 +457,10 @@ impl Message {
 pub(super) mod tests {
     use super::*;
     use crate::consensus::params::{GenesisSpec, Params};
+    use crate::p2p::proofs::TxProof;
+    use crate::primitives::keys::PublicKey;
+    use crate::primitives::merkle::Branch;
+    use crate::storage::TxLocation;
 
     /// One of each kind.
     pub(in crate::p2p) fn samples() -> Vec<Message> {
@@ -464,6 +468,14 @@ pub(super) mod tests {
         let hash = Hash256::of(b"x");
         let items = vec![Item::Transaction(hash), Item::Block(Hash256::ZERO)];
         let address = |text: &str| PeerAddress { address: text.parse().unwrap(), services: 1, last_seen: 9 };
+        let from = TxLocation { height: 7, position: 3 };
+        let key_query = ProofQuery::Key { key: PublicKey([5; 32]), from };
+        let proof = TxProof {
+            height: 3,
+            block: hash,
+            branch: Branch { index: 1, siblings: vec![hash; 2] },
+            transaction: params.genesis.transactions[0].clone(),
+        };
         vec![
             Message::Hello(Hello {
                 version: 1,
@@ -489,6 +501,8 @@ pub(super) mod tests {
             Message::FilterHeaders { stop: hash, previous: Hash256::ZERO, hashes: vec![hash; 3] },
             Message::GetFilters { start_height: u32::MAX, stop: hash },
             Message::Filters(vec![(hash, vec![1, 2, 3]), (Hash256::ZERO, vec![0])]),
+            Message::GetProofs(key_query),
+            Message::Proofs(Proofs { query: ProofQuery::Transaction(hash), proofs: vec![proof], more: true }),
         ]
     }
 
@@ -504,7 +518,7 @@ pub(super) mod tests {
             assert!(payload.len() <= kind.max_payload(1_000_000));
             assert_eq!(Message::decode(kind, &payload), Ok(message));
         }
-        assert_eq!(Kind::from_byte(16), None);
+        assert_eq!(Kind::from_byte(18), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT_MILLIS;
 use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION, PeerAddress, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
-use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Reason, Subnet};
+use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reason, Subnet};
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::target::Work;
 use cairn::storage::{MemoryStore, Store};

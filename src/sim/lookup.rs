@@ -13,12 +13,11 @@ use std::ops::Range;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::generator;
 use super::summary::{Summary, share};
 use crate::p2p::addrbook::is_public;
 use crate::p2p::kad::{Contact, Lookup, NodeId, Noted, Table, nearest_first};
@@ -92,15 +91,6 @@ struct Net<'a> {
     /// Ids of all nodes, ascending; a node's number is its place here.
     ids: Vec<NodeId>,
     dead: Vec<bool>,
-}
-
-/// A generator for one thing among many.
-fn generator(seed: u64, what: u64, number: u64) -> ChaCha20Rng {
-    let mut bytes = [0; 32];
-    for (chunk, part) in bytes.chunks_exact_mut(8).zip([seed, what, number]) {
-        chunk.copy_from_slice(&part.to_le_bytes());
-    }
-    ChaCha20Rng::from_seed(bytes)
 }
 
 /// Makes the network and the lookups. `progress` is told of each of `nodes` + `lookups` steps as it is done.
@@ -295,6 +285,9 @@ impl<'a> Net<'a> {
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
     use super::*;
 
     #[test]

@@ -5,17 +5,20 @@
 //! repeats to the last message: [`Sim::trace`] is a hash over all of them. A [`Script`] plays a peer that does not keep
 //! to the protocol.
 //!
-//! For networks too large for that there are [`lookup`] and [`gossip`], where nodes are no more than what these need.
+//! [`network`] makes a whole experiment of it, with faults and figures, and [`doublespend`] mounts an attack. For networks
+//! too large for that there are [`lookup`] and [`gossip`], where nodes are no more than what these need.
 
+mod byzantine;
 pub mod gossip;
 pub mod lookup;
+pub mod network;
 mod run;
 pub mod summary;
+pub mod units;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use rand::RngExt;
@@ -27,12 +30,14 @@ use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::mempool::{Accepted, Limits, Mempool, MempoolError};
 use crate::miner::template;
+use crate::p2p::message::Kind;
 use crate::p2p::{Config, Event, Input, Node, Now, Output};
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::{PublicKey, SecretKey};
 use crate::primitives::tx::Transaction;
 use crate::storage::{MemoryStore, StoreError};
+use units::Latency;
 use wire::{Agenda, Happening, Link};
 
 /// The port at which every node listens.
@@ -40,14 +45,23 @@ const PORT: u16 = 7331;
 /// Seconds from genesis to the start of a run.
 const START_SECS: u64 = 600;
 
+/// A generator for one thing among many, so that how much one draws does not change another.
+fn generator(seed: u64, what: u64, number: u64) -> ChaCha20Rng {
+    let mut bytes = [0; 32];
+    for (chunk, part) in bytes.chunks_exact_mut(8).zip([seed, what, number]) {
+        chunk.copy_from_slice(&part.to_le_bytes());
+    }
+    ChaCha20Rng::from_seed(bytes)
+}
+
 /// A peer that does as it likes: what it is told, and what it wants done, are a node's.
 pub type Script = Box<dyn FnMut(Now, Input) -> Vec<Output>>;
 
 /// What the wires are like.
 #[derive(Debug, Clone)]
 pub struct Weather {
-    /// Milliseconds that a message takes, drawn once for each connection.
-    pub latency: RangeInclusive<u64>,
+    /// How long a message takes, drawn once for each connection.
+    pub latency: Latency,
     /// Most milliseconds that one takes longer now and then.
     pub jitter: u64,
     /// Bytes a millisecond on each connection, each way.
@@ -61,7 +75,7 @@ pub struct Weather {
 impl Default for Weather {
     /// Houses in one country: 10 to 80 ms, 5 ms of jitter, 10 MB/s, nothing lost.
     fn default() -> Self {
-        Self { latency: 10..=80, jitter: 5, bandwidth: 10_000, loss: 0.0, resets: 0.0 }
+        Self { latency: Latency::Uniform(10, 80), jitter: 5, bandwidth: 10_000, loss: 0.0, resets: 0.0 }
     }
 }
 
@@ -72,6 +86,24 @@ pub struct Traffic {
     pub messages: u64,
     /// Bytes of their payloads.
     pub bytes: u64,
+}
+
+impl Traffic {
+    fn add(&mut self, bytes: u64) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// A block that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// When, in milliseconds.
+    pub at: u64,
+    /// By which node.
+    pub node: usize,
+    /// The block.
+    pub hash: BlockHash,
 }
 
 enum Actor {
@@ -88,8 +120,17 @@ struct Place {
     life: u32,
     wake: Option<u64>,
     group: usize,
+    /// The part of its messages, from 0 to 1, of which a bit is flipped.
+    garbled: f64,
     /// What its node told, with the time.
     events: Vec<(u64, Event)>,
+}
+
+impl Place {
+    fn new(actor: Actor, config: Config) -> Self {
+        let store = Arc::default();
+        Self { actor, store, config, life: 0, wake: None, group: 0, garbled: 0.0, events: Vec::new() }
+    }
 }
 
 /// The network.
@@ -103,7 +144,8 @@ pub struct Sim {
     links: BTreeMap<u64, Link>,
     next_link: u64,
     trace: Sha256,
-    traffic: Traffic,
+    traffic: [Traffic; Kind::ALL.len()],
+    found: Vec<Found>,
     mining: Option<u64>,
     mining_round: u32,
     extra_nonce: u64,
@@ -122,11 +164,17 @@ impl Sim {
             links: BTreeMap::new(),
             next_link: 0,
             trace: Sha256::new(),
-            traffic: Traffic::default(),
+            traffic: Default::default(),
+            found: Vec::new(),
             mining: None,
             mining_round: 0,
             extra_nonce: 0,
         }
+    }
+
+    /// The network's parameters.
+    pub fn params(&self) -> &Arc<Params> {
+        &self.params
     }
 
     /// The time.
@@ -142,7 +190,10 @@ impl Sim {
     }
 
     fn node_at(&self, address: &SocketAddr) -> Option<usize> {
-        (0..self.places.len()).find(|node| Self::address(*node) == *address)
+        let IpAddr::V4(ip) = address.ip() else { return None };
+        let [_, high, low, _] = ip.octets();
+        let node = usize::from(u16::from_be_bytes([high, low]));
+        (node < self.places.len() && Self::address(node) == *address).then_some(node)
     }
 
     /// Starts a node with an empty store that knows the addresses of others; returns its number, counted from 0.
@@ -161,15 +212,7 @@ impl Sim {
     pub fn add_node_with(&mut self, config: Config) -> Result<usize, StoreError> {
         let node = self.places.len();
         let config = Config { listen_port: PORT, ..config };
-        self.places.push(Place {
-            actor: Actor::Down,
-            store: Arc::default(),
-            config,
-            life: 0,
-            wake: None,
-            group: 0,
-            events: Vec::new(),
-        });
+        self.places.push(Place::new(Actor::Down, config));
         self.start(node)?;
         Ok(node)
     }
@@ -177,17 +220,14 @@ impl Sim {
     /// Adds a peer that acts by a script: it is told what a node would be, and does what it returns.
     pub fn add_script(&mut self, script: Script) -> usize {
         let node = self.places.len();
-        self.places.push(Place {
-            actor: Actor::Scripted(script),
-            store: Arc::default(),
-            config: Config::default(),
-            life: 0,
-            wake: None,
-            group: 0,
-            events: Vec::new(),
-        });
+        self.places.push(Place::new(Actor::Scripted(script), Config::default()));
         self.tell(node, Input::Tick);
         node
+    }
+
+    /// From now on a part of what a node sends, from 0 to 1, has a bit flipped on its way.
+    pub fn garble(&mut self, node: usize, part: f64) {
+        self.places[node].garbled = part;
     }
 
     /// The node's process ends without a word: its connections break, what it had in memory is gone.
@@ -272,7 +312,15 @@ impl Sim {
     pub fn mine(&mut self, node: usize) -> Option<BlockHash> {
         let block = self.make_block(node)?;
         let hash = block.hash();
-        self.command(node, |node, now| node.submit_block(now, block))?.ok().map(|_| hash)
+        let at = self.millis;
+        self.command(node, |node, now| node.submit_block(now, block))?.ok()?;
+        self.found.push(Found { at, node, hash });
+        Some(hash)
+    }
+
+    /// All blocks found so far, in order.
+    pub fn found(&self) -> &[Found] {
+        &self.found
     }
 
     /// From now on blocks are found at random, `mean_millis` apart in the mean; `None` ends it.
@@ -344,6 +392,12 @@ impl Sim {
 
     /// What went over all wires so far.
     pub fn traffic(&self) -> Traffic {
-        self.traffic
+        let add = |a: Traffic, b: &Traffic| Traffic { messages: a.messages + b.messages, bytes: a.bytes + b.bytes };
+        self.traffic.iter().fold(Traffic::default(), add)
+    }
+
+    /// The same for each kind of message, in the order of [`Kind::ALL`].
+    pub fn traffic_by_kind(&self) -> &[Traffic] {
+        &self.traffic
     }
 }

@@ -7,6 +7,7 @@ use sha2::Digest;
 
 use super::wire::{End, Happening, Link, link_of, peer_id};
 use super::{Actor, Sim};
+use crate::p2p::frame;
 use crate::p2p::message::Message;
 use crate::p2p::{Input, Output, PeerId, Protocol};
 
@@ -34,14 +35,16 @@ impl Sim {
                 self.tell(from, Input::Connected { peer, address: Self::address(to), direction });
             }
             Happening::Arrival { link, to, message } => {
-                let Some(node) = self.links.get(&link).filter(|link| !link.is_cut).map(|link| link.node(to)) else {
-                    return;
-                };
+                let Some((from, node)) = self.ends(link, to) else { return };
                 let bytes = message.encoded_len() as u64;
-                self.note(message.kind().name(), [node as u64, link, bytes]);
-                self.traffic.messages += 1;
-                self.traffic.bytes += bytes;
-                self.tell(node, Input::Received { peer: peer_id(link, to), message });
+                let (kind, peer) = (message.kind(), peer_id(link, to));
+                self.note(kind.name(), [node as u64, link, bytes]);
+                self.traffic[kind as usize].add(bytes);
+                let garbled = self.places[from].garbled;
+                if garbled > 0.0 && self.rng.random_bool(garbled) {
+                    return self.tell_garbled(node, peer, &message);
+                }
+                self.tell(node, Input::Received { peer, message });
             }
             Happening::Flushed { link, end } => {
                 if let Some(node) = self.links.get(&link).filter(|link| !link.is_cut).map(|link| link.node(end)) {
@@ -74,11 +77,32 @@ impl Sim {
         }
     }
 
+    /// Who sends and who receives over a connection that stands and is not cut.
+    fn ends(&self, link: u64, to: End) -> Option<(usize, usize)> {
+        let link = self.links.get(&link).filter(|link| !link.is_cut)?;
+        Some((link.node(to.other()), link.node(to)))
+    }
+
+    /// A message of which a bit was flipped: what a socket's reader makes of its frame. If that now promises more bytes
+    /// than come, nothing.
+    fn tell_garbled(&mut self, node: usize, peer: PeerId, message: &Message) {
+        let mut bytes = frame::encode(message);
+        let bit = self.rng.random_range(0..8 * bytes.len() as u64);
+        bytes[bit as usize / 8] ^= 1 << (bit % 8);
+        let mut decoder = frame::Decoder::new(self.params.max_block_bytes);
+        decoder.push(&bytes);
+        match decoder.next_message() {
+            Ok(Some(message)) => self.tell(node, Input::Received { peer, message }),
+            Ok(None) => {}
+            Err(error) => self.tell(node, Input::Malformed { peer, reason: error.to_string() }),
+        }
+    }
+
     fn dialled(&mut self, from: usize, life: u32, address: SocketAddr) {
         if self.places[from].life != life || matches!(self.places[from].actor, Actor::Down) {
             return;
         }
-        let latency = self.rng.random_range(self.weather.latency.clone());
+        let latency = self.weather.latency.draw(&mut self.rng);
         let reached = self.node_at(&address).filter(|to| {
             self.places[*to].group == self.places[from].group && !matches!(self.places[*to].actor, Actor::Down)
         });
@@ -145,7 +169,7 @@ impl Sim {
                     }
                 }
                 Output::Connect { address } => {
-                    let latency = self.rng.random_range(self.weather.latency.clone());
+                    let latency = self.weather.latency.draw(&mut self.rng);
                     self.agenda.add(self.millis + latency, Happening::Dial { from: node, life, address });
                 }
                 Output::Disconnect { peer, reason } => {

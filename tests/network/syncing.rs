@@ -1,13 +1,14 @@
 //! Newcomers.
 
 use cairn::p2p::Config;
+use cairn::sim::units::Latency;
 use cairn::sim::{Sim, Weather};
 
 use crate::{Seed, mine, network, params, settles};
 
 /// 50 ms each way, so that every needless round trip shows.
 fn far() -> Weather {
-    Weather { latency: 50..=50, jitter: 0, ..Weather::default() }
+    Weather { latency: Latency::Uniform(50, 50), jitter: 0, ..Weather::default() }
 }
 
 #[test]

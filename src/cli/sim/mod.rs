@@ -1,5 +1,8 @@
 //! `cairn sim`: how the network would do with very many nodes.
 
+mod network;
+mod plot;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -22,6 +25,9 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum SimCommand {
+    /// Run full nodes in virtual time, with faults and byzantine peers: blocks, propagation, reorganisations, traffic
+    #[command(after_help = network::EXAMPLES)]
+    Network(network::Args),
     /// Find ids by Kademlia: hops, messages, success
     #[command(after_help = "\
 Examples:
@@ -118,9 +124,10 @@ fn part(text: &str, most: f64) -> Result<f64, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// If stdout cannot be written to.
+/// If stdout or a file asked for cannot be written to, or a run does not end as it must.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     match &args.command {
+        SimCommand::Network(args) => network::run(args, common),
         SimCommand::Lookup(args) => lookups(args, common),
         SimCommand::Gossip(args) => gossips(args, common),
     }

@@ -1,0 +1,256 @@
+//! `cairn sim network`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::{as_json, plot, progress_bar};
+use crate::cli::Common;
+use crate::sim::network::{self, Attack, Items, NetworkReport, NetworkSetup, Reach};
+use crate::sim::units::{Fault, Latency, Millis, parse_share};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  cairn sim network --nodes 500 --duration 30m
+  cairn sim network --latency lognormal:100ms:0.6 --loss 1% --partition 60s..180s:0.3 --crash 4m..5m:0.2
+  cairn sim network --attack withhold --share 0.2 --audit
+  cairn sim network --svg run.svg --csv run.csv
+
+Times count from the moment at which all nodes have had 30 s to find each other. The same options print the same bytes. Exit
+code 1 if honest nodes did what they must not: ended on different tips, took more blocks back than faults explain, took an
+honest peer for a liar, or (--audit) store anything but what their blocks make.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How many nodes there are, byzantine ones included
+    #[arg(long, env = "CAIRN_SIM_NODES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=5_000))]
+    nodes: u32,
+    /// How long to look, in virtual time
+    #[arg(long, env = "CAIRN_SIM_DURATION", default_value = "10m")]
+    duration: Millis,
+    /// Time between two blocks, in the mean
+    #[arg(long, env = "CAIRN_SIM_INTERVAL", default_value = "10s")]
+    interval: Millis,
+    /// Payments a second, in the mean
+    #[arg(long, env = "CAIRN_SIM_PAYMENTS", default_value = "0.5", value_parser = rate)]
+    payments: f64,
+    /// Blocks that there are before the others join the first node
+    #[arg(long, env = "CAIRN_SIM_HEIGHT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    height: u32,
+    /// How long messages take: FROM..TO, exponential:MEAN or lognormal:MEDIAN:SIGMA
+    #[arg(long, env = "CAIRN_SIM_LATENCY", default_value = "10ms..80ms")]
+    latency: Latency,
+    /// The part of messages that is lost, and sent again later
+    #[arg(long, env = "CAIRN_SIM_LOSS", default_value = "0", value_parser = |text: &str| at_most(text, 0.5))]
+    loss: f64,
+    /// Cut a part of the nodes off for a time; may be given several times
+    #[arg(long, env = "CAIRN_SIM_PARTITION", value_name = "FROM..TO:SHARE", value_delimiter = ',')]
+    partition: Vec<Fault>,
+    /// Stop a part of the nodes, and start them again with their store; may be given several times
+    #[arg(long, env = "CAIRN_SIM_CRASH", value_name = "FROM..TO:SHARE", value_delimiter = ',')]
+    crash: Vec<Fault>,
+    /// What byzantine peers do
+    #[arg(long, env = "CAIRN_SIM_ATTACK", value_parser = attack())]
+    attack: Option<Attack>,
+    /// The part of the nodes that is byzantine, if there is an attack
+    #[arg(long, env = "CAIRN_SIM_SHARE", default_value = "0.1", value_parser = |text: &str| at_most(text, 0.9))]
+    share: f64,
+    /// Replay every honest node's chain from genesis in the end, and compare all that its store says
+    #[arg(long, env = "CAIRN_SIM_AUDIT", value_parser = clap::builder::FalseyValueParser::new())]
+    audit: bool,
+    /// Where all randomness comes from: the same seed, the same result
+    #[arg(long, env = "CAIRN_SIM_SEED", default_value_t = 1)]
+    seed: u64,
+    /// Write how the network stood from time to time, a line a sample
+    #[arg(long, env = "CAIRN_SIM_CSV", value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Draw that, and how blocks and payments spread
+    #[arg(long, env = "CAIRN_SIM_SVG", value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.0..=1_000.0).contains(rate));
+    rate.ok_or_else(|| "expected a number from 0 to 1000".to_owned())
+}
+
+fn at_most(text: &str, most: f64) -> Result<f64, String> {
+    let share = parse_share(text)?;
+    if share <= most { Ok(share) } else { Err(format!("{text} is more than {most}")) }
+}
+
+fn attack() -> impl TypedValueParser<Value = Attack> {
+    let named = |name: String| Attack::ALL.into_iter().find(|attack| attack.name() == name);
+    PossibleValuesParser::new(Attack::ALL.map(Attack::name)).try_map(move |name| named(name).ok_or("no such attack"))
+}
+
+impl Args {
+    fn setup(&self) -> NetworkSetup {
+        NetworkSetup {
+            nodes: self.nodes,
+            duration: self.duration.0,
+            interval: self.interval.0.max(1),
+            payments: self.payments,
+            height: self.height,
+            latency: self.latency.clone(),
+            loss: self.loss,
+            partitions: self.partition.clone(),
+            crashes: self.crash.clone(),
+            attack: self.attack,
+            share: self.share,
+            audit: self.audit,
+            seed: self.seed,
+        }
+    }
+}
+
+pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
+    let setup = args.setup();
+    setup.check()?;
+    let bar = progress_bar(setup.duration / 1_000, "virtual seconds");
+    let report = network::run(&setup, &|millis| bar.set_position(millis / 1_000))?;
+    bar.finish_and_clear();
+    let write = |path: &PathBuf, text: String| {
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    if let Some(path) = &args.csv {
+        write(path, csv(&report))?;
+    }
+    if let Some(path) = &args.svg {
+        write(path, plot::svg(&report)?)?;
+    }
+    common.print(|| table(&report), || as_json(&report))?;
+    match report.violations.len() {
+        _ if report.settled.is_none() => bail!("honest nodes ended on different tips; again: {}", report.command),
+        0 => Ok(()),
+        count => {
+            bail!("{count} things happened that must not, such as: {}; again: {}", report.violations[0], report.command)
+        }
+    }
+}
+
+fn csv(report: &NetworkReport) -> String {
+    let head = "millis,nodes_up,tips,lowest,highest,blocks_found,mempool_mean,messages,bytes".to_owned();
+    let row = |sample: &network::Sample| {
+        let network::Sample { at, up, tips, lowest, highest, found, mempool, messages, bytes } = sample;
+        format!("{at},{up},{tips},{lowest},{highest},{found},{mempool},{messages},{bytes}")
+    };
+    let mut lines: Vec<String> = [head].into_iter().chain(report.series.iter().map(row)).collect();
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn table(report: &NetworkReport) -> String {
+    let NetworkReport { blocks, payments, .. } = report;
+    let mut lines = vec![
+        report.command.clone(),
+        String::new(),
+        format!(
+            "blocks      {} found, {} in the chain, stale {:.2} %",
+            blocks.count,
+            blocks.in_chain,
+            report.stale_rate * 100.0
+        ),
+        format!("payments    {} made, {} in the chain", payments.count, payments.in_chain),
+        match report.settled {
+            Some(millis) => {
+                format!("end         one tip at height {}, {} after the last", report.height, seconds(millis))
+            }
+            None => format!("end         DIFFERENT TIPS, one of them at height {}", report.height),
+        },
+        String::new(),
+        "time to reach       50 % of nodes        95 % of nodes            all nodes".to_owned(),
+        "                  median      p95      median      p95      median      p95".to_owned(),
+        spread("blocks", blocks),
+        spread("payments", payments),
+        String::new(),
+        "a node gets         messages         bytes".to_owned(),
+    ];
+    let traffic = report.traffic.iter().map(|kind| (kind.kind, kind.messages_per_node, kind.bytes_per_node));
+    let total = ("all", report.messages_per_node, report.bytes_per_node);
+    lines.extend(
+        traffic.chain([total]).map(|(kind, messages, bytes)| format!("{kind:14} {messages:13.1} {bytes:13.0}")),
+    );
+    lines.push(String::new());
+    let depths = report.reorganisations.iter().map(|reorg| format!("{} of depth {}", reorg.count, reorg.depth));
+    let depths: Vec<String> = depths.collect();
+    lines.push(format!("reorganisations  {}", if depths.is_empty() { "none".to_owned() } else { depths.join(", ") }));
+    lines.extend(report.healings.iter().map(|healing| {
+        let took = healing.took.map_or("not before the next fault".to_owned(), seconds);
+        format!("one tip after    {}: {took}", healing.fault)
+    }));
+    if let Some(hostile) = &report.hostile {
+        lines.push(format!(
+            "byzantine        {} peers, found out {} times, given up as too slow {}, bans {}, {:.1} % of connections in the end",
+            hostile.peers,
+            hostile.found_out,
+            hostile.stalled,
+            hostile.bans,
+            hostile.connections * 100.0
+        ));
+        let victim = hostile
+            .victim
+            .map(|share| format!("victim           {:.1} % of its connections are theirs", share * 100.0));
+        lines.extend(victim);
+    }
+    if report.audited > 0 {
+        lines.push(format!("audited          {} nodes store what their blocks make", report.audited));
+    }
+    lines.extend(report.violations.iter().map(|violation| format!("VIOLATED         {violation}")));
+    lines.push(format!("trace            {}", report.trace));
+    lines.join("\n")
+}
+
+fn spread(name: &str, items: &Items) -> String {
+    let cell = |reach: &Reach| {
+        if reach.reached == 0 {
+            format!("{:>9} {:>9}", "-", "-")
+        } else {
+            format!("{:>9} {:>9}", seconds(reach.median), seconds(reach.p95))
+        }
+    };
+    let Items { propagation, .. } = items;
+    format!("{name:14} {}  {}  {}", cell(&propagation.half), cell(&propagation.most), cell(&propagation.all))
+}
+
+fn seconds(millis: u64) -> String {
+    format!("{:.3} s", millis as f64 / 1_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn the_command_repeats_the_setup() {
+        let fault = |text: &str| text.parse::<Fault>().unwrap();
+        let setup = NetworkSetup {
+            nodes: 12,
+            duration: 90_500,
+            height: 3,
+            latency: "lognormal:100ms:0.6".parse().unwrap(),
+            loss: 0.01,
+            partitions: vec![fault("10s..20s:0.3"), fault("30s..40s:0.25")],
+            crashes: vec![fault("5s..50s:0.1")],
+            attack: Some(Attack::Garbage),
+            share: 0.2,
+            audit: true,
+            seed: 7,
+            ..NetworkSetup::default()
+        };
+        for setup in [setup, NetworkSetup::default()] {
+            let command = setup.command();
+            let words = command.strip_prefix("cairn sim ").unwrap().split(' ');
+            assert_eq!(Line::try_parse_from(words).unwrap().args.setup(), setup, "{command}");
+        }
+    }
+}

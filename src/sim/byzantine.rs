@@ -1,0 +1,325 @@
+//! Peers that keep to the protocol no further than it serves them. None of them has any power to mine.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rand::RngExt;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand_chacha::ChaCha20Rng;
+use serde::Serialize;
+
+use super::Script;
+use crate::consensus::params::Params;
+use crate::p2p::message::{Hello, Item, MAX_HEADERS, Message, PROTOCOL_VERSION, PeerAddress, SERVICE_FULL, TipClaim};
+use crate::p2p::sync::MAX_ANNOUNCED;
+use crate::p2p::{Direction, Input, Now, Output, PeerId};
+use crate::primitives::block::Block;
+use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::header::Header;
+use crate::primitives::target::Bits;
+use crate::primitives::tx::Transaction;
+
+/// Milliseconds after which it looks whom to dial and tells its peers something again.
+const TURN_MILLIS: u64 = 5_000;
+/// How many connections to others it wants.
+const DIALS: usize = 16;
+/// To how many of those at a time it dials at most.
+const DIALS_A_TURN: usize = 4;
+/// The part of its messages in which a garbler flips a bit.
+pub(super) const GARBLED: f64 = 0.02;
+/// Transactions that do not exist, announced to each peer in a turn.
+const SPAM: usize = 500;
+
+/// What byzantine peers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attack {
+    /// Announce every block as soon as anybody does, and never deliver it.
+    Withhold,
+    /// Send malformed frames, bad headers, blocks and transactions.
+    Garbage,
+    /// Offer a valid chain of headers from genesis that has less work.
+    Stale,
+    /// Announce transactions that do not exist.
+    Spam,
+    /// Take the places of one node, tell it of nobody else, and tell it no block.
+    Eclipse,
+}
+
+impl Attack {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Withhold, Self::Garbage, Self::Stale, Self::Spam, Self::Eclipse];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Withhold => "withhold",
+            Self::Garbage => "garbage",
+            Self::Stale => "stale",
+            Self::Spam => "spam",
+            Self::Eclipse => "eclipse",
+        }
+    }
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It came in, and is to say hello first.
+    Dialled,
+    /// Hello was said and is to be answered.
+    Greeted,
+    /// Both have said hello.
+    Ready,
+}
+
+/// One such peer.
+struct Byzantine {
+    attack: Attack,
+    params: Arc<Params>,
+    rng: ChaCha20Rng,
+    /// Whom to dial.
+    targets: Vec<SocketAddr>,
+    /// Where it and its like listen.
+    gang: Vec<SocketAddr>,
+    hello: Hello,
+    /// Connections.
+    peers: BTreeMap<PeerId, State>,
+    /// Headers after genesis: those heard of, or its own.
+    headers: Vec<Header>,
+    /// Greatest height that anybody claimed.
+    height: u32,
+}
+
+/// A peer that does what `attack` says to `targets`, which it dials. It listens at a node's port, among its `gang`.
+pub(super) fn script(
+    attack: Attack,
+    params: Arc<Params>,
+    targets: Vec<SocketAddr>,
+    gang: Vec<SocketAddr>,
+    rng: ChaCha20Rng,
+) -> Script {
+    let work = Bits(0x0300_0001).target().map(|target| target.work()).unwrap_or_default();
+    // Whoever withholds or stalls wants to be asked first.
+    let boasts = matches!(attack, Attack::Withhold | Attack::Garbage | Attack::Stale);
+    let tip = TipClaim {
+        height: if boasts { 1_000_000 } else { 0 },
+        hash: params.genesis_hash,
+        work: if boasts { work } else { params.genesis_target.work() },
+    };
+    let hello = Hello {
+        version: PROTOCOL_VERSION,
+        genesis: params.genesis_hash,
+        services: SERVICE_FULL,
+        tip,
+        listen_port: super::PORT,
+        nonce: 0,
+        user_agent: "/byzantine/".to_owned(),
+    };
+    let (peers, headers) = (BTreeMap::new(), Vec::new());
+    let mut peer = Byzantine { attack, params, rng, targets, gang, hello, peers, headers, height: 0 };
+    Box::new(move |now, input| peer.handle(now, input))
+}
+
+impl Byzantine {
+    fn handle(&mut self, now: Now, input: Input) -> Vec<Output> {
+        match input {
+            Input::Tick => self.turn(now),
+            Input::Connected { peer, direction, .. } => {
+                let outbound = direction == Direction::Outbound;
+                self.peers.insert(peer, if outbound { State::Greeted } else { State::Dialled });
+                if outbound { vec![self.greeting(peer)] } else { Vec::new() }
+            }
+            Input::Disconnected { peer } => {
+                self.peers.remove(&peer);
+                Vec::new()
+            }
+            Input::Received { peer, message: Message::Ping(nonce) } => vec![send(peer, Message::Pong(nonce))],
+            Input::Received { peer, message } => self.received(now, peer, message),
+            Input::ConnectFailed { .. } | Input::Malformed { .. } | Input::Flushed { .. } => Vec::new(),
+        }
+    }
+
+    fn greeting(&mut self, peer: PeerId) -> Output {
+        // A number of its own each time, or it would be taken for the node itself.
+        send(peer, Message::Hello(Hello { nonce: self.rng.random(), ..self.hello.clone() }))
+    }
+
+    fn turn(&mut self, now: Now) -> Vec<Output> {
+        let mut outputs = vec![Output::WakeAt { millis: now.millis + TURN_MILLIS }];
+        let wanted = DIALS.saturating_sub(self.peers.len()).min(DIALS_A_TURN);
+        for _ in 0..wanted {
+            outputs.extend(self.targets.choose(&mut self.rng).map(|address| Output::Connect { address: *address }));
+        }
+        for peer in self.ready() {
+            outputs.extend(self.mischief(now, peer).into_iter().map(|message| send(peer, message)));
+        }
+        outputs
+    }
+
+    fn ready(&self) -> Vec<PeerId> {
+        self.peers.iter().filter(|(_, state)| **state == State::Ready).map(|(peer, _)| *peer).collect()
+    }
+
+    fn received(&mut self, now: Now, peer: PeerId, message: Message) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        match message {
+            Message::Hello(hello) => {
+                if self.peers.insert(peer, State::Ready) == Some(State::Dialled) {
+                    outputs.push(self.greeting(peer));
+                }
+                self.height = self.height.max(hello.tip.height);
+                let locator = vec![self.params.genesis_hash];
+                let ask = matches!(self.attack, Attack::Withhold | Attack::Garbage);
+                outputs.extend(ask.then(|| send(peer, Message::GetHeaders { locator, stop: Hash256::ZERO })));
+                outputs.extend(self.mischief(now, peer).into_iter().map(|message| send(peer, message)));
+            }
+            Message::GetAddresses => outputs.push(send(peer, Message::Addresses(self.addresses(now)))),
+            Message::Headers(headers) => {
+                let news = self.learn(&headers);
+                if self.attack == Attack::Withhold && !news.is_empty() && news.len() <= MAX_ANNOUNCED {
+                    let others = self.ready().into_iter().filter(|other| *other != peer);
+                    outputs.extend(others.map(|other| send(other, Message::Headers(news.clone()))));
+                }
+            }
+            Message::GetHeaders { locator, .. } => outputs.extend(self.headers_after(&locator).map(|m| send(peer, m))),
+            Message::GetData(items) if self.attack == Attack::Garbage => {
+                let wanted = items.iter().filter_map(|item| self.bad_body(item));
+                outputs.extend(wanted.map(|message| send(peer, message)));
+            }
+            _ => {}
+        }
+        outputs
+    }
+
+    /// Keeps the headers of the longest chain heard of; answers those that are new.
+    fn learn(&mut self, headers: &[Header]) -> Vec<Header> {
+        if !matches!(self.attack, Attack::Withhold | Attack::Garbage) {
+            return Vec::new();
+        }
+        let Some(first) = headers.first() else { return Vec::new() };
+        let Some(start) = self.place_after(&first.previous) else { return Vec::new() };
+        if start + headers.len() <= self.headers.len() {
+            return Vec::new();
+        }
+        let known = self.headers[start..].iter().zip(headers).take_while(|(a, b)| a == b).count();
+        self.headers.truncate(start + known);
+        self.headers.extend(&headers[known..]);
+        headers[known..].to_vec()
+    }
+
+    /// The place of the header whose parent has this hash.
+    fn place_after(&self, hash: &BlockHash) -> Option<usize> {
+        if *hash == self.params.genesis_hash {
+            return Some(0);
+        }
+        self.headers.iter().rposition(|header| header.hash() == *hash).map(|at| at + 1)
+    }
+
+    fn headers_after(&mut self, locator: &[BlockHash]) -> Option<Message> {
+        match self.attack {
+            // Its own header on top of everybody's: whoever takes it asks for the block.
+            Attack::Garbage => self.bad_header().map(|header| Message::Headers(vec![header])),
+            Attack::Spam | Attack::Eclipse => Some(Message::Headers(Vec::new())),
+            Attack::Withhold | Attack::Stale => {
+                let start = locator.iter().find_map(|hash| self.place_after(hash)).unwrap_or(0);
+                Some(Message::Headers(self.headers[start..].iter().take(MAX_HEADERS).copied().collect()))
+            }
+        }
+    }
+
+    /// What it tells a peer unasked, after hello and at every turn.
+    fn mischief(&mut self, now: Now, peer: PeerId) -> Vec<Message> {
+        let genesis = self.params.genesis.header;
+        match self.attack {
+            Attack::Withhold => Vec::new(),
+            Attack::Garbage => match self.rng.random_range(0..5) {
+                // Work that was not done.
+                0 => {
+                    let mut header = self.bad_header().unwrap_or(genesis);
+                    while self.params.genesis_target.is_met_by(&header.hash()) {
+                        header.nonce = header.nonce.wrapping_add(1);
+                    }
+                    vec![Message::Headers(vec![header])]
+                }
+                // No chain.
+                1 => vec![Message::Headers(vec![genesis, Header { previous: Hash256::ZERO, ..genesis }])],
+                // A transaction from nothing, which nobody asked for.
+                2 => vec![Message::Transaction(Arc::new(forged(&mut self.rng)))],
+                // A body without transactions.
+                3 => {
+                    let header = self.bad_header().unwrap_or(genesis);
+                    vec![Message::Block(Arc::new(Block { header, transactions: Vec::new() }))]
+                }
+                _ => self.bad_header().map(|header| Message::Headers(vec![header])).into_iter().collect(),
+            },
+            Attack::Stale => {
+                self.lengthen();
+                let last = self.headers.len().saturating_sub(MAX_ANNOUNCED);
+                vec![Message::Headers(self.headers[last..].to_vec())]
+            }
+            Attack::Spam => {
+                let nothing = |rng: &mut ChaCha20Rng| Item::Transaction(Hash256(rng.random()));
+                vec![Message::Inventory((0..SPAM).map(|_| nothing(&mut self.rng)).collect())]
+            }
+            // Addresses one at a time are news, and news is believed unasked.
+            Attack::Eclipse => {
+                let mut addresses = self.addresses(now);
+                addresses.truncate(1 + (peer.0 % 2) as usize);
+                vec![Message::Addresses(addresses)]
+            }
+        }
+    }
+
+    /// Its like, in any order.
+    fn addresses(&mut self, now: Now) -> Vec<PeerAddress> {
+        self.gang.shuffle(&mut self.rng);
+        let last_seen = u32::try_from(now.unix).unwrap_or(u32::MAX);
+        let record = |address: &SocketAddr| PeerAddress { address: *address, services: SERVICE_FULL, last_seen };
+        self.gang.iter().map(record).take(crate::p2p::message::MAX_ADDRESSES).collect()
+    }
+
+    /// A header on the best chain known, good but for its block.
+    fn bad_header(&self) -> Option<Header> {
+        let parent = self.headers.last().copied().unwrap_or(self.params.genesis.header);
+        self.mined(&parent, Hash256::of(b"there is no such block"))
+    }
+
+    fn mined(&self, parent: &Header, merkle_root: Hash256) -> Option<Header> {
+        let (previous, time) = (parent.hash(), parent.time.checked_add(1)?);
+        let mut header = Header { version: 1, previous, merkle_root, time, bits: self.params.bits, nonce: 0 };
+        while !self.params.genesis_target.is_met_by(&header.hash()) {
+            header.nonce = header.nonce.checked_add(1)?;
+        }
+        Some(header)
+    }
+
+    /// Half as long a chain as the longest that anybody claimed.
+    fn lengthen(&mut self) {
+        while self.headers.len() < 1 + self.height as usize / 2 {
+            let parent = self.headers.last().copied().unwrap_or(self.params.genesis.header);
+            let root = Hash256(self.rng.random());
+            match self.mined(&parent, root) {
+                Some(header) => self.headers.push(header),
+                None => return,
+            }
+        }
+    }
+
+    /// Delivers what it announced: a body that is not its header's.
+    fn bad_body(&self, item: &Item) -> Option<Message> {
+        let header = self.bad_header().filter(|header| Item::Block(header.hash()) == *item)?;
+        let transactions = self.params.genesis.transactions.clone();
+        Some(Message::Block(Arc::new(Block { header, transactions })))
+    }
+}
+
+fn send(peer: PeerId, message: Message) -> Output {
+    Output::Send { peer, message }
+}
+
+/// A transaction without inputs.
+fn forged(rng: &mut ChaCha20Rng) -> Transaction {
+    Transaction { version: rng.random_range(1..10), inputs: Vec::new(), outputs: Vec::new(), lock_height: rng.random() }
+}

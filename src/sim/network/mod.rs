@@ -1,0 +1,458 @@
+//! An experiment: full nodes that find blocks and pay each other while wires are cut, nodes crash and some peers lie.
+//!
+//! A run is a function of its [`NetworkSetup`], to the last byte of its report. Times count from the moment at which all
+//! nodes have had [`WARM_UP_MILLIS`] to find each other, and nothing before it is measured.
+
+mod payments;
+mod report;
+mod safety;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha20Rng;
+use serde::Serialize;
+
+use super::byzantine::{self, GARBLED};
+use super::units::{Fault, Latency, Millis};
+use super::{Sim, Traffic, Weather, generator};
+use crate::p2p::Config;
+use crate::storage::StoreError;
+use payments::Payments;
+use safety::Safety;
+
+pub use super::byzantine::Attack;
+pub use report::{Hostile, Items, KindTraffic, NetworkReport, Propagation, Reach, Reorganisations};
+pub use safety::{GRACE_MILLIS, SETTLED_BLOCKS};
+
+/// Milliseconds that the nodes have to find each other before anything is measured.
+pub const WARM_UP_MILLIS: u64 = 30_000;
+/// Milliseconds after the end within which all nodes must have one tip.
+pub const SETTLE_MILLIS: u64 = 300_000;
+/// Milliseconds between two looks at whether all have one tip again.
+const POLL_MILLIS: u64 = 100;
+/// How many samples the series has at most.
+const SAMPLES: u64 = 360;
+/// Nodes that each newcomer knows.
+const SEEDS: usize = 3;
+/// Generators: for who knows whom, for faults, for payments, for byzantine peers.
+const ACQUAINTANCE: u64 = 11;
+const FAULTS: u64 = 12;
+const PAYMENTS: u64 = 13;
+const BYZANTINE: u64 = 14;
+
+/// What to try.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NetworkSetup {
+    /// How many nodes there are, byzantine ones included.
+    pub nodes: u32,
+    /// How long to look, in milliseconds.
+    pub duration: u64,
+    /// Milliseconds between two blocks in the mean: a Poisson process, each block by a random honest node that is up.
+    pub interval: u64,
+    /// Payments a second in the mean, a Poisson process too.
+    pub payments: f64,
+    /// Blocks that there are before the first node is joined by others.
+    pub height: u32,
+    /// How long messages take.
+    pub latency: Latency,
+    /// The part of messages that is lost and sent again later.
+    pub loss: f64,
+    /// Parts of the nodes cut off from the others for a time. No two overlap.
+    pub partitions: Vec<Fault>,
+    /// Parts of the honest nodes that stop, and come back with their store.
+    pub crashes: Vec<Fault>,
+    /// What byzantine peers do.
+    pub attack: Option<Attack>,
+    /// The part of the nodes that is byzantine, if there is an attack.
+    pub share: f64,
+    /// Whether to replay every honest node's chain from genesis in the end, and compare all that its store says.
+    pub audit: bool,
+    /// Where all randomness comes from.
+    pub seed: u64,
+}
+
+impl Default for NetworkSetup {
+    fn default() -> Self {
+        Self {
+            nodes: 100,
+            duration: 600_000,
+            interval: 10_000,
+            payments: 0.5,
+            height: 0,
+            latency: Latency::Uniform(10, 80),
+            loss: 0.0,
+            partitions: Vec::new(),
+            crashes: Vec::new(),
+            attack: None,
+            share: 0.1,
+            audit: false,
+            seed: 1,
+        }
+    }
+}
+
+/// A setup that cannot be tried.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// Nobody would be left to run the protocol.
+    #[error("{honest} of {nodes} nodes are honest, at least 2 must be")]
+    TooFewHonest {
+        /// How many keep to the protocol.
+        honest: u32,
+        /// How many there are.
+        nodes: u32,
+    },
+    /// It would go on when nobody looks any more.
+    #[error("the fault {fault} ends after {duration}, when the run does")]
+    FaultTooLate {
+        /// The fault.
+        fault: String,
+        /// The end of the run.
+        duration: Millis,
+    },
+    /// Partitions are told apart by their times.
+    #[error("the partitions {first} and {second} overlap")]
+    Overlap {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
+}
+
+impl NetworkSetup {
+    /// Number of byzantine peers.
+    pub fn byzantine(&self) -> u32 {
+        self.attack.map_or(0, |_| (f64::from(self.nodes) * self.share).round() as u32)
+    }
+
+    /// Number of nodes that keep to the protocol; they are the first.
+    pub fn honest(&self) -> u32 {
+        self.nodes - self.byzantine().min(self.nodes)
+    }
+
+    /// # Errors
+    /// [`SetupError`].
+    pub fn check(&self) -> Result<(), SetupError> {
+        if self.honest() < 2 {
+            return Err(SetupError::TooFewHonest { honest: self.honest(), nodes: self.nodes });
+        }
+        if let Some(late) = self.partitions.iter().chain(&self.crashes).find(|fault| fault.to > self.duration) {
+            return Err(SetupError::FaultTooLate { fault: late.to_string(), duration: Millis(self.duration) });
+        }
+        let mut ordered = self.partitions.clone();
+        ordered.sort_by_key(|fault| fault.from);
+        match ordered.windows(2).find(|pair| pair[1].from < pair[0].to) {
+            Some(pair) => Err(SetupError::Overlap { first: pair[0].to_string(), second: pair[1].to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The command that repeats the run.
+    pub fn command(&self) -> String {
+        let mut text = format!(
+            "cairn sim network --nodes {} --duration {} --interval {} --payments {} --latency {}",
+            self.nodes,
+            Millis(self.duration),
+            Millis(self.interval),
+            self.payments,
+            self.latency
+        );
+        let mut add = |option: &str, value: &dyn std::fmt::Display| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, " --{option} {value}");
+        };
+        if self.height > 0 {
+            add("height", &self.height);
+        }
+        if self.loss > 0.0 {
+            add("loss", &self.loss);
+        }
+        self.partitions.iter().for_each(|fault| add("partition", fault));
+        self.crashes.iter().for_each(|fault| add("crash", fault));
+        if let Some(attack) = self.attack {
+            add("attack", &attack.name());
+            add("share", &self.share);
+        }
+        if self.audit {
+            text.push_str(" --audit");
+        }
+        format!("{text} --seed {}", self.seed)
+    }
+}
+
+/// How the network stood at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Sample {
+    /// When, in milliseconds.
+    pub at: u64,
+    /// Honest nodes that are up.
+    pub up: u64,
+    /// Different tips that they have.
+    pub tips: u64,
+    /// The lowest of their tips.
+    pub lowest: u32,
+    /// The highest.
+    pub highest: u32,
+    /// Blocks found so far.
+    pub found: u64,
+    /// Transactions in a mempool, in the mean.
+    pub mempool: f64,
+    /// Messages that arrived since the sample before.
+    pub messages: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+}
+
+/// The end of a fault, and how long it took until all honest nodes that were up had one tip again.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Healing {
+    /// Which fault.
+    pub fault: String,
+    /// When it ended, in milliseconds.
+    pub at: u64,
+    /// Milliseconds until then; `None` if another fault came first.
+    pub took: Option<u64>,
+}
+
+/// What is to happen at a time.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    Cut(Fault),
+    Heal(Fault),
+    Crash(usize),
+    Return(usize),
+}
+
+struct Run<'a> {
+    setup: &'a NetworkSetup,
+    sim: Sim,
+    /// When measuring began.
+    start: u64,
+    rng: ChaCha20Rng,
+    payments: Payments,
+    safety: Safety,
+    /// Who is down, for each crash.
+    down: Vec<Vec<usize>>,
+    series: Vec<Sample>,
+    healings: Vec<Healing>,
+    /// All traffic at the sample before.
+    counted: Traffic,
+}
+
+/// Makes the network and lets it run. `progress` is told how many of `duration` milliseconds have passed, now and then. The
+/// setup must be one that [`NetworkSetup::check`] accepts.
+///
+/// # Errors
+/// A store's, which memory's has not.
+pub fn run(setup: &NetworkSetup, progress: &dyn Fn(u64)) -> Result<NetworkReport, StoreError> {
+    let mut run = Run::new(setup)?;
+    let before = run.sim.traffic_by_kind().to_vec();
+    run.sim.set_mining(Some(setup.interval));
+    run.go(progress)?;
+    let settled = run.settle();
+    report::report(run, settled, &before)
+}
+
+impl<'a> Run<'a> {
+    fn new(setup: &'a NetworkSetup) -> Result<Self, StoreError> {
+        let payments = Payments::new(setup.payments, setup.interval, generator(setup.seed, PAYMENTS, 0));
+        let params = payments.params();
+        let weather = Weather { latency: setup.latency.clone(), loss: setup.loss, ..Weather::default() };
+        let mut sim = Sim::new(params.clone(), weather, setup.seed);
+        let mut rng = generator(setup.seed, ACQUAINTANCE, 0);
+        let honest = setup.honest() as usize;
+        for node in 0..honest {
+            let seeds: BTreeSet<usize> =
+                (0..SEEDS.min(node)).map(|_| rng.random_range(0..node as u64) as usize).collect();
+            sim.add_node_with(Config {
+                seeds: seeds.into_iter().map(Sim::address).collect(),
+                user_agent: String::new(),
+                ..Config::default()
+            })?;
+            if node == 0 {
+                for _ in 0..setup.height {
+                    sim.mine(0);
+                }
+            }
+        }
+        let all = setup.nodes as usize;
+        let gang: Vec<_> = (honest..all).map(Sim::address).collect();
+        // One node is enough to have cut off.
+        let targets = if setup.attack == Some(Attack::Eclipse) { VICTIM..VICTIM + 1 } else { 0..honest };
+        let targets: Vec<_> = targets.map(Sim::address).collect();
+        for (attack, number) in
+            setup.attack.iter().flat_map(|attack| (honest..all).map(move |number| (*attack, number)))
+        {
+            let rng = generator(setup.seed, BYZANTINE, number as u64);
+            sim.add_script(byzantine::script(attack, Arc::clone(&params), targets.clone(), gang.clone(), rng));
+            if attack == Attack::Garbage {
+                sim.garble(number, GARBLED);
+            }
+        }
+        sim.run_for(WARM_UP_MILLIS);
+        let (start, counted) = (sim.now().millis, sim.traffic());
+        Ok(Self {
+            setup,
+            sim,
+            start,
+            rng: generator(setup.seed, FAULTS, 0),
+            payments,
+            safety: Safety::new(honest),
+            down: Vec::new(),
+            series: Vec::new(),
+            healings: Vec::new(),
+            counted,
+        })
+    }
+
+    /// All that is foreseen, in the order of its times.
+    fn turns(&mut self) -> Vec<(u64, Turn)> {
+        let mut turns = Vec::new();
+        for fault in &self.setup.partitions {
+            turns.extend([(fault.from, Turn::Cut(*fault)), (fault.to, Turn::Heal(*fault))]);
+        }
+        for (number, fault) in self.setup.crashes.iter().enumerate() {
+            self.down.push(Vec::new());
+            turns.extend([(fault.from, Turn::Crash(number)), (fault.to, Turn::Return(number))]);
+        }
+        // What ends, ends before something else begins.
+        turns.sort_by_key(|(at, turn)| (*at, matches!(turn, Turn::Cut(_) | Turn::Crash(_))));
+        turns
+    }
+
+    fn go(&mut self, progress: &dyn Fn(u64)) -> Result<(), StoreError> {
+        let turns = self.turns();
+        let mut turns = turns.into_iter().peekable();
+        let step = self.setup.duration.div_ceil(SAMPLES).max(1_000);
+        let (mut sample, mut payment) = (0, self.payments.wait());
+        loop {
+            let now = self.now();
+            while let Some((_, turn)) = turns.next_if(|(at, _)| *at <= now) {
+                self.turn(turn)?;
+            }
+            if payment.is_some_and(|at| at <= now) {
+                self.payments.pay(&mut self.sim, self.start)?;
+                payment = self.payments.wait().map(|wait| now + wait.max(1));
+            }
+            if sample <= now {
+                self.sample();
+                progress(now);
+                sample += step;
+            }
+            self.poll();
+            if now >= self.setup.duration {
+                return Ok(());
+            }
+            let poll = self.awaited().map(|_| now + POLL_MILLIS);
+            let next = [turns.peek().map(|(at, _)| *at), payment, Some(sample), poll];
+            let next = next.into_iter().flatten().fold(self.setup.duration, u64::min);
+            self.sim.run_for(next - now);
+        }
+    }
+
+    /// Milliseconds since measuring began.
+    fn now(&self) -> u64 {
+        self.sim.now().millis - self.start
+    }
+
+    fn turn(&mut self, turn: Turn) -> Result<(), StoreError> {
+        let now = self.now();
+        // Whoever waits for one tip has waited in vain once the next fault comes.
+        match turn {
+            Turn::Cut(fault) => {
+                let mut nodes: Vec<usize> = (0..self.setup.nodes as usize).collect();
+                nodes.shuffle(&mut self.rng);
+                nodes.truncate((f64::from(self.setup.nodes) * fault.share).round() as usize);
+                self.sim.partition(&[&[], &nodes]);
+                self.safety.cut(&self.sim);
+            }
+            Turn::Heal(fault) => {
+                self.sim.heal();
+                self.safety.healed(&self.sim);
+                self.healings.push(Healing { fault: format!("partition {fault}"), at: now, took: None });
+            }
+            Turn::Crash(number) => {
+                let mut nodes: Vec<usize> = (0..self.setup.honest() as usize).collect();
+                nodes.shuffle(&mut self.rng);
+                let share = self.setup.crashes[number].share;
+                nodes.truncate((f64::from(self.setup.honest()) * share).round() as usize);
+                nodes.retain(|node| self.sim.node(*node).is_some());
+                nodes.iter().for_each(|node| self.sim.crash(*node));
+                self.down[number] = nodes;
+            }
+            Turn::Return(number) => {
+                for node in std::mem::take(&mut self.down[number]) {
+                    self.sim.start(node)?;
+                }
+                let fault = format!("crash {}", self.setup.crashes[number]);
+                self.healings.push(Healing { fault, at: now, took: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// The healing of which the end is awaited: the last, unless something else is broken.
+    fn awaited(&self) -> Option<usize> {
+        let last = self.healings.len().checked_sub(1)?;
+        (self.healings[last].took.is_none() && !self.safety.is_cut()).then_some(last)
+    }
+
+    fn poll(&mut self) {
+        if let Some(awaited) = self.awaited()
+            && self.sim.is_converged()
+        {
+            let now = self.now();
+            let healing = &mut self.healings[awaited];
+            healing.took = Some(now - healing.at);
+        }
+    }
+
+    fn sample(&mut self) {
+        self.safety.look(&self.sim);
+        let nodes = || self.sim.nodes().map(|(_, node)| node);
+        let heights = || nodes().map(|node| node.chain().tip().height);
+        let tips: BTreeSet<_> = nodes().map(|node| node.chain().tip().hash).collect();
+        let up = nodes().count() as u64;
+        let waiting: usize = nodes().map(|node| node.mempool().len()).sum();
+        let traffic = self.sim.traffic();
+        let since =
+            Traffic { messages: traffic.messages - self.counted.messages, bytes: traffic.bytes - self.counted.bytes };
+        self.series.push(Sample {
+            at: self.now(),
+            up,
+            tips: tips.len() as u64,
+            lowest: heights().min().unwrap_or(0),
+            highest: heights().max().unwrap_or(0),
+            found: self.sim.found().iter().filter(|found| found.at >= self.start).count() as u64,
+            mempool: super::summary::share(waiting as u64, up),
+            messages: since.messages,
+            bytes: report::framed(since),
+        });
+        self.counted = traffic;
+    }
+
+    /// Ends mining and waits for one tip; milliseconds that it took, if it came. Two blocks found last and at once leave a tie,
+    /// which is nobody's fault and ends with the next block.
+    fn settle(&mut self) -> Option<u64> {
+        self.sim.set_mining(None);
+        let end = self.sim.now().millis;
+        while !self.sim.run_until(SETTLE_MILLIS / 10, Sim::is_converged) {
+            if self.sim.now().millis - end >= SETTLE_MILLIS {
+                return None;
+            }
+            let works: BTreeSet<_> = self.sim.nodes().map(|(_, node)| node.chain().tip().work).collect();
+            if works.len() == 1 {
+                self.sim.mine(0);
+            }
+        }
+        Some(self.sim.now().millis - end)
+    }
+}
+
+/// The node that is to be cut off by [`Attack::Eclipse`].
+const VICTIM: usize = 1;

@@ -1,0 +1,107 @@
+//! Who pays whom: wallets that pass coins of genesis on, each payment at a node of its own choice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::RngExt;
+use rand_chacha::ChaCha20Rng;
+
+use crate::consensus::params::{Allocation, GenesisSpec, Params};
+use crate::primitives::address;
+use crate::primitives::amount::COIN;
+use crate::primitives::hash::Txid;
+use crate::primitives::keys::{PublicKey, SecretKey};
+use crate::primitives::tx::Output;
+use crate::sim::Sim;
+use crate::storage::StoreError;
+use crate::wallet::coins::Spendable;
+use crate::wallet::payment;
+
+/// Coins there are at least, and at most: every node's store has them all.
+const COINS: std::ops::RangeInclusive<usize> = 20..=2_000;
+/// Blocks that a coin is under way, in the mean and with a margin.
+const BLOCKS_UNDER_WAY: f64 = 4.0;
+/// Wallets looked at for a coin that is not under way.
+const TRIES: usize = 10;
+/// Grains a byte that payments pay.
+const FEE_RATE: u64 = 2;
+
+/// The wallets, and what they paid.
+pub(super) struct Payments {
+    /// Milliseconds between two payments in the mean.
+    mean: Option<f64>,
+    rng: ChaCha20Rng,
+    keys: Vec<SecretKey>,
+    /// Which key is whose.
+    owners: BTreeMap<PublicKey, usize>,
+    params: Arc<Params>,
+    /// Payments that a node took, and when.
+    pub(super) made: Vec<(Txid, u64)>,
+}
+
+impl Payments {
+    /// Wallets enough for so many payments a second, with a block every `interval` milliseconds.
+    pub(super) fn new(per_second: f64, interval: u64, rng: ChaCha20Rng) -> Self {
+        let under_way = per_second * interval as f64 / 1_000.0 * BLOCKS_UNDER_WAY;
+        let count = (under_way as usize).clamp(*COINS.start(), *COINS.end());
+        let key = |number: usize| {
+            let mut seed = [9; 32];
+            seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            SecretKey::from_seed(seed)
+        };
+        let keys: Vec<SecretKey> = (0..count).map(key).collect();
+        let mut spec = GenesisSpec::regtest();
+        let address = |key: &SecretKey| address::encode(&spec.address_prefix, &key.public_key());
+        spec.alloc = keys.iter().map(|key| Allocation { address: address(key), value: 100 * COIN }).collect();
+        spec.mine_nonce();
+        let params = Arc::new(Params::new(spec).expect("the private network's parameters are valid"));
+        let owners = keys.iter().enumerate().map(|(number, key)| (key.public_key(), number)).collect();
+        let mean = (per_second > 0.0).then(|| 1_000.0 / per_second);
+        Self { mean, rng, keys, owners, params, made: Vec::new() }
+    }
+
+    /// A private network in which each wallet has a coin.
+    pub(super) fn params(&self) -> Arc<Params> {
+        Arc::clone(&self.params)
+    }
+
+    /// Milliseconds to the next payment; `None` if there is none.
+    pub(super) fn wait(&mut self) -> Option<u64> {
+        let mean = self.mean?;
+        Some((-(1.0 - self.rng.random::<f64>()).ln() * mean) as u64)
+    }
+
+    /// Lets somebody pay somebody, through a random node and with a coin that this has and knows no spender of. There may
+    /// be none.
+    pub(super) fn pay(&mut self, sim: &mut Sim, start: u64) -> Result<(), StoreError> {
+        let up: Vec<usize> = sim.nodes().map(|(number, _)| number).collect();
+        if up.is_empty() {
+            return Ok(());
+        }
+        let node = up[self.rng.random_range(0..up.len() as u64) as usize];
+        for _ in 0..TRIES {
+            let payer = self.keys[self.rng.random_range(0..self.keys.len() as u64) as usize].public_key();
+            let Some(coin) = Self::coin(sim, node, payer)? else { continue };
+            let payee = self.keys[self.rng.random_range(0..self.keys.len() as u64) as usize].public_key();
+            let outputs = vec![Output::pay(payee, coin.value - COIN / 1_000)];
+            let key_of = |key: &PublicKey| self.owners.get(key).map(|number| self.keys[*number].clone());
+            let genesis = &self.params.genesis_hash;
+            if let Ok(payment) = payment::pay(&[coin], outputs, FEE_RATE, payer, genesis, key_of)
+                && let Some(Ok(_)) = sim.submit(node, payment.transaction)
+            {
+                self.made.push((payment.txid, sim.now().millis - start));
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    fn coin(sim: &Sim, node: usize, key: PublicKey) -> Result<Option<Spendable>, StoreError> {
+        let Some(node) = sim.node(node) else { return Ok(None) };
+        let coins = node.chain().db().address_coins(&key, 8)?;
+        let free = coins
+            .into_iter()
+            .find(|(outpoint, coin)| node.mempool().spender(outpoint).is_none() && coin.output.value > COIN);
+        Ok(free.map(|(outpoint, coin)| Spendable { outpoint, value: coin.output.value, key }))
+    }
+}

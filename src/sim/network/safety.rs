@@ -1,0 +1,113 @@
+//! What must hold whatever happens: honest nodes may disagree about the last blocks, and about no others.
+
+use crate::p2p::Event;
+use crate::p2p::Node;
+use crate::sim::Sim;
+
+/// Blocks about which honest nodes may disagree without any fault: as many as a careful payee waits for.
+pub const SETTLED_BLOCKS: u32 = 6;
+/// Milliseconds after the end of a partition in which nodes still learn of the other side's blocks.
+pub const GRACE_MILLIS: u64 = 120_000;
+/// Violations that are told; more say nothing new.
+const MAX_TOLD: usize = 20;
+
+/// A time in which nodes cannot agree, because they do not hear each other.
+struct Cut {
+    from: u64,
+    until: Option<u64>,
+    /// Blocks found before it.
+    found: usize,
+}
+
+/// Compares what nodes did with what they may do.
+pub(super) struct Safety {
+    honest: usize,
+    cuts: Vec<Cut>,
+    pub(super) violations: Vec<String>,
+}
+
+impl Safety {
+    pub(super) fn new(honest: usize) -> Self {
+        Self { honest, cuts: Vec::new(), violations: Vec::new() }
+    }
+
+    pub(super) fn cut(&mut self, sim: &Sim) {
+        self.cuts.push(Cut { from: sim.now().millis, until: None, found: sim.found().len() });
+    }
+
+    pub(super) fn healed(&mut self, sim: &Sim) {
+        if let Some(cut) = self.cuts.last_mut() {
+            cut.until = Some(sim.now().millis);
+        }
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cuts.last().is_some_and(|cut| cut.until.is_none())
+    }
+
+    /// Blocks about which nodes may disagree at a time: [`SETTLED_BLOCKS`], and all that were found since the network was
+    /// cut, if it is or was so lately.
+    fn allowed(&self, sim: &Sim, at: u64) -> u32 {
+        let felt = |cut: &&Cut| cut.from <= at && cut.until.is_none_or(|until| at <= until + GRACE_MILLIS);
+        let found = self
+            .cuts
+            .iter()
+            .find(felt)
+            .map_or(0, |cut| sim.found()[cut.found..].iter().take_while(|found| found.at <= at).count());
+        SETTLED_BLOCKS + found as u32
+    }
+
+    fn violated(&mut self, what: String) {
+        if self.violations.len() < MAX_TOLD {
+            self.violations.push(what);
+        }
+    }
+
+    /// Looks whether the chains of all nodes that are up agree as far as they must.
+    pub(super) fn look(&mut self, sim: &Sim) {
+        let at = sim.now().millis;
+        let allowed = self.allowed(sim, at);
+        let Some((first, reference)) = sim.nodes().next() else { return };
+        for (number, node) in sim.nodes() {
+            let depth = disagreement(reference, node);
+            if depth > allowed {
+                self.violated(format!(
+                    "at {at} ms nodes {first} and {number} disagree about {depth} blocks, not {allowed}"
+                ));
+            }
+        }
+    }
+
+    /// Looks at every reorganisation there was: how many of each depth.
+    pub(super) fn reorganisations(&mut self, sim: &Sim) -> Vec<u64> {
+        let mut depths = Vec::new();
+        for node in 0..self.honest {
+            let mut depth = 0;
+            for (at, event) in sim.events(node) {
+                match event {
+                    Event::BlockDisconnected { .. } => depth += 1,
+                    Event::TipChanged { .. } if depth > 0 => {
+                        let allowed = self.allowed(sim, *at);
+                        if depth > allowed {
+                            self.violated(format!("at {at} ms node {node} took {depth} blocks back, not {allowed}"));
+                        }
+                        let depth = std::mem::take(&mut depth) as usize;
+                        depths.resize(depths.len().max(depth + 1), 0);
+                        depths[depth] += 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        depths
+    }
+}
+
+/// Blocks of the lower of two chains that the other has not.
+fn disagreement(a: &Node, b: &Node) -> u32 {
+    let (a, b) = (a.chain(), b.chain());
+    let lower = a.tip().height.min(b.tip().height);
+    let hash = |chain: &crate::chain::Chain, height| chain.entry_at(height).map(|entry| entry.hash);
+    let common = (0..=lower).rev().find(|height| hash(a, *height) == hash(b, *height)).unwrap_or(0);
+    lower - common
+}

@@ -80,7 +80,9 @@ impl Gossip {
             let refill = now.millis.saturating_sub(gossiper.since) / REFILL_MILLIS;
             gossiper.since += refill * REFILL_MILLIS;
             gossiper.tokens = (gossiper.tokens + refill).min(MAX_TOKENS);
-            if addresses.len() as u64 > gossiper.tokens {
+            // Many newcomers at once are news that honest peers pass on too, one by one: what is too much is not read, and only
+            // more in one message than anybody has news of is an offence.
+            if addresses.len() as u64 > MAX_TOKENS {
                 out.offence(peer, Offence::AddressFlood);
             }
             addresses.truncate(gossiper.tokens as usize);

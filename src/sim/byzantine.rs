@@ -153,7 +153,7 @@ impl Byzantine {
             outputs.extend(self.targets.choose(&mut self.rng).map(|address| Output::Connect { address: *address }));
         }
         for peer in self.ready() {
-            outputs.extend(self.mischief(now, peer).into_iter().map(|message| send(peer, message)));
+            outputs.extend(self.mischief(now).into_iter().map(|message| send(peer, message)));
         }
         outputs
     }
@@ -173,7 +173,7 @@ impl Byzantine {
                 let locator = vec![self.params.genesis_hash];
                 let ask = matches!(self.attack, Attack::Withhold | Attack::Garbage);
                 outputs.extend(ask.then(|| send(peer, Message::GetHeaders { locator, stop: Hash256::ZERO })));
-                outputs.extend(self.mischief(now, peer).into_iter().map(|message| send(peer, message)));
+                outputs.extend(self.mischief(now).into_iter().map(|message| send(peer, message)));
             }
             Message::GetAddresses => outputs.push(send(peer, Message::Addresses(self.addresses(now)))),
             Message::Headers(headers) => {
@@ -230,7 +230,7 @@ impl Byzantine {
     }
 
     /// What it tells a peer unasked, after hello and at every turn.
-    fn mischief(&mut self, now: Now, peer: PeerId) -> Vec<Message> {
+    fn mischief(&mut self, now: Now) -> Vec<Message> {
         let genesis = self.params.genesis.header;
         match self.attack {
             Attack::Withhold => Vec::new(),
@@ -265,9 +265,7 @@ impl Byzantine {
             }
             // Addresses one at a time are news, and news is believed unasked.
             Attack::Eclipse => {
-                let mut addresses = self.addresses(now);
-                addresses.truncate(1 + (peer.0 % 2) as usize);
-                vec![Message::Addresses(addresses)]
+                self.addresses(now).into_iter().take(1).map(|one| Message::Addresses(vec![one])).collect()
             }
         }
     }

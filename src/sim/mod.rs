@@ -9,9 +9,11 @@
 //! too large for that there are [`lookup`] and [`gossip`], where nodes are no more than what these need.
 
 mod byzantine;
+pub mod doublespend;
 pub mod gossip;
 pub mod lookup;
 pub mod network;
+pub mod race;
 mod run;
 pub mod summary;
 pub mod units;

@@ -1,5 +1,6 @@
 //! `cairn sim`: how the network would do with very many nodes.
 
+mod attack;
 mod network;
 mod plot;
 
@@ -28,6 +29,9 @@ enum SimCommand {
     /// Run full nodes in virtual time, with faults and byzantine peers: blocks, propagation, reorganisations, traffic
     #[command(after_help = network::EXAMPLES)]
     Network(network::Args),
+    /// Spend a coin twice against a merchant who waits: how often it succeeds, beside the formulas
+    #[command(after_help = attack::EXAMPLES)]
+    Attack(attack::Args),
     /// Find ids by Kademlia: hops, messages, success
     #[command(after_help = "\
 Examples:
@@ -128,6 +132,7 @@ fn part(text: &str, most: f64) -> Result<f64, String> {
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     match &args.command {
         SimCommand::Network(args) => network::run(args, common),
+        SimCommand::Attack(args) => attack::run(args, common),
         SimCommand::Lookup(args) => lookups(args, common),
         SimCommand::Gossip(args) => gossips(args, common),
     }

@@ -21,10 +21,14 @@ use crate::wallet::payment;
 const COINS: std::ops::RangeInclusive<usize> = 20..=2_000;
 /// Blocks that a coin is under way, in the mean and with a margin.
 const BLOCKS_UNDER_WAY: f64 = 4.0;
+/// Coins of a wallet that are looked at.
+const MAX_COINS: usize = 16;
 /// Wallets looked at for a coin that is not under way.
 const TRIES: usize = 10;
 /// Grains a byte that payments pay.
-const FEE_RATE: u64 = 2;
+const FEE_RATE: u64 = 3;
+/// Grains that a payment leaves of its coin: enough for that, and nothing that is worth giving back.
+const FEE: u64 = 600;
 
 /// The wallets, and what they paid.
 pub(super) struct Payments {
@@ -83,7 +87,7 @@ impl Payments {
             let payer = self.keys[self.rng.random_range(0..self.keys.len() as u64) as usize].public_key();
             let Some(coin) = Self::coin(sim, node, payer)? else { continue };
             let payee = self.keys[self.rng.random_range(0..self.keys.len() as u64) as usize].public_key();
-            let outputs = vec![Output::pay(payee, coin.value - COIN / 1_000)];
+            let outputs = vec![Output::pay(payee, coin.value - FEE)];
             let key_of = |key: &PublicKey| self.owners.get(key).map(|number| self.keys[*number].clone());
             let genesis = &self.params.genesis_hash;
             if let Ok(payment) = payment::pay(&[coin], outputs, FEE_RATE, payer, genesis, key_of)
@@ -98,7 +102,7 @@ impl Payments {
 
     fn coin(sim: &Sim, node: usize, key: PublicKey) -> Result<Option<Spendable>, StoreError> {
         let Some(node) = sim.node(node) else { return Ok(None) };
-        let coins = node.chain().db().address_coins(&key, 8)?;
+        let coins = node.chain().db().address_coins(&key, MAX_COINS)?;
         let free = coins
             .into_iter()
             .find(|(outpoint, coin)| node.mempool().spender(outpoint).is_none() && coin.output.value > COIN);

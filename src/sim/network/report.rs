@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::safety::MAX_TOLD;
 use super::{Healing, NetworkSetup, Run, Sample, VICTIM};
 use crate::chain;
 use crate::p2p::frame::HEADER_BYTES;
@@ -143,7 +144,7 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<u64>, before: &[Traffic])
     run.safety.look(&run.sim);
     let depths = run.safety.reorganisations(&run.sim);
     let mut violations = std::mem::take(&mut run.safety.violations);
-    violations.extend(accused(&run.sim, setup));
+    violations.extend(accused(&run.sim, setup).into_iter().take(MAX_TOLD));
     let audited = if setup.audit { audit(&run.sim, &mut violations) } else { 0 };
     let (sim, start) = (&run.sim, run.start);
 

@@ -8,8 +8,8 @@ use crate::sim::Sim;
 pub const SETTLED_BLOCKS: u32 = 6;
 /// Milliseconds after the end of a partition in which nodes still learn of the other side's blocks.
 pub const GRACE_MILLIS: u64 = 120_000;
-/// Violations that are told; more say nothing new.
-const MAX_TOLD: usize = 20;
+/// Violations of a sort that are told; more say nothing new.
+pub(super) const MAX_TOLD: usize = 20;
 
 /// A time in which nodes cannot agree, because they do not hear each other.
 struct Cut {

@@ -1,0 +1,151 @@
+//! `cairn sim attack`.
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::{as_json, progress_bar};
+use crate::cli::Common;
+use crate::sim::doublespend::{self, FullRun};
+use crate::sim::race::{self, Rate};
+use crate::sim::units::parse_share;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  cairn sim attack --share 0.3 --confirmations 6
+  cairn sim attack --share 10% --confirmations 2 --full 100   # more of them between whole nodes
+  cairn sim attack --table --runs 1000                        # shares 0.1 to 0.45, 1 to 10 confirmations
+
+The attacker has mined one block in secret when he pays, and must overtake: his branch must be longer than the honest one
+after that has z more blocks. This is Rosenfeld's convention; Nakamoto's, to catch up from level, is the same race.";
+
+/// Shares and confirmations of the table.
+const SHARES: [f64; 8] = [0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45];
+const CONFIRMATIONS: std::ops::RangeInclusive<u32> = 1..=10;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The attacker's share of the hash power, below one half
+    #[arg(long, env = "CAIRN_SIM_SHARE", default_value = "0.3", value_parser = minority)]
+    share: f64,
+    /// Confirmations that the merchant waits for
+    #[arg(long, env = "CAIRN_SIM_CONFIRMATIONS", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    confirmations: u32,
+    /// How many attacks to mount
+    #[arg(long, env = "CAIRN_SIM_RUNS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// How many of these to play between whole nodes, with a real coin spent twice; the others are raced by headers alone
+    #[arg(long, env = "CAIRN_SIM_FULL", default_value_t = 20)]
+    full: u32,
+    /// Show shares 0.1 to 0.45 and 1 to 10 confirmations, by headers alone
+    #[arg(long, conflicts_with_all = ["share", "confirmations", "full"])]
+    table: bool,
+    /// Where all randomness comes from: the same seed, the same result
+    #[arg(long, env = "CAIRN_SIM_SEED", default_value_t = 1)]
+    seed: u64,
+}
+
+fn minority(text: &str) -> Result<f64, String> {
+    let share = parse_share(text)?;
+    let fits = (0.01..=0.49).contains(&share);
+    if fits {
+        Ok(share)
+    } else {
+        Err(format!("{text} is not from 0.01 to 0.49: with half of the power he always wins"))
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+struct AttackReport {
+    seed: u64,
+    #[serde(flatten)]
+    rate: Rate,
+    /// Those of the runs that whole nodes played.
+    full: Vec<FullRun>,
+    /// Of these, how many ended as the race of the same number by headers.
+    agree: usize,
+}
+
+pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
+    let params = doublespend::params();
+    let Args { share, confirmations, runs, seed, .. } = *args;
+    if args.table {
+        let cells: Vec<(f64, u32)> = SHARES.iter().flat_map(|share| CONFIRMATIONS.map(|z| (*share, z))).collect();
+        let bar = progress_bar(cells.len() as u64 * u64::from(runs), "races");
+        let rate = |cell: &(f64, u32)| race::rate(&params, *cell, (seed, runs), &|| bar.inc(1));
+        let rates = cells.iter().map(rate).collect::<Result<Vec<Rate>, _>>()?;
+        bar.finish_and_clear();
+        return common.print(|| table(&rates, runs, seed), || as_json(&rates));
+    }
+    let full = args.full.min(runs);
+    let bar = progress_bar(u64::from(runs) + u64::from(full), "races");
+    let rate = race::rate(&params, (share, confirmations), (seed, runs), &|| bar.inc(1))?;
+    // The first of the races again, with whole nodes.
+    let play = |number| {
+        let played = doublespend::run(&params, seed, number, share, confirmations)?;
+        bar.inc(1);
+        Ok((played, race::headers(&params, seed, number, share, confirmations)?))
+    };
+    let played = (0..full).into_par_iter().map(play).collect::<anyhow::Result<Vec<_>>>()?;
+    bar.finish_and_clear();
+    let agree = played.iter().filter(|(played, raced)| {
+        let done = (played.payment_gone && played.coin_back) == raced.success;
+        played.outcome == *raced && done
+    });
+    let agree = agree.count();
+    let report = AttackReport { seed, rate, agree, full: played.into_iter().map(|(played, _)| played).collect() };
+    common.print(|| text(&report), || as_json(&report))
+}
+
+fn text(report: &AttackReport) -> String {
+    let AttackReport { rate, full, agree, seed } = report;
+    let won: Vec<&FullRun> = full.iter().filter(|run| run.payment_gone && run.coin_back).collect();
+    let deepest = won.iter().map(|run| run.depth).max().unwrap_or(0);
+    [
+        format!(
+            "attacker with {} % of the power, {} confirmations, {} races, seed {seed}",
+            rate.share * 100.0,
+            rate.confirmations,
+            rate.runs
+        ),
+        "he has mined one block in secret when he pays, and must overtake (Rosenfeld's convention)".to_owned(),
+        String::new(),
+        format!(
+            "simulated     {:8.4} %   95 % interval {:.4} % to {:.4} %   ({} won)",
+            rate.rate * 100.0,
+            rate.low * 100.0,
+            rate.high * 100.0,
+            rate.successes
+        ),
+        format!("Rosenfeld     {:8.4} %   exact", rate.rosenfeld * 100.0),
+        format!("Nakamoto      {:8.4} %   Poisson approximation", rate.nakamoto * 100.0),
+        String::new(),
+        "All races are between chains of real headers at the least difficulty.".to_owned(),
+        format!(
+            "The first {} were played again by whole nodes with conflicting payments: in {} the merchant's node took his payment \
+             back, up to {deepest} blocks deep; {agree} of {} ended as by headers.",
+            full.len(),
+            won.len(),
+            full.len()
+        ),
+    ]
+    .join("\n")
+}
+
+fn table(rates: &[Rate], runs: u32, seed: u64) -> String {
+    let head = [
+        format!(
+            "success in %, {runs} races each by headers, seed {seed}: simulated, Rosenfeld (exact), Nakamoto (Poisson)"
+        ),
+        String::new(),
+        format!("   z {}", SHARES.map(|share| format!("{:>23}", format!("q {share:.2}"))).join("")),
+    ];
+    let cell = |rate: &Rate| {
+        format!("  {:6.2} {:6.2} {:6.2}", rate.rate * 100.0, rate.rosenfeld * 100.0, rate.nakamoto * 100.0)
+    };
+    let row = |z: u32| {
+        let cells: String = rates.iter().filter(|rate| rate.confirmations == z).map(cell).collect();
+        format!("{z:4} {cells}")
+    };
+    head.into_iter().chain(CONFIRMATIONS.map(row)).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,172 @@
+//! A payment taken back, between whole nodes: the race of [`super::race`] with a real coin spent twice.
+//!
+//! Three nodes run: the merchant's, an honest miner's and the attacker's. The attacker's is cut off from the others for as
+//! long as it mines in secret. It knows a payment of the coin to the attacker himself and mines that; the merchant is given a
+//! payment of the same coin. When its branch is longer, the wires are mended, and the nodes do what nodes do.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::race::{Dice, Outcome, Side, race};
+use super::{Sim, Weather};
+use crate::consensus::params::{Allocation, GenesisSpec, Params};
+use crate::p2p::Event;
+use crate::primitives::address;
+use crate::primitives::amount::COIN;
+use crate::primitives::hash::Txid;
+use crate::primitives::keys::SecretKey;
+use crate::primitives::tx::{OutPoint, Output, Transaction};
+use crate::storage::StoreError;
+use crate::wallet::coins::Spendable;
+use crate::wallet::payment::{self, PaymentError};
+
+const MERCHANT: usize = 0;
+const MINER: usize = 1;
+const ATTACKER: usize = 2;
+/// Milliseconds after each block, in which it comes to all who may hear of it.
+const BLOCK_MILLIS: u64 = 500;
+/// Milliseconds in which anything that must happen happens.
+const PATIENCE_MILLIS: u64 = 120_000;
+/// Grains a byte, and what is paid of the coin.
+const FEE_RATE: u64 = 2;
+const PRICE: u64 = 9 * COIN;
+
+/// Why an attack could not be played to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum AttackError {
+    /// The coin could not be spent.
+    #[error(transparent)]
+    Payment(#[from] PaymentError),
+    /// A store failed, which memory's does not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The nodes did not do what they must.
+    #[error("race {number}: {what}")]
+    Unexpected {
+        /// Which race.
+        number: u32,
+        /// What did not happen.
+        what: &'static str,
+    },
+}
+
+/// What came of one attack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FullRun {
+    /// How the race ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Confirmations that the merchant's node gave the payment before the wires were mended.
+    pub confirmations_seen: u32,
+    /// Blocks that the merchant's node took back in the end.
+    pub depth: u32,
+    /// Whether the payment is gone from the merchant's chain and mempool and his wallet is empty.
+    pub payment_gone: bool,
+    /// Whether the other spend of the coin is confirmed at the merchant's node.
+    pub coin_back: bool,
+}
+
+/// A network in which the attacker has one coin of genesis.
+pub fn params() -> Arc<Params> {
+    let mut spec = GenesisSpec::regtest();
+    let owner = address::encode(&spec.address_prefix, &key(ATTACKER).public_key());
+    spec.alloc = vec![Allocation { address: owner, value: 10 * COIN }];
+    spec.mine_nonce();
+    Arc::new(Params::new(spec).expect("the private network's parameters are valid"))
+}
+
+fn key(of: usize) -> SecretKey {
+    SecretKey::from_seed([of as u8 + 1; 32])
+}
+
+/// Plays race `number` with whole nodes: blocks are found by the same sides as in [`super::race::headers`].
+///
+/// # Errors
+/// [`AttackError`].
+pub fn run(
+    params: &Arc<Params>,
+    seed: u64,
+    number: u32,
+    share: f64,
+    confirmations: u32,
+) -> Result<FullRun, AttackError> {
+    let unexpected = |what| AttackError::Unexpected { number, what };
+    let mut sim = Sim::new(Arc::clone(params), Weather::default(), seed ^ u64::from(number) << 32);
+    sim.add_node(&[])?;
+    sim.add_node(&[MERCHANT])?;
+    sim.add_node(&[MERCHANT, MINER])?;
+    sim.run_for(10_000);
+    sim.mine(MINER).ok_or(unexpected("no block could be mined"))?;
+    if !sim.run_until(PATIENCE_MILLIS, Sim::is_converged) {
+        return Err(unexpected("the nodes did not find each other"));
+    }
+
+    let genesis = &params.genesis.transactions[0];
+    // Output 0 is the message.
+    let outpoint = OutPoint { txid: genesis.txid(), index: 1 };
+    let owner = key(ATTACKER).public_key();
+    let coin = Spendable { outpoint, value: genesis.outputs[1].value, key: owner };
+    let pay = |to: usize| {
+        let outputs = vec![Output::pay(key(to).public_key(), PRICE)];
+        payment::pay(std::slice::from_ref(&coin), outputs, FEE_RATE, owner, &params.genesis_hash, |_| {
+            Some(key(ATTACKER))
+        })
+    };
+    let (payment, conflict) = (pay(MERCHANT)?, pay(ATTACKER)?);
+
+    // The secret branch begins before the merchant is paid.
+    sim.partition(&[&[], &[ATTACKER]]);
+    submit(&mut sim, ATTACKER, conflict.transaction)
+        .ok_or(unexpected("the attacker's node refused his own payment"))?;
+    let mut first = true;
+    let fork = sim.node(MERCHANT).map_or(0, |node| node.chain().tip().height);
+    let outcome = race(Dice::new(seed, number, share), confirmations, |side| {
+        sim.mine(if side == Side::Attacker { ATTACKER } else { MINER }).ok_or(unexpected("no block could be mined"))?;
+        sim.run_for(BLOCK_MILLIS);
+        if std::mem::take(&mut first) {
+            submit(&mut sim, MERCHANT, payment.transaction.clone()).ok_or(unexpected("the merchant's node refused"))?;
+            let relayed = |sim: &Sim| sim.node(MINER).is_some_and(|node| node.mempool().contains(&payment.txid));
+            if !sim.run_until(PATIENCE_MILLIS, relayed) {
+                return Err(unexpected("the miner did not hear of the payment"));
+            }
+        }
+        Ok(())
+    })?;
+    let confirmations_seen = confirmations_of(&sim, &payment.txid)?;
+
+    let before = sim.events(MERCHANT).len();
+    sim.heal();
+    sim.command(ATTACKER, |node, now| node.connect_once(now, Sim::address(MERCHANT)));
+    if !sim.run_until(PATIENCE_MILLIS, Sim::is_converged) {
+        return Err(unexpected("the nodes did not agree after the branch was published"));
+    }
+    let taken_back = |(_, event): &&(u64, Event)| matches!(event, Event::BlockDisconnected { .. });
+    let depth = sim.events(MERCHANT)[before..].iter().filter(taken_back).count() as u32;
+    let merchant = sim.node(MERCHANT).ok_or(unexpected("the merchant's node is down"))?;
+    let db = merchant.chain().db();
+    let works = merchant.chain().tip().height == fork + outcome.honest.max(outcome.attacker);
+    if !works {
+        return Err(unexpected("the longest branch did not win"));
+    }
+    Ok(FullRun {
+        outcome,
+        confirmations_seen,
+        depth,
+        payment_gone: db.tx_location(&payment.txid)?.is_none()
+            && !merchant.mempool().contains(&payment.txid)
+            && db.address_coins(&key(MERCHANT).public_key(), 1)?.is_empty(),
+        coin_back: db.tx_location(&conflict.txid)?.is_some(),
+    })
+}
+
+fn submit(sim: &mut Sim, node: usize, tx: Transaction) -> Option<()> {
+    sim.submit(node, tx)?.ok().map(drop)
+}
+
+/// Blocks of the merchant's chain from the one with a payment to the tip.
+fn confirmations_of(sim: &Sim, txid: &Txid) -> Result<u32, StoreError> {
+    let Some(node) = sim.node(MERCHANT) else { return Ok(0) };
+    let found = node.chain().db().transaction(txid)?;
+    Ok(found.map_or(0, |(_, _, height)| node.chain().tip().height + 1 - height))
+}

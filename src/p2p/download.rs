@@ -33,6 +33,10 @@ pub const FRONT_MILLIS: u64 = 3_000;
 const MAX_STALLS: u32 = 2;
 /// Milliseconds for which a peer that stalled is only asked if there is no other.
 const COLD_MILLIS: u64 = 10_000;
+/// Blocks missing up to which a peer that stalled is only asked if there is no other until it has delivered. It would else
+/// be enough to announce every new block first and deliver none to hold up each. With more missing, as at the first
+/// synchronisation, slow peers are needed.
+const FEW: usize = 8;
 /// Most blocks stored but not connected of which it is remembered who brought them.
 const MAX_REMEMBERED: usize = 2 * WINDOW as usize;
 
@@ -52,7 +56,16 @@ struct Source {
     /// When it last delivered, or was asked after a pause.
     progress: u64,
     stalls: u32,
+    /// It held up blocks and has not delivered one since.
+    held_up: bool,
     cold_until: u64,
+}
+
+impl Source {
+    fn cool(&mut self, now: Now) {
+        self.held_up = true;
+        self.cold_until = now.millis + COLD_MILLIS;
+    }
 }
 
 /// What a block that came was.
@@ -81,7 +94,7 @@ pub(super) struct Download {
 
 impl Download {
     pub(super) fn connected(&mut self, peer: PeerId) {
-        let source = Source { limit: START_LIMIT, in_flight: 0, progress: 0, stalls: 0, cold_until: 0 };
+        let source = Source { limit: START_LIMIT, in_flight: 0, progress: 0, stalls: 0, held_up: false, cold_until: 0 };
         self.sources.insert(peer, source);
     }
 
@@ -108,7 +121,7 @@ impl Download {
             }
             if let Some(source) = self.sources.get_mut(&peer) {
                 source.progress = now.millis;
-                source.stalls = 0;
+                (source.stalls, source.held_up) = (0, false);
                 let took = now.millis.saturating_sub(request.since);
                 source.limit =
                     if took <= FAST_MILLIS { source.limit + 1 } else { source.limit - 1 }.clamp(MIN_LIMIT, MAX_LIMIT);
@@ -161,6 +174,7 @@ impl Download {
 
     /// Asks for what is missing, as far as peers have it and have room.
     pub(super) fn schedule(&mut self, now: Now, chain: &Chain, sync: &HeaderSync, out: &mut Outbox) {
+        self.take_back(now, chain, sync);
         let moved = self.delivered >= WINDOW / 8 || self.requests.is_empty();
         if self.wanted.is_empty() && (self.stale || (moved && self.delivered > 0)) {
             let missing = chain.missing_bodies(WINDOW, WINDOW as usize);
@@ -168,18 +182,18 @@ impl Download {
             self.stale = false;
             self.delivered = 0;
         }
-        // Those that did not just stall first, then those with least to do.
+        // Those that did not stall first, then those with least to do.
         let mut order: Vec<(bool, usize, PeerId)> = self
             .sources
             .iter()
             .filter(|(_, source)| source.in_flight * 2 <= source.limit)
-            .map(|(peer, source)| (source.cold_until > now.millis, source.in_flight, *peer))
+            .map(|(peer, source)| (self.is_avoided(now, source), source.in_flight, *peer))
             .collect();
         order.sort_unstable();
-        for (cold, _, peer) in order {
+        for (avoided, _, peer) in order {
             let Some(best) = sync.best(peer, chain) else { continue };
             let common = chain.fork_point(best, chain.best_header()).height;
-            if cold && self.others_have(now, peer, common, chain, sync) {
+            if avoided && self.others_have(now, peer, common, chain, sync) {
                 continue;
             }
             let Some(source) = self.sources.get(&peer) else { continue };
@@ -191,6 +205,25 @@ impl Download {
                 portion.extend(missing.into_iter().filter(|(hash, _)| !self.requests.contains_key(hash)).take(room));
             }
             self.request(now, peer, portion, out);
+        }
+    }
+
+    /// Whether a peer is asked only if there is no other.
+    fn is_avoided(&self, now: Now, source: &Source) -> bool {
+        let are_few = self.requests.len() + self.wanted.len() <= FEW;
+        source.cold_until > now.millis || source.held_up && are_few
+    }
+
+    /// Who was asked for want of others gives way to the first other that has the block.
+    fn take_back(&mut self, now: Now, chain: &Chain, sync: &HeaderSync) {
+        let asked_for_want = |source: &Source| source.in_flight > 0 && self.is_avoided(now, source);
+        let asked: Vec<PeerId> =
+            self.sources.iter().filter(|(_, source)| asked_for_want(source)).map(|(peer, _)| *peer).collect();
+        for peer in asked {
+            let heights = self.requests.values().filter(|request| request.peer == peer).map(|request| request.height);
+            if heights.min().is_some_and(|height| self.others_have(now, peer, height, chain, sync)) {
+                self.release(peer);
+            }
         }
     }
 
@@ -211,11 +244,11 @@ impl Download {
         self.requests.len()
     }
 
-    /// Whether a peer other than this one, which has not just stalled, has the branch up to a height.
+    /// Whether a peer other than this one, which is not to be avoided, has the branch up to a height.
     fn others_have(&self, now: Now, peer: PeerId, height: u32, chain: &Chain, sync: &HeaderSync) -> bool {
         self.sources.iter().any(|(other, source)| {
             *other != peer
-                && source.cold_until <= now.millis
+                && !self.is_avoided(now, source)
                 && sync.common_height(*other, chain.best_header(), chain).is_some_and(|common| common >= height)
         })
     }
@@ -229,7 +262,7 @@ impl Download {
             if let Some(source) = self.sources.get_mut(&peer) {
                 source.stalls += 1;
                 source.limit = MIN_LIMIT;
-                source.cold_until = now.millis + COLD_MILLIS;
+                source.cool(now);
                 if source.stalls >= MAX_STALLS {
                     out.close(peer, Reason::Stalled);
                 }
@@ -241,7 +274,7 @@ impl Download {
                 self.release(peer);
                 if let Some(source) = self.sources.get_mut(&peer) {
                     source.limit = (source.limit / 2).max(MIN_LIMIT);
-                    source.cold_until = now.millis + COLD_MILLIS;
+                    source.cool(now);
                 }
             } else if let Some(front) = self.requests.values_mut().min_by_key(|request| request.height) {
                 // Nobody else has it: look again later.

@@ -54,10 +54,11 @@ impl Table {
         let subnet = subnet(contact.address.ip());
         let (mut in_bucket, mut in_table, mut gone) = (0, 0, None);
         for (at, bucket) in &self.buckets {
-            for other in bucket.iter().filter(|other| other.contact.id != contact.id) {
+            // Who has the same address is of the same part. Parts are compared first: few are the same, and it is soon seen.
+            for other in bucket.iter().filter(|other| other.subnet == subnet && other.contact.id != contact.id) {
                 if other.contact.address == contact.address {
                     gone = Some(other.contact);
-                } else if subnet.is_some() && other.subnet == subnet {
+                } else if subnet.is_some() {
                     in_table += 1;
                     in_bucket += usize::from(*at == number);
                 }

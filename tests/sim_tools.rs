@@ -2,6 +2,9 @@
 
 use cairn::sim::gossip::{self, GossipReport, GossipSetup};
 use cairn::sim::lookup::{self, LookupReport, LookupSetup};
+use cairn::sim::network::{self, Attack, NetworkReport, NetworkSetup, SetupError};
+use cairn::sim::units::{Fault, Latency};
+use cairn::sim::{doublespend, race};
 
 fn look(nodes: u32, lookups: u32, dead: f64, seed: u64) -> LookupReport {
     lookup::run(&LookupSetup { nodes, lookups, k: 16, alpha: 3, dead, seed }, &|| ())
@@ -91,4 +94,122 @@ fn a_message_takes_the_same_way_each_time() {
     let bytes = |seed| serde_json::to_string(&tell(2_000, 3, 0.1, seed)).unwrap();
     assert_eq!(bytes(4), bytes(4));
     assert_ne!(bytes(4), bytes(5));
+}
+
+fn bad_day() -> NetworkSetup {
+    NetworkSetup {
+        nodes: 16,
+        duration: 90_000,
+        interval: 5_000,
+        payments: 1.0,
+        latency: Latency::LogNormal(80, 0.5),
+        loss: 0.02,
+        partitions: vec![Fault { from: 10_000, to: 40_000, share: 0.3 }],
+        crashes: vec![Fault { from: 20_000, to: 50_000, share: 0.2 }],
+        attack: Some(Attack::Garbage),
+        share: 0.2,
+        audit: true,
+        ..NetworkSetup::default()
+    }
+}
+
+#[test]
+fn a_network_runs_the_same_on_any_number_of_threads() {
+    let bytes = |threads: usize, seed: u64| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let report = pool.install(|| network::run(&NetworkSetup { seed, ..bad_day() }, &|_| ()).unwrap());
+        let series = serde_json::to_string(&report.series).unwrap();
+        serde_json::to_string(&report).unwrap() + &series
+    };
+    let one = bytes(1, 1);
+    assert_eq!(one, bytes(1, 1));
+    assert_eq!(one, bytes(3, 1));
+    assert_ne!(one, bytes(1, 2));
+}
+
+#[test]
+fn the_figures_of_a_quiet_network() {
+    let setup =
+        NetworkSetup { nodes: 30, duration: 300_000, payments: 0.5, audit: true, seed: 2, ..NetworkSetup::default() };
+    let report = network::run(&setup, &|_| ()).unwrap();
+    let NetworkReport { blocks, payments, .. } = &report;
+    // 30 blocks and 150 payments in the mean; four standard deviations are 22 and 49.
+    assert!((8..=52).contains(&blocks.count) && (100..=200).contains(&payments.count), "{report:?}");
+    assert_eq!((report.violations.len(), report.audited), (0, 30), "{:?}", report.violations);
+    assert!(payments.in_chain * 10 > payments.count * 8, "{payments:?}");
+    for items in [blocks, payments] {
+        let spread = &items.propagation;
+        // A payment that is mined at once comes to some in its block alone.
+        assert!(spread.half.reached * 10 > items.in_chain * 9, "{spread:?}");
+        assert!(spread.half.median <= spread.most.median && spread.most.median <= spread.all.median, "{spread:?}");
+        assert!(spread.curve.is_sorted() && spread.curve[0] == 0, "{spread:?}");
+        assert!(spread.all.p95 < 3_000, "{spread:?}");
+    }
+    assert!(report.series.iter().is_sorted_by(|a, b| a.at < b.at && a.found <= b.found));
+    let bytes: f64 = report.traffic.iter().map(|kind| kind.bytes_per_node).sum();
+    assert!((bytes - report.bytes_per_node).abs() < 1.0);
+}
+
+/// Whoever announces every block first and delivers none costs each node one delay, not one a block.
+#[test]
+fn withheld_blocks_are_had_from_others() {
+    let setup = NetworkSetup {
+        nodes: 20,
+        duration: 900_000,
+        interval: 15_000,
+        payments: 0.0,
+        attack: Some(Attack::Withhold),
+        share: 0.2,
+        seed: 3,
+        ..NetworkSetup::default()
+    };
+    let report = network::run(&setup, &|_| ()).unwrap();
+    assert_eq!((report.violations.len(), report.settled.is_some()), (0, true), "{:?}", report.violations);
+    assert!(report.hostile.as_ref().is_some_and(|hostile| hostile.connections > 0.1), "{:?}", report.hostile);
+    assert!(report.blocks.propagation.most.median < 1_000, "{:?}", report.blocks.propagation);
+}
+
+#[test]
+fn setups_that_cannot_be_tried() {
+    let fault = |text: &str| text.parse::<Fault>().unwrap();
+    let nobody = NetworkSetup { attack: Some(Attack::Spam), share: 0.9, nodes: 4, ..NetworkSetup::default() };
+    assert_eq!(nobody.check(), Err(SetupError::TooFewHonest { honest: 0, nodes: 4 }));
+    let late = NetworkSetup { crashes: vec![fault("1m..11m:0.1")], ..NetworkSetup::default() };
+    assert!(matches!(late.check(), Err(SetupError::FaultTooLate { .. })));
+    let partitions = vec![fault("3m..5m:0.1"), fault("1m..4m:0.2")];
+    assert!(matches!(NetworkSetup { partitions, ..NetworkSetup::default() }.check(), Err(SetupError::Overlap { .. })));
+    assert_eq!(bad_day().check(), Ok(()));
+}
+
+#[test]
+fn races_are_won_as_often_as_rosenfeld_says() {
+    let params = doublespend::params();
+    for (share, confirmations) in [(0.1, 2), (0.3, 1), (0.3, 6), (0.45, 3)] {
+        let rate = race::rate(&params, (share, confirmations), (7, 4_000), &|| ()).unwrap();
+        assert!(rate.low <= rate.rosenfeld && rate.rosenfeld <= rate.high, "{rate:?}");
+    }
+    // Close as they are, so many races tell the formulas apart.
+    let rate = race::rate(&params, (0.3, 6), (7, 20_000), &|| ()).unwrap();
+    assert!(rate.low <= rate.rosenfeld && rate.rosenfeld <= rate.high && rate.nakamoto < rate.low, "{rate:?}");
+}
+
+#[test]
+fn whole_nodes_take_a_payment_back() {
+    let (params, confirmations) = (doublespend::params(), 2);
+    let mut won = 0;
+    for number in 0..12 {
+        let raced = race::headers(&params, 1, number, 0.4, confirmations).unwrap();
+        let played = doublespend::run(&params, 1, number, 0.4, confirmations).unwrap();
+        assert_eq!(played.outcome, raced, "race {number}");
+        assert_eq!(
+            (played.payment_gone, played.coin_back),
+            (raced.success, raced.success),
+            "race {number}: {played:?}"
+        );
+        // All that the honest miners found was on the payment, and is taken back if he wins.
+        assert_eq!(played.confirmations_seen, raced.honest, "race {number}");
+        assert_eq!(played.depth, if raced.success { raced.honest } else { 0 }, "race {number}");
+        won += u32::from(raced.success);
+    }
+    assert!((1..12).contains(&won), "{won} of 12");
 }

@@ -93,10 +93,22 @@ struct Net<'a> {
     dead: Vec<bool>,
 }
 
+/// A table as numbers of nodes, all of which `met` names.
+fn compact(table: &Table, met: &[(NodeId, u32)]) -> Contacts {
+    let number = |id: &NodeId| met.binary_search_by_key(id, |(id, _)| *id).ok().map(|at| met[at].1);
+    Contacts {
+        nodes: table.contacts().filter_map(|contact| number(&contact.id)).collect(),
+        buckets: table.sizes().map(|(number, size)| (number, size as u8)).collect(),
+    }
+}
+
 /// Makes the network and the lookups. `progress` is told of each of `nodes` + `lookups` steps as it is done.
 pub fn run(setup: &LookupSetup, progress: &(dyn Fn() + Sync)) -> LookupReport {
     let net = Net::new(setup);
-    let compact = |node| net.compact(&net.table(node));
+    let compact = |node| {
+        let (table, met) = net.table(node);
+        compact(&table, &met)
+    };
     let tables: Vec<Contacts> = (0..setup.nodes).into_par_iter().map(compact).inspect(|_| progress()).collect();
     let trial = |number| net.lookup(number, &tables);
     let trials: Vec<Trial> =
@@ -149,11 +161,18 @@ impl<'a> Net<'a> {
         [range.start..middle, middle..range.end]
     }
 
-    /// The table that a node has come to have.
-    fn table(&self, node: u32) -> Table {
+    /// The table that a node has come to have, and whom it met on the way, by id: to look a number up among all ids instead
+    /// takes longer than all else.
+    fn table(&self, node: u32) -> (Table, Vec<(NodeId, u32)>) {
         let mut rng = generator(self.setup.seed, TABLES, u64::from(node));
         let k = usize::from(self.setup.k);
         let mut table = Table::new(self.ids[node as usize], k);
+        let mut met: Vec<(NodeId, u32)> = Vec::new();
+        let mut meet = |other: usize| {
+            let contact = self.contact(other as u32);
+            met.push((contact.id, other as u32));
+            table.answered(0, contact)
+        };
         let mut near = 0..self.ids.len();
         for bit in (0..=255).rev() {
             if near.len() <= 1 {
@@ -166,14 +185,14 @@ impl<'a> Net<'a> {
                 let mut all: Vec<usize> = far.collect();
                 all.shuffle(&mut rng);
                 for other in all {
-                    table.answered(0, self.contact(other as u32));
+                    meet(other);
                 }
                 continue;
             }
             let mut kept: Vec<usize> = Vec::with_capacity(k);
             for _ in 0..DRAWS_PER_PLACE * k {
                 let other = rng.random_range(far.clone());
-                if !kept.contains(&other) && table.answered(0, self.contact(other as u32)) == Noted::Kept {
+                if !kept.contains(&other) && meet(other) == Noted::Kept {
                     kept.push(other);
                 }
                 if kept.len() == k {
@@ -181,14 +200,8 @@ impl<'a> Net<'a> {
                 }
             }
         }
-        table
-    }
-
-    fn compact(&self, table: &Table) -> Contacts {
-        Contacts {
-            nodes: table.contacts().filter_map(|contact| self.number_of(&contact.id)).collect(),
-            buckets: table.sizes().map(|(number, size)| (number, size as u8)).collect(),
-        }
+        met.sort_unstable_by_key(|(id, _)| *id);
+        (table, met)
     }
 
     /// What [`Table::closest`] would say, were the node's table still there.
@@ -296,8 +309,8 @@ mod tests {
         let net = Net::new(&setup);
         let mut rng = ChaCha20Rng::seed_from_u64(8);
         for node in (0..setup.nodes).step_by(97) {
-            let table = net.table(node);
-            let compact = net.compact(&table);
+            let (table, met) = net.table(node);
+            let compact = compact(&table, &met);
             for target in [NodeId::random(&mut rng), net.ids[node as usize], net.ids[0]] {
                 assert_eq!(net.closest(node, &compact, &target), table.closest(&target, 16));
             }

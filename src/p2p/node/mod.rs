@@ -165,16 +165,18 @@ impl Node {
     /// What every call ends with: due timers, judgements, the next wake-up.
     fn finish(&mut self, now: Now) {
         self.settle(now);
-        if self.deadline().is_some_and(|at| at <= now.millis) {
+        let mut deadline = self.deadline();
+        if deadline.is_some_and(|at| at <= now.millis) {
             self.tick(now);
             self.settle(now);
+            deadline = self.deadline();
         }
         for peer in self.out.take_sent() {
             if let Some(peer) = self.peers.get_mut(peer) {
                 peer.last_sent = now.unix;
             }
         }
-        let wake = self.deadline().map(|at| at.max(now.millis + 1));
+        let wake = deadline.map(|at| at.max(now.millis + 1));
         if let Some(millis) = wake
             && self.wake != wake
         {

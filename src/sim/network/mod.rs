@@ -19,7 +19,6 @@ use serde::Serialize;
 use super::byzantine::{self, GARBLED};
 use super::units::{Fault, Latency, Millis};
 use super::{Sim, Traffic, Weather, generator};
-use crate::p2p::Config;
 use crate::storage::StoreError;
 use payments::Payments;
 use safety::Safety;
@@ -269,11 +268,8 @@ impl<'a> Run<'a> {
         for node in 0..honest {
             let seeds: BTreeSet<usize> =
                 (0..SEEDS.min(node)).map(|_| rng.random_range(0..node as u64) as usize).collect();
-            sim.add_node_with(Config {
-                seeds: seeds.into_iter().map(Sim::address).collect(),
-                user_agent: String::new(),
-                ..Config::default()
-            })?;
+            let seeds: Vec<usize> = seeds.into_iter().collect();
+            sim.add_node(&seeds)?;
             if node == 0 {
                 for _ in 0..setup.height {
                     sim.mine(0);

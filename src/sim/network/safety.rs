@@ -111,3 +111,46 @@ fn disagreement(a: &Node, b: &Node) -> u32 {
     let common = (0..=lower).rev().find(|height| hash(a, *height) == hash(b, *height)).unwrap_or(0);
     lower - common
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::consensus::params::{GenesisSpec, Params};
+    use crate::sim::Weather;
+
+    /// Two nodes that go different ways for so many blocks, and meet again. The watch is told of the cut, or not.
+    fn watch(blocks: u32, told: bool) -> (Vec<u64>, Vec<String>) {
+        let params = Arc::new(Params::new(GenesisSpec::regtest()).unwrap());
+        let mut sim = Sim::new(params, Weather::default(), 1);
+        sim.add_node(&[]).unwrap();
+        sim.add_node(&[0]).unwrap();
+        sim.run_for(5_000);
+        let mut safety = Safety::new(2);
+        sim.partition(&[&[], &[1]]);
+        if told {
+            safety.cut(&sim);
+        }
+        (0..blocks).for_each(|_| assert!(sim.mine(1).is_some()));
+        (0..=blocks).for_each(|_| assert!(sim.mine(0).is_some()));
+        safety.look(&sim);
+        sim.heal();
+        if told {
+            safety.healed(&sim);
+        }
+        assert!(sim.run_until(60_000, Sim::is_converged));
+        let depths = safety.reorganisations(&sim);
+        (depths, safety.violations)
+    }
+
+    #[test]
+    fn what_no_fault_explains_is_told() {
+        let (depths, violations) = watch(SETTLED_BLOCKS + 1, false);
+        assert_eq!(depths, [0, 0, 0, 0, 0, 0, 0, 1]);
+        assert!(violations[0].contains("nodes 0 and 1 disagree about 7 blocks, not 6"), "{violations:?}");
+        assert!(violations[1].contains("node 1 took 7 blocks back, not 6"), "{violations:?}");
+        assert_eq!(watch(SETTLED_BLOCKS + 1, true).1, [""; 0]);
+        assert_eq!(watch(SETTLED_BLOCKS, false).1, [""; 0]);
+    }
+}

@@ -338,3 +338,31 @@ fn logs_for_programs_are_an_object_a_line() {
     assert_eq!(seen, (&"INFO".into(), &0.into(), &"node-1".into()));
     place.run("net", &["rpc", "getblockcount", "--log-format", "xml"]).fails(USAGE, "possible values: text, json");
 }
+
+#[test]
+fn simulations() {
+    let place = Place::new();
+    let sim = |args: &[&str]| place.run("sim", &[&["sim"], args].concat());
+    let csv = place.path("run.csv");
+    let files = ["--csv", csv.to_str().unwrap(), "--svg"];
+    let svg = place.path("run.svg");
+    let network = ["network", "--nodes", "6", "--duration", "40s", "--crash", "10s..20s:0.3", "--json"];
+    let json = sim(&[&network[..], &files, &[svg.to_str().unwrap()]].concat()).ok();
+    let report: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&report["setup"]["crashes"][0], &report["violations"]),
+        (&"10s..20s:0.3".into(), &serde_json::json!([]))
+    );
+    assert_eq!(sim(&network).ok(), json, "the same options, the same bytes");
+    assert_eq!(std::fs::read_to_string(csv).unwrap().lines().count(), 1 + 41, "a head, and a line a second");
+    assert!(std::fs::read_to_string(svg).unwrap().starts_with("<svg"));
+    sim(&["network", "--duration", "40s", "--partition", "20s..50s:0.3"]).fails(FAILED, "ends after 40s");
+    sim(&["network", "--partition", "50s..20s:0.3"]).fails(USAGE, "ends before it begins");
+    sim(&["network", "--attack", "withold"]).fails(USAGE, "'withhold'");
+    sim(&["network", "--latency", "fast"]).fails(USAGE, "is no time");
+
+    let attack = sim(&["attack", "--share", "30%", "--runs", "500", "--full", "2", "--json"]).ok();
+    let report: Value = serde_json::from_str(&attack).unwrap();
+    assert_eq!((&report["share"], &report["agree"]), (&0.3.into(), &2.into()));
+    sim(&["attack", "--share", "0.6"]).fails(USAGE, "he always wins");
+}

@@ -258,6 +258,19 @@ mod tests {
         }
     }
 
+    /// Table 1 of Rosenfeld's paper, in percent and to its digits, for 1 to 6 confirmations.
+    #[test]
+    fn rosenfelds_own_figures() {
+        let tenth = [20.0, 5.6, 1.712, 0.546, 0.178, 0.059];
+        let three_tenths = [60.0, 43.2, 32.616, 25.207, 19.762, 15.645];
+        for (share, published) in [(0.1, tenth), (0.3, three_tenths)] {
+            for (n, percent) in (1..).zip(published) {
+                let own = rosenfeld(share, n) * 100.0;
+                assert!((own - percent).abs() <= 5e-4 + 1e-9, "{share} {n}: {own}");
+            }
+        }
+    }
+
     #[test]
     fn by_another_way() {
         // Overtaking by walking: from d behind, the chance is (q/p)^d; one step leads to d - 1 or d + 1.

@@ -57,6 +57,7 @@ fn chart(
     let mut chart = ChartBuilder::on(area)
         .caption(caption, ("sans-serif", 18))
         .margin(12)
+        .margin_right(36)
         .x_label_area_size(28)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..x, 0.0..y * 1.05)?;
@@ -67,6 +68,12 @@ fn chart(
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], ink.stroke_width(2)));
     }
-    chart.configure_series_labels().position(SeriesLabelPosition::LowerRight).border_style(BLACK.mix(0.3)).draw()?;
+    if lines.len() > 1 {
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .border_style(BLACK.mix(0.3))
+            .draw()?;
+    }
     Ok(())
 }

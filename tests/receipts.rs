@@ -2,10 +2,13 @@
 
 mod forge;
 
+use std::fs;
+use std::path::Path;
+
 use cairn::consensus::error::RuleError;
 use cairn::primitives::target::Bits;
 use cairn::receipt::succinct::{PER_OCTAVE, SuccinctError, TAIL};
-use cairn::receipt::{Evidence, Proven, Receipt, ReceiptError};
+use cairn::receipt::{Evidence, Proven, Receipt, ReceiptError, checkpoint_to_json};
 use forge::{Fault, Forge, params};
 
 fn proof_of(receipt: &Receipt) -> &[u8] {
@@ -169,5 +172,41 @@ fn flipped_bits_and_truncations_of_a_sample_are_refused() {
     }
     for length in (0..bytes.len()).step_by(61) {
         assert!(verdict(&bytes[..length]).is_err(), "{length} bytes");
+    }
+}
+
+/// Files for everybody who verifies: the example, the documentation, the page. Height 101 of 300 has six payments.
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    let mut forge = Forge::honest(params(), 100);
+    forge.add_payments(6);
+    (0..59).for_each(|_| forge.add(Fault::None));
+    let held = forge.whole(101).verify(&forge.params, None).unwrap().checkpoint.unwrap();
+    forge.add_payments(3);
+    (0..139).for_each(|_| forge.add(Fault::None));
+    let (whole, succinct) = (forge.whole(101), forge.succinct(101));
+    let headers = forge.headers[held.height as usize + 1..].to_vec();
+    let since = forge.receipt(161, Evidence::Since { height: held.height, hash: held.tip.hash(), headers });
+    vec![
+        ("genesis.json", forge.params.spec.to_json().into_bytes()),
+        ("checkpoint.json", checkpoint_to_json(&held, &forge.params).into_bytes()),
+        ("headers.json", whole.to_json().into_bytes()),
+        ("headers.bin", whole.to_bytes()),
+        ("since.json", since.to_json().into_bytes()),
+        ("since.bin", since.to_bytes()),
+        ("succinct.json", succinct.to_json().into_bytes()),
+        ("succinct.bin", succinct.to_bytes()),
+    ]
+}
+
+/// `CAIRN_WRITE_RECEIPTS=1 cargo test --test receipts` writes the files anew, when the format has changed.
+#[test]
+fn the_files_for_verifiers_are_those_that_this_program_makes() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/receipts");
+    for (name, bytes) in files() {
+        if std::env::var_os("CAIRN_WRITE_RECEIPTS").is_some() {
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(name), &bytes).unwrap();
+        }
+        assert!(fs::read(dir.join(name)).unwrap() == bytes, "{name}");
     }
 }

@@ -8,11 +8,11 @@ use cairn::consensus::context::{HeaderContext, Parent};
 use cairn::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn::primitives::hash::{BlockHash, Hash256};
 use cairn::primitives::header::Header;
-use cairn::primitives::keys::SecretKey;
-use cairn::primitives::merkle::Branch;
+use cairn::primitives::keys::{SecretKey, Signature};
+use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::mmr::{Node, Range};
 use cairn::primitives::target::Bits;
-use cairn::primitives::tx::{Output, Transaction};
+use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::receipt::succinct::{Source, prove};
 use cairn::receipt::{Evidence, Receipt};
 
@@ -34,7 +34,8 @@ pub enum Fault {
 pub struct Forge {
     pub params: Params,
     pub headers: Vec<Header>,
-    coinbases: Vec<Transaction>,
+    /// Of each block; only the coinbase, but for blocks made with payments.
+    bodies: Vec<Vec<Transaction>>,
     nodes: Vec<Node>,
     range: Range,
     tip: BlockHash,
@@ -56,10 +57,10 @@ pub fn params() -> Params {
 impl Forge {
     pub fn new(params: Params) -> Self {
         let (tip, header) = (params.genesis_hash, params.genesis.header);
-        let coinbase = params.genesis.transactions[0].clone();
+        let body = params.genesis.transactions.clone();
         let (mut range, work) = (Range::default(), params.genesis_target.work());
         let nodes = range.push(Node::leaf(tip, work));
-        Self { params, headers: vec![header], coinbases: vec![coinbase], nodes, range, tip }
+        Self { params, headers: vec![header], bodies: vec![body], nodes, range, tip }
     }
 
     /// An honest chain of so many blocks after genesis, whose pace changes.
@@ -74,6 +75,24 @@ impl Forge {
     }
 
     pub fn add(&mut self, fault: Fault) {
+        self.add_with(fault, Vec::new());
+    }
+
+    /// A block with so many payments, of coins that never were: no verifier of receipts can know.
+    pub fn add_payments(&mut self, count: u8) {
+        let payment = |n: u8| Transaction {
+            version: 1,
+            inputs: vec![Input {
+                outpoint: OutPoint { txid: Hash256::of(&[n]), index: n.into() },
+                signature: Signature::EMPTY,
+            }],
+            outputs: vec![Output::pay(SecretKey::from_seed([n; 32]).public_key(), 150_000_000 + u64::from(n))],
+            lock_height: 0,
+        };
+        self.add_with(Fault::None, (1..=count).map(payment).collect());
+    }
+
+    fn add_with(&mut self, fault: Fault, payments: Vec<Transaction>) {
         let height = self.height() + 1;
         let parent = self.headers[self.headers.len() - 1];
         let first_time = self.headers.get(1).map_or(0, |first| first.time);
@@ -88,10 +107,11 @@ impl Forge {
             outputs: vec![Output::pay(key, 50), Output::data(data)],
             lock_height: if fault == Fault::Height { height + 1 } else { height },
         };
+        let body = [vec![coinbase], payments].concat();
         let mut header = Header {
             version: 1,
             previous: self.tip,
-            merkle_root: coinbase.txid(),
+            merkle_root: merkle::root(body.iter().map(Transaction::txid).collect()).hash,
             time: parent.time + if (height / 40).is_multiple_of(2) { 4 } else { 6 },
             bits: if let Fault::Bits(bits) = fault { bits } else { due },
             nonce: 0,
@@ -104,7 +124,7 @@ impl Forge {
         }
         self.nodes.extend(self.range.push(Node::leaf(hash, target.work())));
         self.headers.push(header);
-        self.coinbases.push(coinbase);
+        self.bodies.push(body);
         self.tip = hash;
     }
 
@@ -113,18 +133,23 @@ impl Forge {
         use_it(&Source {
             node: &|number| Ok(self.nodes[number as usize]),
             header: &|height| Ok(self.headers[height as usize]),
-            coinbase: &|height| {
-                Ok((self.coinbases[height as usize].clone(), Branch { index: 0, siblings: Vec::new() }))
-            },
+            coinbase: &|height| Ok((self.bodies[height as usize][0].clone(), self.branch(height, 0))),
         })
     }
 
-    /// A receipt for the coinbase at `height`, with `evidence`.
+    fn branch(&self, height: u32, index: u32) -> Branch {
+        let txids = self.bodies[height as usize].iter().map(Transaction::txid).collect();
+        Branch::new(txids, index).expect("there is such a transaction")
+    }
+
+    /// A receipt for the last transaction at `height`, with `evidence`.
     pub fn receipt(&self, height: u32, evidence: Evidence) -> Receipt {
+        let body = &self.bodies[height as usize];
+        let last = body.len() - 1;
         Receipt {
             network: self.params.genesis_hash,
-            transaction: self.coinbases[height as usize].clone(),
-            branch: Branch { index: 0, siblings: Vec::new() },
+            transaction: body[last].clone(),
+            branch: self.branch(height, last as u32),
             height,
             evidence,
             tip: self.tip,

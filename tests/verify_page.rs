@@ -109,7 +109,7 @@ fn in_rust(bytes: &[u8], params: &Params, checkpoint: &str) -> Value {
         "txid": proven.txid,
         "blockhash": proven.block,
         "height": proven.height,
-        "time": proven.time,
+        "time": proven.header.time,
         "confirmations": proven.confirmations,
         "tip": proven.tip,
         "tip_time": proven.tip_time,

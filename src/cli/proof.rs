@@ -16,7 +16,7 @@ use crate::primitives::amount::format_coins;
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::{Lock, Output};
 use crate::receipt::succinct::PER_OCTAVE;
-use crate::receipt::{Evidence, Proven, Receipt, checkpoint_from_json, checkpoint_to_json};
+use crate::receipt::{self, Evidence, Proven, Receipt, checkpoint_from_json, checkpoint_to_json};
 
 /// Options of `cairn proof`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +52,17 @@ The node is not trusted: the receipt is checked before it is written.")]
         /// Write the compact form instead of JSON
         #[arg(long, env = "CAIRN_BINARY", requires = "output")]
         binary: bool,
+    },
+    /// Turn a receipt into a CAR, whose blocks any IPLD tool can read: header, Merkle nodes, transaction
+    Car {
+        /// The receipt, in either form
+        file: PathBuf,
+        /// The file to write
+        #[arg(short, long, env = "CAIRN_OUTPUT", value_name = "FILE")]
+        output: PathBuf,
+        /// The checkpoint that the receipt continues from
+        #[arg(long, env = "CAIRN_CHECKPOINT", value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
     },
     /// Check a receipt offline: only genesis.json is needed, no node and no trust
     #[command(after_help = "\
@@ -96,12 +107,20 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
                 || format!("{}: {} confirmations, {} bytes", path.display(), proven.confirmations, bytes.len());
             common.print(written, || verdict(&receipt, &proven, &params))
         }
+        ProofCommand::Car { file, output, checkpoint } => {
+            let receipt = read_receipt(file)?;
+            let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
+            let proven = receipt.verify(&params, held.as_ref())?;
+            let car = receipt.to_car(&proven.header).context("the branch does not lead to the header")?;
+            write(output, &car)?;
+            let root = receipt::car::root(&proven.header).context("a header has a CID")?;
+            common.print(
+                || format!("{}: {} bytes, root {root}", output.display(), car.len()),
+                || json!({ "file": output, "bytes": car.len(), "root": root }),
+            )
+        }
         ProofCommand::Verify { file, checkpoint, save_checkpoint } => {
-            let receipt = if file.as_os_str() == "-" {
-                Receipt::read(std::io::stdin().lock())?
-            } else {
-                Receipt::read(File::open(file).with_context(|| format!("cannot open {}", file.display()))?)?
-            };
+            let receipt = read_receipt(file)?;
             let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
             let proven = receipt.verify(&params, held.as_ref())?;
             warn_of_future(&proven, &params);
@@ -112,6 +131,14 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             common.print(|| describe(&receipt, &proven, &params), || verdict(&receipt, &proven, &params))
         }
     }
+}
+
+/// The receipt in a file; that of stdin, if the file is `-`.
+fn read_receipt(file: &Path) -> anyhow::Result<Receipt> {
+    if file.as_os_str() == "-" {
+        return Ok(Receipt::read(std::io::stdin().lock())?);
+    }
+    Ok(Receipt::read(File::open(file).with_context(|| format!("cannot open {}", file.display()))?)?)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -192,7 +219,7 @@ fn verdict(receipt: &Receipt, proven: &Proven, params: &Params) -> Value {
         "txid": proven.txid,
         "blockhash": proven.block,
         "height": proven.height,
-        "time": proven.time,
+        "time": proven.header.time,
         "confirmations": proven.confirmations,
         "tip": proven.tip,
         "tip_time": proven.tip_time,

@@ -7,8 +7,23 @@
 //! miners, who would have wasted that work on an invalid block.
 //!
 //! What a receipt cannot say: that no chain with more work exists. Compare [`Proven::work`] with what others know.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use cairn::consensus::params::Params;
+//! use cairn::receipt::Receipt;
+//!
+//! let params = Params::from_json(include_str!("../../tests/data/receipts/genesis.json"))?;
+//! let receipt = Receipt::read(&include_bytes!("../../tests/data/receipts/succinct.bin")[..])?;
+//! let proven = receipt.verify(&params, None)?;
+//! assert_eq!((proven.height, proven.confirmations), (101, 200));
+//! # Ok(())
+//! # }
+//! ```
 
 mod binary;
+#[cfg(feature = "node")]
+pub mod car;
 mod error;
 mod json;
 pub mod succinct;
@@ -78,8 +93,8 @@ pub struct Proven {
     pub block: BlockHash,
     /// That block's height.
     pub height: u32,
-    /// That block's time, in seconds since 1970.
-    pub time: u32,
+    /// That block's header.
+    pub header: Header,
     /// Blocks on top of it, and it.
     pub confirmations: u32,
     /// The last block known to the receipt.
@@ -138,7 +153,7 @@ impl Receipt {
             txid,
             block,
             height: self.height,
-            time: header.time,
+            header,
             confirmations: (tip_height - self.height).saturating_add(1),
             tip: tip_hash,
             tip_time: tip.time,

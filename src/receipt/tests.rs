@@ -89,7 +89,7 @@ fn a_receipt_survives_its_file_and_proves_what_it_says() {
         txid: transaction(2).txid(),
         block: headers[4].hash(),
         height: 5,
-        time: params().timestamp + 25,
+        header: headers[4],
         confirmations: 9,
         tip: headers[12].hash(),
         tip_time: params().timestamp + 65,

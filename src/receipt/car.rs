@@ -1,0 +1,73 @@
+//! A proof of inclusion as a CAR: content-addressed blocks that any IPLD tool can read and check, without knowing Cairn.
+//!
+//! CARv1 with one root, the CID of the block's header. Each block of the archive is a step of the argument: the header's
+//! 80 bytes, the Merkle nodes on the way down (64 bytes: left hash, right hash), the transaction. A CID names its block by
+//! the double SHA-256 that the chain itself uses (multihash `dbl-sha2-256`), so header, root, nodes and txid link up as
+//! they stand. It proves that the transaction is in that header's block, and says nothing about the header's place in a
+//! chain: that is what the receipt is for.
+
+use cid::Cid;
+use multihash::Multihash;
+
+use super::Receipt;
+use crate::primitives::codec;
+use crate::primitives::hash::Hash256;
+use crate::primitives::header::Header;
+
+/// Multicodec `bitcoin-block`: a header's 80 bytes.
+pub const BITCOIN_BLOCK: u64 = 0xb0;
+/// Multicodec `bitcoin-tx`: a transaction, or an inner node of the tree over them.
+pub const BITCOIN_TX: u64 = 0xb1;
+/// Multihash code `dbl-sha2-256`.
+pub const DBL_SHA2_256: u64 = 0x56;
+
+impl Receipt {
+    /// The receipt's transaction and branch under `header`, its block's, as the bytes of a CAR; `None` if the branch does not
+    /// lead to that header.
+    pub fn to_car(&self, header: &Header) -> Option<Vec<u8>> {
+        let transaction = codec::encode(&self.transaction);
+        let mut node = Hash256::of(&transaction);
+        let mut blocks = vec![(BITCOIN_TX, node, transaction)];
+        if !self.branch.verify(&node, &header.merkle_root) {
+            return None;
+        }
+        for (level, sibling) in self.branch.siblings.iter().enumerate() {
+            let (left, right) = if self.branch.index >> level & 1 == 0 { (&node, sibling) } else { (sibling, &node) };
+            let bytes = [left.0, right.0].concat();
+            node = Hash256::of(&bytes);
+            blocks.push((BITCOIN_TX, node, bytes));
+        }
+        blocks.push((BITCOIN_BLOCK, header.hash(), header.to_bytes().to_vec()));
+        let mut car = Vec::new();
+        put(&mut car, &[&file_header(&cid(BITCOIN_BLOCK, &header.hash())?)]);
+        for (codec, hash, bytes) in blocks.iter().rev() {
+            put(&mut car, &[&cid(*codec, hash)?, bytes]);
+        }
+        Some(car)
+    }
+}
+
+/// The CID of a header, as text.
+pub fn root(header: &Header) -> Option<String> {
+    let multihash = Multihash::<64>::wrap(DBL_SHA2_256, &header.hash().0).ok()?;
+    Some(Cid::new_v1(BITCOIN_BLOCK, multihash).to_string())
+}
+
+/// The bytes of the CIDv1 of what has this double SHA-256.
+fn cid(codec: u64, hash: &Hash256) -> Option<Vec<u8>> {
+    let multihash = Multihash::<64>::wrap(DBL_SHA2_256, &hash.0).ok()?;
+    Some(Cid::new_v1(codec, multihash).to_bytes())
+}
+
+/// A section: its length, and what is in it.
+fn put(car: &mut Vec<u8>, parts: &[&[u8]]) {
+    let length = parts.iter().map(|part| part.len()).sum();
+    car.extend(unsigned_varint::encode::usize(length, &mut unsigned_varint::encode::usize_buffer()));
+    parts.iter().for_each(|part| car.extend(*part));
+}
+
+/// The DAG-CBOR of `{"roots": [root], "version": 1}`: a map of two, whose only varying part is a CID of less than 255 bytes.
+fn file_header(root: &[u8]) -> Vec<u8> {
+    let link = [&[0xd8, 42, 0x58, root.len() as u8 + 1, 0], root].concat();
+    [&b"\xa2\x65roots\x81"[..], &link, b"\x67version\x01"].concat()
+}

@@ -1,0 +1,19 @@
+//! Any bytes as a branch: its root is found in bounded time, and only for a place that a tree of that depth has.
+
+#![no_main]
+
+use cairn::primitives::codec;
+use cairn::primitives::hash::Hash256;
+use cairn::primitives::merkle::Branch;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(branch) = codec::decode::<Branch>(bytes) {
+        let leaf = Hash256::of(bytes);
+        if let Some(root) = branch.root(&leaf) {
+            assert!(branch.siblings.len() <= 32 && u64::from(branch.index) < 1 << branch.siblings.len());
+            assert!(branch.verify(&leaf, &root));
+            assert!(branch.siblings.is_empty() || !branch.verify(&Hash256::of(b"another"), &root));
+        }
+    }
+});

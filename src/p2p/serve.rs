@@ -101,16 +101,6 @@ impl Server {
         self.get_range(peer, Request::Filters(request), chain, mempool, out);
     }
 
-    fn get_range(&mut self, peer: PeerId, request: Request, chain: &Chain, mempool: &Mempool, out: &mut Outbox) {
-        let Some(queue) = self.0.get_mut(&peer) else { return };
-        if queue.ranges >= MAX_WAITING_RANGES {
-            return out.offence(peer, Offence::RequestFlood);
-        }
-        queue.ranges += 1;
-        queue.requests.push_back(request);
-        queue.serve(peer, chain, mempool, out);
-    }
-
     /// A peer asks for proofs.
     pub(super) fn get_proofs(
         &mut self,
@@ -120,12 +110,16 @@ impl Server {
         mempool: &Mempool,
         out: &mut Outbox,
     ) {
+        self.get_range(peer, Request::Proofs(query), chain, mempool, out);
+    }
+
+    fn get_range(&mut self, peer: PeerId, request: Request, chain: &Chain, mempool: &Mempool, out: &mut Outbox) {
         let Some(queue) = self.0.get_mut(&peer) else { return };
         if queue.ranges >= MAX_WAITING_RANGES {
             return out.offence(peer, Offence::RequestFlood);
         }
         queue.ranges += 1;
-        queue.requests.push_back(Request::Proofs(query));
+        queue.requests.push_back(request);
         queue.serve(peer, chain, mempool, out);
     }
 

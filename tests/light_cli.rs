@@ -89,6 +89,10 @@ fn watch_prints_a_payment_as_it_is_seen_confirmed_and_reorganised_away() {
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
     let mut next = || json(&lines.next().expect("it goes on").unwrap());
 
+    // Another command beside it, on the same data.
+    let peers = ["light", "sync", "--peer", &a.peer_address(), "--peer", &b.peer_address()];
+    assert!(place.run("light", &peers).ok().contains("height         12"));
+
     // B's chain has more work, and pays the address in every block.
     for height in 1..=12 {
         let line = next();

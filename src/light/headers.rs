@@ -1,6 +1,7 @@
 //! The best chain of headers: 80 bytes a block, in memory and in a file.
 //!
-//! The file is the headers from height 1 on, one after the other, and nothing else. What is read is checked again like
+//! The file is the headers from height 1 on, one after the other, and nothing else. One process writes it; others that come
+//! meanwhile read what is there and keep the rest in memory. What is read is checked again like
 //! what peers send, so whatever happened to it costs no more than fetching the rest anew. The hash of a block is the next
 //! header's `previous`, so none is stored.
 
@@ -38,16 +39,18 @@ impl Headers {
     /// The chain of genesis alone, or what `path` holds of a longer one. Nothing is kept if there is no `path`.
     ///
     /// # Errors
-    /// If the file cannot be read or written, or another process uses it.
+    /// If the file cannot be read or written.
     pub fn open(params: Arc<Params>, path: Option<&Path>) -> Result<Self, StoreError> {
         let end = HeaderChain::new(&params).checkpoint();
         let tip_hash = params.genesis_hash;
         let mut chain = Self { params, headers: Vec::new(), end, tip_hash, file: None };
         if let Some(path) = path {
-            let mut file = HeaderFile::open(path)?;
+            let (mut file, is_ours) = HeaderFile::open(path)?;
             chain.load(&mut file)?;
-            file.cut(chain.height())?;
-            chain.file = Some(file);
+            if is_ours {
+                file.cut(chain.height())?;
+                chain.file = Some(file);
+            }
         }
         Ok(chain)
     }
@@ -219,7 +222,7 @@ pub enum ExtendError {
     Store(#[from] StoreError),
 }
 
-/// The file, which only one process may use.
+/// The file, which only one process may write.
 #[derive(Debug)]
 struct HeaderFile {
     file: File,
@@ -227,12 +230,13 @@ struct HeaderFile {
 }
 
 impl HeaderFile {
-    fn open(path: &Path) -> Result<Self, StoreError> {
+    /// The file, and whether this process may write it.
+    fn open(path: &Path) -> Result<(Self, bool), StoreError> {
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let file = Self { file: opened.map_err(|error| failed(path, &error))?, path: path.to_owned() };
         match file.file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: file.path }),
+            Ok(()) => Ok((file, true)),
+            Err(TryLockError::WouldBlock) => Ok((file, false)),
             Err(TryLockError::Error(error)) => Err(failed(path, &error)),
         }
     }

@@ -9,7 +9,6 @@ use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
 use cairn::primitives::header::Header;
 use cairn::primitives::target::{Bits, Work};
-use cairn::storage::StoreError;
 
 use crate::common::{Branch, params};
 use crate::world::{Lie, World, address, honest};
@@ -254,7 +253,8 @@ fn a_header_from_the_future_waits_and_nobody_is_blamed() {
 #[test]
 fn headers_are_kept_and_damage_costs_only_what_follows_it() {
     let params = params();
-    let blocks = Branch::new(&params).extend(50, 1);
+    let mut branch = Branch::new(&params);
+    let blocks = branch.extend(50, 1);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("headers");
     let config = || Config { headers: Some(path.clone()), ..Config::default() };
@@ -262,8 +262,10 @@ fn headers_are_kept_and_damage_costs_only_what_follows_it() {
         let mut world = World::new(&params, 1, config());
         world.serve(&blocks, honest());
         world.sync();
-        let again = Headers::open(params.clone(), Some(&path));
-        assert!(matches!(again, Err(StoreError::Locked { .. })), "one process at a time");
+        let mut other = Headers::open(params.clone(), Some(&path)).unwrap();
+        assert_eq!(other.tip_hash(), blocks[49].hash(), "another reads it");
+        assert!(other.extend(&[branch.extend(1, 1)[0].header]).1.is_ok());
+        assert_eq!((other.height(), std::fs::metadata(&path).unwrap().len()), (51, 50 * 80), "and leaves it alone");
     }
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 50 * 80, "80 bytes a block");
     let whole = std::fs::read(&path).unwrap();

@@ -202,10 +202,10 @@ impl Watch {
             }
             self.retry_at = 0;
             let next = self.next;
-            let Some(round) = &mut self.round else {
+            if self.round.is_none() {
                 self.round = Round::begin(now, next, peers, chain, out);
-                continue;
-            };
+            }
+            let Some(round) = &mut self.round else { return };
             if !round.waiting.is_empty() {
                 return;
             }

@@ -3,13 +3,16 @@
 #[path = "explorer/browser.rs"]
 #[allow(dead_code)] // The explorer's tests use the rest.
 mod browser;
+mod forge;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use browser::Browser;
 use cairn::consensus::params::Params;
+use cairn::primitives::target::Bits;
 use cairn::receipt::{Receipt, checkpoint_from_json};
+use forge::{Fault, Forge};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use serde_json::{Value, json};
@@ -70,7 +73,10 @@ fn a_person_drops_a_receipt_and_reads_the_verdict() {
             assert!(steps.contains(said), "{said:?} is not in {steps}");
         }
         // Nothing sticks out to the side, also on a phone.
-        assert_eq!(page.run("const page = document.documentElement; return page.scrollWidth <= page.clientWidth", &[]), true);
+        assert_eq!(
+            page.run("const page = document.documentElement; return page.scrollWidth <= page.clientWidth", &[]),
+            true
+        );
         assert_eq!(page.run("return performance.getEntriesByType('resource').length", &[]), 0, "nothing is loaded");
 
         let mut tampered = data("headers.bin");
@@ -208,4 +214,33 @@ fn the_page_agrees_with_the_verifier_in_rust() {
         }
         assert!(held >= 1, "{name} itself holds");
     }
+}
+
+/// Lies with all their work done, which no flipped bit is: easier bits, no work, a false commitment, another height, in the
+/// last headers and among the sampled ones, for payments anywhere.
+#[test]
+fn the_page_agrees_about_chains_that_break_a_rule() {
+    let page = open();
+    let params = Params::from_json(&String::from_utf8(data("genesis.json")).unwrap()).unwrap();
+    let checkpoint = String::from_utf8(data("checkpoint.json")).unwrap();
+    let mut inputs = Vec::new();
+    for fault in [Fault::None, Fault::NoWork, Fault::Bits(Bits(0x207f_ffff)), Fault::Commitment, Fault::Height] {
+        for (first, length) in [(1, 3), (2, 3), (3, 3), (150, 300), (44, 300), (300, 300), (20, 600), (400, 600)] {
+            let mut forge = Forge::honest(params.clone(), first - 1);
+            // From there on, so that a sample of them is drawn.
+            (first..=length).for_each(|_| forge.add(fault));
+            for height in [0, 1, first, length / 2, length] {
+                inputs.push(forge.succinct(height).to_bytes());
+                inputs.push(forge.whole(height).to_bytes());
+            }
+        }
+    }
+    let answers = in_the_page(&page, &inputs);
+    let mut verdicts = [0, 0];
+    for (place, (input, answer)) in inputs.iter().zip(answers).enumerate() {
+        let expected = in_rust(input, &params, &checkpoint);
+        verdicts[usize::from(expected.is_null())] += 1;
+        assert_eq!(answer, expected, "input {place}");
+    }
+    assert!(verdicts.iter().all(|count| *count > 50), "{verdicts:?}");
 }

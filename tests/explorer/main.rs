@@ -1,5 +1,6 @@
 //! The explorer as people meet it: real nodes, and a real browser that shows their page.
 
+#[path = "../browser/mod.rs"]
 mod browser;
 #[path = "../process/mod.rs"]
 mod process;

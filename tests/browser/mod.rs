@@ -1,5 +1,7 @@
 //! A real Chromium without a window, driven over WebDriver (W3C), which is JSON over HTTP.
 
+#![allow(dead_code)] // Each test binary uses its own part.
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -111,7 +113,8 @@ impl Browser {
     #[track_caller]
     fn command(&self, path: &str, body: &Value) -> Value {
         let value = self.post(path, body);
-        assert!(value["error"].is_null(), "{path} {body}: {value}");
+        let begin = || body.to_string().chars().take(1_000).collect::<String>();
+        assert!(value["error"].is_null(), "{path} {}: {value}", begin());
         value
     }
 
@@ -178,6 +181,15 @@ impl Browser {
             // Drawn anew in that moment, perhaps.
             assert!(Instant::now() < end, "{selector} cannot be clicked: {clicked}");
         }
+    }
+
+    /// Gives files to a control that asks for some, as a person would who chooses them.
+    #[track_caller]
+    pub fn choose(&self, selector: &str, files: &[&Path]) {
+        let found = self.command("element", &json!({ "using": "css selector", "value": selector }));
+        let element = found[ELEMENT].as_str().unwrap_or_else(|| panic!("no element {selector}: {found}"));
+        let paths: Vec<&str> = files.iter().map(|path| path.to_str().unwrap()).collect();
+        self.command(&format!("element/{element}/value"), &json!({ "text": paths.join("\n") }));
     }
 
     /// Types on the keyboard, into whatever has the focus.

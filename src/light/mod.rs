@@ -32,6 +32,7 @@ use crate::p2p::addrbook::AddrBook;
 use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
 use crate::p2p::dialer::{Dialer, Situation};
 use crate::p2p::handshake::Handshakes;
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, PeerAddress, SERVICE_FULL, TipClaim};
 use crate::p2p::misbehaviour::{Offence, Scores};
 use crate::p2p::outbox::Outbox;
@@ -176,7 +177,7 @@ impl Light {
             config,
         };
         for address in light.config.peers.clone() {
-            light.dialer.add(address);
+            light.dialer.add(address, None);
         }
         for address in light.config.seeds.clone() {
             let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
@@ -264,10 +265,11 @@ impl Light {
         }
     }
 
-    fn connected(&mut self, now: Now, id: PeerId, address: SocketAddr) {
+    fn connected(&mut self, now: Now, id: PeerId, (node, address): (NodeId, SocketAddr)) {
         self.dialer.connected(&address);
         let manual = self.dialer.is_manual(&address);
         let peer = Peer {
+            id: node,
             address,
             direction: Direction::Outbound,
             manual,
@@ -516,7 +518,9 @@ impl Light {
 impl Protocol for Light {
     fn handle(&mut self, now: Now, input: Input) {
         match input {
-            Input::Connected { peer, address, direction: Direction::Outbound } => self.connected(now, peer, address),
+            Input::Connected { peer, address, direction: Direction::Outbound, id } => {
+                self.connected(now, peer, (id, address));
+            }
             Input::Connected { peer, .. } => self.out.push(Output::Disconnect { peer, reason: Reason::Full }),
             Input::ConnectFailed { address } => {
                 self.dialer.failed(now, &address);

@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 
 use crate::p2p::interface::{Direction, PeerId};
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::TipClaim;
 
 /// Settings of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Who this node is, as its driver proves it to others.
+    pub id: NodeId,
     /// The port at which the driver takes connections; 0 if it takes none.
     pub listen_port: u16,
     /// Addresses to stay connected to (`--connect`), besides those found by itself.
@@ -29,6 +32,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            id: NodeId([0; 32]),
             listen_port: 0,
             connect: Vec::new(),
             seeds: Vec::new(),
@@ -46,6 +50,8 @@ impl Default for Config {
 pub struct PeerInfo {
     /// Its number.
     pub id: PeerId,
+    /// Who it is.
+    pub node: NodeId,
     /// Its address, as the connection has it.
     pub address: SocketAddr,
     /// Where it takes connections, if it does.

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use crate::p2p::addrbook::{AddrBook, backoff, is_public};
 use crate::p2p::bans::{Bans, Subnet};
 use crate::p2p::interface::{Now, Output};
+use crate::p2p::kad::NodeId;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peers::Peers;
 
@@ -26,6 +27,8 @@ const DIAL_TIMEOUT_MILLIS: u64 = 60_000;
 
 #[derive(Debug, Default)]
 struct Manual {
+    /// Who has to be there.
+    id: Option<NodeId>,
     failures: u32,
     next: u64,
 }
@@ -50,12 +53,16 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Stay connected to an address. `false` if that was so before, or there are too many.
-    pub(crate) fn add(&mut self, address: SocketAddr) -> bool {
-        if self.manual.len() >= MAX_MANUAL || self.manual.contains_key(&address) {
+    /// Stay connected to an address, where `id` has to be if it is given. `false` if that was so before, or there are too
+    /// many.
+    pub(crate) fn add(&mut self, address: SocketAddr, id: Option<NodeId>) -> bool {
+        if let Some(manual) = self.manual.get_mut(&address) {
+            return std::mem::replace(&mut manual.id, id) != id;
+        }
+        if self.manual.len() >= MAX_MANUAL {
             return false;
         }
-        self.manual.insert(address, Manual::default());
+        self.manual.insert(address, Manual { id, ..Manual::default() });
         true
     }
 
@@ -74,9 +81,9 @@ impl Dialer {
     }
 
     /// Dials an address now, unless that is under way.
-    pub(crate) fn dial(&mut self, now: Now, address: SocketAddr, out: &mut Outbox) {
+    pub(crate) fn dial(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, out: &mut Outbox) {
         if self.dialing.insert(address, now.millis).is_none() {
-            out.push(Output::Connect { address });
+            out.push(Output::Connect { address, id });
         }
     }
 
@@ -107,8 +114,8 @@ impl Dialer {
         let due = self.manual.iter().filter(|(address, manual)| {
             manual.next <= now.millis && !self.dialing.contains_key(address) && !peers.is_connected_to(address)
         });
-        for address in due.map(|(address, _)| *address).collect::<Vec<_>>() {
-            self.dial(now, address, out);
+        for (address, id) in due.map(|(address, manual)| (*address, manual.id)).collect::<Vec<_>>() {
+            self.dial(now, address, id, out);
         }
         let under_way = self.dialing.keys().filter(|address| !self.is_manual(address)).count();
         self.needed = peers.automatic() + under_way < target && book.records().next().is_some();
@@ -126,7 +133,7 @@ impl Dialer {
         match book.pick(now, rng, allowed) {
             Some(address) => {
                 self.next = now.millis + DIAL_INTERVAL_MILLIS;
-                self.dial(now, address, out);
+                self.dial(now, address, None, out);
             }
             None => self.next = now.millis + NOBODY_MILLIS,
         }

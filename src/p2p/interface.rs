@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::p2p::bans::Subnet;
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::primitives::hash::{BlockHash, Txid};
@@ -67,8 +68,10 @@ pub enum Input {
         address: SocketAddr,
         /// Who dialled.
         direction: Direction,
+        /// Who the other side has proven to be. The driver does that before it tells of the connection.
+        id: NodeId,
     },
-    /// A connection that [`Output::Connect`] asked for did not come about.
+    /// A connection that [`Output::Connect`] asked for did not come about, or somebody else was there than was looked for.
     ConnectFailed {
         /// The address dialled.
         address: SocketAddr,
@@ -121,6 +124,8 @@ pub enum Output {
     Connect {
         /// The address.
         address: SocketAddr,
+        /// Who has to be there; `None` for anybody.
+        id: Option<NodeId>,
     },
     /// Close a connection once what was sent before has left, or a moment later in any case.
     Disconnect {

@@ -5,11 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::interface::{Direction, Now, PeerId};
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::Hello;
 
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
+    /// Who it is.
+    pub(crate) id: NodeId,
     pub(crate) address: SocketAddr,
     pub(crate) direction: Direction,
     /// One of those to stay connected to.

@@ -14,7 +14,9 @@ use super::link::{Command, Tip};
 use super::net::Net;
 use super::outbox::{Outbox, Parcel};
 use crate::p2p::frame;
+use crate::p2p::kad::NodeId;
 use crate::p2p::{Event, Input, Output, PeerId, Protocol};
+use crate::primitives::hash::Hash256;
 
 /// The protocol with what surrounds it. Lives on the node's thread.
 pub(super) struct Driver<P> {
@@ -91,7 +93,9 @@ impl<P: Protocol> Driver<P> {
         let input = match event {
             SocketEvent::Opened(Opened { peer, address, direction, outbox, closing }) => {
                 self.peers.insert(peer, Peer { outbox, closing });
-                Input::Connected { peer, address, direction }
+                // Until connections prove more, somebody is who is at an address.
+                let id = NodeId(Hash256::of(address.to_string().as_bytes()).0);
+                Input::Connected { peer, address, direction, id }
             }
             SocketEvent::DialFailed { address } => Input::ConnectFailed { address },
             // What a peer said before it was let go, and still waited here, is nobody's concern any more.
@@ -131,7 +135,7 @@ impl<P: Protocol> Driver<P> {
                             overflowed.push(peer);
                         }
                     }
-                    Output::Connect { address } => self.net.dial(address),
+                    Output::Connect { address, .. } => self.net.dial(address),
                     Output::Disconnect { peer, reason } => {
                         debug!(peer = peer.0, %reason, "disconnecting");
                         self.close(peer);

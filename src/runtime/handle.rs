@@ -125,7 +125,7 @@ impl Handle {
         {
             self.call(move |node, now| {
                 if !node.peers(now).iter().any(|peer| peer.listens_at == Some(address)) {
-                    node.connect_once(now, address);
+                    node.connect_once(now, address, None);
                 }
             })
             .await?;

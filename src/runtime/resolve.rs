@@ -77,7 +77,7 @@ async fn replace(
                 node.remove_node(now, &address);
             }
             for address in added {
-                node.add_node(now, address);
+                node.add_node(now, address, None);
             }
         }
         // One that is no longer given may still be a node; the address book forgets those that are not.

@@ -150,7 +150,9 @@ impl Byzantine {
         let mut outputs = vec![Output::WakeAt { millis: now.millis + TURN_MILLIS }];
         let wanted = DIALS.saturating_sub(self.peers.len()).min(DIALS_A_TURN);
         for _ in 0..wanted {
-            outputs.extend(self.targets.choose(&mut self.rng).map(|address| Output::Connect { address: *address }));
+            outputs.extend(
+                self.targets.choose(&mut self.rng).map(|address| Output::Connect { address: *address, id: None }),
+            );
         }
         for peer in self.ready() {
             outputs.extend(self.mischief(now).into_iter().map(|message| send(peer, message)));

@@ -137,7 +137,7 @@ pub fn run(
 
     let before = sim.events(MERCHANT).len();
     sim.heal();
-    sim.command(ATTACKER, |node, now| node.connect_once(now, Sim::address(MERCHANT)));
+    sim.command(ATTACKER, |node, now| node.connect_once(now, Sim::address(MERCHANT), None));
     if !sim.run_until(PATIENCE_MILLIS, Sim::is_converged) {
         return Err(unexpected("the nodes did not agree after the branch was published"));
     }

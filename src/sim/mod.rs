@@ -32,6 +32,7 @@ use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::mempool::{Accepted, Limits, Mempool, MempoolError};
 use crate::miner::template;
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::Kind;
 use crate::p2p::{Config, Event, Input, Node, Now, Output};
 use crate::primitives::block::Block;
@@ -191,6 +192,11 @@ impl Sim {
         SocketAddr::from((Ipv4Addr::new(10, high, low, 1), PORT))
     }
 
+    /// Who a node is, as it would prove to others.
+    pub fn id(node: usize) -> NodeId {
+        NodeId(Sha256::digest((node as u64).to_le_bytes()).into())
+    }
+
     fn node_at(&self, address: &SocketAddr) -> Option<usize> {
         let IpAddr::V4(ip) = address.ip() else { return None };
         let [_, high, low, _] = ip.octets();
@@ -213,7 +219,7 @@ impl Sim {
     /// As [`Sim::add_node`].
     pub fn add_node_with(&mut self, config: Config) -> Result<usize, StoreError> {
         let node = self.places.len();
-        let config = Config { listen_port: PORT, ..config };
+        let config = Config { id: Self::id(node), listen_port: PORT, ..config };
         self.places.push(Place::new(Actor::Down, config));
         self.start(node)?;
         Ok(node)

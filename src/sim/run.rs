@@ -8,6 +8,7 @@ use sha2::Digest;
 use super::wire::{End, Happening, Link, link_of, peer_id};
 use super::{Actor, Sim};
 use crate::p2p::frame;
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::{Input, Output, PeerId, Protocol};
 
@@ -20,7 +21,7 @@ impl Sim {
 
     pub(super) fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Dial { from, life, address } => self.dialled(from, life, address),
+            Happening::Dial { from, life, address, id } => self.dialled(from, life, (address, id)),
             Happening::DialFailed { node, life, address } => {
                 if self.places[node].life == life {
                     self.tell(node, Input::ConnectFailed { address });
@@ -32,7 +33,7 @@ impl Sim {
                 self.note("established", [from as u64, to as u64, link]);
                 let peer = peer_id(link, End::Dialler);
                 let direction = End::Dialler.direction();
-                self.tell(from, Input::Connected { peer, address: Self::address(to), direction });
+                self.tell(from, Input::Connected { peer, address: Self::address(to), direction, id: Self::id(to) });
             }
             Happening::Arrival { link, to, message } => {
                 let Some((from, node)) = self.ends(link, to) else { return };
@@ -98,13 +99,15 @@ impl Sim {
         }
     }
 
-    fn dialled(&mut self, from: usize, life: u32, address: SocketAddr) {
+    fn dialled(&mut self, from: usize, life: u32, (address, id): (SocketAddr, Option<NodeId>)) {
         if self.places[from].life != life || matches!(self.places[from].actor, Actor::Down) {
             return;
         }
         let latency = self.weather.latency.draw(&mut self.rng);
         let reached = self.node_at(&address).filter(|to| {
-            self.places[*to].group == self.places[from].group && !matches!(self.places[*to].actor, Actor::Down)
+            self.places[*to].group == self.places[from].group
+                && !matches!(self.places[*to].actor, Actor::Down)
+                && id.is_none_or(|id| id == Self::id(*to))
         });
         let Some(to) = reached else {
             self.note("nobody", [from as u64, 0, 0]);
@@ -120,7 +123,8 @@ impl Sim {
         let address = SocketAddr::new(Self::address(from).ip(), port);
         self.note("dialled", [from as u64, to as u64, id]);
         let peer = peer_id(id, End::Listener);
-        self.tell(to, Input::Connected { peer, address, direction: End::Listener.direction() });
+        let id = Self::id(from);
+        self.tell(to, Input::Connected { peer, address, direction: End::Listener.direction(), id });
     }
 
     pub(super) fn block_found(&mut self) {
@@ -168,9 +172,9 @@ impl Sim {
                         self.agenda.add(left.max(self.millis), Happening::Flushed { link, end });
                     }
                 }
-                Output::Connect { address } => {
+                Output::Connect { address, id } => {
                     let latency = self.weather.latency.draw(&mut self.rng);
-                    self.agenda.add(self.millis + latency, Happening::Dial { from: node, life, address });
+                    self.agenda.add(self.millis + latency, Happening::Dial { from: node, life, address, id });
                 }
                 Output::Disconnect { peer, reason } => {
                     let (link, end) = link_of(peer);

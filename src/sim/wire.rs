@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::{Direction, PeerId};
 
@@ -62,7 +63,7 @@ pub(super) fn link_of(peer: PeerId) -> (u64, End) {
 #[derive(Debug)]
 pub(super) enum Happening {
     /// A dial reaches its address, or nobody.
-    Dial { from: usize, life: u32, address: SocketAddr },
+    Dial { from: usize, life: u32, address: SocketAddr, id: Option<NodeId> },
     /// A dial came to nothing.
     DialFailed { node: usize, life: u32, address: SocketAddr },
     /// The dialler learns that its dial was taken.

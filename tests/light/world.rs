@@ -9,9 +9,11 @@ use cairn::consensus::params::Params;
 use cairn::light::{Config, Light, Notice};
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::frame;
+use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
 use cairn::p2p::{Direction, Input, Node, Now, Output, PeerId, Protocol, Reason};
 use cairn::primitives::block::Block;
+use cairn::primitives::hash::Hash256;
 use cairn::storage::MemoryStore;
 
 /// What a liar does to a message of the honest node that it is otherwise: says others in its place.
@@ -139,17 +141,18 @@ impl World {
 
     fn act(&mut self, output: Output) {
         match output {
-            Output::Connect { address: to } => {
+            Output::Connect { address: to, .. } => {
                 let found = (0..self.servers.len()).find(|server| address(*server) == to);
                 match found {
                     Some(server) => {
                         let peer = PeerId(self.next_peer);
                         self.next_peer += 1;
+                        let id = NodeId(Hash256::of(&peer.0.to_le_bytes()).0);
                         let from = SocketAddr::from(([10, 1, 0, 1], 40_000 + peer.0 as u16));
-                        let inbound = Input::Connected { peer, address: from, direction: Direction::Inbound };
+                        let inbound = Input::Connected { peer, address: from, direction: Direction::Inbound, id };
                         self.servers[server].link = Some(peer);
                         self.servers[server].node.handle(self.now, inbound);
-                        let outbound = Input::Connected { peer, address: to, direction: Direction::Outbound };
+                        let outbound = Input::Connected { peer, address: to, direction: Direction::Outbound, id };
                         self.light.handle(self.now, outbound);
                     }
                     None => self.light.handle(self.now, Input::ConnectFailed { address: to }),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cairn::chain::Chain;
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT_MILLIS;
+use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION, PeerAddress, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reason, Subnet};
@@ -54,7 +55,7 @@ impl Bench {
         self.next += 1;
         let peer = PeerId(self.next);
         let address = address.parse().unwrap();
-        (peer, self.give(Input::Connected { peer, address, direction: Direction::Inbound }))
+        (peer, self.give(Input::Connected { peer, address, direction: Direction::Inbound, id: id(peer) }))
     }
 
     /// Somebody dials in and says hello.
@@ -81,6 +82,11 @@ pub(crate) fn hello(nonce: u64) -> Hello {
     }
 }
 
+/// Somebody with an id of its own.
+fn id(peer: PeerId) -> NodeId {
+    NodeId(Hash256::of(&peer.0.to_le_bytes()).0)
+}
+
 fn reasons(outputs: &[Output]) -> Vec<Reason> {
     let reason = |output: &Output| match output {
         Output::Disconnect { reason, .. } => Some(reason.clone()),
@@ -98,7 +104,7 @@ pub(crate) fn sent(outputs: &[Output]) -> impl Iterator<Item = &Message> {
 
 fn dials(outputs: &[Output]) -> Vec<SocketAddr> {
     let dial = |output: &Output| match output {
-        Output::Connect { address } => Some(*address),
+        Output::Connect { address, .. } => Some(*address),
         _ => None,
     };
     outputs.iter().filter_map(dial).collect()

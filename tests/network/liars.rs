@@ -44,7 +44,7 @@ pub(crate) fn liar(
             messages.into_iter().map(|message| Output::Send { peer, message }).collect::<Vec<_>>()
         };
         match input {
-            Input::Tick => dial.iter().map(|address| Output::Connect { address: *address }).collect(),
+            Input::Tick => dial.iter().map(|address| Output::Connect { address: *address, id: None }).collect(),
             Input::Connected { peer, direction: Direction::Outbound, .. } => {
                 dialled.push(peer);
                 send(peer, vec![Message::Hello(hello.clone())])
@@ -74,7 +74,7 @@ fn stage(seed: u64, blocks: u32, script: impl FnOnce(&Sim, &Arc<Params>) -> Scri
     sim.add_script(script);
     sim.add_node(&[1]).unwrap();
     sim.run_for(3_000);
-    sim.command(VICTIM, |node, now| node.add_node(now, Sim::address(0)));
+    sim.command(VICTIM, |node, now| node.add_node(now, Sim::address(0), None));
     sim
 }
 
@@ -488,13 +488,13 @@ fn one_address_cannot_take_all_places() {
     let hello = boast(&params);
     let mut count = 0;
     sim.add_script(Box::new(move |_, input| match input {
-        Input::Tick => vec![Output::Connect { address: Sim::address(0) }],
+        Input::Tick => vec![Output::Connect { address: Sim::address(0), id: None }],
         Input::Connected { peer, .. } => {
             count += 1;
             let mut outputs =
                 vec![Output::Send { peer, message: Message::Hello(Hello { nonce: count, ..hello.clone() }) }];
             if count < 50 {
-                outputs.push(Output::Connect { address: Sim::address(0) });
+                outputs.push(Output::Connect { address: Sim::address(0), id: None });
             }
             outputs
         }

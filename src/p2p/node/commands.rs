@@ -10,6 +10,7 @@ use crate::p2p::addrbook::Record;
 use crate::p2p::bans::{Ban, Subnet};
 use crate::p2p::config::{Config, PeerInfo};
 use crate::p2p::interface::{Direction, Now, PeerId, Reason};
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::{PeerAddress, SERVICE_FULL};
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
@@ -94,6 +95,7 @@ impl Node {
                 let hello = peer.hello.as_ref();
                 PeerInfo {
                     id,
+                    node: peer.id,
                     address: peer.address,
                     listens_at: peer.listens_at(),
                     direction: peer.direction,
@@ -135,9 +137,10 @@ impl Node {
         self.dialer.manual().collect()
     }
 
-    /// Stays connected to an address from now on. `false` if that was so before, or there are too many.
-    pub fn add_node(&mut self, now: Now, address: SocketAddr) -> bool {
-        let added = self.dialer.add(address);
+    /// Stays connected to an address from now on, where `id` has to be if it is given. `false` if that was so before, or there
+    /// are too many.
+    pub fn add_node(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) -> bool {
+        let added = self.dialer.add(address, id);
         self.dial(now);
         self.finish(now);
         added
@@ -158,9 +161,9 @@ impl Node {
         removed
     }
 
-    /// Dials an address, once.
-    pub fn connect_once(&mut self, now: Now, address: SocketAddr) {
-        self.dialer.dial(now, address, &mut self.out);
+    /// Dials an address, once; `id` has to be there if it is given.
+    pub fn connect_once(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
+        self.dialer.dial(now, address, id, &mut self.out);
         self.finish(now);
     }
 

@@ -8,11 +8,18 @@ use super::Node;
 use crate::p2p::bans::Subnet;
 use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::interface::{Direction, Event, Now, Output, PeerId, Reason};
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, PeerAddress, SERVICE_FULL, TipClaim};
 use crate::p2p::peers::Peer;
 
 impl Node {
-    pub(super) fn connected(&mut self, now: Now, id: PeerId, address: SocketAddr, direction: Direction) {
+    pub(super) fn connected(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        (node, address): (NodeId, SocketAddr),
+        direction: Direction,
+    ) {
         let manual = direction == Direction::Outbound && self.dialer.is_manual(&address);
         if direction == Direction::Outbound {
             self.dialer.connected(&address);
@@ -20,6 +27,7 @@ impl Node {
             return self.out.push(Output::Disconnect { peer: id, reason });
         }
         let peer = Peer {
+            id: node,
             address,
             direction,
             manual,

@@ -75,7 +75,7 @@ pub struct Node {
 impl Protocol for Node {
     fn handle(&mut self, now: Now, input: Input) {
         match input {
-            Input::Connected { peer, address, direction } => self.connected(now, peer, address, direction),
+            Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
             Input::ConnectFailed { address } => {
                 self.dialer.failed(now, &address);
                 self.book.failed(now, address);
@@ -141,7 +141,7 @@ impl Node {
             config,
         };
         for address in node.config.connect.clone() {
-            node.dialer.add(address);
+            node.dialer.add(address, None);
         }
         for address in node.config.seeds.clone() {
             let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };

@@ -328,7 +328,7 @@ async fn add_node(api: Api, args: Args) -> Outcome {
             |good: usize, code, message| if good > 0 { Ok(Reply::null()) } else { Err(RpcError::new(code, message)) };
         match command.as_str() {
             "add" => {
-                let added = addresses.iter().filter(|address| node.add_node(now, **address)).count();
+                let added = addresses.iter().filter(|address| node.add_node(now, **address, None)).count();
                 done(added, Code::AlreadyAdded, "Error: Node already added")
             }
             "remove" => {
@@ -336,7 +336,7 @@ async fn add_node(api: Api, args: Args) -> Outcome {
                 done(removed, Code::NotAdded, "Error: Node could not be removed. It has not been added previously.")
             }
             _ => {
-                addresses.iter().take(1).for_each(|address| node.connect_once(now, *address));
+                addresses.iter().take(1).for_each(|address| node.connect_once(now, *address, None));
                 Ok(Reply::null())
             }
         }

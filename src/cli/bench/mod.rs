@@ -9,6 +9,7 @@ use super::Common;
 
 mod hash;
 mod merkle;
+mod relay;
 
 /// Options of `cairn bench`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,8 @@ enum BenchCommand {
     Hash,
     /// Roots of Merkle trees, of 1 to 65,536 leaves
     Merkle,
+    /// Blocks and payments between real nodes over loopback: times to reach them all, and bytes
+    Relay(relay::Args),
 }
 
 /// A figure, and what it is to be compared with.
@@ -59,11 +62,12 @@ impl Figure {
 /// Runs one of the benchmarks.
 ///
 /// # Errors
-/// If stdout cannot be written to.
+/// If stdout cannot be written to, or nodes that are measured do not run.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
-    let (about, figures) = match args.command {
+    let (about, figures) = match &args.command {
         BenchCommand::Hash => hash::run(),
         BenchCommand::Merkle => merkle::run(),
+        BenchCommand::Relay(args) => relay::run(args)?,
     };
     common.print(|| format!("{about}\n\n{}", table(&figures)), || serde_json::json!(figures))
 }

@@ -1,0 +1,327 @@
+//! `cairn bench relay`: how fast blocks and payments reach everybody in a network of real nodes, and what that costs in bytes.
+//!
+//! The nodes are in this process, each with its thread, its store and its sockets; they join through the first and find
+//! the others themselves. In each round the same payments are made twice: once known to all before they are in a
+//! block, which is what relay counts on, and once known to nobody, so that a block has to travel whole.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::Figure;
+use crate::consensus::params::{Allocation, GenesisSpec, Params};
+use crate::miner::template;
+use crate::p2p::message::Kind;
+use crate::primitives::address;
+use crate::primitives::amount::COIN;
+use crate::primitives::block::Block;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::keys::{SecretKey, Signature};
+use crate::primitives::merkle;
+use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
+use crate::runtime::{Config, Handle, Running};
+
+/// What one node's store may keep in memory: there are many in one process.
+const STORE_CACHE_BYTES: u64 = 4 << 20;
+/// Peers that each node has, dialled or not, before anything is measured.
+const PEERS: usize = 8;
+/// For all to happen that a round waits for; nothing is measured with it.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks at what has no event.
+const LOOK: Duration = Duration::from_millis(50);
+/// Grains of fee, a coin to each payer at the start.
+const FEE: u64 = 1_000;
+
+/// Options of `cairn bench relay`.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Args {
+    /// Nodes in the network
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(2..=200))]
+    nodes: u16,
+    /// Blocks of each kind
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    blocks: u16,
+    /// Payments in a block
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=5000))]
+    payments: u16,
+}
+
+/// Somebody with one coin, paid to himself again and again.
+struct Payer {
+    key: SecretKey,
+    coin: (OutPoint, Output),
+}
+
+impl Payer {
+    /// Spends the coin.
+    fn pay(&mut self, params: &Params) -> Transaction {
+        let (outpoint, spent) = &self.coin;
+        let input = Input { outpoint: *outpoint, signature: Signature::EMPTY };
+        let outputs = vec![Output::pay(self.key.public_key(), spent.value - FEE)];
+        let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: 0 };
+        tx.inputs[0].signature = self.key.sign(&tx.signature_digest(&params.genesis_hash, [spent]));
+        self.coin = (OutPoint { txid: tx.txid(), index: 0 }, tx.outputs[0].clone());
+        tx
+    }
+}
+
+/// A network with instant blocks, and who holds its coins.
+fn network(payers: u16) -> anyhow::Result<(Arc<Params>, Vec<Payer>)> {
+    let keys: Vec<SecretKey> = (0..payers)
+        .map(|number| {
+            let mut seed = [9; 32];
+            seed[..2].copy_from_slice(&number.to_le_bytes());
+            SecretKey::from_seed(seed)
+        })
+        .collect();
+    let mut spec = GenesisSpec::regtest();
+    let to = |key: &SecretKey| address::encode(&spec.address_prefix, &key.public_key());
+    spec.alloc = keys.iter().map(|key| Allocation { address: to(key), value: COIN }).collect();
+    if !spec.mine_nonce() {
+        bail!("the network has no genesis");
+    }
+    let params = Arc::new(Params::new(spec)?);
+    let genesis = &params.genesis.transactions[0];
+    let mut coins: BTreeMap<_, _> = genesis
+        .outpoints(genesis.txid())
+        .filter_map(|(at, output)| Some((*output.key()?, (at, output.clone()))))
+        .collect();
+    let payers =
+        keys.into_iter().filter_map(|key| Some(Payer { coin: coins.remove(&key.public_key())?, key })).collect();
+    Ok((params, payers))
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let dir = tempfile::tempdir().context("cannot make a directory for the nodes")?;
+    runtime.block_on(async {
+        let (params, payers) = network(args.payments)?;
+        let mut nodes = Vec::new();
+        let result = match start(args, dir.path(), &params, &mut nodes).await {
+            Ok(()) => measure(args, &params, payers, &nodes).await,
+            Err(error) => Err(error),
+        };
+        for node in nodes {
+            node.stop().await?;
+        }
+        result
+    })
+}
+
+/// Starts all nodes, and waits until each has peers.
+async fn start(args: &Args, dir: &Path, params: &Arc<Params>, nodes: &mut Vec<Running>) -> anyhow::Result<()> {
+    let mut join = Vec::new();
+    for number in 0..args.nodes {
+        let mut config = Config::new(dir.join(number.to_string()), params.clone());
+        config.listen = Some(([127, 0, 0, 1], 0).into());
+        config.connect.clone_from(&join);
+        config.store_cache_bytes = STORE_CACHE_BYTES;
+        let node = Running::start(config).await?;
+        if join.is_empty() {
+            join.extend(node.p2p_address().map(|address| address.to_string()));
+        }
+        nodes.push(node);
+    }
+    let wanted = PEERS.min(nodes.len() - 1);
+    for node in &*nodes {
+        let connected = async {
+            loop {
+                let (inbound, outbound) = node.handle().call(|node, _| node.connection_counts()).await?;
+                if inbound + outbound >= wanted {
+                    return anyhow::Ok(());
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        timeout(PATIENCE, connected).await.context("the nodes do not find each other")??;
+    }
+    Ok(())
+}
+
+/// What went over all wires of messages that carry or announce blocks and payments.
+fn relayed(nodes: &[Running]) -> u64 {
+    let is_relay =
+        |kind: Kind| !matches!(kind, Kind::Hello | Kind::Ping | Kind::Pong | Kind::GetAddresses | Kind::Addresses);
+    let of = |node: &Running| -> u64 {
+        let received = node.handle().network_totals().received;
+        received.by_kind().filter(|(kind, _)| is_relay(*kind)).map(|(_, messages)| messages.bytes).sum()
+    };
+    nodes.iter().map(of).sum()
+}
+
+/// The same once it no longer grows.
+async fn settled(nodes: &[Running]) -> u64 {
+    let mut before = relayed(nodes);
+    loop {
+        tokio::time::sleep(4 * LOOK).await;
+        let now = relayed(nodes);
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+}
+
+/// Milliseconds in which a block reached the other nodes, in the order in which it did.
+type Arrivals = Vec<f64>;
+
+/// What the rounds of one kind came to.
+#[derive(Default)]
+struct Rounds {
+    arrivals: Vec<Arrivals>,
+    /// Bytes that all nodes together received for the blocks.
+    bytes: u64,
+}
+
+impl Rounds {
+    /// Milliseconds to a share of all nodes, from the fastest block to the slowest.
+    fn until(&self, share: f64) -> Vec<f64> {
+        let at = |arrivals: &Arrivals| arrivals[at_share(arrivals.len(), share)];
+        let mut times: Vec<f64> = self.arrivals.iter().map(at).collect();
+        times.sort_unstable_by(f64::total_cmp);
+        times
+    }
+}
+
+/// The place, among so many in order, of the first that a share of them does not exceed.
+fn at_share(count: usize, share: f64) -> usize {
+    ((count as f64 * share).ceil() as usize).clamp(1, count) - 1
+}
+
+async fn measure(
+    args: &Args,
+    params: &Params,
+    mut payers: Vec<Payer>,
+    nodes: &[Running],
+) -> anyhow::Result<(String, Vec<Figure>)> {
+    let (mut known, mut unknown) = (Rounds::default(), Rounds::default());
+    let (mut payment_bytes, mut block_bytes, mut payment_size) = (0, 0, 0);
+    for round in 0..usize::from(args.blocks) {
+        let miner = nodes[round * 7 % nodes.len()].handle();
+
+        let payments: Vec<Transaction> = payers.iter_mut().map(|payer| payer.pay(params)).collect();
+        payment_size = payments[0].size();
+        let before = settled(nodes).await;
+        for (number, payment) in payments.into_iter().enumerate() {
+            let node = nodes[number % nodes.len()].handle();
+            node.call(|node, now| node.submit_transaction(now, payment)).await??;
+        }
+        for node in nodes {
+            timeout(PATIENCE, holds(node.handle(), payers.len()))
+                .await
+                .context("payments do not reach everybody")??;
+        }
+        let told = settled(nodes).await;
+        payment_bytes += told - before;
+        let block = mine(miner, Vec::new()).await?;
+        block_bytes = block.size();
+        known.arrivals.push(spread(miner, block, nodes).await?);
+        let after = settled(nodes).await;
+        known.bytes += after - told;
+
+        let payments = payers.iter_mut().map(|payer| payer.pay(params)).collect();
+        let block = mine(miner, payments).await?;
+        unknown.arrivals.push(spread(miner, block, nodes).await?);
+        unknown.bytes += settled(nodes).await - after;
+    }
+    let mut links = 0;
+    for node in nodes {
+        links += node.handle().call(|node, _| node.connection_counts().1).await?;
+    }
+    let mut figures = Vec::new();
+    for (share, whom) in [(0.5, "half of the nodes"), (0.95, "95 % of them"), (1.0, "all")] {
+        let (fast, slow) = (known.until(share), unknown.until(share));
+        for (part, name) in [(0.5, "median"), (0.95, "95 of 100 blocks")] {
+            let place = at_share(fast.len(), part);
+            figures.push(Figure::cost(format!("block to {whom}, {name}"), fast[place], "ms", slow[place]));
+        }
+    }
+    let each = |bytes: u64| bytes as f64 / f64::from(args.blocks) / (nodes.len() - 1) as f64;
+    figures.push(Figure::cost("a node gets for a block".to_owned(), each(known.bytes), "bytes", each(unknown.bytes)));
+    let whole =
+        Figure::cost("the same, reference is the block".to_owned(), each(known.bytes), "bytes", block_bytes as f64);
+    figures.push(whole);
+    let payments = f64::from(args.blocks) * payers.len() as f64;
+    let on_link = payment_bytes as f64 / payments / f64::from(u32::try_from(links).unwrap_or(u32::MAX).max(1));
+    figures.push(Figure::cost("a payment, over each link".to_owned(), on_link, "bytes", payment_size as f64));
+    let at_node = payment_bytes as f64 / payments / nodes.len() as f64;
+    figures.push(Figure::cost("a node gets for a payment".to_owned(), at_node, "bytes", payment_size as f64));
+    let about = format!(
+        "Relay between {} real nodes in this process with {links} links over loopback; {} blocks of {} payments known to all, \
+         {block_bytes} bytes each.\nThe reference is as many blocks whose payments no node knew; for bytes of payments, the \
+         payment itself.",
+        nodes.len(),
+        args.blocks,
+        args.payments,
+    );
+    Ok((about, figures))
+}
+
+/// Waits until a node's mempool has so many transactions.
+async fn holds(node: &Handle, count: usize) -> anyhow::Result<()> {
+    let mut events = node.subscribe();
+    while node.call(|node, _| node.mempool().len()).await? < count {
+        // Having missed some is as good a reason to look again.
+        let _ = timeout(LOOK, events.recv()).await;
+    }
+    Ok(())
+}
+
+/// The next block of a node, with further transactions that it has not heard of.
+async fn mine(node: &Handle, more: Vec<Transaction>) -> anyhow::Result<Block> {
+    let payee = SecretKey::from_seed([8; 32]).public_key();
+    let template = node
+        .call(move |node, now| template::build(node.chain(), node.mempool(), &payee, now.millis, now.unix))
+        .await??;
+    let mut block = template.block(0);
+    block.transactions.extend(more);
+    block.header.merkle_root = merkle::root(block.txids()).hash;
+    while !template.target.is_met_by(&block.hash()) {
+        block.header.nonce += 1;
+    }
+    Ok(block)
+}
+
+/// Gives a block to its miner, and waits until all have it.
+async fn spread(miner: &Handle, block: Block, nodes: &[Running]) -> anyhow::Result<Arrivals> {
+    let hash: BlockHash = block.hash();
+    let mut arrivals = JoinSet::new();
+    for node in nodes.iter().filter(|node| !node.handle().is_same_node(miner)) {
+        let mut tip = node.handle().tip();
+        arrivals.spawn(async move { tip.wait_for(|tip| tip.hash == hash).await.map(|_| Instant::now()) });
+    }
+    let start = Instant::now();
+    miner.call(|node, now| node.submit_block(now, block)).await??;
+    let mut times = Vec::new();
+    while let Some(arrived) =
+        timeout(PATIENCE, arrivals.join_next()).await.context("a block does not reach everybody")?
+    {
+        times.push((arrived??.saturating_duration_since(start)).as_secs_f64() * 1e3);
+    }
+    times.sort_unstable_by(f64::total_cmp);
+    Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_round_up() {
+        assert_eq!(
+            [(1, 0.5), (2, 0.5), (49, 0.95), (49, 1.0), (3, 0.0)].map(|(n, share)| at_share(n, share)),
+            [0, 0, 46, 48, 0]
+        );
+    }
+
+    #[test]
+    fn four_nodes_relay() {
+        let (_, figures) = run(&Args { nodes: 4, blocks: 2, payments: 5 }).expect("four nodes run");
+        assert!(figures.iter().all(|figure| figure.value > 0.0 && figure.ratio.is_finite()), "{figures:?}");
+    }
+}

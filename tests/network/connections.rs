@@ -62,14 +62,13 @@ impl Bench {
     pub(crate) fn guest(&mut self, address: &str) -> PeerId {
         let (peer, outputs) = self.inbound(address);
         assert_eq!(reasons(&outputs), []);
-        let nonce = self.next;
-        let outputs = self.say(peer, Message::Hello(hello(nonce)));
+        let outputs = self.say(peer, Message::Hello(hello()));
         assert!(sent(&outputs).any(|message| matches!(message, Message::Hello(_))));
         peer
     }
 }
 
-pub(crate) fn hello(nonce: u64) -> Hello {
+pub(crate) fn hello() -> Hello {
     let tip = TipClaim { height: 0, hash: params().genesis_hash, work: Work::ZERO };
     Hello {
         version: PROTOCOL_VERSION,
@@ -77,7 +76,6 @@ pub(crate) fn hello(nonce: u64) -> Hello {
         services: 1,
         tip,
         listen_port: 0,
-        nonce,
         user_agent: "/by hand\u{7}/".to_owned(),
     }
 }
@@ -116,7 +114,7 @@ fn hello_comes_first_and_once() {
     let (peer, _) = bench.inbound("10.0.0.1:5");
     assert_eq!(reasons(&bench.say(peer, Message::Ping(1))), [Reason::Misbehaved(Offence::OutOfTurn("ping"))]);
     let peer = bench.guest("10.0.1.1:5");
-    assert_eq!(reasons(&bench.say(peer, Message::Hello(hello(9)))), [Reason::Misbehaved(Offence::OutOfTurn("hello"))]);
+    assert_eq!(reasons(&bench.say(peer, Message::Hello(hello()))), [Reason::Misbehaved(Offence::OutOfTurn("hello"))]);
     let (_, outputs) = bench.inbound("10.0.1.1:6");
     assert_eq!(reasons(&outputs), [Reason::Banned]);
     assert_eq!(bench.node.peers(bench.now), []);

@@ -271,13 +271,14 @@ async fn surplus_connections_are_closed_and_places_come_free() {
 async fn whoever_comes_while_the_last_place_is_taken_goes_after_the_handshake() {
     let mut world = World::new(SocketLimits::default(), 0).await;
     // All are let in, for none has a place yet; then there is one too few.
-    let mut early = Vec::new();
+    let (mut early, mut open) = (Vec::new(), Vec::new());
     for _ in 0..=SPARE_INBOUND {
         early.push(dialled(world.address).await);
     }
     for stream in &mut early[..SPARE_INBOUND] {
         noise::initiate(stream, &Identity::random(), None).await.expect("both mean the same");
-        assert!(matches!(world.next().await, SocketEvent::Opened(_)));
+        let SocketEvent::Opened(connection) = world.next().await else { panic!("no connection") };
+        open.push(connection);
     }
     let last = &mut early[SPARE_INBOUND];
     // Its last message may meet a door that is shut already.

@@ -271,9 +271,9 @@ async fn other_prologues_and_garbage_are_not_understood() {
         .and_then(|builder| builder.prologue(b"cairn transport 2"))
         .and_then(Builder::build_initiator)
         .unwrap();
-    let mut first = [0; MESSAGE_BYTES[0]];
-    state.write_message(&[], &mut first).unwrap();
-    let (second, _) = answer_to(&own, &first).await;
+    let mut first = [0; HANDSHAKE_BYTES];
+    let written = state.write_message(&[], &mut first).unwrap();
+    let (second, _) = answer_to(&own, &first[..written]).await;
     assert!(matches!(state.read_message(&second, &mut []), Err(snow::Error::Decrypt)));
 
     for byte in [1, 9, 0x55, 0xff] {

@@ -78,6 +78,7 @@ fn every_bad_value_is_refused_by_its_name() {
         ("seeds", json!(["example.org:0"]), "seeds"),
         ("seeds", json!(["example.org:70000"]), "seeds"),
         ("seeds", json!([":7331"]), "seeds"),
+        ("seeds", json!(["me@example.org:7331"]), "seeds"),
         ("seeds", json!(["node.example.org:7331", "two words:7331"]), "seeds"),
     ];
     for (name, value, expected) in table {
@@ -91,6 +92,7 @@ fn every_bad_value_is_refused_by_its_name() {
 
 #[test]
 fn every_limit_itself_will_do() {
+    let pinned = format!("{}@example.org:1", "c7".repeat(32));
     let table = [
         ("network", json!("n".repeat(64))),
         ("address_prefix", json!("rcairn")),
@@ -113,7 +115,7 @@ fn every_limit_itself_will_do() {
         ("alloc", json!([])),
         ("alloc", Value::Null),
         ("seeds", Value::Null),
-        ("seeds", json!(["example.org:1", "192.0.2.1:65535", "[2001:db8::1]:7331"])),
+        ("seeds", json!(["example.org:1", "192.0.2.1:65535", "[2001:db8::1]:7331", pinned])),
     ];
     for (name, value) in table {
         let shown = value.to_string();

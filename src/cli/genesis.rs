@@ -101,7 +101,7 @@ struct NewArgs {
           value_delimiter = ',')]
     alloc: Vec<Allocation>,
     /// A node to join through; may be repeated
-    #[arg(long = "seed", env = "CAIRN_SEEDS", value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(long = "seed", env = "CAIRN_SEEDS", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
     seeds: Vec<String>,
 }
 

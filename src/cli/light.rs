@@ -45,8 +45,9 @@ Ask several peers: one honest one among them is enough. Headers are kept in the 
 
 Exit codes: 0 done, and for verify only if proven; 3 not proven; 4 no peer answers.")]
 pub struct Args {
-    /// A full node to ask; may be repeated. Without any, the network's seeds lead to some
-    #[arg(long, global = true, env = "CAIRN_PEER", value_name = "HOST:PORT", value_delimiter = ',')]
+    /// A full node to ask, with its id for that one and no other; may be repeated. Without any, the network's seeds lead to
+    /// some
+    #[arg(long, global = true, env = "CAIRN_PEER", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
     peer: Vec<String>,
     /// Seconds to wait for peers before going on with those that have answered
     #[arg(long, global = true, env = "CAIRN_TIMEOUT", value_name = "SECONDS", default_value_t = 60)]
@@ -137,14 +138,15 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     if matches!(args.command, LightCommand::Status) {
         return status(common, &Headers::open(params, Some(&path))?, &path);
     }
+    let peers = super::peer_names(&args.peer)?;
     let config = Config {
         headers: Some(path),
-        outbound_target: if args.peer.is_empty() { OUTBOUND_TARGET } else { 0 },
+        outbound_target: if peers.is_empty() { OUTBOUND_TARGET } else { 0 },
         ..Config::default()
     };
     let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
     tokio.block_on(async {
-        let running = RunningLight::start(params.clone(), &args.peer, config).await?;
+        let running = RunningLight::start(params.clone(), &peers, config).await?;
         let mut session = Session::new(&running, common, &args);
         let done = tokio::select! {
             done = session.carry_out(&args.command) => done,

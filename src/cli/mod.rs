@@ -18,6 +18,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use self::light::LightError;
 use crate::consensus::params::Params;
+use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::receipt::ReceiptError;
 use crate::rpc::client::ClientError;
 
@@ -149,6 +150,11 @@ pub fn print_line(text: &str) -> anyhow::Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.context("cannot write to stdout"),
     }
+}
+
+/// Nodes to connect to, as typed. In compose files, a variable that is not set arrives as an empty one.
+fn peer_names(given: &[String]) -> Result<Vec<PeerName>, PeerNameError> {
+    given.iter().filter(|text| !text.is_empty()).map(|text| text.parse()).collect()
 }
 
 /// Seconds since 1970, by this machine's clock.

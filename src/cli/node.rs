@@ -46,8 +46,8 @@ pub struct Args {
     /// A user of the RPC by the salted hash of a password, as Bitcoin Core's rpcauth.py writes it; may be repeated
     #[arg(long, env = "CAIRN_RPC_AUTH", value_name = "USER:SALT$HASH", value_delimiter = ',', hide_env_values = true)]
     rpc_auth: Vec<RpcAuth>,
-    /// A node to stay connected to; may be repeated
-    #[arg(long, env = "CAIRN_CONNECT", value_name = "HOST:PORT", value_delimiter = ',')]
+    /// A node to stay connected to, with its id for that one and no other; may be repeated
+    #[arg(long, env = "CAIRN_CONNECT", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
     connect: Vec<String>,
     /// Mine, and have this address paid for it; `wallet` is the data directory's, which is made if there is none
     #[arg(long, env = "CAIRN_MINE", value_name = "ADDRESS")]
@@ -85,7 +85,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let config = runtime::Config {
         listen: (!args.no_listen).then_some(args.listen),
-        connect: args.connect.into_iter().filter(|name| !name.is_empty()).collect(),
+        connect: super::peer_names(&args.connect)?,
         mine,
         threads: args.threads.unwrap_or_else(cores).get(),
         outbound_target: args.max_outbound,

@@ -12,3 +12,4 @@ pub mod error;
 pub mod filter;
 pub mod headers;
 pub mod params;
+pub mod peer_name;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::consensus::check;
+use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::primitives::address;
 use crate::primitives::amount::MAX_SUPPLY;
 use crate::primitives::block::Block;
@@ -77,7 +78,7 @@ pub struct GenesisSpec {
     /// Coins that genesis makes, spendable at once.
     #[serde(default)]
     pub alloc: Vec<Allocation>,
-    /// Nodes to join through: `HOST:PORT`.
+    /// Nodes to join through: `HOST:PORT` or `ID@HOST:PORT`.
     #[serde(default)]
     pub seeds: Vec<String>,
 }
@@ -117,6 +118,8 @@ pub struct Params {
     pub genesis_target: Target,
     /// The easiest target.
     pub pow_limit: Target,
+    /// Nodes to join through.
+    pub seeds: Vec<PeerName>,
 }
 
 /// Rules read the fields of the file directly: `params.subsidy`.
@@ -270,9 +273,11 @@ impl Params {
                 format!("at most {MAX_TIMESTAMP}: blocks need time after it"),
             ));
         }
-        if let Some(seed) = spec.seeds.iter().find(|seed| !is_host_and_port(seed)) {
-            return Err(field("seeds", seed, "HOST:PORT"));
-        }
+        let seeds = spec.seeds.iter().map(|seed| seed.parse::<PeerName>());
+        let seeds = seeds.collect::<Result<Vec<_>, _>>().map_err(|error| {
+            let (PeerNameError::Place { given } | PeerNameError::Id { given, .. }) = error;
+            field("seeds", given, "HOST:PORT or ID@HOST:PORT, with an ID of 64 hex digits")
+        })?;
         let allocated: u128 = spec.alloc.iter().map(|alloc| u128::from(alloc.value)).sum();
         if allocated > u128::from(MAX_SUPPLY) {
             return Err(field(
@@ -291,7 +296,7 @@ impl Params {
         }
         let genesis = spec.block()?;
         let genesis_hash = genesis.hash();
-        let params = Self { genesis_target, pow_limit, genesis_hash, genesis, spec };
+        let params = Self { genesis_target, pow_limit, genesis_hash, genesis, seeds, spec };
         check::check_proof_of_work(&params.genesis.header, &genesis_hash, &params).map_err(|_| {
             field(
                 "nonce",
@@ -318,15 +323,4 @@ impl Params {
 /// All that blocks can ever issue: no more than two full intervals' worth.
 fn issued_supply(spec: &GenesisSpec) -> u128 {
     (0..64).map(|halvings| u128::from(spec.subsidy >> halvings) * u128::from(spec.halving_interval)).sum()
-}
-
-/// Whether text names a node to dial: `HOST:PORT`, with an IPv6 address in brackets.
-pub fn is_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        (1..=255).contains(&host.len())
-            && (bracketed || !host.contains(':'))
-            && !host.contains(char::is_whitespace)
-            && port.parse::<u16>().is_ok_and(|port| port != 0)
-    })
 }

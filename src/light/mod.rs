@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -44,8 +43,6 @@ use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::storage::StoreError;
 
-/// The first version of the protocol in which filters and proofs can be asked for.
-const MIN_VERSION: u32 = 2;
 /// Notices kept for the owner; the oldest go first.
 const MAX_NOTICES: usize = 10_000;
 /// Peers whose end is remembered.
@@ -54,10 +51,10 @@ const MAX_REMEMBERED: usize = 1_000;
 /// Settings of a light client.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// Full nodes to ask.
-    pub peers: Vec<SocketAddr>,
-    /// Nodes to join through when others are to be found.
-    pub seeds: Vec<SocketAddr>,
+    /// Full nodes to ask, and who has to be there.
+    pub peers: Vec<(SocketAddr, Option<NodeId>)>,
+    /// Nodes to join through when others are to be found, and who has to be there.
+    pub seeds: Vec<(SocketAddr, Option<NodeId>)>,
     /// How many nodes to find and ask besides `peers`.
     pub outbound_target: usize,
     /// The file of headers; `None` keeps none.
@@ -176,10 +173,11 @@ impl Light {
             wake: None,
             config,
         };
-        for address in light.config.peers.clone() {
-            light.dialer.add(address, None);
+        for (address, id) in light.config.peers.clone() {
+            light.dialer.add(address, id);
         }
-        for address in light.config.seeds.clone() {
+        for (address, id) in light.config.seeds.clone() {
+            light.dialer.expect(address, id);
             let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
             light.book.add(now, &said, address.ip());
         }
@@ -268,6 +266,8 @@ impl Light {
     fn connected(&mut self, now: Now, id: PeerId, (node, address): (NodeId, SocketAddr)) {
         self.dialer.connected(&address);
         let manual = self.dialer.is_manual(&address);
+        // A node that is reached at two addresses vouches for nothing twice.
+        let is_known = self.peers.with(node).is_some();
         let peer = Peer {
             id: node,
             address,
@@ -280,7 +280,9 @@ impl Light {
             last_useful: 0,
         };
         self.peers.insert(id, peer);
-        let nonce = self.rng.random();
+        if is_known {
+            return self.out.close(id, Reason::Duplicate);
+        }
         let params = self.chain.params();
         // Nobody should come for what a light client does not have, so it claims nothing but genesis.
         let hello = Hello {
@@ -289,11 +291,10 @@ impl Light {
             services: 0,
             tip: TipClaim { height: 0, hash: params.genesis_hash, work: Work::ZERO },
             listen_port: 0,
-            nonce,
             user_agent: concat!("/cairn-light:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
         };
         self.out.send(id, Message::Hello(hello));
-        self.handshakes.connected(now, id, Direction::Outbound, Some(nonce));
+        self.handshakes.connected(now, id);
     }
 
     fn greeted(&mut self, now: Now, id: PeerId, hello: Hello) {
@@ -302,13 +303,10 @@ impl Light {
             Some(Err(reason)) => return self.out.close(id, reason),
             None => return,
         }
-        let (tip, services, version) = (hello.tip, hello.services, hello.version);
+        let (tip, services) = (hello.tip, hello.services);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let address = peer.address;
         peer.hello = Some(hello);
-        if version < MIN_VERSION {
-            return self.out.close(id, Reason::TooOld { got: version, min: MIN_VERSION });
-        }
         if services & SERVICE_FULL == 0 {
             return self.out.close(id, Reason::NotFull);
         }

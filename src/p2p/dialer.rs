@@ -14,6 +14,8 @@ use crate::p2p::peers::Peers;
 
 /// Most addresses to stay connected to.
 pub const MAX_MANUAL: usize = 256;
+/// Most addresses of the book at which somebody certain has to be.
+pub const MAX_EXPECTED: usize = 256;
 /// Milliseconds between two dials of addresses from the book.
 const DIAL_INTERVAL_MILLIS: u64 = 250;
 /// Milliseconds to wait if nobody can be dialled now.
@@ -46,6 +48,8 @@ pub(crate) struct Situation<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Dialer {
     manual: BTreeMap<SocketAddr, Manual>,
+    /// Who has to be at addresses of the book; at others anybody will do.
+    expected: BTreeMap<SocketAddr, NodeId>,
     dialing: BTreeMap<SocketAddr, u64>,
     next: u64,
     /// Whether the next dial of the book is due some time at all: there is need and somebody to dial.
@@ -64,6 +68,17 @@ impl Dialer {
         }
         self.manual.insert(address, Manual { id, ..Manual::default() });
         true
+    }
+
+    /// When an address of the book is dialled, `id` has to be there; `None` for anybody again.
+    pub(crate) fn expect(&mut self, address: SocketAddr, id: Option<NodeId>) {
+        match id {
+            Some(id) if self.expected.len() < MAX_EXPECTED || self.expected.contains_key(&address) => {
+                self.expected.insert(address, id);
+            }
+            Some(_) => {}
+            None => drop(self.expected.remove(&address)),
+        }
     }
 
     /// No longer. `false` if that was so before.
@@ -133,7 +148,8 @@ impl Dialer {
         match book.pick(now, rng, allowed) {
             Some(address) => {
                 self.next = now.millis + DIAL_INTERVAL_MILLIS;
-                self.dial(now, address, None, out);
+                let id = self.expected.get(&address).copied();
+                self.dial(now, address, id, out);
             }
             None => self.next = now.millis + NOBODY_MILLIS,
         }

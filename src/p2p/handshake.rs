@@ -2,30 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::p2p::interface::{Direction, Now, PeerId, Reason};
+use crate::p2p::interface::{Now, PeerId, Reason};
 use crate::p2p::message::{Hello, MIN_PROTOCOL_VERSION};
 use crate::primitives::hash::BlockHash;
 
 /// Milliseconds in which a peer must have said hello: time enough for three lost packets.
 pub const HANDSHAKE_TIMEOUT_MILLIS: u64 = 10_000;
 
-/// A connection before its hello.
-#[derive(Debug)]
-struct Pending {
-    since: u64,
-    direction: Direction,
-    /// The number in the hello that was sent; none was to a peer that dialled in.
-    nonce: Option<u64>,
-}
-
-/// Connections that have not said hello yet. Their number is bounded with that of all connections.
+/// Connections that have not said hello yet, and since when. Their number is bounded with that of all connections.
 #[derive(Debug, Default)]
-pub(crate) struct Handshakes(BTreeMap<PeerId, Pending>);
+pub(crate) struct Handshakes(BTreeMap<PeerId, u64>);
 
 impl Handshakes {
-    /// A connection came about. If `nonce` is given, a hello with it was sent.
-    pub(crate) fn connected(&mut self, now: Now, peer: PeerId, direction: Direction, nonce: Option<u64>) {
-        self.0.insert(peer, Pending { since: now.millis, direction, nonce });
+    /// A connection came about.
+    pub(crate) fn connected(&mut self, now: Now, peer: PeerId) {
+        self.0.insert(peer, now.millis);
     }
 
     pub(crate) fn disconnected(&mut self, peer: PeerId) {
@@ -42,28 +33,20 @@ impl Handshakes {
             Err(Reason::WrongGenesis { got: hello.genesis, expected: *genesis })
         } else if hello.version < MIN_PROTOCOL_VERSION {
             Err(Reason::TooOld { got: hello.version, min: MIN_PROTOCOL_VERSION })
-        } else if self.dialled_with(hello.nonce).is_some() {
-            Err(Reason::SelfConnection)
         } else {
             Ok(())
         })
     }
 
-    /// The connection that was dialled with this number: if a peer shows it, both are ends of one.
-    pub(crate) fn dialled_with(&self, nonce: u64) -> Option<PeerId> {
-        let own = |pending: &Pending| pending.direction == Direction::Outbound && pending.nonce == Some(nonce);
-        self.0.iter().find(|(_, pending)| own(pending)).map(|(peer, _)| *peer)
-    }
-
     /// Those that took too long.
     pub(crate) fn expired(&self, now: Now) -> Vec<PeerId> {
-        let late = |pending: &Pending| pending.since + HANDSHAKE_TIMEOUT_MILLIS <= now.millis;
-        self.0.iter().filter(|(_, pending)| late(pending)).map(|(peer, _)| *peer).collect()
+        let late = |since: u64| since + HANDSHAKE_TIMEOUT_MILLIS <= now.millis;
+        self.0.iter().filter(|(_, since)| late(**since)).map(|(peer, _)| *peer).collect()
     }
 
     /// When [`Handshakes::expired`] has its next answer.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        self.0.values().map(|pending| pending.since + HANDSHAKE_TIMEOUT_MILLIS).min()
+        self.0.values().map(|since| since + HANDSHAKE_TIMEOUT_MILLIS).min()
     }
 }
 
@@ -84,32 +67,30 @@ mod tests {
             services: 0,
             tip: TipClaim { height: 0, hash: GENESIS, work: Work::ZERO },
             listen_port: 0,
-            nonce: 5,
             user_agent: String::new(),
         }
     }
 
     #[test]
-    fn only_this_networks_other_nodes_come_in() {
+    fn only_this_networks_nodes_come_in() {
         let mut handshakes = Handshakes::default();
         let mut verdict = |hello: Hello| {
-            handshakes.connected(START, PeerId(1), Direction::Outbound, Some(5));
-            handshakes.connected(START, PeerId(2), Direction::Inbound, None);
+            handshakes.connected(START, PeerId(2));
             handshakes.finish(PeerId(2), &hello, &GENESIS).unwrap()
         };
-        assert_eq!(verdict(Hello { nonce: 6, ..hello() }), Ok(()));
-        assert_eq!(verdict(Hello { version: PROTOCOL_VERSION + 9, nonce: 6, ..hello() }), Ok(()), "later ones may");
-        assert_eq!(verdict(hello()), Err(Reason::SelfConnection));
+        assert_eq!(verdict(hello()), Ok(()));
+        assert_eq!(verdict(Hello { version: PROTOCOL_VERSION + 9, ..hello() }), Ok(()), "later ones may");
         let got = Hash256::ZERO;
         assert_eq!(verdict(Hello { genesis: got, ..hello() }), Err(Reason::WrongGenesis { got, expected: GENESIS }));
-        assert!(matches!(verdict(Hello { version: 0, ..hello() }), Err(Reason::TooOld { got: 0, .. })));
+        let old = MIN_PROTOCOL_VERSION - 1;
+        assert!(matches!(verdict(Hello { version: old, ..hello() }), Err(Reason::TooOld { got, .. }) if got == old));
         assert_eq!(handshakes.finish(PeerId(2), &hello(), &GENESIS), None, "a second hello");
     }
 
     #[test]
     fn silence_ends_in_time() {
         let mut handshakes = Handshakes::default();
-        handshakes.connected(START, PeerId(1), Direction::Inbound, None);
+        handshakes.connected(START, PeerId(1));
         let deadline = handshakes.deadline().unwrap();
         assert_eq!(handshakes.expired(Now { millis: deadline - 1, unix: 0 }), []);
         assert_eq!(handshakes.expired(Now { millis: deadline, unix: 0 }), [PeerId(1)]);

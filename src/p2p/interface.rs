@@ -219,6 +219,9 @@ pub enum Reason {
     /// The peer is this node itself.
     #[error("connected to itself")]
     SelfConnection,
+    /// There is another connection with the same node.
+    #[error("connected to this node already")]
+    Duplicate,
     /// It belongs to another network.
     #[error("its genesis is {got}, expected {expected}")]
     WrongGenesis {

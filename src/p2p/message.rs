@@ -15,11 +15,11 @@ use crate::primitives::target::Work;
 use crate::primitives::tx::Transaction;
 
 /// The version of the protocol spoken here.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// The oldest version understood.
-pub const MIN_PROTOCOL_VERSION: u32 = 1;
+pub const MIN_PROTOCOL_VERSION: u32 = 3;
 
-/// Service bit: has every block of its best chain and serves it; from version 2 of the protocol on, its filters too.
+/// Service bit: has every block of its best chain, and serves it and its filters.
 pub const SERVICE_FULL: u64 = 1;
 
 /// Most headers in a [`Message::Headers`]; as many mean that there are more.
@@ -59,8 +59,6 @@ pub struct Hello {
     pub tip: TipClaim,
     /// The port at which it takes connections, 0 if it takes none. Its address is the one it is seen from.
     pub listen_port: u16,
-    /// Drawn anew for each connection: a node that gets its own number back has dialled itself.
-    pub nonce: u64,
     /// Name and version of the software, for people to read.
     pub user_agent: String,
 }
@@ -483,7 +481,6 @@ pub(super) mod tests {
                 services: SERVICE_FULL,
                 tip: TipClaim { height: 3, hash, work: params.genesis_target.work() },
                 listen_port: 7331,
-                nonce: 7,
                 user_agent: "/cairn:0.1.0/".to_owned(),
             }),
             Message::Ping(1),

@@ -61,6 +61,11 @@ impl Peers {
         self.0.get_mut(&id)
     }
 
+    /// The connection with a node, of which there is one at most.
+    pub(crate) fn with(&self, node: NodeId) -> Option<(PeerId, &Peer)> {
+        self.iter().find(|(_, peer)| peer.id == node)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
         self.0.iter().map(|(id, peer)| (*id, peer))
     }

@@ -72,6 +72,13 @@ impl Pings {
         self.0.values_mut().for_each(|liveness| liveness.next = now.millis);
     }
 
+    /// Asks one peer at the next tick, unless a question is open.
+    pub(crate) fn hurry_one(&mut self, now: Now, peer: PeerId) {
+        if let Some(liveness) = self.0.get_mut(&peer) {
+            liveness.next = now.millis;
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<u64> {
         let due = |liveness: &Liveness| match liveness.open {
             Some((_, since)) => since + PING_TIMEOUT_MILLIS,

@@ -1,8 +1,8 @@
 //! Who may call: HTTP Basic against a cookie file that only this machine's user can read, or a user and password.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use base64::Engine;
@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+
+use crate::storage::private_file;
 
 /// The user name in a cookie.
 pub const COOKIE_USER: &str = "__cookie__";
@@ -109,21 +111,12 @@ pub struct RuntimeFile {
 }
 
 impl RuntimeFile {
-    /// Writes `content` to `path`, with mode 0600: to a neighbouring file first, so that nobody reads half of it.
+    /// Writes `content` to `path`, with mode 0600: whole, so that nobody reads half of it.
     ///
     /// # Errors
     /// Whatever the file system says.
     pub fn write(path: PathBuf, content: String) -> io::Result<Self> {
-        let mut draft = path.clone().into_os_string();
-        draft.push(".tmp");
-        let draft = PathBuf::from(draft);
-        remove_if_there(&draft)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&draft)?.write_all(content.as_bytes())?;
-        fs::rename(&draft, &path)?;
+        private_file::replace(&path, content.as_bytes())?;
         Ok(Self { path, content })
     }
 }
@@ -133,13 +126,6 @@ impl Drop for RuntimeFile {
         if fs::read_to_string(&self.path).is_ok_and(|content| content == self.content) {
             let _ = fs::remove_file(&self.path); // Left behind, it grants nothing: the server is gone.
         }
-    }
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

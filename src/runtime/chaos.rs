@@ -6,12 +6,14 @@
 //! dials; until then, to the connection.
 //!
 //! - *Cut*: like a pulled cable. Nothing is read or written, while the connection stands until either side loses
-//!   patience; dials to the address time out. Healing lets what waits go on.
+//!   patience; dials to the address, and the handshakes of dials, time out. Healing lets what waits go on.
 //! - *Delay*: what is sent leaves that much later, in order. The outbox is the delay line: messages wait in it side by
 //!   side, so a delay costs time and not throughput, and takes no more memory than the outbox may hold anyway.
 //! - *Bandwidth*: the bytes sent leave at that rate at most.
-//! - *Loss*: so large a share of the messages sent is dropped, each by chance. TCP itself loses nothing: this is for the
-//!   protocol above, which has to cope with peers that never answer.
+//! - *Loss*: so large a share of the messages sent is dropped, each by chance, before they are encrypted. TCP itself loses
+//!   nothing: this is for the protocol above, which has to cope with peers that never answer.
+//!
+//! Delay, bandwidth and loss begin with the first message: like TCP's own, the handshake of the encryption knows only the cut.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -183,10 +185,20 @@ impl Chaos {
         });
     }
 
-    /// Waits until the link to an address is not cut.
-    pub(super) async fn reachable(&self, address: SocketAddr) {
-        // The sender is this very value, so there is no error.
-        let _ = self.0.subscribe().wait_for(|table| !table.get(LinkKey::Listening(address)).cut).await;
+    /// Goes on with something while the link to an address is not cut: a dial, or the handshake after it.
+    pub(super) async fn unless_cut<F: Future>(&self, address: SocketAddr, future: F) -> F::Output {
+        let mut table = self.0.subscribe();
+        let is_cut = |table: &Table| table.get(LinkKey::Listening(address)).cut;
+        tokio::pin!(future);
+        loop {
+            // The sender is this very value, so there is no error.
+            let _ = table.wait_for(|table| !is_cut(table)).await;
+            tokio::select! {
+                biased;
+                _ = table.wait_for(is_cut) => {}
+                output = &mut future => return output,
+            }
+        }
     }
 }
 
@@ -340,7 +352,7 @@ mod tests {
         });
         let start = Instant::now();
         assert_eq!(link.pace(10).await, 10);
-        chaos.reachable(there()).await;
+        chaos.unless_cut(there(), async {}).await;
         assert_eq!(start.elapsed(), Duration::from_secs(60));
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::consensus::params::Params;
+use crate::consensus::peer_name::PeerName;
 use crate::mempool;
 use crate::primitives::keys::PublicKey;
 
@@ -14,14 +15,14 @@ use crate::primitives::keys::PublicKey;
 pub struct Config {
     /// What its log lines are marked with, where several nodes share a process.
     pub name: Option<String>,
-    /// Where blocks, coins and the address book are kept. Made if it is not there; one node at a time may use it.
+    /// Where blocks, coins, the address book and the node's key are kept. Made if it is not there; one node at a time may use it.
     pub data_dir: PathBuf,
     /// The network.
     pub params: Arc<Params>,
     /// Where to wait for peers; port 0 takes a free one. `None` only dials out.
     pub listen: Option<SocketAddr>,
-    /// Nodes to stay connected to, as `HOST:PORT`; a host may have many addresses and change them.
-    pub connect: Vec<String>,
+    /// Nodes to stay connected to; a host may have many addresses and change them.
+    pub connect: Vec<PeerName>,
     /// Who is paid for blocks mined here; `None` mines nothing.
     pub mine: Option<PublicKey>,
     /// Mining threads.
@@ -70,7 +71,7 @@ impl Config {
 pub struct SocketLimits {
     /// For a connection to be made.
     pub connect: Duration,
-    /// From connecting until the first whole message.
+    /// From connecting until the first whole message: for the handshake of the encryption and the hello after it together.
     pub first_message: Duration,
     /// From the first byte of a message until its last: a slow link carries a full block in that time, and a peer that
     /// sends byte by byte to hold memory and a place does not last.

@@ -1,6 +1,6 @@
-//! One TCP connection: bytes to messages and back, with patience that ends.
+//! One TCP connection after its handshake: records to messages and back, with patience that ends.
 //!
-//! Messages are decoded here, on the tasks of the sockets, and not on the node's thread. When the node has enough to do,
+//! Messages are decrypted and decoded here, on the tasks of the sockets, and not on the node's thread. When the node has enough to do,
 //! its inbox is full and this stops reading: the peer's own TCP then holds it back.
 
 use std::io;
@@ -17,9 +17,11 @@ use tracing::debug;
 
 use super::chaos::{Chaos, FaultyLink};
 use super::config::SocketLimits;
+use super::noise::{MAX_PLAIN, Opener, RecordError, Sealer};
 use super::outbox::{Outbox, OutboxReader, Parcel};
 use super::traffic::Meter;
 use crate::p2p::frame::{self, Decoder};
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::{Direction, PeerId};
 
@@ -31,7 +33,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What sockets tell the node's thread.
 #[derive(Debug)]
 pub(super) enum SocketEvent {
-    /// A connection is there.
+    /// A connection is there, and it is known with whom.
     Opened(Opened),
     /// A message came.
     Received {
@@ -46,7 +48,7 @@ pub(super) enum SocketEvent {
     Flushed { peer: PeerId },
     /// The connection is gone.
     Closed { peer: PeerId },
-    /// Dialling came to nothing.
+    /// Dialling came to nothing, or to somebody else than was looked for.
     DialFailed { address: SocketAddr },
 }
 
@@ -54,6 +56,8 @@ pub(super) enum SocketEvent {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) peer: PeerId,
+    /// Who the other side has proven to be.
+    pub(super) id: NodeId,
     pub(super) address: SocketAddr,
     pub(super) direction: Direction,
     pub(super) outbox: Outbox,
@@ -104,6 +108,8 @@ enum Ended {
     TooSlow,
     #[error("malformed: {0}")]
     Malformed(String),
+    #[error(transparent)]
+    Record(#[from] RecordError),
     #[error("takes nothing of what is written")]
     Stuck,
     #[error(transparent)]
@@ -113,6 +119,10 @@ enum Ended {
 /// A connection's own end of things.
 pub(super) struct Connection {
     pub(super) peer: PeerId,
+    pub(super) sealer: Sealer,
+    pub(super) opener: Opener,
+    /// Until when the first message has to come.
+    pub(super) deadline: Instant,
     pub(super) inbox: Inbox,
     pub(super) outbox: OutboxReader,
     pub(super) closing: CancellationToken,
@@ -131,126 +141,224 @@ pub(super) struct Faults {
 
 impl Connection {
     /// Carries messages until either side has had enough.
-    pub(super) async fn run(mut self, mut stream: TcpStream) {
+    pub(super) async fn run(self, mut stream: TcpStream) {
+        let Self { peer, sealer, opener, deadline, inbox, outbox, closing, meter, limits, max_block_bytes, faults } =
+            self;
         let (reading, writing) = stream.split();
-        let link = self.faults.as_ref().map(|faults| faults.link.clone());
-        let writer = write(writing, self.peer, &mut self.outbox, &self.inbox, &self.meter, self.limits.write, link);
+        let writer = Writer {
+            sealer,
+            sealed: Vec::new(),
+            peer,
+            outbox,
+            inbox: &inbox,
+            meter: &meter,
+            patience: limits.write,
+            link: faults.as_ref().map(|faults| faults.link.clone()),
+        };
+        let writer = writer.run(writing);
         tokio::pin!(writer);
-        let decoder = Decoder::new(self.max_block_bytes);
+        let reader = Reader {
+            opener,
+            decoder: Decoder::new(max_block_bytes),
+            deadline: Some(deadline),
+            peer,
+            inbox: &inbox,
+            meter: &meter,
+            patience: limits.message,
+            faults,
+        };
         let ended = tokio::select! {
-            ended = read(reading, decoder, self.peer, &self.inbox, &self.meter, &self.limits, &mut self.faults) => ended,
+            ended = reader.run(reading) => ended,
             ended = &mut writer => ended,
-            () = self.closing.cancelled() => timeout(LINGER, writer).await.unwrap_or(Ended::Stuck),
+            () = closing.cancelled() => timeout(LINGER, writer).await.unwrap_or(Ended::Stuck),
         };
-        debug!(peer = self.peer.0, reason = %ended, "connection ended");
+        debug!(peer = peer.0, reason = %ended, "connection ended");
         if let Ended::Malformed(reason) = ended {
-            self.inbox.put(SocketEvent::Malformed { peer: self.peer, reason }).await;
+            inbox.put(SocketEvent::Malformed { peer, reason }).await;
         }
-        self.inbox.put(SocketEvent::Closed { peer: self.peer }).await;
+        inbox.put(SocketEvent::Closed { peer }).await;
     }
 }
 
-async fn read(
-    mut stream: ReadHalf<'_>,
-    mut decoder: Decoder,
+/// What reads from a socket.
+struct Reader<'a> {
+    opener: Opener,
+    decoder: Decoder,
+    /// Until when a whole message has to come: set until the first one, and whenever one is begun; in between, it is the node
+    /// that pings and loses patience.
+    deadline: Option<Instant>,
     peer: PeerId,
-    inbox: &Inbox,
-    meter: &Meter,
-    limits: &SocketLimits,
-    faults: &mut Option<Faults>,
-) -> Ended {
-    let mut buffer = vec![0; READ_BYTES];
-    // Until the first message, and whenever one is begun; in between, it is the node that pings and loses patience.
-    let mut deadline = Some(Instant::now() + limits.first_message);
-    loop {
-        let reading = async {
-            match faults {
-                None => stream.read(&mut buffer).await,
-                Some(Faults { link, .. }) => link.read(&mut stream, &mut buffer).await,
-            }
-        };
-        let read = match deadline {
-            Some(at) => timeout_at(at, reading).await,
-            None => Ok(reading.await),
-        };
-        let count = match read {
-            Err(_) => return Ended::TooSlow,
-            Ok(Err(error)) => return error.into(),
-            Ok(Ok(0)) => return Ended::ByPeer,
-            Ok(Ok(count)) => count,
-        };
-        meter.bytes_received(count);
-        decoder.push(&buffer[..count]);
-        loop {
-            let before = decoder.buffered();
-            match decoder.next_message() {
-                Ok(Some(message)) => {
-                    let bytes = before - decoder.buffered();
-                    meter.message_received(message.kind(), bytes);
-                    deadline = None;
-                    if let Some(Faults { link, chaos }) = faults {
-                        if let Message::Hello(hello) = &message {
-                            chaos.said_hello(peer, hello.listen_port);
-                        }
-                        link.healed().await;
-                    }
-                    if !inbox.receive(peer, message, bytes).await {
-                        return Ended::ByNode;
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => return Ended::Malformed(error.to_string()),
-            }
-        }
-        if decoder.buffered() > 0 && deadline.is_none() {
-            deadline = Some(Instant::now() + limits.message);
-        }
-    }
-}
-
-async fn write(
-    mut stream: WriteHalf<'_>,
-    peer: PeerId,
-    outbox: &mut OutboxReader,
-    inbox: &Inbox,
-    meter: &Meter,
+    inbox: &'a Inbox,
+    meter: &'a Meter,
     patience: Duration,
-    mut link: Option<FaultyLink>,
-) -> Ended {
-    while let Some((parcel, since)) = outbox.next().await {
-        if let (Some(link), Some(since)) = (&mut link, since) {
-            link.due(since).await;
+    faults: Option<Faults>,
+}
+
+impl Reader<'_> {
+    async fn run(mut self, mut stream: ReadHalf<'_>) -> Ended {
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let reading = async {
+                match &mut self.faults {
+                    None => stream.read(&mut buffer).await,
+                    Some(Faults { link, .. }) => link.read(&mut stream, &mut buffer).await,
+                }
+            };
+            let read = match self.deadline {
+                Some(at) => timeout_at(at, reading).await,
+                None => Ok(reading.await),
+            };
+            let count = match read {
+                Err(_) => return Ended::TooSlow,
+                Ok(Err(error)) => return error.into(),
+                Ok(Ok(0)) => return Ended::ByPeer,
+                Ok(Ok(count)) => count,
+            };
+            self.meter.bytes_received(count);
+            self.opener.push(&buffer[..count]);
+            loop {
+                match self.opener.open() {
+                    Ok(Some(plain)) => self.decoder.push(plain),
+                    Ok(None) => break,
+                    Err(error) => return error.into(),
+                }
+                if let Some(ended) = self.messages().await {
+                    return ended;
+                }
+            }
+            if self.deadline.is_none() && self.opener.waiting() + self.decoder.buffered() > 0 {
+                self.deadline = Some(Instant::now() + self.patience);
+            }
         }
-        let Parcel::Frame(frame) = parcel else {
-            inbox.put(SocketEvent::Flushed { peer }).await;
-            continue;
-        };
-        if link.as_ref().is_some_and(FaultyLink::loses) {
-            outbox.written(frame.len());
-            continue;
+    }
+
+    /// Hands on what has come in whole.
+    async fn messages(&mut self) -> Option<Ended> {
+        loop {
+            let before = self.decoder.buffered();
+            let message = match self.decoder.next_message() {
+                Ok(Some(message)) => message,
+                Ok(None) => return None,
+                Err(error) => return Some(Ended::Malformed(error.to_string())),
+            };
+            let bytes = before - self.decoder.buffered();
+            self.meter.message_received(message.kind(), bytes);
+            self.deadline = None;
+            if let Some(Faults { link, chaos }) = &mut self.faults {
+                if let Message::Hello(hello) = &message {
+                    chaos.said_hello(self.peer, hello.listen_port);
+                }
+                link.healed().await;
+            }
+            if !self.inbox.receive(self.peer, message, bytes).await {
+                return Some(Ended::ByNode);
+            }
         }
-        let mut rest = &frame[..];
+    }
+}
+
+/// What writes to a socket.
+struct Writer<'a> {
+    sealer: Sealer,
+    /// The record that is being written.
+    sealed: Vec<u8>,
+    peer: PeerId,
+    outbox: OutboxReader,
+    inbox: &'a Inbox,
+    meter: &'a Meter,
+    patience: Duration,
+    link: Option<FaultyLink>,
+}
+
+impl Writer<'_> {
+    async fn run(mut self, mut stream: WriteHalf<'_>) -> Ended {
+        let mut frames = Vec::new();
+        while let Some((parcel, since)) = self.outbox.next().await {
+            if let (Some(link), Some(since)) = (&mut self.link, since) {
+                link.due(since).await;
+            }
+            let mut marks = self.take(parcel, &mut frames);
+            // What else waits goes into the same records. Where links have faults, each message has a delay of its own.
+            let mut bytes: usize = frames.iter().map(Vec::len).sum();
+            while self.link.is_none()
+                && bytes < MAX_PLAIN
+                && let Some(parcel) = self.outbox.next_waiting()
+            {
+                let before = frames.len();
+                marks += self.take(parcel, &mut frames);
+                bytes += frames[before..].iter().map(Vec::len).sum::<usize>();
+            }
+            if let Err(ended) = self.send(&mut stream, &frames).await {
+                return ended;
+            }
+            frames.clear();
+            for _ in 0..marks {
+                self.inbox.put(SocketEvent::Flushed { peer: self.peer }).await;
+            }
+        }
+        // An error here means that the peer is gone already.
+        let _ = stream.shutdown().await;
+        Ended::ByNode
+    }
+
+    /// Adds a frame to those to be written, unless it gets lost; answers how many marks it was.
+    fn take(&self, parcel: Parcel, frames: &mut Vec<Vec<u8>>) -> usize {
+        match parcel {
+            Parcel::Mark => return 1,
+            Parcel::Frame(frame) if self.link.as_ref().is_some_and(FaultyLink::loses) => {
+                self.outbox.written(frame.len());
+            }
+            Parcel::Frame(frame) => frames.push(frame),
+        }
+        0
+    }
+
+    /// Writes frames, in as few records as they fill.
+    async fn send(&mut self, stream: &mut WriteHalf<'_>, frames: &[Vec<u8>]) -> Result<(), Ended> {
+        let mut plain = Vec::new();
+        for frame in frames {
+            let mut rest = &frame[..];
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(rest.len().min(MAX_PLAIN - plain.len()));
+                plain.extend_from_slice(piece);
+                rest = after;
+                if plain.len() == MAX_PLAIN {
+                    self.record(stream, &plain).await?;
+                    plain.clear();
+                }
+            }
+        }
+        if !plain.is_empty() {
+            self.record(stream, &plain).await?;
+        }
+        for frame in frames {
+            if let Some(kind) = frame::kind(frame) {
+                self.meter.message_sent(kind, frame.len());
+            }
+            self.outbox.written(frame.len());
+        }
+        Ok(())
+    }
+
+    async fn record(&mut self, stream: &mut WriteHalf<'_>, plain: &[u8]) -> Result<(), Ended> {
+        self.sealed.clear();
+        self.sealer.seal(plain, &mut self.sealed)?;
+        let mut rest = &self.sealed[..];
         while !rest.is_empty() {
-            let count = match &mut link {
+            let count = match &mut self.link {
                 None => rest.len(),
                 Some(link) => link.pace(rest.len()).await,
             };
-            match timeout(patience, stream.write(&rest[..count])).await {
-                Err(_) => return Ended::Stuck,
-                Ok(Err(error)) => return error.into(),
-                Ok(Ok(0)) => return Ended::ByPeer,
+            match timeout(self.patience, stream.write(&rest[..count])).await {
+                Err(_) => return Err(Ended::Stuck),
+                Ok(Err(error)) => return Err(error.into()),
+                Ok(Ok(0)) => return Err(Ended::ByPeer),
                 Ok(Ok(count)) => {
-                    meter.bytes_sent(count);
+                    self.meter.bytes_sent(count);
                     rest = &rest[count..];
                 }
             }
         }
-        if let Some(kind) = frame::kind(&frame) {
-            meter.message_sent(kind, frame.len());
-        }
-        outbox.written(frame.len());
+        Ok(())
     }
-    // An error here means that the peer is gone already.
-    let _ = stream.shutdown().await;
-    Ended::ByNode
 }

@@ -14,9 +14,7 @@ use super::link::{Command, Tip};
 use super::net::Net;
 use super::outbox::{Outbox, Parcel};
 use crate::p2p::frame;
-use crate::p2p::kad::NodeId;
 use crate::p2p::{Event, Input, Output, PeerId, Protocol};
-use crate::primitives::hash::Hash256;
 
 /// The protocol with what surrounds it. Lives on the node's thread.
 pub(super) struct Driver<P> {
@@ -91,10 +89,8 @@ impl<P: Protocol> Driver<P> {
 
     fn socket(&mut self, event: SocketEvent) {
         let input = match event {
-            SocketEvent::Opened(Opened { peer, address, direction, outbox, closing }) => {
+            SocketEvent::Opened(Opened { peer, id, address, direction, outbox, closing }) => {
                 self.peers.insert(peer, Peer { outbox, closing });
-                // Until connections prove more, somebody is who is at an address.
-                let id = NodeId(Hash256::of(address.to_string().as_bytes()).0);
                 Input::Connected { peer, address, direction, id }
             }
             SocketEvent::DialFailed { address } => Input::ConnectFailed { address },
@@ -135,7 +131,7 @@ impl<P: Protocol> Driver<P> {
                             overflowed.push(peer);
                         }
                     }
-                    Output::Connect { address, .. } => self.net.dial(address),
+                    Output::Connect { address, id } => self.net.dial(address, id),
                     Output::Disconnect { peer, reason } => {
                         debug!(peer = peer.0, %reason, "disconnecting");
                         self.close(peer);

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::noise::IdentityError;
 use crate::storage::StoreError;
 
 /// Why a node does not start. The text is meant for the person who started it.
@@ -28,14 +29,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
-    /// A node to connect to is not written as `HOST:PORT`.
-    #[error(
-        "{given:?} is not a node to connect to: expected HOST:PORT, such as 203.0.113.7:7331 or node.example.org:7331"
-    )]
-    PeerName {
-        /// The text given.
-        given: String,
-    },
+    /// The node's key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The name of a node to connect to has no address.
     #[error("cannot find {name}: {source}")]
     NoAddress {

@@ -14,6 +14,7 @@ use super::traffic::{Totals, Traffic};
 use super::work::Templates;
 use crate::consensus::params::Params;
 use crate::p2p::PeerId;
+use crate::p2p::kad::NodeId;
 use crate::storage::Database;
 
 /// Reaches a node from any task; clones reach the same one. What [`NodeLink`] offers, it offers too.
@@ -31,6 +32,7 @@ pub(super) struct Inner {
     pub(super) traffic: Arc<Traffic>,
     pub(super) clock: Clock,
     pub(super) chaos: Option<Arc<Chaos>>,
+    pub(super) id: NodeId,
     pub(super) listens_at: Option<SocketAddr>,
 }
 
@@ -89,6 +91,11 @@ impl Handle {
     /// templates follow it from the next message or call on; timers, which run on another clock, do not. For tests.
     pub fn set_mock_time(&self, unix: u64) {
         self.0.clock.set_unix(unix);
+    }
+
+    /// The node's id, which it proves to peers.
+    pub fn id(&self) -> NodeId {
+        self.0.id
     }
 
     /// Where peers reach this node: the address bound, if it waits for them.

@@ -1,5 +1,6 @@
 //! Running a light client: its thread and its sockets.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -11,9 +12,12 @@ use super::connection::Inbox;
 use super::error::{Failure, StartError};
 use super::link::{EVENT_BACKLOG, Link, MAX_WAITING_CALLS, Stage, Tip};
 use super::net::Net;
+use super::noise::Identity;
 use super::thread::{Birth, NodeThread};
-use crate::consensus::params::{Params, is_host_and_port};
+use crate::consensus::params::Params;
+use crate::consensus::peer_name::PeerName;
 use crate::light::{self, Light};
+use crate::p2p::kad::NodeId;
 
 /// Addresses of one name that are dialled.
 const MAX_ADDRESSES: usize = 8;
@@ -27,18 +31,27 @@ pub struct RunningLight {
 }
 
 impl RunningLight {
-    /// Starts a client that asks `peers`, written as `HOST:PORT`; without any it finds some through the network's seeds.
+    /// Starts a client that asks `peers`; without any it finds some through the network's seeds. Its key is drawn anew each time,
+    /// so that nobody recognises it.
     ///
     /// # Errors
     /// [`StartError`], whose text is meant for the person who started it.
-    pub async fn start(params: Arc<Params>, peers: &[String], config: light::Config) -> Result<Self, StartError> {
+    pub async fn start(params: Arc<Params>, peers: &[PeerName], config: light::Config) -> Result<Self, StartError> {
         let named = resolve(peers).await?;
         // A seed that has no address today is no reason to give up: there are others.
         let seeds = if peers.is_empty() { resolve(&params.seeds).await.unwrap_or_default() } else { Vec::new() };
         let config = light::Config { peers: [config.peers, named].concat(), seeds, seed: rand::random(), ..config };
         let clock = Clock::start();
         let (inbox, sockets) = Inbox::new();
-        let net = Net::new(inbox, Arc::default(), None, SocketLimits::default(), params.max_block_bytes, 0);
+        let net = Net::new(
+            inbox,
+            Arc::default(),
+            None,
+            SocketLimits::default(),
+            params.max_block_bytes,
+            0,
+            Identity::random(),
+        );
         let (commands, waiting_commands) = mpsc::channel(MAX_WAITING_CALLS);
         let events = broadcast::Sender::new(EVENT_BACKLOG);
         let (tip, tip_changes) = watch::channel(Tip { height: 0, hash: params.genesis_hash });
@@ -101,15 +114,12 @@ impl RunningLight {
     }
 }
 
-async fn resolve(names: &[String]) -> Result<Vec<std::net::SocketAddr>, StartError> {
+async fn resolve(names: &[PeerName]) -> Result<Vec<(SocketAddr, Option<NodeId>)>, StartError> {
     let mut addresses = Vec::new();
     for name in names {
-        if !is_host_and_port(name) {
-            return Err(StartError::PeerName { given: name.clone() });
-        }
-        let found = tokio::net::lookup_host(name).await;
-        let found = found.map_err(|source| StartError::NoAddress { name: name.clone(), source })?;
-        addresses.extend(found.take(MAX_ADDRESSES));
+        let found = tokio::net::lookup_host(&name.host).await;
+        let found = found.map_err(|source| StartError::NoAddress { name: name.host.clone(), source })?;
+        addresses.extend(found.take(MAX_ADDRESSES).map(|address| (address, name.id.map(NodeId))));
     }
     Ok(addresses)
 }

@@ -1,7 +1,8 @@
 //! Runs a node: its thread, its sockets, its clock and its miner.
 //!
 //! One OS thread (`driver.rs`) owns the [`Node`](crate::p2p::Node) with chain, mempool and peers, so none of them is
-//! behind a lock. Sockets are tokio tasks that decode messages and wait when the node has enough to do. Everybody else holds a
+//! behind a lock. Sockets are tokio tasks that find out who is there, decrypt and decode messages, and wait when the
+//! node has enough to do. Everybody else holds a
 //! [`Handle`]: reads go straight to the store, all else as closures to the node's thread.
 
 mod chaos;
@@ -13,8 +14,10 @@ mod error;
 mod handle;
 mod light;
 mod link;
+mod lobby;
 pub mod mining;
 mod net;
+pub mod noise;
 mod outbox;
 mod resolve;
 mod running;

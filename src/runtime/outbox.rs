@@ -81,6 +81,11 @@ impl OutboxReader {
         self.parcels.recv().await
     }
 
+    /// The next parcel, if one waits.
+    pub(super) fn next_waiting(&mut self) -> Option<Parcel> {
+        self.parcels.try_recv().ok().map(|(parcel, _)| parcel)
+    }
+
     /// Says that a frame of so many bytes went out.
     pub(super) fn written(&self, len: usize) {
         self.waiting_bytes.fetch_sub(len, Ordering::Relaxed);

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::link::{NodeLink, Stopped};
+use crate::consensus::peer_name::PeerName;
+use crate::p2p::kad::NodeId;
 
 /// Addresses of one name that are dialled: a service with hundreds of replicas is joined through a few of them.
 const MAX_ADDRESSES: usize = 8;
@@ -24,7 +26,9 @@ pub(super) enum Role {
 
 /// Looks `name` up again and again, for as long as it is polled, and tells the node: of new addresses, and of those that
 /// the name service no longer gives.
-pub(super) async fn follow(name: String, role: Role, link: NodeLink, interval: Duration) {
+pub(super) async fn follow(name: PeerName, role: Role, link: NodeLink, interval: Duration) {
+    let PeerName { id, host: name } = name;
+    let id = id.map(NodeId);
     let literal = name.parse::<SocketAddr>().is_ok();
     let mut known = BTreeSet::new();
     let mut retry = FIRST_RETRY.min(interval);
@@ -35,7 +39,7 @@ pub(super) async fn follow(name: String, role: Role, link: NodeLink, interval: D
                 if chosen != known {
                     info!(name, ?chosen, "resolved");
                 }
-                if replace(&link, role, &known, &chosen).await.is_err() || literal {
+                if replace(&link, (role, id), &known, &chosen).await.is_err() || literal {
                     return;
                 }
                 known = chosen;
@@ -62,7 +66,7 @@ fn choose(known: &BTreeSet<SocketAddr>, found: Vec<SocketAddr>) -> BTreeSet<Sock
 
 async fn replace(
     link: &NodeLink,
-    role: Role,
+    (role, id): (Role, Option<NodeId>),
     old: &BTreeSet<SocketAddr>,
     new: &BTreeSet<SocketAddr>,
 ) -> Result<(), Stopped> {
@@ -77,13 +81,13 @@ async fn replace(
                 node.remove_node(now, &address);
             }
             for address in added {
-                node.add_node(now, address, None);
+                node.add_node(now, address, id);
             }
         }
         // One that is no longer given may still be a node; the address book forgets those that are not.
         Role::Seed => {
             for address in added {
-                node.add_seed(now, address);
+                node.add_seed(now, address, id);
             }
         }
     })

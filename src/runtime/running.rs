@@ -18,13 +18,14 @@ use super::handle::{Handle, Inner};
 use super::link::{EVENT_BACKLOG, MAX_WAITING_CALLS, NodeLink, Stage, Tip};
 use super::mining::MiningControl;
 use super::net::Net;
+use super::noise::Identity;
 use super::resolve::{self, Role};
 use super::thread::{Birth, NodeThread};
 use super::traffic::Traffic;
 use super::work::Templates;
 use crate::chain::Chain;
-use crate::consensus::params::is_host_and_port;
 use crate::mempool::Mempool;
+use crate::p2p::kad::NodeId;
 use crate::p2p::{self, Node};
 use crate::storage::{Database, SledStore, Store};
 
@@ -91,14 +92,11 @@ impl Running {
     /// # Errors
     /// [`StartError`], whose text is meant for the person who started the node.
     pub async fn launch(config: Config) -> Result<Starting, StartError> {
-        let names = config.connect.iter().chain(&config.params.seeds);
-        if let Some(given) = names.into_iter().find(|name| !is_host_and_port(name)) {
-            return Err(StartError::PeerName { given: given.clone() });
-        }
         let listener = bind(config.listen).await?;
         let p2p_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let store = open_store(config.data_dir.clone(), config.store_cache_bytes).await?;
+        let (store, identity) = open_store(config.data_dir.clone(), config.store_cache_bytes).await?;
 
+        let id = identity.id();
         let clock = Clock::start();
         let traffic = Arc::<Traffic>::default();
         let (inbox, sockets) = Inbox::new();
@@ -110,6 +108,7 @@ impl Running {
             config.sockets,
             config.params.max_block_bytes,
             config.max_inbound,
+            identity,
         );
         let (commands, waiting_commands) = mpsc::channel(MAX_WAITING_CALLS);
         let events = broadcast::Sender::new(EVENT_BACKLOG);
@@ -123,6 +122,7 @@ impl Running {
             shutdown: CancellationToken::new(),
         };
         let protocol = p2p::Config {
+            id,
             listen_port: p2p_address.map_or(0, |address| address.port()),
             outbound_target: config.outbound_target,
             max_inbound: config.max_inbound,
@@ -149,7 +149,7 @@ impl Running {
         };
         let thread = NodeThread::start(birth, announce)?;
         if let (Some(listener), Some(address)) = (listener, p2p_address) {
-            info!(%address, "waiting for peers");
+            info!(%address, %id, connect = address_for_others(id, address), "waiting for peers");
             net.listen(listener);
         }
         let handle = Handle(Arc::new(Inner {
@@ -161,6 +161,7 @@ impl Running {
             traffic,
             clock,
             chaos,
+            id,
             listens_at: p2p_address,
         }));
         Ok(Starting { running: Self { handle, net, thread, p2p_address }, ready, config })
@@ -215,11 +216,19 @@ async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartE
     Ok(Some(listener))
 }
 
-async fn open_store(data_dir: PathBuf, cache_bytes: u64) -> Result<Arc<dyn Store>, StartError> {
+/// What others give to `--connect`.
+fn address_for_others(id: NodeId, address: SocketAddr) -> String {
+    // Under which of its addresses others reach this machine, it does not know.
+    if address.ip().is_unspecified() { format!("{id}@HOST:{}", address.port()) } else { format!("{id}@{address}") }
+}
+
+/// The store, which keeps other processes out of the directory, and the key beside it.
+async fn open_store(data_dir: PathBuf, cache_bytes: u64) -> Result<(Arc<dyn Store>, Identity), StartError> {
     let opening = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&data_dir).map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
-        SledStore::open_with_cache(&data_dir.join(STORE_DIR), cache_bytes).map_err(StartError::Store)
+        let store = SledStore::open_with_cache(&data_dir.join(STORE_DIR), cache_bytes)?;
+        Ok::<_, StartError>((store, Identity::open(&data_dir)?))
     });
-    let store = opening.await.map_err(|error| StartError::Thread(error.into()))??;
-    Ok(Arc::new(store))
+    let (store, identity) = opening.await.map_err(|error| StartError::Thread(error.into()))??;
+    Ok((Arc::new(store), identity))
 }

@@ -114,7 +114,6 @@ pub(super) fn script(
         services: SERVICE_FULL,
         tip,
         listen_port: super::PORT,
-        nonce: 0,
         user_agent: "/byzantine/".to_owned(),
     };
     let (peers, headers) = (BTreeMap::new(), Vec::new());
@@ -141,9 +140,8 @@ impl Byzantine {
         }
     }
 
-    fn greeting(&mut self, peer: PeerId) -> Output {
-        // A number of its own each time, or it would be taken for the node itself.
-        send(peer, Message::Hello(Hello { nonce: self.rng.random(), ..self.hello.clone() }))
+    fn greeting(&self, peer: PeerId) -> Output {
+        send(peer, Message::Hello(self.hello.clone()))
     }
 
     fn turn(&mut self, now: Now) -> Vec<Output> {

@@ -5,6 +5,7 @@
 pub mod archive;
 mod database;
 mod memory;
+pub mod private_file;
 mod schema;
 mod sled;
 

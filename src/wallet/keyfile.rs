@@ -3,8 +3,8 @@
 //! A passphrase becomes a key by Argon2id (RFC 9106), whose costs stand in the file; the secret is sealed with
 //! ChaCha20-Poly1305 (RFC 8439), whose tag tells a wrong passphrase.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use argon2::Argon2;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mnemonic::Mnemonic;
 use crate::primitives::keys::PublicKey;
+use crate::storage::private_file;
 
 const FORMAT: &str = "cairn-wallet";
 const VERSION: u32 = 1;
@@ -214,12 +215,7 @@ impl KeyFile {
     /// # Errors
     /// [`KeyFileError::Exists`], [`KeyFileError::Io`].
     pub fn create(&self, path: &Path) -> Result<(), KeyFileError> {
-        self.write(path, |temporary| {
-            // Unlike a rename, a link never replaces what is there.
-            let linked = fs::hard_link(temporary, path);
-            fs::remove_file(temporary)?;
-            linked
-        })
+        self.write(path, private_file::create)
     }
 
     /// Replaces the file. A crash leaves the old one or the new one.
@@ -227,10 +223,10 @@ impl KeyFile {
     /// # Errors
     /// [`KeyFileError::Io`].
     pub fn replace(&self, path: &Path) -> Result<(), KeyFileError> {
-        self.write(path, |temporary| fs::rename(temporary, path))
+        self.write(path, private_file::replace)
     }
 
-    fn write(&self, path: &Path, put: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), KeyFileError> {
+    fn write(&self, path: &Path, put: impl FnOnce(&Path, &[u8]) -> io::Result<()>) -> Result<(), KeyFileError> {
         let error = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
             _ => KeyFileError::Io { action: "write", path: path.to_owned(), source },
@@ -240,29 +236,8 @@ impl KeyFile {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(error)?;
         }
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
-        let written = private_file(&temporary).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            put(&temporary)
-        });
-        if written.is_err() {
-            // Perhaps never made, perhaps gone already: either way there is nothing to do about it.
-            let _ = fs::remove_file(&temporary);
-        }
-        written.map_err(error)
+        put(path, text.as_bytes()).map_err(error)
     }
-}
-
-/// A new file that only its owner may read.
-fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 mod hex_keys {

@@ -56,7 +56,7 @@ impl World {
     /// A client that is told of `servers`, whose clock stands an hour after genesis.
     pub fn new(params: &Arc<Params>, servers: usize, config: Config) -> Self {
         let now = Now { millis: 1_000, unix: u64::from(params.timestamp) + 3_600 };
-        let config = Config { peers: (0..servers).map(address).collect(), ..config };
+        let config = Config { peers: (0..servers).map(|server| (address(server), None)).collect(), ..config };
         let light = Light::new(params.clone(), config, now).unwrap();
         Self {
             params: params.clone(),

@@ -9,6 +9,7 @@ use cairn::p2p::handshake::HANDSHAKE_TIMEOUT_MILLIS;
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION, PeerAddress, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
+use cairn::p2p::ping::PING_TIMEOUT_MILLIS;
 use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reason, Subnet};
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::target::Work;
@@ -62,14 +63,13 @@ impl Bench {
     pub(crate) fn guest(&mut self, address: &str) -> PeerId {
         let (peer, outputs) = self.inbound(address);
         assert_eq!(reasons(&outputs), []);
-        let nonce = self.next;
-        let outputs = self.say(peer, Message::Hello(hello(nonce)));
+        let outputs = self.say(peer, Message::Hello(hello()));
         assert!(sent(&outputs).any(|message| matches!(message, Message::Hello(_))));
         peer
     }
 }
 
-pub(crate) fn hello(nonce: u64) -> Hello {
+pub(crate) fn hello() -> Hello {
     let tip = TipClaim { height: 0, hash: params().genesis_hash, work: Work::ZERO };
     Hello {
         version: PROTOCOL_VERSION,
@@ -77,7 +77,6 @@ pub(crate) fn hello(nonce: u64) -> Hello {
         services: 1,
         tip,
         listen_port: 0,
-        nonce,
         user_agent: "/by hand\u{7}/".to_owned(),
     }
 }
@@ -116,7 +115,7 @@ fn hello_comes_first_and_once() {
     let (peer, _) = bench.inbound("10.0.0.1:5");
     assert_eq!(reasons(&bench.say(peer, Message::Ping(1))), [Reason::Misbehaved(Offence::OutOfTurn("ping"))]);
     let peer = bench.guest("10.0.1.1:5");
-    assert_eq!(reasons(&bench.say(peer, Message::Hello(hello(9)))), [Reason::Misbehaved(Offence::OutOfTurn("hello"))]);
+    assert_eq!(reasons(&bench.say(peer, Message::Hello(hello()))), [Reason::Misbehaved(Offence::OutOfTurn("hello"))]);
     let (_, outputs) = bench.inbound("10.0.1.1:6");
     assert_eq!(reasons(&outputs), [Reason::Banned]);
     assert_eq!(bench.node.peers(bench.now), []);
@@ -277,4 +276,146 @@ fn the_owner_may_disconnect_by_number_and_address() {
     let outputs: Vec<Output> = bench.node.drain().collect();
     assert_eq!(reasons(&outputs), [Reason::Requested, Reason::Requested]);
     assert_eq!(reasons(&bench.give(Input::Disconnected { peer: b })), []);
+}
+
+/// The node, as `Config::id` says, and another one with the smaller or the larger id.
+fn rivals() -> (Bench, NodeId, NodeId) {
+    let bench = Bench::new(Config { id: NodeId([0x80; 32]), ..Config::default() });
+    (bench, NodeId([0x7f; 32]), NodeId([0x81; 32]))
+}
+
+impl Bench {
+    /// A connection with somebody certain, whichever side dialled.
+    fn meets(&mut self, id: NodeId, address: &str, direction: Direction) -> (PeerId, Vec<Output>) {
+        self.next += 1;
+        let peer = PeerId(self.next);
+        (peer, self.give(Input::Connected { peer, address: address.parse().unwrap(), direction, id }))
+    }
+
+    fn connections(&self) -> Vec<PeerId> {
+        self.node.peers(self.now).iter().map(|peer| peer.id).collect()
+    }
+}
+
+fn ended(outputs: &[Output]) -> Vec<(PeerId, Reason)> {
+    let end = |output: &Output| match output {
+        Output::Disconnect { peer, reason } => Some((*peer, reason.clone())),
+        _ => None,
+    };
+    outputs.iter().filter_map(end).collect()
+}
+
+#[test]
+fn of_two_that_dial_each_other_the_dial_of_the_smaller_stays_in_whatever_order_they_come() {
+    use Direction::{Inbound, Outbound};
+    let (_, smaller, larger) = rivals();
+    for (other, stays) in [(smaller, Inbound), (larger, Outbound)] {
+        for order in [[Inbound, Outbound], [Outbound, Inbound]] {
+            for greeted in [false, true] {
+                let (mut bench, ..) = rivals();
+                let (older, outputs) = bench.meets(other, "10.0.0.1:7331", order[0]);
+                assert_eq!(reasons(&outputs), []);
+                if greeted {
+                    bench.say(older, Message::Hello(hello()));
+                }
+                let (newer, outputs) = bench.meets(other, "10.0.0.1:7331", order[1]);
+                let (kept, goes) = if order[0] == stays { (older, newer) } else { (newer, older) };
+                assert_eq!(ended(&outputs), [(goes, Reason::Duplicate)], "{order:?} {stays:?} {greeted}");
+                assert_eq!(bench.connections(), [kept]);
+                // What was let go says no more, and what stays goes on.
+                assert!(bench.say(goes, Message::Hello(hello())).is_empty());
+                if kept == newer || !greeted {
+                    bench.say(kept, Message::Hello(hello()));
+                }
+                assert!(bench.node.peers(bench.now)[0].ready);
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_that_one_side_dialled_the_older_stays_if_it_is_alive() {
+    let (_, smaller, larger) = rivals();
+    for (other, direction) in
+        [smaller, larger].into_iter().flat_map(|id| [(id, Direction::Inbound), (id, Direction::Outbound)])
+    {
+        let (mut bench, ..) = rivals();
+        let (older, _) = bench.meets(other, "10.0.0.1:7331", direction);
+        let outputs = bench.say(older, Message::Hello(hello()));
+        let ping = |outputs: &[Output]| {
+            let mut pings =
+                sent(outputs).filter_map(|m| if let Message::Ping(nonce) = m { Some(*nonce) } else { None });
+            pings.next()
+        };
+        // The first question comes with the hello.
+        let nonce = ping(&outputs).or_else(|| ping(&bench.after(1))).expect("it is asked");
+        bench.say(older, Message::Pong(nonce));
+        bench.after(1_000);
+        let (newer, outputs) = bench.meets(other, "10.0.0.2:7331", direction);
+        assert_eq!(ended(&outputs), [(newer, Reason::Duplicate)]);
+        // The older one is asked at once, long before its turn, and answers.
+        let nonce = ping(&outputs).or_else(|| ping(&bench.after(1))).expect("it is asked");
+        bench.say(older, Message::Pong(nonce));
+        assert_eq!(ended(&bench.after(PING_TIMEOUT_MILLIS)), []);
+        assert_eq!(bench.connections(), [older]);
+
+        // Once it does not, it goes in the time that a ping has, and then its owner comes in.
+        let (newer, outputs) = bench.meets(other, "10.0.0.2:7331", direction);
+        assert_eq!(ended(&outputs), [(newer, Reason::Duplicate)]);
+        let outputs = [bench.after(1), bench.after(PING_TIMEOUT_MILLIS)].concat();
+        assert_eq!(ended(&outputs), [(older, Reason::PingTimeout)]);
+        let (newest, outputs) = bench.meets(other, "10.0.0.2:7331", direction);
+        assert_eq!(ended(&outputs), []);
+        assert_eq!(bench.connections(), [newest]);
+    }
+}
+
+#[test]
+fn a_refused_duplicate_takes_nobodys_place() {
+    let (_, smaller, _) = rivals();
+    let config = Config { id: NodeId([0x80; 32]), max_inbound: 20, ..Config::default() };
+    let mut bench = Bench::new(config);
+    let (own, _) = bench.meets(smaller, "127.0.0.1:1", Direction::Inbound);
+    for port in 2..=20 {
+        bench.guest(&format!("127.0.0.1:{port}"));
+    }
+    let (again, outputs) = bench.meets(smaller, "10.9.0.1:1", Direction::Inbound);
+    assert_eq!(ended(&outputs), [(again, Reason::Duplicate)]);
+    assert_eq!(bench.connections().len(), 20);
+    assert!(bench.connections().contains(&own));
+}
+
+#[test]
+fn ones_own_id_is_oneself() {
+    let own: SocketAddr = "10.0.0.7:7331".parse().unwrap();
+    let (mut bench, ..) = rivals();
+    let me = bench.node.config().id;
+    bench.node.add_seed(bench.now, own, None);
+    for direction in [Direction::Inbound, Direction::Outbound] {
+        let (peer, outputs) = bench.meets(me, &own.to_string(), direction);
+        assert_eq!(ended(&outputs), [(peer, Reason::SelfConnection)]);
+        assert_eq!(sent(&outputs).count(), 0);
+        assert_eq!(
+            bench.node.known_addresses().is_empty(),
+            direction == Direction::Outbound,
+            "where it dialled itself"
+        );
+    }
+    assert_eq!(bench.connections(), []);
+    bench.node.add_seed(bench.now, own, None);
+    assert!((0..10).all(|_| dials(&bench.after(10_000)).is_empty()), "never again");
+}
+
+#[test]
+fn at_a_seed_with_an_id_nobody_else_will_do() {
+    let (mut bench, smaller, _) = rivals();
+    let seed: SocketAddr = "10.0.0.7:7331".parse().unwrap();
+    bench.node.add_seed(bench.now, seed, Some(smaller));
+    let mut outputs: Vec<Output> = bench.node.drain().collect();
+    outputs.extend(bench.after(1_000));
+    let asked = outputs.iter().find_map(|output| match output {
+        Output::Connect { address, id } => Some((*address, *id)),
+        _ => None,
+    });
+    assert_eq!(asked, Some((seed, Some(smaller))));
 }

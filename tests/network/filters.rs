@@ -47,7 +47,7 @@ fn a_client_finds_its_payments_by_filters_alone() {
     let client = walk.clone();
     let wanted = key(1).public_key();
     let end = |start: usize, max: usize| (start + max).min(2_051) - 1;
-    let light = Hello { services: 0, ..hello(1) };
+    let light = Hello { services: 0, ..hello() };
     let script = liar(light, Some(Sim::address(0)), move |message| {
         let mut walk = client.lock().unwrap();
         match message {

@@ -9,6 +9,7 @@ use super::board::Row;
 use super::links::{Action, LinkState, Links};
 use super::setup::{self, ADDRESS_PREFIX, Layout, Pace, Settings};
 use crate::consensus::params::Params;
+use crate::consensus::peer_name::PeerName;
 use crate::primitives::address;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::auth::{ADDRESS_FILE, COOKIE_FILE};
@@ -83,7 +84,7 @@ impl Network {
         }
         let mut config = Config::new(&dir, params.clone());
         config.name = Some(format!("node-{number}"));
-        config.connect = self.nodes.iter().rev().take(CONNECT_TO).filter_map(Member::p2p_address).collect();
+        config.connect = self.nodes.iter().rev().take(CONNECT_TO).filter_map(Member::peer_name).collect();
         config.store_cache_bytes = STORE_CACHE_BYTES;
         config.mine = (threads > 0).then_some(paid);
         config.threads = threads;
@@ -208,8 +209,9 @@ impl Network {
 }
 
 impl Member {
-    fn p2p_address(&self) -> Option<String> {
-        self.running.p2p_address().map(|address| address.to_string())
+    fn peer_name(&self) -> Option<PeerName> {
+        let address = self.running.p2p_address()?;
+        Some(PeerName { id: Some(self.running.handle().id().0), ..address.into() })
     }
 
     async fn row(&self, rpc: String) -> anyhow::Result<Row> {

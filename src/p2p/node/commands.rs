@@ -147,8 +147,9 @@ impl Node {
     }
 
     /// Takes an address to join through, such as one of a seed's: it is dialled when a place is free, like any other that
-    /// is known.
-    pub fn add_seed(&mut self, now: Now, address: SocketAddr) {
+    /// is known. `id` has to be there if it is given.
+    pub fn add_seed(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
+        self.dialer.expect(address, id);
         let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
         self.book.add(now, &said, address.ip());
         self.finish(now);

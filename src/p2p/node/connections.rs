@@ -1,8 +1,11 @@
 //! Connections coming and going.
+//!
+//! With one node there is one connection. Two that dial each other at a time must agree which of the two stays without
+//! asking: the one that the node with the smaller id dialled. Of two that the same side dialled, the older stays, so that
+//! one node with two addresses is not dialled in turns. If the older one is dead and only this side has not noticed, then
+//! its owner is kept out no longer than a ping takes to fail, for the older one is asked at once.
 
 use std::net::SocketAddr;
-
-use rand::RngExt;
 
 use super::Node;
 use crate::p2p::bans::Subnet;
@@ -20,11 +23,31 @@ impl Node {
         (node, address): (NodeId, SocketAddr),
         direction: Direction,
     ) {
+        if node == self.config.id {
+            if direction == Direction::Outbound {
+                self.book.is_own(address);
+            }
+            return self.refuse(now, id, (address, direction), Reason::SelfConnection);
+        }
+        let older = self.peers.with(node).map(|(older, peer)| (older, peer.direction));
+        if let Some((older, its)) = older {
+            let dialled_by_smaller = (direction == Direction::Outbound) == (self.config.id < node);
+            if its == direction || !dialled_by_smaller {
+                self.pings.hurry_one(now, older);
+                return self.refuse(now, id, (address, direction), Reason::Duplicate);
+            }
+        }
+        if direction == Direction::Inbound
+            && let Some(reason) = self.no_place(now, address)
+        {
+            return self.refuse(now, id, (address, direction), reason);
+        }
+        if let Some((older, _)) = older {
+            self.disconnected(now, older, Reason::Duplicate);
+        }
         let manual = direction == Direction::Outbound && self.dialer.is_manual(&address);
         if direction == Direction::Outbound {
             self.dialer.connected(&address);
-        } else if let Some(reason) = self.no_place(now, address) {
-            return self.out.push(Output::Disconnect { peer: id, reason });
         }
         let peer = Peer {
             id: node,
@@ -38,8 +61,21 @@ impl Node {
             last_useful: 0,
         };
         self.peers.insert(id, peer);
-        let nonce = (direction == Direction::Outbound).then(|| self.send_hello(id));
-        self.handshakes.connected(now, id, direction, nonce);
+        if direction == Direction::Outbound {
+            self.send_hello(id);
+        }
+        self.handshakes.connected(now, id);
+    }
+
+    /// Ends a connection before it begins.
+    fn refuse(&mut self, now: Now, id: PeerId, (address, direction): (SocketAddr, Direction), reason: Reason) {
+        self.out.push(Output::Disconnect { peer: id, reason: reason.clone() });
+        if direction == Direction::Outbound {
+            self.dialer.failed(now, &address);
+            self.book.failed(now, address);
+            self.out.event(Event::PeerDisconnected { peer: id, address, reason });
+            self.dial(now);
+        }
     }
 
     /// Why somebody who dials in cannot stay; makes room by evicting another if all places are taken.
@@ -71,8 +107,7 @@ impl Node {
         }
     }
 
-    fn send_hello(&mut self, peer: PeerId) -> u64 {
-        let nonce = self.rng.random();
+    fn send_hello(&mut self, peer: PeerId) {
         let tip = self.chain.tip();
         let hello = Hello {
             version: PROTOCOL_VERSION,
@@ -80,11 +115,9 @@ impl Node {
             services: SERVICE_FULL,
             tip: TipClaim { height: tip.height, hash: tip.hash, work: tip.work },
             listen_port: self.config.listen_port,
-            nonce,
             user_agent: self.config.user_agent.clone(),
         };
         self.out.send(peer, Message::Hello(hello));
-        nonce
     }
 
     /// Forgets a connection everywhere, and has it closed unless it is already.
@@ -118,17 +151,7 @@ impl Node {
     pub(super) fn greeted(&mut self, now: Now, id: PeerId, hello: Hello) {
         match self.handshakes.finish(id, &hello, &self.chain.params().genesis_hash) {
             Some(Ok(())) => {}
-            Some(Err(reason)) => {
-                if reason == Reason::SelfConnection
-                    && let Some(dialled) = self.handshakes.dialled_with(hello.nonce)
-                {
-                    if let Some(own) = self.peers.get(dialled).map(|peer| peer.address) {
-                        self.book.is_own(own);
-                    }
-                    self.out.close(dialled, Reason::SelfConnection);
-                }
-                return self.out.close(id, reason);
-            }
+            Some(Err(reason)) => return self.out.close(id, reason),
             None => return,
         }
         let (tip, services) = (hello.tip, hello.services);

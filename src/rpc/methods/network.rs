@@ -7,8 +7,10 @@ use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use super::{Method, Outcome};
+use crate::consensus::peer_name::PeerName;
 use crate::p2p::addrbook::Record;
 use crate::p2p::bans::{BAN_SECS, Subnet};
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL};
 use crate::p2p::{Direction, PeerId};
 use crate::rpc::Api;
@@ -51,7 +53,7 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "addnode",
         params: &[
-            required("node", Kind::Text, "HOST:PORT."),
+            required("node", Kind::Text, "HOST:PORT, or ID@HOST:PORT for that node and no other."),
             required(
                 "command",
                 Kind::Text,
@@ -139,6 +141,8 @@ async fn get_peer_info(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct Peer {
         id: u64,
+        /// Who it has proven to be.
+        nodeid: String,
         addr: SocketAddr,
         network: &'static str,
         /// Where it takes connections itself.
@@ -178,6 +182,7 @@ async fn get_peer_info(api: Api) -> Outcome {
         let inbound = peer.direction == Direction::Inbound;
         Peer {
             id: peer.id.0,
+            nodeid: peer.node.to_string(),
             addr: peer.address,
             network: network_of(peer.address),
             listenaddr: peer.listens_at,
@@ -227,6 +232,8 @@ async fn get_network_info(api: Api) -> Outcome {
         version: u32,
         subversion: String,
         protocolversion: u32,
+        /// What this node proves to be.
+        nodeid: String,
         localservices: String,
         localservicesnames: Vec<&'static str>,
         localrelay: bool,
@@ -261,6 +268,7 @@ async fn get_network_info(api: Api) -> Outcome {
             version: version_number(),
             subversion: node.config().user_agent.clone(),
             protocolversion: PROTOCOL_VERSION,
+            nodeid: node.config().id.to_string(),
             localservices: format!("{SERVICE_FULL:016x}"),
             localservicesnames: service_names(SERVICE_FULL),
             localrelay: true,
@@ -307,12 +315,13 @@ async fn get_net_totals(api: Api) -> Outcome {
     }))
 }
 
-/// The addresses that `HOST:PORT` stands for now.
-async fn resolve(text: &str) -> Result<Vec<SocketAddr>, RpcError> {
-    let error = |reason: String| RpcError::invalid(format!("node: {text:?}: {reason} (expected HOST:PORT)"));
-    let found = tokio::net::lookup_host(text).await.map_err(|cause| error(cause.to_string()))?;
+/// The addresses that `HOST:PORT` or `ID@HOST:PORT` stands for now, and who has to be there.
+async fn resolve(text: &str) -> Result<(Vec<SocketAddr>, Option<NodeId>), RpcError> {
+    let name: PeerName = text.parse().map_err(|error| RpcError::invalid(format!("node: {error}")))?;
+    let error = |reason: String| RpcError::invalid(format!("node: {:?}: {reason}", name.host));
+    let found = tokio::net::lookup_host(&name.host).await.map_err(|cause| error(cause.to_string()))?;
     let addresses: Vec<SocketAddr> = found.collect();
-    if addresses.is_empty() { Err(error("no such host".to_owned())) } else { Ok(addresses) }
+    if addresses.is_empty() { Err(error("no such host".to_owned())) } else { Ok((addresses, name.id.map(NodeId))) }
 }
 
 async fn add_node(api: Api, args: Args) -> Outcome {
@@ -321,14 +330,14 @@ async fn add_node(api: Api, args: Args) -> Outcome {
         return Err(RpcError::invalid("command: expected \"add\", \"remove\" or \"onetry\""));
     }
     let command = command.to_owned();
-    let addresses = resolve(name).await?;
+    let (addresses, id) = resolve(name).await?;
     api.node(move |node, now| {
         // A host may have several addresses: any one that is new, or was there, makes the call a good one.
         let done =
             |good: usize, code, message| if good > 0 { Ok(Reply::null()) } else { Err(RpcError::new(code, message)) };
         match command.as_str() {
             "add" => {
-                let added = addresses.iter().filter(|address| node.add_node(now, **address, None)).count();
+                let added = addresses.iter().filter(|address| node.add_node(now, **address, id)).count();
                 done(added, Code::AlreadyAdded, "Error: Node already added")
             }
             "remove" => {
@@ -336,7 +345,7 @@ async fn add_node(api: Api, args: Args) -> Outcome {
                 done(removed, Code::NotAdded, "Error: Node could not be removed. It has not been added previously.")
             }
             _ => {
-                addresses.iter().take(1).for_each(|address| node.connect_once(now, *address, None));
+                addresses.iter().take(1).for_each(|address| node.connect_once(now, *address, id));
                 Ok(Reply::null())
             }
         }

@@ -8,9 +8,10 @@ use super::Node;
 use crate::p2p::bans::Subnet;
 use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::interface::{Direction, Event, Now, Output, PeerId, Reason};
-use crate::p2p::kad::NodeId;
-use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, PeerAddress, SERVICE_FULL, TipClaim};
+use crate::p2p::kad::{Contact, NodeId};
+use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, TipClaim};
 use crate::p2p::peers::Peer;
+use crate::primitives::target::Work;
 
 impl Node {
     pub(super) fn connected(
@@ -21,8 +22,14 @@ impl Node {
         direction: Direction,
     ) {
         let manual = direction == Direction::Outbound && self.dialer.is_manual(&address);
+        let mut brief = false;
         if direction == Direction::Outbound {
-            self.dialer.connected(&address);
+            brief = self.dialer.connected(&address) && !manual;
+            let older = self.peers.with(node).filter(|(_, peer)| peer.hello.is_some()).map(|(older, _)| older);
+            if brief && let Some(older) = older {
+                return self.is_there(now, id, older, Contact { id: node, address });
+            }
+            brief = brief && !self.wants(node, address);
         } else if let Some(reason) = self.no_place(now, address) {
             return self.out.push(Output::Disconnect { peer: id, reason });
         }
@@ -31,6 +38,7 @@ impl Node {
             address,
             direction,
             manual,
+            brief,
             connected_at: now,
             last_received: 0,
             last_sent: 0,
@@ -73,12 +81,19 @@ impl Node {
 
     fn send_hello(&mut self, peer: PeerId) -> u64 {
         let nonce = self.rng.random();
-        let tip = self.chain.tip();
+        let (tip, genesis) = (self.chain.tip(), self.chain.params().genesis_hash);
+        // Nobody should come for blocks to whom goes again.
+        let (services, tip) = match self.peers.get(peer) {
+            Some(peer) if peer.brief && peer.direction == Direction::Outbound => {
+                (SERVICE_BRIEF, TipClaim { height: 0, hash: genesis, work: Work::ZERO })
+            }
+            _ => (SERVICE_FULL, TipClaim { height: tip.height, hash: tip.hash, work: tip.work }),
+        };
         let hello = Hello {
             version: PROTOCOL_VERSION,
-            genesis: self.chain.params().genesis_hash,
-            services: SERVICE_FULL,
-            tip: TipClaim { height: tip.height, hash: tip.hash, work: tip.work },
+            genesis,
+            services,
+            tip,
             listen_port: self.config.listen_port,
             nonce,
             user_agent: self.config.user_agent.clone(),
@@ -95,7 +110,7 @@ impl Node {
         }
         self.handshakes.disconnected(id);
         self.pings.disconnected(id);
-        self.gossip.disconnected(id);
+        self.discovery.disconnected(now, id);
         self.scores.forget(id);
         self.relay.disconnected(id);
         self.server.disconnected(id);
@@ -107,11 +122,13 @@ impl Node {
             if peer.hello.is_some() && !matches!(reason, Reason::Misbehaved(_) | Reason::Stalled) {
                 self.dialer.ended(now, &peer.address);
             } else {
-                self.dialer.failed(now, &peer.address);
-                self.book.failed(now, peer.address);
+                self.unreached(now, peer.address);
             }
         }
-        self.out.event(Event::PeerDisconnected { peer: id, address: peer.address, reason });
+        if !peer.brief {
+            self.out.event(Event::PeerDisconnected { peer: id, address: peer.address, reason });
+        }
+        self.explore(now);
         self.dial(now);
     }
 
@@ -135,36 +152,24 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let (address, direction) = (peer.address, peer.direction);
         peer.hello = Some(hello);
-        let listens_at = peer.listens_at();
+        if direction == Direction::Inbound {
+            peer.brief = services & SERVICE_BRIEF != 0;
+        }
+        let brief = peer.brief;
         if direction == Direction::Inbound {
             self.send_hello(id);
         }
+        if brief {
+            return self.acquainted(now, id, services);
+        }
         self.out.event(Event::PeerConnected { peer: id, address, direction });
         self.pings.connected(now, id);
-        self.gossip.connected(now, id, direction, &mut self.out);
         self.relay.connected(now, id, &self.mempool, &mut self.rng);
         self.requests.connected(id);
         self.server.connected(id);
         self.download.connected(id);
         self.sync.connected(now, id, &tip, &self.chain, &mut self.out);
-        match (direction, listens_at) {
-            (Direction::Outbound, _) => {
-                let said = PeerAddress { address, services, last_seen: clamp(now.unix) };
-                self.book.add(now, &said, address.ip());
-                self.book.succeeded(now, address, services);
-            }
-            (Direction::Inbound, Some(address)) => {
-                let said = PeerAddress { address, services, last_seen: clamp(now.unix) };
-                if self.book.add(now, &said, address.ip()) {
-                    self.gossip.pass_on(id, said, &mut self.rng, &mut self.out);
-                }
-            }
-            (Direction::Inbound, None) => {}
-        }
+        self.acquainted(now, id, services);
         self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
     }
-}
-
-fn clamp(unix: u64) -> u32 {
-    u32::try_from(unix).unwrap_or(u32::MAX)
 }

@@ -252,9 +252,8 @@ impl AddrBook {
         rng: &mut ChaCha20Rng,
         allowed: impl Fn(&SocketAddr) -> bool,
     ) -> Option<SocketAddr> {
-        let may = |record: &&Record| {
-            !record.is_tried() && self.may_dial(now, &record.address) && allowed(&record.address)
-        };
+        let may =
+            |record: &&Record| !record.is_tried() && self.may_dial(now, &record.address) && allowed(&record.address);
         self.records.values().filter(may).map(|record| record.address).collect::<Vec<_>>().choose(rng).copied()
     }
 

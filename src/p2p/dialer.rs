@@ -144,7 +144,8 @@ impl Dialer {
         for (address, id) in due.map(|(address, manual)| (*address, manual.id)).collect::<Vec<_>>() {
             self.dial(now, address, id, out);
         }
-        let under_way = self.dialing.iter().filter(|(address, dialing)| !dialing.brief && !self.is_manual(address)).count();
+        let under_way =
+            self.dialing.iter().filter(|(address, dialing)| !dialing.brief && !self.is_manual(address)).count();
         let anybody = book.records().next().is_some() || table.is_some_and(|table| !table.is_empty());
         self.needed = peers.automatic() + under_way < target && anybody;
         if !self.needed || self.next > now.millis {

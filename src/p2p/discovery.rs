@@ -345,8 +345,8 @@ impl Discovery {
     pub(crate) fn deadline(&self) -> Option<u64> {
         let ends = self.talks.values().filter_map(Talk::end);
         let calls = self.calls.values().map(|call| call.since + CALL_TIMEOUT_MILLIS);
-        let look = (!self.table.is_empty() && self.searches.is_idle())
-            .then(|| if self.refresh { 0 } else { self.next_look });
+        let look =
+            (!self.table.is_empty() && self.searches.is_idle()).then(|| if self.refresh { 0 } else { self.next_look });
         ends.chain(calls).chain(self.searches.deadline()).chain(look).min()
     }
 }

@@ -123,7 +123,12 @@ impl Table {
 
     /// Contacts that have a place, from the nearest bucket to the farthest.
     pub fn contacts(&self) -> impl Iterator<Item = &Contact> {
-        self.buckets.values().flat_map(|bucket| bucket.places.iter().map(|entry| &entry.contact))
+        self.places().map(|(_, contact)| contact)
+    }
+
+    /// The same, each with the number of its bucket.
+    pub fn places(&self) -> impl Iterator<Item = (u8, &Contact)> {
+        self.buckets.iter().flat_map(|(number, bucket)| bucket.places.iter().map(|entry| (*number, &entry.contact)))
     }
 
     /// Contacts that have a place and answered when they were last asked, each with the number of its bucket.

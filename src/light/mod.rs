@@ -27,12 +27,12 @@ use self::proofs::Questions;
 use self::sync::HeaderSync;
 use self::watch::Watch;
 use crate::consensus::params::Params;
-use crate::p2p::addrbook::AddrBook;
+use crate::p2p::addrbook::{AddrBook, PeerAddress};
 use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
 use crate::p2p::dialer::{Dialer, Situation};
 use crate::p2p::handshake::Handshakes;
-use crate::p2p::kad::NodeId;
-use crate::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, PeerAddress, SERVICE_FULL, TipClaim};
+use crate::p2p::kad::{Contact, NodeId};
+use crate::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use crate::p2p::misbehaviour::{Offence, Scores};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peers::{Peer, Peers};
@@ -273,6 +273,7 @@ impl Light {
             address,
             direction: Direction::Outbound,
             manual,
+            brief: false,
             connected_at: now,
             last_received: 0,
             last_sent: 0,
@@ -305,17 +306,18 @@ impl Light {
         }
         let (tip, services) = (hello.tip, hello.services);
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let address = peer.address;
+        let (node, address) = (peer.id, peer.address);
         peer.hello = Some(hello);
         if services & SERVICE_FULL == 0 {
             return self.out.close(id, Reason::NotFull);
         }
         self.past.remove(&address);
-        self.book.succeeded(now, address, services);
+        self.book.succeeded(now, Contact { id: node, address }, services);
         self.out.event(Event::PeerConnected { peer: id, address, direction: Direction::Outbound });
         self.pings.connected(now, id);
         if self.config.outbound_target > 0 {
-            self.out.send(id, Message::GetAddresses);
+            // Any nodes will do.
+            self.out.send(id, Message::FindNode { target: NodeId::random(&mut self.rng) });
         }
         self.sync.connected(now, id, tip, &self.chain, &mut self.out);
     }
@@ -365,11 +367,11 @@ impl Light {
             Message::Hello(hello) => self.greeted(now, id, hello),
             Message::Ping(nonce) => self.out.send(id, Message::Pong(nonce)),
             Message::Pong(nonce) => self.pings.pong(now, id, nonce),
-            Message::GetAddresses => self.out.send(id, Message::Addresses(Vec::new())),
-            Message::Addresses(addresses) => {
+            Message::FindNode { .. } => self.out.send(id, Message::Nodes(Vec::new())),
+            Message::Nodes(contacts) => {
                 if self.config.outbound_target > 0 {
-                    for said in &addresses {
-                        self.book.add(now, said, ip);
+                    for Contact { address, .. } in contacts {
+                        self.book.add(now, &PeerAddress { address, services: 0, last_seen: 0 }, ip);
                     }
                 }
             }
@@ -451,7 +453,7 @@ impl Light {
             self.settle(now);
         }
         let Self { dialer, config, peers, book, bans, rng, out, .. } = self;
-        dialer.tick(now, &Situation { target: config.outbound_target, peers, book, bans }, rng, out);
+        dialer.tick(now, &Situation { target: config.outbound_target, peers, book, bans, table: None }, rng, out);
         let synced = self.is_synced();
         if synced && !self.was_synced {
             self.notice(Notice::Synced);

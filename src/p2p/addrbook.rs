@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use rand::RngExt;
-use rand::seq::SliceRandom;
+use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::interface::Now;
-use crate::p2p::message::PeerAddress;
+use crate::p2p::kad::{Contact, NodeId};
 use crate::primitives::codec::{Decode, Encode};
 
 /// Most addresses kept.
@@ -32,11 +32,24 @@ const MAX_BACKOFF_MILLIS: u64 = 10 * 60_000;
 /// Failures in a row after which an address that never was reached is given up.
 const HOPELESS: u32 = 10;
 
+/// Where a node is said to take connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// What it offers, as `SERVICE_` bits; 0 if that is not known.
+    pub services: u64,
+    /// When somebody was last connected to it, in seconds since 1970; 0 if that is not known.
+    pub last_seen: u64,
+}
+
 /// What is known of an address.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Record {
     /// The address.
     pub address: SocketAddr,
+    /// Who was there when this node last was connected to it; `None` if it never was.
+    pub id: Option<NodeId>,
     /// What it offers, as `SERVICE_` bits.
     pub services: u64,
     /// When somebody was last connected to it, as far as is known; seconds since 1970.
@@ -112,7 +125,7 @@ impl AddrBook {
         if !is_believable(&address, source) || self.own.contains(&address) {
             return false;
         }
-        let last_seen = u64::from(said.last_seen).min(now.unix);
+        let last_seen = said.last_seen.min(now.unix);
         if let Some(record) = self.records.get_mut(&address) {
             record.last_seen = record.last_seen.max(last_seen);
             return false;
@@ -126,7 +139,7 @@ impl AddrBook {
             return false;
         }
         let services = said.services;
-        let record = Record { address, services, last_seen, last_success: 0, failures: 0, source };
+        let record = Record { address, id: None, services, last_seen, last_success: 0, failures: 0, source };
         self.records.insert(address, record);
         self.changed.insert(address);
         true
@@ -161,8 +174,9 @@ impl AddrBook {
     }
 
     /// A connection to it came as far as hello.
-    pub(crate) fn succeeded(&mut self, now: Now, address: SocketAddr, services: u64) {
+    pub(crate) fn succeeded(&mut self, now: Now, Contact { id, address }: Contact, services: u64) {
         if let Some(record) = self.records.get_mut(&address) {
+            record.id = Some(id);
             record.services = services;
             record.last_seen = now.unix;
             record.last_success = now.unix.max(1);
@@ -186,6 +200,23 @@ impl AddrBook {
         }
     }
 
+    /// It could not be reached, and never was: it is not worth a place.
+    pub(crate) fn drop_untested(&mut self, address: &SocketAddr) {
+        if self.records.get(address).is_some_and(|record| !record.is_tried()) {
+            self.remove(address);
+        }
+    }
+
+    /// Whether it is one of this node's own.
+    pub(crate) fn is_mine(&self, address: &SocketAddr) -> bool {
+        self.own.contains(address)
+    }
+
+    /// Whether an address did not fail so lately that it is too early to dial it again.
+    pub(crate) fn may_dial(&self, now: Now, address: &SocketAddr) -> bool {
+        self.retry_at.get(address).is_none_or(|at| *at <= now.millis)
+    }
+
     /// It is one of this node's own.
     pub(crate) fn is_own(&mut self, address: SocketAddr) {
         self.remove(&address);
@@ -201,8 +232,7 @@ impl AddrBook {
         rng: &mut ChaCha20Rng,
         allowed: impl Fn(&SocketAddr) -> bool,
     ) -> Option<SocketAddr> {
-        let may =
-            |address: &SocketAddr| self.retry_at.get(address).is_none_or(|at| *at <= now.millis) && allowed(address);
+        let may = |address: &SocketAddr| self.may_dial(now, address) && allowed(address);
         let (tried, new): (Vec<&Record>, Vec<&Record>) =
             self.records.values().filter(|record| may(&record.address)).partition(|record| record.is_tried());
         let from = match (tried.is_empty(), new.is_empty()) {
@@ -215,23 +245,24 @@ impl AddrBook {
         Some(from[rng.random_range(0..from.len())].address)
     }
 
-    /// Up to `max` addresses worth telling, at random: those that did not fail of late.
-    pub(crate) fn sample(
+    /// An address that never was reached, at random among those that may be dialled.
+    pub(crate) fn pick_untested(
         &self,
-        max: usize,
+        now: Now,
         rng: &mut ChaCha20Rng,
         allowed: impl Fn(&SocketAddr) -> bool,
-    ) -> Vec<PeerAddress> {
-        let worth = |record: &&Record| record.failures < 3 && allowed(&record.address);
-        let mut sample: Vec<&Record> = self.records.values().filter(worth).collect();
-        sample.shuffle(rng);
-        sample.truncate(max);
-        let told = |record: &Record| PeerAddress {
-            address: record.address,
-            services: record.services,
-            last_seen: u32::try_from(record.last_seen).unwrap_or(u32::MAX),
-        };
-        sample.into_iter().map(told).collect()
+    ) -> Option<SocketAddr> {
+        let may =
+            |record: &&Record| !record.is_tried() && self.may_dial(now, &record.address) && allowed(&record.address);
+        self.records.values().filter(may).map(|record| record.address).collect::<Vec<_>>().choose(rng).copied()
+    }
+
+    /// The nodes that were found where they were dialled, and not missed there since, those seen last at the end.
+    pub(crate) fn contacts(&self) -> Vec<Contact> {
+        let good = self.records.values().filter(|record| record.is_tried() && record.failures == 0);
+        let mut good: Vec<&Record> = good.collect();
+        good.sort_by_key(|record| record.last_success);
+        good.iter().filter_map(|record| Some(Contact { id: record.id?, address: record.address })).collect()
     }
 
     /// All records, in the order of addresses.
@@ -330,10 +361,30 @@ mod tests {
         assert_eq!(book.records().count(), 0);
         // One that was reached is not given up.
         book.add(START, &said("8.8.8.8:1"), ip("10.0.0.1"));
-        book.succeeded(START, address, 3);
+        book.succeeded(START, Contact { id: NodeId([4; 32]), address }, 3);
+        assert_eq!(book.contacts(), [Contact { id: NodeId([4; 32]), address }]);
         (0..2 * HOPELESS).for_each(|_| book.failed(START, address));
         assert!(book.records().all(|record| record.is_tried() && record.services == 3));
+        assert_eq!(book.contacts(), [], "it is missed now");
+        book.drop_untested(&address);
+        assert_eq!(book.records().count(), 1);
         assert_eq!(book.pick(Now { millis: MAX_BACKOFF_MILLIS, unix: 0 }, &mut rng, |_| true), Some(address));
+    }
+
+    #[test]
+    fn feelers_go_to_the_untested_who_are_dropped_if_nobody_is_there() {
+        let mut book = AddrBook::default();
+        let mut rng = ChaCha20Rng::from_seed([3; 32]);
+        let (tried, new) = ("8.8.8.8:1".parse().unwrap(), "9.9.9.9:1".parse().unwrap());
+        book.add(START, &said("8.8.8.8:1"), ip("10.0.0.1"));
+        book.succeeded(START, Contact { id: NodeId([4; 32]), address: tried }, 1);
+        assert_eq!(book.pick_untested(START, &mut rng, |_| true), None);
+        book.add(START, &said("9.9.9.9:1"), ip("10.0.0.1"));
+        assert_eq!(book.pick_untested(START, &mut rng, |_| true), Some(new));
+        assert_eq!(book.pick_untested(START, &mut rng, |address| *address != new), None);
+        book.drop_untested(&new);
+        book.drop_untested(&tried);
+        assert_eq!(book.records().map(|record| record.address).collect::<Vec<_>>(), [tried]);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct PeerInfo {
     pub id: PeerId,
     /// Who it is.
     pub node: NodeId,
+    /// The number of the bucket that it belongs into: the power of two of its distance. `None` for this node's own id.
+    pub bucket: Option<u8>,
     /// Its address, as the connection has it.
     pub address: SocketAddr,
     /// Where it takes connections, if it does.

@@ -1,14 +1,17 @@
-//! Whom to dial, and when: the peers asked for, always; others from the address book, until there are enough.
+//! Whom to dial, and when: the peers asked for, always; others from the table of contacts, spread over all distances, or
+//! from the address book, until there are enough.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
+use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
 
 use crate::p2p::addrbook::{AddrBook, backoff, is_public};
 use crate::p2p::bans::{Bans, Subnet};
 use crate::p2p::interface::{Now, Output};
-use crate::p2p::kad::NodeId;
+use crate::p2p::kad::{Contact, NodeId, Table};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peers::Peers;
 
@@ -35,12 +38,23 @@ struct Manual {
     next: u64,
 }
 
+/// A dial under way.
+#[derive(Debug, Clone, Copy)]
+struct Dialing {
+    since: u64,
+    id: Option<NodeId>,
+    /// For a question only.
+    brief: bool,
+}
+
 /// What decides whom to dial.
 pub(crate) struct Situation<'a> {
-    /// How many peers to dial from the book.
+    /// How many peers to dial by choice.
     pub(crate) target: usize,
     pub(crate) peers: &'a Peers,
     pub(crate) book: &'a AddrBook,
+    /// Whom the node knows, if it keeps account of that.
+    pub(crate) table: Option<&'a Table>,
     pub(crate) bans: &'a Bans,
 }
 
@@ -50,7 +64,7 @@ pub(crate) struct Dialer {
     manual: BTreeMap<SocketAddr, Manual>,
     /// Who has to be at addresses of the book; at others anybody will do.
     expected: BTreeMap<SocketAddr, NodeId>,
-    dialing: BTreeMap<SocketAddr, u64>,
+    dialing: BTreeMap<SocketAddr, Dialing>,
     next: u64,
     /// Whether the next dial of the book is due some time at all: there is need and somebody to dial.
     needed: bool,
@@ -97,13 +111,26 @@ impl Dialer {
 
     /// Dials an address now, unless that is under way.
     pub(crate) fn dial(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, out: &mut Outbox) {
-        if self.dialing.insert(address, now.millis).is_none() {
+        if self.dialing.insert(address, Dialing { since: now.millis, id, brief: false }).is_none() {
             out.push(Output::Connect { address, id });
         }
     }
 
-    pub(crate) fn connected(&mut self, address: &SocketAddr) {
-        self.dialing.remove(address);
+    /// The same for a question only.
+    pub(crate) fn dial_briefly(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, out: &mut Outbox) {
+        if let Entry::Vacant(place) = self.dialing.entry(address) {
+            place.insert(Dialing { since: now.millis, id, brief: true });
+            out.push(Output::Connect { address, id });
+        }
+    }
+
+    pub(crate) fn is_dialing(&self, address: &SocketAddr) -> bool {
+        self.dialing.contains_key(address)
+    }
+
+    /// A dial made a connection. `true` if that was for a question only.
+    pub(crate) fn connected(&mut self, address: &SocketAddr) -> bool {
+        self.dialing.remove(address).is_some_and(|dialing| dialing.brief)
     }
 
     /// A dial failed, or the connection it made was of no use.
@@ -124,19 +151,39 @@ impl Dialer {
     }
 
     pub(crate) fn tick(&mut self, now: Now, situation: &Situation<'_>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
-        let Situation { target, peers, book, bans } = *situation;
-        self.dialing.retain(|_, since| *since + DIAL_TIMEOUT_MILLIS > now.millis);
+        let Situation { target, peers, book, table, .. } = *situation;
+        self.dialing.retain(|_, dialing| dialing.since + DIAL_TIMEOUT_MILLIS > now.millis);
         let due = self.manual.iter().filter(|(address, manual)| {
             manual.next <= now.millis && !self.dialing.contains_key(address) && !peers.is_connected_to(address)
         });
         for (address, id) in due.map(|(address, manual)| (*address, manual.id)).collect::<Vec<_>>() {
             self.dial(now, address, id, out);
         }
-        let under_way = self.dialing.keys().filter(|address| !self.is_manual(address)).count();
-        self.needed = peers.automatic() + under_way < target && book.records().next().is_some();
+        let under_way =
+            self.dialing.iter().filter(|(address, dialing)| !dialing.brief && !self.is_manual(address)).count();
+        let anybody = book.records().next().is_some() || table.is_some_and(|table| !table.is_empty());
+        self.needed = peers.automatic() + under_way < target && anybody;
         if !self.needed || self.next > now.millis {
             return;
         }
+        match self.choose(now, situation, rng) {
+            Some((address, id)) => {
+                self.next = now.millis + DIAL_INTERVAL_MILLIS;
+                self.dial(now, address, id, out);
+            }
+            None => self.next = now.millis + NOBODY_MILLIS,
+        }
+    }
+
+    /// A contact at a distance at which there are fewest outbound peers, so that no part of all ids has them all; without
+    /// contacts, an address of the book.
+    fn choose(
+        &self,
+        now: Now,
+        situation: &Situation<'_>,
+        rng: &mut ChaCha20Rng,
+    ) -> Option<(SocketAddr, Option<NodeId>)> {
+        let Situation { peers, book, bans, table, .. } = *situation;
         let groups = peers.outbound_groups();
         let allowed = |address: &SocketAddr| {
             let ip = address.ip();
@@ -145,14 +192,27 @@ impl Dialer {
             let is_met = self.dialing.contains_key(address) || peers.is_connected_to(address);
             !is_crowded && !is_met && !self.is_manual(address) && !bans.contains(ip, now.unix)
         };
-        match book.pick(now, rng, allowed) {
-            Some(address) => {
-                self.next = now.millis + DIAL_INTERVAL_MILLIS;
-                let id = self.expected.get(&address).copied();
-                self.dial(now, address, id, out);
+        if let Some(table) = table {
+            let dialing = self.dialing.values().filter(|dialing| !dialing.brief).filter_map(|dialing| dialing.id);
+            let mut taken: BTreeMap<u8, usize> = BTreeMap::new();
+            for id in peers.outbound().map(|peer| peer.id).chain(dialing) {
+                if let Some(bucket) = table.own().distance(&id).bucket() {
+                    *taken.entry(bucket).or_default() += 1;
+                }
             }
-            None => self.next = now.millis + NOBODY_MILLIS,
+            let fit = table.good().filter(|(_, contact)| {
+                allowed(&contact.address) && book.may_dial(now, &contact.address) && peers.with(contact.id).is_none()
+            });
+            let fit: Vec<(usize, &Contact)> =
+                fit.map(|(bucket, contact)| (taken.get(&bucket).copied().unwrap_or(0), contact)).collect();
+            let least = fit.iter().map(|(taken, _)| *taken).min();
+            let best: Vec<&Contact> =
+                fit.into_iter().filter(|(taken, _)| Some(*taken) == least).map(|(_, contact)| contact).collect();
+            if let Some(contact) = best.choose(rng) {
+                return Some((contact.address, Some(contact.id)));
+            }
         }
+        book.pick(now, rng, allowed).map(|address| (address, self.expected.get(&address).copied()))
     }
 
     pub(crate) fn deadline(&self, peers: &Peers) -> Option<u64> {

@@ -3,8 +3,10 @@
 use std::collections::vec_deque::Drain;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::p2p::bans::Subnet;
+use crate::p2p::discovery::Found;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
@@ -197,6 +199,8 @@ pub enum Event {
         /// Until when, in seconds since 1970.
         until: u64,
     },
+    /// A lookup that this node's owner asked for has ended.
+    NodesFound(Arc<Found>),
     /// A light client has found out something, which its owner may ask it for.
     Noticed,
     /// This node's own store failed, so that something good was not kept. To go on makes sense only if the cause goes
@@ -241,6 +245,9 @@ pub enum Reason {
     /// It does not have all blocks, and a light client needs one that has.
     #[error("it is no full node")]
     NotFull,
+    /// It was asked what it was dialled for, or had time to ask what it dialled for.
+    #[error("all is asked that was to be")]
+    Brief,
     /// It did not say hello in time.
     #[error("no hello in time")]
     HandshakeTimeout,

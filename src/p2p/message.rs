@@ -1,14 +1,12 @@
 //! What nodes say to each other. Each kind has a number, a largest payload and a largest count; what exceeds them is
 //! refused when it is decoded.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use crate::p2p::kad::{Contact, K, NodeId};
 use crate::p2p::proofs::{self, MAX_PROOFS, ProofQuery, Proofs};
 use crate::primitives::block::Block;
-use crate::primitives::codec::{
-    self, CodecError, Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, impl_borrow_decode,
-};
+use crate::primitives::codec::{self, CodecError, Decode, Encode};
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
@@ -22,10 +20,11 @@ pub const MIN_PROTOCOL_VERSION: u32 = 3;
 /// Service bit: has every block of its best chain, and serves it and its filters.
 pub const SERVICE_FULL: u64 = 1;
 
+/// Service bit of who has come to ask for nodes and goes again: it is told nothing unasked, and offers nothing.
+pub const SERVICE_BRIEF: u64 = 1 << 1;
+
 /// Most headers in a [`Message::Headers`]; as many mean that there are more.
 pub const MAX_HEADERS: usize = 2_000;
-/// Most addresses in a [`Message::Addresses`].
-pub const MAX_ADDRESSES: usize = 1_000;
 /// Most ids in a [`Message::Inventory`], [`Message::GetData`] or [`Message::NotFound`].
 pub const MAX_INVENTORY: usize = 2_000;
 /// Most hashes in a locator: those of 2^32 blocks, at doubling distances after the first ten, are fewer.
@@ -74,43 +73,6 @@ pub struct TipClaim {
     pub work: Work,
 }
 
-/// Where a node is said to take connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddress {
-    /// Address and port.
-    pub address: SocketAddr,
-    /// What it offers, as `SERVICE_` bits.
-    pub services: u64,
-    /// When somebody was last connected to it, in seconds since 1970.
-    pub last_seen: u32,
-}
-
-impl PeerAddress {
-    /// Bytes of every encoding: the address as IPv6 (IPv4 mapped, so that one address has one form), port, services,
-    /// time.
-    pub const LEN: usize = 16 + 2 + 8 + 4;
-}
-
-impl Encode for PeerAddress {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let ip = match self.address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        (ip.octets(), self.address.port(), self.services, self.last_seen).encode(encoder)
-    }
-}
-
-impl<C> Decode<C> for PeerAddress {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let (ip, port, services, last_seen) = <([u8; 16], u16, u64, u32)>::decode(decoder)?;
-        let ip = Ipv6Addr::from(ip).to_canonical();
-        Ok(Self { address: SocketAddr::new(ip, port), services, last_seen })
-    }
-}
-
-impl_borrow_decode!(PeerAddress);
-
 /// Names something that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Item {
@@ -134,10 +96,6 @@ pub enum Message {
     Ping(u64),
     /// Answers [`Message::Ping`].
     Pong(u64),
-    /// Asks for addresses of other nodes; answered once a connection.
-    GetAddresses,
-    /// At most [`MAX_ADDRESSES`] addresses, asked for or, a few at a time, not.
-    Addresses(Vec<PeerAddress>),
     /// What the sender has: at most [`MAX_INVENTORY`] ids.
     Inventory(Vec<Item>),
     /// Asks for at most [`MAX_INVENTORY`] bodies.
@@ -189,6 +147,13 @@ pub enum Message {
     GetProofs(ProofQuery),
     /// Answers [`Message::GetProofs`].
     Proofs(Proofs),
+    /// Asks for the nodes nearest to an id that the other side knows.
+    FindNode {
+        /// The id.
+        target: NodeId,
+    },
+    /// Answers [`Message::FindNode`]: at most [`K`] nodes, the nearest first.
+    Nodes(Vec<Contact>),
 }
 
 /// The byte that says which message a frame holds.
@@ -199,8 +164,6 @@ pub enum Kind {
     Hello = 0,
     Ping = 1,
     Pong = 2,
-    GetAddresses = 3,
-    Addresses = 4,
     Inventory = 5,
     GetData = 6,
     NotFound = 7,
@@ -214,6 +177,8 @@ pub enum Kind {
     Filters = 15,
     GetProofs = 16,
     Proofs = 17,
+    FindNode = 18,
+    Nodes = 19,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -225,8 +190,6 @@ impl Kind {
         Self::Hello,
         Self::Ping,
         Self::Pong,
-        Self::GetAddresses,
-        Self::Addresses,
         Self::Inventory,
         Self::GetData,
         Self::NotFound,
@@ -240,11 +203,18 @@ impl Kind {
         Self::Filters,
         Self::GetProofs,
         Self::Proofs,
+        Self::FindNode,
+        Self::Nodes,
     ];
 
-    /// The kind of a byte; `None` for those of versions to come.
+    /// The kind of a byte; `None` for those of versions to come, and for 3 and 4, which have had their day.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(byte)).copied()
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// Its place in [`Kind::ALL`].
+    pub fn place(self) -> usize {
+        Self::ALL.iter().position(|kind| *kind == self).unwrap_or(0)
     }
 
     /// Most bytes that the payload may have in a network whose blocks have at most `max_block_bytes`.
@@ -252,8 +222,6 @@ impl Kind {
         match self {
             Self::Hello => MAX_HELLO_BYTES,
             Self::Ping | Self::Pong => 8,
-            Self::GetAddresses => 0,
-            Self::Addresses => COUNT_BYTES + MAX_ADDRESSES * PeerAddress::LEN,
             Self::Inventory | Self::GetData | Self::NotFound => COUNT_BYTES + MAX_INVENTORY * Item::LEN,
             Self::GetHeaders => COUNT_BYTES + (MAX_LOCATOR + 1) * 32,
             Self::Headers => COUNT_BYTES + MAX_HEADERS * Header::LEN,
@@ -264,6 +232,8 @@ impl Kind {
             Self::Filters => MAX_FILTERS_BYTES,
             Self::GetProofs => ProofQuery::MAX_LEN,
             Self::Proofs => proofs::MAX_ANSWER_BYTES,
+            Self::FindNode => 32,
+            Self::Nodes => COUNT_BYTES + K * Contact::LEN,
         }
     }
 
@@ -273,8 +243,6 @@ impl Kind {
             Self::Hello => "hello",
             Self::Ping => "ping",
             Self::Pong => "pong",
-            Self::GetAddresses => "getaddresses",
-            Self::Addresses => "addresses",
             Self::Inventory => "inventory",
             Self::GetData => "getdata",
             Self::NotFound => "notfound",
@@ -288,6 +256,8 @@ impl Kind {
             Self::Filters => "filters",
             Self::GetProofs => "getproofs",
             Self::Proofs => "proofs",
+            Self::FindNode => "findnode",
+            Self::Nodes => "nodes",
         }
     }
 }
@@ -322,8 +292,6 @@ impl Message {
             Self::Hello(_) => Kind::Hello,
             Self::Ping(_) => Kind::Ping,
             Self::Pong(_) => Kind::Pong,
-            Self::GetAddresses => Kind::GetAddresses,
-            Self::Addresses(_) => Kind::Addresses,
             Self::Inventory(_) => Kind::Inventory,
             Self::GetData(_) => Kind::GetData,
             Self::NotFound(_) => Kind::NotFound,
@@ -337,6 +305,8 @@ impl Message {
             Self::Filters(_) => Kind::Filters,
             Self::GetProofs(_) => Kind::GetProofs,
             Self::Proofs(_) => Kind::Proofs,
+            Self::FindNode { .. } => Kind::FindNode,
+            Self::Nodes(_) => Kind::Nodes,
         }
     }
 
@@ -345,8 +315,6 @@ impl Message {
         match self {
             Self::Hello(hello) => codec::encode(hello),
             Self::Ping(nonce) | Self::Pong(nonce) => codec::encode(nonce),
-            Self::GetAddresses => Vec::new(),
-            Self::Addresses(addresses) => codec::encode(addresses),
             Self::Inventory(items) | Self::GetData(items) | Self::NotFound(items) => codec::encode(items),
             Self::GetHeaders { locator, stop } => codec::encode(&(locator, stop)),
             Self::Headers(headers) => codec::encode(headers),
@@ -359,6 +327,8 @@ impl Message {
             Self::Filters(filters) => codec::encode(filters),
             Self::GetProofs(query) => codec::encode(query),
             Self::Proofs(proofs) => codec::encode(proofs),
+            Self::FindNode { target } => codec::encode(target),
+            Self::Nodes(contacts) => codec::encode(contacts),
         }
     }
 
@@ -367,8 +337,6 @@ impl Message {
         match self {
             Self::Hello(hello) => codec::encoded_len(hello),
             Self::Ping(_) | Self::Pong(_) => 8,
-            Self::GetAddresses => 0,
-            Self::Addresses(addresses) => COUNT_BYTES + addresses.len() * PeerAddress::LEN,
             Self::Inventory(items) | Self::GetData(items) | Self::NotFound(items) => {
                 COUNT_BYTES + items.len() * Item::LEN
             }
@@ -383,6 +351,8 @@ impl Message {
             }
             Self::GetProofs(query) => codec::encoded_len(query),
             Self::Proofs(proofs) => codec::encoded_len(proofs),
+            Self::FindNode { .. } => 32,
+            Self::Nodes(contacts) => COUNT_BYTES + contacts.len() * Contact::LEN,
         }
     }
 
@@ -411,11 +381,6 @@ impl Message {
             }
             Kind::Ping => Self::Ping(whole(kind, payload)?),
             Kind::Pong => Self::Pong(whole(kind, payload)?),
-            Kind::GetAddresses => {
-                within(kind, payload.len(), 0)?;
-                Self::GetAddresses
-            }
-            Kind::Addresses => Self::Addresses(list(kind, payload, MAX_ADDRESSES)?),
             Kind::Inventory => Self::Inventory(list(kind, payload, MAX_INVENTORY)?),
             Kind::GetData => Self::GetData(list(kind, payload, MAX_INVENTORY)?),
             Kind::NotFound => Self::NotFound(list(kind, payload, MAX_INVENTORY)?),
@@ -447,6 +412,8 @@ impl Message {
                 within(kind, answer.proofs.len(), MAX_PROOFS)?;
                 Self::Proofs(answer)
             }
+            Kind::FindNode => Self::FindNode { target: whole(kind, payload)? },
+            Kind::Nodes => Self::Nodes(list(kind, payload, K)?),
         })
     }
 }
@@ -465,7 +432,7 @@ pub(super) mod tests {
         let params = Params::new(GenesisSpec::regtest()).unwrap();
         let hash = Hash256::of(b"x");
         let items = vec![Item::Transaction(hash), Item::Block(Hash256::ZERO)];
-        let address = |text: &str| PeerAddress { address: text.parse().unwrap(), services: 1, last_seen: 9 };
+        let contact = |text: &str| Contact { id: NodeId([5; 32]), address: text.parse().unwrap() };
         let from = TxLocation { height: 7, position: 3 };
         let key_query = ProofQuery::Key { key: PublicKey([5; 32]), from };
         let proof = TxProof {
@@ -485,8 +452,6 @@ pub(super) mod tests {
             }),
             Message::Ping(1),
             Message::Pong(2),
-            Message::GetAddresses,
-            Message::Addresses(vec![address("10.1.2.3:7331"), address("[2001:db8::1]:1")]),
             Message::Inventory(items.clone()),
             Message::GetData(items.clone()),
             Message::NotFound(items),
@@ -500,6 +465,8 @@ pub(super) mod tests {
             Message::Filters(vec![(hash, vec![1, 2, 3]), (Hash256::ZERO, vec![0])]),
             Message::GetProofs(key_query),
             Message::Proofs(Proofs { query: ProofQuery::Transaction(hash), proofs: vec![proof], more: true }),
+            Message::FindNode { target: NodeId([6; 32]) },
+            Message::Nodes(vec![contact("10.1.2.3:7331"), contact("[2001:db8::1]:1")]),
         ]
     }
 
@@ -515,17 +482,17 @@ pub(super) mod tests {
             assert!(payload.len() <= kind.max_payload(1_000_000));
             assert_eq!(Message::decode(kind, &payload), Ok(message));
         }
-        assert_eq!(Kind::from_byte(18), None);
+        assert_eq!([3, 4, 20].map(Kind::from_byte), [None; 3]);
     }
 
     #[test]
     fn the_fullest_lists_fit_and_one_more_element_does_not() {
         let header = Params::new(GenesisSpec::regtest()).unwrap().genesis.header;
-        let address = PeerAddress { address: "1.2.3.4:5".parse().unwrap(), services: 0, last_seen: 0 };
+        let contact = Contact { id: NodeId([5; 32]), address: "1.2.3.4:5".parse().unwrap() };
         let of = |n: usize| {
             vec![
                 (Message::Headers(vec![header; MAX_HEADERS + n]), MAX_HEADERS),
-                (Message::Addresses(vec![address; MAX_ADDRESSES + n]), MAX_ADDRESSES),
+                (Message::Nodes(vec![contact; K + n]), K),
                 (Message::Inventory(vec![Item::Block(Hash256::ZERO); MAX_INVENTORY + n]), MAX_INVENTORY),
                 (
                     Message::GetHeaders { locator: vec![Hash256::ZERO; MAX_LOCATOR + n], stop: Hash256::ZERO },
@@ -559,14 +526,6 @@ pub(super) mod tests {
         assert_eq!(Message::decode(Kind::Filters, &of(MAX_FILTERS).encode()), Ok(of(MAX_FILTERS)));
         let error = MessageError::TooMany { kind: Kind::Filters, got: MAX_FILTERS + 1, max: MAX_FILTERS };
         assert_eq!(Message::decode(Kind::Filters, &of(MAX_FILTERS + 1).encode()), Err(error));
-    }
-
-    #[test]
-    fn an_ipv4_address_has_one_form() {
-        let mapped = PeerAddress { address: "[::ffff:1.2.3.4]:5".parse().unwrap(), services: 0, last_seen: 0 };
-        let plain = PeerAddress { address: "1.2.3.4:5".parse().unwrap(), ..mapped };
-        assert_eq!(codec::encode(&mapped), codec::encode(&plain));
-        assert_eq!(codec::decode(&codec::encode(&mapped)), Ok(plain));
     }
 
     #[test]

@@ -70,9 +70,9 @@ pub enum Offence {
     /// Announced more transactions than it lets us ask for.
     #[error("announced too much at once")]
     InventoryFlood,
-    /// Sent more addresses than anybody has news of.
-    #[error("sent too many addresses")]
-    AddressFlood,
+    /// Sent nodes that were not asked for.
+    #[error("sent nodes that nobody asked for")]
+    UnrequestedNodes,
     /// Sent filters or filter headers, which a full node never asks for.
     #[error("sent filters that nobody asked for")]
     UnrequestedFilters,
@@ -96,7 +96,7 @@ impl Offence {
             | Self::BadBlock(_)
             | Self::BadTransaction(_) => BAN_POINTS,
             // Requests that crossed with a timeout look like these, so only a habit counts.
-            Self::UnconnectedHeaders | Self::RequestFlood | Self::AddressFlood | Self::InventoryFlood => 10,
+            Self::UnconnectedHeaders | Self::RequestFlood | Self::UnrequestedNodes | Self::InventoryFlood => 10,
             Self::UnrequestedBlock | Self::UnrequestedHeaders | Self::UnrequestedFilters | Self::UnrequestedProofs => 5,
             Self::UnrequestedTransaction => 1,
         }

@@ -5,19 +5,20 @@
 //! simulation drive the same code, and the same inputs give the same outputs.
 //!
 //! Each file is one sub-protocol, which knows nothing of the others (but that bodies are downloaded along the headers
-//! that peers have); `node` puts them together, and has what the node's owner may ask. Everything that a
+//! that peers have, and peers are chosen among the contacts that discovery made); `node` puts them together, and has what the node's owner may ask. Everything that a
 //! peer can make grow has a bound, a constant in the file that keeps it.
 
 pub mod addrbook;
+pub mod anchors;
 pub mod bans;
 mod config;
 pub mod dialer;
+pub mod discovery;
 pub mod download;
 mod eviction;
 pub mod fanout;
 mod filters;
 pub mod frame;
-pub mod gossip;
 pub mod handshake;
 mod interface;
 pub mod kad;
@@ -32,6 +33,7 @@ pub mod proofs;
 mod records;
 pub mod relay;
 pub mod requests;
+pub mod search;
 pub(crate) mod seen;
 pub mod serve;
 pub mod sync;

@@ -17,6 +17,8 @@ pub(crate) struct Peer {
     pub(crate) direction: Direction,
     /// One of those to stay connected to.
     pub(crate) manual: bool,
+    /// It is here for a few questions and goes again: no peer.
+    pub(crate) brief: bool,
     pub(crate) connected_at: Now,
     /// Seconds since 1970.
     pub(crate) last_received: u64,
@@ -70,9 +72,14 @@ impl Peers {
         self.0.iter().map(|(id, peer)| (*id, peer))
     }
 
-    /// Those that have said hello.
+    /// Those that have said hello and stay.
     pub(crate) fn ready(&self) -> impl Iterator<Item = PeerId> {
-        self.iter().filter(|(_, peer)| peer.hello.is_some()).map(|(id, _)| id)
+        self.iter().filter(|(_, peer)| peer.hello.is_some() && !peer.brief).map(|(id, _)| id)
+    }
+
+    /// Peers that were dialled, and stay.
+    pub(crate) fn outbound(&self) -> impl Iterator<Item = &Peer> {
+        self.0.values().filter(|peer| peer.direction == Direction::Outbound && !peer.brief)
     }
 
     /// Peers that dialled in.
@@ -87,7 +94,7 @@ impl Peers {
 
     /// Peers that were dialled, those to stay connected to left out.
     pub(crate) fn automatic(&self) -> usize {
-        self.0.values().filter(|peer| peer.direction == Direction::Outbound && !peer.manual).count()
+        self.outbound().filter(|peer| !peer.manual).count()
     }
 
     /// Whether there is a connection, either way, with the node that listens at an address.
@@ -97,7 +104,6 @@ impl Peers {
 
     /// The parts of the net in which outbound peers are.
     pub(crate) fn outbound_groups(&self) -> BTreeSet<Subnet> {
-        let outbound = self.0.values().filter(|peer| peer.direction == Direction::Outbound);
-        outbound.map(|peer| Subnet::group(peer.address.ip())).collect()
+        self.outbound().map(|peer| Subnet::group(peer.address.ip())).collect()
     }
 }

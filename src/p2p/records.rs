@@ -1,11 +1,13 @@
-//! Address book and bans, as they are stored.
+//! Address book, bans and anchors, as they are stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::p2p::addrbook::{AddrBook, Record};
+use crate::p2p::anchors::{Anchors, MAX_ANCHORS};
 use crate::p2p::bans::{Ban, Bans, Subnet};
 use crate::p2p::interface::Now;
+use crate::p2p::kad::Contact;
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::storage::{Batch, Database, StoreError};
 
@@ -14,30 +16,38 @@ use crate::storage::{Batch, Database, StoreError};
 enum Stored {
     Address(Record),
     Ban(Subnet, Ban),
+    Anchor(u8, Contact),
 }
 
 #[derive(Debug, Encode)]
 enum Name {
     Address(SocketAddr),
     Ban(Subnet),
+    Anchor(u8),
 }
 
 /// What was saved. A record that cannot be read is left out: the network will tell again.
-pub(super) fn load(db: &Database, now: Now) -> Result<(AddrBook, Bans), StoreError> {
-    let (mut addresses, mut bans) = (Vec::new(), Bans::default());
+pub(super) fn load(db: &Database, now: Now) -> Result<(AddrBook, Bans, Anchors), StoreError> {
+    let (mut addresses, mut bans, mut anchors) = (Vec::new(), Bans::default(), BTreeMap::new());
     for record in db.peers()? {
         match codec::decode(&record) {
             Ok(Stored::Address(record)) => addresses.push(record),
             Ok(Stored::Ban(subnet, ban)) => bans.insert(subnet, ban),
+            Ok(Stored::Anchor(place, contact)) => drop(anchors.insert(place, contact)),
             Err(error) => tracing::warn!(%error, "a record of the address book cannot be read"),
         }
     }
     bans.expire(now.unix);
-    Ok((AddrBook::load(addresses), bans))
+    Ok((AddrBook::load(addresses), bans, Anchors::load(anchors.into_values().collect())))
 }
 
 /// Saves what changed.
-pub(super) fn save(db: &Database, book: &mut AddrBook, bans: &mut Bans) -> Result<(), StoreError> {
+pub(super) fn save(
+    db: &Database,
+    book: &mut AddrBook,
+    bans: &mut Bans,
+    anchors: &mut Anchors,
+) -> Result<(), StoreError> {
     let mut batch = Batch::default();
     for (address, record) in book.take_changed() {
         let name = codec::encode(&Name::Address(address));
@@ -52,6 +62,15 @@ pub(super) fn save(db: &Database, book: &mut AddrBook, bans: &mut Bans) -> Resul
         match bans.get(&subnet) {
             Some(ban) => batch.put_peer(&name, codec::encode(&Stored::Ban(subnet, ban.clone()))),
             None => batch.delete_peer(&name),
+        }
+    }
+    if anchors.take_changed() {
+        for place in 0..MAX_ANCHORS {
+            let name = codec::encode(&Name::Anchor(place as u8));
+            match anchors.kept().get(place) {
+                Some(anchor) => batch.put_peer(&name, codec::encode(&Stored::Anchor(place as u8, *anchor))),
+                None => batch.delete_peer(&name),
+            }
         }
     }
     if batch.is_empty() { Ok(()) } else { db.store().commit(batch) }

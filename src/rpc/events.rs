@@ -125,6 +125,6 @@ fn told(happened: &Event) -> Option<sse::Event> {
             let reason = reason.to_string();
             event("peer", &json!({ "id": peer.0, "addr": address, "connected": false, "reason": reason }))
         }
-        Event::Banned { .. } | Event::Noticed | Event::StoreFailed { .. } => return None,
+        Event::Banned { .. } | Event::NodesFound(_) | Event::Noticed | Event::StoreFailed { .. } => return None,
     })
 }

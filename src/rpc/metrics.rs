@@ -148,6 +148,7 @@ fn of_node(node: &Node, now: Now) -> Vec<MetricFamily> {
         family("cairn_peers", "Connections that have said hello.", MetricType::GAUGE, peers.to_vec()),
         gauge("cairn_banned_subnets", "Bans in force.", node.bans(now).len() as f64),
         gauge("cairn_known_addresses", "Addresses of nodes in the address book.", node.known_addresses().len() as f64),
+        gauge("cairn_kad_contacts", "Nodes in the table of contacts.", node.contacts().len() as f64),
         gauge("cairn_mempool_transactions", "Transactions waiting for a block.", mempool.len() as f64),
         gauge("cairn_mempool_bytes", "Their bytes.", mempool.bytes() as f64),
         gauge("cairn_mempool_usage_bytes", "Memory that the mempool takes.", mempool.usage() as f64),

@@ -173,6 +173,7 @@ impl<P: Protocol> Driver<P> {
             Event::BlockConnected { .. }
             | Event::BlockDisconnected { .. }
             | Event::TransactionAccepted { .. }
+            | Event::NodesFound(_)
             | Event::Noticed => {}
         }
         // Fails only when nobody listens.

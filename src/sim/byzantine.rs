@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::Script;
 use crate::consensus::params::Params;
-use crate::p2p::message::{Hello, Item, MAX_HEADERS, Message, PROTOCOL_VERSION, PeerAddress, SERVICE_FULL, TipClaim};
+use crate::p2p::kad::{Contact, K};
+use crate::p2p::message::{Hello, Item, MAX_HEADERS, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use crate::p2p::sync::MAX_ANNOUNCED;
 use crate::p2p::{Direction, Input, Now, Output, PeerId};
 use crate::primitives::block::Block;
@@ -81,8 +82,8 @@ struct Byzantine {
     rng: ChaCha20Rng,
     /// Whom to dial.
     targets: Vec<SocketAddr>,
-    /// Where it and its like listen.
-    gang: Vec<SocketAddr>,
+    /// It and its like.
+    gang: Vec<Contact>,
     hello: Hello,
     /// Connections.
     peers: BTreeMap<PeerId, State>,
@@ -97,7 +98,7 @@ pub(super) fn script(
     attack: Attack,
     params: Arc<Params>,
     targets: Vec<SocketAddr>,
-    gang: Vec<SocketAddr>,
+    gang: Vec<Contact>,
     rng: ChaCha20Rng,
 ) -> Script {
     let work = Bits(0x0300_0001).target().map(|target| target.work()).unwrap_or_default();
@@ -135,7 +136,7 @@ impl Byzantine {
                 Vec::new()
             }
             Input::Received { peer, message: Message::Ping(nonce) } => vec![send(peer, Message::Pong(nonce))],
-            Input::Received { peer, message } => self.received(now, peer, message),
+            Input::Received { peer, message } => self.received(peer, message),
             Input::ConnectFailed { .. } | Input::Malformed { .. } | Input::Flushed { .. } => Vec::new(),
         }
     }
@@ -153,7 +154,7 @@ impl Byzantine {
             );
         }
         for peer in self.ready() {
-            outputs.extend(self.mischief(now).into_iter().map(|message| send(peer, message)));
+            outputs.extend(self.mischief().into_iter().map(|message| send(peer, message)));
         }
         outputs
     }
@@ -162,7 +163,7 @@ impl Byzantine {
         self.peers.iter().filter(|(_, state)| **state == State::Ready).map(|(peer, _)| *peer).collect()
     }
 
-    fn received(&mut self, now: Now, peer: PeerId, message: Message) -> Vec<Output> {
+    fn received(&mut self, peer: PeerId, message: Message) -> Vec<Output> {
         let mut outputs = Vec::new();
         match message {
             Message::Hello(hello) => {
@@ -173,9 +174,9 @@ impl Byzantine {
                 let locator = vec![self.params.genesis_hash];
                 let ask = matches!(self.attack, Attack::Withhold | Attack::Garbage);
                 outputs.extend(ask.then(|| send(peer, Message::GetHeaders { locator, stop: Hash256::ZERO })));
-                outputs.extend(self.mischief(now).into_iter().map(|message| send(peer, message)));
+                outputs.extend(self.mischief().into_iter().map(|message| send(peer, message)));
             }
-            Message::GetAddresses => outputs.push(send(peer, Message::Addresses(self.addresses(now)))),
+            Message::FindNode { .. } => outputs.push(send(peer, Message::Nodes(self.accomplices()))),
             Message::Headers(headers) => {
                 let news = self.learn(&headers);
                 if self.attack == Attack::Withhold && !news.is_empty() && news.len() <= MAX_ANNOUNCED {
@@ -230,7 +231,7 @@ impl Byzantine {
     }
 
     /// What it tells a peer unasked, after hello and at every turn.
-    fn mischief(&mut self, now: Now) -> Vec<Message> {
+    fn mischief(&mut self) -> Vec<Message> {
         let genesis = self.params.genesis.header;
         match self.attack {
             Attack::Withhold => Vec::new(),
@@ -263,19 +264,15 @@ impl Byzantine {
                 let nothing = |rng: &mut ChaCha20Rng| Item::Transaction(Hash256(rng.random()));
                 vec![Message::Inventory((0..SPAM).map(|_| nothing(&mut self.rng)).collect())]
             }
-            // Addresses one at a time are news, and news is believed unasked.
-            Attack::Eclipse => {
-                self.addresses(now).into_iter().take(1).map(|one| Message::Addresses(vec![one])).collect()
-            }
+            // It speaks when it is asked.
+            Attack::Eclipse => Vec::new(),
         }
     }
 
-    /// Its like, in any order.
-    fn addresses(&mut self, now: Now) -> Vec<PeerAddress> {
+    /// Some of its like.
+    fn accomplices(&mut self) -> Vec<Contact> {
         self.gang.shuffle(&mut self.rng);
-        let last_seen = u32::try_from(now.unix).unwrap_or(u32::MAX);
-        let record = |address: &SocketAddr| PeerAddress { address: *address, services: SERVICE_FULL, last_seen };
-        self.gang.iter().map(record).take(crate::p2p::message::MAX_ADDRESSES).collect()
+        self.gang.iter().copied().take(K).collect()
     }
 
     /// A header on the best chain known, good but for its block.

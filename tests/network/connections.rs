@@ -7,7 +7,7 @@ use cairn::chain::Chain;
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT_MILLIS;
 use cairn::p2p::kad::NodeId;
-use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION, PeerAddress, TipClaim};
+use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::ping::PING_TIMEOUT_MILLIS;
 use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reason, Subnet};
@@ -29,7 +29,7 @@ impl Bench {
         Self::with_store(config, Arc::new(MemoryStore::new()))
     }
 
-    fn with_store(config: Config, store: Arc<dyn Store>) -> Self {
+    pub(crate) fn with_store(config: Config, store: Arc<dyn Store>) -> Self {
         let now = Now { millis: 1_000, unix: u64::from(params().timestamp) + 10_000 };
         let chain = Chain::open(params(), store).unwrap();
         let mempool = Mempool::new(params(), Limits::default());
@@ -41,7 +41,7 @@ impl Bench {
         self.node.drain().collect()
     }
 
-    fn after(&mut self, millis: u64) -> Vec<Output> {
+    pub(crate) fn after(&mut self, millis: u64) -> Vec<Output> {
         self.now.millis += millis;
         self.now.unix += millis / 1_000;
         self.give(Input::Tick)
@@ -52,7 +52,7 @@ impl Bench {
     }
 
     /// Somebody dials in from an address.
-    fn inbound(&mut self, address: &str) -> (PeerId, Vec<Output>) {
+    pub(crate) fn inbound(&mut self, address: &str) -> (PeerId, Vec<Output>) {
         self.next += 1;
         let peer = PeerId(self.next);
         let address = address.parse().unwrap();
@@ -82,11 +82,11 @@ pub(crate) fn hello() -> Hello {
 }
 
 /// Somebody with an id of its own.
-fn id(peer: PeerId) -> NodeId {
+pub(crate) fn id(peer: PeerId) -> NodeId {
     NodeId(Hash256::of(&peer.0.to_le_bytes()).0)
 }
 
-fn reasons(outputs: &[Output]) -> Vec<Reason> {
+pub(crate) fn reasons(outputs: &[Output]) -> Vec<Reason> {
     let reason = |output: &Output| match output {
         Output::Disconnect { reason, .. } => Some(reason.clone()),
         _ => None,
@@ -101,7 +101,7 @@ pub(crate) fn sent(outputs: &[Output]) -> impl Iterator<Item = &Message> {
     })
 }
 
-fn dials(outputs: &[Output]) -> Vec<SocketAddr> {
+pub(crate) fn dials(outputs: &[Output]) -> Vec<SocketAddr> {
     let dial = |output: &Output| match output {
         Output::Connect { address, .. } => Some(*address),
         _ => None,
@@ -183,9 +183,8 @@ fn manual_peers_are_dialled_again_and_again() {
 fn bans_and_addresses_survive_a_restart() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let mut bench = Bench::with_store(Config::default(), store.clone());
-    let peer = bench.guest("10.0.0.1:5");
-    let known = PeerAddress { address: "10.0.0.9:7331".parse().unwrap(), services: 1, last_seen: 5 };
-    bench.say(peer, Message::Addresses(vec![known]));
+    let known: SocketAddr = "10.0.0.9:7331".parse().unwrap();
+    bench.node.add_seed(bench.now, known);
     let subnet: Subnet = "10.7.0.0/16".parse().unwrap();
     let until = bench.now.unix + 100;
     bench.node.ban(bench.now, subnet, until);
@@ -198,25 +197,6 @@ fn bans_and_addresses_survive_a_restart() {
     assert_eq!(reasons(&again.inbound("10.7.3.3:1").1), [Reason::Banned]);
     assert!(again.node.unban(&subnet) && !again.node.unban(&subnet));
     assert_eq!(reasons(&again.inbound("10.7.3.3:1").1), []);
-}
-
-#[test]
-fn addresses_are_told_once_and_taken_in_measure() {
-    let mut bench = Bench::new(Config::default());
-    let peer = bench.guest("10.0.0.1:5");
-    let address = |n: u8| PeerAddress { address: SocketAddr::from(([10, 1, n, 1], 1)), services: 0, last_seen: 0 };
-    let outputs = bench.say(peer, Message::Addresses((0..200).map(address).collect()));
-    assert_eq!(reasons(&outputs), []);
-    assert_eq!(bench.node.known_addresses().len(), 20, "what nobody asked for is cut");
-    let told = |outputs: Vec<Output>| sent(&outputs).filter(|m| matches!(m, Message::Addresses(_))).count();
-    let asked = bench.say(peer, Message::GetAddresses);
-    assert_eq!(told(asked), 1);
-    let asked = bench.say(peer, Message::GetAddresses);
-    assert_eq!(told(asked), 0);
-    for _ in 0..9 {
-        bench.say(peer, Message::Addresses((0..200).map(address).collect()));
-    }
-    assert_eq!(bench.node.peers(bench.now), [], "a habit is punished");
 }
 
 /// Bodies are read and sent in portions, each after the one before has left.

@@ -1,6 +1,7 @@
 //! Networks of nodes in virtual time. A failure prints the seed that repeats it.
 
 mod connections;
+mod discovery;
 mod faults;
 mod filters;
 mod growth;

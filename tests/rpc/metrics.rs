@@ -40,6 +40,7 @@ fn metrics_follow_what_happens() {
     let before = scrape(&fixture);
     assert_eq!(of(&before, "cairn_chain_height"), 0.0);
     assert_eq!(of(&before, "cairn_ready"), 1.0);
+    assert_eq!(of(&before, "cairn_kad_contacts"), 0.0);
     assert_eq!(of(&before, r#"cairn_peers{direction="inbound"}"#), 0.0);
     assert_eq!(of(&before, r#"cairn_messages_total{direction="sent",kind="block"}"#), 0.0);
 

@@ -27,6 +27,7 @@ pub fn every_method(fixture: &Fixture) {
     let peer = &peers[0];
     assert_eq!((&peer["addr"], &peer["inbound"], &peer["startingheight"]), (&json!(address), &json!(false), &json!(0)));
     assert!(peer["bytessent"].as_u64() > Some(0) && peer["bytesrecv"].as_u64() > Some(0), "{peer}");
+    assert!(peer["bucket"].is_u64() && peer["nodeid"].as_str().is_some_and(|id| id.len() == 64), "{peer}");
     assert!(peer["subver"].as_str().is_some_and(|subver| subver.starts_with("/cairn:")), "{peer}");
     let info = fixture.call("getnetworkinfo", json!([]));
     assert_eq!(
@@ -37,6 +38,17 @@ pub fn every_method(fixture: &Fixture) {
     assert_eq!((&info["networks"][0]["name"], &info["networks"][1]["proxy"]), (&json!("ipv4"), &json!("")));
     let totals = fixture.call("getnettotals", json!([]));
     assert!(totals["totalbytessent"].as_u64() >= peer["bytessent"].as_u64(), "{totals} {peer}");
+
+    // There is one other, and it is found, whatever is looked for.
+    let found = fixture.call("findnode", json!(["0f".repeat(32)]));
+    assert_eq!((&found["complete"], &found["target"]), (&json!(true), &json!("0f".repeat(32))), "{found}");
+    assert_eq!((&found["nodes"][0]["nodeid"], &found["nodes"][0]["address"]), (&peer["nodeid"], &json!(address)));
+    let step = &found["path"][0];
+    assert_eq!((&step["nodeid"], &step["hop"], &step["outcome"]), (&peer["nodeid"], &json!(1), &json!("answered")));
+    assert!(step["took"].is_f64() && found["took"].is_f64(), "{found}");
+    fixture.refused("findnode", json!(["0f"]), -8, "64 hex digits");
+    let known = fixture.call("getnodeaddresses", json!([0]));
+    assert_eq!((&known[0]["nodeid"], &known[0]["bucket"]), (&peer["nodeid"], &peer["bucket"]), "{known}");
 
     // The blocks of the one are now the other's too.
     let height = fixture.call("getblockcount", json!([]));

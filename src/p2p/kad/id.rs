@@ -1,12 +1,12 @@
 //! Ids, and how far they are apart.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
-use crate::primitives::codec::{Decode, Encode};
+use crate::primitives::codec::{Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, impl_borrow_decode};
 
 /// What a node is called, and a place in the space of keys: 256 bits, the first the most significant.
 ///
@@ -19,6 +19,13 @@ impl NodeId {
     /// An id drawn at random.
     pub fn random(rng: &mut ChaCha20Rng) -> Self {
         Self(rng.random())
+    }
+
+    /// The id that 64 hex digits stand for; `None` for any other text.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut id = [0; 32];
+        hex::decode_to_slice(text, &mut id).ok()?;
+        Some(Self(id))
     }
 
     /// How far another is from this one: their exclusive or.
@@ -68,7 +75,7 @@ impl Distance {
 }
 
 /// A node and where it takes connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Contact {
     /// Its id.
     pub id: NodeId,
@@ -76,11 +83,49 @@ pub struct Contact {
     pub address: SocketAddr,
 }
 
+impl Contact {
+    /// Bytes of every encoding: the id, the address as IPv6 (IPv4 mapped, so that one address has one form), the port.
+    pub const LEN: usize = 32 + 16 + 2;
+}
+
+impl Encode for Contact {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        (self.id, ip.octets(), self.address.port()).encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Contact {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let (id, ip, port) = <(NodeId, [u8; 16], u16)>::decode(decoder)?;
+        let ip = Ipv6Addr::from(ip).to_canonical();
+        Ok(Self { id, address: SocketAddr::new(ip, port) })
+    }
+}
+
+impl_borrow_decode!(Contact);
+
 #[cfg(test)]
 mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
+    use crate::primitives::codec;
+
+    #[test]
+    fn an_address_has_one_encoding_and_an_id_is_read_as_it_is_written() {
+        let id = NodeId::from_hex(&"0f".repeat(32)).unwrap();
+        assert_eq!(NodeId::from_hex(&id.to_string()), Some(id));
+        assert_eq!(NodeId::from_hex("0f"), None);
+        let plain = Contact { id, address: "1.2.3.4:5".parse().unwrap() };
+        let mapped = Contact { id, address: "[::ffff:1.2.3.4]:5".parse().unwrap() };
+        assert_eq!(codec::encode(&plain).len(), Contact::LEN);
+        assert_eq!(codec::encode(&mapped), codec::encode(&plain));
+        assert_eq!(codec::decode(&codec::encode(&mapped)), Ok(plain));
+    }
 
     #[test]
     fn buckets_are_powers_of_two() {

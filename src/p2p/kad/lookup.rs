@@ -101,6 +101,11 @@ impl Lookup {
         Some(contact)
     }
 
+    /// How many had to be asked one after the other until a candidate could be, itself included.
+    pub fn hop(&self, id: &NodeId) -> Option<u32> {
+        self.candidates.get(&id.distance(&self.target)).map(|candidate| candidate.hops)
+    }
+
     /// One that was asked answered, if late, with contacts nearest to the target that it says it knows. `false` if it was not
     /// asked, or had answered.
     pub fn answered(&mut self, id: &NodeId, told: &[Contact]) -> bool {

@@ -1,7 +1,7 @@
 //! Whom a node knows, by distance.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::p2p::addrbook::{is_dialable, is_public};
 use crate::p2p::bans::Subnet;
@@ -97,8 +97,13 @@ impl Table {
     /// Up to `count` contacts, those nearest to `target` first: what to answer to who asks for it, and where to start a
     /// lookup. Those that failed to answer are left out, unless there are no others, as after a time without network.
     pub fn closest(&self, target: &NodeId, count: usize) -> Vec<Contact> {
-        let good = self.walk(target, count, |entry| entry.failures == 0);
-        if good.is_empty() { self.walk(target, count, |_| true) } else { good }
+        self.closest_of(target, count, |_| true)
+    }
+
+    /// The same, of those whom `fit` picks.
+    pub fn closest_of(&self, target: &NodeId, count: usize, fit: impl Fn(&Contact) -> bool) -> Vec<Contact> {
+        let good = self.walk(target, count, |entry| entry.failures == 0 && fit(&entry.contact));
+        if good.is_empty() { self.walk(target, count, |entry| fit(&entry.contact)) } else { good }
     }
 
     fn walk(&self, target: &NodeId, count: usize, fit: impl Fn(&Entry) -> bool) -> Vec<Contact> {
@@ -118,7 +123,32 @@ impl Table {
 
     /// Contacts that have a place, from the nearest bucket to the farthest.
     pub fn contacts(&self) -> impl Iterator<Item = &Contact> {
-        self.buckets.values().flat_map(|bucket| bucket.places.iter().map(|entry| &entry.contact))
+        self.places().map(|(_, contact)| contact)
+    }
+
+    /// The same, each with the number of its bucket.
+    pub fn places(&self) -> impl Iterator<Item = (u8, &Contact)> {
+        self.buckets.iter().flat_map(|(number, bucket)| bucket.places.iter().map(|entry| (*number, &entry.contact)))
+    }
+
+    /// Contacts that have a place and answered when they were last asked, each with the number of its bucket.
+    pub fn good(&self) -> impl Iterator<Item = (u8, &Contact)> {
+        self.buckets.iter().flat_map(|(number, bucket)| {
+            bucket.places.iter().filter(|entry| entry.failures == 0).map(|entry| (*number, &entry.contact))
+        })
+    }
+
+    /// Whether somebody who answered when last asked is known at an address.
+    pub fn knows(&self, address: &SocketAddr) -> bool {
+        let mut entries = self.buckets.values().flat_map(Bucket::iter);
+        entries.any(|entry| entry.contact.address == *address && entry.failures == 0)
+    }
+
+    /// Whether a place is free for an id, or is held by somebody who did not answer.
+    pub fn has_room(&self, id: &NodeId) -> bool {
+        let Some(number) = self.own.distance(id).bucket() else { return false };
+        let good = |bucket: &Bucket| bucket.places.iter().filter(|entry| entry.failures == 0).count();
+        self.buckets.get(&number).map_or(0, good) < self.k
     }
 
     /// How many contacts have a place.

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use super::Node;
 use crate::chain::{ChainError, ChainUpdate};
 use crate::mempool::{Accepted, MempoolError};
-use crate::p2p::addrbook::Record;
+use crate::p2p::addrbook::{PeerAddress, Record};
 use crate::p2p::bans::{Ban, Subnet};
 use crate::p2p::config::{Config, PeerInfo};
 use crate::p2p::interface::{Direction, Now, PeerId, Reason};
-use crate::p2p::kad::NodeId;
-use crate::p2p::message::{PeerAddress, SERVICE_FULL};
+use crate::p2p::kad::{NodeId, Table};
+use crate::p2p::message::SERVICE_FULL;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -87,15 +87,17 @@ impl Node {
         &self.config
     }
 
-    /// All connections, in the order in which they came about.
+    /// All connections but the brief ones, in the order in which they came about.
     pub fn peers(&self, now: Now) -> Vec<PeerInfo> {
         self.peers
             .iter()
+            .filter(|(_, peer)| !peer.brief)
             .map(|(id, peer)| {
                 let hello = peer.hello.as_ref();
                 PeerInfo {
                     id,
                     node: peer.id,
+                    bucket: self.config.id.distance(&peer.id).bucket(),
                     address: peer.address,
                     listens_at: peer.listens_at(),
                     direction: peer.direction,
@@ -121,7 +123,7 @@ impl Node {
 
     /// Connections that have come as far as hello: inbound and outbound.
     pub fn connection_counts(&self) -> (usize, usize) {
-        let ready = || self.peers.iter().filter(|(_, peer)| peer.hello.is_some());
+        let ready = || self.peers.iter().filter(|(_, peer)| peer.hello.is_some() && !peer.brief);
         let inbound = ready().filter(|(_, peer)| peer.direction == Direction::Inbound).count();
         (inbound, ready().count() - inbound)
     }
@@ -212,6 +214,20 @@ impl Node {
     /// The address book, in the order of addresses.
     pub fn known_addresses(&self) -> Vec<Record> {
         self.book.records().cloned().collect()
+    }
+
+    /// The nodes that this one has found, by distance.
+    pub fn contacts(&self) -> &Table {
+        self.discovery.table()
+    }
+
+    /// Begins to look for the nodes nearest to an id, and answers the lookup's number: it ends with an
+    /// [`Event::NodesFound`](crate::p2p::Event::NodesFound) of that number. `None` if too many are under way.
+    pub fn find_node(&mut self, now: Now, target: NodeId) -> Option<u64> {
+        let number = self.discovery.look_for(target);
+        self.explore(now);
+        self.finish(now);
+        number
     }
 }
 

@@ -11,9 +11,10 @@ use super::Node;
 use crate::p2p::bans::Subnet;
 use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::interface::{Direction, Event, Now, Output, PeerId, Reason};
-use crate::p2p::kad::NodeId;
-use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, PeerAddress, SERVICE_FULL, TipClaim};
+use crate::p2p::kad::{Contact, NodeId};
+use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, TipClaim};
 use crate::p2p::peers::Peer;
+use crate::primitives::target::Work;
 
 impl Node {
     pub(super) fn connected(
@@ -23,11 +24,16 @@ impl Node {
         (node, address): (NodeId, SocketAddr),
         direction: Direction,
     ) {
+        let manual = direction == Direction::Outbound && self.dialer.is_manual(&address);
+        let brief = direction == Direction::Outbound && self.dialer.connected(&address) && !manual;
         if node == self.config.id {
             if direction == Direction::Outbound {
                 self.book.is_own(address);
             }
             return self.refuse(now, id, (address, direction), Reason::SelfConnection);
+        }
+        if brief && let Some((older, _)) = self.peers.with(node).filter(|(_, peer)| peer.hello.is_some()) {
+            return self.is_there(now, id, older, Contact { id: node, address });
         }
         let older = self.peers.with(node).map(|(older, peer)| (older, peer.direction));
         if let Some((older, its)) = older {
@@ -45,15 +51,13 @@ impl Node {
         if let Some((older, _)) = older {
             self.disconnected(now, older, Reason::Duplicate);
         }
-        let manual = direction == Direction::Outbound && self.dialer.is_manual(&address);
-        if direction == Direction::Outbound {
-            self.dialer.connected(&address);
-        }
+        let brief = brief && !self.wants(node, address);
         let peer = Peer {
             id: node,
             address,
             direction,
             manual,
+            brief,
             connected_at: now,
             last_received: 0,
             last_sent: 0,
@@ -108,12 +112,19 @@ impl Node {
     }
 
     fn send_hello(&mut self, peer: PeerId) {
-        let tip = self.chain.tip();
+        let (tip, genesis) = (self.chain.tip(), self.chain.params().genesis_hash);
+        // Nobody should come for blocks to whom goes again.
+        let (services, tip) = match self.peers.get(peer) {
+            Some(peer) if peer.brief && peer.direction == Direction::Outbound => {
+                (SERVICE_BRIEF, TipClaim { height: 0, hash: genesis, work: Work::ZERO })
+            }
+            _ => (SERVICE_FULL, TipClaim { height: tip.height, hash: tip.hash, work: tip.work }),
+        };
         let hello = Hello {
             version: PROTOCOL_VERSION,
-            genesis: self.chain.params().genesis_hash,
-            services: SERVICE_FULL,
-            tip: TipClaim { height: tip.height, hash: tip.hash, work: tip.work },
+            genesis,
+            services,
+            tip,
             listen_port: self.config.listen_port,
             user_agent: self.config.user_agent.clone(),
         };
@@ -128,7 +139,7 @@ impl Node {
         }
         self.handshakes.disconnected(id);
         self.pings.disconnected(id);
-        self.gossip.disconnected(id);
+        self.discovery.disconnected(now, id);
         self.scores.forget(id);
         self.relay.disconnected(id);
         self.server.disconnected(id);
@@ -140,11 +151,13 @@ impl Node {
             if peer.hello.is_some() && !matches!(reason, Reason::Misbehaved(_) | Reason::Stalled) {
                 self.dialer.ended(now, &peer.address);
             } else {
-                self.dialer.failed(now, &peer.address);
-                self.book.failed(now, peer.address);
+                self.unreached(now, peer.address);
             }
         }
-        self.out.event(Event::PeerDisconnected { peer: id, address: peer.address, reason });
+        if !peer.brief {
+            self.out.event(Event::PeerDisconnected { peer: id, address: peer.address, reason });
+        }
+        self.explore(now);
         self.dial(now);
     }
 
@@ -158,36 +171,24 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let (address, direction) = (peer.address, peer.direction);
         peer.hello = Some(hello);
-        let listens_at = peer.listens_at();
+        if direction == Direction::Inbound {
+            peer.brief = services & SERVICE_BRIEF != 0;
+        }
+        let brief = peer.brief;
         if direction == Direction::Inbound {
             self.send_hello(id);
         }
+        if brief {
+            return self.acquainted(now, id, services);
+        }
         self.out.event(Event::PeerConnected { peer: id, address, direction });
         self.pings.connected(now, id);
-        self.gossip.connected(now, id, direction, &mut self.out);
         self.relay.connected(now, id, &self.mempool, &mut self.rng);
         self.requests.connected(id);
         self.server.connected(id);
         self.download.connected(id);
         self.sync.connected(now, id, &tip, &self.chain, &mut self.out);
-        match (direction, listens_at) {
-            (Direction::Outbound, _) => {
-                let said = PeerAddress { address, services, last_seen: clamp(now.unix) };
-                self.book.add(now, &said, address.ip());
-                self.book.succeeded(now, address, services);
-            }
-            (Direction::Inbound, Some(address)) => {
-                let said = PeerAddress { address, services, last_seen: clamp(now.unix) };
-                if self.book.add(now, &said, address.ip()) {
-                    self.gossip.pass_on(id, said, &mut self.rng, &mut self.out);
-                }
-            }
-            (Direction::Inbound, None) => {}
-        }
+        self.acquainted(now, id, services);
         self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
     }
-}
-
-fn clamp(unix: u64) -> u32 {
-    u32::try_from(unix).unwrap_or(u32::MAX)
 }

@@ -3,6 +3,7 @@
 mod commands;
 mod connections;
 mod content;
+mod neighbours;
 
 use std::collections::vec_deque::Drain;
 
@@ -11,16 +12,17 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::chain::Chain;
 use crate::mempool::Mempool;
-use crate::p2p::addrbook::AddrBook;
+use crate::p2p::addrbook::{AddrBook, PeerAddress};
+use crate::p2p::anchors::Anchors;
 use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
 use crate::p2p::config::Config;
 use crate::p2p::dialer::{Dialer, Situation};
+use crate::p2p::discovery::Discovery;
 use crate::p2p::download::Download;
 use crate::p2p::filters::{Content, FilterRequest};
-use crate::p2p::gossip::Gossip;
 use crate::p2p::handshake::Handshakes;
 use crate::p2p::interface::{Event, Input, Now, Output, PeerId, Protocol, Reason};
-use crate::p2p::message::{Message, PeerAddress, SERVICE_FULL};
+use crate::p2p::message::{Kind, Message, SERVICE_FULL};
 use crate::p2p::misbehaviour::{Offence, Scores};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peers::Peers;
@@ -37,7 +39,7 @@ use crate::storage::StoreError;
 /// Transactions remembered as refused, so that they are not asked for again; forgotten when the tip moves, for then they
 /// may be good.
 pub const MAX_REFUSED: usize = 20_000;
-/// Milliseconds between two savings of address book and bans.
+/// Milliseconds between two savings of address book, bans and anchors.
 const SAVE_INTERVAL_MILLIS: u64 = 60_000;
 
 /// A node of the network, without its I/O. See the module [`crate::p2p`].
@@ -50,7 +52,8 @@ pub struct Node {
     pings: Pings,
     book: AddrBook,
     dialer: Dialer,
-    gossip: Gossip,
+    anchors: Anchors,
+    discovery: Discovery,
     scores: Scores,
     bans: Bans,
     sync: HeaderSync,
@@ -62,6 +65,8 @@ pub struct Node {
     rng: ChaCha20Rng,
     out: Outbox,
     next_save: u64,
+    /// When an address that nobody tried is dialled next.
+    next_feeler: u64,
     /// When the tip is to be announced, if that was put off.
     announce_at: Option<u64>,
     /// When it was announced last.
@@ -77,8 +82,7 @@ impl Protocol for Node {
         match input {
             Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
             Input::ConnectFailed { address } => {
-                self.dialer.failed(now, &address);
-                self.book.failed(now, address);
+                self.unreached(now, address);
                 self.dial(now);
             }
             Input::Received { peer, message } => self.received(now, peer, message),
@@ -102,7 +106,8 @@ impl Protocol for Node {
     fn save(&mut self, now: Now) -> Result<(), StoreError> {
         self.next_save = now.millis + SAVE_INTERVAL_MILLIS;
         self.bans.expire(now.unix);
-        records::save(self.chain.db(), &mut self.book, &mut self.bans)
+        self.anchors.update(&self.peers);
+        records::save(self.chain.db(), &mut self.book, &mut self.bans, &mut self.anchors)
     }
 }
 
@@ -112,7 +117,7 @@ impl Node {
     /// # Errors
     /// The store's.
     pub fn new(chain: Chain, mempool: Mempool, config: Config, now: Now) -> Result<Self, StoreError> {
-        let (book, bans) = records::load(chain.db(), now)?;
+        let (book, bans, anchors) = records::load(chain.db(), now)?;
         let rng = ChaCha20Rng::from_seed(config.seed);
         let mut node = Self {
             chain,
@@ -120,9 +125,10 @@ impl Node {
             peers: Peers::default(),
             handshakes: Handshakes::default(),
             pings: Pings::default(),
-            book,
             dialer: Dialer::default(),
-            gossip: Gossip::default(),
+            discovery: Discovery::new(now, config.id, book.contacts()),
+            anchors,
+            book,
             scores: Scores::default(),
             bans,
             sync: HeaderSync::default(),
@@ -134,6 +140,7 @@ impl Node {
             rng,
             out: Outbox::default(),
             next_save: now.millis + SAVE_INTERVAL_MILLIS,
+            next_feeler: now.millis + neighbours::FEELER_INTERVAL_MILLIS,
             announce_at: None,
             announced: 0,
             unfinished: false,
@@ -147,6 +154,10 @@ impl Node {
             let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
             node.book.add(now, &said, address.ip());
         }
+        for anchor in node.anchors.kept().to_vec() {
+            node.dialer.dial(now, anchor.address, Some(anchor.id), &mut node.out);
+        }
+        node.explore(now);
         node.dial(now);
         node.finish(now);
         Ok(node)
@@ -190,6 +201,8 @@ impl Node {
             self.handshakes.deadline(),
             self.pings.deadline(),
             self.dialer.deadline(&self.peers),
+            self.discovery.deadline(),
+            Some(self.next_feeler),
             self.sync.deadline(),
             self.download.deadline(),
             self.relay.deadline(),
@@ -211,6 +224,8 @@ impl Node {
         self.relay.tick(now, &self.mempool, &mut self.rng, &mut self.out);
         self.requests.tick(now, &mut self.out);
         self.mempool.expire(now.unix);
+        self.feel(now);
+        self.explore(now);
         self.dial(now);
         if self.unfinished {
             self.resume(now);
@@ -238,8 +253,9 @@ impl Node {
     }
 
     fn dial(&mut self, now: Now) {
-        let Self { dialer, config, peers, book, bans, rng, out, .. } = self;
-        dialer.tick(now, &Situation { target: config.outbound_target, peers, book, bans }, rng, out);
+        let Self { dialer, config, peers, book, bans, discovery, rng, out, .. } = self;
+        let table = Some(discovery.table());
+        dialer.tick(now, &Situation { target: config.outbound_target, peers, book, bans, table }, rng, out);
     }
 
     /// Carries out judgements until there are none: a peer that goes may give others work.
@@ -292,14 +308,19 @@ impl Node {
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
             return self.out.offence(id, Offence::OutOfTurn(kind.name()));
         }
+        // Whoever is here for questions alone is told nothing else, and has nothing else to say.
+        let concerns = [Kind::Hello, Kind::Ping, Kind::FindNode, Kind::Nodes];
+        if peer.brief && !concerns.contains(&kind) {
+            return;
+        }
         let Self { chain, mempool, out, .. } = self;
         match message {
             Message::Hello(hello) => self.greeted(now, id, hello),
             Message::Ping(nonce) => out.send(id, Message::Pong(nonce)),
             Message::Pong(nonce) => self.pings.pong(now, id, nonce),
-            Message::GetAddresses => self.gossip.asked(id, ip, &self.book, &mut self.rng, out),
-            Message::Addresses(addresses) => {
-                self.gossip.told(now, (id, ip), addresses, &mut self.book, &mut self.rng, out);
+            Message::FindNode { target } => self.discovery.asked(now, (id, ip), target, out),
+            Message::Nodes(contacts) => {
+                self.told(now, id, &contacts);
                 self.dial(now);
             }
             Message::Inventory(items) => self.inventory(now, id, items),

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use serde::Serialize;
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::{Method, Outcome};
 use crate::consensus::peer_name::PeerName;
 use crate::p2p::addrbook::Record;
 use crate::p2p::bans::{BAN_SECS, Subnet};
+use crate::p2p::discovery::{Found, Outcome as Asked};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL};
-use crate::p2p::{Direction, PeerId};
+use crate::p2p::search::SEARCH_TIMEOUT_MILLIS;
+use crate::p2p::{Direction, Event, PeerId};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -72,13 +77,23 @@ pub const METHODS: &[Method] = &[
         run: |api, args| Box::pin(get_added_node_info(api, args)),
     },
     Method {
+        name: "findnode",
+        params: &[required("nodeid", Kind::Text, "The id to look for, 64 hex digits; it need not be a node's.")],
+        result: Shape::Object,
+        about: "Looks for the nodes nearest to an id, and answers them, the nearest first, and who was asked for them. Ends \
+                within 30 seconds.",
+        run: |api, args| Box::pin(find_node(api, args)),
+    },
+    Method {
         name: "getnodeaddresses",
         params: &[
             optional("count", Kind::Integer, "1", "Most to list; 0 for all."),
             optional("network", Kind::Text, "null", "\"ipv4\" or \"ipv6\"."),
         ],
         result: Shape::Array(&Shape::Object),
-        about: "Addresses of nodes that this one has heard of, chosen by chance.",
+        about: "Nodes that this one has found or heard of, chosen by chance: who is there, as far as that was proven, and in \
+                which bucket of the table of contacts it is, if it is.",
+
         run: |api, args| Box::pin(get_node_addresses(api, args)),
     },
     Method {
@@ -143,6 +158,8 @@ async fn get_peer_info(api: Api) -> Outcome {
         id: u64,
         /// Who it has proven to be.
         nodeid: String,
+        /// The power of two of its distance; null for this node's own id.
+        bucket: Option<u8>,
         addr: SocketAddr,
         network: &'static str,
         /// Where it takes connections itself.
@@ -183,6 +200,7 @@ async fn get_peer_info(api: Api) -> Outcome {
         Peer {
             id: peer.id.0,
             nodeid: peer.node.to_string(),
+            bucket: peer.bucket,
             addr: peer.address,
             network: network_of(peer.address),
             listenaddr: peer.listens_at,
@@ -387,6 +405,11 @@ async fn get_added_node_info(api: Api, args: Args) -> Outcome {
 async fn get_node_addresses(api: Api, args: Args) -> Outcome {
     #[derive(Serialize)]
     struct Known {
+        /// Who was there; null for an address that this node never tried, or where it found nobody.
+        nodeid: Option<String>,
+        /// Its bucket in the table of contacts; null if it has no place there.
+        bucket: Option<u8>,
+        /// When somebody was last connected to it, in seconds since 1970; 0 if that is not known.
         time: u64,
         services: u64,
         address: IpAddr,
@@ -399,13 +422,20 @@ async fn get_node_addresses(api: Api, args: Args) -> Outcome {
     if let Some(unknown) = network.filter(|name| !NETWORKS.contains(name)) {
         return Err(RpcError::invalid(format!("Network not recognized: {unknown}")));
     }
-    let mut known = api.node(|node, _| node.known_addresses()).await?;
+    let (mut known, buckets) = api
+        .node(|node, _| {
+            let places = node.contacts().places().map(|(bucket, contact)| (contact.address, bucket));
+            (node.known_addresses(), places.collect::<BTreeMap<SocketAddr, u8>>())
+        })
+        .await?;
     known.retain(|record| network.is_none_or(|network| network_of(record.address) == network));
     known.shuffle(&mut rand::rng());
     if count > 0 {
         known.truncate(count);
     }
     let view = |record: Record| Known {
+        nodeid: record.id.map(|id| id.to_string()),
+        bucket: buckets.get(&record.address).copied(),
         time: record.last_seen,
         services: record.services,
         address: record.address.ip(),
@@ -413,6 +443,69 @@ async fn get_node_addresses(api: Api, args: Args) -> Outcome {
         network: network_of(record.address),
     };
     Ok(Reply::of(&known.into_iter().map(view).collect::<Vec<_>>()))
+}
+
+/// Longer than any lookup takes.
+const FIND_PATIENCE: Duration = Duration::from_millis(SEARCH_TIMEOUT_MILLIS + 5_000);
+
+async fn find_node(api: Api, args: Args) -> Outcome {
+    let text: &str = args.get("nodeid")?;
+    let target = NodeId::from_hex(text).ok_or_else(|| RpcError::invalid("nodeid: expected 64 hex digits"))?;
+    let _place = api.waiting_place()?;
+    let mut events = api.handle.subscribe();
+    let number = api.node(move |node, now| node.find_node(now, target)).await?;
+    let number = number.ok_or_else(|| RpcError::new(Code::Misc, "too many lookups are under way"))?;
+    let found = async {
+        loop {
+            match events.recv().await {
+                Ok(Event::NodesFound(found)) if found.number == Some(number) => return Some(found),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    };
+    let found = tokio::select! {
+        found = found => found,
+        () = tokio::time::sleep(FIND_PATIENCE) => None,
+        () = api.stopping() => None,
+    };
+    let found = found.ok_or_else(|| RpcError::new(Code::Misc, "the lookup did not end"))?;
+    Ok(Reply::of(&found_view(&found)))
+}
+
+fn found_view(found: &Found) -> serde_json::Value {
+    let nodes = found.nodes.iter().map(|contact| {
+        json!({
+            "nodeid": contact.id.to_string(),
+            "address": contact.address,
+            // The power of two of its distance from what was looked for; null if it is that.
+            "bucket": contact.id.distance(&found.target).bucket(),
+        })
+    });
+    let path = found.path.iter().map(|step| {
+        let (outcome, told) = match step.outcome {
+            Asked::Open => ("open", None),
+            Asked::Answered { told } => ("answered", Some(told)),
+            Asked::Late => ("late", None),
+            Asked::Failed => ("failed", None),
+        };
+        json!({
+            "nodeid": step.contact.id.to_string(),
+            "address": step.contact.address,
+            "hop": step.hop,
+            "at": step.at as f64 / 1000.0,
+            "took": step.took.map(|took| took as f64 / 1000.0),
+            "outcome": outcome,
+            "told": told,
+        })
+    });
+    json!({
+        "target": found.target.to_string(),
+        "nodes": nodes.collect::<Vec<_>>(),
+        "path": path.collect::<Vec<_>>(),
+        "took": found.took as f64 / 1000.0,
+        "complete": found.complete,
+    })
 }
 
 async fn ping(api: Api) -> Outcome {

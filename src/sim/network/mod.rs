@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::byzantine::{self, GARBLED};
 use super::units::{Fault, Latency, Millis};
 use super::{Sim, Traffic, Weather, generator};
+use crate::p2p::kad::Contact;
 use crate::storage::StoreError;
 use payments::Payments;
 use safety::Safety;
@@ -277,7 +278,8 @@ impl<'a> Run<'a> {
             }
         }
         let all = setup.nodes as usize;
-        let gang: Vec<_> = (honest..all).map(Sim::address).collect();
+        let gang: Vec<_> =
+            (honest..all).map(|node| Contact { id: Sim::id(node), address: Sim::address(node) }).collect();
         // One node is enough to have cut off.
         let targets = if setup.attack == Some(Attack::Eclipse) { VICTIM..VICTIM + 1 } else { 0..honest };
         let targets: Vec<_> = targets.map(Sim::address).collect();

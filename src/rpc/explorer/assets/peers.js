@@ -24,7 +24,7 @@ export function show(place, _, signal, failed) {
 function row(peer) {
   const heard = `last heard ${ago(peer.lastrecv)}`;
   return [
-    el("span", { class: "mono", tabindex: "0", "data-item": true, "data-key": `peer-${peer.id}`, title: `node ${peer.nodeid}, ${heard}` }, peer.listenaddr ?? peer.addr),
+    el("span", { class: "mono", tabindex: "0", "data-item": true, "data-key": `peer-${peer.id}`, title: `node ${peer.nodeid}, bucket ${peer.bucket ?? "–"}, ${heard}` }, peer.listenaddr ?? peer.addr),
     peer.inbound ? "in" : "out",
     count(Math.max(peer.synced_blocks, peer.startingheight)),
     peer.pingtime === undefined ? "–" : `${(peer.pingtime * 1000).toFixed(0)} ms`,

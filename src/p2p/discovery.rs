@@ -1,0 +1,352 @@
+//! Who is out there: the table of contacts, kept by what connections show, and lookups that ask others.
+//!
+//! A question goes to a peer that is there, or over a *brief* connection, dialled for it with the id that has to be there,
+//! and closed a moment after the answer. Who completes the hello at an address that was dialled has answered and may come
+//! into the table. What others say, and where an inbound peer says it listens, is a hint until it was dialled.
+//!
+//! A node looks for its own id when it knows the first other one, and again later and later; then into buckets that nobody
+//! looked into for an hour (sections 2.3 and 2.4 of the Kademlia paper, see [`super::kad`]).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+
+use crate::p2p::addrbook::is_believable;
+use crate::p2p::interface::{Direction, Event, Now, PeerId, Reason};
+use crate::p2p::kad::{Contact, K, NodeId, Noted, REFRESH_MILLIS, Table};
+use crate::p2p::message::Message;
+use crate::p2p::misbehaviour::Offence;
+use crate::p2p::outbox::Outbox;
+use crate::p2p::search::{Allowance, Searches};
+
+pub use crate::p2p::search::{Found, Outcome, Step};
+
+/// Most questions of a peer answered at once.
+pub const ANSWER_BURST: u64 = 64;
+/// Milliseconds in which one more is.
+pub const ANSWER_INTERVAL_MILLIS: u64 = 1_000;
+/// Most dials for questions, checks and feelers under way, and brief connections that came of them: more than all lookups
+/// need at a time, so that dials that take long hold nobody up.
+pub const MAX_CALLS: usize = 24;
+/// Of these, most to see whether somebody is there.
+const MAX_CHECKS: usize = 4;
+/// Most contacts that wait for that.
+pub const MAX_UNCHECKED: usize = 64;
+/// Milliseconds for which a brief connection without an open question is kept, for lookups often ask the same nodes.
+const LINGER_MILLIS: u64 = 1_000;
+/// Milliseconds for which anybody's brief connection is kept at most.
+pub const BRIEF_TIMEOUT_MILLIS: u64 = 15_000;
+/// Milliseconds after the first lookup for the own id until the next; doubled each time, up to [`REFRESH_MILLIS`]. Who
+/// joins together with many others finds them so.
+const SECOND_LOOK_MILLIS: u64 = 10_000;
+/// Milliseconds after which a dial is taken to be forgotten.
+const CALL_TIMEOUT_MILLIS: u64 = 60_000;
+
+/// A connection that has said hello.
+#[derive(Debug)]
+struct Talk {
+    contact: Option<Contact>,
+    id: NodeId,
+    direction: Direction,
+    brief: bool,
+    /// The searches whose questions it has not answered, in the order in which they were asked.
+    open: VecDeque<u64>,
+    /// How many of its questions are answered.
+    allowance: Allowance,
+    since: u64,
+    /// When it was last asked or answered.
+    last: u64,
+}
+
+impl Talk {
+    /// When its connection is to be closed, if it is a brief one.
+    fn end(&self) -> Option<u64> {
+        let end = self.since + BRIEF_TIMEOUT_MILLIS;
+        // Who dialled closes it.
+        let idle = self.direction == Direction::Outbound && self.open.is_empty();
+        self.brief.then(|| if idle { end.min(self.last + LINGER_MILLIS) } else { end })
+    }
+}
+
+/// A dial under way.
+#[derive(Debug)]
+struct Call {
+    id: Option<NodeId>,
+    /// The searches that have a question.
+    searches: Vec<u64>,
+    since: u64,
+}
+
+/// A connection that has said hello, as the node knows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Greeted {
+    pub(crate) id: NodeId,
+    pub(crate) listens_at: Option<SocketAddr>,
+    pub(crate) direction: Direction,
+    pub(crate) brief: bool,
+}
+
+/// Table, lookups, and what was asked of whom.
+#[derive(Debug)]
+pub(crate) struct Discovery {
+    table: Table,
+    searches: Searches,
+    talks: BTreeMap<PeerId, Talk>,
+    calls: BTreeMap<SocketAddr, Call>,
+    /// Contacts of which it is to be seen whether they are there.
+    unchecked: VecDeque<Contact>,
+    /// What is to be dialled.
+    dials: Vec<(SocketAddr, Option<NodeId>)>,
+    next_look: u64,
+    look_wait: u64,
+    /// Whether the stale buckets are to be looked into once the lookup for the own id has ended.
+    refresh: bool,
+}
+
+impl Discovery {
+    /// Of a node that knows `contacts` from an earlier run, those heard of last at the end.
+    pub(crate) fn new(now: Now, own: NodeId, contacts: impl IntoIterator<Item = Contact>) -> Self {
+        let mut table = Table::new(own, K);
+        for contact in contacts {
+            // They answered once; whether they still do will show as they are asked.
+            table.answered(0, contact);
+        }
+        Self {
+            table,
+            searches: Searches::new(now.millis),
+            talks: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            unchecked: VecDeque::new(),
+            dials: Vec::new(),
+            next_look: now.millis,
+            look_wait: SECOND_LOOK_MILLIS,
+            refresh: false,
+        }
+    }
+
+    /// Whom the node knows.
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Looks for the nodes nearest to an id; [`Event::NodesFound`] has the number that is answered. `None` if too many such
+    /// lookups are under way.
+    pub(crate) fn look_for(&mut self, target: NodeId) -> Option<u64> {
+        self.searches.add_asked_for(target)
+    }
+
+    /// Somebody is there: it was dialled, and has proven who it is.
+    pub(crate) fn met(&mut self, now: Now, contact: Contact) {
+        if let Noted::Full { ping: Some(oldest) } = self.table.answered(now.millis, contact) {
+            if self.talks.values().any(|talk| talk.contact == Some(oldest)) {
+                self.table.answered(now.millis, oldest);
+            } else {
+                self.check(oldest);
+            }
+        }
+    }
+
+    fn check(&mut self, contact: Contact) {
+        if self.unchecked.len() < MAX_UNCHECKED && !self.unchecked.contains(&contact) {
+            self.unchecked.push_back(contact);
+        }
+    }
+
+    /// A connection has said hello.
+    pub(crate) fn connected(&mut self, now: Now, peer: PeerId, greeted: Greeted, out: &mut Outbox) {
+        let Greeted { id, listens_at, direction, brief } = greeted;
+        let contact = listens_at.map(|address| Contact { id, address });
+        let talk = Talk {
+            contact,
+            id,
+            direction,
+            brief,
+            open: VecDeque::new(),
+            allowance: Allowance::new(now.millis, ANSWER_BURST),
+            since: now.millis,
+            last: now.millis,
+        };
+        self.talks.insert(peer, talk);
+        let Some(contact) = contact else { return };
+        match direction {
+            Direction::Outbound => {
+                self.met(now, contact);
+                self.reached(now, peer, &contact, out);
+            }
+            // Whether it listens where it says shows when it is dialled, which is worth it if the table wants it.
+            Direction::Inbound if self.table.has_room(&id) && !self.table.knows(&contact.address) => {
+                self.check(contact);
+            }
+            Direction::Inbound => {}
+        }
+    }
+
+    /// Asks what an address was dialled for of who is there.
+    pub(crate) fn reached(&mut self, now: Now, peer: PeerId, contact: &Contact, out: &mut Outbox) {
+        let Some(call) = self.calls.remove(&contact.address) else { return };
+        if call.id.is_some_and(|id| id != contact.id) {
+            return self.fail(now, contact.address, call);
+        }
+        for key in call.searches {
+            let Some(target) = self.searches.target(key) else { continue };
+            self.question(now, peer, key, target, out);
+        }
+    }
+
+    fn question(&mut self, now: Now, peer: PeerId, key: u64, target: NodeId, out: &mut Outbox) {
+        if let Some(talk) = self.talks.get_mut(&peer) {
+            talk.open.push_back(key);
+            talk.last = now.millis;
+            out.send(peer, Message::FindNode { target });
+        }
+    }
+
+    /// A dial came to nothing, or its connection went before hello. `true` if an address was only to be tried out.
+    pub(crate) fn unreachable(&mut self, now: Now, address: SocketAddr) -> bool {
+        let Some(call) = self.calls.remove(&address) else { return false };
+        let feeler = call.id.is_none();
+        self.fail(now, address, call);
+        feeler
+    }
+
+    fn fail(&mut self, now: Now, address: SocketAddr, call: Call) {
+        let Some(id) = call.id else { return };
+        self.table.failed(&Contact { id, address });
+        call.searches.into_iter().for_each(|key| self.searches.failed(now.millis, key, &id));
+    }
+
+    pub(crate) fn disconnected(&mut self, now: Now, peer: PeerId) {
+        let Some(talk) = self.talks.remove(&peer) else { return };
+        talk.open.into_iter().for_each(|key| self.searches.failed(now.millis, key, &talk.id));
+    }
+
+    /// A peer at `ip` asks who is near an id.
+    pub(crate) fn asked(&mut self, now: Now, (peer, ip): (PeerId, IpAddr), target: NodeId, out: &mut Outbox) {
+        let Some(talk) = self.talks.get_mut(&peer) else { return };
+        if !talk.allowance.take(now.millis, ANSWER_BURST, ANSWER_INTERVAL_MILLIS) {
+            return out.offence(peer, Offence::RequestFlood);
+        }
+        // It knows itself, and would not believe private addresses of us if its own is public.
+        let id = talk.id;
+        let fit = |contact: &Contact| contact.id != id && is_believable(&contact.address, ip);
+        out.send(peer, Message::Nodes(self.table.closest_of(&target, K, fit)));
+    }
+
+    /// A peer names nodes. `false` if it was not asked.
+    pub(crate) fn told(&mut self, now: Now, peer: PeerId, contacts: &[Contact], out: &mut Outbox) -> bool {
+        let Some(talk) = self.talks.get_mut(&peer) else { return false };
+        let Some(key) = talk.open.pop_front() else {
+            out.offence(peer, Offence::UnrequestedNodes);
+            return false;
+        };
+        talk.last = now.millis;
+        self.searches.answered(now.millis, key, &talk.id, contacts);
+        true
+    }
+
+    /// Dials an address once, to see whether anybody is there.
+    pub(crate) fn feel(&mut self, now: Now, address: SocketAddr) {
+        self.call(now, address, None, None);
+    }
+
+    fn call(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, search: Option<u64>) {
+        let (searches, since) = (search.into_iter().collect(), now.millis);
+        self.calls.insert(address, Call { id, searches, since });
+        self.dials.push((address, id));
+    }
+
+    /// What is to be dialled, since this was last asked. Each is to be answered with [`Discovery::connected`] or
+    /// [`Discovery::unreachable`].
+    pub(crate) fn take_dials(&mut self) -> Vec<(SocketAddr, Option<NodeId>)> {
+        std::mem::take(&mut self.dials)
+    }
+
+    fn has_room(&self) -> bool {
+        let outbound = |talk: &&Talk| talk.brief && talk.direction == Direction::Outbound;
+        self.calls.len() + self.talks.values().filter(outbound).count() < MAX_CALLS
+    }
+
+    /// Goes on with all that can go on.
+    pub(crate) fn proceed(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+        for (peer, talk) in &self.talks {
+            if talk.end().is_some_and(|end| end <= now.millis) {
+                out.close(*peer, Reason::Brief);
+            }
+        }
+        let forgotten = |(_, call): &(&SocketAddr, &Call)| call.since + CALL_TIMEOUT_MILLIS <= now.millis;
+        for address in self.calls.iter().filter(forgotten).map(|(address, _)| *address).collect::<Vec<_>>() {
+            self.unreachable(now, address);
+        }
+        self.look_around(now, rng);
+        loop {
+            self.searches.begin(now.millis, &mut self.table);
+            while self.has_room()
+                && let Some((key, target, contact)) = self.searches.ask(now.millis)
+            {
+                self.ask(now, key, target, contact, out);
+            }
+            let ended = self.searches.tick(now.millis);
+            if ended.is_empty() {
+                break;
+            }
+            ended.into_iter().for_each(|found| self.ended(found, out));
+        }
+        while self.has_room()
+            && self.calls.values().filter(|call| call.searches.is_empty()).count() < MAX_CHECKS
+            && let Some(contact) = self.unchecked.pop_front()
+        {
+            if !self.calls.contains_key(&contact.address) {
+                self.call(now, contact.address, Some(contact.id), None);
+            }
+        }
+    }
+
+    /// Looks for its own id when it is time, and then into the buckets that nobody looked into of late.
+    fn look_around(&mut self, now: Now, rng: &mut ChaCha20Rng) {
+        if self.table.is_empty() || !self.searches.is_idle() {
+            return;
+        }
+        let own = self.table.own();
+        if self.next_look <= now.millis {
+            // Others may have come that are far away, too.
+            self.searches.add(own);
+            self.searches.add(NodeId::random(rng));
+            self.next_look = now.millis + self.look_wait;
+            self.look_wait = (2 * self.look_wait).min(REFRESH_MILLIS);
+            self.refresh = true;
+        } else if std::mem::take(&mut self.refresh) {
+            let stale = self.table.stale(now.millis);
+            stale.into_iter().for_each(|bucket| self.searches.add(own.random_in(bucket, rng)));
+        }
+    }
+
+    fn ask(&mut self, now: Now, key: u64, target: NodeId, contact: Contact, out: &mut Outbox) {
+        let there = self.talks.iter().find(|(_, talk)| talk.contact == Some(contact)).map(|(peer, _)| *peer);
+        match (there, self.calls.get_mut(&contact.address)) {
+            (Some(peer), _) => self.question(now, peer, key, target, out),
+            (None, Some(call)) if call.id == Some(contact.id) => call.searches.push(key),
+            // Somebody else is looked for there just now.
+            (None, Some(_)) => self.searches.failed(now.millis, key, &contact.id),
+            (None, None) => self.call(now, contact.address, Some(contact.id), Some(key)),
+        }
+    }
+
+    fn ended(&mut self, found: Found, out: &mut Outbox) {
+        let Found { target, took, complete, .. } = &found;
+        let (asked, nodes) = (found.path.len(), found.nodes.len());
+        tracing::debug!(%target, asked, nodes, took, complete, "lookup");
+        if found.number.is_some() {
+            out.event(Event::NodesFound(Arc::new(found)));
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let ends = self.talks.values().filter_map(Talk::end);
+        let calls = self.calls.values().map(|call| call.since + CALL_TIMEOUT_MILLIS);
+        let look =
+            (!self.table.is_empty() && self.searches.is_idle()).then(|| if self.refresh { 0 } else { self.next_look });
+        ends.chain(calls).chain(self.searches.deadline()).chain(look).min()
+    }
+}

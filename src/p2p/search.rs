@@ -1,0 +1,235 @@
+//! Lookups under way, in what order they are made, and what came of each question.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::p2p::kad::{ALPHA, Contact, K, Lookup, NodeId, Table};
+
+/// Most lookups under way.
+pub const MAX_SEARCHES: usize = 3;
+/// Most lookups that wait for their turn.
+pub const MAX_WAITING: usize = 64;
+/// Most lookups under way or waiting that the owner asked for.
+pub const MAX_ASKED_FOR: usize = 8;
+/// Milliseconds after which a lookup ends with what it has found: a dozen time-outs in a row.
+pub const SEARCH_TIMEOUT_MILLIS: u64 = 30_000;
+/// Most lookups begun at once: one for each bucket that is not empty among millions of nodes, and some for the owner.
+pub const SEARCH_BURST: u64 = 32;
+/// Milliseconds in which one more may begin. A lookup asks nobody twice, so that this bounds what any peer is asked, at
+/// half of what it answers ([`super::discovery::ANSWER_BURST`]).
+pub const SEARCH_INTERVAL_MILLIS: u64 = 2_000;
+
+/// So many at once, and one more in each interval.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowance {
+    left: u64,
+    since: u64,
+}
+
+impl Allowance {
+    pub(crate) fn new(now: u64, burst: u64) -> Self {
+        Self { left: burst, since: now }
+    }
+
+    /// Takes one; `false` if there is none.
+    pub(crate) fn take(&mut self, now: u64, burst: u64, interval: u64) -> bool {
+        let refill = now.saturating_sub(self.since) / interval;
+        self.since += refill * interval;
+        self.left = self.left.saturating_add(refill).min(burst);
+        let some = self.left > 0;
+        self.left -= u64::from(some);
+        some
+    }
+
+    /// When one can be taken, if there is none now.
+    fn next(&self, interval: u64) -> u64 {
+        if self.left > 0 { 0 } else { self.since + interval }
+    }
+}
+
+/// What came of asking a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has not answered, and has time left to.
+    Open,
+    /// It answered.
+    Answered {
+        /// How many nodes it told of.
+        told: usize,
+    },
+    /// It did not answer in time.
+    Late,
+    /// It could not be reached, was another, or went without an answer.
+    Failed,
+}
+
+/// One node that a lookup asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Whom.
+    pub contact: Contact,
+    /// How many had to be asked one after the other until it could be, itself included.
+    pub hop: u32,
+    /// When, in milliseconds since the lookup began.
+    pub at: u64,
+    /// Milliseconds until the outcome; `None` while it is open.
+    pub took: Option<u64>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What a lookup found, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The number that the one who asked for it was given; `None` if this node wanted it itself.
+    pub number: Option<u64>,
+    /// What was looked for.
+    pub target: NodeId,
+    /// The nodes that answered and are nearest to it, the nearest first; at most [`K`].
+    pub nodes: Vec<Contact>,
+    /// Who was asked, in order.
+    pub path: Vec<Step>,
+    /// Milliseconds from its turn to its end.
+    pub took: u64,
+    /// Whether it came to its end, instead of taking too long.
+    pub complete: bool,
+}
+
+#[derive(Debug)]
+struct Search {
+    lookup: Lookup,
+    asked_for: Option<u64>,
+    began: u64,
+    path: Vec<Step>,
+}
+
+impl Search {
+    fn close(&mut self, now: u64, id: &NodeId, outcome: Outcome) {
+        let began = self.began;
+        if let Some(step) = self.path.iter_mut().find(|step| step.contact.id == *id) {
+            step.outcome = outcome;
+            step.took = Some(now.saturating_sub(began + step.at));
+        }
+    }
+}
+
+/// All lookups.
+#[derive(Debug)]
+pub(crate) struct Searches {
+    under_way: BTreeMap<u64, Search>,
+    waiting: VecDeque<(NodeId, Option<u64>)>,
+    allowance: Allowance,
+    next: u64,
+}
+
+impl Searches {
+    pub(crate) fn new(now: u64) -> Self {
+        let allowance = Allowance::new(now, SEARCH_BURST);
+        Self { under_way: BTreeMap::new(), waiting: VecDeque::new(), allowance, next: 0 }
+    }
+
+    fn asked_for(&self) -> usize {
+        let under_way = self.under_way.values().map(|search| search.asked_for);
+        under_way.chain(self.waiting.iter().map(|(_, number)| *number)).flatten().count()
+    }
+
+    /// A lookup for the node's own purposes, unless one for the same id waits or too many do.
+    pub(crate) fn add(&mut self, target: NodeId) {
+        if self.waiting.len() < MAX_WAITING && !self.waiting.iter().any(|(waiting, _)| *waiting == target) {
+            self.waiting.push_back((target, None));
+        }
+    }
+
+    /// A lookup for the owner, before all others: its number, or `None` if there are too many.
+    pub(crate) fn add_asked_for(&mut self, target: NodeId) -> Option<u64> {
+        if self.asked_for() >= MAX_ASKED_FOR {
+            return None;
+        }
+        let number = self.next;
+        self.next += 1;
+        let at = self.waiting.iter().take_while(|(_, number)| number.is_some()).count();
+        self.waiting.insert(at, (target, Some(number)));
+        Some(number)
+    }
+
+    /// Whether no lookup of the node's own is under way or waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.values().all(|search| search.asked_for.is_some())
+    }
+
+    /// Begins those whose turn it is.
+    pub(crate) fn begin(&mut self, now: u64, table: &mut Table) {
+        while self.under_way.len() < MAX_SEARCHES
+            && !self.waiting.is_empty()
+            && self.allowance.take(now, SEARCH_BURST, SEARCH_INTERVAL_MILLIS)
+        {
+            let Some((target, asked_for)) = self.waiting.pop_front() else { return };
+            table.looked_for(now, &target);
+            let lookup = Lookup::new(table.own(), target, K, ALPHA, table.closest(&target, K));
+            let key = self.next;
+            self.next += 1;
+            self.under_way.insert(key, Search { lookup, asked_for, began: now, path: Vec::new() });
+        }
+    }
+
+    /// Somebody to ask now, and for which search.
+    pub(crate) fn ask(&mut self, now: u64) -> Option<(u64, NodeId, Contact)> {
+        self.under_way.iter_mut().find_map(|(key, search)| {
+            let contact = search.lookup.ask(now)?;
+            let (hop, at) = (search.lookup.hop(&contact.id).unwrap_or(1), now.saturating_sub(search.began));
+            search.path.push(Step { contact, hop, at, took: None, outcome: Outcome::Open });
+            Some((*key, search.lookup.target(), contact))
+        })
+    }
+
+    /// What a search is for, if it is under way.
+    pub(crate) fn target(&self, key: u64) -> Option<NodeId> {
+        self.under_way.get(&key).map(|search| search.lookup.target())
+    }
+
+    pub(crate) fn answered(&mut self, now: u64, key: u64, id: &NodeId, told: &[Contact]) {
+        if let Some(search) = self.under_way.get_mut(&key)
+            && search.lookup.answered(id, told)
+        {
+            search.close(now, id, Outcome::Answered { told: told.len() });
+        }
+    }
+
+    pub(crate) fn failed(&mut self, now: u64, key: u64, id: &NodeId) {
+        if let Some(search) = self.under_way.get_mut(&key) {
+            search.lookup.failed(id);
+            search.close(now, id, Outcome::Failed);
+        }
+    }
+
+    /// Gives up those who did not answer in time, and takes out the lookups that ended.
+    pub(crate) fn tick(&mut self, now: u64) -> Vec<Found> {
+        let mut ended = Vec::new();
+        for (key, search) in &mut self.under_way {
+            for late in search.lookup.tick(now) {
+                search.close(now, &late.id, Outcome::Late);
+            }
+            if search.lookup.is_done() || search.began + SEARCH_TIMEOUT_MILLIS <= now {
+                ended.push(*key);
+            }
+        }
+        let found = |search: Search| Found {
+            number: search.asked_for,
+            target: search.lookup.target(),
+            nodes: search.lookup.found().copied().collect(),
+            took: now.saturating_sub(search.began),
+            complete: search.lookup.is_done(),
+            path: search.path,
+        };
+        ended.iter().filter_map(|key| self.under_way.remove(key)).map(found).collect()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let ends = |search: &Search| {
+            let end = search.began + SEARCH_TIMEOUT_MILLIS;
+            search.lookup.deadline().map_or(end, |late| late.min(end))
+        };
+        let room = self.under_way.len() < MAX_SEARCHES && !self.waiting.is_empty();
+        let next = room.then(|| self.allowance.next(SEARCH_INTERVAL_MILLIS));
+        self.under_way.values().map(ends).chain(next).min()
+    }
+}

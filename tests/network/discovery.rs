@@ -1,0 +1,374 @@
+//! Whom nodes find, and what liars make of it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use cairn::p2p::discovery::{ANSWER_BURST, Found, Outcome};
+use cairn::p2p::kad::{Contact, K, NodeId};
+use cairn::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, TipClaim};
+use cairn::p2p::misbehaviour::Offence;
+use cairn::p2p::{Config, Direction, Event, Input, Now, Output, PeerId, Protocol, Reason};
+use cairn::primitives::target::Work;
+use cairn::sim::{Script, Sim, Weather};
+use cairn::storage::{MemoryStore, Store};
+
+use crate::connections::{Bench, dials, hello, id, reasons, sent};
+use crate::{Seed, mine, params, settles};
+
+/// A network of `n` nodes, of which each knows the first and no other.
+fn joined_through_one(n: usize, seed: u64) -> Sim {
+    let mut sim = Sim::new(params(), Weather::default(), seed);
+    sim.add_node(&[]).unwrap();
+    for _ in 1..n {
+        sim.add_node(&[0]).unwrap();
+        sim.run_for(200);
+    }
+    sim
+}
+
+/// What a node finds when its owner asks it to look for an id.
+fn find(sim: &mut Sim, node: usize, target: NodeId) -> Arc<Found> {
+    let number =
+        sim.command(node, |node, now| node.find_node(now, target)).unwrap().expect("nothing else is looked for");
+    let found = |sim: &Sim| {
+        sim.events(node).iter().rev().find_map(|(_, event)| match event {
+            Event::NodesFound(found) if found.number == Some(number) => Some(found.clone()),
+            _ => None,
+        })
+    };
+    assert!(sim.run_until(40_000, |sim| found(sim).is_some()), "the lookup does not end");
+    found(sim).unwrap()
+}
+
+fn connections(sim: &Sim, node: usize) -> usize {
+    let (inbound, outbound) = sim.node(node).unwrap().connection_counts();
+    inbound + outbound
+}
+
+/// The ids nearest to a target of nodes that are up, other than `but`.
+fn nearest(sim: &Sim, target: NodeId, but: usize) -> Vec<NodeId> {
+    let mut ids: Vec<NodeId> = sim.nodes().map(|(n, _)| n).filter(|n| *n != but).map(Sim::id).collect();
+    ids.sort_by_key(|id| id.distance(&target));
+    ids.truncate(K);
+    ids
+}
+
+#[test]
+fn sixty_nodes_that_joined_through_one_need_it_no_more() {
+    let seed = Seed::new(60);
+    let mut sim = joined_through_one(60, seed.0);
+    sim.run_for(60_000);
+    let target = NodeId([0x5a; 32]);
+    let found = find(&mut sim, 17, target);
+    assert!(found.complete && found.took < 10_000, "{} ms", found.took);
+    let ids: Vec<NodeId> = found.nodes.iter().map(|contact| contact.id).collect();
+    assert_eq!(ids, nearest(&sim, target, 17), "the nearest of all are found, the nearest first");
+    assert!(found.path.iter().any(|step| step.hop >= 1 && matches!(step.outcome, Outcome::Answered { told: 1.. })));
+
+    sim.crash(0);
+    sim.run_for(60_000);
+    // Whoever comes may come through anybody.
+    for through in [7, 33, 59] {
+        let newcomer = sim.add_node(&[through]).unwrap();
+        sim.run_for(30_000);
+        assert!(connections(&sim, newcomer) >= 8, "through {through}: {}", connections(&sim, newcomer));
+    }
+    sim.crash(7);
+    mine(&mut sim, 62, 1);
+    assert!(sim.run_until(5_000, Sim::is_converged), "a block does not reach all");
+    mine(&mut sim, 30, 1);
+    assert!(sim.run_until(5_000, Sim::is_converged), "a block does not reach all");
+    for (number, node) in sim.nodes() {
+        assert!(node.bans(sim.now()).is_empty(), "node {number} banned an honest one");
+        assert!(node.contacts().len() > 16, "node {number} knows {} others", node.contacts().len());
+    }
+}
+
+#[test]
+fn outbound_peers_are_spread_over_the_distances() {
+    let seed = Seed::new(61);
+    let mut sim = joined_through_one(60, seed.0);
+    sim.run_for(60_000);
+    for (number, node) in sim.nodes() {
+        let outbound = node.peers(sim.now()).into_iter().filter(|peer| peer.direction == Direction::Outbound);
+        let buckets: Vec<Option<u8>> = outbound.map(|peer| peer.bucket).collect();
+        let different: BTreeSet<Option<u8>> = buckets.iter().copied().collect();
+        // The nearest bucket with anybody in it is about the sixth.
+        assert!(buckets.len() < 8 || different.len() >= 4, "node {number} has peers in {buckets:?}");
+    }
+}
+
+#[test]
+fn a_restart_needs_no_bootstrap() {
+    let seed = Seed::new(62);
+    let mut sim = joined_through_one(20, seed.0);
+    sim.run_for(130_000);
+    let before = sim.node(9).unwrap().contacts().len();
+    sim.crash(9);
+    sim.crash(0);
+    sim.start(9).unwrap();
+    let after = sim.node(9).unwrap().contacts().len();
+    assert!(after * 2 > before, "{after} of {before} contacts are left");
+    assert!(sim.run_until(10_000, |sim| connections(sim, 9) >= 8), "it has {} peers", connections(&sim, 9));
+}
+
+/// A peer that says hello as anybody, and answers questions for nodes with what `tell` says.
+fn teller(dial: Option<SocketAddr>, mut tell: impl FnMut(NodeId) -> Option<Vec<Contact>> + 'static) -> Script {
+    let genesis = params().genesis_hash;
+    let mut dialled = BTreeSet::new();
+    let mut nonce = 0;
+    Box::new(move |_: Now, input: Input| {
+        nonce += 1;
+        let tip = TipClaim { height: 0, hash: genesis, work: Work::ZERO };
+        let user_agent = "/teller/".to_owned();
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            genesis,
+            services: 1,
+            tip,
+            listen_port: 7331,
+            nonce: 1_000_000 + nonce,
+            user_agent,
+        };
+        let send = |peer: PeerId, message: Message| vec![Output::Send { peer, message }];
+        match input {
+            Input::Tick => dial.iter().map(|address| Output::Connect { address: *address, id: None }).collect(),
+            Input::Connected { peer, direction: Direction::Outbound, .. } => {
+                dialled.insert(peer);
+                send(peer, Message::Hello(hello))
+            }
+            Input::Received { peer, message } => match message {
+                Message::Hello(_) if !dialled.contains(&peer) => send(peer, Message::Hello(hello)),
+                Message::Ping(nonce) => send(peer, Message::Pong(nonce)),
+                Message::GetHeaders { .. } => send(peer, Message::Headers(Vec::new())),
+                Message::FindNode { target } => {
+                    tell(target).map_or_else(Vec::new, |told| send(peer, Message::Nodes(told)))
+                }
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
+    })
+}
+
+/// Contacts that do not exist, near a target.
+fn made_up(target: NodeId, from: u32) -> Vec<Contact> {
+    let contact = |n: u32| {
+        let mut id = target;
+        id.0[28..].copy_from_slice(&(from + n).to_be_bytes());
+        Contact { id, address: SocketAddr::from(([10, 200, (n >> 8) as u8, n as u8], 7331)) }
+    };
+    (0..K as u32).map(contact).collect()
+}
+
+#[test]
+fn liars_with_made_up_contacts_are_not_believed() {
+    let seed = Seed::new(63);
+    let mut sim = joined_through_one(30, seed.0);
+    for _ in 0..10 {
+        let mut from = 0;
+        sim.add_script(teller(Some(Sim::address(5)), move |target| {
+            from += K as u32;
+            Some(made_up(target, from))
+        }));
+    }
+    sim.run_for(120_000);
+    let target = NodeId([0x33; 32]);
+    let found = find(&mut sim, 5, target);
+    let real: BTreeSet<NodeId> = (0..40).map(Sim::id).collect();
+    assert!(found.nodes.iter().all(|contact| real.contains(&contact.id)), "somebody made up was found");
+    assert!(found.path.iter().any(|step| step.outcome == Outcome::Failed), "none was tried");
+    for (number, node) in sim.nodes() {
+        let contacts: Vec<Contact> = node.contacts().contacts().copied().collect();
+        assert!(contacts.iter().all(|contact| real.contains(&contact.id)), "node {number} keeps somebody made up");
+        assert!(contacts.iter().filter(|contact| contact.id != Sim::id(5)).count() >= 16);
+    }
+}
+
+/// The nearest to a key are all one attacker's, who name each other only: lookups find them, as they must, and the honest
+/// node that is nearest too, whose place in the tables of others they cannot take.
+#[test]
+fn a_wall_of_sybils_hides_nobody_that_is_known() {
+    let seed = Seed::new(64);
+    let honest = 40;
+    let mut sim = joined_through_one(honest, seed.0);
+    sim.run_for(60_000);
+    // Of a thousand ids the sixteen nearest to the id of node 20: as if the attacker had made many keys.
+    let key = Sim::id(20);
+    let mut wall: Vec<usize> = (honest..1_000).collect();
+    wall.sort_by_key(|n| Sim::id(*n).distance(&key));
+    wall.truncate(K);
+    let contacts: Vec<Contact> = wall.iter().map(|n| Contact { id: Sim::id(*n), address: Sim::address(*n) }).collect();
+    for n in honest..1_000 {
+        // Those that are not of the wall only fill the numbers between.
+        let told = contacts.clone();
+        let dial = wall.contains(&n).then(|| Sim::address(n % honest));
+        let script = teller(dial, move |_| Some(told.clone()));
+        sim.add_script(if wall.contains(&n) { script } else { Box::new(|_, _| Vec::new()) });
+    }
+    sim.run_for(120_000);
+    let found = find(&mut sim, 3, key);
+    assert_eq!(found.nodes[0].id, key, "it is hidden");
+    let walls = found.nodes.iter().filter(|contact| contacts.contains(contact)).count();
+    assert!(walls >= K / 2, "the wall is not met: {walls}");
+    // And it has the peers that it had.
+    let victims = sim.node(20).unwrap().peers(sim.now());
+    let outbound = victims.iter().filter(|peer| peer.direction == Direction::Outbound);
+    let (own, others): (Vec<_>, Vec<_>) = outbound.partition(|peer| contacts.iter().any(|c| c.id == peer.node));
+    assert!(others.len() > own.len(), "{} of the wall, {} others", own.len(), others.len());
+    mine(&mut sim, 1, 1);
+    assert!(sim.run_until(5_000, Sim::is_converged));
+}
+
+/// All that dial in are the attacker's, and name only each other; those that the victim dialled are honest, and stay.
+#[test]
+fn an_eclipsed_node_keeps_those_it_chose() {
+    let seed = Seed::new(65);
+    let mut sim = joined_through_one(30, seed.0);
+    sim.run_for(60_000);
+    let gang: Vec<Contact> = (30..130).map(|n| Contact { id: Sim::id(n), address: Sim::address(n) }).collect();
+    for n in 30..130 {
+        let mut told = gang.clone();
+        told.rotate_left(n);
+        told.truncate(K);
+        sim.add_script(teller(Some(Sim::address(4)), move |_| Some(told.clone())));
+    }
+    sim.run_for(300_000);
+    let is_gang = |id: &NodeId| gang.iter().any(|contact| contact.id == *id);
+    let peers = sim.node(4).unwrap().peers(sim.now());
+    let outbound: Vec<_> = peers.iter().filter(|peer| peer.direction == Direction::Outbound).collect();
+    let inbound = peers.iter().filter(|peer| peer.direction == Direction::Inbound && is_gang(&peer.node)).count();
+    assert!(inbound > 50, "the attack did not come about: {inbound}");
+    let honest = outbound.iter().filter(|peer| !is_gang(&peer.node)).count();
+    assert!(honest * 2 > outbound.len(), "{honest} of {} are honest", outbound.len());
+    mine(&mut sim, 11, 1);
+    assert!(settles(&mut sim, 10_000));
+}
+
+#[test]
+fn floods_and_answers_that_nobody_asked_for_are_offences() {
+    let mut bench = Bench::new(Config::default());
+    let peer = bench.guest("10.0.0.1:5");
+    let target = NodeId([1; 32]);
+    let answers = |outputs: &[Output]| sent(outputs).filter(|m| matches!(m, Message::Nodes(_))).count();
+    let mut answered = 0;
+    for _ in 0..ANSWER_BURST {
+        answered += answers(&bench.say(peer, Message::FindNode { target }));
+    }
+    assert_eq!(answered as u64, ANSWER_BURST);
+    assert_eq!(answers(&bench.say(peer, Message::FindNode { target })), 0);
+    assert_eq!(bench.node.peers(bench.now)[0].score, Offence::RequestFlood.points());
+    let outputs: Vec<Output> = (0..9).flat_map(|_| bench.say(peer, Message::FindNode { target })).collect();
+    assert_eq!(reasons(&outputs), [Reason::Misbehaved(Offence::RequestFlood)]);
+
+    let peer = bench.guest("10.0.1.1:5");
+    bench.say(peer, Message::Nodes(made_up(target, 0)));
+    assert_eq!(bench.node.peers(bench.now)[0].score, Offence::UnrequestedNodes.points());
+    assert!(bench.node.known_addresses().is_empty() && bench.node.contacts().is_empty());
+}
+
+/// Makes an outbound peer of whoever is dialled; answers its number and what it was sent.
+fn answer_dial(bench: &mut Bench, number: u64, address: SocketAddr) -> (PeerId, Vec<Output>) {
+    let peer = PeerId(number);
+    let direction = Direction::Outbound;
+    bench.give(Input::Connected { peer, address, direction, id: id(peer) });
+    (peer, bench.say(peer, Message::Hello(hello(number))))
+}
+
+#[test]
+fn a_private_address_from_a_public_peer_is_never_dialled() {
+    let address: SocketAddr = "8.8.8.8:7331".parse().unwrap();
+    let mut bench = Bench::new(Config { id: NodeId([9; 32]), seeds: vec![address], ..Config::default() });
+    assert_eq!(dials(&bench.node.drain().collect::<Vec<_>>()), [address]);
+    let (peer, outputs) = answer_dial(&mut bench, 1_000, address);
+    assert!(
+        sent(&outputs).any(|message| matches!(message, Message::FindNode { target } if *target == NodeId([9; 32])))
+    );
+    let contact = |n: u8, address: &str| Contact { id: NodeId([n; 32]), address: address.parse().unwrap() };
+    let told = vec![contact(1, "10.0.0.1:7331"), contact(2, "127.0.0.1:7331"), contact(3, "9.9.9.9:7331")];
+    let outputs = bench.say(peer, Message::Nodes(told));
+    assert_eq!(dials(&outputs), ["9.9.9.9:7331".parse().unwrap()]);
+    // Nor is one told to a public peer, while a private one learns of it.
+    let private = bench.guest("10.7.0.1:5");
+    let outputs = bench.say(private, Message::FindNode { target: NodeId([0; 32]) });
+    let told = |outputs: &[Output]| {
+        sent(outputs).find_map(|message| if let Message::Nodes(told) = message { Some(told.clone()) } else { None })
+    };
+    assert_eq!(told(&outputs).unwrap(), [Contact { id: id(PeerId(1_000)), address }]);
+}
+
+/// Who came only to ask is told nothing unasked, and is no peer.
+#[test]
+fn a_brief_visitor_is_answered_and_no_more() {
+    let mut bench = Bench::new(Config::default());
+    let (peer, _) = bench.inbound("10.0.0.1:5");
+    let outputs = bench.say(peer, Message::Hello(Hello { services: SERVICE_BRIEF, ..hello(7) }));
+    assert_eq!(sent(&outputs).count(), 1, "hello, and no ping");
+    assert_eq!((bench.node.peers(bench.now).len(), bench.node.connection_counts()), (0, (0, 0)));
+    let outputs = bench.say(peer, Message::FindNode { target: NodeId([1; 32]) });
+    assert_eq!(sent(&outputs).collect::<Vec<_>>(), [&Message::Nodes(Vec::new())]);
+    let locator = vec![params().genesis_hash];
+    let stop = params().genesis_hash;
+    assert_eq!(sent(&bench.say(peer, Message::GetHeaders { locator, stop })).count(), 0);
+    assert_eq!(reasons(&bench.after(20_000)), [Reason::Brief]);
+}
+
+#[test]
+fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let addresses: Vec<SocketAddr> = (1..=3).map(|n| SocketAddr::from(([10, n, 0, 1], 7331))).collect();
+    let config = Config { seeds: addresses.clone(), ..Config::default() };
+    let mut bench = Bench::with_store(config, store.clone());
+    let mut dialled = dials(&bench.node.drain().collect::<Vec<_>>());
+    while dialled.len() < 3 {
+        dialled.extend(dials(&bench.after(100)));
+    }
+    for (n, address) in dialled.iter().enumerate() {
+        answer_dial(&mut bench, 1_000 + n as u64, *address);
+    }
+    bench.node.save(bench.now).unwrap();
+
+    let mut again = Bench::with_store(Config::default(), store.clone());
+    let outputs: Vec<Output> = again.node.drain().collect();
+    let first: Vec<(SocketAddr, Option<NodeId>)> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Connect { address, id } => Some((*address, *id)),
+            _ => None,
+        })
+        .take(2)
+        .collect();
+    let expected: Vec<_> = (0..2).map(|n| (dialled[n], Some(id(PeerId(1_000 + n as u64))))).collect();
+    assert_eq!(first, expected, "those connected longest");
+    again.give(Input::ConnectFailed { address: dialled[0] });
+    again.node.save(again.now).unwrap();
+    let mut third = Bench::with_store(Config { outbound_target: 0, ..Config::default() }, store);
+    let outputs: Vec<Output> = third.node.drain().collect();
+    assert_eq!(dials(&outputs)[0], dialled[1], "the first one is an anchor no more");
+}
+
+/// Addresses heard of are tried one by one, and those where nobody is are dropped.
+#[test]
+fn feelers_sort_what_was_heard() {
+    let seed = Seed::new(66);
+    let mut sim = joined_through_one(10, seed.0);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let questions = Arc::new(Mutex::new(0));
+    let (counter, from) = (asked.clone(), questions.clone());
+    sim.add_script(teller(Some(Sim::address(2)), move |_| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        let mut from = from.lock().unwrap();
+        *from += K as u32;
+        Some(made_up(NodeId([7; 32]), *from))
+    }));
+    sim.run_for(60_000);
+    assert!(asked.load(Ordering::Relaxed) > 0, "nobody asked the liar");
+    let untested = |sim: &Sim| sim.node(2).unwrap().known_addresses().iter().filter(|r| !r.is_tried()).count();
+    let before = untested(&sim);
+    assert!(before > 0);
+    sim.run_for(600_000);
+    assert!(untested(&sim) < before, "{before} before, {} after", untested(&sim));
+    assert!(sim.node(2).unwrap().known_addresses().iter().filter(|record| record.is_tried()).count() >= 9);
+}

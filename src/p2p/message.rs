@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
 use crate::p2p::proofs::{self, MAX_PROOFS, ProofQuery, Proofs};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{
@@ -120,6 +121,8 @@ pub enum Item {
     Transaction(Txid),
     /// A block.
     Block(BlockHash),
+    /// A block in its compact form, or whole if it is not one of the last few. Only asked for, never announced.
+    CompactBlock(BlockHash),
 }
 
 impl Item {
@@ -191,6 +194,25 @@ pub enum Message {
     GetProofs(ProofQuery),
     /// Answers [`Message::GetProofs`].
     Proofs(Proofs),
+    /// A block in its compact form, asked for or pushed to whoever wants that.
+    CompactBlock(Arc<CompactBlock>),
+    /// Asks for transactions of a block of which the compact form came.
+    GetBlockTransactions {
+        /// The block.
+        block: BlockHash,
+        /// Their places in it, each greater than the one before.
+        places: Vec<u16>,
+    },
+    /// Answers [`Message::GetBlockTransactions`], in the order in which they were asked for.
+    BlockTransactions {
+        /// The block.
+        block: BlockHash,
+        /// The transactions.
+        transactions: Vec<Arc<Transaction>>,
+    },
+    /// Whether the receiver is to push new blocks in their compact form (BIP-152's high bandwidth) or to announce their
+    /// headers, as at first.
+    SendCompact(bool),
 }
 
 /// The byte that says which message a frame holds.
@@ -216,6 +238,10 @@ pub enum Kind {
     Filters = 15,
     GetProofs = 16,
     Proofs = 17,
+    CompactBlock = 20,
+    GetBlockTransactions = 21,
+    BlockTransactions = 22,
+    SendCompact = 23,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -223,7 +249,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -242,11 +268,21 @@ impl Kind {
         Self::Filters,
         Self::GetProofs,
         Self::Proofs,
+        Self::CompactBlock,
+        Self::GetBlockTransactions,
+        Self::BlockTransactions,
+        Self::SendCompact,
     ];
 
     /// The kind of a byte; `None` for those of versions to come.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(byte)).copied()
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// Its place in [`Kind::ALL`], for counters.
+    pub fn place(self) -> usize {
+        // Every kind is there: the tests look.
+        Self::ALL.iter().position(|kind| *kind == self).unwrap_or(0)
     }
 
     /// Most bytes that the payload may have in a network whose blocks have at most `max_block_bytes`.
@@ -266,6 +302,12 @@ impl Kind {
             Self::Filters => MAX_FILTERS_BYTES,
             Self::GetProofs => ProofQuery::MAX_LEN,
             Self::Proofs => proofs::MAX_ANSWER_BYTES,
+            // Short ids are shorter than what they stand for; number, second count and places come on top.
+            Self::CompactBlock => max_block_bytes + 8 + COUNT_BYTES + 2 * MAX_PREFILLED,
+            Self::GetBlockTransactions => 32 + COUNT_BYTES + 2 * MAX_TRANSACTIONS,
+            // What else a block has is longer than a hash.
+            Self::BlockTransactions => max_block_bytes,
+            Self::SendCompact => 1,
         }
     }
 
@@ -290,6 +332,10 @@ impl Kind {
             Self::Filters => "filters",
             Self::GetProofs => "getproofs",
             Self::Proofs => "proofs",
+            Self::CompactBlock => "compactblock",
+            Self::GetBlockTransactions => "getblocktransactions",
+            Self::BlockTransactions => "blocktransactions",
+            Self::SendCompact => "sendcompact",
         }
     }
 }
@@ -339,6 +385,10 @@ impl Message {
             Self::Filters(_) => Kind::Filters,
             Self::GetProofs(_) => Kind::GetProofs,
             Self::Proofs(_) => Kind::Proofs,
+            Self::CompactBlock(_) => Kind::CompactBlock,
+            Self::GetBlockTransactions { .. } => Kind::GetBlockTransactions,
+            Self::BlockTransactions { .. } => Kind::BlockTransactions,
+            Self::SendCompact(_) => Kind::SendCompact,
         }
     }
 
@@ -361,6 +411,10 @@ impl Message {
             Self::Filters(filters) => codec::encode(filters),
             Self::GetProofs(query) => codec::encode(query),
             Self::Proofs(proofs) => codec::encode(proofs),
+            Self::CompactBlock(compact) => codec::encode(compact),
+            Self::GetBlockTransactions { block, places } => codec::encode(&(block, places)),
+            Self::BlockTransactions { block, transactions } => codec::encode(&(block, transactions)),
+            Self::SendCompact(push) => codec::encode(push),
         }
     }
 
@@ -385,6 +439,10 @@ impl Message {
             }
             Self::GetProofs(query) => codec::encoded_len(query),
             Self::Proofs(proofs) => codec::encoded_len(proofs),
+            Self::CompactBlock(compact) => codec::encoded_len(compact),
+            Self::GetBlockTransactions { places, .. } => 32 + COUNT_BYTES + 2 * places.len(),
+            Self::BlockTransactions { transactions, .. } => 32 + codec::encoded_len(transactions),
+            Self::SendCompact(_) => 1,
         }
     }
 
@@ -449,6 +507,23 @@ impl Message {
                 within(kind, answer.proofs.len(), MAX_PROOFS)?;
                 Self::Proofs(answer)
             }
+            Kind::CompactBlock => {
+                let compact: CompactBlock = whole(kind, payload)?;
+                within(kind, compact.prefilled.len(), MAX_PREFILLED)?;
+                within(kind, compact.transactions(), MAX_TRANSACTIONS)?;
+                Self::CompactBlock(Arc::new(compact))
+            }
+            Kind::GetBlockTransactions => {
+                let (block, places): (BlockHash, Vec<u16>) = whole(kind, payload)?;
+                within(kind, places.len(), MAX_TRANSACTIONS)?;
+                Self::GetBlockTransactions { block, places }
+            }
+            Kind::BlockTransactions => {
+                let (block, transactions): (BlockHash, Vec<Arc<Transaction>>) = whole(kind, payload)?;
+                within(kind, transactions.len(), MAX_TRANSACTIONS)?;
+                Self::BlockTransactions { block, transactions }
+            }
+            Kind::SendCompact => Self::SendCompact(whole(kind, payload)?),
         })
     }
 }
@@ -466,7 +541,7 @@ pub(super) mod tests {
     pub(in crate::p2p) fn samples() -> Vec<Message> {
         let params = Params::new(GenesisSpec::regtest()).unwrap();
         let hash = Hash256::of(b"x");
-        let items = vec![Item::Transaction(hash), Item::Block(Hash256::ZERO)];
+        let items = vec![Item::Transaction(hash), Item::Block(Hash256::ZERO), Item::CompactBlock(hash)];
         let address = |text: &str| PeerAddress { address: text.parse().unwrap(), services: 1, last_seen: 9 };
         let from = TxLocation { height: 7, position: 3 };
         let key_query = ProofQuery::Key { key: PublicKey([5; 32]), from };
@@ -503,6 +578,13 @@ pub(super) mod tests {
             Message::Filters(vec![(hash, vec![1, 2, 3]), (Hash256::ZERO, vec![0])]),
             Message::GetProofs(key_query),
             Message::Proofs(Proofs { query: ProofQuery::Transaction(hash), proofs: vec![proof], more: true }),
+            Message::CompactBlock(Arc::new(CompactBlock::new(&params.genesis, &params.genesis.txids(), 7, &[]))),
+            Message::GetBlockTransactions { block: hash, places: vec![1, 5, u16::MAX] },
+            Message::BlockTransactions {
+                block: hash,
+                transactions: vec![Arc::new(params.genesis.transactions[0].clone()); 2],
+            },
+            Message::SendCompact(true),
         ]
     }
 
@@ -510,6 +592,7 @@ pub(super) mod tests {
     fn every_kind_survives_the_wire_within_its_cap() {
         let samples = samples();
         assert_eq!(samples.iter().map(Message::kind).collect::<Vec<_>>(), Kind::ALL);
+        assert!((0..).zip(Kind::ALL).all(|(place, kind)| kind.place() == place));
         for message in samples {
             let kind = message.kind();
             assert_eq!(Kind::from_byte(kind as u8), Some(kind));
@@ -518,7 +601,7 @@ pub(super) mod tests {
             assert!(payload.len() <= kind.max_payload(1_000_000));
             assert_eq!(Message::decode(kind, &payload), Ok(message));
         }
-        assert_eq!(Kind::from_byte(18), None);
+        assert_eq!(Kind::from_byte(24), None);
     }
 
     #[test]

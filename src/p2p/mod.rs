@@ -10,6 +10,8 @@
 
 pub mod addrbook;
 pub mod bans;
+pub mod blocks;
+pub mod compact;
 mod config;
 pub mod dialer;
 pub mod download;
@@ -29,6 +31,7 @@ pub(crate) mod outbox;
 pub(crate) mod peers;
 pub mod ping;
 pub mod proofs;
+pub mod pushes;
 mod records;
 pub mod relay;
 pub mod requests;

@@ -80,8 +80,8 @@ impl FlowCounters {
     }
 
     fn message(&self, kind: Kind, bytes: usize) {
-        self.messages[kind as usize].fetch_add(1, Ordering::Relaxed);
-        self.message_bytes[kind as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+        self.messages[kind.place()].fetch_add(1, Ordering::Relaxed);
+        self.message_bytes[kind.place()].fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 

@@ -40,7 +40,7 @@ impl Sim {
                 let bytes = message.encoded_len() as u64;
                 let (kind, peer) = (message.kind(), peer_id(link, to));
                 self.note(kind.name(), [node as u64, link, bytes]);
-                self.traffic[kind as usize].add(bytes);
+                self.traffic[kind.place()].add(bytes);
                 let garbled = self.places[from].garbled;
                 if garbled > 0.0 && self.rng.random_bool(garbled) {
                     return self.tell_garbled(node, peer, &message);

@@ -1,10 +1,12 @@
 //! Networks of nodes in virtual time. A failure prints the seed that repeats it.
 
+mod compact;
 mod connections;
 mod faults;
 mod filters;
 mod growth;
 mod liars;
+mod pushes;
 mod syncing;
 
 use std::sync::Arc;

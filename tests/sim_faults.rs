@@ -19,7 +19,7 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 /// Faults of all sorts at once, as the seed has it. Every third network is cut, every third crashes, most lose messages, and
-/// all but every sixth have liars.
+/// all but every seventh have liars.
 fn mixed(seed: u64) -> NetworkSetup {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut fault = |seed_has: bool| {
@@ -44,7 +44,7 @@ fn mixed(seed: u64) -> NetworkSetup {
         loss: f64::from(rng.random_range(0..4)) / 100.0,
         partitions,
         crashes,
-        attack: Attack::ALL.get(seed as usize % 6).copied(),
+        attack: Attack::ALL.get(seed as usize % 7).copied(),
         share: 0.25,
         audit: true,
         seed,

@@ -378,7 +378,9 @@ impl Light {
             Message::Inventory(items) => {
                 for item in items {
                     match item {
-                        Item::Block(hash) => self.sync.announced(now, id, hash, &self.chain, &mut self.out),
+                        Item::Block(hash) | Item::CompactBlock(hash) => {
+                            self.sync.announced(now, id, hash, &self.chain, &mut self.out)
+                        }
                         Item::Transaction(txid) => {
                             if let Some(watch) = &mut self.watch {
                                 watch.announced(id, txid, &mut self.out);
@@ -424,6 +426,11 @@ impl Light {
             Message::GetHeaders { .. } => self.out.send(id, Message::Headers(Vec::new())),
             Message::GetData(items) => self.out.send(id, Message::NotFound(items)),
             Message::GetProofs(_) | Message::GetFilterHeaders { .. } | Message::GetFilters { .. } => {}
+            // It asks for none, and gives none.
+            Message::CompactBlock(_)
+            | Message::GetBlockTransactions { .. }
+            | Message::BlockTransactions { .. }
+            | Message::SendCompact(_) => {}
         }
     }
 

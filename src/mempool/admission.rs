@@ -249,7 +249,10 @@ impl Mempool {
     /// Takes entries and their descendants out, parents first, and remembers that they were well signed.
     pub(super) fn remove(&mut self, roots: &[Txid]) -> Vec<Entry> {
         let removed = self.graph.remove_with_descendants(roots);
-        removed.iter().for_each(|entry| self.verified.insert(entry.txid));
+        for entry in &removed {
+            self.verified.insert(entry.txid);
+            self.gone.push(entry.txid, entry.tx.clone());
+        }
         removed
     }
 }

@@ -39,6 +39,11 @@ impl Graph {
         self.entries.len()
     }
 
+    /// In no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
     /// Bytes of all encodings.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

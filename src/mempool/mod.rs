@@ -26,7 +26,7 @@ use crate::primitives::tx::{OutPoint, Transaction};
 use graph::Graph;
 use limits::Floor;
 use orphans::Orphans;
-use recent::Recent;
+use recent::{Gone, Recent};
 
 pub use entry::{Entry, Package};
 pub use error::MempoolError;
@@ -58,6 +58,7 @@ pub struct Mempool {
     graph: Graph,
     orphans: Orphans,
     verified: Recent,
+    gone: Gone,
     floor: Floor,
     /// The latest time given, in seconds since 1970.
     clock: u64,
@@ -72,6 +73,7 @@ impl Mempool {
             graph: Graph::default(),
             orphans: Orphans::default(),
             verified: Recent::new(REMEMBERED),
+            gone: Gone::default(),
             floor: Floor::default(),
             clock: 0,
         }
@@ -155,6 +157,13 @@ impl Mempool {
     /// The bounds it was made with.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// All transactions from which a block may be put together, in no order: those of the pool, orphans, and the last that
+    /// left the pool unconfirmed. One may be there twice.
+    pub fn at_hand(&self) -> impl Iterator<Item = (&Txid, &Arc<Transaction>)> {
+        let entries = self.graph.iter().map(|entry| (&entry.txid, &entry.tx));
+        entries.chain(self.orphans.iter()).chain(self.gone.iter())
     }
 
     /// Ids, in the order in which they came.

@@ -39,6 +39,10 @@ impl Orphans {
         self.by_id.len()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Txid, &Arc<Transaction>)> {
+        self.by_id.iter().map(|(txid, orphan)| (txid, &orphan.tx))
+    }
+
     /// Memory taken, about.
     pub(super) fn usage(&self) -> usize {
         self.usage

@@ -1,8 +1,11 @@
-//! A bounded memory of ids.
+//! Bounded memories of what left the pool.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
+use super::entry::memory_of;
 use crate::primitives::hash::Txid;
+use crate::primitives::tx::Transaction;
 
 /// Remembers the last so many ids, and forgets the older half of twice as many at a time.
 #[derive(Debug)]
@@ -30,10 +33,53 @@ impl Recent {
     }
 }
 
+/// Most transactions kept that left the pool unconfirmed, as in Bitcoin Core.
+const MAX_GONE: usize = 100;
+/// Most bytes of memory for them.
+const MAX_GONE_BYTES: usize = 1 << 20;
+
+/// The last transactions that left the pool unconfirmed. Another's pool may have kept them, and its block have them.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    order: VecDeque<(Txid, Arc<Transaction>)>,
+    bytes: usize,
+}
+
+impl Gone {
+    pub(super) fn push(&mut self, txid: Txid, tx: Arc<Transaction>) {
+        self.bytes += memory_of(&tx);
+        self.order.push_back((txid, tx));
+        while self.order.len() > MAX_GONE || self.bytes > MAX_GONE_BYTES {
+            let Some((_, oldest)) = self.order.pop_front() else { return };
+            self.bytes -= memory_of(&oldest);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Txid, &Arc<Transaction>)> {
+        self.order.iter().map(|(txid, tx)| (txid, tx))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::primitives::hash::Hash256;
+    use crate::primitives::tx::Output;
+
+    #[test]
+    fn what_is_gone_is_bounded_in_number_and_bytes() {
+        let mut gone = Gone::default();
+        let mut push = |bytes: usize| {
+            let outputs = vec![Output::data(vec![0; bytes])];
+            let tx = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: 0 };
+            gone.push(tx.txid(), Arc::new(tx));
+            assert_eq!(gone.bytes, gone.iter().map(|(_, tx)| memory_of(tx)).sum::<usize>());
+            (gone.order.len(), gone.bytes)
+        };
+        assert_eq!((0..300).map(|_| push(10)).last().map(|(count, _)| count), Some(MAX_GONE));
+        assert!((0..30).all(|_| push(MAX_GONE_BYTES / 10).1 <= MAX_GONE_BYTES));
+        assert_eq!(push(MAX_GONE_BYTES).0, 0, "too large even alone");
+    }
 
     #[test]
     fn the_last_ones_are_remembered_and_the_first_forgotten() {

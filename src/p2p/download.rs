@@ -1,4 +1,5 @@
 //! Bodies: a window of missing ones moves up the best branch, and each is asked from one peer at a time that has it.
+//! Near the tip one block alone is asked for in its compact form, and the timers here run on until it is whole.
 //! A peer on another branch that is better than our chain is asked for that one's: the best header's bodies may never
 //! come, and whoever holds them back must not keep us from the rest.
 //!
@@ -8,9 +9,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::chain::Chain;
+use crate::p2p::blocks::MAX_AHEAD;
 use crate::p2p::interface::{Now, PeerId, Reason};
 use crate::p2p::message::{Item, Message};
 use crate::p2p::outbox::Outbox;
+use crate::p2p::seen::Seen;
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::BlockHash;
 
@@ -39,6 +42,8 @@ const COLD_MILLIS: u64 = 10_000;
 const FEW: usize = 8;
 /// Most blocks stored but not connected of which it is remembered who brought them.
 const MAX_REMEMBERED: usize = 2 * WINDOW as usize;
+/// Blocks remembered of which no block came of the compact form.
+const MAX_WHOLE: usize = 64;
 
 /// A block asked for.
 #[derive(Debug)]
@@ -78,7 +83,7 @@ pub(super) enum Delivery {
 }
 
 /// Blocks to be had and under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Download {
     /// Missing and not asked for, lowest first.
     wanted: VecDeque<(BlockHash, u32)>,
@@ -90,6 +95,22 @@ pub(super) struct Download {
     delivered: u32,
     /// Who brought what, for the day on which it turns out to be bad; oldest first.
     brought: VecDeque<(BlockHash, PeerId)>,
+    /// To be asked for whole.
+    whole: Seen<BlockHash>,
+}
+
+impl Default for Download {
+    fn default() -> Self {
+        Self {
+            wanted: VecDeque::new(),
+            requests: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            stale: false,
+            delivered: 0,
+            brought: VecDeque::new(),
+            whole: Seen::new(MAX_WHOLE),
+        }
+    }
 }
 
 impl Download {
@@ -139,6 +160,41 @@ impl Download {
     /// Whether a block was asked from anybody, or will be.
     pub(super) fn wants(&self, hash: &BlockHash) -> bool {
         self.requests.contains_key(hash) || self.wanted.iter().any(|(wanted, _)| wanted == hash)
+    }
+
+    /// Whether a block was asked from a peer.
+    pub(super) fn asked(&self, peer: PeerId, hash: &BlockHash) -> bool {
+        self.requests.get(hash).is_some_and(|request| request.peer == peer)
+    }
+
+    /// A peer pushed a block in its compact form, and is as good as asked for it, unless somebody was.
+    pub(super) fn pushed(&mut self, now: Now, peer: PeerId, hash: BlockHash, height: u32) {
+        if let Some(source) = self.sources.get_mut(&peer)
+            && !self.requests.contains_key(&hash)
+        {
+            if source.in_flight == 0 {
+                source.progress = now.millis;
+            }
+            source.in_flight += 1;
+            self.requests.insert(hash, Request { peer, height, since: now.millis });
+            self.wanted.retain(|(wanted, _)| *wanted != hash);
+        }
+    }
+
+    /// No block comes of a block's compact form: it is to be asked for whole, from the same peer or another.
+    pub(super) fn needs_whole(&mut self, hash: BlockHash) {
+        if let Some(request) = self.requests.remove(&hash)
+            && let Some(source) = self.sources.get_mut(&request.peer)
+        {
+            source.in_flight = source.in_flight.saturating_sub(1);
+        }
+        self.whole.insert(hash);
+        self.refresh();
+    }
+
+    /// Whoever brought a block does not answer for it.
+    pub(super) fn excuse(&mut self, hash: &BlockHash) {
+        self.brought.retain(|(brought, _)| brought != hash);
     }
 
     /// Who brought a block.
@@ -204,7 +260,7 @@ impl Download {
                 let missing = chain.missing_bodies_to(best, WINDOW, WINDOW as usize);
                 portion.extend(missing.into_iter().filter(|(hash, _)| !self.requests.contains_key(hash)).take(room));
             }
-            self.request(now, peer, portion, out);
+            self.request(now, peer, portion, chain, out);
         }
     }
 
@@ -227,13 +283,18 @@ impl Download {
         }
     }
 
-    fn request(&mut self, now: Now, peer: PeerId, portion: Vec<(BlockHash, u32)>, out: &mut Outbox) {
+    fn request(&mut self, now: Now, peer: PeerId, portion: Vec<(BlockHash, u32)>, chain: &Chain, out: &mut Outbox) {
         let Some(source) = self.sources.get_mut(&peer).filter(|_| !portion.is_empty()) else { return };
         if source.in_flight == 0 {
             source.progress = now.millis;
         }
         source.in_flight += portion.len();
-        let items = portion.iter().map(|(hash, _)| Item::Block(*hash)).collect();
+        let items = match portion[..] {
+            [(hash, height)] if height <= chain.tip().height + MAX_AHEAD && !self.whole.contains(&hash) => {
+                vec![Item::CompactBlock(hash)]
+            }
+            _ => portion.iter().map(|(hash, _)| Item::Block(*hash)).collect(),
+        };
         let since = now.millis;
         self.requests.extend(portion.into_iter().map(|(hash, height)| (hash, Request { peer, height, since })));
         out.send(peer, Message::GetData(items));

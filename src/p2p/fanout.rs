@@ -6,7 +6,8 @@
 //! far at once, and announced to the others; whoever has heard of it before it comes only announces it, for then it is
 //! about already, and most pushes would be to those who have it. `cairn sim gossip` measures this.
 //!
-//! Here is what one node decides of one message. Sending, batches and bounds over all messages are its caller's.
+//! Here is what one node decides of one message, in the simulator as in the network. Sending, batches and bounds over all
+//! messages are its callers': [`super::relay`] pushes and announces, [`super::requests`] pulls.
 
 use std::collections::VecDeque;
 
@@ -62,6 +63,11 @@ impl Pull {
     /// Who was asked and has not failed.
     pub fn asked(&self) -> Option<PeerId> {
         self.asked
+    }
+
+    /// Only those that `is_there` says are there are still to be asked.
+    pub fn retain(&mut self, is_there: impl Fn(&PeerId) -> bool) {
+        self.announcers.retain(is_there);
     }
 
     /// Whoever was asked does not deliver. Returns whom to ask next; `None` if no other announced it.

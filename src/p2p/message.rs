@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
 use crate::p2p::kad::{Contact, K, NodeId};
 use crate::p2p::proofs::{self, MAX_PROOFS, ProofQuery, Proofs};
 use crate::primitives::block::Block;
@@ -80,6 +81,8 @@ pub enum Item {
     Transaction(Txid),
     /// A block.
     Block(BlockHash),
+    /// A block in its compact form, or whole if it is not one of the last few. Only asked for, never announced.
+    CompactBlock(BlockHash),
 }
 
 impl Item {
@@ -154,6 +157,25 @@ pub enum Message {
     },
     /// Answers [`Message::FindNode`]: at most [`K`] nodes, the nearest first.
     Nodes(Vec<Contact>),
+    /// A block in its compact form, asked for or pushed to whoever wants that.
+    CompactBlock(Arc<CompactBlock>),
+    /// Asks for transactions of a block of which the compact form came.
+    GetBlockTransactions {
+        /// The block.
+        block: BlockHash,
+        /// Their places in it, each greater than the one before.
+        places: Vec<u16>,
+    },
+    /// Answers [`Message::GetBlockTransactions`], in the order in which they were asked for.
+    BlockTransactions {
+        /// The block.
+        block: BlockHash,
+        /// The transactions.
+        transactions: Vec<Arc<Transaction>>,
+    },
+    /// Whether the receiver is to push new blocks in their compact form (BIP-152's high bandwidth) or to announce their
+    /// headers, as at first.
+    SendCompact(bool),
 }
 
 /// The byte that says which message a frame holds.
@@ -179,6 +201,10 @@ pub enum Kind {
     Proofs = 17,
     FindNode = 18,
     Nodes = 19,
+    CompactBlock = 20,
+    GetBlockTransactions = 21,
+    BlockTransactions = 22,
+    SendCompact = 23,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -186,7 +212,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -205,6 +231,10 @@ impl Kind {
         Self::Proofs,
         Self::FindNode,
         Self::Nodes,
+        Self::CompactBlock,
+        Self::GetBlockTransactions,
+        Self::BlockTransactions,
+        Self::SendCompact,
     ];
 
     /// The kind of a byte; `None` for those of versions to come, and for 3 and 4, which have had their day.
@@ -212,8 +242,9 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 
-    /// Its place in [`Kind::ALL`].
+    /// Its place in [`Kind::ALL`], for counters.
     pub fn place(self) -> usize {
+        // Every kind is there: the tests look.
         Self::ALL.iter().position(|kind| *kind == self).unwrap_or(0)
     }
 
@@ -234,6 +265,12 @@ impl Kind {
             Self::Proofs => proofs::MAX_ANSWER_BYTES,
             Self::FindNode => 32,
             Self::Nodes => COUNT_BYTES + K * Contact::LEN,
+            // Short ids are shorter than what they stand for; number, second count and places come on top.
+            Self::CompactBlock => max_block_bytes + 8 + COUNT_BYTES + 2 * MAX_PREFILLED,
+            Self::GetBlockTransactions => 32 + COUNT_BYTES + 2 * MAX_TRANSACTIONS,
+            // What else a block has is longer than a hash.
+            Self::BlockTransactions => max_block_bytes,
+            Self::SendCompact => 1,
         }
     }
 
@@ -258,6 +295,10 @@ impl Kind {
             Self::Proofs => "proofs",
             Self::FindNode => "findnode",
             Self::Nodes => "nodes",
+            Self::CompactBlock => "compactblock",
+            Self::GetBlockTransactions => "getblocktransactions",
+            Self::BlockTransactions => "blocktransactions",
+            Self::SendCompact => "sendcompact",
         }
     }
 }
@@ -307,6 +348,10 @@ impl Message {
             Self::Proofs(_) => Kind::Proofs,
             Self::FindNode { .. } => Kind::FindNode,
             Self::Nodes(_) => Kind::Nodes,
+            Self::CompactBlock(_) => Kind::CompactBlock,
+            Self::GetBlockTransactions { .. } => Kind::GetBlockTransactions,
+            Self::BlockTransactions { .. } => Kind::BlockTransactions,
+            Self::SendCompact(_) => Kind::SendCompact,
         }
     }
 
@@ -329,6 +374,10 @@ impl Message {
             Self::Proofs(proofs) => codec::encode(proofs),
             Self::FindNode { target } => codec::encode(target),
             Self::Nodes(contacts) => codec::encode(contacts),
+            Self::CompactBlock(compact) => codec::encode(compact),
+            Self::GetBlockTransactions { block, places } => codec::encode(&(block, places)),
+            Self::BlockTransactions { block, transactions } => codec::encode(&(block, transactions)),
+            Self::SendCompact(push) => codec::encode(push),
         }
     }
 
@@ -353,6 +402,10 @@ impl Message {
             Self::Proofs(proofs) => codec::encoded_len(proofs),
             Self::FindNode { .. } => 32,
             Self::Nodes(contacts) => COUNT_BYTES + contacts.len() * Contact::LEN,
+            Self::CompactBlock(compact) => codec::encoded_len(compact),
+            Self::GetBlockTransactions { places, .. } => 32 + COUNT_BYTES + 2 * places.len(),
+            Self::BlockTransactions { transactions, .. } => 32 + codec::encoded_len(transactions),
+            Self::SendCompact(_) => 1,
         }
     }
 
@@ -414,6 +467,23 @@ impl Message {
             }
             Kind::FindNode => Self::FindNode { target: whole(kind, payload)? },
             Kind::Nodes => Self::Nodes(list(kind, payload, K)?),
+            Kind::CompactBlock => {
+                let compact: CompactBlock = whole(kind, payload)?;
+                within(kind, compact.prefilled.len(), MAX_PREFILLED)?;
+                within(kind, compact.transactions(), MAX_TRANSACTIONS)?;
+                Self::CompactBlock(Arc::new(compact))
+            }
+            Kind::GetBlockTransactions => {
+                let (block, places): (BlockHash, Vec<u16>) = whole(kind, payload)?;
+                within(kind, places.len(), MAX_TRANSACTIONS)?;
+                Self::GetBlockTransactions { block, places }
+            }
+            Kind::BlockTransactions => {
+                let (block, transactions): (BlockHash, Vec<Arc<Transaction>>) = whole(kind, payload)?;
+                within(kind, transactions.len(), MAX_TRANSACTIONS)?;
+                Self::BlockTransactions { block, transactions }
+            }
+            Kind::SendCompact => Self::SendCompact(whole(kind, payload)?),
         })
     }
 }
@@ -431,7 +501,7 @@ pub(super) mod tests {
     pub(in crate::p2p) fn samples() -> Vec<Message> {
         let params = Params::new(GenesisSpec::regtest()).unwrap();
         let hash = Hash256::of(b"x");
-        let items = vec![Item::Transaction(hash), Item::Block(Hash256::ZERO)];
+        let items = vec![Item::Transaction(hash), Item::Block(Hash256::ZERO), Item::CompactBlock(hash)];
         let contact = |text: &str| Contact { id: NodeId([5; 32]), address: text.parse().unwrap() };
         let from = TxLocation { height: 7, position: 3 };
         let key_query = ProofQuery::Key { key: PublicKey([5; 32]), from };
@@ -467,6 +537,13 @@ pub(super) mod tests {
             Message::Proofs(Proofs { query: ProofQuery::Transaction(hash), proofs: vec![proof], more: true }),
             Message::FindNode { target: NodeId([6; 32]) },
             Message::Nodes(vec![contact("10.1.2.3:7331"), contact("[2001:db8::1]:1")]),
+            Message::CompactBlock(Arc::new(CompactBlock::new(&params.genesis, &params.genesis.txids(), 7, &[]))),
+            Message::GetBlockTransactions { block: hash, places: vec![1, 5, u16::MAX] },
+            Message::BlockTransactions {
+                block: hash,
+                transactions: vec![Arc::new(params.genesis.transactions[0].clone()); 2],
+            },
+            Message::SendCompact(true),
         ]
     }
 
@@ -474,6 +551,7 @@ pub(super) mod tests {
     fn every_kind_survives_the_wire_within_its_cap() {
         let samples = samples();
         assert_eq!(samples.iter().map(Message::kind).collect::<Vec<_>>(), Kind::ALL);
+        assert!((0..).zip(Kind::ALL).all(|(place, kind)| kind.place() == place));
         for message in samples {
             let kind = message.kind();
             assert_eq!(Kind::from_byte(kind as u8), Some(kind));
@@ -482,7 +560,7 @@ pub(super) mod tests {
             assert!(payload.len() <= kind.max_payload(1_000_000));
             assert_eq!(Message::decode(kind, &payload), Ok(message));
         }
-        assert_eq!([3, 4, 20].map(Kind::from_byte), [None; 3]);
+        assert_eq!([3, 4, 24].map(Kind::from_byte), [None; 3]);
     }
 
     #[test]

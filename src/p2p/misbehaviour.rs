@@ -44,9 +44,18 @@ pub enum Offence {
     /// Sent a transaction that breaks a rule at every tip.
     #[error("sent a bad transaction: {0}")]
     BadTransaction(String),
-    /// Sent a transaction that was not asked for.
-    #[error("sent a transaction that nobody asked for")]
-    UnrequestedTransaction,
+    /// Pushed more transactions than it has reason to that are known, of no use, or without their parents.
+    #[error("pushed too many transactions that are of no use")]
+    PushFlood,
+    /// Sent a compact block that is none, or other transactions of it than those asked for.
+    #[error("sent a bad compact block: {0}")]
+    BadCompactBlock(String),
+    /// Sent transactions of a block that were not asked for.
+    #[error("sent transactions of a block that nobody asked for")]
+    UnrequestedBlockTransactions,
+    /// Asked for transactions of a block out of order, or that the block has not.
+    #[error("asked for transactions that a block has not")]
+    BadPlaces,
     /// Claimed more work than its headers have.
     #[error("claimed work {claimed} and has {shown}")]
     EmptyClaim {
@@ -94,11 +103,17 @@ impl Offence {
             | Self::FalseProof(_)
             | Self::FalseFilter { .. }
             | Self::BadBlock(_)
+            | Self::BadCompactBlock(_)
+            | Self::BadPlaces
             | Self::BadTransaction(_) => BAN_POINTS,
             // Requests that crossed with a timeout look like these, so only a habit counts.
             Self::UnconnectedHeaders | Self::RequestFlood | Self::UnrequestedNodes | Self::InventoryFlood => 10,
-            Self::UnrequestedBlock | Self::UnrequestedHeaders | Self::UnrequestedFilters | Self::UnrequestedProofs => 5,
-            Self::UnrequestedTransaction => 1,
+            Self::UnrequestedBlock
+            | Self::UnrequestedBlockTransactions
+            | Self::UnrequestedHeaders
+            | Self::UnrequestedFilters
+            | Self::UnrequestedProofs => 5,
+            Self::PushFlood => 1,
         }
     }
 }

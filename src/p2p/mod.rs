@@ -11,6 +11,8 @@
 pub mod addrbook;
 pub mod anchors;
 pub mod bans;
+pub mod blocks;
+pub mod compact;
 mod config;
 pub mod dialer;
 pub mod discovery;
@@ -30,6 +32,7 @@ pub(crate) mod outbox;
 pub(crate) mod peers;
 pub mod ping;
 pub mod proofs;
+pub mod pushes;
 mod records;
 pub mod relay;
 pub mod requests;

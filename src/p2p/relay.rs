@@ -1,17 +1,24 @@
-//! Telling others of transactions: a few at a time and after a random moment, so that many go in one message and nobody
-//! sees at once where one came from.
+//! Telling others of transactions, in the two gears of [`super::fanout`]: what is news is pushed whole to a few at once, and
+//! announced to the rest a few at a time and after a random moment, so that many go in one message, and pushes have mostly
+//! come before anybody asks.
+//!
+//! Pushes wait for nothing, not even one's own: whoever gets one cannot tell whether its sender made it or was pushed it
+//! a moment ago, which a delay here would not change. `docs/threat-model.md` says what they can guess.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
 use crate::mempool::Mempool;
+use crate::p2p::fanout::{FANOUT, push_to};
 use crate::p2p::interface::{Now, PeerId};
 use crate::p2p::message::{Item, Message};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::seen::Seen;
 use crate::primitives::hash::Txid;
+use crate::primitives::tx::Transaction;
 
 /// Milliseconds between two batches to a peer, at random between these.
 const TRICKLE_MILLIS: std::ops::RangeInclusive<u64> = 50..=350;
@@ -25,6 +32,8 @@ pub const MAX_KNOWN: usize = 20_000;
 /// A peer that is told.
 #[derive(Debug)]
 struct Listener {
+    /// It has a mempool: what is pushed to a light client is wasted.
+    is_full: bool,
     known: Seen<Txid>,
     queue: std::collections::VecDeque<Txid>,
     /// When the next batch goes; only set while there is one.
@@ -37,8 +46,15 @@ pub(super) struct Relay(BTreeMap<PeerId, Listener>);
 
 impl Relay {
     /// A peer said hello; it is told of all that waits for a block.
-    pub(super) fn connected(&mut self, now: Now, peer: PeerId, mempool: &Mempool, rng: &mut ChaCha20Rng) {
-        self.0.insert(peer, Listener { known: Seen::new(MAX_KNOWN), queue: Default::default(), next: None });
+    pub(super) fn connected(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        is_full: bool,
+        mempool: &Mempool,
+        rng: &mut ChaCha20Rng,
+    ) {
+        self.0.insert(peer, Listener { is_full, known: Seen::new(MAX_KNOWN), queue: Default::default(), next: None });
         let txids = mempool.txids();
         let listener = self.0.get_mut(&peer);
         listener.into_iter().for_each(|listener| listener.tell(now, &txids, rng));
@@ -52,6 +68,16 @@ impl Relay {
     pub(super) fn knows(&mut self, peer: PeerId, txid: Txid) {
         if let Some(listener) = self.0.get_mut(&peer) {
             listener.known.insert(txid);
+        }
+    }
+
+    /// Pushes a transaction that nobody had announced before it came.
+    pub(super) fn push(&mut self, txid: Txid, tx: &Arc<Transaction>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+        let lacking = self.0.iter().filter(|(_, listener)| listener.is_full && !listener.known.contains(&txid));
+        let lacking: Vec<PeerId> = lacking.map(|(peer, _)| *peer).collect();
+        for peer in push_to(&lacking, true, FANOUT, rng) {
+            self.knows(peer, txid);
+            out.send(peer, Message::Transaction(tx.clone()));
         }
     }
 

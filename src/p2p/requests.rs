@@ -1,8 +1,10 @@
 //! Transactions that were announced and are to be had: each is asked from one peer at a time, and from the next that
-//! announced it when that one does not keep its promise.
+//! announced it when that one does not keep its promise. Whom to ask for one is [`Pull`]'s to say; here are the bounds over
+//! all of them, and the time.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::p2p::fanout::Pull;
 use crate::p2p::interface::{Now, PeerId};
 use crate::p2p::message::{Item, MAX_INVENTORY, Message};
 use crate::p2p::outbox::Outbox;
@@ -17,16 +19,13 @@ pub const MAX_PROMISED: usize = 5_000;
 /// Most transactions promised by all peers together. Each has an equal share, so that many who promise and do not
 /// deliver take nothing from those who do.
 pub const MAX_WANTED: usize = 100_000;
-/// Most peers remembered to have announced one transaction.
-pub const MAX_ANNOUNCERS: usize = 8;
 
 /// A transaction wanted.
 #[derive(Debug, Default)]
 struct Want {
-    /// Who was asked, and when.
-    asked: Option<(PeerId, u64)>,
-    /// Who else has it, in the order of announcements.
-    announcers: VecDeque<PeerId>,
+    pull: Pull,
+    /// When somebody was last asked.
+    since: u64,
 }
 
 /// What a peer has promised.
@@ -54,7 +53,7 @@ impl Requests {
 
     pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
         self.peers.remove(&peer);
-        let asked = |want: &Want| want.asked.is_some_and(|(asked, _)| asked == peer);
+        let asked = |want: &Want| want.pull.asked() == Some(peer);
         let lost: Vec<Txid> = self.wants.iter().filter(|(_, want)| asked(want)).map(|(txid, _)| *txid).collect();
         self.pass_on(now, peer, lost, out);
     }
@@ -70,15 +69,9 @@ impl Requests {
                 kept = promises.waiting.len() + promises.asked < MAX_PROMISED;
                 break;
             }
-            let want = self.wants.entry(txid).or_default();
-            let known = want.asked.is_some_and(|(asked, _)| asked == peer) || want.announcers.contains(&peer);
-            if known || want.announcers.len() >= MAX_ANNOUNCERS {
-                continue;
-            }
-            if want.asked.is_none() && want.announcers.is_empty() {
+            if self.wants.entry(txid).or_default().pull.announced(peer) {
                 promises.waiting.push_back(txid);
             }
-            want.announcers.push_back(peer);
         }
         self.pump(now, peer, out);
         kept
@@ -92,9 +85,11 @@ impl Requests {
             && items.len() < MAX_INVENTORY
             && let Some(txid) = promises.waiting.pop_front()
         {
-            let Some(want) = self.wants.get_mut(&txid).filter(|want| want.asked.is_none()) else { continue };
-            want.announcers.retain(|announcer| *announcer != peer);
-            want.asked = Some((peer, now.millis));
+            let Some(want) = self.wants.get_mut(&txid) else { continue };
+            if !want.pull.ask(peer) {
+                continue;
+            }
+            want.since = now.millis;
             promises.asked += 1;
             self.timeouts.push_back((now.millis + TRANSACTION_TIMEOUT_MILLIS, txid, peer));
             items.push(Item::Transaction(txid));
@@ -104,10 +99,10 @@ impl Requests {
         }
     }
 
-    /// A transaction came, from whomever. `true` if it was wanted.
+    /// A transaction came, from whomever. `true` if anybody announced it before: it is no news then.
     pub(super) fn received(&mut self, now: Now, txid: &Txid, out: &mut Outbox) -> bool {
         let Some(want) = self.wants.remove(txid) else { return false };
-        if let Some((asked, _)) = want.asked
+        if let Some(asked) = want.pull.asked()
             && let Some(promises) = self.peers.get_mut(&asked)
         {
             promises.asked = promises.asked.saturating_sub(1);
@@ -121,8 +116,7 @@ impl Requests {
 
     /// A peer does not have what it was asked for.
     pub(super) fn not_found(&mut self, now: Now, peer: PeerId, txids: &[Txid], out: &mut Outbox) {
-        let asked =
-            |txid: &&Txid| self.wants.get(txid).is_some_and(|want| want.asked.is_some_and(|(asked, _)| asked == peer));
+        let asked = |txid: &&Txid| self.wants.get(txid).is_some_and(|want| want.pull.asked() == Some(peer));
         let lost = txids.iter().filter(asked).copied().collect();
         self.pass_on(now, peer, lost, out);
     }
@@ -135,9 +129,8 @@ impl Requests {
         let mut next = Vec::new();
         for txid in txids {
             let Some(want) = self.wants.get_mut(&txid) else { continue };
-            want.asked = None;
-            want.announcers.retain(|announcer| self.peers.contains_key(announcer));
-            match want.announcers.front().and_then(|announcer| Some((*announcer, self.peers.get_mut(announcer)?))) {
+            want.pull.retain(|announcer| self.peers.contains_key(announcer));
+            match want.pull.broken().and_then(|announcer| Some((announcer, self.peers.get_mut(&announcer)?))) {
                 Some((announcer, promises)) => {
                     promises.waiting.push_back(txid);
                     next.push(announcer);
@@ -156,7 +149,9 @@ impl Requests {
             && at <= now.millis
         {
             self.timeouts.pop_front();
-            if self.wants.get(&txid).is_some_and(|want| want.asked == Some((peer, at - TRANSACTION_TIMEOUT_MILLIS))) {
+            let is_open =
+                |want: &Want| want.pull.asked() == Some(peer) && want.since + TRANSACTION_TIMEOUT_MILLIS == at;
+            if self.wants.get(&txid).is_some_and(is_open) {
                 late.entry(peer).or_default().push(txid);
             }
         }
@@ -190,7 +185,7 @@ mod tests {
             Output::Send { peer, message: Message::GetData(items) } => {
                 let txids = items.into_iter().map(|item| match item {
                     Item::Transaction(txid) => txid,
-                    Item::Block(_) => panic!("a block"),
+                    Item::Block(_) | Item::CompactBlock(_) => panic!("a block"),
                 });
                 (peer, txids.collect())
             }

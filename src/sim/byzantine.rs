@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Script;
 use crate::consensus::params::Params;
+use crate::p2p::compact::{CompactBlock, Prefilled, ShortId};
 use crate::p2p::kad::{Contact, K};
 use crate::p2p::message::{Hello, Item, MAX_HEADERS, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use crate::p2p::sync::MAX_ANNOUNCED;
@@ -29,6 +30,8 @@ const DIALS: usize = 16;
 const DIALS_A_TURN: usize = 4;
 /// The part of its messages in which a garbler flips a bit.
 pub(super) const GARBLED: f64 = 0.02;
+/// Transactions that do not exist in a hollow block.
+const HOLLOW: usize = 20;
 /// Transactions that do not exist, announced to each peer in a turn.
 const SPAM: usize = 500;
 
@@ -38,6 +41,8 @@ const SPAM: usize = 500;
 pub enum Attack {
     /// Announce every block as soon as anybody does, and never deliver it.
     Withhold,
+    /// The same with compact blocks: deliver short ids of transactions that nobody has, and never those.
+    Hollow,
     /// Send malformed frames, bad headers, blocks and transactions.
     Garbage,
     /// Offer a valid chain of headers from genesis that has less work.
@@ -50,12 +55,13 @@ pub enum Attack {
 
 impl Attack {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Withhold, Self::Garbage, Self::Stale, Self::Spam, Self::Eclipse];
+    pub const ALL: [Self; 6] = [Self::Withhold, Self::Hollow, Self::Garbage, Self::Stale, Self::Spam, Self::Eclipse];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
         match self {
             Self::Withhold => "withhold",
+            Self::Hollow => "hollow",
             Self::Garbage => "garbage",
             Self::Stale => "stale",
             Self::Spam => "spam",
@@ -103,7 +109,7 @@ pub(super) fn script(
 ) -> Script {
     let work = Bits(0x0300_0001).target().map(|target| target.work()).unwrap_or_default();
     // Whoever withholds or stalls wants to be asked first.
-    let boasts = matches!(attack, Attack::Withhold | Attack::Garbage | Attack::Stale);
+    let boasts = matches!(attack, Attack::Withhold | Attack::Hollow | Attack::Garbage | Attack::Stale);
     let tip = TipClaim {
         height: if boasts { 1_000_000 } else { 0 },
         hash: params.genesis_hash,
@@ -172,17 +178,22 @@ impl Byzantine {
                 }
                 self.height = self.height.max(hello.tip.height);
                 let locator = vec![self.params.genesis_hash];
-                let ask = matches!(self.attack, Attack::Withhold | Attack::Garbage);
+                let ask = matches!(self.attack, Attack::Withhold | Attack::Hollow | Attack::Garbage);
                 outputs.extend(ask.then(|| send(peer, Message::GetHeaders { locator, stop: Hash256::ZERO })));
                 outputs.extend(self.mischief().into_iter().map(|message| send(peer, message)));
             }
             Message::FindNode { .. } => outputs.push(send(peer, Message::Nodes(self.accomplices()))),
             Message::Headers(headers) => {
                 let news = self.learn(&headers);
-                if self.attack == Attack::Withhold && !news.is_empty() && news.len() <= MAX_ANNOUNCED {
+                let announces = matches!(self.attack, Attack::Withhold | Attack::Hollow);
+                if announces && !news.is_empty() && news.len() <= MAX_ANNOUNCED {
                     let others = self.ready().into_iter().filter(|other| *other != peer);
                     outputs.extend(others.map(|other| send(other, Message::Headers(news.clone()))));
                 }
+            }
+            Message::GetData(items) if self.attack == Attack::Hollow => {
+                let hollow: Vec<Message> = items.iter().filter_map(|item| self.hollow(item)).collect();
+                outputs.extend(hollow.into_iter().map(|message| send(peer, message)));
             }
             Message::GetHeaders { locator, .. } => outputs.extend(self.headers_after(&locator).map(|m| send(peer, m))),
             Message::GetData(items) if self.attack == Attack::Garbage => {
@@ -196,7 +207,7 @@ impl Byzantine {
 
     /// Keeps the headers of the longest chain heard of; answers those that are new.
     fn learn(&mut self, headers: &[Header]) -> Vec<Header> {
-        if !matches!(self.attack, Attack::Withhold | Attack::Garbage) {
+        if !matches!(self.attack, Attack::Withhold | Attack::Hollow | Attack::Garbage) {
             return Vec::new();
         }
         let Some(first) = headers.first() else { return Vec::new() };
@@ -223,7 +234,7 @@ impl Byzantine {
             // Its own header on top of everybody's: whoever takes it asks for the block.
             Attack::Garbage => self.bad_header().map(|header| Message::Headers(vec![header])),
             Attack::Spam | Attack::Eclipse => Some(Message::Headers(Vec::new())),
-            Attack::Withhold | Attack::Stale => {
+            Attack::Withhold | Attack::Hollow | Attack::Stale => {
                 let start = locator.iter().find_map(|hash| self.place_after(hash)).unwrap_or(0);
                 Some(Message::Headers(self.headers[start..].iter().take(MAX_HEADERS).copied().collect()))
             }
@@ -234,7 +245,7 @@ impl Byzantine {
     fn mischief(&mut self) -> Vec<Message> {
         let genesis = self.params.genesis.header;
         match self.attack {
-            Attack::Withhold => Vec::new(),
+            Attack::Withhold | Attack::Hollow => Vec::new(),
             Attack::Garbage => match self.rng.random_range(0..5) {
                 // Work that was not done.
                 0 => {
@@ -246,7 +257,7 @@ impl Byzantine {
                 }
                 // No chain.
                 1 => vec![Message::Headers(vec![genesis, Header { previous: Hash256::ZERO, ..genesis }])],
-                // A transaction from nothing, which nobody asked for.
+                // A transaction from nothing, pushed as if it were news.
                 2 => vec![Message::Transaction(Arc::new(forged(&mut self.rng)))],
                 // A body without transactions.
                 3 => {
@@ -302,9 +313,22 @@ impl Byzantine {
         }
     }
 
+    /// The compact form of a block, true as far as its header. The coinbase of genesis passes for any until the others come.
+    fn hollow(&mut self, item: &Item) -> Option<Message> {
+        let Item::CompactBlock(hash) = item else { return None };
+        let header = *self.headers.iter().rfind(|header| header.hash() == *hash)?;
+        let short_ids = (0..HOLLOW).map(|_| ShortId(self.rng.random())).collect();
+        let transaction = Arc::new(self.params.genesis.transactions[0].clone());
+        let prefilled = vec![Prefilled { index: 0, transaction }];
+        Some(Message::CompactBlock(Arc::new(CompactBlock { header, nonce: 0, short_ids, prefilled })))
+    }
+
     /// Delivers what it announced: a body that is not its header's.
     fn bad_body(&self, item: &Item) -> Option<Message> {
-        let header = self.bad_header().filter(|header| Item::Block(header.hash()) == *item)?;
+        let header = self.bad_header().filter(|header| {
+            let hash = header.hash();
+            [Item::Block(hash), Item::CompactBlock(hash)].contains(item)
+        })?;
         let transactions = self.params.genesis.transactions.clone();
         Some(Message::Block(Arc::new(Block { header, transactions })))
     }

@@ -81,6 +81,13 @@ pub(crate) fn hello() -> Hello {
     }
 }
 
+impl Bench {
+    /// A peer's points of misbehaviour; `None` if it is gone.
+    pub(crate) fn score(&self, peer: PeerId) -> Option<u32> {
+        self.node.peers(self.now).iter().find(|info| info.id == peer).map(|info| info.score)
+    }
+}
+
 /// Somebody with an id of its own.
 pub(crate) fn id(peer: PeerId) -> NodeId {
     NodeId(Hash256::of(&peer.0.to_le_bytes()).0)
@@ -99,6 +106,16 @@ pub(crate) fn sent(outputs: &[Output]) -> impl Iterator<Item = &Message> {
         Output::Send { message, .. } => Some(message),
         _ => None,
     })
+}
+
+/// What was sent to one peer.
+pub(crate) fn sent_to(outputs: &[Output], to: PeerId) -> Vec<&Message> {
+    let message = |output: &'_ Output| matches!(output, Output::Send { peer, .. } if *peer == to);
+    sent_of(outputs.iter().filter(|output| message(output)))
+}
+
+fn sent_of<'a>(outputs: impl Iterator<Item = &'a Output>) -> Vec<&'a Message> {
+    outputs.flat_map(|output| sent(std::slice::from_ref(output))).collect()
 }
 
 pub(crate) fn dials(outputs: &[Output]) -> Vec<SocketAddr> {

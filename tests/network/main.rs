@@ -1,11 +1,13 @@
 //! Networks of nodes in virtual time. A failure prints the seed that repeats it.
 
+mod compact;
 mod connections;
 mod discovery;
 mod faults;
 mod filters;
 mod growth;
 mod liars;
+mod pushes;
 mod syncing;
 
 use std::sync::Arc;

@@ -165,14 +165,19 @@ fn table(report: &NetworkReport) -> String {
         spread("blocks", blocks),
         spread("payments", payments),
         String::new(),
-        "a node gets         messages         bytes".to_owned(),
+        format!("{:20} {:>13} {:>13}", "a node gets", "messages", "bytes"),
     ];
     let traffic = report.traffic.iter().map(|kind| (kind.kind, kind.messages_per_node, kind.bytes_per_node));
     let total = ("all", report.messages_per_node, report.bytes_per_node);
     lines.extend(
-        traffic.chain([total]).map(|(kind, messages, bytes)| format!("{kind:14} {messages:13.1} {bytes:13.0}")),
+        traffic.chain([total]).map(|(kind, messages, bytes)| format!("{kind:20} {messages:13.1} {bytes:13.0}")),
     );
     lines.push(String::new());
+    lines.push(format!(
+        "a block          {:.0} bytes whole, a node gets {:.0} for it",
+        report.block_size, report.block_relay
+    ));
+    lines.push(format!("a payment        {:.0} bytes over each of {} connections", report.payment_relay, report.links));
     let depths = report.reorganisations.iter().map(|reorg| format!("{} of depth {}", reorg.count, reorg.depth));
     let depths: Vec<String> = depths.collect();
     lines.push(format!("reorganisations  {}", if depths.is_empty() { "none".to_owned() } else { depths.join(", ") }));

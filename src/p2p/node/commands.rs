@@ -44,7 +44,8 @@ impl Node {
     /// Why it was refused.
     pub fn submit_transaction(&mut self, now: Now, tx: Transaction) -> Result<Accepted, MempoolError> {
         let accepted = self.mempool.accept(tx, &self.chain, now.unix)?;
-        self.accepted(now, &accepted);
+        let is_news = !self.requests.received(now, &accepted.txid, &mut self.out);
+        self.accepted(now, &accepted, is_news);
         self.finish(now);
         Ok(accepted)
     }

@@ -143,6 +143,8 @@ impl Node {
         self.scores.forget(id);
         self.relay.disconnected(id);
         self.server.disconnected(id);
+        self.pushes.disconnected(id);
+        self.blocks.disconnected(id);
         self.requests.disconnected(now, id, &mut self.out);
         self.download.disconnected(id);
         self.sync.disconnected(now, id, &self.chain, &mut self.out);
@@ -183,8 +185,10 @@ impl Node {
         }
         self.out.event(Event::PeerConnected { peer: id, address, direction });
         self.pings.connected(now, id);
-        self.relay.connected(now, id, &self.mempool, &mut self.rng);
+        self.relay.connected(now, id, services & SERVICE_FULL != 0, &self.mempool, &mut self.rng);
         self.requests.connected(id);
+        self.pushes.connected(now, id);
+        self.blocks.connected(id, direction);
         self.server.connected(id);
         self.download.connected(id);
         self.sync.connected(now, id, &tip, &self.chain, &mut self.out);

@@ -10,6 +10,7 @@ use crate::p2p::download::Delivery;
 use crate::p2p::interface::{Event, Now, PeerId};
 use crate::p2p::message::{Item, Message};
 use crate::p2p::misbehaviour::Offence;
+use crate::p2p::pushes::{self, Pushes};
 use crate::p2p::sync::MAX_ANNOUNCED;
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
@@ -34,7 +35,9 @@ impl Node {
                         wanted.push(txid);
                     }
                 }
-                Item::Block(hash) => self.sync.announced(now, id, hash, &self.chain, &mut self.out),
+                Item::Block(hash) | Item::CompactBlock(hash) => {
+                    self.sync.announced(now, id, hash, &self.chain, &mut self.out);
+                }
             }
         }
         if !self.requests.announced(now, id, wanted, &mut self.out) {
@@ -53,7 +56,7 @@ impl Node {
         for item in items {
             match item {
                 Item::Transaction(txid) => transactions.push(txid),
-                Item::Block(hash) => self.download.failed(now, id, &hash),
+                Item::Block(hash) | Item::CompactBlock(hash) => self.download.failed(now, id, &hash),
             }
         }
         self.requests.not_found(now, id, &transactions, &mut self.out);
@@ -93,14 +96,7 @@ impl Node {
             self.sync.has(id, entry, &self.chain);
         }
         match result {
-            Ok(update) => {
-                if let Some(peer) = self.peers.get_mut(id)
-                    && !update.connected.is_empty()
-                {
-                    peer.last_useful = now.millis;
-                }
-                self.moved(now, &update);
-            }
+            Ok(update) => self.delivered(now, id, &update),
             Err(error) => {
                 self.download.failed(now, id, &hash);
                 self.out.refused(id, error.blame(), &error, Offence::BadBlock);
@@ -109,29 +105,50 @@ impl Node {
         self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
     }
 
-    fn accept(&mut self, now: Now, block: Arc<Block>) -> Result<ChainUpdate, ChainError> {
+    /// A peer brought a block.
+    pub(super) fn delivered(&mut self, now: Now, id: PeerId, update: &ChainUpdate) {
+        if let Some(peer) = self.peers.get_mut(id)
+            && !update.connected.is_empty()
+        {
+            peer.last_useful = now.millis;
+            // Not while there is more to come: of the first synchronisation's blocks none is new.
+            if self.download.requested() == 0 && self.chain.tip().hash == self.chain.best_header().hash {
+                self.blocks.delivered(id, &mut self.out);
+            }
+        }
+        self.moved(now, update);
+    }
+
+    pub(super) fn accept(&mut self, now: Now, block: Arc<Block>) -> Result<ChainUpdate, ChainError> {
         let mempool = &self.mempool;
         self.chain.accept_block(Arc::unwrap_or_clone(block), now.unix, &|txid| mempool.is_verified(txid))
     }
 
+    /// A transaction came, asked for or pushed. One that nobody announced is news.
     pub(super) fn transaction(&mut self, now: Now, id: PeerId, tx: Arc<Transaction>) {
         let txid = tx.txid();
         self.relay.knows(id, txid);
-        let wanted = self.requests.received(now, &txid, &mut self.out);
-        if self.has_transaction(&txid) {
-            return;
+        let is_news = !self.requests.received(now, &txid, &mut self.out);
+        if is_news && !self.pushes.may(now, id) {
+            return self.out.offence(id, Offence::PushFlood);
         }
-        if !wanted {
-            return self.out.offence(id, Offence::UnrequestedTransaction);
+        let charge = |pushes: &mut Pushes, points: u64| {
+            if is_news {
+                pushes.charge(id, points);
+            }
+        };
+        if self.has_transaction(&txid) {
+            return charge(&mut self.pushes, pushes::KNOWN);
         }
         match self.mempool.accept(Arc::unwrap_or_clone(tx), &self.chain, now.unix) {
             Ok(accepted) => {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.last_useful = now.millis;
                 }
-                self.accepted(now, &accepted);
+                self.accepted(now, &accepted, is_news);
             }
             Err(MempoolError::MissingInputs { missing, kept: true, .. }) => {
+                charge(&mut self.pushes, pushes::USELESS);
                 let mut parents: Vec<Txid> = missing.iter().map(|outpoint| outpoint.txid).collect();
                 parents.sort_unstable();
                 parents.dedup();
@@ -140,14 +157,19 @@ impl Node {
                 self.requests.announced(now, id, parents, &mut self.out);
             }
             Err(error) => {
+                charge(&mut self.pushes, pushes::USELESS);
                 self.refused.insert(txid);
                 self.out.refused(id, error.blame(), &error, Offence::BadTransaction);
             }
         }
     }
 
-    /// Tells of transactions that came into the mempool.
-    pub(super) fn accepted(&mut self, now: Now, accepted: &Accepted) {
+    /// Tells of transactions that came into the mempool. The one that came is pushed if it is news; orphans that it made
+    /// acceptable came before it, so others have them by now or will be pushed them.
+    pub(super) fn accepted(&mut self, now: Now, accepted: &Accepted, is_news: bool) {
+        if let Some(entry) = self.mempool.get(&accepted.txid).filter(|_| is_news) {
+            self.relay.push(accepted.txid, &entry.tx, &mut self.rng, &mut self.out);
+        }
         let txids: Vec<Txid> = [accepted.txid].iter().chain(&accepted.promoted).copied().collect();
         for txid in &txids {
             self.out.event(Event::TransactionAccepted { txid: *txid });
@@ -190,13 +212,16 @@ impl Node {
         if self.download.requested() >= BUSY && next > now.millis {
             self.announce_at = Some(next);
         } else {
+            self.publish(update);
             self.announce_tip(now);
         }
     }
 
-    /// Tells every peer that may not know of the tip: the headers since what it knows, if they are few.
+    /// Tells every peer that may not know of the tip. Who wants blocks pushed gets it first; the others get the headers since
+    /// what they know, if they are few.
     pub(super) fn announce_tip(&mut self, now: Now) {
         (self.announce_at, self.announced) = (None, now.millis);
+        self.push_block(self.chain.tip().hash);
         let tip = self.chain.tip();
         for peer in self.peers.ready() {
             if self.sync.knows(peer, tip, &self.chain) {

@@ -1,12 +1,14 @@
 //! The node: chain, mempool and all sub-protocols, put together.
 
 mod commands;
+mod compact;
 mod connections;
 mod content;
 mod neighbours;
 
 use std::collections::vec_deque::Drain;
 
+use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -15,6 +17,7 @@ use crate::mempool::Mempool;
 use crate::p2p::addrbook::{AddrBook, PeerAddress};
 use crate::p2p::anchors::Anchors;
 use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
+use crate::p2p::blocks::Blocks;
 use crate::p2p::config::Config;
 use crate::p2p::dialer::{Dialer, Situation};
 use crate::p2p::discovery::Discovery;
@@ -27,11 +30,12 @@ use crate::p2p::misbehaviour::{Offence, Scores};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peers::Peers;
 use crate::p2p::ping::Pings;
+use crate::p2p::pushes::Pushes;
 use crate::p2p::records;
 use crate::p2p::relay::Relay;
 use crate::p2p::requests::Requests;
 use crate::p2p::seen::Seen;
-use crate::p2p::serve::Server;
+use crate::p2p::serve::{Server, Shelf};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::storage::StoreError;
@@ -60,6 +64,10 @@ pub struct Node {
     download: Download,
     relay: Relay,
     requests: Requests,
+    pushes: Pushes,
+    blocks: Blocks,
+    /// A block that is to be connected, after others have heard of it.
+    pending: Option<compact::Pending>,
     server: Server,
     refused: Seen<Txid>,
     rng: ChaCha20Rng,
@@ -87,7 +95,10 @@ impl Protocol for Node {
             }
             Input::Received { peer, message } => self.received(now, peer, message),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
-            Input::Flushed { peer } => self.server.flushed(peer, &self.chain, &self.mempool, &mut self.out),
+            Input::Flushed { peer } => {
+                let Self { server, chain, mempool, blocks, out, .. } = self;
+                server.flushed(peer, Shelf { chain, mempool, blocks }, out);
+            }
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
             Input::Tick => {}
         }
@@ -118,7 +129,7 @@ impl Node {
     /// The store's.
     pub fn new(chain: Chain, mempool: Mempool, config: Config, now: Now) -> Result<Self, StoreError> {
         let (book, bans, anchors) = records::load(chain.db(), now)?;
-        let rng = ChaCha20Rng::from_seed(config.seed);
+        let mut rng = ChaCha20Rng::from_seed(config.seed);
         let mut node = Self {
             chain,
             mempool,
@@ -135,6 +146,9 @@ impl Node {
             download: Download::default(),
             relay: Relay::default(),
             requests: Requests::default(),
+            pushes: Pushes::default(),
+            blocks: Blocks::new(rng.random()),
+            pending: None,
             server: Server::default(),
             refused: Seen::new(MAX_REFUSED),
             rng,
@@ -209,6 +223,7 @@ impl Node {
             self.requests.deadline(),
             Some(self.next_save),
             self.announce_at,
+            self.pending.as_ref().map(|pending| pending.at),
             self.unfinished.then_some(0),
         ];
         deadlines.into_iter().flatten().min()
@@ -219,6 +234,9 @@ impl Node {
             self.out.close(peer, Reason::HandshakeTimeout);
         }
         self.pings.tick(now, &mut self.rng, &mut self.out);
+        if self.pending.as_ref().is_some_and(|pending| pending.at <= now.millis) {
+            self.connect_pending(now);
+        }
         self.sync.tick(now, &mut self.out);
         self.download.tick(now, &self.chain, &self.sync, &mut self.out);
         self.relay.tick(now, &self.mempool, &mut self.rng, &mut self.out);
@@ -313,7 +331,8 @@ impl Node {
         if peer.brief && !concerns.contains(&kind) {
             return;
         }
-        let Self { chain, mempool, out, .. } = self;
+        let Self { server, chain, mempool, blocks, out, .. } = self;
+        let shelf = Shelf { chain, mempool, blocks };
         match message {
             Message::Hello(hello) => self.greeted(now, id, hello),
             Message::Ping(nonce) => out.send(id, Message::Pong(nonce)),
@@ -324,26 +343,34 @@ impl Node {
                 self.dial(now);
             }
             Message::Inventory(items) => self.inventory(now, id, items),
-            Message::GetData(items) => self.server.get_data(id, items, chain, mempool, out),
+            Message::GetData(items) => server.get_data(id, items, shelf, out),
             Message::NotFound(items) => self.not_found(now, id, items),
             Message::GetHeaders { locator, stop } => {
-                self.server.get_headers(id, locator, stop, chain, mempool, out);
+                server.get_headers(id, locator, stop, shelf, out);
             }
             Message::Headers(headers) => self.headers(now, id, &headers),
             Message::Block(block) => self.block(now, id, block),
             Message::Transaction(tx) => self.transaction(now, id, tx),
             Message::GetFilterHeaders { start_height, stop } => {
                 let request = FilterRequest { content: Content::Headers, start_height, stop };
-                self.server.get_filters(id, request, chain, mempool, out);
+                server.get_filters(id, request, shelf, out);
             }
             Message::GetFilters { start_height, stop } => {
                 let request = FilterRequest { content: Content::Filters, start_height, stop };
-                self.server.get_filters(id, request, chain, mempool, out);
+                server.get_filters(id, request, shelf, out);
             }
             Message::FilterHeaders { .. } | Message::Filters(_) => out.offence(id, Offence::UnrequestedFilters),
-            Message::GetProofs(query) => self.server.get_proofs(id, query, chain, mempool, out),
+            Message::GetProofs(query) => server.get_proofs(id, query, shelf, out),
             // Full nodes ask for none.
             Message::Proofs(_) => out.offence(id, Offence::UnrequestedProofs),
+            Message::CompactBlock(compact) => self.compact_block(now, id, &compact),
+            Message::GetBlockTransactions { block, places } => {
+                server.get_block_transactions(id, block, places, shelf, out);
+            }
+            Message::BlockTransactions { block, transactions } => {
+                self.block_transactions(now, id, block, transactions);
+            }
+            Message::SendCompact(wants) => self.blocks.send_compact(id, wants),
         }
     }
 }

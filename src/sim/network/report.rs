@@ -38,6 +38,15 @@ pub struct NetworkReport {
     pub payments: Items,
     /// Messages and bytes that a node got, of each kind, in the mean.
     pub traffic: Vec<KindTraffic>,
+    /// Bytes of a block of the best chain whole, in the mean: what a node got for each if none were compact.
+    pub block_size: f64,
+    /// Bytes that a node got of blocks, whole, compact and in part, for each one found.
+    pub block_relay: f64,
+    /// Connections between nodes in the end.
+    pub links: u64,
+    /// Bytes that went over each of them, both ways together, for each payment: the payment, whole, and what announces it
+    /// and asks for it.
+    pub payment_relay: f64,
     /// Of all kinds together.
     pub messages_per_node: f64,
     /// Bytes of their frames.
@@ -177,6 +186,20 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<u64>, before: &[Traffic])
         .map(|(all, before)| Traffic { messages: all.messages - before.messages, bytes: all.bytes - before.bytes })
         .collect();
     let nodes = u64::from(setup.nodes);
+    let of = |kinds: &[Kind]| kinds.iter().map(|kind| framed(traffic[kind.place()])).sum::<u64>();
+    let block_relay =
+        of(&[Kind::Block, Kind::CompactBlock, Kind::GetBlockTransactions, Kind::BlockTransactions, Kind::SendCompact]);
+    // Blocks are asked for by the same kind of message as payments, but seldom.
+    let payment_relay = of(&[Kind::Inventory, Kind::GetData, Kind::Transaction]);
+    let links = sim.nodes().map(|(_, node)| node.peers(sim.now()).len() as u64).sum::<u64>() / 2;
+    let mut sizes = 0;
+    for (hash, _) in &in_chain {
+        if let Some(chain) = reference
+            && let Some(block) = chain.db().block(hash)?
+        {
+            sizes += block.size() as u64;
+        }
+    }
     let by_kind = Kind::ALL.iter().zip(&traffic).filter(|(_, traffic)| traffic.messages > 0);
     Ok(NetworkReport {
         setup: setup.clone(),
@@ -200,6 +223,10 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<u64>, before: &[Traffic])
                 bytes_per_node: share(framed(*traffic), nodes),
             })
             .collect(),
+        block_size: share(sizes, in_chain.len() as u64),
+        block_relay: share(block_relay, blocks.len() as u64 * nodes),
+        links,
+        payment_relay: share(payment_relay, payments.len() as u64 * links),
         messages_per_node: share(traffic.iter().map(|traffic| traffic.messages).sum(), nodes),
         bytes_per_node: share(traffic.iter().map(|traffic| framed(*traffic)).sum(), nodes),
         reorganisations: (0..)

@@ -1,0 +1,286 @@
+//! Compact blocks between peers (BIP-152): who pushes them to whom, and those of which transactions are under way.
+//!
+//! Each node asks up to three peers to push it new blocks at once: those that brought it one first lately. That is the
+//! first gear of blocks; all others announce headers, and are asked for the compact form of what is missing. A block of
+//! which transactions are missing is kept while they are asked for, from several peers if several pushed it, so that one
+//! who keeps them back delays nothing. That the block itself is had in time is [`super::download`]'s affair.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::p2p::compact::{CompactBlock, Partial};
+use crate::p2p::interface::{Direction, PeerId};
+use crate::p2p::message::Message;
+use crate::p2p::outbox::Outbox;
+use crate::p2p::seen::Seen;
+use crate::primitives::block::Block;
+use crate::primitives::hash::{BlockHash, Txid};
+
+/// Most peers that are asked to push (BIP-152): one that sleeps or is far does not matter among three.
+pub const MAX_PUSHERS: usize = 3;
+/// Blocks from the tip down that are sent in compact form; older ones, of which nobody has transactions waiting, whole
+/// (BIP-152 and Bitcoin Core).
+pub const COMPACT_DEPTH: u32 = 5;
+/// Blocks from the tip down of which transactions are sent; of older ones the whole block (BIP-152 and Bitcoin Core).
+pub const TRANSACTIONS_DEPTH: u32 = 10;
+/// How far above the tip a block may be to be wanted in compact form. Farther up, at the first synchronisation, nothing of
+/// it is at hand.
+pub const MAX_AHEAD: u32 = 2;
+/// Most peers that are asked for transactions of one block.
+pub const MAX_PARTIALS_OF_BLOCK: usize = 3;
+/// Most blocks of which a peer is asked for transactions.
+pub const MAX_PARTIALS_OF_PEER: usize = 2;
+/// Most blocks kept of which transactions are missing; each takes a block's memory at most, and the oldest makes room.
+pub const MAX_PARTIALS: usize = 8;
+/// Requests for transactions of a block remembered of each peer, whose answers may come after the block did.
+const MAX_AWAITED: usize = 8;
+/// Blocks remembered of each peer whose compact form it sent.
+const MAX_SENT: usize = 8;
+
+/// A peer that has said hello.
+#[derive(Debug)]
+struct State {
+    direction: Direction,
+    /// It wants new blocks pushed.
+    wants: bool,
+    /// It was asked to push at least once; what it pushes may cross with a message that it need not any more.
+    was_asked: bool,
+    /// Blocks whose compact form it sent.
+    sent: Seen<BlockHash>,
+    /// Blocks of which it was asked for transactions and has not answered.
+    awaited: VecDeque<BlockHash>,
+}
+
+/// The newest block, as long as peers are told of it.
+#[derive(Debug)]
+pub(super) struct Newest {
+    pub(super) hash: BlockHash,
+    pub(super) block: Arc<Block>,
+    pub(super) compact: Arc<CompactBlock>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    peers: BTreeMap<PeerId, State>,
+    /// Who is asked to push, who delivered last first.
+    pushers: Vec<PeerId>,
+    /// Oldest first.
+    partials: VecDeque<(PeerId, BlockHash, Partial)>,
+    newest: Option<Newest>,
+    /// What short ids are keyed by besides the header. The header makes the key another for each block; this makes it
+    /// another at each node, so that a collision is one node's alone.
+    nonce: u64,
+}
+
+impl Blocks {
+    pub(super) fn new(nonce: u64) -> Self {
+        let (peers, pushers, partials) = (BTreeMap::new(), Vec::new(), VecDeque::new());
+        Self { peers, pushers, partials, newest: None, nonce }
+    }
+
+    pub(super) fn connected(&mut self, peer: PeerId, direction: Direction) {
+        let (sent, awaited) = (Seen::new(MAX_SENT), VecDeque::new());
+        self.peers.insert(peer, State { direction, wants: false, was_asked: false, sent, awaited });
+    }
+
+    pub(super) fn disconnected(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
+        self.pushers.retain(|pusher| *pusher != peer);
+        self.partials.retain(|(from, _, _)| *from != peer);
+    }
+
+    /// A peer says whether it wants new blocks pushed.
+    pub(super) fn send_compact(&mut self, peer: PeerId, wants: bool) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.wants = wants;
+        }
+    }
+
+    /// Peers that want new blocks pushed.
+    pub(super) fn wanting(&self) -> impl Iterator<Item = PeerId> {
+        self.peers.iter().filter(|(_, state)| state.wants).map(|(peer, _)| *peer)
+    }
+
+    /// Peers that are asked to push, who delivered last first.
+    pub(super) fn pushers(&self) -> &[PeerId] {
+        &self.pushers
+    }
+
+    /// Whether a peer was ever asked to push.
+    pub(super) fn was_asked(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|state| state.was_asked)
+    }
+
+    /// Notes that a peer sent the compact form of a block; `false` if it did before.
+    pub(super) fn came(&mut self, peer: PeerId, hash: BlockHash) -> bool {
+        self.peers.get_mut(&peer).is_some_and(|state| state.sent.insert(hash))
+    }
+
+    /// A peer brought a new tip before all others: it is asked to push from now on, in place of whoever did not for longest.
+    /// One that was dialled stays among them, for those that dial in may all be one attacker's.
+    pub(super) fn delivered(&mut self, peer: PeerId, out: &mut Outbox) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        if let Some(place) = self.pushers.iter().position(|pusher| *pusher == peer) {
+            return self.pushers[..=place].rotate_right(1);
+        }
+        state.was_asked = true;
+        out.send(peer, Message::SendCompact(true));
+        self.pushers.insert(0, peer);
+        if self.pushers.len() > MAX_PUSHERS {
+            let dialled =
+                |peer: &PeerId| self.peers.get(peer).is_some_and(|state| state.direction == Direction::Outbound);
+            let is_last_dialled =
+                dialled(&self.pushers[MAX_PUSHERS]) && !self.pushers[..MAX_PUSHERS].iter().any(dialled);
+            let gone = self.pushers.remove(if is_last_dialled { MAX_PUSHERS - 1 } else { MAX_PUSHERS });
+            out.send(gone, Message::SendCompact(false));
+        }
+    }
+
+    /// Asks a peer for what is missing of a block; not if enough others were asked, or it was for other blocks.
+    pub(super) fn ask(&mut self, peer: PeerId, hash: BlockHash, partial: Partial, out: &mut Outbox) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        // Asked again, in time or after it failed, it is asked for what is missing now.
+        self.partials.retain(|(from, block, _)| (*from, *block) != (peer, hash));
+        let of_block = self.partials.iter().filter(|(_, block, _)| *block == hash).count();
+        let of_peer = self.partials.iter().filter(|(from, _, _)| *from == peer).count();
+        if of_block >= MAX_PARTIALS_OF_BLOCK || of_peer >= MAX_PARTIALS_OF_PEER {
+            return;
+        }
+        if self.partials.len() >= MAX_PARTIALS {
+            self.partials.pop_front();
+        }
+        if state.awaited.len() >= MAX_AWAITED {
+            state.awaited.pop_front();
+        }
+        state.awaited.push_back(hash);
+        out.send(peer, Message::GetBlockTransactions { block: hash, places: partial.missing().to_vec() });
+        self.partials.push_back((peer, hash, partial));
+    }
+
+    /// A peer sent transactions of a block. `None` if it was not asked; the block of which they were missing, unless that
+    /// came from somebody else meanwhile.
+    pub(super) fn answered(&mut self, peer: PeerId, hash: &BlockHash) -> Option<Option<Partial>> {
+        let awaited = &mut self.peers.get_mut(&peer)?.awaited;
+        awaited.remove(awaited.iter().position(|block| block == hash)?);
+        let place = self.partials.iter().position(|(from, block, _)| (from, block) == (&peer, hash));
+        Some(place.and_then(|place| self.partials.remove(place)).map(|(_, _, partial)| partial))
+    }
+
+    /// A block is here: what is missing of it does not matter any more.
+    pub(super) fn complete(&mut self, hash: &BlockHash) {
+        self.partials.retain(|(_, block, _)| block != hash);
+    }
+
+    /// Blocks of which transactions are missing, for whoever accounts for memory.
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
+        self.partials.len()
+    }
+
+    /// Makes the compact form of a block, which is kept until there is a newer one. `also` are places of transactions that
+    /// were not at hand here, and may not be elsewhere.
+    pub(super) fn publish(&mut self, block: Arc<Block>, txids: &[Txid], also: &[u16]) {
+        let compact = Arc::new(self.compact(&block, txids, also));
+        self.newest = Some(Newest { hash: block.hash(), block, compact });
+    }
+
+    /// The compact form of a block as this node makes it.
+    pub(super) fn compact(&self, block: &Block, txids: &[Txid], also: &[u16]) -> CompactBlock {
+        CompactBlock::new(block, txids, self.nonce, also)
+    }
+
+    /// The newest block, if it is the one of this hash.
+    pub(super) fn newest(&self, hash: &BlockHash) -> Option<&Newest> {
+        self.newest.as_ref().filter(|newest| newest.hash == *hash)
+    }
+
+    /// A block turned out to be bad: peers are not told of it any more.
+    pub(super) fn retract(&mut self, hash: &BlockHash) {
+        self.newest.take_if(|newest| newest.hash == *hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::params::{GenesisSpec, Params};
+    use crate::p2p::compact::ShortId;
+    use crate::p2p::interface::Output;
+    use crate::primitives::hash::Hash256;
+
+    /// Peers 1 to 9, of which `dialled` were dialled.
+    fn nine(dialled: &[u64]) -> (Blocks, Outbox) {
+        let mut blocks = Blocks::new(1);
+        for peer in 1..=9 {
+            let direction = if dialled.contains(&peer) { Direction::Outbound } else { Direction::Inbound };
+            blocks.connected(PeerId(peer), direction);
+        }
+        (blocks, Outbox::default())
+    }
+
+    fn told(out: &mut Outbox) -> Vec<(u64, bool)> {
+        let told = out.drain().filter_map(|output| match output {
+            Output::Send { peer, message: Message::SendCompact(push) } => Some((peer.0, push)),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    fn pushers(blocks: &Blocks) -> Vec<u64> {
+        blocks.pushers().iter().map(|peer| peer.0).collect()
+    }
+
+    #[test]
+    fn the_last_three_to_deliver_push() {
+        let (mut blocks, mut out) = nine(&[1, 2, 3, 4, 5]);
+        [1, 2, 3, 1].into_iter().for_each(|peer| blocks.delivered(PeerId(peer), &mut out));
+        assert_eq!((pushers(&blocks), told(&mut out)), (vec![1, 3, 2], vec![(1, true), (2, true), (3, true)]));
+        blocks.delivered(PeerId(4), &mut out);
+        assert_eq!((pushers(&blocks), told(&mut out)), (vec![4, 1, 3], vec![(4, true), (2, false)]));
+        assert!(blocks.was_asked(PeerId(2)) && !blocks.was_asked(PeerId(5)));
+        blocks.disconnected(PeerId(1));
+        blocks.delivered(PeerId(5), &mut out);
+        assert_eq!((pushers(&blocks), told(&mut out)), (vec![5, 4, 3], vec![(5, true)]));
+    }
+
+    #[test]
+    fn one_that_was_dialled_stays() {
+        let (mut blocks, mut out) = nine(&[1, 2]);
+        [1, 3, 4, 5, 6].into_iter().for_each(|peer| blocks.delivered(PeerId(peer), &mut out));
+        assert_eq!(pushers(&blocks), [6, 5, 1]);
+        [2, 7, 8].into_iter().for_each(|peer| blocks.delivered(PeerId(peer), &mut out));
+        assert_eq!(pushers(&blocks), [8, 7, 2]);
+    }
+
+    /// A block of which one transaction is missing.
+    fn partial() -> Partial {
+        let genesis = Params::new(GenesisSpec::regtest()).unwrap().genesis;
+        let mut compact = CompactBlock::new(&genesis, &genesis.txids(), 1, &[]);
+        compact.short_ids.push(ShortId([1; 6]));
+        Partial::new(&compact, []).unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_is_bounded_by_block_peer_and_all() {
+        let (mut blocks, mut out) = nine(&[]);
+        let hash = |n: u64| Hash256::of(&n.to_le_bytes());
+        let mut asked = |blocks: &mut Blocks, peer: u64, block: u64| {
+            blocks.ask(PeerId(peer), hash(block), partial(), &mut out);
+            out.drain().count()
+        };
+        assert_eq!((1..=5).map(|peer| asked(&mut blocks, peer, 0)).sum::<usize>(), MAX_PARTIALS_OF_BLOCK);
+        assert_eq!((1..=5).map(|block| asked(&mut blocks, 9, block)).sum::<usize>(), MAX_PARTIALS_OF_PEER);
+        assert_eq!(blocks.waiting(), 5);
+        (10..14).for_each(|block| assert_eq!(asked(&mut blocks, block - 5, block), 1));
+        assert_eq!(blocks.waiting(), MAX_PARTIALS);
+        // The oldest made room; its answer still is one that was asked for, and no other is.
+        assert!(matches!(blocks.answered(PeerId(1), &hash(0)), Some(None)));
+        assert!(blocks.answered(PeerId(1), &hash(0)).is_none() && blocks.answered(PeerId(4), &hash(0)).is_none());
+        assert!(matches!(blocks.answered(PeerId(2), &hash(0)), Some(Some(_))));
+        blocks.complete(&hash(0));
+        assert!(matches!(blocks.answered(PeerId(3), &hash(0)), Some(None)), "it came from another");
+        assert!((0..50).all(|_| asked(&mut blocks, 3, 0) == 1), "asked again, it is kept once");
+        assert_eq!(blocks.peers[&PeerId(3)].awaited.len(), MAX_AWAITED);
+    }
+}

@@ -1,0 +1,175 @@
+//! Compact blocks: from a peer to the chain, and on to the peers that want them pushed.
+
+use std::sync::Arc;
+
+use super::Node;
+use crate::chain::{ChainError, ChainUpdate};
+use crate::consensus::error::{Blame, Verdict};
+use crate::p2p::blocks::MAX_AHEAD;
+use crate::p2p::compact::{CompactBlock, CompactError, Partial};
+use crate::p2p::interface::{Event, Now, PeerId};
+use crate::p2p::message::Message;
+use crate::p2p::misbehaviour::Offence;
+use crate::primitives::block::Block;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::tx::Transaction;
+
+/// A block that is whole and was pushed on, and is to be connected in the next call: what was pushed leaves before.
+pub(super) struct Pending {
+    from: PeerId,
+    hash: BlockHash,
+    block: Arc<Block>,
+    /// When, by [`Now::millis`].
+    pub(super) at: u64,
+}
+
+impl Node {
+    /// A compact block came, asked for or pushed. Its header is an announcement like any other.
+    pub(super) fn compact_block(&mut self, now: Now, id: PeerId, compact: &CompactBlock) {
+        let hash = compact.hash();
+        if self.chain.entry(&hash).is_none()
+            && self.sync.received(now, id, &[compact.header], &mut self.chain, &mut self.out)
+        {
+            self.download.refresh();
+        }
+        self.take_compact(now, id, hash, compact);
+        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+    }
+
+    fn take_compact(&mut self, now: Now, id: PeerId, hash: BlockHash, compact: &CompactBlock) {
+        let Some(entry) = self.chain.entry(&hash) else { return };
+        self.sync.has(id, entry, &self.chain);
+        let is_here = entry.has_body() || self.pending.as_ref().is_some_and(|pending| pending.hash == hash);
+        let is_asked = self.download.asked(id, &hash);
+        let is_first = self.blocks.came(id, hash);
+        if !is_asked && (!is_first || is_here && !self.blocks.was_asked(id)) {
+            return self.out.offence(id, Offence::UnrequestedBlock);
+        }
+        let tip = self.chain.tip();
+        let leads = entry.work > tip.work && entry.height <= tip.height + MAX_AHEAD;
+        // Of a peer that was not asked to push, the header is all that is taken.
+        let is_welcome = is_asked || self.blocks.pushers().contains(&id);
+        if is_here || entry.is_invalid() || !leads || !is_welcome {
+            return;
+        }
+        let height = entry.height;
+        match Partial::new(compact, self.mempool.at_hand()) {
+            Ok(partial) if partial.missing().is_empty() => {
+                self.download.pushed(now, id, hash, height);
+                self.completed(now, id, hash, partial, Vec::new());
+            }
+            Ok(partial) => {
+                self.download.pushed(now, id, hash, height);
+                self.blocks.ask(id, hash, partial, &mut self.out);
+            }
+            Err(error) => self.incomplete(now, id, hash, &error),
+        }
+    }
+
+    /// Transactions that were missing came.
+    pub(super) fn block_transactions(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        hash: BlockHash,
+        transactions: Vec<Arc<Transaction>>,
+    ) {
+        match self.blocks.answered(id, &hash) {
+            None => self.out.offence(id, Offence::UnrequestedBlockTransactions),
+            // The block came from somebody else meanwhile.
+            Some(None) => {}
+            Some(Some(partial)) => self.completed(now, id, hash, partial, transactions),
+        }
+        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+    }
+
+    /// All transactions are here: the block is pushed on and then connected, or, if there is nobody to push it to, connected
+    /// at once. Proof of work and header were checked when the header came, and the Merkle root is here; the rest costs
+    /// time at each hop. What a block costs to make is why nobody pushes bad ones for long.
+    fn completed(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        hash: BlockHash,
+        partial: Partial,
+        transactions: Vec<Arc<Transaction>>,
+    ) {
+        let lacked = partial.missing().to_vec();
+        let block = match partial.finish(transactions) {
+            Ok(block) => Arc::new(block),
+            Err(error) => return self.incomplete(now, id, hash, &error),
+        };
+        self.blocks.complete(&hash);
+        self.connect_pending(now);
+        let is_next = block.header.previous == self.chain.tip().hash;
+        let mut pushed = false;
+        if is_next && self.blocks.wanting().next().is_some() {
+            self.blocks.publish(block.clone(), &block.txids(), &lacked);
+            pushed = self.push_block(hash);
+        }
+        self.pending = Some(Pending { from: id, hash, block, at: now.millis + 1 });
+        if !pushed {
+            self.connect_pending(now);
+        }
+    }
+
+    /// No block comes of a compact one. Unless somebody is to blame it is asked for whole.
+    fn incomplete(&mut self, now: Now, id: PeerId, hash: BlockHash, error: &CompactError) {
+        match error.blame() {
+            Blame::Peer => {
+                self.download.failed(now, id, &hash);
+                self.out.offence(id, Offence::BadCompactBlock(error.to_string()));
+            }
+            Blame::Nobody | Blame::Local => self.download.needs_whole(hash),
+        }
+    }
+
+    /// Connects the block that waits for that. Peers push before they have, so none answers for a block that breaks a rule
+    /// (BIP-152).
+    pub(super) fn connect_pending(&mut self, now: Now) {
+        let Some(Pending { from, hash, block, .. }) = self.pending.take() else { return };
+        self.download.received(now, from, &hash);
+        self.download.excuse(&hash);
+        match self.accept(now, block) {
+            Ok(update) => self.delivered(now, from, &update),
+            Err(error) => {
+                self.blocks.retract(&hash);
+                if error.rule().is_some_and(|rule| rule.verdict() == Verdict::BodyMismatch) {
+                    self.download.needs_whole(hash);
+                } else {
+                    self.download.failed(now, from, &hash);
+                }
+                if let ChainError::Store(error) = error {
+                    self.out.event(Event::StoreFailed { error: error.to_string() });
+                }
+            }
+        }
+    }
+
+    /// Makes the compact form of a new tip, if anybody wants it.
+    pub(super) fn publish(&mut self, update: &ChainUpdate) {
+        if let Some(tip) = update.connected.last()
+            && self.blocks.newest(&tip.hash()).is_none()
+            && self.blocks.wanting().next().is_some()
+        {
+            self.blocks.publish(Arc::new(tip.block().clone()), tip.txids(), &[]);
+        }
+    }
+
+    /// Pushes the newest block to the peers that want that, have its parent and may not have it; whether there are any.
+    pub(super) fn push_block(&mut self, hash: BlockHash) -> bool {
+        let Self { chain, blocks, sync, out, .. } = self;
+        let Some(newest) = blocks.newest(&hash) else { return false };
+        let Some(entry) = chain.entry(&hash) else { return false };
+        let Some(parent) = chain.entry(&entry.header.previous) else { return false };
+        let mut pushed = false;
+        for peer in blocks.wanting() {
+            if !sync.knows(peer, entry, chain) && sync.knows(peer, parent, chain) {
+                out.send(peer, Message::CompactBlock(newest.compact.clone()));
+                sync.tell(peer, hash);
+                pushed = true;
+            }
+        }
+        pushed
+    }
+}

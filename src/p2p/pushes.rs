@@ -1,0 +1,85 @@
+//! How much each peer may push that is of no use here.
+//!
+//! A transaction that comes unasked may well be known by the time it is here: two peers pushed it at once. So that is no
+//! offence. But each costs something to look at, so there is an allowance for those that turn out to be known, refused or
+//! without their parents. What is of use costs nothing, and what breaks a rule at every tip ends the connection anyway.
+
+use std::collections::BTreeMap;
+
+use crate::p2p::interface::{Now, PeerId};
+
+/// Points of allowance gained a second. A peer pushes a transaction to 3 of its peers at most, so only where hundreds of
+/// payments a second are made does anybody honest come near to so many that are known.
+pub const POINTS_A_SECOND: u64 = 100;
+/// Most points that are saved up: what is left over when a peer, asked for all that it had, answers too late.
+pub const MAX_POINTS: u64 = 1_000;
+/// Points that a known transaction costs: its hash was computed and looked for.
+pub const KNOWN: u64 = 1;
+/// Points that one costs which is refused or lacks its parents: its coins were looked for, and it may have taken an
+/// orphan's place.
+pub const USELESS: u64 = 10;
+
+/// Thousandths of a point, and when they were counted.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    millipoints: u64,
+    at: u64,
+}
+
+/// All peers that have said hello.
+#[derive(Debug, Default)]
+pub(super) struct Pushes(BTreeMap<PeerId, Allowance>);
+
+impl Pushes {
+    pub(super) fn connected(&mut self, now: Now, peer: PeerId) {
+        self.0.insert(peer, Allowance { millipoints: MAX_POINTS * 1_000, at: now.millis });
+    }
+
+    pub(super) fn disconnected(&mut self, peer: PeerId) {
+        self.0.remove(&peer);
+    }
+
+    /// Whether something pushed is to be looked at: there are points enough whatever it turns out to be.
+    pub(super) fn may(&mut self, now: Now, peer: PeerId) -> bool {
+        let Some(allowance) = self.0.get_mut(&peer) else { return false };
+        // Points a second are thousandths a millisecond.
+        let gained = now.millis.saturating_sub(allowance.at).saturating_mul(POINTS_A_SECOND);
+        let millipoints = allowance.millipoints.saturating_add(gained).min(MAX_POINTS * 1_000);
+        *allowance = Allowance { millipoints, at: now.millis };
+        millipoints >= USELESS * 1_000
+    }
+
+    /// It was of no use.
+    pub(super) fn charge(&mut self, peer: PeerId, points: u64) {
+        if let Some(allowance) = self.0.get_mut(&peer) {
+            allowance.millipoints = allowance.millipoints.saturating_sub(points * 1_000);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_and_then_a_rate() {
+        let at = |millis: u64| Now { millis, unix: 0 };
+        let mut pushes = Pushes::default();
+        pushes.connected(at(5), PeerId(1));
+        let mut taken = |from: u64, to: u64, points: u64| {
+            let mut count = 0;
+            for millis in from..to {
+                while pushes.may(at(millis), PeerId(1)) {
+                    pushes.charge(PeerId(1), points);
+                    count += 1;
+                }
+            }
+            count
+        };
+        assert_eq!(taken(5, 6, KNOWN), MAX_POINTS - USELESS + 1);
+        assert_eq!(taken(6, 1_006, KNOWN), POINTS_A_SECOND);
+        assert_eq!(taken(1_006, 11_006, USELESS), 10 * POINTS_A_SECOND / USELESS);
+        assert_eq!(taken(1_000_000, 1_000_001, USELESS), MAX_POINTS / USELESS);
+        assert!(!pushes.may(at(0), PeerId(2)), "it is not connected");
+    }
+}

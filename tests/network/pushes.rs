@@ -1,0 +1,152 @@
+//! Transactions in two gears: pushed while they are news, announced and pulled otherwise; and pushes that are of no use.
+
+use std::sync::Arc;
+
+use cairn::p2p::fanout::FANOUT;
+use cairn::p2p::message::{Hello, Item, Message};
+use cairn::p2p::misbehaviour::{BAN_POINTS, Offence};
+use cairn::p2p::pushes::{KNOWN, MAX_POINTS, POINTS_A_SECOND, USELESS};
+use cairn::p2p::{Config, Direction, Input, Output, PeerId, Reason};
+use cairn::primitives::hash::Hash256;
+use cairn::primitives::tx::{OutPoint, Transaction};
+
+use crate::connections::{Bench, hello, reasons, sent_to};
+use crate::{params, payment, spend};
+
+/// A node with full peers, each at an address of its own.
+fn bench(peers: usize) -> (Bench, Vec<PeerId>) {
+    let mut bench = Bench::new(Config::default());
+    let peers = (0..peers).map(|n| bench.guest(&format!("10.0.{n}.1:5"))).collect();
+    (bench, peers)
+}
+
+fn push(bench: &mut Bench, peer: PeerId, tx: &Transaction) -> Vec<Output> {
+    bench.say(peer, Message::Transaction(Arc::new(tx.clone())))
+}
+
+/// Who was sent a transaction whole, and who was told that it is here.
+fn reached(outputs: &[Output], tx: &Transaction, peers: &[PeerId]) -> (Vec<PeerId>, Vec<PeerId>) {
+    let got = |peer: &PeerId, wanted: &Message| sent_to(outputs, *peer).contains(&wanted);
+    let whole = Message::Transaction(Arc::new(tx.clone()));
+    let told = Message::Inventory(vec![Item::Transaction(tx.txid())]);
+    let among = |wanted: &Message| peers.iter().copied().filter(|peer| got(peer, wanted)).collect();
+    (among(&whole), among(&told))
+}
+
+/// One's own is pushed at once like any other, to full nodes only, and announced to the rest within the third of a second.
+#[test]
+fn news_is_pushed_to_three_and_announced_to_the_rest() {
+    let (mut bench, mut peers) = bench(7);
+    let light = PeerId(99);
+    let address = "10.9.9.9:5".parse().unwrap();
+    let id = cairn::p2p::kad::NodeId([9; 32]);
+    bench.give(Input::Connected { peer: light, address, direction: Direction::Inbound, id });
+    bench.say(light, Message::Hello(Hello { services: 0, ..hello(99) }));
+    peers.push(light);
+    let tx = payment(&params(), 1, 1_000);
+    bench.node.submit_transaction(bench.now, tx.clone()).unwrap();
+    let outputs = bench.give(Input::Tick);
+    let (pushed, told) = reached(&outputs, &tx, &peers);
+    assert_eq!((pushed.len(), told.len()), (FANOUT, 0));
+    assert!(!pushed.contains(&light));
+    let outputs = bench.after(350);
+    let (again, told) = reached(&outputs, &tx, &peers);
+    assert_eq!((again.len(), told.len()), (0, peers.len() - FANOUT));
+    assert!(told.contains(&light) && pushed.iter().all(|peer| !told.contains(peer)));
+}
+
+#[test]
+fn what_is_pushed_goes_on_and_what_was_announced_is_only_announced() {
+    let (mut bench, peers) = bench(8);
+    let (tx, other) = (payment(&params(), 1, 1_000), payment(&params(), 2, 1_000));
+    let outputs = push(&mut bench, peers[0], &tx);
+    let (pushed, _) = reached(&outputs, &tx, &peers);
+    assert_eq!((pushed.len(), pushed.contains(&peers[0])), (FANOUT, false));
+    assert_eq!(bench.score(peers[0]), Some(0));
+    bench.after(350);
+
+    let outputs = bench.say(peers[1], Message::Inventory(vec![Item::Transaction(other.txid())]));
+    assert_eq!(sent_to(&outputs, peers[1]), [&Message::GetData(vec![Item::Transaction(other.txid())])]);
+    // Somebody pushes it before who was asked delivers: that is no news, and neither did wrong.
+    let outputs = push(&mut bench, peers[2], &other);
+    assert_eq!(reached(&outputs, &other, &peers).0, []);
+    assert!(bench.node.mempool().contains(&other.txid()));
+    push(&mut bench, peers[1], &other);
+    assert_eq!((bench.score(peers[1]), bench.score(peers[2])), (Some(0), Some(0)));
+    let (_, told) = reached(&bench.after(350), &other, &peers);
+    assert_eq!(told.len(), peers.len() - 2);
+}
+
+/// Whoever pushed the child is asked for the parent, and both are taken.
+#[test]
+fn the_parent_of_a_pushed_orphan_is_asked_for() {
+    let (mut bench, peers) = bench(5);
+    let parent = payment(&params(), 1, 1_000);
+    let outpoint = parent.outpoints(parent.txid()).next().unwrap().0;
+    let child = spend(&params(), outpoint, &parent.outputs[0], 101, 5, 1_000);
+    let outputs = push(&mut bench, peers[0], &child);
+    assert_eq!(sent_to(&outputs, peers[0]), [&Message::GetData(vec![Item::Transaction(parent.txid())])]);
+    assert_eq!(reached(&outputs, &child, &peers).0, [], "it is not passed on before it is good");
+    push(&mut bench, peers[0], &parent);
+    assert!([parent, child].iter().all(|tx| bench.node.mempool().contains(&tx.txid())));
+    assert_eq!(bench.score(peers[0]), Some(0));
+}
+
+/// Pushes transactions until the connection ends; how many it took.
+fn pushes_until_banned(bench: &mut Bench, peer: PeerId, mut next: impl FnMut(u32) -> Transaction) -> u64 {
+    for count in 1..=5_000 {
+        let outputs = push(bench, peer, &next(count as u32));
+        if let [reason] = &reasons(&outputs)[..] {
+            assert_eq!(*reason, Reason::Misbehaved(Offence::PushFlood));
+            return count;
+        }
+    }
+    panic!("it goes on");
+}
+
+#[test]
+fn known_ones_are_borne_within_an_allowance() {
+    let (mut bench, peers) = bench(3);
+    let tx = payment(&params(), 1, 1_000);
+    push(&mut bench, peers[0], &tx);
+    // As fast as the allowance grows, for as long as one likes.
+    for _ in 0..20 {
+        (0..POINTS_A_SECOND).for_each(|_| drop(push(&mut bench, peers[1], &tx)));
+        bench.after(1_000);
+    }
+    assert_eq!(bench.score(peers[1]), Some(0));
+    // And then all at once.
+    let count = pushes_until_banned(&mut bench, peers[1], |_| tx.clone());
+    assert_eq!(count, (MAX_POINTS - USELESS) / KNOWN + 1 + u64::from(BAN_POINTS));
+    assert_eq!(bench.score(peers[0]), Some(0));
+}
+
+#[test]
+fn orphans_and_refused_ones_cost_more() {
+    let params = params();
+    let genesis = &params.genesis.transactions[0];
+    let coin = |n: u32| OutPoint { txid: genesis.txid(), index: n };
+    let orphan = |n: u32| {
+        let outpoint = OutPoint { txid: Hash256::of(&n.to_le_bytes()), index: 0 };
+        spend(&params, outpoint, &genesis.outputs[1], 1, 5, 1_000)
+    };
+    // Without a fee; another each time.
+    let free = |n: u32| spend(&params, coin(1 + n % 20), &genesis.outputs[1], (1 + n % 20) as u8, (n / 20) as u8, 0);
+    for make in [&orphan as &dyn Fn(u32) -> Transaction, &free] {
+        let (mut bench, peers) = bench(3);
+        let count = pushes_until_banned(&mut bench, peers[0], make);
+        assert_eq!(count, MAX_POINTS / USELESS + u64::from(BAN_POINTS));
+        assert!(bench.node.mempool().orphan_count() as u64 <= MAX_POINTS / USELESS);
+        assert!(bench.node.mempool().is_empty());
+    }
+}
+
+/// What breaks a rule at every tip is worse than useless.
+#[test]
+fn a_forged_one_ends_the_connection() {
+    let (mut bench, peers) = bench(1);
+    let mut tx = payment(&params(), 1, 1_000);
+    tx.inputs[0].signature.0[3] ^= 1;
+    let outputs = push(&mut bench, peers[0], &tx);
+    assert!(matches!(&reasons(&outputs)[..], [Reason::Misbehaved(Offence::BadTransaction(_))]));
+}

@@ -74,7 +74,7 @@ fn nothing_passes_a_cut_link_not_even_over_a_new_connection() {
     star.set(&star.b, json!({ "cut": false }));
     reaches(&star.b, &during);
 
-    // The other side dials anew, is let in, and says hello in vain.
+    // The other side dials anew, and says hello in vain.
     star.set(&star.b, json!({ "cut": true }));
     let sent = || star.b.call("getnettotals", &[])["totalbytessent"].as_u64().unwrap();
     let hello = sent();

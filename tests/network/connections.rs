@@ -201,7 +201,7 @@ fn bans_and_addresses_survive_a_restart() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let mut bench = Bench::with_store(Config::default(), store.clone());
     let known: SocketAddr = "10.0.0.9:7331".parse().unwrap();
-    bench.node.add_seed(bench.now, known);
+    bench.node.add_seed(bench.now, known, None);
     let subnet: Subnet = "10.7.0.0/16".parse().unwrap();
     let until = bench.now.unix + 100;
     bench.node.ban(bench.now, subnet, until);

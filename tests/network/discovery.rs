@@ -118,20 +118,10 @@ fn a_restart_needs_no_bootstrap() {
 fn teller(dial: Option<SocketAddr>, mut tell: impl FnMut(NodeId) -> Option<Vec<Contact>> + 'static) -> Script {
     let genesis = params().genesis_hash;
     let mut dialled = BTreeSet::new();
-    let mut nonce = 0;
     Box::new(move |_: Now, input: Input| {
-        nonce += 1;
         let tip = TipClaim { height: 0, hash: genesis, work: Work::ZERO };
         let user_agent = "/teller/".to_owned();
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            genesis,
-            services: 1,
-            tip,
-            listen_port: 7331,
-            nonce: 1_000_000 + nonce,
-            user_agent,
-        };
+        let hello = Hello { version: PROTOCOL_VERSION, genesis, services: 1, tip, listen_port: 7331, user_agent };
         let send = |peer: PeerId, message: Message| vec![Output::Send { peer, message }];
         match input {
             Input::Tick => dial.iter().map(|address| Output::Connect { address: *address, id: None }).collect(),
@@ -274,7 +264,7 @@ fn answer_dial(bench: &mut Bench, number: u64, address: SocketAddr) -> (PeerId, 
     let peer = PeerId(number);
     let direction = Direction::Outbound;
     bench.give(Input::Connected { peer, address, direction, id: id(peer) });
-    (peer, bench.say(peer, Message::Hello(hello(number))))
+    (peer, bench.say(peer, Message::Hello(hello())))
 }
 
 #[test]
@@ -304,7 +294,7 @@ fn a_private_address_from_a_public_peer_is_never_dialled() {
 fn a_brief_visitor_is_answered_and_no_more() {
     let mut bench = Bench::new(Config::default());
     let (peer, _) = bench.inbound("10.0.0.1:5");
-    let outputs = bench.say(peer, Message::Hello(Hello { services: SERVICE_BRIEF, ..hello(7) }));
+    let outputs = bench.say(peer, Message::Hello(Hello { services: SERVICE_BRIEF, ..hello() }));
     assert_eq!(sent(&outputs).count(), 1, "hello, and no ping");
     assert_eq!((bench.node.peers(bench.now).len(), bench.node.connection_counts()), (0, (0, 0)));
     let outputs = bench.say(peer, Message::FindNode { target: NodeId([1; 32]) });

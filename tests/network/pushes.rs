@@ -41,7 +41,7 @@ fn news_is_pushed_to_three_and_announced_to_the_rest() {
     let address = "10.9.9.9:5".parse().unwrap();
     let id = cairn::p2p::kad::NodeId([9; 32]);
     bench.give(Input::Connected { peer: light, address, direction: Direction::Inbound, id });
-    bench.say(light, Message::Hello(Hello { services: 0, ..hello(99) }));
+    bench.say(light, Message::Hello(Hello { services: 0, ..hello() }));
     peers.push(light);
     let tx = payment(&params(), 1, 1_000);
     bench.node.submit_transaction(bench.now, tx.clone()).unwrap();

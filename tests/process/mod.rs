@@ -258,6 +258,23 @@ impl Node {
         self.child.wait().unwrap();
     }
 
+    /// Bytes of memory that it holds.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it ever held.
+    pub fn memory_at_most(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// A line of what Linux says of its process, in bytes.
+    fn status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+    }
+
     /// The end of its log.
     pub fn tail(&self) -> Vec<String> {
         self.log.lock().unwrap().iter().cloned().collect()

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::Figure;
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
+use crate::consensus::peer_name::PeerName;
 use crate::miner::template;
 use crate::p2p::message::Kind;
 use crate::primitives::address;
@@ -123,7 +124,7 @@ async fn start(args: &Args, dir: &Path, params: &Arc<Params>, nodes: &mut Vec<Ru
         config.store_cache_bytes = STORE_CACHE_BYTES;
         let node = Running::start(config).await?;
         if join.is_empty() {
-            join.extend(node.p2p_address().map(|address| address.to_string()));
+            join.extend(node.p2p_address().map(PeerName::from));
         }
         nodes.push(node);
     }
@@ -145,8 +146,7 @@ async fn start(args: &Args, dir: &Path, params: &Arc<Params>, nodes: &mut Vec<Ru
 
 /// What went over all wires of messages that carry or announce blocks and payments.
 fn relayed(nodes: &[Running]) -> u64 {
-    let is_relay =
-        |kind: Kind| !matches!(kind, Kind::Hello | Kind::Ping | Kind::Pong | Kind::GetAddresses | Kind::Addresses);
+    let is_relay = |kind: Kind| !matches!(kind, Kind::Hello | Kind::Ping | Kind::Pong | Kind::FindNode | Kind::Nodes);
     let of = |node: &Running| -> u64 {
         let received = node.handle().network_totals().received;
         received.by_kind().filter(|(kind, _)| is_relay(*kind)).map(|(_, messages)| messages.bytes).sum()

@@ -97,6 +97,7 @@ impl Running {
         let (store, identity) = open_store(config.data_dir.clone(), config.store_cache_bytes).await?;
 
         let id = identity.id();
+        info!(%id, "this node");
         let clock = Clock::start();
         let traffic = Arc::<Traffic>::default();
         let (inbox, sockets) = Inbox::new();
@@ -149,7 +150,7 @@ impl Running {
         };
         let thread = NodeThread::start(birth, announce)?;
         if let (Some(listener), Some(address)) = (listener, p2p_address) {
-            info!(%address, %id, connect = address_for_others(id, address), "waiting for peers");
+            info!(connect = address_for_others(id, address), %address, "waiting for peers");
             net.listen(listener);
         }
         let handle = Handle(Arc::new(Inner {

@@ -30,6 +30,10 @@ pub fn every_method(fixture: &Fixture) {
     assert!(peer["bucket"].is_u64() && peer["nodeid"].as_str().is_some_and(|id| id.len() == 64), "{peer}");
     assert!(peer["subver"].as_str().is_some_and(|subver| subver.starts_with("/cairn:")), "{peer}");
     let info = fixture.call("getnetworkinfo", json!([]));
+    let id = other.node.as_ref().unwrap().handle().id().to_string();
+    assert_eq!(peer["nodeid"], json!(id));
+    assert_eq!(other.call("getnetworkinfo", json!([]))["nodeid"], json!(id));
+    assert_eq!(other.call("getpeerinfo", json!([]))[0]["nodeid"], info["nodeid"]);
     assert_eq!(
         (&info["connections"], &info["connections_out"], &info["connections_in"]),
         (&json!(1), &json!(1), &json!(0))
@@ -67,8 +71,9 @@ pub fn every_method(fixture: &Fixture) {
     fixture.refused("addnode", json!([address, "remove"]), -24, "not been added");
     fixture.refused("addnode", json!([address, "forget"]), -8, "onetry");
     fixture.refused("addnode", json!(["nowhere", "add"]), -8, "HOST:PORT");
-    assert_eq!(fixture.call("addnode", json!([address, "add"])), Value::Null);
-    fixture.refused("addnode", json!([address, "add"]), -23, "already added");
+    fixture.refused("addnode", json!([format!("me@{address}"), "add"]), -8, "its id is \"me\", expected 64 hex digits");
+    assert_eq!(fixture.call("addnode", json!([format!("{id}@{address}"), "add"])), Value::Null);
+    fixture.refused("addnode", json!([format!("{id}@{address}"), "add"]), -23, "already added");
     wait_for(fixture, &mut events, connected);
     assert_eq!(fixture.call("getpeerinfo", json!([]))[0]["connection_type"], "manual");
     let added = json!([{

@@ -45,7 +45,7 @@ pub const METHODS: &[Method] = &[
         name: "getnetworkinfo",
         params: &[],
         result: Shape::Object,
-        about: "This node as others see it: versions, services, connections.",
+        about: "This node as others see it: id, versions, services, connections.",
         run: |api, _| Box::pin(get_network_info(api)),
     },
     Method {

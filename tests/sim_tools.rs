@@ -150,23 +150,37 @@ fn the_figures_of_a_quiet_network() {
     assert!((bytes - report.bytes_per_node).abs() < 1.0);
 }
 
-/// Whoever announces every block first and delivers none costs each node one delay, not one a block.
+/// Whoever announces every block first and delivers none, or one that lacks its transactions, costs each node one delay, not
+/// one a block.
 #[test]
 fn withheld_blocks_are_had_from_others() {
-    let setup = NetworkSetup {
-        nodes: 20,
-        duration: 900_000,
-        interval: 15_000,
-        payments: 0.0,
-        attack: Some(Attack::Withhold),
-        share: 0.2,
-        seed: 3,
-        ..NetworkSetup::default()
-    };
+    for attack in [Attack::Withhold, Attack::Hollow] {
+        let setup = NetworkSetup {
+            nodes: 20,
+            duration: 900_000,
+            interval: 15_000,
+            payments: 0.0,
+            attack: Some(attack),
+            share: 0.2,
+            seed: 3,
+            ..NetworkSetup::default()
+        };
+        let report = network::run(&setup, &|_| ()).unwrap();
+        assert_eq!((report.violations.len(), report.settled.is_some()), (0, true), "{:?}", report.violations);
+        assert!(report.hostile.as_ref().is_some_and(|hostile| hostile.connections > 0.1), "{:?}", report.hostile);
+        assert!(report.blocks.propagation.most.median < 1_000, "{:?}", report.blocks.propagation);
+    }
+}
+
+/// Where mempools agree, a block costs a part of its bytes, though several push it.
+#[test]
+fn compact_blocks_cost_less_than_whole_ones() {
+    let setup = NetworkSetup { nodes: 12, duration: 120_000, payments: 10.0, seed: 4, ..NetworkSetup::default() };
     let report = network::run(&setup, &|_| ()).unwrap();
-    assert_eq!((report.violations.len(), report.settled.is_some()), (0, true), "{:?}", report.violations);
-    assert!(report.hostile.as_ref().is_some_and(|hostile| hostile.connections > 0.1), "{:?}", report.hostile);
-    assert!(report.blocks.propagation.most.median < 1_000, "{:?}", report.blocks.propagation);
+    assert_eq!(report.violations, [""; 0]);
+    assert!(report.block_size > 5_000.0 && report.block_relay * 3.0 < report.block_size, "{report:?}");
+    // A payment is some 200 bytes, and goes over few connections whole; an id goes over most of the others.
+    assert!((50.0..300.0).contains(&report.payment_relay), "{report:?}");
 }
 
 #[test]

@@ -43,8 +43,6 @@ struct State {
     direction: Direction,
     /// It wants new blocks pushed.
     wants: bool,
-    /// It was asked to push at least once; what it pushes may cross with a message that it need not any more.
-    was_asked: bool,
     /// Blocks whose compact form it sent.
     sent: Seen<BlockHash>,
     /// Blocks of which it was asked for transactions and has not answered.
@@ -81,7 +79,7 @@ impl Blocks {
 
     pub(super) fn connected(&mut self, peer: PeerId, direction: Direction) {
         let (sent, awaited) = (Seen::new(MAX_SENT), VecDeque::new());
-        self.peers.insert(peer, State { direction, wants: false, was_asked: false, sent, awaited });
+        self.peers.insert(peer, State { direction, wants: false, sent, awaited });
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
@@ -107,11 +105,6 @@ impl Blocks {
         &self.pushers
     }
 
-    /// Whether a peer was ever asked to push.
-    pub(super) fn was_asked(&self, peer: PeerId) -> bool {
-        self.peers.get(&peer).is_some_and(|state| state.was_asked)
-    }
-
     /// Notes that a peer sent the compact form of a block; `false` if it did before.
     pub(super) fn came(&mut self, peer: PeerId, hash: BlockHash) -> bool {
         self.peers.get_mut(&peer).is_some_and(|state| state.sent.insert(hash))
@@ -120,11 +113,12 @@ impl Blocks {
     /// A peer brought a new tip before all others: it is asked to push from now on, in place of whoever did not for longest.
     /// One that was dialled stays among them, for those that dial in may all be one attacker's.
     pub(super) fn delivered(&mut self, peer: PeerId, out: &mut Outbox) {
-        let Some(state) = self.peers.get_mut(&peer) else { return };
         if let Some(place) = self.pushers.iter().position(|pusher| *pusher == peer) {
             return self.pushers[..=place].rotate_right(1);
         }
-        state.was_asked = true;
+        if !self.peers.contains_key(&peer) {
+            return;
+        }
         out.send(peer, Message::SendCompact(true));
         self.pushers.insert(0, peer);
         if self.pushers.len() > MAX_PUSHERS {
@@ -238,7 +232,6 @@ mod tests {
         assert_eq!((pushers(&blocks), told(&mut out)), (vec![1, 3, 2], vec![(1, true), (2, true), (3, true)]));
         blocks.delivered(PeerId(4), &mut out);
         assert_eq!((pushers(&blocks), told(&mut out)), (vec![4, 1, 3], vec![(4, true), (2, false)]));
-        assert!(blocks.was_asked(PeerId(2)) && !blocks.was_asked(PeerId(5)));
         blocks.disconnected(PeerId(1));
         blocks.delivered(PeerId(5), &mut out);
         assert_eq!((pushers(&blocks), told(&mut out)), (vec![5, 4, 3], vec![(5, true)]));

@@ -13,11 +13,11 @@ use crate::p2p::interface::{Now, PeerId};
 pub const POINTS_A_SECOND: u64 = 100;
 /// Most points that are saved up: what is left over when a peer, asked for all that it had, answers too late.
 pub const MAX_POINTS: u64 = 1_000;
-/// Points that a known transaction costs: its hash was computed and looked for.
-pub const KNOWN: u64 = 1;
-/// Points that one costs which is refused or lacks its parents: its coins were looked for, and it may have taken an
-/// orphan's place.
-pub const USELESS: u64 = 10;
+/// Points that a transaction costs which is known, or refused without breaking a rule: its hash was computed and looked for,
+/// and at most its coins. A peer with more room for transactions pushes some honestly that are refused here.
+pub const USELESS: u64 = 1;
+/// Points that one costs which lacks its parents: it takes a place, and they are asked for.
+pub const ORPHAN: u64 = 10;
 
 /// Thousandths of a point, and when they were counted.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ impl Pushes {
         let gained = now.millis.saturating_sub(allowance.at).saturating_mul(POINTS_A_SECOND);
         let millipoints = allowance.millipoints.saturating_add(gained).min(MAX_POINTS * 1_000);
         *allowance = Allowance { millipoints, at: now.millis };
-        millipoints >= USELESS * 1_000
+        millipoints >= ORPHAN * 1_000
     }
 
     /// It was of no use.
@@ -76,10 +76,10 @@ mod tests {
             }
             count
         };
-        assert_eq!(taken(5, 6, KNOWN), MAX_POINTS - USELESS + 1);
-        assert_eq!(taken(6, 1_006, KNOWN), POINTS_A_SECOND);
-        assert_eq!(taken(1_006, 11_006, USELESS), 10 * POINTS_A_SECOND / USELESS);
-        assert_eq!(taken(1_000_000, 1_000_001, USELESS), MAX_POINTS / USELESS);
+        assert_eq!(taken(5, 6, USELESS), (MAX_POINTS - ORPHAN) / USELESS + 1);
+        assert_eq!(taken(6, 1_006, USELESS), POINTS_A_SECOND / USELESS);
+        assert_eq!(taken(1_006, 11_006, ORPHAN), 10 * POINTS_A_SECOND / ORPHAN);
+        assert_eq!(taken(1_000_000, 1_000_001, ORPHAN), MAX_POINTS / ORPHAN);
         assert!(!pushes.may(at(0), PeerId(2)), "it is not connected");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cairn::p2p::fanout::FANOUT;
 use cairn::p2p::message::{Hello, Item, Message};
 use cairn::p2p::misbehaviour::{BAN_POINTS, Offence};
-use cairn::p2p::pushes::{KNOWN, MAX_POINTS, POINTS_A_SECOND, USELESS};
+use cairn::p2p::pushes::{MAX_POINTS, ORPHAN, POINTS_A_SECOND, USELESS};
 use cairn::p2p::{Config, Direction, Input, Output, PeerId, Reason};
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::tx::{OutPoint, Transaction};
@@ -117,12 +117,12 @@ fn known_ones_are_borne_within_an_allowance() {
     assert_eq!(bench.score(peers[1]), Some(0));
     // And then all at once.
     let count = pushes_until_banned(&mut bench, peers[1], |_| tx.clone());
-    assert_eq!(count, (MAX_POINTS - USELESS) / KNOWN + 1 + u64::from(BAN_POINTS));
+    assert_eq!(count, (MAX_POINTS - ORPHAN) / USELESS + 1 + u64::from(BAN_POINTS));
     assert_eq!(bench.score(peers[0]), Some(0));
 }
 
 #[test]
-fn orphans_and_refused_ones_cost_more() {
+fn so_are_refused_ones_and_orphans_less() {
     let params = params();
     let genesis = &params.genesis.transactions[0];
     let coin = |n: u32| OutPoint { txid: genesis.txid(), index: n };
@@ -132,11 +132,11 @@ fn orphans_and_refused_ones_cost_more() {
     };
     // Without a fee; another each time.
     let free = |n: u32| spend(&params, coin(1 + n % 20), &genesis.outputs[1], (1 + n % 20) as u8, (n / 20) as u8, 0);
-    for make in [&orphan as &dyn Fn(u32) -> Transaction, &free] {
+    let refused = (MAX_POINTS - ORPHAN) / USELESS + 1;
+    for (make, most) in [(&orphan as &dyn Fn(u32) -> Transaction, MAX_POINTS / ORPHAN), (&free, refused)] {
         let (mut bench, peers) = bench(3);
-        let count = pushes_until_banned(&mut bench, peers[0], make);
-        assert_eq!(count, MAX_POINTS / USELESS + u64::from(BAN_POINTS));
-        assert!(bench.node.mempool().orphan_count() as u64 <= MAX_POINTS / USELESS);
+        assert_eq!(pushes_until_banned(&mut bench, peers[0], make), most + u64::from(BAN_POINTS));
+        assert!(bench.node.mempool().orphan_count() as u64 <= MAX_POINTS / ORPHAN);
         assert!(bench.node.mempool().is_empty());
     }
 }

@@ -39,10 +39,11 @@ impl Node {
     fn take_compact(&mut self, now: Now, id: PeerId, hash: BlockHash, compact: &CompactBlock) {
         let Some(entry) = self.chain.entry(&hash) else { return };
         self.sync.has(id, entry, &self.chain);
-        let is_here = entry.has_body() || self.pending.as_ref().is_some_and(|pending| pending.hash == hash);
+        let is_here = entry.has_body() || self.is_pending(&hash);
         let is_asked = self.download.asked(id, &hash);
         let is_first = self.blocks.came(id, hash);
-        if !is_asked && (!is_first || is_here && !self.blocks.was_asked(id)) {
+        // The late answer to a request that another fulfilled is no offence.
+        if !is_asked && !is_first {
             return self.out.offence(id, Offence::UnrequestedBlock);
         }
         let tip = self.chain.tip();
@@ -64,6 +65,11 @@ impl Node {
             }
             Err(error) => self.incomplete(now, id, hash, &error),
         }
+    }
+
+    /// Whether a block is whole and about to be connected.
+    pub(super) fn is_pending(&self, hash: &BlockHash) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.hash == *hash)
     }
 
     /// Transactions that were missing came.

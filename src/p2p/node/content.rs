@@ -72,6 +72,9 @@ impl Node {
 
     pub(super) fn block(&mut self, now: Now, id: PeerId, block: Arc<Block>) {
         let hash = block.hash();
+        if self.is_pending(&hash) {
+            return;
+        }
         let (parent, is_known) = (self.chain.entry(&block.header.previous), self.chain.entry(&hash).is_some());
         let Some(parent) = parent else {
             self.out.offence(id, Offence::UnrequestedBlock);
@@ -129,6 +132,10 @@ impl Node {
         let txid = tx.txid();
         self.relay.knows(id, txid);
         let is_news = !self.requests.received(now, &txid, &mut self.out);
+        if is_news && self.download.requested() >= BUSY {
+            // It spends coins that are not here yet. Whoever pushed it cannot know.
+            return;
+        }
         if is_news && !self.pushes.may(now, id) {
             return self.out.offence(id, Offence::PushFlood);
         }
@@ -138,7 +145,7 @@ impl Node {
             }
         };
         if self.has_transaction(&txid) {
-            return charge(&mut self.pushes, pushes::KNOWN);
+            return charge(&mut self.pushes, pushes::USELESS);
         }
         match self.mempool.accept(Arc::unwrap_or_clone(tx), &self.chain, now.unix) {
             Ok(accepted) => {
@@ -148,7 +155,7 @@ impl Node {
                 self.accepted(now, &accepted, is_news);
             }
             Err(MempoolError::MissingInputs { missing, kept: true, .. }) => {
-                charge(&mut self.pushes, pushes::USELESS);
+                charge(&mut self.pushes, pushes::ORPHAN);
                 let mut parents: Vec<Txid> = missing.iter().map(|outpoint| outpoint.txid).collect();
                 parents.sort_unstable();
                 parents.dedup();

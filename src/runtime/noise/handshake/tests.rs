@@ -201,8 +201,8 @@ async fn what_was_heard_before_is_no_handshake() {
 #[tokio::test]
 async fn every_flipped_bit_is_noticed() {
     let (one, other) = (Identity::random(), Identity::random());
-    for message in 0..MESSAGE_BYTES.len() {
-        for byte in 0..MESSAGE_BYTES[message] {
+    for (message, length) in MESSAGE_BYTES.into_iter().enumerate() {
+        for byte in 0..length {
             let (mut near, mut here) = duplex(1_024);
             let (mut there, mut far) = duplex(1_024);
             let between = async {

@@ -219,14 +219,14 @@ async fn surplus_connections_are_refused() {
 
 #[tokio::test]
 async fn a_node_is_known_by_its_key() {
-    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let node = start(config(dirs[0].path())).await;
     let (id, at) = (node.handle().id(), address(&node));
     let mut stream = TcpStream::connect(at).await.unwrap();
     assert_eq!(noise::initiate(&mut stream, &Identity::random(), None).await.unwrap().peer, id);
-    let pinned = |id| Config { connect: vec![PeerName { id: Some(id), ..at.into() }], ..config(dirs[1].path()) };
+    let pinned = |id, dir| Config { connect: vec![PeerName { id: Some(id), host: at.to_string() }], ..config(dir) };
 
-    let other = start(pinned(id.0)).await;
+    let other = start(pinned(id.0, dirs[1].path())).await;
     let mut events = other.handle().subscribe();
     let is_peer =
         move |node: &mut cairn::p2p::Node, now| node.peers(now).iter().any(|peer| peer.ready && peer.node == id);
@@ -235,10 +235,12 @@ async fn a_node_is_known_by_its_key() {
     }
     let other_id = other.handle().id();
     stop(other).await;
-
-    // Another node there would not do: it is dialled, fails, and is dialled again.
-    let other = start(pinned([7; 32])).await;
+    let other = start(config(dirs[1].path())).await;
     assert_eq!(other.handle().id(), other_id, "kept over a restart");
+    stop(other).await;
+
+    // Somebody else there would not do: it is dialled, fails, and is dialled again.
+    let other = start(pinned([7; 32], dirs[2].path())).await;
     mine(node.handle(), 1).await;
     let short = Duration::from_millis(1_500);
     let mut tip = other.handle().tip();

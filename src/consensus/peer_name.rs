@@ -1,7 +1,6 @@
 //! Nodes to connect to, as people write them.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// A node to connect to: `HOST:PORT`, with an IPv6 address in brackets, or `ID@HOST:PORT` with the node's id as 64 hex
@@ -63,12 +62,6 @@ impl fmt::Display for PeerName {
             Some(id) => write!(f, "{}@{}", hex::encode(id), self.host),
             None => f.write_str(&self.host),
         }
-    }
-}
-
-impl From<SocketAddr> for PeerName {
-    fn from(address: SocketAddr) -> Self {
-        Self { id: None, host: address.to_string() }
     }
 }
 

@@ -38,6 +38,17 @@ struct Manual {
     next: u64,
 }
 
+impl Manual {
+    /// Whether there is a connection already: with the node that has to be there, wherever it was met, or with any that
+    /// listens at the address.
+    fn is_met(&self, address: &SocketAddr, peers: &Peers) -> bool {
+        match self.id {
+            Some(id) => peers.with(id).is_some(),
+            None => peers.is_connected_to(address),
+        }
+    }
+}
+
 /// A dial under way.
 #[derive(Debug, Clone, Copy)]
 struct Dialing {
@@ -154,7 +165,7 @@ impl Dialer {
         let Situation { target, peers, book, table, .. } = *situation;
         self.dialing.retain(|_, dialing| dialing.since + DIAL_TIMEOUT_MILLIS > now.millis);
         let due = self.manual.iter().filter(|(address, manual)| {
-            manual.next <= now.millis && !self.dialing.contains_key(address) && !peers.is_connected_to(address)
+            manual.next <= now.millis && !self.dialing.contains_key(address) && !manual.is_met(address, peers)
         });
         for (address, id) in due.map(|(address, manual)| (*address, manual.id)).collect::<Vec<_>>() {
             self.dial(now, address, id, out);
@@ -216,8 +227,11 @@ impl Dialer {
     }
 
     pub(crate) fn deadline(&self, peers: &Peers) -> Option<u64> {
-        let idle = |address: &&SocketAddr| !self.dialing.contains_key(*address) && !peers.is_connected_to(address);
-        let manual = self.manual.iter().filter(|(address, _)| idle(address)).map(|(_, manual)| manual.next).min();
+        let idle = |address: &SocketAddr, manual: &Manual| {
+            !self.dialing.contains_key(address) && !manual.is_met(address, peers)
+        };
+        let idle = self.manual.iter().filter(|(address, manual)| idle(address, manual));
+        let manual = idle.map(|(_, manual)| manual.next).min();
         let automatic = self.needed.then_some(self.next);
         manual.into_iter().chain(automatic).min()
     }

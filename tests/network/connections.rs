@@ -416,3 +416,23 @@ fn at_a_seed_with_an_id_nobody_else_will_do() {
     });
     assert_eq!(asked, Some((seed, Some(smaller))));
 }
+
+#[test]
+fn who_has_to_be_at_an_address_takes_the_place_of_whoever_was_met_there() {
+    let (mut bench, smaller, larger) = rivals();
+    let address: SocketAddr = "10.0.0.7:7331".parse().unwrap();
+    bench.node.connect_once(bench.now, address, None);
+    let (other, _) = bench.meets(larger, &address.to_string(), Direction::Outbound);
+    assert!(bench.node.add_node(bench.now, address, Some(smaller)));
+    let outputs: Vec<Output> = bench.node.drain().collect();
+    assert_eq!(ended(&outputs), [(other, Reason::Requested)]);
+    // Dialled until it is met, and met wherever that is.
+    let dialled = |outputs: &[Output]| dials(outputs) == [address];
+    assert!((0..20).any(|_| dialled(&bench.after(100))));
+    bench.give(Input::ConnectFailed { address });
+    assert!((0..20).any(|_| dialled(&bench.after(100))));
+    bench.give(Input::ConnectFailed { address });
+    let (elsewhere, _) = bench.meets(smaller, "10.0.0.8:1", Direction::Inbound);
+    bench.say(elsewhere, Message::Hello(hello()));
+    assert!((0..8).all(|_| dials(&bench.after(1_000)).is_empty()));
+}

@@ -211,7 +211,7 @@ impl Network {
 impl Member {
     fn peer_name(&self) -> Option<PeerName> {
         let address = self.running.p2p_address()?;
-        Some(PeerName { id: Some(self.running.handle().id().0), ..address.into() })
+        Some(PeerName { id: Some(self.running.handle().id().0), host: address.to_string() })
     }
 
     async fn row(&self, rpc: String) -> anyhow::Result<Row> {

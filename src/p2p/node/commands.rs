@@ -144,6 +144,11 @@ impl Node {
     /// are too many.
     pub fn add_node(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) -> bool {
         let added = self.dialer.add(address, id);
+        // Somebody else may have been met there before it mattered who.
+        let others = self.peers.iter().filter(|(_, peer)| {
+            peer.direction == Direction::Outbound && peer.address == address && id.is_some_and(|id| id != peer.id)
+        });
+        others.for_each(|(peer, _)| self.out.close(peer, Reason::Requested));
         self.dial(now);
         self.finish(now);
         added
@@ -155,6 +160,7 @@ impl Node {
         self.dialer.expect(address, id);
         let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
         self.book.add(now, &said, address.ip());
+        self.dial(now);
         self.finish(now);
     }
 

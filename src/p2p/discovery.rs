@@ -40,7 +40,7 @@ const LINGER_MILLIS: u64 = 1_000;
 pub const BRIEF_TIMEOUT_MILLIS: u64 = 15_000;
 /// Milliseconds after the first lookup for the own id until the next; doubled each time, up to [`REFRESH_MILLIS`]. Who
 /// joins together with many others finds them so.
-const SECOND_LOOK_MILLIS: u64 = 10_000;
+const SECOND_LOOK_MILLIS: u64 = 3_000;
 /// Milliseconds after which a dial is taken to be forgotten.
 const CALL_TIMEOUT_MILLIS: u64 = 60_000;
 
@@ -345,8 +345,11 @@ impl Discovery {
     pub(crate) fn deadline(&self) -> Option<u64> {
         let ends = self.talks.values().filter_map(Talk::end);
         let calls = self.calls.values().map(|call| call.since + CALL_TIMEOUT_MILLIS);
-        let look =
-            (!self.table.is_empty() && self.searches.is_idle()).then(|| if self.refresh { 0 } else { self.next_look });
+        let look = (!self.table.is_empty() && self.searches.is_idle()).then_some(if self.refresh {
+            0
+        } else {
+            self.next_look
+        });
         ends.chain(calls).chain(self.searches.deadline()).chain(look).min()
     }
 }

@@ -39,6 +39,7 @@ impl Node {
         let is_crowded = is_public(address.ip()) && self.peers.outbound_groups().contains(&Subnet::group(address.ip()));
         self.peers.automatic() < self.config.outbound_target
             && !is_crowded
+            && !self.peers.is_connected_to(&address)
             && self.peers.outbound().all(|peer| bucket(&peer.id) != bucket(&node))
     }
 

@@ -4,6 +4,7 @@ mod support;
 
 use cairn::consensus::filter::block_filter;
 use cairn::consensus::params::GenesisSpec;
+use cairn::p2p::compact::CompactBlock;
 use cairn::primitives::address;
 use cairn::primitives::codec::{self, Encode};
 use cairn::primitives::hash::Hash256;
@@ -96,6 +97,8 @@ fn the_worked_example_is_true() {
         ("genesis filter header, bytes", hex::encode(genesis_filter_header.0)),
         ("block 1 filter", hex::encode(filter.as_bytes())),
         ("block 1 filter header, bytes", hex::encode(filter.header(&genesis_filter_header).0)),
+        ("", String::new()),
+        ("block 1, compact with nonce 1, bytes", bytes(&CompactBlock::new(&block, &block.txids(), 1, &[]))),
     ];
     let line = |(name, value): &(&str, String)| match *name {
         "" => String::new(),

@@ -110,7 +110,7 @@ fn known_ones_are_borne_within_an_allowance() {
     let tx = payment(&params(), 1, 1_000);
     push(&mut bench, peers[0], &tx);
     // As fast as the allowance grows, for as long as one likes.
-    for _ in 0..20 {
+    for _ in 0..10 {
         (0..POINTS_A_SECOND).for_each(|_| drop(push(&mut bench, peers[1], &tx)));
         bench.after(1_000);
     }

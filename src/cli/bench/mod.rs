@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use super::Common;
 
+#[cfg(test)] // until the benchmarks are there
+mod fixture;
 mod hash;
 mod merkle;
 

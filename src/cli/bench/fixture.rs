@@ -1,8 +1,12 @@
 //! A chain of blocks full of payments, made as fast as signatures can be: what the other benchmarks are fed with.
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, process};
 
+use anyhow::Context;
 use rayon::prelude::*;
 
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
@@ -71,11 +75,6 @@ impl Fixture {
         self.coins.len()
     }
 
-    /// The clock at the newest block.
-    pub(super) fn now(&self) -> u64 {
-        u64::from(self.tip.time)
-    }
-
     /// The next block: as many payments, each spending the oldest coin left to another key.
     pub(super) fn pay(&mut self, payments: usize) -> Block {
         self.spend(payments, 1)
@@ -140,6 +139,30 @@ impl Fixture {
     }
 }
 
+/// A directory for a store, under the system's for temporary files, which goes when this does.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cairn-bench-{}-{}", process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is left to whoever cleans up there.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Who is paid output `n` by the key at place `owner`: far enough away that nobody pays the same key twice.
 fn next(owner: usize, n: usize) -> usize {
     (owner + 1 + n) % KEYS
@@ -156,7 +179,8 @@ mod tests {
         let mut fixture = Fixture::new(8);
         let mut chain = Chain::open(fixture.params.clone(), Arc::new(MemoryStore::new())).unwrap();
         for block in [fixture.spend(2, 3), fixture.pay(5), fixture.pay(0)] {
-            let update = chain.accept_block(block, fixture.now(), &|_| false).unwrap();
+            let now = u64::from(block.header.time);
+            let update = chain.accept_block(block, now, &|_| false).unwrap();
             assert_eq!(update.connected.len(), 1);
         }
         assert_eq!((fixture.coins(), chain.tip().height), (12, 3));

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::Common;
 
-#[cfg(test)] // until the benchmarks are there
+mod connect;
 mod fixture;
 mod hash;
 mod merkle;
+mod store;
 
 /// Options of `cairn bench`.
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,10 @@ enum BenchCommand {
     Hash,
     /// Roots of Merkle trees, of 1 to 65,536 leaves
     Merkle,
+    /// The store: batches, single writes and reads, beside sled as it is
+    Store,
+    /// Blocks full of payments connected on the disk, and how time, memory and disk grow; takes a minute or two
+    Connect,
 }
 
 /// A figure, and what it is to be compared with.
@@ -61,11 +66,13 @@ impl Figure {
 /// Runs one of the benchmarks.
 ///
 /// # Errors
-/// If stdout cannot be written to.
+/// If stdout or a directory for temporary files cannot be written to.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let (about, figures) = match args.command {
         BenchCommand::Hash => hash::run(),
         BenchCommand::Merkle => merkle::run(),
+        BenchCommand::Store => store::run()?,
+        BenchCommand::Connect => connect::run()?,
     };
     common.print(|| format!("{about}\n\n{}", table(&figures)), || serde_json::json!(figures))
 }

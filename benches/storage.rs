@@ -1,9 +1,10 @@
-//! The store: batches as a full block makes them (2,000 coins in and 2,000 out, over 100,000 that stay), and a block of
-//! 1,500 payments through the chain.
+//! The store: batches as a full block makes them (2,000 coins in and 2,000 out, over 100,000 that stay), committed and
+//! until they are on the disk; reads of what is and what is not there yet; and a block of 1,500 payments through the chain.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ fn coin(n: u32) -> (Vec<u8>, Vec<u8>) {
 
 fn batch(made: std::ops::Range<u32>, spent: std::ops::Range<u32>) -> Batch {
     let mut batch = Batch::default();
-    made.map(coin).for_each(|(key, value)| batch.put(key, value));
+    made.map(coin).for_each(|(key, value)| batch.put(key, value)); // Not said to be new: some are put again.
     spent.map(coin).for_each(|(key, _)| batch.delete(key));
     batch
 }
@@ -33,21 +34,50 @@ fn storage(c: &mut Criterion) {
     for start in (0..LIVE).step_by(10_000) {
         store.commit(batch(start..start + 10_000, 0..0)).expect("a batch");
     }
-    let mut group = c.benchmark_group("sled");
+    store.flush().expect("the disk has room");
+    let mut group = c.benchmark_group("store");
     group.sample_size(20);
     group.throughput(Throughput::Elements(u64::from(2 * CHANGES)));
     let mut next = 0;
-    group.bench_function("batch of 2,000 puts and 2,000 deletes", |b| {
-        let prepare = || {
-            next += CHANGES;
-            batch(LIVE + next - CHANGES..LIVE + next, next - CHANGES..next)
+    let mut prepare = || {
+        next += CHANGES;
+        batch(LIVE + next - CHANGES..LIVE + next, next - CHANGES..next)
+    };
+    group.bench_function("batch of 2,000 puts and 2,000 deletes, committed", |b| {
+        b.iter_batched(&mut prepare, |batch| store.commit(batch).expect("a batch"), BatchSize::PerIteration);
+    });
+    group.bench_function("batch of 2,000 puts and 2,000 deletes, on the disk", |b| {
+        let write = |batch| {
+            store.commit(batch).expect("a batch");
+            store.flush().expect("the disk has room");
         };
-        b.iter_batched(prepare, |batch| store.commit(batch).expect("a batch"), BatchSize::PerIteration);
+        b.iter_batched(&mut prepare, write, BatchSize::PerIteration);
     });
     group.throughput(Throughput::Elements(u64::from(CHANGES)));
-    let keys: Vec<Vec<u8>> = (LIVE + next - CHANGES..LIVE + next).map(|n| coin(n).0).collect();
-    group.bench_function("2,000 reads", |b| {
+    let newest = |prepared: u32| (LIVE + prepared - CHANGES..LIVE + prepared).map(|n| coin(n).0).collect::<Vec<_>>();
+    let keys = newest(next);
+    group.bench_function("2,000 reads from the disk", |b| {
         b.iter(|| assert!(keys.iter().all(|key| store.get(key).expect("a read").is_some())));
+    });
+    group.bench_function("2,000 reads of what waits to be written", |b| {
+        // Committed again for each sample, for it is soon written.
+        let prepare = || store.commit(batch(LIVE + next - CHANGES..LIVE + next, 0..0)).expect("a batch");
+        let read = |()| assert!(keys.iter().all(|key| store.get(key).expect("a read").is_some()));
+        b.iter_batched(prepare, read, BatchSize::PerIteration);
+    });
+    group.throughput(Throughput::Elements(u64::from(LIVE)));
+    group.bench_function("scan of 100,000 entries, 2,000 of which wait to be written", |b| {
+        let prepare = || store.commit(batch(LIVE + next - CHANGES..LIVE + next, 0..0)).expect("a batch");
+        let scan = |()| {
+            let mut count = 0;
+            let mut visit = |_: &[u8], _: &[u8]| {
+                count += 1;
+                ControlFlow::Continue(())
+            };
+            store.scan(b"u", &[], &mut visit).expect("a scan");
+            assert_eq!(count, LIVE);
+        };
+        b.iter_batched(prepare, scan, BatchSize::PerIteration);
     });
     group.finish();
 }

@@ -145,5 +145,5 @@ fn stores_of_other_networks_and_versions_and_other_processes_are_refused() {
     let mut batch = cairn::storage::Batch::default();
     batch.put(b"v".to_vec(), 999u32.to_le_bytes().to_vec());
     store.commit(batch).unwrap();
-    assert!(matches!(Chain::open(params(), store), Err(StoreError::NewerSchema { found: 999, .. })));
+    assert!(matches!(Chain::open(params(), store), Err(StoreError::OtherSchema { found: 999, .. })));
 }

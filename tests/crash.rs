@@ -1,9 +1,13 @@
 //! A real node, killed at random moments while it mines, pays and reorganises: every time its store opens again, and is
-//! what a replay of its own blocks from genesis makes.
+//! what a replay of its own blocks from genesis makes. And the store by itself, killed while as much waits to be written as
+//! ever does.
 
 mod common;
 mod process;
 
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -15,10 +19,11 @@ use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::address;
 use cairn::primitives::amount::COIN;
 use cairn::primitives::codec;
+use cairn::primitives::hash::Hash256;
 use cairn::primitives::tx::{OutPoint, Output};
 use cairn::rpc::client::{Client, ClientConfig};
 use cairn::runtime::STORE_DIR;
-use cairn::storage::SledStore;
+use cairn::storage::{Batch, SledStore, Store};
 use common::{key, spend};
 use process::Place;
 use rand::{RngExt, SeedableRng};
@@ -55,7 +60,8 @@ impl Work {
     fn order(&mut self) -> Option<()> {
         match self.rng.random_range(0..10) {
             0..4 => {
-                let blocks = self.rng.random_range(1..6);
+                // Now and then many more than are written at once.
+                let blocks = if self.rng.random_bool(0.1) { 400 } else { self.rng.random_range(1..6) };
                 self.generate(blocks)
             }
             4..7 => self.pay(),
@@ -129,8 +135,9 @@ fn a_node_killed_at_any_moment_comes_back_with_the_coins_of_a_replay() {
         };
         let (begun, orders) = mpsc::channel();
         let worker = std::thread::spawn(move || work.go_on(&begun));
-        // The blow falls while some order is carried out, or shortly after.
-        for _ in 0..rng.random_range(1..16) {
+        // The blow falls while some order is carried out, or shortly after; before anything of it is written, or after.
+        let most = if rng.random_bool(0.5) { 16 } else { 300 };
+        for _ in 0..rng.random_range(1..most) {
             orders.recv().expect("the node answers while it lives");
         }
         let moment = Instant::now() + Duration::from_micros(rng.random_range(0..20_000));
@@ -154,4 +161,94 @@ fn a_node_killed_at_any_moment_comes_back_with_the_coins_of_a_replay() {
     }
     println!("{KILLS} kills, {reorganised} of them with the last tip left behind");
     assert!(height > KILLS && reorganised > 0, "too little was done between kills: height {height}");
+}
+
+/// Where the process that is killed keeps its store; only that process has it set.
+const DIR_OF_CHILD: &str = "CAIRN_TEST_STORE";
+/// Entries that a commit puts, and how many commits later they are removed.
+const ENTRIES: u32 = 4_000;
+const LIFE: u64 = 20;
+
+fn entry(commit: u64, n: u32) -> Vec<u8> {
+    // Spread as txids are.
+    [&b"e"[..], &Hash256::of(&[&commit.to_le_bytes()[..], &n.to_le_bytes()].concat()).0, &commit.to_be_bytes()].concat()
+}
+
+/// The other process: commits as fast as it can, and says what it did.
+#[test]
+fn commits_without_end_if_it_is_the_one_to_be_killed() {
+    let Some(dir) = std::env::var_os(DIR_OF_CHILD) else { return };
+    let store = SledStore::open(std::path::Path::new(&dir)).unwrap();
+    let last = store.get(b"last").unwrap().map_or(0, |last| u64::from_le_bytes(last.try_into().unwrap()));
+    for commit in last + 1.. {
+        let mut batch = Batch::default();
+        for n in 0..ENTRIES {
+            batch.put_new(entry(commit, n), commit.to_le_bytes().repeat(10));
+            if let Some(old) = commit.checked_sub(LIFE).filter(|old| *old > 0) {
+                batch.delete(entry(old, n));
+            }
+        }
+        batch.put(b"large".to_vec(), commit.to_le_bytes().repeat(10_000));
+        batch.put(b"last".to_vec(), commit.to_le_bytes().to_vec());
+        store.commit(batch).unwrap();
+        if commit % 200 == 0 {
+            store.flush().unwrap();
+            println!("flushed {commit}");
+        }
+        println!("committed {commit}");
+    }
+}
+
+#[test]
+fn a_store_killed_with_a_large_backlog_is_as_some_commit_left_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(rand::random());
+    let (mut last, mut behind) = (0, 0);
+    for kill in 0..8 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "commits_without_end_if_it_is_the_one_to_be_killed"])
+            .env(DIR_OF_CHILD, dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut committed, mut flushed) = (last, last);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut to_go = rng.random_range(10..400);
+        for line in lines {
+            if let Some(commit) = line.strip_prefix("committed ") {
+                committed = commit.parse().unwrap();
+                to_go -= 1;
+                if to_go == 0 {
+                    child.kill().unwrap();
+                }
+            } else if let Some(commit) = line.strip_prefix("flushed ") {
+                flushed = commit.parse().unwrap();
+            }
+        }
+        assert!(!child.wait().unwrap().success());
+
+        let store = SledStore::open(dir.path()).unwrap();
+        let found = store.get(b"last").unwrap().map_or(0, |last| u64::from_le_bytes(last.try_into().unwrap()));
+        assert!(
+            (flushed..=committed + 1).contains(&found),
+            "kill {kill}: {found}, flushed {flushed}, committed {committed}"
+        );
+        println!("kill {kill}: {committed} committed, {found} found, {flushed} flushed");
+        behind += committed.saturating_sub(found);
+        let mut count = 0;
+        let mut visit = |key: &[u8], value: &[u8]| {
+            let commit = u64::from_be_bytes(key[33..].try_into().unwrap());
+            assert!(commit <= found && commit + LIFE > found, "an entry of commit {commit} at {found}");
+            assert_eq!(value, commit.to_le_bytes().repeat(10));
+            count += 1;
+            ControlFlow::Continue(())
+        };
+        store.scan(b"e", &[], &mut visit).unwrap();
+        assert_eq!(count, found.min(LIFE) * u64::from(ENTRIES));
+        if found > 0 {
+            assert_eq!(store.get(b"large").unwrap(), Some(found.to_le_bytes().repeat(10_000)));
+        }
+        last = found;
+    }
+    assert!(behind > 0, "nothing waited when it was killed");
 }

@@ -170,31 +170,6 @@ fn the_check_misses_no_entry() {
     }
 }
 
-#[test]
-fn a_store_of_the_format_before_filters_is_given_them() {
-    let store = Arc::new(MemoryStore::new());
-    let mut chain = Chain::open(params(), store.clone()).unwrap();
-    accept_all(&mut chain, &blocks(6, 0));
-    let sound = entries(&*store);
-    let filters = || sound.keys().filter(|key| matches!(key[0], b'F' | b'G'));
-    assert_eq!(filters().count(), 14);
-    // Before filters, and left in the middle of being given them: genesis and block 1 have theirs.
-    let first: Vec<Vec<u8>> = (0..2).map(|height| chain.entry_at(height).unwrap().hash.0.to_vec()).collect();
-    let none: &[Vec<u8>] = &[];
-    for kept in [none, &first] {
-        let mut batch = Batch::default();
-        filters().filter(|key| !kept.contains(&key[1..].to_vec())).for_each(|key| batch.delete(key.clone()));
-        let mut meta = sound[&b"v"[..]].clone();
-        meta[..4].copy_from_slice(&1u32.to_le_bytes());
-        batch.put(b"v".to_vec(), meta);
-        store.commit(batch).unwrap();
-        let error = chain::check(chain.db(), &params(), &mut |_, _| {}).unwrap_err();
-        assert!(matches!(error, StoreError::OlderSchema { found: 1, current: 2, .. }), "{error}");
-        drop(Chain::open(params(), store.clone()).unwrap());
-        assert_eq!(entries(&*store), sound);
-    }
-}
-
 /// A store whose commits fail when told.
 struct Failing {
     inner: MemoryStore,

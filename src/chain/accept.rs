@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::index::{Entry, Id};
+use super::prefetch::Prefetched;
 use super::{Chain, ChainError, ChainUpdate};
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
@@ -104,7 +105,7 @@ impl Chain {
         check_clock(&block.header, now, &self.params).map_err(rule)?;
         let block = check_block(block, &self.params).map_err(rule)?;
         let context = BlockContext { params: &self.params, height: place.height, commitment: self.range.root() };
-        match connect(&block, &context, &self.db, is_verified) {
+        match connect(&block, &context, &Prefetched::new(&self.db, &block)?, is_verified) {
             Ok(_) => Ok(()),
             Err(ConnectError::Rule(source)) => Err(rule(source)),
             Err(ConnectError::View(error)) => Err(error.into()),

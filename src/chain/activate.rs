@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::index::{Entry, Id};
+use super::prefetch::Prefetched;
 use super::{Chain, IsVerified, effects};
 use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
@@ -117,7 +118,11 @@ impl Chain {
     ) -> Result<(), StoreError> {
         let mut entry = *self.index.get(id);
         let context = BlockContext { params: &self.params, height: entry.height, commitment: self.range.root() };
-        let result = self.stats.connect.time(|| connect(&block, &context, &self.db, is_verified));
+        let db = &self.db;
+        let result = self.stats.connect.time(|| {
+            let view = Prefetched::new(db, &block).map_err(ConnectError::View)?;
+            connect(&block, &context, &view, is_verified)
+        });
         let delta = match result {
             Ok(delta) => delta,
             Err(ConnectError::Rule(source)) if entry.is_validated() => {

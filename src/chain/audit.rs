@@ -14,7 +14,7 @@ use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
 use crate::primitives::tx::OutPoint;
-use crate::storage::{Counts, Database, SCHEMA_VERSION, StoreError, TxLocation};
+use crate::storage::{Counts, Database, StoreError, TxLocation};
 
 /// What a store that is in order holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,10 +38,8 @@ pub struct Report {
 /// # Errors
 /// [`StoreError::Corrupt`], naming the first thing that does not agree; or the store's own.
 pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(u32, u32)) -> Result<Report, StoreError> {
-    match db.check_meta(&params.genesis_hash)? {
-        Some(SCHEMA_VERSION) => {}
-        Some(found) => return Err(StoreError::OlderSchema { dir: db.store().dir(), found, current: SCHEMA_VERSION }),
-        None => return Err(db.corrupt("it is empty")),
+    if !db.check_meta(&params.genesis_hash)? {
+        return Err(db.corrupt("it is empty"));
     }
     let index = Index::load(db)?;
     check_headers(db, params, &index)?;

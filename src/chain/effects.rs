@@ -7,7 +7,6 @@ use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::{Coin, Delta};
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
-use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
@@ -117,47 +116,18 @@ pub(super) fn filter_header_of(db: &Database, previous: &BlockHash) -> Result<Ha
     Ok(header)
 }
 
-/// Gives a store of version 1 the filters that it lacks. What an interrupted attempt wrote is kept.
-pub(super) fn add_filters(db: &Database, params: &Params) -> Result<(), StoreError> {
-    let mut previous = Hash256::ZERO;
-    let mut height = 0;
-    while let Some(hash) = db.hash_at(height)? {
-        previous = match db.filter_header(&hash)? {
-            Some((_, header)) => header,
-            None => {
-                let block = db.block(&hash)?.ok_or_else(|| db.corrupt(format!("body of block {hash} is missing")))?;
-                let spent = spent_by(db, &block, &hash)?;
-                let filter = block_filter(&block, spent.iter().map(|(_, coin)| coin));
-                let header = filter.header(&previous);
-                let mut batch = Batch::default();
-                batch.put_filter(&hash, &filter, &header);
-                db.store().commit(batch)?;
-                header
-            }
-        };
-        height += 1;
-    }
-    let mut batch = Batch::default();
-    batch.put_meta(&params.genesis_hash);
-    db.store().commit(batch)
-}
-
 /// What a block of the best chain did to the coins, by the undo record.
 pub(super) fn delta_of(db: &Database, block: &CheckedBlock, height: u32) -> Result<Delta, StoreError> {
-    let spent = spent_by(db, block.block(), &block.hash())?;
-    Ok(Delta { spent, created: Delta::created_by(block.block(), block.txids(), height), fees: 0 })
-}
-
-/// The coins that block `hash` of the best chain spent, by the undo record.
-fn spent_by(db: &Database, block: &Block, hash: &BlockHash) -> Result<Vec<(OutPoint, Coin)>, StoreError> {
-    let undo = db.undo(hash)?;
-    let inputs: Vec<OutPoint> =
-        block.transactions.iter().flat_map(|tx| &tx.inputs).map(|input| input.outpoint).collect();
+    let hash = block.hash();
+    let undo = db.undo(&hash)?;
+    let inputs = block.block().transactions.iter().flat_map(|tx| &tx.inputs);
+    let inputs: Vec<OutPoint> = inputs.map(|input| input.outpoint).collect();
     if inputs.len() != undo.len() {
         let reason = format!("undo of block {hash} has {} coins for {} inputs", undo.len(), inputs.len());
         return Err(db.corrupt(reason));
     }
-    Ok(inputs.into_iter().zip(undo).collect())
+    let spent = inputs.into_iter().zip(undo).collect();
+    Ok(Delta { spent, created: Delta::created_by(block.block(), block.txids(), height), fees: 0 })
 }
 
 /// What each transaction of a block did to each key it touched, in order. `spent` are the coins of its inputs.

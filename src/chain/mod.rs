@@ -11,6 +11,7 @@ mod effects;
 mod error;
 mod index;
 mod operate;
+mod prefetch;
 mod stats;
 mod tips;
 mod transfer;
@@ -34,7 +35,7 @@ use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::header::Header;
 use crate::primitives::mmr;
 use crate::primitives::tx::OutPoint;
-use crate::storage::{Database, SCHEMA_VERSION, Store, StoreError};
+use crate::storage::{Database, Store, StoreError};
 
 use activate::Candidate;
 use index::{Id, Index};
@@ -58,17 +59,14 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Opens the chain in `store`, or starts one there with genesis, and finishes what a process before left halfway. A store
-    /// of an older version is brought to this one's format first.
+    /// Opens the chain in `store`, or starts one there with genesis, and finishes what a process before left halfway.
     ///
     /// # Errors
-    /// [`StoreError`] for a store of another network, of a newer version, or damaged.
+    /// [`StoreError`] for a store of another network, of another version, or damaged.
     pub fn open(params: Arc<Params>, store: Arc<dyn Store>) -> Result<Self, StoreError> {
         let db = Database::new(store);
-        match db.check_meta(&params.genesis_hash)? {
-            Some(SCHEMA_VERSION) => {}
-            Some(_) => effects::add_filters(&db, &params)?,
-            None => effects::start(&params, &db)?,
+        if !db.check_meta(&params.genesis_hash)? {
+            effects::start(&params, &db)?;
         }
         let index = Index::load(&db)?;
         let tip = db.tip()?.ok_or_else(|| db.corrupt("there is no tip"))?;

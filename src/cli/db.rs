@@ -93,7 +93,7 @@ fn check(common: &Common) -> anyhow::Result<()> {
 fn export(path: &Path, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     let db = open_existing(common)?;
-    ensure!(db.check_meta(&params.genesis_hash)?.is_some(), "there is nothing to export: the database is empty");
+    ensure!(db.check_meta(&params.genesis_hash)?, "there is nothing to export: the database is empty");
     let file = File::create_new(path).with_context(|| format!("cannot create {}", path.display()))?;
     let bar = progress_bar("blocks written");
     let exported = chain::export(&db, &params.genesis_hash, BufWriter::new(&file), &mut |height| {

@@ -9,6 +9,7 @@ use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::mempool;
 use crate::primitives::keys::PublicKey;
+use crate::storage::SledStore;
 
 /// Everything a node is told at its start.
 #[derive(Debug, Clone)]
@@ -42,9 +43,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Cached bytes of the store unless told otherwise. Smaller caches were measured to halve the rate of batches over a
-    /// million coins; it fills only as data are touched.
-    pub const STORE_CACHE_BYTES: u64 = 256 << 20;
+    /// Cached bytes of the store unless told otherwise; it fills only as data are touched.
+    pub const STORE_CACHE_BYTES: u64 = SledStore::CACHE_BYTES;
 
     /// A node that neither listens, dials nor mines, with the usual bounds.
     pub fn new(data_dir: impl Into<PathBuf>, params: Arc<Params>) -> Self {

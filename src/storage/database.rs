@@ -79,31 +79,29 @@ impl Database {
         codec::decode(bytes).map_err(|e| self.corrupt(e.to_string()))
     }
 
-    /// The format of the chain that the store holds, which is of the network named by `genesis`; `None` if it is empty.
+    /// Whether the store holds a chain, which is of this format and of the network named by `genesis`; `false` if it is
+    /// empty.
     ///
     /// # Errors
-    /// [`StoreError::NewerSchema`], [`StoreError::GenesisMismatch`], or the store's own.
-    pub fn check_meta(&self, genesis: &BlockHash) -> Result<Option<u32>, StoreError> {
+    /// [`StoreError::OtherSchema`], [`StoreError::GenesisMismatch`], or the store's own.
+    pub fn check_meta(&self, genesis: &BlockHash) -> Result<bool, StoreError> {
         let Some(bytes) = self.0.get(META)? else {
             let mut is_empty = true;
             self.0.scan(&[], &[], &mut |_, _| {
                 is_empty = false;
                 ControlFlow::Break(())
             })?;
-            return if is_empty { Ok(None) } else { Err(self.corrupt("it has entries, but no format version")) };
+            return if is_empty { Ok(false) } else { Err(self.corrupt("it has entries, but no format version")) };
         };
         let (found, rest) = codec::decode_prefix::<u32>(&bytes).map_err(|e| self.corrupt(e.to_string()))?;
-        if found > SCHEMA_VERSION {
-            return Err(StoreError::NewerSchema { dir: self.0.dir(), found, supported: SCHEMA_VERSION });
-        }
-        if found == 0 {
-            return Err(self.corrupt("there is no format 0"));
+        if found != SCHEMA_VERSION {
+            return Err(StoreError::OtherSchema { dir: self.0.dir(), found, supported: SCHEMA_VERSION });
         }
         let stored: BlockHash = self.decoded(&bytes[rest..])?;
         if stored != *genesis {
             return Err(StoreError::GenesisMismatch { dir: self.0.dir(), stored, configured: *genesis });
         }
-        Ok(Some(found))
+        Ok(true)
     }
 
     /// Hash of the best chain's last block; `None` in an empty store.

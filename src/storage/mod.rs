@@ -1,13 +1,22 @@
 //! Where a node keeps things: an ordered store of keys and values with atomic batches, and the schema laid over it.
 //!
-//! [`Store`] knows bytes only and has two implementations, sled's and memory's; [`Database`] knows what the bytes mean.
+//! [`Store`] knows bytes only and has two implementations; [`Database`] knows what the bytes mean. [`MemoryStore`] is for
+//! tests and simulations. [`SledStore`] collects commits in memory, and a thread of its own writes them many at once:
+//! small values packed into pages, which are sled's values, large ones one after another into a file, and a journal makes it
+//! all or nothing.
 
 pub mod archive;
 mod database;
+mod journal;
+mod large;
 mod memory;
+mod pages;
 pub mod private_file;
 mod schema;
 mod sled;
+mod store;
+#[cfg(test)]
+mod tests;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -15,7 +24,7 @@ use std::path::PathBuf;
 pub use self::database::{CoinStats, Counts, Database};
 pub use self::memory::MemoryStore;
 pub use self::schema::{HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
-pub use self::sled::SledStore;
+pub use self::store::SledStore;
 
 use crate::primitives::hash::BlockHash;
 
@@ -47,27 +56,19 @@ pub enum StoreError {
         /// Its directory.
         dir: PathBuf,
     },
-    /// Written by a newer version of this program.
+    /// Written by another version of this program.
     #[error(
-        "the database at {dir} has format {found}, this program reads up to {supported}: use a newer version of it"
+        "the database at {dir} has format {found}, this program has {supported}. Remedy: use the version that wrote it, or \
+         write the blocks to a file with that one's `cairn db export FILE`, move the directory away, and read them with \
+         `cairn db import FILE`"
     )]
-    NewerSchema {
+    OtherSchema {
         /// Its directory.
         dir: PathBuf,
         /// Format found.
         found: u32,
-        /// Newest format known here.
+        /// Format known here.
         supported: u32,
-    },
-    /// Written by an older version of this program, where only reading is wanted.
-    #[error("the database at {dir} has format {found}: a node that is started on it brings it to format {current}")]
-    OlderSchema {
-        /// Its directory.
-        dir: PathBuf,
-        /// Format found.
-        found: u32,
-        /// Format of today.
-        current: u32,
     },
     /// It holds another network's chain.
     #[error(
@@ -101,10 +102,11 @@ pub trait Store: Send + Sync {
     /// As [`Store::get`].
     fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError>;
 
-    /// Makes all changes of `batch` or, after a crash, none of them.
+    /// Makes all changes of `batch`, for every reader at once. After a crash none of them is there, or all are and those of
+    /// every batch before; only [`Store::flush`] says that they are.
     ///
     /// # Errors
-    /// [`StoreError::Backend`]; then nothing has changed.
+    /// [`StoreError::Backend`]; then nothing has changed. A failure to write earlier batches is told here, too.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
 
     /// Returns when all that is committed would survive a power cut.
@@ -122,17 +124,31 @@ pub trait Store: Send + Sync {
 
 /// Changes to be made together. Of several to one key, the last counts.
 #[derive(Debug, Clone, Default)]
-pub struct Batch(Vec<(Vec<u8>, Option<Vec<u8>>)>);
+pub struct Batch(Vec<(Vec<u8>, Op)>);
+
+/// What a batch does to a key.
+#[derive(Debug, Clone)]
+enum Op {
+    Put(Vec<u8>),
+    PutNew(Vec<u8>),
+    Delete,
+}
 
 impl Batch {
     /// Sets `key` to `value`.
     pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.0.push((key, Some(value)));
+        self.0.push((key, Op::Put(value)));
+    }
+
+    /// The same, where nothing is under `key` before this batch: if it is removed again before it was written, there is nothing
+    /// to write.
+    pub fn put_new(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.0.push((key, Op::PutNew(value)));
     }
 
     /// Removes `key`, if it is there.
     pub fn delete(&mut self, key: Vec<u8>) {
-        self.0.push((key, None));
+        self.0.push((key, Op::Delete));
     }
 
     /// Number of changes.
@@ -145,7 +161,7 @@ impl Batch {
         self.0.is_empty()
     }
 
-    fn into_changes(self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
+    fn into_ops(self) -> impl Iterator<Item = (Vec<u8>, Op)> {
         self.0.into_iter()
     }
 }

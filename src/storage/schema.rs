@@ -32,8 +32,9 @@ use crate::primitives::mmr;
 use crate::primitives::target::Work;
 use crate::primitives::tx::OutPoint;
 
-/// Format of the keys and values; raised whenever either changes. Version 1 had no filters.
-pub const SCHEMA_VERSION: u32 = 2;
+/// Format of the keys and values, and of the files they are in; raised whenever any of these changes. Versions 1 and 2 had
+/// every entry as one of sled's.
+pub const SCHEMA_VERSION: u32 = 3;
 
 pub(super) const META: &[u8] = b"v";
 pub(super) const TIP: &[u8] = b"T";
@@ -127,7 +128,8 @@ pub struct HistoryEntry {
 }
 
 pub(super) fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let mut key = vec![prefix];
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(prefix);
     parts.iter().for_each(|part| key.extend_from_slice(part));
     key
 }
@@ -198,13 +200,13 @@ impl Batch {
         self.delete(key(RANGE, &[&number.to_be_bytes()]));
     }
 
-    /// A coin, and its place among its key's coins.
+    /// A coin that is not there yet, and its place among its key's coins.
     pub(crate) fn put_coin(&mut self, outpoint: &OutPoint, coin: &Coin) {
         let outpoint = outpoint_bytes(outpoint);
         if let Some(owner) = coin.output.key() {
-            self.put(key(ADDRESS_COIN, &[&owner.0, &outpoint]), Vec::new());
+            self.put_new(key(ADDRESS_COIN, &[&owner.0, &outpoint]), Vec::new());
         }
-        self.put(key(COIN, &[&outpoint]), codec::encode(coin));
+        self.put_new(key(COIN, &[&outpoint]), codec::encode(coin));
     }
 
     /// Removes what [`Batch::put_coin`] put.
@@ -217,7 +219,7 @@ impl Batch {
     }
 
     pub(crate) fn put_tx(&mut self, txid: &Txid, location: TxLocation) {
-        self.put(key(TX, &[&txid.0]), codec::encode(&location));
+        self.put_new(key(TX, &[&txid.0]), codec::encode(&location));
     }
 
     pub(crate) fn delete_tx(&mut self, txid: &Txid) {
@@ -226,7 +228,7 @@ impl Batch {
 
     pub(crate) fn put_history(&mut self, owner: &PublicKey, entry: &HistoryEntry) {
         let key = key(ADDRESS_HISTORY, &[&owner.0, &entry.height.to_be_bytes(), &entry.position.to_be_bytes()]);
-        self.put(key, codec::encode(&(entry.txid, entry.received, entry.spent)));
+        self.put_new(key, codec::encode(&(entry.txid, entry.received, entry.spent)));
     }
 
     pub(crate) fn delete_history(&mut self, owner: &PublicKey, height: u32, position: u32) {

@@ -7,9 +7,12 @@ use serde::Serialize;
 
 use super::Common;
 
+mod connect;
+mod fixture;
 mod hash;
 mod merkle;
 mod relay;
+mod store;
 
 /// Options of `cairn bench`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +36,10 @@ enum BenchCommand {
     Merkle,
     /// Blocks and payments between real nodes over loopback: times to reach them all, and bytes
     Relay(relay::Args),
+    /// The store: batches, single writes and reads, beside sled as it is
+    Store,
+    /// Blocks full of payments connected on the disk, and how time, memory and disk grow; takes a minute or two
+    Connect,
 }
 
 /// A figure, and what it is to be compared with.
@@ -62,12 +69,14 @@ impl Figure {
 /// Runs one of the benchmarks.
 ///
 /// # Errors
-/// If stdout cannot be written to, or nodes that are measured do not run.
+/// If stdout or a directory for temporary files cannot be written to, or nodes that are measured do not run.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let (about, figures) = match &args.command {
         BenchCommand::Hash => hash::run(),
         BenchCommand::Merkle => merkle::run(),
         BenchCommand::Relay(args) => relay::run(args)?,
+        BenchCommand::Store => store::run()?,
+        BenchCommand::Connect => connect::run()?,
     };
     common.print(|| format!("{about}\n\n{}", table(&figures)), || serde_json::json!(figures))
 }

@@ -1,0 +1,51 @@
+//! The coins that a block spends, looked up on all cores at once: a coin that is not in memory takes a read of the disk.
+
+use std::collections::{HashMap, HashSet};
+
+use rayon::prelude::*;
+
+use crate::consensus::check::CheckedBlock;
+use crate::consensus::coins::{Coin, CoinView};
+use crate::primitives::tx::OutPoint;
+use crate::storage::{Database, StoreError};
+
+/// Inputs from which on it is worth waking other threads.
+const FEWEST: usize = 128;
+/// Coins that a thread looks up in one go.
+const SHARE: usize = 32;
+
+/// A view of the coins that a block may spend; the rest is looked up when it is asked for.
+pub(super) struct Prefetched<'a> {
+    db: &'a Database,
+    found: HashMap<OutPoint, Option<Coin>>,
+}
+
+impl<'a> Prefetched<'a> {
+    /// Looks up what `block` spends of other blocks' coins, if that is much.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn new(db: &'a Database, block: &CheckedBlock) -> Result<Self, StoreError> {
+        let inputs = block.block().transactions.iter().flat_map(|tx| &tx.inputs);
+        let mut outpoints: Vec<OutPoint> = inputs.map(|input| input.outpoint).collect();
+        if outpoints.len() < FEWEST {
+            return Ok(Self { db, found: HashMap::new() });
+        }
+        let own: HashSet<_> = block.txids().iter().collect();
+        outpoints.retain(|outpoint| !own.contains(&outpoint.txid));
+        let look_up = |outpoint: &OutPoint| Ok((*outpoint, db.coin(outpoint)?));
+        let found = outpoints.par_iter().with_min_len(SHARE).map(look_up).collect::<Result<_, StoreError>>()?;
+        Ok(Self { db, found })
+    }
+}
+
+impl CoinView for Prefetched<'_> {
+    type Error = StoreError;
+
+    fn coin(&self, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
+        match self.found.get(outpoint) {
+            Some(found) => Ok(found.clone()),
+            None => self.db.coin(outpoint),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A chain of blocks full of payments, made as fast as signatures can be: what the other benchmarks are fed with.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, process};
+
+use anyhow::Context;
+use rayon::prelude::*;
+
+use crate::consensus::params::{Allocation, GenesisSpec, Params};
+use crate::primitives::address;
+use crate::primitives::amount::COIN;
+use crate::primitives::block::Block;
+use crate::primitives::hash::{Hash256, Txid};
+use crate::primitives::header::Header;
+use crate::primitives::keys::{SecretKey, Signature};
+use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
+use crate::primitives::{merkle, mmr};
+
+/// Whose coins these are: enough that no batch of signatures has a key twice, which would make it cheaper.
+const KEYS: usize = 2_048;
+/// What a coin of genesis is worth.
+const VALUE: u64 = COIN;
+
+/// A coin that a payment can spend: its owner is a place in the ring of keys.
+#[derive(Debug, Clone, Copy)]
+struct Spendable {
+    outpoint: OutPoint,
+    value: u64,
+    owner: usize,
+}
+
+/// A chain on a network of its own, and the coins at its end.
+#[derive(Clone)]
+pub(super) struct Fixture {
+    pub(super) params: Arc<Params>,
+    keys: Arc<Vec<SecretKey>>,
+    /// Oldest first.
+    coins: VecDeque<Spendable>,
+    range: mmr::Range,
+    tip: Header,
+    height: u32,
+}
+
+impl Fixture {
+    /// A network whose genesis makes `coins` coins, and nothing after it yet. Every second hash is a block there.
+    pub(super) fn new(coins: usize) -> Self {
+        let keys: Vec<SecretKey> = (0..KEYS).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).0)).collect();
+        let mut spec = GenesisSpec::regtest();
+        let addresses: Vec<String> =
+            keys.iter().map(|key| address::encode(&spec.address_prefix, &key.public_key())).collect();
+        spec.alloc = (0..coins).map(|n| Allocation { address: addresses[n % KEYS].clone(), value: VALUE }).collect();
+        spec.mine_nonce();
+        let params = Params::new(spec).expect("the benchmark's network is valid");
+        let (genesis, txid) = (params.genesis.header, params.genesis.transactions[0].txid());
+        // Output 0 is data.
+        let coin = |n: usize| OutPoint { txid, index: n as u32 + 1 };
+        let coins = (0..coins).map(|n| Spendable { outpoint: coin(n), value: VALUE, owner: n % KEYS }).collect();
+        let mut fixture = Self {
+            params: Arc::new(params),
+            keys: Arc::new(keys),
+            coins,
+            range: mmr::Range::default(),
+            tip: genesis,
+            height: 0,
+        };
+        fixture.range.push(mmr::Node::leaf(genesis.hash(), fixture.params.genesis_target.work()));
+        fixture
+    }
+
+    /// Coins that can be spent.
+    pub(super) fn coins(&self) -> usize {
+        self.coins.len()
+    }
+
+    /// The next block: as many payments, each spending the oldest coin left to another key.
+    pub(super) fn pay(&mut self, payments: usize) -> Block {
+        self.spend(payments, 1)
+    }
+
+    /// The next block: as many transactions, each making `outputs` coins of the oldest coin left.
+    pub(super) fn spend(&mut self, transactions: usize, outputs: usize) -> Block {
+        let spent: Vec<Spendable> = self.coins.drain(..transactions.min(self.coins.len())).collect();
+        let made: Vec<(Transaction, Txid)> = spent.par_iter().map(|coin| self.transaction(coin, outputs)).collect();
+        for ((tx, txid), coin) in made.iter().zip(&spent) {
+            for (n, (outpoint, output)) in tx.outpoints(*txid).enumerate() {
+                self.coins.push_back(Spendable { outpoint, value: output.value, owner: next(coin.owner, n) });
+            }
+        }
+        self.block(made.into_iter().map(|(tx, _)| tx).collect())
+    }
+
+    fn transaction(&self, coin: &Spendable, outputs: usize) -> (Transaction, Txid) {
+        let pay = |n| Output::pay(self.keys[next(coin.owner, n)].public_key(), coin.value / outputs as u64);
+        let mut tx = Transaction {
+            version: 1,
+            inputs: vec![Input { outpoint: coin.outpoint, signature: Signature::EMPTY }],
+            outputs: (0..outputs).map(pay).collect(),
+            lock_height: 0,
+        };
+        let key = &self.keys[coin.owner];
+        let digest = tx.signature_digest(&self.params.genesis_hash, [&Output::pay(key.public_key(), coin.value)]);
+        tx.inputs[0].signature = key.sign(&digest);
+        let txid = tx.txid();
+        (tx, txid)
+    }
+
+    /// The next block, of transactions without fees.
+    fn block(&mut self, mut transactions: Vec<Transaction>) -> Block {
+        let height = self.height + 1;
+        let coinbase = Transaction {
+            version: 1,
+            inputs: Vec::new(),
+            outputs: vec![
+                Output::pay(self.keys[0].public_key(), self.params.subsidy_at(height)),
+                Output::data(self.range.root().0.to_vec()),
+            ],
+            lock_height: height,
+        };
+        transactions.insert(0, coinbase);
+        let header = Header {
+            version: 1,
+            previous: self.tip.hash(),
+            merkle_root: Hash256::ZERO,
+            time: self.tip.time + 1,
+            bits: self.params.bits,
+            nonce: 0,
+        };
+        let mut block = Block { header, transactions };
+        block.header.merkle_root = merkle::root(block.txids()).hash;
+        while !self.params.genesis_target.is_met_by(&block.hash()) {
+            block.header.nonce += 1;
+        }
+        self.range.push(mmr::Node::leaf(block.hash(), self.params.genesis_target.work()));
+        (self.tip, self.height) = (block.header, height);
+        block
+    }
+}
+
+/// A directory for a store, under the system's for temporary files, which goes when this does.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cairn-bench-{}-{}", process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is left to whoever cleans up there.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Who is paid output `n` by the key at place `owner`: far enough away that nobody pays the same key twice.
+fn next(owner: usize, n: usize) -> usize {
+    (owner + 1 + n) % KEYS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Chain;
+    use crate::storage::MemoryStore;
+
+    #[test]
+    fn the_blocks_keep_every_rule() {
+        let mut fixture = Fixture::new(8);
+        let mut chain = Chain::open(fixture.params.clone(), Arc::new(MemoryStore::new())).unwrap();
+        for block in [fixture.spend(2, 3), fixture.pay(5), fixture.pay(0)] {
+            let now = u64::from(block.header.time);
+            let update = chain.accept_block(block, now, &|_| false).unwrap();
+            assert_eq!(update.connected.len(), 1);
+        }
+        assert_eq!((fixture.coins(), chain.tip().height), (12, 3));
+    }
+}

@@ -1,0 +1,155 @@
+//! `cairn bench store`: what the store costs for each change and each read, beside sled as it is.
+
+use std::hint::black_box;
+use std::ops::Range;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::fixture::Scratch;
+use super::{Figure, shortest};
+use crate::primitives::hash::Hash256;
+use crate::storage::{Batch, SledStore, Store};
+
+/// Entries that stay, as coins do that nobody spends.
+const LIVE: u32 = 100_000;
+/// Entries that a batch puts, and as many old ones that it removes: a block of 2,000 payments.
+const CHANGES: u32 = 2_000;
+/// Batches of a run, which ends with everything on the disk.
+const BATCHES: u32 = 10;
+const ROUNDS: u32 = 4;
+const READS: u32 = 20_000;
+
+pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
+    let open = |dir: &Scratch| SledStore::open(dir.path()).context("opening a store");
+    let dirs = [Scratch::new()?, Scratch::new()?, Scratch::new()?, Scratch::new()?];
+    let [batched, single] = [open(&dirs[0])?, open(&dirs[1])?];
+    let sled = |dir: &Scratch| sled::open(dir.path()).context("opening sled");
+    let [sled_batched, sled_single] = [sled(&dirs[2])?, sled(&dirs[3])?];
+    for n in (0..LIVE).step_by(CHANGES as usize) {
+        for store in [&batched, &single] {
+            store.commit(batch(n..n + CHANGES, 0..0))?;
+        }
+        for db in [&sled_batched, &sled_single] {
+            db.apply_batch(sled_batch(n..n + CHANGES, 0..0))?;
+            collect();
+        }
+    }
+    batched.flush()?;
+    single.flush()?;
+
+    // What cannot be written shows in the reads below.
+    let mut rounds = [LIVE; 4];
+    let [a, b, c, d] = &mut rounds;
+    let times = shortest(
+        ROUNDS,
+        &mut [
+            Box::new(|| {
+                for (made, spent) in next(a) {
+                    let _ = batched.commit(batch(made, spent));
+                }
+                let _ = batched.flush();
+            }),
+            Box::new(|| {
+                for (made, spent) in next(b) {
+                    for n in made.clone() {
+                        let _ = single.commit(batch(n..n + 1, 0..0));
+                    }
+                    for n in spent.clone() {
+                        let _ = single.commit(batch(0..0, n..n + 1));
+                    }
+                }
+                let _ = single.flush();
+            }),
+            Box::new(|| {
+                for (made, spent) in next(c) {
+                    let _ = sled_batched.apply_batch(sled_batch(made, spent));
+                    collect();
+                }
+                let _ = sled_batched.flush();
+            }),
+            Box::new(|| {
+                for (made, spent) in next(d) {
+                    for n in made {
+                        let _ = sled_single.insert(key(n), VALUE);
+                    }
+                    for n in spent {
+                        let _ = sled_single.remove(key(n));
+                    }
+                    collect();
+                }
+                let _ = sled_single.flush();
+            }),
+        ],
+    );
+    let micros = |time: Duration, n: u32| time.as_secs_f64() * 1e6 / f64::from(n);
+    let write: Vec<f64> = times.iter().map(|time| micros(*time, 2 * CHANGES * BATCHES)).collect();
+
+    let end = rounds[0];
+    // A step with no factor in common with their number, so that all are asked for, in no order.
+    let keys: Vec<Vec<u8>> = (0..READS).map(|n| key(end - LIVE + n.wrapping_mul(7_919) % LIVE)).collect();
+    let mut missing = 0;
+    let reads = shortest(
+        ROUNDS,
+        &mut [
+            Box::new(|| keys.iter().for_each(|key| missing += u32::from(!matches!(batched.get(key), Ok(Some(_)))))),
+            Box::new(|| keys.iter().for_each(|key| drop(black_box(sled_batched.get(key))))),
+        ],
+    );
+    anyhow::ensure!(missing == 0, "{missing} of the entries written are not there");
+    let read: Vec<f64> = reads.iter().map(|time| micros(*time, READS)).collect();
+    let bytes = |n: u64| n as f64 / f64::from(LIVE);
+    let (ours, sleds) = (bytes(batched.bytes_on_disk()), bytes(sled_batched.size_on_disk()?));
+
+    let name = |text: &str| text.to_owned();
+    let figures = vec![
+        Figure::cost(name("a change, in batches of 4,000; sled's batches"), write[0], "us", write[2]),
+        Figure::cost(name("a change, in batches of 4,000; sled, one by one"), write[0], "us", write[3]),
+        Figure::cost(name("a change, in batches of 4,000; batches of one"), write[0], "us", write[1]),
+        Figure::cost(name("a change, in batches of one; sled, one by one"), write[1], "us", write[3]),
+        Figure::cost(name("a read from the disk; sled"), read[0], "us", read[1]),
+        Figure::cost(name("bytes on the disk for an entry; sled's batches"), ours, "bytes", sleds),
+    ];
+    let about = format!(
+        "The store: {LIVE} entries of 86 bytes stay, and batches put {CHANGES} and remove the {CHANGES} oldest; {BATCHES} of them, \
+         and then\nall is on the disk. The reference is named after the semicolon; sled keeps 1 GB in memory, the store 16 MB of \
+         pages.\nsled's flush does not sync its file, the store's does."
+    );
+    Ok((about, figures))
+}
+
+const VALUE: &[u8] = &[7; 49];
+
+/// The key of entry `n`: as long as a coin's, and spread as txids are.
+fn key(n: u32) -> Vec<u8> {
+    [&b"C"[..], &Hash256::of(&n.to_le_bytes()).0, &[0; 4]].concat()
+}
+
+/// The ranges that the next run's batches put and remove.
+fn next(end: &mut u32) -> impl Iterator<Item = (Range<u32>, Range<u32>)> {
+    let start = *end;
+    *end += BATCHES * CHANGES;
+    (0..BATCHES).map(move |n| {
+        let made = start + n * CHANGES;
+        (made..made + CHANGES, made - LIVE..made - LIVE + CHANGES)
+    })
+}
+
+fn batch(made: Range<u32>, spent: Range<u32>) -> Batch {
+    let mut batch = Batch::default();
+    made.for_each(|n| batch.put_new(key(n), VALUE.to_vec()));
+    spent.for_each(|n| batch.delete(key(n)));
+    batch
+}
+
+fn sled_batch(made: Range<u32>, spent: Range<u32>) -> sled::Batch {
+    let mut batch = sled::Batch::default();
+    made.for_each(|n| batch.insert(key(n), VALUE));
+    spent.for_each(|n| batch.remove(key(n)));
+    batch
+}
+
+/// Without which sled's garbage fills the memory.
+fn collect() {
+    (0..32).for_each(|_| crossbeam_epoch::pin().flush());
+}

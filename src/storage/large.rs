@@ -1,0 +1,121 @@
+//! Values too long to be copied with their neighbours, one after another in a file: block bodies, undo records, filters.
+//!
+//! What stands in the file is never changed. A value that is removed or replaced leaves its bytes behind, as a block that
+//! leaves the best chain does, and so does one whose commit a kill undoes: all of them take work to make.
+
+use std::fs::{File, OpenOptions};
+use std::hash::Hasher;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use siphasher::sip::SipHasher13;
+
+use super::StoreError;
+
+/// The file's name in the store's directory.
+const FILE: &str = "large";
+
+/// Where a value is, and a checksum of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    offset: u64,
+    length: u32,
+    checksum: u64,
+}
+
+impl Place {
+    /// Bytes of its encoding.
+    pub const LEN: usize = 20;
+
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..8].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.length.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.checksum.to_le_bytes());
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
+        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let length = u32::from_le_bytes(std::array::from_fn(|i| bytes[8 + i]));
+        Self { offset: number(0), length, checksum: number(12) }
+    }
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct LargeValues {
+    file: File,
+    path: PathBuf,
+    /// Where the next value goes.
+    end: Mutex<u64>,
+}
+
+impl LargeValues {
+    /// Opens the file in `dir`, or makes one there.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`].
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        let open = || -> io::Result<(File, u64)> {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            let end = file.metadata()?.len();
+            Ok((file, end))
+        };
+        let (file, end) = open().map_err(|e| failed(&path, &e))?;
+        Ok(Self { file, path, end: Mutex::new(end) })
+    }
+
+    /// Appends a value.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`]; then nothing has changed.
+    pub fn append(&self, value: &[u8]) -> Result<Place, StoreError> {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        self.file.write_all_at(value, *end).map_err(|e| failed(&self.path, &e))?;
+        let place = Place { offset: *end, length: value.len() as u32, checksum: checksum(value) };
+        *end += value.len() as u64;
+        Ok(place)
+    }
+
+    /// The value at a place.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Backend`].
+    pub fn read(&self, place: Place) -> Result<Vec<u8>, StoreError> {
+        let corrupt = |what: &str| {
+            let reason = format!("{} is {what} at byte {}", self.path.display(), place.offset);
+            StoreError::Corrupt { dir: self.path.parent().unwrap_or(&self.path).to_owned(), reason }
+        };
+        let mut value = vec![0; place.length as usize];
+        match self.file.read_exact_at(&mut value, place.offset) {
+            Ok(()) if checksum(&value) == place.checksum => Ok(value),
+            Ok(()) => Err(corrupt("changed")),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(corrupt("cut off")),
+            Err(e) => Err(failed(&self.path, &e)),
+        }
+    }
+
+    /// Returns when all that was appended would survive a power cut.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`].
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(|e| failed(&self.path, &e))
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> StoreError {
+    let dir = path.parent().unwrap_or(path).to_owned();
+    StoreError::Backend { dir, reason: format!("{}: {error}", path.display()) }
+}
+
+/// Against damage, not malice: SipHash with a key of zero.
+pub(super) fn checksum(bytes: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(bytes);
+    hasher.finish()
+}

@@ -1,0 +1,258 @@
+//! Many small entries in few large ones: what sled costs is for each of its entries, whatever its size.
+//!
+//! A page holds the entries of a range of keys, in order, and is a value of the tree. It is named by the last key of its
+//! range, behind [`UP_TO`], so that the page of a key is the first whose name is not less; the last page, [`LAST`], has all
+//! that comes after. A page that grows too long is split: the parts that come first are put under names of their own, first
+//! to last, and then the rest takes the old name. A reader meanwhile finds each key in one place or the other, and a
+//! write cut off in the middle leaves entries behind that no name leads to. Pages are not merged: keys are
+//! mostly hashes, so that an emptied range fills again.
+//!
+//! An entry is the length of its key and of its value (both `u16`, little-endian), then both. Length [`LARGE`] stands for a
+//! value that is kept elsewhere: a [`Place`] follows.
+
+use std::collections::BTreeMap;
+
+use super::StoreError;
+use super::large::Place;
+use super::sled::Tree;
+
+/// Names a page by the last key of its range.
+const UP_TO: u8 = b'p';
+/// Names the page after all others.
+const LAST: &[u8] = b"q";
+
+/// Most bytes of a page, unless it has a single entry. sled's leaves have up to 16 values, which together must stay
+/// below 128 kB. Shorter pages take more of sled's time for each entry, longer ones have more copied for each change.
+const PAGE_BYTES: usize = 4_096;
+/// What the parts of a split page have at most: room to grow.
+const SPLIT_BYTES: usize = PAGE_BYTES * 3 / 4;
+
+/// A length that stands for a value kept elsewhere.
+const LARGE: u16 = u16::MAX;
+
+/// A value, or where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// Itself.
+    Small(Vec<u8>),
+    /// In the file of large values.
+    Large(Place),
+}
+
+/// What is to become of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    /// What is put there; `None` if it is removed.
+    pub value: Option<Value>,
+    /// Nothing was under this key before, so that removing it again leaves nothing to write.
+    pub is_new: bool,
+}
+
+/// A key with its first bytes in place: comparing two hardly ever has to go and look where the rest is, which is most of what
+/// a map of many keys costs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    /// The first 16 bytes as a number, zeros after a shorter key.
+    head: u128,
+    bytes: Vec<u8>,
+}
+
+impl Key {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let mut head = [0; 16];
+        head.iter_mut().zip(&bytes).for_each(|(head, byte)| *head = *byte);
+        Self { head: u128::from_be_bytes(head), bytes }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Changes by key.
+pub(super) type Changes = BTreeMap<Key, Change>;
+
+/// The value under `key`.
+///
+/// # Errors
+/// The tree's, or [`StoreError::Corrupt`]. So for all below.
+pub(super) fn get(tree: &Tree, key: &[u8]) -> Result<Option<Value>, StoreError> {
+    let Some((_, page)) = tree.at_or_after(&name(key))? else { return Ok(None) };
+    let mut entries = Entries(&page);
+    loop {
+        match entries.next().map_err(|Malformed| malformed(tree))? {
+            Some((found, _)) if found < key => {}
+            Some((found, value)) if found == key => return Ok(Some(value.to_value())),
+            _ => return Ok(None),
+        }
+    }
+}
+
+/// The entries not before `from` in the page of that key, and the last key that this page is for; `None` if it is for all
+/// that follow.
+#[expect(clippy::type_complexity, reason = "entries, and a key")]
+pub(super) fn page_at(tree: &Tree, from: &[u8]) -> Result<(Vec<(Vec<u8>, Value)>, Option<Vec<u8>>), StoreError> {
+    let Some((name, page)) = tree.at_or_after(&name(from))? else { return Ok((Vec::new(), None)) };
+    let mut found = Vec::new();
+    let mut entries = Entries(&page);
+    while let Some((key, value)) = entries.next().map_err(|Malformed| malformed(tree))? {
+        if key >= from {
+            found.push((key.to_vec(), value.to_value()));
+        }
+    }
+    Ok((found, last_key(&name).map(<[u8]>::to_vec)))
+}
+
+/// Makes changes, page by page. What stops in the middle can be done again.
+pub(super) fn apply(tree: &Tree, changes: &Changes) -> Result<(), StoreError> {
+    let mut changes = changes.iter().peekable();
+    while let Some((first, _)) = changes.peek() {
+        let (name, old) = match tree.at_or_after(&self::name(first.bytes()))? {
+            Some((name, page)) => (name.to_vec(), page.to_vec()),
+            None => (LAST.to_vec(), Vec::new()),
+        };
+        let last = last_key(&name);
+        let mut page = Page::default();
+        let mut entries = Entries(&old);
+        let mut next = || entries.next().map_err(|Malformed| malformed(tree));
+        let mut kept = next()?;
+        while let Some((key, change)) = changes.next_if(|(key, _)| last.is_none_or(|last| key.bytes() <= last)) {
+            let key = key.bytes();
+            while let Some((old_key, value)) = kept.filter(|(old_key, _)| *old_key < key) {
+                page.push(old_key, value);
+                kept = next()?;
+            }
+            if kept.is_some_and(|(old_key, _)| old_key == key) {
+                kept = next()?;
+            }
+            if let Some(value) = &change.value {
+                page.push(key, Stored::of(value));
+            }
+        }
+        while let Some((old_key, value)) = kept {
+            page.push(old_key, value);
+            kept = next()?;
+        }
+        if page.bytes != old {
+            page.put(tree, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The least name of a page that can hold `key`.
+fn name(key: &[u8]) -> Vec<u8> {
+    [&[UP_TO], key].concat()
+}
+
+fn last_key(name: &[u8]) -> Option<&[u8]> {
+    name.strip_prefix(&[UP_TO])
+}
+
+fn malformed(tree: &Tree) -> StoreError {
+    StoreError::Corrupt { dir: tree.dir().to_owned(), reason: "a page of it cannot be read".to_owned() }
+}
+
+/// A value as it stands in a page.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stored<'a> {
+    Small(&'a [u8]),
+    Large(Place),
+}
+
+impl<'a> Stored<'a> {
+    pub(super) fn of(value: &'a Value) -> Self {
+        match value {
+            Value::Small(bytes) => Self::Small(bytes),
+            Value::Large(place) => Self::Large(*place),
+        }
+    }
+
+    pub(super) fn to_value(self) -> Value {
+        match self {
+            Self::Small(bytes) => Value::Small(bytes.to_vec()),
+            Self::Large(place) => Value::Large(place),
+        }
+    }
+}
+
+/// Appends an entry to `bytes`. Keys and small values are shorter than [`LARGE`].
+pub(super) fn write_entry(bytes: &mut Vec<u8>, key: &[u8], value: Stored<'_>) {
+    bytes.extend((key.len() as u16).to_le_bytes());
+    match value {
+        Stored::Small(value) => {
+            bytes.extend((value.len() as u16).to_le_bytes());
+            bytes.extend(key);
+            bytes.extend(value);
+        }
+        Stored::Large(place) => {
+            bytes.extend(LARGE.to_le_bytes());
+            bytes.extend(key);
+            bytes.extend(place.to_bytes());
+        }
+    }
+}
+
+/// A page that does not hold entries.
+#[derive(Debug)]
+pub(super) struct Malformed;
+
+/// Entries one after another.
+pub(super) struct Entries<'a>(pub &'a [u8]);
+
+impl<'a> Entries<'a> {
+    pub(super) fn next(&mut self) -> Result<Option<(&'a [u8], Stored<'a>)>, Malformed> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        self.read().map(Some).ok_or(Malformed)
+    }
+
+    fn read(&mut self) -> Option<(&'a [u8], Stored<'a>)> {
+        let mut length = || self.0.split_off(..2)?.try_into().ok().map(u16::from_le_bytes);
+        let (key, value) = (length()?, length()?);
+        let key = self.0.split_off(..usize::from(key))?;
+        let value = match value {
+            LARGE => Stored::Large(Place::from_bytes(self.0.split_off(..Place::LEN)?.try_into().ok()?)),
+            length => Stored::Small(self.0.split_off(..usize::from(length))?),
+        };
+        Some((key, value))
+    }
+}
+
+/// A page in the making, of any length.
+#[derive(Default)]
+struct Page {
+    bytes: Vec<u8>,
+    /// Where each entry begins.
+    starts: Vec<usize>,
+}
+
+impl Page {
+    fn push(&mut self, key: &[u8], value: Stored<'_>) {
+        self.starts.push(self.bytes.len());
+        write_entry(&mut self.bytes, key, value);
+    }
+
+    /// Puts it under `name`, and under others what is too much for one.
+    fn put(self, tree: &Tree, name: &[u8]) -> Result<(), StoreError> {
+        let mut begin = 0;
+        if self.bytes.len() > PAGE_BYTES {
+            // Parts of about equal length.
+            let part = self.bytes.len() / self.bytes.len().div_ceil(SPLIT_BYTES);
+            for pair in self.starts.windows(2) {
+                if pair[1] - begin >= part && self.bytes.len() - pair[1] >= part / 2 {
+                    let key = Entries(&self.bytes[pair[0]..pair[1]]).next().ok().flatten();
+                    let (key, _) = key.ok_or_else(|| malformed(tree))?;
+                    tree.put(&self::name(key), self.bytes[begin..pair[1]].to_vec())?;
+                    begin = pair[1];
+                }
+            }
+        }
+        tree.put(name, self.bytes[begin..].to_vec())
+    }
+}

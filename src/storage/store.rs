@@ -1,0 +1,460 @@
+//! The store that a node has: commits are made in memory, and written by a thread of its own, many at once.
+//!
+//! What is committed is seen by every reader at once. It waits, for [`LINGER`] or until there is enough for a window, and
+//! then goes to the disk with all that was committed meanwhile, as [`super::journal`] describes: what was put and removed
+//! again before that never gets there. Windows are written in the order of commits and each as a whole, so that a store
+//! that is opened after a kill is as it was after some commit: the last of a window.
+//!
+//! Large values are appended to their file when they are committed, so that they take no memory while they wait.
+//!
+//! There is at most [`BACKLOG_BYTES`] of memory in what waits and what is being written: a commit waits for room. If
+//! the disk fails, so does every commit from then on, and what is in memory stays readable.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::journal::Journal;
+use super::large::LargeValues;
+use super::pages::{self, Change, Changes, Key, Value};
+use super::schema::{META, SCHEMA_VERSION};
+use super::sled::Tree;
+use super::{Batch, Op, Store, StoreError, Visitor};
+
+/// How long a commit waits for others to be written with. It, and the time of the write, is what a kill can lose.
+const LINGER: Duration = Duration::from_millis(500);
+/// Bytes of memory of changes that wait no longer.
+const WINDOW_BYTES: usize = 12 << 20;
+/// Bytes of memory of changes that wait or are being written: two windows and a large block.
+const BACKLOG_BYTES: usize = 32 << 20;
+/// What a change takes in memory besides its bytes: its share of the map's nodes, and two allocations.
+const CHANGE_OVERHEAD: usize = 144;
+
+/// Values from this length on are kept in a file of their own: pages would be full of one of them, and copied as a whole
+/// for each of their entries that changes.
+const LARGE_BYTES: usize = 1_024;
+
+/// Changes not on the disk yet that a scan looks at in one go.
+const SCAN_STEP: usize = 512;
+
+/// The keys may be as long as a page's entry can say. No key of the schema is nearly as long.
+const MAX_KEY_BYTES: usize = 1_024;
+
+/// When changes are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub linger: Duration,
+    pub window: usize,
+    pub backlog: usize,
+}
+
+/// A database in a directory of its own: sled's, with what the [module](self) says in front of it.
+#[derive(Debug)]
+pub struct SledStore {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    tree: Tree,
+    large: LargeValues,
+    limits: Limits,
+    recent: RwLock<Recent>,
+    control: Mutex<Control>,
+    /// Something for the writer to do.
+    work: Condvar,
+    /// A window is written, or failed.
+    written: Condvar,
+}
+
+/// What is committed and not known to be on the disk.
+#[derive(Debug, Default)]
+struct Recent {
+    /// Waits.
+    pending: Changes,
+    /// Is being written.
+    writing: Arc<Changes>,
+}
+
+impl Recent {
+    /// Adds a change to those that wait; by how much these take more memory.
+    fn note(&mut self, key: Key, mut change: Change) -> isize {
+        let key_bytes = key.bytes().len();
+        let bytes = |change: &Change| {
+            let value = if let Some(Value::Small(value)) = &change.value { value.len() } else { 0 };
+            (key_bytes + value + CHANGE_OVERHEAD) as isize
+        };
+        let added = bytes(&change);
+        match self.pending.get_mut(&key) {
+            None => drop(self.pending.insert(key, change)),
+            Some(before) => {
+                let removed = bytes(before);
+                if before.is_new && change.value.is_none() {
+                    self.pending.remove(&key);
+                    return -removed;
+                }
+                change.is_new = before.is_new;
+                *before = change;
+                return added - removed;
+            }
+        }
+        added
+    }
+}
+
+#[derive(Debug, Default)]
+struct Control {
+    pending_bytes: usize,
+    writing_bytes: usize,
+    /// When the oldest change that waits was committed.
+    since: Option<Instant>,
+    /// Commits so far, and those of them that are on the disk.
+    committed: u64,
+    durable: u64,
+    /// Somebody waits for the disk.
+    hurry: bool,
+    stop: bool,
+    /// Why nothing is written any more.
+    failed: Option<String>,
+}
+
+impl SledStore {
+    /// What sled keeps in memory unless told otherwise: it takes up to twice as much. What is not there has to be read from
+    /// the file, which the operating system keeps in memory as far as it can.
+    pub const CACHE_BYTES: u64 = 16 << 20;
+
+    /// Opens the database in `dir`, or makes one there.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], [`StoreError::Corrupt`] with the remedy, or [`StoreError::Backend`].
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with_cache(dir, Self::CACHE_BYTES)
+    }
+
+    /// The same, with sled keeping at most about `cache_bytes` of data in memory: where several nodes share a machine.
+    ///
+    /// # Errors
+    /// As [`SledStore::open`].
+    pub fn open_with_cache(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let limits = Limits { linger: LINGER, window: WINDOW_BYTES, backlog: BACKLOG_BYTES };
+        Self::open_with_limits(dir, cache_bytes, limits)
+    }
+
+    pub(super) fn open_with_limits(dir: &Path, cache_bytes: u64, limits: Limits) -> Result<Self, StoreError> {
+        let tree = Tree::open(dir, cache_bytes)?;
+        if let Some(meta) = tree.get(META)? {
+            // Only earlier versions had the schema's own keys in the tree.
+            let found = meta.as_ref().first_chunk().map_or(0, |found| u32::from_le_bytes(*found));
+            return Err(StoreError::OtherSchema { dir: dir.to_owned(), found, supported: SCHEMA_VERSION });
+        }
+        let large = LargeValues::open(dir)?;
+        let journal = Journal::open(&tree)?;
+        let shared = Arc::new(Shared {
+            tree,
+            large,
+            limits,
+            recent: RwLock::default(),
+            control: Mutex::default(),
+            work: Condvar::new(),
+            written: Condvar::new(),
+        });
+        let writer = {
+            let shared = shared.clone();
+            thread::Builder::new().name("store".to_owned()).spawn(move || shared.write_windows(journal))
+        };
+        let writer = writer.map_err(|e| StoreError::Backend { dir: dir.to_owned(), reason: e.to_string() })?;
+        Ok(Self { shared, writer: Some(writer) })
+    }
+}
+
+#[cfg(test)]
+impl SledStore {
+    /// Has the tree fail after so many writes.
+    pub(super) fn fail_after(&self, writes: usize) {
+        self.shared.tree.writes_left.store(writes, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Changes that wait to be written, and bytes of these and of those that are being written.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let control = self.shared.control();
+        let waiting = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).pending.len();
+        (waiting, control.pending_bytes + control.writing_bytes)
+    }
+}
+
+impl Drop for SledStore {
+    /// Writes what waits.
+    fn drop(&mut self) {
+        self.shared.control().stop = true;
+        self.shared.work.notify_all();
+        if let Some(writer) = self.writer.take() {
+            // Its failure is noted, and there is nobody left to tell.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    // No code runs under these locks that could panic and leave half a change, so a poisoned one still guards whole data.
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self, control: &Control) -> Result<(), StoreError> {
+        match &control.failed {
+            Some(reason) => Err(StoreError::Backend {
+                dir: self.tree.dir().to_owned(),
+                reason: format!("an earlier write failed, and nothing is written any more: {reason}"),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The writer: a window after another until the store is dropped.
+    fn write_windows(&self, mut journal: Journal) {
+        let _last_words = LastWords(self);
+        while let Some((window, commits)) = self.next_window() {
+            let result = journal.write(&self.tree, &self.large, &window);
+            if let Err(error) = result {
+                self.control().failed = Some(error.to_string());
+                return;
+            }
+            let emptied = Arc::default();
+            self.recent.write().unwrap_or_else(PoisonError::into_inner).writing = emptied;
+            let mut control = self.control();
+            control.writing_bytes = 0;
+            control.durable = commits;
+            control.hurry &= control.durable < control.committed;
+            drop(control);
+            self.written.notify_all();
+            // Readers may still hold it; freeing many changes takes time, and nobody waits for it here.
+            drop(window);
+        }
+    }
+
+    /// Waits until there is a window to write; the number of the last commit in it. `None` when all is written and the
+    /// store is dropped.
+    fn next_window(&self) -> Option<(Arc<Changes>, u64)> {
+        let mut control = self.control();
+        loop {
+            let waited = control.since.map(|since| since.elapsed());
+            match waited {
+                None if control.stop => return None,
+                None => control = self.work.wait(control).unwrap_or_else(PoisonError::into_inner),
+                Some(waited) => {
+                    let left = self.limits.linger.saturating_sub(waited);
+                    let enough = control.pending_bytes >= self.limits.window;
+                    if enough || left.is_zero() || control.hurry || control.stop {
+                        break;
+                    }
+                    control = self.work.wait_timeout(control, left).unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        let pending = std::mem::take(&mut recent.pending);
+        recent.writing = Arc::new(pending);
+        let window = recent.writing.clone();
+        drop(recent);
+        control.writing_bytes = std::mem::take(&mut control.pending_bytes);
+        control.since = None;
+        Some((window, control.committed))
+    }
+
+    fn read(&self, value: Value) -> Result<Vec<u8>, StoreError> {
+        match value {
+            Value::Small(bytes) => Ok(bytes),
+            Value::Large(place) => self.large.read(place),
+        }
+    }
+
+    /// Up to [`SCAN_STEP`] changes not on the disk yet, from `from` on under `prefix`; and, if there are more, the last key
+    /// up to which these are all.
+    fn recent_from(&self, prefix: &[u8], from: &[u8]) -> (Changes, Option<Vec<u8>>) {
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let from = Key::new(from.to_vec());
+        let mut found = Changes::new();
+        let mut end: Option<&Key> = None;
+        for changes in [&*recent.writing, &recent.pending] {
+            let entries = changes.range(&from..).take_while(|(key, _)| key.bytes().starts_with(prefix));
+            for (n, (key, change)) in entries.enumerate() {
+                if n == SCAN_STEP {
+                    end = end.filter(|end| *end < key).or(Some(key));
+                    break;
+                }
+                found.insert(key.clone(), change.clone());
+            }
+        }
+        if let Some(end) = end {
+            found.split_off(end);
+        }
+        let end = end.map(|end| end.bytes().to_vec());
+        (found, end)
+    }
+}
+
+/// Tells whoever waits that the writer is gone, whatever made it go.
+struct LastWords<'a>(&'a Shared);
+
+impl Drop for LastWords<'_> {
+    fn drop(&mut self) {
+        let mut control = self.0.control();
+        control.failed.get_or_insert_with(|| "the writer has ended".to_owned());
+        drop(control);
+        self.0.written.notify_all();
+    }
+}
+
+impl Store for SledStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let shared = &*self.shared;
+        let own = Key::new(key.to_vec());
+        let recent = shared.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let change = recent.pending.get(&own).or_else(|| recent.writing.get(&own)).cloned();
+        drop(recent);
+        // What is not among these is on the disk as it was when they were looked at, or newer.
+        let value = match change {
+            Some(change) => change.value,
+            None => pages::get(&shared.tree, key)?,
+        };
+        value.map(|value| shared.read(value)).transpose()
+    }
+
+    fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
+        let shared = &*self.shared;
+        let mut from = prefix.max(from).to_vec();
+        loop {
+            // First what may be on its way to the disk, then the disk: nothing that stays slips through between.
+            let (recent, end) = shared.recent_from(prefix, &from);
+            let mut recent = recent.into_iter().peekable();
+            let mut disk = DiskScan { tree: &shared.tree, from: Some(from), entries: Vec::new().into_iter() };
+            let mut on_disk = disk.next()?;
+            loop {
+                let in_range = |key: &[u8]| key.starts_with(prefix) && end.as_ref().is_none_or(|end| key < &end[..]);
+                on_disk = on_disk.filter(|(key, _)| in_range(key));
+                let (key, value) = match (recent.peek(), on_disk.take()) {
+                    (None, None) => break,
+                    (Some((key, _)), kept) if kept.as_ref().is_none_or(|(other, _)| key.bytes() <= &other[..]) => {
+                        let overwritten = kept.as_ref().is_some_and(|(other, _)| key.bytes() == other);
+                        on_disk = if overwritten { disk.next()? } else { kept };
+                        let Some((key, change)) = recent.next() else { break };
+                        let Some(value) = change.value else { continue };
+                        (key.into_bytes(), value)
+                    }
+                    (_, Some(entry)) => {
+                        on_disk = disk.next()?;
+                        entry
+                    }
+                    (Some(_), None) => break, // The arm before the last has it.
+                };
+                if visit(&key, &shared.read(value)?) == ControlFlow::Break(()) {
+                    return Ok(());
+                }
+            }
+            match end {
+                Some(end) => from = end,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let shared = &*self.shared;
+        let mut changes = Vec::with_capacity(batch.len());
+        for (key, op) in batch.into_ops() {
+            if key.len() > MAX_KEY_BYTES {
+                let reason = format!("a key of {} bytes is too long", key.len());
+                return Err(StoreError::Backend { dir: self.dir(), reason });
+            }
+            let (value, is_new) = match op {
+                Op::Put(value) => (Some(value), false),
+                Op::PutNew(value) => (Some(value), true),
+                Op::Delete => (None, false),
+            };
+            let value = match value {
+                Some(value) if value.len() >= LARGE_BYTES => Some(Value::Large(shared.large.append(&value)?)),
+                value => value.map(Value::Small),
+            };
+            changes.push((Key::new(key), Change { value, is_new }));
+        }
+        let mut control = shared.control();
+        loop {
+            shared.failure(&control)?;
+            let waiting = control.pending_bytes + control.writing_bytes;
+            if waiting < shared.limits.backlog {
+                break;
+            }
+            control = shared.written.wait(control).unwrap_or_else(PoisonError::into_inner);
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut recent = shared.recent.write().unwrap_or_else(PoisonError::into_inner);
+        let more: isize = changes.into_iter().map(|(key, change)| recent.note(key, change)).sum();
+        drop(recent);
+        control.pending_bytes = control.pending_bytes.saturating_add_signed(more);
+        control.committed += 1;
+        if control.since.is_none() || control.pending_bytes >= shared.limits.window {
+            control.since.get_or_insert_with(Instant::now);
+            shared.work.notify_all();
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        let shared = &*self.shared;
+        let mut control = shared.control();
+        let wanted = control.committed;
+        while control.durable < wanted {
+            shared.failure(&control)?;
+            control.hurry = true;
+            shared.work.notify_all();
+            control = shared.written.wait(control).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        fn tree_size(dir: &Path) -> u64 {
+            let Ok(entries) = fs::read_dir(dir) else { return 0 };
+            let size = |entry: fs::DirEntry| match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => tree_size(&entry.path()),
+                Ok(metadata) => metadata.len(),
+                Err(_) => 0,
+            };
+            entries.flatten().map(size).sum()
+        }
+        tree_size(self.shared.tree.dir())
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.shared.tree.dir().to_owned()
+    }
+}
+
+/// The entries on the disk from a key on, a page at a time.
+struct DiskScan<'a> {
+    tree: &'a Tree,
+    /// Where the next page begins; `None` after the last.
+    from: Option<Vec<u8>>,
+    entries: std::vec::IntoIter<(Vec<u8>, Value)>,
+}
+
+impl DiskScan<'_> {
+    fn next(&mut self) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
+        loop {
+            if let Some(entry) = self.entries.next() {
+                return Ok(Some(entry));
+            }
+            let Some(from) = self.from.take() else { return Ok(None) };
+            let (entries, last) = pages::page_at(self.tree, &from)?;
+            self.entries = entries.into_iter();
+            // The least key after the last of the page.
+            self.from = last.map(|last| [&last[..], &[0]].concat());
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The store against a map, in any order of operations, and cut off at any write.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::store::Limits;
+use super::{Batch, SledStore, Store, StoreError};
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Windows of few changes, so that the writer is always at work.
+const LIMITS: Limits = Limits { linger: Duration::ZERO, window: 2_000, backlog: 20_000 };
+/// Changes wait for a flush, or for the store to be full.
+const LAZY: Limits = Limits { linger: Duration::from_secs(3_600), window: 1 << 20, backlog: 1 << 20 };
+
+fn open(dir: &Path, limits: Limits) -> Result<SledStore, StoreError> {
+    SledStore::open_with_limits(dir, 1 << 20, limits)
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Puts a value of some length, or none, under each key.
+    Commit(Vec<(Vec<u8>, Option<usize>)>),
+    Get(Vec<u8>),
+    Scan {
+        prefix: Vec<u8>,
+        from: Vec<u8>,
+        limit: usize,
+    },
+    Flush,
+    Reopen,
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    // Few enough that they meet again; some are the start of others.
+    prop_oneof![vec(0u8..3, 0..5), (0u8..200).prop_map(|n| vec![n; 30])]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let length = prop_oneof![6 => 0usize..60, 2 => 200usize..400, 1 => 1_000usize..5_000];
+    prop_oneof![
+        8 => vec((key(), proptest::option::weighted(0.6, length)), 0..60).prop_map(Step::Commit),
+        4 => key().prop_map(Step::Get),
+        4 => (vec(0u8..3, 0..3), key(), 1usize..300).prop_map(|(prefix, from, limit)| Step::Scan { prefix, from, limit }),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// Makes the batch, and does to the model what the batch will do to the store.
+fn batch(model: &mut Model, changes: &[(Vec<u8>, Option<usize>)], salt: usize) -> Batch {
+    let mut batch = Batch::default();
+    for (n, (key, length)) in changes.iter().enumerate() {
+        match length {
+            Some(length) => {
+                let value = vec![(n + salt) as u8; *length];
+                // Half of those that can be said to be new are.
+                let new = !model.contains_key(key) && value.len().is_multiple_of(2);
+                if new {
+                    batch.put_new(key.clone(), value.clone())
+                } else {
+                    batch.put(key.clone(), value.clone())
+                }
+                model.insert(key.clone(), value);
+            }
+            None => {
+                batch.delete(key.clone());
+                model.remove(key);
+            }
+        }
+    }
+    batch
+}
+
+fn scan(store: &SledStore, prefix: &[u8], from: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut visit = |key: &[u8], value: &[u8]| {
+        found.push((key.to_vec(), value.to_vec()));
+        if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    store.scan(prefix, from, &mut visit).unwrap();
+    found
+}
+
+fn all(store: &SledStore) -> Model {
+    scan(store, &[], &[], usize::MAX).into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_is_a_map(steps in vec(step(), 1..80), eager in any::<bool>()) {
+        let limits = if eager { LIMITS } else { LAZY };
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path(), limits).unwrap();
+        let mut model = Model::new();
+        for (salt, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Commit(changes) => store.commit(batch(&mut model, &changes, salt)).unwrap(),
+                Step::Get(key) => prop_assert_eq!(store.get(&key).unwrap(), model.get(&key).cloned()),
+                Step::Scan { prefix, from, limit } => {
+                    let expected = model.range(from.clone().max(prefix.clone())..);
+                    let expected = expected.filter(|(key, _)| key.starts_with(&prefix)).take(limit);
+                    let expected: Vec<_> = expected.map(|(key, value)| (key.clone(), value.clone())).collect();
+                    prop_assert_eq!(scan(&store, &prefix, &from, limit), expected);
+                }
+                Step::Flush => store.flush().unwrap(),
+                Step::Reopen => {
+                    drop(store);
+                    store = open(dir.path(), limits).unwrap();
+                }
+            }
+        }
+        prop_assert_eq!(all(&store), model.clone());
+        drop(store);
+        prop_assert_eq!(all(&open(dir.path(), limits).unwrap()), model);
+    }
+
+    /// The tree takes so many writes and no more, and the process is gone. What is found is what some commit left, and no
+    /// earlier one than the last that was flushed.
+    #[test]
+    fn cut_off_at_any_write_it_is_as_some_commit_left_it(
+        commits in vec((vec((key(), proptest::option::weighted(0.7, 0usize..300)), 1..80), any::<bool>()), 1..12),
+        writes in 0usize..60,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), LIMITS).unwrap();
+        store.fail_after(writes);
+        let mut states = vec![Model::new()];
+        let (mut flushed, mut failed) = (0, false);
+        for (salt, (changes, flush)) in commits.iter().enumerate() {
+            let mut model = states[states.len() - 1].clone();
+            if store.commit(batch(&mut model, changes, salt)).is_err() {
+                failed = true;
+                break;
+            }
+            states.push(model);
+            // What is in memory stays readable, whether or not the writer is at its end.
+            prop_assert_eq!(&all(&store), &states[states.len() - 1]);
+            if *flush {
+                match store.flush() {
+                    Ok(()) => flushed = states.len() - 1,
+                    Err(_) => failed = true,
+                }
+            }
+        }
+        if failed {
+            let mut one = Batch::default();
+            one.put(vec![9], vec![9]);
+            let refused = matches!(store.commit(one), Err(StoreError::Backend { .. }));
+            prop_assert!(refused, "a commit after a failed write");
+            prop_assert!(store.flush().is_err() || flushed == states.len() - 1);
+        }
+        drop(store);
+        let store = open(dir.path(), LIMITS).unwrap();
+        let found = all(&store);
+        let place = states.iter().rposition(|state| *state == found);
+        prop_assert!(place.is_some_and(|place| place >= flushed), "{:?} of {}, flushed {}", place, states.len(), flushed);
+        // And it goes on from there.
+        let mut model = found;
+        store.commit(batch(&mut model, &commits[0].0, 99)).unwrap();
+        store.flush().unwrap();
+        drop(store);
+        prop_assert_eq!(all(&open(dir.path(), LIMITS).unwrap()), model);
+    }
+}
+
+#[test]
+fn readers_see_each_commit_whole_and_at_once_whatever_the_writer_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(dir.path(), LIMITS).unwrap());
+    let name = |n: u32| [&b"key"[..], &n.wrapping_mul(0x9e37_79b9).to_be_bytes()].concat();
+    let mut first = Batch::default();
+    (0..400).for_each(|n| first.put(name(n), vec![0; 100]));
+    store.commit(first).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (store, done) = (store.clone(), done.clone());
+        std::thread::spawn(move || {
+            let mut last = 0;
+            while !done.load(Ordering::Acquire) {
+                // All entries stay, so a scan finds all, and none goes back.
+                let mut seen = Vec::new();
+                let mut visit = |_: &[u8], value: &[u8]| {
+                    seen.push(value[0]);
+                    ControlFlow::Continue(())
+                };
+                store.scan(b"key", &[], &mut visit).unwrap();
+                assert_eq!(seen.len(), 400);
+                assert!(seen.iter().all(|round| *round >= last), "an entry of a commit before {last}");
+                let now = store.get(&name(7)).unwrap().unwrap()[0];
+                assert!(now >= last);
+                assert!(store.get(&name(399)).unwrap().unwrap()[0] >= now, "part of a commit");
+                last = now;
+            }
+            last
+        })
+    };
+    for round in 1..=100 {
+        let mut batch = Batch::default();
+        (0..400).for_each(|n| batch.put(name(n), vec![round; 100]));
+        store.commit(batch).unwrap();
+        assert_eq!(store.get(&name(3)).unwrap().unwrap()[0], round);
+    }
+    done.store(true, Ordering::Release);
+    assert!(reader.join().unwrap() > 0, "nothing was read meanwhile");
+}
+
+#[test]
+fn what_is_made_and_spent_before_it_was_written_never_reaches_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), LAZY).unwrap();
+    for round in 0..100u32 {
+        let mut batch = Batch::default();
+        (0..100u32)
+            .for_each(|n| batch.put_new([&b"c"[..], &round.to_be_bytes(), &n.to_be_bytes()].concat(), vec![1; 50]));
+        store.commit(batch).unwrap();
+        let mut batch = Batch::default();
+        (0..100u32).for_each(|n| batch.delete([&b"c"[..], &round.to_be_bytes(), &n.to_be_bytes()].concat()));
+        store.commit(batch).unwrap();
+    }
+    assert_eq!(store.waiting(), (0, 0), "changes and bytes that wait");
+    let before = store.bytes_on_disk();
+    store.flush().unwrap();
+    assert_eq!(store.bytes_on_disk(), before);
+    assert_eq!(all(&store), Model::new());
+}
+
+#[test]
+fn a_commit_waits_for_room_and_memory_stays_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Limits { linger: Duration::from_secs(3_600), ..LIMITS }).unwrap();
+    for round in 0..200u32 {
+        let mut batch = Batch::default();
+        (0..20u32).for_each(|n| batch.put([round.to_be_bytes(), n.to_be_bytes()].concat(), vec![2; 40]));
+        store.commit(batch).unwrap();
+        // A batch is let in as long as there is any room.
+        assert!(store.waiting().1 < LIMITS.backlog + 20 * 200, "{:?}", store.waiting());
+    }
+    store.flush().unwrap();
+    assert_eq!(store.waiting(), (0, 0));
+    assert_eq!(all(&store).len(), 4_000);
+}
+
+#[test]
+fn damage_to_any_of_its_files_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), LAZY).unwrap();
+    let mut batch = Batch::default();
+    batch.put(b"large".to_vec(), vec![5; 10_000]);
+    store.commit(batch).unwrap();
+    store.flush().unwrap();
+    let large = dir.path().join("large");
+    let mut bytes = std::fs::read(&large).unwrap();
+    bytes[5_000] ^= 1;
+    std::fs::write(&large, &bytes).unwrap();
+    assert!(matches!(store.get(b"large"), Err(StoreError::Corrupt { .. })));
+    std::fs::write(&large, &bytes[..9_000]).unwrap();
+    assert!(matches!(store.get(b"large"), Err(StoreError::Corrupt { .. })));
+
+    // Pages cut off in the middle of being changed, and a journal that does not say how to go on.
+    store.fail_after(2);
+    let mut batch = Batch::default();
+    (0..100u8).for_each(|n| batch.put(vec![n], vec![n; 200]));
+    store.commit(batch).unwrap();
+    assert!(store.flush().is_err());
+    drop(store);
+    let journal = dir.path().join("journal");
+    let bytes = std::fs::read(&journal).unwrap();
+    std::fs::write(&journal, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(matches!(open(dir.path(), LAZY), Err(StoreError::Corrupt { .. })));
+    std::fs::write(&journal, &bytes).unwrap();
+    assert_eq!(all_but_large(&open(dir.path(), LAZY).unwrap()), 100);
+}
+
+fn all_but_large(store: &SledStore) -> usize {
+    (0..100u8).filter(|n| store.get(&[*n]).unwrap() == Some(vec![*n; 200])).count()
+}

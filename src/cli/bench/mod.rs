@@ -7,8 +7,13 @@ use serde::Serialize;
 
 use super::Common;
 
+mod fixture;
 mod hash;
+mod mempool;
 mod merkle;
+mod node;
+mod rpc;
+mod sync;
 
 /// Options of `cairn bench`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +35,12 @@ enum BenchCommand {
     Hash,
     /// Roots of Merkle trees, of 1 to 65,536 leaves
     Merkle,
+    /// Transactions taken into the mempool: by itself, from a peer, and over RPC
+    Mempool,
+    /// Blocks and headers from one node to another
+    Sync,
+    /// Answers over JSON-RPC
+    Rpc,
 }
 
 /// A figure, and what it is to be compared with.
@@ -59,11 +70,14 @@ impl Figure {
 /// Runs one of the benchmarks.
 ///
 /// # Errors
-/// If stdout cannot be written to.
+/// If a node cannot be started here, or stdout cannot be written to.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let (about, figures) = match args.command {
         BenchCommand::Hash => hash::run(),
         BenchCommand::Merkle => merkle::run(),
+        BenchCommand::Mempool => mempool::run()?,
+        BenchCommand::Sync => sync::run()?,
+        BenchCommand::Rpc => rpc::run()?,
     };
     common.print(|| format!("{about}\n\n{}", table(&figures)), || serde_json::json!(figures))
 }

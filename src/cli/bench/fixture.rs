@@ -1,10 +1,12 @@
-//! Networks and blocks made up for the benchmarks: valid ones, full of payments by keys that all differ, so that no
-//! signature is cheaper for having a neighbour of the same key.
+//! A chain of blocks full of payments, made as fast as signatures can be: what the other benchmarks are fed with.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, process};
 
+use anyhow::Context;
 use rayon::prelude::*;
 
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
@@ -13,119 +15,139 @@ use crate::primitives::amount::COIN;
 use crate::primitives::block::Block;
 use crate::primitives::hash::{Hash256, Txid};
 use crate::primitives::header::Header;
-use crate::primitives::keys::{SecretKey, Signature, SignatureCheck};
-use crate::primitives::merkle;
-use crate::primitives::mmr::{Node, Range};
+use crate::primitives::keys::{SecretKey, Signature};
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
+use crate::primitives::{merkle, mmr};
 
-/// What a payment leaves to the miner, in grains: more than any pool's least.
-const FEE: u64 = 1_000;
+/// Whose coins these are: enough that no batch of signatures has a key twice, which would make it cheaper.
+const KEYS: usize = 2_048;
+/// What a coin of genesis is worth.
+const VALUE: u64 = COIN;
 
-/// A coin and its owner.
-#[derive(Clone)]
-pub(super) struct Owned {
+/// A coin that a payment can spend: its owner is a place in the ring of keys.
+#[derive(Debug, Clone, Copy)]
+struct Spendable {
     outpoint: OutPoint,
     value: u64,
-    owner: SecretKey,
+    owner: usize,
 }
 
-/// A network with instant blocks, whose genesis gives a coin each to so many keys; and these coins.
-pub(super) fn network(coins: u32) -> anyhow::Result<(Arc<Params>, Vec<Owned>)> {
-    let owners: Vec<SecretKey> = (0..coins).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).0)).collect();
-    let mut spec = GenesisSpec::regtest();
-    let to = |owner: &SecretKey| Allocation {
-        address: address::encode(&spec.address_prefix, &owner.public_key()),
-        value: COIN,
-    };
-    spec.alloc = owners.iter().map(to).collect();
-    spec.mine_nonce();
-    let params = Params::new(spec)?;
-    let txid = params.genesis.transactions[0].txid();
-    // Output 0 is data.
-    let coins =
-        (1..).zip(owners).map(|(index, owner)| Owned { outpoint: OutPoint { txid, index }, value: COIN, owner });
-    let coins = coins.collect();
-    Ok((Arc::new(params), coins))
+/// A chain on a network of its own, and the coins at its end.
+#[derive(Clone)]
+pub(super) struct Fixture {
+    pub(super) params: Arc<Params>,
+    keys: Arc<Vec<SecretKey>>,
+    /// Oldest first.
+    coins: VecDeque<Spendable>,
+    range: mmr::Range,
+    tip: Header,
+    height: u32,
 }
 
-/// A payment of each coin to its own owner, with its id; the coins become those that are made.
-pub(super) fn payments(params: &Params, coins: &mut [Owned]) -> Vec<(Txid, Transaction)> {
-    let pay = |coin: &mut Owned| {
-        let key = coin.owner.public_key();
-        let input = Input { outpoint: coin.outpoint, signature: Signature::EMPTY };
-        let outputs = vec![Output::pay(key, coin.value - FEE)];
-        let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: 0 };
-        let digest = tx.signature_digest(&params.genesis_hash, [&Output::pay(key, coin.value)]);
-        tx.inputs[0].signature = coin.owner.sign(&digest);
-        let txid = tx.txid();
-        (coin.outpoint, coin.value) = (OutPoint { txid, index: 0 }, coin.value - FEE);
-        (txid, tx)
-    };
-    coins.par_iter_mut().map(pay).collect()
-}
-
-/// The claims that payments of these coins make by their signatures: what checking them costs by itself.
-pub(super) fn signature_checks(params: &Params, coins: &[Owned]) -> Vec<SignatureCheck> {
-    let check = |(coin, (_, tx)): (&Owned, (Txid, Transaction))| {
-        let key = coin.owner.public_key();
-        let digest = tx.signature_digest(&params.genesis_hash, [&Output::pay(key, coin.value)]);
-        SignatureCheck { key, signature: tx.inputs[0].signature, digest }
-    };
-    coins.iter().zip(payments(params, &mut coins.to_vec())).map(check).collect()
-}
-
-/// So many blocks after genesis, each with a payment of every coin.
-pub(super) fn full_blocks(params: &Params, coins: &mut [Owned], count: u32) -> Vec<Block> {
-    let mut range = Range::default();
-    let work = params.genesis_target.work();
-    range.push(Node::leaf(params.genesis_hash, work));
-    let mut tip = (params.genesis_hash, params.genesis.header);
-    let mut block = |height: u32| {
-        let payments = payments(params, coins);
-        let payee = SecretKey::from_seed([7; 32]).public_key();
-        let reward = params.subsidy_at(height) + FEE * payments.len() as u64;
-        let outputs = vec![Output::pay(payee, reward), Output::data(range.root().0.to_vec())];
-        let coinbase = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: height };
-        let coinbase = (coinbase.txid(), coinbase);
-        let (txids, transactions) = std::iter::once(coinbase).chain(payments).unzip();
-        let header = child(tip, merkle::root(txids).hash, params);
-        tip = (header.hash(), header);
-        range.push(Node::leaf(tip.0, work));
-        Block { header, transactions }
-    };
-    (1..=count).map(&mut block).collect()
-}
-
-/// So many headers after genesis; there are no blocks to them.
-pub(super) fn headers(params: &Params, count: u32) -> Vec<Header> {
-    let mut tip = (params.genesis_hash, params.genesis.header);
-    let mut next = |n: u32| {
-        let header = child(tip, Hash256::of(&n.to_le_bytes()), params);
-        tip = (header.hash(), header);
-        header
-    };
-    (0..count).map(&mut next).collect()
-}
-
-/// A mined header: on these networks every second nonce will do.
-fn child((hash, parent): (Hash256, Header), merkle_root: Hash256, params: &Params) -> Header {
-    let time = parent.time + params.target_spacing_secs;
-    let mut header = Header { version: 1, previous: hash, merkle_root, time, bits: parent.bits, nonce: 0 };
-    while !params.genesis_target.is_met_by(&header.hash()) {
-        header.nonce += 1;
+impl Fixture {
+    /// A network whose genesis makes `coins` coins, and nothing after it yet. Every second hash is a block there.
+    pub(super) fn new(coins: usize) -> Self {
+        let keys: Vec<SecretKey> = (0..KEYS).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).0)).collect();
+        let mut spec = GenesisSpec::regtest();
+        let addresses: Vec<String> =
+            keys.iter().map(|key| address::encode(&spec.address_prefix, &key.public_key())).collect();
+        spec.alloc = (0..coins).map(|n| Allocation { address: addresses[n % KEYS].clone(), value: VALUE }).collect();
+        spec.mine_nonce();
+        let params = Params::new(spec).expect("the benchmark's network is valid");
+        let (genesis, txid) = (params.genesis.header, params.genesis.transactions[0].txid());
+        // Output 0 is data.
+        let coin = |n: usize| OutPoint { txid, index: n as u32 + 1 };
+        let coins = (0..coins).map(|n| Spendable { outpoint: coin(n), value: VALUE, owner: n % KEYS }).collect();
+        let mut fixture = Self {
+            params: Arc::new(params),
+            keys: Arc::new(keys),
+            coins,
+            range: mmr::Range::default(),
+            tip: genesis,
+            height: 0,
+        };
+        fixture.range.push(mmr::Node::leaf(genesis.hash(), fixture.params.genesis_target.work()));
+        fixture
     }
-    header
+
+    /// Coins that can be spent.
+    pub(super) fn coins(&self) -> usize {
+        self.coins.len()
+    }
+
+    /// The next block: as many payments, each spending the oldest coin left to another key.
+    pub(super) fn pay(&mut self, payments: usize) -> Block {
+        self.spend(payments, 1)
+    }
+
+    /// The next block: as many transactions, each making `outputs` coins of the oldest coin left.
+    pub(super) fn spend(&mut self, transactions: usize, outputs: usize) -> Block {
+        let spent: Vec<Spendable> = self.coins.drain(..transactions.min(self.coins.len())).collect();
+        let made: Vec<(Transaction, Txid)> = spent.par_iter().map(|coin| self.transaction(coin, outputs)).collect();
+        for ((tx, txid), coin) in made.iter().zip(&spent) {
+            for (n, (outpoint, output)) in tx.outpoints(*txid).enumerate() {
+                self.coins.push_back(Spendable { outpoint, value: output.value, owner: next(coin.owner, n) });
+            }
+        }
+        self.block(made.into_iter().map(|(tx, _)| tx).collect())
+    }
+
+    fn transaction(&self, coin: &Spendable, outputs: usize) -> (Transaction, Txid) {
+        let pay = |n| Output::pay(self.keys[next(coin.owner, n)].public_key(), coin.value / outputs as u64);
+        let mut tx = Transaction {
+            version: 1,
+            inputs: vec![Input { outpoint: coin.outpoint, signature: Signature::EMPTY }],
+            outputs: (0..outputs).map(pay).collect(),
+            lock_height: 0,
+        };
+        let key = &self.keys[coin.owner];
+        let digest = tx.signature_digest(&self.params.genesis_hash, [&Output::pay(key.public_key(), coin.value)]);
+        tx.inputs[0].signature = key.sign(&digest);
+        let txid = tx.txid();
+        (tx, txid)
+    }
+
+    /// The next block, of transactions without fees.
+    fn block(&mut self, mut transactions: Vec<Transaction>) -> Block {
+        let height = self.height + 1;
+        let coinbase = Transaction {
+            version: 1,
+            inputs: Vec::new(),
+            outputs: vec![
+                Output::pay(self.keys[0].public_key(), self.params.subsidy_at(height)),
+                Output::data(self.range.root().0.to_vec()),
+            ],
+            lock_height: height,
+        };
+        transactions.insert(0, coinbase);
+        let header = Header {
+            version: 1,
+            previous: self.tip.hash(),
+            merkle_root: Hash256::ZERO,
+            time: self.tip.time + 1,
+            bits: self.params.bits,
+            nonce: 0,
+        };
+        let mut block = Block { header, transactions };
+        block.header.merkle_root = merkle::root(block.txids()).hash;
+        while !self.params.genesis_target.is_met_by(&block.hash()) {
+            block.header.nonce += 1;
+        }
+        self.range.push(mmr::Node::leaf(block.hash(), self.params.genesis_target.work()));
+        (self.tip, self.height) = (block.header, height);
+        block
+    }
 }
 
-/// A new directory, removed with all that is in it when this is dropped.
-pub(super) struct ScratchDir(PathBuf);
+/// A directory for a store, under the system's for temporary files, which goes when this does.
+pub(super) struct Scratch(PathBuf);
 
-impl ScratchDir {
-    pub(super) fn new() -> std::io::Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("cairn-bench-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+impl Scratch {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cairn-bench-{}-{}", process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path)?;
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path))
     }
 
@@ -134,11 +156,16 @@ impl ScratchDir {
     }
 }
 
-impl Drop for ScratchDir {
+impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed from the system's place for such things, the system will remove.
-        let _ = std::fs::remove_dir_all(&self.0);
+        // What cannot be removed is left to whoever cleans up there.
+        let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Who is paid output `n` by the key at place `owner`: far enough away that nobody pays the same key twice.
+fn next(owner: usize, n: usize) -> usize {
+    (owner + 1 + n) % KEYS
 }
 
 #[cfg(test)]
@@ -148,16 +175,14 @@ mod tests {
     use crate::storage::MemoryStore;
 
     #[test]
-    fn blocks_and_headers_keep_the_rules() {
-        let (params, mut coins) = network(3).unwrap();
-        let mut chain = Chain::open(params.clone(), Arc::new(MemoryStore::new())).unwrap();
-        let now = u64::from(params.timestamp) + 1_000;
-        assert!(signature_checks(&params, &coins).iter().all(SignatureCheck::holds));
-        for block in full_blocks(&params, &mut coins, 3) {
-            assert_eq!(block.transactions.len(), 4);
-            assert_eq!(chain.accept_block(block, now, &|_| false).unwrap().connected.len(), 1);
+    fn the_blocks_keep_every_rule() {
+        let mut fixture = Fixture::new(8);
+        let mut chain = Chain::open(fixture.params.clone(), Arc::new(MemoryStore::new())).unwrap();
+        for block in [fixture.spend(2, 3), fixture.pay(5), fixture.pay(0)] {
+            let now = u64::from(block.header.time);
+            let update = chain.accept_block(block, now, &|_| false).unwrap();
+            assert_eq!(update.connected.len(), 1);
         }
-        let mut chain = Chain::open(params.clone(), Arc::new(MemoryStore::new())).unwrap();
-        assert_eq!(chain.accept_headers(&headers(&params, 20), now).unwrap(), 20);
+        assert_eq!((fixture.coins(), chain.tip().height), (12, 3));
     }
 }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::fixture;
 use super::node::{self, Node};
-use super::{Figure, shortest};
+use super::{Figure, payments, shortest};
 use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::mempool::{Limits, Mempool};
@@ -28,9 +27,9 @@ const LOOK: Duration = Duration::from_millis(5);
 const CONNECTIONS: usize = 8;
 
 pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
-    let (params, coins) = fixture::network(RELAYED)?;
-    let checks = fixture::signature_checks(&params, &coins[..GIVEN]);
-    let payments = fixture::payments(&params, &mut coins.clone());
+    let (params, mut coins) = payments::network(RELAYED)?;
+    let checks = payments::signature_checks(&params, &coins[..GIVEN]);
+    let payments = payments::payments(&params, &mut coins);
     let chain = Chain::open(params.clone(), Arc::new(MemoryStore::new()))?;
     let times = shortest(
         ROUNDS,

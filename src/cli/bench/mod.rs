@@ -12,6 +12,7 @@ mod hash;
 mod mempool;
 mod merkle;
 mod node;
+mod payments;
 mod rpc;
 mod sync;
 

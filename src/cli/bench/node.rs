@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::fixture::ScratchDir;
+use super::fixture::Scratch;
 use crate::consensus::params::Params;
 use crate::rpc::auth;
 use crate::rpc::{self, RpcServer};
@@ -25,13 +25,13 @@ const USER: &str = "bench";
 pub(super) struct Node {
     running: Running,
     server: RpcServer,
-    _dir: ScratchDir,
+    _dir: Scratch,
 }
 
 impl Node {
     /// A new one, which waits for peers, and stays connected to `peer` if there is one.
     pub(super) async fn start(params: &Arc<Params>, peer: Option<&Self>) -> anyhow::Result<Self> {
-        let dir = ScratchDir::new()?;
+        let dir = Scratch::new()?;
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = runtime::Config {
             listen: Some(local),
@@ -153,18 +153,18 @@ fn head(bytes: &[u8]) -> anyhow::Result<Option<(usize, usize)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::bench::fixture;
+    use crate::cli::bench::fixture::Fixture;
 
     #[tokio::test]
     async fn a_node_is_synchronised_and_answers() {
-        let (params, mut coins) = fixture::network(2).unwrap();
-        let first = Node::start(&params, None).await.unwrap();
-        let blocks = fixture::full_blocks(&params, &mut coins, 2);
+        let mut chain = Fixture::new(4);
+        let first = Node::start(&chain.params, None).await.unwrap();
+        let blocks = [chain.pay(2), chain.pay(3)];
         let hash = blocks[1].hash();
         for block in blocks {
             first.handle().call(move |node, now| node.submit_block(now, block)).await.unwrap().unwrap();
         }
-        let second = Node::start(&params, Some(&first)).await.unwrap();
+        let second = Node::start(&chain.params, Some(&first)).await.unwrap();
         second.reached(2).await.unwrap();
         let mut caller = second.caller().await.unwrap();
         let answer = caller.send(&call("getblockhash", &[json!(2)])).await.unwrap();

@@ -4,8 +4,9 @@ use std::hint::black_box;
 
 use serde_json::json;
 
+use super::fixture::Fixture;
 use super::node::{self, Node};
-use super::{Figure, fixture, shortest};
+use super::{Figure, shortest};
 
 /// Connections over which a node is called at the same time.
 const CONNECTIONS: usize = 8;
@@ -16,7 +17,7 @@ const BLOCKS: usize = 200;
 /// Runs, of which the shortest counts.
 const ROUNDS: u32 = 5;
 /// Payments of the block that is asked for.
-const PAYMENTS: u32 = 1_500;
+const PAYMENTS: usize = 1_500;
 
 pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     let figures = tokio::runtime::Runtime::new()?.block_on(measure())?;
@@ -27,11 +28,12 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
 }
 
 async fn measure() -> anyhow::Result<Vec<Figure>> {
-    let (params, mut coins) = fixture::network(PAYMENTS)?;
-    let blocks = fixture::full_blocks(&params, &mut coins, 2);
-    let node = Node::start(&params, None).await?;
-    let hash = blocks[1].hash();
-    for block in blocks {
+    let mut chain = Fixture::new(PAYMENTS);
+    let node = Node::start(&chain.params, None).await?;
+    let mut hash = chain.params.genesis_hash;
+    for _ in 0..2 {
+        let block = chain.pay(PAYMENTS);
+        hash = block.hash();
         node.handle().call(move |node, now| node.submit_block(now, block)).await??;
     }
     let mut figures = Vec::new();
@@ -51,6 +53,7 @@ async fn measure() -> anyhow::Result<Vec<Figure>> {
         let rates = rates(&node, 1, BLOCKS, [node::call("getblock", &[json!(hash), json!(verbosity)])]).await?;
         figures.push(Figure::cost(format!("getblock, verbosity {verbosity}"), 1e3 / rates[0], "ms", read));
     }
+    node.stop().await?;
     Ok(figures)
 }
 

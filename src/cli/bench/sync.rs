@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::fixture::{self, ScratchDir};
+use super::fixture::{Fixture, Scratch};
 use super::node::{self, Node};
-use super::{Figure, shortest};
+use super::{Figure, payments, shortest};
 use crate::chain::Chain;
 use crate::consensus::headers::HeaderChain;
 use crate::consensus::params::{GenesisSpec, Params, Retarget};
 use crate::p2p::message::MAX_HEADERS;
 use crate::primitives::address;
+use crate::primitives::block::Block;
 use crate::primitives::keys::{self, SecretKey};
 use crate::storage::SledStore;
 
@@ -68,11 +69,13 @@ async fn fetch(params: &Arc<Params>, from: &Node, height: u32) -> anyhow::Result
 }
 
 async fn full_blocks() -> anyhow::Result<Vec<Figure>> {
-    let (params, mut coins) = fixture::network(PAYMENTS)?;
-    let checks = fixture::signature_checks(&params, &coins);
+    let (params, coins) = payments::network(PAYMENTS)?;
+    let checks = payments::signature_checks(&params, &coins);
     let alone = shortest(20, &mut [Box::new(|| assert_eq!(keys::verify_all(black_box(&checks)), Ok(())))]);
     let signatures = f64::from(PAYMENTS) / alone[0].as_secs_f64();
-    let blocks = fixture::full_blocks(&params, &mut coins, FULL_BLOCKS);
+    let mut chain = Fixture::new(PAYMENTS as usize);
+    let params = chain.params.clone();
+    let blocks: Vec<Block> = (0..FULL_BLOCKS).map(|_| chain.pay(chain.coins())).collect();
     let payments = f64::from(FULL_BLOCKS * PAYMENTS);
 
     let first = Node::start(&params, None).await?;
@@ -95,9 +98,9 @@ fn headers() -> anyhow::Result<Vec<Figure>> {
     let mut spec = GenesisSpec { retarget: Retarget::Asert, ..GenesisSpec::regtest() };
     spec.mine_nonce();
     let params = Arc::new(Params::new(spec)?);
-    let all = fixture::headers(&params, HEADERS[HEADERS.len() - 1] as u32);
+    let all = payments::headers(&params, HEADERS[HEADERS.len() - 1]);
     let now = all.last().map_or(0, |header| u64::from(header.time));
-    let dir = ScratchDir::new()?;
+    let dir = Scratch::new()?;
     let mut chain = Chain::open(params.clone(), Arc::new(SledStore::open(dir.path())?))?;
     let mut verifier = HeaderChain::new(&params);
     let (mut tree, mut alone, mut done) = (Duration::ZERO, Duration::ZERO, 0);

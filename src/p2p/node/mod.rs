@@ -208,7 +208,7 @@ impl Node {
         self.pings.tick(now, &mut self.rng, &mut self.out);
         self.sync.tick(now, &mut self.out);
         self.download.tick(now, &self.chain, &self.sync, &mut self.out);
-        self.relay.tick(now, &self.mempool, &mut self.rng, &mut self.out);
+        self.relay.tick(now, &self.mempool, &mut self.out);
         self.requests.tick(now, &mut self.out);
         self.mempool.expire(now.unix);
         self.dial(now);

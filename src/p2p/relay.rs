@@ -20,7 +20,8 @@ use crate::p2p::seen::Seen;
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::Transaction;
 
-/// Milliseconds between two batches to a peer, at random between these.
+/// Milliseconds from the first id that waits for a peer to the batch that tells of it, at random between these; a batch
+/// that takes up what did not fit into one follows it after the least of them.
 const TRICKLE_MILLIS: std::ops::RangeInclusive<u64> = 50..=350;
 /// Most ids in a batch.
 pub const MAX_BATCH: usize = 2_000;
@@ -86,7 +87,7 @@ impl Relay {
         self.0.values_mut().for_each(|listener| listener.tell(now, txids, rng));
     }
 
-    pub(super) fn tick(&mut self, now: Now, mempool: &Mempool, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+    pub(super) fn tick(&mut self, now: Now, mempool: &Mempool, out: &mut Outbox) {
         for (peer, listener) in &mut self.0 {
             if listener.next.is_none_or(|next| next > now.millis) {
                 continue;
@@ -102,7 +103,8 @@ impl Relay {
             if !batch.is_empty() {
                 out.send(*peer, Message::Inventory(batch));
             }
-            listener.next = (!listener.queue.is_empty()).then(|| now.millis + rng.random_range(TRICKLE_MILLIS));
+            // What is left over did not fit into a full batch, which hides enough: it waits no longer than it must.
+            listener.next = (!listener.queue.is_empty()).then(|| now.millis + TRICKLE_MILLIS.start());
         }
     }
 

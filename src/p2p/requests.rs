@@ -8,14 +8,16 @@ use crate::p2p::fanout::Pull;
 use crate::p2p::interface::{Now, PeerId};
 use crate::p2p::message::{Item, MAX_INVENTORY, Message};
 use crate::p2p::outbox::Outbox;
+use crate::p2p::relay;
 use crate::primitives::hash::Txid;
 
 /// Milliseconds in which a transaction must come before it is asked from another.
 pub const TRANSACTION_TIMEOUT_MILLIS: u64 = 5_000;
 /// Most transactions that a peer is asked for at once.
 pub const MAX_ASKED: usize = 1_000;
-/// Most transactions that a peer may have announced and not delivered.
-pub const MAX_PROMISED: usize = 5_000;
+/// Most transactions that a peer may have announced and not delivered: as many as wait to be told at its end, so that one
+/// with a full mempool can tell of all of it faster than it is taken here.
+pub const MAX_PROMISED: usize = relay::MAX_QUEUE;
 /// Most transactions promised by all peers together. Each has an equal share, so that many who promise and do not
 /// deliver take nothing from those who do.
 pub const MAX_WANTED: usize = 100_000;
@@ -221,6 +223,14 @@ mod tests {
             assert!(requests.wants.is_empty(), "nobody has the other");
             assert_eq!(asked(&mut out), []);
         }
+    }
+
+    #[test]
+    fn a_full_mempool_may_be_told_before_any_of_it_has_come() {
+        let (mut requests, mut out) = two();
+        let all: Vec<Txid> = (0..relay::MAX_QUEUE as u32).map(id).collect();
+        assert!(all.chunks(relay::MAX_BATCH).all(|batch| requests.announced(at(0), A, batch.to_vec(), &mut out)));
+        assert_eq!(requests.wants.len(), relay::MAX_QUEUE, "none is forgotten");
     }
 
     #[test]

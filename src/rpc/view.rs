@@ -69,12 +69,12 @@ impl LockView {
     pub(super) fn new(lock: &Lock, prefix: &str) -> Self {
         match lock {
             Lock::Key(key) => Self::of_key(key, prefix),
-            Lock::Data(data) => Self { hex: hex::encode(data), address: None, kind: "data" },
+            Lock::Data(data) => Self { hex: hex_text(data), address: None, kind: "data" },
         }
     }
 
     pub(super) fn of_key(key: &PublicKey, prefix: &str) -> Self {
-        Self { hex: hex::encode(key.0), address: Some(address::encode(prefix, key)), kind: "key" }
+        Self { hex: hex_text(&key.0), address: Some(address::encode(prefix, key)), kind: "key" }
     }
 }
 
@@ -98,7 +98,7 @@ impl TransactionView {
         let spend = |(index, input): (usize, &Input)| InputView::Spend {
             txid: input.outpoint.txid,
             vout: input.outpoint.index,
-            signature: hex::encode(input.signature.0),
+            signature: hex_text(&input.signature.0),
             prevout: prevout(index),
         };
         let vin = if tx.is_coinbase() {
@@ -141,15 +141,22 @@ impl TransactionView {
 
 fn coinbase_data(tx: &Transaction) -> String {
     let data = tx.outputs.iter().find_map(|output| match &output.lock {
-        Lock::Data(data) => Some(hex::encode(data)),
+        Lock::Data(data) => Some(hex_text(data)),
         Lock::Key(_) => None,
     });
     data.unwrap_or_default()
 }
 
+/// Bytes in hex, written at once: `hex::encode` collects character by character.
+fn hex_text(bytes: &[u8]) -> String {
+    let mut digits = vec![0; 2 * bytes.len()];
+    hex::encode_to_slice(bytes, &mut digits).expect("there are two digits a byte");
+    String::from_utf8(digits).expect("digits are ASCII")
+}
+
 /// A value's encoding, in hex.
 pub(super) fn hex_of<T: codec::Encode>(value: &T) -> String {
-    hex::encode(codec::encode(value))
+    hex_text(&codec::encode(value))
 }
 
 /// Bits, and what they stand for.

@@ -10,9 +10,14 @@ use super::Common;
 mod connect;
 mod fixture;
 mod hash;
+mod mempool;
 mod merkle;
+mod node;
+mod payments;
 mod relay;
+mod rpc;
 mod store;
+mod sync;
 
 /// Options of `cairn bench`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +45,12 @@ enum BenchCommand {
     Store,
     /// Blocks full of payments connected on the disk, and how time, memory and disk grow; takes a minute or two
     Connect,
+    /// Transactions taken into the mempool: by itself, from a peer, and over RPC
+    Mempool,
+    /// Blocks and headers from one node to another
+    Sync,
+    /// Answers over JSON-RPC
+    Rpc,
 }
 
 /// A figure, and what it is to be compared with.
@@ -69,7 +80,7 @@ impl Figure {
 /// Runs one of the benchmarks.
 ///
 /// # Errors
-/// If stdout or a directory for temporary files cannot be written to, or nodes that are measured do not run.
+/// If a node cannot be started here, or stdout or a directory for temporary files cannot be written to.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let (about, figures) = match &args.command {
         BenchCommand::Hash => hash::run(),
@@ -77,6 +88,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Relay(args) => relay::run(args)?,
         BenchCommand::Store => store::run()?,
         BenchCommand::Connect => connect::run()?,
+        BenchCommand::Mempool => mempool::run()?,
+        BenchCommand::Sync => sync::run()?,
+        BenchCommand::Rpc => rpc::run()?,
     };
     common.print(|| format!("{about}\n\n{}", table(&figures)), || serde_json::json!(figures))
 }

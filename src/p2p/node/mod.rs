@@ -239,7 +239,7 @@ impl Node {
         }
         self.sync.tick(now, &mut self.out);
         self.download.tick(now, &self.chain, &self.sync, &mut self.out);
-        self.relay.tick(now, &self.mempool, &mut self.rng, &mut self.out);
+        self.relay.tick(now, &self.mempool, &mut self.out);
         self.requests.tick(now, &mut self.out);
         self.mempool.expire(now.unix);
         self.feel(now);

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{lanes, unroll};
+use super::lanes::lanes;
 use super::{END, INITIAL, K, NonceSearch, PADDING_OF_64};
 
 /// Messages hashed at once.

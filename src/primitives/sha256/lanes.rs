@@ -3,13 +3,6 @@
 //! The algorithm is written once, here, as a macro. The file of an instruction set defines a vector and what can be done
 //! with it, then expands the macro, so that everything is compiled with that instruction set enabled and inlined.
 
-/// Repeats a block of code with a constant counting through the numbers listed. Nothing is left to the optimiser's mood:
-/// each round stands in the code by itself, its constants known.
-macro_rules! unroll {
-    ($i:ident in [$($n:literal)*] $body:block) => { $({ const $i: usize = $n; $body })* };
-}
-pub(super) use unroll;
-
 /// Expands to `scan`, `double64` and `double80` over `LANES` lanes of `V`.
 ///
 /// It needs in scope, for the features named: `splat`, `counting`, `add`, `xor3`, `rotr`, `shr`, `choose`, `majority`,

@@ -9,6 +9,15 @@
 use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+/// Repeats a block of code with a constant counting through the numbers listed. Nothing is left to the optimiser's mood:
+/// each round stands in the code by itself, its constants known.
+macro_rules! unroll {
+    ($i:ident in [$($n:literal)*] $body:block) => { $({ const $i: usize = $n; $body })* };
+}
+
+#[cfg(target_arch = "aarch64")]
+mod armv8;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -96,6 +105,8 @@ enum Kind {
     ShaNi,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "aarch64")]
+    Armv8,
     Portable,
 }
 
@@ -113,7 +124,9 @@ impl Kernel {
             ),
             (Kind::Avx2, is_x86_feature_detected!("avx2")),
         ];
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        let special = [(Kind::Armv8, std::arch::is_aarch64_feature_detected!("sha2"))];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let special = [];
         special.into_iter().chain([(Kind::Portable, true)]).filter(|(_, there)| *there).map(|(kind, _)| Self(kind))
     }
@@ -132,6 +145,8 @@ impl Kernel {
             Kind::ShaNi => "sha-ni",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Armv8 => "armv8-sha2",
             Kind::Portable => "portable",
         }
     }
@@ -149,6 +164,9 @@ impl Kernel {
             // SAFETY: likewise with AVX2.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => unsafe { avx2::scan(search, first, count) },
+            // SAFETY: likewise with the SHA extensions of ARMv8.
+            #[cfg(target_arch = "aarch64")]
+            Kind::Armv8 => unsafe { armv8::scan::<4>(search, first, count) },
             Kind::Portable => search.scan(first, count),
         }
     }
@@ -169,6 +187,8 @@ impl Kernel {
             Kind::ShaNi => all.full(|some, out| unsafe { shani::double64(some, out) }),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => all.padded(|some, out| unsafe { avx2::double64::<1, { avx2::LANES }>(some, out) }),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Armv8 => all.full(|some, out| unsafe { armv8::double64(some, out) }),
             Kind::Portable => all,
         };
         rest.full(|[one], [out]| *out = double(one));
@@ -188,6 +208,8 @@ impl Kernel {
             Kind::ShaNi => all.full(|some, out| unsafe { shani::double80(some, out) }),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => all.padded(|some, out| unsafe { avx2::double80(some, out) }),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Armv8 => all.full(|some, out| unsafe { armv8::double80(some, out) }),
             Kind::Portable => all,
         };
         rest.full(|[one], [out]| *out = double(one));
@@ -223,6 +245,7 @@ impl<'a, const L: usize> Batches<'a, L> {
 
     /// Hashes `N` at a time, and then the rest with idle lanes beside them, unless there are so few that they are
     /// faster one by one.
+    #[cfg(target_arch = "x86_64")]
     fn padded<const N: usize>(self, hash: impl Fn(&[[u8; L]; N], &mut [[u8; 32]; N])) -> Self {
         let Self { messages, digests } = self.full(&hash);
         if 3 * messages.len() < N {

@@ -9,7 +9,6 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::unroll;
 use super::{END, INITIAL, K, NonceSearch, PADDING_OF_64, small_sigma0};
 
 /// Messages hashed at once by `double64` and `double80`.

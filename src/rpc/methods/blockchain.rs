@@ -9,6 +9,7 @@ use crate::chain::{Chain, Entry};
 use crate::consensus::coins::{Coin, CoinView};
 use crate::p2p::Node;
 use crate::primitives::block::Block;
+use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::tx::{OutPoint, Output, Transaction};
@@ -230,7 +231,7 @@ async fn get_block_header(api: Api, args: Args) -> Outcome {
         let entry = entry(node.chain(), &hash)?;
         Ok(match verbose {
             true => Reply::of(&header_view(node.chain(), entry)),
-            false => Reply::of(&hex_of(&entry.header)),
+            false => Reply::hex(&codec::encode(&entry.header)),
         })
     })
     .await?
@@ -255,7 +256,7 @@ async fn get_block(api: Api, args: Args) -> Outcome {
     let hash: BlockHash = args.get("blockhash")?;
     let verbosity: u8 = args.get("verbosity")?;
     let reply = if verbosity == 0 {
-        api.load(move |db| Ok(db.raw_block(&hash)?.map(|raw| Reply::of(&hex::encode(raw))))).await?
+        api.load(move |db| Ok(db.raw_block(&hash)?.map(|raw| Reply::hex(&raw)))).await?
     } else {
         let header = move |node: &mut Node, _| entry(node.chain(), &hash).map(|entry| header_view(node.chain(), entry));
         let header = api.node(header).await??;

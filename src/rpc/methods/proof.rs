@@ -90,7 +90,7 @@ async fn get_tx_out_proof(api: Api, args: Args) -> Outcome {
             return Err(RpcError::not_found("Not all transactions found in specified or retrieved block"));
         }
         let tree = PartialTree::new(block.header, &txids, |txid| wanted.binary_search(txid).is_ok());
-        Ok(Reply::of(&hex::encode(tree.to_bytes())))
+        Ok(Reply::hex(&tree.to_bytes()))
     })
     .await
 }
@@ -251,5 +251,5 @@ async fn get_headers(api: Api, args: Args) -> Outcome {
         return Err(RpcError::invalid("Block height out of range"));
     }
     let bytes: Vec<u8> = headers.iter().flat_map(|header| header.to_bytes()).collect();
-    Ok(Reply::of(&hex::encode(bytes)))
+    Ok(Reply::hex(&bytes))
 }

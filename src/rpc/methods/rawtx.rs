@@ -95,7 +95,7 @@ async fn get_raw_transaction(api: Api, args: Args) -> Outcome {
         None => find(&api, txid).await?,
     };
     if verbosity == 0 {
-        return Ok(Reply::of(&hex_of(&*found.tx)));
+        return Ok(Reply::hex(&codec::encode(&*found.tx)));
     }
     let transaction = TransactionView::new(&found.tx, txid, &api.params().address_prefix);
     let place = match found.block {

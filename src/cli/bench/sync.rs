@@ -1,0 +1,125 @@
+//! `cairn bench sync`: how fast blocks come from one node to another over loopback, and headers into one.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::fixture::{Fixture, Scratch};
+use super::node::{self, Node};
+use super::{Figure, payments, shortest};
+use crate::chain::Chain;
+use crate::consensus::headers::HeaderChain;
+use crate::consensus::params::{GenesisSpec, Params, Retarget};
+use crate::p2p::message::MAX_HEADERS;
+use crate::primitives::address;
+use crate::primitives::block::Block;
+use crate::primitives::keys::{self, SecretKey};
+use crate::storage::SledStore;
+
+/// Blocks with nothing in them but the coinbase.
+const EMPTY_BLOCKS: u32 = 2_000;
+/// What the node in C++ that this one is held against takes to make these, and to fetch them from a peer: its own
+/// figures, which are not measured here.
+const EMPTY_MADE_SECS: f64 = 7.5;
+const EMPTY_FETCHED_SECS: f64 = 5.2;
+/// Full blocks, and the payments in each: about what a block of a megabyte in Bitcoin holds.
+const FULL_BLOCKS: u32 = 200;
+const PAYMENTS: u32 = 1_500;
+/// Lengths to which chains of headers grow.
+const HEADERS: [usize; 3] = [1_000, 10_000, 100_000];
+
+pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
+    let tokio = tokio::runtime::Runtime::new()?;
+    let mut figures = tokio.block_on(empty_blocks())?;
+    figures.extend(tokio.block_on(full_blocks())?);
+    figures.extend(headers()?);
+    let about =
+        "Synchronisation, between two nodes of this process over loopback. References: for empty blocks, a node \
+                 in C++ (its own\nfigures, not measured here); for full blocks made known, their signatures alone, on \
+                 all cores; for full blocks fetched,\nthe same blocks made known to a node without a network; for \
+                 headers, a verifier who keeps none."
+            .to_owned();
+    Ok((about, figures))
+}
+
+/// Blocks made over RPC, and fetched by another node.
+async fn empty_blocks() -> anyhow::Result<Vec<Figure>> {
+    let params = Arc::new(Params::new(GenesisSpec::regtest())?);
+    let first = Node::start(&params, None).await?;
+    let payee = address::encode(&params.address_prefix, &SecretKey::from_seed([7; 32]).public_key());
+    let made = first.answer_all(1, &[node::call("generatetoaddress", &[json!(EMPTY_BLOCKS), json!(payee)])]).await?;
+    let fetched = fetch(&params, &first, EMPTY_BLOCKS).await?;
+    first.stop().await?;
+    let figure = |what: &str, took: Duration, reference| {
+        Figure::cost(format!("{EMPTY_BLOCKS} empty blocks {what}"), took.as_secs_f64(), "s", reference)
+    };
+    Ok(vec![figure("generated", made, EMPTY_MADE_SECS), figure("fetched", fetched, EMPTY_FETCHED_SECS)])
+}
+
+/// How long a new node takes to have all blocks of another, from its start on.
+async fn fetch(params: &Arc<Params>, from: &Node, height: u32) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    let node = Node::start(params, Some(from)).await?;
+    node.reached(height).await?;
+    let took = start.elapsed();
+    node.stop().await?;
+    Ok(took)
+}
+
+async fn full_blocks() -> anyhow::Result<Vec<Figure>> {
+    let (params, coins) = payments::network(PAYMENTS)?;
+    let checks = payments::signature_checks(&params, &coins);
+    let alone = shortest(20, &mut [Box::new(|| assert_eq!(keys::verify_all(black_box(&checks)), Ok(())))]);
+    let signatures = f64::from(PAYMENTS) / alone[0].as_secs_f64();
+    let mut chain = Fixture::new(PAYMENTS as usize);
+    let params = chain.params.clone();
+    let blocks: Vec<Block> = (0..FULL_BLOCKS).map(|_| chain.pay(chain.coins())).collect();
+    let payments = f64::from(FULL_BLOCKS * PAYMENTS);
+
+    let first = Node::start(&params, None).await?;
+    let start = Instant::now();
+    for block in blocks {
+        first.handle().call(move |node, now| node.submit_block(now, block)).await??;
+    }
+    let told = payments / start.elapsed().as_secs_f64();
+    let fetched = payments / fetch(&params, &first, FULL_BLOCKS).await?.as_secs_f64();
+    first.stop().await?;
+    let name = |what| format!("{FULL_BLOCKS} blocks of {PAYMENTS} payments {what}");
+    Ok(vec![
+        Figure::rate(name("made known"), told, "payments/s", signatures),
+        Figure::rate(name("fetched"), fetched, "payments/s", told),
+    ])
+}
+
+/// Headers taken into a node's tree and store, message by message, against a verifier who only checks them.
+fn headers() -> anyhow::Result<Vec<Figure>> {
+    let mut spec = GenesisSpec { retarget: Retarget::Asert, ..GenesisSpec::regtest() };
+    spec.mine_nonce();
+    let params = Arc::new(Params::new(spec)?);
+    let all = payments::headers(&params, HEADERS[HEADERS.len() - 1]);
+    let now = all.last().map_or(0, |header| u64::from(header.time));
+    let dir = Scratch::new()?;
+    let mut chain = Chain::open(params.clone(), Arc::new(SledStore::open(dir.path())?))?;
+    let mut verifier = HeaderChain::new(&params);
+    let (mut tree, mut alone, mut done) = (Duration::ZERO, Duration::ZERO, 0);
+    let mut figures = Vec::new();
+    for length in HEADERS {
+        let start = (tree, alone, done);
+        while done < length {
+            let message = &all[done..length.min(done + MAX_HEADERS)];
+            let begun = Instant::now();
+            chain.accept_headers(message, now).map_err(|(_, error)| error)?;
+            tree += begun.elapsed();
+            let begun = Instant::now();
+            verifier.extend(message).map_err(|(_, error)| error)?;
+            alone += begun.elapsed();
+            done += message.len();
+        }
+        let micros = |took: Duration| took.as_secs_f64() * 1e6 / (done - start.2) as f64;
+        let name = format!("headers {} to {length}", start.2 + 1);
+        figures.push(Figure::cost(name, micros(tree - start.0), "us/header", micros(alone - start.1)));
+    }
+    Ok(figures)
+}

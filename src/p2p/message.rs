@@ -541,7 +541,7 @@ pub(super) mod tests {
             Message::GetBlockTransactions { block: hash, places: vec![1, 5, u16::MAX] },
             Message::BlockTransactions {
                 block: hash,
-                transactions: vec![Arc::new(params.genesis.transactions[0].clone()); 2],
+                transactions: params.genesis.transactions.iter().cloned().map(Arc::new).collect(),
             },
             Message::SendCompact(true),
         ]

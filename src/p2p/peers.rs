@@ -63,7 +63,12 @@ impl Peers {
         self.0.get_mut(&id)
     }
 
-    /// The connection with a node, of which there is one at most.
+    /// Connections with a node that are not known to be brief: one, or two until the newer has said hello.
+    pub(crate) fn staying_with(&self, node: NodeId) -> impl Iterator<Item = (PeerId, Direction)> {
+        self.iter().filter(move |(_, peer)| peer.id == node && !peer.brief).map(|(id, peer)| (id, peer.direction))
+    }
+
+    /// A connection with a node.
     pub(crate) fn with(&self, node: NodeId) -> Option<(PeerId, &Peer)> {
         self.iter().find(|(_, peer)| peer.id == node)
     }

@@ -13,6 +13,7 @@ use super::mining::MiningControl;
 use super::traffic::{Totals, Traffic};
 use super::work::Templates;
 use crate::consensus::params::Params;
+use crate::consensus::peer_name::PeerName;
 use crate::p2p::PeerId;
 use crate::p2p::kad::NodeId;
 use crate::storage::Database;
@@ -101,6 +102,11 @@ impl Handle {
     /// Where peers reach this node: the address bound, if it waits for them.
     pub fn listens_at(&self) -> Option<SocketAddr> {
         self.0.listens_at
+    }
+
+    /// How others connect to this node and to no other, if it waits for them.
+    pub fn peer_name(&self) -> Option<PeerName> {
+        Some(PeerName { id: Some(self.id().0), host: self.listens_at()?.to_string() })
     }
 
     /// Whether another handle reaches the same node.

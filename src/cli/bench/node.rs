@@ -35,7 +35,7 @@ impl Node {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = runtime::Config {
             listen: Some(local),
-            connect: peer.and_then(|peer| peer.running.p2p_address()).iter().map(SocketAddr::to_string).collect(),
+            connect: peer.and_then(|peer| peer.running.handle().peer_name()).into_iter().collect(),
             ..runtime::Config::new(dir.path(), params.clone())
         };
         let running = Running::start(config).await?;

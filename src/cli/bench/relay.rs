@@ -15,7 +15,6 @@ use tokio::time::timeout;
 
 use super::Figure;
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
-use crate::consensus::peer_name::PeerName;
 use crate::miner::template;
 use crate::p2p::message::Kind;
 use crate::primitives::address;
@@ -124,7 +123,7 @@ async fn start(args: &Args, dir: &Path, params: &Arc<Params>, nodes: &mut Vec<Ru
         config.store_cache_bytes = STORE_CACHE_BYTES;
         let node = Running::start(config).await?;
         if join.is_empty() {
-            join.extend(node.p2p_address().map(PeerName::from));
+            join.extend(node.handle().peer_name());
         }
         nodes.push(node);
     }

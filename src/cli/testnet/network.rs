@@ -9,7 +9,6 @@ use super::board::Row;
 use super::links::{Action, LinkState, Links};
 use super::setup::{self, ADDRESS_PREFIX, Layout, Pace, Settings};
 use crate::consensus::params::Params;
-use crate::consensus::peer_name::PeerName;
 use crate::primitives::address;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::auth::{ADDRESS_FILE, COOKIE_FILE};
@@ -84,7 +83,8 @@ impl Network {
         }
         let mut config = Config::new(&dir, params.clone());
         config.name = Some(format!("node-{number}"));
-        config.connect = self.nodes.iter().rev().take(CONNECT_TO).filter_map(Member::peer_name).collect();
+        config.connect =
+            self.nodes.iter().rev().take(CONNECT_TO).filter_map(|node| node.running.handle().peer_name()).collect();
         config.store_cache_bytes = STORE_CACHE_BYTES;
         config.mine = (threads > 0).then_some(paid);
         config.threads = threads;
@@ -209,11 +209,6 @@ impl Network {
 }
 
 impl Member {
-    fn peer_name(&self) -> Option<PeerName> {
-        let address = self.running.p2p_address()?;
-        Some(PeerName { id: Some(self.running.handle().id().0), host: address.to_string() })
-    }
-
     async fn row(&self, rpc: String) -> anyhow::Result<Row> {
         let handle = self.running.handle();
         let tip = *handle.tip().borrow();

@@ -1,9 +1,10 @@
 //! Connections coming and going.
 //!
-//! With one node there is one connection. Two that dial each other at a time must agree which of the two stays without
-//! asking: the one that the node with the smaller id dialled. Of two that the same side dialled, the older stays, so that
-//! one node with two addresses is not dialled in turns. If the older one is dead and only this side has not noticed, then
-//! its owner is kept out no longer than a ping takes to fail, for the older one is asked at once.
+//! With one node there is one connection, brief ones left out. Two that dial each other at a time must agree which of the
+//! two stays without asking: the one that the node with the smaller id dialled. Of two that the same side dialled, the
+//! older stays, so that one node with two addresses is not dialled in turns. If the older one is dead and only this side has
+//! not noticed, then its owner is kept out no longer than a ping takes to fail, for the older one is asked at once. An
+//! older one that has to go does so when the newer one has said hello: that may have come for a question only.
 
 use std::net::SocketAddr;
 
@@ -35,7 +36,7 @@ impl Node {
         if brief && let Some((older, _)) = self.peers.with(node).filter(|(_, peer)| peer.hello.is_some()) {
             return self.is_there(now, id, older, Contact { id: node, address });
         }
-        let older = self.peers.with(node).map(|(older, peer)| (older, peer.direction));
+        let older = self.peers.staying_with(node).next();
         if let Some((older, its)) = older {
             let dialled_by_smaller = (direction == Direction::Outbound) == (self.config.id < node);
             if its == direction || !dialled_by_smaller {
@@ -47,9 +48,6 @@ impl Node {
             && let Some(reason) = self.no_place(now, address)
         {
             return self.refuse(now, id, (address, direction), reason);
-        }
-        if let Some((older, _)) = older {
-            self.disconnected(now, older, Reason::Duplicate);
         }
         let brief = brief && !self.wants(node, address);
         let peer = Peer {
@@ -75,8 +73,7 @@ impl Node {
     fn refuse(&mut self, now: Now, id: PeerId, (address, direction): (SocketAddr, Direction), reason: Reason) {
         self.out.push(Output::Disconnect { peer: id, reason: reason.clone() });
         if direction == Direction::Outbound {
-            self.dialer.failed(now, &address);
-            self.book.failed(now, address);
+            self.unreached(now, address);
             self.out.event(Event::PeerDisconnected { peer: id, address, reason });
             self.dial(now);
         }
@@ -171,7 +168,7 @@ impl Node {
         }
         let (tip, services) = (hello.tip, hello.services);
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let (address, direction) = (peer.address, peer.direction);
+        let (node, address, direction) = (peer.id, peer.address, peer.direction);
         peer.hello = Some(hello);
         if direction == Direction::Inbound {
             peer.brief = services & SERVICE_BRIEF != 0;
@@ -183,6 +180,9 @@ impl Node {
         if brief {
             return self.acquainted(now, id, services);
         }
+        let others: Vec<PeerId> =
+            self.peers.staying_with(node).map(|(other, _)| other).filter(|other| *other != id).collect();
+        others.into_iter().for_each(|other| self.out.close(other, Reason::Duplicate));
         self.out.event(Event::PeerConnected { peer: id, address, direction });
         self.pings.connected(now, id);
         self.relay.connected(now, id, services & SERVICE_FULL != 0, &self.mempool, &mut self.rng);

@@ -204,7 +204,7 @@ fn a_store_killed_with_a_large_backlog_is_as_some_commit_left_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut rng = ChaCha20Rng::seed_from_u64(rand::random());
     let (mut last, mut behind) = (0, 0);
-    for kill in 0..8 {
+    for kill in 0..6 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture", "commits_without_end_if_it_is_the_one_to_be_killed"])
             .env(DIR_OF_CHILD, dir.path())
@@ -213,7 +213,7 @@ fn a_store_killed_with_a_large_backlog_is_as_some_commit_left_it() {
             .unwrap();
         let (mut committed, mut flushed) = (last, last);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let mut to_go = rng.random_range(10..400);
+        let mut to_go = rng.random_range(10..250);
         for line in lines {
             if let Some(commit) = line.strip_prefix("committed ") {
                 committed = commit.parse().unwrap();

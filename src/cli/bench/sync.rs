@@ -24,7 +24,7 @@ const EMPTY_BLOCKS: u32 = 2_000;
 /// figures, which are not measured here.
 const EMPTY_MADE_SECS: f64 = 7.5;
 const EMPTY_FETCHED_SECS: f64 = 5.2;
-/// Full blocks, and the payments in each: about what a block of a megabyte in Bitcoin holds.
+/// Blocks of payments, and the payments in each.
 const FULL_BLOCKS: u32 = 200;
 const PAYMENTS: u32 = 1_500;
 /// Lengths to which chains of headers grow.

@@ -41,7 +41,7 @@ impl fmt::Display for Hash256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mut bytes, mut digits) = (self.0, [0; 64]);
         bytes.reverse();
-        // Neither fails: there are two digits a byte. Byte by byte, the formatter would take thirty times as long.
+        // Neither fails: there are two digits a byte. Byte by byte, the formatter takes ten times as long.
         hex::encode_to_slice(bytes, &mut digits).map_err(|_| fmt::Error)?;
         f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }

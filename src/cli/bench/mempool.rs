@@ -44,14 +44,13 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     let (relayed, called) = tokio::runtime::Runtime::new()?.block_on(nodes(&params, payments))?;
     figures.push(Figure::rate("from a peer over loopback".to_owned(), relayed, "tx/s", admission));
     for (connections, rate) in called {
-        let name = format!("sendrawtransaction, {connections} connections");
+        let name = format!("sendrawtransaction, connections: {connections}");
         figures.push(Figure::rate(name, rate, "tx/s", admission));
     }
-    let about =
-        "Transactions taken into the mempool, each with one signature. References: for the pool alone, signatures \
-                 checked one by\\none on one thread; for the others, the pool alone."
-            .to_owned();
-    Ok((about, figures))
+    let about = "\
+Transactions taken into the mempool, each with one signature. References: for the pool alone, signatures checked one by
+one on one thread; for the others, the pool alone.";
+    Ok((about.to_owned(), figures))
 }
 
 fn admit(params: &Arc<Params>, chain: &Chain, payments: &[(Txid, Transaction)]) {
@@ -67,7 +66,7 @@ async fn nodes(params: &Arc<Params>, payments: Vec<(Txid, Transaction)>) -> anyh
         .iter()
         .map(|(_, tx)| node::call("sendrawtransaction", &[json!(hex::encode(codec::encode(tx)))]))
         .collect();
-    let first = Node::start(params, None).await?;
+    let first = Node::start(params).await?;
     let mut called = Vec::new();
     for (connections, requests) in [1, CONNECTIONS].into_iter().zip(requests.chunks(GIVEN)) {
         let took = first.answer_all(connections, requests).await?;
@@ -77,8 +76,9 @@ async fn nodes(params: &Arc<Params>, payments: Vec<(Txid, Transaction)>) -> anyh
     for (_, tx) in payments.into_iter().skip(requests.len()) {
         first.handle().call(move |node, now| node.submit_transaction(now, tx)).await??;
     }
+    let second = Node::start(params).await?;
     let start = Instant::now();
-    let second = Node::start(params, Some(&first)).await?;
+    second.connect(&first).await?;
     while second.handle().call(|node, _| node.mempool().len()).await? < count {
         tokio::time::sleep(LOOK).await;
     }

@@ -29,15 +29,11 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// A new one, which waits for peers, and stays connected to `peer` if there is one.
-    pub(super) async fn start(params: &Arc<Params>, peer: Option<&Self>) -> anyhow::Result<Self> {
+    /// A new one, which waits for peers.
+    pub(super) async fn start(params: &Arc<Params>) -> anyhow::Result<Self> {
         let dir = Scratch::new()?;
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = runtime::Config {
-            listen: Some(local),
-            connect: peer.and_then(|peer| peer.running.handle().peer_name()).into_iter().collect(),
-            ..runtime::Config::new(dir.path(), params.clone())
-        };
+        let config = runtime::Config { listen: Some(local), ..runtime::Config::new(dir.path(), params.clone()) };
         let running = Running::start(config).await?;
         let config = rpc::Config {
             user: Some(USER.to_owned()),
@@ -50,6 +46,12 @@ impl Node {
 
     pub(super) fn handle(&self) -> &Handle {
         self.running.handle()
+    }
+
+    /// Dials another.
+    pub(super) async fn connect(&self, peer: &Self) -> anyhow::Result<()> {
+        let address = peer.running.p2p_address().context("it does not wait for peers")?;
+        Ok(self.handle().call(move |node, now| node.connect_once(now, address)).await?)
     }
 
     /// Returns when the node's best chain has come to `height`.
@@ -158,13 +160,14 @@ mod tests {
     #[tokio::test]
     async fn a_node_is_synchronised_and_answers() {
         let mut chain = Fixture::new(4);
-        let first = Node::start(&chain.params, None).await.unwrap();
+        let first = Node::start(&chain.params).await.unwrap();
         let blocks = [chain.pay(2), chain.pay(3)];
         let hash = blocks[1].hash();
         for block in blocks {
             first.handle().call(move |node, now| node.submit_block(now, block)).await.unwrap().unwrap();
         }
-        let second = Node::start(&chain.params, Some(&first)).await.unwrap();
+        let second = Node::start(&chain.params).await.unwrap();
+        second.connect(&first).await.unwrap();
         second.reached(2).await.unwrap();
         let mut caller = second.caller().await.unwrap();
         let answer = caller.send(&call("getblockhash", &[json!(2)])).await.unwrap();

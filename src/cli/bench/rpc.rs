@@ -11,9 +11,9 @@ use super::{Figure, shortest};
 /// Connections over which a node is called at the same time.
 const CONNECTIONS: usize = 8;
 /// Calls in a run.
-const CALLS: usize = 40_000;
+const CALLS: usize = 8_000;
 /// Blocks asked for in a run.
-const BLOCKS: usize = 200;
+const BLOCKS: usize = 50;
 /// Runs, of which the shortest counts.
 const ROUNDS: u32 = 5;
 /// Payments of the block that is asked for.
@@ -21,15 +21,15 @@ const PAYMENTS: usize = 1_500;
 
 pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     let figures = tokio::runtime::Runtime::new()?.block_on(measure())?;
-    let about = "Answers over JSON-RPC, to a client in the same process. References: for short answers, GET /health/live, \
-                 which asks nothing of\nthe node;\nfor blocks, the same bytes read from the store. `cairn bench mempool` has sendrawtransaction."
-        .to_owned();
-    Ok((about, figures))
+    let about = "\
+Answers over JSON-RPC, to a client in the same process. References: for short answers, GET /health/live, which asks
+nothing of the node; for blocks, the same bytes read from the store. `cairn bench mempool` has sendrawtransaction.";
+    Ok((about.to_owned(), figures))
 }
 
 async fn measure() -> anyhow::Result<Vec<Figure>> {
     let mut chain = Fixture::new(PAYMENTS);
-    let node = Node::start(&chain.params, None).await?;
+    let node = Node::start(&chain.params).await?;
     let mut hash = chain.params.genesis_hash;
     for _ in 0..2 {
         let block = chain.pay(PAYMENTS);
@@ -41,7 +41,7 @@ async fn measure() -> anyhow::Result<Vec<Figure>> {
         let calls = [node::alive(), node::call("getblockhash", &[json!(2)]), node::call("getblockcount", &[])];
         let rates = rates(&node, connections, CALLS, calls).await?;
         for (name, rate) in ["getblockhash", "getblockcount"].into_iter().zip(&rates[1..]) {
-            figures.push(Figure::rate(format!("{name}, {connections} connections"), *rate, "calls/s", rates[0]));
+            figures.push(Figure::rate(format!("{name}, connections: {connections}"), *rate, "calls/s", rates[0]));
         }
     }
     let read = shortest(

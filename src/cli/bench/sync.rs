@@ -24,7 +24,7 @@ const EMPTY_BLOCKS: u32 = 2_000;
 /// figures, which are not measured here.
 const EMPTY_MADE_SECS: f64 = 7.5;
 const EMPTY_FETCHED_SECS: f64 = 5.2;
-/// Full blocks, and the payments in each: about what a block of a megabyte in Bitcoin holds.
+/// Blocks of payments, and the payments in each.
 const FULL_BLOCKS: u32 = 200;
 const PAYMENTS: u32 = 1_500;
 /// Lengths to which chains of headers grow.
@@ -35,19 +35,17 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     let mut figures = tokio.block_on(empty_blocks())?;
     figures.extend(tokio.block_on(full_blocks())?);
     figures.extend(headers()?);
-    let about =
-        "Synchronisation, between two nodes of this process over loopback. References: for empty blocks, a node \
-                 in C++ (its own\nfigures, not measured here); for full blocks made known, their signatures alone, on \
-                 all cores; for full blocks fetched,\nthe same blocks made known to a node without a network; for \
-                 headers, a verifier who keeps none."
-            .to_owned();
-    Ok((about, figures))
+    let about = "\
+Synchronisation, between two nodes of this process over loopback. References: for empty blocks, a node in C++ (its own
+figures, not measured here); for full blocks made known, their signatures alone, on all cores; for full blocks fetched,
+the same blocks made known to a node without a network; for headers, a verifier who keeps none.";
+    Ok((about.to_owned(), figures))
 }
 
 /// Blocks made over RPC, and fetched by another node.
 async fn empty_blocks() -> anyhow::Result<Vec<Figure>> {
     let params = Arc::new(Params::new(GenesisSpec::regtest())?);
-    let first = Node::start(&params, None).await?;
+    let first = Node::start(&params).await?;
     let payee = address::encode(&params.address_prefix, &SecretKey::from_seed([7; 32]).public_key());
     let made = first.answer_all(1, &[node::call("generatetoaddress", &[json!(EMPTY_BLOCKS), json!(payee)])]).await?;
     let fetched = fetch(&params, &first, EMPTY_BLOCKS).await?;
@@ -58,10 +56,11 @@ async fn empty_blocks() -> anyhow::Result<Vec<Figure>> {
     Ok(vec![figure("generated", made, EMPTY_MADE_SECS), figure("fetched", fetched, EMPTY_FETCHED_SECS)])
 }
 
-/// How long a new node takes to have all blocks of another, from its start on.
+/// How long a new node takes to have all blocks of another, from when it dials that.
 async fn fetch(params: &Arc<Params>, from: &Node, height: u32) -> anyhow::Result<Duration> {
+    let node = Node::start(params).await?;
     let start = Instant::now();
-    let node = Node::start(params, Some(from)).await?;
+    node.connect(from).await?;
     node.reached(height).await?;
     let took = start.elapsed();
     node.stop().await?;
@@ -78,7 +77,7 @@ async fn full_blocks() -> anyhow::Result<Vec<Figure>> {
     let blocks: Vec<Block> = (0..FULL_BLOCKS).map(|_| chain.pay(chain.coins())).collect();
     let payments = f64::from(FULL_BLOCKS * PAYMENTS);
 
-    let first = Node::start(&params, None).await?;
+    let first = Node::start(&params).await?;
     let start = Instant::now();
     for block in blocks {
         first.handle().call(move |node, now| node.submit_block(now, block)).await??;

@@ -51,7 +51,8 @@ impl Node {
     /// Dials another.
     pub(super) async fn connect(&self, peer: &Self) -> anyhow::Result<()> {
         let address = peer.running.p2p_address().context("it does not wait for peers")?;
-        Ok(self.handle().call(move |node, now| node.connect_once(now, address)).await?)
+        let id = Some(peer.handle().id());
+        Ok(self.handle().call(move |node, now| node.connect_once(now, address, id)).await?)
     }
 
     /// Returns when the node's best chain has come to `height`.

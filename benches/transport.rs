@@ -24,13 +24,13 @@ fn handshake(c: &mut Criterion) {
 
 fn records(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("threads are to be had");
-    let (mut from, _) = shaken(&runtime, &Identity::random(), &Identity::random());
     // A ping, a transaction, what a socket is read in, a block.
     for length in [13, 200, 32 << 10, 1_000_000] {
         let plain = vec![7; length];
         let mut group = c.benchmark_group(format!("{length} bytes"));
         group.throughput(Throughput::Bytes(length as u64));
         let mut wire = Vec::new();
+        let (mut from, _) = shaken(&runtime, &Identity::random(), &Identity::random());
         group.bench_function("copy twice", |b| {
             let mut out = Vec::new();
             b.iter(|| {

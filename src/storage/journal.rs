@@ -6,7 +6,8 @@
 //! 2. to the pages, with a note in the tree before that they are being changed, and one after that they are;
 //! 3. the tree is synced, and the journal emptied.
 //!
-//! After a kill or a power cut, pages that were being changed are changed again, from the journal, which is whole then.
+//! After a kill or a power cut, pages that were being changed are trimmed and changed again, from the journal, which is whole
+//! then.
 //! If they were not, a journal that is whole has a window that can still be made, and one that is not never counted.
 //!
 //! The file: the window's number and the length of what is put (`u64`, little-endian), entries that are put, as pages have
@@ -60,6 +61,9 @@ impl Journal {
             // One that the pages have already is left when a kill comes just before it is emptied.
             Some((number, changes)) if number >= last && !(whole && number == last) => {
                 journal.last = number;
+                if !whole {
+                    pages::trim(tree)?;
+                }
                 journal.change(tree, &changes)?;
             }
             _ if !whole => {

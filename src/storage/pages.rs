@@ -3,8 +3,9 @@
 //! A page holds the entries of a range of keys, in order, and is a value of the tree. It is named by the last key of its
 //! range, behind [`UP_TO`], so that the page of a key is the first whose name is not less; the last page, [`LAST`], has all
 //! that comes after. A page that grows too long is split: the parts that come first are put under names of their own, first
-//! to last, and then the rest takes the old name. A reader meanwhile finds each key in one place or the other, and a
-//! write cut off in the middle leaves entries behind that no name leads to. Pages are not merged: keys are
+//! to last, and then the rest takes the old name. A reader meanwhile finds each key in one place or the other. A write cut
+//! off in the middle leaves entries behind that no name leads to; [`trim`] removes them before the page is split again, which
+//! would give them a name. Pages are not merged: keys are
 //! mostly hashes, so that an emptied range fills again.
 //!
 //! An entry is the length of its key and of its value (both `u16`, little-endian), then both. Length [`LARGE`] stands for a
@@ -140,6 +141,27 @@ pub(super) fn apply(tree: &Tree, changes: &Changes) -> Result<(), StoreError> {
         if page.bytes != old {
             page.put(tree, &name)?;
         }
+    }
+    Ok(())
+}
+
+/// Removes from every page what belongs to those before it: after changes that were cut off, and before they are made again.
+pub(super) fn trim(tree: &Tree) -> Result<(), StoreError> {
+    let mut before: Option<Vec<u8>> = None;
+    let mut from = name(&[]);
+    while let Some((name, old)) = tree.at_or_after(&from)? {
+        let mut page = Page::default();
+        let mut entries = Entries(&old);
+        while let Some((key, value)) = entries.next().map_err(|Malformed| malformed(tree))? {
+            if before.as_ref().is_none_or(|before| key > &before[..]) {
+                page.push(key, value);
+            }
+        }
+        if page.bytes.len() < old.len() {
+            tree.put(&name, page.bytes)?;
+        }
+        before = last_key(&name).map(<[u8]>::to_vec);
+        from = [&name[..], &[0]].concat();
     }
     Ok(())
 }

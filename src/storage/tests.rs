@@ -173,6 +173,37 @@ proptest! {
     }
 }
 
+/// A page that is split is cut off between its parts; the same changes split it again, and others go on from there. What
+/// the old page still has of the parts must not come back.
+#[test]
+fn a_split_cut_off_at_any_write_brings_nothing_back() {
+    for writes in 0..40 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), LAZY).unwrap();
+        let mut model = Model::new();
+        let all_to = |length| (0..200).map(|n| (vec![n, n], Some(length))).collect::<Vec<_>>();
+        // Pages that are nearly full, so that what is left of one is more than a part.
+        for length in [100, 130] {
+            store.commit(batch(&mut model, &all_to(length), 1)).unwrap();
+            store.flush().unwrap();
+        }
+        store.fail_after(writes);
+        let before = model.clone();
+        // Each page becomes several.
+        store.commit(batch(&mut model, &all_to(600), 2)).unwrap();
+        let _ = store.flush();
+        drop(store);
+        let store = open(dir.path(), LAZY).unwrap();
+        let found = all(&store);
+        assert!(found == model || (writes == 0 && found == before), "cut off at write {writes}");
+        let mut model = found;
+        store.commit(batch(&mut model, &all_to(700), 3)).unwrap();
+        store.flush().unwrap();
+        assert_eq!(all(&store), model, "cut off at write {writes}, and written again");
+        assert!((0..200).all(|n| store.get(&[n, n]).unwrap() == model.get(&vec![n, n]).cloned()));
+    }
+}
+
 #[test]
 fn readers_see_each_commit_whole_and_at_once_whatever_the_writer_does() {
     let dir = tempfile::tempdir().unwrap();

@@ -18,7 +18,7 @@ use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::target::{Bits, Work};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::runtime::noise::{self, HANDSHAKE_BYTES, Identity, MAX_RECORD, MESSAGE_BYTES, Session};
-use process::{Place, spec, wait_for};
+use process::{Node, Place, spec, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -29,9 +29,9 @@ const QUICK: u32 = 0x1e3f_ffff;
 /// Blocks that there are before the attack.
 const BEFORE: u32 = 150;
 /// Blocks that have to come during the attack.
-const DURING: u64 = 20;
+const DURING: u64 = 60;
 /// What a node under such an attack may hold, in bytes: see "Memory under attack" in docs/threat-model.md.
-const MEMORY_BOUND: u64 = 400 << 20;
+const MEMORY_BOUND: u64 = 256 << 20;
 /// Between two messages of who floods, so that this test leaves the node a processor to defend itself with.
 const PACE: Duration = Duration::from_millis(20);
 
@@ -310,6 +310,13 @@ async fn until_closed(stream: &mut TcpStream) -> Outcome {
     Ok(())
 }
 
+/// Mines so many blocks, however many hashes that takes.
+fn mine(node: &Node, blocks: u32, address: &str) {
+    let tries = u64::from(blocks) * 100 * 260_000;
+    let hashes = node.call("generatetoaddress", &[blocks.into(), address.into(), tries.into()]);
+    assert_eq!(hashes.as_array().unwrap().len(), blocks as usize);
+}
+
 #[test]
 fn two_hundred_hostile_connections() {
     let place = Place::new();
@@ -320,7 +327,7 @@ fn two_hundred_hostile_connections() {
 
     // The victim dials one honest node, and another will dial it in the midst of the attack.
     let dialled = place.node("dialled", &[]);
-    dialled.generate(BEFORE, &miner);
+    mine(&dialled, BEFORE, &miner);
     let victim = place.node("victim", &["--connect", &dialled.peer_address()]);
     wait_for("the victim to sync before the attack", || (victim.tip() == dialled.tip()).then_some(()));
     let calm = victim.memory();
@@ -343,13 +350,15 @@ fn two_hundred_hostile_connections() {
     victim.call("setgenerate", &[true.into(), 1.into(), miner.as_str().into()]);
     // A newcomer comes in through it and gets all blocks.
     let newcomer = place.node("newcomer", &["--connect", &victim.peer_address()]);
+    let attacks = 15 * HOSTILE as u64;
+    wait_for("the attack to go on for long", || (made.load(Ordering::Relaxed) >= attacks).then_some(()));
     wait_for("blocks to be mined under attack", || (victim.tip().0 >= u64::from(BEFORE) + DURING).then_some(()));
     victim.call("setgenerate", &[false.into()]);
     let tip = victim.tip();
     wait_for("the newcomer to sync through the victim", || (newcomer.tip() == tip).then_some(()));
     wait_for("the node it dialled to follow", || (dialled.tip() == tip).then_some(()));
     // And it hears of what others mine.
-    dialled.generate(1, &miner);
+    mine(&dialled, 1, &miner);
     wait_for("the victim to follow", || (victim.tip() == dialled.tip()).then_some(()));
     wait_for("the newcomer to follow", || (newcomer.tip() == dialled.tip()).then_some(()));
 

@@ -47,10 +47,10 @@ impl Node {
             return self.out.offence(id, Offence::UnrequestedBlock);
         }
         let tip = self.chain.tip();
+        // Of what was not asked for only a better tip is taken, and of a peer that was not asked to push only the header.
         let leads = entry.work > tip.work && entry.height <= tip.height + MAX_AHEAD;
-        // Of a peer that was not asked to push, the header is all that is taken.
-        let is_welcome = is_asked || self.blocks.pushers().contains(&id);
-        if is_here || entry.is_invalid() || !leads || !is_welcome {
+        let is_welcome = is_asked || leads && self.blocks.pushers().contains(&id);
+        if is_here || entry.is_invalid() || !is_welcome {
             return;
         }
         let height = entry.height;

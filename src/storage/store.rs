@@ -51,7 +51,7 @@ pub(super) struct Limits {
     pub backlog: usize,
 }
 
-/// A database in a directory of its own: sled's, with what the [module](self) says in front of it.
+/// A database in a directory of its own: sled's, with a map in memory, pages and a journal in front of it.
 #[derive(Debug)]
 pub struct SledStore {
     shared: Arc<Shared>,

@@ -4,26 +4,25 @@
 //! the others themselves. In each round the same payments are made twice: once known to all before they are in a
 //! block, which is what relay counts on, and once known to nobody, so that a block has to travel whole.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Figure;
-use crate::consensus::params::{Allocation, GenesisSpec, Params};
+use super::fixture::Scratch;
+use super::payments::{self, Owned};
+use crate::consensus::params::Params;
 use crate::miner::template;
 use crate::p2p::message::Kind;
-use crate::primitives::address;
-use crate::primitives::amount::COIN;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
-use crate::primitives::keys::{SecretKey, Signature};
+use crate::primitives::keys::SecretKey;
 use crate::primitives::merkle;
-use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
+use crate::primitives::tx::Transaction;
 use crate::runtime::{Config, Handle, Running};
 
 /// What one node's store may keep in memory: there are many in one process.
@@ -34,8 +33,6 @@ const PEERS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at what has no event.
 const LOOK: Duration = Duration::from_millis(50);
-/// Grains of fee, a coin to each payer at the start.
-const FEE: u64 = 1_000;
 
 /// Options of `cairn bench relay`.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -51,59 +48,14 @@ pub(super) struct Args {
     payments: u16,
 }
 
-/// Somebody with one coin, paid to himself again and again.
-struct Payer {
-    key: SecretKey,
-    coin: (OutPoint, Output),
-}
-
-impl Payer {
-    /// Spends the coin.
-    fn pay(&mut self, params: &Params) -> Transaction {
-        let (outpoint, spent) = &self.coin;
-        let input = Input { outpoint: *outpoint, signature: Signature::EMPTY };
-        let outputs = vec![Output::pay(self.key.public_key(), spent.value - FEE)];
-        let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: 0 };
-        tx.inputs[0].signature = self.key.sign(&tx.signature_digest(&params.genesis_hash, [spent]));
-        self.coin = (OutPoint { txid: tx.txid(), index: 0 }, tx.outputs[0].clone());
-        tx
-    }
-}
-
-/// A network with instant blocks, and who holds its coins.
-fn network(payers: u16) -> anyhow::Result<(Arc<Params>, Vec<Payer>)> {
-    let keys: Vec<SecretKey> = (0..payers)
-        .map(|number| {
-            let mut seed = [9; 32];
-            seed[..2].copy_from_slice(&number.to_le_bytes());
-            SecretKey::from_seed(seed)
-        })
-        .collect();
-    let mut spec = GenesisSpec::regtest();
-    let to = |key: &SecretKey| address::encode(&spec.address_prefix, &key.public_key());
-    spec.alloc = keys.iter().map(|key| Allocation { address: to(key), value: COIN }).collect();
-    if !spec.mine_nonce() {
-        bail!("the network has no genesis");
-    }
-    let params = Arc::new(Params::new(spec)?);
-    let genesis = &params.genesis.transactions[0];
-    let mut coins: BTreeMap<_, _> = genesis
-        .outpoints(genesis.txid())
-        .filter_map(|(at, output)| Some((*output.key()?, (at, output.clone()))))
-        .collect();
-    let payers =
-        keys.into_iter().filter_map(|key| Some(Payer { coin: coins.remove(&key.public_key())?, key })).collect();
-    Ok((params, payers))
-}
-
 pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let dir = tempfile::tempdir().context("cannot make a directory for the nodes")?;
+    let dir = Scratch::new()?;
     runtime.block_on(async {
-        let (params, payers) = network(args.payments)?;
+        let (params, coins) = payments::network(args.payments.into())?;
         let mut nodes = Vec::new();
         let result = match start(args, dir.path(), &params, &mut nodes).await {
-            Ok(()) => measure(args, &params, payers, &nodes).await,
+            Ok(()) => measure(args, &params, coins, &nodes).await,
             Err(error) => Err(error),
         };
         for node in nodes {
@@ -195,7 +147,7 @@ fn at_share(count: usize, share: f64) -> usize {
 async fn measure(
     args: &Args,
     params: &Params,
-    mut payers: Vec<Payer>,
+    mut coins: Vec<Owned>,
     nodes: &[Running],
 ) -> anyhow::Result<(String, Vec<Figure>)> {
     let (mut known, mut unknown) = (Rounds::default(), Rounds::default());
@@ -203,7 +155,7 @@ async fn measure(
     for round in 0..usize::from(args.blocks) {
         let miner = nodes[round * 7 % nodes.len()].handle();
 
-        let payments: Vec<Transaction> = payers.iter_mut().map(|payer| payer.pay(params)).collect();
+        let payments = transactions(params, &mut coins);
         payment_size = payments[0].size();
         let before = settled(nodes).await;
         for (number, payment) in payments.into_iter().enumerate() {
@@ -211,9 +163,7 @@ async fn measure(
             node.call(|node, now| node.submit_transaction(now, payment)).await??;
         }
         for node in nodes {
-            timeout(PATIENCE, holds(node.handle(), payers.len()))
-                .await
-                .context("payments do not reach everybody")??;
+            timeout(PATIENCE, holds(node.handle(), coins.len())).await.context("payments do not reach everybody")??;
         }
         let told = settled(nodes).await;
         payment_bytes += told - before;
@@ -223,7 +173,7 @@ async fn measure(
         let after = settled(nodes).await;
         known.bytes += after - told;
 
-        let payments = payers.iter_mut().map(|payer| payer.pay(params)).collect();
+        let payments = transactions(params, &mut coins);
         let block = mine(miner, payments).await?;
         unknown.arrivals.push(spread(miner, block, nodes).await?);
         unknown.bytes += settled(nodes).await - after;
@@ -245,7 +195,7 @@ async fn measure(
     let whole =
         Figure::cost("the same, reference is the block".to_owned(), each(known.bytes), "bytes", block_bytes as f64);
     figures.push(whole);
-    let payments = f64::from(args.blocks) * payers.len() as f64;
+    let payments = f64::from(args.blocks) * coins.len() as f64;
     let on_link = payment_bytes as f64 / payments / f64::from(u32::try_from(links).unwrap_or(u32::MAX).max(1));
     figures.push(Figure::cost("a payment, over each link".to_owned(), on_link, "bytes", payment_size as f64));
     let at_node = payment_bytes as f64 / payments / nodes.len() as f64;
@@ -259,6 +209,11 @@ async fn measure(
         args.payments,
     );
     Ok((about, figures))
+}
+
+/// The coins paid to their owners once more.
+fn transactions(params: &Params, coins: &mut [Owned]) -> Vec<Transaction> {
+    payments::payments(params, coins).into_iter().map(|(_, tx)| tx).collect()
 }
 
 /// Waits until a node's mempool has so many transactions.

@@ -155,7 +155,7 @@ fn a_node_killed_at_any_moment_comes_back_with_the_coins_of_a_replay() {
         assert_eq!((report.height, chain.tip().hash), (chain.tip().height, chain.tip().hash));
         // What had been there after the kill before was on the disk: it is still there, with its body.
         assert!(chain.entry(&last).is_some_and(|entry| entry.has_body()), "seed {seed}: kill {kill} lost {last}");
-        reorganised += u32::from(!chain.is_on_best_chain(chain.entry(&last).unwrap()));
+        reorganised += u32::from(!chain.is_on_best_chain(&chain.entry(&last).unwrap()));
         println!("kill {kill}: height {}, {} headers, {} coins", report.height, report.headers, report.coins);
         (last, height) = (chain.tip().hash, report.height);
     }

@@ -38,7 +38,7 @@ impl Chain {
             .enumerate()
             .find_map(|(place, (header, hash))| self.insert_header(*header, hash, now).err().map(|e| (place, e)));
         let mut batch = Batch::default();
-        self.index.entries()[before..].iter().for_each(|entry| batch.put_header(entry.id, &entry.record()));
+        self.index.entries().skip(before).for_each(|entry| batch.put_header(entry.id, &entry.record()));
         if !batch.is_empty()
             && let Err(error) = self.db.store().commit(batch)
         {
@@ -115,14 +115,14 @@ impl Chain {
     /// Checks a header and puts it into the tree, in memory only; its place there.
     fn insert_header(&mut self, header: Header, hash: BlockHash, now: u64) -> Result<Id, ChainError> {
         if let Some(entry) = self.index.find(&hash) {
-            return self.not_invalid(entry, hash).map(|()| entry.id);
+            return self.not_invalid(&entry, hash).map(|()| entry.id);
         }
         let rule = |source| ChainError::Rule { hash, source };
         check_proof_of_work(&header, &hash, &self.params).map_err(rule)?;
         let parent =
             self.index.find(&header.previous).ok_or(ChainError::UnknownParent { hash, parent: header.previous })?;
-        self.not_invalid(parent, hash)?;
-        check_header(&header, &self.index.child_context(parent, &self.params)).map_err(rule)?;
+        self.not_invalid(&parent, hash)?;
+        check_header(&header, &self.index.child_context(&parent, &self.params)).map_err(rule)?;
         check_clock(&header, now, &self.params).map_err(rule)?;
         let own_work = header.bits.target().map_err(|e| rule(e.into()))?.work();
         let (parent, work) = (parent.id, parent.work + own_work);
@@ -133,7 +133,7 @@ impl Chain {
     /// named. What only the operator refuses is no peer's fault.
     fn not_invalid(&self, entry: &Entry, hash: BlockHash) -> Result<(), ChainError> {
         if entry.has_fault(Status::BROKEN) {
-            let bad = self.index.branch(entry).find(|entry| entry.status.has(Status::BROKEN)).unwrap_or(entry);
+            let bad = self.index.branch(entry).find(|entry| entry.status.has(Status::BROKEN)).unwrap_or(*entry);
             return Err(ChainError::Rule { hash, source: RuleError::InvalidParent { parent: bad.hash } });
         }
         if entry.has_fault(Status::REFUSED) { Err(ChainError::Refused { hash }) } else { Ok(()) }
@@ -147,7 +147,7 @@ impl Chain {
 
     /// Stores a body that cannot be connected yet or is on a side branch. What waited for it becomes complete.
     fn keep_body(&mut self, own: Id, block: &CheckedBlock) -> Result<(), StoreError> {
-        let mut entry = *self.index.get(own);
+        let mut entry = self.index.get(own);
         entry.status = entry.status.with(Status::BODY);
         entry.tx_count = block.txids().len() as u32;
         let mut completed: Vec<Entry> = Vec::new();
@@ -156,7 +156,7 @@ impl Chain {
             let mut next = 0;
             while let Some(above) = completed.get(next) {
                 let waiting = self.waiting.get(&above.id).into_iter().flatten();
-                completed.extend(waiting.map(|id| *self.index.get(*id)).collect::<Vec<_>>());
+                completed.extend(waiting.map(|id| self.index.get(*id)).collect::<Vec<_>>());
                 next += 1;
             }
         }
@@ -173,12 +173,12 @@ impl Chain {
         self.db.store().commit(batch)?;
 
         if is_waiting {
-            *self.index.get_mut(own) = entry;
+            self.index.update(&entry);
             self.waiting.entry(entry.parent).or_default().push(own);
             return Ok(());
         }
         for entry in changed {
-            *self.index.get_mut(entry.id) = entry;
+            self.index.update(&entry);
             self.waiting.remove(&entry.id);
             self.next_sequence += 1;
             self.add_candidate(entry.id);

@@ -89,7 +89,7 @@ impl Chain {
                 Step::Down => self.disconnect(update)?,
             };
         }
-        self.candidates = self.candidates.split_off(&Candidate::new(self.tip()));
+        self.candidates = self.candidates.split_off(&Candidate::new(&self.tip()));
         Ok(())
     }
 
@@ -103,8 +103,8 @@ impl Chain {
         if best.id == tip.id {
             return None;
         }
-        let is_above = best.height > tip.height && self.index.is_on_branch(best, tip);
-        Some(if is_above { Step::Up(self.index.ancestor(best, tip.height + 1).id) } else { Step::Down })
+        let is_above = best.height > tip.height && self.index.is_on_branch(&best, &tip);
+        Some(if is_above { Step::Up(self.index.ancestor(best.id, tip.height + 1)) } else { Step::Down })
     }
 
     /// One step up: checks `id`, whose parent is the tip, against the coins, and makes it the tip or marks it as
@@ -116,7 +116,7 @@ impl Chain {
         is_verified: IsVerified<'_>,
         update: &mut ChainUpdate,
     ) -> Result<(), StoreError> {
-        let mut entry = *self.index.get(id);
+        let mut entry = self.index.get(id);
         let context = BlockContext { params: &self.params, height: entry.height, commitment: self.range.root() };
         let db = &self.db;
         let result = self.stats.connect.time(|| {
@@ -147,7 +147,7 @@ impl Chain {
         effects::connect(&mut batch, &block, entry.height, own_work, &delta, &filter_header, &mut range);
         self.stats.commit.time(|| self.db.store().commit(batch))?;
 
-        *self.index.get_mut(id) = entry;
+        self.index.update(&entry);
         self.active.push(id);
         self.range = range;
         if is_new {
@@ -166,7 +166,7 @@ impl Chain {
 
     /// One step down: makes the parent the tip again. Returns the bytes moved.
     fn disconnect(&mut self, update: &mut ChainUpdate) -> Result<usize, StoreError> {
-        let entry = *self.tip();
+        let entry = self.tip();
         let block = self.load(entry.id)?;
         let delta = effects::delta_of(&self.db, &block, entry.height)?;
         let range = effects::load_range(&self.db, entry.height - 1)?;
@@ -191,7 +191,7 @@ impl Chain {
         source: RuleError,
         update: &mut ChainUpdate,
     ) -> Result<(), StoreError> {
-        let entry = *self.index.get(id);
+        let entry = self.index.get(id);
         self.set_statuses(&[(id, entry.status.with(Status::BROKEN))])?;
         update.rejected.push((entry.hash, source));
         Ok(())
@@ -212,21 +212,21 @@ impl Chain {
     /// Makes `id` a candidate if it is good enough.
     pub(super) fn add_candidate(&mut self, id: Id) {
         let entry = self.index.get(id);
-        let candidate = Candidate::new(entry);
-        if entry.is_complete() && !entry.is_invalid() && candidate > Candidate::new(self.tip()) {
+        let candidate = Candidate::new(&entry);
+        if entry.is_complete() && !entry.is_invalid() && candidate > Candidate::new(&self.tip()) {
             self.candidates.insert(candidate);
         }
     }
 
     /// Looks for candidates among all entries: when the tip has lost work, or blocks have become valid again.
     pub(super) fn find_candidates(&mut self) {
-        self.candidates = BTreeSet::from([Candidate::new(self.tip())]);
+        self.candidates = BTreeSet::from([Candidate::new(&self.tip())]);
         (0..self.index.len() as Id).for_each(|id| self.add_candidate(id));
     }
 
     /// Looks for bodies that wait for others, when the chain is opened.
     pub(super) fn find_waiting(&mut self) {
-        for entry in self.index.entries().iter().filter(|entry| entry.has_body() && !entry.is_complete()) {
+        for entry in self.index.entries().filter(|entry| entry.has_body() && !entry.is_complete()) {
             self.waiting.entry(entry.parent).or_default().push(entry.id);
         }
     }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::index::Entry;
+use super::index::{Entry, GENESIS};
 use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::{Coin, Delta};
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
@@ -19,21 +20,23 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     let checked = check_block(params.genesis.clone(), params).expect("genesis is checked with its parameters");
     let created = Delta::created_by(checked.block(), checked.txids(), 0);
     let delta = Delta { created, ..Delta::default() };
-    let work = params.genesis_target.work();
+    let Header { version, previous: _, merkle_root, time, bits, nonce } = params.genesis.header;
     let record = HeaderRecord {
-        header: params.genesis.header,
-        hash: params.genesis_hash,
-        height: 0,
-        work,
+        parent: GENESIS,
+        version,
+        merkle_root,
+        time,
+        bits,
+        nonce,
         status: Status::BODY.with(Status::VALID),
         sequence: 1,
         tx_count: checked.txids().len() as u32,
     };
     let mut batch = Batch::default();
-    batch.put_meta(&record.hash);
+    batch.put_meta(&params.genesis_hash);
     batch.put_header(0, &record);
-    batch.put_block(&record.hash, checked.block());
-    connect(&mut batch, &checked, 0, work, &delta, &Hash256::ZERO, &mut mmr::Range::default());
+    batch.put_block(&params.genesis_hash, checked.block());
+    connect(&mut batch, &checked, 0, params.genesis_target.work(), &delta, &Hash256::ZERO, &mut mmr::Range::default());
     db.store().commit(batch)
 }
 

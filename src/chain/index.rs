@@ -1,12 +1,14 @@
 //! The tree of all headers, in memory: an arena in the order of arrival, which is also the order on disk.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
 
 use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, median};
 use crate::consensus::params::Params;
-use crate::primitives::hash::BlockHash;
+use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::header::Header;
-use crate::primitives::target::Work;
+use crate::primitives::target::{Bits, Work};
 use crate::storage::{Database, HeaderRecord, Status, StoreError};
 
 /// Place of an entry in the arena. A parent's is less than its child's.
@@ -33,10 +35,6 @@ pub struct Entry {
     pub tx_count: u32,
     pub(super) id: Id,
     pub(super) parent: Id,
-    /// A farther ancestor, so that any can be reached in a logarithmic number of steps.
-    skip: Id,
-    /// Time of the block at height 1 on this branch.
-    first_time: u32,
     /// Its turn among the blocks that could be connected; 0 until its body and those of all its ancestors are stored.
     pub(super) sequence: u32,
     /// What is known of the block itself: what the store keeps.
@@ -71,41 +69,77 @@ impl Entry {
         self.status.with(self.inherited).has(fault)
     }
 
+    pub(super) fn record(&self) -> HeaderRecord {
+        let Self { parent, status, sequence, tx_count, .. } = *self;
+        let Header { version, previous: _, merkle_root, time, bits, nonce } = self.header;
+        HeaderRecord { parent, version, merkle_root, time, bits, nonce, status, sequence, tx_count }
+    }
+}
+
+/// What the tree keeps of an entry. There are as many as blocks, in memory: what can be had from the parent is not here.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    hash: BlockHash,
+    merkle_root: Hash256,
+    work: Work,
+    version: i32,
+    time: u32,
+    bits: Bits,
+    nonce: u32,
+    height: u32,
+    tx_count: u32,
+    parent: Id,
+    /// A farther ancestor, so that any can be reached in a logarithmic number of steps.
+    skip: Id,
+    /// Time of the block at height 1 on this branch.
+    first_time: u32,
+    sequence: u32,
+    status: Status,
+    inherited: Status,
+}
+
+impl Slot {
     /// What children inherit.
     fn legacy(&self) -> Status {
-        FAULTS.into_iter().filter(|fault| self.has_fault(*fault)).fold(Status::default(), Status::with)
-    }
-
-    pub(super) fn record(&self) -> HeaderRecord {
-        let Self { header, hash, height, work, status, sequence, tx_count, .. } = *self;
-        HeaderRecord { header, hash, height, work, status, sequence, tx_count }
+        let own = self.status.with(self.inherited);
+        FAULTS.into_iter().filter(|fault| own.has(*fault)).fold(Status::default(), Status::with)
     }
 }
 
 /// The tree. Changing the disk first is up to its owner.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    entries: Vec<Entry>,
-    by_hash: HashMap<BlockHash, Id>,
+    slots: Vec<Slot>,
+    /// Places by hash. The hashes themselves are in the slots.
+    by_hash: HashTable<Id>,
+    hasher: RandomState,
     /// The entry with most work that is not invalid: the first to arrive, on a tie.
     best: Id,
 }
 
 impl Index {
-    /// Rebuilds the tree from the store. Nothing is hashed or checked again, but that each header follows on another.
+    /// Rebuilds the tree from the store. Rules are not checked again, but that each header follows on another.
     pub fn load(db: &Database) -> Result<Self, StoreError> {
         let mut index = Self::default();
         db.for_each_header(&mut |place, record| {
-            let HeaderRecord { hash, header, height, work, status, sequence, tx_count } = record;
-            let parent = index.by_hash.get(&header.previous).copied();
-            let expected = parent.map_or(0, |parent| index.get(parent).height + 1);
-            let is_next = place as usize == index.len() && (parent.is_some() || index.len() == 0);
-            if !is_next || height != expected || index.by_hash.contains_key(&hash) {
-                return Err(db.corrupt(format!("header {place}, of block {hash}, does not follow on those before it")));
+            let HeaderRecord { parent, version, merkle_root, time, bits, nonce, status, sequence, tx_count } = record;
+            let fault = |what| db.corrupt(format!("header {place} {what}"));
+            let id = index.len() as Id;
+            if place != id || parent > id || (parent == id && id != GENESIS) {
+                return Err(fault("does not follow on those before it"));
             }
-            let id = index.insert(hash, header, parent.unwrap_or(GENESIS), work);
-            let entry = index.get_mut(id);
-            (entry.status, entry.sequence, entry.tx_count) = (status, sequence, tx_count);
+            let above = index.slots.get(parent as usize);
+            let previous = above.map_or(BlockHash::ZERO, |above| above.hash);
+            let header = Header { version, previous, merkle_root, time, bits, nonce };
+            let target = header.bits.target().map_err(|_| fault("has no target"))?;
+            let hash = header.hash();
+            if index.find(&hash).is_some() {
+                return Err(fault("is there twice"));
+            }
+            let work = target.work() + above.map_or(Work::ZERO, |above| above.work);
+            index.insert(hash, header, parent, work);
+            let slot = &mut index.slots[id as usize];
+            (slot.status, slot.sequence, slot.tx_count) = (status, sequence, tx_count);
             Ok(())
         })?;
         if index.len() == 0 {
@@ -116,45 +150,73 @@ impl Index {
     }
 
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.slots.len()
     }
 
-    pub fn get(&self, id: Id) -> &Entry {
-        &self.entries[id as usize]
+    pub fn get(&self, id: Id) -> Entry {
+        let Slot { hash, merkle_root, work, version, time, bits, nonce, height, tx_count, .. } = *self.slot(id);
+        let Slot { parent, sequence, status, inherited, .. } = *self.slot(id);
+        let previous = if id == GENESIS { BlockHash::ZERO } else { self.slot(parent).hash };
+        let header = Header { version, previous, merkle_root, time, bits, nonce };
+        Entry { hash, header, height, work, tx_count, id, parent, sequence, status, inherited }
     }
 
-    pub fn get_mut(&mut self, id: Id) -> &mut Entry {
-        &mut self.entries[id as usize]
+    fn slot(&self, id: Id) -> &Slot {
+        &self.slots[id as usize]
     }
 
-    pub fn find(&self, hash: &BlockHash) -> Option<&Entry> {
-        self.by_hash.get(hash).map(|id| self.get(*id))
+    /// Notes what has changed of an entry: its status, its turn, the transactions in its body.
+    pub fn update(&mut self, entry: &Entry) {
+        let slot = &mut self.slots[entry.id as usize];
+        (slot.status, slot.sequence, slot.tx_count) = (entry.status, entry.sequence, entry.tx_count);
     }
 
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
+    pub fn find(&self, hash: &BlockHash) -> Option<Entry> {
+        let found = self.by_hash.find(self.hasher.hash_one(hash), |id| self.slot(*id).hash == *hash);
+        found.map(|id| self.get(*id))
+    }
+
+    /// All entries, in the order of arrival.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = Entry> + ExactSizeIterator {
+        (0..self.slots.len() as Id).map(|id| self.get(id))
     }
 
     /// Appends a header whose rules are checked, under `parent`; `work` is that of its chain. The first is genesis.
     pub fn insert(&mut self, hash: BlockHash, header: Header, parent: Id, work: Work) -> Id {
-        let id = self.entries.len() as Id;
+        let id = self.slots.len() as Id;
+        let Header { version, previous: _, merkle_root, time, bits, nonce } = header;
         let (mut height, mut skip, mut first_time, mut inherited) = (0, GENESIS, 0, Status::default());
-        if let Some(above) = self.entries.get(parent as usize) {
+        if let Some(above) = self.slots.get(parent as usize) {
             height = above.height + 1;
-            skip = self.ancestor(above, skip_height(height)).id;
-            first_time = if height == 1 { header.time } else { above.first_time };
+            skip = self.ancestor(parent, skip_height(height));
+            first_time = if height == 1 { time } else { above.first_time };
             inherited = above.legacy();
         }
         let (tx_count, sequence, status) = (0, 0, Status::default());
-        let entry =
-            Entry { hash, header, height, work, tx_count, id, parent, skip, first_time, sequence, status, inherited };
-        if self.entries.len() == self.entries.capacity() {
+        if self.slots.len() == self.slots.capacity() {
             // Doubling would leave up to half of a long chain's memory unused.
-            self.entries.reserve_exact(self.entries.len() / 8 + 64);
+            self.slots.reserve_exact(self.slots.len() / 8 + 64);
         }
-        self.entries.push(entry);
-        self.by_hash.insert(hash, id);
-        if work > self.get(self.best).work && !entry.is_invalid() {
+        self.slots.push(Slot {
+            hash,
+            merkle_root,
+            work,
+            version,
+            time,
+            bits,
+            nonce,
+            height,
+            tx_count,
+            parent,
+            skip,
+            first_time,
+            sequence,
+            status,
+            inherited,
+        });
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.by_hash.insert_unique(hasher.hash_one(hash), id, |id| hasher.hash_one(slots[*id as usize].hash));
+        if work > self.slot(self.best).work && inherited == Status::default() {
             self.best = id;
         }
         id
@@ -162,104 +224,114 @@ impl Index {
 
     /// Forgets the entries from `len` on: their batch was not committed.
     pub fn truncate(&mut self, len: usize) {
-        if len == self.entries.len() {
+        if len == self.slots.len() {
             return;
         }
-        for entry in self.entries.drain(len..) {
-            self.by_hash.remove(&entry.hash);
+        for id in len..self.slots.len() {
+            let hash = self.hasher.hash_one(self.slots[id].hash);
+            if let Ok(found) = self.by_hash.find_entry(hash, |other| *other as usize == id) {
+                found.remove();
+            }
         }
+        self.slots.truncate(len);
         self.find_best();
     }
 
     /// Has every entry inherit its ancestors' faults, after some have changed, which is rare.
     pub fn hand_down_faults(&mut self) {
-        for id in 1..self.entries.len() {
-            self.entries[id].inherited = self.get(self.entries[id].parent).legacy();
+        for id in 1..self.slots.len() {
+            self.slots[id].inherited = self.slot(self.slots[id].parent).legacy();
         }
         self.find_best();
     }
 
     fn find_best(&mut self) {
         self.best = GENESIS;
-        for entry in &self.entries {
-            if entry.work > self.entries[self.best as usize].work && !entry.is_invalid() {
-                self.best = entry.id;
+        for (id, slot) in (0..).zip(&self.slots) {
+            if slot.work > self.slot(self.best).work && slot.legacy() == Status::default() {
+                self.best = id;
             }
         }
     }
 
-    pub fn best_header(&self) -> &Entry {
+    pub fn best_header(&self) -> Entry {
         self.get(self.best)
     }
 
-    /// The ancestor of `entry` at `height`, itself if the height is its own or above.
-    pub fn ancestor<'a>(&'a self, entry: &'a Entry, height: u32) -> &'a Entry {
-        let mut at = entry;
-        while at.height > height {
+    /// The ancestor of `id` at `height`, itself if the height is its own or above.
+    pub fn ancestor(&self, id: Id, height: u32) -> Id {
+        let mut id = id;
+        loop {
+            let at = self.slot(id);
+            if at.height <= height {
+                return id;
+            }
             let (skip, next_skip) = (skip_height(at.height), skip_height(at.height - 1));
             // One step back may lead to a longer jump that does not go too far.
             let step_first = next_skip + 2 < skip && next_skip >= height;
-            at = self.get(if skip == height || (skip > height && !step_first) { at.skip } else { at.parent });
+            id = if skip == height || (skip > height && !step_first) { at.skip } else { at.parent };
         }
-        at
     }
 
     /// Whether `entry` is `ancestor` or comes after it.
     pub fn is_on_branch(&self, entry: &Entry, ancestor: &Entry) -> bool {
-        self.ancestor(entry, ancestor.height).id == ancestor.id
+        self.ancestor(entry.id, ancestor.height) == ancestor.id
     }
 
     /// The last entry that both branches have.
-    pub fn fork<'a>(&'a self, a: &'a Entry, b: &'a Entry) -> &'a Entry {
+    pub fn fork(&self, a: &Entry, b: &Entry) -> Entry {
         let height = a.height.min(b.height);
-        let (mut a, mut b) = (self.ancestor(a, height), self.ancestor(b, height));
-        while a.id != b.id {
+        let (mut a, mut b) = (self.ancestor(a.id, height), self.ancestor(b.id, height));
+        while a != b {
             // Skips of equal heights lead to equal heights: jump while that keeps the branches apart.
-            (a, b) = if a.skip != b.skip {
-                (self.get(a.skip), self.get(b.skip))
-            } else {
-                (self.get(a.parent), self.get(b.parent))
-            };
+            let (of_a, of_b) = (self.slot(a), self.slot(b));
+            (a, b) = if of_a.skip != of_b.skip { (of_a.skip, of_b.skip) } else { (of_a.parent, of_b.parent) };
         }
-        a
+        self.get(a)
     }
 
     /// What the rules ask of a child of `parent`.
     pub fn child_context(&self, parent: &Entry, params: &Params) -> HeaderContext {
-        let place = Parent { height: parent.height, time: parent.header.time, first_time: parent.first_time };
-        let (mut times, count) = self.times(parent);
+        let first_time = self.slot(parent.id).first_time;
+        let place = Parent { height: parent.height, time: parent.header.time, first_time };
+        let (mut times, count) = self.times(parent.id);
         HeaderContext::after(place, &mut times[..count], params)
     }
 
     /// Median time of `entry` and the ten blocks before it.
     pub fn median_time(&self, entry: &Entry) -> u32 {
-        let (mut times, count) = self.times(entry);
+        let (mut times, count) = self.times(entry.id);
         median(&mut times[..count])
     }
 
-    fn times(&self, entry: &Entry) -> ([u32; MEDIAN_SPAN], usize) {
+    fn times(&self, id: Id) -> ([u32; MEDIAN_SPAN], usize) {
         let mut times = [0; MEDIAN_SPAN];
-        let filled = times.iter_mut().zip(self.branch(entry)).map(|(time, entry)| *time = entry.header.time).count();
+        let filled = times.iter_mut().zip(self.line(id)).map(|(time, id)| *time = self.slot(id).time).count();
         (times, filled)
     }
 
     /// `entry`, its parent, and so on down to genesis.
-    pub fn branch<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Entry> {
-        std::iter::successors(Some(entry), |entry| (entry.height > 0).then(|| self.get(entry.parent)))
+    pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
+        self.line(entry.id).map(|id| self.get(id))
+    }
+
+    fn line(&self, id: Id) -> impl Iterator<Item = Id> + use<'_> {
+        std::iter::successors(Some(id), |id| (*id != GENESIS).then(|| self.slot(*id).parent))
     }
 
     /// Hashes from `entry` down to genesis, ten one by one, then at doubling distances: enough for a peer to find
     /// where the branches part.
     pub fn locator(&self, entry: &Entry) -> Vec<BlockHash> {
         let mut hashes = vec![entry.hash];
-        let mut at = entry;
+        let mut at = (entry.id, entry.height);
         let mut step = 1;
-        while at.height > 0 {
+        while at.1 > 0 {
             if hashes.len() >= 10 {
                 step *= 2;
             }
-            at = self.ancestor(at, at.height.saturating_sub(step));
-            hashes.push(at.hash);
+            let height = at.1.saturating_sub(step);
+            at = (self.ancestor(at.0, height), height);
+            hashes.push(self.slot(at.0).hash);
         }
         hashes
     }

@@ -75,9 +75,9 @@ impl Chain {
         if index.get(index::GENESIS).hash != params.genesis_hash || range.work() != tip.work {
             return Err(db.corrupt(format!("the header range is not over the headers up to tip {}", tip.hash)));
         }
-        let mut active: Vec<Id> = index.branch(tip).map(|entry| entry.id).collect();
+        let mut active: Vec<Id> = index.branch(&tip).map(|entry| entry.id).collect();
         active.reverse();
-        let next_sequence = 1 + index.entries().iter().map(|entry| entry.sequence).max().unwrap_or(0);
+        let next_sequence = 1 + index.entries().map(|entry| entry.sequence).max().unwrap_or(0);
         let mut chain = Self {
             params,
             db,
@@ -115,12 +115,12 @@ impl Chain {
     }
 
     /// The best chain's last block.
-    pub fn tip(&self) -> &Entry {
+    pub fn tip(&self) -> Entry {
         self.index.get(self.active[self.active.len() - 1])
     }
 
     /// The header with most work that is not known to be invalid; its body may still be missing.
-    pub fn best_header(&self) -> &Entry {
+    pub fn best_header(&self) -> Entry {
         self.index.best_header()
     }
 
@@ -130,18 +130,18 @@ impl Chain {
     }
 
     /// A header by its hash, on any branch.
-    pub fn entry(&self, hash: &BlockHash) -> Option<&Entry> {
+    pub fn entry(&self, hash: &BlockHash) -> Option<Entry> {
         self.index.find(hash)
     }
 
     /// The best chain's block at `height`.
-    pub fn entry_at(&self, height: u32) -> Option<&Entry> {
+    pub fn entry_at(&self, height: u32) -> Option<Entry> {
         self.active.get(height as usize).map(|id| self.index.get(*id))
     }
 
     /// The ancestor of `entry` at `height`; `None` above it.
-    pub fn ancestor<'a>(&'a self, entry: &'a Entry, height: u32) -> Option<&'a Entry> {
-        (height <= entry.height).then(|| self.index.ancestor(entry, height))
+    pub fn ancestor(&self, entry: &Entry, height: u32) -> Option<Entry> {
+        (height <= entry.height).then(|| self.index.get(self.index.ancestor(entry.id, height)))
     }
 
     /// Whether `entry` is on the best chain.
@@ -150,12 +150,12 @@ impl Chain {
     }
 
     /// The last block that both branches have.
-    pub fn fork_point<'a>(&'a self, a: &'a Entry, b: &'a Entry) -> &'a Entry {
+    pub fn fork_point(&self, a: &Entry, b: &Entry) -> Entry {
         self.index.fork(a, b)
     }
 
     /// `entry` and its ancestors, down to genesis.
-    pub fn branch<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Entry> {
+    pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
         self.index.branch(entry)
     }
 
@@ -187,7 +187,7 @@ impl Chain {
 
     /// What the rules ask of the header of the next block.
     pub fn next_context(&self) -> HeaderContext {
-        self.index.child_context(self.tip(), &self.params)
+        self.index.child_context(&self.tip(), &self.params)
     }
 
     /// What the next block's coinbase must commit to.
@@ -197,24 +197,28 @@ impl Chain {
 
     /// [`Chain::missing_bodies_to`] the best header.
     pub fn missing_bodies(&self, window: u32, max: usize) -> Vec<(BlockHash, u32)> {
-        self.missing_bodies_to(self.best_header(), window, max)
+        self.missing_bodies_to(&self.best_header(), window, max)
     }
 
     /// Up to `max` blocks on the branch to `best` whose bodies are missing, lowest first, none more than
     /// `window` heights above the last block with which the branch is complete. That is the tip, or on another branch
     /// the last block stored without a gap: the tip does not move there before the branch has more work.
     pub fn missing_bodies_to(&self, best: &Entry, window: u32, max: usize) -> Vec<(BlockHash, u32)> {
-        let fork = self.index.fork(self.tip(), best);
+        let fork = self.index.fork(&self.tip(), best);
         // Complete entries come before all others on a branch.
         let (mut base, mut above) = (fork.height, best.height + 1);
         while above - base > 1 {
             let middle = base + (above - base) / 2;
-            if self.index.ancestor(best, middle).is_complete() { base = middle } else { above = middle }
+            if self.index.get(self.index.ancestor(best.id, middle)).is_complete() {
+                base = middle
+            } else {
+                above = middle
+            }
         }
-        let top = self.index.ancestor(best, best.height.min(base.saturating_add(window)));
+        let top = self.index.get(self.index.ancestor(best.id, best.height.min(base.saturating_add(window))));
         let mut missing: Vec<_> = self
             .index
-            .branch(top)
+            .branch(&top)
             .take_while(|entry| entry.height > base)
             .filter(|entry| !entry.has_body())
             .map(|entry| (entry.hash, entry.height))

@@ -1,6 +1,6 @@
 //! What an operator orders: blocks refused, and taken back.
 
-use super::index::Id;
+use super::index::{Entry, Id};
 use super::{Chain, ChainError, ChainUpdate};
 use crate::primitives::hash::BlockHash;
 use crate::storage::{Batch, Status, StoreError};
@@ -30,9 +30,8 @@ impl Chain {
         let changes: Vec<(Id, Status)> = self
             .index
             .entries()
-            .iter()
             .filter(|entry| entry.status.has(faults))
-            .filter(|entry| self.index.is_on_branch(entry, given) || self.index.is_on_branch(given, entry))
+            .filter(|entry| self.index.is_on_branch(entry, &given) || self.index.is_on_branch(&given, entry))
             .map(|entry| (entry.id, entry.status.without(faults)))
             .collect();
         self.set_statuses(&changes)?;
@@ -52,14 +51,12 @@ impl Chain {
 
     /// Gives blocks another status, in one batch, with all that follows from it.
     pub(super) fn set_statuses(&mut self, changes: &[(Id, Status)]) -> Result<(), StoreError> {
+        let changed = |(id, status): &(Id, Status)| Entry { status: *status, ..self.index.get(*id) };
+        let changed: Vec<Entry> = changes.iter().map(changed).collect();
         let mut batch = Batch::default();
-        for (id, status) in changes {
-            let mut record = self.index.get(*id).record();
-            record.status = *status;
-            batch.put_header(*id, &record);
-        }
+        changed.iter().for_each(|entry| batch.put_header(entry.id, &entry.record()));
         self.db.store().commit(batch)?;
-        changes.iter().for_each(|(id, status)| self.index.get_mut(*id).status = *status);
+        changed.iter().for_each(|entry| self.index.update(entry));
         self.index.hand_down_faults();
         let index = &self.index;
         self.candidates.retain(|candidate| !index.get(candidate.id).is_invalid());

@@ -47,16 +47,15 @@ pub struct ChainTip {
 impl Chain {
     /// The end of every branch, highest first.
     pub fn tips(&self) -> Vec<ChainTip> {
-        let entries = self.index.entries();
-        let mut has_child = vec![false; entries.len()];
-        entries.iter().skip(1).for_each(|entry| has_child[entry.parent as usize] = true);
-        let is_tip = |id: u32| !has_child[id as usize] || id == self.tip().id;
-        let mut tips: Vec<ChainTip> = entries
-            .iter()
+        let (entries, tip) = (|| self.index.entries(), self.tip());
+        let mut has_child = vec![false; self.index.len()];
+        entries().skip(1).for_each(|entry| has_child[entry.parent as usize] = true);
+        let is_tip = |id: u32| !has_child[id as usize] || id == tip.id;
+        let mut tips: Vec<ChainTip> = entries()
             .filter(|entry| is_tip(entry.id))
             .map(|entry| {
-                let fork = self.index.fork(entry, self.tip());
-                let status = if entry.id == self.tip().id {
+                let fork = self.index.fork(&entry, &tip);
+                let status = if entry.id == tip.id {
                     TipStatus::Active
                 } else if entry.is_invalid() {
                     TipStatus::Invalid

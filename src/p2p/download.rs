@@ -248,7 +248,7 @@ impl Download {
         order.sort_unstable();
         for (avoided, _, peer) in order {
             let Some(best) = sync.best(peer, chain) else { continue };
-            let common = chain.fork_point(best, chain.best_header()).height;
+            let common = chain.fork_point(&best, &chain.best_header()).height;
             if avoided && self.others_have(now, peer, common, chain, sync) {
                 continue;
             }
@@ -257,7 +257,7 @@ impl Download {
             let reachable = self.wanted.iter().take(room).take_while(|(_, height)| *height <= common).count();
             let mut portion: Vec<(BlockHash, u32)> = self.wanted.drain(..reachable).collect();
             if portion.is_empty() && best.height > common && best.work > chain.tip().work && !best.is_invalid() {
-                let missing = chain.missing_bodies_to(best, WINDOW, WINDOW as usize);
+                let missing = chain.missing_bodies_to(&best, WINDOW, WINDOW as usize);
                 portion.extend(missing.into_iter().filter(|(hash, _)| !self.requests.contains_key(hash)).take(room));
             }
             self.request(now, peer, portion, chain, out);
@@ -310,7 +310,7 @@ impl Download {
         self.sources.iter().any(|(other, source)| {
             *other != peer
                 && !self.is_avoided(now, source)
-                && sync.common_height(*other, chain.best_header(), chain).is_some_and(|common| common >= height)
+                && sync.common_height(*other, &chain.best_header(), chain).is_some_and(|common| common >= height)
         })
     }
 

@@ -40,7 +40,7 @@ pub(super) struct LowWorkBranch {
 /// Work from which on a branch is stored.
 pub(super) fn enough_work(chain: &Chain) -> Work {
     let tip = chain.tip();
-    chain.ancestor(tip, tip.height.saturating_sub(MARGIN_BLOCKS)).map_or(Work::ZERO, |entry| entry.work)
+    chain.ancestor(&tip, tip.height.saturating_sub(MARGIN_BLOCKS)).map_or(Work::ZERO, |entry| entry.work)
 }
 
 impl LowWorkBranch {

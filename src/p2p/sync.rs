@@ -66,13 +66,13 @@ impl HeaderSync {
     }
 
     /// The best header known here that a peer has.
-    pub(super) fn best<'a>(&self, peer: PeerId, chain: &'a Chain) -> Option<&'a Entry> {
+    pub(super) fn best(&self, peer: PeerId, chain: &Chain) -> Option<Entry> {
         chain.entry(&self.0.get(&peer)?.best?)
     }
 
     /// Height up to which a peer has the branch to `tip`.
     pub(super) fn common_height(&self, peer: PeerId, tip: &Entry, chain: &Chain) -> Option<u32> {
-        Some(chain.fork_point(self.best(peer, chain)?, tip).height)
+        Some(chain.fork_point(&self.best(peer, chain)?, tip).height)
     }
 
     /// A peer has a block whose header is known here.
@@ -87,7 +87,7 @@ impl HeaderSync {
     /// A peer announced a block by its hash.
     pub(super) fn announced(&mut self, now: Now, peer: PeerId, hash: BlockHash, chain: &Chain, out: &mut Outbox) {
         if let Some(entry) = chain.entry(&hash) {
-            self.has(peer, entry, chain);
+            self.has(peer, &entry, chain);
         } else if let Some(state) = self.0.get_mut(&peer) {
             state.unresolved = Some(hash);
             self.ask(now, peer, chain, out);
@@ -102,7 +102,7 @@ impl HeaderSync {
             // From the best header's parent, so that the answer shows whether the peer has that header.
             let best = chain.best_header();
             let from = chain.entry(&best.header.previous).unwrap_or(best);
-            send_request(now, peer, state, chain.locator(from), out);
+            send_request(now, peer, state, chain.locator(&from), out);
         }
     }
 
@@ -170,7 +170,7 @@ impl HeaderSync {
             }
         };
         if let Some(entry) = taken.checked_sub(1).and_then(|last| chain.entry(&hashes[last])) {
-            self.has(peer, entry, chain);
+            self.has(peer, &entry, chain);
         }
         let Some(state) = self.0.get_mut(&peer) else { return new };
         if taken == MAX_HEADERS {
@@ -185,7 +185,7 @@ impl HeaderSync {
     fn take_low_work(&mut self, now: Now, peer: PeerId, headers: &[Header], chain: &Chain, out: &mut Outbox) -> bool {
         let Some(state) = self.0.get_mut(&peer) else { return false };
         let continued = state.low.take().filter(|low| low.tip() == headers[0].previous);
-        let fork = || chain.entry(&headers[0].previous).map(|fork| LowWorkBranch::new(chain, fork));
+        let fork = || chain.entry(&headers[0].previous).map(|fork| LowWorkBranch::new(chain, &fork));
         let Some(mut low) = continued.or_else(fork) else { return false };
         for header in headers {
             if let Err(error) = low.push(header, chain) {
@@ -200,7 +200,7 @@ impl HeaderSync {
             }
             state.proven = low.length();
             if let Some(fork) = chain.entry(&low.fork()) {
-                send_request(now, peer, state, chain.locator(fork), out);
+                send_request(now, peer, state, chain.locator(&fork), out);
             }
         } else if headers.len() < MAX_HEADERS {
             // That is all it has: a chain behind ours, which is nobody's fault.
@@ -227,7 +227,7 @@ impl HeaderSync {
                 (state.unresolved, state.claim) = (None, None);
             }
             if let Some(entry) = chain.entry(&hash) {
-                self.has(peer, entry, chain);
+                self.has(peer, &entry, chain);
             }
         }
     }
@@ -249,7 +249,7 @@ impl HeaderSync {
     pub(super) fn knows(&self, peer: PeerId, entry: &Entry, chain: &Chain) -> bool {
         let Some(state) = self.0.get(&peer) else { return true };
         let known = [state.best, state.told].into_iter().flatten().filter_map(|hash| chain.entry(&hash));
-        known.into_iter().any(|known| chain.ancestor(known, entry.height).is_some_and(|at| at.hash == entry.hash))
+        known.into_iter().any(|known| chain.ancestor(&known, entry.height).is_some_and(|at| at.hash == entry.hash))
     }
 
     /// Notes that a block was announced to a peer.

@@ -128,7 +128,7 @@ pub fn submit(node: &mut Node, now: Now, block: Block) -> Result<Option<Rejectio
     match node.submit_block(now, block) {
         Ok(_) => {
             let chain = node.chain();
-            let connected = chain.entry(&hash).is_some_and(|entry| chain.is_on_best_chain(entry));
+            let connected = chain.entry(&hash).is_some_and(|entry| chain.is_on_best_chain(&entry));
             let aside = || Rejection::new("inconclusive", format!("block {hash} is stored, but not in the best chain"));
             Ok((!connected).then(aside))
         }

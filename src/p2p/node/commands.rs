@@ -112,7 +112,7 @@ impl Node {
                     user_agent: hello.map_or_else(String::new, |hello| printable(&hello.user_agent)),
                     start_tip: hello.map(|hello| hello.tip),
                     synced_headers: self.sync.best(id, &self.chain).map_or(0, |entry| entry.height),
-                    synced_blocks: self.sync.common_height(id, self.chain.tip(), &self.chain).unwrap_or(0),
+                    synced_blocks: self.sync.common_height(id, &self.chain.tip(), &self.chain).unwrap_or(0),
                     in_flight: self.download.in_flight(id),
                     ping: self.pings.last(id),
                     min_ping: self.pings.least(id),

@@ -38,7 +38,7 @@ impl Node {
 
     fn take_compact(&mut self, now: Now, id: PeerId, hash: BlockHash, compact: &CompactBlock) {
         let Some(entry) = self.chain.entry(&hash) else { return };
-        self.sync.has(id, entry, &self.chain);
+        self.sync.has(id, &entry, &self.chain);
         let is_here = entry.has_body() || self.is_pending(&hash);
         let is_asked = self.download.asked(id, &hash);
         let is_first = self.blocks.came(id, hash);
@@ -170,7 +170,7 @@ impl Node {
         let Some(parent) = chain.entry(&entry.header.previous) else { return false };
         let mut pushed = false;
         for peer in blocks.wanting() {
-            if !sync.knows(peer, entry, chain) && sync.knows(peer, parent, chain) {
+            if !sync.knows(peer, &entry, chain) && sync.knows(peer, &parent, chain) {
                 out.send(peer, Message::CompactBlock(newest.compact.clone()));
                 sync.tell(peer, hash);
                 pushed = true;

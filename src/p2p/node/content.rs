@@ -96,7 +96,7 @@ impl Node {
         }
         let result = self.accept(now, block);
         if let Some(entry) = self.chain.entry(&hash) {
-            self.sync.has(id, entry, &self.chain);
+            self.sync.has(id, &entry, &self.chain);
         }
         match result {
             Ok(update) => self.delivered(now, id, &update),
@@ -231,12 +231,12 @@ impl Node {
         self.push_block(self.chain.tip().hash);
         let tip = self.chain.tip();
         for peer in self.peers.ready() {
-            if self.sync.knows(peer, tip, &self.chain) {
+            if self.sync.knows(peer, &tip, &self.chain) {
                 continue;
             }
             let mut news: Vec<Header> = self
                 .chain
-                .branch(tip)
+                .branch(&tip)
                 .take_while(|entry| entry.height > 0 && !self.sync.knows(peer, entry, &self.chain))
                 .take(MAX_ANNOUNCED + 1)
                 .map(|entry| entry.header)

@@ -176,7 +176,7 @@ async fn get_blockchain_info(api: Api) -> Outcome {
             genesisblockhash: params.genesis_hash,
             difficulty: DifficultyView::new(tip.header.bits),
             time: tip.header.time,
-            mediantime: chain.median_time(tip),
+            mediantime: chain.median_time(&tip),
             verificationprogress: (f64::from(tip.height + 1) / f64::from(best.height + 1)).min(1.0),
             initialblockdownload: best.work > tip.work,
             chainwork: tip.work.to_string(),
@@ -198,7 +198,7 @@ fn get_block_hash(api: &Api, args: &Args) -> Outcome {
 }
 
 /// The entry of a block that is named in a call.
-pub(super) fn entry<'a>(chain: &'a Chain, hash: &BlockHash) -> Result<&'a Entry, RpcError> {
+pub(super) fn entry(chain: &Chain, hash: &BlockHash) -> Result<Entry, RpcError> {
     chain.entry(hash).ok_or_else(|| RpcError::not_found("Block not found"))
 }
 
@@ -230,7 +230,7 @@ async fn get_block_header(api: Api, args: Args) -> Outcome {
     api.node(move |node, _| {
         let entry = entry(node.chain(), &hash)?;
         Ok(match verbose {
-            true => Reply::of(&header_view(node.chain(), entry)),
+            true => Reply::of(&header_view(node.chain(), &entry)),
             false => Reply::hex(&codec::encode(&entry.header)),
         })
     })
@@ -258,7 +258,8 @@ async fn get_block(api: Api, args: Args) -> Outcome {
     let reply = if verbosity == 0 {
         api.load(move |db| Ok(db.raw_block(&hash)?.map(|raw| Reply::hex(&raw)))).await?
     } else {
-        let header = move |node: &mut Node, _| entry(node.chain(), &hash).map(|entry| header_view(node.chain(), entry));
+        let header =
+            move |node: &mut Node, _| entry(node.chain(), &hash).map(|entry| header_view(node.chain(), &entry));
         let header = api.node(header).await??;
         let prefix = api.params().address_prefix.clone();
         api.load(move |db| block_reply(db, &hash, header, verbosity, &prefix)).await?
@@ -322,7 +323,7 @@ async fn get_block_filter(api: Api, args: Args) -> Outcome {
         let entry = entry(chain, &hash)?;
         match chain.db().filter(&hash)? {
             Some((filter, header)) => Ok(Reply::of(&View { filter: hex::encode(filter.as_bytes()), header })),
-            None if chain.is_on_best_chain(entry) => Err(RpcError::internal(format!("block {hash} has no filter"))),
+            None if chain.is_on_best_chain(&entry) => Err(RpcError::internal(format!("block {hash} has no filter"))),
             None => Err(RpcError::not_found("Filter not found. Block was not connected to active chain.")),
         }
     })

@@ -86,7 +86,7 @@ async fn estimate_smart_fee(api: Api, args: Args) -> Outcome {
         .node(|node, _| {
             let (chain, mempool) = (node.chain(), node.mempool());
             // Genesis is nobody's choice of transactions.
-            let recent = chain.branch(chain.tip()).take(WINDOW).filter(|entry| entry.height > 0);
+            let recent = chain.branch(&chain.tip()).take(WINDOW).filter(|entry| entry.height > 0);
             let recent: Vec<(BlockHash, u32)> = recent.map(|entry| (entry.hash, entry.tx_count)).collect();
             let confirmed: u64 = recent.iter().map(|(_, count)| u64::from(count.saturating_sub(1))).sum();
             let blocks: Vec<BlockHash> = recent.into_iter().map(|(hash, _)| hash).collect();

@@ -109,7 +109,7 @@ async fn get_mining_info(api: Api) -> Outcome {
         Reply::of(&Info {
             blocks: chain.tip().height,
             difficulty: DifficultyView::new(chain.tip().header.bits),
-            networkhashps: hash_rate(chain, chain.tip(), RATE_SPAN),
+            networkhashps: hash_rate(chain, &chain.tip(), RATE_SPAN),
             pooledtx: node.mempool().len(),
             chain: chain_name,
             generate: mining.payee.is_some(),
@@ -151,7 +151,7 @@ async fn get_network_hash_ps(api: Api, args: Args) -> Outcome {
             height => u32::try_from(height).ok().and_then(|height| chain.entry_at(height)),
         };
         let end = end.ok_or_else(|| RpcError::invalid("Block does not exist at specified height"))?;
-        Ok(Reply::of(&hash_rate(chain, end, span)))
+        Ok(Reply::of(&hash_rate(chain, &end, span)))
     })
     .await?
 }

@@ -104,7 +104,7 @@ async fn get_raw_transaction(api: Api, args: Args) -> Outcome {
             let place = move |node: &mut Node, _| {
                 let chain = node.chain();
                 let entry = entry(chain, &hash)?;
-                let active = chain.is_on_best_chain(entry);
+                let active = chain.is_on_best_chain(&entry);
                 let confirmations = if active { chain.tip().height - entry.height + 1 } else { 0 };
                 Ok::<_, RpcError>((active, confirmations, entry.height, entry.header.time))
             };

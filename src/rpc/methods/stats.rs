@@ -252,7 +252,7 @@ async fn get_block_stats(api: Api, args: Args) -> Outcome {
             Ok::<_, RpcError>(Place {
                 hash: entry.hash,
                 height: entry.height,
-                median_time: chain.median_time(entry),
+                median_time: chain.median_time(&entry),
                 subsidy,
             })
         })
@@ -279,7 +279,7 @@ async fn get_block_stats(api: Api, args: Args) -> Outcome {
     Ok(Reply::of(&chosen))
 }
 
-fn at_height(chain: &Chain, height: Option<i64>) -> Result<&Entry, RpcError> {
+fn at_height(chain: &Chain, height: Option<i64>) -> Result<Entry, RpcError> {
     let height = height.unwrap_or(i64::MAX);
     if height < 0 {
         return Err(RpcError::invalid(format!("Target block height {height} is negative")));
@@ -311,7 +311,7 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
     api.node(move |node, _| {
         let chain = node.chain();
         let last = hash.map_or(Ok(chain.tip()), |hash| entry(chain, &hash))?;
-        if !chain.is_on_best_chain(last) {
+        if !chain.is_on_best_chain(&last) {
             return Err(RpcError::invalid("Block is not in main chain"));
         }
         let most = last.height.saturating_sub(1);
@@ -328,8 +328,8 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
             blocks.map(|entry| u64::from(entry.tx_count)).sum()
         };
         let (before, txcount) = (count_to(first), count_to(last.height));
-        let start = chain.entry_at(first).map_or(0, |entry| chain.median_time(entry));
-        let interval = (window > 0).then(|| chain.median_time(last).saturating_sub(start));
+        let start = chain.entry_at(first).map_or(0, |entry| chain.median_time(&entry));
+        let interval = (window > 0).then(|| chain.median_time(&last).saturating_sub(start));
         Ok(Reply::of(&Stats {
             time: last.header.time,
             txcount,

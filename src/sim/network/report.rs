@@ -162,7 +162,7 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<u64>, before: &[Traffic])
     let payments: Vec<(Hash256, u64)> = run.payments.made.iter().map(|(txid, at)| (*txid, at + start)).collect();
     let reference = sim.nodes().next().map(|(_, node)| node.chain());
     let has_block = |hash: &Hash256| {
-        reference.is_some_and(|chain| chain.entry(hash).is_some_and(|entry| chain.is_on_best_chain(entry)))
+        reference.is_some_and(|chain| chain.entry(hash).is_some_and(|entry| chain.is_on_best_chain(&entry)))
     };
     let mut confirmed = Vec::new();
     for payment in &payments {

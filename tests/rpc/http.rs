@@ -275,7 +275,9 @@ fn limits_hold() {
 
     // One request at a time: another is turned away, and let in afterwards.
     let waiting = std::thread::scope(|scope| {
-        let wait = scope.spawn(|| fixture.post(r#"{"method":"waitforblockheight","params":[1, 0],"id":1}"#));
+        // It tries until it has the place, which the calls below take for a moment, too.
+        let wait = || fixture.post(r#"{"method":"waitforblockheight","params":[1, 0],"id":1}"#);
+        let wait = scope.spawn(move || std::iter::repeat_with(wait).find(|answer| answer.status != 503).unwrap());
         while fixture.post(call).status != 503 {}
         let payee = fixture.payee(1);
         let handle = fixture.node.as_ref().unwrap().handle().clone();

@@ -10,16 +10,16 @@
 //! then.
 //! If they were not, a journal that is whole has a window that can still be made, and one that is not never counted.
 //!
-//! The file: the window's number and the length of what is put (`u64`, little-endian), entries that are put, as pages have
-//! them, entries that are removed, with empty values, and a checksum of all this.
+//! The file: the window's number (`u64`, little-endian), its changes as they were made, and a checksum of all this.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use super::StoreError;
+use super::changes::Window;
 use super::large::{LargeValues, checksum};
-use super::pages::{self, Change, Changes, Entries, Key, Malformed, Stored, Value};
+use super::pages::{self, Stored};
 use super::sled::Tree;
 
 /// The file's name in the store's directory.
@@ -59,12 +59,12 @@ impl Journal {
         let mut journal = Self { file, path, last };
         match decode(&bytes) {
             // One that the pages have already is left when a kill comes just before it is emptied.
-            Some((number, changes)) if number >= last && !(whole && number == last) => {
+            Some((number, window)) if number >= last && !(whole && number == last) => {
                 journal.last = number;
                 if !whole {
                     pages::trim(tree)?;
                 }
-                journal.change(tree, &changes)?;
+                journal.change(tree, &window)?;
             }
             _ if !whole => {
                 let path = journal.path.display();
@@ -80,31 +80,32 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError::Backend`], [`StoreError::Corrupt`].
-    pub fn write(&mut self, tree: &Tree, large: &LargeValues, changes: &Changes) -> Result<(), StoreError> {
-        if changes.is_empty() {
+    pub fn write(&mut self, tree: &Tree, large: &LargeValues, window: &Window) -> Result<(), StoreError> {
+        if window.len() == 0 {
             return Ok(());
         }
         let number = self.last + 1;
-        let bytes = encode(number, changes);
-        let names_large = changes.values().any(|change| matches!(change.value, Some(Value::Large(_))));
-        if names_large {
+        let log = window.log();
+        if log.iter().any(|change| matches!(change.value, Some(Stored::Large(_)))) {
             large.sync()?;
         }
+        let head = number.to_le_bytes();
+        let sum = checksum(&[&head, log.as_bytes()]).to_le_bytes();
         let mut write = || {
             self.file.seek(SeekFrom::Start(0))?;
-            self.file.write_all(&bytes)?;
+            [&head, log.as_bytes(), &sum].into_iter().try_for_each(|part| self.file.write_all(part))?;
             self.file.sync_data()
         };
         write().map_err(|e| failed(tree, &e))?;
         self.last = number;
-        self.change(tree, changes)
+        self.change(tree, window)
     }
 
     /// Changes the pages, and forgets the window.
-    fn change(&mut self, tree: &Tree, changes: &Changes) -> Result<(), StoreError> {
+    fn change(&mut self, tree: &Tree, window: &Window) -> Result<(), StoreError> {
         let note = |done: u8| [&self.last.to_le_bytes()[..], &[done]].concat();
         tree.put(NOTE, note(0))?;
-        pages::apply(tree, changes)?;
+        pages::apply(tree, window.under(&[], &[]))?;
         tree.put(NOTE, note(1))?;
         tree.sync()?;
         self.empty(tree)
@@ -119,41 +120,12 @@ fn failed(tree: &Tree, error: &io::Error) -> StoreError {
     StoreError::Backend { dir: tree.dir().to_owned(), reason: format!("the journal: {error}") }
 }
 
-fn encode(number: u64, changes: &Changes) -> Vec<u8> {
-    let mut bytes = [number.to_le_bytes(), [0; 8]].concat();
-    for (key, change) in changes {
-        if let Some(value) = &change.value {
-            pages::write_entry(&mut bytes, key.bytes(), Stored::of(value));
-        }
-    }
-    let length = (bytes.len() - 16) as u64;
-    bytes[8..16].copy_from_slice(&length.to_le_bytes());
-    for (key, _) in changes.iter().filter(|(_, change)| change.value.is_none()) {
-        pages::write_entry(&mut bytes, key.bytes(), Stored::Small(&[]));
-    }
-    bytes.extend(checksum(&bytes).to_le_bytes());
-    bytes
-}
-
-/// A window's number and its changes; `None` if the journal is not whole.
-fn decode(bytes: &[u8]) -> Option<(u64, Changes)> {
+/// A window's number, and the window; `None` if the journal is not whole.
+fn decode(bytes: &[u8]) -> Option<(u64, Window)> {
     let (rest, sum) = bytes.split_last_chunk()?;
-    if u64::from_le_bytes(*sum) != checksum(rest) {
+    if u64::from_le_bytes(*sum) != checksum(&[rest]) {
         return None;
     }
-    let (number, rest) = rest.split_first_chunk()?;
-    let (length, rest) = rest.split_first_chunk()?;
-    let (put, removed) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-    let mut changes = Changes::new();
-    let mut read = |bytes: &[u8], is_put: bool| -> Result<(), Malformed> {
-        let mut entries = Entries(bytes);
-        while let Some((key, value)) = entries.next()? {
-            let value = is_put.then(|| value.to_value());
-            changes.insert(Key::new(key.to_vec()), Change { value, is_new: false });
-        }
-        Ok(())
-    };
-    read(put, true).ok()?;
-    read(removed, false).ok()?;
-    Some((u64::from_le_bytes(*number), changes))
+    let (number, log) = rest.split_first_chunk()?;
+    Some((u64::from_le_bytes(*number), Window::replay(log)?))
 }

@@ -76,7 +76,7 @@ impl LargeValues {
     pub fn append(&self, value: &[u8]) -> Result<Place, StoreError> {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         self.file.write_all_at(value, *end).map_err(|e| failed(&self.path, &e))?;
-        let place = Place { offset: *end, length: value.len() as u32, checksum: checksum(value) };
+        let place = Place { offset: *end, length: value.len() as u32, checksum: checksum(&[value]) };
         *end += value.len() as u64;
         Ok(place)
     }
@@ -92,7 +92,7 @@ impl LargeValues {
         };
         let mut value = vec![0; place.length as usize];
         match self.file.read_exact_at(&mut value, place.offset) {
-            Ok(()) if checksum(&value) == place.checksum => Ok(value),
+            Ok(()) if checksum(&[&value]) == place.checksum => Ok(value),
             Ok(()) => Err(corrupt("changed")),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(corrupt("cut off")),
             Err(e) => Err(failed(&self.path, &e)),
@@ -113,9 +113,9 @@ fn failed(path: &Path, error: &io::Error) -> StoreError {
     StoreError::Backend { dir, reason: format!("{}: {error}", path.display()) }
 }
 
-/// Against damage, not malice: SipHash with a key of zero.
-pub(super) fn checksum(bytes: &[u8]) -> u64 {
+/// Of all parts together. Against damage, not malice: SipHash with a key of zero.
+pub(super) fn checksum(parts: &[&[u8]]) -> u64 {
     let mut hasher = SipHasher13::new();
-    hasher.write(bytes);
+    parts.iter().for_each(|part| hasher.write(part));
     hasher.finish()
 }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 
-use super::{Batch, Op, Store, StoreError, Visitor};
+use super::{Batch, Store, StoreError, Visitor};
 
 /// A sorted map behind a lock. A batch is atomic to every reader, which is more than sled promises.
 #[derive(Debug, Default)]
@@ -37,15 +37,12 @@ impl Store for MemoryStore {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, op) in batch.into_ops() {
-            match op {
-                Op::Put(value) => drop(map.insert(key, value)),
-                Op::PutNew(value) => {
-                    let before = map.insert(key, value);
-                    debug_assert!(before.is_none(), "a key that was said to be new was there");
-                }
-                Op::Delete => drop(map.remove(&key)),
-            }
+        for (key, value, is_new) in batch.changes() {
+            let before = match value {
+                Some(value) => map.insert(key.to_vec(), value.to_vec()),
+                None => map.remove(key),
+            };
+            debug_assert!(!is_new || before.is_none(), "a key that was said to be new was there");
         }
         Ok(())
     }

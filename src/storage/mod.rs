@@ -6,6 +6,7 @@
 //! all or nothing.
 
 pub mod archive;
+mod changes;
 mod database;
 mod journal;
 mod large;
@@ -26,6 +27,8 @@ pub use self::memory::MemoryStore;
 pub use self::schema::{HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
 pub use self::store::SledStore;
 
+use self::changes::{Change, Log};
+use self::pages::Stored;
 use crate::primitives::hash::BlockHash;
 
 /// Why the store did not answer. All of them are this node's affair; none is a peer's fault.
@@ -122,46 +125,50 @@ pub trait Store: Send + Sync {
     fn dir(&self) -> PathBuf;
 }
 
-/// Changes to be made together. Of several to one key, the last counts.
+/// Changes to be made together. Of several to one key, the last counts. Keys are shorter than 64 kB, values than 4 GB.
 #[derive(Debug, Clone, Default)]
-pub struct Batch(Vec<(Vec<u8>, Op)>);
-
-/// What a batch does to a key.
-#[derive(Debug, Clone)]
-enum Op {
-    Put(Vec<u8>),
-    PutNew(Vec<u8>),
-    Delete,
+pub struct Batch {
+    log: Log,
+    len: usize,
 }
 
 impl Batch {
     /// Sets `key` to `value`.
     pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.0.push((key, Op::Put(value)));
+        self.push(&key, Some(&value), false);
     }
 
     /// The same, where nothing is under `key` before this batch: if it is removed again before it was written, there is nothing
     /// to write.
     pub fn put_new(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.0.push((key, Op::PutNew(value)));
+        self.push(&key, Some(&value), true);
     }
 
     /// Removes `key`, if it is there.
     pub fn delete(&mut self, key: Vec<u8>) {
-        self.0.push((key, Op::Delete));
+        self.push(&key, None, false);
+    }
+
+    fn push(&mut self, key: &[u8], value: Option<&[u8]>, is_new: bool) {
+        self.log.push(&Change { key, value: value.map(Stored::Small), is_new });
+        self.len += 1;
     }
 
     /// Number of changes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.len
     }
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len == 0
     }
 
-    fn into_ops(self) -> impl Iterator<Item = (Vec<u8>, Op)> {
-        self.0.into_iter()
+    /// The changes in order: a key, its value or `None` to remove it, and whether the key is new.
+    fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>, bool)> {
+        self.log.iter().map(|Change { key, value, is_new }| match value {
+            Some(Stored::Small(value)) => (key, Some(value), is_new),
+            _ => (key, None, is_new),
+        })
     }
 }

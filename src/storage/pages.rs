@@ -11,9 +11,8 @@
 //! An entry is the length of its key and of its value (both `u16`, little-endian), then both. Length [`LARGE`] stands for a
 //! value that is kept elsewhere: a [`Place`] follows.
 
-use std::collections::BTreeMap;
-
 use super::StoreError;
+use super::changes::Change;
 use super::large::Place;
 use super::sled::Tree;
 
@@ -39,43 +38,6 @@ pub(super) enum Value {
     /// In the file of large values.
     Large(Place),
 }
-
-/// What is to become of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Change {
-    /// What is put there; `None` if it is removed.
-    pub value: Option<Value>,
-    /// Nothing was under this key before, so that removing it again leaves nothing to write.
-    pub is_new: bool,
-}
-
-/// A key with its first bytes in place: comparing two hardly ever has to go and look where the rest is, which is most of what
-/// a map of many keys costs.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    /// The first 16 bytes as a number, zeros after a shorter key.
-    head: u128,
-    bytes: Vec<u8>,
-}
-
-impl Key {
-    pub fn new(bytes: Vec<u8>) -> Self {
-        let mut head = [0; 16];
-        head.iter_mut().zip(&bytes).for_each(|(head, byte)| *head = *byte);
-        Self { head: u128::from_be_bytes(head), bytes }
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-}
-
-/// Changes by key.
-pub(super) type Changes = BTreeMap<Key, Change>;
 
 /// The value under `key`.
 ///
@@ -108,11 +70,11 @@ pub(super) fn page_at(tree: &Tree, from: &[u8]) -> Result<(Vec<(Vec<u8>, Value)>
     Ok((found, last_key(&name).map(<[u8]>::to_vec)))
 }
 
-/// Makes changes, page by page. What stops in the middle can be done again.
-pub(super) fn apply(tree: &Tree, changes: &Changes) -> Result<(), StoreError> {
-    let mut changes = changes.iter().peekable();
-    while let Some((first, _)) = changes.peek() {
-        let (name, old) = match tree.at_or_after(&self::name(first.bytes()))? {
+/// Makes changes, given in the order of their keys, page by page. What stops in the middle can be done again.
+pub(super) fn apply<'a>(tree: &Tree, changes: impl Iterator<Item = Change<'a>>) -> Result<(), StoreError> {
+    let mut changes = changes.peekable();
+    while let Some(first) = changes.peek() {
+        let (name, old) = match tree.at_or_after(&self::name(first.key))? {
             Some((name, page)) => (name.to_vec(), page.to_vec()),
             None => (LAST.to_vec(), Vec::new()),
         };
@@ -121,8 +83,7 @@ pub(super) fn apply(tree: &Tree, changes: &Changes) -> Result<(), StoreError> {
         let mut entries = Entries(&old);
         let mut next = || entries.next().map_err(|Malformed| malformed(tree));
         let mut kept = next()?;
-        while let Some((key, change)) = changes.next_if(|(key, _)| last.is_none_or(|last| key.bytes() <= last)) {
-            let key = key.bytes();
+        while let Some(Change { key, value, .. }) = changes.next_if(|next| last.is_none_or(|last| next.key <= last)) {
             while let Some((old_key, value)) = kept.filter(|(old_key, _)| *old_key < key) {
                 page.push(old_key, value);
                 kept = next()?;
@@ -130,8 +91,8 @@ pub(super) fn apply(tree: &Tree, changes: &Changes) -> Result<(), StoreError> {
             if kept.is_some_and(|(old_key, _)| old_key == key) {
                 kept = next()?;
             }
-            if let Some(value) = &change.value {
-                page.push(key, Stored::of(value));
+            if let Some(value) = value {
+                page.push(key, value);
             }
         }
         while let Some((old_key, value)) = kept {
@@ -179,21 +140,14 @@ fn malformed(tree: &Tree) -> StoreError {
     StoreError::Corrupt { dir: tree.dir().to_owned(), reason: "a page of it cannot be read".to_owned() }
 }
 
-/// A value as it stands in a page.
+/// A value as it stands in a page or among changes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stored<'a> {
     Small(&'a [u8]),
     Large(Place),
 }
 
-impl<'a> Stored<'a> {
-    pub(super) fn of(value: &'a Value) -> Self {
-        match value {
-            Value::Small(bytes) => Self::Small(bytes),
-            Value::Large(place) => Self::Large(*place),
-        }
-    }
-
+impl Stored<'_> {
     pub(super) fn to_value(self) -> Value {
         match self {
             Self::Small(bytes) => Value::Small(bytes.to_vec()),
@@ -203,7 +157,7 @@ impl<'a> Stored<'a> {
 }
 
 /// Appends an entry to `bytes`. Keys and small values are shorter than [`LARGE`].
-pub(super) fn write_entry(bytes: &mut Vec<u8>, key: &[u8], value: Stored<'_>) {
+fn write_entry(bytes: &mut Vec<u8>, key: &[u8], value: Stored<'_>) {
     bytes.extend((key.len() as u16).to_le_bytes());
     match value {
         Stored::Small(value) => {
@@ -221,13 +175,13 @@ pub(super) fn write_entry(bytes: &mut Vec<u8>, key: &[u8], value: Stored<'_>) {
 
 /// A page that does not hold entries.
 #[derive(Debug)]
-pub(super) struct Malformed;
+struct Malformed;
 
 /// Entries one after another.
-pub(super) struct Entries<'a>(pub &'a [u8]);
+struct Entries<'a>(&'a [u8]);
 
 impl<'a> Entries<'a> {
-    pub(super) fn next(&mut self) -> Result<Option<(&'a [u8], Stored<'a>)>, Malformed> {
+    fn next(&mut self) -> Result<Option<(&'a [u8], Stored<'a>)>, Malformed> {
         if self.0.is_empty() {
             return Ok(None);
         }

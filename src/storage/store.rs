@@ -10,6 +10,7 @@
 //! There is at most [`BACKLOG_BYTES`] of memory in what waits and what is being written: a commit waits for room. If
 //! the disk fails, so does every commit from then on, and what is in memory stays readable.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -17,12 +18,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::changes::{Change, Window};
 use super::journal::Journal;
 use super::large::LargeValues;
-use super::pages::{self, Change, Changes, Key, Value};
+use super::pages::{self, Stored, Value};
 use super::schema::{META, SCHEMA_VERSION};
 use super::sled::Tree;
-use super::{Batch, Op, Store, StoreError, Visitor};
+use super::{Batch, Store, StoreError, Visitor};
 
 /// How long a commit waits for others to be written with. It, and the time of the write, is what a kill can lose.
 const LINGER: Duration = Duration::from_millis(500);
@@ -30,15 +32,10 @@ const LINGER: Duration = Duration::from_millis(500);
 const WINDOW_BYTES: usize = 12 << 20;
 /// Bytes of memory of changes that wait or are being written: two windows and a large block.
 const BACKLOG_BYTES: usize = 32 << 20;
-/// What a change takes in memory besides its bytes: its share of the map's nodes, and two allocations.
-const CHANGE_OVERHEAD: usize = 144;
 
 /// Values from this length on are kept in a file of their own: pages would be full of one of them, and copied as a whole
 /// for each of their entries that changes.
 const LARGE_BYTES: usize = 1_024;
-
-/// Changes not on the disk yet that a scan looks at in one go.
-const SCAN_STEP: usize = 512;
 
 /// The keys may be as long as a page's entry can say. No key of the schema is nearly as long.
 const MAX_KEY_BYTES: usize = 1_024;
@@ -75,34 +72,15 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Recent {
     /// Waits.
-    pending: Changes,
+    pending: Window,
     /// Is being written.
-    writing: Arc<Changes>,
+    writing: Arc<Window>,
 }
 
 impl Recent {
-    /// Adds a change to those that wait; by how much these take more memory.
-    fn note(&mut self, key: Key, mut change: Change) -> isize {
-        let key_bytes = key.bytes().len();
-        let bytes = |change: &Change| {
-            let value = if let Some(Value::Small(value)) = &change.value { value.len() } else { 0 };
-            (key_bytes + value + CHANGE_OVERHEAD) as isize
-        };
-        let added = bytes(&change);
-        match self.pending.get_mut(&key) {
-            None => drop(self.pending.insert(key, change)),
-            Some(before) => {
-                let removed = bytes(before);
-                if before.is_new && change.value.is_none() {
-                    self.pending.remove(&key);
-                    return -removed;
-                }
-                change.is_new = before.is_new;
-                *before = change;
-                return added - removed;
-            }
-        }
-        added
+    /// The last change to `key`.
+    fn get(&self, key: &[u8]) -> Option<Change<'_>> {
+        self.pending.get(key).or_else(|| self.writing.get(key))
     }
 }
 
@@ -238,7 +216,7 @@ impl Shared {
 
     /// Waits until there is a window to write; the number of the last commit in it. `None` when all is written and the
     /// store is dropped.
-    fn next_window(&self) -> Option<(Arc<Changes>, u64)> {
+    fn next_window(&self) -> Option<(Arc<Window>, u64)> {
         let mut control = self.control();
         loop {
             let waited = control.since.map(|since| since.elapsed());
@@ -272,28 +250,12 @@ impl Shared {
         }
     }
 
-    /// Up to [`SCAN_STEP`] changes not on the disk yet, from `from` on under `prefix`; and, if there are more, the last key
-    /// up to which these are all.
-    fn recent_from(&self, prefix: &[u8], from: &[u8]) -> (Changes, Option<Vec<u8>>) {
+    /// What is not on the disk yet under `prefix` from `from` on: the value of each key, `None` if it is removed.
+    fn recent_under(&self, prefix: &[u8], from: &[u8]) -> BTreeMap<Vec<u8>, Option<Value>> {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
-        let from = Key::new(from.to_vec());
-        let mut found = Changes::new();
-        let mut end: Option<&Key> = None;
-        for changes in [&*recent.writing, &recent.pending] {
-            let entries = changes.range(&from..).take_while(|(key, _)| key.bytes().starts_with(prefix));
-            for (n, (key, change)) in entries.enumerate() {
-                if n == SCAN_STEP {
-                    end = end.filter(|end| *end < key).or(Some(key));
-                    break;
-                }
-                found.insert(key.clone(), change.clone());
-            }
-        }
-        if let Some(end) = end {
-            found.split_off(end);
-        }
-        let end = end.map(|end| end.bytes().to_vec());
-        (found, end)
+        let windows = [&*recent.writing, &recent.pending];
+        let changes = windows.into_iter().flat_map(|window| window.under(prefix, from));
+        changes.map(|change| (change.key.to_vec(), change.value.map(Stored::to_value))).collect()
     }
 }
 
@@ -312,13 +274,12 @@ impl Drop for LastWords<'_> {
 impl Store for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let shared = &*self.shared;
-        let own = Key::new(key.to_vec());
         let recent = shared.recent.read().unwrap_or_else(PoisonError::into_inner);
-        let change = recent.pending.get(&own).or_else(|| recent.writing.get(&own)).cloned();
+        let change = recent.get(key).map(|change| change.value.map(Stored::to_value));
         drop(recent);
         // What is not among these is on the disk as it was when they were looked at, or newer.
         let value = match change {
-            Some(change) => change.value,
+            Some(value) => value,
             None => pages::get(&shared.tree, key)?,
         };
         value.map(|value| shared.read(value)).transpose()
@@ -326,60 +287,45 @@ impl Store for SledStore {
 
     fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
         let shared = &*self.shared;
-        let mut from = prefix.max(from).to_vec();
+        let from = prefix.max(from);
+        // First what may be on its way to the disk, then the disk: nothing that stays slips through between.
+        let mut recent = shared.recent_under(prefix, from).into_iter().peekable();
+        let mut disk = DiskScan { tree: &shared.tree, from: Some(from.to_vec()), entries: Vec::new().into_iter() };
+        let mut on_disk = disk.next()?;
         loop {
-            // First what may be on its way to the disk, then the disk: nothing that stays slips through between.
-            let (recent, end) = shared.recent_from(prefix, &from);
-            let mut recent = recent.into_iter().peekable();
-            let mut disk = DiskScan { tree: &shared.tree, from: Some(from), entries: Vec::new().into_iter() };
-            let mut on_disk = disk.next()?;
-            loop {
-                let in_range = |key: &[u8]| key.starts_with(prefix) && end.as_ref().is_none_or(|end| key < &end[..]);
-                on_disk = on_disk.filter(|(key, _)| in_range(key));
-                let (key, value) = match (recent.peek(), on_disk.take()) {
-                    (None, None) => break,
-                    (Some((key, _)), kept) if kept.as_ref().is_none_or(|(other, _)| key.bytes() <= &other[..]) => {
-                        let overwritten = kept.as_ref().is_some_and(|(other, _)| key.bytes() == other);
-                        on_disk = if overwritten { disk.next()? } else { kept };
-                        let Some((key, change)) = recent.next() else { break };
-                        let Some(value) = change.value else { continue };
-                        (key.into_bytes(), value)
-                    }
-                    (_, Some(entry)) => {
+            on_disk = on_disk.filter(|(key, _)| key.starts_with(prefix));
+            let is_first = |key: &Vec<u8>| on_disk.as_ref().is_none_or(|(other, _)| key <= other);
+            let (key, value) = match recent.next_if(|(key, _)| is_first(key)) {
+                Some((key, value)) => {
+                    if on_disk.as_ref().is_some_and(|(other, _)| key == *other) {
                         on_disk = disk.next()?;
-                        entry
                     }
-                    (Some(_), None) => break, // The arm before the last has it.
-                };
-                if visit(&key, &shared.read(value)?) == ControlFlow::Break(()) {
-                    return Ok(());
+                    let Some(value) = value else { continue };
+                    (key, value)
                 }
-            }
-            match end {
-                Some(end) => from = end,
-                None => return Ok(()),
+                None => {
+                    let Some(entry) = on_disk.take() else { return Ok(()) };
+                    on_disk = disk.next()?;
+                    entry
+                }
+            };
+            if visit(&key, &shared.read(value)?) == ControlFlow::Break(()) {
+                return Ok(());
             }
         }
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let shared = &*self.shared;
-        let mut changes = Vec::with_capacity(batch.len());
-        for (key, op) in batch.into_ops() {
+        let mut large = Vec::new();
+        for (key, value, _) in batch.changes() {
             if key.len() > MAX_KEY_BYTES {
                 let reason = format!("a key of {} bytes is too long", key.len());
                 return Err(StoreError::Backend { dir: self.dir(), reason });
             }
-            let (value, is_new) = match op {
-                Op::Put(value) => (Some(value), false),
-                Op::PutNew(value) => (Some(value), true),
-                Op::Delete => (None, false),
-            };
-            let value = match value {
-                Some(value) if value.len() >= LARGE_BYTES => Some(Value::Large(shared.large.append(&value)?)),
-                value => value.map(Value::Small),
-            };
-            changes.push((Key::new(key), Change { value, is_new }));
+            if let Some(value) = value.filter(|value| value.len() >= LARGE_BYTES) {
+                large.push(shared.large.append(value)?);
+            }
         }
         let mut control = shared.control();
         loop {
@@ -390,13 +336,20 @@ impl Store for SledStore {
             }
             control = shared.written.wait(control).unwrap_or_else(PoisonError::into_inner);
         }
-        if changes.is_empty() {
+        if batch.is_empty() {
             return Ok(());
         }
+        let mut large = large.into_iter();
         let mut recent = shared.recent.write().unwrap_or_else(PoisonError::into_inner);
-        let more: isize = changes.into_iter().map(|(key, change)| recent.note(key, change)).sum();
+        for (key, value, is_new) in batch.changes() {
+            let value = value.map(|value| match value.len() {
+                LARGE_BYTES.. => large.next().map_or(Stored::Small(value), Stored::Large),
+                _ => Stored::Small(value),
+            });
+            recent.pending.note(Change { key, value, is_new });
+        }
+        control.pending_bytes = recent.pending.bytes();
         drop(recent);
-        control.pending_bytes = control.pending_bytes.saturating_add_signed(more);
         control.committed += 1;
         if control.since.is_none() || control.pending_bytes >= shared.limits.window {
             control.since.get_or_insert_with(Instant::now);

@@ -1,0 +1,170 @@
+//! Changes to keys, one after another in one piece of memory, so that to make, keep and free them costs next to nothing for
+//! each; and the last of them for each key, which is what counts.
+
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::pages::Stored;
+
+/// Flags of a change: it puts a value, the key was not there before, the value is in the file of large values.
+const PUT: u8 = 1;
+const NEW: u8 = 2;
+const LARGE: u8 = 4;
+
+/// What is to become of a key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change<'a> {
+    pub key: &'a [u8],
+    /// What is put there; `None` if it is removed.
+    pub value: Option<Stored<'a>>,
+    /// Nothing was under this key before, so that removing it again leaves nothing to write.
+    pub is_new: bool,
+}
+
+/// Changes in the order in which they are made: flags, length of the key (`u16`) and of the value (`u32`, both
+/// little-endian), key, value.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Log(Vec<u8>);
+
+impl Log {
+    /// Adds a change; where it stands. The key is shorter than 64 kB, the value than 4 GB.
+    pub fn push(&mut self, change: &Change<'_>) -> usize {
+        let at = self.0.len();
+        let place;
+        let (flags, value): (u8, &[u8]) = match change.value {
+            None => (0, &[]),
+            Some(Stored::Small(value)) => (PUT, value),
+            Some(Stored::Large(large)) => {
+                place = large.to_bytes();
+                (PUT | LARGE, &place)
+            }
+        };
+        let Change { key, is_new, .. } = change;
+        self.0.push(flags | if *is_new { NEW } else { 0 });
+        self.0.extend((key.len() as u16).to_le_bytes());
+        self.0.extend((value.len() as u32).to_le_bytes());
+        self.0.extend_from_slice(key);
+        self.0.extend_from_slice(value);
+        at
+    }
+
+    pub fn iter(&self) -> Changes<'_> {
+        Changes(&self.0)
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn at(&self, place: usize) -> Change<'_> {
+        Changes(&self.0[place..]).next().expect("a place in the log is where a change begins")
+    }
+}
+
+/// Changes one after another, up to the first that cannot be read.
+pub(super) struct Changes<'a>(&'a [u8]);
+
+impl<'a> Iterator for Changes<'a> {
+    type Item = Change<'a>;
+
+    fn next(&mut self) -> Option<Change<'a>> {
+        let (head, mut rest) = self.0.split_first_chunk::<7>()?;
+        let [flags, key @ .., v0, v1, v2, v3] = *head;
+        let key = rest.split_off(..usize::from(u16::from_le_bytes(key)))?;
+        let value = rest.split_off(..usize::try_from(u32::from_le_bytes([v0, v1, v2, v3])).ok()?)?;
+        let value = match flags & (PUT | LARGE) {
+            PUT => Some(Stored::Small(value)),
+            0 => None,
+            _ => Some(Stored::Large(super::large::Place::from_bytes(value.try_into().ok()?))),
+        };
+        self.0 = rest;
+        Some(Change { key, value, is_new: flags & NEW != 0 })
+    }
+}
+
+/// Changes, of which the last to each key counts.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    log: Log,
+    /// Where in the log the last change to each key is.
+    places: HashTable<usize>,
+    hasher: RandomState,
+}
+
+impl Window {
+    /// The window that a log makes; `None` if there is something else in `bytes`.
+    pub fn replay(bytes: &[u8]) -> Option<Self> {
+        let mut window = Self::default();
+        let mut changes = Changes(bytes);
+        changes.by_ref().for_each(|change| window.note(change));
+        changes.0.is_empty().then_some(window)
+    }
+
+    /// Adds a change. One that removes what was new cancels that.
+    pub fn note(&mut self, mut change: Change<'_>) {
+        let Self { log, places, hasher } = self;
+        let hash = hasher.hash_one(change.key);
+        let is_same = |at: &usize| log.at(*at).key == change.key;
+        match places.entry(hash, is_same, |at| hasher.hash_one(log.at(*at).key)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(log.push(&change));
+            }
+            Entry::Occupied(mut occupied) => {
+                let was_new = log.at(*occupied.get()).is_new;
+                change.is_new = was_new;
+                let at = log.push(&change);
+                if was_new && change.value.is_none() {
+                    occupied.remove();
+                } else {
+                    *occupied.get_mut() = at;
+                }
+                if places.is_empty() {
+                    log.0.clear();
+                }
+            }
+        }
+    }
+
+    /// The last change to `key`.
+    pub fn get(&self, key: &[u8]) -> Option<Change<'_>> {
+        let is_it = |at: &usize| self.log.at(*at).key == key;
+        self.places.find(self.hasher.hash_one(key), is_it).map(|at| self.log.at(*at))
+    }
+
+    /// The last change to each key that begins with `prefix` and is not less than `from`, in the order of keys.
+    pub fn under(&self, prefix: &[u8], from: &[u8]) -> impl Iterator<Item = Change<'_>> {
+        let mut found: Vec<(u128, usize)> = Vec::new();
+        for at in &self.places {
+            let key = self.log.at(*at).key;
+            if key.starts_with(prefix) && key >= from {
+                // Keys mostly differ in their first bytes, which are at hand then.
+                let mut head = [0; 16];
+                head.iter_mut().zip(key).for_each(|(head, byte)| *head = *byte);
+                found.push((u128::from_be_bytes(head), *at));
+            }
+        }
+        let key = |at: usize| self.log.at(at).key;
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))));
+        found.into_iter().map(|(_, at)| self.log.at(at))
+    }
+
+    /// Keys that change.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.log.0.len() + self.places.len() * PLACE_BYTES
+    }
+
+    /// All changes, those too that do not count any more.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+}
+
+/// What the table takes for a key: a place and a byte of its hash, in a table that is half empty.
+const PLACE_BYTES: usize = 2 * (size_of::<usize>() + 1);

@@ -8,7 +8,7 @@ use super::index::{Entry, Id};
 use super::prefetch::Prefetched;
 use super::{Chain, IsVerified, effects};
 use crate::consensus::check::{CheckedBlock, check_block};
-use crate::consensus::connect::{BlockContext, ConnectError, connect};
+use crate::consensus::connect::{BlockContext, ConnectError, spend};
 use crate::consensus::error::RuleError;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::target::Work;
@@ -119,20 +119,27 @@ impl Chain {
         let mut entry = self.index.get(id);
         let context = BlockContext { params: &self.params, height: entry.height, commitment: self.range.root() };
         let db = &self.db;
-        let result = self.stats.connect.time(|| {
+        let (own_work, mut range) = (entry.work - self.tip().work, self.range.clone());
+        let mut batch = Batch::default();
+        let result = self.stats.connect.time(|| -> Result<(), ConnectError<StoreError>> {
             let view = Prefetched::new(db, &block).map_err(ConnectError::View)?;
-            connect(&block, &context, &view, is_verified)
+            let (delta, signatures) = spend(&block, &context, &view, is_verified)?;
+            let filter_header = effects::filter_header_of(db, &entry.header.previous).map_err(ConnectError::View)?;
+            let (batch, range) = (&mut batch, &mut range);
+            signatures.verify_during(|| {
+                effects::connect(batch, &block, entry.height, own_work, &delta, &filter_header, range);
+            })?;
+            Ok(())
         });
-        let delta = match result {
-            Ok(delta) => delta,
+        match result {
+            Ok(()) => {}
             Err(ConnectError::Rule(source)) if entry.is_validated() => {
                 let reason = format!("block {}, which kept all rules before, now fails: {source}", entry.hash);
                 return Err(self.db.corrupt(reason));
             }
             Err(ConnectError::Rule(source)) => return self.mark_broken(id, source, update),
             Err(ConnectError::View(error)) => return Err(error),
-        };
-        let mut batch = Batch::default();
+        }
         let is_new = !entry.has_body();
         if is_new {
             batch.put_block(&entry.hash, block.block());
@@ -141,10 +148,6 @@ impl Chain {
         }
         entry.status = entry.status.with(Status::BODY).with(Status::VALID);
         batch.put_header(id, &entry.record());
-        let mut range = self.range.clone();
-        let own_work = entry.work - self.tip().work;
-        let filter_header = effects::filter_header_of(&self.db, &entry.header.previous)?;
-        effects::connect(&mut batch, &block, entry.height, own_work, &delta, &filter_header, &mut range);
         self.stats.commit.time(|| self.db.store().commit(batch))?;
 
         self.index.update(&entry);

@@ -48,6 +48,58 @@ pub fn connect<V: CoinView>(
     view: &V,
     is_verified: impl Fn(&Txid) -> bool,
 ) -> Result<Delta, ConnectError<V::Error>> {
+    let (delta, signatures) = spend(block, context, view, is_verified)?;
+    signatures.verify()?;
+    Ok(delta)
+}
+
+/// Signatures that a block stands or falls with: all that is left to check of it.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Signatures {
+    checks: Vec<SignatureCheck>,
+    /// Transaction and input that each belongs to.
+    owners: Vec<(Txid, u32)>,
+}
+
+impl Signatures {
+    /// From how many signatures on their check is worth another thread's time.
+    const FEW: usize = 32;
+
+    /// Checks them, on all cores.
+    ///
+    /// # Errors
+    /// [`RuleError::BadSignature`], for the first that is bad.
+    pub fn verify(&self) -> Result<(), RuleError> {
+        keys::verify_all(&self.checks).map_err(|first| {
+            let (txid, input) = self.owners[first];
+            RuleError::BadSignature { txid, input }
+        })
+    }
+
+    /// The same, while this thread or another does `work`, which is done whatever comes of it.
+    ///
+    /// # Errors
+    /// As [`Signatures::verify`].
+    pub fn verify_during(&self, work: impl FnOnce() + Send) -> Result<(), RuleError> {
+        if self.checks.len() < Self::FEW {
+            work();
+            return self.verify();
+        }
+        rayon::join(|| self.verify(), work).0
+    }
+}
+
+/// [`connect`] but for signatures, which are left to the caller.
+///
+/// # Errors
+/// The first other rule broken, or the view's own error.
+pub fn spend<V: CoinView>(
+    block: &CheckedBlock,
+    context: &BlockContext<'_>,
+    view: &V,
+    is_verified: impl Fn(&Txid) -> bool,
+) -> Result<(Delta, Signatures), ConnectError<V::Error>> {
     let transactions = &block.block().transactions;
     check_coinbase(&transactions[0], context)?;
     let mut delta =
@@ -55,8 +107,7 @@ pub fn connect<V: CoinView>(
     // Coins made so far in this block; spent ones become None, so a second spend is told from an unknown coin's.
     let mut layer: HashMap<OutPoint, Option<&Coin>> = HashMap::new();
     let mut made = delta.created.iter().peekable();
-    let mut checks = Vec::new();
-    let mut owners = Vec::new();
+    let mut signatures = Signatures::default();
     for (tx, txid) in transactions.iter().zip(block.txids()) {
         if !tx.is_coinbase() {
             let mut coins = Vec::with_capacity(tx.inputs.len());
@@ -70,8 +121,8 @@ pub fn connect<V: CoinView>(
             }
             delta.fees += check_spend(tx, txid, &coins, context.height, context.params)?;
             if !is_verified(txid) {
-                owners.extend((0..tx.inputs.len()).map(|input| (*txid, input as u32)));
-                checks.extend(signature_checks(tx, &coins, context.params));
+                signatures.owners.extend((0..tx.inputs.len()).map(|input| (*txid, input as u32)));
+                signatures.checks.extend(signature_checks(tx, &coins, context.params));
             }
             delta.spent.extend(tx.inputs.iter().map(|input| input.outpoint).zip(coins));
         }
@@ -84,11 +135,7 @@ pub fn connect<V: CoinView>(
     if taken > due {
         return Err(RuleError::CoinbaseTooHigh { got: taken, max: due }.into());
     }
-    keys::verify_all(&checks).map_err(|first| {
-        let (txid, input) = owners[first];
-        RuleError::BadSignature { txid, input }
-    })?;
-    Ok(delta)
+    Ok((delta, signatures))
 }
 
 /// Checks the signatures of one transaction against the coins it spends, in the order of its inputs. The costly part of

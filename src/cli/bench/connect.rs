@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::fixture::{Fixture, Scratch};
-use super::{Figure, shortest};
+use super::{Busy, Figure, shortest};
 use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::primitives::block::Block;
@@ -99,6 +99,7 @@ fn many_blocks() -> anyhow::Result<Vec<Figure>> {
     for (what, known) in [("unknown", false), ("known", true)] {
         let dir = Scratch::new()?;
         let mut chain = open(&fixture.params, dir.path())?;
+        let busy = Busy::start()?;
         let mut time = Duration::ZERO;
         let mut longest = Duration::ZERO;
         for block in &blocks {
@@ -109,6 +110,7 @@ fn many_blocks() -> anyhow::Result<Vec<Figure>> {
         let start = Instant::now();
         chain.db().store().flush()?;
         time += start.elapsed();
+        let busy = busy.figure()?;
         let total = (BLOCKS * payments) as f64;
         let rate = total / time.as_secs_f64();
         figures.push(Figure::rate(
@@ -117,6 +119,7 @@ fn many_blocks() -> anyhow::Result<Vec<Figure>> {
             "payments/s",
             1.0 / one_signature(),
         ));
+        figures.push(busy);
         let mean = millis(time) / BLOCKS as f64;
         figures.push(Figure::cost(format!("  the longest of them, {what}; the mean"), millis(longest), "ms", mean));
         let bytes = chain.db().store().bytes_on_disk() as f64 / total;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -116,6 +117,35 @@ fn shortest(rounds: u32, jobs: &mut [Box<dyn FnMut() + '_>]) -> Vec<Duration> {
         }
     }
     shortest
+}
+
+/// How busy this process keeps the cores: the limit of whatever runs on all of them.
+struct Busy {
+    start: Instant,
+    /// Processor time before.
+    before: Duration,
+}
+
+impl Busy {
+    fn start() -> anyhow::Result<Self> {
+        Ok(Self { start: Instant::now(), before: Self::processor_time()? })
+    }
+
+    /// Cores busy since the start, on average, against how many there are.
+    fn figure(&self) -> anyhow::Result<Figure> {
+        let cores = (Self::processor_time()? - self.before).as_secs_f64() / self.start.elapsed().as_secs_f64();
+        let all = std::thread::available_parallelism()?.get();
+        Ok(Figure::rate("  cores busy meanwhile".to_owned(), cores, "cores", all as f64))
+    }
+
+    /// Of this process, which Linux tells in hundredths of a second.
+    fn processor_time() -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string("/proc/self/stat").context("processor time is counted on Linux only")?;
+        // The second field, the program's name, may have spaces and brackets in it.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        let hundredths = fields.map(str::parse::<u64>).sum::<Result<u64, std::num::ParseIntError>>()?;
+        Ok(Duration::from_millis(10 * hundredths))
+    }
 }
 
 #[cfg(test)]

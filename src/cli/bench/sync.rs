@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::fixture::{Fixture, Scratch};
 use super::node::{self, Node};
-use super::{Figure, payments, shortest};
+use super::{Busy, Figure, payments, shortest};
 use crate::chain::Chain;
 use crate::consensus::headers::HeaderChain;
 use crate::consensus::params::{GenesisSpec, Params, Retarget};
@@ -83,12 +83,15 @@ async fn full_blocks() -> anyhow::Result<Vec<Figure>> {
         first.handle().call(move |node, now| node.submit_block(now, block)).await??;
     }
     let told = payments / start.elapsed().as_secs_f64();
+    let busy = Busy::start()?;
     let fetched = payments / fetch(&params, &first, FULL_BLOCKS).await?.as_secs_f64();
+    let busy = busy.figure()?;
     first.stop().await?;
     let name = |what| format!("{FULL_BLOCKS} blocks of {PAYMENTS} payments {what}");
     Ok(vec![
         Figure::rate(name("made known"), told, "payments/s", signatures),
         Figure::rate(name("fetched"), fetched, "payments/s", told),
+        busy,
     ])
 }
 

@@ -17,7 +17,7 @@ use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
-use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, hex_of};
+use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, fee_of, hex_of};
 use crate::storage::Database;
 
 const BLOCKHASH: Param = required("blockhash", Kind::Hash, "The block.");
@@ -300,8 +300,8 @@ fn block_transactions(block: &Block, undo: Option<&[Coin]>, prefix: &str, show_c
         let spent = rest.and_then(|coins| coins.split_at_checked(tx.inputs.len()));
         rest = spent.map(|(_, after)| after);
         let spent = spent.map(|(coins, _)| coins);
-        let transaction = TransactionView::with_spent(tx, tx.txid(), prefix, spent);
-        let transaction = if show_coins { transaction } else { transaction.without_coins() };
+        let (shown, fee) = (spent.filter(|_| show_coins), spent.and_then(|coins| fee_of(tx, coins)));
+        let transaction = TransactionView::with_coins(tx, tx.txid(), prefix, shown.unwrap_or_default(), fee);
         BlockTransaction { transaction, hex: hex_of(tx) }
     };
     block.transactions.iter().map(view).collect()

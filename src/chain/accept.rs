@@ -1,8 +1,10 @@
 //! Taking headers and blocks in.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::index::{Entry, Id};
+use super::activate::Candidate;
+use super::index::{Entry, Id, Index, Leaf};
 use super::prefetch::Prefetched;
 use super::{Chain, ChainError, ChainUpdate};
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
@@ -32,22 +34,23 @@ impl Chain {
     /// # Errors
     /// The place of the first that was refused, and why. Those before it are taken, unless the store failed.
     pub fn accept_headers(&mut self, headers: &[Header], now: u64) -> Result<usize, (usize, ChainError)> {
-        let before = self.index.len();
+        let mut draft = Draft::default();
         let hashed = headers.iter().zip(Header::hash_all(headers));
-        let refused = hashed
-            .enumerate()
-            .find_map(|(place, (header, hash))| self.insert_header(*header, hash, now).err().map(|e| (place, e)));
-        let mut batch = Batch::default();
-        self.index.entries().skip(before).for_each(|entry| batch.put_header(entry.id, &entry.record()));
-        if !batch.is_empty()
-            && let Err(error) = self.db.store().commit(batch)
-        {
-            self.index.truncate(before);
-            return Err((0, error.into()));
+        let tree = self.tree.read();
+        let refused = hashed.enumerate().find_map(|(place, (header, hash))| {
+            self.check_header(&tree.index, &mut draft, *header, hash, now).err().map(|error| (place, error))
+        });
+        drop(tree);
+        if !draft.new.is_empty() {
+            let mut batch = Batch::default();
+            draft.new.iter().for_each(|leaf| batch.put_header(leaf.entry.id, &leaf.entry.record()));
+            self.db.store().commit(batch).map_err(|error| (0, error.into()))?;
+            let mut tree = self.tree.write();
+            draft.new.iter().for_each(|leaf| tree.index.put(&leaf.entry));
         }
         match refused {
             Some(refused) => Err(refused),
-            None => Ok(self.index.len() - before),
+            None => Ok(draft.new.len()),
         }
     }
 
@@ -66,25 +69,17 @@ impl Chain {
         is_verified: IsVerified<'_>,
     ) -> Result<ChainUpdate, ChainError> {
         let hash = block.hash();
-        if self.index.find(&hash).is_some_and(|entry| entry.has_body() && !entry.is_invalid()) {
+        if self.entry(&hash).is_some_and(|entry| entry.has_body() && !entry.is_invalid()) {
             return Err(ChainError::Duplicate { hash });
         }
-        // The header is in memory only until the first write, which takes it to the store too.
-        let headers = self.index.len();
-        let id = self.insert_header(block.header, hash, now)?;
+        // A new header goes in with the first write.
+        let entry = self.check_header(&self.tree.read().index, &mut Draft::default(), block.header, hash, now)?;
         let mut update = ChainUpdate::default();
-        let first_write = match self.stats.check.time(|| check_block(block, &self.params)) {
-            Err(source) if source.verdict() != Verdict::Invalid => {
-                self.index.truncate(headers);
-                return Err(ChainError::Rule { hash, source });
-            }
-            Err(source) => self.mark_broken(id, source, &mut update),
-            Ok(checked) if self.is_next(id) => self.connect(id, Arc::new(checked), is_verified, &mut update),
-            Ok(checked) => self.keep_body(id, &checked),
-        };
-        if let Err(error) = first_write {
-            self.index.truncate(headers);
-            return Err(error.into());
+        match self.stats.check.time(|| check_block(block, &self.params)) {
+            Err(source) if source.verdict() != Verdict::Invalid => return Err(ChainError::Rule { hash, source }),
+            Err(source) => self.mark_broken(entry, source, &mut update)?,
+            Ok(checked) if self.is_next(&entry) => self.connect(entry, Arc::new(checked), is_verified, &mut update)?,
+            Ok(checked) => self.keep_body(entry, &checked)?,
         }
         self.activate(is_verified, &mut update)?;
         match update.rejected.iter().find(|(rejected, _)| *rejected == hash) {
@@ -112,54 +107,63 @@ impl Chain {
         }
     }
 
-    /// Checks a header and puts it into the tree, in memory only; its place there.
-    fn insert_header(&mut self, header: Header, hash: BlockHash, now: u64) -> Result<Id, ChainError> {
-        if let Some(entry) = self.index.find(&hash) {
-            return self.not_invalid(&entry, hash).map(|()| entry.id);
+    /// The entry of a header, which if it is new is checked and added to `draft`.
+    fn check_header(
+        &self,
+        index: &Index,
+        draft: &mut Draft,
+        header: Header,
+        hash: BlockHash,
+        now: u64,
+    ) -> Result<Entry, ChainError> {
+        if let Some(leaf) = draft.find(&hash) {
+            return Ok(leaf.entry);
+        }
+        if let Some(entry) = index.find(&hash) {
+            return not_invalid(index, &entry, hash).map(|()| entry);
         }
         let rule = |source| ChainError::Rule { hash, source };
         check_proof_of_work(&header, &hash, &self.params).map_err(rule)?;
-        let parent =
-            self.index.find(&header.previous).ok_or(ChainError::UnknownParent { hash, parent: header.previous })?;
-        self.not_invalid(&parent, hash)?;
-        check_header(&header, &self.index.child_context(&parent, &self.params)).map_err(rule)?;
+        let parent = match draft.find(&header.previous) {
+            Some(leaf) => *leaf,
+            None => {
+                let unknown = ChainError::UnknownParent { hash, parent: header.previous };
+                let parent = index.find(&header.previous).ok_or(unknown)?;
+                not_invalid(index, &parent, hash)?;
+                index.leaf(&parent)
+            }
+        };
+        check_header(&header, &parent.child_context(&self.params)).map_err(rule)?;
         check_clock(&header, now, &self.params).map_err(rule)?;
         let own_work = header.bits.target().map_err(|e| rule(e.into()))?.work();
-        let (parent, work) = (parent.id, parent.work + own_work);
-        Ok(self.index.insert(hash, header, parent, work))
-    }
-
-    /// Refuses block `hash` if `entry`, which is it or its parent, is known to be invalid: the nearest bad block is
-    /// named. What only the operator refuses is no peer's fault.
-    fn not_invalid(&self, entry: &Entry, hash: BlockHash) -> Result<(), ChainError> {
-        if entry.has_fault(Status::BROKEN) {
-            let bad = self.index.branch(entry).find(|entry| entry.status.has(Status::BROKEN)).unwrap_or(*entry);
-            return Err(ChainError::Rule { hash, source: RuleError::InvalidParent { parent: bad.hash } });
-        }
-        if entry.has_fault(Status::REFUSED) { Err(ChainError::Refused { hash }) } else { Ok(()) }
+        let id = (index.len() + draft.new.len()) as Id;
+        let leaf = parent.child(id, hash, header, own_work);
+        draft.add(leaf);
+        Ok(leaf.entry)
     }
 
     /// Whether a block that has just arrived can be stored and connected in one write.
-    fn is_next(&self, id: Id) -> bool {
+    fn is_next(&self, entry: &Entry) -> bool {
         let nothing_is_better = self.candidates.len() == 1;
-        self.index.get(id).parent == self.tip().id && nothing_is_better && !self.waiting.contains_key(&id)
+        entry.parent == self.tip().id && nothing_is_better && !self.waiting.contains_key(&entry.id)
     }
 
     /// Stores a body that cannot be connected yet or is on a side branch. What waited for it becomes complete.
-    fn keep_body(&mut self, own: Id, block: &CheckedBlock) -> Result<(), StoreError> {
-        let mut entry = self.index.get(own);
+    fn keep_body(&mut self, mut entry: Entry, block: &CheckedBlock) -> Result<(), StoreError> {
         entry.status = entry.status.with(Status::BODY);
         entry.tx_count = block.txids().len() as u32;
         let mut completed: Vec<Entry> = Vec::new();
-        if self.index.get(entry.parent).is_complete() {
+        let tree = self.tree.read();
+        if tree.index.get(entry.parent).is_complete() {
             completed.push(entry);
             let mut next = 0;
             while let Some(above) = completed.get(next) {
                 let waiting = self.waiting.get(&above.id).into_iter().flatten();
-                completed.extend(waiting.map(|id| self.index.get(*id)).collect::<Vec<_>>());
+                completed.extend(waiting.map(|id| tree.index.get(*id)).collect::<Vec<_>>());
                 next += 1;
             }
         }
+        drop(tree);
         // Of those that become complete at one time, the first to be announced has its turn first.
         completed.sort_unstable_by_key(|entry| entry.id);
         for (sequence, entry) in (self.next_sequence..).zip(&mut completed) {
@@ -172,17 +176,47 @@ impl Chain {
         changed.iter().for_each(|entry| batch.put_header(entry.id, &entry.record()));
         self.db.store().commit(batch)?;
 
+        let mut tree = self.tree.write();
+        changed.iter().for_each(|entry| tree.index.put(entry));
+        let tip = tree.tip();
+        drop(tree);
         if is_waiting {
-            self.index.update(&entry);
-            self.waiting.entry(entry.parent).or_default().push(own);
+            self.waiting.entry(entry.parent).or_default().push(entry.id);
             return Ok(());
         }
-        for entry in changed {
-            self.index.update(&entry);
+        for entry in &changed {
             self.waiting.remove(&entry.id);
             self.next_sequence += 1;
-            self.add_candidate(entry.id);
+            self.candidates.extend(Candidate::better_than(&tip, entry));
         }
         Ok(())
     }
+}
+
+/// Headers that are checked, and not in the tree before the store has them: nobody reads there what may not last.
+#[derive(Default)]
+struct Draft {
+    new: Vec<Leaf>,
+    by_hash: HashMap<BlockHash, usize>,
+}
+
+impl Draft {
+    fn find(&self, hash: &BlockHash) -> Option<&Leaf> {
+        self.by_hash.get(hash).map(|place| &self.new[*place])
+    }
+
+    fn add(&mut self, leaf: Leaf) {
+        self.by_hash.insert(leaf.entry.hash, self.new.len());
+        self.new.push(leaf);
+    }
+}
+
+/// Refuses block `hash` if `entry`, which is it or its parent, is known to be invalid: the nearest bad block is named.
+/// What only the operator refuses is no peer's fault.
+fn not_invalid(index: &Index, entry: &Entry, hash: BlockHash) -> Result<(), ChainError> {
+    if entry.has_fault(Status::BROKEN) {
+        let bad = index.branch(entry).find(|entry| entry.status.has(Status::BROKEN)).unwrap_or(*entry);
+        return Err(ChainError::Rule { hash, source: RuleError::InvalidParent { parent: bad.hash } });
+    }
+    if entry.has_fault(Status::REFUSED) { Err(ChainError::Refused { hash }) } else { Ok(()) }
 }

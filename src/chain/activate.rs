@@ -1,7 +1,6 @@
 //! Making the best branch the best chain, a block at a time.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::index::{Entry, Id};
@@ -51,6 +50,12 @@ impl Candidate {
     fn new(entry: &Entry) -> Self {
         Self { work: entry.work, sequence: Reverse(entry.sequence), id: entry.id }
     }
+
+    /// `entry`, if it could be the tip and is better than the one there is.
+    pub(super) fn better_than(tip: &Entry, entry: &Entry) -> Option<Self> {
+        let candidate = Self::new(entry);
+        (entry.is_complete() && !entry.is_invalid() && candidate > Self::new(tip)).then_some(candidate)
+    }
 }
 
 impl Chain {
@@ -80,10 +85,10 @@ impl Chain {
                 return Ok(());
             }
             moved += match next {
-                Step::Up(id) => {
-                    let block = self.load(id)?;
+                Step::Up(entry) => {
+                    let block = self.load(&entry)?;
                     let size = block.block().size() + BLOCK_OVERHEAD;
-                    self.connect(id, block, is_verified, update)?;
+                    self.connect(entry, block, is_verified, update)?;
                     size
                 }
                 Step::Down => self.disconnect(update)?,
@@ -95,28 +100,29 @@ impl Chain {
 
     /// The step to take from the tip towards the best candidate; `None` if it is the tip.
     fn next_step(&self) -> Option<Step> {
-        let tip = self.tip();
+        let tree = self.tree.read();
+        let tip = tree.tip();
         if tip.is_invalid() {
             return Some(Step::Down);
         }
-        let best = self.index.get(self.candidates.last()?.id);
+        let best = tree.index.get(self.candidates.last()?.id);
         if best.id == tip.id {
             return None;
         }
-        let is_above = best.height > tip.height && self.index.is_on_branch(&best, &tip);
-        Some(if is_above { Step::Up(self.index.ancestor(best.id, tip.height + 1)) } else { Step::Down })
+        let is_above = best.height > tip.height && tree.index.is_on_branch(&best, &tip);
+        let next = is_above.then(|| tree.ancestor(&best, tip.height + 1)).flatten();
+        Some(next.map_or(Step::Down, Step::Up))
     }
 
-    /// One step up: checks `id`, whose parent is the tip, against the coins, and makes it the tip or marks it as
-    /// broken. A body that is not stored yet goes in with the same write.
+    /// One step up: checks `entry`, whose parent is the tip, against the coins, and makes it the tip or marks it as
+    /// broken. A body, or header, that is not stored yet goes in with the same write.
     pub(super) fn connect(
         &mut self,
-        id: Id,
+        mut entry: Entry,
         block: Arc<CheckedBlock>,
         is_verified: IsVerified<'_>,
         update: &mut ChainUpdate,
     ) -> Result<(), StoreError> {
-        let mut entry = self.index.get(id);
         let context = BlockContext { params: &self.params, height: entry.height, commitment: self.range.root() };
         let db = &self.db;
         let (own_work, mut range) = (entry.work - self.tip().work, self.range.clone());
@@ -137,7 +143,7 @@ impl Chain {
                 let reason = format!("block {}, which kept all rules before, now fails: {source}", entry.hash);
                 return Err(self.db.corrupt(reason));
             }
-            Err(ConnectError::Rule(source)) => return self.mark_broken(id, source, update),
+            Err(ConnectError::Rule(source)) => return self.mark_broken(entry, source, update),
             Err(ConnectError::View(error)) => return Err(error),
         }
         let is_new = !entry.has_body();
@@ -147,11 +153,13 @@ impl Chain {
             entry.sequence = self.next_sequence;
         }
         entry.status = entry.status.with(Status::BODY).with(Status::VALID);
-        batch.put_header(id, &entry.record());
+        batch.put_header(entry.id, &entry.record());
         self.stats.commit.time(|| self.db.store().commit(batch))?;
 
-        self.index.update(&entry);
-        self.active.push(id);
+        let mut tree = self.tree.write();
+        tree.index.put(&entry);
+        tree.active.push(entry.id);
+        drop(tree);
         self.range = range;
         if is_new {
             self.next_sequence += 1;
@@ -170,14 +178,14 @@ impl Chain {
     /// One step down: makes the parent the tip again. Returns the bytes moved.
     fn disconnect(&mut self, update: &mut ChainUpdate) -> Result<usize, StoreError> {
         let entry = self.tip();
-        let block = self.load(entry.id)?;
+        let block = self.load(&entry)?;
         let delta = effects::delta_of(&self.db, &block, entry.height)?;
         let range = effects::load_range(&self.db, entry.height - 1)?;
         let mut batch = Batch::default();
         effects::disconnect(&mut batch, &block, &entry, &delta, &range);
         self.db.store().commit(batch)?;
 
-        self.active.pop();
+        self.tree.write().active.pop();
         self.range = range;
         let size = block.block().size() + BLOCK_OVERHEAD;
         // What this very update put on, it takes off again.
@@ -190,19 +198,18 @@ impl Chain {
     /// Notes that a block breaks a rule, and with it all after it.
     pub(super) fn mark_broken(
         &mut self,
-        id: Id,
+        entry: Entry,
         source: RuleError,
         update: &mut ChainUpdate,
     ) -> Result<(), StoreError> {
-        let entry = self.index.get(id);
-        self.set_statuses(&[(id, entry.status.with(Status::BROKEN))])?;
+        self.set_statuses(&[Entry { status: entry.status.with(Status::BROKEN), ..entry }])?;
         update.rejected.push((entry.hash, source));
         Ok(())
     }
 
     /// A stored body. It was checked when it came: if it no longer passes, the store is at fault.
-    fn load(&self, id: Id) -> Result<Arc<CheckedBlock>, StoreError> {
-        let hash = self.index.get(id).hash;
+    fn load(&self, entry: &Entry) -> Result<Arc<CheckedBlock>, StoreError> {
+        let hash = entry.hash;
         let block = self.db.block(&hash)?.ok_or_else(|| self.db.corrupt(format!("body of block {hash} is missing")))?;
         let checked = check_block(block, &self.params)
             .map_err(|e| self.db.corrupt(format!("stored block {hash} breaks a rule it kept before: {e}")))?;
@@ -212,24 +219,18 @@ impl Chain {
         Ok(Arc::new(checked))
     }
 
-    /// Makes `id` a candidate if it is good enough.
-    pub(super) fn add_candidate(&mut self, id: Id) {
-        let entry = self.index.get(id);
-        let candidate = Candidate::new(&entry);
-        if entry.is_complete() && !entry.is_invalid() && candidate > Candidate::new(&self.tip()) {
-            self.candidates.insert(candidate);
-        }
-    }
-
     /// Looks for candidates among all entries: when the tip has lost work, or blocks have become valid again.
     pub(super) fn find_candidates(&mut self) {
-        self.candidates = BTreeSet::from([Candidate::new(&self.tip())]);
-        (0..self.index.len() as Id).for_each(|id| self.add_candidate(id));
+        let tree = self.tree.read();
+        let tip = tree.tip();
+        let better = tree.index.entries().filter_map(|entry| Candidate::better_than(&tip, &entry));
+        self.candidates = better.chain([Candidate::new(&tip)]).collect();
     }
 
     /// Looks for bodies that wait for others, when the chain is opened.
     pub(super) fn find_waiting(&mut self) {
-        for entry in self.index.entries().filter(|entry| entry.has_body() && !entry.is_complete()) {
+        let tree = self.tree.read();
+        for entry in tree.index.entries().filter(|entry| entry.has_body() && !entry.is_complete()) {
             self.waiting.entry(entry.parent).or_default().push(entry.id);
         }
     }
@@ -238,7 +239,7 @@ impl Chain {
 /// A step of the tip.
 enum Step {
     /// Connects a child of the tip.
-    Up(Id),
+    Up(Entry),
     /// Disconnects the tip.
     Down,
 }

@@ -179,7 +179,8 @@ fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), St
         } else {
             let parent = index.get(entry.parent);
             check_proof_of_work(&entry.header, &entry.hash, params).map_err(|e| fault(e.to_string()))?;
-            check_header(&entry.header, &index.child_context(&parent, params)).map_err(|e| fault(e.to_string()))?;
+            check_header(&entry.header, &index.leaf(&parent).child_context(params))
+                .map_err(|e| fault(e.to_string()))?;
         }
     }
     Ok(())

@@ -106,6 +106,37 @@ impl Slot {
     }
 }
 
+/// A block with what the rules have to know of it and its ancestors to judge a child. That need not be in the tree.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leaf {
+    pub entry: Entry,
+    first_time: u32,
+    /// Times of the last blocks, newest first, and how many there are.
+    times: [u32; MEDIAN_SPAN],
+    known: usize,
+}
+
+impl Leaf {
+    /// What the rules ask of a child.
+    pub fn child_context(&self, params: &Params) -> HeaderContext {
+        let Self { entry, first_time, mut times, known } = *self;
+        let place = Parent { height: entry.height, time: entry.header.time, first_time };
+        HeaderContext::after(place, &mut times[..known], params)
+    }
+
+    /// A child whose rules are checked, and which adds `own_work`. Its place will be `id`. Nothing is wrong with `self`.
+    pub fn child(&self, id: Id, hash: BlockHash, header: Header, own_work: Work) -> Self {
+        let (height, work) = (self.entry.height + 1, self.entry.work + own_work);
+        let (tx_count, sequence, status, inherited) = (0, 0, Status::default(), Status::default());
+        let parent = self.entry.id;
+        let entry = Entry { hash, header, height, work, tx_count, id, parent, sequence, status, inherited };
+        let first_time = if height == 1 { header.time } else { self.first_time };
+        let mut times = [header.time; MEDIAN_SPAN];
+        times[1..].copy_from_slice(&self.times[..MEDIAN_SPAN - 1]);
+        Self { entry, first_time, times, known: MEDIAN_SPAN.min(self.known + 1) }
+    }
+}
+
 /// The tree. Changing the disk first is up to its owner.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -165,8 +196,12 @@ impl Index {
         &self.slots[id as usize]
     }
 
-    /// Notes what has changed of an entry: its status, its turn, the transactions in its body.
-    pub fn update(&mut self, entry: &Entry) {
+    /// Notes an entry: one that follows on the last, or of another what can change: its status, its turn, the
+    /// transactions in its body.
+    pub fn put(&mut self, entry: &Entry) {
+        if entry.id as usize == self.slots.len() {
+            self.insert(entry.hash, entry.header, entry.parent, entry.work);
+        }
         let slot = &mut self.slots[entry.id as usize];
         (slot.status, slot.sequence, slot.tx_count) = (entry.status, entry.sequence, entry.tx_count);
     }
@@ -182,7 +217,7 @@ impl Index {
     }
 
     /// Appends a header whose rules are checked, under `parent`; `work` is that of its chain. The first is genesis.
-    pub fn insert(&mut self, hash: BlockHash, header: Header, parent: Id, work: Work) -> Id {
+    fn insert(&mut self, hash: BlockHash, header: Header, parent: Id, work: Work) {
         let id = self.slots.len() as Id;
         let Header { version, previous: _, merkle_root, time, bits, nonce } = header;
         let (mut height, mut skip, mut first_time, mut inherited) = (0, GENESIS, 0, Status::default());
@@ -219,22 +254,6 @@ impl Index {
         if work > self.slot(self.best).work && inherited == Status::default() {
             self.best = id;
         }
-        id
-    }
-
-    /// Forgets the entries from `len` on: their batch was not committed.
-    pub fn truncate(&mut self, len: usize) {
-        if len == self.slots.len() {
-            return;
-        }
-        for id in len..self.slots.len() {
-            let hash = self.hasher.hash_one(self.slots[id].hash);
-            if let Ok(found) = self.by_hash.find_entry(hash, |other| *other as usize == id) {
-                found.remove();
-            }
-        }
-        self.slots.truncate(len);
-        self.find_best();
     }
 
     /// Has every entry inherit its ancestors' faults, after some have changed, which is rare.
@@ -290,12 +309,10 @@ impl Index {
         self.get(a)
     }
 
-    /// What the rules ask of a child of `parent`.
-    pub fn child_context(&self, parent: &Entry, params: &Params) -> HeaderContext {
-        let first_time = self.slot(parent.id).first_time;
-        let place = Parent { height: parent.height, time: parent.header.time, first_time };
-        let (mut times, count) = self.times(parent.id);
-        HeaderContext::after(place, &mut times[..count], params)
+    /// `entry` with what a child of it is judged by.
+    pub fn leaf(&self, entry: &Entry) -> Leaf {
+        let (times, known) = self.times(entry.id);
+        Leaf { entry: *entry, first_time: self.slot(entry.id).first_time, times, known }
     }
 
     /// Median time of `entry` and the ten blocks before it.
@@ -304,6 +321,7 @@ impl Index {
         median(&mut times[..count])
     }
 
+    /// Times of up to eleven blocks, the newest first, and of how many.
     fn times(&self, id: Id) -> ([u32; MEDIAN_SPAN], usize) {
         let mut times = [0; MEDIAN_SPAN];
         let filled = times.iter_mut().zip(self.line(id)).map(|(time, id)| *time = self.slot(id).time).count();

@@ -3,6 +3,9 @@
 //! One thread owns a [`Chain`]. A step connects one block, or disconnects one, in one atomic batch; memory follows only
 //! when the batch is in. A process killed at any point therefore finds a consistent tip when it comes back, and goes on
 //! from there.
+//!
+//! Other threads read the store, and the tree of blocks through a [`TreeReader`]. The tree changes a step at a time too, just
+//! after the store: for that instant the two have different tips.
 
 mod accept;
 mod activate;
@@ -15,9 +18,10 @@ mod prefetch;
 mod stats;
 mod tips;
 mod transfer;
+mod tree;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, RwLockReadGuard};
 
 pub use accept::IsVerified;
 pub use activate::ChainUpdate;
@@ -27,6 +31,7 @@ pub use index::Entry;
 pub use stats::{Histogram, Stats};
 pub use tips::{ChainTip, TipStatus};
 pub use transfer::{Imported, TransferError, export, import};
+pub use tree::{BlockTree, TreeReader};
 
 use crate::consensus::coins::{Coin, CoinView};
 use crate::consensus::context::HeaderContext;
@@ -39,14 +44,13 @@ use crate::storage::{Database, Store, StoreError};
 
 use activate::Candidate;
 use index::{Id, Index};
+use tree::TreeOwner;
 
 /// The header tree, and the coins and indexes at the tip. One thread owns it.
 pub struct Chain {
     params: Arc<Params>,
     db: Database,
-    index: Index,
-    /// The best chain, by height. Never empty.
-    active: Vec<Id>,
+    tree: TreeOwner,
     /// Over the headers of the best chain, the tip's included.
     range: mmr::Range,
     /// What could be the tip, best last: complete, not invalid, and no worse than the tip, which is among them.
@@ -75,14 +79,11 @@ impl Chain {
         if index.get(index::GENESIS).hash != params.genesis_hash || range.work() != tip.work {
             return Err(db.corrupt(format!("the header range is not over the headers up to tip {}", tip.hash)));
         }
-        let mut active: Vec<Id> = index.branch(&tip).map(|entry| entry.id).collect();
-        active.reverse();
         let next_sequence = 1 + index.entries().map(|entry| entry.sequence).max().unwrap_or(0);
         let mut chain = Self {
             params,
             db,
-            index,
-            active,
+            tree: TreeOwner::new(BlockTree::new(index, &tip)),
             range,
             candidates: BTreeSet::new(),
             waiting: HashMap::new(),
@@ -114,64 +115,82 @@ impl Chain {
         &self.stats
     }
 
+    /// The tree of blocks, as it is until the guard is dropped.
+    pub fn tree(&self) -> RwLockReadGuard<'_, BlockTree> {
+        self.tree.read()
+    }
+
+    /// What other threads read the tree of blocks by.
+    pub fn reader(&self) -> TreeReader {
+        self.tree.reader()
+    }
+
     /// The best chain's last block.
     pub fn tip(&self) -> Entry {
-        self.index.get(self.active[self.active.len() - 1])
+        self.tree().tip()
     }
 
     /// The header with most work that is not known to be invalid; its body may still be missing.
     pub fn best_header(&self) -> Entry {
-        self.index.best_header()
+        self.tree().best_header()
     }
 
     /// Number of headers known, on all branches.
     pub fn header_count(&self) -> usize {
-        self.index.len()
+        self.tree().header_count()
     }
 
     /// A header by its hash, on any branch.
     pub fn entry(&self, hash: &BlockHash) -> Option<Entry> {
-        self.index.find(hash)
+        self.tree().entry(hash)
     }
 
     /// The best chain's block at `height`.
     pub fn entry_at(&self, height: u32) -> Option<Entry> {
-        self.active.get(height as usize).map(|id| self.index.get(*id))
+        self.tree().entry_at(height)
     }
 
     /// The ancestor of `entry` at `height`; `None` above it.
     pub fn ancestor(&self, entry: &Entry, height: u32) -> Option<Entry> {
-        (height <= entry.height).then(|| self.index.get(self.index.ancestor(entry.id, height)))
+        self.tree().ancestor(entry, height)
     }
 
     /// Whether `entry` is on the best chain.
     pub fn is_on_best_chain(&self, entry: &Entry) -> bool {
-        self.entry_at(entry.height).is_some_and(|other| other.id == entry.id)
+        self.tree().is_on_best_chain(entry)
     }
 
     /// The last block that both branches have.
     pub fn fork_point(&self, a: &Entry, b: &Entry) -> Entry {
-        self.index.fork(a, b)
+        self.tree().index.fork(a, b)
     }
 
     /// `entry` and its ancestors, down to genesis.
     pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
-        self.index.branch(entry)
+        // A guard for each step: whoever goes along the branch may ask the chain for other things on the way.
+        let above = |entry: &Entry| (entry.height > 0).then(|| self.tree().index.get(entry.parent));
+        std::iter::successors(Some(*entry), above)
+    }
+
+    /// The end of every branch, highest first.
+    pub fn tips(&self) -> Vec<ChainTip> {
+        self.tree().tips()
     }
 
     /// Hashes by which a peer finds where its chain leaves this branch.
     pub fn locator(&self, entry: &Entry) -> Vec<BlockHash> {
-        self.index.locator(entry)
+        self.tree().index.locator(entry)
     }
 
     /// Up to `max` headers of the best chain after the first hash of `locator` that is on it (genesis if none is), up
     /// to and with `stop`.
     pub fn headers_after(&self, locator: &[BlockHash], stop: &BlockHash, max: usize) -> Vec<Header> {
-        let known = locator.iter().filter_map(|hash| self.entry(hash)).find(|entry| self.is_on_best_chain(entry));
+        let tree = self.tree();
+        let known = locator.iter().filter_map(|hash| tree.entry(hash)).find(|entry| tree.is_on_best_chain(entry));
         let first = known.map_or(0, |entry| entry.height) as usize + 1;
         let mut headers = Vec::new();
-        for id in self.active.iter().skip(first).take(max) {
-            let entry = self.index.get(*id);
+        for id in tree.active.iter().skip(first).take(max) {
+            let entry = tree.index.get(*id);
             headers.push(entry.header);
             if entry.hash == *stop {
                 break;
@@ -182,12 +201,13 @@ impl Chain {
 
     /// Median time past of a block: of itself and the ten before.
     pub fn median_time(&self, entry: &Entry) -> u32 {
-        self.index.median_time(entry)
+        self.tree().median_time(entry)
     }
 
     /// What the rules ask of the header of the next block.
     pub fn next_context(&self) -> HeaderContext {
-        self.index.child_context(&self.tip(), &self.params)
+        let tree = self.tree();
+        tree.index.leaf(&tree.tip()).child_context(&self.params)
     }
 
     /// What the next block's coinbase must commit to.
@@ -204,20 +224,17 @@ impl Chain {
     /// `window` heights above the last block with which the branch is complete. That is the tip, or on another branch
     /// the last block stored without a gap: the tip does not move there before the branch has more work.
     pub fn missing_bodies_to(&self, best: &Entry, window: u32, max: usize) -> Vec<(BlockHash, u32)> {
-        let fork = self.index.fork(&self.tip(), best);
+        let tree = self.tree();
+        let index = &tree.index;
+        let fork = index.fork(&tree.tip(), best);
         // Complete entries come before all others on a branch.
         let (mut base, mut above) = (fork.height, best.height + 1);
         while above - base > 1 {
             let middle = base + (above - base) / 2;
-            if self.index.get(self.index.ancestor(best.id, middle)).is_complete() {
-                base = middle
-            } else {
-                above = middle
-            }
+            if index.get(index.ancestor(best.id, middle)).is_complete() { base = middle } else { above = middle }
         }
-        let top = self.index.get(self.index.ancestor(best.id, best.height.min(base.saturating_add(window))));
-        let mut missing: Vec<_> = self
-            .index
+        let top = index.get(index.ancestor(best.id, best.height.min(base.saturating_add(window))));
+        let mut missing: Vec<_> = index
             .branch(&top)
             .take_while(|entry| entry.height > base)
             .filter(|entry| !entry.has_body())

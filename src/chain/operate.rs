@@ -1,6 +1,6 @@
 //! What an operator orders: blocks refused, and taken back.
 
-use super::index::{Entry, Id};
+use super::index::Entry;
 use super::{Chain, ChainError, ChainUpdate};
 use crate::primitives::hash::BlockHash;
 use crate::storage::{Batch, Status, StoreError};
@@ -11,11 +11,11 @@ impl Chain {
     /// # Errors
     /// [`ChainError::UnknownBlock`], [`ChainError::GenesisIsFixed`], [`ChainError::Store`].
     pub fn invalidate(&mut self, hash: &BlockHash) -> Result<ChainUpdate, ChainError> {
-        let entry = self.index.find(hash).ok_or(ChainError::UnknownBlock { hash: *hash })?;
+        let entry = self.entry(hash).ok_or(ChainError::UnknownBlock { hash: *hash })?;
         if entry.height == 0 {
             return Err(ChainError::GenesisIsFixed);
         }
-        self.set_statuses(&[(entry.id, entry.status.with(Status::REFUSED))])?;
+        self.set_statuses(&[Entry { status: entry.status.with(Status::REFUSED), ..entry }])?;
         self.resume()
     }
 
@@ -25,16 +25,18 @@ impl Chain {
     /// # Errors
     /// [`ChainError::UnknownBlock`], [`ChainError::Store`].
     pub fn reconsider(&mut self, hash: &BlockHash) -> Result<ChainUpdate, ChainError> {
-        let given = self.index.find(hash).ok_or(ChainError::UnknownBlock { hash: *hash })?;
+        let tree = self.tree.read();
+        let given = tree.entry(hash).ok_or(ChainError::UnknownBlock { hash: *hash })?;
         let faults = Status::BROKEN.with(Status::REFUSED);
-        let changes: Vec<(Id, Status)> = self
+        let changed: Vec<Entry> = tree
             .index
             .entries()
             .filter(|entry| entry.status.has(faults))
-            .filter(|entry| self.index.is_on_branch(entry, &given) || self.index.is_on_branch(&given, entry))
-            .map(|entry| (entry.id, entry.status.without(faults)))
+            .filter(|entry| tree.index.is_on_branch(entry, &given) || tree.index.is_on_branch(&given, entry))
+            .map(|entry| Entry { status: entry.status.without(faults), ..entry })
             .collect();
-        self.set_statuses(&changes)?;
+        drop(tree);
+        self.set_statuses(&changed)?;
         self.find_candidates();
         self.resume()
     }
@@ -49,17 +51,15 @@ impl Chain {
         Ok(update)
     }
 
-    /// Gives blocks another status, in one batch, with all that follows from it.
-    pub(super) fn set_statuses(&mut self, changes: &[(Id, Status)]) -> Result<(), StoreError> {
-        let changed = |(id, status): &(Id, Status)| Entry { status: *status, ..self.index.get(*id) };
-        let changed: Vec<Entry> = changes.iter().map(changed).collect();
+    /// Takes entries whose status has changed, in one batch, with all that follows from it.
+    pub(super) fn set_statuses(&mut self, changed: &[Entry]) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         changed.iter().for_each(|entry| batch.put_header(entry.id, &entry.record()));
         self.db.store().commit(batch)?;
-        changed.iter().for_each(|entry| self.index.update(entry));
-        self.index.hand_down_faults();
-        let index = &self.index;
-        self.candidates.retain(|candidate| !index.get(candidate.id).is_invalid());
+        let mut tree = self.tree.write();
+        changed.iter().for_each(|entry| tree.index.put(entry));
+        tree.index.hand_down_faults();
+        self.candidates.retain(|candidate| !tree.index.get(candidate.id).is_invalid());
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The ends of all branches.
 
-use super::Chain;
+use super::BlockTree;
 use crate::primitives::hash::BlockHash;
 
 /// What is known of a branch. The names are Bitcoin Core's.
@@ -44,7 +44,7 @@ pub struct ChainTip {
     pub status: TipStatus,
 }
 
-impl Chain {
+impl BlockTree {
     /// The end of every branch, highest first.
     pub fn tips(&self) -> Vec<ChainTip> {
         let (entries, tip) = (|| self.index.entries(), self.tip());

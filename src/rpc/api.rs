@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::error::{Code, RpcError};
-use crate::chain::{ChainError, Level, check_recent};
+use crate::chain::{BlockTree, ChainError, Entry, Level, TreeReader, check_recent};
 use crate::consensus::params::Params;
 use crate::p2p::{Node, Now};
 use crate::primitives::address;
@@ -126,6 +126,25 @@ impl Api {
         self.handle.db()
     }
 
+    /// The tree of blocks, to read what takes no time. What belongs together comes from one guard; a second one beside it
+    /// could wait for a change that waits for the first.
+    pub(super) fn tree(&self) -> Result<RwLockReadGuard<'_, BlockTree>, RpcError> {
+        self.tree_reader().map(TreeReader::read)
+    }
+
+    pub(super) fn tree_reader(&self) -> Result<&TreeReader, RpcError> {
+        self.handle.tree().ok_or_else(warming_up)
+    }
+
+    /// Reads much of the tree, on a thread where that may take its time.
+    pub(super) async fn walk<R: Send + 'static>(
+        &self,
+        reading: impl FnOnce(&BlockTree) -> Result<R, RpcError> + Send + 'static,
+    ) -> Result<R, RpcError> {
+        let tree = self.tree_reader()?.clone();
+        tokio::task::spawn_blocking(move || reading(&tree.read())).await.map_err(RpcError::internal)?
+    }
+
     pub(super) fn tip(&self) -> Tip {
         *self.handle.tip().borrow()
     }
@@ -183,25 +202,29 @@ impl Api {
         tokio::task::spawn_blocking(move || reading(&db)).await.map_err(RpcError::internal)?
     }
 
-    /// Reads what spans several keys, all of it as of one tip. The store has no snapshots, so the reading is repeated if
-    /// the tip moved; on a chain that never rests, the node's thread does it, where nothing moves.
+    /// Reads what spans several keys, or keys and the tree, all of it as of one tip, which the reading is told. The store
+    /// has no snapshots, and the tree follows it, so the reading is repeated if the tip moved; on a chain that never
+    /// rests, the node's thread does it, where nothing moves.
     pub(super) async fn read<R: Send + 'static>(
         &self,
-        reading: impl Fn(&Database) -> Result<R, RpcError> + Send + Sync + 'static,
+        reading: impl Fn(&Database, &Entry) -> Result<R, RpcError> + Send + Sync + 'static,
     ) -> Result<R, RpcError> {
         let reading = Arc::new(reading);
         for _ in 0..READ_ATTEMPTS {
-            let reading = Arc::clone(&reading);
+            let (reading, tree) = (Arc::clone(&reading), self.tree_reader()?.clone());
             let attempt = move |db: &Database| {
-                let before = db.tip()?;
-                let result = reading(db);
-                Ok((db.tip()? == before).then_some(result))
+                let tip = tree.read().tip();
+                if db.tip()? != Some(tip.hash) {
+                    return Ok(None);
+                }
+                let result = reading(db, &tip);
+                Ok((db.tip()? == Some(tip.hash)).then_some(result))
             };
             if let Some(result) = self.load(attempt).await? {
                 return result;
             }
         }
-        self.node(move |node, _| reading(node.chain().db())).await?
+        self.node(move |node, _| reading(node.chain().db(), &node.chain().tip())).await?
     }
 
     /// A place among those who wait for something to happen.
@@ -245,10 +268,14 @@ impl Api {
 
 fn admit(stage: Stage) -> Result<(), RpcError> {
     match stage {
-        Stage::WarmingUp => Err(RpcError::new(Code::WarmingUp, "Loading the chain…")),
+        Stage::WarmingUp => Err(warming_up()),
         Stage::Running => Ok(()),
         Stage::Stopped => Err(Stopped.into()),
     }
+}
+
+fn warming_up() -> RpcError {
+    RpcError::new(Code::WarmingUp, "Loading the chain…")
 }
 
 impl From<Stopped> for RpcError {

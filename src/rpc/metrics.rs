@@ -143,7 +143,7 @@ fn of_node(node: &Node, now: Now) -> Vec<MetricFamily> {
         gauge(
             "cairn_network_hashes_per_second",
             "Hashes a second of the whole network, estimated from recent blocks.",
-            hash_rate(chain, &tip, RATE_SPAN),
+            hash_rate(&chain.tree(), &tip, RATE_SPAN),
         ),
         family("cairn_peers", "Connections that have said hello.", MetricType::GAUGE, peers.to_vec()),
         gauge("cairn_banned_subnets", "Bans in force.", node.bans(now).len() as f64),

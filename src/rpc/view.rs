@@ -81,13 +81,13 @@ impl LockView {
 impl TransactionView {
     /// `prefix` is that of the network's addresses.
     pub(super) fn new(tx: &Transaction, txid: Txid, prefix: &str) -> Self {
-        Self::with_spent(tx, txid, prefix, None)
+        Self::with_coins(tx, txid, prefix, &[], None)
     }
 
-    /// With the coins it spends, in the order of its inputs: then the fee is known, and each input shows its coin.
-    pub(super) fn with_spent(tx: &Transaction, txid: Txid, prefix: &str, spent: Option<&[Coin]>) -> Self {
+    /// With its fee, and with the coins that its inputs are to show, in their order.
+    pub(super) fn with_coins(tx: &Transaction, txid: Txid, prefix: &str, coins: &[Coin], fee: Option<u64>) -> Self {
         let prevout = |index: usize| {
-            let coin = spent?.get(index)?;
+            let coin = coins.get(index)?;
             Some(PrevoutView {
                 generated: coin.coinbase,
                 height: coin.height,
@@ -111,10 +111,6 @@ impl TransactionView {
             n,
             lock: LockView::new(&output.lock, prefix),
         };
-        let fee = spent.filter(|_| !tx.is_coinbase()).and_then(|coins| {
-            let inputs: u64 = coins.iter().map(|coin| coin.output.value).sum();
-            inputs.checked_sub(tx.outputs.iter().map(|output| output.value).sum())
-        });
         Self {
             txid,
             version: tx.version,
@@ -127,16 +123,11 @@ impl TransactionView {
     }
 }
 
-impl TransactionView {
-    /// The same, without the coins it spends; the fee stays.
-    pub(super) fn without_coins(mut self) -> Self {
-        for input in &mut self.vin {
-            if let InputView::Spend { prevout, .. } = input {
-                *prevout = None;
-            }
-        }
-        self
-    }
+/// What a transaction pays, by the coins it spends; `None` for a coinbase.
+pub(super) fn fee_of(tx: &Transaction, spent: &[Coin]) -> Option<u64> {
+    let inputs: u64 = spent.iter().map(|coin| coin.output.value).sum();
+    let outputs = tx.outputs.iter().map(|output| output.value).sum();
+    inputs.checked_sub(outputs).filter(|_| !tx.is_coinbase())
 }
 
 fn coinbase_data(tx: &Transaction) -> String {

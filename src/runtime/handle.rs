@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::chaos::{Chaos, LinkKey, LinkSettings};
@@ -12,6 +12,7 @@ use super::link::{NodeLink, Stopped};
 use super::mining::MiningControl;
 use super::traffic::{Totals, Traffic};
 use super::work::Templates;
+use crate::chain::TreeReader;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::p2p::PeerId;
@@ -27,6 +28,8 @@ pub struct Handle(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) link: NodeLink,
     pub(super) database: Database,
+    /// Set once the chain is read.
+    pub(super) tree: Arc<OnceLock<TreeReader>>,
     pub(super) params: Arc<Params>,
     pub(super) mining: MiningControl,
     pub(super) templates: Templates,
@@ -56,6 +59,12 @@ impl Handle {
     /// against the tip before and after, since the store has no snapshots.
     pub fn db(&self) -> &Database {
         &self.0.database
+    }
+
+    /// The tree of blocks, read without troubling the node's thread; `None` while that still reads the chain. It is never
+    /// behind the tip that the handle tells, but may be on the way to the next one, and for an instant behind the store.
+    pub fn tree(&self) -> Option<&TreeReader> {
+        self.0.tree.get()
     }
 
     /// The network's parameters.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -133,10 +133,13 @@ impl Running {
         let (announce, ready) = oneshot::channel();
         let (params, limits, opened, closed) =
             (config.params.clone(), config.mempool.clone(), store.clone(), store.clone());
+        let tree = Arc::<OnceLock<_>>::default();
+        let known = tree.clone();
         let birth = Birth {
             name: config.name.clone(),
             open: Box::new(move |now| {
                 let chain = Chain::open(params.clone(), opened)?;
+                known.get_or_init(|| chain.reader());
                 Ok(Node::new(chain, Mempool::new(params, limits), protocol, now)?)
             }),
             close: Box::new(move || closed.flush()),
@@ -158,6 +161,7 @@ impl Running {
             templates: Templates::new(link.clone(), clock.clone()),
             link,
             database: Database::new(store),
+            tree,
             params: config.params.clone(),
             traffic,
             clock,

@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod bitcoin_cli;
+mod busy;
 mod discover;
 mod explorer;
 mod figures;

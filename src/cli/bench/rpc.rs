@@ -38,9 +38,14 @@ async fn measure() -> anyhow::Result<Vec<Figure>> {
     }
     let mut figures = Vec::new();
     for connections in [1, CONNECTIONS] {
-        let calls = [node::alive(), node::call("getblockhash", &[json!(2)]), node::call("getblockcount", &[])];
+        let calls = [
+            node::alive(),
+            node::call("getblockhash", &[json!(2)]),
+            node::call("getblockcount", &[]),
+            node::call("getblockheader", &[json!(hash)]),
+        ];
         let rates = rates(&node, connections, CALLS, calls).await?;
-        for (name, rate) in ["getblockhash", "getblockcount"].into_iter().zip(&rates[1..]) {
+        for (name, rate) in ["getblockhash", "getblockcount", "getblockheader"].into_iter().zip(&rates[1..]) {
             figures.push(Figure::rate(format!("{name}, connections: {connections}"), *rate, "calls/s", rates[0]));
         }
     }

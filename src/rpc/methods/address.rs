@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use super::{Method, Outcome};
+use crate::chain::Entry;
 use crate::consensus::coins::{Coin, CoinView};
 use crate::mempool::Mempool;
+use crate::p2p::Node;
 use crate::primitives::address;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
@@ -14,7 +16,7 @@ use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::RpcError;
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
-use crate::storage::TxLocation;
+use crate::storage::{Database, TxLocation};
 
 /// Coins that a balance is summed over; an address with more is an exchange's, which keeps its own books.
 const MAX_COINS: usize = 1_000_000;
@@ -115,6 +117,11 @@ fn spent_from<V: CoinView>(tx: &Transaction, key: &PublicKey, mempool: &Mempool,
     Ok(sum)
 }
 
+/// Up to `limit` confirmed coins of `key`, and the tip as of which they are.
+async fn coins_of(api: &Api, key: PublicKey, limit: usize) -> Result<(Vec<(OutPoint, Coin)>, Entry), RpcError> {
+    api.read(move |db, tip| Ok((db.address_coins(&key, limit)?, *tip))).await
+}
+
 async fn get_address_balance(api: Api, args: Args) -> Outcome {
     #[derive(Serialize)]
     struct Balance {
@@ -125,14 +132,14 @@ async fn get_address_balance(api: Api, args: Args) -> Outcome {
         coins: usize,
     }
     let key = api.key_of(args.get("address")?)?;
-    let coins = api.read(move |db| Ok(db.address_coins(&key, MAX_COINS + 1)?)).await?;
+    let (coins, tip) = coins_of(&api, key, MAX_COINS + 1).await?;
     if coins.len() > MAX_COINS {
         return Err(RpcError::invalid(format!("the address has more than {MAX_COINS} coins")));
     }
     let maturity = api.params().coinbase_maturity;
     api.node(move |node, _| {
         let (chain, mempool) = (node.chain(), node.mempool());
-        let next = chain.tip().height + 1;
+        let next = tip.height + 1;
         let mut balance = Balance { balance: 0, spendable: 0, immature: 0, pending: 0, coins: coins.len() };
         for (outpoint, coin) in &coins {
             let value = coin.output.value;
@@ -170,11 +177,11 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
     let key = api.key_of(args.get("address")?)?;
     let count = listed(&args)?;
     let include_mempool: bool = args.get("include_mempool")?;
-    let coins = api.read(move |db| Ok(db.address_coins(&key, count)?)).await?;
+    let (coins, tip) = coins_of(&api, key, count).await?;
     let maturity = api.params().coinbase_maturity;
-    api.node(move |node, _| {
+    let listing = move |node: &mut Node, _| {
         let (chain, mempool) = (node.chain(), node.mempool());
-        let next = chain.tip().height + 1;
+        let next = tip.height + 1;
         let confirmed = coins.iter().map(|(outpoint, coin)| {
             let spentby = mempool.spender(outpoint);
             Utxo {
@@ -202,14 +209,14 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
                 spentby: None,
             }));
         }
-        Ok(Reply::of(&utxos))
-    })
-    .await?
+        Ok::<_, RpcError>(utxos)
+    };
+    Ok(Reply::of(&api.node(listing).await??))
 }
 
 async fn get_address_history(api: Api, args: Args) -> Outcome {
     #[derive(Serialize)]
-    struct Entry {
+    struct View {
         txid: Txid,
         /// Null while unconfirmed.
         height: Option<u32>,
@@ -226,33 +233,34 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
     let from_height: u32 = args.get("from_height")?;
     let count = listed(&args)?;
     let from = TxLocation { height: from_height, position: 0 };
-    let history = api.read(move |db| Ok(db.address_history(&key, from, count)?)).await?;
-    api.node(move |node, _| {
-        let (chain, mempool) = (node.chain(), node.mempool());
-        let next = chain.tip().height + 1;
-        let confirmed = history.iter().map(|entry| Entry {
+    let tree = api.tree_reader()?.clone();
+    let reading = move |db: &Database, tip: &Entry| {
+        let history = db.address_history(&key, from, count)?;
+        let tree = tree.read();
+        let confirmed = history.into_iter().map(|entry| View {
             txid: entry.txid,
             height: Some(entry.height),
             position: Some(entry.position),
-            confirmations: next.saturating_sub(entry.height),
-            time: chain.entry_at(entry.height).map_or(0, |block| u64::from(block.header.time)),
+            confirmations: (tip.height + 1).saturating_sub(entry.height),
+            time: tree.entry_at(entry.height).map_or(0, |block| u64::from(block.header.time)),
             received: entry.received,
             spent: entry.spent,
         });
-        let mut entries: Vec<Entry> = confirmed.collect();
-        let room = count - entries.len();
-        entries.extend(pending(mempool, &key, chain)?.into_iter().take(room).map(|pending| Entry {
-            txid: pending.txid,
-            height: None,
-            position: None,
-            confirmations: 0,
-            time: pending.time,
-            received: pending.received,
-            spent: pending.spent,
-        }));
-        Ok(Reply::of(&entries))
-    })
-    .await?
+        Ok(confirmed.collect::<Vec<View>>())
+    };
+    let mut entries = api.read(reading).await?;
+    let room = count - entries.len();
+    let pending = api.node(move |node, _| pending(node.mempool(), &key, node.chain())).await??;
+    entries.extend(pending.into_iter().take(room).map(|pending| View {
+        txid: pending.txid,
+        height: None,
+        position: None,
+        confirmations: 0,
+        time: pending.time,
+        received: pending.received,
+        spent: pending.spent,
+    }));
+    Ok(Reply::of(&entries))
 }
 
 fn validate_address(api: &Api, args: &Args) -> Outcome {

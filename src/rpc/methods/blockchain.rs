@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Method, Outcome};
-use crate::chain::{Chain, Entry};
+use crate::chain::{BlockTree, Entry};
 use crate::consensus::coins::{Coin, CoinView};
-use crate::p2p::Node;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
@@ -18,7 +17,7 @@ use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
-use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, hex_of};
+use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, fee_of, hex_of};
 use crate::storage::Database;
 
 const BLOCKHASH: Param = required("blockhash", Kind::Hash, "The block.");
@@ -80,7 +79,7 @@ pub const METHODS: &[Method] = &[
         params: &[BLOCKHASH, optional("verbose", Kind::Boolean, "true", "false for the 80 bytes in hex.")],
         result: Shape::Either(&[Shape::Object, Shape::Hex]),
         about: "A block's header, whether or not its body is here.",
-        run: |api, args| Box::pin(get_block_header(api, args)),
+        run: |api, args| Box::pin(async move { get_block_header(&api, &args) }),
     },
     Method {
         name: "getchaintips",
@@ -94,14 +93,14 @@ pub const METHODS: &[Method] = &[
         params: &[optional("blockhash", Kind::Hash, "null", "As of this block; the tip, if left out.")],
         result: Shape::Object,
         about: "Changes of the rules under way: there are none, since genesis fixes all of them.",
-        run: |api, args| Box::pin(get_deployment_info(api, args)),
+        run: |api, args| Box::pin(async move { get_deployment_info(&api, &args) }),
     },
     Method {
         name: "getdifficulty",
         params: &[],
         result: Shape::Number,
         about: "The tip's difficulty, as a multiple of Bitcoin's difficulty 1.",
-        run: |api, _| Box::pin(get_difficulty(api)),
+        run: |api, _| Box::pin(async move { get_difficulty(&api) }),
     },
     Method {
         name: "getindexinfo",
@@ -165,27 +164,24 @@ async fn get_blockchain_info(api: Api) -> Outcome {
     }
     let params = api.params().clone();
     let size_on_disk = api.load(|db| Ok(db.store().bytes_on_disk())).await?;
-    api.node(move |node, _| {
-        let chain = node.chain();
-        let (tip, best) = (chain.tip(), chain.best_header());
-        Reply::of(&Info {
-            chain: params.network.clone(),
-            blocks: tip.height,
-            headers: best.height,
-            bestblockhash: tip.hash,
-            genesisblockhash: params.genesis_hash,
-            difficulty: DifficultyView::new(tip.header.bits),
-            time: tip.header.time,
-            mediantime: chain.median_time(&tip),
-            verificationprogress: (f64::from(tip.height + 1) / f64::from(best.height + 1)).min(1.0),
-            initialblockdownload: best.work > tip.work,
-            chainwork: tip.work.to_string(),
-            size_on_disk,
-            pruned: false,
-            warnings: Vec::new(),
-        })
-    })
-    .await
+    let tree = api.tree()?;
+    let (tip, best) = (tree.tip(), tree.best_header());
+    Ok(Reply::of(&Info {
+        chain: params.network.clone(),
+        blocks: tip.height,
+        headers: best.height,
+        bestblockhash: tip.hash,
+        genesisblockhash: params.genesis_hash,
+        difficulty: DifficultyView::new(tip.header.bits),
+        time: tip.header.time,
+        mediantime: tree.median_time(&tip),
+        verificationprogress: (f64::from(tip.height + 1) / f64::from(best.height + 1)).min(1.0),
+        initialblockdownload: best.work > tip.work,
+        chainwork: tip.work.to_string(),
+        size_on_disk,
+        pruned: false,
+        warnings: Vec::new(),
+    }))
 }
 
 fn get_block_hash(api: &Api, args: &Args) -> Outcome {
@@ -198,23 +194,23 @@ fn get_block_hash(api: &Api, args: &Args) -> Outcome {
 }
 
 /// The entry of a block that is named in a call.
-pub(super) fn entry(chain: &Chain, hash: &BlockHash) -> Result<Entry, RpcError> {
-    chain.entry(hash).ok_or_else(|| RpcError::not_found("Block not found"))
+pub(super) fn entry(tree: &BlockTree, hash: &BlockHash) -> Result<Entry, RpcError> {
+    tree.entry(hash).ok_or_else(|| RpcError::not_found("Block not found"))
 }
 
-fn header_view(chain: &Chain, entry: &Entry) -> HeaderView {
-    let in_chain = chain.is_on_best_chain(entry);
-    let next = if in_chain { chain.entry_at(entry.height + 1).map(|next| next.hash) } else { None };
+fn header_view(tree: &BlockTree, entry: &Entry) -> HeaderView {
+    let in_chain = tree.is_on_best_chain(entry);
+    let next = if in_chain { tree.entry_at(entry.height + 1).map(|next| next.hash) } else { None };
     let Header { version, previous, merkle_root, time, bits, nonce } = entry.header;
     HeaderView {
         hash: entry.hash,
-        confirmations: if in_chain { i64::from(chain.tip().height - entry.height) + 1 } else { -1 },
+        confirmations: if in_chain { i64::from(tree.tip().height - entry.height) + 1 } else { -1 },
         height: entry.height,
         version,
         version_hex: format!("{version:08x}"),
         merkleroot: merkle_root,
         time,
-        mediantime: chain.median_time(entry),
+        mediantime: tree.median_time(entry),
         nonce,
         difficulty: DifficultyView::new(bits),
         chainwork: entry.work.to_string(),
@@ -224,17 +220,20 @@ fn header_view(chain: &Chain, entry: &Entry) -> HeaderView {
     }
 }
 
-async fn get_block_header(api: Api, args: Args) -> Outcome {
+fn get_block_header(api: &Api, args: &Args) -> Outcome {
     let hash: BlockHash = args.get("blockhash")?;
     let verbose: bool = args.get("verbose")?;
-    api.node(move |node, _| {
-        let entry = entry(node.chain(), &hash)?;
-        Ok(match verbose {
-            true => Reply::of(&header_view(node.chain(), &entry)),
-            false => Reply::hex(&codec::encode(&entry.header)),
-        })
-    })
-    .await?
+    if !verbose {
+        let entry = entry(&*api.tree()?, &hash)?;
+        return Ok(Reply::hex(&codec::encode(&entry.header)));
+    }
+    Ok(Reply::of(&view_of(api, &hash)?))
+}
+
+/// The header of a block that is named in a call, and its place.
+fn view_of(api: &Api, hash: &BlockHash) -> Result<HeaderView, RpcError> {
+    let tree = api.tree()?;
+    Ok(header_view(&tree, &entry(&tree, hash)?))
 }
 
 #[derive(Serialize)]
@@ -258,16 +257,14 @@ async fn get_block(api: Api, args: Args) -> Outcome {
     let reply = if verbosity == 0 {
         api.load(move |db| Ok(db.raw_block(&hash)?.map(|raw| Reply::hex(&raw)))).await?
     } else {
-        let header =
-            move |node: &mut Node, _| entry(node.chain(), &hash).map(|entry| header_view(node.chain(), &entry));
-        let header = api.node(header).await??;
+        let header = view_of(&api, &hash)?;
         let prefix = api.params().address_prefix.clone();
         api.load(move |db| block_reply(db, &hash, header, verbosity, &prefix)).await?
     };
     match reply {
         Some(reply) => Ok(reply),
         None => {
-            api.node(move |node, _| entry(node.chain(), &hash).map(|_| ())).await??;
+            entry(&*api.tree()?, &hash)?;
             Err(RpcError::new(Code::Misc, "Block not available (its body has not come yet)"))
         }
     }
@@ -277,12 +274,14 @@ async fn get_block(api: Api, args: Args) -> Outcome {
 fn block_reply(
     db: &Database,
     hash: &BlockHash,
-    header: HeaderView,
+    mut header: HeaderView,
     verbosity: u8,
     prefix: &str,
 ) -> Result<Option<Reply>, RpcError> {
     let Some(block) = db.block(hash)? else { return Ok(None) };
     let size = block.size();
+    // The body may have come after the header was looked at.
+    header.transactions = block.transactions.len() as u32;
     if verbosity == 1 {
         return Ok(Some(Reply::of(&BlockView { header, size, tx: block.txids() })));
     }
@@ -301,8 +300,8 @@ fn block_transactions(block: &Block, undo: Option<&[Coin]>, prefix: &str, show_c
         let spent = rest.and_then(|coins| coins.split_at_checked(tx.inputs.len()));
         rest = spent.map(|(_, after)| after);
         let spent = spent.map(|(coins, _)| coins);
-        let transaction = TransactionView::with_spent(tx, tx.txid(), prefix, spent);
-        let transaction = if show_coins { transaction } else { transaction.without_coins() };
+        let (shown, fee) = (spent.filter(|_| show_coins), spent.and_then(|coins| fee_of(tx, coins)));
+        let transaction = TransactionView::with_coins(tx, tx.txid(), prefix, shown.unwrap_or_default(), fee);
         BlockTransaction { transaction, hex: hex_of(tx) }
     };
     block.transactions.iter().map(view).collect()
@@ -318,16 +317,13 @@ async fn get_block_filter(api: Api, args: Args) -> Outcome {
     if args.get::<&str>("filtertype")? != "basic" {
         return Err(RpcError::not_found("Unknown filtertype"));
     }
-    api.node(move |node, _| {
-        let chain = node.chain();
-        let entry = entry(chain, &hash)?;
-        match chain.db().filter(&hash)? {
-            Some((filter, header)) => Ok(Reply::of(&View { filter: hex::encode(filter.as_bytes()), header })),
-            None if chain.is_on_best_chain(&entry) => Err(RpcError::internal(format!("block {hash} has no filter"))),
-            None => Err(RpcError::not_found("Filter not found. Block was not connected to active chain.")),
-        }
+    let height = entry(&*api.tree()?, &hash)?.height;
+    api.read(move |db, _| match db.filter(&hash)? {
+        Some((filter, header)) => Ok(Reply::of(&View { filter: hex::encode(filter.as_bytes()), header })),
+        None if db.hash_at(height)? == Some(hash) => Err(RpcError::internal(format!("block {hash} has no filter"))),
+        None => Err(RpcError::not_found("Filter not found. Block was not connected to active chain.")),
     })
-    .await?
+    .await
 }
 
 async fn get_chain_tips(api: Api) -> Outcome {
@@ -338,24 +334,21 @@ async fn get_chain_tips(api: Api) -> Outcome {
         branchlen: u32,
         status: &'static str,
     }
-    api.node(|node, _| {
-        let tips = node.chain().tips().into_iter().map(|tip| Tip {
-            height: tip.height,
-            hash: tip.hash,
-            branchlen: tip.branch_len,
-            status: tip.status.name(),
-        });
-        Reply::of(&tips.collect::<Vec<_>>())
-    })
-    .await
+    let tips = api.walk(|tree| Ok(tree.tips())).await?.into_iter().map(|tip| Tip {
+        height: tip.height,
+        hash: tip.hash,
+        branchlen: tip.branch_len,
+        status: tip.status.name(),
+    });
+    Ok(Reply::of(&tips.collect::<Vec<_>>()))
 }
 
-async fn get_difficulty(api: Api) -> Outcome {
-    let bits = api.node(|node, _| node.chain().tip().header.bits).await?;
+fn get_difficulty(api: &Api) -> Outcome {
+    let bits = api.tree()?.tip().header.bits;
     Ok(Reply::of(&bits.target().map(|target| target.difficulty()).map_err(RpcError::internal)?))
 }
 
-async fn get_deployment_info(api: Api, args: Args) -> Outcome {
+fn get_deployment_info(api: &Api, args: &Args) -> Outcome {
     #[derive(Serialize)]
     struct Info {
         hash: BlockHash,
@@ -363,12 +356,9 @@ async fn get_deployment_info(api: Api, args: Args) -> Outcome {
         deployments: BTreeMap<String, ()>,
     }
     let hash: Option<BlockHash> = args.get("blockhash")?;
-    api.node(move |node, _| {
-        let chain = node.chain();
-        let entry = hash.map_or(Ok(chain.tip()), |hash| entry(chain, &hash))?;
-        Ok(Reply::of(&Info { hash: entry.hash, height: entry.height, deployments: BTreeMap::new() }))
-    })
-    .await?
+    let tree = api.tree()?;
+    let entry = hash.map_or(Ok(tree.tip()), |hash| entry(&tree, &hash))?;
+    Ok(Reply::of(&Info { hash: entry.hash, height: entry.height, deployments: BTreeMap::new() }))
 }
 
 fn get_index_info(api: &Api, args: &Args) -> Outcome {
@@ -434,9 +424,9 @@ async fn get_tx_out_set_info(api: Api) -> Outcome {
         disk_size: u64,
         total_amount: u64,
     }
-    let (tip, stats, disk_size) = api.read(|db| Ok((db.tip()?, db.coin_stats()?, db.store().bytes_on_disk()))).await?;
-    let bestblock = tip.unwrap_or(api.params().genesis_hash);
-    let height = api.node(move |node, _| node.chain().entry(&bestblock).map_or(0, |entry| entry.height)).await?;
+    let reading = |db: &Database, tip: &Entry| Ok((*tip, db.coin_stats()?, db.store().bytes_on_disk()));
+    let (tip, stats, disk_size) = api.read(reading).await?;
+    let (height, bestblock) = (tip.height, tip.hash);
     let (txouts, digest, total_amount) = (stats.count, stats.digest, stats.value);
     Ok(Reply::of(&Info { height, bestblock, txouts, digest, disk_size, total_amount }))
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Method, Outcome};
-use crate::chain::{Chain, ChainError, Entry};
+use crate::chain::{BlockTree, ChainError, Entry};
 use crate::miner::{kernel, template};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
@@ -105,11 +105,11 @@ async fn get_mining_info(api: Api) -> Outcome {
     let chain_name = api.params().network.clone();
     api.node(move |node, _| {
         let chain = node.chain();
-        let next = chain.next_context();
+        let (tip, next) = (chain.tip(), chain.next_context());
         Reply::of(&Info {
-            blocks: chain.tip().height,
-            difficulty: DifficultyView::new(chain.tip().header.bits),
-            networkhashps: hash_rate(chain, &chain.tip(), RATE_SPAN),
+            blocks: tip.height,
+            difficulty: DifficultyView::new(tip.header.bits),
+            networkhashps: hash_rate(&chain.tree(), &tip, RATE_SPAN),
             pooledtx: node.mempool().len(),
             chain: chain_name,
             generate: mining.payee.is_some(),
@@ -126,10 +126,10 @@ async fn get_mining_info(api: Api) -> Outcome {
 
 /// Work of the `span` blocks up to `end`, over the time between the earliest and the latest of them and the one before.
 /// Genesis is left out: it may be written long before anybody mines on it.
-pub(in crate::rpc) fn hash_rate(chain: &Chain, end: &Entry, span: u32) -> f64 {
+pub(in crate::rpc) fn hash_rate(tree: &BlockTree, end: &Entry, span: u32) -> f64 {
     let first = end.height.saturating_sub(span).max(1);
-    let Some(start) = chain.ancestor(end, first) else { return 0.0 };
-    let times = (first..=end.height).filter_map(|height| chain.ancestor(end, height)).map(|entry| entry.header.time);
+    let Some(start) = tree.ancestor(end, first) else { return 0.0 };
+    let times = tree.branch(end).take_while(|entry| entry.height >= first).map(|entry| entry.header.time);
     let (earliest, latest) = times.fold((u32::MAX, 0), |(least, most), time| (least.min(time), most.max(time)));
     if latest <= earliest { 0.0 } else { (end.work - start.work).as_f64() / f64::from(latest - earliest) }
 }
@@ -144,16 +144,15 @@ async fn get_network_hash_ps(api: Api, args: Args) -> Outcome {
             .filter(|span| (1..=100_000).contains(span))
             .ok_or_else(|| RpcError::invalid("Invalid nblocks. Must be a number from 1 to 100000, or -1."))?,
     };
-    api.node(move |node, _| {
-        let chain = node.chain();
+    api.walk(move |tree| {
         let end = match height {
-            -1 => Some(chain.tip()),
-            height => u32::try_from(height).ok().and_then(|height| chain.entry_at(height)),
+            -1 => Some(tree.tip()),
+            height => u32::try_from(height).ok().and_then(|height| tree.entry_at(height)),
         };
         let end = end.ok_or_else(|| RpcError::invalid("Block does not exist at specified height"))?;
-        Ok(Reply::of(&hash_rate(chain, &end, span)))
+        Ok(Reply::of(&hash_rate(tree, &end, span)))
     })
-    .await?
+    .await
 }
 
 async fn set_generate(api: Api, args: Args) -> Outcome {

@@ -1,8 +1,8 @@
 //! Proofs that whoever asks can check without trusting this node.
 
 use super::{Method, Outcome};
+use crate::chain::BlockTree;
 use crate::primitives::hash::{BlockHash, Txid};
-use crate::primitives::header::Header;
 use crate::primitives::merkle::{Branch, PartialTree};
 use crate::receipt::succinct::{Source, prove};
 use crate::receipt::{Evidence, Receipt};
@@ -13,9 +13,9 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
 use crate::storage::TxLocation;
 
-/// Headers read from the node's thread at a time.
-const HEADERS_AT_A_TIME: u32 = 2_000;
-/// How often the headers are read again because the chain was reorganised meanwhile.
+/// Headers in one answer of getheaders.
+const MAX_HEADERS: u32 = 2_000;
+/// How often a receipt is begun again because the chain was reorganised meanwhile.
 const READ_ATTEMPTS: usize = 3;
 
 /// See [`super::GROUPS`].
@@ -35,7 +35,7 @@ pub const METHODS: &[Method] = &[
         params: &[required("proof", Kind::Hex, "What gettxoutproof answers.")],
         result: Shape::Array(&Shape::Hash),
         about: "Ids of the transactions that a proof proves to be in a block of the best chain; none if it is false.",
-        run: |api, args| Box::pin(verify_tx_out_proof(api, args)),
+        run: |api, args| Box::pin(async move { verify_tx_out_proof(&api, &args) }),
     },
     Method {
         name: "getreceipt",
@@ -57,7 +57,7 @@ pub const METHODS: &[Method] = &[
         ],
         result: Shape::Hex,
         about: "Headers of the best chain: 80 bytes each, one after the other, in hex. Ends early at the tip.",
-        run: |api, args| Box::pin(get_headers(api, args)),
+        run: |api, args| Box::pin(async move { get_headers(&api, &args) }),
     },
 ];
 
@@ -72,7 +72,7 @@ async fn get_tx_out_proof(api: Api, args: Args) -> Outcome {
     if let Some(pair) = wanted.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(RpcError::invalid(format!("Invalid parameter, duplicated txid: {}", pair[0])));
     }
-    api.read(move |db| {
+    api.read(move |db, _| {
         let hash = match within {
             Some(hash) => Some(hash),
             None => match db.tx_location(&first)? {
@@ -95,19 +95,15 @@ async fn get_tx_out_proof(api: Api, args: Args) -> Outcome {
     .await
 }
 
-async fn verify_tx_out_proof(api: Api, args: Args) -> Outcome {
+fn verify_tx_out_proof(api: &Api, args: &Args) -> Outcome {
     let malformed = |reason: String| RpcError::new(Code::Deserialization, format!("Proof decode failed: {reason}"));
     let bytes = hex::decode(args.get::<&str>("proof")?).map_err(|error| malformed(error.to_string()))?;
     let tree = PartialTree::from_bytes(&bytes).map_err(|error| malformed(error.to_string()))?;
     let Ok(found) = tree.verify() else { return Ok(Reply::of(&[(); 0])) };
     let (hash, leaves) = (tree.header.hash(), tree.leaves());
-    let count = api
-        .node(move |node, _| {
-            let chain = node.chain();
-            chain.entry(&hash).filter(|entry| chain.is_on_best_chain(entry)).map(|entry| entry.tx_count)
-        })
-        .await?
-        .ok_or_else(|| RpcError::not_found("Block not found in chain"))?;
+    let tree = api.tree()?;
+    let entry = tree.entry(&hash).filter(|entry| tree.is_on_best_chain(entry));
+    let count = entry.ok_or_else(|| RpcError::not_found("Block not found in chain"))?.tx_count;
     // A tree of another depth passes off inner nodes as transactions (CVE-2017-12842).
     let proven = found.iter().map(|(_, txid)| *txid).filter(|_| leaves == count);
     Ok(Reply::of(&proven.collect::<Vec<Txid>>()))
@@ -148,7 +144,10 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
                 let text = format!("from: the transaction is in block {height}, which is not after block {from}");
                 return Err(RpcError::invalid(text));
             }
-            Shown::HeadersAfter(from) => headers_after(&api, from, block.hash(), height).await?,
+            Shown::HeadersAfter(from) => {
+                let block = block.hash();
+                api.walk(move |tree| Ok(headers_after(tree, from, block, height))).await?
+            }
             Shown::Sample => sample(&api, height, block.hash()).await?,
         };
         // Otherwise the chain was reorganised between the readings.
@@ -165,50 +164,25 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
     Err(RpcError::new(Code::Misc, "the chain is being reorganised; try again"))
 }
 
-/// The headers of the best chain after height `from` with the tip, or `None` if the chain changed while they were read,
-/// or `block` is not at `height` of it.
-async fn headers_after(
-    api: &Api,
-    from: u32,
-    block: BlockHash,
-    height: u32,
-) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
-    let hash_at = move |at| api.load(move |db| Ok(db.hash_at(at)?));
-    let Some(start) = hash_at(from).await? else { return Ok(None) };
-    let (mut headers, mut tip): (Vec<Header>, _) = (Vec::new(), start);
-    let mut passed = from == height && start == block;
-    loop {
-        let reached = from + headers.len() as u32;
-        let (more, end) = headers_from(api, reached + 1, HEADERS_AT_A_TIME).await?;
-        if more.first().is_some_and(|header| header.previous != tip) {
-            return Ok(None);
-        }
-        passed |= more.get((height.wrapping_sub(reached + 1)) as usize).is_some_and(|header| header.hash() == block);
-        let empty = more.is_empty();
-        tip = more.last().map_or(tip, Header::hash);
-        headers.extend(more);
-        let reached = from + headers.len() as u32;
-        if reached >= end || empty {
-            // A shorter chain than what was read is another one.
-            let evidence = match from {
-                0 => Evidence::Headers(headers),
-                height => Evidence::Since { height, hash: start, headers },
-            };
-            return Ok((passed && reached == end).then_some((evidence, tip)));
-        }
-    }
+/// The headers of the best chain after height `from` with the tip, or `None` if `block` is not at `height` of it.
+fn headers_after(tree: &BlockTree, from: u32, block: BlockHash, height: u32) -> Option<(Evidence, BlockHash)> {
+    let start = tree.entry_at(from)?.hash;
+    tree.entry_at(height).filter(|entry| entry.hash == block)?;
+    let headers = (from + 1..).map_while(|height| tree.entry_at(height)).map(|entry| entry.header).collect();
+    let evidence = match from {
+        0 => Evidence::Headers(headers),
+        height => Evidence::Since { height, hash: start, headers },
+    };
+    Some((evidence, tree.tip().hash))
 }
 
 /// A sample of the best chain that shows `block` at `height`; `None` if that is not there any more.
 async fn sample(api: &Api, height: u32, block: BlockHash) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
-    api.read(move |db| {
+    api.read(move |db, tip| {
         let missing = |what: &str, at: u64| db.corrupt(format!("{what} {at} of the best chain is missing"));
         let hash_at = |at: u32| db.hash_at(at)?.ok_or_else(|| missing("block", at.into()));
         let body = |at: u32| db.block(&hash_at(at)?)?.ok_or_else(|| missing("block", at.into()));
-        let tip = db.tip()?.ok_or_else(|| missing("tip", 0))?;
-        let tip_block = db.block(&tip)?.ok_or_else(|| missing("tip", 0))?;
-        let tip_height = tip_block.transactions.first().map_or(0, |coinbase| coinbase.lock_height);
-        if tip_height == 0 {
+        if tip.height == 0 {
             return Err(RpcError::invalid("evidence: there is nothing to sample before the first block is mined"));
         }
         if db.hash_at(height)? != Some(block) {
@@ -223,33 +197,23 @@ async fn sample(api: &Api, height: u32, block: BlockHash) -> Result<Option<(Evid
                 block.transactions.into_iter().next().zip(branch).ok_or_else(|| missing("coinbase", at.into()))
             },
         };
-        let proof = prove(&source, tip_height, height)?;
-        Ok(Some((Evidence::Succinct(proof), tip)))
+        let proof = prove(&source, tip.height, height)?;
+        Ok(Some((Evidence::Succinct(proof), tip.hash)))
     })
     .await
 }
 
-/// Up to `count` headers of the best chain from height `from`, and the height of its tip.
-async fn headers_from(api: &Api, from: u32, count: u32) -> Result<(Vec<Header>, u32), RpcError> {
-    api.node(move |node, _| {
-        let chain = node.chain();
-        let heights = from..from.saturating_add(count);
-        let headers = heights.map_while(|height| chain.entry_at(height)).map(|entry| entry.header).collect();
-        (headers, chain.tip().height)
-    })
-    .await
-}
-
-async fn get_headers(api: Api, args: Args) -> Outcome {
+fn get_headers(api: &Api, args: &Args) -> Outcome {
     let from: u32 = args.get("height")?;
     let count: u32 = args.get("count")?;
-    if count > HEADERS_AT_A_TIME {
-        return Err(RpcError::invalid(format!("count: at most {HEADERS_AT_A_TIME}")));
+    if count > MAX_HEADERS {
+        return Err(RpcError::invalid(format!("count: at most {MAX_HEADERS}")));
     }
-    let (headers, tip) = headers_from(&api, from, count).await?;
-    if from > tip {
+    let tree = api.tree()?;
+    if from > tree.tip().height {
         return Err(RpcError::invalid("Block height out of range"));
     }
-    let bytes: Vec<u8> = headers.iter().flat_map(|header| header.to_bytes()).collect();
+    let entries = (from..from.saturating_add(count)).map_while(|height| tree.entry_at(height));
+    let bytes: Vec<u8> = entries.flat_map(|entry| entry.header.to_bytes()).collect();
     Ok(Reply::hex(&bytes))
 }

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::blockchain::entry;
 use super::{Method, Outcome};
 use crate::mempool::MempoolError;
-use crate::p2p::Node;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::tx::Transaction;
@@ -101,14 +100,11 @@ async fn get_raw_transaction(api: Api, args: Args) -> Outcome {
     let place = match found.block {
         None => None,
         Some(hash) => {
-            let place = move |node: &mut Node, _| {
-                let chain = node.chain();
-                let entry = entry(chain, &hash)?;
-                let active = chain.is_on_best_chain(&entry);
-                let confirmations = if active { chain.tip().height - entry.height + 1 } else { 0 };
-                Ok::<_, RpcError>((active, confirmations, entry.height, entry.header.time))
-            };
-            Some(api.node(place).await??)
+            let tree = api.tree()?;
+            let entry = entry(&tree, &hash)?;
+            let active = tree.is_on_best_chain(&entry);
+            let confirmations = if active { tree.tip().height - entry.height + 1 } else { 0 };
+            Some((active, confirmations, entry.height, entry.header.time))
         }
     };
     Ok(Reply::of(&View {
@@ -137,7 +133,7 @@ async fn find(api: &Api, txid: Txid) -> Result<Found, RpcError> {
 }
 
 async fn find_confirmed(api: &Api, txid: Txid) -> Result<Option<Found>, RpcError> {
-    let found = api.load(move |db| Ok(db.transaction(&txid)?)).await?;
+    let found = api.read(move |db, _| Ok(db.transaction(&txid)?)).await?;
     Ok(found.map(|(tx, block, _)| Found { tx: Arc::new(tx), block: Some(block) }))
 }
 

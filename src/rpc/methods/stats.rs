@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::blockchain::entry;
 use super::{Method, Outcome};
-use crate::chain::{Chain, Entry, Level};
+use crate::chain::{BlockTree, Entry, Level};
 use crate::consensus::coins::Coin;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
@@ -240,23 +240,15 @@ async fn get_block_stats(api: Api, args: Args) -> Outcome {
         _ => None,
     };
     let height = block.as_i64();
-    let params = api.params().clone();
-    let place = api
-        .node(move |node, _| {
-            let chain = node.chain();
-            let entry = match (named, height) {
-                (Some(hash), _) => entry(chain, &hash)?,
-                (None, height) => at_height(chain, height)?,
-            };
-            let subsidy = params.subsidy_at(entry.height);
-            Ok::<_, RpcError>(Place {
-                hash: entry.hash,
-                height: entry.height,
-                median_time: chain.median_time(&entry),
-                subsidy,
-            })
-        })
-        .await??;
+    let place = {
+        let tree = api.tree()?;
+        let entry = match (named, height) {
+            (Some(hash), _) => entry(&tree, &hash)?,
+            (None, height) => at_height(&tree, height)?,
+        };
+        let subsidy = api.params().subsidy_at(entry.height);
+        Place { hash: entry.hash, height: entry.height, median_time: tree.median_time(&entry), subsidy }
+    };
     let stats = api
         .load(move |db| {
             let Some(block) = db.block(&place.hash)? else {
@@ -279,13 +271,13 @@ async fn get_block_stats(api: Api, args: Args) -> Outcome {
     Ok(Reply::of(&chosen))
 }
 
-fn at_height(chain: &Chain, height: Option<i64>) -> Result<Entry, RpcError> {
+fn at_height(tree: &BlockTree, height: Option<i64>) -> Result<Entry, RpcError> {
     let height = height.unwrap_or(i64::MAX);
     if height < 0 {
         return Err(RpcError::invalid(format!("Target block height {height} is negative")));
     }
-    let found = u32::try_from(height).ok().and_then(|height| chain.entry_at(height));
-    let tip = chain.tip().height;
+    let found = u32::try_from(height).ok().and_then(|height| tree.entry_at(height));
+    let tip = tree.tip().height;
     found.ok_or_else(|| RpcError::invalid(format!("Target block height {height} after current tip {tip}")))
 }
 
@@ -308,10 +300,9 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
     let count: Option<i64> = args.get("nblocks")?;
     let hash: Option<BlockHash> = args.get("blockhash")?;
     let month = (MONTH / api.params().target_spacing_secs.max(1)).max(1);
-    api.node(move |node, _| {
-        let chain = node.chain();
-        let last = hash.map_or(Ok(chain.tip()), |hash| entry(chain, &hash))?;
-        if !chain.is_on_best_chain(&last) {
+    api.walk(move |tree| {
+        let last = hash.map_or(Ok(tree.tip()), |hash| entry(tree, &hash))?;
+        if !tree.is_on_best_chain(&last) {
             return Err(RpcError::invalid("Block is not in main chain"));
         }
         let most = last.height.saturating_sub(1);
@@ -324,12 +315,12 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
         };
         let first = last.height - window;
         let count_to = |height: u32| -> u64 {
-            let blocks = (0..=height).map_while(|height| chain.entry_at(height));
+            let blocks = (0..=height).map_while(|height| tree.entry_at(height));
             blocks.map(|entry| u64::from(entry.tx_count)).sum()
         };
         let (before, txcount) = (count_to(first), count_to(last.height));
-        let start = chain.entry_at(first).map_or(0, |entry| chain.median_time(&entry));
-        let interval = (window > 0).then(|| chain.median_time(&last).saturating_sub(start));
+        let start = tree.entry_at(first).map_or(0, |entry| tree.median_time(&entry));
+        let interval = (window > 0).then(|| tree.median_time(&last).saturating_sub(start));
         Ok(Reply::of(&Stats {
             time: last.header.time,
             txcount,
@@ -341,7 +332,7 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
             txrate: interval.filter(|secs| *secs > 0).map(|secs| (txcount - before) as f64 / f64::from(secs)),
         }))
     })
-    .await?
+    .await
 }
 
 async fn verify_chain(api: Api, args: Args) -> Outcome {

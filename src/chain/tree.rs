@@ -1,0 +1,106 @@
+//! All headers and the best chain among them, read from any thread and written by one.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::index::{Entry, Id, Index};
+use crate::primitives::hash::BlockHash;
+
+/// The tree of blocks: every header known, and which of them are the best chain.
+#[derive(Debug)]
+pub struct BlockTree {
+    pub(super) index: Index,
+    /// The best chain, by height. Never empty.
+    pub(super) active: Vec<Id>,
+}
+
+impl BlockTree {
+    /// The tree in which the best chain ends at `tip`.
+    pub(super) fn new(index: Index, tip: &Entry) -> Self {
+        let mut active: Vec<Id> = index.branch(tip).map(|entry| entry.id).collect();
+        active.reverse();
+        Self { index, active }
+    }
+
+    /// The best chain's last block.
+    pub fn tip(&self) -> Entry {
+        self.index.get(self.active[self.active.len() - 1])
+    }
+
+    /// The header with most work that is not known to be invalid; its body may still be missing.
+    pub fn best_header(&self) -> Entry {
+        self.index.best_header()
+    }
+
+    /// Number of headers known, on all branches.
+    pub fn header_count(&self) -> usize {
+        self.index.len()
+    }
+
+    /// A header by its hash, on any branch.
+    pub fn entry(&self, hash: &BlockHash) -> Option<Entry> {
+        self.index.find(hash)
+    }
+
+    /// The best chain's block at `height`.
+    pub fn entry_at(&self, height: u32) -> Option<Entry> {
+        self.active.get(height as usize).map(|id| self.index.get(*id))
+    }
+
+    /// The ancestor of `entry` at `height`; `None` above it.
+    pub fn ancestor(&self, entry: &Entry, height: u32) -> Option<Entry> {
+        (height <= entry.height).then(|| self.index.get(self.index.ancestor(entry.id, height)))
+    }
+
+    /// Whether `entry` is on the best chain.
+    pub fn is_on_best_chain(&self, entry: &Entry) -> bool {
+        self.active.get(entry.height as usize) == Some(&entry.id)
+    }
+
+    /// `entry` and its ancestors, down to genesis.
+    pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
+        self.index.branch(entry)
+    }
+
+    /// Median time past of a block: of itself and the ten before.
+    pub fn median_time(&self, entry: &Entry) -> u32 {
+        self.index.median_time(entry)
+    }
+}
+
+/// Reads the tree from any thread, without asking the one that owns the chain. Clones read the same tree.
+#[derive(Debug, Clone)]
+pub struct TreeReader(Arc<RwLock<BlockTree>>);
+
+impl TreeReader {
+    /// The tree as it is between two steps of the tip, and so for as long as the guard is held, which holds up the chain:
+    /// not while something is read from the disk. A thread should have one at a time, and call nothing meanwhile that
+    /// changes the chain.
+    pub fn read(&self) -> RwLockReadGuard<'_, BlockTree> {
+        // What is done under the lock for writing cannot fail halfway, so a poisoned one still guards a whole tree.
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The chain's own hold of the tree, the only one for writing. Its guards borrow it, so nobody can ask for the one for
+/// writing and hold another.
+#[derive(Debug)]
+pub(super) struct TreeOwner(TreeReader);
+
+impl TreeOwner {
+    pub fn new(tree: BlockTree) -> Self {
+        Self(TreeReader(Arc::new(RwLock::new(tree))))
+    }
+
+    pub fn reader(&self) -> TreeReader {
+        self.0.clone()
+    }
+
+    pub fn read(&self) -> RwLockReadGuard<'_, BlockTree> {
+        self.0.read()
+    }
+
+    /// For changes that the store has already. What readers must see together is done with one guard.
+    pub fn write(&mut self) -> RwLockWriteGuard<'_, BlockTree> {
+        self.0.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -34,11 +34,20 @@ impl Chain {
     /// # Errors
     /// The place of the first that was refused, and why. Those before it are taken, unless the store failed.
     pub fn accept_headers(&mut self, headers: &[Header], now: u64) -> Result<usize, (usize, ChainError)> {
+        self.accept_hashed(headers, &Header::hash_all(headers), now)
+    }
+
+    /// [`Chain::accept_headers`], for a caller who has hashed them already.
+    pub(crate) fn accept_hashed(
+        &mut self,
+        headers: &[Header],
+        hashes: &[BlockHash],
+        now: u64,
+    ) -> Result<usize, (usize, ChainError)> {
         let mut draft = Draft::default();
-        let hashed = headers.iter().zip(Header::hash_all(headers));
         let tree = self.tree.read();
-        let refused = hashed.enumerate().find_map(|(place, (header, hash))| {
-            self.check_header(&tree.index, &mut draft, *header, hash, now).err().map(|error| (place, error))
+        let refused = headers.iter().zip(hashes).enumerate().find_map(|(place, (header, hash))| {
+            self.check_header(&tree.index, &mut draft, *header, *hash, now).err().map(|error| (place, error))
         });
         drop(tree);
         if !draft.new.is_empty() {

@@ -85,12 +85,11 @@ impl LowWorkBranch {
         self.length > MAX_LENGTH_FACTOR * (u64::from(chain.tip().height) + LENGTH_ALLOWANCE)
     }
 
-    /// Checks the next header, whose parent must be the last, as storing it would.
+    /// Checks the next header, whose hash is `hash` and whose parent must be the last, as storing it would.
     ///
     /// # Errors
     /// The first rule broken.
-    pub(super) fn push(&mut self, header: &Header, chain: &Chain) -> Result<(), RuleError> {
-        let hash = header.hash();
+    pub(super) fn push(&mut self, header: &Header, hash: BlockHash, chain: &Chain) -> Result<(), RuleError> {
         check_proof_of_work(header, &hash, chain.params())?;
         let parent = Parent { height: self.height, time: self.time, first_time: self.first_time };
         check_header(header, &HeaderContext::after(parent, &mut self.times.clone(), chain.params()))?;

@@ -140,7 +140,7 @@ impl HeaderSync {
         let Some(parent) = chain.entry(&first.previous) else {
             if continues_low {
                 state.asked = None;
-                self.take_low_work(now, peer, headers, chain, out);
+                self.take_low_work(now, peer, (headers, &hashes), chain, out);
             } else if headers.len() > MAX_ANNOUNCED {
                 out.offence(peer, Offence::UnconnectedHeaders);
             } else {
@@ -157,12 +157,12 @@ impl HeaderSync {
         }
         // Even the last of many may lie about its work, so they are all checked before the first is stored.
         let is_far_behind = state.proven == 0 && !last_known && parent.work < enough_work(chain);
-        if is_far_behind && !self.take_low_work(now, peer, headers, chain, out) {
+        if is_far_behind && !self.take_low_work(now, peer, (headers, &hashes), chain, out) {
             return false;
         }
         let Some(state) = self.0.get_mut(&peer) else { return false };
         state.proven = state.proven.saturating_sub(headers.len() as u64);
-        let (taken, new) = match chain.accept_headers(headers, now.unix) {
+        let (taken, new) = match chain.accept_hashed(headers, &hashes, now.unix) {
             Ok(new) => (headers.len(), new > 0),
             Err((place, error)) => {
                 out.refused(peer, error.blame(), &error, Offence::BadHeader);
@@ -182,14 +182,21 @@ impl HeaderSync {
     }
 
     /// Headers whose chain may not be worth storing, or not yet. `true` if they prove enough work by themselves.
-    fn take_low_work(&mut self, now: Now, peer: PeerId, headers: &[Header], chain: &Chain, out: &mut Outbox) -> bool {
+    fn take_low_work(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        (headers, hashes): (&[Header], &[BlockHash]),
+        chain: &Chain,
+        out: &mut Outbox,
+    ) -> bool {
         let Some(state) = self.0.get_mut(&peer) else { return false };
         let continued = state.low.take().filter(|low| low.tip() == headers[0].previous);
         let fork = || chain.entry(&headers[0].previous).map(|fork| LowWorkBranch::new(chain, &fork));
         let Some(mut low) = continued.or_else(fork) else { return false };
-        for header in headers {
-            if let Err(error) = low.push(header, chain) {
-                let error = ChainError::Rule { hash: header.hash(), source: error };
+        for (header, hash) in headers.iter().zip(hashes) {
+            if let Err(error) = low.push(header, *hash, chain) {
+                let error = ChainError::Rule { hash: *hash, source: error };
                 out.refused(peer, error.blame(), &error, Offence::BadHeader);
                 return false;
             }

@@ -143,7 +143,7 @@ fn stores_of_other_networks_and_versions_and_other_processes_are_refused() {
     assert_eq!((stored, configured), (params().genesis_hash, other.genesis_hash));
 
     let mut batch = cairn::storage::Batch::default();
-    batch.put(b"v".to_vec(), 999u32.to_le_bytes().to_vec());
+    batch.put(b"v", 999u32.to_le_bytes());
     store.commit(batch).unwrap();
     assert!(matches!(Chain::open(params(), store), Err(StoreError::OtherSchema { found: 999, .. })));
 }

@@ -145,8 +145,8 @@ fn the_check_misses_no_entry() {
         let mut batch = Batch::default();
         sound.iter().for_each(|(key, value)| batch.put(key.clone(), value.clone()));
         match value {
-            Some(value) => batch.put(key.to_vec(), value),
-            None => batch.delete(key.to_vec()),
+            Some(value) => batch.put(key, value),
+            None => batch.delete(key),
         }
         store.commit(batch).unwrap();
         check(&store)

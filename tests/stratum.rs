@@ -50,6 +50,7 @@ impl Place {
         let mut params = Params::new(spec).unwrap();
         // Genesis itself need not be mined: only what the next block must meet counts.
         params.genesis.header.bits = bits;
+        params.genesis_target = bits.target().unwrap();
         params.genesis_hash = params.genesis.header.hash();
         let params = Arc::new(params);
         let tokio = tokio::runtime::Runtime::new().unwrap();

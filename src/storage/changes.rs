@@ -23,13 +23,13 @@ pub(super) struct Change<'a> {
     pub is_new: bool,
 }
 
-/// Changes in the order in which they are made: flags, length of the key (`u16`) and of the value (`u32`, both
-/// little-endian), key, value.
+/// Changes in the order in which they are made: flags, lengths of the key and of the value (`u32`, little-endian), key,
+/// value.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Log(Vec<u8>);
 
 impl Log {
-    /// Adds a change; where it stands. The key is shorter than 64 kB, the value than 4 GB.
+    /// Adds a change; where it stands. Key and value are shorter than 4 GB.
     pub fn push(&mut self, change: &Change<'_>) -> usize {
         let at = self.0.len();
         let place;
@@ -43,7 +43,7 @@ impl Log {
         };
         let Change { key, is_new, .. } = change;
         self.0.push(flags | if *is_new { NEW } else { 0 });
-        self.0.extend((key.len() as u16).to_le_bytes());
+        self.0.extend((key.len() as u32).to_le_bytes());
         self.0.extend((value.len() as u32).to_le_bytes());
         self.0.extend_from_slice(key);
         self.0.extend_from_slice(value);
@@ -70,10 +70,11 @@ impl<'a> Iterator for Changes<'a> {
     type Item = Change<'a>;
 
     fn next(&mut self) -> Option<Change<'a>> {
-        let (head, mut rest) = self.0.split_first_chunk::<7>()?;
-        let [flags, key @ .., v0, v1, v2, v3] = *head;
-        let key = rest.split_off(..usize::from(u16::from_le_bytes(key)))?;
-        let value = rest.split_off(..usize::try_from(u32::from_le_bytes([v0, v1, v2, v3])).ok()?)?;
+        let mut rest = self.0;
+        let flags = *rest.split_off_first()?;
+        let mut length = || usize::try_from(u32::from_le_bytes(*rest.split_off(..4)?.first_chunk()?)).ok();
+        let (key, value) = (length()?, length()?);
+        let (key, value) = (rest.split_off(..key)?, rest.split_off(..value)?);
         let value = match flags & (PUT | LARGE) {
             PUT => Some(Stored::Small(value)),
             0 => None,

@@ -125,7 +125,7 @@ pub trait Store: Send + Sync {
     fn dir(&self) -> PathBuf;
 }
 
-/// Changes to be made together. Of several to one key, the last counts. Keys are shorter than 64 kB, values than 4 GB.
+/// Changes to be made together. Of several to one key, the last counts.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     log: Log,
@@ -134,19 +134,19 @@ pub struct Batch {
 
 impl Batch {
     /// Sets `key` to `value`.
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.push(&key, Some(&value), false);
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.push(key.as_ref(), Some(value.as_ref()), false);
     }
 
     /// The same, where nothing is under `key` before this batch: if it is removed again before it was written, there is nothing
     /// to write.
-    pub fn put_new(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.push(&key, Some(&value), true);
+    pub fn put_new(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.push(key.as_ref(), Some(value.as_ref()), true);
     }
 
     /// Removes `key`, if it is there.
-    pub fn delete(&mut self, key: Vec<u8>) {
-        self.push(&key, None, false);
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) {
+        self.push(key.as_ref(), None, false);
     }
 
     fn push(&mut self, key: &[u8], value: Option<&[u8]>, is_new: bool) {

@@ -154,11 +154,11 @@ pub(super) fn outpoint_at(key: &[u8], at: usize) -> Option<OutPoint> {
 /// Writers: each puts one kind of entry into a batch.
 impl Batch {
     pub(crate) fn put_meta(&mut self, genesis: &BlockHash) {
-        self.put(META.to_vec(), codec::encode(&(SCHEMA_VERSION, *genesis)));
+        self.put(META, codec::encode(&(SCHEMA_VERSION, *genesis)));
     }
 
     pub(crate) fn put_tip(&mut self, hash: &BlockHash) {
-        self.put(TIP.to_vec(), hash.0.to_vec());
+        self.put(TIP, hash.0);
     }
 
     pub(crate) fn put_header(&mut self, place: u32, record: &HeaderRecord) {
@@ -179,7 +179,7 @@ impl Batch {
 
     /// A block's filter and filter header. Hashes stand apart, for they are asked for by the thousand.
     pub(crate) fn put_filter(&mut self, hash: &BlockHash, filter: &Filter, header: &Hash256) {
-        self.put(key(FILTER, &[&hash.0]), filter.as_bytes().to_vec());
+        self.put(key(FILTER, &[&hash.0]), filter.as_bytes());
         self.put(key(FILTER_HEADER, &[&hash.0]), codec::encode(&(filter.hash(), *header)));
     }
 
@@ -189,7 +189,7 @@ impl Batch {
     }
 
     pub(crate) fn put_best(&mut self, height: u32, hash: &BlockHash) {
-        self.put(key(BEST, &[&height.to_be_bytes()]), hash.0.to_vec());
+        self.put(key(BEST, &[&height.to_be_bytes()]), hash.0);
     }
 
     pub(crate) fn delete_best(&mut self, height: u32) {
@@ -208,7 +208,7 @@ impl Batch {
     pub(crate) fn put_coin(&mut self, outpoint: &OutPoint, coin: &Coin) {
         let outpoint = outpoint_bytes(outpoint);
         if let Some(owner) = coin.output.key() {
-            self.put_new(key(ADDRESS_COIN, &[&owner.0, &outpoint]), Vec::new());
+            self.put_new(key(ADDRESS_COIN, &[&owner.0, &outpoint]), []);
         }
         self.put_new(key(COIN, &[&outpoint]), codec::encode(coin));
     }

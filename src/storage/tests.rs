@@ -286,7 +286,7 @@ fn damage_to_any_of_its_files_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), LAZY).unwrap();
     let mut batch = Batch::default();
-    batch.put(b"large".to_vec(), vec![5; 10_000]);
+    batch.put(b"large", vec![5; 10_000]);
     store.commit(batch).unwrap();
     store.flush().unwrap();
     let large = dir.path().join("large");

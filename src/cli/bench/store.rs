@@ -137,7 +137,7 @@ fn next(end: &mut u32) -> impl Iterator<Item = (Range<u32>, Range<u32>)> {
 
 fn batch(made: Range<u32>, spent: Range<u32>) -> Batch {
     let mut batch = Batch::default();
-    made.for_each(|n| batch.put_new(key(n), VALUE.to_vec()));
+    made.for_each(|n| batch.put_new(key(n), VALUE));
     spent.for_each(|n| batch.delete(key(n)));
     batch
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
+use super::changes::{Change, Window};
+use super::pages::{Stored, Value};
 use super::store::Limits;
 use super::{Batch, SledStore, Store, StoreError};
 
@@ -171,6 +174,44 @@ proptest! {
         drop(store);
         prop_assert_eq!(all(&open(dir.path(), LIMITS).unwrap()), model);
     }
+}
+
+/// What a window's log says is what the window says: a journal that is read again makes the same changes.
+#[test]
+fn a_window_replayed_is_the_same() {
+    let change = (key(), proptest::option::weighted(0.6, 0u8..4), any::<bool>());
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let result = TestRunner::new(config).run(&vec(change, 0..60), |changes| {
+        let mut window = Window::default();
+        let mut expected: BTreeMap<&Vec<u8>, (Option<Vec<u8>>, bool)> = BTreeMap::new();
+        for (key, value, new) in &changes {
+            let value = value.map(|n| vec![n; usize::from(n)]);
+            // A key can only be new if nothing is known of it, or it was removed.
+            let is_new = *new && value.is_some() && expected.get(key).is_none_or(|(value, _)| value.is_none());
+            let before = expected.get(key).map(|(_, is_new)| *is_new);
+            match (before, &value) {
+                (Some(true), None) => drop(expected.remove(key)),
+                _ => drop(expected.insert(key, (value.clone(), before.unwrap_or(is_new)))),
+            }
+            window.note(Change { key, value: value.as_deref().map(Stored::Small), is_new });
+        }
+        let all = |window: &Window| -> Vec<(Vec<u8>, Option<Value>, bool)> {
+            let owned = |change: Change<'_>| (change.key.to_vec(), change.value.map(Stored::to_value), change.is_new);
+            window.under(&[], &[]).map(owned).collect()
+        };
+        let expected =
+            expected.into_iter().map(|(key, (value, is_new))| (key.clone(), value.map(Value::Small), is_new));
+        let expected: Vec<_> = expected.collect();
+        prop_assert_eq!(&all(&window), &expected);
+        prop_assert_eq!(window.len(), expected.len());
+        let bytes = window.log().as_bytes();
+        prop_assert_eq!(all(&Window::replay(bytes).unwrap()), expected);
+        // A log that is cut off is none, unless it is cut between two changes.
+        let cut = &bytes[..bytes.len() - usize::from(!bytes.is_empty())];
+        prop_assert_eq!(Window::replay(cut).is_some(), bytes.is_empty());
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// A page that is split is cut off between its parts; the same changes split it again, and others go on from there. What

@@ -4,7 +4,7 @@
 //!   are collected in memory, and reach the operating system with [`Tree::sync`].
 //! - sled's own batches are not used. A batch excludes all readers while it lasts, takes its keys in no order, and keeps
 //!   every page that it has replaced in memory to its end: 100,000 keys took twice the time that they take one by one in
-//!   the order of keys, and 300 MB. [`super::disk`] makes changes atomic instead.
+//!   the order of keys, and 300 MB. [`super::journal`] makes changes atomic instead.
 //! - sled's flush hands data to the operating system but does not sync the file; that is done here.
 //! - A value of more than 128 kB, and a leaf of 16 values that has as many bytes together, gets a file of its own that
 //!   is never synced: values here are pages of some 4 kB.

@@ -53,7 +53,7 @@ pub fn connect<V: CoinView>(
     Ok(delta)
 }
 
-/// Signatures that a block stands or falls with: all that is left to check of it.
+/// Signatures that a block, or a transaction, stands or falls with: all that is left to check of it.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Signatures {
@@ -65,6 +65,12 @@ pub struct Signatures {
 impl Signatures {
     /// From how many signatures on their check is worth another thread's time.
     const FEW: usize = 32;
+
+    /// Adds those of a transaction that spends `coins`, in the order of its inputs.
+    fn add(&mut self, tx: &Transaction, txid: &Txid, coins: &[Coin], params: &Params) {
+        self.owners.extend((0..tx.inputs.len()).map(|input| (*txid, input as u32)));
+        self.checks.extend(signature_checks(tx, coins, params));
+    }
 
     /// Checks them, on all cores.
     ///
@@ -121,8 +127,7 @@ pub fn spend<V: CoinView>(
             }
             delta.fees += check_spend(tx, txid, &coins, context.height, context.params)?;
             if !is_verified(txid) {
-                signatures.owners.extend((0..tx.inputs.len()).map(|input| (*txid, input as u32)));
-                signatures.checks.extend(signature_checks(tx, &coins, context.params));
+                signatures.add(tx, txid, &coins, context.params);
             }
             delta.spent.extend(tx.inputs.iter().map(|input| input.outpoint).zip(coins));
         }
@@ -144,8 +149,9 @@ pub fn spend<V: CoinView>(
 /// # Errors
 /// [`RuleError::BadSignature`].
 pub fn check_signatures(tx: &Transaction, txid: &Txid, coins: &[Coin], params: &Params) -> Result<(), RuleError> {
-    let checks: Vec<SignatureCheck> = signature_checks(tx, coins, params).collect();
-    keys::verify_all(&checks).map_err(|input| RuleError::BadSignature { txid: *txid, input: input as u32 })
+    let mut signatures = Signatures::default();
+    signatures.add(tx, txid, coins, params);
+    signatures.verify()
 }
 
 /// Checks one transaction, already checked by itself, against the coins it spends, in the order of its inputs: every

@@ -15,7 +15,7 @@ use cairn::primitives::block::Block;
 use cairn::primitives::tx::Output;
 use cairn::storage::archive::ArchiveError;
 use cairn::storage::{Batch, Database, MemoryStore, SledStore, Store, StoreError};
-use common::{Branch, genesis_coin, key, params, spend};
+use common::{Branch, Guarded, genesis_coin, key, params, spend};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
@@ -170,51 +170,21 @@ fn the_check_misses_no_entry() {
     }
 }
 
-/// A store whose commits fail when told.
-struct Failing {
-    inner: MemoryStore,
-    /// Commits until the one that fails.
-    left: AtomicUsize,
-}
-
-impl Store for Failing {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.get(key)
-    }
-
-    fn scan(&self, prefix: &[u8], from: &[u8], visit: cairn::storage::Visitor<'_>) -> Result<(), StoreError> {
-        self.inner.scan(prefix, from, visit)
-    }
-
-    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
-            return Err(StoreError::Backend { dir: PathBuf::new(), reason: "the disk is full".to_owned() });
-        }
-        self.inner.commit(batch)
-    }
-
-    fn flush(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn bytes_on_disk(&self) -> u64 {
-        0
-    }
-
-    fn dir(&self) -> PathBuf {
-        PathBuf::new()
-    }
-}
-
 #[test]
 fn a_store_that_fails_at_any_commit_leaves_a_chain_that_goes_on() {
     let left = blocks(3, 1);
     let right = blocks(5, 2);
     // Headers first, a branch left for a longer one whose bodies come in reverse, and an operator's change of mind.
     for fails_at in 0.. {
-        let store = Arc::new(Failing { inner: MemoryStore::new(), left: AtomicUsize::new(usize::MAX) });
-        let mut chain = Chain::open(params(), store.clone()).unwrap();
-        store.left.store(fails_at, Ordering::Relaxed);
+        // Commits until the one that fails.
+        let left_to_do = Arc::new(AtomicUsize::new(usize::MAX));
+        let counter = left_to_do.clone();
+        let store = Guarded::new(move || match counter.fetch_sub(1, Ordering::Relaxed) {
+            0 => Err(StoreError::Backend { dir: PathBuf::new(), reason: "the disk is full".to_owned() }),
+            _ => Ok(()),
+        });
+        let mut chain = Chain::open(params(), Arc::new(store)).unwrap();
+        left_to_do.store(fails_at, Ordering::Relaxed);
         let mut failures = 0;
         let mut retry = |chain: &mut Chain, act: &dyn Fn(&mut Chain) -> Result<(), ChainError>| {
             for _ in 0..2 {

@@ -12,8 +12,8 @@ use cairn::chain::{BlockTree, Chain, ChainError, TipStatus, TreeReader};
 use cairn::consensus::error::RuleError;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
-use cairn::storage::{Batch, Database, MemoryStore, Store, StoreError, Visitor};
-use common::{Branch, params, seal};
+use cairn::storage::{Database, MemoryStore, StoreError};
+use common::{Branch, Guarded, params, seal};
 
 const NOW: u64 = 2_000_000_000;
 
@@ -81,7 +81,7 @@ impl Drop for Done<'_> {
     }
 }
 
-/// A store that compares the tree with what it holds whenever it is about to change, and refuses if told.
+/// Compares the tree with what a store holds, and refuses if told.
 #[derive(Default)]
 struct Comparing {
     inner: Arc<MemoryStore>,
@@ -103,40 +103,19 @@ impl Comparing {
         assert_whole(&tree);
         assert_eq!(db.tip().unwrap(), Some(tree.tip().hash));
         assert_eq!(tree.header_count(), records.len());
-        let stored: HashSet<_> = records.iter().map(|record| (record.merkle_root, record.time)).collect();
+        let stored: HashSet<_> = records.iter().map(|record| (record.header.merkle_root, record.header.time)).collect();
         let best = tree.best_header().header;
         assert!(stored.contains(&(best.merkle_root, best.time)));
     }
-}
 
-impl Store for Comparing {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.get(key)
-    }
-
-    fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
-        self.inner.scan(prefix, from, visit)
-    }
-
-    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+    /// What is done before a commit.
+    fn guard(&self) -> Result<(), StoreError> {
         // Were the tree being written meanwhile, this would wait for ever.
         self.compare();
         if self.refuses.load(Ordering::Relaxed) {
             return Err(StoreError::Backend { dir: PathBuf::new(), reason: "told to".to_owned() });
         }
-        self.inner.commit(batch)
-    }
-
-    fn flush(&self) -> Result<(), StoreError> {
         Ok(())
-    }
-
-    fn bytes_on_disk(&self) -> u64 {
-        0
-    }
-
-    fn dir(&self) -> PathBuf {
-        PathBuf::new()
     }
 }
 
@@ -145,7 +124,9 @@ type Act<'a> = dyn Fn(&mut Chain) -> Result<(), ChainError> + 'a;
 #[test]
 fn readers_see_nothing_that_the_store_has_not() {
     let store = Arc::new(Comparing::default());
-    let mut chain = Chain::open(params(), store.clone()).unwrap();
+    let guard = store.clone();
+    let guarded = Guarded { inner: store.inner.clone(), guard: move || guard.guard() };
+    let mut chain = Chain::open(params(), Arc::new(guarded)).unwrap();
     store.tree.set(chain.reader()).unwrap();
     let (left, right) = (Branch::new(&params()).extend(3, 1), Branch::new(&params()).extend(5, 2));
     let headers: Vec<_> = right[..4].iter().map(|block| block.header).collect();

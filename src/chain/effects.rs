@@ -8,7 +8,6 @@ use crate::consensus::coins::{Coin, Delta};
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, Hash256};
-use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
@@ -20,14 +19,9 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     let checked = check_block(params.genesis.clone(), params).expect("genesis is checked with its parameters");
     let created = Delta::created_by(checked.block(), checked.txids(), 0);
     let delta = Delta { created, ..Delta::default() };
-    let Header { version, previous: _, merkle_root, time, bits, nonce } = params.genesis.header;
     let record = HeaderRecord {
         parent: GENESIS,
-        version,
-        merkle_root,
-        time,
-        bits,
-        nonce,
+        header: params.genesis.header.into(),
         status: Status::BODY.with(Status::VALID),
         sequence: 1,
         tx_count: checked.txids().len() as u32,

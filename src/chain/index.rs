@@ -6,10 +6,10 @@ use hashbrown::HashTable;
 
 use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, median};
 use crate::consensus::params::Params;
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
-use crate::primitives::target::{Bits, Work};
-use crate::storage::{Database, HeaderRecord, Status, StoreError};
+use crate::primitives::target::Work;
+use crate::storage::{BareHeader, Database, HeaderRecord, Status, StoreError};
 
 /// Place of an entry in the arena. A parent's is less than its child's.
 pub(super) type Id = u32;
@@ -70,9 +70,8 @@ impl Entry {
     }
 
     pub(super) fn record(&self) -> HeaderRecord {
-        let Self { parent, status, sequence, tx_count, .. } = *self;
-        let Header { version, previous: _, merkle_root, time, bits, nonce } = self.header;
-        HeaderRecord { parent, version, merkle_root, time, bits, nonce, status, sequence, tx_count }
+        let Self { parent, header, status, sequence, tx_count, .. } = *self;
+        HeaderRecord { parent, header: header.into(), status, sequence, tx_count }
     }
 }
 
@@ -80,12 +79,8 @@ impl Entry {
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     hash: BlockHash,
-    merkle_root: Hash256,
+    header: BareHeader,
     work: Work,
-    version: i32,
-    time: u32,
-    bits: Bits,
-    nonce: u32,
     height: u32,
     tx_count: u32,
     parent: Id,
@@ -153,7 +148,7 @@ impl Index {
     pub fn load(db: &Database) -> Result<Self, StoreError> {
         let mut index = Self::default();
         db.for_each_header(&mut |place, record| {
-            let HeaderRecord { parent, version, merkle_root, time, bits, nonce, status, sequence, tx_count } = record;
+            let HeaderRecord { parent, header, status, sequence, tx_count } = record;
             let fault = |what| db.corrupt(format!("header {place} {what}"));
             let id = index.len() as Id;
             if place != id || parent > id || (parent == id && id != GENESIS) {
@@ -161,7 +156,7 @@ impl Index {
             }
             let above = index.slots.get(parent as usize);
             let previous = above.map_or(BlockHash::ZERO, |above| above.hash);
-            let header = Header { version, previous, merkle_root, time, bits, nonce };
+            let header = header.under(previous);
             let target = header.bits.target().map_err(|_| fault("has no target"))?;
             let hash = header.hash();
             if index.find(&hash).is_some() {
@@ -185,10 +180,9 @@ impl Index {
     }
 
     pub fn get(&self, id: Id) -> Entry {
-        let Slot { hash, merkle_root, work, version, time, bits, nonce, height, tx_count, .. } = *self.slot(id);
-        let Slot { parent, sequence, status, inherited, .. } = *self.slot(id);
+        let Slot { hash, header, work, height, tx_count, parent, sequence, status, inherited, .. } = *self.slot(id);
         let previous = if id == GENESIS { BlockHash::ZERO } else { self.slot(parent).hash };
-        let header = Header { version, previous, merkle_root, time, bits, nonce };
+        let header = header.under(previous);
         Entry { hash, header, height, work, tx_count, id, parent, sequence, status, inherited }
     }
 
@@ -219,12 +213,11 @@ impl Index {
     /// Appends a header whose rules are checked, under `parent`; `work` is that of its chain. The first is genesis.
     fn insert(&mut self, hash: BlockHash, header: Header, parent: Id, work: Work) {
         let id = self.slots.len() as Id;
-        let Header { version, previous: _, merkle_root, time, bits, nonce } = header;
         let (mut height, mut skip, mut first_time, mut inherited) = (0, GENESIS, 0, Status::default());
         if let Some(above) = self.slots.get(parent as usize) {
             height = above.height + 1;
             skip = self.ancestor(parent, skip_height(height));
-            first_time = if height == 1 { time } else { above.first_time };
+            first_time = if height == 1 { header.time } else { above.first_time };
             inherited = above.legacy();
         }
         let (tx_count, sequence, status) = (0, 0, Status::default());
@@ -234,12 +227,8 @@ impl Index {
         }
         self.slots.push(Slot {
             hash,
-            merkle_root,
+            header: header.into(),
             work,
-            version,
-            time,
-            bits,
-            nonce,
             height,
             tx_count,
             parent,
@@ -324,7 +313,7 @@ impl Index {
     /// Times of up to eleven blocks, the newest first, and of how many.
     fn times(&self, id: Id) -> ([u32; MEDIAN_SPAN], usize) {
         let mut times = [0; MEDIAN_SPAN];
-        let filled = times.iter_mut().zip(self.line(id)).map(|(time, id)| *time = self.slot(id).time).count();
+        let filled = times.iter_mut().zip(self.line(id)).map(|(time, id)| *time = self.slot(id).header.time).count();
         (times, filled)
     }
 

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 pub use self::database::{CoinStats, Counts, Database};
 pub use self::memory::MemoryStore;
-pub use self::schema::{HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
+pub use self::schema::{BareHeader, HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
 pub use self::store::SledStore;
 
 use self::changes::{Change, Log};

@@ -26,6 +26,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Bits;
@@ -56,7 +57,21 @@ pub(super) const PEER: u8 = b'P';
 pub struct HeaderRecord {
     /// Place of its parent; genesis, the first, is its own.
     pub parent: u32,
-    /// Of the header, as are the next four.
+    /// The header itself.
+    pub header: BareHeader,
+    /// What is known of the block.
+    pub status: Status,
+    /// Its turn among the blocks that could be connected: of branches with equal work, the one whose last block came
+    /// first is best. 0 until all bodies up to it are there.
+    pub sequence: u32,
+    /// Transactions in its body; 0 until that is known.
+    pub tx_count: u32,
+}
+
+/// A header without its parent's hash, which is known where the parent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct BareHeader {
+    /// As in [`Header`], and so all others.
     pub version: i32,
     /// Root over the block's txids.
     pub merkle_root: Hash256,
@@ -66,13 +81,21 @@ pub struct HeaderRecord {
     pub bits: Bits,
     /// What was searched for.
     pub nonce: u32,
-    /// What is known of the block.
-    pub status: Status,
-    /// Its turn among the blocks that could be connected: of branches with equal work, the one whose last block came
-    /// first is best. 0 until all bodies up to it are there.
-    pub sequence: u32,
-    /// Transactions in its body; 0 until that is known.
-    pub tx_count: u32,
+}
+
+impl BareHeader {
+    /// The header whose parent's hash is `previous`.
+    pub fn under(self, previous: BlockHash) -> Header {
+        let Self { version, merkle_root, time, bits, nonce } = self;
+        Header { version, previous, merkle_root, time, bits, nonce }
+    }
+}
+
+impl From<Header> for BareHeader {
+    fn from(header: Header) -> Self {
+        let Header { version, previous: _, merkle_root, time, bits, nonce } = header;
+        Self { version, merkle_root, time, bits, nonce }
+    }
 }
 
 /// What is known of a block, as a set of flags.

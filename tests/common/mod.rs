@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Each test binary uses its own part.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cairn::consensus::coins::Coins;
@@ -13,6 +14,7 @@ use cairn::primitives::header::Header;
 use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::primitives::{address, merkle, mmr};
+use cairn::storage::{Batch, MemoryStore, Store, StoreError, Visitor};
 
 /// A private network with instant blocks, on which `keys(0..8)` hold 1,000 coins each from genesis.
 pub fn params() -> Arc<Params> {
@@ -159,5 +161,44 @@ pub fn mine(block: &mut Block) {
     let target = block.header.bits.target().expect("valid bits");
     while !target.is_met_by(&block.hash()) {
         block.header.nonce += 1;
+    }
+}
+
+/// A store in memory that asks before each commit whether it is to fail.
+pub struct Guarded<F> {
+    pub inner: Arc<MemoryStore>,
+    pub guard: F,
+}
+
+impl<F> Guarded<F> {
+    pub fn new(guard: F) -> Self {
+        Self { inner: Arc::default(), guard }
+    }
+}
+
+impl<F: Fn() -> Result<(), StoreError> + Send + Sync> Store for Guarded<F> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
+        self.inner.scan(prefix, from, visit)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        (self.guard)()?;
+        self.inner.commit(batch)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.inner.flush()
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        self.inner.bytes_on_disk()
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.inner.dir()
     }
 }

@@ -5,9 +5,18 @@
 use cairn::primitives::codec;
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::merkle::Branch;
+use cairn_fuzz::{blocks, seed};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+fn seeds() {
+    let branches = blocks().iter().flat_map(|block| {
+        let txids = block.txids();
+        (0..txids.len() as u32).filter_map(move |index| Branch::new(txids.clone(), index))
+    });
+    seed("branch", branches.map(|branch| codec::encode(&branch)));
+}
+
+fuzz_target!(init: seeds(), |bytes: &[u8]| {
     if let Ok(branch) = codec::decode::<Branch>(bytes) {
         let leaf = Hash256::of(bytes);
         if let Some(root) = branch.root(&leaf) {

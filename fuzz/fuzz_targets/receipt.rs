@@ -4,19 +4,37 @@
 
 use std::sync::LazyLock;
 
+use cairn::consensus::headers::Checkpoint;
 use cairn::consensus::params::Params;
-use cairn::receipt::Receipt;
+use cairn::receipt::{Receipt, checkpoint_from_json};
+use cairn_fuzz::{seed, test_data};
 use libfuzzer_sys::fuzz_target;
 
 static PARAMS: LazyLock<Params> = LazyLock::new(|| {
     Params::from_json(include_str!("../../tests/data/receipts/genesis.json")).expect("it is a genesis.json")
 });
 
-fuzz_target!(|bytes: &[u8]| {
+static HELD: LazyLock<Checkpoint> = LazyLock::new(|| {
+    let text = include_str!("../../tests/data/receipts/checkpoint.json");
+    checkpoint_from_json(text, &PARAMS).expect("it is a checkpoint")
+});
+
+fn seeds() {
+    let files = ["headers", "since", "succinct"]
+        .into_iter()
+        .flat_map(|shape| [format!("{shape}.json"), format!("{shape}.bin")]);
+    seed("receipt", files.map(|file| test_data(&format!("receipts/{file}"))));
+}
+
+fuzz_target!(init: seeds(), |bytes: &[u8]| {
     if let Ok(receipt) = Receipt::read(bytes) {
         assert_eq!(Receipt::from_bytes(&receipt.to_bytes()).expect("what was written can be read"), receipt);
         assert_eq!(Receipt::from_json(receipt.to_json()).expect("what was written can be read"), receipt);
-        // Whether it holds does not matter; that there is an answer does.
-        let _ = receipt.verify(&PARAMS, None);
+        for held in [None, Some(&*HELD)] {
+            if let Ok(proven) = receipt.verify(&PARAMS, held) {
+                assert_eq!((proven.txid, proven.tip), (receipt.transaction.txid(), receipt.tip));
+                assert!(proven.work_on_top <= proven.work);
+            }
+        }
     }
 });

@@ -1,0 +1,265 @@
+//! What the fuzz targets share: a small honest network, an input read byte by byte, and where the first inputs of a corpus go.
+//!
+//! A target's input is a program of a few bytes an instruction, so that changing a byte changes one thing that happens.
+//! No first input is kept in the repository: each target writes its own before it runs, from `tests/data` and from what
+//! honest nodes say.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use cairn::chain::Chain;
+use cairn::consensus::params::{Allocation, GenesisSpec, Params};
+use cairn::mempool::{Limits, Mempool};
+use cairn::miner::template;
+use cairn::p2p::Now;
+use cairn::p2p::compact::CompactBlock;
+use cairn::p2p::kad::{Contact, NodeId};
+use cairn::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
+use cairn::p2p::proofs::{ProofQuery, Proofs, TxProof};
+use cairn::primitives::address;
+use cairn::primitives::amount::COIN;
+use cairn::primitives::block::Block;
+use cairn::primitives::gcs::Filter;
+use cairn::primitives::hash::Hash256;
+use cairn::primitives::keys::{SecretKey, Signature};
+use cairn::primitives::merkle::{self, Branch};
+use cairn::primitives::target::Work;
+use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
+use cairn::storage::{MemoryStore, TxLocation};
+
+/// Blocks of the honest chain after genesis.
+pub const HEIGHT: u32 = 12;
+/// The honest nodes' clock when all is mined, some minutes after genesis.
+pub const UNIX: u64 = 1_767_226_000;
+
+/// Key `n`. Keys 1 to 8 have 10 coins each in genesis.
+pub fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed([n; 32])
+}
+
+/// A network with instant blocks: every second hash has enough work.
+pub fn params() -> &'static Arc<Params> {
+    static PARAMS: LazyLock<Arc<Params>> = LazyLock::new(|| {
+        let mut spec = GenesisSpec::regtest();
+        spec.coinbase_maturity = 3;
+        spec.max_block_bytes = 100_000;
+        let address = |n| address::encode(&spec.address_prefix, &key(n).public_key());
+        spec.alloc = (1..=8).map(|n| Allocation { address: address(n), value: 10 * COIN }).collect();
+        assert!(spec.mine_nonce());
+        Arc::new(Params::new(spec).expect("the parameters are valid"))
+    });
+    &PARAMS
+}
+
+/// Spends the coin of key `n` in genesis, less `fee`, to key 100 + `n`.
+pub fn payment(n: u8, fee: u64) -> Transaction {
+    let genesis = &params().genesis.transactions[0];
+    let spent = &genesis.outputs[usize::from(n)];
+    let outpoint = OutPoint { txid: genesis.txid(), index: n.into() };
+    let mut tx = Transaction {
+        version: 1,
+        inputs: vec![Input { outpoint, signature: Signature::EMPTY }],
+        outputs: vec![Output::pay(key(100 + n).public_key(), spent.value - fee)],
+        lock_height: 0,
+    };
+    let digest = tx.signature_digest(&params().genesis_hash, [spent]);
+    tx.inputs[0].signature = key(n).sign(&digest);
+    tx
+}
+
+/// A chain with nothing but genesis, in memory.
+pub fn fresh_chain() -> Chain {
+    Chain::open(params().clone(), Arc::new(MemoryStore::new())).expect("memory does not fail")
+}
+
+/// A mempool with nothing in it.
+pub fn fresh_pool() -> Mempool {
+    Mempool::new(params().clone(), Limits::default())
+}
+
+/// The honest chain's blocks from height 1 on. Keys 1 to 4 pay in blocks 3 and 5.
+pub fn blocks() -> &'static [Block] {
+    static BLOCKS: LazyLock<Vec<Block>> = LazyLock::new(|| {
+        let mut chain = fresh_chain();
+        (1..=HEIGHT)
+            .map(|height| {
+                let mut pool = fresh_pool();
+                let payers: &[u8] = match height {
+                    3 => &[1],
+                    5 => &[2, 3, 4],
+                    _ => &[],
+                };
+                for payer in payers {
+                    pool.accept(payment(*payer, 1_000), &chain, UNIX).expect("the payment is valid");
+                }
+                let time = u64::from(chain.tip().header.time) + 5;
+                let template = template::build(&chain, &pool, &key(9).public_key(), height.into(), time);
+                let template = template.expect("the bits are a target");
+                let meets = |block: &Block| template.target.is_met_by(&block.hash());
+                let block = (0..).map(|nonce| template.block(nonce)).find(meets).expect("every second one will do");
+                chain.accept_block(block.clone(), UNIX, &|_| false).expect("the block is valid");
+                block
+            })
+            .collect()
+    });
+    &BLOCKS
+}
+
+/// A time on the clock of whoever is tried out, `millis` after it began.
+pub fn now(millis: u64) -> Now {
+    Now { millis, unix: UNIX + millis / 1_000 }
+}
+
+/// What an honest peer may say: each kind of message, most in several shapes.
+pub fn messages() -> &'static [Message] {
+    static MESSAGES: LazyLock<Vec<Message>> = LazyLock::new(make_messages);
+    &MESSAGES
+}
+
+fn make_messages() -> Vec<Message> {
+    let (params, blocks) = (params(), blocks());
+    let tip = blocks[blocks.len() - 1].hash();
+    let work = (0..=HEIGHT).fold(Work::ZERO, |sum, _| Work(sum.0 + params.genesis_target.work().0));
+    let claim = TipClaim { height: HEIGHT, hash: tip, work };
+    let hello = |services| {
+        let user_agent = "/fuzz:1/".to_owned();
+        let genesis = params.genesis_hash;
+        Message::Hello(Hello {
+            version: PROTOCOL_VERSION,
+            genesis,
+            services,
+            tip: claim,
+            listen_port: 7331,
+            user_agent,
+        })
+    };
+    let headers =
+        |range: std::ops::Range<usize>| Message::Headers(blocks[range].iter().map(|block| block.header).collect());
+    let contact = |n: u8| Contact { id: NodeId([n; 32]), address: ([203, 0, 113, n], 7331).into() };
+    let paying = &blocks[4];
+    let txids = paying.txids();
+    let filter = Filter::new(&paying.hash(), [b"one", b"two"]);
+    let proof = TxProof {
+        height: 5,
+        block: paying.hash(),
+        branch: Branch::new(txids.clone(), 2).expect("it has four transactions"),
+        transaction: paying.transactions[2].clone(),
+    };
+    let query = ProofQuery::Key { key: key(2).public_key(), from: TxLocation { height: 0, position: 0 } };
+    let mut messages = vec![
+        hello(SERVICE_FULL),
+        hello(0),
+        headers(0..12),
+        headers(0..6),
+        headers(6..12),
+        headers(11..12),
+        Message::Ping(1),
+        Message::Pong(1),
+        Message::GetHeaders { locator: vec![params.genesis_hash], stop: Hash256::ZERO },
+        Message::GetFilterHeaders { start_height: 1, stop: tip },
+        Message::FilterHeaders { stop: tip, previous: Hash256::ZERO, hashes: vec![filter.hash(); 12] },
+        Message::GetFilters { start_height: 1, stop: tip },
+        Message::Filters(vec![(paying.hash(), filter.as_bytes().to_vec())]),
+        Message::GetProofs(ProofQuery::Transaction(txids[2])),
+        Message::GetProofs(query),
+        Message::Proofs(Proofs { query: ProofQuery::Transaction(txids[2]), proofs: vec![proof], more: false }),
+        Message::Proofs(Proofs { query, proofs: Vec::new(), more: false }),
+        Message::FindNode { target: NodeId([3; 32]) },
+        Message::Nodes((1..=16).map(contact).collect()),
+        Message::GetBlockTransactions { block: paying.hash(), places: vec![1, 3] },
+        Message::BlockTransactions {
+            block: paying.hash(),
+            transactions: [1, 3].map(|place: usize| Arc::new(paying.transactions[place].clone())).into(),
+        },
+        Message::SendCompact(true),
+        Message::SendCompact(false),
+    ];
+    for n in 1..=8 {
+        let payment = payment(n, 2_000);
+        messages.push(Message::Inventory(vec![Item::Transaction(payment.txid())]));
+        messages.push(Message::GetData(vec![Item::Transaction(payment.txid())]));
+        messages.push(Message::Transaction(Arc::new(payment)));
+    }
+    for block in blocks {
+        let hash = block.hash();
+        messages.push(Message::Block(Arc::new(block.clone())));
+        messages.push(Message::CompactBlock(Arc::new(CompactBlock::new(block, &block.txids(), 7, &[]))));
+        messages.push(Message::GetData(vec![Item::Block(hash), Item::CompactBlock(hash)]));
+        messages.push(Message::NotFound(vec![Item::Block(hash)]));
+    }
+    messages
+}
+
+/// Gives a header the Merkle root of its transactions and enough work, so that a changed block is refused for what is wrong
+/// with it and for nothing else.
+pub fn reseal(block: &mut Block) {
+    block.header.merkle_root = merkle::root(block.txids()).hash;
+    let target = params().genesis_target;
+    let meets = |nonce: &u32| {
+        block.header.nonce = *nonce;
+        target.is_met_by(&block.header.hash())
+    };
+    let found = (0..1_000).find(meets);
+    assert!(found.is_some(), "every second nonce will do");
+}
+
+/// An input, read from its start. What is read beyond its end is zero.
+pub struct Script<'a>(pub &'a [u8]);
+
+impl<'a> Script<'a> {
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next byte.
+    pub fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    /// The next two bytes as a number.
+    pub fn short(&mut self) -> u16 {
+        u16::from_le_bytes([self.byte(), self.byte()])
+    }
+
+    /// So many bytes, or all that are left.
+    pub fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    /// One of `choices`, which are not empty.
+    pub fn choose<'b, T>(&mut self, choices: &'b [T]) -> &'b T {
+        &choices[usize::from(self.byte()) % choices.len()]
+    }
+
+    /// Changes some of `bytes`: a count of at most 15, then for each a place and what its bits are turned by.
+    pub fn change(&mut self, bytes: &mut [u8]) {
+        for _ in 0..self.byte() % 16 {
+            let (place, turn) = (usize::from(self.short()), self.byte());
+            let length = bytes.len().max(1);
+            if let Some(byte) = bytes.get_mut(place % length) {
+                *byte ^= turn;
+            }
+        }
+    }
+}
+
+/// Writes the first inputs of a target's corpus, where `cargo fuzz` and `.ci/fuzz` look for it.
+pub fn seed(target: &str, inputs: impl IntoIterator<Item = Vec<u8>>) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&dir).expect("the corpus can be written");
+    for (number, input) in inputs.into_iter().enumerate() {
+        fs::write(dir.join(format!("seed-{number:03}")), input).expect("the corpus can be written");
+    }
+}
+
+/// The content of a file of the repository's `tests/data`.
+pub fn test_data(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

@@ -264,3 +264,114 @@ fn an_archive_brings_the_whole_chain_back() {
     let mut fifth = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
     assert_eq!(chain::import(&mut fifth, Cursor::new(&part), NOW, &mut |_, _| {}).unwrap().new, 7);
 }
+
+/// sled writes it while it opens, and may be killed, or find the disk full, at any byte.
+#[test]
+fn a_snapshot_that_is_cut_or_half_written_is_done_without() {
+    let home = tempfile::tempdir().unwrap();
+    let sound = home.path().join("sound");
+    let mut chain = Chain::open(params(), Arc::new(SledStore::open(&sound).unwrap())).unwrap();
+    accept_all(&mut chain, &blocks(60, 0));
+    drop(chain);
+    // The second opening has something to write a snapshot of.
+    assert_eq!(use_store(&sound).unwrap(), 60);
+    let expected = entries(&SledStore::open(&sound).unwrap());
+    let names = fs::read_dir(&sound).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let snapshot = names.filter(|name| name.starts_with("snap.")).max().expect("sled wrote a snapshot");
+    let whole = fs::read(sound.join(&snapshot)).unwrap();
+    let settings = fs::read(sound.join("conf")).unwrap();
+
+    let dir = home.path().join("broken");
+    let mut tried = 0;
+    let mut opens_after = |what: &str, breaks: &dyn Fn(&Path)| {
+        let _ = fs::remove_dir_all(&dir);
+        copy_dir(&sound, &dir);
+        breaks(&dir);
+        let found = SledStore::open(&dir).map(|store| entries(&store)).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(found == expected, "{what}: {} entries, not {}", found.len(), expected.len());
+        let left = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(!left.into_iter().any(|name| name.ends_with(".generating")), "{what}");
+        tried += 1;
+    };
+    let lengths = (0..20).chain((20..whole.len()).step_by(whole.len() / 12)).chain(whole.len() - 14..whole.len());
+    for length in lengths {
+        let cut = whole.get(..length).expect("within the file");
+        opens_after(&format!("cut to {length}"), &|dir| fs::write(dir.join(&snapshot), cut).unwrap());
+        // A newer one in the making, beside the one that is whole.
+        let newer = "snap.00000000FFFFFFFF.generating";
+        opens_after(&format!("{length} bytes of a newer one"), &|dir| fs::write(dir.join(newer), cut).unwrap());
+    }
+    for at in [0, whole.len() / 2, whole.len() - 1] {
+        opens_after(&format!("a bit flipped at {at}"), &|dir| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(dir.join(&snapshot), bytes).unwrap();
+        });
+    }
+    for length in 0..settings.len() {
+        opens_after(&format!("settings cut to {length}"), &|dir| {
+            fs::write(dir.join("conf"), &settings[..length]).unwrap()
+        });
+    }
+    opens_after("no snapshot", &|dir| fs::remove_file(dir.join(&snapshot)).unwrap());
+    assert!(tried > 100, "{tried} ways");
+}
+
+/// Everything that was flushed is there, or it is said that it is not: also where sled itself sees an older log, or none.
+#[test]
+fn a_log_that_is_cut_never_passes_for_an_earlier_chain() {
+    let home = tempfile::tempdir().unwrap();
+    let sound = home.path().join("sound");
+    let blocks = blocks(40, 0);
+    for some in blocks.chunks(10) {
+        let mut chain = Chain::open(params(), Arc::new(SledStore::open(&sound).unwrap())).unwrap();
+        accept_all(&mut chain, some);
+    }
+    let db = fs::read(sound.join("db")).unwrap();
+    let used = db.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let dir = home.path().join("cut");
+    let (mut damaged, mut whole) = (0, 0);
+    for length in (0..=used).step_by(used / 60).chain([0, 1, used, db.len()]) {
+        for keeps_snapshot in [true, false] {
+            let _ = fs::remove_dir_all(&dir);
+            copy_dir(&sound, &dir);
+            fs::write(dir.join("db"), &db[..length]).unwrap();
+            if !keeps_snapshot {
+                for entry in fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+                    if entry.file_name().to_string_lossy().starts_with("snap.") {
+                        fs::remove_file(entry.path()).unwrap();
+                    }
+                }
+            }
+            match use_store(&dir) {
+                Ok(height) => {
+                    assert_eq!(height, 40, "cut to {length} of {used}, and nothing said");
+                    whole += 1;
+                }
+                Err(StoreError::Corrupt { .. }) => damaged += 1,
+                Err(error) => panic!("cut to {length} of {used}: {error}"),
+            }
+        }
+    }
+    assert!(damaged > 60 && whole >= 2, "{damaged} damaged, {whole} whole");
+}
+
+#[test]
+fn a_store_that_cannot_write_tells_its_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = told.clone();
+    let store = SledStore::open_with(dir.path(), SledStore::CACHE_BYTES, move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    })
+    .unwrap();
+    let mut batch = Batch::default();
+    batch.put(vec![1; 2_000], b"a key that is too long");
+    assert!(store.commit(batch).is_err());
+    let mut batch = Batch::default();
+    batch.put(b"key", b"value");
+    store.commit(batch).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    assert_eq!(told.load(Ordering::SeqCst), 0, "a batch that is refused is no failure, and an orderly end neither");
+}

@@ -12,14 +12,15 @@ use super::login::Login;
 use crate::primitives::address;
 use crate::rpc;
 use crate::rpc::auth::RpcAuth;
-use crate::runtime::{self, Running};
+use crate::runtime::{self, Running, descriptors};
 use crate::stratum;
 use crate::wallet::Wallet;
 
 /// Options of `cairn node`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Stops in order at Ctrl-C, SIGTERM or `cairn rpc stop`. Logs go to stderr.
+Stops in order at Ctrl-C, SIGTERM, SIGHUP (a terminal that is closed; with nohup it goes on) or `cairn rpc stop`. Logs go to
+stderr, which need not be read.
 
 Examples:
   cairn node                                          # the development network, data in ~/.cairn
@@ -83,7 +84,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         None => None,
     };
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let config = runtime::Config {
+    let mut config = runtime::Config {
         listen: (!args.no_listen).then_some(args.listen),
         connect: super::peer_names(&args.connect)?,
         mine,
@@ -101,23 +102,35 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         explorer: !args.no_explorer,
         ..rpc::Config::new(args.rpc, &data_dir)
     };
+    let stratum = args.stratum.map(stratum::Config::new);
+    let clients = rpc.limits.connections + stratum.as_ref().map_or(0, |stratum| stratum.limits.connections);
+    let wanted = descriptors::connections_of(&config).saturating_add(clients);
+    let missing = wanted - descriptors::reserve_for(wanted);
+    config.max_inbound = config.max_inbound.saturating_sub(missing);
     info!(network = params.network, genesis = %params.genesis_hash, data_dir = %data_dir.display(), "starting");
     let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
-    tokio.block_on(serve(config, rpc, args.stratum))
+    tokio.block_on(serve(config, rpc, stratum))
 }
 
-async fn serve(config: runtime::Config, mut rpc: rpc::Config, stratum: Option<SocketAddr>) -> anyhow::Result<()> {
+async fn serve(config: runtime::Config, mut rpc: rpc::Config, stratum: Option<stratum::Config>) -> anyhow::Result<()> {
+    let mut interrupted = std::pin::pin!(runtime::interrupted());
     // RPC answers while the chain is read, if only to say so.
-    let starting = Running::launch(config).await?;
+    let starting = tokio::select! {
+        starting = Running::launch(config) => starting?,
+        signal = &mut interrupted => {
+            signal.context("cannot wait for signals")?;
+            bail!("interrupted while the store was being opened");
+        }
+    };
     let stratum = match stratum {
-        Some(address) => Some(stratum::serve(stratum::Config::new(address), starting.handle().clone()).await?),
+        Some(config) => Some(stratum::serve(config, starting.handle().clone()).await?),
         None => None,
     };
     rpc.stratum = stratum.as_ref().map(|server| Arc::clone(server.meters()));
     let server = rpc::serve(rpc, starting.handle().clone()).await?;
     let node = tokio::select! {
         node = starting.ready() => node,
-        signal = runtime::interrupted() => {
+        signal = &mut interrupted => {
             signal.context("cannot wait for signals")?;
             bail!("interrupted while the chain was being read");
         }
@@ -132,7 +145,7 @@ async fn serve(config: runtime::Config, mut rpc: rpc::Config, stratum: Option<So
     info!(rpc = %server.url(), "ready");
     tokio::select! {
         () = node.finished() => {}
-        signal = runtime::interrupted() => {
+        signal = &mut interrupted => {
             signal.context("cannot wait for signals")?;
             info!("stopping");
         }

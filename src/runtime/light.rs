@@ -66,6 +66,7 @@ impl RunningLight {
         let network = params.clone();
         let birth = Birth {
             name: None,
+            store_failed: CancellationToken::new(),
             open: Box::new(move |now| Ok(Light::new(network, config, now)?)),
             close: Box::new(|| Ok(())),
             clock,

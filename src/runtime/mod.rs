@@ -9,6 +9,7 @@ mod chaos;
 mod clock;
 mod config;
 mod connection;
+pub mod descriptors;
 mod driver;
 mod error;
 mod handle;

@@ -24,9 +24,9 @@ use crate::p2p::kad::NodeId;
 use crate::p2p::{Direction, PeerId};
 
 /// Inbound connections beyond the protocol's own limit, so that it can still tell a surplus peer why it is refused.
-const SPARE_INBOUND: usize = 8;
+pub(super) const SPARE_INBOUND: usize = 8;
 /// Dials under way at a time, their handshakes included.
-const MAX_DIALS: usize = 32;
+pub(super) const MAX_DIALS: usize = 32;
 /// Before accepting again, when the system is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info};
 
 use super::chaos::Chaos;
 use super::clock::Clock;
@@ -27,7 +27,7 @@ use crate::chain::Chain;
 use crate::mempool::Mempool;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{self, Node};
-use crate::storage::{Database, SledStore, Store};
+use crate::storage::{Database, SledStore, Store, private_file};
 
 /// Where in the data directory the store lies.
 pub const STORE_DIR: &str = "chain";
@@ -94,7 +94,9 @@ impl Running {
     pub async fn launch(config: Config) -> Result<Starting, StartError> {
         let listener = bind(config.listen).await?;
         let p2p_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let (store, identity) = open_store(config.data_dir.clone(), config.store_cache_bytes).await?;
+        let store_failed = CancellationToken::new();
+        let (store, identity) =
+            open_store(config.data_dir.clone(), config.store_cache_bytes, store_failed.clone()).await?;
 
         let id = identity.id();
         info!(%id, "this node");
@@ -137,6 +139,7 @@ impl Running {
         let known = tree.clone();
         let birth = Birth {
             name: config.name.clone(),
+            store_failed,
             open: Box::new(move |now| {
                 let chain = Chain::open(params.clone(), opened)?;
                 known.get_or_init(|| chain.reader());
@@ -228,10 +231,18 @@ fn address_for_others(id: NodeId, address: SocketAddr) -> String {
 }
 
 /// The store, which keeps other processes out of the directory, and the key beside it.
-async fn open_store(data_dir: PathBuf, cache_bytes: u64) -> Result<(Arc<dyn Store>, Identity), StartError> {
+async fn open_store(
+    data_dir: PathBuf,
+    cache_bytes: u64,
+    failed: CancellationToken,
+) -> Result<(Arc<dyn Store>, Identity), StartError> {
     let opening = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&data_dir).map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
-        let store = SledStore::open_with_cache(&data_dir.join(STORE_DIR), cache_bytes)?;
+        private_file::create_dir(&data_dir).map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
+        let on_failure = move |reason: &str| {
+            error!(reason, "the store failed: the node stops");
+            failed.cancel();
+        };
+        let store = SledStore::open_with(&data_dir.join(STORE_DIR), cache_bytes, on_failure)?;
         Ok::<_, StartError>((store, Identity::open(&data_dir)?))
     });
     let (store, identity) = opening.await.map_err(|error| StartError::Thread(error.into()))??;

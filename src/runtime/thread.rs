@@ -18,6 +18,8 @@ use crate::storage::StoreError;
 /// What the thread is born with.
 pub(super) struct Birth<P> {
     pub(super) name: Option<String>,
+    /// Cancelled when the store has failed: the thread ends then, whatever made the change that could not be written.
+    pub(super) store_failed: CancellationToken,
     /// Makes the protocol, once its thread runs: that may take long.
     pub(super) open: Box<dyn FnOnce(Now) -> Result<P, StartError> + Send>,
     /// Runs last, when the protocol is gone.
@@ -43,7 +45,7 @@ impl NodeThread {
         birth: Birth<P>,
         ready: oneshot::Sender<Result<(), StartError>>,
     ) -> Result<Self, StartError> {
-        let stop = CancellationToken::new();
+        let stop = birth.store_failed.child_token();
         let stopped = stop.clone();
         let join = std::thread::Builder::new()
             .name("node".to_owned())
@@ -68,7 +70,7 @@ fn live<P: Protocol>(
     ready: oneshot::Sender<Result<(), StartError>>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Birth { name, open, close, clock, net, commands, sockets, events, tip, stage } = birth;
+    let Birth { name, store_failed, open, close, clock, net, commands, sockets, events, tip, stage } = birth;
     let _span = name.map(|name| info_span!("thread", node = name).entered());
     let stages = stage.clone();
     let work = move || {
@@ -99,7 +101,10 @@ fn live<P: Protocol>(
         error!(message, "the node's thread panicked");
         Err(Failure::Panicked { message })
     });
-    let closed = close().map_err(Failure::Flush);
+    let closed = close().map_err(|error| match store_failed.is_cancelled() {
+        true => Failure::Store { message: error.to_string() },
+        false => Failure::Flush(error),
+    });
     stages.send_replace(Stage::Stopped);
     result.and(closed)
 }

@@ -4,17 +4,20 @@
 //!
 //! 1. to the journal, a file; it and the large values that it names are synced;
 //! 2. to the pages, with a note in the tree before that they are being changed, and one after that they are;
-//! 3. the tree is synced, and the journal emptied.
+//! 3. the tree is synced, and the journal emptied but for the window's number.
 //!
 //! After a kill or a power cut, pages that were being changed are trimmed and changed again, from the journal, which is whole
 //! then.
 //! If they were not, a journal that is whole has a window that can still be made, and one that is not never counted.
 //!
+//! The number that stays tells a tree that is cut or lost from one that was never written: it has every window whose number
+//! the journal names.
+//!
 //! The file: the window's number (`u64`, little-endian), its changes as they were made, and a checksum of all this.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
 use super::StoreError;
 use super::changes::Window;
@@ -24,6 +27,8 @@ use super::sled::Tree;
 
 /// The file's name in the store's directory.
 const FILE: &str = "journal";
+/// Bytes of a window's number and a checksum.
+const EMPTY_BYTES: u64 = 16;
 /// Where the tree notes the number of the last window, and whether its changes are all made.
 const NOTE: &[u8] = b"j";
 
@@ -31,7 +36,6 @@ const NOTE: &[u8] = b"j";
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
-    path: PathBuf,
     last: u64,
 }
 
@@ -56,23 +60,34 @@ impl Journal {
             last = u64::from_le_bytes(std::array::from_fn(|i| note[i]));
             whole = note[8] == 1;
         }
-        let mut journal = Self { file, path, last };
-        match decode(&bytes) {
-            // One that the pages have already is left when a kill comes just before it is emptied.
-            Some((number, window)) if number >= last && !(whole && number == last) => {
-                journal.last = number;
+        // The last window whose changes the tree has all of.
+        let reached = if whole { last } else { last.saturating_sub(1) };
+        let journal = decode(&bytes);
+        if let Some((number, window)) = &journal
+            && (*number > reached.saturating_add(1) || (*number > reached && window.len() == 0))
+        {
+            let reason = format!("its file db is cut or lost: window {number} was written, and it ends at {reached}");
+            return Err(corrupt(reason));
+        }
+        match journal {
+            Some((number, window)) if number > reached => {
+                let mut journal = Self { file, last: number };
                 if !whole {
                     pages::trim(tree)?;
                 }
                 journal.change(tree, &window)?;
+                Ok(journal)
             }
             _ if !whole => {
-                let path = journal.path.display();
-                return Err(corrupt(format!("changes were cut off, and {path}, which has them, cannot be read")));
+                let path = path.display();
+                Err(corrupt(format!("changes were cut off, and {path}, which has them, cannot be read")))
             }
-            _ => journal.empty(tree)?,
+            _ => {
+                let mut journal = Self { file, last };
+                journal.empty(tree)?;
+                Ok(journal)
+            }
         }
-        Ok(journal)
     }
 
     /// Makes the changes of a window: all of them or, if it fails, those may be missing that it did not come to until the
@@ -84,16 +99,13 @@ impl Journal {
         if window.len() == 0 {
             return Ok(());
         }
-        let number = self.last + 1;
+        let number = self.last.saturating_add(1);
         let log = window.log();
         if log.iter().any(|change| matches!(change.value, Some(Stored::Large(_)))) {
             large.sync()?;
         }
-        let head = number.to_le_bytes();
-        let sum = checksum(&[&head, log.as_bytes()]).to_le_bytes();
-        let mut write = || {
-            self.file.seek(SeekFrom::Start(0))?;
-            [&head, log.as_bytes(), &sum].into_iter().try_for_each(|part| self.file.write_all(part))?;
+        let write = || {
+            write(&self.file, number, log.as_bytes())?;
             self.file.sync_data()
         };
         write().map_err(|e| failed(tree, &e))?;
@@ -111,9 +123,22 @@ impl Journal {
         self.empty(tree)
     }
 
+    /// Leaves the window's number, without changes. Not synced: if it is lost, the window is there still, and made again.
     fn empty(&mut self, tree: &Tree) -> Result<(), StoreError> {
-        self.file.set_len(0).map_err(|e| failed(tree, &e))
+        let write = || {
+            self.file.set_len(EMPTY_BYTES)?;
+            write(&self.file, self.last, &[])
+        };
+        write().map_err(|e| failed(tree, &e))
     }
+}
+
+fn write(file: &File, number: u64, log: &[u8]) -> io::Result<()> {
+    let head = number.to_le_bytes();
+    let sum = checksum(&[&head, log]).to_le_bytes();
+    file.write_all_at(&head, 0)?;
+    file.write_all_at(log, head.len() as u64)?;
+    file.write_all_at(&sum, (head.len() + log.len()) as u64)
 }
 
 fn failed(tree: &Tree, error: &io::Error) -> StoreError {

@@ -14,9 +14,6 @@ use siphasher::sip::SipHasher13;
 
 use super::StoreError;
 
-/// The file's name in the store's directory.
-const FILE: &str = "large";
-
 /// Where a value is, and a checksum of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
@@ -54,14 +51,21 @@ pub(super) struct LargeValues {
 }
 
 impl LargeValues {
-    /// Opens the file in `dir`, or makes one there.
+    /// The file's name in the store's directory.
+    pub const FILE: &str = "large";
+
+    /// Opens the file in `dir`, or makes one there. One that may only be read can be, and appending to it fails.
     ///
     /// # Errors
     /// [`StoreError::Backend`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join(FILE);
+        let path = dir.join(Self::FILE);
         let open = || -> io::Result<(File, u64)> {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+            let file = file.or_else(|error| match error.kind() {
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => File::open(&path),
+                _ => Err(error),
+            })?;
             let end = file.metadata()?.len();
             Ok((file, end))
         };

@@ -7,12 +7,14 @@
 
 pub mod archive;
 mod changes;
+mod copy;
 mod database;
 mod journal;
 mod large;
 mod memory;
 mod pages;
 pub mod private_file;
+mod repair;
 mod schema;
 mod sled;
 mod store;

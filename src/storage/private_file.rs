@@ -1,8 +1,22 @@
-//! Small files for their owner's eyes only, with mode 0600: a crash leaves the whole file or none.
+//! Small files for their owner's eyes only, with mode 0600: a crash leaves the whole file or none. And directories, with
+//! mode 0700.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
+
+/// Makes a directory, and those above it, where they are missing. One that is there keeps its mode, which its owner may
+/// have chosen: Bitcoin Core does the same.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
 
 /// Writes a new file.
 ///

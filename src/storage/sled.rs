@@ -11,14 +11,15 @@
 //! - A damaged file makes sled panic, at opening or later. Every call is guarded, and the panic becomes an error.
 
 use std::cell::Cell;
-use std::fs::File;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::StoreError;
+use super::{StoreError, repair};
 
 /// Writes between two rounds of epoch collection: a thread that only writes never collects sled's garbage otherwise, and
 /// memory grows by gigabytes.
@@ -36,6 +37,8 @@ const LOCK_RETRY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Tree {
     db: sled::Db,
+    /// sled's file, to be synced. Opened once, so that a process that is out of file descriptors can still sync.
+    file: File,
     dir: PathBuf,
     /// A panic leaves sled's memory in an unknown state: it is not asked again. What is on the disk is whole.
     failed: AtomicBool,
@@ -46,21 +49,27 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Opens the tree in `dir`, or makes one there, to keep at most about `cache_bytes` of it in memory.
+    /// The name of sled's own file in its directory.
+    pub const FILE: &str = "db";
+
+    /// Opens the tree in `dir`, or makes one there, to keep at most about `cache_bytes` of it in memory. What a process
+    /// before left half written there, and sled would take for damage, is removed first.
     ///
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::Corrupt`] with the remedy, or [`StoreError::Backend`].
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None);
         let patience = Instant::now() + LOCK_PATIENCE;
-        let db = loop {
-            match guarded(dir, || config.open()) {
+        let (db, file) = loop {
+            let opened = open_whole(dir).and_then(|file| Ok((guarded(dir, || config.open())?, file)));
+            match opened {
                 Err(StoreError::Locked { .. }) if Instant::now() < patience => std::thread::sleep(LOCK_RETRY),
                 result => break result?,
             }
         };
         Ok(Self {
             db,
+            file,
             dir: dir.to_owned(),
             failed: AtomicBool::new(false),
             writes: AtomicUsize::new(0),
@@ -103,7 +112,7 @@ impl Tree {
         self.collect();
         self.guarded(|| {
             self.db.flush()?;
-            Ok(File::open(self.dir.join("db"))?.sync_all()?)
+            Ok(self.file.sync_all()?)
         })
     }
 
@@ -123,6 +132,23 @@ impl Tree {
             }
         })
     }
+}
+
+/// Opens sled's file, or makes it, with everything around it in an order that sled opens.
+fn open_whole(dir: &Path) -> Result<File, StoreError> {
+    let failed = |error: io::Error| StoreError::Backend { dir: dir.to_owned(), reason: error.to_string() };
+    fs::create_dir_all(dir).map_err(failed)?;
+    let path = dir.join(Tree::FILE);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    // The lock that sled takes: a process that has the store open is left alone. Released before sled asks for it, it may
+    // go to another process, which then finds nothing more to remove.
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    repair::remove_broken(dir).and_then(|()| file.unlock()).map_err(failed)?;
+    Ok(file)
 }
 
 thread_local! {

@@ -8,9 +8,10 @@
 //! Large values are appended to their file when they are committed, so that they take no memory while they wait.
 //!
 //! There is at most [`BACKLOG_BYTES`] of memory in what waits and what is being written: a commit waits for room. If
-//! the disk fails, so does every commit from then on, and what is in memory stays readable.
+//! the disk fails, so does every commit from then on, what is in memory stays readable, and the owner is told at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -60,12 +61,22 @@ struct Shared {
     tree: Tree,
     large: LargeValues,
     limits: Limits,
+    on_failure: OnFailure,
     recent: RwLock<Recent>,
     control: Mutex<Control>,
     /// Something for the writer to do.
     work: Condvar,
     /// A window is written, or failed.
     written: Condvar,
+}
+
+/// What to do once nothing is written any more.
+struct OnFailure(Box<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnFailure")
+    }
 }
 
 /// What is committed and not known to be on the disk.
@@ -110,19 +121,30 @@ impl SledStore {
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::Corrupt`] with the remedy, or [`StoreError::Backend`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with_cache(dir, Self::CACHE_BYTES)
+        Self::open_with(dir, Self::CACHE_BYTES, |_| ())
     }
 
-    /// The same, with sled keeping at most about `cache_bytes` of data in memory: where several nodes share a machine.
+    /// The same, with sled keeping at most about `cache_bytes` of data in memory, where several nodes share a machine; and
+    /// with `on_failure`, which is called on some thread with the reason when a write has failed: from then on nothing is
+    /// written, and what is committed but not on the disk is lost when the process ends.
     ///
     /// # Errors
     /// As [`SledStore::open`].
-    pub fn open_with_cache(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    pub fn open_with(
+        dir: &Path,
+        cache_bytes: u64,
+        on_failure: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
         let limits = Limits { linger: LINGER, window: WINDOW_BYTES, backlog: BACKLOG_BYTES };
-        Self::open_with_limits(dir, cache_bytes, limits)
+        Self::open_with_limits(dir, cache_bytes, limits, OnFailure(Box::new(on_failure)))
     }
 
-    pub(super) fn open_with_limits(dir: &Path, cache_bytes: u64, limits: Limits) -> Result<Self, StoreError> {
+    fn open_with_limits(
+        dir: &Path,
+        cache_bytes: u64,
+        limits: Limits,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
         let tree = Tree::open(dir, cache_bytes)?;
         if let Some(meta) = tree.get(META)? {
             // Only earlier versions had the schema's own keys in the tree.
@@ -135,6 +157,7 @@ impl SledStore {
             tree,
             large,
             limits,
+            on_failure,
             recent: RwLock::default(),
             control: Mutex::default(),
             work: Condvar::new(),
@@ -151,6 +174,11 @@ impl SledStore {
 
 #[cfg(test)]
 impl SledStore {
+    /// Opens it with other limits.
+    pub(super) fn open_limited(dir: &Path, cache_bytes: u64, limits: Limits) -> Result<Self, StoreError> {
+        Self::open_with_limits(dir, cache_bytes, limits, OnFailure(Box::new(|_| ())))
+    }
+
     /// Has the tree fail after so many writes.
     pub(super) fn fail_after(&self, writes: usize) {
         self.shared.tree.writes_left.store(writes, std::sync::atomic::Ordering::Relaxed);
@@ -192,14 +220,23 @@ impl Shared {
         }
     }
 
+    /// Has nothing written any more, for this reason or the one before, and tells whoever waits.
+    fn fail(&self, error: &StoreError) {
+        let reason = match error {
+            StoreError::Backend { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        };
+        let reason = self.control().failed.get_or_insert(reason).clone();
+        self.written.notify_all();
+        (self.on_failure.0)(&reason);
+    }
+
     /// The writer: a window after another until the store is dropped.
     fn write_windows(&self, mut journal: Journal) {
-        let _last_words = LastWords(self);
+        let _guard = FailOnPanic(self);
         while let Some((window, commits)) = self.next_window() {
-            let result = journal.write(&self.tree, &self.large, &window);
-            if let Err(error) = result {
-                self.control().failed = Some(error.to_string());
-                return;
+            if let Err(error) = journal.write(&self.tree, &self.large, &window) {
+                return self.fail(&error);
             }
             let emptied = Arc::default();
             self.recent.write().unwrap_or_else(PoisonError::into_inner).writing = emptied;
@@ -259,15 +296,15 @@ impl Shared {
     }
 }
 
-/// Tells whoever waits that the writer is gone, whatever made it go.
-struct LastWords<'a>(&'a Shared);
+/// Tells whoever waits that the writer is gone, if a defect made it go.
+struct FailOnPanic<'a>(&'a Shared);
 
-impl Drop for LastWords<'_> {
+impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
-        let mut control = self.0.control();
-        control.failed.get_or_insert_with(|| "the writer has ended".to_owned());
-        drop(control);
-        self.0.written.notify_all();
+        if thread::panicking() {
+            let reason = "the thread that writes has panicked".to_owned();
+            self.0.fail(&StoreError::Backend { dir: self.0.tree.dir().to_owned(), reason });
+        }
     }
 }
 
@@ -324,7 +361,7 @@ impl Store for SledStore {
                 return Err(StoreError::Backend { dir: self.dir(), reason });
             }
             if let Some(value) = value.filter(|value| value.len() >= LARGE_BYTES) {
-                large.push(shared.large.append(value)?);
+                large.push(shared.large.append(value).inspect_err(|error| shared.fail(error))?);
             }
         }
         let mut control = shared.control();

@@ -24,7 +24,7 @@ const LIMITS: Limits = Limits { linger: Duration::ZERO, window: 2_000, backlog: 
 const LAZY: Limits = Limits { linger: Duration::from_secs(3_600), window: 1 << 20, backlog: 1 << 20 };
 
 fn open(dir: &Path, limits: Limits) -> Result<SledStore, StoreError> {
-    SledStore::open_with_limits(dir, 1 << 20, limits)
+    SledStore::open_limited(dir, 1 << 20, limits)
 }
 
 #[derive(Debug, Clone)]

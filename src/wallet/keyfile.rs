@@ -3,7 +3,7 @@
 //! A passphrase becomes a key by Argon2id (RFC 9106), whose costs stand in the file; the secret is sealed with
 //! ChaCha20-Poly1305 (RFC 8439), whose tag tells a wrong passphrase.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -234,7 +234,7 @@ impl KeyFile {
         let mut text = serde_json::to_string_pretty(self).expect("strings and numbers always serialize");
         text.push('\n');
         if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(error)?;
+            private_file::create_dir(dir).map_err(error)?;
         }
         put(path, text.as_bytes()).map_err(error)
     }

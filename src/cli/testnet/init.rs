@@ -11,6 +11,7 @@ use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::format_coins;
 use crate::runtime::unix_now;
+use crate::storage::private_file;
 use crate::wallet::Wallet;
 
 /// Options of `cairn testnet init`.
@@ -45,7 +46,7 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
         }
         (params, Wallet::open(&file)?.newest_key())
     } else {
-        std::fs::create_dir_all(&layout.dir).with_context(|| format!("cannot make {}", layout.dir.display()))?;
+        private_file::create_dir(&layout.dir).with_context(|| format!("cannot make {}", layout.dir.display()))?;
         let paid = Wallet::open_or_create(&file)?.newest_key();
         let params = setup::new_genesis(&paid, Pace::usual(usize::from(args.miners)), unix_now())?;
         setup::write_whole(&path, &params.spec.to_json())?;

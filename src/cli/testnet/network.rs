@@ -13,7 +13,8 @@ use crate::primitives::address;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::auth::{ADDRESS_FILE, COOKIE_FILE};
 use crate::rpc::{self, RpcServer, ServeError};
-use crate::runtime::{Config, LinkKey, LinkSettings, Running, StartError, unix_now};
+use crate::runtime::{Config, LinkKey, LinkSettings, Running, StartError, descriptors, unix_now};
+use crate::storage::private_file;
 
 /// The first node's port for peers; the others' follow, each with its RPC port in between.
 const FIRST_PORT: u16 = 7331;
@@ -46,6 +47,8 @@ impl Network {
         let pace = Pace { block_time, threads: usize::from(miners) * usize::from(threads), is_seeded: seed.is_some() };
         let params = Arc::new(open_genesis(layout, funded, pace).await?);
         setup::point_to_first_node(layout, &[COOKIE_FILE, ADDRESS_FILE])?;
+        let connections = descriptors::connections_of(&Config::new(&layout.dir, params.clone()));
+        descriptors::reserve_for(usize::from(count) * (connections + rpc::Limits::default().connections));
         let mut network = Self { nodes: Vec::new(), servers: Vec::new(), payee: String::new() };
         for number in 1..=usize::from(count) {
             let threads = if number <= usize::from(miners) { usize::from(threads) } else { 0 };
@@ -75,7 +78,7 @@ impl Network {
         seed: Option<u64>,
     ) -> anyhow::Result<()> {
         let dir = layout.node(number);
-        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        private_file::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         setup::write_whole(&dir.join("genesis.json"), &params.spec.to_json())?;
         let paid = setup::open_wallet(&layout.miner_wallet(number), seed, &format!("node-{number}"))?.newest_key();
         if number <= 2 {

@@ -17,6 +17,7 @@ use crate::primitives::hash::Hash256;
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
+use crate::storage::private_file;
 use crate::wallet::Wallet;
 use crate::wallet::keyfile::KeyFileError;
 use crate::wallet::mnemonic::Mnemonic;
@@ -82,7 +83,7 @@ impl Layout {
     /// If it cannot be made or read, or holds other things.
     pub fn prepare(&self) -> anyhow::Result<()> {
         let dir = self.dir.display();
-        std::fs::create_dir_all(&self.dir).with_context(|| format!("cannot make {dir}"))?;
+        private_file::create_dir(&self.dir).with_context(|| format!("cannot make {dir}"))?;
         let mut entries = std::fs::read_dir(&self.dir).with_context(|| format!("cannot read {dir}"))?;
         if entries.next().is_some() && !self.wallet().exists() && !self.log().exists() {
             bail!("{dir} is not empty and holds no test network: choose another directory with --data-dir");

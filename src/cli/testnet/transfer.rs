@@ -21,7 +21,7 @@ use crate::primitives::header::Header;
 use crate::rpc::client::{Client, ClientError};
 use crate::runtime::STORE_DIR;
 use crate::storage::archive::Writer;
-use crate::storage::{Database, SledStore};
+use crate::storage::{Database, SledStore, private_file};
 
 /// Options of `cairn testnet save`.
 #[derive(Debug, clap::Args)]
@@ -241,7 +241,7 @@ pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result
 
 fn unpack(saved: &mut Saved, layout: &Layout) -> anyhow::Result<()> {
     let cannot = |path: &Path| format!("cannot make {}", path.display());
-    std::fs::create_dir_all(&layout.dir).with_context(|| cannot(&layout.dir))?;
+    private_file::create_dir(&layout.dir).with_context(|| cannot(&layout.dir))?;
     let genesis = saved.params.spec.to_json();
     setup::write_whole(&layout.genesis(), &genesis)?;
     saved.manifest.settings.write(layout)?;
@@ -250,7 +250,7 @@ fn unpack(saved: &mut Saved, layout: &Layout) -> anyhow::Result<()> {
     let mut chains = Vec::new();
     for (number, node) in (1..).zip(&saved.manifest.nodes) {
         let dir = layout.node(number);
-        std::fs::create_dir_all(&dir).with_context(|| cannot(&dir))?;
+        private_file::create_dir(&dir).with_context(|| cannot(&dir))?;
         setup::write_whole(&dir.join("genesis.json"), &genesis)?;
         write_private(&layout.miner_wallet(number), node.wallet.get())?;
         chains.push(Chain::open(params.clone(), Arc::new(SledStore::open(&dir.join(STORE_DIR))?))?);

@@ -9,7 +9,7 @@ use crate::mempool::{Accepted, MempoolError};
 use crate::p2p::addrbook::{PeerAddress, Record};
 use crate::p2p::bans::{Ban, Subnet};
 use crate::p2p::config::{Config, PeerInfo};
-use crate::p2p::interface::{Direction, Now, PeerId, Reason};
+use crate::p2p::interface::{Direction, Event, Now, PeerId, Reason};
 use crate::p2p::kad::{NodeId, Table};
 use crate::p2p::message::SERVICE_FULL;
 use crate::primitives::block::Block;
@@ -69,8 +69,11 @@ impl Node {
     }
 
     fn follow(&mut self, now: Now, result: Result<ChainUpdate, ChainError>) -> Result<ChainUpdate, ChainError> {
-        if let Ok(update) = &result {
-            self.moved(now, update);
+        match &result {
+            Ok(update) => self.moved(now, update),
+            // The caller is told too, but it is for the node to stop.
+            Err(ChainError::Store(error)) => self.out.event(Event::StoreFailed { error: error.to_string() }),
+            Err(_) => {}
         }
         self.reconsider_downloads(now);
         result

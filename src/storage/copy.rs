@@ -1,0 +1,55 @@
+//! A database read where it cannot be opened: sled writes while it opens, which a disk that is read-only or full, or
+//! another user's directory, does not allow.
+
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::large::LargeValues;
+use super::sled::Tree;
+use super::{SledStore, StoreError};
+
+impl SledStore {
+    /// Opens a copy of the database in `dir`, for reading, and answers where it was made: in the system's directory for
+    /// temporary files, for this user only. It is gone from there when this returns, but for what the store holds open,
+    /// which goes with the store. The large values are not copied.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if a process has the database open for writing, [`StoreError::Backend`] if it cannot be read
+    /// or there is no room for the copy, or as [`SledStore::open`].
+    pub fn open_copy(dir: &Path) -> Result<(Self, PathBuf), StoreError> {
+        let place = std::env::temp_dir().join(format!("cairn-{}-{:016x}", std::process::id(), rand::random::<u64>()));
+        let failed = |error: io::Error| StoreError::Backend {
+            dir: dir.to_owned(),
+            reason: format!("it cannot be copied to {}: {error}", place.display()),
+        };
+        let db = File::open(dir.join(Tree::FILE)).map_err(failed)?;
+        match db.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { dir: dir.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        DirBuilder::new().mode(0o700).create(&place).map_err(failed)?;
+        let opened = copy_files(dir, &place).map_err(failed).and_then(|()| Self::open(&place));
+        // The store has its files open. What cannot be removed here, the system's own cleaning will.
+        let _ = fs::remove_dir_all(&place);
+        Ok((opened?, place))
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let copy = to.join(entry.file_name());
+        if entry.file_name() == LargeValues::FILE {
+            // Read where they are: nothing that stands there is ever changed.
+            symlink(fs::canonicalize(entry.path())?, copy)?;
+        } else if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), &copy)?;
+            // The mode is copied too.
+            fs::set_permissions(&copy, Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
+}

@@ -1,4 +1,5 @@
 //! `cairn db`: a node's database, checked, saved to a plain file, and rebuilt from one. The node must not be running.
+//! Checking and saving only read, and work on a disk that is read-only or full too.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -11,11 +12,12 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::console::note;
 use super::{Common, unix_now};
 use crate::chain::{self, Chain};
 use crate::primitives::amount::format_coins;
 use crate::runtime::STORE_DIR;
-use crate::storage::{Database, SledStore};
+use crate::storage::{Database, SledStore, StoreError, private_file};
 
 /// Options of `cairn db`.
 #[derive(Debug, clap::Args)]
@@ -63,6 +65,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
 fn check(common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     let db = open_existing(common)?;
+    ensure!(db.check_meta(&params.genesis_hash)?, "there is nothing to check: the database is empty");
     let bar = progress_bar("blocks replayed");
     let report = chain::check(&db, &params, &mut |height, tip| {
         bar.set_length(u64::from(tip));
@@ -110,7 +113,9 @@ fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-    let dir = common.data_dir()?.join(STORE_DIR);
+    let data_dir = common.data_dir()?;
+    private_file::create_dir(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    let dir = data_dir.join(STORE_DIR);
     let mut chain = Chain::open(params, Arc::new(SledStore::open(&dir)?))?;
     let bar = progress_bar("bytes read");
     bar.set_length(bytes);
@@ -126,11 +131,19 @@ fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
     )
 }
 
-/// A database that is there: opening it must not make one.
+/// A database that is there: opening it must not make one. It is only read, and where it cannot be written a copy is.
 fn open_existing(common: &Common) -> anyhow::Result<Database> {
     let dir = common.data_dir()?.join(STORE_DIR);
     ensure!(dir.is_dir(), "there is no database at {}: say where with --data-dir", dir.display());
-    Ok(Database::new(Arc::new(SledStore::open(&dir)?)))
+    let store = match SledStore::open(&dir) {
+        Err(error @ StoreError::Backend { .. }) => {
+            let (copy, place) = SledStore::open_copy(&dir).with_context(|| error.to_string())?;
+            note(format_args!("{error}; read from a copy in {}", place.display()));
+            copy
+        }
+        opened => opened?,
+    };
+    Ok(Database::new(Arc::new(store)))
 }
 
 /// On a terminal only.

@@ -7,6 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use rayon::prelude::*;
 use serde_json::json;
 
+use super::console::note;
 use super::{Common, print_line};
 use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
 use crate::miner::kernel;
@@ -180,7 +181,8 @@ fn print_mined(mut spec: GenesisSpec) -> anyhow::Result<()> {
 pub(super) fn mine(spec: &mut GenesisSpec) -> anyhow::Result<()> {
     let target = spec.bits.target()?;
     let header = spec.block()?.header;
-    eprintln!("searching a nonce for bits {}, {:.0} hashes expected…", spec.bits, target.work().as_f64());
+    let expected = target.work().as_f64();
+    note(format_args!("searching a nonce for bits {}, {expected:.0} hashes expected…", spec.bits));
     // Some hundredths of a second a piece: the other cores then hear soon that a nonce is found.
     const PIECE: u32 = 1 << 18;
     let found = (0..=u32::MAX / PIECE).into_par_iter().find_map_first(|piece| {

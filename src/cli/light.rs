@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
+use super::console::note;
 use super::db::progress_bar;
 use super::proof::{describe_output, output_json};
 use super::{Common, print_line};
@@ -23,7 +24,7 @@ use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::runtime::{self, RunningLight, unix_now};
-use crate::storage::TxLocation;
+use crate::storage::{TxLocation, private_file};
 
 /// Spacings between blocks without any that make one wonder whether peers hide the newer ones: by chance alone, that happens
 /// once in half a billion blocks.
@@ -159,7 +160,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
 
 fn headers_path(common: &Common, params: &Params) -> anyhow::Result<PathBuf> {
     let dir = common.data_dir()?.join("light");
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    private_file::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let genesis = params.genesis_hash.to_string();
     Ok(dir.join(format!("{}.headers", &genesis[..16])))
 }
@@ -304,7 +305,7 @@ impl<'a> Session<'a> {
     async fn state(&self) -> anyhow::Result<(State, Vec<PeerReport>, Vec<String>)> {
         let (state, reports) = self.ask(|light| (State::of(light.chain()), light.reports())).await?;
         let warnings = self.warnings(&state, &reports);
-        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         Ok((state, reports, warnings))
     }
 
@@ -465,7 +466,9 @@ impl<'a> Session<'a> {
                 match notice {
                     Notice::Payment(payment) => self.print_payment(&payment)?,
                     Notice::Watched { height } => tracing::info!(height, "followed"),
-                    Notice::Lied(peer, offence) => eprintln!("warning: {peer} lied and is let go: it {offence}"),
+                    Notice::Lied(peer, offence) => {
+                        note(format_args!("warning: {peer} lied and is let go: it {offence}"));
+                    }
                     Notice::Synced | Notice::Answered(..) => {}
                 }
             }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
@@ -14,11 +14,12 @@ use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use self::console::Console;
 use self::light::LightError;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::{PeerName, PeerNameError};
+use crate::primitives::hash::Txid;
 use crate::receipt::ReceiptError;
 use crate::rpc::client::ClientError;
 
@@ -36,6 +37,7 @@ pub mod testnet;
 pub mod wallet;
 
 mod account;
+mod console;
 mod login;
 mod prompt;
 
@@ -134,22 +136,40 @@ impl Common {
     /// Prints a result: `json` with `--json`, else `text`.
     ///
     /// # Errors
-    /// If stdout cannot be written to.
+    /// [`OutputError`] if stdout cannot be written to.
     pub fn print(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> anyhow::Result<()> {
-        if self.json { print_line(&format!("{:#}", json())) } else { print_line(&text()) }
+        let result = if self.json { format!("{:#}", json()) } else { text() };
+        print_line(&result)
+    }
+
+    /// Prints the id of a payment that is sent. Where stdout does not take it, or its reader has left, the command fails
+    /// and the error names the id: a caller that does not learn it might pay again.
+    ///
+    /// # Errors
+    /// If stdout cannot be written to.
+    pub fn print_payment(&self, txid: &Txid, json: impl FnOnce() -> Value) -> anyhow::Result<()> {
+        self.print(|| txid.to_string(), json)
+            .map_err(|error| anyhow!("the payment is sent, its id is {txid}, but {error}"))
     }
 }
 
-/// Prints a line to stdout. A reader who has left, as `head` does, is no error: the command ends quietly.
+/// Stdout cannot be written to.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to stdout: {0}")]
+pub struct OutputError(std::io::Error);
+
+/// Prints a line to stdout.
 ///
 /// # Errors
-/// If stdout cannot be written to.
+/// [`OutputError`], with which a command ends quietly if the reader has left.
 pub fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        other => other.context("cannot write to stdout"),
-    }
+    Ok(writeln!(out, "{text}").and_then(|()| out.flush()).map_err(OutputError)?)
+}
+
+/// Whether a command failed only because the reader of its stdout has left.
+fn is_reader_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<OutputError>().is_some_and(|OutputError(io)| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Nodes to connect to, as typed. In compose files, a variable that is not set arrives as an empty one.
@@ -195,7 +215,9 @@ pub fn main() -> ExitCode {
 
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Cli { common, command } = Cli::parse_from(args);
-    let done = start_logging(&common, &command).and_then(|()| match command {
+    let mut outlets = DrainOnDrop(vec![console::stderr().clone()]);
+    let logging = start_logging(&common, &command).map(|log| outlets.0.push(log));
+    let done = logging.and_then(|()| match command {
         Command::Node(args) => node::run(args, &common),
         Command::Testnet(args) => testnet::run(args, &common),
         Command::Wallet(args) => wallet::run(&args, &common),
@@ -210,10 +232,21 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // `head` has all that it wanted.
+        Err(error) if is_reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", explain(&error));
+            console::note(format_args!("error: {}", explain(&error)));
             ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+/// Gives what goes to stderr and to the log a moment to be written, however the command ends.
+struct DrainOnDrop(Vec<Console>);
+
+impl Drop for DrainOnDrop {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Console::drain);
     }
 }
 
@@ -251,8 +284,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Commands that run for long say what they do; the others only what went wrong.
-fn start_logging(common: &Common, command: &Command) -> anyhow::Result<()> {
+/// Commands that run for long say what they do; the others only what went wrong. Answers where the log goes.
+fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> {
     let usual = match command {
         Command::Node(_) | Command::Testnet(_) => "info",
         Command::Wallet(_)
@@ -272,16 +305,25 @@ fn start_logging(common: &Common, command: &Command) -> anyhow::Result<()> {
         _ => None,
     };
     let ansi = file.is_none() && std::io::stderr().is_terminal();
-    let writer = match file {
-        Some(file) => BoxMakeWriter::new(Mutex::new(file)),
-        None => BoxMakeWriter::new(std::io::stderr),
-    };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(ansi);
+    let log = file.map_or_else(|| console::stderr().clone(), Console::new);
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone()).with_ansi(ansi);
     match common.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().with_span_list(false).init(),
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().with_span_list(false).init(),
     }
-    Ok(())
+    log_panics();
+    Ok(log)
+}
+
+/// Panics go where the log goes: written to stderr directly, as Rust does it, they would wait for a reader that does not read.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(thread = thread.name().unwrap_or("unnamed"), %backtrace, "{panic}");
+    }));
 }
 
 #[cfg(test)]

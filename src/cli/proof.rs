@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::client::{self, ClientArgs};
+use super::console::note;
 use super::{Common, print_line};
 use crate::consensus::headers::Checkpoint;
 use crate::consensus::params::Params;
@@ -155,10 +156,10 @@ fn read_checkpoint(path: &Path, params: &Params) -> anyhow::Result<Checkpoint> {
 fn warn_of_future(proven: &Proven, params: &Params) {
     let latest = super::unix_now().saturating_add(u64::from(params.max_future_secs));
     if u64::from(proven.latest_time) > latest {
-        eprintln!(
+        note(format_args!(
             "warning: a header of this receipt is from the future: time {}, at most {latest}",
             proven.latest_time
-        );
+        ));
     }
 }
 

@@ -1,12 +1,15 @@
 //! `cairn rpc`: any method of a node, by name.
 
+use anyhow::anyhow;
 use serde_json::{Map, Value};
 
 use super::client::ClientArgs;
-use super::{Common, print_line};
+use super::{Common, is_reader_gone, print_line};
 
 /// Longest text that is taken for a number: hashes of digits alone stay text.
 const MAX_NUMBER_CHARS: usize = 20;
+/// Longest answer that an error quotes: a hash is shorter.
+const MAX_QUOTED_BYTES: usize = 200;
 
 /// Options of `cairn rpc`.
 #[derive(Debug, clap::Args)]
@@ -48,11 +51,16 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         let params: Vec<Value> = args.params.iter().map(|text| parse(text)).collect();
         client.call(&args.method, &params)?
     };
-    match result {
-        Value::Null if !common.json() => Ok(()),
-        Value::String(text) if !common.json() => print_line(&text),
-        result => print_line(&format!("{result:#}")),
-    }
+    let text = match result {
+        Value::Null if !common.json() => return Ok(()),
+        Value::String(text) if !common.json() => text,
+        result => format!("{result:#}"),
+    };
+    print_line(&text).map_err(|error| match text.len() {
+        // The node has done what it was asked: an id that it answered is not to be lost.
+        ..=MAX_QUOTED_BYTES if !is_reader_gone(&error) => anyhow!("the node answered {text}, but {error}"),
+        _ => error,
+    })
 }
 
 fn parse(text: &str) -> Value {

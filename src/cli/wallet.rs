@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::account::{self, Balance, HistoryEntry};
 use super::client::{self, ClientArgs};
+use super::console::note;
 use super::{Common, prompt};
 use crate::consensus::params::Params;
 use crate::primitives::address;
@@ -217,7 +218,7 @@ fn make(new: &NewArgs, path: &Path, params: &Params, common: &Common) -> anyhow:
 fn read_words() -> anyhow::Result<String> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        eprintln!("The 12 or 24 words, in one line:");
+        note("The 12 or 24 words, in one line:");
         let mut line = String::new();
         stdin.lock().read_line(&mut line).context("cannot read the words")?;
         return Ok(line);
@@ -275,24 +276,17 @@ fn pay(send: &SendArgs, node: &ClientArgs, wallet: &Wallet, params: &Params, com
         None => account::least_fee_rate(&node)?,
     };
     let payment = pay_outputs(&outputs, fee_rate, &node, wallet, params)?;
-    eprintln!(
-        "{} coins to {}, fee {} ({fee_rate} grains a byte)",
-        format_coins(send.amount),
-        send.address,
-        format_coins(payment.fee)
-    );
-    common.print(
-        || payment.txid.to_string(),
-        || {
-            json!({
-                "txid": payment.txid,
-                "amount": send.amount,
-                "fee": payment.fee,
-                "change": payment.change,
-                "size": payment.transaction.size(),
-            })
-        },
-    )
+    let (amount, fee) = (format_coins(send.amount), format_coins(payment.fee));
+    note(format_args!("{amount} coins to {}, fee {fee} ({fee_rate} grains a byte)", send.address));
+    common.print_payment(&payment.txid, || {
+        json!({
+            "txid": payment.txid,
+            "amount": send.amount,
+            "fee": payment.fee,
+            "change": payment.change,
+            "size": payment.transaction.size(),
+        })
+    })
 }
 
 /// Signs a payment of these outputs and hands it to a node.

@@ -1,11 +1,11 @@
 //! What the network looks like from moment to moment: a table and the matrix of links on a terminal, a line now and
 //! then elsewhere, objects with `--json`.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::cli::console::Console;
 use crate::primitives::hash::BlockHash;
 
 /// Between lines when there is no terminal to redraw.
@@ -31,32 +31,24 @@ pub struct Row {
 
 /// How the rows are shown where there is no screen.
 pub struct Board {
+    out: Console,
     json: bool,
     last_line: Option<Instant>,
 }
 
 impl Board {
-    /// A board on stdout.
-    pub fn new(json: bool) -> Self {
-        Self { json, last_line: None }
+    /// A board on `out`.
+    pub fn new(out: Console, json: bool) -> Self {
+        Self { out, json, last_line: None }
     }
 
     /// Shows the rows, or does nothing if it is too early for another line.
-    ///
-    /// # Errors
-    /// If stdout cannot be written to.
-    pub fn show(&mut self, rows: &[Row], last: bool) -> std::io::Result<()> {
+    pub fn show(&mut self, rows: &[Row], last: bool) {
         if !last && self.last_line.is_some_and(|shown| shown.elapsed() < LINE_INTERVAL) {
-            return Ok(());
+            return;
         }
         self.last_line = Some(Instant::now());
-        let mut out = std::io::stdout().lock();
-        if self.json {
-            writeln!(out, "{}", object(rows))?;
-        } else {
-            writeln!(out, "{}", line(rows))?;
-        }
-        out.flush()
+        if self.json { self.out.line(object(rows)) } else { self.out.line(line(rows)) }
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::control::Control;
 use super::setup::Layout;
+use crate::cli::console::note;
 use crate::cli::{Common, account, wallet};
 use crate::consensus::params::Params;
 use crate::primitives::address;
@@ -41,9 +42,7 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     let (node, from) = (control.node(0), Wallet::open(&layout.wallet())?);
     let fee_rate = account::least_fee_rate(node)?;
     let payment = wallet::pay_outputs(&[Output::pay(to, args.amount)], fee_rate, node, &from, &params)?;
-    eprintln!("{} coins to {}, fee {}", format_coins(args.amount), args.address, format_coins(payment.fee));
-    common.print(
-        || payment.txid.to_string(),
-        || json!({ "txid": payment.txid, "amount": args.amount, "fee": payment.fee }),
-    )
+    let fee = format_coins(payment.fee);
+    note(format_args!("{} coins to {}, fee {fee}", format_coins(args.amount), args.address));
+    common.print_payment(&payment.txid, || json!({ "txid": payment.txid, "amount": args.amount, "fee": payment.fee }))
 }

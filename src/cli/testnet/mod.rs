@@ -27,7 +27,8 @@ use self::board::Board;
 use self::network::Network;
 use self::screen::{Input, Screen};
 use self::setup::{BLOCK_TIME_SECS, Layout, MAX_NODES, Settings};
-use super::{Common, print_line};
+use super::Common;
+use super::console::Console;
 use crate::consensus::params::{Params, Retarget};
 
 /// Between looks at the nodes.
@@ -176,32 +177,40 @@ async fn live(
         result = &mut interrupted => return result.context("cannot wait for signals"),
     };
     let introduction = introduction(layout, &network);
+    // The nodes go on whatever becomes of what is shown.
+    let stdout = Console::new(std::io::stdout());
     let outcome = tokio::select! {
-        outcome = watch(&network, introduction, args.until_height, common.json()) => outcome,
+        outcome = watch(&network, &stdout, introduction, args.until_height, common.json()) => outcome,
         result = &mut interrupted => result.context("cannot wait for signals"),
         name = network.any_finished() => Err(anyhow::anyhow!("{name} has stopped, and the network with it")),
     };
     if !common.json() {
-        print_line("stopping…")?;
+        stdout.line("stopping…");
     }
-    network.stop().await.and(outcome)
+    let stopped = network.stop().await;
+    stdout.drain();
+    stopped.and(outcome)
 }
 
 /// Shows the network until every node is at `until_height`, or somebody has seen enough, or for ever.
 async fn watch(
     network: &Network,
+    stdout: &Console,
     introduction: anyhow::Result<String>,
     until_height: Option<u32>,
     json: bool,
 ) -> anyhow::Result<()> {
     let introduction = introduction?;
     if !json {
-        print_line(&introduction)?;
+        stdout.line(&introduction);
     }
     let started = Instant::now();
-    let mut board = Board::new(json);
+    let mut board = Board::new(stdout.clone(), json);
     let mut screen = match !json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
-        true => Some(Screen::take(network.len()).context("the terminal will not do")?),
+        true => {
+            stdout.drain();
+            Some(Screen::take(network.len()).context("the terminal will not do")?)
+        }
         false => None,
     };
     let mut interval = tokio::time::interval(REFRESH);
@@ -223,7 +232,7 @@ async fn watch(
         let rows = network.rows().await?;
         let reached = until_height.is_some_and(|height| rows.iter().all(|row| row.height >= height));
         match &mut screen {
-            None => board.show(&rows, reached).context("cannot write to stdout")?,
+            None => board.show(&rows, reached),
             Some(screen) => {
                 let mut links = network.links().await?;
                 if let Some((between, action)) = input.and_then(|input| screen.take_input(input, &links)) {

@@ -1,5 +1,5 @@
-//! A real node, killed at random moments while it mines, pays and reorganises: every time its store opens again, and is
-//! what a replay of its own blocks from genesis makes. And the store by itself, killed while as much waits to be written as
+//! A real node, killed at random moments while it mines, pays and reorganises, on a disk that fills up and is freed: every
+//! time its store opens again, and is what a replay of its own blocks from genesis makes. `CAIRN_KILLS=1000` makes it many. And the store by itself, killed while as much waits to be written as
 //! ever does.
 
 mod common;
@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -25,13 +25,20 @@ use cairn::rpc::client::{Client, ClientConfig};
 use cairn::runtime::STORE_DIR;
 use cairn::storage::{Batch, SledStore, Store};
 use common::{key, spend};
-use process::Place;
+use process::{Disk, Place};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use serde_json::{Value, json};
 
-/// How often the node is killed.
+/// How often the node is killed, unless [`KILLS_VARIABLE`] says otherwise: the long form takes two seconds a kill.
 const KILLS: u32 = 32;
+const KILLS_VARIABLE: &str = "CAIRN_KILLS";
+/// After so many, a new network begins: a replay takes longer the higher the chain is.
+const KILLS_OF_A_CHAIN: u32 = 40;
+/// Bytes of the disk on which the node works where one can be mounted, and most that are left free when it is to fill up:
+/// from nothing to several windows of the store.
+const DISK_BYTES: u64 = 512 << 20;
+const MOST_LEFT: u64 = 3 << 20;
 /// Coins of genesis: one a payment.
 const ALLOCATIONS: u32 = 400;
 
@@ -49,6 +56,8 @@ struct Work {
     address: String,
     /// The next coin of genesis to spend.
     next_coin: Arc<AtomicU32>,
+    /// Whether the disk is filling up: the node may then refuse anything.
+    is_full: Arc<AtomicBool>,
 }
 
 impl Work {
@@ -105,33 +114,70 @@ impl Work {
             Ok(value) => Some(value),
             // A payment may be of a coin that is spent already.
             Err(ClientError::Rpc { .. }) if method == "sendrawtransaction" => Some(Value::Null),
+            Err(ClientError::Rpc { .. }) if self.is_full.load(Ordering::SeqCst) => None,
             Err(error @ ClientError::Rpc { .. }) => panic!("{method} {params:?}: {error}"),
             Err(_) => None,
         }
     }
 }
 
+/// What became of the kills.
+#[derive(Debug, Default)]
+struct Totals {
+    kills: u32,
+    /// The disk was full when the blow fell, or before, so that the node had stopped by itself.
+    full: u32,
+    stopped: u32,
+    /// Starts on a full disk, and those that failed.
+    starts: u32,
+    refused: u32,
+    /// The tip after the kill before was not on the best chain any more.
+    left_behind: u32,
+    /// Over all networks.
+    blocks: u64,
+    branches: u64,
+}
+
 #[test]
 fn a_node_killed_at_any_moment_comes_back_with_the_coins_of_a_replay() {
+    let kills = std::env::var(KILLS_VARIABLE).map_or(KILLS, |kills| kills.parse().expect("a number"));
     let seed = rand::random::<u64>();
     println!("seed {seed}");
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let mut totals = Totals::default();
+    while totals.kills < kills {
+        let count = (kills - totals.kills).min(KILLS_OF_A_CHAIN);
+        kill_over_and_over(count, seed, &mut rng, &mut totals);
+        println!("{totals:?}");
+    }
+    assert!(totals.blocks > u64::from(kills) && totals.branches > 0, "too little was done between kills: {totals:?}");
+}
+
+/// A new network, on a disk that is full now and then, whose node is killed `count` times.
+fn kill_over_and_over(count: u32, seed: u64, rng: &mut ChaCha20Rng, totals: &mut Totals) {
     let place = Place::new();
+    let disk = Disk::mount(DISK_BYTES);
+    if let Some(disk) = &disk {
+        place.link("node", disk.path());
+    }
     let spec = network();
     place.found(&spec);
     let params = Params::new(spec).unwrap();
     let next_coin = Arc::new(AtomicU32::new(0));
-    let mut last = params.genesis_hash;
-    let (mut left_behind, mut height, mut branches) = (0, 0, 0);
-    for kill in 0..KILLS {
+    let (mut last, mut height, mut branches) = (params.genesis_hash, 0, 0);
+    for _ in 0..count {
+        totals.kills += 1;
+        let kill = totals.kills;
         let node = place.node("node", &[]);
         assert_eq!(node.tip().1, last.to_string(), "seed {seed}, before kill {kill}");
+        let is_full = Arc::new(AtomicBool::new(false));
         let work = Work {
             client: Client::new(ClientConfig { url: None, data_dir: place.path("node"), timeout: None }).unwrap(),
             rng: ChaCha20Rng::seed_from_u64(rng.random()),
             params: params.clone(),
             address: address::encode(&params.address_prefix, &key(3).public_key()),
             next_coin: next_coin.clone(),
+            is_full: is_full.clone(),
         };
         let (begun, orders) = mpsc::sync_channel(0);
         let worker = std::thread::spawn(move || work.go_on(&begun));
@@ -140,17 +186,49 @@ fn a_node_killed_at_any_moment_comes_back_with_the_coins_of_a_replay() {
         let most = if rng.random_bool(0.5) { 16 } else { 300 };
         let pause = Duration::from_millis(1_500) / most;
         let pause = Duration::from_micros(rng.random_range(0..pause.as_micros() as u64));
-        for _ in 0..rng.random_range(1..most) {
-            orders.recv().expect("the node answers while it lives");
+        let orders_wanted = rng.random_range(1..most);
+        let fills_at = (disk.is_some() && rng.random_bool(0.3)).then(|| rng.random_range(0..orders_wanted));
+        for order in 0..orders_wanted {
+            if fills_at == Some(order) {
+                is_full.store(true, Ordering::SeqCst);
+                let free = if rng.random_bool(0.3) { 0 } else { rng.random_range(0..MOST_LEFT) };
+                disk.as_ref().unwrap().fill(free);
+            }
+            if orders.recv().is_err() {
+                assert!(is_full.load(Ordering::SeqCst), "seed {seed}, kill {kill}: the node answers while it lives");
+                break;
+            }
             std::thread::sleep(pause);
         }
         let moment = Instant::now() + Duration::from_micros(rng.random_range(0..20_000));
         while Instant::now() < moment {
             std::hint::spin_loop();
         }
-        node.kill();
+        let log = node.log();
+        let status = node.kill();
         drop(orders);
-        worker.join().expect("every order is carried out, or nobody is there");
+        worker.join().expect("every order is carried out, or the node is gone");
+        if fills_at.is_some() {
+            totals.full += 1;
+            totals.stopped += u32::from(status.code() == Some(1));
+        }
+        let expected = status.code().is_none() || fills_at.is_some() && status.code() == Some(1);
+        assert!(expected, "seed {seed}, kill {kill}: {status}: {:#?}", log.lock().unwrap());
+        if fills_at.is_some() && rng.random_bool(0.5) {
+            totals.starts += 1;
+            match place.try_node("node", &[]) {
+                Ok(node) => assert!(node.kill().code() != Some(0)),
+                Err(log) => {
+                    totals.refused += 1;
+                    let log = log.join("\n");
+                    let is_fine = !log.contains("damaged") && !log.contains("panicked");
+                    assert!(is_fine, "seed {seed}, after kill {kill}: {log}");
+                }
+            }
+        }
+        if let Some(disk) = &disk {
+            disk.empty();
+        }
 
         let store = SledStore::open(&place.path("node").join(STORE_DIR)).unwrap();
         let chain = Chain::open(Arc::new(params.clone()), Arc::new(store)).unwrap();
@@ -159,18 +237,13 @@ fn a_node_killed_at_any_moment_comes_back_with_the_coins_of_a_replay() {
         assert_eq!((report.height, chain.tip().hash), (chain.tip().height, chain.tip().hash));
         // What had been there after the kill before was on the disk: it is still there, with its body.
         assert!(chain.entry(&last).is_some_and(|entry| entry.has_body()), "seed {seed}: kill {kill} lost {last}");
-        left_behind += u32::from(!chain.is_on_best_chain(&chain.entry(&last).unwrap()));
+        totals.left_behind += u32::from(!chain.is_on_best_chain(&chain.entry(&last).unwrap()));
         println!("kill {kill}: height {}, {} headers, {} coins", report.height, report.headers, report.coins);
         (last, height) = (chain.tip().hash, report.height);
         branches = report.headers - u64::from(height) - 1;
     }
-    println!(
-        "{KILLS} kills, {left_behind} of them with the last tip left behind; {branches} headers on other branches"
-    );
-    assert!(
-        height > KILLS && branches > 0,
-        "too little was done between kills: height {height}, {branches} on branches"
-    );
+    totals.blocks += u64::from(height);
+    totals.branches += branches;
 }
 
 /// Where the process that is killed keeps its store; only that process has it set.

@@ -31,6 +31,9 @@ pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// How a node is started: on free ports.
+const NODE: [&str; 5] = ["node", "--listen", "127.0.0.1:0", "--rpc", "127.0.0.1:0"];
+
 /// A directory with a network's genesis.json, in which nodes and wallets live.
 pub struct Place {
     dir: tempfile::TempDir,
@@ -93,6 +96,11 @@ impl Place {
         self.dir.path().join(name)
     }
 
+    /// Makes `name` a link to a directory elsewhere.
+    pub fn link(&self, name: &str, target: &Path) {
+        std::os::unix::fs::symlink(target, self.path(name)).unwrap();
+    }
+
     /// A command with `name` as its data directory, in an environment without other settings.
     pub fn command(&self, name: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
@@ -130,9 +138,33 @@ impl Place {
         self.run(name, &["wallet", "address"]).ok()
     }
 
+    /// Starts a node with its streams, or whatever else, as `prepare` leaves them. Waits until it answers, and not for its
+    /// log.
+    pub fn node_with(&self, name: &str, args: &[&str], prepare: impl FnOnce(&mut Command)) -> Node {
+        let mut command = self.command(name, &[&NODE, args].concat());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        prepare(&mut command);
+        let mut child = command.spawn().unwrap();
+        // The command holds the ends of the streams that are the node's.
+        drop(command);
+        let config = || ClientConfig { url: None, data_dir: self.path(name), timeout: Some(DEADLINE) };
+        let client = wait_for("the node to answer", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("{name} ended at its start: {status}");
+            }
+            Client::new(config()).ok().filter(|client| client.call("getblockcount", &[]).is_ok())
+        });
+        Node { name: name.to_owned(), child, log: Arc::default(), p2p: None, client: Some(client) }
+    }
+
     /// Starts a node that keeps its data in directory `name`, and waits until it is ready.
     pub fn node(&self, name: &str, args: &[&str]) -> Node {
-        let basics = ["node", "--listen", "127.0.0.1:0", "--rpc", "127.0.0.1:0", "--log", "info,cairn=debug"];
+        self.try_node(name, args).unwrap_or_else(|log| panic!("{name} did not start: {log:#?}"))
+    }
+
+    /// The same; if it ends before it is ready, its log.
+    pub fn try_node(&self, name: &str, args: &[&str]) -> Result<Node, Vec<String>> {
+        let basics = [&NODE[..], &["--log", "info,cairn=debug"]].concat();
         let mut child = self.command(name, &[&basics, args].concat()).spawn().unwrap();
         let log = Arc::new(Mutex::new(VecDeque::new()));
         let (sender, lines) = mpsc::channel();
@@ -152,8 +184,10 @@ impl Place {
         });
         let mut node = Node { name: name.to_owned(), child, log, p2p: None, client: None };
         loop {
-            let line =
-                lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("{name} did not start: {:#?}", node.tail()));
+            let line = match lines.recv_timeout(DEADLINE) {
+                Ok(line) => line,
+                Err(_) => return Err(node.tail()),
+            };
             if line.contains("waiting for peers") {
                 let address = line.rsplit_once("address=").map(|(_, address)| address.trim().parse().unwrap());
                 node.p2p = address;
@@ -164,7 +198,7 @@ impl Place {
         }
         let config = ClientConfig { url: None, data_dir: self.path(name), timeout: Some(DEADLINE) };
         node.client = Some(Client::new(config).unwrap());
-        node
+        Ok(node)
     }
 }
 
@@ -246,16 +280,41 @@ impl Node {
     }
 
     /// Asks it to stop, as an operator or a service manager would, and waits until it has.
-    pub fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        wait_for("the node to stop", || self.child.try_wait().unwrap())
+    pub fn terminate(self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
     }
 
-    /// Kills it, as a power cut would.
-    pub fn kill(mut self) {
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(mut self) -> ExitStatus {
+        wait_for("the node to end", || self.child.try_wait().unwrap())
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A call that may fail.
+    pub fn try_call(&self, method: &str, params: &[Value]) -> Result<Value, cairn::rpc::client::ClientError> {
+        self.client().call(method, params)
+    }
+
+    /// Kills it, unless it has ended by itself.
+    pub fn kill(mut self) -> ExitStatus {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// The end of its log, and what comes after.
+    pub fn log(&self) -> Arc<Mutex<VecDeque<String>>> {
+        self.log.clone()
     }
 
     /// Bytes of memory that it holds.
@@ -289,6 +348,69 @@ impl Drop for Node {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A disk of its own in memory, whose size can be changed. Unmounted when dropped.
+pub struct Disk {
+    dir: tempfile::TempDir,
+    bytes: u64,
+}
+
+impl Disk {
+    /// Mounts one of so many bytes. `None`, with a line that says so, where that is not allowed.
+    pub fn mount(bytes: u64) -> Option<Self> {
+        let disk = Self { dir: tempfile::tempdir().unwrap(), bytes };
+        let options = format!("size={bytes}");
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(disk.path()).output();
+        match done {
+            Ok(done) if done.status.success() => Some(disk),
+            other => {
+                println!("NOT TESTED: what happens on a full disk, since this user may not mount one: {other:?}");
+                None
+            }
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Leaves room for `free` bytes more than it holds.
+    pub fn fill(&self, free: u64) {
+        // A node may write meanwhile, and a disk cannot be smaller than what it holds. A size of 0 would be no limit.
+        let size = || (self.held() + free).max(1);
+        wait_for("the disk to shrink", || self.remount(&format!("size={}", size())).then_some(()));
+    }
+
+    /// Gives all room back.
+    pub fn empty(&self) {
+        assert!(self.remount(&format!("size={}", self.bytes)));
+    }
+
+    /// Bytes that it holds.
+    fn held(&self) -> u64 {
+        let output = Command::new("stat").args(["-f", "-c", "%b %f %S"]).arg(self.path()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let numbers: Vec<u64> = text.split_whitespace().map(|n| n.parse().unwrap()).collect();
+        (numbers[0] - numbers[1]) * numbers[2]
+    }
+
+    fn remount(&self, option: &str) -> bool {
+        let options = format!("remount,{option}");
+        Command::new("mount").args(["-o", &options]).arg(self.path()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    /// Has it refuse all writes, or take them again.
+    pub fn set_read_only(&self, read_only: bool) {
+        assert!(self.remount(if read_only { "ro" } else { "rw" }));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a process may still be about to end.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }
 

@@ -261,6 +261,8 @@ mod hex_keys {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn file(passphrase: Option<&str>) -> KeyFile {

@@ -400,7 +400,7 @@ impl Run<'_> {
             let mut coins: Vec<(OutPoint, Coin)> = branch.coins.0.clone().into_iter().collect();
             coins.retain(|(_, coin)| coin.output.key() == Some(&owner));
             coins.sort_by_key(|(outpoint, _)| *outpoint);
-            assert_eq!(db.address_coins(&owner, usize::MAX).unwrap(), coins);
+            assert_eq!(db.address_coins(&owner, None, usize::MAX).unwrap(), coins);
         }
         let report = chain::check(db, &self.params, &mut |_, _| {}).unwrap();
         assert_eq!((report.height, report.coins), (branch.height(), branch.coins.0.len() as u64));

@@ -196,6 +196,58 @@ fn unsafe_code_stands_in_one_place() {
     assert!(there > 0, "no unsafe code is left: then the lint can forbid it");
 }
 
+/// GitHub Flavored Markdown, section 4.10: a table is a row of names, one of dashes with as many cells, and rows up to the first
+/// line that is none. A row behind an empty line is text; cells too many are dropped.
+fn table_faults(text: &str) -> Vec<String> {
+    let cells = |row: &str| row.trim().replace("\\|", "").trim_matches('|').split('|').count();
+    let is_rule = |row: &str| row.contains('-') && row.chars().all(|c| "|-: ".contains(c));
+    let mut faults = Vec::new();
+    let (mut fenced, mut width) = (false, None);
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((n, line)) = lines.next() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        }
+        if fenced || !line.starts_with('|') {
+            width = None;
+            continue;
+        }
+        match width {
+            Some(width) if cells(line) == width => {}
+            Some(width) => faults.push(format!("line {}: {} cells, where the table has {width}", n + 1, cells(line))),
+            None => match lines.next_if(|(_, next)| is_rule(next)) {
+                Some((_, rule)) if cells(rule) == cells(line) => width = Some(cells(line)),
+                Some((_, rule)) => {
+                    faults.push(format!("line {}: {} names, {} columns", n + 1, cells(line), cells(rule)))
+                }
+                None => faults.push(format!("line {}: a row that belongs to no table", n + 1)),
+            },
+        }
+    }
+    faults
+}
+
+#[test]
+fn every_table_of_the_documents_renders() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("README.md")];
+    for dir in ["docs", "docker"] {
+        let files = fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path());
+        documents.extend(files.filter(|file| file.extension().is_some_and(|extension| extension == "md")));
+    }
+    let mut faults = Vec::new();
+    for file in documents {
+        let text = fs::read_to_string(&file).unwrap();
+        faults.extend(table_faults(&text).into_iter().map(|fault| format!("{}, {fault}", file.display())));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+
+    assert!(table_faults("| a | b |\n|---|---|\n| 1 | 2 |\n").is_empty());
+    assert_eq!(table_faults("| a | b |\n|---|---|\n| 1 | 2 |\n\n| 3 | 4 |\n").len(), 1, "an empty line within");
+    assert_eq!(table_faults("| a | b |\n|---|---|\n| 1 |\n").len(), 1, "a cell too few");
+    assert_eq!(table_faults("| a | b |\n|---|\n").len(), 1, "columns too few");
+}
+
 #[test]
 fn paths_are_found_however_they_are_written() {
     let code = "use crate::chain::Chain;\nuse crate::{mempool, p2p::{Node, sim}, rpc as r};\nlet x = crate::miner::kernel();\nmycrate::no; $crate::neither";

@@ -5,6 +5,7 @@ mod process;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use cairn::consensus::params::GenesisSpec;
 use cairn::primitives::amount::COIN;
 use process::{Place, spec, wait_for};
 use serde_json::Value;
@@ -70,6 +71,40 @@ fn a_payment_is_proven_without_trusting_any_node() {
     let status = json(&place.run("light", &["light", "status", "--json"]).ok());
     assert_eq!((&status["height"], &status["tip"], &status["bytes"]), (&6.into(), &tip.1.as_str().into(), &480.into()));
     place.run("light", &["light", "sync", "--peer", "nowhere"]).fails(1, "is not a node to connect to");
+}
+
+#[test]
+fn without_a_peer_the_light_client_says_so_and_ends() {
+    let place = Place::new();
+    let (payee, miner) = (place.wallet("payee"), place.wallet("miner"));
+    // However patient: there is no address to try.
+    let alone = place.run("light", &["light", "sync", "--timeout", "86400"]);
+    assert!(alone.stderr.starts_with("no peer is named, and the network has no seeds\n"), "{alone:?}");
+    alone.fails(4, "none is known, name one with --peer");
+    // A seed that does not answer is the only address.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    place.found(&GenesisSpec { seeds: vec![nobody.clone()], ..spec(INSTANT, &[]) });
+    let unseeded = place.run("light", &["light", "sync", "--timeout", "86400"]);
+    assert!(unseeded.stderr.contains(&format!("looking for nodes through the seeds {nobody}")), "{unseeded:?}");
+    unseeded.fails(4, &format!("{nobody} cannot be reached"));
+
+    // The only peer of a watch stops.
+    place.found(&spec(INSTANT, &[]));
+    let node = place.node("node", &[]);
+    node.generate(2, &miner);
+    let args = ["light", "watch", &payee, "--timeout", "2", "--peer", &node.peer_address()];
+    let mut watch = place.command("light", &args).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stderr.take().unwrap()).lines();
+    let mut said = |text: &str| {
+        let found = lines.by_ref().map(Result::unwrap).find(|line| line.contains(text));
+        assert!(found.is_some(), "it ended without saying {text:?}");
+    };
+    said("asking 127.0.0.1");
+    said("fewer than two peers");
+    assert!(node.terminate().success());
+    said("warning: no peer is left");
+    said("error: no peer answers");
+    assert_eq!(watch.wait().unwrap().code(), Some(4));
 }
 
 #[test]

@@ -38,7 +38,11 @@ async fn blocks_to_order() {
     for (height, hash) in (1..).zip(&hashes) {
         assert_eq!(handle.db().hash_at(height).expect("readable"), Some(*hash));
     }
-    assert_eq!(handle.db().address_coins(&PAYEE, 1000).expect("readable").len(), 61, "all paid, and the allocation");
+    assert_eq!(
+        handle.db().address_coins(&PAYEE, None, 1000).expect("readable").len(),
+        61,
+        "all paid, and the allocation"
+    );
     assert!(generate(handle, PAYEE, 5, 0).await.expect("no try").is_empty());
     assert!(generate(handle, PAYEE, 0, u64::MAX).await.expect("no block").is_empty());
     node.stop().await.expect("a clean end");
@@ -67,7 +71,7 @@ async fn mining_while_told_to() {
     assert_eq!((status.threads, status.payee), (2, Some(PAYEE)));
     let other = PublicKey([8; 32]);
     handle.miner().set(Some(other), 1);
-    let paid = || handle.db().address_coins(&other, 10).expect("readable").len();
+    let paid = || handle.db().address_coins(&other, None, 10).expect("readable").len();
     while paid() == 0 {
         tip.changed().await.expect("the node lives");
     }
@@ -98,7 +102,7 @@ async fn payments_are_mined_with_their_fees() {
     generate(handle, PAYEE, 2, u64::MAX).await.expect("blocks");
     let location = handle.db().tx_location(&txid).expect("readable").expect("mined");
     assert_eq!((location.height, location.position), (1, 1));
-    let coins = handle.db().address_coins(&PAYEE, 10).expect("readable");
+    let coins = handle.db().address_coins(&PAYEE, None, 10).expect("readable");
     let values: BTreeSet<_> = coins.iter().map(|(_, coin)| coin.output.value).collect();
     assert_eq!(values, BTreeSet::from([params.subsidy, params.subsidy + 10_000]));
     node.stop().await.expect("a clean end");

@@ -99,7 +99,7 @@ impl Place {
     }
 
     fn balance(&self, n: u8) -> u64 {
-        let coins = self.handle().db().address_coins(&key(n).public_key(), 1_000).unwrap();
+        let coins = self.handle().db().address_coins(&key(n).public_key(), None, 1_000).unwrap();
         coins.iter().map(|(_, coin)| coin.output.value).sum()
     }
 

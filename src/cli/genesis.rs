@@ -26,11 +26,12 @@ enum GenesisCommand {
     /// Print a new network's genesis.json, mined and ready
     #[command(after_help = "\
 Example, a network of one's own with a fast start:
-  cairn genesis new --network mynet --address-prefix my --message 'Founded at the kitchen table' > genesis.json
+  cairn genesis new --network mynet --address-prefix my > genesis.json
   cairn node --genesis genesis.json
 
 Example, coins for an address from the start, and blocks without work for tests:
-  cairn genesis new --retarget none --bits 207fffff --pow-limit-bits 207fffff --alloc my1…=1000 > genesis.json")]
+  cairn genesis new --retarget none --bits 207fffff \\
+    --pow-limit-bits 207fffff --alloc my1…=1000 > genesis.json")]
     New(Box<NewArgs>),
     /// Find the nonce of an edited genesis.json, and print the file with it
     #[command(after_help = "\

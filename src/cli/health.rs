@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  cairn health                           # the node that runs with the data directory
+  cairn health                           # the node of the data directory
   cairn health --rpc 203.0.113.7:7332    # another; no password is needed
 
 Exit codes: 0 if it is ready; 1 if it still reads its chain or is stuck; 4 if none answers within three seconds.")]

@@ -1,5 +1,7 @@
 //! `cairn light`: what can be known for certain with headers and proofs only, from peers that nobody trusts.
 
+mod words;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
+use self::words::{agreeing, history_json, history_line, in_words, names, peer_json, peers_in_words, why};
 use super::console::note;
 use super::db::progress_bar;
 use super::proof::{describe_output, output_json};
@@ -19,7 +22,7 @@ use crate::consensus::params::Params;
 use crate::light::{Answer, Config, Found, Headers, Light, Notice, Payment, PeerReport, Question, Stage, Standing};
 use crate::p2p::Event;
 use crate::primitives::address;
-use crate::primitives::amount::format_coins;
+use crate::primitives::amount::{counted, format_coins};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
@@ -40,7 +43,8 @@ const OUTBOUND_TARGET: usize = 8;
 Examples:
   cairn light sync --peer 203.0.113.7:7331 --peer node.example.org:7331
   cairn light verify 5f2b… --peer 203.0.113.7:7331 --min-confirmations 6
-  cairn light watch cairn1q… --peer 203.0.113.7:7331       # a line as it is paid; no peer learns the address
+  # a line as it is paid; no peer learns the address
+  cairn light watch cairn1q… --peer 203.0.113.7:7331
 
 Ask several peers: one honest one among them is enough. Headers are kept in the data directory.
 
@@ -100,7 +104,7 @@ enum LightCommand {
 /// Why there is no answer, or not the one hoped for.
 #[derive(Debug, thiserror::Error)]
 pub enum LightError {
-    /// No peer could be reached, or none said all it has.
+    /// No peer could be reached, or none said all it has, or all are gone.
     #[error("no peer answers{}", peers_in_words(.reports))]
     NoPeer {
         /// What became of each.
@@ -110,7 +114,7 @@ pub enum LightError {
     #[error("not proven: {0}. That does not say that the transaction does not exist")]
     NotProven(String),
     /// It is certain that it is not there.
-    #[error("proven absent: block {block} has {transactions} transactions, and {txid} is none of them")]
+    #[error("proven absent: block {block} has {}, and {txid} is none of them", counted(*.transactions, "transaction"))]
     ProvenAbsent {
         /// The transaction.
         txid: Txid,
@@ -120,7 +124,7 @@ pub enum LightError {
         transactions: usize,
     },
     /// It is there, but not deep enough.
-    #[error("proven, but with {got} confirmations, {expected} are wanted")]
+    #[error("proven, but with {}, {expected} are wanted", counted(*.got, "confirmation"))]
     TooFewConfirmations {
         /// How many it has.
         got: u32,
@@ -272,10 +276,41 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Waits until something was found out, or a connection was made or is gone; until `end` at most.
+    async fn changed(&mut self, end: Option<Instant>) -> anyhow::Result<()> {
+        let change = async {
+            loop {
+                match self.events.recv().await {
+                    Ok(Event::Noticed | Event::PeerConnected { .. } | Event::PeerDisconnected { .. })
+                    | Err(broadcast::error::RecvError::Lagged(_)) => return Ok(()),
+                    Ok(_) => {}
+                    Err(broadcast::error::RecvError::Closed) => return Err(runtime::Stopped.into()),
+                }
+            }
+        };
+        match end {
+            None => change.await,
+            Some(end) => timeout_at(end, change).await.unwrap_or(Ok(())),
+        }
+    }
+
+    /// Tells a person what is going on; a program sees the result.
+    fn say(&self, text: &str) {
+        if !self.common.json() {
+            note(text);
+        }
+    }
+
     /// Waits until every peer has sent all it has, or patience ends.
     async fn sync(&mut self) -> anyhow::Result<()> {
         let bar = progress_bar("headers");
         let until = Instant::now() + self.patience;
+        let asked = self.ask(|light| light.reports()).await?;
+        self.say(&match &asked[..] {
+            [] if self.params.seeds.is_empty() => "no peer is named, and the network has no seeds".to_owned(),
+            [] => format!("no peer is named: looking for nodes through the seeds {}", names(&self.params.seeds)),
+            asked => format!("asking {}", names(asked.iter().map(|report| report.address))),
+        });
         loop {
             let (synced, alone, height, claimed) = self
                 .ask(|light| {
@@ -436,10 +471,10 @@ impl<'a> Session<'a> {
         let lines = || {
             let mut lines: Vec<String> = answer.found.iter().map(|found| history_line(found, &state)).collect();
             lines.push(format!(
-                "{} transactions proven; {} of {} peers agree on the tip. Others may exist that no peer asked has told of",
-                answer.found.len(),
+                "{} proven; {} of {} agree on the tip. Others may exist that no peer asked has told of",
+                counted(answer.found.len(), "transaction"),
                 agreeing(&reports),
-                reports.len()
+                counted(reports.len(), "peer")
             ));
             lines.join("\n")
         };
@@ -461,6 +496,8 @@ impl<'a> Session<'a> {
         let keys: BTreeSet<PublicKey> = addresses.iter().map(|text| self.key(text)).collect::<Result<_, _>>()?;
         self.state().await?;
         self.client.link().call(move |light, now| light.watch(now, keys, from, min_confirmations)).await?;
+        // Since when no peer is connected.
+        let mut alone: Option<Instant> = None;
         loop {
             for notice in self.ask(Light::take_notices).await? {
                 match notice {
@@ -472,8 +509,23 @@ impl<'a> Session<'a> {
                     Notice::Synced | Notice::Answered(..) => {}
                 }
             }
-            // For ever: only an interruption ends it.
-            self.noticed(Instant::now() + Duration::from_secs(3_600)).await?;
+            let (connected, reports) = self.ask(|light| (light.is_connected(), light.reports())).await?;
+            match alone {
+                None if !connected => {
+                    let patience = counted(self.patience.as_secs(), "second");
+                    let gone = peers_in_words(&reports);
+                    note(format_args!("warning: no peer is left{gone}; trying again for {patience}"));
+                    alone = Some(Instant::now());
+                }
+                Some(_) if connected => {
+                    note("a peer is connected again");
+                    alone = None;
+                }
+                Some(since) => ensure!(since.elapsed() < self.patience, LightError::NoPeer { reports }),
+                None => {}
+            }
+            // Otherwise only an interruption ends it.
+            self.changed(alone.map(|since| since + self.patience)).await?;
         }
     }
 
@@ -511,7 +563,7 @@ impl<'a> Session<'a> {
                 Stage::Seen => "not in a block yet, and not proven".to_owned(),
                 Stage::Mined { height, block } => format!("block {height} {block}"),
                 Stage::Confirmed { height, block, confirmations } => {
-                    format!("block {height} {block}, {confirmations} confirmations")
+                    format!("block {height} {block}, {}", counted(confirmations, "confirmation"))
                 }
                 Stage::Reorganised { height, block } => format!("block {height} {block} is no longer in the chain"),
             };
@@ -519,70 +571,4 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-fn agreeing(reports: &[PeerReport]) -> usize {
-    reports.iter().filter(|report| report.standing == Standing::Agrees).count()
-}
-
-/// Why nothing was proven.
-fn why(answer: &Answer) -> String {
-    let parts = [
-        (answer.denied, "say that they do not have it"),
-        (answer.elsewhere, "show it in a block that is not on the best chain"),
-        (answer.silent, "did not answer"),
-        (answer.false_proofs, "sent a false proof and were let go"),
-    ];
-    let told: Vec<String> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    if told.is_empty() {
-        "no peer was left to ask".to_owned()
-    } else {
-        format!("of the peers asked, {}", told.join(", "))
-    }
-}
-
-fn peers_in_words(reports: &[PeerReport]) -> String {
-    let told: Vec<String> = reports.iter().map(|report| format!("{} {}", report.address, in_words(report))).collect();
-    if told.is_empty() { ": none is known, name one with --peer".to_owned() } else { format!(": {}", told.join("; ")) }
-}
-
-fn in_words(report: &PeerReport) -> String {
-    match &report.standing {
-        Standing::Asked => "has not said all it has".to_owned(),
-        Standing::Agrees => "agrees".to_owned(),
-        Standing::Behind { height } => format!("is behind, at height {height}"),
-        Standing::OtherBranch { height, hash } => {
-            format!("has another chain with less work, to {hash} at height {height}")
-        }
-        Standing::Gone { reason } => format!("is gone: {reason}"),
-        Standing::Unreachable => "cannot be reached".to_owned(),
-    }
-}
-
-fn peer_json(report: &PeerReport) -> Value {
-    let standing = match &report.standing {
-        Standing::Asked => "asked",
-        Standing::Agrees => "agrees",
-        Standing::Behind { .. } => "behind",
-        Standing::OtherBranch { .. } => "other_branch",
-        Standing::Gone { .. } => "gone",
-        Standing::Unreachable => "unreachable",
-    };
-    json!({ "address": report.address, "standing": standing, "about": in_words(report) })
-}
-
-fn history_line(found: &Found, state: &State) -> String {
-    let confirmations = state.height.saturating_sub(found.place.height) + 1;
-    format!("{}  block {} {}  {confirmations} confirmations", found.txid, found.place.height, found.block)
-}
-
-fn history_json(found: &Found, state: &State) -> Value {
-    json!({
-        "txid": found.txid,
-        "blockhash": found.block,
-        "height": found.place.height,
-        "time": found.time,
-        "confirmations": state.height.saturating_sub(found.place.height) + 1,
-    })
 }

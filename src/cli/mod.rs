@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use self::console::Console;
@@ -63,11 +63,12 @@ A network in one command:
   cairn testnet
 
 By hand, in three terminals:
-  cairn wallet new                              # keys, and an address to mine to
+  cairn wallet new                              # keys, and an address
   cairn node --mine \"$(cairn wallet address)\"   # a node that mines
   cairn rpc getblockcount                       # ask it something
 
-Exit codes: 0 done; 1 failed, with the reason on stderr; 2 wrong usage; 3 a proof that does not hold; 4 no node answers.";
+Exit codes: 0 done; 1 failed, with the reason on stderr; 2 wrong usage; 3 a proof that does not hold; 4 no node answers. \
+With --json, the reason is an object in the last line of stderr: {\"error\": {\"code\": 1, \"kind\": \"failed\", \"message\": …}}.";
 
 /// Options that every command takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -214,8 +215,15 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let Cli { common, command } = Cli::parse_from(args);
     let mut outlets = DrainOnDrop(vec![console::stderr().clone()]);
+    let args: Vec<OsString> = args.into_iter().collect();
+    let Cli { common, command } = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && wants_json(&args) => {
+            return Failure { code: USAGE, rpc_code: None, message: error.to_string() }.report(true);
+        }
+        Err(error) => error.exit(),
+    };
     let logging = start_logging(&common, &command).map(|log| outlets.0.push(log));
     let done = logging.and_then(|()| match command {
         Command::Node(args) => node::run(args, &common),
@@ -235,8 +243,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         // `head` has all that it wanted.
         Err(error) if is_reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            console::note(format_args!("error: {}", explain(&error)));
-            ExitCode::from(exit_code(&error))
+            let rpc_code = error.downcast_ref().and_then(ClientError::code);
+            Failure { code: exit_code(&error), rpc_code, message: explain(&error) }.report(common.json)
         }
     }
 }
@@ -250,6 +258,69 @@ impl Drop for DrainOnDrop {
     }
 }
 
+/// Exit codes; the help explains them.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const NOT_PROVEN: u8 = 3;
+const NO_NODE: u8 = 4;
+
+/// Why a command failed.
+struct Failure {
+    code: u8,
+    /// What the node's own error says, if it was the node that refused.
+    rpc_code: Option<i64>,
+    message: String,
+}
+
+impl Failure {
+    /// Says why on stderr: as a line for people, or as a JSON object in one line, with `--json`, which is the last one.
+    fn report(&self, as_json: bool) -> ExitCode {
+        let Self { code, rpc_code, message } = self;
+        let line = if as_json {
+            let kind = match *code {
+                USAGE => "usage",
+                NOT_PROVEN => "not_proven",
+                NO_NODE => "no_node",
+                _ => "failed",
+            };
+            let mut error = json!({ "code": code, "kind": kind, "message": message.trim_end() });
+            if let Some(rpc_code) = rpc_code {
+                error["rpc_code"] = json!(rpc_code);
+            }
+            json!({ "error": error }).to_string()
+        } else {
+            format!("error: {message}")
+        };
+        console::note(format_args!("{line}"));
+        ExitCode::from(*code)
+    }
+}
+
+/// Whether JSON was asked for on a command line that cannot be parsed.
+fn wants_json(args: &[OsString]) -> bool {
+    let given = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    // As FalseyValueParser reads it.
+    let falsy = |value: &OsString| {
+        let value = value.to_string_lossy().to_lowercase();
+        ["", "n", "no", "f", "false", "off", "0"].contains(&value.as_str())
+    };
+    given || std::env::var_os("CAIRN_JSON").is_some_and(|value| !falsy(&value))
+}
+
+/// Whether to write colours to stderr, as <https://no-color.org> and <https://bixense.com/clicolors> have it: clap and indicatif
+/// decide by themselves, in the same way.
+fn colours() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if set("NO_COLOR").is_some() {
+        return false;
+    }
+    if set("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
+        return true;
+    }
+    let refused = set("CLICOLOR").is_some_and(|value| value == "0") || set("TERM").is_some_and(|value| value == "dumb");
+    !refused && std::io::stderr().is_terminal()
+}
+
 /// An error with its causes, but those that the text so far quotes.
 fn explain(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.contains(&cause) {
@@ -259,11 +330,8 @@ fn explain(error: &anyhow::Error) -> String {
     })
 }
 
-/// What an error means to whoever started the process; the help lists the codes. 2 is clap's, for wrong usage.
+/// What an error means to the caller of the process. [`USAGE`] is clap's.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    const FAILED: u8 = 1;
-    const NOT_PROVEN: u8 = 3;
-    const NO_NODE: u8 = 4;
     if let Some(error) = error.downcast_ref::<ClientError>() {
         return match error {
             ClientError::NoNode { .. } | ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => NO_NODE,
@@ -279,8 +347,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return if matches!(error, LightError::NoPeer { .. }) { NO_NODE } else { NOT_PROVEN };
     }
     match error.downcast_ref::<ReceiptError>() {
-        Some(ReceiptError::Io(_)) | None => FAILED,
-        Some(_) => NOT_PROVEN,
+        Some(error) if !error.is_unreadable() => NOT_PROVEN,
+        Some(_) | None => FAILED,
     }
 }
 
@@ -304,7 +372,7 @@ fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> 
         Command::Testnet(args) => testnet::log_file(args, common)?,
         _ => None,
     };
-    let ansi = file.is_none() && std::io::stderr().is_terminal();
+    let ansi = file.is_none() && colours();
     let log = file.map_or_else(|| console::stderr().clone(), Console::new);
     let writer = log.clone();
     let subscriber =

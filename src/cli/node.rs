@@ -23,12 +23,13 @@ Stops in order at Ctrl-C, SIGTERM, SIGHUP (a terminal that is closed; with nohup
 stderr, which need not be read.
 
 Examples:
-  cairn node                                          # the development network, data in ~/.cairn
-  cairn node --mine \"$(cairn wallet address)\"         # mine on all cores
-  cairn node --stratum 0.0.0.0:3333                   # miners elsewhere: see docs/mining.md
-  cairn node --data-dir b --listen 127.0.0.1:0 --rpc 127.0.0.1:0 --connect 127.0.0.1:7331
-                                                      # a second node on the same machine
-  CAIRN_LOG=cairn::p2p=debug cairn node               # every option is an environment variable too")]
+  cairn node                              # the development network
+  cairn node --mine \"$(cairn wallet address)\"      # mine on all cores
+  cairn node --stratum 0.0.0.0:3333       # miners elsewhere: see docs/mining.md
+  CAIRN_LOG=cairn::p2p=debug cairn node   # options are variables, too
+  # a second node on the same machine
+  cairn node --data-dir b --listen 127.0.0.1:0 --rpc 127.0.0.1:0 \\
+    --connect 127.0.0.1:7331")]
 pub struct Args {
     /// Where to wait for peers; port 0 takes a free one
     #[arg(long, env = "CAIRN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:7331")]

@@ -13,7 +13,7 @@ use super::{Common, print_line};
 use crate::consensus::headers::Checkpoint;
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::format_coins;
+use crate::primitives::amount::{counted, format_coins};
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::{Lock, Output};
 use crate::receipt::succinct::PER_OCTAVE;
@@ -33,9 +33,12 @@ enum ProofCommand {
     /// Ask a node for a transaction's receipt, check it, and write it to a file
     #[command(after_help = "\
 Examples:
-  cairn proof get 5f2b… -o pay.json                       # with every header since genesis
-  cairn proof get 5f2b… --succinct -o pay.json            # with a sample of them, as good against any minority of miners
-  cairn proof get 5f2b… --since seen.json -o pay.json     # with those since a checkpoint that the verifier holds
+  # with every header since genesis
+  cairn proof get 5f2b… -o pay.json
+  # with a sample of them
+  cairn proof get 5f2b… --succinct -o pay.json
+  # with those since a checkpoint that the verifier holds
+  cairn proof get 5f2b… --since seen.json -o pay.json
 
 The node is not trusted: the receipt is checked before it is written.")]
     Get {
@@ -69,7 +72,8 @@ The node is not trusted: the receipt is checked before it is written.")]
     #[command(after_help = "\
 Examples:
   cairn proof verify pay.json --genesis genesis.json
-  cairn proof verify first.json --save-checkpoint seen.json     # then ask for later ones with --since seen.json
+  # then ask for later ones with --since seen.json
+  cairn proof verify first.json --save-checkpoint seen.json
   cairn proof verify later.json --checkpoint seen.json
 
 Exit codes: 0 only if the payment is proven; 3 if the receipt does not hold; 1 if it cannot be read.")]
@@ -104,8 +108,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             let Some(path) = output else { return print_line(receipt.to_json().trim_end()) };
             let bytes = if *binary { receipt.to_bytes() } else { receipt.to_json().into_bytes() };
             write(path, &bytes)?;
-            let written =
-                || format!("{}: {} confirmations, {} bytes", path.display(), proven.confirmations, bytes.len());
+            let written = || {
+                format!("{}: {}, {} bytes", path.display(), counted(proven.confirmations, "confirmation"), bytes.len())
+            };
             common.print(written, || verdict(&receipt, &proven, &params))
         }
         ProofCommand::Car { file, output, checkpoint } => {
@@ -191,9 +196,9 @@ pub(super) fn describe_output(output: &Output, params: &Params) -> String {
 
 fn evidence(receipt: &Receipt) -> String {
     match &receipt.evidence {
-        Evidence::Headers(headers) => format!("all {} headers since genesis", headers.len()),
+        Evidence::Headers(headers) => format!("all {} since genesis", counted(headers.len(), "header")),
         Evidence::Since { height, headers, .. } => {
-            format!("all {} headers since the checkpoint at height {height}", headers.len())
+            format!("all {} since the checkpoint at height {height}", counted(headers.len(), "header"))
         }
         Evidence::Succinct(proof) => format!(
             "a sample of the headers, {} bytes: whoever does at most half of the honest miners' work would be believed \

@@ -1,5 +1,6 @@
 //! One variant a rule. A message names what was got and what was expected.
 
+use crate::primitives::amount::counted;
 use crate::primitives::codec::CodecError;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::target::{Bits, BitsError};
@@ -98,7 +99,7 @@ pub enum RuleError {
     #[error("coinbase commits to headers {got}, expected {expected}")]
     WrongCommitment { got: Hash256, expected: Hash256 },
     /// Takes more than subsidy and fees.
-    #[error("coinbase takes {got} grains, at most {max} are due (subsidy and fees)")]
+    #[error("coinbase takes {}, at most {max} are due (subsidy and fees)", counted(*.got, "grain"))]
     CoinbaseTooHigh { got: u64, max: u64 },
 
     // Transaction against coins.
@@ -112,7 +113,7 @@ pub enum RuleError {
     #[error("transaction {txid} spends a coinbase of height {made}, spendable from {spendable}, at height {height}")]
     ImmatureCoin { txid: Txid, made: u32, spendable: u32, height: u32 },
     /// Makes more than it spends.
-    #[error("transaction {txid} makes {outputs} grains of {inputs}")]
+    #[error("transaction {txid} makes {} of {inputs}", counted(*.outputs, "grain"))]
     Overspend { txid: Txid, inputs: u64, outputs: u64 },
     /// A signature that is not the coin's key's on this transaction, on this network.
     #[error("transaction {txid}, input {input}: the signature is not the coin's key's")]

@@ -219,10 +219,20 @@ impl Light {
             && !self.dialer.manual().any(|a| waits(&a))
     }
 
-    /// Whether there is nobody left to ask: no connection, none under way, and all that were tried in vain.
+    /// Whether no peer is left to ask: no connection, none under way, and every address given was tried in vain.
     pub fn is_alone(&self) -> bool {
         let tried = |address: SocketAddr| self.past.contains_key(&address);
-        self.config.outbound_target == 0 && self.peers.iter().next().is_none() && self.dialer.manual().all(tried)
+        let found = self.config.outbound_target > 0;
+        self.peers.iter().next().is_none()
+            && self.dialer.manual().all(tried)
+            && self.config.seeds.iter().all(|(seed, _)| tried(*seed))
+            // What seeds told of is being dialled.
+            && (!found || self.dialer.is_idle())
+    }
+
+    /// Whether a peer is connected and has said hello.
+    pub fn is_connected(&self) -> bool {
+        self.peers.ready().next().is_some()
     }
 
     /// Every peer that was asked or was to be asked.

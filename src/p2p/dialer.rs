@@ -135,6 +135,11 @@ impl Dialer {
         }
     }
 
+    /// Whether no dial is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.dialing.is_empty()
+    }
+
     pub(crate) fn is_dialing(&self, address: &SocketAddr) -> bool {
         self.dialing.contains_key(address)
     }

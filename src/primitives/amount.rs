@@ -1,5 +1,7 @@
 //! Amounts. Everything that is stored, sent or spoken over RPC counts grains, in a `u64`; coins are for people.
 
+use std::fmt::Display;
+
 /// Grains in one coin.
 pub const COIN: u64 = 100_000_000;
 
@@ -26,6 +28,12 @@ pub fn format_coins(grains: u64) -> String {
     format!("{whole}.{}", decimals.trim_end_matches('0'))
 }
 
+/// A number with the noun that it counts, which takes an s where it should: `1 block`, `2 blocks`, `0 blocks`.
+pub fn counted(count: impl Display + Copy + TryInto<u64>, noun: &str) -> String {
+    let ending = if count.try_into().is_ok_and(|count| count == 1) { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 /// The grains that an amount of coins such as `1.5` stands for. No float is involved.
 ///
 /// # Errors
@@ -44,6 +52,12 @@ pub fn parse_coins(text: &str) -> Result<u64, AmountParseError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_a_kind_is_no_plural() {
+        assert_eq!([0u64, 1, 2].map(|n| counted(n, "grain")), ["0 grains", "1 grain", "2 grains"]);
+        assert_eq!((counted(1usize, "peer"), counted(21u32, "peer")), ("1 peer".to_owned(), "21 peers".to_owned()));
+    }
 
     #[test]
     fn coins_and_grains() {

@@ -70,3 +70,21 @@ pub enum ReceiptError {
     #[error("transaction {txid} is not in block {block}: its branch does not lead to the header's Merkle root")]
     NotInBlock { txid: Txid, block: BlockHash },
 }
+
+impl ReceiptError {
+    /// Whether the bytes are no receipt that this program can read, so that nothing was checked.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(
+            self,
+            Self::Io(_)
+                | Self::TooLarge { .. }
+                | Self::Syntax(_)
+                | Self::Short { .. }
+                | Self::Field { .. }
+                | Self::Format { .. }
+                | Self::Version { .. }
+                | Self::Hex { .. }
+                | Self::Transaction(_)
+        )
+    }
+}

@@ -33,7 +33,7 @@ pub struct ClientConfig {
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum ClientError {
     /// No node has left its address in the data directory.
-    #[error("no node is running with data directory {}: start one with `cairn node`, or name one with --rpc URL", data_dir.display())]
+    #[error("no node is running with data directory {}: {}, or name one with --rpc URL", data_dir.display(), start_advice(data_dir))]
     NoNode { data_dir: PathBuf },
     /// Not a URL that can be called.
     #[error("{url:?} is not a node's address: {reason} (expected http://HOST:PORT)")]
@@ -230,6 +230,23 @@ fn read_if_there(path: &Path) -> Result<Option<String>, ClientError> {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ClientError::File { path: path.to_owned(), source }),
+    }
+}
+
+/// Where a network of `cairn testnet` keeps its first node, and the directory it has unless told otherwise.
+const TESTNET_NODE: &str = "node-1";
+const TESTNET_DIR: &str = "cairn-testnet";
+
+/// How to have a node in `data_dir`. What `cairn testnet` made there, or here, is started by that.
+fn start_advice(data_dir: &Path) -> String {
+    if data_dir.join(TESTNET_NODE).is_dir() || data_dir.ends_with(TESTNET_DIR) {
+        return format!("start the network with `cairn testnet --data-dir {}`", data_dir.display());
+    }
+    match Path::new(TESTNET_DIR).is_dir() {
+        true => {
+            format!("start one with `cairn node`, give --data-dir {TESTNET_DIR} for the network of `cairn testnet`")
+        }
+        false => "start one with `cairn node`".to_owned(),
     }
 }
 

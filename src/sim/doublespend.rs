@@ -155,7 +155,7 @@ pub fn run(
         depth,
         payment_gone: db.tx_location(&payment.txid)?.is_none()
             && !merchant.mempool().contains(&payment.txid)
-            && db.address_coins(&key(MERCHANT).public_key(), 1)?.is_empty(),
+            && db.address_coins(&key(MERCHANT).public_key(), None, 1)?.is_empty(),
         coin_back: db.tx_location(&conflict.txid)?.is_some(),
     })
 }

@@ -7,7 +7,7 @@ use super::schema::{
     ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, COIN, FILTER, FILTER_HEADER, HEADER, HeaderRecord, HistoryEntry, META,
     PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, key, outpoint_at, outpoint_bytes,
 };
-use super::{Store, StoreError};
+use super::{Store, StoreError, Visitor};
 use crate::consensus::coins::{Coin, CoinView};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode};
@@ -221,12 +221,20 @@ impl Database {
         Ok(Some((block.transactions.swap_remove(position), hash, location.height)))
     }
 
-    /// Up to `limit` unspent coins of a key, in the order of their outpoints.
+    /// Up to `limit` unspent coins of a key, in the order of their outpoints: those after one, if it is given.
     ///
     /// # Errors
     /// The store's.
-    pub fn address_coins(&self, owner: &PublicKey, limit: usize) -> Result<Vec<(OutPoint, Coin)>, StoreError> {
-        let outpoints = self.collect(&key(ADDRESS_COIN, &[&owner.0]), &[], limit, |key, _| outpoint_at(key, 33))?;
+    pub fn address_coins(
+        &self,
+        owner: &PublicKey,
+        after: Option<&OutPoint>,
+        limit: usize,
+    ) -> Result<Vec<(OutPoint, Coin)>, StoreError> {
+        let prefix = key(ADDRESS_COIN, &[&owner.0]);
+        // The least key after that of the outpoint.
+        let from = after.map_or_else(Vec::new, |after| [&prefix[..], &outpoint_bytes(after), &[0]].concat());
+        let outpoints = self.collect(&prefix, &from, limit, |key, _| outpoint_at(key, 33))?;
         let mut coins = Vec::with_capacity(outpoints.len());
         for outpoint in outpoints {
             // A coin spent between the scan and this read is left out.
@@ -245,12 +253,21 @@ impl Database {
         from: TxLocation,
         limit: usize,
     ) -> Result<Vec<HistoryEntry>, StoreError> {
-        let from = key(ADDRESS_HISTORY, &[&owner.0, &from.height.to_be_bytes(), &from.position.to_be_bytes()]);
-        self.collect(&key(ADDRESS_HISTORY, &[&owner.0]), &from, limit, |key, value| {
-            let number = |at: usize| key.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-            let (txid, received, spent) = codec::decode(value).ok()?;
-            Some(HistoryEntry { height: number(33)?, position: number(37)?, txid, received, spent })
-        })
+        self.collect(&key(ADDRESS_HISTORY, &[&owner.0]), &history_key(owner, from), limit, history_at)
+    }
+
+    /// Up to `limit` entries of a key's history that come before a place in the chain, newest first.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn address_history_back(
+        &self,
+        owner: &PublicKey,
+        before: TxLocation,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, StoreError> {
+        let (prefix, before) = (key(ADDRESS_HISTORY, &[&owner.0]), history_key(owner, before));
+        self.first(limit, |visit| self.0.scan_back(&prefix, &before, visit), history_at)
     }
 
     /// What the transaction at a place of the best chain did to a key.
@@ -263,8 +280,7 @@ impl Database {
         height: u32,
         position: u32,
     ) -> Result<Option<HistoryEntry>, StoreError> {
-        let key = key(ADDRESS_HISTORY, &[&owner.0, &height.to_be_bytes(), &position.to_be_bytes()]);
-        let entry = self.value(&key)?;
+        let entry = self.value(&history_key(owner, TxLocation { height, position }))?;
         Ok(entry.map(|(txid, received, spent)| HistoryEntry { height, position, txid, received, spent }))
     }
 
@@ -343,11 +359,21 @@ impl Database {
         limit: usize,
         read: impl Fn(&[u8], &[u8]) -> Option<T>,
     ) -> Result<Vec<T>, StoreError> {
+        self.first(limit, |visit| self.0.scan(prefix, from, visit), read)
+    }
+
+    /// The first `limit` entries that a scan visits, each as `read` reads it.
+    fn first<T>(
+        &self,
+        limit: usize,
+        scan: impl FnOnce(Visitor<'_>) -> Result<(), StoreError>,
+        read: impl Fn(&[u8], &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let mut found = Vec::new();
         if limit == 0 {
             return Ok(found);
         }
-        self.for_each(prefix, from, |key, value| {
+        self.visit(scan, |key, value| {
             found.push(read(key, value)?);
             Some(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
@@ -359,10 +385,18 @@ impl Database {
         &self,
         prefix: &[u8],
         from: &[u8],
+        visit: impl FnMut(&[u8], &[u8]) -> Option<ControlFlow<()>>,
+    ) -> Result<(), StoreError> {
+        self.visit(|visit| self.0.scan(prefix, from, visit), visit)
+    }
+
+    fn visit(
+        &self,
+        scan: impl FnOnce(Visitor<'_>) -> Result<(), StoreError>,
         mut visit: impl FnMut(&[u8], &[u8]) -> Option<ControlFlow<()>>,
     ) -> Result<(), StoreError> {
         let mut unreadable = None;
-        self.0.scan(prefix, from, &mut |key, value| match visit(key, value) {
+        scan(&mut |key, value| match visit(key, value) {
             Some(flow) => flow,
             None => {
                 unreadable = Some(hex::encode(key));
@@ -374,6 +408,16 @@ impl Database {
             None => Ok(()),
         }
     }
+}
+
+fn history_key(owner: &PublicKey, place: TxLocation) -> Vec<u8> {
+    key(ADDRESS_HISTORY, &[&owner.0, &place.height.to_be_bytes(), &place.position.to_be_bytes()])
+}
+
+fn history_at(key: &[u8], value: &[u8]) -> Option<HistoryEntry> {
+    let number = |at: usize| key.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+    let (txid, received, spent) = codec::decode(value).ok()?;
+    Some(HistoryEntry { height: number(33)?, position: number(37)?, txid, received, spent })
 }
 
 impl CoinView for Database {

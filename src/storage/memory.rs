@@ -35,6 +35,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn scan_back(&self, prefix: &[u8], before: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let range = map.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(before)));
+        for (key, value) in range.rev().take_while(|(key, _)| key.starts_with(prefix)) {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for (key, value, is_new) in batch.changes() {

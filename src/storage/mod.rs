@@ -107,6 +107,13 @@ pub trait Store: Send + Sync {
     /// As [`Store::get`].
     fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError>;
 
+    /// Visits the entries whose keys begin with `prefix` and are less than `before`, the last first. `before` begins with
+    /// `prefix`. It is no snapshot either.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    fn scan_back(&self, prefix: &[u8], before: &[u8], visit: Visitor<'_>) -> Result<(), StoreError>;
+
     /// Makes all changes of `batch`, for every reader at once. After a crash none of them is there, or all are and those of
     /// every batch before; only [`Store::flush`] says that they are.
     ///

@@ -70,6 +70,29 @@ pub(super) fn page_at(tree: &Tree, from: &[u8]) -> Result<(Vec<(Vec<u8>, Value)>
     Ok((found, last_key(&name).map(<[u8]>::to_vec)))
 }
 
+/// The entries before `before` in the page that `at` names, or in the first one after it, and the name of the page before that
+/// one; `None` if there is none.
+#[expect(clippy::type_complexity, reason = "entries, and a name")]
+pub(super) fn page_back(
+    tree: &Tree,
+    at: &[u8],
+    before: &[u8],
+) -> Result<(Vec<(Vec<u8>, Value)>, Option<Vec<u8>>), StoreError> {
+    let Some((name, page)) = tree.at_or_after(at)? else { return Ok((Vec::new(), None)) };
+    // Looked for after the page was read: should the page be split meanwhile, what has moved is found where it went, and not
+    // here as well.
+    let previous = tree.before(&name)?.map(|(previous, _)| previous.to_vec());
+    let after = previous.as_deref().and_then(last_key);
+    let mut found = Vec::new();
+    let mut entries = Entries(&page);
+    while let Some((key, value)) = entries.next().map_err(|Malformed| malformed(tree))? {
+        if key < before && after.is_none_or(|after| key > after) {
+            found.push((key.to_vec(), value.to_value()));
+        }
+    }
+    Ok((found, previous.filter(|name| last_key(name).is_some())))
+}
+
 /// Makes changes, given in the order of their keys, page by page. What stops in the middle can be done again.
 pub(super) fn apply<'a>(tree: &Tree, changes: impl Iterator<Item = Change<'a>>) -> Result<(), StoreError> {
     let mut changes = changes.peekable();
@@ -128,7 +151,7 @@ pub(super) fn trim(tree: &Tree) -> Result<(), StoreError> {
 }
 
 /// The least name of a page that can hold `key`.
-fn name(key: &[u8]) -> Vec<u8> {
+pub(super) fn name(key: &[u8]) -> Vec<u8> {
     [&[UP_TO], key].concat()
 }
 

@@ -93,6 +93,11 @@ impl Tree {
         self.guarded(|| self.db.range(key..).next().transpose())
     }
 
+    /// The last entry whose key is less than `key`.
+    pub fn before(&self, key: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, StoreError> {
+        self.guarded(|| self.db.get_lt(key))
+    }
+
     /// Puts `value` under `key`.
     pub fn put(&self, key: &[u8], value: Vec<u8>) -> Result<(), StoreError> {
         #[cfg(test)]

@@ -352,6 +352,36 @@ impl Store for SledStore {
         }
     }
 
+    fn scan_back(&self, prefix: &[u8], before: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
+        let shared = &*self.shared;
+        // As in a scan forwards.
+        let mut recent =
+            shared.recent_under(prefix, prefix).into_iter().rev().filter(|(key, _)| &key[..] < before).peekable();
+        let mut disk = DiskScanBack::new(&shared.tree, before);
+        let mut on_disk = disk.next()?;
+        loop {
+            on_disk = on_disk.filter(|(key, _)| key.starts_with(prefix));
+            let is_last = |key: &Vec<u8>| on_disk.as_ref().is_none_or(|(other, _)| key >= other);
+            let (key, value) = match recent.next_if(|(key, _)| is_last(key)) {
+                Some((key, value)) => {
+                    if on_disk.as_ref().is_some_and(|(other, _)| key == *other) {
+                        on_disk = disk.next()?;
+                    }
+                    let Some(value) = value else { continue };
+                    (key, value)
+                }
+                None => {
+                    let Some(entry) = on_disk.take() else { return Ok(()) };
+                    on_disk = disk.next()?;
+                    entry
+                }
+            };
+            if visit(&key, &shared.read(value)?) == ControlFlow::Break(()) {
+                return Ok(());
+            }
+        }
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let shared = &*self.shared;
         let mut large = Vec::new();
@@ -445,6 +475,32 @@ impl DiskScan<'_> {
             self.entries = entries.into_iter();
             // The least key after the last of the page.
             self.from = last.map(|last| [&last[..], &[0]].concat());
+        }
+    }
+}
+
+/// The entries on the disk before a key, the last first, a page at a time.
+struct DiskScanBack<'a> {
+    tree: &'a Tree,
+    before: &'a [u8],
+    /// The page to read next; `None` after the first of all.
+    page: Option<Vec<u8>>,
+    /// Those of a page, in the order of keys.
+    entries: Vec<(Vec<u8>, Value)>,
+}
+
+impl<'a> DiskScanBack<'a> {
+    fn new(tree: &'a Tree, before: &'a [u8]) -> Self {
+        Self { tree, before, page: Some(pages::name(before)), entries: Vec::new() }
+    }
+
+    fn next(&mut self) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
+        loop {
+            if let Some(entry) = self.entries.pop() {
+                return Ok(Some(entry));
+            }
+            let Some(page) = self.page.take() else { return Ok(None) };
+            (self.entries, self.page) = pages::page_back(self.tree, &page, self.before)?;
         }
     }
 }

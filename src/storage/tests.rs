@@ -14,7 +14,7 @@ use proptest::test_runner::TestRunner;
 use super::changes::{Change, Window};
 use super::pages::{Stored, Value};
 use super::store::Limits;
-use super::{Batch, SledStore, Store, StoreError};
+use super::{Batch, SledStore, Store, StoreError, Visitor};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -37,6 +37,11 @@ enum Step {
         from: Vec<u8>,
         limit: usize,
     },
+    ScanBack {
+        prefix: Vec<u8>,
+        rest: Vec<u8>,
+        limit: usize,
+    },
     Flush,
     Reopen,
 }
@@ -52,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => vec((key(), proptest::option::weighted(0.6, length)), 0..60).prop_map(Step::Commit),
         4 => key().prop_map(Step::Get),
         4 => (vec(0u8..3, 0..3), key(), 1usize..300).prop_map(|(prefix, from, limit)| Step::Scan { prefix, from, limit }),
+        4 => (vec(0u8..3, 0..3), key(), 1usize..300).prop_map(|(prefix, rest, limit)| Step::ScanBack { prefix, rest, limit }),
         1 => Just(Step::Flush),
         1 => Just(Step::Reopen),
     ]
@@ -82,14 +88,19 @@ fn batch(model: &mut Model, changes: &[(Vec<u8>, Option<usize>)], salt: usize) -
     batch
 }
 
-fn scan(store: &SledStore, prefix: &[u8], from: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// The first entries that a scan visits.
+fn visited(limit: usize, scan: impl FnOnce(Visitor<'_>) -> Result<(), StoreError>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut found = Vec::new();
     let mut visit = |key: &[u8], value: &[u8]| {
         found.push((key.to_vec(), value.to_vec()));
         if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    store.scan(prefix, from, &mut visit).unwrap();
+    scan(&mut visit).unwrap();
     found
+}
+
+fn scan(store: &SledStore, prefix: &[u8], from: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    visited(limit, |visit| store.scan(prefix, from, visit))
 }
 
 fn all(store: &SledStore) -> Model {
@@ -114,6 +125,12 @@ proptest! {
                     let expected = expected.filter(|(key, _)| key.starts_with(&prefix)).take(limit);
                     let expected: Vec<_> = expected.map(|(key, value)| (key.clone(), value.clone())).collect();
                     prop_assert_eq!(scan(&store, &prefix, &from, limit), expected);
+                }
+                Step::ScanBack { prefix, rest, limit } => {
+                    let before = [&prefix[..], &rest].concat();
+                    let expected = model.range(prefix.clone()..before.clone()).rev().take(limit);
+                    let expected: Vec<_> = expected.map(|(key, value)| (key.clone(), value.clone())).collect();
+                    prop_assert_eq!(visited(limit, |visit| store.scan_back(&prefix, &before, visit)), expected);
                 }
                 Step::Flush => store.flush().unwrap(),
                 Step::Reopen => {
@@ -259,15 +276,13 @@ fn readers_see_each_commit_whole_and_at_once_whatever_the_writer_does() {
         std::thread::spawn(move || {
             let mut last = 0;
             while !done.load(Ordering::Acquire) {
-                // All entries stay, so a scan finds all, and none goes back.
-                let mut seen = Vec::new();
-                let mut visit = |_: &[u8], value: &[u8]| {
-                    seen.push(value[0]);
-                    ControlFlow::Continue(())
-                };
-                store.scan(b"key", &[], &mut visit).unwrap();
-                assert_eq!(seen.len(), 400);
-                assert!(seen.iter().all(|round| *round >= last), "an entry of a commit before {last}");
+                // All entries stay, so a scan finds all, either way, and none goes back.
+                let forwards = visited(usize::MAX, |visit| store.scan(b"key", &[], visit));
+                let backwards = visited(usize::MAX, |visit| store.scan_back(b"key", b"key\xff\xff\xff\xff\xff", visit));
+                for seen in [forwards, backwards] {
+                    assert_eq!(seen.len(), 400);
+                    assert!(seen.iter().all(|(_, value)| value[0] >= last), "an entry of a commit before {last}");
+                }
                 let now = store.get(&name(7)).unwrap().unwrap()[0];
                 assert!(now >= last);
                 assert!(store.get(&name(399)).unwrap().unwrap()[0] >= now, "part of a commit");

@@ -185,6 +185,10 @@ impl<F: Fn() -> Result<(), StoreError> + Send + Sync> Store for Guarded<F> {
         self.inner.scan(prefix, from, visit)
     }
 
+    fn scan_back(&self, prefix: &[u8], before: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
+        self.inner.scan_back(prefix, before, visit)
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         (self.guard)()?;
         self.inner.commit(batch)

@@ -172,6 +172,48 @@ fn a_branch_that_lost_is_drawn_beside_the_chain() {
     browser.is_well(scene.node.url());
 }
 
+/// 1,500 blocks that pay an address lie under 1,000 that do not.
+#[test]
+fn an_address_is_read_page_by_page_from_its_newest_entry_on() {
+    let scene = Scene::new(&[]);
+    scene.node.generate(1_500, &scene.payee);
+    scene.node.generate(1_000, &scene.miner);
+    let browser = Browser::open(&scene.url());
+    browser.wait("document.getElementById('live').dataset.state === 'live'");
+    browser.run(
+        "window.reads = 0; const send = window.fetch; \
+         window.fetch = (path, options) => { \
+           for (const call of [JSON.parse(options.body)].flat()) window.reads += call.method === 'getaddresshistory' ? 1 : 0; \
+           return send(path, options); \
+         }",
+        &[],
+    );
+    browser.view(&format!("#/address/{}", scene.payee));
+    let items = "document.querySelectorAll('main [data-item]').length";
+    browser.wait(&format!("{items} === 100"));
+    // A client that has just connected may be told to read everything once more.
+    let first = browser.run("return window.reads", &[]).as_u64().unwrap();
+    assert!(first <= 2, "{first} calls for one page");
+    for page in 2..=15 {
+        browser.click("main [data-key=older]");
+        browser.wait(&format!("{items} === {}", 100 * page));
+    }
+    browser.click("main [data-key=older]");
+    browser.wait("!document.querySelector('main [data-key=older]')");
+    // Each of the 1,500 once, and nothing twice.
+    let heights = "return [...document.querySelectorAll('main [aria-label=History] tbody tr')]\
+                   .map((row) => Number(row.cells[2].innerText.replace(/\\D/g, '')))";
+    let expected: Vec<u32> = (13..=1_512).rev().collect();
+    assert_eq!(browser.run(heights, &[]), json!(expected));
+    let reads = browser.run("return window.reads", &[]).as_u64().unwrap();
+    assert!(reads <= first + 15, "{reads} calls for 16 pages");
+
+    // What comes joins what has been read.
+    scene.node.generate(1, &scene.payee);
+    browser.wait(&format!("{items} === 1501"));
+    browser.is_well(scene.node.url());
+}
+
 #[test]
 fn a_proof_is_verified_and_a_false_one_refused() {
     let scene = Scene::new(&[]);

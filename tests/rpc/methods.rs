@@ -146,6 +146,37 @@ fn every_method_means_what_it_says() {
     assert_eq!((&history[0]["height"], &history[0]["confirmations"]), (&json!(13), &json!(1)));
     assert_eq!(fixture.call("getaddresshistory", json!([fixture.payee(2), 14])), json!([]));
     assert_eq!(fixture.call("getaddressbalance", json!([fixture.payee(2)]))["balance"], 7_000);
+    // Page by page, either way: each page goes on after the last entry of the one before.
+    let pages = |method: &str, options: &[Value], size: usize| {
+        let (mut all, mut after) = (Vec::new(), Value::Null);
+        loop {
+            let params = [&[json!(fixture.payee(1))], options, std::slice::from_ref(&after)].concat();
+            let page = fixture.call(method, json!(params));
+            let page = page.as_array().unwrap();
+            all.extend(page.iter().cloned());
+            assert!(page.len() <= size && all.len() <= 13, "{method}: {all:?}");
+            match page.last() {
+                Some(last) => after = last.clone(),
+                None => return all,
+            }
+        }
+    };
+    let whole = fixture.call("getaddresshistory", json!([fixture.payee(1)]));
+    let mut whole = whole.as_array().unwrap().clone();
+    assert_eq!(whole.len(), 13, "twelve coinbases, and what spent the first");
+    for size in [1, 5, 13] {
+        assert_eq!(pages("getaddresshistory", &[json!(0), json!(size), json!(false)], size), whole);
+    }
+    whole.reverse();
+    for size in [1, 5, 13] {
+        assert_eq!(pages("getaddresshistory", &[json!(0), json!(size), json!(true)], size), whole);
+    }
+    let low = fixture.call("getaddresshistory", json!([fixture.payee(1), 12, 100, true]));
+    assert_eq!(low.as_array().unwrap()[..], whole[..2], "not below a height");
+    let coins = fixture.call("getaddressutxos", json!([fixture.payee(1)]));
+    for size in [1, 5, 13] {
+        assert_eq!(json!(pages("getaddressutxos", &[json!(size), json!(false)], size)), coins);
+    }
     let set = fixture.call("gettxoutsetinfo", json!([]));
     // One coin a coinbase, less one spent, plus two made: coins are only moved, so their sum is what was issued.
     assert_eq!((&set["txouts"], &set["total_amount"]), (&json!(14), &json!(13 * subsidy)));

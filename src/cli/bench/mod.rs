@@ -27,7 +27,7 @@ Example:
   cairn bench hash
   cairn bench merkle --json
 
-With --json, a list of objects: name, value, unit, the reference's value in the same unit, and how many times faster
+With --json, a list of objects: name, value, unit, the reference's value in the same unit, and how many times faster \
 than the reference.")]
 pub struct Args {
     #[command(subcommand)]

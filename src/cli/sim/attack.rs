@@ -12,10 +12,12 @@ use crate::sim::units::parse_share;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   cairn sim attack --share 0.3 --confirmations 6
-  cairn sim attack --share 10% --confirmations 2 --full 100   # more of them between whole nodes
-  cairn sim attack --table --runs 1000                        # shares 0.1 to 0.45, 1 to 10 confirmations
+  # 100 races more, between whole nodes
+  cairn sim attack --share 10% --confirmations 2 --full 100
+  # shares 0.1 to 0.45, 1 to 10 confirmations
+  cairn sim attack --table --runs 1000
 
-The attacker has mined one block in secret when he pays, and must overtake: his branch must be longer than the honest one
+The attacker has mined one block in secret when he pays, and must overtake: his branch must be longer than the honest one \
 after that has z more blocks. This is Rosenfeld's convention; Nakamoto's, to catch up from level, is the same race.";
 
 /// Shares and confirmations of the table.

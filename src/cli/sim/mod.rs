@@ -43,7 +43,7 @@ Examples:
 Examples:
   cairn sim gossip --nodes 1000000
   cairn sim gossip --fanout 1..8                # copies against rounds
-  cairn sim gossip --loss 0.05                  # every twentieth message is lost")]
+  cairn sim gossip --loss 0.05                  # every twentieth is lost")]
     Gossip(GossipArgs),
 }
 

@@ -13,12 +13,13 @@ use crate::sim::units::{Fault, Latency, Millis, parse_share};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   cairn sim network --nodes 500 --duration 30m
-  cairn sim network --latency lognormal:100ms:0.6 --loss 1% --partition 60s..180s:0.3 --crash 4m..5m:0.2
+  cairn sim network --latency lognormal:100ms:0.6 --loss 1% --crash 4m..5m:0.2
+  cairn sim network --partition 60s..180s:0.3
   cairn sim network --attack withhold --share 0.2 --audit
   cairn sim network --svg run.svg --csv run.csv
 
-Times count from the moment at which all nodes have had 30 s to find each other. The same options print the same bytes. Exit
-code 1 if honest nodes did what they must not: ended on different tips, took more blocks back than faults explain, took an
+Times count from the moment at which all nodes have had 30 s to find each other. The same options print the same bytes. Exit \
+code 1 if honest nodes did what they must not: ended on different tips, took more blocks back than faults explain, took an \
 honest peer for a liar, or (--audit) store anything but what their blocks make.";
 
 #[derive(Debug, clap::Args)]

@@ -14,7 +14,7 @@ use crate::primitives::hash::BlockHash;
 /// Options of `cairn testnet fork`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Cuts the network in two halves, mines DEPTH blocks in that of node-1 and more work in the other, and heals it: node-1's
+Cuts the network in two halves, mines DEPTH blocks in that of node-1 and more work in the other, and heals it: node-1's \
 half gives up its blocks for the other's. The nodes' own miners rest meanwhile. Waits until all nodes agree.
 
 Example:

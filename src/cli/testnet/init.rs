@@ -20,7 +20,8 @@ use crate::wallet::Wallet;
 Makes genesis.json in --data-dir, and a wallet that has coins from the start. What is there already is kept.
 
 Example:
-  cairn testnet init --data-dir net && cairn node --genesis net/genesis.json --data-dir node-1 --mine wallet")]
+  cairn testnet init --data-dir net
+  cairn node --genesis net/genesis.json --data-dir node-1 --mine wallet")]
 pub struct Args {
     /// Mining threads like those of this machine, or of this container, that are to find a block in some five seconds
     #[arg(long, env = "CAIRN_MINERS", value_name = "THREADS", default_value_t = 2,

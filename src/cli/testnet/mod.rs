@@ -39,13 +39,14 @@ const DEFAULT_DIR: &str = "cairn-testnet";
 /// Options of `cairn testnet`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The network is kept in --data-dir [default: ./cairn-testnet] and resumed the next time; remove the directory to begin anew.
-It holds genesis.json, wallet.json with coins to try things with, and a directory for each node. Options that are left out
+The network is kept in --data-dir [default: ./cairn-testnet] and resumed the next time; remove the directory to begin anew. \
+It holds genesis.json, wallet.json with coins to try things with, and a directory for each node. Options that are left out \
 are those of the last time. The commands need the network to be running, but for init and load; save works either way.
 
 Examples, for scripts:
   cairn testnet --data-dir \"$(mktemp -d)\" --until-height 10
-  cairn testnet --seed 1 --block-time 0 & cairn testnet mine 5 && cairn testnet fork --depth 2")]
+  cairn testnet --seed 1 --block-time 0 &
+  cairn testnet mine 5 && cairn testnet fork --depth 2")]
 pub struct Args {
     /// Nodes of the network [default: 4]
     #[arg(long, env = "CAIRN_NODES", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_NODES)))]

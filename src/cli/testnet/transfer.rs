@@ -26,7 +26,7 @@ use crate::storage::{Database, SledStore, private_file};
 /// Options of `cairn testnet save`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Genesis, wallets and every node's chain; not what waits in mempools, nor addresses and bans. A running network is asked
+Genesis, wallets and every node's chain; not what waits in mempools, nor addresses and bans. A running network is asked \
 for its blocks, and its miners rest meanwhile. The wallets' words are in the file: keep it to yourself.
 
 Example:
@@ -42,7 +42,8 @@ pub struct SaveArgs {
 Makes --data-dir, which must be empty or not be there. `cairn testnet` then goes on where the network was.
 
 Example:
-  cairn testnet load demo.cairnnet --data-dir demo && cairn testnet --data-dir demo")]
+  cairn testnet load demo.cairnnet --data-dir demo
+  cairn testnet --data-dir demo")]
 pub struct LoadArgs {
     /// A file that `cairn testnet save` wrote
     file: PathBuf,

@@ -1,6 +1,6 @@
 //! What the chain and the mempool know of an address.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Method, Outcome};
 use crate::chain::Entry;
@@ -41,9 +41,11 @@ pub const METHODS: &[Method] = &[
             ADDRESS,
             optional("count", Kind::Integer, "10000", "Most to list, up to 100000."),
             optional("include_mempool", Kind::Boolean, "true", "List unconfirmed coins too, after the others."),
+            optional("after", Kind::Object, "null", "List the coins after this one: the last of an earlier answer."),
         ],
         result: Shape::Array(&Shape::Object),
-        about: "Unspent coins of an address, whether they can be spent now, and what in the mempool spends them.",
+        about: "Unspent coins of an address in the order of their outpoints, whether they can be spent now, and what in the \
+                mempool spends them.",
         run: |api, args| Box::pin(get_address_utxos(api, args)),
     },
     Method {
@@ -52,6 +54,14 @@ pub const METHODS: &[Method] = &[
             ADDRESS,
             optional("from_height", Kind::Integer, "0", "Leave out what is below."),
             optional("count", Kind::Integer, "1000", "Most to list, up to 100000."),
+            optional("newest_first", Kind::Boolean, "false", "List the newest first, those in the mempool before all."),
+            optional(
+                "after",
+                Kind::Object,
+                "null",
+                "List what follows this place, an object with height and position: the last entry of an earlier answer \
+                 that has one. Of the mempool, newest_first lists nothing then.",
+            ),
         ],
         result: Shape::Array(&Shape::Object),
         about: "Transactions that paid an address or spent from it, oldest first, those in the mempool last.",
@@ -117,9 +127,14 @@ fn spent_from<V: CoinView>(tx: &Transaction, key: &PublicKey, mempool: &Mempool,
     Ok(sum)
 }
 
-/// Up to `limit` confirmed coins of `key`, and the tip as of which they are.
-async fn coins_of(api: &Api, key: PublicKey, limit: usize) -> Result<(Vec<(OutPoint, Coin)>, Entry), RpcError> {
-    api.read(move |db, tip| Ok((db.address_coins(&key, limit)?, *tip))).await
+/// Up to `limit` confirmed coins of `key`, those after one if it is given, and the tip as of which they are.
+async fn coins_of(
+    api: &Api,
+    key: PublicKey,
+    after: Option<OutPoint>,
+    limit: usize,
+) -> Result<(Vec<(OutPoint, Coin)>, Entry), RpcError> {
+    api.read(move |db, tip| Ok((db.address_coins(&key, after.as_ref(), limit)?, *tip))).await
 }
 
 async fn get_address_balance(api: Api, args: Args) -> Outcome {
@@ -132,7 +147,7 @@ async fn get_address_balance(api: Api, args: Args) -> Outcome {
         coins: usize,
     }
     let key = api.key_of(args.get("address")?)?;
-    let (coins, tip) = coins_of(&api, key, MAX_COINS + 1).await?;
+    let (coins, tip) = coins_of(&api, key, None, MAX_COINS + 1).await?;
     if coins.len() > MAX_COINS {
         return Err(RpcError::invalid(format!("the address has more than {MAX_COINS} coins")));
     }
@@ -174,10 +189,18 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
         #[serde(skip_serializing_if = "Option::is_none")]
         spentby: Option<Txid>,
     }
+    /// Other members are passed over, so that an entry of an answer will do.
+    #[derive(Deserialize)]
+    struct After {
+        txid: Txid,
+        vout: u32,
+    }
     let key = api.key_of(args.get("address")?)?;
     let count = listed(&args)?;
     let include_mempool: bool = args.get("include_mempool")?;
-    let (coins, tip) = coins_of(&api, key, count).await?;
+    let after: Option<After> = args.get("after")?;
+    let after = after.map(|coin| OutPoint { txid: coin.txid, index: coin.vout });
+    let (coins, tip) = coins_of(&api, key, after, count).await?;
     let maturity = api.params().coinbase_maturity;
     let listing = move |node: &mut Node, _| {
         let (chain, mempool) = (node.chain(), node.mempool());
@@ -229,13 +252,31 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
         received: u64,
         spent: u64,
     }
+    /// Other members are passed over, so that an entry of an answer will do.
+    #[derive(Deserialize)]
+    struct After {
+        height: u32,
+        position: u32,
+    }
     let key = api.key_of(args.get("address")?)?;
     let from_height: u32 = args.get("from_height")?;
     let count = listed(&args)?;
-    let from = TxLocation { height: from_height, position: 0 };
+    let newest_first: bool = args.get("newest_first")?;
+    let after: Option<After> = args.get("after")?;
+    let after = after.map(|entry| TxLocation { height: entry.height, position: entry.position });
     let tree = api.tree_reader()?.clone();
     let reading = move |db: &Database, tip: &Entry| {
-        let history = db.address_history(&key, from, count)?;
+        let history = if newest_first {
+            let last = TxLocation { height: u32::MAX, position: u32::MAX };
+            let mut history = db.address_history_back(&key, after.unwrap_or(last), count)?;
+            history.retain(|entry| entry.height >= from_height);
+            history
+        } else {
+            // The place after that one. A block has far fewer transactions than positions.
+            let next = |place: TxLocation| TxLocation { position: place.position.saturating_add(1), ..place };
+            let from = TxLocation { height: from_height, position: 0 };
+            db.address_history(&key, after.map_or(from, next).max(from), count)?
+        };
         let tree = tree.read();
         let confirmed = history.into_iter().map(|entry| View {
             txid: entry.txid,
@@ -249,9 +290,11 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
         Ok(confirmed.collect::<Vec<View>>())
     };
     let mut entries = api.read(reading).await?;
-    let room = count - entries.len();
+    if newest_first && after.is_some() {
+        return Ok(Reply::of(&entries));
+    }
     let pending = api.node(move |node, _| pending(node.mempool(), &key, node.chain())).await??;
-    entries.extend(pending.into_iter().take(room).map(|pending| View {
+    let pending = pending.into_iter().map(|pending| View {
         txid: pending.txid,
         height: None,
         position: None,
@@ -259,7 +302,12 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
         time: pending.time,
         received: pending.received,
         spent: pending.spent,
-    }));
+    });
+    if newest_first {
+        entries = pending.rev().chain(entries).take(count).collect();
+    } else {
+        entries.extend(pending.take(count - entries.len()));
+    }
     Ok(Reply::of(&entries))
 }
 

@@ -103,7 +103,7 @@ impl Payments {
 
     fn coin(sim: &Sim, node: usize, key: PublicKey) -> Result<Option<Spendable>, StoreError> {
         let Some(node) = sim.node(node) else { return Ok(None) };
-        let coins = node.chain().db().address_coins(&key, MAX_COINS)?;
+        let coins = node.chain().db().address_coins(&key, None, MAX_COINS)?;
         let free = coins
             .into_iter()
             .find(|(outpoint, coin)| node.mempool().spender(outpoint).is_none() && coin.output.value > COIN);

@@ -5,8 +5,7 @@ import { ago, coins, count, moment, plural } from "./format.js";
 import { watch } from "./live.js";
 import { call } from "./rpc.js";
 
-const PAGE = 50; // Entries that a page should have at least, if there are as many.
-const MOST = 1000; // Entries asked for at a time.
+const PAGE = 100; // Entries read at a time.
 const COINS = 200;
 
 export const title = (address) => `Address ${address.slice(0, 12)}…`;
@@ -14,28 +13,32 @@ export const title = (address) => `Address ${address.slice(0, 12)}…`;
 export function show(place, address, signal, failed) {
   const head = el("section", { "aria-label": "Balance" });
   const list = el("section", { "aria-label": "History" });
-  const older = [];
-  let lowest = null; // Entries below this height have not been read.
   const more = el("button", { type: "button", "data-key": "older" }, "Older");
   let newest = [];
+  let older = []; // What follows `newest` without a gap.
+  let rest = false; // Whether there are entries older than those.
   const draw = () => {
-    const entries = [...newest, ...older.filter((entry) => !newest.some((other) => other.txid === entry.txid))];
+    const entries = [...newest, ...older];
     replace(list, el("h2", null, "History"),
       entries.length === 0 ? notice("Nothing has happened here yet.") : table("History", ["Transaction", "When", ["Block", "number"], ["Change", "number"]], entries.map(row)),
-      lowest > 0 ? el("p", { class: "controls" }, more) : null);
+      newest.length === PAGE && newest.at(-1).height === null && notice(`Only the newest ${PAGE} of those that wait for a block are shown.`),
+      rest ? el("p", { class: "controls" }, more) : null);
   };
   more.addEventListener("click", async () => {
     more.disabled = true;
     try {
-      const page = await read(address, lowest);
-      if (signal.aborted) return;
-      older.push(...page.entries);
-      lowest = page.lowest;
+      const last = [...newest, ...older].at(-1);
+      const page = await read(address, last);
+      // A block may have come meanwhile, and have moved what was the end of the list.
+      if (signal.aborted || last?.txid !== [...newest, ...older].at(-1)?.txid) return;
+      older.push(...page);
+      rest = page.length === PAGE;
       draw();
     } catch (error) {
       failed(error);
+    } finally {
+      more.disabled = false;
     }
-    more.disabled = false;
   });
   watch(["tip", "transaction"], signal, async () => {
     const valid = await call("validateaddress", address);
@@ -43,36 +46,32 @@ export function show(place, address, signal, failed) {
       replace(place, el("h1", null, "Address"), notice(`This is no address of this network: ${valid.error}.`));
       return;
     }
-    const [balance, utxos, height] = await Promise.all([call("getaddressbalance", address), call("getaddressutxos", address, COINS + 1), call("getblockcount")]);
-    const page = await read(address, height + 1);
+    const [balance, utxos, page] = await Promise.all([call("getaddressbalance", address), call("getaddressutxos", address, COINS + 1), read(address)]);
     if (signal.aborted) return;
-    newest = page.entries;
-    lowest ??= page.lowest;
-    // A chain that grew has pushed the end of the first page down into what has been read already, or else to be read.
-    if (older.length === 0) lowest = page.lowest;
+    const joined = join(page, [...newest, ...older]);
+    // Where the two do not meet, or the chain is another, the list begins anew.
+    older = joined ?? [];
+    rest = joined ? rest : page.length === PAGE;
+    newest = page;
     if (!place.contains(head)) replace(place, head, list);
     replace(head, ...summary(address, balance, utxos));
     draw();
   }, failed);
 }
 
-/** The entries below height `end`, newest first, from as many blocks as it takes to have a page of them. */
-async function read(address, end) {
-  let span = 256;
-  for (;;) {
-    const from = Math.max(0, end - span);
-    const found = await call("getaddresshistory", address, from, MOST);
-    const last = found.at(-1)?.height ?? null;
-    const cut = found.length === MOST && last !== null && last < end - 1;
-    if (cut && span > 1) {
-      span = Math.ceil(span / 4);
-      continue;
-    }
-    const entries = found.filter((entry) => entry.height === null || entry.height < end).reverse();
-    if (entries.length >= PAGE || from === 0) return { entries, lowest: from };
-    if (span > 1_000_000_000) return { entries, lowest: 0 };
-    span *= 4;
-  }
+/** The newest entries, those that wait for a block before all; or those that follow `last`, which is one of an earlier page. */
+async function read(address, last = null) {
+  // Nothing is confirmed at so great a height: what follows those that wait are all that do not.
+  const after = last && { height: last.height ?? 2 ** 32 - 1, position: last.position ?? 0 };
+  return call("getaddresshistory", address, 0, PAGE, true, after);
+}
+
+/** What is left of `entries` after the end of `page`; null if they have nothing in common there. */
+function join(page, entries) {
+  const last = page.at(-1);
+  const same = (entry) => ["txid", "height", "position", "time"].every((name) => entry[name] === last[name]);
+  const at = last && last.height !== null ? entries.findIndex(same) : -1;
+  return at < 0 ? null : entries.slice(at + 1);
 }
 
 function summary(address, balance, utxos) {

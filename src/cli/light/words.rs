@@ -1,0 +1,78 @@
+//! What peers answered, and what was found, in words and in JSON.
+
+use serde_json::{Value, json};
+
+use super::State;
+use crate::light::{Answer, Found, PeerReport, Standing};
+use crate::primitives::amount::counted;
+
+pub(super) fn agreeing(reports: &[PeerReport]) -> usize {
+    reports.iter().filter(|report| report.standing == Standing::Agrees).count()
+}
+
+/// Why nothing was proven.
+pub(super) fn why(answer: &Answer) -> String {
+    let parts = [
+        (answer.denied, "say that they do not have it"),
+        (answer.elsewhere, "show it in a block that is not on the best chain"),
+        (answer.silent, "did not answer"),
+        (answer.false_proofs, "sent a false proof and were let go"),
+    ];
+    let told: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if told.is_empty() {
+        "no peer was left to ask".to_owned()
+    } else {
+        format!("of the peers asked, {}", told.join(", "))
+    }
+}
+
+pub(super) fn names(all: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+    all.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn peers_in_words(reports: &[PeerReport]) -> String {
+    let told: Vec<String> = reports.iter().map(|report| format!("{} {}", report.address, in_words(report))).collect();
+    if told.is_empty() { ": none is known, name one with --peer".to_owned() } else { format!(": {}", told.join("; ")) }
+}
+
+pub(super) fn in_words(report: &PeerReport) -> String {
+    match &report.standing {
+        Standing::Asked => "has not said all it has".to_owned(),
+        Standing::Agrees => "agrees".to_owned(),
+        Standing::Behind { height } => format!("is behind, at height {height}"),
+        Standing::OtherBranch { height, hash } => {
+            format!("has another chain with less work, to {hash} at height {height}")
+        }
+        Standing::Gone { reason } => format!("is gone: {reason}"),
+        Standing::Unreachable => "cannot be reached".to_owned(),
+    }
+}
+
+pub(super) fn peer_json(report: &PeerReport) -> Value {
+    let standing = match &report.standing {
+        Standing::Asked => "asked",
+        Standing::Agrees => "agrees",
+        Standing::Behind { .. } => "behind",
+        Standing::OtherBranch { .. } => "other_branch",
+        Standing::Gone { .. } => "gone",
+        Standing::Unreachable => "unreachable",
+    };
+    json!({ "address": report.address, "standing": standing, "about": in_words(report) })
+}
+
+pub(super) fn history_line(found: &Found, state: &State) -> String {
+    let confirmations = state.height.saturating_sub(found.place.height) + 1;
+    let confirmations = counted(confirmations, "confirmation");
+    format!("{}  block {} {}  {confirmations}", found.txid, found.place.height, found.block)
+}
+
+pub(super) fn history_json(found: &Found, state: &State) -> Value {
+    json!({
+        "txid": found.txid,
+        "blockhash": found.block,
+        "height": found.place.height,
+        "time": found.time,
+        "confirmations": state.height.saturating_sub(found.place.height) + 1,
+    })
+}

@@ -19,6 +19,7 @@ use cairn::stratum::{self, Limits, StratumServer};
 use cpuminer::{meets, sha256d};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Bits that a network of real miners has, which nobody here will meet.
@@ -88,6 +89,17 @@ impl Place {
         miner
     }
 
+    /// A miner with work, whose shares take some 256 hashes.
+    fn connect_with_easy_shares(&self, n: u8) -> Miner {
+        let mut miner = self.connect();
+        miner.subscribe();
+        assert_eq!(miner.call("mining.suggest_difficulty", json!([0.00000006])), Ok(json!(true)));
+        assert_eq!(miner.call("mining.authorize", json!([self.address(n), "x"])), Ok(json!(true)));
+        miner.worker = self.address(n);
+        miner.wait_for_job();
+        miner
+    }
+
     fn tip(&self) -> (u32, Hash256) {
         let tip = *self.handle().tip().borrow();
         (tip.height, tip.hash)
@@ -143,7 +155,22 @@ type Refusal = (i64, String);
 
 impl Miner {
     fn connect(address: SocketAddr) -> Self {
-        let writer = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// From an address of this machine, of which there are many on loopback.
+    fn connect_from(place: &Place, from: &str) -> Self {
+        let to = place.server.as_ref().unwrap().address();
+        let stream = place.tokio.block_on(async {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+            socket.connect(to).await.unwrap().into_std().unwrap()
+        });
+        stream.set_nonblocking(false).unwrap();
+        Self::over(stream)
+    }
+
+    fn over(writer: TcpStream) -> Self {
         writer.set_read_timeout(Some(DEADLINE)).unwrap();
         let reader = BufReader::new(writer.try_clone().unwrap());
         Self {
@@ -439,6 +466,24 @@ fn time_may_be_rolled() {
 }
 
 #[test]
+fn time_is_rolled_no_further_than_the_node_takes_it() {
+    let place = Place::new();
+    let mut miner = place.miner(1);
+    let now = u64::from(u32::from_str_radix(&miner.job.time, 16).unwrap());
+    let most = u64::from(place.params.max_future_secs);
+    place.handle().set_mock_time(now);
+    let job = miner.job.clone();
+    for (late, fine) in [(most, false), (most - 9, false), (most - 10, true)] {
+        miner.job = Job { time: format!("{:08x}", now + late), ..job.clone() };
+        let nonce = miner.search("00000000", 0, true);
+        match miner.submit("00000000", nonce) {
+            Ok(_) => assert!(fine, "{late} s ahead"),
+            Err((code, text)) => assert!(!fine && code == 20 && text.contains("ntime"), "{late} s ahead: {text}"),
+        }
+    }
+}
+
+#[test]
 fn a_new_tip_makes_jobs_stale() {
     let place = Place::new();
     let mut miner = place.miner(1);
@@ -518,11 +563,54 @@ fn who_floods_or_says_nothing_until_closed() {
     }
 }
 
+/// Has work, from another address of this machine.
+fn miner_from(place: &Place, from: &str, n: u8) -> Miner {
+    let mut miner = Miner::connect_from(place, from);
+    miner.subscribe();
+    assert_eq!(miner.call("mining.authorize", json!([place.address(n), "x"])), Ok(json!(true)));
+    miner.worker = place.address(n);
+    miner.wait_for_job();
+    miner
+}
+
 #[test]
-fn connections_are_bounded() {
+fn silent_miners_of_one_address_keep_nobody_out() {
+    let place = Place::with(HARD, |limits| {
+        limits.connections = 12;
+        limits.per_address = 4;
+    });
+    // More than there are places, all logged in and silent: one address has no more than its share.
+    let silent: Vec<Miner> = (0..20).map(|_| place.miner(1)).collect();
+    let mut other = miner_from(&place, "127.0.0.2", 2);
+    // The idlest gave way each time.
+    let mut silent = silent.into_iter();
+    silent.by_ref().take(16).for_each(Miner::until_closed);
+    assert_eq!(silent.len(), 4);
+    // Five addresses fill the server, and the next one finds a place all the same.
+    let crowd: Vec<Miner> = (3..=5)
+        .flat_map(|host| (0..4).map(move |_| host))
+        .map(|host| miner_from(&place, &format!("127.0.0.{host}"), 3))
+        .collect();
+    let mut late = miner_from(&place, "127.0.0.6", 4);
+    // Alone at its address, each of these two was not the one to give way.
+    for miner in [&mut other, &mut late] {
+        assert_eq!(miner.call("mining.extranonce.subscribe", json!([])), Ok(json!(true)));
+    }
+    drop(crowd);
+}
+
+#[test]
+fn who_works_does_not_give_way() {
     let place = Place::with(HARD, |limits| limits.connections = 3);
-    let mut miners: Vec<Miner> = (1..=3).map(|n| place.miner(n)).collect();
+    let mut miners: Vec<Miner> = (1..=3).map(|n| place.connect_with_easy_shares(n)).collect();
+    for miner in &mut miners {
+        let share = miner.search("00000000", 0, true);
+        assert_eq!(miner.submit("00000000", share), Ok(json!(true)));
+    }
     place.connect().until_closed();
+    for miner in &mut miners {
+        assert_eq!(miner.call("mining.extranonce.subscribe", json!([])), Ok(json!(true)));
+    }
     // A place is free when one leaves.
     miners.pop();
     let end = Instant::now() + DEADLINE;

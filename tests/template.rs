@@ -143,6 +143,32 @@ fn each_template_is_other_work() {
 }
 
 #[test]
+fn the_latest_time_of_a_template_is_one_that_the_node_takes() {
+    let fixture = Fixture::new();
+    let path = mine_path(&fixture, 1);
+    let most = u64::from(fixture.params.max_future_secs);
+    let clock = u64::from(fixture.params.genesis.header.time) + 100_000;
+    let integer = |given: &Value, name: &str| given[name].as_u64().unwrap();
+    // From the sixth block on, the median of times is as late as may be, so that the least time is beyond the clock.
+    for number in 0..12 {
+        fixture.call("setmocktime", json!([clock]));
+        let given = template(&fixture, &path);
+        let (min, cur, max) = (integer(&given, "mintime"), integer(&given, "curtime"), integer(&given, "maxtime"));
+        assert!(min <= cur && cur <= max, "{min} {cur} {max}");
+        assert!(max <= clock + most, "block {number}: {} s beyond the clock", max - clock);
+        let mut work = cpuminer::decode(&given);
+        work.header[68..72].copy_from_slice(&u32::try_from(max).unwrap().to_le_bytes());
+        work.search(true);
+        // The clock may be set by some seconds meanwhile.
+        if max > min {
+            fixture.call("setmocktime", json!([clock - 5]));
+        }
+        assert_eq!(submit(&fixture, &path, &work.submission()), Value::Null, "block {number} with time {max}");
+        assert_eq!(tip(&fixture), work.hash());
+    }
+}
+
+#[test]
 fn both_forms_are_taken_and_told_apart() {
     let fixture = Fixture::new();
     let path = mine_path(&fixture, 1);

@@ -43,6 +43,9 @@ pub struct Args {
     /// Do not serve the explorer, a page at / of the RPC address that reads the chain without credentials
     #[arg(long, env = "CAIRN_NO_EXPLORER", value_parser = clap::builder::FalseyValueParser::new())]
     no_explorer: bool,
+    /// A name under which RPC, explorer and metrics are called, besides addresses and localhost; may be repeated
+    #[arg(long, env = "CAIRN_RPC_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
+    rpc_allow_host: Vec<String>,
     #[command(flatten)]
     login: Login,
     /// A user of the RPC by the salted hash of a password, as Bitcoin Core's rpcauth.py writes it; may be repeated
@@ -100,6 +103,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         user,
         password,
         auth: args.rpc_auth,
+        allow_hosts: args.rpc_allow_host,
         explorer: !args.no_explorer,
         ..rpc::Config::new(args.rpc, &data_dir)
     };

@@ -12,6 +12,7 @@ use crate::consensus::coins::{Coin, CoinView};
 use crate::consensus::connect;
 use crate::consensus::error::RuleError;
 use crate::primitives::hash::Txid;
+use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::Transaction;
 
 /// A transaction that may come in.
@@ -21,6 +22,8 @@ pub(super) struct Candidate {
     pub(super) fee: u64,
     pub(super) size: usize,
     minable_from: u32,
+    /// Whose coins it spends, and their values.
+    spends: Vec<(PublicKey, u64)>,
     /// Entries that spend what it spends.
     pub(super) conflicts: Vec<Txid>,
     /// Those and their descendants.
@@ -114,7 +117,8 @@ impl Mempool {
             return Err(MempoolError::TooManyReplaced { got: conflicts.len(), max: MAX_REPLACED });
         }
         let evicted = self.graph.with_descendants(&conflicts);
-        let candidate = Candidate { tx, txid, fee, size, minable_from, conflicts, evicted };
+        let spends = coins.iter().filter_map(|coin| Some((*coin.output.key()?, coin.output.value))).collect();
+        let candidate = Candidate { tx, txid, fee, size, minable_from, spends, conflicts, evicted };
         self.check_family(&candidate)?;
         Ok((candidate, coins))
     }
@@ -205,9 +209,9 @@ impl Mempool {
     /// Puts a candidate in, in place of those it evicts, which are returned.
     pub(super) fn admit(&mut self, candidate: Candidate, time: u64, chain: &Chain) -> Vec<Txid> {
         let replaced = self.remove(&candidate.conflicts);
-        let Candidate { tx, txid, fee, minable_from, .. } = candidate;
+        let Candidate { tx, txid, fee, minable_from, spends, .. } = candidate;
         self.orphans.remove(&txid);
-        self.graph.insert(Entry::new(tx, txid, fee, time, chain.tip().height, minable_from));
+        self.graph.insert(Entry::new(tx, txid, fee, time, chain.tip().height, minable_from).spending(spends));
         replaced.into_iter().map(|entry| entry.txid).collect()
     }
 

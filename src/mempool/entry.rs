@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 use std::mem::size_of;
 use std::sync::Arc;
 
+use super::by_key::{KeyEntry, KeySums};
 use crate::primitives::hash::Txid;
+use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::{Input, Lock, OutPoint, Output, Transaction};
 
 /// Sums over a transaction and its ancestors, or it and its descendants, as far as they are in the pool.
@@ -91,6 +93,8 @@ pub struct Entry {
     pub ancestors: Package,
     /// It and the transactions of the pool that need it.
     pub descendants: Package,
+    /// Whose coins its inputs spend, and their values in grains, in the order of the inputs.
+    pub(super) spends: Vec<(PublicKey, u64)>,
     /// Its place among those of the same time, which the graph gives.
     pub(super) number: u64,
     /// First height at which it may be mined, by its lock height and the coinbases it spends.
@@ -115,11 +119,17 @@ impl Entry {
             height,
             ancestors: alone,
             descendants: alone,
+            spends: Vec::new(),
             number: 0,
             minable_from,
             parents: Vec::new(),
             children: Vec::new(),
         }
+    }
+
+    /// With the owners of the coins that it spends, so that their addresses show it.
+    pub(super) fn spending(self, spends: Vec<(PublicKey, u64)>) -> Self {
+        Self { spends, ..self }
     }
 
     pub(super) fn rate(&self) -> Rate {
@@ -138,7 +148,11 @@ impl Entry {
 
     /// About how much memory it takes, indexes included.
     pub(super) fn usage(&self) -> usize {
-        memory_of(&self.tx) + PER_ENTRY + self.tx.inputs.len() * PER_INPUT
+        memory_of(&self.tx)
+            + PER_ENTRY
+            + self.tx.inputs.len() * PER_INPUT
+            + self.spends.len() * PER_KEY
+            + self.tx.outputs.len() * (PER_KEY + PER_UNSPENT)
     }
 }
 
@@ -147,6 +161,11 @@ const PER_ENTRY: usize =
     2 * (size_of::<(Txid, Entry)>() + 2 * size_of::<(Rate, Txid)>() + 2 * size_of::<((u64, u64), Txid)>());
 /// The coin's spender, and a link with its maker each way.
 const PER_INPUT: usize = 2 * (size_of::<(OutPoint, Txid)>() + 2 * size_of::<Txid>());
+/// An input or an output may be the only one of its key: the owner, the key's sums, and the entry under the key.
+const PER_KEY: usize = size_of::<(PublicKey, u64)>()
+    + 2 * (size_of::<(PublicKey, KeySums)>() + size_of::<((PublicKey, u64, u64), KeyEntry)>());
+/// An output that nothing spends, under its key.
+const PER_UNSPENT: usize = 2 * size_of::<((PublicKey, u64, u64, u32), (Txid, u64))>();
 
 /// Bytes that a transaction takes in memory.
 pub(super) fn memory_of(tx: &Transaction) -> usize {

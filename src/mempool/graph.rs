@@ -5,7 +5,9 @@
 //! are the sums over the links; every entry is in each order exactly once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
+use super::by_key::ByKey;
 use super::entry::{Entry, Rate};
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::OutPoint;
@@ -24,14 +26,19 @@ pub(super) struct Graph {
     by_age: BTreeMap<(u64, u64), Txid>,
     /// Those that could not be mined at every height.
     by_minable_from: BTreeSet<(u32, Txid)>,
+    /// What there is for an address.
+    by_key: ByKey,
     next_number: u64,
     revision: u64,
     bytes: usize,
+    fees: u64,
     usage: usize,
 }
 
 impl Graph {
     pub(super) fn get(&self, txid: &Txid) -> Option<&Entry> {
+        #[cfg(test)]
+        tests::LOOKUPS.with(|lookups| lookups.set(lookups.get() + 1));
         self.entries.get(txid)
     }
 
@@ -47,6 +54,15 @@ impl Graph {
     /// Bytes of all encodings.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Fees of all entries, in grains.
+    pub(super) fn fees(&self) -> u64 {
+        self.fees
+    }
+
+    pub(super) fn by_key(&self) -> &ByKey {
+        &self.by_key
     }
 
     /// Memory taken, about.
@@ -66,6 +82,13 @@ impl Graph {
     /// Oldest first.
     pub(super) fn txids(&self) -> impl Iterator<Item = Txid> {
         self.by_age.values().copied()
+    }
+
+    /// Oldest first, after one entry if that is here.
+    pub(super) fn txids_after(&self, after: Option<&Txid>) -> impl Iterator<Item = Txid> {
+        let after = after.and_then(|txid| self.get(txid)).map(|entry| (entry.time, entry.number));
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_age.range((from, Bound::Unbounded)).map(|(_, txid)| *txid)
     }
 
     /// Best to mine first, counting each with all its ancestors.
@@ -136,8 +159,10 @@ impl Graph {
         self.revision += 1;
         self.bytes += entry.size;
         self.usage += entry.usage();
+        self.fees += entry.fee;
         entry.number = self.next_number;
         self.next_number += 1;
+        self.by_key.insert(&entry, |txid| self.entries.get(txid));
         self.by_age.insert((entry.time, entry.number), txid);
         if entry.minable_from > 0 {
             self.by_minable_from.insert((entry.minable_from, txid));
@@ -187,6 +212,8 @@ impl Graph {
         self.revision += 1;
         self.bytes -= entry.size;
         self.usage -= entry.usage();
+        self.fees -= entry.fee;
+        self.by_key.remove(&entry, |txid| self.entries.get(txid));
         self.by_age.remove(&(entry.time, entry.number));
         self.by_minable_from.remove(&(entry.minable_from, *txid));
         self.by_mining_rate.remove(&(entry.mining_rate(), *txid));
@@ -213,21 +240,50 @@ impl Graph {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::cell::Cell;
     use std::sync::Arc;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mempool::by_key;
     use crate::mempool::entry::Package;
     use crate::primitives::hash::Hash256;
     use crate::primitives::keys::{PublicKey, Signature};
     use crate::primitives::tx::{Input, Output, Transaction};
 
+    thread_local! {
+        /// Entries that were looked up on this thread.
+        pub(super) static LOOKUPS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn an_address_is_found_without_going_through_the_pool() {
+        let mut graph = Graph::default();
+        // Owners of the outputs are 0, 1 and 2; that of the coins spent is another.
+        let (rare, count) = (PublicKey([9; 32]), 2_000);
+        for number in 1..=count {
+            let coin = OutPoint { txid: Hash256::of(&u64::to_le_bytes(number)), index: 0 };
+            let owner = if number % 1_000 == 7 { rare } else { PublicKey([8; 32]) };
+            graph.insert(entry(number, &[coin], 1).spending(vec![(owner, 5)]));
+        }
+        let before = LOOKUPS.get();
+        let sums = graph.by_key().sums(&rare);
+        assert_eq!((sums.spent, sums.spent_confirmed(), sums.received), (10, 10, 0));
+        assert_eq!((graph.by_key().entries(&rare).count(), graph.by_key().unspent(&rare).count()), (2, 0));
+        let first: Vec<_> = graph.by_key().entries(&PublicKey([1; 32])).take(10).collect();
+        assert!(first.len() == 10 && first.iter().all(|entry| entry.received > 0));
+        assert_eq!(LOOKUPS.get() - before, 0, "entries of the pool looked up");
+        // Going through the pool, as an address was looked up before, counts.
+        let through = graph.txids().filter_map(|txid| graph.get(&txid)).filter(|entry| entry.fee == 1).count();
+        assert_eq!((through as u64, LOOKUPS.get() - before), (count, count));
+    }
+
     /// An entry that spends `inputs`, makes two coins, and is told apart by `number`.
     pub(in crate::mempool) fn entry(number: u64, inputs: &[OutPoint], fee: u64) -> Entry {
         let inputs = inputs.iter().map(|outpoint| Input { outpoint: *outpoint, signature: Signature::EMPTY }).collect();
-        let output = Output::pay(PublicKey([7; 32]), number);
-        let tx = Transaction { version: 1, inputs, outputs: vec![output.clone(), output], lock_height: 0 };
+        let outputs = [number, number + 1].map(|owner| Output::pay(PublicKey([owner as u8 % 3; 32]), number));
+        let tx = Transaction { version: 1, inputs, outputs: outputs.into(), lock_height: 0 };
         let txid = tx.txid();
         Entry::new(Arc::new(tx), txid, fee, number, 0, number as u32 % 3)
     }
@@ -270,6 +326,9 @@ pub(super) mod tests {
         assert_eq!(graph.by_minable_from, bound.map(|entry| (entry.minable_from, entry.txid)).collect());
         assert_eq!(graph.spenders.len(), entries().map(|entry| entry.tx.inputs.len()).sum::<usize>());
         assert_eq!(graph.bytes, entries().map(|entry| entry.size).sum::<usize>());
+        assert_eq!(graph.fees, entries().map(|entry| entry.fee).sum::<u64>());
+        let by_age: Vec<&Entry> = graph.by_age.values().map(|txid| &graph.entries[txid]).collect();
+        by_key::tests::check(&graph.by_key, &by_age, |txid| graph.get(txid), |coin| graph.spender(coin).is_some());
         assert_eq!(graph.usage, entries().map(Entry::usage).sum::<usize>());
     }
 
@@ -307,7 +366,16 @@ pub(super) mod tests {
                         let mut inputs: Vec<_> = coins.iter().map(|coin| unspent[coin % unspent.len()]).collect();
                         inputs.sort_unstable();
                         inputs.dedup();
-                        graph.insert(entry(number, &inputs, fee));
+                        // Those of the pool have the owner that `entry` gives them, the others their number's.
+                        let owner = |coin: &OutPoint| match graph.get(&coin.txid) {
+                            Some(maker) => {
+                                let output = &maker.tx.outputs[coin.index as usize];
+                                (*output.key().unwrap(), output.value)
+                            }
+                            None => (PublicKey([coin.txid.0[0] % 2; 32]), 5),
+                        };
+                        let spends = inputs.iter().map(owner).collect();
+                        graph.insert(entry(number, &inputs, fee).spending(spends));
                     }
                     _ if txids.is_empty() => {}
                     Step::Remove(choice) => {

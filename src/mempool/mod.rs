@@ -2,12 +2,13 @@
 //!
 //! The pool admits what could stand in the next block, and keeps itself so as the chain moves: everything in it,
 //! in the order of [`Mempool::select`], is valid on the present tip. `admission.rs` decides, `graph.rs` holds the
-//! transactions with their links and sums, `select.rs` picks for a block, `orphans.rs` waits for parents, `update.rs`
+//! transactions with their links and sums, `by_key.rs` finds those of an address, `select.rs` picks for a block, `orphans.rs` waits for parents, `update.rs`
 //! follows the chain.
 //!
 //! Nothing here reads a clock: the time comes in with each call.
 
 mod admission;
+mod by_key;
 mod entry;
 mod error;
 mod graph;
@@ -22,12 +23,14 @@ use std::sync::Arc;
 use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::primitives::hash::Txid;
+use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::{OutPoint, Transaction};
 use graph::Graph;
 use limits::Floor;
 use orphans::Orphans;
 use recent::{Gone, Recent};
 
+pub use by_key::{KeyEntry, KeySums};
 pub use entry::{Entry, Package};
 pub use error::MempoolError;
 pub use limits::{Limits, MAX_REPLACED, MAX_TX_SIZE, TX_VERSION};
@@ -174,6 +177,31 @@ impl Mempool {
     /// The entry that spends a coin.
     pub fn spender(&self, outpoint: &OutPoint) -> Option<Txid> {
         self.graph.spender(outpoint)
+    }
+
+    /// What the pool's transactions together do to a key.
+    pub fn key_sums(&self, key: &PublicKey) -> KeySums {
+        self.graph.by_key().sums(key)
+    }
+
+    /// The transactions that pay a key or spend its coins, in the order in which they came.
+    pub fn key_entries(&self, key: &PublicKey) -> impl DoubleEndedIterator<Item = &KeyEntry> {
+        self.graph.by_key().entries(key)
+    }
+
+    /// Outputs to a key that nothing in the pool spends, in the order in which they came, with their values in grains.
+    pub fn key_unspent(&self, key: &PublicKey) -> impl Iterator<Item = (OutPoint, u64)> {
+        self.graph.by_key().unspent(key)
+    }
+
+    /// Fees of all transactions, in grains.
+    pub fn fees(&self) -> u64 {
+        self.graph.fees()
+    }
+
+    /// Ids in the order in which they came, after that of `after` if that is in the pool, and from the first otherwise.
+    pub fn txids_after(&self, after: Option<&Txid>) -> impl Iterator<Item = Txid> {
+        self.graph.txids_after(after)
     }
 
     /// Transactions of the pool that `txid` needs, in order of their ids.

@@ -19,6 +19,17 @@ pub const EXTRA_NONCE_LEN: usize = size_of::<u64>();
 /// Follows the extra nonce.
 const TAG: &[u8] = b"/cairn/";
 
+/// By how much a block's time stays below what this node itself would take: other nodes' clocks are behind by some seconds,
+/// and so may this one's be by the time the block is found and comes back.
+const TIME_MARGIN_SECS: u32 = 10;
+
+/// The latest time that miners elsewhere may give a block at `now`, in seconds since 1970, where blocks may be ahead of the
+/// clock by `max_future_secs`. A block's least time goes before it.
+pub fn latest_time(now: u64, max_future_secs: u32) -> u32 {
+    let ahead = max_future_secs - TIME_MARGIN_SECS.min(max_future_secs / 2);
+    u32::try_from(now.saturating_add(u64::from(ahead))).unwrap_or(u32::MAX)
+}
+
 /// A block without a nonce. Cheap to clone and to give another extra nonce: the transactions are shared, and of the
 /// Merkle tree only the coinbase's branch is hashed again.
 #[derive(Debug, Clone)]

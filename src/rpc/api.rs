@@ -5,11 +5,15 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::error::{Code, RpcError};
+use super::jsonrpc::Reply;
+use super::methods::Outcome;
+use super::strangers::Turns;
 use crate::chain::{BlockTree, ChainError, Entry, Level, TreeReader, check_recent};
 use crate::consensus::params::Params;
 use crate::p2p::{Node, Now};
@@ -31,6 +35,8 @@ pub struct Api {
     shared: Arc<Shared>,
     /// Whom the URL names as payee of blocks mined by its templates.
     payee: Option<Arc<str>>,
+    /// Bytes that the answer may have, for a caller without credentials; `None` for the owner.
+    room: Option<usize>,
 }
 
 /// What there is once for a server.
@@ -42,6 +48,10 @@ pub struct Shared {
     /// Ends long polls when the server stops.
     stopping: CancellationToken,
     waiting: Semaphore,
+    /// Callers without credentials on the node's thread.
+    pub(super) turns: Turns,
+    /// The same where they read the tree of blocks.
+    tree_turns: Turns,
     calls: Mutex<Calls>,
     /// One check of the store at a time: it reads as much as it can.
     checking: Arc<Semaphore>,
@@ -94,18 +104,66 @@ impl Api {
             nodes,
             stopping,
             waiting: Semaphore::new(MAX_WAITING),
+            turns: Turns::default(),
+            tree_turns: Turns::default(),
             calls: Mutex::default(),
             checking: Arc::new(Semaphore::new(1)),
             thresholds: Arc::default(),
             fee_patience: config.limits.fee_patience,
             stratum: config.stratum.clone(),
         };
-        Self { shared: Arc::new(shared), payee: None }
+        Self { shared: Arc::new(shared), payee: None, room: None }
+    }
+
+    /// The same node, for a caller without credentials whose answer may have so many bytes.
+    pub(super) fn for_stranger(&self, room: usize) -> Self {
+        Self { shared: Arc::clone(&self.shared), payee: None, room: Some(room) }
+    }
+
+    /// Whether the caller gave no credentials.
+    pub(super) fn is_for_stranger(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// The larger bound for the owner, the smaller one for callers without credentials.
+    pub(super) fn most<N>(&self, owner: N, stranger: N) -> N {
+        if self.is_for_stranger() { stranger } else { owner }
+    }
+
+    /// A result that may be long.
+    ///
+    /// # Errors
+    /// [`Code::Misc`] if it is longer than a caller without credentials may be answered.
+    pub(super) fn reply(&self, value: &(impl Serialize + ?Sized)) -> Outcome {
+        match self.room {
+            None => Ok(Reply::of(value)),
+            Some(room) => Reply::within(value, room).ok_or_else(too_long),
+        }
+    }
+
+    /// A result that has been made.
+    ///
+    /// # Errors
+    /// As [`Api::reply`].
+    pub(super) fn fitting(&self, reply: Reply) -> Outcome {
+        if self.room.is_some_and(|room| room < reply.as_str().len()) { Err(too_long()) } else { Ok(reply) }
+    }
+
+    /// Bytes in hex, which may be many.
+    ///
+    /// # Errors
+    /// As [`Api::reply`].
+    pub(super) fn reply_hex(&self, bytes: &[u8]) -> Outcome {
+        if self.room.is_some_and(|room| room.saturating_sub(2) / 2 < bytes.len()) {
+            Err(too_long())
+        } else {
+            Ok(Reply::hex(bytes))
+        }
     }
 
     /// The same node, for a miner who wants this address paid.
     pub(super) fn mining_for(&self, address: &str) -> Self {
-        Self { payee: Some(address.into()), shared: Arc::clone(&self.shared) }
+        Self { payee: Some(address.into()), ..self.clone() }
     }
 
     /// Who is paid by a template: whom the URL names, or else whom this node mines for.
@@ -136,13 +194,22 @@ impl Api {
         self.handle.tree().ok_or_else(warming_up)
     }
 
-    /// Reads much of the tree, on a thread where that may take its time.
+    /// Reads much of the tree, on a thread where that may take its time. While it is read, it does not change, so callers
+    /// without credentials take turns here, too.
     pub(super) async fn walk<R: Send + 'static>(
         &self,
         reading: impl FnOnce(&BlockTree) -> Result<R, RpcError> + Send + 'static,
     ) -> Result<R, RpcError> {
         let tree = self.tree_reader()?.clone();
-        tokio::task::spawn_blocking(move || reading(&tree.read())).await.map_err(RpcError::internal)?
+        let reading = tokio::task::spawn_blocking(move || {
+            let tree = tree.read();
+            let start = Instant::now();
+            (reading(&tree), start.elapsed())
+        });
+        if !self.is_for_stranger() {
+            return reading.await.map_err(RpcError::internal)?.0;
+        }
+        self.tree_turns.take(reading).await.map_err(RpcError::internal)?
     }
 
     pub(super) fn tip(&self) -> Tip {
@@ -190,7 +257,23 @@ impl Api {
         &self,
         work: impl FnOnce(&mut Node, Now) -> R + Send + 'static,
     ) -> Result<R, RpcError> {
-        Ok(self.handle.call(work).await?)
+        self.ask(&self.handle, work).await
+    }
+
+    /// Asks a node of this process. Callers without credentials take turns.
+    pub(super) async fn ask<R: Send + 'static>(
+        &self,
+        node: &Handle,
+        work: impl FnOnce(&mut Node, Now) -> R + Send + 'static,
+    ) -> Result<R, RpcError> {
+        if !self.is_for_stranger() {
+            return Ok(node.call(work).await?);
+        }
+        let timed = move |node: &mut Node, now| {
+            let start = Instant::now();
+            (work(node, now), start.elapsed())
+        };
+        Ok(self.turns.take(node.call(timed)).await?)
     }
 
     /// Reads a block, or more, on a thread where that may take its time.
@@ -204,7 +287,7 @@ impl Api {
 
     /// Reads what spans several keys, or keys and the tree, all of it as of one tip, which the reading is told. The store
     /// has no snapshots, and the tree follows it, so the reading is repeated if the tip moved; on a chain that never
-    /// rests, the node's thread does it, where nothing moves.
+    /// rests, the node's thread does it, where nothing moves, unless the caller gave no credentials.
     pub(super) async fn read<R: Send + 'static>(
         &self,
         reading: impl Fn(&Database, &Entry) -> Result<R, RpcError> + Send + Sync + 'static,
@@ -223,6 +306,9 @@ impl Api {
             if let Some(result) = self.load(attempt).await? {
                 return result;
             }
+        }
+        if self.is_for_stranger() {
+            return Err(RpcError::new(Code::Misc, "the chain moved while it was read: try again"));
         }
         self.node(move |node, _| reading(node.chain().db(), &node.chain().tip())).await?
     }
@@ -272,6 +358,13 @@ fn admit(stage: Stage) -> Result<(), RpcError> {
         Stage::Running => Ok(()),
         Stage::Stopped => Err(Stopped.into()),
     }
+}
+
+fn too_long() -> RpcError {
+    RpcError::new(
+        Code::Misc,
+        "the answer is longer than callers without credentials may have: ask for less, or with credentials at POST /",
+    )
 }
 
 fn warming_up() -> RpcError {

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::{Code, RpcError};
 use super::jsonrpc::Params;
 use super::methods::Method;
+use super::values::{FromJson, type_of};
 
 /// What a parameter is, as `help` says it and as a call is held to it.
 ///
@@ -161,7 +161,7 @@ impl Args {
                 }
                 (Value::Null, Some(default)) => serde_json::from_str(default).map_err(RpcError::internal)?,
                 (value, _) => {
-                    let got = json_type(&value);
+                    let got = type_of(&value);
                     let wrong = || format!("{}: expected {}, got {got}", param.name, with_article(param.kind));
                     param.kind.coerce(value).ok_or_else(|| RpcError::new(Code::Type, wrong()))?
                 }
@@ -174,23 +174,11 @@ impl Args {
     ///
     /// # Errors
     /// [`Code::InvalidParameter`], naming it, if its value is not one of `T`'s.
-    pub fn get<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Result<T, RpcError> {
+    pub fn get<'a, T: FromJson<'a>>(&'a self, name: &str) -> Result<T, RpcError> {
         let place = self.method.params.iter().position(|param| param.name == name);
         let value = place.and_then(|place| self.values.get(place));
         let value = value.ok_or_else(|| RpcError::internal(format!("{} declares no {name}", self.method.name)))?;
-        T::deserialize(value).map_err(|error| RpcError::invalid(format!("{name}: {error}")))
-    }
-}
-
-fn json_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(n) if n.is_f64() => "a fraction",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+        T::from_json(value).map_err(|error| RpcError::invalid(format!("{name}: {error}")))
     }
 }
 

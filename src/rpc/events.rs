@@ -12,12 +12,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Serialize;
@@ -25,7 +25,7 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use super::listener::{ActiveRequest, Activity};
+use super::connections::{Busy, Place};
 use super::server::{Server, plain};
 use crate::p2p::{Direction, Event};
 
@@ -34,10 +34,10 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The route, for the server to take in: for `most` listeners at a time.
 pub(super) fn routes(most: usize) -> Router<Arc<Server>> {
-    let places = Arc::new(Semaphore::new(most));
-    let listen = move |State(server): State<Arc<Server>>, ConnectInfo(activity): ConnectInfo<Activity>| async move {
-        match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => stream(Listener::new(server, activity.begin(), place)),
+    let seats = Arc::new(Semaphore::new(most));
+    let listen = move |State(server): State<Arc<Server>>, Extension(place): Extension<Place>| async move {
+        match Arc::clone(&seats).try_acquire_owned() {
+            Ok(seat) => stream(Listener::new(server, place.busy(), seat)),
             Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{most} listeners are there already")),
         }
     };
@@ -50,15 +50,15 @@ struct Listener {
     events: broadcast::Receiver<Event>,
     /// Whether the tip has been told.
     greeted: bool,
-    /// The connection is in use, and one of the places taken, for as long as this is there.
-    _active: ActiveRequest,
-    _place: OwnedSemaphorePermit,
+    /// The connection is in use, and one of the seats taken, for as long as this is there.
+    _busy: Busy,
+    _seat: OwnedSemaphorePermit,
 }
 
 impl Listener {
-    fn new(server: Arc<Server>, active: ActiveRequest, place: OwnedSemaphorePermit) -> Self {
+    fn new(server: Arc<Server>, busy: Busy, seat: OwnedSemaphorePermit) -> Self {
         let events = server.api.handle.subscribe();
-        Self { server, events, greeted: false, _active: active, _place: place }
+        Self { server, events, greeted: false, _busy: busy, _seat: seat }
     }
 
     /// The next thing to tell; `None` when the server or the node stops.

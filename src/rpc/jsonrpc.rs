@@ -9,7 +9,7 @@
 //! A batch is answered with 200 whatever is in it.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{fmt, io};
 
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -86,6 +86,14 @@ impl Reply {
         Self(to_json(value))
     }
 
+    /// The result `value`, if its text has at most `most` bytes. No more than that is ever written.
+    pub fn within(value: &(impl Serialize + ?Sized), most: usize) -> Option<Self> {
+        let mut text = Bounded { text: Vec::new(), most };
+        serde_json::to_writer(&mut text, value).ok()?;
+        // JSON is UTF-8.
+        String::from_utf8(text.text).ok().map(Self)
+    }
+
     /// Bytes in hex: written where they are to stand, for a block has a million of them, and none needs escaping.
     pub fn hex(bytes: &[u8]) -> Self {
         let mut text = vec![b'"'; 2 * bytes.len() + 2];
@@ -102,6 +110,26 @@ impl Reply {
     /// The JSON text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Text that fails to grow beyond a bound.
+struct Bounded {
+    text: Vec<u8>,
+    most: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.most - self.text.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -224,6 +252,15 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).collect();
         assert_eq!(Reply::hex(&bytes), Reply::of(&hex::encode(&bytes)));
         assert_eq!(Reply::hex(&[]).as_str(), r#""""#);
+    }
+
+    #[test]
+    fn an_answer_is_no_longer_than_it_may_be() {
+        let value = vec!["ab"; 100];
+        let whole = Reply::of(&value);
+        assert_eq!(Reply::within(&value, whole.as_str().len()), Some(whole.clone()));
+        assert_eq!(Reply::within(&value, whole.as_str().len() - 1), None);
+        assert_eq!(Reply::within(&value, 0), None);
     }
 
     #[test]

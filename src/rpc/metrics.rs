@@ -4,17 +4,18 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 use tokio::time::{Duration, timeout};
 
-use super::Api;
+use super::connections::Place;
 use super::methods::mining::{RATE_SPAN, hash_rate};
+use super::server::Server;
+use super::strangers::Usage;
 use crate::chain::{Histogram, Stats};
 use crate::p2p::{Node, Now};
 use crate::primitives::target::Target;
@@ -24,16 +25,22 @@ use crate::stratum;
 /// How long the node's thread may take to answer; then only what others know is told.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The route, for the server to take in.
-pub(super) fn routes(api: Api) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(Arc::new(api))
+/// `GET /metrics`. Memory and the node's thread are shared with all others who have no credentials.
+pub(super) async fn metrics(State(server): State<Arc<Server>>, Extension(place): Extension<Place>) -> Response {
+    let scraped = Arc::clone(&server);
+    match server.answer_stranger(&place, async move { scrape(&scraped).await }).await {
+        Ok((status, body)) => (status, [("content-type", TEXT_FORMAT)], body.unwrap_or_default()).into_response(),
+        Err(refusal) => refusal,
+    }
 }
 
-async fn metrics(State(api): State<Arc<Api>>) -> Response {
+async fn scrape(server: &Server) -> (StatusCode, Option<String>) {
+    let api = server.api.for_stranger(0);
     let mut families = of_runtime(&api.handle);
     families.extend(api.stratum.iter().flat_map(|meters| of_stratum(meters)));
+    families.extend(of_strangers(server.usage()));
     let store = api.load(|db| Ok(db.store().bytes_on_disk()));
-    let node = timeout(PATIENCE, api.handle.call(|node, now| of_node(node, now)));
+    let node = timeout(PATIENCE, api.node(|node, now| of_node(node, now)));
     let (store, node) = tokio::join!(store, node);
     if let Ok(bytes) = store {
         families.push(gauge("cairn_store_bytes", "Bytes that the database takes on disk.", bytes as f64));
@@ -44,8 +51,8 @@ async fn metrics(State(api): State<Arc<Api>>) -> Response {
         families.extend(node);
     }
     match TextEncoder::new().encode_to_string(&families) {
-        Ok(text) => ([("content-type", TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Ok(text) => (StatusCode::OK, Some(text)),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Some(format!("{error}\n"))),
     }
 }
 
@@ -87,6 +94,21 @@ fn of_runtime(handle: &Handle) -> Vec<MetricFamily> {
     ];
     families.extend(of_process());
     families
+}
+
+/// What callers without credentials cost.
+fn of_strangers(usage: Usage) -> Vec<MetricFamily> {
+    let Usage { memory, node_calls, node_time } = usage;
+    vec![
+        gauge("cairn_rpc_public_bytes", "Memory of calls without credentials and of their answers.", memory as f64),
+        counter("cairn_rpc_public_node_calls_total", "Their calls to the node's thread.", node_calls),
+        family(
+            "cairn_rpc_public_node_seconds_total",
+            "Time of the node's thread that they took.",
+            MetricType::COUNTER,
+            vec![seconds_of(node_time)],
+        ),
+    ]
 }
 
 /// What miners do over Stratum, where they are listened to.
@@ -194,6 +216,13 @@ fn gauge_of(value: f64, with: &[(&str, &str)]) -> Metric {
 fn counter_of(value: u64, with: &[(&str, &str)]) -> Metric {
     let (mut metric, mut counter) = (Metric::from_label(labels(with)), Counter::default());
     counter.set_value(value as f64);
+    metric.set_counter(counter);
+    metric
+}
+
+fn seconds_of(time: Duration) -> Metric {
+    let (mut metric, mut counter) = (Metric::from_label(Vec::new()), Counter::default());
+    counter.set_value(time.as_secs_f64());
     metric.set_counter(counter);
     metric
 }

@@ -1,134 +1,53 @@
 //! The HTTP side: who may call, how much, and which status an answer has.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{any, get};
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::auth::{self, Credentials, RpcAuth, RuntimeFile};
+use super::auth::{self, Credentials, RuntimeFile};
+use super::connections::{Connections, Place};
 use super::error::{Code, RpcError};
 use super::jsonrpc::{self, Parsed};
-use super::listener::{Activity, BoundedListener};
-use super::{Api, events, explorer, methods, metrics};
-use crate::consensus::params::MAX_BLOCK_BYTES;
+use super::limits::{Config, Limits, PublicLimits};
+use super::socket::{self, Socket};
+use super::strangers::{Memory, Usage};
+use super::{Api, events, explorer, hosts, methods, metrics};
 use crate::runtime::Handle;
-use crate::stratum;
 
 /// How long a call with wrong credentials waits for its answer: guessing is slow (Bitcoin Core's 250 ms).
 const REFUSAL_DELAY: Duration = Duration::from_millis(250);
 /// How long calls under way may take to end when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a request's header, and of what is read or written ahead on a connection (the HTTP library's least is 8192).
+const MAX_BUFFERED: usize = 16_384;
+/// Memory that a call takes besides its answer, in blocks of the largest size: a block and the coins that it spent, as
+/// they are stored and as they are read.
+const BLOCKS_READ: usize = 6;
+/// Times that an answer is in memory at most while it is put together: by itself, with what goes around it, and in the
+/// batch, whose text may grow to twice its length.
+const COPIES: usize = 4;
 /// How long the node's thread may take to answer before it is said not to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Bounds on what callers can make the server do.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections at a time; more wait in the system's queue.
-    pub connections: usize,
-    /// Requests being read or answered at a time; more are answered 503.
-    pub requests: usize,
-    /// Requests in one batch.
-    pub batch: usize,
-    /// Bytes of a request: by default a block of the largest kind in hex.
-    pub body_bytes: usize,
-    /// Bytes of a batch's answers, after which its remaining requests are answered with an error.
-    pub answer_bytes: usize,
-    /// Time for a request's body to arrive.
-    pub body_timeout: Duration,
-    /// Time after which a connection without a request is closed.
-    pub idle_timeout: Duration,
-    /// Time that a poll for a block template waits for a new tip; from then on better fees end it too.
-    pub fee_patience: Duration,
-    /// Listeners to `/events` at a time; more are answered 503.
-    pub listeners: usize,
-    /// Bounds on `/public`.
-    pub public: PublicLimits,
-}
-
-/// Bounds on what callers without credentials can make the server do.
-#[derive(Debug, Clone)]
-pub struct PublicLimits {
-    /// Requests being read or answered at a time; more are answered 503.
-    pub requests: usize,
-    /// Requests in one batch.
-    pub batch: usize,
-    /// Bytes of a request.
-    pub body_bytes: usize,
-    /// Bytes of a batch's answers, after which its remaining requests are answered with an error.
-    pub answer_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 256,
-            requests: 128,
-            batch: 1_000,
-            body_bytes: 2 * MAX_BLOCK_BYTES as usize + 65_536,
-            answer_bytes: 64 << 20,
-            body_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(60),
-            fee_patience: Duration::from_secs(60),
-            listeners: 64,
-            public: PublicLimits { requests: 32, batch: 100, body_bytes: 65_536, answer_bytes: 8 << 20 },
-        }
-    }
-}
-
-/// Where to listen, and whom to answer.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Address to bind; port 0 takes a free one.
-    pub bind: SocketAddr,
-    /// Where the cookie and the bound address are left.
-    pub data_dir: PathBuf,
-    /// A user besides the cookie's; needs `password`.
-    pub user: Option<String>,
-    /// That user's password.
-    pub password: Option<String>,
-    /// More users, whose passwords are not written anywhere.
-    pub auth: Vec<RpcAuth>,
-    /// What miners do over Stratum, if they are listened to.
-    pub stratum: Option<Arc<stratum::Meters>>,
-    /// Bounds.
-    pub limits: Limits,
-    /// The nodes of this process with their names, where there are several: all of them can then be asked about links,
-    /// and told to change them. Empty if there is only the one that is served.
-    pub nodes: Vec<(String, Handle)>,
-    /// Whether the explorer is served: the page, and what it reads without credentials.
-    pub explorer: bool,
-}
-
-impl Config {
-    /// Listens on `bind`, with the cookie in `data_dir` as the only key.
-    pub fn new(bind: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            bind,
-            data_dir: data_dir.into(),
-            user: None,
-            password: None,
-            auth: Vec::new(),
-            stratum: None,
-            limits: Limits::default(),
-            nodes: Vec::new(),
-            explorer: true,
-        }
-    }
-}
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -154,9 +73,9 @@ pub enum ServeError {
 }
 
 /// A server at work. [`RpcServer::stop`] ends it gracefully, dropping it at once; both remove its files.
-#[derive(Debug)]
 pub struct RpcServer {
     address: SocketAddr,
+    server: Arc<Server>,
     stop: CancellationToken,
     task: JoinHandle<()>,
     _files: [RuntimeFile; 2],
@@ -173,12 +92,23 @@ impl RpcServer {
         local_url(self.address)
     }
 
+    /// What callers without credentials cost.
+    pub fn public_usage(&self) -> Usage {
+        self.server.usage()
+    }
+
     /// Lets calls under way end, for some seconds at most, and takes no new ones.
     pub async fn stop(mut self) {
         self.stop.cancel();
         if tokio::time::timeout(STOP_TIMEOUT, &mut self.task).await.is_err() {
             tracing::warn!("RPC calls are still under way; dropping them");
         }
+    }
+}
+
+impl fmt::Debug for RpcServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RpcServer").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -205,7 +135,7 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
     }
     config.auth.iter().cloned().for_each(|auth| credentials.accept_salted(auth));
     let bind_error = |source| ServeError::Bind { address: config.bind, source };
-    let listener = TcpListener::bind(config.bind).await.map_err(bind_error)?;
+    let listener = socket::listen(config.bind).map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "RPC is reachable from other machines, over HTTP that is not encrypted");
@@ -219,12 +149,15 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
     let files = [write(auth::COOKIE_FILE, cookie)?, write(auth::ADDRESS_FILE, local_url(address))?];
 
     let stop = CancellationToken::new();
+    let (public, connections) = (&config.limits.public, Connections::new(config.limits.connections));
+    let working_set = BLOCKS_READ * handle.params().max_block_bytes as usize;
     let server = Arc::new(Server {
         api: Api::new(handle, stop.child_token(), &config),
         credentials,
-        bound: address.ip(),
+        allow_hosts: config.allow_hosts.clone(),
         requests: Semaphore::new(config.limits.requests),
-        public_requests: Semaphore::new(config.limits.public.requests),
+        memory: Memory::new(public.memory, COPIES * public.answer_bytes + working_set, Arc::clone(&connections)),
+        connections,
         limits: config.limits.clone(),
     });
     let (root, pages) = match config.explorer {
@@ -236,23 +169,77 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         .route("/wallet/", any(call))
         .route("/wallet/{name}", any(call))
         .route("/mine/{address}", any(call))
-        .merge(pages)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&server), refuse_foreign_pages))
-        // Probes and scrapers come under any name.
         .route("/health", get(health))
         .route("/health/live", get(async || plain(StatusCode::OK, "live")))
-        .with_state(Arc::clone(&server))
-        .merge(metrics::routes(server.api.clone()));
-    let listener = BoundedListener::new(listener, config.limits.connections, config.limits.idle_timeout);
-    let stopped = stop.clone().cancelled_owned();
-    let task = tokio::spawn(async move {
-        let service = router.into_make_service_with_connect_info::<Activity>();
-        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the RPC server ended");
-        }
-    });
+        .route("/metrics", get(metrics::metrics))
+        .merge(pages)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&server), refuse_foreign))
+        .with_state(Arc::clone(&server));
+    let task = tokio::spawn(accept(listener, Arc::clone(&server), router, stop.clone()));
     tracing::info!(%address, "answering RPC");
-    Ok(RpcServer { address, stop, task, _files: files })
+    Ok(RpcServer { address, server, stop, task, _files: files })
+}
+
+/// Accepts connections until the server is told to stop, then lets the calls under way end.
+async fn accept(listener: TcpListener, server: Arc<Server>, router: Router, stop: CancellationToken) {
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            // What finds no place is closed at once: all connections there are belong to calls under way.
+            Ok((stream, _)) => {
+                if let Some(place) = server.connections.admit() {
+                    tasks.spawn(serve_connection(stream, place, Arc::clone(&server), router.clone(), stop.clone()));
+                }
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: some will be closed.
+                tracing::warn!(%error, "cannot accept an RPC connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Serves one connection until it ends, has to give way, or the server stops.
+async fn serve_connection(
+    stream: TcpStream,
+    place: Place,
+    server: Arc<Server>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let caller = place.clone();
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        caller.touch();
+        request.extensions_mut().insert(caller.clone());
+        router.call(request)
+    });
+    let socket = TokioIo::new(Socket::new(stream, server.limits.write_timeout));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(server.limits.header_timeout)
+        .max_buf_size(MAX_BUFFERED)
+        .serve_connection(socket, service);
+    let mut connection = pin!(connection);
+    let mut stopping = false;
+    loop {
+        // An error is the other side's doing, or its failing to do anything; it hears no more of it.
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = place.closed() => return,
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
 }
 
 /// An address bound to all interfaces is reached on this machine by the loopback one.
@@ -268,60 +255,56 @@ fn local_url(address: SocketAddr) -> String {
 pub(super) struct Server {
     pub(super) api: Api,
     credentials: Credentials,
-    bound: IpAddr,
+    allow_hosts: Vec<String>,
+    connections: Arc<Connections>,
+    /// The owner's requests.
     requests: Semaphore,
+    /// Those of callers without credentials.
+    memory: Memory,
     limits: Limits,
-    /// The explorer's calls at a time: strangers leave places for those with credentials.
-    public_requests: Semaphore,
 }
 
-/// Turns away what a page of another site makes a browser send: it carries that page's origin, or comes under the name
-/// of a site that now resolves to this machine (DNS rebinding).
-async fn refuse_foreign_pages(
-    State(server): State<Arc<Server>>,
-    request: Request,
-    next: axum::middleware::Next,
-) -> Response {
-    if is_foreign(request.method(), request.headers(), server.bound) {
-        return plain(StatusCode::FORBIDDEN, "calls from pages of other sites are refused");
+impl Server {
+    /// What callers without credentials cost.
+    pub(super) fn usage(&self) -> Usage {
+        let (node_calls, node_time) = self.api.turns.taken();
+        Usage { memory: self.memory.taken(), node_calls, node_time }
     }
-    next.run(request).await
-}
 
-fn is_foreign(method: &Method, headers: &HeaderMap, bound: IpAddr) -> bool {
-    let Some(host) = headers.get(header::HOST) else { return headers.contains_key(header::ORIGIN) };
-    let Ok(host) = host.to_str() else { return true };
-    match headers.get(header::ORIGIN) {
-        // A browser names the origin of every POST, and of no GET that its own page makes.
-        None => method == Method::GET && !is_own_name(host, bound),
-        Some(origin) => {
-            let same = origin.to_str().is_ok_and(|origin| origin.strip_prefix("http://") == Some(host));
-            !(same && is_own_name(host, bound))
+    /// Answers a caller without credentials, within the memory that all of them share. The text that `work` answers is
+    /// counted until it was taken. Refuses if others have all the memory.
+    pub(super) async fn answer_stranger<S: Send + 'static>(
+        &self,
+        place: &Place,
+        work: impl Future<Output = (S, Option<String>)> + Send + 'static,
+    ) -> Result<(S, Option<Body>), Response> {
+        let Some(share) = self.memory.reserve().await else {
+            let text = "too many calls without credentials: try again later";
+            return Err(plain(StatusCode::SERVICE_UNAVAILABLE, text));
+        };
+        let _busy = place.busy();
+        // On a thread of its own, or putting long answers into words would keep those for everybody else busy. A caller who
+        // hangs up ends neither what is done for it nor the memory that this takes.
+        let runtime = tokio::runtime::Handle::current();
+        match tokio::task::spawn_blocking(move || (runtime.block_on(work), share)).await {
+            Ok(((status, text), share)) => Ok((status, text.map(|text| share.body(text, place)))),
+            Err(error) => {
+                tracing::error!(%error, "a call without credentials failed inside this node");
+                Err(plain(StatusCode::INTERNAL_SERVER_ERROR, "the call failed inside this node"))
+            }
         }
     }
 }
 
-/// Whether no stranger can own the name: an address, `localhost`, or a name without a dot, as containers have.
-fn is_own_name(host: &str, bound: IpAddr) -> bool {
-    if let Ok(address) = host.parse::<SocketAddr>() {
-        return address.ip().is_loopback() || address.ip() == bound || bound.is_unspecified();
-    }
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    match name.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(ip) => ip.is_loopback() || ip == bound || bound.is_unspecified(),
-        Err(_) => !name.is_empty() && !name.contains('.'),
+/// Turns away what comes from a page of another site: see [`hosts`].
+async fn refuse_foreign(State(server): State<Arc<Server>>, request: Request, next: axum::middleware::Next) -> Response {
+    match hosts::check(request.headers(), &server.allow_hosts) {
+        Ok(()) => next.run(request).await,
+        Err(foreign) => plain(StatusCode::FORBIDDEN, &foreign.to_string()),
     }
 }
 
-async fn call(
-    State(server): State<Arc<Server>>,
-    ConnectInfo(activity): ConnectInfo<Activity>,
-    request: Request,
-) -> Response {
-    let _active = activity.begin();
+async fn call(State(server): State<Arc<Server>>, Extension(place): Extension<Place>, request: Request) -> Response {
     if request.method() != Method::POST {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "JSONRPC server handles only POST requests");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
@@ -337,64 +320,65 @@ async fn call(
             return unauthorized();
         }
     }
+    place.mark_owner();
+    let _busy = place.busy();
+    let Ok(_permit) = server.requests.try_acquire() else {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "Work queue depth exceeded");
+    };
     let api = match request.uri().path().strip_prefix("/mine/") {
         Some(address) => server.api.mining_for(address),
         None => server.api.clone(),
     };
     let limits = &server.limits;
-    let bounds = Bounds {
-        methods: None,
-        places: &server.requests,
-        batch: limits.batch,
-        body_bytes: limits.body_bytes,
-        answer_bytes: limits.answer_bytes,
+    let body = match read_body(request, limits.body_bytes, limits.body_timeout).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
     };
-    read_and_answer(&server, &api, bounds, request).await
+    let bounds = Bounds { methods: None, batch: limits.batch, answer_bytes: limits.answer_bytes };
+    match answer(bounds, &api, &body).await {
+        (status, Some(text)) => json(status, text.into()),
+        (status, None) => empty(status),
+    }
 }
 
 /// `POST /public`: the calls that need no credentials, within narrower bounds.
 pub(super) async fn call_public(
     State(server): State<Arc<Server>>,
-    ConnectInfo(activity): ConnectInfo<Activity>,
+    Extension(place): Extension<Place>,
     request: Request,
 ) -> Response {
-    let _active = activity.begin();
-    let public = &server.limits.public;
-    let bounds = Bounds {
-        methods: Some(explorer::PUBLIC),
-        places: &server.public_requests,
-        batch: public.batch,
-        body_bytes: public.body_bytes,
-        answer_bytes: public.answer_bytes,
+    let PublicLimits { batch, body_bytes, answer_bytes, .. } = server.limits.public;
+    let body = match read_body(request, body_bytes, server.limits.body_timeout).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
     };
-    read_and_answer(&server, &server.api, bounds, request).await
+    let bounds = Bounds { methods: Some(explorer::PUBLIC), batch, answer_bytes };
+    let api = server.api.for_stranger(answer_bytes);
+    match server.answer_stranger(&place, async move { answer(bounds, &api, &body).await }).await {
+        Ok((status, Some(body))) => json(status, body),
+        Ok((status, None)) => empty(status),
+        Err(refusal) => refusal,
+    }
 }
 
 /// What one HTTP request may ask for.
-struct Bounds<'a> {
+#[derive(Clone, Copy)]
+struct Bounds {
     /// The methods that it may call; `None` for all.
     methods: Option<&'static [&'static str]>,
-    /// Its place among those that are being answered is one of these.
-    places: &'a Semaphore,
     batch: usize,
-    body_bytes: usize,
     answer_bytes: usize,
 }
 
-/// Reads a request's body and answers the calls in it.
-async fn read_and_answer(server: &Server, api: &Api, bounds: Bounds<'_>, request: Request) -> Response {
-    let Ok(_permit) = bounds.places.try_acquire() else {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "Work queue depth exceeded");
-    };
-    let body = to_bytes(request.into_body(), bounds.body_bytes);
-    match tokio::time::timeout(server.limits.body_timeout, body).await {
-        Err(_) => plain(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time"),
+/// A request's body, or what to tell its sender.
+async fn read_body(request: Request, most: usize, within: Duration) -> Result<Bytes, Response> {
+    match tokio::time::timeout(within, to_bytes(request.into_body(), most)).await {
+        Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time")),
         Ok(Err(error)) if is_too_long(&error) => {
-            let text = format!("a request may have {} bytes", bounds.body_bytes);
-            plain(StatusCode::PAYLOAD_TOO_LARGE, &text)
+            Err(plain(StatusCode::PAYLOAD_TOO_LARGE, &format!("a request may have {most} bytes")))
         }
-        Ok(Err(error)) => plain(StatusCode::BAD_REQUEST, &format!("cannot read the request: {error}")),
-        Ok(Ok(body)) => answer(&bounds, api, &body).await,
+        Ok(Err(error)) => Err(plain(StatusCode::BAD_REQUEST, &format!("cannot read the request: {error}"))),
+        Ok(Ok(body)) => Ok(body),
     }
 }
 
@@ -405,24 +389,31 @@ fn is_too_long(error: &axum::Error) -> bool {
 /// A call's sender, and what it came to.
 type Answered = (jsonrpc::Caller, methods::Outcome);
 
-async fn answer(bounds: &Bounds<'_>, api: &Api, body: &[u8]) -> Response {
+/// The status and the text of the answer to a request's body, with a newline; no text if none is wanted.
+async fn answer(bounds: Bounds, api: &Api, body: &[u8]) -> (StatusCode, Option<String>) {
+    let (status, text) = answer_body(bounds, api, body).await;
+    (status, text.map(|text| text + "\n"))
+}
+
+async fn answer_body(bounds: Bounds, api: &Api, body: &[u8]) -> (StatusCode, Option<String>) {
     match jsonrpc::parse(body, bounds.batch) {
         jsonrpc::Body::Single(parsed) => {
             let (caller, outcome) = run(bounds, api, parsed).await;
             if caller.is_notification() {
-                return empty(StatusCode::NO_CONTENT);
+                return (StatusCode::NO_CONTENT, None);
             }
             let status = StatusCode::from_u16(caller.status(&outcome)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            json(status, caller.answer(&outcome))
+            (status, Some(caller.answer(&outcome)))
         }
         jsonrpc::Body::Batch(batch) => {
             let asked = !batch.is_empty();
             let mut answers = String::new();
             for parsed in batch {
-                let (caller, outcome) = if answers.len() > bounds.answer_bytes {
-                    refuse_rest(parsed)
-                } else {
-                    run(bounds, api, parsed).await
+                let (caller, outcome) = match bounds.answer_bytes.checked_sub(answers.len()) {
+                    // All answers to a stranger have to fit together, each with what goes around it.
+                    Some(room) if api.is_for_stranger() => run(bounds, &api.for_stranger(room), parsed).await,
+                    Some(_) => run(bounds, api, parsed).await,
+                    None => refuse_rest(parsed),
                 };
                 if !caller.is_notification() {
                     answers.push(if answers.is_empty() { '[' } else { ',' });
@@ -430,16 +421,16 @@ async fn answer(bounds: &Bounds<'_>, api: &Api, body: &[u8]) -> Response {
                 }
             }
             match (answers.is_empty(), asked) {
-                (true, true) => empty(StatusCode::NO_CONTENT),
+                (true, true) => (StatusCode::NO_CONTENT, None),
                 // Strictly 2.0 would be silence, but nothing in an empty batch says that it is 2.0: Bitcoin Core's choice.
-                (true, false) => json(StatusCode::OK, "[]".to_owned()),
-                (false, _) => json(StatusCode::OK, answers + "]"),
+                (true, false) => (StatusCode::OK, Some("[]".to_owned())),
+                (false, _) => (StatusCode::OK, Some(answers + "]")),
             }
         }
     }
 }
 
-async fn run(bounds: &Bounds<'_>, api: &Api, parsed: Parsed) -> Answered {
+async fn run(bounds: Bounds, api: &Api, parsed: Parsed) -> Answered {
     match parsed {
         Ok(request) if bounds.methods.is_some_and(|open| !open.contains(&request.method.as_str())) => {
             let message = format!("{:?} is not to be called without credentials: use POST /", request.method);
@@ -447,6 +438,7 @@ async fn run(bounds: &Bounds<'_>, api: &Api, parsed: Parsed) -> Answered {
         }
         Ok(request) => {
             let outcome = methods::dispatch(api, &request.method, request.params).await;
+            let outcome = outcome.and_then(|reply| api.fitting(reply));
             let error = outcome.as_ref().err().map(|error| error.code as i32);
             tracing::debug!(method = request.method, error, "RPC");
             (request.caller, outcome)
@@ -475,7 +467,7 @@ async fn health(State(server): State<Arc<Server>>) -> Response {
     let ready = tokio::time::timeout(READY_TIMEOUT, server.api.handle.call(|_, _| ())).await;
     let health = Health { live: true, ready: matches!(ready, Ok(Ok(()))), height: server.api.tip().height };
     let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, jsonrpc::Reply::of(&health).as_str().to_owned())
+    json(status, format!("{}\n", jsonrpc::Reply::of(&health).as_str()).into())
 }
 
 fn respond(status: StatusCode, headers: &[(HeaderName, &'static str)], body: Body) -> Response {
@@ -487,9 +479,8 @@ fn respond(status: StatusCode, headers: &[(HeaderName, &'static str)], body: Bod
     response
 }
 
-fn json(status: StatusCode, mut text: String) -> Response {
-    text.push('\n');
-    respond(status, &[(header::CONTENT_TYPE, "application/json")], text.into())
+fn json(status: StatusCode, body: Body) -> Response {
+    respond(status, &[(header::CONTENT_TYPE, "application/json")], body)
 }
 
 pub(super) fn plain(status: StatusCode, text: &str) -> Response {
@@ -507,38 +498,6 @@ fn unauthorized() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pages_of_other_sites_are_told_from_programs() {
-        let foreign = |method: &Method, host: &str, origin: &str, bound: &str| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in [(header::HOST, host), (header::ORIGIN, origin)] {
-                if !value.is_empty() {
-                    headers.insert(name, value.parse().unwrap());
-                }
-            }
-            is_foreign(method, &headers, bound.parse().unwrap())
-        };
-        let local = "127.0.0.1";
-        // Programs send no origin and may know the node by any name.
-        assert!(!foreign(&Method::POST, "127.0.0.1:7332", "", local));
-        assert!(!foreign(&Method::POST, "node.example.org:7332", "", local));
-        assert!(!foreign(&Method::POST, "", "", local));
-        // The node's own page.
-        for host in ["127.0.0.1:7332", "localhost:7332", "[::1]:7332", "localhost", "node1:7332"] {
-            assert!(!foreign(&Method::POST, host, &format!("http://{host}"), local), "{host}");
-            assert!(!foreign(&Method::GET, host, "", local), "{host}");
-        }
-        assert!(!foreign(&Method::POST, "10.1.2.3:7332", "http://10.1.2.3:7332", "0.0.0.0"));
-        // Others' pages.
-        for origin in ["http://evil.example", "null", "https://127.0.0.1:7332", "http://127.0.0.1:80"] {
-            assert!(foreign(&Method::POST, "127.0.0.1:7332", origin, local), "{origin}");
-        }
-        // Names that a stranger made to resolve here.
-        assert!(foreign(&Method::POST, "evil.example:7332", "http://evil.example:7332", local));
-        assert!(foreign(&Method::GET, "evil.example:7332", "", local));
-        assert!(foreign(&Method::POST, "", "http://evil.example", local));
-    }
 
     #[test]
     fn an_address_bound_to_all_interfaces_is_called_at_loopback() {

@@ -17,6 +17,7 @@ use super::meters::{Meters, Miner};
 use super::protocol::{self, Call, Fault, Refusal};
 use super::server::Limits;
 use super::session::{Reply, Session};
+use crate::miner::template::latest_time;
 use crate::primitives::block::Block;
 use crate::runtime::work::{self, TemplateError};
 use crate::runtime::{Handle, Stopped, Tip};
@@ -181,8 +182,7 @@ impl Connection {
         let call = request.call.clone();
         let was_ready = self.session.ready().is_some();
         let params = self.handle.params().clone();
-        let latest = self.handle.unix_now().saturating_add(u64::from(params.max_future_secs));
-        let latest = u32::try_from(latest).unwrap_or(u32::MAX);
+        let latest = latest_time(self.handle.unix_now(), params.max_future_secs);
         match self.session.take(request, &params.address_prefix, latest, self.start.elapsed()) {
             Reply::Line(line) => self.say(line).await?,
             Reply::Rejected { fault, offence, line } => {

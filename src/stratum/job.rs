@@ -60,12 +60,12 @@ impl Job {
         ])
     }
 
-    /// Checks a share, whose time may be `latest` at most. The block, if it is one.
+    /// Checks a share, whose time may be `latest` at most, or the least time of the block if that is later. The block, if it is one.
     ///
     /// # Errors
     /// Why it is no share.
     pub fn check(&mut self, share: &Share, latest: u32) -> Result<Option<Block>, Refusal> {
-        let times = self.template.min_time..=latest;
+        let times = self.template.min_time..=latest.max(self.template.min_time);
         if !times.contains(&share.time) {
             let (first, last) = (times.start(), times.end());
             let message = format!("ntime is {}, expected {first} to {last}", share.time);

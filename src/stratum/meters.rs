@@ -43,14 +43,37 @@ pub struct Miner {
     pub accepted: u64,
     /// Its shares that were not.
     pub rejected: u64,
+    /// When the last of its shares was accepted, or it came: the longest ago is the idlest.
+    pub last_share: Instant,
     rate: Rate,
+}
+
+/// A connection that may have to give way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seat {
+    pub(super) number: u64,
+    pub(super) peer: SocketAddr,
+    /// Since its last accepted share, or since it came.
+    pub(super) idle: Duration,
+    /// Whether it has had a share accepted lately.
+    pub(super) works: bool,
 }
 
 impl Miner {
     pub(super) fn new(peer: SocketAddr) -> Self {
         let (since, level) = (Instant::now(), Level::START);
         let rate = Rate::default();
-        Self { peer, worker: String::new(), agent: String::new(), level, since, accepted: 0, rejected: 0, rate }
+        Self {
+            peer,
+            worker: String::new(),
+            agent: String::new(),
+            level,
+            since,
+            accepted: 0,
+            rejected: 0,
+            last_share: since,
+            rate,
+        }
     }
 
     /// Hashes a second, estimated by shares of the last minutes.
@@ -118,6 +141,16 @@ impl Meters {
         lock(&self.miners).values().cloned().collect()
     }
 
+    /// Who is there, to find one that gives way: see [`super::server`].
+    pub(super) fn seats(&self, working: Duration) -> Vec<Seat> {
+        let now = Instant::now();
+        let seat = |(number, miner): (&u64, &Miner)| {
+            let idle = now.saturating_duration_since(miner.last_share);
+            Seat { number: *number, peer: miner.peer, idle, works: miner.accepted > 0 && idle < working }
+        };
+        lock(&self.miners).iter().map(seat).collect()
+    }
+
     /// Hashes a second of all miners together, estimated by shares of the last minutes.
     pub fn hash_rate(&self) -> f64 {
         lock(&self.rate).per_second(Instant::now(), self.start)
@@ -143,6 +176,7 @@ impl Meters {
         lock(&self.rate).add(now, level.hashes());
         self.change(number, |miner| {
             miner.accepted += 1;
+            miner.last_share = now;
             miner.rate.add(now, level.hashes());
         });
     }

@@ -1,22 +1,27 @@
 //! The listening socket and its bounds.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 use super::connection::Connection;
-use super::meters::Meters;
+use super::meters::{Meters, Seat};
 use crate::runtime::{Handle, Stage};
 
 /// Bounds on what miners can make the server do.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at a time; more are closed at once, so that a miner can try elsewhere.
+    /// Connections at a time. For one more, the idlest gives way.
     pub connections: usize,
+    /// Connections of one IPv4 address, or one /64 of IPv6 addresses, which is what one customer has.
+    pub per_address: usize,
+    /// Time after an accepted share during which a miner does not give way: that of some twenty shares.
+    pub working: Duration,
     /// Time to subscribe and authorize.
     pub setup: Duration,
     /// Time after which a miner that says nothing is taken for gone.
@@ -33,7 +38,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
-            setup: Duration::from_secs(30),
+            per_address: 64,
+            working: Duration::from_secs(120),
+            setup: Duration::from_secs(10),
             idle: Duration::from_secs(600),
             offences: 50,
             line_time: Duration::from_millis(10),
@@ -120,9 +127,10 @@ async fn accept(listener: TcpListener, handle: Handle, meters: Arc<Meters>, limi
     // An error means that the node has stopped, as the calls below will say too.
     let _ = handle.stage().wait_for(|stage| *stage >= Stage::Running).await;
     let mut connections = JoinSet::new();
+    let mut handles: BTreeMap<u64, AbortHandle> = BTreeMap::new();
     // Two nodes whose miners are paid to one address should not have them search the same.
     let first: u32 = rand::random();
-    let mut number: u32 = 0;
+    let mut number: u64 = 0;
     loop {
         let incoming = loop {
             tokio::select! {
@@ -140,18 +148,98 @@ async fn accept(listener: TcpListener, handle: Handle, meters: Arc<Meters>, limi
                 continue;
             }
         };
-        if connections.len() >= limits.connections {
-            tracing::debug!(%peer, most = limits.connections, "a miner is turned away: too many connections");
-            continue;
+        handles.retain(|_, handle| !handle.is_finished());
+        let mut seats = meters.seats(limits.working);
+        seats.retain(|seat| handles.contains_key(&seat.number));
+        match place_for(peer, &seats, &limits) {
+            Place::Free => {}
+            Place::After(idlest) => {
+                if let Some(handle) = handles.remove(&idlest) {
+                    handle.abort();
+                }
+            }
+            Place::None => {
+                tracing::debug!(%peer, "a miner is turned away: all that are there work");
+                continue;
+            }
         }
-        number = number.wrapping_add(1);
-        let extranonce1 = first.wrapping_add(number).to_be_bytes();
+        number += 1;
+        // The low half tells connections apart for longer than any lasts.
+        let extranonce1 = first.wrapping_add(number as u32).to_be_bytes();
         let (handle, meters, limits) = (handle.clone(), Arc::clone(&meters), limits.clone());
-        let connection = Connection::new((stream, peer), u64::from(number), extranonce1, handle, meters, limits);
-        connections.spawn(async move {
+        let connection = Connection::new((stream, peer), number, extranonce1, handle, meters, limits);
+        let handle = connections.spawn(async move {
             tracing::debug!(%peer, "a miner came");
             let end = connection.run().await;
             tracing::debug!(%peer, reason = %end, "a miner went");
         });
+        handles.insert(number, handle);
+    }
+}
+
+/// Whether there is a place for one more connection.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Free,
+    /// Once this connection has given way.
+    After(u64),
+    None,
+}
+
+/// Finds a place for a connection from `peer` beside those that are there.
+///
+/// Where its own address has all that one may have, one of those gives way; where the server is full, one of the address
+/// that has most. It is the idlest of them, and none that works: silent connections keep nobody out, and a flood of
+/// connections ends no miner's.
+fn place_for(peer: SocketAddr, seats: &[Seat], limits: &Limits) -> Place {
+    let count = |network: IpAddr| seats.iter().filter(|seat| network_of(seat.peer) == network).count();
+    let own = network_of(peer);
+    let is_crowded = count(own) >= limits.per_address;
+    if !is_crowded && seats.len() < limits.connections {
+        return Place::Free;
+    }
+    let idle = seats.iter().filter(|seat| !seat.works && (!is_crowded || network_of(seat.peer) == own));
+    let idlest = idle.max_by_key(|seat| (count(network_of(seat.peer)), seat.idle));
+    idlest.map_or(Place::None, |seat| Place::After(seat.number))
+}
+
+/// The IPv4 address, or the /64 of the IPv6 address.
+fn network_of(peer: SocketAddr) -> IpAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_idlest_of_the_most_crowded_address_gives_way() {
+        let limits = Limits { connections: 5, per_address: 3, ..Limits::default() };
+        let seat = |number, peer: &str, idle| Seat {
+            number,
+            peer: SocketAddr::new(peer.parse().unwrap(), 1),
+            idle: Duration::from_secs(idle),
+            works: false,
+        };
+        let place = |peer: &str, seats: &[Seat]| place_for(seat(0, peer, 0).peer, seats, &limits);
+        let mut seats = vec![seat(1, "10.0.0.1", 20), seat(2, "10.0.0.2", 40), seat(3, "10.0.0.1", 30)];
+        assert_eq!(place("10.0.0.1", &seats), Place::Free);
+        seats.push(seat(4, "::ffff:10.0.0.1", 0));
+        assert_eq!(place("10.0.0.1", &seats), Place::After(3), "its own, though another is idler");
+        assert_eq!(place("10.0.0.3", &seats), Place::Free);
+        seats.push(seat(5, "2001:db8::1", 50));
+        assert_eq!(place("10.0.0.3", &seats), Place::After(3), "of the address that has most");
+        // Who works stays.
+        seats[2].works = true;
+        assert_eq!(place("10.0.0.3", &seats), Place::After(1));
+        seats.iter_mut().for_each(|seat| seat.works = true);
+        assert_eq!((place("10.0.0.1", &seats), place("10.0.0.3", &seats)), (Place::None, Place::None));
+        // A /64 is one customer's.
+        let seats: Vec<Seat> = (1..=3).map(|n| seat(n, &format!("2001:db8::{n}"), 10 - n)).collect();
+        assert_eq!(place("2001:db8::ffff:1", &seats), Place::After(1));
+        assert_eq!(place("2001:db8:0:1::1", &seats), Place::Free);
     }
 }

@@ -241,7 +241,7 @@ fn limits_hold() {
         config.limits.body_bytes = 2_000;
         config.limits.answer_bytes = 200;
         config.limits.requests = 1;
-        config.limits.idle_timeout = Duration::from_millis(200);
+        config.limits.header_timeout = Duration::from_millis(200);
         config.limits.body_timeout = Duration::from_millis(200);
     });
     let call = r#"{"method":"getblockcount","id":1}"#;

@@ -13,3 +13,4 @@ mod methods;
 mod metrics;
 mod network;
 mod parameters;
+mod strangers;

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use cairn::primitives::codec;
-use cairn::rpc::methods;
+use cairn::rpc::client::ClientError;
+use cairn::rpc::{Kind, methods};
 use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
@@ -57,4 +58,78 @@ fn stop_is_answered_and_reaches_the_node() {
     let handle = fixture.node.as_ref().unwrap().handle().clone();
     fixture.tokio.block_on(handle.shutdown_requested());
     fixture.stop();
+}
+
+#[test]
+fn errors_are_in_the_words_of_json() {
+    // Methods that wait, work for long, look up names, or stop the node.
+    const APART: [&str; 6] =
+        ["stop", "waitfornewblock", "waitforblockheight", "generatetoaddress", "setgenerate", "addnode"];
+    // What a library says of its own types. None of them is a word of JSON, or of bitcoin-cli's users.
+    const FOREIGN: [&str; 14] = [
+        "invalid type",
+        "invalid value",
+        "invalid length",
+        "missing field",
+        "unknown field",
+        "expected u",
+        "expected i6",
+        "expected i3",
+        "expected a sequence",
+        "expected struct",
+        "expected a map",
+        "newtype",
+        "Some(",
+        "`",
+    ];
+    let fixture = Fixture::with_chaos();
+    let genesis = fixture.params.genesis_hash.to_string();
+    let usual = |kind: Kind| match kind {
+        Kind::Integer | Kind::Verbosity => json!(1),
+        Kind::Boolean => json!(true),
+        Kind::Hash | Kind::HashOrHeight => json!(genesis),
+        Kind::Address => json!(fixture.payee(1)),
+        Kind::Array => json!([]),
+        Kind::Object => json!({}),
+        Kind::Text | Kind::Hex | Kind::Any | Kind::TextOrInteger => json!("00"),
+    };
+    let odd = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(256),
+        json!(u64::MAX),
+        json!(1.5),
+        json!(""),
+        json!("x"),
+        json!("00"),
+        json!([]),
+        json!([5]),
+        json!(["00", {}]),
+        json!({}),
+        json!({ "cut": 5, "mode": 5, "x": 1 }),
+        json!({ "loss": "much" }),
+        json!({ "longpollid": [] }),
+    ];
+    let mut errors = 0;
+    for method in methods::all().filter(|method| !APART.contains(&method.name)) {
+        for tried in method.params {
+            for value in &odd {
+                let required = method.params.iter().filter(|param| param.default.is_none());
+                let mut params: serde_json::Map<String, Value> =
+                    required.map(|param| (param.name.to_owned(), usual(param.kind))).collect();
+                params.insert(tried.name.to_owned(), value.clone());
+                let answer = fixture.try_call(method.name, json!(params));
+                if let Err(ClientError::Rpc { message, .. }) = answer {
+                    let foreign = FOREIGN.iter().find(|word| message.contains(**word));
+                    assert_eq!(foreign, None, "{} {params:?}: {message}", method.name);
+                    errors += 1;
+                }
+            }
+        }
+    }
+    assert!(errors > 500, "{errors}");
+    fixture.refused("getblock", json!([genesis, 256]), -8, "verbosity: 256 is out of range, expected 0 to 255");
+    fixture.refused("gettxout", json!([genesis, -1]), -8, "n: -1 is out of range");
+    fixture.refused("gettxoutproof", json!([[5]]), -8, "txids: item 0: expected a string, got a number");
 }

@@ -1,6 +1,8 @@
 //! `cairn testnet init`: the files of a test network without its nodes, which run elsewhere: in containers, say.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -30,6 +32,9 @@ pub struct Args {
     /// The wallet's file [default: wallet.json in the data directory]
     #[arg(long = "wallet", env = "CAIRN_WALLET", value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Make a password for the nodes' RPC in this file, for their --rpc-password-file
+    #[arg(long, env = "CAIRN_MAKE_RPC_PASSWORD", value_name = "FILE")]
+    make_rpc_password: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -53,10 +58,55 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
         setup::write_whole(&path, &params.spec.to_json())?;
         (params, paid)
     };
+    if let Some(path) = &args.make_rpc_password {
+        make_password(path)?;
+    }
     let coins: u64 = params.spec.alloc.iter().map(|allocation| allocation.value).sum();
     let address = address::encode(ADDRESS_PREFIX, &paid);
     common.print(
         || format!("genesis  {genesis} ({})\nwallet   {wallet}: {} coins", params.genesis_hash, format_coins(coins)),
         || json!({ "genesis": path, "genesis_hash": params.genesis_hash, "wallet": file, "address": address, "coins": coins }),
     )
+}
+
+/// Writes a password of 32 random bytes that only the file's owner may read, unless the file is there.
+fn make_password(path: &Path) -> anyhow::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let partial = path.with_extension("partial");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let password = format!("{}\n", hex::encode(rand::random::<[u8; 32]>()));
+    options
+        .open(&partial)
+        .and_then(|mut file| file.write_all(password.as_bytes()))
+        .and_then(|()| std::fs::rename(&partial, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_made_once_and_is_no_one_elses() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, other] = ["a", "b"].map(|name| dir.path().join(name));
+        make_password(&path).unwrap();
+        let password = std::fs::read_to_string(&path).unwrap();
+        assert!(password.len() == 65 && password.ends_with('\n'), "{password}");
+        #[cfg(unix)]
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777,
+            0o600
+        );
+        make_password(&path).unwrap();
+        make_password(&other).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), password);
+        assert_ne!(std::fs::read_to_string(&other).unwrap(), password);
+        assert!(make_password(&dir.path().join("no/such")).unwrap_err().to_string().contains("no/such"));
+    }
 }

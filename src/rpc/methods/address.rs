@@ -4,24 +4,30 @@ use serde::{Deserialize, Serialize};
 
 use super::{Method, Outcome};
 use crate::chain::Entry;
-use crate::consensus::coins::{Coin, CoinView};
-use crate::mempool::Mempool;
+use crate::consensus::coins::Coin;
+use crate::mempool::KeyEntry;
 use crate::p2p::Node;
 use crate::primitives::address;
 use crate::primitives::hash::Txid;
-use crate::primitives::keys::PublicKey;
-use crate::primitives::tx::{OutPoint, Transaction};
+use crate::primitives::tx::OutPoint;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
-use crate::rpc::error::RpcError;
+use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
+use crate::rpc::strangers;
 use crate::storage::{Database, TxLocation};
 
 /// Coins that a balance is summed over; an address with more is an exchange's, which keeps its own books.
 const MAX_COINS: usize = 1_000_000;
+/// The same for callers without credentials, who share the machine with its owner.
+const MAX_STRANGERS_COINS: usize = 20_000;
 /// Coins or history entries in one answer.
 const MAX_LISTED: usize = 100_000;
+/// Coins in one answer, unless told otherwise.
+const USUAL_COINS: usize = 10_000;
+/// How often a balance is begun again because the tip moved meanwhile.
+const BALANCE_ATTEMPTS: usize = 3;
 
 const ADDRESS: Param = required("address", Kind::Address, "The address.");
 
@@ -39,7 +45,12 @@ pub const METHODS: &[Method] = &[
         name: "getaddressutxos",
         params: &[
             ADDRESS,
-            optional("count", Kind::Integer, "10000", "Most to list, up to 100000."),
+            optional(
+                "count",
+                Kind::Integer,
+                "null",
+                "Most to list, up to 100000, or 1000 without credentials; 10000 or 1000 if left out.",
+            ),
             optional("include_mempool", Kind::Boolean, "true", "List unconfirmed coins too, after the others."),
             optional("after", Kind::Object, "null", "List the coins after this one: the last of an earlier answer."),
         ],
@@ -53,7 +64,7 @@ pub const METHODS: &[Method] = &[
         params: &[
             ADDRESS,
             optional("from_height", Kind::Integer, "0", "Leave out what is below."),
-            optional("count", Kind::Integer, "1000", "Most to list, up to 100000."),
+            optional("count", Kind::Integer, "1000", "Most to list, up to 100000, or 1000 without credentials."),
             optional("newest_first", Kind::Boolean, "false", "List the newest first, those in the mempool before all."),
             optional(
                 "after",
@@ -76,65 +87,19 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
-fn listed(args: &Args) -> Result<usize, RpcError> {
-    let count: usize = args.get("count")?;
-    if count > MAX_LISTED { Err(RpcError::invalid(format!("count: at most {MAX_LISTED}"))) } else { Ok(count) }
+/// How many entries a caller may have.
+fn most_listed(api: &Api) -> usize {
+    api.most(MAX_LISTED, strangers::MAX_LISTED)
+}
+
+fn bounded(api: &Api, count: usize) -> Result<usize, RpcError> {
+    let most = most_listed(api);
+    if count > most { Err(RpcError::invalid(format!("count: at most {most}"))) } else { Ok(count) }
 }
 
 /// The height at which a coin can be spent.
 fn spendable_from(coin: &Coin, maturity: u32) -> u32 {
     if coin.coinbase { coin.height.saturating_add(maturity) } else { 0 }
-}
-
-/// What an unconfirmed transaction does to an address.
-struct Pending {
-    txid: Txid,
-    time: u64,
-    received: u64,
-    spent: u64,
-    /// Outputs to the address that nothing in the mempool spends.
-    unspent: Vec<(OutPoint, u64)>,
-}
-
-/// The mempool's transactions that concern `key`, in the order in which they came. `coin` looks up confirmed coins.
-fn pending<V: CoinView>(mempool: &Mempool, key: &PublicKey, view: &V) -> Result<Vec<Pending>, V::Error> {
-    let mut concerned = Vec::new();
-    for entry in mempool.txids().iter().filter_map(|txid| mempool.get(txid)) {
-        let own = entry.tx.outpoints(entry.txid).filter(|(_, output)| output.key() == Some(key));
-        let own: Vec<(OutPoint, u64)> = own.map(|(outpoint, output)| (outpoint, output.value)).collect();
-        let received = own.iter().map(|(_, value)| value).sum();
-        let spent = spent_from(&entry.tx, key, mempool, view)?;
-        if spent == 0 && own.is_empty() {
-            continue;
-        }
-        let unspent = own.into_iter().filter(|(outpoint, _)| mempool.spender(outpoint).is_none()).collect();
-        concerned.push(Pending { txid: entry.txid, time: entry.time, received, spent, unspent });
-    }
-    Ok(concerned)
-}
-
-/// Grains of `key`'s coins that an unconfirmed transaction spends.
-fn spent_from<V: CoinView>(tx: &Transaction, key: &PublicKey, mempool: &Mempool, view: &V) -> Result<u64, V::Error> {
-    let mut sum = 0;
-    for input in &tx.inputs {
-        let outpoint = input.outpoint;
-        let output = match mempool.get(&outpoint.txid) {
-            Some(parent) => parent.tx.outputs.get(outpoint.index as usize).cloned(),
-            None => view.coin(&outpoint)?.map(|coin| coin.output),
-        };
-        sum += output.filter(|output| output.key() == Some(key)).map_or(0, |output| output.value);
-    }
-    Ok(sum)
-}
-
-/// Up to `limit` confirmed coins of `key`, those after one if it is given, and the tip as of which they are.
-async fn coins_of(
-    api: &Api,
-    key: PublicKey,
-    after: Option<OutPoint>,
-    limit: usize,
-) -> Result<(Vec<(OutPoint, Coin)>, Entry), RpcError> {
-    api.read(move |db, tip| Ok((db.address_coins(&key, after.as_ref(), limit)?, *tip))).await
 }
 
 async fn get_address_balance(api: Api, args: Args) -> Outcome {
@@ -147,30 +112,34 @@ async fn get_address_balance(api: Api, args: Args) -> Outcome {
         coins: usize,
     }
     let key = api.key_of(args.get("address")?)?;
-    let (coins, tip) = coins_of(&api, key, None, MAX_COINS + 1).await?;
-    if coins.len() > MAX_COINS {
-        return Err(RpcError::invalid(format!("the address has more than {MAX_COINS} coins")));
+    let (maturity, most) = (api.params().coinbase_maturity, api.most(MAX_COINS, MAX_STRANGERS_COINS));
+    for _ in 0..BALANCE_ATTEMPTS {
+        let (tip, mut balance) = api
+            .read(move |db, tip| {
+                let mut balance = Balance { balance: 0, spendable: 0, immature: 0, pending: 0, coins: 0 };
+                for (_, coin) in db.address_coins(&key, None, most + 1)? {
+                    balance.coins += 1;
+                    balance.balance += coin.output.value;
+                    if tip.height + 1 < spendable_from(&coin, maturity) {
+                        balance.immature += coin.output.value;
+                    }
+                }
+                Ok((tip.hash, balance))
+            })
+            .await?;
+        if balance.coins > most {
+            return Err(RpcError::invalid(format!("the address has more than {most} coins")));
+        }
+        let (now, sums) = api.node(move |node, _| (node.chain().tip().hash, node.mempool().key_sums(&key))).await?;
+        // Otherwise a block has confirmed some of what the mempool was asked for.
+        if now == tip {
+            let spendable = balance.balance - balance.immature;
+            balance.spendable = spendable.saturating_sub(sums.spent_confirmed());
+            balance.pending = sums.received as i64 - sums.spent as i64;
+            return Ok(Reply::of(&balance));
+        }
     }
-    let maturity = api.params().coinbase_maturity;
-    api.node(move |node, _| {
-        let (chain, mempool) = (node.chain(), node.mempool());
-        let next = tip.height + 1;
-        let mut balance = Balance { balance: 0, spendable: 0, immature: 0, pending: 0, coins: coins.len() };
-        for (outpoint, coin) in &coins {
-            let value = coin.output.value;
-            balance.balance += value;
-            if next < spendable_from(coin, maturity) {
-                balance.immature += value;
-            } else if mempool.spender(outpoint).is_none() {
-                balance.spendable += value;
-            }
-        }
-        for pending in pending(mempool, &key, chain)? {
-            balance.pending += pending.received as i64 - pending.spent as i64;
-        }
-        Ok(Reply::of(&balance))
-    })
-    .await?
+    Err(RpcError::new(Code::Misc, "the chain moved while it was read: try again"))
 }
 
 async fn get_address_utxos(api: Api, args: Args) -> Outcome {
@@ -196,14 +165,17 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
         vout: u32,
     }
     let key = api.key_of(args.get("address")?)?;
-    let count = listed(&args)?;
+    let count = match args.get::<Option<usize>>("count")? {
+        Some(count) => bounded(&api, count)?,
+        None => USUAL_COINS.min(most_listed(&api)),
+    };
     let include_mempool: bool = args.get("include_mempool")?;
     let after: Option<After> = args.get("after")?;
     let after = after.map(|coin| OutPoint { txid: coin.txid, index: coin.vout });
-    let (coins, tip) = coins_of(&api, key, after, count).await?;
+    let (coins, tip) = api.read(move |db, tip| Ok((db.address_coins(&key, after.as_ref(), count)?, *tip))).await?;
     let maturity = api.params().coinbase_maturity;
     let listing = move |node: &mut Node, _| {
-        let (chain, mempool) = (node.chain(), node.mempool());
+        let mempool = node.mempool();
         let next = tip.height + 1;
         let confirmed = coins.iter().map(|(outpoint, coin)| {
             let spentby = mempool.spender(outpoint);
@@ -220,8 +192,8 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
         });
         let mut utxos: Vec<Utxo> = confirmed.collect();
         if include_mempool {
-            let unspent = pending(mempool, &key, chain)?.into_iter().flat_map(|pending| pending.unspent);
-            utxos.extend(unspent.take(count - utxos.len()).map(|(outpoint, value)| Utxo {
+            let unspent = mempool.key_unspent(&key);
+            utxos.extend(unspent.take(count.saturating_sub(utxos.len())).map(|(outpoint, value)| Utxo {
                 txid: outpoint.txid,
                 vout: outpoint.index,
                 value,
@@ -232,9 +204,10 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
                 spentby: None,
             }));
         }
-        Ok::<_, RpcError>(utxos)
+        utxos
     };
-    Ok(Reply::of(&api.node(listing).await??))
+    let utxos = api.node(listing).await?;
+    api.reply(&utxos)
 }
 
 async fn get_address_history(api: Api, args: Args) -> Outcome {
@@ -260,7 +233,7 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
     }
     let key = api.key_of(args.get("address")?)?;
     let from_height: u32 = args.get("from_height")?;
-    let count = listed(&args)?;
+    let count = bounded(&api, args.get("count")?)?;
     let newest_first: bool = args.get("newest_first")?;
     let after: Option<After> = args.get("after")?;
     let after = after.map(|entry| TxLocation { height: entry.height, position: entry.position });
@@ -291,24 +264,29 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
     };
     let mut entries = api.read(reading).await?;
     if newest_first && after.is_some() {
-        return Ok(Reply::of(&entries));
+        return api.reply(&entries);
     }
-    let pending = api.node(move |node, _| pending(node.mempool(), &key, node.chain())).await??;
-    let pending = pending.into_iter().map(|pending| View {
-        txid: pending.txid,
+    let room = if newest_first { count } else { count.saturating_sub(entries.len()) };
+    let pending = move |node: &mut Node, _| {
+        let entries = node.mempool().key_entries(&key);
+        if newest_first { entries.rev().take(room).copied().collect() } else { entries.take(room).copied().collect() }
+    };
+    let pending: Vec<KeyEntry> = api.node(pending).await?;
+    let pending = pending.into_iter().map(|KeyEntry { txid, time, received, spent }| View {
+        txid,
         height: None,
         position: None,
         confirmations: 0,
-        time: pending.time,
-        received: pending.received,
-        spent: pending.spent,
+        time,
+        received,
+        spent,
     });
     if newest_first {
-        entries = pending.rev().chain(entries).take(count).collect();
+        entries = pending.chain(entries).take(count).collect();
     } else {
-        entries.extend(pending.take(count - entries.len()));
+        entries.extend(pending);
     }
-    Ok(Reply::of(&entries))
+    api.reply(&entries)
 }
 
 fn validate_address(api: &Api, args: &Args) -> Outcome {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Method, Outcome};
 use crate::chain::{BlockTree, Entry};
@@ -11,12 +11,13 @@ use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::header::Header;
-use crate::primitives::tx::{OutPoint, Output, Transaction};
+use crate::primitives::tx::{OutPoint, Output};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
+use crate::rpc::strangers;
 use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, fee_of, hex_of};
 use crate::storage::Database;
 
@@ -85,7 +86,7 @@ pub const METHODS: &[Method] = &[
         name: "getchaintips",
         params: &[],
         result: Shape::Array(&Shape::Object),
-        about: "The ends of all branches known, highest first.",
+        about: "The ends of all branches known, highest first; the 1000 highest without credentials.",
         run: |api, _| Box::pin(get_chain_tips(api)),
     },
     Method {
@@ -241,7 +242,8 @@ struct BlockView<T: Serialize> {
     #[serde(flatten)]
     header: HeaderView,
     size: usize,
-    tx: Vec<T>,
+    /// Ids, or [`BlockTransactions`].
+    tx: T,
 }
 
 #[derive(Serialize)]
@@ -255,11 +257,12 @@ async fn get_block(api: Api, args: Args) -> Outcome {
     let hash: BlockHash = args.get("blockhash")?;
     let verbosity: u8 = args.get("verbosity")?;
     let reply = if verbosity == 0 {
-        api.load(move |db| Ok(db.raw_block(&hash)?.map(|raw| Reply::hex(&raw)))).await?
+        let answer = api.clone();
+        api.load(move |db| db.raw_block(&hash)?.map(|raw| answer.reply_hex(&raw)).transpose()).await?
     } else {
         let header = view_of(&api, &hash)?;
-        let prefix = api.params().address_prefix.clone();
-        api.load(move |db| block_reply(db, &hash, header, verbosity, &prefix)).await?
+        let answer = api.clone();
+        api.load(move |db| block_reply(&answer, db, &hash, header, verbosity)).await?
     };
     match reply {
         Some(reply) => Ok(reply),
@@ -272,39 +275,50 @@ async fn get_block(api: Api, args: Args) -> Outcome {
 
 /// A block as an object, or `None` if its body is not here.
 fn block_reply(
+    api: &Api,
     db: &Database,
     hash: &BlockHash,
     mut header: HeaderView,
     verbosity: u8,
-    prefix: &str,
 ) -> Result<Option<Reply>, RpcError> {
     let Some(block) = db.block(hash)? else { return Ok(None) };
     let size = block.size();
     // The body may have come after the header was looked at.
     header.transactions = block.transactions.len() as u32;
     if verbosity == 1 {
-        return Ok(Some(Reply::of(&BlockView { header, size, tx: block.txids() })));
+        return api.reply(&BlockView { header, size, tx: block.txids() }).map(Some);
     }
     let undo = db.undo(hash)?;
     let spends: usize = block.transactions.iter().map(|tx| tx.inputs.len()).sum();
     // A block that was never connected has no undo data, so its fees are not known.
     let undo = (undo.len() == spends).then_some(&undo[..]);
-    let tx = block_transactions(&block, undo, prefix, verbosity > 2);
-    Ok(Some(Reply::of(&BlockView { header, size, tx })))
+    let prefix = &api.params().address_prefix;
+    let tx = BlockTransactions { block: &block, undo, prefix, show_coins: verbosity > 2 };
+    api.reply(&BlockView { header, size, tx }).map(Some)
 }
 
-/// The transactions of a block, with their fees if `undo`, the coins they spend in order, is there.
-fn block_transactions(block: &Block, undo: Option<&[Coin]>, prefix: &str, show_coins: bool) -> Vec<BlockTransaction> {
-    let mut rest = undo;
-    let view = |tx: &Transaction| {
-        let spent = rest.and_then(|coins| coins.split_at_checked(tx.inputs.len()));
-        rest = spent.map(|(_, after)| after);
-        let spent = spent.map(|(coins, _)| coins);
-        let (shown, fee) = (spent.filter(|_| show_coins), spent.and_then(|coins| fee_of(tx, coins)));
-        let transaction = TransactionView::with_coins(tx, tx.txid(), prefix, shown.unwrap_or_default(), fee);
-        BlockTransaction { transaction, hex: hex_of(tx) }
-    };
-    block.transactions.iter().map(view).collect()
+/// The transactions of a block, with their fees if `undo`, the coins they spend in order, is there. Each is put into words
+/// as it is written, so that an answer that comes to be too long has not been made whole before.
+struct BlockTransactions<'a> {
+    block: &'a Block,
+    undo: Option<&'a [Coin]>,
+    prefix: &'a str,
+    show_coins: bool,
+}
+
+impl Serialize for BlockTransactions<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut rest = self.undo;
+        serializer.collect_seq(self.block.transactions.iter().map(|tx| {
+            let spent = rest.and_then(|coins| coins.split_at_checked(tx.inputs.len()));
+            rest = spent.map(|(_, after)| after);
+            let spent = spent.map(|(coins, _)| coins);
+            let (shown, fee) = (spent.filter(|_| self.show_coins), spent.and_then(|coins| fee_of(tx, coins)));
+            let shown = shown.unwrap_or_default();
+            let transaction = TransactionView::with_coins(tx, tx.txid(), self.prefix, shown, fee);
+            BlockTransaction { transaction, hex: hex_of(tx) }
+        }))
+    }
 }
 
 async fn get_block_filter(api: Api, args: Args) -> Outcome {
@@ -334,7 +348,8 @@ async fn get_chain_tips(api: Api) -> Outcome {
         branchlen: u32,
         status: &'static str,
     }
-    let tips = api.walk(|tree| Ok(tree.tips())).await?.into_iter().map(|tip| Tip {
+    let most = api.most(usize::MAX, strangers::MAX_LISTED);
+    let tips = api.walk(|tree| Ok(tree.tips())).await?.into_iter().take(most).map(|tip| Tip {
         height: tip.height,
         hash: tip.hash,
         branchlen: tip.branch_len,

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{Method, Outcome};
 use crate::p2p::{Direction, PeerId, PeerInfo};
@@ -12,6 +13,7 @@ use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
+use crate::rpc::values::member;
 use crate::runtime::{Chaos, Handle, LinkKey, LinkSettings, MAX_DELAY_MS};
 
 /// See [`super::GROUPS`].
@@ -88,8 +90,8 @@ fn name_of(api: &Api, address: SocketAddr) -> Option<String> {
 }
 
 /// Connections that have come as far as hello.
-async fn peers(node: &Handle) -> Result<Vec<PeerInfo>, RpcError> {
-    let peers = node.call(|node, now| node.peers(now)).await?;
+async fn peers(api: &Api, node: &Handle) -> Result<Vec<PeerInfo>, RpcError> {
+    let peers = api.ask(node, |node, now| node.peers(now)).await?;
     Ok(peers.into_iter().filter(|peer| peer.ready).collect())
 }
 
@@ -122,12 +124,12 @@ async fn get_links(api: Api) -> Outcome {
             links: links_of(&api, node).await?,
         });
     }
-    Ok(Reply::of(&Answer { chaos: api.handle.chaos().is_some(), nodes }))
+    api.reply(&Answer { chaos: api.handle.chaos().is_some(), nodes })
 }
 
 /// Connected ones first, then those that something is wrong with though no connection stands.
 async fn links_of(api: &Api, node: &Handle) -> Result<Vec<LinkView>, RpcError> {
-    let peers = peers(node).await?;
+    let peers = peers(api, node).await?;
     let settings = |key| node.chaos().map_or_else(LinkSettings::default, |chaos| chaos.get(key));
     let connected = peers.iter().map(|peer| (Some(peer), key_of(peer)));
     let kept = node.chaos().map(Chaos::kept).unwrap_or_default().into_iter().map(|(address, _)| address);
@@ -138,8 +140,7 @@ async fn links_of(api: &Api, node: &Handle) -> Result<Vec<LinkView>, RpcError> {
 }
 
 /// What setlink is to change.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 struct Changes {
     cut: Option<bool>,
     delay_ms: Option<u64>,
@@ -148,6 +149,24 @@ struct Changes {
 }
 
 impl Changes {
+    const NAMES: [&str; 4] = ["cut", "delay_ms", "loss", "bandwidth"];
+
+    fn read(settings: &Map<String, Value>) -> Result<Self, RpcError> {
+        if let Some(name) = settings.keys().find(|name| !Self::NAMES.contains(&name.as_str())) {
+            let known = Self::NAMES.join(", ");
+            return Err(RpcError::invalid(format!("settings: there is no {name:?}, only {known}")));
+        }
+        let read = || {
+            Ok(Self {
+                cut: member(settings, "cut")?,
+                delay_ms: member(settings, "delay_ms")?,
+                loss: member(settings, "loss")?,
+                bandwidth: member(settings, "bandwidth")?,
+            })
+        };
+        read().map_err(|error: String| RpcError::invalid(format!("settings: {error}")))
+    }
+
     fn check(&self) -> Result<(), RpcError> {
         if let Some(loss) = self.loss.filter(|loss| !(0.0..=1.0).contains(loss)) {
             return Err(RpcError::invalid(format!("settings: loss is {loss}, expected a share from 0 to 1")));
@@ -167,7 +186,7 @@ impl Changes {
 }
 
 async fn set_link(api: Api, args: Args) -> Outcome {
-    let changes: Changes = args.get("settings")?;
+    let changes = Changes::read(args.get("settings")?)?;
     changes.check()?;
     let node = match args.get::<Option<&str>>("node")? {
         None => api.handle.clone(),
@@ -178,7 +197,7 @@ async fn set_link(api: Api, args: Args) -> Outcome {
     })?;
     let key = find_link(&api, &node, chaos, args.get("peer")?)?;
     let settings = node.change_link(key, |settings| changes.apply(settings)).await?.unwrap_or_default();
-    let peers = peers(&node).await?;
+    let peers = peers(&api, &node).await?;
     let peer = peers.iter().find(|peer| match key {
         LinkKey::Listening(address) => peer.listens_at == Some(address),
         LinkKey::Connection(id) => peer.id == id,

@@ -6,12 +6,14 @@ use serde::Serialize;
 
 use super::{Method, Outcome};
 use crate::mempool::{Entry, Mempool};
+use crate::p2p::Node;
 use crate::primitives::hash::Txid;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::RpcError;
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
+use crate::rpc::strangers;
 
 const TXID: Param = required("txid", Kind::Hash, "The transaction.");
 const VERBOSE: Param = optional("verbose", Kind::Boolean, "false", "Whole entries by id instead of ids.");
@@ -28,7 +30,11 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getrawmempool",
-        params: &[VERBOSE],
+        params: &[
+            VERBOSE,
+            optional("count", Kind::Integer, "null", "Most to list: all if left out, or 1000 without credentials."),
+            optional("after", Kind::Hash, "null", "List those that came after this one; from the first if it is gone."),
+        ],
         result: IDS_OR_ENTRIES,
         about: "The transactions in the mempool, in the order in which they came.",
         run: |api, args| Box::pin(get_raw_mempool(api, args)),
@@ -78,7 +84,7 @@ async fn get_mempool_info(api: Api) -> Outcome {
             size: mempool.len(),
             bytes: mempool.bytes(),
             usage: mempool.usage(),
-            total_fee: mempool.txids().iter().filter_map(|txid| mempool.get(txid)).map(|entry| entry.fee).sum(),
+            total_fee: mempool.fees(),
             maxmempool: mempool.limits().max_bytes,
             mempoolminfee: mempool.min_fee_rate(),
             minrelaytxfee: mempool.limits().min_fee_rate,
@@ -132,7 +138,18 @@ impl EntryView {
 
 async fn get_raw_mempool(api: Api, args: Args) -> Outcome {
     let verbose: bool = args.get("verbose")?;
-    api.node(move |node, _| ids_or_entries(node.mempool(), node.mempool().txids(), verbose)).await
+    let (count, after): (Option<usize>, Option<Txid>) = (args.get("count")?, args.get("after")?);
+    let most = api.most(usize::MAX, strangers::MAX_LISTED);
+    if count.is_some_and(|count| count > most) {
+        return Err(RpcError::invalid(format!("count: at most {most} without credentials")));
+    }
+    let count = count.unwrap_or(most);
+    let listing = move |node: &mut Node, _| {
+        let mempool = node.mempool();
+        Listed::new(mempool, mempool.txids_after(after.as_ref()).take(count).collect(), verbose)
+    };
+    let listed = api.node(listing).await?;
+    api.reply(&listed)
 }
 
 async fn get_relatives(api: Api, args: Args, of: fn(&Mempool, &Txid) -> Vec<Txid>) -> Outcome {
@@ -140,17 +157,27 @@ async fn get_relatives(api: Api, args: Args, of: fn(&Mempool, &Txid) -> Vec<Txid
     api.node(move |node, _| {
         let mempool = node.mempool();
         mempool.get(&txid).ok_or_else(not_in_mempool)?;
-        Ok(ids_or_entries(mempool, of(mempool, &txid), verbose))
+        Ok(Reply::of(&Listed::new(mempool, of(mempool, &txid), verbose)))
     })
     .await?
 }
 
-fn ids_or_entries(mempool: &Mempool, txids: Vec<Txid>, verbose: bool) -> Reply {
-    if !verbose {
-        return Reply::of(&txids);
+/// Transactions as they are listed. Made on the node's thread, and put into words elsewhere.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Listed {
+    Ids(Vec<Txid>),
+    Entries(BTreeMap<Txid, EntryView>),
+}
+
+impl Listed {
+    fn new(mempool: &Mempool, txids: Vec<Txid>, verbose: bool) -> Self {
+        if !verbose {
+            return Self::Ids(txids);
+        }
+        let view = |txid: Txid| Some((txid, EntryView::new(mempool.get(&txid)?, mempool)));
+        Self::Entries(txids.into_iter().filter_map(view).collect())
     }
-    let view = |txid: Txid| Some((txid, EntryView::new(mempool.get(&txid)?, mempool)));
-    Reply::of(&txids.into_iter().filter_map(view).collect::<BTreeMap<_, _>>())
 }
 
 fn not_in_mempool() -> RpcError {

@@ -102,26 +102,24 @@ async fn get_mining_info(api: Api) -> Outcome {
     }
     let mining = api.handle.miner().status();
     let address = mining.payee.map(|key| api.address_of(&key));
-    let chain_name = api.params().network.clone();
-    api.node(move |node, _| {
-        let chain = node.chain();
-        let (tip, next) = (chain.tip(), chain.next_context());
-        Reply::of(&Info {
-            blocks: tip.height,
-            difficulty: DifficultyView::new(tip.header.bits),
-            networkhashps: hash_rate(&chain.tree(), &tip, RATE_SPAN),
-            pooledtx: node.mempool().len(),
-            chain: chain_name,
-            generate: mining.payee.is_some(),
-            genproclimit: mining.threads,
-            hashespersec: mining.hash_rate,
-            blocksfound: mining.blocks_found,
-            address,
-            next: Next { height: next.height, difficulty: DifficultyView::new(next.bits) },
-            warnings: Vec::new(),
-        })
-    })
-    .await
+    let chain = api.params().network.clone();
+    let (pooledtx, next) = api.node(|node, _| (node.mempool().len(), node.chain().next_context())).await?;
+    let tree = api.tree()?;
+    let tip = tree.tip();
+    Ok(Reply::of(&Info {
+        blocks: tip.height,
+        difficulty: DifficultyView::new(tip.header.bits),
+        networkhashps: hash_rate(&tree, &tip, RATE_SPAN),
+        pooledtx,
+        chain,
+        generate: mining.payee.is_some(),
+        genproclimit: mining.threads,
+        hashespersec: mining.hash_rate,
+        blocksfound: mining.blocks_found,
+        address,
+        next: Next { height: next.height, difficulty: DifficultyView::new(next.bits) },
+        warnings: Vec::new(),
+    }))
 }
 
 /// Work of the `span` blocks up to `end`, over the time between the earliest and the latest of them and the one before.

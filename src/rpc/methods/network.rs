@@ -230,7 +230,7 @@ async fn get_peer_info(api: Api) -> Outcome {
             score: peer.score,
         }
     });
-    Ok(Reply::of(&peers.collect::<Vec<_>>()))
+    api.reply(&peers.collect::<Vec<_>>())
 }
 
 /// What went of each kind of message of which anything went.

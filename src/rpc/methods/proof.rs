@@ -11,6 +11,7 @@ use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
+use crate::rpc::strangers;
 use crate::storage::TxLocation;
 
 /// Headers in one answer of getheaders.
@@ -145,6 +146,7 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
                 return Err(RpcError::invalid(text));
             }
             Shown::HeadersAfter(from) => {
+                strangers::check_headers(&api, api.tip().height.saturating_sub(from))?;
                 let block = block.hash();
                 api.walk(move |tree| Ok(headers_after(tree, from, block, height))).await?
             }
@@ -159,7 +161,7 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
             continue;
         }
         let network = api.params().genesis_hash;
-        return Ok(Reply::of(&Receipt { network, transaction, branch, height, evidence, tip }));
+        return api.reply(&Receipt { network, transaction, branch, height, evidence, tip });
     }
     Err(RpcError::new(Code::Misc, "the chain is being reorganised; try again"))
 }

@@ -94,7 +94,7 @@ async fn get_raw_transaction(api: Api, args: Args) -> Outcome {
         None => find(&api, txid).await?,
     };
     if verbosity == 0 {
-        return Ok(Reply::hex(&codec::encode(&*found.tx)));
+        return api.reply_hex(&codec::encode(&*found.tx));
     }
     let transaction = TransactionView::new(&found.tx, txid, &api.params().address_prefix);
     let place = match found.block {
@@ -107,7 +107,7 @@ async fn get_raw_transaction(api: Api, args: Args) -> Outcome {
             Some((active, confirmations, entry.height, entry.header.time))
         }
     };
-    Ok(Reply::of(&View {
+    api.reply(&View {
         in_active_chain: within.and(place).map(|(active, ..)| active),
         transaction,
         hex: hex_of(&*found.tx),
@@ -116,7 +116,7 @@ async fn get_raw_transaction(api: Api, args: Args) -> Outcome {
         height: place.map(|(_, _, height, _)| height),
         time: place.map(|(.., time)| time),
         blocktime: place.map(|(.., time)| time),
-    }))
+    })
 }
 
 async fn find(api: &Api, txid: Txid) -> Result<Found, RpcError> {
@@ -147,7 +147,7 @@ async fn find_in_block(api: &Api, txid: Txid, hash: BlockHash) -> Result<Found, 
 
 fn decode_raw_transaction(api: &Api, args: &Args) -> Outcome {
     let tx = decode(args.get("hexstring")?)?;
-    Ok(Reply::of(&TransactionView::new(&tx, tx.txid(), &api.params().address_prefix)))
+    api.reply(&TransactionView::new(&tx, tx.txid(), &api.params().address_prefix))
 }
 
 async fn send_raw_transaction(api: Api, args: Args) -> Outcome {

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
 use super::{Method, Outcome};
-use crate::miner::template::Template;
+use crate::miner::template::{Template, latest_time};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError};
 use crate::primitives::hash::{BlockHash, Txid};
@@ -25,6 +25,7 @@ use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
+use crate::rpc::values::member;
 use crate::runtime::work::{self, Rejection, TemplateError};
 use crate::stratum;
 
@@ -65,16 +66,21 @@ pub const METHODS: &[Method] = &[
 ];
 
 /// What is understood of a template request; BIP-22 has unknown members ignored.
-#[derive(Deserialize)]
 struct Request {
     mode: Option<String>,
     data: Option<String>,
     longpollid: Option<String>,
 }
 
+impl Request {
+    fn read(members: &Map<String, Value>) -> Result<Self, String> {
+        let text = |name| member(members, name);
+        Ok(Self { mode: text("mode")?, data: text("data")?, longpollid: text("longpollid")? })
+    }
+}
+
 async fn get_block_template(api: Api, args: Args) -> Outcome {
-    let members: Map<String, Value> = args.get("template_request")?;
-    let request = Request::deserialize(Value::Object(members))
+    let request = Request::read(args.get("template_request")?)
         .map_err(|error| RpcError::new(Code::Type, format!("template_request: {error}")))?;
     match request.mode.as_deref() {
         None | Some("template") => {}
@@ -324,7 +330,7 @@ impl TemplateView {
             longpollid: format!("{previous}{revision}"),
             target: hex::encode(template.target.0.to_be_bytes::<32>()),
             mintime: template.min_time,
-            maxtime: time.saturating_add(params.max_future_secs),
+            maxtime: latest_time(api.handle.unix_now(), params.max_future_secs).max(template.min_time),
             mutable: ["time"],
             noncerange: "00000000ffffffff",
             sizelimit: params.max_block_bytes,

@@ -5,7 +5,7 @@ import { ago, bytes, coins, count } from "./format.js";
 import { watch } from "./live.js";
 import { ask, call } from "./rpc.js";
 
-const MOST_READ = 5_000; // Above this, only some entries are read.
+const MOST_READ = 1_000; // What /public lists at a time. Above this, only some entries are read.
 const SHOWN = 200;
 
 export const title = () => "Mempool";
@@ -28,7 +28,7 @@ const rate = (entry) => entry.fees.base / entry.vsize;
 
 /** Some entries of a mempool that is too large to be read whole. */
 async function some() {
-  const ids = (await call("getrawmempool")).slice(0, SHOWN);
+  const ids = await call("getrawmempool", false, SHOWN);
   const entries = await Promise.all(ids.map(async (txid) => [txid, await ask("getmempoolentry", txid)]));
   return entries.filter(([, entry]) => entry !== null);
 }

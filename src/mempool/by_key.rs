@@ -1,0 +1,196 @@
+//! What the pool holds for each key, so that an address is looked up without going through the pool.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::entry::Entry;
+use crate::primitives::hash::Txid;
+use crate::primitives::keys::PublicKey;
+use crate::primitives::tx::OutPoint;
+
+/// What the pool's transactions together do to a key, in grains.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeySums {
+    /// Outputs to it.
+    pub received: u64,
+    /// Its coins that are spent, those that the pool makes included.
+    pub spent: u64,
+    /// Outputs to it that nothing in the pool spends.
+    pub unspent: u64,
+    entries: usize,
+}
+
+impl KeySums {
+    /// Its confirmed coins that are spent.
+    pub fn spent_confirmed(&self) -> u64 {
+        self.spent.saturating_sub(self.received.saturating_sub(self.unspent))
+    }
+}
+
+/// What one transaction does to a key, in grains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The transaction.
+    pub txid: Txid,
+    /// When it came, in seconds since 1970.
+    pub time: u64,
+    /// Outputs to the key.
+    pub received: u64,
+    /// Coins of the key that it spends.
+    pub spent: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct ByKey {
+    sums: HashMap<PublicKey, KeySums>,
+    /// By key, time and number: in the order in which they came.
+    entries: BTreeMap<(PublicKey, u64, u64), KeyEntry>,
+    /// Outputs that nothing in the pool spends, in the order in which they came.
+    unspent: BTreeMap<(PublicKey, u64, u64, u32), (Txid, u64)>,
+}
+
+impl ByKey {
+    pub(super) fn sums(&self, key: &PublicKey) -> KeySums {
+        self.sums.get(key).copied().unwrap_or_default()
+    }
+
+    /// Oldest first.
+    pub(super) fn entries(&self, key: &PublicKey) -> impl DoubleEndedIterator<Item = &KeyEntry> {
+        self.entries.range((*key, 0, 0)..=(*key, u64::MAX, u64::MAX)).map(|(_, entry)| entry)
+    }
+
+    /// Oldest first.
+    pub(super) fn unspent(&self, key: &PublicKey) -> impl Iterator<Item = (OutPoint, u64)> {
+        let range = self.unspent.range((*key, 0, 0, 0)..=(*key, u64::MAX, u64::MAX, u32::MAX));
+        range.map(|((.., index), (txid, value))| (OutPoint { txid: *txid, index: *index }, *value))
+    }
+
+    /// Takes in an entry whose outputs nothing spends yet. `parent` finds other entries.
+    pub(super) fn insert<'a>(&mut self, entry: &Entry, parent: impl Fn(&Txid) -> Option<&'a Entry>) {
+        for (key, (received, spent)) in moved(entry) {
+            let sums = self.sums.entry(key).or_default();
+            sums.received += received;
+            sums.spent += spent;
+            sums.entries += 1;
+            let (txid, time) = (entry.txid, entry.time);
+            self.entries.insert((key, time, entry.number), KeyEntry { txid, time, received, spent });
+        }
+        for index in 0..entry.tx.outputs.len() {
+            self.free(entry, index);
+        }
+        for outpoint in entry.tx.inputs.iter().map(|input| input.outpoint) {
+            if let Some(maker) = parent(&outpoint.txid) {
+                self.take(maker, outpoint.index as usize);
+            }
+        }
+    }
+
+    /// Forgets an entry. What it spent of entries that are still there is unspent again.
+    pub(super) fn remove<'a>(&mut self, entry: &Entry, parent: impl Fn(&Txid) -> Option<&'a Entry>) {
+        for outpoint in entry.tx.inputs.iter().map(|input| input.outpoint) {
+            if let Some(maker) = parent(&outpoint.txid) {
+                self.free(maker, outpoint.index as usize);
+            }
+        }
+        for index in 0..entry.tx.outputs.len() {
+            self.take(entry, index);
+        }
+        for (key, (received, spent)) in moved(entry) {
+            self.entries.remove(&(key, entry.time, entry.number));
+            if let Some(sums) = self.sums.get_mut(&key) {
+                sums.received -= received;
+                sums.spent -= spent;
+                sums.entries -= 1;
+                if sums.entries == 0 {
+                    self.sums.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Nothing spends an output of `maker`.
+    fn free(&mut self, maker: &Entry, index: usize) {
+        let Some((key, value)) = output(maker, index) else { return };
+        if self.unspent.insert((key, maker.time, maker.number, index as u32), (maker.txid, value)).is_none()
+            && let Some(sums) = self.sums.get_mut(&key)
+        {
+            sums.unspent += value;
+        }
+    }
+
+    /// Something spends an output of `maker`, or it is gone.
+    fn take(&mut self, maker: &Entry, index: usize) {
+        let Some((key, value)) = output(maker, index) else { return };
+        if self.unspent.remove(&(key, maker.time, maker.number, index as u32)).is_some()
+            && let Some(sums) = self.sums.get_mut(&key)
+        {
+            sums.unspent -= value;
+        }
+    }
+}
+
+fn output(entry: &Entry, index: usize) -> Option<(PublicKey, u64)> {
+    let output = entry.tx.outputs.get(index)?;
+    output.key().map(|key| (*key, output.value))
+}
+
+/// What an entry pays to and takes from each key.
+fn moved(entry: &Entry) -> BTreeMap<PublicKey, (u64, u64)> {
+    let mut moved: BTreeMap<PublicKey, (u64, u64)> = BTreeMap::new();
+    for (key, value) in (0..entry.tx.outputs.len()).filter_map(|index| output(entry, index)) {
+        moved.entry(key).or_default().0 += value;
+    }
+    for (key, value) in &entry.spends {
+        moved.entry(*key).or_default().1 += value;
+    }
+    moved
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Compares all that is kept with what the entries alone say. `by_age` are they, oldest first.
+    pub(in crate::mempool) fn check<'a>(
+        by_key: &ByKey,
+        by_age: &[&Entry],
+        parent: impl Fn(&Txid) -> Option<&'a Entry>,
+        is_spent: impl Fn(&OutPoint) -> bool,
+    ) {
+        let mut keys: Vec<PublicKey> = by_age.iter().flat_map(|entry| moved(entry).into_keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(by_key.sums.len(), keys.len());
+        let (mut entries, mut unspent) = (0, 0);
+        for key in keys {
+            let mut sums = KeySums::default();
+            let mut listed = Vec::new();
+            let mut free = Vec::new();
+            let mut spent_confirmed = 0;
+            for entry in by_age {
+                let Some((received, spent)) = moved(entry).get(&key).copied() else { continue };
+                sums.received += received;
+                sums.spent += spent;
+                sums.entries += 1;
+                listed.push(KeyEntry { txid: entry.txid, time: entry.time, received, spent });
+                for (outpoint, output) in entry.tx.outpoints(entry.txid) {
+                    if output.key() == Some(&key) && !is_spent(&outpoint) {
+                        sums.unspent += output.value;
+                        free.push((outpoint, output.value));
+                    }
+                }
+                for (input, (owner, value)) in entry.tx.inputs.iter().zip(&entry.spends) {
+                    if *owner == key && parent(&input.outpoint.txid).is_none() {
+                        spent_confirmed += value;
+                    }
+                }
+            }
+            assert_eq!((by_key.sums(&key), by_key.sums(&key).spent_confirmed()), (sums, spent_confirmed));
+            assert_eq!(by_key.entries(&key).copied().collect::<Vec<_>>(), listed);
+            assert_eq!(by_key.unspent(&key).collect::<Vec<_>>(), free);
+            entries += listed.len();
+            unspent += free.len();
+        }
+        assert_eq!((by_key.entries.len(), by_key.unspent.len()), (entries, unspent));
+    }
+}

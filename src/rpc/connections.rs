@@ -1,0 +1,207 @@
+//! The server's connections: a bound on them, and which one gives way to the next.
+//!
+//! A connection is a stranger's until a request on it has carried the owner's credentials, and a request can be read only
+//! from a connection that was accepted. So the server accepts all of them. When it has as many as it may have, the idlest
+//! stranger is closed, and the owner's call, or a probe of `/health`, always finds a place.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// All connections of a server.
+pub(super) struct Connections {
+    most: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    records: BTreeMap<u64, Record>,
+}
+
+/// What is known of a connection.
+struct Record {
+    /// When it was accepted, or a request on it last began or was last answered: the longest ago is the idlest. Bytes do
+    /// not count, or a header sent a byte at a time would look busy.
+    since: Instant,
+    /// Requests, and streams of events, that are being answered. Such a connection does not give way; what strangers can
+    /// have answered at a time has bounds of its own.
+    busy: usize,
+    /// Whether a request has carried credentials.
+    owner: bool,
+    /// Bytes of an answer to a stranger that the other side has not taken yet.
+    held: usize,
+    /// Ends it.
+    close: CancellationToken,
+}
+
+impl Connections {
+    /// None yet, and at most `most` at a time.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, table: Mutex::default() })
+    }
+
+    /// A place for a new connection. If there is none, the idlest connection gives way, a stranger's before the owner's;
+    /// `None` if all are busy.
+    pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
+        let mut table = self.table();
+        if table.records.len() >= self.most {
+            let idle = table.records.iter().filter(|(_, record)| record.busy == 0);
+            let number = idle.min_by_key(|(_, record)| (record.owner, record.since)).map(|(number, _)| *number)?;
+            table.close(number);
+        }
+        let (number, close) = (table.next, CancellationToken::new());
+        table.next += 1;
+        let record = Record { since: Instant::now(), busy: 0, owner: false, held: 0, close: close.clone() };
+        table.records.insert(number, record);
+        Some(Place(Arc::new(Guard { connections: Arc::clone(self), number, close })))
+    }
+
+    /// Closes the connection that has left an answer unread for the longest time; whether there was one.
+    pub(super) fn close_slowest_reader(&self) -> bool {
+        let mut table = self.table();
+        let readers = table.records.iter().filter(|(_, record)| record.held > 0);
+        let slowest = readers.min_by_key(|(_, record)| record.since).map(|(number, _)| *number);
+        slowest.is_some_and(|number| {
+            table.close(number);
+            true
+        })
+    }
+
+    /// Nothing is left half done under this lock, so a panic elsewhere does not spoil it.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn close(&mut self, number: u64) {
+        if let Some(record) = self.records.remove(&number) {
+            record.close.cancel();
+        }
+    }
+}
+
+/// A connection's place, for as long as a clone of this is there.
+#[derive(Clone)]
+pub(super) struct Place(Arc<Guard>);
+
+struct Guard {
+    connections: Arc<Connections>,
+    number: u64,
+    close: CancellationToken,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.connections.table().records.remove(&self.number);
+    }
+}
+
+impl Place {
+    fn change(&self, change: impl FnOnce(&mut Record)) {
+        if let Some(record) = self.0.connections.table().records.get_mut(&self.0.number) {
+            change(record);
+        }
+    }
+
+    /// Notes that a request has begun, or its answer is ready.
+    pub(super) fn touch(&self) {
+        self.change(|record| record.since = Instant::now());
+    }
+
+    /// Notes that a request carried the owner's credentials.
+    pub(super) fn mark_owner(&self) {
+        self.change(|record| record.owner = true);
+    }
+
+    /// Keeps the connection from giving way until the answer is dropped.
+    pub(super) fn busy(&self) -> Busy {
+        self.change(|record| record.busy += 1);
+        Busy(self.clone())
+    }
+
+    /// Counts bytes of an answer as not taken yet, until the answer is dropped.
+    pub(super) fn hold(&self, bytes: usize) -> Hold {
+        self.change(|record| record.held += bytes);
+        Hold { place: self.clone(), bytes }
+    }
+
+    /// Completes when the connection has to give way.
+    pub(super) async fn closed(&self) {
+        self.0.close.cancelled().await;
+    }
+}
+
+/// A request that is being answered.
+pub(super) struct Busy(Place);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.change(|record| {
+            record.busy -= 1;
+            record.since = Instant::now();
+        });
+    }
+}
+
+/// An answer that has not been taken.
+pub(super) struct Hold {
+    place: Place,
+    bytes: usize,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.place.change(|record| record.held -= self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_open(place: &Place) -> bool {
+        !place.0.close.is_cancelled()
+    }
+
+    #[test]
+    fn the_idlest_stranger_gives_way_and_neither_the_owner_nor_who_is_being_answered() {
+        let connections = Connections::new(4);
+        let mut places: Vec<Place> = (0..4).filter_map(|_| connections.admit()).collect();
+        places[0].mark_owner();
+        let busy = places[1].busy();
+        places[2].touch();
+        let fifth = connections.admit().unwrap();
+        assert_eq!(places.iter().map(is_open).collect::<Vec<_>>(), [true, true, true, false]);
+        // The next are the stranger whose request began, and the newcomer.
+        let sixth = connections.admit().unwrap();
+        assert!(!is_open(&places[2]) && is_open(&fifth));
+        let (fifth_busy, sixth_busy) = (fifth.busy(), sixth.busy());
+        // Only the owner is idle.
+        let seventh = connections.admit().unwrap();
+        assert!(!is_open(&places[0]));
+        let _seventh_busy = seventh.busy();
+        assert!(connections.admit().is_none(), "all are being answered");
+        drop((busy, fifth_busy, sixth_busy));
+        places.remove(1);
+        let eighth = connections.admit().unwrap();
+        assert!(is_open(&eighth) && is_open(&fifth), "a place was free");
+    }
+
+    #[test]
+    fn the_answer_that_has_waited_longest_is_given_up() {
+        let connections = Connections::new(4);
+        let places: Vec<Place> = (0..3).filter_map(|_| connections.admit()).collect();
+        assert!(!connections.close_slowest_reader(), "nothing is held");
+        let holds: Vec<Hold> = [2, 1].map(|n: usize| places[n].hold(10)).into();
+        places[1].touch();
+        assert!(connections.close_slowest_reader());
+        assert_eq!(places.iter().map(is_open).collect::<Vec<_>>(), [true, true, false]);
+        drop(holds);
+        assert!(!connections.close_slowest_reader());
+    }
+}

@@ -1,0 +1,107 @@
+//! Under which names the server answers: a web page of another site must not reach it.
+//!
+//! A browser lets a page read what its own host answers. A stranger who owns a name can have it resolve to this machine
+//! once his page is loaded (DNS rebinding), and so read the node through the browser of its owner. The name shows in the
+//! `Host` header, so requests under names that are not the node's own are refused.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::{HeaderMap, header};
+
+/// Why a request is refused, as the answer's text says it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Foreign {
+    /// A page of another site sent it.
+    #[error("calls from pages of other sites are refused")]
+    Page,
+    /// It came under a name that may be a stranger's.
+    #[error("this node does not answer under that name; `cairn node --rpc-allow-host NAME` would let it")]
+    Host,
+}
+
+/// Checks where a request comes from. `allowed` are names that the owner gave.
+///
+/// An address is nobody's name, and neither is `localhost`. A request without a `Host` comes from no browser (HTTP/1.0:
+/// probes), and one with credentials from no stranger's page, unless it says so itself by an `Origin`.
+///
+/// # Errors
+/// [`Foreign`].
+pub(super) fn check(headers: &HeaderMap, allowed: &[String]) -> Result<(), Foreign> {
+    let host = match headers.get(header::HOST).map(|host| host.to_str()) {
+        None => None,
+        Some(Ok(host)) => Some(host),
+        Some(Err(_)) => return Err(Foreign::Host),
+    };
+    // A browser names the origin of every request but those GETs that a page makes to its own host.
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+        if host.is_none() || origin != host {
+            return Err(Foreign::Page);
+        }
+    } else if headers.contains_key(header::AUTHORIZATION) {
+        return Ok(());
+    }
+    match host {
+        Some(host) if !is_own(host, allowed) => Err(Foreign::Host),
+        _ => Ok(()),
+    }
+}
+
+fn is_own(host: &str, allowed: &[String]) -> bool {
+    if host.parse::<SocketAddr>().is_ok() {
+        return true;
+    }
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    bare.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(headers: &[(header::HeaderName, &str)], allowed: &[&str]) -> Result<(), Foreign> {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        check(&headers, &allowed.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn only_addresses_localhost_and_names_that_were_given_are_own() {
+        use header::{AUTHORIZATION, HOST, ORIGIN};
+        for host in
+            ["127.0.0.1:7332", "localhost:7332", "LOCALHOST", "[::1]:7332", "[::1]", "10.1.2.3:7332", "10.1.2.3"]
+        {
+            assert_eq!(checked(&[(HOST, host)], &[]), Ok(()), "{host}");
+            assert_eq!(checked(&[(HOST, host), (ORIGIN, &format!("http://{host}"))], &[]), Ok(()), "{host}");
+        }
+        // A name without a dot may be a stranger's, too: resolvers add domains to it.
+        for host in
+            ["evil.example:7332", "evil.example", "node1", "node1:7332", "localhost.evil.example", "", ":7332", "1.2.3"]
+        {
+            assert_eq!(checked(&[(HOST, host)], &["node2"]), Err(Foreign::Host), "{host}");
+            let credentials = [(HOST, host), (AUTHORIZATION, "Basic eDp5")];
+            assert_eq!(checked(&credentials, &["node2"]), Ok(()), "a page does not know them");
+            let rebound = [(HOST, host), (ORIGIN, &format!("http://{host}")), (AUTHORIZATION, "Basic eDp5")];
+            assert_eq!(checked(&rebound, &[]), Err(Foreign::Host), "{host}");
+        }
+        for host in ["node2", "Node2:7332"] {
+            assert_eq!(checked(&[(HOST, host)], &["node2"]), Ok(()), "{host}");
+        }
+        assert_eq!(checked(&[], &[]), Ok(()), "a probe by HTTP/1.0");
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_refused() {
+        use header::{AUTHORIZATION, HOST, ORIGIN};
+        for origin in ["http://evil.example", "null", "https://127.0.0.1:7332", "http://127.0.0.1:80"] {
+            let headers = [(HOST, "127.0.0.1:7332"), (ORIGIN, origin), (AUTHORIZATION, "Basic eDp5")];
+            assert_eq!(checked(&headers, &[]), Err(Foreign::Page), "{origin}");
+        }
+        assert_eq!(checked(&[(ORIGIN, "http://evil.example")], &[]), Err(Foreign::Page));
+    }
+}

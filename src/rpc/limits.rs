@@ -1,0 +1,114 @@
+//! Where the server listens, whom it answers, and how much it does for them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::auth::RpcAuth;
+use crate::consensus::params::MAX_BLOCK_BYTES;
+use crate::runtime::Handle;
+use crate::stratum;
+
+/// Bounds on what callers can make the server do.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at a time. For one more, the idlest gives way.
+    pub connections: usize,
+    /// The owner's requests being read or answered at a time; more are answered 503.
+    pub requests: usize,
+    /// Requests in one batch.
+    pub batch: usize,
+    /// Bytes of a request: by default a block of the largest kind in hex.
+    pub body_bytes: usize,
+    /// Bytes of a batch's answers, after which its remaining requests are answered with an error.
+    pub answer_bytes: usize,
+    /// Time for a request's header to arrive, from when the connection was accepted or the last answer was written.
+    pub header_timeout: Duration,
+    /// Time for a request's body to arrive.
+    pub body_timeout: Duration,
+    /// Time after which a connection ends if the other side takes nothing of what is written to it.
+    pub write_timeout: Duration,
+    /// Time that a poll for a block template waits for a new tip; from then on better fees end it too.
+    pub fee_patience: Duration,
+    /// Listeners to `/events` at a time; more are answered 503.
+    pub listeners: usize,
+    /// Bounds on `/public`.
+    pub public: PublicLimits,
+}
+
+/// Bounds on what callers without credentials can make the server do.
+#[derive(Debug, Clone)]
+pub struct PublicLimits {
+    /// Requests in one batch.
+    pub batch: usize,
+    /// Bytes of a request.
+    pub body_bytes: usize,
+    /// Bytes of an answer, that to a batch included: what is longer is refused. The default has room for a block of a
+    /// million bytes in hex.
+    pub answer_bytes: usize,
+    /// Bytes of all answers together, those that are being made and those that are not taken yet.
+    pub memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            requests: 128,
+            batch: 1_000,
+            body_bytes: 2 * MAX_BLOCK_BYTES as usize + 65_536,
+            answer_bytes: 64 << 20,
+            header_timeout: Duration::from_secs(20),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(20),
+            fee_patience: Duration::from_secs(60),
+            listeners: 64,
+            public: PublicLimits { batch: 100, body_bytes: 65_536, answer_bytes: 2 << 20, memory: 64 << 20 },
+        }
+    }
+}
+
+/// Where to listen, and whom to answer.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address to bind; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Where the cookie and the bound address are left.
+    pub data_dir: PathBuf,
+    /// A user besides the cookie's; needs `password`.
+    pub user: Option<String>,
+    /// That user's password.
+    pub password: Option<String>,
+    /// More users, whose passwords are not written anywhere.
+    pub auth: Vec<RpcAuth>,
+    /// Names under which the node answers, besides addresses and `localhost`.
+    pub allow_hosts: Vec<String>,
+    /// What miners do over Stratum, if they are listened to.
+    pub stratum: Option<Arc<stratum::Meters>>,
+    /// Bounds.
+    pub limits: Limits,
+    /// The nodes of this process with their names, where there are several: all of them can then be asked about links,
+    /// and told to change them. Empty if there is only the one that is served.
+    pub nodes: Vec<(String, Handle)>,
+    /// Whether the explorer is served: the page, and what it reads without credentials.
+    pub explorer: bool,
+}
+
+impl Config {
+    /// Listens on `bind`, with the cookie in `data_dir` as the only key.
+    pub fn new(bind: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            bind,
+            data_dir: data_dir.into(),
+            user: None,
+            password: None,
+            auth: Vec::new(),
+            allow_hosts: Vec::new(),
+            stratum: None,
+            limits: Limits::default(),
+            nodes: Vec::new(),
+            explorer: true,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What callers without credentials may cost: memory, and time of the node's thread.
+//!
+//! Each request of theirs sets memory aside before it is looked into ([`Memory`]), keeps what its answer takes until the
+//! other side has taken that, and takes turns on the node's thread ([`Turns`]).
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use super::Api;
+use super::connections::{Connections, Hold, Place};
+use super::error::RpcError;
+
+/// Entries in one answer that lists what there may be any number of.
+pub(super) const MAX_LISTED: usize = 1_000;
+/// Headers in one receipt: about as many as its answer has room for.
+const MAX_HEADERS: u32 = 12_000;
+/// Memory is shared out in pieces of so many bytes.
+const UNIT: usize = 1024;
+/// How long a request waits for others to give memory back. An answer that is not read is given up for it at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Strangers' calls together get one part in so many of the node's thread.
+const TURN: u32 = 4;
+/// Rest that is owed is taken once it is as long as a timer can measure.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+
+/// Checks that a receipt with so many headers is for the caller.
+///
+/// # Errors
+/// [`Code::InvalidParameter`](super::error::Code::InvalidParameter) with what to ask for instead.
+pub(super) fn check_headers(api: &Api, count: u32) -> Result<(), RpcError> {
+    if api.is_for_stranger() && count > MAX_HEADERS {
+        return Err(RpcError::invalid(format!(
+            "evidence: {count} headers are more than the {MAX_HEADERS} that callers without credentials may have: ask for \
+             \"succinct\", or from a later checkpoint"
+        )));
+    }
+    Ok(())
+}
+
+/// The memory that all strangers' requests share.
+pub(super) struct Memory {
+    units: Arc<Semaphore>,
+    /// Units in all.
+    all: usize,
+    /// What one request takes while it is answered.
+    each: u32,
+    /// Held by the one that waits for memory.
+    queue: Mutex<()>,
+    connections: Arc<Connections>,
+}
+
+/// Memory that one request has. Given back when this is dropped.
+pub(super) struct Share(OwnedSemaphorePermit);
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+impl Memory {
+    /// `all` bytes, of which a request takes `each` while it is answered; one request always has room.
+    pub(super) fn new(all: usize, each: usize, connections: Arc<Connections>) -> Self {
+        let each = units(each);
+        let all = (units(all).max(each) as usize).min(Semaphore::MAX_PERMITS);
+        Self { units: Arc::new(Semaphore::new(all)), all, each, queue: Mutex::default(), connections }
+    }
+
+    /// Memory for one request, in the order of asking. When others hold all of it, the answers that have waited longest for
+    /// their readers are given up, one by one. `None` if that does not help within some seconds.
+    pub(super) async fn reserve(&self) -> Option<Share> {
+        let deadline = Instant::now() + PATIENCE;
+        // Only the first of those who wait gives answers up, and no more than it needs.
+        let _first = timeout_at(deadline, self.queue.lock()).await.ok()?;
+        let mut acquired = pin!(Arc::clone(&self.units).acquire_many_owned(self.each));
+        while Instant::now() < deadline {
+            // A closed connection gives back what it held as soon as its task has seen it.
+            if let Ok(permit) = timeout(SHORTEST_REST, acquired.as_mut()).await {
+                return permit.ok().map(Share);
+            }
+            self.connections.close_slowest_reader();
+        }
+        None
+    }
+
+    /// Bytes that requests have now.
+    pub(super) fn taken(&self) -> usize {
+        (self.all - self.units.available_permits()) * UNIT
+    }
+}
+
+impl Share {
+    /// The body of an answer, which keeps the memory that it takes until it was written to the socket, and gives back the
+    /// rest. The caller has seen to it that it takes no more than the share.
+    pub(super) fn body(mut self, mut text: String, place: &Place) -> Body {
+        text.shrink_to_fit();
+        let kept = self.0.split(units(text.len()) as usize);
+        let hold = place.hold(text.len());
+        Body::from(Bytes::from_owner(Held { text, _kept: kept, _hold: hold }))
+    }
+}
+
+/// An answer on its way. The HTTP library drops it once all of it is written, or the connection ends.
+struct Held {
+    text: String,
+    _kept: Option<OwnedSemaphorePermit>,
+    _hold: Hold,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+/// Strangers' turns on the node's thread: one call at a time, and after each a rest of three times what it took. So
+/// strangers have a quarter of the thread at most, however many they are; the rest is for peers, miners and the owner.
+#[derive(Default)]
+pub(super) struct Turns {
+    rested: Mutex<Option<Instant>>,
+    taken: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl Turns {
+    /// Carries out `work`, which tells besides its result how long the node's thread was at it.
+    pub(super) async fn take<R, E>(&self, work: impl Future<Output = Result<(R, Duration), E>>) -> Result<R, E> {
+        let mut rested = self.rested.lock().await;
+        if let Some(until) = *rested
+            && until.saturating_duration_since(Instant::now()) >= SHORTEST_REST
+        {
+            sleep_until(until).await;
+        }
+        let (result, took) = work.await?;
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+        let now = Instant::now();
+        *rested = Some(rested.map_or(now, |until| until.max(now)) + took * (TURN - 1));
+        Ok(result)
+    }
+
+    /// How many turns there were, and their time together.
+    pub(super) fn taken(&self) -> (u64, Duration) {
+        (self.taken.load(Ordering::Relaxed), Duration::from_nanos(self.nanos.load(Ordering::Relaxed)))
+    }
+}
+
+/// What callers without credentials cost a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes set aside now for answers that are being made or have not been taken.
+    pub memory: usize,
+    /// Their calls to the node's thread since the start.
+    pub node_calls: u64,
+    /// How long the node's thread was at those.
+    pub node_time: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_have_a_quarter_of_the_nodes_thread() {
+        let turns = Turns::default();
+        for took in [Duration::from_millis(10), Duration::from_micros(100)] {
+            let start = Instant::now();
+            let mut busy = Duration::ZERO;
+            for _ in 0..400 {
+                let work = async {
+                    tokio::time::advance(took).await;
+                    Ok::<_, ()>(((), took))
+                };
+                turns.take(work).await.unwrap();
+                busy += took;
+            }
+            let all = start.elapsed();
+            assert!(busy * TURN <= all + took * TURN + SHORTEST_REST, "{busy:?} of {all:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded_and_answers_that_are_not_read_give_way() {
+        let connections = Connections::new(8);
+        let memory = Memory::new(4 * UNIT, 2 * UNIT, Arc::clone(&connections));
+        let place = connections.admit().unwrap();
+        let body = |share: Share| share.body("x".repeat(UNIT + 1), &place);
+        // Two units each are kept, so that all of it is held.
+        let first = body(memory.reserve().await.unwrap());
+        let second = body(memory.reserve().await.unwrap());
+        assert_eq!(memory.units.available_permits(), 0);
+        let third = tokio::join!(memory.reserve(), async {
+            place.closed().await;
+            drop((first, second));
+        });
+        assert!(third.0.is_some(), "the reader was closed and gave its memory back");
+        let fourth = memory.reserve().await;
+        assert!(fourth.is_some() && memory.reserve().await.is_none(), "who is being answered does not give way");
+        // A short answer leaves the rest to others.
+        let short = third.0.unwrap().body("x".to_owned(), &connections.admit().unwrap());
+        assert_eq!(memory.units.available_permits(), 1);
+        drop((short, fourth));
+        assert_eq!(memory.units.available_permits(), 4);
+    }
+}

@@ -438,7 +438,7 @@ fn every_failure_with_json_is_an_object() {
     let txid = "00".repeat(32);
     for (args, code, kind) in [
         (&["node", "--genesis", "torn.json"][..], FAILED, "failed"),
-        (&["testnet", "mine", "1"], NO_NODE, "no_node"),
+        (&["testnet", "mine", "1"], FAILED, "failed"),
         (&["wallet", "address"], FAILED, "failed"),
         (&["wallet", "new", "--restore"], FAILED, "failed"),
         (&["rpc", "uptime"], NO_NODE, "no_node"),

@@ -19,7 +19,7 @@ use crate::wallet::Wallet;
 /// Options of `cairn node`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Stops in order at Ctrl-C, SIGTERM, SIGHUP (a terminal that is closed; with nohup it goes on) or `cairn rpc stop`. Logs go to
+Stops in order at Ctrl-C, SIGTERM, SIGHUP (a terminal that is closed; with nohup it goes on) or `cairn rpc stop`. Logs go to \
 stderr, which need not be read.
 
 Examples:

@@ -59,7 +59,8 @@ for cipher, name in [(ChaChaPolyCipher, "ChaChaPoly"), (AESGCMCipher, "AESGCM")]
         seen.append(outcome(receiving, sealed))
         receiving.set_nonce(before)
         seen.append(outcome(receiving, sealed) if before else "-")
-        print(f"{name}, {before} messages before: a key of {length} bytes: {seen[0]}; cut to 32: {seen[1]}; nonce put back: {seen[2]}")
+        print(f"{name}, {before} messages before: a key of {length} bytes: {seen[0]}")
+        print(f"  cut to 32: {seen[1]}; nonce put back: {seen[2]}")
         assert length == 48 and seen[0] == "ValueError"
         assert seen[1:] == (["after", "-"] if before == 0 else ["DecryptFailedException", "after"])
 PYTHON

@@ -67,7 +67,8 @@ wallet = HDWallet(cryptocurrency=Solana, hd=BIP44HD).from_mnemonic(words)
 wallet.from_derivation(BIP44Derivation(coin_type=Solana.COIN_TYPE))
 change = Bip44.FromSeed(Bip39SeedGenerator(words.mnemonic()).Generate(), Bip44Coins.SOLANA).Purpose().Coin().Account(0)
 address = change.Change(Bip44Changes.CHAIN_EXT).AddressIndex(0).PublicKey().ToAddress()
-print("Solana, account 0, change 0, address 0:", f"hdwallet  {wallet.path()}  {wallet.address()}", f"bip-utils  {address}", sep="\n  ")
+print("Solana, account 0, change 0, address 0:")
+print(f"  hdwallet   {wallet.path()}  {wallet.address()}\n  bip-utils  {address}")
 assert wallet.path() == "m/44'/501'/0'/0/0"
 assert wallet.address() == "3EJBvTB2Nj3GpT3gwoRavrrhn5AfCe7XLEC6qzrxXGUQ"
 assert address == "B9sVeu4rJU12oUrUtzjc6BSNuEXdfvurZkdcaTVkP2LY"

@@ -454,6 +454,29 @@ fn what_is_no_share_is_refused_by_number() {
     assert_eq!(place.tip().0, 0, "none of them was a block");
 }
 
+/// Jobs given one after another may be of one template, whose headers are then the same.
+#[test]
+fn a_share_counts_once_whatever_job_it_names() {
+    let place = Place::with(HARD, |_| ());
+    let mut miner = place.connect();
+    miner.worker = place.address(1);
+    miner.subscribe();
+    let suggest = json!([0.00000006]);
+    assert_eq!(miner.call("mining.suggest_difficulty", suggest.clone()), Ok(json!(true)));
+    assert_eq!(miner.call("mining.authorize", json!([place.address(1), "x"])), Ok(json!(true)));
+    miner.wait_for_job();
+    let first = miner.job.clone();
+    let share = miner.search("00000000", 0, true);
+    assert_eq!(miner.submit("00000000", share), Ok(json!(true)));
+    assert_eq!(miner.call("mining.suggest_difficulty", suggest), Ok(json!(true)));
+    miner.wait_for_job();
+    assert_ne!(miner.job.name, first.name);
+    miner.job.time = first.time;
+    assert_eq!(miner.submit("00000000", share).unwrap_err().0, 22);
+    let shares = place.meters().shares();
+    assert_eq!((shares.accepted, shares.duplicate), (1, 1));
+}
+
 #[test]
 fn time_may_be_rolled() {
     let place = Place::new();

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use cairn::chain::Chain;
+use cairn::chain::{Chain, ChainError};
 use cairn::miner::template::{self, Template};
 use cairn::primitives::address;
 use cairn::stratum::protocol;
@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 const MAX_STEPS: usize = 64;
 /// The latest time that a block may have.
 const LATEST: u32 = UNIX as u32 + 7_200;
+/// Jobs of a session that shares are taken for.
+const KEPT_JOBS: u64 = 8;
 
 fn worker() -> String {
     format!("{}.rig", address::encode(&params().address_prefix, &key(5).public_key()))
@@ -52,6 +54,8 @@ fn seeds() {
 struct World {
     chain: Option<Chain>,
     template: Template,
+    /// Jobs given so far.
+    given: u64,
 }
 
 fn honest_chain() -> Chain {
@@ -78,9 +82,8 @@ thread_local! {
 fuzz_target!(init: seeds(), |bytes: &[u8]| {
     let mut script = Script(bytes);
     let mut session = Session::new([1, 2, 3, 4], Duration::ZERO);
-    let mut world = World { chain: None, template: FIRST.with(Clone::clone) };
+    let mut world = World { chain: None, template: FIRST.with(Clone::clone), given: 0 };
     let mut now = Duration::ZERO;
-    let mut given = 0u64;
     for _ in 0..MAX_STEPS {
         if script.is_empty() {
             break;
@@ -93,8 +96,8 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
                 }
             }
             1 if session.ready().is_some() => {
-                given += 1;
-                give(&mut session, &world, now, given);
+                world.given += 1;
+                give(&mut session, &world, now);
             }
             2 => {
                 let (job, extra, nonce) = (script.byte(), script.short(), script.byte());
@@ -122,8 +125,12 @@ fn hear(session: &mut Session, line: &str, now: Duration, world: &mut World) {
             if let Some(block) = block {
                 assert_eq!(block.transactions[0].outputs[0].key(), Some(&key(5).public_key()));
                 let chain = world.chain.get_or_insert_with(honest_chain);
-                chain.accept_block(block, UNIX, &|_| false).expect("what a share makes is a block");
-                world.template = template_on(chain);
+                match chain.accept_block(block, UNIX, &|_| false) {
+                    Ok(_) => world.template = template_on(chain),
+                    // Shares are forgotten with the oldest jobs, which may have been of the same template.
+                    Err(ChainError::Duplicate { .. }) if world.given > KEPT_JOBS => {}
+                    Err(error) => panic!("what a share makes is no block: {error}"),
+                }
             }
             (protocol::answer(&id, &json!(true)), Some(true))
         }
@@ -139,7 +146,7 @@ fn hear(session: &mut Session, line: &str, now: Duration, world: &mut World) {
     }
 }
 
-fn give(session: &mut Session, world: &World, now: Duration, number: u64) {
+fn give(session: &mut Session, world: &World, now: Duration) {
     let parent = session.parent();
     let lines = session.give(world.template.clone(), now);
     let lines: Vec<Value> = lines.iter().map(|line| json_line(line)).collect();
@@ -152,7 +159,7 @@ fn give(session: &mut Session, world: &World, now: Duration, number: u64) {
         assert_eq!(told, session.level().difficulty());
     }
     assert_eq!(notify["method"], "mining.notify");
-    assert_eq!(notify["params"][0], format!("{number:x}"));
+    assert_eq!(notify["params"][0], format!("{:x}", world.given));
     let is_clean = parent != Some(world.template.header.previous);
     assert_eq!(notify["params"][8], is_clean);
     assert!(session.level().target() >= world.template.target, "no share is harder than the block");

@@ -110,6 +110,14 @@ pub(super) fn member<'a, T: FromJson<'a>>(object: &'a Map<String, Value>, name: 
     value.unwrap_or(Ok(None)).map_err(|error| format!("{name}: {error}"))
 }
 
+/// A member of an object that has to be there.
+///
+/// # Errors
+/// That it is not, or what is wrong with it, with its name.
+pub(super) fn required_member<'a, T: FromJson<'a>>(object: &'a Map<String, Value>, name: &str) -> Result<T, String> {
+    member(object, name)?.ok_or_else(|| format!("{name}: missing"))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -133,6 +141,7 @@ mod tests {
         let object = json!({ "a": true, "b": null });
         let object = object.as_object().unwrap();
         assert_eq!((member(object, "a"), member::<bool>(object, "b")), (Ok(Some(true)), Ok(None)));
+        assert_eq!(required_member::<bool>(object, "b"), Err("b: missing".to_owned()));
         assert_eq!(member::<f64>(object, "a"), Err("a: expected a number, got a boolean".to_owned()));
     }
 }

@@ -8,7 +8,7 @@ use super::level::Level;
 use super::protocol::{Fault, Refusal, Share};
 use crate::miner::template::Template;
 use crate::primitives::block::Block;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{BlockHash, Hash256};
 
 /// Shares of one job that are remembered; more come of one that is far too easy.
 const MAX_SHARES: usize = 10_000;
@@ -20,8 +20,8 @@ pub struct Job {
     level: Level,
     /// This connection's part of the extra nonce.
     extranonce1: [u8; 4],
-    /// What was handed in: extra nonce, time, nonce.
-    shares: HashSet<([u8; 4], u32, u32)>,
+    /// Hashes of the headers that were handed in.
+    shares: HashSet<BlockHash>,
 }
 
 impl Job {
@@ -60,11 +60,29 @@ impl Job {
         ])
     }
 
-    /// Checks a share, whose time may be `latest` at most, or the least time of the block if that is later. The block, if it is one.
+    /// Whether a header with this hash was handed in for it.
+    pub fn has(&self, hash: &BlockHash) -> bool {
+        self.shares.contains(hash)
+    }
+
+    /// Remembers that a header was handed in for it.
+    ///
+    /// # Errors
+    /// A refusal if it has too many already.
+    pub fn remember(&mut self, hash: BlockHash) -> Result<(), Refusal> {
+        if self.shares.len() >= MAX_SHARES {
+            return Err(Refusal::new(Fault::Other, "too many shares of one job: take the next"));
+        }
+        self.shares.insert(hash);
+        Ok(())
+    }
+
+    /// Checks a share, whose time may be `latest` at most, or the least time of the block if that is later: its header's hash, and the block, if it is one. Whether it was
+    /// handed in before is not looked at.
     ///
     /// # Errors
     /// Why it is no share.
-    pub fn check(&mut self, share: &Share, latest: u32) -> Result<Option<Block>, Refusal> {
+    pub fn check(&self, share: &Share, latest: u32) -> Result<(BlockHash, Option<Block>), Refusal> {
         let times = self.template.min_time..=latest.max(self.template.min_time);
         if !times.contains(&share.time) {
             let (first, last) = (times.start(), times.end());
@@ -82,13 +100,7 @@ impl Job {
             let message = format!("hash {hash} is above the target of difficulty {}", self.level.difficulty());
             return Err(Refusal::new(Fault::LowDifficulty, message));
         }
-        if self.shares.len() >= MAX_SHARES {
-            return Err(Refusal::new(Fault::Other, "too many shares of one job: take the next"));
-        }
-        if !self.shares.insert((share.extranonce2, share.time, share.nonce)) {
-            return Err(Refusal::new(Fault::Duplicate, "this share was handed in before"));
-        }
-        Ok(template.target.is_met_by(&hash).then(|| template.block(share.nonce)))
+        Ok((hash, template.target.is_met_by(&hash).then(|| template.block(share.nonce))))
     }
 }
 

@@ -154,9 +154,16 @@ impl Session {
             return Err(Refusal::new(Fault::Unauthorized, "not the address that was authorized"));
         }
         let number = u64::from_str_radix(&share.job, 16).ok();
-        let job = self.jobs.iter_mut().find(|(known, _)| Some(*known) == number);
-        let (_, job) = job.ok_or_else(|| Refusal::new(Fault::JobNotFound, "job not found: stale, or never given"))?;
-        let block = job.check(share, latest)?;
+        let place = self.jobs.iter().position(|(known, _)| Some(*known) == number);
+        let missing = || Refusal::new(Fault::JobNotFound, "job not found: stale, or never given");
+        let place = place.ok_or_else(missing)?;
+        let (hash, block) = self.jobs[place].1.check(share, latest)?;
+        // Two jobs may be of one template, so that one header is a share of both.
+        if self.jobs.iter().any(|(_, job)| job.has(&hash)) {
+            return Err(Refusal::new(Fault::Duplicate, "this share was handed in before"));
+        }
+        let job = &mut self.jobs[place].1;
+        job.remember(hash)?;
         self.vardiff.share();
         Ok((job.level(), block))
     }

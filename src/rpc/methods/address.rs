@@ -1,6 +1,7 @@
 //! What the chain and the mempool know of an address.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{Method, Outcome};
 use crate::chain::Entry;
@@ -16,6 +17,7 @@ use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
+use crate::rpc::values::{FromJson, required_member};
 use crate::storage::{Database, TxLocation};
 
 /// Coins that a balance is summed over; an address with more is an exchange's, which keeps its own books.
@@ -97,6 +99,27 @@ fn bounded(api: &Api, count: usize) -> Result<usize, RpcError> {
     if count > most { Err(RpcError::invalid(format!("count: at most {most}"))) } else { Ok(count) }
 }
 
+/// A coin as an answer lists it, by its outpoint: the members that are not needed are passed over.
+struct AfterCoin(OutPoint);
+
+impl FromJson<'_> for AfterCoin {
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let coin = <&Map<String, Value>>::from_json(value)?;
+        Ok(Self(OutPoint { txid: required_member(coin, "txid")?, index: required_member(coin, "vout")? }))
+    }
+}
+
+/// A transaction of the history as an answer lists it, by its place.
+struct AfterEntry(TxLocation);
+
+impl FromJson<'_> for AfterEntry {
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let entry = <&Map<String, Value>>::from_json(value)?;
+        let (height, position) = (required_member(entry, "height")?, required_member(entry, "position")?);
+        Ok(Self(TxLocation { height, position }))
+    }
+}
+
 /// The height at which a coin can be spent.
 fn spendable_from(coin: &Coin, maturity: u32) -> u32 {
     if coin.coinbase { coin.height.saturating_add(maturity) } else { 0 }
@@ -158,20 +181,13 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
         #[serde(skip_serializing_if = "Option::is_none")]
         spentby: Option<Txid>,
     }
-    /// Other members are passed over, so that an entry of an answer will do.
-    #[derive(Deserialize)]
-    struct After {
-        txid: Txid,
-        vout: u32,
-    }
     let key = api.key_of(args.get("address")?)?;
     let count = match args.get::<Option<usize>>("count")? {
         Some(count) => bounded(&api, count)?,
         None => USUAL_COINS.min(most_listed(&api)),
     };
     let include_mempool: bool = args.get("include_mempool")?;
-    let after: Option<After> = args.get("after")?;
-    let after = after.map(|coin| OutPoint { txid: coin.txid, index: coin.vout });
+    let after = args.get::<Option<AfterCoin>>("after")?.map(|AfterCoin(outpoint)| outpoint);
     let (coins, tip) = api.read(move |db, tip| Ok((db.address_coins(&key, after.as_ref(), count)?, *tip))).await?;
     let maturity = api.params().coinbase_maturity;
     let listing = move |node: &mut Node, _| {
@@ -225,18 +241,11 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
         received: u64,
         spent: u64,
     }
-    /// Other members are passed over, so that an entry of an answer will do.
-    #[derive(Deserialize)]
-    struct After {
-        height: u32,
-        position: u32,
-    }
     let key = api.key_of(args.get("address")?)?;
     let from_height: u32 = args.get("from_height")?;
     let count = bounded(&api, args.get("count")?)?;
     let newest_first: bool = args.get("newest_first")?;
-    let after: Option<After> = args.get("after")?;
-    let after = after.map(|entry| TxLocation { height: entry.height, position: entry.position });
+    let after = args.get::<Option<AfterEntry>>("after")?.map(|AfterEntry(place)| place);
     let tree = api.tree_reader()?.clone();
     let reading = move |db: &Database, tip: &Entry| {
         let history = if newest_first {

@@ -87,16 +87,16 @@ pub fn stepped(count: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::hash::Hash256;
 
     #[test]
-    fn a_thread_counts_for_itself() {
+    fn what_was_done_between_two_readings() {
+        looked_up(1_000);
         let before = effort();
-        Hash256::of(&[0; 100]);
-        Hash256::of_pair(&Hash256::ZERO, &Hash256::ZERO);
         looked_up(7);
-        std::thread::spawn(|| Hash256::of(&[0; 1_000])).join().unwrap();
-        let expected = Effort { lookups: 1, bytes_read: 7, hashes: 2, bytes_hashed: 164, signatures: 0, steps: 0 };
+        hashed(2, 32);
+        verified(3);
+        stepped(4);
+        let expected = Effort { lookups: 1, bytes_read: 7, hashes: 2, bytes_hashed: 64, signatures: 3, steps: 4 };
         assert_eq!(effort() - before, expected);
     }
 }

@@ -23,9 +23,10 @@ const MODULES: [&str; 15] = [
 ];
 
 /// The same for the files of `primitives`.
-const PRIMITIVES: [&str; 14] = [
+const PRIMITIVES: [&str; 15] = [
     "sha256",
     "codec",
+    "meter",
     "compact_size",
     "hash",
     "target",

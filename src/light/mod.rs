@@ -545,8 +545,10 @@ impl Protocol for Light {
                 self.remember(address, None, Standing::Unreachable);
             }
             Input::Received { peer, message } => self.received(now, peer, message),
+            Input::Pong { peer, nonce, at } => self.pings.pong(Now { millis: at, ..now }, peer, nonce),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
+            Input::Delayed { millis } => self.pings.excuse(millis),
             Input::Flushed { .. } | Input::Tick => {}
         }
         self.finish(now);
@@ -554,6 +556,11 @@ impl Protocol for Light {
 
     fn drain(&mut self) -> Drain<'_, Output> {
         self.out.drain()
+    }
+
+    /// A light client serves nobody, and asks what it likes.
+    fn budget_left(&self, _: Now, _: PeerId) -> i64 {
+        0
     }
 
     fn tip(&self) -> (u32, BlockHash) {

@@ -20,6 +20,7 @@ use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::merkle;
+use crate::primitives::meter;
 use crate::primitives::tx::Transaction;
 
 /// Bytes of the smallest transaction but a coinbase: one input, and one output of no data.
@@ -133,6 +134,7 @@ impl CompactBlock {
     /// as many as [`MAX_PREFILLED`] and [`MAX_PREFILLED_BYTES`] allow.
     pub fn new(block: &Block, txids: &[Txid], nonce: u64, also: &[u16]) -> Self {
         let keyed = Keyed::new(&block.header, nonce);
+        meter::stepped(txids.len());
         let (mut short_ids, mut prefilled) = (Vec::with_capacity(txids.len()), Vec::new());
         let (mut bytes, mut also) = (0, also.iter().peekable());
         for (index, (transaction, txid)) in (0..=u16::MAX).zip(block.transactions.iter().zip(txids)) {
@@ -224,6 +226,7 @@ impl Partial {
         }
         let keyed = Keyed::new(&compact.header, compact.nonce);
         for (txid, transaction) in at_hand {
+            meter::stepped(1);
             if let Some(place) = places.get(&keyed.short_id(txid)) {
                 slots[*place].offer(txid, transaction);
             }

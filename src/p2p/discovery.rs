@@ -14,12 +14,13 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 
 use crate::p2p::addrbook::is_believable;
+use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::interface::{Direction, Event, Now, PeerId, Reason};
 use crate::p2p::kad::{Contact, K, NodeId, Noted, REFRESH_MILLIS, Table};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
-use crate::p2p::search::{Allowance, Searches};
+use crate::p2p::search::Searches;
 
 pub use crate::p2p::search::{Found, Outcome, Step};
 
@@ -27,6 +28,8 @@ pub use crate::p2p::search::{Found, Outcome, Step};
 pub const ANSWER_BURST: u64 = 64;
 /// Milliseconds in which one more is.
 pub const ANSWER_INTERVAL_MILLIS: u64 = 1_000;
+/// A token is a millisecond: an answer takes an interval.
+const ANSWER_RATE: Rate = Rate { gain: 1, most: ANSWER_BURST * ANSWER_INTERVAL_MILLIS };
 /// Most dials for questions, checks and feelers under way, and brief connections that came of them: more than all lookups
 /// need at a time, so that dials that take long hold nobody up.
 pub const MAX_CALLS: usize = 24;
@@ -54,7 +57,7 @@ struct Talk {
     /// The searches whose questions it has not answered, in the order in which they were asked.
     open: VecDeque<u64>,
     /// How many of its questions are answered.
-    allowance: Allowance,
+    allowance: Bucket,
     since: u64,
     /// When it was last asked or answered.
     last: u64,
@@ -164,7 +167,7 @@ impl Discovery {
             direction,
             brief,
             open: VecDeque::new(),
-            allowance: Allowance::new(now.millis, ANSWER_BURST),
+            allowance: Bucket::full(now.millis, ANSWER_RATE),
             since: now.millis,
             last: now.millis,
         };
@@ -225,7 +228,7 @@ impl Discovery {
     /// A peer at `ip` asks who is near an id.
     pub(crate) fn asked(&mut self, now: Now, (peer, ip): (PeerId, IpAddr), target: NodeId, out: &mut Outbox) {
         let Some(talk) = self.talks.get_mut(&peer) else { return };
-        if !talk.allowance.take(now.millis, ANSWER_BURST, ANSWER_INTERVAL_MILLIS) {
+        if !talk.allowance.take(now.millis, ANSWER_RATE, ANSWER_INTERVAL_MILLIS) {
             return out.offence(peer, Offence::RequestFlood);
         }
         // It knows itself, and would not believe private addresses of us if its own is public.

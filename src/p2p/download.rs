@@ -45,12 +45,17 @@ const MAX_REMEMBERED: usize = 2 * WINDOW as usize;
 /// Blocks remembered of which no block came of the compact form.
 const MAX_WHOLE: usize = 64;
 
+/// Times that the compact form of a block may come for one request: a push may cross with it.
+const MAX_COMPACTS: u8 = 2;
+
 /// A block asked for.
 #[derive(Debug)]
 struct Request {
     peer: PeerId,
     height: u32,
     since: u64,
+    /// How many times the block's compact form may still come for it.
+    compacts: u8,
 }
 
 /// A peer that blocks can be asked from.
@@ -162,9 +167,13 @@ impl Download {
         self.requests.contains_key(hash) || self.wanted.iter().any(|(wanted, _)| wanted == hash)
     }
 
-    /// Whether a block was asked from a peer.
-    pub(super) fn asked(&self, peer: PeerId, hash: &BlockHash) -> bool {
-        self.requests.get(hash).is_some_and(|request| request.peer == peer)
+    /// Whether a peer was asked for a block and may send its compact form for that. Looking at one costs as much as the mempool
+    /// is long, so that a request is used up.
+    pub(super) fn take_compact(&mut self, peer: PeerId, hash: &BlockHash) -> bool {
+        let request = self.requests.get_mut(hash).filter(|request| request.peer == peer);
+        let Some(request) = request.filter(|request| request.compacts > 0) else { return false };
+        request.compacts -= 1;
+        true
     }
 
     /// A peer pushed a block in its compact form, and is as good as asked for it, unless somebody was.
@@ -176,7 +185,7 @@ impl Download {
                 source.progress = now.millis;
             }
             source.in_flight += 1;
-            self.requests.insert(hash, Request { peer, height, since: now.millis });
+            self.requests.insert(hash, Request { peer, height, since: now.millis, compacts: 0 });
             self.wanted.retain(|(wanted, _)| *wanted != hash);
         }
     }
@@ -296,7 +305,8 @@ impl Download {
             _ => portion.iter().map(|(hash, _)| Item::Block(*hash)).collect(),
         };
         let since = now.millis;
-        self.requests.extend(portion.into_iter().map(|(hash, height)| (hash, Request { peer, height, since })));
+        let request = |height| Request { peer, height, since, compacts: MAX_COMPACTS };
+        self.requests.extend(portion.into_iter().map(|(hash, height)| (hash, request(height))));
         out.send(peer, Message::GetData(items));
     }
 
@@ -312,6 +322,12 @@ impl Download {
                 && !self.is_avoided(now, source)
                 && sync.common_height(*other, &chain.best_header(), chain).is_some_and(|common| common >= height)
         })
+    }
+
+    /// This node was busy for so many milliseconds.
+    pub(super) fn excuse_all(&mut self, millis: u64) {
+        self.requests.values_mut().for_each(|request| request.since += millis);
+        self.sources.values_mut().for_each(|source| source.progress += millis);
     }
 
     pub(super) fn tick(&mut self, now: Now, chain: &Chain, sync: &HeaderSync, out: &mut Outbox) {

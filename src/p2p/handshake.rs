@@ -38,6 +38,11 @@ impl Handshakes {
         })
     }
 
+    /// This node was busy for so many milliseconds.
+    pub(crate) fn excuse(&mut self, millis: u64) {
+        self.0.values_mut().for_each(|since| *since += millis);
+    }
+
     /// Those that took too long.
     pub(crate) fn expired(&self, now: Now) -> Vec<PeerId> {
         let late = |since: u64| since + HANDSHAKE_TIMEOUT_MILLIS <= now.millis;

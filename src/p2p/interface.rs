@@ -21,6 +21,10 @@ pub trait Protocol {
     /// What is to be done, in order. To be emptied after every call that takes the protocol as mutable.
     fn drain(&mut self) -> Drain<'_, Output>;
 
+    /// What is left of a peer's budget, in nanoseconds of this thread: of two that have something to say, the one that has
+    /// more left comes first. See [`budget`](crate::p2p::budget).
+    fn budget_left(&self, now: Now, peer: PeerId) -> i64;
+
     /// The end of the best chain: its height and hash.
     fn tip(&self) -> (u32, BlockHash);
 
@@ -85,6 +89,15 @@ pub enum Input {
         /// What.
         message: Message,
     },
+    /// A [`Message::Pong`] came, and may have waited for this node's thread: how busy that is says nothing about the peer.
+    Pong {
+        /// From whom.
+        peer: PeerId,
+        /// The number that was sent.
+        nonce: u64,
+        /// When it was read from the socket, by [`Now::millis`].
+        at: u64,
+    },
     /// What came is not a message; the driver reads no more from this peer.
     Malformed {
         /// From whom.
@@ -101,6 +114,11 @@ pub enum Input {
     Disconnected {
         /// Whose.
         peer: PeerId,
+    },
+    /// The driver's thread was busy for long with one thing, and what came meanwhile waits: that is not the peers' delay.
+    Delayed {
+        /// For how many milliseconds.
+        millis: u64,
     },
     /// The time of an [`Output::WakeAt`] has come. Harmless at any other time.
     Tick,

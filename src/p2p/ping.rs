@@ -18,6 +18,8 @@ pub const PING_TIMEOUT_MILLIS: u64 = 20_000;
 struct Liveness {
     /// The question that is open, and when it was asked.
     open: Option<(u64, u64)>,
+    /// Milliseconds for which this node was busy since then.
+    excused: u64,
     /// When to ask next, if none is open.
     next: u64,
     last: Option<u64>,
@@ -30,7 +32,7 @@ pub(crate) struct Pings(BTreeMap<PeerId, Liveness>);
 
 impl Pings {
     pub(crate) fn connected(&mut self, now: Now, peer: PeerId) {
-        self.0.insert(peer, Liveness { open: None, next: now.millis, last: None, least: None });
+        self.0.insert(peer, Liveness { open: None, excused: 0, next: now.millis, last: None, least: None });
     }
 
     pub(crate) fn disconnected(&mut self, peer: PeerId) {
@@ -51,15 +53,20 @@ impl Pings {
         }
     }
 
+    /// This node was busy for so many milliseconds.
+    pub(crate) fn excuse(&mut self, millis: u64) {
+        self.0.values_mut().for_each(|liveness| liveness.excused += millis);
+    }
+
     pub(crate) fn tick(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         for (peer, liveness) in &mut self.0 {
             match liveness.open {
-                Some((_, since)) if since + PING_TIMEOUT_MILLIS <= now.millis => {
+                Some((_, since)) if since + PING_TIMEOUT_MILLIS + liveness.excused <= now.millis => {
                     out.close(*peer, Reason::PingTimeout);
                 }
                 None if liveness.next <= now.millis => {
                     let nonce = rng.random();
-                    liveness.open = Some((nonce, now.millis));
+                    (liveness.open, liveness.excused) = (Some((nonce, now.millis)), 0);
                     out.send(*peer, Message::Ping(nonce));
                 }
                 _ => {}
@@ -81,7 +88,7 @@ impl Pings {
 
     pub(crate) fn deadline(&self) -> Option<u64> {
         let due = |liveness: &Liveness| match liveness.open {
-            Some((_, since)) => since + PING_TIMEOUT_MILLIS,
+            Some((_, since)) => since + PING_TIMEOUT_MILLIS + liveness.excused,
             None => liveness.next,
         };
         self.0.values().map(due).min()

@@ -1,12 +1,14 @@
 //! Proofs that transactions are in blocks, asked for by those who keep headers only, and answered from the store.
 
 use crate::chain::Chain;
+use crate::p2p::budget::Cost;
 use crate::p2p::message::MAX_TRANSACTION_BYTES;
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
-use crate::primitives::merkle::Branch;
+use crate::primitives::merkle::{Branch, Tree};
+use crate::primitives::meter;
 use crate::primitives::tx::Transaction;
 use crate::storage::{StoreError, TxLocation};
 
@@ -14,8 +16,8 @@ use crate::storage::{StoreError, TxLocation};
 pub const MAX_PROOFS: usize = 100;
 /// Most bytes of an answer's proofs, a single larger one excepted.
 const MAX_PROOFS_BYTES: usize = 500_000;
-/// Bytes of blocks that may be read for one answer, a single larger block excepted.
-const MAX_READ_BYTES: usize = 1_000_000;
+/// What may be done for one answer before another block is read for it: an answer costs no more than that and one block.
+const MAX_ANSWER_COST: Cost = Cost(5_000_000);
 /// Bytes of a proof besides its transaction: height, block, index, count, and at most 32 hashes.
 const MAX_OVERHEAD: usize = 4 + 32 + 4 + 8 + 32 * 32;
 /// Most bytes of an answer: the query, the flag, the count, and a proof of the longest transaction or many of short ones.
@@ -64,12 +66,21 @@ pub struct Proofs {
     pub more: bool,
 }
 
-/// Answers a query, and says how many bytes of blocks were read for it.
+/// A block that is being proven from: its transactions' ids are hashed once, and its tree is built once.
+struct Open {
+    height: u32,
+    hash: BlockHash,
+    block: Block,
+    tree: Tree,
+}
+
+/// Answers a query.
 ///
 /// # Errors
 /// The store's.
-pub(super) fn answer(query: ProofQuery, chain: &Chain) -> Result<(Proofs, usize), StoreError> {
+pub(super) fn answer(query: ProofQuery, chain: &Chain) -> Result<Proofs, StoreError> {
     let db = chain.db();
+    let before = meter::effort();
     // One entry more than may be told shows whether there is more.
     let places: Vec<TxLocation> = match query {
         ProofQuery::Transaction(txid) => db.tx_location(&txid)?.into_iter().collect(),
@@ -78,22 +89,21 @@ pub(super) fn answer(query: ProofQuery, chain: &Chain) -> Result<(Proofs, usize)
             entries.iter().map(|entry| TxLocation { height: entry.height, position: entry.position }).collect()
         }
     };
-    let (mut proofs, mut bytes, mut read) = (Vec::new(), 0, 0);
-    let mut open: Option<(u32, BlockHash, Block, Vec<Txid>)> = None;
+    let (mut proofs, mut bytes) = (Vec::new(), 0);
+    let mut open: Option<Open> = None;
     for place in &places {
-        if open.as_ref().is_none_or(|(height, ..)| *height != place.height) {
-            if read >= MAX_READ_BYTES {
+        if open.as_ref().is_none_or(|open| open.height != place.height) {
+            if !proofs.is_empty() && Cost::of(meter::effort() - before) >= MAX_ANSWER_COST {
                 break;
             }
             let Some(hash) = db.hash_at(place.height)? else { break };
             let Some(block) = db.block(&hash)? else { break };
-            read += block.size();
-            let txids = block.txids();
-            open = Some((place.height, hash, block, txids));
+            let tree = Tree::new(block.txids());
+            open = Some(Open { height: place.height, hash, block, tree });
         }
-        let Some((height, hash, block, txids)) = &open else { break };
-        let Some(branch) = Branch::new(txids.clone(), place.position) else { break };
-        let transaction = block.transactions[place.position as usize].clone();
+        let Some(Open { height, hash, block, tree }) = &open else { break };
+        let Some(branch) = tree.branch(place.position) else { break };
+        let Some(transaction) = block.transactions.get(place.position as usize).cloned() else { break };
         let proof = TxProof { height: *height, block: *hash, branch, transaction };
         let size = codec::encoded_len(&proof);
         let fits = if proofs.is_empty() { size <= MAX_TRANSACTION_BYTES } else { bytes + size <= MAX_PROOFS_BYTES };
@@ -104,5 +114,5 @@ pub(super) fn answer(query: ProofQuery, chain: &Chain) -> Result<(Proofs, usize)
         proofs.push(proof);
     }
     let more = proofs.len() < places.len();
-    Ok((Proofs { query, proofs, more }, read))
+    Ok(Proofs { query, proofs, more })
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::interface::{Now, PeerId};
 
 /// Points of allowance gained a second. A peer pushes a transaction to 3 of its peers at most, so only where hundreds of
@@ -19,20 +20,16 @@ pub const USELESS: u64 = 1;
 /// Points that one costs which lacks its parents: it takes a place, and they are asked for.
 pub const ORPHAN: u64 = 10;
 
-/// Thousandths of a point, and when they were counted.
-#[derive(Debug, Clone, Copy)]
-struct Allowance {
-    millipoints: u64,
-    at: u64,
-}
+/// A token is the thousandth of a point: points a second are thousandths a millisecond.
+const RATE: Rate = Rate { gain: POINTS_A_SECOND, most: MAX_POINTS * 1_000 };
 
 /// All peers that have said hello.
 #[derive(Debug, Default)]
-pub(super) struct Pushes(BTreeMap<PeerId, Allowance>);
+pub(super) struct Pushes(BTreeMap<PeerId, Bucket>);
 
 impl Pushes {
     pub(super) fn connected(&mut self, now: Now, peer: PeerId) {
-        self.0.insert(peer, Allowance { millipoints: MAX_POINTS * 1_000, at: now.millis });
+        self.0.insert(peer, Bucket::full(now.millis, RATE));
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
@@ -40,19 +37,14 @@ impl Pushes {
     }
 
     /// Whether something pushed is to be looked at: there are points enough whatever it turns out to be.
-    pub(super) fn may(&mut self, now: Now, peer: PeerId) -> bool {
-        let Some(allowance) = self.0.get_mut(&peer) else { return false };
-        // Points a second are thousandths a millisecond.
-        let gained = now.millis.saturating_sub(allowance.at).saturating_mul(POINTS_A_SECOND);
-        let millipoints = allowance.millipoints.saturating_add(gained).min(MAX_POINTS * 1_000);
-        *allowance = Allowance { millipoints, at: now.millis };
-        millipoints >= ORPHAN * 1_000
+    pub(super) fn may(&self, now: Now, peer: PeerId) -> bool {
+        self.0.get(&peer).is_some_and(|allowance| allowance.level(now.millis, RATE) >= (ORPHAN * 1_000) as i64)
     }
 
     /// It was of no use.
-    pub(super) fn charge(&mut self, peer: PeerId, points: u64) {
+    pub(super) fn charge(&mut self, now: Now, peer: PeerId, points: u64) {
         if let Some(allowance) = self.0.get_mut(&peer) {
-            allowance.millipoints = allowance.millipoints.saturating_sub(points * 1_000);
+            allowance.spend(now.millis, RATE, points * 1_000, 0);
         }
     }
 }
@@ -70,7 +62,7 @@ mod tests {
             let mut count = 0;
             for millis in from..to {
                 while pushes.may(at(millis), PeerId(1)) {
-                    pushes.charge(PeerId(1), points);
+                    pushes.charge(at(millis), PeerId(1), points);
                     count += 1;
                 }
             }

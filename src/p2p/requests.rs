@@ -145,6 +145,12 @@ impl Requests {
         next.into_iter().chain([from]).for_each(|peer| self.pump(now, peer, out));
     }
 
+    /// This node was busy for so many milliseconds.
+    pub(super) fn excuse(&mut self, millis: u64) {
+        self.wants.values_mut().for_each(|want| want.since += millis);
+        self.timeouts.iter_mut().for_each(|(at, ..)| *at += millis);
+    }
+
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
         let mut late: BTreeMap<PeerId, Vec<Txid>> = BTreeMap::new();
         while let Some((at, txid, peer)) = self.timeouts.front().copied()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::kad::{ALPHA, Contact, K, Lookup, NodeId, Table};
 
 /// Most lookups under way.
@@ -18,33 +19,8 @@ pub const SEARCH_BURST: u64 = 32;
 /// half of what it answers ([`super::discovery::ANSWER_BURST`]).
 pub const SEARCH_INTERVAL_MILLIS: u64 = 2_000;
 
-/// So many at once, and one more in each interval.
-#[derive(Debug, Clone)]
-pub(crate) struct Allowance {
-    left: u64,
-    since: u64,
-}
-
-impl Allowance {
-    pub(crate) fn new(now: u64, burst: u64) -> Self {
-        Self { left: burst, since: now }
-    }
-
-    /// Takes one; `false` if there is none.
-    pub(crate) fn take(&mut self, now: u64, burst: u64, interval: u64) -> bool {
-        let refill = now.saturating_sub(self.since) / interval;
-        self.since += refill * interval;
-        self.left = self.left.saturating_add(refill).min(burst);
-        let some = self.left > 0;
-        self.left -= u64::from(some);
-        some
-    }
-
-    /// When one can be taken, if there is none now.
-    fn next(&self, interval: u64) -> u64 {
-        if self.left > 0 { 0 } else { self.since + interval }
-    }
-}
+/// A token is a millisecond: a lookup takes an interval.
+const SEARCH_RATE: Rate = Rate { gain: 1, most: SEARCH_BURST * SEARCH_INTERVAL_MILLIS };
 
 /// What came of asking a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,13 +93,13 @@ impl Search {
 pub(crate) struct Searches {
     under_way: BTreeMap<u64, Search>,
     waiting: VecDeque<(NodeId, Option<u64>)>,
-    allowance: Allowance,
+    allowance: Bucket,
     next: u64,
 }
 
 impl Searches {
     pub(crate) fn new(now: u64) -> Self {
-        let allowance = Allowance::new(now, SEARCH_BURST);
+        let allowance = Bucket::full(now, SEARCH_RATE);
         Self { under_way: BTreeMap::new(), waiting: VecDeque::new(), allowance, next: 0 }
     }
 
@@ -160,7 +136,7 @@ impl Searches {
     pub(crate) fn begin(&mut self, now: u64, table: &mut Table) {
         while self.under_way.len() < MAX_SEARCHES
             && !self.waiting.is_empty()
-            && self.allowance.take(now, SEARCH_BURST, SEARCH_INTERVAL_MILLIS)
+            && self.allowance.take(now, SEARCH_RATE, SEARCH_INTERVAL_MILLIS)
         {
             let Some((target, asked_for)) = self.waiting.pop_front() else { return };
             table.looked_for(now, &target);
@@ -229,7 +205,7 @@ impl Searches {
             search.lookup.deadline().map_or(end, |late| late.min(end))
         };
         let room = self.under_way.len() < MAX_SEARCHES && !self.waiting.is_empty();
-        let next = room.then(|| self.allowance.next(SEARCH_INTERVAL_MILLIS));
+        let next = room.then(|| self.allowance.when(SEARCH_RATE, SEARCH_INTERVAL_MILLIS));
         self.under_way.values().map(ends).chain(next).min()
     }
 }

@@ -1,22 +1,27 @@
 //! Answering requests for headers, blocks whole or in part, transactions, filters and proofs.
 //!
 //! A small request may ask for much, so answers go in portions: after each the peer has to have taken it
-//! ([`Output::Flush`]) before the next is read from the store. A peer that reads slowly costs one portion of memory.
+//! ([`Output::Flush`]) before the next is read from the store. A peer that reads slowly costs one portion of memory. And
+//! they go in slices: after so much work, whatever it was for, others have the node's thread in between, and the peer that
+//! has cost least of late is served next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::chain::Chain;
 use crate::mempool::Mempool;
 use crate::p2p::blocks::{Blocks, COMPACT_DEPTH, TRANSACTIONS_DEPTH};
+use crate::p2p::bodies::Bodies;
+use crate::p2p::budget::{Budgets, Cost};
 use crate::p2p::filters::FilterRequest;
-use crate::p2p::interface::{Event, Output, PeerId};
+use crate::p2p::interface::{Event, Now, Output, PeerId};
 use crate::p2p::message::{Item, MAX_HEADERS, MAX_INVENTORY, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::proofs::{self, ProofQuery};
-use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::meter;
 use crate::storage::StoreError;
 
 /// Bytes after which a peer has to have taken them before it gets more.
@@ -26,6 +31,13 @@ pub const MAX_WAITING: usize = 2 * MAX_INVENTORY;
 /// Most requests for headers, filters, proofs or a block's transactions that may be waiting for a peer: each is answered with
 /// many.
 pub const MAX_WAITING_RANGES: usize = 8;
+/// Work after which everything else has its turn: some milliseconds, which is what one large block takes. One request more is
+/// begun before that at most.
+pub const SLICE: Cost = Cost(4_000_000);
+/// Work for one peer after which it is looked again whose turn it is.
+const TURN: Cost = Cost(1_000_000);
+/// Milliseconds from one slice to the next: in between, the driver hands over what has come.
+const PAUSE_MILLIS: u64 = 1;
 
 /// Where answers come from.
 #[derive(Clone, Copy)]
@@ -35,21 +47,36 @@ pub(super) struct Shelf<'a> {
     pub(super) blocks: &'a Blocks,
 }
 
+/// What may be asked for besides bodies.
+#[derive(Debug)]
+pub(super) enum Range {
+    /// Transactions of a block of which the peer has the compact form.
+    BlockTransactions {
+        block: BlockHash,
+        places: Vec<u16>,
+    },
+    Headers {
+        locator: Vec<BlockHash>,
+        stop: BlockHash,
+    },
+    Filters(FilterRequest),
+    Proofs(ProofQuery),
+}
+
 #[derive(Debug)]
 enum Request {
     Item(Item),
-    BlockTransactions { block: BlockHash, places: Vec<u16> },
-    Headers { locator: Vec<BlockHash>, stop: BlockHash },
-    Filters(FilterRequest),
-    Proofs(ProofQuery),
+    Range(Range),
 }
 
 /// What a peer has asked for.
 #[derive(Debug, Default)]
 struct Queue {
     requests: VecDeque<Request>,
-    /// Those that are for headers, filters, proofs or a block's transactions.
+    /// Those that are not for single bodies.
     ranges: usize,
+    /// What it asked for and is not here, until it is told.
+    missing: Vec<Item>,
     /// Bytes sent since the peer was last known to have taken all.
     portion: usize,
     /// A portion is full and on its way.
@@ -58,173 +85,174 @@ struct Queue {
 
 /// All peers that have said hello.
 #[derive(Debug, Default)]
-pub(super) struct Server(BTreeMap<PeerId, Queue>);
+pub(super) struct Server {
+    queues: BTreeMap<PeerId, Queue>,
+    bodies: Bodies,
+    /// When the next slice is due, if a peer waits for it.
+    next: Option<u64>,
+}
 
 impl Server {
     pub(super) fn connected(&mut self, peer: PeerId) {
-        self.0.insert(peer, Queue::default());
+        self.queues.insert(peer, Queue::default());
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
-        self.0.remove(&peer);
+        self.queues.remove(&peer);
     }
 
-    /// A peer asks for bodies.
-    pub(super) fn get_data(&mut self, peer: PeerId, items: Vec<Item>, shelf: Shelf<'_>, out: &mut Outbox) {
-        let Some(queue) = self.0.get_mut(&peer) else { return };
+    /// A peer asks for bodies. What it names twice it gets once.
+    pub(super) fn get_data(&mut self, peer: PeerId, items: Vec<Item>, out: &mut Outbox) {
+        let Some(queue) = self.queues.get_mut(&peer) else { return };
         if queue.requests.len() + items.len() > MAX_WAITING {
             return out.offence(peer, Offence::RequestFlood);
         }
-        queue.requests.extend(items.into_iter().map(Request::Item));
-        queue.serve(peer, shelf, out);
+        let mut named = BTreeSet::new();
+        queue.requests.extend(items.into_iter().filter(|item| named.insert(*item)).map(Request::Item));
     }
 
-    /// A peer asks for headers.
-    pub(super) fn get_headers(
-        &mut self,
-        peer: PeerId,
-        locator: Vec<BlockHash>,
-        stop: BlockHash,
-        shelf: Shelf<'_>,
-        out: &mut Outbox,
-    ) {
-        self.get_range(peer, Request::Headers { locator, stop }, shelf, out);
-    }
-
-    /// A peer asks for filters or their headers. Too long a range is held against it, and answered with an empty list.
-    pub(super) fn get_filters(&mut self, peer: PeerId, request: FilterRequest, shelf: Shelf<'_>, out: &mut Outbox) {
-        if request.is_too_long(shelf.chain) {
+    /// A peer asks for something else. Too long a range of filters is held against it, and answered with an empty list.
+    pub(super) fn get_range(&mut self, peer: PeerId, range: Range, chain: &Chain, out: &mut Outbox) {
+        let Some(queue) = self.queues.get_mut(&peer) else { return };
+        let is_too_long = matches!(&range, Range::Filters(request) if request.is_too_long(chain));
+        let is_one_too_many = queue.ranges >= MAX_WAITING_RANGES;
+        if is_too_long || is_one_too_many {
             out.offence(peer, Offence::RequestFlood);
         }
-        self.get_range(peer, Request::Filters(request), shelf, out);
-    }
-
-    /// A peer asks for transactions of a block of which it has the compact form.
-    pub(super) fn get_block_transactions(
-        &mut self,
-        peer: PeerId,
-        block: BlockHash,
-        places: Vec<u16>,
-        shelf: Shelf<'_>,
-        out: &mut Outbox,
-    ) {
-        self.get_range(peer, Request::BlockTransactions { block, places }, shelf, out);
-    }
-
-    /// A peer asks for proofs.
-    pub(super) fn get_proofs(&mut self, peer: PeerId, query: ProofQuery, shelf: Shelf<'_>, out: &mut Outbox) {
-        self.get_range(peer, Request::Proofs(query), shelf, out);
-    }
-
-    fn get_range(&mut self, peer: PeerId, request: Request, shelf: Shelf<'_>, out: &mut Outbox) {
-        let Some(queue) = self.0.get_mut(&peer) else { return };
-        if queue.ranges >= MAX_WAITING_RANGES {
-            return out.offence(peer, Offence::RequestFlood);
+        if !is_one_too_many {
+            queue.ranges += 1;
+            queue.requests.push_back(Request::Range(range));
         }
-        queue.ranges += 1;
-        queue.requests.push_back(request);
-        queue.serve(peer, shelf, out);
     }
 
     /// A peer has taken its portion.
-    pub(super) fn flushed(&mut self, peer: PeerId, shelf: Shelf<'_>, out: &mut Outbox) {
-        if let Some(queue) = self.0.get_mut(&peer) {
+    pub(super) fn flushed(&mut self, peer: PeerId) {
+        if let Some(queue) = self.queues.get_mut(&peer) {
             (queue.flushing, queue.portion) = (false, 0);
-            queue.serve(peer, shelf, out);
         }
+    }
+
+    /// When there is more to do.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// Answers what waits, a slice of it, unless the next one is not due yet.
+    pub(super) fn serve(&mut self, now: Now, shelf: Shelf<'_>, budgets: &mut Budgets, out: &mut Outbox) {
+        if self.next.is_some_and(|at| at > now.millis) {
+            return;
+        }
+        let mut slice = Cost::ZERO;
+        while slice < SLICE
+            && let Some(peer) = self.whose_turn(now, budgets)
+            && let Some(queue) = self.queues.get_mut(&peer)
+        {
+            let mut turn = Cost::ZERO;
+            while turn < TURN && queue.is_waiting() {
+                let before = meter::effort();
+                let sent = queue.answer_next(peer, shelf, &mut self.bodies, out);
+                turn += Cost::of(meter::effort() - before) + Cost::of_request() + Cost::of_sending(sent);
+            }
+            budgets.charge(now, peer, turn);
+            slice += turn;
+        }
+        self.next = self.queues.values().any(Queue::is_waiting).then_some(now.millis + PAUSE_MILLIS);
+    }
+
+    /// The peer that waits and has most of its budget left.
+    fn whose_turn(&self, now: Now, budgets: &Budgets) -> Option<PeerId> {
+        let waiting = self.queues.iter().filter(|(_, queue)| queue.is_waiting());
+        waiting.map(|(peer, _)| *peer).max_by_key(|peer| (budgets.left(now, *peer), Reverse(*peer)))
     }
 }
 
 impl Queue {
-    /// Sends the next portion, unless one is on its way.
-    fn serve(&mut self, peer: PeerId, shelf: Shelf<'_>, out: &mut Outbox) {
-        if self.flushing {
-            return;
-        }
-        let mut missing = Vec::new();
-        while self.portion < PORTION_BYTES
-            && let Some(request) = self.requests.pop_front()
-        {
-            let answer = match request {
-                Request::Headers { locator, stop } => {
-                    self.ranges -= 1;
-                    Some(Message::Headers(shelf.chain.headers_after(&locator, &stop, MAX_HEADERS)))
+    /// Whether something can be answered now.
+    fn is_waiting(&self) -> bool {
+        !self.flushing && !self.requests.is_empty()
+    }
+
+    /// Answers the next request; how many bytes that took.
+    fn answer_next(&mut self, peer: PeerId, shelf: Shelf<'_>, bodies: &mut Bodies, out: &mut Outbox) -> usize {
+        let mut sent = 0;
+        let answer = match self.requests.pop_front() {
+            Some(Request::Item(item)) => {
+                let found = body(&item, shelf, bodies);
+                if matches!(found, Ok(None)) {
+                    self.missing.push(item);
                 }
-                Request::Filters(request) => {
-                    self.ranges -= 1;
-                    Some(request.answer(shelf.chain, out))
-                }
-                Request::Proofs(query) => {
-                    self.ranges -= 1;
-                    match proofs::answer(query, shelf.chain) {
-                        Ok((answer, read)) => {
-                            // What was read costs us as much as what is sent.
-                            self.portion += read;
-                            Some(Message::Proofs(answer))
-                        }
-                        Err(error) => {
-                            out.event(Event::StoreFailed { error: error.to_string() });
-                            None
-                        }
-                    }
-                }
-                Request::BlockTransactions { block, places } => {
-                    self.ranges -= 1;
-                    let found = stored(block_transactions(peer, block, &places, shelf, out), out);
-                    // A bad request is an offence, and has no answer.
-                    if found.is_none() && shelf.chain.entry(&block).is_none_or(|entry| !entry.has_body()) {
-                        missing.push(Item::Block(block));
-                    }
-                    found
-                }
-                Request::Item(item) => {
-                    let found = stored(body(&item, shelf), out);
-                    if found.is_none() {
-                        missing.push(item);
-                    }
-                    found
-                }
-            };
-            if let Some(answer) = answer {
-                self.portion += answer.encoded_len();
-                out.send(peer, answer);
+                found
             }
-        }
+            Some(Request::Range(range)) => {
+                self.ranges -= 1;
+                self.range(peer, range, shelf, bodies, out)
+            }
+            None => Ok(None),
+        };
+        let answer = answer.unwrap_or_else(|error| {
+            out.event(Event::StoreFailed { error: error.to_string() });
+            None
+        });
         // A request's answer is never empty: its items are in the queue until they are answered.
-        for items in missing.chunks(MAX_INVENTORY) {
-            out.send(peer, Message::NotFound(items.to_vec()));
+        let all_told = self.requests.is_empty() || self.missing.len() == MAX_INVENTORY;
+        let missing = std::mem::take(&mut self.missing);
+        let missing = if all_told && !missing.is_empty() {
+            Some(Message::NotFound(missing))
+        } else {
+            self.missing = missing;
+            None
+        };
+        for message in answer.into_iter().chain(missing) {
+            sent += message.encoded_len();
+            out.send(peer, message);
         }
+        self.portion += sent;
         if self.portion >= PORTION_BYTES {
             self.flushing = true;
             out.push(Output::Flush { peer });
         }
+        sent
+    }
+
+    fn range(
+        &mut self,
+        peer: PeerId,
+        range: Range,
+        shelf: Shelf<'_>,
+        bodies: &mut Bodies,
+        out: &mut Outbox,
+    ) -> Result<Option<Message>, StoreError> {
+        Ok(match range {
+            Range::Headers { locator, stop } => {
+                Some(Message::Headers(shelf.chain.headers_after(&locator, &stop, MAX_HEADERS)))
+            }
+            Range::Filters(request) => Some(request.answer(shelf.chain, out)),
+            Range::Proofs(query) => Some(Message::Proofs(proofs::answer(query, shelf.chain)?)),
+            Range::BlockTransactions { block, places } => {
+                let found = block_transactions(peer, block, &places, shelf, bodies, out)?;
+                // A bad request is an offence, and has no answer.
+                if found.is_none() && shelf.chain.entry(&block).is_none_or(|entry| !entry.has_body()) {
+                    self.missing.push(Item::Block(block));
+                }
+                found
+            }
+        })
     }
 }
 
-/// What was found, if the store did not fail.
-fn stored(found: Result<Option<Message>, StoreError>, out: &mut Outbox) -> Option<Message> {
-    found.unwrap_or_else(|error| {
-        out.event(Event::StoreFailed { error: error.to_string() });
-        None
-    })
-}
-
-fn body(item: &Item, shelf: Shelf<'_>) -> Result<Option<Message>, StoreError> {
-    let whole = |block: Block| Message::Block(Arc::new(block));
+fn body(item: &Item, shelf: Shelf<'_>, bodies: &mut Bodies) -> Result<Option<Message>, StoreError> {
+    let Shelf { chain, mempool, blocks } = shelf;
     Ok(match item {
-        Item::Transaction(txid) => shelf.mempool.get(txid).map(|entry| Message::Transaction(entry.tx.clone())),
-        Item::Block(hash) => shelf.chain.db().block(hash)?.map(whole),
-        Item::CompactBlock(hash) => match shelf.blocks.newest(hash) {
-            Some(newest) => Some(Message::CompactBlock(newest.compact.clone())),
-            None => shelf.chain.db().block(hash)?.map(|block| {
-                if is_within(COMPACT_DEPTH, hash, shelf.chain) {
-                    let compact = shelf.blocks.compact(&block, &block.txids(), &[]);
-                    Message::CompactBlock(Arc::new(compact))
-                } else {
-                    whole(block)
-                }
-            }),
-        },
+        Item::Transaction(txid) => mempool.get(txid).map(|entry| Message::Transaction(entry.tx.clone())),
+        Item::CompactBlock(hash) if let Some(newest) = blocks.newest(hash) => {
+            Some(Message::CompactBlock(newest.compact.clone()))
+        }
+        Item::CompactBlock(hash) if is_within(COMPACT_DEPTH, hash, chain) => {
+            bodies.compact(hash, chain.db(), blocks)?.map(Message::CompactBlock)
+        }
+        Item::Block(hash) | Item::CompactBlock(hash) => {
+            chain.db().block(hash)?.map(|block| Message::Block(Arc::new(block)))
+        }
     })
 }
 
@@ -239,23 +267,28 @@ fn block_transactions(
     hash: BlockHash,
     places: &[u16],
     shelf: Shelf<'_>,
+    bodies: &mut Bodies,
     out: &mut Outbox,
 ) -> Result<Option<Message>, StoreError> {
+    let Shelf { chain, blocks, .. } = shelf;
+    let is_sorted = places.is_sorted_by(|a, b| a < b);
     // The newest block may have been pushed and not be stored yet.
-    let block = match shelf.blocks.newest(&hash) {
+    let block = match blocks.newest(&hash) {
         Some(newest) => newest.block.clone(),
-        None => match shelf.chain.db().block(&hash)? {
-            Some(block) => Arc::new(block),
+        None if is_sorted && is_within(TRANSACTIONS_DEPTH, &hash, chain) => match bodies.block(&hash, chain.db())? {
+            Some(block) => block,
             None => return Ok(None),
         },
+        None if is_sorted => return Ok(chain.db().block(&hash)?.map(|block| Message::Block(Arc::new(block)))),
+        None => {
+            out.offence(peer, Offence::BadPlaces);
+            return Ok(None);
+        }
     };
     let last = places.last().map_or(0, |place| usize::from(*place));
-    if !places.is_sorted_by(|a, b| a < b) || last >= block.transactions.len() {
+    if !is_sorted || last >= block.transactions.len() {
         out.offence(peer, Offence::BadPlaces);
         return Ok(None);
-    }
-    if shelf.blocks.newest(&hash).is_none() && !is_within(TRANSACTIONS_DEPTH, &hash, shelf.chain) {
-        return Ok(Some(Message::Block(block)));
     }
     let of = |place: &u16| block.transactions.get(usize::from(*place)).cloned().map(Arc::new);
     Ok(Some(Message::BlockTransactions { block: hash, transactions: places.iter().filter_map(of).collect() }))

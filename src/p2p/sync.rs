@@ -266,6 +266,11 @@ impl HeaderSync {
         }
     }
 
+    /// This node was busy for so many milliseconds.
+    pub(super) fn excuse(&mut self, millis: u64) {
+        self.0.values_mut().filter_map(|state| state.asked.as_mut()).for_each(|asked| *asked += millis);
+    }
+
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
         for (peer, state) in &self.0 {
             if state.asked.is_some_and(|since| since + HEADERS_TIMEOUT_MILLIS <= now.millis) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 use super::codec::{Decode, Encode};
+use super::meter;
 
 /// A double SHA-256 digest in the order the hash function gives it.
 ///
@@ -25,6 +26,7 @@ impl Hash256 {
 
     /// SHA-256 of SHA-256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
+        meter::hashed(1, bytes.len());
         Self(Sha256::digest(Sha256::digest(bytes)).into())
     }
 

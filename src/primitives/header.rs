@@ -2,6 +2,7 @@
 
 use super::codec::{self, Decode, Encode};
 use super::hash::{BlockHash, Hash256};
+use super::meter;
 use super::sha256::Kernel;
 use super::target::Bits;
 
@@ -42,6 +43,7 @@ impl Header {
             for (message, header) in messages.iter_mut().zip(some) {
                 *message = header.to_bytes();
             }
+            meter::hashed(some.len(), Self::LEN);
             Kernel::best().double80(&messages[..some.len()], &mut digests[..some.len()]);
             hashes.extend(digests[..some.len()].iter().copied().map(Hash256));
         }

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::codec::{Decode, Encode};
 use super::hash::Hash256;
+use super::meter;
 
 /// An Ed25519 public key as it stands in an output: 32 bytes that need not be a curve point until someone signs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -108,6 +109,7 @@ const BATCH: RangeInclusive<usize> = 256..=1_024;
 /// # Errors
 /// The index of the first claim that is false.
 pub fn verify_all(checks: &[SignatureCheck]) -> Result<(), usize> {
+    meter::verified(checks.len());
     if (1..=*BATCH.start()).contains(&checks.len()) {
         // Waking another thread for a single payment costs as much as verifying it.
         return if batch_holds(checks) { Ok(()) } else { first_false(checks, 0) };

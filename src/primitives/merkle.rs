@@ -9,6 +9,7 @@ use super::codec::{self, Decode, Encode};
 use super::compact_size;
 use super::hash::{Hash256, Txid};
 use super::header::Header;
+use super::meter;
 use super::sha256::Kernel;
 
 /// A root, and whether the leaves that gave it can be told from leaves with a repeated tail.
@@ -43,11 +44,43 @@ impl Level {
     fn above(&self) -> Self {
         let mut above = vec![[0; 32]; self.0.len().div_ceil(2)];
         let (pairs, odd) = self.0.as_flattened().as_chunks::<64>();
+        meter::hashed(pairs.len(), 64);
         Kernel::best().double64(pairs, &mut above[..pairs.len()]);
         if let (Ok(odd), Some(last)) = (odd.try_into(), above.last_mut()) {
             *last = Hash256::of_pair(&Hash256(odd), &Hash256(odd)).0;
         }
         Self(above)
+    }
+}
+
+/// A whole tree, for many branches of it: each is read off, not hashed again.
+pub struct Tree(Vec<Level>);
+
+impl Tree {
+    /// The tree over `leaves`.
+    pub fn new(leaves: Vec<Hash256>) -> Self {
+        let mut levels = Vec::new();
+        let mut level = Level::new(leaves);
+        while level.0.len() > 1 {
+            let above = level.above();
+            levels.push(std::mem::replace(&mut level, above));
+        }
+        levels.push(level);
+        Self(levels)
+    }
+
+    /// The branch of leaf `index`; `None` if there is no such leaf.
+    pub fn branch(&self, index: u32) -> Option<Branch> {
+        let mut position = index as usize;
+        let (_, below) = self.0.split_last()?;
+        self.0.first()?.0.get(position)?;
+        let mut siblings = Vec::with_capacity(below.len());
+        for Level(nodes) in below {
+            // The last node of an odd level is its own neighbour.
+            siblings.push(Hash256(*nodes.get(position ^ 1).or_else(|| nodes.get(position))?));
+            position /= 2;
+        }
+        Some(Branch { index, siblings })
     }
 }
 
@@ -66,16 +99,7 @@ const MAX_DEPTH: usize = 32;
 impl Branch {
     /// The branch of leaf `index`; `None` if there is no such leaf.
     pub fn new(leaves: Vec<Hash256>, index: u32) -> Option<Self> {
-        let mut position = index as usize;
-        leaves.get(position)?;
-        let mut siblings = Vec::new();
-        let mut level = Level::new(leaves);
-        while level.0.len() > 1 {
-            siblings.push(Hash256(*level.0.get(position ^ 1).unwrap_or(&level.0[position])));
-            level = level.above();
-            position /= 2;
-        }
-        Some(Self { index, siblings })
+        Tree::new(leaves).branch(index)
     }
 
     /// Whether `leaf` stands at `index` under `root`.

@@ -10,6 +10,7 @@ pub mod hash;
 pub mod header;
 pub mod keys;
 pub mod merkle;
+pub mod meter;
 pub mod mmr;
 pub mod sha256;
 pub mod target;

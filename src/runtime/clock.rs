@@ -37,6 +37,11 @@ impl Clock {
         self.start.elapsed()
     }
 
+    /// The monotonic reading at a time that has passed.
+    pub(super) fn millis_of(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.start).as_millis() as u64
+    }
+
     /// When the monotonic reading will be `millis`. Far-off times are cut to a day.
     pub(super) fn instant_of(&self, millis: u64) -> Instant {
         let latest = Instant::now() + Duration::from_secs(86_400);

@@ -39,8 +39,10 @@ pub(super) enum SocketEvent {
     Received {
         peer: PeerId,
         message: Message,
-        /// Its share of the inbox's bytes, given back when the node has handled it.
-        _space: OwnedSemaphorePermit,
+        /// When it was read from the socket.
+        at: Instant,
+        /// Its place in the inbox, given back when the node has handled it.
+        _space: Space,
     },
     /// Bytes came that are no message; nothing after them can be understood.
     Malformed { peer: PeerId, reason: String },
@@ -65,30 +67,59 @@ pub(super) struct Opened {
     pub(super) closing: CancellationToken,
 }
 
-/// The node's inbox: bounded in messages by the channel, and in bytes.
+/// The node's inbox. What waits for the node's thread is bounded for each connection, in messages and in bytes, so that none
+/// takes the room of another; messages too large for that share room of their own.
 #[derive(Debug, Clone)]
 pub(super) struct Inbox {
     pub(super) events: mpsc::Sender<SocketEvent>,
-    pub(super) space: Arc<Semaphore>,
+    /// For large messages.
+    large: Arc<Semaphore>,
+}
+
+/// A connection's own room in the inbox.
+#[derive(Debug)]
+struct Share {
+    messages: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
+/// The room that a message takes.
+#[derive(Debug)]
+pub(super) struct Space {
+    _message: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Share {
+    fn new() -> Self {
+        let of = |room| Arc::new(Semaphore::new(room));
+        Self { messages: of(Inbox::MAX_MESSAGES_OF_PEER), bytes: of(Inbox::MAX_BYTES_OF_PEER) }
+    }
 }
 
 impl Inbox {
-    /// Messages decoded and waiting for the node, of all peers.
+    /// Events that the node's thread has not looked at, of all peers.
     pub(super) const MAX_WAITING: usize = 512;
-    /// Their bytes on the wire, of all peers.
-    const MAX_BYTES: usize = 32 << 20;
+    /// Messages decoded and waiting for the node, of one peer.
+    pub(super) const MAX_MESSAGES_OF_PEER: usize = 64;
+    /// Their bytes on the wire; larger messages, which are blocks and the longest lists, have other room.
+    const MAX_BYTES_OF_PEER: usize = 128 << 10;
+    /// Bytes of larger messages waiting for the node, of all peers.
+    const MAX_LARGE_BYTES: usize = 16 << 20;
 
     /// An empty inbox, and the end that the node's thread reads.
     pub(super) fn new() -> (Self, mpsc::Receiver<SocketEvent>) {
         let (events, received) = mpsc::channel(Self::MAX_WAITING);
-        (Self { events, space: Arc::new(Semaphore::new(Self::MAX_BYTES)) }, received)
+        (Self { events, large: Arc::new(Semaphore::new(Self::MAX_LARGE_BYTES)) }, received)
     }
 
     /// Waits for room and puts a message in. `false` if the node is gone.
-    async fn receive(&self, peer: PeerId, message: Message, bytes: usize) -> bool {
-        let share = bytes.clamp(1, Self::MAX_BYTES) as u32;
-        let Ok(space) = self.space.clone().acquire_many_owned(share).await else { return false };
-        self.put(SocketEvent::Received { peer, message, _space: space }).await
+    async fn receive(&self, share: &Share, peer: PeerId, message: Message, bytes: usize, at: Instant) -> bool {
+        let room = if bytes <= Self::MAX_BYTES_OF_PEER { &share.bytes } else { &self.large };
+        let bytes = bytes.clamp(1, Self::MAX_LARGE_BYTES) as u32;
+        let Ok(_message) = share.messages.clone().acquire_owned().await else { return false };
+        let Ok(_bytes) = room.clone().acquire_many_owned(bytes).await else { return false };
+        self.put(SocketEvent::Received { peer, message, at, _space: Space { _message, _bytes } }).await
     }
 
     /// Waits for room and puts an event in. `false` if the node is gone.
@@ -163,6 +194,7 @@ impl Connection {
             deadline: Some(deadline),
             peer,
             inbox: &inbox,
+            share: Share::new(),
             meter: &meter,
             patience: limits.message,
             faults,
@@ -189,6 +221,7 @@ struct Reader<'a> {
     deadline: Option<Instant>,
     peer: PeerId,
     inbox: &'a Inbox,
+    share: Share,
     meter: &'a Meter,
     patience: Duration,
     faults: Option<Faults>,
@@ -214,6 +247,7 @@ impl Reader<'_> {
                 Ok(Ok(0)) => return Ended::ByPeer,
                 Ok(Ok(count)) => count,
             };
+            let at = Instant::now();
             self.meter.bytes_received(count);
             self.opener.push(&buffer[..count]);
             loop {
@@ -222,7 +256,7 @@ impl Reader<'_> {
                     Ok(None) => break,
                     Err(error) => return error.into(),
                 }
-                if let Some(ended) = self.messages().await {
+                if let Some(ended) = self.messages(at).await {
                     return ended;
                 }
             }
@@ -232,8 +266,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Hands on what has come in whole.
-    async fn messages(&mut self) -> Option<Ended> {
+    /// Hands on what has come in whole, with bytes that were read at a time.
+    async fn messages(&mut self, at: Instant) -> Option<Ended> {
         loop {
             let before = self.decoder.buffered();
             let message = match self.decoder.next_message() {
@@ -250,7 +284,7 @@ impl Reader<'_> {
                 }
                 link.healed().await;
             }
-            if !self.inbox.receive(self.peer, message, bytes).await {
+            if !self.inbox.receive(&self.share, self.peer, message, bytes, at).await {
                 return Some(Ended::ByNode);
             }
         }

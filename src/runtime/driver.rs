@@ -1,6 +1,7 @@
 //! The node's thread: hands inputs to the protocol one at a time and does what it answers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
@@ -13,8 +14,14 @@ use super::error::Failure;
 use super::link::{Command, Tip};
 use super::net::Net;
 use super::outbox::{Outbox, Parcel};
+use super::turns::Turns;
 use crate::p2p::frame;
+use crate::p2p::message::Message;
 use crate::p2p::{Event, Input, Output, PeerId, Protocol};
+
+/// From what on a single thing has kept the thread so long that what peers sent meanwhile must not look late: well below the
+/// patience of any timer, and well above what anything takes that is divided into slices.
+const LONG: Duration = Duration::from_millis(500);
 
 /// The protocol with what surrounds it. Lives on the node's thread.
 pub(super) struct Driver<P> {
@@ -22,6 +29,8 @@ pub(super) struct Driver<P> {
     clock: Clock,
     net: Net,
     peers: BTreeMap<PeerId, Peer>,
+    /// What has come from peers and waits.
+    turns: Turns<SocketEvent>,
     /// When the protocol next wants to look at the clock.
     wake: Option<u64>,
     events: broadcast::Sender<Event>,
@@ -43,10 +52,21 @@ impl<P: Protocol> Driver<P> {
         events: broadcast::Sender<Event>,
         tip: watch::Sender<Tip>,
     ) -> Self {
-        Self { node, clock, net, peers: BTreeMap::new(), wake: Some(0), events, tip, store_failed: None }
+        Self {
+            node,
+            clock,
+            net,
+            peers: BTreeMap::new(),
+            turns: Turns::new(),
+            wake: Some(0),
+            events,
+            tip,
+            store_failed: None,
+        }
     }
 
-    /// Works until `stop`, or until the store fails. Peers, callers and the clock take turns: when several have something, chance decides.
+    /// Works until `stop`, or until the store fails. Peers, callers and the clock take turns: when several have something, chance
+    /// decides, and among peers what they have cost.
     pub(super) async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command<P>>,
@@ -58,27 +78,56 @@ impl<P: Protocol> Driver<P> {
             let wake = self.wake.map(|millis| Instant::from_std(self.clock.instant_of(millis)));
             let alarm = async move {
                 match wake {
+                    Some(instant) if instant <= Instant::now() => {}
                     Some(instant) => tokio::time::sleep_until(instant).await,
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
+            let began = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(command) = commands.recv() => {
+                    let began = self.clock.elapsed();
                     let answer = command(&mut self.node, self.clock.now());
                     self.act();
                     answer();
+                    began
                 }
-                Some(event) = sockets.recv() => self.socket(event),
+                Some(event) = sockets.recv() => {
+                    let began = self.clock.elapsed();
+                    self.arrived(event);
+                    // All that has come is to be known before it is decided whose turn it is.
+                    while let Ok(event) = sockets.try_recv() {
+                        self.arrived(event);
+                    }
+                    began
+                }
+                () = std::future::ready(()), if !self.turns.is_empty() => {
+                    let (node, now, began) = (&self.node, self.clock.now(), self.clock.elapsed());
+                    if let Some(event) = self.turns.next(|peer| node.budget_left(now, peer)) {
+                        self.socket(event);
+                    }
+                    began
+                }
                 () = alarm => {
+                    let began = self.clock.elapsed();
                     self.wake = None;
                     self.node.handle(self.clock.now(), Input::Tick);
+                    began
                 }
-            }
+            };
             self.act();
+            let took = self.clock.elapsed().saturating_sub(began);
+            if took >= LONG {
+                self.node.handle(self.clock.now(), Input::Delayed { millis: took.as_millis() as u64 });
+                self.act();
+            }
             // What is on disk is whole; going on would only move memory away from it.
             if let Some(message) = self.store_failed.take() {
                 return Err(Failure::Store { message });
+            }
+            // The runtime on this thread looks at timers, and lets channels be read on, only when this gives way.
+            if !self.turns.is_empty() {
+                tokio::task::yield_now().await;
             }
         }
         if let Err(error) = self.node.save(self.clock.now()) {
@@ -87,16 +136,45 @@ impl<P: Protocol> Driver<P> {
         Ok(())
     }
 
+    /// What is no message, and a pong of a peer within its budget, is handled at once; all else waits for its turn.
+    fn arrived(&mut self, event: SocketEvent) {
+        let peer = match &event {
+            SocketEvent::Received { peer, message: Message::Pong(_), .. }
+                if self.node.budget_left(self.clock.now(), *peer) >= 0 =>
+            {
+                None
+            }
+            SocketEvent::Received { peer, .. }
+            | SocketEvent::Malformed { peer, .. }
+            // After what the peer said before.
+            | SocketEvent::Closed { peer } => Some(*peer),
+            SocketEvent::Opened(_) | SocketEvent::DialFailed { .. } | SocketEvent::Flushed { .. } => None,
+        };
+        match peer {
+            // What a peer said before it was let go is nobody's concern any more.
+            Some(peer) if self.peers.contains_key(&peer) => self.turns.push(peer, event),
+            Some(_) => {}
+            None => {
+                self.socket(event);
+                self.act();
+            }
+        }
+    }
+
     fn socket(&mut self, event: SocketEvent) {
+        let mut space = None;
         let input = match event {
             SocketEvent::Opened(Opened { peer, id, address, direction, outbox, closing }) => {
                 self.peers.insert(peer, Peer { outbox, closing });
                 Input::Connected { peer, address, direction, id }
             }
             SocketEvent::DialFailed { address } => Input::ConnectFailed { address },
-            // What a peer said before it was let go, and still waited here, is nobody's concern any more.
-            SocketEvent::Received { peer, message, _space } if self.peers.contains_key(&peer) => {
-                Input::Received { peer, message }
+            SocketEvent::Received { peer, message, at, _space } if self.peers.contains_key(&peer) => {
+                space = Some(_space);
+                match message {
+                    Message::Pong(nonce) => Input::Pong { peer, nonce, at: self.clock.millis_of(at.into_std()) },
+                    message => Input::Received { peer, message },
+                }
             }
             SocketEvent::Malformed { peer, reason } if self.peers.contains_key(&peer) => {
                 Input::Malformed { peer, reason }
@@ -109,6 +187,7 @@ impl<P: Protocol> Driver<P> {
             | SocketEvent::Closed { .. } => return,
         };
         self.node.handle(self.clock.now(), input);
+        drop(space);
     }
 
     /// Does what the protocol asks, until it asks nothing more.
@@ -181,6 +260,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     fn close(&mut self, peer: PeerId) {
+        self.turns.forget(peer);
         if let Some(peer) = self.peers.remove(&peer) {
             peer.closing.cancel();
         }

@@ -25,6 +25,7 @@ mod running;
 mod signals;
 mod thread;
 mod traffic;
+mod turns;
 pub mod work;
 
 pub use chaos::{Chaos, LinkKey, LinkSettings, MAX_DELAY_MS};

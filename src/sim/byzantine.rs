@@ -143,7 +143,11 @@ impl Byzantine {
             }
             Input::Received { peer, message: Message::Ping(nonce) } => vec![send(peer, Message::Pong(nonce))],
             Input::Received { peer, message } => self.received(peer, message),
-            Input::ConnectFailed { .. } | Input::Malformed { .. } | Input::Flushed { .. } => Vec::new(),
+            Input::Pong { .. }
+            | Input::Delayed { .. }
+            | Input::ConnectFailed { .. }
+            | Input::Malformed { .. }
+            | Input::Flushed { .. } => Vec::new(),
         }
     }
 

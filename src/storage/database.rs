@@ -15,6 +15,7 @@ use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
+use crate::primitives::meter;
 use crate::primitives::mmr;
 use crate::primitives::tx::{OutPoint, Transaction};
 
@@ -71,8 +72,15 @@ impl Database {
         StoreError::Corrupt { dir: self.0.dir(), reason: reason.into() }
     }
 
+    /// The one way to a single value, which counts what it costs.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = self.0.get(key)?;
+        meter::looked_up(value.as_ref().map_or(0, Vec::len));
+        Ok(value)
+    }
+
     fn value<T: Decode<()>>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        self.0.get(key)?.map(|bytes| self.decoded(&bytes)).transpose()
+        self.get(key)?.map(|bytes| self.decoded(&bytes)).transpose()
     }
 
     fn decoded<T: Decode<()>>(&self, bytes: &[u8]) -> Result<T, StoreError> {
@@ -142,7 +150,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn raw_block(&self, hash: &BlockHash) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get(&key(BLOCK, &[&hash.0]))
+        self.get(&key(BLOCK, &[&hash.0]))
     }
 
     /// The header of a block whose body is stored. The rest of the block is not looked at.
@@ -169,7 +177,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn filter(&self, hash: &BlockHash) -> Result<Option<(Filter, Hash256)>, StoreError> {
-        let Some(bytes) = self.0.get(&key(FILTER, &[&hash.0]))? else { return Ok(None) };
+        let Some(bytes) = self.get(&key(FILTER, &[&hash.0]))? else { return Ok(None) };
         let filter = Filter::from_bytes(bytes).map_err(|e| self.corrupt(format!("block {hash}: {e}")))?;
         Ok(self.filter_header(hash)?.map(|(_, header)| (filter, header)))
     }
@@ -289,7 +297,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn owns_coin(&self, owner: &PublicKey, outpoint: &OutPoint) -> Result<bool, StoreError> {
-        Ok(self.0.get(&key(ADDRESS_COIN, &[&owner.0, &outpoint_bytes(outpoint)]))?.is_some())
+        Ok(self.get(&key(ADDRESS_COIN, &[&owner.0, &outpoint_bytes(outpoint)]))?.is_some())
     }
 
     /// Counts the entries of each kind that belongs to the best chain: reads every one of them.
@@ -396,11 +404,14 @@ impl Database {
         mut visit: impl FnMut(&[u8], &[u8]) -> Option<ControlFlow<()>>,
     ) -> Result<(), StoreError> {
         let mut unreadable = None;
-        scan(&mut |key, value| match visit(key, value) {
-            Some(flow) => flow,
-            None => {
-                unreadable = Some(hex::encode(key));
-                ControlFlow::Break(())
+        scan(&mut |key, value| {
+            meter::looked_up(value.len());
+            match visit(key, value) {
+                Some(flow) => flow,
+                None => {
+                    unreadable = Some(hex::encode(key));
+                    ControlFlow::Break(())
+                }
             }
         })?;
         match unreadable {

@@ -1,5 +1,6 @@
 //! Networks of nodes in virtual time. A failure prints the seed that repeats it.
 
+mod budgets;
 mod compact;
 mod connections;
 mod discovery;

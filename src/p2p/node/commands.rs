@@ -8,6 +8,7 @@ use crate::chain::{ChainError, ChainUpdate};
 use crate::mempool::{Accepted, MempoolError};
 use crate::p2p::addrbook::{PeerAddress, Record};
 use crate::p2p::bans::{Ban, Subnet};
+use crate::p2p::budget::Cost;
 use crate::p2p::config::{Config, PeerInfo};
 use crate::p2p::interface::{Direction, Event, Now, PeerId, Reason};
 use crate::p2p::kad::{NodeId, Table};
@@ -123,6 +124,11 @@ impl Node {
                 }
             })
             .collect()
+    }
+
+    /// What a peer has cost this node's thread since it connected; `None` if it is gone.
+    pub fn spent(&self, peer: PeerId) -> Option<Cost> {
+        self.budgets.spent(peer)
     }
 
     /// Connections that have come as far as hello: inbound and outbound.

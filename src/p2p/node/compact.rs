@@ -40,8 +40,8 @@ impl Node {
         let Some(entry) = self.chain.entry(&hash) else { return };
         self.sync.has(id, &entry, &self.chain);
         let is_here = entry.has_body() || self.is_pending(&hash);
-        let is_asked = self.download.asked(id, &hash);
         let is_first = self.blocks.came(id, hash);
+        let is_asked = self.download.take_compact(id, &hash);
         // The late answer to a request that another fulfilled is no offence.
         if !is_asked && !is_first {
             return self.out.offence(id, Offence::UnrequestedBlock);

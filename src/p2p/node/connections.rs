@@ -67,6 +67,7 @@ impl Node {
             self.send_hello(id);
         }
         self.handshakes.connected(now, id);
+        self.budgets.connected(now, id);
     }
 
     /// Ends a connection before it begins.
@@ -135,6 +136,7 @@ impl Node {
             self.out.push(Output::Disconnect { peer: id, reason: reason.clone() });
         }
         self.handshakes.disconnected(id);
+        self.budgets.disconnected(id);
         self.pings.disconnected(id);
         self.discovery.disconnected(now, id);
         self.scores.forget(id);

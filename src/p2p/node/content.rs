@@ -65,6 +65,7 @@ impl Node {
 
     pub(super) fn headers(&mut self, now: Now, id: PeerId, headers: &[Header]) {
         if self.sync.received(now, id, headers, &mut self.chain, &mut self.out) {
+            self.gained = true;
             self.download.refresh();
         }
         self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
@@ -114,6 +115,7 @@ impl Node {
             && !update.connected.is_empty()
         {
             peer.last_useful = now.millis;
+            self.gained = true;
             // Not while there is more to come: of the first synchronisation's blocks none is new.
             if self.download.requested() == 0 && self.chain.tip().hash == self.chain.best_header().hash {
                 self.blocks.delivered(id, &mut self.out);
@@ -141,7 +143,7 @@ impl Node {
         }
         let charge = |pushes: &mut Pushes, points: u64| {
             if is_news {
-                pushes.charge(id, points);
+                pushes.charge(now, id, points);
             }
         };
         if self.has_transaction(&txid) {

@@ -18,6 +18,7 @@ use crate::p2p::addrbook::{AddrBook, PeerAddress};
 use crate::p2p::anchors::Anchors;
 use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
 use crate::p2p::blocks::Blocks;
+use crate::p2p::budget::{Budgets, Cost};
 use crate::p2p::config::Config;
 use crate::p2p::dialer::{Dialer, Situation};
 use crate::p2p::discovery::Discovery;
@@ -35,9 +36,10 @@ use crate::p2p::records;
 use crate::p2p::relay::Relay;
 use crate::p2p::requests::Requests;
 use crate::p2p::seen::Seen;
-use crate::p2p::serve::{Server, Shelf};
+use crate::p2p::serve::{Range, Server, Shelf};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::meter;
 use crate::storage::StoreError;
 
 /// Transactions remembered as refused, so that they are not asked for again; forgotten when the tip moves, for then they
@@ -69,6 +71,9 @@ pub struct Node {
     /// A block that is to be connected, after others have heard of it.
     pending: Option<compact::Pending>,
     server: Server,
+    budgets: Budgets,
+    /// What is being handled has brought something that this node wanted: it is not charged.
+    gained: bool,
     refused: Seen<Txid>,
     rng: ChaCha20Rng,
     out: Outbox,
@@ -87,6 +92,13 @@ pub struct Node {
 
 impl Protocol for Node {
     fn handle(&mut self, now: Now, input: Input) {
+        let before = meter::effort();
+        let payer = match &input {
+            Input::Received { peer, message } => Some((*peer, Cost::of_message(message))),
+            Input::Pong { peer, nonce, .. } => Some((*peer, Cost::of_message(&Message::Pong(*nonce)))),
+            _ => None,
+        };
+        self.gained = false;
         match input {
             Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
             Input::ConnectFailed { address } => {
@@ -95,18 +107,27 @@ impl Protocol for Node {
             }
             Input::Received { peer, message } => self.received(now, peer, message),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
-            Input::Flushed { peer } => {
-                let Self { server, chain, mempool, blocks, out, .. } = self;
-                server.flushed(peer, Shelf { chain, mempool, blocks }, out);
-            }
+            Input::Pong { peer, nonce, at } => self.ponged(now, peer, nonce, at),
+            Input::Flushed { peer } => self.server.flushed(peer),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
+            Input::Delayed { millis } => self.excuse(millis),
             Input::Tick => {}
         }
+        if let Some((peer, cost)) = payer {
+            let effort = if self.gained { Cost::ZERO } else { Cost::of(meter::effort() - before) };
+            self.budgets.charge(now, peer, cost + effort);
+        }
+        let Self { server, chain, mempool, blocks, budgets, out, .. } = self;
+        server.serve(now, Shelf { chain, mempool, blocks }, budgets, out);
         self.finish(now);
     }
 
     fn drain(&mut self) -> Drain<'_, Output> {
         self.out.drain()
+    }
+
+    fn budget_left(&self, now: Now, peer: PeerId) -> i64 {
+        self.budgets.left(now, peer)
     }
 
     fn tip(&self) -> (u32, BlockHash) {
@@ -150,6 +171,8 @@ impl Node {
             blocks: Blocks::new(rng.random()),
             pending: None,
             server: Server::default(),
+            budgets: Budgets::default(),
+            gained: false,
             refused: Seen::new(MAX_REFUSED),
             rng,
             out: Outbox::default(),
@@ -221,6 +244,7 @@ impl Node {
             self.download.deadline(),
             self.relay.deadline(),
             self.requests.deadline(),
+            self.server.deadline(),
             Some(self.next_save),
             self.announce_at,
             self.pending.as_ref().map(|pending| pending.at),
@@ -318,6 +342,21 @@ impl Node {
         }
     }
 
+    /// What peers owe an answer to may have been answered for some time: they have as much longer.
+    fn excuse(&mut self, millis: u64) {
+        self.handshakes.excuse(millis);
+        self.pings.excuse(millis);
+        self.sync.excuse(millis);
+        self.download.excuse_all(millis);
+        self.requests.excuse(millis);
+    }
+
+    /// A pong came some time ago, and may have had to wait for this thread.
+    fn ponged(&mut self, now: Now, id: PeerId, nonce: u64, at: u64) {
+        self.pings.pong(Now { millis: at.min(now.millis), ..now }, id, nonce);
+        self.received(now, id, Message::Pong(nonce));
+    }
+
     fn received(&mut self, now: Now, id: PeerId, message: Message) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.last_received = now.unix;
@@ -331,8 +370,7 @@ impl Node {
         if peer.brief && !concerns.contains(&kind) {
             return;
         }
-        let Self { server, chain, mempool, blocks, out, .. } = self;
-        let shelf = Shelf { chain, mempool, blocks };
+        let Self { server, chain, out, .. } = self;
         match message {
             Message::Hello(hello) => self.greeted(now, id, hello),
             Message::Ping(nonce) => out.send(id, Message::Pong(nonce)),
@@ -343,29 +381,29 @@ impl Node {
                 self.dial(now);
             }
             Message::Inventory(items) => self.inventory(now, id, items),
-            Message::GetData(items) => server.get_data(id, items, shelf, out),
+            Message::GetData(items) => server.get_data(id, items, out),
             Message::NotFound(items) => self.not_found(now, id, items),
             Message::GetHeaders { locator, stop } => {
-                server.get_headers(id, locator, stop, shelf, out);
+                server.get_range(id, Range::Headers { locator, stop }, chain, out);
             }
             Message::Headers(headers) => self.headers(now, id, &headers),
             Message::Block(block) => self.block(now, id, block),
             Message::Transaction(tx) => self.transaction(now, id, tx),
             Message::GetFilterHeaders { start_height, stop } => {
                 let request = FilterRequest { content: Content::Headers, start_height, stop };
-                server.get_filters(id, request, shelf, out);
+                server.get_range(id, Range::Filters(request), chain, out);
             }
             Message::GetFilters { start_height, stop } => {
                 let request = FilterRequest { content: Content::Filters, start_height, stop };
-                server.get_filters(id, request, shelf, out);
+                server.get_range(id, Range::Filters(request), chain, out);
             }
             Message::FilterHeaders { .. } | Message::Filters(_) => out.offence(id, Offence::UnrequestedFilters),
-            Message::GetProofs(query) => server.get_proofs(id, query, shelf, out),
+            Message::GetProofs(query) => server.get_range(id, Range::Proofs(query), chain, out),
             // Full nodes ask for none.
             Message::Proofs(_) => out.offence(id, Offence::UnrequestedProofs),
             Message::CompactBlock(compact) => self.compact_block(now, id, &compact),
             Message::GetBlockTransactions { block, places } => {
-                server.get_block_transactions(id, block, places, shelf, out);
+                server.get_range(id, Range::BlockTransactions { block, places }, chain, out);
             }
             Message::BlockTransactions { block, transactions } => {
                 self.block_transactions(now, id, block, transactions);

@@ -1,0 +1,110 @@
+//! What has come from peers and waits for the node's thread: a queue for each, and whose turn it is.
+//!
+//! With one queue for all, one that asks for much makes all others wait behind it. Here whoever has most of its budget left
+//! comes first, and among equals the one whose last turn is longest ago. How much may wait is
+//! [`Inbox`](super::connection::Inbox)'s to bound.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::p2p::PeerId;
+
+/// What waits from one peer, oldest first.
+#[derive(Debug)]
+struct Queue<T> {
+    waiting: VecDeque<T>,
+    /// Number of its last turn.
+    last: u64,
+}
+
+/// All that waits, by peer.
+#[derive(Debug)]
+pub(super) struct Turns<T> {
+    /// None is empty.
+    queues: BTreeMap<PeerId, Queue<T>>,
+    turn: u64,
+}
+
+impl<T> Turns<T> {
+    pub(super) fn new() -> Self {
+        Self { queues: BTreeMap::new(), turn: 0 }
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
+    /// Something came from a peer.
+    pub(super) fn push(&mut self, peer: PeerId, what: T) {
+        let queue = self.queues.entry(peer).or_insert_with(|| Queue { waiting: VecDeque::new(), last: self.turn });
+        queue.waiting.push_back(what);
+    }
+
+    /// A peer is gone: what it said is of no concern any more.
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        self.queues.remove(&peer);
+    }
+
+    /// What is to be handled next; `left` says what each peer has left of its budget.
+    pub(super) fn next(&mut self, left: impl Fn(PeerId) -> i64) -> Option<T> {
+        let order = |(peer, queue): &(&PeerId, &Queue<T>)| (left(**peer), Reverse(queue.last));
+        let peer = *self.queues.iter().max_by_key(order)?.0;
+        self.turn += 1;
+        let queue = self.queues.get_mut(&peer)?;
+        queue.last = self.turn;
+        let what = queue.waiting.pop_front();
+        if queue.waiting.is_empty() {
+            self.queues.remove(&peer);
+        }
+        what
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_spent_least_comes_first_and_its_own_order_is_kept() {
+        let mut turns = Turns::new();
+        // Two that flood, and then one that says little.
+        for number in 0..50 {
+            turns.push(PeerId(1), (1, number));
+            turns.push(PeerId(2), (2, number));
+        }
+        turns.push(PeerId(3), (3, 0));
+        let mut left = BTreeMap::from([(PeerId(1), 0), (PeerId(2), 0), (PeerId(3), 0)]);
+        let mut order = Vec::new();
+        while let Some((peer, number)) = turns.next(|peer| left[&peer]) {
+            order.push((peer, number));
+            // What the first says costs three times as much.
+            *left.get_mut(&PeerId(peer)).unwrap() -= if peer == 1 { 30 } else { 10 };
+        }
+        let place = |wanted| order.iter().position(|item| *item == wanted).unwrap();
+        assert!(place((3, 0)) <= 2, "{order:?}");
+        for peer in [1, 2] {
+            let numbers: Vec<i32> = order.iter().filter(|(from, _)| *from == peer).map(|(_, number)| *number).collect();
+            assert!(numbers.is_sorted() && numbers.len() == 50);
+        }
+        // By the time the cheap one is through, it has had three turns for each of the other's.
+        assert!((65..=69).contains(&place((2, 49))), "{}", place((2, 49)));
+        assert!(turns.is_empty());
+    }
+
+    #[test]
+    fn equals_take_turns_and_who_is_gone_has_none() {
+        let mut turns = Turns::new();
+        for number in 0..3 {
+            (1..=3).for_each(|peer| turns.push(PeerId(peer), (peer, number)));
+        }
+        let mut next = || turns.next(|_| 0).map(|(peer, _)| peer);
+        let mut first: Vec<u64> = (0..3).filter_map(|_| next()).collect();
+        let mut second: Vec<u64> = (0..3).filter_map(|_| next()).collect();
+        [&mut first, &mut second].into_iter().for_each(|round| round.sort_unstable());
+        assert_eq!((first, second), (vec![1, 2, 3], vec![1, 2, 3]));
+        turns.forget(PeerId(2));
+        let rest: Vec<u64> = std::iter::from_fn(|| turns.next(|_| 0)).map(|(peer, _)| peer).collect();
+        assert_eq!((rest.len(), rest.contains(&2)), (2, false));
+    }
+}

@@ -1,0 +1,483 @@
+//! What messages cost the node's thread at worst, counted and held to the budgets that docs/threat-model.md names; and that
+//! nobody waits for a peer that costs much.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use cairn::miner::template;
+use cairn::p2p::blocks::{COMPACT_DEPTH, TRANSACTIONS_DEPTH};
+use cairn::p2p::budget::Cost;
+use cairn::p2p::compact::CompactBlock;
+use cairn::p2p::kad::{Contact, K, NodeId};
+use cairn::p2p::message::{
+    Item, Kind, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, Message,
+};
+use cairn::p2p::misbehaviour::Offence;
+use cairn::p2p::proofs::{MAX_PROOFS, ProofQuery, Proofs};
+use cairn::p2p::serve::{MAX_WAITING_RANGES, SLICE};
+use cairn::p2p::{Config, Input, Output, PeerId, Protocol};
+use cairn::primitives::amount::COIN;
+use cairn::primitives::block::Block;
+use cairn::primitives::hash::Hash256;
+use cairn::primitives::keys::Signature;
+use cairn::primitives::merkle;
+use cairn::primitives::meter::{self, Effort};
+use cairn::primitives::tx::{Input as TxInput, OutPoint, Output as TxOutput, Transaction};
+use cairn::storage::TxLocation;
+
+use crate::connections::{Bench, hello, sent, sent_to};
+use crate::{Private, key, params, payment, remine, spend};
+
+/// Transactions of a full block.
+const FULL: usize = 4_000;
+/// Full blocks, at the end of the chain.
+const BLOCKS: usize = 7;
+
+/// Spends the first key's coin to many of its own.
+fn fan_out() -> Transaction {
+    let params = params();
+    let outpoint = payment(&params, 1, 0).inputs[0].outpoint;
+    let spent = &params.genesis.transactions[0].outputs[1];
+    let outputs = vec![TxOutput::pay(key(1).public_key(), COIN / 1_000); FULL];
+    let inputs = vec![TxInput { outpoint, signature: Signature::EMPTY }];
+    let mut tx = Transaction { version: 1, inputs, outputs, lock_height: 0 };
+    tx.inputs[0].signature = key(1).sign(&tx.signature_digest(&params.genesis_hash, [spent]));
+    tx
+}
+
+fn append(private: &mut Private, txs: Vec<Transaction>) -> Block {
+    let mut block = private.next();
+    block.transactions.extend(txs);
+    block.header.merkle_root = merkle::root(block.txids()).hash;
+    remine(&mut block.header);
+    private.chain.accept_block(block.clone(), u64::from(u32::MAX), &|_| false).unwrap();
+    block
+}
+
+/// A chain that ends with full blocks, in which each coin of the first key's is spent to it again.
+fn blocks() -> &'static [Block] {
+    static BUILT: OnceLock<Vec<Block>> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let params = params();
+        let mut private = Private::new(&params);
+        let fan_out = fan_out();
+        let mut coins: Vec<(OutPoint, TxOutput)> = (0..)
+            .zip(&fan_out.outputs)
+            .map(|(index, output)| (OutPoint { txid: fan_out.txid(), index }, output.clone()))
+            .collect();
+        let mut blocks = vec![append(&mut private, vec![fan_out])];
+        for _ in 0..BLOCKS {
+            let again = |(outpoint, spent): &(OutPoint, TxOutput)| spend(&params, *outpoint, spent, 1, 1, 1);
+            let txs: Vec<Transaction> = coins.iter().map(again).collect();
+            let coin = |tx: &Transaction| (OutPoint { txid: tx.txid(), index: 0 }, tx.outputs[0].clone());
+            coins = txs.iter().map(coin).collect();
+            blocks.push(append(&mut private, txs));
+        }
+        blocks
+    })
+}
+
+/// A node that has them.
+fn full_node() -> Bench {
+    let mut bench = Bench::new(Config::default());
+    for block in blocks() {
+        bench.node.submit_block(bench.now, block.clone()).unwrap();
+    }
+    bench.after(1_000);
+    bench
+}
+
+/// The block that a node would mine next.
+fn next_block(bench: &Bench) -> Block {
+    let (chain, pool) = (bench.node.chain(), bench.node.mempool());
+    let template = template::build(chain, pool, &key(1).public_key(), bench.now.millis, bench.now.unix).unwrap();
+    let mut block = template.block(0);
+    remine(&mut block.header);
+    block
+}
+
+/// Puts so many blocks on a node's tip; the height that it has then.
+fn extend(bench: &mut Bench, count: usize) -> u32 {
+    for _ in 0..count {
+        let block = next_block(bench);
+        bench.node.submit_block(bench.now, block).unwrap();
+    }
+    bench.after(1_000);
+    bench.node.chain().tip().height
+}
+
+/// Payments with the coins that the last block made.
+fn unconfirmed(from: usize, to: usize) -> Vec<Transaction> {
+    let again =
+        |tx: &Transaction| spend(&params(), OutPoint { txid: tx.txid(), index: 0 }, &tx.outputs[0], 1, 2, 10_000);
+    blocks().last().unwrap().transactions[1 + from..1 + to].iter().map(again).collect()
+}
+
+/// Puts so many of them into a node's mempool.
+fn fill_mempool(bench: &mut Bench, count: usize) {
+    for tx in unconfirmed(0, count) {
+        bench.node.submit_transaction(bench.now, tx).unwrap();
+    }
+    bench.after(1_000);
+}
+
+/// A full block on the tip whose last signature is bad, which shows when all are checked.
+fn bad_block(bench: &Bench) -> Block {
+    let mut block = next_block(bench);
+    block.transactions.truncate(1);
+    block.transactions.extend(unconfirmed(0, FULL));
+    let last = block.transactions.last_mut().unwrap();
+    last.inputs[0].signature = key(2).sign(&last.txid());
+    block.header.merkle_root = merkle::root(block.txids()).hash;
+    remine(&mut block.header);
+    block
+}
+
+/// What a message came to: all that was done until it was answered whole.
+#[derive(Debug, Default)]
+struct Bill {
+    effort: Effort,
+    /// The dearest single call of the node.
+    call: Cost,
+    total: Cost,
+    bytes: usize,
+    calls: usize,
+}
+
+/// Has a message handled, takes all portions of the answer, and counts.
+fn bill(bench: &mut Bench, peer: PeerId, message: Message) -> Bill {
+    let start = meter::effort();
+    let mut bill = Bill::default();
+    let mut input = Input::Received { peer, message: message.clone() };
+    let mut spent = None;
+    loop {
+        let before = meter::effort();
+        let outputs = bench.give(input);
+        let bytes: usize = sent(&outputs).map(Message::encoded_len).sum();
+        let cost = Cost::of(meter::effort() - before) + Cost::of_sending(bytes);
+        let cost = if bill.calls == 0 { cost + Cost::of_message(&message) } else { cost };
+        bill.call = bill.call.max(cost);
+        bill.total += cost;
+        bill.bytes += bytes;
+        bill.calls += 1;
+        let now = bench.node.spent(peer);
+        if outputs.iter().any(|output| matches!(output, Output::Flush { .. })) {
+            input = Input::Flushed { peer };
+        } else if now.is_some() && now != spent {
+            bench.now.millis += 1;
+            input = Input::Tick;
+        } else {
+            bill.effort = meter::effort() - start;
+            return bill;
+        }
+        spent = now;
+    }
+}
+
+/// The number in a cell, written with commas.
+fn number(cell: &str) -> Option<u64> {
+    cell.replace(',', "").parse().ok()
+}
+
+/// Budgets of one call and of a whole answer in microseconds, as the threat model has them.
+fn written() -> BTreeMap<String, (u64, u64)> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/threat-model.md")).unwrap();
+    let table = text.split("### What each message may cost").nth(1).expect("the table is there");
+    let rows = table.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let row = |row: &str| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, _, call, total, ..] = cells[..] else { panic!("{row}") };
+        Some((name.trim_matches('`').to_owned(), (number(call)?, number(total)?)))
+    };
+    rows.filter_map(row).collect()
+}
+
+/// The dearest input of a kind, as far as a stranger can make it, for a node with full blocks and a full mempool.
+fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
+    let full = blocks().last().unwrap();
+    let hash = |n: u32| Hash256::of(&n.to_le_bytes());
+    let hashes = |count: usize| (0..count as u32).map(hash);
+    match kind {
+        Kind::Hello => Message::Hello(hello()),
+        Kind::Ping => Message::Ping(1),
+        Kind::Pong => Message::Pong(1),
+        Kind::Inventory => Message::Inventory(hashes(MAX_INVENTORY).map(Item::Transaction).collect()),
+        // Every full block, whole and in its compact form, and then what is not there.
+        Kind::GetData => {
+            let named = blocks().iter().flat_map(|block| [Item::CompactBlock(block.hash()), Item::Block(block.hash())]);
+            Message::GetData(named.chain(hashes(MAX_INVENTORY).map(Item::Block)).take(MAX_INVENTORY).collect())
+        }
+        Kind::NotFound => Message::NotFound(hashes(MAX_INVENTORY).map(Item::Block).collect()),
+        Kind::GetHeaders => {
+            extend(bench, MAX_HEADERS);
+            Message::GetHeaders { locator: hashes(MAX_LOCATOR).collect(), stop: Hash256::ZERO }
+        }
+        // Linked, with their work, and of no use.
+        Kind::Headers => {
+            let mut private = Private::new(&params());
+            Message::Headers(private.grow(MAX_HEADERS as u32).blocks.iter().map(|block| block.header).collect())
+        }
+        Kind::Block => Message::Block(Arc::new(bad_block(bench))),
+        // Asked for, with none of its transactions here and a mempool full of others.
+        Kind::CompactBlock => {
+            fill_mempool(bench, 2_000);
+            let mut block = bad_block(bench);
+            block.transactions.drain(1..=2_000);
+            block.header.merkle_root = merkle::root(block.txids()).hash;
+            remine(&mut block.header);
+            bench.say(peer, Message::Headers(vec![block.header]));
+            Message::CompactBlock(Arc::new(CompactBlock::new(&block, &block.txids(), 1, &[])))
+        }
+        Kind::Transaction => {
+            let coin = |tx: &Transaction| (OutPoint { txid: tx.txid(), index: 0 }, tx.outputs[0].clone());
+            let coins: Vec<(OutPoint, TxOutput)> = full.transactions[1..901].iter().map(coin).collect();
+            let input =
+                |(outpoint, _): &(OutPoint, TxOutput)| TxInput { outpoint: *outpoint, signature: Signature::EMPTY };
+            let outputs = vec![TxOutput::pay(key(2).public_key(), 1)];
+            let mut tx = Transaction { version: 1, inputs: coins.iter().map(input).collect(), outputs, lock_height: 0 };
+            let digest = tx.signature_digest(&params().genesis_hash, coins.iter().map(|(_, output)| output));
+            let signature = key(1).sign(&digest);
+            let (_, all_but_last) = tx.inputs.split_last_mut().unwrap();
+            all_but_last.iter_mut().for_each(|input| input.signature = signature);
+            Message::Transaction(Arc::new(tx))
+        }
+        Kind::GetFilterHeaders => {
+            let start_height = extend(bench, MAX_FILTER_HEADERS) + 1 - MAX_FILTER_HEADERS as u32;
+            Message::GetFilterHeaders { start_height, stop: bench.node.chain().tip().hash }
+        }
+        Kind::GetFilters => {
+            let start_height = extend(bench, MAX_FILTERS) + 1 - MAX_FILTERS as u32;
+            Message::GetFilters { start_height, stop: bench.node.chain().tip().hash }
+        }
+        Kind::FilterHeaders => {
+            let hashes = hashes(MAX_HEADERS).collect();
+            Message::FilterHeaders { stop: Hash256::ZERO, previous: Hash256::ZERO, hashes }
+        }
+        Kind::Filters => Message::Filters(hashes(100).map(|hash| (hash, vec![0; 9_000])).collect()),
+        Kind::GetProofs => Message::GetProofs(by_key(0)),
+        Kind::Proofs => Message::Proofs(Proofs { query: by_key(0), proofs: Vec::new(), more: false }),
+        Kind::FindNode => Message::FindNode { target: NodeId(hash(1).0) },
+        Kind::Nodes => {
+            let contact = |n: u32| Contact { id: NodeId(hash(n).0), address: ([11, 1, 1, n as u8], 7331).into() };
+            Message::Nodes((0..K as u32).map(contact).collect())
+        }
+        Kind::GetBlockTransactions => {
+            let block = &blocks()[blocks().len() - 1 - COMPACT_DEPTH as usize];
+            Message::GetBlockTransactions { block: block.hash(), places: (0..=FULL as u16).collect() }
+        }
+        Kind::BlockTransactions => {
+            let block = bad_block(bench);
+            bench.say(peer, Message::Headers(vec![block.header]));
+            let outputs =
+                bench.say(peer, Message::CompactBlock(Arc::new(CompactBlock::new(&block, &block.txids(), 1, &[]))));
+            assert!(
+                sent(&outputs).any(|message| matches!(message, Message::GetBlockTransactions { .. })),
+                "{outputs:?}"
+            );
+            let transactions = block.transactions[1..].iter().cloned().map(Arc::new).collect();
+            Message::BlockTransactions { block: block.hash(), transactions }
+        }
+        Kind::SendCompact => Message::SendCompact(true),
+    }
+}
+
+/// What the first key received, from a height on.
+fn by_key(height: u32) -> ProofQuery {
+    ProofQuery::Key { key: key(1).public_key(), from: TxLocation { height, position: 0 } }
+}
+
+#[test]
+fn every_message_is_held_to_its_written_budget() {
+    let budgets = written();
+    let mut over = Vec::new();
+    for kind in Kind::ALL {
+        let mut bench = full_node();
+        let peer = bench.guest("10.0.0.1:5");
+        let message = worst(kind, &mut bench, peer);
+        let bytes = message.encoded_len();
+        let start = std::time::Instant::now();
+        let bill = bill(&mut bench, peer, message);
+        let took = start.elapsed().as_micros();
+        let Some((call, total)) = budgets.get(kind.name()) else { panic!("{} is not in the table", kind.name()) };
+        let Effort { lookups, bytes_read, hashes, signatures, .. } = bill.effort;
+        println!(
+            "{:<22} in {bytes:>7} B, out {:>8} B, {:>3} calls, {:>6} µs a call, {:>6} µs in all, {took:>7} µs measured; \
+             {lookups} look-ups, {bytes_read} B read, {hashes} hashes, {signatures} signatures",
+            kind.name(),
+            bill.bytes,
+            bill.calls,
+            bill.call.micros(),
+            bill.total.micros(),
+        );
+        if bill.call.micros() > *call || bill.total.micros() > *total {
+            over.push((kind.name(), bill));
+        }
+    }
+    assert!(over.is_empty(), "{over:#?}");
+}
+
+#[test]
+fn a_compact_block_named_two_thousand_times_is_read_once_and_sent_once() {
+    let mut bench = full_node();
+    let peer = bench.guest("10.0.0.1:5");
+    let block = &blocks()[blocks().len() - 2];
+    let bill = bill(&mut bench, peer, Message::GetData(vec![Item::CompactBlock(block.hash()); MAX_INVENTORY]));
+    assert_eq!((bill.effort.lookups, bill.effort.hashes), (1, 1 + FULL as u64), "{bill:?}");
+    // In as many messages of one, what is kept serves.
+    let before = meter::effort();
+    for _ in 0..MAX_INVENTORY {
+        bench.say(peer, Message::GetData(vec![Item::CompactBlock(block.hash())]));
+        bench.give(Input::Flushed { peer });
+        bench.now.millis += 1;
+    }
+    assert_eq!((meter::effort() - before).bytes_read, 0);
+}
+
+#[test]
+fn parts_of_a_recent_block_are_read_once_and_of_an_old_one_charged() {
+    let mut bench = full_node();
+    let peer = bench.guest("10.0.0.1:5");
+    let ask = |block: &Block| Message::GetBlockTransactions { block: block.hash(), places: vec![1] };
+    let block = &blocks()[blocks().len() - 3];
+    let first = bill(&mut bench, peer, ask(block));
+    assert_eq!(first.effort.bytes_read as usize, block.size());
+    let spent = bench.node.spent(peer).unwrap();
+    assert!(spent >= first.total, "{spent:?}, {first:?}");
+    let again = bill(&mut bench, peer, ask(block));
+    assert_eq!((again.effort.bytes_read, again.effort.lookups), (0, 0));
+    // Out of order: nothing is read to find that out.
+    let bad = Message::GetBlockTransactions { block: blocks()[2].hash(), places: vec![2, 1] };
+    assert_eq!(bill(&mut bench, peer, bad).effort.bytes_read, 0);
+    assert_eq!(bench.score(peer), None);
+
+    let mut bench = full_node();
+    extend(&mut bench, TRANSACTIONS_DEPTH as usize);
+    let peer = bench.guest("10.0.0.1:5");
+    let before = bench.node.spent(peer).unwrap();
+    let old = bill(&mut bench, peer, ask(block));
+    assert_eq!(old.effort.bytes_read as usize, block.size());
+    assert!(old.bytes >= block.size() && bench.node.spent(peer).unwrap().0 - before.0 >= old.total.0);
+}
+
+#[test]
+fn proofs_by_key_hash_each_block_once() {
+    let mut bench = full_node();
+    let peer = bench.guest("10.0.0.1:5");
+    let outputs = bench.say(peer, Message::GetProofs(by_key(2)));
+    let [Message::Proofs(first)] = sent_to(&outputs, peer)[..] else { panic!("{outputs:?}") };
+    assert_eq!((first.proofs.len(), first.more), (MAX_PROOFS, true));
+    let blocks_in =
+        |proofs: &Proofs| proofs.proofs.iter().map(|proof| proof.height).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(blocks_in(first).len(), 1);
+    for proof in &first.proofs {
+        let root = blocks()[proof.height as usize - 1].header.merkle_root;
+        assert!(proof.branch.verify(&proof.transaction.txid(), &root));
+    }
+    let bill = bill(&mut bench, peer, Message::GetProofs(by_key(2)));
+    // Each id, and as many nodes of the tree.
+    let most = 2 * (FULL as u64 + 1) + 32;
+    assert!(bill.effort.hashes <= most, "{bill:?}");
+    assert!(bill.effort.bytes_read as usize <= blocks()[1].size() + 101 * 60, "{bill:?}");
+}
+
+/// A compact block is looked at once for each request: each look costs as much as the mempool is long.
+#[test]
+fn a_compact_block_that_was_asked_for_comes_once() {
+    let mut bench = full_node();
+    fill_mempool(&mut bench, 500);
+    let peer = bench.guest("10.0.0.1:5");
+    let mut block = next_block(&bench);
+    // One transaction is nowhere but in the block, so that it stays incomplete.
+    block.transactions.extend(unconfirmed(600, 601));
+    block.header.merkle_root = merkle::root(block.txids()).hash;
+    remine(&mut block.header);
+    let outputs = bench.say(peer, Message::Headers(vec![block.header]));
+    assert_eq!(sent_to(&outputs, peer), [&Message::GetData(vec![Item::CompactBlock(block.hash())])]);
+    let compact = Message::CompactBlock(Arc::new(CompactBlock::new(&block, &block.txids(), 1, &[])));
+    let mut looked = 0;
+    for times in 0.. {
+        let before = meter::effort();
+        let outputs = bench.say(peer, compact.clone());
+        looked += u64::from((meter::effort() - before).steps >= 500);
+        if bench.score(peer).is_none() {
+            assert!(times <= 2 + 100 / Offence::UnrequestedBlock.points(), "{outputs:?}");
+            break;
+        }
+    }
+    assert_eq!(looked, 2, "one of them may be a push that crossed with the request");
+}
+
+/// Twenty that ask for dear answers and one that asks for a cheap one: the cheap one does not wait for the others.
+#[test]
+fn who_asks_little_is_answered_before_who_asks_much() {
+    let mut bench = full_node();
+    let greedy: Vec<PeerId> = (1..=20).map(|n| bench.guest(&format!("10.0.{n}.1:5"))).collect();
+    let modest = bench.guest("10.1.0.1:5");
+    let answers = |outputs: &[Output]| sent(outputs).filter(|message| matches!(message, Message::Proofs(_))).count();
+    // Two thousand look-ups are more than a slice; all after them waits for the next.
+    bench.say(
+        greedy[0],
+        Message::GetData((0..MAX_INVENTORY as u32).map(|n| Item::Block(Hash256::of(&n.to_le_bytes()))).collect()),
+    );
+    let mut answered = 0;
+    for (peer, number) in greedy.iter().flat_map(|peer| (0..MAX_WAITING_RANGES).map(move |number| (*peer, number))) {
+        let outputs = bench.say(peer, Message::GetProofs(by_key(2 + (number % BLOCKS) as u32)));
+        answered += answers(&outputs);
+    }
+    assert_eq!(answered, 0, "all wait");
+    let ask = Message::GetHeaders { locator: vec![params().genesis_hash], stop: Hash256::ZERO };
+    let outputs = bench.say(modest, ask);
+    assert!(sent_to(&outputs, modest).is_empty(), "it is not the next slice yet");
+    let mut slices = 0;
+    while answered < greedy.len() * MAX_WAITING_RANGES {
+        let before = meter::effort();
+        let outputs = bench.after(1);
+        let bytes: usize = sent(&outputs).map(Message::encoded_len).sum();
+        let cost = Cost::of(meter::effort() - before) + Cost::of_sending(bytes);
+        assert!(cost < SLICE + Cost(20_000_000), "a slice, and what it had begun: {cost:?}");
+        answered += answers(&outputs);
+        slices += 1;
+        let is_heard = sent_to(&outputs, modest).iter().any(|message| matches!(message, Message::Headers(_)));
+        assert_eq!(is_heard, slices == 1);
+    }
+    assert!(slices > 100, "{slices}");
+    let left: Vec<i64> = greedy.iter().map(|peer| bench.node.budget_left(bench.now, *peer)).collect();
+    let (least, most) = (left.iter().min().unwrap(), left.iter().max().unwrap());
+    assert!(*most < 0 && most - least < 50_000_000, "they took turns: {left:?}");
+    assert!(bench.node.budget_left(bench.now, modest) > *most);
+}
+
+/// Nobody else wants the thread: one that fetches all blocks gets them as fast as it takes them, a portion in every call.
+#[test]
+fn a_lone_peer_is_served_a_portion_at_once() {
+    let mut bench = full_node();
+    let peer = bench.guest("10.0.0.1:5");
+    let mut outputs =
+        bench.say(peer, Message::GetData(blocks().iter().map(|block| Item::Block(block.hash())).collect()));
+    let (mut got, mut calls) = (0, 1);
+    loop {
+        got += sent(&outputs).filter(|message| matches!(message, Message::Block(_))).count();
+        if got == blocks().len() {
+            break;
+        }
+        calls += 1;
+        let is_full = outputs.iter().any(|output| matches!(output, Output::Flush { .. }));
+        outputs = if is_full { bench.give(Input::Flushed { peer }) } else { bench.after(1) };
+    }
+    assert!(calls <= blocks().len() + 1, "{calls} calls");
+}
+
+/// The node's thread was busy; the peer was not.
+#[test]
+fn a_pong_counts_from_when_it_came() {
+    let mut bench = Bench::new(Config::default());
+    let (peer, _) = bench.inbound("10.0.0.1:5");
+    let outputs = bench.say(peer, Message::Hello(hello()));
+    let nonce = |message: &Message| if let Message::Ping(nonce) = message { Some(*nonce) } else { None };
+    let Some(nonce) = sent(&outputs).find_map(nonce) else { panic!("{outputs:?}") };
+    let at = bench.now.millis + 30;
+    bench.now.millis += 15_000;
+    bench.give(Input::Pong { peer, nonce, at });
+    let info = &bench.node.peers(bench.now)[0];
+    assert_eq!((info.ping, info.min_ping), (Some(30), Some(30)));
+}

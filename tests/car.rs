@@ -44,7 +44,7 @@ fn a_car_leads_from_the_header_to_the_transaction() {
         let height = forge.height();
         forge.add(Fault::None);
         let receipt = forge.whole(height);
-        let proven = receipt.verify(&forge.params, None).unwrap();
+        let proven = receipt.verify(&forge.params, None, u64::MAX).unwrap();
         let car = receipt.to_car(&proven.header).unwrap();
         let (root_cid, blocks) = read(&car).unwrap();
         assert_eq!((root_cid.codec(), root_cid.hash().digest()), (BITCOIN_BLOCK, &proven.block.0[..]));
@@ -77,7 +77,7 @@ fn no_car_is_made_of_a_false_branch() {
     let mut forge = Forge::honest(params(), 5);
     forge.add_payments(4);
     let receipt = forge.whole(6);
-    let header = receipt.verify(&forge.params, None).unwrap().header;
+    let header = receipt.verify(&forge.params, None, u64::MAX).unwrap().header;
     let mut forged: Receipt = receipt;
     forged.branch.siblings[1].0[3] ^= 1;
     assert_eq!(forged.to_car(&header), None);

@@ -271,15 +271,21 @@ fn receipts() {
     proof(&["get", &"00".repeat(32)]).fails(FAILED, "No such transaction");
     proof(&["get", &txid, "-o", "no/such/dir/pay.json"]).fails(FAILED, "cannot write no/such/dir/pay.json");
     proof(&["get", &txid, "-o", "pay.json"]).ok();
-    assert!(proof(&["verify", "pay.json"]).ok().contains("confirmations  2"));
+    let little = "proven, but with the work of 2 blocks on top in 2 headers, the work of 6 is wanted";
+    proof(&["verify", "pay.json"]).fails(NOT_PROVEN, little);
+    proof(&["verify", "pay.json", "--min-work", "3"]).fails(NOT_PROVEN, "the work of 3 is wanted");
+    assert!(proof(&["verify", "pay.json", "--min-work", "2"]).ok().contains("confirmations  2,"));
     let receipt = std::fs::read_to_string(place.path("pay.json")).unwrap();
     assert_eq!(proof(&["get", &txid]).ok(), receipt.trim_end());
-    let from_stdin = place.run_with_input("nobody", &["proof", "verify", "-", "--json"], &receipt).ok();
-    assert!(from_stdin.contains("\"proven\": true"), "{from_stdin}");
+    let from_stdin =
+        place.run_with_input("nobody", &["proof", "verify", "-", "--json", "--min-work", "1"], &receipt).ok();
+    let told: serde_json::Value = serde_json::from_str(&from_stdin).unwrap();
+    let two = "0000000000000000000000000000000000000000000000000000000000000004";
+    assert_eq!((&told["confirmations"], &told["headers"], &told["work_on_top"]), (&2.into(), &2.into(), &two.into()));
 
     // The other shapes, and the compact form.
     proof(&["get", &txid, "--succinct", "--binary", "-o", "pay.bin"]).ok();
-    let offline = |args: &[&str]| place.run("nobody", &[&["proof", "verify"], args].concat());
+    let offline = |args: &[&str]| place.run("nobody", &[&["proof", "verify", "--min-work", "1"], args].concat());
     assert!(offline(&["pay.bin"]).ok().contains("shown by       a sample of the headers"));
     offline(&["pay.bin", "--save-checkpoint", "seen.json"]).fails(FAILED, "leaves no checkpoint");
     offline(&["pay.json", "--save-checkpoint", "seen.json"]).ok();

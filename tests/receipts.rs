@@ -8,6 +8,7 @@ use std::path::Path;
 use cairn::consensus::error::RuleError;
 use cairn::primitives::target::Bits;
 use cairn::receipt::succinct::{PER_OCTAVE, SuccinctError, TAIL};
+use cairn::receipt::weight::Weight;
 use cairn::receipt::{Evidence, Proven, Receipt, ReceiptError, checkpoint_to_json};
 use forge::{Fault, Forge, params};
 
@@ -19,7 +20,7 @@ fn proof_of(receipt: &Receipt) -> &[u8] {
 }
 
 fn refusal(forge: &Forge, height: u32) -> SuccinctError {
-    match forge.succinct(height).verify(&forge.params, None) {
+    match forge.succinct(height).verify(&forge.params, None, u64::MAX) {
         Err(ReceiptError::Succinct(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -41,16 +42,19 @@ fn a_sample_proves_what_all_headers_prove() {
         }
         let places = [0, 1, 2, length / 3, length / 2, length.saturating_sub(TAIL), length - 1, length];
         for height in places.into_iter().filter(|height| *height <= length) {
-            let expected = forge.whole(height).verify(&forge.params, None).unwrap();
+            let expected = forge.whole(height).verify(&forge.params, None, u64::MAX).unwrap();
             let receipt = forge.succinct(height);
             for read in
                 [Receipt::read(&receipt.to_bytes()[..]).unwrap(), Receipt::from_json(receipt.to_json()).unwrap()]
             {
                 assert_eq!(read, receipt);
-                let proven = read.verify(&forge.params, None).unwrap_or_else(|error| {
+                let proven = read.verify(&forge.params, None, u64::MAX).unwrap_or_else(|error| {
                     panic!("block {height} of {length}: {error}");
                 });
-                let expected = Proven { checkpoint: None, latest_time: proven.latest_time, ..expected.clone() };
+                // The largest block shown is as large as the largest of all, or smaller.
+                assert!(proven.weight.unit <= expected.weight.unit, "block {height} of {length}");
+                let weight = Weight { on_top: expected.weight.on_top, ..proven.weight };
+                let expected = Proven { checkpoint: None, weight, ..expected.clone() };
                 assert_eq!(proven, expected, "block {height} of {length}");
             }
         }
@@ -123,20 +127,24 @@ fn a_proof_shows_exactly_what_is_asked_for() {
     let forge = Forge::honest(params(), 900);
     let of_another = |height, other| {
         let evidence = forge.succinct(other).evidence;
-        match (Receipt { height, ..forge.receipt(1, evidence) }).verify(&forge.params, None) {
+        match (Receipt { height, ..forge.receipt(1, evidence) }).verify(&forge.params, None, u64::MAX) {
             Err(ReceiptError::Succinct(error)) => error,
             found => panic!("{found:?}"),
         }
     };
     let hidden =
-        (2..900).rev().find(|height| proof_of(&forge.succinct(*height)).len() > proof_of(&forge.succinct(1)).len());
+        (2..900).rev().find(|height| proof_of(&forge.succinct(*height)).len() > proof_of(&forge.succinct(899)).len());
     let hidden = hidden.expect("not all headers are sampled");
-    assert!(matches!(of_another(hidden, 1), SuccinctError::OtherHeaders { .. }), "not shown");
-    assert!(matches!(of_another(1, hidden), SuccinctError::OtherHeaders { height } if height == hidden), "for nothing");
-    assert!(matches!(of_another(901, 1), SuccinctError::OtherHeaders { height: 901 }));
+    assert!(matches!(of_another(hidden, 899), SuccinctError::OtherHeaders { .. }), "not shown");
+    assert!(
+        matches!(of_another(899, hidden), SuccinctError::OtherHeaders { height } if height == hidden || height + 1 == hidden),
+        "for nothing"
+    );
+    assert!(matches!(of_another(901, 899), SuccinctError::OtherHeaders { height: 901 }));
 
     let bytes = proof_of(&forge.succinct(1)).to_vec();
-    let refused = |bytes: Vec<u8>| forge.receipt(1, Evidence::Succinct(bytes)).verify(&forge.params, None).unwrap_err();
+    let refused =
+        |bytes: Vec<u8>| forge.receipt(1, Evidence::Succinct(bytes)).verify(&forge.params, None, u64::MAX).unwrap_err();
     let longer = refused([&bytes[..], &[0]].concat());
     assert!(matches!(longer, ReceiptError::Succinct(SuccinctError::Malformed(_))), "{longer}");
     let nothing = refused([0; 4].to_vec());
@@ -150,7 +158,7 @@ fn every_flipped_bit_of_a_small_proof_is_refused() {
         let mut flipped = bytes.clone();
         for bit in 0..bytes.len() * 8 {
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let verdict = Receipt::read(&flipped[..]).and_then(|receipt| receipt.verify(&forge.params, None));
+            let verdict = Receipt::read(&flipped[..]).and_then(|receipt| receipt.verify(&forge.params, None, u64::MAX));
             assert!(verdict.is_err(), "bit {bit}");
             flipped[bit / 8] = bytes[bit / 8];
         }
@@ -161,7 +169,7 @@ fn every_flipped_bit_of_a_small_proof_is_refused() {
 fn flipped_bits_and_truncations_of_a_sample_are_refused() {
     let forge = Forge::honest(params(), 1_000);
     let bytes = forge.succinct(3).to_bytes();
-    let verdict = |bytes: &[u8]| Receipt::read(bytes).and_then(|receipt| receipt.verify(&forge.params, None));
+    let verdict = |bytes: &[u8]| Receipt::read(bytes).and_then(|receipt| receipt.verify(&forge.params, None, u64::MAX));
     assert!(verdict(&bytes).is_ok());
     let mut flipped = bytes.clone();
     // A stride that is prime to the length, so that every part of the layout is met.
@@ -180,7 +188,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     let mut forge = Forge::honest(params(), 100);
     forge.add_payments(6);
     (0..59).for_each(|_| forge.add(Fault::None));
-    let held = forge.whole(101).verify(&forge.params, None).unwrap().checkpoint.unwrap();
+    let held = forge.whole(101).verify(&forge.params, None, u64::MAX).unwrap().checkpoint.unwrap();
     forge.add_payments(3);
     (0..139).for_each(|_| forge.add(Fault::None));
     let (whole, succinct) = (forge.whole(101), forge.succinct(101));

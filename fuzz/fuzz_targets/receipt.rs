@@ -31,9 +31,9 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
         assert_eq!(Receipt::from_bytes(&receipt.to_bytes()).expect("what was written can be read"), receipt);
         assert_eq!(Receipt::from_json(receipt.to_json()).expect("what was written can be read"), receipt);
         for held in [None, Some(&*HELD)] {
-            if let Ok(proven) = receipt.verify(&PARAMS, held) {
+            if let Ok(proven) = receipt.verify(&PARAMS, held, 1_800_000_000) {
                 assert_eq!((proven.txid, proven.tip), (receipt.transaction.txid(), receipt.tip));
-                assert!(proven.work_on_top <= proven.work);
+                assert!(proven.weight.on_top <= proven.work);
             }
         }
     }

@@ -52,6 +52,12 @@ Example:
     },
 }
 
+/// Spacings that halve the difficulty, as the algorithm's authors chose (two days of ten minutes). With a shorter half-life
+/// a branch from a tip of an hour ago is soon made of blocks that cost nothing.
+const HALF_LIFE_SPACINGS: u32 = 288;
+/// The part of the half-life that a block's time may lie ahead of the clock: then it makes the next block at most 7 % easier.
+const FUTURE_PART: u32 = 10;
+
 /// Every field of the file; those not given are the development network's.
 #[derive(Debug, clap::Args)]
 struct NewArgs {
@@ -79,9 +85,9 @@ struct NewArgs {
     /// Seconds that a block should take
     #[arg(long, env = "CAIRN_TARGET_SPACING_SECS", default_value_t = 5, value_name = "SECONDS")]
     target_spacing_secs: u32,
-    /// Seconds behind schedule that halve the difficulty
-    #[arg(long, env = "CAIRN_HALF_LIFE_SECS", default_value_t = 120, value_name = "SECONDS")]
-    half_life_secs: u32,
+    /// Seconds behind schedule that halve the difficulty [default: 288 times the spacing]
+    #[arg(long, env = "CAIRN_HALF_LIFE_SECS", value_name = "SECONDS")]
+    half_life_secs: Option<u32>,
     /// Coins a block makes, before any halving
     #[arg(long, env = "CAIRN_SUBSIDY", default_value = "50", value_name = "COINS", value_parser = parse_coins)]
     subsidy: u64,
@@ -94,7 +100,7 @@ struct NewArgs {
     /// Most bytes of a block
     #[arg(long, env = "CAIRN_MAX_BLOCK_BYTES", default_value_t = 1_000_000, value_name = "BYTES")]
     max_block_bytes: u32,
-    /// Most seconds that a block may be ahead of the clock [default: 120; 7200 without retargeting, where blocks made at
+    /// Most seconds that a block may be ahead of the clock, at most a tenth of the half-life [default: 120; 7200 without retargeting, where blocks made at
     /// once run ahead of it and no difficulty can suffer]
     #[arg(long, env = "CAIRN_MAX_FUTURE_SECS", value_name = "SECONDS")]
     max_future_secs: Option<u32>,
@@ -130,6 +136,17 @@ impl NewArgs {
             RetargetArg::Asert => Retarget::Asert,
             RetargetArg::None => Retarget::None,
         };
+        let half_life_secs = self.half_life_secs.unwrap_or(self.target_spacing_secs.saturating_mul(HALF_LIFE_SPACINGS));
+        let max_future_secs = self.max_future_secs.unwrap_or(match retarget {
+            Retarget::Asert => (half_life_secs / FUTURE_PART).clamp(1, 120),
+            Retarget::None => 7_200,
+        });
+        if retarget == Retarget::Asert && max_future_secs > (half_life_secs / FUTURE_PART).max(1) {
+            bail!(
+                "--max-future-secs {max_future_secs} is more than a tenth of --half-life-secs {half_life_secs}: a block with \
+                 such a time would make the next one much easier"
+            );
+        }
         Ok(GenesisSpec {
             network: self.network,
             address_prefix: self.address_prefix,
@@ -140,15 +157,12 @@ impl NewArgs {
             pow_limit_bits: self.pow_limit_bits,
             retarget,
             target_spacing_secs: self.target_spacing_secs,
-            half_life_secs: self.half_life_secs,
+            half_life_secs,
             subsidy: self.subsidy,
             halving_interval: self.halving_interval,
             coinbase_maturity: self.coinbase_maturity,
             max_block_bytes: self.max_block_bytes,
-            max_future_secs: self.max_future_secs.unwrap_or(match retarget {
-                Retarget::Asert => 120,
-                Retarget::None => 7_200,
-            }),
+            max_future_secs,
             alloc: self.alloc,
             seeds: self.seeds,
         })

@@ -18,7 +18,7 @@ use super::console::note;
 use super::db::progress_bar;
 use super::proof::{describe_output, output_json};
 use super::{Common, print_line};
-use crate::consensus::params::Params;
+use crate::consensus::params::{Params, Retarget};
 use crate::light::{Answer, Config, Found, Headers, Light, Notice, Payment, PeerReport, Question, Stage, Standing};
 use crate::p2p::Event;
 use crate::primitives::address;
@@ -26,6 +26,7 @@ use crate::primitives::amount::{counted, format_coins};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
+use crate::receipt::weight::{Slow, Weight};
 use crate::runtime::{self, RunningLight, unix_now};
 use crate::storage::{TxLocation, private_file};
 
@@ -73,7 +74,7 @@ enum LightCommand {
     Verify {
         /// The transaction
         txid: Txid,
-        /// Blocks that must confirm it: its own, and those on top
+        /// Confirmations that it must have: the work of so many blocks such as there were shortly before it
         #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
         min_confirmations: u32,
         /// Look in this block: its body proves that a transaction is in it, or that it is not
@@ -93,7 +94,7 @@ enum LightCommand {
         /// Height of the first block to look at
         #[arg(long, env = "CAIRN_FROM_HEIGHT", value_name = "HEIGHT", default_value_t = 0)]
         from_height: u32,
-        /// Blocks after which a payment is called confirmed: its own, and those on top
+        /// Confirmations after which a payment is called confirmed: the work of so many blocks
         #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
         min_confirmations: u32,
     },
@@ -430,8 +431,15 @@ impl<'a> Session<'a> {
     async fn proven(&self, found: &Found, min_confirmations: u32) -> anyhow::Result<()> {
         let (state, reports, warnings) = self.state().await?;
         let height = found.place.height;
-        let confirmations = state.height.saturating_sub(height) + 1;
-        let work_on_top = self.ask(move |light| light.chain().work_from(height)).await?;
+        let headers = state.height.saturating_sub(height) + 1;
+        let weight = self.ask(move |light| light.chain().weight(height)).await?;
+        let weight = weight.context("the block is no longer on the best chain")?;
+        let (confirmations, work_on_top) = (weight.confirmations, weight.on_top);
+        if let Some(Slow { since, percent }) = weight.slow.filter(|_| self.params.retarget == Retarget::Asert) {
+            note(format_args!(
+                "warning: since time {since} the chain shows {percent} % of the work that its miners did before"
+            ));
+        }
         ensure!(
             confirmations >= min_confirmations,
             LightError::TooFewConfirmations { got: confirmations, expected: min_confirmations }
@@ -456,6 +464,8 @@ impl<'a> Session<'a> {
             json["blockheight"] = json!(height);
             json["time"] = json!(found.time);
             json["confirmations"] = json!(confirmations);
+            json["headers"] = json!(headers);
+            json["unit"] = json!(weight.unit.to_string());
             json["work_on_top"] = json!(work_on_top.to_string());
             json["outputs"] = outputs.iter().map(|output| output_json(output, &self.params)).collect();
             json["peers"] = reports.iter().map(peer_json).collect();
@@ -468,8 +478,15 @@ impl<'a> Session<'a> {
         let key = self.key(text)?;
         let answer = self.answer(Question::Key(key)).await?;
         let (state, reports, warnings) = self.state().await?;
+        let heights: Vec<u32> = answer.found.iter().map(|found| found.place.height).collect();
+        let weights =
+            self.ask(move |light| heights.iter().map(|height| light.chain().weight(*height)).collect()).await?;
+        let weights: Vec<Option<Weight>> = weights;
+        let confirmed = || weights.iter().map(|weight| weight.map_or(0, |weight| weight.confirmations));
         let lines = || {
-            let mut lines: Vec<String> = answer.found.iter().map(|found| history_line(found, &state)).collect();
+            let found = answer.found.iter().zip(confirmed());
+            let mut lines: Vec<String> =
+                found.map(|(found, confirmations)| history_line(found, confirmations)).collect();
             lines.push(format!(
                 "{} proven; {} of {} agree on the tip. Others may exist that no peer asked has told of",
                 counted(answer.found.len(), "transaction"),
@@ -481,7 +498,12 @@ impl<'a> Session<'a> {
         self.common.print(lines, || {
             let mut json = state.json(&self.params);
             json["address"] = json!(text);
-            json["transactions"] = answer.found.iter().map(|found| history_json(found, &state)).collect();
+            json["transactions"] = answer
+                .found
+                .iter()
+                .zip(confirmed())
+                .map(|(found, confirmations)| history_json(found, confirmations, &state))
+                .collect();
             json["peers"] = reports.iter().map(peer_json).collect();
             json["warnings"] = json!(warnings);
             json

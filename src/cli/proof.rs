@@ -16,7 +16,6 @@ use crate::primitives::address;
 use crate::primitives::amount::{counted, format_coins};
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::{Lock, Output};
-use crate::receipt::succinct::PER_OCTAVE;
 use crate::receipt::{self, Evidence, Proven, Receipt, checkpoint_from_json, checkpoint_to_json};
 
 /// Options of `cairn proof`.
@@ -75,8 +74,12 @@ Examples:
   # then ask for later ones with --since seen.json
   cairn proof verify first.json --save-checkpoint seen.json
   cairn proof verify later.json --checkpoint seen.json
+  cairn proof verify pay.json --min-work 1                      # content with the work of one block
 
-Exit codes: 0 only if the payment is proven; 3 if the receipt does not hold; 1 if it cannot be read.")]
+Confirmations are counted in work: one is the largest block shown shortly before the payment. Headers are not counted.
+
+Exit codes: 0 only if the payment is proven, with enough work on top; 3 if the receipt does not hold, is from the future, or
+has too little work on top; 1 if it cannot be read.")]
     Verify {
         /// The receipt, in either form; - for stdin
         file: PathBuf,
@@ -86,8 +89,15 @@ Exit codes: 0 only if the payment is proven; 3 if the receipt does not hold; 1 i
         /// Keep the end of the receipt's chain, so that later receipts need to show only what follows
         #[arg(long, env = "CAIRN_SAVE_CHECKPOINT", value_name = "FILE")]
         save_checkpoint: Option<PathBuf>,
+        /// Work that must stand on top of the payment, its own block included: that of so many blocks such as there
+        /// were shortly before it
+        #[arg(long, env = "CAIRN_MIN_WORK", value_name = "BLOCKS", default_value_t = MIN_WORK)]
+        min_work: u32,
     },
 }
+
+/// Blocks' worth of work that is taken for enough, unless told otherwise: Bitcoin's usual six.
+pub(super) const MIN_WORK: u32 = 6;
 
 /// Runs the command.
 ///
@@ -103,20 +113,19 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             let from = held.as_ref().map(|checkpoint| checkpoint.height);
             let answer: Value = client::call(&client, "getreceipt", &[json!(txid), json!(evidence), json!(from)])?;
             let receipt = Receipt::from_value(answer)?;
-            let proven = receipt.verify(&params, held.as_ref())?;
+            let proven = receipt.verify(&params, held.as_ref(), super::unix_now())?;
             ensure!(proven.txid == *txid, "the node answered with another transaction's receipt: {}", proven.txid);
             let Some(path) = output else { return print_line(receipt.to_json().trim_end()) };
             let bytes = if *binary { receipt.to_bytes() } else { receipt.to_json().into_bytes() };
             write(path, &bytes)?;
-            let written = || {
-                format!("{}: {}, {} bytes", path.display(), counted(proven.confirmations, "confirmation"), bytes.len())
-            };
+            warn(&proven);
+            let written = || format!("{}: {}, {} bytes", path.display(), confirmations(&proven), bytes.len());
             common.print(written, || verdict(&receipt, &proven, &params))
         }
         ProofCommand::Car { file, output, checkpoint } => {
             let receipt = read_receipt(file)?;
             let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
-            let proven = receipt.verify(&params, held.as_ref())?;
+            let proven = receipt.verify(&params, held.as_ref(), super::unix_now())?;
             let car = receipt.to_car(&proven.header).context("the branch does not lead to the header")?;
             write(output, &car)?;
             let root = receipt::car::root(&proven.header).context("a header has a CID")?;
@@ -125,11 +134,12 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
                 || json!({ "file": output, "bytes": car.len(), "root": root }),
             )
         }
-        ProofCommand::Verify { file, checkpoint, save_checkpoint } => {
+        ProofCommand::Verify { file, checkpoint, save_checkpoint, min_work } => {
             let receipt = read_receipt(file)?;
             let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
-            let proven = receipt.verify(&params, held.as_ref())?;
-            warn_of_future(&proven, &params);
+            let proven = receipt.verify(&params, held.as_ref(), super::unix_now())?;
+            warn(&proven);
+            proven.demand(*min_work)?;
             if let Some(path) = save_checkpoint {
                 let end = proven.checkpoint.as_ref().context("a sample of the headers leaves no checkpoint to save")?;
                 write(path, checkpoint_to_json(end, &params).as_bytes())?;
@@ -157,15 +167,13 @@ fn read_checkpoint(path: &Path, params: &Params) -> anyhow::Result<Checkpoint> {
     checkpoint_from_json(&text, params).map_err(|error| anyhow!("{} will not do: {error}", path.display()))
 }
 
-/// A node would not accept headers from the future yet. A verifier's own clock may be wrong, so this is no refusal.
-fn warn_of_future(proven: &Proven, params: &Params) {
-    let latest = super::unix_now().saturating_add(u64::from(params.max_future_secs));
-    if u64::from(proven.latest_time) > latest {
-        note(format_args!(
-            "warning: a header of this receipt is from the future: time {}, at most {latest}",
-            proven.latest_time
-        ));
-    }
+fn warn(proven: &Proven) {
+    proven.warnings().iter().for_each(|text| note(format_args!("warning: {text}")));
+}
+
+/// Confirmations in work, and the headers beside them.
+fn confirmations(proven: &Proven) -> String {
+    format!("{} in {}", counted(proven.weight.confirmations, "confirmation"), counted(proven.headers, "header"))
 }
 
 fn describe(receipt: &Receipt, proven: &Proven, params: &Params) -> String {
@@ -173,8 +181,12 @@ fn describe(receipt: &Receipt, proven: &Proven, params: &Params) -> String {
         format!("proven         transaction {} is in block {}", proven.txid, proven.block),
         format!("network        {} (genesis {})", params.network, params.genesis_hash),
         format!("height         {}", proven.height),
-        format!("confirmations  {}", proven.confirmations),
-        format!("work on top    {:.3e} hashes", proven.work_on_top.as_f64()),
+        format!("work on top    {:.3e} hashes", proven.weight.on_top.as_f64()),
+        format!(
+            "confirmations  {}, each the work of a block; in {}",
+            proven.weight.confirmations,
+            counted(proven.headers, "header")
+        ),
         format!("work in all    {:.3e} hashes, {}", proven.work.as_f64(), proven.work),
         format!("chain's tip    {}", proven.tip),
         format!("shown by       {}", evidence(receipt)),
@@ -200,12 +212,7 @@ fn evidence(receipt: &Receipt) -> String {
         Evidence::Since { height, headers, .. } => {
             format!("all {} since the checkpoint at height {height}", counted(headers.len(), "header"))
         }
-        Evidence::Succinct(proof) => format!(
-            "a sample of the headers, {} bytes: whoever does at most half of the honest miners' work would be believed \
-             once in 2^{} tries, each at the cost of a block",
-            proof.len(),
-            2 * u32::from(PER_OCTAVE)
-        ),
+        Evidence::Succinct(proof) => format!("a sample of the headers, {} bytes", proof.len()),
     }
 }
 
@@ -226,7 +233,11 @@ fn verdict(receipt: &Receipt, proven: &Proven, params: &Params) -> Value {
         "blockhash": proven.block,
         "height": proven.height,
         "time": proven.header.time,
-        "confirmations": proven.confirmations,
+        "work_on_top": proven.weight.on_top.to_string(),
+        "unit": proven.weight.unit.to_string(),
+        "confirmations": proven.weight.confirmations,
+        "headers": proven.headers,
+        "warnings": proven.warnings(),
         "tip": proven.tip,
         "tip_time": proven.tip_time,
         "evidence": match &receipt.evidence {
@@ -235,7 +246,6 @@ fn verdict(receipt: &Receipt, proven: &Proven, params: &Params) -> Value {
             Evidence::Succinct(_) => "succinct",
         },
         "chainwork": proven.work.to_string(),
-        "work_on_top": proven.work_on_top.to_string(),
         "outputs": receipt.transaction.outputs.iter().map(|output| output_json(output, params)).collect::<Vec<_>>(),
     })
 }

@@ -17,6 +17,7 @@ use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
+use crate::receipt::weight::{Milestone, Weight, backwards, weigh, work_of};
 use crate::storage::StoreError;
 
 /// Headers read from the file at a time.
@@ -146,12 +147,12 @@ impl Headers {
         self.end.work - above.filter_map(|header| Some(header.bits.target().ok()?.work())).sum()
     }
 
-    /// Expected hashes behind the block at a height, which must not be above the tip, and those on top of it.
-    pub fn work_from(&self, height: u32) -> Work {
-        match height.checked_sub(1) {
-            Some(before) => self.work() - self.work_at(before),
-            None => self.work(),
-        }
+    /// What stands on top of the block at a height, it included, in work; `None` above the tip.
+    pub fn weight(&self, height: u32) -> Option<Weight> {
+        let header = self.header(height)?;
+        let block = Milestone { after: self.work_at(height), own: work_of(header), time: header.time };
+        let earlier = (0..height).rev().filter_map(|height| self.header(height));
+        Some(weigh(block, backwards(earlier, block.after - block.own), self.work(), self.tip().time))
     }
 
     /// What is needed to continue the chain from a height, which must not be above the tip.

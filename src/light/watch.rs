@@ -42,7 +42,7 @@ pub struct Payment {
 pub enum Stage {
     /// Peers tell of it; nothing is proven.
     Seen,
-    /// It is in a block of the best chain, which has fewer confirmations than wanted.
+    /// It is in a block of the best chain, which has fewer confirmations, in work, than wanted.
     Mined {
         /// The block's height.
         height: u32,
@@ -160,7 +160,7 @@ impl Watch {
     fn confirm(&mut self, chain: &Headers) {
         for mined in self.mined.iter_mut().rev().filter(|mined| !mined.confirmed) {
             let Mined { height, block, txid, .. } = *mined;
-            let confirmations = chain.height().saturating_sub(height) + 1;
+            let confirmations = chain.weight(height).map_or(0, |weight| weight.confirmations);
             if confirmations >= self.min_confirmations {
                 mined.confirmed = true;
                 let stage = Stage::Confirmed { height, block, confirmations };

@@ -66,6 +66,12 @@ pub enum ReceiptError {
     /// The headers end elsewhere than stated.
     #[error("the receipt's headers end in {got}, it states {expected}")]
     OtherTip { got: BlockHash, expected: BlockHash },
+    /// A header that no node would have taken yet.
+    #[error("a header of the receipt is from the future: time {time}, at most {latest}")]
+    FromTheFuture { time: u32, latest: u64 },
+    /// It is there, but not as deep as was asked for.
+    #[error("proven, but with the work of {got} blocks on top in {headers} headers, the work of {expected} is wanted")]
+    TooLittleWork { got: u32, expected: u32, headers: u32 },
     /// The branch leads elsewhere than to the block's root.
     #[error("transaction {txid} is not in block {block}: its branch does not lead to the header's Merkle root")]
     NotInBlock { txid: Txid, block: BlockHash },

@@ -6,6 +6,9 @@
 //! chain by its rules and so learns how much work stands behind the payment; the signatures are vouched for by the
 //! miners, who would have wasted that work on an invalid block.
 //!
+//! Confirmations are counted in work ([`weight`]), never in headers: those of a branch that begins at an old tip cost
+//! next to nothing.
+//!
 //! What a receipt cannot say: that no chain with more work exists. Compare [`Proven::work`] with what others know.
 //!
 //! ```
@@ -15,8 +18,9 @@
 //!
 //! let params = Params::from_json(include_str!("../../tests/data/receipts/genesis.json"))?;
 //! let receipt = Receipt::read(&include_bytes!("../../tests/data/receipts/succinct.bin")[..])?;
-//! let proven = receipt.verify(&params, None)?;
-//! assert_eq!((proven.height, proven.confirmations), (101, 200));
+//! let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+//! let proven = receipt.verify(&params, None, now)?;
+//! assert_eq!((proven.height, proven.headers, proven.weight.confirmations >= 6), (101, 200, true));
 //! # Ok(())
 //! # }
 //! ```
@@ -29,6 +33,7 @@ mod json;
 pub mod succinct;
 #[cfg(test)]
 mod tests;
+pub mod weight;
 
 use std::io::Read;
 
@@ -37,12 +42,13 @@ pub use json::{checkpoint_from_json, checkpoint_to_json};
 
 use crate::consensus::check::NODE_SIZE;
 use crate::consensus::headers::{Checkpoint, HeaderChain};
-use crate::consensus::params::Params;
+use crate::consensus::params::{Params, Retarget};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::merkle::Branch;
 use crate::primitives::target::Work;
 use crate::primitives::tx::Transaction;
+use weight::{Milestone, Slow, Weight, backwards, weigh, work_of};
 
 /// The version written and read.
 pub const VERSION: u32 = 1;
@@ -84,6 +90,9 @@ pub enum Evidence {
     Succinct(Vec<u8>),
 }
 
+/// Block spacings after which a chain's end is old: what is shown is then not what miners work on now.
+const OLD_SPACINGS: u64 = 64;
+
 /// What a valid receipt proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {
@@ -95,36 +104,37 @@ pub struct Proven {
     pub height: u32,
     /// That block's header.
     pub header: Header,
-    /// Blocks on top of it, and it.
-    pub confirmations: u32,
+    /// Headers from the block to the tip, both included. They are no measure of safety: [`Weight::confirmations`] is.
+    pub headers: u32,
+    /// What stands on top of the payment, its block included.
+    pub weight: Weight,
     /// The last block known to the receipt.
     pub tip: BlockHash,
     /// Its header's time, in seconds since 1970.
     pub tip_time: u32,
-    /// The latest time of any header checked one after another, and of the tip. What has no clock cannot judge it.
-    pub latest_time: u32,
+    /// Whether the tip is so old that its miners have long gone on: what came later is not shown.
+    pub is_old: bool,
     /// Expected hashes behind the whole chain.
     pub work: Work,
-    /// Expected hashes from the transaction's block to the tip: what it would take to undo the payment.
-    pub work_on_top: Work,
     /// Where to go on from, for receipts to come. A sample leaves nothing to continue.
     pub checkpoint: Option<Checkpoint>,
 }
 
 impl Receipt {
-    /// Checks everything; needs nothing but the network's parameters, and for evidence since a checkpoint that
-    /// checkpoint.
+    /// Checks everything; needs nothing but the network's parameters, the time `now` in seconds since 1970, and for
+    /// evidence since a checkpoint that checkpoint. How much work is enough is for the caller to say: see
+    /// [`Proven::demand`].
     ///
     /// # Errors
     /// The first reason why it proves nothing.
-    pub fn verify(&self, params: &Params, held: Option<&Checkpoint>) -> Result<Proven, ReceiptError> {
+    pub fn verify(&self, params: &Params, held: Option<&Checkpoint>, now: u64) -> Result<Proven, ReceiptError> {
         if self.network != params.genesis_hash {
             return Err(ReceiptError::OtherNetwork { got: self.network, expected: params.genesis_hash });
         }
         if self.transaction.size() == NODE_SIZE {
             return Err(ReceiptError::NodeSizedTransaction);
         }
-        let Followed { header, block, before, tip_height, tip, latest_time, work, checkpoint } = match &self.evidence {
+        let followed = match &self.evidence {
             Evidence::Headers(headers) => self.follow(HeaderChain::new(params), headers)?,
             Evidence::Since { height, hash, headers } => {
                 let (height, got) = (*height, *hash);
@@ -135,31 +145,35 @@ impl Receipt {
                 }
                 self.follow(chain, headers)?
             }
-            Evidence::Succinct(proof) => {
-                let shown = succinct::verify(proof, self.height, params)?;
-                let (header, block, before) = shown.block;
-                let (tip_height, tip, latest_time) = (shown.height, shown.tip, shown.tip.time);
-                Followed { header, block, before, tip_height, tip, latest_time, work: shown.work, checkpoint: None }
-            }
+            Evidence::Succinct(proof) => succinct::verify(proof, self.height, params)?,
         };
+        let Followed { header, block, weight, tip_height, tip, latest_time, work, checkpoint } = followed;
         let (txid, tip_hash) = (self.transaction.txid(), tip.hash());
         if tip_hash != self.tip {
             return Err(ReceiptError::OtherTip { got: tip_hash, expected: self.tip });
         }
+        // Every header was taken by nodes whose clock had come near its time, so no time lies ahead of a later clock.
+        let latest = now.saturating_add(params.max_future_secs.into());
+        if u64::from(latest_time) > latest {
+            return Err(ReceiptError::FromTheFuture { time: latest_time, latest });
+        }
         if !self.branch.verify(&txid, &header.merkle_root) {
             return Err(ReceiptError::NotInBlock { txid, block });
         }
+        // Where nothing sets a pace there is none to compare with.
+        let slow = weight.slow.filter(|_| params.retarget == Retarget::Asert);
+        let old_at = u64::from(tip.time) + OLD_SPACINGS * u64::from(params.target_spacing_secs);
         Ok(Proven {
             txid,
             block,
             height: self.height,
             header,
-            confirmations: (tip_height - self.height).saturating_add(1),
+            headers: (tip_height - self.height).saturating_add(1),
+            weight: Weight { slow, ..weight },
             tip: tip_hash,
             tip_time: tip.time,
-            latest_time,
+            is_old: now > old_at,
             work,
-            work_on_top: work - before,
             checkpoint,
         })
     }
@@ -167,25 +181,28 @@ impl Receipt {
     /// Follows headers from the end of `chain`, and finds the payment's block on the way.
     fn follow(&self, mut chain: HeaderChain<'_>, headers: &[Header]) -> Result<Followed, ReceiptError> {
         let first = chain.height();
-        // The block's header, its hash, and the work before it.
-        let mut found = (self.height == first).then(|| {
-            let own_work = chain.tip().bits.target().map(|target| target.work()).unwrap_or_default();
-            (*chain.tip(), chain.tip_hash(), chain.work() - own_work)
-        });
-        let mut latest_time = chain.tip().time;
+        let start = *chain.tip();
+        // The block's header, its hash, and the work up to it.
+        let mut found = (self.height == first).then(|| (start, chain.tip_hash(), chain.work()));
+        let mut latest_time = start.time;
         for header in headers {
             latest_time = latest_time.max(header.time);
-            let before = chain.work();
             let hash = chain.push(header)?;
             if chain.height() == self.height {
-                found = Some((*header, hash, before));
+                found = Some((*header, hash, chain.work()));
             }
         }
         let tip_height = chain.height();
         let none = ReceiptError::NoSuchHeight { height: self.height, first, tip: tip_height };
-        let (header, block, before) = found.ok_or(none)?;
+        let (header, block, after) = found.ok_or(none)?;
         let (tip, work, checkpoint) = (*chain.tip(), chain.work(), Some(chain.checkpoint()));
-        Ok(Followed { header, block, before, tip_height, tip, latest_time, work, checkpoint })
+        // Those before the payment's block, the last one first; where it stands first, there is none.
+        let before = [start];
+        let before = before.iter().chain(headers).take((self.height - first) as usize).collect::<Vec<_>>();
+        let milestone = Milestone { after, own: work_of(&header), time: header.time };
+        let earlier = backwards(before.into_iter().rev(), after - milestone.own);
+        let weight = weigh(milestone, earlier, work, tip.time);
+        Ok(Followed { header, block, weight, tip_height, tip, latest_time, work, checkpoint })
     }
 
     /// Reads a file's content in either form, up to [`MAX_FILE_BYTES`].
@@ -203,15 +220,43 @@ impl Receipt {
     }
 }
 
+impl Proven {
+    /// Demands that the work on top be worth `units` blocks such as there were shortly before the payment.
+    ///
+    /// # Errors
+    /// [`ReceiptError::TooLittleWork`] if it is less.
+    pub fn demand(&self, units: u32) -> Result<(), ReceiptError> {
+        let Weight { confirmations, .. } = self.weight;
+        if confirmations < units {
+            return Err(ReceiptError::TooLittleWork { got: confirmations, expected: units, headers: self.headers });
+        }
+        Ok(())
+    }
+
+    /// Reasons to doubt that the chain shown is the one that miners work on: none of them refutes it.
+    pub fn warnings(&self) -> Vec<String> {
+        let slow = self.weight.slow.map(|Slow { since, percent }| {
+            format!(
+                "since time {since} the chain shows {percent} % of the work that its miners did before: it is a branch that \
+                 others have left, or most miners are gone"
+            )
+        });
+        let old = self.is_old.then(|| {
+            format!("the chain shown ends at time {}: what miners have done since then is not in it", self.tip_time)
+        });
+        slow.into_iter().chain(old).collect()
+    }
+}
+
 /// What evidence of any shape comes to.
 struct Followed {
     /// The payment's block.
     header: Header,
     block: BlockHash,
-    /// Work of all blocks before it.
-    before: Work,
+    weight: Weight,
     tip_height: u32,
     tip: Header,
+    /// The latest time of any header shown.
     latest_time: u32,
     work: Work,
     checkpoint: Option<Checkpoint>,

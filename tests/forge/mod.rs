@@ -11,7 +11,7 @@ use cairn::primitives::header::Header;
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::mmr::{Node, Range};
-use cairn::primitives::target::Bits;
+use cairn::primitives::target::{Bits, Work};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::receipt::succinct::{Source, prove};
 use cairn::receipt::{Evidence, Receipt};
@@ -31,6 +31,7 @@ pub enum Fault {
 }
 
 /// A chain, with the nodes of its header range.
+#[derive(Clone)]
 pub struct Forge {
     pub params: Params,
     pub headers: Vec<Header>,
@@ -92,21 +93,68 @@ impl Forge {
         self.add_with(Fault::None, (1..=count).map(payment).collect());
     }
 
+    /// A block as a forger makes it, at any time: its bits those due or any others, and either mined, or of the work that it
+    /// claims and does not prove. `accept` says whether a hash will do: a tip is drawn again until it does. Answers the
+    /// hashes tried.
+    pub fn add_forged(
+        &mut self,
+        time: u32,
+        bits: Option<Bits>,
+        claim: Option<Work>,
+        accept: impl Fn(&BlockHash) -> bool,
+    ) -> u64 {
+        let body = vec![self.coinbase(self.height() + 1, self.range.root())];
+        let merkle_root = merkle::root(vec![body[0].txid()]).hash;
+        let bits = bits.unwrap_or_else(|| self.due());
+        let mut header = Header { version: 1, previous: self.tip, merkle_root, time, bits, nonce: 0 };
+        let target = header.bits.target().expect("bits of a target");
+        let (mut hash, mut hashes) = (header.hash(), u64::from(claim.is_none()));
+        while claim.is_none() && !(target.is_met_by(&hash) && accept(&hash)) {
+            header.nonce += 1;
+            hash = header.hash();
+            hashes += 1;
+        }
+        self.push(header, hash, body, claim.unwrap_or_else(|| target.work()));
+        hashes
+    }
+
+    /// Bits due after the tip.
+    fn due(&self) -> Bits {
+        self.due_after(self.headers[self.headers.len() - 1].time)
+    }
+
+    /// Bits that would be due after the tip, if that had this time.
+    pub fn due_after(&self, time: u32) -> Bits {
+        let first_time = self.headers.get(1).map_or(0, |first| first.time);
+        HeaderContext::after(Parent { height: self.height(), time, first_time }, &mut [], &self.params).bits
+    }
+
+    /// Work claimed for all blocks, the tip's included.
+    pub fn work(&self) -> Work {
+        self.range.work()
+    }
+
+    fn coinbase(&self, height: u32, commitment: Hash256) -> Transaction {
+        let key = SecretKey::from_seed([(height % 7) as u8; 32]).public_key();
+        let data = [&commitment.0[..], &u64::from(height).to_le_bytes()].concat();
+        let outputs = vec![Output::pay(key, 50), Output::data(data)];
+        Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: height }
+    }
+
+    fn push(&mut self, header: Header, hash: BlockHash, body: Vec<Transaction>, work: Work) {
+        self.nodes.extend(self.range.push(Node::leaf(hash, work)));
+        self.headers.push(header);
+        self.bodies.push(body);
+        self.tip = hash;
+    }
+
     fn add_with(&mut self, fault: Fault, payments: Vec<Transaction>) {
         let height = self.height() + 1;
         let parent = self.headers[self.headers.len() - 1];
-        let first_time = self.headers.get(1).map_or(0, |first| first.time);
-        let place = Parent { height: height - 1, time: parent.time, first_time };
-        let due = HeaderContext::after(place, &mut [], &self.params).bits;
+        let due = self.due();
         let commitment = if fault == Fault::Commitment { Hash256::of(b"else") } else { self.range.root() };
-        let key = SecretKey::from_seed([(height % 7) as u8; 32]).public_key();
-        let data = [&commitment.0[..], &u64::from(height).to_le_bytes()].concat();
-        let coinbase = Transaction {
-            version: 1,
-            inputs: Vec::new(),
-            outputs: vec![Output::pay(key, 50), Output::data(data)],
-            lock_height: if fault == Fault::Height { height + 1 } else { height },
-        };
+        let mut coinbase = self.coinbase(height, commitment);
+        coinbase.lock_height += u32::from(fault == Fault::Height);
         let body = [vec![coinbase], payments].concat();
         let mut header = Header {
             version: 1,
@@ -122,10 +170,7 @@ impl Forge {
             header.nonce += 1;
             hash = header.hash();
         }
-        self.nodes.extend(self.range.push(Node::leaf(hash, target.work())));
-        self.headers.push(header);
-        self.bodies.push(body);
-        self.tip = hash;
+        self.push(header, hash, body, target.work());
     }
 
     /// The range before the tip is what the tip commits to, so the tip's own leaf is in no proof.

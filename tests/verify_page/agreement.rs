@@ -25,7 +25,7 @@ const BYTES: &str = "
 /// What the page's verifier says of a file with each of these edits, in one call.
 fn verdicts(browser: &Browser, vector: &Vector, edits: &[Edit]) -> Vec<Value> {
     let script = "
-        const [base, genesis, checkpoint, edits] = arguments;
+        const [base, genesis, checkpoint, edits, now] = arguments;
         const file = bytes(base);
         const params = Cairn.readGenesis(utf8(genesis));
         const held = checkpoint === null ? null : Cairn.readCheckpoint(utf8(checkpoint), params);
@@ -35,12 +35,12 @@ fn verdicts(browser: &Browser, vector: &Vector, edits: &[Edit]) -> Vec<Value> {
           edited.set(file.subarray(0, at));
           edited.set(put, at);
           edited.set(file.subarray(at + remove), at + put.length);
-          return Cairn.check(edited, params, held);
+          return Cairn.check(edited, params, held, now);
         });";
     let edits: Vec<Value> =
         edits.iter().map(|edit| json!([edit.at, edit.remove, BASE64_STANDARD.encode(&edit.insert)])).collect();
     let file = BASE64_STANDARD.encode(&vector.file);
-    let arguments = [json!(file), json!(vector.genesis), json!(vector.checkpoint), json!(edits)];
+    let arguments = [json!(file), json!(vector.genesis), json!(vector.checkpoint), json!(edits), json!(vectors::NOW)];
     let answer = browser.run(&format!("{BYTES}{script}"), &arguments);
     answer.as_array().unwrap_or_else(|| panic!("{answer}")).clone()
 }

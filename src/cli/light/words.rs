@@ -61,18 +61,18 @@ pub(super) fn peer_json(report: &PeerReport) -> Value {
     json!({ "address": report.address, "standing": standing, "about": in_words(report) })
 }
 
-pub(super) fn history_line(found: &Found, state: &State) -> String {
-    let confirmations = state.height.saturating_sub(found.place.height) + 1;
+pub(super) fn history_line(found: &Found, confirmations: u32) -> String {
     let confirmations = counted(confirmations, "confirmation");
     format!("{}  block {} {}  {confirmations}", found.txid, found.place.height, found.block)
 }
 
-pub(super) fn history_json(found: &Found, state: &State) -> Value {
+pub(super) fn history_json(found: &Found, confirmations: u32, state: &State) -> Value {
     json!({
         "txid": found.txid,
         "blockhash": found.block,
         "height": found.place.height,
         "time": found.time,
-        "confirmations": state.height.saturating_sub(found.place.height) + 1,
+        "confirmations": confirmations,
+        "headers": state.height.saturating_sub(found.place.height) + 1,
     })
 }

@@ -263,7 +263,7 @@ fn introduction(layout: &Layout, network: &Network) -> anyhow::Result<String> {
 
   send    TXID=$({cairn} wallet send {payee} 1.5 --data-dir {dir})
   look    {cairn} rpc getrawtransaction $TXID 1 --data-dir {dir}
-  prove   {cairn} proof get $TXID -o pay.json --data-dir {dir} && {cairn} proof verify pay.json --data-dir {dir}
+  prove   {cairn} proof get $TXID -o pay.json --data-dir {dir} && {cairn} proof verify pay.json --min-work 1 --data-dir {dir}
   fork    {cairn} testnet fork --depth 2 --data-dir {dir}
 
 In a browser, with the key to change things (keep it to yourself):

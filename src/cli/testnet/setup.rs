@@ -26,7 +26,9 @@ use crate::wallet::mnemonic::Mnemonic;
 pub const ADDRESS_PREFIX: &str = "tcairn";
 /// Seconds that a block should take, unless told otherwise.
 pub const BLOCK_TIME_SECS: u32 = 5;
-/// Blocks behind schedule that halve the difficulty: few, so that it has found its place soon.
+/// Blocks behind schedule that halve the difficulty. A network of its own would take 288; here difficulty is to find its
+/// place within a minute, on whatever machine, and again whenever a laptop wakes up or miners are added. It makes branches
+/// from old tips cheap, and coins that are worth nothing may bear that.
 const HALF_LIFE_BLOCKS: u32 = 12;
 /// Time of genesis on networks with a seed: 1 January 2026. The schedule starts with block 1, so its age does not matter.
 const SEEDED_TIMESTAMP: u64 = 1_767_225_600;

@@ -7,18 +7,18 @@
 //! difficulty rule gives after its parent; each header sampled is the header of a block whose own coinbase commits to
 //! exactly the headers that the tip places before it.
 //!
-//! # Security
-//! Let an attacker have at most half of the work that honest miners do. To claim as much work as the honest chain since
-//! the place where theirs part, at least half of the work since then must be claimed by headers that do not prove it.
-//! Distances from the end are divided into octaves, each half as long as the one before, down to the last [`TAIL`]
-//! headers, which are all shown; [`PER_OCTAVE`] samples are drawn by work from each octave. If the attacker's part
-//! begins in the middle of an octave, and `f₀`, `f₁`, … are the shares of false work in that octave and those after it,
-//! one sample of each octave misses all of it with probability `Π (1 − fⱼ)`. Under the condition that the false work is
-//! half of the whole, this is at most 1/4 (at `f₀ = f₁ = 1/2`; a test looks for worse), so the proof misses it with
-//! probability at most `4^−PER_OCTAVE = 2^−50`. Another draw needs another tip, and so the work of one block.
+//! # What it shows
+//! Work, and only in expectation. Let somebody do the share `c` of the work that they claim on top of the honest chain; the
+//! rest is false. Distances from the end are divided into octaves, each half as long as the one before, down to the last
+//! [`TAIL`] headers, which are all shown; the same number of samples is drawn by work from each. If false work takes the
+//! shares `f₀, f₁, …` of the octaves, a set of samples misses all of it with probability `Π (1 − fⱼ)^samples`: at
+//! `c = 1/2` and the worst distribution, `4^−samples`. That is the chance of one draw. Draws are by the tip's hash, so another
+//! costs the work of one more tip, and a tip can be made cheap by times that nobody checks: so the samples grow with
+//! the price at which the tip was had ([`per_octave`]), and a draw's price times the draws needed stays above the whole.
 //!
-//! Nor can a false header be slipped in before the end of the honest chain at the price of a few blocks on top of it:
-//! each of the last [`TAIL`] headers names the one before, and the first of them commits to all earlier ones.
+//! Headers prove nothing by their number. Those that are hidden may be worth as little as the network's limit, and
+//! the bits of a header whose parent is shown follow from that parent's time, which is its maker's claim: the first such
+//! header of a branch can be made as cheap, or as dear, as its maker likes. Its work must still be done.
 //!
 //! # Layout
 //! Integers are little-endian.
@@ -40,9 +40,10 @@
 //! | 2 | a header | its parent's hash (32) unless the leaf before is shown, its Merkle root (32), version, time, bits, nonce (4 each) |
 //! | 3 | a header that is sampled | version, time, bits, nonce (4 each), its *coinbase*; the leaf before is shown |
 //!
-//! Shown are: header 1, where difficulty is anchored; the last [`TAIL`] headers; those sampled, as byte 3, and the
-//! parent of each; and the payment's block. The first of the last [`TAIL`] counts as sampled, unless it is genesis.
-//! Nothing else may be shown, so that one chain has one proof.
+//! Shown are: header 1, where difficulty is anchored; the last [`TAIL`] headers; and those sampled, as byte 3, with the
+//! parent of each. The first of the last [`TAIL`] and the payment's block, if it is before them, count as sampled, unless
+//! they are genesis. Nothing else may be shown, so that one chain has one proof. A hidden node of `n` headers has at
+//! least `n` times the work of the easiest target.
 
 mod bytes;
 mod prove;
@@ -59,8 +60,13 @@ use crate::primitives::target::Work;
 
 /// Headers before the tip that are all shown.
 pub const TAIL: u32 = 256;
-/// Samples from each octave.
+/// Fewest samples from each octave: one draw misses the lies of a forger of half of the work with a chance of `4^−25`.
 pub const PER_OCTAVE: u8 = 25;
+/// Most samples from each octave. More are due where the whole work is 2^108 times that of the tip, which no honest chain
+/// comes near.
+const MAX_PER_OCTAVE: u32 = 64;
+/// A forger of half of the work has to expect to pay at least 2^20 times the whole work for draws.
+const MARGIN_BITS: usize = 20;
 
 /// Marks what the challenge is a hash of.
 const CHALLENGE_TAG: &[u8] = b"cairn succinct receipt";
@@ -70,8 +76,19 @@ const INNER: u8 = 1;
 const HEADER: u8 = 2;
 const SAMPLE: u8 = 3;
 
-/// Where to look: points of the work before the tip, in `0..total`, of which the last `tail` need no look.
-fn challenges(genesis: &BlockHash, tip: &BlockHash, total: Work, tail: Work) -> Vec<U256> {
+/// Samples from each octave, where `total` is the work before the tip and `tip` that of the tip, which a draw costs; `None`
+/// if more would be due than any verifier takes. Two bits each against half of the work: enough for the price of a
+/// draw to be made up for.
+pub fn per_octave(total: Work, tip: Work) -> Option<u8> {
+    // The least n with tip × 2^n ≥ total.
+    let cheapness = total.0.saturating_sub(U256::ONE).checked_div(tip.0)?.bit_len();
+    let due = (MARGIN_BITS + cheapness).div_ceil(2) as u32;
+    u8::try_from(due.max(PER_OCTAVE.into())).ok().filter(|samples| u32::from(*samples) <= MAX_PER_OCTAVE)
+}
+
+/// Where to look: points of the work before the tip, in `0..total`, of which the last `tail` need no look; `samples` from
+/// each octave.
+fn challenges(genesis: &BlockHash, tip: &BlockHash, total: Work, tail: Work, samples: u8) -> Vec<U256> {
     let seed = Hash256::of(&[CHALLENGE_TAG, &genesis.0, &tip.0].concat());
     let (total, tail) = (total.0, tail.0);
     let mut points = Vec::new();
@@ -80,7 +97,7 @@ fn challenges(genesis: &BlockHash, tip: &BlockHash, total: Work, tail: Work) -> 
         if far <= tail || far == near {
             break;
         }
-        for number in 0..PER_OCTAVE {
+        for number in 0..samples {
             let draw = Hash256::of(&[&seed.0[..], &[octave, number]].concat());
             let distance = near + U256::ONE + U256::from_le_bytes(draw.0) % (far - near);
             points.push(total - distance);
@@ -114,17 +131,33 @@ mod tests {
     fn points_fall_by_octaves_and_repeat() {
         let work = |n: u64| Work(U256::from(n));
         let (genesis, tip) = (Hash256::of(b"genesis"), Hash256::of(b"tip"));
-        let points = challenges(&genesis, &tip, work(1 << 20), work(1 << 10));
+        let points = challenges(&genesis, &tip, work(1 << 20), work(1 << 10), PER_OCTAVE);
         assert_eq!(points.len(), 10 * usize::from(PER_OCTAVE));
         for (place, point) in points.iter().enumerate() {
             let octave = place / usize::from(PER_OCTAVE);
             let distance = (1u64 << 20) - point.to::<u64>();
             assert!(distance > 1 << (19 - octave) && distance <= 1 << (20 - octave), "{octave} {distance}");
         }
-        assert_eq!(points, challenges(&genesis, &tip, work(1 << 20), work(1 << 10)));
-        assert_ne!(points, challenges(&genesis, &Hash256::of(b"another"), work(1 << 20), work(1 << 10)));
-        assert_eq!(challenges(&genesis, &tip, work(100), work(100)), Vec::<U256>::new());
-        assert_eq!(challenges(&genesis, &tip, Work(U256::MAX), work(0)).len(), 256 * usize::from(PER_OCTAVE));
+        assert_eq!(points, challenges(&genesis, &tip, work(1 << 20), work(1 << 10), PER_OCTAVE));
+        assert_ne!(points, challenges(&genesis, &Hash256::of(b"another"), work(1 << 20), work(1 << 10), PER_OCTAVE));
+        assert_eq!(challenges(&genesis, &tip, work(100), work(100), PER_OCTAVE), Vec::<U256>::new());
+        assert_eq!(
+            challenges(&genesis, &tip, Work(U256::MAX), work(0), PER_OCTAVE).len(),
+            256 * usize::from(PER_OCTAVE)
+        );
+    }
+
+    #[test]
+    fn a_cheap_tip_is_looked_at_more_closely() {
+        let work = |bits: usize| Work(U256::ONE << bits);
+        assert_eq!(per_octave(work(20), work(0)), Some(25));
+        assert_eq!(per_octave(work(30), work(0)), Some(25));
+        assert_eq!(per_octave(work(30) + work(0), work(0)), Some(26));
+        assert_eq!(per_octave(work(52), work(20)), Some(26));
+        assert_eq!(per_octave(work(108), work(0)), Some(64));
+        assert_eq!(per_octave(work(108) + work(0), work(0)), None);
+        assert_eq!(per_octave(work(0), work(10)), Some(25));
+        assert_eq!(per_octave(work(0), Work::ZERO), None);
     }
 
     /// The greatest chance to be missed by one sample of each octave, over where the attacker's part begins: the best

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use ruint::aliases::U256;
 
 use super::bytes::{Coinbase, write_node, write_own_fields};
-use super::{HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains};
+use super::{HEADER, HIDDEN, INNER, MAX_PER_OCTAVE, SAMPLE, TAIL, challenges, mountains, per_octave};
 use crate::primitives::header::Header;
 use crate::primitives::merkle::Branch;
 use crate::primitives::mmr::{Node, peak_numbers};
 use crate::primitives::target::Work;
 use crate::primitives::tx::Transaction;
+use crate::receipt::weight::work_of;
 
 /// The best chain, as far as a proof is made from it. What each function answers must be of one tip.
 pub struct Source<'a, E> {
@@ -63,12 +64,12 @@ pub fn prove<E>(source: &Source<'_, E>, tip: u32, block: u32) -> Result<Vec<u8>,
     }
     let first_of_tail = tip.saturating_sub(TAIL);
     let before_tail = prover.work_before(&peaks, first_of_tail)?;
-    if first_of_tail > 0 {
-        prover.samples.insert(first_of_tail);
-    }
-    for point in challenges(&genesis, &last.hash(), Work(total), Work(total - before_tail)) {
+    // The verifier knows genesis, which commits to nothing; the tail's other headers name the first of them.
+    prover.samples.extend([first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > 0));
+    // Where more would be due, no verifier takes the proof.
+    let samples = per_octave(Work(total), work_of(&last)).unwrap_or(MAX_PER_OCTAVE as u8);
+    for point in challenges(&genesis, &last.hash(), Work(total), Work(total - before_tail), samples) {
         match prover.leaf_at(&peaks, point)? {
-            // The verifier knows genesis, which commits to nothing.
             0 => drop(prover.shown.insert(0)),
             leaf if leaf < first_of_tail => drop(prover.samples.insert(leaf)),
             _ => {}

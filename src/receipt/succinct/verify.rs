@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ruint::aliases::U256;
 
 use super::bytes::{Coinbase, Malformed, Reader};
-use super::{HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains};
+use super::{HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains, per_octave};
 use crate::consensus::check::{NODE_SIZE, check_proof_of_work};
 use crate::consensus::context::{HeaderContext, Parent};
 use crate::consensus::error::RuleError;
@@ -13,7 +13,9 @@ use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::header::Header;
 use crate::primitives::mmr::{Node, Range};
-use crate::primitives::target::Work;
+use crate::primitives::target::{Bits, Work};
+use crate::receipt::Followed;
+use crate::receipt::weight::{Milestone, weigh};
 
 /// Why succinct evidence proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,24 +47,19 @@ pub enum SuccinctError {
     /// More work than numbers can hold, which only a liar claims.
     #[error("its nodes claim more work than there can be")]
     TooMuchWork,
+    /// Less work than so many headers have at the least.
+    #[error("the {count} headers from height {first} on cannot have as little work as is claimed for them")]
+    TooLittleWork { first: u32, count: u32 },
+    /// The tip is so cheap that another draw costs nothing.
+    #[error("its tip is too cheap, beside the work that is claimed, for any sample to mean something")]
+    CheapTip,
     /// A header is missing, or shown in another way, or not asked for.
     #[error("the headers shown are not those that the tip asks for: at height {height}")]
     OtherHeaders { height: u32 },
 }
 
-/// What the evidence shows.
-pub(in crate::receipt) struct Shown {
-    /// Height of the tip.
-    pub(in crate::receipt) height: u32,
-    pub(in crate::receipt) tip: Header,
-    /// Work of the whole chain, the tip's included.
-    pub(in crate::receipt) work: Work,
-    /// The header asked for, its hash, and the work before it.
-    pub(in crate::receipt) block: (Header, BlockHash, Work),
-}
-
 /// Checks the evidence that the header at height `block` is in a chain.
-pub(in crate::receipt) fn verify(bytes: &[u8], block: u32, params: &Params) -> Result<Shown, SuccinctError> {
+pub(in crate::receipt) fn verify(bytes: &[u8], block: u32, params: &Params) -> Result<Followed, SuccinctError> {
     let mut bytes = Reader(bytes);
     let height = bytes.u32()?;
     if height == 0 {
@@ -90,15 +87,25 @@ pub(in crate::receipt) fn verify(bytes: &[u8], block: u32, params: &Params) -> R
     check_child(&tip, &parent, first_time, params)?;
     let tip_hash = tip.hash();
     let own_work = check_work(&tip, &tip_hash, height, params)?;
-    check_all_shown(&shown, &range, height, block, &tip_hash, params)?;
+    let samples = per_octave(range.work(), own_work).ok_or(SuccinctError::CheapTip)?;
+    let points =
+        challenges(&params.genesis_hash, &tip_hash, range.work(), range.work() - before_tail(&shown, height)?, samples);
+    check_all_shown(&shown, &points, height, block)?;
 
-    let found = shown.iter().find(|leaf| leaf.height == block).map(|leaf| (leaf.header, leaf.hash, leaf.before));
-    let found = found.or((block == height).then(|| (tip, tip_hash, range.work())));
-    Ok(Shown {
-        height,
+    let end = Leaf { height, header: tip, hash: tip_hash, before: range.work(), own_work, sampled: true };
+    let all = || shown.iter().chain([&end]);
+    let found = all().find(|leaf| leaf.height == block).ok_or(SuccinctError::OtherHeaders { height: block })?;
+    let earlier = all().rev().filter(|leaf| leaf.height < block).map(Leaf::milestone);
+    let work = range.work() + own_work;
+    Ok(Followed {
+        header: found.header,
+        block: found.hash,
+        weight: weigh(found.milestone(), earlier, work, tip.time),
+        tip_height: height,
         tip,
-        work: range.work() + own_work,
-        block: found.ok_or(SuccinctError::OtherHeaders { height: block })?,
+        latest_time: all().map(|leaf| leaf.header.time).max().unwrap_or(tip.time),
+        work,
+        checkpoint: None,
     })
 }
 
@@ -113,6 +120,12 @@ struct Leaf {
     own_work: Work,
     /// Its coinbase was shown too.
     sampled: bool,
+}
+
+impl Leaf {
+    fn milestone(&self) -> Milestone {
+        Milestone { after: self.before + self.own_work, own: self.own_work, time: self.header.time }
+    }
 }
 
 struct Verifier<'a> {
@@ -131,7 +144,13 @@ impl Verifier<'_> {
     /// Reads the node `levels` above the leaves whose first leaf is `first`.
     fn node(&mut self, levels: u32, first: u32) -> Result<Node, SuccinctError> {
         match self.bytes.byte()? {
-            HIDDEN => Ok(self.bytes.node()?),
+            HIDDEN => {
+                let (node, count) = (self.bytes.node()?, 1 << levels);
+                if node.work.0 < self.params.pow_limit.work().0.saturating_mul(U256::from(count)) {
+                    return Err(SuccinctError::TooLittleWork { first, count });
+                }
+                Ok(node)
+            }
             INNER if levels > 0 => {
                 let before = self.shown.len();
                 let left = self.node(levels - 1, first)?;
@@ -186,6 +205,7 @@ impl Verifier<'_> {
             if header.previous != expected {
                 return Err(SuccinctError::Unlinked { height, got: header.previous, expected });
             }
+            check_bits(&header, height, self.params.bits)?;
             self.first_time = header.time;
         }
         if let Some(parent) = self.parent(height) {
@@ -213,7 +233,10 @@ fn check_child(header: &Header, parent: &Leaf, first_time: u32, params: &Params)
         return Err(SuccinctError::Unlinked { height, got: header.previous, expected: parent.hash });
     }
     let parent = Parent { height: parent.height, time: parent.header.time, first_time };
-    let expected = HeaderContext::after(parent, &mut [], params).bits;
+    check_bits(header, height, HeaderContext::after(parent, &mut [], params).bits)
+}
+
+fn check_bits(header: &Header, height: u32, expected: Bits) -> Result<(), SuccinctError> {
     if header.bits != expected {
         return Err(SuccinctError::Rule { height, source: RuleError::WrongBits { got: header.bits, expected } });
     }
@@ -232,27 +255,27 @@ fn check_coinbase(coinbase: &Coinbase, header: &Header, height: u32) -> Result<(
     Ok(())
 }
 
+/// Work before the first of the last [`TAIL`] headers.
+fn before_tail(shown: &[Leaf], height: u32) -> Result<Work, SuccinctError> {
+    let first = height.saturating_sub(TAIL);
+    let leaf = shown.iter().find(|leaf| leaf.height == first);
+    leaf.map(|leaf| leaf.before).ok_or(SuccinctError::OtherHeaders { height: first })
+}
+
 /// That exactly those headers are shown that must be, and those sampled with their coinbase.
-fn check_all_shown(
-    shown: &[Leaf],
-    range: &Range,
-    height: u32,
-    block: u32,
-    tip: &BlockHash,
-    params: &Params,
-) -> Result<(), SuccinctError> {
+fn check_all_shown(shown: &[Leaf], points: &[U256], height: u32, block: u32) -> Result<(), SuccinctError> {
     let first_of_tail = height.saturating_sub(TAIL);
     let missing = |height| SuccinctError::OtherHeaders { height };
-    let tail = shown.iter().find(|leaf| leaf.height == first_of_tail).ok_or(missing(first_of_tail))?;
-    let total = range.work();
-    // The first of the tail: those after it name it, and it commits to all before.
-    let mut samples: BTreeSet<u32> = (first_of_tail > 0).then_some(first_of_tail).into_iter().collect();
+    // The first of the tail: those after it name it, and it commits to all before. The payment's block: its parent and its
+    // own commitment say where it stands.
+    let mut samples: BTreeSet<u32> =
+        [first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > 0).collect();
     let mut needed: BTreeSet<u32> = (first_of_tail..height).chain([1, block]).filter(|leaf| *leaf < height).collect();
-    for point in challenges(&params.genesis_hash, tip, total, total - tail.before) {
+    for point in points {
         // The last leaf that begins at or before the point must be shown and reach beyond it.
-        let place = shown.partition_point(|leaf| leaf.before.0 <= point);
+        let place = shown.partition_point(|leaf| leaf.before.0 <= *point);
         let leaf = place.checked_sub(1).and_then(|place| shown.get(place));
-        match leaf.filter(|leaf| point < (leaf.before + leaf.own_work).0) {
+        match leaf.filter(|leaf| *point < (leaf.before + leaf.own_work).0) {
             None => return Err(missing(leaf.map_or(0, |leaf| leaf.height + 1))),
             Some(leaf) if leaf.height == 0 => drop(needed.insert(0)),
             Some(leaf) if leaf.height < first_of_tail => drop(samples.insert(leaf.height)),

@@ -13,7 +13,7 @@ function demand(holds, reason) {
 
 /**
  * Checks a receipt against the genesis block of that hash (text). `step` is told `{title, text, lines}` as it goes;
- * lines are `[label, hash]`. Answers `{holds, reason}` or `{holds, txid, block, height, confirmations, work}`.
+ * lines are `[label, hash]`. Answers `{holds, reason}` or `{holds, txid, block, height, headers, confirmations, work}`.
  */
 export async function check(receipt, genesis, step) {
   try {
@@ -56,7 +56,7 @@ async function follow(receipt, genesis, step) {
     text: `Each of the ${headers.length} headers names the one before it, from genesis to the tip, and each one's hash meets its target.`,
     lines: [["genesis", genesis], ["tip", receipt.evidence.tip]],
   });
-  return { txid: showHash(txid), block: showHash(block), height, confirmations: headers.length - height + 1, work };
+  return { txid: showHash(txid), block: showHash(block), height, headers: headers.length - height + 1, confirmations: confirmationsOf(headers, height), work };
 }
 
 /** From the transaction's id up to the root. */
@@ -84,6 +84,22 @@ async function climb(txid, receipt, step) {
     step({ title: "Merkle branch", text: "The transaction is alone in its block: its id is the root.", lines: [["root", showHash(node)]] });
   }
   return node;
+}
+
+/**
+ * Confirmations, which are counted in work: one is that of the largest block in the last sixteenth of the work before the
+ * payment's, or of the payment's. Headers by themselves may be had for nothing.
+ */
+function confirmationsOf(headers, height) {
+  const works = headers.map((header) => workOf(targetOf(header.bits)));
+  const sum = (list) => list.reduce((total, work) => total + work, 0n);
+  const window = sum(works.slice(0, height - 1)) / 16n;
+  let unit = works[height - 1];
+  for (let [at, back] = [height - 2, 0n]; at >= 0 && back <= window; at -= 1) {
+    if (works[at] > unit) unit = works[at];
+    back += works[at];
+  }
+  return Number(sum(works.slice(height - 1)) / unit);
 }
 
 /** Follows the headers from genesis to the tip; answers their work. */

@@ -47,7 +47,7 @@ function conclude(verdict, outcome, millis, changed) {
     return;
   }
   replace(verdict, el("strong", null, "Proven. "), "The transaction is in block ", el("a", { href: `#/block/${outcome.block}` }, count(outcome.height)),
-    `, with ${plural(outcome.confirmations, "confirmation")} and ${count(outcome.work)} hashes of work since genesis. Checked here in ${millis.toFixed(0)} ms.`);
+    `, with ${plural(outcome.confirmations, "confirmation")}, each the work of a block, in ${plural(outcome.headers, "header")}; ${count(outcome.work)} hashes of work since genesis. Checked here in ${millis.toFixed(0)} ms.`);
 }
 
 /** What this check leaves to be trusted. */

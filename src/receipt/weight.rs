@@ -1,0 +1,180 @@
+//! How deep a payment is buried: in work. Headers are no measure, since a branch that begins at an old tip, or whose times
+//! are false, is made of headers that cost nothing.
+
+use ruint::aliases::{U256, U512};
+
+use crate::primitives::header::Header;
+use crate::primitives::target::Work;
+
+/// The unit and the pace are those of the last sixteenth of the work: long enough to be no matter of luck, and near enough
+/// to be of the same miners. Measured in work, no number of cheap headers can push others out of it.
+const WINDOW: u32 = 4;
+/// Units of work below which a pace says nothing: the number of blocks found in a time varies by an eighth at 64.
+const PACE_UNITS: u32 = 64;
+/// Boundaries looked at are at least this part of their distance from the payment apart, as a shift: some hundreds of a
+/// million headers.
+const THINNING: usize = 6;
+
+/// A header that was shown, and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Milestone {
+    /// Work of the chain up to it, its own included.
+    pub after: Work,
+    /// Its own work.
+    pub own: Work,
+    /// Its time, in seconds since 1970.
+    pub time: u32,
+}
+
+/// What stands on top of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weight {
+    /// Work of the payment's block and of all on top of it.
+    pub on_top: Work,
+    /// What one confirmation is worth: the largest work of a header shown within the last 1/16 of the work before the
+    /// payment's block, of the last one shown before that, or of the payment's block itself.
+    pub unit: Work,
+    /// `on_top` in units, rounded down.
+    pub confirmations: u32,
+    /// Why to doubt that this is the chain of its miners.
+    pub slow: Option<Slow>,
+}
+
+/// Since some time the chain shows less than half of the work that it showed before: it is a branch that others have left,
+/// or most miners are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slow {
+    /// That time, in seconds since 1970.
+    pub since: u32,
+    /// Work shown since then, in hundredths of what the pace before would have made.
+    pub percent: u32,
+}
+
+/// Weighs a payment whose block is `block`, in a chain with `total` work whose tip has the time `tip_time`. `earlier` are
+/// the headers shown before it, the last one first.
+pub fn weigh(block: Milestone, earlier: impl Iterator<Item = Milestone>, total: Work, tip_time: u32) -> Weight {
+    let before = block.after - block.own;
+    let window = Work(before.0 - (before.0 >> WINDOW));
+    // A block with no header before it is genesis, or the verifier's own checkpoint. A payment's block that is worth more
+    // than those before it counts as one, or a single lucky hash could pass for many blocks. One header from before the
+    // window is looked at too: a forger whose parent is cheap may draw tips until the window shows no other.
+    let mut unit = block.own;
+    let mut within = true;
+    let mut boundaries = vec![block];
+    let mut last = block.after;
+    for header in earlier {
+        if within {
+            unit = unit.max(header.own);
+            within = header.after >= window;
+        }
+        if (last - header.after).0 >= (block.after - header.after).0 >> THINNING {
+            boundaries.push(header);
+            last = header.after;
+        }
+    }
+    let on_top = total - before;
+    let confirmations = on_top.0.checked_div(unit.0).unwrap_or_default().saturating_to();
+    Weight { on_top, unit, confirmations, slow: slowest(&boundaries, unit, total, tip_time) }
+}
+
+/// The boundary, of those given from the last to the first, since when least is shown of the work that was to be expected.
+fn slowest(boundaries: &[Milestone], unit: Work, total: Work, tip_time: u32) -> Option<Slow> {
+    let enough = U512::from(unit.0) * U512::from(PACE_UNITS);
+    let mut slowest: Option<Slow> = None;
+    let mut from = 0;
+    for end in boundaries {
+        let span = Work((end.after.0 >> WINDOW).max(unit.0.saturating_mul(U256::from(PACE_UNITS))));
+        while boundaries.get(from).is_some_and(|start| start.after + span > end.after) {
+            from += 1;
+        }
+        let Some(start) = boundaries.get(from) else { break };
+        let (Some(elapsed), Some(took)) = (tip_time.checked_sub(end.time), end.time.checked_sub(start.time)) else {
+            continue;
+        };
+        let expected = U512::from((end.after - start.after).0) * U512::from(elapsed) / U512::from(took.max(1));
+        let shown = U512::from((total - end.after).0);
+        if expected < enough || shown * U512::from(2) >= expected {
+            continue;
+        }
+        let percent = (shown * U512::from(100) / expected).saturating_to();
+        if slowest.is_none_or(|slow| percent < slow.percent) {
+            slowest = Some(Slow { since: end.time, percent });
+        }
+    }
+    slowest
+}
+
+/// Headers of a chain from the last to the first, the last of them with `after` work up to it.
+pub fn backwards<'a>(
+    headers: impl Iterator<Item = &'a Header> + 'a,
+    mut after: Work,
+) -> impl Iterator<Item = Milestone> + 'a {
+    headers.map(move |header| {
+        let milestone = Milestone { after, own: work_of(header), time: header.time };
+        after = after - milestone.own;
+        milestone
+    })
+}
+
+/// The work that a header's bits stand for; none, if they are no target.
+pub fn work_of(header: &Header) -> Work {
+    header.bits.target().map(|target| target.work()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(n: u64) -> Work {
+        Work(U256::from(n))
+    }
+
+    /// A chain of headers, each of its own work and time; the last before the tip's `rest` is the payment's.
+    fn weighed(headers: &[(u64, u32)], rest: u64, tip_time: u32) -> Weight {
+        let mut sum = 0;
+        let mut shown: Vec<Milestone> = headers
+            .iter()
+            .map(|(own, time)| {
+                sum += own;
+                Milestone { after: work(sum), own: work(*own), time: *time }
+            })
+            .collect();
+        let block = shown.pop().unwrap();
+        weigh(block, shown.into_iter().rev(), work(sum + rest), tip_time)
+    }
+
+    #[test]
+    fn a_confirmation_is_the_work_of_the_largest_block_shortly_before() {
+        let steady: Vec<(u64, u32)> = (0..1_000).map(|i| (1_000, 10 * i)).collect();
+        let weight = weighed(&steady, 5_999, 9_990);
+        assert_eq!((weight.unit, weight.confirmations, weight.on_top), (work(1_000), 6, work(6_999)));
+        // A thousand cheap headers push no honest one out of the window.
+        let cheap = [&steady[..], &[(1, 9_990); 1_000]].concat();
+        let weight = weighed(&cheap, 100, 9_990);
+        assert_eq!((weight.unit, weight.confirmations), (work(1_000), 0));
+        // What was long ago is forgotten, unless nothing was shown since.
+        assert_eq!(weighed(&[(5_000, 0), (5_000, 10), (1, 20), (1, 30)], 6_000, 40).confirmations, 1);
+        let eased = [&[(5_000, 0)], &steady[..]].concat();
+        assert_eq!(weighed(&eased, 0, 9_990).unit, work(1_000));
+        // A payment's block counts as one, whatever it is worth.
+        let raised = [&steady[..], &[(50_000, 9_990)]].concat();
+        assert_eq!((weighed(&raised, 0, 9_990).confirmations, weighed(&raised, 50_000, 9_990).confirmations), (1, 2));
+        // Genesis alone.
+        assert_eq!(weighed(&[(7, 0)], 0, 0).confirmations, 1);
+    }
+
+    #[test]
+    fn a_chain_that_slows_down_is_noticed_wherever_it_began() {
+        let steady: Vec<(u64, u32)> = (0..2_000).map(|i| (1_000, 10 * i)).collect();
+        assert_eq!(weighed(&steady, 100_000, 19_990 + 1_000).slow, None);
+        assert_eq!(weighed(&steady, 51_000, 19_990 + 1_000).slow, None);
+        let since_payment = weighed(&steady, 30_000, 19_990 + 1_000).slow.unwrap();
+        assert_eq!(since_payment, Slow { since: 19_990, percent: 30 });
+        // Too short a time to tell.
+        assert_eq!(weighed(&steady, 0, 19_990 + 300).slow, None);
+        // The branch began 300 cheap headers before the payment, all with the time of the end.
+        let branch = [&steady[..], &[(10, 40_000); 300]].concat();
+        let slow = weighed(&branch, 6_000, 40_000).slow.unwrap();
+        assert!(slow.since >= 19_900 && slow.since < 20_000 && slow.percent < 2, "{slow:?}");
+    }
+}

@@ -75,10 +75,15 @@ async fn mining_while_told_to() {
     while paid() == 0 {
         tip.changed().await.expect("the node lives");
     }
-    handle.miner().set(None, 2);
+    handle.miner().set(None, 0);
     let status = handle.miner().status();
-    assert_eq!((status.threads, status.payee), (0, None));
+    assert_eq!((status.threads, status.payee), (0, Some(other)), "nothing is mined, and the payee is not forgotten");
     assert!(status.blocks_found >= 3);
+    let paid_before = paid();
+    handle.miner().set(None, 1);
+    while paid() == paid_before {
+        tip.changed().await.expect("the node lives");
+    }
     node.stop().await.expect("a clean end");
 }
 

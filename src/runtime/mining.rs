@@ -36,6 +36,8 @@ const CATCHING_UP: u32 = 10;
 /// Starts, stops and watches a node's miner.
 pub struct MiningControl {
     order: watch::Sender<Option<Order>>,
+    /// Who was named last.
+    payee: Mutex<Option<PublicKey>>,
     meters: Arc<Meters>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -50,7 +52,7 @@ struct Order {
 /// What mining has come to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Status {
-    /// Who is paid; `None` while nothing is mined.
+    /// Who is paid, or was last, while nothing is mined; `None` if there never was one.
     pub payee: Option<PublicKey>,
     /// Mining threads; 0 while nothing is mined.
     pub threads: usize,
@@ -79,11 +81,17 @@ impl MiningControl {
         let (order, orders) = watch::channel(None);
         let meters = Arc::new(Meters::default());
         let task = tokio::spawn(follow_orders(link, orders, meters.clone()));
-        Self { order, meters, task: Mutex::new(Some(task)) }
+        Self { order, payee: Mutex::default(), meters, task: Mutex::new(Some(task)) }
     }
 
-    /// Mines for `payee` on so many threads from now on, or not at all without a payee or a thread.
+    /// Mines for `payee` on so many threads from now on, or not at all without a thread. Without a payee, it is the last
+    /// one; if there never was one, nothing is mined.
     pub fn set(&self, payee: Option<PublicKey>, threads: usize) {
+        let payee = {
+            let mut last = self.payee.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = payee.or(*last);
+            *last
+        };
         let order = payee.zip(NonZeroUsize::new(threads)).map(|(payee, threads)| Order { payee, threads });
         self.order.send_if_modified(|present| std::mem::replace(present, order) != order);
     }
@@ -100,7 +108,7 @@ impl MiningControl {
     pub fn status(&self) -> Status {
         let order = *self.order.borrow();
         Status {
-            payee: order.map(|order| order.payee),
+            payee: *self.payee.lock().unwrap_or_else(PoisonError::into_inner),
             threads: order.map_or(0, |order| order.threads.get()),
             hash_rate: self.hash_rate(),
             blocks_found: self.meters.blocks_found.load(Ordering::Relaxed),

@@ -292,7 +292,17 @@ fn every_method_means_what_it_says() {
     let mining = fixture.call("getmininginfo", json!([]));
     assert_eq!((&mining["generate"], &mining["address"]), (&json!(true), &json!(fixture.payee(5))));
     assert_eq!(fixture.call("setgenerate", json!([false])), Value::Null);
-    assert_eq!(fixture.call("getmininginfo", json!([]))["generate"], false);
+    let mining = fixture.call("getmininginfo", json!([]));
+    assert_eq!((&mining["generate"], &mining["address"]), (&json!(false), &json!(fixture.payee(5))));
+    // The payee is the last one, for templates too.
+    assert!(fixture.call("getblocktemplate", json!([])).is_object());
+    let before = fixture.call("getaddressbalance", json!([fixture.payee(5)]));
+    assert_eq!(fixture.call("setgenerate", json!([true])), Value::Null);
+    let known = fixture.call("getblockcount", json!([])).as_u64().unwrap();
+    fixture.call("waitforblockheight", json!([known + 1]));
+    assert_eq!(fixture.call("setgenerate", json!([false])), Value::Null);
+    let after = fixture.call("getaddressbalance", json!([fixture.payee(5)]));
+    assert!(after["balance"].as_u64() > before["balance"].as_u64(), "{before} {after}");
     // Nothing new comes, so the tip is answered when the time is up.
     let tip = fixture.call("waitforblockheight", json!([1_000_000, 1]));
     assert!(tip["height"].as_u64() >= Some(height + 3), "{tip}");

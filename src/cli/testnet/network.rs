@@ -223,7 +223,7 @@ impl Member {
             tip: tip.hash,
             peers,
             mempool,
-            hash_rate: status.payee.map(|_| handle.miner().hash_rate()),
+            hash_rate: (status.threads > 0).then_some(status.hash_rate),
             rpc,
         })
     }

@@ -50,7 +50,7 @@ pub const METHODS: &[Method] = &[
         params: &[
             required("generate", Kind::Boolean, "Whether to mine."),
             optional("genproclimit", Kind::Integer, "1", "Threads."),
-            optional("address", Kind::Address, "null", "Who is paid; whoever is now, if left out."),
+            optional("address", Kind::Address, "null", "Who is paid; who was last, if left out."),
         ],
         result: Shape::Null,
         about: "Starts or stops mining.",
@@ -112,7 +112,7 @@ async fn get_mining_info(api: Api) -> Outcome {
         networkhashps: hash_rate(&tree, &tip, RATE_SPAN),
         pooledtx,
         chain,
-        generate: mining.payee.is_some(),
+        generate: mining.threads > 0,
         genproclimit: mining.threads,
         hashespersec: mining.hash_rate,
         blocksfound: mining.blocks_found,
@@ -159,7 +159,7 @@ async fn set_generate(api: Api, args: Args) -> Outcome {
     let address: Option<&str> = args.get("address")?;
     let miner = api.handle.miner();
     if !generate {
-        miner.set(None, threads);
+        miner.set(None, 0);
         return Ok(Reply::null());
     }
     let most = std::thread::available_parallelism().map_or(1, usize::from);

@@ -213,7 +213,7 @@ fn wallets() {
     restore(&words.replace(' ', "x ")).fails(FAILED, "word 1 is not in the list");
     restore(&"abandon ".repeat(12)).fails(FAILED, "checksum");
 
-    std::fs::create_dir(place.path("d")).unwrap();
+    place.wallet("d");
     std::fs::write(place.path("d/wallet.json"), "{}").unwrap();
     place.run("d", &["wallet", "address"]).fails(FAILED, "is not a wallet");
 }

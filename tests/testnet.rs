@@ -3,6 +3,7 @@
 
 mod process;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -197,6 +198,23 @@ fn a_network_is_worked_on_saved_and_loaded() {
     twin(&["testnet", "--seed", "8"]).fails(1, "--seed is 8");
     twin(&["testnet", "--block-time", "9"]).fails(1, "was made with 0");
     twin(&["testnet", "--miners", "1"]).fails(1, "instant blocks");
+}
+
+#[test]
+fn faucets_at_once_all_pay() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "1"]);
+    let payee = net.run(&["wallet", "address", "--wallet", "net/node-1/wallet.json"]).ok();
+    let txids: BTreeSet<String> = std::thread::scope(|scope| {
+        let run = || net.run(&["testnet", "faucet", &payee, "2.5"]).ok();
+        let running: Vec<_> = (0..10).map(|_| scope.spawn(run)).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(txids.len(), 10);
+    net.run(&["testnet", "mine"]).ok();
+    let balance = net.json(&["wallet", "balance", "--wallet", "net/node-1/wallet.json"]);
+    assert_eq!(balance["spendable"], 10 * 250_000_000u64, "{balance}");
+    net.stop();
 }
 
 #[test]

@@ -83,7 +83,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let data_dir = common.data_dir()?;
     // In compose files, a variable that is not set arrives as an empty one.
     let mine = match args.mine.as_deref().filter(|text| !text.is_empty()) {
-        Some("wallet") => Some(Wallet::open_or_create(&data_dir.join("wallet.json"))?.newest_key()),
+        Some("wallet") => Some(Wallet::open_or_create(&data_dir.join("wallet.json"), &mut rand::rng())?.newest_key()),
         Some(text) => Some(address::decode(&params.address_prefix, text).context("--mine")?),
         None => None,
     };

@@ -1,21 +1,25 @@
 //! Asking the person at the terminal.
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use zeroize::Zeroizing;
 
 /// Where a passphrase is found when nobody can be asked.
 pub const PASSPHRASE_VARIABLE: &str = "CAIRN_PASSPHRASE";
+
+/// Most bytes of a line: what a terminal takes in one.
+const MAX_LINE_BYTES: usize = 4096;
 
 /// The passphrase in the environment, if there is one.
 ///
 /// # Errors
 /// If it is not UTF-8: then it could not be typed again either.
-pub fn passphrase_from_environment() -> anyhow::Result<Option<String>> {
+pub fn passphrase_from_environment() -> anyhow::Result<Option<Zeroizing<String>>> {
     match std::env::var(PASSPHRASE_VARIABLE) {
-        Ok(passphrase) => Ok(Some(passphrase)),
+        Ok(passphrase) => Ok(Some(Zeroizing::new(passphrase))),
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => bail!("{PASSPHRASE_VARIABLE} is not UTF-8"),
     }
@@ -25,7 +29,7 @@ pub fn passphrase_from_environment() -> anyhow::Result<Option<String>> {
 ///
 /// # Errors
 /// If there is no terminal to ask at.
-pub fn passphrase() -> anyhow::Result<String> {
+pub fn passphrase() -> anyhow::Result<Zeroizing<String>> {
     match passphrase_from_environment()? {
         Some(passphrase) => Ok(passphrase),
         None => ask_hidden("Passphrase: "),
@@ -36,7 +40,7 @@ pub fn passphrase() -> anyhow::Result<String> {
 ///
 /// # Errors
 /// If there is no terminal to ask at, it is empty, or the two differ.
-pub fn new_passphrase() -> anyhow::Result<String> {
+pub fn new_passphrase() -> anyhow::Result<Zeroizing<String>> {
     let passphrase = match passphrase_from_environment()? {
         Some(passphrase) => passphrase,
         None => {
@@ -54,7 +58,7 @@ pub fn new_passphrase() -> anyhow::Result<String> {
 }
 
 /// Asks at the terminal, which stdin need not be, without showing what is typed.
-fn ask_hidden(question: &str) -> anyhow::Result<String> {
+fn ask_hidden(question: &str) -> anyhow::Result<Zeroizing<String>> {
     let no_terminal = || format!("there is no terminal to ask for the passphrase: set {PASSPHRASE_VARIABLE}");
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").with_context(no_terminal)?;
     write!(terminal, "{question}").and_then(|()| terminal.flush()).with_context(no_terminal)?;
@@ -64,12 +68,28 @@ fn ask_hidden(question: &str) -> anyhow::Result<String> {
     };
     // Without stty, what is typed is seen, and works all the same.
     let hidden = set_echo("-echo").is_ok();
-    let mut line = String::new();
-    let read = BufReader::new(&terminal).read_line(&mut line);
+    let read = read_line(&terminal);
     if hidden {
         set_echo("echo").context("cannot turn the terminal's echo on again: type `stty echo`")?;
         writeln!(terminal).with_context(no_terminal)?;
     }
-    read.with_context(no_terminal)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    let line = read.with_context(no_terminal)?;
+    let text = std::str::from_utf8(&line).context("the passphrase is not UTF-8")?;
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// A line, without a buffer that would keep it in memory.
+fn read_line(mut from: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(vec![0; MAX_LINE_BYTES]);
+    let mut length = 0;
+    while length < line.len() && !line[..length].contains(&b'\n') {
+        match from.read(&mut line[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    line.truncate(length);
+    Ok(line)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::entry::{Entry, Rate};
 use super::limits::{MAX_REPLACED, MAX_TX_SIZE, TX_VERSION};
-use super::{Mempool, MempoolError};
+use super::{Accepted, Mempool, MempoolError};
 use crate::chain::Chain;
 use crate::consensus::check;
 use crate::consensus::coins::{Coin, CoinView};
@@ -33,6 +33,12 @@ pub(super) struct Candidate {
 impl Candidate {
     fn rate(&self) -> Rate {
         Rate { fees: self.fee, bytes: self.size }
+    }
+
+    /// What would become of it.
+    pub(super) fn into_quote(self) -> Accepted {
+        let replaced = self.evicted.into_iter().collect();
+        Accepted { txid: self.txid, fee: self.fee, size: self.size, replaced, promoted: Vec::new() }
     }
 }
 
@@ -82,7 +88,7 @@ impl Mempool {
         }
     }
 
-    fn check_but_fee_and_signatures(
+    pub(super) fn check_but_fee_and_signatures(
         &self,
         tx: Arc<Transaction>,
         txid: Txid,

@@ -118,8 +118,17 @@ impl Mempool {
     /// As [`Mempool::accept`].
     pub fn test(&self, tx: &Transaction, chain: &Chain, now: u64) -> Result<Accepted, MempoolError> {
         let candidate = self.check(Arc::new(tx.clone()), tx.txid(), chain, now)?;
-        let (txid, fee, size) = (candidate.txid, candidate.fee, candidate.size);
-        Ok(Accepted { txid, fee, size, replaced: candidate.evicted.into_iter().collect(), promoted: Vec::new() })
+        Ok(candidate.into_quote())
+    }
+
+    /// What a transaction would pay and replace, whatever its signatures and the least fee: cheaper than
+    /// [`Mempool::test`], for a caller who is about to have it accepted.
+    ///
+    /// # Errors
+    /// As [`Mempool::accept`], but nothing is kept as an orphan.
+    pub fn quote(&self, tx: &Transaction, chain: &Chain) -> Result<Accepted, MempoolError> {
+        let (candidate, _) = self.check_but_fee_and_signatures(Arc::new(tx.clone()), tx.txid(), chain)?;
+        Ok(candidate.into_quote())
     }
 
     /// The entry of a transaction.

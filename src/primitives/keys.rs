@@ -12,6 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{CryptoRng, SeedableRng};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
 
 use super::codec::{Decode, Encode};
 use super::hash::Hash256;
@@ -25,7 +26,7 @@ pub struct PublicKey(pub [u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Signature(pub [u8; 64]);
 
-/// An Ed25519 private key. `Debug` does not show it.
+/// An Ed25519 private key. `Debug` does not show it, and its memory is wiped when it is dropped.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
@@ -60,6 +61,12 @@ impl SecretKey {
     /// Signs a digest; the signature is the same each time (RFC 8032).
     pub fn sign(&self, digest: &Hash256) -> Signature {
         Signature(self.0.sign(&digest.0).to_bytes())
+    }
+}
+
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -19,7 +19,7 @@ use crate::primitives::keys::SecretKey;
 use crate::primitives::tx::{OutPoint, Output, Transaction};
 use crate::storage::StoreError;
 use crate::wallet::coins::Spendable;
-use crate::wallet::payment::{self, PaymentError};
+use crate::wallet::payment::{self, Fee, PaymentError};
 
 const MERCHANT: usize = 0;
 const MINER: usize = 1;
@@ -109,7 +109,7 @@ pub fn run(
     let coin = Spendable { outpoint, value: genesis.outputs[1].value, key: owner };
     let pay = |to: usize| {
         let outputs = vec![Output::pay(key(to).public_key(), PRICE)];
-        payment::pay(std::slice::from_ref(&coin), outputs, FEE_RATE, owner, &params.genesis_hash, |_| {
+        payment::pay(std::slice::from_ref(&coin), outputs, Fee::at_rate(FEE_RATE), owner, &params.genesis_hash, |_| {
             Some(key(ATTACKER))
         })
     };

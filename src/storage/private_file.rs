@@ -1,7 +1,7 @@
 //! Small files for their owner's eyes only, with mode 0600: a crash leaves the whole file or none. And directories, with
 //! mode 0700.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -16,6 +16,60 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
+}
+
+/// Why a file is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// What the file system says.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Users other than its owner may read or write it.
+    #[error("its mode is {mode:03o}, expected 600")]
+    TooOpen {
+        /// Its permissions.
+        mode: u32,
+    },
+}
+
+/// Opens a file to read it, unless other users may read or write it: what it says may then be known, or not its owner's.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open(path: &Path) -> Result<File, OpenError> {
+    let file = File::open(path)?;
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions()) & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(OpenError::TooOpen { mode });
+        }
+    }
+    Ok(file)
+}
+
+/// Waits until no other process holds the lock of a file, and takes it. It ends with the [`File`] that is returned.
+///
+/// The lock is advisory, and on a file of its own, `NAME.lock`: the file itself is replaced by another one of its name.
+/// The lock's file stays, since a process that waits for it may have it open.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn lock(path: &Path) -> io::Result<File> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    let file = owner_only().write(true).create(true).truncate(false).open(path.with_file_name(name))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => tracing::info!(path = %path.display(), "waiting for another process"),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    loop {
+        match file.lock() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(|()| file),
+        }
+    }
 }
 
 /// Writes a new file.
@@ -61,9 +115,13 @@ fn private(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    owner_only().write(true).create_new(true).open(path)
+}
+
+/// Files made with these options have mode 0600.
+fn owner_only() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    options
 }

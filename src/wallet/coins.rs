@@ -1,7 +1,9 @@
 //! Which coins to spend.
 //!
-//! First a search for coins that fit exactly, so that no change is left (branch and bound, after Murch, "An evaluation
-//! of coin selection strategies", 2016); if there are none, the largest coins first, with change.
+//! The cost of a selection is the fee of its inputs and of what is left over: change costs an output now and an input
+//! later, and less than that is left to the miner. The largest coins first need the fewest inputs. A search for coins
+//! that leave no change (branch and bound, after Murch, "An evaluation of coin selection strategies", 2016) takes their
+//! place only if that costs less: an output saved is not worth a hundred inputs.
 
 use crate::primitives::codec;
 use crate::primitives::keys::{PublicKey, Signature};
@@ -13,7 +15,7 @@ pub const INPUT_BYTES: u64 = 36 + 64;
 pub const KEY_OUTPUT_BYTES: u64 = 8 + 4 + 32;
 /// Most inputs of a payment: it stays below 100 kB, which relays and verifies quickly.
 pub const MAX_INPUTS: usize = 900;
-/// Tries of the exact search: some milliseconds.
+/// Steps of the search for coins without change: some milliseconds.
 const MAX_TRIES: usize = 100_000;
 
 /// A coin that could be spent.
@@ -67,79 +69,106 @@ fn coins(grains: u64) -> String {
     crate::primitives::amount::format_coins(grains)
 }
 
+fn sum(mut values: impl Iterator<Item = u64>) -> Result<u64, SelectionError> {
+    values.try_fold(0u64, u64::checked_add).ok_or(SelectionError::Overflow)
+}
+
 /// Chooses coins that pay for `outputs` at `fee_rate` grains a byte. Deterministic.
 ///
 /// # Errors
 /// [`SelectionError`].
 pub fn select(available: &[Spendable], outputs: &[Output], fee_rate: u64) -> Result<Selection, SelectionError> {
-    let amount =
-        outputs.iter().try_fold(0u64, |sum, output| sum.checked_add(output.value)).ok_or(SelectionError::Overflow)?;
+    let amount = sum(outputs.iter().map(|output| output.value))?;
     let pay = |bytes: u64| bytes.checked_mul(fee_rate).ok_or(SelectionError::Overflow);
     let empty = Transaction { version: 1, inputs: Vec::new(), outputs: outputs.to_vec(), lock_height: 0 };
     let target = amount.checked_add(pay(codec::encoded_len(&empty) as u64)?).ok_or(SelectionError::Overflow)?;
-    let (input_cost, change_cost) = (pay(INPUT_BYTES)?, pay(KEY_OUTPUT_BYTES)?);
+    let (input_cost, change_output_cost) = (pay(INPUT_BYTES)?, pay(KEY_OUTPUT_BYTES)?);
     // Change is worth having if it is worth more than making it now and spending it later.
-    let dust = change_cost.checked_add(input_cost).ok_or(SelectionError::Overflow)?;
+    let change_cost = change_output_cost.checked_add(input_cost).ok_or(SelectionError::Overflow)?;
 
     // Coins that cost more to spend than they are worth are left out.
     let mut usable: Vec<&Spendable> = available.iter().filter(|coin| coin.value > input_cost).collect();
     usable.sort_by(|a, b| b.value.cmp(&a.value).then(a.outpoint.cmp(&b.outpoint)));
-    let total = usable.iter().fold(0u64, |sum, coin| sum.saturating_add(coin.value));
+    let sum_of = |coins: &[&Spendable]| coins.iter().fold(0u64, |sum, coin| sum.saturating_add(coin.value));
+    let total = sum_of(&usable);
+    let total_worth = usable.iter().fold(0u64, |sum, coin| sum.saturating_add(coin.value - input_cost));
     usable.truncate(MAX_INPUTS);
     let worth: Vec<u64> = usable.iter().map(|coin| coin.value - input_cost).collect();
 
-    let chosen = match exact(&worth, target, dust) {
-        Some(chosen) => chosen,
-        None => match largest(&worth, target) {
-            Some(count) => (0..count).collect(),
-            None if total.saturating_sub(input_cost.saturating_mul(available.len() as u64)) >= target => {
-                let available = usable.iter().map(|coin| coin.value).sum();
-                return Err(SelectionError::TooManyCoins { max: MAX_INPUTS, available, amount });
-            }
-            None => {
-                let inputs = usable.len().max(1) as u64;
-                let fee = (target - amount).saturating_add(input_cost.saturating_mul(inputs));
-                return Err(SelectionError::NotEnough { available: total, amount, fee });
-            }
-        },
+    let Some(fewest) = largest(&worth, target) else {
+        if total_worth >= target {
+            return Err(SelectionError::TooManyCoins { max: MAX_INPUTS, available: sum_of(&usable), amount });
+        }
+        let inputs = usable.len().max(1) as u64;
+        let fee = (target - amount).saturating_add(input_cost.saturating_mul(inputs));
+        return Err(SelectionError::NotEnough { available: total, amount, fee });
     };
-    let left = chosen.iter().map(|index| worth[*index]).sum::<u64>() - target;
-    let change = if left > dust { left - change_cost } else { 0 };
+    let chosen = without_change(&worth, target, &Costs { fewest, input: input_cost, change: change_cost })
+        .unwrap_or_else(|| (0..fewest).collect());
     let coins: Vec<Spendable> = chosen.iter().map(|index| usable[*index].clone()).collect();
-    let fee = coins.iter().map(|coin| coin.value).sum::<u64>() - amount - change;
+    let left = sum(chosen.iter().map(|index| worth[*index]))? - target;
+    let change = if left > change_cost { left - change_output_cost } else { 0 };
+    let fee = sum(coins.iter().map(|coin| coin.value))? - amount - change;
     Ok(Selection { coins, change, fee })
 }
 
-/// Places of coins whose worth adds up to `target`, or at most `tolerance` more: the first such set in depth-first
-/// order, taking before leaving. `None` if there is none, or none was found in time.
-fn exact(worth: &[u64], target: u64, tolerance: u64) -> Option<Vec<usize>> {
-    // What is still to come after each place, to give up early.
-    let mut rest = vec![0u64; worth.len() + 1];
-    for index in (0..worth.len()).rev() {
-        rest[index] = rest[index + 1].saturating_add(worth[index]);
+/// What selections are compared by.
+struct Costs {
+    /// The fewest coins that suffice: the largest.
+    fewest: usize,
+    /// Grains of an input.
+    input: u64,
+    /// Grains of having change: its output, and the input that will spend it.
+    change: u64,
+}
+
+/// Places of coins that leave no change and cost less than the largest coins with theirs: those that cost least, the
+/// first such set in depth-first order, taking before leaving. `None` if there is none, or none was found in time.
+///
+/// `worth` is in descending order; the sum of its first [`Costs::fewest`] is at least `target`.
+fn without_change(worth: &[u64], target: u64, costs: &Costs) -> Option<Vec<usize>> {
+    // Wider than the values: no sum overflows.
+    let (target, input) = (u128::from(target), u128::from(costs.input));
+    let mut sums = vec![0u128];
+    for worth in worth {
+        sums.push(sums[sums.len() - 1] + u128::from(*worth));
     }
-    let most = target.saturating_add(tolerance);
-    let (mut chosen, mut sum, mut next) = (Vec::new(), 0u64, 0);
+    // Grains beyond the inputs of the fewest coins.
+    let mut least = (sums[costs.fewest] - target).min(u128::from(costs.change));
+    let (mut found, mut chosen, mut sum, mut next) = (None, Vec::new(), 0u128, 0);
     for _ in 0..MAX_TRIES {
-        if (target..=most).contains(&sum) && !chosen.is_empty() {
-            return Some(chosen);
+        if least == 0 {
+            break;
         }
-        if sum < target && sum.saturating_add(rest[next]) >= target {
+        // One more input than the fewest must save more than it costs.
+        let most = costs.fewest + usize::try_from((least - 1).checked_div(input).unwrap_or(0)).unwrap_or(0);
+        // Coins that are too large by themselves need no look.
+        let room = target + least - sum;
+        next = next.max(worth.partition_point(|worth| u128::from(*worth) >= room));
+        let end = worth.len().min(next + most.saturating_sub(chosen.len()));
+        if next < end && sum + (sums[end] - sums[next]) >= target {
             chosen.push(next);
-            sum = sum.saturating_add(worth[next]);
+            sum += u128::from(worth[next]);
             next += 1;
-            continue;
+            if sum < target {
+                continue;
+            }
+            let cost = (chosen.len() - costs.fewest) as u128 * input + (sum - target);
+            if cost < least {
+                least = cost;
+                found = Some(chosen.clone());
+            }
         }
-        // Too much, or not enough left: leave out the coin taken last. Leaving out one of several equal coins and
-        // taking the next would try the same sum again.
-        let last = chosen.pop()?;
-        sum -= worth[last];
+        // Leave out the coin taken last. Leaving out one of several equal coins and taking the next would try the same
+        // sum again.
+        let Some(last) = chosen.pop() else { break };
+        sum -= u128::from(worth[last]);
         next = last + 1;
         while next < worth.len() && worth[next] == worth[last] {
             next += 1;
         }
     }
-    None
+    found
 }
 
 /// How many of the first coins reach `target`.
@@ -226,7 +255,58 @@ mod tests {
         assert_eq!(select(&coins(&[5]), &pay(5), u64::MAX), Err(SelectionError::Overflow));
     }
 
+    /// A hundred small coins and a large one: 101 inputs that fit exactly cost fifty times what one with change costs.
+    #[test]
+    fn many_inputs_are_not_spent_to_save_an_output() {
+        const COIN: u64 = 100_000_000;
+        let mut values = vec![50 * COIN];
+        // With inputs of 100 grains each and 68 for the rest, worth one coin together.
+        values.extend([COIN / 100 + 100; 99]);
+        values.extend([COIN / 200 + 100, COIN / 200 + 100 + 68 + 44]);
+        let selection = select(&coins(&values), &pay(COIN), 1).unwrap();
+        assert_eq!((selection.coins.len(), selection.fee), (1, 212));
+    }
+
+    /// What the selection costs now, and the input that its change costs later.
+    fn cost(selection: &Selection, rate: u64) -> u64 {
+        selection.fee + if selection.change > 0 { INPUT_BYTES * rate } else { 0 }
+    }
+
+    /// Fees and costs of all sets of coins that suffice, each with change or without as that costs less.
+    fn naive(values: &[u64], amount: u64, rate: u64) -> Vec<(u64, u64)> {
+        let change_cost = (INPUT_BYTES + KEY_OUTPUT_BYTES) * rate;
+        let chosen = |set: u32| (0u32..).zip(values).filter(move |(index, _)| set >> index & 1 == 1);
+        let of_set = |set: u32| {
+            let fixed = (24 + KEY_OUTPUT_BYTES + set.count_ones() as u64 * INPUT_BYTES) * rate;
+            let left = chosen(set).map(|(_, value)| value).sum::<u64>().checked_sub(amount + fixed)?;
+            let fee = fixed + if left > change_cost { KEY_OUTPUT_BYTES * rate } else { left };
+            Some((fee, fixed + left.min(change_cost)))
+        };
+        (1..1u32 << values.len()).filter_map(of_set).collect()
+    }
+
     proptest! {
+        /// No selection pays more than the least fee there is and the cost of change; and none costs more than another.
+        #[test]
+        fn no_set_of_coins_costs_less(
+            values in proptest::collection::vec(1u64..2_000, 1..10),
+            amount in 1u64..6_000,
+            rate in 1u64..4,
+        ) {
+            let sets = naive(&values, amount, rate);
+            match select(&coins(&values), &pay(amount), rate) {
+                Ok(selection) => {
+                    let least_fee = sets.iter().map(|(fee, _)| *fee).min();
+                    prop_assert!(Some(selection.fee) <= least_fee.map(|fee| fee + (INPUT_BYTES + KEY_OUTPUT_BYTES) * rate));
+                    prop_assert_eq!(Some(cost(&selection, rate)), sets.iter().map(|(_, cost)| *cost).min());
+                }
+                Err(error) => {
+                    let not_enough = matches!(error, SelectionError::NotEnough { .. });
+                    prop_assert!(not_enough && sets.is_empty(), "{}", error);
+                }
+            }
+        }
+
         /// Whatever is chosen pays for itself at the rate asked, and nothing appears or vanishes.
         #[test]
         fn selections_balance(

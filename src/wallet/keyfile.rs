@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use argon2::Argon2;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::mnemonic::Mnemonic;
 use crate::primitives::keys::PublicKey;
-use crate::storage::private_file;
+use crate::storage::private_file::{self, OpenError};
 
 const FORMAT: &str = "cairn-wallet";
 const VERSION: u32 = 1;
@@ -23,6 +24,10 @@ const VERSION: u32 = 1;
 const ASSOCIATED_DATA: &[u8] = b"cairn-wallet/1";
 /// Most bytes of a file that are read: some 100,000 addresses.
 const MAX_FILE_BYTES: u64 = 8 << 20;
+/// More bytes than the JSON around the keys takes.
+const FIXED_BYTES: usize = 1024;
+/// More bytes than the JSON of a key takes: 64 digits, quotes, comma, indentation.
+const KEY_BYTES: usize = 80;
 /// Most memory that a file may make Argon2 use: 1 GiB.
 const MAX_MEMORY_KIB: u32 = 1 << 20;
 /// Most passes that a file may make Argon2 take.
@@ -41,6 +46,12 @@ pub enum KeyFileError {
     /// The disk, or permissions.
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// Other users may read or write it.
+    #[error(
+        "the wallet {file} has mode {mode:03o}, expected 600: others on this machine may have its keys. \
+         `chmod 600 {file}` keeps them out", file = path.display()
+    )]
+    TooOpen { path: PathBuf, mode: u32 },
     /// Not JSON of this shape.
     #[error("{} is not a wallet: {reason}", path.display())]
     Malformed { path: PathBuf, reason: String },
@@ -75,8 +86,8 @@ pub struct KeyFile {
 enum Sealed {
     Plain {
         /// What the words stand for.
-        #[serde(with = "hex::serde")]
-        entropy: Vec<u8>,
+        #[serde(with = "hex_secret")]
+        entropy: Zeroizing<Vec<u8>>,
     },
     Encrypted {
         argon2id: Costs,
@@ -113,14 +124,14 @@ impl Costs {
     const RECOMMENDED: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 4 };
 
     /// The key of a passphrase; `None` if the costs are out of bounds.
-    fn key(self, passphrase: &str, salt: &[u8; 16]) -> Option<[u8; 32]> {
+    fn key(self, passphrase: &str, salt: &[u8; 16]) -> Option<Zeroizing<[u8; 32]>> {
         if self.memory_kib > MAX_MEMORY_KIB || self.passes > MAX_PASSES || self.lanes > 64 {
             return None;
         }
         let params = argon2::Params::new(self.memory_kib, self.passes, self.lanes, None).ok()?;
         let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
-        let mut key = [0; 32];
-        argon2.hash_password_into(passphrase.as_bytes(), salt, &mut key).ok()?;
+        let mut key = Zeroizing::new([0; 32]);
+        argon2.hash_password_into(passphrase.as_bytes(), salt, &mut *key).ok()?;
         Some(key)
     }
 }
@@ -138,7 +149,7 @@ impl KeyFile {
                 let argon2id = Costs::RECOMMENDED;
                 let key = argon2id.key(passphrase, &salt).expect("the recommended costs are in bounds");
                 let payload = Payload { msg: &entropy, aad: ASSOCIATED_DATA };
-                let ciphertext = ChaCha20Poly1305::new(&key.into())
+                let ciphertext = ChaCha20Poly1305::new(Key::from_slice(&*key))
                     .encrypt(&Nonce::from(nonce), payload)
                     .expect("32 bytes are far below the cipher's limit");
                 Sealed::Encrypted { argon2id, salt, nonce, ciphertext }
@@ -147,11 +158,9 @@ impl KeyFile {
         Self { format: FORMAT.to_owned(), version: VERSION, keys, secret }
     }
 
-    /// The same with one more key.
-    pub fn with_key(&self, key: PublicKey) -> Self {
-        let mut longer = self.clone();
-        longer.keys.push(key);
-        longer
+    /// The same with other keys handed out.
+    pub fn with_keys(&self, keys: Vec<PublicKey>) -> Self {
+        Self { keys, ..self.clone() }
     }
 
     /// Keys handed out, oldest first.
@@ -177,8 +186,9 @@ impl KeyFile {
                 let passphrase = passphrase.ok_or_else(|| KeyFileError::PassphraseNeeded { path: path() })?;
                 let key =
                     argon2id.key(passphrase, salt).ok_or_else(|| malformed("argon2id's costs are out of bounds"))?;
-                ChaCha20Poly1305::new(&key.into())
+                ChaCha20Poly1305::new(Key::from_slice(&*key))
                     .decrypt(&Nonce::from(*nonce), Payload { msg: ciphertext, aad: ASSOCIATED_DATA })
+                    .map(Zeroizing::new)
                     .map_err(|_| KeyFileError::WrongPassphrase { path: path() })?
             }
         };
@@ -190,24 +200,33 @@ impl KeyFile {
     /// # Errors
     /// [`KeyFileError`].
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
-        let io = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => KeyFileError::Missing { path: path.to_owned() },
-            _ => KeyFileError::Io { action: "read", path: path.to_owned(), source },
-        };
-        let malformed = |reason: String| KeyFileError::Malformed { path: path.to_owned(), reason };
-        let mut text = String::new();
-        File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text)).map_err(io)?;
+        let path = || path.to_owned();
+        let malformed = |reason: String| KeyFileError::Malformed { path: path(), reason };
+        let text = Self::read_text(&path()).map_err(|error| match error {
+            OpenError::TooOpen { mode } => KeyFileError::TooOpen { path: path(), mode },
+            OpenError::Io(error) if error.kind() == io::ErrorKind::NotFound => KeyFileError::Missing { path: path() },
+            OpenError::Io(source) => KeyFileError::Io { action: "read", path: path(), source },
+        })?;
         let file: Self = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
         if file.format != FORMAT {
             return Err(malformed(format!("its format is {:?}, expected {FORMAT:?}", file.format)));
         }
         if file.version != VERSION {
-            return Err(KeyFileError::Version { path: path.to_owned(), got: file.version, supported: VERSION });
+            return Err(KeyFileError::Version { path: path(), got: file.version, supported: VERSION });
         }
         if file.keys.is_empty() {
             return Err(malformed("it has no keys".to_owned()));
         }
         Ok(file)
+    }
+
+    fn read_text(path: &Path) -> Result<Zeroizing<String>, OpenError> {
+        let mut file = private_file::open(path)?.take(MAX_FILE_BYTES);
+        // Room for all of it at once: a buffer that grows leaves copies of what it held in freed memory.
+        let bytes = file.get_ref().metadata()?.len().min(MAX_FILE_BYTES);
+        let mut text = Zeroizing::new(String::with_capacity(usize::try_from(bytes).unwrap_or(0) + 1));
+        file.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     /// Writes a new file; an existing one is left alone. A crash leaves the whole file or none.
@@ -231,12 +250,36 @@ impl KeyFile {
             io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
             _ => KeyFileError::Io { action: "write", path: path.to_owned(), source },
         };
-        let mut text = serde_json::to_string_pretty(self).expect("strings and numbers always serialize");
-        text.push('\n');
-        if let Some(dir) = path.parent() {
-            private_file::create_dir(dir).map_err(error)?;
-        }
-        put(path, text.as_bytes()).map_err(error)
+        // Room for all of it at once, as when it is read.
+        let mut text = Zeroizing::new(Vec::with_capacity(FIXED_BYTES + self.keys.len() * KEY_BYTES));
+        serde_json::to_writer_pretty(&mut *text, self).expect("strings and numbers always serialize");
+        text.push(b'\n');
+        put(path, &text).map_err(error)
+    }
+
+    /// Waits for the lock that all who change the file take; it ends with the value returned. The directory is made if
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Io`].
+    pub fn lock(path: &Path) -> Result<File, KeyFileError> {
+        let dir = path.parent().map_or(Ok(()), private_file::create_dir);
+        let locked = dir.and_then(|()| private_file::lock(path));
+        locked.map_err(|source| KeyFileError::Io { action: "lock", path: path.to_owned(), source })
+    }
+}
+
+mod hex_secret {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+    use zeroize::Zeroizing;
+
+    pub fn serialize<S: Serializer>(secret: &Zeroizing<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+        Zeroizing::new(hex::encode(&**secret)).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<Vec<u8>>, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        hex::decode(&*text).map(Zeroizing::new).map_err(de::Error::custom)
     }
 }
 
@@ -276,7 +319,7 @@ mod tests {
         let locked = file(Some("right"));
         let text = serde_json::to_string(&locked).unwrap();
         assert!(!text.contains(&"09".repeat(16)), "the secret is not in the file");
-        assert_eq!(locked.decrypt(path, Some("right")).unwrap().entropy(), [9; 32]);
+        assert_eq!(*locked.decrypt(path, Some("right")).unwrap().entropy(), [9; 32]);
         assert!(matches!(locked.decrypt(path, Some("wrong")), Err(KeyFileError::WrongPassphrase { .. })));
         assert!(matches!(locked.decrypt(path, None), Err(KeyFileError::PassphraseNeeded { .. })));
 
@@ -290,12 +333,35 @@ mod tests {
     fn only_the_owner_may_read() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("new/wallet.json");
+        let path = dir.path().join("wallet.json");
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         file(None).create(&path).unwrap();
         assert_eq!(mode(), 0o600);
         file(None).replace(&path).unwrap();
         assert_eq!(mode(), 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_may_read_or_write_is_refused_with_the_remedy() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wallet.json");
+        file(None).create(&path).unwrap();
+        let read_with = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            KeyFile::read(&path)
+        };
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o666] {
+            let error = read_with(mode).unwrap_err();
+            assert!(matches!(error, KeyFileError::TooOpen { mode: got, .. } if got == mode), "{mode:o}: {error}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("mode {mode:o}, expected 600")), "{text}");
+            assert!(text.contains(&format!("chmod 600 {}", path.display())), "{text}");
+        }
+        for mode in [0o600, 0o400] {
+            assert!(read_with(mode).is_ok(), "{mode:o}");
+        }
     }
 
     #[test]
@@ -306,7 +372,7 @@ mod tests {
         let text = serde_json::to_string(&file(None)).unwrap();
         let read = |from: &str, to: &str| {
             assert!(text.contains(from), "{from}");
-            fs::write(&path, text.replace(from, to)).unwrap();
+            private_file::replace(&path, text.replace(from, to).as_bytes()).unwrap();
             KeyFile::read(&path)
         };
         assert!(read("", "").is_ok());

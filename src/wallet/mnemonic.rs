@@ -6,6 +6,7 @@
 use bip39::Language;
 use rand::CryptoRng;
 use sha2::{Digest, Sha512};
+use zeroize::Zeroizing;
 
 use crate::primitives::keys::SecretKey;
 
@@ -39,9 +40,9 @@ pub enum MnemonicError {
 impl Mnemonic {
     /// A new one of 12 (`long` false) or 24 words.
     pub fn generate<R: CryptoRng>(long: bool, rng: &mut R) -> Self {
-        let mut entropy = [0; 32];
-        rng.fill_bytes(&mut entropy);
-        Self::from_entropy(if long { &entropy } else { &entropy[..16] }).expect("16 and 32 bytes make 12 and 24 words")
+        let mut entropy = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *entropy);
+        Self::from_entropy(if long { &*entropy } else { &entropy[..16] }).expect("16 and 32 bytes make 12 and 24 words")
     }
 
     /// The words of 16 or 32 bytes; `None` for other lengths.
@@ -55,31 +56,31 @@ impl Mnemonic {
     /// # Errors
     /// [`MnemonicError`].
     pub fn parse(text: &str) -> Result<Self, MnemonicError> {
-        let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+        let text = Zeroizing::new(text.to_lowercase());
+        let words: Vec<&str> = text.split_whitespace().collect();
         if !matches!(words.len(), 12 | 24) {
             return Err(MnemonicError::WordCount { got: words.len() });
         }
         if let Some(index) = words.iter().position(|word| Language::English.find_word(word).is_none()) {
             return Err(MnemonicError::UnknownWord { number: index + 1 });
         }
-        bip39::Mnemonic::parse_in_normalized(Language::English, &words.join(" "))
-            .map(Self)
-            .map_err(|_| MnemonicError::Checksum)
+        let normal = Zeroizing::new(words.join(" "));
+        bip39::Mnemonic::parse_in_normalized(Language::English, &normal).map(Self).map_err(|_| MnemonicError::Checksum)
     }
 
     /// The words, to be written down.
-    pub fn words(&self) -> String {
-        self.0.to_string()
+    pub fn words(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.0.to_string())
     }
 
     /// The 16 or 32 bytes that the words stand for.
-    pub fn entropy(&self) -> Vec<u8> {
-        self.0.to_entropy()
+    pub fn entropy(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.0.to_entropy())
     }
 
     /// Where this wallet's addresses derive from.
     pub fn account(&self) -> Account {
-        let master = ExtendedKey::master(&self.0.to_seed_normalized(""));
+        let master = ExtendedKey::master(&*Zeroizing::new(self.0.to_seed_normalized("")));
         Account(ACCOUNT_PATH.iter().fold(master, |key, step| key.child(*step)))
     }
 }
@@ -90,46 +91,46 @@ pub struct Account(ExtendedKey);
 impl Account {
     /// The key of address `index`; the upper half of the indices is the lower one again.
     pub fn key(&self, index: u32) -> SecretKey {
-        SecretKey::from_seed(self.0.child(index).key)
+        SecretKey::from_seed(*self.0.child(index).key)
     }
 }
 
 /// A node of SLIP-0010's tree for Ed25519.
 struct ExtendedKey {
-    key: [u8; 32],
-    chain_code: [u8; 32],
+    key: Zeroizing<[u8; 32]>,
+    chain_code: Zeroizing<[u8; 32]>,
 }
 
 impl ExtendedKey {
     fn master(seed: &[u8]) -> Self {
-        Self::split(hmac_sha512(b"ed25519 seed", &[seed]))
+        Self::split(&hmac_sha512(b"ed25519 seed", &[seed]))
     }
 
     /// The hardened child; Ed25519 has no others.
     fn child(&self, index: u32) -> Self {
         let hardened = index | 1 << 31;
-        Self::split(hmac_sha512(&self.chain_code, &[&[0], &self.key, &hardened.to_be_bytes()]))
+        Self::split(&hmac_sha512(&*self.chain_code, &[&[0], &*self.key, &hardened.to_be_bytes()]))
     }
 
-    fn split(digest: [u8; 64]) -> Self {
-        let (mut key, mut chain_code) = ([0; 32], [0; 32]);
-        key.copy_from_slice(&digest[..32]);
-        chain_code.copy_from_slice(&digest[32..]);
-        Self { key, chain_code }
+    fn split(digest: &[u8; 64]) -> Self {
+        let mut child = Self { key: Zeroizing::new([0; 32]), chain_code: Zeroizing::new([0; 32]) };
+        child.key.copy_from_slice(&digest[..32]);
+        child.chain_code.copy_from_slice(&digest[32..]);
+        child
     }
 }
 
 /// RFC 2104 with SHA-512, for keys of up to one block.
-fn hmac_sha512(key: &[u8], message: &[&[u8]]) -> [u8; 64] {
+fn hmac_sha512(key: &[u8], message: &[&[u8]]) -> Zeroizing<[u8; 64]> {
     const BLOCK: usize = 128;
     let keyed = |pad: u8| {
-        let mut block = [pad; BLOCK];
+        let mut block = Zeroizing::new([pad; BLOCK]);
         block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
-        Sha512::new_with_prefix(block)
+        Sha512::new_with_prefix(block.as_slice())
     };
     debug_assert!(key.len() <= BLOCK);
     let inner = message.iter().fold(keyed(0x36), |hash, part| hash.chain_update(part)).finalize();
-    keyed(0x5c).chain_update(inner).finalize().into()
+    Zeroizing::new(keyed(0x5c).chain_update(inner).finalize().into())
 }
 
 #[cfg(test)]
@@ -146,14 +147,14 @@ mod tests {
     #[test]
     fn hmac_known_answers() {
         assert_eq!(
-            hmac_sha512(&[0x0b; 20], &[b"Hi There"]),
+            *hmac_sha512(&[0x0b; 20], &[b"Hi There"]),
             bytes(
                 "87aa7cdea5ef619d4ff0b4241a1d6cb02379f4e2ce4ec2787ad0b30545e17cde\
                  daa833b7d6b8a702038b274eaea3f4e4be9d914eeb61f1702e696c203a126854"
             )
         );
         assert_eq!(
-            hmac_sha512(b"Jefe", &[b"what do ya want ", b"for nothing?"]),
+            *hmac_sha512(b"Jefe", &[b"what do ya want ", b"for nothing?"]),
             bytes(
                 "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554\
                  9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737"
@@ -198,9 +199,12 @@ mod tests {
         ];
         let mut node = ExtendedKey::master(&bytes::<16>("000102030405060708090a0b0c0d0e0f"));
         for (step, private, public) in known {
-            node = step.map_or_else(|| ExtendedKey { ..node }, |step| node.child(step));
-            assert_eq!(node.key, bytes(private));
-            assert_eq!(SecretKey::from_seed(node.key).public_key().0, bytes(public));
+            node = match step {
+                None => node,
+                Some(step) => node.child(step),
+            };
+            assert_eq!(*node.key, bytes(private));
+            assert_eq!(SecretKey::from_seed(*node.key).public_key().0, bytes(public));
         }
     }
 
@@ -208,7 +212,7 @@ mod tests {
     #[test]
     fn bip_39_known_answer() {
         let mnemonic = Mnemonic::parse(ABOUT).unwrap();
-        assert_eq!(mnemonic.entropy(), [0; 16]);
+        assert_eq!(*mnemonic.entropy(), [0; 16]);
         assert_eq!(
             mnemonic.0.to_seed("TREZOR"),
             bytes(

@@ -3,9 +3,12 @@
 //! [`mnemonic`] turns words into keys, [`keyfile`] keeps them in a file, [`coins`] chooses what to spend, [`payment`]
 //! builds and signs.
 
+use std::fs::File;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use rand::CryptoRng;
+use zeroize::Zeroizing;
 
 use crate::primitives::keys::{PublicKey, SecretKey};
 
@@ -15,7 +18,7 @@ pub mod mnemonic;
 pub mod payment;
 
 use keyfile::{KeyFile, KeyFileError};
-use mnemonic::Mnemonic;
+use mnemonic::{Account, Mnemonic};
 
 /// A wallet on disk: the public keys handed out so far, and the secret they come from, perhaps encrypted.
 ///
@@ -26,14 +29,22 @@ pub struct Wallet {
     file: KeyFile,
 }
 
+/// A wallet that no other process changes or pays from as long as this value lives.
+#[derive(Debug)]
+pub struct LockedWallet {
+    wallet: Wallet,
+    _lock: File,
+}
+
 /// A wallet's secret, unlocked.
 pub struct Secret {
     mnemonic: Mnemonic,
-    account: mnemonic::Account,
+    account: Account,
 }
 
 impl Wallet {
-    /// Creates the file, with the first key, encrypted if a passphrase is given. An existing file is never touched.
+    /// Creates the file, with the first `addresses` keys (one at least), encrypted if a passphrase is given. An existing
+    /// file is never touched.
     ///
     /// # Errors
     /// [`KeyFileError::Exists`], [`KeyFileError::Io`].
@@ -41,10 +52,13 @@ impl Wallet {
         path: &Path,
         mnemonic: &Mnemonic,
         passphrase: Option<&str>,
+        addresses: u32,
         rng: &mut R,
     ) -> Result<Self, KeyFileError> {
-        let first = mnemonic.account().key(0).public_key();
-        let file = KeyFile::new(mnemonic, passphrase, vec![first], rng);
+        let account = mnemonic.account();
+        let keys = (0..addresses.max(1)).map(|index| account.key(index).public_key()).collect();
+        let file = KeyFile::new(mnemonic, passphrase, keys, rng);
+        let _lock = KeyFile::lock(path)?;
         file.create(path)?;
         Ok(Self { path: path.to_owned(), file })
     }
@@ -57,18 +71,32 @@ impl Wallet {
         Ok(Self { path: path.to_owned(), file: KeyFile::read(path)? })
     }
 
-    /// Opens the file, or creates it with new words and without a passphrase if there is none.
+    /// Opens the file, or creates it with words drawn from `rng` and without a passphrase if there is none.
     ///
     /// # Errors
     /// As [`Wallet::open`] and [`Wallet::create`].
-    pub fn open_or_create(path: &Path) -> Result<Self, KeyFileError> {
+    pub fn open_or_create<R: CryptoRng>(path: &Path, rng: &mut R) -> Result<Self, KeyFileError> {
         match Self::open(path) {
-            Err(KeyFileError::Missing { .. }) => {
-                let mut rng = rand::rng();
-                Self::create(path, &Mnemonic::generate(false, &mut rng), None, &mut rng)
-            }
+            Err(KeyFileError::Missing { .. }) => {}
+            other => return other,
+        }
+        match Self::create(path, &Mnemonic::generate(false, rng), None, 1, rng) {
+            // Another process has made it meanwhile.
+            Err(KeyFileError::Exists { .. }) => Self::open(path),
             other => other,
         }
+    }
+
+    /// Waits until no other process hands out keys of this wallet or pays from it, and keeps them from it until the value
+    /// is dropped. What the file holds then is read anew, and checked against the secret.
+    ///
+    /// # Errors
+    /// As [`Wallet::open`]; [`KeyFileError::ForeignKey`] if the keys in the file do not come from the secret.
+    pub fn lock(path: &Path, secret: &Secret) -> Result<LockedWallet, KeyFileError> {
+        let lock = KeyFile::lock(path)?;
+        let wallet = Self::open(path)?;
+        wallet.check_keys(&secret.account)?;
+        Ok(LockedWallet { wallet, _lock: lock })
     }
 
     /// Keys handed out so far, oldest first; there is at least one.
@@ -93,25 +121,16 @@ impl Wallet {
     pub fn unlock(&self, passphrase: Option<&str>) -> Result<Secret, KeyFileError> {
         let mnemonic = self.file.decrypt(&self.path, passphrase)?;
         let account = mnemonic.account();
-        // Whoever may write the file could otherwise slip in an address of theirs.
-        for (index, key) in (0..).zip(self.keys()) {
-            if account.key(index).public_key() != *key {
-                return Err(KeyFileError::ForeignKey { path: self.path.clone(), index });
-            }
-        }
+        self.check_keys(&account)?;
         Ok(Secret { mnemonic, account })
     }
 
-    /// Hands out the next key, and keeps that in the file.
-    ///
-    /// # Errors
-    /// [`KeyFileError::Io`]; the key is then not handed out.
-    pub fn add_key(&mut self, secret: &Secret) -> Result<PublicKey, KeyFileError> {
-        let key = secret.account.key(self.keys().len() as u32).public_key();
-        let longer = self.file.with_key(key);
-        longer.replace(&self.path)?;
-        self.file = longer;
-        Ok(key)
+    /// Who may write the file could otherwise slip in an address of theirs.
+    fn check_keys(&self, account: &Account) -> Result<(), KeyFileError> {
+        match (0..).zip(self.keys()).find(|(index, key)| account.key(*index).public_key() != **key) {
+            Some((index, _)) => Err(KeyFileError::ForeignKey { path: self.path.clone(), index }),
+            None => Ok(()),
+        }
     }
 
     /// The secret key of one of this wallet's keys; `None` for others.
@@ -121,10 +140,50 @@ impl Wallet {
     }
 }
 
+impl LockedWallet {
+    /// Hands out the next key, and keeps it in the file.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Io`]; the key is then not handed out.
+    pub fn add_key(&mut self, secret: &Secret) -> Result<PublicKey, KeyFileError> {
+        self.hand_out(secret, self.keys().len() as u32 + 1)?;
+        Ok(self.newest_key())
+    }
+
+    /// Hands out keys until there are `count` of them, and keeps them in the file. Fewer than there are changes nothing.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Io`]; no key is then handed out.
+    pub fn hand_out(&mut self, secret: &Secret, count: u32) -> Result<(), KeyFileError> {
+        let known = self.keys().len() as u32;
+        if known >= count {
+            return Ok(());
+        }
+        let further = (known..count).map(|index| secret.account.key(index).public_key());
+        let longer = self.file.with_keys(self.keys().iter().copied().chain(further).collect());
+        longer.replace(&self.wallet.path)?;
+        self.wallet.file = longer;
+        Ok(())
+    }
+}
+
+impl Deref for LockedWallet {
+    type Target = Wallet;
+
+    fn deref(&self) -> &Wallet {
+        &self.wallet
+    }
+}
+
 impl Secret {
     /// The words that restore the wallet.
-    pub fn words(&self) -> String {
+    pub fn words(&self) -> Zeroizing<String> {
         self.mnemonic.words()
+    }
+
+    /// Where the wallet's addresses derive from.
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 }
 
@@ -142,30 +201,54 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (name, passphrase) in [("plain.json", None), ("locked.json", Some("a secret"))] {
             let path = dir.path().join(name);
-            let mut wallet = Wallet::create(&path, &words(), passphrase, &mut rand::rng()).unwrap();
-            let second = wallet.add_key(&wallet.unlock(passphrase).unwrap()).unwrap();
+            let created = Wallet::create(&path, &words(), passphrase, 2, &mut rand::rng()).unwrap();
+            let secret = created.unlock(passphrase).unwrap();
+            let third = Wallet::lock(&path, &secret).unwrap().add_key(&secret).unwrap();
             let reopened = Wallet::open(&path).unwrap();
-            assert_eq!(reopened.keys(), [words().account().key(0).public_key(), second]);
+            let expected = [0, 1, 2].map(|index| words().account().key(index).public_key());
+            assert_eq!((reopened.keys(), expected[2]), (&expected[..], third));
             assert_eq!(reopened.is_encrypted(), passphrase.is_some());
             let secret = reopened.unlock(passphrase).unwrap();
-            assert_eq!(secret.words(), words().words());
-            assert_eq!(reopened.secret_key(&secret, &second).unwrap().public_key(), second);
+            assert_eq!(*secret.words(), *words().words());
+            assert_eq!(reopened.secret_key(&secret, &third).unwrap().public_key(), third);
             assert!(reopened.secret_key(&secret, &PublicKey([0; 32])).is_none());
-            let again = Wallet::create(&path, &words(), None, &mut rand::rng());
+            let again = Wallet::create(&path, &words(), None, 1, &mut rand::rng());
             assert!(matches!(again, Err(KeyFileError::Exists { .. })));
         }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");
+        let mut left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["locked.json", "locked.json.lock", "plain.json", "plain.json.lock"], "no temporary file");
+    }
+
+    #[test]
+    fn handing_out_counts_the_keys_of_other_processes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/wallet.json");
+        let stale = Wallet::open_or_create(&path, &mut rand::rng()).unwrap();
+        let secret = stale.unlock(None).unwrap();
+        let second = Wallet::lock(&path, &secret).unwrap().add_key(&secret).unwrap();
+        // The secret was read before the second key was handed out.
+        let mut locked = Wallet::lock(&path, &secret).unwrap();
+        assert_eq!(locked.newest_key(), second);
+        locked.hand_out(&secret, 1).unwrap();
+        assert_eq!(locked.keys().len(), 2, "none is taken back");
+        locked.hand_out(&secret, 5).unwrap();
+        drop(locked);
+        assert_eq!(Wallet::open_or_create(&path, &mut rand::rng()).unwrap().keys().len(), 5);
     }
 
     #[test]
     fn a_key_slipped_into_the_file_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("wallet.json");
-        let wallet = Wallet::create(&path, &words(), None, &mut rand::rng()).unwrap();
+        let wallet = Wallet::create(&path, &words(), None, 1, &mut rand::rng()).unwrap();
+        let secret = wallet.unlock(None).unwrap();
         let own = hex::encode(wallet.keys()[0].0);
         let text = std::fs::read_to_string(&path).unwrap().replace(&own, &"ab".repeat(32));
         std::fs::write(&path, text).unwrap();
         let unlocked = Wallet::open(&path).unwrap().unlock(None);
         assert!(matches!(unlocked, Err(KeyFileError::ForeignKey { index: 0, .. })));
+        // After the secret was read, too.
+        assert!(matches!(Wallet::lock(&path, &secret), Err(KeyFileError::ForeignKey { index: 0, .. })));
     }
 }

@@ -3,9 +3,41 @@
 use super::coins::{self, Selection, SelectionError, Spendable};
 use crate::consensus::check;
 use crate::consensus::error::RuleError;
+use crate::primitives::amount::{COIN, format_coins};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::{PublicKey, SecretKey};
 use crate::primitives::tx::{Output, Transaction};
+
+/// The highest fee rate that is not taken for a mistake, in grains a byte: Bitcoin Core's `maxfeerate` of 0.10 coins a
+/// thousand bytes.
+pub const MAX_FEE_RATE: u64 = 10_000;
+/// The highest fee that is not taken for a mistake, in grains: Bitcoin Core's `maxtxfee` of 0.10 coins.
+pub const MAX_FEE: u64 = COIN / 10;
+
+/// What a payment's fee is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fee {
+    /// Grains a byte.
+    pub rate: u64,
+    /// The most that it may come to, in grains, if the payer has said so: else [`MAX_FEE_RATE`] and [`MAX_FEE`] hold.
+    pub max: Option<u64>,
+}
+
+impl Fee {
+    /// At a rate, within the usual limits.
+    pub fn at_rate(rate: u64) -> Self {
+        Self { rate, max: None }
+    }
+
+    /// Whether a payment with this fee, in grains, is what the payer wants.
+    fn check(&self, fee: u64) -> Result<(), PaymentError> {
+        let max = self.max.unwrap_or(MAX_FEE);
+        if self.max.is_none() && self.rate > MAX_FEE_RATE {
+            return Err(PaymentError::FeeRateTooHigh { rate: self.rate, fee });
+        }
+        if fee > max { Err(PaymentError::FeeTooHigh { fee, max }) } else { Ok(()) }
+    }
+}
 
 /// Why there is no payment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +48,25 @@ pub enum PaymentError {
     /// The outputs asked for make no valid transaction: too much data, for one.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// A fee rate that must be a mistake.
+    #[error(
+        "the fee would be {} coins, at {rate} grains a byte, and more than {MAX_FEE_RATE} is taken for a mistake: \
+         --max-fee {} allows it", format_coins(*fee), format_coins(*fee)
+    )]
+    FeeRateTooHigh {
+        /// Grains a byte.
+        rate: u64,
+        /// What the payment would cost, in grains.
+        fee: u64,
+    },
+    /// A fee beyond what the payer allows.
+    #[error("the fee would be {} coins, at most {} are allowed: --max-fee raises that", format_coins(*fee), format_coins(*max))]
+    FeeTooHigh {
+        /// What the payment would cost, in grains.
+        fee: u64,
+        /// The most it may, in grains.
+        max: u64,
+    },
     /// A coin that this wallet has no key of.
     #[error("there is no key for the coin {}:{}", coin.outpoint.txid, coin.outpoint.index)]
     NoKey {
@@ -37,7 +88,7 @@ pub struct Payment {
     pub change: u64,
 }
 
-/// Pays `outputs` from the coins in `available`, at `fee_rate` grains a byte, with what is left going to `change_to`.
+/// Pays `outputs` from the coins in `available`, with what is left going to `change_to`.
 ///
 /// `genesis` is the hash of the network's genesis block, without which a signature means nothing; `key_of` gives the
 /// secret key of a coin's key.
@@ -47,12 +98,14 @@ pub struct Payment {
 pub fn pay(
     available: &[Spendable],
     outputs: Vec<Output>,
-    fee_rate: u64,
+    fee: Fee,
     change_to: PublicKey,
     genesis: &BlockHash,
     key_of: impl Fn(&PublicKey) -> Option<SecretKey>,
 ) -> Result<Payment, PaymentError> {
-    let Selection { coins: spent, change, fee } = coins::select(available, &outputs, fee_rate)?;
+    let selection = coins::select(available, &outputs, fee.rate)?;
+    fee.check(selection.fee)?;
+    let Selection { coins: spent, change, fee } = selection;
     let inputs = spent.iter().map(coins::unsigned_input).collect();
     let mut transaction = Transaction { version: 1, inputs, outputs, lock_height: 0 };
     if change > 0 {
@@ -89,7 +142,7 @@ mod tests {
         let outputs = vec![Output::pay(PublicKey([5; 32]), 25_000), Output::data(b"for the tea".to_vec())];
         let genesis = Hash256([4; 32]);
         let change_to = keys[0].public_key();
-        let payment = pay(&available, outputs.clone(), 2, change_to, &genesis, key_of).unwrap();
+        let payment = pay(&available, outputs.clone(), Fee::at_rate(2), change_to, &genesis, key_of).unwrap();
 
         let tx = &payment.transaction;
         assert_eq!(payment.txid, tx.txid());
@@ -106,12 +159,39 @@ mod tests {
             assert!(SignatureCheck { key: coin.key, signature: input.signature, digest }.holds());
         }
 
-        let foreign = pay(&available, outputs, 2, change_to, &genesis, |_| None);
+        let foreign = pay(&available, outputs, Fee::at_rate(2), change_to, &genesis, |_| None);
         assert!(matches!(foreign, Err(PaymentError::NoKey { .. })));
         let wordy = vec![Output::data(vec![0; 300])];
         assert!(matches!(
-            pay(&available, wordy, 2, change_to, &genesis, key_of),
+            pay(&available, wordy, Fee::at_rate(2), change_to, &genesis, key_of),
             Err(PaymentError::Rule(RuleError::DataTooLong { got: 300, .. }))
         ));
+    }
+    #[test]
+    fn an_absurd_fee_is_refused_unless_it_is_allowed() {
+        let key = SecretKey::from_seed([1; 32]);
+        let outpoint = OutPoint { txid: Hash256([9; 32]), index: 0 };
+        let available = [Spendable { outpoint, value: 50 * COIN, key: key.public_key() }];
+        let paid = |rate, max| {
+            let outputs = vec![Output::pay(PublicKey([5; 32]), COIN)];
+            let payment =
+                pay(&available, outputs, Fee { rate, max }, key.public_key(), &Hash256([4; 32]), |_| Some(key.clone()));
+            payment.map(|payment| payment.fee)
+        };
+        // One input and two outputs: 212 bytes.
+        assert_eq!(paid(MAX_FEE_RATE, None), Ok(212 * MAX_FEE_RATE));
+        let (rate, fee) = (MAX_FEE_RATE + 1, 212 * (MAX_FEE_RATE + 1));
+        assert_eq!(paid(rate, None), Err(PaymentError::FeeRateTooHigh { rate, fee }));
+        assert_eq!(paid(rate, Some(fee)), Ok(fee));
+        assert_eq!(paid(rate, Some(fee - 1)), Err(PaymentError::FeeTooHigh { fee, max: fee - 1 }));
+        assert_eq!(paid(1, Some(211)), Err(PaymentError::FeeTooHigh { fee: 212, max: 211 }));
+        // A thousandth of the rate, on five hundred times the bytes.
+        let small: Vec<Spendable> = (0..900)
+            .map(|index| Spendable { outpoint: OutPoint { index, ..outpoint }, value: 200_000, key: key.public_key() })
+            .collect();
+        let outputs = vec![Output::pay(PublicKey([5; 32]), 60_000_000)];
+        let dear =
+            pay(&small, outputs, Fee::at_rate(1_000), key.public_key(), &Hash256([4; 32]), |_| Some(key.clone()));
+        assert!(matches!(dear, Err(PaymentError::FeeTooHigh { fee, max: MAX_FEE }) if fee > MAX_FEE), "{dear:?}");
     }
 }

@@ -13,4 +13,5 @@ mod methods;
 mod metrics;
 mod network;
 mod parameters;
+mod sending;
 mod strangers;

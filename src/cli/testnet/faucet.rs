@@ -11,7 +11,7 @@ use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::{format_coins, parse_coins};
 use crate::primitives::tx::Output;
-use crate::wallet::Wallet;
+use crate::wallet::payment::Fee;
 
 /// Options of `cairn testnet faucet`.
 #[derive(Debug, clap::Args)]
@@ -39,9 +39,9 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let params = Params::from_json(&text).with_context(|| format!("{} will not do", path.display()))?;
     let to = address::decode(&params.address_prefix, &args.address)?;
-    let (node, from) = (control.node(0), Wallet::open(&layout.wallet())?);
-    let fee_rate = account::least_fee_rate(node)?;
-    let payment = wallet::pay_outputs(&[Output::pay(to, args.amount)], fee_rate, node, &from, &params)?;
+    let node = control.node(0);
+    let fee = Fee::at_rate(account::least_fee_rate(node)?);
+    let payment = wallet::send::pay(&[Output::pay(to, args.amount)], fee, node, &layout.wallet(), &params)?;
     let fee = format_coins(payment.fee);
     note(format_args!("{} coins to {}, fee {fee}", format_coins(args.amount), args.address));
     common.print_payment(&payment.txid, || json!({ "txid": payment.txid, "amount": args.amount, "fee": payment.fee }))

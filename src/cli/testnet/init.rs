@@ -53,7 +53,7 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
         (params, Wallet::open(&file)?.newest_key())
     } else {
         private_file::create_dir(&layout.dir).with_context(|| format!("cannot make {}", layout.dir.display()))?;
-        let paid = Wallet::open_or_create(&file)?.newest_key();
+        let paid = Wallet::open_or_create(&file, &mut rand::rng())?.newest_key();
         let params = setup::new_genesis(&paid, Pace::usual(usize::from(args.miners)), unix_now())?;
         setup::write_whole(&path, &params.spec.to_json())?;
         (params, paid)

@@ -19,8 +19,6 @@ use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
 use crate::storage::private_file;
 use crate::wallet::Wallet;
-use crate::wallet::keyfile::KeyFileError;
-use crate::wallet::mnemonic::Mnemonic;
 
 /// What addresses of test networks begin with, so that they are not taken for those of another network.
 pub const ADDRESS_PREFIX: &str = "tcairn";
@@ -165,15 +163,14 @@ impl Settings {
 /// # Errors
 /// If there is a file but no wallet in it, or it cannot be written.
 pub fn open_wallet(path: &Path, seed: Option<u64>, place: &str) -> anyhow::Result<Wallet> {
-    let Some(seed) = seed else { return Ok(Wallet::open_or_create(path)?) };
-    match Wallet::open(path) {
-        Err(KeyFileError::Missing { .. }) => {
+    let wallet = match seed {
+        None => Wallet::open_or_create(path, &mut rand::rng()),
+        Some(seed) => {
             let text = format!("cairn testnet, seed {seed}, {place}");
-            let mut rng = ChaCha20Rng::from_seed(Hash256::of(text.as_bytes()).0);
-            Ok(Wallet::create(path, &Mnemonic::generate(false, &mut rng), None, &mut rng)?)
+            Wallet::open_or_create(path, &mut ChaCha20Rng::from_seed(Hash256::of(text.as_bytes()).0))
         }
-        other => Ok(other?),
-    }
+    };
+    Ok(wallet?)
 }
 
 /// What a genesis is made for.

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::blockchain::entry;
 use super::{Method, Outcome};
-use crate::mempool::MempoolError;
+use crate::mempool::{Accepted, MempoolError};
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::tx::Transaction;
 use crate::rpc::Api;
-use crate::rpc::args::{Args, Kind, optional, required};
+use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
@@ -19,6 +19,14 @@ use crate::rpc::view::{TransactionView, hex_of};
 
 /// Transactions that one call may have tested.
 const MAX_TESTED: usize = 25;
+
+/// As Bitcoin Core's, but in grains a byte, as all fee rates are here.
+const MAX_FEE_RATE_PARAM: Param = optional(
+    "maxfeerate",
+    Kind::Integer,
+    "10000",
+    "Refuse a higher fee rate than this, in grains a byte; 0 refuses none.",
+);
 
 /// See [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -42,14 +50,22 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "sendrawtransaction",
-        params: &[required("hexstring", Kind::Hex, "A transaction's encoding.")],
+        params: &[
+            required("hexstring", Kind::Hex, "A transaction's encoding."),
+            MAX_FEE_RATE_PARAM,
+            optional("replace", Kind::Boolean, "true", "Whether it may replace others that spend the same coins."),
+        ],
         result: Shape::Hash,
-        about: "Takes a transaction into the mempool and relays it; answers its id.",
+        about: "Takes a transaction into the mempool and relays it; answers its id. One that is refused is not kept, not \
+                even as an orphan.",
         run: |api, args| Box::pin(send_raw_transaction(api, args)),
     },
     Method {
         name: "testmempoolaccept",
-        params: &[required("rawtxs", Kind::Array, "Up to 25 transactions' encodings in hex, each tested by itself.")],
+        params: &[
+            required("rawtxs", Kind::Array, "Up to 25 transactions' encodings in hex, each tested by itself."),
+            MAX_FEE_RATE_PARAM,
+        ],
         result: Shape::Array(&Shape::Object),
         about: "Whether the mempool would take transactions, and if not, why.",
         run: |api, args| Box::pin(test_mempool_accept(api, args)),
@@ -152,12 +168,35 @@ fn decode_raw_transaction(api: &Api, args: &Args) -> Outcome {
 
 async fn send_raw_transaction(api: Api, args: Args) -> Outcome {
     let tx = decode(args.get("hexstring")?)?;
+    let max_fee_rate: u64 = args.get("maxfeerate")?;
+    let replace: bool = args.get("replace")?;
     let txid = tx.txid();
-    match api.node(move |node, now| node.submit_transaction(now, tx)).await? {
-        // Sending again what is there already is no mistake.
-        Ok(_) | Err(MempoolError::AlreadyKnown { .. }) => Ok(Reply::of(&txid)),
-        Err(error) => Err(error.into()),
-    }
+    let sent = api.node(move |node, now| {
+        let quote = match node.mempool().quote(&tx, node.chain()) {
+            // Sending again what is there already is no mistake.
+            Err(MempoolError::AlreadyKnown { .. }) => return Ok(txid),
+            other => other?,
+        };
+        if exceeds(&quote, max_fee_rate) {
+            return Err(RpcError::new(Code::Verify, too_dear(&quote, max_fee_rate)));
+        }
+        if let (false, Some(conflict)) = (replace, quote.replaced.first()) {
+            let conflict = format!("txn-mempool-conflict: {conflict} spends one of its coins, or needs one that does");
+            return Err(RpcError::new(Code::Rejected, conflict));
+        }
+        Ok(node.submit_transaction(now, tx)?.txid)
+    });
+    Ok(Reply::of(&sent.await??))
+}
+
+/// Whether a transaction pays more than `max` grains a byte; 0 stands for no limit.
+fn exceeds(quote: &Accepted, max: u64) -> bool {
+    max > 0 && quote.fee > max.saturating_mul(quote.size as u64)
+}
+
+fn too_dear(quote: &Accepted, max: u64) -> String {
+    let Accepted { fee, size, .. } = quote;
+    format!("max-fee-exceeded: it pays {fee} grains for {size} bytes, and maxfeerate is {max} grains a byte")
 }
 
 impl From<MempoolError> for RpcError {
@@ -189,6 +228,7 @@ async fn test_mempool_accept(api: Api, args: Args) -> Outcome {
         base: u64,
     }
     let rawtxs: Vec<String> = args.get("rawtxs")?;
+    let max_fee_rate: u64 = args.get("maxfeerate")?;
     if !(1..=MAX_TESTED).contains(&rawtxs.len()) {
         return Err(RpcError::invalid(format!("Array must contain between 1 and {MAX_TESTED} transactions.")));
     }
@@ -196,13 +236,12 @@ async fn test_mempool_accept(api: Api, args: Args) -> Outcome {
     let verdicts = api
         .node(move |node, now| {
             let test = |tx: &Transaction| match node.mempool().test(tx, node.chain(), now.unix) {
-                Ok(accepted) => Ok(Verdict {
-                    txid: accepted.txid,
-                    allowed: true,
-                    vsize: Some(accepted.size),
-                    fees: Some(Fees { base: accepted.fee }),
-                    reason: None,
-                }),
+                Ok(quote) => {
+                    let reason = exceeds(&quote, max_fee_rate).then(|| too_dear(&quote, max_fee_rate));
+                    let Accepted { txid, fee, size, .. } = quote;
+                    let fees = Some(Fees { base: fee });
+                    Ok(Verdict { txid, allowed: reason.is_none(), vsize: Some(size), fees, reason })
+                }
                 Err(MempoolError::Store(error)) => Err(RpcError::from(error)),
                 Err(error) => {
                     let reason = Some(error.to_string());
@@ -213,4 +252,15 @@ async fn test_mempool_accept(api: Api, args: Args) -> Outcome {
         })
         .await??;
     Ok(Reply::of(&verdicts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wallet::payment::MAX_FEE_RATE;
+
+    #[test]
+    fn the_usual_limit_is_the_wallets() {
+        assert_eq!(MAX_FEE_RATE_PARAM.default, Some(MAX_FEE_RATE.to_string().as_str()));
+    }
 }

@@ -11,7 +11,7 @@ use snow::resolvers::CryptoResolver;
 
 use super::Strict;
 use crate::p2p::kad::NodeId;
-use crate::storage::private_file;
+use crate::storage::private_file::{self, OpenError};
 
 /// Name of the key's file in the data directory: the 32 bytes of the X25519 secret key and nothing else.
 pub const KEY_FILE: &str = "node.key";
@@ -50,7 +50,10 @@ pub enum IdentityError {
         got: usize,
     },
     /// Others than its owner may read or write it.
-    #[error("the node's key {} has mode {mode:03o}, expected 600: others on this machine may have it", path.display())]
+    #[error(
+        "the node's key {file} has mode {mode:03o}, expected 600: others on this machine may have it. \
+         `chmod 600 {file}` keeps them out", file = path.display()
+    )]
     TooOpen {
         /// The file.
         path: PathBuf,
@@ -91,28 +94,21 @@ impl Identity {
     /// [`IdentityError`], whose text is meant for the person who started the node.
     pub fn open(dir: &Path) -> Result<Self, IdentityError> {
         let path = dir.join(KEY_FILE);
-        match File::open(&path) {
+        match private_file::open(&path) {
             Ok(file) => Self::read(file, path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(OpenError::TooOpen { mode }) => Err(IdentityError::TooOpen { path, mode }),
+            Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 let made = Self::random();
                 match private_file::create(&path, &made.secret) {
                     Ok(()) => Ok(made),
                     Err(source) => Err(IdentityError::Write { path, source }),
                 }
             }
-            Err(source) => Err(IdentityError::Read { path, source }),
+            Err(OpenError::Io(source)) => Err(IdentityError::Read { path, source }),
         }
     }
 
     fn read(file: File, path: PathBuf) -> Result<Self, IdentityError> {
-        #[cfg(unix)]
-        {
-            let metadata = file.metadata().map_err(|source| IdentityError::Read { path: path.clone(), source })?;
-            let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
-            if mode & 0o077 != 0 {
-                return Err(IdentityError::TooOpen { path, mode });
-            }
-        }
         let mut bytes = Vec::new();
         if let Err(source) = file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes) {
             return Err(IdentityError::Read { path, source });

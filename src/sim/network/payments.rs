@@ -15,7 +15,7 @@ use crate::primitives::tx::Output;
 use crate::sim::Sim;
 use crate::storage::StoreError;
 use crate::wallet::coins::Spendable;
-use crate::wallet::payment;
+use crate::wallet::payment::{self, Fee};
 
 /// Coins there are at least, and at most: every node's store has them all.
 const COINS: std::ops::RangeInclusive<usize> = 20..=2_000;
@@ -90,7 +90,7 @@ impl Payments {
             let outputs = vec![Output::pay(payee, coin.value - FEE)];
             let key_of = |key: &PublicKey| self.owners.get(key).map(|number| self.keys[*number].clone());
             let genesis = &self.params.genesis_hash;
-            if let Ok(payment) = payment::pay(&[coin], outputs, FEE_RATE, payer, genesis, key_of)
+            if let Ok(payment) = payment::pay(&[coin], outputs, Fee::at_rate(FEE_RATE), payer, genesis, key_of)
                 && let Some(Ok(_)) = sim.submit(node, payment.transaction)
             {
                 // The same may be made again where it is not known, as after a crash.

@@ -1,4 +1,11 @@
 //! `cairn wallet`: keys in a file, and payments through a node.
+//!
+//! What makes or spends something is said on the command line alone: no option of a single payment or a single address is
+//! an environment variable, which would hold for all that follow.
+
+pub(super) mod send;
+
+mod scan;
 
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -7,26 +14,26 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
+use zeroize::Zeroizing;
 
+use self::scan::ScanArgs;
+use self::send::SendArgs;
 use super::account::{self, Balance, HistoryEntry};
-use super::client::{self, ClientArgs};
+use super::client::ClientArgs;
 use super::console::note;
 use super::{Common, prompt};
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::{format_coins, parse_coins};
-use crate::primitives::codec;
-use crate::primitives::hash::Txid;
-use crate::primitives::tx::Output;
-use crate::rpc::client::Client;
-use crate::wallet::coins::SelectionError;
+use crate::primitives::amount::format_coins;
 use crate::wallet::keyfile::KeyFileError;
 use crate::wallet::mnemonic::Mnemonic;
-use crate::wallet::payment::{self, Payment, PaymentError};
 use crate::wallet::{Secret, Wallet};
 
 /// Longest wait for a node's answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Most bytes of words that are read.
+const MAX_WORDS_BYTES: usize = 4096;
 
 /// Options of `cairn wallet`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +55,7 @@ Examples:
   cairn wallet new                       # 12 words, the file not encrypted
   cairn wallet new --words 24 --passphrase
   cairn wallet new --restore             # asks for the words
-  cairn wallet new --restore --addresses 5 < words.txt
+  cairn wallet new --restore --gap-limit 100 < words.txt
 
 An existing file is never overwritten. The passphrase is asked for, or taken from CAIRN_PASSPHRASE.")]
     New(NewArgs),
@@ -59,12 +66,17 @@ Examples:
   cairn wallet address --new             # one that nobody has seen yet")]
     Address {
         /// Hand out a new one
-        #[arg(long, env = "CAIRN_NEW", value_parser = clap::builder::FalseyValueParser::new())]
+        #[arg(long)]
         new: bool,
         /// Print all that were handed out, oldest first
-        #[arg(long, env = "CAIRN_ALL", value_parser = clap::builder::FalseyValueParser::new(), conflicts_with = "new")]
+        #[arg(long, conflicts_with = "new")]
         all: bool,
     },
+    /// Look for addresses that were used but are not in the file, and hand those out again
+    #[command(after_help = "\
+Example:
+  cairn wallet scan                      # after `new --restore` without a node")]
+    Scan(ScanArgs),
     /// Print the words that restore the wallet
     #[command(after_help = "\
 Example:
@@ -82,8 +94,9 @@ Example:
 Examples:
   cairn wallet send cairn1… 2.5
   cairn wallet send cairn1… 2.5 --data 'for the tea'
+  cairn wallet send cairn1… 2.5 --wait 1   # ends when it is in a block
 
-Prints the transaction's id. The amount is in coins; the fee comes on top.")]
+Prints the transaction's id. The amount is in coins; the fee comes on top. No payment replaces another one of this wallet.")]
     Send(SendArgs),
     /// Print what came and went
     #[command(after_help = "\
@@ -91,7 +104,7 @@ Example:
   cairn wallet history --limit 5")]
     History {
         /// Most entries to print, the newest ones
-        #[arg(long, env = "CAIRN_LIMIT", value_name = "N", default_value_t = 50)]
+        #[arg(long, value_name = "N", default_value_t = 50)]
         limit: usize,
     },
 }
@@ -99,18 +112,19 @@ Example:
 #[derive(Debug, clap::Args)]
 struct NewArgs {
     /// Words of the backup
-    #[arg(long, env = "CAIRN_WORDS", default_value = "12")]
+    #[arg(long, default_value = "12")]
     words: WordCount,
-    /// Restore from words, which are read from stdin
-    #[arg(long, env = "CAIRN_RESTORE", value_parser = clap::builder::FalseyValueParser::new())]
+    /// Restore from words, which are read from stdin, and ask a node which addresses were used
+    #[arg(long)]
     restore: bool,
     /// Encrypt the file under a passphrase
-    #[arg(long, value_parser = clap::builder::FalseyValueParser::new(), env = "CAIRN_ENCRYPT")]
+    #[arg(long)]
     passphrase: bool,
-    /// Addresses to hand out at once: when restoring, as many as were handed out before
-    #[arg(long, env = "CAIRN_ADDRESSES", value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    /// Addresses to hand out at once, at least
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     addresses: u32,
+    #[command(flatten)]
+    scan: ScanArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -119,24 +133,6 @@ enum WordCount {
     Twelve,
     #[value(name = "24")]
     TwentyFour,
-}
-
-#[derive(Debug, clap::Args)]
-struct SendArgs {
-    /// Who is paid
-    address: String,
-    /// Coins, such as 2.5
-    #[arg(value_parser = parse_coins)]
-    amount: u64,
-    /// Fee in grains a byte [default: what the node asks for at least, and 1 at least]
-    #[arg(long, env = "CAIRN_FEE_RATE", value_name = "GRAINS")]
-    fee_rate: Option<u64>,
-    /// Text to keep in the chain along with the payment, at most 256 bytes
-    #[arg(long, env = "CAIRN_DATA", value_name = "TEXT", conflicts_with = "data_hex")]
-    data: Option<String>,
-    /// The same as bytes, in hex
-    #[arg(long, env = "CAIRN_DATA_HEX", value_name = "HEX")]
-    data_hex: Option<String>,
 }
 
 /// Runs the command.
@@ -150,18 +146,19 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     };
     let params = common.params()?;
     match &args.command {
-        WalletCommand::New(new) => make(new, &path, &params, common),
+        WalletCommand::New(new) => make(new, &args.node, &path, &params, common),
+        WalletCommand::Scan(options) => scan_existing(options, &args.node, &path, &params, common),
         WalletCommand::Address { new, all } => print_addresses(&path, *new, *all, &params, common),
         WalletCommand::Words => {
             let words = unlock(&Wallet::open(&path)?)?.words();
-            common.print(|| words.clone(), || json!({ "words": words }))
+            common.print(|| words.to_string(), || json!({ "words": *words }))
         }
         WalletCommand::Balance => {
             let wallet = Wallet::open(&path)?;
             let node = args.node.connect(common, Some(PATIENCE))?;
             print_balance(&account::balance(&node, &addresses(&wallet, &params))?, common)
         }
-        WalletCommand::Send(send) => pay(send, &args.node, &Wallet::open(&path)?, &params, common),
+        WalletCommand::Send(options) => send::run(options, &args.node, &path, &params, common),
         WalletCommand::History { limit } => {
             let wallet = Wallet::open(&path)?;
             let node = args.node.connect(common, Some(PATIENCE))?;
@@ -177,10 +174,10 @@ fn addresses(wallet: &Wallet, params: &Params) -> Vec<String> {
 /// The wallet's secret; asks for the passphrase only if there is one.
 fn unlock(wallet: &Wallet) -> anyhow::Result<Secret> {
     let passphrase = if wallet.is_encrypted() { Some(prompt::passphrase()?) } else { None };
-    Ok(wallet.unlock(passphrase.as_deref())?)
+    Ok(wallet.unlock(passphrase.as_ref().map(|text| text.as_str()))?)
 }
 
-fn make(new: &NewArgs, path: &Path, params: &Params, common: &Common) -> anyhow::Result<()> {
+fn make(new: &NewArgs, node: &ClientArgs, path: &Path, params: &Params, common: &Common) -> anyhow::Result<()> {
     // Before anything is typed in vain. The file is created without overwriting whatever appears meanwhile.
     ensure!(!path.exists(), KeyFileError::Exists { path: path.to_owned() });
     let mnemonic = if new.restore {
@@ -189,53 +186,91 @@ fn make(new: &NewArgs, path: &Path, params: &Params, common: &Common) -> anyhow:
         Mnemonic::generate(matches!(new.words, WordCount::TwentyFour), &mut rand::rng())
     };
     let passphrase = if new.passphrase { Some(prompt::new_passphrase()?) } else { None };
-    let mut wallet = Wallet::create(path, &mnemonic, passphrase.as_deref(), &mut rand::rng())?;
-    if new.addresses > 1 {
-        let secret = wallet.unlock(passphrase.as_deref())?;
-        for _ in 1..new.addresses {
-            wallet.add_key(&secret)?;
-        }
-    }
+    let scan = new.restore.then(|| scan::scan(&new.scan, node, &mnemonic.account(), params, common));
+    let used = scan.as_ref().and_then(|scan| scan.as_ref().ok()).map_or(0, |scan| scan.used);
+    let passphrase = passphrase.as_ref().map(|text| text.as_str());
+    let wallet = Wallet::create(path, &mnemonic, passphrase, new.addresses.max(used), &mut rand::rng())?;
     let shown = address::encode(&params.address_prefix, &wallet.newest_key());
     common.print(
         || {
             let mut lines = vec![format!("wallet   {}", path.display()), format!("address  {shown}")];
-            if !new.restore {
-                lines.push(format!("words    {}", mnemonic.words()));
-                lines.push(
-                    "\nWrite the words down: they restore the wallet, and whoever has them has the coins.".into(),
-                );
+            match &scan {
+                None => {
+                    lines.push(format!("words    {}", *mnemonic.words()));
+                    lines.push("\nWrite the words down: they restore the wallet, and are enough to spend its coins.".into());
+                }
+                Some(Ok(scan)) => lines.push(format!("scanned  {scan}")),
+                Some(Err(error)) => lines.push(format!(
+                    "scanned  nothing: {error:#}\n\nThe wallet has {} of its addresses. Others that were used are found by \
+                     `cairn wallet scan`, once a node answers.",
+                    wallet.keys().len()
+                )),
             }
             if passphrase.is_none() {
                 lines.push("The file is not encrypted (--passphrase would): keep it to yourself.".into());
             }
             lines.join("\n")
         },
-        || json!({ "wallet": path, "address": shown, "words": (!new.restore).then(|| mnemonic.words()) }),
+        || {
+            let (scanned, error) = match &scan {
+                Some(Ok(scan)) => (Some(scan), None),
+                Some(Err(error)) => (None, Some(format!("{error:#}"))),
+                None => (None, None),
+            };
+            let words = (!new.restore).then(|| mnemonic.words().to_string());
+            json!({ "wallet": path, "address": shown, "words": words, "scanned": scanned, "scan_error": error })
+        },
     )
 }
 
-fn read_words() -> anyhow::Result<String> {
+fn scan_existing(
+    options: &ScanArgs,
+    node: &ClientArgs,
+    path: &Path,
+    params: &Params,
+    common: &Common,
+) -> anyhow::Result<()> {
+    let secret = unlock(&Wallet::open(path)?)?;
+    let scan = scan::scan(options, node, secret.account(), params, common)?;
+    let mut wallet = Wallet::lock(path, &secret)?;
+    let before = wallet.keys().len();
+    wallet.hand_out(&secret, scan.used)?;
+    let added = wallet.keys().len() - before;
+    common.print(
+        || format!("scanned  {scan}\nadded    {}", counted(added as u64, "address", "addresses")),
+        || json!({ "scanned": scan, "added": added }),
+    )
+}
+
+/// A number and the word for so many.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+fn read_words() -> anyhow::Result<Zeroizing<String>> {
     let stdin = std::io::stdin();
+    // Many times what 24 words take, and room for it at once: a buffer that grows leaves copies in freed memory.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_WORDS_BYTES));
     if stdin.is_terminal() {
         note("The 12 or 24 words, in one line:");
-        let mut line = String::new();
-        stdin.lock().read_line(&mut line).context("cannot read the words")?;
-        return Ok(line);
+        stdin.lock().take(MAX_WORDS_BYTES as u64).read_line(&mut text).context("cannot read the words")?;
+    } else {
+        let read = stdin.lock().take(MAX_WORDS_BYTES as u64).read_to_string(&mut text);
+        read.context("cannot read the words from stdin")?;
     }
-    let mut text = String::new();
-    // Many times what 24 words take.
-    stdin.lock().take(4096).read_to_string(&mut text).context("cannot read the words from stdin")?;
     Ok(text)
 }
 
 fn print_addresses(path: &Path, new: bool, all: bool, params: &Params, common: &Common) -> anyhow::Result<()> {
-    let mut wallet = Wallet::open(path)?;
-    if new {
+    let wallet = Wallet::open(path)?;
+    let known = if new {
         let secret = unlock(&wallet)?;
-        wallet.add_key(&secret)?;
-    }
-    let known = addresses(&wallet, params);
+        let mut locked = Wallet::lock(path, &secret)?;
+        locked.add_key(&secret)?;
+        addresses(&locked, params)
+    } else {
+        addresses(&wallet, params)
+    };
     let shown = if all { &known[..] } else { &known[known.len() - 1..] };
     common.print(
         || shown.join("\n"),
@@ -260,58 +295,6 @@ fn print_balance(balance: &Balance, common: &Common) -> anyhow::Result<()> {
 fn signed_coins(grains: i64) -> String {
     let sign = if grains < 0 { '-' } else { '+' };
     format!("{sign}{}", format_coins(grains.unsigned_abs()))
-}
-
-fn pay(send: &SendArgs, node: &ClientArgs, wallet: &Wallet, params: &Params, common: &Common) -> anyhow::Result<()> {
-    ensure!(send.amount > 0, "the amount is 0");
-    let mut outputs = vec![Output::pay(address::decode(&params.address_prefix, &send.address)?, send.amount)];
-    match (&send.data, &send.data_hex) {
-        (Some(text), _) => outputs.push(Output::data(text.as_bytes().to_vec())),
-        (None, Some(hex)) => outputs.push(Output::data(hex::decode(hex).context("--data-hex is not hex")?)),
-        (None, None) => {}
-    }
-    let node = node.connect(common, Some(PATIENCE))?;
-    let fee_rate = match send.fee_rate {
-        Some(rate) => rate,
-        None => account::least_fee_rate(&node)?,
-    };
-    let payment = pay_outputs(&outputs, fee_rate, &node, wallet, params)?;
-    let (amount, fee) = (format_coins(send.amount), format_coins(payment.fee));
-    note(format_args!("{amount} coins to {}, fee {fee} ({fee_rate} grains a byte)", send.address));
-    common.print_payment(&payment.txid, || {
-        json!({
-            "txid": payment.txid,
-            "amount": send.amount,
-            "fee": payment.fee,
-            "change": payment.change,
-            "size": payment.transaction.size(),
-        })
-    })
-}
-
-/// Signs a payment of these outputs and hands it to a node.
-pub(super) fn pay_outputs(
-    outputs: &[Output],
-    fee_rate: u64,
-    node: &Client,
-    wallet: &Wallet,
-    params: &Params,
-) -> anyhow::Result<Payment> {
-    let coins = account::coins(node, wallet.keys(), &addresses(wallet, params))?;
-    // Change goes back to the newest address: a new one would need the words to be restored with their number.
-    let change_to = wallet.newest_key();
-    let secret = unlock(wallet)?;
-    let key_of = |key: &_| wallet.secret_key(&secret, key);
-    let pay = |coins: &[_]| payment::pay(coins, outputs.to_vec(), fee_rate, change_to, &params.genesis_hash, key_of);
-    // Payments that are not in a block yet may never be: they are spent only if nothing else suffices.
-    let payment = match pay(&coins.confirmed) {
-        Err(PaymentError::Selection(SelectionError::NotEnough { .. })) => pay(&coins.all()),
-        other => other,
-    }?;
-    let sent =
-        client::call::<Txid>(node, "sendrawtransaction", &[json!(hex::encode(codec::encode(&payment.transaction)))])?;
-    ensure!(sent == payment.txid, "the node calls the transaction {sent}, not {}", payment.txid);
-    Ok(payment)
 }
 
 fn print_history(entries: &[HistoryEntry], common: &Common) -> anyhow::Result<()> {

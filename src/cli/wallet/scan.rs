@@ -1,0 +1,75 @@
+//! Which addresses of a wallet were used, as a node knows it.
+
+use std::fmt;
+
+use anyhow::ensure;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{PATIENCE, counted};
+use crate::cli::Common;
+use crate::cli::client::{ClientArgs, call};
+use crate::consensus::params::Params;
+use crate::primitives::address;
+use crate::wallet::mnemonic::Account;
+
+/// Most addresses that are looked at, lest a node that calls all of them used keep the wallet at it for ever: as many as
+/// its file has room for.
+const MAX_SCANNED: u32 = 100_000;
+
+/// How far to look.
+#[derive(Debug, clap::Args)]
+pub struct ScanArgs {
+    /// Addresses in a row without a transaction after which no further ones are looked for
+    // BIP-44's "address gap limit".
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    gap_limit: u32,
+}
+
+/// What a scan found.
+#[derive(Debug, Serialize)]
+pub struct Scan {
+    /// Addresses looked at, from the first.
+    addresses: u32,
+    /// Those up to the last that was used, which are to be handed out again.
+    pub used: u32,
+    /// The height of the node's chain at the time.
+    height: u32,
+}
+
+impl fmt::Display for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { addresses, used, height } = self;
+        let looked = counted(u64::from(*addresses), "address", "addresses");
+        match used {
+            0 => write!(f, "{looked} up to height {height}: none was used"),
+            used => write!(f, "{looked} up to height {height}: number {used} is the last that was used"),
+        }
+    }
+}
+
+/// Asks a node for transactions of one address after the other, until so many in a row have none.
+///
+/// # Errors
+/// If no node answers, or there is no end of used addresses.
+pub fn scan(
+    options: &ScanArgs,
+    node: &ClientArgs,
+    account: &Account,
+    params: &Params,
+    common: &Common,
+) -> anyhow::Result<Scan> {
+    let node = node.connect(common, Some(PATIENCE))?;
+    let height = call(&node, "getblockcount", &[])?;
+    let (mut addresses, mut used) = (0, 0);
+    while addresses < used + options.gap_limit {
+        ensure!(addresses < MAX_SCANNED, "the node has transactions of all the first {MAX_SCANNED} addresses");
+        let address = address::encode(&params.address_prefix, &account.key(addresses).public_key());
+        let history: Vec<Value> = call(&node, "getaddresshistory", &[json!(address), json!(0), json!(1)])?;
+        addresses += 1;
+        if !history.is_empty() {
+            used = addresses;
+        }
+    }
+    Ok(Scan { addresses, used, height })
+}

@@ -140,6 +140,43 @@ fn networks_whose_nodes_run_elsewhere() {
     assert!(place.run("rich", &["wallet", "balance", "--rpc", &url]).ok().starts_with("spendable  1000 coins"));
 }
 
+/// The network is said once, to the node; every later command finds it in the data directory.
+#[test]
+fn a_node_keeps_the_genesis_that_it_is_given() {
+    let place = Place::new();
+    let without = |args: &[&str]| {
+        let mut command = place.command("a", args);
+        command.env_remove("CAIRN_GENESIS");
+        done(command)
+    };
+    let built_in = without(&["genesis", "show", "--json"]).ok();
+    // A first start that fails keeps nothing.
+    let (_listener, port) = taken();
+    start(&place, "a", &["--listen", &port]).fails(FAILED, "cannot listen for peers");
+    assert!(!place.path("a/genesis.json").exists());
+
+    let node = place.node("a", &[]);
+    let kept = std::fs::read_to_string(place.path("a/genesis.json")).unwrap();
+    assert_eq!(kept, std::fs::read_to_string(place.path("genesis.json")).unwrap());
+    without(&["wallet", "new"]).ok();
+    let address = without(&["wallet", "address"]).ok();
+    assert!(address.starts_with("rcairn1"), "{address}");
+    node.generate(4, &address);
+    assert!(without(&["wallet", "balance"]).ok().starts_with("spendable"));
+    assert!(node.terminate().success());
+    assert!(without(&["db", "check"]).ok().starts_with("in order: height 4"));
+
+    // Another network is refused by name, and nothing changes.
+    place.found(&spec(0x207f_ffff, &[]));
+    let said = format!("{} belongs to the network regtest", place.path("a").display());
+    start(&place, "a", &[]).fails(FAILED, &said);
+    place.run("a", &["db", "import", "genesis.json"]).fails(FAILED, &said);
+    std::fs::write(place.path("dev.json"), cairn::cli::DEFAULT_GENESIS).unwrap();
+    start(&place, "a", &["--genesis", "dev.json"]).fails(FAILED, "not to cairn-dev with genesis");
+    assert_eq!(std::fs::read_to_string(place.path("a/genesis.json")).unwrap(), kept);
+    assert_eq!(place.run("elsewhere", &["genesis", "show", "dev.json", "--json"]).ok(), built_in);
+}
+
 #[test]
 fn nodes_that_do_not_answer() {
     let place = Place::new();

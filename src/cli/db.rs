@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::console::note;
-use super::{Common, unix_now};
+use super::{Common, genesis, unix_now};
 use crate::chain::{self, Chain};
 use crate::primitives::amount::format_coins;
 use crate::runtime::STORE_DIR;
@@ -115,8 +115,10 @@ fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());
     let data_dir = common.data_dir()?;
     private_file::create_dir(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    genesis::check_kept(&data_dir, &params)?;
     let dir = data_dir.join(STORE_DIR);
-    let mut chain = Chain::open(params, Arc::new(SledStore::open(&dir)?))?;
+    let mut chain = Chain::open(params.clone(), Arc::new(SledStore::open(&dir)?))?;
+    genesis::keep(&data_dir, &params)?;
     let bar = progress_bar("bytes read");
     bar.set_length(bytes);
     let imported =

@@ -1,8 +1,8 @@
 //! `cairn genesis`: the file that defines a network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Subcommand, ValueEnum};
 use rayon::prelude::*;
 use serde_json::json;
@@ -13,6 +13,10 @@ use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
 use crate::miner::kernel;
 use crate::primitives::amount::{format_coins, parse_coins};
 use crate::primitives::target::Bits;
+use crate::storage::private_file;
+
+/// The file of a data directory that says which network it is of.
+pub(super) const KEPT_FILE: &str = "genesis.json";
 
 /// Options of `cairn genesis`.
 #[derive(Debug, clap::Args)]
@@ -57,6 +61,45 @@ Example:
 const HALF_LIFE_SPACINGS: u32 = 288;
 /// The part of the half-life that a block's time may lie ahead of the clock: then it makes the next block at most 7 % easier.
 const FUTURE_PART: u32 = 10;
+
+/// Makes sure that the genesis kept in a data directory, if there is one, is of no other network than `params`.
+///
+/// # Errors
+/// If it is, or cannot be read.
+pub(super) fn check_kept(dir: &Path, params: &Params) -> anyhow::Result<()> {
+    let path = dir.join(KEPT_FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let kept = Params::from_json(&text).with_context(|| format!("{} will not do", path.display()))?;
+    ensure!(
+        kept.genesis_hash == params.genesis_hash,
+        "{} belongs to the network {} with genesis {}, not to {} with genesis {}: leave out --genesis, or choose another \
+         --data-dir",
+        dir.display(),
+        kept.network,
+        kept.genesis_hash,
+        params.network,
+        params.genesis_hash
+    );
+    Ok(())
+}
+
+/// Keeps a network's genesis in a data directory, unless one is there, so that later commands need not be told.
+///
+/// # Errors
+/// If it cannot be written.
+pub(super) fn keep(dir: &Path, params: &Params) -> anyhow::Result<()> {
+    let path = dir.join(KEPT_FILE);
+    match private_file::create(&path, params.spec.to_json().as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot write {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Every field of the file; those not given are the development network's.
 #[derive(Debug, clap::Args)]

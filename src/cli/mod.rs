@@ -1,6 +1,7 @@
 //! The commands of the one binary: options, wiring, and what a person reads. One file a subcommand.
 //!
-//! Results go to stdout, logs and errors to stderr. Every option is also an environment variable, `CAIRN_…`.
+//! Results go to stdout, logs and errors to stderr. Options that hold for long are environment variables too, `CAIRN_…`;
+//! what a single payment or address is to be is said on the command line alone.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -118,7 +119,7 @@ impl Common {
     /// # Errors
     /// If the file cannot be read or a field will not do.
     pub fn params(&self) -> anyhow::Result<Arc<Params>> {
-        let kept = self.data_dir().ok().map(|dir| dir.join("genesis.json")).filter(|path| path.exists());
+        let kept = self.data_dir().ok().map(|dir| dir.join(genesis::KEPT_FILE)).filter(|path| path.exists());
         let params = match self.genesis.as_ref().or(kept.as_ref()) {
             None => Params::from_json(DEFAULT_GENESIS).context("the built-in genesis.json")?,
             Some(path) => {
@@ -403,6 +404,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// A variable would hold for every payment that follows, and may be set for another reason.
+    #[test]
+    fn what_a_single_payment_or_address_is_to_be_is_in_no_variable() {
+        let cli = Cli::command();
+        for path in ["wallet send", "wallet address", "wallet new", "wallet scan", "testnet faucet"] {
+            let find = |command: &'_ clap::Command, name: &str| command.find_subcommand(name).unwrap().clone();
+            let command = path.split(' ').fold(cli.clone(), |command, name| find(&command, name));
+            assert!(command.get_arguments().count() > 0, "{path}");
+            let set: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_env()).collect();
+            assert!(set.is_empty(), "{path}: {set:?}");
+        }
     }
 
     #[test]

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use tracing::info;
+use tracing::{info, warn};
 
-use super::Common;
 use super::login::Login;
+use super::{Common, genesis};
+use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::rpc;
 use crate::rpc::auth::RpcAuth;
@@ -26,6 +28,7 @@ Examples:
   cairn node                              # the development network
   cairn node --mine \"$(cairn wallet address)\"      # mine on all cores
   cairn node --stratum 0.0.0.0:3333       # miners elsewhere: see docs/mining.md
+  cairn node --genesis mine.json          # another network, kept in the directory
   CAIRN_LOG=cairn::p2p=debug cairn node   # options are variables, too
   # a second node on the same machine
   cairn node --data-dir b --listen 127.0.0.1:0 --rpc 127.0.0.1:0 \\
@@ -81,6 +84,7 @@ pub struct Args {
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     let data_dir = common.data_dir()?;
+    genesis::check_kept(&data_dir, &params)?;
     // In compose files, a variable that is not set arrives as an empty one.
     let mine = match args.mine.as_deref().filter(|text| !text.is_empty()) {
         Some("wallet") => Some(Wallet::open_or_create(&data_dir.join("wallet.json"), &mut rand::rng())?.newest_key()),
@@ -117,7 +121,16 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     tokio.block_on(serve(config, rpc, stratum))
 }
 
+/// Keeps the network's genesis for later commands. A node can do without.
+fn keep_genesis(dir: &Path, params: &Params) {
+    if let Err(error) = genesis::keep(dir, params) {
+        warn!("{error:#}: commands will need --genesis");
+    }
+}
+
 async fn serve(config: runtime::Config, mut rpc: rpc::Config, stratum: Option<stratum::Config>) -> anyhow::Result<()> {
+    let (data_dir, params) = (config.data_dir.clone(), config.params.clone());
+    let has_chain = data_dir.join(runtime::STORE_DIR).exists();
     let mut interrupted = std::pin::pin!(runtime::interrupted());
     // RPC answers while the chain is read, if only to say so.
     let starting = tokio::select! {
@@ -127,6 +140,10 @@ async fn serve(config: runtime::Config, mut rpc: rpc::Config, stratum: Option<st
             bail!("interrupted while the store was being opened");
         }
     };
+    // The directory is this node's now, but perhaps of another network, which the start will end with.
+    if !has_chain {
+        keep_genesis(&data_dir, &params);
+    }
     let stratum = match stratum {
         Some(config) => Some(stratum::serve(config, starting.handle().clone()).await?),
         None => None,
@@ -147,6 +164,7 @@ async fn serve(config: runtime::Config, mut rpc: rpc::Config, stratum: Option<st
             return Err(error.into());
         }
     };
+    keep_genesis(&data_dir, &params);
     info!(rpc = %server.url(), "ready");
     tokio::select! {
         () = node.finished() => {}

@@ -1,5 +1,6 @@
 //! Networks of nodes in virtual time. A failure prints the seed that repeats it.
 
+mod clocks;
 mod compact;
 mod connections;
 mod discovery;
@@ -7,6 +8,7 @@ mod faults;
 mod filters;
 mod growth;
 mod liars;
+mod lowwork;
 mod pushes;
 mod syncing;
 

@@ -105,7 +105,7 @@ impl World {
     /// Mines a block of `txs` on the tip; what came back into the pool.
     fn mine(&mut self, txs: &[&Transaction]) -> Vec<Txid> {
         let (_, update) = self.mine_only(txs);
-        self.pool.update(&update, &self.chain, self.now)
+        self.pool.update(&update, &self.chain, self.now).admitted
     }
 
     /// Takes in another chain's blocks in one step; what came back into the pool.
@@ -115,7 +115,7 @@ impl World {
             let hash = other.chain.entry_at(height).expect("on the best chain").hash;
             let block = other.chain.db().block(&hash).expect("readable").expect("stored");
             let update = self.chain.accept_block(block, self.now, &|txid| self.pool.is_verified(txid)).expect("valid");
-            last.extend(self.pool.update(&update, &self.chain, self.now));
+            last.extend(self.pool.update(&update, &self.chain, self.now).admitted);
         }
         last
     }
@@ -404,7 +404,7 @@ fn orphans_wait_for_their_parents() {
         assert!(world.pool.is_orphan(&tx.txid()) && !world.pool.contains(&tx.txid()));
     }
     let accepted = world.accept(&chain[0]).expect("its coin is known");
-    assert_eq!(accepted.promoted, txids(&chain[1..]));
+    assert_eq!(accepted.orphans.admitted, txids(&chain[1..]));
     assert_eq!((world.pool.len(), world.pool.orphan_count(), world.pool.orphan_usage()), (4, 0, 0));
     check(&world);
 }

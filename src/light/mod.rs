@@ -359,7 +359,7 @@ impl Light {
             if !address.ip().is_loopback() {
                 let until = now.unix.saturating_add(BAN_SECS);
                 let ban = Ban { created: now.unix, until, reason: offence.to_string() };
-                self.bans.insert(Subnet::single(address.ip()), ban);
+                self.bans.insert(Subnet::host(address.ip()), ban);
             }
             self.notice(Notice::Lied(address, offence.clone()));
         }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use super::headers::{ExtendError, Headers};
 use crate::consensus::context::check_clock;
 use crate::consensus::headers::{Checkpoint, HeaderChain};
+use crate::p2p::lowwork::max_length;
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
@@ -21,11 +22,6 @@ use crate::p2p::{Event, Now, PeerId, Reason};
 use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
-
-/// How many times as long as the best chain another branch may get while its work stays less.
-const MAX_LENGTH_FACTOR: u64 = 4;
-/// What is added to the best chain's height for that.
-const LENGTH_ALLOWANCE: u64 = 10_000;
 
 /// The end of what a peer has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -309,7 +305,7 @@ impl PeerChain {
         } else if !more || branch.length >= branch.limit {
             // All it has; or as much as was worth keeping, had the best chain not grown meanwhile.
             self.settle(peer, out);
-        } else if branch.length > MAX_LENGTH_FACTOR * u64::from(chain.height()) + LENGTH_ALLOWANCE {
+        } else if branch.length > max_length(chain.height()) {
             out.offence(peer, Offence::LowWorkHeaders);
         } else {
             self.ask_on(now, peer, (height, branch.tip), out);

@@ -1,11 +1,11 @@
 //! Whether a transaction may come in, cheapest question first: its signatures are looked at last.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::entry::{Entry, Rate};
-use super::limits::{MAX_REPLACED, MAX_TX_SIZE, TX_VERSION};
-use super::{Accepted, Mempool, MempoolError};
+use super::limits::{MAX_REPLACED, MAX_RETURNING_CHAIN, MAX_TX_SIZE, TX_VERSION};
+use super::{Accepted, Mempool, MempoolError, Progress};
 use crate::chain::Chain;
 use crate::consensus::check;
 use crate::consensus::coins::{Coin, CoinView};
@@ -38,7 +38,7 @@ impl Candidate {
     /// What would become of it.
     pub(super) fn into_quote(self) -> Accepted {
         let replaced = self.evicted.into_iter().collect();
-        Accepted { txid: self.txid, fee: self.fee, size: self.size, replaced, promoted: Vec::new() }
+        Accepted { txid: self.txid, fee: self.fee, size: self.size, replaced, orphans: Progress::default() }
     }
 }
 
@@ -54,7 +54,8 @@ impl Mempool {
         chain: &Chain,
         now: u64,
     ) -> Result<Candidate, MempoolError> {
-        let (candidate, coins) = self.check_but_fee_and_signatures(tx, txid, chain)?;
+        let (candidate, coins) = self.check_but_policy_and_signatures(tx, txid, chain)?;
+        self.check_family(&candidate)?;
         let least = self.min_fee_rate_at(now).saturating_mul(candidate.size as u64);
         if candidate.fee < least {
             return Err(MempoolError::FeeTooLow { got: candidate.fee, min: least, size: candidate.size });
@@ -68,8 +69,8 @@ impl Mempool {
         Ok(candidate)
     }
 
-    /// Checks a transaction known to be well signed, which a block or this pool has held already: it need not pay the
-    /// present minimum, and replaces nothing.
+    /// Checks a transaction that a block or this pool has held already: it need not pay the present minimum, may have a
+    /// longer chain behind it than others, and replaces nothing.
     ///
     /// # Errors
     /// The first reason against it.
@@ -79,16 +80,19 @@ impl Mempool {
         txid: Txid,
         chain: &Chain,
     ) -> Result<Candidate, MempoolError> {
-        let (candidate, _) = self.check_but_fee_and_signatures(tx, txid, chain)?;
-        match candidate.conflicts.first() {
-            None => Ok(candidate),
-            Some(conflict) => {
-                Err(MempoolError::ReplacementRate { conflict: *conflict, fee: candidate.fee, size: candidate.size })
-            }
+        let (candidate, coins) = self.check_but_policy_and_signatures(tx, txid, chain)?;
+        if let Some(conflict) = candidate.conflicts.first() {
+            let Candidate { fee, size, .. } = candidate;
+            return Err(MempoolError::ReplacementRate { conflict: *conflict, fee, size });
         }
+        self.check_returning_family(&candidate)?;
+        if !self.verified.contains(&txid) {
+            connect::check_signatures(&candidate.tx, &txid, &coins, &self.params)?;
+        }
+        Ok(candidate)
     }
 
-    pub(super) fn check_but_fee_and_signatures(
+    pub(super) fn check_but_policy_and_signatures(
         &self,
         tx: Arc<Transaction>,
         txid: Txid,
@@ -125,7 +129,6 @@ impl Mempool {
         let evicted = self.graph.with_descendants(&conflicts);
         let spends = coins.iter().filter_map(|coin| Some((*coin.output.key()?, coin.output.value))).collect();
         let candidate = Candidate { tx, txid, fee, size, minable_from, spends, conflicts, evicted };
-        self.check_family(&candidate)?;
         Ok((candidate, coins))
     }
 
@@ -187,6 +190,18 @@ impl Mempool {
         Ok(())
     }
 
+    /// Bounds the bytes of a chain of unconfirmed transactions that once were in a block or in this pool. Their number may be
+    /// beyond the limit: a block's chain is as long as its maker likes, and a reorganisation must not lose its end.
+    fn check_returning_family(&self, candidate: &Candidate) -> Result<(), MempoolError> {
+        let parents: Vec<Txid> = candidate.tx.inputs.iter().map(|input| input.outpoint.txid).collect();
+        let ancestors = self.graph.with_ancestors(&parents);
+        let got = ancestors.iter().filter_map(|txid| self.get(txid)).map(|entry| entry.size).sum::<usize>();
+        match got + candidate.size {
+            got if got > MAX_RETURNING_CHAIN => Err(MempoolError::ChainTooLarge { got, max: MAX_RETURNING_CHAIN }),
+            _ => Ok(()),
+        }
+    }
+
     /// Replacement by fee, whether or not the replaced signalled it: the rules of BIP-125 but its first.
     fn check_replacement(&self, candidate: &Candidate) -> Result<(), MempoolError> {
         let Candidate { fee, size, .. } = *candidate;
@@ -219,30 +234,6 @@ impl Mempool {
         self.orphans.remove(&txid);
         self.graph.insert(Entry::new(tx, txid, fee, time, chain.tip().height, minable_from).spending(spends));
         replaced.into_iter().map(|entry| entry.txid).collect()
-    }
-
-    /// Tries the orphans that waited for outputs of `parents`, and those that waited for theirs in turn.
-    pub(super) fn promote(&mut self, parents: Vec<Txid>, chain: &Chain) -> Vec<Txid> {
-        let mut promoted = Vec::new();
-        let mut open = VecDeque::from(parents);
-        while let Some(parent) = open.pop_front() {
-            for (txid, tx) in self.orphans.take_children(&parent) {
-                match self.check(tx.clone(), txid, chain, self.clock) {
-                    Ok(candidate) => {
-                        self.admit(candidate, self.clock, chain);
-                        self.trim();
-                        promoted.push(txid);
-                        open.push_back(txid);
-                    }
-                    Err(MempoolError::MissingInputs { missing, .. }) => {
-                        self.orphans.add(tx, txid, missing, self.clock, &self.limits);
-                    }
-                    Err(error) => tracing::debug!(%txid, %error, "orphan dropped"),
-                }
-            }
-        }
-        promoted.retain(|txid| self.contains(txid));
-        promoted
     }
 
     /// Throws out what pays least a byte until the pool is within its bounds.

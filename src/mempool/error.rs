@@ -49,6 +49,9 @@ pub enum MempoolError {
     /// One more descendant of a transaction that has enough.
     #[error("{ancestor} would have a family of {got} unconfirmed transactions, at most {max} are allowed")]
     TooManyDescendants { ancestor: Txid, got: usize, max: usize },
+    /// Returns at the end of a chain that takes too many bytes.
+    #[error("transaction would end a chain of {got} bytes of unconfirmed transactions, at most {max} can return")]
+    ChainTooLarge { got: usize, max: usize },
     /// Spends a coin that a transaction in the pool spends, and pays no more a byte than that.
     #[error("transaction pays {} for {size} bytes, not more a byte than {conflict}, which it would replace", counted(*.fee, "grain"))]
     ReplacementRate { conflict: Txid, fee: u64, size: usize },
@@ -85,6 +88,7 @@ impl MempoolError {
             | Self::FeeTooLow { .. }
             | Self::TooManyAncestors { .. }
             | Self::TooManyDescendants { .. }
+            | Self::ChainTooLarge { .. }
             | Self::ReplacementRate { .. }
             | Self::ReplacementFee { .. }
             | Self::TooManyReplaced { .. }

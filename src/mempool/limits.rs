@@ -2,6 +2,9 @@
 
 /// Most bytes of a transaction's encoding that is relayed: a tenth of the default block.
 pub const MAX_TX_SIZE: usize = 100_000;
+/// Most bytes of a chain of unconfirmed transactions that returns from a block of an abandoned branch or from an earlier run,
+/// as Bitcoin Core bounds the ancestors of one. Some 500 payments: linking them takes time that grows with its square.
+pub const MAX_RETURNING_CHAIN: usize = 101_000;
 /// The only version relayed; others wait for a meaning.
 pub const TX_VERSION: u32 = 1;
 /// Most transactions that one may replace, descendants of those it conflicts with included (BIP-125, rule 5).

@@ -2,8 +2,9 @@
 //!
 //! The pool admits what could stand in the next block, and keeps itself so as the chain moves: everything in it,
 //! in the order of [`Mempool::select`], is valid on the present tip. `admission.rs` decides, `graph.rs` holds the
-//! transactions with their links and sums, `by_key.rs` finds those of an address, `select.rs` picks for a block, `orphans.rs` waits for parents, `update.rs`
-//! follows the chain.
+//! transactions with their links and sums, `by_key.rs` finds those of an address, `select.rs` picks for a block, `orphans.rs`
+//! waits for parents, `update.rs` follows the chain, `unfinished.rs` does a part of long work at each call, `saved.rs`
+//! carries the pool over a restart.
 //!
 //! Nothing here reads a clock: the time comes in with each call.
 
@@ -15,7 +16,9 @@ mod graph;
 mod limits;
 mod orphans;
 mod recent;
+mod saved;
 mod select;
+mod unfinished;
 mod update;
 
 use std::sync::Arc;
@@ -29,11 +32,15 @@ use graph::Graph;
 use limits::Floor;
 use orphans::Orphans;
 use recent::{Gone, Recent};
+use unfinished::Unfinished;
 
 pub use by_key::{KeyEntry, KeySums};
 pub use entry::{Entry, Package};
 pub use error::MempoolError;
-pub use limits::{Limits, MAX_REPLACED, MAX_TX_SIZE, TX_VERSION};
+pub use limits::{Limits, MAX_REPLACED, MAX_RETURNING_CHAIN, MAX_TX_SIZE, TX_VERSION};
+pub use orphans::Sender;
+pub use saved::SavedError;
+pub use unfinished::{MAX_SIGNATURES_A_CALL, Progress};
 
 /// How many ids of transactions that left the pool are remembered as verified, at least.
 const REMEMBERED: usize = 20_000;
@@ -49,8 +56,9 @@ pub struct Accepted {
     pub size: usize,
     /// Those it replaced, with their descendants.
     pub replaced: Vec<Txid>,
-    /// Orphans that it made acceptable, in an order in which they can be relayed.
-    pub promoted: Vec<Txid>,
+    /// Orphans that it made acceptable, in an order in which they can be relayed, and peers that had sent bad ones. There may
+    /// be more to do: see [`Mempool::resume`].
+    pub orphans: Progress,
 }
 
 /// See the module.
@@ -60,6 +68,7 @@ pub struct Mempool {
     limits: Limits,
     graph: Graph,
     orphans: Orphans,
+    unfinished: Unfinished,
     verified: Recent,
     gone: Gone,
     floor: Floor,
@@ -75,6 +84,7 @@ impl Mempool {
             limits,
             graph: Graph::default(),
             orphans: Orphans::default(),
+            unfinished: Unfinished::default(),
             verified: Recent::new(REMEMBERED),
             gone: Gone::default(),
             floor: Floor::default(),
@@ -88,12 +98,27 @@ impl Mempool {
     /// # Errors
     /// The first reason against it. With [`MempoolError::MissingInputs`] it may have been kept as an orphan.
     pub fn accept(&mut self, tx: Transaction, chain: &Chain, now: u64) -> Result<Accepted, MempoolError> {
+        self.accept_from(None, tx, chain, now)
+    }
+
+    /// [`Mempool::accept`] for a transaction that a peer sent. The peer is to answer for it if it is kept as an orphan and is
+    /// found to break a rule later.
+    ///
+    /// # Errors
+    /// As [`Mempool::accept`].
+    pub fn accept_from(
+        &mut self,
+        sender: Option<Sender>,
+        tx: Transaction,
+        chain: &Chain,
+        now: u64,
+    ) -> Result<Accepted, MempoolError> {
         self.expire(now);
         let txid = tx.txid();
         let tx = Arc::new(tx);
         let candidate = match self.check(tx.clone(), txid, chain, self.clock) {
             Err(MempoolError::MissingInputs { txid, missing, .. }) => {
-                let kept = self.orphans.add(tx, txid, missing.clone(), self.clock, &self.limits);
+                let kept = self.orphans.add(tx, txid, (missing.clone(), sender), self.clock, &self.limits);
                 return Err(MempoolError::MissingInputs { txid, missing, kept });
             }
             checked => checked?,
@@ -108,8 +133,9 @@ impl Mempool {
                 size,
             });
         }
-        let promoted = self.promote(vec![txid], chain);
-        Ok(Accepted { txid, fee, size, replaced, promoted })
+        self.try_children_of([txid]);
+        let orphans = self.resume(chain, now);
+        Ok(Accepted { txid, fee, size, replaced, orphans })
     }
 
     /// What [`Mempool::accept`] would say, changing nothing. Of a full pool it may promise too much.
@@ -121,13 +147,13 @@ impl Mempool {
         Ok(candidate.into_quote())
     }
 
-    /// What a transaction would pay and replace, whatever its signatures and the least fee: cheaper than
+    /// What a transaction would pay and replace, whatever its signatures and this node's policy: cheaper than
     /// [`Mempool::test`], for a caller who is about to have it accepted.
     ///
     /// # Errors
     /// As [`Mempool::accept`], but nothing is kept as an orphan.
     pub fn quote(&self, tx: &Transaction, chain: &Chain) -> Result<Accepted, MempoolError> {
-        let (candidate, _) = self.check_but_fee_and_signatures(Arc::new(tx.clone()), tx.txid(), chain)?;
+        let (candidate, _) = self.check_but_policy_and_signatures(Arc::new(tx.clone()), tx.txid(), chain)?;
         Ok(candidate.into_quote())
     }
 

@@ -10,9 +10,15 @@ use super::limits::Limits;
 use crate::primitives::hash::{Hash256, Txid};
 use crate::primitives::tx::{OutPoint, Transaction};
 
+/// A peer that sent a transaction, by a number of the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sender(pub u64);
+
 #[derive(Debug)]
-struct Orphan {
-    tx: Arc<Transaction>,
+pub(super) struct Orphan {
+    pub(super) tx: Arc<Transaction>,
+    /// The peer that is to blame if it breaks a rule; `None` if it was made here.
+    pub(super) sender: Option<Sender>,
     /// Coins that were unknown when it came.
     missing: Vec<OutPoint>,
     /// When it came: seconds since 1970, then its number.
@@ -53,7 +59,7 @@ impl Orphans {
         &mut self,
         tx: Arc<Transaction>,
         txid: Txid,
-        missing: Vec<OutPoint>,
+        (missing, sender): (Vec<OutPoint>, Option<Sender>),
         now: u64,
         limits: &Limits,
     ) -> bool {
@@ -73,30 +79,34 @@ impl Orphans {
         self.waiting_for.extend(missing.iter().map(|outpoint| (*outpoint, txid)));
         self.by_age.insert(came, txid);
         self.usage += usage;
-        self.by_id.insert(txid, Orphan { tx, missing, came, usage });
+        self.by_id.insert(txid, Orphan { tx, sender, missing, came, usage });
         true
     }
 
-    pub(super) fn remove(&mut self, txid: &Txid) -> Option<Arc<Transaction>> {
+    pub(super) fn remove(&mut self, txid: &Txid) -> Option<Orphan> {
         let orphan = self.by_id.remove(txid)?;
         for outpoint in &orphan.missing {
             self.waiting_for.remove(&(*outpoint, *txid));
         }
         self.by_age.remove(&orphan.came);
         self.usage -= orphan.usage;
-        Some(orphan.tx)
+        Some(orphan)
     }
 
-    /// Takes out those that wait for an output of `parent`, in order of the output they wait for.
-    pub(super) fn take_children(&mut self, parent: &Txid) -> Vec<(Txid, Arc<Transaction>)> {
-        let first = (OutPoint { txid: *parent, index: 0 }, Hash256::ZERO);
-        let mut children = Vec::new();
-        while let Some((outpoint, txid)) = self.waiting_for.range(first..).next().copied()
-            && outpoint.txid == *parent
-        {
-            children.extend(self.remove(&txid).map(|tx| (txid, tx)));
+    /// Those that wait for an output of `parent`, in order of the output they wait for.
+    pub(super) fn children(&self, parent: Txid) -> impl Iterator<Item = Txid> {
+        let first = (OutPoint { txid: parent, index: 0 }, Hash256::ZERO);
+        let waiting = self.waiting_for.range(first..).take_while(move |(outpoint, _)| outpoint.txid == parent);
+        waiting.map(|(_, txid)| *txid)
+    }
+
+    /// Drops those that a peer sent.
+    pub(super) fn drop_from(&mut self, sender: Sender) {
+        let sent = self.by_id.iter().filter(|(_, orphan)| orphan.sender == Some(sender));
+        let sent: Vec<Txid> = sent.map(|(txid, _)| *txid).collect();
+        for txid in sent {
+            self.remove(&txid);
         }
-        children
     }
 
     /// Drops those that wait for a coin that is spent.

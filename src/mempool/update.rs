@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Mempool;
+use super::{Mempool, Progress};
 use crate::chain::{Chain, ChainUpdate};
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::Transaction;
@@ -12,8 +12,9 @@ impl Mempool {
     /// longer confirmed, drops what can no longer be mined next, and tries the orphans again. `chain` must already
     /// stand at the tip that `update` leads to.
     ///
-    /// Returns the transactions that came back from disconnected blocks or out of the orphans, parents first.
-    pub fn update(&mut self, update: &ChainUpdate, chain: &Chain, now: u64) -> Vec<Txid> {
+    /// Returns the transactions that came back from disconnected blocks or out of the orphans, parents first. There may be more
+    /// to do: see [`Mempool::resume`].
+    pub fn update(&mut self, update: &ChainUpdate, chain: &Chain, now: u64) -> Progress {
         self.expire(now);
         let connected =
             || update.connected.iter().flat_map(|block| block.txids().iter().zip(&block.block().transactions));
@@ -29,11 +30,13 @@ impl Mempool {
         let stranded = self.remove(&stranded);
         let mut returned = Vec::new();
         for (txid, tx) in disconnected().filter(|(_, tx)| !tx.is_coinbase()) {
+            self.verified.insert(*txid); // A block of the best chain has held it.
             if self.readmit(Arc::new(tx.clone()), *txid, self.clock, chain) {
                 returned.push(*txid);
             }
         }
         for entry in stranded {
+            self.verified.insert(entry.txid);
             self.readmit(entry.tx, entry.txid, entry.time, chain);
         }
         while let Some(txid) = self.graph.not_minable_at(chain.tip().height + 1) {
@@ -41,9 +44,10 @@ impl Mempool {
         }
         self.trim();
         returned.retain(|txid| self.contains(txid));
-        let news = connected().map(|(txid, _)| *txid).chain(returned.iter().copied()).collect();
-        returned.extend(self.promote(news, chain));
-        returned
+        self.try_children_of(connected().map(|(txid, _)| *txid).chain(returned.iter().copied()));
+        let Progress { admitted, blamed } = self.resume(chain, now);
+        returned.extend(admitted);
+        Progress { admitted: returned, blamed }
     }
 
     /// Drops what has waited too long. `now` is in seconds since 1970.
@@ -72,7 +76,7 @@ impl Mempool {
     }
 
     /// Puts a transaction back in that has been in a block or in the pool; whether that was possible.
-    fn readmit(&mut self, tx: Arc<Transaction>, txid: Txid, time: u64, chain: &Chain) -> bool {
+    pub(super) fn readmit(&mut self, tx: Arc<Transaction>, txid: Txid, time: u64, chain: &Chain) -> bool {
         match self.check_again(tx, txid, chain) {
             Ok(candidate) => {
                 self.admit(candidate, time, chain);

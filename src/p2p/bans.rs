@@ -50,6 +50,14 @@ impl Subnet {
         Self::new(ip, 128)
     }
 
+    /// The addresses of one customer, between which it moves at no cost: one of IPv4, a /64 of IPv6 (RFC 6177, RFC 8981).
+    pub fn host(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            ip @ IpAddr::V4(_) => Self::new(ip, 32),
+            ip @ IpAddr::V6(_) => Self::new(ip, 64),
+        }
+    }
+
     /// The part of the net whose addresses are likely in one hand: 16 bits of IPv4, 32 of IPv6.
     pub fn group(ip: IpAddr) -> Self {
         match ip.to_canonical() {
@@ -185,6 +193,18 @@ mod tests {
         }
         for text in ["", "10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/8/8", "localhost"] {
             assert!(text.parse::<Subnet>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_what_one_customer_has() {
+        for (a, b, same) in [
+            ("10.1.2.3", "10.1.2.4", false),
+            ("10.1.2.3", "::ffff:10.1.2.3", true),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+        ] {
+            assert_eq!(Subnet::host(ip(a)) == Subnet::host(ip(b)), same, "{a} {b}");
         }
     }
 

@@ -17,9 +17,14 @@ use crate::primitives::target::Work;
 /// Blocks that a branch may be behind our tip and still be stored at once: somebody else's tip, or a fork of late.
 pub const MARGIN_BLOCKS: u32 = 144;
 /// How many times as long as our chain a branch may get while its work stays too little.
-pub const MAX_LENGTH_FACTOR: u64 = 4;
-/// What is added to our chain's height for that: a young chain is no measure.
-pub const LENGTH_ALLOWANCE: u64 = 10_000;
+const MAX_LENGTH_FACTOR: u64 = 4;
+/// Headers that such a branch may have beyond that: a young chain is no measure.
+const LENGTH_ALLOWANCE: u64 = 10_000;
+
+/// Most headers of a branch that is not worth storing yet, beside a chain of `height` blocks.
+pub fn max_length(height: u32) -> u64 {
+    MAX_LENGTH_FACTOR * u64::from(height) + LENGTH_ALLOWANCE
+}
 
 /// The end of such a branch.
 #[derive(Debug)]
@@ -82,7 +87,7 @@ impl LowWorkBranch {
 
     /// Whether it is longer than any honest chain with so little work would be.
     pub(super) fn is_endless(&self, chain: &Chain) -> bool {
-        self.length > MAX_LENGTH_FACTOR * (u64::from(chain.tip().height) + LENGTH_ALLOWANCE)
+        self.length > max_length(chain.tip().height)
     }
 
     /// Checks the next header, whose hash is `hash` and whose parent must be the last, as storing it would.

@@ -1,7 +1,7 @@
 //! The table of connections.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::interface::{Direction, Now, PeerId};
@@ -92,9 +92,10 @@ impl Peers {
         self.0.values().filter(|peer| peer.direction == Direction::Inbound).count()
     }
 
-    /// Peers that dialled in from an address.
-    pub(crate) fn inbound_from(&self, ip: IpAddr) -> usize {
-        self.0.values().filter(|peer| peer.direction == Direction::Inbound && peer.address.ip() == ip).count()
+    /// Peers that dialled in from a host ([`Subnet::host`]).
+    pub(crate) fn inbound_from(&self, host: Subnet) -> usize {
+        let is_from = |peer: &&Peer| peer.direction == Direction::Inbound && host.contains(peer.address.ip());
+        self.0.values().filter(is_from).count()
     }
 
     /// Peers that were dialled, those to stay connected to left out.

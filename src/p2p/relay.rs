@@ -5,11 +5,13 @@
 //! Pushes wait for nothing, not even one's own: whoever gets one cannot tell whether its sender made it or was pushed it
 //! a moment ago, which a delay here would not change. `docs/threat-model.md` says what they can guess.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
+use siphasher::sip::SipHasher24;
 
 use crate::mempool::Mempool;
 use crate::p2p::fanout::{FANOUT, push_to};
@@ -27,25 +29,48 @@ const TRICKLE_MILLIS: std::ops::RangeInclusive<u64> = 50..=350;
 pub const MAX_BATCH: usize = 2_000;
 /// Most ids waiting for a peer; beyond, the oldest are left for other peers to tell.
 pub const MAX_QUEUE: usize = 20_000;
-/// Ids remembered of each peer as known to it.
+/// Ids remembered of each peer as known to it: by their hashes, which take a quarter of the memory.
 pub const MAX_KNOWN: usize = 20_000;
+
+/// Hash of an id under this node's secret key, so that no peer can make two ids that count as one.
+type ShortId = u64;
 
 /// A peer that is told.
 #[derive(Debug)]
 struct Listener {
     /// It has a mempool: what is pushed to a light client is wasted.
     is_full: bool,
-    known: Seen<Txid>,
-    queue: std::collections::VecDeque<Txid>,
+    known: Seen<ShortId>,
+    queue: VecDeque<Txid>,
     /// When the next batch goes; only set while there is one.
     next: Option<u64>,
 }
 
 /// All peers that have said hello.
-#[derive(Debug, Default)]
-pub(super) struct Relay(BTreeMap<PeerId, Listener>);
+#[derive(Debug)]
+pub(super) struct Relay {
+    listeners: BTreeMap<PeerId, Listener>,
+    key: ShortIdKey,
+}
+
+/// The secret of this run.
+#[derive(Debug, Clone, Copy)]
+struct ShortIdKey([u64; 2]);
+
+impl ShortIdKey {
+    fn hash(self, txid: &Txid) -> ShortId {
+        let mut hasher = SipHasher24::new_with_keys(self.0[0], self.0[1]);
+        hasher.write(&txid.0);
+        hasher.finish()
+    }
+}
 
 impl Relay {
+    /// Without peers. `key` is to be secret.
+    pub(super) fn new(key: [u64; 2]) -> Self {
+        Self { listeners: BTreeMap::new(), key: ShortIdKey(key) }
+    }
+
     /// A peer said hello; it is told of all that waits for a block.
     pub(super) fn connected(
         &mut self,
@@ -55,26 +80,27 @@ impl Relay {
         mempool: &Mempool,
         rng: &mut ChaCha20Rng,
     ) {
-        self.0.insert(peer, Listener { is_full, known: Seen::new(MAX_KNOWN), queue: Default::default(), next: None });
-        let txids = mempool.txids();
-        let listener = self.0.get_mut(&peer);
-        listener.into_iter().for_each(|listener| listener.tell(now, &txids, rng));
+        let mut listener = Listener { is_full, known: Seen::new(MAX_KNOWN), queue: VecDeque::new(), next: None };
+        listener.tell(now, &mempool.txids(), self.key, rng);
+        self.listeners.insert(peer, listener);
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
-        self.0.remove(&peer);
+        self.listeners.remove(&peer);
     }
 
     /// A peer has a transaction.
     pub(super) fn knows(&mut self, peer: PeerId, txid: Txid) {
-        if let Some(listener) = self.0.get_mut(&peer) {
-            listener.known.insert(txid);
+        if let Some(listener) = self.listeners.get_mut(&peer) {
+            listener.known.insert(self.key.hash(&txid));
         }
     }
 
     /// Pushes a transaction that nobody had announced before it came.
     pub(super) fn push(&mut self, txid: Txid, tx: &Arc<Transaction>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
-        let lacking = self.0.iter().filter(|(_, listener)| listener.is_full && !listener.known.contains(&txid));
+        let short = self.key.hash(&txid);
+        let lacking =
+            self.listeners.iter().filter(|(_, listener)| listener.is_full && !listener.known.contains(&short));
         let lacking: Vec<PeerId> = lacking.map(|(peer, _)| *peer).collect();
         for peer in push_to(&lacking, true, FANOUT, rng) {
             self.knows(peer, txid);
@@ -84,11 +110,11 @@ impl Relay {
 
     /// Tells everybody who does not know.
     pub(super) fn tell_all(&mut self, now: Now, txids: &[Txid], rng: &mut ChaCha20Rng) {
-        self.0.values_mut().for_each(|listener| listener.tell(now, txids, rng));
+        self.listeners.values_mut().for_each(|listener| listener.tell(now, txids, self.key, rng));
     }
 
     pub(super) fn tick(&mut self, now: Now, mempool: &Mempool, out: &mut Outbox) {
-        for (peer, listener) in &mut self.0 {
+        for (peer, listener) in &mut self.listeners {
             if listener.next.is_none_or(|next| next > now.millis) {
                 continue;
             }
@@ -96,7 +122,7 @@ impl Relay {
             while batch.len() < MAX_BATCH
                 && let Some(txid) = listener.queue.pop_front()
             {
-                if mempool.contains(&txid) && listener.known.insert(txid) {
+                if mempool.contains(&txid) && listener.known.insert(self.key.hash(&txid)) {
                     batch.push(Item::Transaction(txid));
                 }
             }
@@ -105,17 +131,22 @@ impl Relay {
             }
             // What is left over did not fit into a full batch, which hides enough: it waits no longer than it must.
             listener.next = (!listener.queue.is_empty()).then(|| now.millis + TRICKLE_MILLIS.start());
+            if listener.queue.is_empty() {
+                listener.queue = VecDeque::new(); // Gives its memory back.
+            }
         }
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
-        self.0.values().filter_map(|listener| listener.next).min()
+        self.listeners.values().filter_map(|listener| listener.next).min()
     }
 }
 
 impl Listener {
-    fn tell(&mut self, now: Now, txids: &[Txid], rng: &mut ChaCha20Rng) {
-        self.queue.extend(txids.iter().filter(|txid| !self.known.contains(txid)));
+    fn tell(&mut self, now: Now, txids: &[Txid], key: ShortIdKey, rng: &mut ChaCha20Rng) {
+        // Of a larger mempool no more than fits: it would take its memory for every peer at once.
+        let txids = &txids[txids.len().saturating_sub(MAX_QUEUE)..];
+        self.queue.extend(txids.iter().filter(|txid| !self.known.contains(&key.hash(txid))));
         let excess = self.queue.len().saturating_sub(MAX_QUEUE);
         self.queue.drain(..excess);
         if self.next.is_none() && !self.queue.is_empty() {

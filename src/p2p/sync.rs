@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::chain::{Chain, ChainError, Entry};
+use crate::consensus::error::RuleError;
 use crate::p2p::interface::{Now, PeerId, Reason};
 use crate::p2p::lowwork::{LowWorkBranch, enough_work};
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
@@ -17,6 +18,9 @@ use crate::primitives::target::Work;
 
 /// Milliseconds in which headers must come: 160 kB over a slow line, after the peer has finished what it is at.
 pub const HEADERS_TIMEOUT_MILLIS: u64 = 15_000;
+/// Milliseconds until a peer is asked again for headers of which one was too early for this node's clock: the clock may have
+/// been put right, or the time has come.
+pub const EARLY_MILLIS: u64 = 10_000;
 /// Most headers that announce blocks; more at once are only sent when asked for.
 pub const MAX_ANNOUNCED: usize = 8;
 
@@ -33,6 +37,8 @@ struct PeerChain {
     told: Option<BlockHash>,
     /// When it was asked for headers, if the answer has not come.
     asked: Option<u64>,
+    /// Until when it is not asked for what it claims, for this node's clock was behind its headers.
+    early_until: Option<u64>,
     /// Its branch, while that is not worth storing.
     low: Option<LowWorkBranch>,
     /// Headers that may be stored unseen, for they have proven their work before.
@@ -52,6 +58,7 @@ impl HeaderSync {
             best: None,
             told: None,
             asked: None,
+            early_until: None,
             low: None,
             proven: 0,
         };
@@ -140,7 +147,7 @@ impl HeaderSync {
         let Some(parent) = chain.entry(&first.previous) else {
             if continues_low {
                 state.asked = None;
-                self.take_low_work(now, peer, (headers, &hashes), chain, out);
+                self.take_low_work(now, peer, (headers, &hashes, 0), chain, out);
             } else if headers.len() > MAX_ANNOUNCED {
                 out.offence(peer, Offence::UnconnectedHeaders);
             } else {
@@ -151,21 +158,34 @@ impl HeaderSync {
             return false;
         };
         let asked = state.asked.take().is_some();
-        let last_known = hashes.last().is_some_and(|last| chain.entry(last).is_some());
+        // A known header's parent is known, too.
+        let known = hashes.partition_point(|hash| chain.entry(hash).is_some());
+        let last_known = known == hashes.len();
         if !asked && last_known && headers.len() > MAX_ANNOUNCED {
             out.offence(peer, Offence::UnrequestedHeaders);
         }
         // Even the last of many may lie about its work, so they are all checked before the first is stored.
-        let is_far_behind = state.proven == 0 && !last_known && parent.work < enough_work(chain);
-        if is_far_behind && !self.take_low_work(now, peer, (headers, &hashes), chain, out) {
+        // Those that are known prove nothing of what comes after them.
+        let fork = known.checked_sub(1).and_then(|last| chain.entry(&hashes[last])).unwrap_or(parent);
+        let is_proven = state.proven >= (headers.len() - known) as u64;
+        let is_far_behind = !is_proven && !last_known && fork.work < enough_work(chain);
+        if is_far_behind && !self.take_low_work(now, peer, (headers, &hashes, known), chain, out) {
             return false;
         }
         let Some(state) = self.0.get_mut(&peer) else { return false };
-        state.proven = state.proven.saturating_sub(headers.len() as u64);
+        state.proven = state.proven.saturating_sub((headers.len() - known) as u64);
+        let mut early = None;
         let (taken, new) = match chain.accept_hashed(headers, &hashes, now.unix) {
             Ok(new) => (headers.len(), new > 0),
             Err((place, error)) => {
                 out.refused(peer, error.blame(), &error, Offence::BadHeader);
+                if let Some(RuleError::TimeTooNew { .. }) = error.rule()
+                    && let Some(parent) = chain.entry(&headers[place].previous)
+                {
+                    // The rule on its bits comes first, so they are those of a target.
+                    let own_work = headers[place].bits.target().map(|target| target.work()).unwrap_or_default();
+                    early = Some(parent.work + own_work);
+                }
                 (place, place > 0)
             }
         };
@@ -176,21 +196,28 @@ impl HeaderSync {
         if taken == MAX_HEADERS {
             send_request(now, peer, state, vec![hashes[taken - 1]], out);
         } else {
+            let claim = state.claim.max(early);
             state.exhausted();
+            if early.is_some() {
+                (state.claim, state.early_until) = (claim, Some(now.millis + EARLY_MILLIS));
+            }
         }
         new
     }
 
-    /// Headers whose chain may not be worth storing, or not yet. `true` if they prove enough work by themselves.
+    /// Headers whose chain may not be worth storing, or not yet; the first `known` of them are stored. `true` if the others
+    /// prove enough work by themselves.
     fn take_low_work(
         &mut self,
         now: Now,
         peer: PeerId,
-        (headers, hashes): (&[Header], &[BlockHash]),
+        (headers, hashes, known): (&[Header], &[BlockHash], usize),
         chain: &Chain,
         out: &mut Outbox,
     ) -> bool {
         let Some(state) = self.0.get_mut(&peer) else { return false };
+        let is_full = headers.len() == MAX_HEADERS;
+        let (headers, hashes) = (&headers[known..], &hashes[known..]);
         let continued = state.low.take().filter(|low| low.tip() == headers[0].previous);
         let fork = || chain.entry(&headers[0].previous).map(|fork| LowWorkBranch::new(chain, &fork));
         let Some(mut low) = continued.or_else(fork) else { return false };
@@ -209,7 +236,7 @@ impl HeaderSync {
             if let Some(fork) = chain.entry(&low.fork()) {
                 send_request(now, peer, state, chain.locator(&fork), out);
             }
-        } else if headers.len() < MAX_HEADERS {
+        } else if !is_full {
             // That is all it has: a chain behind ours, which is nobody's fault.
             state.exhausted();
         } else if low.is_endless(chain) {
@@ -246,7 +273,8 @@ impl HeaderSync {
             return;
         }
         let best = Some(chain.tip().work);
-        let promising = self.0.iter().filter(|(_, state)| state.claim > best);
+        let is_early = |state: &PeerChain| state.early_until.is_some_and(|until| until > now.millis);
+        let promising = self.0.iter().filter(|(_, state)| state.claim > best && !is_early(state));
         if let Some(peer) = promising.max_by_key(|(_, state)| state.claim).map(|(peer, _)| *peer) {
             self.ask(now, peer, chain, out);
         }
@@ -271,7 +299,12 @@ impl HeaderSync {
         self.0.values_mut().filter_map(|state| state.asked.as_mut()).for_each(|asked| *asked += millis);
     }
 
-    pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
+    pub(super) fn tick(&mut self, now: Now, chain: &Chain, out: &mut Outbox) {
+        let is_due = |state: &PeerChain| state.early_until.is_some_and(|until| until <= now.millis);
+        if self.0.values().any(is_due) {
+            self.0.values_mut().filter(|state| is_due(state)).for_each(|state| state.early_until = None);
+            self.continue_sync(now, chain, out);
+        }
         for (peer, state) in &self.0 {
             if state.asked.is_some_and(|since| since + HEADERS_TIMEOUT_MILLIS <= now.millis) {
                 out.close(*peer, Reason::Stalled);
@@ -280,7 +313,8 @@ impl HeaderSync {
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
-        self.0.values().filter_map(|state| state.asked).min().map(|since| since + HEADERS_TIMEOUT_MILLIS)
+        let asked = self.0.values().filter_map(|state| state.asked).map(|since| since + HEADERS_TIMEOUT_MILLIS);
+        asked.chain(self.0.values().filter_map(|state| state.early_until)).min()
     }
 }
 

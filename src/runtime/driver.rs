@@ -72,7 +72,7 @@ impl<P: Protocol> Driver<P> {
         mut commands: mpsc::Receiver<Command<P>>,
         mut sockets: mpsc::Receiver<SocketEvent>,
         stop: CancellationToken,
-    ) -> Result<(), Failure> {
+    ) -> Result<P, Failure> {
         self.act();
         loop {
             let wake = self.wake.map(|millis| Instant::from_std(self.clock.instant_of(millis)));
@@ -133,7 +133,7 @@ impl<P: Protocol> Driver<P> {
         if let Err(error) = self.node.save(self.clock.now()) {
             warn!(%error, "the address book was not kept");
         }
-        Ok(())
+        Ok(self.node)
     }
 
     /// What is no message, and a pong of a peer within its budget, is handled at once; all else waits for its turn.

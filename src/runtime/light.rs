@@ -68,6 +68,7 @@ impl RunningLight {
             name: None,
             store_failed: CancellationToken::new(),
             open: Box::new(move |now| Ok(Light::new(network, config, now)?)),
+            keep: Box::new(|_| ()),
             close: Box::new(|| Ok(())),
             clock,
             net: net.clone(),

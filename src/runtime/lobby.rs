@@ -12,10 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::p2p::bans::Subnet;
+
 /// Most handshakes under way with those who dialled in.
 pub(super) const MAX_HANDSHAKES: usize = 64;
-/// Most of them from one address, loopback excepted: a local test network has but that one.
-pub(super) const MAX_FROM_ADDRESS: usize = 4;
+/// Most of them from one host ([`Subnet::host`]), loopback excepted: a local test network has but that one.
+pub(super) const MAX_FROM_HOST: usize = 4;
 
 /// Everybody whose handshake is under way. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +27,7 @@ pub(super) struct Lobby(Arc<Mutex<Guests>>);
 struct Guests {
     next: u64,
     /// Numbered as they came.
-    waiting: BTreeMap<u64, (IpAddr, CancellationToken)>,
+    waiting: BTreeMap<u64, (Subnet, CancellationToken)>,
 }
 
 /// Somebody's place in the lobby, given back when this is dropped.
@@ -39,12 +41,13 @@ pub(super) struct Guest {
 
 impl Lobby {
     /// Lets somebody in. If they are one too many, the one who has waited longest goes: of all, or of those from the same
-    /// address.
+    /// host.
     pub(super) fn enter(&self, ip: IpAddr) -> Guest {
         let mut guests = self.lock();
-        let from_here = guests.waiting.iter().filter(|(_, (other, _))| *other == ip).map(|(number, _)| *number);
+        let host = Subnet::host(ip);
+        let from_here = guests.waiting.iter().filter(|(_, (other, _))| *other == host).map(|(number, _)| *number);
         let from_here: Vec<u64> = from_here.collect();
-        let goes = if !ip.is_loopback() && from_here.len() >= MAX_FROM_ADDRESS {
+        let goes = if !ip.is_loopback() && from_here.len() >= MAX_FROM_HOST {
             from_here.first().copied()
         } else if guests.waiting.len() >= MAX_HANDSHAKES {
             guests.waiting.keys().next().copied()
@@ -56,7 +59,7 @@ impl Lobby {
         }
         let (number, sent_away) = (guests.next, CancellationToken::new());
         guests.next += 1;
-        guests.waiting.insert(number, (ip, sent_away.clone()));
+        guests.waiting.insert(number, (host, sent_away.clone()));
         Guest { lobby: self.clone(), number, sent_away }
     }
 
@@ -104,13 +107,21 @@ mod tests {
     }
 
     #[test]
+    fn the_addresses_of_a_v6_host_count_as_one() {
+        let lobby = Lobby::default();
+        let enter = |n: u16| lobby.enter(IpAddr::from([0x2001, 0xdb8, 0, 1, n, n, n, n]));
+        let crowd: Vec<Guest> = (0..20).map(enter).collect();
+        assert_eq!(away(&crowd), (0..20 - MAX_FROM_HOST).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn an_address_takes_the_room_of_its_own_only() {
         let lobby = Lobby::default();
         let other = lobby.enter(ip(1));
         let crowd: Vec<Guest> = (0..100).map(|_| lobby.enter(ip(2))).collect();
-        assert_eq!(away(&crowd), (0..100 - MAX_FROM_ADDRESS).collect::<Vec<_>>());
+        assert_eq!(away(&crowd), (0..100 - MAX_FROM_HOST).collect::<Vec<_>>());
         assert!(!other.sent_away.is_cancelled());
-        let local: Vec<Guest> = (0..MAX_FROM_ADDRESS + 10).map(|_| lobby.enter([127, 0, 0, 1].into())).collect();
+        let local: Vec<Guest> = (0..MAX_FROM_HOST + 10).map(|_| lobby.enter([127, 0, 0, 1].into())).collect();
         assert!(away(&local).is_empty());
     }
 }

@@ -16,6 +16,7 @@ mod handle;
 mod light;
 mod link;
 mod lobby;
+mod mempool_file;
 pub mod mining;
 mod net;
 pub mod noise;

@@ -92,7 +92,10 @@ impl Net {
         self.spawn(async move {
             loop {
                 match listener.accept().await {
-                    Ok((stream, address)) => net.accepted(stream, address),
+                    // A socket for both families gives IPv4 addresses in IPv6 form.
+                    Ok((stream, address)) => {
+                        net.accepted(stream, SocketAddr::new(address.ip().to_canonical(), address.port()));
+                    }
                     Err(error) => {
                         warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;

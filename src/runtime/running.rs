@@ -16,6 +16,7 @@ use super::connection::Inbox;
 use super::error::{Failure, StartError};
 use super::handle::{Handle, Inner};
 use super::link::{EVENT_BACKLOG, MAX_WAITING_CALLS, NodeLink, Stage, Tip};
+use super::mempool_file::MempoolFile;
 use super::mining::MiningControl;
 use super::net::Net;
 use super::noise::Identity;
@@ -136,6 +137,8 @@ impl Running {
         let (params, limits, opened, closed) =
             (config.params.clone(), config.mempool.clone(), store.clone(), store.clone());
         let tree = Arc::<OnceLock<_>>::default();
+        let saved = MempoolFile::of(&config.data_dir);
+        let keep = saved.clone();
         let known = tree.clone();
         let birth = Birth {
             name: config.name.clone(),
@@ -143,8 +146,11 @@ impl Running {
             open: Box::new(move |now| {
                 let chain = Chain::open(params.clone(), opened)?;
                 known.get_or_init(|| chain.reader());
-                Ok(Node::new(chain, Mempool::new(params, limits), protocol, now)?)
+                let mut node = Node::new(chain, Mempool::new(params, limits), protocol, now)?;
+                saved.load(&mut node, now);
+                Ok(node)
             }),
+            keep: Box::new(move |node| keep.save(node)),
             close: Box::new(move || closed.flush()),
             clock: clock.clone(),
             net: net.clone(),

@@ -22,6 +22,8 @@ pub(super) struct Birth<P> {
     pub(super) store_failed: CancellationToken,
     /// Makes the protocol, once its thread runs: that may take long.
     pub(super) open: Box<dyn FnOnce(Now) -> Result<P, StartError> + Send>,
+    /// Runs at an orderly stop, before the protocol is gone.
+    pub(super) keep: Box<dyn FnOnce(&P) + Send>,
     /// Runs last, when the protocol is gone.
     pub(super) close: Box<dyn FnOnce() -> Result<(), StoreError> + Send>,
     pub(super) clock: Clock,
@@ -70,7 +72,7 @@ fn live<P: Protocol>(
     ready: oneshot::Sender<Result<(), StartError>>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Birth { name, store_failed, open, close, clock, net, commands, sockets, events, tip, stage } = birth;
+    let Birth { name, store_failed, open, keep, close, clock, net, commands, sockets, events, tip, stage } = birth;
     let _span = name.map(|name| info_span!("thread", node = name).entered());
     let stages = stage.clone();
     let work = move || {
@@ -93,7 +95,9 @@ fn live<P: Protocol>(
         tip.send_replace(Tip { height, hash });
         stage.send_replace(Stage::Running);
         let _ = ready.send(Ok(()));
-        timers.block_on(Driver::new(node, clock, net, events, tip).run(commands, sockets, stop))
+        let node = timers.block_on(Driver::new(node, clock, net, events, tip).run(commands, sockets, stop))?;
+        keep(&node);
+        Ok(())
     };
     // The node is dropped inside, whatever happens; what it had committed to the store is whole.
     let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {

@@ -18,7 +18,7 @@ use cairn::sim::{Script, Sim, Weather};
 use crate::{Private, Seed, mine, params, payment, spend};
 
 /// The hello of somebody who claims more work than anybody has.
-fn boast(params: &Params) -> Hello {
+pub(crate) fn boast(params: &Params) -> Hello {
     let work = Bits(0x0300_0001).target().unwrap().work();
     Hello {
         version: PROTOCOL_VERSION,
@@ -64,7 +64,7 @@ pub(crate) fn liar(
 
 /// Node 0 is honest and has `blocks`; then comes the liar, number 1; then the victim, number 2, which knows the liar
 /// first, and the honest node some seconds later.
-fn stage(seed: u64, blocks: u32, script: impl FnOnce(&Sim, &Arc<Params>) -> Script) -> Sim {
+pub(crate) fn stage(seed: u64, blocks: u32, script: impl FnOnce(&Sim, &Arc<Params>) -> Script) -> Sim {
     let params = params();
     let mut sim = Sim::new(params.clone(), Weather::default(), seed);
     sim.add_node(&[]).unwrap();
@@ -77,7 +77,7 @@ fn stage(seed: u64, blocks: u32, script: impl FnOnce(&Sim, &Arc<Params>) -> Scri
     sim
 }
 
-const VICTIM: usize = 2;
+pub(crate) const VICTIM: usize = 2;
 const LIAR: usize = 1;
 
 fn has_synced(sim: &Sim) -> bool {
@@ -155,7 +155,7 @@ fn headers_that_are_no_chain() {
 }
 
 /// Serves a private chain, body by body.
-fn server(params: &Params, blocks: Vec<Block>) -> Script {
+pub(crate) fn server(params: &Params, blocks: Vec<Block>) -> Script {
     liar(boast(params), None, move |message| serve(&blocks, message))
 }
 

@@ -1,6 +1,7 @@
 //! Networks of nodes in virtual time. A failure prints the seed that repeats it.
 
 mod budgets;
+mod clocks;
 mod compact;
 mod connections;
 mod discovery;
@@ -8,6 +9,7 @@ mod faults;
 mod filters;
 mod growth;
 mod liars;
+mod lowwork;
 mod pushes;
 mod syncing;
 

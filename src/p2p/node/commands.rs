@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::Node;
 use crate::chain::{ChainError, ChainUpdate};
-use crate::mempool::{Accepted, MempoolError};
+use crate::mempool::{Accepted, MempoolError, SavedError};
 use crate::p2p::addrbook::{PeerAddress, Record};
 use crate::p2p::bans::{Ban, Subnet};
 use crate::p2p::budget::Cost;
@@ -49,6 +49,17 @@ impl Node {
         self.accepted(now, &accepted, is_news);
         self.finish(now);
         Ok(accepted)
+    }
+
+    /// Takes up the mempool that an earlier run saved ([`Mempool::save`](crate::mempool::Mempool::save)), of which each later
+    /// call checks a part; answers how many transactions that is.
+    ///
+    /// # Errors
+    /// Why the bytes are of no use.
+    pub fn restore_mempool(&mut self, now: Now, saved: &[u8]) -> Result<usize, SavedError> {
+        let count = self.mempool.restore(saved)?;
+        self.finish(now);
+        Ok(count)
     }
 
     /// Declares a block and all after it invalid.

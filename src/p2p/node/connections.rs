@@ -86,7 +86,7 @@ impl Node {
         if self.bans.contains(ip, now.unix) {
             return Some(Reason::Banned);
         }
-        if !ip.is_loopback() && self.peers.inbound_from(ip) >= self.config.max_inbound_per_address {
+        if !ip.is_loopback() && self.peers.inbound_from(Subnet::host(ip)) >= self.config.max_inbound_per_address {
             return Some(Reason::TooManyFromAddress);
         }
         if self.peers.inbound() < self.config.max_inbound {
@@ -100,7 +100,7 @@ impl Node {
             last_useful: peer.last_useful,
             connected_at: peer.connected_at.millis,
         });
-        match eviction::choose(candidates.collect()) {
+        match eviction::choose(candidates.collect(), &mut self.rng) {
             Some(evicted) => {
                 self.disconnected(now, evicted, Reason::Evicted);
                 None

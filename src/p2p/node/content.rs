@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Node;
 use crate::chain::{ChainError, ChainUpdate};
 use crate::consensus::error::Blame;
-use crate::mempool::{Accepted, MempoolError};
+use crate::mempool::{Accepted, MempoolError, Progress, Sender};
 use crate::p2p::download::Delivery;
 use crate::p2p::interface::{Event, Now, PeerId};
 use crate::p2p::message::{Item, Message};
@@ -149,7 +149,7 @@ impl Node {
         if self.has_transaction(&txid) {
             return charge(&mut self.pushes, pushes::USELESS);
         }
-        match self.mempool.accept(Arc::unwrap_or_clone(tx), &self.chain, now.unix) {
+        match self.mempool.accept_from(Some(Sender(id.0)), Arc::unwrap_or_clone(tx), &self.chain, now.unix) {
             Ok(accepted) => {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.last_useful = now.millis;
@@ -179,11 +179,30 @@ impl Node {
         if let Some(entry) = self.mempool.get(&accepted.txid).filter(|_| is_news) {
             self.relay.push(accepted.txid, &entry.tx, &mut self.rng, &mut self.out);
         }
-        let txids: Vec<Txid> = [accepted.txid].iter().chain(&accepted.promoted).copied().collect();
-        for txid in &txids {
+        self.out.event(Event::TransactionAccepted { txid: accepted.txid });
+        self.relay.tell_all(now, &[accepted.txid], &mut self.rng);
+        self.progressed(now, &accepted.orphans);
+    }
+
+    /// Tells of transactions that came out of the orphans or back into the mempool, and blames the peers that sent bad ones.
+    pub(super) fn progressed(&mut self, now: Now, Progress { admitted, blamed }: &Progress) {
+        for txid in admitted {
             self.out.event(Event::TransactionAccepted { txid: *txid });
         }
-        self.relay.tell_all(now, &txids, &mut self.rng);
+        self.relay.tell_all(now, admitted, &mut self.rng);
+        self.blame_senders(blamed);
+    }
+
+    fn blame_senders(&mut self, blamed: &[(Sender, String)]) {
+        for (Sender(peer), error) in blamed {
+            self.out.offence(PeerId(*peer), Offence::BadTransaction(error.clone()));
+        }
+    }
+
+    /// Goes on with long work on the mempool, of which each call does a part, so that peers and clients are heard between.
+    pub(super) fn resume_mempool(&mut self, now: Now) {
+        let progress = self.mempool.resume(&self.chain, now.unix);
+        self.progressed(now, &progress);
     }
 
     /// Follows the chain after it moved, and tells of it.
@@ -203,8 +222,9 @@ impl Node {
         if !update.disconnected.is_empty() {
             self.download.refresh();
         }
-        let resurrected = self.mempool.update(update, &self.chain, now.unix);
-        self.relay.tell_all(now, &resurrected, &mut self.rng);
+        let Progress { admitted, blamed } = self.mempool.update(update, &self.chain, now.unix);
+        self.relay.tell_all(now, &admitted, &mut self.rng);
+        self.blame_senders(&blamed);
         self.refused.clear();
         let height = |hash: &BlockHash| self.chain.entry(hash).map_or(0, |entry| entry.height);
         for block in &update.disconnected {

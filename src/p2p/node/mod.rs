@@ -165,10 +165,10 @@ impl Node {
             bans,
             sync: HeaderSync::default(),
             download: Download::default(),
-            relay: Relay::default(),
             requests: Requests::default(),
             pushes: Pushes::default(),
             blocks: Blocks::new(rng.random()),
+            relay: Relay::new([rng.random(), rng.random()]),
             pending: None,
             server: Server::default(),
             budgets: Budgets::default(),
@@ -248,7 +248,7 @@ impl Node {
             Some(self.next_save),
             self.announce_at,
             self.pending.as_ref().map(|pending| pending.at),
-            self.unfinished.then_some(0),
+            (self.unfinished || self.mempool.is_unfinished()).then_some(0),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -261,7 +261,7 @@ impl Node {
         if self.pending.as_ref().is_some_and(|pending| pending.at <= now.millis) {
             self.connect_pending(now);
         }
-        self.sync.tick(now, &mut self.out);
+        self.sync.tick(now, &self.chain, &mut self.out);
         self.download.tick(now, &self.chain, &self.sync, &mut self.out);
         self.relay.tick(now, &self.mempool, &mut self.out);
         self.requests.tick(now, &mut self.out);
@@ -271,6 +271,9 @@ impl Node {
         self.dial(now);
         if self.unfinished {
             self.resume(now);
+        }
+        if self.mempool.is_unfinished() {
+            self.resume_mempool(now);
         }
         if self.announce_at.is_some_and(|at| at <= now.millis) {
             self.announce_tip(now);
@@ -327,7 +330,7 @@ impl Node {
         let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN_SECS), reason: offence.to_string() };
         self.out.close(id, Reason::Misbehaved(offence));
         if may_be_banned {
-            self.ban_subnet(Subnet::single(ip), ban);
+            self.ban_subnet(Subnet::host(ip), ban);
         }
     }
 

@@ -1,0 +1,109 @@
+//! Work on the pool that no single call may finish: orphans whose parents have come, and transactions that an earlier run has
+//! saved. Their signatures are the costly part, so each call checks only so many.
+
+use std::collections::VecDeque;
+
+use super::orphans::Orphan;
+use super::saved::Saved;
+use super::{Mempool, MempoolError, Sender};
+use crate::chain::Chain;
+use crate::consensus::error::Blame;
+use crate::primitives::hash::Txid;
+
+/// Signatures after which a call leaves the rest to the next: some milliseconds. The transaction that reaches this is checked
+/// whole.
+pub const MAX_SIGNATURES_A_CALL: usize = 256;
+
+/// What a call has done of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Transactions that have come in, parents first.
+    pub admitted: Vec<Txid>,
+    /// Peers that had sent an orphan that breaks a rule, and the rule in words.
+    pub blamed: Vec<(Sender, String)>,
+}
+
+/// What is still to do.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    /// Orphans one of whose parents has come; some may be gone meanwhile.
+    orphans: VecDeque<Txid>,
+    /// Saved transactions, parents first.
+    pub(super) saved: VecDeque<Saved>,
+}
+
+impl Mempool {
+    /// Whether [`Mempool::resume`] has work to do.
+    pub fn is_unfinished(&self) -> bool {
+        !self.unfinished.orphans.is_empty() || !self.unfinished.saved.is_empty()
+    }
+
+    /// Goes on with the orphans whose parents have come and with the saved transactions, until it has checked
+    /// [`MAX_SIGNATURES_A_CALL`] signatures. `now` is in seconds since 1970.
+    pub fn resume(&mut self, chain: &Chain, now: u64) -> Progress {
+        self.expire(now);
+        let mut progress = Progress::default();
+        let mut signatures = 0;
+        while signatures < MAX_SIGNATURES_A_CALL {
+            if let Some(txid) = self.unfinished.orphans.pop_front() {
+                let Some(orphan) = self.orphans.remove(&txid) else { continue };
+                signatures += orphan.tx.inputs.len();
+                self.try_orphan(txid, orphan, chain, &mut progress);
+            } else if let Some(Saved { time, tx }) = self.unfinished.saved.pop_front() {
+                if time < self.clock.saturating_sub(self.limits.expiry_secs) {
+                    continue;
+                }
+                signatures += tx.inputs.len();
+                // A clock that was ahead then must not keep it for longer than others.
+                let time = time.min(self.clock);
+                let txid = tx.txid();
+                if self.readmit(tx, txid, time, chain) {
+                    self.trim();
+                    progress.admitted.push(txid);
+                    self.try_children_of([txid]);
+                }
+            } else {
+                break;
+            }
+        }
+        progress.admitted.retain(|txid| self.contains(txid));
+        progress
+    }
+
+    /// Has the orphans tried that wait for outputs of these transactions.
+    pub(super) fn try_children_of(&mut self, parents: impl IntoIterator<Item = Txid>) {
+        let Self { orphans, unfinished, .. } = self;
+        for parent in parents {
+            for child in orphans.children(parent) {
+                // There are few orphans, so this is a short walk.
+                if !unfinished.orphans.contains(&child) {
+                    unfinished.orphans.push_back(child);
+                }
+            }
+        }
+    }
+
+    fn try_orphan(&mut self, txid: Txid, orphan: Orphan, chain: &Chain, progress: &mut Progress) {
+        let Orphan { tx, sender, .. } = orphan;
+        match self.check(tx.clone(), txid, chain, self.clock) {
+            Ok(candidate) => {
+                self.admit(candidate, self.clock, chain);
+                self.trim();
+                progress.admitted.push(txid);
+                self.try_children_of([txid]);
+            }
+            Err(MempoolError::MissingInputs { missing, .. }) => {
+                self.orphans.add(tx, txid, (missing, sender), self.clock, &self.limits);
+            }
+            Err(error) => {
+                tracing::debug!(%txid, %error, "orphan dropped");
+                if error.blame() == Blame::Peer
+                    && let Some(sender) = sender
+                {
+                    self.orphans.drop_from(sender);
+                    progress.blamed.push((sender, error.to_string()));
+                }
+            }
+        }
+    }
+}

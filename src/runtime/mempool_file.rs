@@ -1,0 +1,43 @@
+//! The mempool in a file between two runs, as Bitcoin Core keeps it. It is a convenience: what cannot be read or written is
+//! logged and left, and a kill loses it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tracing::{info, warn};
+
+use crate::p2p::{Node, Now};
+use crate::storage::private_file;
+
+/// The file's name in the data directory.
+const NAME: &str = "mempool.dat";
+
+/// Where the mempool is kept.
+#[derive(Debug, Clone)]
+pub(super) struct MempoolFile(PathBuf);
+
+impl MempoolFile {
+    /// That of a data directory.
+    pub(super) fn of(data_dir: &Path) -> Self {
+        Self(data_dir.join(NAME))
+    }
+
+    /// Hands what is there to a node, which checks it bit by bit.
+    pub(super) fn load(&self, node: &mut Node, now: Now) {
+        let path = self.0.display();
+        match fs::read(&self.0).map(|bytes| node.restore_mempool(now, &bytes)) {
+            Ok(Ok(transactions)) => info!(transactions, "reading the mempool of the last run"),
+            Ok(Err(error)) => warn!(%path, %error, "the mempool of the last run is left out"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => warn!(%path, %error, "the mempool of the last run cannot be read"),
+        }
+    }
+
+    /// Writes a node's mempool, in place of what is there.
+    pub(super) fn save(&self, node: &Node) {
+        if let Err(error) = private_file::replace(&self.0, &node.mempool().save()) {
+            warn!(path = %self.0.display(), %error, "the mempool was not kept");
+        }
+    }
+}

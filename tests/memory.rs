@@ -1,0 +1,81 @@
+//! What peers can make the protocol remember, in bytes of this process. A binary of its own: nothing else runs beside it.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cairn::chain::Chain;
+use cairn::mempool::{Limits, Mempool};
+use cairn::p2p::kad::NodeId;
+use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, MAX_LOCATOR, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::relay::MAX_KNOWN;
+use cairn::p2p::{Config, Direction, Input, Node, Now, PeerId, Protocol};
+use cairn::primitives::hash::Hash256;
+use cairn::primitives::target::Work;
+use cairn::storage::MemoryStore;
+use support::{Ledger, funded_spec};
+
+/// Most bytes that the protocol remembers of one peer, as `docs/threat-model.md` says.
+const MAX_PEER_MEMORY: usize = 1_600_000;
+
+/// Bytes of memory that this process has.
+#[cfg(target_os = "linux")]
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("with this line");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1_024
+}
+
+/// Every place taken by a peer that announces, asks and promises as much as it may, and reads nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn all_peers_together_make_a_node_remember_no_more_than_stated() {
+    let ledger = Ledger::new(funded_spec(1));
+    let params = Arc::new(ledger.params.clone());
+    let genesis = params.genesis_hash;
+    let now = Now { millis: 1_000, unix: u64::from(params.timestamp) + 10_000 };
+    let chain = Chain::open(params.clone(), Arc::new(MemoryStore::default())).expect("a chain in memory");
+    let mempool = Mempool::new(params, Limits::default());
+    let config = Config { id: NodeId([9; 32]), ..Config::default() };
+    let places = config.max_inbound;
+    let mut node = Node::new(chain, mempool, config, now).expect("a node in memory");
+    let give = |node: &mut Node, input: Input| {
+        node.handle(now, input);
+        drop(node.drain());
+    };
+
+    let before = memory();
+    for number in 0..places as u64 {
+        let (peer, [high, low]) = (PeerId(number), (number as u16).to_be_bytes());
+        let address = SocketAddr::from(([20 + low, high, 1, 1], 7_331));
+        let id = NodeId(Hash256::of(&number.to_le_bytes()).0);
+        give(&mut node, Input::Connected { peer, address, direction: Direction::Inbound, id });
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            genesis,
+            services: 1,
+            tip: TipClaim { height: 0, hash: genesis, work: Work::ZERO },
+            listen_port: 0,
+            user_agent: "x".repeat(100),
+        };
+        let mut messages = vec![Message::Hello(hello)];
+        let fresh = |item: u64| Hash256::of(&[number.to_le_bytes(), item.to_le_bytes()].concat());
+        for batch in 0..(MAX_KNOWN / MAX_INVENTORY) as u64 {
+            let items = (0..MAX_INVENTORY as u64).map(|item| Item::Transaction(fresh((batch << 32) + item)));
+            messages.push(Message::Inventory(items.collect()));
+        }
+        // More than a portion, so that what comes after it waits.
+        (0..2).for_each(|_| messages.push(Message::GetData(vec![Item::Block(genesis); MAX_INVENTORY])));
+        (0..4).for_each(|_| {
+            messages.push(Message::GetHeaders { locator: vec![Hash256::ZERO; MAX_LOCATOR], stop: Hash256::ZERO });
+        });
+        messages.into_iter().for_each(|message| give(&mut node, Input::Received { peer, message }));
+    }
+    let peers = node.peers(now);
+    assert_eq!(peers.len(), places, "none was thrown out for it");
+    assert!(peers.iter().all(|peer| peer.score == 0), "none did what honest peers do not");
+    let grown = memory().saturating_sub(before);
+    println!("{places} peers: {grown} bytes, {} each", grown / places);
+    assert!(grown / places <= MAX_PEER_MEMORY, "{grown} bytes of {places} peers");
+}

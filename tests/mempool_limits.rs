@@ -1,0 +1,231 @@
+//! What the pool must not lose, and what a peer must not make it do: chains that a reorganisation or a restart brings back
+//! whatever their length, and orphans whose signatures are bad.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cairn::chain::Chain;
+use cairn::mempool::{Limits, MAX_SIGNATURES_A_CALL, Mempool, MempoolError, Sender};
+use cairn::primitives::amount::COIN;
+use cairn::primitives::block::Block;
+use cairn::primitives::hash::Txid;
+use cairn::primitives::tx::{OutPoint, Output, Transaction};
+use cairn::storage::MemoryStore;
+use support::{Ledger, funded_spec, public, unsigned};
+
+/// What each payment here pays.
+const FEE: u64 = 1_000;
+
+/// A pool and its chain.
+struct World {
+    chain: Chain,
+    pool: Mempool,
+    now: u64,
+}
+
+impl World {
+    fn new(ledger: &Ledger) -> Self {
+        let params = Arc::new(ledger.params.clone());
+        let now = u64::from(params.timestamp) + 1_000_000;
+        let chain = Chain::open(params.clone(), Arc::new(MemoryStore::default())).expect("a chain in memory");
+        Self { chain, pool: Mempool::new(params, Limits::default()), now }
+    }
+
+    /// Takes a block in, and the pool follows.
+    fn take(&mut self, block: &Block) {
+        let update = self.chain.accept_block(block.clone(), self.now, &|_| false).expect("a valid block");
+        self.pool.update(&update, &self.chain, self.now);
+    }
+
+    /// Goes on until nothing is left to do; the most transactions that one call admitted.
+    fn resume(&mut self) -> usize {
+        let mut most = 0;
+        while self.pool.is_unfinished() {
+            most = most.max(self.pool.resume(&self.chain, self.now).admitted.len());
+        }
+        most
+    }
+}
+
+fn txids<'a>(txs: impl IntoIterator<Item = &'a Transaction>) -> BTreeSet<Txid> {
+    txs.into_iter().map(Transaction::txid).collect()
+}
+
+/// Payments of which each spends the one before; the first spends coin 1 of genesis.
+fn chained(ledger: &Ledger, length: u64) -> Vec<Transaction> {
+    let mut coin = ledger.allocation(1);
+    let mut txs: Vec<Transaction> = Vec::new();
+    for number in 1..=length {
+        let tx = unsigned(&[coin], vec![Output::pay(public(1), 10 * COIN - number * FEE)]);
+        let tx = ledger.sign(tx, &txs.last().into_iter().collect::<Vec<_>>());
+        coin = OutPoint { txid: tx.txid(), index: 0 };
+        txs.push(tx);
+    }
+    txs
+}
+
+/// Fifty chained payments in two blocks, 25 in each, and three blocks without any on another branch.
+fn two_branches() -> (Ledger, Vec<Transaction>, [Block; 2], Vec<Block>) {
+    let mut ledger = Ledger::new(funded_spec(2));
+    let mut other = ledger.clone();
+    let txs = chained(&ledger, 50);
+    let blocks = [&txs[..25], &txs[25..]].map(|half| {
+        let block = ledger.block(half.to_vec());
+        ledger.append(&block);
+        block
+    });
+    let better = (0..3).map(|_| {
+        let block = other.block(Vec::new());
+        other.append(&block);
+        block
+    });
+    let better = better.collect();
+    (other, txs, blocks, better)
+}
+
+#[test]
+fn a_reorganisation_brings_back_a_chain_of_any_length() {
+    let (mut ledger, txs, blocks, better) = two_branches();
+    let mut world = World::new(&ledger);
+    blocks.iter().for_each(|block| world.take(block));
+    better.iter().for_each(|block| world.take(block));
+    assert_eq!(world.chain.tip().height, 3);
+    assert_eq!(world.pool.txids().into_iter().collect::<BTreeSet<_>>(), txids(&txs), "of 50 payments");
+    // The limit holds for what is new.
+    let last = OutPoint { txid: txs[49].txid(), index: 0 };
+    let more = ledger.sign(unsigned(&[last], vec![Output::pay(public(1), COIN)]), &[&txs[49]]);
+    let verdict = world.pool.accept(more, &world.chain, world.now);
+    assert!(matches!(verdict, Err(MempoolError::TooManyAncestors { .. })), "{verdict:?}");
+    // A block takes them all, in the order in which the pool gives them.
+    let chosen: Vec<Transaction> = world.pool.select(1_000_000).iter().map(|entry| (*entry.tx).clone()).collect();
+    assert_eq!(chosen, txs);
+    let block = ledger.block(chosen);
+    ledger.append(&block);
+    world.take(&block);
+    assert!(world.pool.is_empty());
+}
+
+#[test]
+fn a_saved_pool_comes_back_whole() {
+    let (ledger, txs, blocks, better) = two_branches();
+    let mut world = World::new(&ledger);
+    blocks.iter().chain(&better).for_each(|block| world.take(block));
+    world
+        .pool
+        .accept(ledger.payment(&[ledger.allocation(2)], vec![Output::pay(public(3), COIN)]), &world.chain, world.now)
+        .expect("good");
+    let saved = world.pool.save();
+
+    let mut again = World::new(&ledger);
+    better.iter().for_each(|block| again.take(block));
+    assert_eq!(again.pool.restore(&saved), Ok(51));
+    // A stop before all of it is checked loses nothing.
+    assert_eq!(again.pool.save(), saved);
+    again.resume();
+    assert_eq!(again.pool.txids().len(), txs.len() + 1);
+    for txid in world.pool.txids() {
+        let (before, after) = (world.pool.get(&txid).expect("listed"), again.pool.get(&txid).expect("restored"));
+        assert_eq!((before.time, before.fee, before.ancestors), (after.time, after.fee, after.ancestors));
+    }
+    assert_eq!(again.pool.save(), saved);
+}
+
+#[test]
+fn what_was_saved_is_checked_again() {
+    let ledger = Ledger::new(funded_spec(2));
+    let mut world = World::new(&ledger);
+    let tx = ledger.payment(&[ledger.allocation(1)], vec![Output::pay(public(3), COIN)]);
+    world.pool.accept(tx.clone(), &world.chain, world.now).expect("good");
+    let saved = world.pool.save();
+    // Bytes that were changed, cut or are another network's are refused as a whole.
+    for at in (0..saved.len()).step_by(7) {
+        let mut flipped = saved.clone();
+        flipped[at] ^= 1;
+        World::new(&ledger).pool.restore(&flipped).expect_err("a flipped bit");
+        World::new(&ledger).pool.restore(&saved[..at]).expect_err("cut");
+    }
+    World::new(&Ledger::new(funded_spec(3))).pool.restore(&saved).expect_err("another network");
+    // One that a block has meanwhile, and one that has waited too long, are left out.
+    let mut confirmed = World::new(&ledger);
+    confirmed.take(&ledger.block(vec![tx]));
+    let mut late = World::new(&ledger);
+    late.now += Limits::default().expiry_secs + 1;
+    for mut world in [confirmed, late] {
+        assert_eq!(world.pool.restore(&saved), Ok(1));
+        world.resume();
+        world.pool.expire(world.now);
+        assert!(world.pool.is_empty());
+    }
+}
+
+/// Spends so many of the first outputs of `parent`; told apart by `number`.
+fn orphan(ledger: &Ledger, parent: &Transaction, inputs: u32, number: u64, is_good: bool) -> Transaction {
+    let txid = parent.txid();
+    let coins: Vec<OutPoint> = (0..inputs).map(|index| OutPoint { txid, index }).collect();
+    let mut tx = ledger.sign(unsigned(&coins, vec![Output::pay(public(2), COIN + number)]), &[parent]);
+    if !is_good && let Some(last) = tx.inputs.last_mut() {
+        last.signature.0[3] ^= 1;
+    }
+    tx
+}
+
+/// Inputs of each orphan: nearly as many as one may have.
+const INPUTS: u32 = 150;
+
+/// A parent with enough outputs for an orphan, and one output more.
+fn parent(ledger: &Ledger) -> Transaction {
+    let mut outputs = vec![Output::pay(public(1), 10 * COIN / 200); INPUTS as usize];
+    outputs.push(Output::pay(public(1), COIN));
+    ledger.payment(&[ledger.allocation(1)], outputs)
+}
+
+#[test]
+fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
+    let ledger = Ledger::new(funded_spec(2));
+    let mut world = World::new(&ledger);
+    let parent = parent(&ledger);
+    let senders = 30;
+    for number in 0..senders {
+        let tx = orphan(&ledger, &parent, INPUTS, number, false);
+        let verdict = world.pool.accept_from(Some(Sender(number)), tx, &world.chain, world.now);
+        assert!(matches!(verdict, Err(MempoolError::MissingInputs { kept: true, .. })), "{verdict:?}");
+    }
+    let accepted = world.pool.accept(parent, &world.chain, world.now).expect("good");
+    // 4,500 signatures wait, of which one call checks 300 at most: those of the orphan that reaches the bound too.
+    let most = MAX_SIGNATURES_A_CALL / INPUTS as usize + 1;
+    let mut blamed: Vec<u64> = accepted.orphans.blamed.iter().map(|(Sender(sender), _)| *sender).collect();
+    assert!((1..=most).contains(&blamed.len()), "{} orphans in one call", blamed.len());
+    while world.pool.is_unfinished() {
+        let progress = world.pool.resume(&world.chain, world.now);
+        assert!(progress.blamed.len() <= most, "{} orphans in one call", progress.blamed.len());
+        blamed.extend(progress.blamed.iter().map(|(Sender(sender), _)| *sender));
+    }
+    blamed.sort_unstable();
+    assert_eq!(blamed, (0..senders).collect::<Vec<_>>(), "each is blamed, once");
+    assert_eq!((world.pool.len(), world.pool.orphan_count()), (1, 0));
+}
+
+#[test]
+fn with_a_bad_orphan_its_senders_others_go_and_nobody_elses() {
+    let ledger = Ledger::new(funded_spec(2));
+    let mut world = World::new(&ledger);
+    let parent = parent(&ledger);
+    let give = |world: &mut World, sender: u64, tx: Transaction| {
+        world.pool.accept_from(Some(Sender(sender)), tx, &world.chain, world.now).expect_err("an orphan");
+    };
+    (0..30).for_each(|number| give(&mut world, 7, orphan(&ledger, &parent, INPUTS, number, false)));
+    let txid = parent.txid();
+    let coin = OutPoint { txid, index: INPUTS };
+    let good = ledger.sign(unsigned(&[coin], vec![Output::pay(public(2), COIN / 2)]), &[&parent]);
+    give(&mut world, 8, good.clone());
+    let accepted = world.pool.accept(parent.clone(), &world.chain, world.now).expect("good");
+    let mut blamed = accepted.orphans.blamed;
+    while world.pool.is_unfinished() {
+        blamed.extend(world.pool.resume(&world.chain, world.now).blamed);
+    }
+    assert_eq!(blamed.iter().map(|(sender, _)| *sender).collect::<Vec<_>>(), [Sender(7)], "after one of 30");
+    assert_eq!(world.pool.txids().into_iter().collect::<BTreeSet<_>>(), txids([&parent, &good]));
+    assert_eq!(world.pool.orphan_count(), 0);
+}

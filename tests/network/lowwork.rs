@@ -1,0 +1,62 @@
+//! Headers that cost nothing to make.
+
+use std::sync::Arc;
+
+use cairn::p2p::lowwork::{MARGIN_BLOCKS, max_length};
+use cairn::p2p::message::{MAX_HEADERS, Message};
+use cairn::primitives::header::Header;
+use cairn::sim::{Sim, Weather};
+
+use crate::liars::{boast, liar};
+use crate::{Private, Seed, mine, params};
+
+/// The specification's bound: four times the height, and 10,000 more.
+#[test]
+fn a_branch_of_little_work_has_a_length_that_it_may_reach() {
+    let table = [(0, 10_000), (1, 10_004), (2_500, 20_000), (1_000_000, 4_010_000)];
+    assert_eq!(table.map(|(height, _)| (height, max_length(height))), table);
+}
+
+/// A liar begins with headers that the node knows, adds as many of its own as lift that branch over the mark, and when it is
+/// asked to show the branch again shows headers of no work.
+#[test]
+fn known_headers_prove_nothing() {
+    const HEIGHT: u32 = 2_200;
+    const KNOWN: usize = MAX_HEADERS - 1;
+    let seed = Seed::new(61);
+    let params = params();
+    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    sim.add_node(&[]).unwrap();
+    mine(&mut sim, 0, HEIGHT);
+
+    let mut branch = Private::new(&params);
+    let chain = sim.node(0).unwrap().chain();
+    for height in 1..=KNOWN as u32 {
+        let hash = chain.entry_at(height).unwrap().hash;
+        let block = chain.db().block(&hash).unwrap().unwrap();
+        branch.chain.accept_block(block.clone(), u64::from(u32::MAX), &|_| false).unwrap();
+        branch.blocks.push(block);
+    }
+    let own = HEIGHT - MARGIN_BLOCKS - KNOWN as u32;
+    branch.grow(own);
+    let proof: Vec<Header> = branch.blocks.iter().map(|block| block.header).collect();
+    let easy: Vec<Header> = Private::new(&params).grow(MAX_HEADERS as u32).blocks.iter().map(|b| b.header).collect();
+
+    let mut asked = 0;
+    let script = liar(boast(&params), Some(Sim::address(0)), move |message| match message {
+        Message::GetHeaders { .. } => {
+            asked += 1;
+            let headers = match asked {
+                1 => &proof[..MAX_HEADERS],
+                2 => &proof[MAX_HEADERS..],
+                _ => &easy[..],
+            };
+            vec![Message::Headers(headers.to_vec())]
+        }
+        _ => Vec::new(),
+    });
+    sim.add_script(script);
+    sim.run_for(60_000);
+    let stored = sim.node(0).unwrap().chain().header_count() - (HEIGHT as usize + 1);
+    assert!(stored <= own as usize, "{stored} headers stored for the work of {own}");
+}

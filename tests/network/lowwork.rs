@@ -1,7 +1,5 @@
 //! Headers that cost nothing to make.
 
-use std::sync::Arc;
-
 use cairn::p2p::lowwork::{MARGIN_BLOCKS, max_length};
 use cairn::p2p::message::{MAX_HEADERS, Message};
 use cairn::primitives::header::Header;

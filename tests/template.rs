@@ -89,7 +89,7 @@ fn transactions_are_mined_with_their_fees() {
     // Chained: the later ones depend on the earlier.
     let mut paid = BTreeSet::new();
     let mut from = fixture.block(&hashes[0]).transactions[0].clone();
-    for fee in [1_000_000, 2_000_000, 3_000_000] {
+    for fee in [1_000_000, 1_500_000, 2_000_000] {
         let payment = fixture.payment(&from, 1, from.outputs[0].value - fee - 1_000, 1, fee);
         paid.insert(json!(fixture.call("sendrawtransaction", json!([hex_of(&payment)]))).to_string());
         from = payment;
@@ -99,8 +99,8 @@ fn transactions_are_mined_with_their_fees() {
     assert_eq!(transactions.iter().map(|tx| tx["txid"].to_string()).collect::<BTreeSet<_>>(), paid);
     let depends: Vec<&Value> = transactions.iter().map(|tx| &tx["depends"]).collect();
     assert_eq!(depends, [&json!([]), &json!([1]), &json!([2])]);
-    assert_eq!(transactions.iter().map(|tx| tx["fee"].as_u64().unwrap()).sum::<u64>(), 6_000_000);
-    assert_eq!(given["coinbasetxn"]["fee"], -6_000_000);
+    assert_eq!(transactions.iter().map(|tx| tx["fee"].as_u64().unwrap()).sum::<u64>(), 4_500_000);
+    assert_eq!(given["coinbasetxn"]["fee"], -4_500_000);
 
     let mut work = cpuminer::decode(&given);
     assert_eq!(work.rest[0], 4);
@@ -108,7 +108,7 @@ fn transactions_are_mined_with_their_fees() {
     assert_eq!(submit(&fixture, &path, &work.submission()), Value::Null);
     assert_eq!(tip(&fixture), work.hash());
     let earned = fixture.call("getaddressbalance", json!([fixture.payee(2)]));
-    assert_eq!(earned["balance"], json!(fixture.params.subsidy + 6_000_000));
+    assert_eq!(earned["balance"], json!(fixture.params.subsidy + 4_500_000));
     assert_eq!(fixture.call("getrawmempool", json!([])), json!([]));
 }
 

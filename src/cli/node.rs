@@ -28,7 +28,7 @@ Examples:
   cairn node                              # the development network
   cairn node --mine \"$(cairn wallet address)\"      # mine on all cores
   cairn node --stratum 0.0.0.0:3333       # miners elsewhere: see docs/mining.md
-  cairn node --genesis mine.json          # another network, kept in the directory
+  cairn node --genesis mine.json          # another network, kept from then on
   CAIRN_LOG=cairn::p2p=debug cairn node   # options are variables, too
   # a second node on the same machine
   cairn node --data-dir b --listen 127.0.0.1:0 --rpc 127.0.0.1:0 \\

@@ -74,12 +74,13 @@ Examples:
   # then ask for later ones with --since seen.json
   cairn proof verify first.json --save-checkpoint seen.json
   cairn proof verify later.json --checkpoint seen.json
-  cairn proof verify pay.json --min-work 1                      # content with the work of one block
+  # content with the work of one block
+  cairn proof verify pay.json --min-work 1
 
 Confirmations are counted in work: one is the largest block shown shortly before the payment. Headers are not counted.
 
-Exit codes: 0 only if the payment is proven, with enough work on top; 3 if the receipt does not hold, is from the future, or
-has too little work on top; 1 if it cannot be read.")]
+Exit codes: 0 only if the payment is proven, with enough work on top; 3 if the receipt does not hold, is from the future, \
+or has too little work on top; 1 if it cannot be read.")]
     Verify {
         /// The receipt, in either form; - for stdin
         file: PathBuf,

@@ -169,7 +169,11 @@ fn serve(blocks: &[Block], message: &Message) -> Vec<Message> {
         }
         Message::GetData(items) => items
             .iter()
-            .filter_map(|item| blocks.iter().find(|block| Item::Block(block.hash()) == *item))
+            .filter_map(|item| {
+                // A whole block is an answer to either question.
+                let asked = |hash| [Item::Block(hash), Item::CompactBlock(hash)].contains(item);
+                blocks.iter().find(|block| asked(block.hash()))
+            })
             .map(|block| Message::Block(Arc::new(block.clone())))
             .collect(),
         _ => Vec::new(),

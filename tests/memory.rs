@@ -10,6 +10,7 @@ use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, MAX_LOCATOR, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::p2p::relay::MAX_KNOWN;
+use cairn::p2p::serve::MAX_WAITING_RANGES;
 use cairn::p2p::{Config, Direction, Input, Node, Now, PeerId, Protocol};
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::target::Work;
@@ -17,7 +18,7 @@ use cairn::storage::MemoryStore;
 use support::{Ledger, funded_spec};
 
 /// Most bytes that the protocol remembers of one peer, as `docs/threat-model.md` says.
-const MAX_PEER_MEMORY: usize = 1_600_000;
+const MAX_PEER_MEMORY: usize = 1_800_000;
 
 /// Bytes of memory that this process has.
 #[cfg(target_os = "linux")]
@@ -65,9 +66,12 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
             let items = (0..MAX_INVENTORY as u64).map(|item| Item::Transaction(fresh((batch << 32) + item)));
             messages.push(Message::Inventory(items.collect()));
         }
-        // More than a portion, so that what comes after it waits.
-        (0..2).for_each(|_| messages.push(Message::GetData(vec![Item::Block(genesis); MAX_INVENTORY])));
-        (0..4).for_each(|_| {
+        // More than a slice of serving, and time stands still, so that the rest waits.
+        for batch in 0..2u64 {
+            let items = (0..MAX_INVENTORY as u64).map(|item| Item::Block(fresh((1 << 48) + (batch << 32) + item)));
+            messages.push(Message::GetData(items.collect()));
+        }
+        (0..MAX_WAITING_RANGES).for_each(|_| {
             messages.push(Message::GetHeaders { locator: vec![Hash256::ZERO; MAX_LOCATOR], stop: Hash256::ZERO });
         });
         messages.into_iter().for_each(|message| give(&mut node, Input::Received { peer, message }));

@@ -548,7 +548,7 @@ impl Protocol for Light {
             Input::Pong { peer, nonce, at } => self.pings.pong(Now { millis: at, ..now }, peer, nonce),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
-            Input::Delayed { millis } => self.pings.excuse(millis),
+            Input::Delayed { millis } => self.pings.extend_deadlines(millis),
             Input::Flushed { .. } | Input::Tick => {}
         }
         self.finish(now);

@@ -38,12 +38,12 @@ const STEP: u64 = 100;
 /// A byte of an answer: encoded and handed to the socket.
 const BYTE_SENT: u64 = 2;
 
-/// Nanoseconds of the thread that a peer's budget gains a millisecond: a hundredth of it, since there are about as many places
-/// for peers.
-const GAIN: u64 = 10_000;
-/// Most that is saved up: a tenth of a second, more than any one message costs.
+/// Nanoseconds of the thread that a peer's budget gains a millisecond: with all 125 places taken, all peers together may have
+/// half of the thread and owe nothing.
+const GAIN: u64 = 4_000;
+/// Most that is saved up: a tenth of a second.
 const MOST: u64 = 100_000_000;
-/// Most that is owed: what is spent while nobody else wants the thread is forgotten after a minute and a half.
+/// Most that is owed: what is spent while nobody else wants the thread is forgotten after four minutes.
 const MOST_OWED: u64 = 1_000_000_000;
 
 const RATE: Rate = Rate { gain: GAIN, most: MOST };
@@ -141,7 +141,7 @@ struct Account {
 pub(super) struct Budgets(BTreeMap<PeerId, Account>);
 
 impl Budgets {
-    /// A newcomer has saved up nothing: to connect again and again gains it no more than its debts.
+    /// A newcomer has saved up nothing: reconnecting clears a debt but gains no credit.
     pub(super) fn connected(&mut self, now: Now, peer: PeerId) {
         self.0.insert(peer, Account { budget: Bucket::empty(now.millis), spent: Cost::ZERO });
     }

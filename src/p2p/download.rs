@@ -167,8 +167,8 @@ impl Download {
         self.requests.contains_key(hash) || self.wanted.iter().any(|(wanted, _)| wanted == hash)
     }
 
-    /// Whether a peer was asked for a block and may send its compact form for that. Looking at one costs as much as the mempool
-    /// is long, so that a request is used up.
+    /// Whether a peer was asked for a block and may send its compact form for that. Matching one scans
+    /// the mempool, so each request allows only so many.
     pub(super) fn take_compact(&mut self, peer: PeerId, hash: &BlockHash) -> bool {
         let request = self.requests.get_mut(hash).filter(|request| request.peer == peer);
         let Some(request) = request.filter(|request| request.compacts > 0) else { return false };
@@ -202,7 +202,7 @@ impl Download {
     }
 
     /// Whoever brought a block does not answer for it.
-    pub(super) fn excuse(&mut self, hash: &BlockHash) {
+    pub(super) fn forget_sender(&mut self, hash: &BlockHash) {
         self.brought.retain(|(brought, _)| brought != hash);
     }
 
@@ -324,8 +324,8 @@ impl Download {
         })
     }
 
-    /// This node was busy for so many milliseconds.
-    pub(super) fn excuse_all(&mut self, millis: u64) {
+    /// Extend all deadlines by `millis`.
+    pub(super) fn extend_deadlines(&mut self, millis: u64) {
         self.requests.values_mut().for_each(|request| request.since += millis);
         self.sources.values_mut().for_each(|source| source.progress += millis);
     }

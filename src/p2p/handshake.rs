@@ -38,8 +38,8 @@ impl Handshakes {
         })
     }
 
-    /// This node was busy for so many milliseconds.
-    pub(crate) fn excuse(&mut self, millis: u64) {
+    /// Extend all deadlines by `millis`.
+    pub(crate) fn extend_deadlines(&mut self, millis: u64) {
         self.0.values_mut().for_each(|since| *since += millis);
     }
 

@@ -53,8 +53,8 @@ impl Pings {
         }
     }
 
-    /// This node was busy for so many milliseconds.
-    pub(crate) fn excuse(&mut self, millis: u64) {
+    /// Extend all deadlines by `millis`.
+    pub(crate) fn extend_deadlines(&mut self, millis: u64) {
         self.0.values_mut().for_each(|liveness| liveness.excused += millis);
     }
 

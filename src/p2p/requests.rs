@@ -145,8 +145,8 @@ impl Requests {
         next.into_iter().chain([from]).for_each(|peer| self.pump(now, peer, out));
     }
 
-    /// This node was busy for so many milliseconds.
-    pub(super) fn excuse(&mut self, millis: u64) {
+    /// Extend all deadlines by `millis`.
+    pub(super) fn extend_deadlines(&mut self, millis: u64) {
         self.wants.values_mut().for_each(|want| want.since += millis);
         self.timeouts.iter_mut().for_each(|(at, ..)| *at += millis);
     }

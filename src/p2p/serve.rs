@@ -148,11 +148,12 @@ impl Server {
             && let Some(queue) = self.queues.get_mut(&peer)
         {
             let mut turn = Cost::ZERO;
-            while turn < TURN && queue.is_waiting() {
+            while turn < TURN && queue.is_waiting() && queue.missing.len() < MAX_INVENTORY {
                 let before = meter::effort();
                 let sent = queue.answer_next(peer, shelf, &mut self.bodies, out);
                 turn += Cost::of(meter::effort() - before) + Cost::of_request() + Cost::of_sending(sent);
             }
+            turn += Cost::of_sending(queue.tell_missing(peer, out));
             budgets.charge(now, peer, turn);
             slice += turn;
         }
@@ -174,7 +175,6 @@ impl Queue {
 
     /// Answers the next request; how many bytes that took.
     fn answer_next(&mut self, peer: PeerId, shelf: Shelf<'_>, bodies: &mut Bodies, out: &mut Outbox) -> usize {
-        let mut sent = 0;
         let answer = match self.requests.pop_front() {
             Some(Request::Item(item)) => {
                 let found = body(&item, shelf, bodies);
@@ -193,21 +193,24 @@ impl Queue {
             out.event(Event::StoreFailed { error: error.to_string() });
             None
         });
-        // A request's answer is never empty: its items are in the queue until they are answered.
-        let all_told = self.requests.is_empty() || self.missing.len() == MAX_INVENTORY;
-        let missing = std::mem::take(&mut self.missing);
-        let missing = if all_told && !missing.is_empty() {
-            Some(Message::NotFound(missing))
-        } else {
-            self.missing = missing;
-            None
-        };
-        for message in answer.into_iter().chain(missing) {
-            sent += message.encoded_len();
-            out.send(peer, message);
+        answer.map_or(0, |answer| self.send(peer, answer, out))
+    }
+
+    /// Says which of the things asked for are not here; how many bytes that took.
+    fn tell_missing(&mut self, peer: PeerId, out: &mut Outbox) -> usize {
+        if self.missing.is_empty() {
+            return 0;
         }
+        let missing = Message::NotFound(std::mem::take(&mut self.missing));
+        self.send(peer, missing, out)
+    }
+
+    /// Sends a part of the portion; how many bytes that is.
+    fn send(&mut self, peer: PeerId, message: Message, out: &mut Outbox) -> usize {
+        let sent = message.encoded_len();
+        out.send(peer, message);
         self.portion += sent;
-        if self.portion >= PORTION_BYTES {
+        if self.portion >= PORTION_BYTES && !self.flushing {
             self.flushing = true;
             out.push(Output::Flush { peer });
         }

@@ -186,7 +186,7 @@ impl HeaderSync {
                     let own_work = headers[place].bits.target().map(|target| target.work()).unwrap_or_default();
                     early = Some(parent.work + own_work);
                 }
-                (place, place > 0)
+                (place, place > known)
             }
         };
         if let Some(entry) = taken.checked_sub(1).and_then(|last| chain.entry(&hashes[last])) {
@@ -294,8 +294,8 @@ impl HeaderSync {
         }
     }
 
-    /// This node was busy for so many milliseconds.
-    pub(super) fn excuse(&mut self, millis: u64) {
+    /// Extend all deadlines by `millis`.
+    pub(super) fn extend_deadlines(&mut self, millis: u64) {
         self.0.values_mut().filter_map(|state| state.asked.as_mut()).for_each(|asked| *asked += millis);
     }
 

@@ -42,7 +42,7 @@ pub(super) enum SocketEvent {
         /// When it was read from the socket.
         at: Instant,
         /// Its place in the inbox, given back when the node has handled it.
-        _space: Space,
+        space: Space,
     },
     /// Bytes came that are no message; nothing after them can be understood.
     Malformed { peer: PeerId, reason: String },
@@ -68,7 +68,8 @@ pub(super) struct Opened {
 }
 
 /// The node's inbox. What waits for the node's thread is bounded for each connection, in messages and in bytes, so that none
-/// takes the room of another; messages too large for that share room of their own.
+/// takes the room of another. A message too large for that, a block, takes all of its connection's room and a part of what all
+/// share, so that a connection has one such message waiting at most.
 #[derive(Debug, Clone)]
 pub(super) struct Inbox {
     pub(super) events: mpsc::Sender<SocketEvent>,
@@ -88,6 +89,7 @@ struct Share {
 pub(super) struct Space {
     _message: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
+    _large: Option<OwnedSemaphorePermit>,
 }
 
 impl Share {
@@ -102,8 +104,8 @@ impl Inbox {
     pub(super) const MAX_WAITING: usize = 512;
     /// Messages decoded and waiting for the node, of one peer.
     pub(super) const MAX_MESSAGES_OF_PEER: usize = 64;
-    /// Their bytes on the wire; larger messages, which are blocks and the longest lists, have other room.
-    const MAX_BYTES_OF_PEER: usize = 128 << 10;
+    /// Their bytes on the wire: a full `headers`, and some more.
+    const MAX_BYTES_OF_PEER: usize = 192 << 10;
     /// Bytes of larger messages waiting for the node, of all peers.
     const MAX_LARGE_BYTES: usize = 16 << 20;
 
@@ -115,11 +117,17 @@ impl Inbox {
 
     /// Waits for room and puts a message in. `false` if the node is gone.
     async fn receive(&self, share: &Share, peer: PeerId, message: Message, bytes: usize, at: Instant) -> bool {
-        let room = if bytes <= Self::MAX_BYTES_OF_PEER { &share.bytes } else { &self.large };
-        let bytes = bytes.clamp(1, Self::MAX_LARGE_BYTES) as u32;
+        let own = bytes.clamp(1, Self::MAX_BYTES_OF_PEER) as u32;
         let Ok(_message) = share.messages.clone().acquire_owned().await else { return false };
-        let Ok(_bytes) = room.clone().acquire_many_owned(bytes).await else { return false };
-        self.put(SocketEvent::Received { peer, message, at, _space: Space { _message, _bytes } }).await
+        let Ok(_bytes) = share.bytes.clone().acquire_many_owned(own).await else { return false };
+        let _large = if bytes > Self::MAX_BYTES_OF_PEER {
+            let shared = bytes.min(Self::MAX_LARGE_BYTES) as u32;
+            let Ok(permit) = self.large.clone().acquire_many_owned(shared).await else { return false };
+            Some(permit)
+        } else {
+            None
+        };
+        self.put(SocketEvent::Received { peer, message, at, space: Space { _message, _bytes, _large } }).await
     }
 
     /// Waits for room and puts an event in. `false` if the node is gone.

@@ -33,7 +33,6 @@ pub fn reserve_for(connections: usize) -> usize {
 }
 
 /// The soft limit, raised to `wanted` if the hard limit allows; `None` if there is none.
-#[cfg(unix)]
 fn raise_limit(wanted: u64) -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -49,9 +48,4 @@ fn raise_limit(wanted: u64) -> Option<u64> {
             Some(limit)
         }
     }
-}
-
-#[cfg(not(unix))]
-fn raise_limit(_wanted: u64) -> Option<u64> {
-    None
 }

@@ -136,7 +136,8 @@ impl<P: Protocol> Driver<P> {
         Ok(self.node)
     }
 
-    /// What is no message, and a pong of a peer within its budget, is handled at once; all else waits for its turn.
+    /// Connection events, and pongs of peers within their budgets, are handled at once; messages, and the end of a connection,
+    /// wait for their turn.
     fn arrived(&mut self, event: SocketEvent) {
         let peer = match &event {
             SocketEvent::Received { peer, message: Message::Pong(_), .. }
@@ -162,15 +163,15 @@ impl<P: Protocol> Driver<P> {
     }
 
     fn socket(&mut self, event: SocketEvent) {
-        let mut space = None;
+        let mut _space = None; // Given back when the node has handled the message.
         let input = match event {
             SocketEvent::Opened(Opened { peer, id, address, direction, outbox, closing }) => {
                 self.peers.insert(peer, Peer { outbox, closing });
                 Input::Connected { peer, address, direction, id }
             }
             SocketEvent::DialFailed { address } => Input::ConnectFailed { address },
-            SocketEvent::Received { peer, message, at, _space } if self.peers.contains_key(&peer) => {
-                space = Some(_space);
+            SocketEvent::Received { peer, message, at, space } if self.peers.contains_key(&peer) => {
+                _space = Some(space);
                 match message {
                     Message::Pong(nonce) => Input::Pong { peer, nonce, at: self.clock.millis_of(at.into_std()) },
                     message => Input::Received { peer, message },
@@ -187,7 +188,6 @@ impl<P: Protocol> Driver<P> {
             | SocketEvent::Closed { .. } => return,
         };
         self.node.handle(self.clock.now(), input);
-        drop(space);
     }
 
     /// Does what the protocol asks, until it asks nothing more.

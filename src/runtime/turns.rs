@@ -1,7 +1,7 @@
 //! What has come from peers and waits for the node's thread: a queue for each, and whose turn it is.
 //!
-//! With one queue for all, one that asks for much makes all others wait behind it. Here whoever has most of its budget left
-//! comes first, and among equals the one whose last turn is longest ago. How much may wait is
+//! With one queue for all, one that asks for much makes all others wait behind it. Here the peer with most of its budget left
+//! comes first, and among equals the one that has waited longest since its last turn or since it began to wait. How much may wait is
 //! [`Inbox`](super::connection::Inbox)'s to bound.
 
 use std::cmp::Reverse;

@@ -54,7 +54,8 @@ impl LargeValues {
     /// The file's name in the store's directory.
     pub const FILE: &str = "large";
 
-    /// Opens the file in `dir`, or makes one there. One that may only be read can be, and appending to it fails.
+    /// Opens the file in `dir`, or makes one there. A link to one, as a copy of a database has it, may be to a file that can
+    /// only be read; appending to it fails.
     ///
     /// # Errors
     /// [`StoreError::Backend`].
@@ -63,7 +64,9 @@ impl LargeValues {
         let open = || -> io::Result<(File, u64)> {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let file = file.or_else(|error| match error.kind() {
-                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => File::open(&path),
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied if path.is_symlink() => {
+                    File::open(&path)
+                }
                 _ => Err(error),
             })?;
             let end = file.metadata()?.len();

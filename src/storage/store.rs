@@ -125,8 +125,8 @@ impl SledStore {
     }
 
     /// The same, with sled keeping at most about `cache_bytes` of data in memory, where several nodes share a machine; and
-    /// with `on_failure`, which is called on some thread with the reason when a write has failed: from then on nothing is
-    /// written, and what is committed but not on the disk is lost when the process ends.
+    /// with `on_failure`, which is called on some thread with the reason when a write has failed: from then on no
+    /// commit is accepted, and what is committed but not on the disk is lost when the process ends.
     ///
     /// # Errors
     /// As [`SledStore::open`].

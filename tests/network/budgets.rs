@@ -8,13 +8,18 @@ use cairn::miner::template;
 use cairn::p2p::blocks::{COMPACT_DEPTH, TRANSACTIONS_DEPTH};
 use cairn::p2p::budget::Cost;
 use cairn::p2p::compact::CompactBlock;
+use cairn::p2p::download::STALL_MILLIS;
+use cairn::p2p::handshake::HANDSHAKE_TIMEOUT_MILLIS;
 use cairn::p2p::kad::{Contact, K, NodeId};
 use cairn::p2p::message::{
-    Item, Kind, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, Message,
+    Hello, Item, Kind, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, Message, TipClaim,
 };
 use cairn::p2p::misbehaviour::Offence;
+use cairn::p2p::ping::PING_TIMEOUT_MILLIS;
 use cairn::p2p::proofs::{MAX_PROOFS, ProofQuery, Proofs};
+use cairn::p2p::requests::TRANSACTION_TIMEOUT_MILLIS;
 use cairn::p2p::serve::{MAX_WAITING_RANGES, SLICE};
+use cairn::p2p::sync::HEADERS_TIMEOUT_MILLIS;
 use cairn::p2p::{Config, Input, Output, PeerId, Protocol};
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
@@ -22,6 +27,7 @@ use cairn::primitives::hash::Hash256;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::merkle;
 use cairn::primitives::meter::{self, Effort};
+use cairn::primitives::target::Bits;
 use cairn::primitives::tx::{Input as TxInput, OutPoint, Output as TxOutput, Transaction};
 use cairn::storage::TxLocation;
 
@@ -480,4 +486,59 @@ fn a_pong_counts_from_when_it_came() {
     bench.give(Input::Pong { peer, nonce, at });
     let info = &bench.node.peers(bench.now)[0];
     assert_eq!((info.ping, info.min_ping), (Some(30), Some(30)));
+}
+
+/// While the node's thread is busy for long, peers' answers wait unread: every deadline moves by that time.
+#[test]
+fn a_busy_thread_moves_every_deadline() {
+    fn guests(bench: &mut Bench) -> [PeerId; 2] {
+        ["10.0.0.1:5", "10.1.0.1:5"].map(|address| bench.guest(address))
+    }
+    fn greet(bench: &mut Bench) {
+        bench.inbound("10.0.0.1:5");
+    }
+    fn ping(bench: &mut Bench) {
+        bench.guest("10.0.0.1:5");
+    }
+    fn claim(bench: &mut Bench) {
+        let (peer, _) = bench.inbound("10.0.0.1:5");
+        let tip = TipClaim { height: 9, hash: Hash256([9; 32]), work: Bits(0x1f00_ffff).target().unwrap().work() };
+        let outputs = bench.say(peer, Message::Hello(Hello { tip, ..hello() }));
+        assert!(sent(&outputs).any(|message| matches!(message, Message::GetHeaders { .. })), "{outputs:?}");
+    }
+    fn announce_block(bench: &mut Bench) {
+        let header = next_block(bench).header;
+        let outputs = guests(bench).map(|peer| bench.say(peer, Message::Headers(vec![header])));
+        assert!(is_asked(&outputs[0]), "{outputs:?}");
+    }
+    fn announce_transaction(bench: &mut Bench) {
+        let item = Item::Transaction(Hash256([7; 32]));
+        let outputs = guests(bench).map(|peer| bench.say(peer, Message::Inventory(vec![item])));
+        assert!(is_asked(&outputs[0]), "{outputs:?}");
+    }
+    fn is_closed(outputs: &[Output]) -> bool {
+        outputs.iter().any(|output| matches!(output, Output::Disconnect { .. }))
+    }
+    fn is_asked(outputs: &[Output]) -> bool {
+        sent(outputs).any(|message| matches!(message, Message::GetData(_)))
+    }
+    type Row = (&'static str, fn(&mut Bench), u64, fn(&[Output]) -> bool);
+    let rows: [Row; 5] = [
+        ("a hello", greet, HANDSHAKE_TIMEOUT_MILLIS, is_closed),
+        ("a pong", ping, PING_TIMEOUT_MILLIS, is_closed),
+        ("headers", claim, HEADERS_TIMEOUT_MILLIS, is_closed),
+        ("a block", announce_block, STALL_MILLIS, is_asked),
+        ("a transaction", announce_transaction, TRANSACTION_TIMEOUT_MILLIS, is_asked),
+    ];
+    for (name, ask, timeout, is_late) in rows {
+        let wait = |busy: u64| {
+            let mut bench = Bench::new(Config::default());
+            ask(&mut bench);
+            bench.give(Input::Delayed { millis: busy });
+            let outputs = bench.after(timeout + 1);
+            is_late(&outputs)
+        };
+        assert!(wait(0), "{name} came in time");
+        assert!(!wait(timeout), "{name} was late");
+    }
 }

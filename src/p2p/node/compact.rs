@@ -31,6 +31,7 @@ impl Node {
             && self.sync.received(now, id, &[compact.header], &mut self.chain, &mut self.out)
         {
             self.download.refresh();
+            self.gained = true;
         }
         self.take_compact(now, id, hash, compact);
         self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
@@ -135,7 +136,7 @@ impl Node {
     pub(super) fn connect_pending(&mut self, now: Now) {
         let Some(Pending { from, hash, block, .. }) = self.pending.take() else { return };
         self.download.received(now, from, &hash);
-        self.download.excuse(&hash);
+        self.download.forget_sender(&hash);
         match self.accept(now, block) {
             Ok(update) => self.delivered(now, from, &update),
             Err(error) => {

@@ -100,7 +100,10 @@ impl Node {
             self.sync.has(id, &entry, &self.chain);
         }
         match result {
-            Ok(update) => self.delivered(now, id, &update),
+            Ok(update) => {
+                self.gained |= wanted;
+                self.delivered(now, id, &update);
+            }
             Err(error) => {
                 self.download.failed(now, id, &hash);
                 self.out.refused(id, error.blame(), &error, Offence::BadBlock);
@@ -190,10 +193,6 @@ impl Node {
             self.out.event(Event::TransactionAccepted { txid: *txid });
         }
         self.relay.tell_all(now, admitted, &mut self.rng);
-        self.blame_senders(blamed);
-    }
-
-    fn blame_senders(&mut self, blamed: &[(Sender, String)]) {
         for (Sender(peer), error) in blamed {
             self.out.offence(PeerId(*peer), Offence::BadTransaction(error.clone()));
         }
@@ -222,9 +221,8 @@ impl Node {
         if !update.disconnected.is_empty() {
             self.download.refresh();
         }
-        let Progress { admitted, blamed } = self.mempool.update(update, &self.chain, now.unix);
-        self.relay.tell_all(now, &admitted, &mut self.rng);
-        self.blame_senders(&blamed);
+        let progress = self.mempool.update(update, &self.chain, now.unix);
+        self.progressed(now, &progress);
         self.refused.clear();
         let height = |hash: &BlockHash| self.chain.entry(hash).map_or(0, |entry| entry.height);
         for block in &update.disconnected {

@@ -110,12 +110,13 @@ impl Protocol for Node {
             Input::Pong { peer, nonce, at } => self.ponged(now, peer, nonce, at),
             Input::Flushed { peer } => self.server.flushed(peer),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
-            Input::Delayed { millis } => self.excuse(millis),
+            Input::Delayed { millis } => self.extend_deadlines(millis),
             Input::Tick => {}
         }
-        if let Some((peer, cost)) = payer {
-            let effort = if self.gained { Cost::ZERO } else { Cost::of(meter::effort() - before) };
-            self.budgets.charge(now, peer, cost + effort);
+        if let Some((peer, cost)) = payer
+            && !self.gained
+        {
+            self.budgets.charge(now, peer, cost + Cost::of(meter::effort() - before));
         }
         let Self { server, chain, mempool, blocks, budgets, out, .. } = self;
         server.serve(now, Shelf { chain, mempool, blocks }, budgets, out);
@@ -345,13 +346,13 @@ impl Node {
         }
     }
 
-    /// What peers owe an answer to may have been answered for some time: they have as much longer.
-    fn excuse(&mut self, millis: u64) {
-        self.handshakes.excuse(millis);
-        self.pings.excuse(millis);
-        self.sync.excuse(millis);
-        self.download.excuse_all(millis);
-        self.requests.excuse(millis);
+    /// This thread was busy for `millis`: every peer has as much longer for its answers. A lookup asks another node instead.
+    fn extend_deadlines(&mut self, millis: u64) {
+        self.handshakes.extend_deadlines(millis);
+        self.pings.extend_deadlines(millis);
+        self.sync.extend_deadlines(millis);
+        self.download.extend_deadlines(millis);
+        self.requests.extend_deadlines(millis);
     }
 
     /// A pong came some time ago, and may have had to wait for this thread.

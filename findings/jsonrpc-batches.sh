@@ -8,9 +8,6 @@
 # Seen:     two do. In json-rpc and jsonrpcserver one request of a batch that is not valid spoils the batch: one error
 #           answers for all, and the good calls beside it are not made. And `"id": null`, which the specification only
 #           discourages, is a request to the three others, which answer it, and a notification to jsonrpclib-pelix.
-#
-# In words only: ajsonrpc raises an error of its own for any method that returns nothing, so those here return true; and
-# tinyrpc 1.1.7, whose dispatcher raises one for a batch as in the examples, is left out.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

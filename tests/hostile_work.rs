@@ -1,5 +1,5 @@
-//! Connections that ask a real node for as much work as small requests can, all at once: the honest peers stay connected, and
-//! blocks go on to reach them.
+//! Connections that ask a real node for as much work and memory as small requests can, over both of its ports and all at once:
+//! the honest peers stay connected, blocks go on to reach them, and probes are answered.
 
 mod process;
 
@@ -18,7 +18,7 @@ use cairn::p2p::proofs::ProofQuery;
 use cairn::primitives::address;
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::BlockHash;
+use cairn::primitives::hash::{BlockHash, Hash256};
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::merkle;
 use cairn::primitives::target::Work;
@@ -30,8 +30,12 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Connections that ask for much.
-const HOSTILE: usize = 28;
+/// Connections to the peers' port that ask for much.
+const HOSTILE: usize = 42;
+/// Connections to the RPC port that ask for much and never read, and as many that never end their request.
+const CALLERS: usize = 40;
+/// Most memory that the node may take, in bytes: far less than all these connections ask it to keep.
+const MAX_MEMORY: u64 = 400 << 20;
 /// Requests sent by them before blocks are looked at.
 const REQUESTS: u64 = 2_000;
 /// Transactions of a full block.
@@ -62,9 +66,14 @@ enum Demand {
     Part,
     /// Proofs of what a key received.
     Proofs,
+    /// To remember 2,000 ids of transactions that do not exist.
+    Ids,
+    /// To check orphans whose signatures are bad, once their parent comes.
+    Orphans,
 }
 
-const DEMANDS: [Demand; 4] = [Demand::Compact, Demand::Whole, Demand::Part, Demand::Proofs];
+const DEMANDS: [Demand; 6] =
+    [Demand::Compact, Demand::Whole, Demand::Part, Demand::Proofs, Demand::Ids, Demand::Orphans];
 
 /// A chain that ends with full blocks.
 fn full_blocks(params: &Arc<Params>) -> Vec<Block> {
@@ -108,11 +117,32 @@ fn pay(params: &Params, (outpoint, spent): &(OutPoint, Output), count: usize) ->
     tx
 }
 
+/// A child of a transaction that spends its outputs, unsigned.
+fn orphan(parent: &Transaction, number: usize) -> Transaction {
+    let inputs = parent.outpoints(parent.txid()).map(|(outpoint, _)| Input { outpoint, signature: Signature::EMPTY });
+    let outputs = vec![Output::pay(owner().public_key(), 1 + number as u64)];
+    Transaction { version: 1, inputs: inputs.collect(), outputs, lock_height: 0 }
+}
+
+/// Opens connections to the RPC port one after another, sends `bytes` on each and takes nothing, until the node closes it.
+async fn call_and_never_read(address: String, bytes: String) {
+    loop {
+        if let Ok(mut stream) = TcpStream::connect(&address).await {
+            // However it ends, it begins anew.
+            let _ = stream.write_all(bytes.as_bytes()).await;
+            let _ = stream.ready(tokio::io::Interest::ERROR).await;
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}
+
 struct Attacker {
     victim: SocketAddr,
     genesis: BlockHash,
     demand: Demand,
     blocks: Arc<Vec<BlockHash>>,
+    /// Payments that spend the last block's coins.
+    parents: Arc<Vec<Transaction>>,
     asked: Arc<AtomicU64>,
 }
 
@@ -171,6 +201,16 @@ impl Attacker {
                 let from = TxLocation { height: 2 + number as u32 % BLOCKS as u32, position: 0 };
                 Message::GetProofs(ProofQuery::Key { key: owner().public_key(), from })
             }
+            Demand::Ids => {
+                let id =
+                    |n: usize| Hash256::of(&[number, n, std::process::id() as usize].map(usize::to_le_bytes).concat());
+                Message::Inventory((0..MAX_INVENTORY).map(|n| Item::Transaction(id(n))).collect())
+            }
+            Demand::Orphans => {
+                // Nine children of one parent, and then the parent.
+                let parent = &self.parents[number / 10 % self.parents.len()];
+                Message::Transaction(Arc::new(if number % 10 == 9 { parent.clone() } else { orphan(parent, number) }))
+            }
         }
     }
 }
@@ -217,12 +257,23 @@ fn honest_peers_stay_and_blocks_arrive_while_others_ask_for_all_there_is() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let asked = Arc::<AtomicU64>::default();
     let hashes = Arc::new(blocks[1..].iter().map(Block::hash).collect::<Vec<_>>());
+    let last = blocks.last().unwrap();
+    let coins = last.transactions[1..].iter().map(|tx| (OutPoint { txid: tx.txid(), index: 0 }, tx.outputs[0].clone()));
+    let parents: Arc<Vec<Transaction>> = Arc::new(coins.take(500).map(|coin| pay(&params, &coin, 20)).collect());
+    let rpc = victim.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let body = format!(r#"{{"jsonrpc": "2.0", "id": 1, "method": "getblock", "params": ["{}", 1]}}"#, last.hash());
+    let head = format!("POST /public HTTP/1.1\r\nHost: {rpc}\r\nContent-Length: {}\r\n\r\n", body.len());
+    for _ in 0..CALLERS {
+        runtime.spawn(call_and_never_read(rpc.clone(), format!("{head}{body}").repeat(20)));
+        runtime.spawn(call_and_never_read(rpc.clone(), "GET /health HTTP/1.1\r\nHost: ".to_owned()));
+    }
     for number in 0..HOSTILE {
         let attacker = Attacker {
             victim: victim.peer_address().parse().unwrap(),
             genesis: params.genesis_hash,
             demand: DEMANDS[number % DEMANDS.len()],
             blocks: hashes.clone(),
+            parents: parents.clone(),
             asked: asked.clone(),
         };
         runtime.spawn(attacker.run());
@@ -238,6 +289,7 @@ fn honest_peers_stay_and_blocks_arrive_while_others_ask_for_all_there_is() {
         for node in [&victim, &peers[1], &peers[2]] {
             wait_for("a block to arrive", || (node.tip() == tip).then_some(()));
         }
+        place.run("victim", &["health"]).ok();
         slowest = slowest.max(mined.elapsed());
         all += mined.elapsed();
     }
@@ -254,6 +306,9 @@ fn honest_peers_stay_and_blocks_arrive_while_others_ask_for_all_there_is() {
     assert_eq!(numbers(&after), numbers(&before), "the same connections");
     assert!(after.iter().all(|(_, ping)| ping.is_some()), "{after:?}");
     assert!(all < ARRIVAL * MINED, "{all:?}");
+    let memory = victim.memory_at_most();
+    println!("{memory} bytes of memory at most");
+    assert!(memory < MAX_MEMORY, "{memory} bytes");
     drop(runtime);
     assert!(victim.terminate().success());
 }

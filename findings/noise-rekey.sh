@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Two Python implementations of Noise, over each other: a handshake, messages, and then Rekey() on both sides.
 #
-# dissononce 0.34.3 and noiseprotocol 0.3.1, ChaChaPoly and AESGCM, pattern NN. The
-# specification: REKEY(k) is the first 32 bytes of an encryption of 32 zeros, and Rekey() leaves the nonce as it is.
+# dissononce 0.34.3 and noiseprotocol 0.3.1, ChaChaPoly and AESGCM, pattern NN. The specification: REKEY(k) is the first 32 bytes of an encryption of 32 zeros, and Rekey() leaves the nonce as it is.
 #
 # Expected: messages go on after Rekey(), as both document it.
 # Seen:     they do not. dissononce keeps the tag too: its key has 48 bytes, so the next message of either direction raises

@@ -31,11 +31,12 @@ class Node:
              "--listen", "127.0.0.1:0", "--rpc", "127.0.0.1:0", "--rpc-user", "ada", "--rpc-password", "secret"],
             env=self.env, stderr=(self.dir / "log").open("w"))
         deadline = time.monotonic() + PATIENCE
-        while "ready" not in (self.dir / "log").read_text():
+        address = self.dir / ".rpc-address"
+        while "ready" not in (self.dir / "log").read_text() or not address.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((self.dir / "log").read_text())
             time.sleep(0.02)
-        self.address = (self.dir / ".rpc-address").read_text().removeprefix("http://")
+        self.address = address.read_text().removeprefix("http://")
         return self
 
     def url(self, credentials="ada:secret", path=""):

@@ -1,4 +1,4 @@
-//! A forger who tries every move against receipts: what each costs, in hashes, and what it is taken for. The honest chain's
+//! A forger who tries the moves known here against receipts: what each costs, in hashes, and what it is taken for. The honest chain's
 //! blocks cost 65,536 hashes each, the easiest there may be cost 2, and its last one is a day old.
 
 mod forge;
@@ -209,6 +209,24 @@ fn a_stale_branch_is_slow() {
     assert!(proven.warnings()[0].contains("of the work that its miners did before"), "{:?}", proven.warnings());
     let proven = forge.succinct(1_001).verify(&forge.params, None, late.into()).unwrap();
     assert!(proven.weight.slow.is_some());
+}
+
+/// A branch from genesis costs the blocks of that time, and no pace before it tells: only the work in all does.
+#[test]
+fn a_branch_from_genesis_is_doubted() {
+    let honest = Forge::honest(forge::params(), 1_000);
+    let (now, unit) = (honest.headers[1_000].time, honest.params.genesis_target.work());
+    let mut branch = Forge::new(forge::params());
+    let enough = Work(unit.0 * U256::from(7));
+    while branch.work() < enough && branch.height() < 300 {
+        branch.add_forged(now + branch.height(), None, None, any);
+    }
+    let latest = branch.headers[branch.height() as usize].time;
+    let proven = branch.whole(1).verify(&branch.params, None, latest.into()).unwrap();
+    assert!(proven.demand(6).is_ok() && proven.weight.slow.is_none() && !proven.is_old);
+    assert!(proven.weight.no_pace && proven.work < honest.work());
+    let warnings = proven.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("compare the work in all"), "{warnings:?}");
 }
 
 #[test]

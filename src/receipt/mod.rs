@@ -161,7 +161,8 @@ impl Receipt {
             return Err(ReceiptError::NotInBlock { txid, block });
         }
         // Where nothing sets a pace there is none to compare with.
-        let slow = weight.slow.filter(|_| params.retarget == Retarget::Asert);
+        let has_pace = params.retarget == Retarget::Asert;
+        let (slow, no_pace) = (weight.slow.filter(|_| has_pace), weight.no_pace && has_pace);
         let old_at = u64::from(tip.time) + OLD_SPACINGS * u64::from(params.target_spacing_secs);
         Ok(Proven {
             txid,
@@ -169,7 +170,7 @@ impl Receipt {
             height: self.height,
             header,
             headers: (tip_height - self.height).saturating_add(1),
-            weight: Weight { slow, ..weight },
+            weight: Weight { slow, no_pace, ..weight },
             tip: tip_hash,
             tip_time: tip.time,
             is_old: now > old_at,
@@ -244,7 +245,12 @@ impl Proven {
         let old = self.is_old.then(|| {
             format!("the chain shown ends at time {}: what miners have done since then is not in it", self.tip_time)
         });
-        slow.into_iter().chain(old).collect()
+        let no_pace = self.weight.no_pace.then(|| {
+            "too little work is shown before the payment to know its miners' pace, as in a young chain or soon after a \
+             checkpoint: compare the work in all with what others report"
+                .to_owned()
+        });
+        slow.into_iter().chain(old).chain(no_pace).collect()
     }
 }
 

@@ -91,7 +91,7 @@ fn a_receipt_survives_its_file_and_proves_what_it_says() {
         height: 5,
         header: headers[4],
         headers: 9,
-        weight: Weight { on_top: times(9), unit: one, confirmations: 9, slow: None },
+        weight: Weight { on_top: times(9), unit: one, confirmations: 9, slow: None, no_pace: false },
         tip: headers[12].hash(),
         tip_time: params().timestamp + 65,
         is_old: true,

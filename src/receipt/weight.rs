@@ -38,6 +38,9 @@ pub struct Weight {
     pub confirmations: u32,
     /// Why to doubt that this is the chain of its miners.
     pub slow: Option<Slow>,
+    /// Whether less work is shown before the payment's block than a pace is told from: then nothing can be found slow
+    /// there, though the branch may have begun shortly before.
+    pub no_pace: bool,
 }
 
 /// Since some time the chain shows less than half of the work that it showed before: it is a branch that others have left,
@@ -74,7 +77,14 @@ pub fn weigh(block: Milestone, earlier: impl Iterator<Item = Milestone>, total: 
     }
     let on_top = total - before;
     let confirmations = on_top.0.checked_div(unit.0).unwrap_or_default().saturating_to();
-    Weight { on_top, unit, confirmations, slow: slowest(&boundaries, unit, total, tip_time) }
+    let no_pace = boundaries.last().is_none_or(|first| first.after + pace_span(block.after, unit) > block.after);
+    let slow = slowest(&boundaries, unit, total, tip_time);
+    Weight { on_top, unit, confirmations, slow, no_pace }
+}
+
+/// Work that the pace up to a header is told from, if there is `after` up to it.
+fn pace_span(after: Work, unit: Work) -> Work {
+    Work((after.0 >> WINDOW).max(unit.0.saturating_mul(U256::from(PACE_UNITS))))
 }
 
 /// The boundary, of those given from the last to the first, since when least is shown of the work that was to be expected.
@@ -83,7 +93,7 @@ fn slowest(boundaries: &[Milestone], unit: Work, total: Work, tip_time: u32) -> 
     let mut slowest: Option<Slow> = None;
     let mut from = 0;
     for end in boundaries {
-        let span = Work((end.after.0 >> WINDOW).max(unit.0.saturating_mul(U256::from(PACE_UNITS))));
+        let span = pace_span(end.after, unit);
         while boundaries.get(from).is_some_and(|start| start.after + span > end.after) {
             from += 1;
         }
@@ -170,6 +180,8 @@ mod tests {
         assert_eq!(weighed(&steady, 51_000, 19_990 + 1_000).slow, None);
         let since_payment = weighed(&steady, 30_000, 19_990 + 1_000).slow.unwrap();
         assert_eq!(since_payment, Slow { since: 19_990, percent: 30 });
+        // Too little before the payment to tell.
+        assert!(!weighed(&steady[..65], 0, 650).no_pace && weighed(&steady[..64], 0, 640).no_pace);
         // Too short a time to tell.
         assert_eq!(weighed(&steady, 0, 19_990 + 300).slow, None);
         // The branch began 300 cheap headers before the payment, all with the time of the end.

@@ -298,7 +298,7 @@ impl Server {
 
 /// Turns away what comes from a page of another site: see [`hosts`].
 async fn refuse_foreign(State(server): State<Arc<Server>>, request: Request, next: axum::middleware::Next) -> Response {
-    match hosts::check(request.headers(), &server.allow_hosts) {
+    match hosts::check(request.method(), request.headers(), &server.allow_hosts) {
         Ok(()) => next.run(request).await,
         Err(foreign) => plain(StatusCode::FORBIDDEN, &foreign.to_string()),
     }

@@ -346,9 +346,16 @@ fn only_under_its_own_names() {
     };
     assert_eq!(post("/public", "Host: node-1:7332\r\n".to_owned()), 403);
     assert_eq!(post("/public", "Host: node-2:7332\r\n".to_owned()), 200);
-    // No page knows the credentials, so a program with them may know the node by any name.
+    // A browser names the origin of a POST, so a program that gives credentials may know the node by any name.
     let authorization = fixture.authorization();
     assert_eq!(post("/", format!("Host: node-1:7332\r\nAuthorization: {authorization}\r\n")), 200);
+    // A page can put that header into a GET, which names no origin.
+    for authorization in [authorization.as_str(), "x"] {
+        for path in ["/metrics", "/health"] {
+            let status = get(path, &format!("Host: node-1:7332\r\nAuthorization: {authorization}\r\n"));
+            assert_eq!(status, 403, "{path} with {authorization:?}");
+        }
+    }
     let origin = "Origin: http://node-1:7332\r\n";
     assert_eq!(post("/", format!("Host: node-1:7332\r\n{origin}Authorization: {authorization}\r\n")), 403);
 }

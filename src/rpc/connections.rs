@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +33,8 @@ struct Record {
     busy: usize,
     /// Whether a request has carried credentials.
     owner: bool,
-    /// Bytes of an answer to a stranger that the other side has not taken yet.
-    held: usize,
+    /// Answers to a stranger that the other side has not taken yet, oldest first: since when, and how many bytes.
+    unread: Vec<(Instant, usize)>,
     /// Ends it.
     close: CancellationToken,
 }
@@ -55,20 +56,29 @@ impl Connections {
         }
         let (number, close) = (table.next, CancellationToken::new());
         table.next += 1;
-        let record = Record { since: Instant::now(), busy: 0, owner: false, held: 0, close: close.clone() };
+        let record = Record { since: Instant::now(), busy: 0, owner: false, unread: Vec::new(), close: close.clone() };
         table.records.insert(number, record);
         Some(Place(Arc::new(Guard { connections: Arc::clone(self), number, close })))
     }
 
-    /// Closes the connection that has left an answer unread for the longest time; whether there was one.
-    pub(super) fn close_slowest_reader(&self) -> bool {
+    /// Closes the connection that has left an answer unread for the longest time, and at least for `grace`. Answers the
+    /// bytes that this will give back; closes none if all such connections together have fewer than `wanted`.
+    pub(super) fn close_slowest_reader(&self, wanted: usize, grace: Duration) -> Option<usize> {
         let mut table = self.table();
-        let readers = table.records.iter().filter(|(_, record)| record.held > 0);
-        let slowest = readers.min_by_key(|(_, record)| record.since).map(|(number, _)| *number);
-        slowest.is_some_and(|number| {
-            table.close(number);
-            true
-        })
+        let now = Instant::now();
+        let (mut all, mut slowest) = (0, None);
+        for (number, record) in &table.records {
+            let Some((since, _)) = record.unread.first().filter(|(since, _)| now.duration_since(*since) >= grace)
+            else {
+                continue;
+            };
+            let bytes: usize = record.unread.iter().map(|(_, bytes)| bytes).sum();
+            all += bytes;
+            slowest = slowest.into_iter().chain([(*since, *number, bytes)]).min();
+        }
+        let (_, number, bytes) = slowest.filter(|_| all >= wanted)?;
+        table.close(number);
+        Some(bytes)
     }
 
     /// Nothing is left half done under this lock, so a panic elsewhere does not spoil it.
@@ -126,8 +136,9 @@ impl Place {
 
     /// Counts bytes of an answer as not taken yet, until the answer is dropped.
     pub(super) fn hold(&self, bytes: usize) -> Hold {
-        self.change(|record| record.held += bytes);
-        Hold { place: self.clone(), bytes }
+        let answer = (Instant::now(), bytes);
+        self.change(|record| record.unread.push(answer));
+        Hold { place: self.clone(), answer }
     }
 
     /// Completes when the connection has to give way.
@@ -151,12 +162,16 @@ impl Drop for Busy {
 /// An answer that has not been taken.
 pub(super) struct Hold {
     place: Place,
-    bytes: usize,
+    answer: (Instant, usize),
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.place.change(|record| record.held -= self.bytes);
+        self.place.change(|record| {
+            if let Some(index) = record.unread.iter().position(|answer| *answer == self.answer) {
+                record.unread.remove(index);
+            }
+        });
     }
 }
 
@@ -192,16 +207,27 @@ mod tests {
         assert!(is_open(&eighth) && is_open(&fifth), "a place was free");
     }
 
-    #[test]
-    fn the_answer_that_has_waited_longest_is_given_up() {
+    #[tokio::test(start_paused = true)]
+    async fn the_answer_that_has_waited_longest_is_given_up() {
+        const GRACE: Duration = Duration::from_secs(1);
         let connections = Connections::new(4);
         let places: Vec<Place> = (0..3).filter_map(|_| connections.admit()).collect();
-        assert!(!connections.close_slowest_reader(), "nothing is held");
-        let holds: Vec<Hold> = [2, 1].map(|n: usize| places[n].hold(10)).into();
-        places[1].touch();
-        assert!(connections.close_slowest_reader());
-        assert_eq!(places.iter().map(is_open).collect::<Vec<_>>(), [true, true, false]);
-        drop(holds);
-        assert!(!connections.close_slowest_reader());
+        let open = || places.iter().map(is_open).collect::<Vec<_>>();
+        assert_eq!(connections.close_slowest_reader(1, Duration::ZERO), None, "nothing is held");
+        let oldest = places[2].hold(10);
+        tokio::time::advance(GRACE / 2).await;
+        let other = places[1].hold(7);
+        let more = places[2].hold(5);
+        tokio::time::advance(GRACE / 2).await;
+        // A request that follows does not make an unread answer younger.
+        places[2].touch();
+        assert_eq!(connections.close_slowest_reader(16, GRACE), None, "the other one may still be read");
+        tokio::time::advance(GRACE / 2).await;
+        assert_eq!(connections.close_slowest_reader(23, GRACE), None, "all of them would not do");
+        assert_eq!(open(), [true, true, true]);
+        assert_eq!(connections.close_slowest_reader(22, GRACE), Some(15));
+        assert_eq!(open(), [true, true, false]);
+        drop((oldest, more, other));
+        assert_eq!(connections.close_slowest_reader(1, GRACE), None, "what was read is not held");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 
 /// Why a request is refused, as the answer's text says it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,11 +22,12 @@ pub(super) enum Foreign {
 /// Checks where a request comes from. `allowed` are names that the owner gave.
 ///
 /// An address is nobody's name, and neither is `localhost`. A request without a `Host` comes from no browser (HTTP/1.0:
-/// probes), and one with credentials from no stranger's page, unless it says so itself by an `Origin`.
+/// probes), nor does a POST with credentials and without an `Origin`, which a browser sends with every POST. A GET with
+/// credentials may: a page can put what it likes into that header, and need not ask first at its own host.
 ///
 /// # Errors
 /// [`Foreign`].
-pub(super) fn check(headers: &HeaderMap, allowed: &[String]) -> Result<(), Foreign> {
+pub(super) fn check(method: &Method, headers: &HeaderMap, allowed: &[String]) -> Result<(), Foreign> {
     let host = match headers.get(header::HOST).map(|host| host.to_str()) {
         None => None,
         Some(Ok(host)) => Some(host),
@@ -38,7 +39,7 @@ pub(super) fn check(headers: &HeaderMap, allowed: &[String]) -> Result<(), Forei
         if host.is_none() || origin != host {
             return Err(Foreign::Page);
         }
-    } else if headers.contains_key(header::AUTHORIZATION) {
+    } else if method == Method::POST && headers.contains_key(header::AUTHORIZATION) {
         return Ok(());
     }
     match host {
@@ -66,8 +67,12 @@ mod tests {
     use super::*;
 
     fn checked(headers: &[(header::HeaderName, &str)], allowed: &[&str]) -> Result<(), Foreign> {
+        checked_by(&Method::GET, headers, allowed)
+    }
+
+    fn checked_by(method: &Method, headers: &[(header::HeaderName, &str)], allowed: &[&str]) -> Result<(), Foreign> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
-        check(&headers, &allowed.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        check(method, &headers, &allowed.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
@@ -85,9 +90,14 @@ mod tests {
         {
             assert_eq!(checked(&[(HOST, host)], &["node2"]), Err(Foreign::Host), "{host}");
             let credentials = [(HOST, host), (AUTHORIZATION, "Basic eDp5")];
-            assert_eq!(checked(&credentials, &["node2"]), Ok(()), "a page does not know them");
+            assert_eq!(checked_by(&Method::POST, &credentials, &["node2"]), Ok(()), "a browser names the origin");
+            for method in [Method::GET, Method::HEAD, Method::PUT] {
+                assert_eq!(checked_by(&method, &credentials, &["node2"]), Err(Foreign::Host), "{method} {host}");
+            }
             let rebound = [(HOST, host), (ORIGIN, &format!("http://{host}")), (AUTHORIZATION, "Basic eDp5")];
-            assert_eq!(checked(&rebound, &[]), Err(Foreign::Host), "{host}");
+            for method in [Method::GET, Method::POST] {
+                assert_eq!(checked_by(&method, &rebound, &[]), Err(Foreign::Host), "{method} {host}");
+            }
         }
         for host in ["node2", "Node2:7332"] {
             assert_eq!(checked(&[(HOST, host)], &["node2"]), Ok(()), "{host}");

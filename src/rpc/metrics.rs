@@ -14,7 +14,7 @@ use tokio::time::{Duration, timeout};
 
 use super::connections::Place;
 use super::methods::mining::{RATE_SPAN, hash_rate};
-use super::server::Server;
+use super::server::{Server, aside, plain};
 use super::strangers::Usage;
 use crate::chain::{Histogram, Stats};
 use crate::p2p::{Node, Now};
@@ -24,17 +24,28 @@ use crate::stratum;
 
 /// How long the node's thread may take to answer; then only what others know is told.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a scrape waits for those before it: for one at least, however long that takes.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// `GET /metrics`. Memory and the node's thread are shared with all others who have no credentials.
+/// `GET /metrics`. The node's thread is shared with all others who have no credentials. Their memory is not, or they could
+/// hide what they take: one scrape is carried out at a time, and its text is short.
 pub(super) async fn metrics(State(server): State<Arc<Server>>, Extension(place): Extension<Place>) -> Response {
-    let scraped = Arc::clone(&server);
-    match server.answer_stranger(&place, async move { scrape(&scraped).await }).await {
-        Ok((status, body)) => (status, [("content-type", TEXT_FORMAT)], body.unwrap_or_default()).into_response(),
+    // A connection that waits may give way, so that those who wait keep none out.
+    let Ok(Ok(turn)) = timeout(QUEUE_PATIENCE, Arc::clone(&server.scrapes).acquire_owned()).await else {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes: try again later");
+    };
+    let _busy = place.busy();
+    let scraping = async move {
+        let _turn = turn;
+        scrape(&server).await
+    };
+    match aside(scraping).await {
+        Ok((status, text)) => (status, [("content-type", TEXT_FORMAT)], text).into_response(),
         Err(refusal) => refusal,
     }
 }
 
-async fn scrape(server: &Server) -> (StatusCode, Option<String>) {
+async fn scrape(server: &Server) -> (StatusCode, String) {
     let api = server.api.for_stranger(0);
     let mut families = of_runtime(&api.handle);
     families.extend(api.stratum.iter().flat_map(|meters| of_stratum(meters)));
@@ -51,8 +62,8 @@ async fn scrape(server: &Server) -> (StatusCode, Option<String>) {
         families.extend(node);
     }
     match TextEncoder::new().encode_to_string(&families) {
-        Ok(text) => (StatusCode::OK, Some(text)),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Some(format!("{error}\n"))),
+        Ok(text) => (StatusCode::OK, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 

@@ -157,6 +157,7 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         allow_hosts: config.allow_hosts.clone(),
         requests: Semaphore::new(config.limits.requests),
         memory: Memory::new(public.memory, COPIES * public.answer_bytes + working_set, Arc::clone(&connections)),
+        scrapes: Arc::new(Semaphore::new(1)),
         connections,
         limits: config.limits.clone(),
     });
@@ -261,6 +262,8 @@ pub(super) struct Server {
     requests: Semaphore,
     /// Those of callers without credentials.
     memory: Memory,
+    /// Scrapes of `/metrics`: one at a time, so that they need no share of that memory.
+    pub(super) scrapes: Arc<Semaphore>,
     limits: Limits,
 }
 
@@ -283,22 +286,24 @@ impl Server {
             return Err(plain(StatusCode::SERVICE_UNAVAILABLE, text));
         };
         let _busy = place.busy();
-        // On a thread of its own, or putting long answers into words would keep those for everybody else busy. A caller who
-        // hangs up ends neither what is done for it nor the memory that this takes.
-        let runtime = tokio::runtime::Handle::current();
-        match tokio::task::spawn_blocking(move || (runtime.block_on(work), share)).await {
-            Ok(((status, text), share)) => Ok((status, text.map(|text| share.body(text, place)))),
-            Err(error) => {
-                tracing::error!(%error, "a call without credentials failed inside this node");
-                Err(plain(StatusCode::INTERNAL_SERVER_ERROR, "the call failed inside this node"))
-            }
-        }
+        let ((status, text), share) = aside(async move { (work.await, share) }).await?;
+        Ok((status, text.map(|text| share.body(text, place))))
     }
+}
+
+/// Works for a caller without credentials on a thread of its own, or putting long answers into words would keep those for
+/// everybody else busy. A caller who hangs up ends neither what is done for it nor what `work` holds meanwhile.
+pub(super) async fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Response> {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(work)).await.map_err(|error| {
+        tracing::error!(%error, "a call without credentials failed inside this node");
+        plain(StatusCode::INTERNAL_SERVER_ERROR, "the call failed inside this node")
+    })
 }
 
 /// Turns away what comes from a page of another site: see [`hosts`].
 async fn refuse_foreign(State(server): State<Arc<Server>>, request: Request, next: axum::middleware::Next) -> Response {
-    match hosts::check(request.headers(), &server.allow_hosts) {
+    match hosts::check(request.method(), request.headers(), &server.allow_hosts) {
         Ok(()) => next.run(request).await,
         Err(foreign) => plain(StatusCode::FORBIDDEN, &foreign.to_string()),
     }

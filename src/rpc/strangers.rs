@@ -3,14 +3,13 @@
 //! Each request of theirs sets memory aside before it is looked into ([`Memory`]), keeps what its answer takes until the
 //! other side has taken that, and takes turns on the node's thread ([`Turns`]).
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Api;
 use super::connections::{Connections, Hold, Place};
@@ -22,8 +21,14 @@ pub(super) const MAX_LISTED: usize = 1_000;
 const MAX_HEADERS: u32 = 12_000;
 /// Memory is shared out in pieces of so many bytes.
 const UNIT: usize = 1024;
-/// How long a request waits for others to give memory back. An answer that is not read is given up for it at once.
+/// How long a request waits for others to give memory back.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer may wait for its reader before it is given up for another request: some round trips.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often a request that waits looks for answers to give up.
+const STEP: Duration = Duration::from_millis(5);
+/// How long a connection that was closed has to give back what it held, before the next one is closed.
+const SETTLE: Duration = Duration::from_millis(50);
 /// Strangers' calls together get one part in so many of the node's thread.
 const TURN: u32 = 4;
 /// Rest that is owed is taken once it is as long as a timer can measure.
@@ -71,18 +76,29 @@ impl Memory {
     }
 
     /// Memory for one request, in the order of asking. When others hold all of it, the answers that have waited longest for
-    /// their readers are given up, one by one. `None` if that does not help within some seconds.
+    /// their readers are given up, one by one, if they have had time to be read and together are as long as what is missing.
+    /// `None` if that does not help within some seconds.
     pub(super) async fn reserve(&self) -> Option<Share> {
         let deadline = Instant::now() + PATIENCE;
         // Only the first of those who wait gives answers up, and no more than it needs.
         let _first = timeout_at(deadline, self.queue.lock()).await.ok()?;
-        let mut acquired = pin!(Arc::clone(&self.units).acquire_many_owned(self.each));
+        // A closed connection gives back what it held as soon as its task has seen it: how much is available then, and how
+        // long that is waited for.
+        let (mut expected, mut settled) = (0, Instant::now());
         while Instant::now() < deadline {
-            // A closed connection gives back what it held as soon as its task has seen it.
-            if let Ok(permit) = timeout(SHORTEST_REST, acquired.as_mut()).await {
+            let step = Instant::now() + STEP;
+            if let Ok(permit) = timeout_at(step, Arc::clone(&self.units).acquire_many_owned(self.each)).await {
                 return permit.ok().map(Share);
             }
-            self.connections.close_slowest_reader();
+            // Nothing is being acquired here, so this is all that is free.
+            let available = self.units.available_permits();
+            let missing = (self.each as usize).saturating_sub(available);
+            if missing > 0
+                && (available >= expected || Instant::now() >= settled)
+                && let Some(bytes) = self.connections.close_slowest_reader(missing * UNIT, GRACE)
+            {
+                (expected, settled) = (available + bytes / UNIT, Instant::now() + SETTLE);
+            }
         }
         None
     }
@@ -99,7 +115,7 @@ impl Share {
     pub(super) fn body(mut self, mut text: String, place: &Place) -> Body {
         text.shrink_to_fit();
         let kept = self.0.split(units(text.len()) as usize);
-        let hold = place.hold(text.len());
+        let hold = place.hold(kept.as_ref().map_or(0, |kept| kept.num_permits() * UNIT));
         Body::from(Bytes::from_owner(Held { text, _kept: kept, _hold: hold }))
     }
 }
@@ -193,11 +209,13 @@ mod tests {
         let first = body(memory.reserve().await.unwrap());
         let second = body(memory.reserve().await.unwrap());
         assert_eq!(memory.units.available_permits(), 0);
+        let start = Instant::now();
         let third = tokio::join!(memory.reserve(), async {
             place.closed().await;
             drop((first, second));
         });
         assert!(third.0.is_some(), "the reader was closed and gave its memory back");
+        assert!(start.elapsed() >= GRACE, "it had time to read");
         let fourth = memory.reserve().await;
         assert!(fourth.is_some() && memory.reserve().await.is_none(), "who is being answered does not give way");
         // A short answer leaves the rest to others.
@@ -205,5 +223,45 @@ mod tests {
         assert_eq!(memory.units.available_permits(), 1);
         drop((short, fourth));
         assert_eq!(memory.units.available_permits(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_is_not_closed_where_that_cannot_help() {
+        let connections = Connections::new(8);
+        let memory = Memory::new(4 * UNIT, 3 * UNIT, Arc::clone(&connections));
+        let place = connections.admit().unwrap();
+        let _short = memory.reserve().await.unwrap().body("x".to_owned(), &place);
+        // One unit is unread, and three are a request's that is being answered.
+        let _busy = memory.reserve().await.unwrap();
+        assert_eq!(memory.units.available_permits(), 0);
+        tokio::select! {
+            share = memory.reserve() => assert!(share.is_none()),
+            () = place.closed() => panic!("a reader was closed, and nobody had room by it"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_readers_are_closed_than_needed() {
+        let connections = Connections::new(8);
+        let memory = Memory::new(4 * UNIT, 2 * UNIT, Arc::clone(&connections));
+        let places = [connections.admit().unwrap(), connections.admit().unwrap()];
+        let long = || "x".repeat(UNIT + 1);
+        let first = memory.reserve().await.unwrap().body(long(), &places[0]);
+        tokio::time::advance(STEP).await;
+        let _second = memory.reserve().await.unwrap().body(long(), &places[1]);
+        tokio::time::advance(GRACE).await;
+        let third = async {
+            let closing = async {
+                places[0].closed().await;
+                // Its task does not come at once.
+                tokio::time::sleep(SETTLE / 2).await;
+                drop(first);
+            };
+            tokio::join!(memory.reserve(), closing).0
+        };
+        tokio::select! {
+            share = third => assert!(share.is_some()),
+            () = places[1].closed() => panic!("the other reader was closed before the first had given back"),
+        }
     }
 }

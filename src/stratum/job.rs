@@ -77,8 +77,8 @@ impl Job {
         Ok(())
     }
 
-    /// Checks a share, whose time may be `latest` at most, or the least time of the block if that is later: its header's hash, and the block, if it is one. Whether it was
-    /// handed in before is not looked at.
+    /// Checks a share, whose time may be `latest` at most, or the least time of the block if that is later: its header's
+    /// hash, and the block, if it is one. Whether it was handed in before is not looked at.
     ///
     /// # Errors
     /// Why it is no share.

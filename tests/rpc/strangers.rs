@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cairn::consensus::params::GenesisSpec;
@@ -110,6 +111,33 @@ fn callers_who_never_read_hold_bounded_memory_and_keep_nobody_out() {
     while fixture.usage().memory > 0 {
         assert!(Instant::now() < end, "{:?}", fixture.usage());
     }
+}
+
+#[test]
+fn metrics_are_told_while_others_have_all_the_memory() {
+    // Room for one request.
+    let fixture = Fixture::with(|config| config.limits.public.memory = 0);
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let handle = fixture.node.as_ref().unwrap().handle().clone();
+    // The node's thread is kept, so that the request is under way for as long as this test wants.
+    let held = fixture.tokio.spawn(async move { handle.call(move |_, _| released.recv()).await });
+    let metrics = thread::scope(|scope| {
+        let call = r#"{"method":"getmempoolinfo","id":1}"#;
+        let stranger = scope.spawn(|| fixture.send("POST", "/public", &[], call).status);
+        let end = Instant::now() + DEADLINE;
+        while fixture.usage().memory == 0 {
+            assert!(Instant::now() < end, "the request was not begun");
+            thread::yield_now();
+        }
+        let metrics = fixture.send("GET", "/metrics", &[], "");
+        assert!(fixture.usage().memory > 0, "the request is over");
+        drop(release);
+        assert_eq!(stranger.join().unwrap(), 200);
+        metrics
+    });
+    assert_eq!(metrics.status, 200, "{metrics:?}");
+    assert!(metrics.body.contains("\ncairn_ready 0\n") && !metrics.body.contains("\ncairn_rpc_public_bytes 0\n"));
+    assert!(fixture.tokio.block_on(held).unwrap().is_ok());
 }
 
 #[test]
@@ -346,9 +374,16 @@ fn only_under_its_own_names() {
     };
     assert_eq!(post("/public", "Host: node-1:7332\r\n".to_owned()), 403);
     assert_eq!(post("/public", "Host: node-2:7332\r\n".to_owned()), 200);
-    // No page knows the credentials, so a program with them may know the node by any name.
+    // A browser names the origin of a POST, so a program that gives credentials may know the node by any name.
     let authorization = fixture.authorization();
     assert_eq!(post("/", format!("Host: node-1:7332\r\nAuthorization: {authorization}\r\n")), 200);
+    // A page can put that header into a GET, which names no origin.
+    for authorization in [authorization.as_str(), "x"] {
+        for path in ["/metrics", "/health"] {
+            let status = get(path, &format!("Host: node-1:7332\r\nAuthorization: {authorization}\r\n"));
+            assert_eq!(status, 403, "{path} with {authorization:?}");
+        }
+    }
     let origin = "Origin: http://node-1:7332\r\n";
     assert_eq!(post("/", format!("Host: node-1:7332\r\n{origin}Authorization: {authorization}\r\n")), 403);
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::console::note;
 use super::{Common, genesis, unix_now};
 use crate::chain::{self, Chain};
-use crate::primitives::amount::format_coins;
+use crate::primitives::amount::{counted, format_coins};
 use crate::runtime::STORE_DIR;
 use crate::storage::{Database, SledStore, StoreError, private_file};
 
@@ -74,11 +74,11 @@ fn check(common: &Common) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let text = || {
         format!(
-            "in order: height {}, {} headers, {} transactions, {} coins worth {}",
+            "in order: height {}, {}, {}, {} worth {}",
             report.height,
-            report.headers,
-            report.transactions,
-            report.coins,
+            counted(report.headers, "header"),
+            counted(report.transactions, "transaction"),
+            counted(report.coins, "coin"),
             format_coins(report.value)
         )
     };
@@ -106,7 +106,10 @@ fn export(path: &Path, common: &Common) -> anyhow::Result<()> {
     // What could be read of a damaged database is worth keeping, too.
     file.sync_all().with_context(|| format!("cannot write {}", path.display()))?;
     let blocks = exported?;
-    common.print(|| format!("{}: {blocks} blocks", path.display()), || json!({ "file": path, "blocks": blocks }))
+    common.print(
+        || format!("{}: {}", path.display(), counted(blocks, "block")),
+        || json!({ "file": path, "blocks": blocks }),
+    )
 }
 
 fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
@@ -128,7 +131,7 @@ fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
         imported.with_context(|| format!("the import ended with the chain at height {}", chain.tip().height))?;
     let (height, new, known) = (chain.tip().height, imported.new, imported.known);
     common.print(
-        || format!("height {height}: {new} blocks imported, {known} known already"),
+        || format!("height {height}: {} imported, {known} known already", counted(new, "block")),
         || json!({ "height": height, "imported": new, "known": known }),
     )
 }

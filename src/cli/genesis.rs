@@ -11,7 +11,7 @@ use super::console::note;
 use super::{Common, print_line};
 use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
 use crate::miner::kernel;
-use crate::primitives::amount::{format_coins, parse_coins};
+use crate::primitives::amount::{counted, format_coins, parse_coins};
 use crate::primitives::target::Bits;
 use crate::storage::private_file;
 
@@ -277,9 +277,9 @@ fn show(params: &Params, common: &Common) -> anyhow::Result<()> {
                 format_coins(spec.subsidy),
                 spec.halving_interval
             ),
-            format!("coinbase maturity {} blocks", spec.coinbase_maturity),
+            format!("coinbase maturity {}", counted(spec.coinbase_maturity, "block")),
             format!("block size        at most {} bytes", spec.max_block_bytes),
-            format!("allocated         {} coins in {} outputs", format_coins(allocated), spec.alloc.len()),
+            format!("allocated         {} coins in {}", format_coins(allocated), counted(spec.alloc.len(), "output")),
             format!(
                 "seeds             {}",
                 if spec.seeds.is_empty() { "none".to_owned() } else { spec.seeds.join(" ") }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{as_json, progress_bar};
 use crate::cli::Common;
+use crate::primitives::amount::counted;
 use crate::sim::doublespend::{self, FullRun};
 use crate::sim::race::{self, Rate};
 use crate::sim::units::parse_share;
@@ -105,9 +106,9 @@ fn text(report: &AttackReport) -> String {
     let deepest = won.iter().map(|run| run.depth).max().unwrap_or(0);
     [
         format!(
-            "attacker with {} % of the power, {} confirmations, {} races, seed {seed}",
+            "attacker with {} % of the power, {}, {} races, seed {seed}",
             rate.share * 100.0,
-            rate.confirmations,
+            counted(rate.confirmations, "confirmation"),
             rate.runs
         ),
         "he has mined one block in secret when he pays, and must overtake (Rosenfeld's convention)".to_owned(),

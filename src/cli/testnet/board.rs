@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::cli::console::Console;
+use crate::primitives::amount::counted;
 use crate::primitives::hash::BlockHash;
 
 /// Between lines when there is no terminal to redraw.
@@ -58,8 +59,8 @@ pub fn table(rows: &[Row], running: Duration) -> Vec<String> {
     let rate = total_rate(rows);
     let mut lines = vec![
         format!(
-            "cairn testnet   {} nodes   {}   up {}:{:02}:{:02}   Ctrl-C stops it",
-            rows.len(),
+            "cairn testnet   {}   {}   up {}:{:02}:{:02}   Ctrl-C stops it",
+            counted(rows.len(), "node"),
             format_rate(rate),
             seconds / 3600,
             seconds / 60 % 60,

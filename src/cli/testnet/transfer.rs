@@ -15,6 +15,7 @@ use crate::chain::Chain;
 use crate::cli::client::call;
 use crate::cli::{Common, unix_now};
 use crate::consensus::params::Params;
+use crate::primitives::amount::counted;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::header::Header;
@@ -144,7 +145,7 @@ fn report(path: &Path, manifest: &Manifest, common: &Common) -> anyhow::Result<(
     common.print(
         || {
             let agreement = if chains == 1 { String::new() } else { format!(", which have {chains} different chains") };
-            format!("{}: {nodes} nodes{agreement}, height {highest}", path.display())
+            format!("{}: {}{agreement}, height {highest}", path.display(), counted(nodes, "node"))
         },
         || json!({ "file": path, "nodes": nodes, "chains": chains, "height": highest }),
     )

@@ -224,6 +224,8 @@ impl State {
 /// A run of the client on behalf of one command.
 struct Session<'a> {
     client: &'a RunningLight,
+    /// Those that the person named.
+    peers: &'a [String],
     events: broadcast::Receiver<Event>,
     common: &'a Common,
     params: Arc<Params>,
@@ -232,9 +234,10 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(client: &'a RunningLight, common: &'a Common, args: &Args) -> Self {
+    fn new(client: &'a RunningLight, common: &'a Common, args: &'a Args) -> Self {
         Self {
             client,
+            peers: &args.peer,
             events: client.link().subscribe(),
             common,
             params: client.params().clone(),
@@ -306,11 +309,10 @@ impl<'a> Session<'a> {
     async fn sync(&mut self) -> anyhow::Result<()> {
         let bar = progress_bar("headers");
         let until = Instant::now() + self.patience;
-        let asked = self.ask(|light| light.reports()).await?;
-        self.say(&match &asked[..] {
+        self.say(&match self.peers {
             [] if self.params.seeds.is_empty() => "no peer is named, and the network has no seeds".to_owned(),
             [] => format!("no peer is named: looking for nodes through the seeds {}", names(&self.params.seeds)),
-            asked => format!("asking {}", names(asked.iter().map(|report| report.address))),
+            named => format!("asking {}", names(named)),
         });
         loop {
             let (synced, alone, height, claimed) = self

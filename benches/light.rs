@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-#[path = "../tests/forge/mod.rs"]
+#[path = "../crates/core/tests/forge/mod.rs"]
 mod forge;
 
 use cairn::light::Headers;

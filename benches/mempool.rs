@@ -1,7 +1,7 @@
 //! The mempool: 1,500 one-input payments admitted one after the other, their signatures checked, and a block's worth
 //! selected from them.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../crates/core/tests/support/mod.rs"]
 mod support;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
-#[path = "../tests/forge/mod.rs"]
+#[path = "../crates/core/tests/forge/mod.rs"]
 mod forge;
 
 use cairn::consensus::headers::HeaderChain;

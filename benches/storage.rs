@@ -1,7 +1,7 @@
 //! The store: batches as a full block makes them (2,000 coins in and 2,000 out, over 100,000 that stay), committed and
 //! until they are on the disk; reads of what is and what is not there yet; and a block of 1,500 payments through the chain.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../crates/core/tests/support/mod.rs"]
 mod support;
 
 use std::ops::ControlFlow;

@@ -1,6 +1,6 @@
 //! Validation of a block of 1,500 one-input payments, in memory: checking it by itself, then connecting it.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../crates/core/tests/support/mod.rs"]
 mod support;
 
 use cairn::consensus::check::{CheckedBlock, check_block};

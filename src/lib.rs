@@ -19,36 +19,24 @@
 //! 14. [`rpc`]: JSON-RPC methods, server and client.
 //! 15. [`cli`]: commands and wiring.
 //!
-//! The first three are the verifying core, which builds alone, without sockets, disks or threads of its own, for those who
-//! only want to check receipts: `cairn-node = { version = "0.1", default-features = false }`. The rest comes with the
-//! feature `node`, which is on unless turned off.
+//! The first three are the verifying core, a crate of their own (`crates/core`) for programs that only check receipts. Its
+//! kernels for many hashes at once are in another (`crates/sha256d`), the only one with unsafe code.
 //!
 //! `docs/protocol.md` specifies formats and rules; this crate's documentation says where each is implemented.
 
-#[cfg(feature = "node")]
+#![forbid(unsafe_code)]
+
 pub mod chain;
-#[cfg(feature = "node")]
 pub mod cli;
-pub mod consensus;
-#[cfg(feature = "node")]
 pub mod light;
-#[cfg(feature = "node")]
 pub mod mempool;
-#[cfg(feature = "node")]
 pub mod miner;
-#[cfg(feature = "node")]
 pub mod p2p;
-pub mod primitives;
-pub mod receipt;
-#[cfg(feature = "node")]
 pub mod rpc;
-#[cfg(feature = "node")]
 pub mod runtime;
-#[cfg(feature = "node")]
 pub mod sim;
-#[cfg(feature = "node")]
 pub mod storage;
-#[cfg(feature = "node")]
 pub mod stratum;
-#[cfg(feature = "node")]
 pub mod wallet;
+
+pub use cairn_core::{consensus, primitives, receipt};

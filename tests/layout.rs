@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The crate's modules from low to high, as `lib.rs` lists them.
+/// The modules from low to high, as `lib.rs` lists them: those of `crates/core`, then those of the node.
 const MODULES: [&str; 15] = [
     "primitives",
     "consensus",
@@ -23,8 +23,7 @@ const MODULES: [&str; 15] = [
 ];
 
 /// The same for the files of `primitives`.
-const PRIMITIVES: [&str; 15] = [
-    "sha256",
+const PRIMITIVES: [&str; 14] = [
     "codec",
     "meter",
     "compact_size",
@@ -41,8 +40,17 @@ const PRIMITIVES: [&str; 15] = [
     "amount",
 ];
 
-fn src() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+/// And for those of `consensus`.
+const CONSENSUS: [&str; 11] =
+    ["error", "asert", "coins", "filter", "peer_name", "params", "check", "context", "headers", "connect", "genesis"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the sources of the node and those of the core begin.
+fn crates() -> [PathBuf; 2] {
+    [root().join("src"), root().join("crates/core/src")]
 }
 
 /// Every `.rs` file under `dir`, in order.
@@ -111,22 +119,26 @@ fn place(order: &[&str], module: &str) -> usize {
         .unwrap_or_else(|| panic!("module {module} has no place in the order"))
 }
 
-/// The module of the crate that a file belongs to: `src/chain/index.rs` and `src/chain.rs` are both `chain`.
-fn module_of(file: &Path) -> String {
-    let inside = file.strip_prefix(src()).unwrap();
+/// The module of a crate that a file under `src` belongs to: `chain/index.rs` and `chain.rs` are both `chain`.
+fn module_of(src: &Path, file: &Path) -> String {
+    let inside = file.strip_prefix(src).unwrap();
     let first = Path::new(inside.components().next().unwrap().as_os_str());
     first.file_stem().unwrap().to_str().unwrap().to_owned()
+}
+
+/// Every file of both crates with its module, but for the lists of modules and the program, which stands above all.
+fn modules() -> Vec<(String, PathBuf)> {
+    let of =
+        |src: PathBuf| sources(&src).into_iter().map(move |file| (module_of(&src, &file), file)).collect::<Vec<_>>();
+    let mut modules: Vec<_> = crates().into_iter().flat_map(of).collect();
+    modules.retain(|(module, _)| module != "lib" && module != "main");
+    modules
 }
 
 #[test]
 fn each_module_names_only_those_before_it() {
     let mut wrong = Vec::new();
-    for file in sources(&src()) {
-        let module = module_of(&file);
-        // The list itself, and the program, which stands above all.
-        if module == "lib" || module == "main" {
-            continue;
-        }
+    for (module, file) in modules() {
         let own = place(&MODULES, &module);
         for name in named_after(&code(&file), "crate::") {
             if place(&MODULES, &name) > own {
@@ -139,25 +151,30 @@ fn each_module_names_only_those_before_it() {
 
 #[test]
 fn lib_rs_declares_them_all() {
-    let lib = code(&src().join("lib.rs"));
+    let libs = crates().map(|src| code(&src.join("lib.rs"))).join("\n");
     let mut declared: Vec<&str> =
-        lib.lines().filter_map(|line| line.trim().strip_prefix("pub mod ")).map(identifier).collect();
+        libs.lines().filter_map(|line| line.trim().strip_prefix("pub mod ")).map(identifier).collect();
     declared.sort_by_key(|module| place(&MODULES, module));
-    let mut found: Vec<String> = sources(&src()).iter().map(|file| module_of(file)).collect();
-    found.retain(|module| module != "lib" && module != "main");
+    assert_eq!(declared, MODULES);
+    let mut found: Vec<String> = modules().into_iter().map(|(module, _)| module).collect();
     found.sort_by_key(|module| place(&MODULES, module));
     found.dedup();
-    assert_eq!(declared, found);
+    assert_eq!(found, MODULES);
 }
 
 #[test]
-fn primitives_run_from_low_to_high_too() {
-    for (own, module) in PRIMITIVES.iter().enumerate() {
-        let file = src().join("primitives").join(format!("{module}.rs"));
-        let code = code(&if file.exists() { file } else { src().join("primitives").join(module).join("mod.rs") });
-        let names = [named_after(&code, "use super::"), named_after(&code, "crate::primitives::")].concat();
-        for name in names.iter().filter(|name| !name.is_empty()) {
-            assert!(place(&PRIMITIVES, name) <= own, "{module} names {name}, which comes after it");
+fn files_of_primitives_and_consensus_run_from_low_to_high_too() {
+    for (directory, order) in [("primitives", &PRIMITIVES[..]), ("consensus", &CONSENSUS[..])] {
+        let directory_path = root().join("crates/core/src").join(directory);
+        let files = sources(&directory_path);
+        assert_eq!(files.len(), order.len() + 1, "each file of {directory} and its mod.rs");
+        for (own, module) in order.iter().enumerate() {
+            let code = code(&directory_path.join(format!("{module}.rs")));
+            let absolute = format!("crate::{directory}::");
+            let names = ["use super::", &absolute].map(|path| named_after(&code, path)).concat();
+            for name in names.iter().filter(|name| !name.is_empty()) {
+                assert!(place(order, name) <= own, "{directory}: {module} names {name}, which comes after it");
+            }
         }
     }
 }
@@ -166,7 +183,7 @@ fn primitives_run_from_low_to_high_too() {
 #[test]
 fn consensus_reads_nothing_but_its_arguments() {
     for module in ["primitives", "consensus"] {
-        for file in sources(&src().join(module)) {
+        for file in sources(&root().join("crates/core/src").join(module)) {
             let code = code(&file);
             for name in named_after(&code, "std::") {
                 let pure = !["fs", "net", "time", "env", "process", "thread", "io"].contains(&name.as_str());
@@ -179,22 +196,12 @@ fn consensus_reads_nothing_but_its_arguments() {
     }
 }
 
-/// One module may use unsafe code, and there only what computes hashes with a processor's special instructions.
+/// Only the crate of the hash kernels may use unsafe code: the compiler forbids it in the others.
 #[test]
-fn unsafe_code_stands_in_one_place() {
-    let place = src().join("primitives").join("sha256");
-    let mut there = 0;
-    for file in sources(&src()) {
-        // The keyword itself, and the lint that would let it in.
-        let code = code(&file);
-        let found = code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| w.starts_with("unsafe")).count();
-        if file.starts_with(&place) {
-            there += found;
-        } else {
-            assert_eq!(found, 0, "{} has unsafe code", file.display());
-        }
+fn unsafe_code_stands_in_one_crate() {
+    for file in ["src/lib.rs", "src/main.rs", "crates/core/src/lib.rs"] {
+        assert!(code(&root().join(file)).contains("#![forbid(unsafe_code)]"), "{file} lets unsafe code in");
     }
-    assert!(there > 0, "no unsafe code is left: then the lint can forbid it");
 }
 
 /// GitHub Flavored Markdown, section 4.10: a table is a row of names, one of dashes with as many cells, and rows up to the first
@@ -230,10 +237,9 @@ fn table_faults(text: &str) -> Vec<String> {
 
 #[test]
 fn every_table_of_the_documents_renders() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut documents = vec![root.join("README.md")];
+    let mut documents = vec![root().join("README.md")];
     for dir in ["docs", "docker"] {
-        let files = fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path());
+        let files = fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().path());
         documents.extend(files.filter(|file| file.extension().is_some_and(|extension| extension == "md")));
     }
     let mut faults = Vec::new();

@@ -1,5 +1,6 @@
 //! What peers can make the protocol remember, in bytes of this process. A binary of its own: nothing else runs beside it.
 
+#[path = "../crates/core/tests/support/mod.rs"]
 mod support;
 
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! What the pool must not lose, and what a peer must not make it do: chains that a reorganisation or a restart brings back
 //! whatever their length, and orphans whose signatures are bad.
 
+#[path = "../crates/core/tests/support/mod.rs"]
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! The worked example of `docs/protocol.md`, computed again: the document cannot drift from the code.
 
+#[path = "../crates/core/tests/support/mod.rs"]
 mod support;
 
 use cairn::consensus::filter::block_filter;

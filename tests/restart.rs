@@ -1,5 +1,6 @@
 //! What a node without peers still knows after an orderly stop.
 
+#[path = "../crates/core/tests/support/mod.rs"]
 mod support;
 
 use std::path::Path;

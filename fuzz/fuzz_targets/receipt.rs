@@ -11,11 +11,11 @@ use cairn_fuzz::{seed, test_data};
 use libfuzzer_sys::fuzz_target;
 
 static PARAMS: LazyLock<Params> = LazyLock::new(|| {
-    Params::from_json(include_str!("../../tests/data/receipts/genesis.json")).expect("it is a genesis.json")
+    Params::from_json(include_str!("../../crates/core/tests/data/receipts/genesis.json")).expect("it is a genesis.json")
 });
 
 static HELD: LazyLock<Checkpoint> = LazyLock::new(|| {
-    let text = include_str!("../../tests/data/receipts/checkpoint.json");
+    let text = include_str!("../../crates/core/tests/data/receipts/checkpoint.json");
     checkpoint_from_json(text, &PARAMS).expect("it is a checkpoint")
 });
 

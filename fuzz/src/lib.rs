@@ -1,7 +1,7 @@
 //! What the fuzz targets share: a small honest network, an input read byte by byte, and where the first inputs of a corpus go.
 //!
 //! A target's input is a program of a few bytes an instruction, so that changing a byte changes one thing that happens.
-//! No first input is kept in the repository: each target writes its own before it runs, from `tests/data` and from what
+//! No first input is kept in the repository: each target writes its own before it runs, from the tests' data and from what
 //! honest nodes say.
 
 use std::fs;
@@ -258,8 +258,8 @@ pub fn seed(target: &str, inputs: impl IntoIterator<Item = Vec<u8>>) {
     }
 }
 
-/// The content of a file of the repository's `tests/data`.
+/// The content of a file of the data that the core's tests have.
 pub fn test_data(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/core/tests/data").join(name);
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -3,7 +3,7 @@
 mod agreement;
 #[path = "../browser/mod.rs"]
 mod browser;
-#[path = "../forge/mod.rs"]
+#[path = "../../crates/core/tests/forge/mod.rs"]
 mod forge;
 mod lies;
 #[path = "../process/mod.rs"]

@@ -74,7 +74,7 @@ impl Edit {
     }
 }
 
-/// Every shape that holds, in both forms: from chains made here, and those of `tests/data/receipts`.
+/// Every shape that holds, in both forms: from chains made here, and those of `crates/core/tests/data/receipts`.
 pub fn good() -> Vec<Vector> {
     let mut vectors = forged();
     vectors.extend(payment());
@@ -120,9 +120,9 @@ fn forged() -> Vec<Vector> {
     vectors
 }
 
-/// The files of `tests/data/receipts`, for everybody who verifies.
+/// The files of `crates/core/tests/data/receipts`, for everybody who verifies.
 fn kept() -> Vec<Vector> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/receipts");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/core/tests/data/receipts");
     let read = |name: &str| fs::read(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     let text = |name: &str| String::from_utf8(read(name)).unwrap();
     let names = ["headers.json", "headers.bin", "since.json", "since.bin", "succinct.json", "succinct.bin"];

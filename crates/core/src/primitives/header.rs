@@ -1,0 +1,66 @@
+//! The 80-byte block header, field for field Bitcoin's.
+
+use cairn_sha256d::Kernel;
+
+use super::codec::{self, Decode, Encode};
+use super::hash::{BlockHash, Hash256};
+use super::meter;
+use super::target::Bits;
+
+/// Headers hashed at once: few enough for the stack, and some of the widest kernel's lanes.
+const BATCH: usize = 64;
+
+/// What proof of work is done on, and all a light client keeps of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Header {
+    /// Signals only; no rule reads it.
+    pub version: i32,
+    /// Hash of the parent's header.
+    pub previous: BlockHash,
+    /// Root over the block's txids.
+    pub merkle_root: Hash256,
+    /// Seconds since 1970, by the miner's clock.
+    pub time: u32,
+    /// The target that the hash must meet, in compact form.
+    pub bits: Bits,
+    /// Searched by miners.
+    pub nonce: u32,
+}
+
+impl Header {
+    /// Bytes of every header.
+    pub const LEN: usize = 80;
+
+    /// The block's name: double SHA-256 of the 80 bytes.
+    pub fn hash(&self) -> BlockHash {
+        Hash256::of(&self.to_bytes())
+    }
+
+    /// The names of many, hashed several at a time: in less than half the time, where the processor has wide vectors.
+    pub fn hash_all(headers: &[Self]) -> Vec<BlockHash> {
+        let mut hashes = Vec::with_capacity(headers.len());
+        for some in headers.chunks(BATCH) {
+            let (mut messages, mut digests) = ([[0; Self::LEN]; BATCH], [[0; 32]; BATCH]);
+            for (message, header) in messages.iter_mut().zip(some) {
+                *message = header.to_bytes();
+            }
+            meter::hashed(some.len(), Self::LEN);
+            Kernel::best().double80(&messages[..some.len()], &mut digests[..some.len()]);
+            hashes.extend(digests[..some.len()].iter().copied().map(Hash256));
+        }
+        hashes
+    }
+
+    /// The encoding, in a fixed array: hashing headers is the hot path of sync, and needs no allocation.
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..4].copy_from_slice(&self.version.to_le_bytes());
+        bytes[4..36].copy_from_slice(&self.previous.0);
+        bytes[36..68].copy_from_slice(&self.merkle_root.0);
+        bytes[68..72].copy_from_slice(&self.time.to_le_bytes());
+        bytes[72..76].copy_from_slice(&self.bits.0.to_le_bytes());
+        bytes[76..].copy_from_slice(&self.nonce.to_le_bytes());
+        debug_assert_eq!(bytes[..], codec::encode(self)[..]);
+        bytes
+    }
+}

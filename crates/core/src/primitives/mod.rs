@@ -1,0 +1,18 @@
+//! Bytes, hashes, trees, keys and numbers: what everything else is made of, without any rule of the chain.
+
+pub mod address;
+pub mod amount;
+pub mod block;
+pub mod codec;
+pub mod compact_size;
+pub mod gcs;
+pub mod hash;
+pub mod header;
+pub mod keys;
+pub mod merkle;
+pub mod meter;
+pub mod mmr;
+pub mod target;
+pub mod tx;
+
+pub use cairn_sha256d as sha256;

@@ -1,0 +1,213 @@
+//! Chains of headers and coinbases alone, honest or not, long and in memory: what succinct evidence is made from.
+
+#![allow(dead_code, missing_docs, unreachable_pub)] // Each user takes what it needs.
+
+use std::convert::Infallible;
+
+use cairn_core::consensus::context::{HeaderContext, Parent};
+use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
+use cairn_core::primitives::hash::{BlockHash, Hash256};
+use cairn_core::primitives::header::Header;
+use cairn_core::primitives::keys::{SecretKey, Signature};
+use cairn_core::primitives::merkle::{self, Branch};
+use cairn_core::primitives::mmr::{Node, Range};
+use cairn_core::primitives::target::{Bits, Work};
+use cairn_core::primitives::tx::{Input, OutPoint, Output, Transaction};
+use cairn_core::receipt::succinct::{Source, prove};
+use cairn_core::receipt::{Evidence, Receipt};
+
+/// What is wrong with a block that [`Forge::add`] makes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// It proves no work.
+    NoWork,
+    /// Its bits are others than those due, and its work is that of its bits.
+    Bits(Bits),
+    /// Its coinbase commits to something else.
+    Commitment,
+    /// Its coinbase is of another height.
+    Height,
+}
+
+/// A chain, with the nodes of its header range.
+#[derive(Clone)]
+pub struct Forge {
+    pub params: Params,
+    pub headers: Vec<Header>,
+    /// Of each block; only the coinbase, but for blocks made with payments.
+    bodies: Vec<Vec<Transaction>>,
+    nodes: Vec<Node>,
+    range: Range,
+    tip: BlockHash,
+}
+
+/// Difficulty changes at every block and takes a few hashes.
+pub fn params() -> Params {
+    let mut spec = GenesisSpec {
+        retarget: Retarget::Asert,
+        bits: Bits(0x202f_ffff),
+        target_spacing_secs: 5,
+        half_life_secs: 60,
+        ..GenesisSpec::regtest()
+    };
+    assert!(spec.mine_nonce());
+    Params::new(spec).expect("the parameters are valid")
+}
+
+impl Forge {
+    pub fn new(params: Params) -> Self {
+        let (tip, header) = (params.genesis_hash, params.genesis.header);
+        let body = params.genesis.transactions.clone();
+        let (mut range, work) = (Range::default(), params.genesis_target.work());
+        let nodes = range.push(Node::leaf(tip, work));
+        Self { params, headers: vec![header], bodies: vec![body], nodes, range, tip }
+    }
+
+    /// An honest chain of so many blocks after genesis, whose pace changes.
+    pub fn honest(params: Params, length: u32) -> Self {
+        let mut forge = Self::new(params);
+        (0..length).for_each(|_| forge.add(Fault::None));
+        forge
+    }
+
+    pub fn height(&self) -> u32 {
+        self.headers.len() as u32 - 1
+    }
+
+    pub fn add(&mut self, fault: Fault) {
+        self.add_with(fault, Vec::new());
+    }
+
+    /// A block with so many payments, of coins that never were: no verifier of receipts can know.
+    pub fn add_payments(&mut self, count: u8) {
+        let payment = |n: u8| Transaction {
+            version: 1,
+            inputs: vec![Input {
+                outpoint: OutPoint { txid: Hash256::of(&[n]), index: n.into() },
+                signature: Signature::EMPTY,
+            }],
+            outputs: vec![Output::pay(SecretKey::from_seed([n; 32]).public_key(), 150_000_000 + u64::from(n))],
+            lock_height: 0,
+        };
+        self.add_with(Fault::None, (1..=count).map(payment).collect());
+    }
+
+    /// A block as a forger makes it, at any time: its bits those due or any others, and either mined, or of the work that it
+    /// claims and does not prove. `accept` says whether a hash will do: a tip is drawn again until it does. Answers the
+    /// hashes tried.
+    pub fn add_forged(
+        &mut self,
+        time: u32,
+        bits: Option<Bits>,
+        claim: Option<Work>,
+        accept: impl Fn(&BlockHash) -> bool,
+    ) -> u64 {
+        let body = vec![self.coinbase(self.height() + 1, self.range.root())];
+        let merkle_root = merkle::root(vec![body[0].txid()]).hash;
+        let bits = bits.unwrap_or_else(|| self.due());
+        let mut header = Header { version: 1, previous: self.tip, merkle_root, time, bits, nonce: 0 };
+        let target = header.bits.target().expect("bits of a target");
+        let (mut hash, mut hashes) = (header.hash(), u64::from(claim.is_none()));
+        while claim.is_none() && !(target.is_met_by(&hash) && accept(&hash)) {
+            header.nonce += 1;
+            hash = header.hash();
+            hashes += 1;
+        }
+        self.push(header, hash, body, claim.unwrap_or_else(|| target.work()));
+        hashes
+    }
+
+    /// Bits due after the tip.
+    fn due(&self) -> Bits {
+        self.due_after(self.headers[self.headers.len() - 1].time)
+    }
+
+    /// Bits that would be due after the tip, if that had this time.
+    pub fn due_after(&self, time: u32) -> Bits {
+        let first_time = self.headers.get(1).map_or(0, |first| first.time);
+        HeaderContext::after(Parent { height: self.height(), time, first_time }, &mut [], &self.params).bits
+    }
+
+    /// Work claimed for all blocks, the tip's included.
+    pub fn work(&self) -> Work {
+        self.range.work()
+    }
+
+    fn coinbase(&self, height: u32, commitment: Hash256) -> Transaction {
+        let key = SecretKey::from_seed([(height % 7) as u8; 32]).public_key();
+        let data = [&commitment.0[..], &u64::from(height).to_le_bytes()].concat();
+        let outputs = vec![Output::pay(key, 50), Output::data(data)];
+        Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: height }
+    }
+
+    fn push(&mut self, header: Header, hash: BlockHash, body: Vec<Transaction>, work: Work) {
+        self.nodes.extend(self.range.push(Node::leaf(hash, work)));
+        self.headers.push(header);
+        self.bodies.push(body);
+        self.tip = hash;
+    }
+
+    fn add_with(&mut self, fault: Fault, payments: Vec<Transaction>) {
+        let height = self.height() + 1;
+        let parent = self.headers[self.headers.len() - 1];
+        let due = self.due();
+        let commitment = if fault == Fault::Commitment { Hash256::of(b"else") } else { self.range.root() };
+        let mut coinbase = self.coinbase(height, commitment);
+        coinbase.lock_height += u32::from(fault == Fault::Height);
+        let body = [vec![coinbase], payments].concat();
+        let mut header = Header {
+            version: 1,
+            previous: self.tip,
+            merkle_root: merkle::root(body.iter().map(Transaction::txid).collect()).hash,
+            time: parent.time + if (height / 40).is_multiple_of(2) { 4 } else { 6 },
+            bits: if let Fault::Bits(bits) = fault { bits } else { due },
+            nonce: 0,
+        };
+        let target = header.bits.target().expect("bits of a target");
+        let mut hash = header.hash();
+        while target.is_met_by(&hash) == (fault == Fault::NoWork) {
+            header.nonce += 1;
+            hash = header.hash();
+        }
+        self.push(header, hash, body, target.work());
+    }
+
+    /// The range before the tip is what the tip commits to, so the tip's own leaf is in no proof.
+    pub fn source<R>(&self, use_it: impl FnOnce(&Source<'_, Infallible>) -> R) -> R {
+        use_it(&Source {
+            node: &|number| Ok(self.nodes[number as usize]),
+            header: &|height| Ok(self.headers[height as usize]),
+            coinbase: &|height| Ok((self.bodies[height as usize][0].clone(), self.branch(height, 0))),
+        })
+    }
+
+    fn branch(&self, height: u32, index: u32) -> Branch {
+        let txids = self.bodies[height as usize].iter().map(Transaction::txid).collect();
+        Branch::new(txids, index).expect("there is such a transaction")
+    }
+
+    /// A receipt for the last transaction at `height`, with `evidence`.
+    pub fn receipt(&self, height: u32, evidence: Evidence) -> Receipt {
+        let body = &self.bodies[height as usize];
+        let last = body.len() - 1;
+        Receipt {
+            network: self.params.genesis_hash,
+            transaction: body[last].clone(),
+            branch: self.branch(height, last as u32),
+            height,
+            evidence,
+            tip: self.tip,
+        }
+    }
+
+    pub fn succinct(&self, height: u32) -> Receipt {
+        let proof = self.source(|source| prove(source, self.height(), height));
+        let Ok(proof) = proof;
+        self.receipt(height, Evidence::Succinct(proof))
+    }
+
+    pub fn whole(&self, height: u32) -> Receipt {
+        self.receipt(height, Evidence::Headers(self.headers[1..].to_vec()))
+    }
+}

@@ -1,0 +1,150 @@
+//! Bodies: their encoding, and whether they are what the header commits to.
+
+use cairn_core::primitives::block::Block;
+use cairn_core::primitives::codec;
+use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::header::Header;
+use cairn_core::primitives::tx::{Output, Transaction};
+
+use super::{Case, Scene, Subject, breaks, pay, valid};
+
+/// Where a block's parts stand in its bytes: the header, then a u64 count of transactions.
+const COUNT: usize = Header::LEN;
+/// The first transaction's first output, after version (u32), inputs (u64 count: none), count of outputs (u64) and its
+/// own value (u64): the tag of its lock, then the length of its data.
+const LOCK_TAG: usize = COUNT + 8 + 4 + 8 + 8 + 8;
+const DATA_LENGTH: usize = LOCK_TAG + 4;
+
+/// The bytes of the next block, changed.
+fn bytes(scene: &Scene, change: impl FnOnce(&mut Vec<u8>)) -> Subject {
+    let mut bytes = codec::encode(&scene.ledger.block(vec![scene.simple(1, 2)]));
+    change(&mut bytes);
+    Subject::Bytes(bytes)
+}
+
+/// `block` with its last `n` transactions repeated: the same header, the same Merkle root.
+fn repeated_tail(scene: &Scene, payments: u8, n: usize) -> Subject {
+    let honest = scene.ledger.block((1..=payments).map(|from| scene.simple(from, 20)).collect());
+    let mut block = honest.clone();
+    block.transactions.extend_from_slice(&honest.transactions[honest.transactions.len() - n..]);
+    assert_eq!(root(&block), honest.header.merkle_root, "the tail is such that the root stays");
+    Subject::Block(block)
+}
+
+fn root(block: &Block) -> Hash256 {
+    cairn_core::primitives::merkle::root(block.txids()).hash
+}
+
+/// A transaction without inputs whose only output holds `n` bytes: 44 + `n` bytes in all.
+fn bare(n: usize) -> Transaction {
+    Transaction { version: 1, inputs: Vec::new(), outputs: vec![Output::data(vec![0; n])], lock_height: 0 }
+}
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        // Encoding.
+        valid("the bytes of a block", |s| bytes(s, |_| {})),
+        breaks("Encoding", "a byte after the end", |s| bytes(s, |bytes| bytes.push(0))),
+        breaks("Encoding", "the last byte missing", |s| bytes(s, |bytes| bytes.truncate(bytes.len() - 1))),
+        breaks("Encoding", "no bytes", |s| bytes(s, Vec::clear)),
+        breaks("Encoding", "a header alone", |s| bytes(s, |bytes| bytes.truncate(Header::LEN))),
+        breaks("Encoding", "one transaction more than there are", |s| bytes(s, |bytes| bytes[COUNT] += 1)),
+        breaks("Encoding", "one transaction fewer than there are", |s| bytes(s, |bytes| bytes[COUNT] -= 1)),
+        breaks("Encoding", "2^64 - 1 transactions", |s| bytes(s, |bytes| bytes[COUNT..COUNT + 8].fill(0xff))),
+        breaks("Encoding", "a lock of an unknown kind", |s| {
+            bytes(s, |bytes| {
+                assert_eq!(bytes[LOCK_TAG..DATA_LENGTH], [1, 0, 0, 0], "the coinbase's first output is its data");
+                bytes[LOCK_TAG] = 2;
+            })
+        }),
+        breaks("Encoding", "a lock's tag with a high byte set", |s| bytes(s, |bytes| bytes[LOCK_TAG + 3] = 1)),
+        breaks("Encoding", "data longer than the block", |s| bytes(s, |bytes| bytes[DATA_LENGTH + 5] = 1)),
+        breaks("Encoding", "hex instead of bytes", |s| bytes(s, |bytes| *bytes = hex::encode(&bytes).into_bytes())),
+        // Merkle root.
+        breaks("WrongMerkleRoot", "a root of zero", |s| {
+            s.forged(Vec::new(), |block| block.header.merkle_root = Hash256::ZERO)
+        }),
+        breaks("WrongMerkleRoot", "transactions in another order than the header's", |s| {
+            s.forged(vec![s.simple(1, 2), s.simple(2, 3)], |block| block.transactions.swap(1, 2))
+        }),
+        breaks("WrongMerkleRoot", "a transaction left out", |s| {
+            s.forged(vec![s.simple(1, 2), s.simple(2, 3)], |block| drop(block.transactions.pop()))
+        }),
+        breaks("WrongMerkleRoot", "a transaction put in", |s| {
+            let extra = s.simple(2, 3);
+            s.forged(vec![s.simple(1, 2)], |block| block.transactions.push(extra))
+        }),
+        breaks("WrongMerkleRoot", "a signature altered on the way: the root commits to signatures", |s| {
+            s.forged(vec![s.simple(1, 2)], |block| block.transactions[1].inputs[0].signature.0[5] ^= 1)
+        }),
+        breaks("WrongMerkleRoot", "the body of another block", |s| {
+            let other = s.ledger.block(vec![s.simple(3, 4)]);
+            s.forged(vec![s.simple(1, 2)], |block| block.transactions = other.transactions)
+        }),
+        breaks("WrongMerkleRoot", "an invalid body under a header that does not mean it", |s| {
+            s.forged(vec![s.simple(1, 2)], |block| block.transactions[1].outputs.clear())
+        }),
+        valid("independent transactions in another order, and a header that says so", |s| {
+            s.altered(vec![s.simple(1, 2), s.simple(2, 3)], |block| block.transactions.swap(1, 2))
+        }),
+        // Repeated tails (CVE-2012-2459).
+        breaks("MutatedMerkleTree", "three transactions and the last of them again", |s| repeated_tail(s, 2, 1)),
+        breaks("MutatedMerkleTree", "five, and the last of them three times more", |s| {
+            let Subject::Block(mut block) = repeated_tail(s, 4, 1) else { unreachable!() };
+            let last = block.transactions[4].clone();
+            block.transactions.extend([last.clone(), last]);
+            assert_eq!(root(&block), block.header.merkle_root);
+            Subject::Block(block)
+        }),
+        breaks("MutatedMerkleTree", "six transactions and the last two of them again", |s| repeated_tail(s, 5, 2)),
+        breaks("MutatedMerkleTree", "twelve transactions and the last four of them again", |s| repeated_tail(s, 11, 4)),
+        breaks("MutatedMerkleTree", "a coinbase twice, and a header that says so", |s| {
+            s.altered(Vec::new(), |block| block.transactions.push(block.transactions[0].clone()))
+        }),
+        valid("three transactions, whose last node is doubled by the tree itself", |s| {
+            s.with(vec![s.simple(1, 2), s.simple(2, 3)])
+        }),
+        // Transactions that could pass for inner nodes (CVE-2017-12842).
+        breaks("NodeSizedTransaction", "a 64-byte transaction", |_| {
+            assert_eq!(bare(20).size(), 64);
+            Subject::Payment(bare(20))
+        }),
+        breaks("NoInputs", "a 63-byte transaction", |_| Subject::Payment(bare(19))),
+        breaks("NoInputs", "a 65-byte transaction", |_| Subject::Payment(bare(21))),
+        breaks("NodeSizedTransaction", "a 64-byte coinbase", |s| {
+            s.altered(Vec::new(), |block| block.transactions[0] = Transaction { lock_height: super::NEXT, ..bare(20) })
+        }),
+        breaks("ShortCommitment", "a 65-byte coinbase", |s| {
+            s.altered(Vec::new(), |block| block.transactions[0] = Transaction { lock_height: super::NEXT, ..bare(21) })
+        }),
+        // Size and shape.
+        valid("a block of exactly the greatest size", |s| {
+            let block = s.ledger.block(vec![s.simple(1, 2)]);
+            s.ledger.params.spec.max_block_bytes = block.size() as u32;
+            Subject::Block(block)
+        }),
+        breaks("BlockTooLarge", "a block one byte larger", |s| {
+            let block = s.ledger.block(vec![s.simple(1, 2)]);
+            s.ledger.params.spec.max_block_bytes = block.size() as u32 - 1;
+            Subject::Block(block)
+        }),
+        breaks("EmptyBlock", "no transactions", |s| s.altered(Vec::new(), |block| block.transactions.clear())),
+        breaks("EmptyBlock", "no transactions under an honest header", |s| {
+            s.forged(Vec::new(), |block| block.transactions.clear())
+        }),
+        breaks("FirstNotCoinbase", "a payment first", |s| {
+            s.altered(vec![s.simple(1, 2)], |block| drop(block.transactions.remove(0)))
+        }),
+        breaks("FirstNotCoinbase", "the coinbase second", |s| {
+            s.altered(vec![s.simple(1, 2)], |block| block.transactions.swap(0, 1))
+        }),
+        breaks("NoInputs", "a second coinbase", |s| {
+            let mut second = s.ledger.coinbase(0);
+            second.outputs[1] = pay(1, 0);
+            s.altered(vec![s.simple(1, 2)], |block| block.transactions.push(second))
+        }),
+        breaks("NoInputs", "a transaction that only holds data", |s| {
+            s.altered(Vec::new(), |block| block.transactions.push(bare(40)))
+        }),
+    ]
+}

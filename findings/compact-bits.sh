@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Five Python libraries read one number of four bytes: a header's bits, the compact form of its target.
+# Five Python libraries decode the same four-byte number: a header's bits, the compact form of its target.
 #
-# python-bitcoinlib 0.12.2, bitcoinx 0.9, btclib 2026.10.24, buidl 0.2.36, pycoin 0.92718.20260405. Reference: the form as
-# Bitcoin Core's arith_uint256 reads it, with the values of Core's own unit test.
+# python-bitcoinlib 0.12.2, bitcoinx 0.9, btclib 2026.10.24, buidl 0.2.36, pycoin 0.92718.20260405. The reference is Bitcoin
+# Core's arith_uint256, with the values of Core's own unit test.
 #
-# Expected: all agree on bits that blocks had, and differ at most where the sign bit is set.
-# Seen:     pycoin's mask is 07ffff where Core's is 7fffff, so it is right for 1d00ffff, the only bits of Bitcoin's first year,
-#           and wrong for those of difficulty 2.53 (1c654657) and of regtest (207fffff). Below exponent 3 buidl answers with
-#           a float, which has a fraction, bitcoinx and pycoin raise ValueError. The sign bit counts as a digit in
-#           python-bitcoinlib and buidl. btclib alone reads all magnitudes as Core does.
+# Expected: all agree on bits that occur in blocks, and differ at most where the sign bit is set.
+# Seen:     pycoin's mask is 07ffff where Core's is 7fffff. So it is right for 1d00ffff, the only bits of Bitcoin's first
+#           year, and wrong for those of difficulty 2.53 (1c654657) and of regtest (207fffff). Below exponent 3, buidl
+#           returns a float with a fraction, and bitcoinx and pycoin raise ValueError. python-bitcoinlib and buidl read the
+#           sign bit as a digit. Only btclib reads all magnitudes as Core does.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -29,7 +29,7 @@ readers = {
     "buidl": lambda bits: bits_to_target(bits.to_bytes(4, "little")),
     "pycoin": difficulty_max_mask_for_bits,
 }
-# Bits, their magnitude by Core, and who says something else.
+# Bits, their magnitude by Core, and the libraries that differ.
 cases = [
     (0x1D00FFFF, 0xFFFF << 208, {}),
     (0x1B0404CB, 0x0404CB << 192, {}),

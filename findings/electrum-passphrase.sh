@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # An Electrum seed phrase with a passphrase ("seed extension"), restored by three other libraries.
 #
-# bip-utils 2.12.3, hdwallet 3.6.1, bip39-slip39 2026.10.24; the vectors are those of Electrum's own tests.
+# bip-utils 2.12.3, hdwallet 3.6.1, bip39-slip39 2026.10.24. The vectors are from Electrum's own tests.
 #
-# Expected: all three give Electrum's seed, with a passphrase and without.
-# Seen:     without one, they do. Electrum puts the passphrase through the same normalisation as the words: lower case, single
-#           spaces, accents dropped. bip-utils and hdwallet take it as typed, so one with a capital letter makes a wallet that
-#           Electrum never had, and no error says so. bip39-slip39 does as Electrum does.
+# Expected: all three give Electrum's seed, with and without a passphrase.
+# Seen:     without a passphrase, they do. Electrum normalises the passphrase like the words: lower case, single spaces, no
+#           accents. bip-utils and hdwallet use it as typed. So a passphrase with a capital letter gives a wallet that
+#           Electrum never had, without an error. bip39-slip39 does as Electrum does.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -39,7 +39,7 @@ for text, expected in vectors.items():
     right = {name for name, seed in seeds(text).items() if seed == expected}
     print(f"passphrase {text!r}: {', '.join(sorted(right))} as Electrum")
     assert right == ({"bip-utils", "hdwallet", "bip39-slip39"} if text == "" else {"bip39-slip39"})
-# What they miss is the capital letters, nothing else.
+# Only capital letters make the difference.
 lower = seeds(passphrase.lower())
 print("in lower case:", ", ".join(name for name, seed in lower.items() if seed == vectors[passphrase]), "as Electrum")
 assert set(lower.values()) == {vectors[passphrase]}

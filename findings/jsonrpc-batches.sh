@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# JSON-RPC 2.0's own examples (section 7 of its specification), put to four Python servers.
+# The examples of JSON-RPC 2.0 (section 7 of its specification), sent to four Python servers.
 #
-# json-rpc 1.15.0, jsonrpcserver 5.0.9, ajsonrpc 1.2.0, jsonrpclib-pelix 1.2.0. Messages of errors are not compared, their
-# codes are.
+# json-rpc 1.15.0, jsonrpcserver 5.0.9, ajsonrpc 1.2.0, jsonrpclib-pelix 1.2.0. Error codes are compared, error messages are
+# not.
 #
 # Expected: all four answer each of the fourteen examples as the specification prints it.
-# Seen:     two do. In json-rpc and jsonrpcserver one request of a batch that is not valid spoils the batch: one error
-#           answers for all, and the good calls beside it are not made. And `"id": null`, which the specification only
-#           discourages, is a request to the three others, which answer it, and a notification to jsonrpclib-pelix.
+# Seen:     two do. In json-rpc and jsonrpcserver, one invalid request spoils the whole batch: the answer is a single error,
+#           and the valid calls of the batch are not made. The specification discourages `"id": null`. The three others
+#           treat it as a request and answer it; jsonrpclib-pelix treats it as a notification.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Two Python implementations of Noise, over each other: a handshake, messages, and then Rekey() on both sides.
+# Two Python implementations of Noise talk to each other: a handshake, messages, then Rekey() on both sides.
 #
-# dissononce 0.34.3 and noiseprotocol 0.3.1, ChaChaPoly and AESGCM, pattern NN. The specification: REKEY(k) is the first 32 bytes of an encryption of 32 zeros, and Rekey() leaves the nonce as it is.
+# dissononce 0.34.3 and noiseprotocol 0.3.1, ChaChaPoly and AESGCM, pattern NN. By the specification, REKEY(k) is the first
+# 32 bytes of an encryption of 32 zeros, and Rekey() leaves the nonce unchanged.
 #
-# Expected: messages go on after Rekey(), as both document it.
-# Seen:     they do not. dissononce keeps the tag too: its key has 48 bytes, so the next message of either direction raises
-#           ValueError. With that key cut to 32 bytes the first message still fails unless none came before, for dissononce
-#           starts the nonce at 0 again; with the nonce put back as well, both agree.
+# Expected: messages continue after Rekey(), as both document it.
+# Seen:     they do not. dissononce keeps the tag as well, so its key has 48 bytes, and the next message in either direction
+#           raises ValueError. With that key cut to 32 bytes, the first message still fails unless none came before, because
+#           dissononce resets the nonce to 0. With the nonce restored as well, both agree.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A redb database of version 2, upgraded as redb says, opened by version 4.
+# A redb database of version 2, upgraded as redb documents it and opened by version 4.
 #
 # redb 2.6.3 writes three tables and upgrades the file; redb 4.6.0 opens it.
 #
-# Expected: before the upgrade 4.6.0 refuses the file and says to upgrade; after it, all tables can be read.
-# Seen:     the first is so. After `upgrade()`, which answers Ok(true), version 4 still refuses each table whose key or value is a
-#           tuple with a member of varying length, and the type that it says is stored is by name the very type that it was
-#           asked for. A tuple of integers is read. Only version 3 can read the others, through a wrapper that version 4 took
-#           out again, so the way from 2 to 4 leads through a copy of every such table made with 3.
+# Expected: before the upgrade 4.6.0 refuses the file and asks for the upgrade; after it, all tables can be read.
+# Seen:     the first holds. After `upgrade()`, which returns Ok(true), version 4 still refuses each table whose key or value
+#           is a tuple with a member of variable length. The error names the stored type, and it is the same as the requested
+#           one. A tuple of integers can be read. Only version 3 can read the other tables, through a wrapper that version 4
+#           removed. So the way from 2 to 4 needs a copy of every such table made with 3.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

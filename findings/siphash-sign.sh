@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Four Python libraries for SipHash-2-4, and what a block filter (BIP-158) makes of each one's number.
+# Four Python libraries for SipHash-2-4, and a block filter (BIP-158) built from the number that each returns.
 #
-# siphash24 1.9, siphashc 2.9.1, csiphash 0.0.5, siphash 0.0.1; the value is the one in the SipHash paper's appendix.
+# siphash24 1.9, siphashc 2.9.1, csiphash 0.0.5, siphash 0.0.1. The value is the one in the SipHash paper's appendix.
 #
-# Expected: those that answer with a number give the one that the paper prints, a129ca6149be45e5; those that answer with
-#           bytes, the bytes of that number, lowest first.
-# Seen:     so it is but for siphash24, whose intdigest is signed: every second hash is negative. BIP-152's short ids, the low
-#           six bytes, come out right by luck. BIP-158 multiplies by the range and takes the upper 64 bits, and that becomes
-#           negative too, so a filter made or matched with it is wrong for half of the elements, without an error.
+# Expected: libraries that return a number return the paper's, a129ca6149be45e5; those that return bytes return the bytes of
+#           that number, lowest first.
+# Seen:     all do, except siphash24: its intdigest is signed, so every second hash is negative. BIP-152's short ids, the low
+#           six bytes, are still correct by luck. BIP-158 multiplies by the range and takes the upper 64 bits, which are then
+#           negative too. So a filter made or matched with it is wrong for half of the elements, without an error.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -30,7 +30,7 @@ assert number == paper - 2**64
 low = (1 << 48) - 1
 assert number & low == paper & low, "BIP-152's short id"
 
-# BIP-158, the filter of testnet's genesis block, whose vector is 019dfca8: one element, of which the filter holds the place.
+# BIP-158, the filter of testnet's genesis block, whose vector is 019dfca8: one element, stored as its position in the range.
 script = bytes.fromhex(
     "4104678afdb0fe5548271967f1a67130b7105cd6a828e03909a67962e0ea1f61de"
     "b649f6bc3f4cef38c4f35504e51ec112de5c384df7ba0b8d578a4c702b6bf11d5fac"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# One phrase, one path, three libraries, three answers: SLIP-0010 on ed25519 with a step that is not hardened.
+# One phrase, one path, three libraries, three results: SLIP-0010 on ed25519 with an unhardened step.
 #
-# SLIP-0010 defines hardened steps alone for ed25519. slip10 1.1.0, bip-utils 2.12.3 and hdwallet 3.6.1 agree on those.
+# SLIP-0010 defines only hardened steps for ed25519. slip10 1.1.0, bip-utils 2.12.3 and hdwallet 3.6.1 agree on those.
 #
-# Expected: all three refuse m/0, as SLIP-0010 says that they must.
-# Seen:     slip10 refuses. bip-utils refuses in Bip32Slip10Ed25519 and hardens the step without a word in Bip44. hdwallet
-#           derives a key that no other library has: HMAC over the private key as for a hardened step, with the number of
-#           the other. Its own default path for Solana has two such steps, so its first address is not bip-utils's, and a
-#           phrase restored elsewhere shows no coins.
+# Expected: all three refuse m/0, as SLIP-0010 requires.
+# Seen:     slip10 refuses. bip-utils refuses in Bip32Slip10Ed25519, but silently hardens the step in Bip44. hdwallet derives
+#           a key that no other library derives: HMAC over the private key as for a hardened step, with the index of an
+#           unhardened one. Its own default path for Solana has two such steps. So its first address is not that of
+#           bip-utils, and a phrase restored elsewhere shows no coins.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

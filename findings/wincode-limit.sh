@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# wincode, which succeeds the unmaintained bincode in some projects, beside bincode 2: the same bytes, and one limit more.
+# wincode, which replaces the unmaintained bincode in some projects, and bincode 2: the same bytes, and one more limit.
 #
-# wincode 0.6.3 as it comes and bincode 2.0.1 with fixed-width little-endian integers.
+# wincode 0.6.3 with its defaults and bincode 2.0.1 with fixed-width little-endian integers.
 #
-# Expected: integers, strings, vectors and options are the same bytes; chars, times and addresses are not, or are missing.
-#           A vector of any length that is written can be read.
-# Seen:     all of 23 values are the same bytes, chars, SystemTime and SocketAddr among them, and each reads the other's. But
-#           wincode allows a sequence 4 MiB of memory, and refuses beyond that not only to read but also to write; bincode
-#           has no limit unless told. So what bincode wrote for years may turn out unreadable with the first long vector.
+# Expected: integers, strings, vectors and options have the same bytes; chars, times and addresses differ or are missing. A
+#           vector of any length that can be written can be read.
+# Seen:     all of 23 values have the same bytes, including chars, SystemTime and SocketAddr, and each library reads the
+#           other's. But wincode limits a sequence to 4 MiB of memory, and refuses to read or write more. bincode has no limit
+#           by default. So the first long vector can make data unreadable that bincode wrote for years.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -12,7 +12,7 @@ use crate::rpc::client::{Client, ClientConfig, ClientError};
 /// Which node to ask.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ClientArgs {
-    /// The node to ask [default: the one that runs with the data directory]
+    /// The node to call [default: the one that runs in the data directory]
     #[arg(
         long = "rpc",
         global = true,
@@ -20,8 +20,8 @@ pub struct ClientArgs {
         value_name = "URL",
         hide_env_values = true,
         long_help = "\
-The node to ask, as http://[USER:PASSWORD@]HOST:PORT or HOST:PORT. Without it, the node that runs with the data \
-directory is asked, whose address and cookie are found there."
+The node to call, as http://[USER:PASSWORD@]HOST:PORT or HOST:PORT. By default, the node that runs in the data \
+directory, which holds its address and cookie."
     )]
     url: Option<String>,
     #[command(flatten)]

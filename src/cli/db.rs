@@ -28,24 +28,24 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum DbCommand {
-    /// Replay the chain from genesis by every rule, and compare all that the database says about it
+    /// Replay the chain from genesis by every rule, and compare the result with the whole database
     Check,
-    /// Write the best chain to a file, as far as it can be read
+    /// Write the readable part of the best chain to a file
     #[command(after_help = "\
 Example:
   cairn db export blocks.cairn")]
     Export {
-        /// The file to write, which must not be there yet
+        /// The file to write; it must not exist yet
         file: PathBuf,
     },
-    /// Put the blocks of a file through validation, into the database
+    /// Validate the blocks of a file and add them to the database
     #[command(after_help = "\
 Example, a damaged database rebuilt:
   cairn db export blocks.cairn
   mv ~/.cairn/chain ~/.cairn/chain.damaged
   cairn db import blocks.cairn")]
     Import {
-        /// A file that `cairn db export` wrote
+        /// A file written by `cairn db export`
         file: PathBuf,
     },
 }

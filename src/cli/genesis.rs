@@ -29,11 +29,11 @@ pub struct Args {
 enum GenesisCommand {
     /// Print a new network's genesis.json, mined and ready
     #[command(after_help = "\
-Example, a network of one's own with a fast start:
+Example, a new network with a fast start:
   cairn genesis new --network mynet --address-prefix my > genesis.json
   cairn node --genesis genesis.json
 
-Example, coins for an address from the start, and blocks without work for tests:
+Example, for tests: an address with initial coins, and blocks without work:
   cairn genesis new --retarget none --bits 207fffff \\
     --pow-limit-bits 207fffff --alloc my1…=1000 > genesis.json")]
     New(Box<NewArgs>),
@@ -107,10 +107,10 @@ struct NewArgs {
     /// Name of the network
     #[arg(long, env = "CAIRN_NETWORK", default_value = "cairn-local")]
     network: String,
-    /// What its addresses begin with: 1 to 20 lower-case letters and digits
+    /// Prefix of its addresses: 1 to 20 lower-case letters and digits
     #[arg(long, env = "CAIRN_ADDRESS_PREFIX", default_value = "cairn")]
     address_prefix: String,
-    /// Text kept in the genesis block, at most 224 bytes
+    /// Text in the genesis block, at most 224 bytes
     #[arg(long, env = "CAIRN_MESSAGE", default_value = "")]
     message: String,
     /// Time of genesis, in seconds since 1970 [default: now]
@@ -119,19 +119,19 @@ struct NewArgs {
     /// Difficulty of genesis and of block 1, in compact form
     #[arg(long, env = "CAIRN_BITS", default_value = "1d3fffff")]
     bits: Bits,
-    /// The easiest difficulty there may be, in compact form
+    /// The lowest difficulty allowed, in compact form
     #[arg(long, env = "CAIRN_POW_LIMIT_BITS", default_value = "1e0fffff")]
     pow_limit_bits: Bits,
-    /// How difficulty follows from the chain
+    /// The rule that sets the difficulty
     #[arg(long, env = "CAIRN_RETARGET", default_value = "asert")]
     retarget: RetargetArg,
-    /// Seconds that a block should take
+    /// Target block interval in seconds
     #[arg(long, env = "CAIRN_TARGET_SPACING_SECS", default_value_t = 5, value_name = "SECONDS")]
     target_spacing_secs: u32,
     /// Seconds behind schedule that halve the difficulty [default: 288 times the spacing]
     #[arg(long, env = "CAIRN_HALF_LIFE_SECS", value_name = "SECONDS")]
     half_life_secs: Option<u32>,
-    /// Coins a block makes, before any halving
+    /// Coins that a block issues before the first halving
     #[arg(long, env = "CAIRN_SUBSIDY", default_value = "50", value_name = "COINS", value_parser = parse_coins)]
     subsidy: u64,
     /// Blocks between halvings of the subsidy
@@ -140,14 +140,14 @@ struct NewArgs {
     /// Blocks before a coinbase can be spent
     #[arg(long, env = "CAIRN_COINBASE_MATURITY", default_value_t = 20, value_name = "BLOCKS")]
     coinbase_maturity: u32,
-    /// Most bytes of a block
+    /// Maximum size of a block in bytes
     #[arg(long, env = "CAIRN_MAX_BLOCK_BYTES", default_value_t = 1_000_000, value_name = "BYTES")]
     max_block_bytes: u32,
-    /// Most seconds that a block may be ahead of the clock, at most a tenth of the half-life [default: 120; 7200 without retargeting, where blocks made at
-    /// once run ahead of it and no difficulty can suffer]
+    /// Maximum seconds that a block's time may be ahead of the clock, at most a tenth of the half-life [default: 120;
+    /// 7200 without retargeting, where instant blocks run ahead of the clock and times do not affect the difficulty]
     #[arg(long, env = "CAIRN_MAX_FUTURE_SECS", value_name = "SECONDS")]
     max_future_secs: Option<u32>,
-    /// Coins that genesis makes; may be repeated
+    /// Coins that genesis creates for an address; may be repeated
     #[arg(long, env = "CAIRN_ALLOC", value_name = "ADDRESS=COINS", value_parser = parse_allocation,
           value_delimiter = ',')]
     alloc: Vec<Allocation>,
@@ -160,7 +160,7 @@ struct NewArgs {
 enum RetargetArg {
     /// At every block, by aserti3-2d
     Asert,
-    /// Never: blocks as fast as they are found
+    /// Never: constant difficulty
     None,
 }
 

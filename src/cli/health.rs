@@ -16,9 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[command(after_help = "\
 Examples:
   cairn health                           # the node of the data directory
-  cairn health --rpc 203.0.113.7:7332    # another; no password is needed
+  cairn health --rpc 203.0.113.7:7332    # another node; needs no password
 
-Exit codes: 0 if it is ready; 1 if it still reads its chain or is stuck; 4 if none answers within three seconds.")]
+Exit codes: 0 if the node is ready; 1 if it still reads its chain or is stuck; 4 if no node answers within three seconds.")]
 pub struct Args {
     #[command(flatten)]
     node: ClientArgs,

@@ -44,22 +44,21 @@ const OUTBOUND_TARGET: usize = 8;
 Examples:
   cairn light sync --peer 203.0.113.7:7331 --peer node.example.org:7331
   cairn light verify 5f2b… --peer 203.0.113.7:7331 --min-confirmations 6
-  # a line as it is paid; no peer learns the address
+  # prints a line for each payment; no peer learns the address
   cairn light watch cairn1q… --peer 203.0.113.7:7331
 
-Ask several peers: one honest one among them is enough. Headers are kept in the data directory.
+Name several peers: one honest peer among them is enough. Headers are stored in the data directory.
 
-Exit codes: 0 done, and for verify only if proven; 3 not proven; 4 no peer answers.")]
+Exit codes: 0 success, for verify only if proven; 3 not proven; 4 no peer answers.")]
 pub struct Args {
-    /// A full node to ask, with its id for that one and no other; may be repeated. Without any, the network's seeds lead to
-    /// some
+    /// A full node to ask; with an id, no other node is accepted. May be repeated [default: nodes found through the
+    /// network's seeds]
     #[arg(long, global = true, env = "CAIRN_PEER", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
     peer: Vec<String>,
-    /// Seconds to wait for peers before going on with those that have answered
+    /// Seconds to wait for peers before continuing with those that have answered
     #[arg(long, global = true, env = "CAIRN_TIMEOUT", value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
-    /// Work that the chain is known to have, in hex, as a node or a friend shows it: one that does not have more than that is
-    /// warned of
+    /// Work that the chain is known to have, in hex, from another source: print a warning if the chain does not have more
     #[arg(long, global = true, env = "CAIRN_EXPECT_WORK", value_name = "HEX")]
     expect_work: Option<Work>,
     #[command(subcommand)]
@@ -68,37 +67,37 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum LightCommand {
-    /// Fetch and check all headers
+    /// Download and check all headers
     Sync,
     /// Prove that a transaction is in the chain
     Verify {
         /// The transaction
         txid: Txid,
-        /// Confirmations that it must have: the work of so many blocks such as there were shortly before it
+        /// Confirmations that it must have, counted as work in units of a block shortly before it
         #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
         min_confirmations: u32,
-        /// Look in this block: its body proves that a transaction is in it, or that it is not
+        /// Fetch this block: its body proves that the transaction is in it, or that it is not
         #[arg(long, env = "CAIRN_BLOCK", value_name = "HASH")]
         block: Option<BlockHash>,
     },
-    /// List the transactions of an address that peers can prove, telling them the address
+    /// List the transactions of an address that peers can prove; this reveals the address to them
     History {
         /// The address
         address: String,
     },
-    /// Follow addresses by block filters, telling nobody which, until interrupted
+    /// Watch addresses by block filters without revealing them, until interrupted
     Watch {
         /// The addresses
         #[arg(required = true)]
         addresses: Vec<String>,
-        /// Height of the first block to look at
+        /// Height of the first block to check
         #[arg(long, env = "CAIRN_FROM_HEIGHT", value_name = "HEIGHT", default_value_t = 0)]
         from_height: u32,
-        /// Confirmations after which a payment is called confirmed: the work of so many blocks
+        /// Confirmations, counted as work, after which a payment is reported as confirmed
         #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
         min_confirmations: u32,
     },
-    /// What the headers kept say, without asking anybody
+    /// Show the state of the stored headers, without contacting any peer
     Status,
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 /// A user of the RPC.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Login {
-    /// A user of the RPC besides the cookie file's
+    /// An RPC user in addition to the cookie file's
     #[arg(long, global = true, env = "CAIRN_RPC_USER", value_name = "NAME", requires = "rpc_secret")]
     rpc_user: Option<String>,
     /// That user's password
@@ -21,7 +21,7 @@ pub struct Login {
         group = "rpc_secret"
     )]
     rpc_password: Option<String>,
-    /// A file with that user's password, as container managers mount secrets
+    /// A file with that user's password, such as a secret mounted in a container
     #[arg(
         long,
         global = true,

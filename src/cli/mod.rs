@@ -56,7 +56,7 @@ pub struct Cli {
 }
 
 const LONG_ABOUT: &str = "\
-A proof-of-work blockchain node: full node, miner, wallet, verifier of portable proofs and local test network, in one \
+A proof-of-work blockchain node: full node, miner, wallet, verifier of payment proofs and local test network, in one \
 binary.";
 
 const AFTER_HELP: &str = "\
@@ -66,19 +66,19 @@ A network in one command:
 By hand, in three terminals:
   cairn wallet new                              # keys, and an address
   cairn node --mine \"$(cairn wallet address)\"   # a node that mines
-  cairn rpc getblockcount                       # ask it something
+  cairn rpc getblockcount                       # call it
 
-Exit codes: 0 done; 1 failed, with the reason on stderr; 2 wrong usage; 3 a proof that does not hold; 4 no node answers. \
+Exit codes: 0 success; 1 failure, with the reason on stderr; 2 wrong usage; 3 a proof that does not hold; 4 no node answers. \
 With --json, the reason is an object in the last line of stderr: {\"error\": {\"code\": 1, \"kind\": \"failed\", \"message\": …}}.";
 
 /// Options that every command takes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Common {
-    /// Where the node keeps its chain, and where commands look for its address and cookie [default: ~/.cairn]
+    /// Directory of the node's chain, and of the address and cookie by which commands find it [default: ~/.cairn]
     #[arg(long, global = true, env = "CAIRN_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The network's genesis.json [default: the data directory's, else the development network's, built in]
+    /// The network's genesis.json [default: the data directory's, else the built-in development network's]
     #[arg(long, global = true, env = "CAIRN_GENESIS", value_name = "FILE")]
     genesis: Option<PathBuf>,
     /// Print the result as JSON, for programs
@@ -87,7 +87,7 @@ pub struct Common {
     /// What to log to stderr: error, warn, info, debug, trace, or a filter like cairn::p2p=debug
     #[arg(long, global = true, env = "CAIRN_LOG", value_name = "LEVEL")]
     log: Option<String>,
-    /// How to log: lines for people, or a JSON object a line for programs
+    /// Log format: lines of text, or one JSON object a line for programs
     #[arg(long, global = true, env = "CAIRN_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 }
@@ -186,27 +186,27 @@ fn unix_now() -> u64 {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a full node, which mines if asked to
+    /// Run a full node, and mine if asked to
     Node(node::Args),
-    /// Launch a whole local network: several nodes, some of them mining
+    /// Run a whole local network: several nodes, some of them mining
     Testnet(testnet::Args),
-    /// Keep keys, and pay with them
+    /// Manage keys, addresses and payments
     Wallet(wallet::Args),
     /// Call a method of a running node
     Rpc(rpc::Args),
-    /// Know what is in the chain from headers and proofs alone, trusting no peer
+    /// Verify transactions with headers and proofs alone, without trusting a peer
     Light(light::Args),
-    /// Fetch a payment's receipt, and check one offline
+    /// Fetch the receipt of a payment, or check one offline
     Proof(proof::Args),
-    /// Make, mine and look at the file that defines a network
+    /// Create, mine or show the file that defines a network
     Genesis(genesis::Args),
-    /// Check, export and import a node's database
+    /// Check, export or import a node's database
     Db(db::Args),
-    /// Measure how fast this machine is at what a node does
+    /// Measure how fast this machine does the work of a node
     Bench(bench::Args),
-    /// Whether a node is at work
+    /// Report whether a node is ready
     Health(health::Args),
-    /// Try out how the network does with very many nodes
+    /// Simulate large networks
     Sim(sim::Args),
 }
 

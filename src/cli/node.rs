@@ -21,58 +21,58 @@ use crate::wallet::Wallet;
 /// Options of `cairn node`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Stops in order at Ctrl-C, SIGTERM, SIGHUP (a terminal that is closed; with nohup it goes on) or `cairn rpc stop`. Logs go to \
-stderr, which need not be read.
+Ctrl-C, SIGTERM, SIGHUP (a closed terminal; ignored under nohup) or `cairn rpc stop` stop the node in order. Logs go to \
+stderr; an unread stderr does not block the node.
 
 Examples:
   cairn node                              # the development network
   cairn node --mine \"$(cairn wallet address)\"      # mine on all cores
-  cairn node --stratum 0.0.0.0:3333       # miners elsewhere: see docs/mining.md
-  cairn node --genesis mine.json          # another network, kept from then on
-  CAIRN_LOG=cairn::p2p=debug cairn node   # options are variables, too
+  cairn node --stratum 0.0.0.0:3333       # external miners: see docs/mining.md
+  cairn node --genesis mine.json          # another network, kept there
+  CAIRN_LOG=cairn::p2p=debug cairn node   # options as environment variables
   # a second node on the same machine
   cairn node --data-dir b --listen 127.0.0.1:0 --rpc 127.0.0.1:0 \\
     --connect 127.0.0.1:7331")]
 pub struct Args {
-    /// Where to wait for peers; port 0 takes a free one
+    /// Address on which to accept peers; port 0 picks a free one
     #[arg(long, env = "CAIRN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:7331")]
     listen: SocketAddr,
-    /// Only dial out: do not wait for peers
+    /// Accept no inbound peers; only dial out
     #[arg(long, env = "CAIRN_NO_LISTEN", value_parser = clap::builder::FalseyValueParser::new())]
     no_listen: bool,
-    /// Where to answer JSON-RPC; port 0 takes a free one
+    /// Address on which to serve JSON-RPC; port 0 picks a free one
     #[arg(long, env = "CAIRN_RPC", value_name = "ADDR", default_value = "127.0.0.1:7332")]
     rpc: SocketAddr,
     /// Do not serve the explorer, a page at / of the RPC address that reads the chain without credentials
     #[arg(long, env = "CAIRN_NO_EXPLORER", value_parser = clap::builder::FalseyValueParser::new())]
     no_explorer: bool,
-    /// A name under which RPC, explorer and metrics are called, besides addresses and localhost; may be repeated
+    /// A host name allowed in requests to RPC, explorer and metrics, besides IP addresses and localhost; may be repeated
     #[arg(long, env = "CAIRN_RPC_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     rpc_allow_host: Vec<String>,
     #[command(flatten)]
     login: Login,
-    /// A user of the RPC by the salted hash of a password, as Bitcoin Core's rpcauth.py writes it; may be repeated
+    /// An RPC user with the salted hash of a password, as Bitcoin Core's rpcauth.py writes it; may be repeated
     #[arg(long, env = "CAIRN_RPC_AUTH", value_name = "USER:SALT$HASH", value_delimiter = ',', hide_env_values = true)]
     rpc_auth: Vec<RpcAuth>,
-    /// A node to stay connected to, with its id for that one and no other; may be repeated
+    /// A node to stay connected to; with an id, no other node is accepted. May be repeated
     #[arg(long, env = "CAIRN_CONNECT", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
     connect: Vec<String>,
-    /// Mine, and have this address paid for it; `wallet` is the data directory's, which is made if there is none
+    /// Mine to this address; `wallet` is the wallet in the data directory, which is created if it does not exist
     #[arg(long, env = "CAIRN_MINE", value_name = "ADDRESS")]
     mine: Option<String>,
-    /// Mining threads [default: one a core]
+    /// Mining threads [default: one for each core]
     #[arg(long, env = "CAIRN_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Give miners work over Stratum here; each is paid at the address it names. Off if left out
+    /// Address on which to serve Stratum miners; each is paid at the address it names [default: off]
     #[arg(long, env = "CAIRN_STRATUM", value_name = "ADDR")]
     stratum: Option<SocketAddr>,
-    /// Connections to keep open to nodes found by itself
+    /// Number of outbound connections to nodes that the node finds by itself
     #[arg(long, env = "CAIRN_MAX_OUTBOUND", value_name = "N", default_value_t = 8)]
     max_outbound: usize,
-    /// Most connections that others may open to this node
+    /// Maximum number of inbound connections
     #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N", default_value_t = 117)]
     max_inbound: usize,
-    /// Let the owner cut links, slow them and make them lose messages, with the RPC method setlink
+    /// Allow the RPC method setlink, which cuts links, slows them and drops messages
     #[arg(long, env = "CAIRN_CHAOS", value_parser = clap::builder::FalseyValueParser::new())]
     chaos: bool,
 }

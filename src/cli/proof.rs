@@ -29,14 +29,14 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum ProofCommand {
-    /// Ask a node for a transaction's receipt, check it, and write it to a file
+    /// Request a transaction's receipt from a node, check it, and write it to a file
     #[command(after_help = "\
 Examples:
   # with every header since genesis
   cairn proof get 5f2b… -o pay.json
   # with a sample of them
   cairn proof get 5f2b… --succinct -o pay.json
-  # with those since a checkpoint that the verifier holds
+  # with the headers after a checkpoint that the verifier holds
   cairn proof get 5f2b… --since seen.json -o pay.json
 
 The node is not trusted: the receipt is checked before it is written.")]
@@ -46,17 +46,17 @@ The node is not trusted: the receipt is checked before it is written.")]
         /// The file to write [default: stdout]
         #[arg(short, long, env = "CAIRN_OUTPUT", value_name = "FILE")]
         output: Option<PathBuf>,
-        /// Show a sample of the headers: a few hundred kilobytes, however long the chain
+        /// Include only a sample of the headers: a few hundred kilobytes, however long the chain
         #[arg(long, env = "CAIRN_SUCCINCT", conflicts_with = "since")]
         succinct: bool,
-        /// Show the headers after this checkpoint only
+        /// Include only the headers after this checkpoint
         #[arg(long, env = "CAIRN_SINCE", value_name = "CHECKPOINT")]
         since: Option<PathBuf>,
         /// Write the compact form instead of JSON
         #[arg(long, env = "CAIRN_BINARY", requires = "output")]
         binary: bool,
     },
-    /// Turn a receipt into a CAR, whose blocks any IPLD tool can read: header, Merkle nodes, transaction
+    /// Export a receipt as a CAR for IPLD tools: header, Merkle nodes, transaction
     Car {
         /// The receipt, in either form
         file: PathBuf,
@@ -67,17 +67,18 @@ The node is not trusted: the receipt is checked before it is written.")]
         #[arg(long, env = "CAIRN_CHECKPOINT", value_name = "FILE")]
         checkpoint: Option<PathBuf>,
     },
-    /// Check a receipt offline: only genesis.json is needed, no node and no trust
+    /// Check a receipt offline, with genesis.json alone
     #[command(after_help = "\
 Examples:
   cairn proof verify pay.json --genesis genesis.json
-  # then ask for later ones with --since seen.json
+  # then request later ones with --since seen.json
   cairn proof verify first.json --save-checkpoint seen.json
   cairn proof verify later.json --checkpoint seen.json
-  # content with the work of one block
+  # accept the work of one block
   cairn proof verify pay.json --min-work 1
 
-Confirmations are counted in work: one is the largest block shown shortly before the payment. Headers are not counted.
+Confirmations are counted in work, not in headers. The unit is the block with the most work among those shown shortly \
+before the payment.
 
 Exit codes: 0 only if the payment is proven, with enough work on top; 3 if the receipt does not hold, is from the future, \
 or has too little work on top; 1 if it cannot be read.")]
@@ -87,11 +88,11 @@ or has too little work on top; 1 if it cannot be read.")]
         /// The checkpoint that the receipt continues from
         #[arg(long, env = "CAIRN_CHECKPOINT", value_name = "FILE")]
         checkpoint: Option<PathBuf>,
-        /// Keep the end of the receipt's chain, so that later receipts need to show only what follows
+        /// Store the tip of the receipt's chain, so that later receipts need only the headers after it
         #[arg(long, env = "CAIRN_SAVE_CHECKPOINT", value_name = "FILE")]
         save_checkpoint: Option<PathBuf>,
-        /// Work that must stand on top of the payment, its own block included: that of so many blocks such as there
-        /// were shortly before it
+        /// Confirmations to demand, counted as work on top of the payment (its own block included) in units of a block
+        /// shortly before it
         #[arg(long, env = "CAIRN_MIN_WORK", value_name = "BLOCKS", default_value_t = MIN_WORK)]
         min_work: u32,
     },

@@ -14,7 +14,8 @@ const MAX_QUOTED_BYTES: usize = 200;
 /// Options of `cairn rpc`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Parameters that are JSON are sent as such, all others as text. Text results are printed bare, others as JSON.
+Parameters that parse as JSON are sent as JSON, all others as strings. String results are printed without quotes, others \
+as JSON.
 
 Examples:
   cairn rpc help
@@ -24,7 +25,7 @@ Examples:
   cairn rpc --named getblockhash height=7
   cairn rpc --rpc http://ada:secret@203.0.113.7:7332 getpeerinfo
 
-Exit codes: 0 with a result; 1 if the node says no; 4 if no node answers.")]
+Exit codes: 0 with a result; 1 if the node returns an error; 4 if no node answers.")]
 pub struct Args {
     #[command(flatten)]
     node: ClientArgs,

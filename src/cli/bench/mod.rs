@@ -27,8 +27,8 @@ Example:
   cairn bench hash
   cairn bench merkle --json
 
-With --json, a list of objects: name, value, unit, the reference's value in the same unit, and how many times faster \
-than the reference.")]
+With --json, prints a list of objects: name, value, unit, the reference's value in the same unit, and the ratio to the \
+reference (above 1 is better).")]
 pub struct Args {
     #[command(subcommand)]
     command: BenchCommand,
@@ -36,21 +36,21 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 enum BenchCommand {
-    /// The nonce search: every kernel that this processor can run, on one thread and two
+    /// The nonce search, with every kernel that this processor supports, on one and two threads
     Hash,
     /// Roots of Merkle trees, of 1 to 65,536 leaves
     Merkle,
-    /// Blocks and payments between real nodes over loopback: times to reach them all, and bytes
+    /// Relay of blocks and payments between real nodes over loopback: propagation times and bytes
     Relay(relay::Args),
-    /// The store: batches, single writes and reads, beside sled as it is
+    /// The store: batches, single writes and reads, compared with plain sled
     Store,
-    /// Blocks full of payments connected on the disk, and how time, memory and disk grow; takes a minute or two
+    /// Connecting full blocks on the disk, and the growth of time, memory and disk; takes a minute or two
     Connect,
-    /// Transactions taken into the mempool: by itself, from a peer, and over RPC
+    /// Admission to the mempool: directly, from a peer, and over RPC
     Mempool,
-    /// Blocks and headers from one node to another
+    /// Synchronisation of blocks and headers from one node to another
     Sync,
-    /// Answers over JSON-RPC
+    /// The rate of JSON-RPC calls
     Rpc,
 }
 

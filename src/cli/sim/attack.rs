@@ -33,16 +33,16 @@ pub(super) struct Args {
     /// Confirmations that the merchant waits for
     #[arg(long, env = "CAIRN_SIM_CONFIRMATIONS", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     confirmations: u32,
-    /// How many attacks to mount
+    /// Number of attacks to simulate
     #[arg(long, env = "CAIRN_SIM_RUNS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// How many of these to play between whole nodes, with a real coin spent twice; the others are raced by headers alone
+    /// Number of these to run between whole nodes, with a real double spend; the others use headers alone
     #[arg(long, env = "CAIRN_SIM_FULL", default_value_t = 20)]
     full: u32,
-    /// Show shares 0.1 to 0.45 and 1 to 10 confirmations, by headers alone
+    /// Print a table for shares 0.1 to 0.45 and 1 to 10 confirmations, with headers alone
     #[arg(long, conflicts_with_all = ["share", "confirmations", "full"])]
     table: bool,
-    /// Where all randomness comes from: the same seed, the same result
+    /// Seed of all randomness: the same seed gives the same result
     #[arg(long, env = "CAIRN_SIM_SEED", default_value_t = 1)]
     seed: u64,
 }

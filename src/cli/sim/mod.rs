@@ -26,67 +26,67 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum SimCommand {
-    /// Run full nodes in virtual time, with faults and byzantine peers: blocks, propagation, reorganisations, traffic
+    /// Simulate full nodes in virtual time, with faults and byzantine peers: blocks, propagation, reorganisations, traffic
     #[command(after_help = network::EXAMPLES)]
     Network(network::Args),
-    /// Spend a coin twice against a merchant who waits: how often it succeeds, beside the formulas
+    /// Simulate double spends against a merchant who waits, and compare the success rate with the formulas
     #[command(after_help = attack::EXAMPLES)]
     Attack(attack::Args),
-    /// Find ids by Kademlia: hops, messages, success
+    /// Simulate Kademlia lookups: hops, messages, success
     #[command(after_help = "\
 Examples:
   cairn sim lookup --nodes 1000000
-  cairn sim lookup --nodes 100000 --dead 0.2    # every fifth does not answer")]
+  cairn sim lookup --nodes 100000 --dead 0.2    # a fifth of the nodes is dead")]
     Lookup(LookupArgs),
-    /// Tell one message to all, pushed by a few and announced by all: rounds, copies, bytes
+    /// Simulate the gossip of one message by pushes and announcements: rounds, copies, bytes
     #[command(after_help = "\
 Examples:
   cairn sim gossip --nodes 1000000
   cairn sim gossip --fanout 1..8                # copies against rounds
-  cairn sim gossip --loss 0.05                  # every twentieth is lost")]
+  cairn sim gossip --loss 0.05                  # 5 % of the messages are lost")]
     Gossip(GossipArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct LookupArgs {
-    /// How many nodes there are
+    /// Number of nodes
     #[arg(long, env = "CAIRN_SIM_NODES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2..=10_000_000))]
     nodes: u32,
-    /// How many lookups to make, each by a random node for a random id
+    /// Number of lookups, each by a random node for a random id
     #[arg(long, env = "CAIRN_SIM_LOOKUPS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     lookups: u32,
-    /// Where all randomness comes from: the same seed, the same result
+    /// Seed of all randomness: the same seed gives the same result
     #[arg(long, env = "CAIRN_SIM_SEED", default_value_t = 1)]
     seed: u64,
-    /// Places in a bucket, and contacts in an answer
+    /// Contacts in a bucket and in an answer
     #[arg(long, env = "CAIRN_SIM_K", default_value_t = kad::K as u8, value_parser = clap::value_parser!(u8).range(1..=128))]
     k: u8,
-    /// How many a lookup asks at a time
+    /// Number of concurrent queries of a lookup
     #[arg(long, env = "CAIRN_SIM_ALPHA", default_value_t = kad::ALPHA as u8, value_parser = clap::value_parser!(u8).range(1..=32))]
     alpha: u8,
-    /// The part of all nodes that does not answer, from 0 to 0.9
+    /// Share of the nodes that does not answer, from 0 to 0.9
     #[arg(long, env = "CAIRN_SIM_DEAD", default_value_t = 0.0, value_parser = |text: &str| part(text, 0.9))]
     dead: f64,
 }
 
 #[derive(Debug, clap::Args)]
 struct GossipArgs {
-    /// How many nodes there are
+    /// Number of nodes
     #[arg(long, env = "CAIRN_SIM_NODES", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2..=10_000_000))]
     nodes: u32,
-    /// To how many peers a node pushes what is news; FROM..TO tries each
+    /// Number of peers to which a node pushes a new message; FROM..TO tries each number
     #[arg(long, env = "CAIRN_SIM_FANOUT", default_value_t = Fanouts::default(), value_name = "N|FROM..TO")]
     fanout: Fanouts,
-    /// How many others each node dials
+    /// Number of nodes that each node dials
     #[arg(long, env = "CAIRN_SIM_DEGREE", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     degree: u32,
-    /// Bytes of the message
+    /// Size of the message in bytes
     #[arg(long, env = "CAIRN_SIM_BYTES", default_value_t = 300)]
     bytes: u32,
-    /// The part of everything sent that is lost, from 0 to 0.9
+    /// Share of the messages that is lost, from 0 to 0.9
     #[arg(long, env = "CAIRN_SIM_LOSS", default_value_t = 0.0, value_parser = |text: &str| part(text, 0.9))]
     loss: f64,
-    /// Where all randomness comes from: the same seed, the same result
+    /// Seed of all randomness: the same seed gives the same result
     #[arg(long, env = "CAIRN_SIM_SEED", default_value_t = 1)]
     seed: u64,
 }

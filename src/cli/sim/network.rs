@@ -24,49 +24,49 @@ honest peer for a liar, or (--audit) store anything but what their blocks make."
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How many nodes there are, byzantine ones included
+    /// Number of nodes, byzantine ones included
     #[arg(long, env = "CAIRN_SIM_NODES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=5_000))]
     nodes: u32,
-    /// How long to look, in virtual time
+    /// Duration of the simulation, in virtual time
     #[arg(long, env = "CAIRN_SIM_DURATION", default_value = "10m")]
     duration: Millis,
-    /// Time between two blocks, in the mean
+    /// Mean time between blocks
     #[arg(long, env = "CAIRN_SIM_INTERVAL", default_value = "10s")]
     interval: Millis,
-    /// Payments a second, in the mean
+    /// Mean number of payments a second
     #[arg(long, env = "CAIRN_SIM_PAYMENTS", default_value = "0.5", value_parser = rate)]
     payments: f64,
-    /// Blocks that there are before the others join the first node
+    /// Blocks of the first node before the others join it
     #[arg(long, env = "CAIRN_SIM_HEIGHT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
     height: u32,
-    /// How long messages take: FROM..TO, exponential:MEAN or lognormal:MEDIAN:SIGMA
+    /// Latency of messages: FROM..TO, exponential:MEAN or lognormal:MEDIAN:SIGMA
     #[arg(long, env = "CAIRN_SIM_LATENCY", default_value = "10ms..80ms")]
     latency: Latency,
-    /// The part of messages that is lost, and sent again later
+    /// Share of the messages that is lost and resent later
     #[arg(long, env = "CAIRN_SIM_LOSS", default_value = "0", value_parser = |text: &str| at_most(text, 0.5))]
     loss: f64,
-    /// Cut a part of the nodes off for a time; may be given several times
+    /// Cut off a share of the nodes for a time; may be repeated
     #[arg(long, env = "CAIRN_SIM_PARTITION", value_name = "FROM..TO:SHARE", value_delimiter = ',')]
     partition: Vec<Fault>,
-    /// Stop a part of the nodes, and start them again with their store; may be given several times
+    /// Stop a share of the nodes and restart them with their store; may be repeated
     #[arg(long, env = "CAIRN_SIM_CRASH", value_name = "FROM..TO:SHARE", value_delimiter = ',')]
     crash: Vec<Fault>,
     /// What byzantine peers do
     #[arg(long, env = "CAIRN_SIM_ATTACK", value_parser = attack())]
     attack: Option<Attack>,
-    /// The part of the nodes that is byzantine, if there is an attack
+    /// Share of the nodes that is byzantine, if there is an attack
     #[arg(long, env = "CAIRN_SIM_SHARE", default_value = "0.1", value_parser = |text: &str| at_most(text, 0.9))]
     share: f64,
-    /// Replay every honest node's chain from genesis in the end, and compare all that its store says
+    /// At the end, replay every honest node's chain from genesis and compare the result with its store
     #[arg(long, env = "CAIRN_SIM_AUDIT", value_parser = clap::builder::FalseyValueParser::new())]
     audit: bool,
-    /// Where all randomness comes from: the same seed, the same result
+    /// Seed of all randomness: the same seed gives the same result
     #[arg(long, env = "CAIRN_SIM_SEED", default_value_t = 1)]
     seed: u64,
-    /// Write how the network stood from time to time, a line a sample
+    /// Write samples of the network's state over time, one a line
     #[arg(long, env = "CAIRN_SIM_CSV", value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Draw that, and how blocks and payments spread
+    /// Draw these samples, and how blocks and payments spread
     #[arg(long, env = "CAIRN_SIM_SVG", value_name = "FILE")]
     svg: Option<PathBuf>,
 }

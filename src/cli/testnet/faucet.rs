@@ -21,9 +21,9 @@ Prints the transaction's id. A miner has to confirm it.
 Example:
   cairn testnet faucet tcairn1… 2.5")]
 pub struct Args {
-    /// Who is paid
+    /// The address to pay
     address: String,
-    /// Coins
+    /// The amount in coins
     #[arg(default_value = "10", value_parser = parse_coins)]
     amount: u64,
 }

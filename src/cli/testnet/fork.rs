@@ -14,8 +14,8 @@ use crate::primitives::hash::BlockHash;
 /// Options of `cairn testnet fork`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Cuts the network in two halves, mines DEPTH blocks in that of node-1 and more work in the other, and heals it: node-1's \
-half gives up its blocks for the other's. The nodes' own miners rest meanwhile. Waits until all nodes agree.
+Cuts the network in two halves, mines DEPTH blocks in the half of node-1 and more work in the other, and heals the \
+network. The half of node-1 then gives up its blocks. The nodes' own miners pause meanwhile. Waits until all nodes agree.
 
 Example:
   cairn testnet fork --depth 3")]

@@ -19,20 +19,20 @@ use crate::wallet::Wallet;
 /// Options of `cairn testnet init`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Makes genesis.json in --data-dir, and a wallet that has coins from the start. What is there already is kept.
+Creates genesis.json in --data-dir, and a wallet with initial coins. Existing files are kept.
 
 Example:
   cairn testnet init --data-dir net
   cairn node --genesis net/genesis.json --data-dir node-1 --mine wallet")]
 pub struct Args {
-    /// Mining threads like those of this machine, or of this container, that are to find a block in some five seconds
+    /// Mining threads of this machine or container for which to set the difficulty, for a block every five seconds or so
     #[arg(long, env = "CAIRN_MINERS", value_name = "THREADS", default_value_t = 2,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     miners: u16,
     /// The wallet's file [default: wallet.json in the data directory]
     #[arg(long = "wallet", env = "CAIRN_WALLET", value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Make a password for the nodes' RPC in this file, for their --rpc-password-file
+    /// Create a password for the nodes' RPC in this file, for their --rpc-password-file
     #[arg(long, env = "CAIRN_MAKE_RPC_PASSWORD", value_name = "FILE")]
     make_rpc_password: Option<PathBuf>,
 }

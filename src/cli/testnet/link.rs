@@ -14,7 +14,7 @@ use crate::runtime::{LinkSettings, MAX_DELAY_MS};
 /// Options of `cairn testnet link`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Both ends are changed. A cut link is like a pulled cable.
+Changes both ends of the link. A cut link is like a pulled cable.
 
 Examples:
   cairn testnet link 1 2 cut
@@ -23,7 +23,7 @@ Examples:
 pub struct Args {
     /// A node: node-1, or 1
     a: String,
-    /// Another
+    /// The other node
     b: String,
     #[command(subcommand)]
     what: What,
@@ -31,19 +31,19 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Nothing passes until it is healed
+    /// Block all traffic until the link is healed
     Cut,
-    /// Nothing is wrong any more
+    /// Remove all faults of the link
     Heal,
-    /// Later, fewer, or not all [default: 500 ms later, and 64000 bytes a second]
+    /// Add delay, a bandwidth limit or loss [default: 500 ms, and 64000 bytes a second]
     Slow {
-        /// Milliseconds by which all that is sent leaves later
+        /// Delay in milliseconds
         #[arg(long, env = "CAIRN_DELAY_MS", value_parser = clap::value_parser!(u64).range(0..=MAX_DELAY_MS))]
         delay_ms: Option<u64>,
-        /// Most bytes a second; 0 for no limit
+        /// Maximum bytes a second; 0 for no limit
         #[arg(long, env = "CAIRN_BANDWIDTH", value_name = "BYTES")]
         bandwidth: Option<u64>,
-        /// Share of the messages that is lost, 0 to 1
+        /// Share of the messages to drop, 0 to 1
         #[arg(long, env = "CAIRN_LOSS", value_name = "SHARE")]
         loss: Option<f64>,
     },

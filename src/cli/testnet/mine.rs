@@ -9,12 +9,12 @@ use crate::cli::Common;
 /// Options of `cairn testnet mine`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The nodes' own miners rest meanwhile. node-1 is paid. Prints the blocks' hashes.
+The nodes' own miners pause meanwhile. The blocks pay node-1. Prints the blocks' hashes.
 
 Example:
   cairn testnet mine 3")]
 pub struct Args {
-    /// How many
+    /// Number of blocks
     #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     blocks: u32,
 }

@@ -39,29 +39,29 @@ const DEFAULT_DIR: &str = "cairn-testnet";
 /// Options of `cairn testnet`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The network is kept in --data-dir [default: ./cairn-testnet] and resumed the next time; remove the directory to begin anew. \
-It holds genesis.json, wallet.json with coins to try things with, and a directory for each node. Options that are left out \
-are those of the last time. The commands need the network to be running, but for init and load; save works either way.
+The network is stored in --data-dir [default: ./cairn-testnet] and resumed the next time; remove the directory to start \
+over. It holds genesis.json, wallet.json with coins for testing, and a directory for each node. Options default to their \
+last values. The commands need a running network, except init and load; save works either way.
 
 Examples, for scripts:
   cairn testnet --data-dir \"$(mktemp -d)\" --until-height 10
   cairn testnet --seed 1 --block-time 0 &
   cairn testnet mine 5 && cairn testnet fork --depth 2")]
 pub struct Args {
-    /// Nodes of the network [default: 4]
+    /// Number of nodes [default: 4]
     #[arg(long, env = "CAIRN_NODES", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_NODES)))]
     nodes: Option<u16>,
-    /// How many of them mine [default: 2]
+    /// Number of nodes that mine [default: 2]
     #[arg(long, env = "CAIRN_MINERS", value_name = "NODES")]
     miners: Option<u16>,
     /// Mining threads of each miner [default: 1]
     #[arg(long, env = "CAIRN_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// Seconds that a block should take, of a new network; with 0, blocks are instant, and made only when asked for
+    /// Target block interval of a new network in seconds; with 0, blocks are instant and made only on request
     /// [default: 5]
     #[arg(long, env = "CAIRN_BLOCK_TIME", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3600))]
     block_time: Option<u32>,
-    /// Make the same wallets and the same genesis from the same number, everywhere and always
+    /// Derive wallets and genesis from this number, the same on every machine
     #[arg(long, env = "CAIRN_SEED", value_name = "NUMBER")]
     seed: Option<u64>,
     /// Stop, with exit code 0, once every node's chain is this high
@@ -73,19 +73,19 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a network's files, for nodes that run elsewhere
+    /// Create a network's files, for nodes that run elsewhere
     Init(init::Args),
     /// Mine blocks at once
     Mine(mine::Args),
     /// Send coins from the network's wallet
     Faucet(faucet::Args),
-    /// Have a reorganisation: cut the network in two, let both halves mine, heal it
+    /// Cause a reorganisation: cut the network in two, mine in both halves, heal it
     Fork(fork::Args),
     /// Cut, slow or heal the link between two nodes
     Link(link::Args),
     /// Write the whole network to one file
     Save(transfer::SaveArgs),
-    /// Make a network from such a file
+    /// Create a network from such a file
     Load(transfer::LoadArgs),
 }
 

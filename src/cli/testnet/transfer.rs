@@ -27,26 +27,26 @@ use crate::storage::{Database, SledStore, private_file};
 /// Options of `cairn testnet save`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Genesis, wallets and every node's chain; not what waits in mempools, nor addresses and bans. A running network is asked \
-for its blocks, and its miners rest meanwhile. The wallets' words are in the file: keep it to yourself.
+Saves genesis, wallets and every node's chain, but not mempools, addresses and bans. If the network runs, its miners pause \
+meanwhile. The file contains the wallets' words: keep it secret.
 
 Example:
   cairn testnet save demo.cairnnet")]
 pub struct SaveArgs {
-    /// The file to write, which must not be there yet
+    /// The file to write; it must not exist yet
     file: PathBuf,
 }
 
 /// Options of `cairn testnet load`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Makes --data-dir, which must be empty or not be there. `cairn testnet` then goes on where the network was.
+Creates --data-dir, which must be empty or not exist. `cairn testnet` then resumes the network.
 
 Example:
   cairn testnet load demo.cairnnet --data-dir demo
   cairn testnet --data-dir demo")]
 pub struct LoadArgs {
-    /// A file that `cairn testnet save` wrote
+    /// A file written by `cairn testnet save`
     file: PathBuf,
 }
 

@@ -49,30 +49,30 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum WalletCommand {
-    /// Make a wallet, or restore one from its words
+    /// Create a wallet, or restore one from its words
     #[command(after_help = "\
 Examples:
-  cairn wallet new                       # 12 words, the file not encrypted
+  cairn wallet new                       # 12 words, file not encrypted
   cairn wallet new --words 24 --passphrase
   cairn wallet new --restore             # asks for the words
   cairn wallet new --restore --gap-limit 100 < words.txt
 
-An existing file is never overwritten. The passphrase is asked for, or taken from CAIRN_PASSPHRASE.")]
+An existing file is never overwritten. The command prompts for the passphrase, or takes it from CAIRN_PASSPHRASE.")]
     New(NewArgs),
-    /// Print an address to be paid at
+    /// Print an address for receiving payments
     #[command(after_help = "\
 Examples:
   cairn wallet address
-  cairn wallet address --new             # one that nobody has seen yet")]
+  cairn wallet address --new             # one that was never handed out before")]
     Address {
-        /// Hand out a new one
+        /// Hand out a new address
         #[arg(long)]
         new: bool,
-        /// Print all that were handed out, oldest first
+        /// Print all addresses that were handed out, oldest first
         #[arg(long, conflicts_with = "new")]
         all: bool,
     },
-    /// Look for addresses that were used but are not in the file, and hand those out again
+    /// Search for used addresses that are not in the file, and add them
     #[command(after_help = "\
 Example:
   cairn wallet scan                      # after `new --restore` without a node")]
@@ -82,28 +82,28 @@ Example:
 Example:
   cairn wallet words
 
-Whoever sees the words can take the coins.")]
+Anyone who sees the words can take the coins.")]
     Words,
-    /// Print how many coins there are
+    /// Print the balance
     #[command(after_help = "\
 Example:
   cairn wallet balance")]
     Balance,
-    /// Pay
+    /// Pay an address
     #[command(after_help = "\
 Examples:
   cairn wallet send cairn1… 2.5
   cairn wallet send cairn1… 2.5 --data 'for the tea'
-  cairn wallet send cairn1… 2.5 --wait 1   # ends when it is in a block
+  cairn wallet send cairn1… 2.5 --wait 1   # returns when it is in a block
 
-Prints the transaction's id. The amount is in coins; the fee comes on top. No payment replaces another one of this wallet.")]
+Prints the transaction's id. The amount is in coins; the fee is added to it. A payment never replaces another one of this wallet.")]
     Send(SendArgs),
-    /// Print what came and went
+    /// Print received and sent payments
     #[command(after_help = "\
 Example:
   cairn wallet history --limit 5")]
     History {
-        /// Most entries to print, the newest ones
+        /// Maximum number of entries to print, the newest ones
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: usize,
     },
@@ -111,16 +111,16 @@ Example:
 
 #[derive(Debug, clap::Args)]
 struct NewArgs {
-    /// Words of the backup
+    /// Number of words
     #[arg(long, default_value = "12")]
     words: WordCount,
-    /// Restore from words, which are read from stdin, and ask a node which addresses were used
+    /// Restore from words read from stdin, and ask a node which addresses were used
     #[arg(long)]
     restore: bool,
-    /// Encrypt the file under a passphrase
+    /// Encrypt the file with a passphrase
     #[arg(long)]
     passphrase: bool,
-    /// Addresses to hand out at once, at least
+    /// Minimum number of addresses to hand out at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     addresses: u32,
     #[command(flatten)]

@@ -33,24 +33,24 @@ const POLL_MILLIS: u64 = 30_000;
 /// Options of `cairn wallet send`.
 #[derive(Debug, clap::Args)]
 pub struct SendArgs {
-    /// Who is paid
+    /// The address to pay
     address: String,
-    /// Coins, such as 2.5
+    /// The amount in coins, such as 2.5
     #[arg(value_parser = parse_coins)]
     amount: u64,
-    /// Fee in grains a byte [default: what the node asks for at least, and 1 at least]
+    /// Fee rate in grains a byte [default: the node's minimum, and at least 1]
     #[arg(long, value_name = "GRAINS")]
     fee_rate: Option<u64>,
-    /// Most that the fee may be [default: 0.1 coins, at no more than 10000 grains a byte]
+    /// Maximum fee [default: 0.1 coins, at no more than 10000 grains a byte]
     #[arg(long, value_name = "COINS", value_parser = parse_coins)]
     max_fee: Option<u64>,
     /// Wait until the payment has so many confirmations
     #[arg(long, value_name = "N", default_value_t = 0)]
     wait: u32,
-    /// Text to keep in the chain along with the payment, at most 256 bytes
+    /// Text to store in the chain with the payment, at most 256 bytes
     #[arg(long, value_name = "TEXT", conflicts_with = "data_hex")]
     data: Option<String>,
-    /// The same as bytes, in hex
+    /// Data to store in the chain, in hex
     #[arg(long, value_name = "HEX")]
     data_hex: Option<String>,
 }

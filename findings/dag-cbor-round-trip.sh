@@ -12,7 +12,7 @@ set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 python3 -m venv "$dir/venv"
-"$dir/venv/bin/pip" install --quiet libipld==3.5.0 dag-cbor==0.3.3 multiformats==0.3.1.post4
+"$dir/venv/bin/pip" install --quiet libipld==3.5.0 dag-cbor==0.3.3 multiformats==0.3.1.post4 multiformats-config==0.3.1
 "$dir/venv/bin/python" - <<'PYTHON'
 import hashlib
 

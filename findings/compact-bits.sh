@@ -14,7 +14,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 python3 -m venv "$dir/venv"
 "$dir/venv/bin/pip" install --quiet \
-    python-bitcoinlib==0.12.2 bitcoinx==0.9 btclib==2026.10.24 buidl==0.2.36 pycoin==0.92718.20260405
+    python-bitcoinlib==0.12.2 bitcoinx==0.9 btclib==2026.10.24 ecc==2026.10.23 buidl==0.2.36 pycoin==0.92718.20260405
 "$dir/venv/bin/python" - <<'PYTHON'
 import bitcoinx
 from bitcoin.core.serialize import uint256_from_compact

@@ -13,7 +13,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 python3 -m venv "$dir/venv"
 "$dir/venv/bin/pip" install --quiet \
-    json-rpc==1.15.0 jsonrpcserver==5.0.9 ajsonrpc==1.2.0 jsonrpclib-pelix==1.2.0
+    json-rpc==1.15.0 jsonrpcserver==5.0.9 jsonschema==4.26.0 OSlash==0.6.3 ajsonrpc==1.2.0 jsonrpclib-pelix==1.2.0
 "$dir/venv/bin/python" -W ignore - <<'PYTHON'
 import asyncio
 import json

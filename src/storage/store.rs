@@ -22,9 +22,10 @@ use std::time::{Duration, Instant};
 use super::changes::{Change, Window};
 use super::journal::Journal;
 use super::large::LargeValues;
-use super::pages::{self, Stored, Value};
+use super::pages;
 use super::schema::{META, SCHEMA_VERSION};
 use super::sled::Tree;
+use super::value::{Stored, Value};
 use super::{Batch, Store, StoreError, Visitor};
 
 /// How long a commit waits for others to be written with. It, and the time of the write, is what a kill can lose.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::p2p::interface::{Now, PeerId};
+use crate::p2p::connection::{Now, PeerId};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::target::Work;
 

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::consensus::error::Blame;
-use crate::p2p::interface::{Event, Output, PeerId, Reason};
+use crate::p2p::connection::PeerId;
+use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::chain::{Chain, ChainError, Entry};
 use crate::consensus::error::RuleError;
-use crate::p2p::interface::{Now, PeerId, Reason};
+use crate::p2p::connection::{Now, PeerId};
+use crate::p2p::interface::Reason;
 use crate::p2p::lowwork::{LowWorkBranch, enough_work};
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;

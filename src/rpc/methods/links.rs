@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::p2p::{Direction, PeerId, PeerInfo};
 use crate::primitives::hash::BlockHash;
 use crate::rpc::Api;
@@ -20,6 +20,7 @@ use crate::runtime::{Chaos, Handle, LinkKey, LinkSettings, MAX_DELAY_MS};
 pub const METHODS: &[Method] = &[
     Method {
         name: "getlinks",
+        access: Access::Public,
         params: &[],
         result: Shape::Object,
         about: "The nodes of this process, each with its links to other nodes and what setlink has done to them.",
@@ -27,6 +28,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "setlink",
+        access: Access::Owner,
         params: &[
             required(
                 "peer",

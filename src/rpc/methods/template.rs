@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::miner::template::{Template, latest_time};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError};
@@ -36,6 +36,7 @@ const FEE_INTERVAL: Duration = Duration::from_secs(10);
 pub const METHODS: &[Method] = &[
     Method {
         name: "getblocktemplate",
+        access: Access::Owner,
         params: &[optional(
             "template_request",
             Kind::Object,
@@ -48,6 +49,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "submitblock",
+        access: Access::Owner,
         params: &[
             required("hexdata", Kind::Hex, "The block, in the node's encoding or BIP-22's (Bitcoin's count)."),
             optional("dummy", Kind::Any, "null", "Ignored, as BIP-22 wants it."),
@@ -58,6 +60,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getstratuminfo",
+        access: Access::Owner,
         params: &[],
         result: Shape::Object,
         about: "What miners do over Stratum: shares, blocks, hash rates, and who they are.",

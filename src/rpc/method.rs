@@ -45,6 +45,11 @@ impl Method {
         args::usage(self.name, self.params)
     }
 
+    /// The first sentence of what it does, without the full stop.
+    pub fn summary(&self) -> &'static str {
+        self.about.split_once(". ").map_or(self.about, |(first, _)| first).trim_end_matches('.')
+    }
+
     /// Everything there is to say about it.
     pub fn help(&self) -> String {
         let mut text = format!("{}\n\n{}\n", self.usage(), self.about);

@@ -70,7 +70,7 @@ pub const METHODS: &[Method] = &[
             ),
         ],
         result: Shape::Either(&[Shape::Hex, Shape::Object]),
-        about: "A block.",
+        about: "A block: its bytes, the ids of its transactions, or these whole with fees and the coins they spend.",
         run: |api, args| Box::pin(get_block(api, args)),
     },
     Method {
@@ -94,7 +94,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[],
         result: Shape::Array(&Shape::Object),
-        about: "The ends of all branches known, highest first; the 1000 highest without credentials.",
+        about: "The tips of all branches known, highest first; the 1000 highest without credentials.",
         run: |api, _| Box::pin(get_chain_tips(api)),
     },
     Method {
@@ -138,7 +138,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[],
         result: Shape::Object,
-        about: "Number and value of all unspent outputs. Reads all of them.",
+        about: "Number, value and digest of all unspent outputs. Reads all of them.",
         run: |api, _| Box::pin(get_tx_out_set_info(api)),
     },
     Method {

@@ -44,8 +44,8 @@ pub const METHODS: &[Method] = &[
             optional("node", Kind::Text, "null", "The node of this process whose link it is; this one, if left out."),
         ],
         result: Shape::Object,
-        about: "Cuts a link like a pulled cable, slows it or makes it lose messages; all but the cut concern what the node \
-                sends. Only on nodes that were started with --chaos.",
+        about: "Cuts a link like a pulled cable, slows it or makes it lose messages, on nodes started with --chaos. All but \
+                the cut concern what the node sends.",
         run: |api, args| Box::pin(set_link(api, args)),
     },
 ];

@@ -56,7 +56,7 @@ pub const METHODS: &[Method] = &[
             optional("address", Kind::Address, "null", "Who is paid; who was last, if left out."),
         ],
         result: Shape::Null,
-        about: "Starts or stops mining.",
+        about: "Starts or stops mining, for the address named or else the last one.",
         run: |api, args| Box::pin(set_generate(api, args)),
     },
     Method {
@@ -76,7 +76,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[required("hexdata", Kind::Hex, "The header's 80 bytes.")],
         result: Shape::Null,
-        about: "Takes a header that may become the best chain's; its block is then asked for from peers.",
+        about: "Validates a header; requests its block from peers if it may become the best chain's.",
         run: |api, args| Box::pin(submit_header(api, args)),
     },
 ];

@@ -59,7 +59,7 @@ pub const METHODS: &[Method] = &[
             optional("replace", Kind::Boolean, "true", "Whether it may replace others that spend the same coins."),
         ],
         result: Shape::Hash,
-        about: "Takes a transaction into the mempool and relays it; answers its id. One that is refused is not kept, not \
+        about: "Validates a transaction, takes it into the mempool and relays it; answers its id. One that is refused is not kept, not \
                 even as an orphan.",
         run: |api, args| Box::pin(send_raw_transaction(api, args)),
     },

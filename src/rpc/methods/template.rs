@@ -44,7 +44,7 @@ pub const METHODS: &[Method] = &[
             "BIP-22's: \"longpollid\" waits for other work than that; \"mode\": \"proposal\" checks the block in \"data\".",
         )],
         result: Shape::Either(&[Shape::Object, Shape::Text, Shape::Null]),
-        about: "The block to mine next, with its coinbase. Called at the URL path /mine/<address>, that address is paid.",
+        about: "The block to mine next, with its coinbase; called at the URL path /mine/ADDRESS, that address is paid.",
         run: |api, args| Box::pin(get_block_template(api, args)),
     },
     Method {
@@ -55,7 +55,7 @@ pub const METHODS: &[Method] = &[
             optional("dummy", Kind::Any, "null", "Ignored, as BIP-22 wants it."),
         ],
         result: Shape::Either(&[Shape::Null, Shape::Text]),
-        about: "Takes a block that somebody mined. Null if it is now in the best chain, else why not.",
+        about: "Validates and relays a mined block: null if it is now in the best chain, else why not.",
         run: |api, args| Box::pin(submit_block(api, args)),
     },
     Method {

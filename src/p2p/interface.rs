@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
+use crate::p2p::frame::FrameError;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
@@ -75,7 +76,7 @@ pub enum Input {
         /// From whom.
         peer: PeerId,
         /// What is wrong with it.
-        reason: String,
+        reason: FrameError,
     },
     /// Everything sent to a peer before an [`Output::Flush`] has left.
     Flushed {

@@ -57,3 +57,33 @@ pub struct Proofs {
     /// Whether there is more after the last of them.
     pub more: bool,
 }
+
+/// Why a proof does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProofFault {
+    /// It is about something that was not asked for.
+    #[error("transaction {got} is not what was asked for")]
+    Other {
+        /// The transaction shown.
+        got: Txid,
+    },
+    /// What is shown as a transaction may be an inner node of the tree (CVE-2017-12842).
+    #[error("a transaction of 64 bytes, which may be an inner node of the Merkle tree")]
+    NodeSized,
+    /// Its block is not on the best chain, which need not be the peer's fault.
+    #[error("block {block} is not at height {height} of the best chain")]
+    Elsewhere {
+        /// The block.
+        block: BlockHash,
+        /// The height it was said to have.
+        height: u32,
+    },
+    /// The branch leads elsewhere.
+    #[error("the branch of transaction {txid} does not lead to the Merkle root of block {block}")]
+    NotInBlock {
+        /// The transaction.
+        txid: Txid,
+        /// The block.
+        block: BlockHash,
+    },
+}

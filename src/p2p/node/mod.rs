@@ -368,7 +368,7 @@ impl Node {
         let ip = peer.address.ip();
         let kind = message.kind();
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
-            return self.out.offence(id, Offence::OutOfTurn(kind.name()));
+            return self.out.offence(id, Offence::OutOfTurn(kind));
         }
         // Whoever is here for questions alone is told nothing else, and has nothing else to say.
         let concerns = [Kind::Hello, Kind::Ping, Kind::FindNode, Kind::Nodes];

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "layout/circles.rs"]
+mod circles;
+
 /// The modules from low to high, as `lib.rs` lists them: those of `crates/core`, then those of the node.
 const MODULES: [&str; 15] = [
     "primitives",

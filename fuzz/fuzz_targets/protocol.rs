@@ -195,7 +195,7 @@ impl<P: Protocol> Driver<P> {
     fn receive_payload(&mut self, peer: PeerId, kind: Kind, payload: &[u8]) {
         match Message::decode(kind, payload) {
             Ok(message) => self.receive(peer, message),
-            Err(error) => self.handle(Input::Malformed { peer, reason: error.to_string() }),
+            Err(error) => self.handle(Input::Malformed { peer, reason: error.into() }),
         }
     }
 

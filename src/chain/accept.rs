@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::activate::Candidate;
+use super::activate::{Candidate, IsVerified};
 use super::index::{Entry, Id, Index, Leaf};
 use super::prefetch::Prefetched;
 use super::{Chain, ChainError, ChainUpdate};
@@ -12,12 +12,9 @@ use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::context::{check_clock, check_header};
 use crate::consensus::error::{RuleError, Verdict};
 use crate::primitives::block::Block;
-use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::storage::{Batch, Status, StoreError};
-
-/// Says whether a transaction's signatures are known to be good: the mempool's knowledge.
-pub type IsVerified<'a> = &'a dyn Fn(&Txid) -> bool;
 
 impl Chain {
     /// Takes a header without its body. `true` if it was not known.

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use super::index::{Entry, Id};
 use super::prefetch::Prefetched;
-use super::{Chain, IsVerified, effects};
+use super::{Chain, effects};
 use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::connect::{BlockContext, ConnectError, spend};
 use crate::consensus::error::RuleError;
-use crate::primitives::hash::BlockHash;
+use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::target::Work;
 use crate::storage::{Batch, Status, StoreError};
+
+/// Says whether a transaction's signatures are known to be good: the mempool's knowledge.
+pub type IsVerified<'a> = &'a dyn Fn(&Txid) -> bool;
 
 /// Bytes of blocks that one call may move: an update holds them all in memory. What is left goes to the next call.
 const MAX_MOVED_BYTES: usize = 64 << 20;

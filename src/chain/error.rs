@@ -63,6 +63,14 @@ impl ChainError {
         }
     }
 
+    /// The block, and the rule that it breaks, if its sender is to answer for that.
+    pub fn fault(&self) -> Option<(BlockHash, &RuleError)> {
+        match self {
+            Self::Rule { hash, source } if self.blame() == Blame::Peer => Some((*hash, source)),
+            _ => None,
+        }
+    }
+
     /// The rule broken, if that is what happened.
     pub fn rule(&self) -> Option<&RuleError> {
         match self {

@@ -23,8 +23,7 @@ mod tree;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLockReadGuard};
 
-pub use accept::IsVerified;
-pub use activate::ChainUpdate;
+pub use activate::{ChainUpdate, IsVerified};
 pub use audit::{Level, Report, check, check_recent};
 pub use error::ChainError;
 pub use index::Entry;

@@ -20,7 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 pub use headers::{ExtendError, Headers};
-pub use proofs::{Answer, Found, ProofFault, Question, check};
+pub use proofs::{Answer, Found, Question, check};
 pub use watch::{Payment, Stage};
 
 use self::proofs::Questions;
@@ -371,7 +371,7 @@ impl Light {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let ip = peer.address.ip();
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
-            return self.out.offence(id, Offence::OutOfTurn(message.kind().name()));
+            return self.out.offence(id, Offence::OutOfTurn(message.kind()));
         }
         match message {
             Message::Hello(hello) => self.greeted(now, id, hello),

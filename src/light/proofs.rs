@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::headers::Headers;
 use crate::consensus::check::NODE_SIZE;
+use crate::consensus::error::RuleError;
 use crate::p2p::message::{Item, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
-use crate::p2p::proofs::{ProofQuery, Proofs, TxProof};
+use crate::p2p::proofs::{ProofFault, ProofQuery, Proofs, TxProof};
 use crate::p2p::{Now, PeerId};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
@@ -55,36 +56,6 @@ pub struct Answer {
     pub false_proofs: usize,
 }
 
-/// Why a proof does not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ProofFault {
-    /// It is about something that was not asked for.
-    #[error("transaction {got} is not what was asked for")]
-    Other {
-        /// The transaction shown.
-        got: Txid,
-    },
-    /// What is shown as a transaction may be an inner node of the tree (CVE-2017-12842).
-    #[error("a transaction of 64 bytes, which may be an inner node of the Merkle tree")]
-    NodeSized,
-    /// Its block is not on the best chain, which need not be the peer's fault.
-    #[error("block {block} is not at height {height} of the best chain")]
-    Elsewhere {
-        /// The block.
-        block: BlockHash,
-        /// The height it was said to have.
-        height: u32,
-    },
-    /// The branch leads elsewhere.
-    #[error("the branch of transaction {txid} does not lead to the Merkle root of block {block}")]
-    NotInBlock {
-        /// The transaction.
-        txid: Txid,
-        /// The block.
-        block: BlockHash,
-    },
-}
-
 /// Checks a proof against the best chain of headers.
 ///
 /// # Errors
@@ -106,9 +77,13 @@ pub fn check(proof: TxProof, chain: &Headers) -> Result<Found, ProofFault> {
 
 /// Checks that a body is its header's.
 pub(super) fn check_body(block: &Block) -> Result<(), Offence> {
-    let root = merkle::root(block.txids());
-    if root.mutated || root.hash != block.header.merkle_root {
-        return Err(Offence::BadBlock("its body does not lead to the header's Merkle root".to_owned()));
+    let (root, expected) = (merkle::root(block.txids()), block.header.merkle_root);
+    let broken = |rule| Err(Offence::BadBlock { hash: block.hash(), rule });
+    if root.hash != expected {
+        return broken(RuleError::WrongMerkleRoot { got: root.hash, expected });
+    }
+    if root.mutated {
+        return broken(RuleError::MutatedMerkleTree);
     }
     Ok(())
 }
@@ -300,7 +275,7 @@ impl Asking {
                 }
                 Err(fault) => {
                     self.answer.false_proofs += 1;
-                    return out.offence(peer, Offence::FalseProof(fault.to_string()));
+                    return out.offence(peer, Offence::FalseProof(fault));
                 }
             }
         }

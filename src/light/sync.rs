@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use super::headers::{ExtendError, Headers};
 use crate::consensus::context::check_clock;
-use crate::consensus::headers::{Checkpoint, HeaderChain};
+use crate::consensus::headers::{Checkpoint, HeaderChain, HeaderChainError};
 use crate::p2p::lowwork::max_length;
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;
@@ -230,7 +230,7 @@ impl PeerChain {
         let (taken, result) = chain.extend(good);
         self.show(chain, fork + taken as u32);
         match result {
-            Err(ExtendError::Header(error)) => out.offence(peer, Offence::BadHeader(error.to_string())),
+            Err(ExtendError::Header(error)) => refuse(peer, good.get(taken), error, out),
             Err(ExtendError::Store(error)) => out.event(Event::StoreFailed { error: error.to_string() }),
             Ok(()) if full && good.len() == rest.len() => {
                 if let Some(shown) = self.shown {
@@ -272,8 +272,8 @@ impl PeerChain {
         let params = chain.params().clone();
         let good = in_time(headers, now, chain);
         let mut checked = HeaderChain::resume(&params, &branch.end)?;
-        if let Err((_, error)) = checked.extend(good) {
-            out.offence(peer, Offence::BadHeader(error.to_string()));
+        if let Err((place, error)) = checked.extend(good) {
+            refuse(peer, good.get(place), error, out);
             return None;
         }
         (branch.end, branch.tip) = (checked.checkpoint(), checked.tip_hash());
@@ -312,6 +312,19 @@ impl PeerChain {
             self.branch = Some(branch);
         }
         None
+    }
+}
+
+/// Holds `header`, which does not continue the chain that it was sent for, against a peer.
+fn refuse(peer: PeerId, header: Option<&Header>, error: HeaderChainError, out: &mut Outbox) {
+    let Some(header) = header else { return };
+    match error {
+        HeaderChainError::Rule { source, .. } => {
+            out.offence(peer, Offence::BadHeader { hash: header.hash(), rule: source });
+        }
+        HeaderChainError::Unlinked { .. } => out.offence(peer, Offence::UnlinkedHeaders),
+        // Nothing can come after the greatest height, whoever sends it.
+        HeaderChainError::TooHigh => {}
     }
 }
 

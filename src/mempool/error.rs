@@ -96,4 +96,12 @@ impl MempoolError {
             | Self::ReplacesAncestor { .. } => Blame::Nobody,
         }
     }
+
+    /// The rule broken, if the sender is to answer for that.
+    pub fn fault(&self) -> Option<&RuleError> {
+        match self {
+            Self::Rule(rule) if self.blame() == Blame::Peer => Some(rule),
+            _ => None,
+        }
+    }
 }

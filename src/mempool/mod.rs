@@ -20,6 +20,7 @@ mod saved;
 mod select;
 mod unfinished;
 mod update;
+mod usage;
 
 use std::sync::Arc;
 

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::entry::memory_of;
 use super::limits::Limits;
+use super::usage::memory_of;
 use crate::primitives::hash::{Hash256, Txid};
 use crate::primitives::tx::{OutPoint, Transaction};
 

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::entry::memory_of;
+use super::usage::memory_of;
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::Transaction;
 

@@ -7,7 +7,7 @@ use super::orphans::Orphan;
 use super::saved::Saved;
 use super::{Mempool, MempoolError, Sender};
 use crate::chain::Chain;
-use crate::consensus::error::Blame;
+use crate::consensus::error::RuleError;
 use crate::primitives::hash::Txid;
 
 /// Signatures after which a call leaves the rest to the next: some milliseconds. The transaction that reaches this is checked
@@ -19,8 +19,8 @@ pub const MAX_SIGNATURES_A_CALL: usize = 256;
 pub struct Progress {
     /// Transactions that have come in, parents first.
     pub admitted: Vec<Txid>,
-    /// Peers that had sent an orphan that breaks a rule, and the rule in words.
-    pub blamed: Vec<(Sender, String)>,
+    /// Peers that had sent an orphan that breaks a rule, and the rule.
+    pub blamed: Vec<(Sender, RuleError)>,
 }
 
 /// What is still to do.
@@ -97,11 +97,9 @@ impl Mempool {
             }
             Err(error) => {
                 tracing::debug!(%txid, %error, "orphan dropped");
-                if error.blame() == Blame::Peer
-                    && let Some(sender) = sender
-                {
+                if let (Some(rule), Some(sender)) = (error.fault(), sender) {
                     self.orphans.drop_from(sender);
-                    progress.blamed.push((sender, error.to_string()));
+                    progress.blamed.push((sender, rule.clone()));
                 }
             }
         }

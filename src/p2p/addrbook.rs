@@ -11,8 +11,9 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
 
 use crate::p2p::bans::Subnet;
-use crate::p2p::interface::Now;
+use crate::p2p::connection::Now;
 use crate::p2p::kad::{Contact, NodeId};
+use crate::p2p::reach::{is_believable, is_public};
 use crate::primitives::codec::{Decode, Encode};
 
 /// Most addresses kept.
@@ -78,37 +79,6 @@ pub(crate) struct AddrBook {
     own: BTreeSet<SocketAddr>,
     /// Addresses whose records changed since they were saved.
     changed: BTreeSet<SocketAddr>,
-}
-
-/// Whether an address can be reached from everywhere.
-pub(crate) fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
-            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared || is_nowhere(ip.into()))
-        }
-        IpAddr::V6(ip) => {
-            let local = ip.is_unique_local() || ip.is_unicast_link_local();
-            !(ip.is_loopback() || local || is_nowhere(ip.into()))
-        }
-    }
-}
-
-fn is_nowhere(ip: IpAddr) -> bool {
-    ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4])
-}
-
-/// Whether there can be a node at an address at all.
-pub(crate) fn is_dialable(address: &SocketAddr) -> bool {
-    address.port() != 0 && !is_nowhere(address.ip())
-}
-
-/// Whether a peer at `source` can be believed that there is a node at an address. A public peer has no business telling of
-/// private addresses, which would be somebody else's, or our own.
-pub(crate) fn is_believable(address: &SocketAddr, source: IpAddr) -> bool {
-    let ip = address.ip();
-    let beyond = (is_public(source) && !is_public(ip)) || (ip.is_loopback() && !source.is_loopback());
-    is_dialable(address) && !beyond
 }
 
 impl AddrBook {

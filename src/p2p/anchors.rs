@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use crate::p2p::interface::Direction;
+use crate::p2p::connection::Direction;
 use crate::p2p::kad::Contact;
 use crate::p2p::peers::Peers;
 

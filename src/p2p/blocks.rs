@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::p2p::compact::{CompactBlock, Partial};
-use crate::p2p::interface::{Direction, PeerId};
+use crate::p2p::connection::{Direction, PeerId};
 use crate::p2p::message::Message;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::seen::Seen;

@@ -10,7 +10,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 
 use crate::p2p::bucket::{Bucket, Rate};
-use crate::p2p::interface::{Now, PeerId};
+use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::message::Message;
 use crate::primitives::meter::Effort;
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::p2p::interface::{Direction, PeerId};
+use crate::p2p::connection::{Direction, PeerId};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::TipClaim;
 

@@ -8,12 +8,14 @@ use std::net::SocketAddr;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
 
-use crate::p2p::addrbook::{AddrBook, backoff, is_public};
+use crate::p2p::addrbook::{AddrBook, backoff};
 use crate::p2p::bans::{Bans, Subnet};
-use crate::p2p::interface::{Now, Output};
+use crate::p2p::connection::Now;
+use crate::p2p::interface::Output;
 use crate::p2p::kad::{Contact, NodeId, Table};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peers::Peers;
+use crate::p2p::reach::is_public;
 
 /// Most addresses to stay connected to.
 pub const MAX_MANUAL: usize = 256;

@@ -13,16 +13,15 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 
-use crate::p2p::addrbook::is_believable;
 use crate::p2p::bucket::{Bucket, Rate};
-use crate::p2p::interface::{Direction, Event, Now, PeerId, Reason};
+use crate::p2p::connection::{Direction, Now, PeerId};
+use crate::p2p::interface::{Event, Reason};
 use crate::p2p::kad::{Contact, K, NodeId, Noted, REFRESH_MILLIS, Table};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
-use crate::p2p::search::Searches;
-
-pub use crate::p2p::search::{Found, Outcome, Step};
+use crate::p2p::reach::is_believable;
+use crate::p2p::search::{Found, Searches};
 
 /// Most questions of a peer answered at once.
 pub const ANSWER_BURST: u64 = 64;

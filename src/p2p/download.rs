@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::chain::Chain;
 use crate::p2p::blocks::MAX_AHEAD;
-use crate::p2p::interface::{Now, PeerId, Reason};
+use crate::p2p::connection::{Now, PeerId};
+use crate::p2p::interface::Reason;
 use crate::p2p::message::{Item, Message};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::seen::Seen;

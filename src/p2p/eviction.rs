@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
 
 use crate::p2p::bans::Subnet;
-use crate::p2p::interface::PeerId;
+use crate::p2p::connection::PeerId;
 
 /// How many are safe for each merit.
 const SAFE: usize = 4;

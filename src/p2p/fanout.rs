@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
 
-use crate::p2p::interface::PeerId;
+use crate::p2p::connection::PeerId;
 
 /// To how many peers a message that is news is pushed.
 pub const FANOUT: usize = 3;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::p2p::interface::{Now, PeerId, Reason};
+use crate::p2p::connection::{Now, PeerId};
+use crate::p2p::interface::Reason;
 use crate::p2p::message::{Hello, MIN_PROTOCOL_VERSION};
 use crate::primitives::hash::BlockHash;
 

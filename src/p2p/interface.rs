@@ -1,15 +1,16 @@
 //! What goes into a node and what comes out of it: all I/O is data.
 
 use std::collections::vec_deque::Drain;
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::p2p::bans::Subnet;
-use crate::p2p::discovery::Found;
+use crate::p2p::connection::{Direction, Now, PeerId};
+use crate::p2p::frame::FrameError;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
+use crate::p2p::search::Found;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::storage::StoreError;
 
@@ -33,34 +34,6 @@ pub trait Protocol {
     /// # Errors
     /// The store's.
     fn save(&mut self, now: Now) -> Result<(), StoreError>;
-}
-
-/// The time, given with every call: the node has no clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Milliseconds on a clock that never goes back; timers are set by it.
-    pub millis: u64,
-    /// Seconds since 1970 on the wall's clock; rules and records use it.
-    pub unix: u64,
-}
-
-/// A connection, numbered by the driver, which never uses a number twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerId(pub u64);
-
-impl fmt::Display for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Who dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// The other side.
-    Inbound,
-    /// This node.
-    Outbound,
 }
 
 /// What happened.
@@ -103,7 +76,7 @@ pub enum Input {
         /// From whom.
         peer: PeerId,
         /// What is wrong with it.
-        reason: String,
+        reason: FrameError,
     },
     /// Everything sent to a peer before an [`Output::Flush`] has left.
     Flushed {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
 use crate::p2p::kad::{Contact, K, NodeId};
-use crate::p2p::proofs::{self, MAX_PROOFS, ProofQuery, Proofs};
+use crate::p2p::proofs::{MAX_ANSWER_OVERHEAD, MAX_PROOFS, ProofQuery, Proofs};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Decode, Encode};
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
@@ -262,7 +262,7 @@ impl Kind {
             Self::FilterHeaders => 32 + 32 + COUNT_BYTES + MAX_FILTER_HEADERS * 32,
             Self::Filters => MAX_FILTERS_BYTES,
             Self::GetProofs => ProofQuery::MAX_LEN,
-            Self::Proofs => proofs::MAX_ANSWER_BYTES,
+            Self::Proofs => MAX_ANSWER_OVERHEAD + MAX_TRANSACTION_BYTES,
             Self::FindNode => 32,
             Self::Nodes => COUNT_BYTES + K * Contact::LEN,
             // Short ids are shorter than what they stand for; number, second count and places come on top.

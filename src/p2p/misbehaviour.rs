@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::p2p::interface::{Now, PeerId};
+use crate::consensus::error::RuleError;
+use crate::p2p::compact::CompactError;
+use crate::p2p::connection::{Now, PeerId};
+use crate::p2p::frame::FrameError;
+use crate::p2p::message::Kind;
+use crate::p2p::proofs::ProofFault;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::target::Work;
 
@@ -16,13 +21,18 @@ const FORGIVEN_EVERY_MILLIS: u64 = 10_000;
 pub enum Offence {
     /// Sent bytes that are no message.
     #[error("sent no message: {0}")]
-    Malformed(String),
+    Malformed(FrameError),
     /// Sent something else before hello, or hello twice.
-    #[error("sent a {0} message out of turn")]
-    OutOfTurn(&'static str),
+    #[error("sent a {} message out of turn", .0.name())]
+    OutOfTurn(Kind),
     /// Sent a header that breaks a rule.
-    #[error("sent a bad header: {0}")]
-    BadHeader(String),
+    #[error("sent a bad header: block {hash}: {rule}")]
+    BadHeader {
+        /// The block.
+        hash: BlockHash,
+        /// The rule.
+        rule: RuleError,
+    },
     /// Sent headers of which one is not the parent of the next.
     #[error("sent headers that are no chain")]
     UnlinkedHeaders,
@@ -36,20 +46,25 @@ pub enum Offence {
     #[error("sent headers that nobody asked for")]
     UnrequestedHeaders,
     /// Sent a block that breaks a rule, or a body that is not its header's.
-    #[error("sent a bad block: {0}")]
-    BadBlock(String),
+    #[error("sent a bad block: block {hash}: {rule}")]
+    BadBlock {
+        /// The block.
+        hash: BlockHash,
+        /// The rule.
+        rule: RuleError,
+    },
     /// Sent a block that was not asked for.
     #[error("sent a block that nobody asked for")]
     UnrequestedBlock,
     /// Sent a transaction that breaks a rule at every tip.
     #[error("sent a bad transaction: {0}")]
-    BadTransaction(String),
+    BadTransaction(RuleError),
     /// Pushed more transactions than it has reason to that are known, of no use, or without their parents.
     #[error("pushed too many transactions that are of no use")]
     PushFlood,
     /// Sent a compact block that is none, or other transactions of it than those asked for.
     #[error("sent a bad compact block: {0}")]
-    BadCompactBlock(String),
+    BadCompactBlock(CompactError),
     /// Sent transactions of a block that were not asked for.
     #[error("sent transactions of a block that nobody asked for")]
     UnrequestedBlockTransactions,
@@ -66,7 +81,7 @@ pub enum Offence {
     },
     /// Sent a proof that proves nothing, or something else.
     #[error("sent a false proof: {0}")]
-    FalseProof(String),
+    FalseProof(ProofFault),
     /// Sent a filter that is not the one it promised, or none at all.
     #[error("sent a false filter of block {block}")]
     FalseFilter {
@@ -96,13 +111,13 @@ impl Offence {
         match self {
             Self::Malformed(_)
             | Self::OutOfTurn(_)
-            | Self::BadHeader(_)
+            | Self::BadHeader { .. }
             | Self::UnlinkedHeaders
             | Self::LowWorkHeaders
             | Self::EmptyClaim { .. }
             | Self::FalseProof(_)
             | Self::FalseFilter { .. }
-            | Self::BadBlock(_)
+            | Self::BadBlock { .. }
             | Self::BadCompactBlock(_)
             | Self::BadPlaces
             | Self::BadTransaction(_) => BAN_POINTS,
@@ -155,6 +170,6 @@ mod tests {
         assert_eq!(scores.get(at(100), PeerId(1)), 80);
         assert!(!scores.add(at(100), PeerId(1), &Offence::UnconnectedHeaders));
         assert!(scores.add(at(100), PeerId(1), &Offence::UnconnectedHeaders));
-        assert!(scores.add(at(0), PeerId(3), &Offence::Malformed(String::new())));
+        assert!(scores.add(at(0), PeerId(3), &Offence::Malformed(FrameError::Empty)));
     }
 }

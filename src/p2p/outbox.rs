@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 
-use crate::consensus::error::Blame;
-use crate::p2p::interface::{Event, Output, PeerId, Reason};
+use crate::chain::ChainError;
+use crate::consensus::error::{Blame, RuleError};
+use crate::mempool::MempoolError;
+use crate::p2p::connection::PeerId;
+use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
+use crate::primitives::hash::BlockHash;
 
 /// Outputs in order; and judgements on peers, which only the node carries out, for every sub-protocol has to forget a
 /// peer that goes.
@@ -37,12 +41,27 @@ impl Outbox {
         self.offences.push_back((peer, offence));
     }
 
-    /// What follows when something of a peer's was refused: an offence, if that is the peer's fault.
-    pub(crate) fn refused(&mut self, peer: PeerId, blame: Blame, why: &impl ToString, offence: fn(String) -> Offence) {
+    /// What follows when a header or block of a peer's was refused: its offence if it broke a rule.
+    pub(crate) fn refused(&mut self, peer: PeerId, error: &ChainError, offence: fn(BlockHash, RuleError) -> Offence) {
+        if let Some((hash, rule)) = error.fault() {
+            self.offence(peer, offence(hash, rule.clone()));
+        }
+        self.tell_own(error.blame(), error);
+    }
+
+    /// The same for a transaction.
+    pub(crate) fn refused_transaction(&mut self, peer: PeerId, error: &MempoolError) {
+        if let Some(rule) = error.fault() {
+            self.offence(peer, Offence::BadTransaction(rule.clone()));
+        }
+        self.tell_own(error.blame(), error);
+    }
+
+    /// Tells of an error that is this node's own.
+    fn tell_own(&mut self, blame: Blame, error: &impl ToString) {
         match blame {
-            Blame::Peer => self.offence(peer, offence(why.to_string())),
-            Blame::Local => self.event(Event::StoreFailed { error: why.to_string() }),
-            Blame::Nobody => {}
+            Blame::Local => self.event(Event::StoreFailed { error: error.to_string() }),
+            Blame::Peer | Blame::Nobody => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::p2p::bans::Subnet;
-use crate::p2p::interface::{Direction, Now, PeerId};
+use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Hello;
 

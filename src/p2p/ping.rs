@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
-use crate::p2p::interface::{Now, PeerId, Reason};
+use crate::p2p::connection::{Now, PeerId};
+use crate::p2p::interface::Reason;
 use crate::p2p::message::Message;
 use crate::p2p::outbox::Outbox;
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::p2p::bucket::{Bucket, Rate};
-use crate::p2p::interface::{Now, PeerId};
+use crate::p2p::connection::{Now, PeerId};
 
 /// Points of allowance gained a second. A peer pushes a transaction to 3 of its peers at most, so only where hundreds of
 /// payments a second are made does anybody honest come near to so many that are known.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::p2p::addrbook::{AddrBook, Record};
 use crate::p2p::anchors::{Anchors, MAX_ANCHORS};
 use crate::p2p::bans::{Ban, Bans, Subnet};
-use crate::p2p::interface::Now;
+use crate::p2p::connection::Now;
 use crate::p2p::kad::Contact;
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::storage::{Batch, Database, StoreError};

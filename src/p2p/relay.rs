@@ -14,8 +14,8 @@ use rand_chacha::ChaCha20Rng;
 use siphasher::sip::SipHasher24;
 
 use crate::mempool::Mempool;
+use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::fanout::{FANOUT, push_to};
-use crate::p2p::interface::{Now, PeerId};
 use crate::p2p::message::{Item, Message};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::seen::Seen;

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::fanout::Pull;
-use crate::p2p::interface::{Now, PeerId};
 use crate::p2p::message::{Item, MAX_INVENTORY, Message};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::relay;

@@ -14,12 +14,14 @@ use crate::mempool::Mempool;
 use crate::p2p::blocks::{Blocks, COMPACT_DEPTH, TRANSACTIONS_DEPTH};
 use crate::p2p::bodies::Bodies;
 use crate::p2p::budget::{Budgets, Cost};
+use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::filters::FilterRequest;
-use crate::p2p::interface::{Event, Now, Output, PeerId};
+use crate::p2p::interface::{Event, Output};
 use crate::p2p::message::{Item, MAX_HEADERS, MAX_INVENTORY, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
-use crate::p2p::proofs::{self, ProofQuery};
+use crate::p2p::proofs::ProofQuery;
+use crate::p2p::prover;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::meter;
 use crate::storage::StoreError;
@@ -230,7 +232,7 @@ impl Queue {
                 Some(Message::Headers(shelf.chain.headers_after(&locator, &stop, MAX_HEADERS)))
             }
             Range::Filters(request) => Some(request.answer(shelf.chain, out)),
-            Range::Proofs(query) => Some(Message::Proofs(proofs::answer(query, shelf.chain)?)),
+            Range::Proofs(query) => Some(Message::Proofs(prover::answer(query, shelf.chain)?)),
             Range::BlockTransactions { block, places } => {
                 let found = block_transactions(peer, block, &places, shelf, bodies, out)?;
                 // A bad request is an offence, and has no answer.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::chain::{Chain, ChainError, Entry};
 use crate::consensus::error::RuleError;
-use crate::p2p::interface::{Now, PeerId, Reason};
+use crate::p2p::connection::{Now, PeerId};
+use crate::p2p::interface::Reason;
 use crate::p2p::lowwork::{LowWorkBranch, enough_work};
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;
@@ -178,7 +179,7 @@ impl HeaderSync {
         let (taken, new) = match chain.accept_hashed(headers, &hashes, now.unix) {
             Ok(new) => (headers.len(), new > 0),
             Err((place, error)) => {
-                out.refused(peer, error.blame(), &error, Offence::BadHeader);
+                out.refused(peer, &error, |hash, rule| Offence::BadHeader { hash, rule });
                 if let Some(RuleError::TimeTooNew { .. }) = error.rule()
                     && let Some(parent) = chain.entry(&headers[place].previous)
                 {
@@ -222,9 +223,9 @@ impl HeaderSync {
         let fork = || chain.entry(&headers[0].previous).map(|fork| LowWorkBranch::new(chain, &fork));
         let Some(mut low) = continued.or_else(fork) else { return false };
         for (header, hash) in headers.iter().zip(hashes) {
-            if let Err(error) = low.push(header, *hash, chain) {
-                let error = ChainError::Rule { hash: *hash, source: error };
-                out.refused(peer, error.blame(), &error, Offence::BadHeader);
+            if let Err(rule) = low.push(header, *hash, chain) {
+                let error = ChainError::Rule { hash: *hash, source: rule };
+                out.refused(peer, &error, |hash, rule| Offence::BadHeader { hash, rule });
                 return false;
             }
         }

@@ -9,10 +9,9 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::Config;
 use super::error::{Code, RpcError};
-use super::jsonrpc::Reply;
-use super::methods::Outcome;
+use super::jsonrpc::{Outcome, Reply};
+use super::limits::Config;
 use super::strangers::Turns;
 use crate::chain::{BlockTree, ChainError, Entry, Level, TreeReader, check_recent};
 use crate::consensus::params::Params;

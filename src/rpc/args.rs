@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::error::{Code, RpcError};
 use super::jsonrpc::Params;
-use super::methods::Method;
 use super::values::{FromJson, type_of};
 
 /// What a parameter is, as `help` says it and as a call is held to it.
@@ -61,6 +60,25 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
+    /// The JSON Schema of a parameter of this kind, in the form that is preferred: text is taken for most others too.
+    pub fn schema(self) -> Value {
+        match self {
+            Self::Integer => json!({ "type": "integer" }),
+            Self::Boolean => json!({ "type": "boolean" }),
+            Self::Verbosity => json!({ "type": ["integer", "boolean"] }),
+            Self::Text | Self::Address => json!({ "type": "string" }),
+            Self::Hash => json!({ "type": "string", "pattern": "^[0-9A-Fa-f]{64}$" }),
+            Self::Hex => json!({ "type": "string", "pattern": "^([0-9A-Fa-f]{2})*$" }),
+            Self::HashOrHeight => {
+                json!({ "anyOf": [{ "type": "string", "pattern": "^[0-9A-Fa-f]{64}$" }, { "type": "integer" }] })
+            }
+            Self::Array => json!({ "type": "array" }),
+            Self::Object => json!({ "type": "object" }),
+            Self::Any => json!({}),
+            Self::TextOrInteger => json!({ "type": ["string", "integer"] }),
+        }
+    }
+
     /// The value that `given` stands for, or `None` if it is of another JSON type.
     fn coerce(self, given: Value) -> Option<Value> {
         let from_text = |text: &str| serde_json::from_str::<Value>(text).ok();
@@ -115,20 +133,38 @@ pub const fn optional(name: &'static str, kind: Kind, default: &'static str, abo
     Param { name, kind, default: Some(default), about }
 }
 
+/// Name and parameters of a method in a line, optional ones in parentheses, as Bitcoin Core writes it.
+pub(super) fn usage(method: &str, params: &[Param]) -> String {
+    let mut text = method.to_owned();
+    for param in params {
+        let name = match param.kind {
+            Kind::Text | Kind::Hash | Kind::Hex | Kind::Address => format!("\"{}\"", param.name),
+            Kind::Array => format!("[{},...]", param.name),
+            Kind::Object => format!("{{{}}}", param.name),
+            Kind::Integer | Kind::Boolean | Kind::Verbosity | Kind::HashOrHeight | Kind::TextOrInteger | Kind::Any => {
+                param.name.to_owned()
+            }
+        };
+        text += &if param.default.is_none() { format!(" {name}") } else { format!(" ( {name} )") };
+    }
+    text
+}
+
 /// The parameters of one call: one value for each that the method declares, in that order and of its kind.
 #[derive(Debug)]
 pub struct Args {
-    method: &'static Method,
+    method: &'static str,
+    params: &'static [Param],
     values: Vec<Value>,
 }
 
 impl Args {
-    /// Fits the parameters of a call to those that `method` declares.
+    /// Fits the parameters of a call to `params`, those that `method` declares.
     ///
     /// # Errors
     /// [`Code::Misc`] with the method's usage for too few or too many, [`Code::InvalidParameter`] for a name that is
     /// unknown or given twice, [`Code::Type`] for a value of another kind.
-    pub fn bind(method: &'static Method, given: Params) -> Result<Self, RpcError> {
+    pub fn bind(method: &'static str, params: &'static [Param], given: Params) -> Result<Self, RpcError> {
         let (mut positional, named) = match given {
             Params::Positional(values) => (values, Map::new()),
             Params::Named(mut named) => match named.remove("args") {
@@ -138,14 +174,15 @@ impl Args {
                 None => (Vec::new(), named),
             },
         };
-        let wrong_count = |what: String| RpcError::new(Code::Misc, format!("{what}\n\nUsage: {}", method.usage()));
-        let (got, most) = (positional.len(), method.params.len());
+        let wrong_count =
+            |what: String| RpcError::new(Code::Misc, format!("{what}\n\nUsage: {}", usage(method, params)));
+        let (got, most) = (positional.len(), params.len());
         if got > most {
-            return Err(wrong_count(format!("{} takes at most {most} parameters, got {got}", method.name)));
+            return Err(wrong_count(format!("{method} takes at most {most} parameters, got {got}")));
         }
         positional.resize(most, Value::Null);
         for (name, value) in named {
-            let place = method.params.iter().position(|param| param.name == name);
+            let place = params.iter().position(|param| param.name == name);
             let place = place.ok_or_else(|| RpcError::invalid(format!("Unknown named parameter {name}")))?;
             if place < got {
                 let twice = format!("Parameter {name} specified twice both as positional and named argument");
@@ -154,10 +191,10 @@ impl Args {
             positional[place] = value;
         }
         let mut values = Vec::with_capacity(most);
-        for (param, value) in method.params.iter().zip(positional) {
+        for (param, value) in params.iter().zip(positional) {
             values.push(match (value, param.default) {
                 (Value::Null, None) => {
-                    return Err(wrong_count(format!("{} needs the parameter {}", method.name, param.name)));
+                    return Err(wrong_count(format!("{method} needs the parameter {}", param.name)));
                 }
                 (Value::Null, Some(default)) => serde_json::from_str(default).map_err(RpcError::internal)?,
                 (value, _) => {
@@ -167,7 +204,7 @@ impl Args {
                 }
             });
         }
-        Ok(Self { method, values })
+        Ok(Self { method, params, values })
     }
 
     /// The parameter declared as `name`.
@@ -175,9 +212,9 @@ impl Args {
     /// # Errors
     /// [`Code::InvalidParameter`], naming it, if its value is not one of `T`'s.
     pub fn get<'a, T: FromJson<'a>>(&'a self, name: &str) -> Result<T, RpcError> {
-        let place = self.method.params.iter().position(|param| param.name == name);
+        let place = self.params.iter().position(|param| param.name == name);
         let value = place.and_then(|place| self.values.get(place));
-        let value = value.ok_or_else(|| RpcError::internal(format!("{} declares no {name}", self.method.name)))?;
+        let value = value.ok_or_else(|| RpcError::internal(format!("{} declares no {name}", self.method)))?;
         T::from_json(value).map_err(|error| RpcError::invalid(format!("{name}: {error}")))
     }
 }
@@ -197,21 +234,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rpc::jsonrpc::Reply;
-    use crate::rpc::schema::Shape;
 
-    static METHOD: Method = Method {
-        name: "try",
-        params: &[
-            required("count", Kind::Integer, "How many."),
-            optional("loud", Kind::Boolean, "false", "Whether to shout."),
-            optional("names", Kind::Array, "[]", "Whose."),
-            optional("level", Kind::Verbosity, "1", "How much."),
-        ],
-        result: Shape::Null,
-        about: "Tries.",
-        run: |_, _| Box::pin(async { Ok(Reply::null()) }),
-    };
+    const PARAMS: &[Param] = &[
+        required("count", Kind::Integer, "How many."),
+        optional("loud", Kind::Boolean, "false", "Whether to shout."),
+        optional("names", Kind::Array, "[]", "Whose."),
+        optional("level", Kind::Verbosity, "1", "How much."),
+    ];
 
     fn bind(params: Value) -> Result<(i64, bool, Vec<String>, u8), RpcError> {
         let params = match params {
@@ -219,7 +248,7 @@ mod tests {
             Value::Object(values) => Params::Named(values),
             other => panic!("{other}"),
         };
-        let args = Args::bind(&METHOD, params)?;
+        let args = Args::bind("try", PARAMS, params)?;
         Ok((args.get("count")?, args.get("loud")?, args.get("names")?, args.get("level")?))
     }
 

@@ -26,7 +26,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use super::connections::{Busy, Place};
-use super::server::{Server, plain};
+use super::http::{Server, plain};
 use crate::p2p::{Direction, Event};
 
 /// Between comments on a silent stream, so that whoever carries it sees that it lives.

@@ -18,6 +18,9 @@ use serde_json::value::RawValue;
 
 use super::error::{Code, RpcError};
 
+/// What a call comes to.
+pub type Outcome = Result<Reply, RpcError>;
+
 /// Which rules an answer follows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Version {

@@ -13,8 +13,8 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 use tokio::time::{Duration, timeout};
 
 use super::connections::Place;
+use super::http::{Server, aside, plain};
 use super::methods::mining::{RATE_SPAN, hash_rate};
-use super::server::{Server, aside, plain};
 use super::strangers::Usage;
 use crate::chain::{Histogram, Stats};
 use crate::p2p::{Node, Now};

@@ -1,6 +1,6 @@
 //! JSON-RPC over HTTP: names, parameters, results and error numbers are Bitcoin Core's where the meaning is the same.
 //!
-//! `jsonrpc` is the envelope, `server` HTTP around it, `methods` the table of what can be called, `client` the other
+//! `jsonrpc` is the envelope, `http` and `server` HTTP around it, `methods` the table of what can be called, `client` the other
 //! end. Amounts are integers of grains everywhere.
 
 mod api;
@@ -12,8 +12,10 @@ pub mod error;
 mod events;
 mod explorer;
 mod hosts;
+mod http;
 pub mod jsonrpc;
 mod limits;
+mod method;
 pub mod methods;
 mod metrics;
 mod schema;

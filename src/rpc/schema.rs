@@ -1,8 +1,6 @@
-//! What parameters and results look like, as JSON Schema (draft 7).
+//! What results look like, as JSON Schema (draft 7).
 
 use serde_json::{Value, json};
-
-use super::args::Kind;
 
 /// What a method answers, as far as it is declared: the kinds of JSON values, not the members of objects.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,27 +41,6 @@ impl Shape {
             Self::Object => json!({ "type": "object" }),
             Self::Array(item) => json!({ "type": "array", "items": item.schema() }),
             Self::Either(shapes) => json!({ "anyOf": shapes.iter().map(|shape| shape.schema()).collect::<Vec<_>>() }),
-        }
-    }
-}
-
-impl Kind {
-    /// The JSON Schema of a parameter of this kind, in the form that is preferred: text is taken for most others too.
-    pub fn schema(self) -> Value {
-        match self {
-            Self::Integer => json!({ "type": "integer" }),
-            Self::Boolean => json!({ "type": "boolean" }),
-            Self::Verbosity => json!({ "type": ["integer", "boolean"] }),
-            Self::Text | Self::Address => json!({ "type": "string" }),
-            Self::Hash => json!({ "type": "string", "pattern": "^[0-9A-Fa-f]{64}$" }),
-            Self::Hex => json!({ "type": "string", "pattern": "^([0-9A-Fa-f]{2})*$" }),
-            Self::HashOrHeight => {
-                json!({ "anyOf": [{ "type": "string", "pattern": "^[0-9A-Fa-f]{64}$" }, { "type": "integer" }] })
-            }
-            Self::Array => json!({ "type": "array" }),
-            Self::Object => json!({ "type": "object" }),
-            Self::Any => json!({}),
-            Self::TextOrInteger => json!({ "type": ["string", "integer"] }),
         }
     }
 }

@@ -11,14 +11,10 @@ use axum::body::{Body, Bytes};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Api;
 use super::connections::{Connections, Hold, Place};
-use super::error::RpcError;
 
 /// Entries in one answer that lists what there may be any number of.
 pub(super) const MAX_LISTED: usize = 1_000;
-/// Headers in one receipt: about as many as its answer has room for.
-const MAX_HEADERS: u32 = 12_000;
 /// Memory is shared out in pieces of so many bytes.
 const UNIT: usize = 1024;
 /// How long a request waits for others to give memory back.
@@ -33,20 +29,6 @@ const SETTLE: Duration = Duration::from_millis(50);
 const TURN: u32 = 4;
 /// Rest that is owed is taken once it is as long as a timer can measure.
 const SHORTEST_REST: Duration = Duration::from_millis(1);
-
-/// Checks that a receipt with so many headers is for the caller.
-///
-/// # Errors
-/// [`Code::InvalidParameter`](super::error::Code::InvalidParameter) with what to ask for instead.
-pub(super) fn check_headers(api: &Api, count: u32) -> Result<(), RpcError> {
-    if api.is_for_stranger() && count > MAX_HEADERS {
-        return Err(RpcError::invalid(format!(
-            "evidence: {count} headers are more than the {MAX_HEADERS} that callers without credentials may have: ask for \
-             \"succinct\", or from a later checkpoint"
-        )));
-    }
-    Ok(())
-}
 
 /// The memory that all strangers' requests share.
 pub(super) struct Memory {

@@ -20,7 +20,7 @@ use super::config::SocketLimits;
 use super::noise::{MAX_PLAIN, Opener, RecordError, Sealer};
 use super::outbox::{Outbox, OutboxReader, Parcel};
 use super::traffic::Meter;
-use crate::p2p::frame::{self, Decoder};
+use crate::p2p::frame::{self, Decoder, FrameError};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::{Direction, PeerId};
@@ -45,7 +45,7 @@ pub(super) enum SocketEvent {
         space: Space,
     },
     /// Bytes came that are no message; nothing after them can be understood.
-    Malformed { peer: PeerId, reason: String },
+    Malformed { peer: PeerId, reason: FrameError },
     /// What was sent up to a mark has left.
     Flushed { peer: PeerId },
     /// The connection is gone.
@@ -146,7 +146,7 @@ enum Ended {
     #[error("no whole message in time")]
     TooSlow,
     #[error("malformed: {0}")]
-    Malformed(String),
+    Malformed(FrameError),
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error("takes nothing of what is written")]
@@ -281,7 +281,7 @@ impl Reader<'_> {
             let message = match self.decoder.next_message() {
                 Ok(Some(message)) => message,
                 Ok(None) => return None,
-                Err(error) => return Some(Ended::Malformed(error.to_string())),
+                Err(error) => return Some(Ended::Malformed(error)),
             };
             let bytes = before - self.decoder.buffered();
             self.meter.message_received(message.kind(), bytes);

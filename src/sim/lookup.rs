@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 
 use super::generator;
 use super::summary::{Summary, share};
-use crate::p2p::addrbook::is_public;
 use crate::p2p::kad::{Contact, Lookup, NodeId, Noted, Table, nearest_first};
+use crate::p2p::reach::is_public;
 
 /// Milliseconds from a question to its answer.
 const ROUND_TRIP_MILLIS: std::ops::RangeInclusive<u64> = 20..=300;

@@ -95,7 +95,7 @@ impl Sim {
         match decoder.next_message() {
             Ok(Some(message)) => self.tell(node, Input::Received { peer, message }),
             Ok(None) => {}
-            Err(error) => self.tell(node, Input::Malformed { peer, reason: error.to_string() }),
+            Err(error) => self.tell(node, Input::Malformed { peer, reason: error }),
         }
     }
 

@@ -6,7 +6,8 @@ use std::hash::{BuildHasher, RandomState};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::pages::Stored;
+use super::large::Place;
+use super::value::Stored;
 
 /// Flags of a change: it puts a value, the key was not there before, the value is in the file of large values.
 const PUT: u8 = 1;
@@ -78,7 +79,7 @@ impl<'a> Iterator for Changes<'a> {
         let value = match flags & (PUT | LARGE) {
             PUT => Some(Stored::Small(value)),
             0 => None,
-            _ => Some(Stored::Large(super::large::Place::from_bytes(value.try_into().ok()?))),
+            _ => Some(Stored::Large(Place::from_bytes(value.try_into().ok()?))),
         };
         self.0 = rest;
         Some(Change { key, value, is_new: flags & NEW != 0 })

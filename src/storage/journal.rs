@@ -22,8 +22,9 @@ use std::os::unix::fs::FileExt;
 use super::StoreError;
 use super::changes::Window;
 use super::large::{LargeValues, checksum};
-use super::pages::{self, Stored};
+use super::pages;
 use super::sled::Tree;
+use super::value::Stored;
 
 /// The file's name in the store's directory.
 const FILE: &str = "journal";

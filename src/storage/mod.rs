@@ -20,6 +20,7 @@ mod sled;
 mod store;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ pub use self::schema::{BareHeader, HeaderRecord, HistoryEntry, SCHEMA_VERSION, S
 pub use self::store::SledStore;
 
 use self::changes::{Change, Log};
-use self::pages::Stored;
+use self::value::Stored;
 use crate::primitives::hash::BlockHash;
 
 /// Why the store did not answer. All of them are this node's affair; none is a peer's fault.

@@ -15,6 +15,7 @@ use super::StoreError;
 use super::changes::Change;
 use super::large::Place;
 use super::sled::Tree;
+use super::value::{Stored, Value};
 
 /// Names a page by the last key of its range.
 const UP_TO: u8 = b'p';
@@ -29,15 +30,6 @@ const SPLIT_BYTES: usize = PAGE_BYTES * 3 / 4;
 
 /// A length that stands for a value kept elsewhere.
 const LARGE: u16 = u16::MAX;
-
-/// A value, or where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
-    /// Itself.
-    Small(Vec<u8>),
-    /// In the file of large values.
-    Large(Place),
-}
 
 /// The value under `key`.
 ///
@@ -161,22 +153,6 @@ fn last_key(name: &[u8]) -> Option<&[u8]> {
 
 fn malformed(tree: &Tree) -> StoreError {
     StoreError::Corrupt { dir: tree.dir().to_owned(), reason: "a page of it cannot be read".to_owned() }
-}
-
-/// A value as it stands in a page or among changes.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Stored<'a> {
-    Small(&'a [u8]),
-    Large(Place),
-}
-
-impl Stored<'_> {
-    pub(super) fn to_value(self) -> Value {
-        match self {
-            Self::Small(bytes) => Value::Small(bytes.to_vec()),
-            Self::Large(place) => Value::Large(place),
-        }
-    }
 }
 
 /// Appends an entry to `bytes`. Keys and small values are shorter than [`LARGE`].

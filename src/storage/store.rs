@@ -10,6 +10,7 @@
 //! There is at most [`BACKLOG_BYTES`] of memory in what waits and what is being written: a commit waits for room. If
 //! the disk fails, so does every commit from then on, what is in memory stays readable, and the owner is told at once.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -22,9 +23,10 @@ use std::time::{Duration, Instant};
 use super::changes::{Change, Window};
 use super::journal::Journal;
 use super::large::LargeValues;
-use super::pages::{self, Stored, Value};
+use super::pages;
 use super::schema::{META, SCHEMA_VERSION};
 use super::sled::Tree;
+use super::value::{Stored, Value};
 use super::{Batch, Store, StoreError, Visitor};
 
 /// How long a commit waits for others to be written with. It, and the time of the write, is what a kill can lose.
@@ -294,6 +296,39 @@ impl Shared {
         let changes = windows.into_iter().flat_map(|window| window.under(prefix, from));
         changes.map(|change| (change.key.to_vec(), change.value.map(Stored::to_value))).collect()
     }
+
+    /// Visits what is not on the disk yet and what is, as one. Both come sorted: each key compares as `order` with those after
+    /// it. Where both have a key, the disk's value is out of date. The disk's entries end at the first `None`.
+    fn merge(
+        &self,
+        order: Ordering,
+        recent: impl Iterator<Item = (Vec<u8>, Option<Value>)>,
+        mut disk: impl FnMut() -> Result<Option<(Vec<u8>, Value)>, StoreError>,
+        visit: Visitor<'_>,
+    ) -> Result<(), StoreError> {
+        let mut recent = recent.peekable();
+        let mut on_disk = disk()?;
+        loop {
+            let is_first = |key: &Vec<u8>| on_disk.as_ref().is_none_or(|(other, _)| key.cmp(other) != order.reverse());
+            let (key, value) = match recent.next_if(|(key, _)| is_first(key)) {
+                Some((key, value)) => {
+                    if on_disk.as_ref().is_some_and(|(other, _)| key == *other) {
+                        on_disk = disk()?;
+                    }
+                    let Some(value) = value else { continue };
+                    (key, value)
+                }
+                None => {
+                    let Some(entry) = on_disk.take() else { return Ok(()) };
+                    on_disk = disk()?;
+                    entry
+                }
+            };
+            if visit(&key, &self.read(value)?) == ControlFlow::Break(()) {
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Tells whoever waits that the writer is gone, if a defect made it go.
@@ -326,60 +361,17 @@ impl Store for SledStore {
         let shared = &*self.shared;
         let from = prefix.max(from);
         // First what may be on its way to the disk, then the disk: nothing that stays slips through between.
-        let mut recent = shared.recent_under(prefix, from).into_iter().peekable();
+        let recent = shared.recent_under(prefix, from).into_iter();
         let mut disk = DiskScan { tree: &shared.tree, from: Some(from.to_vec()), entries: Vec::new().into_iter() };
-        let mut on_disk = disk.next()?;
-        loop {
-            on_disk = on_disk.filter(|(key, _)| key.starts_with(prefix));
-            let is_first = |key: &Vec<u8>| on_disk.as_ref().is_none_or(|(other, _)| key <= other);
-            let (key, value) = match recent.next_if(|(key, _)| is_first(key)) {
-                Some((key, value)) => {
-                    if on_disk.as_ref().is_some_and(|(other, _)| key == *other) {
-                        on_disk = disk.next()?;
-                    }
-                    let Some(value) = value else { continue };
-                    (key, value)
-                }
-                None => {
-                    let Some(entry) = on_disk.take() else { return Ok(()) };
-                    on_disk = disk.next()?;
-                    entry
-                }
-            };
-            if visit(&key, &shared.read(value)?) == ControlFlow::Break(()) {
-                return Ok(());
-            }
-        }
+        shared.merge(Ordering::Less, recent, || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix))), visit)
     }
 
     fn scan_back(&self, prefix: &[u8], before: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
         let shared = &*self.shared;
-        // As in a scan forwards.
-        let mut recent =
-            shared.recent_under(prefix, prefix).into_iter().rev().filter(|(key, _)| &key[..] < before).peekable();
+        // In the same order as in a scan forwards.
+        let recent = shared.recent_under(prefix, prefix).into_iter().rev().filter(|(key, _)| &key[..] < before);
         let mut disk = DiskScanBack::new(&shared.tree, before);
-        let mut on_disk = disk.next()?;
-        loop {
-            on_disk = on_disk.filter(|(key, _)| key.starts_with(prefix));
-            let is_last = |key: &Vec<u8>| on_disk.as_ref().is_none_or(|(other, _)| key >= other);
-            let (key, value) = match recent.next_if(|(key, _)| is_last(key)) {
-                Some((key, value)) => {
-                    if on_disk.as_ref().is_some_and(|(other, _)| key == *other) {
-                        on_disk = disk.next()?;
-                    }
-                    let Some(value) = value else { continue };
-                    (key, value)
-                }
-                None => {
-                    let Some(entry) = on_disk.take() else { return Ok(()) };
-                    on_disk = disk.next()?;
-                    entry
-                }
-            };
-            if visit(&key, &shared.read(value)?) == ControlFlow::Break(()) {
-                return Ok(());
-            }
-        }
+        shared.merge(Ordering::Greater, recent, || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix))), visit)
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {

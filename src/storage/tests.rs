@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::changes::{Change, Window};
-use super::pages::{Stored, Value};
 use super::store::Limits;
+use super::value::{Stored, Value};
 use super::{Batch, SledStore, Store, StoreError, Visitor};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;

@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
+use super::limits::Limits;
 use super::meters::{Meters, Miner};
 use super::protocol::{self, Call, Fault, Refusal};
-use super::server::Limits;
 use super::session::{Reply, Session};
 use crate::miner::template::latest_time;
 use crate::primitives::block::Block;

@@ -9,11 +9,13 @@
 mod connection;
 pub mod job;
 pub mod level;
+mod limits;
 pub mod meters;
 pub mod protocol;
 pub mod server;
 pub mod session;
 pub mod vardiff;
 
+pub use limits::Limits;
 pub use meters::{Meters, Miner, Shares};
-pub use server::{Config, Limits, StratumError, StratumServer, serve};
+pub use server::{Config, StratumError, StratumServer, serve};

@@ -10,44 +10,9 @@ use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 use super::connection::Connection;
+use super::limits::Limits;
 use super::meters::{Meters, Seat};
 use crate::runtime::{Handle, Stage};
-
-/// Bounds on what miners can make the server do.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections at a time. For one more, the idlest gives way.
-    pub connections: usize,
-    /// Connections of one IPv4 address, or one /64 of IPv6 addresses, which is what one customer has.
-    pub per_address: usize,
-    /// Time after an accepted share during which a miner does not give way: that of some twenty shares.
-    pub working: Duration,
-    /// Time to subscribe and authorize.
-    pub setup: Duration,
-    /// Time after which a miner that says nothing is taken for gone.
-    pub idle: Duration,
-    /// Bad shares, less good ones, that end a connection.
-    pub offences: u32,
-    /// Least time a line, in the long run.
-    pub line_time: Duration,
-    /// Time by which lines may be ahead of that.
-    pub burst: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 256,
-            per_address: 64,
-            working: Duration::from_secs(120),
-            setup: Duration::from_secs(10),
-            idle: Duration::from_secs(600),
-            offences: 50,
-            line_time: Duration::from_millis(10),
-            burst: Duration::from_secs(5),
-        }
-    }
-}
 
 /// Where to listen.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cairn::consensus::error::RuleError;
 use cairn::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn::light::{Config, Headers, Notice, Standing};
 use cairn::p2p::Reason;
@@ -103,37 +104,43 @@ fn new_blocks_and_reorganisations_are_followed() {
     assert_eq!(world.light.chain().height(), 12);
 }
 
+/// Recognises an offence by the rule that was broken.
+type IsIt = fn(&Offence) -> bool;
+
 #[test]
 fn headers_that_break_a_rule_end_the_conversation() {
     let mut spec = GenesisSpec { retarget: Retarget::Asert, bits: Bits(0x2007_ffff), ..GenesisSpec::regtest() };
     spec.mine_nonce();
     let params = Arc::new(Params::new(spec).unwrap());
     let blocks = asert_blocks(&params, 40);
-    let liars: [(&str, Lie); 4] = [
+    // What each does, and which rule that breaks.
+    let liars: [(Lie, IsIt); 4] = [
         (
-            "easier bits",
+            // Easier bits.
             bent(|header| {
                 header.bits = Bits(0x207f_ffff);
                 mined(header);
             }),
+            |offence| matches!(offence, Offence::BadHeader { rule: RuleError::WrongBits { .. }, .. }),
         ),
         (
-            "no proof of work",
+            // No proof of work.
             bent(|header| {
                 while header.bits.target().unwrap().is_met_by(&header.hash()) {
                     header.nonce += 1;
                 }
             }),
+            |offence| matches!(offence, Offence::BadHeader { rule: RuleError::HighHash { .. }, .. }),
         ),
         (
-            "times that stand still, to make blocks seem slow",
+            // Times that stand still, to make blocks seem slow.
             bent(|header| {
                 header.time = header.time.min(1_600_000_000);
                 mined(header);
             }),
+            |offence| matches!(offence, Offence::BadHeader { rule: RuleError::TimeTooOld { .. }, .. }),
         ),
         (
-            "no chain",
             Box::new(|message| match message {
                 Message::Headers(mut headers) => {
                     headers.reverse();
@@ -141,22 +148,21 @@ fn headers_that_break_a_rule_end_the_conversation() {
                 }
                 other => vec![other],
             }),
+            |offence| *offence == Offence::UnlinkedHeaders,
         ),
     ];
     let mut world = World::new(&params, 5, Config::default());
-    let names: Vec<&str> = liars.iter().map(|(name, _)| *name).collect();
-    for (_, lie) in liars {
+    let mut broken = Vec::new();
+    for (lie, rule) in liars {
         world.serve(&blocks, lie);
+        broken.push(rule);
     }
     world.serve(&blocks[..35], honest());
     world.sync();
     assert_eq!(world.light.chain().tip_hash(), blocks[34].hash(), "the honest peer has less, and wins");
-    for (server, name) in names.iter().enumerate() {
-        let lied = |notice: &&Notice| {
-            matches!(notice, Notice::Lied(liar, offence) if *liar == address(server)
-            && matches!(offence, Offence::BadHeader(_) | Offence::UnlinkedHeaders))
-        };
-        assert_eq!(world.notices.iter().filter(lied).count(), 1, "{name}: {:?}", world.notices);
+    for (server, is_it) in broken.iter().enumerate() {
+        let lied = |notice: &&Notice| matches!(notice, Notice::Lied(liar, offence) if *liar == address(server) && is_it(offence));
+        assert_eq!(world.notices.iter().filter(lied).count(), 1, "liar {server}: {:?}", world.notices);
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use cairn::consensus::params::Params;
-use cairn::light::{Answer, Config, Headers, Notice, ProofFault, Question, check};
+use cairn::light::{Answer, Config, Headers, Notice, Question, check};
 use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
-use cairn::p2p::proofs::TxProof;
+use cairn::p2p::proofs::{ProofFault, TxProof};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{Hash256, Txid};
 use cairn::primitives::merkle::{self, Branch as MerkleBranch};
@@ -68,6 +68,7 @@ fn one_honest_peer_among_four_liars_is_enough() {
     let params = params();
     let (blocks, txids) = payments(&params);
     let other = blocks[3].transactions[2].clone();
+    let other_txid = other.txid();
     let mut world = World::new(&params, 5, Config::default());
     // One denies, one forges the branch, one shows another transaction, one hides the last blocks and then is silent.
     world.serve(&blocks, bent(Vec::clear));
@@ -98,9 +99,9 @@ fn one_honest_peer_among_four_liars_is_enough() {
         (txids[3], blocks[3].hash(), TxLocation { height: 4, position: 4 })
     );
     assert_eq!((answer.denied, answer.false_proofs, answer.silent), (1, 2, 1));
-    for liar in [1, 2] {
-        let caught =
-            |notice: &Notice| matches!(notice, Notice::Lied(at, Offence::FalseProof(_)) if *at == address(liar));
+    for (liar, shown) in [(1, txids[3]), (2, other_txid)] {
+        let fault = ProofFault::NotInBlock { txid: shown, block: blocks[3].hash() };
+        let caught = |notice: &Notice| *notice == Notice::Lied(address(liar), Offence::FalseProof(fault));
         assert!(world.notices.iter().any(caught), "{:?}", world.notices);
     }
     // What nobody has is not proven, which is not to say that it does not exist.

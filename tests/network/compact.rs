@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use cairn::consensus::error::RuleError;
 use cairn::p2p::blocks::{COMPACT_DEPTH, MAX_PUSHERS, TRANSACTIONS_DEPTH};
-use cairn::p2p::compact::{CompactBlock, Prefilled, ShortId};
+use cairn::p2p::compact::{CompactBlock, CompactError, MAX_TRANSACTIONS, Prefilled, ShortId};
 use cairn::p2p::download::FRONT_MILLIS;
 use cairn::p2p::message::{Item, Kind, Message};
 use cairn::p2p::misbehaviour::Offence;
@@ -233,25 +234,34 @@ fn withheld_transactions_are_had_from_others() {
     assert!(stage.has_tip(&block));
 }
 
+/// What makes a compact block malformed.
+type Change = fn(&mut CompactBlock);
+
 #[test]
 fn malformed_ones_end_the_connection() {
-    let changes: [fn(&mut CompactBlock); 6] = [
-        |compact| compact.prefilled.clear(),
-        |compact| compact.prefilled[0].index = 1,
-        |compact| compact.prefilled.push(compact.prefilled[0].clone()),
-        |compact| {
-            let transaction = compact.prefilled[0].transaction.clone();
-            compact.prefilled.push(Prefilled { index: 3, transaction });
-        },
-        |compact| compact.short_ids = vec![ShortId([0; 6]); 60_000],
-        |compact| (compact.prefilled, compact.short_ids) = (Vec::new(), Vec::new()),
+    let changes: [(Change, CompactError); 6] = [
+        (|compact| compact.prefilled.clear(), CompactError::NoCoinbase),
+        (|compact| compact.prefilled[0].index = 1, CompactError::NoCoinbase),
+        (|compact| compact.prefilled.push(compact.prefilled[0].clone()), CompactError::Misplaced { index: 0 }),
+        (
+            |compact| {
+                let transaction = compact.prefilled[0].transaction.clone();
+                compact.prefilled.push(Prefilled { index: 3, transaction });
+            },
+            CompactError::Misplaced { index: 3 },
+        ),
+        (
+            |compact| compact.short_ids = vec![ShortId([0; 6]); 60_000],
+            CompactError::TooMany { got: 60_001, max: MAX_TRANSACTIONS },
+        ),
+        (|compact| (compact.prefilled, compact.short_ids) = (Vec::new(), Vec::new()), CompactError::NoCoinbase),
     ];
-    for change in changes {
+    for (change, error) in changes {
         let mut stage = Stage::with_pusher(1);
         let mut bad = form(&stage.mined(&[1]));
         change(&mut bad);
         let outputs = stage.say(0, Message::CompactBlock(Arc::new(bad)));
-        assert!(matches!(&reasons(&outputs)[..], [Reason::Misbehaved(Offence::BadCompactBlock(_))]), "{outputs:?}");
+        assert_eq!(reasons(&outputs), [Reason::Misbehaved(Offence::BadCompactBlock(error))]);
     }
     let mut stage = Stage::with_pusher(1);
     let mut bad = form(&stage.mined(&[1]));
@@ -259,8 +269,10 @@ fn malformed_ones_end_the_connection() {
     while target.is_met_by(&bad.hash()) {
         bad.header.nonce += 1;
     }
+    let (hash, bits) = (bad.hash(), bad.header.bits);
     let outputs = stage.say(0, Message::CompactBlock(Arc::new(bad)));
-    assert!(matches!(&reasons(&outputs)[..], [Reason::Misbehaved(Offence::BadHeader(_))]), "{outputs:?}");
+    let rule = RuleError::HighHash { hash, bits };
+    assert_eq!(reasons(&outputs), [Reason::Misbehaved(Offence::BadHeader { hash, rule })]);
 }
 
 #[test]
@@ -269,7 +281,8 @@ fn other_transactions_than_those_asked_for() {
     let block = stage.mined(&[1, 2]);
     stage.push(0, &block);
     let outputs = stage.answer(0, &block, &[1]);
-    assert!(matches!(&reasons(&outputs)[..], [Reason::Misbehaved(Offence::BadCompactBlock(_))]), "{outputs:?}");
+    let error = CompactError::WrongCount { got: 1, expected: 2 };
+    assert_eq!(reasons(&outputs), [Reason::Misbehaved(Offence::BadCompactBlock(error))]);
 
     // The right number of wrong ones may be due to a collision: the block is asked for whole.
     let mut stage = Stage::with_pusher(2);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use cairn::chain::Chain;
 use cairn::mempool::{Limits, Mempool};
+use cairn::p2p::frame::FrameError;
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT_MILLIS;
 use cairn::p2p::kad::NodeId;
-use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::ping::PING_TIMEOUT_MILLIS;
 use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reason, Subnet};
@@ -130,9 +131,12 @@ pub(crate) fn dials(outputs: &[Output]) -> Vec<SocketAddr> {
 fn hello_comes_first_and_once() {
     let mut bench = Bench::new(Config::default());
     let (peer, _) = bench.inbound("10.0.0.1:5");
-    assert_eq!(reasons(&bench.say(peer, Message::Ping(1))), [Reason::Misbehaved(Offence::OutOfTurn("ping"))]);
+    assert_eq!(reasons(&bench.say(peer, Message::Ping(1))), [Reason::Misbehaved(Offence::OutOfTurn(Kind::Ping))]);
     let peer = bench.guest("10.0.1.1:5");
-    assert_eq!(reasons(&bench.say(peer, Message::Hello(hello()))), [Reason::Misbehaved(Offence::OutOfTurn("hello"))]);
+    assert_eq!(
+        reasons(&bench.say(peer, Message::Hello(hello()))),
+        [Reason::Misbehaved(Offence::OutOfTurn(Kind::Hello))]
+    );
     let (_, outputs) = bench.inbound("10.0.1.1:6");
     assert_eq!(reasons(&outputs), [Reason::Banned]);
     assert_eq!(bench.node.peers(bench.now), []);
@@ -149,10 +153,11 @@ fn whoever_says_nothing_has_to_go() {
 #[test]
 fn what_is_no_message_is_banned_except_on_loopback() {
     let mut bench = Bench::new(Config::default());
+    let error = FrameError::TooLong { kind: Kind::Headers as u8, got: u32::MAX as usize, max: 160_008 };
     for (address, banned) in [("10.0.0.1:5", 1), ("127.0.0.1:5", 0)] {
         let peer = bench.guest(address);
-        let outputs = bench.give(Input::Malformed { peer, reason: "a frame of 4 GB".to_owned() });
-        assert!(matches!(&reasons(&outputs)[..], [Reason::Misbehaved(Offence::Malformed(_))]));
+        let outputs = bench.give(Input::Malformed { peer, reason: error.clone() });
+        assert_eq!(reasons(&outputs), [Reason::Misbehaved(Offence::Malformed(error.clone()))]);
         let events = outputs.iter().filter(|output| matches!(output, Output::Event(Event::Banned { .. })));
         assert_eq!(events.count(), banned, "{address}");
     }

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cairn::p2p::discovery::{ANSWER_BURST, Found, Outcome};
+use cairn::p2p::discovery::ANSWER_BURST;
 use cairn::p2p::kad::{Contact, K, NodeId};
 use cairn::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
+use cairn::p2p::search::{Found, Outcome};
 use cairn::p2p::{Config, Direction, Event, Input, Now, Output, PeerId, Protocol, Reason};
 use cairn::primitives::target::Work;
 use cairn::sim::{Script, Sim, Weather};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cairn::consensus::error::RuleError;
 use cairn::p2p::fanout::FANOUT;
 use cairn::p2p::message::{Hello, Item, Message};
 use cairn::p2p::misbehaviour::{BAN_POINTS, Offence};
@@ -148,5 +149,6 @@ fn a_forged_one_ends_the_connection() {
     let mut tx = payment(&params(), 1, 1_000);
     tx.inputs[0].signature.0[3] ^= 1;
     let outputs = push(&mut bench, peers[0], &tx);
-    assert!(matches!(&reasons(&outputs)[..], [Reason::Misbehaved(Offence::BadTransaction(_))]));
+    let rule = RuleError::BadSignature { txid: tx.txid(), input: 0 };
+    assert_eq!(reasons(&outputs), [Reason::Misbehaved(Offence::BadTransaction(rule))]);
 }

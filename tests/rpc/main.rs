@@ -13,5 +13,6 @@ mod methods;
 mod metrics;
 mod network;
 mod parameters;
+mod readme;
 mod sending;
 mod strangers;

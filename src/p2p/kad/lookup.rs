@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::p2p::addrbook::is_believable;
 use crate::p2p::kad::table::subnet;
 use crate::p2p::kad::{Contact, Distance, NodeId};
+use crate::p2p::reach::is_believable;
 
 /// Most candidates of a lookup, in multiples of `k`; so many are asked at most, however many nearer ones liars make up.
 pub const CANDIDATES_PER_PLACE: usize = 16;

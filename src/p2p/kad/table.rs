@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::p2p::addrbook::{is_dialable, is_public};
 use crate::p2p::bans::Subnet;
 use crate::p2p::kad::bucket::{Bucket, Entry};
 use crate::p2p::kad::{Contact, Distance, NodeId, Noted, Refusal};
+use crate::p2p::reach::{is_dialable, is_public};
 
 /// Most contacts of one part of the public net (24 bits of IPv4, 48 of IPv6) in one bucket.
 pub const MAX_PER_SUBNET_IN_BUCKET: usize = 2;

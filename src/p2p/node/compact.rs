@@ -7,7 +7,8 @@ use crate::chain::{ChainError, ChainUpdate};
 use crate::consensus::error::{Blame, Verdict};
 use crate::p2p::blocks::MAX_AHEAD;
 use crate::p2p::compact::{CompactBlock, CompactError, Partial};
-use crate::p2p::interface::{Event, Now, PeerId};
+use crate::p2p::connection::{Now, PeerId};
+use crate::p2p::interface::Event;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::primitives::block::Block;
@@ -64,7 +65,7 @@ impl Node {
                 self.download.pushed(now, id, hash, height);
                 self.blocks.ask(id, hash, partial, &mut self.out);
             }
-            Err(error) => self.incomplete(now, id, hash, &error),
+            Err(error) => self.incomplete(now, id, hash, error),
         }
     }
 
@@ -104,7 +105,7 @@ impl Node {
         let lacked = partial.missing().to_vec();
         let block = match partial.finish(transactions) {
             Ok(block) => Arc::new(block),
-            Err(error) => return self.incomplete(now, id, hash, &error),
+            Err(error) => return self.incomplete(now, id, hash, error),
         };
         self.blocks.complete(&hash);
         self.connect_pending(now);
@@ -121,11 +122,11 @@ impl Node {
     }
 
     /// No block comes of a compact one. Unless somebody is to blame it is asked for whole.
-    fn incomplete(&mut self, now: Now, id: PeerId, hash: BlockHash, error: &CompactError) {
+    fn incomplete(&mut self, now: Now, id: PeerId, hash: BlockHash, error: CompactError) {
         match error.blame() {
             Blame::Peer => {
                 self.download.failed(now, id, &hash);
-                self.out.offence(id, Offence::BadCompactBlock(error.to_string()));
+                self.out.offence(id, Offence::BadCompactBlock(error));
             }
             Blame::Nobody | Blame::Local => self.download.needs_whole(hash),
         }

@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 
 use super::Node;
 use crate::p2p::bans::Subnet;
+use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::eviction::{self, Candidate};
-use crate::p2p::interface::{Direction, Event, Now, Output, PeerId, Reason};
+use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, TipClaim};
 use crate::p2p::peers::Peer;

@@ -6,8 +6,9 @@ use super::Node;
 use crate::chain::{ChainError, ChainUpdate};
 use crate::consensus::error::Blame;
 use crate::mempool::{Accepted, MempoolError, Progress, Sender};
+use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::download::Delivery;
-use crate::p2p::interface::{Event, Now, PeerId};
+use crate::p2p::interface::Event;
 use crate::p2p::message::{Item, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::pushes::{self, Pushes};
@@ -106,7 +107,7 @@ impl Node {
             }
             Err(error) => {
                 self.download.failed(now, id, &hash);
-                self.out.refused(id, error.blame(), &error, Offence::BadBlock);
+                self.out.refused(id, &error, |hash, rule| Offence::BadBlock { hash, rule });
             }
         }
         self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
@@ -171,7 +172,7 @@ impl Node {
             Err(error) => {
                 charge(&mut self.pushes, pushes::USELESS);
                 self.refused.insert(txid);
-                self.out.refused(id, error.blame(), &error, Offence::BadTransaction);
+                self.out.refused_transaction(id, &error);
             }
         }
     }
@@ -193,8 +194,8 @@ impl Node {
             self.out.event(Event::TransactionAccepted { txid: *txid });
         }
         self.relay.tell_all(now, admitted, &mut self.rng);
-        for (Sender(peer), error) in blamed {
-            self.out.offence(PeerId(*peer), Offence::BadTransaction(error.clone()));
+        for (Sender(peer), rule) in blamed {
+            self.out.offence(PeerId(*peer), Offence::BadTransaction(rule.clone()));
         }
     }
 
@@ -206,12 +207,12 @@ impl Node {
 
     /// Follows the chain after it moved, and tells of it.
     pub(super) fn moved(&mut self, now: Now, update: &ChainUpdate) {
-        for (hash, error) in &update.rejected {
+        for (hash, rule) in &update.rejected {
             self.download.refresh();
             if let Some(peer) = self.download.bringer(hash)
-                && error.blame() == Blame::Peer
+                && rule.blame() == Blame::Peer
             {
-                self.out.offence(peer, Offence::BadBlock(error.to_string()));
+                self.out.offence(peer, Offence::BadBlock { hash: *hash, rule: rule.clone() });
             }
         }
         self.unfinished = update.unfinished;

@@ -20,12 +20,13 @@ use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
 use crate::p2p::blocks::Blocks;
 use crate::p2p::budget::{Budgets, Cost};
 use crate::p2p::config::Config;
+use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::dialer::{Dialer, Situation};
 use crate::p2p::discovery::Discovery;
 use crate::p2p::download::Download;
 use crate::p2p::filters::{Content, FilterRequest};
 use crate::p2p::handshake::Handshakes;
-use crate::p2p::interface::{Event, Input, Now, Output, PeerId, Protocol, Reason};
+use crate::p2p::interface::{Event, Input, Output, Protocol, Reason};
 use crate::p2p::message::{Kind, Message, SERVICE_FULL};
 use crate::p2p::misbehaviour::{Offence, Scores};
 use crate::p2p::outbox::Outbox;
@@ -367,7 +368,7 @@ impl Node {
         let ip = peer.address.ip();
         let kind = message.kind();
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
-            return self.out.offence(id, Offence::OutOfTurn(kind.name()));
+            return self.out.offence(id, Offence::OutOfTurn(kind));
         }
         // Whoever is here for questions alone is told nothing else, and has nothing else to say.
         let concerns = [Kind::Hello, Kind::Ping, Kind::FindNode, Kind::Nodes];

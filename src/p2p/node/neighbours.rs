@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 
 use super::Node;
-use crate::p2p::addrbook::{PeerAddress, is_public};
+use crate::p2p::addrbook::PeerAddress;
 use crate::p2p::bans::Subnet;
+use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::discovery::Greeted;
-use crate::p2p::interface::{Direction, Now, Output, PeerId, Reason};
+use crate::p2p::interface::{Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::SERVICE_BRIEF;
+use crate::p2p::reach::is_public;
 
 /// Milliseconds between two dials of addresses that nobody here has tried.
 pub(super) const FEELER_INTERVAL_MILLIS: u64 = 120_000;

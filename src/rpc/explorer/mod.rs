@@ -1,6 +1,6 @@
 //! The explorer: a page, served by the node itself, that shows the chain, the mempool and the network as they change.
 //!
-//! The page reads by `POST /public`, which answers the calls of [`PUBLIC`] without credentials, and is told by
+//! The page reads by `POST /public`, which carries out public methods without credentials ([`Access::Public`](super::methods::Access::Public)), and is told by
 //! `GET /events` when to read again. What changes something goes to `POST /` with the owner's credentials, as ever. The
 //! page loads nothing from elsewhere, and its Content-Security-Policy has the browser hold it to that.
 
@@ -14,43 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use sha2::{Digest, Sha256};
 
-use super::server::{self, Server, plain};
-
-/// Methods that need no credentials: they change nothing, and what they tell is no secret.
-pub(super) const PUBLIC: &[&str] = &[
-    "decoderawtransaction",
-    "getaddressbalance",
-    "getaddresshistory",
-    "getaddressutxos",
-    "getbestblockhash",
-    "getblock",
-    "getblockchaininfo",
-    "getblockcount",
-    "getblockhash",
-    "getblockheader",
-    "getblockstats",
-    "getchaintips",
-    "getconnectioncount",
-    "getdifficulty",
-    "getheaders",
-    "getlinks",
-    "getmempoolancestors",
-    "getmempooldescendants",
-    "getmempoolentry",
-    "getmempoolinfo",
-    "getmininginfo",
-    "getnettotals",
-    "getnetworkhashps",
-    "getnetworkinfo",
-    "getpeerinfo",
-    "getrawmempool",
-    "getrawtransaction",
-    "getreceipt",
-    "gettxout",
-    "gettxoutproof",
-    "validateaddress",
-    "verifytxoutproof",
-];
+use super::http::{self, Server, plain};
 
 /// Only the page's own files and this node, and nothing in the text of a page can run (CSP level 3).
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -143,7 +107,7 @@ impl Asset {
 
 /// The routes besides `/` itself, which is the page to a GET and JSON-RPC to a POST.
 pub(super) fn routes() -> Router<Arc<Server>> {
-    Router::new().route("/assets/{name}", get(asset)).route("/public", post(server::call_public))
+    Router::new().route("/assets/{name}", get(asset)).route("/public", post(http::call_public))
 }
 
 /// The page.
@@ -165,15 +129,6 @@ fn find(name: &str, headers: &HeaderMap) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::methods;
-
-    #[test]
-    fn public_methods_are_there_and_in_order() {
-        assert!(PUBLIC.is_sorted());
-        for name in PUBLIC {
-            assert!(methods::find(name).is_some(), "{name}");
-        }
-    }
 
     #[test]
     fn every_file_of_the_page_is_in_the_binary() {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::chain::Entry;
 use crate::consensus::coins::Coin;
 use crate::mempool::KeyEntry;
@@ -37,6 +37,7 @@ const ADDRESS: Param = required("address", Kind::Address, "The address.");
 pub const METHODS: &[Method] = &[
     Method {
         name: "getaddressbalance",
+        access: Access::Public,
         params: &[ADDRESS],
         result: Shape::Object,
         about: "Grains at an address: all confirmed ones, those among them spendable now and those still immature, and \
@@ -45,6 +46,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getaddressutxos",
+        access: Access::Public,
         params: &[
             ADDRESS,
             optional(
@@ -63,6 +65,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getaddresshistory",
+        access: Access::Public,
         params: &[
             ADDRESS,
             optional("from_height", Kind::Integer, "0", "Leave out what is below."),
@@ -82,6 +85,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "validateaddress",
+        access: Access::Public,
         params: &[required("address", Kind::Text, "What may be an address.")],
         result: Shape::Object,
         about: "Whether text is an address of this network, and if not, why.",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, Entry};
 use crate::consensus::coins::{Coin, CoinView};
 use crate::primitives::block::Block;
@@ -27,6 +27,7 @@ const BLOCKHASH: Param = required("blockhash", Kind::Hash, "The block.");
 pub const METHODS: &[Method] = &[
     Method {
         name: "getblockchaininfo",
+        access: Access::Public,
         params: &[],
         result: Shape::Object,
         about: "State of the chain: heights, tip, difficulty, work, whether blocks are still missing.",
@@ -34,6 +35,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getblockcount",
+        access: Access::Public,
         params: &[],
         result: Shape::Integer,
         about: "Height of the tip.",
@@ -41,6 +43,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getbestblockhash",
+        access: Access::Public,
         params: &[],
         result: Shape::Hash,
         about: "Hash of the tip.",
@@ -48,6 +51,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getblockhash",
+        access: Access::Public,
         params: &[required("height", Kind::Integer, "The height.")],
         result: Shape::Hash,
         about: "Hash of the block at a height of the best chain.",
@@ -55,6 +59,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getblock",
+        access: Access::Public,
         params: &[
             BLOCKHASH,
             optional(
@@ -65,11 +70,12 @@ pub const METHODS: &[Method] = &[
             ),
         ],
         result: Shape::Either(&[Shape::Hex, Shape::Object]),
-        about: "A block.",
+        about: "A block: its bytes, the ids of its transactions, or these whole with fees and the coins they spend.",
         run: |api, args| Box::pin(get_block(api, args)),
     },
     Method {
         name: "getblockfilter",
+        access: Access::Owner,
         params: &[BLOCKHASH, optional("filtertype", Kind::Text, "\"basic\"", "The type: there is one.")],
         result: Shape::Object,
         about: "A block's filter after BIP-158, over the keys of its outputs and of the coins it spends, and its filter header, in hex.",
@@ -77,6 +83,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getblockheader",
+        access: Access::Public,
         params: &[BLOCKHASH, optional("verbose", Kind::Boolean, "true", "false for the 80 bytes in hex.")],
         result: Shape::Either(&[Shape::Object, Shape::Hex]),
         about: "A block's header, whether or not its body is here.",
@@ -84,13 +91,15 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getchaintips",
+        access: Access::Public,
         params: &[],
         result: Shape::Array(&Shape::Object),
-        about: "The ends of all branches known, highest first; the 1000 highest without credentials.",
+        about: "The tips of all branches known, highest first; the 1000 highest without credentials.",
         run: |api, _| Box::pin(get_chain_tips(api)),
     },
     Method {
         name: "getdeploymentinfo",
+        access: Access::Owner,
         params: &[optional("blockhash", Kind::Hash, "null", "As of this block; the tip, if left out.")],
         result: Shape::Object,
         about: "Changes of the rules under way: there are none, since genesis fixes all of them.",
@@ -98,6 +107,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getdifficulty",
+        access: Access::Public,
         params: &[],
         result: Shape::Number,
         about: "The tip's difficulty, as a multiple of Bitcoin's difficulty 1.",
@@ -105,6 +115,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getindexinfo",
+        access: Access::Owner,
         params: &[optional("index_name", Kind::Text, "null", "Only this one.")],
         result: Shape::Object,
         about: "The indexes: of transactions by id, of addresses, and of block filters. Each is written with the block, so that none is ever behind.",
@@ -112,6 +123,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "gettxout",
+        access: Access::Public,
         params: &[
             required("txid", Kind::Hash, "The transaction."),
             required("n", Kind::Integer, "The output's place in it, from 0."),
@@ -123,13 +135,15 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "gettxoutsetinfo",
+        access: Access::Owner,
         params: &[],
         result: Shape::Object,
-        about: "Number and value of all unspent outputs. Reads all of them.",
+        about: "Number, value and digest of all unspent outputs. Reads all of them.",
         run: |api, _| Box::pin(get_tx_out_set_info(api)),
     },
     Method {
         name: "invalidateblock",
+        access: Access::Owner,
         params: &[BLOCKHASH],
         result: Shape::Null,
         about: "Treats a block as invalid, as if it broke a rule, and goes to the best chain without it.",
@@ -137,6 +151,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "reconsiderblock",
+        access: Access::Owner,
         params: &[BLOCKHASH],
         result: Shape::Null,
         about: "Takes invalidateblock back, for the block, its ancestors and its descendants.",

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{GROUPS, Method, Outcome, discover, find};
+use super::{Access, GROUPS, Method, Outcome, discover, find};
 use crate::consensus::params::Retarget;
 use crate::p2p::{Input, Protocol};
 use crate::rpc::Api;
@@ -17,6 +17,7 @@ use crate::rpc::schema::Shape;
 pub const METHODS: &[Method] = &[
     Method {
         name: "help",
+        access: Access::OwnerEarly,
         params: &[optional("command", Kind::Text, "null", "The method to explain.")],
         result: Shape::Text,
         about: "All methods with their parameters, or everything about one.",
@@ -24,6 +25,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getmemoryinfo",
+        access: Access::OwnerEarly,
         params: &[optional("mode", Kind::Text, "\"stats\"", "\"stats\": there is nothing else.")],
         result: Shape::Object,
         about: "Bytes of memory that this process uses. Pages are not locked here, so Bitcoin Core's figures are 0.",
@@ -31,6 +33,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getrpcinfo",
+        access: Access::OwnerEarly,
         params: &[],
         result: Shape::Object,
         about: "The calls being carried out, and for how many microseconds each has been. Logs go to stderr, so that \
@@ -39,6 +42,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "rpc.discover",
+        access: Access::OwnerEarly,
         params: &[],
         result: Shape::Object,
         about: "All of this for programs: an OpenRPC document of every method, its parameters and its result.",
@@ -46,6 +50,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "stop",
+        access: Access::OwnerEarly,
         params: &[],
         result: Shape::Text,
         about: "Stops the node.",
@@ -53,6 +58,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "setmocktime",
+        access: Access::OwnerEarly,
         params: &[required("timestamp", Kind::Integer, "Seconds since 1970; 0 lets the clock go again.")],
         result: Shape::Null,
         about: "Stops the node's clock at a time. Only where genesis has no retargeting (\"retarget\": \"none\"): there \
@@ -61,6 +67,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "uptime",
+        access: Access::OwnerEarly,
         params: &[],
         result: Shape::Integer,
         about: "Seconds since the node was started.",

@@ -29,10 +29,9 @@ pub(super) fn document() -> Value {
 }
 
 fn method_object(group: &str, method: &Method) -> Value {
-    let summary = method.about.split_once(". ").map_or(method.about, |(first, _)| first).trim_end_matches('.');
     json!({
         "name": method.name,
-        "summary": summary,
+        "summary": method.summary(),
         "description": method.about,
         "tags": [{ "name": group }],
         "paramStructure": "either",

@@ -16,7 +16,7 @@ use std::sync::PoisonError;
 use serde::Serialize;
 
 use super::stats::{Payment, rate_at};
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::mempool::Package;
 use crate::primitives::hash::BlockHash;
 use crate::rpc::Api;
@@ -45,6 +45,7 @@ const REMEMBERED: usize = 4 * WINDOW;
 /// See [`super::GROUPS`].
 pub const METHODS: &[Method] = &[Method {
     name: "estimatesmartfee",
+    access: Access::Owner,
     params: &[
         required("conf_target", Kind::Integer, "In how many blocks to be mined, 1 to 1008."),
         optional(

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::p2p::{Direction, PeerId, PeerInfo};
 use crate::primitives::hash::BlockHash;
 use crate::rpc::Api;
@@ -20,6 +20,7 @@ use crate::runtime::{Chaos, Handle, LinkKey, LinkSettings, MAX_DELAY_MS};
 pub const METHODS: &[Method] = &[
     Method {
         name: "getlinks",
+        access: Access::Public,
         params: &[],
         result: Shape::Object,
         about: "The nodes of this process, each with its links to other nodes and what setlink has done to them.",
@@ -27,6 +28,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "setlink",
+        access: Access::Owner,
         params: &[
             required(
                 "peer",
@@ -42,8 +44,8 @@ pub const METHODS: &[Method] = &[
             optional("node", Kind::Text, "null", "The node of this process whose link it is; this one, if left out."),
         ],
         result: Shape::Object,
-        about: "Cuts a link like a pulled cable, slows it or makes it lose messages; all but the cut concern what the node \
-                sends. Only on nodes that were started with --chaos.",
+        about: "Cuts a link like a pulled cable, slows it or makes it lose messages, on nodes started with --chaos. All but \
+                the cut concern what the node sends.",
         run: |api, args| Box::pin(set_link(api, args)),
     },
 ];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::mempool::{Entry, Mempool};
 use crate::p2p::Node;
 use crate::primitives::hash::Txid;
@@ -23,6 +23,7 @@ const IDS_OR_ENTRIES: Shape = Shape::Either(&[Shape::Array(&Shape::Hash), Shape:
 pub const METHODS: &[Method] = &[
     Method {
         name: "getmempoolinfo",
+        access: Access::Public,
         params: &[],
         result: Shape::Object,
         about: "Size of the mempool, and the least fee in grains a byte.",
@@ -30,6 +31,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getrawmempool",
+        access: Access::Public,
         params: &[
             VERBOSE,
             optional("count", Kind::Integer, "null", "Most to list: all if left out, or 1000 without credentials."),
@@ -41,6 +43,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getmempoolentry",
+        access: Access::Public,
         params: &[TXID],
         result: Shape::Object,
         about: "A transaction in the mempool: fee, size, and its links to others there.",
@@ -48,6 +51,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getmempoolancestors",
+        access: Access::Public,
         params: &[TXID, VERBOSE],
         result: IDS_OR_ENTRIES,
         about: "The transactions in the mempool that one there needs to be mined before it.",
@@ -55,6 +59,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getmempooldescendants",
+        access: Access::Public,
         params: &[TXID, VERBOSE],
         result: IDS_OR_ENTRIES,
         about: "The transactions in the mempool that need one there to be mined before them.",

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, ChainError, Entry};
 use crate::miner::{kernel, template};
 use crate::primitives::block::Block;
@@ -30,6 +30,7 @@ const INSTANT: f64 = 64.0;
 pub const METHODS: &[Method] = &[
     Method {
         name: "getmininginfo",
+        access: Access::Public,
         params: &[],
         result: Shape::Object,
         about: "Whether and how fast this node mines, and what the next block has to meet.",
@@ -37,6 +38,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getnetworkhashps",
+        access: Access::Public,
         params: &[
             optional("nblocks", Kind::Integer, "120", "Blocks to estimate it over; -1 for the default."),
             optional("height", Kind::Integer, "-1", "Up to this height; -1 for the tip."),
@@ -47,17 +49,19 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "setgenerate",
+        access: Access::Owner,
         params: &[
             required("generate", Kind::Boolean, "Whether to mine."),
             optional("genproclimit", Kind::Integer, "1", "Threads."),
             optional("address", Kind::Address, "null", "Who is paid; who was last, if left out."),
         ],
         result: Shape::Null,
-        about: "Starts or stops mining.",
+        about: "Starts or stops mining, for the address named or else the last one.",
         run: |api, args| Box::pin(set_generate(api, args)),
     },
     Method {
         name: "generatetoaddress",
+        access: Access::Owner,
         params: &[
             required("nblocks", Kind::Integer, "How many, up to 100000."),
             required("address", Kind::Address, "Who is paid."),
@@ -69,9 +73,10 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "submitheader",
+        access: Access::Owner,
         params: &[required("hexdata", Kind::Hex, "The header's 80 bytes.")],
         result: Shape::Null,
-        about: "Takes a header that may become the best chain's; its block is then asked for from peers.",
+        about: "Validates a header; requests its block from peers if it may become the best chain's.",
         run: |api, args| Box::pin(submit_header(api, args)),
     },
 ];

@@ -9,14 +9,14 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::consensus::peer_name::PeerName;
 use crate::p2p::addrbook::Record;
 use crate::p2p::bans::{BAN_SECS, Subnet};
-use crate::p2p::discovery::{Found, Outcome as Asked};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL};
 use crate::p2p::search::SEARCH_TIMEOUT_MILLIS;
+use crate::p2p::search::{Found, Outcome as Asked};
 use crate::p2p::{Direction, Event, PeerId};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
@@ -29,6 +29,7 @@ use crate::runtime::{Flow, Totals};
 pub const METHODS: &[Method] = &[
     Method {
         name: "getpeerinfo",
+        access: Access::Public,
         params: &[],
         result: Shape::Array(&Shape::Object),
         about: "The nodes that this one is connected to.",
@@ -36,6 +37,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getconnectioncount",
+        access: Access::Public,
         params: &[],
         result: Shape::Integer,
         about: "How many nodes this one is connected to.",
@@ -43,6 +45,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getnetworkinfo",
+        access: Access::Public,
         params: &[],
         result: Shape::Object,
         about: "This node as others see it: id, versions, services, connections.",
@@ -50,6 +53,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getnettotals",
+        access: Access::Public,
         params: &[],
         result: Shape::Object,
         about: "Bytes and messages over all connections since the start.",
@@ -57,6 +61,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "addnode",
+        access: Access::Owner,
         params: &[
             required("node", Kind::Text, "HOST:PORT, or ID@HOST:PORT for that node and no other."),
             required(
@@ -71,6 +76,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getaddednodeinfo",
+        access: Access::Owner,
         params: &[optional("node", Kind::Text, "null", "Only this address and port.")],
         result: Shape::Array(&Shape::Object),
         about: "The nodes to stay connected to, as addnode and --connect name them, and whether this one is.",
@@ -78,6 +84,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "findnode",
+        access: Access::Owner,
         params: &[required("nodeid", Kind::Text, "The id to look for, 64 hex digits; it need not be a node's.")],
         result: Shape::Object,
         about: "Looks for the nodes nearest to an id, and answers them, the nearest first, and who was asked for them. Ends \
@@ -86,6 +93,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getnodeaddresses",
+        access: Access::Owner,
         params: &[
             optional("count", Kind::Integer, "1", "Most to list; 0 for all."),
             optional("network", Kind::Text, "null", "\"ipv4\" or \"ipv6\"."),
@@ -98,6 +106,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "ping",
+        access: Access::Owner,
         params: &[],
         result: Shape::Null,
         about: "Asks all peers whether they are there. How long they take to answer shows in getpeerinfo.",
@@ -105,6 +114,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "disconnectnode",
+        access: Access::Owner,
         params: &[
             optional("address", Kind::Text, "\"\"", "The peer's address and port, as getpeerinfo shows it."),
             optional("nodeid", Kind::Integer, "null", "Or its id there."),
@@ -115,6 +125,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "setban",
+        access: Access::Owner,
         params: &[
             required("subnet", Kind::Text, "An address, or several such as 10.1.0.0/16."),
             required("command", Kind::Text, "\"add\" or \"remove\"."),
@@ -127,6 +138,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "listbanned",
+        access: Access::Owner,
         params: &[],
         result: Shape::Array(&Shape::Object),
         about: "The bans in force, those for misbehaviour too.",
@@ -134,6 +146,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "clearbanned",
+        access: Access::Owner,
         params: &[],
         result: Shape::Null,
         about: "Ends all bans.",

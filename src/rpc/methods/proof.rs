@@ -1,6 +1,6 @@
 //! Proofs that whoever asks can check without trusting this node.
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::chain::BlockTree;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::merkle::{Branch, PartialTree};
@@ -11,11 +11,12 @@ use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
-use crate::rpc::strangers;
 use crate::storage::TxLocation;
 
 /// Headers in one answer of getheaders.
 const MAX_HEADERS: u32 = 2_000;
+/// Headers in one receipt for a caller without credentials: about as many as its answer has room for.
+const MAX_PUBLIC_HEADERS: u32 = 12_000;
 /// How often a receipt is begun again because the chain was reorganised meanwhile.
 const READ_ATTEMPTS: usize = 3;
 
@@ -23,6 +24,7 @@ const READ_ATTEMPTS: usize = 3;
 pub const METHODS: &[Method] = &[
     Method {
         name: "gettxoutproof",
+        access: Access::Public,
         params: &[
             required("txids", Kind::Array, "Ids of transactions, all in one block."),
             optional("blockhash", Kind::Hash, "null", "That block, in the best chain or not."),
@@ -33,6 +35,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "verifytxoutproof",
+        access: Access::Public,
         params: &[required("proof", Kind::Hex, "What gettxoutproof answers.")],
         result: Shape::Array(&Shape::Hash),
         about: "Ids of the transactions that a proof proves to be in a block of the best chain; none if it is false.",
@@ -40,6 +43,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getreceipt",
+        access: Access::Public,
         params: &[
             required("txid", Kind::Hash, "A transaction of the best chain."),
             optional("evidence", Kind::Text, "\"headers\"", "\"headers\" for all of them, \"succinct\" for a sample."),
@@ -52,6 +56,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getheaders",
+        access: Access::Public,
         params: &[
             required("height", Kind::Integer, "Height of the first one."),
             optional("count", Kind::Integer, "2000", "How many, at most 2000."),
@@ -146,7 +151,7 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
                 return Err(RpcError::invalid(text));
             }
             Shown::HeadersAfter(from) => {
-                strangers::check_headers(&api, api.tip().height.saturating_sub(from))?;
+                check_headers(&api, api.tip().height.saturating_sub(from))?;
                 let block = block.hash();
                 api.walk(move |tree| Ok(headers_after(tree, from, block, height))).await?
             }
@@ -218,4 +223,18 @@ fn get_headers(api: &Api, args: &Args) -> Outcome {
     let entries = (from..from.saturating_add(count)).map_while(|height| tree.entry_at(height));
     let bytes: Vec<u8> = entries.flat_map(|entry| entry.header.to_bytes()).collect();
     Ok(Reply::hex(&bytes))
+}
+
+/// Checks that a receipt with so many headers is for the caller.
+///
+/// # Errors
+/// [`Code::InvalidParameter`] with what to ask for instead.
+fn check_headers(api: &Api, count: u32) -> Result<(), RpcError> {
+    if api.is_for_stranger() && count > MAX_PUBLIC_HEADERS {
+        return Err(RpcError::invalid(format!(
+            "evidence: {count} headers are more than the {MAX_PUBLIC_HEADERS} that callers without credentials may have: ask for \
+             \"succinct\", or from a later checkpoint"
+        )));
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::blockchain::entry;
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::mempool::{Accepted, MempoolError};
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
@@ -32,6 +32,7 @@ const MAX_FEE_RATE_PARAM: Param = optional(
 pub const METHODS: &[Method] = &[
     Method {
         name: "getrawtransaction",
+        access: Access::Public,
         params: &[
             required("txid", Kind::Hash, "The transaction."),
             optional("verbosity", Kind::Verbosity, "0", "0 for its encoding in hex, 1 for an object."),
@@ -43,6 +44,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "decoderawtransaction",
+        access: Access::Public,
         params: &[required("hexstring", Kind::Hex, "A transaction's encoding.")],
         result: Shape::Object,
         about: "What a transaction's bytes mean. Whether it is valid is not looked at.",
@@ -50,18 +52,20 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "sendrawtransaction",
+        access: Access::Owner,
         params: &[
             required("hexstring", Kind::Hex, "A transaction's encoding."),
             MAX_FEE_RATE_PARAM,
             optional("replace", Kind::Boolean, "true", "Whether it may replace others that spend the same coins."),
         ],
         result: Shape::Hash,
-        about: "Takes a transaction into the mempool and relays it; answers its id. One that is refused is not kept, not \
+        about: "Validates a transaction, takes it into the mempool and relays it; answers its id. One that is refused is not kept, not \
                 even as an orphan.",
         run: |api, args| Box::pin(send_raw_transaction(api, args)),
     },
     Method {
         name: "testmempoolaccept",
+        access: Access::Owner,
         params: &[
             required("rawtxs", Kind::Array, "Up to 25 transactions' encodings in hex, each tested by itself."),
             MAX_FEE_RATE_PARAM,

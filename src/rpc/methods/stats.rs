@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::blockchain::entry;
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, Entry, Level};
 use crate::consensus::coins::Coin;
 use crate::primitives::block::Block;
@@ -31,6 +31,7 @@ const OUTPOINT_BYTES: usize = 32 + 4;
 pub const METHODS: &[Method] = &[
     Method {
         name: "getblockstats",
+        access: Access::Public,
         params: &[
             required("hash_or_height", Kind::HashOrHeight, "The block, or its height in the best chain."),
             optional("stats", Kind::Array, "null", "Names of the figures wanted; all, if left out."),
@@ -42,6 +43,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "getchaintxstats",
+        access: Access::Owner,
         params: &[
             optional("nblocks", Kind::Integer, "null", "Blocks to look back; a month's, if left out."),
             optional("blockhash", Kind::Hash, "null", "The last one; the tip, if left out."),
@@ -52,6 +54,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "verifychain",
+        access: Access::Owner,
         params: &[
             optional(
                 "checklevel",

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::miner::template::{Template, latest_time};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError};
@@ -36,6 +36,7 @@ const FEE_INTERVAL: Duration = Duration::from_secs(10);
 pub const METHODS: &[Method] = &[
     Method {
         name: "getblocktemplate",
+        access: Access::Owner,
         params: &[optional(
             "template_request",
             Kind::Object,
@@ -43,21 +44,23 @@ pub const METHODS: &[Method] = &[
             "BIP-22's: \"longpollid\" waits for other work than that; \"mode\": \"proposal\" checks the block in \"data\".",
         )],
         result: Shape::Either(&[Shape::Object, Shape::Text, Shape::Null]),
-        about: "The block to mine next, with its coinbase. Called at the URL path /mine/<address>, that address is paid.",
+        about: "The block to mine next, with its coinbase; called at the URL path /mine/ADDRESS, that address is paid.",
         run: |api, args| Box::pin(get_block_template(api, args)),
     },
     Method {
         name: "submitblock",
+        access: Access::Owner,
         params: &[
             required("hexdata", Kind::Hex, "The block, in the node's encoding or BIP-22's (Bitcoin's count)."),
             optional("dummy", Kind::Any, "null", "Ignored, as BIP-22 wants it."),
         ],
         result: Shape::Either(&[Shape::Null, Shape::Text]),
-        about: "Takes a block that somebody mined. Null if it is now in the best chain, else why not.",
+        about: "Validates and relays a mined block: null if it is now in the best chain, else why not.",
         run: |api, args| Box::pin(submit_block(api, args)),
     },
     Method {
         name: "getstratuminfo",
+        access: Access::Owner,
         params: &[],
         result: Shape::Object,
         about: "What miners do over Stratum: shares, blocks, hash rates, and who they are.",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Method, Outcome};
+use super::{Access, Method, Outcome};
 use crate::primitives::hash::BlockHash;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
@@ -19,6 +19,7 @@ const TIMEOUT: Param =
 pub const METHODS: &[Method] = &[
     Method {
         name: "waitfornewblock",
+        access: Access::Owner,
         params: &[
             TIMEOUT,
             optional("current_tip", Kind::Hash, "null", "Wait for a tip other than this, instead of today's."),
@@ -29,6 +30,7 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         name: "waitforblockheight",
+        access: Access::Owner,
         params: &[required("height", Kind::Integer, "The height to reach."), TIMEOUT],
         result: Shape::Object,
         about: "Waits until the tip is at least at a height, and answers its hash and height.",

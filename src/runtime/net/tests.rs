@@ -2,7 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::p2p::frame;
+use crate::p2p::frame::{self, FrameError, MAX_UNKNOWN_BYTES};
 use crate::p2p::message::Message;
 use crate::runtime::chaos::LinkKey;
 use crate::runtime::lobby::MAX_HANDSHAKES;
@@ -164,7 +164,10 @@ async fn garbage_is_told_and_ends_the_connection() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let (mut client, opened) = world.connect().await;
     client.send(b"GET / HTTP/1.1\r\n\r\n").await;
-    assert!(matches!(world.next().await, SocketEvent::Malformed { peer, .. } if peer == opened.peer));
+    let SocketEvent::Malformed { peer, reason } = world.next().await else { panic!("the garbage was taken") };
+    let length = u32::from_le_bytes(*b"GET ") as usize;
+    let expected = FrameError::TooLong { kind: b'/', got: length - 1, max: MAX_UNKNOWN_BYTES };
+    assert_eq!((peer, reason), (opened.peer, expected));
     assert!(matches!(world.next().await, SocketEvent::Closed { peer } if peer == opened.peer));
     assert!(client.rest().await.0.is_empty());
 }

@@ -1,0 +1,31 @@
+//! What names a connection and a moment.
+
+use std::fmt;
+
+/// The time, given with every call: the node has no clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds on a clock that never goes back; timers are set by it.
+    pub millis: u64,
+    /// Seconds since 1970 on the wall's clock; rules and records use it.
+    pub unix: u64,
+}
+
+/// A connection, numbered by the driver, which never uses a number twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u64);
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The other side.
+    Inbound,
+    /// This node.
+    Outbound,
+}

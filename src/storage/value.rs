@@ -1,0 +1,30 @@
+//! A value, in a page or among changes: its bytes, or its place in the file of large values.
+
+use super::large::Place;
+
+/// A value, or where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// Itself.
+    Small(Vec<u8>),
+    /// In the file of large values.
+    Large(Place),
+}
+
+/// The same, borrowed from a page or a log of changes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stored<'a> {
+    /// Itself.
+    Small(&'a [u8]),
+    /// In the file of large values.
+    Large(Place),
+}
+
+impl Stored<'_> {
+    pub(super) fn to_value(self) -> Value {
+        match self {
+            Self::Small(bytes) => Value::Small(bytes.to_vec()),
+            Self::Large(place) => Value::Large(place),
+        }
+    }
+}

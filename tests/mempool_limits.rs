@@ -182,6 +182,10 @@ fn parent(ledger: &Ledger) -> Transaction {
     ledger.payment(&[ledger.allocation(1)], outputs)
 }
 
+fn sender(connection: u64) -> Sender {
+    Sender { connection, address: ([10, 0, 0, connection as u8], 5).into() }
+}
+
 #[test]
 fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
     let ledger = Ledger::new(funded_spec(2));
@@ -190,18 +194,18 @@ fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
     let senders = 30;
     for number in 0..senders {
         let tx = orphan(&ledger, &parent, INPUTS, number, false);
-        let verdict = world.pool.accept_from(Some(Sender(number)), tx, &world.chain, world.now);
+        let verdict = world.pool.accept_from(Some(sender(number)), tx, &world.chain, world.now);
         assert!(matches!(verdict, Err(MempoolError::MissingInputs { kept: true, .. })), "{verdict:?}");
     }
     let accepted = world.pool.accept(parent, &world.chain, world.now).expect("good");
     // 4,500 signatures wait, of which one call checks 300 at most: those of the orphan that reaches the bound too.
     let most = MAX_SIGNATURES_A_CALL / INPUTS as usize + 1;
-    let mut blamed: Vec<u64> = accepted.orphans.blamed.iter().map(|(Sender(sender), _)| *sender).collect();
+    let mut blamed: Vec<u64> = accepted.orphans.blamed.iter().map(|(sender, _)| sender.connection).collect();
     assert!((1..=most).contains(&blamed.len()), "{} orphans in one call", blamed.len());
     while world.pool.is_unfinished() {
         let progress = world.pool.resume(&world.chain, world.now);
         assert!(progress.blamed.len() <= most, "{} orphans in one call", progress.blamed.len());
-        blamed.extend(progress.blamed.iter().map(|(Sender(sender), _)| *sender));
+        blamed.extend(progress.blamed.iter().map(|(sender, _)| sender.connection));
     }
     blamed.sort_unstable();
     assert_eq!(blamed, (0..senders).collect::<Vec<_>>(), "each is blamed, once");
@@ -213,8 +217,8 @@ fn with_a_bad_orphan_its_senders_others_go_and_nobody_elses() {
     let ledger = Ledger::new(funded_spec(2));
     let mut world = World::new(&ledger);
     let parent = parent(&ledger);
-    let give = |world: &mut World, sender: u64, tx: Transaction| {
-        world.pool.accept_from(Some(Sender(sender)), tx, &world.chain, world.now).expect_err("an orphan");
+    let give = |world: &mut World, number: u64, tx: Transaction| {
+        world.pool.accept_from(Some(sender(number)), tx, &world.chain, world.now).expect_err("an orphan");
     };
     (0..30).for_each(|number| give(&mut world, 7, orphan(&ledger, &parent, INPUTS, number, false)));
     let txid = parent.txid();
@@ -226,7 +230,7 @@ fn with_a_bad_orphan_its_senders_others_go_and_nobody_elses() {
     while world.pool.is_unfinished() {
         blamed.extend(world.pool.resume(&world.chain, world.now).blamed);
     }
-    assert_eq!(blamed.iter().map(|(sender, _)| *sender).collect::<Vec<_>>(), [Sender(7)], "after one of 30");
+    assert_eq!(blamed.iter().map(|(sender, _)| *sender).collect::<Vec<_>>(), [sender(7)], "after one of 30");
     assert_eq!(world.pool.txids().into_iter().collect::<BTreeSet<_>>(), txids([&parent, &good]));
     assert_eq!(world.pool.orphan_count(), 0);
 }

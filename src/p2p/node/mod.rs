@@ -7,6 +7,7 @@ mod content;
 mod neighbours;
 
 use std::collections::vec_deque::Drain;
+use std::net::IpAddr;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -327,10 +328,17 @@ impl Node {
         if !self.scores.add(now, id, &offence) {
             return;
         }
-        let (ip, may_be_banned) = (peer.address.ip(), !peer.manual && !peer.address.ip().is_loopback());
-        let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN_SECS), reason: offence.to_string() };
-        self.out.close(id, Reason::Misbehaved(offence));
+        let (ip, may_be_banned) = (peer.address.ip(), !peer.manual);
+        self.out.close(id, Reason::Misbehaved(offence.clone()));
         if may_be_banned {
+            self.ban_address(now, ip, &offence);
+        }
+    }
+
+    /// Bans the host at an address for an offence, unless it is loopback.
+    fn ban_address(&mut self, now: Now, ip: IpAddr, offence: &Offence) {
+        if !ip.is_loopback() {
+            let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN_SECS), reason: offence.to_string() };
             self.ban_subnet(Subnet::host(ip), ban);
         }
     }

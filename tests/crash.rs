@@ -7,6 +7,7 @@ mod process;
 
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -261,7 +262,7 @@ fn entry(commit: u64, n: u32) -> Vec<u8> {
 #[test]
 fn commits_without_end_if_it_is_the_one_to_be_killed() {
     let Some(dir) = std::env::var_os(DIR_OF_CHILD) else { return };
-    let store = SledStore::open(std::path::Path::new(&dir)).unwrap();
+    let store = SledStore::open(Path::new(&dir)).unwrap();
     let last = store.get(b"last").unwrap().map_or(0, |last| u64::from_le_bytes(last.try_into().unwrap()));
     for commit in last + 1.. {
         let mut batch = Batch::default();
@@ -334,4 +335,74 @@ fn a_store_killed_with_a_large_backlog_is_as_some_commit_left_it() {
         last = found;
     }
     assert!(behind > 0, "nothing waited when it was killed");
+}
+
+/// The store that another process opens; only that process has it set.
+const DIR_TO_OPEN: &str = "CAIRN_TEST_STORE_TO_OPEN";
+/// How often that process has to be killed with a snapshot half done, and most attempts at it.
+const SNAPSHOTS: u32 = 5;
+const ATTEMPTS: u32 = 500;
+
+/// The other process. With a log that is ahead of its snapshot, sled begins with a new one.
+#[test]
+fn opens_its_store_if_it_is_the_one_to_be_killed() {
+    let Some(dir) = std::env::var_os(DIR_TO_OPEN) else { return };
+    drop(SledStore::open(Path::new(&dir)).unwrap());
+}
+
+#[test]
+fn a_store_killed_while_it_writes_a_snapshot_is_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let (sound, dir) = (home.path().join("sound"), home.path().join("killed"));
+    let store = SledStore::open(&sound).unwrap();
+    for commit in 1..=20 {
+        let mut batch = Batch::default();
+        (0..ENTRIES / 4).for_each(|n| batch.put_new(entry(commit, n), commit.to_le_bytes().repeat(10)));
+        store.commit(batch).unwrap();
+    }
+    store.flush().unwrap();
+    drop(store);
+    let unfinished = || {
+        let mut files = std::fs::read_dir(&dir).unwrap().map_while(Result::ok);
+        files.find(|file| file.file_name().to_string_lossy().ends_with(".generating"))
+    };
+    let mut rng = ChaCha20Rng::seed_from_u64(rand::random());
+    let (mut hits, mut attempts) = (0, 0);
+    while hits < SNAPSHOTS {
+        attempts += 1;
+        assert!(attempts <= ATTEMPTS, "{hits} snapshots were caught half done in {ATTEMPTS} attempts");
+        let _ = std::fs::remove_dir_all(&dir);
+        assert!(Command::new("cp").arg("-a").args([&sound, &dir]).status().unwrap().success());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "opens_its_store_if_it_is_the_one_to_be_killed"])
+            .env(DIR_TO_OPEN, &dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        while unfinished().is_none() && child.try_wait().unwrap().is_none() {
+            std::hint::spin_loop();
+        }
+        let moment = Instant::now() + Duration::from_micros(rng.random_range(0..300));
+        while Instant::now() < moment {
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Often it is done first.
+        let Some(snapshot) = unfinished() else { continue };
+        hits += 1;
+        println!("attempt {attempts}: killed at {} bytes", snapshot.metadata().unwrap().len());
+        let store = SledStore::open(&dir).unwrap();
+        let mut count = 0;
+        let mut visit = |key: &[u8], value: &[u8]| {
+            let commit = u64::from_be_bytes(key[33..].try_into().unwrap());
+            assert_eq!(value, commit.to_le_bytes().repeat(10));
+            count += 1;
+            ControlFlow::Continue(())
+        };
+        store.scan(b"e", &[], &mut visit).unwrap();
+        assert_eq!(count, 20 * (ENTRIES / 4));
+        drop(store);
+        assert!(unfinished().is_none(), "what was left half done is gone");
+    }
 }

@@ -75,7 +75,7 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
         (0..MAX_WAITING_RANGES).for_each(|_| {
             messages.push(Message::GetHeaders { locator: vec![Hash256::ZERO; MAX_LOCATOR], stop: Hash256::ZERO });
         });
-        messages.into_iter().for_each(|message| give(&mut node, Input::Received { peer, message }));
+        messages.into_iter().for_each(|message| give(&mut node, Input::Received { peer, message, at: now.millis }));
     }
     let peers = node.peers(now);
     assert_eq!(peers.len(), places, "none was thrown out for it");

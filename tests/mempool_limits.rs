@@ -6,11 +6,13 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cairn::chain::Chain;
-use cairn::mempool::{Limits, MAX_SIGNATURES_A_CALL, Mempool, MempoolError, Sender};
+use cairn::mempool::{Limits, MAX_RETURNING_CHAIN, MAX_SIGNATURES_A_CALL, Mempool, MempoolError, Sender};
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
+use cairn::primitives::codec;
 use cairn::primitives::hash::Txid;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn::storage::MemoryStore;
@@ -108,6 +110,76 @@ fn a_reorganisation_brings_back_a_chain_of_any_length() {
     assert!(world.pool.is_empty());
 }
 
+/// Spends a coin, worth `value`, to so many outputs of key 1.
+fn split(ledger: &Ledger, (coin, value): (OutPoint, u64), maker: Option<&Transaction>, outputs: u64) -> Transaction {
+    let outputs = (0..outputs).map(|_| Output::pay(public(1), (value - FEE) / outputs)).collect();
+    ledger.sign(unsigned(&[coin], outputs), &maker.into_iter().collect::<Vec<_>>())
+}
+
+/// Blocks whose payments depend on each other as much as they can, for the time that it takes the pool to take them back and to
+/// let them go again. `cargo test --test mempool_limits large_families -- --nocapture` shows it.
+#[test]
+fn a_reorganisation_of_large_families_keeps_to_the_bounds() {
+    // How many payments one after the other, how many that spend outputs of the last, and how many that spend each of those's.
+    for (length, middle, leaves) in [(900, 0, 0), (250, 60, 70), (500, 60, 70)] {
+        let mut ledger = Ledger::new(funded_spec(2));
+        let other = ledger.clone();
+        let (mut coin, mut value) = (ledger.allocation(1), 10 * COIN);
+        let mut txs: Vec<Transaction> = Vec::new();
+        for number in 1..=length {
+            let outputs = if number == length { middle.max(1) } else { 1 };
+            txs.push(split(&ledger, (coin, value), txs.last(), outputs));
+            let tx = &txs[txs.len() - 1];
+            (coin, value) = (OutPoint { txid: tx.txid(), index: 0 }, tx.outputs[0].value);
+        }
+        let last = txs[txs.len() - 1].clone();
+        for index in 0..middle as u32 {
+            let tx = split(&ledger, (OutPoint { index, ..coin }, value), Some(&last), leaves);
+            let (txid, value) = (tx.txid(), tx.outputs[0].value);
+            let leaf = |index| split(&ledger, (OutPoint { txid, index }, value), Some(&tx), 1);
+            txs.extend((0..leaves as u32).map(leaf).collect::<Vec<_>>());
+            txs.push(tx);
+        }
+        // Parents first: a payment of the middle was added after its leaves.
+        txs[length as usize..].sort_by_key(|tx| tx.inputs[0].outpoint.txid != last.txid());
+        let (count, max_count) = (txs.len(), MAX_RETURNING_CHAIN / txs[0].size());
+        let mut block = ledger.block(Vec::new());
+        block.transactions.extend(txs);
+        support::seal(&mut block);
+        let block_size = codec::encode(&block).len();
+        ledger.append(&block);
+        let mut world = World::new(&ledger);
+        world.take(&block);
+        let mut longer = other.clone();
+        let better: Vec<Block> = (0..2)
+            .map(|_| {
+                let block = longer.block(Vec::new());
+                longer.append(&block);
+                block
+            })
+            .collect();
+        world.take(&better[0]);
+        let start = Instant::now();
+        world.take(&better[1]);
+        let back = start.elapsed();
+        assert_eq!(world.chain.tip().height, 2);
+        let returned = world.pool.len();
+        let most =
+            world.pool.txids().iter().filter_map(|txid| world.pool.get(txid)).map(|entry| entry.ancestors.bytes).max();
+        assert!(most.is_some_and(|most| most <= MAX_RETURNING_CHAIN), "{most:?}");
+        assert!(returned >= count.min(max_count - 1), "{returned} of {count}");
+        let start = Instant::now();
+        (0..2).for_each(|_| {
+            let block = ledger.block(Vec::new());
+            ledger.append(&block);
+            world.take(&block);
+        });
+        let gone = start.elapsed();
+        assert!(world.pool.is_empty());
+        println!("{length} + {middle} * {leaves}, {block_size} bytes: {returned} back in {back:?}, gone in {gone:?}");
+    }
+}
+
 #[test]
 fn a_saved_pool_comes_back_whole() {
     let (ledger, txs, blocks, better) = two_branches();
@@ -182,6 +254,10 @@ fn parent(ledger: &Ledger) -> Transaction {
     ledger.payment(&[ledger.allocation(1)], outputs)
 }
 
+fn sender(connection: u64) -> Sender {
+    Sender { connection, address: ([10, 0, 0, connection as u8], 5).into() }
+}
+
 #[test]
 fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
     let ledger = Ledger::new(funded_spec(2));
@@ -190,18 +266,18 @@ fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
     let senders = 30;
     for number in 0..senders {
         let tx = orphan(&ledger, &parent, INPUTS, number, false);
-        let verdict = world.pool.accept_from(Some(Sender(number)), tx, &world.chain, world.now);
+        let verdict = world.pool.accept_from(Some(sender(number)), tx, &world.chain, world.now);
         assert!(matches!(verdict, Err(MempoolError::MissingInputs { kept: true, .. })), "{verdict:?}");
     }
     let accepted = world.pool.accept(parent, &world.chain, world.now).expect("good");
     // 4,500 signatures wait, of which one call checks 300 at most: those of the orphan that reaches the bound too.
     let most = MAX_SIGNATURES_A_CALL / INPUTS as usize + 1;
-    let mut blamed: Vec<u64> = accepted.orphans.blamed.iter().map(|(Sender(sender), _)| *sender).collect();
+    let mut blamed: Vec<u64> = accepted.orphans.blamed.iter().map(|(sender, _)| sender.connection).collect();
     assert!((1..=most).contains(&blamed.len()), "{} orphans in one call", blamed.len());
     while world.pool.is_unfinished() {
         let progress = world.pool.resume(&world.chain, world.now);
         assert!(progress.blamed.len() <= most, "{} orphans in one call", progress.blamed.len());
-        blamed.extend(progress.blamed.iter().map(|(Sender(sender), _)| *sender));
+        blamed.extend(progress.blamed.iter().map(|(sender, _)| sender.connection));
     }
     blamed.sort_unstable();
     assert_eq!(blamed, (0..senders).collect::<Vec<_>>(), "each is blamed, once");
@@ -213,8 +289,8 @@ fn with_a_bad_orphan_its_senders_others_go_and_nobody_elses() {
     let ledger = Ledger::new(funded_spec(2));
     let mut world = World::new(&ledger);
     let parent = parent(&ledger);
-    let give = |world: &mut World, sender: u64, tx: Transaction| {
-        world.pool.accept_from(Some(Sender(sender)), tx, &world.chain, world.now).expect_err("an orphan");
+    let give = |world: &mut World, number: u64, tx: Transaction| {
+        world.pool.accept_from(Some(sender(number)), tx, &world.chain, world.now).expect_err("an orphan");
     };
     (0..30).for_each(|number| give(&mut world, 7, orphan(&ledger, &parent, INPUTS, number, false)));
     let txid = parent.txid();
@@ -226,7 +302,7 @@ fn with_a_bad_orphan_its_senders_others_go_and_nobody_elses() {
     while world.pool.is_unfinished() {
         blamed.extend(world.pool.resume(&world.chain, world.now).blamed);
     }
-    assert_eq!(blamed.iter().map(|(sender, _)| *sender).collect::<Vec<_>>(), [Sender(7)], "after one of 30");
+    assert_eq!(blamed.iter().map(|(sender, _)| *sender).collect::<Vec<_>>(), [sender(7)], "after one of 30");
     assert_eq!(world.pool.txids().into_iter().collect::<BTreeSet<_>>(), txids([&parent, &good]));
     assert_eq!(world.pool.orphan_count(), 0);
 }

@@ -1,6 +1,7 @@
 //! A node as terminals, service managers and small machines treat it: streams that nobody reads, signals, few file
 //! descriptors, full and read-only disks.
 
+mod cpuminer;
 mod process;
 
 use std::io::{PipeReader, Write};
@@ -13,6 +14,7 @@ use cairn::primitives::address;
 use cairn::primitives::amount::COIN;
 use cairn::primitives::keys::SecretKey;
 use cairn::runtime::STORE_DIR;
+use cpuminer::stratum::Miner;
 use process::{Disk, Node, Place, done, spec, wait_for};
 use serde_json::json;
 
@@ -243,6 +245,21 @@ fn blocks_from_elsewhere(place: &Place, count: u32) -> Vec<String> {
     blocks
 }
 
+/// A miner with work of a node's.
+fn miner(node: &Node) -> Miner {
+    let log = node.log();
+    let address = log.lock().unwrap().iter().find_map(|line| {
+        let (before, address) = line.rsplit_once("address=")?;
+        before.contains("waiting for miners").then(|| address.trim().parse().unwrap())
+    });
+    let mut miner = Miner::connect(address.unwrap());
+    miner.subscribe();
+    assert_eq!(miner.call("mining.authorize", json!([payee(), "x"])), Ok(json!(true)));
+    miner.worker = payee();
+    miner.wait_for_job();
+    miner
+}
+
 #[test]
 fn a_node_whose_disk_is_full_stops_whoever_makes_the_blocks_and_comes_back() {
     let place = Place::new();
@@ -254,9 +271,13 @@ fn a_node_whose_disk_is_full_stops_whoever_makes_the_blocks_and_comes_back() {
     const WRITTEN: u32 = 300;
     node.generate(WRITTEN, &payee());
     assert!(node.terminate().success());
-    for way in ["generatetoaddress", "--mine", "submitblock"] {
+    for way in ["generatetoaddress", "--mine", "submitblock", "--stratum"] {
         let address = payee();
-        let args = if way == "--mine" { vec!["--mine", address.as_str()] } else { vec![] };
+        let args = match way {
+            "--mine" => vec![way, address.as_str()],
+            "--stratum" => vec![way, "127.0.0.1:0"],
+            _ => vec![],
+        };
         let node = place.node("node", &args);
         assert!(node.tip().0 >= u64::from(WRITTEN), "{way}: the chain was {WRITTEN} blocks high");
         disk.fill(0);
@@ -270,6 +291,7 @@ fn a_node_whose_disk_is_full_stops_whoever_makes_the_blocks_and_comes_back() {
                     }
                 }
             }
+            "--stratum" => miner(&node).mine_until_refused(),
             _ => {}
         }
         let log = node.log();

@@ -2,8 +2,8 @@
 
 mod cpuminer;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,9 @@ use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::runtime::mining::generate;
 use cairn::runtime::{self, Running};
 use cairn::stratum::{self, Limits, StratumServer};
-use cpuminer::{meets, sha256d};
-use serde_json::{Value, json};
+use cpuminer::sha256d;
+use cpuminer::stratum::{Job, Miner};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
@@ -79,6 +80,18 @@ impl Place {
         Miner::connect(self.server.as_ref().unwrap().address())
     }
 
+    /// From an address of this machine, of which there are many on loopback.
+    fn connect_from(&self, from: &str) -> Miner {
+        let to = self.server.as_ref().unwrap().address();
+        let stream = self.tokio.block_on(async {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+            socket.connect(to).await.unwrap().into_std().unwrap()
+        });
+        stream.set_nonblocking(false).unwrap();
+        Miner::over(stream)
+    }
+
     /// A miner with work, paid at the address of key `n`.
     fn miner(&self, n: u8) -> Miner {
         let mut miner = self.connect();
@@ -105,6 +118,14 @@ impl Place {
         (tip.height, tip.hash)
     }
 
+    /// Has a miner mine until the tip is its own.
+    fn find_block(&self, miner: &mut Miner) {
+        let nonce = miner.search_block("00000000");
+        let header = miner.header("00000000", &miner.job.time, nonce);
+        assert_eq!(miner.submit("00000000", nonce), Ok(json!(true)));
+        assert_eq!(self.tip().1, Hash256(sha256d(&header)));
+    }
+
     /// Blocks found by nobody here.
     fn generate(&self, count: usize) -> Vec<Hash256> {
         self.tokio.block_on(generate(self.handle(), PublicKey([7; 32]), count, u64::MAX)).unwrap()
@@ -124,212 +145,6 @@ impl Place {
     }
 }
 
-/// A job as cpuminer keeps it.
-#[derive(Clone, Default, Debug)]
-struct Job {
-    name: String,
-    previous: String,
-    before: String,
-    after: String,
-    branch: Vec<String>,
-    version: String,
-    bits: String,
-    time: String,
-    clean: bool,
-    difficulty: f64,
-}
-
-struct Miner {
-    reader: BufReader<TcpStream>,
-    writer: TcpStream,
-    worker: String,
-    extranonce1: String,
-    next_difficulty: f64,
-    job: Job,
-    jobs: usize,
-    next_id: u64,
-}
-
-/// Number and sentence of a refusal.
-type Refusal = (i64, String);
-
-impl Miner {
-    fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).unwrap())
-    }
-
-    /// From an address of this machine, of which there are many on loopback.
-    fn connect_from(place: &Place, from: &str) -> Self {
-        let to = place.server.as_ref().unwrap().address();
-        let stream = place.tokio.block_on(async {
-            let socket = TcpSocket::new_v4().unwrap();
-            socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
-            socket.connect(to).await.unwrap().into_std().unwrap()
-        });
-        stream.set_nonblocking(false).unwrap();
-        Self::over(stream)
-    }
-
-    fn over(writer: TcpStream) -> Self {
-        writer.set_read_timeout(Some(DEADLINE)).unwrap();
-        let reader = BufReader::new(writer.try_clone().unwrap());
-        Self {
-            reader,
-            writer,
-            worker: String::new(),
-            extranonce1: String::new(),
-            next_difficulty: 1.0,
-            job: Job::default(),
-            jobs: 0,
-            next_id: 1,
-        }
-    }
-
-    fn send(&mut self, line: &str) {
-        // It may have been shown the door meanwhile, which the next reading tells.
-        let _ = self.writer.write_all(format!("{line}\n").as_bytes());
-    }
-
-    /// The next line; `None` once the other side has closed.
-    fn read(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        match self.reader.read_line(&mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"))),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// Takes a notification, as cpuminer does.
-    fn notice(&mut self, line: &Value) {
-        let params = &line["params"];
-        match line["method"].as_str().unwrap() {
-            // A power of two, which serde_json reads to the last digit but one.
-            "mining.set_difficulty" => self.next_difficulty = params[0].as_f64().unwrap().log2().round().exp2(),
-            "mining.notify" => {
-                let text = |n: usize| params[n].as_str().unwrap().to_owned();
-                self.job = Job {
-                    name: text(0),
-                    previous: text(1),
-                    before: text(2),
-                    after: text(3),
-                    branch: serde_json::from_value(params[4].clone()).unwrap(),
-                    version: text(5),
-                    bits: text(6),
-                    time: text(7),
-                    clean: params[8].as_bool().unwrap(),
-                    difficulty: self.next_difficulty,
-                };
-                self.jobs += 1;
-            }
-            other => panic!("{other} is nothing that cpuminer knows"),
-        }
-    }
-
-    fn call(&mut self, method: &str, params: Value) -> Result<Value, Refusal> {
-        let id = self.next_id;
-        self.next_id += 1;
-        self.send(&json!({ "id": id, "method": method, "params": params }).to_string());
-        loop {
-            let line = self.read().expect("the server hung up");
-            if line["id"].is_null() {
-                self.notice(&line);
-                continue;
-            }
-            assert_eq!(line["id"], id);
-            return match &line["error"] {
-                Value::Null => Ok(line["result"].clone()),
-                error => Err((error[0].as_i64().unwrap(), error[1].as_str().unwrap().to_owned())),
-            };
-        }
-    }
-
-    fn subscribe(&mut self) {
-        let given = self.call("mining.subscribe", json!(["cpuminer/2.5.1"])).unwrap();
-        self.extranonce1 = given[1].as_str().unwrap().to_owned();
-        assert_eq!((self.extranonce1.len(), &given[2]), (8, &json!(4)));
-    }
-
-    /// Waits for a job after those that came before.
-    fn wait_for_job(&mut self) {
-        let before = self.jobs;
-        while self.jobs == before {
-            let line = self.read().expect("the server hung up");
-            self.notice(&line);
-        }
-    }
-
-    /// The header for an extra nonce and a nonce, put together word by word as cpuminer does: numbers are turned around,
-    /// and so is each word of the parent's hash.
-    fn header(&self, extranonce2: &str, time: &str, nonce: u32) -> [u8; 80] {
-        let job = &self.job;
-        let bytes = |text: &str| hex::decode(text).unwrap();
-        let coinbase = bytes(&format!("{}{}{extranonce2}{}", job.before, self.extranonce1, job.after));
-        let root =
-            job.branch.iter().fold(sha256d(&coinbase), |left, right| sha256d(&[&left[..], &bytes(right)].concat()));
-        let turned =
-            |text: &str| bytes(text).chunks(4).flat_map(|word| word.iter().rev().copied()).collect::<Vec<u8>>();
-        let parts = [
-            turned(&job.version),
-            turned(&job.previous),
-            root.to_vec(),
-            turned(time),
-            turned(&job.bits),
-            nonce.to_le_bytes().to_vec(),
-        ];
-        parts.concat().try_into().unwrap()
-    }
-
-    /// The target of a difficulty, by cpuminer's arithmetic.
-    fn target(difficulty: f64) -> [u8; 32] {
-        let (mut difficulty, mut word) = (difficulty, 6);
-        while word > 0 && difficulty > 1.0 {
-            difficulty /= 4_294_967_296.0;
-            word -= 1;
-        }
-        let high = (4_294_901_760.0 / difficulty) as u64;
-        let mut target = [0; 32];
-        target[4 * word..4 * word + 8].copy_from_slice(&high.to_le_bytes());
-        target.reverse();
-        target
-    }
-
-    /// A nonce from `first` on whose hash is a share, or is not.
-    fn search(&self, extranonce2: &str, first: u32, met: bool) -> u32 {
-        let target = Self::target(self.job.difficulty);
-        let is = |nonce: &u32| meets(sha256d(&self.header(extranonce2, &self.job.time, *nonce)), &target) == met;
-        (first..).find(is).unwrap()
-    }
-
-    fn submit(&mut self, extranonce2: &str, nonce: u32) -> Result<Value, Refusal> {
-        let (name, time) = (self.job.name.clone(), self.job.time.clone());
-        self.call("mining.submit", json!([self.worker, name, extranonce2, time, format!("{nonce:08x}")]))
-    }
-
-    fn target_of_bits(&self) -> [u8; 32] {
-        let bits = Bits(u32::from_str_radix(&self.job.bits, 16).unwrap());
-        bits.target().unwrap().0.to_be_bytes()
-    }
-
-    /// Mines until the tip is its own.
-    fn find_block(&mut self, place: &Place) {
-        for nonce in 0.. {
-            let header = self.header("00000000", &self.job.time, nonce);
-            if meets(sha256d(&header), &self.target_of_bits()) {
-                assert_eq!(self.submit("00000000", nonce), Ok(json!(true)));
-                assert_eq!(place.tip().1, Hash256(sha256d(&header)));
-                return;
-            }
-        }
-    }
-
-    /// Reads until the other side closes.
-    fn until_closed(mut self) {
-        while self.read().is_some() {}
-    }
-}
-
 #[test]
 fn blocks_are_found_and_their_finders_paid() {
     let place = Place::new();
@@ -338,7 +153,7 @@ fn blocks_are_found_and_their_finders_paid() {
     assert_ne!(a.extranonce1, b.extranonce1);
     for height in 1..=6 {
         let finder = if height % 3 == 0 { &mut b } else { &mut a };
-        finder.find_block(&place);
+        place.find_block(finder);
         assert_eq!(place.tip().0, height);
         for miner in [&mut a, &mut b] {
             miner.wait_for_job();
@@ -378,7 +193,7 @@ fn transactions_and_their_fees_are_mined() {
     }
     let mut miner = place.miner(1);
     assert_eq!(miner.job.branch.len(), 3, "seven leaves");
-    miner.find_block(&place);
+    place.find_block(&mut miner);
     assert_eq!(place.balance(1), params.subsidy + 60_000);
     let tip = place.tip().1;
     assert_eq!(place.handle().db().block(&tip).unwrap().unwrap().transactions.len(), 7);
@@ -400,7 +215,7 @@ fn a_worker_has_an_address_and_perhaps_a_name() {
     // Another name of the same payee is welcome, another payee is not.
     assert_eq!(miner.call("mining.authorize", json!([place.address(1), "x"])), Ok(json!(true)));
     assert_eq!(miner.call("mining.authorize", json!([place.address(2), "x"])).unwrap_err().0, 24);
-    miner.find_block(&place);
+    place.find_block(&mut miner);
     assert_eq!(place.balance(1), place.params.subsidy);
 }
 
@@ -483,7 +298,7 @@ fn time_may_be_rolled() {
     let mut miner = place.miner(1);
     let later = u32::from_str_radix(&miner.job.time, 16).unwrap() + 60;
     miner.job.time = format!("{later:08x}");
-    miner.find_block(&place);
+    place.find_block(&mut miner);
     let tip = place.tip().1;
     assert_eq!(place.handle().db().block(&tip).unwrap().unwrap().header.time, later);
 }
@@ -520,7 +335,7 @@ fn a_new_tip_makes_jobs_stale() {
     let (code, text) = miner.submit("00000000", nonce).unwrap_err();
     assert_eq!((code, text.contains("stale")), (21, true), "{text}");
     miner.job = now;
-    miner.find_block(&place);
+    place.find_block(&mut miner);
     // Being late is no offence.
     assert_eq!(place.meters().shares().stale, 1);
 }
@@ -588,7 +403,7 @@ fn who_floods_or_says_nothing_until_closed() {
 
 /// Has work, from another address of this machine.
 fn miner_from(place: &Place, from: &str, n: u8) -> Miner {
-    let mut miner = Miner::connect_from(place, from);
+    let mut miner = place.connect_from(from);
     miner.subscribe();
     assert_eq!(miner.call("mining.authorize", json!([place.address(n), "x"])), Ok(json!(true)));
     miner.worker = place.address(n);

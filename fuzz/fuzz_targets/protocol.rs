@@ -188,7 +188,7 @@ impl<P: Protocol> Driver<P> {
 
     fn receive(&mut self, peer: PeerId, message: Message) {
         if self.connected.contains(&peer) {
-            self.handle(Input::Received { peer, message });
+            self.handle(Input::Received { peer, message, at: self.millis });
         }
     }
 

@@ -367,7 +367,7 @@ impl Light {
         self.out.event(Event::PeerDisconnected { peer: id, address, reason });
     }
 
-    fn received(&mut self, now: Now, id: PeerId, message: Message) {
+    fn received(&mut self, now: Now, id: PeerId, message: Message, at: u64) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let ip = peer.address.ip();
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
@@ -376,7 +376,7 @@ impl Light {
         match message {
             Message::Hello(hello) => self.greeted(now, id, hello),
             Message::Ping(nonce) => self.out.send(id, Message::Pong(nonce)),
-            Message::Pong(nonce) => self.pings.pong(now, id, nonce),
+            Message::Pong(nonce) => self.pings.pong(at, id, nonce),
             Message::FindNode { .. } => self.out.send(id, Message::Nodes(Vec::new())),
             Message::Nodes(contacts) => {
                 if self.config.outbound_target > 0 {
@@ -519,6 +519,38 @@ impl Light {
         }
     }
 
+    /// This thread was busy for `millis`: every peer has as much longer for its answers. Names every field, as in a full node.
+    fn extend_deadlines(&mut self, millis: u64) {
+        let Self {
+            handshakes,
+            pings,
+            sync,
+            questions,
+            watch,
+            // When this client does something by itself.
+            dialer: _,
+            wake: _,
+            scores: _,
+            // No timers.
+            config: _,
+            chain: _,
+            peers: _,
+            book: _,
+            bans: _,
+            rng: _,
+            out: _,
+            notices: _,
+            past: _,
+            was_synced: _,
+            watched: _,
+        } = self;
+        handshakes.extend_deadlines(millis);
+        pings.extend_deadlines(millis);
+        sync.extend_deadlines(millis);
+        questions.extend_deadlines(millis);
+        watch.iter_mut().for_each(|watch| watch.extend_deadlines(millis));
+    }
+
     fn deadline(&self) -> Option<u64> {
         let deadlines = [
             self.handshakes.deadline(),
@@ -544,11 +576,10 @@ impl Protocol for Light {
                 self.book.failed(now, address);
                 self.remember(address, None, Standing::Unreachable);
             }
-            Input::Received { peer, message } => self.received(now, peer, message),
-            Input::Pong { peer, nonce, at } => self.pings.pong(Now { millis: at, ..now }, peer, nonce),
+            Input::Received { peer, message, at } => self.received(now, peer, message, at),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
-            Input::Delayed { millis } => self.pings.extend_deadlines(millis),
+            Input::Delayed { millis } => self.extend_deadlines(millis),
             Input::Flushed { .. } | Input::Tick => {}
         }
         self.finish(now);

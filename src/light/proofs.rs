@@ -236,6 +236,13 @@ impl Questions {
         }
     }
 
+    /// Extend all deadlines by `millis`.
+    pub(super) fn extend_deadlines(&mut self, millis: u64) {
+        for Asking { asked, tried: _, found: _, answer: _ } in self.0.values_mut() {
+            asked.iter_mut().for_each(|(_, since, _)| *since += millis);
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<u64> {
         self.0.values().filter_map(|asking| asking.asked).map(|(_, since, _)| since + PROOF_TIMEOUT_MILLIS).min()
     }

@@ -138,6 +138,13 @@ impl HeaderSync {
         }
     }
 
+    /// Extend all deadlines by `millis`.
+    pub(super) fn extend_deadlines(&mut self, millis: u64) {
+        for PeerChain { asked, claim: _, branch: _, shown: _, settled: _ } in self.0.values_mut() {
+            asked.iter_mut().for_each(|Asked { since, from: _ }| *since += millis);
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<u64> {
         let asked = self.0.values().filter_map(|state| state.asked.as_ref());
         asked.map(|asked| asked.since + HEADERS_TIMEOUT_MILLIS).min()

@@ -186,6 +186,15 @@ impl Watch {
         round.block.take_if(|(_, since)| late(*since));
     }
 
+    /// Extend all deadlines by `millis`.
+    pub(super) fn extend_deadlines(&mut self, millis: u64) {
+        let Some(round) = &mut self.round else { return };
+        let Round { waiting, filters, block, start: _, stop: _, hashes: _, verdicts: _, tried: _ } = round;
+        let filters = filters.iter_mut().map(|(_, since, _)| since);
+        let block = block.iter_mut().map(|(_, since)| since);
+        waiting.values_mut().chain(filters).chain(block).for_each(|since| *since += millis);
+    }
+
     pub(super) fn deadline(&self) -> Option<u64> {
         let Some(round) = &self.round else { return (self.retry_at > 0).then_some(self.retry_at) };
         let filters = round.filters.map(|(_, since, _)| since);

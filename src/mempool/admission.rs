@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::entry::{Entry, Rate};
-use super::limits::{MAX_REPLACED, MAX_RETURNING_CHAIN, MAX_TX_SIZE, TX_VERSION};
+use super::limits::{MAX_REPLACED, MAX_RETURNING_CHAIN, MAX_RETURNING_LINKS, MAX_TX_SIZE, TX_VERSION};
 use super::{Accepted, Mempool, MempoolError, Progress};
 use crate::chain::Chain;
 use crate::consensus::check;
@@ -75,7 +75,7 @@ impl Mempool {
     /// # Errors
     /// The first reason against it.
     pub(super) fn check_again(
-        &self,
+        &mut self,
         tx: Arc<Transaction>,
         txid: Txid,
         chain: &Chain,
@@ -191,15 +191,29 @@ impl Mempool {
     }
 
     /// Bounds the bytes of a chain of unconfirmed transactions that once were in a block or in this pool. Their number may be
-    /// beyond the limit: a block's chain is as long as its maker likes, and a reorganisation must not lose its end.
-    fn check_returning_family(&self, candidate: &Candidate) -> Result<(), MempoolError> {
+    /// beyond the limit: a block's chain is as long as its maker likes, and a reorganisation must not lose its end, as long as
+    /// there are few links to follow.
+    fn check_returning_family(&mut self, candidate: &Candidate) -> Result<(), MempoolError> {
+        let is_few = self.links < MAX_RETURNING_LINKS;
+        let max_count = if is_few { usize::MAX } else { self.limits.max_ancestors };
+        let check = |count: usize, bytes: usize| {
+            if count > max_count {
+                return Err(MempoolError::TooManyAncestors { got: count, max: max_count });
+            }
+            match bytes + candidate.size {
+                got if got > MAX_RETURNING_CHAIN => Err(MempoolError::ChainTooLarge { got, max: MAX_RETURNING_CHAIN }),
+                _ => Ok(()),
+            }
+        };
         let parents: Vec<Txid> = candidate.tx.inputs.iter().map(|input| input.outpoint.txid).collect();
-        let ancestors = self.graph.with_ancestors(&parents);
-        let got = ancestors.iter().filter_map(|txid| self.get(txid)).map(|entry| entry.size).sum::<usize>();
-        match got + candidate.size {
-            got if got > MAX_RETURNING_CHAIN => Err(MempoolError::ChainTooLarge { got, max: MAX_RETURNING_CHAIN }),
-            _ => Ok(()),
+        // What each parent has behind it is known, so that most that are too many are refused without following their links.
+        for parent in parents.iter().filter_map(|txid| self.get(txid)) {
+            check(parent.ancestors.count + 1, parent.ancestors.bytes)?;
         }
+        let ancestors = self.graph.with_ancestors(&parents);
+        let bytes = ancestors.iter().filter_map(|txid| self.get(txid)).map(|entry| entry.size).sum::<usize>();
+        self.links += ancestors.len();
+        check(ancestors.len() + 1, bytes)
     }
 
     /// Replacement by fee, whether or not the replaced signalled it: the rules of BIP-125 but its first.

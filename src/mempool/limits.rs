@@ -5,6 +5,9 @@ pub const MAX_TX_SIZE: usize = 100_000;
 /// Most bytes of a chain of unconfirmed transactions that returns from a block of an abandoned branch or from an earlier run,
 /// as Bitcoin Core bounds the ancestors of one. Some 500 payments: linking them takes time that grows with its square.
 pub const MAX_RETURNING_CHAIN: usize = 101_000;
+/// Links from returning transactions to the ancestors of each that one call follows: some tenths of a second, to link them and
+/// to take them out again. From then on the limits of new transactions hold, which makes 25 links of each at most.
+pub const MAX_RETURNING_LINKS: usize = 200_000;
 /// The only version relayed; others wait for a meaning.
 pub const TX_VERSION: u32 = 1;
 /// Most transactions that one may replace, descendants of those it conflicts with included (BIP-125, rule 5).

@@ -38,7 +38,7 @@ use unfinished::Unfinished;
 pub use by_key::{KeyEntry, KeySums};
 pub use entry::{Entry, Package};
 pub use error::MempoolError;
-pub use limits::{Limits, MAX_REPLACED, MAX_RETURNING_CHAIN, MAX_TX_SIZE, TX_VERSION};
+pub use limits::{Limits, MAX_REPLACED, MAX_RETURNING_CHAIN, MAX_RETURNING_LINKS, MAX_TX_SIZE, TX_VERSION};
 pub use orphans::Sender;
 pub use saved::SavedError;
 pub use unfinished::{MAX_SIGNATURES_A_CALL, Progress};
@@ -70,6 +70,8 @@ pub struct Mempool {
     graph: Graph,
     orphans: Orphans,
     unfinished: Unfinished,
+    /// Followed by this call so far, from returning transactions to their ancestors.
+    links: usize,
     verified: Recent,
     gone: Gone,
     floor: Floor,
@@ -86,6 +88,7 @@ impl Mempool {
             graph: Graph::default(),
             orphans: Orphans::default(),
             unfinished: Unfinished::default(),
+            links: 0,
             verified: Recent::new(REMEMBERED),
             gone: Gone::default(),
             floor: Floor::default(),

@@ -3,6 +3,7 @@
 //! Anyone can make these up for free, so there are few, small, and soon gone: the oldest makes room for the newest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::limits::Limits;
@@ -10,9 +11,14 @@ use super::usage::memory_of;
 use crate::primitives::hash::{Hash256, Txid};
 use crate::primitives::tx::{OutPoint, Transaction};
 
-/// A peer that sent a transaction, by a number of the caller's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sender(pub u64);
+/// A peer that sent a transaction. It may have left when that turns out to be bad, so its address is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// Its connection, by a number of the caller's.
+    pub connection: u64,
+    /// The other side's address.
+    pub address: SocketAddr,
+}
 
 #[derive(Debug)]
 pub(super) struct Orphan {

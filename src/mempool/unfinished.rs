@@ -42,6 +42,7 @@ impl Mempool {
     /// [`MAX_SIGNATURES_A_CALL`] signatures. `now` is in seconds since 1970.
     pub fn resume(&mut self, chain: &Chain, now: u64) -> Progress {
         self.expire(now);
+        self.links = 0;
         let mut progress = Progress::default();
         let mut signatures = 0;
         while signatures < MAX_SIGNATURES_A_CALL {

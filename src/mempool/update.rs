@@ -16,6 +16,7 @@ impl Mempool {
     /// to do: see [`Mempool::resume`].
     pub fn update(&mut self, update: &ChainUpdate, chain: &Chain, now: u64) -> Progress {
         self.expire(now);
+        self.links = 0;
         let connected =
             || update.connected.iter().flat_map(|block| block.txids().iter().zip(&block.block().transactions));
         connected().for_each(|(txid, tx)| self.confirm(txid, tx));

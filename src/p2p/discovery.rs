@@ -344,6 +344,21 @@ impl Discovery {
         }
     }
 
+    /// Extend all deadlines by `millis`.
+    pub(crate) fn extend_deadlines(&mut self, millis: u64) {
+        let Self { searches, talks, calls, table: _, unchecked: _, dials: _, next_look: _, look_wait: _, refresh: _ } =
+            self;
+        searches.extend_deadlines(millis);
+        for Talk { since, last, contact: _, id: _, direction: _, brief: _, open: _, allowance: _ } in talks.values_mut()
+        {
+            *since += millis;
+            *last += millis;
+        }
+        for Call { since, id: _, searches: _ } in calls.values_mut() {
+            *since += millis;
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<u64> {
         let ends = self.talks.values().filter_map(Talk::end);
         let calls = self.calls.values().map(|call| call.since + CALL_TIMEOUT_MILLIS);

@@ -327,8 +327,15 @@ impl Download {
 
     /// Extend all deadlines by `millis`.
     pub(super) fn extend_deadlines(&mut self, millis: u64) {
-        self.requests.values_mut().for_each(|request| request.since += millis);
-        self.sources.values_mut().for_each(|source| source.progress += millis);
+        for Request { since, peer: _, height: _, compacts: _ } in self.requests.values_mut() {
+            *since += millis;
+        }
+        // A peer that stalled stays avoided for as long as it was to be.
+        for Source { progress, cold_until: _, limit: _, in_flight: _, stalls: _, held_up: _ } in
+            self.sources.values_mut()
+        {
+            *progress += millis;
+        }
     }
 
     pub(super) fn tick(&mut self, now: Now, chain: &Chain, sync: &HeaderSync, out: &mut Outbox) {

@@ -70,6 +70,15 @@ impl Pull {
         self.announcers.retain(is_there);
     }
 
+    /// A peer that was to be asked next is not to be asked any more. `false` if it was not next.
+    pub fn withdraw(&mut self, peer: PeerId) -> bool {
+        let is_next = self.asked.is_none() && self.announcers.front() == Some(&peer);
+        if is_next {
+            self.announcers.pop_front();
+        }
+        is_next
+    }
+
     /// Whoever was asked does not deliver. Returns whom to ask next; `None` if no other announced it.
     pub fn broken(&mut self) -> Option<PeerId> {
         self.asked = None;

@@ -61,14 +61,7 @@ pub enum Input {
         peer: PeerId,
         /// What.
         message: Message,
-    },
-    /// A [`Message::Pong`] came, and may have waited for this node's thread: how busy that is says nothing about the peer.
-    Pong {
-        /// From whom.
-        peer: PeerId,
-        /// The number that was sent.
-        nonce: u64,
-        /// When it was read from the socket, by [`Now::millis`].
+        /// When it was read from the socket, by [`Now::millis`]: it may have waited for this node's thread since.
         at: u64,
     },
     /// What came is not a message; the driver reads no more from this peer.

@@ -2,14 +2,19 @@
 //!
 //! Headers at the easiest difficulty cost nothing to make and would fill the disk. So headers whose chain has less work
 //! than ours (less a margin) are not stored: they are checked in passing, keeping only what the next one's check needs,
-//! until the chain has proven enough work; then they are asked for again and stored. Making us store a header thus costs
+//! until the chain has proven enough work; then they are asked for again and stored. A hash of every portion's last header
+//! is kept so that the second showing is known to be of the same headers: a hash commits to all before it.
+//! Making us store a header thus costs
 //! an attacker as much work as our whole chain has, and a reorganisation of any depth still goes through.
 //! (The idea is Bitcoin Core's headers pre-synchronisation.)
+
+use std::collections::VecDeque;
 
 use crate::chain::{Chain, Entry};
 use crate::consensus::check::check_proof_of_work;
 use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, check_header};
 use crate::consensus::error::RuleError;
+use crate::p2p::message::MAX_HEADERS;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
@@ -40,6 +45,8 @@ pub(super) struct LowWorkBranch {
     times: Vec<u32>,
     /// Headers since the fork.
     length: u64,
+    /// Every [`MAX_HEADERS`]th of them, which is where answers end that begin at the fork.
+    milestones: VecDeque<BlockHash>,
 }
 
 /// Work from which on a branch is stored.
@@ -62,6 +69,7 @@ impl LowWorkBranch {
             first_time: chain.ancestor(fork, 1).map_or(0, |first| first.header.time),
             times,
             length: 0,
+            milestones: VecDeque::new(),
         }
     }
 
@@ -78,6 +86,14 @@ impl LowWorkBranch {
     /// Work of the whole chain up to its end.
     pub(super) fn work(&self) -> Work {
         self.work
+    }
+
+    /// What its headers are known by when they are shown again.
+    pub(super) fn into_proof(mut self) -> Proof {
+        if self.milestones.back() != Some(&self.tip) {
+            self.milestones.push_back(self.tip);
+        }
+        Proof(self.milestones)
     }
 
     /// Headers since the fork.
@@ -110,6 +126,27 @@ impl LowWorkBranch {
         self.time = header.time;
         self.tip = hash;
         self.length += 1;
+        if self.length.is_multiple_of(MAX_HEADERS as u64) {
+            self.milestones.push_back(hash);
+        }
         Ok(())
+    }
+}
+
+/// A branch that has proven its work and is to be shown again: hashes of some of its headers, in order, the last included.
+#[derive(Debug, Default)]
+pub(super) struct Proof(VecDeque<BlockHash>);
+
+impl Proof {
+    /// How many of these headers, each the parent of the next, are shown again; what comes after them is not proven.
+    pub(super) fn take(&mut self, hashes: &[BlockHash]) -> usize {
+        let mut proven = 0;
+        while let Some(next) = self.0.front()
+            && let Some(place) = hashes[proven..].iter().position(|hash| hash == next)
+        {
+            self.0.pop_front();
+            proven += place + 1;
+        }
+        proven
     }
 }

@@ -40,15 +40,15 @@ impl Pings {
         self.0.remove(&peer);
     }
 
-    /// An answer. One to another question, or to none, is ignored.
-    pub(crate) fn pong(&mut self, now: Now, peer: PeerId, nonce: u64) {
+    /// An answer, which came at `at` milliseconds. One to another question, or to none, is ignored.
+    pub(crate) fn pong(&mut self, at: u64, peer: PeerId, nonce: u64) {
         let Some(liveness) = self.0.get_mut(&peer) else { return };
         if let Some((asked, since)) = liveness.open
             && asked == nonce
         {
-            let took = now.millis.saturating_sub(since);
+            let took = at.saturating_sub(since);
             liveness.open = None;
-            liveness.next = now.millis + PING_INTERVAL_MILLIS;
+            liveness.next = at + PING_INTERVAL_MILLIS;
             liveness.last = Some(took);
             liveness.least = Some(liveness.least.map_or(took, |least| least.min(took)));
         }
@@ -56,7 +56,9 @@ impl Pings {
 
     /// Extend all deadlines by `millis`.
     pub(crate) fn extend_deadlines(&mut self, millis: u64) {
-        self.0.values_mut().for_each(|liveness| liveness.excused += millis);
+        for Liveness { excused, open: _, next: _, last: _, least: _ } in self.0.values_mut() {
+            *excused += millis;
+        }
     }
 
     pub(crate) fn tick(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
@@ -124,9 +126,9 @@ mod tests {
         pings.connected(at(0), peer);
         pings.tick(at(0), &mut rng, &mut out);
         let Some(Output::Send { message: Message::Ping(nonce), .. }) = out.drain().next() else { panic!("no ping") };
-        pings.pong(at(3), peer, nonce ^ 1);
+        pings.pong(3, peer, nonce ^ 1);
         assert_eq!(pings.last(peer), None, "an answer to something else");
-        pings.pong(at(40), peer, nonce);
+        pings.pong(40, peer, nonce);
         assert_eq!((pings.last(peer), pings.least(peer)), (Some(40), Some(40)));
         assert_eq!(pings.deadline(), Some(40 + PING_INTERVAL_MILLIS));
         pings.tick(at(40 + PING_INTERVAL_MILLIS), &mut rng, &mut out);

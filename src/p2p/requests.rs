@@ -39,6 +39,12 @@ struct Promises {
     waiting: VecDeque<Txid>,
 }
 
+impl Promises {
+    fn outstanding(&self) -> usize {
+        self.asked + self.waiting.len()
+    }
+}
+
 /// All transactions wanted.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
@@ -49,30 +55,55 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn connected(&mut self, peer: PeerId) {
+    /// A peer said hello. The others' shares are smaller from now on: what waits beyond them goes to other announcers.
+    pub(super) fn connected(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
         self.peers.insert(peer, Promises::default());
+        let share = self.share();
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            let Some(promises) = self.peers.get_mut(&peer) else { continue };
+            let kept = share.saturating_sub(promises.asked).min(promises.waiting.len());
+            let lost = promises.waiting.split_off(kept);
+            self.reassign_waiting(now, peer, lost, out);
+        }
     }
 
     pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
-        self.peers.remove(&peer);
+        let Some(promises) = self.peers.remove(&peer) else { return };
         let asked = |want: &Want| want.pull.asked() == Some(peer);
         let lost: Vec<Txid> = self.wants.iter().filter(|(_, want)| asked(want)).map(|(txid, _)| *txid).collect();
         self.pass_on(now, peer, lost, out);
+        self.reassign_waiting(now, peer, promises.waiting, out);
+    }
+
+    /// Most transactions that a peer may have promised and not delivered.
+    fn share(&self) -> usize {
+        MAX_PROMISED.min(MAX_WANTED / self.peers.len().max(1))
+    }
+
+    /// A peer is not to be asked for what waited for it: the next announcer is.
+    fn reassign_waiting(&mut self, now: Now, peer: PeerId, waiting: VecDeque<Txid>, out: &mut Outbox) {
+        let mut lost = Vec::from(waiting);
+        // The others have come, or were announced anew since and wait for another peer.
+        lost.retain(|txid| self.wants.get_mut(txid).is_some_and(|want| want.pull.withdraw(peer)));
+        self.ask_next(now, lost, out);
     }
 
     /// A peer says that it has transactions, none of which is known here. `false` if it promised too many.
     pub(super) fn announced(&mut self, now: Now, peer: PeerId, txids: Vec<Txid>, out: &mut Outbox) -> bool {
-        let share = MAX_PROMISED.min(MAX_WANTED / self.peers.len().max(1));
+        let share = self.share();
+        // Those who were asked before their shares became smaller may still be above them.
+        let mut total: usize = self.peers.values().map(Promises::outstanding).sum();
         let Some(promises) = self.peers.get_mut(&peer) else { return true };
         let mut kept = true;
         for txid in txids {
-            if promises.waiting.len() + promises.asked >= share {
+            if promises.outstanding() >= share || total >= MAX_WANTED {
                 // With a smaller share it need not know that it said too much.
-                kept = promises.waiting.len() + promises.asked < MAX_PROMISED;
+                kept = promises.outstanding() < MAX_PROMISED;
                 break;
             }
             if self.wants.entry(txid).or_default().pull.announced(peer) {
                 promises.waiting.push_back(txid);
+                total += 1;
             }
         }
         self.pump(now, peer, out);
@@ -128,6 +159,12 @@ impl Requests {
         if let Some(promises) = self.peers.get_mut(&from) {
             promises.asked = promises.asked.saturating_sub(txids.len());
         }
+        self.ask_next(now, txids, out);
+        self.pump(now, from, out);
+    }
+
+    /// Asks the next announcers for transactions that nobody is asked for any more.
+    fn ask_next(&mut self, now: Now, txids: Vec<Txid>, out: &mut Outbox) {
         let mut next = Vec::new();
         for txid in txids {
             let Some(want) = self.wants.get_mut(&txid) else { continue };
@@ -142,13 +179,16 @@ impl Requests {
         }
         next.sort_unstable();
         next.dedup();
-        next.into_iter().chain([from]).for_each(|peer| self.pump(now, peer, out));
+        next.into_iter().for_each(|peer| self.pump(now, peer, out));
     }
 
     /// Extend all deadlines by `millis`.
     pub(super) fn extend_deadlines(&mut self, millis: u64) {
-        self.wants.values_mut().for_each(|want| want.since += millis);
-        self.timeouts.iter_mut().for_each(|(at, ..)| *at += millis);
+        let Self { wants, peers: _, timeouts } = self;
+        for Want { since, pull: _ } in wants.values_mut() {
+            *since += millis;
+        }
+        timeouts.iter_mut().for_each(|(at, ..)| *at += millis);
     }
 
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
@@ -204,9 +244,52 @@ mod tests {
 
     fn two() -> (Requests, Outbox) {
         let mut requests = Requests::default();
-        requests.connected(A);
-        requests.connected(B);
-        (requests, Outbox::default())
+        let mut out = Outbox::default();
+        [A, B].into_iter().for_each(|peer| requests.connected(at(0), peer, &mut out));
+        (requests, out)
+    }
+
+    fn total(requests: &Requests) -> usize {
+        requests.peers.values().map(Promises::outstanding).sum()
+    }
+
+    /// Each of those who come first promises as much as it may; those who come later find room nevertheless.
+    #[test]
+    fn newcomers_take_from_the_shares_of_those_before_and_not_from_the_total() {
+        const PEERS: u64 = 125;
+        let (mut requests, mut out) = (Requests::default(), Outbox::default());
+        for peer in 0..PEERS {
+            requests.connected(at(0), PeerId(peer), &mut out);
+            let share = requests.share();
+            let all = (0..MAX_PROMISED as u64).map(|n| id((peer * MAX_PROMISED as u64 + n) as u32)).collect();
+            requests.announced(at(0), PeerId(peer), all, &mut out);
+            assert!(requests.wants.len() <= MAX_WANTED && total(&requests) <= MAX_WANTED, "{peer}");
+            let promises = &requests.peers[&PeerId(peer)];
+            assert!(promises.outstanding() == share || share < MAX_ASKED, "{peer}: {}", promises.outstanding());
+            drop(out.drain());
+        }
+        // What was asked when shares were larger is late after a while, and then the last ones have room, too.
+        requests.tick(at(TRANSACTION_TIMEOUT_MILLIS), &mut out);
+        requests.announced(at(TRANSACTION_TIMEOUT_MILLIS), PeerId(PEERS - 1), (0..2_000).map(id).collect(), &mut out);
+        let share = requests.share();
+        assert!(requests.peers.values().all(|promises| promises.outstanding() <= share));
+        assert_eq!(requests.peers[&PeerId(PEERS - 1)].outstanding(), share);
+    }
+
+    /// What only waited for a peer that leaves is asked of the next that announced it, and forgotten if there is none.
+    #[test]
+    fn what_waits_for_a_peer_that_leaves_is_asked_of_the_next() {
+        let (mut requests, mut out) = two();
+        let all: Vec<Txid> = (0..MAX_ASKED as u32 + 2).map(id).collect();
+        requests.announced(at(0), A, all.clone(), &mut out);
+        let shared = all[MAX_ASKED];
+        requests.announced(at(0), B, vec![shared], &mut out);
+        drop(out.drain());
+        requests.disconnected(at(1), A, &mut out);
+        assert_eq!(asked(&mut out), [(B, vec![shared])]);
+        assert_eq!(requests.wants.len(), 1, "nobody has the others");
+        requests.announced(at(2), B, vec![all[MAX_ASKED + 1]], &mut out);
+        assert_eq!(asked(&mut out), [(B, vec![all[MAX_ASKED + 1]])], "it is wanted again");
     }
 
     #[test]

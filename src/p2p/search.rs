@@ -75,6 +75,8 @@ struct Search {
     lookup: Lookup,
     asked_for: Option<u64>,
     began: u64,
+    /// When it is given up.
+    ends: u64,
     path: Vec<Step>,
 }
 
@@ -143,7 +145,10 @@ impl Searches {
             let lookup = Lookup::new(table.own(), target, K, ALPHA, table.closest(&target, K));
             let key = self.next;
             self.next += 1;
-            self.under_way.insert(key, Search { lookup, asked_for, began: now, path: Vec::new() });
+            self.under_way.insert(
+                key,
+                Search { lookup, asked_for, began: now, ends: now + SEARCH_TIMEOUT_MILLIS, path: Vec::new() },
+            );
         }
     }
 
@@ -184,7 +189,7 @@ impl Searches {
             for late in search.lookup.tick(now) {
                 search.close(now, &late.id, Outcome::Late);
             }
-            if search.lookup.is_done() || search.began + SEARCH_TIMEOUT_MILLIS <= now {
+            if search.lookup.is_done() || search.ends <= now {
                 ended.push(*key);
             }
         }
@@ -199,11 +204,16 @@ impl Searches {
         ended.iter().filter_map(|key| self.under_way.remove(key)).map(found).collect()
     }
 
+    /// Extend all deadlines by `millis`. The time that a question took tells the owner of this node's delay, too.
+    pub(crate) fn extend_deadlines(&mut self, millis: u64) {
+        for Search { lookup, ends, began: _, asked_for: _, path: _ } in self.under_way.values_mut() {
+            lookup.extend_deadlines(millis);
+            *ends += millis;
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<u64> {
-        let ends = |search: &Search| {
-            let end = search.began + SEARCH_TIMEOUT_MILLIS;
-            search.lookup.deadline().map_or(end, |late| late.min(end))
-        };
+        let ends = |search: &Search| search.lookup.deadline().map_or(search.ends, |late| late.min(search.ends));
         let room = self.under_way.len() < MAX_SEARCHES && !self.waiting.is_empty();
         let next = room.then(|| self.allowance.when(SEARCH_RATE, SEARCH_INTERVAL_MILLIS));
         self.under_way.values().map(ends).chain(next).min()

@@ -9,7 +9,7 @@ use crate::chain::{Chain, ChainError, Entry};
 use crate::consensus::error::RuleError;
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::interface::Reason;
-use crate::p2p::lowwork::{LowWorkBranch, enough_work};
+use crate::p2p::lowwork::{LowWorkBranch, Proof, enough_work};
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
@@ -42,8 +42,8 @@ struct PeerChain {
     early_until: Option<u64>,
     /// Its branch, while that is not worth storing.
     low: Option<LowWorkBranch>,
-    /// Headers that may be stored unseen, for they have proven their work before.
-    proven: u64,
+    /// The branch that has proven its work, as far as its headers have not been shown again.
+    proven: Proof,
 }
 
 /// All peers that have said hello.
@@ -61,7 +61,7 @@ impl HeaderSync {
             asked: None,
             early_until: None,
             low: None,
-            proven: 0,
+            proven: Proof::default(),
         };
         self.0.insert(peer, state);
         self.resolve(chain);
@@ -168,15 +168,18 @@ impl HeaderSync {
         // Even the last of many may lie about its work, so they are all checked before the first is stored.
         // Those that are known prove nothing of what comes after them.
         let fork = known.checked_sub(1).and_then(|last| chain.entry(&hashes[last])).unwrap_or(parent);
-        let is_proven = state.proven >= (headers.len() - known) as u64;
-        let is_far_behind = !is_proven && !last_known && fork.work < enough_work(chain);
-        if is_far_behind && !self.take_low_work(now, peer, (headers, &hashes, known), chain, out) {
+        let is_far_behind = !last_known && fork.work < enough_work(chain);
+        let proven = state.proven.take(&hashes);
+        let sent = headers.len();
+        let (mut headers, mut hashes) = (headers, &hashes[..]);
+        if is_far_behind && proven > known {
+            (headers, hashes) = (&headers[..proven], &hashes[..proven]);
+        } else if is_far_behind && !self.take_low_work(now, peer, (headers, hashes, known), chain, out) {
             return false;
         }
-        let Some(state) = self.0.get_mut(&peer) else { return false };
-        state.proven = state.proven.saturating_sub((headers.len() - known) as u64);
+        let has_more = sent == MAX_HEADERS || headers.len() < sent;
         let mut early = None;
-        let (taken, new) = match chain.accept_hashed(headers, &hashes, now.unix) {
+        let (taken, new) = match chain.accept_hashed(headers, hashes, now.unix) {
             Ok(new) => (headers.len(), new > 0),
             Err((place, error)) => {
                 out.refused(peer, &error, |hash, rule| Offence::BadHeader { hash, rule });
@@ -194,7 +197,7 @@ impl HeaderSync {
             self.has(peer, &entry, chain);
         }
         let Some(state) = self.0.get_mut(&peer) else { return new };
-        if taken == MAX_HEADERS {
+        if has_more && taken == headers.len() {
             send_request(now, peer, state, vec![hashes[taken - 1]], out);
         } else {
             let claim = state.claim.max(early);
@@ -233,8 +236,9 @@ impl HeaderSync {
             if low.length() == headers.len() as u64 {
                 return true;
             }
-            state.proven = low.length();
-            if let Some(fork) = chain.entry(&low.fork()) {
+            let fork = low.fork();
+            state.proven = low.into_proof();
+            if let Some(fork) = chain.entry(&fork) {
                 send_request(now, peer, state, chain.locator(&fork), out);
             }
         } else if !is_full {
@@ -297,7 +301,12 @@ impl HeaderSync {
 
     /// Extend all deadlines by `millis`.
     pub(super) fn extend_deadlines(&mut self, millis: u64) {
-        self.0.values_mut().filter_map(|state| state.asked.as_mut()).for_each(|asked| *asked += millis);
+        for state in self.0.values_mut() {
+            // This node's clock, and no answer, is what `early_until` waits for.
+            let PeerChain { asked, early_until: _, claim: _, unresolved: _, best: _, told: _, low: _, proven: _ } =
+                state;
+            asked.iter_mut().for_each(|asked| *asked += millis);
+        }
     }
 
     pub(super) fn tick(&mut self, now: Now, chain: &Chain, out: &mut Outbox) {
@@ -324,7 +333,7 @@ impl PeerChain {
     fn exhausted(&mut self) {
         self.claim = None;
         self.low = None;
-        self.proven = 0;
+        self.proven = Proof::default();
     }
 }
 

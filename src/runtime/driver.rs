@@ -172,10 +172,7 @@ impl<P: Protocol> Driver<P> {
             SocketEvent::DialFailed { address } => Input::ConnectFailed { address },
             SocketEvent::Received { peer, message, at, space } if self.peers.contains_key(&peer) => {
                 _space = Some(space);
-                match message {
-                    Message::Pong(nonce) => Input::Pong { peer, nonce, at: self.clock.millis_of(at.into_std()) },
-                    message => Input::Received { peer, message },
-                }
+                Input::Received { peer, message, at: self.clock.millis_of(at.into_std()) }
             }
             SocketEvent::Malformed { peer, reason } if self.peers.contains_key(&peer) => {
                 Input::Malformed { peer, reason }

@@ -141,13 +141,11 @@ impl Byzantine {
                 self.peers.remove(&peer);
                 Vec::new()
             }
-            Input::Received { peer, message: Message::Ping(nonce) } => vec![send(peer, Message::Pong(nonce))],
-            Input::Received { peer, message } => self.received(peer, message),
-            Input::Pong { .. }
-            | Input::Delayed { .. }
-            | Input::ConnectFailed { .. }
-            | Input::Malformed { .. }
-            | Input::Flushed { .. } => Vec::new(),
+            Input::Received { peer, message: Message::Ping(nonce), .. } => vec![send(peer, Message::Pong(nonce))],
+            Input::Received { peer, message, .. } => self.received(peer, message),
+            Input::Delayed { .. } | Input::ConnectFailed { .. } | Input::Malformed { .. } | Input::Flushed { .. } => {
+                Vec::new()
+            }
         }
     }
 

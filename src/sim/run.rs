@@ -45,7 +45,7 @@ impl Sim {
                 if garbled > 0.0 && self.rng.random_bool(garbled) {
                     return self.tell_garbled(node, peer, &message);
                 }
-                self.tell(node, Input::Received { peer, message });
+                self.tell(node, Input::Received { peer, message, at: self.millis });
             }
             Happening::Flushed { link, end } => {
                 if let Some(node) = self.links.get(&link).filter(|link| !link.is_cut).map(|link| link.node(end)) {
@@ -93,7 +93,7 @@ impl Sim {
         let mut decoder = frame::Decoder::new(self.params.max_block_bytes);
         decoder.push(&bytes);
         match decoder.next_message() {
-            Ok(Some(message)) => self.tell(node, Input::Received { peer, message }),
+            Ok(Some(message)) => self.tell(node, Input::Received { peer, message, at: self.millis }),
             Ok(None) => {}
             Err(error) => self.tell(node, Input::Malformed { peer, reason: error }),
         }

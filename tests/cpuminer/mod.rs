@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // Each test binary uses its own part.
 
+pub mod stratum;
+
 use cairn::primitives::hash::Hash256;
 use serde_json::Value;
 

@@ -161,7 +161,8 @@ impl World {
             Output::Send { peer, message } => {
                 if let Some(server) = self.server_of(peer) {
                     self.servers[server].heard.push(message.kind().name());
-                    let input = Input::Received { peer, message: over_the_wire(&message, &self.params) };
+                    let message = over_the_wire(&message, &self.params);
+                    let input = Input::Received { peer, message, at: self.now.millis };
                     self.servers[server].node.handle(self.now, input);
                 }
             }
@@ -187,7 +188,8 @@ impl World {
         match output {
             Output::Send { peer, message } if *link == Some(peer) => {
                 for message in lie(message) {
-                    let input = Input::Received { peer, message: over_the_wire(&message, &params) };
+                    let message = over_the_wire(&message, &params);
+                    let input = Input::Received { peer, message, at: self.now.millis };
                     self.light.handle(self.now, input);
                 }
             }

@@ -10,7 +10,7 @@ use cairn::p2p::budget::Cost;
 use cairn::p2p::compact::CompactBlock;
 use cairn::p2p::download::STALL_MILLIS;
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT_MILLIS;
-use cairn::p2p::kad::{Contact, K, NodeId};
+use cairn::p2p::kad::{Contact, K, NodeId, QUERY_TIMEOUT_MILLIS};
 use cairn::p2p::message::{
     Hello, Item, Kind, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, Message, TipClaim,
 };
@@ -20,7 +20,7 @@ use cairn::p2p::proofs::{MAX_PROOFS, ProofQuery, Proofs};
 use cairn::p2p::requests::TRANSACTION_TIMEOUT_MILLIS;
 use cairn::p2p::serve::{MAX_WAITING_RANGES, SLICE};
 use cairn::p2p::sync::HEADERS_TIMEOUT_MILLIS;
-use cairn::p2p::{Config, Input, Output, PeerId, Protocol};
+use cairn::p2p::{Config, Direction, Event, Input, Output, PeerId, Protocol};
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::Hash256;
@@ -31,7 +31,7 @@ use cairn::primitives::target::Bits;
 use cairn::primitives::tx::{Input as TxInput, OutPoint, Output as TxOutput, Transaction};
 use cairn::storage::TxLocation;
 
-use crate::connections::{Bench, hello, sent, sent_to};
+use crate::connections::{Bench, hello, id, sent, sent_to};
 use crate::{Private, key, params, payment, remine, spend};
 
 /// Transactions of a full block.
@@ -154,7 +154,7 @@ struct Bill {
 fn bill(bench: &mut Bench, peer: PeerId, message: Message) -> Bill {
     let start = meter::effort();
     let mut bill = Bill::default();
-    let mut input = Input::Received { peer, message: message.clone() };
+    let mut input = Input::Received { peer, message: message.clone(), at: bench.now.millis };
     let mut spent = None;
     loop {
         let before = meter::effort();
@@ -483,7 +483,7 @@ fn a_pong_counts_from_when_it_came() {
     let Some(nonce) = sent(&outputs).find_map(nonce) else { panic!("{outputs:?}") };
     let at = bench.now.millis + 30;
     bench.now.millis += 15_000;
-    bench.give(Input::Pong { peer, nonce, at });
+    bench.give(Input::Received { peer, message: Message::Pong(nonce), at });
     let info = &bench.node.peers(bench.now)[0];
     assert_eq!((info.ping, info.min_ping), (Some(30), Some(30)));
 }
@@ -516,6 +516,18 @@ fn a_busy_thread_moves_every_deadline() {
         let outputs = guests(bench).map(|peer| bench.say(peer, Message::Inventory(vec![item])));
         assert!(is_asked(&outputs[0]), "{outputs:?}");
     }
+    fn look_up(bench: &mut Bench) {
+        let (peer, address) = (PeerId(1_000), "10.0.0.1:7".parse().unwrap());
+        bench.node.connect_once(bench.now, address, None);
+        bench.give(Input::Connected { peer, address, direction: Direction::Outbound, id: id(peer) });
+        bench.say(peer, Message::Hello(hello()));
+        bench.node.find_node(bench.now, id(PeerId(1_001))).unwrap();
+        let asked = |output: &Output| matches!(output, Output::Send { message: Message::FindNode { .. }, .. });
+        assert!(bench.node.drain().any(|output| asked(&output)));
+    }
+    fn is_found(outputs: &[Output]) -> bool {
+        outputs.iter().any(|output| matches!(output, Output::Event(Event::NodesFound(_))))
+    }
     fn is_closed(outputs: &[Output]) -> bool {
         outputs.iter().any(|output| matches!(output, Output::Disconnect { .. }))
     }
@@ -523,12 +535,13 @@ fn a_busy_thread_moves_every_deadline() {
         sent(outputs).any(|message| matches!(message, Message::GetData(_)))
     }
     type Row = (&'static str, fn(&mut Bench), u64, fn(&[Output]) -> bool);
-    let rows: [Row; 5] = [
+    let rows: [Row; 6] = [
         ("a hello", greet, HANDSHAKE_TIMEOUT_MILLIS, is_closed),
         ("a pong", ping, PING_TIMEOUT_MILLIS, is_closed),
         ("headers", claim, HEADERS_TIMEOUT_MILLIS, is_closed),
         ("a block", announce_block, STALL_MILLIS, is_asked),
         ("a transaction", announce_transaction, TRANSACTION_TIMEOUT_MILLIS, is_asked),
+        ("nodes", look_up, QUERY_TIMEOUT_MILLIS, is_found),
     ];
     for (name, ask, timeout, is_late) in rows {
         let wait = |busy: u64| {

@@ -49,7 +49,8 @@ impl Bench {
     }
 
     pub(crate) fn say(&mut self, peer: PeerId, message: Message) -> Vec<Output> {
-        self.give(Input::Received { peer, message })
+        let at = self.now.millis;
+        self.give(Input::Received { peer, message, at })
     }
 
     /// Somebody dials in from an address.

@@ -133,7 +133,7 @@ fn teller(dial: Option<SocketAddr>, mut tell: impl FnMut(NodeId) -> Option<Vec<C
                 dialled.insert(peer);
                 send(peer, Message::Hello(hello))
             }
-            Input::Received { peer, message } => match message {
+            Input::Received { peer, message, .. } => match message {
                 Message::Hello(_) if !dialled.contains(&peer) => send(peer, Message::Hello(hello)),
                 Message::Ping(nonce) => send(peer, Message::Pong(nonce)),
                 Message::GetHeaders { .. } => send(peer, Message::Headers(Vec::new())),

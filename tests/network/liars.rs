@@ -49,8 +49,8 @@ pub(crate) fn liar(
                 dialled.push(peer);
                 send(peer, vec![Message::Hello(hello.clone())])
             }
-            Input::Received { peer, message: Message::Ping(nonce) } => send(peer, vec![Message::Pong(nonce)]),
-            Input::Received { peer, message } => {
+            Input::Received { peer, message: Message::Ping(nonce), .. } => send(peer, vec![Message::Pong(nonce)]),
+            Input::Received { peer, message, .. } => {
                 let mut messages = Vec::new();
                 if matches!(message, Message::Hello(_)) && !dialled.contains(&peer) {
                     messages.push(Message::Hello(hello.clone()));

@@ -2,6 +2,7 @@
 
 use cairn::p2p::lowwork::{MARGIN_BLOCKS, max_length};
 use cairn::p2p::message::{MAX_HEADERS, Message};
+use cairn::primitives::block::Block;
 use cairn::primitives::header::Header;
 use cairn::sim::{Sim, Weather};
 
@@ -57,4 +58,49 @@ fn known_headers_prove_nothing() {
     sim.run_for(60_000);
     let stored = sim.node(0).unwrap().chain().header_count() - (HEIGHT as usize + 1);
     assert!(stored <= own as usize, "{stored} headers stored for the work of {own}");
+}
+
+/// A liar proves one branch and, when it is asked to show it again, shows another of no work, in answers as large as those
+/// of the first.
+#[test]
+fn what_a_branch_proves_is_not_spent_on_another() {
+    const HEIGHT: u32 = 2_200;
+    let seed = Seed::new(62);
+    let params = params();
+    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    sim.add_node(&[]).unwrap();
+    mine(&mut sim, 0, HEIGHT);
+
+    let headers = |blocks: &[Block]| blocks.iter().map(|block| block.header).collect::<Vec<_>>();
+    let proof = headers(&Private::new(&params).grow(HEIGHT).blocks);
+    let other = {
+        let mut other = Private::new(&params);
+        other.nonce = 1 << 32; // Its coinbases are others.
+        headers(&other.grow(HEIGHT).blocks)
+    };
+    assert_ne!(proof[0], other[0]);
+
+    for (place, honest) in [(0, false), (1, true)] {
+        let (proof, other) = (proof.clone(), if honest { proof.clone() } else { other.clone() });
+        let mut asked = 0;
+        let script = liar(boast(&params), Some(Sim::address(0)), move |message| match message {
+            Message::GetHeaders { .. } => {
+                asked += 1;
+                let headers = match asked {
+                    1 => &proof[..MAX_HEADERS],
+                    2 => &proof[MAX_HEADERS..],
+                    3 => &other[..MAX_HEADERS],
+                    // What follows would need no proof.
+                    4 if honest => &other[MAX_HEADERS..],
+                    _ => &[],
+                };
+                vec![Message::Headers(headers.to_vec())]
+            }
+            _ => Vec::new(),
+        });
+        sim.add_script(script);
+        sim.run_for(60_000);
+        let stored = sim.node(0).unwrap().chain().header_count() - (HEIGHT as usize + 1);
+        assert_eq!(stored, if honest { HEIGHT as usize } else { 0 }, "headers stored of liar {place}");
+    }
 }

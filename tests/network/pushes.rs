@@ -7,8 +7,9 @@ use cairn::p2p::fanout::FANOUT;
 use cairn::p2p::message::{Hello, Item, Message};
 use cairn::p2p::misbehaviour::{BAN_POINTS, Offence};
 use cairn::p2p::pushes::{MAX_POINTS, ORPHAN, POINTS_A_SECOND, USELESS};
-use cairn::p2p::{Config, Direction, Input, Output, PeerId, Reason};
+use cairn::p2p::{Config, Direction, Input, Output, PeerId, Reason, Subnet};
 use cairn::primitives::hash::Hash256;
+use cairn::primitives::keys::Signature;
 use cairn::primitives::tx::{OutPoint, Transaction};
 
 use crate::connections::{Bench, hello, reasons, sent_to};
@@ -91,6 +92,25 @@ fn the_parent_of_a_pushed_orphan_is_asked_for() {
     push(&mut bench, peers[0], &parent);
     assert!([parent, child].iter().all(|tx| bench.node.mempool().contains(&tx.txid())));
     assert_eq!(bench.score(peers[0]), Some(0));
+}
+
+/// The peer that sent a bad orphan leaves before its parent shows that it is bad, and comes back under another number.
+#[test]
+fn the_sender_of_a_bad_orphan_does_not_escape_by_leaving() {
+    let (mut bench, peers) = bench(2);
+    let sender = bench.guest("10.77.0.1:5");
+    let parent = payment(&params(), 1, 1_000);
+    let outpoint = parent.outpoints(parent.txid()).next().unwrap().0;
+    let mut child = spend(&params(), outpoint, &parent.outputs[0], 101, 5, 1_000);
+    child.inputs[0].signature = Signature::EMPTY;
+    push(&mut bench, sender, &child);
+    bench.give(Input::Disconnected { peer: sender });
+    let again = bench.guest("10.77.0.1:6");
+    let outputs = push(&mut bench, peers[0], &parent);
+    assert!(bench.node.mempool().contains(&parent.txid()) && bench.node.mempool().orphan_count() == 0);
+    let banned: Vec<Subnet> = bench.node.bans(bench.now).into_iter().map(|(subnet, _)| subnet).collect();
+    assert_eq!(banned, [Subnet::host([10, 77, 0, 1].into())]);
+    assert_eq!((reasons(&outputs), bench.score(again)), (vec![Reason::Banned], None));
 }
 
 /// Pushes transactions until the connection ends; how many it took.

@@ -145,6 +145,16 @@ impl Lookup {
         failed
     }
 
+    /// Extend all deadlines by `millis`.
+    pub fn extend_deadlines(&mut self, millis: u64) {
+        for Candidate { state, contact: _, hops: _ } in self.candidates.values_mut() {
+            match state {
+                State::Asked(at) => *at = at.saturating_add(millis),
+                State::Named | State::Answered | State::Failed => {}
+            }
+        }
+    }
+
     /// When the first of those asked has not answered in time.
     pub fn deadline(&self) -> Option<u64> {
         let asked = self.candidates.values().filter_map(|candidate| match candidate.state {

@@ -189,7 +189,7 @@ impl Node {
         self.out.event(Event::PeerConnected { peer: id, address, direction });
         self.pings.connected(now, id);
         self.relay.connected(now, id, services & SERVICE_FULL != 0, &self.mempool, &mut self.rng);
-        self.requests.connected(id);
+        self.requests.connected(now, id, &mut self.out);
         self.pushes.connected(now, id);
         self.blocks.connected(id, direction);
         self.server.connected(id);

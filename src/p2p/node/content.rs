@@ -153,7 +153,9 @@ impl Node {
         if self.has_transaction(&txid) {
             return charge(&mut self.pushes, pushes::USELESS);
         }
-        match self.mempool.accept_from(Some(Sender(id.0)), Arc::unwrap_or_clone(tx), &self.chain, now.unix) {
+        let Some(address) = self.peers.get(id).map(|peer| peer.address) else { return };
+        let sender = Sender { connection: id.0, address };
+        match self.mempool.accept_from(Some(sender), Arc::unwrap_or_clone(tx), &self.chain, now.unix) {
             Ok(accepted) => {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.last_useful = now.millis;
@@ -194,8 +196,13 @@ impl Node {
             self.out.event(Event::TransactionAccepted { txid: *txid });
         }
         self.relay.tell_all(now, admitted, &mut self.rng);
-        for (Sender(peer), rule) in blamed {
-            self.out.offence(PeerId(*peer), Offence::BadTransaction(rule.clone()));
+        for (sender, rule) in blamed {
+            let (peer, offence) = (PeerId(sender.connection), Offence::BadTransaction(rule.clone()));
+            if self.peers.get(peer).is_some() {
+                self.out.offence(peer, offence);
+            } else if !self.dialer.is_manual(&sender.address) {
+                self.ban_address(now, sender.address.ip(), &offence);
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod content;
 mod neighbours;
 
 use std::collections::vec_deque::Drain;
+use std::net::IpAddr;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -95,8 +96,7 @@ impl Protocol for Node {
     fn handle(&mut self, now: Now, input: Input) {
         let before = meter::effort();
         let payer = match &input {
-            Input::Received { peer, message } => Some((*peer, Cost::of_message(message))),
-            Input::Pong { peer, nonce, .. } => Some((*peer, Cost::of_message(&Message::Pong(*nonce)))),
+            Input::Received { peer, message, .. } => Some((*peer, Cost::of_message(message))),
             _ => None,
         };
         self.gained = false;
@@ -106,9 +106,8 @@ impl Protocol for Node {
                 self.unreached(now, address);
                 self.dial(now);
             }
-            Input::Received { peer, message } => self.received(now, peer, message),
+            Input::Received { peer, message, at } => self.received(now, peer, message, at),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
-            Input::Pong { peer, nonce, at } => self.ponged(now, peer, nonce, at),
             Input::Flushed { peer } => self.server.flushed(peer),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
             Input::Delayed { millis } => self.extend_deadlines(millis),
@@ -328,10 +327,17 @@ impl Node {
         if !self.scores.add(now, id, &offence) {
             return;
         }
-        let (ip, may_be_banned) = (peer.address.ip(), !peer.manual && !peer.address.ip().is_loopback());
-        let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN_SECS), reason: offence.to_string() };
-        self.out.close(id, Reason::Misbehaved(offence));
+        let (ip, may_be_banned) = (peer.address.ip(), !peer.manual);
+        self.out.close(id, Reason::Misbehaved(offence.clone()));
         if may_be_banned {
+            self.ban_address(now, ip, &offence);
+        }
+    }
+
+    /// Bans the host at an address for an offence, unless it is loopback.
+    fn ban_address(&mut self, now: Now, ip: IpAddr, offence: &Offence) {
+        if !ip.is_loopback() {
+            let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN_SECS), reason: offence.to_string() };
             self.ban_subnet(Subnet::host(ip), ban);
         }
     }
@@ -347,22 +353,54 @@ impl Node {
         }
     }
 
-    /// This thread was busy for `millis`: every peer has as much longer for its answers. A lookup asks another node instead.
+    /// This thread was busy for `millis`: every peer has as much longer for its answers. Names every field, here and in the
+    /// parts that have deadlines, so that a new one is not forgotten.
     fn extend_deadlines(&mut self, millis: u64) {
-        self.handshakes.extend_deadlines(millis);
-        self.pings.extend_deadlines(millis);
-        self.sync.extend_deadlines(millis);
-        self.download.extend_deadlines(millis);
-        self.requests.extend_deadlines(millis);
+        let Self {
+            handshakes,
+            pings,
+            discovery,
+            sync,
+            download,
+            requests,
+            // When this node does something by itself.
+            dialer: _,
+            relay: _,
+            server: _,
+            next_save: _,
+            next_feeler: _,
+            announce_at: _,
+            announced: _,
+            pending: _,
+            unfinished: _,
+            wake: _,
+            // What is gained over time, by this node's delays too.
+            budgets: _,
+            pushes: _,
+            scores: _,
+            // No timers. The download has those of the compact blocks that are being completed.
+            config: _,
+            chain: _,
+            mempool: _,
+            peers: _,
+            book: _,
+            anchors: _,
+            bans: _,
+            blocks: _,
+            gained: _,
+            refused: _,
+            rng: _,
+            out: _,
+        } = self;
+        handshakes.extend_deadlines(millis);
+        pings.extend_deadlines(millis);
+        discovery.extend_deadlines(millis);
+        sync.extend_deadlines(millis);
+        download.extend_deadlines(millis);
+        requests.extend_deadlines(millis);
     }
 
-    /// A pong came some time ago, and may have had to wait for this thread.
-    fn ponged(&mut self, now: Now, id: PeerId, nonce: u64, at: u64) {
-        self.pings.pong(Now { millis: at.min(now.millis), ..now }, id, nonce);
-        self.received(now, id, Message::Pong(nonce));
-    }
-
-    fn received(&mut self, now: Now, id: PeerId, message: Message) {
+    fn received(&mut self, now: Now, id: PeerId, message: Message, at: u64) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.last_received = now.unix;
         let ip = peer.address.ip();
@@ -379,7 +417,8 @@ impl Node {
         match message {
             Message::Hello(hello) => self.greeted(now, id, hello),
             Message::Ping(nonce) => out.send(id, Message::Pong(nonce)),
-            Message::Pong(nonce) => self.pings.pong(now, id, nonce),
+            // How busy this thread is says nothing about the peer.
+            Message::Pong(nonce) => self.pings.pong(at, id, nonce),
             Message::FindNode { target } => self.discovery.asked(now, (id, ip), target, out),
             Message::Nodes(contacts) => {
                 self.told(now, id, &contacts);

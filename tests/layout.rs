@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from low to high, as `lib.rs` lists them: those of `crates/core`, then those of the node.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "primitives",
     "consensus",
     "receipt",
@@ -15,6 +15,7 @@ const MODULES: [&str; 15] = [
     "light",
     "wallet",
     "miner",
+    "record",
     "sim",
     "runtime",
     "stratum",

@@ -147,7 +147,8 @@ impl Byzantine {
             | Input::Delayed { .. }
             | Input::ConnectFailed { .. }
             | Input::Malformed { .. }
-            | Input::Flushed { .. } => Vec::new(),
+            | Input::Flushed { .. }
+            | Input::Stop => Vec::new(),
         }
     }
 

@@ -321,7 +321,7 @@ fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
     for (n, address) in dialled.iter().enumerate() {
         answer_dial(&mut bench, 1_000 + n as u64, *address);
     }
-    bench.node.save(bench.now).unwrap();
+    bench.node.handle(bench.now, Input::Stop);
 
     let mut again = Bench::with_store(Config::default(), store.clone());
     let outputs: Vec<Output> = again.node.drain().collect();
@@ -336,7 +336,7 @@ fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
     let expected: Vec<_> = (0..2).map(|n| (dialled[n], Some(id(PeerId(1_000 + n as u64))))).collect();
     assert_eq!(first, expected, "those connected longest");
     again.give(Input::ConnectFailed { address: dialled[0] });
-    again.node.save(again.now).unwrap();
+    again.node.handle(again.now, Input::Stop);
     let mut third = Bench::with_store(Config { outbound_target: 0, ..Config::default() }, store);
     let outputs: Vec<Output> = third.node.drain().collect();
     assert_eq!(dials(&outputs)[0], dialled[1], "the first one is an anchor no more");

@@ -111,7 +111,7 @@ async fn propose(api: &Api, data: Option<String>) -> Outcome {
 
 async fn submit_block(api: Api, args: Args) -> Outcome {
     let block = decode_block(args.get("hexdata")?)?;
-    let rejection = api.node(move |node, now| work::submit(node, now, block)).await??;
+    let rejection = work::submit(&api.handle, block).await??;
     if let Some(Rejection { reason, detail }) = &rejection {
         tracing::info!(reason, detail, "a block that was submitted is not the new tip");
     }

@@ -21,7 +21,7 @@
 //!
 //! The time is two u64: milliseconds and seconds, as in [`Now`](crate::p2p::Now). The digest is the first eight bytes of the
 //! SHA-256 of the one before, the tip's hash, the mempool's revision, and all that the node wanted done, messages as
-//! their frames. A tick takes 34 bytes, a message 37 and its frame.
+//! their frames. A tick takes 34 bytes, a message 38 and its frame.
 //!
 //! Each entry is written before the node is given it, so the one at which a node dies is in the file. There is no trailer: a
 //! file that ends early, even within an entry, is the record of a shorter time.

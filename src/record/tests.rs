@@ -101,6 +101,21 @@ fn inputs_and_commands_survive() {
     assert_eq!(tags, (0..18).collect::<Vec<u8>>(), "one of each kind of command is tried");
 }
 
+/// As the module's documentation says.
+#[test]
+fn an_input_takes_few_bytes() {
+    let length = |input: &Input| {
+        let mut bytes = Vec::new();
+        entry::write(&mut bytes, INPUT, &[&entry::moment(at(1), [0; 8]), &encode_input(input)]);
+        bytes.len()
+    };
+    assert_eq!(length(&Input::Tick), 34);
+    for message in samples() {
+        let frame = crate::p2p::frame::encode(&message).len();
+        assert_eq!(length(&Input::Received { peer: PeerId(1), message }), 38 + frame);
+    }
+}
+
 proptest! {
     /// Arbitrary bytes are an input, or a command, in no second way.
     #[test]

@@ -61,7 +61,7 @@ fn describe(replay: &Replay, took: f64) -> String {
         format!("recorded by    cairn {}, node {}", start.program, start.config.id),
         format!("began with     {}", counted(*stored, "key")),
         format!("replayed       {}, {}, {covered:.1} s", counted(*inputs, "input"), counted(*commands, "command")),
-        format!("in             {took:.2} s: {:.0} a second, {:.0} times as fast", all / took, covered / took),
+        format!("in             {took:.2} s: {:.0} a second, {:.1} times as fast", all / took, covered / took),
         format!("the same       at {}, and in all that the node did", counted(*checkpoints, "checkpoint")),
         format!("ends           {}", ending(replay)),
         format!("tip            {height} {tip}"),

@@ -13,11 +13,12 @@
 //! 8. [`light`]: the same protocol for those who keep headers only.
 //! 9. [`wallet`]: keys, coin selection and signing.
 //! 10. [`miner`]: block templates, the nonce search, and its threads.
-//! 11. [`sim`]: networks of such nodes in virtual time, from a seed.
-//! 12. [`runtime`]: sockets and timers around the one thread that owns a node.
-//! 13. [`stratum`]: work for miners of others over Stratum.
-//! 14. [`rpc`]: JSON-RPC methods, server and client.
-//! 15. [`cli`]: commands and wiring.
+//! 11. [`record`]: everything that enters a node, in a file, and the node run again from it.
+//! 12. [`sim`]: networks of such nodes in virtual time, from a seed.
+//! 13. [`runtime`]: sockets and timers around the one thread that owns a node.
+//! 14. [`stratum`]: work for miners of others over Stratum.
+//! 15. [`rpc`]: JSON-RPC methods, server and client.
+//! 16. [`cli`]: commands and wiring.
 //!
 //! The first three are the verifying core, a crate of their own (`crates/core`) for programs that only check receipts. Its
 //! kernels for many hashes at once are in another (`crates/sha256d`), the only one with unsafe code.
@@ -32,6 +33,7 @@ pub mod light;
 pub mod mempool;
 pub mod miner;
 pub mod p2p;
+pub mod record;
 pub mod rpc;
 pub mod runtime;
 pub mod sim;

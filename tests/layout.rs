@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 mod circles;
 
 /// The modules from low to high, as `lib.rs` lists them: those of `crates/core`, then those of the node.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "primitives",
     "consensus",
     "receipt",
@@ -18,6 +18,7 @@ const MODULES: [&str; 15] = [
     "light",
     "wallet",
     "miner",
+    "record",
     "sim",
     "runtime",
     "stratum",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
+use cairn::p2p::Command;
 use cairn::primitives::address;
 use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn::primitives::target::Bits;
@@ -103,7 +104,7 @@ async fn payments_are_mined_with_their_fees() {
     let spent = Output::pay(key.public_key(), 1_000_000);
     tx.inputs[0].signature = key.sign(&tx.signature_digest(&params.genesis_hash, [&spent]));
     let txid = tx.txid();
-    handle.call(|node, now| node.submit_transaction(now, tx)).await.expect("the node lives").expect("a payment");
+    handle.command(|reply| Command::SubmitTransaction(tx, reply)).await.expect("the node lives").expect("a payment");
     generate(handle, PAYEE, 2, u64::MAX).await.expect("blocks");
     let location = handle.db().tx_location(&txid).expect("readable").expect("mined");
     assert_eq!((location.height, location.position), (1, 1));

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn::p2p::Command;
 use cairn::primitives::amount::COIN;
 use cairn::primitives::hash::Txid;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
@@ -23,7 +24,7 @@ async fn start(dir: &Path, ledger: &Ledger) -> Running {
 
 async fn submit(node: &Running, tx: &Transaction) {
     let tx = tx.clone();
-    let accepted = node.handle().call(move |node, now| node.submit_transaction(now, tx).map(drop)).await;
+    let accepted = node.handle().command(move |reply| Command::SubmitTransaction(tx, reply)).await;
     accepted.expect("the node is there").expect("a good payment");
 }
 
@@ -31,7 +32,7 @@ async fn submit(node: &Running, tx: &Transaction) {
 async fn mempool(node: &Running) -> Vec<(Txid, u64)> {
     let ready = async {
         loop {
-            let listed = node.handle().call(|node, _| {
+            let listed = node.handle().read(|node, _| {
                 let pool = node.mempool();
                 let entries = pool.txids().into_iter().filter_map(|txid| Some((txid, pool.get(&txid)?.time)));
                 (!pool.is_unfinished()).then(|| entries.collect())

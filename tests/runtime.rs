@@ -8,7 +8,7 @@ use std::time::Duration;
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::consensus::peer_name::PeerName;
 use cairn::miner::{kernel, template};
-use cairn::p2p::{Event, Reason};
+use cairn::p2p::{Command, Event, Reason};
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -53,18 +53,18 @@ async fn mine(handle: &Handle, count: u32) -> BlockHash {
     let mut tip = handle.tip().borrow().hash;
     for _ in 0..count {
         tip = handle
-            .call(|node, now| {
+            .decide(|node, now, reply| {
                 let template = template::build(node.chain(), node.mempool(), &key().public_key(), 0, now.unix)
                     .expect("bits of genesis are a target");
                 let nonce =
                     kernel::search(&template.header, template.target, 0..=u32::MAX).expect("one in two will do");
                 let block = template.block(nonce);
                 let hash = block.hash();
-                node.submit_block(now, block).expect("a template makes a valid block");
-                hash
+                Some(Command::SubmitBlock(block, reply.map(move |taken: Result<_, _>| taken.map(|_| hash))))
             })
             .await
-            .expect("the node is there");
+            .expect("the node is there")
+            .expect("a template makes a valid block");
     }
     tip
 }
@@ -105,8 +105,8 @@ async fn a_late_node_syncs_and_then_both_relay() {
 
     let transaction = payment(late.handle()).await;
     let txid = transaction.txid();
-    let accepted = late.handle().call(move |node, now| node.submit_transaction(now, transaction).is_ok()).await;
-    assert_eq!(accepted, Ok(true));
+    let accepted = late.handle().command(move |reply| Command::SubmitTransaction(transaction, reply)).await;
+    assert!(matches!(accepted, Ok(Ok(_))), "{accepted:?}");
     within(async {
         loop {
             if let Event::TransactionAccepted { txid: seen } = events.recv().await.expect("the node is there") {
@@ -229,8 +229,8 @@ async fn a_node_is_known_by_its_key() {
     let other = start(pinned(id.0, dirs[1].path())).await;
     let mut events = other.handle().subscribe();
     let is_peer =
-        move |node: &mut cairn::p2p::Node, now| node.peers(now).iter().any(|peer| peer.ready && peer.node == id);
-    while !other.handle().call(is_peer).await.unwrap() {
+        move |node: &cairn::record::Recorded, now| node.peers(now).iter().any(|peer| peer.ready && peer.node == id);
+    while !other.handle().read(is_peer).await.unwrap() {
         within(events.recv()).await.unwrap();
     }
     let other_id = other.handle().id();
@@ -260,7 +260,7 @@ async fn a_node_that_dials_itself_notices() {
     let node = start(config(dir.path())).await;
     let mut events = node.handle().subscribe();
     let own = address(&node);
-    node.handle().call(move |node, now| node.connect_once(now, own, None)).await.unwrap();
+    node.handle().command(move |reply| Command::ConnectOnce(own, None, reply)).await.unwrap();
     within(async {
         loop {
             match events.recv().await.expect("the node is there") {
@@ -323,10 +323,10 @@ async fn a_panic_on_the_nodes_thread_ends_the_node_and_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(config(dir.path())).await;
     let tip = mine(node.handle(), 3).await;
-    let answer = node.handle().call(|_, _| -> u32 { panic!("a defect") }).await;
+    let answer = node.handle().read(|_, _| -> u32 { panic!("a defect") }).await;
     assert!(answer.is_err());
     within(node.finished()).await;
-    assert!(node.handle().call(|_, _| ()).await.is_err());
+    assert!(node.handle().read(|_, _| ()).await.is_err());
     let failure = node.stop().await.expect_err("it did not stop of its own free will");
     assert!(matches!(&failure, Failure::Panicked { message } if message == "a defect"), "{failure:?}");
 
@@ -346,7 +346,7 @@ async fn shutdown_can_be_asked_for_by_anyone_with_a_handle() {
     stop(node).await;
     handle.stopped().await;
     assert!(events.recv().await.is_err());
-    assert!(handle.call(|_, _| ()).await.is_err());
+    assert!(handle.read(|_, _| ()).await.is_err());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
+use cairn::p2p::Command;
 use cairn::primitives::address;
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
@@ -188,7 +189,7 @@ fn transactions_and_their_fees_are_mined() {
         };
         tx.inputs[0].signature = key(0).sign(&tx.signature_digest(&params.genesis_hash, [&spent]));
         outpoint = OutPoint { txid: tx.txid(), index: 0 };
-        let taken = place.handle().call(move |node, now| node.submit_transaction(now, tx));
+        let taken = place.handle().command(move |reply| Command::SubmitTransaction(tx, reply));
         place.tokio.block_on(taken).unwrap().unwrap();
     }
     let mut miner = place.miner(1);

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::consensus::check::CheckedBlock;
 use crate::consensus::coins::{Coin, CoinView};
+use crate::primitives::meter;
 use crate::primitives::tx::OutPoint;
 use crate::storage::{Database, StoreError};
 
@@ -34,7 +35,8 @@ impl<'a> Prefetched<'a> {
         let own: HashSet<_> = block.txids().iter().collect();
         outpoints.retain(|outpoint| !own.contains(&outpoint.txid));
         let look_up = |outpoint: &OutPoint| Ok((*outpoint, db.coin(outpoint)?));
-        let found = outpoints.par_iter().with_min_len(SHARE).map(look_up).collect::<Result<_, StoreError>>()?;
+        let found = outpoints.par_iter().with_min_len(SHARE).map(look_up);
+        let found = meter::apart(|| found.collect::<Result<_, StoreError>>())?;
         Ok(Self { db, found })
     }
 }

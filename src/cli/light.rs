@@ -19,7 +19,9 @@ use super::db::progress_bar;
 use super::proof::{describe_output, output_json};
 use super::{Common, print_line};
 use crate::consensus::params::{Params, Retarget};
-use crate::light::{Answer, Config, Found, Headers, Light, Notice, Payment, PeerReport, Question, Stage, Standing};
+use crate::light::{
+    Answer, Command, Config, Found, Headers, Light, Notice, Payment, PeerReport, Question, Stage, Standing,
+};
 use crate::p2p::Event;
 use crate::primitives::address;
 use crate::primitives::amount::{counted, format_coins};
@@ -263,8 +265,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn ask<R: Send + 'static>(&self, read: impl FnOnce(&mut Light) -> R + Send + 'static) -> anyhow::Result<R> {
-        Ok(self.client.link().call(move |light, _| read(light)).await?)
+    async fn ask<R: Send + 'static>(&self, read: impl FnOnce(&Light) -> R + Send + 'static) -> anyhow::Result<R> {
+        Ok(self.client.link().read(move |light, _| read(light)).await?)
+    }
+
+    async fn notices(&self) -> anyhow::Result<Vec<Notice>> {
+        Ok(self.client.link().command(Command::TakeNotices).await?)
     }
 
     /// Waits until something was found out, or for so long.
@@ -388,9 +394,9 @@ impl<'a> Session<'a> {
     }
 
     async fn answer(&mut self, question: Question) -> anyhow::Result<Answer> {
-        self.client.link().call(move |light, now| light.ask(now, question)).await?;
+        self.client.link().command(move |reply| Command::Ask(question, reply)).await?;
         loop {
-            for notice in self.ask(Light::take_notices).await? {
+            for notice in self.notices().await? {
                 match notice {
                     Notice::Answered(asked, answer) if asked == question => return Ok(answer),
                     _ => {}
@@ -518,11 +524,12 @@ impl<'a> Session<'a> {
     async fn watch(&mut self, addresses: &[String], from: u32, min_confirmations: u32) -> anyhow::Result<()> {
         let keys: BTreeSet<PublicKey> = addresses.iter().map(|text| self.key(text)).collect::<Result<_, _>>()?;
         self.state().await?;
-        self.client.link().call(move |light, now| light.watch(now, keys, from, min_confirmations)).await?;
+        let watch = move |reply| Command::Watch(keys, from, min_confirmations, reply);
+        self.client.link().command(watch).await?;
         // Since when no peer is connected.
         let mut alone: Option<Instant> = None;
         loop {
-            for notice in self.ask(Light::take_notices).await? {
+            for notice in self.notices().await? {
                 match notice {
                     Notice::Payment(payment) => self.print_payment(&payment)?,
                     Notice::Watched { height } => tracing::info!(height, "followed"),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -28,6 +28,7 @@ Examples:
   cairn node                              # the development network
   cairn node --mine \"$(cairn wallet address)\"      # mine on all cores
   cairn node --stratum 0.0.0.0:3333       # external miners: see docs/mining.md
+  cairn node --record incident.rec        # for cairn sim replay incident.rec
   cairn node --genesis mine.json          # another network, kept there
   CAIRN_LOG=cairn::p2p=debug cairn node   # options as environment variables
   # a second node on the same machine
@@ -72,6 +73,9 @@ pub struct Args {
     /// Maximum number of inbound connections
     #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N", default_value_t = 117)]
     max_inbound: usize,
+    /// Record everything that enters the node in this new file, for `cairn sim replay`; keep the file private
+    #[arg(long, env = "CAIRN_RECORD", value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Allow the RPC method setlink, which cuts links, slows them and drops messages
     #[arg(long, env = "CAIRN_CHAOS", value_parser = clap::builder::FalseyValueParser::new())]
     chaos: bool,
@@ -100,6 +104,8 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         outbound_target: args.max_outbound,
         max_inbound: args.max_inbound,
         chaos: args.chaos,
+        // In compose files, a variable that is not set arrives as an empty one.
+        record: args.record.filter(|path| !path.as_os_str().is_empty()),
         ..runtime::Config::new(&data_dir, params.clone())
     };
     let (user, password) = args.login.read()?.unzip();

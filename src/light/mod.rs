@@ -37,7 +37,7 @@ use crate::p2p::misbehaviour::{Offence, Scores};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peers::{Peer, Peers};
 use crate::p2p::ping::Pings;
-use crate::p2p::{Direction, Event, Input, Now, Output, PeerId, Protocol, Reason};
+use crate::p2p::{Direction, Event, Input, Now, Output, PeerId, Protocol, Reason, Reply};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
@@ -118,6 +118,17 @@ pub struct PeerReport {
     pub claim: Option<TipClaim>,
     /// Where it stands.
     pub standing: Standing,
+}
+
+/// What an owner asks of a light client. Each is carried out by the method of [`Light`] named with it.
+#[derive(Debug)]
+pub enum Command {
+    /// [`Light::ask`].
+    Ask(Question, Reply<()>),
+    /// [`Light::watch`]: keys, the first height, and confirmations.
+    Watch(BTreeSet<PublicKey>, u32, u32, Reply<()>),
+    /// [`Light::take_notices`].
+    TakeNotices(Reply<Vec<Notice>>),
 }
 
 /// The client, without its I/O.
@@ -565,6 +576,8 @@ impl Light {
 }
 
 impl Protocol for Light {
+    type Command = Command;
+
     fn handle(&mut self, now: Now, input: Input) {
         match input {
             Input::Connected { peer, address, direction: Direction::Outbound, id } => {
@@ -581,8 +594,27 @@ impl Protocol for Light {
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
             Input::Delayed { millis } => self.extend_deadlines(millis),
             Input::Flushed { .. } | Input::Tick => {}
+            Input::Stop => {
+                if let Err(error) = self.chain.sync() {
+                    self.out.event(Event::StoreFailed { error: error.to_string() });
+                }
+            }
         }
         self.finish(now);
+    }
+
+    fn command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Ask(question, reply) => {
+                self.ask(now, question);
+                reply.send(());
+            }
+            Command::Watch(keys, from, confirmations, reply) => {
+                self.watch(now, keys, from, confirmations);
+                reply.send(());
+            }
+            Command::TakeNotices(reply) => reply.send(self.take_notices()),
+        }
     }
 
     fn drain(&mut self) -> Drain<'_, Output> {
@@ -596,9 +628,5 @@ impl Protocol for Light {
 
     fn tip(&self) -> (u32, BlockHash) {
         (self.chain.height(), self.chain.tip_hash())
-    }
-
-    fn save(&mut self, _: Now) -> Result<(), StoreError> {
-        self.chain.sync()
     }
 }

@@ -6,6 +6,7 @@
 //! kept: later versions may send it.
 
 use crate::p2p::message::{Kind, Message, MessageError};
+use crate::primitives::codec::{Decode, Encode};
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 5;
@@ -14,7 +15,7 @@ pub const HEADER_BYTES: usize = 5;
 pub const MAX_UNKNOWN_BYTES: usize = 1_000_000;
 
 /// Why a stream cannot be read further.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub enum FrameError {
     /// A frame must hold at least its kind.
     #[error("a frame of length 0")]

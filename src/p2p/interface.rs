@@ -12,12 +12,18 @@ use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::search::Found;
 use crate::primitives::hash::{BlockHash, Txid};
-use crate::storage::StoreError;
 
 /// One side of the peer-to-peer protocol: a full node, or a light client. Whoever drives it has the sockets and the clock.
 pub trait Protocol {
+    /// What its owner may ask of it.
+    type Command: Send;
+
     /// Takes what happened. What is to be done about it is in [`Protocol::drain`].
     fn handle(&mut self, now: Now, input: Input);
+
+    /// Does what its owner asks, and answers the command's own [`Reply`](crate::p2p::Reply). What follows is in
+    /// [`Protocol::drain`].
+    fn command(&mut self, now: Now, command: Self::Command);
 
     /// What is to be done, in order. To be emptied after every call that takes the protocol as mutable.
     fn drain(&mut self) -> Drain<'_, Output>;
@@ -28,12 +34,6 @@ pub trait Protocol {
 
     /// The end of the best chain: its height and hash.
     fn tip(&self) -> (u32, BlockHash);
-
-    /// Writes down what a later start can use, as the protocol does by itself from time to time.
-    ///
-    /// # Errors
-    /// The store's.
-    fn save(&mut self, now: Now) -> Result<(), StoreError>;
 }
 
 /// What happened.
@@ -88,6 +88,8 @@ pub enum Input {
     },
     /// The time of an [`Output::WakeAt`] has come. Harmless at any other time.
     Tick,
+    /// The driver stops, and this is the last input: what a later start can use is to be written down, as it is from time to time.
+    Stop,
 }
 
 /// What is to be done, in this order.

@@ -179,7 +179,7 @@ pub enum Message {
 }
 
 /// The byte that says which message a frame holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[repr(u8)]
 #[allow(missing_docs)] // Named as the messages are.
 pub enum Kind {
@@ -304,7 +304,7 @@ impl Kind {
 }
 
 /// Why a payload is no message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub enum MessageError {
     /// Not the encoding of what the kind says.
     #[error("{} message: {source}", kind.name())]
@@ -489,7 +489,7 @@ impl Message {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::consensus::params::{GenesisSpec, Params};
     use crate::p2p::proofs::TxProof;
@@ -498,7 +498,7 @@ pub(super) mod tests {
     use crate::storage::TxLocation;
 
     /// One of each kind.
-    pub(in crate::p2p) fn samples() -> Vec<Message> {
+    pub(crate) fn samples() -> Vec<Message> {
         let params = Params::new(GenesisSpec::regtest()).unwrap();
         let hash = Hash256::of(b"x");
         let items = vec![Item::Transaction(hash), Item::Block(Hash256::ZERO), Item::CompactBlock(hash)];

@@ -1,7 +1,7 @@
 //! The peer-to-peer protocol, as a state machine without I/O.
 //!
-//! A [`Node`] takes an [`Input`] with the time, and what is to be done about it is then drained from it as
-//! [`Output`]s. It knows no socket, clock or source of randomness but the seed in its [`Config`], so sockets and a
+//! A [`Node`] takes an [`Input`], or its owner's [`Command`], with the time, and what is to be done about it is then drained from
+//! it as [`Output`]s. Nothing else changes it. It knows no socket, clock or source of randomness but the seed in its [`Config`], so sockets and a
 //! simulation drive the same code, and the same inputs give the same outputs.
 //!
 //! Each file is one sub-protocol, which knows nothing of the others (but that bodies are downloaded along the headers
@@ -15,6 +15,7 @@ pub mod blocks;
 mod bodies;
 mod bucket;
 pub mod budget;
+mod command;
 pub mod compact;
 mod config;
 mod connection;
@@ -49,6 +50,7 @@ pub mod sync;
 
 pub use addrbook::Record;
 pub use bans::{Ban, Subnet};
+pub use command::{Command, Reply};
 pub use config::{Config, PeerInfo};
 pub use connection::{Direction, Now, PeerId};
 pub use interface::{Event, Input, Output, Protocol, Reason};

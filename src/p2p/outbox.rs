@@ -82,6 +82,10 @@ impl Outbox {
         std::mem::take(&mut self.sent)
     }
 
+    pub(crate) fn queued(&self) -> impl Iterator<Item = &Output> {
+        self.queue.iter()
+    }
+
     pub(crate) fn drain(&mut self) -> std::collections::vec_deque::Drain<'_, Output> {
         self.queue.drain(..)
     }

@@ -15,10 +15,11 @@ use super::limits::Config;
 use super::strangers::Turns;
 use crate::chain::{BlockTree, ChainError, Entry, Level, TreeReader, check_recent};
 use crate::consensus::params::Params;
-use crate::p2p::{Node, Now};
+use crate::p2p::{Command, Node, Now, Reply as Answer};
 use crate::primitives::address;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
+use crate::record::Recorded;
 use crate::runtime::{Handle, Stage, Stopped, Tip};
 use crate::storage::{Database, StoreError};
 use crate::stratum;
@@ -254,7 +255,7 @@ impl Api {
     /// Asks the node's thread, which peers and other calls ask too: `work` should be short.
     pub(super) async fn node<R: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Node, Now) -> R + Send + 'static,
+        work: impl FnOnce(&Node, Now) -> R + Send + 'static,
     ) -> Result<R, RpcError> {
         self.ask(&self.handle, work).await
     }
@@ -263,16 +264,24 @@ impl Api {
     pub(super) async fn ask<R: Send + 'static>(
         &self,
         node: &Handle,
-        work: impl FnOnce(&mut Node, Now) -> R + Send + 'static,
+        work: impl FnOnce(&Node, Now) -> R + Send + 'static,
     ) -> Result<R, RpcError> {
         if !self.is_for_stranger() {
-            return Ok(node.call(work).await?);
+            return Ok(node.read(move |node, now| work(node, now)).await?);
         }
-        let timed = move |node: &mut Node, now| {
+        let timed = move |node: &Recorded, now| {
             let start = Instant::now();
             (work(node, now), start.elapsed())
         };
-        Ok(self.turns.take(node.call(timed)).await?)
+        Ok(self.turns.take(node.read(timed)).await?)
+    }
+
+    /// Has the node carry out a command, and answers what came of it. Only methods that need credentials do.
+    pub(super) async fn command<R: Send + 'static>(
+        &self,
+        make: impl FnOnce(Answer<R>) -> Command + Send + 'static,
+    ) -> Result<R, RpcError> {
+        Ok(self.handle.command(make).await?)
     }
 
     /// Reads a block, or more, on a thread where that may take its time.

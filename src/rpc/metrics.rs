@@ -51,7 +51,7 @@ async fn scrape(server: &Server) -> (StatusCode, String) {
     families.extend(api.stratum.iter().flat_map(|meters| of_stratum(meters)));
     families.extend(of_strangers(server.usage()));
     let store = api.load(|db| Ok(db.store().bytes_on_disk()));
-    let node = timeout(PATIENCE, api.node(|node, now| of_node(node, now)));
+    let node = timeout(PATIENCE, api.node(of_node));
     let (store, node) = tokio::join!(store, node);
     if let Ok(bytes) = store {
         families.push(gauge("cairn_store_bytes", "Bytes that the database takes on disk.", bytes as f64));

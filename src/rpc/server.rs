@@ -266,7 +266,7 @@ async fn health(State(server): State<Arc<Server>>) -> Response {
         ready: bool,
         height: u32,
     }
-    let ready = tokio::time::timeout(READY_TIMEOUT, server.api.handle.call(|_, _| ())).await;
+    let ready = tokio::time::timeout(READY_TIMEOUT, server.api.handle.read(|_, _| ())).await;
     let health = Health { live: true, ready: matches!(ready, Ok(Ok(()))), height: server.api.tip().height };
     let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, format!("{}\n", Reply::of(&health).as_str()).into())

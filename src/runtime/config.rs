@@ -40,6 +40,8 @@ pub struct Config {
     pub sockets: SocketLimits,
     /// Whether links can be cut, slowed and made to lose messages; see [`Chaos`](super::Chaos).
     pub chaos: bool,
+    /// A file, not there yet, in which all that goes into the node is written down; see [`record`](crate::record).
+    pub record: Option<PathBuf>,
 }
 
 impl Config {
@@ -62,6 +64,7 @@ impl Config {
             mempool: mempool::Limits::default(),
             sockets: SocketLimits::default(),
             chaos: false,
+            record: None,
         }
     }
 }

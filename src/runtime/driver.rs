@@ -11,7 +11,7 @@ use tracing::{debug, error, info, warn};
 use super::clock::Clock;
 use super::connection::{Opened, SocketEvent};
 use super::error::Failure;
-use super::link::{Command, Tip};
+use super::link::{Call, Tip};
 use super::net::Net;
 use super::outbox::{Outbox, Parcel};
 use super::turns::Turns;
@@ -24,8 +24,10 @@ use crate::p2p::{Event, Input, Output, PeerId, Protocol};
 const LONG: Duration = Duration::from_millis(500);
 
 /// The protocol with what surrounds it. Lives on the node's thread.
-pub(super) struct Driver<P> {
+pub(super) struct Driver<P: Protocol> {
     node: P,
+    /// What the owner asks before all else.
+    first: Vec<P::Command>,
     clock: Clock,
     net: Net,
     peers: BTreeMap<PeerId, Peer>,
@@ -46,7 +48,7 @@ struct Peer {
 
 impl<P: Protocol> Driver<P> {
     pub(super) fn new(
-        node: P,
+        (node, first): (P, Vec<P::Command>),
         clock: Clock,
         net: Net,
         events: broadcast::Sender<Event>,
@@ -54,6 +56,7 @@ impl<P: Protocol> Driver<P> {
     ) -> Self {
         Self {
             node,
+            first,
             clock,
             net,
             peers: BTreeMap::new(),
@@ -69,11 +72,15 @@ impl<P: Protocol> Driver<P> {
     /// decides, and among peers what they have cost.
     pub(super) async fn run(
         mut self,
-        mut commands: mpsc::Receiver<Command<P>>,
+        mut calls: mpsc::Receiver<Call<P>>,
         mut sockets: mpsc::Receiver<SocketEvent>,
         stop: CancellationToken,
     ) -> Result<P, Failure> {
         self.act();
+        for command in std::mem::take(&mut self.first) {
+            self.node.command(self.clock.now(), command);
+            self.act();
+        }
         loop {
             let wake = self.wake.map(|millis| Instant::from_std(self.clock.instant_of(millis)));
             let alarm = async move {
@@ -85,11 +92,14 @@ impl<P: Protocol> Driver<P> {
             };
             let began = tokio::select! {
                 () = stop.cancelled() => break,
-                Some(command) = commands.recv() => {
-                    let began = self.clock.elapsed();
-                    let answer = command(&mut self.node, self.clock.now());
-                    self.act();
-                    answer();
+                Some(Call { choose, told }) = calls.recv() => {
+                    let (now, began) = (self.clock.now(), self.clock.elapsed());
+                    if let Some(command) = choose(&self.node, now) {
+                        self.node.command(now, command);
+                        self.act();
+                    }
+                    // A caller that no longer waits has no use for the answer.
+                    let _ = told.send(());
                     began
                 }
                 Some(event) = sockets.recv() => {
@@ -130,10 +140,12 @@ impl<P: Protocol> Driver<P> {
                 tokio::task::yield_now().await;
             }
         }
-        if let Err(error) = self.node.save(self.clock.now()) {
-            warn!(%error, "the address book was not kept");
+        self.node.handle(self.clock.now(), Input::Stop);
+        self.act();
+        match self.store_failed {
+            Some(message) => Err(Failure::Store { message }),
+            None => Ok(self.node),
         }
-        Ok(self.node)
     }
 
     /// Connection events, and pongs of peers within their budgets, are handled at once; messages, and the end of a connection,

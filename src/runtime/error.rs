@@ -40,6 +40,14 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// The file for the record cannot be made, or is there already.
+    #[error("cannot record to {}: {source}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The system gives no thread.
     #[error("cannot start the node's thread: {0}")]
     Thread(io::Error),

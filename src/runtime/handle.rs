@@ -15,8 +15,8 @@ use super::work::Templates;
 use crate::chain::TreeReader;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
-use crate::p2p::PeerId;
 use crate::p2p::kad::NodeId;
+use crate::p2p::{Command, PeerId};
 use crate::storage::Database;
 
 /// Reaches a node from any task; clones reach the same one. What [`NodeLink`] offers, it offers too.
@@ -145,10 +145,12 @@ impl Handle {
             && before.cut
             && !after.cut
         {
-            self.call(move |node, now| {
-                if !node.peers(now).iter().any(|peer| peer.listens_at == Some(address)) {
-                    node.connect_once(now, address, None);
+            self.decide(move |node, now, reply| {
+                if node.peers(now).iter().any(|peer| peer.listens_at == Some(address)) {
+                    reply.send(());
+                    return None;
                 }
+                Some(Command::ConnectOnce(address, None, reply))
             })
             .await?;
         }

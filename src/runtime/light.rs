@@ -52,12 +52,12 @@ impl RunningLight {
             0,
             Identity::random(),
         );
-        let (commands, waiting_commands) = mpsc::channel(MAX_WAITING_CALLS);
+        let (calls, waiting_calls) = mpsc::channel(MAX_WAITING_CALLS);
         let events = broadcast::Sender::new(EVENT_BACKLOG);
         let (tip, tip_changes) = watch::channel(Tip { height: 0, hash: params.genesis_hash });
         let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
         let link = Link {
-            commands,
+            calls,
             events: events.downgrade(),
             tip: tip_changes,
             stage: stage_changes,
@@ -67,12 +67,12 @@ impl RunningLight {
         let birth = Birth {
             name: None,
             store_failed: CancellationToken::new(),
-            open: Box::new(move |now| Ok(Light::new(network, config, now)?)),
+            open: Box::new(move |now| Ok((Light::new(network, config, now)?, Vec::new()))),
             keep: Box::new(|_| ()),
             close: Box::new(|| Ok(())),
             clock,
             net: net.clone(),
-            commands: waiting_commands,
+            calls: waiting_calls,
             sockets,
             events,
             tip,

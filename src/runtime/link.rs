@@ -1,21 +1,26 @@
-//! The way to the node's thread: closures go in over a bounded channel, events and the tip come out.
+//! The way to the node's thread: commands and questions go in over a bounded channel, events and the tip come out.
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::p2p::{Event, Node, Now, Protocol};
+use crate::p2p::{Event, Now, Protocol, Reply};
 use crate::primitives::hash::BlockHash;
+use crate::record::Recorded;
 
 /// Calls that may wait for the node's thread; further callers wait for a place.
 pub(super) const MAX_WAITING_CALLS: usize = 256;
 /// Events that a subscriber may lag behind before it loses the oldest.
 pub(super) const EVENT_BACKLOG: usize = 1024;
 
-/// Work for the node's thread. What it returns is called once the tip and the events that came of it are told, so that
-/// whoever gets the answer finds them so.
-pub(super) type Command<P> = Box<dyn FnOnce(&mut P, Now) -> Answer + Send>;
-/// Hands the result to whoever waits for it.
-pub(super) type Answer = Box<dyn FnOnce() + Send>;
+/// A visit to the node's thread.
+pub(super) struct Call<P: Protocol> {
+    /// Looks at the node, and says what it is to do, if anything.
+    pub(super) choose: Choice<P>,
+    /// Told once the tip and the events that came of it are, so that a caller finds them so when it has its answer.
+    pub(super) told: oneshot::Sender<()>,
+}
+
+type Choice<P> = Box<dyn FnOnce(&P, Now) -> Option<<P as Protocol>::Command> + Send>;
 
 /// The end of the best chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +48,11 @@ pub enum Stage {
 pub struct Stopped;
 
 /// Reaches a full node's thread.
-pub type NodeLink = Link<Node>;
+pub type NodeLink = Link<Recorded>;
 
 /// Reaches the node's thread from any task. Clones are cheap and reach the same node.
-pub struct Link<P> {
-    pub(super) commands: mpsc::Sender<Command<P>>,
+pub struct Link<P: Protocol> {
+    pub(super) calls: mpsc::Sender<Call<P>>,
     pub(super) events: broadcast::WeakSender<Event>,
     pub(super) tip: watch::Receiver<Tip>,
     pub(super) stage: watch::Receiver<Stage>,
@@ -55,11 +60,11 @@ pub struct Link<P> {
 }
 
 // Derived, it would ask the same of `P`.
-impl<P> Clone for Link<P> {
+impl<P: Protocol> Clone for Link<P> {
     fn clone(&self) -> Self {
-        let Self { commands, events, tip, stage, shutdown } = self;
+        let Self { calls, events, tip, stage, shutdown } = self;
         Self {
-            commands: commands.clone(),
+            calls: calls.clone(),
             events: events.clone(),
             tip: tip.clone(),
             stage: stage.clone(),
@@ -74,20 +79,49 @@ impl<P: Protocol> Link<P> {
     ///
     /// # Errors
     /// [`Stopped`] if the node stopped before it came to this.
-    pub async fn call<R, F>(&self, work: F) -> Result<R, Stopped>
+    pub async fn read<R, F>(&self, work: F) -> Result<R, Stopped>
     where
         R: Send + 'static,
-        F: FnOnce(&mut P, Now) -> R + Send + 'static,
+        F: FnOnce(&P, Now) -> R + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let command: Command<P> = Box::new(move |node, now| {
-            let result = work(node, now);
-            Box::new(move || {
-                // A caller that no longer waits has no use for the answer.
-                let _ = answer.send(result);
-            })
+        self.decide(move |node, now, reply| {
+            reply.send(work(node, now));
+            None
+        })
+        .await
+    }
+
+    /// Has the node carry out the command that `make` makes around its reply, and answers what that was sent. Otherwise as
+    /// [`Link::read`].
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node stopped before it came to this.
+    pub async fn command<R, F>(&self, make: F) -> Result<R, Stopped>
+    where
+        R: Send + 'static,
+        F: FnOnce(Reply<R>) -> P::Command + Send + 'static,
+    {
+        self.decide(move |_, _, reply| Some(make(reply))).await
+    }
+
+    /// Lets `choose` look at the node, and has the node carry out the command that it makes before anything else happens. If
+    /// that is none, `choose` answers itself. Otherwise as [`Link::read`].
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node stopped before it came to this.
+    pub async fn decide<R, F>(&self, choose: F) -> Result<R, Stopped>
+    where
+        R: Send + 'static,
+        F: FnOnce(&P, Now, Reply<R>) -> Option<P::Command> + Send + 'static,
+    {
+        let ((answer, answered), (told, is_told)) = (oneshot::channel(), oneshot::channel());
+        let reply = Reply::to(move |result| {
+            // A caller that no longer waits has no use for the answer.
+            let _ = answer.send(result);
         });
-        self.commands.send(command).await.map_err(|_| Stopped)?;
+        let call = Call { choose: Box::new(move |node, now| choose(node, now, reply)), told };
+        self.calls.send(call).await.map_err(|_| Stopped)?;
+        is_told.await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
     }
 

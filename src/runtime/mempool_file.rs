@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use crate::p2p::{Node, Now};
+use crate::p2p::{Command, Node, Reply};
 use crate::storage::private_file;
 
 /// The file's name in the data directory.
@@ -23,15 +23,21 @@ impl MempoolFile {
         Self(data_dir.join(NAME))
     }
 
-    /// Hands what is there to a node, which checks it bit by bit.
-    pub(super) fn load(&self, node: &mut Node, now: Now) {
-        let path = self.0.display();
-        match fs::read(&self.0).map(|bytes| node.restore_mempool(now, &bytes)) {
-            Ok(Ok(transactions)) => info!(transactions, "reading the mempool of the last run"),
-            Ok(Err(error)) => warn!(%path, %error, "the mempool of the last run is left out"),
+    /// The command that hands what is there to a node, which checks it bit by bit.
+    pub(super) fn load(&self) -> Option<Command> {
+        let path = self.0.clone();
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let restored = Reply::to(move |result| match result {
+                    Ok(transactions) => info!(transactions, "reading the mempool of the last run"),
+                    Err(error) => warn!(path = %path.display(), %error, "the mempool of the last run is left out"),
+                });
+                return Some(Command::RestoreMempool(bytes, restored));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => warn!(%path, %error, "the mempool of the last run cannot be read"),
+            Err(error) => warn!(path = %path.display(), %error, "the mempool of the last run cannot be read"),
         }
+        None
     }
 
     /// Writes a node's mempool, in place of what is there.

@@ -11,12 +11,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::link::{NodeLink, Stopped};
-use crate::chain::ChainError;
+use crate::chain::{ChainError, ChainUpdate};
 use crate::miner::kernel;
 use crate::miner::rate::RateMeter;
 use crate::miner::template::{self, Template};
 use crate::miner::worker::Miner;
-use crate::p2p::{Node, Now};
+use crate::p2p::{Command, Node, Now, Reply};
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
@@ -214,12 +214,6 @@ enum Renewed {
     Job(Box<Template>),
 }
 
-/// A block that was handed in.
-struct Found {
-    hash: BlockHash,
-    height: u32,
-}
-
 impl Work {
     /// Extra nonces between one template and the next: more than the threads get through.
     const STRIDE: u64 = 1 << 32;
@@ -228,27 +222,24 @@ impl Work {
         Self { payee, extra_nonce: rand::random(), basis: None }
     }
 
-    /// Hands in a block, if one was found, and asks what to work on next, both in one visit to the node's thread.
-    async fn renew(&mut self, link: &NodeLink, block: Option<Block>, meters: &Arc<Meters>) -> Result<Renewed, Stopped> {
-        let (mut work, meters) = (*self, meters.clone());
+    /// Hands in a block, if one was found, and asks what to work on next.
+    async fn renew(&mut self, link: &NodeLink, block: Option<Block>, meters: &Meters) -> Result<Renewed, Stopped> {
+        if let Some(block) = block {
+            let (hash, height) = (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height));
+            if let Err(error) = link.command(move |reply| Command::SubmitBlock(block, reply)).await? {
+                warn!(%error, "block found, but not accepted");
+                // The next would hardly fare better, so the next look at the clock is soon enough.
+                return Ok(self.pause());
+            }
+            meters.blocks_found.fetch_add(1, Ordering::Relaxed);
+            info!(height, %hash, "block found");
+            // Its job is done, even if another branch is the best one.
+            self.basis = None;
+        }
+        let mut work = *self;
         let (work, renewed) = link
-            .call(move |node, now| {
-                let renewed = match block.map(|block| submit(node, now, block)) {
-                    Some(Err(error)) => {
-                        warn!(%error, "block found, but not accepted");
-                        // The next would hardly fare better, so the next look at the clock is soon enough.
-                        work.pause()
-                    }
-                    found => {
-                        if let Some(Ok(Found { hash, height })) = found {
-                            meters.blocks_found.fetch_add(1, Ordering::Relaxed);
-                            info!(height, %hash, "block found");
-                            // Its job is done, even if another branch is the best one.
-                            work.basis = None;
-                        }
-                        work.renew_on(node, now)
-                    }
-                };
+            .read(move |node, now| {
+                let renewed = work.renew_on(node, now);
                 (work, renewed)
             })
             .await?;
@@ -284,14 +275,6 @@ impl Work {
     }
 }
 
-fn submit(node: &mut Node, now: Now, block: Block) -> Result<Found, ChainError> {
-    let hash = block.hash();
-    let height = block.transactions.first().map_or(0, |coinbase| coinbase.lock_height);
-    node.submit_block(now, block).map(|_| Found { hash, height })
-}
-
-/// Longest that [`generate`] keeps the node's thread at a time.
-const SLICE: Duration = Duration::from_millis(20);
 /// Nonces tried on the node's thread: enough where blocks are instant, and soon over where they are not.
 const QUICK_TRIES: u32 = 1 << 12;
 /// Nonces tried at a time elsewhere.
@@ -326,60 +309,64 @@ pub async fn generate(
     let mut tries = max_tries;
     let mut extra_nonce = rand::random::<u64>();
     while hashes.len() < count && tries > 0 {
-        let wanted = count - hashes.len();
-        let slice = link.call(move |node, now| Slice::run(node, now, payee, extra_nonce, wanted)).await??;
-        extra_nonce = extra_nonce.wrapping_add(slice.hashes.len() as u64 + 1);
-        tries = tries.saturating_sub(slice.tries);
-        hashes.extend(slice.hashes);
-        let Some(template) = slice.hard else { continue };
+        extra_nonce = extra_nonce.wrapping_add(1);
+        let (tried, quick) =
+            link.decide(move |node, now, reply| quick_block(node, now, payee, extra_nonce, reply)).await?;
+        tries = tries.saturating_sub(tried);
+        let template = match quick? {
+            Quick::Made(hash) => {
+                hashes.push(hash);
+                continue;
+            }
+            Quick::Hard(template) => template,
+        };
         let budget = tries;
         let search = tokio::task::spawn_blocking(move || search(*template, budget));
         // It panics only if the kernel does, and is cancelled only with the runtime.
         let Ok((block, tried)) = search.await else { return Err(Stopped.into()) };
         tries = tries.saturating_sub(tried);
         if let Some(block) = block {
-            hashes.push(link.call(move |node, now| submit(node, now, block)).await??.hash);
+            let hash = block.hash();
+            link.command(move |reply| Command::SubmitBlock(block, reply)).await??;
+            hashes.push(hash);
         }
     }
     Ok(hashes)
 }
 
-/// What was done in one visit to the node's thread.
-#[derive(Default)]
-struct Slice {
-    hashes: Vec<BlockHash>,
-    tries: u64,
-    /// A block that was not found quickly.
-    hard: Option<Box<Template>>,
+/// What came of a look for a block where the node is.
+enum Quick {
+    /// A block, which was accepted.
+    Made(BlockHash),
+    /// None was found quickly.
+    Hard(Box<Template>),
 }
 
-impl Slice {
-    fn run(
-        node: &mut Node,
-        now: Now,
-        payee: PublicKey,
-        extra_nonce: u64,
-        wanted: usize,
-    ) -> Result<Self, GenerateError> {
-        let start = Instant::now();
-        let mut slice = Self::default();
-        while slice.hashes.len() < wanted && start.elapsed() < SLICE {
-            let extra_nonce = extra_nonce.wrapping_add(slice.hashes.len() as u64);
-            let template = template::build(node.chain(), node.mempool(), &payee, extra_nonce, now.unix)?;
-            match kernel::search(&template.header, template.target, 0..=QUICK_TRIES - 1) {
-                Some(nonce) => {
-                    slice.tries += u64::from(nonce) + 1;
-                    slice.hashes.push(submit(node, now, template.block(nonce))?.hash);
-                }
-                None => {
-                    slice.tries += u64::from(QUICK_TRIES);
-                    slice.hard = Some(Box::new(template));
-                    break;
-                }
-            }
+/// Makes the next block and hands it in, if a few nonces are enough; says how many were tried.
+fn quick_block(
+    node: &Node,
+    now: Now,
+    payee: PublicKey,
+    extra_nonce: u64,
+    reply: Reply<(u64, Result<Quick, GenerateError>)>,
+) -> Option<Command> {
+    let template = match template::build(node.chain(), node.mempool(), &payee, extra_nonce, now.unix) {
+        Ok(template) => template,
+        Err(error) => {
+            reply.send((0, Err(error.into())));
+            return None;
         }
-        Ok(slice)
-    }
+    };
+    let Some(nonce) = kernel::search(&template.header, template.target, 0..=QUICK_TRIES - 1) else {
+        reply.send((u64::from(QUICK_TRIES), Ok(Quick::Hard(Box::new(template)))));
+        return None;
+    };
+    let block = template.block(nonce);
+    let (hash, tried) = (block.hash(), u64::from(nonce) + 1);
+    let reply = reply.map(move |result: Result<ChainUpdate, ChainError>| {
+        (tried, result.map(|_| Quick::Made(hash)).map_err(GenerateError::from))
+    });
+    Some(Command::SubmitBlock(block, reply))
 }
 
 /// Tries up to `budget` nonces; the block, if found, and how many it took.

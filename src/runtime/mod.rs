@@ -3,7 +3,8 @@
 //! One OS thread (`driver.rs`) owns the [`Node`](crate::p2p::Node) with chain, mempool and peers, so none of them is
 //! behind a lock. Sockets are tokio tasks that find out who is there, decrypt and decode messages, and wait when the
 //! node has enough to do. Everybody else holds a
-//! [`Handle`]: reads go straight to the store, all else as closures to the node's thread.
+//! [`Handle`]: reads go straight to the store or, as closures over `&Node`, to the node's thread; what changes the node goes there as a
+//! [`Command`](crate::p2p::Command).
 
 mod chaos;
 mod clock;

@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::link::{NodeLink, Stopped};
 use crate::consensus::peer_name::PeerName;
+use crate::p2p::Command;
 use crate::p2p::kad::NodeId;
 
 /// Addresses of one name that are dialled: a service with hundreds of replicas is joined through a few of them.
@@ -75,23 +76,23 @@ async fn replace(
     if gone.is_empty() && added.is_empty() {
         return Ok(());
     }
-    link.call(move |node, now| match role {
+    match role {
         Role::Connect => {
             for address in gone {
-                node.remove_node(now, &address);
+                link.command(move |reply| Command::RemoveNode(address, reply)).await?;
             }
             for address in added {
-                node.add_node(now, address, id);
+                link.command(move |reply| Command::AddNode(address, id, reply)).await?;
             }
         }
         // One that is no longer given may still be a node; the address book forgets those that are not.
         Role::Seed => {
             for address in added {
-                node.add_seed(now, address, id);
+                link.command(move |reply| Command::AddSeed(address, id, reply)).await?;
             }
         }
-    })
-    .await
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Starting a node and stopping it, in order.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
@@ -28,6 +28,7 @@ use crate::chain::Chain;
 use crate::mempool::Mempool;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{self, Node};
+use crate::record::{Recorded, Recorder, Start};
 use crate::storage::{Database, SledStore, Store, private_file};
 
 /// Where in the data directory the store lies.
@@ -93,6 +94,7 @@ impl Running {
     /// # Errors
     /// [`StartError`], whose text is meant for the person who started the node.
     pub async fn launch(config: Config) -> Result<Starting, StartError> {
+        let mut recorder = config.record.as_deref().map(record).transpose()?;
         let listener = bind(config.listen).await?;
         let p2p_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let store_failed = CancellationToken::new();
@@ -114,12 +116,12 @@ impl Running {
             config.max_inbound,
             identity,
         );
-        let (commands, waiting_commands) = mpsc::channel(MAX_WAITING_CALLS);
+        let (calls, waiting_calls) = mpsc::channel(MAX_WAITING_CALLS);
         let events = broadcast::Sender::new(EVENT_BACKLOG);
         let (tip, tip_changes) = watch::channel(Tip { height: 0, hash: config.params.genesis_hash });
         let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
         let link = NodeLink {
-            commands,
+            calls,
             events: events.downgrade(),
             tip: tip_changes,
             stage: stage_changes,
@@ -144,17 +146,19 @@ impl Running {
             name: config.name.clone(),
             store_failed,
             open: Box::new(move |now| {
+                if let Some(recorder) = &mut recorder {
+                    recorder.begin(&Start::new(&params, &protocol, &limits, now), &*opened)?;
+                }
                 let chain = Chain::open(params.clone(), opened)?;
                 known.get_or_init(|| chain.reader());
-                let mut node = Node::new(chain, Mempool::new(params, limits), protocol, now)?;
-                saved.load(&mut node, now);
-                Ok(node)
+                let node = Node::new(chain, Mempool::new(params, limits), protocol, now)?;
+                Ok((Recorded::new(node, recorder, now), saved.load().into_iter().collect()))
             }),
             keep: Box::new(move |node| keep.save(node)),
             close: Box::new(move || closed.flush()),
             clock: clock.clone(),
             net: net.clone(),
-            commands: waiting_commands,
+            calls: waiting_calls,
             sockets,
             events,
             tip,
@@ -228,6 +232,10 @@ async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartE
     let Some(address) = address else { return Ok(None) };
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     Ok(Some(listener))
+}
+
+fn record(path: &Path) -> Result<Recorder, StartError> {
+    Recorder::create(path).map_err(|source| StartError::Record { path: path.to_owned(), source })
 }
 
 /// What others give to `--connect`.

@@ -10,25 +10,28 @@ use super::clock::Clock;
 use super::connection::SocketEvent;
 use super::driver::Driver;
 use super::error::{Failure, StartError, panic_message};
-use super::link::{Command, Stage, Tip};
+use super::link::{Call, Stage, Tip};
 use super::net::Net;
 use crate::p2p::{Event, Now, Protocol};
 use crate::storage::StoreError;
 
+/// A protocol, and what its owner asks of it before all else.
+pub(super) type Opened<P> = Result<(P, Vec<<P as Protocol>::Command>), StartError>;
+
 /// What the thread is born with.
-pub(super) struct Birth<P> {
+pub(super) struct Birth<P: Protocol> {
     pub(super) name: Option<String>,
     /// Cancelled when the store has failed: the thread ends then, whatever made the change that could not be written.
     pub(super) store_failed: CancellationToken,
-    /// Makes the protocol, once its thread runs: that may take long.
-    pub(super) open: Box<dyn FnOnce(Now) -> Result<P, StartError> + Send>,
+    /// Makes the protocol, once its thread runs, and says what it is to do first: that may take long.
+    pub(super) open: Box<dyn FnOnce(Now) -> Opened<P> + Send>,
     /// Runs at an orderly stop, before the protocol is gone.
     pub(super) keep: Box<dyn FnOnce(&P) + Send>,
     /// Runs last, when the protocol is gone.
     pub(super) close: Box<dyn FnOnce() -> Result<(), StoreError> + Send>,
     pub(super) clock: Clock,
     pub(super) net: Net,
-    pub(super) commands: mpsc::Receiver<Command<P>>,
+    pub(super) calls: mpsc::Receiver<Call<P>>,
     pub(super) sockets: mpsc::Receiver<SocketEvent>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) tip: watch::Sender<Tip>,
@@ -72,7 +75,7 @@ fn live<P: Protocol>(
     ready: oneshot::Sender<Result<(), StartError>>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Birth { name, store_failed, open, keep, close, clock, net, commands, sockets, events, tip, stage } = birth;
+    let Birth { name, store_failed, open, keep, close, clock, net, calls, sockets, events, tip, stage } = birth;
     let _span = name.map(|name| info_span!("thread", node = name).entered());
     let stages = stage.clone();
     let work = move || {
@@ -82,7 +85,7 @@ fn live<P: Protocol>(
             .build()
             .map_err(StartError::Thread)
             .and_then(|timers| Ok((timers, open(clock.now())?)));
-        let (timers, node) = match opened {
+        let (timers, opened) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 // Fails if whoever started the node has given up meanwhile; then stop is on its way.
@@ -90,12 +93,12 @@ fn live<P: Protocol>(
                 return Ok(());
             }
         };
-        let (height, hash) = node.tip();
+        let (height, hash) = opened.0.tip();
         info!(height, %hash, "chain is ready");
         tip.send_replace(Tip { height, hash });
         stage.send_replace(Stage::Running);
         let _ = ready.send(Ok(()));
-        let node = timers.block_on(Driver::new(node, clock, net, events, tip).run(commands, sockets, stop))?;
+        let node = timers.block_on(Driver::new(opened, clock, net, events, tip).run(calls, sockets, stop))?;
         keep(&node);
         Ok(())
     };

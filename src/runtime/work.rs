@@ -6,11 +6,12 @@ use tokio::sync::Mutex;
 
 use super::clock::Clock;
 use super::link::{NodeLink, Stopped};
-use crate::chain::ChainError;
+use crate::chain::{ChainError, ChainUpdate};
 use crate::consensus::error::RuleError;
 use crate::miner::template::{self, Template};
-use crate::p2p::{Node, Now};
+use crate::p2p::{Command, Node, Now};
 use crate::primitives::block::Block;
+use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
 use crate::storage::StoreError;
 
@@ -62,7 +63,7 @@ impl Templates {
         };
         if !last.as_ref().is_some_and(is_fresh) {
             let known = last.as_ref().map(|built| (built.template.header.previous, built.revision));
-            let renewed = self.link.call(move |node, now| {
+            let renewed = self.link.read(move |node, now| {
                 let (chain, mempool) = (node.chain(), node.mempool());
                 if known == Some((chain.tip().hash, mempool.revision())) {
                     return Ok(None);
@@ -118,22 +119,33 @@ impl Rejection {
 /// Takes a block that somebody mined: `None` if it is in the best chain now, else why not.
 ///
 /// # Errors
-/// The store's, which say nothing about the block.
-pub fn submit(node: &mut Node, now: Now, block: Block) -> Result<Option<Rejection>, StoreError> {
+/// [`Stopped`] if the node stopped before it came to this; the store's, which say nothing about the block.
+pub async fn submit(link: &NodeLink, block: Block) -> Result<Result<Option<Rejection>, StoreError>, Stopped> {
     let hash = block.hash();
-    if let Some(entry) = node.chain().entry(&hash).filter(|entry| entry.has_body()) {
-        let reason = if entry.is_invalid() { "duplicate-invalid" } else { "duplicate" };
-        return Ok(Some(Rejection::new(reason, ChainError::Duplicate { hash })));
-    }
-    match node.submit_block(now, block) {
-        Ok(_) => {
-            let chain = node.chain();
-            let connected = chain.entry(&hash).is_some_and(|entry| chain.is_on_best_chain(&entry));
-            let aside = || Rejection::new("inconclusive", format!("block {hash} is stored, but not in the best chain"));
-            Ok((!connected).then(aside))
+    link.decide(move |node, _, reply| {
+        if let Some(duplicate) = duplicate(node, hash) {
+            reply.send(Ok(Some(duplicate)));
+            return None;
         }
-        Err(error) => Rejection::of(error).map(Some),
-    }
+        let reply = reply.map(move |result: Result<ChainUpdate, ChainError>| match result {
+            Ok(update) => {
+                let connected = update.connected.iter().any(|block| block.hash() == hash);
+                let aside =
+                    || Rejection::new("inconclusive", format!("block {hash} is stored, but not in the best chain"));
+                Ok((!connected).then(aside))
+            }
+            Err(error) => Rejection::of(error).map(Some),
+        });
+        Some(Command::SubmitBlock(block, reply))
+    })
+    .await
+}
+
+/// What is said of a block that the node has already.
+fn duplicate(node: &Node, hash: BlockHash) -> Option<Rejection> {
+    let entry = node.chain().entry(&hash).filter(|entry| entry.has_body())?;
+    let reason = if entry.is_invalid() { "duplicate-invalid" } else { "duplicate" };
+    Some(Rejection::new(reason, ChainError::Duplicate { hash }))
 }
 
 /// Whether a block could be the next, its proof of work aside: `None`, or why not. The block is not kept.
@@ -143,9 +155,8 @@ pub fn submit(node: &mut Node, now: Now, block: Block) -> Result<Option<Rejectio
 pub fn propose(node: &Node, now: Now, block: Block) -> Result<Option<Rejection>, StoreError> {
     let (chain, mempool) = (node.chain(), node.mempool());
     let hash = block.hash();
-    if let Some(entry) = chain.entry(&hash).filter(|entry| entry.has_body()) {
-        let reason = if entry.is_invalid() { "duplicate-invalid" } else { "duplicate" };
-        return Ok(Some(Rejection::new(reason, ChainError::Duplicate { hash })));
+    if let Some(duplicate) = duplicate(node, hash) {
+        return Ok(Some(duplicate));
     }
     let (parent, tip) = (block.header.previous, chain.tip().hash);
     if parent != tip {

@@ -143,9 +143,11 @@ impl Byzantine {
             }
             Input::Received { peer, message: Message::Ping(nonce), .. } => vec![send(peer, Message::Pong(nonce))],
             Input::Received { peer, message, .. } => self.received(peer, message),
-            Input::Delayed { .. } | Input::ConnectFailed { .. } | Input::Malformed { .. } | Input::Flushed { .. } => {
-                Vec::new()
-            }
+            Input::Delayed { .. }
+            | Input::ConnectFailed { .. }
+            | Input::Malformed { .. }
+            | Input::Flushed { .. }
+            | Input::Stop => Vec::new(),
         }
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::race::{Dice, Outcome, Side, race};
 use super::{Sim, Weather};
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
-use crate::p2p::Event;
+use crate::p2p::{Command, Event};
 use crate::primitives::address;
 use crate::primitives::amount::COIN;
 use crate::primitives::hash::Txid;
@@ -137,7 +137,7 @@ pub fn run(
 
     let before = sim.events(MERCHANT).len();
     sim.heal();
-    sim.command(ATTACKER, |node, now| node.connect_once(now, Sim::address(MERCHANT), None));
+    sim.command(ATTACKER, |reply| Command::ConnectOnce(Sim::address(MERCHANT), None, reply));
     if !sim.run_until(PATIENCE_MILLIS, Sim::is_converged) {
         return Err(unexpected("the nodes did not agree after the branch was published"));
     }

@@ -9,6 +9,7 @@
 //! too large for that there are [`lookup`] and [`gossip`], where nodes are no more than what these need.
 
 mod byzantine;
+mod disk;
 pub mod doublespend;
 pub mod gossip;
 pub mod lookup;
@@ -22,6 +23,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -34,12 +36,14 @@ use crate::mempool::{Accepted, Limits, Mempool, MempoolError};
 use crate::miner::template;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Kind;
-use crate::p2p::{Config, Event, Input, Node, Now, Output};
+use crate::p2p::{Command, Config, Event, Input, Node, Now, Output, Protocol, Reply};
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::{PublicKey, SecretKey};
 use crate::primitives::tx::Transaction;
-use crate::storage::{MemoryStore, StoreError};
+use crate::record::{Recorded, Recorder, Start};
+use crate::storage::StoreError;
+use disk::Disk;
 use units::Latency;
 use wire::{Agenda, Happening, Link};
 
@@ -110,14 +114,14 @@ pub struct Found {
 }
 
 enum Actor {
-    Up(Box<Node>),
+    Up(Box<Recorded>),
     Down,
     Scripted(Script),
 }
 
 struct Place {
     actor: Actor,
-    store: Arc<MemoryStore>,
+    disk: Arc<Disk>,
     config: Config,
     /// How many times it was started: what was foreseen for an earlier life does not happen.
     life: u32,
@@ -130,9 +134,9 @@ struct Place {
 }
 
 impl Place {
-    fn new(actor: Actor, config: Config) -> Self {
-        let store = Arc::default();
-        Self { actor, store, config, life: 0, wake: None, group: 0, garbled: 0.0, events: Vec::new() }
+    fn new(actor: Actor, config: Config, clock: &Arc<AtomicU64>) -> Self {
+        let disk = Arc::new(Disk::new(Arc::clone(clock)));
+        Self { actor, disk, config, life: 0, wake: None, group: 0, garbled: 0.0, events: Vec::new() }
     }
 }
 
@@ -142,6 +146,8 @@ pub struct Sim {
     weather: Weather,
     rng: ChaCha20Rng,
     millis: u64,
+    /// The same, for the disks.
+    clock: Arc<AtomicU64>,
     agenda: Agenda,
     places: Vec<Place>,
     links: BTreeMap<u64, Link>,
@@ -162,6 +168,7 @@ impl Sim {
             weather,
             rng: ChaCha20Rng::seed_from_u64(seed),
             millis: 0,
+            clock: Arc::default(),
             agenda: Agenda::default(),
             places: Vec::new(),
             links: BTreeMap::new(),
@@ -220,7 +227,7 @@ impl Sim {
     pub fn add_node_with(&mut self, config: Config) -> Result<usize, StoreError> {
         let node = self.places.len();
         let config = Config { id: Self::id(node), listen_port: PORT, ..config };
-        self.places.push(Place::new(Actor::Down, config));
+        self.places.push(Place::new(Actor::Down, config, &self.clock));
         self.start(node)?;
         Ok(node)
     }
@@ -228,7 +235,7 @@ impl Sim {
     /// Adds a peer that acts by a script: it is told what a node would be, and does what it returns.
     pub fn add_script(&mut self, script: Script) -> usize {
         let node = self.places.len();
-        self.places.push(Place::new(Actor::Scripted(script), Config::default()));
+        self.places.push(Place::new(Actor::Scripted(script), Config::default(), &self.clock));
         self.tell(node, Input::Tick);
         node
     }
@@ -238,13 +245,21 @@ impl Sim {
         self.places[node].garbled = part;
     }
 
-    /// The node's process ends without a word: its connections break, what it had in memory is gone.
-    pub fn crash(&mut self, node: usize) {
-        self.places[node].actor = Actor::Down;
-        self.places[node].wake = None;
+    /// The node's process ends without a word: its connections break, what it had in memory is gone, and of what it
+    /// wrote in the last half second a part that chance decides, as with a real store.
+    ///
+    /// # Errors
+    /// The store's, which memory's has not.
+    pub fn crash(&mut self, node: usize) -> Result<(), StoreError> {
+        let lost = self.rng.random_range(0..=disk::LINGER_MILLIS);
+        self.note("crash", [node as u64, lost, 0]);
+        let place = &mut self.places[node];
+        (place.actor, place.wake) = (Actor::Down, None);
+        place.disk.crash(lost)?;
         let broken: Vec<u64> =
             self.links.iter().filter(|(_, link)| link.nodes.contains(&node)).map(|(id, _)| *id).collect();
         broken.into_iter().for_each(|link| self.break_link(link));
+        Ok(())
     }
 
     /// Starts a node that is down, with the store that it left.
@@ -252,14 +267,27 @@ impl Sim {
     /// # Errors
     /// As [`Sim::add_node`].
     pub fn start(&mut self, node: usize) -> Result<(), StoreError> {
+        self.start_with(node, None)
+    }
+
+    /// The same, with a record from then on, if one is given.
+    ///
+    /// # Errors
+    /// As [`Sim::add_node`].
+    pub fn start_with(&mut self, node: usize, mut recorder: Option<Recorder>) -> Result<(), StoreError> {
         let now = self.now();
         let mut config = self.places[node].config.clone();
         config.seed = self.rng.random();
         let place = &mut self.places[node];
-        let chain = Chain::open(self.params.clone(), place.store.clone())?;
-        let mempool = Mempool::new(self.params.clone(), Limits::default());
+        let limits = Limits::default();
+        if let Some(recorder) = &mut recorder {
+            recorder.begin(&Start::new(&self.params, &config, &limits, now), &*place.disk)?;
+        }
+        let chain = Chain::open(self.params.clone(), place.disk.clone())?;
+        let mempool = Mempool::new(self.params.clone(), limits);
         place.life += 1;
-        place.actor = Actor::Up(Box::new(Node::new(chain, mempool, config, now)?));
+        let up = Node::new(chain, mempool, config, now)?;
+        place.actor = Actor::Up(Box::new(Recorded::new(up, recorder, now)));
         self.carry_out(node);
         Ok(())
     }
@@ -267,7 +295,7 @@ impl Sim {
     /// A node that is up.
     pub fn node(&self, node: usize) -> Option<&Node> {
         match &self.places[node].actor {
-            Actor::Up(node) => Some(node),
+            Actor::Up(node) => Some(&***node),
             Actor::Down | Actor::Scripted(_) => None,
         }
     }
@@ -282,18 +310,21 @@ impl Sim {
         &self.places[node].events
     }
 
-    /// Calls a node as its owner would, and carries out what follows. `None` if it is not up.
-    pub fn command<R>(&mut self, node: usize, command: impl FnOnce(&mut Node, Now) -> R) -> Option<R> {
+    /// Has a node carry out the command that `make` makes around its reply, and then what follows; answers what the reply
+    /// was sent. `None` if it is not up.
+    pub fn command<R: Send + 'static>(&mut self, node: usize, make: impl FnOnce(Reply<R>) -> Command) -> Option<R> {
         let now = self.now();
         let Actor::Up(up) = &mut self.places[node].actor else { return None };
-        let result = command(up, now);
+        let (sender, answer) = std::sync::mpsc::channel();
+        // The other end is right here.
+        up.command(now, make(Reply::to(move |result| drop(sender.send(result)))));
         self.carry_out(node);
-        Some(result)
+        answer.try_recv().ok()
     }
 
     /// Gives a transaction to a node that is up; `None` if it is not.
     pub fn submit(&mut self, node: usize, tx: Transaction) -> Option<Result<Accepted, MempoolError>> {
-        self.command(node, |node, now| node.submit_transaction(now, tx))
+        self.command(node, |reply| Command::SubmitTransaction(tx, reply))
     }
 
     /// The key to which a node's blocks pay.
@@ -321,7 +352,7 @@ impl Sim {
         let block = self.make_block(node)?;
         let hash = block.hash();
         let at = self.millis;
-        self.command(node, |node, now| node.submit_block(now, block))?.ok()?;
+        self.command(node, |reply| Command::SubmitBlock(block, reply))?.ok()?;
         self.found.push(Found { at, node, hash });
         Some(hash)
     }
@@ -368,10 +399,15 @@ impl Sim {
     pub fn run_for(&mut self, millis: u64) {
         let until = self.millis + millis;
         while let Some((at, happening)) = self.agenda.next(until) {
-            self.millis = at;
+            self.set_time(at);
             self.happen(happening);
         }
-        self.millis = until;
+        self.set_time(until);
+    }
+
+    fn set_time(&mut self, millis: u64) {
+        self.millis = millis;
+        self.clock.store(millis, Ordering::Relaxed);
     }
 
     /// Lets time pass until a condition holds, looked at every 10 ms; `false` if it does not within `limit` milliseconds.
@@ -393,7 +429,8 @@ impl Sim {
         tips.all(|tip| Some(tip) == first)
     }
 
-    /// A hash over all that happened: two runs with the same seed and the same calls have the same.
+    /// A hash over all that happened, every byte of every message included: two runs with the same seed and the same calls have
+    /// the same.
     pub fn trace(&self) -> String {
         hex::encode(self.trace.clone().finalize())
     }

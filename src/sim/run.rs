@@ -11,6 +11,7 @@ use crate::p2p::frame;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::{Input, Output, PeerId, Protocol};
+use crate::record;
 
 impl Sim {
     pub(super) fn note(&mut self, what: &str, numbers: [u64; 3]) {
@@ -30,7 +31,6 @@ impl Sim {
             Happening::Established { link } => {
                 let Some(dialled) = self.links.get(&link) else { return };
                 let (from, to) = (dialled.node(End::Dialler), dialled.node(End::Listener));
-                self.note("established", [from as u64, to as u64, link]);
                 let peer = peer_id(link, End::Dialler);
                 let direction = End::Dialler.direction();
                 self.tell(from, Input::Connected { peer, address: Self::address(to), direction, id: Self::id(to) });
@@ -38,9 +38,8 @@ impl Sim {
             Happening::Arrival { link, to, message } => {
                 let Some((from, node)) = self.ends(link, to) else { return };
                 let bytes = message.encoded_len() as u64;
-                let (kind, peer) = (message.kind(), peer_id(link, to));
-                self.note(kind.name(), [node as u64, link, bytes]);
-                self.traffic[kind.place()].add(bytes);
+                let peer = peer_id(link, to);
+                self.traffic[message.kind().place()].add(bytes);
                 let garbled = self.places[from].garbled;
                 if garbled > 0.0 && self.rng.random_bool(garbled) {
                     return self.tell_garbled(node, peer, &message);
@@ -59,7 +58,6 @@ impl Sim {
                     return;
                 }
                 self.links.remove(&link);
-                self.note("closed", [node as u64, link, 0]);
                 self.tell(node, Input::Disconnected { peer: peer_id(link, to) });
             }
             Happening::Wake { node, life } => {
@@ -140,6 +138,8 @@ impl Sim {
     /// Tells a node or script what happened, and carries out what it wants.
     pub(super) fn tell(&mut self, number: usize, input: Input) {
         let now = self.now();
+        self.note("tell", [number as u64, 0, 0]);
+        self.trace.update(record::encode_input(&input));
         match &mut self.places[number].actor {
             Actor::Up(node) => {
                 node.handle(now, input);
@@ -189,7 +189,10 @@ impl Sim {
                     self.places[node].wake = Some(millis);
                     self.agenda.add(millis, Happening::Wake { node, life });
                 }
-                Output::Event(event) => self.places[node].events.push((self.millis, event)),
+                Output::Event(event) => {
+                    self.trace.update(format!("{event:?}"));
+                    self.places[node].events.push((self.millis, event));
+                }
             }
         }
     }

@@ -169,6 +169,11 @@ impl Batch {
         self.len
     }
 
+    /// The keys that are changed, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.changes().map(|(key, ..)| key)
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -238,7 +238,7 @@ impl Connection {
     /// Hands in a block, as `submitblock` does; why it was not taken, if it was not.
     async fn submit(&self, block: Block) -> Result<Option<Refusal>, End> {
         let (hash, height) = (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height));
-        let rejection = self.handle.call(move |node, now| work::submit(node, now, block)).await??;
+        let rejection = work::submit(&self.handle, block).await??;
         Ok(match rejection {
             None => {
                 self.meters.found_block();

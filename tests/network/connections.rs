@@ -211,7 +211,7 @@ fn bans_and_addresses_survive_a_restart() {
     let subnet: Subnet = "10.7.0.0/16".parse().unwrap();
     let until = bench.now.unix + 100;
     bench.node.ban(bench.now, subnet, until);
-    bench.node.save(bench.now).unwrap();
+    bench.node.handle(bench.now, Input::Stop);
     let mut again = Bench::with_store(Config::default(), store);
     let created = bench.now.unix;
     assert_eq!(again.node.bans(again.now), [(subnet, Ban { created, until, reason: "asked for".to_owned() })]);

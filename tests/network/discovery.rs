@@ -10,7 +10,7 @@ use cairn::p2p::kad::{Contact, K, NodeId};
 use cairn::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::search::{Found, Outcome};
-use cairn::p2p::{Config, Direction, Event, Input, Now, Output, PeerId, Protocol, Reason};
+use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerId, Protocol, Reason};
 use cairn::primitives::target::Work;
 use cairn::sim::{Script, Sim, Weather};
 use cairn::storage::{MemoryStore, Store};
@@ -32,7 +32,7 @@ fn joined_through_one(n: usize, seed: u64) -> Sim {
 /// What a node finds when its owner asks it to look for an id.
 fn find(sim: &mut Sim, node: usize, target: NodeId) -> Arc<Found> {
     let number =
-        sim.command(node, |node, now| node.find_node(now, target)).unwrap().expect("nothing else is looked for");
+        sim.command(node, |reply| Command::FindNode(target, reply)).unwrap().expect("nothing else is looked for");
     let found = |sim: &Sim| {
         sim.events(node).iter().rev().find_map(|(_, event)| match event {
             Event::NodesFound(found) if found.number == Some(number) => Some(found.clone()),
@@ -68,7 +68,7 @@ fn sixty_nodes_that_joined_through_one_need_it_no_more() {
     assert_eq!(ids, nearest(&sim, target, 17), "the nearest of all are found, the nearest first");
     assert!(found.path.iter().any(|step| step.hop >= 1 && matches!(step.outcome, Outcome::Answered { told: 1.. })));
 
-    sim.crash(0);
+    sim.crash(0).unwrap();
     sim.run_for(60_000);
     // Whoever comes may come through anybody.
     for through in [7, 33, 59] {
@@ -76,7 +76,7 @@ fn sixty_nodes_that_joined_through_one_need_it_no_more() {
         sim.run_for(30_000);
         assert!(connections(&sim, newcomer) >= 8, "through {through}: {}", connections(&sim, newcomer));
     }
-    sim.crash(7);
+    sim.crash(7).unwrap();
     mine(&mut sim, 62, 1);
     assert!(sim.run_until(5_000, Sim::is_converged), "a block does not reach all");
     mine(&mut sim, 30, 1);
@@ -110,8 +110,8 @@ fn a_restart_needs_no_bootstrap() {
     let mut sim = joined_through_one(20, seed.0);
     sim.run_for(130_000);
     let before = sim.node(9).unwrap().contacts().len();
-    sim.crash(9);
-    sim.crash(0);
+    sim.crash(9).unwrap();
+    sim.crash(0).unwrap();
     sim.start(9).unwrap();
     let after = sim.node(9).unwrap().contacts().len();
     assert!(after * 2 > before, "{after} of {before} contacts are left");
@@ -322,7 +322,7 @@ fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
     for (n, address) in dialled.iter().enumerate() {
         answer_dial(&mut bench, 1_000 + n as u64, *address);
     }
-    bench.node.save(bench.now).unwrap();
+    bench.node.handle(bench.now, Input::Stop);
 
     let mut again = Bench::with_store(Config::default(), store.clone());
     let outputs: Vec<Output> = again.node.drain().collect();
@@ -337,7 +337,7 @@ fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
     let expected: Vec<_> = (0..2).map(|n| (dialled[n], Some(id(PeerId(1_000 + n as u64))))).collect();
     assert_eq!(first, expected, "those connected longest");
     again.give(Input::ConnectFailed { address: dialled[0] });
-    again.node.save(again.now).unwrap();
+    again.node.handle(again.now, Input::Stop);
     let mut third = Bench::with_store(Config { outbound_target: 0, ..Config::default() }, store);
     let outputs: Vec<Output> = third.node.drain().collect();
     assert_eq!(dials(&outputs)[0], dialled[1], "the first one is an anchor no more");

@@ -1,5 +1,6 @@
 //! Partitions and crashes.
 
+use cairn::record::{Ending, Reader, Recorder, State, replay};
 use cairn::sim::{Sim, Weather};
 
 use crate::{Seed, mine, network, params, payment, settles};
@@ -71,12 +72,14 @@ fn a_crashed_node_comes_back_to_what_it_had_and_catches_up() {
     let seed = Seed::new(12);
     let mut sim = network(12, Weather::default(), seed.0);
     sim.set_mining(Some(2_000));
-    sim.run_for(60_000);
+    // Address books are saved every minute, and written half a second later at the latest.
+    sim.run_for(61_000);
     let before = sim.node(4).unwrap().chain().tip().height;
-    sim.crash(4);
+    sim.crash(4).unwrap();
     sim.run_for(60_000);
     sim.start(4).unwrap();
-    assert!(sim.node(4).unwrap().chain().tip().height >= before);
+    // But for what was found in the last half second before.
+    assert!(sim.node(4).unwrap().chain().tip().height + 1 >= before);
     assert!(sim.node(4).unwrap().known_addresses().len() > 2, "the address book was saved");
     sim.run_for(20_000);
     assert!(settles(&mut sim, 20_000));
@@ -88,7 +91,7 @@ fn the_network_outlives_the_node_that_it_was_joined_through() {
     let seed = Seed::new(13);
     let mut sim = network(12, Weather::default(), seed.0);
     sim.run_for(60_000);
-    sim.crash(0);
+    sim.crash(0).unwrap();
     sim.run_for(30_000);
     let newcomer = sim.add_node(&[7]).unwrap();
     sim.set_mining(Some(2_000));
@@ -96,4 +99,46 @@ fn the_network_outlives_the_node_that_it_was_joined_through() {
     assert!(settles(&mut sim, 20_000));
     let (inbound, outbound) = sim.node(newcomer).unwrap().connection_counts();
     assert!(inbound + outbound >= 5, "the newcomer found {inbound} and {outbound} others");
+}
+
+/// It is killed, has recorded until then, and began with a chain.
+#[test]
+fn a_recorded_node_under_faults_does_the_same_again() {
+    let seed = Seed::new(14);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.rec");
+    let mut sim = network(10, Weather { loss: 0.02, resets: 0.000_5, ..Weather::default() }, seed.0);
+    sim.set_mining(Some(3_000));
+    sim.run_for(60_000);
+    sim.crash(4).unwrap();
+    sim.run_for(20_000);
+    sim.start_with(4, Some(Recorder::create(&path).unwrap())).unwrap();
+    // A peer whose messages are damaged on their way is banned.
+    sim.garble(7, 0.02);
+    for n in 1..=10 {
+        sim.run_for(5_000);
+        let _ = sim.submit(usize::from(n) % 3, payment(&params(), n, 1_000)).unwrap();
+    }
+    sim.partition(&[&[], &[1, 2, 3, 4]]);
+    sim.run_for(60_000);
+    sim.heal();
+    sim.run_for(90_000);
+    sim.submit(4, payment(&params(), 11, 1_000)).unwrap().unwrap();
+    let (now, node) = (sim.now(), sim.node(4).unwrap());
+    let (tip, mempool, bans) = (node.chain().tip().hash, node.mempool().txids(), node.bans(now));
+    assert!(!bans.is_empty(), "nobody was banned");
+    assert!(!mempool.is_empty());
+    sim.crash(4).unwrap();
+
+    let record = || Reader::new(std::fs::File::open(&path).map(std::io::BufReader::new).unwrap()).unwrap();
+    let replayed = replay(record(), &|_| ()).unwrap();
+    assert_eq!((replayed.state.tip, &replayed.mempool, &replayed.bans), (tip, &mempool, &bans));
+    assert_eq!((replayed.ending, replayed.commands > 0, replayed.stored > 0), (Ending::Open, true, true));
+    assert!(replayed.checkpoints > 1 && replayed.inputs > 1_000, "{replayed:?}");
+    // On threads of a pool that others keep busy, it does the same.
+    let states: Vec<State> = {
+        use rayon::prelude::*;
+        (0..8).into_par_iter().map(|_| replay(record(), &|_| ()).unwrap().state).collect()
+    };
+    assert!(states.iter().all(|state| *state == replayed.state));
 }

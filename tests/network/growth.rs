@@ -84,7 +84,7 @@ fn a_seed_repeats_its_run_to_the_last_message() {
         sim.partition(&[&[1, 2, 3, 4, 5], &[6, 7, 8, 9]]);
         sim.submit(3, payment(&params(), 1, 500)).unwrap().unwrap();
         sim.run_for(20_000);
-        sim.crash(7);
+        sim.crash(7).unwrap();
         sim.heal();
         sim.run_for(10_000);
         sim.start(7).unwrap();

@@ -7,7 +7,7 @@ use cairn::consensus::error::RuleError;
 use cairn::consensus::params::Params;
 use cairn::p2p::message::{Hello, Item, MAX_HEADERS, MIN_PROTOCOL_VERSION, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
-use cairn::p2p::{Config, Direction, Event, Input, Now, Output, PeerId, Reason};
+use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerId, Reason};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Hash256};
 use cairn::primitives::header::Header;
@@ -74,7 +74,7 @@ pub(crate) fn stage(seed: u64, blocks: u32, script: impl FnOnce(&Sim, &Arc<Param
     sim.add_script(script);
     sim.add_node(&[1]).unwrap();
     sim.run_for(3_000);
-    sim.command(VICTIM, |node, now| node.add_node(now, Sim::address(0), None));
+    sim.command(VICTIM, |reply| Command::AddNode(Sim::address(0), None, reply));
     sim
 }
 

@@ -164,7 +164,8 @@ impl Place {
 
     /// The same; if it ends before it is ready, its log.
     pub fn try_node(&self, name: &str, args: &[&str]) -> Result<Node, Vec<String>> {
-        let basics = [&NODE[..], &["--log", "info,cairn=debug"]].concat();
+        let node: &[&str] = if args.contains(&"--listen") { &["node", "--rpc", "127.0.0.1:0"] } else { &NODE };
+        let basics = [node, &["--log", "info,cairn=debug"]].concat();
         let mut child = self.command(name, &[&basics, args].concat()).spawn().unwrap();
         let log = Arc::new(Mutex::new(VecDeque::new()));
         let (sender, lines) = mpsc::channel();

@@ -57,16 +57,16 @@ fn blocks_and_their_places_are_read_while_the_nodes_thread_is_busy() {
     let busy = fixture.tokio.spawn({
         let handle = handle.clone();
         async move {
-            let work = move |_: &mut _, _| {
+            let work = move |_: &_, _| {
                 begin.send(()).unwrap();
                 // An error means that the test has failed, and the thread is to go on.
                 let _ = released.recv();
             };
-            handle.call(work).await
+            handle.read(work).await
         }
     });
     begun.recv().unwrap();
-    let waiting = fixture.tokio.spawn(async move { handle.call(|_, _| ()).await });
+    let waiting = fixture.tokio.spawn(async move { handle.read(|_, _| ()).await });
     for (call, before) in calls.iter().zip(before) {
         assert_eq!(answer(call), before, "{call:?}");
     }

@@ -195,7 +195,7 @@ fn filters(fixture: &Fixture, block: &Block) {
 fn header_before_block(fixture: &Fixture) {
     let key = address::decode(&fixture.params.address_prefix, &fixture.payee(1)).unwrap();
     let handle = fixture.node.as_ref().unwrap().handle().clone();
-    let mined = fixture.tokio.block_on(handle.call(move |node, now| {
+    let mined = fixture.tokio.block_on(handle.read(move |node, now| {
         let template = template::build(node.chain(), node.mempool(), &key, 0, now.unix).unwrap();
         let nonce = kernel::search(&template.header, template.target, 0..=u32::MAX).unwrap();
         template.block(nonce)

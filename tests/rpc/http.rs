@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use cairn::p2p::Command;
 use cairn::primitives::address;
 use cairn::rpc::client::{Client, ClientConfig, ClientError};
 use cairn::rpc::{self, auth};
@@ -282,12 +283,12 @@ fn limits_hold() {
         let payee = fixture.payee(1);
         let handle = fixture.node.as_ref().unwrap().handle().clone();
         let key = address::decode(&fixture.params.address_prefix, &payee).unwrap();
-        let mined = handle.call(move |node, now| {
+        let mined = handle.decide(move |node, now, reply| {
             let template = cairn::miner::template::build(node.chain(), node.mempool(), &key, 0, now.unix).unwrap();
             let nonce = cairn::miner::kernel::search(&template.header, template.target, 0..=u32::MAX).unwrap();
-            node.submit_block(now, template.block(nonce)).unwrap();
+            Some(Command::SubmitBlock(template.block(nonce), reply))
         });
-        fixture.tokio.block_on(mined).unwrap();
+        fixture.tokio.block_on(mined).unwrap().unwrap();
         wait.join().unwrap()
     });
     assert_eq!((waiting.status, fixture.post(call).status), (200, 200));

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cairn::consensus::params::GenesisSpec;
+use cairn::p2p::Command;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -120,7 +121,7 @@ fn metrics_are_told_while_others_have_all_the_memory() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let handle = fixture.node.as_ref().unwrap().handle().clone();
     // The node's thread is kept, so that the request is under way for as long as this test wants.
-    let held = fixture.tokio.spawn(async move { handle.call(move |_, _| released.recv()).await });
+    let held = fixture.tokio.spawn(async move { handle.read(move |_, _| released.recv()).await });
     let metrics = thread::scope(|scope| {
         let call = r#"{"method":"getmempoolinfo","id":1}"#;
         let stranger = scope.spawn(|| fixture.send("POST", "/public", &[], call).status);
@@ -297,7 +298,7 @@ fn every_public_method_keeps_to_its_budget() {
     for n in 0..1_100u32 {
         let outputs = vec![Output::pay(key(2).public_key(), split.outputs[n as usize].value - 10_000)];
         let tx = fixture.spend(&split, n, 2, outputs);
-        let taken = fixture.node.as_ref().unwrap().handle().call(move |node, now| node.submit_transaction(now, tx));
+        let taken = fixture.node.as_ref().unwrap().handle().command(move |reply| Command::SubmitTransaction(tx, reply));
         fixture.tokio.block_on(taken).unwrap().unwrap();
     }
     // A chain as long as may be; the one in the middle has most relatives.

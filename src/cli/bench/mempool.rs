@@ -10,6 +10,7 @@ use super::{Figure, payments, shortest};
 use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::mempool::{Limits, Mempool};
+use crate::p2p::Command;
 use crate::primitives::codec;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::SignatureCheck;
@@ -74,12 +75,12 @@ async fn nodes(params: &Arc<Params>, payments: Vec<(Txid, Transaction)>) -> anyh
     }
     let count = payments.len();
     for (_, tx) in payments.into_iter().skip(requests.len()) {
-        first.handle().call(move |node, now| node.submit_transaction(now, tx)).await??;
+        first.handle().command(move |reply| Command::SubmitTransaction(tx, reply)).await??;
     }
     let second = Node::start(params).await?;
     let start = Instant::now();
     second.connect(&first).await?;
-    while second.handle().call(|node, _| node.mempool().len()).await? < count {
+    while second.handle().read(|node, _| node.mempool().len()).await? < count {
         tokio::time::sleep(LOOK).await;
     }
     let relayed = count as f64 / start.elapsed().as_secs_f64();

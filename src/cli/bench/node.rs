@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::fixture::Scratch;
 use crate::consensus::params::Params;
+use crate::p2p::Command;
 use crate::rpc::auth;
 use crate::rpc::{self, RpcServer};
 use crate::runtime::{self, Handle, Running};
@@ -52,7 +53,7 @@ impl Node {
     pub(super) async fn connect(&self, peer: &Self) -> anyhow::Result<()> {
         let address = peer.running.p2p_address().context("it does not wait for peers")?;
         let id = Some(peer.handle().id());
-        Ok(self.handle().call(move |node, now| node.connect_once(now, address, id)).await?)
+        Ok(self.handle().command(move |reply| Command::ConnectOnce(address, id, reply)).await?)
     }
 
     /// Returns when the node's best chain has come to `height`.
@@ -165,7 +166,7 @@ mod tests {
         let blocks = [chain.pay(2), chain.pay(3)];
         let hash = blocks[1].hash();
         for block in blocks {
-            first.handle().call(move |node, now| node.submit_block(now, block)).await.unwrap().unwrap();
+            first.handle().command(move |reply| Command::SubmitBlock(block, reply)).await.unwrap().unwrap();
         }
         let second = Node::start(&chain.params).await.unwrap();
         second.connect(&first).await.unwrap();

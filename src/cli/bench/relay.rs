@@ -17,6 +17,7 @@ use super::fixture::Scratch;
 use super::payments::{self, Owned};
 use crate::consensus::params::Params;
 use crate::miner::template;
+use crate::p2p::Command;
 use crate::p2p::message::Kind;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
@@ -83,7 +84,7 @@ async fn start(args: &Args, dir: &Path, params: &Arc<Params>, nodes: &mut Vec<Ru
     for node in &*nodes {
         let connected = async {
             loop {
-                let (inbound, outbound) = node.handle().call(|node, _| node.connection_counts()).await?;
+                let (inbound, outbound) = node.handle().read(|node, _| node.connection_counts()).await?;
                 if inbound + outbound >= wanted {
                     return anyhow::Ok(());
                 }
@@ -160,7 +161,7 @@ async fn measure(
         let before = settled(nodes).await;
         for (number, payment) in payments.into_iter().enumerate() {
             let node = nodes[number % nodes.len()].handle();
-            node.call(|node, now| node.submit_transaction(now, payment)).await??;
+            node.command(move |reply| Command::SubmitTransaction(payment, reply)).await??;
         }
         for node in nodes {
             timeout(PATIENCE, holds(node.handle(), coins.len())).await.context("payments do not reach everybody")??;
@@ -180,7 +181,7 @@ async fn measure(
     }
     let mut links = 0;
     for node in nodes {
-        links += node.handle().call(|node, _| node.connection_counts().1).await?;
+        links += node.handle().read(|node, _| node.connection_counts().1).await?;
     }
     let mut figures = Vec::new();
     for (share, whom) in [(0.5, "half of the nodes"), (0.95, "95 % of them"), (1.0, "all")] {
@@ -219,7 +220,7 @@ fn transactions(params: &Params, coins: &mut [Owned]) -> Vec<Transaction> {
 /// Waits until a node's mempool has so many transactions.
 async fn holds(node: &Handle, count: usize) -> anyhow::Result<()> {
     let mut events = node.subscribe();
-    while node.call(|node, _| node.mempool().len()).await? < count {
+    while node.read(|node, _| node.mempool().len()).await? < count {
         // Having missed some is as good a reason to look again.
         let _ = timeout(LOOK, events.recv()).await;
     }
@@ -230,7 +231,7 @@ async fn holds(node: &Handle, count: usize) -> anyhow::Result<()> {
 async fn mine(node: &Handle, more: Vec<Transaction>) -> anyhow::Result<Block> {
     let payee = SecretKey::from_seed([8; 32]).public_key();
     let template = node
-        .call(move |node, now| template::build(node.chain(), node.mempool(), &payee, now.millis, now.unix))
+        .read(move |node, now| template::build(node.chain(), node.mempool(), &payee, now.millis, now.unix))
         .await??;
     let mut block = template.block(0);
     block.transactions.extend(more);
@@ -250,7 +251,7 @@ async fn spread(miner: &Handle, block: Block, nodes: &[Running]) -> anyhow::Resu
         arrivals.spawn(async move { tip.wait_for(|tip| tip.hash == hash).await.map(|_| Instant::now()) });
     }
     let start = Instant::now();
-    miner.call(|node, now| node.submit_block(now, block)).await??;
+    miner.command(move |reply| Command::SubmitBlock(block, reply)).await??;
     let mut times = Vec::new();
     while let Some(arrived) =
         timeout(PATIENCE, arrivals.join_next()).await.context("a block does not reach everybody")?

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::fixture::Fixture;
 use super::node::{self, Node};
 use super::{Figure, shortest};
+use crate::p2p::Command;
 
 /// Connections over which a node is called at the same time.
 const CONNECTIONS: usize = 8;
@@ -34,7 +35,7 @@ async fn measure() -> anyhow::Result<Vec<Figure>> {
     for _ in 0..2 {
         let block = chain.pay(PAYMENTS);
         hash = block.hash();
-        node.handle().call(move |node, now| node.submit_block(now, block)).await??;
+        node.handle().command(move |reply| Command::SubmitBlock(block, reply)).await??;
     }
     let mut figures = Vec::new();
     for connections in [1, CONNECTIONS] {

@@ -12,6 +12,7 @@ use super::{Busy, Figure, payments, shortest};
 use crate::chain::Chain;
 use crate::consensus::headers::HeaderChain;
 use crate::consensus::params::{GenesisSpec, Params, Retarget};
+use crate::p2p::Command;
 use crate::p2p::message::MAX_HEADERS;
 use crate::primitives::address;
 use crate::primitives::block::Block;
@@ -80,7 +81,7 @@ async fn full_blocks() -> anyhow::Result<Vec<Figure>> {
     let first = Node::start(&params).await?;
     let start = Instant::now();
     for block in blocks {
-        first.handle().call(move |node, now| node.submit_block(now, block)).await??;
+        first.handle().command(move |reply| Command::SubmitBlock(block, reply)).await??;
     }
     let told = payments / start.elapsed().as_secs_f64();
     let busy = Busy::start()?;

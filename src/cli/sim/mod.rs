@@ -1,8 +1,9 @@
-//! `cairn sim`: how the network would do with very many nodes.
+//! `cairn sim`: how the network would do with very many nodes, and how a node did.
 
 mod attack;
 mod network;
 mod plot;
+mod replay;
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,6 +46,9 @@ Examples:
   cairn sim gossip --fanout 1..8                # copies against rounds
   cairn sim gossip --loss 0.05                  # 5 % of the messages are lost")]
     Gossip(GossipArgs),
+    /// Run a recorded node again, and check that it does what it did
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -135,6 +139,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         SimCommand::Attack(args) => attack::run(args, common),
         SimCommand::Lookup(args) => lookups(args, common),
         SimCommand::Gossip(args) => gossips(args, common),
+        SimCommand::Replay(args) => replay::run(args, common),
     }
 }
 

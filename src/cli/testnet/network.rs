@@ -143,7 +143,7 @@ impl Network {
         let mut links = Links::new(self.nodes.len());
         for (from, node) in self.nodes.iter().enumerate() {
             let handle = node.running.handle();
-            let peers = handle.call(|node, now| node.peers(now)).await.with_context(|| node.name.clone())?;
+            let peers = handle.read(|node, now| node.peers(now)).await.with_context(|| node.name.clone())?;
             for (to, other) in self.nodes.iter().enumerate().filter(|(to, _)| *to != from) {
                 let Some(address) = other.running.p2p_address() else { continue };
                 let settings = handle.chaos().map(|chaos| chaos.get(LinkKey::Listening(address))).unwrap_or_default();
@@ -215,7 +215,7 @@ impl Member {
     async fn row(&self, rpc: String) -> anyhow::Result<Row> {
         let handle = self.running.handle();
         let tip = *handle.tip().borrow();
-        let (peers, mempool) = handle.call(|node, now| (node.peers(now).len(), node.mempool().len())).await?;
+        let (peers, mempool) = handle.read(|node, now| (node.peers(now).len(), node.mempool().len())).await?;
         let status = handle.miner().status();
         Ok(Row {
             name: self.name.clone(),

@@ -1,5 +1,5 @@
-//! What this node's owner may ask of it, over RPC or otherwise. After each call that takes the node as mutable,
-//! [`Protocol::drain`](crate::p2p::Protocol::drain) has what follows.
+//! How a node carries out its owner's [`Command`]s, and what the owner may read. After each call that takes the node as
+//! mutable, [`Protocol::drain`](crate::p2p::Protocol::drain) has what follows.
 
 use std::net::SocketAddr;
 
@@ -9,9 +9,10 @@ use crate::mempool::{Accepted, MempoolError, SavedError};
 use crate::p2p::addrbook::{PeerAddress, Record};
 use crate::p2p::bans::{Ban, Subnet};
 use crate::p2p::budget::Cost;
+use crate::p2p::command::Command;
 use crate::p2p::config::{Config, PeerInfo};
 use crate::p2p::connection::{Direction, Now, PeerId};
-use crate::p2p::interface::{Event, Reason};
+use crate::p2p::interface::{Event, Input, Output, Protocol, Reason};
 use crate::p2p::kad::{NodeId, Table};
 use crate::p2p::message::SERVICE_FULL;
 use crate::primitives::block::Block;
@@ -20,6 +21,47 @@ use crate::primitives::header::Header;
 use crate::primitives::tx::Transaction;
 
 impl Node {
+    pub(super) fn carry_out(&mut self, now: Now, command: Command) {
+        match command {
+            Command::SubmitBlock(block, reply) => reply.send(self.submit_block(now, block)),
+            Command::SubmitHeader(header, reply) => reply.send(self.submit_header(now, header)),
+            Command::SubmitTransaction(tx, reply) => reply.send(self.submit_transaction(now, tx)),
+            Command::RestoreMempool(saved, reply) => reply.send(self.restore_mempool(now, &saved)),
+            Command::Invalidate(hash, reply) => reply.send(self.invalidate(now, &hash)),
+            Command::Reconsider(hash, reply) => reply.send(self.reconsider(now, &hash)),
+            Command::Ping(reply) => {
+                self.ping(now);
+                reply.send(());
+            }
+            Command::AddNode(address, id, reply) => reply.send(self.add_node(now, address, id)),
+            Command::AddSeed(address, id, reply) => {
+                self.add_seed(now, address, id);
+                reply.send(());
+            }
+            Command::RemoveNode(address, reply) => reply.send(self.remove_node(now, &address)),
+            Command::ConnectOnce(address, id, reply) => {
+                self.connect_once(now, address, id);
+                reply.send(());
+            }
+            Command::Disconnect(peer, reply) => reply.send(self.disconnect(now, peer)),
+            Command::DisconnectAddress(address, reply) => reply.send(self.disconnect_address(now, address)),
+            Command::Ban(subnet, until, reply) => {
+                self.ban(now, subnet, until);
+                reply.send(());
+            }
+            Command::Unban(subnet, reply) => reply.send(self.unban(&subnet)),
+            Command::ClearBans(reply) => {
+                self.clear_bans();
+                reply.send(());
+            }
+            Command::Tick(reply) => {
+                self.handle(now, Input::Tick);
+                reply.send(());
+            }
+            Command::FindNode(target, reply) => reply.send(self.find_node(now, target)),
+        }
+    }
+
     /// Takes a block that was made here or came over RPC, and announces it if it is the new tip.
     ///
     /// # Errors
@@ -97,6 +139,11 @@ impl Node {
         self.download.refresh();
         self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
         self.finish(now);
+    }
+
+    /// What [`Protocol::drain`] has for the driver, which it is left to.
+    pub fn outputs(&self) -> impl Iterator<Item = &Output> {
+        self.out.queued()
     }
 
     /// The settings.

@@ -20,6 +20,7 @@ use crate::p2p::anchors::Anchors;
 use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
 use crate::p2p::blocks::Blocks;
 use crate::p2p::budget::{Budgets, Cost};
+use crate::p2p::command::Command;
 use crate::p2p::config::Config;
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::dialer::{Dialer, Situation};
@@ -93,6 +94,8 @@ pub struct Node {
 }
 
 impl Protocol for Node {
+    type Command = Command;
+
     fn handle(&mut self, now: Now, input: Input) {
         let before = meter::effort();
         let payer = match &input {
@@ -112,6 +115,7 @@ impl Protocol for Node {
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
             Input::Delayed { millis } => self.extend_deadlines(millis),
             Input::Tick => {}
+            Input::Stop => self.save(now),
         }
         if let Some((peer, cost)) = payer
             && !self.gained
@@ -121,6 +125,10 @@ impl Protocol for Node {
         let Self { server, chain, mempool, blocks, budgets, out, .. } = self;
         server.serve(now, Shelf { chain, mempool, blocks }, budgets, out);
         self.finish(now);
+    }
+
+    fn command(&mut self, now: Now, command: Command) {
+        self.carry_out(now, command);
     }
 
     fn drain(&mut self) -> Drain<'_, Output> {
@@ -134,13 +142,6 @@ impl Protocol for Node {
     fn tip(&self) -> (u32, BlockHash) {
         let tip = self.chain.tip();
         (tip.height, tip.hash)
-    }
-
-    fn save(&mut self, now: Now) -> Result<(), StoreError> {
-        self.next_save = now.millis + SAVE_INTERVAL_MILLIS;
-        self.bans.expire(now.unix);
-        self.anchors.update(&self.peers);
-        records::save(self.chain.db(), &mut self.book, &mut self.bans, &mut self.anchors)
     }
 }
 
@@ -279,9 +280,17 @@ impl Node {
         if self.announce_at.is_some_and(|at| at <= now.millis) {
             self.announce_tip(now);
         }
-        if self.next_save <= now.millis
-            && let Err(error) = self.save(now)
-        {
+        if self.next_save <= now.millis {
+            self.save(now);
+        }
+    }
+
+    /// Keeps address book, bans and anchors for a later start.
+    fn save(&mut self, now: Now) {
+        self.next_save = now.millis + SAVE_INTERVAL_MILLIS;
+        self.bans.expire(now.unix);
+        self.anchors.update(&self.peers);
+        if let Err(error) = records::save(self.chain.db(), &mut self.book, &mut self.bans, &mut self.anchors) {
             self.out.event(Event::StoreFailed { error: error.to_string() });
         }
     }

@@ -194,7 +194,7 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
     let after = args.get::<Option<AfterCoin>>("after")?.map(|AfterCoin(outpoint)| outpoint);
     let (coins, tip) = api.read(move |db, tip| Ok((db.address_coins(&key, after.as_ref(), count)?, *tip))).await?;
     let maturity = api.params().coinbase_maturity;
-    let listing = move |node: &mut Node, _| {
+    let listing = move |node: &Node, _| {
         let mempool = node.mempool();
         let next = tip.height + 1;
         let confirmed = coins.iter().map(|(outpoint, coin)| {
@@ -280,7 +280,7 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
         return api.reply(&entries);
     }
     let room = if newest_first { count } else { count.saturating_sub(entries.len()) };
-    let pending = move |node: &mut Node, _| {
+    let pending = move |node: &Node, _| {
         let entries = node.mempool().key_entries(&key);
         if newest_first { entries.rev().take(room).copied().collect() } else { entries.take(room).copied().collect() }
     };

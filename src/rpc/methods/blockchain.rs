@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, Entry};
 use crate::consensus::coins::{Coin, CoinView};
+use crate::p2p::Command;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};
@@ -463,12 +464,12 @@ async fn get_tx_out_set_info(api: Api) -> Outcome {
 
 async fn invalidate_block(api: Api, args: Args) -> Outcome {
     let hash: BlockHash = args.get("blockhash")?;
-    api.node(move |node, now| node.invalidate(now, &hash)).await??;
+    api.command(move |reply| Command::Invalidate(hash, reply)).await??;
     Ok(Reply::null())
 }
 
 async fn reconsider_block(api: Api, args: Args) -> Outcome {
     let hash: BlockHash = args.get("blockhash")?;
-    api.node(move |node, now| node.reconsider(now, &hash)).await??;
+    api.command(move |reply| Command::Reconsider(hash, reply)).await??;
     Ok(Reply::null())
 }

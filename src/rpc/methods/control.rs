@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Access, GROUPS, Method, Outcome, discover, find};
 use crate::consensus::params::Retarget;
-use crate::p2p::{Input, Protocol};
+use crate::p2p::Command;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -148,7 +148,7 @@ async fn set_mock_time(api: Api, args: Args) -> Outcome {
     api.ready()?;
     api.handle.set_mock_time(u64::from(time));
     // Whatever is due by the new time happens before this is answered.
-    api.node(|node, now| node.handle(now, Input::Tick)).await?;
+    api.command(Command::Tick).await?;
     Ok(Reply::null())
 }
 

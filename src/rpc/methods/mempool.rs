@@ -149,7 +149,7 @@ async fn get_raw_mempool(api: Api, args: Args) -> Outcome {
         return Err(RpcError::invalid(format!("count: at most {most} without credentials")));
     }
     let count = count.unwrap_or(most);
-    let listing = move |node: &mut Node, _| {
+    let listing = move |node: &Node, _| {
         let mempool = node.mempool();
         Listed::new(mempool, mempool.txids_after(after.as_ref()).take(count).collect(), verbose)
     };

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, ChainError, Entry};
 use crate::miner::{kernel, template};
+use crate::p2p::Command;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
@@ -197,7 +198,7 @@ async fn generate_to_address(api: Api, args: Args) -> Outcome {
         extra_nonce = u64::wrapping_add(extra_nonce, 1);
         let Some(block) = mine(&api, payee, extra_nonce, tries).await? else { break };
         let hash = block.hash();
-        match api.node(move |node, now| node.submit_block(now, block)).await? {
+        match api.command(move |reply| Command::SubmitBlock(block, reply)).await? {
             Ok(_) => hashes.push(hash),
             // Somebody else's block came first, perhaps.
             Err(error) => return Err(error.into()),
@@ -236,7 +237,7 @@ async fn mine(api: &Api, payee: PublicKey, extra_nonce: u64, tries: u64) -> Resu
 async fn submit_header(api: Api, args: Args) -> Outcome {
     let header: Header = codec::decode_hex(args.get("hexdata")?)
         .map_err(|error| RpcError::new(Code::Deserialization, format!("Block header decode failed: {error}")))?;
-    let result = api.node(move |node, now| node.submit_header(now, header)).await?;
+    let result = api.command(move |reply| Command::SubmitHeader(header, reply)).await?;
     result.map(|()| Reply::null()).map_err(|error| match error {
         ChainError::UnknownParent { parent, .. } => {
             RpcError::new(Code::Verify, format!("Must submit previous header ({parent}) first"))

@@ -17,7 +17,7 @@ use crate::p2p::kad::NodeId;
 use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL};
 use crate::p2p::search::SEARCH_TIMEOUT_MILLIS;
 use crate::p2p::search::{Found, Outcome as Asked};
-use crate::p2p::{Direction, Event, PeerId};
+use crate::p2p::{Command, Direction, Event, PeerId};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -360,28 +360,24 @@ async fn add_node(api: Api, args: Args) -> Outcome {
     if !matches!(command, "add" | "remove" | "onetry") {
         return Err(RpcError::invalid("command: expected \"add\", \"remove\" or \"onetry\""));
     }
-    let command = command.to_owned();
     let (addresses, id) = resolve(name).await?;
-    api.node(move |node, now| {
-        // A host may have several addresses: any one that is new, or was there, makes the call a good one.
-        let done =
-            |good: usize, code, message| if good > 0 { Ok(Reply::null()) } else { Err(RpcError::new(code, message)) };
-        match command.as_str() {
-            "add" => {
-                let added = addresses.iter().filter(|address| node.add_node(now, **address, id)).count();
-                done(added, Code::AlreadyAdded, "Error: Node already added")
-            }
-            "remove" => {
-                let removed = addresses.iter().filter(|address| node.remove_node(now, address)).count();
-                done(removed, Code::NotAdded, "Error: Node could not be removed. It has not been added previously.")
-            }
+    // A host may have several addresses: any one that is new, or was there, makes the call a good one.
+    let mut done = false;
+    for address in addresses {
+        done |= match command {
+            "add" => api.command(move |reply| Command::AddNode(address, id, reply)).await?,
+            "remove" => api.command(move |reply| Command::RemoveNode(address, reply)).await?,
             _ => {
-                addresses.iter().take(1).for_each(|address| node.connect_once(now, *address, id));
-                Ok(Reply::null())
+                api.command(move |reply| Command::ConnectOnce(address, id, reply)).await?;
+                return Ok(Reply::null());
             }
-        }
-    })
-    .await?
+        };
+    }
+    match command {
+        _ if done => Ok(Reply::null()),
+        "add" => Err(RpcError::new(Code::AlreadyAdded, "Error: Node already added")),
+        _ => Err(RpcError::new(Code::NotAdded, "Error: Node could not be removed. It has not been added previously.")),
+    }
 }
 
 async fn get_added_node_info(api: Api, args: Args) -> Outcome {
@@ -466,7 +462,7 @@ async fn find_node(api: Api, args: Args) -> Outcome {
     let target = NodeId::from_hex(text).ok_or_else(|| RpcError::invalid("nodeid: expected 64 hex digits"))?;
     let _place = api.waiting_place()?;
     let mut events = api.handle.subscribe();
-    let number = api.node(move |node, now| node.find_node(now, target)).await?;
+    let number = api.command(move |reply| Command::FindNode(target, reply)).await?;
     let number = number.ok_or_else(|| RpcError::new(Code::Misc, "too many lookups are under way"))?;
     let found = async {
         loop {
@@ -522,7 +518,7 @@ fn found_view(found: &Found) -> serde_json::Value {
 }
 
 async fn ping(api: Api) -> Outcome {
-    api.node(|node, now| node.ping(now)).await?;
+    api.command(Command::Ping).await?;
     Ok(Reply::null())
 }
 
@@ -535,13 +531,11 @@ async fn disconnect_node(api: Api, args: Args) -> Outcome {
         ("", None) | (_, Some(_)) => return Err(invalid()),
         (text, None) => Some(text.parse().map_err(|_| RpcError::invalid("address: expected IP:PORT"))?),
     };
-    let closed = api
-        .node(move |node, now| match (address, id) {
-            (Some(address), _) => node.disconnect_address(now, address),
-            (None, Some(id)) => node.disconnect(now, PeerId(id)),
-            (None, None) => false,
-        })
-        .await?;
+    let closed = match (address, id) {
+        (Some(address), _) => api.command(move |reply| Command::DisconnectAddress(address, reply)).await?,
+        (None, Some(id)) => api.command(move |reply| Command::Disconnect(PeerId(id), reply)).await?,
+        (None, None) => false,
+    };
     if closed { Ok(Reply::null()) } else { Err(RpcError::new(Code::NotConnected, "Node not found in connected nodes")) }
 }
 
@@ -553,22 +547,20 @@ async fn set_ban(api: Api, args: Args) -> Outcome {
     let (time, absolute) = (args.get::<u64>("bantime")?, args.get::<bool>("absolute")?);
     match args.get::<&str>("command")? {
         "add" => {
-            api.node(move |node, now| {
-                let until = match (time, absolute) {
-                    (0, _) => now.unix + BAN_SECS,
-                    (time, true) => time,
-                    (time, false) => now.unix.saturating_add(time),
-                };
-                if until <= now.unix {
-                    return Err(RpcError::invalid("Error: Absolute timestamp is in the past"));
-                }
-                node.ban(now, subnet, until);
-                Ok(Reply::null())
-            })
-            .await?
+            let now = api.handle.unix_now();
+            let until = match (time, absolute) {
+                (0, _) => now + BAN_SECS,
+                (time, true) => time,
+                (time, false) => now.saturating_add(time),
+            };
+            if until <= now {
+                return Err(RpcError::invalid("Error: Absolute timestamp is in the past"));
+            }
+            api.command(move |reply| Command::Ban(subnet, until, reply)).await?;
+            Ok(Reply::null())
         }
         "remove" => {
-            let ended = api.node(move |node, _| node.unban(&subnet)).await?;
+            let ended = api.command(move |reply| Command::Unban(subnet, reply)).await?;
             let unknown = "Error: Unban failed. Requested address/subnet was not previously manually banned.";
             if ended { Ok(Reply::null()) } else { Err(RpcError::new(Code::InvalidSubnet, unknown)) }
         }
@@ -601,6 +593,6 @@ async fn list_banned(api: Api) -> Outcome {
 }
 
 async fn clear_banned(api: Api) -> Outcome {
-    api.node(|node, _| node.clear_bans()).await?;
+    api.command(Command::ClearBans).await?;
     Ok(Reply::null())
 }

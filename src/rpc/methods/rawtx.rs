@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::blockchain::entry;
 use super::{Access, Method, Outcome};
 use crate::mempool::{Accepted, MempoolError};
+use crate::p2p::{Command, Node};
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::tx::Transaction;
@@ -175,10 +176,10 @@ async fn send_raw_transaction(api: Api, args: Args) -> Outcome {
     let max_fee_rate: u64 = args.get("maxfeerate")?;
     let replace: bool = args.get("replace")?;
     let txid = tx.txid();
-    let sent = api.node(move |node, now| {
-        let quote = match node.mempool().quote(&tx, node.chain()) {
+    let check = move |node: &Node, tx: &Transaction| {
+        let quote = match node.mempool().quote(tx, node.chain()) {
             // Sending again what is there already is no mistake.
-            Err(MempoolError::AlreadyKnown { .. }) => return Ok(txid),
+            Err(MempoolError::AlreadyKnown { .. }) => return Ok(false),
             other => other?,
         };
         if exceeds(&quote, max_fee_rate) {
@@ -188,9 +189,20 @@ async fn send_raw_transaction(api: Api, args: Args) -> Outcome {
             let conflict = format!("txn-mempool-conflict: {conflict} spends one of its coins, or needs one that does");
             return Err(RpcError::new(Code::Rejected, conflict));
         }
-        Ok(node.submit_transaction(now, tx)?.txid)
+        Ok(true)
+    };
+    let sent = api.handle.decide(move |node, _, reply| match check(node, &tx) {
+        Ok(true) => {
+            let reply = reply.map(|sent: Result<Accepted, MempoolError>| sent.map(drop).map_err(RpcError::from));
+            Some(Command::SubmitTransaction(tx, reply))
+        }
+        checked => {
+            reply.send(checked.map(drop));
+            None
+        }
     });
-    Ok(Reply::of(&sent.await??))
+    sent.await??;
+    Ok(Reply::of(&txid))
 }
 
 /// Whether a transaction pays more than `max` grains a byte; 0 stands for no limit.

@@ -114,7 +114,7 @@ async fn propose(api: &Api, data: Option<String>) -> Outcome {
 
 async fn submit_block(api: Api, args: Args) -> Outcome {
     let block = decode_block(args.get("hexdata")?)?;
-    let rejection = api.node(move |node, now| work::submit(node, now, block)).await??;
+    let rejection = work::submit(&api.handle, block).await??;
     if let Some(Rejection { reason, detail }) = &rejection {
         tracing::info!(reason, detail, "a block that was submitted is not the new tip");
     }
@@ -198,7 +198,7 @@ fn decode_block(text: &str) -> Result<Block, RpcError> {
 
 /// Header, CompactSize, transactions.
 fn decode_bip22(bytes: &[u8]) -> Result<Block, CodecError> {
-    let malformed = |reason: &str| CodecError::Malformed { what: "Block", reason: reason.to_owned() };
+    let malformed = |reason: &str| CodecError::Malformed { what: "Block".into(), reason: reason.to_owned() };
     let (header, used): (Header, usize) = codec::decode_prefix(bytes)?;
     let mut rest = &bytes[used..];
     let short = || malformed("the bytes end within the count of transactions");
@@ -220,7 +220,7 @@ fn decode_bip22(bytes: &[u8]) -> Result<Block, CodecError> {
         rest = &rest[used..];
     }
     if !rest.is_empty() {
-        return Err(CodecError::Trailing { what: "Block", used: bytes.len() - rest.len(), given: bytes.len() });
+        return Err(CodecError::Trailing { what: "Block".into(), used: bytes.len() - rest.len(), given: bytes.len() });
     }
     Ok(Block { header, transactions })
 }

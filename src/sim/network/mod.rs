@@ -380,7 +380,9 @@ impl<'a> Run<'a> {
                 let share = self.setup.crashes[number].share;
                 nodes.truncate((f64::from(self.setup.honest()) * share).round() as usize);
                 nodes.retain(|node| self.sim.node(*node).is_some());
-                nodes.iter().for_each(|node| self.sim.crash(*node));
+                for node in &nodes {
+                    self.sim.crash(*node)?;
+                }
                 self.down[number] = nodes;
             }
             Turn::Return(number) => {

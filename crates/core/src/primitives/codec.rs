@@ -22,13 +22,13 @@ const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_DECODED_BYTES>> =
     bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<MAX_DECODED_BYTES>();
 
 /// Why bytes are not the encoding of the value expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub enum CodecError {
     /// The bytes end early, a tag is unknown, or a length is beyond [`MAX_DECODED_BYTES`].
     #[error("cannot decode {what}: {reason}")]
     Malformed {
         /// The type that was expected.
-        what: &'static str,
+        what: String,
         /// What the decoder met.
         reason: String,
     },
@@ -36,7 +36,7 @@ pub enum CodecError {
     #[error("cannot decode {what}: it ends after {used} bytes, but {given} were given")]
     Trailing {
         /// The type that was expected.
-        what: &'static str,
+        what: String,
         /// Bytes the value took.
         used: usize,
         /// Bytes there were.
@@ -63,7 +63,7 @@ pub fn encoded_len<T: Encode>(value: &T) -> usize {
 pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
     let (value, used) = decode_prefix(bytes)?;
     if used != bytes.len() {
-        return Err(CodecError::Trailing { what: short_type_name::<T>(), used, given: bytes.len() });
+        return Err(CodecError::Trailing { what: short_type_name::<T>().into(), used, given: bytes.len() });
     }
     Ok(value)
 }
@@ -74,7 +74,7 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
 /// [`CodecError::Malformed`].
 pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
     bincode::decode_from_slice(bytes, CONFIG)
-        .map_err(|e| CodecError::Malformed { what: short_type_name::<T>(), reason: describe(&e) })
+        .map_err(|e| CodecError::Malformed { what: short_type_name::<T>().into(), reason: describe(&e) })
 }
 
 /// The value that a string of hex digits encodes.
@@ -83,7 +83,7 @@ pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), CodecErr
 /// [`CodecError`]; a digit that is not hex counts as malformed.
 pub fn decode_hex<T: Decode<()>>(text: &str) -> Result<T, CodecError> {
     let bytes = hex::decode(text)
-        .map_err(|e| CodecError::Malformed { what: short_type_name::<T>(), reason: format!("not hex: {e}") })?;
+        .map_err(|e| CodecError::Malformed { what: short_type_name::<T>().into(), reason: format!("not hex: {e}") })?;
     decode(&bytes)
 }
 

@@ -123,12 +123,11 @@ pub fn verify_all(checks: &[SignatureCheck]) -> Result<(), usize> {
     }
     // Two for each core: one that is busy with something else takes fewer.
     let batch = checks.len().div_ceil(2 * rayon::current_num_threads()).clamp(*BATCH.start(), *BATCH.end());
-    checks
+    let verdicts = checks
         .par_chunks(batch)
         .enumerate()
-        .map(|(chunk, checks)| if batch_holds(checks) { Ok(()) } else { first_false(checks, chunk * batch) })
-        .find_first(Result::is_err)
-        .unwrap_or(Ok(()))
+        .map(|(chunk, checks)| if batch_holds(checks) { Ok(()) } else { first_false(checks, chunk * batch) });
+    meter::apart(|| verdicts.find_first(Result::is_err)).unwrap_or(Ok(()))
 }
 
 fn first_false(checks: &[SignatureCheck], offset: usize) -> Result<(), usize> {

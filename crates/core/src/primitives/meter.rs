@@ -1,7 +1,7 @@
 //! What a thread has done that takes time: looked up, read, hashed, verified.
 //!
 //! Counted where it is done, so that no caller can forget to; each thread counts for itself, so that what one request cost
-//! is the difference between two readings around it, the same in every run. Work handed to other threads counts there.
+//! is the difference between two readings around it, the same in every run. Work shared with other threads is done [`apart`].
 
 use std::cell::Cell;
 use std::ops::Sub;
@@ -56,6 +56,15 @@ fn note(add: impl FnOnce(&mut Effort)) {
 /// What this thread has done so far.
 pub fn effort() -> Effort {
     EFFORT.try_with(Cell::get).unwrap_or_default()
+}
+
+/// Does `work` that other threads share, uncounted: which part this one does, and what else it does while it waits for
+/// them, is chance. What of it is to count is noted apart.
+pub fn apart<T>(work: impl FnOnce() -> T) -> T {
+    let before = effort();
+    let result = work();
+    let _ = EFFORT.try_with(|cell| cell.set(before));
+    result
 }
 
 /// A key was looked up, or an entry visited, and so many bytes read.

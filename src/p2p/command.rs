@@ -1,0 +1,93 @@
+//! What a node's owner may ask of it, over RPC or otherwise, as values: with [`Input`](crate::p2p::Input), all that changes a
+//! node.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::chain::{ChainError, ChainUpdate};
+use crate::mempool::{Accepted, MempoolError, SavedError};
+use crate::p2p::bans::Subnet;
+use crate::p2p::connection::PeerId;
+use crate::p2p::kad::NodeId;
+use crate::primitives::block::Block;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::header::Header;
+use crate::primitives::tx::Transaction;
+
+/// Where the answer to a [`Command`] goes. Without a caller it goes nowhere.
+pub struct Reply<T>(Option<Box<dyn FnOnce(T) + Send>>);
+
+impl<T: 'static> Reply<T> {
+    /// Hands the answer to `caller`.
+    pub fn to(caller: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Some(Box::new(caller)))
+    }
+
+    /// For a command whose caller does not want to know, or is long gone.
+    pub fn nowhere() -> Self {
+        Self(None)
+    }
+
+    /// Answers.
+    pub fn send(self, answer: T) {
+        if let Some(caller) = self.0 {
+            caller(answer);
+        }
+    }
+
+    /// A place for another answer, which gets here as what `change` makes of it.
+    pub fn map<U: 'static>(self, change: impl FnOnce(U) -> T + Send + 'static) -> Reply<U> {
+        match self.0 {
+            Some(caller) => Reply::to(move |answer| caller(change(answer))),
+            None => Reply::nowhere(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Reply" } else { "Reply::nowhere" })
+    }
+}
+
+/// What an owner asks of a full node. Each is carried out by the method of [`Node`](crate::p2p::Node) named with it, which says
+/// what it does and what the answer means.
+#[derive(Debug)]
+pub enum Command {
+    /// [`Node::submit_block`](crate::p2p::Node::submit_block).
+    SubmitBlock(Block, Reply<Result<ChainUpdate, ChainError>>),
+    /// [`Node::submit_header`](crate::p2p::Node::submit_header).
+    SubmitHeader(Header, Reply<Result<(), ChainError>>),
+    /// [`Node::submit_transaction`](crate::p2p::Node::submit_transaction).
+    SubmitTransaction(Transaction, Reply<Result<Accepted, MempoolError>>),
+    /// [`Node::restore_mempool`](crate::p2p::Node::restore_mempool).
+    RestoreMempool(Vec<u8>, Reply<Result<usize, SavedError>>),
+    /// [`Node::invalidate`](crate::p2p::Node::invalidate).
+    Invalidate(BlockHash, Reply<Result<ChainUpdate, ChainError>>),
+    /// [`Node::reconsider`](crate::p2p::Node::reconsider).
+    Reconsider(BlockHash, Reply<Result<ChainUpdate, ChainError>>),
+    /// [`Node::ping`](crate::p2p::Node::ping).
+    Ping(Reply<()>),
+    /// [`Node::add_node`](crate::p2p::Node::add_node).
+    AddNode(SocketAddr, Option<NodeId>, Reply<bool>),
+    /// [`Node::add_seed`](crate::p2p::Node::add_seed).
+    AddSeed(SocketAddr, Option<NodeId>, Reply<()>),
+    /// [`Node::remove_node`](crate::p2p::Node::remove_node).
+    RemoveNode(SocketAddr, Reply<bool>),
+    /// [`Node::connect_once`](crate::p2p::Node::connect_once).
+    ConnectOnce(SocketAddr, Option<NodeId>, Reply<()>),
+    /// [`Node::disconnect`](crate::p2p::Node::disconnect).
+    Disconnect(PeerId, Reply<bool>),
+    /// [`Node::disconnect_address`](crate::p2p::Node::disconnect_address).
+    DisconnectAddress(SocketAddr, Reply<bool>),
+    /// [`Node::ban`](crate::p2p::Node::ban).
+    Ban(Subnet, u64, Reply<()>),
+    /// [`Node::unban`](crate::p2p::Node::unban).
+    Unban(Subnet, Reply<bool>),
+    /// [`Node::clear_bans`](crate::p2p::Node::clear_bans).
+    ClearBans(Reply<()>),
+    /// Looks at the clock, as at [`Input::Tick`](crate::p2p::Input::Tick), and answers when what is due is done.
+    Tick(Reply<()>),
+    /// [`Node::find_node`](crate::p2p::Node::find_node).
+    FindNode(NodeId, Reply<Option<u64>>),
+}

@@ -1,0 +1,157 @@
+//! A node's life as a file: all that ever went into it, so that it can be run again.
+//!
+//! A [`Node`](crate::p2p::Node) is a function of its beginning, its inputs and its owner's commands. [`Recorded`] writes these
+//! down as they come; [`replay`] runs a node from the file, with neither socket, disk nor clock, and compares what it does
+//! with what the recording node did.
+//!
+//! # The file
+//!
+//! It starts with [`MAGIC`] and the format (u32). Then come entries: the length of kind and body (u32), the kind (u8), the body, and
+//! the first four bytes of the double SHA-256 of all these. Integers are little-endian, and bodies are encoded as
+//! [`codec`](crate::primitives::codec) does.
+//!
+//! | kind | body |
+//! |---|---|
+//! | 0 start | this program's version, the text of genesis.json, the settings and the random seed, the mempool's limits, the time |
+//! | 1 stored | keys and values of the store as it was, in order, as many entries as it takes |
+//! | 2 input | the time, the digest before it, the [`Input`](crate::p2p::Input) |
+//! | 3 command | the same with a [`Command`](crate::p2p::Command) |
+//! | 4 checkpoint | the digest, and the [`State`]; before the first input, and after every [`CHECKPOINT_INTERVAL`] inputs and commands |
+//! | 5 end | the same, after the last input, [`Input::Stop`](crate::p2p::Input::Stop) |
+//!
+//! The time is two u64: milliseconds and seconds, as in [`Now`](crate::p2p::Now). The digest is the first eight bytes of the
+//! SHA-256 of the one before, the tip's hash, the mempool's revision, and all that the node wanted done, messages as
+//! their frames. A tick takes 34 bytes, a message 46 and its frame.
+//!
+//! Each entry is written before the node is given it, so the one at which a node dies is in the file. There is no trailer: a
+//! file that ends early, even within an entry, is the record of a shorter time.
+
+mod entry;
+mod input;
+mod reader;
+mod recorder;
+mod replay;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+pub use entry::Start;
+pub use input::{decode_command, decode_input, encode_command, encode_input};
+pub use reader::Reader;
+pub use recorder::{Recorded, Recorder};
+pub use replay::{Ending, Replay, replay};
+pub use state::State;
+
+use crate::consensus::params::ParamsError;
+use crate::p2p::message::MessageError;
+use crate::primitives::codec::CodecError;
+use crate::storage::StoreError;
+
+/// What a record starts with.
+pub const MAGIC: [u8; 8] = *b"CAIRNREC";
+/// The format described here.
+pub const VERSION: u32 = 1;
+/// Inputs and commands from one checkpoint to the next.
+pub const CHECKPOINT_INTERVAL: u64 = 1_000;
+
+/// Why a record cannot be replayed. Offsets are bytes from its start.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file system refused.
+    #[error("the record, at byte {offset}: {source}")]
+    Io {
+        /// Where.
+        offset: u64,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// Not a record at all.
+    #[error("not a record of a node: it does not start with CAIRNREC")]
+    NotARecord,
+    /// Written by another version of this program.
+    #[error("the record has format {found}, this program knows format {VERSION}")]
+    OtherFormat {
+        /// Its format.
+        found: u32,
+    },
+    /// An entry's bytes changed.
+    #[error("the record is damaged: the entry at byte {offset} does not match its checksum")]
+    Checksum {
+        /// Where the entry starts.
+        offset: u64,
+    },
+    /// An entry is not what its kind says, though its checksum is right.
+    #[error("the record is damaged: the entry at byte {offset}: {source}")]
+    Malformed {
+        /// Where the entry starts.
+        offset: u64,
+        /// Why.
+        #[source]
+        source: MalformedEntry,
+    },
+    /// An entry of a kind that may not stand there.
+    #[error("the record is damaged: an entry of kind {kind} at byte {offset}")]
+    OutOfOrder {
+        /// Where the entry starts.
+        offset: u64,
+        /// Its kind.
+        kind: u8,
+    },
+    /// It ends before the node began: its store is not whole.
+    #[error("the record ends at byte {offset}, before the node's first input")]
+    TooShort {
+        /// Its length.
+        offset: u64,
+    },
+    /// The network's parameters in it will not do.
+    #[error("the record: {0}")]
+    Params(#[from] ParamsError),
+    /// The store in it will not do.
+    #[error("the record: {0}")]
+    Store(#[from] StoreError),
+    /// The replay did something else than the recording node did.
+    #[error("the replay differs from the record after input {input}, at byte {offset} ({what}): {difference}")]
+    Diverged {
+        /// How many inputs and commands were the same; the last of them is what they differ after. 0 for the start.
+        input: u64,
+        /// Where the entry of that one starts.
+        offset: u64,
+        /// What it was.
+        what: String,
+        /// In what they differ.
+        difference: String,
+    },
+}
+
+/// Why an entry's body is not what its kind says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedEntry {
+    /// Its encoding.
+    #[error(transparent)]
+    Encoding(#[from] CodecError),
+    /// A message in it.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// Text in it that is not what it stands for.
+    #[error("{got:?} is no {expected}")]
+    Text {
+        /// The text.
+        got: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A kind of entry, input, command or message that is not known.
+    #[error("{found} is no kind of {what}")]
+    Kind {
+        /// Of what.
+        what: &'static str,
+        /// What was found.
+        found: u8,
+    },
+    /// Nothing is in it.
+    #[error("it is empty")]
+    Empty,
+}

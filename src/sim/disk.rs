@@ -1,0 +1,136 @@
+//! A node's store in a simulation: in memory, and with what a crash leaves of it.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::storage::{Batch, MemoryStore, Store, StoreError, Visitor};
+
+/// Milliseconds after which what is committed is sure to have been written, as with a node's real store.
+pub(super) const LINGER_MILLIS: u64 = 500;
+
+/// A store that remembers what the last half second has changed, for a crash to take back: whole batches, the last first.
+#[derive(Debug)]
+pub(super) struct Disk {
+    kept: MemoryStore,
+    /// Virtual time, in milliseconds.
+    clock: Arc<AtomicU64>,
+    unwritten: Mutex<VecDeque<Unwritten>>,
+}
+
+/// A batch that a crash may take back: when it was committed, and the values before it.
+#[derive(Debug)]
+struct Unwritten {
+    at: u64,
+    before: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Disk {
+    pub(super) fn new(clock: Arc<AtomicU64>) -> Self {
+        Self { kept: MemoryStore::new(), clock, unwritten: Mutex::default() }
+    }
+
+    /// Loses what was committed in the last `millis` and not flushed.
+    ///
+    /// # Errors
+    /// The store's, which memory's has not.
+    pub(super) fn crash(&self, millis: u64) -> Result<(), StoreError> {
+        let now = self.now();
+        let mut unwritten = self.unwritten();
+        while let Some(Unwritten { before, .. }) = unwritten.pop_back_if(|batch| batch.at + millis > now) {
+            let mut batch = Batch::default();
+            for (key, value) in before {
+                match value {
+                    Some(value) => batch.put(key, value),
+                    None => batch.delete(key),
+                }
+            }
+            self.kept.commit(batch)?;
+        }
+        unwritten.clear();
+        Ok(())
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    /// Nothing that holds this lock can leave half a change.
+    fn unwritten(&self) -> MutexGuard<'_, VecDeque<Unwritten>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Disk {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.kept.get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
+        self.kept.scan(prefix, from, visit)
+    }
+
+    fn scan_back(&self, prefix: &[u8], before: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
+        self.kept.scan_back(prefix, before, visit)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let (at, mut unwritten) = (self.now(), self.unwritten());
+        while unwritten.pop_front_if(|batch| batch.at + LINGER_MILLIS < at).is_some() {}
+        let before = batch.keys().map(|key| Ok((key.to_vec(), self.kept.get(key)?)));
+        let before = before.collect::<Result<_, StoreError>>()?;
+        unwritten.push_back(Unwritten { at, before });
+        self.kept.commit(batch)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.unwritten().clear();
+        Ok(())
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        0
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.kept.dir()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(disk: &Disk, key: &str, value: &str) {
+        let mut batch = Batch::default();
+        batch.put(key, value);
+        batch.put("last", key);
+        disk.commit(batch).unwrap();
+    }
+
+    fn text(disk: &Disk, key: &str) -> Option<String> {
+        disk.get(key.as_bytes()).unwrap().map(|value| String::from_utf8(value).unwrap())
+    }
+
+    #[test]
+    fn a_crash_takes_back_whole_batches_of_the_last_moments() {
+        let clock = Arc::<AtomicU64>::default();
+        let disk = Disk::new(clock.clone());
+        for (at, key) in [(1_000, "a"), (1_300, "b"), (1_400, "a"), (1_490, "c")] {
+            clock.store(at, Ordering::Relaxed);
+            put(&disk, key, &at.to_string());
+        }
+        clock.store(1_500, Ordering::Relaxed);
+        disk.crash(150).unwrap();
+        assert_eq!(
+            ["a", "b", "c", "last"].map(|key| text(&disk, key)),
+            [Some("1000".to_owned()), Some("1300".to_owned()), None, Some("b".to_owned())]
+        );
+        // What a crash has left is written, and so is what was flushed.
+        put(&disk, "d", "1500");
+        disk.flush().unwrap();
+        disk.crash(LINGER_MILLIS).unwrap();
+        assert_eq!((text(&disk, "b"), text(&disk, "d")), (Some("1300".to_owned()), Some("1500".to_owned())));
+    }
+}

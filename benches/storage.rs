@@ -17,7 +17,7 @@ const CHANGES: u32 = 2_000;
 
 /// The key and value of coin `n`: as long as those of the schema, and spread as txids are.
 fn coin(n: u32) -> (Vec<u8>, Vec<u8>) {
-    let key = [&b"u"[..], &cairn::primitives::hash::Hash256::of(&n.to_le_bytes()).0, &[0; 4]].concat();
+    let key = [&b"u"[..], cairn::primitives::hash::Hash256::of(&n.to_le_bytes()).as_bytes(), &[0; 4]].concat();
     (key, vec![7; 49])
 }
 

@@ -18,7 +18,7 @@ use cairn::p2p::proofs::ProofQuery;
 use cairn::primitives::address;
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::{BlockHash, Hash256};
+use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::merkle;
 use cairn::primitives::target::Work;
@@ -203,7 +203,7 @@ impl Attacker {
             }
             Demand::Ids => {
                 let id =
-                    |n: usize| Hash256::of(&[number, n, std::process::id() as usize].map(usize::to_le_bytes).concat());
+                    |n: usize| Txid::of(&[number, n, std::process::id() as usize].map(usize::to_le_bytes).concat());
                 Message::Inventory((0..MAX_INVENTORY).map(|n| Item::Transaction(id(n))).collect())
             }
             Demand::Orphans => {

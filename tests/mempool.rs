@@ -14,7 +14,7 @@ use cairn::mempool::{Accepted, Limits, MAX_TX_SIZE, Mempool, MempoolError};
 use cairn::miner::{kernel, template};
 use cairn::primitives::address;
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::{Hash256, Txid};
+use cairn::primitives::hash::{MmrRoot, Txid};
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::storage::MemoryStore;
@@ -203,7 +203,7 @@ fn check(world: &World) {
     assert_eq!(delta.fees, entries.values().map(|entry| entry.fee).sum::<u64>());
 }
 
-fn commitment(chain: &Chain) -> Hash256 {
+fn commitment(chain: &Chain) -> MmrRoot {
     chain.commitment()
 }
 
@@ -218,7 +218,7 @@ fn verdicts() {
     world.admit(&pending);
     let params = world.params.clone();
     let (a, b) = (world.coin(2), world.coin(3));
-    let unknown = (OutPoint { txid: Hash256([9; 32]), index: 0 }, VALUE);
+    let unknown = (OutPoint { txid: Txid::from_bytes([9; 32]), index: 0 }, VALUE);
     let changed = |change: fn(&mut Transaction)| spend(&params, &[a], &[VALUE - 1000], change);
     let height = world.chain.tip().height + 1;
 
@@ -429,7 +429,7 @@ fn orphans_are_few_small_and_soon_gone() {
     let limits = Limits { max_orphans: 10, max_orphan_bytes: 50_000, ..Limits::default() };
     let mut world = World::new(limits.clone());
     let orphan = |world: &World, number: u8, outputs: usize| {
-        let coin = (OutPoint { txid: Hash256([number; 32]), index: 0 }, VALUE);
+        let coin = (OutPoint { txid: Txid::from_bytes([number; 32]), index: 0 }, VALUE);
         world.spend(&[coin], &vec![1; outputs])
     };
     let many: Vec<_> = (1..=20).map(|number| orphan(&world, number, 1)).collect();

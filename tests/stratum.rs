@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::primitives::address;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn::primitives::target::Bits;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -100,13 +100,13 @@ impl Place {
         miner
     }
 
-    fn tip(&self) -> (u32, Hash256) {
+    fn tip(&self) -> (u32, BlockHash) {
         let tip = *self.handle().tip().borrow();
         (tip.height, tip.hash)
     }
 
     /// Blocks found by nobody here.
-    fn generate(&self, count: usize) -> Vec<Hash256> {
+    fn generate(&self, count: usize) -> Vec<BlockHash> {
         self.tokio.block_on(generate(self.handle(), PublicKey([7; 32]), count, u64::MAX)).unwrap()
     }
 
@@ -318,7 +318,7 @@ impl Miner {
             let header = self.header("00000000", &self.job.time, nonce);
             if meets(sha256d(&header), &self.target_of_bits()) {
                 assert_eq!(self.submit("00000000", nonce), Ok(json!(true)));
-                assert_eq!(place.tip().1, Hash256(sha256d(&header)));
+                assert_eq!(place.tip().1, BlockHash::from_bytes(sha256d(&header)));
                 return;
             }
         }

@@ -21,7 +21,7 @@ use cairn::primitives::address;
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
 use cairn::primitives::gcs::Filter;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, FilterHeader};
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::target::Work;
@@ -156,9 +156,9 @@ fn make_messages() -> Vec<Message> {
         headers(11..12),
         Message::Ping(1),
         Message::Pong(1),
-        Message::GetHeaders { locator: vec![params.genesis_hash], stop: Hash256::ZERO },
+        Message::GetHeaders { locator: vec![params.genesis_hash], stop: BlockHash::ZERO },
         Message::GetFilterHeaders { start_height: 1, stop: tip },
-        Message::FilterHeaders { stop: tip, previous: Hash256::ZERO, hashes: vec![filter.hash(); 12] },
+        Message::FilterHeaders { stop: tip, previous: FilterHeader::ZERO, hashes: vec![filter.hash(); 12] },
         Message::GetFilters { start_height: 1, stop: tip },
         Message::Filters(vec![(paying.hash(), filter.as_bytes().to_vec())]),
         Message::GetProofs(ProofQuery::Transaction(txids[2])),

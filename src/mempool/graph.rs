@@ -248,7 +248,6 @@ pub(super) mod tests {
     use super::*;
     use crate::mempool::by_key;
     use crate::mempool::entry::Package;
-    use crate::primitives::hash::Hash256;
     use crate::primitives::keys::{PublicKey, Signature};
     use crate::primitives::tx::{Input, Output, Transaction};
 
@@ -263,7 +262,7 @@ pub(super) mod tests {
         // Owners of the outputs are 0, 1 and 2; that of the coins spent is another.
         let (rare, count) = (PublicKey([9; 32]), 2_000);
         for number in 1..=count {
-            let coin = OutPoint { txid: Hash256::of(&u64::to_le_bytes(number)), index: 0 };
+            let coin = OutPoint { txid: Txid::of(&u64::to_le_bytes(number)), index: 0 };
             let owner = if number % 1_000 == 7 { rare } else { PublicKey([8; 32]) };
             graph.insert(entry(number, &[coin], 1).spending(vec![(owner, 5)]));
         }
@@ -290,7 +289,7 @@ pub(super) mod tests {
 
     /// A coin that no entry makes.
     pub(in crate::mempool) fn confirmed(number: u8) -> OutPoint {
-        OutPoint { txid: Hash256([number; 32]), index: 0 }
+        OutPoint { txid: Txid::from_bytes([number; 32]), index: 0 }
     }
 
     /// Compares all that is kept with what the entries alone say.
@@ -372,7 +371,7 @@ pub(super) mod tests {
                                 let output = &maker.tx.outputs[coin.index as usize];
                                 (*output.key().unwrap(), output.value)
                             }
-                            None => (PublicKey([coin.txid.0[0] % 2; 32]), 5),
+                            None => (PublicKey([coin.txid.as_bytes()[0] % 2; 32]), 5),
                         };
                         let spends = inputs.iter().map(owner).collect();
                         graph.insert(entry(number, &inputs, fee).spending(spends));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::entry::memory_of;
 use super::limits::Limits;
-use crate::primitives::hash::{Hash256, Txid};
+use crate::primitives::hash::Txid;
 use crate::primitives::tx::{OutPoint, Transaction};
 
 /// A peer that sent a transaction, by a number of the caller's.
@@ -95,7 +95,7 @@ impl Orphans {
 
     /// Those that wait for an output of `parent`, in order of the output they wait for.
     pub(super) fn children(&self, parent: Txid) -> impl Iterator<Item = Txid> {
-        let first = (OutPoint { txid: parent, index: 0 }, Hash256::ZERO);
+        let first = (OutPoint { txid: parent, index: 0 }, Txid::from_bytes([0; 32]));
         let waiting = self.waiting_for.range(first..).take_while(move |(outpoint, _)| outpoint.txid == parent);
         waiting.map(|(_, txid)| *txid)
     }
@@ -111,7 +111,8 @@ impl Orphans {
 
     /// Drops those that wait for a coin that is spent.
     pub(super) fn drop_spenders(&mut self, outpoint: &OutPoint) {
-        while let Some((waited_for, txid)) = self.waiting_for.range((*outpoint, Hash256::ZERO)..).next().copied()
+        while let Some((waited_for, txid)) =
+            self.waiting_for.range((*outpoint, Txid::from_bytes([0; 32]))..).next().copied()
             && waited_for == *outpoint
         {
             self.remove(&txid);

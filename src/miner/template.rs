@@ -7,7 +7,7 @@ use crate::consensus::error::RuleError;
 use crate::mempool::Mempool;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
-use crate::primitives::hash::{Hash256, Txid};
+use crate::primitives::hash::{Hash256, MerkleRoot, MmrRoot, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle::Branch;
@@ -51,7 +51,7 @@ pub struct Template {
     /// Id and fee of each of them.
     pub details: Arc<[(Txid, u64)]>,
     extra_nonce: u64,
-    commitment: Hash256,
+    commitment: MmrRoot,
     /// The coinbase's neighbours in the Merkle tree, lowest first.
     siblings: Arc<[Hash256]>,
 }
@@ -83,13 +83,14 @@ pub fn build(
     let chosen = mempool.select((chain.params().max_block_bytes as usize).saturating_sub(frame));
     let fees = chosen.iter().map(|entry| entry.fee).sum();
     coinbase.outputs[0].value = subsidy + fees;
-    let leaves = [Hash256::ZERO].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
+    // Any leaf will do for the first: no sibling of it depends on it.
+    let leaves = [coinbase.txid()].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
     let siblings = Branch::new(leaves, 0).map_or_else(Vec::new, |branch| branch.siblings);
     let min_time = context.median_time.saturating_add(1);
     let header = Header {
         version: 1,
         previous: chain.tip().hash,
-        merkle_root: Hash256::ZERO,
+        merkle_root: MerkleRoot::ZERO,
         time: u32::try_from(now).unwrap_or(u32::MAX).max(min_time),
         bits: context.bits,
         nonce: 0,
@@ -111,8 +112,8 @@ pub fn build(
     Ok(template)
 }
 
-fn data_output(commitment: &Hash256, extra_nonce: u64) -> Output {
-    Output::data([&commitment.0[..], &extra_nonce.to_le_bytes(), TAG].concat())
+fn data_output(commitment: &MmrRoot, extra_nonce: u64) -> Output {
+    Output::data([&commitment.as_bytes()[..], &extra_nonce.to_le_bytes(), TAG].concat())
 }
 
 impl Template {
@@ -135,8 +136,9 @@ impl Template {
     }
 
     fn update_root(&mut self) {
-        let coinbase = self.coinbase.txid();
-        self.header.merkle_root = self.siblings.iter().fold(coinbase, |left, right| Hash256::of_pair(&left, right));
+        let leaf = self.coinbase.txid().as_leaf();
+        let top = self.siblings.iter().fold(leaf, |left, right| Hash256::of_pair(&left, right));
+        self.header.merkle_root = MerkleRoot::from_node(top);
     }
 
     /// The coinbase's neighbours in the Merkle tree, lowest first: whoever changes the coinbase finds the root by them.

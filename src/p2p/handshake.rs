@@ -59,10 +59,9 @@ impl Handshakes {
 mod tests {
     use super::*;
     use crate::p2p::message::{PROTOCOL_VERSION, TipClaim};
-    use crate::primitives::hash::Hash256;
     use crate::primitives::target::Work;
 
-    const GENESIS: BlockHash = Hash256([7; 32]);
+    const GENESIS: BlockHash = BlockHash::from_bytes([7; 32]);
     const START: Now = Now { millis: 1_000, unix: 0 };
 
     fn hello() -> Hello {
@@ -85,7 +84,7 @@ mod tests {
         };
         assert_eq!(verdict(hello()), Ok(()));
         assert_eq!(verdict(Hello { version: PROTOCOL_VERSION + 9, ..hello() }), Ok(()), "later ones may");
-        let got = Hash256::ZERO;
+        let got = BlockHash::ZERO;
         assert_eq!(verdict(Hello { genesis: got, ..hello() }), Err(Reason::WrongGenesis { got, expected: GENESIS }));
         let old = MIN_PROTOCOL_VERSION - 1;
         assert!(matches!(verdict(Hello { version: old, ..hello() }), Err(Reason::TooOld { got, .. }) if got == old));

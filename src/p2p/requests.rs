@@ -175,7 +175,6 @@ impl Requests {
 mod tests {
     use super::*;
     use crate::p2p::interface::Output;
-    use crate::primitives::hash::Hash256;
 
     const A: PeerId = PeerId(1);
     const B: PeerId = PeerId(2);
@@ -185,7 +184,7 @@ mod tests {
     }
 
     fn id(n: u32) -> Txid {
-        Hash256::of(&n.to_le_bytes())
+        Txid::of(&n.to_le_bytes())
     }
 
     fn asked(out: &mut Outbox) -> Vec<(PeerId, Vec<Txid>)> {

@@ -147,7 +147,7 @@ impl World {
                     Some(server) => {
                         let peer = PeerId(self.next_peer);
                         self.next_peer += 1;
-                        let id = NodeId(Hash256::of(&peer.0.to_le_bytes()).0);
+                        let id = NodeId(Hash256::of(&peer.0.to_le_bytes()).to_bytes());
                         let from = SocketAddr::from(([10, 1, 0, 1], 40_000 + peer.0 as u16));
                         let inbound = Input::Connected { peer, address: from, direction: Direction::Inbound, id };
                         self.servers[server].link = Some(peer);

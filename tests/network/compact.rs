@@ -9,7 +9,7 @@ use cairn::p2p::message::{Item, Kind, Message};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::{Config, Output, PeerId, Reason};
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::BlockHash;
 use cairn::primitives::merkle;
 use cairn::primitives::tx::Transaction;
 use cairn::sim::{Sim, Weather};
@@ -386,7 +386,7 @@ fn only_the_last_blocks_are_served_in_part() {
     assert_eq!(answer(wants(deep(COMPACT_DEPTH))), Kind::Block);
     assert_eq!(answer(places(deep(TRANSACTIONS_DEPTH - 1))), Kind::BlockTransactions);
     assert_eq!(answer(places(deep(TRANSACTIONS_DEPTH))), Kind::Block);
-    let unknown = Hash256::of(b"unknown");
+    let unknown = BlockHash::of(b"unknown");
     assert_eq!(answer(Message::GetBlockTransactions { block: unknown, places: vec![0] }), Kind::NotFound);
     assert_eq!(stage.score(0), Some(0));
 }

@@ -11,7 +11,7 @@ use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION,
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::ping::PING_TIMEOUT_MILLIS;
 use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reason, Subnet};
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, Hash256};
 use cairn::primitives::target::Work;
 use cairn::storage::{MemoryStore, Store};
 
@@ -90,7 +90,7 @@ impl Bench {
 
 /// Somebody with an id of its own.
 pub(crate) fn id(peer: PeerId) -> NodeId {
-    NodeId(Hash256::of(&peer.0.to_le_bytes()).0)
+    NodeId(Hash256::of(&peer.0.to_le_bytes()).to_bytes())
 }
 
 pub(crate) fn reasons(outputs: &[Output]) -> Vec<Reason> {
@@ -254,7 +254,7 @@ fn a_greedy_peer_gets_one_portion_at_a_time() {
         assert!(blocks(&outputs) > 0);
         got += blocks(&outputs);
     }
-    let unknown = Item::Block(Hash256::of(b"unknown"));
+    let unknown = Item::Block(BlockHash::of(b"unknown"));
     let outputs = bench.say(peer, Message::GetData(vec![unknown]));
     assert!(sent(&outputs).any(|message| *message == Message::NotFound(vec![unknown])));
 }

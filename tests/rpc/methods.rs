@@ -266,7 +266,7 @@ fn every_method_means_what_it_says() {
     let mut heavy = other.clone();
     heavy.header.time = 0;
     assert!(fixture.call("submitblock", json!([hex_of(&heavy)])).is_string());
-    heavy.header.previous = txid;
+    heavy.header.previous = BlockHash::from_bytes(txid.to_bytes());
     assert!(fixture.call("submitblock", json!([hex_of(&heavy)])).is_string());
     fixture.refused("submitblock", json!(["00"]), -22, "Block decode failed");
 

@@ -245,11 +245,11 @@ fn a_tip_from_the_future_is_refused() {
 
 /// Where the documentation says that a tip has a verifier look.
 fn points(genesis: &BlockHash, tip: &BlockHash, total: U256, tail: U256) -> impl Iterator<Item = U256> {
-    let seed = Hash256::of(&[&b"cairn succinct receipt"[..], &genesis.0, &tip.0].concat());
+    let seed = Hash256::of(&[&b"cairn succinct receipt"[..], genesis.as_bytes(), tip.as_bytes()].concat());
     (0u8..).take_while(move |octave| total >> usize::from(*octave) > tail).flat_map(move |octave| {
         let (near, far) = (total >> (usize::from(octave) + 1), total >> usize::from(octave));
         (0..PER_OCTAVE).map(move |number| {
-            let draw = U256::from_le_bytes(Hash256::of(&[&seed.0[..], &[octave, number]].concat()).0);
+            let draw = U256::from_le_bytes(Hash256::of(&[&seed.as_bytes()[..], &[octave, number]].concat()).to_bytes());
             total - (near + U256::ONE + draw % (far - near))
         })
     })

@@ -65,7 +65,7 @@ fn millis(time: Duration) -> f64 {
 /// Seconds that one signature takes by itself.
 fn one_signature() -> f64 {
     let key = crate::primitives::keys::SecretKey::from_seed([1; 32]);
-    let digest = crate::primitives::hash::Hash256::of(b"a payment");
+    let digest = crate::primitives::hash::SignatureDigest::of(b"a payment");
     let check = SignatureCheck { key: key.public_key(), signature: key.sign(&digest), digest };
     const TIMES: u32 = 100;
     let times = shortest(20, &mut [Box::new(|| (0..TIMES).for_each(|_| assert!(check.holds())))]);

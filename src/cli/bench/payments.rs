@@ -26,7 +26,8 @@ pub(super) struct Owned {
 
 /// A network with instant blocks, whose genesis gives a coin each to so many keys; and these coins.
 pub(super) fn network(coins: u32) -> anyhow::Result<(Arc<Params>, Vec<Owned>)> {
-    let owners: Vec<SecretKey> = (0..coins).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).0)).collect();
+    let owners: Vec<SecretKey> =
+        (0..coins).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).to_bytes())).collect();
     let mut spec = GenesisSpec::regtest();
     let to = |owner: &SecretKey| Allocation {
         address: address::encode(&spec.address_prefix, &owner.public_key()),

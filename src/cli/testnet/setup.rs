@@ -13,7 +13,7 @@ use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
 use crate::miner::kernel;
 use crate::primitives::address;
 use crate::primitives::amount::COIN;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{BlockHash, Hash256, MerkleRoot};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
@@ -167,7 +167,7 @@ pub fn open_wallet(path: &Path, seed: Option<u64>, place: &str) -> anyhow::Resul
         None => Wallet::open_or_create(path, &mut rand::rng()),
         Some(seed) => {
             let text = format!("cairn testnet, seed {seed}, {place}");
-            Wallet::open_or_create(path, &mut ChaCha20Rng::from_seed(Hash256::of(text.as_bytes()).0))
+            Wallet::open_or_create(path, &mut ChaCha20Rng::from_seed(Hash256::of(text.as_bytes()).to_bytes()))
         }
     };
     Ok(wallet?)
@@ -241,8 +241,14 @@ fn target_of(hashes: f64) -> Target {
 fn measure_hash_rate(threads: usize) -> f64 {
     /// Between looks at the clock.
     const CHUNK: u32 = 1 << 13;
-    let header =
-        Header { version: 1, previous: Hash256::ZERO, merkle_root: Hash256::ZERO, time: 0, bits: Bits(0), nonce: 0 };
+    let header = Header {
+        version: 1,
+        previous: BlockHash::ZERO,
+        merkle_root: MerkleRoot::ZERO,
+        time: 0,
+        bits: Bits(0),
+        nonce: 0,
+    };
     let unreachable = Target(U256::ZERO);
     let started = Instant::now();
     let count = || {

@@ -9,7 +9,7 @@ use crate::chain::{BlockTree, Entry};
 use crate::consensus::coins::{Coin, CoinView};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
-use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::tx::{OutPoint, Output};
 use crate::rpc::Api;
@@ -325,7 +325,7 @@ async fn get_block_filter(api: Api, args: Args) -> Outcome {
     #[derive(Serialize)]
     struct View {
         filter: String,
-        header: Hash256,
+        header: FilterHeader,
     }
     let hash: BlockHash = args.get("blockhash")?;
     if args.get::<&str>("filtertype")? != "basic" {

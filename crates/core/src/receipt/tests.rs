@@ -4,7 +4,7 @@ use super::*;
 use crate::consensus::error::RuleError;
 use crate::consensus::headers::HeaderChainError;
 use crate::consensus::params::GenesisSpec;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::MerkleRoot;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle;
 use crate::primitives::target::Bits;
@@ -27,7 +27,7 @@ fn mine(mut header: Header) -> Header {
     header
 }
 
-fn mine_on(previous: BlockHash, time: u32, merkle_root: Hash256) -> Header {
+fn mine_on(previous: BlockHash, time: u32, merkle_root: MerkleRoot) -> Header {
     mine(Header { version: 1, previous, merkle_root, time, bits: GenesisSpec::regtest().bits, nonce: 0 })
 }
 
@@ -36,7 +36,7 @@ fn headers(params: &Params, length: u32, height: u32, txids: &[Txid]) -> Vec<Hea
     let mut previous = params.genesis_hash;
     let mut headers = Vec::new();
     for h in 1..=length {
-        let root = if h == height { merkle::root(txids.to_vec()).hash } else { Hash256::of(&h.to_le_bytes()) };
+        let root = if h == height { merkle::root(txids.to_vec()).hash } else { MerkleRoot::of(&h.to_le_bytes()) };
         headers.push(mine_on(previous, params.timestamp + 5 * h, root));
         previous = headers[headers.len() - 1].hash();
     }
@@ -187,7 +187,7 @@ fn lies_are_refused_each_for_its_reason() {
     assert!(matches!(wrong_block, Err(ReceiptError::NotInBlock { .. })));
     let beyond = edited(|receipt, _| receipt.height = 14);
     assert!(matches!(beyond, Err(ReceiptError::NoSuchHeight { height: 14, first: 0, tip: 13 })));
-    let foreign = edited(|receipt, _| receipt.network = Hash256::ZERO);
+    let foreign = edited(|receipt, _| receipt.network = BlockHash::ZERO);
     assert!(matches!(foreign, Err(ReceiptError::OtherNetwork { .. })));
     let gap = edited(|_, headers| {
         headers.remove(8);
@@ -256,7 +256,7 @@ fn a_checkpoint_saves_the_headers_before_it() {
     let spoilt = Checkpoint { times: vec![0; 12], ..at(3) };
     assert!(matches!(since(3).verify(&params, Some(&spoilt), u64::MAX), Err(ReceiptError::BadCheckpoint)));
     let text = checkpoint_to_json(&at(3), &params);
-    let foreign = text.replace(&params.genesis_hash.to_string(), &Hash256::ZERO.to_string());
+    let foreign = text.replace(&params.genesis_hash.to_string(), &BlockHash::ZERO.to_string());
     assert!(matches!(checkpoint_from_json(&foreign, &params), Err(ReceiptError::OtherNetwork { .. })));
     assert!(matches!(checkpoint_from_json(&whole.to_json(), &params), Err(ReceiptError::Syntax(_))));
 }

@@ -16,7 +16,7 @@ use cairn_core::primitives::address;
 use cairn_core::primitives::amount::COIN;
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
-use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::hash::MerkleRoot;
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn_core::primitives::merkle;
@@ -140,7 +140,7 @@ impl Ledger {
     /// The coinbase due to the next block, taking subsidy and `fees`.
     pub fn coinbase(&self, fees: u64) -> Transaction {
         let context = self.block_context();
-        let data = [&context.commitment.0[..], b"test"].concat();
+        let data = [&context.commitment.as_bytes()[..], b"test"].concat();
         let reward = self.params.subsidy_at(context.height) + fees;
         let outputs = vec![Output::data(data), Output::pay(public(MINER), reward)];
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: context.height }
@@ -153,7 +153,7 @@ impl Ledger {
         let header = Header {
             version: 1,
             previous: self.tip().hash(),
-            merkle_root: Hash256::ZERO,
+            merkle_root: MerkleRoot::ZERO,
             time: self.tip().time + 5,
             bits: self.header_context().bits,
             nonce: 0,

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cairn::chain::Chain;
+use cairn::primitives::time::UnixTime;
 use cairn::storage::{Batch, MemoryStore, SledStore, Store};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -98,7 +99,8 @@ fn chain(c: &mut Criterion) {
                 (dir, chain, block.clone())
             };
             let accept = |(dir, mut chain, block): (tempfile::TempDir, Chain, _)| {
-                let update = chain.accept_block(block, now, &|_| known).expect("the block is valid");
+                let update =
+                    chain.accept_block(block, UnixTime::from_secs(now), &|_| known).expect("the block is valid");
                 assert_eq!(update.connected.len(), 1);
                 (dir, chain)
             };

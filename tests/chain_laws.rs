@@ -16,13 +16,14 @@ use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::keys::PublicKey;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn::storage::{HistoryEntry, MemoryStore, Store, TxLocation};
 use common::{Branch, key, seal, spend};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-const NOW: u64 = 2_000_000_000;
+const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
 const KEYS: u8 = 4;
 const MATURITY: u32 = 2;
 

@@ -15,6 +15,7 @@ use cairn::p2p::serve::MAX_WAITING_RANGES;
 use cairn::p2p::{Config, Direction, Input, Node, Now, PeerId, Protocol};
 use cairn::primitives::hash::{BlockHash, Hash256, Txid};
 use cairn::primitives::target::Work;
+use cairn::primitives::time::UnixTime;
 use cairn::storage::MemoryStore;
 use support::{Ledger, funded_spec};
 
@@ -36,7 +37,7 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
     let ledger = Ledger::new(funded_spec(1));
     let params = Arc::new(ledger.params.clone());
     let genesis = params.genesis_hash;
-    let now = Now { millis: 1_000, unix: u64::from(params.timestamp) + 10_000 };
+    let now = Now { millis: 1_000, unix: UnixTime::from_secs(u64::from(params.timestamp) + 10_000) };
     let chain = Chain::open(params.clone(), Arc::new(MemoryStore::default())).expect("a chain in memory");
     let mempool = Mempool::new(params, Limits::default());
     let config = Config { id: NodeId([9; 32]), ..Config::default() };

@@ -12,6 +12,7 @@ use cairn::primitives::address;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn::primitives::target::Bits;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::runtime::mining::generate;
 use cairn::runtime::{self, Running};
@@ -494,7 +495,7 @@ fn time_is_rolled_no_further_than_the_node_takes_it() {
     let mut miner = place.miner(1);
     let now = u64::from(u32::from_str_radix(&miner.job.time, 16).unwrap());
     let most = u64::from(place.params.max_future_secs);
-    place.handle().set_mock_time(now);
+    place.handle().set_mock_time(UnixTime::from_secs(now));
     let job = miner.job.clone();
     for (late, fine) in [(most, false), (most - 9, false), (most - 10, true)] {
         miner.job = Job { time: format!("{:08x}", now + late), ..job.clone() };

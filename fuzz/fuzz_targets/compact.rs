@@ -106,7 +106,7 @@ fn change(compact: &mut CompactBlock, script: &mut Script) {
 
 /// The short ids that a compact block would have for these transactions.
 fn short_ids<'a>(compact: &CompactBlock, txids: impl IntoIterator<Item = &'a Txid>) -> Vec<ShortId> {
-    let txids: Vec<Txid> = [&Txid::from_bytes([0; 32])].into_iter().chain(txids).copied().collect();
+    let txids: Vec<Txid> = [Txid::from_bytes([0; 32])].into_iter().chain(txids.into_iter().copied()).collect();
     let empty = Transaction { version: 1, inputs: Vec::new(), outputs: Vec::new(), lock_height: 0 };
     let stub = Block { header: compact.header, transactions: vec![empty; txids.len()] };
     CompactBlock::new(&stub, &txids, compact.nonce, &[]).short_ids

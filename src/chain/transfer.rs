@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use super::{Chain, ChainError};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::time::UnixTime;
 use crate::storage::archive::{ArchiveError, Reader, Writer};
 use crate::storage::{Database, StoreError};
 
@@ -66,15 +67,15 @@ pub fn export<W: Write>(
     Ok(height)
 }
 
-/// Puts an archive's blocks through validation, one at a time. `now` is the clock's, in seconds since 1970; `progress` is
-/// told how many bytes are read and the height of the tip.
+/// Puts an archive's blocks through validation, one at a time. `now` is the clock's; `progress` is told
+/// how many bytes are read and the height of the tip.
 ///
 /// # Errors
 /// [`TransferError`]; what was taken before stands.
 pub fn import<R: Read>(
     chain: &mut Chain,
     input: R,
-    now: u64,
+    now: UnixTime,
     progress: &mut dyn FnMut(u64, u32),
 ) -> Result<Imported, TransferError> {
     let mut reader = Reader::new(input, &chain.params().genesis_hash.clone())?;

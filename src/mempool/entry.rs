@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::by_key::{KeyEntry, KeySums};
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{Input, Lock, OutPoint, Output, Transaction};
 
 /// Sums over a transaction and its ancestors, or it and its descendants, as far as they are in the pool.
@@ -85,8 +86,8 @@ pub struct Entry {
     pub fee: u64,
     /// Bytes of its encoding.
     pub size: usize,
-    /// When it came, in seconds since 1970.
-    pub time: u64,
+    /// When it came.
+    pub time: UnixTime,
     /// Height of the tip when it came.
     pub height: u32,
     /// It and the transactions of the pool that it needs.
@@ -107,7 +108,14 @@ pub struct Entry {
 
 impl Entry {
     /// An entry that stands alone until the graph links it.
-    pub(super) fn new(tx: Arc<Transaction>, txid: Txid, fee: u64, time: u64, height: u32, minable_from: u32) -> Self {
+    pub(super) fn new(
+        tx: Arc<Transaction>,
+        txid: Txid,
+        fee: u64,
+        time: UnixTime,
+        height: u32,
+        minable_from: u32,
+    ) -> Self {
         let size = tx.size();
         let alone = Package { count: 1, bytes: size, fees: fee };
         Self {
@@ -158,7 +166,7 @@ impl Entry {
 
 /// A map's slot costs its key and value, and about as much again for empty slots and tree nodes.
 const PER_ENTRY: usize =
-    2 * (size_of::<(Txid, Entry)>() + 2 * size_of::<(Rate, Txid)>() + 2 * size_of::<((u64, u64), Txid)>());
+    2 * (size_of::<(Txid, Entry)>() + 2 * size_of::<(Rate, Txid)>() + 2 * size_of::<((UnixTime, u64), Txid)>());
 /// The coin's spender, and a link with its maker each way.
 const PER_INPUT: usize = 2 * (size_of::<(OutPoint, Txid)>() + 2 * size_of::<Txid>());
 /// An input or an output may be the only one of its key: the owner, the key's sums, and the entry under the key.

@@ -10,6 +10,7 @@ use std::ops::Bound;
 use super::by_key::ByKey;
 use super::entry::{Entry, Rate};
 use crate::primitives::hash::Txid;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
 
 /// See the module.
@@ -23,7 +24,7 @@ pub(super) struct Graph {
     /// First to go when space is short.
     by_keeping_rate: BTreeSet<(Rate, Txid)>,
     /// Oldest first, by time and number.
-    by_age: BTreeMap<(u64, u64), Txid>,
+    by_age: BTreeMap<(UnixTime, u64), Txid>,
     /// Those that could not be mined at every height.
     by_minable_from: BTreeSet<(u32, Txid)>,
     /// What there is for an address.
@@ -102,7 +103,7 @@ impl Graph {
     }
 
     /// The oldest, if it came before `time`.
-    pub(super) fn older_than(&self, time: u64) -> Option<Txid> {
+    pub(super) fn older_than(&self, time: UnixTime) -> Option<Txid> {
         self.by_age.first_key_value().filter(|((came, _), _)| *came < time).map(|(_, txid)| *txid)
     }
 
@@ -284,7 +285,7 @@ pub(super) mod tests {
         let outputs = [number, number + 1].map(|owner| Output::pay(PublicKey([owner as u8 % 3; 32]), number));
         let tx = Transaction { version: 1, inputs, outputs: outputs.into(), lock_height: 0 };
         let txid = tx.txid();
-        Entry::new(Arc::new(tx), txid, fee, number, 0, number as u32 % 3)
+        Entry::new(Arc::new(tx), txid, fee, UnixTime::from_secs(number), 0, number as u32 % 3)
     }
 
     /// A coin that no entry makes.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::entry::memory_of;
 use super::limits::Limits;
 use crate::primitives::hash::Txid;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{OutPoint, Transaction};
 
 /// A peer that sent a transaction, by a number of the caller's.
@@ -21,8 +22,8 @@ pub(super) struct Orphan {
     pub(super) sender: Option<Sender>,
     /// Coins that were unknown when it came.
     missing: Vec<OutPoint>,
-    /// When it came: seconds since 1970, then its number.
-    came: (u64, u64),
+    /// When it came, then its number.
+    came: (UnixTime, u64),
     usage: usize,
 }
 
@@ -31,7 +32,7 @@ pub(super) struct Orphan {
 pub(super) struct Orphans {
     by_id: BTreeMap<Txid, Orphan>,
     waiting_for: BTreeSet<(OutPoint, Txid)>,
-    by_age: BTreeMap<(u64, u64), Txid>,
+    by_age: BTreeMap<(UnixTime, u64), Txid>,
     usage: usize,
     next_number: u64,
 }
@@ -60,7 +61,7 @@ impl Orphans {
         tx: Arc<Transaction>,
         txid: Txid,
         (missing, sender): (Vec<OutPoint>, Option<Sender>),
-        now: u64,
+        now: UnixTime,
         limits: &Limits,
     ) -> bool {
         if tx.size() > limits.max_orphan_size || limits.max_orphans == 0 {
@@ -120,7 +121,7 @@ impl Orphans {
     }
 
     /// Drops those that came before `time`.
-    pub(super) fn expire(&mut self, time: u64) {
+    pub(super) fn expire(&mut self, time: UnixTime) {
         while let Some(((came, _), txid)) = self.by_age.first_key_value().map(|(came, txid)| (*came, *txid))
             && came < time
         {

@@ -12,6 +12,7 @@ use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle::Branch;
 use crate::primitives::target::Target;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{Lock, Output, Transaction};
 
 /// Bytes of the extra nonce in a coinbase's data, after the commitment.
@@ -23,11 +24,11 @@ const TAG: &[u8] = b"/cairn/";
 /// and so may this one's be by the time the block is found and comes back.
 const TIME_MARGIN_SECS: u32 = 10;
 
-/// The latest time that miners elsewhere may give a block at `now`, in seconds since 1970, where blocks may be ahead of the
+/// The latest time that miners elsewhere may give a block at `now`, where blocks may be ahead of the
 /// clock by `max_future_secs`. A block's least time goes before it.
-pub fn latest_time(now: u64, max_future_secs: u32) -> u32 {
+pub fn latest_time(now: UnixTime, max_future_secs: u32) -> u32 {
     let ahead = max_future_secs - TIME_MARGIN_SECS.min(max_future_secs / 2);
-    u32::try_from(now.saturating_add(u64::from(ahead))).unwrap_or(u32::MAX)
+    u32::try_from(now.as_secs().saturating_add(u64::from(ahead))).unwrap_or(u32::MAX)
 }
 
 /// A block without a nonce. Cheap to clone and to give another extra nonce: the transactions are shared, and of the
@@ -57,7 +58,7 @@ pub struct Template {
 }
 
 /// The best block to put on `chain`'s tip: fullest with fees from `mempool`, all of it and the subsidy to `payee`.
-/// `now` is in seconds since 1970; the block's time is later only if the chain's is.
+/// The block's time is `now`, or later if the chain's is.
 ///
 /// Searchers who must not do the same work use different `extra_nonce`s or payees.
 ///
@@ -68,7 +69,7 @@ pub fn build(
     mempool: &Mempool,
     payee: &PublicKey,
     extra_nonce: u64,
-    now: u64,
+    now: UnixTime,
 ) -> Result<Template, RuleError> {
     let context = chain.next_context();
     let commitment = chain.commitment();
@@ -91,7 +92,7 @@ pub fn build(
         version: 1,
         previous: chain.tip().hash,
         merkle_root: MerkleRoot::ZERO,
-        time: u32::try_from(now).unwrap_or(u32::MAX).max(min_time),
+        time: u32::try_from(now.as_secs()).unwrap_or(u32::MAX).max(min_time),
         bits: context.bits,
         nonce: 0,
     };

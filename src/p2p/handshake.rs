@@ -60,9 +60,10 @@ mod tests {
     use super::*;
     use crate::p2p::message::{PROTOCOL_VERSION, TipClaim};
     use crate::primitives::target::Work;
+    use crate::primitives::time::UnixTime;
 
     const GENESIS: BlockHash = BlockHash::from_bytes([7; 32]);
-    const START: Now = Now { millis: 1_000, unix: 0 };
+    const START: Now = Now { millis: 1_000, unix: UnixTime::EPOCH };
 
     fn hello() -> Hello {
         Hello {
@@ -96,8 +97,8 @@ mod tests {
         let mut handshakes = Handshakes::default();
         handshakes.connected(START, PeerId(1));
         let deadline = handshakes.deadline().unwrap();
-        assert_eq!(handshakes.expired(Now { millis: deadline - 1, unix: 0 }), []);
-        assert_eq!(handshakes.expired(Now { millis: deadline, unix: 0 }), [PeerId(1)]);
+        assert_eq!(handshakes.expired(Now { millis: deadline - 1, unix: UnixTime::EPOCH }), []);
+        assert_eq!(handshakes.expired(Now { millis: deadline, unix: UnixTime::EPOCH }), [PeerId(1)]);
         handshakes.disconnected(PeerId(1));
         assert_eq!(handshakes.deadline(), None);
     }

@@ -11,6 +11,7 @@ use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::time::UnixTime;
 use crate::storage::StoreError;
 
 /// One side of the peer-to-peer protocol: a full node, or a light client. Whoever drives it has the sockets and the clock.
@@ -40,8 +41,8 @@ pub trait Protocol {
 pub struct Now {
     /// Milliseconds on a clock that never goes back; timers are set by it.
     pub millis: u64,
-    /// Seconds since 1970 on the wall's clock; rules and records use it.
-    pub unix: u64,
+    /// The time on the wall's clock; rules and records use it.
+    pub unix: UnixTime,
 }
 
 /// A connection, numbered by the driver, which never uses a number twice.
@@ -214,8 +215,8 @@ pub enum Event {
     Banned {
         /// Which.
         subnet: Subnet,
-        /// Until when, in seconds since 1970.
-        until: u64,
+        /// Until when.
+        until: UnixTime,
     },
     /// A lookup that this node's owner asked for has ended.
     NodesFound(Arc<Found>),

@@ -175,12 +175,13 @@ impl Requests {
 mod tests {
     use super::*;
     use crate::p2p::interface::Output;
+    use crate::primitives::time::UnixTime;
 
     const A: PeerId = PeerId(1);
     const B: PeerId = PeerId(2);
 
     fn at(millis: u64) -> Now {
-        Now { millis, unix: 0 }
+        Now { millis, unix: UnixTime::EPOCH }
     }
 
     fn id(n: u32) -> Txid {

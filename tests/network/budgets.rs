@@ -28,6 +28,7 @@ use cairn::primitives::keys::Signature;
 use cairn::primitives::merkle;
 use cairn::primitives::meter::{self, Effort};
 use cairn::primitives::target::Bits;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input as TxInput, OutPoint, Output as TxOutput, Transaction};
 use cairn::storage::TxLocation;
 
@@ -56,7 +57,7 @@ fn append(private: &mut Private, txs: Vec<Transaction>) -> Block {
     block.transactions.extend(txs);
     block.header.merkle_root = merkle::root(block.txids()).hash;
     remine(&mut block.header);
-    private.chain.accept_block(block.clone(), u64::from(u32::MAX), &|_| false).unwrap();
+    private.chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
     block
 }
 

@@ -11,6 +11,7 @@ use cairn::p2p::{Config, Output, PeerId, Reason};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::merkle;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Transaction;
 use cairn::sim::{Sim, Weather};
 
@@ -44,11 +45,12 @@ impl Stage {
     fn mined(&mut self, payers: &[u8]) -> Block {
         for payer in payers {
             let tx = payment(&params(), *payer, 1_000 + u64::from(*payer));
-            self.miner.pool.accept(tx, &self.miner.chain, u64::from(params().timestamp)).unwrap();
+            self.miner.pool.accept(tx, &self.miner.chain, UnixTime::from_secs(u64::from(params().timestamp))).unwrap();
         }
         let block = self.miner.next();
-        let update = self.miner.chain.accept_block(block.clone(), u64::from(u32::MAX), &|_| false).unwrap();
-        self.miner.pool.update(&update, &self.miner.chain, u64::from(params().timestamp));
+        let update =
+            self.miner.chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
+        self.miner.pool.update(&update, &self.miner.chain, UnixTime::from_secs(u64::from(params().timestamp)));
         assert_eq!(block.transactions.len(), 1 + payers.len());
         block
     }

@@ -9,6 +9,7 @@ use cairn::primitives::hash::{MerkleRoot, Txid};
 use cairn::primitives::header::Header;
 use cairn::primitives::keys::{PublicKey, Signature};
 use cairn::primitives::merkle::{self, Branch};
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::receipt::{Evidence, Receipt, checkpoint_from_json, checkpoint_to_json};
 use rand::RngExt;
@@ -39,7 +40,7 @@ impl Vector {
 
     /// What the node's own verifier says of `bytes` in place of the file.
     pub fn verdict(&self, bytes: &[u8], params: &Params, held: Option<&Checkpoint>) -> Value {
-        match Receipt::read(bytes).and_then(|receipt| receipt.verify(params, held, NOW)) {
+        match Receipt::read(bytes).and_then(|receipt| receipt.verify(params, held, UnixTime::from_secs(NOW))) {
             Ok(proven) => json!({ "proven": {
                 "txid": proven.txid,
                 "block": proven.block,

@@ -173,6 +173,7 @@ fn next(owner: usize, n: usize) -> usize {
 mod tests {
     use super::*;
     use crate::chain::Chain;
+    use crate::primitives::time::UnixTime;
     use crate::storage::MemoryStore;
 
     #[test]
@@ -181,7 +182,7 @@ mod tests {
         let mut chain = Chain::open(fixture.params.clone(), Arc::new(MemoryStore::new())).unwrap();
         for block in [fixture.spend(2, 3), fixture.pay(5), fixture.pay(0)] {
             let now = u64::from(block.header.time);
-            let update = chain.accept_block(block, now, &|_| false).unwrap();
+            let update = chain.accept_block(block, UnixTime::from_secs(now), &|_| false).unwrap();
             assert_eq!(update.connected.len(), 1);
         }
         assert_eq!((fixture.coins(), chain.tip().height), (12, 3));

@@ -90,6 +90,7 @@ mod tests {
     use super::*;
     use crate::chain::Chain;
     use crate::mempool::{Limits, Mempool};
+    use crate::primitives::time::UnixTime;
     use crate::storage::MemoryStore;
 
     #[test]
@@ -100,8 +101,8 @@ mod tests {
         let mut pool = Mempool::new(params.clone(), Limits::default());
         let now = u64::from(params.timestamp);
         for (txid, tx) in payments(&params, &mut coins).into_iter().chain(payments(&params, &mut coins)) {
-            assert_eq!(pool.accept(tx, &chain, now).unwrap().txid, txid);
+            assert_eq!(pool.accept(tx, &chain, UnixTime::from_secs(now)).unwrap().txid, txid);
         }
-        assert_eq!(chain.accept_headers(&headers(&params, 20), now + 1_000).unwrap(), 20);
+        assert_eq!(chain.accept_headers(&headers(&params, 20), UnixTime::from_secs(now + 1_000)).unwrap(), 20);
     }
 }

@@ -17,6 +17,7 @@ use crate::primitives::hash::{BlockHash, Hash256, MerkleRoot};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
+use crate::primitives::time::UnixTime;
 use crate::storage::private_file;
 use crate::wallet::Wallet;
 
@@ -195,7 +196,7 @@ impl Pace {
 ///
 /// # Errors
 /// If no nonce is found, which does not happen at such difficulties.
-pub fn new_genesis(funded: &PublicKey, pace: Pace, now: u64) -> anyhow::Result<Params> {
+pub fn new_genesis(funded: &PublicKey, pace: Pace, now: UnixTime) -> anyhow::Result<Params> {
     let is_instant = pace.block_time == 0;
     let threads = pace.threads.max(1);
     let rate = match (is_instant, pace.is_seeded) {
@@ -205,7 +206,7 @@ pub fn new_genesis(funded: &PublicKey, pace: Pace, now: u64) -> anyhow::Result<P
     };
     // Twice as easy as it should be in the end: it is a minute until difficulty is right, and a quick start until then.
     let target = target_of(rate * f64::from(pace.block_time) / 2.0);
-    let now = if pace.is_seeded { SEEDED_TIMESTAMP } else { now };
+    let now = if pace.is_seeded { SEEDED_TIMESTAMP } else { now.as_secs() };
     let mut spec = GenesisSpec {
         network: "cairn-testnet".to_owned(),
         address_prefix: ADDRESS_PREFIX.to_owned(),

@@ -16,7 +16,7 @@ use crate::chain::Chain;
 use crate::mempool::Mempool;
 use crate::p2p::addrbook::{AddrBook, PeerAddress};
 use crate::p2p::anchors::Anchors;
-use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
+use crate::p2p::bans::{BAN, Ban, Bans, Subnet};
 use crate::p2p::blocks::Blocks;
 use crate::p2p::budget::{Budgets, Cost};
 use crate::p2p::config::Config;
@@ -40,6 +40,7 @@ use crate::p2p::serve::{Range, Server, Shelf};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::meter;
+use crate::primitives::time::UnixTime;
 use crate::storage::StoreError;
 
 /// Transactions remembered as refused, so that they are not asked for again; forgotten when the tip moves, for then they
@@ -189,7 +190,7 @@ impl Node {
             node.dialer.add(address, None);
         }
         for address in node.config.seeds.clone() {
-            let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
+            let said = PeerAddress { address, services: SERVICE_FULL, last_seen: UnixTime::EPOCH };
             node.book.add(now, &said, address.ip());
         }
         for anchor in node.anchors.kept().to_vec() {
@@ -328,7 +329,7 @@ impl Node {
             return;
         }
         let (ip, may_be_banned) = (peer.address.ip(), !peer.manual && !peer.address.ip().is_loopback());
-        let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN_SECS), reason: offence.to_string() };
+        let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN), reason: offence.to_string() };
         self.out.close(id, Reason::Misbehaved(offence));
         if may_be_banned {
             self.ban_subnet(Subnet::host(ip), ban);

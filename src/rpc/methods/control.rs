@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{GROUPS, Method, Outcome, discover, find};
 use crate::consensus::params::Retarget;
 use crate::p2p::{Input, Protocol};
+use crate::primitives::time::UnixTime;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -139,7 +140,7 @@ async fn set_mock_time(api: Api, args: Args) -> Outcome {
     // Headers count time in 32 bits.
     let time = u32::try_from(time).map_err(|_| RpcError::invalid(format!("timestamp: expected 0 to {}", u32::MAX)))?;
     api.ready()?;
-    api.handle.set_mock_time(u64::from(time));
+    api.handle.set_mock_time(UnixTime::from_secs(u64::from(time)));
     // Whatever is due by the new time happens before this is answered.
     api.node(|node, now| node.handle(now, Input::Tick)).await?;
     Ok(Reply::null())

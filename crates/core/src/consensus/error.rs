@@ -4,6 +4,7 @@ use crate::primitives::amount::counted;
 use crate::primitives::codec::CodecError;
 use crate::primitives::hash::{BlockHash, MerkleRoot, MmrRoot, Txid};
 use crate::primitives::target::{Bits, BitsError};
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
 
 /// Why a transaction, header or block breaks the rules.
@@ -35,7 +36,7 @@ pub enum RuleError {
     TimeTooOld { time: u32, median: u32 },
     /// Ahead of the clock by more than allowed: not for now, but perhaps later.
     #[error("time {time} is later than {latest}, the latest accepted now")]
-    TimeTooNew { time: u32, latest: u64 },
+    TimeTooNew { time: u32, latest: UnixTime },
     /// A descendant of an invalid block.
     #[error("parent {parent} is invalid")]
     InvalidParent { parent: BlockHash },

@@ -6,6 +6,7 @@ use super::codec::{self, Decode, Encode};
 use super::hash::{BlockHash, MerkleRoot};
 use super::meter;
 use super::target::Bits;
+use super::time::UnixTime;
 
 /// Headers hashed at once: few enough for the stack, and some of the widest kernel's lanes.
 const BATCH: usize = 64;
@@ -30,6 +31,11 @@ pub struct Header {
 impl Header {
     /// Bytes of every header.
     pub const LEN: usize = 80;
+
+    /// [`Header::time`] on the wall's clock.
+    pub const fn unix_time(&self) -> UnixTime {
+        UnixTime::from_secs(self.time as u64)
+    }
 
     /// The block's name: double SHA-256 of the 80 bytes.
     pub fn hash(&self) -> BlockHash {

@@ -21,6 +21,7 @@ use cairn_core::primitives::header::Header;
 use cairn_core::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn_core::primitives::merkle;
 use cairn_core::primitives::mmr::{Node, Range};
+use cairn_core::primitives::time::UnixTime;
 use cairn_core::primitives::tx::{Input, OutPoint, Output, Transaction};
 
 /// Whoever mines the blocks of a [`Ledger`].
@@ -174,7 +175,7 @@ impl Ledger {
         let block: Block = codec::decode(bytes)?;
         check::check_proof_of_work(&block.header, &block.hash(), &self.params)?;
         context::check_header(&block.header, &self.header_context())?;
-        context::check_clock(&block.header, now, &self.params)?;
+        context::check_clock(&block.header, UnixTime::from_secs(now), &self.params)?;
         let checked = check::check_block(block, &self.params)?;
         match connect::connect(&checked, &self.block_context(), &self.coins, |_| false) {
             Ok(delta) => Ok((checked, delta)),

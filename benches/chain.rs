@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use cairn::chain::Chain;
 use cairn::primitives::header::Header;
+use cairn::primitives::time::UnixTime;
 use cairn::storage::{SledStore, Store};
 use common::{Branch, params};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
-const NOW: u64 = 2_000_000_000;
+const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
 const BLOCKS: u32 = 2_000;
 const HEADERS: u32 = 100_000;
 

@@ -11,7 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 mod forge;
 
 use cairn::light::Headers;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::Txid;
 use cairn::primitives::merkle::{self, Branch};
 use forge::{Fault, Forge, params};
 
@@ -48,7 +48,7 @@ fn headers(criterion: &mut Criterion) {
 }
 
 fn branches(criterion: &mut Criterion) {
-    let leaves: Vec<Hash256> = (0..4_000_u32).map(|n| Hash256::of(&n.to_le_bytes())).collect();
+    let leaves: Vec<Txid> = (0..4_000_u32).map(|n| Txid::of(&n.to_le_bytes())).collect();
     let root = merkle::root(leaves.clone()).hash;
     let (leaf, branch) = (leaves[1_234], Branch::new(leaves, 1_234).expect("there is such a leaf"));
     criterion.bench_function("branch in a block of 4,000 transactions", |bencher| {

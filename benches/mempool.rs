@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use cairn::chain::Chain;
 use cairn::mempool::{Limits, Mempool};
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Transaction;
 use cairn::storage::MemoryStore;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -23,7 +24,7 @@ fn mempool(c: &mut Criterion) {
     let empty = || Mempool::new(params.clone(), Limits::default());
     let admit = |(mut pool, payments): (Mempool, Vec<Transaction>)| {
         for tx in payments {
-            pool.accept(tx, &chain, now).expect("the payment is valid");
+            pool.accept(tx, &chain, UnixTime::from_secs(now)).expect("the payment is valid");
         }
         pool
     };

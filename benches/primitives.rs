@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use cairn::miner::kernel::search_with;
 use cairn::primitives::gcs::Filter;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, MerkleRoot, SignatureDigest, Txid};
 use cairn::primitives::header::Header;
 use cairn::primitives::keys::{SecretKey, SignatureCheck, verify_all};
 use cairn::primitives::merkle::{self, Branch};
@@ -13,15 +13,15 @@ use cairn::primitives::target::{Bits, Target};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ruint::aliases::U256;
 
-fn leaves(n: u32) -> Vec<Hash256> {
-    (0..n).map(|i| Hash256::of(&i.to_le_bytes())).collect()
+fn leaves(n: u32) -> Vec<Txid> {
+    (0..n).map(|i| Txid::of(&i.to_le_bytes())).collect()
 }
 
 fn hashing(c: &mut Criterion) {
     let header = Header {
         version: 1,
-        previous: Hash256::of(b"parent"),
-        merkle_root: Hash256::of(b"root"),
+        previous: BlockHash::of(b"parent"),
+        merkle_root: MerkleRoot::of(b"root"),
         time: 1_767_225_600,
         bits: Bits(0x1d00_ffff),
         nonce: 42,
@@ -64,8 +64,8 @@ fn trees(c: &mut Criterion) {
 fn signatures(c: &mut Criterion) {
     let checks: Vec<SignatureCheck> = (0..1024u32)
         .map(|i| {
-            let digest = Hash256::of(&i.to_le_bytes());
-            let secret = SecretKey::from_seed(digest.0);
+            let digest = SignatureDigest::of(&i.to_le_bytes());
+            let secret = SecretKey::from_seed(digest.to_bytes());
             SignatureCheck { key: secret.public_key(), signature: secret.sign(&digest), digest }
         })
         .collect();
@@ -81,9 +81,9 @@ fn signatures(c: &mut Criterion) {
 
 /// As for a block of 1,500 payments, each of one coin to two keys: 4,500 keys and the miner's.
 fn filters(c: &mut Criterion) {
-    let block = Hash256::of(b"block");
-    let keys: Vec<[u8; 32]> = leaves(4_501).into_iter().map(|leaf| leaf.0).collect();
-    let mine: Vec<[u8; 32]> = leaves(4_601).into_iter().skip(4_501).map(|leaf| leaf.0).collect();
+    let block = BlockHash::of(b"block");
+    let keys: Vec<[u8; 32]> = leaves(4_501).into_iter().map(|leaf| leaf.to_bytes()).collect();
+    let mine: Vec<[u8; 32]> = leaves(4_601).into_iter().skip(4_501).map(|leaf| leaf.to_bytes()).collect();
     let filter = Filter::new(&block, &keys);
     let mut group = c.benchmark_group(format!("filter of 4,501 keys, {} bytes", filter.as_bytes().len()));
     group.throughput(Throughput::Elements(4_501));

@@ -10,6 +10,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 mod forge;
 
 use cairn::consensus::headers::HeaderChain;
+use cairn::primitives::time::UnixTime;
 use cairn::receipt::{Evidence, Receipt};
 use forge::{Fault, Forge, params};
 
@@ -40,7 +41,7 @@ fn receipts(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(*shape, length), |bencher| {
                 bencher.iter(|| {
                     let read = Receipt::from_bytes(black_box(&bytes)).expect("a receipt");
-                    read.verify(&forge.params, held.as_ref(), u64::MAX).expect("it holds")
+                    read.verify(&forge.params, held.as_ref(), UnixTime::from_secs(u64::MAX)).expect("it holds")
                 });
             });
         }

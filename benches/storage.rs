@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cairn::chain::Chain;
+use cairn::primitives::time::UnixTime;
 use cairn::storage::{Batch, MemoryStore, SledStore, Store};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -17,7 +18,7 @@ const CHANGES: u32 = 2_000;
 
 /// The key and value of coin `n`: as long as those of the schema, and spread as txids are.
 fn coin(n: u32) -> (Vec<u8>, Vec<u8>) {
-    let key = [&b"u"[..], &cairn::primitives::hash::Hash256::of(&n.to_le_bytes()).0, &[0; 4]].concat();
+    let key = [&b"u"[..], cairn::primitives::hash::Hash256::of(&n.to_le_bytes()).as_bytes(), &[0; 4]].concat();
     (key, vec![7; 49])
 }
 
@@ -98,7 +99,8 @@ fn chain(c: &mut Criterion) {
                 (dir, chain, block.clone())
             };
             let accept = |(dir, mut chain, block): (tempfile::TempDir, Chain, _)| {
-                let update = chain.accept_block(block, now, &|_| known).expect("the block is valid");
+                let update =
+                    chain.accept_block(block, UnixTime::from_secs(now), &|_| known).expect("the block is valid");
                 assert_eq!(update.connected.len(), 1);
                 (dir, chain)
             };

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use cairn::chain::{Chain, ChainError, TipStatus};
 use cairn::consensus::coins::CoinView;
 use cairn::consensus::error::{Blame, RuleError};
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Output;
 use cairn::storage::{MemoryStore, SledStore, Store, StoreError, TxLocation};
 use common::{Branch, genesis_coin, key, params, spend};
 
-const NOW: u64 = 2_000_000_000;
+const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
 
 fn open(store: &Arc<MemoryStore>) -> Chain {
     Chain::open(params(), store.clone()).unwrap()

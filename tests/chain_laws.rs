@@ -14,15 +14,16 @@ use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::primitives::address;
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::keys::PublicKey;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn::storage::{HistoryEntry, MemoryStore, Store, TxLocation};
 use common::{Branch, key, seal, spend};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-const NOW: u64 = 2_000_000_000;
+const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
 const KEYS: u8 = 4;
 const MATURITY: u32 = 2;
 
@@ -92,7 +93,7 @@ fn events() -> impl Strategy<Value = Event> {
 /// A block of the tree, with the branch that ends in it.
 struct Made {
     block: Block,
-    hash: Hash256,
+    hash: BlockHash,
     /// Place of the parent in the tree; `None` for genesis.
     parent: Option<usize>,
     branch: Branch,
@@ -215,7 +216,7 @@ struct Run<'a> {
     chain: Chain,
     model: Model,
     /// Hashes of the best chain, as the updates tell.
-    told: Vec<Hash256>,
+    told: Vec<BlockHash>,
 }
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -312,7 +313,7 @@ impl Run<'_> {
             Ok(update) => {
                 assert!(!self.model.is_refused(self.tree, at) && self.model.knows_parent(self.tree, at));
                 self.model.add_body(self.tree, at);
-                let by_hash = |hash: &Hash256| self.tree.iter().find(|made| made.hash == *hash);
+                let by_hash = |hash: &BlockHash| self.tree.iter().find(|made| made.hash == *hash);
                 assert!(update.rejected.iter().all(|(hash, _)| by_hash(hash).is_some_and(|made| !made.is_valid)));
             }
             Err(ChainError::Duplicate { .. }) => assert!(self.model.bodies.contains(&at)),
@@ -367,7 +368,7 @@ impl Run<'_> {
         let genesis = Branch::new(&self.params);
         let branch = self.model.tip(self.tree).map_or(&genesis, |tip| &self.tree[tip].branch);
         let db = self.chain.db();
-        let mut locations: HashMap<Hash256, Option<TxLocation>> = HashMap::new();
+        let mut locations: HashMap<Txid, Option<TxLocation>> = HashMap::new();
         for block in self.tree.iter().map(|made| &made.block) {
             locations.extend(block.txids().into_iter().map(|txid| (txid, None)));
         }

@@ -255,7 +255,8 @@ const LIFE: u64 = 20;
 
 fn entry(commit: u64, n: u32) -> Vec<u8> {
     // Spread as txids are.
-    [&b"e"[..], &Hash256::of(&[&commit.to_le_bytes()[..], &n.to_le_bytes()].concat()).0, &commit.to_be_bytes()].concat()
+    [&b"e"[..], Hash256::of(&[&commit.to_le_bytes()[..], &n.to_le_bytes()].concat()).as_bytes(), &commit.to_be_bytes()]
+        .concat()
 }
 
 /// The other process: commits as fast as it can, and says what it did.

@@ -13,7 +13,7 @@ use cairn::p2p::frame;
 use cairn::p2p::kad::{Contact, K, NodeId};
 use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, Hash256, MerkleRoot, Txid};
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::target::{Bits, Work};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -121,7 +121,7 @@ type Outcome = std::io::Result<()>;
 impl Attacker {
     fn random(&mut self) -> [u8; 32] {
         self.counter += 1;
-        Hash256::of(&self.counter.to_le_bytes()).0
+        Hash256::of(&self.counter.to_le_bytes()).to_bytes()
     }
 
     /// Connects again and again. Whatever goes wrong is what was to be expected.
@@ -222,7 +222,8 @@ impl Attacker {
                     send(stream, &mut session, &bytes).await?;
                 }
                 Mischief::Inventory => {
-                    let items = (0..MAX_INVENTORY).map(|_| Item::Transaction(Hash256(self.random()))).collect();
+                    let items =
+                        (0..MAX_INVENTORY).map(|_| Item::Transaction(Txid::from_bytes(self.random()))).collect();
                     self.say(stream, &mut session, &Message::Inventory(items)).await?;
                 }
                 Mischief::Nodes => {
@@ -240,7 +241,7 @@ impl Attacker {
                 Mischief::Blocks => {
                     let mut header = self.params.genesis.header;
                     header.previous = self.params.genesis_hash;
-                    header.merkle_root = Hash256(self.random());
+                    header.merkle_root = MerkleRoot::from_bytes(self.random());
                     let block = Block { header, transactions: vec![self.orphan()] };
                     self.say(stream, &mut session, &Message::Block(Arc::new(block))).await?;
                 }
@@ -248,7 +249,7 @@ impl Attacker {
                     let items = vec![Item::Block(self.params.genesis_hash); MAX_INVENTORY];
                     self.say(stream, &mut session, &Message::GetData(items)).await?;
                     let locator = vec![self.params.genesis_hash];
-                    self.say(stream, &mut session, &Message::GetHeaders { locator, stop: Hash256::ZERO }).await?;
+                    self.say(stream, &mut session, &Message::GetHeaders { locator, stop: BlockHash::ZERO }).await?;
                 }
                 Mischief::Lookups => {
                     let target = NodeId(self.random());
@@ -268,7 +269,7 @@ impl Attacker {
             version: PROTOCOL_VERSION,
             genesis: self.params.genesis_hash,
             services: 1,
-            tip: TipClaim { height: 1_000_000, hash: Hash256::of(b"far ahead"), work },
+            tip: TipClaim { height: 1_000_000, hash: BlockHash::of(b"far ahead"), work },
             listen_port: 0,
             user_agent: "/hostile/".to_owned(),
         }
@@ -276,8 +277,10 @@ impl Attacker {
 
     /// As long as orphans may be to be kept, and spends what is nowhere.
     fn orphan(&mut self) -> Transaction {
-        let input =
-            |bytes| Input { outpoint: OutPoint { txid: Hash256(bytes), index: 0 }, signature: Signature::EMPTY };
+        let input = |bytes| Input {
+            outpoint: OutPoint { txid: Txid::from_bytes(bytes), index: 0 },
+            signature: Signature::EMPTY,
+        };
         let to = SecretKey::from_seed(self.random()).public_key();
         let inputs = (0..90).map(|_| input(self.random())).collect();
         Transaction { version: 1, inputs, outputs: vec![Output::pay(to, 1)], lock_height: 0 }

@@ -18,10 +18,11 @@ use cairn::p2p::proofs::ProofQuery;
 use cairn::primitives::address;
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::{BlockHash, Hash256};
+use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::merkle;
 use cairn::primitives::target::Work;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::runtime::noise::{self, Identity, Sealer};
 use cairn::storage::{MemoryStore, TxLocation};
@@ -94,14 +95,15 @@ fn full_blocks(params: &Arc<Params>) -> Vec<Block> {
             })
             .collect();
         let time = u64::from(chain.tip().header.time) + 1;
-        let mut block = template::build(&chain, &pool, &owner().public_key(), number, time).unwrap().block(0);
+        let mut block =
+            template::build(&chain, &pool, &owner().public_key(), number, UnixTime::from_secs(time)).unwrap().block(0);
         block.transactions.extend(txs);
         block.header.merkle_root = merkle::root(block.txids()).hash;
         let target = block.header.bits.target().unwrap();
         while !target.is_met_by(&block.hash()) {
             block.header.nonce += 1;
         }
-        chain.accept_block(block.clone(), u64::from(u32::MAX), &|_| false).unwrap();
+        chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
         blocks.push(block);
     }
     blocks
@@ -203,7 +205,7 @@ impl Attacker {
             }
             Demand::Ids => {
                 let id =
-                    |n: usize| Hash256::of(&[number, n, std::process::id() as usize].map(usize::to_le_bytes).concat());
+                    |n: usize| Txid::of(&[number, n, std::process::id() as usize].map(usize::to_le_bytes).concat());
                 Message::Inventory((0..MAX_INVENTORY).map(|n| Item::Transaction(id(n))).collect())
             }
             Demand::Orphans => {

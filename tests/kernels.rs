@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use cairn::miner::kernel::{search, search_with};
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, MerkleRoot};
 use cairn::primitives::header::Header;
 use cairn::primitives::sha256::Kernel;
 use cairn::primitives::target::{Bits, Target};
@@ -18,8 +18,8 @@ fn double(message: &[u8]) -> [u8; 32] {
 fn header() -> impl Strategy<Value = Header> {
     any::<(i32, [u8; 32], [u8; 32], u32, u32)>().prop_map(|(version, previous, root, time, bits)| Header {
         version,
-        previous: Hash256(previous),
-        merkle_root: Hash256(root),
+        previous: BlockHash::from_bytes(previous),
+        merkle_root: MerkleRoot::from_bytes(root),
         time,
         bits: Bits(bits),
         nonce: 0,

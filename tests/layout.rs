@@ -27,12 +27,13 @@ const MODULES: [&str; 16] = [
 ];
 
 /// The same for the files of `primitives`.
-const PRIMITIVES: [&str; 14] = [
+const PRIMITIVES: [&str; 15] = [
     "codec",
     "meter",
     "compact_size",
     "hash",
     "target",
+    "time",
     "keys",
     "header",
     "tx",

@@ -13,8 +13,9 @@ use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, MAX_LOCATOR, Message, PROT
 use cairn::p2p::relay::MAX_KNOWN;
 use cairn::p2p::serve::MAX_WAITING_RANGES;
 use cairn::p2p::{Config, Direction, Input, Node, Now, PeerId, Protocol};
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, Hash256, Txid};
 use cairn::primitives::target::Work;
+use cairn::primitives::time::UnixTime;
 use cairn::storage::MemoryStore;
 use support::{Ledger, funded_spec};
 
@@ -36,7 +37,7 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
     let ledger = Ledger::new(funded_spec(1));
     let params = Arc::new(ledger.params.clone());
     let genesis = params.genesis_hash;
-    let now = Now { millis: 1_000, unix: u64::from(params.timestamp) + 10_000 };
+    let now = Now { millis: 1_000, unix: UnixTime::from_secs(u64::from(params.timestamp) + 10_000) };
     let chain = Chain::open(params.clone(), Arc::new(MemoryStore::default())).expect("a chain in memory");
     let mempool = Mempool::new(params, Limits::default());
     let config = Config { id: NodeId([9; 32]), ..Config::default() };
@@ -51,7 +52,7 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
     for number in 0..places as u64 {
         let (peer, [high, low]) = (PeerId(number), (number as u16).to_be_bytes());
         let address = SocketAddr::from(([20 + low, high, 1, 1], 7_331));
-        let id = NodeId(Hash256::of(&number.to_le_bytes()).0);
+        let id = NodeId(Hash256::of(&number.to_le_bytes()).to_bytes());
         give(&mut node, Input::Connected { peer, address, direction: Direction::Inbound, id });
         let hello = Hello {
             version: PROTOCOL_VERSION,
@@ -62,18 +63,19 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
             user_agent: "x".repeat(100),
         };
         let mut messages = vec![Message::Hello(hello)];
-        let fresh = |item: u64| Hash256::of(&[number.to_le_bytes(), item.to_le_bytes()].concat());
+        let fresh = |item: u64| [number.to_le_bytes(), item.to_le_bytes()].concat();
         for batch in 0..(MAX_KNOWN / MAX_INVENTORY) as u64 {
-            let items = (0..MAX_INVENTORY as u64).map(|item| Item::Transaction(fresh((batch << 32) + item)));
+            let items = (0..MAX_INVENTORY as u64).map(|item| Item::Transaction(Txid::of(&fresh((batch << 32) + item))));
             messages.push(Message::Inventory(items.collect()));
         }
         // More than a slice of serving, and time stands still, so that the rest waits.
         for batch in 0..2u64 {
-            let items = (0..MAX_INVENTORY as u64).map(|item| Item::Block(fresh((1 << 48) + (batch << 32) + item)));
+            let items = (0..MAX_INVENTORY as u64)
+                .map(|item| Item::Block(BlockHash::of(&fresh((1 << 48) + (batch << 32) + item))));
             messages.push(Message::GetData(items.collect()));
         }
         (0..MAX_WAITING_RANGES).for_each(|_| {
-            messages.push(Message::GetHeaders { locator: vec![Hash256::ZERO; MAX_LOCATOR], stop: Hash256::ZERO });
+            messages.push(Message::GetHeaders { locator: vec![BlockHash::ZERO; MAX_LOCATOR], stop: BlockHash::ZERO });
         });
         messages.into_iter().for_each(|message| give(&mut node, Input::Received { peer, message, at: now.millis }));
     }

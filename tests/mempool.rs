@@ -14,8 +14,9 @@ use cairn::mempool::{Accepted, Limits, MAX_TX_SIZE, Mempool, MempoolError};
 use cairn::miner::{kernel, template};
 use cairn::primitives::address;
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::{Hash256, Txid};
+use cairn::primitives::hash::{MmrRoot, Txid};
 use cairn::primitives::keys::{SecretKey, Signature};
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::storage::MemoryStore;
 use proptest::prelude::*;
@@ -82,7 +83,7 @@ impl World {
     }
 
     fn accept(&mut self, tx: &Transaction) -> Result<Accepted, MempoolError> {
-        self.pool.accept(tx.clone(), &self.chain, self.now)
+        self.pool.accept(tx.clone(), &self.chain, UnixTime::from_secs(self.now))
     }
 
     fn admit(&mut self, tx: &Transaction) -> Txid {
@@ -94,18 +95,19 @@ impl World {
         let limits = Limits { min_fee_rate: 0, ..Limits::default() };
         let mut chosen = Mempool::new(self.params.clone(), limits);
         for tx in txs {
-            chosen.accept(Transaction::clone(tx), &self.chain, self.now).expect("minable");
+            chosen.accept(Transaction::clone(tx), &self.chain, UnixTime::from_secs(self.now)).expect("minable");
         }
         self.extra_nonce += 1;
         let block = mine(&self.chain, &chosen, self.extra_nonce, self.now);
-        let update = self.chain.accept_block(block.clone(), self.now, &|_| false).expect("a valid block");
+        let update =
+            self.chain.accept_block(block.clone(), UnixTime::from_secs(self.now), &|_| false).expect("a valid block");
         (block, update)
     }
 
     /// Mines a block of `txs` on the tip; what came back into the pool.
     fn mine(&mut self, txs: &[&Transaction]) -> Vec<Txid> {
         let (_, update) = self.mine_only(txs);
-        self.pool.update(&update, &self.chain, self.now).admitted
+        self.pool.update(&update, &self.chain, UnixTime::from_secs(self.now)).admitted
     }
 
     /// Takes in another chain's blocks in one step; what came back into the pool.
@@ -114,8 +116,11 @@ impl World {
         for height in from..=other.chain.tip().height {
             let hash = other.chain.entry_at(height).expect("on the best chain").hash;
             let block = other.chain.db().block(&hash).expect("readable").expect("stored");
-            let update = self.chain.accept_block(block, self.now, &|txid| self.pool.is_verified(txid)).expect("valid");
-            last.extend(self.pool.update(&update, &self.chain, self.now).admitted);
+            let update = self
+                .chain
+                .accept_block(block, UnixTime::from_secs(self.now), &|txid| self.pool.is_verified(txid))
+                .expect("valid");
+            last.extend(self.pool.update(&update, &self.chain, UnixTime::from_secs(self.now)).admitted);
         }
         last
     }
@@ -144,7 +149,8 @@ fn output(tx: &Transaction, index: u32) -> (OutPoint, u64) {
 }
 
 fn mine(chain: &Chain, pool: &Mempool, extra_nonce: u64, now: u64) -> Block {
-    let mut template = template::build(chain, pool, &key().public_key(), 0, now).expect("a template");
+    let mut template =
+        template::build(chain, pool, &key().public_key(), 0, UnixTime::from_secs(now)).expect("a template");
     // Changes the Merkle root through the coinbase's branch alone, which the block's check then makes anew.
     template.set_extra_nonce(extra_nonce);
     let nonce = kernel::search(&template.header, template.target, 0..=u32::MAX).expect("easy bits");
@@ -203,7 +209,7 @@ fn check(world: &World) {
     assert_eq!(delta.fees, entries.values().map(|entry| entry.fee).sum::<u64>());
 }
 
-fn commitment(chain: &Chain) -> Hash256 {
+fn commitment(chain: &Chain) -> MmrRoot {
     chain.commitment()
 }
 
@@ -218,7 +224,7 @@ fn verdicts() {
     world.admit(&pending);
     let params = world.params.clone();
     let (a, b) = (world.coin(2), world.coin(3));
-    let unknown = (OutPoint { txid: Hash256([9; 32]), index: 0 }, VALUE);
+    let unknown = (OutPoint { txid: Txid::from_bytes([9; 32]), index: 0 }, VALUE);
     let changed = |change: fn(&mut Transaction)| spend(&params, &[a], &[VALUE - 1000], change);
     let height = world.chain.tip().height + 1;
 
@@ -286,7 +292,7 @@ fn verdicts() {
         fresh.follow(&world, 1);
         fresh.admit(&pending);
         let before = fresh.pool.txids();
-        let tested = fresh.pool.test(tx, &fresh.chain, fresh.now);
+        let tested = fresh.pool.test(tx, &fresh.chain, UnixTime::from_secs(fresh.now));
         assert_eq!(fresh.pool.txids(), before, "{name}: testing changed the pool");
         let verdict = fresh.accept(tx);
         assert!(expected(&verdict), "{name}: {verdict:?}");
@@ -314,7 +320,9 @@ fn other_network(coin: (OutPoint, u64)) -> Transaction {
 fn what_depends_on_the_tip_is_nobodys_fault() {
     let world = World::new(Limits::default());
     let a = world.coin(0);
-    let blame = |tx: &Transaction| world.pool.test(tx, &world.chain, world.now).expect_err("refused").blame();
+    let blame = |tx: &Transaction| {
+        world.pool.test(tx, &world.chain, UnixTime::from_secs(world.now)).expect_err("refused").blame()
+    };
     assert_eq!(blame(&spend(&world.params, &[a], &[VALUE], |tx| tx.lock_height = 9)), Blame::Nobody);
     assert_eq!(blame(&world.spend(&[a], &[VALUE])), Blame::Nobody, "no fee");
     assert_eq!(blame(&world.spend(&[a], &[VALUE * 2])), Blame::Peer, "out of nothing");
@@ -429,7 +437,7 @@ fn orphans_are_few_small_and_soon_gone() {
     let limits = Limits { max_orphans: 10, max_orphan_bytes: 50_000, ..Limits::default() };
     let mut world = World::new(limits.clone());
     let orphan = |world: &World, number: u8, outputs: usize| {
-        let coin = (OutPoint { txid: Hash256([number; 32]), index: 0 }, VALUE);
+        let coin = (OutPoint { txid: Txid::from_bytes([number; 32]), index: 0 }, VALUE);
         world.spend(&[coin], &vec![1; outputs])
     };
     let many: Vec<_> = (1..=20).map(|number| orphan(&world, number, 1)).collect();
@@ -445,7 +453,7 @@ fn orphans_are_few_small_and_soon_gone() {
         assert!(world.pool.orphan_usage() <= limits.max_orphan_bytes);
     }
     assert!((1..10).contains(&world.pool.orphan_count()));
-    world.pool.expire(world.now + limits.orphan_expiry_secs + 1);
+    world.pool.expire(UnixTime::from_secs(world.now + limits.orphan_expiry.as_secs() + 1));
     assert_eq!((world.pool.orphan_count(), world.pool.orphan_usage()), (0, 0));
 }
 
@@ -471,8 +479,8 @@ fn a_full_pool_keeps_what_pays_best_and_asks_more() {
     kept.sort_unstable();
     fees.sort_unstable();
     assert_eq!(kept, fees[fees.len() - kept.len()..], "the best of those that were let in");
-    world.now += limits.expiry_secs / 2;
-    world.pool.expire(world.now);
+    world.now += limits.expiry.as_secs() / 2;
+    world.pool.expire(UnixTime::from_secs(world.now));
     assert_eq!(world.pool.min_fee_rate(), limits.min_fee_rate, "forgotten with time");
 }
 
@@ -497,13 +505,13 @@ fn the_old_expire_with_their_descendants() {
     let mut world = World::new(Limits::default());
     let old = chain_of(&world, world.coin(0), 2, 300);
     world.admit(&old[0]);
-    world.now += world.pool.limits().expiry_secs;
+    world.now += world.pool.limits().expiry.as_secs();
     world.admit(&old[1]);
     let fresh = world.spend(&[world.coin(1)], &[VALUE - 300]);
     world.admit(&fresh);
     assert_eq!(world.pool.len(), 3, "not a second too early");
     world.now += 1;
-    world.pool.expire(world.now);
+    world.pool.expire(UnixTime::from_secs(world.now));
     assert_eq!(world.pool.txids(), txids(&[fresh]));
     check(&world);
 }
@@ -573,7 +581,7 @@ fn a_reorganisation_drops_what_it_makes_unminable() {
     }
     check(&world);
     let update = world.chain.invalidate(&stale.hash()).expect("known");
-    world.pool.update(&update, &world.chain, world.now);
+    world.pool.update(&update, &world.chain, UnixTime::from_secs(world.now));
     assert_eq!(world.chain.tip().height, 1);
     assert_eq!(world.pool.txids(), txids(&[plain]));
     check(&world);
@@ -722,7 +730,7 @@ proptest! {
                         .collect();
                     let (common, gone) = blocks.split_at(base as usize);
                     for block in common {
-                        other.chain.accept_block(block.clone(), other.now, &|_| false).expect("valid");
+                        other.chain.accept_block(block.clone(), UnixTime::from_secs(other.now), &|_| false).expect("valid");
                     }
                     other.extra_nonce = world.extra_nonce;
                     let old: Vec<_> = gone.iter().flat_map(|block| &block.transactions[1..]).collect();
@@ -759,7 +767,7 @@ proptest! {
                     let height = world.chain.tip().height.saturating_sub(depth) + 1;
                     let Some(hash) = world.chain.entry_at(height).map(|entry| entry.hash) else { continue };
                     let update = world.chain.invalidate(&hash).expect("known");
-                    world.pool.update(&update, &world.chain, world.now);
+                    world.pool.update(&update, &world.chain, UnixTime::from_secs(world.now));
                 }
             }
             check(&world);

@@ -14,6 +14,7 @@ use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
 use cairn::primitives::codec;
 use cairn::primitives::hash::Txid;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn::storage::MemoryStore;
 use support::{Ledger, funded_spec, public, unsigned};
@@ -38,15 +39,16 @@ impl World {
 
     /// Takes a block in, and the pool follows.
     fn take(&mut self, block: &Block) {
-        let update = self.chain.accept_block(block.clone(), self.now, &|_| false).expect("a valid block");
-        self.pool.update(&update, &self.chain, self.now);
+        let update =
+            self.chain.accept_block(block.clone(), UnixTime::from_secs(self.now), &|_| false).expect("a valid block");
+        self.pool.update(&update, &self.chain, UnixTime::from_secs(self.now));
     }
 
     /// Goes on until nothing is left to do; the most transactions that one call admitted.
     fn resume(&mut self) -> usize {
         let mut most = 0;
         while self.pool.is_unfinished() {
-            most = most.max(self.pool.resume(&self.chain, self.now).admitted.len());
+            most = most.max(self.pool.resume(&self.chain, UnixTime::from_secs(self.now)).admitted.len());
         }
         most
     }
@@ -99,7 +101,7 @@ fn a_reorganisation_brings_back_a_chain_of_any_length() {
     // The limit holds for what is new.
     let last = OutPoint { txid: txs[49].txid(), index: 0 };
     let more = ledger.sign(unsigned(&[last], vec![Output::pay(public(1), COIN)]), &[&txs[49]]);
-    let verdict = world.pool.accept(more, &world.chain, world.now);
+    let verdict = world.pool.accept(more, &world.chain, UnixTime::from_secs(world.now));
     assert!(matches!(verdict, Err(MempoolError::TooManyAncestors { .. })), "{verdict:?}");
     // A block takes them all, in the order in which the pool gives them.
     let chosen: Vec<Transaction> = world.pool.select(1_000_000).iter().map(|entry| (*entry.tx).clone()).collect();
@@ -187,7 +189,11 @@ fn a_saved_pool_comes_back_whole() {
     blocks.iter().chain(&better).for_each(|block| world.take(block));
     world
         .pool
-        .accept(ledger.payment(&[ledger.allocation(2)], vec![Output::pay(public(3), COIN)]), &world.chain, world.now)
+        .accept(
+            ledger.payment(&[ledger.allocation(2)], vec![Output::pay(public(3), COIN)]),
+            &world.chain,
+            UnixTime::from_secs(world.now),
+        )
         .expect("good");
     let saved = world.pool.save();
 
@@ -210,7 +216,7 @@ fn what_was_saved_is_checked_again() {
     let ledger = Ledger::new(funded_spec(2));
     let mut world = World::new(&ledger);
     let tx = ledger.payment(&[ledger.allocation(1)], vec![Output::pay(public(3), COIN)]);
-    world.pool.accept(tx.clone(), &world.chain, world.now).expect("good");
+    world.pool.accept(tx.clone(), &world.chain, UnixTime::from_secs(world.now)).expect("good");
     let saved = world.pool.save();
     // Bytes that were changed, cut or are another network's are refused as a whole.
     for at in (0..saved.len()).step_by(7) {
@@ -224,11 +230,11 @@ fn what_was_saved_is_checked_again() {
     let mut confirmed = World::new(&ledger);
     confirmed.take(&ledger.block(vec![tx]));
     let mut late = World::new(&ledger);
-    late.now += Limits::default().expiry_secs + 1;
+    late.now += Limits::default().expiry.as_secs() + 1;
     for mut world in [confirmed, late] {
         assert_eq!(world.pool.restore(&saved), Ok(1));
         world.resume();
-        world.pool.expire(world.now);
+        world.pool.expire(UnixTime::from_secs(world.now));
         assert!(world.pool.is_empty());
     }
 }
@@ -266,16 +272,16 @@ fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
     let senders = 30;
     for number in 0..senders {
         let tx = orphan(&ledger, &parent, INPUTS, number, false);
-        let verdict = world.pool.accept_from(Some(sender(number)), tx, &world.chain, world.now);
+        let verdict = world.pool.accept_from(Some(sender(number)), tx, &world.chain, UnixTime::from_secs(world.now));
         assert!(matches!(verdict, Err(MempoolError::MissingInputs { kept: true, .. })), "{verdict:?}");
     }
-    let accepted = world.pool.accept(parent, &world.chain, world.now).expect("good");
+    let accepted = world.pool.accept(parent, &world.chain, UnixTime::from_secs(world.now)).expect("good");
     // 4,500 signatures wait, of which one call checks 300 at most: those of the orphan that reaches the bound too.
     let most = MAX_SIGNATURES_A_CALL / INPUTS as usize + 1;
     let mut blamed: Vec<u64> = accepted.orphans.blamed.iter().map(|(sender, _)| sender.connection).collect();
     assert!((1..=most).contains(&blamed.len()), "{} orphans in one call", blamed.len());
     while world.pool.is_unfinished() {
-        let progress = world.pool.resume(&world.chain, world.now);
+        let progress = world.pool.resume(&world.chain, UnixTime::from_secs(world.now));
         assert!(progress.blamed.len() <= most, "{} orphans in one call", progress.blamed.len());
         blamed.extend(progress.blamed.iter().map(|(sender, _)| sender.connection));
     }
@@ -290,17 +296,20 @@ fn with_a_bad_orphan_its_senders_others_go_and_nobody_elses() {
     let mut world = World::new(&ledger);
     let parent = parent(&ledger);
     let give = |world: &mut World, number: u64, tx: Transaction| {
-        world.pool.accept_from(Some(sender(number)), tx, &world.chain, world.now).expect_err("an orphan");
+        world
+            .pool
+            .accept_from(Some(sender(number)), tx, &world.chain, UnixTime::from_secs(world.now))
+            .expect_err("an orphan");
     };
     (0..30).for_each(|number| give(&mut world, 7, orphan(&ledger, &parent, INPUTS, number, false)));
     let txid = parent.txid();
     let coin = OutPoint { txid, index: INPUTS };
     let good = ledger.sign(unsigned(&[coin], vec![Output::pay(public(2), COIN / 2)]), &[&parent]);
     give(&mut world, 8, good.clone());
-    let accepted = world.pool.accept(parent.clone(), &world.chain, world.now).expect("good");
+    let accepted = world.pool.accept(parent.clone(), &world.chain, UnixTime::from_secs(world.now)).expect("good");
     let mut blamed = accepted.orphans.blamed;
     while world.pool.is_unfinished() {
-        blamed.extend(world.pool.resume(&world.chain, world.now).blamed);
+        blamed.extend(world.pool.resume(&world.chain, UnixTime::from_secs(world.now)).blamed);
     }
     assert_eq!(blamed.iter().map(|(sender, _)| *sender).collect::<Vec<_>>(), [sender(7)], "after one of 30");
     assert_eq!(world.pool.txids().into_iter().collect::<BTreeSet<_>>(), txids([&parent, &good]));

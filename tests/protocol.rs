@@ -8,7 +8,7 @@ use cairn::consensus::params::GenesisSpec;
 use cairn::p2p::compact::CompactBlock;
 use cairn::primitives::address;
 use cairn::primitives::codec::{self, Encode};
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{FilterHeader, SignatureDigest};
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use support::{Ledger, key, public, seal, unsigned};
 
@@ -30,7 +30,7 @@ fn preimage_by_the_table(tx: &Transaction, genesis: &[u8; 32], spent: &Output) -
     preimage.extend(tx.version.to_le_bytes());
     preimage.extend((tx.inputs.len() as u64).to_le_bytes());
     for input in &tx.inputs {
-        preimage.extend(input.outpoint.txid.0);
+        preimage.extend(input.outpoint.txid.to_bytes());
         preimage.extend(input.outpoint.index.to_le_bytes());
     }
     let write = |preimage: &mut Vec<u8>, output: &Output| {
@@ -56,9 +56,9 @@ fn the_worked_example_is_true() {
     let coin = OutPoint { txid: genesis.transactions[0].txid(), index: 1 };
     let spent = ledger.output(&coin, &[]).unwrap();
     let payment = unsigned(&[coin], vec![Output::pay(public(2), 600_000_000), Output::pay(public(1), 399_999_000)]);
-    let preimage = preimage_by_the_table(&payment, &ledger.params.genesis_hash.0, &spent);
+    let preimage = preimage_by_the_table(&payment, ledger.params.genesis_hash.as_bytes(), &spent);
     let digest = payment.signature_digest(&ledger.params.genesis_hash, [&spent]);
-    assert_eq!(digest, Hash256::of(&preimage));
+    assert_eq!(digest, SignatureDigest::of(&preimage));
     let payment = ledger.sign(payment, &[]);
 
     let first_root = ledger.range.root();
@@ -67,7 +67,7 @@ fn the_worked_example_is_true() {
     seal(&mut block);
     let delta = ledger.append(&block);
     let genesis_filter = block_filter(&genesis, []);
-    let genesis_filter_header = genesis_filter.header(&Hash256::ZERO);
+    let genesis_filter_header = genesis_filter.header(&FilterHeader::ZERO);
     let filter = block_filter(&block, delta.spent.iter().map(|(_, coin)| coin));
 
     let lines = [
@@ -81,23 +81,23 @@ fn the_worked_example_is_true() {
         ("genesis hash", genesis.hash().to_string()),
         ("", String::new()),
         ("digest preimage", hex::encode(&preimage)),
-        ("digest, bytes", hex::encode(digest.0)),
+        ("digest, bytes", hex::encode(digest.to_bytes())),
         ("signature", hex::encode(key(1).sign(&digest).0)),
         ("payment, bytes", bytes(&payment)),
         ("payment, txid", payment.txid().to_string()),
         ("", String::new()),
-        ("range root over genesis, bytes", hex::encode(first_root.0)),
+        ("range root over genesis, bytes", hex::encode(first_root.to_bytes())),
         ("block 1 coinbase, bytes", bytes(&block.transactions[0])),
         ("block 1 coinbase, txid", block.transactions[0].txid().to_string()),
         ("block 1 header, bytes", bytes(&block.header)),
         ("block 1 hash", block.hash().to_string()),
-        ("range root over genesis and block 1, bytes", hex::encode(ledger.range.root().0)),
+        ("range root over genesis and block 1, bytes", hex::encode(ledger.range.root().to_bytes())),
         ("chain work", ledger.range.work().to_string()),
         ("", String::new()),
         ("genesis filter", hex::encode(genesis_filter.as_bytes())),
-        ("genesis filter header, bytes", hex::encode(genesis_filter_header.0)),
+        ("genesis filter header, bytes", hex::encode(genesis_filter_header.to_bytes())),
         ("block 1 filter", hex::encode(filter.as_bytes())),
-        ("block 1 filter header, bytes", hex::encode(filter.header(&genesis_filter_header).0)),
+        ("block 1 filter header, bytes", hex::encode(filter.header(&genesis_filter_header).to_bytes())),
         ("", String::new()),
         ("block 1, compact with nonce 1, bytes", bytes(&CompactBlock::new(&block, &block.txids(), 1, &[]))),
     ];

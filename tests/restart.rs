@@ -10,6 +10,7 @@ use std::time::Duration;
 use cairn::p2p::Command;
 use cairn::primitives::amount::COIN;
 use cairn::primitives::hash::Txid;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn::runtime::{Config, Running};
 use support::{Ledger, funded_spec, public, unsigned};
@@ -29,7 +30,7 @@ async fn submit(node: &Running, tx: &Transaction) {
 }
 
 /// The mempool's ids and the times at which they came, once nothing of an earlier run is left to check.
-async fn mempool(node: &Running) -> Vec<(Txid, u64)> {
+async fn mempool(node: &Running) -> Vec<(Txid, UnixTime)> {
     let ready = async {
         loop {
             let listed = node.handle().read(|node, _| {

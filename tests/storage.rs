@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cairn::chain::{self, Chain, ChainError, TransferError};
 use cairn::primitives::block::Block;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Output;
 use cairn::storage::archive::ArchiveError;
 use cairn::storage::{Batch, Database, MemoryStore, SledStore, Store, StoreError};
@@ -19,7 +20,7 @@ use common::{Branch, Guarded, genesis_coin, key, params, spend};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-const NOW: u64 = 2_000_000_000;
+const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
 
 /// A branch of `n` blocks, with a payment in every other one.
 fn blocks(n: u32, salt: u64) -> Vec<Block> {
@@ -249,13 +250,13 @@ fn an_archive_brings_the_whole_chain_back() {
     assert!(matches!(error, TransferError::Archive(ArchiveError::Truncated { .. })));
     assert_eq!(third.tip().height, 19);
     let mut fourth = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
-    let error = chain::import(&mut fourth, Cursor::new(&archive), 0, &mut |_, _| {}).unwrap_err();
+    let error = chain::import(&mut fourth, Cursor::new(&archive), UnixTime::EPOCH, &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, TransferError::Block { offset: 44, .. }), "{error}");
 
     // A body that is lost ends the export there, with all before it written.
     let hash = chain.entry_at(8).unwrap().hash;
     let mut batch = Batch::default();
-    batch.delete([&b"B"[..], &hash.0].concat());
+    batch.delete([&b"B"[..], hash.as_bytes()].concat());
     store.commit(batch).unwrap();
     let mut part = Vec::new();
     let error = chain::export(chain.db(), &genesis, &mut part, &mut |_| {}).unwrap_err();

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::p2p::Command;
 use cairn::primitives::address;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn::primitives::target::Bits;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::runtime::mining::generate;
 use cairn::runtime::{self, Running};
@@ -114,7 +115,7 @@ impl Place {
         miner
     }
 
-    fn tip(&self) -> (u32, Hash256) {
+    fn tip(&self) -> (u32, BlockHash) {
         let tip = *self.handle().tip().borrow();
         (tip.height, tip.hash)
     }
@@ -124,11 +125,11 @@ impl Place {
         let nonce = miner.search_block("00000000");
         let header = miner.header("00000000", &miner.job.time, nonce);
         assert_eq!(miner.submit("00000000", nonce), Ok(json!(true)));
-        assert_eq!(self.tip().1, Hash256(sha256d(&header)));
+        assert_eq!(self.tip().1, BlockHash::from_bytes(sha256d(&header)));
     }
 
     /// Blocks found by nobody here.
-    fn generate(&self, count: usize) -> Vec<Hash256> {
+    fn generate(&self, count: usize) -> Vec<BlockHash> {
         self.tokio.block_on(generate(self.handle(), PublicKey([7; 32]), count, u64::MAX)).unwrap()
     }
 
@@ -310,7 +311,7 @@ fn time_is_rolled_no_further_than_the_node_takes_it() {
     let mut miner = place.miner(1);
     let now = u64::from(u32::from_str_radix(&miner.job.time, 16).unwrap());
     let most = u64::from(place.params.max_future_secs);
-    place.handle().set_mock_time(now);
+    place.handle().set_mock_time(UnixTime::from_secs(now));
     let job = miner.job.clone();
     for (late, fine) in [(most, false), (most - 9, false), (most - 10, true)] {
         miner.job = Job { time: format!("{:08x}", now + late), ..job.clone() };

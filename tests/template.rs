@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cairn::primitives::block::Block;
 use cairn::primitives::codec;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, MerkleRoot};
 use cairn::primitives::tx::Transaction;
 use cpuminer::Work;
 use fixture::{Fixture, hex_of, key};
@@ -229,7 +229,7 @@ fn refusals_are_in_bip_22s_words() {
     let work = cpuminer::decode(&template(&fixture, &path));
     let mut block = own_form(&work);
     block.transactions[0].outputs[0].value += 1;
-    block.header.merkle_root = block.transactions[0].txid();
+    block.header.merkle_root = MerkleRoot::from_node(block.transactions[0].txid().as_leaf());
     while !block.header.bits.target().unwrap().is_met_by(&block.hash()) {
         block.header.nonce += 1;
     }
@@ -260,13 +260,13 @@ fn proposals_are_checked_and_not_kept() {
     assert_eq!(propose(hex_of(&block)), Value::Null);
     block.transactions[0].lock_height += 1;
     assert_eq!(propose(hex_of(&block)), "bad-txnmrklroot");
-    block.header.merkle_root = block.transactions[0].txid();
+    block.header.merkle_root = MerkleRoot::from_node(block.transactions[0].txid().as_leaf());
     assert_eq!(propose(hex_of(&block)), "bad-cb-height");
     block.header.time = 0;
     assert_eq!(propose(hex_of(&block)), "time-too-old");
     block.header.bits.0 -= 1;
     assert_eq!(propose(hex_of(&block)), "bad-diffbits");
-    block.header.previous = Hash256::ZERO;
+    block.header.previous = BlockHash::ZERO;
     assert_eq!(propose(hex_of(&block)), "inconclusive-not-best-prevblk");
     // What was proposed can still be mined.
     work.search(true);

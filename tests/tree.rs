@@ -12,10 +12,11 @@ use cairn::chain::{BlockTree, Chain, ChainError, TipStatus, TreeReader};
 use cairn::consensus::error::RuleError;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
+use cairn::primitives::time::UnixTime;
 use cairn::storage::{Database, MemoryStore, StoreError};
 use common::{Branch, Guarded, params, seal};
 
-const NOW: u64 = 2_000_000_000;
+const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
 
 fn accept(chain: &mut Chain, block: &Block) -> Result<(), ChainError> {
     chain.accept_block(block.clone(), NOW, &|_| false).map(drop)

@@ -3,7 +3,7 @@
 #![no_main]
 
 use cairn::primitives::codec;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::Txid;
 use cairn::primitives::merkle::Branch;
 use cairn_fuzz::{blocks, seed};
 use libfuzzer_sys::fuzz_target;
@@ -18,11 +18,11 @@ fn seeds() {
 
 fuzz_target!(init: seeds(), |bytes: &[u8]| {
     if let Ok(branch) = codec::decode::<Branch>(bytes) {
-        let leaf = Hash256::of(bytes);
+        let leaf = Txid::of(bytes);
         if let Some(root) = branch.root(&leaf) {
             assert!(branch.siblings.len() <= 32 && u64::from(branch.index) < 1 << branch.siblings.len());
             assert!(branch.verify(&leaf, &root));
-            assert!(branch.siblings.is_empty() || !branch.verify(&Hash256::of(b"another"), &root));
+            assert!(branch.siblings.is_empty() || !branch.verify(&Txid::of(b"another"), &root));
         }
     }
 });

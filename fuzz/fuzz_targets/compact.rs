@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use cairn::p2p::compact::{CompactBlock, CompactError, MAX_PREFILLED, Partial, Prefilled, ShortId};
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::{Hash256, Txid};
+use cairn::primitives::hash::{Hash256, MerkleRoot, Txid};
 use cairn::primitives::keys::Signature;
 use cairn::primitives::merkle;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -26,7 +26,7 @@ fn seeds() {
 
 /// Transaction `n` of no block in particular.
 fn transaction(n: u8) -> Transaction {
-    let outpoint = OutPoint { txid: Hash256::of(&[n]), index: n.into() };
+    let outpoint = OutPoint { txid: Txid::of(&[n]), index: n.into() };
     let input = Input { outpoint, signature: Signature::EMPTY };
     Transaction { version: 1, inputs: vec![input], outputs: vec![Output::data(Vec::new())], lock_height: 0 }
 }
@@ -106,7 +106,7 @@ fn change(compact: &mut CompactBlock, script: &mut Script) {
 
 /// The short ids that a compact block would have for these transactions.
 fn short_ids<'a>(compact: &CompactBlock, txids: impl IntoIterator<Item = &'a Txid>) -> Vec<ShortId> {
-    let txids: Vec<Txid> = [&Hash256::ZERO].into_iter().chain(txids).copied().collect();
+    let txids: Vec<Txid> = [Txid::from_bytes([0; 32])].into_iter().chain(txids.into_iter().copied()).collect();
     let empty = Transaction { version: 1, inputs: Vec::new(), outputs: Vec::new(), lock_height: 0 };
     let stub = Block { header: compact.header, transactions: vec![empty; txids.len()] };
     CompactBlock::new(&stub, &txids, compact.nonce, &[]).short_ids
@@ -176,13 +176,13 @@ fn whole(
     }
     slots.iter_mut().filter(|slot| slot.is_none()).zip(answer).for_each(|(slot, tx)| *slot = Some(tx.clone()));
     let transactions: Vec<Transaction> = slots.into_iter().flatten().map(|tx| tx.as_ref().clone()).collect();
-    let mut level: Vec<Hash256> = transactions.iter().map(Transaction::txid).collect();
+    let mut level: Vec<Hash256> = transactions.iter().map(|tx| tx.txid().as_leaf()).collect();
     let mut repeats = false;
     while level.len() > 1 {
         repeats |= level.chunks_exact(2).any(|pair| pair[0] == pair[1]);
         level = level.chunks(2).map(|pair| Hash256::of_pair(&pair[0], pair.get(1).unwrap_or(&pair[0]))).collect();
     }
-    match repeats || level[0] != compact.header.merkle_root {
+    match repeats || MerkleRoot::from_node(level[0]) != compact.header.merkle_root {
         true => Err(CompactError::WrongRoot),
         false => Ok(Block { header: compact.header, transactions }),
     }

@@ -3,18 +3,18 @@
 #![no_main]
 
 use cairn::primitives::gcs::Filter;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::BlockHash;
 use cairn_fuzz::seed;
 use libfuzzer_sys::fuzz_target;
 
 fn seeds() {
     let elements = |count: u8| (0..count).map(|n| [n; 32]).collect::<Vec<_>>();
-    let filter = |count| Filter::new(&Hash256::of(b"a block"), elements(count)).as_bytes().to_vec();
+    let filter = |count| Filter::new(&BlockHash::of(b"a block"), elements(count)).as_bytes().to_vec();
     seed("filter", [0, 1, 20, 200].into_iter().flat_map(|count| [filter(count), elements(count).concat()]));
 }
 
 fuzz_target!(init: seeds(), |bytes: &[u8]| {
-    let block = Hash256::of(b"a block");
+    let block = BlockHash::of(b"a block");
     if let Ok(filter) = Filter::from_bytes(bytes.to_vec()) {
         let _ = filter.matches_any(&block, [b"one", b"two"]);
     }

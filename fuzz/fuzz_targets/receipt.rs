@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use cairn::consensus::headers::Checkpoint;
 use cairn::consensus::params::Params;
+use cairn::primitives::time::UnixTime;
 use cairn::receipt::{Receipt, checkpoint_from_json};
 use cairn_fuzz::{seed, test_data};
 use libfuzzer_sys::fuzz_target;
@@ -31,7 +32,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
         assert_eq!(Receipt::from_bytes(&receipt.to_bytes()).expect("what was written can be read"), receipt);
         assert_eq!(Receipt::from_json(receipt.to_json()).expect("what was written can be read"), receipt);
         for held in [None, Some(&*HELD)] {
-            if let Ok(proven) = receipt.verify(&PARAMS, held, 1_800_000_000) {
+            if let Ok(proven) = receipt.verify(&PARAMS, held, UnixTime::from_secs(1_800_000_000)) {
                 assert_eq!((proven.txid, proven.tip), (receipt.transaction.txid(), receipt.tip));
                 assert!(proven.weight.on_top <= proven.work);
             }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// Most steps of an input that are carried out.
 const MAX_STEPS: usize = 64;
 /// The latest time that a block may have.
-const LATEST: u32 = UNIX as u32 + 7_200;
+const LATEST: u32 = UNIX.as_secs() as u32 + 7_200;
 /// Jobs of a session that shares are taken for.
 const KEPT_JOBS: u64 = 8;
 
@@ -101,7 +101,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
             }
             2 => {
                 let (job, extra, nonce) = (script.byte(), script.short(), script.byte());
-                let (time, extra) = (UNIX as u32 - 1 + u32::from(job >> 4), format!("{extra:08x}"));
+                let (time, extra) = (UNIX.as_secs() as u32 - 1 + u32::from(job >> 4), format!("{extra:08x}"));
                 let (job, time, nonce) = (format!("{:x}", job & 15), format!("{time:08x}"), format!("{nonce:08x}"));
                 let line = json!({ "id": [job], "method": "mining.submit", "params": [worker(), job, extra, time, nonce] });
                 hear(&mut session, &line.to_string(), now, &mut world);

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::consensus::peer_name::PeerName;
 use cairn::primitives::amount::{MAX_SUPPLY, format_coins, parse_coins};
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::Txid;
 use cairn::primitives::target::{Bits, Work};
 use cairn::primitives::{address, codec};
 use cairn::receipt::{checkpoint_from_json, checkpoint_to_json};
@@ -76,7 +76,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
             }
         }
         4 => {
-            if let Ok(hash) = text.parse::<Hash256>() {
+            if let Ok(hash) = text.parse::<Txid>() {
                 assert!(hash.to_string().eq_ignore_ascii_case(text));
             }
             if let Ok(work) = text.parse::<Work>() {

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
@@ -21,17 +22,18 @@ use cairn::primitives::address;
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
 use cairn::primitives::gcs::Filter;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, FilterHeader};
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::target::Work;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::storage::{MemoryStore, TxLocation};
 
 /// Blocks of the honest chain after genesis.
 pub const HEIGHT: u32 = 12;
 /// The honest nodes' clock when all is mined, some minutes after genesis.
-pub const UNIX: u64 = 1_767_226_000;
+pub const UNIX: UnixTime = UnixTime::from_secs(1_767_226_000);
 
 /// Key `n`. Keys 1 to 8 have 10 coins each in genesis.
 pub fn key(n: u8) -> SecretKey {
@@ -94,7 +96,8 @@ pub fn blocks() -> &'static [Block] {
                     pool.accept(payment(*payer, 1_000), &chain, UNIX).expect("the payment is valid");
                 }
                 let time = u64::from(chain.tip().header.time) + 5;
-                let template = template::build(&chain, &pool, &key(9).public_key(), height.into(), time);
+                let template =
+                    template::build(&chain, &pool, &key(9).public_key(), height.into(), UnixTime::from_secs(time));
                 let template = template.expect("the bits are a target");
                 let meets = |block: &Block| template.target.is_met_by(&block.hash());
                 let block = (0..).map(|nonce| template.block(nonce)).find(meets).expect("every second one will do");
@@ -108,7 +111,7 @@ pub fn blocks() -> &'static [Block] {
 
 /// A time on the clock of whoever is tried out, `millis` after it began.
 pub fn now(millis: u64) -> Now {
-    Now { millis, unix: UNIX + millis / 1_000 }
+    Now { millis, unix: UNIX.saturating_add(Duration::from_millis(millis)) }
 }
 
 /// What an honest peer may say: each kind of message, most in several shapes.
@@ -156,9 +159,9 @@ fn make_messages() -> Vec<Message> {
         headers(11..12),
         Message::Ping(1),
         Message::Pong(1),
-        Message::GetHeaders { locator: vec![params.genesis_hash], stop: Hash256::ZERO },
+        Message::GetHeaders { locator: vec![params.genesis_hash], stop: BlockHash::ZERO },
         Message::GetFilterHeaders { start_height: 1, stop: tip },
-        Message::FilterHeaders { stop: tip, previous: Hash256::ZERO, hashes: vec![filter.hash(); 12] },
+        Message::FilterHeaders { stop: tip, previous: FilterHeader::ZERO, hashes: vec![filter.hash(); 12] },
         Message::GetFilters { start_height: 1, stop: tip },
         Message::Filters(vec![(paying.hash(), filter.as_bytes().to_vec())]),
         Message::GetProofs(ProofQuery::Transaction(txids[2])),

@@ -14,6 +14,7 @@ use crate::consensus::error::{RuleError, Verdict};
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::time::UnixTime;
 use crate::storage::{Batch, Status, StoreError};
 
 impl Chain {
@@ -21,16 +22,15 @@ impl Chain {
     ///
     /// # Errors
     /// [`ChainError`]; nothing has changed then.
-    pub fn accept_header(&mut self, header: Header, now: u64) -> Result<bool, ChainError> {
+    pub fn accept_header(&mut self, header: Header, now: UnixTime) -> Result<bool, ChainError> {
         self.accept_headers(&[header], now).map(|new| new == 1).map_err(|(_, error)| error)
     }
 
-    /// Takes headers in order, in one batch; answers how many were not known. `now` is the clock's, in seconds since
-    /// 1970.
+    /// Takes headers in order, in one batch; answers how many were not known. `now` is the clock's.
     ///
     /// # Errors
     /// The place of the first that was refused, and why. Those before it are taken, unless the store failed.
-    pub fn accept_headers(&mut self, headers: &[Header], now: u64) -> Result<usize, (usize, ChainError)> {
+    pub fn accept_headers(&mut self, headers: &[Header], now: UnixTime) -> Result<usize, (usize, ChainError)> {
         self.accept_hashed(headers, &Header::hash_all(headers), now)
     }
 
@@ -39,7 +39,7 @@ impl Chain {
         &mut self,
         headers: &[Header],
         hashes: &[BlockHash],
-        now: u64,
+        now: UnixTime,
     ) -> Result<usize, (usize, ChainError)> {
         let mut draft = Draft::default();
         let tree = self.tree.read();
@@ -61,8 +61,8 @@ impl Chain {
     }
 
     /// Takes a block: its header if that is new, its body, and moves to the best chain that this makes possible. A body
-    /// may come before those of the blocks before it; it is then stored until they are there. `now` is the clock's, in
-    /// seconds since 1970.
+    /// may come before those of the blocks before it; it is then stored until they are there. `now` is the
+    /// clock's.
     ///
     /// # Errors
     /// [`ChainError::Rule`] if the block is refused. Where the body is its header's, the block and all after it are
@@ -71,7 +71,7 @@ impl Chain {
     pub fn accept_block(
         &mut self,
         block: Block,
-        now: u64,
+        now: UnixTime,
         is_verified: IsVerified<'_>,
     ) -> Result<ChainUpdate, ChainError> {
         let hash = block.hash();
@@ -98,7 +98,7 @@ impl Chain {
     ///
     /// # Errors
     /// [`ChainError::Rule`] if not, [`ChainError::Store`].
-    pub fn check_proposal(&self, block: Block, now: u64, is_verified: IsVerified<'_>) -> Result<(), ChainError> {
+    pub fn check_proposal(&self, block: Block, now: UnixTime, is_verified: IsVerified<'_>) -> Result<(), ChainError> {
         let hash = block.hash();
         let rule = |source| ChainError::Rule { hash, source };
         let place = self.next_context();
@@ -120,7 +120,7 @@ impl Chain {
         draft: &mut Draft,
         header: Header,
         hash: BlockHash,
-        now: u64,
+        now: UnixTime,
     ) -> Result<Entry, ChainError> {
         if let Some(leaf) = draft.find(&hash) {
             return Ok(leaf.entry);

@@ -10,7 +10,7 @@ use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::context::check_header;
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::{BlockHash, FilterHeader};
 use crate::primitives::mmr;
 use crate::primitives::tx::OutPoint;
 use crate::storage::{Counts, Database, StoreError, TxLocation};
@@ -51,7 +51,7 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(u32, u32))
         db,
         params,
         coins: Coins::default(),
-        filter_header: Hash256::ZERO,
+        filter_header: FilterHeader::ZERO,
         range: mmr::Range::default(),
         seen: Counts::default(),
     };
@@ -191,7 +191,7 @@ struct Replay<'a> {
     db: &'a Database,
     params: &'a Params,
     coins: Coins,
-    filter_header: Hash256,
+    filter_header: FilterHeader,
     range: mmr::Range,
     seen: Counts,
 }

@@ -7,7 +7,7 @@ use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::{Coin, Delta};
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::{BlockHash, FilterHeader};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
@@ -30,7 +30,15 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     batch.put_meta(&params.genesis_hash);
     batch.put_header(0, &record);
     batch.put_block(&params.genesis_hash, checked.block());
-    connect(&mut batch, &checked, 0, params.genesis_target.work(), &delta, &Hash256::ZERO, &mut mmr::Range::default());
+    connect(
+        &mut batch,
+        &checked,
+        0,
+        params.genesis_target.work(),
+        &delta,
+        &FilterHeader::ZERO,
+        &mut mmr::Range::default(),
+    );
     db.store().commit(batch)
 }
 
@@ -42,7 +50,7 @@ pub(super) fn connect(
     height: u32,
     own_work: Work,
     delta: &Delta,
-    filter_header: &Hash256,
+    filter_header: &FilterHeader,
     range: &mut mmr::Range,
 ) {
     let passing = passing(delta);
@@ -104,9 +112,9 @@ pub(super) fn load_range(db: &Database, height: u32) -> Result<mmr::Range, Store
 
 /// The filter header that the one after `previous`, the hash of a block of the best chain, builds on: its own, or zero
 /// for none.
-pub(super) fn filter_header_of(db: &Database, previous: &BlockHash) -> Result<Hash256, StoreError> {
+pub(super) fn filter_header_of(db: &Database, previous: &BlockHash) -> Result<FilterHeader, StoreError> {
     if *previous == BlockHash::ZERO {
-        return Ok(Hash256::ZERO);
+        return Ok(FilterHeader::ZERO);
     }
     let (_, header) =
         db.filter_header(previous)?.ok_or_else(|| db.corrupt(format!("block {previous} has no filter header")))?;

@@ -35,7 +35,7 @@ pub use tree::{BlockTree, TreeReader};
 use crate::consensus::coins::{Coin, CoinView};
 use crate::consensus::context::HeaderContext;
 use crate::consensus::params::Params;
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::{BlockHash, MmrRoot};
 use crate::primitives::header::Header;
 use crate::primitives::mmr;
 use crate::primitives::tx::OutPoint;
@@ -210,7 +210,7 @@ impl Chain {
     }
 
     /// What the next block's coinbase must commit to.
-    pub fn commitment(&self) -> Hash256 {
+    pub fn commitment(&self) -> MmrRoot {
         self.range.root()
     }
 

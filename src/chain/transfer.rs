@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 
 use super::{Chain, ChainError};
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::time::UnixTime;
 use crate::storage::archive::{ArchiveError, Reader, Writer};
 use crate::storage::{Database, StoreError};
 
@@ -43,7 +44,7 @@ pub struct Imported {
 /// [`TransferError::Archive`], [`TransferError::Store`]; what was written before stands.
 pub fn export<W: Write>(
     db: &Database,
-    genesis: &Hash256,
+    genesis: &BlockHash,
     out: W,
     progress: &mut dyn FnMut(u32),
 ) -> Result<u32, TransferError> {
@@ -52,7 +53,7 @@ pub fn export<W: Write>(
     while let Some(hash) = db.hash_at(height + 1)? {
         let block = db.raw_block(&hash)?;
         // A record's checksum must not vouch for bytes that were damaged before. The rest is checked when imported.
-        let block = block.filter(|block| block.get(..Header::LEN).is_some_and(|header| Hash256::of(header) == hash));
+        let block = block.filter(|block| block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == hash));
         let Some(block) = block else {
             writer.finish()?;
             let reason = format!("block {hash} at height {} cannot be read; all before it are exported", height + 1);
@@ -66,15 +67,15 @@ pub fn export<W: Write>(
     Ok(height)
 }
 
-/// Puts an archive's blocks through validation, one at a time. `now` is the clock's, in seconds since 1970; `progress` is
-/// told how many bytes are read and the height of the tip.
+/// Puts an archive's blocks through validation, one at a time. `now` is the clock's; `progress` is told
+/// how many bytes are read and the height of the tip.
 ///
 /// # Errors
 /// [`TransferError`]; what was taken before stands.
 pub fn import<R: Read>(
     chain: &mut Chain,
     input: R,
-    now: u64,
+    now: UnixTime,
     progress: &mut dyn FnMut(u64, u32),
 ) -> Result<Imported, TransferError> {
     let mut reader = Reader::new(input, &chain.params().genesis_hash.clone())?;

@@ -173,7 +173,8 @@ impl NewArgs {
     fn into_spec(self) -> anyhow::Result<GenesisSpec> {
         let timestamp = match self.timestamp {
             Some(timestamp) => timestamp,
-            None => u32::try_from(super::unix_now()).context("the clock is beyond the year 2106: give --timestamp")?,
+            None => u32::try_from(super::unix_now().as_secs())
+                .context("the clock is beyond the year 2106: give --timestamp")?,
         };
         let retarget = match self.retarget {
             RetargetArg::Asert => Retarget::Asert,

@@ -28,6 +28,7 @@ use crate::primitives::amount::{counted, format_coins};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
+use crate::primitives::time::UnixTime;
 use crate::receipt::weight::{Slow, Weight};
 use crate::runtime::{self, RunningLight, unix_now};
 use crate::storage::{TxLocation, private_file};
@@ -203,7 +204,11 @@ impl State {
         [
             format!("network        {} (genesis {})", params.network, params.genesis_hash),
             format!("height         {}", self.height),
-            format!("tip            {}, {} s old", self.tip, unix_now().saturating_sub(u64::from(self.time))),
+            format!(
+                "tip            {}, {} s old",
+                self.tip,
+                unix_now().saturating_since(UnixTime::from_secs(self.time.into())).as_secs()
+            ),
             format!("work in all    {:.3e} hashes, {}", self.work.as_f64(), self.work),
         ]
         .join("\n")
@@ -359,7 +364,7 @@ impl<'a> Session<'a> {
                 "fewer than two peers vouch for this chain: ask more of them, who do not know each other".to_owned(),
             );
         }
-        let age = unix_now().saturating_sub(u64::from(state.time));
+        let age = unix_now().saturating_since(UnixTime::from_secs(state.time.into())).as_secs();
         let spacing = u64::from(self.params.target_spacing_secs);
         if age > (SUSPICIOUS_SPACINGS * spacing).max(SUSPICIOUS_SECS) {
             warnings.push(format!(

@@ -21,6 +21,7 @@ use self::light::LightError;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::primitives::hash::Txid;
+use crate::primitives::time::UnixTime;
 use crate::receipt::ReceiptError;
 use crate::rpc::client::ClientError;
 
@@ -180,8 +181,8 @@ fn peer_names(given: &[String]) -> Result<Vec<PeerName>, PeerNameError> {
 }
 
 /// Seconds since 1970, by this machine's clock.
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+fn unix_now() -> UnixTime {
+    UnixTime::from_secs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 #[derive(Debug, Subcommand)]

@@ -28,7 +28,7 @@ use self::sync::HeaderSync;
 use self::watch::Watch;
 use crate::consensus::params::Params;
 use crate::p2p::addrbook::{AddrBook, PeerAddress};
-use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
+use crate::p2p::bans::{BAN, Ban, Bans, Subnet};
 use crate::p2p::dialer::{Dialer, Situation};
 use crate::p2p::handshake::Handshakes;
 use crate::p2p::kad::{Contact, NodeId};
@@ -41,6 +41,7 @@ use crate::p2p::{Direction, Event, Input, Now, Output, PeerId, Protocol, Reason,
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
+use crate::primitives::time::UnixTime;
 use crate::storage::StoreError;
 
 /// Notices kept for the owner; the oldest go first.
@@ -189,7 +190,7 @@ impl Light {
         }
         for (address, id) in light.config.seeds.clone() {
             light.dialer.expect(address, id);
-            let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
+            let said = PeerAddress { address, services: SERVICE_FULL, last_seen: UnixTime::EPOCH };
             light.book.add(now, &said, address.ip());
         }
         light.finish(now);
@@ -296,8 +297,8 @@ impl Light {
             manual,
             brief: false,
             connected_at: now,
-            last_received: 0,
-            last_sent: 0,
+            last_received: UnixTime::EPOCH,
+            last_sent: UnixTime::EPOCH,
             hello: None,
             last_useful: 0,
         };
@@ -368,7 +369,7 @@ impl Light {
             // A liar is not asked again, even if its address was given.
             self.dialer.remove(&address);
             if !address.ip().is_loopback() {
-                let until = now.unix.saturating_add(BAN_SECS);
+                let until = now.unix.saturating_add(BAN);
                 let ban = Ban { created: now.unix, until, reason: offence.to_string() };
                 self.bans.insert(Subnet::host(address.ip()), ban);
             }
@@ -392,7 +393,7 @@ impl Light {
             Message::Nodes(contacts) => {
                 if self.config.outbound_target > 0 {
                     for Contact { address, .. } in contacts {
-                        self.book.add(now, &PeerAddress { address, services: 0, last_seen: 0 }, ip);
+                        self.book.add(now, &PeerAddress { address, services: 0, last_seen: UnixTime::EPOCH }, ip);
                     }
                 }
             }

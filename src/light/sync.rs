@@ -19,7 +19,7 @@ use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::sync::{HEADERS_TIMEOUT_MILLIS, MAX_ANNOUNCED};
 use crate::p2p::{Event, Now, PeerId, Reason};
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
 
@@ -156,7 +156,7 @@ impl PeerChain {
         if self.asked.is_none() {
             let locator = from.iter().map(|(_, hash)| *hash).collect();
             self.asked = Some(Asked { since: now.millis, from });
-            out.send(peer, Message::GetHeaders { locator, stop: Hash256::ZERO });
+            out.send(peer, Message::GetHeaders { locator, stop: BlockHash::ZERO });
         }
     }
 

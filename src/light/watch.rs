@@ -15,7 +15,7 @@ use crate::p2p::seen::Seen;
 use crate::p2p::{Now, PeerId};
 use crate::primitives::block::Block;
 use crate::primitives::gcs::Filter;
-use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::hash::{BlockHash, FilterHash, Txid};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::{OutPoint, Transaction};
 
@@ -88,7 +88,7 @@ struct Round {
     /// Peers asked for filter hashes that have not answered, and since when.
     waiting: BTreeMap<PeerId, u64>,
     /// The filter hashes that peers gave, that of `start` first.
-    hashes: BTreeMap<PeerId, Vec<Hash256>>,
+    hashes: BTreeMap<PeerId, Vec<FilterHash>>,
     /// Who was asked for filters, since when, and up to which height.
     filters: Option<(PeerId, u64, u32)>,
     /// For blocks from `next` on, whether the block is needed.
@@ -239,7 +239,7 @@ impl Watch {
     }
 
     /// Filter hashes came.
-    pub(super) fn hashes(&mut self, peer: PeerId, stop: BlockHash, hashes: Vec<Hash256>) {
+    pub(super) fn hashes(&mut self, peer: PeerId, stop: BlockHash, hashes: Vec<FilterHash>) {
         let Some(round) = &mut self.round else { return };
         if stop == round.stop.1 && round.waiting.remove(&peer).is_some() {
             let expected = (round.stop.0 - round.start) as usize + 1;

@@ -13,6 +13,7 @@ use crate::consensus::connect;
 use crate::consensus::error::RuleError;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 
 /// A transaction that may come in.
@@ -52,7 +53,7 @@ impl Mempool {
         tx: Arc<Transaction>,
         txid: Txid,
         chain: &Chain,
-        now: u64,
+        now: UnixTime,
     ) -> Result<Candidate, MempoolError> {
         let (candidate, coins) = self.check_but_policy_and_signatures(tx, txid, chain)?;
         self.check_family(&candidate)?;
@@ -242,7 +243,7 @@ impl Mempool {
     }
 
     /// Puts a candidate in, in place of those it evicts, which are returned.
-    pub(super) fn admit(&mut self, candidate: Candidate, time: u64, chain: &Chain) -> Vec<Txid> {
+    pub(super) fn admit(&mut self, candidate: Candidate, time: UnixTime, chain: &Chain) -> Vec<Txid> {
         let replaced = self.remove(&candidate.conflicts);
         let Candidate { tx, txid, fee, minable_from, spends, .. } = candidate;
         self.orphans.remove(&txid);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::entry::Entry;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
 
 /// What the pool's transactions together do to a key, in grains.
@@ -31,22 +32,25 @@ impl KeySums {
 pub struct KeyEntry {
     /// The transaction.
     pub txid: Txid,
-    /// When it came, in seconds since 1970.
-    pub time: u64,
+    /// When it came.
+    pub time: UnixTime,
     /// Outputs to the key.
     pub received: u64,
     /// Coins of the key that it spends.
     pub spent: u64,
 }
 
+/// No entry came later.
+const LAST: UnixTime = UnixTime::from_secs(u64::MAX);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct ByKey {
     sums: HashMap<PublicKey, KeySums>,
     /// By key, time and number: in the order in which they came.
-    entries: BTreeMap<(PublicKey, u64, u64), KeyEntry>,
+    entries: BTreeMap<(PublicKey, UnixTime, u64), KeyEntry>,
     /// Outputs that nothing in the pool spends, in the order in which they came.
-    unspent: BTreeMap<(PublicKey, u64, u64, u32), (Txid, u64)>,
+    unspent: BTreeMap<(PublicKey, UnixTime, u64, u32), (Txid, u64)>,
 }
 
 impl ByKey {
@@ -56,12 +60,12 @@ impl ByKey {
 
     /// Oldest first.
     pub(super) fn entries(&self, key: &PublicKey) -> impl DoubleEndedIterator<Item = &KeyEntry> {
-        self.entries.range((*key, 0, 0)..=(*key, u64::MAX, u64::MAX)).map(|(_, entry)| entry)
+        self.entries.range((*key, UnixTime::EPOCH, 0)..=(*key, LAST, u64::MAX)).map(|(_, entry)| entry)
     }
 
     /// Oldest first.
     pub(super) fn unspent(&self, key: &PublicKey) -> impl Iterator<Item = (OutPoint, u64)> {
-        let range = self.unspent.range((*key, 0, 0, 0)..=(*key, u64::MAX, u64::MAX, u32::MAX));
+        let range = self.unspent.range((*key, UnixTime::EPOCH, 0, 0)..=(*key, LAST, u64::MAX, u32::MAX));
         range.map(|((.., index), (txid, value))| (OutPoint { txid: *txid, index: *index }, *value))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 
 /// Sums over a transaction and its ancestors, or it and its descendants, as far as they are in the pool.
@@ -83,8 +84,8 @@ pub struct Entry {
     pub fee: u64,
     /// Bytes of its encoding.
     pub size: usize,
-    /// When it came, in seconds since 1970.
-    pub time: u64,
+    /// When it came.
+    pub time: UnixTime,
     /// Height of the tip when it came.
     pub height: u32,
     /// It and the transactions of the pool that it needs.
@@ -105,7 +106,14 @@ pub struct Entry {
 
 impl Entry {
     /// An entry that stands alone until the graph links it.
-    pub(super) fn new(tx: Arc<Transaction>, txid: Txid, fee: u64, time: u64, height: u32, minable_from: u32) -> Self {
+    pub(super) fn new(
+        tx: Arc<Transaction>,
+        txid: Txid,
+        fee: u64,
+        time: UnixTime,
+        height: u32,
+        minable_from: u32,
+    ) -> Self {
         let size = tx.size();
         let alone = Package { count: 1, bytes: size, fees: fee };
         Self {

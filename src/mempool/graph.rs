@@ -10,6 +10,7 @@ use std::ops::Bound;
 use super::by_key::ByKey;
 use super::entry::{Entry, Rate};
 use crate::primitives::hash::Txid;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
 
 /// See the module.
@@ -23,7 +24,7 @@ pub(super) struct Graph {
     /// First to go when space is short.
     by_keeping_rate: BTreeSet<(Rate, Txid)>,
     /// Oldest first, by time and number.
-    by_age: BTreeMap<(u64, u64), Txid>,
+    by_age: BTreeMap<(UnixTime, u64), Txid>,
     /// Those that could not be mined at every height.
     by_minable_from: BTreeSet<(u32, Txid)>,
     /// What there is for an address.
@@ -102,7 +103,7 @@ impl Graph {
     }
 
     /// The oldest, if it came before `time`.
-    pub(super) fn older_than(&self, time: u64) -> Option<Txid> {
+    pub(super) fn older_than(&self, time: UnixTime) -> Option<Txid> {
         self.by_age.first_key_value().filter(|((came, _), _)| *came < time).map(|(_, txid)| *txid)
     }
 
@@ -248,7 +249,6 @@ pub(super) mod tests {
     use super::*;
     use crate::mempool::by_key;
     use crate::mempool::entry::Package;
-    use crate::primitives::hash::Hash256;
     use crate::primitives::keys::{PublicKey, Signature};
     use crate::primitives::tx::{Input, Output, Transaction};
 
@@ -263,7 +263,7 @@ pub(super) mod tests {
         // Owners of the outputs are 0, 1 and 2; that of the coins spent is another.
         let (rare, count) = (PublicKey([9; 32]), 2_000);
         for number in 1..=count {
-            let coin = OutPoint { txid: Hash256::of(&u64::to_le_bytes(number)), index: 0 };
+            let coin = OutPoint { txid: Txid::of(&u64::to_le_bytes(number)), index: 0 };
             let owner = if number % 1_000 == 7 { rare } else { PublicKey([8; 32]) };
             graph.insert(entry(number, &[coin], 1).spending(vec![(owner, 5)]));
         }
@@ -285,12 +285,12 @@ pub(super) mod tests {
         let outputs = [number, number + 1].map(|owner| Output::pay(PublicKey([owner as u8 % 3; 32]), number));
         let tx = Transaction { version: 1, inputs, outputs: outputs.into(), lock_height: 0 };
         let txid = tx.txid();
-        Entry::new(Arc::new(tx), txid, fee, number, 0, number as u32 % 3)
+        Entry::new(Arc::new(tx), txid, fee, UnixTime::from_secs(number), 0, number as u32 % 3)
     }
 
     /// A coin that no entry makes.
     pub(in crate::mempool) fn confirmed(number: u8) -> OutPoint {
-        OutPoint { txid: Hash256([number; 32]), index: 0 }
+        OutPoint { txid: Txid::from_bytes([number; 32]), index: 0 }
     }
 
     /// Compares all that is kept with what the entries alone say.
@@ -372,7 +372,7 @@ pub(super) mod tests {
                                 let output = &maker.tx.outputs[coin.index as usize];
                                 (*output.key().unwrap(), output.value)
                             }
-                            None => (PublicKey([coin.txid.0[0] % 2; 32]), 5),
+                            None => (PublicKey([coin.txid.as_bytes()[0] % 2; 32]), 5),
                         };
                         let spends = inputs.iter().map(owner).collect();
                         graph.insert(entry(number, &inputs, fee).spending(spends));

@@ -1,5 +1,9 @@
 //! What this node relays and how much of it it keeps. Policy, not consensus: blocks may hold what is refused here.
 
+use std::time::Duration;
+
+use crate::primitives::time::UnixTime;
+
 /// Most bytes of a transaction's encoding that is relayed: a tenth of the default block.
 pub const MAX_TX_SIZE: usize = 100_000;
 /// Most bytes of a chain of unconfirmed transactions that returns from a block of an abandoned branch or from an earlier run,
@@ -22,8 +26,8 @@ pub struct Limits {
     pub max_ancestors: usize,
     /// The same for a transaction and its descendants.
     pub max_descendants: usize,
-    /// Seconds after which a transaction that nobody mines is dropped.
-    pub expiry_secs: u64,
+    /// After how long a transaction that nobody mines is dropped.
+    pub expiry: Duration,
     /// Least fee, in grains a byte; also what a replacement pays for its own relay.
     pub min_fee_rate: u64,
     /// Most transactions kept whose inputs are unknown; 0 for none.
@@ -32,8 +36,8 @@ pub struct Limits {
     pub max_orphan_bytes: usize,
     /// Most bytes of the encoding of one of them.
     pub max_orphan_size: usize,
-    /// Seconds after which one is dropped.
-    pub orphan_expiry_secs: u64,
+    /// After how long one is dropped.
+    pub orphan_expiry: Duration,
 }
 
 impl Default for Limits {
@@ -42,18 +46,18 @@ impl Default for Limits {
             max_bytes: 128 << 20,
             max_ancestors: 25,
             max_descendants: 25,
-            expiry_secs: 336 * 3600,
+            expiry: Duration::from_secs(336 * 3600),
             min_fee_rate: 1,
             max_orphans: 256,
             max_orphan_bytes: 2 << 20,
             max_orphan_size: 20_000,
-            orphan_expiry_secs: 20 * 60,
+            orphan_expiry: Duration::from_secs(20 * 60),
         }
     }
 }
 
-/// Seconds in which a raised minimum falls by half.
-const HALF_LIFE_SECS: u64 = 3 * 3600;
+/// In how long a raised minimum falls by half.
+const HALF_LIFE: Duration = Duration::from_secs(3 * 3600);
 
 /// The least fee rate, which rises when the pool is full, lest what was just thrown out be sent again, and falls again
 /// with time.
@@ -61,23 +65,24 @@ const HALF_LIFE_SECS: u64 = 3 * 3600;
 pub(super) struct Floor {
     /// Grains a byte at the time below.
     raised: u64,
-    since: u64,
+    since: UnixTime,
 }
 
 impl Floor {
     /// Raises it to at least `rate` at time `now`.
-    pub(super) fn raise(&mut self, rate: u64, now: u64) {
+    pub(super) fn raise(&mut self, rate: u64, now: UnixTime) {
         if rate > self.at(now) {
             *self = Self { raised: rate, since: now };
         }
     }
 
     /// Grains a byte at time `now`: half after each half-life, on a straight line in between.
-    pub(super) fn at(&self, now: u64) -> u64 {
-        let elapsed = now.saturating_sub(self.since);
-        let halved = u32::try_from(elapsed / HALF_LIFE_SECS).ok().and_then(|n| self.raised.checked_shr(n)).unwrap_or(0);
-        let part = u128::from(elapsed % HALF_LIFE_SECS);
-        let fallen = u128::from(halved) * part / u128::from(2 * HALF_LIFE_SECS);
+    pub(super) fn at(&self, now: UnixTime) -> u64 {
+        let elapsed = now.saturating_since(self.since).as_secs();
+        let half_life = HALF_LIFE.as_secs();
+        let halved = u32::try_from(elapsed / half_life).ok().and_then(|n| self.raised.checked_shr(n)).unwrap_or(0);
+        let part = u128::from(elapsed % half_life);
+        let fallen = u128::from(halved) * part / u128::from(2 * half_life);
         halved - fallen as u64
     }
 }
@@ -88,17 +93,18 @@ mod tests {
 
     #[test]
     fn floor_falls_by_half_and_only_falls() {
-        let mut floor = Floor::default();
-        assert_eq!(floor.at(5), 0);
-        floor.raise(1000, 100);
-        assert_eq!(floor.at(100), 1000);
-        assert_eq!(floor.at(100 + HALF_LIFE_SECS / 2), 750);
-        assert_eq!(floor.at(100 + HALF_LIFE_SECS), 500);
-        assert_eq!(floor.at(100 + 3 * HALF_LIFE_SECS), 125);
-        assert_eq!(floor.at(u64::MAX), 0);
-        let rates: Vec<_> = (0..100).map(|i| floor.at(100 + i * 977)).collect();
+        let (at, mut floor) = (UnixTime::from_secs, Floor::default());
+        let start = at(100);
+        assert_eq!(floor.at(at(5)), 0);
+        floor.raise(1000, start);
+        assert_eq!(floor.at(start), 1000);
+        assert_eq!(floor.at(start.saturating_add(HALF_LIFE / 2)), 750);
+        assert_eq!(floor.at(start.saturating_add(HALF_LIFE)), 500);
+        assert_eq!(floor.at(start.saturating_add(3 * HALF_LIFE)), 125);
+        assert_eq!(floor.at(at(u64::MAX)), 0);
+        let rates: Vec<_> = (0..100).map(|i| floor.at(at(100 + i * 977))).collect();
         assert!(rates.is_sorted_by(|a, b| a >= b));
-        floor.raise(600, 100);
-        assert_eq!(floor.at(100), 1000, "never lowered");
+        floor.raise(600, start);
+        assert_eq!(floor.at(start), 1000, "never lowered");
     }
 }

@@ -28,6 +28,7 @@ use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{OutPoint, Transaction};
 use graph::Graph;
 use limits::Floor;
@@ -75,8 +76,8 @@ pub struct Mempool {
     verified: Recent,
     gone: Gone,
     floor: Floor,
-    /// The latest time given, in seconds since 1970.
-    clock: u64,
+    /// The latest time given.
+    clock: UnixTime,
 }
 
 impl Mempool {
@@ -92,16 +93,16 @@ impl Mempool {
             verified: Recent::new(REMEMBERED),
             gone: Gone::default(),
             floor: Floor::default(),
-            clock: 0,
+            clock: UnixTime::EPOCH,
         }
     }
 
     /// Admits a transaction, in place of those it conflicts with if it pays for that, and the orphans that waited for
-    /// it. `now` is in seconds since 1970.
+    /// it.
     ///
     /// # Errors
     /// The first reason against it. With [`MempoolError::MissingInputs`] it may have been kept as an orphan.
-    pub fn accept(&mut self, tx: Transaction, chain: &Chain, now: u64) -> Result<Accepted, MempoolError> {
+    pub fn accept(&mut self, tx: Transaction, chain: &Chain, now: UnixTime) -> Result<Accepted, MempoolError> {
         self.accept_from(None, tx, chain, now)
     }
 
@@ -115,7 +116,7 @@ impl Mempool {
         sender: Option<Sender>,
         tx: Transaction,
         chain: &Chain,
-        now: u64,
+        now: UnixTime,
     ) -> Result<Accepted, MempoolError> {
         self.expire(now);
         let txid = tx.txid();
@@ -146,7 +147,7 @@ impl Mempool {
     ///
     /// # Errors
     /// As [`Mempool::accept`].
-    pub fn test(&self, tx: &Transaction, chain: &Chain, now: u64) -> Result<Accepted, MempoolError> {
+    pub fn test(&self, tx: &Transaction, chain: &Chain, now: UnixTime) -> Result<Accepted, MempoolError> {
         let candidate = self.check(Arc::new(tx.clone()), tx.txid(), chain, now)?;
         Ok(candidate.into_quote())
     }
@@ -269,7 +270,7 @@ impl Mempool {
         self.min_fee_rate_at(self.clock)
     }
 
-    fn min_fee_rate_at(&self, now: u64) -> u64 {
+    fn min_fee_rate_at(&self, now: UnixTime) -> u64 {
         self.floor.at(now).max(self.limits.min_fee_rate)
     }
 

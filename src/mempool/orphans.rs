@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::limits::Limits;
 use super::usage::memory_of;
-use crate::primitives::hash::{Hash256, Txid};
+use crate::primitives::hash::Txid;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{OutPoint, Transaction};
 
 /// A peer that sent a transaction. It may have left when that turns out to be bad, so its address is remembered.
@@ -27,8 +28,8 @@ pub(super) struct Orphan {
     pub(super) sender: Option<Sender>,
     /// Coins that were unknown when it came.
     missing: Vec<OutPoint>,
-    /// When it came: seconds since 1970, then its number.
-    came: (u64, u64),
+    /// When it came, then its number.
+    came: (UnixTime, u64),
     usage: usize,
 }
 
@@ -37,7 +38,7 @@ pub(super) struct Orphan {
 pub(super) struct Orphans {
     by_id: BTreeMap<Txid, Orphan>,
     waiting_for: BTreeSet<(OutPoint, Txid)>,
-    by_age: BTreeMap<(u64, u64), Txid>,
+    by_age: BTreeMap<(UnixTime, u64), Txid>,
     usage: usize,
     next_number: u64,
 }
@@ -66,7 +67,7 @@ impl Orphans {
         tx: Arc<Transaction>,
         txid: Txid,
         (missing, sender): (Vec<OutPoint>, Option<Sender>),
-        now: u64,
+        now: UnixTime,
         limits: &Limits,
     ) -> bool {
         if tx.size() > limits.max_orphan_size || limits.max_orphans == 0 {
@@ -101,7 +102,7 @@ impl Orphans {
 
     /// Those that wait for an output of `parent`, in order of the output they wait for.
     pub(super) fn children(&self, parent: Txid) -> impl Iterator<Item = Txid> {
-        let first = (OutPoint { txid: parent, index: 0 }, Hash256::ZERO);
+        let first = (OutPoint { txid: parent, index: 0 }, Txid::from_bytes([0; 32]));
         let waiting = self.waiting_for.range(first..).take_while(move |(outpoint, _)| outpoint.txid == parent);
         waiting.map(|(_, txid)| *txid)
     }
@@ -117,7 +118,8 @@ impl Orphans {
 
     /// Drops those that wait for a coin that is spent.
     pub(super) fn drop_spenders(&mut self, outpoint: &OutPoint) {
-        while let Some((waited_for, txid)) = self.waiting_for.range((*outpoint, Hash256::ZERO)..).next().copied()
+        while let Some((waited_for, txid)) =
+            self.waiting_for.range((*outpoint, Txid::from_bytes([0; 32]))..).next().copied()
             && waited_for == *outpoint
         {
             self.remove(&txid);
@@ -125,7 +127,7 @@ impl Orphans {
     }
 
     /// Drops those that came before `time`.
-    pub(super) fn expire(&mut self, time: u64) {
+    pub(super) fn expire(&mut self, time: UnixTime) {
         while let Some(((came, _), txid)) = self.by_age.first_key_value().map(|(came, txid)| (*came, *txid))
             && came < time
         {

@@ -63,7 +63,7 @@ impl Gone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::hash::Hash256;
+    use crate::primitives::hash::Txid;
     use crate::primitives::tx::Output;
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_last_ones_are_remembered_and_the_first_forgotten() {
-        let ids: Vec<_> = (0..100).map(|i| Hash256([i; 32])).collect();
+        let ids: Vec<_> = (0..100).map(|i| Txid::from_bytes([i; 32])).collect();
         let mut recent = Recent::new(10);
         for (i, id) in ids.iter().enumerate() {
             recent.insert(*id);

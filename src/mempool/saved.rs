@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Mempool;
 use crate::primitives::codec::{self, CodecError, Decode, Encode};
 use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 
 /// Format of the bytes.
@@ -23,8 +24,8 @@ struct Head {
 /// A transaction that was in the pool.
 #[derive(Debug, Encode, Decode)]
 pub(super) struct Saved {
-    /// When it came, in seconds since 1970.
-    pub(super) time: u64,
+    /// When it came.
+    pub(super) time: UnixTime,
     pub(super) tx: Arc<Transaction>,
 }
 

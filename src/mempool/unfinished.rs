@@ -9,6 +9,7 @@ use super::{Mempool, MempoolError, Sender};
 use crate::chain::Chain;
 use crate::consensus::error::RuleError;
 use crate::primitives::hash::Txid;
+use crate::primitives::time::UnixTime;
 
 /// Signatures after which a call leaves the rest to the next: some milliseconds. The transaction that reaches this is checked
 /// whole.
@@ -39,8 +40,8 @@ impl Mempool {
     }
 
     /// Goes on with the orphans whose parents have come and with the saved transactions, until it has checked
-    /// [`MAX_SIGNATURES_A_CALL`] signatures. `now` is in seconds since 1970.
-    pub fn resume(&mut self, chain: &Chain, now: u64) -> Progress {
+    /// [`MAX_SIGNATURES_A_CALL`] signatures.
+    pub fn resume(&mut self, chain: &Chain, now: UnixTime) -> Progress {
         self.expire(now);
         self.links = 0;
         let mut progress = Progress::default();
@@ -51,7 +52,7 @@ impl Mempool {
                 signatures += orphan.tx.inputs.len();
                 self.try_orphan(txid, orphan, chain, &mut progress);
             } else if let Some(Saved { time, tx }) = self.unfinished.saved.pop_front() {
-                if time < self.clock.saturating_sub(self.limits.expiry_secs) {
+                if time < self.clock.saturating_sub(self.limits.expiry) {
                     continue;
                 }
                 signatures += tx.inputs.len();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Mempool, Progress};
 use crate::chain::{Chain, ChainUpdate};
 use crate::primitives::hash::Txid;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 
 impl Mempool {
@@ -14,7 +15,7 @@ impl Mempool {
     ///
     /// Returns the transactions that came back from disconnected blocks or out of the orphans, parents first. There may be more
     /// to do: see [`Mempool::resume`].
-    pub fn update(&mut self, update: &ChainUpdate, chain: &Chain, now: u64) -> Progress {
+    pub fn update(&mut self, update: &ChainUpdate, chain: &Chain, now: UnixTime) -> Progress {
         self.expire(now);
         self.links = 0;
         let connected =
@@ -51,13 +52,13 @@ impl Mempool {
         Progress { admitted: returned, blamed }
     }
 
-    /// Drops what has waited too long. `now` is in seconds since 1970.
-    pub fn expire(&mut self, now: u64) {
+    /// Drops what has waited too long.
+    pub fn expire(&mut self, now: UnixTime) {
         self.clock = self.clock.max(now);
-        while let Some(txid) = self.graph.older_than(self.clock.saturating_sub(self.limits.expiry_secs)) {
+        while let Some(txid) = self.graph.older_than(self.clock.saturating_sub(self.limits.expiry)) {
             self.remove(&[txid]);
         }
-        self.orphans.expire(self.clock.saturating_sub(self.limits.orphan_expiry_secs));
+        self.orphans.expire(self.clock.saturating_sub(self.limits.orphan_expiry));
     }
 
     /// A block of the best chain has this transaction.
@@ -77,7 +78,7 @@ impl Mempool {
     }
 
     /// Puts a transaction back in that has been in a block or in the pool; whether that was possible.
-    pub(super) fn readmit(&mut self, tx: Arc<Transaction>, txid: Txid, time: u64, chain: &Chain) -> bool {
+    pub(super) fn readmit(&mut self, tx: Arc<Transaction>, txid: Txid, time: UnixTime, chain: &Chain) -> bool {
         match self.check_again(tx, txid, chain) {
             Ok(candidate) => {
                 self.admit(candidate, time, chain);

@@ -42,14 +42,14 @@ mod tests {
     use ruint::aliases::U256;
 
     use super::*;
-    use crate::primitives::hash::Hash256;
+    use crate::primitives::hash::{BlockHash, MerkleRoot};
     use crate::primitives::target::Bits;
 
     /// Bitcoin's first block.
     fn bitcoin_genesis() -> Header {
         Header {
             version: 1,
-            previous: Hash256::ZERO,
+            previous: BlockHash::ZERO,
             merkle_root: "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b".parse().expect("a hash"),
             time: 1_231_006_505,
             bits: Bits(0x1d00_ffff),
@@ -60,8 +60,8 @@ mod tests {
     fn random_header(rng: &mut ChaCha20Rng) -> Header {
         Header {
             version: rng.random(),
-            previous: Hash256(rng.random()),
-            merkle_root: Hash256(rng.random()),
+            previous: BlockHash::from_bytes(rng.random()),
+            merkle_root: MerkleRoot::from_bytes(rng.random()),
             time: rng.random(),
             bits: Bits(rng.random()),
             nonce: rng.random(),
@@ -96,7 +96,7 @@ mod tests {
         let mut rng = ChaCha20Rng::seed_from_u64(2);
         for _ in 0..50 {
             let header = Header { nonce: u32::MAX, ..random_header(&mut rng) };
-            let hash = U256::from_le_bytes(header.hash().0);
+            let hash = U256::from_le_bytes(header.hash().to_bytes());
             assert_eq!(search(&header, Target(hash), u32::MAX..=u32::MAX), Some(u32::MAX));
             assert_eq!(search(&header, Target(hash - U256::ONE), u32::MAX..=u32::MAX), None);
         }

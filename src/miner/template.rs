@@ -7,11 +7,12 @@ use crate::consensus::error::RuleError;
 use crate::mempool::Mempool;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
-use crate::primitives::hash::{Hash256, Txid};
+use crate::primitives::hash::{Hash256, MerkleRoot, MmrRoot, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle::Branch;
 use crate::primitives::target::Target;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{Lock, Output, Transaction};
 
 /// Bytes of the extra nonce in a coinbase's data, after the commitment.
@@ -23,11 +24,11 @@ const TAG: &[u8] = b"/cairn/";
 /// and so may this one's be by the time the block is found and comes back.
 const TIME_MARGIN_SECS: u32 = 10;
 
-/// The latest time that miners elsewhere may give a block at `now`, in seconds since 1970, where blocks may be ahead of the
+/// The latest time that miners elsewhere may give a block at `now`, where blocks may be ahead of the
 /// clock by `max_future_secs`. A block's least time goes before it.
-pub fn latest_time(now: u64, max_future_secs: u32) -> u32 {
+pub fn latest_time(now: UnixTime, max_future_secs: u32) -> u32 {
     let ahead = max_future_secs - TIME_MARGIN_SECS.min(max_future_secs / 2);
-    u32::try_from(now.saturating_add(u64::from(ahead))).unwrap_or(u32::MAX)
+    u32::try_from(now.as_secs().saturating_add(u64::from(ahead))).unwrap_or(u32::MAX)
 }
 
 /// A block without a nonce. Cheap to clone and to give another extra nonce: the transactions are shared, and of the
@@ -51,13 +52,13 @@ pub struct Template {
     /// Id and fee of each of them.
     pub details: Arc<[(Txid, u64)]>,
     extra_nonce: u64,
-    commitment: Hash256,
+    commitment: MmrRoot,
     /// The coinbase's neighbours in the Merkle tree, lowest first.
     siblings: Arc<[Hash256]>,
 }
 
 /// The best block to put on `chain`'s tip: fullest with fees from `mempool`, all of it and the subsidy to `payee`.
-/// `now` is in seconds since 1970; the block's time is later only if the chain's is.
+/// The block's time is `now`, or later if the chain's is.
 ///
 /// Searchers who must not do the same work use different `extra_nonce`s or payees.
 ///
@@ -68,7 +69,7 @@ pub fn build(
     mempool: &Mempool,
     payee: &PublicKey,
     extra_nonce: u64,
-    now: u64,
+    now: UnixTime,
 ) -> Result<Template, RuleError> {
     let context = chain.next_context();
     let commitment = chain.commitment();
@@ -83,14 +84,15 @@ pub fn build(
     let chosen = mempool.select((chain.params().max_block_bytes as usize).saturating_sub(frame));
     let fees = chosen.iter().map(|entry| entry.fee).sum();
     coinbase.outputs[0].value = subsidy + fees;
-    let leaves = [Hash256::ZERO].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
+    // Any leaf will do for the first: no sibling of it depends on it.
+    let leaves = [coinbase.txid()].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
     let siblings = Branch::new(leaves, 0).map_or_else(Vec::new, |branch| branch.siblings);
     let min_time = context.median_time.saturating_add(1);
     let header = Header {
         version: 1,
         previous: chain.tip().hash,
-        merkle_root: Hash256::ZERO,
-        time: u32::try_from(now).unwrap_or(u32::MAX).max(min_time),
+        merkle_root: MerkleRoot::ZERO,
+        time: u32::try_from(now.as_secs()).unwrap_or(u32::MAX).max(min_time),
         bits: context.bits,
         nonce: 0,
     };
@@ -111,8 +113,8 @@ pub fn build(
     Ok(template)
 }
 
-fn data_output(commitment: &Hash256, extra_nonce: u64) -> Output {
-    Output::data([&commitment.0[..], &extra_nonce.to_le_bytes(), TAG].concat())
+fn data_output(commitment: &MmrRoot, extra_nonce: u64) -> Output {
+    Output::data([&commitment.as_bytes()[..], &extra_nonce.to_le_bytes(), TAG].concat())
 }
 
 impl Template {
@@ -135,8 +137,9 @@ impl Template {
     }
 
     fn update_root(&mut self) {
-        let coinbase = self.coinbase.txid();
-        self.header.merkle_root = self.siblings.iter().fold(coinbase, |left, right| Hash256::of_pair(&left, right));
+        let leaf = self.coinbase.txid().as_leaf();
+        let top = self.siblings.iter().fold(leaf, |left, right| Hash256::of_pair(&left, right));
+        self.header.merkle_root = MerkleRoot::from_node(top);
     }
 
     /// The coinbase's neighbours in the Merkle tree, lowest first: whoever changes the coinbase finds the root by them.

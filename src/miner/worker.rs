@@ -169,9 +169,10 @@ mod tests {
     use crate::miner::template;
     use crate::primitives::keys::PublicKey;
     use crate::primitives::target::Target;
+    use crate::primitives::time::UnixTime;
     use crate::storage::MemoryStore;
 
-    const NOW: u64 = 1_800_000_000;
+    const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
     fn chain() -> Chain {
         let params = Arc::new(Params::new(GenesisSpec::regtest()).expect("valid parameters"));

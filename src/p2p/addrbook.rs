@@ -15,6 +15,7 @@ use crate::p2p::connection::Now;
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::reach::{is_believable, is_public};
 use crate::primitives::codec::{Decode, Encode};
+use crate::primitives::time::UnixTime;
 
 /// Most addresses kept.
 pub const MAX_BOOK: usize = 4_096;
@@ -40,8 +41,8 @@ pub struct PeerAddress {
     pub address: SocketAddr,
     /// What it offers, as `SERVICE_` bits; 0 if that is not known.
     pub services: u64,
-    /// When somebody was last connected to it, in seconds since 1970; 0 if that is not known.
-    pub last_seen: u64,
+    /// When somebody was last connected to it; the epoch if that is not known.
+    pub last_seen: UnixTime,
 }
 
 /// What is known of an address.
@@ -53,10 +54,10 @@ pub struct Record {
     pub id: Option<NodeId>,
     /// What it offers, as `SERVICE_` bits.
     pub services: u64,
-    /// When somebody was last connected to it, as far as is known; seconds since 1970.
-    pub last_seen: u64,
-    /// When this node last was; 0 for never, which makes the address a new one.
-    pub last_success: u64,
+    /// When somebody was last connected to it, as far as is known.
+    pub last_seen: UnixTime,
+    /// When this node last was; the epoch for never, which makes the address a new one.
+    pub last_success: UnixTime,
     /// Dials in a row that failed.
     pub failures: u32,
     /// Who first told of it.
@@ -66,7 +67,7 @@ pub struct Record {
 impl Record {
     /// Whether a connection to it ever came as far as hello.
     pub fn is_tried(&self) -> bool {
-        self.last_success > 0
+        self.last_success > UnixTime::EPOCH
     }
 }
 
@@ -109,7 +110,8 @@ impl AddrBook {
             return false;
         }
         let services = said.services;
-        let record = Record { address, id: None, services, last_seen, last_success: 0, failures: 0, source };
+        let record =
+            Record { address, id: None, services, last_seen, last_success: UnixTime::EPOCH, failures: 0, source };
         self.records.insert(address, record);
         self.changed.insert(address);
         true
@@ -149,7 +151,7 @@ impl AddrBook {
             record.id = Some(id);
             record.services = services;
             record.last_seen = now.unix;
-            record.last_success = now.unix.max(1);
+            record.last_success = now.unix.max(UnixTime::from_secs(1));
             record.failures = 0;
             self.changed.insert(address);
         }
@@ -258,10 +260,10 @@ mod tests {
 
     use super::*;
 
-    const START: Now = Now { millis: 0, unix: 1_000 };
+    const START: Now = Now { millis: 0, unix: UnixTime::from_secs(1_000) };
 
     fn said(address: &str) -> PeerAddress {
-        PeerAddress { address: address.parse().unwrap(), services: 1, last_seen: 900 }
+        PeerAddress { address: address.parse().unwrap(), services: 1, last_seen: UnixTime::from_secs(900) }
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -274,7 +276,7 @@ mod tests {
         for i in 0..=255u8 {
             for j in 0..64u8 {
                 let address = SocketAddr::from(([8, i, j, 1], 7331));
-                book.add(START, &PeerAddress { address, services: 0, last_seen: 0 }, ip("9.9.9.9"));
+                book.add(START, &PeerAddress { address, services: 0, last_seen: UnixTime::EPOCH }, ip("9.9.9.9"));
             }
         }
         assert_eq!(book.records().count(), MAX_PER_SOURCE);
@@ -338,7 +340,10 @@ mod tests {
         assert_eq!(book.contacts(), [], "it is missed now");
         book.drop_untested(&address);
         assert_eq!(book.records().count(), 1);
-        assert_eq!(book.pick(Now { millis: MAX_BACKOFF_MILLIS, unix: 0 }, &mut rng, |_| true), Some(address));
+        assert_eq!(
+            book.pick(Now { millis: MAX_BACKOFF_MILLIS, unix: UnixTime::EPOCH }, &mut rng, |_| true),
+            Some(address)
+        );
     }
 
     #[test]

@@ -6,11 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::primitives::codec::{Decode, Encode};
+use crate::primitives::time::UnixTime;
+use std::time::Duration;
 
 /// Most bans kept; when there are more, those that end first give way.
 pub const MAX_BANS: usize = 10_000;
-/// Seconds for which misbehaviour is banned, and the default over RPC: a day.
-pub const BAN_SECS: u64 = 24 * 3600;
+/// For how long misbehaviour is banned, and the default over RPC: a day.
+pub const BAN: Duration = Duration::from_secs(24 * 3600);
 
 /// Addresses that share their first bits; one address shares all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -100,10 +102,10 @@ impl FromStr for Subnet {
 /// A ban.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Ban {
-    /// When it was made, in seconds since 1970.
-    pub created: u64,
+    /// When it was made.
+    pub created: UnixTime,
     /// When it ends.
-    pub until: u64,
+    pub until: UnixTime,
     /// Why.
     pub reason: String,
 }
@@ -139,14 +141,14 @@ impl Bans {
         self.bans.clear();
     }
 
-    /// Whether an address is banned at `unix` seconds since 1970.
-    pub(crate) fn contains(&self, ip: IpAddr, unix: u64) -> bool {
-        self.bans.iter().any(|(subnet, ban)| ban.until > unix && subnet.contains(ip))
+    /// Whether an address is banned at `now`.
+    pub(crate) fn contains(&self, ip: IpAddr, now: UnixTime) -> bool {
+        self.bans.iter().any(|(subnet, ban)| ban.until > now && subnet.contains(ip))
     }
 
     /// Forgets those that have ended.
-    pub(crate) fn expire(&mut self, unix: u64) {
-        let ended: Vec<Subnet> = self.bans.iter().filter(|(_, ban)| ban.until <= unix).map(|(s, _)| *s).collect();
+    pub(crate) fn expire(&mut self, now: UnixTime) {
+        let ended: Vec<Subnet> = self.bans.iter().filter(|(_, ban)| ban.until <= now).map(|(s, _)| *s).collect();
         for subnet in ended {
             self.remove(&subnet);
         }
@@ -211,15 +213,18 @@ mod tests {
     #[test]
     fn bans_end_and_their_number_is_bounded() {
         let mut bans = Bans::default();
-        let ban = |until| Ban { created: 0, until, reason: String::new() };
-        bans.insert("10.0.0.0/8".parse().unwrap(), ban(100));
-        assert!(bans.contains(ip("10.1.1.1"), 99) && !bans.contains(ip("10.1.1.1"), 100));
+        let ban = |until| Ban { created: UnixTime::EPOCH, until, reason: String::new() };
+        bans.insert("10.0.0.0/8".parse().unwrap(), ban(UnixTime::from_secs(100)));
+        assert!(
+            bans.contains(ip("10.1.1.1"), UnixTime::from_secs(99))
+                && !bans.contains(ip("10.1.1.1"), UnixTime::from_secs(100))
+        );
         for n in 0..MAX_BANS as u32 {
-            bans.insert(Subnet::single(Ipv4Addr::from_bits(n).into()), ban(1_000 + u64::from(n)));
+            bans.insert(Subnet::single(Ipv4Addr::from_bits(n).into()), ban(UnixTime::from_secs(1_000 + u64::from(n))));
         }
         assert_eq!(bans.iter().count(), MAX_BANS);
-        assert!(!bans.contains(ip("10.1.1.1"), 0), "the first to end gave way");
-        bans.expire(1_500);
+        assert!(!bans.contains(ip("10.1.1.1"), UnixTime::EPOCH), "the first to end gave way");
+        bans.expire(UnixTime::from_secs(1_500));
         assert_eq!(bans.iter().count(), MAX_BANS - 501);
     }
 }

@@ -201,7 +201,6 @@ mod tests {
     use crate::consensus::params::{GenesisSpec, Params};
     use crate::p2p::compact::ShortId;
     use crate::p2p::interface::Output;
-    use crate::primitives::hash::Hash256;
 
     /// Peers 1 to 9, of which `dialled` were dialled.
     fn nine(dialled: &[u64]) -> (Blocks, Outbox) {
@@ -257,7 +256,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_bounded_by_block_peer_and_all() {
         let (mut blocks, mut out) = nine(&[]);
-        let hash = |n: u64| Hash256::of(&n.to_le_bytes());
+        let hash = |n: u64| BlockHash::of(&n.to_le_bytes());
         let mut asked = |blocks: &mut Blocks, peer: u64, block: u64| {
             blocks.ask(PeerId(peer), hash(block), partial(), &mut out);
             out.drain().count()

@@ -171,10 +171,11 @@ impl Budgets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::primitives::time::UnixTime;
 
     #[test]
     fn who_spends_less_has_more_left_and_debts_are_forgotten() {
-        let at = |millis| Now { millis, unix: 0 };
+        let at = |millis| Now { millis, unix: UnixTime::EPOCH };
         let mut budgets = Budgets::default();
         [1, 2].into_iter().for_each(|peer| budgets.connected(at(0), PeerId(peer)));
         budgets.charge(at(0), PeerId(1), Cost(u64::MAX));

@@ -12,6 +12,7 @@ use crate::p2p::kad::NodeId;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 
 /// Where the answer to a [`Command`] goes. Without a caller it goes nowhere.
@@ -81,7 +82,7 @@ pub enum Command {
     /// [`Node::disconnect_address`](crate::p2p::Node::disconnect_address).
     DisconnectAddress(SocketAddr, Reply<bool>),
     /// [`Node::ban`](crate::p2p::Node::ban).
-    Ban(Subnet, u64, Reply<()>),
+    Ban(Subnet, UnixTime, Reply<()>),
     /// [`Node::unban`](crate::p2p::Node::unban).
     Unban(Subnet, Reply<bool>),
     /// [`Node::clear_bans`](crate::p2p::Node::clear_bans).

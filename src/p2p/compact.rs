@@ -124,7 +124,7 @@ impl Keyed {
     }
 
     fn short_id(&self, txid: &Txid) -> ShortId {
-        let [a, b, c, d, e, f, _, _] = self.0.hash(&txid.0).to_le_bytes();
+        let [a, b, c, d, e, f, _, _] = self.0.hash(txid.as_bytes()).to_le_bytes();
         ShortId([a, b, c, d, e, f])
     }
 }
@@ -274,13 +274,12 @@ mod tests {
     use super::*;
     use crate::consensus::params::{GenesisSpec, Params};
     use crate::primitives::codec;
-    use crate::primitives::hash::Hash256;
     use crate::primitives::keys::Signature;
     use crate::primitives::tx::{Input, OutPoint, Output};
 
     /// Transaction `n` of no block in particular.
     fn transaction(n: u32) -> Transaction {
-        let outpoint = OutPoint { txid: Hash256::of(&n.to_le_bytes()), index: n };
+        let outpoint = OutPoint { txid: Txid::of(&n.to_le_bytes()), index: n };
         let input = Input { outpoint, signature: Signature::EMPTY };
         Transaction { version: 1, inputs: vec![input], outputs: vec![Output::data(Vec::new())], lock_height: 0 }
     }
@@ -357,7 +356,7 @@ mod tests {
         keyed.extend([8, 7, 6, 5, 4, 3, 2, 1]);
         let key = Sha256::digest(keyed);
         let key: [u8; 16] = key[..16].try_into().unwrap();
-        let hash = SipHasher24::new_with_key(&key).hash(&block.transactions[1].txid().0);
+        let hash = SipHasher24::new_with_key(&key).hash(block.transactions[1].txid().as_bytes());
         assert_eq!(compact.short_ids[0].0[..], hash.to_le_bytes()[..6]);
     }
 

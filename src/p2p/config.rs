@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::p2p::connection::{Direction, PeerId};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::TipClaim;
+use crate::primitives::time::UnixTime;
 
 /// Settings of a node.
 #[derive(Debug, Clone)]
@@ -64,12 +65,12 @@ pub struct PeerInfo {
     pub manual: bool,
     /// Whether it has said hello and is of this network.
     pub ready: bool,
-    /// When the connection came about, in seconds since 1970.
-    pub connected_at: u64,
-    /// When the last message came from it, in seconds since 1970.
-    pub last_received: u64,
-    /// When the last message went to it, in seconds since 1970.
-    pub last_sent: u64,
+    /// When the connection came about.
+    pub connected_at: UnixTime,
+    /// When the last message came from it.
+    pub last_received: UnixTime,
+    /// When the last message went to it.
+    pub last_sent: UnixTime,
     /// The version it speaks; 0 before its hello.
     pub version: u32,
     /// What it offers, as `SERVICE_` bits.

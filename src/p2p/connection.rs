@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use crate::primitives::time::UnixTime;
+
 /// The time, given with every call: the node has no clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// Milliseconds on a clock that never goes back; timers are set by it.
     pub millis: u64,
-    /// Seconds since 1970 on the wall's clock; rules and records use it.
-    pub unix: u64,
+    /// The time on the wall's clock; rules and records use it.
+    pub unix: UnixTime,
 }
 
 /// A connection, numbered by the driver, which never uses a number twice.

@@ -5,7 +5,7 @@ use crate::consensus::params::MAX_BLOCK_BYTES;
 use crate::p2p::interface::Event;
 use crate::p2p::message::{MAX_FILTER_HEADERS, MAX_FILTERS, MAX_FILTERS_BYTES, Message};
 use crate::p2p::outbox::Outbox;
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader};
 use crate::storage::StoreError;
 
 /// The greatest filter, as [`MAX_FILTERS_BYTES`] explains it, with its block's hash and the lengths fits one answer.
@@ -50,7 +50,7 @@ impl FilterRequest {
         answer.unwrap_or_else(|error| {
             out.event(Event::StoreFailed { error: error.to_string() });
             match self.content {
-                Content::Headers => self.header_message(Hash256::ZERO, Vec::new()),
+                Content::Headers => self.header_message(FilterHeader::ZERO, Vec::new()),
                 Content::Filters => Message::Filters(Vec::new()),
             }
         })
@@ -67,15 +67,15 @@ impl FilterRequest {
         let db = chain.db();
         let missing = |hash: &BlockHash| db.corrupt(format!("block {hash} has no filter header"));
         let stored = |hash: BlockHash| db.filter_header(&hash)?.ok_or_else(|| missing(&hash));
-        let hashes: Vec<Hash256> =
+        let hashes: Vec<FilterHash> =
             self.blocks(chain).map(|hash| stored(hash).map(|(filter, _)| filter)).collect::<Result<_, _>>()?;
         let before = self.start_height.checked_sub(1).filter(|_| !hashes.is_empty());
         let before = before.and_then(|height| chain.entry_at(height));
-        let previous = before.map_or(Ok(Hash256::ZERO), |entry| stored(entry.hash).map(|(_, header)| header))?;
+        let previous = before.map_or(Ok(FilterHeader::ZERO), |entry| stored(entry.hash).map(|(_, header)| header))?;
         Ok(self.header_message(previous, hashes))
     }
 
-    fn header_message(&self, previous: Hash256, hashes: Vec<Hash256>) -> Message {
+    fn header_message(&self, previous: FilterHeader, hashes: Vec<FilterHash>) -> Message {
         Message::FilterHeaders { stop: self.stop, previous, hashes }
     }
 

@@ -60,11 +60,11 @@ impl Handshakes {
 mod tests {
     use super::*;
     use crate::p2p::message::{PROTOCOL_VERSION, TipClaim};
-    use crate::primitives::hash::Hash256;
     use crate::primitives::target::Work;
+    use crate::primitives::time::UnixTime;
 
-    const GENESIS: BlockHash = Hash256([7; 32]);
-    const START: Now = Now { millis: 1_000, unix: 0 };
+    const GENESIS: BlockHash = BlockHash::from_bytes([7; 32]);
+    const START: Now = Now { millis: 1_000, unix: UnixTime::EPOCH };
 
     fn hello() -> Hello {
         Hello {
@@ -86,7 +86,7 @@ mod tests {
         };
         assert_eq!(verdict(hello()), Ok(()));
         assert_eq!(verdict(Hello { version: PROTOCOL_VERSION + 9, ..hello() }), Ok(()), "later ones may");
-        let got = Hash256::ZERO;
+        let got = BlockHash::ZERO;
         assert_eq!(verdict(Hello { genesis: got, ..hello() }), Err(Reason::WrongGenesis { got, expected: GENESIS }));
         let old = MIN_PROTOCOL_VERSION - 1;
         assert!(matches!(verdict(Hello { version: old, ..hello() }), Err(Reason::TooOld { got, .. }) if got == old));
@@ -98,8 +98,8 @@ mod tests {
         let mut handshakes = Handshakes::default();
         handshakes.connected(START, PeerId(1));
         let deadline = handshakes.deadline().unwrap();
-        assert_eq!(handshakes.expired(Now { millis: deadline - 1, unix: 0 }), []);
-        assert_eq!(handshakes.expired(Now { millis: deadline, unix: 0 }), [PeerId(1)]);
+        assert_eq!(handshakes.expired(Now { millis: deadline - 1, unix: UnixTime::EPOCH }), []);
+        assert_eq!(handshakes.expired(Now { millis: deadline, unix: UnixTime::EPOCH }), [PeerId(1)]);
         handshakes.disconnected(PeerId(1));
         assert_eq!(handshakes.deadline(), None);
     }

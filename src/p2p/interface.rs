@@ -12,6 +12,7 @@ use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::search::Found;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::time::UnixTime;
 
 /// One side of the peer-to-peer protocol: a full node, or a light client. Whoever drives it has the sockets and the clock.
 pub trait Protocol {
@@ -182,8 +183,8 @@ pub enum Event {
     Banned {
         /// Which.
         subnet: Subnet,
-        /// Until when, in seconds since 1970.
-        until: u64,
+        /// Until when.
+        until: UnixTime,
     },
     /// A lookup that this node's owner asked for has ended.
     NodesFound(Arc<Found>),

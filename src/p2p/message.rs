@@ -8,7 +8,7 @@ use crate::p2p::kad::{Contact, K, NodeId};
 use crate::p2p::proofs::{MAX_ANSWER_OVERHEAD, MAX_PROOFS, ProofQuery, Proofs};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Decode, Encode};
-use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
 use crate::primitives::tx::Transaction;
@@ -131,9 +131,9 @@ pub enum Message {
         /// The last block, as it was asked for.
         stop: BlockHash,
         /// The filter header of the block before the first; zero before genesis, and if there are no hashes.
-        previous: Hash256,
+        previous: FilterHeader,
         /// Hashes of the filters, one a block. The filter headers follow from them and `previous`.
-        hashes: Vec<Hash256>,
+        hashes: Vec<FilterHash>,
     },
     /// Asks for the filters of a part of the best chain (BIP-157), at most [`MAX_FILTERS`].
     GetFilters {
@@ -450,7 +450,7 @@ impl Message {
                 Self::GetFilterHeaders { start_height, stop }
             }
             Kind::FilterHeaders => {
-                let (stop, previous, hashes): (BlockHash, Hash256, Vec<Hash256>) = whole(kind, payload)?;
+                let (stop, previous, hashes): (BlockHash, FilterHeader, Vec<FilterHash>) = whole(kind, payload)?;
                 within(kind, hashes.len(), MAX_FILTER_HEADERS)?;
                 Self::FilterHeaders { stop, previous, hashes }
             }
@@ -493,6 +493,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::consensus::params::{GenesisSpec, Params};
     use crate::p2p::proofs::TxProof;
+    use crate::primitives::hash::Hash256;
     use crate::primitives::keys::PublicKey;
     use crate::primitives::merkle::Branch;
     use crate::storage::TxLocation;
@@ -500,15 +501,15 @@ pub(crate) mod tests {
     /// One of each kind.
     pub(crate) fn samples() -> Vec<Message> {
         let params = Params::new(GenesisSpec::regtest()).unwrap();
-        let hash = Hash256::of(b"x");
-        let items = vec![Item::Transaction(hash), Item::Block(Hash256::ZERO), Item::CompactBlock(hash)];
+        let (hash, txid) = (BlockHash::of(b"x"), Txid::of(b"x"));
+        let items = vec![Item::Transaction(txid), Item::Block(BlockHash::ZERO), Item::CompactBlock(hash)];
         let contact = |text: &str| Contact { id: NodeId([5; 32]), address: text.parse().unwrap() };
         let from = TxLocation { height: 7, position: 3 };
         let key_query = ProofQuery::Key { key: PublicKey([5; 32]), from };
         let proof = TxProof {
             height: 3,
             block: hash,
-            branch: Branch { index: 1, siblings: vec![hash; 2] },
+            branch: Branch { index: 1, siblings: vec![Hash256::of(b"x"); 2] },
             transaction: params.genesis.transactions[0].clone(),
         };
         vec![
@@ -525,16 +526,16 @@ pub(crate) mod tests {
             Message::Inventory(items.clone()),
             Message::GetData(items.clone()),
             Message::NotFound(items),
-            Message::GetHeaders { locator: vec![hash; 3], stop: Hash256::ZERO },
+            Message::GetHeaders { locator: vec![hash; 3], stop: BlockHash::ZERO },
             Message::Headers(vec![params.genesis.header; 3]),
             Message::Block(Arc::new(params.genesis.clone())),
             Message::Transaction(Arc::new(params.genesis.transactions[0].clone())),
             Message::GetFilterHeaders { start_height: 4, stop: hash },
-            Message::FilterHeaders { stop: hash, previous: Hash256::ZERO, hashes: vec![hash; 3] },
+            Message::FilterHeaders { stop: hash, previous: FilterHeader::ZERO, hashes: vec![FilterHash::of(b"x"); 3] },
             Message::GetFilters { start_height: u32::MAX, stop: hash },
-            Message::Filters(vec![(hash, vec![1, 2, 3]), (Hash256::ZERO, vec![0])]),
+            Message::Filters(vec![(hash, vec![1, 2, 3]), (BlockHash::ZERO, vec![0])]),
             Message::GetProofs(key_query),
-            Message::Proofs(Proofs { query: ProofQuery::Transaction(hash), proofs: vec![proof], more: true }),
+            Message::Proofs(Proofs { query: ProofQuery::Transaction(txid), proofs: vec![proof], more: true }),
             Message::FindNode { target: NodeId([6; 32]) },
             Message::Nodes(vec![contact("10.1.2.3:7331"), contact("[2001:db8::1]:1")]),
             Message::CompactBlock(Arc::new(CompactBlock::new(&params.genesis, &params.genesis.txids(), 7, &[]))),
@@ -571,16 +572,16 @@ pub(crate) mod tests {
             vec![
                 (Message::Headers(vec![header; MAX_HEADERS + n]), MAX_HEADERS),
                 (Message::Nodes(vec![contact; K + n]), K),
-                (Message::Inventory(vec![Item::Block(Hash256::ZERO); MAX_INVENTORY + n]), MAX_INVENTORY),
+                (Message::Inventory(vec![Item::Block(BlockHash::ZERO); MAX_INVENTORY + n]), MAX_INVENTORY),
                 (
-                    Message::GetHeaders { locator: vec![Hash256::ZERO; MAX_LOCATOR + n], stop: Hash256::ZERO },
+                    Message::GetHeaders { locator: vec![BlockHash::ZERO; MAX_LOCATOR + n], stop: BlockHash::ZERO },
                     MAX_LOCATOR,
                 ),
                 (
                     Message::FilterHeaders {
-                        stop: Hash256::ZERO,
-                        previous: Hash256::ZERO,
-                        hashes: vec![Hash256::ZERO; MAX_FILTER_HEADERS + n],
+                        stop: BlockHash::ZERO,
+                        previous: FilterHeader::ZERO,
+                        hashes: vec![FilterHash::of(b"x"); MAX_FILTER_HEADERS + n],
                     },
                     MAX_FILTER_HEADERS,
                 ),
@@ -600,7 +601,7 @@ pub(crate) mod tests {
 
     #[test]
     fn filters_are_bounded_in_number() {
-        let of = |n: usize| Message::Filters(vec![(Hash256::ZERO, vec![0]); n]);
+        let of = |n: usize| Message::Filters(vec![(BlockHash::ZERO, vec![0]); n]);
         assert_eq!(Message::decode(Kind::Filters, &of(MAX_FILTERS).encode()), Ok(of(MAX_FILTERS)));
         let error = MessageError::TooMany { kind: Kind::Filters, got: MAX_FILTERS + 1, max: MAX_FILTERS };
         assert_eq!(Message::decode(Kind::Filters, &of(MAX_FILTERS + 1).encode()), Err(error));

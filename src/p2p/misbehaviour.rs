@@ -160,10 +160,11 @@ impl Scores {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::primitives::time::UnixTime;
 
     #[test]
     fn points_add_up_and_are_forgiven() {
-        let at = |secs: u64| Now { millis: secs * 1_000, unix: 0 };
+        let at = |secs: u64| Now { millis: secs * 1_000, unix: UnixTime::EPOCH };
         let mut scores = Scores::default();
         assert!((0..9).all(|_| !scores.add(at(0), PeerId(1), &Offence::UnconnectedHeaders)));
         assert_eq!((scores.get(at(0), PeerId(1)), scores.get(at(0), PeerId(2))), (90, 0));

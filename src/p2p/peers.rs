@@ -7,6 +7,7 @@ use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Hello;
+use crate::primitives::time::UnixTime;
 
 /// A connection.
 #[derive(Debug)]
@@ -21,8 +22,8 @@ pub(crate) struct Peer {
     pub(crate) brief: bool,
     pub(crate) connected_at: Now,
     /// Seconds since 1970.
-    pub(crate) last_received: u64,
-    pub(crate) last_sent: u64,
+    pub(crate) last_received: UnixTime,
+    pub(crate) last_sent: UnixTime,
     /// What it said first; `None` until then.
     pub(crate) hello: Option<Hello>,
     /// When it last sent a block or transaction that was new and good, by [`Now::millis`]; 0 for never.

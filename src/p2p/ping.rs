@@ -114,9 +114,10 @@ mod tests {
 
     use super::*;
     use crate::p2p::interface::Output;
+    use crate::primitives::time::UnixTime;
 
     fn at(millis: u64) -> Now {
-        Now { millis, unix: 0 }
+        Now { millis, unix: UnixTime::EPOCH }
     }
 
     #[test]

@@ -52,10 +52,11 @@ impl Pushes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::primitives::time::UnixTime;
 
     #[test]
     fn a_burst_and_then_a_rate() {
-        let at = |millis: u64| Now { millis, unix: 0 };
+        let at = |millis: u64| Now { millis, unix: UnixTime::EPOCH };
         let mut pushes = Pushes::default();
         pushes.connected(at(5), PeerId(1));
         let mut taken = |from: u64, to: u64, points: u64| {

@@ -60,7 +60,7 @@ struct ShortIdKey([u64; 2]);
 impl ShortIdKey {
     fn hash(self, txid: &Txid) -> ShortId {
         let mut hasher = SipHasher24::new_with_keys(self.0[0], self.0[1]);
-        hasher.write(&txid.0);
+        hasher.write(txid.as_bytes());
         hasher.finish()
     }
 }

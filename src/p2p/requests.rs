@@ -215,17 +215,17 @@ impl Requests {
 mod tests {
     use super::*;
     use crate::p2p::interface::Output;
-    use crate::primitives::hash::Hash256;
+    use crate::primitives::time::UnixTime;
 
     const A: PeerId = PeerId(1);
     const B: PeerId = PeerId(2);
 
     fn at(millis: u64) -> Now {
-        Now { millis, unix: 0 }
+        Now { millis, unix: UnixTime::EPOCH }
     }
 
     fn id(n: u32) -> Txid {
-        Hash256::of(&n.to_le_bytes())
+        Txid::of(&n.to_le_bytes())
     }
 
     fn asked(out: &mut Outbox) -> Vec<(PeerId, Vec<Txid>)> {

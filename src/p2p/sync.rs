@@ -13,7 +13,7 @@ use crate::p2p::lowwork::{LowWorkBranch, Proof, enough_work};
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
 
@@ -339,5 +339,5 @@ impl PeerChain {
 
 fn send_request(now: Now, peer: PeerId, state: &mut PeerChain, locator: Vec<BlockHash>, out: &mut Outbox) {
     state.asked = Some(now.millis);
-    out.send(peer, Message::GetHeaders { locator, stop: Hash256::ZERO });
+    out.send(peer, Message::GetHeaders { locator, stop: BlockHash::ZERO });
 }

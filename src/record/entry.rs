@@ -1,6 +1,7 @@
 //! The entries of a record, and their bytes.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::input;
 use super::state::{Digest, State};
@@ -11,6 +12,7 @@ use crate::p2p::kad::NodeId;
 use crate::p2p::{Command, Config, Input, Now};
 use crate::primitives::codec;
 use crate::primitives::hash::Hash256;
+use crate::primitives::time::UnixTime;
 
 /// Bytes of an entry before its body: length and kind.
 pub(super) const HEAD_BYTES: usize = 5;
@@ -73,7 +75,7 @@ pub(super) fn write(bytes: &mut Vec<u8>, kind: u8, body: &[&[u8]]) {
 }
 
 pub(super) fn checksum(entry: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let hash = Hash256::of(entry).0;
+    let hash = Hash256::of(entry).to_bytes();
     std::array::from_fn(|i| hash[i])
 }
 
@@ -99,37 +101,36 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
         max_bytes,
         max_ancestors,
         max_descendants,
-        expiry_secs,
+        expiry,
         min_fee_rate,
         max_orphans,
         max_orphan_bytes,
         max_orphan_size,
-        orphan_expiry_secs,
+        orphan_expiry,
     } = limits;
     let sizes = [max_bytes, max_ancestors, max_descendants, max_orphans, max_orphan_bytes, max_orphan_size];
     codec::encode(&(
         (program, genesis),
         (id, listen_port, connect, seeds),
         ([outbound_target, max_inbound, max_inbound_per_address].map(|number| *number as u64), user_agent, seed),
-        (sizes.map(|size| *size as u64), [expiry_secs, min_fee_rate, orphan_expiry_secs].map(|number| *number)),
+        (sizes.map(|size| *size as u64), [expiry.as_secs(), *min_fee_rate, orphan_expiry.as_secs()]),
         (now.millis, now.unix),
     ))
 }
 
 type Addresses = (NodeId, u16, Vec<SocketAddr>, Vec<SocketAddr>);
-type StartBody = ((String, String), Addresses, ([u64; 3], String, [u8; 32]), ([u64; 6], [u64; 3]), (u64, u64));
+type StartBody = ((String, String), Addresses, ([u64; 3], String, [u8; 32]), ([u64; 6], [u64; 3]), (u64, UnixTime));
 
 fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
     let (
         (program, genesis),
         (id, listen_port, connect, seeds),
         (numbers, user_agent, seed),
-        (sizes, seconds),
+        (sizes, [expiry_secs, min_fee_rate, orphan_expiry_secs]),
         (millis, unix),
     ) = codec::decode::<StartBody>(body)?;
     let [outbound_target, max_inbound, max_inbound_per_address] = numbers.map(size);
     let [max_bytes, max_ancestors, max_descendants, max_orphans, max_orphan_bytes, max_orphan_size] = sizes.map(size);
-    let [expiry_secs, min_fee_rate, orphan_expiry_secs] = seconds;
     Ok(Start {
         program,
         genesis,
@@ -148,12 +149,12 @@ fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
             max_bytes,
             max_ancestors,
             max_descendants,
-            expiry_secs,
+            expiry: Duration::from_secs(expiry_secs),
             min_fee_rate,
             max_orphans,
             max_orphan_bytes,
             max_orphan_size,
-            orphan_expiry_secs,
+            orphan_expiry: Duration::from_secs(orphan_expiry_secs),
         },
         now: Now { millis, unix },
     })
@@ -167,7 +168,7 @@ fn size(number: u64) -> usize {
 /// The entry of a kind with a body.
 pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Entry, MalformedEntry> {
     let moment = |body| -> Result<_, MalformedEntry> {
-        let ((millis, unix, digest), used) = codec::decode_prefix::<(u64, u64, Digest)>(body)?;
+        let ((millis, unix, digest), used) = codec::decode_prefix::<(u64, UnixTime, Digest)>(body)?;
         Ok((Now { millis, unix }, digest, &body[used..]))
     };
     Ok(match kind {

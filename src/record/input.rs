@@ -10,6 +10,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Encode};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 
 fn tagged(tag: u8, value: &impl Encode) -> Vec<u8> {
@@ -125,7 +126,7 @@ pub fn decode_command(bytes: &[u8]) -> Result<Command, MalformedEntry> {
         11 => Command::Disconnect(PeerId(codec::decode(body)?), Reply::nowhere()),
         12 => Command::DisconnectAddress(codec::decode(body)?, Reply::nowhere()),
         13 => {
-            let (text, until) = codec::decode::<(String, u64)>(body)?;
+            let (text, until) = codec::decode::<(String, UnixTime)>(body)?;
             Command::Ban(subnet(text)?, until, Reply::nowhere())
         }
         14 => Command::Unban(subnet(codec::decode(body)?)?, Reply::nowhere()),

@@ -13,7 +13,7 @@ pub(super) type Digest = [u8; 8];
 pub(super) fn digest<'a>(before: Digest, node: &Node, outputs: impl Iterator<Item = &'a Output>) -> Digest {
     let mut hasher = Sha256::new();
     hasher.update(before);
-    hasher.update(node.chain().tip().hash.0);
+    hasher.update(node.chain().tip().hash.as_bytes());
     hasher.update(node.mempool().revision().to_le_bytes());
     for output in outputs {
         match output {

@@ -18,8 +18,9 @@ use crate::p2p::message::{Kind, Message};
 use crate::p2p::{Command, Config, Direction, Input, Node, Now, PeerId, Protocol, Reply};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
+use crate::primitives::time::UnixTime;
 use crate::storage::MemoryStore;
 
 fn params() -> Arc<Params> {
@@ -51,7 +52,7 @@ fn inputs() -> Vec<Input> {
 
 /// One of each.
 fn commands() -> Vec<Command> {
-    let (address, id, hash) = (address(), Some(NodeId([9; 32])), Hash256([3; 32]));
+    let (address, id, hash) = (address(), Some(NodeId([9; 32])), BlockHash::from_bytes([3; 32]));
     let genesis = params().genesis.clone();
     let subnet = "203.0.113.0/24".parse().unwrap();
     vec![
@@ -71,7 +72,7 @@ fn commands() -> Vec<Command> {
         Command::DisconnectAddress(address, Reply::nowhere()),
         Command::Unban(subnet, Reply::nowhere()),
         Command::ClearBans(Reply::nowhere()),
-        Command::Ban(subnet, 1_800_000_000, Reply::nowhere()),
+        Command::Ban(subnet, UnixTime::from_secs(1_800_000_000), Reply::nowhere()),
         Command::Tick(Reply::nowhere()),
         Command::FindNode(NodeId([1; 32]), Reply::nowhere()),
     ]
@@ -144,14 +145,14 @@ proptest! {
             prop_assert_eq!(format!("{read:?}"), format!("{input:?}"));
         }
         let subnet = crate::p2p::Subnet::host(ip);
-        let ban = Command::Ban(subnet, until, Reply::nowhere());
+        let ban = Command::Ban(subnet, UnixTime::from_secs(until), Reply::nowhere());
         let read = decode_command(&encode_command(&ban)).unwrap();
         prop_assert_eq!(format!("{read:?}"), format!("{ban:?}"));
     }
 }
 
 fn at(millis: u64) -> Now {
-    Now { millis, unix: u64::from(params().timestamp) + 1_000 + millis / 1_000 }
+    Now { millis, unix: UnixTime::from_secs(u64::from(params().timestamp) + 1_000 + millis / 1_000) }
 }
 
 /// A node with a chain of `blocks`, recorded from there on.

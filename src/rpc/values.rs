@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{BlockHash, Txid};
 
 /// What a parameter's value can be read as.
 pub trait FromJson<'a>: Sized {
@@ -69,11 +69,17 @@ impl FromJson<'_> for String {
     }
 }
 
-impl FromJson<'_> for Hash256 {
-    fn from_json(value: &Value) -> Result<Self, String> {
-        <&str>::from_json(value)?.parse().map_err(|error| format!("{error}"))
-    }
+macro_rules! hashes {
+    ($($hash:ident),*) => {$(
+        impl FromJson<'_> for $hash {
+            fn from_json(value: &Value) -> Result<Self, String> {
+                <&str>::from_json(value)?.parse().map_err(|error| format!("{error}"))
+            }
+        }
+    )*};
 }
+
+hashes!(BlockHash, Txid);
 
 impl FromJson<'_> for Value {
     fn from_json(value: &Value) -> Result<Self, String> {
@@ -137,7 +143,7 @@ mod tests {
             Err("item 1: expected a string, got a number".to_owned())
         );
         assert_eq!(Option::<u8>::from_json(&Value::Null), Ok(None));
-        assert!(Hash256::from_json(&json!("5")).unwrap_err().contains("64 hex digits"));
+        assert!(Txid::from_json(&json!("5")).unwrap_err().contains("64 hex digits"));
         let object = json!({ "a": true, "b": null });
         let object = object.as_object().unwrap();
         assert_eq!((member(object, "a"), member::<bool>(object, "b")), (Ok(Some(true)), Ok(None)));

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::consensus::coins::Coin;
 use crate::primitives::address;
 use crate::primitives::codec;
-use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::hash::{BlockHash, MerkleRoot, Txid};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
 use crate::primitives::tx::{Input, Lock, Output, Transaction};
@@ -180,7 +180,7 @@ pub(super) struct HeaderView {
     pub(super) version: i32,
     #[serde(rename = "versionHex")]
     pub(super) version_hex: String,
-    pub(super) merkleroot: Hash256,
+    pub(super) merkleroot: MerkleRoot,
     pub(super) time: u32,
     pub(super) mediantime: u32,
     pub(super) nonce: u32,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::p2p::Now;
+use crate::primitives::time::UnixTime;
 
 /// Counts from when it was made, so that the monotonic reading fits 64 bits of milliseconds. Clones are one clock.
 #[derive(Debug, Clone)]
@@ -22,14 +23,14 @@ impl Clock {
     pub(super) fn now(&self) -> Now {
         let unix = match self.set.load(Ordering::Relaxed) {
             0 => unix_now(),
-            set => set,
+            set => UnixTime::from_secs(set),
         };
         Now { millis: self.elapsed().as_millis() as u64, unix }
     }
 
-    /// Stops the wall's clock at a time in seconds since 1970; 0 lets it go again. The monotonic one goes on.
-    pub(super) fn set_unix(&self, unix: u64) {
-        self.set.store(unix, Ordering::Relaxed);
+    /// Stops the wall's clock at a time; at the epoch it lets it go again. The monotonic one goes on.
+    pub(super) fn set_unix(&self, unix: UnixTime) {
+        self.set.store(unix.as_secs(), Ordering::Relaxed);
     }
 
     /// Since the clock was started.
@@ -49,7 +50,8 @@ impl Clock {
     }
 }
 
-/// Seconds since 1970; 0 if the machine's clock stands before that.
-pub fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+/// The time on the machine's clock; the epoch if it stands before that.
+pub fn unix_now() -> UnixTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    UnixTime::from_secs(since.map_or(0, |since| since.as_secs()))
 }

@@ -253,7 +253,7 @@ impl<P: Protocol> Driver<P> {
             Event::PeerDisconnected { peer, address, reason } => {
                 info!(%peer, %address, %reason, "peer disconnected");
             }
-            Event::Banned { subnet, until } => warn!(?subnet, until, "banned"),
+            Event::Banned { subnet, until } => warn!(?subnet, until = until.as_secs(), "banned"),
             Event::StoreFailed { error } => {
                 error!(error, "the store failed");
                 self.store_failed = Some(error.clone());

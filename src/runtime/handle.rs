@@ -17,6 +17,7 @@ use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{Command, PeerId};
+use crate::primitives::time::UnixTime;
 use crate::storage::Database;
 
 /// Reaches a node from any task; clones reach the same one. What [`NodeLink`] offers, it offers too.
@@ -82,8 +83,8 @@ impl Handle {
         &self.0.templates
     }
 
-    /// What the node's clock shows, in seconds since 1970.
-    pub fn unix_now(&self) -> u64 {
+    /// What the node's clock shows.
+    pub fn unix_now(&self) -> UnixTime {
         self.0.clock.now().unix
     }
 
@@ -97,9 +98,9 @@ impl Handle {
         self.0.traffic.of(peer)
     }
 
-    /// Stops the node's clock at a time in seconds since 1970, or with 0 lets it go again. Rules, records and block
+    /// Stops the node's clock at a time, or with 0 lets it go again. Rules, records and block
     /// templates follow it from the next message or call on; timers, which run on another clock, do not. For tests.
-    pub fn set_mock_time(&self, unix: u64) {
+    pub fn set_mock_time(&self, unix: UnixTime) {
         self.0.clock.set_unix(unix);
     }
 

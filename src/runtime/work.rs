@@ -80,7 +80,8 @@ impl Templates {
         }
         let Some(built) = &*last else { return Err(Stopped.into()) };
         let mut template = built.template.clone();
-        template.header.time = u32::try_from(self.clock.now().unix).unwrap_or(u32::MAX).max(template.min_time);
+        template.header.time =
+            u32::try_from(self.clock.now().unix.as_secs()).unwrap_or(u32::MAX).max(template.min_time);
         template.set_payee(payee);
         template.set_extra_nonce(rand::random());
         Ok((template, built.revision))

@@ -17,7 +17,7 @@ use crate::p2p::message::{Hello, Item, MAX_HEADERS, Message, PROTOCOL_VERSION, S
 use crate::p2p::sync::MAX_ANNOUNCED;
 use crate::p2p::{Direction, Input, Now, Output, PeerId};
 use crate::primitives::block::Block;
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::{BlockHash, MerkleRoot, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::target::Bits;
 use crate::primitives::tx::Transaction;
@@ -183,7 +183,7 @@ impl Byzantine {
                 self.height = self.height.max(hello.tip.height);
                 let locator = vec![self.params.genesis_hash];
                 let ask = matches!(self.attack, Attack::Withhold | Attack::Hollow | Attack::Garbage);
-                outputs.extend(ask.then(|| send(peer, Message::GetHeaders { locator, stop: Hash256::ZERO })));
+                outputs.extend(ask.then(|| send(peer, Message::GetHeaders { locator, stop: BlockHash::ZERO })));
                 outputs.extend(self.mischief().into_iter().map(|message| send(peer, message)));
             }
             Message::FindNode { .. } => outputs.push(send(peer, Message::Nodes(self.accomplices()))),
@@ -260,7 +260,7 @@ impl Byzantine {
                     vec![Message::Headers(vec![header])]
                 }
                 // No chain.
-                1 => vec![Message::Headers(vec![genesis, Header { previous: Hash256::ZERO, ..genesis }])],
+                1 => vec![Message::Headers(vec![genesis, Header { previous: BlockHash::ZERO, ..genesis }])],
                 // A transaction from nothing, pushed as if it were news.
                 2 => vec![Message::Transaction(Arc::new(forged(&mut self.rng)))],
                 // A body without transactions.
@@ -276,7 +276,7 @@ impl Byzantine {
                 vec![Message::Headers(self.headers[last..].to_vec())]
             }
             Attack::Spam => {
-                let nothing = |rng: &mut ChaCha20Rng| Item::Transaction(Hash256(rng.random()));
+                let nothing = |rng: &mut ChaCha20Rng| Item::Transaction(Txid::from_bytes(rng.random()));
                 vec![Message::Inventory((0..SPAM).map(|_| nothing(&mut self.rng)).collect())]
             }
             // It speaks when it is asked.
@@ -293,10 +293,10 @@ impl Byzantine {
     /// A header on the best chain known, good but for its block.
     fn bad_header(&self) -> Option<Header> {
         let parent = self.headers.last().copied().unwrap_or(self.params.genesis.header);
-        self.mined(&parent, Hash256::of(b"there is no such block"))
+        self.mined(&parent, MerkleRoot::of(b"there is no such block"))
     }
 
-    fn mined(&self, parent: &Header, merkle_root: Hash256) -> Option<Header> {
+    fn mined(&self, parent: &Header, merkle_root: MerkleRoot) -> Option<Header> {
         let (previous, time) = (parent.hash(), parent.time.checked_add(1)?);
         let mut header = Header { version: 1, previous, merkle_root, time, bits: self.params.bits, nonce: 0 };
         while !self.params.genesis_target.is_met_by(&header.hash()) {
@@ -309,7 +309,7 @@ impl Byzantine {
     fn lengthen(&mut self) {
         while self.headers.len() < 1 + self.height as usize / 2 {
             let parent = self.headers.last().copied().unwrap_or(self.params.genesis.header);
-            let root = Hash256(self.rng.random());
+            let root = MerkleRoot::from_bytes(self.rng.random());
             match self.mined(&parent, root) {
                 Some(header) => self.headers.push(header),
                 None => return,

@@ -15,7 +15,7 @@ use crate::p2p::PeerId;
 use crate::p2p::fanout::{Pull, push_to};
 use crate::p2p::frame::HEADER_BYTES;
 use crate::p2p::message::{Item, Message};
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::Txid;
 
 /// Rounds that a node waits after the first announcement for a push that may be under way, before it asks.
 const PATIENCE: usize = 1;
@@ -199,7 +199,7 @@ impl Run<'_> {
     }
 
     fn send(&mut self, node: u32, peer: u32, what: What) {
-        let item = || vec![Item::Transaction(Hash256::ZERO)];
+        let item = || vec![Item::Transaction(Txid::of(b"x"))];
         let bytes = match what {
             What::Announced => Message::Inventory(item()).encoded_len(),
             What::Asked => Message::GetData(item()).encoded_len(),

@@ -40,6 +40,7 @@ use crate::p2p::{Command, Config, Event, Input, Node, Now, Output, Protocol, Rep
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::{PublicKey, SecretKey};
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 use crate::record::{Recorded, Recorder, Start};
 use crate::storage::StoreError;
@@ -190,7 +191,7 @@ impl Sim {
     /// The time.
     pub fn now(&self) -> Now {
         let start = u64::from(self.params.timestamp) + START_SECS;
-        Now { millis: self.millis, unix: start + self.millis / 1_000 }
+        Now { millis: self.millis, unix: UnixTime::from_secs(start + self.millis / 1_000) }
     }
 
     /// The address of a node: each has its own.

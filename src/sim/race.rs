@@ -28,7 +28,7 @@ use serde::Serialize;
 use super::generator;
 use crate::consensus::headers::{HeaderChain, HeaderChainError};
 use crate::consensus::params::Params;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::MerkleRoot;
 use crate::primitives::header::Header;
 
 /// The chance to catch up at which the attacker gives up; so much, at most, the rate is too low.
@@ -149,7 +149,7 @@ pub fn headers(
     confirmations: u32,
 ) -> Result<Outcome, HeaderChainError> {
     let mut chains = [HeaderChain::new(params), HeaderChain::new(params)];
-    let root = |side: Side| Hash256([side as u8 + 1; 32]);
+    let root = |side: Side| MerkleRoot::from_bytes([side as u8 + 1; 32]);
     let outcome = race(Dice::new(seed, number, share), confirmations, |side| {
         let chain = &mut chains[side as usize];
         let context = chain.next_context();

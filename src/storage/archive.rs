@@ -93,7 +93,7 @@ impl<W: Write> Writer<W> {
     /// [`ArchiveError::Io`].
     pub fn new(out: W, genesis: &BlockHash) -> Result<Self, ArchiveError> {
         let mut writer = Self { out, offset: 0 };
-        writer.write(&[&MAGIC, &VERSION.to_le_bytes()[..], &genesis.0].concat())?;
+        writer.write(&[&MAGIC, &VERSION.to_le_bytes()[..], genesis.as_bytes()].concat())?;
         Ok(writer)
     }
 
@@ -145,13 +145,14 @@ impl<R: Read> Reader<R> {
             return Err(ArchiveError::NotAnArchive);
         }
         let mut version = [0; 4];
-        let mut archived = Hash256::ZERO;
+        let mut archived = [0; 32];
         reader.fill_whole(&mut version, 0)?;
         let found = u32::from_le_bytes(version);
         if found != VERSION {
             return Err(ArchiveError::NewerFormat { found });
         }
-        reader.fill_whole(&mut archived.0, 0)?;
+        reader.fill_whole(&mut archived, 0)?;
+        let archived = BlockHash::from_bytes(archived);
         if archived != *genesis {
             return Err(ArchiveError::GenesisMismatch { archived, configured: *genesis });
         }
@@ -211,7 +212,7 @@ impl<R: Read> Reader<R> {
 }
 
 fn checksum(record: &[u8]) -> [u8; CHECKSUM_LEN] {
-    let hash = Hash256::of(record).0;
+    let hash = Hash256::of(record).to_bytes();
     std::array::from_fn(|i| hash[i])
 }
 

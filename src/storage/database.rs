@@ -12,7 +12,7 @@ use crate::consensus::coins::{Coin, CoinView};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode};
 use crate::primitives::gcs::Filter;
-use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::meter;
@@ -20,7 +20,7 @@ use crate::primitives::mmr;
 use crate::primitives::tx::{OutPoint, Transaction};
 
 /// Totals over all unspent coins.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CoinStats {
     /// How many there are.
     pub count: u64,
@@ -142,7 +142,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn block(&self, hash: &BlockHash) -> Result<Option<Block>, StoreError> {
-        self.value(&key(BLOCK, &[&hash.0]))
+        self.value(&key(BLOCK, &[hash.as_bytes()]))
     }
 
     /// A block's encoding, as it is stored and sent.
@@ -150,7 +150,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn raw_block(&self, hash: &BlockHash) -> Result<Option<Vec<u8>>, StoreError> {
-        self.get(&key(BLOCK, &[&hash.0]))
+        self.get(&key(BLOCK, &[hash.as_bytes()]))
     }
 
     /// The header of a block whose body is stored. The rest of the block is not looked at.
@@ -168,7 +168,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn undo(&self, hash: &BlockHash) -> Result<Vec<Coin>, StoreError> {
-        Ok(self.value(&key(UNDO, &[&hash.0]))?.unwrap_or_default())
+        Ok(self.value(&key(UNDO, &[hash.as_bytes()]))?.unwrap_or_default())
     }
 
     /// The filter of a block of the best chain ([`block_filter`](crate::consensus::filter::block_filter)), and its filter
@@ -176,8 +176,8 @@ impl Database {
     ///
     /// # Errors
     /// The store's.
-    pub fn filter(&self, hash: &BlockHash) -> Result<Option<(Filter, Hash256)>, StoreError> {
-        let Some(bytes) = self.get(&key(FILTER, &[&hash.0]))? else { return Ok(None) };
+    pub fn filter(&self, hash: &BlockHash) -> Result<Option<(Filter, FilterHeader)>, StoreError> {
+        let Some(bytes) = self.get(&key(FILTER, &[hash.as_bytes()]))? else { return Ok(None) };
         let filter = Filter::from_bytes(bytes).map_err(|e| self.corrupt(format!("block {hash}: {e}")))?;
         Ok(self.filter_header(hash)?.map(|(_, header)| (filter, header)))
     }
@@ -186,8 +186,8 @@ impl Database {
     ///
     /// # Errors
     /// The store's.
-    pub fn filter_header(&self, hash: &BlockHash) -> Result<Option<(Hash256, Hash256)>, StoreError> {
-        self.value(&key(FILTER_HEADER, &[&hash.0]))
+    pub fn filter_header(&self, hash: &BlockHash) -> Result<Option<(FilterHash, FilterHeader)>, StoreError> {
+        self.value(&key(FILTER_HEADER, &[hash.as_bytes()]))
     }
 
     /// Hash of the best chain's block at `height`.
@@ -211,7 +211,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn tx_location(&self, txid: &Txid) -> Result<Option<TxLocation>, StoreError> {
-        self.value(&key(TX, &[&txid.0]))
+        self.value(&key(TX, &[txid.as_bytes()]))
     }
 
     /// A transaction of the best chain, with its block's hash and height.
@@ -330,14 +330,14 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn coin_stats(&self) -> Result<CoinStats, StoreError> {
-        let mut stats = CoinStats::default();
+        let (mut count, mut value, mut digest) = (0, 0, [0; 32]);
         self.for_each_coin(&mut |outpoint, coin| {
-            stats.count += 1;
-            stats.value += coin.output.value;
+            count += 1;
+            value += coin.output.value;
             let hash = Hash256::of(&codec::encode(&(*outpoint, coin)));
-            stats.digest.0.iter_mut().zip(hash.0).for_each(|(byte, other)| *byte ^= other);
+            digest.iter_mut().zip(hash.as_bytes()).for_each(|(byte, other)| *byte ^= other);
         })?;
-        Ok(stats)
+        Ok(CoinStats { count, value, digest: Hash256::from_bytes(digest) })
     }
 
     /// Visits every coin.

@@ -25,7 +25,7 @@ use crate::consensus::coins::Coin;
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::gcs::Filter;
-use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::hash::{BlockHash, FilterHeader, MerkleRoot, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
@@ -74,7 +74,7 @@ pub struct BareHeader {
     /// As in [`Header`], and so all others.
     pub version: i32,
     /// Root over the block's txids.
-    pub merkle_root: Hash256,
+    pub merkle_root: MerkleRoot,
     /// Seconds since 1970.
     pub time: u32,
     /// Its target.
@@ -163,13 +163,13 @@ pub(super) fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 pub(super) fn outpoint_bytes(outpoint: &OutPoint) -> [u8; 36] {
     let mut bytes = [0; 36];
-    bytes[..32].copy_from_slice(&outpoint.txid.0);
+    bytes[..32].copy_from_slice(outpoint.txid.as_bytes());
     bytes[32..].copy_from_slice(&outpoint.index.to_be_bytes());
     bytes
 }
 
 pub(super) fn outpoint_at(key: &[u8], at: usize) -> Option<OutPoint> {
-    let txid = Hash256(key.get(at..at + 32)?.try_into().ok()?);
+    let txid = Txid::from_bytes(key.get(at..at + 32)?.try_into().ok()?);
     let index = u32::from_be_bytes(key.get(at + 32..at + 36)?.try_into().ok()?);
     (key.len() == at + 36).then_some(OutPoint { txid, index })
 }
@@ -181,7 +181,7 @@ impl Batch {
     }
 
     pub(crate) fn put_tip(&mut self, hash: &BlockHash) {
-        self.put(TIP, hash.0);
+        self.put(TIP, hash.to_bytes());
     }
 
     pub(crate) fn put_header(&mut self, place: u32, record: &HeaderRecord) {
@@ -189,30 +189,30 @@ impl Batch {
     }
 
     pub(crate) fn put_block(&mut self, hash: &BlockHash, block: &Block) {
-        self.put(key(BLOCK, &[&hash.0]), codec::encode(block));
+        self.put(key(BLOCK, &[hash.as_bytes()]), codec::encode(block));
     }
 
     pub(crate) fn put_undo<'a>(&mut self, hash: &BlockHash, spent: impl Iterator<Item = &'a Coin>) {
-        self.put(key(UNDO, &[&hash.0]), codec::encode(&spent.collect::<Vec<&Coin>>()));
+        self.put(key(UNDO, &[hash.as_bytes()]), codec::encode(&spent.collect::<Vec<&Coin>>()));
     }
 
     pub(crate) fn delete_undo(&mut self, hash: &BlockHash) {
-        self.delete(key(UNDO, &[&hash.0]));
+        self.delete(key(UNDO, &[hash.as_bytes()]));
     }
 
     /// A block's filter and filter header. Hashes stand apart, for they are asked for by the thousand.
-    pub(crate) fn put_filter(&mut self, hash: &BlockHash, filter: &Filter, header: &Hash256) {
-        self.put(key(FILTER, &[&hash.0]), filter.as_bytes());
-        self.put(key(FILTER_HEADER, &[&hash.0]), codec::encode(&(filter.hash(), *header)));
+    pub(crate) fn put_filter(&mut self, hash: &BlockHash, filter: &Filter, header: &FilterHeader) {
+        self.put(key(FILTER, &[hash.as_bytes()]), filter.as_bytes());
+        self.put(key(FILTER_HEADER, &[hash.as_bytes()]), codec::encode(&(filter.hash(), *header)));
     }
 
     pub(crate) fn delete_filter(&mut self, hash: &BlockHash) {
-        self.delete(key(FILTER, &[&hash.0]));
-        self.delete(key(FILTER_HEADER, &[&hash.0]));
+        self.delete(key(FILTER, &[hash.as_bytes()]));
+        self.delete(key(FILTER_HEADER, &[hash.as_bytes()]));
     }
 
     pub(crate) fn put_best(&mut self, height: u32, hash: &BlockHash) {
-        self.put(key(BEST, &[&height.to_be_bytes()]), hash.0);
+        self.put(key(BEST, &[&height.to_be_bytes()]), hash.to_bytes());
     }
 
     pub(crate) fn delete_best(&mut self, height: u32) {
@@ -246,11 +246,11 @@ impl Batch {
     }
 
     pub(crate) fn put_tx(&mut self, txid: &Txid, location: TxLocation) {
-        self.put_new(key(TX, &[&txid.0]), codec::encode(&location));
+        self.put_new(key(TX, &[txid.as_bytes()]), codec::encode(&location));
     }
 
     pub(crate) fn delete_tx(&mut self, txid: &Txid) {
-        self.delete(key(TX, &[&txid.0]));
+        self.delete(key(TX, &[txid.as_bytes()]));
     }
 
     pub(crate) fn put_history(&mut self, owner: &PublicKey, entry: &HistoryEntry) {

@@ -8,7 +8,7 @@ use super::level::Level;
 use super::protocol::{Fault, Refusal, Share};
 use crate::miner::template::Template;
 use crate::primitives::block::Block;
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::BlockHash;
 
 /// Shares of one job that are remembered; more come of one that is far too easy.
 const MAX_SHARES: usize = 10_000;
@@ -37,7 +37,7 @@ impl Job {
     }
 
     /// The block it builds on.
-    pub fn parent(&self) -> Hash256 {
+    pub fn parent(&self) -> BlockHash {
         self.template.header.previous
     }
 
@@ -46,7 +46,7 @@ impl Job {
     pub fn params(&self, name: &str, clean: bool) -> Value {
         let header = &self.template.header;
         let (before, after) = self.template.coinbase_halves();
-        let branch: Vec<String> = self.template.siblings().iter().map(|node| hex::encode(node.0)).collect();
+        let branch: Vec<String> = self.template.siblings().iter().map(|node| hex::encode(node.to_bytes())).collect();
         json!([
             name,
             swapped_words(&header.previous),
@@ -105,8 +105,8 @@ impl Job {
 }
 
 /// A hash as Stratum writes that of the parent: each four bytes reversed.
-pub fn swapped_words(hash: &Hash256) -> String {
-    let words = hash.0.chunks_exact(4).flat_map(|word| word.iter().rev().copied());
+pub fn swapped_words(hash: &BlockHash) -> String {
+    let words = hash.as_bytes().chunks_exact(4).flat_map(|word| word.iter().rev().copied());
     hex::encode(words.collect::<Vec<u8>>())
 }
 
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn the_parents_hash_is_words() {
         // Bitcoin's genesis, as pools sent it for block 1.
-        let genesis: Hash256 = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f".parse().unwrap();
+        let genesis: BlockHash = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f".parse().unwrap();
         let words = "0a8ce26f72b3f1b646a2a6c14ff763ae65831e939c085ae10019d66800000000";
         assert_eq!(swapped_words(&genesis), words);
     }

@@ -191,10 +191,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::primitives::hash::Hash256;
+    use crate::primitives::hash::Txid;
 
     fn coins(values: &[u64]) -> Vec<Spendable> {
-        let outpoint = |index| OutPoint { txid: Hash256([3; 32]), index };
+        let outpoint = |index| OutPoint { txid: Txid::from_bytes([3; 32]), index };
         let coin = |(index, value): (u32, &u64)| Spendable {
             outpoint: outpoint(index),
             value: *value,

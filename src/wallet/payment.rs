@@ -125,7 +125,6 @@ pub fn pay(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::hash::Hash256;
     use crate::primitives::keys::SignatureCheck;
     use crate::primitives::tx::OutPoint;
 
@@ -134,13 +133,13 @@ mod tests {
         let keys = [1, 2, 3].map(|n| SecretKey::from_seed([n; 32]));
         let key_of = |key: &PublicKey| keys.iter().find(|own| own.public_key() == *key).cloned();
         let coin = |(index, key): (u32, &SecretKey)| Spendable {
-            outpoint: OutPoint { txid: Hash256([9; 32]), index },
+            outpoint: OutPoint { txid: Txid::from_bytes([9; 32]), index },
             value: 10_000,
             key: key.public_key(),
         };
         let available: Vec<Spendable> = (0..).zip(&keys).map(coin).collect();
         let outputs = vec![Output::pay(PublicKey([5; 32]), 25_000), Output::data(b"for the tea".to_vec())];
-        let genesis = Hash256([4; 32]);
+        let genesis = BlockHash::from_bytes([4; 32]);
         let change_to = keys[0].public_key();
         let payment = pay(&available, outputs.clone(), Fee::at_rate(2), change_to, &genesis, key_of).unwrap();
 
@@ -170,12 +169,14 @@ mod tests {
     #[test]
     fn an_absurd_fee_is_refused_unless_it_is_allowed() {
         let key = SecretKey::from_seed([1; 32]);
-        let outpoint = OutPoint { txid: Hash256([9; 32]), index: 0 };
+        let outpoint = OutPoint { txid: Txid::from_bytes([9; 32]), index: 0 };
         let available = [Spendable { outpoint, value: 50 * COIN, key: key.public_key() }];
         let paid = |rate, max| {
             let outputs = vec![Output::pay(PublicKey([5; 32]), COIN)];
             let payment =
-                pay(&available, outputs, Fee { rate, max }, key.public_key(), &Hash256([4; 32]), |_| Some(key.clone()));
+                pay(&available, outputs, Fee { rate, max }, key.public_key(), &BlockHash::from_bytes([4; 32]), |_| {
+                    Some(key.clone())
+                });
             payment.map(|payment| payment.fee)
         };
         // One input and two outputs: 212 bytes.
@@ -190,8 +191,9 @@ mod tests {
             .map(|index| Spendable { outpoint: OutPoint { index, ..outpoint }, value: 200_000, key: key.public_key() })
             .collect();
         let outputs = vec![Output::pay(PublicKey([5; 32]), 60_000_000)];
-        let dear =
-            pay(&small, outputs, Fee::at_rate(1_000), key.public_key(), &Hash256([4; 32]), |_| Some(key.clone()));
+        let dear = pay(&small, outputs, Fee::at_rate(1_000), key.public_key(), &BlockHash::from_bytes([4; 32]), |_| {
+            Some(key.clone())
+        });
         assert!(matches!(dear, Err(PaymentError::FeeTooHigh { fee, max: MAX_FEE }) if fee > MAX_FEE), "{dear:?}");
     }
 }

@@ -9,7 +9,7 @@ use cairn::consensus::coins::Coins;
 use cairn::consensus::coins::{Coin, Delta};
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::{Hash256, Txid};
+use cairn::primitives::hash::{MerkleRoot, MmrRoot, Txid};
 use cairn::primitives::header::Header;
 use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -83,14 +83,14 @@ impl Branch {
     }
 
     /// Root of the header range over all blocks so far.
-    pub fn commitment(&self) -> Hash256 {
+    pub fn commitment(&self) -> MmrRoot {
         self.range.root()
     }
 
     /// The next block: pays subsidy and `fees` to `payee`, holds `transactions`, and `salt` makes it unique.
     pub fn make(&self, payee: &PublicKey, transactions: &[Transaction], fees: u64, salt: u64) -> Block {
         let height = self.height() + 1;
-        let data = [&self.commitment().0[..], &salt.to_le_bytes()].concat();
+        let data = [&self.commitment().as_bytes()[..], &salt.to_le_bytes()].concat();
         let value = self.params.subsidy_at(height) + fees;
         let coinbase = Transaction {
             version: 1,
@@ -103,7 +103,7 @@ impl Branch {
         let header = Header {
             version: 1,
             previous: self.tip().hash(),
-            merkle_root: Hash256::ZERO,
+            merkle_root: MerkleRoot::ZERO,
             time: self.tip().header.time + 1,
             bits: self.params.bits,
             nonce: 0,

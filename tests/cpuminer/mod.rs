@@ -5,12 +5,12 @@
 
 pub mod stratum;
 
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, Hash256};
 use serde_json::Value;
 
 /// Double SHA-256.
 pub fn sha256d(bytes: &[u8]) -> [u8; 32] {
-    Hash256::of(bytes).0
+    Hash256::of(bytes).to_bytes()
 }
 
 /// Bitcoin's variable-length count.
@@ -120,6 +120,6 @@ impl Work {
 
     /// The block's name as it is shown.
     pub fn hash(&self) -> String {
-        Hash256(sha256d(&self.header)).to_string()
+        BlockHash::from_bytes(sha256d(&self.header)).to_string()
     }
 }

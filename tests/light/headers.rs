@@ -13,6 +13,7 @@ use cairn::primitives::target::{Bits, Work};
 
 use crate::common::{Branch, params};
 use crate::world::{Lie, World, address, honest};
+use std::time::Duration;
 
 /// A liar who changes headers before they are sent; those that follow are made to fit.
 fn bent(mut change: impl FnMut(&mut Header) + 'static) -> Lie {
@@ -249,7 +250,7 @@ fn a_header_from_the_future_waits_and_nobody_is_blamed() {
     let mut world = World::new(&params, 1, Config::default());
     world.serve(&blocks[..4], honest());
     world.sync();
-    let server_clock = cairn::p2p::Now { unix: world.now.unix + 3_600, ..world.now };
+    let server_clock = cairn::p2p::Now { unix: world.now.unix.saturating_add(Duration::from_secs(3_600)), ..world.now };
     world.servers[0].node.submit_block(server_clock, early.clone()).unwrap();
     world.run_until("the announcement", |world| world.servers[0].heard.len() > 3 || !world.goodbyes.is_empty());
     assert_eq!(world.light.chain().height(), 4);

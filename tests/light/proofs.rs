@@ -8,7 +8,7 @@ use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::proofs::{ProofFault, TxProof};
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::{Hash256, Txid};
+use cairn::primitives::hash::{BlockHash, Hash256, Txid};
 use cairn::primitives::merkle::{self, Branch as MerkleBranch};
 use cairn::primitives::tx::{Output, Transaction};
 use cairn::storage::TxLocation;
@@ -72,7 +72,10 @@ fn one_honest_peer_among_four_liars_is_enough() {
     let mut world = World::new(&params, 5, Config::default());
     // One denies, one forges the branch, one shows another transaction, one hides the last blocks and then is silent.
     world.serve(&blocks, bent(Vec::clear));
-    world.serve(&blocks, bent(|proofs| proofs.iter_mut().for_each(|proof| proof.branch.siblings[0].0[7] ^= 4)));
+    world.serve(
+        &blocks,
+        bent(|proofs| proofs.iter_mut().for_each(|proof| proof.branch.siblings[0] = Hash256::of(b"forged"))),
+    );
     world.serve(
         &blocks,
         bent(move |proofs| {
@@ -105,7 +108,7 @@ fn one_honest_peer_among_four_liars_is_enough() {
         assert!(world.notices.iter().any(caught), "{:?}", world.notices);
     }
     // What nobody has is not proven, which is not to say that it does not exist.
-    let answer = ask(&mut world, Question::Transaction(Hash256::of(b"nothing")));
+    let answer = ask(&mut world, Question::Transaction(Txid::of(b"nothing")));
     assert_eq!((answer.found.len(), answer.denied, answer.silent), (0, 2, 1), "three peers are left");
 }
 
@@ -159,7 +162,10 @@ fn false_proofs_are_told_from_true_ones() {
         let depth = proof(index).branch.siblings.len();
         for bit in 0..depth * 256 {
             let mut forged = proof(index);
-            forged.branch.siblings[bit / 256].0[bit % 256 / 8] ^= 1 << (bit % 8);
+            let sibling = &mut forged.branch.siblings[bit / 256];
+            let mut bytes = sibling.to_bytes();
+            bytes[bit % 256 / 8] ^= 1 << (bit % 8);
+            *sibling = Hash256::from_bytes(bytes);
             assert!(matches!(check(forged, &chain), Err(ProofFault::NotInBlock { .. })));
         }
         for other in (0..16).filter(|other| *other != index) {
@@ -174,7 +180,7 @@ fn false_proofs_are_told_from_true_ones() {
     assert!(matches!(check(doubled, &chain), Err(ProofFault::NotInBlock { .. })));
     let elsewhere = TxProof { height: 5, ..proof(1) };
     assert!(matches!(check(elsewhere, &chain), Err(ProofFault::Elsewhere { height: 5, .. })));
-    let unknown = TxProof { block: Hash256::of(b"x"), ..proof(1) };
+    let unknown = TxProof { block: BlockHash::of(b"x"), ..proof(1) };
     assert!(matches!(check(unknown, &chain), Err(ProofFault::Elsewhere { .. })));
     let above = TxProof { height: u32::MAX, ..proof(1) };
     assert!(matches!(check(above, &chain), Err(ProofFault::Elsewhere { .. })));

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::consensus::params::Params;
@@ -14,6 +15,7 @@ use cairn::p2p::message::Message;
 use cairn::p2p::{Direction, Input, Node, Now, Output, PeerId, Protocol, Reason};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::Hash256;
+use cairn::primitives::time::UnixTime;
 use cairn::storage::MemoryStore;
 
 /// What a liar does to a message of the honest node that it is otherwise: says others in its place.
@@ -55,7 +57,7 @@ pub fn honest() -> Lie {
 impl World {
     /// A client that is told of `servers`, whose clock stands an hour after genesis.
     pub fn new(params: &Arc<Params>, servers: usize, config: Config) -> Self {
-        let now = Now { millis: 1_000, unix: u64::from(params.timestamp) + 3_600 };
+        let now = Now { millis: 1_000, unix: UnixTime::from_secs(u64::from(params.timestamp) + 3_600) };
         let config = Config { peers: (0..servers).map(|server| (address(server), None)).collect(), ..config };
         let light = Light::new(params.clone(), config, now).unwrap();
         Self {
@@ -99,7 +101,8 @@ impl World {
             let wakes = self.servers.iter().filter_map(|server| server.wake).chain(self.wake);
             let next = wakes.min().unwrap_or(end).max(self.now.millis + 1);
             assert!(next < end, "{what} has not come; servers: {:?}, notices: {:?}", self.goodbyes, self.notices);
-            self.now.unix += next / 1_000 - self.now.millis / 1_000;
+            let span = Duration::from_secs(next / 1_000 - self.now.millis / 1_000);
+            self.now.unix = self.now.unix.saturating_add(span);
             self.now.millis = next;
             if self.wake.take_if(|at| *at <= next).is_some() {
                 self.light.handle(self.now, Input::Tick);
@@ -147,7 +150,7 @@ impl World {
                     Some(server) => {
                         let peer = PeerId(self.next_peer);
                         self.next_peer += 1;
-                        let id = NodeId(Hash256::of(&peer.0.to_le_bytes()).0);
+                        let id = NodeId(Hash256::of(&peer.0.to_le_bytes()).to_bytes());
                         let from = SocketAddr::from(([10, 1, 0, 1], 40_000 + peer.0 as u16));
                         let inbound = Input::Connected { peer, address: from, direction: Direction::Inbound, id };
                         self.servers[server].link = Some(peer);

@@ -23,11 +23,12 @@ use cairn::p2p::sync::HEADERS_TIMEOUT_MILLIS;
 use cairn::p2p::{Config, Direction, Event, Input, Output, PeerId, Protocol};
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256, SignatureDigest, Txid};
 use cairn::primitives::keys::Signature;
 use cairn::primitives::merkle;
 use cairn::primitives::meter::{self, Effort};
 use cairn::primitives::target::Bits;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input as TxInput, OutPoint, Output as TxOutput, Transaction};
 use cairn::storage::TxLocation;
 
@@ -56,7 +57,7 @@ fn append(private: &mut Private, txs: Vec<Transaction>) -> Block {
     block.transactions.extend(txs);
     block.header.merkle_root = merkle::root(block.txids()).hash;
     remine(&mut block.header);
-    private.chain.accept_block(block.clone(), u64::from(u32::MAX), &|_| false).unwrap();
+    private.chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
     block
 }
 
@@ -133,7 +134,7 @@ fn bad_block(bench: &Bench) -> Block {
     block.transactions.truncate(1);
     block.transactions.extend(unconfirmed(0, FULL));
     let last = block.transactions.last_mut().unwrap();
-    last.inputs[0].signature = key(2).sign(&last.txid());
+    last.inputs[0].signature = key(2).sign(&SignatureDigest::of(b"something else"));
     block.header.merkle_root = merkle::root(block.txids()).hash;
     remine(&mut block.header);
     block
@@ -201,13 +202,14 @@ fn written() -> BTreeMap<String, (u64, u64)> {
 /// The dearest input of a kind, as far as a stranger can make it, for a node with full blocks and a full mempool.
 fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
     let full = blocks().last().unwrap();
-    let hash = |n: u32| Hash256::of(&n.to_le_bytes());
-    let hashes = |count: usize| (0..count as u32).map(hash);
+    let digests = |count: usize| (0..count as u32).map(|n| Hash256::of(&n.to_le_bytes()).to_bytes());
+    let (txids, hashes) =
+        (|count| digests(count).map(Txid::from_bytes), |count| digests(count).map(BlockHash::from_bytes));
     match kind {
         Kind::Hello => Message::Hello(hello()),
         Kind::Ping => Message::Ping(1),
         Kind::Pong => Message::Pong(1),
-        Kind::Inventory => Message::Inventory(hashes(MAX_INVENTORY).map(Item::Transaction).collect()),
+        Kind::Inventory => Message::Inventory(txids(MAX_INVENTORY).map(Item::Transaction).collect()),
         // Every full block, whole and in its compact form, and then what is not there.
         Kind::GetData => {
             let named = blocks().iter().flat_map(|block| [Item::CompactBlock(block.hash()), Item::Block(block.hash())]);
@@ -216,7 +218,7 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
         Kind::NotFound => Message::NotFound(hashes(MAX_INVENTORY).map(Item::Block).collect()),
         Kind::GetHeaders => {
             extend(bench, MAX_HEADERS);
-            Message::GetHeaders { locator: hashes(MAX_LOCATOR).collect(), stop: Hash256::ZERO }
+            Message::GetHeaders { locator: hashes(MAX_LOCATOR).collect(), stop: BlockHash::ZERO }
         }
         // Linked, with their work, and of no use.
         Kind::Headers => {
@@ -256,15 +258,18 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             Message::GetFilters { start_height, stop: bench.node.chain().tip().hash }
         }
         Kind::FilterHeaders => {
-            let hashes = hashes(MAX_HEADERS).collect();
-            Message::FilterHeaders { stop: Hash256::ZERO, previous: Hash256::ZERO, hashes }
+            let hashes = digests(MAX_HEADERS).map(FilterHash::from_bytes).collect();
+            Message::FilterHeaders { stop: BlockHash::ZERO, previous: FilterHeader::ZERO, hashes }
         }
         Kind::Filters => Message::Filters(hashes(100).map(|hash| (hash, vec![0; 9_000])).collect()),
         Kind::GetProofs => Message::GetProofs(by_key(0)),
         Kind::Proofs => Message::Proofs(Proofs { query: by_key(0), proofs: Vec::new(), more: false }),
-        Kind::FindNode => Message::FindNode { target: NodeId(hash(1).0) },
+        Kind::FindNode => Message::FindNode { target: NodeId([1; 32]) },
         Kind::Nodes => {
-            let contact = |n: u32| Contact { id: NodeId(hash(n).0), address: ([11, 1, 1, n as u8], 7331).into() };
+            let contact = |n: u32| Contact {
+                id: NodeId(Hash256::of(&n.to_le_bytes()).to_bytes()),
+                address: ([11, 1, 1, n as u8], 7331).into(),
+            };
             Message::Nodes((0..K as u32).map(contact).collect())
         }
         Kind::GetBlockTransactions => {
@@ -423,7 +428,7 @@ fn who_asks_little_is_answered_before_who_asks_much() {
     // Two thousand look-ups are more than a slice; all after them waits for the next.
     bench.say(
         greedy[0],
-        Message::GetData((0..MAX_INVENTORY as u32).map(|n| Item::Block(Hash256::of(&n.to_le_bytes()))).collect()),
+        Message::GetData((0..MAX_INVENTORY as u32).map(|n| Item::Block(BlockHash::of(&n.to_le_bytes()))).collect()),
     );
     let mut answered = 0;
     for (peer, number) in greedy.iter().flat_map(|peer| (0..MAX_WAITING_RANGES).map(move |number| (*peer, number))) {
@@ -431,7 +436,7 @@ fn who_asks_little_is_answered_before_who_asks_much() {
         answered += answers(&outputs);
     }
     assert_eq!(answered, 0, "all wait");
-    let ask = Message::GetHeaders { locator: vec![params().genesis_hash], stop: Hash256::ZERO };
+    let ask = Message::GetHeaders { locator: vec![params().genesis_hash], stop: BlockHash::ZERO };
     let outputs = bench.say(modest, ask);
     assert!(sent_to(&outputs, modest).is_empty(), "it is not the next slice yet");
     let mut slices = 0;
@@ -502,7 +507,11 @@ fn a_busy_thread_moves_every_deadline() {
     }
     fn claim(bench: &mut Bench) {
         let (peer, _) = bench.inbound("10.0.0.1:5");
-        let tip = TipClaim { height: 9, hash: Hash256([9; 32]), work: Bits(0x1f00_ffff).target().unwrap().work() };
+        let tip = TipClaim {
+            height: 9,
+            hash: BlockHash::from_bytes([9; 32]),
+            work: Bits(0x1f00_ffff).target().unwrap().work(),
+        };
         let outputs = bench.say(peer, Message::Hello(Hello { tip, ..hello() }));
         assert!(sent(&outputs).any(|message| matches!(message, Message::GetHeaders { .. })), "{outputs:?}");
     }
@@ -512,7 +521,7 @@ fn a_busy_thread_moves_every_deadline() {
         assert!(is_asked(&outputs[0]), "{outputs:?}");
     }
     fn announce_transaction(bench: &mut Bench) {
-        let item = Item::Transaction(Hash256([7; 32]));
+        let item = Item::Transaction(Txid::from_bytes([7; 32]));
         let outputs = guests(bench).map(|peer| bench.say(peer, Message::Inventory(vec![item])));
         assert!(is_asked(&outputs[0]), "{outputs:?}");
     }

@@ -1,6 +1,7 @@
 //! Clocks that differ.
 
 use cairn::miner::template;
+use cairn::primitives::time::UnixTime;
 
 use crate::liars::{VICTIM, server, stage};
 use crate::{Private, Seed, key};
@@ -13,8 +14,10 @@ fn a_block_that_was_too_early_is_taken_when_its_time_has_come() {
     let mut sim = stage(seed.0, 0, |sim, params| {
         let mut private = Private::new(params);
         private.grow(3);
-        let time = sim.now().unix + u64::from(params.max_future_secs) + 60;
-        let template = template::build(&private.chain, &private.pool, &key(99).public_key(), 7, time).unwrap();
+        let time = sim.now().unix.as_secs() + u64::from(params.max_future_secs) + 60;
+        let template =
+            template::build(&private.chain, &private.pool, &key(99).public_key(), 7, UnixTime::from_secs(time))
+                .unwrap();
         let block = (0..).map(|nonce| template.block(nonce)).find(|block| template.target.is_met_by(&block.hash()));
         private.blocks.extend(block);
         early = private.blocks.last().map(|block| block.hash());

@@ -10,8 +10,9 @@ use cairn::p2p::message::{Item, Kind, Message};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::{Config, Output, PeerId, Reason};
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::BlockHash;
 use cairn::primitives::merkle;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Transaction;
 use cairn::sim::{Sim, Weather};
 
@@ -45,11 +46,12 @@ impl Stage {
     fn mined(&mut self, payers: &[u8]) -> Block {
         for payer in payers {
             let tx = payment(&params(), *payer, 1_000 + u64::from(*payer));
-            self.miner.pool.accept(tx, &self.miner.chain, u64::from(params().timestamp)).unwrap();
+            self.miner.pool.accept(tx, &self.miner.chain, UnixTime::from_secs(u64::from(params().timestamp))).unwrap();
         }
         let block = self.miner.next();
-        let update = self.miner.chain.accept_block(block.clone(), u64::from(u32::MAX), &|_| false).unwrap();
-        self.miner.pool.update(&update, &self.miner.chain, u64::from(params().timestamp));
+        let update =
+            self.miner.chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
+        self.miner.pool.update(&update, &self.miner.chain, UnixTime::from_secs(u64::from(params().timestamp)));
         assert_eq!(block.transactions.len(), 1 + payers.len());
         block
     }
@@ -399,7 +401,7 @@ fn only_the_last_blocks_are_served_in_part() {
     assert_eq!(answer(wants(deep(COMPACT_DEPTH))), Kind::Block);
     assert_eq!(answer(places(deep(TRANSACTIONS_DEPTH - 1))), Kind::BlockTransactions);
     assert_eq!(answer(places(deep(TRANSACTIONS_DEPTH))), Kind::Block);
-    let unknown = Hash256::of(b"unknown");
+    let unknown = BlockHash::of(b"unknown");
     assert_eq!(answer(Message::GetBlockTransactions { block: unknown, places: vec![0] }), Kind::NotFound);
     assert_eq!(stage.score(0), Some(0));
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::mempool::{Limits, Mempool};
@@ -12,8 +13,9 @@ use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VE
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::ping::PING_TIMEOUT_MILLIS;
 use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reason, Subnet};
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, Hash256};
 use cairn::primitives::target::Work;
+use cairn::primitives::time::UnixTime;
 use cairn::storage::{MemoryStore, Store};
 
 use crate::{Private, params};
@@ -31,7 +33,7 @@ impl Bench {
     }
 
     pub(crate) fn with_store(config: Config, store: Arc<dyn Store>) -> Self {
-        let now = Now { millis: 1_000, unix: u64::from(params().timestamp) + 10_000 };
+        let now = Now { millis: 1_000, unix: UnixTime::from_secs(u64::from(params().timestamp) + 10_000) };
         let chain = Chain::open(params(), store).unwrap();
         let mempool = Mempool::new(params(), Limits::default());
         Self { node: Node::new(chain, mempool, config, now).unwrap(), now, next: 0 }
@@ -44,7 +46,7 @@ impl Bench {
 
     pub(crate) fn after(&mut self, millis: u64) -> Vec<Output> {
         self.now.millis += millis;
-        self.now.unix += millis / 1_000;
+        self.now.unix = self.now.unix.saturating_add(Duration::from_millis(millis));
         self.give(Input::Tick)
     }
 
@@ -92,7 +94,7 @@ impl Bench {
 
 /// Somebody with an id of its own.
 pub(crate) fn id(peer: PeerId) -> NodeId {
-    NodeId(Hash256::of(&peer.0.to_le_bytes()).0)
+    NodeId(Hash256::of(&peer.0.to_le_bytes()).to_bytes())
 }
 
 pub(crate) fn reasons(outputs: &[Output]) -> Vec<Reason> {
@@ -209,7 +211,7 @@ fn bans_and_addresses_survive_a_restart() {
     let known: SocketAddr = "10.0.0.9:7331".parse().unwrap();
     bench.node.add_seed(bench.now, known, None);
     let subnet: Subnet = "10.7.0.0/16".parse().unwrap();
-    let until = bench.now.unix + 100;
+    let until = bench.now.unix.saturating_add(Duration::from_secs(100));
     bench.node.ban(bench.now, subnet, until);
     bench.node.handle(bench.now, Input::Stop);
     let mut again = Bench::with_store(Config::default(), store);
@@ -260,7 +262,7 @@ fn a_greedy_peer_gets_one_portion_at_a_time() {
         assert!(blocks(&outputs) > 0);
         got += blocks(&outputs);
     }
-    let unknown = Item::Block(Hash256::of(b"unknown"));
+    let unknown = Item::Block(BlockHash::of(b"unknown"));
     let outputs = bench.say(peer, Message::GetData(vec![unknown]));
     assert!(sent(&outputs).any(|message| *message == Message::NotFound(vec![unknown])));
 }

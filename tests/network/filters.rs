@@ -8,7 +8,7 @@ use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::serve::{MAX_WAITING_RANGES, PORTION_BYTES};
 use cairn::p2p::{Config, Input, Output, PeerId};
 use cairn::primitives::gcs::{Filter, filter_header};
-use cairn::primitives::hash::{BlockHash, Hash256};
+use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256};
 use cairn::primitives::keys::PublicKey;
 use cairn::primitives::merkle;
 use cairn::primitives::tx::Output as TxOutput;
@@ -22,7 +22,7 @@ use crate::{Private, Seed, key, mine, params, payment};
 #[derive(Default)]
 struct Walk {
     /// Filter headers, by height.
-    headers: Vec<Hash256>,
+    headers: Vec<FilterHeader>,
     /// Heights of blocks whose filters match.
     found: Vec<usize>,
     filters: usize,
@@ -54,9 +54,9 @@ fn a_client_finds_its_payments_by_filters_alone() {
             Message::Hello(_) => {}
             Message::FilterHeaders { stop, previous, hashes } => {
                 assert_eq!(*stop, blocks[end(walk.headers.len(), MAX_FILTER_HEADERS)]);
-                assert_eq!(*previous, walk.headers.last().copied().unwrap_or_default());
+                assert_eq!(*previous, walk.headers.last().copied().unwrap_or(FilterHeader::ZERO));
                 for hash in hashes {
-                    let before = walk.headers.last().copied().unwrap_or_default();
+                    let before = walk.headers.last().copied().unwrap_or(FilterHeader::ZERO);
                     walk.headers.push(filter_header(hash, &before));
                 }
             }
@@ -65,7 +65,7 @@ fn a_client_finds_its_payments_by_filters_alone() {
                     let height = walk.filters;
                     assert_eq!(*block, blocks[height]);
                     let filter = Filter::from_bytes(bytes.clone()).unwrap();
-                    let before = height.checked_sub(1).map_or(Hash256::ZERO, |below| walk.headers[below]);
+                    let before = height.checked_sub(1).map_or(FilterHeader::ZERO, |below| walk.headers[below]);
                     assert_eq!(filter.header(&before), walk.headers[height]);
                     if filter.matches_any(block, [wanted.0]).unwrap() {
                         walk.found.push(height);
@@ -109,7 +109,7 @@ fn hash_at(bench: &Bench, height: u32) -> BlockHash {
     bench.node.chain().entry_at(height).unwrap().hash
 }
 
-fn headers(outputs: &[Output]) -> Vec<(Hash256, Vec<Hash256>)> {
+fn headers(outputs: &[Output]) -> Vec<(FilterHeader, Vec<FilterHash>)> {
     let headers = |message: &Message| match message {
         Message::FilterHeaders { previous, hashes, .. } => Some((*previous, hashes.clone())),
         _ => None,
@@ -136,7 +136,7 @@ fn what_is_not_on_the_best_chain_is_answered_with_nothing_and_too_much_is_an_off
         let asked = bench.say(peer, Message::GetFilters { start_height, stop });
         let [filters] = &filters(&asked)[..] else { panic!("one answer") };
         assert_eq!(*previous == below, start_height == 1_900);
-        assert_eq!(*previous == Hash256::ZERO, start_height == 0 || hashes.is_empty());
+        assert_eq!(*previous == FilterHeader::ZERO, start_height == 0 || hashes.is_empty());
         (hashes.len(), filters.len(), bench.node.peers(bench.now)[0].score)
     };
     assert_eq!(ask(1_999, tip), (1, 1, 0));
@@ -144,7 +144,7 @@ fn what_is_not_on_the_best_chain_is_answered_with_nothing_and_too_much_is_an_off
     assert_eq!(ask(2_000, tip), (0, 0, 0), "nothing stands there");
     assert_eq!(ask(u32::MAX, tip), (0, 0, 0));
     assert_eq!(ask(1_950, stale), (0, 0, 0), "a block that has left the best chain");
-    assert_eq!(ask(5, Hash256::of(b"unknown")), (0, 0, 0));
+    assert_eq!(ask(5, BlockHash::of(b"unknown")), (0, 0, 0));
     let points = Offence::RequestFlood.points();
     assert_eq!(ask(1_899, tip), (101, 0, points), "101 filters");
     assert_eq!(ask(0, tip), (2_000, 0, 2 * points));
@@ -154,7 +154,7 @@ fn what_is_not_on_the_best_chain_is_answered_with_nothing_and_too_much_is_an_off
 #[test]
 fn answers_that_nobody_asked_for_count_against_the_sender() {
     let (mut bench, peer) = stage(1);
-    let headers = Message::FilterHeaders { stop: Hash256::ZERO, previous: Hash256::ZERO, hashes: Vec::new() };
+    let headers = Message::FilterHeaders { stop: BlockHash::ZERO, previous: FilterHeader::ZERO, hashes: Vec::new() };
     for (times, message) in [(1, headers), (2, Message::Filters(Vec::new()))] {
         assert_eq!(sent(&bench.say(peer, message)).count(), 0);
         assert_eq!(bench.node.peers(bench.now)[0].score, times * Offence::UnrequestedFilters.points());
@@ -193,7 +193,7 @@ fn submit_crowded(bench: &mut Bench, n: u32) -> BlockHash {
     let (chain, time) = (bench.node.chain(), bench.now.unix);
     let template = template::build(chain, bench.node.mempool(), &key(1).public_key(), 0, time).unwrap();
     let mut block = template.block(0);
-    let payee = |i: u32| PublicKey(Hash256::of(&[template.height.to_le_bytes(), i.to_le_bytes()].concat()).0);
+    let payee = |i: u32| PublicKey(Hash256::of(&[template.height.to_le_bytes(), i.to_le_bytes()].concat()).to_bytes());
     let outputs = &mut block.transactions[0].outputs;
     outputs.remove(0);
     outputs.extend((0..n).map(|i| TxOutput::pay(payee(i), 1)));

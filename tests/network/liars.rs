@@ -9,7 +9,7 @@ use cairn::p2p::message::{Hello, Item, MAX_HEADERS, MIN_PROTOCOL_VERSION, Messag
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerId, Reason};
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::{BlockHash, Hash256};
+use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::header::Header;
 use cairn::primitives::merkle;
 use cairn::primitives::target::Bits;
@@ -25,7 +25,7 @@ pub(crate) fn boast(params: &Params) -> Hello {
         version: PROTOCOL_VERSION,
         genesis: params.genesis_hash,
         services: 1,
-        tip: TipClaim { height: 1_000_000, hash: Hash256::of(b"far ahead"), work },
+        tip: TipClaim { height: 1_000_000, hash: BlockHash::of(b"far ahead"), work },
         listen_port: 0,
         user_agent: "/liar/".to_owned(),
     }
@@ -184,7 +184,7 @@ fn serve(blocks: &[Block], message: &Message) -> Vec<Message> {
 #[test]
 fn a_longer_chain_with_a_bad_body_in_it() {
     let seed = Seed::new(33);
-    let mut bad = Hash256::ZERO;
+    let mut bad = BlockHash::ZERO;
     let mut sim = stage(seed.0, 50, |_, params| {
         let mut private = Private::new(params);
         private.grow(40);
@@ -320,8 +320,8 @@ fn another_network_and_another_age() {
     let genesis = params().genesis_hash;
     for (change, expected) in [
         (
-            Hello { genesis: Hash256::ZERO, ..boast(&params()) },
-            Reason::WrongGenesis { got: Hash256::ZERO, expected: genesis },
+            Hello { genesis: BlockHash::ZERO, ..boast(&params()) },
+            Reason::WrongGenesis { got: BlockHash::ZERO, expected: genesis },
         ),
         (Hello { version: 0, ..boast(&params()) }, Reason::TooOld { got: 0, min: MIN_PROTOCOL_VERSION }),
     ] {
@@ -354,7 +354,7 @@ fn announcements_without_end() {
             let batches = (0..n).map(|_| {
                 let ids = (0..2_000).map(|_| {
                     next += 1;
-                    Item::Transaction(Hash256::of(&next.to_le_bytes()))
+                    Item::Transaction(Txid::of(&next.to_le_bytes()))
                 });
                 Message::Inventory(ids.collect())
             });

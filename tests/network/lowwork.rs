@@ -4,6 +4,7 @@ use cairn::p2p::lowwork::{MARGIN_BLOCKS, max_length};
 use cairn::p2p::message::{MAX_HEADERS, Message};
 use cairn::primitives::block::Block;
 use cairn::primitives::header::Header;
+use cairn::primitives::time::UnixTime;
 use cairn::sim::{Sim, Weather};
 
 use crate::liars::{boast, liar};
@@ -33,7 +34,7 @@ fn known_headers_prove_nothing() {
     for height in 1..=KNOWN as u32 {
         let hash = chain.entry_at(height).unwrap().hash;
         let block = chain.db().block(&hash).unwrap().unwrap();
-        branch.chain.accept_block(block.clone(), u64::from(u32::MAX), &|_| false).unwrap();
+        branch.chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
         branch.blocks.push(block);
     }
     let own = HEIGHT - MARGIN_BLOCKS - KNOWN as u32;

@@ -24,6 +24,7 @@ use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
 use cairn::primitives::header::Header;
 use cairn::primitives::keys::{SecretKey, Signature};
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::sim::{Sim, Weather};
 use cairn::storage::MemoryStore;
@@ -141,14 +142,16 @@ impl Private {
         self.nonce += 1;
         // Times run behind any node's clock.
         let time = u64::from(self.chain.tip().header.time) + 1;
-        let template = template::build(&self.chain, &self.pool, &key(99).public_key(), self.nonce, time).unwrap();
+        let template =
+            template::build(&self.chain, &self.pool, &key(99).public_key(), self.nonce, UnixTime::from_secs(time))
+                .unwrap();
         (0..).map(|nonce| template.block(nonce)).find(|block| template.target.is_met_by(&block.hash())).unwrap()
     }
 
     fn grow(&mut self, n: u32) -> &mut Self {
         for _ in 0..n {
             let block = self.next();
-            self.chain.accept_block(block.clone(), u64::from(u32::MAX), &|_| false).unwrap();
+            self.chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
             self.blocks.push(block);
         }
         self

@@ -8,7 +8,7 @@ use cairn::p2p::message::{Hello, Item, Message};
 use cairn::p2p::misbehaviour::{BAN_POINTS, Offence};
 use cairn::p2p::pushes::{MAX_POINTS, ORPHAN, POINTS_A_SECOND, USELESS};
 use cairn::p2p::{Config, Direction, Input, Output, PeerId, Reason, Subnet};
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::Txid;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::tx::{OutPoint, Transaction};
 
@@ -148,7 +148,7 @@ fn so_are_refused_ones_and_orphans_less() {
     let genesis = &params.genesis.transactions[0];
     let coin = |n: u32| OutPoint { txid: genesis.txid(), index: n };
     let orphan = |n: u32| {
-        let outpoint = OutPoint { txid: Hash256::of(&n.to_le_bytes()), index: 0 };
+        let outpoint = OutPoint { txid: Txid::of(&n.to_le_bytes()), index: 0 };
         spend(&params, outpoint, &genesis.outputs[1], 1, 5, 1_000)
     };
     // Without a fee; another each time.

@@ -6,7 +6,7 @@ use cairn::consensus::params::{GenesisSpec, Retarget};
 use cairn::miner::{kernel, template};
 use cairn::primitives::block::Block;
 use cairn::primitives::gcs::Filter;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, FilterHeader};
 use cairn::primitives::header::Header;
 use cairn::primitives::keys::PublicKey;
 use cairn::primitives::tx::Transaction;
@@ -167,16 +167,16 @@ pub fn every_method(fixture: &Fixture) {
 /// The filter of `block`, the tip, which spends what keys 1, 6 and 7 had.
 fn filters(fixture: &Fixture, block: &Block) {
     let hash = block.hash();
-    let read = |hash: &Hash256| {
+    let read = |hash: &BlockHash| {
         let shown = fixture.call("getblockfilter", json!([hash, "basic"]));
         let bytes = hex::decode(shown["filter"].as_str().unwrap()).unwrap();
-        let header: Hash256 = serde_json::from_value(shown["header"].clone()).unwrap();
+        let header: FilterHeader = serde_json::from_value(shown["header"].clone()).unwrap();
         (Filter::from_bytes(bytes).unwrap(), header)
     };
     let (filter, header) = read(&hash);
     assert_eq!(filter.header(&read(&block.header.previous).1), header);
     let of_genesis = read(&fixture.params.genesis_hash);
-    assert_eq!(of_genesis.0.header(&Hash256::ZERO), of_genesis.1);
+    assert_eq!(of_genesis.0.header(&FilterHeader::ZERO), of_genesis.1);
     let mut keys: Vec<PublicKey> =
         block.transactions.iter().flat_map(|tx| &tx.outputs).filter_map(|output| output.key()).copied().collect();
     keys.extend([1, 6, 7].map(|n| address::decode(&fixture.params.address_prefix, &fixture.payee(n)).unwrap()));
@@ -273,7 +273,7 @@ fn a_damaged_block_does_not_verify() {
     let db = fixture.node.as_ref().unwrap().handle().db().clone();
     // Block 5 is stored in the place of block 4: both are sound, and one is not where it belongs.
     let mut batch = Batch::default();
-    let key = [b"B".as_slice(), &hashes[3].0].concat();
+    let key = [b"B".as_slice(), hashes[3].as_bytes()].concat();
     batch.put(key, codec::encode(&fixture.block(&hashes[4])));
     db.store().commit(batch).unwrap();
     for level in 0..=4 {

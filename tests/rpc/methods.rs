@@ -3,6 +3,7 @@
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::header::Header;
 use cairn::primitives::merkle;
+use cairn::primitives::time::UnixTime;
 use cairn::receipt::{Evidence, Receipt};
 use cairn::rpc::methods;
 use serde_json::{Value, json};
@@ -211,16 +212,16 @@ fn every_method_means_what_it_says() {
     fixture.refused("gettxoutproof", json!([[txid], hashes[0]]), -5, "Not all transactions found");
     fixture.generate(3, 3);
     let receipt = Receipt::from_json(fixture.call("getreceipt", json!([txid])).to_string()).unwrap();
-    let proven = receipt.verify(params, None, u64::MAX).unwrap();
+    let proven = receipt.verify(params, None, UnixTime::from_secs(u64::MAX)).unwrap();
     assert_eq!((proven.txid, proven.block, proven.height, proven.weight.confirmations), (txid, mined, 13, 4));
     fixture.refused("getreceipt", json!([genesis]), -5, "No such transaction");
     let first = params.genesis.transactions[0].txid();
     let of_genesis = Receipt::from_json(fixture.call("getreceipt", json!([first])).to_string()).unwrap();
-    assert_eq!(of_genesis.verify(params, None, u64::MAX).unwrap().height, 0);
+    assert_eq!(of_genesis.verify(params, None, UnixTime::from_secs(u64::MAX)).unwrap().height, 0);
     let of_shape = |params: Value| Receipt::from_value(fixture.call("getreceipt", params)).unwrap();
-    let sampled = of_shape(json!([txid, "succinct"])).verify(params, None, u64::MAX).unwrap();
+    let sampled = of_shape(json!([txid, "succinct"])).verify(params, None, UnixTime::from_secs(u64::MAX)).unwrap();
     assert_eq!((sampled.block, sampled.work, sampled.weight), (proven.block, proven.work, proven.weight));
-    let held = of_genesis.verify(params, None, u64::MAX).unwrap().checkpoint.unwrap();
+    let held = of_genesis.verify(params, None, UnixTime::from_secs(u64::MAX)).unwrap().checkpoint.unwrap();
     assert_eq!(held.height, 16);
     fixture.generate(2, 3);
     let later: cairn::primitives::hash::Txid = fixture
@@ -230,7 +231,7 @@ fn every_method_means_what_it_says() {
         .unwrap();
     let since = of_shape(json!({ "txid": later, "from": 16 }));
     assert!(matches!(&since.evidence, Evidence::Since { height: 16, headers, .. } if headers.len() == 2));
-    assert_eq!(since.verify(params, Some(&held), u64::MAX).unwrap().weight.confirmations, 1);
+    assert_eq!(since.verify(params, Some(&held), UnixTime::from_secs(u64::MAX)).unwrap().weight.confirmations, 1);
     fixture.refused("getreceipt", json!([txid, "headers", 14]), -8, "which is not after block 14");
     fixture.refused("getreceipt", json!([txid, "succinct", 1]), -8, "from:");
     fixture.refused("getreceipt", json!([txid, "none"]), -8, "evidence:");
@@ -266,7 +267,7 @@ fn every_method_means_what_it_says() {
     let mut heavy = other.clone();
     heavy.header.time = 0;
     assert!(fixture.call("submitblock", json!([hex_of(&heavy)])).is_string());
-    heavy.header.previous = txid;
+    heavy.header.previous = BlockHash::from_bytes(txid.to_bytes());
     assert!(fixture.call("submitblock", json!([hex_of(&heavy)])).is_string());
     fixture.refused("submitblock", json!(["00"]), -22, "Block decode failed");
 

@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use cairn::consensus::headers::HeaderChain;
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::primitives::address;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::PublicKey;
 use cairn::receipt::{checkpoint_from_json, checkpoint_to_json};
 use rand::SeedableRng;
@@ -140,7 +140,7 @@ fn it_agrees_on_networks_and_checkpoints() {
     let end = checkpoint_to_json(&HeaderChain::new(&params).checkpoint(), &params);
     let mut texts = vec![end.clone(), end.replace("\"network\": \"", "\"network\": \"é")];
     texts.push(end.replace(&params.genesis_hash.to_string(), &params.genesis_hash.to_string().to_uppercase()));
-    texts.push(end.replace(&params.genesis_hash.to_string(), &Hash256::ZERO.to_string()));
+    texts.push(end.replace(&params.genesis_hash.to_string(), &BlockHash::ZERO.to_string()));
     texts.extend(
         vectors::all_damage(end.as_bytes())
             .iter()

@@ -3,7 +3,7 @@
 use cairn::consensus::headers::{Checkpoint, HeaderChain};
 use cairn::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn::primitives::codec;
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, Hash256, MerkleRoot};
 use cairn::primitives::header::Header;
 use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::target::{Bits, Work};
@@ -113,13 +113,13 @@ fn in_the_payment() -> Vec<Vector> {
         for height in [0, 4, 5, 7, 9, 20, 21, u32::MAX] {
             add(&format!("height {height}"), &move |receipt, _| receipt.height = height);
         }
-        add("a longer branch", &|receipt, _| receipt.branch.siblings.push(Hash256::ZERO));
-        add("too long a branch", &|receipt, _| receipt.branch.siblings = vec![Hash256::ZERO; 33]);
+        add("a longer branch", &|receipt, _| receipt.branch.siblings.push(Hash256::of(b"x")));
+        add("too long a branch", &|receipt, _| receipt.branch.siblings = vec![Hash256::of(b"x"); 33]);
         add("the longest branch", &|receipt, _| {
-            (receipt.branch.siblings, receipt.branch.index) = (vec![Hash256::ZERO; 32], u32::MAX)
+            (receipt.branch.siblings, receipt.branch.index) = (vec![Hash256::of(b"x"); 32], u32::MAX)
         });
         add("an empty branch", &|receipt, _| receipt.branch = Branch { index: 0, siblings: Vec::new() });
-        add("another network", &|receipt, _| receipt.network = Hash256::ZERO);
+        add("another network", &|receipt, _| receipt.network = BlockHash::ZERO);
         add("no headers", &|_, headers| headers.clear());
         add("a gap", &|_, headers| {
             headers.remove(headers.len() / 2);
@@ -205,9 +205,15 @@ pub fn schedules(count: usize, rng: &mut ChaCha20Rng) -> Vec<Vector> {
         let near =
             (due + rng.random_range(0..4 * u64::from(params.half_life_secs) + 2)).min(u64::from(u32::MAX)) as u32;
         let time = if rng.random() { near } else { rng.random() };
-        let root = Hash256::ZERO;
         // The bits of a checkpoint's header are taken as they are.
-        let tip = Header { version: 1, previous: root, merkle_root: root, time, bits: Bits(rng.random()), nonce: 0 };
+        let tip = Header {
+            version: 1,
+            previous: BlockHash::ZERO,
+            merkle_root: MerkleRoot::ZERO,
+            time,
+            bits: Bits(rng.random()),
+            nonce: 0,
+        };
         let times = vec![0; 11.min(height as usize + 1)];
         let held = Checkpoint { height, tip, work: Work::ZERO, first_time, times };
         let next = Header { previous: tip.hash(), time: u32::MAX, bits: Bits(rng.random()), ..tip };

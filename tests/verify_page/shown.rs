@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use cairn::consensus::params::{GenesisSpec, Params};
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{BlockHash, MerkleRoot};
 use cairn::primitives::header::Header;
 use cairn::primitives::merkle::Branch;
 use cairn::receipt::{Evidence, Receipt};
@@ -201,7 +201,10 @@ fn receipts_are_dropped_and_pasted_too() {
 
     // A checkpoint of another network, and a genesis.json that breaks a rule, change nothing.
     for (text, reason) in [
-        (held.replace(&whole.params().genesis_hash.to_string(), &Hash256::ZERO.to_string()), "is for the network with"),
+        (
+            held.replace(&whole.params().genesis_hash.to_string(), &BlockHash::ZERO.to_string()),
+            "is for the network with",
+        ),
         (whole.genesis.replace("\"half_life_secs\": 3600", "\"half_life_secs\": 0"), "half_life_secs is 0"),
     ] {
         browser.run(paste, &[json!(text)]);
@@ -247,13 +250,13 @@ fn a_long_chain_is_checked_while_the_page_lives_on() {
     let params = Params::new(GenesisSpec::regtest()).unwrap();
     let receipt = vectors::payment().swap_remove(0);
     let transaction = Receipt::read(&receipt.file[..]).unwrap().transaction;
-    let headers = vectors::headers(&params, LENGTH, |_| transaction.txid());
+    let headers = vectors::headers(&params, LENGTH, |_| MerkleRoot::from_node(transaction.txid().as_leaf()));
     let receipt = Receipt {
         network: params.genesis_hash,
         transaction,
         branch: Branch { index: 0, siblings: Vec::new() },
         height: LENGTH / 2,
-        tip: headers.last().map_or(Hash256::ZERO, Header::hash),
+        tip: headers.last().map_or(BlockHash::ZERO, Header::hash),
         evidence: Evidence::Headers(headers),
     };
     let files = [desk.file("genesis.json", params.spec.to_json()), desk.file("long", receipt.to_bytes())];

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use cairn::consensus::headers::{Checkpoint, HeaderChain};
 use cairn::consensus::params::{GenesisSpec, Params};
-use cairn::primitives::hash::Hash256;
+use cairn::primitives::hash::{MerkleRoot, Txid};
 use cairn::primitives::header::Header;
 use cairn::primitives::keys::{PublicKey, Signature};
 use cairn::primitives::merkle::{self, Branch};
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::receipt::{Evidence, Receipt, checkpoint_from_json, checkpoint_to_json};
 use rand::RngExt;
@@ -39,7 +40,7 @@ impl Vector {
 
     /// What the node's own verifier says of `bytes` in place of the file.
     pub fn verdict(&self, bytes: &[u8], params: &Params, held: Option<&Checkpoint>) -> Value {
-        match Receipt::read(bytes).and_then(|receipt| receipt.verify(params, held, NOW)) {
+        match Receipt::read(bytes).and_then(|receipt| receipt.verify(params, held, UnixTime::from_secs(NOW))) {
             Ok(proven) => json!({ "proven": {
                 "txid": proven.txid,
                 "block": proven.block,
@@ -139,7 +140,7 @@ fn kept() -> Vec<Vector> {
 pub fn payment() -> Vec<Vector> {
     let params = Params::new(GenesisSpec::regtest()).unwrap();
     let input = |n: u8| Input {
-        outpoint: OutPoint { txid: Hash256::of(&[n]), index: u32::from(n) },
+        outpoint: OutPoint { txid: Txid::of(&[n]), index: u32::from(n) },
         signature: Signature([n; 64]),
     };
     let outputs = vec![
@@ -150,11 +151,11 @@ pub fn payment() -> Vec<Vector> {
     let payment = Transaction { version: 1, inputs: vec![input(1), input(2)], outputs, lock_height: 0 };
     let mut vectors = Vec::new();
     for (index, of) in [(1u32, 2u32), (4, 5), (6, 11)] {
-        let mut txids: Vec<_> = (0..of).map(|n| Hash256::of(&n.to_le_bytes())).collect();
+        let mut txids: Vec<_> = (0..of).map(|n| Txid::of(&n.to_le_bytes())).collect();
         txids[index as usize] = payment.txid();
         let root = merkle::root(txids.clone()).hash;
         let headers =
-            headers(&params, 20, |height| if height == 8 { root } else { Hash256::of(&height.to_le_bytes()) });
+            headers(&params, 20, |height| if height == 8 { root } else { MerkleRoot::of(&height.to_le_bytes()) });
         let whole = Receipt {
             network: params.genesis_hash,
             transaction: payment.clone(),
@@ -174,7 +175,7 @@ pub fn payment() -> Vec<Vector> {
 }
 
 /// Headers after genesis, every one with the root that `root` gives its height.
-pub fn headers(params: &Params, length: u32, root: impl Fn(u32) -> Hash256) -> Vec<Header> {
+pub fn headers(params: &Params, length: u32, root: impl Fn(u32) -> MerkleRoot) -> Vec<Header> {
     let mut previous = params.genesis_hash;
     let target = params.genesis_target;
     let mine = |height| {

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cairn_core::consensus::params::Params;
+use cairn_core::primitives::time::UnixTime;
 use cairn_core::primitives::{address, amount::format_coins};
 use cairn_core::receipt::Receipt;
 
@@ -14,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let params = Params::from_json(&fs::read_to_string(genesis)?)?;
     let receipt = Receipt::read(File::open(receipt)?)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let proven = receipt.verify(&params, None, now)?;
+    let proven = receipt.verify(&params, None, UnixTime::from_secs(now))?;
     proven.warnings().iter().for_each(|text| eprintln!("warning: {text}"));
     proven.demand(6)?; // The work of six blocks on top.
     println!("{} is in block {} with {} confirmations", proven.txid, proven.block, proven.weight.confirmations);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use cairn_core::primitives::codec;
 use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::time::UnixTime;
 use cairn_core::primitives::tx::Transaction;
 use cairn_core::receipt::Receipt;
 use cairn_core::receipt::car::{BITCOIN_BLOCK, BITCOIN_TX, DBL_SHA2_256, root};
@@ -30,7 +31,7 @@ fn read(car: &[u8]) -> Option<(Cid, BTreeMap<Cid, Vec<u8>>)> {
         let section = section(&mut rest)?;
         let mut bytes = &section[..];
         let cid = Cid::read_bytes(&mut bytes).ok()?;
-        let fits = cid.hash().code() == DBL_SHA2_256 && cid.hash().digest() == Hash256::of(bytes).0;
+        let fits = cid.hash().code() == DBL_SHA2_256 && cid.hash().digest() == Hash256::of(bytes).to_bytes();
         blocks.insert(fits.then_some(cid)?, bytes.to_vec());
     }
     Some((root, blocks))
@@ -44,10 +45,10 @@ fn a_car_leads_from_the_header_to_the_transaction() {
         let height = forge.height();
         forge.add(Fault::None);
         let receipt = forge.whole(height);
-        let proven = receipt.verify(&forge.params, None, u64::MAX).unwrap();
+        let proven = receipt.verify(&forge.params, None, UnixTime::from_secs(u64::MAX)).unwrap();
         let car = receipt.to_car(&proven.header).unwrap();
         let (root_cid, blocks) = read(&car).unwrap();
-        assert_eq!((root_cid.codec(), root_cid.hash().digest()), (BITCOIN_BLOCK, &proven.block.0[..]));
+        assert_eq!((root_cid.codec(), root_cid.hash().digest()), (BITCOIN_BLOCK, &proven.block.as_bytes()[..]));
         assert_eq!(root(&proven.header), Some(root_cid.to_string()));
         assert_eq!(blocks.len(), receipt.branch.siblings.len() + 2);
 
@@ -77,8 +78,8 @@ fn no_car_is_made_of_a_false_branch() {
     let mut forge = Forge::honest(params(), 5);
     forge.add_payments(4);
     let receipt = forge.whole(6);
-    let header = receipt.verify(&forge.params, None, u64::MAX).unwrap().header;
+    let header = receipt.verify(&forge.params, None, UnixTime::from_secs(u64::MAX)).unwrap().header;
     let mut forged: Receipt = receipt;
-    forged.branch.siblings[1].0[3] ^= 1;
+    forged.branch.siblings[1] = Hash256::of(b"forged");
     assert_eq!(forged.to_car(&header), None);
 }

@@ -6,6 +6,7 @@ mod forge;
 use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn_core::primitives::hash::{BlockHash, Hash256};
 use cairn_core::primitives::target::{Bits, Work};
+use cairn_core::primitives::time::UnixTime;
 use cairn_core::receipt::succinct::{PER_OCTAVE, SuccinctError, TAIL};
 use cairn_core::receipt::{Proven, Receipt, ReceiptError};
 use forge::Forge;
@@ -110,7 +111,7 @@ impl Forger {
     }
 
     fn shown(&self, receipt: &Receipt) -> Result<Proven, ReceiptError> {
-        receipt.verify(&self.forge.params, None, self.now.into())
+        receipt.verify(&self.forge.params, None, UnixTime::from_secs(self.now.into()))
     }
 
     fn sampled(&self) -> Result<Proven, ReceiptError> {
@@ -198,16 +199,16 @@ fn a_stale_branch_is_slow() {
     let mut forge = Forge::honest(params, 1_000);
     let honest = forge.whole(900);
     let end = forge.headers[1_000].time;
-    assert_eq!(honest.verify(&forge.params, None, end.into()).unwrap().warnings(), [""; 0]);
+    assert_eq!(honest.verify(&forge.params, None, UnixTime::from_secs(end.into())).unwrap().warnings(), [""; 0]);
     let late = end + 3_600;
     for at in 0..8 {
         forge.add_forged(late + at, None, None, any);
     }
-    let proven = forge.whole(1_001).verify(&forge.params, None, late.into()).unwrap();
+    let proven = forge.whole(1_001).verify(&forge.params, None, UnixTime::from_secs(late.into())).unwrap();
     let slow = proven.weight.slow.unwrap();
     assert!(slow.since <= end && slow.percent < 5, "{slow:?}");
     assert!(proven.warnings()[0].contains("of the work that its miners did before"), "{:?}", proven.warnings());
-    let proven = forge.succinct(1_001).verify(&forge.params, None, late.into()).unwrap();
+    let proven = forge.succinct(1_001).verify(&forge.params, None, UnixTime::from_secs(late.into())).unwrap();
     assert!(proven.weight.slow.is_some());
 }
 
@@ -222,7 +223,7 @@ fn a_branch_from_genesis_is_doubted() {
         branch.add_forged(now + branch.height(), None, None, any);
     }
     let latest = branch.headers[branch.height() as usize].time;
-    let proven = branch.whole(1).verify(&branch.params, None, latest.into()).unwrap();
+    let proven = branch.whole(1).verify(&branch.params, None, UnixTime::from_secs(latest.into())).unwrap();
     assert!(proven.demand(6).is_ok() && proven.weight.slow.is_none() && !proven.is_old);
     assert!(proven.weight.no_pace && proven.work < honest.work());
     let warnings = proven.warnings();
@@ -245,11 +246,11 @@ fn a_tip_from_the_future_is_refused() {
 
 /// Where the documentation says that a tip has a verifier look.
 fn points(genesis: &BlockHash, tip: &BlockHash, total: U256, tail: U256) -> impl Iterator<Item = U256> {
-    let seed = Hash256::of(&[&b"cairn succinct receipt"[..], &genesis.0, &tip.0].concat());
+    let seed = Hash256::of(&[&b"cairn succinct receipt"[..], genesis.as_bytes(), tip.as_bytes()].concat());
     (0u8..).take_while(move |octave| total >> usize::from(*octave) > tail).flat_map(move |octave| {
         let (near, far) = (total >> (usize::from(octave) + 1), total >> usize::from(octave));
         (0..PER_OCTAVE).map(move |number| {
-            let draw = U256::from_le_bytes(Hash256::of(&[&seed.0[..], &[octave, number]].concat()).0);
+            let draw = U256::from_le_bytes(Hash256::of(&[&seed.as_bytes()[..], &[octave, number]].concat()).to_bytes());
             total - (near + U256::ONE + draw % (far - near))
         })
     })

@@ -5,7 +5,7 @@ mod support;
 use cairn_core::consensus::params::{Allocation, GenesisSpec, Params, ParamsError};
 use cairn_core::primitives::address;
 use cairn_core::primitives::amount::MAX_SUPPLY;
-use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::hash::BlockHash;
 use cairn_core::primitives::target::{Bits, Work};
 use serde_json::{Value, json};
 use support::{funded_spec, public};
@@ -190,7 +190,7 @@ fn the_genesis_block() {
     let params = Params::new(funded_spec(3)).unwrap();
     let block = &params.genesis;
     assert_eq!(params.genesis_hash, block.hash());
-    assert_eq!(block.header.previous, Hash256::ZERO);
+    assert_eq!(block.header.previous, BlockHash::ZERO);
     assert_eq!((block.header.time, block.header.bits), (params.timestamp, params.bits));
     let [coinbase] = &block.transactions[..] else { panic!("one transaction") };
     assert!(coinbase.is_coinbase() && coinbase.lock_height == 0);

@@ -1,6 +1,6 @@
 //! Hashing many at once gives what hashing one by one does.
 
-use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::hash::{BlockHash, Hash256, MerkleRoot, Txid};
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::merkle;
 use cairn_core::primitives::target::Bits;
@@ -9,8 +9,8 @@ use proptest::prelude::*;
 fn header() -> impl Strategy<Value = Header> {
     any::<(i32, [u8; 32], [u8; 32], u32, u32)>().prop_map(|(version, previous, root, time, bits)| Header {
         version,
-        previous: Hash256(previous),
-        merkle_root: Hash256(root),
+        previous: BlockHash::from_bytes(previous),
+        merkle_root: MerkleRoot::from_bytes(root),
         time,
         bits: Bits(bits),
         nonce: 0,
@@ -26,11 +26,11 @@ proptest! {
 
     #[test]
     fn roots_are_those_of_pair_by_pair(n in 0..300u32) {
-        let leaves: Vec<Hash256> = (0..n).map(|i| Hash256::of(&i.to_le_bytes())).collect();
-        let mut level = leaves.clone();
+        let leaves: Vec<Txid> = (0..n).map(|i| Txid::of(&i.to_le_bytes())).collect();
+        let mut level: Vec<Hash256> = leaves.iter().map(Txid::as_leaf).collect();
         while level.len() > 1 {
             level = level.chunks(2).map(|pair| Hash256::of_pair(&pair[0], pair.last().unwrap())).collect();
         }
-        prop_assert_eq!(merkle::root(leaves).hash, level.first().copied().unwrap_or_default());
+        prop_assert_eq!(merkle::root(leaves).hash, level.first().copied().map_or(MerkleRoot::ZERO, MerkleRoot::from_node));
     }
 }

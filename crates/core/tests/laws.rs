@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use cairn_core::consensus::coins::{Coin, Delta};
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec::{self, Decode, Encode};
-use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::hash::{BlockHash, MerkleRoot, Txid};
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::keys::{PublicKey, Signature};
 use cairn_core::primitives::merkle::{self, Branch};
@@ -17,8 +17,16 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use support::{Ledger, funded_spec, public, unsigned};
 
-fn hash() -> impl Strategy<Value = Hash256> {
-    any::<[u8; 32]>().prop_map(Hash256)
+fn txid() -> impl Strategy<Value = Txid> {
+    any::<[u8; 32]>().prop_map(Txid::from_bytes)
+}
+
+fn block_hash() -> impl Strategy<Value = BlockHash> {
+    any::<[u8; 32]>().prop_map(BlockHash::from_bytes)
+}
+
+fn merkle_root() -> impl Strategy<Value = MerkleRoot> {
+    any::<[u8; 32]>().prop_map(MerkleRoot::from_bytes)
 }
 
 fn output() -> impl Strategy<Value = Output> {
@@ -30,7 +38,7 @@ fn output() -> impl Strategy<Value = Output> {
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    (hash(), any::<u32>(), any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(|(txid, index, r, s)| {
+    (txid(), any::<u32>(), any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(|(txid, index, r, s)| {
         let signature = Signature([r, s].concat().try_into().expect("32 and 32 bytes"));
         Input { outpoint: OutPoint { txid, index }, signature }
     })
@@ -43,7 +51,7 @@ fn transaction() -> impl Strategy<Value = Transaction> {
 }
 
 fn header() -> impl Strategy<Value = Header> {
-    (any::<i32>(), hash(), hash(), any::<[u32; 3]>()).prop_map(
+    (any::<i32>(), block_hash(), merkle_root(), any::<[u32; 3]>()).prop_map(
         |(version, previous, merkle_root, [time, bits, nonce])| Header {
             version,
             previous,
@@ -84,12 +92,12 @@ proptest! {
         one_encoding(&block)?;
         one_encoding(&block.header)?;
         one_encoding(&Coin { output, height, coinbase })?;
-        one_encoding(&Branch { index: height, siblings: block.txids() })?;
+        one_encoding(&Branch { index: height, siblings: block.txids().iter().map(Txid::as_leaf).collect() })?;
         prop_assert_eq!(block.size(), codec::encode(&block).len());
         for tx in &block.transactions {
             one_encoding(tx)?;
             prop_assert_eq!(tx.size(), codec::encode(tx).len());
-            prop_assert_eq!(tx.txid(), Hash256::of(&codec::encode(tx)));
+            prop_assert_eq!(tx.txid(), Txid::of(&codec::encode(tx)));
         }
     }
 
@@ -117,7 +125,7 @@ proptest! {
 
     /// What is signed depends on everything but the signatures.
     #[test]
-    fn digest_covers_all_but_signatures(tx in transaction(), spent in prop::collection::vec(output(), 1..3), genesis in hash()) {
+    fn digest_covers_all_but_signatures(tx in transaction(), spent in prop::collection::vec(output(), 1..3), genesis in block_hash()) {
         prop_assume!(!tx.inputs.is_empty());
         let digest = tx.signature_digest(&genesis, &spent);
         let mut signed = tx.clone();
@@ -128,7 +136,7 @@ proptest! {
         other[0].value ^= 1;
         prop_assert_ne!(tx.signature_digest(&genesis, &other), digest);
         prop_assert_ne!(tx.signature_digest(&genesis, &spent[1..]), digest);
-        prop_assert_ne!(tx.signature_digest(&Hash256::of(&genesis.0), &spent), digest);
+        prop_assert_ne!(tx.signature_digest(&BlockHash::of(genesis.as_bytes()), &spent), digest);
         let changes: [fn(&mut Transaction); 4] = [
             |tx| tx.version ^= 1,
             |tx| tx.lock_height ^= 1,
@@ -143,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn branches_of_any_tree(leaves in prop::collection::vec(hash(), 1..70), index: Index) {
+    fn branches_of_any_tree(leaves in prop::collection::vec(txid(), 1..70), index: Index) {
         let root = merkle::root(leaves.clone());
         prop_assert!(!root.mutated);
         let index = index.index(leaves.len());

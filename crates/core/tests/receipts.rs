@@ -7,6 +7,7 @@ use std::path::Path;
 
 use cairn_core::consensus::error::RuleError;
 use cairn_core::primitives::target::Bits;
+use cairn_core::primitives::time::UnixTime;
 use cairn_core::receipt::succinct::{PER_OCTAVE, SuccinctError, TAIL};
 use cairn_core::receipt::weight::Weight;
 use cairn_core::receipt::{Evidence, Proven, Receipt, ReceiptError, checkpoint_to_json};
@@ -20,7 +21,7 @@ fn proof_of(receipt: &Receipt) -> &[u8] {
 }
 
 fn refusal(forge: &Forge, height: u32) -> SuccinctError {
-    match forge.succinct(height).verify(&forge.params, None, u64::MAX) {
+    match forge.succinct(height).verify(&forge.params, None, UnixTime::from_secs(u64::MAX)) {
         Err(ReceiptError::Succinct(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -42,13 +43,13 @@ fn a_sample_proves_what_all_headers_prove() {
         }
         let places = [0, 1, 2, length / 3, length / 2, length.saturating_sub(TAIL), length - 1, length];
         for height in places.into_iter().filter(|height| *height <= length) {
-            let expected = forge.whole(height).verify(&forge.params, None, u64::MAX).unwrap();
+            let expected = forge.whole(height).verify(&forge.params, None, UnixTime::from_secs(u64::MAX)).unwrap();
             let receipt = forge.succinct(height);
             for read in
                 [Receipt::read(&receipt.to_bytes()[..]).unwrap(), Receipt::from_json(receipt.to_json()).unwrap()]
             {
                 assert_eq!(read, receipt);
-                let proven = read.verify(&forge.params, None, u64::MAX).unwrap_or_else(|error| {
+                let proven = read.verify(&forge.params, None, UnixTime::from_secs(u64::MAX)).unwrap_or_else(|error| {
                     panic!("block {height} of {length}: {error}");
                 });
                 // The largest block shown is as large as the largest of all, or smaller.
@@ -127,7 +128,11 @@ fn a_proof_shows_exactly_what_is_asked_for() {
     let forge = Forge::honest(params(), 900);
     let of_another = |height, other| {
         let evidence = forge.succinct(other).evidence;
-        match (Receipt { height, ..forge.receipt(1, evidence) }).verify(&forge.params, None, u64::MAX) {
+        match (Receipt { height, ..forge.receipt(1, evidence) }).verify(
+            &forge.params,
+            None,
+            UnixTime::from_secs(u64::MAX),
+        ) {
             Err(ReceiptError::Succinct(error)) => error,
             found => panic!("{found:?}"),
         }
@@ -143,8 +148,12 @@ fn a_proof_shows_exactly_what_is_asked_for() {
     assert!(matches!(of_another(901, 899), SuccinctError::OtherHeaders { height: 901 }));
 
     let bytes = proof_of(&forge.succinct(1)).to_vec();
-    let refused =
-        |bytes: Vec<u8>| forge.receipt(1, Evidence::Succinct(bytes)).verify(&forge.params, None, u64::MAX).unwrap_err();
+    let refused = |bytes: Vec<u8>| {
+        forge
+            .receipt(1, Evidence::Succinct(bytes))
+            .verify(&forge.params, None, UnixTime::from_secs(u64::MAX))
+            .unwrap_err()
+    };
     let longer = refused([&bytes[..], &[0]].concat());
     assert!(matches!(longer, ReceiptError::Succinct(SuccinctError::Malformed(_))), "{longer}");
     let nothing = refused([0; 4].to_vec());
@@ -158,7 +167,8 @@ fn every_flipped_bit_of_a_small_proof_is_refused() {
         let mut flipped = bytes.clone();
         for bit in 0..bytes.len() * 8 {
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let verdict = Receipt::read(&flipped[..]).and_then(|receipt| receipt.verify(&forge.params, None, u64::MAX));
+            let verdict = Receipt::read(&flipped[..])
+                .and_then(|receipt| receipt.verify(&forge.params, None, UnixTime::from_secs(u64::MAX)));
             assert!(verdict.is_err(), "bit {bit}");
             flipped[bit / 8] = bytes[bit / 8];
         }
@@ -169,7 +179,9 @@ fn every_flipped_bit_of_a_small_proof_is_refused() {
 fn flipped_bits_and_truncations_of_a_sample_are_refused() {
     let forge = Forge::honest(params(), 1_000);
     let bytes = forge.succinct(3).to_bytes();
-    let verdict = |bytes: &[u8]| Receipt::read(bytes).and_then(|receipt| receipt.verify(&forge.params, None, u64::MAX));
+    let verdict = |bytes: &[u8]| {
+        Receipt::read(bytes).and_then(|receipt| receipt.verify(&forge.params, None, UnixTime::from_secs(u64::MAX)))
+    };
     assert!(verdict(&bytes).is_ok());
     let mut flipped = bytes.clone();
     // A stride that is prime to the length, so that every part of the layout is met.
@@ -188,7 +200,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     let mut forge = Forge::honest(params(), 100);
     forge.add_payments(6);
     (0..59).for_each(|_| forge.add(Fault::None));
-    let held = forge.whole(101).verify(&forge.params, None, u64::MAX).unwrap().checkpoint.unwrap();
+    let held = forge.whole(101).verify(&forge.params, None, UnixTime::from_secs(u64::MAX)).unwrap().checkpoint.unwrap();
     forge.add_payments(3);
     (0..139).for_each(|_| forge.add(Fault::None));
     let (whole, succinct) = (forge.whole(101), forge.succinct(101));

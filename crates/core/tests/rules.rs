@@ -19,7 +19,7 @@ use cairn_core::consensus::check;
 use cairn_core::consensus::connect;
 use cairn_core::consensus::error::{Blame, RuleError, Verdict};
 use cairn_core::primitives::block::Block;
-use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::hash::BlockHash;
 use cairn_core::primitives::tx::{OutPoint, Output, Transaction};
 use support::{Ledger, funded_spec, public};
 
@@ -244,7 +244,7 @@ fn blame_and_verdict() {
         };
         assert_eq!((error.verdict(), error.blame()), expected, "{}", case.name);
     }
-    let orphaned = RuleError::InvalidParent { parent: Hash256::ZERO };
+    let orphaned = RuleError::InvalidParent { parent: BlockHash::ZERO };
     assert_eq!((orphaned.verdict(), orphaned.blame()), (Verdict::Invalid, Blame::Peer));
 }
 

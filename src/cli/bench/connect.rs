@@ -12,6 +12,7 @@ use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::primitives::block::Block;
 use crate::primitives::keys::SignatureCheck;
+use crate::primitives::time::UnixTime;
 use crate::storage::SledStore;
 
 /// Payments of a full block, and of the largest that fits.
@@ -52,7 +53,7 @@ fn open(params: &Arc<Params>, dir: &Path) -> anyhow::Result<Chain> {
 fn accept(chain: &mut Chain, block: Block, known: bool) -> anyhow::Result<Duration> {
     let now = u64::from(block.header.time);
     let start = Instant::now();
-    let update = chain.accept_block(block, now, &|_| known)?;
+    let update = chain.accept_block(block, UnixTime::from_secs(now), &|_| known)?;
     let time = start.elapsed();
     anyhow::ensure!(update.connected.len() == 1, "the block does not become the tip");
     Ok(time)
@@ -65,7 +66,7 @@ fn millis(time: Duration) -> f64 {
 /// Seconds that one signature takes by itself.
 fn one_signature() -> f64 {
     let key = crate::primitives::keys::SecretKey::from_seed([1; 32]);
-    let digest = crate::primitives::hash::Hash256::of(b"a payment");
+    let digest = crate::primitives::hash::SignatureDigest::of(b"a payment");
     let check = SignatureCheck { key: key.public_key(), signature: key.sign(&digest), digest };
     const TIMES: u32 = 100;
     let times = shortest(20, &mut [Box::new(|| (0..TIMES).for_each(|_| assert!(check.holds())))]);

@@ -13,7 +13,7 @@ use crate::consensus::params::{Allocation, GenesisSpec, Params};
 use crate::primitives::address;
 use crate::primitives::amount::COIN;
 use crate::primitives::block::Block;
-use crate::primitives::hash::{Hash256, Txid};
+use crate::primitives::hash::{Hash256, MerkleRoot, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::keys::{SecretKey, Signature};
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -47,7 +47,8 @@ pub(super) struct Fixture {
 impl Fixture {
     /// A network whose genesis makes `coins` coins, and nothing after it yet. Every second hash is a block there.
     pub(super) fn new(coins: usize) -> Self {
-        let keys: Vec<SecretKey> = (0..KEYS).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).0)).collect();
+        let keys: Vec<SecretKey> =
+            (0..KEYS).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).to_bytes())).collect();
         let mut spec = GenesisSpec::regtest();
         let addresses: Vec<String> =
             keys.iter().map(|key| address::encode(&spec.address_prefix, &key.public_key())).collect();
@@ -115,7 +116,7 @@ impl Fixture {
             inputs: Vec::new(),
             outputs: vec![
                 Output::pay(self.keys[0].public_key(), self.params.subsidy_at(height)),
-                Output::data(self.range.root().0.to_vec()),
+                Output::data(self.range.root().as_bytes().to_vec()),
             ],
             lock_height: height,
         };
@@ -123,7 +124,7 @@ impl Fixture {
         let header = Header {
             version: 1,
             previous: self.tip.hash(),
-            merkle_root: Hash256::ZERO,
+            merkle_root: MerkleRoot::ZERO,
             time: self.tip.time + 1,
             bits: self.params.bits,
             nonce: 0,
@@ -172,6 +173,7 @@ fn next(owner: usize, n: usize) -> usize {
 mod tests {
     use super::*;
     use crate::chain::Chain;
+    use crate::primitives::time::UnixTime;
     use crate::storage::MemoryStore;
 
     #[test]
@@ -180,7 +182,7 @@ mod tests {
         let mut chain = Chain::open(fixture.params.clone(), Arc::new(MemoryStore::new())).unwrap();
         for block in [fixture.spend(2, 3), fixture.pay(5), fixture.pay(0)] {
             let now = u64::from(block.header.time);
-            let update = chain.accept_block(block, now, &|_| false).unwrap();
+            let update = chain.accept_block(block, UnixTime::from_secs(now), &|_| false).unwrap();
             assert_eq!(update.connected.len(), 1);
         }
         assert_eq!((fixture.coins(), chain.tip().height), (12, 3));

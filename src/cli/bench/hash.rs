@@ -8,7 +8,7 @@ use ruint::aliases::U256;
 
 use super::{Figure, shortest};
 use crate::miner::kernel::search_with;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{BlockHash, MerkleRoot};
 use crate::primitives::header::Header;
 use crate::primitives::sha256::Kernel;
 use crate::primitives::target::{Bits, Target};
@@ -86,8 +86,8 @@ fn two_threads(kernel: Kernel) -> Figure {
 fn scan(kernel: Kernel, nonces: u32) {
     let header = Header {
         version: 1,
-        previous: Hash256([1; 32]),
-        merkle_root: Hash256([2; 32]),
+        previous: BlockHash::from_bytes([1; 32]),
+        merkle_root: MerkleRoot::from_bytes([2; 32]),
         time: 1_767_225_600,
         bits: Bits(0x1d00_ffff),
         nonce: 0,

@@ -14,6 +14,7 @@ use crate::p2p::Command;
 use crate::primitives::codec;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::SignatureCheck;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 use crate::storage::MemoryStore;
 
@@ -57,7 +58,8 @@ one on one thread; for the others, the pool alone.";
 fn admit(params: &Arc<Params>, chain: &Chain, payments: &[(Txid, Transaction)]) {
     let mut pool = Mempool::new(params.clone(), Limits::default());
     let now = u64::from(params.timestamp);
-    let taken = payments.iter().filter(|(_, tx)| pool.accept(tx.clone(), chain, now).is_ok()).count();
+    let taken =
+        payments.iter().filter(|(_, tx)| pool.accept(tx.clone(), chain, UnixTime::from_secs(now)).is_ok()).count();
     assert_eq!(taken, payments.len(), "all payments are valid");
 }
 

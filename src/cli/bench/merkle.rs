@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use super::{Figure, shortest};
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{Hash256, MerkleRoot, Txid};
 use crate::primitives::merkle;
 
 /// Leaves hashed in a run, over however many trees: long enough to time, short enough to go undisturbed now and then.
@@ -16,9 +16,9 @@ pub(super) fn run() -> (String, Vec<Figure>) {
 }
 
 fn figure(n: usize) -> Figure {
-    let leaves: Vec<Hash256> = (0..n as u32).map(|i| Hash256::of(&i.to_le_bytes())).collect();
+    let leaves: Vec<Txid> = (0..n as u32).map(|i| Txid::of(&i.to_le_bytes())).collect();
     let trees = (LEAVES_OF_A_RUN / n).max(1);
-    let jobs: [fn(Vec<Hash256>) -> Hash256; 2] = [|leaves| merkle::root(leaves).hash, pair_by_pair];
+    let jobs: [fn(Vec<Txid>) -> MerkleRoot; 2] = [|leaves| merkle::root(leaves).hash, pair_by_pair];
     let mut jobs = jobs.map(|root| {
         let leaves = &leaves;
         Box::new(move || {
@@ -33,11 +33,12 @@ fn figure(n: usize) -> Figure {
     Figure::cost(leaves, nanos(0), "ns/leaf", nanos(1))
 }
 
-fn pair_by_pair(mut level: Vec<Hash256>) -> Hash256 {
+fn pair_by_pair(leaves: Vec<Txid>) -> MerkleRoot {
+    let mut level: Vec<Hash256> = leaves.iter().map(Txid::as_leaf).collect();
     while level.len() > 1 {
         level = level.chunks(2).map(|pair| Hash256::of_pair(&pair[0], &pair[pair.len() - 1])).collect();
     }
-    level.first().copied().unwrap_or_default()
+    level.first().copied().map_or(MerkleRoot::ZERO, MerkleRoot::from_node)
 }
 
 #[cfg(test)]
@@ -46,7 +47,7 @@ mod tests {
 
     #[test]
     fn both_ways_give_the_same_root() {
-        let leaves: Vec<Hash256> = (0..77u32).map(|i| Hash256::of(&i.to_le_bytes())).collect();
+        let leaves: Vec<Txid> = (0..77u32).map(|i| Txid::of(&i.to_le_bytes())).collect();
         assert_eq!(pair_by_pair(leaves.clone()), merkle::root(leaves).hash);
     }
 }

@@ -26,7 +26,8 @@ pub(super) struct Owned {
 
 /// A network with instant blocks, whose genesis gives a coin each to so many keys; and these coins.
 pub(super) fn network(coins: u32) -> anyhow::Result<(Arc<Params>, Vec<Owned>)> {
-    let owners: Vec<SecretKey> = (0..coins).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).0)).collect();
+    let owners: Vec<SecretKey> =
+        (0..coins).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).to_bytes())).collect();
     let mut spec = GenesisSpec::regtest();
     let to = |owner: &SecretKey| Allocation {
         address: address::encode(&spec.address_prefix, &owner.public_key()),
@@ -89,6 +90,7 @@ mod tests {
     use super::*;
     use crate::chain::Chain;
     use crate::mempool::{Limits, Mempool};
+    use crate::primitives::time::UnixTime;
     use crate::storage::MemoryStore;
 
     #[test]
@@ -99,8 +101,8 @@ mod tests {
         let mut pool = Mempool::new(params.clone(), Limits::default());
         let now = u64::from(params.timestamp);
         for (txid, tx) in payments(&params, &mut coins).into_iter().chain(payments(&params, &mut coins)) {
-            assert_eq!(pool.accept(tx, &chain, now).unwrap().txid, txid);
+            assert_eq!(pool.accept(tx, &chain, UnixTime::from_secs(now)).unwrap().txid, txid);
         }
-        assert_eq!(chain.accept_headers(&headers(&params, 20), now + 1_000).unwrap(), 20);
+        assert_eq!(chain.accept_headers(&headers(&params, 20), UnixTime::from_secs(now + 1_000)).unwrap(), 20);
     }
 }

@@ -122,7 +122,7 @@ const VALUE: &[u8] = &[7; 49];
 
 /// The key of entry `n`: as long as a coin's, and spread as txids are.
 fn key(n: u32) -> Vec<u8> {
-    [&b"C"[..], &Hash256::of(&n.to_le_bytes()).0, &[0; 4]].concat()
+    [&b"C"[..], Hash256::of(&n.to_le_bytes()).as_bytes(), &[0; 4]].concat()
 }
 
 /// The ranges that the next run's batches put and remove.

@@ -17,6 +17,7 @@ use crate::p2p::message::MAX_HEADERS;
 use crate::primitives::address;
 use crate::primitives::block::Block;
 use crate::primitives::keys::{self, SecretKey};
+use crate::primitives::time::UnixTime;
 use crate::storage::SledStore;
 
 /// Blocks with nothing in them but the coinbase.
@@ -113,7 +114,7 @@ fn headers() -> anyhow::Result<Vec<Figure>> {
         while done < length {
             let message = &all[done..length.min(done + MAX_HEADERS)];
             let begun = Instant::now();
-            chain.accept_headers(message, now).map_err(|(_, error)| error)?;
+            chain.accept_headers(message, UnixTime::from_secs(now)).map_err(|(_, error)| error)?;
             tree += begun.elapsed();
             let begun = Instant::now();
             verifier.extend(message).map_err(|(_, error)| error)?;

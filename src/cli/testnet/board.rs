@@ -136,10 +136,9 @@ fn format_rate(rate: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::hash::Hash256;
 
     fn row(name: &str, hash_rate: Option<f64>) -> Row {
-        let (tip, rpc) = (Hash256::ZERO, "http://127.0.0.1:7332".to_owned());
+        let (tip, rpc) = (BlockHash::ZERO, "http://127.0.0.1:7332".to_owned());
         Row { name: name.to_owned(), height: 12, tip, peers: 3, mempool: 1, hash_rate, rpc }
     }
 

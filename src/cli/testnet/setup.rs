@@ -13,10 +13,11 @@ use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
 use crate::miner::kernel;
 use crate::primitives::address;
 use crate::primitives::amount::COIN;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{BlockHash, Hash256, MerkleRoot};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
+use crate::primitives::time::UnixTime;
 use crate::storage::private_file;
 use crate::wallet::Wallet;
 
@@ -167,7 +168,7 @@ pub fn open_wallet(path: &Path, seed: Option<u64>, place: &str) -> anyhow::Resul
         None => Wallet::open_or_create(path, &mut rand::rng()),
         Some(seed) => {
             let text = format!("cairn testnet, seed {seed}, {place}");
-            Wallet::open_or_create(path, &mut ChaCha20Rng::from_seed(Hash256::of(text.as_bytes()).0))
+            Wallet::open_or_create(path, &mut ChaCha20Rng::from_seed(Hash256::of(text.as_bytes()).to_bytes()))
         }
     };
     Ok(wallet?)
@@ -195,7 +196,7 @@ impl Pace {
 ///
 /// # Errors
 /// If no nonce is found, which does not happen at such difficulties.
-pub fn new_genesis(funded: &PublicKey, pace: Pace, now: u64) -> anyhow::Result<Params> {
+pub fn new_genesis(funded: &PublicKey, pace: Pace, now: UnixTime) -> anyhow::Result<Params> {
     let is_instant = pace.block_time == 0;
     let threads = pace.threads.max(1);
     let rate = match (is_instant, pace.is_seeded) {
@@ -205,7 +206,7 @@ pub fn new_genesis(funded: &PublicKey, pace: Pace, now: u64) -> anyhow::Result<P
     };
     // Twice as easy as it should be in the end: it is a minute until difficulty is right, and a quick start until then.
     let target = target_of(rate * f64::from(pace.block_time) / 2.0);
-    let now = if pace.is_seeded { SEEDED_TIMESTAMP } else { now };
+    let now = if pace.is_seeded { SEEDED_TIMESTAMP } else { now.as_secs() };
     let mut spec = GenesisSpec {
         network: "cairn-testnet".to_owned(),
         address_prefix: ADDRESS_PREFIX.to_owned(),
@@ -241,8 +242,14 @@ fn target_of(hashes: f64) -> Target {
 fn measure_hash_rate(threads: usize) -> f64 {
     /// Between looks at the clock.
     const CHUNK: u32 = 1 << 13;
-    let header =
-        Header { version: 1, previous: Hash256::ZERO, merkle_root: Hash256::ZERO, time: 0, bits: Bits(0), nonce: 0 };
+    let header = Header {
+        version: 1,
+        previous: BlockHash::ZERO,
+        merkle_root: MerkleRoot::ZERO,
+        time: 0,
+        bits: Bits(0),
+        nonce: 0,
+    };
     let unreachable = Target(U256::ZERO);
     let started = Instant::now();
     let count = || {

@@ -17,7 +17,7 @@ use crate::cli::{Common, unix_now};
 use crate::consensus::params::Params;
 use crate::primitives::amount::counted;
 use crate::primitives::codec;
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::rpc::client::{Client, ClientError};
 use crate::runtime::STORE_DIR;
@@ -190,7 +190,7 @@ fn write(
             for hash in &branch.hashes {
                 let block = sources[branch.source].block(hash)?;
                 // The file's checksums must not vouch for bytes that were damaged before.
-                let is_whole = block.get(..Header::LEN).is_some_and(|header| Hash256::of(header) == *hash);
+                let is_whole = block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == *hash);
                 ensure!(is_whole, "block {hash} of node-{} is damaged", branch.source + 1);
                 writer.append(&block)?;
             }

@@ -18,6 +18,7 @@ use crate::p2p::message::SERVICE_FULL;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 
 impl Node {
@@ -226,7 +227,7 @@ impl Node {
     /// is known. `id` has to be there if it is given.
     pub fn add_seed(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
         self.dialer.expect(address, id);
-        let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
+        let said = PeerAddress { address, services: SERVICE_FULL, last_seen: UnixTime::EPOCH };
         self.book.add(now, &said, address.ip());
         self.dial(now);
         self.finish(now);
@@ -263,8 +264,8 @@ impl Node {
         !meant.is_empty()
     }
 
-    /// Refuses a subnet until a time in seconds since 1970, and ends its connections.
-    pub fn ban(&mut self, now: Now, subnet: Subnet, until: u64) {
+    /// Refuses a subnet until a time, and ends its connections.
+    pub fn ban(&mut self, now: Now, subnet: Subnet, until: UnixTime) {
         let ban = Ban { created: now.unix, until, reason: "asked for".to_owned() };
         self.ban_subnet(subnet, ban);
         self.finish(now);

@@ -17,6 +17,7 @@ use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, TipClaim};
 use crate::p2p::peers::Peer;
 use crate::primitives::target::Work;
+use crate::primitives::time::UnixTime;
 
 impl Node {
     pub(super) fn connected(
@@ -58,8 +59,8 @@ impl Node {
             manual,
             brief,
             connected_at: now,
-            last_received: 0,
-            last_sent: 0,
+            last_received: UnixTime::EPOCH,
+            last_sent: UnixTime::EPOCH,
             hello: None,
             last_useful: 0,
         };

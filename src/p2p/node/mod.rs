@@ -17,7 +17,7 @@ use crate::chain::Chain;
 use crate::mempool::Mempool;
 use crate::p2p::addrbook::{AddrBook, PeerAddress};
 use crate::p2p::anchors::Anchors;
-use crate::p2p::bans::{BAN_SECS, Ban, Bans, Subnet};
+use crate::p2p::bans::{BAN, Ban, Bans, Subnet};
 use crate::p2p::blocks::Blocks;
 use crate::p2p::budget::{Budgets, Cost};
 use crate::p2p::command::Command;
@@ -43,6 +43,7 @@ use crate::p2p::serve::{Range, Server, Shelf};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::meter;
+use crate::primitives::time::UnixTime;
 use crate::storage::StoreError;
 
 /// Transactions remembered as refused, so that they are not asked for again; forgotten when the tip moves, for then they
@@ -190,7 +191,7 @@ impl Node {
             node.dialer.add(address, None);
         }
         for address in node.config.seeds.clone() {
-            let said = PeerAddress { address, services: SERVICE_FULL, last_seen: 0 };
+            let said = PeerAddress { address, services: SERVICE_FULL, last_seen: UnixTime::EPOCH };
             node.book.add(now, &said, address.ip());
         }
         for anchor in node.anchors.kept().to_vec() {
@@ -346,7 +347,7 @@ impl Node {
     /// Bans the host at an address for an offence, unless it is loopback.
     fn ban_address(&mut self, now: Now, ip: IpAddr, offence: &Offence) {
         if !ip.is_loopback() {
-            let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN_SECS), reason: offence.to_string() };
+            let ban = Ban { created: now.unix, until: now.unix.saturating_add(BAN), reason: offence.to_string() };
             self.ban_subnet(Subnet::host(ip), ban);
         }
     }

@@ -11,6 +11,7 @@ use crate::p2p::interface::{Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::SERVICE_BRIEF;
 use crate::p2p::reach::is_public;
+use crate::primitives::time::UnixTime;
 
 /// Milliseconds between two dials of addresses that nobody here has tried.
 pub(super) const FEELER_INTERVAL_MILLIS: u64 = 120_000;
@@ -88,7 +89,7 @@ impl Node {
         let Some(ip) = self.peers.get(id).map(|peer| peer.address.ip()) else { return };
         if self.discovery.told(now, id, contacts, &mut self.out) {
             for contact in contacts {
-                let said = PeerAddress { address: contact.address, services: 0, last_seen: 0 };
+                let said = PeerAddress { address: contact.address, services: 0, last_seen: UnixTime::EPOCH };
                 self.book.add(now, &said, ip);
             }
         }

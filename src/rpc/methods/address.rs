@@ -290,7 +290,7 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
         height: None,
         position: None,
         confirmations: 0,
-        time,
+        time: time.as_secs(),
         received,
         spent,
     });

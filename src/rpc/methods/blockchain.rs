@@ -10,7 +10,7 @@ use crate::consensus::coins::{Coin, CoinView};
 use crate::p2p::Command;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
-use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::tx::{OutPoint, Output};
 use crate::rpc::Api;
@@ -341,7 +341,7 @@ async fn get_block_filter(api: Api, args: Args) -> Outcome {
     #[derive(Serialize)]
     struct View {
         filter: String,
-        header: Hash256,
+        header: FilterHeader,
     }
     let hash: BlockHash = args.get("blockhash")?;
     if args.get::<&str>("filtertype")? != "basic" {

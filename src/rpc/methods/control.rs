@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Access, GROUPS, Method, Outcome, discover, find};
 use crate::consensus::params::Retarget;
 use crate::p2p::Command;
+use crate::primitives::time::UnixTime;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -146,7 +147,7 @@ async fn set_mock_time(api: Api, args: Args) -> Outcome {
     // Headers count time in 32 bits.
     let time = u32::try_from(time).map_err(|_| RpcError::invalid(format!("timestamp: expected 0 to {}", u32::MAX)))?;
     api.ready()?;
-    api.handle.set_mock_time(u64::from(time));
+    api.handle.set_mock_time(UnixTime::from_secs(u64::from(time)));
     // Whatever is due by the new time happens before this is answered.
     api.command(Command::Tick).await?;
     Ok(Reply::null())

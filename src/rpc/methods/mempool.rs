@@ -128,7 +128,7 @@ impl EntryView {
         let outpoints = entry.tx.outpoints(entry.txid).map(|(outpoint, _)| outpoint);
         Self {
             vsize: entry.size,
-            time: entry.time,
+            time: entry.time.as_secs(),
             height: entry.height,
             descendantcount: entry.descendants.count,
             descendantsize: entry.descendants.bytes,

@@ -12,12 +12,13 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{Access, Method, Outcome};
 use crate::consensus::peer_name::PeerName;
 use crate::p2p::addrbook::Record;
-use crate::p2p::bans::{BAN_SECS, Subnet};
+use crate::p2p::bans::{BAN, Subnet};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL};
 use crate::p2p::search::SEARCH_TIMEOUT_MILLIS;
 use crate::p2p::search::{Found, Outcome as Asked};
 use crate::p2p::{Command, Direction, Event, PeerId};
+use crate::primitives::time::UnixTime;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -219,13 +220,13 @@ async fn get_peer_info(api: Api) -> Outcome {
             listenaddr: peer.listens_at,
             services: format!("{:016x}", peer.services),
             servicesnames: service_names(peer.services),
-            lastsend: peer.last_sent,
-            lastrecv: peer.last_received,
+            lastsend: peer.last_sent.as_secs(),
+            lastrecv: peer.last_received.as_secs(),
             bytessent: sent.bytes,
             bytesrecv: received.bytes,
             bytessent_per_msg: bytes_by_kind(&sent),
             bytesrecv_per_msg: bytes_by_kind(&received),
-            conntime: peer.connected_at,
+            conntime: peer.connected_at.as_secs(),
             pingtime: peer.ping.map(seconds),
             minping: peer.min_ping.map(seconds),
             version: peer.version,
@@ -342,7 +343,7 @@ async fn get_net_totals(api: Api) -> Outcome {
         totalbytessent: totals.sent.bytes,
         totalmessagesrecv: totals.received.messages(),
         totalmessagessent: totals.sent.messages(),
-        timemillis: unix * 1000,
+        timemillis: unix.as_secs().saturating_mul(1000),
     }))
 }
 
@@ -445,7 +446,7 @@ async fn get_node_addresses(api: Api, args: Args) -> Outcome {
     let view = |record: Record| Known {
         nodeid: record.id.map(|id| id.to_string()),
         bucket: buckets.get(&record.address).copied(),
-        time: record.last_seen,
+        time: record.last_seen.as_secs(),
         services: record.services,
         address: record.address.ip(),
         port: record.address.port(),
@@ -549,9 +550,9 @@ async fn set_ban(api: Api, args: Args) -> Outcome {
         "add" => {
             let now = api.handle.unix_now();
             let until = match (time, absolute) {
-                (0, _) => now + BAN_SECS,
-                (time, true) => time,
-                (time, false) => now.saturating_add(time),
+                (0, _) => now.saturating_add(BAN),
+                (time, true) => UnixTime::from_secs(time),
+                (time, false) => now.saturating_add(Duration::from_secs(time)),
             };
             if until <= now {
                 return Err(RpcError::invalid("Error: Absolute timestamp is in the past"));
@@ -581,10 +582,10 @@ async fn list_banned(api: Api) -> Outcome {
     api.node(|node, now| {
         let bans = node.bans(now).into_iter().map(|(subnet, ban)| BanView {
             address: subnet.to_string(),
-            ban_created: ban.created,
-            banned_until: ban.until,
-            ban_duration: ban.until.saturating_sub(ban.created),
-            time_remaining: ban.until.saturating_sub(now.unix),
+            ban_created: ban.created.as_secs(),
+            banned_until: ban.until.as_secs(),
+            ban_duration: ban.until.saturating_since(ban.created).as_secs(),
+            time_remaining: ban.until.saturating_since(now.unix).as_secs(),
             ban_reason: ban.reason,
         });
         Reply::of(&bans.collect::<Vec<_>>())

@@ -12,7 +12,7 @@ use crate::chain;
 use crate::p2p::frame::HEADER_BYTES;
 use crate::p2p::message::Kind;
 use crate::p2p::{Event, Reason};
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{BlockHash, Txid};
 use crate::sim::network::Attack;
 use crate::sim::summary::share;
 use crate::sim::{Sim, Traffic};
@@ -157,11 +157,11 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<u64>, before: &[Traffic])
     let audited = if setup.audit { audit(&run.sim, &mut violations) } else { 0 };
     let (sim, start) = (&run.sim, run.start);
 
-    let blocks: Vec<(Hash256, u64)> =
+    let blocks: Vec<(BlockHash, u64)> =
         sim.found().iter().filter(|found| found.at >= start).map(|found| (found.hash, found.at)).collect();
-    let payments: Vec<(Hash256, u64)> = run.payments.made.iter().map(|(txid, at)| (*txid, at + start)).collect();
+    let payments: Vec<(Txid, u64)> = run.payments.made.iter().map(|(txid, at)| (*txid, at + start)).collect();
     let reference = sim.nodes().next().map(|(_, node)| node.chain());
-    let has_block = |hash: &Hash256| {
+    let has_block = |hash: &BlockHash| {
         reference.is_some_and(|chain| chain.entry(hash).is_some_and(|entry| chain.is_on_best_chain(&entry)))
     };
     let mut confirmed = Vec::new();
@@ -245,13 +245,13 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<u64>, before: &[Traffic])
 }
 
 /// How things came to the honest nodes, which tell of it by an event.
-fn propagation(
+fn propagation<T: Copy + Eq + std::hash::Hash>(
     sim: &Sim,
     honest: usize,
-    made: &[(Hash256, u64)],
-    named: impl Fn(&Event) -> Option<Hash256>,
+    made: &[(T, u64)],
+    named: impl Fn(&Event) -> Option<T>,
 ) -> Propagation {
-    let places: HashMap<Hash256, usize> = made.iter().enumerate().map(|(place, (hash, _))| (*hash, place)).collect();
+    let places: HashMap<T, usize> = made.iter().enumerate().map(|(place, (hash, _))| (*hash, place)).collect();
     let mut arrivals: Vec<Vec<u64>> = vec![Vec::new(); made.len()];
     // The node that told of each last: what comes to a node again has come before.
     let mut last = vec![usize::MAX; made.len()];

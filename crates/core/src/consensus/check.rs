@@ -4,7 +4,7 @@ use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
 use crate::primitives::amount::MAX_SUPPLY;
 use crate::primitives::block::Block;
-use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::merkle;
 use crate::primitives::tx::{Lock, MAX_DATA_BYTES, Transaction};
@@ -113,7 +113,7 @@ pub fn check_transaction(tx: &Transaction, txid: &Txid) -> Result<(), RuleError>
     check_outputs(tx, &txid)
 }
 
-fn check_outputs(tx: &Transaction, txid: &Hash256) -> Result<(), RuleError> {
+fn check_outputs(tx: &Transaction, txid: &Txid) -> Result<(), RuleError> {
     let txid = *txid;
     if tx.outputs.is_empty() {
         return Err(RuleError::NoOutputs { txid });

@@ -6,7 +6,7 @@ use crate::consensus::check::CheckedBlock;
 use crate::consensus::coins::{Coin, CoinView, Delta};
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
-use crate::primitives::hash::{Hash256, Txid};
+use crate::primitives::hash::{MmrRoot, Txid};
 use crate::primitives::keys::{self, SignatureCheck};
 use crate::primitives::meter;
 use crate::primitives::tx::{Lock, OutPoint, Transaction};
@@ -33,7 +33,7 @@ pub struct BlockContext<'a> {
     /// The block's height, at least 1.
     pub height: u32,
     /// Root of the range over all earlier headers ([`crate::primitives::mmr::Range::root`]).
-    pub commitment: Hash256,
+    pub commitment: MmrRoot,
 }
 
 /// Checks a block against the coins before it and says what it does to them. Changes nothing itself.
@@ -200,14 +200,14 @@ fn signature_checks<'a>(
 ///
 /// # Errors
 /// [`RuleError::NoCommitment`], [`RuleError::ShortCommitment`].
-pub fn commitment_of(coinbase: &Transaction) -> Result<Hash256, RuleError> {
+pub fn commitment_of(coinbase: &Transaction) -> Result<MmrRoot, RuleError> {
     let data = coinbase.outputs.iter().find_map(|output| match &output.lock {
         Lock::Data(data) => Some(data),
         Lock::Key(_) => None,
     });
     let data = data.ok_or(RuleError::NoCommitment)?;
     let bytes = data.first_chunk::<COMMITMENT_LEN>().ok_or(RuleError::ShortCommitment { got: data.len() })?;
-    Ok(Hash256(*bytes))
+    Ok(MmrRoot::from_bytes(*bytes))
 }
 
 fn check_coinbase(coinbase: &Transaction, context: &BlockContext<'_>) -> Result<(), RuleError> {

@@ -5,6 +5,8 @@ use crate::consensus::error::RuleError;
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::header::Header;
 use crate::primitives::target::Bits;
+use crate::primitives::time::UnixTime;
+use std::time::Duration;
 
 /// How many blocks the median of times is taken over.
 pub const MEDIAN_SPAN: usize = 11;
@@ -79,13 +81,13 @@ pub fn check_header(header: &Header, context: &HeaderContext) -> Result<(), Rule
     Ok(())
 }
 
-/// Checks a header's time against the clock, which the caller gives: `now`, in seconds since 1970.
+/// Checks a header's time against the clock, which the caller gives: `now`.
 ///
 /// # Errors
 /// [`RuleError::TimeTooNew`], which is no mark against the block: it may pass later.
-pub fn check_clock(header: &Header, now: u64, params: &Params) -> Result<(), RuleError> {
-    let latest = now.saturating_add(u64::from(params.max_future_secs));
-    if u64::from(header.time) > latest {
+pub fn check_clock(header: &Header, now: UnixTime, params: &Params) -> Result<(), RuleError> {
+    let latest = now.saturating_add(Duration::from_secs(params.max_future_secs.into()));
+    if header.unix_time() > latest {
         return Err(RuleError::TimeTooNew { time: header.time, latest });
     }
     Ok(())

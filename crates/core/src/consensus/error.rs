@@ -2,8 +2,9 @@
 
 use crate::primitives::amount::counted;
 use crate::primitives::codec::CodecError;
-use crate::primitives::hash::{BlockHash, Hash256, Txid};
+use crate::primitives::hash::{BlockHash, MerkleRoot, MmrRoot, Txid};
 use crate::primitives::target::{Bits, BitsError};
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
 
 /// Why a transaction, header or block breaks the rules.
@@ -35,7 +36,7 @@ pub enum RuleError {
     TimeTooOld { time: u32, median: u32 },
     /// Ahead of the clock by more than allowed: not for now, but perhaps later.
     #[error("time {time} is later than {latest}, the latest accepted now")]
-    TimeTooNew { time: u32, latest: u64 },
+    TimeTooNew { time: u32, latest: UnixTime },
     /// A descendant of an invalid block.
     #[error("parent {parent} is invalid")]
     InvalidParent { parent: BlockHash },
@@ -43,7 +44,7 @@ pub enum RuleError {
     // Body against its header.
     /// The transactions do not hash to the header's root.
     #[error("transactions have Merkle root {got}, the header has {expected}")]
-    WrongMerkleRoot { got: Hash256, expected: Hash256 },
+    WrongMerkleRoot { got: MerkleRoot, expected: MerkleRoot },
     /// Equal neighbours in the tree: the body has a repeated tail (CVE-2012-2459).
     #[error("the Merkle tree has two equal neighbours: transactions are repeated")]
     MutatedMerkleTree,
@@ -97,7 +98,7 @@ pub enum RuleError {
     ShortCommitment { got: usize },
     /// Commits to other headers than those before the block.
     #[error("coinbase commits to headers {got}, expected {expected}")]
-    WrongCommitment { got: Hash256, expected: Hash256 },
+    WrongCommitment { got: MmrRoot, expected: MmrRoot },
     /// Takes more than subsidy and fees.
     #[error("coinbase takes {}, at most {max} are due (subsidy and fees)", counted(*.got, "grain"))]
     CoinbaseTooHigh { got: u64, max: u64 },

@@ -170,7 +170,7 @@ impl<'a> HeaderChain<'a> {
 mod tests {
     use super::*;
     use crate::consensus::params::{GenesisSpec, Retarget};
-    use crate::primitives::hash::Hash256;
+    use crate::primitives::hash::MerkleRoot;
     use crate::primitives::target::Bits;
 
     fn mined(chain: &HeaderChain, time: u32) -> Header {
@@ -178,7 +178,7 @@ mod tests {
         let mut header = Header {
             version: 1,
             previous: chain.tip_hash(),
-            merkle_root: Hash256::of(&time.to_le_bytes()),
+            merkle_root: MerkleRoot::of(&time.to_le_bytes()),
             time,
             bits: context.bits,
             nonce: 0,
@@ -213,7 +213,7 @@ mod tests {
             let good = mined(&chain, time);
             let before = (chain.tip_hash(), chain.height(), chain.work());
 
-            let unlinked = Header { previous: Hash256::ZERO, ..good };
+            let unlinked = Header { previous: BlockHash::ZERO, ..good };
             assert!(matches!(chain.push(&unlinked), Err(HeaderChainError::Unlinked { .. })));
             let easier = Header { bits: Bits(0x207f_fffe), ..good };
             assert!(matches!(

@@ -204,7 +204,7 @@ impl GenesisSpec {
         if !address::is_valid_prefix(&self.address_prefix) {
             return Err(field("address_prefix", &self.address_prefix, "1 to 20 lower-case letters and digits"));
         }
-        let mut outputs = vec![Output::data([&self.rules_hash().0, self.message.as_bytes()].concat())];
+        let mut outputs = vec![Output::data([self.rules_hash().as_bytes(), self.message.as_bytes()].concat())];
         for alloc in &self.alloc {
             let key = address::decode(&self.address_prefix, &alloc.address)
                 .map_err(|e| field("alloc.address", &alloc.address, format!("an address of this network: {e}")))?;
@@ -213,7 +213,7 @@ impl GenesisSpec {
         let coinbase = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: 0 };
         let header = Header {
             version: 1,
-            previous: Hash256::ZERO,
+            previous: BlockHash::ZERO,
             merkle_root: merkle::root(vec![coinbase.txid()]).hash,
             time: self.timestamp,
             bits: self.bits,

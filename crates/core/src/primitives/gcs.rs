@@ -7,7 +7,7 @@
 use siphasher::sip::SipHasher24;
 
 use super::compact_size;
-use super::hash::{BlockHash, Hash256};
+use super::hash::{BlockHash, FilterHash, FilterHeader};
 
 /// Bits of a step that are written as they are; what is above them is written in unary.
 const P: u32 = 19;
@@ -122,13 +122,13 @@ impl Filter {
     }
 
     /// Double SHA-256 of the encoding.
-    pub fn hash(&self) -> Hash256 {
-        Hash256::of(&self.0)
+    pub fn hash(&self) -> FilterHash {
+        FilterHash::of(&self.0)
     }
 
     /// The filter header of its block, with `previous` that of the block before, or zero for genesis: a commitment to all
     /// filters so far (BIP-157).
-    pub fn header(&self, previous: &Hash256) -> Hash256 {
+    pub fn header(&self, previous: &FilterHeader) -> FilterHeader {
         filter_header(&self.hash(), previous)
     }
 
@@ -141,13 +141,13 @@ impl Filter {
 }
 
 /// [`Filter::header`] of a filter of which only the hash is known.
-pub fn filter_header(filter_hash: &Hash256, previous: &Hash256) -> Hash256 {
-    Hash256::of_pair(filter_hash, previous)
+pub fn filter_header(filter_hash: &FilterHash, previous: &FilterHeader) -> FilterHeader {
+    FilterHeader::of(&[filter_hash.to_bytes(), previous.to_bytes()].concat())
 }
 
 /// The numbers that elements stand for in a filter of `count`, in order.
 fn hashed<T: AsRef<[u8]>>(block: &BlockHash, count: usize, elements: impl IntoIterator<Item = T>) -> Vec<u64> {
-    let half = |at: usize| block.0[at..at + 8].iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte));
+    let half = |at: usize| block.as_bytes()[at..at + 8].iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte));
     let hasher = SipHasher24::new_with_keys(half(0), half(8));
     let range = u128::from(count as u64 * M);
     // The product's high half: as even over the range as a remainder, and cheaper.
@@ -247,7 +247,7 @@ mod tests {
             elements in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..200),
             others in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..5),
         ) {
-            let block = Hash256(block);
+            let block = BlockHash::from_bytes(block);
             let filter = Filter::new(&block, &elements);
             let distinct: std::collections::BTreeSet<_> = elements.iter().collect();
             prop_assert_eq!(filter.count(), distinct.len());
@@ -268,7 +268,7 @@ mod tests {
             ones in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
             cut: prop::sample::Index,
         ) {
-            let block = Hash256::of(b"block");
+            let block = BlockHash::of(b"block");
             let mut bytes = Vec::new();
             compact_size::write(&mut bytes, count);
             // As many as the count allows, so that some get past the first look.
@@ -292,7 +292,7 @@ mod tests {
     fn one_in_m_strangers_matches() {
         let mut matches = 0;
         for number in 0..8u8 {
-            let block = Hash256::of(&[number]);
+            let block = BlockHash::of(&[number]);
             let filter = Filter::new(&block, numbers(0..1_000));
             // A thousand at a time: two matches among so few are rare.
             let batches =
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_count_that_the_bytes_cannot_hold_is_refused() {
-        let block = Hash256::of(b"block");
+        let block = BlockHash::of(b"block");
         assert_eq!(Filter::new(&block, [[0; 4]; 0]).as_bytes(), [0]);
         assert_eq!(Filter::from_bytes(Vec::new()), Err(FilterError::Count { got: 0 }));
         assert_eq!(Filter::from_bytes(vec![0xfd, 1, 0, 0, 0, 0]), Err(FilterError::Count { got: 6 }));

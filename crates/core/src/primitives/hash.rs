@@ -1,4 +1,4 @@
-//! Double SHA-256, the name of every block, transaction and tree node.
+//! Double SHA-256 digests, a type for each role.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,27 +9,137 @@ use sha2::{Digest, Sha256};
 use super::codec::{Decode, Encode};
 use super::meter;
 
-/// A double SHA-256 digest in the order the hash function gives it.
-///
-/// Text is byte-reversed hex, as Bitcoin prints hashes: leading zeros are then proof of work.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-pub struct Hash256(pub [u8; 32]);
+/// Text that is not 64 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a hash is 64 hex digits, got {got:?}")]
+pub struct HashParseError {
+    /// The text, cut to its first 80 characters.
+    pub got: String,
+}
 
-/// Names a block: the hash of its 80-byte header.
-pub type BlockHash = Hash256;
-/// Names a transaction: the hash of its whole encoding, signatures included.
-pub type Txid = Hash256;
+/// Declares double SHA-256 digests that cannot stand for one another.
+///
+/// Each holds its bytes in the order the hash function gives them. Text is byte-reversed hex, as Bitcoin prints hashes:
+/// leading zeros are then proof of work.
+macro_rules! digests {
+    ($($(#[$meta:meta])* $name:ident)*) => { $(
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// SHA-256 of SHA-256 of `bytes`.
+            pub fn of(bytes: &[u8]) -> Self {
+                Self(double_sha256(bytes))
+            }
+
+            /// Takes a digest as the hash function gives it.
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The digest as the hash function gives it.
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// The digest as the hash function gives it.
+            pub const fn to_bytes(self) -> [u8; 32] {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_reversed(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_reversed(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = HashParseError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                parse_reversed(text).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )* };
+}
+
+digests! {
+    /// A double SHA-256 digest with no role of its own: a tree's inner node, or a checksum.
+    Hash256
+
+    /// Names a block: the hash of its 80-byte header.
+    BlockHash
+
+    /// Names a transaction: the hash of its whole encoding, signatures included.
+    ///
+    /// A block's name does not name a transaction:
+    ///
+    /// ```compile_fail,E0308
+    /// # use cairn_core::primitives::hash::{BlockHash, Txid};
+    /// let txid: Txid = BlockHash::ZERO;
+    /// ```
+    Txid
+
+    /// What every input's signature signs, as [`Transaction::signature_digest`](super::tx::Transaction::signature_digest) makes it.
+    ///
+    /// A key signs nothing else:
+    ///
+    /// ```compile_fail,E0308
+    /// # use cairn_core::primitives::{hash::Txid, keys::{SecretKey, Signature}};
+    /// fn sign(key: &SecretKey, txid: &Txid) -> Signature {
+    ///     key.sign(txid)
+    /// }
+    /// ```
+    SignatureDigest
+
+    /// The top of the Merkle tree over a block's txids.
+    ///
+    /// The root of another tree does not stand in for it:
+    ///
+    /// ```compile_fail,E0308
+    /// # use cairn_core::primitives::hash::{MerkleRoot, MmrRoot};
+    /// let root: MerkleRoot = MmrRoot::ZERO;
+    /// ```
+    MerkleRoot
+
+    /// The root of the Merkle mountain range over all headers before a block's, to which its coinbase commits.
+    MmrRoot
+
+    /// The hash of a block's filter (BIP-157).
+    FilterHash
+
+    /// Commits to a block's filter and to those of all blocks before it (BIP-157).
+    ///
+    /// ```compile_fail,E0308
+    /// # use cairn_core::primitives::{gcs, hash::{FilterHash, FilterHeader}};
+    /// fn next(hash: &FilterHash, previous: &FilterHeader) -> FilterHeader {
+    ///     gcs::filter_header(previous, hash)
+    /// }
+    /// ```
+    FilterHeader
+}
 
 impl Hash256 {
-    /// All zeros: the parent of genesis, and "no hash" where one must stand.
-    pub const ZERO: Self = Self([0; 32]);
-
-    /// SHA-256 of SHA-256 of `bytes`.
-    pub fn of(bytes: &[u8]) -> Self {
-        meter::hashed(1, bytes.len());
-        Self(Sha256::digest(Sha256::digest(bytes)).into())
-    }
-
     /// Double SHA-256 of two hashes side by side: an inner node of a Merkle tree.
     pub fn of_pair(left: &Self, right: &Self) -> Self {
         let mut bytes = [0; 64];
@@ -39,51 +149,56 @@ impl Hash256 {
     }
 }
 
-impl fmt::Display for Hash256 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut bytes, mut digits) = (self.0, [0; 64]);
-        bytes.reverse();
-        // Neither fails: there are two digits a byte. Byte by byte, the formatter takes ten times as long.
-        hex::encode_to_slice(bytes, &mut digits).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
+impl Txid {
+    /// The leaf that it is in its block's Merkle tree.
+    pub const fn as_leaf(&self) -> Hash256 {
+        Hash256(self.0)
     }
 }
 
-impl fmt::Debug for Hash256 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
+impl BlockHash {
+    /// The parent of genesis, and "no block" where a hash must stand.
+    pub const ZERO: Self = Self([0; 32]);
+}
+
+impl MerkleRoot {
+    /// The root over no transactions.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// The root of the tree whose top node is `top`.
+    pub const fn from_node(top: Hash256) -> Self {
+        Self(top.0)
     }
 }
 
-/// Text that is not 64 hex digits.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a hash is 64 hex digits, got {got:?}")]
-pub struct HashParseError {
-    /// The text, cut to its first 80 characters.
-    pub got: String,
+impl MmrRoot {
+    /// The root over no headers.
+    pub const ZERO: Self = Self([0; 32]);
 }
 
-impl FromStr for Hash256 {
-    type Err = HashParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| HashParseError { got: text.chars().take(80).collect() })?;
-        bytes.reverse();
-        Ok(Self(bytes))
-    }
+impl FilterHeader {
+    /// The filter header before that of genesis.
+    pub const ZERO: Self = Self([0; 32]);
 }
 
-impl Serialize for Hash256 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+fn double_sha256(bytes: &[u8]) -> [u8; 32] {
+    meter::hashed(1, bytes.len());
+    Sha256::digest(Sha256::digest(bytes)).into()
 }
 
-impl<'de> Deserialize<'de> for Hash256 {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
+fn write_reversed(digest: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (mut bytes, mut digits) = (*digest, [0; 64]);
+    bytes.reverse();
+    // Neither fails: there are two digits a byte. Byte by byte, the formatter takes ten times as long.
+    hex::encode_to_slice(bytes, &mut digits).map_err(|_| fmt::Error)?;
+    f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
+}
+
+fn parse_reversed(text: &str) -> Result<[u8; 32], HashParseError> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).map_err(|_| HashParseError { got: text.chars().take(80).collect() })?;
+    bytes.reverse();
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use cairn_sha256d::Kernel;
 
 use super::codec::{self, Decode, Encode};
-use super::hash::{BlockHash, Hash256};
+use super::hash::{BlockHash, MerkleRoot};
 use super::meter;
 use super::target::Bits;
+use super::time::UnixTime;
 
 /// Headers hashed at once: few enough for the stack, and some of the widest kernel's lanes.
 const BATCH: usize = 64;
@@ -18,7 +19,7 @@ pub struct Header {
     /// Hash of the parent's header.
     pub previous: BlockHash,
     /// Root over the block's txids.
-    pub merkle_root: Hash256,
+    pub merkle_root: MerkleRoot,
     /// Seconds since 1970, by the miner's clock.
     pub time: u32,
     /// The target that the hash must meet, in compact form.
@@ -31,9 +32,14 @@ impl Header {
     /// Bytes of every header.
     pub const LEN: usize = 80;
 
+    /// [`Header::time`] on the wall's clock.
+    pub const fn unix_time(&self) -> UnixTime {
+        UnixTime::from_secs(self.time as u64)
+    }
+
     /// The block's name: double SHA-256 of the 80 bytes.
     pub fn hash(&self) -> BlockHash {
-        Hash256::of(&self.to_bytes())
+        BlockHash::of(&self.to_bytes())
     }
 
     /// The names of many, hashed several at a time: in less than half the time, where the processor has wide vectors.
@@ -46,7 +52,7 @@ impl Header {
             }
             meter::hashed(some.len(), Self::LEN);
             Kernel::best().double80(&messages[..some.len()], &mut digests[..some.len()]);
-            hashes.extend(digests[..some.len()].iter().copied().map(Hash256));
+            hashes.extend(digests[..some.len()].iter().copied().map(BlockHash::from_bytes));
         }
         hashes
     }
@@ -55,8 +61,8 @@ impl Header {
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[..4].copy_from_slice(&self.version.to_le_bytes());
-        bytes[4..36].copy_from_slice(&self.previous.0);
-        bytes[36..68].copy_from_slice(&self.merkle_root.0);
+        bytes[4..36].copy_from_slice(self.previous.as_bytes());
+        bytes[36..68].copy_from_slice(self.merkle_root.as_bytes());
         bytes[68..72].copy_from_slice(&self.time.to_le_bytes());
         bytes[72..76].copy_from_slice(&self.bits.0.to_le_bytes());
         bytes[76..].copy_from_slice(&self.nonce.to_le_bytes());

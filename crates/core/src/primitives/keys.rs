@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
 use super::codec::{Decode, Encode};
-use super::hash::Hash256;
+use super::hash::SignatureDigest;
 use super::meter;
 
 /// An Ed25519 public key as it stands in an output: 32 bytes that need not be a curve point until someone signs.
@@ -59,8 +59,8 @@ impl SecretKey {
     }
 
     /// Signs a digest; the signature is the same each time (RFC 8032).
-    pub fn sign(&self, digest: &Hash256) -> Signature {
-        Signature(self.0.sign(&digest.0).to_bytes())
+    pub fn sign(&self, digest: &SignatureDigest) -> Signature {
+        Signature(self.0.sign(digest.as_bytes()).to_bytes())
     }
 }
 
@@ -96,14 +96,14 @@ pub struct SignatureCheck {
     /// The signature.
     pub signature: Signature,
     /// What is said to be signed.
-    pub digest: Hash256,
+    pub digest: SignatureDigest,
 }
 
 impl SignatureCheck {
     /// Whether the claim is true, by ZIP-215.
     pub fn holds(&self) -> bool {
         VerificationKey::try_from(self.key.0)
-            .and_then(|key| key.verify(&self.signature.0.into(), &self.digest.0))
+            .and_then(|key| key.verify(&self.signature.0.into(), self.digest.as_bytes()))
             .is_ok()
     }
 }
@@ -148,8 +148,8 @@ fn batch_holds(checks: &[SignatureCheck]) -> bool {
     for check in checks {
         transcript.update(check.key.0);
         transcript.update(check.signature.0);
-        transcript.update(check.digest.0);
-        verifier.queue((VerificationKeyBytes::from(check.key.0), check.signature.0.into(), &check.digest.0));
+        transcript.update(check.digest.as_bytes());
+        verifier.queue((VerificationKeyBytes::from(check.key.0), check.signature.0.into(), check.digest.as_bytes()));
     }
     verifier.verify(ChaCha20Rng::from_seed(transcript.finalize().into())).is_ok()
 }

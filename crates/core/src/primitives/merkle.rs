@@ -9,7 +9,7 @@ use cairn_sha256d::Kernel;
 
 use super::codec::{self, Decode, Encode};
 use super::compact_size;
-use super::hash::{Hash256, Txid};
+use super::hash::{Hash256, MerkleRoot, Txid};
 use super::header::Header;
 use super::meter;
 
@@ -17,28 +17,28 @@ use super::meter;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Root {
     /// The top of the tree; zero over no leaves.
-    pub hash: Hash256,
+    pub hash: MerkleRoot,
     /// Two equal nodes stood side by side, so another list of leaves has this root too (CVE-2012-2459).
     pub mutated: bool,
 }
 
 /// The root over `leaves`.
-pub fn root(leaves: Vec<Hash256>) -> Root {
+pub fn root(leaves: Vec<Txid>) -> Root {
     let mut mutated = false;
     let mut level = Level::new(leaves);
     while level.0.len() > 1 {
         mutated |= level.0.as_chunks().0.iter().any(|[left, right]| left == right);
         level = level.above();
     }
-    Root { hash: level.0.first().copied().map(Hash256).unwrap_or_default(), mutated }
+    Root { hash: level.0.first().copied().map_or(MerkleRoot::ZERO, MerkleRoot::from_bytes), mutated }
 }
 
 /// The nodes of one height, in order, as bytes that lie side by side: two of them are what their parent is the hash of.
 struct Level(Vec<[u8; 32]>);
 
 impl Level {
-    fn new(nodes: Vec<Hash256>) -> Self {
-        Self(nodes.into_iter().map(|node| node.0).collect())
+    fn new(leaves: Vec<Txid>) -> Self {
+        Self(leaves.into_iter().map(|leaf| leaf.to_bytes()).collect())
     }
 
     /// The level above, all its pairs hashed in one go.
@@ -48,7 +48,8 @@ impl Level {
         meter::hashed(pairs.len(), 64);
         Kernel::best().double64(pairs, &mut above[..pairs.len()]);
         if let (Ok(odd), Some(last)) = (odd.try_into(), above.last_mut()) {
-            *last = Hash256::of_pair(&Hash256(odd), &Hash256(odd)).0;
+            let odd = Hash256::from_bytes(odd);
+            *last = Hash256::of_pair(&odd, &odd).to_bytes();
         }
         Self(above)
     }
@@ -59,7 +60,7 @@ pub struct Tree(Vec<Level>);
 
 impl Tree {
     /// The tree over `leaves`.
-    pub fn new(leaves: Vec<Hash256>) -> Self {
+    pub fn new(leaves: Vec<Txid>) -> Self {
         let mut levels = Vec::new();
         let mut level = Level::new(leaves);
         while level.0.len() > 1 {
@@ -78,7 +79,7 @@ impl Tree {
         let mut siblings = Vec::with_capacity(below.len());
         for Level(nodes) in below {
             // The last node of an odd level is its own neighbour.
-            siblings.push(Hash256(*nodes.get(position ^ 1).or_else(|| nodes.get(position))?));
+            siblings.push(Hash256::from_bytes(*nodes.get(position ^ 1).or_else(|| nodes.get(position))?));
             position /= 2;
         }
         Some(Branch { index, siblings })
@@ -99,12 +100,12 @@ const MAX_DEPTH: usize = 32;
 
 impl Branch {
     /// The branch of leaf `index`; `None` if there is no such leaf.
-    pub fn new(leaves: Vec<Hash256>, index: u32) -> Option<Self> {
+    pub fn new(leaves: Vec<Txid>, index: u32) -> Option<Self> {
         Tree::new(leaves).branch(index)
     }
 
     /// Whether `leaf` stands at `index` under `root`.
-    pub fn verify(&self, leaf: &Hash256, root: &Hash256) -> bool {
+    pub fn verify(&self, leaf: &Txid, root: &MerkleRoot) -> bool {
         self.root(leaf) == Some(*root)
     }
 
@@ -112,11 +113,11 @@ impl Branch {
     ///
     /// `None` for a branch longer than the tree can be deep, an index beyond its depth, and a place that exists only
     /// because an odd node was doubled.
-    pub fn root(&self, leaf: &Hash256) -> Option<Hash256> {
+    pub fn root(&self, leaf: &Txid) -> Option<MerkleRoot> {
         if self.siblings.len() > MAX_DEPTH || u64::from(self.index) >> self.siblings.len() != 0 {
             return None;
         }
-        let mut node = *leaf;
+        let mut node = leaf.as_leaf();
         for (level, sibling) in self.siblings.iter().enumerate() {
             if self.index >> level & 1 == 0 {
                 node = Hash256::of_pair(&node, sibling);
@@ -126,7 +127,7 @@ impl Branch {
                 node = Hash256::of_pair(sibling, &node);
             }
         }
-        Some(node)
+        Some(MerkleRoot::from_node(node))
     }
 }
 
@@ -160,9 +161,9 @@ pub enum PartialTreeError {
     #[error("partial Merkle tree: leads to root {got}, the header has {expected}")]
     Root {
         /// Root that the hashes give.
-        got: Hash256,
+        got: MerkleRoot,
         /// Root in the header.
-        expected: Hash256,
+        expected: MerkleRoot,
     },
 }
 
@@ -205,7 +206,7 @@ impl PartialTree {
         let marked = marks[height][position];
         self.flags.push(marked);
         if height == 0 || !marked {
-            self.hashes.push(Hash256(levels[height].0[position]));
+            self.hashes.push(Hash256::from_bytes(levels[height].0[position]));
             return;
         }
         for child in 2 * position..=2 * position + 1 {
@@ -229,7 +230,7 @@ impl PartialTree {
         }
         let mut walk = Walk { tree: self, next_flag: 0, next_hash: 0, found: Vec::new() };
         let height = self.leaves.next_power_of_two().trailing_zeros();
-        let got = walk.node(height, 0)?;
+        let got = MerkleRoot::from_node(walk.node(height, 0)?);
         // Flags come in whole bytes; the rest of the last byte must be zero, or one proof would have many encodings.
         let spare = &self.flags[walk.next_flag..];
         if walk.next_hash != self.hashes.len() || spare.len() > 7 || spare.contains(&true) {
@@ -254,7 +255,7 @@ impl PartialTree {
         let mut bytes = self.header.to_bytes().to_vec();
         bytes.extend(self.leaves.to_le_bytes());
         compact_size::write(&mut bytes, self.hashes.len());
-        self.hashes.iter().for_each(|hash| bytes.extend(hash.0));
+        self.hashes.iter().for_each(|hash| bytes.extend(hash.as_bytes()));
         let packed = self.flags.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit)));
         compact_size::write(&mut bytes, packed.len());
         bytes.extend(packed);
@@ -274,7 +275,7 @@ impl PartialTree {
         let leaves = u32::from_le_bytes(bytes.split_off(..4)?.try_into().ok()?);
         let count = compact_size::read(&mut bytes)?;
         let hashes = bytes.split_off(..count.checked_mul(32)?)?;
-        let hashes = hashes.as_chunks().0.iter().map(|hash| Hash256(*hash)).collect();
+        let hashes = hashes.as_chunks().0.iter().map(|hash| Hash256::from_bytes(*hash)).collect();
         let count = compact_size::read(&mut bytes)?;
         let flags =
             bytes.split_off(..count)?.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)).collect();
@@ -299,7 +300,7 @@ impl Walk<'_> {
             let hash = *self.tree.hashes.get(self.next_hash).ok_or(shape)?;
             self.next_hash += 1;
             if height == 0 && marked {
-                self.found.push((position, hash));
+                self.found.push((position, Txid::from_bytes(hash.to_bytes())));
             }
             return Ok(hash);
         }

@@ -9,7 +9,7 @@
 //! number and a reorganisation cuts the list back.
 
 use super::codec::{Decode, Encode};
-use super::hash::{BlockHash, Hash256};
+use super::hash::{BlockHash, Hash256, MmrRoot};
 use super::target::Work;
 
 /// Domain tags: an inner node cannot be read as the list of peaks. A leaf is the hash of an 80-byte header, which no
@@ -32,7 +32,7 @@ impl Node {
 
     /// The leaf of a block whose own header proves `work`.
     pub fn leaf(block: BlockHash, work: Work) -> Self {
-        Self { hash: block, work }
+        Self { hash: Hash256::from_bytes(block.to_bytes()), work }
     }
 
     /// The node above `left` and `right`.
@@ -44,7 +44,7 @@ impl Node {
     }
 
     fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.hash.0);
+        bytes.extend(self.hash.as_bytes());
         bytes.extend(self.work.0.to_le_bytes::<32>());
     }
 }
@@ -101,14 +101,14 @@ impl Range {
 
     /// The header commitment: double SHA-256 of tag 2, the number of leaves (u64), and the peaks, tallest first; zero
     /// over no leaves.
-    pub fn root(&self) -> Hash256 {
+    pub fn root(&self) -> MmrRoot {
         if self.leaves == 0 {
-            return Hash256::ZERO;
+            return MmrRoot::ZERO;
         }
         let mut bytes = vec![PEAKS_TAG];
         bytes.extend(self.leaves.to_le_bytes());
         self.peaks.iter().for_each(|peak| peak.write(&mut bytes));
-        Hash256::of(&bytes)
+        MmrRoot::of(&bytes)
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
     use ruint::aliases::U256;
 
     fn leaf(i: u64) -> Node {
-        Node::leaf(Hash256::of(&i.to_le_bytes()), Work(U256::from(i + 1)))
+        Node::leaf(BlockHash::of(&i.to_le_bytes()), Work(U256::from(i + 1)))
     }
 
     /// The peak over a perfect tree, made the slow way.

@@ -13,6 +13,7 @@ pub mod merkle;
 pub mod meter;
 pub mod mmr;
 pub mod target;
+pub mod time;
 pub mod tx;
 
 pub use cairn_sha256d as sha256;

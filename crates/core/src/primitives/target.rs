@@ -9,7 +9,7 @@ use ruint::aliases::U256;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::codec::{Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, impl_borrow_decode};
-use super::hash::Hash256;
+use super::hash::BlockHash;
 
 /// A target in Bitcoin's compact form: an exponent byte, a sign bit and a 23-bit mantissa. Text is eight hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -79,8 +79,8 @@ impl Target {
     }
 
     /// Whether `hash` is proof of work at this target.
-    pub fn is_met_by(self, hash: &Hash256) -> bool {
-        U256::from_le_bytes(hash.0) <= self.0
+    pub fn is_met_by(self, hash: &BlockHash) -> bool {
+        U256::from_le_bytes(hash.to_bytes()) <= self.0
     }
 
     /// Expected hashes to meet this target: 2^256 / (target + 1), as Bitcoin's `GetBlockProof` rounds it.
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn a_hash_equal_to_the_target_meets_it() {
         let target = Target(U256::from(5));
-        let hash = |n: u8| Hash256(U256::from(n).to_le_bytes());
+        let hash = |n: u8| BlockHash::from_bytes(U256::from(n).to_le_bytes());
         assert!(target.is_met_by(&hash(5)) && !target.is_met_by(&hash(6)));
     }
 }

@@ -1,7 +1,7 @@
 //! Transactions: coins in, coins out, one signature an input.
 
 use super::codec::{self, Decode, Encode};
-use super::hash::{Hash256, Txid};
+use super::hash::{BlockHash, SignatureDigest, Txid};
 use super::keys::{PublicKey, Signature};
 
 /// Most bytes a data output may hold.
@@ -83,7 +83,7 @@ pub struct Transaction {
 impl Transaction {
     /// Double SHA-256 of the whole encoding.
     pub fn txid(&self) -> Txid {
-        Hash256::of(&codec::encode(self))
+        Txid::of(&codec::encode(self))
     }
 
     /// Length of the encoding in bytes: what fees pay for.
@@ -104,16 +104,20 @@ impl Transaction {
     /// What every input signs: double SHA-256 of a domain tag, the genesis hash (a transaction for one network is void
     /// on another), the transaction with its signatures left out, and the outputs it spends, in the order of its
     /// inputs (so that an offline signer sees amounts and fee).
-    pub fn signature_digest<'a>(&self, genesis: &Hash256, spent: impl IntoIterator<Item = &'a Output>) -> Hash256 {
+    pub fn signature_digest<'a>(
+        &self,
+        genesis: &BlockHash,
+        spent: impl IntoIterator<Item = &'a Output>,
+    ) -> SignatureDigest {
         let outpoints: Vec<OutPoint> = self.inputs.iter().map(|input| input.outpoint).collect();
         let mut bytes = SIGHASH_TAG.to_vec();
-        bytes.extend_from_slice(&genesis.0);
+        bytes.extend_from_slice(genesis.as_bytes());
         bytes.extend(codec::encode(&(self.version, outpoints)));
         bytes.extend(codec::encode(&self.outputs));
         bytes.extend(codec::encode(&self.lock_height));
         for output in spent {
             bytes.extend(codec::encode(output));
         }
-        Hash256::of(&bytes)
+        SignatureDigest::of(&bytes)
     }
 }

@@ -18,7 +18,7 @@
 use super::json::headers_from;
 use super::{Evidence, Receipt, ReceiptError, VERSION};
 use crate::primitives::codec;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::header::Header;
 use crate::primitives::merkle::Branch;
 
@@ -35,14 +35,14 @@ impl Receipt {
         let transaction = codec::encode(&self.transaction);
         let mut out = MAGIC.to_vec();
         out.extend(VERSION.to_le_bytes());
-        out.extend(self.network.0);
+        out.extend(self.network.to_bytes());
         out.extend((transaction.len() as u32).to_le_bytes());
         out.extend(transaction);
         out.extend(self.height.to_le_bytes());
         out.extend(self.branch.index.to_le_bytes());
         out.push(self.branch.siblings.len() as u8);
-        self.branch.siblings.iter().for_each(|hash| out.extend(hash.0));
-        out.extend(self.tip.0);
+        self.branch.siblings.iter().for_each(|hash| out.extend(hash.to_bytes()));
+        out.extend(self.tip.to_bytes());
         match &self.evidence {
             Evidence::Headers(headers) => {
                 out.push(HEADERS);
@@ -51,7 +51,7 @@ impl Receipt {
             Evidence::Since { height, hash, headers } => {
                 out.push(SINCE);
                 out.extend(height.to_le_bytes());
-                out.extend(hash.0);
+                out.extend(hash.to_bytes());
                 put(headers, &mut out);
             }
             Evidence::Succinct(proof) => {
@@ -77,18 +77,18 @@ impl Receipt {
         if version != VERSION {
             return Err(ReceiptError::Version { got: version, supported: VERSION });
         }
-        let network = Hash256(rest.array("network")?);
+        let network = BlockHash::from_bytes(rest.array("network")?);
         let length = rest.u32("transaction")?;
         let transaction = codec::decode(rest.take("transaction", length as usize)?)?;
         let (height, index) = (rest.u32("height")?, rest.u32("index")?);
         let [count] = rest.array("branch")?;
-        let siblings = (0..count).map(|_| rest.array("branch").map(Hash256)).collect::<Result<_, _>>()?;
-        let tip = Hash256(rest.array("tip")?);
+        let siblings = (0..count).map(|_| rest.array("branch").map(Hash256::from_bytes)).collect::<Result<_, _>>()?;
+        let tip = BlockHash::from_bytes(rest.array("tip")?);
         let [kind] = rest.array("evidence")?;
         let evidence = match kind {
             HEADERS => Evidence::Headers(rest.headers()?),
             SINCE => {
-                let (height, hash) = (rest.u32("checkpoint")?, Hash256(rest.array("checkpoint")?));
+                let (height, hash) = (rest.u32("checkpoint")?, BlockHash::from_bytes(rest.array("checkpoint")?));
                 Evidence::Since { height, hash, headers: rest.headers()? }
             }
             SUCCINCT => Evidence::Succinct(rest.0.to_vec()),

@@ -11,7 +11,7 @@ use multihash::Multihash;
 
 use super::Receipt;
 use crate::primitives::codec;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{Hash256, Txid};
 use crate::primitives::header::Header;
 
 /// Multicodec `bitcoin-block`: a header's 80 bytes.
@@ -26,20 +26,21 @@ impl Receipt {
     /// lead to that header.
     pub fn to_car(&self, header: &Header) -> Option<Vec<u8>> {
         let transaction = codec::encode(&self.transaction);
-        let mut node = Hash256::of(&transaction);
-        let mut blocks = vec![(BITCOIN_TX, node, transaction)];
-        if !self.branch.verify(&node, &header.merkle_root) {
+        let txid = Txid::of(&transaction);
+        let mut node = txid.as_leaf();
+        let mut blocks = vec![(BITCOIN_TX, txid.to_bytes(), transaction)];
+        if !self.branch.verify(&txid, &header.merkle_root) {
             return None;
         }
         for (level, sibling) in self.branch.siblings.iter().enumerate() {
             let (left, right) = if self.branch.index >> level & 1 == 0 { (&node, sibling) } else { (sibling, &node) };
-            let bytes = [left.0, right.0].concat();
+            let bytes = [left.to_bytes(), right.to_bytes()].concat();
             node = Hash256::of(&bytes);
-            blocks.push((BITCOIN_TX, node, bytes));
+            blocks.push((BITCOIN_TX, node.to_bytes(), bytes));
         }
-        blocks.push((BITCOIN_BLOCK, header.hash(), header.to_bytes().to_vec()));
+        blocks.push((BITCOIN_BLOCK, header.hash().to_bytes(), header.to_bytes().to_vec()));
         let mut car = Vec::new();
-        put(&mut car, &[&file_header(&cid(BITCOIN_BLOCK, &header.hash())?)]);
+        put(&mut car, &[&file_header(&cid(BITCOIN_BLOCK, header.hash().as_bytes())?)]);
         for (codec, hash, bytes) in blocks.iter().rev() {
             put(&mut car, &[&cid(*codec, hash)?, bytes]);
         }
@@ -49,13 +50,13 @@ impl Receipt {
 
 /// The CID of a header, as text.
 pub fn root(header: &Header) -> Option<String> {
-    let multihash = Multihash::<64>::wrap(DBL_SHA2_256, &header.hash().0).ok()?;
+    let multihash = Multihash::<64>::wrap(DBL_SHA2_256, header.hash().as_bytes()).ok()?;
     Some(Cid::new_v1(BITCOIN_BLOCK, multihash).to_string())
 }
 
 /// The bytes of the CIDv1 of what has this double SHA-256.
-fn cid(codec: u64, hash: &Hash256) -> Option<Vec<u8>> {
-    let multihash = Multihash::<64>::wrap(DBL_SHA2_256, &hash.0).ok()?;
+fn cid(codec: u64, hash: &[u8; 32]) -> Option<Vec<u8>> {
+    let multihash = Multihash::<64>::wrap(DBL_SHA2_256, hash).ok()?;
     Some(Cid::new_v1(codec, multihash).to_bytes())
 }
 

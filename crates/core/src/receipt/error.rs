@@ -4,6 +4,7 @@ use super::succinct::SuccinctError;
 use crate::consensus::headers::HeaderChainError;
 use crate::primitives::codec::CodecError;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::time::UnixTime;
 
 /// Why a receipt proves nothing. One variant a reason.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ pub enum ReceiptError {
     OtherTip { got: BlockHash, expected: BlockHash },
     /// A header that no node would have taken yet.
     #[error("a header of the receipt is from the future: time {time}, at most {latest}")]
-    FromTheFuture { time: u32, latest: u64 },
+    FromTheFuture { time: u32, latest: UnixTime },
     /// It is there, but not as deep as was asked for.
     #[error("proven, but with the work of {got} blocks on top in {headers} headers, the work of {expected} is wanted")]
     TooLittleWork { got: u32, expected: u32, headers: u32 },

@@ -1,5 +1,7 @@
 //! Receipts and checkpoints as JSON, a field a line. Hex is lower case, so that no two texts differ in case alone.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Evidence, Receipt, ReceiptError, VERSION};
@@ -162,9 +164,9 @@ fn lower_hex(field: &'static str, expected: &'static str, text: &str) -> Result<
     hex::decode(text).map_err(|_| error)
 }
 
-fn hash(field: &'static str, text: &str) -> Result<Hash256, ReceiptError> {
+fn hash<T: FromStr>(field: &'static str, text: &str) -> Result<T, ReceiptError> {
     let error = ReceiptError::Hex { field, expected: "a hash: 64 lower-case hex digits" };
-    match text.parse::<Hash256>() {
+    match text.parse() {
         Ok(hash) if !text.bytes().any(|byte| byte.is_ascii_uppercase()) => Ok(hash),
         _ => Err(error),
     }

@@ -14,11 +14,13 @@
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use cairn_core::consensus::params::Params;
+//! use cairn_core::primitives::time::UnixTime;
 //! use cairn_core::receipt::Receipt;
 //!
 //! let params = Params::from_json(include_str!("../../tests/data/receipts/genesis.json"))?;
 //! let receipt = Receipt::read(&include_bytes!("../../tests/data/receipts/succinct.bin")[..])?;
 //! let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+//! let now = UnixTime::from_secs(now);
 //! let proven = receipt.verify(&params, None, now)?;
 //! assert_eq!((proven.height, proven.headers, proven.weight.confirmations >= 6), (101, 200, true));
 //! # Ok(())
@@ -46,7 +48,9 @@ use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::merkle::Branch;
 use crate::primitives::target::Work;
+use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
+use std::time::Duration;
 use weight::{Milestone, Slow, Weight, backwards, weigh, work_of};
 
 /// The version written and read.
@@ -120,13 +124,13 @@ pub struct Proven {
 }
 
 impl Receipt {
-    /// Checks everything; needs nothing but the network's parameters, the time `now` in seconds since 1970, and for
+    /// Checks everything; needs nothing but the network's parameters, the time `now`, and for
     /// evidence since a checkpoint that checkpoint. How much work is enough is for the caller to say: see
     /// [`Proven::demand`].
     ///
     /// # Errors
     /// The first reason why it proves nothing.
-    pub fn verify(&self, params: &Params, held: Option<&Checkpoint>, now: u64) -> Result<Proven, ReceiptError> {
+    pub fn verify(&self, params: &Params, held: Option<&Checkpoint>, now: UnixTime) -> Result<Proven, ReceiptError> {
         if self.network != params.genesis_hash {
             return Err(ReceiptError::OtherNetwork { got: self.network, expected: params.genesis_hash });
         }
@@ -152,8 +156,8 @@ impl Receipt {
             return Err(ReceiptError::OtherTip { got: tip_hash, expected: self.tip });
         }
         // Every header was taken by nodes whose clock had come near its time, so no time lies ahead of a later clock.
-        let latest = now.saturating_add(params.max_future_secs.into());
-        if u64::from(latest_time) > latest {
+        let latest = now.saturating_add(Duration::from_secs(params.max_future_secs.into()));
+        if UnixTime::from_secs(latest_time.into()) > latest {
             return Err(ReceiptError::FromTheFuture { time: latest_time, latest });
         }
         if !self.branch.verify(&txid, &header.merkle_root) {
@@ -162,7 +166,7 @@ impl Receipt {
         // Where nothing sets a pace there is none to compare with.
         let has_pace = params.retarget == Retarget::Asert;
         let (slow, no_pace) = (weight.slow.filter(|_| has_pace), weight.no_pace && has_pace);
-        let old_at = u64::from(tip.time) + OLD_SPACINGS * u64::from(params.target_spacing_secs);
+        let old_after = Duration::from_secs(OLD_SPACINGS * u64::from(params.target_spacing_secs));
         Ok(Proven {
             txid,
             block,
@@ -172,7 +176,7 @@ impl Receipt {
             weight: Weight { slow, no_pace, ..weight },
             tip: tip_hash,
             tip_time: tip.time,
-            is_old: now > old_at,
+            is_old: now > tip.unix_time().saturating_add(old_after),
             work,
             checkpoint,
         })

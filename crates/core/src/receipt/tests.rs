@@ -4,7 +4,7 @@ use super::*;
 use crate::consensus::error::RuleError;
 use crate::consensus::headers::HeaderChainError;
 use crate::consensus::params::GenesisSpec;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::MerkleRoot;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle;
 use crate::primitives::target::Bits;
@@ -27,7 +27,7 @@ fn mine(mut header: Header) -> Header {
     header
 }
 
-fn mine_on(previous: BlockHash, time: u32, merkle_root: Hash256) -> Header {
+fn mine_on(previous: BlockHash, time: u32, merkle_root: MerkleRoot) -> Header {
     mine(Header { version: 1, previous, merkle_root, time, bits: GenesisSpec::regtest().bits, nonce: 0 })
 }
 
@@ -36,7 +36,7 @@ fn headers(params: &Params, length: u32, height: u32, txids: &[Txid]) -> Vec<Hea
     let mut previous = params.genesis_hash;
     let mut headers = Vec::new();
     for h in 1..=length {
-        let root = if h == height { merkle::root(txids.to_vec()).hash } else { Hash256::of(&h.to_le_bytes()) };
+        let root = if h == height { merkle::root(txids.to_vec()).hash } else { MerkleRoot::of(&h.to_le_bytes()) };
         headers.push(mine_on(previous, params.timestamp + 5 * h, root));
         previous = headers[headers.len() - 1].hash();
     }
@@ -70,7 +70,7 @@ fn edited(edit: impl FnOnce(&mut Receipt, &mut Vec<Header>)) -> Result<Proven, R
     edit(&mut receipt, &mut headers);
     receipt.tip = headers.last().unwrap().hash();
     receipt.evidence = Evidence::Headers(headers);
-    receipt.verify(&params(), None, u64::MAX)
+    receipt.verify(&params(), None, UnixTime::from_secs(u64::MAX))
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_receipt_survives_its_file_and_proves_what_it_says() {
     let headers = headers_in(&receipt);
     let one = params().genesis_target.work();
     let times = |n: usize| (0..n).map(|_| one).sum::<Work>();
-    let proven = read.verify(&params(), None, u64::MAX).unwrap();
+    let proven = read.verify(&params(), None, UnixTime::from_secs(u64::MAX)).unwrap();
     let end = proven.checkpoint.clone().expect("all headers were followed");
     assert_eq!((end.height, end.tip, end.work), (13, headers[12], times(14)));
     let expected = Proven {
@@ -106,7 +106,8 @@ fn genesis_has_receipts_too() {
     let params = params();
     let coinbase = params.genesis.transactions[0].clone();
     let receipt = receipt_of(coinbase, params.genesis.txids(), 0, 0, Vec::new());
-    let proven = Receipt::from_json(receipt.to_json()).unwrap().verify(&params, None, u64::MAX).unwrap();
+    let proven =
+        Receipt::from_json(receipt.to_json()).unwrap().verify(&params, None, UnixTime::from_secs(u64::MAX)).unwrap();
     assert_eq!((proven.weight.confirmations, proven.block), (1, params.genesis_hash));
     assert_eq!(proven.work, proven.weight.on_top);
 }
@@ -118,7 +119,8 @@ fn every_flipped_bit_is_refused() {
         let mut flipped = bytes.clone();
         for bit in 0..bytes.len() * 8 {
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let verdict = Receipt::read(&flipped[..]).and_then(|receipt| receipt.verify(&params, None, u64::MAX));
+            let verdict = Receipt::read(&flipped[..])
+                .and_then(|receipt| receipt.verify(&params, None, UnixTime::from_secs(u64::MAX)));
             assert!(verdict.is_err(), "bit {bit}: {:?}", String::from_utf8_lossy(&flipped));
             flipped[bit / 8] = bytes[bit / 8];
         }
@@ -133,7 +135,8 @@ fn every_truncation_is_refused() {
     }
     let bytes = receipt().to_bytes();
     for length in 0..bytes.len() {
-        let verdict = Receipt::read(&bytes[..length]).and_then(|receipt| receipt.verify(&params(), None, u64::MAX));
+        let verdict = Receipt::read(&bytes[..length])
+            .and_then(|receipt| receipt.verify(&params(), None, UnixTime::from_secs(u64::MAX)));
         assert!(verdict.is_err(), "{length} of {} bytes", bytes.len());
     }
 }
@@ -160,17 +163,20 @@ fn headers_from_the_future_are_refused() {
     let (params, receipt) = (params(), receipt());
     let last = u64::from(params.timestamp + 65);
     let ahead = u64::from(params.max_future_secs);
-    assert!(!receipt.verify(&params, None, last - ahead).unwrap().is_old);
-    let verdict = receipt.verify(&params, None, last - ahead - 1);
-    assert!(matches!(verdict, Err(ReceiptError::FromTheFuture { latest, .. }) if latest == last - 1), "{verdict:?}");
+    assert!(!receipt.verify(&params, None, UnixTime::from_secs(last - ahead)).unwrap().is_old);
+    let verdict = receipt.verify(&params, None, UnixTime::from_secs(last - ahead - 1));
+    assert!(
+        matches!(verdict, Err(ReceiptError::FromTheFuture { latest, .. }) if latest == UnixTime::from_secs(last - 1)),
+        "{verdict:?}"
+    );
     // Sixty-four spacings of five seconds after the last block, its miners have gone on.
     let is_old = |now| receipt.verify(&params, None, now).unwrap().is_old;
-    assert!(!is_old(last + 320) && is_old(last + 321));
+    assert!(!is_old(UnixTime::from_secs(last + 320)) && is_old(UnixTime::from_secs(last + 321)));
 }
 
 #[test]
 fn too_little_work_is_refused_by_whoever_demands_more() {
-    let proven = receipt().verify(&params(), None, u64::MAX).unwrap();
+    let proven = receipt().verify(&params(), None, UnixTime::from_secs(u64::MAX)).unwrap();
     assert!(proven.demand(9).is_ok());
     let expected = ReceiptError::TooLittleWork { got: 9, expected: 10, headers: 9 };
     assert_eq!(proven.demand(10).unwrap_err().to_string(), expected.to_string());
@@ -187,7 +193,7 @@ fn lies_are_refused_each_for_its_reason() {
     assert!(matches!(wrong_block, Err(ReceiptError::NotInBlock { .. })));
     let beyond = edited(|receipt, _| receipt.height = 14);
     assert!(matches!(beyond, Err(ReceiptError::NoSuchHeight { height: 14, first: 0, tip: 13 })));
-    let foreign = edited(|receipt, _| receipt.network = Hash256::ZERO);
+    let foreign = edited(|receipt, _| receipt.network = BlockHash::ZERO);
     assert!(matches!(foreign, Err(ReceiptError::OtherNetwork { .. })));
     let gap = edited(|_, headers| {
         headers.remove(8);
@@ -221,7 +227,10 @@ fn a_transaction_of_64_bytes_is_refused() {
     let txids = vec![tx.txid()];
     let headers = headers(&params(), 3, 2, &txids);
     let receipt = receipt_of(tx, txids, 0, 2, headers);
-    assert!(matches!(receipt.verify(&params(), None, u64::MAX), Err(ReceiptError::NodeSizedTransaction)));
+    assert!(matches!(
+        receipt.verify(&params(), None, UnixTime::from_secs(u64::MAX)),
+        Err(ReceiptError::NodeSizedTransaction)
+    ));
 }
 
 #[test]
@@ -238,25 +247,28 @@ fn a_checkpoint_saves_the_headers_before_it() {
         let headers = headers[height as usize..].to_vec();
         Receipt { evidence: Evidence::Since { height, hash, headers }, ..whole.clone() }
     };
-    let expected = whole.verify(&params, None, u64::MAX).unwrap();
+    let expected = whole.verify(&params, None, UnixTime::from_secs(u64::MAX)).unwrap();
     for height in 1..=5 {
         let receipt = since(height);
         assert_eq!(Receipt::from_json(receipt.to_json()).unwrap(), receipt);
         assert_eq!(Receipt::from_bytes(&receipt.to_bytes()).unwrap(), receipt);
         let kept = checkpoint_from_json(&checkpoint_to_json(&at(height), &params), &params).unwrap();
         assert_eq!(kept, at(height));
-        assert_eq!(receipt.verify(&params, Some(&kept), u64::MAX).unwrap(), expected);
+        assert_eq!(receipt.verify(&params, Some(&kept), UnixTime::from_secs(u64::MAX)).unwrap(), expected);
     }
-    let none = since(3).verify(&params, None, u64::MAX);
+    let none = since(3).verify(&params, None, UnixTime::from_secs(u64::MAX));
     assert!(matches!(none, Err(ReceiptError::NeedsCheckpoint { height: 3, .. })));
-    let other = since(3).verify(&params, Some(&at(2)), u64::MAX);
+    let other = since(3).verify(&params, Some(&at(2)), UnixTime::from_secs(u64::MAX));
     assert!(matches!(other, Err(ReceiptError::OtherCheckpoint { height: 3, .. })));
-    let late = since(6).verify(&params, Some(&at(6)), u64::MAX);
+    let late = since(6).verify(&params, Some(&at(6)), UnixTime::from_secs(u64::MAX));
     assert!(matches!(late, Err(ReceiptError::NoSuchHeight { height: 5, first: 6, tip: 13 })));
     let spoilt = Checkpoint { times: vec![0; 12], ..at(3) };
-    assert!(matches!(since(3).verify(&params, Some(&spoilt), u64::MAX), Err(ReceiptError::BadCheckpoint)));
+    assert!(matches!(
+        since(3).verify(&params, Some(&spoilt), UnixTime::from_secs(u64::MAX)),
+        Err(ReceiptError::BadCheckpoint)
+    ));
     let text = checkpoint_to_json(&at(3), &params);
-    let foreign = text.replace(&params.genesis_hash.to_string(), &Hash256::ZERO.to_string());
+    let foreign = text.replace(&params.genesis_hash.to_string(), &BlockHash::ZERO.to_string());
     assert!(matches!(checkpoint_from_json(&foreign, &params), Err(ReceiptError::OtherNetwork { .. })));
     assert!(matches!(checkpoint_from_json(&whole.to_json(), &params), Err(ReceiptError::Syntax(_))));
 }

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use cairn_core::consensus::context::{HeaderContext, Parent};
 use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
-use cairn_core::primitives::hash::{BlockHash, Hash256};
+use cairn_core::primitives::hash::{BlockHash, MmrRoot, Txid};
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::keys::{SecretKey, Signature};
 use cairn_core::primitives::merkle::{self, Branch};
@@ -84,7 +84,7 @@ impl Forge {
         let payment = |n: u8| Transaction {
             version: 1,
             inputs: vec![Input {
-                outpoint: OutPoint { txid: Hash256::of(&[n]), index: n.into() },
+                outpoint: OutPoint { txid: Txid::of(&[n]), index: n.into() },
                 signature: Signature::EMPTY,
             }],
             outputs: vec![Output::pay(SecretKey::from_seed([n; 32]).public_key(), 150_000_000 + u64::from(n))],
@@ -134,9 +134,9 @@ impl Forge {
         self.range.work()
     }
 
-    fn coinbase(&self, height: u32, commitment: Hash256) -> Transaction {
+    fn coinbase(&self, height: u32, commitment: MmrRoot) -> Transaction {
         let key = SecretKey::from_seed([(height % 7) as u8; 32]).public_key();
-        let data = [&commitment.0[..], &u64::from(height).to_le_bytes()].concat();
+        let data = [&commitment.as_bytes()[..], &u64::from(height).to_le_bytes()].concat();
         let outputs = vec![Output::pay(key, 50), Output::data(data)];
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: height }
     }
@@ -152,7 +152,7 @@ impl Forge {
         let height = self.height() + 1;
         let parent = self.headers[self.headers.len() - 1];
         let due = self.due();
-        let commitment = if fault == Fault::Commitment { Hash256::of(b"else") } else { self.range.root() };
+        let commitment = if fault == Fault::Commitment { MmrRoot::of(b"else") } else { self.range.root() };
         let mut coinbase = self.coinbase(height, commitment);
         coinbase.lock_height += u32::from(fault == Fault::Height);
         let body = [vec![coinbase], payments].concat();

@@ -2,7 +2,7 @@
 
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
-use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::hash::MerkleRoot;
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::tx::{Output, Transaction};
 
@@ -31,7 +31,7 @@ fn repeated_tail(scene: &Scene, payments: u8, n: usize) -> Subject {
     Subject::Block(block)
 }
 
-fn root(block: &Block) -> Hash256 {
+fn root(block: &Block) -> MerkleRoot {
     cairn_core::primitives::merkle::root(block.txids()).hash
 }
 
@@ -62,7 +62,7 @@ pub fn cases() -> Vec<Case> {
         breaks("Encoding", "hex instead of bytes", |s| bytes(s, |bytes| *bytes = hex::encode(&bytes).into_bytes())),
         // Merkle root.
         breaks("WrongMerkleRoot", "a root of zero", |s| {
-            s.forged(Vec::new(), |block| block.header.merkle_root = Hash256::ZERO)
+            s.forged(Vec::new(), |block| block.header.merkle_root = MerkleRoot::ZERO)
         }),
         breaks("WrongMerkleRoot", "transactions in another order than the header's", |s| {
             s.forged(vec![s.simple(1, 2), s.simple(2, 3)], |block| block.transactions.swap(1, 2))

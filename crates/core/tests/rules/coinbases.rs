@@ -2,7 +2,7 @@
 
 use cairn_core::consensus::params::GenesisSpec;
 use cairn_core::primitives::amount::MAX_SUPPLY;
-use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::hash::MmrRoot;
 use cairn_core::primitives::tx::{Lock, Output, Transaction};
 
 use super::support::{Ledger, MINER};
@@ -48,17 +48,17 @@ pub fn cases() -> Vec<Case> {
         breaks("WrongCommitment", "a commitment of zero", |s| data(s, |data| data[..32].fill(0))),
         breaks("WrongCommitment", "the parent as the commitment", |s| {
             let parent = s.ledger.tip().hash();
-            data(s, |data| data[..32].copy_from_slice(&parent.0))
+            data(s, |data| data[..32].copy_from_slice(parent.as_bytes()))
         }),
         breaks("WrongCommitment", "a commitment to the headers before the parent only", |s| {
             let mut earlier = Ledger::new(s.ledger.params.spec.clone());
             earlier.extend(s.ledger.height() - 1);
             assert_eq!(earlier.tip(), &s.ledger.headers[s.ledger.headers.len() - 2]);
-            data(s, |data| data[..32].copy_from_slice(&earlier.range.root().0))
+            data(s, |data| data[..32].copy_from_slice(earlier.range.root().as_bytes()))
         }),
         valid("the first block commits to genesis", |s| {
             s.ledger = Ledger::new(GenesisSpec::regtest());
-            assert_ne!(s.ledger.range.root(), Hash256::ZERO);
+            assert_ne!(s.ledger.range.root(), MmrRoot::ZERO);
             s.with(Vec::new())
         }),
         valid("the commitment in another output than the first", |s| coinbase(s, |tx| tx.outputs.swap(0, 1))),

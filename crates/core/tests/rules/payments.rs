@@ -1,7 +1,7 @@
 //! Payments: shape, coins, amounts, signatures, and how they stand to one another in a block.
 
 use cairn_core::primitives::amount::MAX_SUPPLY;
-use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::hash::Txid;
 use cairn_core::primitives::tx::{OutPoint, Output, Transaction};
 
 use super::support::{Ledger, funded_spec, key, unsigned};
@@ -74,7 +74,7 @@ fn shape() -> Vec<Case> {
 fn coins() -> Vec<Case> {
     vec![
         breaks("MissingCoin", "a coin that never was", |s| {
-            let nothing = OutPoint { txid: Hash256::of(b"nothing"), index: 0 };
+            let nothing = OutPoint { txid: Txid::of(b"nothing"), index: 0 };
             Subject::Payment(s.ledger.payment(&[nothing], vec![pay(1, 1)]))
         }),
         breaks("MissingCoin", "an output beyond its transaction's last", |s| {

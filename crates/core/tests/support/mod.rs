@@ -16,11 +16,12 @@ use cairn_core::primitives::address;
 use cairn_core::primitives::amount::COIN;
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
-use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::hash::MerkleRoot;
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn_core::primitives::merkle;
 use cairn_core::primitives::mmr::{Node, Range};
+use cairn_core::primitives::time::UnixTime;
 use cairn_core::primitives::tx::{Input, OutPoint, Output, Transaction};
 
 /// Whoever mines the blocks of a [`Ledger`].
@@ -140,7 +141,7 @@ impl Ledger {
     /// The coinbase due to the next block, taking subsidy and `fees`.
     pub fn coinbase(&self, fees: u64) -> Transaction {
         let context = self.block_context();
-        let data = [&context.commitment.0[..], b"test"].concat();
+        let data = [&context.commitment.as_bytes()[..], b"test"].concat();
         let reward = self.params.subsidy_at(context.height) + fees;
         let outputs = vec![Output::data(data), Output::pay(public(MINER), reward)];
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: context.height }
@@ -153,7 +154,7 @@ impl Ledger {
         let header = Header {
             version: 1,
             previous: self.tip().hash(),
-            merkle_root: Hash256::ZERO,
+            merkle_root: MerkleRoot::ZERO,
             time: self.tip().time + 5,
             bits: self.header_context().bits,
             nonce: 0,
@@ -174,7 +175,7 @@ impl Ledger {
         let block: Block = codec::decode(bytes)?;
         check::check_proof_of_work(&block.header, &block.hash(), &self.params)?;
         context::check_header(&block.header, &self.header_context())?;
-        context::check_clock(&block.header, now, &self.params)?;
+        context::check_clock(&block.header, UnixTime::from_secs(now), &self.params)?;
         let checked = check::check_block(block, &self.params)?;
         match connect::connect(&checked, &self.block_context(), &self.coins, |_| false) {
             Ok(delta) => Ok((checked, delta)),

@@ -3,7 +3,7 @@
 //! do not begin with `OP_RETURN`.
 
 use cairn_core::primitives::gcs::{Filter, filter_header};
-use cairn_core::primitives::hash::{BlockHash, Hash256};
+use cairn_core::primitives::hash::{BlockHash, FilterHash, FilterHeader};
 use serde::Deserialize;
 
 const OP_RETURN: u8 = 0x6a;
@@ -15,9 +15,9 @@ struct Vector {
     hash: BlockHash,
     outputs: Vec<Script>,
     spent: Vec<Script>,
-    previous: Hash256,
+    previous: FilterHeader,
     filter: Script,
-    header: Hash256,
+    header: FilterHeader,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +44,7 @@ fn filters_and_headers() {
         let filter = Filter::new(&vector.hash, vector.elements());
         assert_eq!(hex::encode(filter.as_bytes()), hex::encode(&vector.filter.0), "{name}");
         assert_eq!(filter.header(&vector.previous), vector.header, "{name}");
-        assert_eq!(filter_header(&Hash256::of(&vector.filter.0), &vector.previous), vector.header, "{name}");
+        assert_eq!(filter_header(&FilterHash::of(&vector.filter.0), &vector.previous), vector.header, "{name}");
     }
     let [second, third] = [1, 2].map(|at| vectors().swap_remove(at));
     assert_eq!((second.height, third.previous), (2, second.header), "headers are a chain");
@@ -61,6 +61,11 @@ fn published_bytes_are_read() {
         let strangers = (0..1_000u32).map(u32::to_le_bytes);
         assert_eq!(filter.matches_any(&vector.hash, strangers), Ok(false), "{}", vector.height);
         // Under another block's hash the elements are strangers, too.
-        assert_eq!(filter.matches_any(&vector.previous, vector.elements()), Ok(false), "{}", vector.height);
+        assert_eq!(
+            filter.matches_any(&BlockHash::from_bytes(vector.previous.to_bytes()), vector.elements()),
+            Ok(false),
+            "{}",
+            vector.height
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Real blocks of Bitcoin: their headers, bits, proof of work and Merkle trees.
 
 use cairn_core::primitives::codec;
-use cairn_core::primitives::hash::{Hash256, Txid};
+use cairn_core::primitives::hash::{BlockHash, Hash256, MerkleRoot, Txid};
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::merkle::{self, Branch};
 use cairn_core::primitives::sha256::{Kernel, NonceSearch};
@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct RealBlock {
-    hash: Hash256,
+    hash: BlockHash,
     header: String,
-    merkle_root: Hash256,
+    merkle_root: MerkleRoot,
     bits: Bits,
     time: u32,
     txids: Vec<Txid>,
@@ -48,7 +48,10 @@ fn bits_and_proof_of_work() {
         let target = block.bits.target().unwrap();
         assert_eq!(target.to_bits(), block.bits);
         assert!(target.is_met_by(&block.hash));
-        assert!(!target.is_met_by(&block.merkle_root), "a hash that nobody worked for");
+        assert!(
+            !target.is_met_by(&BlockHash::from_bytes(block.merkle_root.to_bytes())),
+            "a hash that nobody worked for"
+        );
         // Work is 2^256 / (target + 1), rounded down.
         let all = U512::ONE << 256;
         let (work, passing) = (U512::from(target.work().0), U512::from(target.0) + U512::ONE);
@@ -101,7 +104,8 @@ fn a_branch_proves_one_leaf_at_one_index() {
             let branch = Branch::new(leaves.clone(), index).unwrap();
             let another = &leaves[(index as usize + 1) % leaves.len()];
             assert!(!branch.verify(another, &block.merkle_root), "another leaf at {index} of {}", block.hash);
-            assert!(!branch.verify(txid, another), "another root");
+            let foreign = MerkleRoot::from_bytes(another.to_bytes());
+            assert!(!branch.verify(txid, &foreign), "another root");
 
             // Every index that the depth allows, and some that it does not.
             for wrong in (0..2 << branch.siblings.len()).filter(|wrong| *wrong != index) {
@@ -110,11 +114,11 @@ fn a_branch_proves_one_leaf_at_one_index() {
             }
             for level in 0..branch.siblings.len() {
                 let mut bent = branch.clone();
-                bent.siblings[level].0[31] ^= 1;
+                bent.siblings[level] = Hash256::of(b"x");
                 assert!(!bent.verify(txid, &block.merkle_root), "level {level} of {index} of {}", block.hash);
             }
             let mut longer = branch.clone();
-            longer.siblings.push(Hash256::ZERO);
+            longer.siblings.push(Hash256::of(b"x"));
             let mut shorter = branch.clone();
             shorter.siblings.pop();
             assert!(!longer.verify(txid, &block.merkle_root) && !shorter.verify(txid, &block.merkle_root));
@@ -128,7 +132,8 @@ fn an_inner_node_is_a_leaf_of_nothing() {
     // ban on 64-byte transactions stands between that and a forged payment.
     let block = blocks().pop().unwrap();
     let branch = Branch::new(block.txids.clone(), 0).unwrap();
-    let inner = Hash256::of_pair(&block.txids[0], &block.txids[1]);
+    let inner = Hash256::of_pair(&block.txids[0].as_leaf(), &block.txids[1].as_leaf());
+    let inner = Txid::from_bytes(inner.to_bytes());
     let upper = Branch { index: 0, siblings: branch.siblings[1..].to_vec() };
     assert!(upper.verify(&inner, &block.merkle_root));
     assert!(!block.txids.contains(&inner));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::hash::SignatureDigest;
 use cairn_core::primitives::keys::{PublicKey, SecretKey, Signature, SignatureCheck, verify_all};
 use proptest::prelude::*;
 
@@ -53,7 +53,7 @@ fn non_canonical() -> Vec<[u8; 32]> {
     encodings
 }
 
-fn check(key: [u8; 32], r: [u8; 32], s: [u8; 32], digest: Hash256) -> SignatureCheck {
+fn check(key: [u8; 32], r: [u8; 32], s: [u8; 32], digest: SignatureDigest) -> SignatureCheck {
     let mut signature = [0; 64];
     signature[..32].copy_from_slice(&r);
     signature[32..].copy_from_slice(&s);
@@ -62,7 +62,7 @@ fn check(key: [u8; 32], r: [u8; 32], s: [u8; 32], digest: Hash256) -> SignatureC
 
 fn honest(n: u8) -> SignatureCheck {
     let secret = SecretKey::from_seed([n; 32]);
-    let digest = Hash256::of(&[n]);
+    let digest = SignatureDigest::of(&[n]);
     SignatureCheck { key: secret.public_key(), signature: secret.sign(&digest), digest }
 }
 
@@ -87,7 +87,7 @@ fn all_196_small_order_signatures_are_valid() {
     for key in &points {
         for r in &points {
             assert!(
-                verdict(check(*key, *r, [0; 32], Hash256::of(b"Zcash"))),
+                verdict(check(*key, *r, [0; 32], SignatureDigest::of(b"Zcash"))),
                 "A {}, R {}",
                 hex::encode(key),
                 hex::encode(r)
@@ -102,7 +102,7 @@ fn non_canonical_points_get_one_verdict() {
     let mut accepted = 0;
     for key in &encodings {
         for r in &encodings {
-            accepted += u32::from(verdict(check(*key, *r, [0; 32], Hash256::of(b"Zcash"))));
+            accepted += u32::from(verdict(check(*key, *r, [0; 32], SignatureDigest::of(b"Zcash"))));
         }
     }
     // Six encodings have small order, and only pairs of those make the equation hold with s = 0.
@@ -112,7 +112,7 @@ fn non_canonical_points_get_one_verdict() {
 #[test]
 fn a_scalar_not_below_the_order_is_refused() {
     let small = point(SMALL_ORDER[0]);
-    assert!(!verdict(check(small, small, ORDER, Hash256::ZERO)));
+    assert!(!verdict(check(small, small, ORDER, SignatureDigest::from_bytes([0; 32]))));
 
     let signed = honest(3);
     assert!(verdict(signed));
@@ -131,7 +131,7 @@ fn a_key_that_is_no_point_signs_nothing() {
     // y = 2 is not on the curve.
     let mut key = [0; 32];
     key[0] = 2;
-    assert!(!verdict(check(key, point(SMALL_ORDER[0]), [0; 32], Hash256::ZERO)));
+    assert!(!verdict(check(key, point(SMALL_ORDER[0]), [0; 32], SignatureDigest::from_bytes([0; 32]))));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::consensus::connect::COMMITMENT_LEN;
 use crate::primitives::codec::{self, CodecError};
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{BlockHash, Hash256, MerkleRoot, MmrRoot};
 use crate::primitives::header::Header;
 use crate::primitives::merkle::Branch;
 use crate::primitives::mmr::Node;
@@ -33,21 +33,21 @@ impl Coinbase {
         }
         out.extend(codec::encode(&bare));
         out.push(self.branch.siblings.len() as u8);
-        self.branch.siblings.iter().for_each(|hash| out.extend(hash.0));
+        self.branch.siblings.iter().for_each(|hash| out.extend(hash.to_bytes()));
     }
 
     /// A coinbase without its commitment: [`Coinbase::commit`] puts that in.
     pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Self, Malformed> {
         let transaction = bytes.decode()?;
         let count = bytes.byte()?;
-        let siblings = (0..count).map(|_| bytes.hash()).collect::<Result<_, _>>()?;
+        let siblings = (0..count).map(|_| bytes.array().map(Hash256::from_bytes)).collect::<Result<_, _>>()?;
         Ok(Self { transaction, branch: Branch { index: 0, siblings } })
     }
 
     /// Puts the commitment in its place.
-    pub(super) fn commit(&mut self, commitment: &Hash256) -> Result<(), Malformed> {
+    pub(super) fn commit(&mut self, commitment: &MmrRoot) -> Result<(), Malformed> {
         let data = data(&mut self.transaction).ok_or(Malformed::NoData)?;
-        data.splice(0..0, commitment.0);
+        data.splice(0..0, commitment.to_bytes());
         Ok(())
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn write_own_fields(header: &Header, out: &mut Vec<u8>) {
 }
 
 pub(super) fn write_node(node: &Node, out: &mut Vec<u8>) {
-    out.extend(node.hash.0);
+    out.extend(node.hash.to_bytes());
     let work = node.work.0.to_le_bytes::<32>();
     let length = 32 - work.iter().rev().take_while(|byte| **byte == 0).count();
     out.push(length as u8);
@@ -114,10 +114,6 @@ impl Reader<'_> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(super) fn hash(&mut self) -> Result<Hash256, Malformed> {
-        self.array().map(Hash256)
-    }
-
     pub(super) fn decode<T: codec::Decode<()>>(&mut self) -> Result<T, Malformed> {
         let (value, used) = codec::decode_prefix(self.0)?;
         self.0 = &self.0[used..];
@@ -125,14 +121,14 @@ impl Reader<'_> {
     }
 
     /// A header's own fields, to be put with its parent and its root.
-    pub(super) fn header(&mut self, previous: Hash256, merkle_root: Hash256) -> Result<Header, Malformed> {
+    pub(super) fn header(&mut self, previous: BlockHash, merkle_root: MerkleRoot) -> Result<Header, Malformed> {
         let version = self.array().map(i32::from_le_bytes)?;
         let (time, bits, nonce) = (self.u32()?, Bits(self.u32()?), self.u32()?);
         Ok(Header { version, previous, merkle_root, time, bits, nonce })
     }
 
     pub(super) fn node(&mut self) -> Result<Node, Malformed> {
-        let (hash, length) = (self.hash()?, usize::from(self.byte()?));
+        let (hash, length) = (Hash256::from_bytes(self.array()?), usize::from(self.byte()?));
         let bytes = self.0.get(..length).ok_or(Malformed::Short)?;
         let mut work = [0; 32];
         work.get_mut(..length).ok_or(Malformed::Work)?.copy_from_slice(bytes);

@@ -89,7 +89,7 @@ pub fn per_octave(total: Work, tip: Work) -> Option<u8> {
 /// Where to look: points of the work before the tip, in `0..total`, of which the last `tail` need no look; `samples` from
 /// each octave.
 fn challenges(genesis: &BlockHash, tip: &BlockHash, total: Work, tail: Work, samples: u8) -> Vec<U256> {
-    let seed = Hash256::of(&[CHALLENGE_TAG, &genesis.0, &tip.0].concat());
+    let seed = Hash256::of(&[CHALLENGE_TAG, genesis.as_bytes(), tip.as_bytes()].concat());
     let (total, tail) = (total.0, tail.0);
     let mut points = Vec::new();
     for octave in 0u8..=u8::MAX {
@@ -98,8 +98,8 @@ fn challenges(genesis: &BlockHash, tip: &BlockHash, total: Work, tail: Work, sam
             break;
         }
         for number in 0..samples {
-            let draw = Hash256::of(&[&seed.0[..], &[octave, number]].concat());
-            let distance = near + U256::ONE + U256::from_le_bytes(draw.0) % (far - near);
+            let draw = Hash256::of(&[&seed.as_bytes()[..], &[octave, number]].concat());
+            let distance = near + U256::ONE + U256::from_le_bytes(draw.to_bytes()) % (far - near);
             points.push(total - distance);
         }
     }
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn points_fall_by_octaves_and_repeat() {
         let work = |n: u64| Work(U256::from(n));
-        let (genesis, tip) = (Hash256::of(b"genesis"), Hash256::of(b"tip"));
+        let (genesis, tip) = (BlockHash::of(b"genesis"), BlockHash::of(b"tip"));
         let points = challenges(&genesis, &tip, work(1 << 20), work(1 << 10), PER_OCTAVE);
         assert_eq!(points.len(), 10 * usize::from(PER_OCTAVE));
         for (place, point) in points.iter().enumerate() {
@@ -139,7 +139,7 @@ mod tests {
             assert!(distance > 1 << (19 - octave) && distance <= 1 << (20 - octave), "{octave} {distance}");
         }
         assert_eq!(points, challenges(&genesis, &tip, work(1 << 20), work(1 << 10), PER_OCTAVE));
-        assert_ne!(points, challenges(&genesis, &Hash256::of(b"another"), work(1 << 20), work(1 << 10), PER_OCTAVE));
+        assert_ne!(points, challenges(&genesis, &BlockHash::of(b"another"), work(1 << 20), work(1 << 10), PER_OCTAVE));
         assert_eq!(challenges(&genesis, &tip, work(100), work(100), PER_OCTAVE), Vec::<U256>::new());
         assert_eq!(
             challenges(&genesis, &tip, Work(U256::MAX), work(0), PER_OCTAVE).len(),

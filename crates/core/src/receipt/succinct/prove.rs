@@ -172,9 +172,9 @@ impl<E> Prover<'_, E> {
         }
         self.out.push(HEADER);
         if leaf == 0 || !self.shown.contains(&(leaf - 1)) {
-            self.out.extend(header.previous.0);
+            self.out.extend(header.previous.to_bytes());
         }
-        self.out.extend(header.merkle_root.0);
+        self.out.extend(header.merkle_root.to_bytes());
         write_own_fields(&header, &mut self.out);
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::consensus::check::{NODE_SIZE, check_proof_of_work};
 use crate::consensus::context::{HeaderContext, Parent};
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
-use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::hash::{BlockHash, MerkleRoot};
 use crate::primitives::header::Header;
 use crate::primitives::mmr::{Node, Range};
 use crate::primitives::target::{Bits, Work};
@@ -166,15 +166,15 @@ impl Verifier<'_> {
             HEADER if levels == 0 => {
                 let previous = match self.parent(first) {
                     Some(parent) => parent.hash,
-                    None => self.bytes.hash()?,
+                    None => BlockHash::from_bytes(self.bytes.array()?),
                 };
-                let root = self.bytes.hash()?;
+                let root = MerkleRoot::from_bytes(self.bytes.array()?);
                 let header = self.bytes.header(previous, root)?;
                 self.leaf(first, header, false)
             }
             SAMPLE if levels == 0 => {
                 let parent = self.parent(first).ok_or(SuccinctError::OtherHeaders { height: first })?;
-                let bare = self.bytes.header(parent.hash, Hash256::ZERO)?;
+                let bare = self.bytes.header(parent.hash, MerkleRoot::ZERO)?;
                 let range = Range::from_peaks(u64::from(first), self.left.clone());
                 let commitment = range.ok_or(SuccinctError::OtherCommitment { height: first })?.root();
                 let mut coinbase = Coinbase::read(&mut self.bytes)?;

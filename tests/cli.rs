@@ -62,7 +62,7 @@ fn nodes_that_do_not_start() {
     std::fs::write(place.path("secret"), "\n").unwrap();
     start(&place, "a", &login).fails(FAILED, "secret is empty");
     start(&place, "a", &[&login[..], &["--rpc-password", "x"]].concat()).fails(USAGE, "cannot be used with");
-    start(&place, "a", &["--log", "cairn=loud"]).fails(FAILED, "--log");
+    start(&place, "a", &["--log", "cairn=loud"]).fails(USAGE, "--log");
     start(&place, "a", &["--genesis", "missing.json"]).fails(FAILED, "cannot read missing.json");
     std::fs::write(place.path("broken.json"), "{\"network\": ").unwrap();
     start(&place, "a", &["--genesis", "broken.json"]).fails(FAILED, "broken.json will not do");
@@ -312,6 +312,10 @@ fn receipts() {
     proof(&["verify", "pay.json"]).fails(NOT_PROVEN, little);
     proof(&["verify", "pay.json", "--min-work", "3"]).fails(NOT_PROVEN, "the work of 3 is wanted");
     assert!(proof(&["verify", "pay.json", "--min-work", "2"]).ok().contains("confirmations  2,"));
+    let newest = node.call("getblock", &[node.call("getbestblockhash", &[])])["tx"][0].as_str().unwrap().to_owned();
+    let one = "proven, but with the work of 1 block on top in 1 header, the work of 2 is wanted";
+    let receipt = proof(&["get", &newest]).ok();
+    place.run_with_input("nobody", &["proof", "verify", "-", "--min-work", "2"], &receipt).fails(NOT_PROVEN, one);
     let receipt = std::fs::read_to_string(place.path("pay.json")).unwrap();
     assert_eq!(proof(&["get", &txid]).ok(), receipt.trim_end());
     let from_stdin =
@@ -363,6 +367,23 @@ fn networks() {
     std::fs::write(place.path("mined.json"), genesis(&["mine", "edited.json"]).ok()).unwrap();
     assert!(genesis(&["show", "mined.json"]).ok().contains("goodbye"));
 
+    // Straight to a file, whole or not at all; what is no file is written to as it stands.
+    let shown: Value = serde_json::from_str(&genesis(&["show", "mined.json", "--json"]).ok()).unwrap();
+    let written = genesis(&["mine", "edited.json", "-o", "new.json", "--json"]).ok();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!((&written["file"], &written["genesis_hash"]), (&"new.json".into(), &shown["genesis_hash"]));
+    let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
+    assert_eq!(read("new.json").trim_end(), read("mined.json"));
+    std::os::unix::fs::symlink("new.json", place.path("link.json")).unwrap();
+    genesis(&[&easy[..], &["--output", "link.json"]].concat()).ok();
+    assert!(place.path("link.json").is_symlink() && genesis(&["show", "new.json"]).ok().contains("hello"));
+    genesis(&[&easy[..], &["-o", "/dev/full"]].concat()).fails(FAILED, "cannot write /dev/full");
+    genesis(&[&easy[..], &["-o", "no/new.json"]].concat()).fails(FAILED, "cannot write no/new.json");
+    genesis(&["mine", "missing.json", "-o", "new.json"]).fails(FAILED, "cannot read missing.json");
+    assert!(genesis(&["show", "new.json"]).ok().contains("hello"), "a failure leaves the file alone");
+    let left = std::fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".tmp")), "no temporary file is left");
+
     genesis(&["show", "missing.json"]).fails(FAILED, "cannot read missing.json");
     genesis(&["new", "--bits", "hard"]).fails(USAGE, "8 hex digits");
     genesis(&["new", "--bits", "207fffff"]).fails(FAILED, "at most pow_limit_bits");
@@ -372,6 +393,136 @@ fn networks() {
     genesis(&[&easy[..], &["--subsidy", "9000000"]].concat()).fails(FAILED, "subsidy");
     std::fs::write(place.path("typo.json"), text.replace("subsidy", "subsidie")).unwrap();
     genesis(&["show", "typo.json"]).fails(FAILED, "subsidie");
+}
+
+/// What a command did stays done where its stdout takes nothing: the error says what that is.
+#[test]
+fn what_was_done_is_told_although_stdout_is_full() {
+    let (place, node, address) = regtest();
+    node.generate(3, &address);
+    let txid = node.call("getblock", &[node.call("getblockhash", &[2.into()])])["tx"][0].as_str().unwrap().to_owned();
+    let full = |name: &str, args: &[&str]| {
+        let mut command = place.command(name, args);
+        command.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
+        if args[0] == "testnet" {
+            command.env_remove("CAIRN_GENESIS");
+        }
+        done(command)
+    };
+    let blocks = ["db", "export", "blocks"];
+    for (name, args, said) in [
+        ("new", &["wallet", "new"][..], "new/wallet.json is made (`cairn wallet words` prints its words"),
+        ("new", &["wallet", "address", "--new"], " is handed out, but cannot write to stdout"),
+        ("node", &["wallet", "scan"], "0 addresses added to the wallet"),
+        ("node", &["proof", "get", &txid, "-o", "pay.json"], "pay.json: 2 confirmations in 2 headers"),
+        ("node", &["proof", "car", "pay.json", "-o", "pay.car"], "pay.car: "),
+        (
+            "node",
+            &["proof", "verify", "pay.json", "--min-work", "1", "--save-checkpoint", "seen.json"],
+            "the checkpoint is in seen.json",
+        ),
+        ("net", &["testnet", "init"], "net/genesis.json and the wallet "),
+        ("a", &["genesis", "mine", "genesis.json", "-o", "mined.json"], "mined.json: network regtest"),
+        ("node", &["rpc", "getblockhash", "0"], "the node answered "),
+        ("node", &["rpc", "getblock", &node.tip().1, "2"], "the node answered with "),
+    ] {
+        full(name, args).fails(FAILED, said);
+    }
+    assert_eq!(place.run("new", &["wallet", "words"]).ok().split(' ').count(), 12);
+    assert_eq!(place.run("new", &["wallet", "address", "--all"]).ok().lines().count(), 2);
+    for file in ["pay.json", "pay.car", "seen.json", "net/genesis.json", "mined.json"] {
+        assert!(place.path(file).metadata().unwrap().len() > 0, "{file}");
+    }
+    assert!(node.terminate().success());
+    full("node", &blocks).fails(FAILED, "blocks: 3 blocks, but cannot write to stdout");
+    full("other", &["db", "import", "blocks"]).fails(FAILED, "height 3: 3 blocks imported");
+}
+
+/// A number that cannot be had is refused with the bound, and never made to fit.
+#[test]
+fn numbers_out_of_bounds_are_refused() {
+    let place = Place::new();
+    for (args, said) in [
+        (&["testnet", "--miners", "9"][..], "--miners is 9: with 4 nodes"),
+        (&["testnet", "--nodes", "1", "--miners", "2"], "--miners is 2: with 1 node,"),
+        (&["testnet", "--nodes", "65"], "65 is not in 1..=64"),
+        (&["sim", "attack", "--runs", "1", "--full", "6"], "--full is 6, but --runs is only 1"),
+        (&["sim", "network", "--interval", "0s"], "expected 1ms at least"),
+        (&["light", "sync", "--timeout", "18446744073709551615"], "is not in 0..=31536000"),
+    ] {
+        let mut command = place.command("a", args);
+        command.env_remove("CAIRN_GENESIS");
+        done(command).fails(USAGE, said);
+    }
+    assert!(!place.path("a/node-1").exists(), "no network was made");
+}
+
+/// The environment is checked like the command line.
+#[test]
+fn variables_that_will_not_do_are_wrong_usage() {
+    let place = Place::new();
+    let with = |(name, value): (&str, &str), args: &[&str]| {
+        let mut command = place.command("a", args);
+        command.env(name, value);
+        done(command)
+    };
+    let cli = <cairn::cli::Cli as clap::CommandFactory>::command();
+    let mut switches = 0;
+    for path in leaves(&cli, &[]) {
+        let command = path.iter().fold(&cli, |command, name| command.find_subcommand(name).unwrap());
+        let args: Vec<&str> = path.iter().map(String::as_str).collect();
+        let is_switch = |argument: &&clap::Arg| matches!(argument.get_action(), clap::ArgAction::SetTrue);
+        for name in command.get_arguments().filter(is_switch).filter_map(clap::Arg::get_env) {
+            let name = name.to_str().unwrap();
+            with((name, "maybe"), &args).fails(USAGE, "invalid value 'maybe'");
+            switches += 1;
+        }
+    }
+    assert!(switches >= 7, "{switches}");
+    with(("CAIRN_JSON", "maybe"), &["genesis", "show"]).fails(USAGE, "invalid value 'maybe'");
+    with(("CAIRN_LOG", "cairn=loud"), &["genesis", "show"]).fails(USAGE, "--log");
+    with(("CAIRN_LOG_FORMAT", "xml"), &["genesis", "show"]).fails(USAGE, "possible values: text, json");
+    with(("CAIRN_SUCCINCT", "yes"), &["proof", "get", &"00".repeat(32)]).fails(NO_NODE, "no node is running");
+    assert!(with(("CAIRN_JSON", "on"), &["genesis", "show"]).ok().starts_with('{'));
+    assert!(with(("CAIRN_JSON", "off"), &["genesis", "show"]).ok().starts_with("network"));
+}
+
+/// A test network has no store of its own: its nodes have.
+#[test]
+fn the_nodes_of_a_test_network_are_named() {
+    let place = Place::new();
+    for node in ["node-1", "node-2"] {
+        std::fs::create_dir_all(place.path("net").join(node).join("chain")).unwrap();
+    }
+    let said = format!("give the directory of one of its nodes, {} to node-2", place.path("net/node-1").display());
+    for args in [&["db", "check"][..], &["db", "export", "blocks"], &["db", "import", "genesis.json"]] {
+        place.run("net", args).fails(FAILED, &said);
+    }
+    start(&place, "net", &[]).fails(FAILED, &said);
+    assert!(!place.path("net/chain").exists() && !place.path("blocks").exists());
+}
+
+/// Options that a command cannot use are not among its own.
+#[test]
+fn commands_without_a_node_have_no_options_for_one() {
+    let place = Place::new();
+    for (path, asks) in [
+        ("proof verify", false),
+        ("proof car", false),
+        ("proof get", true),
+        ("wallet words", false),
+        ("wallet address", false),
+        ("wallet balance", true),
+        ("wallet send", true),
+        ("light status", false),
+        ("light sync", true),
+        ("genesis show", false),
+        ("db check", false),
+    ] {
+        let args: Vec<&str> = path.split(' ').chain(["--help"]).collect();
+        let help = place.run("a", &args).ok();
+        assert_eq!(help.contains("--rpc") || help.contains("--peer"), asks, "{path}: {help}");
+    }
 }
 
 #[test]

@@ -5,9 +5,9 @@ mod process;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use cairn::consensus::params::GenesisSpec;
+use cairn::consensus::params::{GenesisSpec, Retarget};
 use cairn::primitives::amount::COIN;
-use process::{Place, spec, wait_for};
+use process::{Done, Place, spec, wait_for};
 use serde_json::Value;
 
 /// Bits that every second hash meets.
@@ -30,8 +30,8 @@ fn a_payment_is_proven_without_trusting_any_node() {
     wait_for("B to follow", || (b.tip() == tip).then_some(()));
     let (at_a, at_b) = (a.peer_address(), b.peer_address());
     let light = |args: &[&str]| {
-        let peers = ["light", "--peer", &at_a, "--peer", &at_b];
-        place.run("light", &[&peers[..], args].concat())
+        let peers = ["--peer", &at_a, "--peer", &at_b];
+        place.run("light", &[&["light"], args, &peers].concat())
     };
 
     let synced = light(&["sync"]).ok();
@@ -50,7 +50,7 @@ fn a_payment_is_proven_without_trusting_any_node() {
     assert_eq!(json(&light(&["verify", &txid, "--block", &block, "--json"]).ok())["blockhash"], block.as_str());
 
     // Not proven, proven absent and not deep enough are different things, and none of them is success.
-    light(&["verify", &txid, "--min-confirmations", "7"]).fails(3, "proven, but with 6 confirmations, 7 are wanted");
+    light(&["verify", &txid, "--min-confirmations", "7"]).fails(3, "proven, but with 6 confirmations, not 7");
     light(&["verify", &block]).fails(3, "not proven: of the peers asked, 2 say that they do not have it");
     light(&["verify", &txid, "--block", &tip.1]).fails(3, "proven absent: block");
     light(&["verify", &txid, "--block", &txid]).fails(3, "not proven");
@@ -150,4 +150,27 @@ fn watch_prints_a_payment_as_it_is_seen_confirmed_and_reorganised_away() {
     );
     watch.kill().unwrap();
     watch.wait().unwrap();
+}
+
+/// Both verifiers doubt in the same words.
+#[test]
+fn a_young_chain_is_warned_of_as_a_receipt_of_it_is() {
+    let place = Place::new();
+    let (payer, miner) = (place.wallet("a"), place.wallet("miner"));
+    let mut spec = GenesisSpec { retarget: Retarget::Asert, ..spec(INSTANT, &[(&payer, 1_000 * COIN)]) };
+    assert!(spec.mine_nonce());
+    place.found(&spec);
+    let node = place.node("a", &[]);
+    let txid = place.run("a", &["wallet", "send", &miner, "1"]).ok();
+    node.generate(2, &miner);
+    place.run("a", &["proof", "get", &txid, "-o", "pay.json"]).ok();
+    let offline = place.run("nobody", &["proof", "verify", "pay.json", "--min-work", "1", "--json"]);
+    let told = |done: &Done| done.stderr.lines().filter(|line| line.contains("pace")).map(str::to_owned).collect();
+    let expected: Vec<String> = told(&offline);
+    assert_eq!(expected.len(), 1, "{offline:?}");
+    let online = place.run("light", &["light", "verify", &txid, "--json", "--peer", &node.peer_address()]);
+    let same: Vec<String> = told(&online);
+    assert_eq!(same, expected, "{online:?}");
+    let warnings = json(&online.ok())["warnings"].to_string();
+    assert!(warnings.contains("too little work is shown"), "{warnings}");
 }

@@ -61,8 +61,13 @@ async fn payments_outlive_an_orderly_stop() {
     }
     let before = mempool(&node).await;
     assert_eq!(before.len(), 3);
+    // On demand it is the same file.
+    let saved = node.handle().save_mempool().await.expect("the node is there").expect("writable");
+    assert_eq!(saved, dir.path().join("mempool.dat"));
+    let on_demand = std::fs::read(&saved).expect("a file");
     node.stop().await.expect("the node stops");
     let file = dir.path().join("mempool.dat");
+    assert_eq!(std::fs::read(&file).expect("a file"), on_demand);
     #[cfg(unix)]
     {
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("a file").permissions());

@@ -129,7 +129,8 @@ fn absurd_fees_are_refused_unless_they_are_allowed() {
     let send = |args: &[&str]| place.run("node", &[&["wallet", "send", &payee, "1"], args].concat());
     send(&["--fee-rate", "1000000"]).fails(FAILED, "the fee would be 2.12 coins");
     send(&["--fee-rate", "10001"]).fails(FAILED, "--max-fee 0.02120212 allows it");
-    send(&["--fee-rate", "10001", "--max-fee", "0.02120211"]).fails(FAILED, "at most 0.02120211 are allowed");
+    send(&["--fee-rate", "10001", "--max-fee", "0.02120211"])
+        .fails(FAILED, "more than 0.02120211: --max-fee allows more");
     send(&["--max-fee", "0.00000211"]).fails(FAILED, "the fee would be 0.00000212 coins");
     assert!(node.mempool().is_empty());
     let txid = send(&["--fee-rate", "10001", "--max-fee", "0.02120212"]).ok();

@@ -44,6 +44,11 @@ pub fn note(text: impl std::fmt::Display) {
     stderr().line(text);
 }
 
+/// Tells the person at the terminal what speaks against a result.
+pub fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|text| note(format_args!("warning: {text}")));
+}
+
 impl Console {
     /// A console that writes to `out`. If there is no thread to write on, every line is lost.
     pub fn new(out: impl Write + Send + 'static) -> Self {

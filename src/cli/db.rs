@@ -106,17 +106,15 @@ fn export(path: &Path, common: &Common) -> anyhow::Result<()> {
     // What could be read of a damaged database is worth keeping, too.
     file.sync_all().with_context(|| format!("cannot write {}", path.display()))?;
     let blocks = exported?;
-    common.print(
-        || format!("{}: {}", path.display(), counted(blocks, "block")),
-        || json!({ "file": path, "blocks": blocks }),
-    )
+    let text = format!("{}: {}", path.display(), counted(blocks, "block"));
+    common.print_done(&text, || text.clone(), || json!({ "file": path, "blocks": blocks }))
 }
 
 fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-    let data_dir = common.data_dir()?;
+    let data_dir = common.node_dir()?;
     private_file::create_dir(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     genesis::check_kept(&data_dir, &params)?;
     let dir = data_dir.join(STORE_DIR);
@@ -130,15 +128,13 @@ fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
     let imported =
         imported.with_context(|| format!("the import ended with the chain at height {}", chain.tip().height))?;
     let (height, new, known) = (chain.tip().height, imported.new, imported.known);
-    common.print(
-        || format!("height {height}: {} imported, {known} known already", counted(new, "block")),
-        || json!({ "height": height, "imported": new, "known": known }),
-    )
+    let text = format!("height {height}: {} imported, {known} known already", counted(new, "block"));
+    common.print_done(&text, || text.clone(), || json!({ "height": height, "imported": new, "known": known }))
 }
 
 /// A database that is there: opening it must not make one. It is only read, and where it cannot be written a copy is.
 fn open_existing(common: &Common) -> anyhow::Result<Database> {
-    let dir = common.data_dir()?.join(STORE_DIR);
+    let dir = common.node_dir()?.join(STORE_DIR);
     ensure!(dir.is_dir(), "there is no database at {}: say where with --data-dir", dir.display());
     let store = match SledStore::open(&dir) {
         Err(error @ StoreError::Backend { .. }) => {

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::console::note;
-use super::{Common, print_line};
+use super::{Common, print_line, write_file};
 use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
 use crate::miner::kernel;
-use crate::primitives::amount::{counted, format_coins, parse_coins};
+use crate::primitives::amount::{counted, in_coins, parse_coins};
 use crate::primitives::target::Bits;
 use crate::storage::private_file;
 
@@ -30,20 +30,27 @@ enum GenesisCommand {
     /// Print a new network's genesis.json, mined and ready
     #[command(after_help = "\
 Example, a new network with a fast start:
-  cairn genesis new --network mynet --address-prefix my > genesis.json
+  cairn genesis new --network mynet --address-prefix my -o genesis.json
   cairn node --genesis genesis.json
 
 Example, for tests: an address with initial coins, and blocks without work:
   cairn genesis new --retarget none --bits 207fffff \\
-    --pow-limit-bits 207fffff --alloc my1…=1000 > genesis.json")]
-    New(Box<NewArgs>),
+    --pow-limit-bits 207fffff --alloc my1…=1000 -o genesis.json")]
+    New {
+        #[command(flatten)]
+        new: Box<NewArgs>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Find the nonce of an edited genesis.json, and print the file with it
     #[command(after_help = "\
 Example:
-  cairn genesis mine edited.json > genesis.json")]
+  cairn genesis mine edited.json -o genesis.json")]
     Mine {
         /// The file to read
         file: PathBuf,
+        #[command(flatten)]
+        output: Output,
     },
     /// Print a network's hash and parameters
     #[command(after_help = "\
@@ -54,6 +61,14 @@ Example:
         /// The file to read [default: --genesis, else the built-in development network]
         file: Option<PathBuf>,
     },
+}
+
+/// Where a genesis.json goes.
+#[derive(Debug, clap::Args)]
+struct Output {
+    /// The file to write, whole or not at all [default: stdout]
+    #[arg(short, long, env = "CAIRN_OUTPUT", value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Spacings that halve the difficulty, as the algorithm's authors chose (two days of ten minutes). With a shorter half-life
@@ -219,8 +234,8 @@ impl NewArgs {
 /// If a file cannot be read, a field will not do, or no nonce is found.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     match args.command {
-        GenesisCommand::New(new) => print_mined(new.into_spec()?),
-        GenesisCommand::Mine { file } => print_mined(GenesisSpec::from_json(&read(&file)?)?),
+        GenesisCommand::New { new, output } => put_mined(new.into_spec()?, output, common),
+        GenesisCommand::Mine { file, output } => put_mined(GenesisSpec::from_json(&read(&file)?)?, output, common),
         GenesisCommand::Show { file: None } => show(common.params()?.as_ref(), common),
         GenesisCommand::Show { file: Some(file) } => show(&Params::from_json(&read(&file)?)?, common),
     }
@@ -230,10 +245,16 @@ fn read(path: &std::path::Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn print_mined(mut spec: GenesisSpec) -> anyhow::Result<()> {
+fn put_mined(mut spec: GenesisSpec, Output { output }: Output, common: &Common) -> anyhow::Result<()> {
     mine(&mut spec)?;
     let params = Params::new(spec)?;
-    print_line(params.spec.to_json().trim_end())
+    let json = params.spec.to_json();
+    let Some(path) = output else { return print_line(json.trim_end()) };
+    write_file(&path, json.as_bytes())?;
+    let (network, hash) = (&params.network, params.genesis_hash);
+    let written = format!("{}: network {network}, genesis {hash}", path.display());
+    let json = || json!({ "file": path, "network": network, "genesis_hash": hash });
+    common.print_done(&written, || written.clone(), json)
 }
 
 /// Searches all nonces on all cores for the least that will do, so that the same file always comes out.
@@ -274,13 +295,13 @@ fn show(params: &Params, common: &Common) -> anyhow::Result<()> {
             format!("easiest bits      {} ({:.0} hashes)", spec.pow_limit_bits, params.pow_limit.work().as_f64()),
             format!("retarget          {retarget}"),
             format!(
-                "subsidy           {} coins, halved every {} blocks",
-                format_coins(spec.subsidy),
-                spec.halving_interval
+                "subsidy           {}, halved every {}",
+                in_coins(spec.subsidy),
+                counted(spec.halving_interval, "block")
             ),
             format!("coinbase maturity {}", counted(spec.coinbase_maturity, "block")),
-            format!("block size        at most {} bytes", spec.max_block_bytes),
-            format!("allocated         {} coins in {}", format_coins(allocated), counted(spec.alloc.len(), "output")),
+            format!("block size        at most {}", counted(spec.max_block_bytes, "byte")),
+            format!("allocated         {} in {}", in_coins(allocated), counted(spec.alloc.len(), "output")),
             format!(
                 "seeds             {}",
                 if spec.seeds.is_empty() { "none".to_owned() } else { spec.seeds.join(" ") }

@@ -14,22 +14,22 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
 use self::words::{agreeing, history_json, history_line, in_words, names, peer_json, peers_in_words, why};
-use super::console::note;
+use super::console::{note, warn};
 use super::db::progress_bar;
 use super::proof::{describe_output, output_json};
 use super::{Common, print_line};
-use crate::consensus::params::{Params, Retarget};
+use crate::consensus::params::Params;
 use crate::light::{
     Answer, Command, Config, Found, Headers, Light, Notice, Payment, PeerReport, Question, Stage, Standing,
 };
 use crate::p2p::Event;
 use crate::primitives::address;
-use crate::primitives::amount::{counted, format_coins};
+use crate::primitives::amount::{counted, format_coins, in_coins};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::primitives::time::UnixTime;
-use crate::receipt::weight::{Slow, Weight};
+use crate::receipt::weight::Weight;
 use crate::runtime::{self, RunningLight, unix_now};
 use crate::storage::{TxLocation, private_file};
 
@@ -40,6 +40,9 @@ const SUSPICIOUS_SPACINGS: u64 = 20;
 const SUSPICIOUS_SECS: u64 = 600;
 /// Nodes to find when none is given.
 const OUTBOUND_TARGET: usize = 8;
+
+/// Longest wait that can be asked for: a year.
+const MAX_TIMEOUT_SECS: u64 = 365 * 86_400;
 
 /// Options of `cairn light`.
 #[derive(Debug, clap::Args)]
@@ -54,26 +57,34 @@ Name several peers: one honest peer among them is enough. Headers are stored in 
 
 Exit codes: 0 success, for verify only if proven; 3 not proven; 4 no peer answers.")]
 pub struct Args {
-    /// A full node to ask; with an id, no other node is accepted. May be repeated [default: nodes found through the
-    /// network's seeds]
-    #[arg(long, global = true, env = "CAIRN_PEER", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
-    peer: Vec<String>,
-    /// Seconds to wait for peers before continuing with those that have answered
-    #[arg(long, global = true, env = "CAIRN_TIMEOUT", value_name = "SECONDS", default_value_t = 60)]
-    timeout: u64,
-    /// Work that the chain is known to have, in hex, from another source: print a warning if the chain does not have more
-    #[arg(long, global = true, env = "CAIRN_EXPECT_WORK", value_name = "HEX")]
-    expect_work: Option<Work>,
     #[command(subcommand)]
     command: LightCommand,
+}
+
+/// Which peers to ask, and for how long.
+#[derive(Debug, clap::Args)]
+struct PeerArgs {
+    /// A full node to ask; with an id, no other node is accepted. May be repeated [default: nodes found through the
+    /// network's seeds]
+    #[arg(long, env = "CAIRN_PEER", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
+    peer: Vec<String>,
+    /// Seconds to wait for peers before continuing with those that have answered
+    #[arg(long, env = "CAIRN_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(..=MAX_TIMEOUT_SECS))]
+    timeout: u64,
+    /// Work that the chain is known to have, in hex, from another source: print a warning if the chain does not have more
+    #[arg(long, env = "CAIRN_EXPECT_WORK", value_name = "HEX")]
+    expect_work: Option<Work>,
 }
 
 #[derive(Debug, Subcommand)]
 enum LightCommand {
     /// Download and check all headers
-    Sync,
+    Sync(PeerArgs),
     /// Prove that a transaction is in the chain
     Verify {
+        #[command(flatten)]
+        peers: PeerArgs,
         /// The transaction
         txid: Txid,
         /// Confirmations that it must have, counted as work in units of a block shortly before it
@@ -85,11 +96,15 @@ enum LightCommand {
     },
     /// List the transactions of an address that peers can prove; this reveals the address to them
     History {
+        #[command(flatten)]
+        peers: PeerArgs,
         /// The address
         address: String,
     },
     /// Watch addresses by block filters without revealing them, until interrupted
     Watch {
+        #[command(flatten)]
+        peers: PeerArgs,
         /// The addresses
         #[arg(required = true)]
         addresses: Vec<String>,
@@ -127,7 +142,7 @@ pub enum LightError {
         transactions: usize,
     },
     /// It is there, but not deep enough.
-    #[error("proven, but with {}, {expected} are wanted", counted(*.got, "confirmation"))]
+    #[error("proven, but with {}, not {expected}", counted(*.got, "confirmation"))]
     TooFewConfirmations {
         /// How many it has.
         got: u32,
@@ -143,10 +158,14 @@ pub enum LightError {
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     let path = headers_path(common, &params)?;
-    if matches!(args.command, LightCommand::Status) {
-        return status(common, &Headers::open(params, Some(&path))?, &path);
-    }
-    let peers = super::peer_names(&args.peer)?;
+    let asked = match &args.command {
+        LightCommand::Status => return status(common, &Headers::open(params, Some(&path))?, &path),
+        LightCommand::Sync(peers)
+        | LightCommand::Verify { peers, .. }
+        | LightCommand::History { peers, .. }
+        | LightCommand::Watch { peers, .. } => peers,
+    };
+    let peers = super::peer_names(&asked.peer)?;
     let config = Config {
         headers: Some(path),
         outbound_target: if peers.is_empty() { OUTBOUND_TARGET } else { 0 },
@@ -155,7 +174,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
     tokio.block_on(async {
         let running = RunningLight::start(params.clone(), &peers, config).await?;
-        let mut session = Session::new(&running, common, &args);
+        let mut session = Session::new(&running, common, asked);
         let done = tokio::select! {
             done = session.carry_out(&args.command) => done,
             signal = runtime::interrupted() => signal.context("cannot wait for signals"),
@@ -240,30 +259,30 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(client: &'a RunningLight, common: &'a Common, args: &'a Args) -> Self {
+    fn new(client: &'a RunningLight, common: &'a Common, asked: &'a PeerArgs) -> Self {
         Self {
             client,
-            peers: &args.peer,
+            peers: &asked.peer,
             events: client.link().subscribe(),
             common,
             params: client.params().clone(),
-            patience: Duration::from_secs(args.timeout),
-            expect_work: args.expect_work,
+            patience: Duration::from_secs(asked.timeout),
+            expect_work: asked.expect_work,
         }
     }
 
     async fn carry_out(&mut self, command: &LightCommand) -> anyhow::Result<()> {
         self.sync().await?;
         match command {
-            LightCommand::Sync => self.report_sync().await,
-            LightCommand::Verify { txid, min_confirmations, block: None } => {
+            LightCommand::Sync(_) => self.report_sync().await,
+            LightCommand::Verify { txid, min_confirmations, block: None, .. } => {
                 self.verify(*txid, *min_confirmations).await
             }
-            LightCommand::Verify { txid, min_confirmations, block: Some(block) } => {
+            LightCommand::Verify { txid, min_confirmations, block: Some(block), .. } => {
                 self.verify_in(*txid, *block, *min_confirmations).await
             }
-            LightCommand::History { address } => self.history(address).await,
-            LightCommand::Watch { addresses, from_height, min_confirmations } => {
+            LightCommand::History { address, .. } => self.history(address).await,
+            LightCommand::Watch { addresses, from_height, min_confirmations, .. } => {
                 self.watch(addresses, *from_height, *min_confirmations).await
             }
             LightCommand::Status => Ok(()),
@@ -353,7 +372,7 @@ impl<'a> Session<'a> {
     async fn state(&self) -> anyhow::Result<(State, Vec<PeerReport>, Vec<String>)> {
         let (state, reports) = self.ask(|light| (State::of(light.chain()), light.reports())).await?;
         let warnings = self.warnings(&state, &reports);
-        warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
+        warn(&warnings);
         Ok((state, reports, warnings))
     }
 
@@ -441,17 +460,14 @@ impl<'a> Session<'a> {
     }
 
     async fn proven(&self, found: &Found, min_confirmations: u32) -> anyhow::Result<()> {
-        let (state, reports, warnings) = self.state().await?;
+        let (state, reports, mut warnings) = self.state().await?;
         let height = found.place.height;
         let headers = state.height.saturating_sub(height) + 1;
         let weight = self.ask(move |light| light.chain().weight(height)).await?;
-        let weight = weight.context("the block is no longer on the best chain")?;
+        let weight = weight.context("the block is no longer on the best chain")?.under(&self.params);
         let (confirmations, work_on_top) = (weight.confirmations, weight.on_top);
-        if let Some(Slow { since, percent }) = weight.slow.filter(|_| self.params.retarget == Retarget::Asert) {
-            note(format_args!(
-                "warning: since time {since} the chain shows {percent} % of the work that its miners did before"
-            ));
-        }
+        warn(&weight.warnings());
+        warnings.extend(weight.warnings());
         ensure!(
             confirmations >= min_confirmations,
             LightError::TooFewConfirmations { got: confirmations, expected: min_confirmations }
@@ -590,9 +606,9 @@ impl<'a> Session<'a> {
                 continue;
             }
             let amount = match (received, spent) {
-                (received, 0) => format!("+{}", format_coins(*received)),
-                (0, spent) => format!("-{}", format_coins(*spent)),
-                (received, spent) => format!("+{} -{}", format_coins(*received), format_coins(*spent)),
+                (received, 0) => format!("+{}", in_coins(*received)),
+                (0, spent) => format!("-{}", in_coins(*spent)),
+                (received, spent) => format!("+{} -{}", format_coins(*received), in_coins(*spent)),
             };
             let place = match payment.stage {
                 Stage::Seen => "not in a block yet, and not proven".to_owned(),
@@ -602,7 +618,7 @@ impl<'a> Session<'a> {
                 }
                 Stage::Reorganised { height, block } => format!("block {height} {block} is no longer in the chain"),
             };
-            print_line(&format!("{stage:<11}  {amount} coins  {address}  {}  {place}", payment.txid))?;
+            print_line(&format!("{stage:<11}  {amount}  {address}  {}  {place}", payment.txid))?;
         }
         Ok(())
     }

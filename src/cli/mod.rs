@@ -4,14 +4,15 @@
 //! what a single payment or address is to be is said on the command line alone.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, anyhow};
-use clap::builder::FalseyValueParser;
+use anyhow::{Context, anyhow, ensure};
+use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -24,6 +25,8 @@ use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
 use crate::receipt::ReceiptError;
 use crate::rpc::client::ClientError;
+use crate::runtime::STORE_DIR;
+use crate::storage::private_file;
 
 pub mod bench;
 pub mod client;
@@ -83,10 +86,10 @@ pub struct Common {
     #[arg(long, global = true, env = "CAIRN_GENESIS", value_name = "FILE")]
     genesis: Option<PathBuf>,
     /// Print the result as JSON, for programs
-    #[arg(long, global = true, env = "CAIRN_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true, env = "CAIRN_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
     /// What to log to stderr: error, warn, info, debug, trace, or a filter like cairn::p2p=debug
-    #[arg(long, global = true, env = "CAIRN_LOG", value_name = "LEVEL")]
+    #[arg(long, global = true, env = "CAIRN_LOG", value_name = "LEVEL", value_parser = log_filter)]
     log: Option<String>,
     /// Log format: lines of text, or one JSON object a line for programs
     #[arg(long, global = true, env = "CAIRN_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
@@ -113,6 +116,23 @@ impl Common {
         }
         let home = std::env::home_dir().context("there is no home directory: say where with --data-dir")?;
         Ok(home.join(".cairn"))
+    }
+
+    /// The data directory of a single node.
+    ///
+    /// # Errors
+    /// If it is a test network's, in which each node has one.
+    pub fn node_dir(&self) -> anyhow::Result<PathBuf> {
+        let dir = self.data_dir()?;
+        let nodes = testnet::nodes_in(&dir);
+        ensure!(
+            nodes == 0 || dir.join(STORE_DIR).is_dir(),
+            "{} holds a test network: give the directory of one of its nodes, {}{}",
+            dir.display(),
+            dir.join("node-1").display(),
+            if nodes > 1 { format!(" to node-{nodes}") } else { String::new() }
+        );
+        Ok(dir)
     }
 
     /// The network's parameters: from `--genesis`, else from the data directory, else the built-in development network.
@@ -145,15 +165,37 @@ impl Common {
         print_line(&result)
     }
 
-    /// Prints the id of a payment that is sent. Where stdout does not take it, or its reader has left, the command fails
-    /// and the error names the id: a caller that does not learn it might pay again.
+    /// Prints the result of something that is done and stays done. Where stdout does not take it, or its reader has left,
+    /// the command fails and the error says what `done` says: a caller that does not learn it might do it again.
+    ///
+    /// # Errors
+    /// If stdout cannot be written to.
+    pub fn print_done(
+        &self,
+        done: impl Display,
+        text: impl FnOnce() -> String,
+        json: impl FnOnce() -> Value,
+    ) -> anyhow::Result<()> {
+        self.print(text, json).map_err(|error| anyhow!("{done}, but {error}"))
+    }
+
+    /// The same with the id of a payment that is sent.
     ///
     /// # Errors
     /// If stdout cannot be written to.
     pub fn print_payment(&self, txid: &Txid, json: impl FnOnce() -> Value) -> anyhow::Result<()> {
-        self.print(|| txid.to_string(), json)
-            .map_err(|error| anyhow!("the payment is sent, its id is {txid}, but {error}"))
+        self.print_done(format_args!("the payment is sent, its id is {txid}"), || txid.to_string(), json)
     }
+}
+
+/// Options that parse, but not together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+/// A filter of log lines, as it was given.
+fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Stdout cannot be written to.
@@ -168,6 +210,20 @@ pub struct OutputError(std::io::Error);
 pub fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     Ok(writeln!(out, "{text}").and_then(|()| out.flush()).map_err(OutputError)?)
+}
+
+/// Writes a file that was asked for: all of it or nothing, unless it is no file but a device or a pipe.
+///
+/// # Errors
+/// If it cannot be written.
+fn write_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let written = match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() => std::fs::write(path, content),
+        // The file that a link leads to, not the link, is replaced.
+        Ok(_) => std::fs::canonicalize(path).and_then(|path| private_file::replace_shared(&path, content)),
+        Err(_) => private_file::replace_shared(path, content),
+    };
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Whether a command failed only because the reader of its stdout has left.
@@ -301,12 +357,9 @@ impl Failure {
 /// Whether JSON was asked for on a command line that cannot be parsed.
 fn wants_json(args: &[OsString]) -> bool {
     let given = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
-    // As FalseyValueParser reads it.
-    let falsy = |value: &OsString| {
-        let value = value.to_string_lossy().to_lowercase();
-        ["", "n", "no", "f", "false", "off", "0"].contains(&value.as_str())
-    };
-    given || std::env::var_os("CAIRN_JSON").is_some_and(|value| !falsy(&value))
+    let command = <Cli as clap::CommandFactory>::command();
+    let is_true = |value: OsString| BoolishValueParser::new().parse_ref(&command, None, &value).is_ok_and(|is| is);
+    given || std::env::var_os("CAIRN_JSON").is_some_and(is_true)
 }
 
 /// Whether to write colours to stderr, as <https://no-color.org> and <https://bixense.com/clicolors> have it: clap and indicatif
@@ -332,7 +385,7 @@ fn explain(error: &anyhow::Error) -> String {
     })
 }
 
-/// What an error means to the caller of the process. [`USAGE`] is clap's.
+/// What an error means to the caller of the process.
 fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ClientError>() {
         return match error {
@@ -344,6 +397,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | ClientError::NotANode { .. }
             | ClientError::Rpc { .. } => FAILED,
         };
+    }
+    if error.is::<UsageError>() {
+        return USAGE;
     }
     if let Some(error) = error.downcast_ref::<LightError>() {
         return if matches!(error, LightError::NoPeer { .. }) { NO_NODE } else { NOT_PROVEN };
@@ -415,7 +471,9 @@ mod tests {
             let find = |command: &'_ clap::Command, name: &str| command.find_subcommand(name).unwrap().clone();
             let command = path.split(' ').fold(cli.clone(), |command, name| find(&command, name));
             assert!(command.get_arguments().count() > 0, "{path}");
-            let set: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_env()).collect();
+            // Which node is asked holds for all payments.
+            let own = command.get_arguments().filter(|argument| !argument.is_global_set());
+            let set: Vec<_> = own.filter_map(|argument| argument.get_env()).collect();
             assert!(set.is_empty(), "{path}: {set:?}");
         }
     }

@@ -39,13 +39,13 @@ pub struct Args {
     #[arg(long, env = "CAIRN_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:7331")]
     listen: SocketAddr,
     /// Accept no inbound peers; only dial out
-    #[arg(long, env = "CAIRN_NO_LISTEN", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CAIRN_NO_LISTEN", value_parser = clap::builder::BoolishValueParser::new())]
     no_listen: bool,
     /// Address on which to serve JSON-RPC; port 0 picks a free one
     #[arg(long, env = "CAIRN_RPC", value_name = "ADDR", default_value = "127.0.0.1:7332")]
     rpc: SocketAddr,
     /// Do not serve the explorer, a page at / of the RPC address that reads the chain without credentials
-    #[arg(long, env = "CAIRN_NO_EXPLORER", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CAIRN_NO_EXPLORER", value_parser = clap::builder::BoolishValueParser::new())]
     no_explorer: bool,
     /// A host name allowed in requests to RPC, explorer and metrics, besides IP addresses and localhost; may be repeated
     #[arg(long, env = "CAIRN_RPC_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
@@ -77,7 +77,7 @@ pub struct Args {
     #[arg(long, env = "CAIRN_RECORD", value_name = "FILE")]
     record: Option<PathBuf>,
     /// Allow the RPC method setlink, which cuts links, slows them and drops messages
-    #[arg(long, env = "CAIRN_CHAOS", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CAIRN_CHAOS", value_parser = clap::builder::BoolishValueParser::new())]
     chaos: bool,
 }
 
@@ -87,7 +87,7 @@ pub struct Args {
 /// Why it does not start, or what ended it.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
-    let data_dir = common.data_dir()?;
+    let data_dir = common.node_dir()?;
     genesis::check_kept(&data_dir, &params)?;
     // In compose files, a variable that is not set arrives as an empty one.
     let mine = match args.mine.as_deref().filter(|text| !text.is_empty()) {

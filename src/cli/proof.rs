@@ -8,12 +8,12 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::client::{self, ClientArgs};
-use super::console::note;
-use super::{Common, print_line};
+use super::console::warn;
+use super::{Common, print_line, write_file};
 use crate::consensus::headers::Checkpoint;
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::{counted, format_coins};
+use crate::primitives::amount::{counted, in_coins};
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::{Lock, Output};
 use crate::receipt::{self, Evidence, Proven, Receipt, checkpoint_from_json, checkpoint_to_json};
@@ -21,8 +21,6 @@ use crate::receipt::{self, Evidence, Proven, Receipt, checkpoint_from_json, chec
 /// Options of `cairn proof`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    node: ClientArgs,
     #[command(subcommand)]
     command: ProofCommand,
 }
@@ -36,24 +34,26 @@ Examples:
   cairn proof get 5f2b… -o pay.json
   # with a sample of them
   cairn proof get 5f2b… --succinct -o pay.json
-  # with the headers after a checkpoint that the verifier holds
+  # with the headers after a checkpoint that `cairn proof verify` saved
   cairn proof get 5f2b… --since seen.json -o pay.json
 
 The node is not trusted: the receipt is checked before it is written.")]
     Get {
+        #[command(flatten)]
+        node: ClientArgs,
         /// The transaction
         txid: Txid,
         /// The file to write [default: stdout]
         #[arg(short, long, env = "CAIRN_OUTPUT", value_name = "FILE")]
         output: Option<PathBuf>,
         /// Include only a sample of the headers: a few hundred kilobytes, however long the chain
-        #[arg(long, env = "CAIRN_SUCCINCT", conflicts_with = "since")]
+        #[arg(long, env = "CAIRN_SUCCINCT", conflicts_with = "since", value_parser = clap::builder::BoolishValueParser::new())]
         succinct: bool,
         /// Include only the headers after this checkpoint
         #[arg(long, env = "CAIRN_SINCE", value_name = "CHECKPOINT")]
         since: Option<PathBuf>,
         /// Write the compact form instead of JSON
-        #[arg(long, env = "CAIRN_BINARY", requires = "output")]
+        #[arg(long, env = "CAIRN_BINARY", requires = "output", value_parser = clap::builder::BoolishValueParser::new())]
         binary: bool,
     },
     /// Export a receipt as a CAR for IPLD tools: header, Merkle nodes, transaction
@@ -71,8 +71,9 @@ The node is not trusted: the receipt is checked before it is written.")]
     #[command(after_help = "\
 Examples:
   cairn proof verify pay.json --genesis genesis.json
-  # then request later ones with --since seen.json
+  # save the end of its chain, and check a later receipt from there
   cairn proof verify first.json --save-checkpoint seen.json
+  cairn proof get 5f2b… --since seen.json -o later.json
   cairn proof verify later.json --checkpoint seen.json
   # accept the work of one block
   cairn proof verify pay.json --min-work 1
@@ -108,9 +109,9 @@ pub(super) const MIN_WORK: u32 = 6;
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     match &args.command {
-        ProofCommand::Get { txid, output, succinct, since, binary } => {
+        ProofCommand::Get { node, txid, output, succinct, since, binary } => {
             let held = since.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
-            let client = args.node.connect(common, None)?;
+            let client = node.connect(common, None)?;
             let evidence = if *succinct { "succinct" } else { "headers" };
             let from = held.as_ref().map(|checkpoint| checkpoint.height);
             let answer: Value = client::call(&client, "getreceipt", &[json!(txid), json!(evidence), json!(from)])?;
@@ -119,20 +120,23 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             ensure!(proven.txid == *txid, "the node answered with another transaction's receipt: {}", proven.txid);
             let Some(path) = output else { return print_line(receipt.to_json().trim_end()) };
             let bytes = if *binary { receipt.to_bytes() } else { receipt.to_json().into_bytes() };
-            write(path, &bytes)?;
-            warn(&proven);
-            let written = || format!("{}: {}, {} bytes", path.display(), confirmations(&proven), bytes.len());
-            common.print(written, || verdict(&receipt, &proven, &params))
+            write_file(path, &bytes)?;
+            warn(&proven.warnings());
+            let size = counted(bytes.len(), "byte");
+            let written = format!("{}: {}, {size}", path.display(), confirmations(&proven));
+            common.print_done(&written, || written.clone(), || verdict(&receipt, &proven, &params))
         }
         ProofCommand::Car { file, output, checkpoint } => {
             let receipt = read_receipt(file)?;
             let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
             let proven = receipt.verify(&params, held.as_ref(), super::unix_now())?;
             let car = receipt.to_car(&proven.header).context("the branch does not lead to the header")?;
-            write(output, &car)?;
+            write_file(output, &car)?;
             let root = receipt::car::root(&proven.header).context("a header has a CID")?;
-            common.print(
-                || format!("{}: {} bytes, root {root}", output.display(), car.len()),
+            let written = format!("{}: {}, root {root}", output.display(), counted(car.len(), "byte"));
+            common.print_done(
+                &written,
+                || written.clone(),
                 || json!({ "file": output, "bytes": car.len(), "root": root }),
             )
         }
@@ -140,13 +144,20 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             let receipt = read_receipt(file)?;
             let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
             let proven = receipt.verify(&params, held.as_ref(), super::unix_now())?;
-            warn(&proven);
+            warn(&proven.warnings());
             proven.demand(*min_work)?;
             if let Some(path) = save_checkpoint {
                 let end = proven.checkpoint.as_ref().context("a sample of the headers leaves no checkpoint to save")?;
-                write(path, checkpoint_to_json(end, &params).as_bytes())?;
+                write_file(path, checkpoint_to_json(end, &params).as_bytes())?;
             }
-            common.print(|| describe(&receipt, &proven, &params), || verdict(&receipt, &proven, &params))
+            let (text, json) = (|| describe(&receipt, &proven, &params), || verdict(&receipt, &proven, &params));
+            match save_checkpoint {
+                None => common.print(text, json),
+                Some(path) => {
+                    let done = format!("proven, and the checkpoint is in {}", path.display());
+                    common.print_done(done, text, json)
+                }
+            }
         }
     }
 }
@@ -159,18 +170,10 @@ fn read_receipt(file: &Path) -> anyhow::Result<Receipt> {
     Ok(Receipt::read(File::open(file).with_context(|| format!("cannot open {}", file.display()))?)?)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
-}
-
 fn read_checkpoint(path: &Path, params: &Params) -> anyhow::Result<Checkpoint> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     // Not a receipt's error: whether a payment is proven is not the question here.
     checkpoint_from_json(&text, params).map_err(|error| anyhow!("{} will not do: {error}", path.display()))
-}
-
-fn warn(proven: &Proven) {
-    proven.warnings().iter().for_each(|text| note(format_args!("warning: {text}")));
 }
 
 /// Confirmations in work, and the headers beside them.
@@ -202,7 +205,7 @@ pub(super) fn describe_output(output: &Output, params: &Params) -> String {
     match &output.lock {
         Lock::Key(key) => {
             let to = address::encode(&params.address_prefix, key);
-            format!("pays           {} coins to {to}", format_coins(output.value))
+            format!("pays           {} to {to}", in_coins(output.value))
         }
         Lock::Data(data) => format!("holds          {}", show_data(data)),
     }
@@ -214,7 +217,7 @@ fn evidence(receipt: &Receipt) -> String {
         Evidence::Since { height, headers, .. } => {
             format!("all {} since the checkpoint at height {height}", counted(headers.len(), "header"))
         }
-        Evidence::Succinct(proof) => format!("a sample of the headers, {} bytes", proof.len()),
+        Evidence::Succinct(proof) => format!("a sample of the headers, {}", counted(proof.len(), "byte")),
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::client::ClientArgs;
 use super::{Common, is_reader_gone, print_line};
+use crate::primitives::amount::counted;
 
 /// Longest text that is taken for a number: hashes of digits alone stay text.
 const MAX_NUMBER_CHARS: usize = 20;
@@ -30,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     node: ClientArgs,
     /// Parameters are given as NAME=VALUE
-    #[arg(long, env = "CAIRN_NAMED", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CAIRN_NAMED", value_parser = clap::builder::BoolishValueParser::new())]
     named: bool,
     /// The method; `help` lists them
     method: String,
@@ -58,9 +59,10 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         result => format!("{result:#}"),
     };
     print_line(&text).map_err(|error| match text.len() {
+        _ if is_reader_gone(&error) => error,
         // The node has done what it was asked: an id that it answered is not to be lost.
-        ..=MAX_QUOTED_BYTES if !is_reader_gone(&error) => anyhow!("the node answered {text}, but {error}"),
-        _ => error,
+        ..=MAX_QUOTED_BYTES => anyhow!("the node answered {text}, but {error}"),
+        bytes => anyhow!("the node answered with {}, but {error}", counted(bytes, "byte")),
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
@@ -18,6 +18,7 @@ use super::jsonrpc::{self, Outcome, Parsed};
 use super::limits::{Limits, PublicLimits};
 use super::methods::{self, Access};
 use super::strangers::{Memory, Usage};
+use crate::primitives::amount::counted;
 
 /// How long a call with wrong credentials waits for its answer: guessing is slow (Bitcoin Core's 250 ms).
 const REFUSAL_DELAY: Duration = Duration::from_millis(250);
@@ -144,11 +145,14 @@ struct Bounds {
 
 /// A request's body, or what to tell its sender.
 async fn read_body(request: Request, most: usize, within: Duration) -> Result<Bytes, Response> {
+    let too_long = || plain(StatusCode::PAYLOAD_TOO_LARGE, &format!("a request may have {}", counted(most, "byte")));
+    // What its Content-Length says is not waited for.
+    if request.body().size_hint().lower() > most as u64 {
+        return Err(too_long());
+    }
     match tokio::time::timeout(within, to_bytes(request.into_body(), most)).await {
         Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time")),
-        Ok(Err(error)) if is_too_long(&error) => {
-            Err(plain(StatusCode::PAYLOAD_TOO_LARGE, &format!("a request may have {most} bytes")))
-        }
+        Ok(Err(error)) if is_too_long(&error) => Err(too_long()),
         Ok(Err(error)) => Err(plain(StatusCode::BAD_REQUEST, &format!("cannot read the request: {error}"))),
         Ok(Ok(body)) => Ok(body),
     }

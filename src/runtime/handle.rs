@@ -1,14 +1,16 @@
 //! What the rest of the program holds of a running node.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use std::{fmt, io};
 
 use super::chaos::{Chaos, LinkKey, LinkSettings};
 use super::clock::Clock;
 use super::link::{NodeLink, Stopped};
+use super::mempool_file::MempoolFile;
 use super::mining::MiningControl;
 use super::traffic::{Totals, Traffic};
 use super::work::Templates;
@@ -39,6 +41,7 @@ pub(super) struct Inner {
     pub(super) chaos: Option<Arc<Chaos>>,
     pub(super) id: NodeId,
     pub(super) listens_at: Option<SocketAddr>,
+    pub(super) mempool_file: MempoolFile,
 }
 
 impl fmt::Debug for Handle {
@@ -81,6 +84,18 @@ impl Handle {
     /// The next block, for miners outside this process.
     pub fn templates(&self) -> &Templates {
         &self.0.templates
+    }
+
+    /// Writes the mempool to its file, as the node does when it stops; answers where that is.
+    ///
+    /// # Errors
+    /// [`Stopped`], or inside whatever the file system says.
+    pub async fn save_mempool(&self) -> Result<io::Result<PathBuf>, Stopped> {
+        let saved = self.read(|node, _| node.mempool().save()).await?;
+        let file = self.0.mempool_file.clone();
+        let write = move || file.write(&saved).and_then(|()| std::path::absolute(file.path()));
+        // The disk may be slow: the node's thread does not wait for it.
+        Ok(tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error))))
     }
 
     /// What the node's clock shows.

@@ -40,9 +40,22 @@ impl MempoolFile {
         None
     }
 
-    /// Writes a node's mempool, in place of what is there.
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes what [`Mempool::save`](crate::mempool::Mempool::save) gave, in place of what is there.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub(super) fn write(&self, saved: &[u8]) -> io::Result<()> {
+        private_file::replace(&self.0, saved)
+    }
+
+    /// Writes a node's mempool.
     pub(super) fn save(&self, node: &Node) {
-        if let Err(error) = private_file::replace(&self.0, &node.mempool().save()) {
+        if let Err(error) = self.write(&node.mempool().save()) {
             warn!(path = %self.0.display(), %error, "the mempool was not kept");
         }
     }

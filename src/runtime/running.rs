@@ -140,7 +140,7 @@ impl Running {
             (config.params.clone(), config.mempool.clone(), store.clone(), store.clone());
         let tree = Arc::<OnceLock<_>>::default();
         let saved = MempoolFile::of(&config.data_dir);
-        let keep = saved.clone();
+        let (keep, mempool_file) = (saved.clone(), saved.clone());
         let known = tree.clone();
         let birth = Birth {
             name: config.name.clone(),
@@ -181,6 +181,7 @@ impl Running {
             chaos,
             id,
             listens_at: p2p_address,
+            mempool_file,
         }));
         Ok(Starting { running: Self { handle, net, thread, p2p_address }, ready, config })
     }

@@ -1,9 +1,10 @@
-//! Small files for their owner's eyes only, with mode 0600: a crash leaves the whole file or none. And directories, with
-//! mode 0700.
+//! Small files, of which a crash leaves the whole or nothing: with mode 0600, for their owner's eyes only, unless others
+//! may read them. And directories, with mode 0700.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Makes a directory, and those above it, where they are missing. One that is there keeps its mode, which its owner may
 /// have chosen: Bitcoin Core does the same.
@@ -77,7 +78,7 @@ pub fn lock(path: &Path) -> io::Result<File> {
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if there is one, which is left alone; otherwise whatever the file system says.
 pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
-    write(path, content, |temporary| {
+    write(path, content, owner_only(), |temporary| {
         // Unlike a rename, a link never replaces what is there.
         let linked = fs::hard_link(temporary, path);
         fs::remove_file(temporary)?;
@@ -90,14 +91,29 @@ pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// Whatever the file system says.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    write(path, content, |temporary| fs::rename(temporary, path))
+    write(path, content, owner_only(), |temporary| fs::rename(temporary, path))
 }
 
-fn write(path: &Path, content: &[u8], put: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+/// The same with the mode that files usually have, for what others may read.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn replace_shared(path: &Path, content: &[u8]) -> io::Result<()> {
+    write(path, content, OpenOptions::new(), |temporary| fs::rename(temporary, path))
+}
+
+fn write(
+    path: &Path,
+    content: &[u8],
+    options: OpenOptions,
+    put: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    // Two writes at a time, of this process or another, leave the whole of one of them.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    name.push(format!(".{}.{}.tmp", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
     let temporary = path.with_file_name(name);
-    let written = private(&temporary).and_then(|mut file| {
+    let written = make(&temporary, options).and_then(|mut file| {
         file.write_all(content)?;
         file.sync_all()?;
         put(&temporary)
@@ -109,13 +125,13 @@ fn write(path: &Path, content: &[u8], put: impl FnOnce(&Path) -> io::Result<()>)
     written
 }
 
-fn private(path: &Path) -> io::Result<File> {
+fn make(path: &Path, mut options: OpenOptions) -> io::Result<File> {
     // A file left behind by a process of the same number might be open to others.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    owner_only().write(true).create_new(true).open(path)
+    options.write(true).create_new(true).open(path)
 }
 
 /// Files made with these options have mode 0600.

@@ -3,7 +3,7 @@
 use super::coins::{self, Selection, SelectionError, Spendable};
 use crate::consensus::check;
 use crate::consensus::error::RuleError;
-use crate::primitives::amount::{COIN, format_coins};
+use crate::primitives::amount::{COIN, counted, format_coins, in_coins};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::{PublicKey, SecretKey};
 use crate::primitives::tx::{Output, Transaction};
@@ -50,8 +50,8 @@ pub enum PaymentError {
     Rule(#[from] RuleError),
     /// A fee rate that must be a mistake.
     #[error(
-        "the fee would be {} coins, at {rate} grains a byte, and more than {MAX_FEE_RATE} is taken for a mistake: \
-         --max-fee {} allows it", format_coins(*fee), format_coins(*fee)
+        "the fee would be {}, at {} a byte, and more than {MAX_FEE_RATE} is taken for a mistake: --max-fee {} allows it",
+        in_coins(*fee), counted(*rate, "grain"), format_coins(*fee)
     )]
     FeeRateTooHigh {
         /// Grains a byte.
@@ -60,7 +60,7 @@ pub enum PaymentError {
         fee: u64,
     },
     /// A fee beyond what the payer allows.
-    #[error("the fee would be {} coins, at most {} are allowed: --max-fee raises that", format_coins(*fee), format_coins(*max))]
+    #[error("the fee would be {}, more than {}: --max-fee allows more", in_coins(*fee), format_coins(*max))]
     FeeTooHigh {
         /// What the payment would cost, in grains.
         fee: u64,

@@ -274,6 +274,22 @@ fn a_proof_is_verified_and_a_false_one_refused() {
     browser.is_well(scene.node.url());
 }
 
+/// Of more headers than a node gives a caller without credentials in one receipt.
+#[test]
+fn a_proof_is_verified_on_a_long_chain() {
+    let scene = Scene::new(&[]);
+    let txid = scene.pay("3", None);
+    for _ in 0..7 {
+        scene.mine(1_750);
+    }
+    let browser = Browser::open(&format!("{}#/tx/{txid}", scene.url()));
+    browser.click("#verify");
+    browser.wait("['yes', 'no'].includes(document.querySelector('.verdict').dataset.holds)");
+    let verdict = browser.text(".verdict").replace('\u{202f}', "");
+    assert!(verdict.starts_with("Proven.") && verdict.contains("in 12250 headers"), "{verdict}");
+    browser.is_well(scene.node.url());
+}
+
 #[test]
 fn text_from_the_chain_stays_text() {
     let scene = Scene::new(&[]);

@@ -259,6 +259,10 @@ fn limits_hold() {
     let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n");
     assert_eq!(exchange(fixture.address(), chunked.as_bytes()).status, 413);
 
+    // A length beyond the bound is not waited for.
+    let endless = format!("{head}Content-Length: 99999999999\r\n\r\n");
+    assert_eq!(exchange(fixture.address(), endless.as_bytes()).status, 413);
+
     let help = r#"{"method":"help","id":1}"#;
     let long = fixture.post(&format!("[{help},{call}]"));
     let answers: Vec<Value> = serde_json::from_str(&long.body).unwrap();

@@ -239,6 +239,16 @@ fn every_method_means_what_it_says() {
     assert_eq!(headers, [fixture.block(&hashes[11]).header.to_bytes(), block.header.to_bytes()].concat());
     assert_eq!(fixture.call("getheaders", json!([13])).as_str().map(str::len), Some(6 * 160));
     fixture.refused("getheaders", json!([19]), -8, "out of range");
+
+    // The mempool's file, as an orderly stop leaves it.
+    let file = fixture.dir.path().join("mempool.dat");
+    assert!(!file.exists());
+    assert_eq!(fixture.call("savemempool", json!([])), json!({ "filename": file }));
+    assert!(file.exists());
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    fixture.refused("savemempool", json!([]), -1, "Unable to dump mempool to disk");
+    std::fs::remove_dir(&file).unwrap();
     fixture.refused("getheaders", json!([1, 2_001]), -8, "at most 2000");
 
     // Reorganisations on demand.

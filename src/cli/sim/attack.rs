@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{as_json, progress_bar};
-use crate::cli::Common;
+use crate::cli::{Common, UsageError};
 use crate::primitives::amount::counted;
 use crate::sim::doublespend::{self, FullRun};
 use crate::sim::race::{self, Rate};
@@ -25,6 +25,9 @@ after that has z more blocks. This is Rosenfeld's convention; Nakamoto's, to cat
 const SHARES: [f64; 8] = [0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45];
 const CONFIRMATIONS: std::ops::RangeInclusive<u32> = 1..=10;
 
+/// Races played between whole nodes, unless told otherwise.
+const USUAL_FULL: u32 = 20;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The attacker's share of the hash power, below one half
@@ -36,9 +39,10 @@ pub(super) struct Args {
     /// Number of attacks to simulate
     #[arg(long, env = "CAIRN_SIM_RUNS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Number of these to run between whole nodes, with a real double spend; the others use headers alone
-    #[arg(long, env = "CAIRN_SIM_FULL", default_value_t = 20)]
-    full: u32,
+    /// Number of these to run between whole nodes, with a real double spend; the others use headers alone [default: 20, or all if
+    /// there are fewer]
+    #[arg(long, env = "CAIRN_SIM_FULL")]
+    full: Option<u32>,
     /// Print a table for shares 0.1 to 0.45 and 1 to 10 confirmations, with headers alone
     #[arg(long, conflicts_with_all = ["share", "confirmations", "full"])]
     table: bool,
@@ -80,7 +84,13 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         bar.finish_and_clear();
         return common.print(|| table(&rates, runs, seed), || as_json(&rates));
     }
-    let full = args.full.min(runs);
+    let full = match args.full {
+        Some(full) if full > runs => {
+            return Err(UsageError(format!("--full is {full}, but --runs is only {runs}")).into());
+        }
+        Some(full) => full,
+        None => USUAL_FULL.min(runs),
+    };
     let bar = progress_bar(u64::from(runs) + u64::from(full), "races");
     let rate = race::rate(&params, (share, confirmations), (seed, runs), &|| bar.inc(1))?;
     // The first of the races again, with whole nodes.
@@ -106,10 +116,10 @@ fn text(report: &AttackReport) -> String {
     let deepest = won.iter().map(|run| run.depth).max().unwrap_or(0);
     [
         format!(
-            "attacker with {} % of the power, {}, {} races, seed {seed}",
+            "attacker with {} % of the power, {}, {}, seed {seed}",
             rate.share * 100.0,
             counted(rate.confirmations, "confirmation"),
-            rate.runs
+            counted(rate.runs, "race")
         ),
         "he has mined one block in secret when he pays, and must overtake (Rosenfeld's convention)".to_owned(),
         String::new(),
@@ -126,9 +136,10 @@ fn text(report: &AttackReport) -> String {
         "All races are between chains of real headers at the least difficulty.".to_owned(),
         format!(
             "The first {} were played again by whole nodes with conflicting payments: in {} the merchant's node took his payment \
-             back, up to {deepest} blocks deep; {agree} of {} ended as by headers.",
+             back, up to {} deep; {agree} of {} ended as by headers.",
             full.len(),
             won.len(),
+            counted(deepest, "block"),
             full.len()
         ),
     ]
@@ -138,7 +149,8 @@ fn text(report: &AttackReport) -> String {
 fn table(rates: &[Rate], runs: u32, seed: u64) -> String {
     let head = [
         format!(
-            "success in %, {runs} races each by headers, seed {seed}: simulated, Rosenfeld (exact), Nakamoto (Poisson)"
+            "success in %, {} each by headers, seed {seed}: simulated, Rosenfeld (exact), Nakamoto (Poisson)",
+            counted(runs, "race")
         ),
         String::new(),
         format!("   z {}", SHARES.map(|share| format!("{:>23}", format!("q {share:.2}"))).join("")),

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::Common;
 use crate::p2p::{fanout, kad};
+use crate::primitives::amount::counted;
 use crate::sim::gossip::{self, GossipReport, GossipSetup};
 use crate::sim::lookup::{self, LookupSetup};
 use crate::sim::summary::Summary;
@@ -151,7 +152,11 @@ fn lookups(args: &LookupArgs, common: &Common) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let text = || {
         [
-            format!("{nodes} nodes, {lookups} lookups, k {k}, alpha {alpha}, {:.0} % dead, seed {seed}", dead * 100.0),
+            format!(
+                "{nodes} nodes, {}, k {k}, alpha {alpha}, {:.0} % dead, seed {seed}",
+                counted(lookups, "lookup"),
+                dead * 100.0
+            ),
             String::new(),
             format!("{:12} {:>9} {:>7} {:>7} {:>7}", "", "mean", "p50", "p99", "max"),
             row("hops", &report.hops),
@@ -175,7 +180,11 @@ fn gossips(args: &GossipArgs, common: &Common) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let text = || {
         let lines = [
-            format!("{nodes} nodes that dial {degree} each, {bytes} bytes, {:.0} % lost, seed {seed}", loss * 100.0),
+            format!(
+                "{nodes} nodes that dial {degree} each, {}, {:.0} % lost, seed {seed}",
+                counted(bytes, "byte"),
+                loss * 100.0
+            ),
             String::new(),
             "pushed to some, announced to the rest                                    pushed only".to_owned(),
             "fanout  reached   rounds   mean  copies   asked  messages   bytes     reached  formula  peers".to_owned(),

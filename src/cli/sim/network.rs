@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{as_json, plot, progress_bar};
-use crate::cli::Common;
+use crate::cli::{Common, write_file};
+use crate::primitives::amount::counted;
 use crate::sim::network::{self, Attack, Items, NetworkReport, NetworkSetup, Reach};
 use crate::sim::units::{Fault, Latency, Millis, parse_share};
 
@@ -31,7 +32,7 @@ pub(super) struct Args {
     #[arg(long, env = "CAIRN_SIM_DURATION", default_value = "10m")]
     duration: Millis,
     /// Mean time between blocks
-    #[arg(long, env = "CAIRN_SIM_INTERVAL", default_value = "10s")]
+    #[arg(long, env = "CAIRN_SIM_INTERVAL", default_value = "10s", value_parser = some_time)]
     interval: Millis,
     /// Mean number of payments a second
     #[arg(long, env = "CAIRN_SIM_PAYMENTS", default_value = "0.5", value_parser = rate)]
@@ -58,7 +59,7 @@ pub(super) struct Args {
     #[arg(long, env = "CAIRN_SIM_SHARE", default_value = "0.1", value_parser = |text: &str| at_most(text, 0.9))]
     share: f64,
     /// At the end, replay every honest node's chain from genesis and compare the result with its store
-    #[arg(long, env = "CAIRN_SIM_AUDIT", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CAIRN_SIM_AUDIT", value_parser = clap::builder::BoolishValueParser::new())]
     audit: bool,
     /// Seed of all randomness: the same seed gives the same result
     #[arg(long, env = "CAIRN_SIM_SEED", default_value_t = 1)]
@@ -76,6 +77,11 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "expected a number from 0 to 1000".to_owned())
 }
 
+fn some_time(text: &str) -> Result<Millis, String> {
+    let time: Millis = text.parse()?;
+    if time.0 > 0 { Ok(time) } else { Err("expected 1ms at least".to_owned()) }
+}
+
 fn at_most(text: &str, most: f64) -> Result<f64, String> {
     let share = parse_share(text)?;
     if share <= most { Ok(share) } else { Err(format!("{text} is more than {most}")) }
@@ -91,7 +97,7 @@ impl Args {
         NetworkSetup {
             nodes: self.nodes,
             duration: self.duration.0,
-            interval: self.interval.0.max(1),
+            interval: self.interval.0,
             payments: self.payments,
             height: self.height,
             latency: self.latency.clone(),
@@ -112,21 +118,23 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let bar = progress_bar(setup.duration / 1_000, "virtual seconds");
     let report = network::run(&setup, &|millis| bar.set_position(millis / 1_000))?;
     bar.finish_and_clear();
-    let write = |path: &PathBuf, text: String| {
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
     if let Some(path) = &args.csv {
-        write(path, csv(&report))?;
+        write_file(path, csv(&report).as_bytes())?;
     }
     if let Some(path) = &args.svg {
-        write(path, plot::svg(&report)?)?;
+        write_file(path, plot::svg(&report)?.as_bytes())?;
     }
     common.print(|| table(&report), || as_json(&report))?;
     match report.violations.len() {
         _ if report.settled.is_none() => bail!("honest nodes ended on different tips; again: {}", report.command),
         0 => Ok(()),
         count => {
-            bail!("{count} things happened that must not, such as: {}; again: {}", report.violations[0], report.command)
+            bail!(
+                "what must not happen did so {}: {}; again: {}",
+                counted(count, "time"),
+                report.violations[0],
+                report.command
+            )
         }
     }
 }
@@ -178,7 +186,11 @@ fn table(report: &NetworkReport) -> String {
         "a block          {:.0} bytes whole, a node gets {:.0} for it",
         report.block_size, report.block_relay
     ));
-    lines.push(format!("a payment        {:.0} bytes over each of {} connections", report.payment_relay, report.links));
+    lines.push(format!(
+        "a payment        {:.0} bytes over each of {}",
+        report.payment_relay,
+        counted(report.links, "connection")
+    ));
     let depths = report.reorganisations.iter().map(|reorg| format!("{} of depth {}", reorg.count, reorg.depth));
     let depths: Vec<String> = depths.collect();
     lines.push(format!("reorganisations  {}", if depths.is_empty() { "none".to_owned() } else { depths.join(", ") }));
@@ -188,9 +200,9 @@ fn table(report: &NetworkReport) -> String {
     }));
     if let Some(hostile) = &report.hostile {
         lines.push(format!(
-            "byzantine        {} peers, found out {} times, given up as too slow {}, bans {}, {:.1} % of connections in the end",
-            hostile.peers,
-            hostile.found_out,
+            "byzantine        {}, found out {}, given up as too slow {}, bans {}, {:.1} % of connections in the end",
+            counted(hostile.peers, "peer"),
+            counted(hostile.found_out, "time"),
             hostile.stalled,
             hostile.bans,
             hostile.connections * 100.0
@@ -201,7 +213,10 @@ fn table(report: &NetworkReport) -> String {
         lines.extend(victim);
     }
     if report.audited > 0 {
-        lines.push(format!("audited          {} nodes store what their blocks make", report.audited));
+        lines.push(format!(
+            "audited          the stores of {}, which hold what their blocks make",
+            counted(report.audited, "node")
+        ));
     }
     lines.extend(report.violations.iter().map(|violation| format!("VIOLATED         {violation}")));
     lines.push(format!("trace            {}", report.trace));

@@ -9,7 +9,7 @@ use crate::cli::console::note;
 use crate::cli::{Common, account, wallet};
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::{format_coins, parse_coins};
+use crate::primitives::amount::{format_coins, in_coins, parse_coins};
 use crate::primitives::tx::Output;
 use crate::wallet::payment::Fee;
 
@@ -43,6 +43,6 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     let fee = Fee::at_rate(account::least_fee_rate(node)?);
     let payment = wallet::send::pay(&[Output::pay(to, args.amount)], fee, node, &layout.wallet(), &params)?;
     let fee = format_coins(payment.fee);
-    note(format_args!("{} coins to {}, fee {fee}", format_coins(args.amount), args.address));
+    note(format_args!("{} to {}, fee {fee}", in_coins(args.amount), args.address));
     common.print_payment(&payment.txid, || json!({ "txid": payment.txid, "amount": args.amount, "fee": payment.fee }))
 }

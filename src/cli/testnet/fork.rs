@@ -9,6 +9,7 @@ use super::control::{self, Control, Tip};
 use super::setup::Layout;
 use crate::cli::Common;
 use crate::cli::client::call;
+use crate::primitives::amount::counted;
 use crate::primitives::hash::BlockHash;
 
 /// Options of `cairn testnet fork`.
@@ -50,13 +51,15 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     bar.finish_and_clear();
     let Fork { base, old, new } = fork?;
     let depth = old.height - base.height;
-    common.print(
+    let agreement = format!("a reorganisation of depth {depth}; all {} nodes agree", control.len());
+    common.print_done(
+        format_args!("{agreement} on {} at height {}", new.hash, new.height),
         || {
             [
                 format!("fork  {} at height {}", base.hash, base.height),
                 format!("old   {} at height {}", old.hash, old.height),
                 format!("new   {} at height {}", new.hash, new.height),
-                format!("a reorganisation of depth {depth}; all {} nodes agree", control.len()),
+                agreement.clone(),
             ]
             .join("\n")
         },
@@ -78,7 +81,12 @@ fn fork(control: &Control, layout: &Layout, depth: u32, bar: &ProgressBar) -> an
             bar.inc(1);
         }
         let old = control.agree(0..half)?;
-        ensure!(old.height == base.height + depth, "node-1 is at height {}, not {depth} blocks further", old.height);
+        ensure!(
+            old.height == base.height + depth,
+            "node-1 is at height {}, not {} further",
+            old.height,
+            counted(depth, "block")
+        );
         bar.set_message("mining in the other half");
         let payee = control::payee(layout, half + 1)?;
         let to_beat = work(control, 0, &old.hash)?;

@@ -1,7 +1,6 @@
 //! `cairn testnet init`: the files of a test network without its nodes, which run elsewhere: in containers, say.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -11,7 +10,7 @@ use super::setup::{self, ADDRESS_PREFIX, Layout, Pace};
 use crate::cli::Common;
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::format_coins;
+use crate::primitives::amount::in_coins;
 use crate::runtime::unix_now;
 use crate::storage::private_file;
 use crate::wallet::Wallet;
@@ -63,28 +62,22 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     }
     let coins: u64 = params.spec.alloc.iter().map(|allocation| allocation.value).sum();
     let address = address::encode(ADDRESS_PREFIX, &paid);
-    common.print(
-        || format!("genesis  {genesis} ({})\nwallet   {wallet}: {} coins", params.genesis_hash, format_coins(coins)),
+    common.print_done(
+        format_args!("{genesis} and the wallet {wallet} are there"),
+        || format!("genesis  {genesis} ({})\nwallet   {wallet}: {}", params.genesis_hash, in_coins(coins)),
         || json!({ "genesis": path, "genesis_hash": params.genesis_hash, "wallet": file, "address": address, "coins": coins }),
     )
 }
 
 /// Writes a password of 32 random bytes that only the file's owner may read, unless the file is there.
 fn make_password(path: &Path) -> anyhow::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    let partial = path.with_extension("partial");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let password = format!("{}\n", hex::encode(rand::random::<[u8; 32]>()));
-    options
-        .open(&partial)
-        .and_then(|mut file| file.write_all(password.as_bytes()))
-        .and_then(|()| std::fs::rename(&partial, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    match private_file::create(path, password.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot write {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::links::{Action, SLOW};
 use super::setup::Layout;
 use crate::cli::Common;
 use crate::cli::client::call;
+use crate::primitives::amount::counted;
 use crate::runtime::{LinkSettings, MAX_DELAY_MS};
 
 /// Options of `cairn testnet link`.
@@ -70,21 +71,21 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     ensure!(a != b, "{} has no link to itself", args.a);
     let ends = [set(&control, a, b, &settings)?, set(&control, b, a, &settings)?];
     let LinkSettings { cut, delay_ms, loss, bandwidth } = settings;
-    common.print(
-        || {
-            let how = match settings {
-                LinkSettings { cut: true, .. } => "cut".to_owned(),
-                whole if whole == LinkSettings::default() => "healed".to_owned(),
-                _ => format!(
-                    "{delay_ms} ms later, {loss} of the messages lost, {}",
-                    match bandwidth {
-                        0 => "no limit of bandwidth".to_owned(),
-                        most => format!("at most {most} bytes a second"),
-                    }
-                ),
-            };
-            format!("node-{a} — node-{b}: {how}")
-        },
+    let how = match settings {
+        LinkSettings { cut: true, .. } => "cut".to_owned(),
+        whole if whole == LinkSettings::default() => "healed".to_owned(),
+        _ => format!(
+            "{delay_ms} ms later, {loss} of the messages lost, {}",
+            match bandwidth {
+                0 => "no limit of bandwidth".to_owned(),
+                most => format!("at most {} a second", counted(most, "byte")),
+            }
+        ),
+    };
+    let text = format!("node-{a} — node-{b}: {how}");
+    common.print_done(
+        &text,
+        || text.clone(),
         || json!({ "nodes": [format!("node-{a}"), format!("node-{b}")], "cut": cut, "ends": ends }),
     )
 }

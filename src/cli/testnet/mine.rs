@@ -5,6 +5,7 @@ use serde_json::json;
 use super::control::{self, Control};
 use super::setup::Layout;
 use crate::cli::Common;
+use crate::primitives::amount::counted;
 
 /// Options of `cairn testnet mine`.
 #[derive(Debug, clap::Args)]
@@ -38,5 +39,7 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     });
     bar.finish_and_clear();
     let hashes = hashes?;
-    common.print(|| hashes.join("\n"), || json!({ "hashes": hashes }))
+    let last = hashes.last().map(String::as_str).unwrap_or_default();
+    let done = format!("{} mined, up to {last}", counted(hashes.len(), "block"));
+    common.print_done(done, || hashes.join("\n"), || json!({ "hashes": hashes }))
 }

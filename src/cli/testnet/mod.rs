@@ -27,9 +27,10 @@ use self::board::Board;
 use self::network::Network;
 use self::screen::{Input, Screen};
 use self::setup::{BLOCK_TIME_SECS, Layout, MAX_NODES, Settings};
-use super::Common;
 use super::console::Console;
+use super::{Common, UsageError};
 use crate::consensus::params::{Params, Retarget};
+use crate::primitives::amount::counted;
 
 /// Between looks at the nodes.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -51,7 +52,7 @@ pub struct Args {
     /// Number of nodes [default: 4]
     #[arg(long, env = "CAIRN_NODES", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_NODES)))]
     nodes: Option<u16>,
-    /// Number of nodes that mine [default: 2]
+    /// Number of nodes that mine, at most all [default: 2]
     #[arg(long, env = "CAIRN_MINERS", value_name = "NODES")]
     miners: Option<u16>,
     /// Mining threads of each miner [default: 1]
@@ -117,6 +118,11 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     result
 }
 
+/// How many nodes of a test network have a store in a directory.
+pub fn nodes_in(dir: &Path) -> usize {
+    Layout { dir: dir.to_owned() }.stores()
+}
+
 fn layout(common: &Common) -> Layout {
     Layout { dir: common.data_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DIR)) }
 }
@@ -160,7 +166,12 @@ fn settings(args: &Args, layout: &Layout) -> anyhow::Result<(Settings, u32)> {
     let miners = match (block_time, args.miners) {
         (0, Some(1..)) => bail!("--miners: with instant blocks nobody mines all the time; `cairn testnet mine` does"),
         (0, _) => 0,
-        (_, given) => given.or(last(|kept| kept.miners)).unwrap_or(2).min(nodes),
+        (_, Some(miners)) if miners > nodes => {
+            let nodes = counted(nodes, "node");
+            return Err(UsageError(format!("--miners is {miners}: with {nodes}, that is more than all of them")).into());
+        }
+        (_, Some(miners)) => miners,
+        (_, None) => last(|kept| kept.miners).unwrap_or(2).min(nodes),
     };
     let threads = args.threads.or(last(|kept| kept.threads)).unwrap_or(1);
     Ok((Settings { nodes, miners, threads, seed }, block_time))
@@ -256,10 +267,14 @@ async fn watch(
 fn introduction(layout: &Layout, network: &Network) -> anyhow::Result<String> {
     let cairn = shell_word(&program());
     let dir = shell_word(&layout.dir);
-    let (nodes, payee, explorer) = (network.len(), network.payee(), network.explorer_link(layout)?);
+    let (payee, explorer) = (network.payee(), network.explorer_link(layout)?);
+    let (running, them) = match network.len() {
+        1 => ("1 node is".to_owned(), "it"),
+        nodes => (format!("{nodes} nodes are"), "all of them"),
+    };
     Ok(format!(
         "\
-{nodes} nodes are running, and {dir} holds all of them. From another terminal:
+{running} running, and {dir} holds {them}. From another terminal:
 
   send    TXID=$({cairn} wallet send {payee} 1.5 --data-dir {dir})
   look    {cairn} rpc getrawtransaction $TXID 1 --data-dir {dir}

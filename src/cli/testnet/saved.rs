@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::setup::{MAX_NODES, Settings};
 use crate::consensus::params::{GenesisSpec, Params};
+use crate::primitives::amount::counted;
 use crate::primitives::hash::BlockHash;
 use crate::storage::archive::Reader;
 
@@ -63,8 +64,17 @@ impl Manifest {
     fn check(&self) -> anyhow::Result<Params> {
         let params = Params::new(self.genesis.clone())?;
         let nodes = self.nodes.len();
-        ensure!((1..=usize::from(MAX_NODES)).contains(&nodes), "it has {nodes} nodes, expected 1 to {MAX_NODES}");
-        ensure!(self.chains.len() <= nodes, "it has {} chains for {nodes} nodes", self.chains.len());
+        ensure!(
+            (1..=usize::from(MAX_NODES)).contains(&nodes),
+            "it has {}, expected 1 to {MAX_NODES}",
+            counted(nodes, "node")
+        );
+        ensure!(
+            self.chains.len() <= nodes,
+            "it has {} for {}",
+            counted(self.chains.len(), "chain"),
+            counted(nodes, "node")
+        );
         for (number, node) in (1..).zip(&self.nodes) {
             ensure!(node.chain < self.chains.len(), "node-{number} has chain {}, which is not there", node.chain);
         }

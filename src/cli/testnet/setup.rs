@@ -18,6 +18,7 @@ use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
 use crate::primitives::time::UnixTime;
+use crate::runtime::STORE_DIR;
 use crate::storage::private_file;
 use crate::wallet::Wallet;
 
@@ -71,6 +72,11 @@ impl Layout {
     /// The data directory of node `number`, counted from 1.
     pub fn node(&self, number: usize) -> PathBuf {
         self.dir.join(format!("node-{number}"))
+    }
+
+    /// How many of the nodes have a store.
+    pub fn stores(&self) -> usize {
+        (1..=usize::from(MAX_NODES)).take_while(|number| self.node(*number).join(STORE_DIR).is_dir()).count()
     }
 
     /// The wallet that node `number` mines to.
@@ -272,10 +278,7 @@ fn measure_hash_rate(threads: usize) -> f64 {
 /// # Errors
 /// If the directory cannot be written to.
 pub fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, text)
-        .and_then(|()| std::fs::rename(&partial, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    private_file::replace_shared(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `cairn testnet save` and `load`: a whole network to a file, and back.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::control::Control;
 use super::saved::{self, Manifest, Saved, SavedNode};
-use super::setup::{self, Layout, MAX_NODES, Settings};
+use super::setup::{self, Layout, Settings};
 use crate::chain::Chain;
 use crate::cli::client::call;
 use crate::cli::{Common, unix_now};
@@ -125,13 +124,11 @@ pub fn save(args: &SaveArgs, common: &Common, layout: &Layout) -> anyhow::Result
         }
         Err(error) => match error.downcast_ref::<ClientError>() {
             Some(ClientError::NoNode { .. } | ClientError::Unreachable { .. }) => {
-                let there = |number: &usize| layout.node(*number).join(STORE_DIR).is_dir();
-                let count = (1..=usize::from(MAX_NODES)).take_while(there).count();
                 let source = |index: usize| -> anyhow::Result<Source> {
                     let store = SledStore::open(&layout.node(index + 1).join(STORE_DIR))?;
                     Ok(Source::Stopped(Database::new(Arc::new(store))))
                 };
-                write(&args.file, layout, count, source)
+                write(&args.file, layout, layout.stores(), source)
             }
             _ => return Err(error),
         },
@@ -142,11 +139,11 @@ pub fn save(args: &SaveArgs, common: &Common, layout: &Layout) -> anyhow::Result
 fn report(path: &Path, manifest: &Manifest, common: &Common) -> anyhow::Result<()> {
     let highest = manifest.chains.iter().max().copied().unwrap_or(0);
     let (nodes, chains) = (manifest.nodes.len(), manifest.chains.len());
-    common.print(
-        || {
-            let agreement = if chains == 1 { String::new() } else { format!(", which have {chains} different chains") };
-            format!("{}: {}{agreement}, height {highest}", path.display(), counted(nodes, "node"))
-        },
+    let agreement = if chains == 1 { String::new() } else { format!(", which have {chains} different chains") };
+    let text = format!("{}: {}{agreement}, height {highest}", path.display(), counted(nodes, "node"));
+    common.print_done(
+        &text,
+        || text.clone(),
         || json!({ "file": path, "nodes": nodes, "chains": chains, "height": highest }),
     )
 }
@@ -282,10 +279,6 @@ fn unpack(saved: &mut Saved, layout: &Layout) -> anyhow::Result<()> {
 
 /// Writes a wallet's file, for this user's eyes only.
 fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut options = std::fs::File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(path).and_then(|mut file| file.write_all(format!("{text}\n").as_bytes()));
+    let written = private_file::create(path, format!("{text}\n").as_bytes());
     written.with_context(|| format!("cannot write {}", path.display()))
 }

@@ -24,7 +24,7 @@ use super::console::note;
 use super::{Common, prompt};
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::format_coins;
+use crate::primitives::amount::{counted, format_coins, in_coins};
 use crate::wallet::keyfile::KeyFileError;
 use crate::wallet::mnemonic::Mnemonic;
 use crate::wallet::{Secret, Wallet};
@@ -41,8 +41,6 @@ pub struct Args {
     /// The wallet's file [default: wallet.json in the data directory]
     #[arg(long = "wallet", global = true, env = "CAIRN_WALLET", value_name = "FILE")]
     file: Option<PathBuf>,
-    #[command(flatten)]
-    node: ClientArgs,
     #[command(subcommand)]
     command: WalletCommand,
 }
@@ -76,7 +74,12 @@ Examples:
     #[command(after_help = "\
 Example:
   cairn wallet scan                      # after `new --restore` without a node")]
-    Scan(ScanArgs),
+    Scan {
+        #[command(flatten)]
+        node: ClientArgs,
+        #[command(flatten)]
+        options: ScanArgs,
+    },
     /// Print the words that restore the wallet
     #[command(after_help = "\
 Example:
@@ -88,7 +91,7 @@ Anyone who sees the words can take the coins.")]
     #[command(after_help = "\
 Example:
   cairn wallet balance")]
-    Balance,
+    Balance(ClientArgs),
     /// Pay an address
     #[command(after_help = "\
 Examples:
@@ -97,12 +100,19 @@ Examples:
   cairn wallet send cairn1… 2.5 --wait 1   # returns when it is in a block
 
 Prints the transaction's id. The amount is in coins; the fee is added to it. A payment never replaces another one of this wallet.")]
-    Send(SendArgs),
+    Send {
+        #[command(flatten)]
+        node: ClientArgs,
+        #[command(flatten)]
+        options: SendArgs,
+    },
     /// Print received and sent payments
     #[command(after_help = "\
 Example:
   cairn wallet history --limit 5")]
     History {
+        #[command(flatten)]
+        node: ClientArgs,
         /// Maximum number of entries to print, the newest ones
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: usize,
@@ -125,6 +135,8 @@ struct NewArgs {
     addresses: u32,
     #[command(flatten)]
     scan: ScanArgs,
+    #[command(flatten)]
+    node: ClientArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -146,22 +158,22 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     };
     let params = common.params()?;
     match &args.command {
-        WalletCommand::New(new) => make(new, &args.node, &path, &params, common),
-        WalletCommand::Scan(options) => scan_existing(options, &args.node, &path, &params, common),
+        WalletCommand::New(new) => make(new, &path, &params, common),
+        WalletCommand::Scan { node, options } => scan_existing(options, node, &path, &params, common),
         WalletCommand::Address { new, all } => print_addresses(&path, *new, *all, &params, common),
         WalletCommand::Words => {
             let words = unlock(&Wallet::open(&path)?)?.words();
             common.print(|| words.to_string(), || json!({ "words": *words }))
         }
-        WalletCommand::Balance => {
+        WalletCommand::Balance(node) => {
             let wallet = Wallet::open(&path)?;
-            let node = args.node.connect(common, Some(PATIENCE))?;
+            let node = node.connect(common, Some(PATIENCE))?;
             print_balance(&account::balance(&node, &addresses(&wallet, &params))?, common)
         }
-        WalletCommand::Send(options) => send::run(options, &args.node, &path, &params, common),
-        WalletCommand::History { limit } => {
+        WalletCommand::Send { node, options } => send::run(options, node, &path, &params, common),
+        WalletCommand::History { node, limit } => {
             let wallet = Wallet::open(&path)?;
-            let node = args.node.connect(common, Some(PATIENCE))?;
+            let node = node.connect(common, Some(PATIENCE))?;
             print_history(&account::history(&node, &addresses(&wallet, &params), *limit)?, common)
         }
     }
@@ -177,7 +189,7 @@ fn unlock(wallet: &Wallet) -> anyhow::Result<Secret> {
     Ok(wallet.unlock(passphrase.as_ref().map(|text| text.as_str()))?)
 }
 
-fn make(new: &NewArgs, node: &ClientArgs, path: &Path, params: &Params, common: &Common) -> anyhow::Result<()> {
+fn make(new: &NewArgs, path: &Path, params: &Params, common: &Common) -> anyhow::Result<()> {
     // Before anything is typed in vain. The file is created without overwriting whatever appears meanwhile.
     ensure!(!path.exists(), KeyFileError::Exists { path: path.to_owned() });
     let mnemonic = if new.restore {
@@ -186,12 +198,17 @@ fn make(new: &NewArgs, node: &ClientArgs, path: &Path, params: &Params, common: 
         Mnemonic::generate(matches!(new.words, WordCount::TwentyFour), &mut rand::rng())
     };
     let passphrase = if new.passphrase { Some(prompt::new_passphrase()?) } else { None };
-    let scan = new.restore.then(|| scan::scan(&new.scan, node, &mnemonic.account(), params, common));
+    let scan = new.restore.then(|| scan::scan(&new.scan, &new.node, &mnemonic.account(), params, common));
     let used = scan.as_ref().and_then(|scan| scan.as_ref().ok()).map_or(0, |scan| scan.used);
     let passphrase = passphrase.as_ref().map(|text| text.as_str());
     let wallet = Wallet::create(path, &mnemonic, passphrase, new.addresses.max(used), &mut rand::rng())?;
     let shown = address::encode(&params.address_prefix, &wallet.newest_key());
-    common.print(
+    let done = format!(
+        "the wallet {} is made (`cairn wallet words` prints its words, `cairn wallet address` its address)",
+        path.display()
+    );
+    common.print_done(
+        done,
         || {
             let mut lines = vec![format!("wallet   {}", path.display()), format!("address  {shown}")];
             match &scan {
@@ -236,15 +253,11 @@ fn scan_existing(
     let before = wallet.keys().len();
     wallet.hand_out(&secret, scan.used)?;
     let added = wallet.keys().len() - before;
-    common.print(
-        || format!("scanned  {scan}\nadded    {}", counted(added as u64, "address", "addresses")),
+    common.print_done(
+        format_args!("{} added to the wallet (`cairn wallet address --all` prints all)", counted(added, "address")),
+        || format!("scanned  {scan}\nadded    {}", counted(added, "address")),
         || json!({ "scanned": scan, "added": added }),
     )
-}
-
-/// A number and the word for so many.
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn read_words() -> anyhow::Result<Zeroizing<String>> {
@@ -272,29 +285,38 @@ fn print_addresses(path: &Path, new: bool, all: bool, params: &Params, common: &
         addresses(&wallet, params)
     };
     let shown = if all { &known[..] } else { &known[known.len() - 1..] };
-    common.print(
-        || shown.join("\n"),
-        || if all { json!({ "addresses": shown }) } else { json!({ "address": shown.last() }) },
-    )
+    let text = || shown.join("\n");
+    let json = || if all { json!({ "addresses": shown }) } else { json!({ "address": shown.last() }) };
+    match new {
+        true => common.print_done(format_args!("{} is handed out", text()), text, json),
+        false => common.print(text, json),
+    }
 }
 
 fn print_balance(balance: &Balance, common: &Common) -> anyhow::Result<()> {
     let text = || {
-        let mut lines = vec![format!("spendable  {} coins", format_coins(balance.spendable))];
+        let mut lines = vec![format!("spendable  {}", in_coins(balance.spendable))];
         if balance.immature > 0 {
-            lines.push(format!("immature   {} coins, mined lately", format_coins(balance.immature)));
+            lines.push(format!("immature   {}, mined lately", in_coins(balance.immature)));
         }
         if balance.pending != 0 {
-            lines.push(format!("pending    {} coins, not in a block yet", signed_coins(balance.pending)));
+            lines.push(format!(
+                "pending    {}{}, not in a block yet",
+                sign(balance.pending),
+                in_coins(balance.pending.unsigned_abs())
+            ));
         }
         lines.join("\n")
     };
     common.print(text, || json!(balance))
 }
 
+fn sign(grains: i64) -> char {
+    if grains < 0 { '-' } else { '+' }
+}
+
 fn signed_coins(grains: i64) -> String {
-    let sign = if grains < 0 { '-' } else { '+' };
-    format!("{sign}{}", format_coins(grains.unsigned_abs()))
+    format!("{}{}", sign(grains), format_coins(grains.unsigned_abs()))
 }
 
 fn print_history(entries: &[HistoryEntry], common: &Common) -> anyhow::Result<()> {

@@ -6,11 +6,12 @@ use anyhow::ensure;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{PATIENCE, counted};
+use super::PATIENCE;
 use crate::cli::Common;
 use crate::cli::client::{ClientArgs, call};
 use crate::consensus::params::Params;
 use crate::primitives::address;
+use crate::primitives::amount::counted;
 use crate::wallet::mnemonic::Account;
 
 /// Most addresses that are looked at, lest a node that calls all of them used keep the wallet at it for ever: as many as
@@ -40,7 +41,7 @@ pub struct Scan {
 impl fmt::Display for Scan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { addresses, used, height } = self;
-        let looked = counted(u64::from(*addresses), "address", "addresses");
+        let looked = counted(*addresses, "address");
         match used {
             0 => write!(f, "{looked} up to height {height}: none was used"),
             used => write!(f, "{looked} up to height {height}: number {used} is the last that was used"),

@@ -14,7 +14,7 @@ use crate::cli::client::{ClientArgs, call};
 use crate::cli::console::note;
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::{format_coins, parse_coins};
+use crate::primitives::amount::{counted, format_coins, in_coins, parse_coins};
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::tx::{OutPoint, Output};
@@ -79,8 +79,8 @@ pub(super) fn run(
         None => account::least_fee_rate(&node)?,
     };
     let payment = pay(&outputs, Fee { rate, max: send.max_fee }, &node, path, params)?;
-    let (amount, paid) = (format_coins(send.amount), format_coins(payment.fee));
-    note(format_args!("{amount} coins to {}, fee {paid} ({rate} grains a byte)", send.address));
+    let (amount, paid, rate) = (in_coins(send.amount), format_coins(payment.fee), counted(rate, "grain"));
+    note(format_args!("{amount} to {}, fee {paid} ({rate} a byte)", send.address));
     // Before the wait, which may be interrupted.
     common.print_payment(&payment.txid, || {
         json!({

@@ -1,6 +1,7 @@
 //! Transactions waiting for a block.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -10,7 +11,7 @@ use crate::p2p::Node;
 use crate::primitives::hash::Txid;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
-use crate::rpc::error::RpcError;
+use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
@@ -64,6 +65,14 @@ pub const METHODS: &[Method] = &[
         result: IDS_OR_ENTRIES,
         about: "The transactions in the mempool that need one there to be mined before them.",
         run: |api, args| Box::pin(get_relatives(api, args, Mempool::descendants)),
+    },
+    Method {
+        name: "savemempool",
+        access: Access::Owner,
+        params: &[],
+        result: Shape::Object,
+        about: "Writes the mempool to its file, as an orderly stop does, and answers the file's name.",
+        run: |api, _| Box::pin(save_mempool(api)),
     },
 ];
 
@@ -187,6 +196,15 @@ impl Listed {
 
 fn not_in_mempool() -> RpcError {
     RpcError::not_found("Transaction not in mempool")
+}
+
+async fn save_mempool(api: Api) -> Outcome {
+    #[derive(Serialize)]
+    struct Saved {
+        filename: PathBuf,
+    }
+    let failed = |error| RpcError::new(Code::Misc, format!("Unable to dump mempool to disk: {error}"));
+    Ok(Reply::of(&Saved { filename: api.handle.save_mempool().await?.map_err(failed)? }))
 }
 
 async fn get_mempool_entry(api: Api, args: Args) -> Outcome {

@@ -171,7 +171,7 @@ async fn set_generate(api: Api, args: Args) -> Outcome {
     let most = std::thread::available_parallelism().map_or(1, usize::from);
     if !(1..=most).contains(&threads) {
         return Err(RpcError::invalid(format!(
-            "genproclimit: expected 1 to {most} threads, as many as there are cores"
+            "genproclimit: expected 1 to {most}, as many threads as there are cores"
         )));
     }
     let payee = match address {

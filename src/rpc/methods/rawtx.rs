@@ -8,6 +8,7 @@ use super::blockchain::entry;
 use super::{Access, Method, Outcome};
 use crate::mempool::{Accepted, MempoolError};
 use crate::p2p::{Command, Node};
+use crate::primitives::amount::counted;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::tx::Transaction;
@@ -212,7 +213,8 @@ fn exceeds(quote: &Accepted, max: u64) -> bool {
 
 fn too_dear(quote: &Accepted, max: u64) -> String {
     let Accepted { fee, size, .. } = quote;
-    format!("max-fee-exceeded: it pays {fee} grains for {size} bytes, and maxfeerate is {max} grains a byte")
+    let (fee, size, max) = (counted(*fee, "grain"), counted(*size, "byte"), counted(max, "grain"));
+    format!("max-fee-exceeded: it pays {fee} for {size}, and maxfeerate is {max} a byte")
 }
 
 impl From<MempoolError> for RpcError {

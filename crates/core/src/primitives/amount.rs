@@ -28,10 +28,19 @@ pub fn format_coins(grains: u64) -> String {
     format!("{whole}.{}", decimals.trim_end_matches('0'))
 }
 
-/// A number with the noun that it counts, which takes an s where it should: `1 block`, `2 blocks`, `0 blocks`.
+/// A number with the noun that it counts, in the plural where it should be: `1 block`, `2 blocks`, `0 addresses`.
 pub fn counted(count: impl Display + Copy + TryInto<u64>, noun: &str) -> String {
-    let ending = if count.try_into().is_ok_and(|count| count == 1) { "" } else { "s" };
+    let ending = match count.try_into().is_ok_and(|count| count == 1) {
+        true => "",
+        false if noun.ends_with('s') => "es",
+        false => "s",
+    };
     format!("{count} {noun}{ending}")
+}
+
+/// An amount with its unit, for people: `1 coin`, `1.5 coins`, `0 coins`.
+pub fn in_coins(grains: u64) -> String {
+    format!("{} coin{}", format_coins(grains), if grains == COIN { "" } else { "s" })
 }
 
 /// The grains that an amount of coins such as `1.5` stands for. No float is involved.
@@ -56,6 +65,8 @@ mod tests {
     #[test]
     fn one_of_a_kind_is_no_plural() {
         assert_eq!([0u64, 1, 2].map(|n| counted(n, "grain")), ["0 grains", "1 grain", "2 grains"]);
+        assert_eq!([0u64, 1, 2].map(|n| counted(n, "address")), ["0 addresses", "1 address", "2 addresses"]);
+        assert_eq!([0, COIN, COIN + 1].map(in_coins), ["0 coins", "1 coin", "1.00000001 coins"]);
         assert_eq!((counted(1usize, "peer"), counted(21u32, "peer")), ("1 peer".to_owned(), "21 peers".to_owned()));
     }
 

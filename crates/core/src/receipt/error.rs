@@ -2,6 +2,7 @@
 
 use super::succinct::SuccinctError;
 use crate::consensus::headers::HeaderChainError;
+use crate::primitives::amount::counted;
 use crate::primitives::codec::CodecError;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::time::UnixTime;
@@ -71,7 +72,7 @@ pub enum ReceiptError {
     #[error("a header of the receipt is from the future: time {time}, at most {latest}")]
     FromTheFuture { time: u32, latest: UnixTime },
     /// It is there, but not as deep as was asked for.
-    #[error("proven, but with the work of {got} blocks on top in {headers} headers, the work of {expected} is wanted")]
+    #[error("proven, but with the work of {} on top in {}, the work of {expected} is wanted", counted(*.got, "block"), counted(*.headers, "header"))]
     TooLittleWork { got: u32, expected: u32, headers: u32 },
     /// The branch leads elsewhere than to the block's root.
     #[error("transaction {txid} is not in block {block}: its branch does not lead to the header's Merkle root")]

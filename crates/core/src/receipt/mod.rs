@@ -41,17 +41,18 @@ use std::io::Read;
 pub use error::ReceiptError;
 pub use json::{checkpoint_from_json, checkpoint_to_json};
 
+use std::time::Duration;
+
 use crate::consensus::check::NODE_SIZE;
 use crate::consensus::headers::{Checkpoint, HeaderChain};
-use crate::consensus::params::{Params, Retarget};
+use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::merkle::Branch;
 use crate::primitives::target::Work;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
-use std::time::Duration;
-use weight::{Milestone, Slow, Weight, backwards, weigh, work_of};
+use weight::{Milestone, Weight, backwards, weigh, work_of};
 
 /// The version written and read.
 pub const VERSION: u32 = 1;
@@ -163,9 +164,6 @@ impl Receipt {
         if !self.branch.verify(&txid, &header.merkle_root) {
             return Err(ReceiptError::NotInBlock { txid, block });
         }
-        // Where nothing sets a pace there is none to compare with.
-        let has_pace = params.retarget == Retarget::Asert;
-        let (slow, no_pace) = (weight.slow.filter(|_| has_pace), weight.no_pace && has_pace);
         let old_after = Duration::from_secs(OLD_SPACINGS * u64::from(params.target_spacing_secs));
         Ok(Proven {
             txid,
@@ -173,7 +171,7 @@ impl Receipt {
             height: self.height,
             header,
             headers: (tip_height - self.height).saturating_add(1),
-            weight: Weight { slow, no_pace, ..weight },
+            weight: weight.under(params),
             tip: tip_hash,
             tip_time: tip.time,
             is_old: now > tip.unix_time().saturating_add(old_after),
@@ -239,21 +237,10 @@ impl Proven {
 
     /// Reasons to doubt that the chain shown is the one that miners work on: none of them refutes it.
     pub fn warnings(&self) -> Vec<String> {
-        let slow = self.weight.slow.map(|Slow { since, percent }| {
-            format!(
-                "since time {since} the chain shows {percent} % of the work that its miners did before: it is a branch that \
-                 others have left, or most miners are gone"
-            )
-        });
         let old = self.is_old.then(|| {
             format!("the chain shown ends at time {}: what miners have done since then is not in it", self.tip_time)
         });
-        let no_pace = self.weight.no_pace.then(|| {
-            "too little work is shown before the payment to know its miners' pace, as in a young chain or soon after a \
-             checkpoint: compare the work in all with what others report"
-                .to_owned()
-        });
-        slow.into_iter().chain(old).chain(no_pace).collect()
+        self.weight.warnings().into_iter().chain(old).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use ruint::aliases::{U256, U512};
 
+use crate::consensus::params::{Params, Retarget};
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
 
@@ -51,6 +52,30 @@ pub struct Slow {
     pub since: u32,
     /// Work shown since then, in hundredths of what the pace before would have made.
     pub percent: u32,
+}
+
+impl Weight {
+    /// The same by a network's rules: where nothing sets a pace there is none to compare with.
+    pub fn under(self, params: &Params) -> Self {
+        let has_pace = params.retarget == Retarget::Asert;
+        Self { slow: self.slow.filter(|_| has_pace), no_pace: self.no_pace && has_pace, ..self }
+    }
+
+    /// Reasons to doubt that this is the chain that miners work on: none of them refutes it.
+    pub fn warnings(&self) -> Vec<String> {
+        let slow = self.slow.map(|Slow { since, percent }| {
+            format!(
+                "since time {since} the chain shows {percent} % of the work that its miners did before: it is a branch that \
+                 others have left, or most miners are gone"
+            )
+        });
+        let no_pace = self.no_pace.then(|| {
+            "too little work is shown before the payment to know its miners' pace, as in a young chain or soon after a \
+             checkpoint: compare the work in all with what others report"
+                .to_owned()
+        });
+        slow.into_iter().chain(no_pace).collect()
+    }
 }
 
 /// Weighs a payment whose block is `block`, in a chain with `total` work whose tip has the time `tip_time`. `earlier` are

@@ -1,7 +1,7 @@
 // One address: its coins and what happened to them.
 
 import { el, facts, notice, replace, table, transactionName, whole } from "./dom.js";
-import { ago, coins, count, moment, plural } from "./format.js";
+import { ago, coins, count, inCoins, moment, plural } from "./format.js";
 import { watch } from "./live.js";
 import { call } from "./rpc.js";
 
@@ -80,9 +80,9 @@ function summary(address, balance, utxos) {
     facts(
       ["Address", whole(address)],
       ["Balance", el("strong", null, coins(balance.balance)), " coins"],
-      ["Spendable now", `${coins(balance.spendable)} coins`],
-      ["Immature", balance.immature > 0 ? `${coins(balance.immature)} coins, freshly mined` : null],
-      ["Pending", balance.pending === 0 ? null : `${balance.pending > 0 ? "+" : ""}${coins(balance.pending)} coins`]),
+      ["Spendable now", `${inCoins(balance.spendable)}`],
+      ["Immature", balance.immature > 0 ? `${inCoins(balance.immature)}, freshly mined` : null],
+      ["Pending", balance.pending === 0 ? null : `${balance.pending > 0 ? "+" : ""}${inCoins(balance.pending)}`]),
     el("details", { "data-key": "coins" }, el("summary", null, plural(balance.coins, "coin"), " unspent"),
       table("Coins", ["Output", ["Coins", "number"], ["Confirmations", "number"], "State"], utxos.slice(0, COINS).map(coin)),
       utxos.length > COINS && notice(`Only ${COINS} are shown.`)),

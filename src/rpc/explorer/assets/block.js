@@ -2,7 +2,7 @@
 
 import { payee } from "./blocks.js";
 import { addressName, blockName, el, facts, notice, replace, table, transactionName, whole } from "./dom.js";
-import { bytes, coins, count, difficulty, moment, plural } from "./format.js";
+import { bytes, coins, count, difficulty, inCoins, moment, plural } from "./format.js";
 import { watch } from "./live.js";
 import { ask } from "./rpc.js";
 
@@ -52,8 +52,8 @@ function page(header, block) {
       ["Standing", standing],
       ["Time", `${moment(header.time)}`],
       ["Mined by", miner && !genesis ? addressName(miner, 12) : null],
-      [genesis ? "Coins made" : "Reward", block && `${coins(made)} coins`],
-      ["Fees", fees === null || genesis ? null : `${coins(fees)} coins`],
+      [genesis ? "Coins made" : "Reward", block && `${inCoins(made)}`],
+      ["Fees", fees === null || genesis ? null : `${inCoins(fees)}`],
       ["Transactions", block ? count(block.tx.length) : "the body is not here yet"],
       ["Size", block && bytes(block.size)]),
     el("details", { "data-key": "header" }, el("summary", null, "Header"),

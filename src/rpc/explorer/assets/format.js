@@ -11,6 +11,9 @@ export function coins(grains) {
   return rest ? `${sign}${whole}.${rest}` : `${sign}${whole}`;
 }
 
+/** The same with the unit. */
+export const inCoins = (grains) => `${coins(grains)} ${Math.abs(grains) === GRAINS ? "coin" : "coins"}`;
+
 /** An integer with its digits in groups of three. */
 export function count(number) {
   return String(number).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");

@@ -91,7 +91,7 @@ function describe(link) {
   else parts.push(link.up ? "connected" : "no connection");
   if (link.delay_ms > 0) parts.push(`${count(link.delay_ms)} ms of delay`);
   if (link.loss > 0) parts.push(`${Math.round(100 * link.loss)} % of messages lost`);
-  if (link.bandwidth > 0) parts.push(`at most ${count(link.bandwidth)} bytes a second`);
+  if (link.bandwidth > 0) parts.push(`at most ${plural(link.bandwidth, "byte")} a second`);
   return parts.join(", ");
 }
 

@@ -1,6 +1,7 @@
 // The check of a receipt (docs/receipts.md), step by step, from nothing but its bytes.
 
 import { equal, hash, join, numberOf, readHash, readHeaders, showHash, showTarget, fromHex, targetOf, workOf } from "./encoding.js";
+import { plural } from "./format.js";
 
 const AT_A_TIME = 500; // Headers hashed between two looks at the screen.
 
@@ -53,7 +54,7 @@ async function follow(receipt, genesis, step) {
   const work = await connect(headers, genesis, receipt.evidence.tip);
   step({
     title: "Chain",
-    text: `Each of the ${headers.length} headers names the one before it, from genesis to the tip, and each one's hash meets its target.`,
+    text: `Of ${plural(headers.length, "header")}, each names the one before it, from genesis to the tip, and each one's hash meets its target.`,
     lines: [["genesis", genesis], ["tip", receipt.evidence.tip]],
   });
   return { txid: showHash(txid), block: showHash(block), height, headers: headers.length - height + 1, confirmations: confirmationsOf(headers, height), work };

@@ -2,10 +2,10 @@
 
 import { addressName, blockName, el, facts, notice, replace, transactionName, whole } from "./dom.js";
 import { fromHex } from "./encoding.js";
-import { ago, bytes, coins, count, moment, plural, text } from "./format.js";
+import { ago, bytes, coins, count, inCoins, moment, plural, text } from "./format.js";
 import { watch } from "./live.js";
-import { ask, call } from "./rpc.js";
-import { caveat, panel } from "./verify.js";
+import { ask } from "./rpc.js";
+import { caveat, panel, receiptOf } from "./verify.js";
 
 const MOST_INPUTS = 200; // Whose coins are looked up.
 
@@ -25,7 +25,7 @@ export function show(place, txid, signal, failed) {
     if (provable && !proof.hasChildNodes()) {
       replace(proof, el("h2", { id: "proof-title" }, "Proof"),
         el("p", null, "That the transaction is in the chain need not be believed: it can be computed."),
-        panel("Verify in this browser", () => call("getreceipt", txid)), caveat());
+        panel("Verify in this browser", () => receiptOf(txid)), caveat());
     } else if (!provable) {
       replace(proof);
     }
@@ -57,12 +57,12 @@ function page(tx, entry, spent) {
       ["Id", whole(tx.txid)],
       ["Block", waiting ? null : [el("a", { href: `#/block/${tx.blockhash}` }, count(tx.height)), " ", blockName(tx.blockhash)]],
       ["Time", waiting ? entry && `came ${ago(entry.time)}` : moment(tx.time)],
-      ["Fee", fee === null ? null : `${coins(fee)} coins, ${(fee / tx.size).toFixed(1)} grains a byte`],
+      ["Fee", fee === null ? null : `${inCoins(fee)}, ${(fee / tx.size).toFixed(1)} grains a byte`],
       ["Size", bytes(tx.size)],
       ["Locked until", tx.locktime > 0 && !coinbase ? `height ${count(tx.locktime)}` : null]),
     el("div", { class: "flow" },
       el("section", null, el("h2", null, unmade ? "From nothing" : plural(tx.vin.length, "input")), inputs(tx, spent, unmade)),
-      el("section", null, el("h2", null, plural(tx.vout.length, "output"), " ", el("small", null, `${coins(paid)} coins`)), el("ol", { class: "coins" }, tx.vout.map(output)))),
+      el("section", null, el("h2", null, plural(tx.vout.length, "output"), " ", el("small", null, `${inCoins(paid)}`)), el("ol", { class: "coins" }, tx.vout.map(output)))),
     el("details", { "data-key": "bytes" }, el("summary", null, "Bytes"), el("p", { class: "mono long" }, tx.hex)),
   ];
 }

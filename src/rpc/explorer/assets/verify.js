@@ -1,11 +1,39 @@
 // Verification in the browser: of a transaction's receipt, fetched from the node or pasted in.
 
 import { el, replace } from "./dom.js";
+import { fromHex, hash, showHash } from "./encoding.js";
 import { count, plural } from "./format.js";
 import { check, tampered } from "./proof.js";
 import { call } from "./rpc.js";
 
+const MOST_HEADERS = 10_000; // In one receipt: a node gives callers without credentials 12,000 at most.
+const PAGE = 2_000; // Headers that a node gives at a time.
+const HEADER_DIGITS = 160;
+const NEWER = 100; // Headers that may have come while the others were read.
+
 export const title = () => "Verify";
+
+/** A transaction's receipt with all headers since genesis. Those of a long chain are read page by page. */
+export async function receiptOf(txid) {
+  const { blocks } = await call("getblockchaininfo");
+  return blocks <= MOST_HEADERS ? call("getreceipt", txid) : receiptInPages(txid);
+}
+
+async function receiptInPages(txid) {
+  const receipt = await call("getreceipt", txid, "succinct");
+  const { tip } = receipt.evidence;
+  const { blocks } = await call("getblockchaininfo");
+  const pages = [];
+  for (let height = 1; height <= blocks; height += PAGE) pages.push(await call("getheaders", height, PAGE));
+  const headers = pages.join("");
+  for (let newer = 0; newer < NEWER; newer += 1) {
+    const end = headers.length - newer * HEADER_DIGITS;
+    if (end < HEADER_DIGITS) break;
+    const last = await hash(fromHex(headers.slice(end - HEADER_DIGITS, end)));
+    if (showHash(last) === tip) return { ...receipt, evidence: { kind: "headers", headers: headers.slice(0, end), tip } };
+  }
+  throw new Error("the chain was reorganised while its headers were read; try again");
+}
 
 /** A button that checks what `fetchReceipt` answers, the steps of that and the verdict. */
 export function panel(label, fetchReceipt) {

@@ -1,6 +1,7 @@
 //! The parts that both sides of the layout share.
 
 use crate::consensus::connect::COMMITMENT_LEN;
+use crate::primitives::amount::counted;
 use crate::primitives::codec::{self, CodecError};
 use crate::primitives::hash::{BlockHash, Hash256, MerkleRoot, MmrRoot};
 use crate::primitives::header::Header;
@@ -75,7 +76,7 @@ pub enum Malformed {
     #[error("it ends in the middle")]
     Short,
     /// They go on after the end.
-    #[error("{0} bytes are left over")]
+    #[error("{} after its end", counted(*.0, "byte"))]
     Trailing(usize),
     /// A byte that says what follows, and is none of those that may stand there.
     #[error("byte {got} begins no node at height {height} of the tree")]

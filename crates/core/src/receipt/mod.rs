@@ -37,11 +37,10 @@ mod tests;
 pub mod weight;
 
 use std::io::Read;
+use std::time::Duration;
 
 pub use error::ReceiptError;
 pub use json::{checkpoint_from_json, checkpoint_to_json};
-
-use std::time::Duration;
 
 use crate::consensus::check::NODE_SIZE;
 use crate::consensus::headers::{Checkpoint, HeaderChain};

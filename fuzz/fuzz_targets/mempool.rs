@@ -5,12 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::mempool::{Mempool, SavedError};
 use cairn::primitives::codec;
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::keys::Signature;
+use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn_fuzz::{Script, UNIX, fresh_chain, fresh_pool, key, params, payment, seed};
 use libfuzzer_sys::fuzz_target;
@@ -101,14 +103,14 @@ fn child(parent: &Transaction, owner: u8) -> Transaction {
     tx
 }
 
-fn record(number: u8, time: u64) -> Vec<u8> {
+fn record(number: u8, time: UnixTime) -> Vec<u8> {
     let payments = payments();
     [codec::encode(&time), codec::encode(&payments[usize::from(number) % payments.len()])].concat()
 }
 
 fn file(records: &[Vec<u8>]) -> Vec<u8> {
     let body = records.concat();
-    [&1u32.to_le_bytes()[..], &params().genesis_hash.0, &Hash256::of(&body).0, &body].concat()
+    [&1u32.to_le_bytes()[..], params().genesis_hash.as_bytes(), Hash256::of(&body).as_bytes(), &body].concat()
 }
 
 /// Payments in any order, of any time, changed or not.
@@ -118,7 +120,9 @@ fn composed(mut script: Script) -> Vec<u8> {
     while !script.is_empty() && records.len() < MAX_RECORDS {
         let (how, number, age) = (script.byte() % 3, script.byte(), script.short());
         // From two years before the clock to an hour after it.
-        let mut record = record(number, UNIX + 3_600 - u64::from(age) * 1_000);
+        let latest = UNIX.saturating_add(Duration::from_secs(3_600));
+        let time = latest.saturating_sub(Duration::from_secs(u64::from(age) * 1_000));
+        let mut record = record(number, time);
         if how == 1 {
             script.change(&mut record);
         }

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use cairn::p2p::Command;
 use cairn::primitives::codec;
 use cairn::rpc::jsonrpc::{self, Body, Params, Parsed, Reply, Version};
 use cairn::rpc::{self, Args, auth, methods};
@@ -77,7 +78,7 @@ fn bind(parsed: &Parsed) {
         Err((caller, error)) => (caller, Err(error.clone())),
         Ok(request) => match methods::find(&request.method) {
             None => (&request.caller, Ok(Reply::null())),
-            Some(method) => match Args::bind(method, request.params.clone()) {
+            Some(method) => match Args::bind(method.name, method.params, request.params.clone()) {
                 Err(error) => (&request.caller, Err(error)),
                 Ok(args) => {
                     for param in method.params {
@@ -148,7 +149,7 @@ fn server() -> &'static Server {
         node.handle().set_mock_time(UNIX);
         for block in blocks() {
             let block = block.clone();
-            let taken = tokio.block_on(node.handle().call(move |node, now| node.submit_block(now, block)));
+            let taken = tokio.block_on(node.handle().command(move |reply| Command::SubmitBlock(block, reply)));
             taken.expect("the node runs").expect("the block is valid");
         }
         let config = rpc::Config::new(([127, 0, 0, 1], 0).into(), dir.path());

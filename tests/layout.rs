@@ -191,7 +191,8 @@ fn consensus_reads_nothing_but_its_arguments() {
         for file in sources(&root().join("crates/core/src").join(module)) {
             let code = code(&file);
             for name in named_after(&code, "std::") {
-                let pure = !["fs", "net", "time", "env", "process", "thread", "io"].contains(&name.as_str());
+                // Of `std::time` a span is pure; the clocks are looked for by name below.
+                let pure = !["fs", "net", "env", "process", "thread", "io"].contains(&name.as_str());
                 assert!(pure, "{} uses std::{name}", file.display());
             }
             for foreign in ["tokio", "sled", "rand::rng", "tracing", "Instant", "SystemTime"] {

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::headers::Headers;
-use crate::consensus::check::NODE_SIZE;
-use crate::consensus::error::RuleError;
+use crate::consensus::check::{NODE_SIZE, check_merkle_root};
 use crate::p2p::message::{Item, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
@@ -15,7 +14,6 @@ use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
-use crate::primitives::merkle;
 use crate::primitives::tx::{Lock, Transaction};
 use crate::storage::TxLocation;
 
@@ -77,15 +75,7 @@ pub fn check(proof: TxProof, chain: &Headers) -> Result<Found, ProofFault> {
 
 /// Checks that a body is its header's.
 pub(super) fn check_body(block: &Block) -> Result<(), Offence> {
-    let (root, expected) = (merkle::root(block.txids()), block.header.merkle_root);
-    let broken = |rule| Err(Offence::BadBlock { hash: block.hash(), rule });
-    if root.hash != expected {
-        return broken(RuleError::WrongMerkleRoot { got: root.hash, expected });
-    }
-    if root.mutated {
-        return broken(RuleError::MutatedMerkleTree);
-    }
-    Ok(())
+    check_merkle_root(&block.header, block.txids()).map_err(|rule| Offence::BadBlock { hash: block.hash(), rule })
 }
 
 /// A question under way.

@@ -2,11 +2,10 @@
 //!
 //! Headers at the easiest difficulty cost nothing to make and would fill the disk. So headers whose chain has less work
 //! than ours (less a margin) are not stored: they are checked in passing, keeping only what the next one's check needs,
-//! until the chain has proven enough work; then they are asked for again and stored. A hash of every portion's last header
-//! is kept so that the second showing is known to be of the same headers: a hash commits to all before it.
-//! Making us store a header thus costs
-//! an attacker as much work as our whole chain has, and a reorganisation of any depth still goes through.
-//! (The idea is Bitcoin Core's headers pre-synchronisation.)
+//! until the chain has proven enough work; then they are asked for again and stored. The hash of every portion's last
+//! header is kept, and shows that the second showing is of the same headers, since a hash commits to all before it.
+//! Making us store a header thus costs an attacker as much work as our whole chain has, and a reorganisation of any depth
+//! still goes through. (The idea is Bitcoin Core's headers pre-synchronisation.)
 
 use std::collections::VecDeque;
 

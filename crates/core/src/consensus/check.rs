@@ -55,6 +55,21 @@ pub fn check_proof_of_work(header: &Header, hash: &BlockHash, params: &Params) -
     Ok(())
 }
 
+/// Checks that the transactions of these ids are the body of a header.
+///
+/// # Errors
+/// [`RuleError::WrongMerkleRoot`], [`RuleError::MutatedMerkleTree`].
+pub fn check_merkle_root(header: &Header, txids: Vec<Txid>) -> Result<(), RuleError> {
+    let root = merkle::root(txids);
+    if root.hash != header.merkle_root {
+        return Err(RuleError::WrongMerkleRoot { got: root.hash, expected: header.merkle_root });
+    }
+    if root.mutated {
+        return Err(RuleError::MutatedMerkleTree);
+    }
+    Ok(())
+}
+
 /// Checks a block's body against its header and its transactions one by one. Proof of work is not looked at here.
 ///
 /// # Errors
@@ -70,13 +85,7 @@ pub fn check_block(block: Block, params: &Params) -> Result<CheckedBlock, RuleEr
             return Err(RuleError::NodeSizedTransaction { txid: *txid });
         }
     }
-    let root = merkle::root(txids.clone());
-    if root.hash != block.header.merkle_root {
-        return Err(RuleError::WrongMerkleRoot { got: root.hash, expected: block.header.merkle_root });
-    }
-    if root.mutated {
-        return Err(RuleError::MutatedMerkleTree);
-    }
+    check_merkle_root(&block.header, txids.clone())?;
     let size = block.size();
     if size > params.max_block_bytes as usize {
         return Err(RuleError::BlockTooLarge { got: size, max: params.max_block_bytes });

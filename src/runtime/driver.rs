@@ -92,11 +92,14 @@ impl<P: Protocol> Driver<P> {
             };
             let began = tokio::select! {
                 () = stop.cancelled() => break,
-                Some(Call { choose, told }) = calls.recv() => {
-                    let (now, began) = (self.clock.now(), self.clock.elapsed());
-                    if let Some(command) = choose(&self.node, now) {
-                        self.node.command(now, command);
+                Some(Call { mut next, told }) = calls.recv() => {
+                    let began = self.clock.elapsed();
+                    while let Some(command) = next(&self.node, self.clock.now()) {
+                        self.node.command(self.clock.now(), command);
                         self.act();
+                        if self.store_failed.is_some() {
+                            break;
+                        }
                     }
                     // A caller that no longer waits has no use for the answer.
                     let _ = told.send(());

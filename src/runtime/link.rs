@@ -14,13 +14,13 @@ pub(super) const EVENT_BACKLOG: usize = 1024;
 
 /// A visit to the node's thread.
 pub(super) struct Call<P: Protocol> {
-    /// Looks at the node, and says what it is to do, if anything.
-    pub(super) choose: Choice<P>,
-    /// Told once the tip and the events that came of it are, so that a caller finds them so when it has its answer.
+    /// Looks at the node and says what it is to do; asked again after each command, until it has none.
+    pub(super) next: Next<P>,
+    /// Told once the tip and the events that came of it are published, so a caller that has its answer finds them so.
     pub(super) told: oneshot::Sender<()>,
 }
 
-type Choice<P> = Box<dyn FnOnce(&P, Now) -> Option<<P as Protocol>::Command> + Send>;
+type Next<P> = Box<dyn FnMut(&P, Now) -> Option<<P as Protocol>::Command> + Send>;
 
 /// The end of the best chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,15 +114,29 @@ impl<P: Protocol> Link<P> {
         R: Send + 'static,
         F: FnOnce(&P, Now, Reply<R>) -> Option<P::Command> + Send + 'static,
     {
-        let ((answer, answered), (told, is_told)) = (oneshot::channel(), oneshot::channel());
+        let (answer, answered) = oneshot::channel();
         let reply = Reply::to(move |result| {
             // A caller that no longer waits has no use for the answer.
             let _ = answer.send(result);
         });
-        let call = Call { choose: Box::new(move |node, now| choose(node, now, reply)), told };
-        self.calls.send(call).await.map_err(|_| Stopped)?;
-        is_told.await.map_err(|_| Stopped)?;
+        let mut once = Some((choose, reply));
+        self.repeat(move |node, now| once.take().and_then(|(choose, reply)| choose(node, now, reply))).await?;
         answered.await.map_err(|_| Stopped)
+    }
+
+    /// Lets `next` look at the node and has the node carry out the command that it makes, again and again until it makes none,
+    /// without a hand-over in between. Nothing else happens on the node's thread meanwhile, so `next` should stop after a few
+    /// tens of milliseconds. Otherwise as [`Link::read`].
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node stopped before it was done.
+    pub async fn repeat<F>(&self, next: F) -> Result<(), Stopped>
+    where
+        F: FnMut(&P, Now) -> Option<P::Command> + Send + 'static,
+    {
+        let (told, is_told) = oneshot::channel();
+        self.calls.send(Call { next: Box::new(next), told }).await.map_err(|_| Stopped)?;
+        is_told.await.map_err(|_| Stopped)
     }
 
     /// What happens from now on. Closed when the node stops; a receiver more than 1,024 events behind loses the oldest.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -277,6 +277,8 @@ impl Work {
 
 /// Nonces tried on the node's thread: enough where blocks are instant, and soon over where they are not.
 const QUICK_TRIES: u32 = 1 << 12;
+/// How long blocks are made on the node's thread before peers and other callers have their turn.
+const SLICE_MILLIS: u64 = 20;
 /// Nonces tried at a time elsewhere.
 const CHUNK: u32 = 1 << 16;
 
@@ -305,66 +307,93 @@ pub async fn generate(
     count: usize,
     max_tries: u64,
 ) -> Result<Vec<BlockHash>, GenerateError> {
-    let mut hashes = Vec::new();
-    let mut tries = max_tries;
-    let mut extra_nonce = rand::random::<u64>();
-    while hashes.len() < count && tries > 0 {
-        extra_nonce = extra_nonce.wrapping_add(1);
-        let (tried, quick) =
-            link.decide(move |node, now, reply| quick_block(node, now, payee, extra_nonce, reply)).await?;
-        tries = tries.saturating_sub(tried);
-        let template = match quick? {
-            Quick::Made(hash) => {
-                hashes.push(hash);
-                continue;
+    let run = Run { hashes: Vec::new(), tries: max_tries, extra_nonce: rand::random(), end: None };
+    let shared = Arc::new(Mutex::new(run));
+    loop {
+        let (on_thread, mut until) = (shared.clone(), None);
+        link.repeat(move |node, now| {
+            let until = *until.get_or_insert(now.millis + SLICE_MILLIS);
+            let is_due = now.millis < until && lock(&on_thread).wants(count);
+            if is_due { quick_block(node, now, payee, &on_thread) } else { None }
+        })
+        .await?;
+        let (template, budget) = {
+            let mut run = lock(&shared);
+            match run.end.take() {
+                Some(End::Failed(error)) => return Err(error),
+                Some(End::Hard(template)) => (template, run.tries),
+                None if run.wants(count) => continue,
+                None => return Ok(std::mem::take(&mut run.hashes)),
             }
-            Quick::Hard(template) => template,
         };
-        let budget = tries;
         let search = tokio::task::spawn_blocking(move || search(*template, budget));
         // It panics only if the kernel does, and is cancelled only with the runtime.
         let Ok((block, tried)) = search.await else { return Err(Stopped.into()) };
-        tries = tries.saturating_sub(tried);
+        lock(&shared).spend(tried);
         if let Some(block) = block {
             let hash = block.hash();
             link.command(move |reply| Command::SubmitBlock(block, reply)).await??;
-            hashes.push(hash);
+            lock(&shared).hashes.push(hash);
         }
     }
-    Ok(hashes)
 }
 
-/// What came of a look for a block where the node is.
-enum Quick {
-    /// A block, which was accepted.
-    Made(BlockHash),
-    /// None was found quickly.
+/// How far [`generate`] is, shared with the node's thread.
+struct Run {
+    hashes: Vec<BlockHash>,
+    /// Nonces left to try.
+    tries: u64,
+    extra_nonce: u64,
+    /// Why the node's thread makes no more.
+    end: Option<End>,
+}
+
+enum End {
+    Failed(GenerateError),
+    /// A few nonces were not enough for this one.
     Hard(Box<Template>),
 }
 
-/// Makes the next block and hands it in, if a few nonces are enough; says how many were tried.
-fn quick_block(
-    node: &Node,
-    now: Now,
-    payee: PublicKey,
-    extra_nonce: u64,
-    reply: Reply<(u64, Result<Quick, GenerateError>)>,
-) -> Option<Command> {
-    let template = match template::build(node.chain(), node.mempool(), &payee, extra_nonce, now.unix) {
+impl Run {
+    /// Whether another block is to be made.
+    fn wants(&self, count: usize) -> bool {
+        self.end.is_none() && self.hashes.len() < count && self.tries > 0
+    }
+
+    fn spend(&mut self, tried: u64) {
+        self.tries = self.tries.saturating_sub(tried);
+    }
+}
+
+fn lock(run: &Mutex<Run>) -> MutexGuard<'_, Run> {
+    run.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the next block, if a few nonces are enough, to be submitted.
+fn quick_block(node: &Node, now: Now, payee: PublicKey, shared: &Arc<Mutex<Run>>) -> Option<Command> {
+    let mut run = lock(shared);
+    run.extra_nonce = run.extra_nonce.wrapping_add(1);
+    let template = match template::build(node.chain(), node.mempool(), &payee, run.extra_nonce, now.unix) {
         Ok(template) => template,
         Err(error) => {
-            reply.send((0, Err(error.into())));
+            run.end = Some(End::Failed(error.into()));
             return None;
         }
     };
     let Some(nonce) = kernel::search(&template.header, template.target, 0..=QUICK_TRIES - 1) else {
-        reply.send((u64::from(QUICK_TRIES), Ok(Quick::Hard(Box::new(template)))));
+        run.spend(u64::from(QUICK_TRIES));
+        run.end = Some(End::Hard(Box::new(template)));
         return None;
     };
-    let block = template.block(nonce);
-    let (hash, tried) = (block.hash(), u64::from(nonce) + 1);
-    let reply = reply.map(move |result: Result<ChainUpdate, ChainError>| {
-        (tried, result.map(|_| Quick::Made(hash)).map_err(GenerateError::from))
+    run.spend(u64::from(nonce) + 1);
+    let (block, shared) = (template.block(nonce), shared.clone());
+    let hash = block.hash();
+    let reply = Reply::to(move |result: Result<ChainUpdate, ChainError>| {
+        let mut run = lock(&shared);
+        match result {
+            Ok(_) => run.hashes.push(hash),
+            Err(error) => run.end = Some(End::Failed(error.into())),
+        }
     });
     Some(Command::SubmitBlock(block, reply))
 }

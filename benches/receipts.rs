@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 #[path = "../crates/core/tests/forge/mod.rs"]
 mod forge;
 
-use cairn::consensus::headers::HeaderChain;
+use cairn::consensus::headers::HeaderTail;
 use cairn::primitives::time::UnixTime;
 use cairn::receipt::{Evidence, Receipt};
 use forge::{Fault, Forge, params};
@@ -24,8 +24,8 @@ fn receipts(criterion: &mut Criterion) {
             forge.add(Fault::None);
         }
         let block = length - 500;
-        let mut chain = HeaderChain::new(&forge.params);
-        forge.headers[1..].iter().for_each(|header| assert!(chain.push(header).is_ok()));
+        let mut chain = HeaderTail::new(&forge.params);
+        forge.headers[1..].iter().for_each(|header| assert!(chain.push(header, &forge.params).is_ok()));
         // What a verifier holds who looked at a tenth of the chain before.
         let held = checkpoint.get_or_insert_with(|| chain.checkpoint()).clone();
         let mut shapes = vec![("headers", forge.whole(block), None), ("succinct", forge.succinct(block), None)];

@@ -4,7 +4,7 @@
 #![no_main]
 
 use cairn::consensus::check::check_block;
-use cairn::consensus::headers::HeaderChain;
+use cairn::consensus::headers::HeaderTail;
 use cairn::p2p::compact::{CompactBlock, Partial};
 use cairn::p2p::frame::{self, Decoder, FrameError, HEADER_BYTES, MAX_UNKNOWN_BYTES};
 use cairn::p2p::message::{Kind, Message};
@@ -115,8 +115,8 @@ fn payload(kind: Kind, bytes: &[u8]) {
             }
         }
         Message::Headers(headers) => {
-            let mut chain = HeaderChain::new(params());
-            let taken = chain.extend(&headers).map_or_else(|(taken, _)| taken, |()| headers.len());
+            let mut chain = HeaderTail::new(params());
+            let taken = chain.extend(&headers, params()).map_or_else(|(taken, _)| taken, |()| headers.len());
             assert_eq!(chain.height() as usize, taken);
         }
         Message::Proofs(answer) => {

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::activate::{Candidate, IsVerified};
-use super::index::{Entry, Id, Index, Leaf};
+use super::index::{Entry, Id, Index};
 use super::prefetch::Prefetched;
 use super::{Chain, ChainError, ChainUpdate};
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::context::{check_clock, check_header};
 use crate::consensus::error::{RuleError, Verdict};
+use crate::consensus::headers::HeaderTail;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -49,10 +50,10 @@ impl Chain {
         drop(tree);
         if !draft.new.is_empty() {
             let mut batch = Batch::default();
-            draft.new.iter().for_each(|leaf| batch.put_header(leaf.entry.id, &leaf.entry.record()));
+            draft.new.iter().for_each(|(entry, _)| batch.put_header(entry.id, &entry.record()));
             self.db.store().commit(batch).map_err(|error| (0, error.into()))?;
             let mut tree = self.tree.write();
-            draft.new.iter().for_each(|leaf| tree.index.put(&leaf.entry));
+            draft.new.iter().for_each(|(entry, _)| tree.index.put(entry));
         }
         match refused {
             Some(refused) => Err(refused),
@@ -122,30 +123,29 @@ impl Chain {
         hash: BlockHash,
         now: UnixTime,
     ) -> Result<Entry, ChainError> {
-        if let Some(leaf) = draft.find(&hash) {
-            return Ok(leaf.entry);
+        if let Some((entry, _)) = draft.find(&hash) {
+            return Ok(entry);
         }
         if let Some(entry) = index.find(&hash) {
             return not_invalid(index, &entry, hash).map(|()| entry);
         }
         let rule = |source| ChainError::Rule { hash, source };
         check_proof_of_work(&header, &hash, &self.params).map_err(rule)?;
-        let parent = match draft.find(&header.previous) {
-            Some(leaf) => *leaf,
+        let (parent, mut tail) = match draft.find(&header.previous) {
+            Some(drafted) => drafted,
             None => {
                 let unknown = ChainError::UnknownParent { hash, parent: header.previous };
                 let parent = index.find(&header.previous).ok_or(unknown)?;
                 not_invalid(index, &parent, hash)?;
-                index.leaf(&parent)
+                (parent, index.tail(&parent))
             }
         };
-        check_header(&header, &parent.child_context(&self.params)).map_err(rule)?;
+        tail.push_child(&header, hash, &self.params).map_err(rule)?;
         check_clock(&header, now, &self.params).map_err(rule)?;
-        let own_work = header.bits.target().map_err(|e| rule(e.into()))?.work();
         let id = (index.len() + draft.new.len()) as Id;
-        let leaf = parent.child(id, hash, header, own_work);
-        draft.add(leaf);
-        Ok(leaf.entry)
+        let entry = Entry::new(id, parent.id, &tail);
+        draft.add(entry, tail);
+        Ok(entry)
     }
 
     /// Whether a block that has just arrived can be stored and connected in one write.
@@ -202,18 +202,18 @@ impl Chain {
 /// Headers that are checked, and not in the tree before the store has them: nobody reads there what may not last.
 #[derive(Default)]
 struct Draft {
-    new: Vec<Leaf>,
+    new: Vec<(Entry, HeaderTail)>,
     by_hash: HashMap<BlockHash, usize>,
 }
 
 impl Draft {
-    fn find(&self, hash: &BlockHash) -> Option<&Leaf> {
-        self.by_hash.get(hash).map(|place| &self.new[*place])
+    fn find(&self, hash: &BlockHash) -> Option<(Entry, HeaderTail)> {
+        self.by_hash.get(hash).map(|place| self.new[*place])
     }
 
-    fn add(&mut self, leaf: Leaf) {
-        self.by_hash.insert(leaf.entry.hash, self.new.len());
-        self.new.push(leaf);
+    fn add(&mut self, entry: Entry, tail: HeaderTail) {
+        self.by_hash.insert(entry.hash, self.new.len());
+        self.new.push((entry, tail));
     }
 }
 

@@ -7,7 +7,6 @@ use super::index::Index;
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
 use crate::consensus::coins::{CoinView, Coins, Delta};
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
-use crate::consensus::context::check_header;
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, FilterHeader};
@@ -177,10 +176,8 @@ fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), St
                 return Err(fault("it is not genesis".to_owned()));
             }
         } else {
-            let parent = index.get(entry.parent);
-            check_proof_of_work(&entry.header, &entry.hash, params).map_err(|e| fault(e.to_string()))?;
-            check_header(&entry.header, &index.leaf(&parent).child_context(params))
-                .map_err(|e| fault(e.to_string()))?;
+            let mut tail = index.tail(&index.get(entry.parent));
+            tail.push_child(&entry.header, entry.hash, params).map_err(|e| fault(e.to_string()))?;
         }
     }
     Ok(())

@@ -4,8 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
-use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, median};
-use crate::consensus::params::Params;
+use crate::consensus::headers::HeaderTail;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
@@ -44,6 +43,13 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The tip of a chain of headers, new to the tree, where its place will be `id`. Nothing is wrong with its parent.
+    pub(super) fn new(id: Id, parent: Id, tail: &HeaderTail) -> Self {
+        let (hash, header, height, work) = (tail.tip_hash(), *tail.tip(), tail.height(), tail.work());
+        let (tx_count, sequence, status, inherited) = (0, 0, Status::default(), Status::default());
+        Self { hash, header, height, work, tx_count, id, parent, sequence, status, inherited }
+    }
+
     /// Whether the body is stored.
     pub fn has_body(&self) -> bool {
         self.status.has(Status::BODY)
@@ -98,37 +104,6 @@ impl Slot {
     fn legacy(&self) -> Status {
         let own = self.status.with(self.inherited);
         FAULTS.into_iter().filter(|fault| own.has(*fault)).fold(Status::default(), Status::with)
-    }
-}
-
-/// A block with what the rules have to know of it and its ancestors to judge a child. That need not be in the tree.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Leaf {
-    pub entry: Entry,
-    first_time: u32,
-    /// Times of the last blocks, newest first, and how many there are.
-    times: [u32; MEDIAN_SPAN],
-    known: usize,
-}
-
-impl Leaf {
-    /// What the rules ask of a child.
-    pub fn child_context(&self, params: &Params) -> HeaderContext {
-        let Self { entry, first_time, mut times, known } = *self;
-        let place = Parent { height: entry.height, time: entry.header.time, first_time };
-        HeaderContext::after(place, &mut times[..known], params)
-    }
-
-    /// A child whose rules are checked, and which adds `own_work`. Its place will be `id`. Nothing is wrong with `self`.
-    pub fn child(&self, id: Id, hash: BlockHash, header: Header, own_work: Work) -> Self {
-        let (height, work) = (self.entry.height + 1, self.entry.work + own_work);
-        let (tx_count, sequence, status, inherited) = (0, 0, Status::default(), Status::default());
-        let parent = self.entry.id;
-        let entry = Entry { hash, header, height, work, tx_count, id, parent, sequence, status, inherited };
-        let first_time = if height == 1 { header.time } else { self.first_time };
-        let mut times = [header.time; MEDIAN_SPAN];
-        times[1..].copy_from_slice(&self.times[..MEDIAN_SPAN - 1]);
-        Self { entry, first_time, times, known: MEDIAN_SPAN.min(self.known + 1) }
     }
 }
 
@@ -298,23 +273,11 @@ impl Index {
         self.get(a)
     }
 
-    /// `entry` with what a child of it is judged by.
-    pub fn leaf(&self, entry: &Entry) -> Leaf {
-        let (times, known) = self.times(entry.id);
-        Leaf { entry: *entry, first_time: self.slot(entry.id).first_time, times, known }
-    }
-
-    /// Median time of `entry` and the ten blocks before it.
-    pub fn median_time(&self, entry: &Entry) -> u32 {
-        let (mut times, count) = self.times(entry.id);
-        median(&mut times[..count])
-    }
-
-    /// Times of up to eleven blocks, the newest first, and of how many.
-    fn times(&self, id: Id) -> ([u32; MEDIAN_SPAN], usize) {
-        let mut times = [0; MEDIAN_SPAN];
-        let filled = times.iter_mut().zip(self.line(id)).map(|(time, id)| *time = self.slot(id).header.time).count();
-        (times, filled)
+    /// The chain that ends with `entry`, as the rules see it.
+    pub fn tail(&self, entry: &Entry) -> HeaderTail {
+        let Entry { hash, header, height, work, id, .. } = *entry;
+        let times = self.line(id).map(|id| self.slot(id).header.time);
+        HeaderTail::checked((header, hash), height, work, self.slot(id).first_time, times)
     }
 
     /// `entry`, its parent, and so on down to genesis.

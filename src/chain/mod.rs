@@ -34,6 +34,7 @@ pub use tree::{BlockTree, TreeReader};
 
 use crate::consensus::coins::{Coin, CoinView};
 use crate::consensus::context::HeaderContext;
+use crate::consensus::headers::HeaderTail;
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, MmrRoot};
 use crate::primitives::header::Header;
@@ -203,10 +204,15 @@ impl Chain {
         self.tree().median_time(entry)
     }
 
+    /// The chain that ends with `entry`, as the rules see it.
+    pub(crate) fn tail(&self, entry: &Entry) -> HeaderTail {
+        self.tree().index.tail(entry)
+    }
+
     /// What the rules ask of the header of the next block.
     pub fn next_context(&self) -> HeaderContext {
         let tree = self.tree();
-        tree.index.leaf(&tree.tip()).child_context(&self.params)
+        tree.index.tail(&tree.tip()).next_context(&self.params)
     }
 
     /// What the next block's coinbase must commit to.

@@ -63,7 +63,7 @@ impl BlockTree {
 
     /// Median time past of a block: of itself and the ten before.
     pub fn median_time(&self, entry: &Entry) -> u32 {
-        self.index.median_time(entry)
+        self.index.tail(entry).median_time()
     }
 }
 

@@ -10,8 +10,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::consensus::context::MEDIAN_SPAN;
-use crate::consensus::headers::{Checkpoint, HeaderChain, HeaderChainError};
+use crate::consensus::headers::{HeaderChainError, HeaderTail};
 use crate::consensus::params::Params;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
@@ -31,8 +30,7 @@ pub struct Headers {
     params: Arc<Params>,
     /// That of height 1 first.
     headers: Vec<Header>,
-    end: Checkpoint,
-    tip_hash: BlockHash,
+    tail: HeaderTail,
     file: Option<HeaderFile>,
 }
 
@@ -42,9 +40,8 @@ impl Headers {
     /// # Errors
     /// If the file cannot be read or written.
     pub fn open(params: Arc<Params>, path: Option<&Path>) -> Result<Self, StoreError> {
-        let end = HeaderChain::new(&params).checkpoint();
-        let tip_hash = params.genesis_hash;
-        let mut chain = Self { params, headers: Vec::new(), end, tip_hash, file: None };
+        let tail = HeaderTail::new(&params);
+        let mut chain = Self { params, headers: Vec::new(), tail, file: None };
         if let Some(path) = path {
             let (mut file, is_ours) = HeaderFile::open(path)?;
             chain.load(&mut file)?;
@@ -58,20 +55,16 @@ impl Headers {
 
     /// Takes headers from the file as long as they are good.
     fn load(&mut self, file: &mut HeaderFile) -> Result<(), StoreError> {
-        let params = self.params.clone();
-        let mut checked = HeaderChain::new(&params);
         loop {
             let read = file.read()?;
-            let before = checked.height() as usize;
-            let whole = checked.extend(&read).is_ok();
+            let before = self.headers.len();
+            let whole = self.tail.extend(&read, &self.params).is_ok();
             self.headers.reserve_exact(read.len());
-            self.headers.extend(&read[..checked.height() as usize - before]);
+            self.headers.extend(&read[..self.tail.height() as usize - before]);
             if !whole || read.len() < CHUNK {
-                break;
+                return Ok(());
             }
         }
-        (self.end, self.tip_hash) = (checked.checkpoint(), checked.tip_hash());
-        Ok(())
     }
 
     /// The network.
@@ -81,22 +74,22 @@ impl Headers {
 
     /// Height of the last header.
     pub fn height(&self) -> u32 {
-        self.end.height
+        self.tail.height()
     }
 
     /// The last header.
     pub fn tip(&self) -> &Header {
-        &self.end.tip
+        self.tail.tip()
     }
 
     /// Its hash.
     pub fn tip_hash(&self) -> BlockHash {
-        self.tip_hash
+        self.tail.tip_hash()
     }
 
     /// Expected hashes behind the whole chain.
     pub fn work(&self) -> Work {
-        self.end.work
+        self.tail.work()
     }
 
     /// The header at a height.
@@ -110,7 +103,7 @@ impl Headers {
     /// The hash of the block at a height.
     pub fn hash(&self, height: u32) -> Option<BlockHash> {
         if height == self.height() {
-            return Some(self.tip_hash);
+            return Some(self.tip_hash());
         }
         self.header(height.checked_add(1)?).map(|next| next.previous)
     }
@@ -144,7 +137,7 @@ impl Headers {
     /// Expected hashes behind the chain up to a height, which must not be above the tip.
     pub fn work_at(&self, height: u32) -> Work {
         let above = self.headers.iter().skip(height as usize);
-        self.end.work - above.filter_map(|header| Some(header.bits.target().ok()?.work())).sum()
+        self.work() - above.filter_map(|header| Some(header.bits.target().ok()?.work())).sum()
     }
 
     /// What stands on top of the block at a height, it included, in work; `None` above the tip.
@@ -155,16 +148,15 @@ impl Headers {
         Some(weigh(block, backwards(earlier, block.after - block.own), self.work(), self.tip().time))
     }
 
-    /// What is needed to continue the chain from a height, which must not be above the tip.
-    pub fn checkpoint(&self, height: u32) -> Option<Checkpoint> {
+    /// The chain up to a height, which must not be above the tip, as the rules see it.
+    pub fn tail(&self, height: u32) -> Option<HeaderTail> {
         if height == self.height() {
-            return Some(self.end.clone());
+            return Some(self.tail);
         }
-        let tip = *self.header(height)?;
+        let tip = (*self.header(height)?, self.hash(height)?);
         let first_time = self.header(height.min(1))?.time;
-        let first = (height + 1).saturating_sub(MEDIAN_SPAN as u32);
-        let times = (first..=height).filter_map(|height| Some(self.header(height)?.time)).collect();
-        Some(Checkpoint { height, tip, work: self.work_at(height), first_time, times })
+        let times = (0..=height).rev().map_while(|height| Some(self.header(height)?.time));
+        Some(HeaderTail::checked(tip, height, self.work_at(height), first_time, times))
     }
 
     /// Adds headers to the tip up to the first that breaks a rule; answers how many were added.
@@ -172,31 +164,29 @@ impl Headers {
     /// # Errors
     /// Beside that number, why the next was not.
     pub fn extend(&mut self, headers: &[Header]) -> (usize, Result<(), ExtendError>) {
-        let params = self.params.clone();
-        let Some(mut chain) = HeaderChain::resume(&params, &self.end) else { return (0, Ok(())) };
-        let (taken, result) = match chain.extend(headers) {
+        let mut tail = self.tail;
+        let (taken, result) = match tail.extend(headers, &self.params) {
             Ok(()) => (headers.len(), Ok(())),
             Err((taken, error)) => (taken, Err(error.into())),
         };
-        match self.replace(self.height(), &headers[..taken], chain.checkpoint()) {
+        match self.replace(self.height(), &headers[..taken], tail) {
             Ok(()) => (taken, result),
             Err(error) => (taken, Err(error.into())),
         }
     }
 
-    /// Puts checked headers in the place of those above a height. `end` is where they lead.
+    /// Puts checked headers in the place of those above a height. `tail` is that of the chain which they make.
     ///
     /// # Errors
     /// The file's; memory has changed nevertheless.
-    pub fn replace(&mut self, fork: u32, headers: &[Header], end: Checkpoint) -> Result<(), StoreError> {
+    pub fn replace(&mut self, fork: u32, headers: &[Header], tail: HeaderTail) -> Result<(), StoreError> {
         self.headers.truncate(fork as usize);
         if self.headers.len() + headers.len() > self.headers.capacity() {
             // Doubling would leave up to half of the memory unused.
             self.headers.reserve_exact(headers.len().max(self.headers.len() / 8));
         }
         self.headers.extend_from_slice(headers);
-        self.tip_hash = end.tip.hash();
-        self.end = end;
+        self.tail = tail;
         match &mut self.file {
             Some(file) => file.replace(fork, headers),
             None => Ok(()),

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use super::headers::{ExtendError, Headers};
 use crate::consensus::context::check_clock;
-use crate::consensus::headers::{Checkpoint, HeaderChain, HeaderChainError};
+use crate::consensus::headers::{HeaderChainError, HeaderTail};
 use crate::p2p::lowwork::max_length;
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;
@@ -44,8 +44,7 @@ struct Asked {
 struct Branch {
     /// The last block it has in common with the best chain.
     fork: (u32, BlockHash),
-    end: Checkpoint,
-    tip: BlockHash,
+    tail: HeaderTail,
     length: u64,
     /// All of it, once it is known to be worth that; at most `limit` headers.
     kept: Option<Vec<Header>>,
@@ -206,7 +205,7 @@ impl PeerChain {
             out.offence(peer, Offence::UnlinkedHeaders);
             return None;
         }
-        if let Some(branch) = self.branch.take_if(|branch| branch.tip == first.previous) {
+        if let Some(branch) = self.branch.take_if(|branch| branch.tail.tip_hash() == first.previous) {
             self.asked = None;
             return self.follow(now, peer, branch, headers, headers.len() == MAX_HEADERS, chain, out);
         }
@@ -227,10 +226,10 @@ impl PeerChain {
         let (fork, rest) = (parent + known as u32, &headers[known..]);
         self.show(chain, fork);
         let full = headers.len() == MAX_HEADERS;
-        let end = chain.checkpoint(fork)?;
+        let tail = chain.tail(fork)?;
         if fork != chain.height() && !rest.is_empty() {
-            let tip = end.tip.hash();
-            let branch = Branch { fork: (fork, tip), end, tip, length: 0, kept: None, limit: u64::MAX };
+            let fork = (fork, tail.tip_hash());
+            let branch = Branch { fork, tail, length: 0, kept: None, limit: u64::MAX };
             return self.follow(now, peer, branch, rest, full, chain, out);
         }
         let good = in_time(rest, now, chain);
@@ -276,37 +275,34 @@ impl PeerChain {
             self.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out);
             return None;
         }
-        let params = chain.params().clone();
         let good = in_time(headers, now, chain);
-        let mut checked = HeaderChain::resume(&params, &branch.end)?;
-        if let Err((place, error)) = checked.extend(good) {
+        if let Err((place, error)) = branch.tail.extend(good, chain.params()) {
             refuse(peer, good.get(place), error, out);
             return None;
         }
-        (branch.end, branch.tip) = (checked.checkpoint(), checked.tip_hash());
         branch.length += good.len() as u64;
         if let Some(kept) = &mut branch.kept {
             kept.extend_from_slice(good);
         }
-        let (height, work) = (checked.height(), checked.work());
-        self.shown = Some(Shown { height, hash: branch.tip, work });
+        let (height, hash, work) = (branch.tail.height(), branch.tail.tip_hash(), branch.tail.work());
+        self.shown = Some(Shown { height, hash, work });
         let more = full && good.len() == headers.len();
         if work > chain.work() {
             let whole = branch.length == good.len() as u64;
             if whole || branch.kept.is_some() {
                 let headers = branch.kept.as_deref().unwrap_or(good);
-                if let Err(error) = chain.replace(fork, headers, branch.end) {
+                if let Err(error) = chain.replace(fork, headers, branch.tail) {
                     out.event(Event::StoreFailed { error: error.to_string() });
                 }
                 if more {
-                    self.ask_on(now, peer, (height, branch.tip), out);
+                    self.ask_on(now, peer, (height, hash), out);
                 } else {
                     self.settle(peer, out);
                 }
                 return Some(fork);
             }
-            let (end, limit) = (chain.checkpoint(fork)?, branch.length);
-            let again = Branch { end, tip: fork_hash, length: 0, kept: Some(Vec::new()), limit, ..branch };
+            let (tail, limit) = (chain.tail(fork)?, branch.length);
+            let again = Branch { tail, length: 0, kept: Some(Vec::new()), limit, ..branch };
             self.ask_on(now, peer, branch.fork, out);
             self.branch = Some(again);
         } else if !more || branch.length >= branch.limit {
@@ -315,7 +311,7 @@ impl PeerChain {
         } else if branch.length > max_length(chain.height()) {
             out.offence(peer, Offence::LowWorkHeaders);
         } else {
-            self.ask_on(now, peer, (height, branch.tip), out);
+            self.ask_on(now, peer, (height, hash), out);
             self.branch = Some(branch);
         }
         None

@@ -10,9 +10,8 @@
 use std::collections::VecDeque;
 
 use crate::chain::{Chain, Entry};
-use crate::consensus::check::check_proof_of_work;
-use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, check_header};
 use crate::consensus::error::RuleError;
+use crate::consensus::headers::HeaderTail;
 use crate::p2p::message::MAX_HEADERS;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -35,13 +34,7 @@ pub fn max_length(height: u32) -> u64 {
 pub(super) struct LowWorkBranch {
     /// Where it leaves what is stored.
     fork: BlockHash,
-    tip: BlockHash,
-    height: u32,
-    time: u32,
-    work: Work,
-    first_time: u32,
-    /// Times of the last blocks, newest last.
-    times: Vec<u32>,
+    tail: HeaderTail,
     /// Headers since the fork.
     length: u64,
     /// Every [`MAX_HEADERS`]th of them, which is where answers end that begin at the fork.
@@ -57,24 +50,12 @@ pub(super) fn enough_work(chain: &Chain) -> Work {
 impl LowWorkBranch {
     /// The branch that begins after a stored header.
     pub(super) fn new(chain: &Chain, fork: &Entry) -> Self {
-        let mut times: Vec<u32> = chain.branch(fork).take(MEDIAN_SPAN).map(|entry| entry.header.time).collect();
-        times.reverse();
-        Self {
-            fork: fork.hash,
-            tip: fork.hash,
-            height: fork.height,
-            time: fork.header.time,
-            work: fork.work,
-            first_time: chain.ancestor(fork, 1).map_or(0, |first| first.header.time),
-            times,
-            length: 0,
-            milestones: VecDeque::new(),
-        }
+        Self { fork: fork.hash, tail: chain.tail(fork), length: 0, milestones: VecDeque::new() }
     }
 
     /// Its last header.
     pub(super) fn tip(&self) -> BlockHash {
-        self.tip
+        self.tail.tip_hash()
     }
 
     /// Where it leaves what is stored.
@@ -84,13 +65,14 @@ impl LowWorkBranch {
 
     /// Work of the whole chain up to its end.
     pub(super) fn work(&self) -> Work {
-        self.work
+        self.tail.work()
     }
 
     /// What its headers are known by when they are shown again.
     pub(super) fn into_proof(mut self) -> Proof {
-        if self.milestones.back() != Some(&self.tip) {
-            self.milestones.push_back(self.tip);
+        let tip = self.tip();
+        if self.milestones.back() != Some(&tip) {
+            self.milestones.push_back(tip);
         }
         Proof(self.milestones)
     }
@@ -110,20 +92,7 @@ impl LowWorkBranch {
     /// # Errors
     /// The first rule broken.
     pub(super) fn push(&mut self, header: &Header, hash: BlockHash, chain: &Chain) -> Result<(), RuleError> {
-        check_proof_of_work(header, &hash, chain.params())?;
-        let parent = Parent { height: self.height, time: self.time, first_time: self.first_time };
-        check_header(header, &HeaderContext::after(parent, &mut self.times.clone(), chain.params()))?;
-        self.work = self.work + header.bits.target()?.work();
-        self.height += 1;
-        if self.height == 1 {
-            self.first_time = header.time;
-        }
-        if self.times.len() == MEDIAN_SPAN {
-            self.times.remove(0);
-        }
-        self.times.push(header.time);
-        self.time = header.time;
-        self.tip = hash;
+        self.tail.push_child(header, hash, chain.params())?;
         self.length += 1;
         if self.length.is_multiple_of(MAX_HEADERS as u64) {
             self.milestones.push_back(hash);

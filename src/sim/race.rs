@@ -26,7 +26,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::generator;
-use crate::consensus::headers::{HeaderChain, HeaderChainError};
+use crate::consensus::headers::{HeaderChainError, HeaderTail};
 use crate::consensus::params::Params;
 use crate::primitives::hash::MerkleRoot;
 use crate::primitives::header::Header;
@@ -148,11 +148,11 @@ pub fn headers(
     share: f64,
     confirmations: u32,
 ) -> Result<Outcome, HeaderChainError> {
-    let mut chains = [HeaderChain::new(params), HeaderChain::new(params)];
+    let mut chains = [HeaderTail::new(params), HeaderTail::new(params)];
     let root = |side: Side| MerkleRoot::from_bytes([side as u8 + 1; 32]);
     let outcome = race(Dice::new(seed, number, share), confirmations, |side| {
         let chain = &mut chains[side as usize];
-        let context = chain.next_context();
+        let context = chain.next_context(params);
         let mut header = Header {
             version: 1,
             previous: chain.tip_hash(),
@@ -164,7 +164,7 @@ pub fn headers(
         while !params.genesis_target.is_met_by(&header.hash()) {
             header.nonce += 1;
         }
-        chain.push(&header).map(drop)
+        chain.push(&header, params).map(drop)
     })?;
     let success = chains[Side::Attacker as usize].work() > chains[Side::Honest as usize].work();
     Ok(Outcome { success, ..outcome })

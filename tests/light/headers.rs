@@ -174,13 +174,13 @@ fn asert_blocks(params: &Arc<Params>, count: u32) -> Vec<cairn::primitives::bloc
         .map(|_| {
             let mut block = branch.make(&crate::common::key(9).public_key(), &[], 0, 0);
             let chain = branch.blocks.iter().skip(1).fold(
-                cairn::consensus::headers::HeaderChain::new(params),
+                cairn::consensus::headers::HeaderTail::new(params),
                 |mut chain, block| {
-                    chain.push(&block.header).unwrap();
+                    chain.push(&block.header, params).unwrap();
                     chain
                 },
             );
-            block.header.bits = chain.next_context().bits;
+            block.header.bits = chain.next_context(params).bits;
             crate::common::mine(&mut block);
             branch.push(block.clone());
             block

@@ -1,6 +1,6 @@
 //! Receipts that are well made, and lie: each breaks one rule, and proves its work all the same where it can.
 
-use cairn::consensus::headers::{Checkpoint, HeaderChain};
+use cairn::consensus::headers::{Checkpoint, HeaderTail};
 use cairn::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn::primitives::codec;
 use cairn::primitives::hash::{BlockHash, Hash256, MerkleRoot};
@@ -161,8 +161,8 @@ fn in_the_payment() -> Vec<Vector> {
 /// Checkpoints that do not fit, and some that do and are strange.
 fn about_checkpoints() -> Vec<Vector> {
     let forge = Forge::honest(forge::params(), 40);
-    let mut chain = HeaderChain::new(&forge.params);
-    forge.headers[1..=20].iter().for_each(|header| assert!(chain.push(header).is_ok()));
+    let mut chain = HeaderTail::new(&forge.params);
+    forge.headers[1..=20].iter().for_each(|header| assert!(chain.push(header, &forge.params).is_ok()));
     let held = chain.checkpoint();
     let evidence = Evidence::Since { height: 20, hash: held.tip.hash(), headers: forge.headers[21..].to_vec() };
     let mut lies = Vec::new();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cairn::consensus::headers::{Checkpoint, HeaderChain};
+use cairn::consensus::headers::{Checkpoint, HeaderTail};
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::hash::{MerkleRoot, Txid};
 use cairn::primitives::header::Header;
@@ -94,8 +94,8 @@ fn both(name: &str, params: &Params, checkpoint: Option<&Checkpoint>, receipt: &
 
 /// The chain's end after its first `height` headers.
 fn checkpoint(params: &Params, headers: &[Header], height: u32) -> Checkpoint {
-    let mut chain = HeaderChain::new(params);
-    headers[..height as usize].iter().for_each(|header| assert!(chain.push(header).is_ok()));
+    let mut chain = HeaderTail::new(params);
+    headers[..height as usize].iter().for_each(|header| assert!(chain.push(header, params).is_ok()));
     chain.checkpoint()
 }
 

@@ -10,7 +10,7 @@ use super::fixture::{Fixture, Scratch};
 use super::node::{self, Node};
 use super::{Busy, Figure, payments, shortest};
 use crate::chain::Chain;
-use crate::consensus::headers::HeaderChain;
+use crate::consensus::headers::HeaderTail;
 use crate::consensus::params::{GenesisSpec, Params, Retarget};
 use crate::p2p::Command;
 use crate::p2p::message::MAX_HEADERS;
@@ -106,7 +106,7 @@ fn headers() -> anyhow::Result<Vec<Figure>> {
     let now = all.last().map_or(0, |header| u64::from(header.time));
     let dir = Scratch::new()?;
     let mut chain = Chain::open(params.clone(), Arc::new(SledStore::open(dir.path())?))?;
-    let mut verifier = HeaderChain::new(&params);
+    let mut verifier = HeaderTail::new(&params);
     let (mut tree, mut alone, mut done) = (Duration::ZERO, Duration::ZERO, 0);
     let mut figures = Vec::new();
     for length in HEADERS {
@@ -117,7 +117,7 @@ fn headers() -> anyhow::Result<Vec<Figure>> {
             chain.accept_headers(message, UnixTime::from_secs(now)).map_err(|(_, error)| error)?;
             tree += begun.elapsed();
             let begun = Instant::now();
-            verifier.extend(message).map_err(|(_, error)| error)?;
+            verifier.extend(message, &params).map_err(|(_, error)| error)?;
             alone += begun.elapsed();
             done += message.len();
         }

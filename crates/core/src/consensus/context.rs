@@ -22,7 +22,7 @@ pub struct HeaderContext {
     pub bits: Bits,
 }
 
-/// What [`HeaderContext::after`] needs to know of a parent and its ancestors.
+/// What the difficulty rule needs to know of a parent and its ancestors.
 #[derive(Debug, Clone, Copy)]
 pub struct Parent {
     /// Its height.
@@ -33,31 +33,28 @@ pub struct Parent {
     pub first_time: u32,
 }
 
-impl HeaderContext {
-    /// What is asked of a child of `parent`, whose own and previous times, up to eleven in any order, are `times`.
-    ///
-    /// # Consensus
-    /// The difficulty rule is anchored at block 1, with the bits of genesis. Anchored at genesis itself, a network that
-    /// starts long after its genesis was written would owe all the blocks of that time, and mine them at the lowest
-    /// difficulty; anchored at its first block, its schedule begins when it does. Block 1 has the bits of genesis.
-    pub fn after(parent: Parent, times: &mut [u32], params: &Params) -> Self {
-        let genesis_bits = params.genesis.header.bits;
-        let bits = match params.retarget {
-            Retarget::None => genesis_bits,
-            Retarget::Asert if parent.height == 0 => genesis_bits,
-            Retarget::Asert => {
-                let schedule = Schedule {
-                    // The reference is the time that block 1's parent would have had on schedule.
-                    elapsed_secs: i64::from(parent.time) - i64::from(parent.first_time)
-                        + i64::from(params.target_spacing_secs),
-                    blocks: i64::from(parent.height) - 1,
-                    target_spacing_secs: params.target_spacing_secs,
-                    half_life_secs: params.half_life_secs,
-                };
-                asert::next_bits(params.genesis_target, &schedule, params.pow_limit)
-            }
-        };
-        Self { height: parent.height + 1, median_time: median(times), bits }
+/// The bits of a child of `parent`.
+///
+/// # Consensus
+/// The difficulty rule is anchored at block 1, with the bits of genesis. Anchored at genesis itself, a network that
+/// starts long after its genesis was written would owe all the blocks of that time, and mine them at the lowest
+/// difficulty; anchored at its first block, its schedule begins when it does. Block 1 has the bits of genesis.
+pub fn next_bits(parent: &Parent, params: &Params) -> Bits {
+    let genesis_bits = params.genesis.header.bits;
+    match params.retarget {
+        Retarget::None => genesis_bits,
+        Retarget::Asert if parent.height == 0 => genesis_bits,
+        Retarget::Asert => {
+            let schedule = Schedule {
+                // The reference is the time that block 1's parent would have had on schedule.
+                elapsed_secs: i64::from(parent.time) - i64::from(parent.first_time)
+                    + i64::from(params.target_spacing_secs),
+                blocks: i64::from(parent.height) - 1,
+                target_spacing_secs: params.target_spacing_secs,
+                half_life_secs: params.half_life_secs,
+            };
+            asert::next_bits(params.genesis_target, &schedule, params.pow_limit)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A chain of headers checked one after another from genesis, in constant memory: what a verifier without bodies does.
 
 use crate::consensus::check::check_proof_of_work;
-use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, check_header};
+use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, check_header, median, next_bits};
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
 use crate::primitives::hash::BlockHash;
@@ -34,13 +34,12 @@ pub enum HeaderChainError {
     TooHigh,
 }
 
-/// The end of a valid chain of headers from genesis, with what the rules need to know to continue it.
+/// The end of a valid chain of headers from genesis: what the rules need to know of a chain to check its next header.
 ///
 /// Every rule on headers is checked but the one that needs a clock
 /// ([`check_clock`](crate::consensus::context::check_clock)).
-#[derive(Debug, Clone)]
-pub struct HeaderChain<'a> {
-    params: &'a Params,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderTail {
     tip: Header,
     tip_hash: BlockHash,
     height: u32,
@@ -51,8 +50,8 @@ pub struct HeaderChain<'a> {
     times: [u32; MEDIAN_SPAN],
 }
 
-/// The end of a chain that was checked before, kept so that it can be continued without checking it again. Whoever
-/// holds one trusts where it was kept.
+/// A tail in the form in which files keep it. Nothing in it is checked before [`HeaderTail::resume`], and even then its
+/// holder trusts the place where it was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Height of the last header.
@@ -67,46 +66,55 @@ pub struct Checkpoint {
     pub times: Vec<u32>,
 }
 
-impl<'a> HeaderChain<'a> {
+impl HeaderTail {
+    /// The chain of genesis alone.
+    pub fn new(params: &Params) -> Self {
+        let tip = params.genesis.header;
+        Self::checked((tip, params.genesis_hash), 0, params.genesis_target.work(), tip.time, [tip.time])
+    }
+
+    /// The end of a chain that was checked before: its last header and that one's hash, its height and work, the time of
+    /// its block 1, and the times of its last blocks, newest first (more than eleven are not read).
+    pub fn checked(
+        (tip, tip_hash): (Header, BlockHash),
+        height: u32,
+        work: Work,
+        first_time: u32,
+        newest_times: impl IntoIterator<Item = u32>,
+    ) -> Self {
+        let mut times = [0; MEDIAN_SPAN];
+        for (height, time) in (0..=height as usize).rev().zip(newest_times).take(MEDIAN_SPAN) {
+            times[height % MEDIAN_SPAN] = time;
+        }
+        Self { tip, tip_hash, height, work, first_time, times }
+    }
+
     /// The chain that ends at a checkpoint; `None` if it does not have as many times as there must be, or is at genesis
     /// and not this network's.
-    pub fn resume(params: &'a Params, from: &Checkpoint) -> Option<Self> {
-        let count = (from.height as usize).saturating_add(1).min(MEDIAN_SPAN);
-        let tip_hash = from.tip.hash();
-        if from.times.len() != count || from.height == 0 && tip_hash != params.genesis_hash {
+    pub fn resume(params: &Params, from: &Checkpoint) -> Option<Self> {
+        let Checkpoint { height, tip, work, first_time, ref times } = *from;
+        let tip_hash = tip.hash();
+        if times.len() != known_times(height) || height == 0 && tip_hash != params.genesis_hash {
             return None;
         }
-        let mut times = [0; MEDIAN_SPAN];
-        for (back, time) in (0..).zip(from.times.iter().rev()) {
-            times[(from.height as usize - back) % MEDIAN_SPAN] = *time;
-        }
-        let Checkpoint { height, tip, work, first_time, .. } = *from;
-        Some(Self { params, tip, tip_hash, height, work, first_time, times })
+        Some(Self::checked((tip, tip_hash), height, work, first_time, times.iter().rev().copied()))
     }
 
     /// What is needed to continue from here later.
     pub fn checkpoint(&self) -> Checkpoint {
-        let first = (self.height as usize + 1).saturating_sub(MEDIAN_SPAN);
-        let times = (first..=self.height as usize).map(|height| self.times[height % MEDIAN_SPAN]).collect();
-        Checkpoint { height: self.height, tip: self.tip, work: self.work, first_time: self.first_time, times }
-    }
-
-    /// The chain of genesis alone.
-    pub fn new(params: &'a Params) -> Self {
-        let tip = params.genesis.header;
-        let mut times = [0; MEDIAN_SPAN];
-        times[0] = tip.time;
-        let work = params.genesis_target.work();
-        Self { params, tip, tip_hash: params.genesis_hash, height: 0, work, first_time: tip.time, times }
+        let Self { tip, height, work, first_time, times, .. } = *self;
+        let first = height as usize + 1 - known_times(height);
+        let times = (first..=height as usize).map(|height| times[height % MEDIAN_SPAN]).collect();
+        Checkpoint { height, tip, work, first_time, times }
     }
 
     /// Adds the next header; answers its hash. On an error the chain is as before.
     ///
     /// # Errors
     /// [`HeaderChainError`] with the first rule broken.
-    pub fn push(&mut self, header: &Header) -> Result<BlockHash, HeaderChainError> {
+    pub fn push(&mut self, header: &Header, params: &Params) -> Result<BlockHash, HeaderChainError> {
         let hash = header.hash();
-        self.push_hashed(header, hash)?;
+        self.push_linked(header, hash, params)?;
         Ok(hash)
     }
 
@@ -114,35 +122,50 @@ impl<'a> HeaderChain<'a> {
     ///
     /// # Errors
     /// How many were added, and what is wrong with the next.
-    pub fn extend(&mut self, headers: &[Header]) -> Result<(), (usize, HeaderChainError)> {
+    pub fn extend(&mut self, headers: &[Header], params: &Params) -> Result<(), (usize, HeaderChainError)> {
         let hashes = Header::hash_all(headers);
         let mut pairs = headers.iter().zip(hashes).enumerate();
-        pairs.try_for_each(|(place, (header, hash))| self.push_hashed(header, hash).map_err(|error| (place, error)))
+        pairs.try_for_each(|(place, (header, hash))| {
+            self.push_linked(header, hash, params).map_err(|error| (place, error))
+        })
     }
 
-    fn push_hashed(&mut self, header: &Header, hash: BlockHash) -> Result<(), HeaderChainError> {
+    fn push_linked(&mut self, header: &Header, hash: BlockHash, params: &Params) -> Result<(), HeaderChainError> {
         let height = self.height.checked_add(1).ok_or(HeaderChainError::TooHigh)?;
         if header.previous != self.tip_hash {
             return Err(HeaderChainError::Unlinked { height, got: header.previous, expected: self.tip_hash });
         }
-        let rule = |source| HeaderChainError::Rule { height, source };
-        check_header(header, &self.next_context()).map_err(rule)?;
-        check_proof_of_work(header, &hash, self.params).map_err(rule)?;
-        let target = header.bits.target().map_err(|e| rule(e.into()))?;
+        self.push_child(header, hash, params).map_err(|source| HeaderChainError::Rule { height, source })
+    }
+
+    /// Adds a header whose hash is `hash`, and which the caller knows to name the tip as its parent. On an error the chain
+    /// is as before.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn push_child(&mut self, header: &Header, hash: BlockHash, params: &Params) -> Result<(), RuleError> {
+        check_header(header, &self.next_context(params))?;
+        check_proof_of_work(header, &hash, params)?;
+        let own_work = header.bits.target()?.work();
+        let height = self.height + 1;
         if height == 1 {
             self.first_time = header.time;
         }
         self.times[height as usize % MEDIAN_SPAN] = header.time;
-        (self.tip, self.tip_hash, self.height, self.work) = (*header, hash, height, self.work + target.work());
+        (self.tip, self.tip_hash, self.height, self.work) = (*header, hash, height, self.work + own_work);
         Ok(())
     }
 
     /// What the next header must keep to.
-    pub fn next_context(&self) -> HeaderContext {
+    pub fn next_context(&self, params: &Params) -> HeaderContext {
         let parent = Parent { height: self.height, time: self.tip.time, first_time: self.first_time };
+        HeaderContext { height: self.height + 1, median_time: self.median_time(), bits: next_bits(&parent, params) }
+    }
+
+    /// Median time of the last eleven blocks, or of as many as there are.
+    pub fn median_time(&self) -> u32 {
         let mut times = self.times;
-        let known = (self.height as usize).saturating_add(1).min(MEDIAN_SPAN);
-        HeaderContext::after(parent, &mut times[..known], self.params)
+        median(&mut times[..known_times(self.height)])
     }
 
     /// The last header.
@@ -166,6 +189,11 @@ impl<'a> HeaderChain<'a> {
     }
 }
 
+/// How many blocks there are, of eleven, up to the one at `height`.
+fn known_times(height: u32) -> usize {
+    (height as usize).saturating_add(1).min(MEDIAN_SPAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,8 +201,8 @@ mod tests {
     use crate::primitives::hash::MerkleRoot;
     use crate::primitives::target::Bits;
 
-    fn mined(chain: &HeaderChain, time: u32) -> Header {
-        let context = chain.next_context();
+    fn mined(chain: &HeaderTail, params: &Params, time: u32) -> Header {
+        let context = chain.next_context(params);
         let mut header = Header {
             version: 1,
             previous: chain.tip_hash(),
@@ -205,24 +233,24 @@ mod tests {
     #[test]
     fn a_chain_grows_by_the_rules_and_no_other_way() {
         let params = params();
-        let mut chain = HeaderChain::new(&params);
+        let mut chain = HeaderTail::new(&params);
         let mut bits_seen = Vec::new();
         for i in 1..=40 {
             // A fast start, then a slow end: difficulty goes up and comes down.
             let time = params.timestamp + if i < 25 { 2 * i } else { 50 + 11 * (i - 25) };
-            let good = mined(&chain, time);
+            let good = mined(&chain, &params, time);
             let before = (chain.tip_hash(), chain.height(), chain.work());
 
             let unlinked = Header { previous: BlockHash::ZERO, ..good };
-            assert!(matches!(chain.push(&unlinked), Err(HeaderChainError::Unlinked { .. })));
+            assert!(matches!(chain.push(&unlinked, &params), Err(HeaderChainError::Unlinked { .. })));
             let easier = Header { bits: Bits(0x207f_fffe), ..good };
             assert!(matches!(
-                chain.push(&easier),
+                chain.push(&easier, &params),
                 Err(HeaderChainError::Rule { source: RuleError::WrongBits { .. }, .. })
             ));
-            let early = Header { time: chain.next_context().median_time, ..good };
+            let early = Header { time: chain.next_context(&params).median_time, ..good };
             assert!(matches!(
-                chain.push(&early),
+                chain.push(&early, &params),
                 Err(HeaderChainError::Rule { source: RuleError::TimeTooOld { .. }, .. })
             ));
             let mut unmined = good;
@@ -230,15 +258,15 @@ mod tests {
                 unmined.nonce += 1;
             }
             assert!(matches!(
-                chain.push(&unmined),
+                chain.push(&unmined, &params),
                 Err(HeaderChainError::Rule { source: RuleError::HighHash { .. }, .. })
             ));
             assert_eq!(before, (chain.tip_hash(), chain.height(), chain.work()), "a refusal changes nothing");
 
-            let mut resumed = HeaderChain::resume(&params, &chain.checkpoint()).unwrap();
-            assert_eq!(resumed.next_context(), chain.next_context());
-            assert_eq!(resumed.push(&good), Ok(good.hash()));
-            assert_eq!(chain.push(&good), Ok(good.hash()));
+            let mut resumed = HeaderTail::resume(&params, &chain.checkpoint()).unwrap();
+            assert_eq!(resumed.next_context(&params), chain.next_context(&params));
+            assert_eq!(resumed.push(&good, &params), Ok(good.hash()));
+            assert_eq!(chain.push(&good, &params), Ok(good.hash()));
             assert_eq!(resumed.checkpoint(), chain.checkpoint());
             assert_eq!((chain.height(), chain.tip_hash()), (i, good.hash()));
             assert_eq!(chain.work(), before.2 + good.bits.target().unwrap().work());

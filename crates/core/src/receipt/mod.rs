@@ -43,7 +43,7 @@ pub use error::ReceiptError;
 pub use json::{checkpoint_from_json, checkpoint_to_json};
 
 use crate::consensus::check::NODE_SIZE;
-use crate::consensus::headers::{Checkpoint, HeaderChain};
+use crate::consensus::headers::{Checkpoint, HeaderTail};
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
@@ -138,15 +138,15 @@ impl Receipt {
             return Err(ReceiptError::NodeSizedTransaction);
         }
         let followed = match &self.evidence {
-            Evidence::Headers(headers) => self.follow(HeaderChain::new(params), headers)?,
+            Evidence::Headers(headers) => self.follow(HeaderTail::new(params), headers, params)?,
             Evidence::Since { height, hash, headers } => {
                 let (height, got) = (*height, *hash);
                 let held = held.ok_or(ReceiptError::NeedsCheckpoint { height, hash: got })?;
-                let chain = HeaderChain::resume(params, held).ok_or(ReceiptError::BadCheckpoint)?;
+                let chain = HeaderTail::resume(params, held).ok_or(ReceiptError::BadCheckpoint)?;
                 if (chain.height(), chain.tip_hash()) != (height, got) {
                     return Err(ReceiptError::OtherCheckpoint { height, got, expected: chain.tip_hash() });
                 }
-                self.follow(chain, headers)?
+                self.follow(chain, headers, params)?
             }
             Evidence::Succinct(proof) => succinct::verify(proof, self.height, params)?,
         };
@@ -180,7 +180,7 @@ impl Receipt {
     }
 
     /// Follows headers from the end of `chain`, and finds the payment's block on the way.
-    fn follow(&self, mut chain: HeaderChain<'_>, headers: &[Header]) -> Result<Followed, ReceiptError> {
+    fn follow(&self, mut chain: HeaderTail, headers: &[Header], params: &Params) -> Result<Followed, ReceiptError> {
         let first = chain.height();
         let start = *chain.tip();
         // The block's header, its hash, and the work up to it.
@@ -188,7 +188,7 @@ impl Receipt {
         let mut latest_time = start.time;
         for header in headers {
             latest_time = latest_time.max(header.time);
-            let hash = chain.push(header)?;
+            let hash = chain.push(header, params)?;
             if chain.height() == self.height {
                 found = Some((*header, hash, chain.work()));
             }

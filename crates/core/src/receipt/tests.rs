@@ -238,8 +238,8 @@ fn a_checkpoint_saves_the_headers_before_it() {
     let (params, whole) = (params(), receipt());
     let headers = headers_in(&whole);
     let at = |height: u32| {
-        let mut chain = HeaderChain::new(&params);
-        headers[..height as usize].iter().for_each(|header| assert!(chain.push(header).is_ok()));
+        let mut chain = HeaderTail::new(&params);
+        headers[..height as usize].iter().for_each(|header| assert!(chain.push(header, &params).is_ok()));
         chain.checkpoint()
     };
     let since = |height: u32| {

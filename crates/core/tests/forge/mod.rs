@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 
-use cairn_core::consensus::context::{HeaderContext, Parent};
+use cairn_core::consensus::context::{Parent, next_bits};
 use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn_core::primitives::hash::{BlockHash, MmrRoot, Txid};
 use cairn_core::primitives::header::Header;
@@ -126,7 +126,7 @@ impl Forge {
     /// Bits that would be due after the tip, if that had this time.
     pub fn due_after(&self, time: u32) -> Bits {
         let first_time = self.headers.get(1).map_or(0, |first| first.time);
-        HeaderContext::after(Parent { height: self.height(), time, first_time }, &mut [], &self.params).bits
+        next_bits(&Parent { height: self.height(), time, first_time }, &self.params)
     }
 
     /// Work claimed for all blocks, the tip's included.

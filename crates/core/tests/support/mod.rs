@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use cairn_core::consensus::check::{self, CheckedBlock};
 use cairn_core::consensus::coins::{Coins, Delta};
 use cairn_core::consensus::connect::{self, BlockContext, ConnectError};
-use cairn_core::consensus::context::{self, HeaderContext, MEDIAN_SPAN, Parent};
+use cairn_core::consensus::context::{self, HeaderContext};
 use cairn_core::consensus::error::RuleError;
+use cairn_core::consensus::headers::HeaderTail;
 use cairn_core::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn_core::primitives::address;
 use cairn_core::primitives::amount::COIN;
@@ -47,11 +48,11 @@ pub fn funded_spec(n: u8) -> GenesisSpec {
     spec
 }
 
-/// The headers and coins of one branch.
+/// The end of one branch, and its coins.
 #[derive(Clone)]
 pub struct Ledger {
     pub params: Params,
-    pub headers: Vec<Header>,
+    tail: HeaderTail,
     pub coins: Coins,
     pub range: Range,
     keys: HashMap<PublicKey, u8>,
@@ -62,37 +63,27 @@ impl Ledger {
     pub fn new(spec: GenesisSpec) -> Self {
         let params = Params::new(spec).expect("the tests' parameters are valid");
         let genesis = params.genesis.clone();
-        let mut ledger = Self {
-            params,
-            headers: Vec::new(),
-            coins: Coins::default(),
-            range: Range::default(),
-            keys: (0..=255).map(|n| (public(n), n)).collect(),
-        };
+        let tail = HeaderTail::new(&params);
+        let keys = (0..=255).map(|n| (public(n), n)).collect();
+        let mut ledger = Self { params, tail, coins: Coins::default(), range: Range::default(), keys };
         let created = Delta::created_by(&genesis, &genesis.txids(), 0);
-        ledger.push(genesis.header, &Delta { created, ..Delta::default() });
+        ledger.apply(&genesis.header, &Delta { created, ..Delta::default() });
         ledger
     }
 
     /// Height of the newest block.
     pub fn height(&self) -> u32 {
-        self.headers.len() as u32 - 1
+        self.tail.height()
     }
 
     /// The newest block's header.
     pub fn tip(&self) -> &Header {
-        self.headers.last().expect("genesis is always there")
+        self.tail.tip()
     }
 
     /// What the next header must fit.
     pub fn header_context(&self) -> HeaderContext {
-        let parent = Parent {
-            height: self.height(),
-            time: self.tip().time,
-            first_time: self.headers.get(1).map_or(0, |header| header.time),
-        };
-        let mut times: Vec<u32> = self.headers.iter().rev().take(MEDIAN_SPAN).map(|header| header.time).collect();
-        HeaderContext::after(parent, &mut times, &self.params)
+        self.tail.next_context(&self.params)
     }
 
     /// What the next body must fit.
@@ -187,7 +178,8 @@ impl Ledger {
     /// Validates a block and appends it.
     pub fn append(&mut self, block: &Block) -> Delta {
         let (_, delta) = self.validate(block, u64::from(block.header.time)).expect("the block keeps the rules");
-        self.push(block.header, &delta);
+        self.tail.push(&block.header, &self.params).expect("checked before");
+        self.apply(&block.header, &delta);
         delta
     }
 
@@ -196,11 +188,10 @@ impl Ledger {
         (0..n).for_each(|_| drop(self.append(&self.block(Vec::new()))));
     }
 
-    fn push(&mut self, header: Header, delta: &Delta) {
+    fn apply(&mut self, header: &Header, delta: &Delta) {
         self.coins.apply(delta);
         let work = header.bits.target().expect("checked before").work();
         self.range.push(Node::leaf(header.hash(), work));
-        self.headers.push(header);
     }
 }
 

@@ -7,7 +7,7 @@ use ruint::aliases::U256;
 use super::bytes::{Coinbase, Malformed, Reader};
 use super::{HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains, per_octave};
 use crate::consensus::check::{NODE_SIZE, check_proof_of_work};
-use crate::consensus::context::{HeaderContext, Parent};
+use crate::consensus::context::{Parent, next_bits};
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, MerkleRoot};
@@ -233,7 +233,7 @@ fn check_child(header: &Header, parent: &Leaf, first_time: u32, params: &Params)
         return Err(SuccinctError::Unlinked { height, got: header.previous, expected: parent.hash });
     }
     let parent = Parent { height: parent.height, time: parent.header.time, first_time };
-    check_bits(header, height, HeaderContext::after(parent, &mut [], params).bits)
+    check_bits(header, height, next_bits(&parent, params))
 }
 
 fn check_bits(header: &Header, height: u32, expected: Bits) -> Result<(), SuccinctError> {

@@ -8,9 +8,12 @@ mod discovery;
 mod faults;
 mod filters;
 mod growth;
+mod kademlia;
 mod liars;
 mod lowwork;
 mod pushes;
+mod sim_faults;
+mod sim_tools;
 mod syncing;
 
 use std::sync::Arc;

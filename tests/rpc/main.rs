@@ -3,6 +3,8 @@
 mod arbitrary;
 mod bitcoin_cli;
 mod busy;
+#[path = "../node/cpuminer/mod.rs"]
+mod cpuminer;
 mod discover;
 mod explorer;
 mod figures;
@@ -16,3 +18,4 @@ mod parameters;
 mod readme;
 mod sending;
 mod strangers;
+mod template;

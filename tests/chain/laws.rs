@@ -1,0 +1,450 @@
+//! The chain against a naive model of it: whatever arrives, in whatever order, with restarts in between, its tip is the
+//! end of the heaviest valid branch that was complete first, and everything it keeps is what a replay from genesis makes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::common::{Branch, key, seal, spend};
+use cairn::chain::{self, Chain, ChainError, ChainUpdate};
+use cairn::consensus::coins::Coin;
+use cairn::consensus::error::Verdict;
+use cairn::consensus::params::{Allocation, GenesisSpec, Params};
+use cairn::primitives::address;
+use cairn::primitives::amount::COIN;
+use cairn::primitives::block::Block;
+use cairn::primitives::hash::{BlockHash, Txid};
+use cairn::primitives::keys::PublicKey;
+use cairn::primitives::time::UnixTime;
+use cairn::primitives::tx::{OutPoint, Output, Transaction};
+use cairn::storage::{HistoryEntry, MemoryStore, Store, TxLocation};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
+const KEYS: u8 = 4;
+const MATURITY: u32 = 2;
+
+fn params() -> Arc<Params> {
+    let mut spec = GenesisSpec::regtest();
+    spec.coinbase_maturity = MATURITY;
+    let address = |i: u8| address::encode(&spec.address_prefix, &key(i).public_key());
+    spec.alloc = (0..KEYS).map(|i| Allocation { address: address(i), value: 1_000 * COIN }).collect();
+    assert!(spec.mine_nonce());
+    Arc::new(Params::new(spec).unwrap())
+}
+
+/// What a generated block holds, and what is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Nothing,
+    Payment,
+    /// A payment, and another that spends what the first makes.
+    Chained,
+    /// The coinbase takes a grain too much.
+    Greedy,
+    /// Signed by the wrong key.
+    Forged,
+    /// The coinbase commits to other headers.
+    Uncommitted,
+    /// Wrong by itself, whatever stands before it: data with value.
+    Malformed,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Header(Index),
+    Body(Index),
+    /// The next body in the order of making, as from a peer in sync.
+    Next,
+    /// A body that is not its header's.
+    Mangled(Index),
+    Restart,
+    Invalidate(Index),
+    Reconsider(Index),
+}
+
+fn contents() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        4 => Just(Content::Nothing),
+        4 => Just(Content::Payment),
+        3 => Just(Content::Chained),
+        1 => Just(Content::Greedy),
+        1 => Just(Content::Forged),
+        1 => Just(Content::Uncommitted),
+        1 => Just(Content::Malformed),
+    ]
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => any::<Index>().prop_map(Event::Header),
+        8 => any::<Index>().prop_map(Event::Body),
+        8 => Just(Event::Next),
+        1 => any::<Index>().prop_map(Event::Mangled),
+        1 => Just(Event::Restart),
+        1 => any::<Index>().prop_map(Event::Invalidate),
+        1 => any::<Index>().prop_map(Event::Reconsider),
+    ]
+}
+
+/// A block of the tree, with the branch that ends in it.
+struct Made {
+    block: Block,
+    hash: BlockHash,
+    /// Place of the parent in the tree; `None` for genesis.
+    parent: Option<usize>,
+    branch: Branch,
+    /// It and all before it keep the rules.
+    is_valid: bool,
+}
+
+/// A tree of blocks: each stands on genesis or on one of the blocks before it, mostly on a recent one.
+fn make_tree(params: &Arc<Params>, plan: &[(u8, Content, u16)]) -> Vec<Made> {
+    let mut made: Vec<Made> = Vec::new();
+    for (number, (back, content, choice)) in plan.iter().enumerate() {
+        let back = usize::from(*back);
+        let parent = (back < number).then(|| number - 1 - back);
+        let mut branch = parent.map_or_else(|| Branch::new(params), |parent| made[parent].branch.clone());
+        let block = make_block(&branch, *content, usize::from(*choice), number as u64);
+        branch.push(block.clone());
+        let fits = matches!(content, Content::Nothing | Content::Payment | Content::Chained);
+        let is_valid = fits && parent.is_none_or(|parent| made[parent].is_valid);
+        made.push(Made { hash: block.hash(), block, parent, branch, is_valid });
+    }
+    made
+}
+
+fn make_block(branch: &Branch, content: Content, choice: usize, salt: u64) -> Block {
+    let params = &branch.params;
+    let owner = |coin: &Coin| (0..KEYS).find(|i| coin.output.key() == Some(&key(*i).public_key()));
+    let payee = key((choice % usize::from(KEYS)) as u8).public_key();
+    let fee = 7;
+    let pay = |coin: &(OutPoint, Coin), signer: u8| {
+        let rest = coin.1.output.value - fee;
+        let outputs = vec![Output::pay(payee, rest / 3), Output::pay(key(signer).public_key(), rest - rest / 3)];
+        spend(params, &[(coin.0, coin.1.clone(), &key(signer))], outputs)
+    };
+    let mut transactions: Vec<Transaction> = Vec::new();
+    if matches!(content, Content::Payment | Content::Chained | Content::Forged) {
+        let height = branch.height() + 1;
+        let is_ripe = |coin: &Coin| !coin.coinbase || coin.height + MATURITY <= height;
+        let mut coins: Vec<_> = branch.coins.0.iter().filter(|(_, coin)| is_ripe(coin)).collect();
+        coins.sort_by_key(|(outpoint, _)| **outpoint);
+        let (outpoint, coin) = coins[choice % coins.len()];
+        let coin = (*outpoint, coin.clone());
+        let signer = owner(&coin.1).expect("only test keys are paid");
+        transactions.push(pay(&coin, if content == Content::Forged { (signer + 1) % KEYS } else { signer }));
+        if content == Content::Chained {
+            let output = transactions[0].outputs[1].clone();
+            let txid = transactions[0].txid();
+            transactions.push(pay(&(OutPoint { txid, index: 1 }, Coin { output, height, coinbase: false }), signer));
+        }
+    }
+    let fees = fee * transactions.len() as u64 + u64::from(content == Content::Greedy);
+    let mut block = branch.make(&payee, &transactions, fees, salt);
+    let data = block.transactions[0].outputs[1].clone();
+    match content {
+        Content::Uncommitted => block.transactions[0].outputs[1] = Output::data(vec![9; 40]),
+        Content::Malformed => block.transactions[0].outputs[1] = Output { value: 1, ..data },
+        _ => return block,
+    }
+    seal(&mut block);
+    block
+}
+
+/// What the chain should know and do, in the simplest way.
+#[derive(Default)]
+struct Model {
+    /// Headers in the order of their arrival, of valid blocks only.
+    headers: Vec<usize>,
+    bodies: HashSet<usize>,
+    /// Valid blocks in the order in which they became complete.
+    complete: Vec<usize>,
+    refused: HashSet<usize>,
+}
+
+impl Model {
+    fn is_refused(&self, tree: &[Made], block: usize) -> bool {
+        let mut branch = std::iter::successors(Some(block), |at| tree[*at].parent);
+        branch.any(|at| self.refused.contains(&at))
+    }
+
+    /// Whether a valid block's header can be taken now.
+    fn knows_parent(&self, tree: &[Made], block: usize) -> bool {
+        tree[block].parent.is_none_or(|parent| self.headers.contains(&parent))
+    }
+
+    fn add_header(&mut self, block: usize) {
+        if !self.headers.contains(&block) {
+            self.headers.push(block);
+        }
+    }
+
+    fn add_body(&mut self, tree: &[Made], block: usize) {
+        self.add_header(block);
+        self.bodies.insert(block);
+        // Parents arrive before children, so one pass over the headers finds all that has become complete.
+        for at in &self.headers {
+            let ready = tree[*at].parent.is_none_or(|parent| self.complete.contains(&parent));
+            if ready && self.bodies.contains(at) && !self.complete.contains(at) {
+                self.complete.push(*at);
+            }
+        }
+    }
+
+    /// The end of the best chain; `None` for genesis. All blocks have the same work.
+    fn tip(&self, tree: &[Made]) -> Option<usize> {
+        let mut best: Option<usize> = None;
+        for at in self.complete.iter().copied().filter(|at| !self.is_refused(tree, *at)) {
+            let height = |at: usize| tree[at].branch.height();
+            if best.is_none_or(|best| height(at) > height(best)) {
+                best = Some(at);
+            }
+        }
+        best
+    }
+}
+
+/// The chain under test, and what the tests know of it.
+struct Run<'a> {
+    params: Arc<Params>,
+    tree: &'a [Made],
+    store: Arc<MemoryStore>,
+    chain: Chain,
+    model: Model,
+    /// Hashes of the best chain, as the updates tell.
+    told: Vec<BlockHash>,
+}
+
+type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Everything that the store holds.
+fn entries(store: &MemoryStore) -> Entries {
+    let mut entries = Entries::new();
+    let mut visit = |key: &[u8], value: &[u8]| {
+        entries.insert(key.to_vec(), value.to_vec());
+        ControlFlow::Continue(())
+    };
+    store.scan(&[], &[], &mut visit).unwrap();
+    entries
+}
+
+impl Run<'_> {
+    fn handle(&mut self, event: &Event) {
+        match event {
+            Event::Header(index) => self.header(index.index(self.tree.len())),
+            Event::Body(index) => self.body(index.index(self.tree.len())),
+            Event::Next => {
+                let next = (0..self.tree.len()).find(|at| self.tree[*at].is_valid && !self.model.bodies.contains(at));
+                next.into_iter().for_each(|next| self.body(next));
+            }
+            Event::Mangled(index) => self.mangled(index.index(self.tree.len())),
+            Event::Restart => {
+                let before = entries(&self.store);
+                self.chain = Chain::open(self.params.clone(), self.store.clone()).unwrap();
+                assert_eq!(before, entries(&self.store), "opening changed the store");
+            }
+            Event::Invalidate(index) => {
+                let at = index.index(self.tree.len());
+                match self.chain.invalidate(&self.tree[at].hash) {
+                    Ok(update) => {
+                        self.model.refused.insert(at);
+                        self.follow(&update);
+                    }
+                    Err(ChainError::UnknownBlock { .. }) => assert!(!self.model.headers.contains(&at)),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            Event::Reconsider(index) => {
+                let at = index.index(self.tree.len());
+                let Ok(update) = self.chain.reconsider(&self.tree[at].hash) else { return };
+                let tree = self.tree;
+                let is_above = |low: usize, high: usize| {
+                    std::iter::successors(Some(high), |at| tree[*at].parent).any(|at| at == low)
+                };
+                self.model.refused.retain(|refused| !is_above(*refused, at) && !is_above(at, *refused));
+                self.follow(&update);
+            }
+        }
+        self.compare();
+    }
+
+    fn header(&mut self, at: usize) {
+        let before = entries(&self.store);
+        let outcome = self.chain.accept_header(self.tree[at].block.header, NOW);
+        if outcome.is_err() {
+            assert_eq!(before, entries(&self.store), "a refused header changed the store");
+        }
+        if !self.tree[at].is_valid {
+            return;
+        }
+        match outcome {
+            Ok(_) => {
+                assert!(!self.model.is_refused(self.tree, at) && self.model.knows_parent(self.tree, at));
+                self.model.add_header(at);
+            }
+            Err(ChainError::Refused { .. }) => assert!(self.model.is_refused(self.tree, at)),
+            Err(ChainError::UnknownParent { .. }) => assert!(!self.model.knows_parent(self.tree, at)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn body(&mut self, at: usize) {
+        let before = entries(&self.store);
+        let outcome = self.chain.accept_block(self.tree[at].block.clone(), NOW, &|_| false);
+        if let Err(error) = &outcome {
+            // All that a refused block leaves is a mark at its header.
+            let leaves_mark = error.rule().is_some_and(|rule| rule.verdict() == Verdict::Invalid);
+            let keep = |entries: Entries| -> Entries {
+                entries.into_iter().filter(|(key, _)| !leaves_mark || !matches!(key[0], b'H' | b'B')).collect()
+            };
+            assert_eq!(keep(before), keep(entries(&self.store)), "a refused block changed the store");
+        }
+        if let Ok(update) = &outcome {
+            self.follow(update);
+        }
+        if !self.tree[at].is_valid {
+            return;
+        }
+        match outcome {
+            Ok(update) => {
+                assert!(!self.model.is_refused(self.tree, at) && self.model.knows_parent(self.tree, at));
+                self.model.add_body(self.tree, at);
+                let by_hash = |hash: &BlockHash| self.tree.iter().find(|made| made.hash == *hash);
+                assert!(update.rejected.iter().all(|(hash, _)| by_hash(hash).is_some_and(|made| !made.is_valid)));
+            }
+            Err(ChainError::Duplicate { .. }) => assert!(self.model.bodies.contains(&at)),
+            Err(ChainError::Refused { .. }) => assert!(self.model.is_refused(self.tree, at)),
+            Err(ChainError::UnknownParent { .. }) => assert!(!self.model.knows_parent(self.tree, at)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn mangled(&mut self, at: usize) {
+        let before = entries(&self.store);
+        let mut block = self.tree[at].block.clone();
+        block.transactions[0].outputs[0].value -= 1;
+        self.chain.accept_block(block, NOW, &|_| false).unwrap_err();
+        assert_eq!(before, entries(&self.store), "a body that is not its header's changed the store");
+    }
+
+    /// Takes an update at its word.
+    fn follow(&mut self, update: &ChainUpdate) {
+        for block in &update.disconnected {
+            assert_eq!(self.told.pop(), Some(block.hash()));
+        }
+        for block in &update.connected {
+            assert_eq!(self.told.last(), Some(&block.block().header.previous));
+            self.told.push(block.hash());
+        }
+        assert!(!update.unfinished);
+    }
+
+    /// Tip, coins and header range after every event.
+    fn compare(&self) {
+        let genesis = Branch::new(&self.params);
+        let branch = self.model.tip(self.tree).map_or(&genesis, |tip| &self.tree[tip].branch);
+        let tip = branch.tip().hash();
+        assert_eq!((self.chain.tip().hash, self.chain.tip().height), (tip, branch.height()));
+        assert_eq!((self.told.last(), self.told.len()), (Some(&tip), branch.blocks.len()));
+        assert_eq!(self.chain.commitment(), branch.commitment());
+        let mut coins = HashMap::new();
+        self.chain.db().for_each_coin(&mut |outpoint, coin| drop(coins.insert(*outpoint, coin))).unwrap();
+        assert_eq!(coins, branch.coins.0);
+        for (height, block) in (0..).zip(&branch.blocks) {
+            assert_eq!(self.chain.entry_at(height).unwrap().hash, block.hash());
+        }
+        for hash in self.chain.missing_bodies(u32::MAX, usize::MAX).iter().map(|(hash, _)| hash) {
+            let known = self.tree.iter().position(|made| made.hash == *hash).unwrap();
+            assert!(!self.model.bodies.contains(&known), "a body that is there is missed");
+        }
+    }
+
+    /// The indexes, and the whole store against its own replay.
+    fn compare_indexes(&self) {
+        let genesis = Branch::new(&self.params);
+        let branch = self.model.tip(self.tree).map_or(&genesis, |tip| &self.tree[tip].branch);
+        let db = self.chain.db();
+        let mut locations: HashMap<Txid, Option<TxLocation>> = HashMap::new();
+        for block in self.tree.iter().map(|made| &made.block) {
+            locations.extend(block.txids().into_iter().map(|txid| (txid, None)));
+        }
+        let mut made: HashMap<OutPoint, Output> = HashMap::new();
+        let mut histories: BTreeMap<PublicKey, Vec<HistoryEntry>> = BTreeMap::new();
+        for (height, block) in (0..).zip(&branch.blocks) {
+            for (position, tx) in (0..).zip(&block.transactions) {
+                let txid = tx.txid();
+                locations.insert(txid, Some(TxLocation { height, position }));
+                made.extend(tx.outpoints(txid).map(|(outpoint, output)| (outpoint, output.clone())));
+                for owner in (0..KEYS).map(|i| key(i).public_key()) {
+                    let sum = |outputs: &mut dyn Iterator<Item = &Output>| -> u64 {
+                        outputs.filter(|output| output.key() == Some(&owner)).map(|output| output.value).sum()
+                    };
+                    let received = sum(&mut tx.outputs.iter());
+                    let spent = sum(&mut tx.inputs.iter().map(|input| &made[&input.outpoint]));
+                    if received + spent > 0 {
+                        let entry = HistoryEntry { height, position, txid, received, spent };
+                        histories.entry(owner).or_default().push(entry);
+                    }
+                }
+            }
+        }
+        for (txid, location) in locations {
+            assert_eq!(db.tx_location(&txid).unwrap(), location);
+            assert_eq!(db.transaction(&txid).unwrap().map(|(tx, ..)| tx.txid()), location.map(|_| txid));
+        }
+        for (owner, history) in histories {
+            assert_eq!(db.address_history(&owner, TxLocation::default(), usize::MAX).unwrap(), history);
+            let mut coins: Vec<(OutPoint, Coin)> = branch.coins.0.clone().into_iter().collect();
+            coins.retain(|(_, coin)| coin.output.key() == Some(&owner));
+            coins.sort_by_key(|(outpoint, _)| *outpoint);
+            assert_eq!(db.address_coins(&owner, None, usize::MAX).unwrap(), coins);
+        }
+        let report = chain::check(db, &self.params, &mut |_, _| {}).unwrap();
+        assert_eq!((report.height, report.coins), (branch.height(), branch.coins.0.len() as u64));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_chain_agrees_with_a_naive_model(
+        plan in prop::collection::vec((prop_oneof![6 => 0..2u8, 3 => 0..6u8, 1 => 0..30u8], contents(), any::<u16>()), 1..28),
+        events in prop::collection::vec(events(), 0..80),
+    ) {
+        let params = params();
+        let tree = make_tree(&params, &plan);
+        let store = Arc::new(MemoryStore::new());
+        let chain = Chain::open(params.clone(), store.clone()).unwrap();
+        let told = vec![params.genesis_hash];
+        let mut run = Run { params, tree: &tree, store, chain, model: Model::default(), told };
+        events.iter().for_each(|event| run.handle(event));
+        run.compare_indexes();
+        // In the end everything arrives, and nothing is refused.
+        for made in &tree {
+            if let Ok(update) = run.chain.reconsider(&made.hash) {
+                run.follow(&update);
+            }
+        }
+        run.model.refused.clear();
+        (0..tree.len()).for_each(|at| run.body(at));
+        run.compare();
+        run.compare_indexes();
+        // Leaving the best chain and coming back restores everything but what is known of blocks.
+        let state = |store: &MemoryStore| -> Entries {
+            entries(store).into_iter().filter(|(key, _)| key[0] != b'H').collect()
+        };
+        let before = state(&run.store);
+        for height in 1..=run.chain.tip().height {
+            let hash = run.chain.entry_at(height).unwrap().hash;
+            let left = run.chain.invalidate(&hash).unwrap();
+            run.follow(&left);
+            let back = run.chain.reconsider(&hash).unwrap();
+            run.follow(&back);
+        }
+        prop_assert_eq!(before, state(&run.store));
+        run.handle(&Event::Restart);
+    }
+}

@@ -1,0 +1,174 @@
+//! `cairn light` as a person types it, against real nodes over real sockets.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use crate::process::{Done, Place, spec, wait_for};
+use cairn::consensus::params::{GenesisSpec, Retarget};
+use cairn::primitives::amount::COIN;
+use serde_json::Value;
+
+/// Bits that every second hash meets.
+const INSTANT: u32 = 0x207f_ffff;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn a_payment_is_proven_without_trusting_any_node() {
+    let place = Place::new();
+    let (payer, payee, miner) = (place.wallet("a"), place.wallet("payee"), place.wallet("miner"));
+    place.found(&spec(INSTANT, &[(&payer, 1_000 * COIN)]));
+    let a = place.node("a", &[]);
+    let b = place.node("b", &["--connect", &a.peer_address()]);
+    let txid = place.run("a", &["wallet", "send", &payee, "12.5"]).ok();
+    a.generate(6, &miner);
+    let tip = a.tip();
+    wait_for("B to follow", || (b.tip() == tip).then_some(()));
+    let (at_a, at_b) = (a.peer_address(), b.peer_address());
+    let light = |args: &[&str]| {
+        let peers = ["--peer", &at_a, "--peer", &at_b];
+        place.run("light", &[&["light"], args, &peers].concat())
+    };
+
+    let synced = light(&["sync"]).ok();
+    for said in ["height         6", &tip.1, "2 agree", "480 bytes"] {
+        assert!(synced.contains(said), "{said:?} is not in {synced}");
+    }
+    let proven = light(&["verify", &txid]).ok();
+    for said in
+        ["proven         transaction", "confirmations  6 (block 1 of 6)", "12.5 coins to", &payee, "2 of 2 agree"]
+    {
+        assert!(proven.contains(said), "{said:?} is not in {proven}");
+    }
+    let proven = json(&light(&["verify", &txid, "--json", "--min-confirmations", "6"]).ok());
+    assert_eq!((&proven["proven"], &proven["confirmations"]), (&true.into(), &6.into()));
+    let block = proven["blockhash"].as_str().unwrap().to_owned();
+    assert_eq!(json(&light(&["verify", &txid, "--block", &block, "--json"]).ok())["blockhash"], block.as_str());
+
+    // Not proven, proven absent and not deep enough are different things, and none of them is success.
+    light(&["verify", &txid, "--min-confirmations", "7"]).fails(3, "proven, but with 6 confirmations, not 7");
+    light(&["verify", &block]).fails(3, "not proven: of the peers asked, 2 say that they do not have it");
+    light(&["verify", &txid, "--block", &tip.1]).fails(3, "proven absent: block");
+    light(&["verify", &txid, "--block", &txid]).fails(3, "not proven");
+
+    let history = json(&light(&["history", &payee, "--json"]).ok());
+    assert_eq!(history["transactions"].as_array().map(Vec::len), Some(1), "{history}");
+    assert_eq!(history["transactions"][0]["txid"], txid.as_str());
+    light(&["history", "nobody"]).fails(1, "\"nobody\" is no address");
+
+    // Warnings are words, not failures: only one peer, and a chain that is no better than what was known.
+    let work = proven["chainwork"].as_str().unwrap();
+    let warned = json(&place.run("light", &["light", "sync", "--json", "--peer", &at_a, "--expect-work", work]).ok());
+    let warnings = warned["warnings"].to_string();
+    assert!(warnings.contains("fewer than two peers") && warnings.contains("an eclipse"), "{warnings}");
+
+    assert!(a.terminate().success() && b.terminate().success());
+    place.run("light", &["light", "sync", "--peer", &at_a]).fails(4, "cannot be reached");
+    let status = json(&place.run("light", &["light", "status", "--json"]).ok());
+    assert_eq!((&status["height"], &status["tip"], &status["bytes"]), (&6.into(), &tip.1.as_str().into(), &480.into()));
+    place.run("light", &["light", "sync", "--peer", "nowhere"]).fails(1, "is not a node to connect to");
+}
+
+#[test]
+fn without_a_peer_the_light_client_says_so_and_ends() {
+    let place = Place::new();
+    let (payee, miner) = (place.wallet("payee"), place.wallet("miner"));
+    // However patient: there is no address to try.
+    let alone = place.run("light", &["light", "sync", "--timeout", "86400"]);
+    assert!(alone.stderr.starts_with("no peer is named, and the network has no seeds\n"), "{alone:?}");
+    alone.fails(4, "none is known, name one with --peer");
+    // A seed that does not answer is the only address.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    place.found(&GenesisSpec { seeds: vec![nobody.clone()], ..spec(INSTANT, &[]) });
+    let unseeded = place.run("light", &["light", "sync", "--timeout", "86400"]);
+    assert!(unseeded.stderr.contains(&format!("looking for nodes through the seeds {nobody}")), "{unseeded:?}");
+    unseeded.fails(4, &format!("{nobody} cannot be reached"));
+
+    // The only peer of a watch stops.
+    place.found(&spec(INSTANT, &[]));
+    let node = place.node("node", &[]);
+    node.generate(2, &miner);
+    let args = ["light", "watch", &payee, "--timeout", "2", "--peer", &node.peer_address()];
+    let mut watch = place.command("light", &args).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stderr.take().unwrap()).lines();
+    let mut said = |text: &str| {
+        let found = lines.by_ref().map(Result::unwrap).find(|line| line.contains(text));
+        assert!(found.is_some(), "it ended without saying {text:?}");
+    };
+    said("asking 127.0.0.1");
+    said("fewer than two peers");
+    assert!(node.terminate().success());
+    said("warning: no peer is left");
+    said("error: no peer answers");
+    assert_eq!(watch.wait().unwrap().code(), Some(4));
+}
+
+#[test]
+fn watch_prints_a_payment_as_it_is_seen_confirmed_and_reorganised_away() {
+    let place = Place::new();
+    let (payer, payee, miner) = (place.wallet("a"), place.wallet("payee"), place.wallet("miner"));
+    place.found(&spec(INSTANT, &[(&payer, 1_000 * COIN)]));
+    let a = place.node("a", &[]);
+    let b = place.node("b", &[]);
+    a.generate(3, &miner);
+    // A rival branch, on a node that nobody is connected to yet.
+    b.generate(12, &payee);
+    let args = ["light", "watch", &payee, "--json", "--peer", &a.peer_address(), "--peer", &b.peer_address()];
+    let mut watch = place.command("light", &args);
+
+    let mut watch = watch.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || json(&lines.next().expect("it goes on").unwrap());
+
+    // Another command beside it, on the same data.
+    let peers = ["light", "sync", "--peer", &a.peer_address(), "--peer", &b.peer_address()];
+    assert!(place.run("light", &peers).ok().contains("height         12"));
+
+    // B's chain has more work, and pays the address in every block.
+    for height in 1..=12 {
+        let line = next();
+        assert_eq!((&line["event"], &line["height"]), (&"confirmed".into(), &height.into()), "{line}");
+        assert_eq!(line["received"], 50 * COIN);
+    }
+    // A's grows longer: all of those are gone, last first.
+    let txid = place.run("a", &["wallet", "send", &payee, "2"]).ok();
+    let seen = next();
+    assert_eq!((&seen["event"], &seen["txid"]), (&"seen".into(), &txid.as_str().into()), "{seen}");
+    a.generate(10, &miner);
+    for height in (1..=12).rev() {
+        let line = next();
+        assert_eq!((&line["event"], &line["height"]), (&"reorganised".into(), &height.into()), "{line}");
+    }
+    let line = next();
+    assert_eq!(
+        (&line["event"], &line["txid"], &line["height"]),
+        (&"confirmed".into(), &txid.as_str().into(), &4.into())
+    );
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}
+
+/// Both verifiers doubt in the same words.
+#[test]
+fn a_young_chain_is_warned_of_as_a_receipt_of_it_is() {
+    let place = Place::new();
+    let (payer, miner) = (place.wallet("a"), place.wallet("miner"));
+    let mut spec = GenesisSpec { retarget: Retarget::Asert, ..spec(INSTANT, &[(&payer, 1_000 * COIN)]) };
+    assert!(spec.mine_nonce());
+    place.found(&spec);
+    let node = place.node("a", &[]);
+    let txid = place.run("a", &["wallet", "send", &miner, "1"]).ok();
+    node.generate(2, &miner);
+    place.run("a", &["proof", "get", &txid, "-o", "pay.json"]).ok();
+    let offline = place.run("nobody", &["proof", "verify", "pay.json", "--min-work", "1", "--json"]);
+    let told = |done: &Done| done.stderr.lines().filter(|line| line.contains("pace")).map(str::to_owned).collect();
+    let expected: Vec<String> = told(&offline);
+    assert_eq!(expected.len(), 1, "{offline:?}");
+    let online = place.run("light", &["light", "verify", &txid, "--json", "--peer", &node.peer_address()]);
+    let same: Vec<String> = told(&online);
+    assert_eq!(same, expected, "{online:?}");
+    let warnings = json(&online.ok())["warnings"].to_string();
+    assert!(warnings.contains("too little work is shown"), "{warnings}");
+}

@@ -1,0 +1,7 @@
+//! The commands as a person types them: real processes, their output and exit codes.
+
+mod commands;
+mod light;
+#[path = "../process/mod.rs"]
+mod process;
+mod wallet;

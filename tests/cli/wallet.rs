@@ -1,0 +1,244 @@
+//! `cairn wallet` as several people and programs use it at once, and as they lose and mistake things: real processes.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+
+use crate::process::{Done, Node, Place, done, spec, wait_for};
+use cairn::primitives::amount::COIN;
+use serde_json::Value;
+
+const FAILED: i32 = 1;
+const NO_NODE: i32 = 4;
+
+/// Bits that every second hash meets.
+const INSTANT: u32 = 0x207f_ffff;
+
+/// A node of a network that gives directory `node`'s wallet `coins` coins of `value` grains.
+fn rich(coins: usize, value: u64) -> (Place, Node, String) {
+    let place = Place::new();
+    let own = place.wallet("node");
+    place.found(&spec(INSTANT, &vec![(own.as_str(), value); coins]));
+    let node = place.node("node", &[]);
+    (place, node, own)
+}
+
+/// Runs commands at the same time, each in a process of its own.
+fn at_once(place: &Place, commands: &[(&str, Vec<&str>)]) -> Vec<Done> {
+    std::thread::scope(|scope| {
+        let run = |(name, args): &(&str, Vec<&str>)| place.run(name, args);
+        let running: Vec<_> = commands.iter().map(|command| scope.spawn(move || run(command))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn transaction(node: &Node, txid: &str) -> Value {
+    node.call("getrawtransaction", &[txid.into(), 1.into()])
+}
+
+/// The coins that a transaction spends.
+fn spent(node: &Node, txid: &str) -> Vec<String> {
+    let tx = transaction(node, txid);
+    tx["vin"].as_array().unwrap().iter().map(|input| format!("{}:{}", input["txid"], input["vout"])).collect()
+}
+
+#[test]
+fn addresses_handed_out_at_once_all_differ_and_are_all_kept() {
+    const CALLERS: usize = 60;
+    let place = Place::new();
+    let first = place.wallet("a");
+    let answers = at_once(&place, &vec![("a", vec!["wallet", "address", "--new"]); CALLERS]);
+    let printed: BTreeSet<String> = answers.into_iter().map(Done::ok).collect();
+    assert_eq!(printed.len(), CALLERS, "no two callers got one address");
+    let kept = place.run("a", &["wallet", "address", "--all"]).ok();
+    let kept: BTreeSet<String> = kept.lines().map(str::to_owned).collect();
+    assert_eq!(kept.len(), CALLERS + 1);
+    assert!(kept.contains(&first) && printed.is_subset(&kept));
+    let files: BTreeSet<_> =
+        std::fs::read_dir(place.path("a")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["wallet.json", "wallet.json.lock"].map(Into::into).into(), "no temporary file is left");
+}
+
+#[test]
+fn wallets_made_at_once_in_one_place_are_one_wallet() {
+    let place = Place::new();
+    let answers = at_once(&place, &vec![("a", vec!["wallet", "new"]); 8]);
+    let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|done| done.code == 0);
+    assert_eq!((made.len(), refused.len()), (1, 7), "{refused:?}");
+    let address = place.run("a", &["wallet", "address"]).ok();
+    assert!(made[0].stdout.contains(&address), "the one that was told is the one that is kept");
+    refused.into_iter().for_each(|done| done.fails(FAILED, "wallets are never overwritten"));
+}
+
+/// Payments of one wallet at the same time, half of them at a fee rate at which they would replace the others.
+#[test]
+fn payments_at_once_are_all_made_and_none_replaces_another() {
+    let (place, node, _) = rich(10, 100 * COIN);
+    let payee = place.wallet("payee");
+    let send = |rate| ("node", vec!["wallet", "send", &payee, "1.5", "--fee-rate", rate]);
+    let commands: Vec<_> = ["1", "20"].into_iter().cycle().take(12).map(send).collect();
+    let txids: BTreeSet<String> = at_once(&place, &commands).into_iter().map(Done::ok).collect();
+    assert_eq!(txids.len(), 12);
+    let waiting: BTreeSet<String> = node.mempool().into_iter().collect();
+    assert_eq!(waiting, txids, "none was replaced");
+    node.generate(1, &payee);
+    assert!(txids.iter().all(|txid| node.confirmations(txid) == Some(1)));
+    let inputs: Vec<String> = txids.iter().flat_map(|txid| spent(&node, txid)).collect();
+    assert_eq!(inputs.iter().collect::<BTreeSet<_>>().len(), inputs.len(), "each spends coins of its own");
+}
+
+/// The lock is a file system's: it does not reach a copy of the wallet. The node refuses what would replace a payment.
+#[test]
+fn copies_of_a_wallet_do_not_replace_each_others_payments() {
+    let (place, node, _) = rich(4, 100 * COIN);
+    std::fs::create_dir(place.path("copy")).unwrap();
+    std::fs::copy(place.path("node/wallet.json"), place.path("copy/wallet.json")).unwrap();
+    let copy = place.path("copy/wallet.json");
+    let payee = place.wallet("payee");
+    let pay = |args: &[&str]| {
+        let send = ["wallet", "send", &payee, "1"];
+        (0..6).map(|_| place.run("node", &[&send, args].concat()).ok()).collect::<Vec<_>>()
+    };
+    let txids: Vec<String> = std::thread::scope(|scope| {
+        let cheap = scope.spawn(|| pay(&["--fee-rate", "1"]));
+        let dear = scope.spawn(|| pay(&["--fee-rate", "20", "--wallet", copy.to_str().unwrap()]));
+        [cheap.join().unwrap(), dear.join().unwrap()].concat()
+    });
+    assert_eq!(node.mempool().into_iter().collect::<BTreeSet<_>>(), txids.into_iter().collect());
+}
+
+#[test]
+fn coins_joined_on_advice_are_used_before_they_are_confirmed() {
+    let (place, node, own) = rich(1_950, COIN / 10);
+    let payee = place.wallet("payee");
+    let send = |to: &str, amount: &str| place.run("node", &["wallet", "send", to, amount]);
+    // 195 coins in pieces, of which 900 fit into one payment; after the first, 1,050 are left.
+    send(&payee, "100").fails(FAILED, "pay oneself first to join small coins");
+    let joined = send(&own, "89.9").ok();
+    let paid = send(&payee, "100").ok();
+    assert!(spent(&node, &paid).iter().any(|coin| coin.contains(&joined)), "the joined coin is spent");
+    node.generate(1, &payee);
+    assert_eq!((node.confirmations(&joined), node.confirmations(&paid)), (Some(1), Some(1)));
+}
+
+#[test]
+fn absurd_fees_are_refused_unless_they_are_allowed() {
+    let (place, node, _) = rich(1, 100 * COIN);
+    let payee = place.wallet("payee");
+    let send = |args: &[&str]| place.run("node", &[&["wallet", "send", &payee, "1"], args].concat());
+    send(&["--fee-rate", "1000000"]).fails(FAILED, "the fee would be 2.12 coins");
+    send(&["--fee-rate", "10001"]).fails(FAILED, "--max-fee 0.02120212 allows it");
+    send(&["--fee-rate", "10001", "--max-fee", "0.02120211"])
+        .fails(FAILED, "more than 0.02120211: --max-fee allows more");
+    send(&["--max-fee", "0.00000211"]).fails(FAILED, "the fee would be 0.00000212 coins");
+    assert!(node.mempool().is_empty());
+    let txid = send(&["--fee-rate", "10001", "--max-fee", "0.02120212"]).ok();
+    assert_eq!(node.mempool(), [txid]);
+}
+
+/// What a variable of the environment says holds for every command after it: no payment takes its data or its fee there.
+#[test]
+fn the_environment_adds_nothing_to_a_payment() {
+    let (place, node, own) = rich(1, 100 * COIN);
+    let with = |args: &[&str]| {
+        let mut command = place.command("node", args);
+        for name in ["DATA", "DATA_HEX", "FEE_RATE", "MAX_FEE", "WAIT", "NEW", "ADDRESS", "AMOUNT"] {
+            command.env(format!("CAIRN_{name}"), "77");
+        }
+        done(command).ok()
+    };
+    assert_eq!(with(&["wallet", "address"]), own);
+    let payee = place.wallet("payee");
+    let txid = with(&["wallet", "send", &payee, "1"]);
+    let tx = transaction(&node, &txid);
+    assert_eq!(tx["vout"].as_array().unwrap().len(), 2, "the payee's and the change: {tx}");
+    assert_eq!(node.call("getmempoolentry", &[txid.into()])["fees"]["base"], 212);
+}
+
+#[test]
+fn a_payment_is_waited_for() {
+    let (place, node, own) = rich(1, 100 * COIN);
+    let mut child = place.command("node", &["wallet", "send", &own, "1", "--wait", "2"]).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut txid = String::new();
+    stdout.read_line(&mut txid).unwrap();
+    let txid = txid.trim();
+    assert_eq!(node.mempool(), [txid], "the id is told before the wait");
+    for confirmations in 1..=2 {
+        let waits = || node.call("getrpcinfo", &[]).to_string().contains("waitfornewblock");
+        wait_for("it to wait for a block", || waits().then_some(()));
+        assert!(child.try_wait().unwrap().is_none());
+        node.generate(1, &own);
+        assert_eq!(node.confirmations(txid), Some(confirmations));
+    }
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success() && rest.is_empty(), "{rest}");
+
+    // A node that stops meanwhile.
+    let mut child = place.command("node", &["wallet", "send", &own, "1", "--wait", "1"]).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut txid = String::new();
+    stdout.read_line(&mut txid).unwrap();
+    node.kill();
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains(&format!("payment {} was sent", txid.trim())), "{told}");
+    assert_eq!(output.status.code(), Some(NO_NODE));
+}
+
+#[test]
+fn words_restore_every_address_that_was_used() {
+    let (place, node, first) = rich(1, 100 * COIN);
+    let words = place.run("node", &["wallet", "words"]).ok();
+    let handed_out: Vec<String> = (0..44).map(|_| place.run("node", &["wallet", "address", "--new"]).ok()).collect();
+    // Numbers 1, 5, 25 and 45, counted from 1: never twenty unused in a row.
+    for (number, coins) in [(5, 1), (25, 2)] {
+        place.run("node", &["wallet", "send", &handed_out[number - 2], &coins.to_string()]).ok();
+    }
+    node.generate(3, &handed_out[43]);
+    let balance = place.run("node", &["wallet", "balance", "--rpc", node.url()]).ok();
+
+    let address = node.url().to_owned();
+    let cookie = std::fs::read_to_string(place.path("node/.cookie")).unwrap();
+    let url = address.replace("http://", &format!("http://{cookie}@"));
+    let restore =
+        |name, args: &[&str]| place.run_with_input(name, &[&["wallet", "new", "--restore"], args].concat(), &words);
+    let told = restore("b", &["--rpc", &url]).ok();
+    assert!(told.contains("scanned  65 addresses up to height 3: number 45 is the last that was used"), "{told}");
+    let all = place.run("b", &["wallet", "address", "--all"]).ok();
+    assert_eq!(
+        all.lines().collect::<Vec<_>>(),
+        [&[first.as_str()], &handed_out.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat()
+    );
+    assert_eq!(place.run("b", &["wallet", "balance", "--rpc", &url]).ok(), balance);
+
+    // A smaller gap than there is.
+    let told: Value =
+        serde_json::from_str(&restore("c", &["--rpc", &url, "--gap-limit", "10", "--json"]).ok()).unwrap();
+    assert_eq!(told["scanned"], serde_json::json!({ "addresses": 15, "used": 5, "height": 3 }));
+
+    // No node at first.
+    let told = restore("d", &[]).ok();
+    assert!(told.contains("scanned  nothing: no node is running") && told.contains("cairn wallet scan"), "{told}");
+    assert_eq!(place.run("d", &["wallet", "address", "--all"]).ok(), first);
+    place.run("d", &["wallet", "scan"]).fails(NO_NODE, "no node is running");
+    assert!(place.run("d", &["wallet", "scan", "--rpc", &url]).ok().ends_with("added    44 addresses"));
+    assert_eq!(place.run("d", &["wallet", "address", "--all"]).ok(), all);
+    assert!(place.run("d", &["wallet", "scan", "--rpc", &url]).ok().ends_with("added    0 addresses"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_wallet_that_others_may_read_is_refused_with_the_remedy() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let address = place.wallet("a");
+    let path = place.path("a/wallet.json");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    for args in [&["wallet", "address"][..], &["wallet", "address", "--new"], &["wallet", "words"]] {
+        place.run("a", args).fails(FAILED, "has mode 644, expected 600");
+    }
+    place.run("a", &["wallet", "address"]).fails(FAILED, &format!("chmod 600 {}", path.display()));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(place.run("a", &["wallet", "address"]).ok(), address);
+}

@@ -1,0 +1,290 @@
+//! `cairn testnet` as a newcomer meets it: the network starts, the three commands that it tells work as they stand, and
+//! what was kept is resumed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::process::{Done, Place, done, flip, wait_for};
+use serde_json::Value;
+
+/// `cairn testnet` in directory `net`.
+fn testnet(place: &Place, args: &[&str]) -> Command {
+    let mut command = place.command("net", &[&["testnet"], args].concat());
+    command.env_remove("CAIRN_GENESIS");
+    command
+}
+
+/// Killed when a test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already if the test went well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_commands_it_tells_work_as_they_stand_and_the_network_is_resumed() {
+    let place = Place::new();
+    let mut network =
+        Running(testnet(&place, &["--nodes", "3", "--miners", "1"]).stderr(Stdio::null()).spawn().unwrap());
+    let mut stdout = BufReader::new(network.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut told = |what: &str| {
+        let line =
+            stdout.by_ref().find(|line| line.trim_start().starts_with(what)).expect("it is told before the table");
+        line.trim_start().trim_start_matches(what).to_owned()
+    };
+    let (send, look, prove) = (told("send "), told("look "), told("prove "));
+    // A reader that stops reading would stop the network.
+    let rest = std::thread::spawn(move || stdout.collect::<Vec<_>>());
+
+    // Typed one after the other; a person looks until it is confirmed.
+    let script = format!("{send}\nuntil {look} | grep -q '\"confirmations\"'; do sleep 0.1; done\n{prove}\n");
+    let mut shell = Command::new("sh");
+    shell.args(["-eu", "-c", &script]).current_dir(place.path("")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let proven = done(shell).ok();
+    assert!(proven.contains("proven ") && proven.contains("1.5 coins to tcairn1"), "{proven}");
+
+    done(testnet(&place, &[])).fails(1, "is in use by another process");
+
+    assert!(place.path("net/.rpc-address").exists());
+    Command::new("kill").args(["-INT", &network.0.id().to_string()]).status().unwrap();
+    assert!(network.0.wait().unwrap().success());
+    assert_eq!(rest.join().unwrap().last().map(String::as_str), Some("stopping…"));
+    assert!(!place.path("net/.rpc-address").exists(), "the address of a node that is gone");
+
+    let genesis = fs::read_to_string(place.path("net/genesis.json")).unwrap();
+    let resumed = done(testnet(&place, &["--nodes", "3", "--until-height", "1", "--json"])).ok();
+    let nodes: serde_json::Value = serde_json::from_str(resumed.lines().last().unwrap()).unwrap();
+    let nodes = nodes["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 3);
+    assert!(nodes.iter().all(|node| node["height"].as_u64().unwrap() >= 1), "{resumed}");
+    assert_eq!(fs::read_to_string(place.path("net/genesis.json")).unwrap(), genesis);
+}
+
+/// A network that runs in a directory, its blocks made only when asked for, so that nothing takes its time.
+struct Instant<'a> {
+    place: &'a Place,
+    dir: &'static str,
+    process: Running,
+}
+
+impl<'a> Instant<'a> {
+    fn start(place: &'a Place, dir: &'static str, args: &[&str]) -> Self {
+        let mut command = in_dir(place, dir, &[&["testnet", "--block-time", "0"], args].concat());
+        let mut process = Running(command.stderr(Stdio::null()).spawn().unwrap());
+        let mut stdout = BufReader::new(process.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let told = stdout.by_ref().take_while(|line| !line.starts_with("Commands with")).collect::<Vec<_>>();
+        let explore = told.iter().find_map(|line| line.strip_prefix("  explore  ")).expect("the link is told");
+        assert!(explore.starts_with("http://127.0.0.1:") && explore.contains("/#key=__cookie__:"), "{explore}");
+        std::thread::spawn(move || stdout.count());
+        Self { place, dir, process }
+    }
+
+    fn run(&self, args: &[&str]) -> Done {
+        done(in_dir(self.place, self.dir, args))
+    }
+
+    /// What a command answers with --json.
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.run(&[args, &["--json"]].concat()).ok()).unwrap()
+    }
+
+    fn stop(mut self) {
+        Command::new("kill").args(["-INT", &self.process.0.id().to_string()]).status().unwrap();
+        assert!(self.process.0.wait().unwrap().success());
+    }
+}
+
+fn in_dir(place: &Place, dir: &str, args: &[&str]) -> Command {
+    let mut command = place.command(dir, args);
+    command.env_remove("CAIRN_GENESIS");
+    command
+}
+
+/// Starts a network, and answers its nodes once they are at least at a height; then stops it.
+fn nodes_at(place: &Place, dir: &str, height: u64, args: &[&str]) -> Vec<Value> {
+    let until = height.to_string();
+    let shown = done(in_dir(place, dir, &[&["testnet", "--json", "--until-height", &until], args].concat())).ok();
+    let last: Value = serde_json::from_str(shown.lines().last().unwrap()).unwrap();
+    last["nodes"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_network_is_worked_on_saved_and_loaded() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--seed", "7", "--nodes", "4"]);
+
+    let mined = net.run(&["testnet", "mine", "12"]).ok();
+    let mined: Vec<&str> = mined.lines().collect();
+    assert_eq!(mined.len(), 12);
+    assert_eq!(net.run(&["rpc", "getblockhash", "12"]).ok().trim_matches('"'), mined[11]);
+
+    let payee = net.run(&["wallet", "address", "--wallet", "net/node-3/wallet.json"]).ok();
+    let txid = net.run(&["testnet", "faucet", &payee, "2.5"]).ok();
+    net.run(&["testnet", "mine"]).ok();
+    let paid: Value = serde_json::from_str(&net.run(&["rpc", "getrawtransaction", &txid, "1"]).ok()).unwrap();
+    assert_eq!(paid["confirmations"], 1);
+    let balance = net.json(&["wallet", "balance"]);
+    assert!(balance["spendable"].as_u64().unwrap() < 1000 * 100_000_000 - 250_000_000, "{balance}");
+    net.run(&["testnet", "faucet", &payee, "0"]).fails(1, "the amount is 0");
+    net.run(&["testnet", "faucet", "rcairn1nobody"]).fails(1, "address");
+
+    let fork = net.json(&["testnet", "fork", "--depth", "3"]);
+    assert_eq!((&fork["depth"], &fork["fork"]["height"], &fork["old"]["height"]), (&3.into(), &13.into(), &16.into()));
+    let new = fork["new"]["hash"].as_str().unwrap();
+    for node in ["net/node-1", "net/node-4"] {
+        assert_eq!(done(in_dir(&place, node, &["rpc", "getbestblockhash"])).ok().trim_matches('"'), new);
+    }
+    let tips = net.run(&["rpc", "getchaintips"]).ok();
+    assert!(tips.contains(fork["old"]["hash"].as_str().unwrap()), "{tips}");
+
+    let cut = net.json(&["testnet", "link", "1", "node-2", "cut"]);
+    assert_eq!((&cut["ends"][0]["cut"], &cut["ends"][1]["cut"]), (&true.into(), &true.into()));
+    let slow = net.json(&["testnet", "link", "1", "2", "slow", "--delay-ms", "20", "--loss", "0.5"]);
+    assert_eq!(slow["ends"][0]["delay_ms"], 20);
+    assert_eq!((&slow["ends"][1]["cut"], &slow["ends"][1]["loss"]), (&false.into(), &0.5.into()));
+    let links: Value = serde_json::from_str(&net.run(&["rpc", "getlinks"]).ok()).unwrap();
+    assert_eq!((&links["chaos"], links["nodes"].as_array().unwrap().len()), (&true.into(), 4));
+    assert_eq!(net.run(&["testnet", "link", "1", "2", "heal"]).ok(), "node-1 — node-2: healed");
+    net.run(&["testnet", "link", "1", "5", "cut"]).fails(1, "expected node-1 to node-4");
+    net.run(&["testnet", "link", "2", "node-2", "cut"]).fails(1, "no link to itself");
+    net.run(&["testnet", "link", "1", "2", "slow", "--loss", "1.5"]).fails(1, "expected a share from 0 to 1");
+
+    // Saved while it runs and when it has stopped: the same to the byte.
+    net.run(&["testnet", "save", "running.cairnnet"]).ok();
+    net.run(&["testnet", "save", "running.cairnnet"]).fails(1, "is there already");
+    net.stop();
+    let stopped = |args: &[&str]| done(in_dir(&place, "net", args));
+    assert_eq!(stopped(&["testnet", "save", "stopped.cairnnet"]).ok(), "stopped.cairnnet: 4 nodes, height 17");
+    let bytes = fs::read(place.path("running.cairnnet")).unwrap();
+    assert!(bytes == fs::read(place.path("stopped.cairnnet")).unwrap(), "two files of one network differ");
+    stopped(&["testnet", "mine"]).fails(4, "no node is running");
+    stopped(&["testnet", "load", "running.cairnnet"]).fails(1, "is not empty");
+
+    let copy = |args: &[&str]| done(in_dir(&place, "copy", args));
+    for place_of_damage in [0, 12, 200, bytes.len() / 2, bytes.len() - 1] {
+        flip(&place.path("stopped.cairnnet"), place_of_damage);
+        copy(&["testnet", "load", "stopped.cairnnet"]).fails(1, "stopped.cairnnet");
+        flip(&place.path("stopped.cairnnet"), place_of_damage);
+    }
+    for length in [0, 20, bytes.len() - 1] {
+        fs::write(place.path("short.cairnnet"), &bytes[..length]).unwrap();
+        copy(&["testnet", "load", "short.cairnnet"]).fails(1, "short.cairnnet");
+    }
+    assert!(!place.path("copy").exists() && !place.path("copy.partial").exists());
+    copy(&["testnet", "load", "stopped.cairnnet"]).ok();
+    let nodes = nodes_at(&place, "copy", 17, &[]);
+    assert_eq!(nodes.len(), 4);
+    assert!(nodes.iter().all(|node| node["tip"] == new && node["height"] == 17), "{nodes:?}");
+    let again = Instant::start(&place, "copy", &[]);
+    assert_eq!(again.json(&["wallet", "balance"]), balance);
+    again.stop();
+
+    // The same seed makes the same network.
+    nodes_at(&place, "twin", 0, &["--seed", "7", "--block-time", "0"]);
+    for file in ["genesis.json", "wallet.json", "node-2/wallet.json"] {
+        let text = |dir: &str| fs::read_to_string(place.path(dir).join(file)).unwrap();
+        assert_eq!(text("net"), text("twin"), "{file}");
+        assert_eq!(text("net"), text("copy"), "{file}");
+    }
+    let twin = |args: &[&str]| done(in_dir(&place, "twin", args));
+    twin(&["testnet", "--seed", "8"]).fails(1, "--seed is 8");
+    twin(&["testnet", "--block-time", "9"]).fails(1, "was made with 0");
+    twin(&["testnet", "--miners", "1"]).fails(1, "instant blocks");
+}
+
+#[test]
+fn faucets_at_once_all_pay() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "1"]);
+    let payee = net.run(&["wallet", "address", "--wallet", "net/node-1/wallet.json"]).ok();
+    let txids: BTreeSet<String> = std::thread::scope(|scope| {
+        let run = || net.run(&["testnet", "faucet", &payee, "2.5"]).ok();
+        let running: Vec<_> = (0..10).map(|_| scope.spawn(run)).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(txids.len(), 10);
+    net.run(&["testnet", "mine"]).ok();
+    let balance = net.json(&["wallet", "balance", "--wallet", "net/node-1/wallet.json"]);
+    assert_eq!(balance["spendable"], 10 * 250_000_000u64, "{balance}");
+    net.stop();
+}
+
+#[test]
+fn nodes_that_disagree_are_saved_as_they_are() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "2"]);
+    net.run(&["testnet", "mine", "2"]).ok();
+    wait_for("node-2 to have both", || {
+        (done(in_dir(&place, "net/node-2", &["rpc", "getblockcount"])).ok() == "2").then_some(())
+    });
+    net.run(&["testnet", "link", "1", "2", "cut"]).ok();
+    net.run(&["testnet", "mine", "1"]).ok();
+    assert_eq!(net.json(&["testnet", "save", "two.cairnnet"])["chains"], 2);
+    net.stop();
+    let mut load = in_dir(&place, "copy", &["testnet", "load", "two.cairnnet"]);
+    load.env("CAIRN_JSON", "1");
+    assert_eq!(serde_json::from_str::<Value>(&done(load).ok()).unwrap()["height"], 3);
+    // Each node's chain ends where it ended; together, they agree on the longer one.
+    let heights = ["copy/node-1", "copy/node-2"].map(|node| {
+        let report: Value = serde_json::from_str(&done(in_dir(&place, node, &["db", "check", "--json"])).ok()).unwrap();
+        report["height"].as_u64().unwrap()
+    });
+    assert_eq!(heights, [3, 2]);
+    assert!(nodes_at(&place, "copy", 3, &[]).iter().all(|node| node["height"] == 3));
+}
+
+/// The board in a terminal: keys and the mouse reach the links, and the terminal is given back.
+#[test]
+fn the_board_is_played_with_keys_and_mouse() {
+    let place = Place::new();
+    let mut command = in_dir(&place, "net", &["testnet", "--block-time", "0", "--nodes", "3"]);
+    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    // It takes every byte for a character, so only ASCII is looked for.
+    let mut terminal = rexpect::session::spawn_command(command, Some(120_000)).unwrap();
+    terminal.exp_string("node-2: whole").unwrap();
+    let is_cut = |other: &str| {
+        let links = done(in_dir(&place, "net", &["rpc", "getlinks"])).ok();
+        let links: Value = serde_json::from_str(&links).unwrap();
+        let links = links["nodes"][0]["links"].as_array().unwrap().clone();
+        links.iter().any(|link| link["name"] == other && link["cut"] == true)
+    };
+    terminal.send("c").unwrap();
+    terminal.flush().unwrap();
+    terminal.exp_string("node-2: cut").unwrap();
+    assert!(is_cut("node-2") && !is_cut("node-3"));
+    terminal.send("h").unwrap();
+    terminal.flush().unwrap();
+    terminal.exp_string("node-2: whole").unwrap();
+
+    // A click where node-1's row and node-3's column meet on the last whole frame; terminals count from 1.
+    terminal.exp_string("\x1b[?7l\x1b[H").unwrap();
+    let frame = terminal.exp_string("q quit").unwrap();
+    let line = frame.split("\r\n").position(|line| line.starts_with("  links ")).expect("the matrix is there") + 2;
+    terminal.send(&format!("\x1b[<0;22;{line}M\x1b[<0;22;{line}m")).unwrap();
+    terminal.flush().unwrap();
+    terminal.exp_string("node-3: cut").unwrap();
+    assert!(is_cut("node-3"));
+
+    terminal.send("q").unwrap();
+    terminal.flush().unwrap();
+    let rest = terminal.exp_eof().unwrap();
+    assert!(rest.contains("\x1b[?1049l") && rest.contains("\x1b[?25h") && rest.contains("stopping"), "{rest:?}");
+}
+
+#[test]
+fn wrong_input_is_told() {
+    let place = Place::new();
+    done(testnet(&place, &["--genesis", "genesis.json"])).fails(1, "makes a genesis.json of its own");
+    done(testnet(&place, &["--nodes", "0"])).fails(2, "0 is not in 1..=64");
+
+    fs::create_dir(place.path("net")).unwrap();
+    fs::write(place.path("net/thesis.txt"), "years of work").unwrap();
+    done(testnet(&place, &[])).fails(1, "holds no test network");
+    assert_eq!(fs::read_dir(place.path("net")).unwrap().count(), 1);
+}

@@ -1,0 +1,9 @@
+//! The pages that this project serves or ships, in a real browser.
+
+mod browser;
+mod explorer;
+#[path = "../../crates/core/tests/forge/mod.rs"]
+mod forge;
+#[path = "../process/mod.rs"]
+mod process;
+mod verify_page;

@@ -1,0 +1,267 @@
+//! The order of modules, enforced: each may name only those before it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+mod circles;
+
+/// The modules from low to high, as `lib.rs` lists them: those of `crates/core`, then those of the node.
+const MODULES: [&str; 16] = [
+    "primitives",
+    "consensus",
+    "receipt",
+    "storage",
+    "chain",
+    "mempool",
+    "p2p",
+    "light",
+    "wallet",
+    "miner",
+    "record",
+    "sim",
+    "runtime",
+    "stratum",
+    "rpc",
+    "cli",
+];
+
+/// The same for the files of `primitives`.
+const PRIMITIVES: [&str; 15] = [
+    "codec",
+    "meter",
+    "compact_size",
+    "hash",
+    "target",
+    "time",
+    "keys",
+    "header",
+    "tx",
+    "block",
+    "merkle",
+    "mmr",
+    "gcs",
+    "address",
+    "amount",
+];
+
+/// And for those of `consensus`.
+const CONSENSUS: [&str; 11] =
+    ["error", "asert", "coins", "filter", "peer_name", "params", "check", "context", "headers", "connect", "genesis"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the sources of the node and those of the core begin.
+fn crates() -> [PathBuf; 2] {
+    [root().join("src"), root().join("crates/core/src")]
+}
+
+/// Every `.rs` file under `dir`, in order.
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    let mut files = Vec::new();
+    for entry in entries {
+        if entry.is_dir() {
+            files.extend(sources(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            files.push(entry);
+        }
+    }
+    files
+}
+
+/// The code of a file: comments, which may name anything, left out.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The identifier at the start of `text`.
+fn identifier(text: &str) -> &str {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
+}
+
+/// First names after every `path` in `code`: `crate::chain::Chain` gives `chain`, `crate::{chain, p2p::Node}` both.
+fn named_after(code: &str, path: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, _) in code.match_indices(path) {
+        let inside_a_word = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '$');
+        if inside_a_word {
+            continue;
+        }
+        let rest = &code[at + path.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            names.push(identifier(rest).to_owned());
+            continue;
+        };
+        let (mut depth, mut first) = (1, true);
+        for (i, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => first = true,
+                c if depth == 1 && first && !c.is_whitespace() => {
+                    names.push(identifier(&group[i..]).to_owned());
+                    first = false;
+                }
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    names
+}
+
+fn place(order: &[&str], module: &str) -> usize {
+    order
+        .iter()
+        .position(|known| *known == module)
+        .unwrap_or_else(|| panic!("module {module} has no place in the order"))
+}
+
+/// The module of a crate that a file under `src` belongs to: `chain/index.rs` and `chain.rs` are both `chain`.
+fn module_of(src: &Path, file: &Path) -> String {
+    let inside = file.strip_prefix(src).unwrap();
+    let first = Path::new(inside.components().next().unwrap().as_os_str());
+    first.file_stem().unwrap().to_str().unwrap().to_owned()
+}
+
+/// Every file of both crates with its module, but for the lists of modules and the program, which stands above all.
+fn modules() -> Vec<(String, PathBuf)> {
+    let of =
+        |src: PathBuf| sources(&src).into_iter().map(move |file| (module_of(&src, &file), file)).collect::<Vec<_>>();
+    let mut modules: Vec<_> = crates().into_iter().flat_map(of).collect();
+    modules.retain(|(module, _)| module != "lib" && module != "main");
+    modules
+}
+
+#[test]
+fn each_module_names_only_those_before_it() {
+    let mut wrong = Vec::new();
+    for (module, file) in modules() {
+        let own = place(&MODULES, &module);
+        for name in named_after(&code(&file), "crate::") {
+            if place(&MODULES, &name) > own {
+                wrong.push(format!("{}: {module} names {name}, which comes after it", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn lib_rs_declares_them_all() {
+    let libs = crates().map(|src| code(&src.join("lib.rs"))).join("\n");
+    let mut declared: Vec<&str> =
+        libs.lines().filter_map(|line| line.trim().strip_prefix("pub mod ")).map(identifier).collect();
+    declared.sort_by_key(|module| place(&MODULES, module));
+    assert_eq!(declared, MODULES);
+    let mut found: Vec<String> = modules().into_iter().map(|(module, _)| module).collect();
+    found.sort_by_key(|module| place(&MODULES, module));
+    found.dedup();
+    assert_eq!(found, MODULES);
+}
+
+#[test]
+fn files_of_primitives_and_consensus_run_from_low_to_high_too() {
+    for (directory, order) in [("primitives", &PRIMITIVES[..]), ("consensus", &CONSENSUS[..])] {
+        let directory_path = root().join("crates/core/src").join(directory);
+        let files = sources(&directory_path);
+        assert_eq!(files.len(), order.len() + 1, "each file of {directory} and its mod.rs");
+        for (own, module) in order.iter().enumerate() {
+            let code = code(&directory_path.join(format!("{module}.rs")));
+            let absolute = format!("crate::{directory}::");
+            let names = ["use super::", &absolute].map(|path| named_after(&code, path)).concat();
+            for name in names.iter().filter(|name| !name.is_empty()) {
+                assert!(place(order, name) <= own, "{directory}: {module} names {name}, which comes after it");
+            }
+        }
+    }
+}
+
+/// The rules are functions of their arguments: no clock, disk, network, threads' state or randomness may reach them.
+#[test]
+fn consensus_reads_nothing_but_its_arguments() {
+    for module in ["primitives", "consensus"] {
+        for file in sources(&root().join("crates/core/src").join(module)) {
+            let code = code(&file);
+            for name in named_after(&code, "std::") {
+                // Of `std::time` a span is pure; the clocks are looked for by name below.
+                let pure = !["fs", "net", "env", "process", "thread", "io"].contains(&name.as_str());
+                assert!(pure, "{} uses std::{name}", file.display());
+            }
+            for foreign in ["tokio", "sled", "rand::rng", "tracing", "Instant", "SystemTime"] {
+                assert!(!code.contains(foreign), "{} uses {foreign}", file.display());
+            }
+        }
+    }
+}
+
+/// Only the crate of the hash kernels may use unsafe code: the compiler forbids it in the others.
+#[test]
+fn unsafe_code_stands_in_one_crate() {
+    for file in ["src/lib.rs", "src/main.rs", "crates/core/src/lib.rs"] {
+        assert!(code(&root().join(file)).contains("#![forbid(unsafe_code)]"), "{file} lets unsafe code in");
+    }
+}
+
+/// GitHub Flavored Markdown, section 4.10: a table is a row of names, one of dashes with as many cells, and rows up to the first
+/// line that is none. A row behind an empty line is text; cells too many are dropped.
+fn table_faults(text: &str) -> Vec<String> {
+    let cells = |row: &str| row.trim().replace("\\|", "").trim_matches('|').split('|').count();
+    let is_rule = |row: &str| row.contains('-') && row.chars().all(|c| "|-: ".contains(c));
+    let mut faults = Vec::new();
+    let (mut fenced, mut width) = (false, None);
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((n, line)) = lines.next() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        }
+        if fenced || !line.starts_with('|') {
+            width = None;
+            continue;
+        }
+        match width {
+            Some(width) if cells(line) == width => {}
+            Some(width) => faults.push(format!("line {}: {} cells, where the table has {width}", n + 1, cells(line))),
+            None => match lines.next_if(|(_, next)| is_rule(next)) {
+                Some((_, rule)) if cells(rule) == cells(line) => width = Some(cells(line)),
+                Some((_, rule)) => {
+                    faults.push(format!("line {}: {} names, {} columns", n + 1, cells(line), cells(rule)))
+                }
+                None => faults.push(format!("line {}: a row that belongs to no table", n + 1)),
+            },
+        }
+    }
+    faults
+}
+
+#[test]
+fn every_table_of_the_documents_renders() {
+    let mut documents = vec![root().join("README.md")];
+    for dir in ["docs", "docker"] {
+        let files = fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().path());
+        documents.extend(files.filter(|file| file.extension().is_some_and(|extension| extension == "md")));
+    }
+    let mut faults = Vec::new();
+    for file in documents {
+        let text = fs::read_to_string(&file).unwrap();
+        faults.extend(table_faults(&text).into_iter().map(|fault| format!("{}, {fault}", file.display())));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+
+    assert!(table_faults("| a | b |\n|---|---|\n| 1 | 2 |\n").is_empty());
+    assert_eq!(table_faults("| a | b |\n|---|---|\n| 1 | 2 |\n\n| 3 | 4 |\n").len(), 1, "an empty line within");
+    assert_eq!(table_faults("| a | b |\n|---|---|\n| 1 |\n").len(), 1, "a cell too few");
+    assert_eq!(table_faults("| a | b |\n|---|\n").len(), 1, "columns too few");
+}
+
+#[test]
+fn paths_are_found_however_they_are_written() {
+    let code = "use crate::chain::Chain;\nuse crate::{mempool, p2p::{Node, sim}, rpc as r};\nlet x = crate::miner::kernel();\nmycrate::no; $crate::neither";
+    assert_eq!(named_after(code, "crate::"), ["chain", "mempool", "p2p", "rpc", "miner"]);
+}

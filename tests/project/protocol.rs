@@ -1,0 +1,108 @@
+//! The worked example of `docs/protocol.md`, computed again: the document cannot drift from the code.
+
+use crate::support::{Ledger, key, public, seal, unsigned};
+use cairn::consensus::filter::block_filter;
+use cairn::consensus::params::GenesisSpec;
+use cairn::p2p::compact::CompactBlock;
+use cairn::primitives::address;
+use cairn::primitives::codec::{self, Encode};
+use cairn::primitives::hash::{FilterHeader, SignatureDigest};
+use cairn::primitives::tx::{OutPoint, Output, Transaction};
+
+/// What stands between `fence`, the first time after `after`, and the next fence.
+fn fenced<'a>(document: &'a str, fence: &str, after: &str) -> &'a str {
+    let section = document.split_once(after).unwrap_or_else(|| panic!("no section {after:?}")).1;
+    let inside = section.split_once(fence).unwrap_or_else(|| panic!("no {fence} in {after:?}")).1;
+    inside.split_once("```").expect("fences are closed").0.trim()
+}
+
+fn bytes<T: Encode>(value: &T) -> String {
+    hex::encode(codec::encode(value))
+}
+
+/// The digest's preimage, put together by the document's table rather than by the code under test.
+fn preimage_by_the_table(tx: &Transaction, genesis: &[u8; 32], spent: &Output) -> Vec<u8> {
+    let mut preimage = b"cairn/sighash/1".to_vec();
+    preimage.extend(genesis);
+    preimage.extend(tx.version.to_le_bytes());
+    preimage.extend((tx.inputs.len() as u64).to_le_bytes());
+    for input in &tx.inputs {
+        preimage.extend(input.outpoint.txid.to_bytes());
+        preimage.extend(input.outpoint.index.to_le_bytes());
+    }
+    let write = |preimage: &mut Vec<u8>, output: &Output| {
+        preimage.extend(output.value.to_le_bytes());
+        preimage.extend(0u32.to_le_bytes());
+        preimage.extend(output.key().expect("the example pays keys only").0);
+    };
+    preimage.extend((tx.outputs.len() as u64).to_le_bytes());
+    tx.outputs.iter().for_each(|output| write(&mut preimage, output));
+    preimage.extend(tx.lock_height.to_le_bytes());
+    write(&mut preimage, spent);
+    preimage
+}
+
+#[test]
+fn the_worked_example_is_true() {
+    let document = include_str!("../../docs/protocol.md");
+    let spec = GenesisSpec::from_json(fenced(document, "```json", "## Worked example")).unwrap();
+    let prefix = spec.address_prefix.clone();
+    let mut ledger = Ledger::new(spec);
+    let genesis = ledger.params.genesis.clone();
+
+    let coin = OutPoint { txid: genesis.transactions[0].txid(), index: 1 };
+    let spent = ledger.output(&coin, &[]).unwrap();
+    let payment = unsigned(&[coin], vec![Output::pay(public(2), 600_000_000), Output::pay(public(1), 399_999_000)]);
+    let preimage = preimage_by_the_table(&payment, ledger.params.genesis_hash.as_bytes(), &spent);
+    let digest = payment.signature_digest(&ledger.params.genesis_hash, [&spent]);
+    assert_eq!(digest, SignatureDigest::of(&preimage));
+    let payment = ledger.sign(payment, &[]);
+
+    let first_root = ledger.range.root();
+    let mut block = ledger.block(vec![payment.clone()]);
+    block.transactions[0].outputs[1].lock = Output::pay(public(3), 0).lock;
+    seal(&mut block);
+    let delta = ledger.append(&block);
+    let genesis_filter = block_filter(&genesis, []);
+    let genesis_filter_header = genesis_filter.header(&FilterHeader::ZERO);
+    let filter = block_filter(&block, delta.spent.iter().map(|(_, coin)| coin));
+
+    let lines = [
+        ("payer's key", hex::encode(public(1).0)),
+        ("payer's address", address::encode(&prefix, &public(1))),
+        ("payee's address", address::encode(&prefix, &public(2))),
+        ("", String::new()),
+        ("genesis coinbase, bytes", bytes(&genesis.transactions[0])),
+        ("genesis coinbase, txid", coin.txid.to_string()),
+        ("genesis header, bytes", bytes(&genesis.header)),
+        ("genesis hash", genesis.hash().to_string()),
+        ("", String::new()),
+        ("digest preimage", hex::encode(&preimage)),
+        ("digest, bytes", hex::encode(digest.to_bytes())),
+        ("signature", hex::encode(key(1).sign(&digest).0)),
+        ("payment, bytes", bytes(&payment)),
+        ("payment, txid", payment.txid().to_string()),
+        ("", String::new()),
+        ("range root over genesis, bytes", hex::encode(first_root.to_bytes())),
+        ("block 1 coinbase, bytes", bytes(&block.transactions[0])),
+        ("block 1 coinbase, txid", block.transactions[0].txid().to_string()),
+        ("block 1 header, bytes", bytes(&block.header)),
+        ("block 1 hash", block.hash().to_string()),
+        ("range root over genesis and block 1, bytes", hex::encode(ledger.range.root().to_bytes())),
+        ("chain work", ledger.range.work().to_string()),
+        ("", String::new()),
+        ("genesis filter", hex::encode(genesis_filter.as_bytes())),
+        ("genesis filter header, bytes", hex::encode(genesis_filter_header.to_bytes())),
+        ("block 1 filter", hex::encode(filter.as_bytes())),
+        ("block 1 filter header, bytes", hex::encode(filter.header(&genesis_filter_header).to_bytes())),
+        ("", String::new()),
+        ("block 1, compact with nonce 1, bytes", bytes(&CompactBlock::new(&block, &block.txids(), 1, &[]))),
+    ];
+    let line = |(name, value): &(&str, String)| match *name {
+        "" => String::new(),
+        name => format!("{name}\n  {value}"),
+    };
+    let example = lines.iter().map(line).collect::<Vec<_>>().join("\n");
+    let written = fenced(document, "```text", "Lines named `bytes`");
+    assert_eq!(written, example, "the example should read:\n{example}\n");
+}

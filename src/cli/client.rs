@@ -51,7 +51,7 @@ impl ClientArgs {
 pub fn call<T: DeserializeOwned>(client: &Client, method: &str, params: &[Value]) -> Result<T, ClientError> {
     let result = client.call(method, params)?;
     serde_json::from_value(result).map_err(|e| ClientError::NotANode {
-        url: client.url().to_owned(),
+        url: client.url(),
         reason: format!("its answer to {method} is not as expected: {e}"),
     })
 }

@@ -1,19 +1,26 @@
 //! Calls a node: blocking, for commands that a person types.
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
+use axum::http::{Request, StatusCode, Uri, header};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::auth::{self, ADDRESS_FILE, COOKIE_FILE};
 
 /// Longest answer read: twice what a whole block of the largest kind takes as hex.
-const MAX_ANSWER_BYTES: u64 = 256 << 20;
+const MAX_ANSWER_BYTES: usize = 256 << 20;
 /// Longest answer of `/health` read: many times what it has.
-const MAX_HEALTH_BYTES: u64 = 4096;
+const MAX_HEALTH_BYTES: usize = 4096;
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -89,9 +96,8 @@ pub struct Health {
 /// Calls one node.
 #[derive(Debug, Clone)]
 pub struct Client {
-    agent: ureq::Agent,
-    /// Without credentials.
-    url: String,
+    /// `http://HOST[:PORT]/[PATH]`, without credentials.
+    url: Uri,
     authorization: Option<String>,
     timeout: Option<Duration>,
 }
@@ -112,16 +118,8 @@ impl Client {
             Some(userinfo) => Some(userinfo),
             None => read_if_there(&config.data_dir.join(COOKIE_FILE))?,
         };
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(config.timeout)
-            .proxy(None)
-            .build()
-            .into();
         let authorization = credentials.map(|credentials| auth::basic(credentials.trim()));
-        Ok(Self { agent, url, authorization, timeout: config.timeout })
+        Ok(Self { url, authorization, timeout: config.timeout })
     }
 
     /// The same client with other credentials: a user of the node's, instead of the URL's or the cookie.
@@ -130,8 +128,8 @@ impl Client {
     }
 
     /// The node's URL, without credentials.
-    pub fn url(&self) -> &str {
-        &self.url
+    pub fn url(&self) -> String {
+        self.url.to_string()
     }
 
     /// Calls `method` with positional parameters.
@@ -155,36 +153,28 @@ impl Client {
     /// # Errors
     /// As [`Client::call`], but for [`ClientError::Rpc`] and [`ClientError::Unauthorized`].
     pub fn health(&self) -> Result<Health, ClientError> {
-        let (scheme, rest) = self.url.split_once("://").unwrap_or(("http", &self.url));
-        let authority = rest.split('/').next().unwrap_or(rest);
-        let url = format!("{scheme}://{authority}/health");
-        let mut response = self.agent.get(&url).call().map_err(|error| self.transport_error(error))?;
-        let status = response.status().as_u16();
-        let text = response.body_mut().with_config().limit(MAX_HEALTH_BYTES).read_to_string();
-        let text = text.map_err(|error| self.transport_error(error))?;
-        serde_json::from_str(&text).map_err(|_| {
+        let (status, text) = self.exchange(Request::get("/health").body(Body::empty()), MAX_HEALTH_BYTES)?;
+        serde_json::from_slice(&text).map_err(|_| {
             self.not_a_node(format!("it answered HTTP {status} to /health, without saying whether it is ready"))
         })
     }
 
     fn send(&self, method: &str, params: Value) -> Result<Value, ClientError> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
-        let mut request = self.agent.post(&self.url).header("Content-Type", "application/json");
+        let mut request = Request::post(self.url.path()).header(header::CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
-            request = request.header("Authorization", authorization);
+            request = request.header(header::AUTHORIZATION, authorization);
         }
-        let mut response = request.send(body).map_err(|error| self.transport_error(error))?;
-        let status = response.status().as_u16();
-        if status == 401 {
-            return Err(ClientError::Unauthorized { url: self.url.clone() });
+        let (status, text) = self.exchange(request.body(body.into()), MAX_ANSWER_BYTES)?;
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(ClientError::Unauthorized { url: self.url() });
         }
-        let text = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
-        let text = text.map_err(|error| self.transport_error(error))?;
-        let answer: Option<Value> = serde_json::from_str(&text).ok();
+        let answer: Option<Value> = serde_json::from_slice(&text).ok();
         let Some(Value::Object(mut answer)) = answer else {
-            let shown: String = text.trim().chars().take(200).collect();
+            let shown: String = String::from_utf8_lossy(&text).trim().chars().take(200).collect();
+            let status = status.as_u16();
             return Err(match status {
-                403 | 405 | 413 | 503 => ClientError::Refused { url: self.url.clone(), status, text: shown },
+                403 | 405 | 413 | 503 => ClientError::Refused { url: self.url(), status, text: shown },
                 _ => self.not_a_node(format!("it answered HTTP {status} without JSON: {shown:?}")),
             });
         };
@@ -198,29 +188,77 @@ impl Client {
         }
     }
 
-    fn transport_error(&self, error: ureq::Error) -> ClientError {
-        let url = self.url.clone();
-        match (error, self.timeout) {
-            (ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve), _) => {
-                ClientError::Unreachable { url, reason: "no answer to the connection attempt".to_owned() }
+    /// Sends a request over a connection of its own, and returns the answer's status and body, at most `limit` bytes.
+    fn exchange(
+        &self,
+        request: Result<Request<Body>, axum::http::Error>,
+        limit: usize,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let request = request.map_err(|error| self.failure(&error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| self.failure(&error))?;
+        let answer = runtime.block_on(async {
+            let answer = self.exchange_now(request, limit);
+            match self.timeout {
+                Some(longest) => timeout(longest, answer)
+                    .await
+                    .unwrap_or_else(|_| Err(ClientError::TimedOut { url: self.url(), timeout: longest })),
+                None => answer.await,
             }
-            (ureq::Error::Timeout(_), Some(timeout)) => ClientError::TimedOut { url, timeout },
-            (ureq::Error::Io(error), _) => ClientError::Unreachable { url, reason: plain_words(&error) },
-            (ureq::Error::HostNotFound, _) => ClientError::Unreachable { url, reason: "no such host name".to_owned() },
-            (ureq::Error::ConnectionFailed, _) => ClientError::Unreachable { url, reason: "no connection".to_owned() },
-            (error, _) => self.not_a_node(error.to_string()),
+        });
+        // A name that is still being looked up does not hold up the caller.
+        runtime.shutdown_background();
+        answer
+    }
+
+    async fn exchange_now(&self, mut request: Request<Body>, limit: usize) -> Result<(StatusCode, Bytes), ClientError> {
+        let host = self.url.host().unwrap_or_default();
+        let connecting = TcpStream::connect(format!("{host}:{}", self.url.port_u16().unwrap_or(80)));
+        let stream = timeout(CONNECT_TIMEOUT, connecting)
+            .await
+            .map_err(|_| self.unreachable("no answer to the connection attempt".to_owned()))?
+            .map_err(|error| self.failure(&error))?;
+        let authority = self.url.authority().map(|authority| authority.as_str().parse());
+        if let Some(Ok(authority)) = authority {
+            request.headers_mut().insert(header::HOST, authority);
+        }
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.failure(&error))?;
+        tokio::spawn(connection);
+        let answer = sender.send_request(request).await.map_err(|error| self.failure(&error))?;
+        let status = answer.status();
+        let body = axum::body::to_bytes(Body::new(answer.into_body()), limit).await;
+        Ok((status, body.map_err(|error| self.failure(&error))?))
+    }
+
+    /// What an error of the connection, or of HTTP over it, says about the other end.
+    fn failure(&self, error: &(dyn Error + 'static)) -> ClientError {
+        let causes = || std::iter::successors(Some(error), |&error| error.source());
+        if let Some(error) = causes().find_map(|error| error.downcast_ref::<io::Error>()) {
+            return self.unreachable(plain_words(error));
+        }
+        match causes().find_map(|error| error.downcast_ref::<hyper::Error>()) {
+            Some(error) if error.is_incomplete_message() || error.is_canceled() => self.unreachable(CLOSED.to_owned()),
+            _ => self.not_a_node(error.to_string()),
         }
     }
 
+    fn unreachable(&self, reason: String) -> ClientError {
+        ClientError::Unreachable { url: self.url(), reason }
+    }
+
     fn not_a_node(&self, reason: String) -> ClientError {
-        ClientError::NotANode { url: self.url.clone(), reason }
+        ClientError::NotANode { url: self.url(), reason }
     }
 }
+
+/// A reason for an answer that does not come.
+const CLOSED: &str = "it closed the connection";
 
 fn plain_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
         _ => error.to_string(),
     }
 }
@@ -251,7 +289,7 @@ fn start_advice(data_dir: &Path) -> String {
 }
 
 /// The URL without credentials, and the credentials, percent-decoded (RFC 3986, section 3.2.1).
-fn split_userinfo(given: &str) -> Result<(String, Option<String>), ClientError> {
+fn split_userinfo(given: &str) -> Result<(Uri, Option<String>), ClientError> {
     // The URL may hold a password, so messages show only what follows it.
     let shown = || given.rsplit_once('@').map_or(given, |(_, rest)| rest).chars().take(200).collect::<String>();
     let error = |reason| ClientError::BadUrl { url: shown(), reason };
@@ -277,11 +315,8 @@ fn split_userinfo(given: &str) -> Result<(String, Option<String>), ClientError> 
         return Err(error("its port is not a number up to 65535"));
     }
     let path = if path.is_empty() { "/" } else { path };
-    let url = format!("http://{host}{path}");
-    if url.parse::<ureq::http::Uri>().is_err() {
-        return Err(error("it holds characters that no URL has"));
-    }
-    Ok((url, userinfo))
+    let url = format!("http://{host}{path}").parse();
+    Ok((url.map_err(|_| error("it holds characters that no URL has"))?, userinfo))
 }
 
 fn percent_decode(text: &str) -> Option<String> {
@@ -311,7 +346,7 @@ mod tests {
             ("HTTP://u:a@b@[::1]:7332/", "http://[::1]:7332/", Some("u:a@b")),
         ] {
             let got = split_userinfo(given).unwrap();
-            assert_eq!((got.0.as_str(), got.1.as_deref()), (url, userinfo), "{given}");
+            assert_eq!((got.0.to_string().as_str(), got.1.as_deref()), (url, userinfo), "{given}");
         }
         for given in ["https://host:1", "http://", "http://:7332", "node:port", "http://a b:1", "http://%zz:p@host:1"] {
             assert!(matches!(split_userinfo(given), Err(ClientError::BadUrl { .. })), "{given}");

@@ -122,7 +122,7 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         write_file(path, csv(&report).as_bytes())?;
     }
     if let Some(path) = &args.svg {
-        write_file(path, plot::svg(&report)?.as_bytes())?;
+        write_file(path, plot::svg(&report).as_bytes())?;
     }
     common.print(|| table(&report), || as_json(&report))?;
     match report.violations.len() {

@@ -19,6 +19,7 @@ use super::strangers::Usage;
 use crate::chain::{Histogram, Stats};
 use crate::p2p::{Node, Now};
 use crate::primitives::target::Target;
+use crate::runtime::process::{self, ProcessUsage};
 use crate::runtime::{Flow, Handle};
 use crate::stratum;
 
@@ -141,17 +142,26 @@ fn of_stratum(meters: &stratum::Meters) -> Vec<MetricFamily> {
     ]
 }
 
-/// Processor time, memory and files of this process, under the names that Prometheus gives them everywhere.
-#[cfg(target_os = "linux")]
+/// Processor time, memory and files of this process, under the names that Prometheus gives them everywhere. Known on Linux
+/// only.
 fn of_process() -> Vec<MetricFamily> {
-    use prometheus::core::Collector;
-    prometheus::process_collector::ProcessCollector::for_self().collect()
-}
-
-/// Known on Linux only.
-#[cfg(not(target_os = "linux"))]
-fn of_process() -> Vec<MetricFamily> {
-    Vec::new()
+    let Ok(ProcessUsage { cpu, resident_bytes, virtual_bytes, descriptors, max_descriptors, threads, started }) =
+        process::usage()
+    else {
+        return Vec::new();
+    };
+    let mut families = vec![
+        family("process_cpu_seconds_total", "Processor seconds used.", MetricType::COUNTER, vec![seconds_of(cpu)]),
+        gauge("process_resident_memory_bytes", "Bytes of memory held.", resident_bytes as f64),
+        gauge("process_virtual_memory_bytes", "Bytes of addresses reserved.", virtual_bytes as f64),
+        gauge("process_open_fds", "Open file descriptors.", descriptors as f64),
+        gauge("process_start_time_seconds", "When the process started, since 1970.", started.as_secs() as f64),
+        gauge("process_threads", "Threads of the process.", threads as f64),
+    ];
+    if let Some(most) = max_descriptors {
+        families.push(gauge("process_max_fds", "Most file descriptors that may be open.", most as f64));
+    }
+    families
 }
 
 /// What the node's thread knows.

@@ -22,6 +22,7 @@ pub mod mining;
 mod net;
 pub mod noise;
 mod outbox;
+pub mod process;
 mod resolve;
 mod running;
 mod signals;

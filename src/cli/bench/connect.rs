@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-
 use super::fixture::{Fixture, Scratch};
 use super::{Busy, Figure, shortest};
 use crate::chain::Chain;
@@ -13,6 +11,7 @@ use crate::consensus::params::Params;
 use crate::primitives::block::Block;
 use crate::primitives::keys::SignatureCheck;
 use crate::primitives::time::UnixTime;
+use crate::runtime::process;
 use crate::storage::SledStore;
 
 /// Payments of a full block, and of the largest that fits.
@@ -153,7 +152,7 @@ fn growth() -> anyhow::Result<Vec<Figure>> {
         let bytes = chain.db().store().bytes_on_disk() as f64 / coins as f64;
         let values = [
             ("a block, known", millis(time / BLOCKS_AT), "ms"),
-            ("memory", resident()?, "MB"),
+            ("memory", process::usage()?.resident_bytes as f64 / 1e6, "MB"),
             ("disk for a coin", bytes, "bytes"),
         ];
         for (n, (what, value, unit)) in values.into_iter().enumerate() {
@@ -189,11 +188,4 @@ fn lengths() -> anyhow::Result<Vec<Figure>> {
         }
     }
     Ok(figures)
-}
-
-/// Megabytes that the process holds, as Linux counts them.
-fn resident() -> anyhow::Result<f64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").context("memory is counted on Linux only")?;
-    let pages: f64 = statm.split(' ').nth(1).context("statm has a second field")?.parse()?;
-    Ok(pages * 4_096.0 / 1e6)
 }

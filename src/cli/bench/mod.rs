@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use clap::Subcommand;
 use serde::Serialize;
 
 use super::Common;
+use crate::runtime::process;
 
 mod connect;
 mod fixture;
@@ -128,23 +128,14 @@ struct Busy {
 
 impl Busy {
     fn start() -> anyhow::Result<Self> {
-        Ok(Self { start: Instant::now(), before: Self::processor_time()? })
+        Ok(Self { start: Instant::now(), before: process::usage()?.cpu })
     }
 
     /// Cores busy since the start, on average, against how many there are.
     fn figure(&self) -> anyhow::Result<Figure> {
-        let cores = (Self::processor_time()? - self.before).as_secs_f64() / self.start.elapsed().as_secs_f64();
+        let cores = (process::usage()?.cpu - self.before).as_secs_f64() / self.start.elapsed().as_secs_f64();
         let all = std::thread::available_parallelism()?.get();
         Ok(Figure::rate("  cores busy meanwhile".to_owned(), cores, "cores", all as f64))
-    }
-
-    /// Of this process, which Linux tells in hundredths of a second.
-    fn processor_time() -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string("/proc/self/stat").context("processor time is counted on Linux only")?;
-        // The second field, the program's name, may have spaces and brackets in it.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-        let hundredths = fields.map(str::parse::<u64>).sum::<Result<u64, std::num::ParseIntError>>()?;
-        Ok(Duration::from_millis(10 * hundredths))
     }
 }
 

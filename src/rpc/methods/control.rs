@@ -13,6 +13,7 @@ use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
+use crate::runtime::process;
 
 /// See [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -108,17 +109,12 @@ fn get_memory_info(args: &Args) -> Outcome {
         chunks_free: u64,
     }
     match args.get("mode")? {
-        "stats" => Ok(Reply::of(&Info { locked: Locked::default(), resident: resident_bytes() })),
+        "stats" => {
+            let resident = process::usage().ok().map(|usage| usage.resident_bytes);
+            Ok(Reply::of(&Info { locked: Locked::default(), resident }))
+        }
         mode => Err(RpcError::invalid(format!("unknown mode {mode}"))),
     }
-}
-
-/// As Linux tells it.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    kibibytes.checked_mul(1024)
 }
 
 fn get_rpc_info(api: &Api) -> Reply {

@@ -15,7 +15,9 @@ use anyhow::{Context, anyhow, ensure};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use self::console::Console;
 use self::light::LightError;
@@ -195,7 +197,7 @@ pub struct UsageError(String);
 
 /// A filter of log lines, as it was given.
 fn log_filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+    text.parse::<Targets>().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Stdout cannot be written to.
@@ -425,7 +427,7 @@ fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> 
         | Command::Sim(_) => "warn",
     };
     let filter = common.log.as_deref().unwrap_or(usual);
-    let filter = EnvFilter::try_new(filter).map_err(|e| anyhow!("--log {filter:?}: {e}"))?;
+    let filter: Targets = filter.parse().map_err(|e| anyhow!("--log {filter:?}: {e}"))?;
     let file = match command {
         Command::Testnet(args) => testnet::log_file(args, common)?,
         _ => None,
@@ -433,11 +435,11 @@ fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> 
     let ansi = file.is_none() && colours();
     let log = file.map_or_else(|| console::stderr().clone(), Console::new);
     let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone()).with_ansi(ansi);
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_ansi(ansi);
+    let filtered = tracing_subscriber::registry().with(filter);
     match common.log_format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().with_span_list(false).init(),
+        LogFormat::Text => filtered.with(lines).init(),
+        LogFormat::Json => filtered.with(lines.json().with_span_list(false)).init(),
     }
     log_panics();
     Ok(log)

@@ -41,7 +41,8 @@ impl Bench {
         for tx in transactions {
             mempool.accept(tx.clone(), &chain, now.unix).expect("the payment is valid");
         }
-        let mut bench = Self { node: Node::new(chain, mempool, Config::default(), now).expect("the store is read"), now };
+        let mut bench =
+            Self { node: Node::new(chain, mempool, Config::default(), now).expect("the store is read"), now };
         let hello = Hello {
             version: PROTOCOL_VERSION,
             genesis: params.genesis_hash,

@@ -11,7 +11,7 @@ use cairn::primitives::block::Block;
 use cairn::primitives::hash::{Hash256, MerkleRoot, Txid};
 use cairn::primitives::keys::Signature;
 use cairn::primitives::merkle;
-use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
+use cairn::primitives::tx::{HashedTransaction, Input, OutPoint, Output, Transaction};
 use cairn_fuzz::{Script, params, seed};
 use libfuzzer_sys::fuzz_target;
 
@@ -31,10 +31,10 @@ fn transaction(n: u8) -> Transaction {
     Transaction { version: 1, inputs: vec![input], outputs: vec![Output::data(Vec::new())], lock_height: 0 }
 }
 
-type Pool = Vec<(Txid, Arc<Transaction>)>;
+type Pool = Vec<HashedTransaction>;
 
 static ALL: LazyLock<Pool> =
-    LazyLock::new(|| (0..=255).map(|n| Arc::new(transaction(n))).map(|tx| (tx.txid(), tx)).collect());
+    LazyLock::new(|| (0..=255).map(transaction).map(HashedTransaction::new).collect());
 
 fuzz_target!(init: seeds(), |bytes: &[u8]| {
     let mut script = Script(bytes);
@@ -53,7 +53,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
     }
 
     let expected = place(&compact, &at_hand);
-    let got = Partial::new(&compact, at_hand.iter().map(|(txid, tx)| (txid, tx)));
+    let got = Partial::new(&compact, &at_hand);
     let (partial, slots) = match (got, expected) {
         (Ok(partial), Ok(slots)) => (partial, slots),
         (Err(got), Err(expected)) => return assert_eq!(got, expected),
@@ -65,7 +65,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
     let answer = answer(&block, &missing, &mut script);
     let is_honest = compact == honest && answer == served(&block, &missing);
     let expected = whole(&compact, slots, &answer);
-    let got = partial.finish(answer);
+    let got = partial.finish(answer).map(|matched| matched.block().clone());
     assert_eq!(got, expected);
     if is_honest {
         assert_eq!(got.as_ref(), Ok(&block), "an honest block comes whole");
@@ -88,7 +88,7 @@ fn change(compact: &mut CompactBlock, script: &mut Script) {
         1 if ids > 0 => compact.short_ids[a % ids] = compact.short_ids[b % ids],
         2 if ids > 0 => compact.short_ids.swap(a % ids, b % ids),
         // As if the block had another transaction there.
-        3 if ids > 0 => compact.short_ids[a % ids] = short_ids(compact, [&ALL[b].0])[0],
+        3 if ids > 0 => compact.short_ids[a % ids] = short_ids(compact, [ALL[b].txid()])[0],
         4 => compact.short_ids.push(ShortId([a as u8; ShortId::LEN])),
         5 if !compact.prefilled.is_empty() => {
             let length = compact.prefilled.len();
@@ -105,8 +105,8 @@ fn change(compact: &mut CompactBlock, script: &mut Script) {
 }
 
 /// The short ids that a compact block would have for these transactions.
-fn short_ids<'a>(compact: &CompactBlock, txids: impl IntoIterator<Item = &'a Txid>) -> Vec<ShortId> {
-    let txids: Vec<Txid> = [Txid::from_bytes([0; 32])].into_iter().chain(txids.into_iter().copied()).collect();
+fn short_ids(compact: &CompactBlock, txids: impl IntoIterator<Item = Txid>) -> Vec<ShortId> {
+    let txids: Vec<Txid> = [Txid::from_bytes([0; 32])].into_iter().chain(txids).collect();
     let empty = Transaction { version: 1, inputs: Vec::new(), outputs: Vec::new(), lock_height: 0 };
     let stub = Block { header: compact.header, transactions: vec![empty; txids.len()] };
     CompactBlock::new(&stub, &txids, compact.nonce, &[]).short_ids
@@ -131,10 +131,10 @@ fn place(compact: &CompactBlock, at_hand: &Pool) -> Result<Vec<Option<Arc<Transa
     if distinct.len() < compact.short_ids.len() {
         return Err(CompactError::Collision);
     }
-    let ids = short_ids(compact, at_hand.iter().map(|(txid, _)| txid));
+    let ids = short_ids(compact, at_hand.iter().map(HashedTransaction::txid));
     let empty = slots.iter_mut().filter(|slot| slot.is_none());
     for (slot, id) in empty.zip(&compact.short_ids) {
-        let fitting = ids.iter().zip(at_hand).filter(|(other, _)| *other == id).map(|(_, (txid, tx))| (txid, tx));
+        let fitting = ids.iter().zip(at_hand).filter(|(other, _)| *other == id).map(|(_, tx)| (tx.txid(), tx.shared()));
         let fitting: std::collections::BTreeMap<_, _> = fitting.collect();
         if fitting.len() == 1 {
             *slot = fitting.into_values().next().cloned();

@@ -1,17 +1,17 @@
 //! Taking headers and blocks in.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::activate::{Candidate, IsVerified};
 use super::index::{Entry, Id, Index};
 use super::prefetch::Prefetched;
 use super::{Chain, ChainError, ChainUpdate};
-use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
+use crate::consensus::check::{CheckedBlock, MatchedBlock, check_block, check_matched, check_proof_of_work};
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::context::{check_clock, check_header};
 use crate::consensus::error::{RuleError, Verdict};
 use crate::consensus::headers::HeaderTail;
+use crate::consensus::params::Params;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -75,17 +75,40 @@ impl Chain {
         now: UnixTime,
         is_verified: IsVerified<'_>,
     ) -> Result<ChainUpdate, ChainError> {
-        let hash = block.hash();
+        self.accept(block.header, block.hash(), now, is_verified, |params| check_block(block, params))
+    }
+
+    /// [`Chain::accept_block`], for a block whose body is known to be its header's: nothing of it is hashed again.
+    ///
+    /// # Errors
+    /// As [`Chain::accept_block`].
+    pub fn accept_matched(
+        &mut self,
+        block: MatchedBlock,
+        now: UnixTime,
+        is_verified: IsVerified<'_>,
+    ) -> Result<ChainUpdate, ChainError> {
+        self.accept(block.block().header, block.hash(), now, is_verified, |params| check_matched(block, params))
+    }
+
+    fn accept(
+        &mut self,
+        header: Header,
+        hash: BlockHash,
+        now: UnixTime,
+        is_verified: IsVerified<'_>,
+        check: impl FnOnce(&Params) -> Result<CheckedBlock, RuleError>,
+    ) -> Result<ChainUpdate, ChainError> {
         if self.entry(&hash).is_some_and(|entry| entry.has_body() && !entry.is_invalid()) {
             return Err(ChainError::Duplicate { hash });
         }
         // A new header goes in with the first write.
-        let entry = self.check_header(&self.tree.read().index, &mut Draft::default(), block.header, hash, now)?;
+        let entry = self.check_header(&self.tree.read().index, &mut Draft::default(), header, hash, now)?;
         let mut update = ChainUpdate::default();
-        match self.stats.check.time(|| check_block(block, &self.params)) {
+        match self.stats.check.time(|| check(&self.params)) {
             Err(source) if source.verdict() != Verdict::Invalid => return Err(ChainError::Rule { hash, source }),
             Err(source) => self.mark_broken(entry, source, &mut update)?,
-            Ok(checked) if self.is_next(&entry) => self.connect(entry, Arc::new(checked), is_verified, &mut update)?,
+            Ok(checked) if self.is_next(&entry) => self.connect(entry, checked, is_verified, &mut update)?,
             Ok(checked) => self.keep_body(entry, &checked)?,
         }
         self.activate(is_verified, &mut update)?;

@@ -1,7 +1,6 @@
 //! Making the best branch the best chain, a block at a time.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
 use super::index::{Entry, Id};
 use super::prefetch::Prefetched;
@@ -25,9 +24,9 @@ const BLOCK_OVERHEAD: usize = 1 << 10;
 #[derive(Debug, Default)]
 pub struct ChainUpdate {
     /// Blocks that left it, newest first.
-    pub disconnected: Vec<Arc<CheckedBlock>>,
+    pub disconnected: Vec<CheckedBlock>,
     /// Blocks that joined it, oldest first.
-    pub connected: Vec<Arc<CheckedBlock>>,
+    pub connected: Vec<CheckedBlock>,
     /// Blocks found invalid on the way, with the rule each broke.
     pub rejected: Vec<(BlockHash, RuleError)>,
     /// So much was moved that the rest is left for [`Chain::resume`]; the next block that is accepted resumes it too.
@@ -122,7 +121,7 @@ impl Chain {
     pub(super) fn connect(
         &mut self,
         mut entry: Entry,
-        block: Arc<CheckedBlock>,
+        block: CheckedBlock,
         is_verified: IsVerified<'_>,
         update: &mut ChainUpdate,
     ) -> Result<(), StoreError> {
@@ -211,7 +210,7 @@ impl Chain {
     }
 
     /// A stored body. It was checked when it came: if it no longer passes, the store is at fault.
-    fn load(&self, entry: &Entry) -> Result<Arc<CheckedBlock>, StoreError> {
+    fn load(&self, entry: &Entry) -> Result<CheckedBlock, StoreError> {
         let hash = entry.hash;
         let block = self.db.block(&hash)?.ok_or_else(|| self.db.corrupt(format!("body of block {hash} is missing")))?;
         let checked = check_block(block, &self.params)
@@ -219,7 +218,7 @@ impl Chain {
         if checked.hash() != hash {
             return Err(self.db.corrupt(format!("block {} is stored as block {hash}", checked.hash())));
         }
-        Ok(Arc::new(checked))
+        Ok(checked)
     }
 
     /// Looks for candidates among all entries: when the tip has lost work, or blocks have become valid again.

@@ -1,7 +1,6 @@
 //! Whether a transaction may come in, cheapest question first: its signatures are looked at last.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::entry::{Entry, Rate};
 use super::limits::{MAX_REPLACED, MAX_RETURNING_CHAIN, MAX_RETURNING_LINKS, MAX_TX_SIZE, TX_VERSION};
@@ -14,12 +13,11 @@ use crate::consensus::error::RuleError;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
-use crate::primitives::tx::Transaction;
+use crate::primitives::tx::{HashedTransaction, Transaction};
 
 /// A transaction that may come in.
 pub(super) struct Candidate {
-    pub(super) tx: Arc<Transaction>,
-    pub(super) txid: Txid,
+    pub(super) tx: HashedTransaction,
     pub(super) fee: u64,
     pub(super) size: usize,
     minable_from: u32,
@@ -39,7 +37,7 @@ impl Candidate {
     /// What would become of it.
     pub(super) fn into_quote(self) -> Accepted {
         let replaced = self.evicted.into_iter().collect();
-        Accepted { txid: self.txid, fee: self.fee, size: self.size, replaced, orphans: Progress::default() }
+        Accepted { txid: self.tx.txid(), fee: self.fee, size: self.size, replaced, orphans: Progress::default() }
     }
 }
 
@@ -48,14 +46,9 @@ impl Mempool {
     ///
     /// # Errors
     /// The first reason against it.
-    pub(super) fn check(
-        &self,
-        tx: Arc<Transaction>,
-        txid: Txid,
-        chain: &Chain,
-        now: UnixTime,
-    ) -> Result<Candidate, MempoolError> {
-        let (candidate, coins) = self.check_but_policy_and_signatures(tx, txid, chain)?;
+    pub(super) fn check(&self, tx: HashedTransaction, chain: &Chain, now: UnixTime) -> Result<Candidate, MempoolError> {
+        let txid = tx.txid();
+        let (candidate, coins) = self.check_but_policy_and_signatures(tx, chain)?;
         self.check_family(&candidate)?;
         let least = self.min_fee_rate_at(now).saturating_mul(candidate.size as u64);
         if candidate.fee < least {
@@ -75,13 +68,9 @@ impl Mempool {
     ///
     /// # Errors
     /// The first reason against it.
-    pub(super) fn check_again(
-        &mut self,
-        tx: Arc<Transaction>,
-        txid: Txid,
-        chain: &Chain,
-    ) -> Result<Candidate, MempoolError> {
-        let (candidate, coins) = self.check_but_policy_and_signatures(tx, txid, chain)?;
+    pub(super) fn check_again(&mut self, tx: HashedTransaction, chain: &Chain) -> Result<Candidate, MempoolError> {
+        let txid = tx.txid();
+        let (candidate, coins) = self.check_but_policy_and_signatures(tx, chain)?;
         if let Some(conflict) = candidate.conflicts.first() {
             let Candidate { fee, size, .. } = candidate;
             return Err(MempoolError::ReplacementRate { conflict: *conflict, fee, size });
@@ -95,10 +84,10 @@ impl Mempool {
 
     pub(super) fn check_but_policy_and_signatures(
         &self,
-        tx: Arc<Transaction>,
-        txid: Txid,
+        tx: HashedTransaction,
         chain: &Chain,
     ) -> Result<(Candidate, Vec<Coin>), MempoolError> {
+        let txid = tx.txid();
         if self.contains(&txid) {
             return Err(MempoolError::AlreadyKnown { txid });
         }
@@ -129,7 +118,7 @@ impl Mempool {
         }
         let evicted = self.graph.with_descendants(&conflicts);
         let spends = coins.iter().filter_map(|coin| Some((*coin.output.key()?, coin.output.value))).collect();
-        let candidate = Candidate { tx, txid, fee, size, minable_from, spends, conflicts, evicted };
+        let candidate = Candidate { tx, fee, size, minable_from, spends, conflicts, evicted };
         Ok((candidate, coins))
     }
 
@@ -245,9 +234,9 @@ impl Mempool {
     /// Puts a candidate in, in place of those it evicts, which are returned.
     pub(super) fn admit(&mut self, candidate: Candidate, time: UnixTime, chain: &Chain) -> Vec<Txid> {
         let replaced = self.remove(&candidate.conflicts);
-        let Candidate { tx, txid, fee, minable_from, spends, .. } = candidate;
-        self.orphans.remove(&txid);
-        self.graph.insert(Entry::new(tx, txid, fee, time, chain.tip().height, minable_from).spending(spends));
+        let Candidate { tx, fee, minable_from, spends, .. } = candidate;
+        self.orphans.remove(&tx.txid());
+        self.graph.insert(Entry::new(tx, fee, time, chain.tip().height, minable_from).spending(spends));
         replaced.into_iter().map(|entry| entry.txid).collect()
     }
 
@@ -267,7 +256,7 @@ impl Mempool {
         let removed = self.graph.remove_with_descendants(roots);
         for entry in &removed {
             self.verified.insert(entry.txid);
-            self.gone.push(entry.txid, entry.tx.clone());
+            self.gone.push(entry.tx.clone());
         }
         removed
     }

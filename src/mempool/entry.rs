@@ -1,12 +1,11 @@
 //! A transaction of the pool and the sums kept with it.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
-use crate::primitives::tx::Transaction;
+use crate::primitives::tx::HashedTransaction;
 
 /// Sums over a transaction and its ancestors, or it and its descendants, as far as they are in the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +76,7 @@ impl Eq for Rate {}
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The transaction.
-    pub tx: Arc<Transaction>,
+    pub tx: HashedTransaction,
     /// Its id.
     pub txid: Txid,
     /// What it pays, in grains.
@@ -106,15 +105,8 @@ pub struct Entry {
 
 impl Entry {
     /// An entry that stands alone until the graph links it.
-    pub(super) fn new(
-        tx: Arc<Transaction>,
-        txid: Txid,
-        fee: u64,
-        time: UnixTime,
-        height: u32,
-        minable_from: u32,
-    ) -> Self {
-        let size = tx.size();
+    pub(super) fn new(tx: HashedTransaction, fee: u64, time: UnixTime, height: u32, minable_from: u32) -> Self {
+        let (txid, size) = (tx.txid(), tx.size());
         let alone = Package { count: 1, bytes: size, fees: fee };
         Self {
             tx,

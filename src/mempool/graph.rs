@@ -242,7 +242,6 @@ impl Graph {
 #[cfg(test)]
 pub(super) mod tests {
     use std::cell::Cell;
-    use std::sync::Arc;
 
     use proptest::prelude::*;
 
@@ -250,7 +249,7 @@ pub(super) mod tests {
     use crate::mempool::by_key;
     use crate::mempool::entry::Package;
     use crate::primitives::keys::{PublicKey, Signature};
-    use crate::primitives::tx::{Input, Output, Transaction};
+    use crate::primitives::tx::{HashedTransaction, Input, Output, Transaction};
 
     thread_local! {
         /// Entries that were looked up on this thread.
@@ -284,8 +283,7 @@ pub(super) mod tests {
         let inputs = inputs.iter().map(|outpoint| Input { outpoint: *outpoint, signature: Signature::EMPTY }).collect();
         let outputs = [number, number + 1].map(|owner| Output::pay(PublicKey([owner as u8 % 3; 32]), number));
         let tx = Transaction { version: 1, inputs, outputs: outputs.into(), lock_height: 0 };
-        let txid = tx.txid();
-        Entry::new(Arc::new(tx), txid, fee, UnixTime::from_secs(number), 0, number as u32 % 3)
+        Entry::new(HashedTransaction::new(tx), fee, UnixTime::from_secs(number), 0, number as u32 % 3)
     }
 
     /// A coin that no entry makes.

@@ -29,7 +29,7 @@ use crate::consensus::params::Params;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
-use crate::primitives::tx::{OutPoint, Transaction};
+use crate::primitives::tx::{HashedTransaction, OutPoint, Transaction};
 use graph::Graph;
 use limits::Floor;
 use orphans::Orphans;
@@ -103,7 +103,7 @@ impl Mempool {
     /// # Errors
     /// The first reason against it. With [`MempoolError::MissingInputs`] it may have been kept as an orphan.
     pub fn accept(&mut self, tx: Transaction, chain: &Chain, now: UnixTime) -> Result<Accepted, MempoolError> {
-        self.accept_from(None, tx, chain, now)
+        self.accept_from(None, HashedTransaction::new(tx), chain, now)
     }
 
     /// [`Mempool::accept`] for a transaction that a peer sent. The peer is to answer for it if it is kept as an orphan and is
@@ -114,16 +114,15 @@ impl Mempool {
     pub fn accept_from(
         &mut self,
         sender: Option<Sender>,
-        tx: Transaction,
+        tx: HashedTransaction,
         chain: &Chain,
         now: UnixTime,
     ) -> Result<Accepted, MempoolError> {
         self.expire(now);
         let txid = tx.txid();
-        let tx = Arc::new(tx);
-        let candidate = match self.check(tx.clone(), txid, chain, self.clock) {
+        let candidate = match self.check(tx.clone(), chain, self.clock) {
             Err(MempoolError::MissingInputs { txid, missing, .. }) => {
-                let kept = self.orphans.add(tx, txid, (missing.clone(), sender), self.clock, &self.limits);
+                let kept = self.orphans.add(tx, (missing.clone(), sender), self.clock, &self.limits);
                 return Err(MempoolError::MissingInputs { txid, missing, kept });
             }
             checked => checked?,
@@ -148,7 +147,7 @@ impl Mempool {
     /// # Errors
     /// As [`Mempool::accept`].
     pub fn test(&self, tx: &Transaction, chain: &Chain, now: UnixTime) -> Result<Accepted, MempoolError> {
-        let candidate = self.check(Arc::new(tx.clone()), tx.txid(), chain, now)?;
+        let candidate = self.check(HashedTransaction::new(tx.clone()), chain, now)?;
         Ok(candidate.into_quote())
     }
 
@@ -158,7 +157,7 @@ impl Mempool {
     /// # Errors
     /// As [`Mempool::accept`], but nothing is kept as an orphan.
     pub fn quote(&self, tx: &Transaction, chain: &Chain) -> Result<Accepted, MempoolError> {
-        let (candidate, _) = self.check_but_policy_and_signatures(Arc::new(tx.clone()), tx.txid(), chain)?;
+        let (candidate, _) = self.check_but_policy_and_signatures(HashedTransaction::new(tx.clone()), chain)?;
         Ok(candidate.into_quote())
     }
 
@@ -204,8 +203,8 @@ impl Mempool {
 
     /// All transactions from which a block may be put together, in no order: those of the pool, orphans, and the last that
     /// left the pool unconfirmed. One may be there twice.
-    pub fn at_hand(&self) -> impl Iterator<Item = (&Txid, &Arc<Transaction>)> {
-        let entries = self.graph.iter().map(|entry| (&entry.txid, &entry.tx));
+    pub fn at_hand(&self) -> impl Iterator<Item = &HashedTransaction> {
+        let entries = self.graph.iter().map(|entry| &entry.tx);
         entries.chain(self.orphans.iter()).chain(self.gone.iter())
     }
 

@@ -4,13 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::limits::Limits;
 use super::usage::memory_of;
 use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
-use crate::primitives::tx::{OutPoint, Transaction};
+use crate::primitives::tx::{HashedTransaction, OutPoint};
 
 /// A peer that sent a transaction. It may have left when that turns out to be bad, so its address is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub struct Sender {
 
 #[derive(Debug)]
 pub(super) struct Orphan {
-    pub(super) tx: Arc<Transaction>,
+    pub(super) tx: HashedTransaction,
     /// The peer that is to blame if it breaks a rule; `None` if it was made here.
     pub(super) sender: Option<Sender>,
     /// Coins that were unknown when it came.
@@ -52,8 +51,8 @@ impl Orphans {
         self.by_id.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Txid, &Arc<Transaction>)> {
-        self.by_id.iter().map(|(txid, orphan)| (txid, &orphan.tx))
+    pub(super) fn iter(&self) -> impl Iterator<Item = &HashedTransaction> {
+        self.by_id.values().map(|orphan| &orphan.tx)
     }
 
     /// Memory taken, about.
@@ -64,8 +63,7 @@ impl Orphans {
     /// Keeps a transaction; whether it is kept: not if it is too large.
     pub(super) fn add(
         &mut self,
-        tx: Arc<Transaction>,
-        txid: Txid,
+        tx: HashedTransaction,
         (missing, sender): (Vec<OutPoint>, Option<Sender>),
         now: UnixTime,
         limits: &Limits,
@@ -73,6 +71,7 @@ impl Orphans {
         if tx.size() > limits.max_orphan_size || limits.max_orphans == 0 {
             return false;
         }
+        let txid = tx.txid();
         if self.contains(&txid) {
             return true;
         }

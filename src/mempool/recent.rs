@@ -1,11 +1,10 @@
 //! Bounded memories of what left the pool.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 
 use super::usage::memory_of;
 use crate::primitives::hash::Txid;
-use crate::primitives::tx::Transaction;
+use crate::primitives::tx::HashedTransaction;
 
 /// Remembers the last so many ids, and forgets the older half of twice as many at a time.
 #[derive(Debug)]
@@ -41,22 +40,22 @@ const MAX_GONE_BYTES: usize = 1 << 20;
 /// The last transactions that left the pool unconfirmed. Another's pool may have kept them, and its block have them.
 #[derive(Debug, Default)]
 pub(super) struct Gone {
-    order: VecDeque<(Txid, Arc<Transaction>)>,
+    order: VecDeque<HashedTransaction>,
     bytes: usize,
 }
 
 impl Gone {
-    pub(super) fn push(&mut self, txid: Txid, tx: Arc<Transaction>) {
+    pub(super) fn push(&mut self, tx: HashedTransaction) {
         self.bytes += memory_of(&tx);
-        self.order.push_back((txid, tx));
+        self.order.push_back(tx);
         while self.order.len() > MAX_GONE || self.bytes > MAX_GONE_BYTES {
-            let Some((_, oldest)) = self.order.pop_front() else { return };
+            let Some(oldest) = self.order.pop_front() else { return };
             self.bytes -= memory_of(&oldest);
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Txid, &Arc<Transaction>)> {
-        self.order.iter().map(|(txid, tx)| (txid, tx))
+    pub(super) fn iter(&self) -> impl Iterator<Item = &HashedTransaction> {
+        self.order.iter()
     }
 }
 
@@ -64,7 +63,7 @@ impl Gone {
 mod tests {
     use super::*;
     use crate::primitives::hash::Txid;
-    use crate::primitives::tx::Output;
+    use crate::primitives::tx::{Output, Transaction};
 
     #[test]
     fn what_is_gone_is_bounded_in_number_and_bytes() {
@@ -72,8 +71,8 @@ mod tests {
         let mut push = |bytes: usize| {
             let outputs = vec![Output::data(vec![0; bytes])];
             let tx = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: 0 };
-            gone.push(tx.txid(), Arc::new(tx));
-            assert_eq!(gone.bytes, gone.iter().map(|(_, tx)| memory_of(tx)).sum::<usize>());
+            gone.push(HashedTransaction::new(tx));
+            assert_eq!(gone.bytes, gone.iter().map(|tx| memory_of(tx)).sum::<usize>());
             (gone.order.len(), gone.bytes)
         };
         assert_eq!((0..300).map(|_| push(10)).last().map(|(count, _)| count), Some(MAX_GONE));

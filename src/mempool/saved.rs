@@ -68,7 +68,7 @@ impl Mempool {
         entries.sort_by_key(|entry| (entry.ancestors.count, entry.time, entry.number));
         let mut body = Vec::new();
         for entry in entries {
-            body.extend(codec::encode(&Saved { time: entry.time, tx: entry.tx.clone() }));
+            body.extend(codec::encode(&Saved { time: entry.time, tx: entry.tx.shared().clone() }));
         }
         self.unfinished.saved.iter().for_each(|saved| body.extend(codec::encode(saved)));
         let head = Head { version: VERSION, genesis: self.params.genesis_hash, checksum: Hash256::of(&body) };

@@ -10,6 +10,7 @@ use crate::chain::Chain;
 use crate::consensus::error::RuleError;
 use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
+use crate::primitives::tx::HashedTransaction;
 
 /// Signatures after which a call leaves the rest to the next: some milliseconds. The transaction that reaches this is checked
 /// whole.
@@ -50,7 +51,7 @@ impl Mempool {
             if let Some(txid) = self.unfinished.orphans.pop_front() {
                 let Some(orphan) = self.orphans.remove(&txid) else { continue };
                 signatures += orphan.tx.inputs.len();
-                self.try_orphan(txid, orphan, chain, &mut progress);
+                self.try_orphan(orphan, chain, &mut progress);
             } else if let Some(Saved { time, tx }) = self.unfinished.saved.pop_front() {
                 if time < self.clock.saturating_sub(self.limits.expiry) {
                     continue;
@@ -58,8 +59,9 @@ impl Mempool {
                 signatures += tx.inputs.len();
                 // A clock that was ahead then must not keep it for longer than others.
                 let time = time.min(self.clock);
+                let tx = HashedTransaction::new(tx);
                 let txid = tx.txid();
-                if self.readmit(tx, txid, time, chain) {
+                if self.readmit(tx, time, chain) {
                     self.trim();
                     progress.admitted.push(txid);
                     self.try_children_of([txid]);
@@ -85,9 +87,10 @@ impl Mempool {
         }
     }
 
-    fn try_orphan(&mut self, txid: Txid, orphan: Orphan, chain: &Chain, progress: &mut Progress) {
+    fn try_orphan(&mut self, orphan: Orphan, chain: &Chain, progress: &mut Progress) {
         let Orphan { tx, sender, .. } = orphan;
-        match self.check(tx.clone(), txid, chain, self.clock) {
+        let txid = tx.txid();
+        match self.check(tx.clone(), chain, self.clock) {
             Ok(candidate) => {
                 self.admit(candidate, self.clock, chain);
                 self.trim();
@@ -95,7 +98,7 @@ impl Mempool {
                 self.try_children_of([txid]);
             }
             Err(MempoolError::MissingInputs { missing, .. }) => {
-                self.orphans.add(tx, txid, (missing, sender), self.clock, &self.limits);
+                self.orphans.add(tx, (missing, sender), self.clock, &self.limits);
             }
             Err(error) => {
                 tracing::debug!(%txid, %error, "orphan dropped");

@@ -1,12 +1,10 @@
 //! Following the chain.
 
-use std::sync::Arc;
-
 use super::{Mempool, Progress};
 use crate::chain::{Chain, ChainUpdate};
 use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
-use crate::primitives::tx::Transaction;
+use crate::primitives::tx::{HashedTransaction, Transaction};
 
 impl Mempool {
     /// Follows the chain to its new tip: drops what was confirmed and what conflicts with it, takes back what is no
@@ -33,13 +31,13 @@ impl Mempool {
         let mut returned = Vec::new();
         for (txid, tx) in disconnected().filter(|(_, tx)| !tx.is_coinbase()) {
             self.verified.insert(*txid); // A block of the best chain has held it.
-            if self.readmit(Arc::new(tx.clone()), *txid, self.clock, chain) {
+            if self.readmit(HashedTransaction::new(tx.clone()), self.clock, chain) {
                 returned.push(*txid);
             }
         }
         for entry in stranded {
             self.verified.insert(entry.txid);
-            self.readmit(entry.tx, entry.txid, entry.time, chain);
+            self.readmit(entry.tx, entry.time, chain);
         }
         while let Some(txid) = self.graph.not_minable_at(chain.tip().height + 1) {
             self.remove(&[txid]);
@@ -78,8 +76,9 @@ impl Mempool {
     }
 
     /// Puts a transaction back in that has been in a block or in the pool; whether that was possible.
-    pub(super) fn readmit(&mut self, tx: Arc<Transaction>, txid: Txid, time: UnixTime, chain: &Chain) -> bool {
-        match self.check_again(tx, txid, chain) {
+    pub(super) fn readmit(&mut self, tx: HashedTransaction, time: UnixTime, chain: &Chain) -> bool {
+        let txid = tx.txid();
+        match self.check_again(tx, chain) {
             Ok(candidate) => {
                 self.admit(candidate, time, chain);
                 true

@@ -103,7 +103,7 @@ pub fn build(
         min_time,
         fees,
         coinbase,
-        transactions: chosen.iter().map(|entry| entry.tx.clone()).collect(),
+        transactions: chosen.iter().map(|entry| entry.tx.shared().clone()).collect(),
         details: chosen.iter().map(|entry| (entry.txid, entry.fee)).collect(),
         extra_nonce,
         commitment,

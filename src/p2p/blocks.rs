@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::consensus::check::MatchedBlock;
 use crate::p2p::compact::{CompactBlock, Partial};
 use crate::p2p::connection::{Direction, PeerId};
 use crate::p2p::message::Message;
@@ -53,7 +54,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Newest {
     pub(super) hash: BlockHash,
-    pub(super) block: Arc<Block>,
+    pub(super) block: MatchedBlock,
     pub(super) compact: Arc<CompactBlock>,
 }
 
@@ -174,8 +175,8 @@ impl Blocks {
 
     /// Makes the compact form of a block, which is kept until there is a newer one. `also` are places of transactions that
     /// were not at hand here, and may not be elsewhere.
-    pub(super) fn publish(&mut self, block: Arc<Block>, txids: &[Txid], also: &[u16]) {
-        let compact = Arc::new(self.compact(&block, txids, also));
+    pub(super) fn publish(&mut self, block: MatchedBlock, also: &[u16]) {
+        let compact = Arc::new(self.compact(block.block(), block.txids(), also));
         self.newest = Some(Newest { hash: block.hash(), block, compact });
     }
 

@@ -13,15 +13,15 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use siphasher::sip::SipHasher24;
 
+use crate::consensus::check::MatchedBlock;
 use crate::consensus::error::Blame;
 use crate::consensus::params::MAX_BLOCK_BYTES;
 use crate::primitives::block::Block;
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
-use crate::primitives::merkle;
 use crate::primitives::meter;
-use crate::primitives::tx::Transaction;
+use crate::primitives::tx::{HashedTransaction, Transaction};
 
 /// Bytes of the smallest transaction but a coinbase: one input, and one output of no data.
 const MIN_TRANSACTION_BYTES: usize = 4 + (8 + 100) + (8 + 20) + 4;
@@ -167,18 +167,18 @@ impl CompactBlock {
 #[derive(Debug, Clone)]
 enum Slot {
     Missing,
-    Found(Txid, Arc<Transaction>),
+    Found(HashedTransaction),
     /// Two transactions here have the short id: the block's is asked for.
     Ambiguous,
 }
 
 impl Slot {
     /// A transaction at hand has the short id that is there.
-    fn offer(&mut self, txid: &Txid, transaction: &Arc<Transaction>) {
+    fn offer(&mut self, transaction: &HashedTransaction) {
         match self {
-            Self::Missing => *self = Self::Found(*txid, transaction.clone()),
-            Self::Found(found, _) if found != txid => *self = Self::Ambiguous,
-            Self::Found(..) | Self::Ambiguous => {}
+            Self::Missing => *self = Self::Found(transaction.clone()),
+            Self::Found(found) if found.txid() != transaction.txid() => *self = Self::Ambiguous,
+            Self::Found(_) | Self::Ambiguous => {}
         }
     }
 }
@@ -198,7 +198,7 @@ impl Partial {
     /// [`CompactError`]: not well formed, or two short ids of the block are equal.
     pub fn new<'a>(
         compact: &CompactBlock,
-        at_hand: impl IntoIterator<Item = (&'a Txid, &'a Arc<Transaction>)>,
+        at_hand: impl IntoIterator<Item = &'a HashedTransaction>,
     ) -> Result<Self, CompactError> {
         let total = compact.transactions();
         if total > MAX_TRANSACTIONS {
@@ -213,7 +213,7 @@ impl Partial {
             let place = usize::from(*index);
             let slot = slots.get_mut(place).filter(|_| place >= least);
             let slot = slot.ok_or(CompactError::Misplaced { index: *index })?;
-            *slot = Slot::Found(transaction.txid(), transaction.clone());
+            *slot = Slot::Found(HashedTransaction::new(transaction.clone()));
             least = place + 1;
         }
         let mut places = HashMap::with_capacity(compact.short_ids.len());
@@ -225,13 +225,13 @@ impl Partial {
             }
         }
         let keyed = Keyed::new(&compact.header, compact.nonce);
-        for (txid, transaction) in at_hand {
+        for transaction in at_hand {
             meter::stepped(1);
-            if let Some(place) = places.get(&keyed.short_id(txid)) {
-                slots[*place].offer(txid, transaction);
+            if let Some(place) = places.get(&keyed.short_id(&transaction.txid())) {
+                slots[*place].offer(transaction);
             }
         }
-        let found = |slot: &Slot| matches!(slot, Slot::Found(..));
+        let found = |slot: &Slot| matches!(slot, Slot::Found(_));
         let missing = (0..=u16::MAX).zip(&slots).filter(|(_, slot)| !found(slot)).map(|(place, _)| place).collect();
         Ok(Self { header: compact.header, slots, missing })
     }
@@ -246,24 +246,19 @@ impl Partial {
     /// # Errors
     /// [`CompactError::WrongCount`]; [`CompactError::WrongRoot`] if these are not the transactions that the header commits
     /// to, or may be others with the same root (CVE-2012-2459).
-    pub fn finish(mut self, transactions: Vec<Arc<Transaction>>) -> Result<Block, CompactError> {
+    pub fn finish(mut self, transactions: Vec<Arc<Transaction>>) -> Result<MatchedBlock, CompactError> {
         if transactions.len() != self.missing.len() {
             return Err(CompactError::WrongCount { got: transactions.len(), expected: self.missing.len() });
         }
         for (place, transaction) in self.missing.iter().zip(transactions) {
-            self.slots[usize::from(*place)] = Slot::Found(transaction.txid(), transaction);
+            self.slots[usize::from(*place)] = Slot::Found(HashedTransaction::new(transaction));
         }
         let found = self.slots.into_iter().filter_map(|slot| match slot {
-            Slot::Found(txid, transaction) => Some((txid, transaction)),
+            Slot::Found(transaction) => Some(transaction),
             Slot::Missing | Slot::Ambiguous => None,
         });
-        let (txids, transactions): (Vec<Txid>, Vec<Arc<Transaction>>) = found.unzip();
-        let root = merkle::root(txids);
-        if root.hash != self.header.merkle_root || root.mutated {
-            return Err(CompactError::WrongRoot);
-        }
-        let transactions = transactions.into_iter().map(Arc::unwrap_or_clone).collect();
-        Ok(Block { header: self.header, transactions })
+        // Which rule was broken makes no difference: these are not the block's.
+        MatchedBlock::assemble(self.header, found.collect()).map_err(|_| CompactError::WrongRoot)
     }
 }
 
@@ -275,6 +270,7 @@ mod tests {
     use crate::consensus::params::{GenesisSpec, Params};
     use crate::primitives::codec;
     use crate::primitives::keys::Signature;
+    use crate::primitives::merkle;
     use crate::primitives::tx::{Input, OutPoint, Output};
 
     /// Transaction `n` of no block in particular.
@@ -292,12 +288,12 @@ mod tests {
         block
     }
 
-    fn pool(numbers: impl IntoIterator<Item = u32>) -> Vec<(Txid, Arc<Transaction>)> {
-        numbers.into_iter().map(|n| Arc::new(transaction(n))).map(|tx| (tx.txid(), tx)).collect()
+    fn pool(numbers: impl IntoIterator<Item = u32>) -> Vec<HashedTransaction> {
+        numbers.into_iter().map(transaction).map(HashedTransaction::new).collect()
     }
 
-    fn partial(compact: &CompactBlock, pool: &[(Txid, Arc<Transaction>)]) -> Result<Partial, CompactError> {
-        Partial::new(compact, pool.iter().map(|(txid, tx)| (txid, tx)))
+    fn partial(compact: &CompactBlock, pool: &[HashedTransaction]) -> Result<Partial, CompactError> {
+        Partial::new(compact, pool)
     }
 
     fn served(block: &Block, places: &[u16]) -> Vec<Arc<Transaction>> {
@@ -323,7 +319,7 @@ mod tests {
             let missing = partial.missing().to_vec();
             let lacks = |n: &u32| !at_hand.contains(n) && !also.contains(&(*n as u16 + 1));
             prop_assert_eq!(missing.len(), (0..count).filter(lacks).count());
-            prop_assert_eq!(partial.finish(served(&block, &missing)), Ok(block));
+            prop_assert_eq!(partial.finish(served(&block, &missing)).unwrap().block(), &block);
         }
 
         #[test]
@@ -342,7 +338,7 @@ mod tests {
             };
             if let Ok(partial) = partial(&compact, &pool(0..8)) {
                 prop_assert!(partial.missing().is_sorted_by(|a, b| a < b));
-                let transactions = pool(0..given_back).into_iter().map(|(_, tx)| tx).collect();
+                let transactions = pool(0..given_back).into_iter().map(HashedTransaction::into_shared).collect();
                 prop_assert!(partial.finish(transactions).is_err());
             }
         }
@@ -409,10 +405,12 @@ mod tests {
         twice.short_ids[1] = twice.short_ids[0];
         assert_eq!(partial(&twice, &[]).unwrap_err(), CompactError::Collision);
         // Transactions that pose as others, as a transaction here with the short id of another there would.
-        let compact = CompactBlock::new(&block, &block.txids(), 3, &[]);
-        let posing = |n: u32| (block.transactions[n as usize + 1].txid(), Arc::new(transaction(n + 50)));
-        let found = partial(&compact, &[posing(0), posing(1), posing(2)]).unwrap();
+        let posing = pool([0, 50, 51, 52]);
+        let ids: Vec<Txid> = posing.iter().map(HashedTransaction::txid).collect();
+        let found = partial(&CompactBlock::new(&block, &ids, 3, &[]), &posing).unwrap();
         assert!(found.missing().is_empty());
+        assert_eq!(found.finish(Vec::new()), Err(CompactError::WrongRoot));
+        let compact = CompactBlock::new(&block, &block.txids(), 3, &[]);
         let partial = partial(&compact, &pool([0, 1])).unwrap();
         assert_eq!(partial.missing(), [3]);
         let other = vec![Arc::new(transaction(9))];
@@ -426,8 +424,8 @@ mod tests {
         let [one, two] = &pool([1, 2])[..] else { panic!("two") };
         for (offers, taken) in [(vec![one, two, two], false), (vec![two, one, two], false), (vec![one, one], true)] {
             let mut slot = Slot::Missing;
-            offers.into_iter().for_each(|(txid, transaction)| slot.offer(txid, transaction));
-            assert_eq!(matches!(slot, Slot::Found(..)), taken);
+            offers.into_iter().for_each(|transaction| slot.offer(transaction));
+            assert_eq!(matches!(slot, Slot::Found(_)), taken);
         }
     }
 

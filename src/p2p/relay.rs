@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
-use std::sync::Arc;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -20,7 +19,7 @@ use crate::p2p::message::{Item, Message};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::seen::Seen;
 use crate::primitives::hash::Txid;
-use crate::primitives::tx::Transaction;
+use crate::primitives::tx::HashedTransaction;
 
 /// Milliseconds from the first id that waits for a peer to the batch that tells of it, at random between these; a batch
 /// that takes up what did not fit into one follows it after the least of them.
@@ -97,14 +96,14 @@ impl Relay {
     }
 
     /// Pushes a transaction that nobody had announced before it came.
-    pub(super) fn push(&mut self, txid: Txid, tx: &Arc<Transaction>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
-        let short = self.key.hash(&txid);
+    pub(super) fn push(&mut self, tx: &HashedTransaction, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+        let short = self.key.hash(&tx.txid());
         let lacking =
             self.listeners.iter().filter(|(_, listener)| listener.is_full && !listener.known.contains(&short));
         let lacking: Vec<PeerId> = lacking.map(|(peer, _)| *peer).collect();
         for peer in push_to(&lacking, true, FANOUT, rng) {
-            self.knows(peer, txid);
-            out.send(peer, Message::Transaction(tx.clone()));
+            self.knows(peer, tx.txid());
+            out.send(peer, Message::Transaction(tx.shared().clone()));
         }
     }
 

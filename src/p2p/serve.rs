@@ -248,7 +248,7 @@ impl Queue {
 fn body(item: &Item, shelf: Shelf<'_>, bodies: &mut Bodies) -> Result<Option<Message>, StoreError> {
     let Shelf { chain, mempool, blocks } = shelf;
     Ok(match item {
-        Item::Transaction(txid) => mempool.get(txid).map(|entry| Message::Transaction(entry.tx.clone())),
+        Item::Transaction(txid) => mempool.get(txid).map(|entry| Message::Transaction(entry.tx.shared().clone())),
         Item::CompactBlock(hash) if let Some(newest) = blocks.newest(hash) => {
             Some(Message::CompactBlock(newest.compact.clone()))
         }
@@ -278,10 +278,14 @@ fn block_transactions(
     let Shelf { chain, blocks, .. } = shelf;
     let is_sorted = places.is_sorted_by(|a, b| a < b);
     // The newest block may have been pushed and not be stored yet.
+    let read;
     let block = match blocks.newest(&hash) {
-        Some(newest) => newest.block.clone(),
+        Some(newest) => newest.block.block(),
         None if is_sorted && is_within(TRANSACTIONS_DEPTH, &hash, chain) => match bodies.block(&hash, chain.db())? {
-            Some(block) => block,
+            Some(block) => {
+                read = block;
+                &*read
+            }
             None => return Ok(None),
         },
         None if is_sorted => return Ok(chain.db().block(&hash)?.map(|block| Message::Block(Arc::new(block)))),

@@ -13,7 +13,7 @@ use cairn::primitives::block::Block;
 use cairn::primitives::codec;
 use cairn::primitives::hash::Txid;
 use cairn::primitives::time::UnixTime;
-use cairn::primitives::tx::{OutPoint, Output, Transaction};
+use cairn::primitives::tx::{HashedTransaction, OutPoint, Output, Transaction};
 use cairn::storage::MemoryStore;
 
 /// What each payment here pays.
@@ -269,7 +269,12 @@ fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
     let senders = 30;
     for number in 0..senders {
         let tx = orphan(&ledger, &parent, INPUTS, number, false);
-        let verdict = world.pool.accept_from(Some(sender(number)), tx, &world.chain, UnixTime::from_secs(world.now));
+        let verdict = world.pool.accept_from(
+            Some(sender(number)),
+            HashedTransaction::new(tx),
+            &world.chain,
+            UnixTime::from_secs(world.now),
+        );
         assert!(matches!(verdict, Err(MempoolError::MissingInputs { kept: true, .. })), "{verdict:?}");
     }
     let accepted = world.pool.accept(parent, &world.chain, UnixTime::from_secs(world.now)).expect("good");
@@ -295,7 +300,7 @@ fn with_a_bad_orphan_its_senders_others_go_and_nobody_elses() {
     let give = |world: &mut World, number: u64, tx: Transaction| {
         world
             .pool
-            .accept_from(Some(sender(number)), tx, &world.chain, UnixTime::from_secs(world.now))
+            .accept_from(Some(sender(number)), HashedTransaction::new(tx), &world.chain, UnixTime::from_secs(world.now))
             .expect_err("an orphan");
     };
     (0..30).for_each(|number| give(&mut world, 7, orphan(&ledger, &parent, INPUTS, number, false)));

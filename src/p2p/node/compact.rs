@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Node;
 use crate::chain::{ChainError, ChainUpdate};
+use crate::consensus::check::MatchedBlock;
 use crate::consensus::error::{Blame, Verdict};
 use crate::p2p::blocks::MAX_AHEAD;
 use crate::p2p::compact::{CompactBlock, CompactError, Partial};
@@ -11,15 +12,13 @@ use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::interface::Event;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
-use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::tx::Transaction;
 
 /// A block that is whole and was pushed on, and is to be connected in the next call: what was pushed leaves before.
 pub(super) struct Pending {
     from: PeerId,
-    hash: BlockHash,
-    block: Arc<Block>,
+    block: MatchedBlock,
     /// When, by [`Now::millis`].
     pub(super) at: u64,
 }
@@ -71,7 +70,7 @@ impl Node {
 
     /// Whether a block is whole and about to be connected.
     pub(super) fn is_pending(&self, hash: &BlockHash) -> bool {
-        self.pending.as_ref().is_some_and(|pending| pending.hash == *hash)
+        self.pending.as_ref().is_some_and(|pending| pending.block.hash() == *hash)
     }
 
     /// Transactions that were missing came.
@@ -104,18 +103,18 @@ impl Node {
     ) {
         let lacked = partial.missing().to_vec();
         let block = match partial.finish(transactions) {
-            Ok(block) => Arc::new(block),
+            Ok(block) => block,
             Err(error) => return self.incomplete(now, id, hash, error),
         };
         self.blocks.complete(&hash);
         self.connect_pending(now);
-        let is_next = block.header.previous == self.chain.tip().hash;
+        let is_next = block.block().header.previous == self.chain.tip().hash;
         let mut pushed = false;
         if is_next && self.blocks.wanting().next().is_some() {
-            self.blocks.publish(block.clone(), &block.txids(), &lacked);
+            self.blocks.publish(block.clone(), &lacked);
             pushed = self.push_block(hash);
         }
-        self.pending = Some(Pending { from: id, hash, block, at: now.millis + 1 });
+        self.pending = Some(Pending { from: id, block, at: now.millis + 1 });
         if !pushed {
             self.connect_pending(now);
         }
@@ -135,10 +134,12 @@ impl Node {
     /// Connects the block that waits for that. Peers push before they have, so none answers for a block that breaks a rule
     /// (BIP-152).
     pub(super) fn connect_pending(&mut self, now: Now) {
-        let Some(Pending { from, hash, block, .. }) = self.pending.take() else { return };
+        let Some(Pending { from, block, .. }) = self.pending.take() else { return };
+        let hash = block.hash();
         self.download.received(now, from, &hash);
         self.download.forget_sender(&hash);
-        match self.accept(now, block) {
+        let mempool = &self.mempool;
+        match self.chain.accept_matched(block, now.unix, &|txid| mempool.is_verified(txid)) {
             Ok(update) => self.delivered(now, from, &update),
             Err(error) => {
                 self.blocks.retract(&hash);
@@ -160,7 +161,7 @@ impl Node {
             && self.blocks.newest(&tip.hash()).is_none()
             && self.blocks.wanting().next().is_some()
         {
-            self.blocks.publish(Arc::new(tip.block().clone()), tip.txids(), &[]);
+            self.blocks.publish(tip.matched().clone(), &[]);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Node;
-use crate::chain::{ChainError, ChainUpdate};
+use crate::chain::ChainUpdate;
 use crate::consensus::error::Blame;
 use crate::mempool::{Accepted, MempoolError, Progress, Sender};
 use crate::p2p::connection::{Now, PeerId};
@@ -16,7 +16,7 @@ use crate::p2p::sync::MAX_ANNOUNCED;
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
-use crate::primitives::tx::Transaction;
+use crate::primitives::tx::{HashedTransaction, Transaction};
 
 /// Blocks under way from which on new tips are announced only now and then: during the first synchronisation nobody wants
 /// to hear of every block.
@@ -96,7 +96,9 @@ impl Node {
         if self.download.received(now, id, &hash) == Delivery::Unrequested && !wanted {
             self.download.refresh();
         }
-        let result = self.accept(now, block);
+        let mempool = &self.mempool;
+        let block = Arc::unwrap_or_clone(block);
+        let result = self.chain.accept_block(block, now.unix, &|txid| mempool.is_verified(txid));
         if let Some(entry) = self.chain.entry(&hash) {
             self.sync.has(id, &entry, &self.chain);
         }
@@ -128,13 +130,9 @@ impl Node {
         self.moved(now, update);
     }
 
-    pub(super) fn accept(&mut self, now: Now, block: Arc<Block>) -> Result<ChainUpdate, ChainError> {
-        let mempool = &self.mempool;
-        self.chain.accept_block(Arc::unwrap_or_clone(block), now.unix, &|txid| mempool.is_verified(txid))
-    }
-
     /// A transaction came, asked for or pushed. One that nobody announced is news.
     pub(super) fn transaction(&mut self, now: Now, id: PeerId, tx: Arc<Transaction>) {
+        let tx = HashedTransaction::new(tx);
         let txid = tx.txid();
         self.relay.knows(id, txid);
         let is_news = !self.requests.received(now, &txid, &mut self.out);
@@ -155,7 +153,7 @@ impl Node {
         }
         let Some(address) = self.peers.get(id).map(|peer| peer.address) else { return };
         let sender = Sender { connection: id.0, address };
-        match self.mempool.accept_from(Some(sender), Arc::unwrap_or_clone(tx), &self.chain, now.unix) {
+        match self.mempool.accept_from(Some(sender), tx, &self.chain, now.unix) {
             Ok(accepted) => {
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.last_useful = now.millis;
@@ -183,7 +181,7 @@ impl Node {
     /// acceptable came before it, so others have them by now or will be pushed them.
     pub(super) fn accepted(&mut self, now: Now, accepted: &Accepted, is_news: bool) {
         if let Some(entry) = self.mempool.get(&accepted.txid).filter(|_| is_news) {
-            self.relay.push(accepted.txid, &entry.tx, &mut self.rng, &mut self.out);
+            self.relay.push(&entry.tx, &mut self.rng, &mut self.out);
         }
         self.out.event(Event::TransactionAccepted { txid: accepted.txid });
         self.relay.tell_all(now, &[accepted.txid], &mut self.rng);

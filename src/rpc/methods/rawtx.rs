@@ -145,7 +145,7 @@ async fn find(api: &Api, txid: Txid) -> Result<Found, RpcError> {
     if let Some(found) = find_confirmed(api, txid).await? {
         return Ok(found);
     }
-    let pending = api.node(move |node, _| node.mempool().get(&txid).map(|entry| entry.tx.clone())).await?;
+    let pending = api.node(move |node, _| node.mempool().get(&txid).map(|entry| entry.tx.shared().clone())).await?;
     if let Some(tx) = pending {
         return Ok(Found { tx, block: None });
     }

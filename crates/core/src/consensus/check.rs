@@ -1,5 +1,7 @@
 //! Rules that need nothing but the bytes.
 
+use std::sync::Arc;
+
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
 use crate::primitives::amount::MAX_SUPPLY;
@@ -7,34 +9,97 @@ use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::merkle;
-use crate::primitives::tx::{Lock, MAX_DATA_BYTES, Transaction};
+use crate::primitives::tx::{HashedTransaction, Lock, MAX_DATA_BYTES, Transaction};
 
 /// Size that no transaction may have: two hashes, which is what an inner Merkle node hashes (CVE-2017-12842).
 pub const NODE_SIZE: usize = 64;
 
-/// A block whose body belongs to its header and keeps every rule that needs no other block. Only [`check_block`] makes
-/// one, so a checked block cannot be confused with a raw one.
+/// A block whose transactions are those that its header commits to, with its hash and their ids, each computed once. It
+/// cannot be made with others. Clones share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckedBlock {
+pub struct MatchedBlock(Arc<Hashed>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Hashed {
     block: Block,
     hash: BlockHash,
     txids: Vec<Txid>,
 }
 
+impl MatchedBlock {
+    /// Hashes a block's transactions and checks that its header commits to them.
+    ///
+    /// # Errors
+    /// [`RuleError::EmptyBlock`], [`RuleError::NodeSizedTransaction`], [`RuleError::WrongMerkleRoot`],
+    /// [`RuleError::MutatedMerkleTree`]: the body is not the header's, which says nothing against the header.
+    pub fn new(block: Block) -> Result<Self, RuleError> {
+        let txids = block.txids();
+        Self::with_ids(block, txids)
+    }
+
+    /// The block of a header and transactions that are hashed already.
+    ///
+    /// # Errors
+    /// As [`MatchedBlock::new`].
+    pub fn assemble(header: Header, transactions: Vec<HashedTransaction>) -> Result<Self, RuleError> {
+        let txids = transactions.iter().map(HashedTransaction::txid).collect();
+        let transactions = transactions.into_iter().map(|tx| Arc::unwrap_or_clone(tx.into_shared())).collect();
+        Self::with_ids(Block { header, transactions }, txids)
+    }
+
+    fn with_ids(block: Block, txids: Vec<Txid>) -> Result<Self, RuleError> {
+        if txids.is_empty() {
+            return Err(RuleError::EmptyBlock);
+        }
+        for (tx, txid) in block.transactions.iter().zip(&txids) {
+            if tx.size() == NODE_SIZE {
+                return Err(RuleError::NodeSizedTransaction { txid: *txid });
+            }
+        }
+        check_merkle_root(&block.header, txids.clone())?;
+        Ok(Self(Arc::new(Hashed { hash: block.hash(), block, txids })))
+    }
+
+    /// The block.
+    pub fn block(&self) -> &Block {
+        &self.0.block
+    }
+
+    /// Its hash.
+    pub fn hash(&self) -> BlockHash {
+        self.0.hash
+    }
+
+    /// The ids of its transactions.
+    pub fn txids(&self) -> &[Txid] {
+        &self.0.txids
+    }
+}
+
+/// A block that keeps every rule that needs no other block. Only [`check_block`] and [`check_matched`] make one, so a checked
+/// block cannot be confused with a raw one. Clones share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedBlock(MatchedBlock);
+
 impl CheckedBlock {
     /// The block.
     pub fn block(&self) -> &Block {
-        &self.block
+        self.0.block()
     }
 
     /// Its hash, computed once.
     pub fn hash(&self) -> BlockHash {
-        self.hash
+        self.0.hash()
     }
 
     /// The ids of its transactions, computed once.
     pub fn txids(&self) -> &[Txid] {
-        &self.txids
+        self.0.txids()
+    }
+
+    /// The block with hash and ids, as it was before it was checked.
+    pub fn matched(&self) -> &MatchedBlock {
+        &self.0
     }
 }
 
@@ -76,16 +141,15 @@ pub fn check_merkle_root(header: &Header, txids: Vec<Txid>) -> Result<(), RuleEr
 /// The first rule broken. Those that show the body not to be the header's come first, for only once they hold is a
 /// broken rule the block's own fault.
 pub fn check_block(block: Block, params: &Params) -> Result<CheckedBlock, RuleError> {
-    let txids = block.txids();
-    if txids.is_empty() {
-        return Err(RuleError::EmptyBlock);
-    }
-    for (tx, txid) in block.transactions.iter().zip(&txids) {
-        if tx.size() == NODE_SIZE {
-            return Err(RuleError::NodeSizedTransaction { txid: *txid });
-        }
-    }
-    check_merkle_root(&block.header, txids.clone())?;
+    check_matched(MatchedBlock::new(block)?, params)
+}
+
+/// [`check_block`], for a block whose body is known to be its header's.
+///
+/// # Errors
+/// The first rule broken, which is the block's own fault.
+pub fn check_matched(matched: MatchedBlock, params: &Params) -> Result<CheckedBlock, RuleError> {
+    let (block, txids) = (matched.block(), matched.txids());
     let size = block.size();
     if size > params.max_block_bytes as usize {
         return Err(RuleError::BlockTooLarge { got: size, max: params.max_block_bytes });
@@ -98,7 +162,7 @@ pub fn check_block(block: Block, params: &Params) -> Result<CheckedBlock, RuleEr
     for (tx, txid) in rest.iter().zip(&txids[1..]) {
         check_transaction(tx, txid)?;
     }
-    Ok(CheckedBlock { hash: block.hash(), block, txids })
+    Ok(CheckedBlock(matched))
 }
 
 /// Checks a transaction that is not a coinbase by itself. `txid` must be its id.

@@ -3,6 +3,8 @@
 use super::codec::{self, Decode, Encode};
 use super::hash::{BlockHash, SignatureDigest, Txid};
 use super::keys::{PublicKey, Signature};
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// Most bytes a data output may hold.
 pub const MAX_DATA_BYTES: usize = 256;
@@ -119,5 +121,43 @@ impl Transaction {
             bytes.extend(codec::encode(output));
         }
         SignatureDigest::of(&bytes)
+    }
+}
+
+/// A transaction with its id, which is computed once. Clones share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HashedTransaction {
+    txid: Txid,
+    tx: Arc<Transaction>,
+}
+
+impl HashedTransaction {
+    /// Computes the id.
+    pub fn new(tx: impl Into<Arc<Transaction>>) -> Self {
+        let tx = tx.into();
+        Self { txid: tx.txid(), tx }
+    }
+
+    /// The id. Unlike [`Transaction::txid`], it is only looked up.
+    pub fn txid(&self) -> Txid {
+        self.txid
+    }
+
+    /// The transaction alone.
+    pub fn shared(&self) -> &Arc<Transaction> {
+        &self.tx
+    }
+
+    /// The same, without the id.
+    pub fn into_shared(self) -> Arc<Transaction> {
+        self.tx
+    }
+}
+
+impl Deref for HashedTransaction {
+    type Target = Transaction;
+
+    fn deref(&self) -> &Transaction {
+        &self.tx
     }
 }

@@ -5,6 +5,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::mempool::{Limits, Mempool};
@@ -15,7 +16,7 @@ use cairn::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, 
 use cairn::p2p::{Config, Direction, Input, Node, Now, Output, PeerId, Protocol};
 use cairn::primitives::block::Block;
 use cairn::primitives::target::Work;
-use cairn::primitives::time::UnixTime;
+use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::primitives::tx::Transaction;
 use cairn::storage::{SledStore, Store};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -35,7 +36,8 @@ impl Bench {
     /// A node with peers, on what is in `store`, and with transactions in its mempool.
     fn new(ledger: &Ledger, store: Arc<dyn Store>, transactions: &[Transaction]) -> Self {
         let params = Arc::new(ledger.params.clone());
-        let now = Now { millis: 1_000, unix: UnixTime::from_secs(u64::from(params.timestamp) + 1_000) };
+        let now =
+            Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 1_000) };
         let chain = Chain::open(params.clone(), store).expect("the chain opens");
         let mut mempool = Mempool::new(params.clone(), Limits::default());
         for tx in transactions {
@@ -60,7 +62,7 @@ impl Bench {
                 bench.say(n, Message::SendCompact(true));
             }
         }
-        bench.after(1_000);
+        bench.after(Duration::from_secs(1));
         bench
     }
 
@@ -75,11 +77,11 @@ impl Bench {
     }
 
     fn say(&mut self, peer: u64, message: Message) -> Vec<(PeerId, Message, Vec<u8>)> {
-        self.give(Input::Received { peer: PeerId(peer), message, at: self.now.millis })
+        self.give(Input::Received { peer: PeerId(peer), message, at: self.now.mono })
     }
 
-    fn after(&mut self, millis: u64) -> Vec<(PeerId, Message, Vec<u8>)> {
-        self.now.millis += millis;
+    fn after(&mut self, span: Duration) -> Vec<(PeerId, Message, Vec<u8>)> {
+        self.now.mono += span;
         self.give(Input::Tick)
     }
 }
@@ -109,7 +111,7 @@ fn accepted(c: &mut Criterion) {
                 let accept = |(dir, mut bench, message): (_, Bench, Message)| {
                     let pushed = bench.say(0, message);
                     // What was pushed on is connected in the next call.
-                    let told = bench.after(1);
+                    let told = bench.after(Duration::from_millis(1));
                     assert_eq!(bench.node.tip().0, 1);
                     (dir, bench, pushed, told)
                 };
@@ -137,7 +139,7 @@ fn served(c: &mut Criterion) {
                 let ask = |peer| (peer, Message::GetData(vec![Item::Block(block.hash())]));
                 let mut sent: Vec<_> = (0..peers).map(ask).flat_map(|(peer, ask)| bench.say(peer, ask)).collect();
                 while sent.len() < peers as usize {
-                    sent.extend(bench.after(1));
+                    sent.extend(bench.after(Duration::from_millis(1)));
                 }
                 (bench, sent)
             };
@@ -161,14 +163,14 @@ fn relayed(c: &mut Criterion) {
         };
         let relay = |(dir, mut bench, messages): (_, Bench, Vec<Message>)| {
             let mut sent: Vec<_> = messages.into_iter().flat_map(|message| bench.say(0, message)).collect();
-            let announced = bench.after(400);
+            let announced = bench.after(Duration::from_millis(400));
             for (peer, message, _) in &announced {
                 if let Message::Inventory(items) = message {
                     sent.extend(bench.say(peer.0, Message::GetData(items.clone())));
                 }
             }
             while sent.len() < (PEERS as usize - 1) * PAYMENTS[0] as usize {
-                sent.extend(bench.after(1));
+                sent.extend(bench.after(Duration::from_millis(1)));
             }
             (dir, bench, announced, sent)
         };

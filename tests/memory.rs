@@ -15,7 +15,7 @@ use cairn::p2p::serve::MAX_WAITING_RANGES;
 use cairn::p2p::{Config, Direction, Input, Node, Now, PeerId, Protocol};
 use cairn::primitives::hash::{BlockHash, Hash256, Txid};
 use cairn::primitives::target::Work;
-use cairn::primitives::time::UnixTime;
+use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::storage::MemoryStore;
 use support::{Ledger, funded_spec};
 
@@ -37,7 +37,8 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
     let ledger = Ledger::new(funded_spec(1));
     let params = Arc::new(ledger.params.clone());
     let genesis = params.genesis_hash;
-    let now = Now { millis: 1_000, unix: UnixTime::from_secs(u64::from(params.timestamp) + 10_000) };
+    let now =
+        Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 10_000) };
     let chain = Chain::open(params.clone(), Arc::new(MemoryStore::default())).expect("a chain in memory");
     let mempool = Mempool::new(params, Limits::default());
     let config = Config { id: NodeId([9; 32]), ..Config::default() };
@@ -77,7 +78,7 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
         (0..MAX_WAITING_RANGES).for_each(|_| {
             messages.push(Message::GetHeaders { locator: vec![BlockHash::ZERO; MAX_LOCATOR], stop: BlockHash::ZERO });
         });
-        messages.into_iter().for_each(|message| give(&mut node, Input::Received { peer, message, at: now.millis }));
+        messages.into_iter().for_each(|message| give(&mut node, Input::Received { peer, message, at: now.mono }));
     }
     let peers = node.peers(now);
     assert_eq!(peers.len(), places, "none was thrown out for it");

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cairn::chain::{self, ChainError};
 use cairn::light::{self, Light, Question};
@@ -12,6 +13,7 @@ use cairn::p2p::frame::Decoder;
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Kind, Message};
 use cairn::p2p::{Config, Direction, Input, Node, Output, PeerId, Protocol, frame};
+use cairn::primitives::time::MonoTime;
 use cairn_fuzz::{Script, blocks, fresh_chain, fresh_pool, key, messages, now, params, seed};
 use libfuzzer_sys::fuzz_target;
 
@@ -46,10 +48,10 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
 fn full(script: Script) {
     let config =
         Config { id: NodeId([200; 32]), listen_port: 7331, max_inbound: 6, outbound_target: 2, ..Config::default() };
-    let node = Node::new(fresh_chain(), fresh_pool(), config, now(0)).expect("memory does not fail");
+    let node = Node::new(fresh_chain(), fresh_pool(), config, now(MonoTime::START)).expect("memory does not fail");
     let mut driver = Driver::new(node);
     driver.run(script);
-    let at = now(driver.millis);
+    let at = now(driver.time);
     assert!(driver.protocol.peers(at).len() <= 6 + 2 + driver.dialled.len() + 2, "connections are bounded");
     for block in blocks() {
         match driver.protocol.submit_block(at, block.clone()) {
@@ -67,9 +69,9 @@ fn full(script: Script) {
 
 fn client(script: Script) {
     let config = light::Config { peers: vec![(address(1), None)], outbound_target: 2, ..light::Config::default() };
-    let mut light = Light::new(params().clone(), config, now(0)).expect("it keeps no file");
-    light.ask(now(0), Question::Transaction(blocks()[4].txids()[2]));
-    light.watch(now(0), BTreeSet::from([key(2).public_key()]), 0, 1);
+    let mut light = Light::new(params().clone(), config, now(MonoTime::START)).expect("it keeps no file");
+    light.ask(now(MonoTime::START), Question::Transaction(blocks()[4].txids()[2]));
+    light.watch(now(MonoTime::START), BTreeSet::from([key(2).public_key()]), 0, 1);
     let mut driver = Driver::new(light);
     driver.run(script);
     let chain = driver.protocol.chain();
@@ -93,8 +95,8 @@ fn address(n: u8) -> SocketAddr {
 /// Plays the sockets and the clock.
 struct Driver<P> {
     protocol: P,
-    millis: u64,
-    wake: Option<u64>,
+    time: MonoTime,
+    wake: Option<MonoTime>,
     connected: Vec<PeerId>,
     next_peer: u64,
     dialled: VecDeque<SocketAddr>,
@@ -103,7 +105,7 @@ struct Driver<P> {
 impl<P: Protocol> Driver<P> {
     fn new(protocol: P) -> Self {
         let (connected, dialled) = (Vec::new(), VecDeque::new());
-        let mut driver = Self { protocol, millis: 0, wake: None, connected, next_peer: 1, dialled };
+        let mut driver = Self { protocol, time: MonoTime::START, wake: None, connected, next_peer: 1, dialled };
         driver.drain();
         driver
     }
@@ -156,13 +158,13 @@ impl<P: Protocol> Driver<P> {
             }
             6 => {
                 // Up to a minute, with every wake-up on the way.
-                let until = self.millis + u64::from(script.byte()).pow(2);
+                let until = self.time + Duration::from_millis(u64::from(script.byte()).pow(2));
                 for _ in 0..100 {
                     let Some(wake) = self.wake.take().filter(|wake| *wake <= until) else { break };
-                    self.millis = self.millis.max(wake);
+                    self.time = self.time.max(wake);
                     self.handle(Input::Tick);
                 }
-                self.millis = until;
+                self.time = until;
                 self.handle(Input::Tick);
             }
             _ => {
@@ -188,7 +190,7 @@ impl<P: Protocol> Driver<P> {
 
     fn receive(&mut self, peer: PeerId, message: Message) {
         if self.connected.contains(&peer) {
-            self.handle(Input::Received { peer, message, at: self.millis });
+            self.handle(Input::Received { peer, message, at: self.time });
         }
     }
 
@@ -200,7 +202,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     fn handle(&mut self, input: Input) {
-        self.protocol.handle(now(self.millis), input);
+        self.protocol.handle(now(self.time), input);
         self.drain();
     }
 
@@ -218,7 +220,7 @@ impl<P: Protocol> Driver<P> {
                     assert_ne!(address.port(), 0);
                     self.dialled.push_back(address);
                 }
-                Output::WakeAt { millis } => self.wake = Some(millis),
+                Output::WakeAt { at } => self.wake = Some(at),
                 Output::Event(_) | Output::Flush { .. } => {}
             }
         }

@@ -7,7 +7,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
@@ -26,7 +25,7 @@ use cairn::primitives::hash::{BlockHash, FilterHeader};
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::target::Work;
-use cairn::primitives::time::UnixTime;
+use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::storage::{MemoryStore, TxLocation};
 
@@ -109,9 +108,9 @@ pub fn blocks() -> &'static [Block] {
     &BLOCKS
 }
 
-/// A time on the clock of whoever is tried out, `millis` after it began.
-pub fn now(millis: u64) -> Now {
-    Now { millis, unix: UNIX.saturating_add(Duration::from_millis(millis)) }
+/// A time on both clocks of the node or client that is tried out.
+pub fn now(mono: MonoTime) -> Now {
+    Now { mono, unix: UNIX.saturating_add(mono.saturating_since(MonoTime::START)) }
 }
 
 /// What an honest peer may say: each kind of message, most in several shapes.

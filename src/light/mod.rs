@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -41,7 +42,7 @@ use crate::p2p::{Direction, Event, Input, Now, Output, PeerId, Protocol, Reason,
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 use crate::storage::StoreError;
 
 /// Notices kept for the owner; the oldest go first.
@@ -154,7 +155,7 @@ pub struct Light {
     was_synced: bool,
     /// The tip up to which keys were last told to have been followed.
     watched: Option<BlockHash>,
-    wake: Option<u64>,
+    wake: Option<MonoTime>,
 }
 
 impl Light {
@@ -300,7 +301,7 @@ impl Light {
             last_received: UnixTime::EPOCH,
             last_sent: UnixTime::EPOCH,
             hello: None,
-            last_useful: 0,
+            last_useful: None,
         };
         self.peers.insert(id, peer);
         if is_known {
@@ -379,7 +380,7 @@ impl Light {
         self.out.event(Event::PeerDisconnected { peer: id, address, reason });
     }
 
-    fn received(&mut self, now: Now, id: PeerId, message: Message, at: u64) {
+    fn received(&mut self, now: Now, id: PeerId, message: Message, at: MonoTime) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let ip = peer.address.ip();
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
@@ -469,7 +470,7 @@ impl Light {
     /// What every call ends with: due timers, judgements, the next wake-up.
     fn finish(&mut self, now: Now) {
         self.settle(now);
-        if self.deadline().is_some_and(|at| at <= now.millis) {
+        if self.deadline().is_some_and(|at| at <= now.mono) {
             for peer in self.handshakes.expired(now) {
                 self.out.close(peer, Reason::HandshakeTimeout);
             }
@@ -507,11 +508,11 @@ impl Light {
             }
         }
         self.out.take_sent();
-        let wake = self.deadline().map(|at| at.max(now.millis + 1));
-        if let Some(millis) = wake
+        let wake = self.deadline().map(|at| at.max(now.mono + Duration::from_millis(1)));
+        if let Some(at) = wake
             && self.wake != wake
         {
-            self.out.push(Output::WakeAt { millis });
+            self.out.push(Output::WakeAt { at });
         }
         self.wake = wake;
     }
@@ -531,8 +532,8 @@ impl Light {
         }
     }
 
-    /// This thread was busy for `millis`: every peer has as much longer for its answers. Names every field, as in a full node.
-    fn extend_deadlines(&mut self, millis: u64) {
+    /// This thread was busy: every peer has as much longer for its answers. Names every field, as in a full node.
+    fn extend_deadlines(&mut self, by: Duration) {
         let Self {
             handshakes,
             pings,
@@ -556,14 +557,14 @@ impl Light {
             was_synced: _,
             watched: _,
         } = self;
-        handshakes.extend_deadlines(millis);
-        pings.extend_deadlines(millis);
-        sync.extend_deadlines(millis);
-        questions.extend_deadlines(millis);
-        watch.iter_mut().for_each(|watch| watch.extend_deadlines(millis));
+        handshakes.extend_deadlines(by);
+        pings.extend_deadlines(by);
+        sync.extend_deadlines(by);
+        questions.extend_deadlines(by);
+        watch.iter_mut().for_each(|watch| watch.extend_deadlines(by));
     }
 
-    fn deadline(&self) -> Option<u64> {
+    fn deadline(&self) -> Option<MonoTime> {
         let deadlines = [
             self.handshakes.deadline(),
             self.pings.deadline(),
@@ -593,7 +594,7 @@ impl Protocol for Light {
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
-            Input::Delayed { millis } => self.extend_deadlines(millis),
+            Input::Delayed { by } => self.extend_deadlines(by),
             Input::Flushed { .. } | Input::Tick => {}
             Input::Stop => {
                 if let Err(error) = self.chain.sync() {

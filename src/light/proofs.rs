@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::headers::Headers;
 use crate::consensus::check::{NODE_SIZE, check_merkle_root};
@@ -14,11 +15,12 @@ use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
+use crate::primitives::time::MonoTime;
 use crate::primitives::tx::{Lock, Transaction};
 use crate::storage::TxLocation;
 
-/// Milliseconds in which a proof must come before another peer is asked.
-pub const PROOF_TIMEOUT_MILLIS: u64 = 10_000;
+/// Time in which a proof must come before another peer is asked.
+pub const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most transactions of one key that are kept.
 pub const MAX_HISTORY: usize = 100_000;
 
@@ -82,7 +84,7 @@ pub(super) fn check_body(block: &Block) -> Result<(), Offence> {
 #[derive(Debug, Default)]
 struct Asking {
     /// Who is being asked, since when, and from which place in the chain on.
-    asked: Option<(PeerId, u64, TxLocation)>,
+    asked: Option<(PeerId, MonoTime, TxLocation)>,
     /// Who has been asked.
     tried: BTreeSet<PeerId>,
     found: BTreeMap<TxLocation, Found>,
@@ -220,28 +222,28 @@ impl Questions {
     /// Gives up on those that take too long.
     pub(super) fn tick(&mut self, now: Now) {
         for asking in self.0.values_mut() {
-            if asking.asked.take_if(|(_, since, _)| *since + PROOF_TIMEOUT_MILLIS <= now.millis).is_some() {
+            if asking.asked.take_if(|(_, since, _)| *since + PROOF_TIMEOUT <= now.mono).is_some() {
                 asking.answer.silent += 1;
             }
         }
     }
 
-    /// Extend all deadlines by `millis`.
-    pub(super) fn extend_deadlines(&mut self, millis: u64) {
+    /// Extend all deadlines by a span.
+    pub(super) fn extend_deadlines(&mut self, by: Duration) {
         for Asking { asked, tried: _, found: _, answer: _ } in self.0.values_mut() {
-            asked.iter_mut().for_each(|(_, since, _)| *since += millis);
+            asked.iter_mut().for_each(|(_, since, _)| *since += by);
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
-        self.0.values().filter_map(|asking| asking.asked).map(|(_, since, _)| since + PROOF_TIMEOUT_MILLIS).min()
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        self.0.values().filter_map(|asking| asking.asked).map(|(_, since, _)| since + PROOF_TIMEOUT).min()
     }
 }
 
 impl Asking {
     fn send(&mut self, now: Now, peer: PeerId, question: Question, from: TxLocation, out: &mut Outbox) {
         self.tried.insert(peer);
-        self.asked = Some((peer, now.millis, from));
+        self.asked = Some((peer, now.mono, from));
         out.send(peer, question.message(from));
     }
 

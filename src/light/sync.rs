@@ -9,6 +9,7 @@
 //! known to have more work: it is checked in passing first, then asked for once more.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::headers::{ExtendError, Headers};
 use crate::consensus::context::check_clock;
@@ -17,11 +18,12 @@ use crate::p2p::lowwork::max_length;
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
-use crate::p2p::sync::{HEADERS_TIMEOUT_MILLIS, MAX_ANNOUNCED};
+use crate::p2p::sync::{HEADERS_TIMEOUT, MAX_ANNOUNCED};
 use crate::p2p::{Event, Now, PeerId, Reason};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
+use crate::primitives::time::MonoTime;
 
 /// The end of what a peer has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub(super) struct Shown {
 /// A request for headers that is open.
 #[derive(Debug)]
 struct Asked {
-    since: u64,
+    since: MonoTime,
     /// Places in the best chain that the answer may begin after.
     from: Vec<(u32, BlockHash)>,
 }
@@ -131,22 +133,22 @@ impl HeaderSync {
 
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
         for (peer, state) in &self.0 {
-            if state.asked.as_ref().is_some_and(|asked| asked.since + HEADERS_TIMEOUT_MILLIS <= now.millis) {
+            if state.asked.as_ref().is_some_and(|asked| asked.since + HEADERS_TIMEOUT <= now.mono) {
                 out.close(*peer, Reason::Stalled);
             }
         }
     }
 
-    /// Extend all deadlines by `millis`.
-    pub(super) fn extend_deadlines(&mut self, millis: u64) {
+    /// Extend all deadlines by a span.
+    pub(super) fn extend_deadlines(&mut self, by: Duration) {
         for PeerChain { asked, claim: _, branch: _, shown: _, settled: _ } in self.0.values_mut() {
-            asked.iter_mut().for_each(|Asked { since, from: _ }| *since += millis);
+            asked.iter_mut().for_each(|Asked { since, from: _ }| *since += by);
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
         let asked = self.0.values().filter_map(|state| state.asked.as_ref());
-        asked.map(|asked| asked.since + HEADERS_TIMEOUT_MILLIS).min()
+        asked.map(|asked| asked.since + HEADERS_TIMEOUT).min()
     }
 }
 
@@ -154,7 +156,7 @@ impl PeerChain {
     fn ask(&mut self, now: Now, peer: PeerId, from: Vec<(u32, BlockHash)>, out: &mut Outbox) {
         if self.asked.is_none() {
             let locator = from.iter().map(|(_, hash)| *hash).collect();
-            self.asked = Some(Asked { since: now.millis, from });
+            self.asked = Some(Asked { since: now.mono, from });
             out.send(peer, Message::GetHeaders { locator, stop: BlockHash::ZERO });
         }
     }

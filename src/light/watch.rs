@@ -5,6 +5,7 @@
 //! its header. What is missed can only be missed if all peers leave it out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::headers::Headers;
 use super::proofs::check_body;
@@ -17,12 +18,13 @@ use crate::primitives::block::Block;
 use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, FilterHash, Txid};
 use crate::primitives::keys::PublicKey;
+use crate::primitives::time::MonoTime;
 use crate::primitives::tx::{OutPoint, Transaction};
 
-/// Milliseconds in which filters and blocks must come before another peer is asked.
-pub const FILTER_TIMEOUT_MILLIS: u64 = 15_000;
-/// Milliseconds before trying again when no peer had filters.
-const RETRY_MILLIS: u64 = 5_000;
+/// Time in which filters and blocks must come before another peer is asked.
+pub const FILTER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time before trying again when no peer had filters.
+const RETRY: Duration = Duration::from_secs(5);
 /// Unconfirmed transactions remembered as looked at.
 const MAX_SEEN: usize = 50_000;
 
@@ -86,15 +88,15 @@ struct Round {
     start: u32,
     stop: (u32, BlockHash),
     /// Peers asked for filter hashes that have not answered, and since when.
-    waiting: BTreeMap<PeerId, u64>,
+    waiting: BTreeMap<PeerId, MonoTime>,
     /// The filter hashes that peers gave, that of `start` first.
     hashes: BTreeMap<PeerId, Vec<FilterHash>>,
     /// Who was asked for filters, since when, and up to which height.
-    filters: Option<(PeerId, u64, u32)>,
+    filters: Option<(PeerId, MonoTime, u32)>,
     /// For blocks from `next` on, whether the block is needed.
     verdicts: VecDeque<bool>,
     /// Who was asked for the block `next`, and since when.
-    block: Option<(PeerId, u64)>,
+    block: Option<(PeerId, MonoTime)>,
     /// Who was asked for it.
     tried: BTreeSet<PeerId>,
 }
@@ -107,7 +109,8 @@ pub(super) struct Watch {
     /// Height of the next block to look at.
     next: u32,
     round: Option<Round>,
-    retry_at: u64,
+    /// When to try again, if no peer had filters.
+    retry_at: Option<MonoTime>,
     /// Unspent coins of the keys.
     coins: BTreeMap<OutPoint, (PublicKey, u64)>,
     /// In the order of the chain.
@@ -123,7 +126,7 @@ impl Watch {
             min_confirmations: min_confirmations.max(1),
             next: from,
             round: None,
-            retry_at: 0,
+            retry_at: None,
             coins: BTreeMap::new(),
             mined: Vec::new(),
             seen: Seen::new(MAX_SEEN),
@@ -177,7 +180,7 @@ impl Watch {
 
     pub(super) fn tick(&mut self, now: Now) {
         let Some(round) = &mut self.round else { return };
-        let late = |since: u64| since + FILTER_TIMEOUT_MILLIS <= now.millis;
+        let late = |since: MonoTime| since + FILTER_TIMEOUT <= now.mono;
         let waiting = round.waiting.iter().filter(|(_, since)| late(**since)).map(|(peer, _)| *peer);
         let filters = round.filters.iter().filter(|(_, since, _)| late(*since)).map(|(peer, ..)| *peer);
         for peer in waiting.chain(filters).collect::<Vec<_>>() {
@@ -186,30 +189,30 @@ impl Watch {
         round.block.take_if(|(_, since)| late(*since));
     }
 
-    /// Extend all deadlines by `millis`.
-    pub(super) fn extend_deadlines(&mut self, millis: u64) {
+    /// Extend all deadlines by a span.
+    pub(super) fn extend_deadlines(&mut self, by: Duration) {
         let Some(round) = &mut self.round else { return };
         let Round { waiting, filters, block, start: _, stop: _, hashes: _, verdicts: _, tried: _ } = round;
         let filters = filters.iter_mut().map(|(_, since, _)| since);
         let block = block.iter_mut().map(|(_, since)| since);
-        waiting.values_mut().chain(filters).chain(block).for_each(|since| *since += millis);
+        waiting.values_mut().chain(filters).chain(block).for_each(|since| *since += by);
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
-        let Some(round) = &self.round else { return (self.retry_at > 0).then_some(self.retry_at) };
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        let Some(round) = &self.round else { return self.retry_at };
         let filters = round.filters.map(|(_, since, _)| since);
         let block = round.block.map(|(_, since)| since);
         let since = round.waiting.values().copied().chain(filters).chain(block).min();
-        since.map(|since| since + FILTER_TIMEOUT_MILLIS)
+        since.map(|since| since + FILTER_TIMEOUT)
     }
 
     /// Goes on wherever nothing is awaited.
     pub(super) fn proceed(&mut self, now: Now, peers: &[PeerId], chain: &Headers, out: &mut Outbox) {
         loop {
-            if self.next > chain.height() || self.retry_at > now.millis || peers.is_empty() {
+            if self.next > chain.height() || self.retry_at.is_some_and(|at| at > now.mono) || peers.is_empty() {
                 return;
             }
-            self.retry_at = 0;
+            self.retry_at = None;
             let next = self.next;
             if self.round.is_none() {
                 self.round = Round::begin(now, next, peers, chain, out);
@@ -231,7 +234,7 @@ impl Watch {
                 None => {
                     if !round.ask_filters(now, next, chain, out) {
                         self.round = None;
-                        self.retry_at = now.millis + RETRY_MILLIS;
+                        self.retry_at = Some(now.mono + RETRY);
                     }
                 }
             }
@@ -382,7 +385,7 @@ impl Round {
         Some(Self {
             start,
             stop: (height, stop),
-            waiting: peers.iter().map(|peer| (*peer, now.millis)).collect(),
+            waiting: peers.iter().map(|peer| (*peer, now.mono)).collect(),
             hashes: BTreeMap::new(),
             filters: None,
             verdicts: VecDeque::new(),
@@ -395,7 +398,7 @@ impl Round {
     fn ask_filters(&mut self, now: Now, next: u32, chain: &Headers, out: &mut Outbox) -> bool {
         let last = self.stop.0.min(next.saturating_add(MAX_FILTERS as u32 - 1));
         let (Some(peer), Some(stop)) = (self.hashes.keys().next().copied(), chain.hash(last)) else { return false };
-        self.filters = Some((peer, now.millis, last));
+        self.filters = Some((peer, now.mono, last));
         out.send(peer, Message::GetFilters { start_height: next, stop });
         true
     }
@@ -413,7 +416,7 @@ impl Round {
         let peer = others.next().copied();
         if let (Some(peer), Some(hash)) = (peer, chain.hash(next)) {
             self.tried.insert(peer);
-            self.block = Some((peer, now.millis));
+            self.block = Some((peer, now.mono));
             out.send(peer, Message::GetData(vec![Item::Block(hash)]));
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -15,7 +16,7 @@ use crate::p2p::connection::Now;
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::reach::{is_believable, is_public};
 use crate::primitives::codec::{Decode, Encode};
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 
 /// Most addresses kept.
 pub const MAX_BOOK: usize = 4_096;
@@ -27,10 +28,10 @@ pub const MAX_PER_PRIVATE_GROUP: usize = 1_024;
 pub const MAX_PER_SOURCE: usize = 1_024;
 /// Most of its own addresses that a node remembers not to dial.
 const MAX_OWN: usize = 16;
-/// Milliseconds before an address that failed once is dialled again; doubled with each failure.
-const BACKOFF_MILLIS: u64 = 1_000;
+/// Time before an address that failed once is dialled again; doubled with each failure.
+const BACKOFF: Duration = Duration::from_secs(1);
 /// The longest such wait.
-const MAX_BACKOFF_MILLIS: u64 = 10 * 60_000;
+const MAX_BACKOFF: Duration = Duration::from_secs(600);
 /// Failures in a row after which an address that never was reached is given up.
 const HOPELESS: u32 = 10;
 
@@ -75,8 +76,8 @@ impl Record {
 #[derive(Debug, Default)]
 pub(crate) struct AddrBook {
     records: BTreeMap<SocketAddr, Record>,
-    /// When each address may be dialled again, by [`Now::millis`]: a matter of this run.
-    retry_at: BTreeMap<SocketAddr, u64>,
+    /// When each address may be dialled again, by [`Now::mono`]: a matter of this run.
+    retry_at: BTreeMap<SocketAddr, MonoTime>,
     own: BTreeSet<SocketAddr>,
     /// Addresses whose records changed since they were saved.
     changed: BTreeSet<SocketAddr>,
@@ -155,7 +156,7 @@ impl AddrBook {
             record.failures = 0;
             self.changed.insert(address);
         }
-        self.retry_at.insert(address, now.millis + BACKOFF_MILLIS);
+        self.retry_at.insert(address, now.mono + BACKOFF);
         self.retry_at.retain(|address, _| self.records.contains_key(address));
     }
 
@@ -163,12 +164,12 @@ impl AddrBook {
     pub(crate) fn failed(&mut self, now: Now, address: SocketAddr) {
         let Some(record) = self.records.get_mut(&address) else { return };
         record.failures = record.failures.saturating_add(1);
-        let wait = backoff(record.failures, BACKOFF_MILLIS, MAX_BACKOFF_MILLIS);
+        let wait = backoff(record.failures, BACKOFF, MAX_BACKOFF);
         self.changed.insert(address);
         if record.failures >= HOPELESS && !record.is_tried() {
             self.remove(&address);
         } else {
-            self.retry_at.insert(address, now.millis + wait);
+            self.retry_at.insert(address, now.mono + wait);
         }
     }
 
@@ -186,7 +187,7 @@ impl AddrBook {
 
     /// Whether an address did not fail so lately that it is too early to dial it again.
     pub(crate) fn may_dial(&self, now: Now, address: &SocketAddr) -> bool {
-        self.retry_at.get(address).is_none_or(|at| *at <= now.millis)
+        self.retry_at.get(address).is_none_or(|at| *at <= now.mono)
     }
 
     /// It is one of this node's own.
@@ -250,7 +251,7 @@ impl AddrBook {
 }
 
 /// The wait after a number of failures: `base`, doubled with each, at most `max`.
-pub(crate) fn backoff(failures: u32, base: u64, max: u64) -> u64 {
+pub(crate) fn backoff(failures: u32, base: Duration, max: Duration) -> Duration {
     base.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max)
 }
 
@@ -260,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    const START: Now = Now { millis: 0, unix: UnixTime::from_secs(1_000) };
+    const START: Now = Now { mono: MonoTime::START, unix: UnixTime::from_secs(1_000) };
 
     fn said(address: &str) -> PeerAddress {
         PeerAddress { address: address.parse().unwrap(), services: 1, last_seen: UnixTime::from_secs(900) }
@@ -321,13 +322,13 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 1..HOPELESS {
             book.failed(now, address);
-            let from = now.millis;
+            let from = now.mono;
             while book.pick(now, &mut rng, |_| true).is_none() {
-                now.millis += 500;
+                now.mono += Duration::from_millis(500);
             }
-            waits.push(now.millis - from);
+            waits.push(now.mono.saturating_since(from).as_secs());
         }
-        assert_eq!(waits[..4], [1_000, 2_000, 4_000, 8_000]);
+        assert_eq!(waits[..4], [1, 2, 4, 8]);
         assert_eq!(book.pick(now, &mut rng, |other| *other != address), None);
         book.failed(now, address);
         assert_eq!(book.records().count(), 0);
@@ -341,7 +342,7 @@ mod tests {
         book.drop_untested(&address);
         assert_eq!(book.records().count(), 1);
         assert_eq!(
-            book.pick(Now { millis: MAX_BACKOFF_MILLIS, unix: UnixTime::EPOCH }, &mut rng, |_| true),
+            book.pick(Now { mono: MonoTime::START + MAX_BACKOFF, unix: UnixTime::EPOCH }, &mut rng, |_| true),
             Some(address)
         );
     }

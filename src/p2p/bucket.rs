@@ -1,5 +1,9 @@
 //! A token bucket: what may be spent at once, and what may be spent for ever.
 
+use std::time::Duration;
+
+use crate::primitives::time::MonoTime;
+
 /// How a bucket fills.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rate {
@@ -13,35 +17,35 @@ pub(crate) struct Rate {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bucket {
     level: i64,
-    /// By [`Now::millis`](crate::p2p::Now::millis).
-    at: u64,
+    /// By [`Now::mono`](crate::p2p::Now::mono).
+    at: MonoTime,
 }
 
 impl Bucket {
     /// A full one.
-    pub(crate) fn full(now: u64, rate: Rate) -> Self {
+    pub(crate) fn full(now: MonoTime, rate: Rate) -> Self {
         Self { level: rate.most as i64, at: now }
     }
 
     /// One without tokens.
-    pub(crate) fn empty(now: u64) -> Self {
+    pub(crate) fn empty(now: MonoTime) -> Self {
         Self { level: 0, at: now }
     }
 
     /// Tokens left by now.
-    pub(crate) fn level(&self, now: u64, rate: Rate) -> i64 {
-        let gained = now.saturating_sub(self.at).saturating_mul(rate.gain);
+    pub(crate) fn level(&self, now: MonoTime, rate: Rate) -> i64 {
+        let gained = (now.saturating_since(self.at).as_millis() as u64).saturating_mul(rate.gain);
         self.level.saturating_add_unsigned(gained).min(rate.most as i64)
     }
 
     /// Takes tokens out, down to `least` below none.
-    pub(crate) fn spend(&mut self, now: u64, rate: Rate, tokens: u64, least: u64) {
+    pub(crate) fn spend(&mut self, now: MonoTime, rate: Rate, tokens: u64, least: u64) {
         let level = self.level(now, rate).saturating_sub_unsigned(tokens);
         *self = Self { level: level.max(-(least as i64)), at: now.max(self.at) };
     }
 
     /// Takes tokens out if there are as many.
-    pub(crate) fn take(&mut self, now: u64, rate: Rate, tokens: u64) -> bool {
+    pub(crate) fn take(&mut self, now: MonoTime, rate: Rate, tokens: u64) -> bool {
         let is_enough = self.level(now, rate) >= tokens as i64;
         if is_enough {
             self.spend(now, rate, tokens, 0);
@@ -49,10 +53,13 @@ impl Bucket {
         is_enough
     }
 
-    /// When there will be so many tokens; 0 if there were when they were last counted.
-    pub(crate) fn when(&self, rate: Rate, tokens: u64) -> u64 {
+    /// When there will be so many tokens; the clock's start if there were when they were last counted.
+    pub(crate) fn when(&self, rate: Rate, tokens: u64) -> MonoTime {
         let lacking = (tokens as i64).saturating_sub(self.level);
-        if lacking <= 0 { 0 } else { self.at.saturating_add(lacking.unsigned_abs().div_ceil(rate.gain.max(1))) }
+        if lacking <= 0 {
+            return MonoTime::START;
+        }
+        self.at + Duration::from_millis(lacking.unsigned_abs().div_ceil(rate.gain.max(1)))
     }
 }
 
@@ -63,10 +70,14 @@ mod tests {
     #[test]
     fn a_burst_and_then_a_rate() {
         let rate = Rate { gain: 2, most: 10 };
-        let mut bucket = Bucket::full(5, rate);
-        assert!((0..5).all(|_| bucket.take(5, rate, 2)) && !bucket.take(5, rate, 1));
-        assert_eq!((bucket.when(rate, 4), bucket.level(6, rate), bucket.level(4, rate)), (7, 2, 0));
-        bucket.spend(6, rate, 100, 3);
-        assert_eq!((bucket.level(6, rate), bucket.level(7, rate), bucket.level(u64::MAX, rate)), (-3, -1, 10));
+        let at = MonoTime::from_millis;
+        let mut bucket = Bucket::full(at(5), rate);
+        assert!((0..5).all(|_| bucket.take(at(5), rate, 2)) && !bucket.take(at(5), rate, 1));
+        assert_eq!((bucket.when(rate, 4), bucket.level(at(6), rate), bucket.level(at(4), rate)), (at(7), 2, 0));
+        bucket.spend(at(6), rate, 100, 3);
+        assert_eq!(
+            (bucket.level(at(6), rate), bucket.level(at(7), rate), bucket.level(at(u64::MAX), rate)),
+            (-3, -1, 10)
+        );
     }
 }

@@ -143,7 +143,7 @@ pub(super) struct Budgets(BTreeMap<PeerId, Account>);
 impl Budgets {
     /// A newcomer has saved up nothing: reconnecting clears a debt but gains no credit.
     pub(super) fn connected(&mut self, now: Now, peer: PeerId) {
-        self.0.insert(peer, Account { budget: Bucket::empty(now.millis), spent: Cost::ZERO });
+        self.0.insert(peer, Account { budget: Bucket::empty(now.mono), spent: Cost::ZERO });
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
@@ -152,14 +152,14 @@ impl Budgets {
 
     pub(super) fn charge(&mut self, now: Now, peer: PeerId, cost: Cost) {
         if let Some(account) = self.0.get_mut(&peer) {
-            account.budget.spend(now.millis, RATE, cost.0, MOST_OWED);
+            account.budget.spend(now.mono, RATE, cost.0, MOST_OWED);
             account.spent += cost;
         }
     }
 
     /// What is left of a peer's budget, in nanoseconds; less than nothing if it owes.
     pub(super) fn left(&self, now: Now, peer: PeerId) -> i64 {
-        self.0.get(&peer).map_or(0, |account| account.budget.level(now.millis, RATE))
+        self.0.get(&peer).map_or(0, |account| account.budget.level(now.mono, RATE))
     }
 
     /// All that a peer was charged since it connected.
@@ -171,11 +171,11 @@ impl Budgets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::time::UnixTime;
+    use crate::primitives::time::{MonoTime, UnixTime};
 
     #[test]
     fn who_spends_less_has_more_left_and_debts_are_forgotten() {
-        let at = |millis| Now { millis, unix: UnixTime::EPOCH };
+        let at = |millis| Now { mono: MonoTime::from_millis(millis), unix: UnixTime::EPOCH };
         let mut budgets = Budgets::default();
         [1, 2].into_iter().for_each(|peer| budgets.connected(at(0), PeerId(peer)));
         budgets.charge(at(0), PeerId(1), Cost(u64::MAX));

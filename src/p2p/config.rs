@@ -1,6 +1,7 @@
 //! What a node is told at its start, and what it tells about its peers.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::p2p::connection::{Direction, PeerId};
 use crate::p2p::kad::NodeId;
@@ -85,10 +86,10 @@ pub struct PeerInfo {
     pub synced_blocks: u32,
     /// Heights of the blocks it has been asked for.
     pub in_flight: Vec<u32>,
-    /// Milliseconds of the last round trip, if there was one.
-    pub ping: Option<u64>,
-    /// Milliseconds of the shortest round trip.
-    pub min_ping: Option<u64>,
+    /// How long the last round trip took, if there was one.
+    pub ping: Option<Duration>,
+    /// How long the shortest round trip took.
+    pub min_ping: Option<Duration>,
     /// Points of misbehaviour.
     pub score: u32,
 }

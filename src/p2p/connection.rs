@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 
 /// The time, given with every call: the node has no clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds on a clock that never goes back; timers are set by it.
-    pub millis: u64,
+    /// The reading of a clock that never goes back; timers are set by it.
+    pub mono: MonoTime,
     /// The time on the wall's clock; rules and records use it.
     pub unix: UnixTime,
 }

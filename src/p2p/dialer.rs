@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
@@ -16,28 +17,29 @@ use crate::p2p::kad::{Contact, NodeId, Table};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peers::Peers;
 use crate::p2p::reach::is_public;
+use crate::primitives::time::MonoTime;
 
 /// Most addresses to stay connected to.
 pub const MAX_MANUAL: usize = 256;
 /// Most addresses of the book at which somebody certain has to be.
 pub const MAX_EXPECTED: usize = 256;
-/// Milliseconds between two dials of addresses from the book.
-const DIAL_INTERVAL_MILLIS: u64 = 250;
-/// Milliseconds to wait if nobody can be dialled now.
-const NOBODY_MILLIS: u64 = 1_000;
-/// Milliseconds before a manual peer is dialled again; doubled with each failure.
-const MANUAL_BACKOFF_MILLIS: u64 = 500;
+/// Time between two dials of addresses from the book.
+const DIAL_INTERVAL: Duration = Duration::from_millis(250);
+/// Time to wait if nobody can be dialled now.
+const NOBODY_WAIT: Duration = Duration::from_secs(1);
+/// Time before a manual peer is dialled again; doubled with each failure.
+const MANUAL_BACKOFF: Duration = Duration::from_millis(500);
 /// The longest such wait.
-const MAX_MANUAL_BACKOFF_MILLIS: u64 = 30_000;
-/// Milliseconds after which the driver is taken to have forgotten a dial.
-const DIAL_TIMEOUT_MILLIS: u64 = 60_000;
+const MAX_MANUAL_BACKOFF: Duration = Duration::from_secs(30);
+/// Time after which the driver is taken to have forgotten a dial.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 struct Manual {
     /// Who has to be there.
     id: Option<NodeId>,
     failures: u32,
-    next: u64,
+    next: MonoTime,
 }
 
 impl Manual {
@@ -54,7 +56,7 @@ impl Manual {
 /// A dial under way.
 #[derive(Debug, Clone, Copy)]
 struct Dialing {
-    since: u64,
+    since: MonoTime,
     id: Option<NodeId>,
     /// For a question only.
     brief: bool,
@@ -78,7 +80,7 @@ pub(crate) struct Dialer {
     /// Who has to be at addresses of the book; at others anybody will do.
     expected: BTreeMap<SocketAddr, NodeId>,
     dialing: BTreeMap<SocketAddr, Dialing>,
-    next: u64,
+    next: MonoTime,
     /// Whether the next dial of the book is due some time at all: there is need and somebody to dial.
     needed: bool,
 }
@@ -124,7 +126,7 @@ impl Dialer {
 
     /// Dials an address now, unless that is under way.
     pub(crate) fn dial(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, out: &mut Outbox) {
-        if self.dialing.insert(address, Dialing { since: now.millis, id, brief: false }).is_none() {
+        if self.dialing.insert(address, Dialing { since: now.mono, id, brief: false }).is_none() {
             out.push(Output::Connect { address, id });
         }
     }
@@ -132,7 +134,7 @@ impl Dialer {
     /// The same for a question only.
     pub(crate) fn dial_briefly(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, out: &mut Outbox) {
         if let Entry::Vacant(place) = self.dialing.entry(address) {
-            place.insert(Dialing { since: now.millis, id, brief: true });
+            place.insert(Dialing { since: now.mono, id, brief: true });
             out.push(Output::Connect { address, id });
         }
     }
@@ -156,7 +158,7 @@ impl Dialer {
         self.dialing.remove(address);
         if let Some(manual) = self.manual.get_mut(address) {
             manual.failures = manual.failures.saturating_add(1);
-            manual.next = now.millis + backoff(manual.failures, MANUAL_BACKOFF_MILLIS, MAX_MANUAL_BACKOFF_MILLIS);
+            manual.next = now.mono + backoff(manual.failures, MANUAL_BACKOFF, MAX_MANUAL_BACKOFF);
         }
     }
 
@@ -164,15 +166,15 @@ impl Dialer {
     pub(crate) fn ended(&mut self, now: Now, address: &SocketAddr) {
         if let Some(manual) = self.manual.get_mut(address) {
             manual.failures = 0;
-            manual.next = now.millis + MANUAL_BACKOFF_MILLIS;
+            manual.next = now.mono + MANUAL_BACKOFF;
         }
     }
 
     pub(crate) fn tick(&mut self, now: Now, situation: &Situation<'_>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         let Situation { target, peers, book, table, .. } = *situation;
-        self.dialing.retain(|_, dialing| dialing.since + DIAL_TIMEOUT_MILLIS > now.millis);
+        self.dialing.retain(|_, dialing| dialing.since + DIAL_TIMEOUT > now.mono);
         let due = self.manual.iter().filter(|(address, manual)| {
-            manual.next <= now.millis && !self.dialing.contains_key(address) && !manual.is_met(address, peers)
+            manual.next <= now.mono && !self.dialing.contains_key(address) && !manual.is_met(address, peers)
         });
         for (address, id) in due.map(|(address, manual)| (*address, manual.id)).collect::<Vec<_>>() {
             self.dial(now, address, id, out);
@@ -181,15 +183,15 @@ impl Dialer {
             self.dialing.iter().filter(|(address, dialing)| !dialing.brief && !self.is_manual(address)).count();
         let anybody = book.records().next().is_some() || table.is_some_and(|table| !table.is_empty());
         self.needed = peers.automatic() + under_way < target && anybody;
-        if !self.needed || self.next > now.millis {
+        if !self.needed || self.next > now.mono {
             return;
         }
         match self.choose(now, situation, rng) {
             Some((address, id)) => {
-                self.next = now.millis + DIAL_INTERVAL_MILLIS;
+                self.next = now.mono + DIAL_INTERVAL;
                 self.dial(now, address, id, out);
             }
-            None => self.next = now.millis + NOBODY_MILLIS,
+            None => self.next = now.mono + NOBODY_WAIT,
         }
     }
 
@@ -233,7 +235,7 @@ impl Dialer {
         book.pick(now, rng, allowed).map(|address| (address, self.expected.get(&address).copied()))
     }
 
-    pub(crate) fn deadline(&self, peers: &Peers) -> Option<u64> {
+    pub(crate) fn deadline(&self, peers: &Peers) -> Option<MonoTime> {
         let idle = |address: &SocketAddr, manual: &Manual| {
             !self.dialing.contains_key(address) && !manual.is_met(address, peers)
         };

@@ -10,25 +10,28 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::{Event, Reason};
-use crate::p2p::kad::{Contact, K, NodeId, Noted, REFRESH_MILLIS, Table};
+use crate::p2p::kad::{Contact, K, NodeId, Noted, REFRESH_INTERVAL, Table};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::reach::is_believable;
 use crate::p2p::search::{Found, Searches};
+use crate::primitives::time::MonoTime;
 
 /// Most questions of a peer answered at once.
 pub const ANSWER_BURST: u64 = 64;
-/// Milliseconds in which one more is.
-pub const ANSWER_INTERVAL_MILLIS: u64 = 1_000;
+/// Time in which one more is.
+pub const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// A token is a millisecond: an answer takes an interval.
-const ANSWER_RATE: Rate = Rate { gain: 1, most: ANSWER_BURST * ANSWER_INTERVAL_MILLIS };
+const ANSWER_TOKENS: u64 = ANSWER_INTERVAL.as_millis() as u64;
+const ANSWER_RATE: Rate = Rate { gain: 1, most: ANSWER_BURST * ANSWER_TOKENS };
 /// Most dials for questions, checks and feelers under way, and brief connections that came of them: more than all lookups
 /// need at a time, so that dials that take long hold nobody up.
 pub const MAX_CALLS: usize = 24;
@@ -36,15 +39,15 @@ pub const MAX_CALLS: usize = 24;
 const MAX_CHECKS: usize = 4;
 /// Most contacts that wait for that.
 pub const MAX_UNCHECKED: usize = 64;
-/// Milliseconds for which a brief connection without an open question is kept, for lookups often ask the same nodes.
-const LINGER_MILLIS: u64 = 1_000;
-/// Milliseconds for which anybody's brief connection is kept at most.
-pub const BRIEF_TIMEOUT_MILLIS: u64 = 15_000;
-/// Milliseconds after the first lookup for the own id until the next; doubled each time, up to [`REFRESH_MILLIS`]. Who
+/// Time for which a brief connection without an open question is kept, for lookups often ask the same nodes.
+const LINGER: Duration = Duration::from_secs(1);
+/// Time for which anybody's brief connection is kept at most.
+pub const BRIEF_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time from the first lookup for the own id to the next; doubled each time, up to [`REFRESH_INTERVAL`]. Who
 /// joins together with many others finds them so.
-const SECOND_LOOK_MILLIS: u64 = 3_000;
-/// Milliseconds after which a dial is taken to be forgotten.
-const CALL_TIMEOUT_MILLIS: u64 = 60_000;
+const SECOND_LOOK_WAIT: Duration = Duration::from_secs(3);
+/// Time after which a dial is taken to be forgotten.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection that has said hello.
 #[derive(Debug)]
@@ -57,18 +60,18 @@ struct Talk {
     open: VecDeque<u64>,
     /// How many of its questions are answered.
     allowance: Bucket,
-    since: u64,
+    since: MonoTime,
     /// When it was last asked or answered.
-    last: u64,
+    last: MonoTime,
 }
 
 impl Talk {
     /// When its connection is to be closed, if it is a brief one.
-    fn end(&self) -> Option<u64> {
-        let end = self.since + BRIEF_TIMEOUT_MILLIS;
+    fn end(&self) -> Option<MonoTime> {
+        let end = self.since + BRIEF_TIMEOUT;
         // Who dialled closes it.
         let idle = self.direction == Direction::Outbound && self.open.is_empty();
-        self.brief.then(|| if idle { end.min(self.last + LINGER_MILLIS) } else { end })
+        self.brief.then(|| if idle { end.min(self.last + LINGER) } else { end })
     }
 }
 
@@ -78,7 +81,7 @@ struct Call {
     id: Option<NodeId>,
     /// The searches that have a question.
     searches: Vec<u64>,
-    since: u64,
+    since: MonoTime,
 }
 
 /// A connection that has said hello, as the node knows it.
@@ -101,8 +104,8 @@ pub(crate) struct Discovery {
     unchecked: VecDeque<Contact>,
     /// What is to be dialled.
     dials: Vec<(SocketAddr, Option<NodeId>)>,
-    next_look: u64,
-    look_wait: u64,
+    next_look: MonoTime,
+    look_wait: Duration,
     /// Whether the stale buckets are to be looked into once the lookup for the own id has ended.
     refresh: bool,
 }
@@ -113,17 +116,17 @@ impl Discovery {
         let mut table = Table::new(own, K);
         for contact in contacts {
             // They answered once; whether they still do will show as they are asked.
-            table.answered(0, contact);
+            table.answered(MonoTime::START, contact);
         }
         Self {
             table,
-            searches: Searches::new(now.millis),
+            searches: Searches::new(now.mono),
             talks: BTreeMap::new(),
             calls: BTreeMap::new(),
             unchecked: VecDeque::new(),
             dials: Vec::new(),
-            next_look: now.millis,
-            look_wait: SECOND_LOOK_MILLIS,
+            next_look: now.mono,
+            look_wait: SECOND_LOOK_WAIT,
             refresh: false,
         }
     }
@@ -141,9 +144,9 @@ impl Discovery {
 
     /// Somebody is there: it was dialled, and has proven who it is.
     pub(crate) fn met(&mut self, now: Now, contact: Contact) {
-        if let Noted::Full { ping: Some(oldest) } = self.table.answered(now.millis, contact) {
+        if let Noted::Full { ping: Some(oldest) } = self.table.answered(now.mono, contact) {
             if self.talks.values().any(|talk| talk.contact == Some(oldest)) {
-                self.table.answered(now.millis, oldest);
+                self.table.answered(now.mono, oldest);
             } else {
                 self.check(oldest);
             }
@@ -166,9 +169,9 @@ impl Discovery {
             direction,
             brief,
             open: VecDeque::new(),
-            allowance: Bucket::full(now.millis, ANSWER_RATE),
-            since: now.millis,
-            last: now.millis,
+            allowance: Bucket::full(now.mono, ANSWER_RATE),
+            since: now.mono,
+            last: now.mono,
         };
         self.talks.insert(peer, talk);
         let Some(contact) = contact else { return };
@@ -200,7 +203,7 @@ impl Discovery {
     fn question(&mut self, now: Now, peer: PeerId, key: u64, target: NodeId, out: &mut Outbox) {
         if let Some(talk) = self.talks.get_mut(&peer) {
             talk.open.push_back(key);
-            talk.last = now.millis;
+            talk.last = now.mono;
             out.send(peer, Message::FindNode { target });
         }
     }
@@ -216,18 +219,18 @@ impl Discovery {
     fn fail(&mut self, now: Now, address: SocketAddr, call: Call) {
         let Some(id) = call.id else { return };
         self.table.failed(&Contact { id, address });
-        call.searches.into_iter().for_each(|key| self.searches.failed(now.millis, key, &id));
+        call.searches.into_iter().for_each(|key| self.searches.failed(now.mono, key, &id));
     }
 
     pub(crate) fn disconnected(&mut self, now: Now, peer: PeerId) {
         let Some(talk) = self.talks.remove(&peer) else { return };
-        talk.open.into_iter().for_each(|key| self.searches.failed(now.millis, key, &talk.id));
+        talk.open.into_iter().for_each(|key| self.searches.failed(now.mono, key, &talk.id));
     }
 
     /// A peer at `ip` asks who is near an id.
     pub(crate) fn asked(&mut self, now: Now, (peer, ip): (PeerId, IpAddr), target: NodeId, out: &mut Outbox) {
         let Some(talk) = self.talks.get_mut(&peer) else { return };
-        if !talk.allowance.take(now.millis, ANSWER_RATE, ANSWER_INTERVAL_MILLIS) {
+        if !talk.allowance.take(now.mono, ANSWER_RATE, ANSWER_TOKENS) {
             return out.offence(peer, Offence::RequestFlood);
         }
         // It knows itself, and would not believe private addresses of us if its own is public.
@@ -243,8 +246,8 @@ impl Discovery {
             out.offence(peer, Offence::UnrequestedNodes);
             return false;
         };
-        talk.last = now.millis;
-        self.searches.answered(now.millis, key, &talk.id, contacts);
+        talk.last = now.mono;
+        self.searches.answered(now.mono, key, &talk.id, contacts);
         true
     }
 
@@ -254,7 +257,7 @@ impl Discovery {
     }
 
     fn call(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, search: Option<u64>) {
-        let (searches, since) = (search.into_iter().collect(), now.millis);
+        let (searches, since) = (search.into_iter().collect(), now.mono);
         self.calls.insert(address, Call { id, searches, since });
         self.dials.push((address, id));
     }
@@ -273,23 +276,23 @@ impl Discovery {
     /// Goes on with all that can go on.
     pub(crate) fn proceed(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         for (peer, talk) in &self.talks {
-            if talk.end().is_some_and(|end| end <= now.millis) {
+            if talk.end().is_some_and(|end| end <= now.mono) {
                 out.close(*peer, Reason::Brief);
             }
         }
-        let forgotten = |(_, call): &(&SocketAddr, &Call)| call.since + CALL_TIMEOUT_MILLIS <= now.millis;
+        let forgotten = |(_, call): &(&SocketAddr, &Call)| call.since + CALL_TIMEOUT <= now.mono;
         for address in self.calls.iter().filter(forgotten).map(|(address, _)| *address).collect::<Vec<_>>() {
             self.unreachable(now, address);
         }
         self.look_around(now, rng);
         loop {
-            self.searches.begin(now.millis, &mut self.table);
+            self.searches.begin(now.mono, &mut self.table);
             while self.has_room()
-                && let Some((key, target, contact)) = self.searches.ask(now.millis)
+                && let Some((key, target, contact)) = self.searches.ask(now.mono)
             {
                 self.ask(now, key, target, contact, out);
             }
-            let ended = self.searches.tick(now.millis);
+            let ended = self.searches.tick(now.mono);
             if ended.is_empty() {
                 break;
             }
@@ -311,15 +314,15 @@ impl Discovery {
             return;
         }
         let own = self.table.own();
-        if self.next_look <= now.millis {
+        if self.next_look <= now.mono {
             // Others may have come that are far away, too.
             self.searches.add(own);
             self.searches.add(NodeId::random(rng));
-            self.next_look = now.millis + self.look_wait;
-            self.look_wait = (2 * self.look_wait).min(REFRESH_MILLIS);
+            self.next_look = now.mono + self.look_wait;
+            self.look_wait = (2 * self.look_wait).min(REFRESH_INTERVAL);
             self.refresh = true;
         } else if std::mem::take(&mut self.refresh) {
-            let stale = self.table.stale(now.millis);
+            let stale = self.table.stale(now.mono);
             stale.into_iter().for_each(|bucket| self.searches.add(own.random_in(bucket, rng)));
         }
     }
@@ -330,7 +333,7 @@ impl Discovery {
             (Some(peer), _) => self.question(now, peer, key, target, out),
             (None, Some(call)) if call.id == Some(contact.id) => call.searches.push(key),
             // Somebody else is looked for there just now.
-            (None, Some(_)) => self.searches.failed(now.millis, key, &contact.id),
+            (None, Some(_)) => self.searches.failed(now.mono, key, &contact.id),
             (None, None) => self.call(now, contact.address, Some(contact.id), Some(key)),
         }
     }
@@ -338,32 +341,32 @@ impl Discovery {
     fn ended(&mut self, found: Found, out: &mut Outbox) {
         let Found { target, took, complete, .. } = &found;
         let (asked, nodes) = (found.path.len(), found.nodes.len());
-        tracing::debug!(%target, asked, nodes, took, complete, "lookup");
+        tracing::debug!(%target, asked, nodes, ?took, complete, "lookup");
         if found.number.is_some() {
             out.event(Event::NodesFound(Arc::new(found)));
         }
     }
 
-    /// Extend all deadlines by `millis`.
-    pub(crate) fn extend_deadlines(&mut self, millis: u64) {
+    /// Extend all deadlines by a span.
+    pub(crate) fn extend_deadlines(&mut self, by: Duration) {
         let Self { searches, talks, calls, table: _, unchecked: _, dials: _, next_look: _, look_wait: _, refresh: _ } =
             self;
-        searches.extend_deadlines(millis);
+        searches.extend_deadlines(by);
         for Talk { since, last, contact: _, id: _, direction: _, brief: _, open: _, allowance: _ } in talks.values_mut()
         {
-            *since += millis;
-            *last += millis;
+            *since += by;
+            *last += by;
         }
         for Call { since, id: _, searches: _ } in calls.values_mut() {
-            *since += millis;
+            *since += by;
         }
     }
 
-    pub(crate) fn deadline(&self) -> Option<u64> {
+    pub(crate) fn deadline(&self) -> Option<MonoTime> {
         let ends = self.talks.values().filter_map(Talk::end);
-        let calls = self.calls.values().map(|call| call.since + CALL_TIMEOUT_MILLIS);
+        let calls = self.calls.values().map(|call| call.since + CALL_TIMEOUT);
         let look = (!self.table.is_empty() && self.searches.is_idle()).then_some(if self.refresh {
-            0
+            MonoTime::START
         } else {
             self.next_look
         });

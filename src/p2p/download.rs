@@ -7,6 +7,7 @@
 //! for to others, and after that happened twice its place.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::chain::Chain;
 use crate::p2p::blocks::MAX_AHEAD;
@@ -17,6 +18,7 @@ use crate::p2p::outbox::Outbox;
 use crate::p2p::seen::Seen;
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::time::MonoTime;
 
 /// Heights above the last block in common with the best header that may be asked for: what may have to be stored before
 /// it can be connected.
@@ -27,16 +29,16 @@ pub const START_LIMIT: usize = 16;
 pub const MAX_LIMIT: usize = 256;
 /// Fewest.
 const MIN_LIMIT: usize = 4;
-/// Milliseconds in which a block is delivered fast: more of them may be under way.
-const FAST_MILLIS: u64 = 1_000;
-/// Milliseconds without any delivery after which a peer stalls: the largest block over a slow line takes less.
-pub const STALL_MILLIS: u64 = 8_000;
-/// Milliseconds for which the lowest block may hold up all others when somebody else could bring it.
-pub const FRONT_MILLIS: u64 = 3_000;
+/// Time in which a block is delivered fast: more of them may be under way.
+const FAST_DELIVERY: Duration = Duration::from_secs(1);
+/// Time without any delivery after which a peer stalls: the largest block over a slow line takes less.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(8);
+/// Time for which the lowest block may hold up all others when somebody else could bring it.
+pub const FRONT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Stalls after which a peer is disconnected.
 const MAX_STALLS: u32 = 2;
-/// Milliseconds for which a peer that stalled is only asked if there is no other.
-const COLD_MILLIS: u64 = 10_000;
+/// Time for which a peer that stalled is only asked if there is no other.
+const COLD_TIME: Duration = Duration::from_secs(10);
 /// Blocks missing up to which a peer that stalled is only asked if there is no other until it has delivered. It would else
 /// be enough to announce every new block first and deliver none to hold up each. With more missing, as at the first
 /// synchronisation, slow peers are needed.
@@ -54,7 +56,7 @@ const MAX_COMPACTS: u8 = 2;
 struct Request {
     peer: PeerId,
     height: u32,
-    since: u64,
+    since: MonoTime,
     /// How many times the block's compact form may still come for it.
     compacts: u8,
 }
@@ -65,17 +67,18 @@ struct Source {
     limit: usize,
     in_flight: usize,
     /// When it last delivered, or was asked after a pause.
-    progress: u64,
+    progress: MonoTime,
     stalls: u32,
     /// It held up blocks and has not delivered one since.
     held_up: bool,
-    cold_until: u64,
+    /// Until when it is only asked if there is no other, since it stalled or failed.
+    cold_until: Option<MonoTime>,
 }
 
 impl Source {
     fn cool(&mut self, now: Now) {
         self.held_up = true;
-        self.cold_until = now.millis + COLD_MILLIS;
+        self.cold_until = Some(now.mono + COLD_TIME);
     }
 }
 
@@ -121,7 +124,14 @@ impl Default for Download {
 
 impl Download {
     pub(super) fn connected(&mut self, peer: PeerId) {
-        let source = Source { limit: START_LIMIT, in_flight: 0, progress: 0, stalls: 0, held_up: false, cold_until: 0 };
+        let source = Source {
+            limit: START_LIMIT,
+            in_flight: 0,
+            progress: MonoTime::START,
+            stalls: 0,
+            held_up: false,
+            cold_until: None,
+        };
         self.sources.insert(peer, source);
     }
 
@@ -147,11 +157,11 @@ impl Download {
                 delivery = Delivery::Requested;
             }
             if let Some(source) = self.sources.get_mut(&peer) {
-                source.progress = now.millis;
+                source.progress = now.mono;
                 (source.stalls, source.held_up) = (0, false);
-                let took = now.millis.saturating_sub(request.since);
+                let took = now.mono.saturating_since(request.since);
                 source.limit =
-                    if took <= FAST_MILLIS { source.limit + 1 } else { source.limit - 1 }.clamp(MIN_LIMIT, MAX_LIMIT);
+                    if took <= FAST_DELIVERY { source.limit + 1 } else { source.limit - 1 }.clamp(MIN_LIMIT, MAX_LIMIT);
             }
         }
         self.wanted.retain(|(wanted, _)| wanted != hash);
@@ -183,10 +193,10 @@ impl Download {
             && !self.requests.contains_key(&hash)
         {
             if source.in_flight == 0 {
-                source.progress = now.millis;
+                source.progress = now.mono;
             }
             source.in_flight += 1;
-            self.requests.insert(hash, Request { peer, height, since: now.millis, compacts: 0 });
+            self.requests.insert(hash, Request { peer, height, since: now.mono, compacts: 0 });
             self.wanted.retain(|(wanted, _)| *wanted != hash);
         }
     }
@@ -221,7 +231,7 @@ impl Download {
             }
         }
         if let Some(source) = self.sources.get_mut(&peer) {
-            source.cold_until = now.millis + COLD_MILLIS;
+            source.cold_until = Some(now.mono + COLD_TIME);
         }
         self.refresh();
     }
@@ -277,7 +287,7 @@ impl Download {
     /// Whether a peer is asked only if there is no other.
     fn is_avoided(&self, now: Now, source: &Source) -> bool {
         let are_few = self.requests.len() + self.wanted.len() <= FEW;
-        source.cold_until > now.millis || source.held_up && are_few
+        source.cold_until.is_some_and(|until| until > now.mono) || source.held_up && are_few
     }
 
     /// Who was asked for want of others gives way to the first other that has the block.
@@ -296,7 +306,7 @@ impl Download {
     fn request(&mut self, now: Now, peer: PeerId, portion: Vec<(BlockHash, u32)>, chain: &Chain, out: &mut Outbox) {
         let Some(source) = self.sources.get_mut(&peer).filter(|_| !portion.is_empty()) else { return };
         if source.in_flight == 0 {
-            source.progress = now.millis;
+            source.progress = now.mono;
         }
         source.in_flight += portion.len();
         let items = match portion[..] {
@@ -305,7 +315,7 @@ impl Download {
             }
             _ => portion.iter().map(|(hash, _)| Item::Block(*hash)).collect(),
         };
-        let since = now.millis;
+        let since = now.mono;
         let request = |height| Request { peer, height, since, compacts: MAX_COMPACTS };
         self.requests.extend(portion.into_iter().map(|(hash, height)| (hash, request(height))));
         out.send(peer, Message::GetData(items));
@@ -325,22 +335,24 @@ impl Download {
         })
     }
 
-    /// Extend all deadlines by `millis`.
-    pub(super) fn extend_deadlines(&mut self, millis: u64) {
+    /// Extend all deadlines by a span.
+    pub(super) fn extend_deadlines(&mut self, by: Duration) {
         for Request { since, peer: _, height: _, compacts: _ } in self.requests.values_mut() {
-            *since += millis;
+            *since += by;
         }
         // A peer that stalled stays avoided for as long as it was to be.
         for Source { progress, cold_until: _, limit: _, in_flight: _, stalls: _, held_up: _ } in
             self.sources.values_mut()
         {
-            *progress += millis;
+            *progress += by;
         }
     }
 
     pub(super) fn tick(&mut self, now: Now, chain: &Chain, sync: &HeaderSync, out: &mut Outbox) {
-        self.sources.values_mut().filter(|s| s.cold_until <= now.millis).for_each(|s| s.cold_until = 0);
-        let stalled = |source: &Source| source.in_flight > 0 && source.progress + STALL_MILLIS <= now.millis;
+        for source in self.sources.values_mut() {
+            source.cold_until.take_if(|until| *until <= now.mono);
+        }
+        let stalled = |source: &Source| source.in_flight > 0 && source.progress + STALL_TIMEOUT <= now.mono;
         let stalled: Vec<PeerId> = self.sources.iter().filter(|(_, s)| stalled(s)).map(|(peer, _)| *peer).collect();
         for peer in stalled {
             self.release(peer);
@@ -363,7 +375,7 @@ impl Download {
                 }
             } else if let Some(front) = self.requests.values_mut().min_by_key(|request| request.height) {
                 // Nobody else has it: look again later.
-                front.since = now.millis;
+                front.since = now.mono;
             }
         }
         self.schedule(now, chain, sync, out);
@@ -375,16 +387,16 @@ impl Download {
 
     fn late_front(&self, now: Now) -> Option<(PeerId, u32)> {
         let front = self.front()?;
-        (front.since + FRONT_MILLIS <= now.millis).then_some((front.peer, front.height))
+        (front.since + FRONT_TIMEOUT <= now.mono).then_some((front.peer, front.height))
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
         let busy = self.sources.values().filter(|source| source.in_flight > 0);
-        let stall = busy.map(|source| source.progress + STALL_MILLIS).min();
-        let front = self.front().map(|front| front.since + FRONT_MILLIS);
+        let stall = busy.map(|source| source.progress + STALL_TIMEOUT).min();
+        let front = self.front().map(|front| front.since + FRONT_TIMEOUT);
         // Whoever stalled may be all there is.
         let cold = (!self.wanted.is_empty())
-            .then(|| self.sources.values().map(|source| source.cold_until).filter(|until| *until > 0).min())
+            .then(|| self.sources.values().filter_map(|source| source.cold_until).min())
             .flatten();
         [stall, front, cold].into_iter().flatten().min()
     }

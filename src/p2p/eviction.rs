@@ -5,13 +5,16 @@
 //! youngest one; of several such parts, one drawn at random, so that no address is a better one to attack from.
 //! (The idea is Bitcoin Core's.)
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::PeerId;
+use crate::primitives::time::MonoTime;
 
 /// How many are safe for each merit.
 const SAFE: usize = 4;
@@ -21,23 +24,18 @@ const SAFE: usize = 4;
 pub(super) struct Candidate {
     pub(super) peer: PeerId,
     pub(super) group: Subnet,
-    /// Milliseconds of the shortest round trip.
-    pub(super) min_ping: Option<u64>,
-    /// When it last brought something new; 0 for never.
-    pub(super) last_useful: u64,
-    pub(super) connected_at: u64,
+    /// How long the shortest round trip took.
+    pub(super) min_ping: Option<Duration>,
+    /// When it last brought something new, if it did.
+    pub(super) last_useful: Option<MonoTime>,
+    pub(super) connected_at: MonoTime,
 }
 
 /// The peer to disconnect, if any is not safe.
 pub(super) fn choose(mut candidates: Vec<Candidate>, rng: &mut ChaCha20Rng) -> Option<PeerId> {
-    let mut spare = |merit: &dyn Fn(&Candidate) -> u64, deserves: &dyn Fn(&Candidate) -> bool| {
-        candidates.sort_by_key(|candidate| (!deserves(candidate), merit(candidate), candidate.peer));
-        let safe = candidates.iter().take(SAFE).filter(|candidate| deserves(candidate)).count();
-        candidates.drain(..safe);
-    };
-    spare(&|c| c.min_ping.unwrap_or(u64::MAX), &|c| c.min_ping.is_some());
-    spare(&|c| u64::MAX - c.last_useful, &|c| c.last_useful > 0);
-    spare(&|c| c.connected_at, &|_| true);
+    spare(&mut candidates, |candidate| candidate.min_ping);
+    spare(&mut candidates, |candidate| candidate.last_useful.map(Reverse));
+    spare(&mut candidates, |candidate| Some(candidate.connected_at));
     let mut groups: BTreeMap<Subnet, usize> = BTreeMap::new();
     candidates.iter().for_each(|candidate| *groups.entry(candidate.group).or_default() += 1);
     let most = *groups.values().max()?;
@@ -45,6 +43,13 @@ pub(super) fn choose(mut candidates: Vec<Candidate>, rng: &mut ChaCha20Rng) -> O
     let worst = *largest.choose(rng)?;
     let of_group = candidates.iter().filter(|candidate| candidate.group == worst);
     of_group.max_by_key(|candidate| (candidate.connected_at, candidate.peer)).map(|candidate| candidate.peer)
+}
+
+/// Takes out those of the greatest merit, which is the least value; without a value there is none.
+fn spare<M: Ord>(candidates: &mut Vec<Candidate>, merit: impl Fn(&Candidate) -> Option<M>) {
+    candidates.sort_by_key(|candidate| (merit(candidate).is_none(), merit(candidate), candidate.peer));
+    let safe = candidates.iter().take(SAFE).filter(|candidate| merit(candidate).is_some()).count();
+    candidates.drain(..safe);
 }
 
 #[cfg(test)]
@@ -57,7 +62,7 @@ mod tests {
 
     fn candidate(n: u64, group: u8) -> Candidate {
         let group = Subnet::new([group, 0, 0, 0].into(), 16);
-        Candidate { peer: PeerId(n), group, min_ping: None, last_useful: 0, connected_at: n }
+        Candidate { peer: PeerId(n), group, min_ping: None, last_useful: None, connected_at: MonoTime::from_millis(n) }
     }
 
     #[test]
@@ -66,9 +71,9 @@ mod tests {
         let mut all: Vec<_> = (0..10).map(|n| candidate(n, n as u8 + 1)).collect();
         all.extend((10..40).map(|n| candidate(n, 200)));
         assert_eq!(choose(all.clone(), rng), Some(PeerId(39)));
-        all[39].min_ping = Some(1);
+        all[39].min_ping = Some(Duration::from_millis(1));
         assert_eq!(choose(all.clone(), rng), Some(PeerId(38)));
-        all[38].last_useful = 5;
+        all[38].last_useful = Some(MonoTime::from_millis(5));
         assert_eq!(choose(all, rng), Some(PeerId(37)));
         let few = (0..SAFE as u64).map(|n| candidate(n, 1)).collect();
         assert_eq!(choose(few, rng), None, "the longest connected are safe");

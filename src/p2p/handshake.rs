@@ -1,23 +1,25 @@
 //! The first message each way. The side that dialled speaks first; the other answers only if it likes what it hears.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::interface::Reason;
 use crate::p2p::message::{Hello, MIN_PROTOCOL_VERSION};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::time::MonoTime;
 
-/// Milliseconds in which a peer must have said hello: time enough for three lost packets.
-pub const HANDSHAKE_TIMEOUT_MILLIS: u64 = 10_000;
+/// Time in which a peer must have said hello: time enough for three lost packets.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections that have not said hello yet, and since when. Their number is bounded with that of all connections.
 #[derive(Debug, Default)]
-pub(crate) struct Handshakes(BTreeMap<PeerId, u64>);
+pub(crate) struct Handshakes(BTreeMap<PeerId, MonoTime>);
 
 impl Handshakes {
     /// A connection came about.
     pub(crate) fn connected(&mut self, now: Now, peer: PeerId) {
-        self.0.insert(peer, now.millis);
+        self.0.insert(peer, now.mono);
     }
 
     pub(crate) fn disconnected(&mut self, peer: PeerId) {
@@ -39,20 +41,20 @@ impl Handshakes {
         })
     }
 
-    /// Extend all deadlines by `millis`.
-    pub(crate) fn extend_deadlines(&mut self, millis: u64) {
-        self.0.values_mut().for_each(|since| *since += millis);
+    /// Extend all deadlines by a span.
+    pub(crate) fn extend_deadlines(&mut self, by: Duration) {
+        self.0.values_mut().for_each(|since| *since += by);
     }
 
     /// Those that took too long.
     pub(crate) fn expired(&self, now: Now) -> Vec<PeerId> {
-        let late = |since: u64| since + HANDSHAKE_TIMEOUT_MILLIS <= now.millis;
+        let late = |since: MonoTime| since + HANDSHAKE_TIMEOUT <= now.mono;
         self.0.iter().filter(|(_, since)| late(**since)).map(|(peer, _)| *peer).collect()
     }
 
     /// When [`Handshakes::expired`] has its next answer.
-    pub(crate) fn deadline(&self) -> Option<u64> {
-        self.0.values().map(|since| since + HANDSHAKE_TIMEOUT_MILLIS).min()
+    pub(crate) fn deadline(&self) -> Option<MonoTime> {
+        self.0.values().map(|since| *since + HANDSHAKE_TIMEOUT).min()
     }
 }
 
@@ -64,7 +66,7 @@ mod tests {
     use crate::primitives::time::UnixTime;
 
     const GENESIS: BlockHash = BlockHash::from_bytes([7; 32]);
-    const START: Now = Now { millis: 1_000, unix: UnixTime::EPOCH };
+    const START: Now = Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::EPOCH };
 
     fn hello() -> Hello {
         Hello {
@@ -98,8 +100,11 @@ mod tests {
         let mut handshakes = Handshakes::default();
         handshakes.connected(START, PeerId(1));
         let deadline = handshakes.deadline().unwrap();
-        assert_eq!(handshakes.expired(Now { millis: deadline - 1, unix: UnixTime::EPOCH }), []);
-        assert_eq!(handshakes.expired(Now { millis: deadline, unix: UnixTime::EPOCH }), [PeerId(1)]);
+        assert_eq!(
+            handshakes.expired(Now { mono: MonoTime::from_millis(deadline.as_millis() - 1), unix: UnixTime::EPOCH }),
+            []
+        );
+        assert_eq!(handshakes.expired(Now { mono: deadline, unix: UnixTime::EPOCH }), [PeerId(1)]);
         handshakes.disconnected(PeerId(1));
         assert_eq!(handshakes.deadline(), None);
     }

@@ -3,6 +3,7 @@
 use std::collections::vec_deque::Drain;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
@@ -12,7 +13,7 @@ use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::search::Found;
 use crate::primitives::hash::{BlockHash, Txid};
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 
 /// One side of the peer-to-peer protocol: a full node, or a light client. Whoever drives it has the sockets and the clock.
 pub trait Protocol {
@@ -62,8 +63,8 @@ pub enum Input {
         peer: PeerId,
         /// What.
         message: Message,
-        /// When it was read from the socket, by [`Now::millis`]: it may have waited for this node's thread since.
-        at: u64,
+        /// When it was read from the socket, by [`Now::mono`]: it may have waited for this node's thread since.
+        at: MonoTime,
     },
     /// What came is not a message; the driver reads no more from this peer.
     Malformed {
@@ -84,8 +85,8 @@ pub enum Input {
     },
     /// The driver's thread was busy for long with one thing, and what came meanwhile waits: that is not the peers' delay.
     Delayed {
-        /// For how many milliseconds.
-        millis: u64,
+        /// For how long.
+        by: Duration,
     },
     /// The time of an [`Output::WakeAt`] has come. Harmless at any other time.
     Tick,
@@ -123,10 +124,10 @@ pub enum Output {
         /// Why.
         reason: Reason,
     },
-    /// Give [`Input::Tick`] at this time of [`Now::millis`]. Each replaces the one before.
+    /// Give [`Input::Tick`] at this time of [`Now::mono`]. Each replaces the one before.
     WakeAt {
         /// When.
-        millis: u64,
+        at: MonoTime,
     },
     /// Tell whoever listens.
     Event(Event),

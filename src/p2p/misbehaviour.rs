@@ -1,6 +1,7 @@
 //! What a peer can do wrong, how bad it is, and when it is enough.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::consensus::error::RuleError;
 use crate::p2p::compact::CompactError;
@@ -10,11 +11,12 @@ use crate::p2p::message::Kind;
 use crate::p2p::proofs::ProofFault;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::target::Work;
+use crate::primitives::time::MonoTime;
 
 /// Points at which a peer is disconnected and its address banned.
 pub const BAN_POINTS: u32 = 100;
-/// Milliseconds in which one point is forgiven, so that small faults over weeks do not add up.
-const FORGIVEN_EVERY_MILLIS: u64 = 10_000;
+/// Time in which one point is forgiven, so that small faults over weeks do not add up.
+const FORGIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A breach of the protocol. Each variant says what an honest node, up to date or not, would not have done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,20 +137,20 @@ impl Offence {
 
 /// The points of every peer that has any.
 #[derive(Debug, Default)]
-pub(crate) struct Scores(BTreeMap<PeerId, (u32, u64)>);
+pub(crate) struct Scores(BTreeMap<PeerId, (u32, MonoTime)>);
 
 impl Scores {
     /// Adds an offence's points; `true` if it is enough.
     pub(crate) fn add(&mut self, now: Now, peer: PeerId, offence: &Offence) -> bool {
         let score = self.get(now, peer).saturating_add(offence.points());
-        self.0.insert(peer, (score, now.millis));
+        self.0.insert(peer, (score, now.mono));
         score >= BAN_POINTS
     }
 
     /// A peer's points.
     pub(crate) fn get(&self, now: Now, peer: PeerId) -> u32 {
         let Some((score, since)) = self.0.get(&peer) else { return 0 };
-        let forgiven = now.millis.saturating_sub(*since) / FORGIVEN_EVERY_MILLIS;
+        let forgiven = now.mono.saturating_since(*since).as_secs() / FORGIVENESS_INTERVAL.as_secs();
         score.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
     }
 
@@ -164,7 +166,7 @@ mod tests {
 
     #[test]
     fn points_add_up_and_are_forgiven() {
-        let at = |secs: u64| Now { millis: secs * 1_000, unix: UnixTime::EPOCH };
+        let at = |secs: u64| Now { mono: MonoTime::from_millis(secs * 1_000), unix: UnixTime::EPOCH };
         let mut scores = Scores::default();
         assert!((0..9).all(|_| !scores.add(at(0), PeerId(1), &Offence::UnconnectedHeaders)));
         assert_eq!((scores.get(at(0), PeerId(1)), scores.get(at(0), PeerId(2))), (90, 0));

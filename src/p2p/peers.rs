@@ -7,7 +7,7 @@ use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Hello;
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 
 /// A connection.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub(crate) struct Peer {
     pub(crate) last_sent: UnixTime,
     /// What it said first; `None` until then.
     pub(crate) hello: Option<Hello>,
-    /// When it last sent a block or transaction that was new and good, by [`Now::millis`]; 0 for never.
-    pub(crate) last_useful: u64,
+    /// When it last sent a block or transaction that was new and good, by [`Now::mono`]; `None` for never.
+    pub(crate) last_useful: Option<MonoTime>,
 }
 
 impl Peer {

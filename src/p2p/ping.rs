@@ -1,6 +1,7 @@
 //! Whether a peer is still there, and how far away.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -9,22 +10,23 @@ use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::interface::Reason;
 use crate::p2p::message::Message;
 use crate::p2p::outbox::Outbox;
+use crate::primitives::time::MonoTime;
 
-/// Milliseconds from one answer to the next question.
-pub const PING_INTERVAL_MILLIS: u64 = 30_000;
-/// Milliseconds in which an answer must come: a peer may be busy with a large reorganisation for some seconds.
-pub const PING_TIMEOUT_MILLIS: u64 = 20_000;
+/// Time from one answer to the next question.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Time in which an answer must come: a peer may be busy with a large reorganisation for some seconds.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 struct Liveness {
     /// The question that is open, and when it was asked.
-    open: Option<(u64, u64)>,
-    /// Milliseconds for which this node was busy since then.
-    excused: u64,
+    open: Option<(u64, MonoTime)>,
+    /// How long this node was busy since then.
+    excused: Duration,
     /// When to ask next, if none is open.
-    next: u64,
-    last: Option<u64>,
-    least: Option<u64>,
+    next: MonoTime,
+    last: Option<Duration>,
+    least: Option<Duration>,
 }
 
 /// All peers that have said hello.
@@ -33,43 +35,43 @@ pub(crate) struct Pings(BTreeMap<PeerId, Liveness>);
 
 impl Pings {
     pub(crate) fn connected(&mut self, now: Now, peer: PeerId) {
-        self.0.insert(peer, Liveness { open: None, excused: 0, next: now.millis, last: None, least: None });
+        self.0.insert(peer, Liveness { open: None, excused: Duration::ZERO, next: now.mono, last: None, least: None });
     }
 
     pub(crate) fn disconnected(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }
 
-    /// An answer, which came at `at` milliseconds. One to another question, or to none, is ignored.
-    pub(crate) fn pong(&mut self, at: u64, peer: PeerId, nonce: u64) {
+    /// An answer, which came at `at`. One to another question, or to none, is ignored.
+    pub(crate) fn pong(&mut self, at: MonoTime, peer: PeerId, nonce: u64) {
         let Some(liveness) = self.0.get_mut(&peer) else { return };
         if let Some((asked, since)) = liveness.open
             && asked == nonce
         {
-            let took = at.saturating_sub(since);
+            let took = at.saturating_since(since);
             liveness.open = None;
-            liveness.next = at + PING_INTERVAL_MILLIS;
+            liveness.next = at + PING_INTERVAL;
             liveness.last = Some(took);
             liveness.least = Some(liveness.least.map_or(took, |least| least.min(took)));
         }
     }
 
-    /// Extend all deadlines by `millis`.
-    pub(crate) fn extend_deadlines(&mut self, millis: u64) {
+    /// Extend all deadlines by a span.
+    pub(crate) fn extend_deadlines(&mut self, by: Duration) {
         for Liveness { excused, open: _, next: _, last: _, least: _ } in self.0.values_mut() {
-            *excused += millis;
+            *excused += by;
         }
     }
 
     pub(crate) fn tick(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         for (peer, liveness) in &mut self.0 {
             match liveness.open {
-                Some((_, since)) if since + PING_TIMEOUT_MILLIS + liveness.excused <= now.millis => {
+                Some((_, since)) if since + PING_TIMEOUT + liveness.excused <= now.mono => {
                     out.close(*peer, Reason::PingTimeout);
                 }
-                None if liveness.next <= now.millis => {
+                None if liveness.next <= now.mono => {
                     let nonce = rng.random();
-                    (liveness.open, liveness.excused) = (Some((nonce, now.millis)), 0);
+                    (liveness.open, liveness.excused) = (Some((nonce, now.mono)), Duration::ZERO);
                     out.send(*peer, Message::Ping(nonce));
                 }
                 _ => {}
@@ -79,31 +81,31 @@ impl Pings {
 
     /// Asks every peer at the next tick, unless a question is open.
     pub(crate) fn hurry(&mut self, now: Now) {
-        self.0.values_mut().for_each(|liveness| liveness.next = now.millis);
+        self.0.values_mut().for_each(|liveness| liveness.next = now.mono);
     }
 
     /// Asks one peer at the next tick, unless a question is open.
     pub(crate) fn hurry_one(&mut self, now: Now, peer: PeerId) {
         if let Some(liveness) = self.0.get_mut(&peer) {
-            liveness.next = now.millis;
+            liveness.next = now.mono;
         }
     }
 
-    pub(crate) fn deadline(&self) -> Option<u64> {
+    pub(crate) fn deadline(&self) -> Option<MonoTime> {
         let due = |liveness: &Liveness| match liveness.open {
-            Some((_, since)) => since + PING_TIMEOUT_MILLIS + liveness.excused,
+            Some((_, since)) => since + PING_TIMEOUT + liveness.excused,
             None => liveness.next,
         };
         self.0.values().map(due).min()
     }
 
-    /// Milliseconds of the last round trip to a peer.
-    pub(crate) fn last(&self, peer: PeerId) -> Option<u64> {
+    /// How long the last round trip to a peer took.
+    pub(crate) fn last(&self, peer: PeerId) -> Option<Duration> {
         self.0.get(&peer)?.last
     }
 
-    /// Milliseconds of the shortest.
-    pub(crate) fn least(&self, peer: PeerId) -> Option<u64> {
+    /// How long the shortest took.
+    pub(crate) fn least(&self, peer: PeerId) -> Option<Duration> {
         self.0.get(&peer)?.least
     }
 }
@@ -117,7 +119,7 @@ mod tests {
     use crate::primitives::time::UnixTime;
 
     fn at(millis: u64) -> Now {
-        Now { millis, unix: UnixTime::EPOCH }
+        Now { mono: MonoTime::from_millis(millis), unix: UnixTime::EPOCH }
     }
 
     #[test]
@@ -127,13 +129,17 @@ mod tests {
         pings.connected(at(0), peer);
         pings.tick(at(0), &mut rng, &mut out);
         let Some(Output::Send { message: Message::Ping(nonce), .. }) = out.drain().next() else { panic!("no ping") };
-        pings.pong(3, peer, nonce ^ 1);
+        pings.pong(at(3).mono, peer, nonce ^ 1);
         assert_eq!(pings.last(peer), None, "an answer to something else");
-        pings.pong(40, peer, nonce);
-        assert_eq!((pings.last(peer), pings.least(peer)), (Some(40), Some(40)));
-        assert_eq!(pings.deadline(), Some(40 + PING_INTERVAL_MILLIS));
-        pings.tick(at(40 + PING_INTERVAL_MILLIS), &mut rng, &mut out);
-        let end = pings.deadline().unwrap();
+        pings.pong(at(40).mono, peer, nonce);
+        assert_eq!(
+            (pings.last(peer), pings.least(peer)),
+            (Some(Duration::from_millis(40)), Some(Duration::from_millis(40)))
+        );
+        let next = pings.deadline().unwrap();
+        assert_eq!(next, at(40).mono + PING_INTERVAL);
+        pings.tick(at(next.as_millis()), &mut rng, &mut out);
+        let end = pings.deadline().unwrap().as_millis();
         pings.tick(at(end - 1), &mut rng, &mut out);
         assert_eq!(out.next_closing(), None);
         pings.tick(at(end), &mut rng, &mut out);

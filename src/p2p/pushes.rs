@@ -29,7 +29,7 @@ pub(super) struct Pushes(BTreeMap<PeerId, Bucket>);
 
 impl Pushes {
     pub(super) fn connected(&mut self, now: Now, peer: PeerId) {
-        self.0.insert(peer, Bucket::full(now.millis, RATE));
+        self.0.insert(peer, Bucket::full(now.mono, RATE));
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
@@ -38,13 +38,13 @@ impl Pushes {
 
     /// Whether something pushed is to be looked at: there are points enough whatever it turns out to be.
     pub(super) fn may(&self, now: Now, peer: PeerId) -> bool {
-        self.0.get(&peer).is_some_and(|allowance| allowance.level(now.millis, RATE) >= (ORPHAN * 1_000) as i64)
+        self.0.get(&peer).is_some_and(|allowance| allowance.level(now.mono, RATE) >= (ORPHAN * 1_000) as i64)
     }
 
     /// It was of no use.
     pub(super) fn charge(&mut self, now: Now, peer: PeerId, points: u64) {
         if let Some(allowance) = self.0.get_mut(&peer) {
-            allowance.spend(now.millis, RATE, points * 1_000, 0);
+            allowance.spend(now.mono, RATE, points * 1_000, 0);
         }
     }
 }
@@ -52,11 +52,11 @@ impl Pushes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::time::UnixTime;
+    use crate::primitives::time::{MonoTime, UnixTime};
 
     #[test]
     fn a_burst_and_then_a_rate() {
-        let at = |millis: u64| Now { millis, unix: UnixTime::EPOCH };
+        let at = |millis: u64| Now { mono: MonoTime::from_millis(millis), unix: UnixTime::EPOCH };
         let mut pushes = Pushes::default();
         pushes.connected(at(5), PeerId(1));
         let mut taken = |from: u64, to: u64, points: u64| {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -19,11 +20,13 @@ use crate::p2p::message::{Item, Message};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::seen::Seen;
 use crate::primitives::hash::Txid;
+use crate::primitives::time::MonoTime;
 use crate::primitives::tx::HashedTransaction;
 
-/// Milliseconds from the first id that waits for a peer to the batch that tells of it, at random between these; a batch
+/// Time from the first id that waits for a peer to the batch that tells of it, at random between these; a batch
 /// that takes up what did not fit into one follows it after the least of them.
-const TRICKLE_MILLIS: std::ops::RangeInclusive<u64> = 50..=350;
+const MIN_TRICKLE: Duration = Duration::from_millis(50);
+const MAX_TRICKLE: Duration = Duration::from_millis(350);
 /// Most ids in a batch.
 pub const MAX_BATCH: usize = 2_000;
 /// Most ids waiting for a peer; beyond, the oldest are left for other peers to tell.
@@ -42,7 +45,7 @@ struct Listener {
     known: Seen<ShortId>,
     queue: VecDeque<Txid>,
     /// When the next batch goes; only set while there is one.
-    next: Option<u64>,
+    next: Option<MonoTime>,
 }
 
 /// All peers that have said hello.
@@ -114,7 +117,7 @@ impl Relay {
 
     pub(super) fn tick(&mut self, now: Now, mempool: &Mempool, out: &mut Outbox) {
         for (peer, listener) in &mut self.listeners {
-            if listener.next.is_none_or(|next| next > now.millis) {
+            if listener.next.is_none_or(|next| next > now.mono) {
                 continue;
             }
             let mut batch = Vec::new();
@@ -129,14 +132,14 @@ impl Relay {
                 out.send(*peer, Message::Inventory(batch));
             }
             // What is left over did not fit into a full batch, which hides enough: it waits no longer than it must.
-            listener.next = (!listener.queue.is_empty()).then(|| now.millis + TRICKLE_MILLIS.start());
+            listener.next = (!listener.queue.is_empty()).then(|| now.mono + MIN_TRICKLE);
             if listener.queue.is_empty() {
                 listener.queue = VecDeque::new(); // Gives its memory back.
             }
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
         self.listeners.values().filter_map(|listener| listener.next).min()
     }
 }
@@ -149,7 +152,8 @@ impl Listener {
         let excess = self.queue.len().saturating_sub(MAX_QUEUE);
         self.queue.drain(..excess);
         if self.next.is_none() && !self.queue.is_empty() {
-            self.next = Some(now.millis + rng.random_range(TRICKLE_MILLIS));
+            let spread = (MAX_TRICKLE - MIN_TRICKLE).as_millis() as u64;
+            self.next = Some(now.mono + MIN_TRICKLE + Duration::from_millis(rng.random_range(0..=spread)));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! all of them, and the time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::fanout::Pull;
@@ -10,9 +11,10 @@ use crate::p2p::message::{Item, MAX_INVENTORY, Message};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::relay;
 use crate::primitives::hash::Txid;
+use crate::primitives::time::MonoTime;
 
-/// Milliseconds in which a transaction must come before it is asked from another.
-pub const TRANSACTION_TIMEOUT_MILLIS: u64 = 5_000;
+/// Time in which a transaction must come before it is asked from another.
+pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most transactions that a peer is asked for at once.
 pub const MAX_ASKED: usize = 1_000;
 /// Most transactions that a peer may have announced and not delivered: as many as wait to be told at its end, so that one
@@ -27,7 +29,7 @@ pub const MAX_WANTED: usize = 100_000;
 struct Want {
     pull: Pull,
     /// When somebody was last asked.
-    since: u64,
+    since: MonoTime,
 }
 
 /// What a peer has promised.
@@ -51,7 +53,7 @@ pub(super) struct Requests {
     wants: BTreeMap<Txid, Want>,
     peers: BTreeMap<PeerId, Promises>,
     /// What was asked, oldest first: the time-out is the same for all.
-    timeouts: VecDeque<(u64, Txid, PeerId)>,
+    timeouts: VecDeque<(MonoTime, Txid, PeerId)>,
 }
 
 impl Requests {
@@ -122,9 +124,9 @@ impl Requests {
             if !want.pull.ask(peer) {
                 continue;
             }
-            want.since = now.millis;
+            want.since = now.mono;
             promises.asked += 1;
-            self.timeouts.push_back((now.millis + TRANSACTION_TIMEOUT_MILLIS, txid, peer));
+            self.timeouts.push_back((now.mono + TRANSACTION_TIMEOUT, txid, peer));
             items.push(Item::Transaction(txid));
         }
         if !items.is_empty() {
@@ -182,23 +184,22 @@ impl Requests {
         next.into_iter().for_each(|peer| self.pump(now, peer, out));
     }
 
-    /// Extend all deadlines by `millis`.
-    pub(super) fn extend_deadlines(&mut self, millis: u64) {
+    /// Extend all deadlines by a span.
+    pub(super) fn extend_deadlines(&mut self, by: Duration) {
         let Self { wants, peers: _, timeouts } = self;
         for Want { since, pull: _ } in wants.values_mut() {
-            *since += millis;
+            *since += by;
         }
-        timeouts.iter_mut().for_each(|(at, ..)| *at += millis);
+        timeouts.iter_mut().for_each(|(at, ..)| *at += by);
     }
 
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
         let mut late: BTreeMap<PeerId, Vec<Txid>> = BTreeMap::new();
         while let Some((at, txid, peer)) = self.timeouts.front().copied()
-            && at <= now.millis
+            && at <= now.mono
         {
             self.timeouts.pop_front();
-            let is_open =
-                |want: &Want| want.pull.asked() == Some(peer) && want.since + TRANSACTION_TIMEOUT_MILLIS == at;
+            let is_open = |want: &Want| want.pull.asked() == Some(peer) && want.since + TRANSACTION_TIMEOUT == at;
             if self.wants.get(&txid).is_some_and(is_open) {
                 late.entry(peer).or_default().push(txid);
             }
@@ -206,7 +207,7 @@ impl Requests {
         late.into_iter().for_each(|(peer, txids)| self.pass_on(now, peer, txids, out));
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
         self.timeouts.front().map(|(at, _, _)| *at)
     }
 }
@@ -220,8 +221,13 @@ mod tests {
     const A: PeerId = PeerId(1);
     const B: PeerId = PeerId(2);
 
+    /// When a transaction that was asked for at the start is late.
+    fn late() -> Now {
+        Now { mono: MonoTime::START + TRANSACTION_TIMEOUT, unix: UnixTime::EPOCH }
+    }
+
     fn at(millis: u64) -> Now {
-        Now { millis, unix: UnixTime::EPOCH }
+        Now { mono: MonoTime::from_millis(millis), unix: UnixTime::EPOCH }
     }
 
     fn id(n: u32) -> Txid {
@@ -269,8 +275,8 @@ mod tests {
             drop(out.drain());
         }
         // What was asked when shares were larger is late after a while, and then the last ones have room, too.
-        requests.tick(at(TRANSACTION_TIMEOUT_MILLIS), &mut out);
-        requests.announced(at(TRANSACTION_TIMEOUT_MILLIS), PeerId(PEERS - 1), (0..2_000).map(id).collect(), &mut out);
+        requests.tick(late(), &mut out);
+        requests.announced(late(), PeerId(PEERS - 1), (0..2_000).map(id).collect(), &mut out);
         let share = requests.share();
         assert!(requests.peers.values().all(|promises| promises.outstanding() <= share));
         assert_eq!(requests.peers[&PeerId(PEERS - 1)].outstanding(), share);
@@ -304,7 +310,7 @@ mod tests {
             match how {
                 0 => requests.not_found(at(2), A, &[id(1), id(2), id(9)], &mut out),
                 1 => requests.disconnected(at(2), A, &mut out),
-                _ => requests.tick(at(TRANSACTION_TIMEOUT_MILLIS), &mut out),
+                _ => requests.tick(late(), &mut out),
             }
             assert_eq!(asked(&mut out), [(B, vec![id(1)])]);
             assert!(requests.received(at(3), &id(1), &mut out));

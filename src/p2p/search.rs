@@ -1,9 +1,11 @@
 //! Lookups under way, in what order they are made, and what came of each question.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::kad::{ALPHA, Contact, K, Lookup, NodeId, Table};
+use crate::primitives::time::MonoTime;
 
 /// Most lookups under way.
 pub const MAX_SEARCHES: usize = 3;
@@ -11,16 +13,17 @@ pub const MAX_SEARCHES: usize = 3;
 pub const MAX_WAITING: usize = 64;
 /// Most lookups under way or waiting that the owner asked for.
 pub const MAX_ASKED_FOR: usize = 8;
-/// Milliseconds after which a lookup ends with what it has found: a dozen time-outs in a row.
-pub const SEARCH_TIMEOUT_MILLIS: u64 = 30_000;
+/// Time after which a lookup ends with what it has found: a dozen time-outs in a row.
+pub const SEARCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most lookups begun at once: one for each bucket that is not empty among millions of nodes, and some for the owner.
 pub const SEARCH_BURST: u64 = 32;
-/// Milliseconds in which one more may begin. A lookup asks nobody twice, so that this bounds what any peer is asked, at
+/// Time in which one more may begin. A lookup asks nobody twice, so that this bounds what any peer is asked, at
 /// half of what it answers ([`super::discovery::ANSWER_BURST`]).
-pub const SEARCH_INTERVAL_MILLIS: u64 = 2_000;
+pub const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A token is a millisecond: a lookup takes an interval.
-const SEARCH_RATE: Rate = Rate { gain: 1, most: SEARCH_BURST * SEARCH_INTERVAL_MILLIS };
+const LOOKUP_TOKENS: u64 = SEARCH_INTERVAL.as_millis() as u64;
+const SEARCH_RATE: Rate = Rate { gain: 1, most: SEARCH_BURST * LOOKUP_TOKENS };
 
 /// What came of asking a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +48,10 @@ pub struct Step {
     pub contact: Contact,
     /// How many had to be asked one after the other until it could be, itself included.
     pub hop: u32,
-    /// When, in milliseconds since the lookup began.
-    pub at: u64,
-    /// Milliseconds until the outcome; `None` while it is open.
-    pub took: Option<u64>,
+    /// When, counted from the start of the lookup.
+    pub at: Duration,
+    /// How long it took until the outcome; `None` while it is open.
+    pub took: Option<Duration>,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -64,8 +67,8 @@ pub struct Found {
     pub nodes: Vec<Contact>,
     /// Who was asked, in order.
     pub path: Vec<Step>,
-    /// Milliseconds from its turn to its end.
-    pub took: u64,
+    /// How long it took from its turn to its end.
+    pub took: Duration,
     /// Whether it came to its end, instead of taking too long.
     pub complete: bool,
 }
@@ -74,18 +77,18 @@ pub struct Found {
 struct Search {
     lookup: Lookup,
     asked_for: Option<u64>,
-    began: u64,
+    began: MonoTime,
     /// When it is given up.
-    ends: u64,
+    ends: MonoTime,
     path: Vec<Step>,
 }
 
 impl Search {
-    fn close(&mut self, now: u64, id: &NodeId, outcome: Outcome) {
+    fn close(&mut self, now: MonoTime, id: &NodeId, outcome: Outcome) {
         let began = self.began;
         if let Some(step) = self.path.iter_mut().find(|step| step.contact.id == *id) {
             step.outcome = outcome;
-            step.took = Some(now.saturating_sub(began + step.at));
+            step.took = Some(now.saturating_since(began + step.at));
         }
     }
 }
@@ -100,7 +103,7 @@ pub(crate) struct Searches {
 }
 
 impl Searches {
-    pub(crate) fn new(now: u64) -> Self {
+    pub(crate) fn new(now: MonoTime) -> Self {
         let allowance = Bucket::full(now, SEARCH_RATE);
         Self { under_way: BTreeMap::new(), waiting: VecDeque::new(), allowance, next: 0 }
     }
@@ -135,28 +138,26 @@ impl Searches {
     }
 
     /// Begins those whose turn it is.
-    pub(crate) fn begin(&mut self, now: u64, table: &mut Table) {
+    pub(crate) fn begin(&mut self, now: MonoTime, table: &mut Table) {
         while self.under_way.len() < MAX_SEARCHES
             && !self.waiting.is_empty()
-            && self.allowance.take(now, SEARCH_RATE, SEARCH_INTERVAL_MILLIS)
+            && self.allowance.take(now, SEARCH_RATE, LOOKUP_TOKENS)
         {
             let Some((target, asked_for)) = self.waiting.pop_front() else { return };
             table.looked_for(now, &target);
             let lookup = Lookup::new(table.own(), target, K, ALPHA, table.closest(&target, K));
             let key = self.next;
             self.next += 1;
-            self.under_way.insert(
-                key,
-                Search { lookup, asked_for, began: now, ends: now + SEARCH_TIMEOUT_MILLIS, path: Vec::new() },
-            );
+            self.under_way
+                .insert(key, Search { lookup, asked_for, began: now, ends: now + SEARCH_TIMEOUT, path: Vec::new() });
         }
     }
 
     /// Somebody to ask now, and for which search.
-    pub(crate) fn ask(&mut self, now: u64) -> Option<(u64, NodeId, Contact)> {
+    pub(crate) fn ask(&mut self, now: MonoTime) -> Option<(u64, NodeId, Contact)> {
         self.under_way.iter_mut().find_map(|(key, search)| {
             let contact = search.lookup.ask(now)?;
-            let (hop, at) = (search.lookup.hop(&contact.id).unwrap_or(1), now.saturating_sub(search.began));
+            let (hop, at) = (search.lookup.hop(&contact.id).unwrap_or(1), now.saturating_since(search.began));
             search.path.push(Step { contact, hop, at, took: None, outcome: Outcome::Open });
             Some((*key, search.lookup.target(), contact))
         })
@@ -167,7 +168,7 @@ impl Searches {
         self.under_way.get(&key).map(|search| search.lookup.target())
     }
 
-    pub(crate) fn answered(&mut self, now: u64, key: u64, id: &NodeId, told: &[Contact]) {
+    pub(crate) fn answered(&mut self, now: MonoTime, key: u64, id: &NodeId, told: &[Contact]) {
         if let Some(search) = self.under_way.get_mut(&key)
             && search.lookup.answered(id, told)
         {
@@ -175,7 +176,7 @@ impl Searches {
         }
     }
 
-    pub(crate) fn failed(&mut self, now: u64, key: u64, id: &NodeId) {
+    pub(crate) fn failed(&mut self, now: MonoTime, key: u64, id: &NodeId) {
         if let Some(search) = self.under_way.get_mut(&key) {
             search.lookup.failed(id);
             search.close(now, id, Outcome::Failed);
@@ -183,7 +184,7 @@ impl Searches {
     }
 
     /// Gives up those who did not answer in time, and takes out the lookups that ended.
-    pub(crate) fn tick(&mut self, now: u64) -> Vec<Found> {
+    pub(crate) fn tick(&mut self, now: MonoTime) -> Vec<Found> {
         let mut ended = Vec::new();
         for (key, search) in &mut self.under_way {
             for late in search.lookup.tick(now) {
@@ -197,25 +198,25 @@ impl Searches {
             number: search.asked_for,
             target: search.lookup.target(),
             nodes: search.lookup.found().copied().collect(),
-            took: now.saturating_sub(search.began),
+            took: now.saturating_since(search.began),
             complete: search.lookup.is_done(),
             path: search.path,
         };
         ended.iter().filter_map(|key| self.under_way.remove(key)).map(found).collect()
     }
 
-    /// Extend all deadlines by `millis`. The time that a question took tells the owner of this node's delay, too.
-    pub(crate) fn extend_deadlines(&mut self, millis: u64) {
+    /// Extend all deadlines by a span. The time that a question took tells the owner of this node's delay, too.
+    pub(crate) fn extend_deadlines(&mut self, by: Duration) {
         for Search { lookup, ends, began: _, asked_for: _, path: _ } in self.under_way.values_mut() {
-            lookup.extend_deadlines(millis);
-            *ends += millis;
+            lookup.extend_deadlines(by);
+            *ends += by;
         }
     }
 
-    pub(crate) fn deadline(&self) -> Option<u64> {
+    pub(crate) fn deadline(&self) -> Option<MonoTime> {
         let ends = |search: &Search| search.lookup.deadline().map_or(search.ends, |late| late.min(search.ends));
         let room = self.under_way.len() < MAX_SEARCHES && !self.waiting.is_empty();
-        let next = room.then(|| self.allowance.when(SEARCH_RATE, SEARCH_INTERVAL_MILLIS));
+        let next = room.then(|| self.allowance.when(SEARCH_RATE, LOOKUP_TOKENS));
         self.under_way.values().map(ends).chain(next).min()
     }
 }

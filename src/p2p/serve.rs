@@ -8,6 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::chain::Chain;
 use crate::mempool::Mempool;
@@ -24,6 +25,7 @@ use crate::p2p::proofs::ProofQuery;
 use crate::p2p::prover;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::meter;
+use crate::primitives::time::MonoTime;
 use crate::storage::StoreError;
 
 /// Bytes after which a peer has to have taken them before it gets more.
@@ -38,8 +40,8 @@ pub const MAX_WAITING_RANGES: usize = 8;
 pub const SLICE: Cost = Cost(4_000_000);
 /// Work for one peer after which it is looked again whose turn it is.
 const TURN: Cost = Cost(1_000_000);
-/// Milliseconds from one slice to the next: in between, the driver hands over what has come.
-const PAUSE_MILLIS: u64 = 1;
+/// Time from one slice to the next: in between, the driver hands over what has come.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Where answers come from.
 #[derive(Clone, Copy)]
@@ -91,7 +93,7 @@ pub(super) struct Server {
     queues: BTreeMap<PeerId, Queue>,
     bodies: Bodies,
     /// When the next slice is due, if a peer waits for it.
-    next: Option<u64>,
+    next: Option<MonoTime>,
 }
 
 impl Server {
@@ -135,13 +137,13 @@ impl Server {
     }
 
     /// When there is more to do.
-    pub(super) fn deadline(&self) -> Option<u64> {
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
         self.next
     }
 
     /// Answers what waits, a slice of it, unless the next one is not due yet.
     pub(super) fn serve(&mut self, now: Now, shelf: Shelf<'_>, budgets: &mut Budgets, out: &mut Outbox) {
-        if self.next.is_some_and(|at| at > now.millis) {
+        if self.next.is_some_and(|at| at > now.mono) {
             return;
         }
         let mut slice = Cost::ZERO;
@@ -159,7 +161,7 @@ impl Server {
             budgets.charge(now, peer, turn);
             slice += turn;
         }
-        self.next = self.queues.values().any(Queue::is_waiting).then_some(now.millis + PAUSE_MILLIS);
+        self.next = self.queues.values().any(Queue::is_waiting).then_some(now.mono + PAUSE);
     }
 
     /// The peer that waits and has most of its budget left.

@@ -4,6 +4,7 @@
 //! followed up with whoever announced. A peer that does not answer is left for the next.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::chain::{Chain, ChainError, Entry};
 use crate::consensus::error::RuleError;
@@ -16,12 +17,13 @@ use crate::p2p::outbox::Outbox;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
+use crate::primitives::time::MonoTime;
 
-/// Milliseconds in which headers must come: 160 kB over a slow line, after the peer has finished what it is at.
-pub const HEADERS_TIMEOUT_MILLIS: u64 = 15_000;
-/// Milliseconds until a peer is asked again for headers of which one was too early for this node's clock: the clock may have
+/// Time in which headers must come: 160 kB over a slow line, after the peer has finished what it is at.
+pub const HEADERS_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time until a peer is asked again for headers of which one was too early for this node's clock: the clock may have
 /// been put right, or the time has come.
-pub const EARLY_MILLIS: u64 = 10_000;
+pub const EARLY_TIME: Duration = Duration::from_secs(10);
 /// Most headers that announce blocks; more at once are only sent when asked for.
 pub const MAX_ANNOUNCED: usize = 8;
 
@@ -37,9 +39,9 @@ struct PeerChain {
     /// The last block announced to it.
     told: Option<BlockHash>,
     /// When it was asked for headers, if the answer has not come.
-    asked: Option<u64>,
+    asked: Option<MonoTime>,
     /// Until when it is not asked for what it claims, for this node's clock was behind its headers.
-    early_until: Option<u64>,
+    early_until: Option<MonoTime>,
     /// Its branch, while that is not worth storing.
     low: Option<LowWorkBranch>,
     /// The branch that has proven its work, as far as its headers have not been shown again.
@@ -203,7 +205,7 @@ impl HeaderSync {
             let claim = state.claim.max(early);
             state.exhausted();
             if early.is_some() {
-                (state.claim, state.early_until) = (claim, Some(now.millis + EARLY_MILLIS));
+                (state.claim, state.early_until) = (claim, Some(now.mono + EARLY_TIME));
             }
         }
         new
@@ -278,7 +280,7 @@ impl HeaderSync {
             return;
         }
         let best = Some(chain.tip().work);
-        let is_early = |state: &PeerChain| state.early_until.is_some_and(|until| until > now.millis);
+        let is_early = |state: &PeerChain| state.early_until.is_some_and(|until| until > now.mono);
         let promising = self.0.iter().filter(|(_, state)| state.claim > best && !is_early(state));
         if let Some(peer) = promising.max_by_key(|(_, state)| state.claim).map(|(peer, _)| *peer) {
             self.ask(now, peer, chain, out);
@@ -299,31 +301,31 @@ impl HeaderSync {
         }
     }
 
-    /// Extend all deadlines by `millis`.
-    pub(super) fn extend_deadlines(&mut self, millis: u64) {
+    /// Extend all deadlines by a span.
+    pub(super) fn extend_deadlines(&mut self, by: Duration) {
         for state in self.0.values_mut() {
             // This node's clock, and no answer, is what `early_until` waits for.
             let PeerChain { asked, early_until: _, claim: _, unresolved: _, best: _, told: _, low: _, proven: _ } =
                 state;
-            asked.iter_mut().for_each(|asked| *asked += millis);
+            asked.iter_mut().for_each(|asked| *asked += by);
         }
     }
 
     pub(super) fn tick(&mut self, now: Now, chain: &Chain, out: &mut Outbox) {
-        let is_due = |state: &PeerChain| state.early_until.is_some_and(|until| until <= now.millis);
+        let is_due = |state: &PeerChain| state.early_until.is_some_and(|until| until <= now.mono);
         if self.0.values().any(is_due) {
             self.0.values_mut().filter(|state| is_due(state)).for_each(|state| state.early_until = None);
             self.continue_sync(now, chain, out);
         }
         for (peer, state) in &self.0 {
-            if state.asked.is_some_and(|since| since + HEADERS_TIMEOUT_MILLIS <= now.millis) {
+            if state.asked.is_some_and(|since| since + HEADERS_TIMEOUT <= now.mono) {
                 out.close(*peer, Reason::Stalled);
             }
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
-        let asked = self.0.values().filter_map(|state| state.asked).map(|since| since + HEADERS_TIMEOUT_MILLIS);
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        let asked = self.0.values().filter_map(|state| state.asked).map(|since| since + HEADERS_TIMEOUT);
         asked.chain(self.0.values().filter_map(|state| state.early_until)).min()
     }
 }
@@ -338,6 +340,6 @@ impl PeerChain {
 }
 
 fn send_request(now: Now, peer: PeerId, state: &mut PeerChain, locator: Vec<BlockHash>, out: &mut Outbox) {
-    state.asked = Some(now.millis);
+    state.asked = Some(now.mono);
     out.send(peer, Message::GetHeaders { locator, stop: BlockHash::ZERO });
 }

@@ -12,7 +12,7 @@ use crate::p2p::kad::NodeId;
 use crate::p2p::{Command, Config, Input, Now};
 use crate::primitives::codec;
 use crate::primitives::hash::Hash256;
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 
 /// Bytes of an entry before its body: length and kind.
 pub(super) const HEAD_BYTES: usize = 5;
@@ -81,7 +81,7 @@ pub(super) fn checksum(entry: &[u8]) -> [u8; CHECKSUM_BYTES] {
 
 /// The time and the digest, which inputs and commands begin with.
 pub(super) fn moment(now: Now, digest: Digest) -> Vec<u8> {
-    codec::encode(&(now.millis, now.unix, digest))
+    codec::encode(&(now.mono, now.unix, digest))
 }
 
 pub(super) fn encode_start(start: &Start) -> Vec<u8> {
@@ -114,12 +114,13 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
         (id, listen_port, connect, seeds),
         ([outbound_target, max_inbound, max_inbound_per_address].map(|number| *number as u64), user_agent, seed),
         (sizes.map(|size| *size as u64), [expiry.as_secs(), *min_fee_rate, orphan_expiry.as_secs()]),
-        (now.millis, now.unix),
+        (now.mono, now.unix),
     ))
 }
 
 type Addresses = (NodeId, u16, Vec<SocketAddr>, Vec<SocketAddr>);
-type StartBody = ((String, String), Addresses, ([u64; 3], String, [u8; 32]), ([u64; 6], [u64; 3]), (u64, UnixTime));
+type StartBody =
+    ((String, String), Addresses, ([u64; 3], String, [u8; 32]), ([u64; 6], [u64; 3]), (MonoTime, UnixTime));
 
 fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
     let (
@@ -127,7 +128,7 @@ fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
         (id, listen_port, connect, seeds),
         (numbers, user_agent, seed),
         (sizes, [expiry_secs, min_fee_rate, orphan_expiry_secs]),
-        (millis, unix),
+        (mono, unix),
     ) = codec::decode::<StartBody>(body)?;
     let [outbound_target, max_inbound, max_inbound_per_address] = numbers.map(size);
     let [max_bytes, max_ancestors, max_descendants, max_orphans, max_orphan_bytes, max_orphan_size] = sizes.map(size);
@@ -156,7 +157,7 @@ fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
             max_orphan_size,
             orphan_expiry: Duration::from_secs(orphan_expiry_secs),
         },
-        now: Now { millis, unix },
+        now: Now { mono, unix },
     })
 }
 
@@ -168,8 +169,8 @@ fn size(number: u64) -> usize {
 /// The entry of a kind with a body.
 pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Entry, MalformedEntry> {
     let moment = |body| -> Result<_, MalformedEntry> {
-        let ((millis, unix, digest), used) = codec::decode_prefix::<(u64, UnixTime, Digest)>(body)?;
-        Ok((Now { millis, unix }, digest, &body[used..]))
+        let ((mono, unix, digest), used) = codec::decode_prefix::<(MonoTime, UnixTime, Digest)>(body)?;
+        Ok((Now { mono, unix }, digest, &body[used..]))
     };
     Ok(match kind {
         START => Entry::Start(Box::new(decode_start(body)?)),

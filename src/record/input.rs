@@ -1,6 +1,7 @@
 //! Inputs and commands as bytes: a tag (u8), and what goes with it. Replies are no part of it: in a replay no caller waits.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::MalformedEntry;
 use crate::p2p::kad::NodeId;
@@ -10,11 +11,16 @@ use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Encode};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 use crate::primitives::tx::Transaction;
 
 fn tagged(tag: u8, value: &impl Encode) -> Vec<u8> {
     codec::encode(&(tag, value))
+}
+
+/// Milliseconds of a span, of which the record keeps no parts.
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The bytes of an input.
@@ -32,7 +38,7 @@ pub fn encode_input(input: &Input) -> Vec<u8> {
         Input::Malformed { peer, reason } => tagged(3, &(peer.0, reason)),
         Input::Flushed { peer } => tagged(4, &peer.0),
         Input::Disconnected { peer } => tagged(5, &peer.0),
-        Input::Delayed { millis } => tagged(6, millis),
+        Input::Delayed { by } => tagged(6, &millis(*by)),
         Input::Tick => vec![7],
         Input::Stop => vec![8],
     }
@@ -53,7 +59,7 @@ pub fn decode_input(bytes: &[u8]) -> Result<Input, MalformedEntry> {
         }
         1 => Input::ConnectFailed { address: codec::decode(body)? },
         2 => {
-            let ((peer, at, kind), used) = codec::decode_prefix::<(u64, u64, u8)>(body)?;
+            let ((peer, at, kind), used) = codec::decode_prefix::<(u64, MonoTime, u8)>(body)?;
             let kind = Kind::from_byte(kind).ok_or(MalformedEntry::Kind { what: "message", found: kind })?;
             Input::Received { peer: PeerId(peer), message: Message::decode(kind, &body[used..])?, at }
         }
@@ -63,7 +69,7 @@ pub fn decode_input(bytes: &[u8]) -> Result<Input, MalformedEntry> {
         }
         4 => Input::Flushed { peer: peer()? },
         5 => Input::Disconnected { peer: peer()? },
-        6 => Input::Delayed { millis: codec::decode(body)? },
+        6 => Input::Delayed { by: Duration::from_millis(codec::decode(body)?) },
         7 => nothing(body, Input::Tick)?,
         8 => nothing(body, Input::Stop)?,
         found => return Err(MalformedEntry::Kind { what: "input", found: *found }),

@@ -62,7 +62,12 @@ impl State {
             .iter()
             .map(|peer| {
                 let heights = (peer.synced_headers, peer.synced_blocks, &peer.in_flight);
-                let times = (peer.connected_at, peer.last_received, peer.last_sent, peer.ping);
+                let times = (
+                    peer.connected_at,
+                    peer.last_received,
+                    peer.last_sent,
+                    peer.ping.map(|ping| ping.as_millis() as u64),
+                );
                 (peer.id.0, peer.node, peer.address, &peer.user_agent, heights, times, peer.score)
             })
             .collect();

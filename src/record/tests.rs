@@ -2,6 +2,7 @@ use std::io::{Cursor, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -20,7 +21,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 use crate::storage::MemoryStore;
 
 fn params() -> Arc<Params> {
@@ -42,11 +43,11 @@ fn inputs() -> Vec<Input> {
         Input::Malformed { peer, reason: Message::decode(Kind::Ping, &[1]).unwrap_err().into() },
         Input::Flushed { peer },
         Input::Disconnected { peer },
-        Input::Delayed { millis: 700 },
+        Input::Delayed { by: Duration::from_millis(700) },
         Input::Tick,
         Input::Stop,
     ];
-    inputs.extend(samples().into_iter().map(|message| Input::Received { peer, message, at: 3 }));
+    inputs.extend(samples().into_iter().map(|message| Input::Received { peer, message, at: MonoTime::from_millis(3) }));
     inputs
 }
 
@@ -115,7 +116,7 @@ fn an_input_takes_few_bytes() {
     assert_eq!(length(&Input::Tick), 34);
     for message in samples() {
         let frame = crate::p2p::frame::encode(&message).len();
-        assert_eq!(length(&Input::Received { peer: PeerId(1), message, at: 2 }), 46 + frame);
+        assert_eq!(length(&Input::Received { peer: PeerId(1), message, at: MonoTime::from_millis(2) }), 46 + frame);
     }
 }
 
@@ -138,8 +139,8 @@ proptest! {
         for input in [
             Input::Connected { peer: PeerId(peer), address, direction: Direction::Inbound, id },
             Input::ConnectFailed { address },
-            Input::Received { peer: PeerId(peer), message: Message::Pong(until), at },
-            Input::Delayed { millis: at },
+            Input::Received { peer: PeerId(peer), message: Message::Pong(until), at: MonoTime::from_millis(at) },
+            Input::Delayed { by: Duration::from_millis(at) },
         ] {
             let read = decode_input(&encode_input(&input)).unwrap();
             prop_assert_eq!(format!("{read:?}"), format!("{input:?}"));
@@ -152,7 +153,10 @@ proptest! {
 }
 
 fn at(millis: u64) -> Now {
-    Now { millis, unix: UnixTime::from_secs(u64::from(params().timestamp) + 1_000 + millis / 1_000) }
+    Now {
+        mono: MonoTime::from_millis(millis),
+        unix: UnixTime::from_secs(u64::from(params().timestamp) + 1_000 + millis / 1_000),
+    }
 }
 
 /// A node with a chain of `blocks`, recorded from there on.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::p2p::Now;
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 
-/// Counts from when it was made, so that the monotonic reading fits 64 bits of milliseconds. Clones are one clock.
+/// Counts from when it was made, which is where the monotonic reading starts. Clones are one clock.
 #[derive(Debug, Clone)]
 pub(super) struct Clock {
     start: Instant,
@@ -25,7 +25,7 @@ impl Clock {
             0 => unix_now(),
             set => UnixTime::from_secs(set),
         };
-        Now { millis: self.elapsed().as_millis() as u64, unix }
+        Now { mono: MonoTime::START + self.elapsed(), unix }
     }
 
     /// Stops the wall's clock at a time; at the epoch it lets it go again. The monotonic one goes on.
@@ -39,14 +39,14 @@ impl Clock {
     }
 
     /// The monotonic reading at a time that has passed.
-    pub(super) fn millis_of(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.start).as_millis() as u64
+    pub(super) fn mono_of(&self, at: Instant) -> MonoTime {
+        MonoTime::START + at.saturating_duration_since(self.start)
     }
 
-    /// When the monotonic reading will be `millis`. Far-off times are cut to a day.
-    pub(super) fn instant_of(&self, millis: u64) -> Instant {
+    /// When the monotonic reading will be `at`. Far-off times are cut to a day.
+    pub(super) fn instant_of(&self, at: MonoTime) -> Instant {
         let latest = Instant::now() + Duration::from_secs(86_400);
-        self.start.checked_add(Duration::from_millis(millis)).map_or(latest, |at| at.min(latest))
+        self.start.checked_add(at.saturating_since(MonoTime::START)).map_or(latest, |at| at.min(latest))
     }
 }
 

@@ -18,6 +18,7 @@ use super::turns::Turns;
 use crate::p2p::frame;
 use crate::p2p::message::Message;
 use crate::p2p::{Event, Input, Output, PeerId, Protocol};
+use crate::primitives::time::MonoTime;
 
 /// From what on a single thing has kept the thread so long that what peers sent meanwhile must not look late: well below the
 /// patience of any timer, and well above what anything takes that is divided into slices.
@@ -34,7 +35,7 @@ pub(super) struct Driver<P: Protocol> {
     /// What has come from peers and waits.
     turns: Turns<SocketEvent>,
     /// When the protocol next wants to look at the clock.
-    wake: Option<u64>,
+    wake: Option<MonoTime>,
     events: broadcast::Sender<Event>,
     tip: watch::Sender<Tip>,
     /// Why the store failed, if it did.
@@ -61,7 +62,7 @@ impl<P: Protocol> Driver<P> {
             net,
             peers: BTreeMap::new(),
             turns: Turns::new(),
-            wake: Some(0),
+            wake: Some(MonoTime::START),
             events,
             tip,
             store_failed: None,
@@ -82,7 +83,7 @@ impl<P: Protocol> Driver<P> {
             self.act();
         }
         loop {
-            let wake = self.wake.map(|millis| Instant::from_std(self.clock.instant_of(millis)));
+            let wake = self.wake.map(|at| Instant::from_std(self.clock.instant_of(at)));
             let alarm = async move {
                 match wake {
                     Some(instant) if instant <= Instant::now() => {}
@@ -131,7 +132,7 @@ impl<P: Protocol> Driver<P> {
             self.act();
             let took = self.clock.elapsed().saturating_sub(began);
             if took >= LONG {
-                self.node.handle(self.clock.now(), Input::Delayed { millis: took.as_millis() as u64 });
+                self.node.handle(self.clock.now(), Input::Delayed { by: took });
                 self.act();
             }
             // What is on disk is whole; going on would only move memory away from it.
@@ -187,7 +188,7 @@ impl<P: Protocol> Driver<P> {
             SocketEvent::DialFailed { address } => Input::ConnectFailed { address },
             SocketEvent::Received { peer, message, at, space } if self.peers.contains_key(&peer) => {
                 _space = Some(space);
-                Input::Received { peer, message, at: self.clock.millis_of(at.into_std()) }
+                Input::Received { peer, message, at: self.clock.mono_of(at.into_std()) }
             }
             SocketEvent::Malformed { peer, reason } if self.peers.contains_key(&peer) => {
                 Input::Malformed { peer, reason }
@@ -227,7 +228,7 @@ impl<P: Protocol> Driver<P> {
                         debug!(peer = peer.0, %reason, "disconnecting");
                         self.close(peer);
                     }
-                    Output::WakeAt { millis } => self.wake = Some(millis),
+                    Output::WakeAt { at } => self.wake = Some(at),
                     Output::Event(event) => self.event(event),
                 }
             }

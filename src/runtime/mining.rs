@@ -278,7 +278,7 @@ impl Work {
 /// Nonces tried on the node's thread: enough where blocks are instant, and soon over where they are not.
 const QUICK_TRIES: u32 = 1 << 12;
 /// How long blocks are made on the node's thread before peers and other callers have their turn.
-const SLICE_MILLIS: u64 = 20;
+const SLICE: Duration = Duration::from_millis(20);
 /// Nonces tried at a time elsewhere.
 const CHUNK: u32 = 1 << 16;
 
@@ -312,8 +312,8 @@ pub async fn generate(
     loop {
         let (on_thread, mut until) = (shared.clone(), None);
         link.repeat(move |node, now| {
-            let until = *until.get_or_insert(now.millis + SLICE_MILLIS);
-            let is_due = now.millis < until && lock(&on_thread).wants(count);
+            let until = *until.get_or_insert(now.mono + SLICE);
+            let is_due = now.mono < until && lock(&on_thread).wants(count);
             if is_due { quick_block(node, now, payee, &on_thread) } else { None }
         })
         .await?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -22,8 +23,8 @@ use crate::primitives::header::Header;
 use crate::primitives::target::Bits;
 use crate::primitives::tx::Transaction;
 
-/// Milliseconds after which it looks whom to dial and tells its peers something again.
-const TURN_MILLIS: u64 = 5_000;
+/// Time after which it looks whom to dial and tells its peers something again.
+const TURN: Duration = Duration::from_secs(5);
 /// How many connections to others it wants.
 const DIALS: usize = 16;
 /// To how many of those at a time it dials at most.
@@ -156,7 +157,7 @@ impl Byzantine {
     }
 
     fn turn(&mut self, now: Now) -> Vec<Output> {
-        let mut outputs = vec![Output::WakeAt { millis: now.millis + TURN_MILLIS }];
+        let mut outputs = vec![Output::WakeAt { at: now.mono + TURN }];
         let wanted = DIALS.saturating_sub(self.peers.len()).min(DIALS_A_TURN);
         for _ in 0..wanted {
             outputs.extend(

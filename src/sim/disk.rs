@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::primitives::time::MonoTime;
 use crate::storage::{Batch, MemoryStore, Store, StoreError, Visitor};
 
-/// Milliseconds after which what is committed is sure to have been written, as with a node's real store.
-pub(super) const LINGER_MILLIS: u64 = 500;
+/// Time after which what is committed is sure to have been written, as with a node's real store.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// A store that remembers what the last half second has changed, for a crash to take back: whole batches, the last first.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub(super) struct Disk {
 /// A batch that a crash may take back: when it was committed, and the values before it.
 #[derive(Debug)]
 struct Unwritten {
-    at: u64,
+    at: MonoTime,
     before: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
@@ -31,14 +33,14 @@ impl Disk {
         Self { kept: MemoryStore::new(), clock, unwritten: Mutex::default() }
     }
 
-    /// Loses what was committed in the last `millis` and not flushed.
+    /// Loses what was committed in the last `span` and not flushed.
     ///
     /// # Errors
     /// The store's, which memory's has not.
-    pub(super) fn crash(&self, millis: u64) -> Result<(), StoreError> {
+    pub(super) fn crash(&self, span: Duration) -> Result<(), StoreError> {
         let now = self.now();
         let mut unwritten = self.unwritten();
-        while let Some(Unwritten { before, .. }) = unwritten.pop_back_if(|batch| batch.at + millis > now) {
+        while let Some(Unwritten { before, .. }) = unwritten.pop_back_if(|batch| batch.at + span > now) {
             let mut batch = Batch::default();
             for (key, value) in before {
                 match value {
@@ -52,8 +54,8 @@ impl Disk {
         Ok(())
     }
 
-    fn now(&self) -> u64 {
-        self.clock.load(Ordering::Relaxed)
+    fn now(&self) -> MonoTime {
+        MonoTime::from_millis(self.clock.load(Ordering::Relaxed))
     }
 
     /// Nothing that holds this lock can leave half a change.
@@ -77,7 +79,7 @@ impl Store for Disk {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let (at, mut unwritten) = (self.now(), self.unwritten());
-        while unwritten.pop_front_if(|batch| batch.at + LINGER_MILLIS < at).is_some() {}
+        while unwritten.pop_front_if(|batch| batch.at + LINGER < at).is_some() {}
         let before = batch.keys().map(|key| Ok((key.to_vec(), self.kept.get(key)?)));
         let before = before.collect::<Result<_, StoreError>>()?;
         unwritten.push_back(Unwritten { at, before });
@@ -122,7 +124,7 @@ mod tests {
             put(&disk, key, &at.to_string());
         }
         clock.store(1_500, Ordering::Relaxed);
-        disk.crash(150).unwrap();
+        disk.crash(Duration::from_millis(150)).unwrap();
         assert_eq!(
             ["a", "b", "c", "last"].map(|key| text(&disk, key)),
             [Some("1000".to_owned()), Some("1300".to_owned()), None, Some("b".to_owned())]
@@ -130,7 +132,7 @@ mod tests {
         // What a crash has left is written, and so is what was flushed.
         put(&disk, "d", "1500");
         disk.flush().unwrap();
-        disk.crash(LINGER_MILLIS).unwrap();
+        disk.crash(LINGER).unwrap();
         assert_eq!((text(&disk, "b"), text(&disk, "d")), (Some("1300".to_owned()), Some("1500".to_owned())));
     }
 }

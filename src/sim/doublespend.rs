@@ -5,6 +5,7 @@
 //! payment of the same coin. When its branch is longer, the wires are mended, and the nodes do what nodes do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ use crate::primitives::address;
 use crate::primitives::amount::COIN;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::SecretKey;
+use crate::primitives::time::MonoTime;
 use crate::primitives::tx::{OutPoint, Output, Transaction};
 use crate::storage::StoreError;
 use crate::wallet::coins::Spendable;
@@ -24,10 +26,10 @@ use crate::wallet::payment::{self, Fee, PaymentError};
 const MERCHANT: usize = 0;
 const MINER: usize = 1;
 const ATTACKER: usize = 2;
-/// Milliseconds after each block, in which it comes to all who may hear of it.
-const BLOCK_MILLIS: u64 = 500;
-/// Milliseconds in which anything that must happen happens.
-const PATIENCE_MILLIS: u64 = 120_000;
+/// Time after each block in which it comes to all who may hear of it.
+const BLOCK: Duration = Duration::from_millis(500);
+/// Time in which anything that must happen happens.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Grains a byte, and what is paid of the coin.
 const FEE_RATE: u64 = 2;
 const PRICE: u64 = 9 * COIN;
@@ -96,9 +98,9 @@ pub fn run(
     sim.add_node(&[])?;
     sim.add_node(&[MERCHANT])?;
     sim.add_node(&[MERCHANT, MINER])?;
-    sim.run_for(10_000);
+    sim.run_for(Duration::from_secs(10));
     sim.mine(MINER).ok_or(unexpected("no block could be mined"))?;
-    if !sim.run_until(PATIENCE_MILLIS, Sim::is_converged) {
+    if !sim.run_until(PATIENCE, Sim::is_converged) {
         return Err(unexpected("the nodes did not find each other"));
     }
 
@@ -123,11 +125,11 @@ pub fn run(
     let fork = sim.node(MERCHANT).map_or(0, |node| node.chain().tip().height);
     let outcome = race(Dice::new(seed, number, share), confirmations, |side| {
         sim.mine(if side == Side::Attacker { ATTACKER } else { MINER }).ok_or(unexpected("no block could be mined"))?;
-        sim.run_for(BLOCK_MILLIS);
+        sim.run_for(BLOCK);
         if std::mem::take(&mut first) {
             submit(&mut sim, MERCHANT, payment.transaction.clone()).ok_or(unexpected("the merchant's node refused"))?;
             let relayed = |sim: &Sim| sim.node(MINER).is_some_and(|node| node.mempool().contains(&payment.txid));
-            if !sim.run_until(PATIENCE_MILLIS, relayed) {
+            if !sim.run_until(PATIENCE, relayed) {
                 return Err(unexpected("the miner did not hear of the payment"));
             }
         }
@@ -138,10 +140,10 @@ pub fn run(
     let before = sim.events(MERCHANT).len();
     sim.heal();
     sim.command(ATTACKER, |reply| Command::ConnectOnce(Sim::address(MERCHANT), None, reply));
-    if !sim.run_until(PATIENCE_MILLIS, Sim::is_converged) {
+    if !sim.run_until(PATIENCE, Sim::is_converged) {
         return Err(unexpected("the nodes did not agree after the branch was published"));
     }
-    let taken_back = |(_, event): &&(u64, Event)| matches!(event, Event::BlockDisconnected { .. });
+    let taken_back = |(_, event): &&(MonoTime, Event)| matches!(event, Event::BlockDisconnected { .. });
     let depth = sim.events(MERCHANT)[before..].iter().filter(taken_back).count() as u32;
     let merchant = sim.node(MERCHANT).ok_or(unexpected("the merchant's node is down"))?;
     let db = merchant.chain().db();

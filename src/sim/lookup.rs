@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -19,11 +20,13 @@ use sha2::{Digest, Sha256};
 
 use super::generator;
 use super::summary::{Summary, share};
+use super::units::draw_between;
 use crate::p2p::kad::{Contact, Lookup, NodeId, Noted, Table, nearest_first};
 use crate::p2p::reach::is_public;
+use crate::primitives::time::MonoTime;
 
-/// Milliseconds from a question to its answer.
-const ROUND_TRIP_MILLIS: std::ops::RangeInclusive<u64> = 20..=300;
+/// Shortest and longest time from a question to its answer.
+const ROUND_TRIP: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(300)];
 /// How often a node is met at most for each place in a bucket, if many are refused a place.
 const DRAWS_PER_PLACE: usize = 4;
 /// Generators: for the nodes' tables, then for the lookups, then one for all else.
@@ -171,7 +174,7 @@ impl<'a> Net<'a> {
         let mut meet = |other: usize| {
             let contact = self.contact(other as u32);
             met.push((contact.id, other as u32));
-            table.answered(0, contact)
+            table.answered(MonoTime::START, contact)
         };
         let mut near = 0..self.ids.len();
         for bit in (0..=255).rev() {
@@ -255,15 +258,16 @@ impl<'a> Net<'a> {
         let target = NodeId::random(&mut rng);
         let start = self.closest(source, &tables[source as usize], &target);
         let mut lookup = Lookup::new(self.ids[source as usize], target, k, alpha, start);
-        let (mut now, mut messages) = (0, 0);
-        let mut answers: BinaryHeap<Reverse<(u64, u32)>> = BinaryHeap::new();
+        let (mut now, mut messages) = (MonoTime::START, 0);
+        let mut answers: BinaryHeap<Reverse<(MonoTime, u32)>> = BinaryHeap::new();
         loop {
             while let Some(contact) = lookup.ask(now) {
                 messages += 1;
                 let Some(asked) = self.number_of(&contact.id).filter(|asked| !self.dead[*asked as usize]) else {
                     continue;
                 };
-                answers.push(Reverse((now + rng.random_range(ROUND_TRIP_MILLIS), asked)));
+                let [least, most] = ROUND_TRIP;
+                answers.push(Reverse((now + draw_between(least, most, &mut rng), asked)));
             }
             if lookup.is_done() {
                 break;
@@ -288,7 +292,7 @@ impl<'a> Net<'a> {
         Some(Trial {
             hops: lookup.hops().unwrap_or(0),
             messages,
-            millis: now,
+            millis: now.as_millis(),
             nearest: found.first() == truth.first(),
             found: truth.iter().filter(|id| found.contains(id)).count(),
             findable: truth.len(),

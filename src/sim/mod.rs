@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -40,18 +41,18 @@ use crate::p2p::{Command, Config, Event, Input, Node, Now, Output, Protocol, Rep
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::{PublicKey, SecretKey};
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 use crate::primitives::tx::Transaction;
 use crate::record::{Recorded, Recorder, Start};
 use crate::storage::StoreError;
 use disk::Disk;
-use units::Latency;
+use units::{Latency, draw_between};
 use wire::{Agenda, Happening, Link};
 
 /// The port at which every node listens.
 const PORT: u16 = 7331;
-/// Seconds from genesis to the start of a run.
-const START_SECS: u64 = 600;
+/// Time from genesis to the start of a run.
+const HEAD_START: Duration = Duration::from_secs(600);
 
 /// A generator for one thing among many, so that how much one draws does not change another.
 fn generator(seed: u64, what: u64, number: u64) -> ChaCha20Rng {
@@ -70,8 +71,8 @@ pub type Script = Box<dyn FnMut(Now, Input) -> Vec<Output>>;
 pub struct Weather {
     /// How long a message takes, drawn once for each connection.
     pub latency: Latency,
-    /// Most milliseconds that one takes longer now and then.
-    pub jitter: u64,
+    /// Most that one takes longer now and then.
+    pub jitter: Duration,
     /// Bytes a millisecond on each connection, each way.
     pub bandwidth: u64,
     /// The part of messages that is lost and sent again after a while, as TCP does.
@@ -83,7 +84,13 @@ pub struct Weather {
 impl Default for Weather {
     /// Houses in one country: 10 to 80 ms, 5 ms of jitter, 10 MB/s, nothing lost.
     fn default() -> Self {
-        Self { latency: Latency::Uniform(10, 80), jitter: 5, bandwidth: 10_000, loss: 0.0, resets: 0.0 }
+        Self {
+            latency: Latency::Uniform(Duration::from_millis(10), Duration::from_millis(80)),
+            jitter: Duration::from_millis(5),
+            bandwidth: 10_000,
+            loss: 0.0,
+            resets: 0.0,
+        }
     }
 }
 
@@ -106,8 +113,8 @@ impl Traffic {
 /// A block that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// When, in milliseconds.
-    pub at: u64,
+    /// When.
+    pub at: MonoTime,
     /// By which node.
     pub node: usize,
     /// The block.
@@ -126,12 +133,12 @@ struct Place {
     config: Config,
     /// How many times it was started: what was foreseen for an earlier life does not happen.
     life: u32,
-    wake: Option<u64>,
+    wake: Option<MonoTime>,
     group: usize,
     /// The part of its messages, from 0 to 1, of which a bit is flipped.
     garbled: f64,
     /// What its node told, with the time.
-    events: Vec<(u64, Event)>,
+    events: Vec<(MonoTime, Event)>,
 }
 
 impl Place {
@@ -146,8 +153,8 @@ pub struct Sim {
     params: Arc<Params>,
     weather: Weather,
     rng: ChaCha20Rng,
-    millis: u64,
-    /// The same, for the disks.
+    time: MonoTime,
+    /// The same in milliseconds, for the disks.
     clock: Arc<AtomicU64>,
     agenda: Agenda,
     places: Vec<Place>,
@@ -156,7 +163,7 @@ pub struct Sim {
     trace: Sha256,
     traffic: [Traffic; Kind::ALL.len()],
     found: Vec<Found>,
-    mining: Option<u64>,
+    mining: Option<Duration>,
     mining_round: u32,
     extra_nonce: u64,
 }
@@ -168,7 +175,7 @@ impl Sim {
             params,
             weather,
             rng: ChaCha20Rng::seed_from_u64(seed),
-            millis: 0,
+            time: MonoTime::START,
             clock: Arc::default(),
             agenda: Agenda::default(),
             places: Vec::new(),
@@ -190,8 +197,8 @@ impl Sim {
 
     /// The time.
     pub fn now(&self) -> Now {
-        let start = u64::from(self.params.timestamp) + START_SECS;
-        Now { millis: self.millis, unix: UnixTime::from_secs(start + self.millis / 1_000) }
+        let start = UnixTime::from_secs(u64::from(self.params.timestamp)).saturating_add(HEAD_START);
+        Now { mono: self.time, unix: start.saturating_add(self.time.saturating_since(MonoTime::START)) }
     }
 
     /// The address of a node: each has its own.
@@ -252,8 +259,8 @@ impl Sim {
     /// # Errors
     /// The store's, which memory's has not.
     pub fn crash(&mut self, node: usize) -> Result<(), StoreError> {
-        let lost = self.rng.random_range(0..=disk::LINGER_MILLIS);
-        self.note("crash", [node as u64, lost, 0]);
+        let lost = draw_between(Duration::ZERO, disk::LINGER, &mut self.rng);
+        self.note("crash", [node as u64, lost.as_millis() as u64, 0]);
         let place = &mut self.places[node];
         (place.actor, place.wake) = (Actor::Down, None);
         place.disk.crash(lost)?;
@@ -306,8 +313,8 @@ impl Sim {
         (0..self.places.len()).filter_map(|number| Some((number, self.node(number)?)))
     }
 
-    /// What a node told, with the milliseconds at which it did.
-    pub fn events(&self, node: usize) -> &[(u64, Event)] {
+    /// What a node told, with the time at which it did.
+    pub fn events(&self, node: usize) -> &[(MonoTime, Event)] {
         &self.places[node].events
     }
 
@@ -352,7 +359,7 @@ impl Sim {
     pub fn mine(&mut self, node: usize) -> Option<BlockHash> {
         let block = self.make_block(node)?;
         let hash = block.hash();
-        let at = self.millis;
+        let at = self.time;
         self.command(node, |reply| Command::SubmitBlock(block, reply))?.ok()?;
         self.found.push(Found { at, node, hash });
         Some(hash)
@@ -363,9 +370,9 @@ impl Sim {
         &self.found
     }
 
-    /// From now on blocks are found at random, `mean_millis` apart in the mean; `None` ends it.
-    pub fn set_mining(&mut self, mean_millis: Option<u64>) {
-        self.mining = mean_millis;
+    /// From now on blocks are found at random, `mean` apart in the mean; `None` ends it.
+    pub fn set_mining(&mut self, mean: Option<Duration>) {
+        self.mining = mean;
         self.mining_round += 1;
         self.foresee_block();
     }
@@ -374,8 +381,8 @@ impl Sim {
     fn foresee_block(&mut self) {
         let Some(mean) = self.mining else { return };
         let uniform: f64 = self.rng.random_range(f64::EPSILON..1.0);
-        let wait = (-uniform.ln() * mean as f64) as u64;
-        self.agenda.add(self.millis + wait.max(1), Happening::BlockFound { round: self.mining_round });
+        let wait = Duration::from_millis(((-uniform.ln() * mean.as_millis() as f64) as u64).max(1));
+        self.agenda.add(self.time + wait, Happening::BlockFound { round: self.mining_round });
     }
 
     /// Cuts the network into groups that hear nothing of each other: each node is in the group of that number, those not
@@ -397,8 +404,8 @@ impl Sim {
     }
 
     /// Lets time pass.
-    pub fn run_for(&mut self, millis: u64) {
-        let until = self.millis + millis;
+    pub fn run_for(&mut self, span: Duration) {
+        let until = self.time + span;
         while let Some((at, happening)) = self.agenda.next(until) {
             self.set_time(at);
             self.happen(happening);
@@ -406,19 +413,19 @@ impl Sim {
         self.set_time(until);
     }
 
-    fn set_time(&mut self, millis: u64) {
-        self.millis = millis;
-        self.clock.store(millis, Ordering::Relaxed);
+    fn set_time(&mut self, time: MonoTime) {
+        self.time = time;
+        self.clock.store(time.as_millis(), Ordering::Relaxed);
     }
 
-    /// Lets time pass until a condition holds, looked at every 10 ms; `false` if it does not within `limit` milliseconds.
-    pub fn run_until(&mut self, limit: u64, mut condition: impl FnMut(&Self) -> bool) -> bool {
-        let end = self.millis + limit;
+    /// Lets time pass until a condition holds, looked at every 10 ms; `false` if it does not within `limit`.
+    pub fn run_until(&mut self, limit: Duration, mut condition: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.time + limit;
         while !condition(self) {
-            if self.millis >= end {
+            if self.time >= end {
                 return false;
             }
-            self.run_for(10.min(end - self.millis));
+            self.run_for(end.saturating_since(self.time).min(Duration::from_millis(10)));
         }
         true
     }

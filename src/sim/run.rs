@@ -1,10 +1,12 @@
 //! What happens, one thing after another.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rand::RngExt;
 use sha2::Digest;
 
+use super::units::draw_between;
 use super::wire::{End, Happening, Link, link_of, peer_id};
 use super::{Actor, Sim};
 use crate::p2p::frame;
@@ -15,7 +17,7 @@ use crate::record;
 
 impl Sim {
     pub(super) fn note(&mut self, what: &str, numbers: [u64; 3]) {
-        self.trace.update(self.millis.to_le_bytes());
+        self.trace.update(self.time.as_millis().to_le_bytes());
         self.trace.update(what);
         numbers.iter().for_each(|number| self.trace.update(number.to_le_bytes()));
     }
@@ -44,7 +46,7 @@ impl Sim {
                 if garbled > 0.0 && self.rng.random_bool(garbled) {
                     return self.tell_garbled(node, peer, &message);
                 }
-                self.tell(node, Input::Received { peer, message, at: self.millis });
+                self.tell(node, Input::Received { peer, message, at: self.time });
             }
             Happening::Flushed { link, end } => {
                 if let Some(node) = self.links.get(&link).filter(|link| !link.is_cut).map(|link| link.node(end)) {
@@ -62,7 +64,7 @@ impl Sim {
             }
             Happening::Wake { node, life } => {
                 let place = &mut self.places[node];
-                if place.life == life && place.wake == Some(self.millis) {
+                if place.life == life && place.wake == Some(self.time) {
                     place.wake = None;
                     self.tell(node, Input::Tick);
                 }
@@ -91,7 +93,7 @@ impl Sim {
         let mut decoder = frame::Decoder::new(self.params.max_block_bytes);
         decoder.push(&bytes);
         match decoder.next_message() {
-            Ok(Some(message)) => self.tell(node, Input::Received { peer, message, at: self.millis }),
+            Ok(Some(message)) => self.tell(node, Input::Received { peer, message, at: self.time }),
             Ok(None) => {}
             Err(error) => self.tell(node, Input::Malformed { peer, reason: error }),
         }
@@ -109,13 +111,13 @@ impl Sim {
         });
         let Some(to) = reached else {
             self.note("nobody", [from as u64, 0, 0]);
-            return self.agenda.add(self.millis + latency, Happening::DialFailed { node: from, life, address });
+            return self.agenda.add(self.time + latency, Happening::DialFailed { node: from, life, address });
         };
         let id = self.next_link;
         self.next_link += 1;
-        let busy_until = [self.millis + latency; 2];
+        let busy_until = [self.time + latency; 2];
         self.links.insert(id, Link { nodes: [from, to], latency, busy_until, is_cut: false });
-        self.agenda.add(self.millis + latency, Happening::Established { link: id });
+        self.agenda.add(self.time + latency, Happening::Established { link: id });
         // Ports of diallers count up, as an operating system's do.
         let port = 40_000 + (id % 20_000) as u16;
         let address = SocketAddr::new(Self::address(from).ip(), port);
@@ -168,30 +170,30 @@ impl Sim {
                 Output::Flush { peer } => {
                     let (link, end) = link_of(peer);
                     if let Some(open) = self.links.get(&link) {
-                        let left = open.busy_until[end.other() as usize].saturating_sub(open.latency);
-                        self.agenda.add(left.max(self.millis), Happening::Flushed { link, end });
+                        let left = open.busy_until[end.other() as usize].saturating_since(self.time + open.latency);
+                        self.agenda.add(self.time + left, Happening::Flushed { link, end });
                     }
                 }
                 Output::Connect { address, id } => {
                     let latency = self.weather.latency.draw(&mut self.rng);
-                    self.agenda.add(self.millis + latency, Happening::Dial { from: node, life, address, id });
+                    self.agenda.add(self.time + latency, Happening::Dial { from: node, life, address, id });
                 }
                 Output::Disconnect { peer, reason } => {
                     let (link, end) = link_of(peer);
                     self.note(&reason.to_string(), [node as u64, link, 0]);
                     if let Some(open) = self.links.get(&link) {
-                        let at = open.busy_until[end.other() as usize].max(self.millis + open.latency);
+                        let at = open.busy_until[end.other() as usize].max(self.time + open.latency);
                         self.agenda.add(at, Happening::Closed { link, to: end.other() });
                     }
                 }
-                Output::WakeAt { millis } => {
-                    let millis = millis.max(self.millis + 1);
-                    self.places[node].wake = Some(millis);
-                    self.agenda.add(millis, Happening::Wake { node, life });
+                Output::WakeAt { at } => {
+                    let at = at.max(self.time + Duration::from_millis(1));
+                    self.places[node].wake = Some(at);
+                    self.agenda.add(at, Happening::Wake { node, life });
                 }
                 Output::Event(event) => {
                     self.trace.update(format!("{event:?}"));
-                    self.places[node].events.push((self.millis, event));
+                    self.places[node].events.push((self.time, event));
                 }
             }
         }
@@ -208,12 +210,12 @@ impl Sim {
         if weather.resets > 0.0 && self.rng.random_bool(weather.resets) {
             return self.break_link(id);
         }
-        let mut delay = link.latency + self.rng.random_range(0..=weather.jitter);
+        let mut delay = link.latency + draw_between(Duration::ZERO, weather.jitter, &mut self.rng);
         if weather.loss > 0.0 && self.rng.random_bool(weather.loss) {
-            delay += 200 + 2 * link.latency;
+            delay += Duration::from_millis(200) + 2 * link.latency;
         }
-        let transfer = message.encoded_len() as u64 / weather.bandwidth.max(1);
-        let at = link.busy_until[to as usize].max(self.millis + delay) + transfer;
+        let transfer = Duration::from_millis(message.encoded_len() as u64 / weather.bandwidth.max(1));
+        let at = link.busy_until[to as usize].max(self.time + delay) + transfer;
         link.busy_until[to as usize] = at;
         self.agenda.add(at, Happening::Arrival { link: id, to, message });
     }

@@ -3,31 +3,51 @@
 use std::f64::consts::TAU;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 use serde::Serialize;
 
 /// Longest time that can be asked for: a year, so that no sum of times overflows.
-const MAX_MILLIS: u64 = 366 * 24 * 3_600_000;
+const MAX_TIME: Duration = Duration::from_secs(366 * 24 * 3_600);
 /// Longest that a message takes, whatever is drawn.
-const MAX_LATENCY_MILLIS: f64 = 10_000.0;
+const MAX_LATENCY: Duration = Duration::from_secs(10);
 /// Units and their milliseconds, the longest first.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// A time in milliseconds: `250ms`, `90s`, `1.5m`, `2h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Millis(pub u64);
+/// A span of time as a person types it, to the millisecond: `250ms`, `90s`, `1.5m`, `2h`. In JSON it is a number of milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
 
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = UNITS.iter().find(|(_, millis)| self.0 > 0 && self.0.is_multiple_of(*millis));
-        let (name, millis) = whole.unwrap_or(&("ms", 1));
-        write!(f, "{}{name}", self.0 / millis)
+impl Span {
+    /// So many seconds.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+
+    /// Whole milliseconds.
+    pub const fn as_millis(self) -> u64 {
+        self.0.as_millis() as u64
     }
 }
 
-impl FromStr for Millis {
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = self.as_millis();
+        let whole = UNITS.iter().find(|(_, millis)| span > 0 && span.is_multiple_of(*millis));
+        let (name, millis) = whole.unwrap_or(&("ms", 1));
+        write!(f, "{}{name}", span / millis)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.as_millis())
+    }
+}
+
+impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -37,46 +57,55 @@ impl FromStr for Millis {
         let millis = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1;
         let number: f64 = number.parse().map_err(|_| wrong())?;
         let total = (number * millis as f64).round();
-        let fits = (0.0..=MAX_MILLIS as f64).contains(&total);
-        if fits { Ok(Self(total as u64)) } else { Err(format!("{text} is not between 0 and a year")) }
+        let fits = (0.0..=MAX_TIME.as_millis() as f64).contains(&total);
+        if fits {
+            Ok(Self(Duration::from_millis(total as u64)))
+        } else {
+            Err(format!("{text} is not between 0 and a year"))
+        }
     }
 }
 
-/// How long a message is under way; drawn once for each connection, in milliseconds.
+/// How long a message is under way; drawn once for each connection, to the millisecond.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Latency {
     /// Any of these as likely as any other: `50ms..300ms`, or `80ms` for one only.
-    Uniform(u64, u64),
+    Uniform(Duration, Duration),
     /// Few far, most near: `exponential:MEAN`.
-    Exponential(u64),
+    Exponential(Duration),
     /// Of a median and the spread of its logarithm, as measured round trips of the internet are: `lognormal:MEDIAN:SIGMA`.
-    LogNormal(u64, f64),
+    LogNormal(Duration, f64),
 }
 
 impl Latency {
-    pub(super) fn draw(&self, rng: &mut ChaCha20Rng) -> u64 {
+    pub(super) fn draw(&self, rng: &mut ChaCha20Rng) -> Duration {
         // From 0, which has no logarithm, excluded.
         let mut uniform = || 1.0 - rng.random::<f64>();
         let millis = match *self {
-            Self::Uniform(from, to) => return rng.random_range(from..=to),
-            Self::Exponential(mean) => -uniform().ln() * mean as f64,
+            Self::Uniform(from, to) => return draw_between(from, to, rng),
+            Self::Exponential(mean) => -uniform().ln() * mean.as_millis() as f64,
             Self::LogNormal(median, sigma) => {
                 // Box and Muller's way to a normal variable.
                 let normal = (-2.0 * uniform().ln()).sqrt() * (TAU * uniform()).cos();
-                median as f64 * (sigma * normal).exp()
+                median.as_millis() as f64 * (sigma * normal).exp()
             }
         };
-        millis.clamp(1.0, MAX_LATENCY_MILLIS) as u64
+        Duration::from_millis(millis.clamp(1.0, MAX_LATENCY.as_millis() as f64) as u64)
     }
+}
+
+/// A span of whole milliseconds, any from `from` to `to` as likely as any other.
+pub(super) fn draw_between(from: Duration, to: Duration, rng: &mut ChaCha20Rng) -> Duration {
+    Duration::from_millis(rng.random_range(from.as_millis() as u64..=to.as_millis() as u64))
 }
 
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Uniform(from, to) if from == to => write!(f, "{}", Millis(from)),
-            Self::Uniform(from, to) => write!(f, "{}..{}", Millis(from), Millis(to)),
-            Self::Exponential(mean) => write!(f, "exponential:{}", Millis(mean)),
-            Self::LogNormal(median, sigma) => write!(f, "lognormal:{}:{sigma}", Millis(median)),
+            Self::Uniform(from, to) if from == to => write!(f, "{}", Span(from)),
+            Self::Uniform(from, to) => write!(f, "{}..{}", Span(from), Span(to)),
+            Self::Exponential(mean) => write!(f, "exponential:{}", Span(mean)),
+            Self::LogNormal(median, sigma) => write!(f, "lognormal:{}:{sigma}", Span(median)),
         }
     }
 }
@@ -86,9 +115,8 @@ impl FromStr for Latency {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let short = |text: &str| {
-            let Millis(millis) = text.parse()?;
-            let fits = millis as f64 <= MAX_LATENCY_MILLIS;
-            if fits { Ok(millis) } else { Err(format!("{text} is more than 10s")) }
+            let Span(span) = text.parse()?;
+            if span <= MAX_LATENCY { Ok(span) } else { Err(format!("{text} is more than 10s")) }
         };
         match text.split(':').collect::<Vec<_>>()[..] {
             ["exponential", mean] => Ok(Self::Exponential(short(mean)?)),
@@ -99,7 +127,11 @@ impl FromStr for Latency {
             [range] => {
                 let (from, to) = range.split_once("..").unwrap_or((range, range));
                 let (from, to) = (short(from)?, short(to)?);
-                if from <= to { Ok(Self::Uniform(from, to)) } else { Err(format!("{from} is more than {to}")) }
+                if from <= to {
+                    Ok(Self::Uniform(from, to))
+                } else {
+                    Err(format!("{} is more than {}", Span(from), Span(to)))
+                }
             }
             _ => Err("expected FROM..TO, exponential:MEAN or lognormal:MEDIAN:SIGMA".to_owned()),
         }
@@ -116,17 +148,17 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
 /// Something that a part of the nodes suffers for a time: `60s..180s:0.3`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fault {
-    /// When it begins, in milliseconds.
-    pub from: u64,
+    /// When it begins, counted from when measuring does.
+    pub from: Duration,
     /// When it ends.
-    pub to: u64,
+    pub to: Duration,
     /// The part of the nodes, from 0 to 1.
     pub share: f64,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}..{}:{}", Millis(self.from), Millis(self.to), self.share)
+        write!(f, "{}..{}:{}", Span(self.from), Span(self.to), self.share)
     }
 }
 
@@ -137,7 +169,7 @@ impl FromStr for Fault {
         let parts = text.split_once(':').and_then(|(times, share)| Some((times.split_once("..")?, share)));
         let ((from, to), share) =
             parts.ok_or_else(|| format!("{text:?}: expected FROM..TO:SHARE, like 60s..180s:0.3"))?;
-        let (Millis(from), Millis(to), share) = (from.parse()?, to.parse()?, parse_share(share)?);
+        let (Span(from), Span(to), share) = (from.parse()?, to.parse()?, parse_share(share)?);
         if from < to { Ok(Self { from, to, share }) } else { Err(format!("{text} ends before it begins")) }
     }
 }
@@ -163,20 +195,23 @@ mod tests {
     #[test]
     fn what_is_typed_is_printed() {
         for text in ["0ms", "250ms", "90s", "3m", "2h", "1500ms"] {
-            assert_eq!(text.parse::<Millis>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
-        assert_eq!("1.5m".parse(), Ok(Millis(90_000)));
+        assert_eq!("1.5m".parse(), Ok(Span::from_secs(90)));
         for text in ["50ms..300ms", "80ms", "exponential:100ms", "lognormal:100ms:0.6"] {
             assert_eq!(text.parse::<Latency>().unwrap().to_string(), text);
         }
         assert_eq!("60s..180s:0.3".parse::<Fault>().unwrap().to_string(), "1m..3m:0.3");
-        assert_eq!("1m..3m:30%".parse(), Ok(Fault { from: 60_000, to: 180_000, share: 0.3 }));
+        assert_eq!(
+            "1m..3m:30%".parse(),
+            Ok(Fault { from: Duration::from_secs(60), to: Duration::from_secs(180), share: 0.3 })
+        );
     }
 
     #[test]
     fn what_is_no_unit() {
         for text in ["", "5", "s", "-1s", "nans", "1e99h", "5 weeks", "99999h"] {
-            assert!(text.parse::<Millis>().is_err(), "{text}");
+            assert!(text.parse::<Span>().is_err(), "{text}");
         }
         for text in ["3s..1s", "1h", "normal:1s", "lognormal:1s", "lognormal:1s:9", "1s..2s..3s"] {
             assert!(text.parse::<Latency>().is_err(), "{text}");
@@ -188,18 +223,18 @@ mod tests {
 
     #[test]
     fn draws_are_of_their_distribution() {
-        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let (mut rng, millis) = (ChaCha20Rng::seed_from_u64(1), Duration::from_millis);
         let mut sorted = |latency: Latency| {
-            let mut drawn: Vec<u64> = (0..10_000).map(|_| latency.draw(&mut rng)).collect();
+            let mut drawn: Vec<u64> = (0..10_000).map(|_| latency.draw(&mut rng).as_millis() as u64).collect();
             drawn.sort_unstable();
             (drawn.iter().sum::<u64>() / 10_000, drawn[5_000], drawn[8_413])
         };
-        let (mean, median, _) = sorted(Latency::Uniform(50, 150));
+        let (mean, median, _) = sorted(Latency::Uniform(millis(50), millis(150)));
         assert!(mean.abs_diff(100) < 2 && median.abs_diff(100) < 3);
-        let (mean, median, _) = sorted(Latency::Exponential(100));
+        let (mean, median, _) = sorted(Latency::Exponential(millis(100)));
         assert!(mean.abs_diff(100) < 4 && median.abs_diff(69) < 4, "{mean} {median}");
         // One sigma above the median are 84.13 %.
-        let (_, median, above) = sorted(Latency::LogNormal(100, 0.5));
+        let (_, median, above) = sorted(Latency::LogNormal(millis(100), 0.5));
         assert!(median.abs_diff(100) < 3 && above.abs_diff(165) < 5, "{median} {above}");
     }
 }

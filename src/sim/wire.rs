@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::{Direction, PeerId};
+use crate::primitives::time::MonoTime;
 
 /// One end of a connection: that of the node that dialled, or the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +37,10 @@ impl End {
 pub(super) struct Link {
     /// Nodes at the ends: dialler, listener.
     pub(super) nodes: [usize; 2],
-    /// Milliseconds that a message takes.
-    pub(super) latency: u64,
+    /// How long a message takes.
+    pub(super) latency: Duration,
     /// When the last message to each end arrives: a stream keeps its order.
-    pub(super) busy_until: [u64; 2],
+    pub(super) busy_until: [MonoTime; 2],
     /// Cut off by a partition: nothing arrives, and neither end notices but by silence.
     pub(super) is_cut: bool,
 }
@@ -83,18 +85,18 @@ pub(super) enum Happening {
 /// Happenings in the order of their times; at one time, in the order in which they were foreseen.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    queue: BTreeMap<(u64, u64), Happening>,
+    queue: BTreeMap<(MonoTime, u64), Happening>,
     next: u64,
 }
 
 impl Agenda {
-    pub(super) fn add(&mut self, at: u64, happening: Happening) {
+    pub(super) fn add(&mut self, at: MonoTime, happening: Happening) {
         self.queue.insert((at, self.next), happening);
         self.next += 1;
     }
 
     /// The next happening not later than `until`, and its time.
-    pub(super) fn next(&mut self, until: u64) -> Option<(u64, Happening)> {
+    pub(super) fn next(&mut self, until: MonoTime) -> Option<(MonoTime, Happening)> {
         let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= until)?;
         let ((at, _), happening) = entry.remove_entry();
         Some((at, happening))

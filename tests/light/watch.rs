@@ -216,8 +216,8 @@ fn peers_on_another_branch_cost_no_time() {
     world.serve(&rival.extend(20, 9), honest());
     world.serve(&branch.blocks[1..], honest());
     world.sync();
-    let before = world.now.millis;
+    let before = world.now.mono;
     watch(&mut world, &[50], 1);
     assert_eq!(ids(&told(&mut world)), txids);
-    assert_eq!(world.now.millis, before, "no time-out had to come first");
+    assert_eq!(world.now.mono, before, "no time-out had to come first");
 }

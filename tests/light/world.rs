@@ -15,7 +15,7 @@ use cairn::p2p::message::Message;
 use cairn::p2p::{Direction, Input, Node, Now, Output, PeerId, Protocol, Reason};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::Hash256;
-use cairn::primitives::time::UnixTime;
+use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::storage::MemoryStore;
 
 /// What a liar does to a message of the honest node that it is otherwise: says others in its place.
@@ -27,7 +27,7 @@ pub struct Server {
     lie: Lie,
     /// Its number for the connection, and the client's.
     link: Option<PeerId>,
-    wake: Option<u64>,
+    wake: Option<MonoTime>,
     /// Messages that came from the client, by name.
     pub heard: Vec<&'static str>,
 }
@@ -38,7 +38,7 @@ pub struct World {
     pub light: Light,
     pub servers: Vec<Server>,
     pub now: Now,
-    wake: Option<u64>,
+    wake: Option<MonoTime>,
     next_peer: u64,
     /// Everything that the client found out.
     pub notices: Vec<Notice>,
@@ -57,7 +57,8 @@ pub fn honest() -> Lie {
 impl World {
     /// A client that is told of `servers`, whose clock stands an hour after genesis.
     pub fn new(params: &Arc<Params>, servers: usize, config: Config) -> Self {
-        let now = Now { millis: 1_000, unix: UnixTime::from_secs(u64::from(params.timestamp) + 3_600) };
+        let now =
+            Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 3_600) };
         let config = Config { peers: (0..servers).map(|server| (address(server), None)).collect(), ..config };
         let light = Light::new(params.clone(), config, now).unwrap();
         Self {
@@ -65,7 +66,7 @@ impl World {
             light,
             servers: Vec::new(),
             now,
-            wake: Some(0),
+            wake: Some(MonoTime::START),
             next_peer: 1,
             notices: Vec::new(),
             goodbyes: Vec::new(),
@@ -92,18 +93,18 @@ impl World {
 
     /// Lets time go by until `done`; panics after two hours of it.
     pub fn run_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
-        let end = self.now.millis + 2 * 3_600_000;
+        let end = self.now.mono + Duration::from_secs(2 * 3_600);
         loop {
             self.exchange();
             if done(self) {
                 return;
             }
             let wakes = self.servers.iter().filter_map(|server| server.wake).chain(self.wake);
-            let next = wakes.min().unwrap_or(end).max(self.now.millis + 1);
+            let next = wakes.min().unwrap_or(end).max(self.now.mono + Duration::from_millis(1));
             assert!(next < end, "{what} has not come; servers: {:?}, notices: {:?}", self.goodbyes, self.notices);
-            let span = Duration::from_secs(next / 1_000 - self.now.millis / 1_000);
+            let span = Duration::from_secs(next.as_millis() / 1_000 - self.now.mono.as_millis() / 1_000);
             self.now.unix = self.now.unix.saturating_add(span);
-            self.now.millis = next;
+            self.now.mono = next;
             if self.wake.take_if(|at| *at <= next).is_some() {
                 self.light.handle(self.now, Input::Tick);
             }
@@ -165,7 +166,7 @@ impl World {
                 if let Some(server) = self.server_of(peer) {
                     self.servers[server].heard.push(message.kind().name());
                     let message = over_the_wire(&message, &self.params);
-                    let input = Input::Received { peer, message, at: self.now.millis };
+                    let input = Input::Received { peer, message, at: self.now.mono };
                     self.servers[server].node.handle(self.now, input);
                 }
             }
@@ -176,7 +177,7 @@ impl World {
                     self.goodbyes.push((server, reason));
                 }
             }
-            Output::WakeAt { millis } => self.wake = Some(millis),
+            Output::WakeAt { at } => self.wake = Some(at),
             Output::Flush { .. } | Output::Event(_) => {}
         }
     }
@@ -192,12 +193,12 @@ impl World {
             Output::Send { peer, message } if *link == Some(peer) => {
                 for message in lie(message) {
                     let message = over_the_wire(&message, &params);
-                    let input = Input::Received { peer, message, at: self.now.millis };
+                    let input = Input::Received { peer, message, at: self.now.mono };
                     self.light.handle(self.now, input);
                 }
             }
             Output::Flush { peer } => node.handle(self.now, Input::Flushed { peer }),
-            Output::WakeAt { millis } => *wake = Some(millis),
+            Output::WakeAt { at } => *wake = Some(at),
             Output::Disconnect { peer, reason } if *link == Some(peer) => {
                 panic!("the client was let go by server {server}: {reason}");
             }

@@ -3,23 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use cairn::miner::template;
 use cairn::p2p::blocks::{COMPACT_DEPTH, TRANSACTIONS_DEPTH};
 use cairn::p2p::budget::Cost;
 use cairn::p2p::compact::CompactBlock;
-use cairn::p2p::download::STALL_MILLIS;
-use cairn::p2p::handshake::HANDSHAKE_TIMEOUT_MILLIS;
-use cairn::p2p::kad::{Contact, K, NodeId, QUERY_TIMEOUT_MILLIS};
+use cairn::p2p::download::STALL_TIMEOUT;
+use cairn::p2p::handshake::HANDSHAKE_TIMEOUT;
+use cairn::p2p::kad::{Contact, K, NodeId, QUERY_TIMEOUT};
 use cairn::p2p::message::{
     Hello, Item, Kind, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, Message, TipClaim,
 };
 use cairn::p2p::misbehaviour::Offence;
-use cairn::p2p::ping::PING_TIMEOUT_MILLIS;
+use cairn::p2p::ping::PING_TIMEOUT;
 use cairn::p2p::proofs::{MAX_PROOFS, ProofQuery, Proofs};
-use cairn::p2p::requests::TRANSACTION_TIMEOUT_MILLIS;
+use cairn::p2p::requests::TRANSACTION_TIMEOUT;
 use cairn::p2p::serve::{MAX_WAITING_RANGES, SLICE};
-use cairn::p2p::sync::HEADERS_TIMEOUT_MILLIS;
+use cairn::p2p::sync::HEADERS_TIMEOUT;
 use cairn::p2p::{Config, Direction, Event, Input, Output, PeerId, Protocol};
 use cairn::primitives::amount::COIN;
 use cairn::primitives::block::Block;
@@ -90,14 +91,15 @@ fn full_node() -> Bench {
     for block in blocks() {
         bench.node.submit_block(bench.now, block.clone()).unwrap();
     }
-    bench.after(1_000);
+    bench.after(Duration::from_secs(1));
     bench
 }
 
 /// The block that a node would mine next.
 fn next_block(bench: &Bench) -> Block {
     let (chain, pool) = (bench.node.chain(), bench.node.mempool());
-    let template = template::build(chain, pool, &key(1).public_key(), bench.now.millis, bench.now.unix).unwrap();
+    let template =
+        template::build(chain, pool, &key(1).public_key(), bench.now.mono.as_millis(), bench.now.unix).unwrap();
     let mut block = template.block(0);
     remine(&mut block.header);
     block
@@ -109,7 +111,7 @@ fn extend(bench: &mut Bench, count: usize) -> u32 {
         let block = next_block(bench);
         bench.node.submit_block(bench.now, block).unwrap();
     }
-    bench.after(1_000);
+    bench.after(Duration::from_secs(1));
     bench.node.chain().tip().height
 }
 
@@ -125,7 +127,7 @@ fn fill_mempool(bench: &mut Bench, count: usize) {
     for tx in unconfirmed(0, count) {
         bench.node.submit_transaction(bench.now, tx).unwrap();
     }
-    bench.after(1_000);
+    bench.after(Duration::from_secs(1));
 }
 
 /// A full block on the tip whose last signature is bad, which shows when all are checked.
@@ -155,7 +157,7 @@ struct Bill {
 fn bill(bench: &mut Bench, peer: PeerId, message: Message) -> Bill {
     let start = meter::effort();
     let mut bill = Bill::default();
-    let mut input = Input::Received { peer, message: message.clone(), at: bench.now.millis };
+    let mut input = Input::Received { peer, message: message.clone(), at: bench.now.mono };
     let mut spent = None;
     loop {
         let before = meter::effort();
@@ -171,7 +173,7 @@ fn bill(bench: &mut Bench, peer: PeerId, message: Message) -> Bill {
         if outputs.iter().any(|output| matches!(output, Output::Flush { .. })) {
             input = Input::Flushed { peer };
         } else if now.is_some() && now != spent {
-            bench.now.millis += 1;
+            bench.now.mono += Duration::from_millis(1);
             input = Input::Tick;
         } else {
             bill.effort = meter::effort() - start;
@@ -339,7 +341,7 @@ fn a_compact_block_named_two_thousand_times_is_read_once_and_sent_once() {
     for _ in 0..MAX_INVENTORY {
         bench.say(peer, Message::GetData(vec![Item::CompactBlock(block.hash())]));
         bench.give(Input::Flushed { peer });
-        bench.now.millis += 1;
+        bench.now.mono += Duration::from_millis(1);
     }
     assert_eq!((meter::effort() - before).bytes_read, 0);
 }
@@ -442,7 +444,7 @@ fn who_asks_little_is_answered_before_who_asks_much() {
     let mut slices = 0;
     while answered < greedy.len() * MAX_WAITING_RANGES {
         let before = meter::effort();
-        let outputs = bench.after(1);
+        let outputs = bench.after(Duration::from_millis(1));
         let bytes: usize = sent(&outputs).map(Message::encoded_len).sum();
         let cost = Cost::of(meter::effort() - before) + Cost::of_sending(bytes);
         assert!(cost < SLICE + Cost(20_000_000), "a slice, and what it had begun: {cost:?}");
@@ -473,7 +475,7 @@ fn a_lone_peer_is_served_a_portion_at_once() {
         }
         calls += 1;
         let is_full = outputs.iter().any(|output| matches!(output, Output::Flush { .. }));
-        outputs = if is_full { bench.give(Input::Flushed { peer }) } else { bench.after(1) };
+        outputs = if is_full { bench.give(Input::Flushed { peer }) } else { bench.after(Duration::from_millis(1)) };
     }
     assert!(calls <= blocks().len() + 1, "{calls} calls");
 }
@@ -486,11 +488,12 @@ fn a_pong_counts_from_when_it_came() {
     let outputs = bench.say(peer, Message::Hello(hello()));
     let nonce = |message: &Message| if let Message::Ping(nonce) = message { Some(*nonce) } else { None };
     let Some(nonce) = sent(&outputs).find_map(nonce) else { panic!("{outputs:?}") };
-    let at = bench.now.millis + 30;
-    bench.now.millis += 15_000;
+    let at = bench.now.mono + Duration::from_millis(30);
+    bench.now.mono += Duration::from_secs(15);
     bench.give(Input::Received { peer, message: Message::Pong(nonce), at });
     let info = &bench.node.peers(bench.now)[0];
-    assert_eq!((info.ping, info.min_ping), (Some(30), Some(30)));
+    let took = Some(Duration::from_millis(30));
+    assert_eq!((info.ping, info.min_ping), (took, took));
 }
 
 /// While the node's thread is busy for long, peers' answers wait unread: every deadline moves by that time.
@@ -543,24 +546,24 @@ fn a_busy_thread_moves_every_deadline() {
     fn is_asked(outputs: &[Output]) -> bool {
         sent(outputs).any(|message| matches!(message, Message::GetData(_)))
     }
-    type Row = (&'static str, fn(&mut Bench), u64, fn(&[Output]) -> bool);
+    type Row = (&'static str, fn(&mut Bench), Duration, fn(&[Output]) -> bool);
     let rows: [Row; 6] = [
-        ("a hello", greet, HANDSHAKE_TIMEOUT_MILLIS, is_closed),
-        ("a pong", ping, PING_TIMEOUT_MILLIS, is_closed),
-        ("headers", claim, HEADERS_TIMEOUT_MILLIS, is_closed),
-        ("a block", announce_block, STALL_MILLIS, is_asked),
-        ("a transaction", announce_transaction, TRANSACTION_TIMEOUT_MILLIS, is_asked),
-        ("nodes", look_up, QUERY_TIMEOUT_MILLIS, is_found),
+        ("a hello", greet, HANDSHAKE_TIMEOUT, is_closed),
+        ("a pong", ping, PING_TIMEOUT, is_closed),
+        ("headers", claim, HEADERS_TIMEOUT, is_closed),
+        ("a block", announce_block, STALL_TIMEOUT, is_asked),
+        ("a transaction", announce_transaction, TRANSACTION_TIMEOUT, is_asked),
+        ("nodes", look_up, QUERY_TIMEOUT, is_found),
     ];
     for (name, ask, timeout, is_late) in rows {
-        let wait = |busy: u64| {
+        let wait = |busy: Duration| {
             let mut bench = Bench::new(Config::default());
             ask(&mut bench);
-            bench.give(Input::Delayed { millis: busy });
-            let outputs = bench.after(timeout + 1);
+            bench.give(Input::Delayed { by: busy });
+            let outputs = bench.after(timeout + Duration::from_millis(1));
             is_late(&outputs)
         };
-        assert!(wait(0), "{name} came in time");
+        assert!(wait(Duration::ZERO), "{name} came in time");
         assert!(!wait(timeout), "{name} was late");
     }
 }

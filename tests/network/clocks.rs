@@ -1,5 +1,7 @@
 //! Clocks that differ.
 
+use std::time::Duration;
+
 use cairn::miner::template;
 use cairn::primitives::time::UnixTime;
 
@@ -23,9 +25,9 @@ fn a_block_that_was_too_early_is_taken_when_its_time_has_come() {
         early = private.blocks.last().map(|block| block.hash());
         server(params, private.blocks)
     });
-    sim.run_for(30_000);
+    sim.run_for(Duration::from_secs(30));
     let tip = |sim: &cairn::sim::Sim| sim.node(VICTIM).unwrap().chain().tip();
     assert_eq!(tip(&sim).height, 3, "those before it are taken at once");
-    let taken = sim.run_until(90_000, |sim| Some(tip(sim).hash) == early);
+    let taken = sim.run_until(Duration::from_secs(90), |sim| Some(tip(sim).hash) == early);
     assert!(taken, "still at height {}", tip(&sim).height);
 }

@@ -1,11 +1,12 @@
 //! Compact blocks: rebuilt from what is at hand, asked for where it is not, and had from others where somebody fails.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn::consensus::error::RuleError;
 use cairn::p2p::blocks::{COMPACT_DEPTH, MAX_PUSHERS, TRANSACTIONS_DEPTH};
 use cairn::p2p::compact::{CompactBlock, CompactError, MAX_TRANSACTIONS, Prefilled, ShortId};
-use cairn::p2p::download::FRONT_MILLIS;
+use cairn::p2p::download::FRONT_TIMEOUT;
 use cairn::p2p::message::{Item, Kind, Message};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::{Config, Output, PeerId, Reason};
@@ -62,7 +63,7 @@ impl Stage {
             let tx = payment(&params(), *payer, 1_000 + u64::from(*payer));
             self.bench.node.submit_transaction(self.bench.now, tx).unwrap();
         }
-        self.bench.after(400);
+        self.bench.after(Duration::from_millis(400));
     }
 
     fn say(&mut self, peer: usize, message: Message) -> Vec<Output> {
@@ -193,14 +194,14 @@ fn a_block_goes_on_before_it_is_connected() {
     let transactions = vec![Arc::new(block.transactions[usize::from(place(&block, 1))].clone())];
     assert_eq!(sent_to(&outputs, stage.peers[1]), [&Message::BlockTransactions { block: block.hash(), transactions }]);
     assert!(sent_to(&stage.announce(2, &block), stage.peers[2]).is_empty());
-    let outputs = stage.bench.after(1);
+    let outputs = stage.bench.after(Duration::from_millis(1));
     assert!(stage.has_tip(&block));
     assert!(sent_to(&outputs, stage.peers[1]).is_empty(), "once is enough");
 
     // A block of one's own goes to it first, too.
     let block = stage.mined(&[]);
     stage.bench.node.submit_block(stage.bench.now, block.clone()).unwrap();
-    let outputs = stage.bench.after(0);
+    let outputs = stage.bench.after(Duration::ZERO);
     let order: Vec<&Message> = sent(&outputs).collect();
     assert!(matches!(order[0], Message::CompactBlock(_)) && order.len() == 3, "{order:?}");
     assert!(order[1..].iter().all(|message| **message == Message::Headers(vec![block.header])));
@@ -229,7 +230,7 @@ fn withheld_transactions_are_had_from_others() {
     let outputs = stage.push(0, &block);
     assert_eq!(stage.asked(&outputs, 0), Some(vec![1]));
     assert!(sent_to(&stage.announce(2, &block), stage.peers[2]).is_empty(), "it is under way");
-    let outputs = stage.bench.after(FRONT_MILLIS);
+    let outputs = stage.bench.after(FRONT_TIMEOUT);
     assert!(sent_to(&outputs, stage.peers[2]).contains(&&wants(&block)));
     let outputs = stage.push(2, &block);
     stage.answer(2, &block, &stage.asked(&outputs, 2).unwrap());
@@ -336,7 +337,7 @@ fn a_bad_block_is_not_the_pushers_fault() {
     remine(&mut block.header);
     let outputs = stage.push(0, &block);
     assert!(matches!(sent_to(&outputs, stage.peers[1])[..], [Message::CompactBlock(_)]));
-    let outputs = stage.bench.after(1);
+    let outputs = stage.bench.after(Duration::from_millis(1));
     assert!(!stage.has_tip(&block) && stage.bench.node.chain().entry(&block.hash()).unwrap().is_invalid());
     assert!(sent(&outputs).next().is_none() && reasons(&outputs).is_empty(), "{outputs:?}");
     assert_eq!(stage.score(0), Some(0));
@@ -388,7 +389,7 @@ fn only_the_last_blocks_are_served_in_part() {
     for block in &blocks {
         stage.bench.node.submit_block(stage.bench.now, block.clone()).unwrap();
     }
-    stage.bench.after(0);
+    stage.bench.after(Duration::ZERO);
     let deep = |depth: u32| &blocks[blocks.len() - 1 - depth as usize];
     let mut answer = |message: Message| {
         let outputs = stage.say(0, message);
@@ -419,10 +420,10 @@ fn places_that_cannot_be() {
 /// Nodes that found each other and push each other blocks.
 fn settled_network(seed: u64) -> Sim {
     let mut sim = network(8, Weather::default(), seed);
-    sim.run_for(20_000);
+    sim.run_for(Duration::from_secs(20));
     for node in 0..8 {
         mine(&mut sim, node, 1);
-        assert!(sim.run_until(2_000, Sim::is_converged));
+        assert!(sim.run_until(Duration::from_secs(2), Sim::is_converged));
     }
     sim
 }
@@ -439,17 +440,17 @@ fn a_block_spreads_in_compact_form_whatever_others_have() {
         let mut sim = settled_network(seed.0);
         for n in 1..=20 {
             if n == shared + 1 {
-                sim.run_for(5_000);
+                sim.run_for(Duration::from_secs(5));
             }
             sim.submit(3, payment(&params(), n, 1_000)).unwrap().unwrap();
         }
         if shared == 20 {
-            sim.run_for(5_000);
+            sim.run_for(Duration::from_secs(5));
         }
         let kinds = [Kind::Block, Kind::BlockTransactions, Kind::CompactBlock];
         let before = kinds.map(|kind| count(&sim, kind));
         let hash = sim.mine(3).unwrap();
-        assert!(sim.run_until(2_000, Sim::is_converged));
+        assert!(sim.run_until(Duration::from_secs(2), Sim::is_converged));
         assert!(sim.nodes().all(|(_, node)| node.chain().tip().hash == hash));
         let [whole, parts, compact] = kinds.map(|kind| count(&sim, kind));
         assert_eq!(whole, before[0], "none goes whole");

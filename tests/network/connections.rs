@@ -7,15 +7,15 @@ use std::time::Duration;
 use cairn::chain::Chain;
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::frame::FrameError;
-use cairn::p2p::handshake::HANDSHAKE_TIMEOUT_MILLIS;
+use cairn::p2p::handshake::HANDSHAKE_TIMEOUT;
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
-use cairn::p2p::ping::PING_TIMEOUT_MILLIS;
+use cairn::p2p::ping::PING_TIMEOUT;
 use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reason, Subnet};
 use cairn::primitives::hash::{BlockHash, Hash256};
 use cairn::primitives::target::Work;
-use cairn::primitives::time::UnixTime;
+use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::storage::{MemoryStore, Store};
 
 use crate::{Private, params};
@@ -33,7 +33,10 @@ impl Bench {
     }
 
     pub(crate) fn with_store(config: Config, store: Arc<dyn Store>) -> Self {
-        let now = Now { millis: 1_000, unix: UnixTime::from_secs(u64::from(params().timestamp) + 10_000) };
+        let now = Now {
+            mono: MonoTime::from_millis(1_000),
+            unix: UnixTime::from_secs(u64::from(params().timestamp) + 10_000),
+        };
         let chain = Chain::open(params(), store).unwrap();
         let mempool = Mempool::new(params(), Limits::default());
         Self { node: Node::new(chain, mempool, config, now).unwrap(), now, next: 0 }
@@ -44,14 +47,14 @@ impl Bench {
         self.node.drain().collect()
     }
 
-    pub(crate) fn after(&mut self, millis: u64) -> Vec<Output> {
-        self.now.millis += millis;
-        self.now.unix = self.now.unix.saturating_add(Duration::from_millis(millis));
+    pub(crate) fn after(&mut self, span: Duration) -> Vec<Output> {
+        self.now.mono += span;
+        self.now.unix = self.now.unix.saturating_add(span);
         self.give(Input::Tick)
     }
 
     pub(crate) fn say(&mut self, peer: PeerId, message: Message) -> Vec<Output> {
-        let at = self.now.millis;
+        let at = self.now.mono;
         self.give(Input::Received { peer, message, at })
     }
 
@@ -149,8 +152,8 @@ fn hello_comes_first_and_once() {
 fn whoever_says_nothing_has_to_go() {
     let mut bench = Bench::new(Config::default());
     bench.inbound("10.0.0.1:5");
-    assert_eq!(reasons(&bench.after(HANDSHAKE_TIMEOUT_MILLIS - 1)), []);
-    assert_eq!(reasons(&bench.after(1)), [Reason::HandshakeTimeout]);
+    assert_eq!(reasons(&bench.after(HANDSHAKE_TIMEOUT - Duration::from_millis(1))), []);
+    assert_eq!(reasons(&bench.after(Duration::from_millis(1))), [Reason::HandshakeTimeout]);
 }
 
 #[test]
@@ -194,14 +197,14 @@ fn manual_peers_are_dialled_again_and_again() {
     let mut waits = Vec::new();
     for _ in 0..8 {
         bench.give(Input::ConnectFailed { address });
-        let from = bench.now.millis;
-        while dials(&bench.after(100)).is_empty() {}
-        waits.push(bench.now.millis - from);
+        let from = bench.now.mono;
+        while dials(&bench.after(Duration::from_millis(100))).is_empty() {}
+        waits.push(bench.now.mono.saturating_since(from).as_millis());
     }
     assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
     assert!(bench.node.remove_node(bench.now, &address));
     bench.give(Input::ConnectFailed { address });
-    assert!((0..100).all(|_| dials(&bench.after(1_000)).is_empty()));
+    assert!((0..100).all(|_| dials(&bench.after(Duration::from_secs(1))).is_empty()));
 }
 
 #[test]
@@ -359,21 +362,21 @@ fn of_two_that_one_side_dialled_the_older_stays_if_it_is_alive() {
             pings.next()
         };
         // The first question comes with the hello.
-        let nonce = ping(&outputs).or_else(|| ping(&bench.after(1))).expect("it is asked");
+        let nonce = ping(&outputs).or_else(|| ping(&bench.after(Duration::from_millis(1)))).expect("it is asked");
         bench.say(older, Message::Pong(nonce));
-        bench.after(1_000);
+        bench.after(Duration::from_secs(1));
         let (newer, outputs) = bench.meets(other, "10.0.0.2:7331", direction);
         assert_eq!(ended(&outputs), [(newer, Reason::Duplicate)]);
         // The older one is asked at once, long before its turn, and answers.
-        let nonce = ping(&outputs).or_else(|| ping(&bench.after(1))).expect("it is asked");
+        let nonce = ping(&outputs).or_else(|| ping(&bench.after(Duration::from_millis(1)))).expect("it is asked");
         bench.say(older, Message::Pong(nonce));
-        assert_eq!(ended(&bench.after(PING_TIMEOUT_MILLIS)), []);
+        assert_eq!(ended(&bench.after(PING_TIMEOUT)), []);
         assert_eq!(bench.connections(), [older]);
 
         // Once it does not, it goes in the time that a ping has, and then its owner comes in.
         let (newer, outputs) = bench.meets(other, "10.0.0.2:7331", direction);
         assert_eq!(ended(&outputs), [(newer, Reason::Duplicate)]);
-        let outputs = [bench.after(1), bench.after(PING_TIMEOUT_MILLIS)].concat();
+        let outputs = [bench.after(Duration::from_millis(1)), bench.after(PING_TIMEOUT)].concat();
         assert_eq!(ended(&outputs), [(older, Reason::PingTimeout)]);
         let (newest, outputs) = bench.meets(other, "10.0.0.2:7331", direction);
         assert_eq!(ended(&outputs), []);
@@ -414,7 +417,7 @@ fn ones_own_id_is_oneself() {
     }
     assert_eq!(bench.connections(), []);
     bench.node.add_seed(bench.now, own, None);
-    assert!((0..10).all(|_| dials(&bench.after(10_000)).is_empty()), "never again");
+    assert!((0..10).all(|_| dials(&bench.after(Duration::from_secs(10))).is_empty()), "never again");
 }
 
 #[test]
@@ -423,7 +426,7 @@ fn at_a_seed_with_an_id_nobody_else_will_do() {
     let seed: SocketAddr = "10.0.0.7:7331".parse().unwrap();
     bench.node.add_seed(bench.now, seed, Some(smaller));
     let mut outputs: Vec<Output> = bench.node.drain().collect();
-    outputs.extend(bench.after(1_000));
+    outputs.extend(bench.after(Duration::from_secs(1)));
     let asked = outputs.iter().find_map(|output| match output {
         Output::Connect { address, id } => Some((*address, *id)),
         _ => None,
@@ -442,11 +445,11 @@ fn who_has_to_be_at_an_address_takes_the_place_of_whoever_was_met_there() {
     assert_eq!(ended(&outputs), [(other, Reason::Requested)]);
     // Dialled until it is met, and met wherever that is.
     let dialled = |outputs: &[Output]| dials(outputs) == [address];
-    assert!((0..20).any(|_| dialled(&bench.after(100))));
+    assert!((0..20).any(|_| dialled(&bench.after(Duration::from_millis(100)))));
     bench.give(Input::ConnectFailed { address });
-    assert!((0..20).any(|_| dialled(&bench.after(100))));
+    assert!((0..20).any(|_| dialled(&bench.after(Duration::from_millis(100)))));
     bench.give(Input::ConnectFailed { address });
     let (elsewhere, _) = bench.meets(smaller, "10.0.0.8:1", Direction::Inbound);
     bench.say(elsewhere, Message::Hello(hello()));
-    assert!((0..8).all(|_| dials(&bench.after(1_000)).is_empty()));
+    assert!((0..8).all(|_| dials(&bench.after(Duration::from_secs(1))).is_empty()));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cairn::p2p::discovery::ANSWER_BURST;
 use cairn::p2p::kad::{Contact, K, NodeId};
@@ -24,7 +25,7 @@ fn joined_through_one(n: usize, seed: u64) -> Sim {
     sim.add_node(&[]).unwrap();
     for _ in 1..n {
         sim.add_node(&[0]).unwrap();
-        sim.run_for(200);
+        sim.run_for(Duration::from_millis(200));
     }
     sim
 }
@@ -39,7 +40,7 @@ fn find(sim: &mut Sim, node: usize, target: NodeId) -> Arc<Found> {
             _ => None,
         })
     };
-    assert!(sim.run_until(40_000, |sim| found(sim).is_some()), "the lookup does not end");
+    assert!(sim.run_until(Duration::from_secs(40), |sim| found(sim).is_some()), "the lookup does not end");
     found(sim).unwrap()
 }
 
@@ -60,27 +61,27 @@ fn nearest(sim: &Sim, target: NodeId, but: usize) -> Vec<NodeId> {
 fn sixty_nodes_that_joined_through_one_need_it_no_more() {
     let seed = Seed::new(60);
     let mut sim = joined_through_one(60, seed.0);
-    sim.run_for(60_000);
+    sim.run_for(Duration::from_secs(60));
     let target = NodeId([0x5a; 32]);
     let found = find(&mut sim, 17, target);
-    assert!(found.complete && found.took < 10_000, "{} ms", found.took);
+    assert!(found.complete && found.took < Duration::from_secs(10), "{:?}", found.took);
     let ids: Vec<NodeId> = found.nodes.iter().map(|contact| contact.id).collect();
     assert_eq!(ids, nearest(&sim, target, 17), "the nearest of all are found, the nearest first");
     assert!(found.path.iter().any(|step| step.hop >= 1 && matches!(step.outcome, Outcome::Answered { told: 1.. })));
 
     sim.crash(0).unwrap();
-    sim.run_for(60_000);
+    sim.run_for(Duration::from_secs(60));
     // Whoever comes may come through anybody.
     for through in [7, 33, 59] {
         let newcomer = sim.add_node(&[through]).unwrap();
-        sim.run_for(30_000);
+        sim.run_for(Duration::from_secs(30));
         assert!(connections(&sim, newcomer) >= 8, "through {through}: {}", connections(&sim, newcomer));
     }
     sim.crash(7).unwrap();
     mine(&mut sim, 62, 1);
-    assert!(sim.run_until(5_000, Sim::is_converged), "a block does not reach all");
+    assert!(sim.run_until(Duration::from_secs(5), Sim::is_converged), "a block does not reach all");
     mine(&mut sim, 30, 1);
-    assert!(sim.run_until(5_000, Sim::is_converged), "a block does not reach all");
+    assert!(sim.run_until(Duration::from_secs(5), Sim::is_converged), "a block does not reach all");
     for (number, node) in sim.nodes() {
         assert!(node.bans(sim.now()).is_empty(), "node {number} banned an honest one");
         assert!(node.contacts().len() > 16, "node {number} knows {} others", node.contacts().len());
@@ -91,10 +92,10 @@ fn sixty_nodes_that_joined_through_one_need_it_no_more() {
 fn outbound_peers_are_spread_over_the_distances() {
     let seed = Seed::new(61);
     let mut sim = joined_through_one(60, seed.0);
-    sim.run_for(60_000);
+    sim.run_for(Duration::from_secs(60));
     // Who comes when there are many can choose among them.
     let newcomers: Vec<usize> = [1, 20, 40].map(|through| sim.add_node(&[through]).unwrap()).to_vec();
-    sim.run_for(30_000);
+    sim.run_for(Duration::from_secs(30));
     for (number, node) in sim.nodes().filter(|(number, _)| newcomers.contains(number)) {
         let outbound = node.peers(sim.now()).into_iter().filter(|peer| peer.direction == Direction::Outbound);
         let buckets: Vec<Option<u8>> = outbound.map(|peer| peer.bucket).collect();
@@ -108,14 +109,18 @@ fn outbound_peers_are_spread_over_the_distances() {
 fn a_restart_needs_no_bootstrap() {
     let seed = Seed::new(62);
     let mut sim = joined_through_one(20, seed.0);
-    sim.run_for(130_000);
+    sim.run_for(Duration::from_secs(130));
     let before = sim.node(9).unwrap().contacts().len();
     sim.crash(9).unwrap();
     sim.crash(0).unwrap();
     sim.start(9).unwrap();
     let after = sim.node(9).unwrap().contacts().len();
     assert!(after * 2 > before, "{after} of {before} contacts are left");
-    assert!(sim.run_until(10_000, |sim| connections(sim, 9) >= 8), "it has {} peers", connections(&sim, 9));
+    assert!(
+        sim.run_until(Duration::from_secs(10), |sim| connections(sim, 9) >= 8),
+        "it has {} peers",
+        connections(&sim, 9)
+    );
 }
 
 /// A peer that says hello as anybody, and answers questions for nodes with what `tell` says.
@@ -168,7 +173,7 @@ fn liars_with_made_up_contacts_are_not_believed() {
             Some(made_up(target, from))
         }));
     }
-    sim.run_for(120_000);
+    sim.run_for(Duration::from_secs(120));
     let target = NodeId([0x33; 32]);
     let found = find(&mut sim, 5, target);
     let real: BTreeSet<NodeId> = (0..40).map(Sim::id).collect();
@@ -188,7 +193,7 @@ fn a_wall_of_sybils_hides_nobody_that_is_known() {
     let seed = Seed::new(64);
     let honest = 40;
     let mut sim = joined_through_one(honest, seed.0);
-    sim.run_for(60_000);
+    sim.run_for(Duration::from_secs(60));
     // Of a thousand ids the sixteen nearest to the id of node 20: as if the attacker had made many keys.
     let key = Sim::id(20);
     let mut wall: Vec<usize> = (honest..1_000).collect();
@@ -202,7 +207,7 @@ fn a_wall_of_sybils_hides_nobody_that_is_known() {
         let script = teller(dial, move |_| Some(told.clone()));
         sim.add_script(if wall.contains(&n) { script } else { Box::new(|_, _| Vec::new()) });
     }
-    sim.run_for(120_000);
+    sim.run_for(Duration::from_secs(120));
     let found = find(&mut sim, 3, key);
     assert_eq!(found.nodes[0].id, key, "it is hidden");
     let walls = found.nodes.iter().filter(|contact| contacts.contains(contact)).count();
@@ -213,7 +218,7 @@ fn a_wall_of_sybils_hides_nobody_that_is_known() {
     let (own, others): (Vec<_>, Vec<_>) = outbound.partition(|peer| contacts.iter().any(|c| c.id == peer.node));
     assert!(others.len() > own.len(), "{} of the wall, {} others", own.len(), others.len());
     mine(&mut sim, 1, 1);
-    assert!(sim.run_until(5_000, Sim::is_converged));
+    assert!(sim.run_until(Duration::from_secs(5), Sim::is_converged));
 }
 
 /// All that dial in are the attacker's, and name only each other; those that the victim dialled are honest, and stay.
@@ -221,7 +226,7 @@ fn a_wall_of_sybils_hides_nobody_that_is_known() {
 fn an_eclipsed_node_keeps_those_it_chose() {
     let seed = Seed::new(65);
     let mut sim = joined_through_one(30, seed.0);
-    sim.run_for(60_000);
+    sim.run_for(Duration::from_secs(60));
     let gang: Vec<Contact> = (30..130).map(|n| Contact { id: Sim::id(n), address: Sim::address(n) }).collect();
     for n in 30..130 {
         let mut told = gang.clone();
@@ -229,7 +234,7 @@ fn an_eclipsed_node_keeps_those_it_chose() {
         told.truncate(K);
         sim.add_script(teller(Some(Sim::address(4)), move |_| Some(told.clone())));
     }
-    sim.run_for(300_000);
+    sim.run_for(Duration::from_secs(300));
     let is_gang = |id: &NodeId| gang.iter().any(|contact| contact.id == *id);
     let peers = sim.node(4).unwrap().peers(sim.now());
     let outbound: Vec<_> = peers.iter().filter(|peer| peer.direction == Direction::Outbound).collect();
@@ -238,7 +243,7 @@ fn an_eclipsed_node_keeps_those_it_chose() {
     let honest = outbound.iter().filter(|peer| !is_gang(&peer.node)).count();
     assert!(honest * 2 > outbound.len(), "{honest} of {} are honest", outbound.len());
     mine(&mut sim, 11, 1);
-    assert!(settles(&mut sim, 10_000));
+    assert!(settles(&mut sim, Duration::from_secs(10)));
 }
 
 #[test]
@@ -306,7 +311,7 @@ fn a_brief_visitor_is_answered_and_no_more() {
     let locator = vec![params().genesis_hash];
     let stop = params().genesis_hash;
     assert_eq!(sent(&bench.say(peer, Message::GetHeaders { locator, stop })).count(), 0);
-    assert_eq!(reasons(&bench.after(20_000)), [Reason::Brief]);
+    assert_eq!(reasons(&bench.after(Duration::from_secs(20))), [Reason::Brief]);
 }
 
 #[test]
@@ -317,7 +322,7 @@ fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
     let mut bench = Bench::with_store(config, store.clone());
     let mut dialled = dials(&bench.node.drain().collect::<Vec<_>>());
     while dialled.len() < 3 {
-        dialled.extend(dials(&bench.after(100)));
+        dialled.extend(dials(&bench.after(Duration::from_millis(100))));
     }
     for (n, address) in dialled.iter().enumerate() {
         answer_dial(&mut bench, 1_000 + n as u64, *address);
@@ -357,12 +362,12 @@ fn feelers_sort_what_was_heard() {
         *from += K as u32;
         Some(made_up(NodeId([7; 32]), *from))
     }));
-    sim.run_for(60_000);
+    sim.run_for(Duration::from_secs(60));
     assert!(asked.load(Ordering::Relaxed) > 0, "nobody asked the liar");
     let untested = |sim: &Sim| sim.node(2).unwrap().known_addresses().iter().filter(|r| !r.is_tried()).count();
     let before = untested(&sim);
     assert!(before > 0);
-    sim.run_for(600_000);
+    sim.run_for(Duration::from_secs(600));
     assert!(untested(&sim) < before, "{before} before, {} after", untested(&sim));
     assert!(sim.node(2).unwrap().known_addresses().iter().filter(|record| record.is_tried()).count() >= 9);
 }

@@ -1,6 +1,7 @@
 //! Block filters: what a light client needs is served, and what nobody needs is not.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cairn::miner::template;
 use cairn::p2p::message::{Hello, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_FILTERS_BYTES, Message};
@@ -88,7 +89,7 @@ fn a_client_finds_its_payments_by_filters_alone() {
         Vec::new()
     });
     sim.add_script(script);
-    assert!(sim.run_until(60_000, |_| walk.lock().unwrap().filters == 2_051));
+    assert!(sim.run_until(Duration::from_secs(60), |_| walk.lock().unwrap().filters == 2_051));
     let walk = walk.lock().unwrap();
     assert_eq!(walk.headers.last(), Some(&last));
     assert_eq!(walk.found, [0, 1_991], "genesis pays key 1, block 1,991 spends that");
@@ -182,7 +183,7 @@ fn a_greedy_peer_gets_one_portion_of_filters_at_a_time() {
     assert_eq!(bench.node.peers(bench.now)[0].score, Offence::RequestFlood.points());
     let mut answered = filters(&bench.give(Input::Flushed { peer })).len();
     while answered < MAX_WAITING_RANGES {
-        let outputs = bench.after(1);
+        let outputs = bench.after(Duration::from_millis(1));
         assert!(!filters(&outputs).is_empty());
         answered += filters(&outputs).len();
     }

@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use cairn::p2p::kad::{ALPHA, Contact, K, Lookup, NodeId, Noted, REFRESH_MILLIS, Table};
+use cairn::p2p::kad::{ALPHA, Contact, K, Lookup, NodeId, Noted, REFRESH_INTERVAL, Table};
+use cairn::primitives::time::MonoTime;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 /// Milliseconds from one join to the next.
-const JOIN_MILLIS: u64 = 10_000;
+const JOIN_INTERVAL: Duration = Duration::from_secs(10);
 
 struct Network {
     rng: ChaCha20Rng,
-    now: u64,
+    now: MonoTime,
     tables: BTreeMap<NodeId, Table>,
     /// Those that answer, in the order in which they joined.
     living: Vec<Contact>,
@@ -22,7 +24,12 @@ struct Network {
 
 impl Network {
     fn new(seed: u64) -> Self {
-        Self { rng: ChaCha20Rng::seed_from_u64(seed), now: 0, tables: BTreeMap::new(), living: Vec::new() }
+        Self {
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            now: MonoTime::START,
+            tables: BTreeMap::new(),
+            living: Vec::new(),
+        }
     }
 
     fn lives(&self, contact: &Contact) -> bool {
@@ -70,7 +77,7 @@ impl Network {
 
     /// A node comes that knows one other: it looks for itself, then into all its buckets.
     fn join(&mut self) {
-        self.now += JOIN_MILLIS;
+        self.now += JOIN_INTERVAL;
         let id = NodeId::random(&mut self.rng);
         let number = self.tables.len() as u32;
         let node = Contact { id, address: SocketAddr::from(((0x0a00_0001 + number).to_be_bytes(), 7331)) };
@@ -125,7 +132,7 @@ fn a_network_grows_by_joins_and_heals() {
     }
     let before = network.dead_places();
     assert!((0.15..0.35).contains(&before), "{before}");
-    network.now += REFRESH_MILLIS;
+    network.now += REFRESH_INTERVAL;
     for node in network.living.clone() {
         network.refresh(node);
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cairn::consensus::error::RuleError;
 use cairn::consensus::params::Params;
@@ -73,7 +74,7 @@ pub(crate) fn stage(seed: u64, blocks: u32, script: impl FnOnce(&Sim, &Arc<Param
     let script = script(&sim, &params);
     sim.add_script(script);
     sim.add_node(&[1]).unwrap();
-    sim.run_for(3_000);
+    sim.run_for(Duration::from_secs(3));
     sim.command(VICTIM, |reply| Command::AddNode(Sim::address(0), None, reply));
     sim
 }
@@ -98,7 +99,7 @@ fn verdicts(sim: &Sim) -> Vec<Reason> {
 /// The victim has the honest chain, and has banned the liar for what `offence` recognises.
 fn assert_banned(mut sim: Sim, offence: impl Fn(&Offence) -> bool) {
     let both = |sim: &Sim| has_synced(sim) && !verdicts(sim).is_empty();
-    let done = sim.run_until(60_000, both);
+    let done = sim.run_until(Duration::from_secs(60), both);
     let verdicts = verdicts(&sim);
     assert!(done, "synced: {}, verdicts: {verdicts:?}", has_synced(&sim));
     assert!(matches!(&verdicts[0], Reason::Misbehaved(got) if offence(got)), "{verdicts:?}");
@@ -205,7 +206,9 @@ fn a_longer_chain_with_a_bad_body_in_it() {
         }
         server(params, private.blocks)
     });
-    assert!(sim.run_until(60_000, |sim| sim.node(VICTIM).unwrap().chain().entry(&bad).is_some_and(|e| e.is_invalid())));
+    assert!(sim.run_until(Duration::from_secs(60), |sim| {
+        sim.node(VICTIM).unwrap().chain().entry(&bad).is_some_and(|e| e.is_invalid())
+    }));
     let rule = RuleError::CoinbaseTooHigh { got: 5_000_000_001, max: 5_000_000_000 };
     assert_banned(sim, |offence| *offence == Offence::BadBlock { hash: bad, rule: rule.clone() });
 }
@@ -230,7 +233,7 @@ fn a_body_that_is_not_its_headers() {
 fn silence_when_asked_for_headers() {
     let seed = Seed::new(35);
     let mut sim = stage(seed.0, 50, |_, params| liar(boast(params), None, |_| Vec::new()));
-    assert!(sim.run_until(60_000, |sim| has_synced(sim) && !verdicts(sim).is_empty()));
+    assert!(sim.run_until(Duration::from_secs(60), |sim| has_synced(sim) && !verdicts(sim).is_empty()));
     assert_eq!(verdicts(&sim)[..1], [Reason::Stalled]);
     assert!(sim.node(VICTIM).unwrap().bans(sim.now()).is_empty(), "slowness is no crime");
 }
@@ -245,10 +248,14 @@ fn silence_when_asked_for_bodies() {
             _ => Vec::new(),
         })
     });
-    assert!(sim.run_until(30_000, has_synced), "at {}", sim.node(VICTIM).unwrap().chain().tip().height);
+    assert!(
+        sim.run_until(Duration::from_secs(30), has_synced),
+        "at {}",
+        sim.node(VICTIM).unwrap().chain().tip().height
+    );
     // Asked in vain before, it is not asked again while there is another.
     mine(&mut sim, 0, 100);
-    assert!(sim.run_until(5_000, has_synced));
+    assert!(sim.run_until(Duration::from_secs(5), has_synced));
 }
 
 /// A branch with less work than the victim's chain is not stored, however long.
@@ -272,7 +279,7 @@ fn headers_with_little_work() {
         _ => Vec::new(),
     });
     sim.add_script(script);
-    sim.run_for(60_000);
+    sim.run_for(Duration::from_secs(60));
     assert!(*asked.lock().unwrap() >= 2, "it was asked to go on");
     assert_eq!(sim.node(0).unwrap().chain().header_count(), 2_201, "nothing was stored");
 }
@@ -293,7 +300,7 @@ fn headers_with_little_work_and_a_great_claim() {
         _ => Vec::new(),
     });
     sim.add_script(script);
-    sim.run_for(10_000);
+    sim.run_for(Duration::from_secs(10));
     assert_eq!(sim.node(0).unwrap().bans(sim.now()).len(), 1);
     assert_eq!(sim.node(0).unwrap().chain().header_count(), 401);
 }
@@ -311,7 +318,7 @@ fn a_deep_fork_with_more_work_goes_through() {
     let tip = private.chain.tip().hash;
     let script = liar(boast(&params), Some(Sim::address(0)), move |message| serve(&blocks, message));
     sim.add_script(script);
-    assert!(sim.run_until(60_000, |sim| sim.node(0).unwrap().chain().tip().hash == tip));
+    assert!(sim.run_until(Duration::from_secs(60), |sim| sim.node(0).unwrap().chain().tip().hash == tip));
 }
 
 #[test]
@@ -326,7 +333,7 @@ fn another_network_and_another_age() {
         (Hello { version: 0, ..boast(&params()) }, Reason::TooOld { got: 0, min: MIN_PROTOCOL_VERSION }),
     ] {
         let mut sim = stage(seed.0, 5, |_, _| liar(change, None, |_| Vec::new()));
-        assert!(sim.run_until(10_000, |sim| has_synced(sim) && !verdicts(sim).is_empty()));
+        assert!(sim.run_until(Duration::from_secs(10), |sim| has_synced(sim) && !verdicts(sim).is_empty()));
         assert_eq!(verdicts(&sim)[0], expected);
     }
 }
@@ -336,7 +343,7 @@ fn ones_own_address() {
     let seed = Seed::new(40);
     let mut sim = Sim::new(params(), Weather::default(), seed.0);
     sim.add_node(&[0]).unwrap();
-    sim.run_for(120_000);
+    sim.run_for(Duration::from_secs(120));
     let ended = sim.events(0).iter().filter_map(|(_, event)| match event {
         Event::PeerDisconnected { reason, .. } => Some(reason.clone()),
         _ => None,
@@ -371,7 +378,7 @@ fn announcements_without_end() {
     // Honest payments get through meanwhile.
     let tx = payment(&params(), 1, 1_000);
     sim.submit(0, tx.clone()).unwrap().unwrap();
-    assert!(sim.run_until(20_000, |sim| sim.node(VICTIM).unwrap().mempool().contains(&tx.txid())));
+    assert!(sim.run_until(Duration::from_secs(20), |sim| sim.node(VICTIM).unwrap().mempool().contains(&tx.txid())));
     assert_banned(sim, |offence| matches!(offence, Offence::InventoryFlood));
 }
 
@@ -392,7 +399,7 @@ fn bodies_that_nobody_asked_for() {
         })
     });
     let mut sim = sim;
-    assert!(sim.run_until(20_000, has_synced));
+    assert!(sim.run_until(Duration::from_secs(20), has_synced));
     mine(&mut sim, 0, 1);
     assert_banned(sim, |offence| matches!(offence, Offence::UnrequestedBlock));
 }
@@ -442,7 +449,7 @@ fn an_orphans_parent_is_asked_for() {
     });
     let has_both =
         |sim: &Sim| [0, VICTIM].iter().all(|n| ids.iter().all(|id| sim.node(*n).unwrap().mempool().contains(id)));
-    assert!(sim.run_until(10_000, has_both));
+    assert!(sim.run_until(Duration::from_secs(10), has_both));
 }
 
 /// A promise broken: the transaction is had from the next who has it.
@@ -458,9 +465,9 @@ fn a_payment_withheld() {
             _ => Vec::new(),
         })
     });
-    sim.run_for(3_000);
+    sim.run_for(Duration::from_secs(3));
     sim.submit(0, tx).unwrap().unwrap();
-    assert!(sim.run_until(10_000, |sim| sim.node(VICTIM).unwrap().mempool().contains(&txid)));
+    assert!(sim.run_until(Duration::from_secs(10), |sim| sim.node(VICTIM).unwrap().mempool().contains(&txid)));
 }
 
 /// Blocks withheld from all: the next tip is relayed all the same.
@@ -474,12 +481,12 @@ fn a_better_header_whose_body_never_comes() {
             _ => Vec::new(),
         })
     });
-    sim.run_for(40_000);
+    sim.run_for(Duration::from_secs(40));
     assert!(has_synced(&sim));
     let last: Option<BlockHash> = (0..3)
         .map(|_| {
             let hash = sim.mine(VICTIM).unwrap();
-            sim.run_for(2_000);
+            sim.run_for(Duration::from_secs(2));
             hash
         })
         .last();
@@ -508,12 +515,12 @@ fn one_node_cannot_take_all_places() {
         }
         _ => Vec::new(),
     }));
-    sim.run_for(5_000);
+    sim.run_for(Duration::from_secs(5));
     let from_liar = |sim: &Sim| {
         let peers = sim.node(0).unwrap().peers(sim.now());
         peers.iter().filter(|peer| peer.address.ip() == Sim::address(1).ip()).count()
     };
     assert_eq!(from_liar(&sim), 1);
     let newcomer = sim.add_node(&[0]).unwrap();
-    assert!(sim.run_until(10_000, |sim| sim.node(newcomer).unwrap().connection_counts().1 == 1));
+    assert!(sim.run_until(Duration::from_secs(10), |sim| sim.node(newcomer).unwrap().connection_counts().1 == 1));
 }

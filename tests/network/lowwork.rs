@@ -1,5 +1,7 @@
 //! Headers that cost nothing to make.
 
+use std::time::Duration;
+
 use cairn::p2p::lowwork::{MARGIN_BLOCKS, max_length};
 use cairn::p2p::message::{MAX_HEADERS, Message};
 use cairn::primitives::block::Block;
@@ -56,7 +58,7 @@ fn known_headers_prove_nothing() {
         _ => Vec::new(),
     });
     sim.add_script(script);
-    sim.run_for(60_000);
+    sim.run_for(Duration::from_secs(60));
     let stored = sim.node(0).unwrap().chain().header_count() - (HEIGHT as usize + 1);
     assert!(stored <= own as usize, "{stored} headers stored for the work of {own}");
 }
@@ -100,7 +102,7 @@ fn what_a_branch_proves_is_not_spent_on_another() {
             _ => Vec::new(),
         });
         sim.add_script(script);
-        sim.run_for(60_000);
+        sim.run_for(Duration::from_secs(60));
         let stored = sim.node(0).unwrap().chain().header_count() - (HEIGHT as usize + 1);
         assert_eq!(stored, if honest { HEIGHT as usize } else { 0 }, "headers stored of liar {place}");
     }

@@ -17,6 +17,7 @@ mod sim_tools;
 mod syncing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
@@ -104,7 +105,7 @@ fn mine(sim: &mut Sim, node: usize, n: u32) {
 
 /// Ends mining and waits for one tip. Two blocks found last and at once leave a tie, which is nobody's fault and ends with
 /// the next block.
-fn settles(sim: &mut Sim, limit: u64) -> bool {
+fn settles(sim: &mut Sim, limit: Duration) -> bool {
     sim.set_mining(None);
     if !sim.run_until(limit, Sim::is_converged) {
         let mut works: Vec<_> = sim.nodes().map(|(_, node)| node.chain().tip().work).collect();

@@ -1,6 +1,7 @@
 //! Transactions in two gears: pushed while they are news, announced and pulled otherwise; and pushes that are of no use.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn::consensus::error::RuleError;
 use cairn::p2p::fanout::FANOUT;
@@ -51,7 +52,7 @@ fn news_is_pushed_to_three_and_announced_to_the_rest() {
     let (pushed, told) = reached(&outputs, &tx, &peers);
     assert_eq!((pushed.len(), told.len()), (FANOUT, 0));
     assert!(!pushed.contains(&light));
-    let outputs = bench.after(350);
+    let outputs = bench.after(Duration::from_millis(350));
     let (again, told) = reached(&outputs, &tx, &peers);
     assert_eq!((again.len(), told.len()), (0, peers.len() - FANOUT));
     assert!(told.contains(&light) && pushed.iter().all(|peer| !told.contains(peer)));
@@ -65,7 +66,7 @@ fn what_is_pushed_goes_on_and_what_was_announced_is_only_announced() {
     let (pushed, _) = reached(&outputs, &tx, &peers);
     assert_eq!((pushed.len(), pushed.contains(&peers[0])), (FANOUT, false));
     assert_eq!(bench.score(peers[0]), Some(0));
-    bench.after(350);
+    bench.after(Duration::from_millis(350));
 
     let outputs = bench.say(peers[1], Message::Inventory(vec![Item::Transaction(other.txid())]));
     assert_eq!(sent_to(&outputs, peers[1]), [&Message::GetData(vec![Item::Transaction(other.txid())])]);
@@ -75,7 +76,7 @@ fn what_is_pushed_goes_on_and_what_was_announced_is_only_announced() {
     assert!(bench.node.mempool().contains(&other.txid()));
     push(&mut bench, peers[1], &other);
     assert_eq!((bench.score(peers[1]), bench.score(peers[2])), (Some(0), Some(0)));
-    let (_, told) = reached(&bench.after(350), &other, &peers);
+    let (_, told) = reached(&bench.after(Duration::from_millis(350)), &other, &peers);
     assert_eq!(told.len(), peers.len() - 2);
 }
 
@@ -133,7 +134,7 @@ fn known_ones_are_borne_within_an_allowance() {
     // As fast as the allowance grows, for as long as one likes.
     for _ in 0..10 {
         (0..POINTS_A_SECOND).for_each(|_| drop(push(&mut bench, peers[1], &tx)));
-        bench.after(1_000);
+        bench.after(Duration::from_secs(1));
     }
     assert_eq!(bench.score(peers[1]), Some(0));
     // And then all at once.

@@ -1,8 +1,10 @@
 //! Whole networks under faults that the seed chooses: honest nodes never disagree about what is settled, and agree on all
 //! once the faults are over. A failure prints the command that repeats it.
 
+use std::time::Duration;
+
 use cairn::sim::network::{self, Attack, NetworkReport, NetworkSetup, SETTLED_BLOCKS};
-use cairn::sim::units::{Fault, Latency};
+use cairn::sim::units::{Fault, Latency, Span};
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -23,22 +25,22 @@ fn seeds() -> std::ops::Range<u64> {
 fn mixed(seed: u64) -> NetworkSetup {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut fault = |seed_has: bool| {
-        let from = rng.random_range(10..60) * 1_000;
-        let to = from + rng.random_range(20..90) * 1_000;
+        let from = Duration::from_secs(rng.random_range(10..60));
+        let to = from + Duration::from_secs(rng.random_range(20..90));
         let share = f64::from(rng.random_range(2..6)) / 10.0;
         if seed_has { vec![Fault { from, to, share }] } else { Vec::new() }
     };
     let partitions = fault(!seed.is_multiple_of(3));
     let crashes = fault(seed % 3 != 1);
     let latency = match rng.random_range(0..3) {
-        0 => Latency::Uniform(10, 80),
-        1 => Latency::Exponential(80),
-        _ => Latency::LogNormal(60, 0.6),
+        0 => Latency::Uniform(Duration::from_millis(10), Duration::from_millis(80)),
+        1 => Latency::Exponential(Duration::from_millis(80)),
+        _ => Latency::LogNormal(Duration::from_millis(60), 0.6),
     };
     NetworkSetup {
         nodes: 12,
-        duration: 180_000,
-        interval: rng.random_range(4..12) * 1_000,
+        duration: Span::from_secs(180),
+        interval: Span::from_secs(rng.random_range(4..12)),
         payments: 1.0,
         latency,
         loss: f64::from(rng.random_range(0..4)) / 100.0,
@@ -90,9 +92,9 @@ fn safety_and_liveness_under_mixed_faults() {
 fn a_long_partition_ends_in_a_deep_reorganisation() {
     let setup = NetworkSetup {
         nodes: 10,
-        duration: 240_000,
-        interval: 3_000,
-        partitions: vec![Fault { from: 10_000, to: 130_000, share: 0.4 }],
+        duration: Span::from_secs(240),
+        interval: Span::from_secs(3),
+        partitions: vec![Fault { from: Duration::from_secs(10), to: Duration::from_secs(130), share: 0.4 }],
         seed: 5,
         ..NetworkSetup::default()
     };
@@ -100,6 +102,6 @@ fn a_long_partition_ends_in_a_deep_reorganisation() {
     assert_eq!(fault_in(&NetworkReport { audited: 10, ..report.clone() }), None, "{}", report.command);
     let deepest = report.reorganisations.last().unwrap().depth;
     assert!(deepest > SETTLED_BLOCKS, "{deepest} blocks taken back");
-    assert!(report.healings[0].took.is_some_and(|took| took < 90_000), "{:?}", report.healings);
+    assert!(report.healings[0].took.is_some_and(|took| took < Span::from_secs(90)), "{:?}", report.healings);
     assert!(report.blocks.count - report.blocks.in_chain >= u64::from(deepest), "the lighter side's blocks are stale");
 }

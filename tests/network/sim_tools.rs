@@ -1,9 +1,11 @@
 //! `cairn sim`, at numbers of nodes that a test has time for.
 
+use std::time::Duration;
+
 use cairn::sim::gossip::{self, GossipReport, GossipSetup};
 use cairn::sim::lookup::{self, LookupReport, LookupSetup};
 use cairn::sim::network::{self, Attack, NetworkReport, NetworkSetup, SetupError};
-use cairn::sim::units::{Fault, Latency};
+use cairn::sim::units::{Fault, Latency, Span};
 use cairn::sim::{doublespend, race};
 
 fn look(nodes: u32, lookups: u32, dead: f64, seed: u64) -> LookupReport {
@@ -99,13 +101,13 @@ fn a_message_takes_the_same_way_each_time() {
 fn bad_day() -> NetworkSetup {
     NetworkSetup {
         nodes: 16,
-        duration: 90_000,
-        interval: 5_000,
+        duration: Span::from_secs(90),
+        interval: Span::from_secs(5),
         payments: 1.0,
-        latency: Latency::LogNormal(80, 0.5),
+        latency: Latency::LogNormal(Duration::from_millis(80), 0.5),
         loss: 0.02,
-        partitions: vec![Fault { from: 10_000, to: 40_000, share: 0.3 }],
-        crashes: vec![Fault { from: 20_000, to: 50_000, share: 0.2 }],
+        partitions: vec![Fault { from: Duration::from_secs(10), to: Duration::from_secs(40), share: 0.3 }],
+        crashes: vec![Fault { from: Duration::from_secs(20), to: Duration::from_secs(50), share: 0.2 }],
         attack: Some(Attack::Garbage),
         share: 0.2,
         audit: true,
@@ -129,8 +131,14 @@ fn a_network_runs_the_same_on_any_number_of_threads() {
 
 #[test]
 fn the_figures_of_a_quiet_network() {
-    let setup =
-        NetworkSetup { nodes: 30, duration: 300_000, payments: 0.5, audit: true, seed: 2, ..NetworkSetup::default() };
+    let setup = NetworkSetup {
+        nodes: 30,
+        duration: Span::from_secs(300),
+        payments: 0.5,
+        audit: true,
+        seed: 2,
+        ..NetworkSetup::default()
+    };
     let report = network::run(&setup, &|_| ()).unwrap();
     let NetworkReport { blocks, payments, .. } = &report;
     // 30 blocks and 150 payments in the mean; four standard deviations are 22 and 49.
@@ -142,8 +150,8 @@ fn the_figures_of_a_quiet_network() {
         // A payment that is mined at once comes to some in its block alone.
         assert!(spread.half.reached * 10 > items.in_chain * 9, "{spread:?}");
         assert!(spread.half.median <= spread.most.median && spread.most.median <= spread.all.median, "{spread:?}");
-        assert!(spread.curve.is_sorted() && spread.curve[0] == 0, "{spread:?}");
-        assert!(spread.all.p95 < 3_000, "{spread:?}");
+        assert!(spread.curve.is_sorted() && spread.curve[0] == Span::default(), "{spread:?}");
+        assert!(spread.all.p95 < Span::from_secs(3), "{spread:?}");
     }
     assert!(report.series.iter().is_sorted_by(|a, b| a.at < b.at && a.found <= b.found));
     let bytes: f64 = report.traffic.iter().map(|kind| kind.bytes_per_node).sum();
@@ -157,8 +165,8 @@ fn withheld_blocks_are_had_from_others() {
     for attack in [Attack::Withhold, Attack::Hollow] {
         let setup = NetworkSetup {
             nodes: 20,
-            duration: 900_000,
-            interval: 15_000,
+            duration: Span::from_secs(900),
+            interval: Span::from_secs(15),
             payments: 0.0,
             attack: Some(attack),
             share: 0.2,
@@ -168,14 +176,15 @@ fn withheld_blocks_are_had_from_others() {
         let report = network::run(&setup, &|_| ()).unwrap();
         assert_eq!((report.violations.len(), report.settled.is_some()), (0, true), "{:?}", report.violations);
         assert!(report.hostile.as_ref().is_some_and(|hostile| hostile.connections > 0.1), "{:?}", report.hostile);
-        assert!(report.blocks.propagation.most.median < 1_000, "{:?}", report.blocks.propagation);
+        assert!(report.blocks.propagation.most.median < Span::from_secs(1), "{:?}", report.blocks.propagation);
     }
 }
 
 /// Where mempools agree, a block costs a part of its bytes, though several push it.
 #[test]
 fn compact_blocks_cost_less_than_whole_ones() {
-    let setup = NetworkSetup { nodes: 12, duration: 120_000, payments: 10.0, seed: 4, ..NetworkSetup::default() };
+    let setup =
+        NetworkSetup { nodes: 12, duration: Span::from_secs(120), payments: 10.0, seed: 4, ..NetworkSetup::default() };
     let report = network::run(&setup, &|_| ()).unwrap();
     assert_eq!(report.violations, [""; 0]);
     assert!(report.block_size > 5_000.0 && report.block_relay * 3.0 < report.block_size, "{report:?}");

@@ -1,5 +1,7 @@
 //! Newcomers.
 
+use std::time::Duration;
+
 use cairn::p2p::Config;
 use cairn::sim::units::Latency;
 use cairn::sim::{Sim, Weather};
@@ -8,7 +10,11 @@ use crate::{Seed, mine, network, params, settles};
 
 /// 50 ms each way, so that every needless round trip shows.
 fn far() -> Weather {
-    Weather { latency: Latency::Uniform(50, 50), jitter: 0, ..Weather::default() }
+    Weather {
+        latency: Latency::Uniform(Duration::from_millis(50), Duration::from_millis(50)),
+        jitter: Duration::ZERO,
+        ..Weather::default()
+    }
 }
 
 #[test]
@@ -17,12 +23,12 @@ fn two_thousand_blocks_from_one_peer_take_few_round_trips() {
     let mut sim = Sim::new(params(), far(), seed.0);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, 2_000);
-    let before = (sim.now().millis, sim.traffic().messages);
+    let before = (sim.now().mono, sim.traffic().messages);
     sim.add_node(&[0]).unwrap();
-    assert!(sim.run_until(60_000, Sim::is_converged), "not in a minute");
-    let (took, messages) = (sim.now().millis - before.0, sim.traffic().messages - before.1);
+    assert!(sim.run_until(Duration::from_secs(60), Sim::is_converged), "not in a minute");
+    let (took, messages) = (sim.now().mono.saturating_since(before.0), sim.traffic().messages - before.1);
     // 2,000 bodies, one at a time, would be 200 s.
-    assert!(took <= 4_000, "{took} ms, {messages} messages");
+    assert!(took <= Duration::from_secs(4), "{took:?}, {messages} messages");
     assert!(messages < 2_200, "{messages} messages for 2,000 blocks");
 }
 
@@ -30,15 +36,15 @@ fn two_thousand_blocks_from_one_peer_take_few_round_trips() {
 fn a_late_joiner_syncs_from_several_while_the_chain_grows() {
     let seed = Seed::new(21);
     let mut sim = network(8, far(), seed.0);
-    sim.run_for(20_000);
+    sim.run_for(Duration::from_secs(20));
     mine(&mut sim, 0, 600);
-    assert!(sim.run_until(60_000, Sim::is_converged));
-    sim.set_mining(Some(2_000));
+    assert!(sim.run_until(Duration::from_secs(60), Sim::is_converged));
+    sim.set_mining(Some(Duration::from_secs(2)));
     let seeds = [1, 2, 3, 4, 5];
     let connect = seeds.map(Sim::address).to_vec();
     let newcomer = sim.add_node_with(Config { connect, ..Config::default() }).unwrap();
     let mut busiest = 0;
-    let synced = sim.run_until(60_000, |sim| {
+    let synced = sim.run_until(Duration::from_secs(60), |sim| {
         let node = sim.node(newcomer).unwrap();
         let busy = node.peers(sim.now()).iter().filter(|peer| !peer.in_flight.is_empty()).count();
         busiest = busiest.max(busy);
@@ -46,8 +52,8 @@ fn a_late_joiner_syncs_from_several_while_the_chain_grows() {
     });
     assert!(synced);
     assert!(busiest >= 3, "bodies were asked from {busiest} peers at once");
-    sim.run_for(10_000);
-    assert!(settles(&mut sim, 10_000));
+    sim.run_for(Duration::from_secs(10));
+    assert!(settles(&mut sim, Duration::from_secs(10)));
 }
 
 /// Nodes in a line: each has only its neighbours.
@@ -61,8 +67,8 @@ fn a_chain_passes_through_a_line_of_nodes() {
         let connect = vec![Sim::address(node - 1)];
         sim.add_node_with(Config { connect, outbound_target: 0, ..Config::default() }).unwrap();
     }
-    assert!(sim.run_until(60_000, Sim::is_converged));
+    assert!(sim.run_until(Duration::from_secs(60), Sim::is_converged));
     let hash = sim.mine(5).unwrap();
-    assert!(sim.run_until(5_000, Sim::is_converged));
+    assert!(sim.run_until(Duration::from_secs(5), Sim::is_converged));
     assert_eq!(sim.node(0).unwrap().chain().tip().hash, hash);
 }

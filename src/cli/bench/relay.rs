@@ -231,7 +231,7 @@ async fn holds(node: &Handle, count: usize) -> anyhow::Result<()> {
 async fn mine(node: &Handle, more: Vec<Transaction>) -> anyhow::Result<Block> {
     let payee = SecretKey::from_seed([8; 32]).public_key();
     let template = node
-        .read(move |node, now| template::build(node.chain(), node.mempool(), &payee, now.millis, now.unix))
+        .read(move |node, now| template::build(node.chain(), node.mempool(), &payee, now.mono.as_millis(), now.unix))
         .await??;
     let mut block = template.block(0);
     block.transactions.extend(more);

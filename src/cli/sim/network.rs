@@ -9,7 +9,7 @@ use super::{as_json, plot, progress_bar};
 use crate::cli::{Common, write_file};
 use crate::primitives::amount::counted;
 use crate::sim::network::{self, Attack, Items, NetworkReport, NetworkSetup, Reach};
-use crate::sim::units::{Fault, Latency, Millis, parse_share};
+use crate::sim::units::{Fault, Latency, Span, parse_share};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -30,10 +30,10 @@ pub(super) struct Args {
     nodes: u32,
     /// Duration of the simulation, in virtual time
     #[arg(long, env = "CAIRN_SIM_DURATION", default_value = "10m")]
-    duration: Millis,
+    duration: Span,
     /// Mean time between blocks
     #[arg(long, env = "CAIRN_SIM_INTERVAL", default_value = "10s", value_parser = some_time)]
-    interval: Millis,
+    interval: Span,
     /// Mean number of payments a second
     #[arg(long, env = "CAIRN_SIM_PAYMENTS", default_value = "0.5", value_parser = rate)]
     payments: f64,
@@ -77,9 +77,9 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "expected a number from 0 to 1000".to_owned())
 }
 
-fn some_time(text: &str) -> Result<Millis, String> {
-    let time: Millis = text.parse()?;
-    if time.0 > 0 { Ok(time) } else { Err("expected 1ms at least".to_owned()) }
+fn some_time(text: &str) -> Result<Span, String> {
+    let time: Span = text.parse()?;
+    if time > Span::default() { Ok(time) } else { Err("expected 1ms at least".to_owned()) }
 }
 
 fn at_most(text: &str, most: f64) -> Result<f64, String> {
@@ -96,8 +96,8 @@ impl Args {
     fn setup(&self) -> NetworkSetup {
         NetworkSetup {
             nodes: self.nodes,
-            duration: self.duration.0,
-            interval: self.interval.0,
+            duration: self.duration,
+            interval: self.interval,
             payments: self.payments,
             height: self.height,
             latency: self.latency.clone(),
@@ -115,8 +115,8 @@ impl Args {
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let setup = args.setup();
     setup.check()?;
-    let bar = progress_bar(setup.duration / 1_000, "virtual seconds");
-    let report = network::run(&setup, &|millis| bar.set_position(millis / 1_000))?;
+    let bar = progress_bar(setup.duration.0.as_secs(), "virtual seconds");
+    let report = network::run(&setup, &|passed| bar.set_position(passed.as_secs()))?;
     bar.finish_and_clear();
     if let Some(path) = &args.csv {
         write_file(path, csv(&report).as_bytes())?;
@@ -143,7 +143,8 @@ fn csv(report: &NetworkReport) -> String {
     let head = "millis,nodes_up,tips,lowest,highest,blocks_found,mempool_mean,messages,bytes".to_owned();
     let row = |sample: &network::Sample| {
         let network::Sample { at, up, tips, lowest, highest, found, mempool, messages, bytes } = sample;
-        format!("{at},{up},{tips},{lowest},{highest},{found},{mempool},{messages},{bytes}")
+        let millis = at.as_millis();
+        format!("{millis},{up},{tips},{lowest},{highest},{found},{mempool},{messages},{bytes}")
     };
     let mut lines: Vec<String> = [head].into_iter().chain(report.series.iter().map(row)).collect();
     lines.push(String::new());
@@ -163,8 +164,8 @@ fn table(report: &NetworkReport) -> String {
         ),
         format!("payments    {} made, {} in the chain", payments.count, payments.in_chain),
         match report.settled {
-            Some(millis) => {
-                format!("end         one tip at height {}, {} after the last", report.height, seconds(millis))
+            Some(span) => {
+                format!("end         one tip at height {}, {} after the last", report.height, seconds(span))
             }
             None => format!("end         DIFFERENT TIPS, one of them at height {}", report.height),
         },
@@ -235,8 +236,8 @@ fn spread(name: &str, items: &Items) -> String {
     format!("{name:14} {}  {}  {}", cell(&propagation.half), cell(&propagation.most), cell(&propagation.all))
 }
 
-fn seconds(millis: u64) -> String {
-    format!("{:.3} s", millis as f64 / 1_000.0)
+fn seconds(Span(span): Span) -> String {
+    format!("{:.3} s", span.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -256,7 +257,7 @@ mod tests {
         let fault = |text: &str| text.parse::<Fault>().unwrap();
         let setup = NetworkSetup {
             nodes: 12,
-            duration: 90_500,
+            duration: "90500ms".parse().unwrap(),
             height: 3,
             latency: "lognormal:100ms:0.6".parse().unwrap(),
             loss: 0.01,

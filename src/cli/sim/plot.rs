@@ -1,6 +1,7 @@
 //! A run, drawn: how things spread, on how many tips nodes were, and what they sent.
 
 use crate::sim::network::{NetworkReport, Sample};
+use crate::sim::units::Span;
 
 /// Width of the picture, and height of each of its charts, in pixels.
 const WIDTH: f64 = 960.0;
@@ -17,20 +18,20 @@ type Line = (&'static str, Vec<(f64, f64)>);
 
 /// The picture, as SVG.
 pub(super) fn svg(report: &NetworkReport) -> String {
-    let curve = |curve: &[u64]| {
+    let curve = |curve: &[Span]| {
         let step = 100.0 / curve.len().saturating_sub(1).max(1) as f64;
-        curve.iter().enumerate().map(|(at, millis)| (*millis as f64 / 1e3, at as f64 * step)).collect()
+        curve.iter().enumerate().map(|(at, Span(took))| (took.as_secs_f64(), at as f64 * step)).collect()
     };
     let spread =
         [("blocks", curve(&report.blocks.propagation.curve)), ("payments", curve(&report.payments.propagation.curve))];
     let series = |value: &dyn Fn(&Sample) -> f64| {
-        report.series.iter().map(|sample| (sample.at as f64 / 1e3, value(sample))).collect::<Vec<_>>()
+        report.series.iter().map(|sample| (sample.at.0.as_secs_f64(), value(sample))).collect::<Vec<_>>()
     };
     let tips = [("different tips", series(&|sample| sample.tips as f64))];
     let nodes = f64::from(report.setup.nodes);
-    let times = report.series.windows(2).map(|pair| (pair[1].at - pair[0].at) as f64 / 1e3);
+    let times = report.series.windows(2).map(|pair| (pair[1].at.0 - pair[0].at.0).as_secs_f64());
     let rates = report.series.iter().skip(1).zip(times);
-    let rates = rates.map(|(sample, secs)| (sample.at as f64 / 1e3, sample.bytes as f64 / nodes / secs.max(1e-3)));
+    let rates = rates.map(|(sample, secs)| (sample.at.0.as_secs_f64(), sample.bytes as f64 / nodes / secs.max(1e-3)));
     let charts = [
         chart("Spread, median: % of the honest nodes after seconds", &spread),
         chart("Different tips, at seconds", &tips),

@@ -50,7 +50,7 @@ fn ending(replay: &Replay) -> &'static str {
 
 /// Seconds of the node's time from the first input to the last.
 fn seconds(replay: &Replay) -> f64 {
-    replay.last.millis.saturating_sub(replay.start.now.millis) as f64 / 1e3
+    replay.last.mono.saturating_since(replay.start.now.mono).as_secs_f64()
 }
 
 fn describe(replay: &Replay, took: f64) -> String {

@@ -3,11 +3,14 @@
 //! Those known longest are kept, because who was there for long is likely to stay (section 2.4 of the paper), and because
 //! a flood of newcomers then pushes nobody out: a place becomes free only when its holder does not answer.
 
+use std::time::Duration;
+
 use crate::p2p::bans::Subnet;
 use crate::p2p::kad::Contact;
+use crate::primitives::time::MonoTime;
 
-/// Milliseconds after which the contact not heard of for longest is worth a ping when another wants its place.
-pub const CHECK_MILLIS: u64 = 60_000;
+/// Time after which the contact not heard of for longest is worth a ping when another wants its place.
+pub const CHECK_AGE: Duration = Duration::from_secs(60);
 
 /// What became of a contact that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +48,9 @@ pub(super) struct Entry {
     /// The part of the public net that it is in; `None` in a private one.
     pub(super) subnet: Option<Subnet>,
     /// When it last answered.
-    pub(super) seen: u64,
+    pub(super) seen: MonoTime,
     /// When it was last asked to be pinged, or answered.
-    pub(super) checked: u64,
+    pub(super) checked: MonoTime,
     /// Questions in a row that it did not answer.
     pub(super) failures: u32,
 }
@@ -85,7 +88,7 @@ impl Bucket {
         if self.waiting.len() > k {
             self.waiting.remove(0);
         }
-        let oldest = self.places.first_mut().filter(|oldest| oldest.checked.saturating_add(CHECK_MILLIS) <= now);
+        let oldest = self.places.first_mut().filter(|oldest| oldest.checked + CHECK_AGE <= now);
         let ping = oldest.map(|oldest| {
             oldest.checked = now;
             oldest.contact

@@ -1,17 +1,19 @@
 //! The search for the nodes nearest to an id.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::p2p::kad::table::subnet;
 use crate::p2p::kad::{Contact, Distance, NodeId};
 use crate::p2p::reach::is_believable;
+use crate::primitives::time::MonoTime;
 
 /// Most candidates of a lookup, in multiples of `k`; so many are asked at most, however many nearer ones liars make up.
 pub const CANDIDATES_PER_PLACE: usize = 16;
 /// Most candidates of one part of the public net that have not failed: 24 bits of IPv4, 48 of IPv6.
 pub const MAX_HINTS_PER_SUBNET: usize = 2;
-/// Milliseconds in which an answer must come before others are asked instead.
-pub const QUERY_TIMEOUT_MILLIS: u64 = 2_000;
+/// Time in which an answer must come before others are asked instead.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How far it has come with a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,7 @@ enum State {
     /// Somebody named it.
     Named,
     /// It was asked, at this time.
-    Asked(u64),
+    Asked(MonoTime),
     /// It answered.
     Answered,
     /// It did not, or not in time.
@@ -90,7 +92,7 @@ impl Lookup {
     }
 
     /// Whom to ask now for the contacts nearest to the target that it knows; `None` if no more than those asked already.
-    pub fn ask(&mut self, now: u64) -> Option<Contact> {
+    pub fn ask(&mut self, now: MonoTime) -> Option<Contact> {
         if self.in_flight >= self.alpha {
             return None;
         }
@@ -134,8 +136,8 @@ impl Lookup {
     }
 
     /// The time has come that [`Lookup::deadline`] named: those who have not answered in time failed, and are returned.
-    pub fn tick(&mut self, now: u64) -> Vec<Contact> {
-        let late = |state: State| matches!(state, State::Asked(at) if at.saturating_add(QUERY_TIMEOUT_MILLIS) <= now);
+    pub fn tick(&mut self, now: MonoTime) -> Vec<Contact> {
+        let late = |state: State| matches!(state, State::Asked(at) if at + QUERY_TIMEOUT <= now);
         let mut failed = Vec::new();
         for candidate in self.candidates.values_mut().filter(|candidate| late(candidate.state)) {
             candidate.state = State::Failed;
@@ -145,20 +147,20 @@ impl Lookup {
         failed
     }
 
-    /// Extend all deadlines by `millis`.
-    pub fn extend_deadlines(&mut self, millis: u64) {
+    /// Extend all deadlines by a span.
+    pub fn extend_deadlines(&mut self, by: Duration) {
         for Candidate { state, contact: _, hops: _ } in self.candidates.values_mut() {
             match state {
-                State::Asked(at) => *at = at.saturating_add(millis),
+                State::Asked(at) => *at += by,
                 State::Named | State::Answered | State::Failed => {}
             }
         }
     }
 
     /// When the first of those asked has not answered in time.
-    pub fn deadline(&self) -> Option<u64> {
+    pub fn deadline(&self) -> Option<MonoTime> {
         let asked = self.candidates.values().filter_map(|candidate| match candidate.state {
-            State::Asked(at) => Some(at.saturating_add(QUERY_TIMEOUT_MILLIS)),
+            State::Asked(at) => Some(at + QUERY_TIMEOUT),
             State::Named | State::Answered | State::Failed => None,
         });
         asked.min()

@@ -5,8 +5,8 @@
 //! ([`Lookup`]) asks those nearest to it whom it knows for those whom they know, and so comes nearer by some bits with
 //! every answer.
 //!
-//! Nothing here does I/O: the caller asks and is asked, says what came of it, and gives the time in milliseconds of a clock
-//! that never goes back and the randomness. `docs/network.md` has bounds and figures.
+//! Nothing here does I/O: the caller asks and is asked, says what came of it, and gives the time and the
+//! randomness. `docs/network.md` has bounds and figures.
 //!
 //! Maymounkov and Mazières, *Kademlia: A Peer-to-peer Information System Based on the XOR Metric*, IPTPS 2002. What is
 //! done against liars follows Baumgart and Mies, *S/Kademlia: A Practicable Approach Towards Secure Key-Based Routing*,
@@ -20,11 +20,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use bucket::{CHECK_MILLIS, Noted, Refusal};
+pub use bucket::{CHECK_AGE, Noted, Refusal};
 pub use id::{Contact, Distance, NodeId};
-pub use lookup::{CANDIDATES_PER_PLACE, Lookup, MAX_HINTS_PER_SUBNET, QUERY_TIMEOUT_MILLIS};
+pub use lookup::{CANDIDATES_PER_PLACE, Lookup, MAX_HINTS_PER_SUBNET, QUERY_TIMEOUT};
 pub(crate) use table::nearest_first;
-pub use table::{MAX_PER_SUBNET, MAX_PER_SUBNET_IN_BUCKET, REFRESH_MILLIS, Table};
+pub use table::{MAX_PER_SUBNET, MAX_PER_SUBNET_IN_BUCKET, REFRESH_INTERVAL, Table};
 
 /// Contacts in a bucket, in an answer, and in what a lookup finds: enough that all of them leave within an hour
 /// about never.

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::kad::bucket::{Bucket, Entry};
 use crate::p2p::kad::{Contact, Distance, NodeId, Noted, Refusal};
 use crate::p2p::reach::{is_dialable, is_public};
+use crate::primitives::time::MonoTime;
 
 /// Most contacts of one part of the public net (24 bits of IPv4, 48 of IPv6) in one bucket.
 pub const MAX_PER_SUBNET_IN_BUCKET: usize = 2;
 /// Most contacts of one part of the public net in the whole table.
 pub const MAX_PER_SUBNET: usize = 10;
-/// Milliseconds after which a bucket that nobody looked into is looked into.
-pub const REFRESH_MILLIS: u64 = 3_600_000;
+/// Time after which a bucket that nobody looked into is looked into.
+pub const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The part of the public net within which one hand has addresses for nothing: 24 bits of IPv4, 48 of IPv6. `None` for an
 /// address in a private net, which may have all its nodes in one such part.
@@ -31,7 +33,7 @@ pub struct Table {
     k: usize,
     buckets: BTreeMap<u8, Bucket>,
     /// When somebody last looked for an id in each bucket.
-    looked: BTreeMap<u8, u64>,
+    looked: BTreeMap<u8, MonoTime>,
 }
 
 impl Table {
@@ -46,7 +48,7 @@ impl Table {
     }
 
     /// A contact answered: it is at this address, and it has this id as far as that can be proven.
-    pub fn answered(&mut self, now: u64, contact: Contact) -> Noted {
+    pub fn answered(&mut self, now: MonoTime, contact: Contact) -> Noted {
         let Some(number) = self.own.distance(&contact.id).bucket() else { return Noted::Refused(Refusal::Own) };
         if !is_dialable(&contact.address) {
             return Noted::Refused(Refusal::Address);
@@ -172,18 +174,18 @@ impl Table {
     }
 
     /// A lookup for an id is made, which tells what there is in its bucket.
-    pub fn looked_for(&mut self, now: u64, target: &NodeId) {
+    pub fn looked_for(&mut self, now: MonoTime, target: &NodeId) {
         if let Some(number) = self.own.distance(target).bucket() {
             self.looked.insert(number, now);
         }
     }
 
     /// The buckets to look into ([`NodeId::random_in`] draws what to look for), the farthest last: those that nobody looked into
-    /// for [`REFRESH_MILLIS`], but none nearer than the nearest contact, where there is nobody. A node that joins
+    /// for [`REFRESH_INTERVAL`], but none nearer than the nearest contact, where there is nobody. A node that joins
     /// looks for its own id, and then into these, which are all; this makes it known to those who should know it.
-    pub fn stale(&self, now: u64) -> Vec<u8> {
+    pub fn stale(&self, now: MonoTime) -> Vec<u8> {
         let Some((nearest, _)) = self.sizes().next() else { return Vec::new() };
-        let is_stale = |number: &u8| self.looked.get(number).is_none_or(|at| at.saturating_add(REFRESH_MILLIS) <= now);
+        let is_stale = |number: &u8| self.looked.get(number).is_none_or(|at| *at + REFRESH_INTERVAL <= now);
         (nearest..=255).filter(is_stale).collect()
     }
 }

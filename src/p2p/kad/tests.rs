@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rand::RngExt;
@@ -11,6 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
 use crate::p2p::bans::Subnet;
+use crate::primitives::time::MonoTime;
 
 fn address(ip: [u8; 4]) -> SocketAddr {
     SocketAddr::from((ip, 7331))
@@ -82,7 +84,7 @@ proptest! {
                 _ => public(own.random_in(255 - bucket % 8, &mut rng)),
             };
             met.push(answers);
-            table.answered(now as u64, answers);
+            table.answered(MonoTime::from_millis(now as u64), answers);
             assert_sound(&table, PLACES);
         }
         let target = NodeId::random(&mut rng);
@@ -110,7 +112,7 @@ proptest! {
         for contact in &all {
             let mut table = Table::new(contact.id, K);
             for other in &all {
-                table.answered(0, *other);
+                table.answered(MonoTime::START, *other);
             }
             tables.insert(contact.id, table);
         }
@@ -118,7 +120,7 @@ proptest! {
         let dead: BTreeSet<NodeId> = all.iter().skip(1).take(dead.min(nodes / 3)).map(|contact| contact.id).collect();
         let mut lookup = Lookup::new(own, target, K, alpha, tables[&own].closest(&target, K));
         let mut asked: Vec<Contact> = Vec::new();
-        let mut now = 0;
+        let mut now = MonoTime::START;
         let mut questions = BTreeSet::new();
         while !lookup.is_done() {
             while let Some(contact) = lookup.ask(now) {
@@ -126,7 +128,7 @@ proptest! {
                 asked.push(contact);
                 prop_assert!(asked.len() <= alpha);
             }
-            now += 1;
+            now += Duration::from_millis(1);
             let next = asked.swap_remove(rng.random_range(0..asked.len()));
             if dead.contains(&next.id) {
                 lookup.failed(&next.id);
@@ -155,15 +157,19 @@ fn the_oldest_goes_only_if_it_does_not_answer() {
     let mut table = Table::new(own, 3);
     let ids: Vec<Contact> = (0..6).map(|_| public(own.random_in(255, &mut rng))).collect();
     for (now, contact) in ids[..3].iter().enumerate() {
-        assert_eq!(table.answered(now as u64, *contact), Noted::Kept);
+        assert_eq!(table.answered(MonoTime::from_millis(now as u64), *contact), Noted::Kept);
     }
-    assert_eq!(table.answered(10, ids[3]), Noted::Full { ping: None }, "all were heard of a moment ago");
-    let later = CHECK_MILLIS;
-    assert_eq!(table.answered(later, ids[3]), Noted::Full { ping: Some(ids[0]) });
-    assert_eq!(table.answered(later, ids[4]), Noted::Full { ping: None }, "it is being asked");
+    assert_eq!(
+        table.answered(MonoTime::from_millis(10), ids[3]),
+        Noted::Full { ping: None },
+        "all were heard of a moment ago"
+    );
+    let later = |millis: u64| MonoTime::START + CHECK_AGE + Duration::from_millis(millis);
+    assert_eq!(table.answered(later(0), ids[3]), Noted::Full { ping: Some(ids[0]) });
+    assert_eq!(table.answered(later(0), ids[4]), Noted::Full { ping: None }, "it is being asked");
     // It answers, and is now the one heard of last.
-    assert_eq!(table.answered(later + 1, ids[0]), Noted::Kept);
-    assert_eq!(table.answered(later + 2, ids[5]), Noted::Full { ping: Some(ids[1]) });
+    assert_eq!(table.answered(later(1), ids[0]), Noted::Kept);
+    assert_eq!(table.answered(later(2), ids[5]), Noted::Full { ping: Some(ids[1]) });
     table.failed(&ids[1]);
     let places: BTreeSet<NodeId> = table.contacts().map(|contact| contact.id).collect();
     assert_eq!(places, [ids[0].id, ids[2].id, ids[5].id].into(), "the last that answered has the place");
@@ -172,7 +178,7 @@ fn the_oldest_goes_only_if_it_does_not_answer() {
     table.failed(&ids[2]);
     assert_eq!(table.len(), 3);
     assert!(!table.closest(&own, 9).contains(&ids[2]));
-    assert_eq!(table.answered(later + 3, ids[3]), Noted::Kept);
+    assert_eq!(table.answered(later(3), ids[3]), Noted::Kept);
     assert!(!table.contacts().any(|contact| *contact == ids[2]));
     // When all fail, it is more likely this node that has no network.
     let left: Vec<Contact> = table.contacts().copied().collect();
@@ -185,15 +191,20 @@ fn buckets_nobody_looked_into_are_stale() {
     let mut rng = rng(2);
     let own = NodeId::random(&mut rng);
     let mut table = Table::new(own, K);
-    assert!(table.stale(0).is_empty());
-    table.answered(0, public(own.random_in(250, &mut rng)));
-    assert_eq!(table.stale(0), [250, 251, 252, 253, 254, 255], "at the start all, down to the nearest contact's");
+    assert!(table.stale(MonoTime::START).is_empty());
+    table.answered(MonoTime::START, public(own.random_in(250, &mut rng)));
+    assert_eq!(
+        table.stale(MonoTime::START),
+        [250, 251, 252, 253, 254, 255],
+        "at the start all, down to the nearest contact's"
+    );
+    let looked = MonoTime::from_millis(5);
     for bucket in 251..=255 {
-        table.looked_for(5, &own.random_in(bucket, &mut rng));
+        table.looked_for(looked, &own.random_in(bucket, &mut rng));
     }
-    table.looked_for(5, &own);
-    assert_eq!(table.stale(5), [250]);
-    assert_eq!(table.stale(5 + REFRESH_MILLIS), [250, 251, 252, 253, 254, 255]);
+    table.looked_for(looked, &own);
+    assert_eq!(table.stale(looked), [250]);
+    assert_eq!(table.stale(looked + REFRESH_INTERVAL), [250, 251, 252, 253, 254, 255]);
 }
 
 #[test]
@@ -204,26 +215,29 @@ fn one_hand_gets_few_places_in_the_public_net() {
     for step in 0..20_000u64 {
         let id = own.random_in(255 - (step % 20) as u8, &mut rng);
         table.answered(
-            step,
+            MonoTime::from_millis(step),
             Contact { id, address: SocketAddr::from(([8, 8, 8, rng.random()], rng.random_range(1..9))) },
         );
         let ip: std::net::Ipv6Addr =
             std::net::Ipv6Addr::from_bits(0x2600_0001_0002 << 80 | rng.random::<u64>() as u128);
-        table.answered(step, Contact { id: own.random_in(255, &mut rng), address: (ip, 1).into() });
+        table.answered(
+            MonoTime::from_millis(step),
+            Contact { id: own.random_in(255, &mut rng), address: (ip, 1).into() },
+        );
     }
     assert_sound(&table, K);
     assert!(table.len() <= 2 * MAX_PER_SUBNET, "{}", table.len());
     // A private network has all its nodes in one.
     let mut table = Table::new(own, K);
     for _ in 0..1_000 {
-        table.answered(0, private(NodeId::random(&mut rng)));
+        table.answered(MonoTime::START, private(NodeId::random(&mut rng)));
     }
     assert!(table.len() > 4 * K);
     for (address, refusal) in [("0.0.0.0:1", Refusal::Address), ("8.8.8.8:0", Refusal::Address)] {
         let contact = Contact { id: NodeId([1; 32]), address: address.parse().unwrap() };
-        assert_eq!(table.answered(0, contact), Noted::Refused(refusal));
+        assert_eq!(table.answered(MonoTime::START, contact), Noted::Refused(refusal));
     }
-    assert_eq!(table.answered(0, public(own)), Noted::Refused(Refusal::Own));
+    assert_eq!(table.answered(MonoTime::START, public(own)), Noted::Refused(Refusal::Own));
 }
 
 /// Thousands of ids that somebody made up around this node's own: they fill the buckets next to it, which were empty, and
@@ -234,13 +248,13 @@ fn a_wall_of_sybils_pushes_nobody_out() {
     let own = NodeId::random(&mut rng);
     let mut table = Table::new(own, K);
     for _ in 0..2_000 {
-        table.answered(0, public(NodeId::random(&mut rng)));
+        table.answered(MonoTime::START, public(NodeId::random(&mut rng)));
     }
     let honest: Vec<Contact> = table.contacts().copied().collect();
     for step in 0..10_000u64 {
         let sybil =
             Contact { id: own.random_in(rng.random(), &mut rng), address: public(NodeId::random(&mut rng)).address };
-        table.answered(step, sybil);
+        table.answered(MonoTime::from_millis(step), sybil);
     }
     assert_sound(&table, K);
     assert!(table.len() <= 256 * K);
@@ -256,7 +270,7 @@ fn a_lookup_ends_however_much_is_made_up() {
         let (own, target) = (NodeId::random(&mut rng), NodeId::random(&mut rng));
         let start: Vec<Contact> = (0..K).map(|_| public(NodeId::random(&mut rng))).collect();
         let mut lookup = Lookup::new(own, target, K, ALPHA, start);
-        let (mut now, mut asked, mut bucket) = (0, 0, 255u8);
+        let (mut now, mut asked, mut bucket) = (MonoTime::START, 0, 255u8);
         while !lookup.is_done() {
             while let Some(contact) = lookup.ask(now) {
                 asked += 1;
@@ -290,7 +304,7 @@ fn hints_are_clean_and_few_of_one_hand() {
     let teller = public(NodeId::random(&mut rng));
     let fresh = || Lookup::new(own, target, K, ALPHA, [teller]);
     let mut told = |lookup: &mut Lookup, addresses: &[SocketAddr]| {
-        assert_eq!(lookup.ask(0), Some(teller));
+        assert_eq!(lookup.ask(MonoTime::START), Some(teller));
         let told: Vec<Contact> =
             addresses.iter().map(|address| Contact { id: NodeId::random(&mut rng), address: *address }).collect();
         assert!(lookup.answered(&teller.id, &told));
@@ -315,12 +329,15 @@ fn a_late_answer_counts_and_frees_nothing_twice() {
     let target = NodeId::random(&mut rng);
     let start: Vec<Contact> = (0..5).map(|_| public(NodeId::random(&mut rng))).collect();
     let mut lookup = Lookup::new(NodeId::random(&mut rng), target, K, 2, start);
-    let asked = [lookup.ask(0).unwrap(), lookup.ask(1).unwrap()];
-    assert_eq!((lookup.ask(2), lookup.deadline()), (None, Some(QUERY_TIMEOUT_MILLIS)));
-    assert_eq!(lookup.tick(QUERY_TIMEOUT_MILLIS), asked[..1]);
+    let asked = [lookup.ask(MonoTime::START).unwrap(), lookup.ask(MonoTime::from_millis(1)).unwrap()];
+    assert_eq!(
+        (lookup.ask(MonoTime::from_millis(2)), lookup.deadline()),
+        (None, Some(MonoTime::START + QUERY_TIMEOUT))
+    );
+    assert_eq!(lookup.tick(MonoTime::START + QUERY_TIMEOUT), asked[..1]);
     assert!(lookup.answered(&asked[0].id, &[]));
     lookup.failed(&asked[0].id);
     assert_eq!(lookup.found().next(), Some(&asked[0]));
-    assert!(lookup.ask(3).is_some());
-    assert_eq!(lookup.ask(3), None, "two are asked");
+    assert!(lookup.ask(MonoTime::from_millis(3)).is_some());
+    assert_eq!(lookup.ask(MonoTime::from_millis(3)), None, "two are asked");
 }

@@ -1,6 +1,7 @@
 //! Compact blocks: from a peer to the chain, and on to the peers that want them pushed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Node;
 use crate::chain::{ChainError, ChainUpdate};
@@ -13,14 +14,15 @@ use crate::p2p::interface::Event;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::time::MonoTime;
 use crate::primitives::tx::Transaction;
 
 /// A block that is whole and was pushed on, and is to be connected in the next call: what was pushed leaves before.
 pub(super) struct Pending {
     from: PeerId,
     block: MatchedBlock,
-    /// When, by [`Now::millis`].
-    pub(super) at: u64,
+    /// When, by [`Now::mono`].
+    pub(super) at: MonoTime,
 }
 
 impl Node {
@@ -114,7 +116,7 @@ impl Node {
             self.blocks.publish(block.clone(), &lacked);
             pushed = self.push_block(hash);
         }
-        self.pending = Some(Pending { from: id, block, at: now.millis + 1 });
+        self.pending = Some(Pending { from: id, block, at: now.mono + Duration::from_millis(1) });
         if !pushed {
             self.connect_pending(now);
         }

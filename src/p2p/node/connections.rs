@@ -62,7 +62,7 @@ impl Node {
             last_received: UnixTime::EPOCH,
             last_sent: UnixTime::EPOCH,
             hello: None,
-            last_useful: 0,
+            last_useful: None,
         };
         self.peers.insert(id, peer);
         if direction == Direction::Outbound {
@@ -100,7 +100,7 @@ impl Node {
             group: Subnet::group(peer.address.ip()),
             min_ping: self.pings.least(id),
             last_useful: peer.last_useful,
-            connected_at: peer.connected_at.millis,
+            connected_at: peer.connected_at.mono,
         });
         match eviction::choose(candidates.collect(), &mut self.rng) {
             Some(evicted) => {

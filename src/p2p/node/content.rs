@@ -1,6 +1,7 @@
 //! Headers, blocks and transactions: from a peer to the chain or mempool, and on to other peers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Node;
 use crate::chain::ChainUpdate;
@@ -21,9 +22,9 @@ use crate::primitives::tx::{HashedTransaction, Transaction};
 /// Blocks under way from which on new tips are announced only now and then: during the first synchronisation nobody wants
 /// to hear of every block.
 const BUSY: usize = 8;
-/// Milliseconds between two announcements at such a time. They do not cease, or whoever promises blocks and holds them
+/// Time between two announcements at such a time. They do not cease, or whoever promises blocks and holds them
 /// back would silence us.
-const BUSY_INTERVAL_MILLIS: u64 = 500;
+const BUSY_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Node {
     pub(super) fn inventory(&mut self, now: Now, id: PeerId, items: Vec<Item>) {
@@ -120,7 +121,7 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(id)
             && !update.connected.is_empty()
         {
-            peer.last_useful = now.millis;
+            peer.last_useful = Some(now.mono);
             self.gained = true;
             // Not while there is more to come: of the first synchronisation's blocks none is new.
             if self.download.requested() == 0 && self.chain.tip().hash == self.chain.best_header().hash {
@@ -156,7 +157,7 @@ impl Node {
         match self.mempool.accept_from(Some(sender), tx, &self.chain, now.unix) {
             Ok(accepted) => {
                 if let Some(peer) = self.peers.get_mut(id) {
-                    peer.last_useful = now.millis;
+                    peer.last_useful = Some(now.mono);
                 }
                 self.accepted(now, &accepted, is_news);
             }
@@ -241,8 +242,8 @@ impl Node {
         }
         let tip = self.chain.tip();
         self.out.event(Event::TipChanged { hash: tip.hash, height: tip.height });
-        let next = self.announced + BUSY_INTERVAL_MILLIS;
-        if self.download.requested() >= BUSY && next > now.millis {
+        let next = self.announced + BUSY_INTERVAL;
+        if self.download.requested() >= BUSY && next > now.mono {
             self.announce_at = Some(next);
         } else {
             self.publish(update);
@@ -253,7 +254,7 @@ impl Node {
     /// Tells every peer that may not know of the tip. Who wants blocks pushed gets it first; the others get the headers since
     /// what they know, if they are few.
     pub(super) fn announce_tip(&mut self, now: Now) {
-        (self.announce_at, self.announced) = (None, now.millis);
+        (self.announce_at, self.announced) = (None, now.mono);
         self.push_block(self.chain.tip().hash);
         let tip = self.chain.tip();
         for peer in self.peers.ready() {

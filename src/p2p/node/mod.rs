@@ -8,6 +8,7 @@ mod neighbours;
 
 use std::collections::vec_deque::Drain;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -43,14 +44,14 @@ use crate::p2p::serve::{Range, Server, Shelf};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::meter;
-use crate::primitives::time::UnixTime;
+use crate::primitives::time::{MonoTime, UnixTime};
 use crate::storage::StoreError;
 
 /// Transactions remembered as refused, so that they are not asked for again; forgotten when the tip moves, for then they
 /// may be good.
 pub const MAX_REFUSED: usize = 20_000;
-/// Milliseconds between two savings of address book, bans and anchors.
-const SAVE_INTERVAL_MILLIS: u64 = 60_000;
+/// Time between two savings of address book, bans and anchors.
+const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A node of the network, without its I/O. See the module [`crate::p2p`].
 pub struct Node {
@@ -81,17 +82,17 @@ pub struct Node {
     refused: Seen<Txid>,
     rng: ChaCha20Rng,
     out: Outbox,
-    next_save: u64,
+    next_save: MonoTime,
     /// When an address that nobody tried is dialled next.
-    next_feeler: u64,
+    next_feeler: MonoTime,
     /// When the tip is to be announced, if that was put off.
-    announce_at: Option<u64>,
+    announce_at: Option<MonoTime>,
     /// When it was announced last.
-    announced: u64,
+    announced: MonoTime,
     /// The chain has more to connect than one call may.
     unfinished: bool,
     /// The wake-up last asked for.
-    wake: Option<u64>,
+    wake: Option<MonoTime>,
 }
 
 impl Protocol for Node {
@@ -114,7 +115,7 @@ impl Protocol for Node {
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
             Input::Flushed { peer } => self.server.flushed(peer),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
-            Input::Delayed { millis } => self.extend_deadlines(millis),
+            Input::Delayed { by } => self.extend_deadlines(by),
             Input::Tick => {}
             Input::Stop => self.save(now),
         }
@@ -179,10 +180,10 @@ impl Node {
             refused: Seen::new(MAX_REFUSED),
             rng,
             out: Outbox::default(),
-            next_save: now.millis + SAVE_INTERVAL_MILLIS,
-            next_feeler: now.millis + neighbours::FEELER_INTERVAL_MILLIS,
+            next_save: now.mono + SAVE_INTERVAL,
+            next_feeler: now.mono + neighbours::FEELER_INTERVAL,
             announce_at: None,
-            announced: 0,
+            announced: MonoTime::START,
             unfinished: false,
             wake: None,
             config,
@@ -217,7 +218,7 @@ impl Node {
     fn finish(&mut self, now: Now) {
         self.settle(now);
         let mut deadline = self.deadline();
-        if deadline.is_some_and(|at| at <= now.millis) {
+        if deadline.is_some_and(|at| at <= now.mono) {
             self.tick(now);
             self.settle(now);
             deadline = self.deadline();
@@ -227,16 +228,16 @@ impl Node {
                 peer.last_sent = now.unix;
             }
         }
-        let wake = deadline.map(|at| at.max(now.millis + 1));
-        if let Some(millis) = wake
+        let wake = deadline.map(|at| at.max(now.mono + Duration::from_millis(1)));
+        if let Some(at) = wake
             && self.wake != wake
         {
-            self.out.push(Output::WakeAt { millis });
+            self.out.push(Output::WakeAt { at });
         }
         self.wake = wake;
     }
 
-    fn deadline(&self) -> Option<u64> {
+    fn deadline(&self) -> Option<MonoTime> {
         let deadlines = [
             self.handshakes.deadline(),
             self.pings.deadline(),
@@ -251,7 +252,7 @@ impl Node {
             Some(self.next_save),
             self.announce_at,
             self.pending.as_ref().map(|pending| pending.at),
-            (self.unfinished || self.mempool.is_unfinished()).then_some(0),
+            (self.unfinished || self.mempool.is_unfinished()).then_some(MonoTime::START),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -261,7 +262,7 @@ impl Node {
             self.out.close(peer, Reason::HandshakeTimeout);
         }
         self.pings.tick(now, &mut self.rng, &mut self.out);
-        if self.pending.as_ref().is_some_and(|pending| pending.at <= now.millis) {
+        if self.pending.as_ref().is_some_and(|pending| pending.at <= now.mono) {
             self.connect_pending(now);
         }
         self.sync.tick(now, &self.chain, &mut self.out);
@@ -278,17 +279,17 @@ impl Node {
         if self.mempool.is_unfinished() {
             self.resume_mempool(now);
         }
-        if self.announce_at.is_some_and(|at| at <= now.millis) {
+        if self.announce_at.is_some_and(|at| at <= now.mono) {
             self.announce_tip(now);
         }
-        if self.next_save <= now.millis {
+        if self.next_save <= now.mono {
             self.save(now);
         }
     }
 
     /// Keeps address book, bans and anchors for a later start.
     fn save(&mut self, now: Now) {
-        self.next_save = now.millis + SAVE_INTERVAL_MILLIS;
+        self.next_save = now.mono + SAVE_INTERVAL;
         self.bans.expire(now.unix);
         self.anchors.update(&self.peers);
         if let Err(error) = records::save(self.chain.db(), &mut self.book, &mut self.bans, &mut self.anchors) {
@@ -363,9 +364,9 @@ impl Node {
         }
     }
 
-    /// This thread was busy for `millis`: every peer has as much longer for its answers. Names every field, here and in the
+    /// This thread was busy: every peer has as much longer for its answers. Names every field, here and in the
     /// parts that have deadlines, so that a new one is not forgotten.
-    fn extend_deadlines(&mut self, millis: u64) {
+    fn extend_deadlines(&mut self, by: Duration) {
         let Self {
             handshakes,
             pings,
@@ -402,15 +403,15 @@ impl Node {
             rng: _,
             out: _,
         } = self;
-        handshakes.extend_deadlines(millis);
-        pings.extend_deadlines(millis);
-        discovery.extend_deadlines(millis);
-        sync.extend_deadlines(millis);
-        download.extend_deadlines(millis);
-        requests.extend_deadlines(millis);
+        handshakes.extend_deadlines(by);
+        pings.extend_deadlines(by);
+        discovery.extend_deadlines(by);
+        sync.extend_deadlines(by);
+        download.extend_deadlines(by);
+        requests.extend_deadlines(by);
     }
 
-    fn received(&mut self, now: Now, id: PeerId, message: Message, at: u64) {
+    fn received(&mut self, now: Now, id: PeerId, message: Message, at: MonoTime) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.last_received = now.unix;
         let ip = peer.address.ip();

@@ -1,6 +1,7 @@
 //! Whom the node knows, asks and wants as peers.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::Node;
 use crate::p2p::addrbook::PeerAddress;
@@ -13,8 +14,8 @@ use crate::p2p::message::SERVICE_BRIEF;
 use crate::p2p::reach::is_public;
 use crate::primitives::time::UnixTime;
 
-/// Milliseconds between two dials of addresses that nobody here has tried.
-pub(super) const FEELER_INTERVAL_MILLIS: u64 = 120_000;
+/// Time between two dials of addresses that nobody here has tried.
+pub(super) const FEELER_INTERVAL: Duration = Duration::from_secs(120);
 
 impl Node {
     /// Goes on with lookups, checks and what is to be dialled for them.
@@ -110,10 +111,10 @@ impl Node {
 
     /// Tries an address that nobody here has tried, now and then, so that there are good ones when they are needed.
     pub(super) fn feel(&mut self, now: Now) {
-        if self.next_feeler > now.millis {
+        if self.next_feeler > now.mono {
             return;
         }
-        self.next_feeler = now.millis + FEELER_INTERVAL_MILLIS;
+        self.next_feeler = now.mono + FEELER_INTERVAL;
         let Self { book, dialer, peers, bans, rng, .. } = self;
         let allowed = |address: &SocketAddr| {
             !dialer.is_dialing(address) && !peers.is_connected_to(address) && !bans.contains(address.ip(), now.unix)

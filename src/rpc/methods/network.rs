@@ -15,7 +15,7 @@ use crate::p2p::addrbook::Record;
 use crate::p2p::bans::{BAN, Subnet};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL};
-use crate::p2p::search::SEARCH_TIMEOUT_MILLIS;
+use crate::p2p::search::SEARCH_TIMEOUT;
 use crate::p2p::search::{Found, Outcome as Asked};
 use crate::p2p::{Command, Direction, Event, PeerId};
 use crate::primitives::time::UnixTime;
@@ -205,7 +205,6 @@ async fn get_peer_info(api: Api) -> Outcome {
         /// Points of misbehaviour.
         score: u32,
     }
-    let seconds = |millis: u64| millis as f64 / 1000.0;
     // Those that have said hello: of the others nothing is known.
     let peers = api.node(|node, now| node.peers(now)).await?;
     let peers = peers.into_iter().filter(|peer| peer.ready).map(|peer| {
@@ -456,7 +455,7 @@ async fn get_node_addresses(api: Api, args: Args) -> Outcome {
 }
 
 /// Longer than any lookup takes.
-const FIND_PATIENCE: Duration = Duration::from_millis(SEARCH_TIMEOUT_MILLIS + 5_000);
+const FIND_PATIENCE: Duration = SEARCH_TIMEOUT.saturating_add(Duration::from_secs(5));
 
 async fn find_node(api: Api, args: Args) -> Outcome {
     let text: &str = args.get("nodeid")?;
@@ -483,6 +482,11 @@ async fn find_node(api: Api, args: Args) -> Outcome {
     Ok(Reply::of(&found_view(&found)))
 }
 
+/// Seconds, to the millisecond.
+fn seconds(span: Duration) -> f64 {
+    span.as_millis() as f64 / 1000.0
+}
+
 fn found_view(found: &Found) -> serde_json::Value {
     let nodes = found.nodes.iter().map(|contact| {
         json!({
@@ -503,8 +507,8 @@ fn found_view(found: &Found) -> serde_json::Value {
             "nodeid": step.contact.id.to_string(),
             "address": step.contact.address,
             "hop": step.hop,
-            "at": step.at as f64 / 1000.0,
-            "took": step.took.map(|took| took as f64 / 1000.0),
+            "at": seconds(step.at),
+            "took": step.took.map(seconds),
             "outcome": outcome,
             "told": told,
         })
@@ -513,7 +517,7 @@ fn found_view(found: &Found) -> serde_json::Value {
         "target": found.target.to_string(),
         "nodes": nodes.collect::<Vec<_>>(),
         "path": path.collect::<Vec<_>>(),
-        "took": found.took as f64 / 1000.0,
+        "took": seconds(found.took),
         "complete": found.complete,
     })
 }

@@ -1,7 +1,7 @@
 //! An experiment: full nodes that find blocks and pay each other while wires are cut, nodes crash and some peers lie.
 //!
 //! A run is a function of its [`NetworkSetup`], to the last byte of its report. Times count from the moment at which all
-//! nodes have had [`WARM_UP_MILLIS`] to find each other, and nothing before it is measured.
+//! nodes have had [`WARM_UP`] to find each other, and nothing before it is measured.
 
 mod payments;
 mod report;
@@ -10,6 +10,7 @@ mod safety;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -17,23 +18,24 @@ use rand_chacha::ChaCha20Rng;
 use serde::Serialize;
 
 use super::byzantine::{self, GARBLED};
-use super::units::{Fault, Latency, Millis};
+use super::units::{Fault, Latency, Span};
 use super::{Sim, Traffic, Weather, generator};
 use crate::p2p::kad::Contact;
+use crate::primitives::time::MonoTime;
 use crate::storage::StoreError;
 use payments::Payments;
 use safety::Safety;
 
 pub use super::byzantine::Attack;
 pub use report::{Hostile, Items, KindTraffic, NetworkReport, Propagation, Reach, Reorganisations};
-pub use safety::{GRACE_MILLIS, SETTLED_BLOCKS};
+pub use safety::{GRACE, SETTLED_BLOCKS};
 
-/// Milliseconds that the nodes have to find each other before anything is measured.
-pub const WARM_UP_MILLIS: u64 = 30_000;
-/// Milliseconds after the end within which all nodes must have one tip.
-pub const SETTLE_MILLIS: u64 = 300_000;
-/// Milliseconds between two looks at whether all have one tip again.
-const POLL_MILLIS: u64 = 100;
+/// Time that the nodes have to find each other before anything is measured.
+pub const WARM_UP: Duration = Duration::from_secs(30);
+/// Time after the end within which all nodes must have one tip.
+pub const SETTLE: Duration = Duration::from_secs(300);
+/// Time between two looks at whether all have one tip again.
+const POLL: Duration = Duration::from_millis(100);
 /// How many samples the series has at most.
 const SAMPLES: u64 = 360;
 /// Nodes that each newcomer knows.
@@ -49,10 +51,10 @@ const BYZANTINE: u64 = 14;
 pub struct NetworkSetup {
     /// How many nodes there are, byzantine ones included.
     pub nodes: u32,
-    /// How long to look, in milliseconds.
-    pub duration: u64,
-    /// Milliseconds between two blocks in the mean: a Poisson process, each block by a random honest node that is up.
-    pub interval: u64,
+    /// How long to look.
+    pub duration: Span,
+    /// Time between two blocks in the mean: a Poisson process, each block by a random honest node that is up.
+    pub interval: Span,
     /// Payments a second in the mean, a Poisson process too.
     pub payments: f64,
     /// Blocks that there are before the first node is joined by others.
@@ -79,11 +81,11 @@ impl Default for NetworkSetup {
     fn default() -> Self {
         Self {
             nodes: 100,
-            duration: 600_000,
-            interval: 10_000,
+            duration: Span::from_secs(600),
+            interval: Span::from_secs(10),
             payments: 0.5,
             height: 0,
-            latency: Latency::Uniform(10, 80),
+            latency: Latency::Uniform(Duration::from_millis(10), Duration::from_millis(80)),
             loss: 0.0,
             partitions: Vec::new(),
             crashes: Vec::new(),
@@ -112,7 +114,7 @@ pub enum SetupError {
         /// The fault.
         fault: String,
         /// The end of the run.
-        duration: Millis,
+        duration: Span,
     },
     /// Partitions are told apart by their times.
     #[error("the partitions {first} and {second} overlap")]
@@ -141,8 +143,8 @@ impl NetworkSetup {
         if self.honest() < 2 {
             return Err(SetupError::TooFewHonest { honest: self.honest(), nodes: self.nodes });
         }
-        if let Some(late) = self.partitions.iter().chain(&self.crashes).find(|fault| fault.to > self.duration) {
-            return Err(SetupError::FaultTooLate { fault: late.to_string(), duration: Millis(self.duration) });
+        if let Some(late) = self.partitions.iter().chain(&self.crashes).find(|fault| fault.to > self.duration.0) {
+            return Err(SetupError::FaultTooLate { fault: late.to_string(), duration: self.duration });
         }
         let mut ordered = self.partitions.clone();
         ordered.sort_by_key(|fault| fault.from);
@@ -156,11 +158,7 @@ impl NetworkSetup {
     pub fn command(&self) -> String {
         let mut text = format!(
             "cairn sim network --nodes {} --duration {} --interval {} --payments {} --latency {}",
-            self.nodes,
-            Millis(self.duration),
-            Millis(self.interval),
-            self.payments,
-            self.latency
+            self.nodes, self.duration, self.interval, self.payments, self.latency
         );
         let mut add = |option: &str, value: &dyn std::fmt::Display| {
             // Writing to a string cannot fail.
@@ -188,8 +186,8 @@ impl NetworkSetup {
 /// How the network stood at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sample {
-    /// When, in milliseconds.
-    pub at: u64,
+    /// When, counted from when measuring began.
+    pub at: Span,
     /// Honest nodes that are up.
     pub up: u64,
     /// Different tips that they have.
@@ -213,10 +211,10 @@ pub struct Sample {
 pub struct Healing {
     /// Which fault.
     pub fault: String,
-    /// When it ended, in milliseconds.
-    pub at: u64,
-    /// Milliseconds until then; `None` if another fault came first.
-    pub took: Option<u64>,
+    /// When it ended, counted likewise.
+    pub at: Span,
+    /// How long it took until then; `None` if another fault came first.
+    pub took: Option<Span>,
 }
 
 /// What is to happen at a time.
@@ -232,7 +230,7 @@ struct Run<'a> {
     setup: &'a NetworkSetup,
     sim: Sim,
     /// When measuring began.
-    start: u64,
+    start: MonoTime,
     rng: ChaCha20Rng,
     payments: Payments,
     safety: Safety,
@@ -244,15 +242,15 @@ struct Run<'a> {
     counted: Traffic,
 }
 
-/// Makes the network and lets it run. `progress` is told how many of `duration` milliseconds have passed, now and then. The
+/// Makes the network and lets it run. `progress` is told how much of `duration` has passed, now and then. The
 /// setup must be one that [`NetworkSetup::check`] accepts.
 ///
 /// # Errors
 /// A store's, which memory's has not.
-pub fn run(setup: &NetworkSetup, progress: &dyn Fn(u64)) -> Result<NetworkReport, StoreError> {
+pub fn run(setup: &NetworkSetup, progress: &dyn Fn(Duration)) -> Result<NetworkReport, StoreError> {
     let mut run = Run::new(setup)?;
     let before = run.sim.traffic_by_kind().to_vec();
-    run.sim.set_mining(Some(setup.interval));
+    run.sim.set_mining(Some(setup.interval.0));
     run.go(progress)?;
     let settled = run.settle();
     report::report(run, settled, &before)
@@ -260,7 +258,7 @@ pub fn run(setup: &NetworkSetup, progress: &dyn Fn(u64)) -> Result<NetworkReport
 
 impl<'a> Run<'a> {
     fn new(setup: &'a NetworkSetup) -> Result<Self, StoreError> {
-        let payments = Payments::new(setup.payments, setup.interval, generator(setup.seed, PAYMENTS, 0));
+        let payments = Payments::new(setup.payments, setup.interval.0, generator(setup.seed, PAYMENTS, 0));
         let params = payments.params();
         let weather = Weather { latency: setup.latency.clone(), loss: setup.loss, ..Weather::default() };
         let mut sim = Sim::new(params.clone(), weather, setup.seed);
@@ -292,8 +290,8 @@ impl<'a> Run<'a> {
                 sim.garble(number, GARBLED);
             }
         }
-        sim.run_for(WARM_UP_MILLIS);
-        let (start, counted) = (sim.now().millis, sim.traffic());
+        sim.run_for(WARM_UP);
+        let (start, counted) = (sim.now().mono, sim.traffic());
         Ok(Self {
             setup,
             sim,
@@ -309,7 +307,7 @@ impl<'a> Run<'a> {
     }
 
     /// All that is foreseen, in the order of its times.
-    fn turns(&mut self) -> Vec<(u64, Turn)> {
+    fn turns(&mut self) -> Vec<(Duration, Turn)> {
         let mut turns = Vec::new();
         for fault in &self.setup.partitions {
             turns.extend([(fault.from, Turn::Cut(*fault)), (fault.to, Turn::Heal(*fault))]);
@@ -323,19 +321,20 @@ impl<'a> Run<'a> {
         turns
     }
 
-    fn go(&mut self, progress: &dyn Fn(u64)) -> Result<(), StoreError> {
+    fn go(&mut self, progress: &dyn Fn(Duration)) -> Result<(), StoreError> {
         let turns = self.turns();
         let mut turns = turns.into_iter().peekable();
-        let step = self.setup.duration.div_ceil(SAMPLES).max(1_000);
-        let (mut sample, mut payment) = (0, self.payments.wait());
+        let Span(duration) = self.setup.duration;
+        let step = Duration::from_millis(self.setup.duration.as_millis().div_ceil(SAMPLES)).max(Duration::from_secs(1));
+        let (mut sample, mut payment) = (Duration::ZERO, self.payments.wait());
         loop {
             let now = self.now();
             while let Some((_, turn)) = turns.next_if(|(at, _)| *at <= now) {
                 self.turn(turn)?;
             }
             if payment.is_some_and(|at| at <= now) {
-                self.payments.pay(&mut self.sim, self.start)?;
-                payment = self.payments.wait().map(|wait| now + wait.max(1));
+                self.payments.pay(&mut self.sim)?;
+                payment = self.payments.wait().map(|wait| now + wait.max(Duration::from_millis(1)));
             }
             if sample <= now {
                 self.sample();
@@ -343,19 +342,19 @@ impl<'a> Run<'a> {
                 sample += step;
             }
             self.poll();
-            if now >= self.setup.duration {
+            if now >= duration {
                 return Ok(());
             }
-            let poll = self.awaited().map(|_| now + POLL_MILLIS);
+            let poll = self.awaited().map(|_| now + POLL);
             let next = [turns.peek().map(|(at, _)| *at), payment, Some(sample), poll];
-            let next = next.into_iter().flatten().fold(self.setup.duration, u64::min);
+            let next = next.into_iter().flatten().fold(duration, Duration::min);
             self.sim.run_for(next - now);
         }
     }
 
-    /// Milliseconds since measuring began.
-    fn now(&self) -> u64 {
-        self.sim.now().millis - self.start
+    /// How long it is since measuring began.
+    fn now(&self) -> Duration {
+        self.sim.now().mono.saturating_since(self.start)
     }
 
     fn turn(&mut self, turn: Turn) -> Result<(), StoreError> {
@@ -372,7 +371,7 @@ impl<'a> Run<'a> {
             Turn::Heal(fault) => {
                 self.sim.heal();
                 self.safety.healed(&self.sim);
-                self.healings.push(Healing { fault: format!("partition {fault}"), at: now, took: None });
+                self.healings.push(Healing { fault: format!("partition {fault}"), at: Span(now), took: None });
             }
             Turn::Crash(number) => {
                 let mut nodes: Vec<usize> = (0..self.setup.honest() as usize).collect();
@@ -390,7 +389,7 @@ impl<'a> Run<'a> {
                     self.sim.start(node)?;
                 }
                 let fault = format!("crash {}", self.setup.crashes[number]);
-                self.healings.push(Healing { fault, at: now, took: None });
+                self.healings.push(Healing { fault, at: Span(now), took: None });
             }
         }
         Ok(())
@@ -408,7 +407,7 @@ impl<'a> Run<'a> {
         {
             let now = self.now();
             let healing = &mut self.healings[awaited];
-            healing.took = Some(now - healing.at);
+            healing.took = Some(Span(now - healing.at.0));
         }
     }
 
@@ -423,7 +422,7 @@ impl<'a> Run<'a> {
         let since =
             Traffic { messages: traffic.messages - self.counted.messages, bytes: traffic.bytes - self.counted.bytes };
         self.series.push(Sample {
-            at: self.now(),
+            at: Span(self.now()),
             up,
             tips: tips.len() as u64,
             lowest: heights().min().unwrap_or(0),
@@ -436,13 +435,13 @@ impl<'a> Run<'a> {
         self.counted = traffic;
     }
 
-    /// Ends mining and waits for one tip; milliseconds that it took, if it came. Two blocks found last and at once leave a tie,
+    /// Ends mining and waits for one tip; how long it took, if it came. Two blocks found last and at once leave a tie,
     /// which is nobody's fault and ends with the next block.
-    fn settle(&mut self) -> Option<u64> {
+    fn settle(&mut self) -> Option<Span> {
         self.sim.set_mining(None);
-        let end = self.sim.now().millis;
-        while !self.sim.run_until(SETTLE_MILLIS / 10, Sim::is_converged) {
-            if self.sim.now().millis - end >= SETTLE_MILLIS {
+        let end = self.sim.now().mono;
+        while !self.sim.run_until(SETTLE / 10, Sim::is_converged) {
+            if self.sim.now().mono.saturating_since(end) >= SETTLE {
                 return None;
             }
             let works: BTreeSet<_> = self.sim.nodes().map(|(_, node)| node.chain().tip().work).collect();
@@ -450,7 +449,7 @@ impl<'a> Run<'a> {
                 self.sim.mine(0);
             }
         }
-        Some(self.sim.now().millis - end)
+        Some(Span(self.sim.now().mono.saturating_since(end)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -11,6 +12,7 @@ use crate::primitives::address;
 use crate::primitives::amount::COIN;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::{PublicKey, SecretKey};
+use crate::primitives::time::MonoTime;
 use crate::primitives::tx::Output;
 use crate::sim::Sim;
 use crate::storage::StoreError;
@@ -32,7 +34,7 @@ const FEE: u64 = 600;
 
 /// The wallets, and what they paid.
 pub(super) struct Payments {
-    /// Milliseconds between two payments in the mean.
+    /// Time between two payments in the mean, in milliseconds.
     mean: Option<f64>,
     rng: ChaCha20Rng,
     keys: Vec<SecretKey>,
@@ -40,13 +42,13 @@ pub(super) struct Payments {
     owners: BTreeMap<PublicKey, usize>,
     params: Arc<Params>,
     /// Payments that a node took, and when it first did.
-    pub(super) made: BTreeMap<Txid, u64>,
+    pub(super) made: BTreeMap<Txid, MonoTime>,
 }
 
 impl Payments {
-    /// Wallets enough for so many payments a second, with a block every `interval` milliseconds.
-    pub(super) fn new(per_second: f64, interval: u64, rng: ChaCha20Rng) -> Self {
-        let under_way = per_second * interval as f64 / 1_000.0 * BLOCKS_UNDER_WAY;
+    /// Wallets enough for so many payments a second, with a block every `interval`.
+    pub(super) fn new(per_second: f64, interval: Duration, rng: ChaCha20Rng) -> Self {
+        let under_way = per_second * interval.as_secs_f64() * BLOCKS_UNDER_WAY;
         let count = (under_way as usize).clamp(*COINS.start(), *COINS.end());
         let key = |number: usize| {
             let mut seed = [9; 32];
@@ -69,15 +71,15 @@ impl Payments {
         Arc::clone(&self.params)
     }
 
-    /// Milliseconds to the next payment; `None` if there is none.
-    pub(super) fn wait(&mut self) -> Option<u64> {
+    /// Time to the next payment; `None` if there is none.
+    pub(super) fn wait(&mut self) -> Option<Duration> {
         let mean = self.mean?;
-        Some((-(1.0 - self.rng.random::<f64>()).ln() * mean) as u64)
+        Some(Duration::from_millis((-(1.0 - self.rng.random::<f64>()).ln() * mean) as u64))
     }
 
     /// Lets somebody pay somebody, through a random node and with a coin that this has and knows no spender of. There may
     /// be none.
-    pub(super) fn pay(&mut self, sim: &mut Sim, start: u64) -> Result<(), StoreError> {
+    pub(super) fn pay(&mut self, sim: &mut Sim) -> Result<(), StoreError> {
         let up: Vec<usize> = sim.nodes().map(|(number, _)| number).collect();
         if up.is_empty() {
             return Ok(());
@@ -94,7 +96,7 @@ impl Payments {
                 && let Some(Ok(_)) = sim.submit(node, payment.transaction)
             {
                 // The same may be made again where it is not known, as after a crash.
-                self.made.entry(payment.txid).or_insert(sim.now().millis - start);
+                self.made.entry(payment.txid).or_insert(sim.now().mono);
             }
             return Ok(());
         }

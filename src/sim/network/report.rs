@@ -13,8 +13,10 @@ use crate::p2p::frame::HEADER_BYTES;
 use crate::p2p::message::Kind;
 use crate::p2p::{Event, Reason};
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::time::MonoTime;
 use crate::sim::network::Attack;
 use crate::sim::summary::share;
+use crate::sim::units::Span;
 use crate::sim::{Sim, Traffic};
 use crate::storage::{Database, StoreError};
 
@@ -57,8 +59,8 @@ pub struct NetworkReport {
     pub healings: Vec<Healing>,
     /// How the byzantine peers fared.
     pub hostile: Option<Hostile>,
-    /// Milliseconds after the end until all honest nodes had one tip; `None` if they did not in time.
-    pub settled: Option<u64>,
+    /// How long it took after the end until all honest nodes had one tip; `None` if they did not in time.
+    pub settled: Option<Span>,
     /// Height of that tip.
     pub height: u32,
     /// What honest nodes did that they must not: empty if all is well.
@@ -81,7 +83,7 @@ pub struct Items {
     pub propagation: Propagation,
 }
 
-/// Milliseconds until things had come to a part of the honest nodes, counted from the moment they were made. Nodes that were
+/// How long it took until things had come to a part of the honest nodes, counted from the moment they were made. Nodes that were
 /// down or cut off count as any other.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Propagation {
@@ -92,7 +94,7 @@ pub struct Propagation {
     /// To all.
     pub all: Reach,
     /// Medians of the times to every 5 % of the nodes, from the first to all.
-    pub curve: Vec<u64>,
+    pub curve: Vec<Span>,
 }
 
 /// How long that took.
@@ -100,10 +102,10 @@ pub struct Propagation {
 pub struct Reach {
     /// How many things came so far.
     pub reached: u64,
-    /// Milliseconds that half of them took at most.
-    pub median: u64,
-    /// Milliseconds that 95 in 100 of them took at most.
-    pub p95: u64,
+    /// What half of them took at most.
+    pub median: Span,
+    /// What 95 in 100 of them took at most.
+    pub p95: Span,
 }
 
 /// Messages of a kind.
@@ -148,7 +150,7 @@ pub(super) fn framed(traffic: Traffic) -> u64 {
     traffic.bytes + traffic.messages * HEADER_BYTES as u64
 }
 
-pub(super) fn report(mut run: Run<'_>, settled: Option<u64>, before: &[Traffic]) -> Result<NetworkReport, StoreError> {
+pub(super) fn report(mut run: Run<'_>, settled: Option<Span>, before: &[Traffic]) -> Result<NetworkReport, StoreError> {
     let setup = run.setup;
     run.safety.look(&run.sim);
     let depths = run.safety.reorganisations(&run.sim);
@@ -157,9 +159,9 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<u64>, before: &[Traffic])
     let audited = if setup.audit { audit(&run.sim, &mut violations) } else { 0 };
     let (sim, start) = (&run.sim, run.start);
 
-    let blocks: Vec<(BlockHash, u64)> =
+    let blocks: Vec<(BlockHash, MonoTime)> =
         sim.found().iter().filter(|found| found.at >= start).map(|found| (found.hash, found.at)).collect();
-    let payments: Vec<(Txid, u64)> = run.payments.made.iter().map(|(txid, at)| (*txid, at + start)).collect();
+    let payments: Vec<(Txid, MonoTime)> = run.payments.made.iter().map(|(txid, at)| (*txid, *at)).collect();
     let reference = sim.nodes().next().map(|(_, node)| node.chain());
     let has_block = |hash: &BlockHash| {
         reference.is_some_and(|chain| chain.entry(hash).is_some_and(|entry| chain.is_on_best_chain(&entry)))
@@ -248,11 +250,11 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<u64>, before: &[Traffic])
 fn propagation<T: Copy + Eq + std::hash::Hash>(
     sim: &Sim,
     honest: usize,
-    made: &[(T, u64)],
+    made: &[(T, MonoTime)],
     named: impl Fn(&Event) -> Option<T>,
 ) -> Propagation {
     let places: HashMap<T, usize> = made.iter().enumerate().map(|(place, (hash, _))| (*hash, place)).collect();
-    let mut arrivals: Vec<Vec<u64>> = vec![Vec::new(); made.len()];
+    let mut arrivals: Vec<Vec<Span>> = vec![Vec::new(); made.len()];
     // The node that told of each last: what comes to a node again has come before.
     let mut last = vec![usize::MAX; made.len()];
     for node in 0..honest {
@@ -261,16 +263,17 @@ fn propagation<T: Copy + Eq + std::hash::Hash>(
                 && last[*place] != node
             {
                 last[*place] = node;
-                arrivals[*place].push(at - made[*place].1);
+                arrivals[*place].push(Span(at.saturating_since(made[*place].1)));
             }
         }
     }
     arrivals.iter_mut().for_each(|arrivals| arrivals.sort_unstable());
     let reach = |step: usize| {
         let needed = (honest * step).div_ceil(STEPS).max(1);
-        let mut times: Vec<u64> = arrivals.iter().filter_map(|arrivals| arrivals.get(needed - 1)).copied().collect();
+        let mut times: Vec<Span> = arrivals.iter().filter_map(|arrivals| arrivals.get(needed - 1)).copied().collect();
         times.sort_unstable();
-        let rank = |percent: usize| times.get((times.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or(0);
+        let rank =
+            |percent: usize| times.get((times.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or_default();
         Reach { reached: times.len() as u64, median: rank(50), p95: rank(95) }
     };
     Propagation {
@@ -291,9 +294,10 @@ fn hostile_addresses(setup: &NetworkSetup) -> impl Fn(&SocketAddr) -> bool {
 /// Honest peers that an honest node took for liars.
 fn accused(sim: &Sim, setup: &NetworkSetup) -> Vec<String> {
     let is_hostile = hostile_addresses(setup);
-    let tell = |number: usize, (at, event): &(u64, Event)| match event {
+    let tell = |number: usize, (at, event): &(MonoTime, Event)| match event {
         Event::PeerDisconnected { address, reason: Reason::Misbehaved(offence), .. } if !is_hostile(address) => {
-            Some(format!("at {at} ms node {number} disconnected the honest {address}: {offence}"))
+            let millis = at.as_millis();
+            Some(format!("at {millis} ms node {number} disconnected the honest {address}: {offence}"))
         }
         _ => None,
     };

@@ -1,20 +1,23 @@
 //! What must hold whatever happens: honest nodes may disagree about the last blocks, and about no others.
 
+use std::time::Duration;
+
 use crate::p2p::Event;
 use crate::p2p::Node;
+use crate::primitives::time::MonoTime;
 use crate::sim::Sim;
 
 /// Blocks about which honest nodes may disagree without any fault: as many as a careful payee waits for.
 pub const SETTLED_BLOCKS: u32 = 6;
-/// Milliseconds after the end of a partition in which nodes still learn of the other side's blocks.
-pub const GRACE_MILLIS: u64 = 120_000;
+/// Time after the end of a partition in which nodes still learn of the other side's blocks.
+pub const GRACE: Duration = Duration::from_secs(120);
 /// Violations of a sort that are told; more say nothing new.
 pub(super) const MAX_TOLD: usize = 20;
 
 /// A time in which nodes cannot agree, because they do not hear each other.
 struct Cut {
-    from: u64,
-    until: Option<u64>,
+    from: MonoTime,
+    until: Option<MonoTime>,
     /// Blocks found before it.
     found: usize,
 }
@@ -32,12 +35,12 @@ impl Safety {
     }
 
     pub(super) fn cut(&mut self, sim: &Sim) {
-        self.cuts.push(Cut { from: sim.now().millis, until: None, found: sim.found().len() });
+        self.cuts.push(Cut { from: sim.now().mono, until: None, found: sim.found().len() });
     }
 
     pub(super) fn healed(&mut self, sim: &Sim) {
         if let Some(cut) = self.cuts.last_mut() {
-            cut.until = Some(sim.now().millis);
+            cut.until = Some(sim.now().mono);
         }
     }
 
@@ -47,8 +50,8 @@ impl Safety {
 
     /// Blocks about which nodes may disagree at a time: [`SETTLED_BLOCKS`], and all that were found since the network was
     /// cut, if it is or was so lately.
-    fn allowed(&self, sim: &Sim, at: u64) -> u32 {
-        let felt = |cut: &&Cut| cut.from <= at && cut.until.is_none_or(|until| at <= until + GRACE_MILLIS);
+    fn allowed(&self, sim: &Sim, at: MonoTime) -> u32 {
+        let felt = |cut: &&Cut| cut.from <= at && cut.until.is_none_or(|until| at <= until + GRACE);
         let found = self
             .cuts
             .iter()
@@ -65,14 +68,15 @@ impl Safety {
 
     /// Looks whether the chains of all nodes that are up agree as far as they must.
     pub(super) fn look(&mut self, sim: &Sim) {
-        let at = sim.now().millis;
+        let at = sim.now().mono;
         let allowed = self.allowed(sim, at);
         let Some((first, reference)) = sim.nodes().next() else { return };
         for (number, node) in sim.nodes() {
             let depth = disagreement(reference, node);
             if depth > allowed {
                 self.violated(format!(
-                    "at {at} ms nodes {first} and {number} disagree about {depth} blocks, not {allowed}"
+                    "at {} ms nodes {first} and {number} disagree about {depth} blocks, not {allowed}",
+                    at.as_millis()
                 ));
             }
         }
@@ -89,7 +93,10 @@ impl Safety {
                     Event::TipChanged { .. } if depth > 0 => {
                         let allowed = self.allowed(sim, *at);
                         if depth > allowed {
-                            self.violated(format!("at {at} ms node {node} took {depth} blocks back, not {allowed}"));
+                            let millis = at.as_millis();
+                            self.violated(format!(
+                                "at {millis} ms node {node} took {depth} blocks back, not {allowed}"
+                            ));
                         }
                         let depth = std::mem::take(&mut depth) as usize;
                         depths.resize(depths.len().max(depth + 1), 0);
@@ -126,7 +133,7 @@ mod tests {
         let mut sim = Sim::new(params, Weather::default(), 1);
         sim.add_node(&[]).unwrap();
         sim.add_node(&[0]).unwrap();
-        sim.run_for(5_000);
+        sim.run_for(Duration::from_secs(5));
         let mut safety = Safety::new(2);
         sim.partition(&[&[], &[1]]);
         if told {
@@ -139,7 +146,7 @@ mod tests {
         if told {
             safety.healed(&sim);
         }
-        assert!(sim.run_until(60_000, Sim::is_converged));
+        assert!(sim.run_until(Duration::from_secs(60), Sim::is_converged));
         let depths = safety.reorganisations(&sim);
         (depths, safety.violations)
     }

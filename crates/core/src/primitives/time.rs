@@ -1,5 +1,6 @@
-//! The time of day. Timers run by another clock, whose readings have another type.
+//! Two clocks: the time of day, for rules and records, and the monotonic one, for timers.
 
+use std::ops::{Add, AddAssign};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,63 @@ impl UnixTime {
     }
 }
 
+/// A reading of a monotonic clock, in whole milliseconds since that clock's start: for timers and measured spans.
+///
+/// Every node, and every simulation, has a clock of its own, so readings of two cannot be compared. Sums end at the last reading
+/// there is.
+///
+/// The time of day is no such reading:
+///
+/// ```compile_fail,E0308
+/// # use cairn_core::primitives::time::{MonoTime, UnixTime};
+/// let deadline: MonoTime = UnixTime::from_secs(1_767_225_600);
+/// ```
+///
+/// Nor is a span:
+///
+/// ```compile_fail,E0308
+/// # use cairn_core::primitives::time::MonoTime;
+/// let deadline: MonoTime = std::time::Duration::from_secs(20);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct MonoTime(u64);
+
+impl MonoTime {
+    /// When the clock was started.
+    pub const START: Self = Self(0);
+
+    /// The reading `millis` milliseconds after the start.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the start.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// How long it is since `earlier`; nothing if that is later.
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The reading `span` later, or the last there is. Parts of a millisecond do not count.
+impl Add<Duration> for MonoTime {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+impl AddAssign<Duration> for MonoTime {
+    fn add_assign(&mut self, span: Duration) {
+        *self = *self + span;
+    }
+}
+
 /// Shows the seconds since 1970.
 impl std::fmt::Display for UnixTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,5 +135,15 @@ mod tests {
         assert_eq!(UnixTime::EPOCH.saturating_since(time), Duration::ZERO);
         assert_eq!(time.saturating_since(UnixTime::EPOCH), 7 * second);
         assert_eq!(codec::encode(&time), codec::encode(&7u64));
+    }
+    #[test]
+    fn readings_end_where_their_encoding_does() {
+        let (second, reading, last) =
+            (Duration::from_secs(1), MonoTime::from_millis(7), MonoTime::from_millis(u64::MAX));
+        assert_eq!((last + second, reading + Duration::MAX), (last, last));
+        assert_eq!((reading + second).saturating_since(reading), second);
+        assert_eq!(reading + Duration::from_micros(999), reading);
+        assert_eq!(MonoTime::START.saturating_since(reading), Duration::ZERO);
+        assert_eq!(codec::encode(&reading), codec::encode(&7u64));
     }
 }

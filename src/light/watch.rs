@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::headers::Headers;
 use super::proofs::check_body;
+use crate::mempool::Recent;
 use crate::p2p::message::{Item, MAX_FILTER_HEADERS, MAX_FILTERS, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
-use crate::p2p::seen::Seen;
 use crate::p2p::{Now, PeerId};
 use crate::primitives::block::Block;
 use crate::primitives::gcs::Filter;
@@ -115,7 +115,7 @@ pub(super) struct Watch {
     coins: BTreeMap<OutPoint, (PublicKey, u64)>,
     /// In the order of the chain.
     mined: Vec<Mined>,
-    seen: Seen<Txid>,
+    seen: Recent<Txid>,
     news: Vec<Payment>,
 }
 
@@ -129,7 +129,7 @@ impl Watch {
             retry_at: None,
             coins: BTreeMap::new(),
             mined: Vec::new(),
-            seen: Seen::new(MAX_SEEN),
+            seen: Recent::new(MAX_SEEN),
             news: Vec::new(),
         }
     }

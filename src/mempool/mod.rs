@@ -33,7 +33,8 @@ use crate::primitives::tx::{HashedTransaction, OutPoint, Transaction};
 use graph::Graph;
 use limits::Floor;
 use orphans::Orphans;
-use recent::{Gone, Recent};
+use recent::Gone;
+pub(crate) use recent::Recent;
 use unfinished::Unfinished;
 
 pub use by_key::{KeyEntry, KeySums};
@@ -44,7 +45,7 @@ pub use orphans::Sender;
 pub use saved::SavedError;
 pub use unfinished::{MAX_SIGNATURES_A_CALL, Progress};
 
-/// How many ids of transactions that left the pool are remembered as verified, at least.
+/// How many ids of transactions that left the pool are remembered as verified.
 const REMEMBERED: usize = 20_000;
 
 /// What became of an admitted transaction.
@@ -73,7 +74,7 @@ pub struct Mempool {
     unfinished: Unfinished,
     /// Followed by this call so far, from returning transactions to their ancestors.
     links: usize,
-    verified: Recent,
+    verified: Recent<Txid>,
     gone: Gone,
     floor: Floor,
     /// The latest time given.

@@ -1,34 +1,47 @@
-//! Bounded memories of what left the pool.
+//! Bounded memories: of values met lately, and of what left the pool.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::Hash;
 
 use super::usage::memory_of;
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::HashedTransaction;
 
-/// Remembers the last so many ids, and forgets the older half of twice as many at a time.
+/// The last `capacity` distinct values given to it; giving one again does not renew it. Only asked, never iterated, so the
+/// order of hashing does not matter.
 #[derive(Debug)]
-pub(super) struct Recent {
+pub(crate) struct Recent<T> {
     capacity: usize,
-    newer: HashSet<Txid>,
-    older: HashSet<Txid>,
+    order: VecDeque<T>,
+    set: HashSet<T>,
 }
 
-impl Recent {
-    /// Remembers at least the last `capacity`, at most twice as many.
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, newer: HashSet::new(), older: HashSet::new() }
+impl<T: Copy + Eq + Hash> Recent<T> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { capacity, order: VecDeque::new(), set: HashSet::new() }
     }
 
-    pub(super) fn insert(&mut self, txid: Txid) {
-        if self.newer.len() >= self.capacity {
-            self.older = std::mem::take(&mut self.newer);
+    /// `true` if it was not there.
+    pub(crate) fn insert(&mut self, value: T) -> bool {
+        if !self.set.insert(value) {
+            return false;
         }
-        self.newer.insert(txid);
+        self.order.push_back(value);
+        if self.order.len() > self.capacity
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+        true
     }
 
-    pub(super) fn contains(&self, txid: &Txid) -> bool {
-        self.newer.contains(txid) || self.older.contains(txid)
+    pub(crate) fn contains(&self, value: &T) -> bool {
+        self.set.contains(value)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.order.clear();
+        self.set.clear();
     }
 }
 
@@ -62,7 +75,6 @@ impl Gone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::hash::Txid;
     use crate::primitives::tx::{Output, Transaction};
 
     #[test]
@@ -82,13 +94,12 @@ mod tests {
 
     #[test]
     fn the_last_ones_are_remembered_and_the_first_forgotten() {
-        let ids: Vec<_> = (0..100).map(|i| Txid::from_bytes([i; 32])).collect();
-        let mut recent = Recent::new(10);
-        for (i, id) in ids.iter().enumerate() {
-            recent.insert(*id);
-            assert!(ids[i.saturating_sub(9)..=i].iter().all(|id| recent.contains(id)));
-            assert!(recent.newer.len() + recent.older.len() <= 20);
-        }
-        assert!(!recent.contains(&ids[0]));
+        let mut recent = Recent::new(3);
+        assert!([1, 2, 3].into_iter().all(|n| recent.insert(n)));
+        assert!(!recent.insert(1));
+        assert!(recent.insert(4));
+        assert!(!recent.contains(&1) && [2, 3, 4].iter().all(|n| recent.contains(n)));
+        recent.clear();
+        assert!(recent.insert(4));
     }
 }

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::consensus::check::MatchedBlock;
+use crate::mempool::Recent;
 use crate::p2p::compact::{CompactBlock, Partial};
 use crate::p2p::connection::{Direction, PeerId};
 use crate::p2p::message::Message;
 use crate::p2p::outbox::Outbox;
-use crate::p2p::seen::Seen;
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
 
@@ -45,7 +45,7 @@ struct State {
     /// It wants new blocks pushed.
     wants: bool,
     /// Blocks whose compact form it sent.
-    sent: Seen<BlockHash>,
+    sent: Recent<BlockHash>,
     /// Blocks of which it was asked for transactions and has not answered.
     awaited: VecDeque<BlockHash>,
 }
@@ -79,7 +79,7 @@ impl Blocks {
     }
 
     pub(super) fn connected(&mut self, peer: PeerId, direction: Direction) {
-        let (sent, awaited) = (Seen::new(MAX_SENT), VecDeque::new());
+        let (sent, awaited) = (Recent::new(MAX_SENT), VecDeque::new());
         self.peers.insert(peer, State { direction, wants: false, sent, awaited });
     }
 

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::chain::Chain;
+use crate::mempool::Recent;
 use crate::p2p::blocks::MAX_AHEAD;
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::interface::Reason;
 use crate::p2p::message::{Item, Message};
 use crate::p2p::outbox::Outbox;
-use crate::p2p::seen::Seen;
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::time::MonoTime;
@@ -105,7 +105,7 @@ pub(super) struct Download {
     /// Who brought what, for the day on which it turns out to be bad; oldest first.
     brought: VecDeque<(BlockHash, PeerId)>,
     /// To be asked for whole.
-    whole: Seen<BlockHash>,
+    whole: Recent<BlockHash>,
 }
 
 impl Default for Download {
@@ -117,7 +117,7 @@ impl Default for Download {
             stale: false,
             delivered: 0,
             brought: VecDeque::new(),
-            whole: Seen::new(MAX_WHOLE),
+            whole: Recent::new(MAX_WHOLE),
         }
     }
 }

@@ -44,7 +44,6 @@ mod records;
 pub mod relay;
 pub mod requests;
 pub mod search;
-pub(crate) mod seen;
 pub mod serve;
 pub mod sync;
 

@@ -14,11 +14,11 @@ use rand_chacha::ChaCha20Rng;
 use siphasher::sip::SipHasher24;
 
 use crate::mempool::Mempool;
+use crate::mempool::Recent;
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::fanout::{FANOUT, push_to};
 use crate::p2p::message::{Item, Message};
 use crate::p2p::outbox::Outbox;
-use crate::p2p::seen::Seen;
 use crate::primitives::hash::Txid;
 use crate::primitives::time::MonoTime;
 use crate::primitives::tx::HashedTransaction;
@@ -42,7 +42,7 @@ type ShortId = u64;
 struct Listener {
     /// It has a mempool: what is pushed to a light client is wasted.
     is_full: bool,
-    known: Seen<ShortId>,
+    known: Recent<ShortId>,
     queue: VecDeque<Txid>,
     /// When the next batch goes; only set while there is one.
     next: Option<MonoTime>,
@@ -82,7 +82,7 @@ impl Relay {
         mempool: &Mempool,
         rng: &mut ChaCha20Rng,
     ) {
-        let mut listener = Listener { is_full, known: Seen::new(MAX_KNOWN), queue: VecDeque::new(), next: None };
+        let mut listener = Listener { is_full, known: Recent::new(MAX_KNOWN), queue: VecDeque::new(), next: None };
         listener.tell(now, &mempool.txids(), self.key, rng);
         self.listeners.insert(peer, listener);
     }

@@ -7,8 +7,8 @@
 //!
 //! - *Cut*: like a pulled cable. Nothing is read or written, while the connection stands until either side loses
 //!   patience; dials to the address, and the handshakes of dials, time out. Healing lets what waits go on.
-//! - *Delay*: what is sent leaves that much later, in order. The outbox is the delay line: messages wait in it side by
-//!   side, so a delay costs time and not throughput, and takes no more memory than the outbox may hold anyway.
+//! - *Delay*: what is sent leaves that much later, in order. The send queue is the delay line: messages wait in it side by
+//!   side, so a delay costs time and not throughput, and takes no more memory than the queue may hold anyway.
 //! - *Bandwidth*: the bytes sent leave at that rate at most.
 //! - *Loss*: so large a share of the messages sent is dropped, each by chance, before they are encrypted. TCP itself loses
 //!   nothing: this is for the protocol above, which has to cope with peers that never answer.
@@ -241,7 +241,7 @@ impl FaultyLink {
         }
     }
 
-    /// Waits until what was put into the outbox at a time may leave.
+    /// Waits until what was put into the send queue at a time may leave.
     pub(super) async fn due(&mut self, since: Instant) {
         loop {
             let settings = self.settings();

@@ -18,7 +18,7 @@ use tracing::debug;
 use super::chaos::{Chaos, FaultyLink};
 use super::config::SocketLimits;
 use super::noise::{MAX_PLAIN, Opener, RecordError, Sealer};
-use super::outbox::{Outbox, OutboxReader, Parcel};
+use super::send_queue::{Parcel, SendQueue, SendQueueReader};
 use super::traffic::Meter;
 use crate::p2p::frame::{self, Decoder, FrameError};
 use crate::p2p::kad::NodeId;
@@ -62,8 +62,8 @@ pub(super) struct Opened {
     pub(super) id: NodeId,
     pub(super) address: SocketAddr,
     pub(super) direction: Direction,
-    pub(super) outbox: Outbox,
-    /// Cancelled to close the connection, after what waits in the outbox is written if the peer takes it quickly.
+    pub(super) send_queue: SendQueue,
+    /// Cancelled to close the connection, after what waits in the send queue is written if the peer takes it quickly.
     pub(super) closing: CancellationToken,
 }
 
@@ -163,7 +163,7 @@ pub(super) struct Connection {
     /// Until when the first message has to come.
     pub(super) deadline: Instant,
     pub(super) inbox: Inbox,
-    pub(super) outbox: OutboxReader,
+    pub(super) send_queue: SendQueueReader,
     pub(super) closing: CancellationToken,
     pub(super) meter: Meter,
     pub(super) limits: SocketLimits,
@@ -181,14 +181,14 @@ pub(super) struct Faults {
 impl Connection {
     /// Carries messages until either side has had enough.
     pub(super) async fn run(self, mut stream: TcpStream) {
-        let Self { peer, sealer, opener, deadline, inbox, outbox, closing, meter, limits, max_block_bytes, faults } =
+        let Self { peer, sealer, opener, deadline, inbox, send_queue, closing, meter, limits, max_block_bytes, faults } =
             self;
         let (reading, writing) = stream.split();
         let writer = Writer {
             sealer,
             sealed: Vec::new(),
             peer,
-            outbox,
+            send_queue,
             inbox: &inbox,
             meter: &meter,
             patience: limits.write,
@@ -305,7 +305,7 @@ struct Writer<'a> {
     /// The record that is being written.
     sealed: Vec<u8>,
     peer: PeerId,
-    outbox: OutboxReader,
+    send_queue: SendQueueReader,
     inbox: &'a Inbox,
     meter: &'a Meter,
     patience: Duration,
@@ -315,7 +315,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     async fn run(mut self, mut stream: WriteHalf<'_>) -> Ended {
         let mut frames = Vec::new();
-        while let Some((parcel, since)) = self.outbox.next().await {
+        while let Some((parcel, since)) = self.send_queue.next().await {
             if let (Some(link), Some(since)) = (&mut self.link, since) {
                 link.due(since).await;
             }
@@ -324,7 +324,7 @@ impl Writer<'_> {
             let mut bytes: usize = frames.iter().map(Vec::len).sum();
             while self.link.is_none()
                 && bytes < MAX_PLAIN
-                && let Some(parcel) = self.outbox.next_waiting()
+                && let Some(parcel) = self.send_queue.next_waiting()
             {
                 let before = frames.len();
                 marks += self.take(parcel, &mut frames);
@@ -348,7 +348,7 @@ impl Writer<'_> {
         match parcel {
             Parcel::Mark => return 1,
             Parcel::Frame(frame) if self.link.as_ref().is_some_and(FaultyLink::loses) => {
-                self.outbox.written(frame.len());
+                self.send_queue.written(frame.len());
             }
             Parcel::Frame(frame) => frames.push(frame),
         }
@@ -377,7 +377,7 @@ impl Writer<'_> {
             if let Some(kind) = frame::kind(frame) {
                 self.meter.message_sent(kind, frame.len());
             }
-            self.outbox.written(frame.len());
+            self.send_queue.written(frame.len());
         }
         Ok(())
     }

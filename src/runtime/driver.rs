@@ -13,7 +13,7 @@ use super::connection::{Opened, SocketEvent};
 use super::error::Failure;
 use super::link::{Call, Tip};
 use super::net::Net;
-use super::outbox::{Outbox, Parcel};
+use super::send_queue::{Parcel, SendQueue};
 use super::turns::Turns;
 use crate::p2p::frame;
 use crate::p2p::message::Message;
@@ -43,7 +43,7 @@ pub(super) struct Driver<P: Protocol> {
 }
 
 struct Peer {
-    outbox: Outbox,
+    send_queue: SendQueue,
     closing: CancellationToken,
 }
 
@@ -181,8 +181,8 @@ impl<P: Protocol> Driver<P> {
     fn socket(&mut self, event: SocketEvent) {
         let mut _space = None; // Given back when the node has handled the message.
         let input = match event {
-            SocketEvent::Opened(Opened { peer, id, address, direction, outbox, closing }) => {
-                self.peers.insert(peer, Peer { outbox, closing });
+            SocketEvent::Opened(Opened { peer, id, address, direction, send_queue, closing }) => {
+                self.peers.insert(peer, Peer { send_queue, closing });
                 Input::Connected { peer, address, direction, id }
             }
             SocketEvent::DialFailed { address } => Input::ConnectFailed { address },
@@ -240,9 +240,9 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    /// Whether the peer's outbox had room.
+    /// Whether the peer's send queue had room.
     fn send(&self, peer: PeerId, parcel: Parcel) -> bool {
-        self.peers.get(&peer).is_none_or(|peer| peer.outbox.push(parcel).is_ok())
+        self.peers.get(&peer).is_none_or(|peer| peer.send_queue.push(parcel).is_ok())
     }
 
     fn event(&mut self, event: Event) {

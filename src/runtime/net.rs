@@ -18,7 +18,7 @@ use super::config::SocketLimits;
 use super::connection::{Connection, Faults, Inbox, Opened, SocketEvent};
 use super::lobby::Lobby;
 use super::noise::{self, HANDSHAKE_BYTES, HandshakeError, Identity, Session};
-use super::outbox::outbox;
+use super::send_queue::send_queue;
 use super::traffic::Traffic;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{Direction, PeerId};
@@ -189,7 +189,7 @@ impl Net {
     async fn carry(&self, met: Met, address: SocketAddr, direction: Direction) {
         let Met { stream, session: Session { peer: id, sealer, opener }, deadline } = met;
         let peer = PeerId(self.0.next_peer.fetch_add(1, Ordering::Relaxed));
-        let (outbox, reader) = outbox(self.0.chaos.is_some());
+        let (send_queue, reader) = send_queue(self.0.chaos.is_some());
         let faults = self.0.chaos.as_ref().map(|chaos| {
             let link = chaos.open(peer, address, direction);
             Faults { link, chaos: chaos.clone() }
@@ -198,7 +198,7 @@ impl Net {
         let meter = self.0.traffic.open(peer);
         meter.bytes_received(HANDSHAKE_BYTES);
         meter.bytes_sent(HANDSHAKE_BYTES);
-        let opened = Opened { peer, id, address, direction, outbox, closing: closing.clone() };
+        let opened = Opened { peer, id, address, direction, send_queue, closing: closing.clone() };
         if self.0.inbox.put(SocketEvent::Opened(opened)).await {
             let Shared { limits, max_block_bytes, .. } = *self.0;
             let inbox = self.0.inbox.clone();
@@ -208,7 +208,7 @@ impl Net {
                 opener,
                 deadline,
                 inbox,
-                outbox: reader,
+                send_queue: reader,
                 closing,
                 meter,
                 limits,

@@ -64,7 +64,7 @@ struct Shared {
     large: LargeValues,
     limits: Limits,
     on_failure: OnFailure,
-    recent: RwLock<Recent>,
+    windows: RwLock<Windows>,
     control: Mutex<Control>,
     /// Something for the writer to do.
     work: Condvar,
@@ -83,14 +83,14 @@ impl fmt::Debug for OnFailure {
 
 /// What is committed and not known to be on the disk.
 #[derive(Debug, Default)]
-struct Recent {
+struct Windows {
     /// Waits.
     pending: Window,
     /// Is being written.
     writing: Arc<Window>,
 }
 
-impl Recent {
+impl Windows {
     /// The last change to `key`.
     fn get(&self, key: &[u8]) -> Option<Change<'_>> {
         self.pending.get(key).or_else(|| self.writing.get(key))
@@ -160,7 +160,7 @@ impl SledStore {
             large,
             limits,
             on_failure,
-            recent: RwLock::default(),
+            windows: RwLock::default(),
             control: Mutex::default(),
             work: Condvar::new(),
             written: Condvar::new(),
@@ -189,7 +189,7 @@ impl SledStore {
     /// Changes that wait to be written, and bytes of these and of those that are being written.
     pub(super) fn waiting(&self) -> (usize, usize) {
         let control = self.shared.control();
-        let waiting = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).pending.len();
+        let waiting = self.shared.windows.read().unwrap_or_else(PoisonError::into_inner).pending.len();
         (waiting, control.pending_bytes + control.writing_bytes)
     }
 }
@@ -241,7 +241,7 @@ impl Shared {
                 return self.fail(&error);
             }
             let emptied = Arc::default();
-            self.recent.write().unwrap_or_else(PoisonError::into_inner).writing = emptied;
+            self.windows.write().unwrap_or_else(PoisonError::into_inner).writing = emptied;
             let mut control = self.control();
             control.writing_bytes = 0;
             control.durable = commits;
@@ -272,11 +272,11 @@ impl Shared {
                 }
             }
         }
-        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
-        let pending = std::mem::take(&mut recent.pending);
-        recent.writing = Arc::new(pending);
-        let window = recent.writing.clone();
-        drop(recent);
+        let mut windows = self.windows.write().unwrap_or_else(PoisonError::into_inner);
+        let pending = std::mem::take(&mut windows.pending);
+        windows.writing = Arc::new(pending);
+        let window = windows.writing.clone();
+        drop(windows);
         control.writing_bytes = std::mem::take(&mut control.pending_bytes);
         control.since = None;
         Some((window, control.committed))
@@ -290,8 +290,8 @@ impl Shared {
     }
 
     /// What is not on the disk yet under `prefix` from `from` on: the value of each key, `None` if it is removed.
-    fn recent_under(&self, prefix: &[u8], from: &[u8]) -> BTreeMap<Vec<u8>, Option<Value>> {
-        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+    fn unwritten_under(&self, prefix: &[u8], from: &[u8]) -> BTreeMap<Vec<u8>, Option<Value>> {
+        let recent = self.windows.read().unwrap_or_else(PoisonError::into_inner);
         let windows = [&*recent.writing, &recent.pending];
         let changes = windows.into_iter().flat_map(|window| window.under(prefix, from));
         changes.map(|change| (change.key.to_vec(), change.value.map(Stored::to_value))).collect()
@@ -346,7 +346,7 @@ impl Drop for FailOnPanic<'_> {
 impl Store for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let shared = &*self.shared;
-        let recent = shared.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let recent = shared.windows.read().unwrap_or_else(PoisonError::into_inner);
         let change = recent.get(key).map(|change| change.value.map(Stored::to_value));
         drop(recent);
         // What is not among these is on the disk as it was when they were looked at, or newer.
@@ -361,7 +361,7 @@ impl Store for SledStore {
         let shared = &*self.shared;
         let from = prefix.max(from);
         // First what may be on its way to the disk, then the disk: nothing that stays slips through between.
-        let recent = shared.recent_under(prefix, from).into_iter();
+        let recent = shared.unwritten_under(prefix, from).into_iter();
         let mut disk = DiskScan { tree: &shared.tree, from: Some(from.to_vec()), entries: Vec::new().into_iter() };
         shared.merge(Ordering::Less, recent, || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix))), visit)
     }
@@ -369,7 +369,7 @@ impl Store for SledStore {
     fn scan_back(&self, prefix: &[u8], before: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
         let shared = &*self.shared;
         // In the same order as in a scan forwards.
-        let recent = shared.recent_under(prefix, prefix).into_iter().rev().filter(|(key, _)| &key[..] < before);
+        let recent = shared.unwritten_under(prefix, prefix).into_iter().rev().filter(|(key, _)| &key[..] < before);
         let mut disk = DiskScanBack::new(&shared.tree, before);
         shared.merge(Ordering::Greater, recent, || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix))), visit)
     }
@@ -399,7 +399,7 @@ impl Store for SledStore {
             return Ok(());
         }
         let mut large = large.into_iter();
-        let mut recent = shared.recent.write().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = shared.windows.write().unwrap_or_else(PoisonError::into_inner);
         for (key, value, is_new) in batch.changes() {
             let value = value.map(|value| match value.len() {
                 LARGE_BYTES.. => large.next().map_or(Stored::Small(value), Stored::Large),

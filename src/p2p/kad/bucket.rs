@@ -55,16 +55,16 @@ pub(super) struct Entry {
     pub(super) failures: u32,
 }
 
-/// The bucket.
+/// A k-bucket.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Bucket {
+pub(super) struct KBucket {
     /// Those who have a place, in the order of when they last answered.
     pub(super) places: Vec<Entry>,
     /// Those who would take one, in the order of when they last answered.
     pub(super) waiting: Vec<Entry>,
 }
 
-impl Bucket {
+impl KBucket {
     /// Everybody.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.places.iter().chain(&self.waiting)

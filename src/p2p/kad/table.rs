@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::p2p::bans::Subnet;
-use crate::p2p::kad::bucket::{Bucket, Entry};
+use crate::p2p::kad::bucket::{Entry, KBucket};
 use crate::p2p::kad::{Contact, Distance, NodeId, Noted, Refusal};
 use crate::p2p::reach::{is_dialable, is_public};
 use crate::primitives::time::MonoTime;
@@ -31,7 +31,7 @@ pub(super) fn subnet(ip: IpAddr) -> Option<Subnet> {
 pub struct Table {
     own: NodeId,
     k: usize,
-    buckets: BTreeMap<u8, Bucket>,
+    buckets: BTreeMap<u8, KBucket>,
     /// When somebody last looked for an id in each bucket.
     looked: BTreeMap<u8, MonoTime>,
 }
@@ -92,7 +92,7 @@ impl Table {
         }
     }
 
-    fn bucket_of(&mut self, id: &NodeId) -> Option<&mut Bucket> {
+    fn bucket_of(&mut self, id: &NodeId) -> Option<&mut KBucket> {
         self.own.distance(id).bucket().and_then(|number| self.buckets.get_mut(&number))
     }
 
@@ -142,14 +142,14 @@ impl Table {
 
     /// Whether somebody who answered when last asked is known at an address.
     pub fn knows(&self, address: &SocketAddr) -> bool {
-        let mut entries = self.buckets.values().flat_map(Bucket::iter);
+        let mut entries = self.buckets.values().flat_map(KBucket::iter);
         entries.any(|entry| entry.contact.address == *address && entry.failures == 0)
     }
 
     /// Whether a place is free for an id, or is held by somebody who did not answer.
     pub fn has_room(&self, id: &NodeId) -> bool {
         let Some(number) = self.own.distance(id).bucket() else { return false };
-        let good = |bucket: &Bucket| bucket.places.iter().filter(|entry| entry.failures == 0).count();
+        let good = |bucket: &KBucket| bucket.places.iter().filter(|entry| entry.failures == 0).count();
         self.buckets.get(&number).map_or(0, good) < self.k
     }
 
@@ -169,7 +169,7 @@ impl Table {
     }
 
     #[cfg(test)]
-    pub(super) fn buckets(&self) -> impl Iterator<Item = (u8, &Bucket)> {
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (u8, &KBucket)> {
         self.buckets.iter().map(|(number, bucket)| (*number, bucket))
     }
 

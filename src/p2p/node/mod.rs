@@ -16,6 +16,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::chain::Chain;
 use crate::mempool::Mempool;
+use crate::mempool::Recent;
 use crate::p2p::addrbook::{AddrBook, PeerAddress};
 use crate::p2p::anchors::Anchors;
 use crate::p2p::bans::{BAN, Ban, Bans, Subnet};
@@ -39,7 +40,6 @@ use crate::p2p::pushes::Pushes;
 use crate::p2p::records;
 use crate::p2p::relay::Relay;
 use crate::p2p::requests::Requests;
-use crate::p2p::seen::Seen;
 use crate::p2p::serve::{Range, Server, Shelf};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::{BlockHash, Txid};
@@ -79,7 +79,7 @@ pub struct Node {
     budgets: Budgets,
     /// What is being handled has brought something that this node wanted: it is not charged.
     gained: bool,
-    refused: Seen<Txid>,
+    refused: Recent<Txid>,
     rng: ChaCha20Rng,
     out: Outbox,
     next_save: MonoTime,
@@ -177,7 +177,7 @@ impl Node {
             server: Server::default(),
             budgets: Budgets::default(),
             gained: false,
-            refused: Seen::new(MAX_REFUSED),
+            refused: Recent::new(MAX_REFUSED),
             rng,
             out: Outbox::default(),
             next_save: now.mono + SAVE_INTERVAL,

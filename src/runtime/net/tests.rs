@@ -7,7 +7,7 @@ use crate::p2p::message::Message;
 use crate::runtime::chaos::LinkKey;
 use crate::runtime::lobby::MAX_HANDSHAKES;
 use crate::runtime::noise::{MAX_PLAIN, MESSAGE_BYTES, MIN_RECORD, TAG_BYTES};
-use crate::runtime::outbox::Parcel;
+use crate::runtime::send_queue::Parcel;
 
 /// Ends a test that would wait for ever; nothing is measured with it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -114,8 +114,8 @@ async fn messages_go_both_ways_and_are_counted() {
     assert_eq!(message, Message::Ping(7));
 
     let answer = frame::encode(&Message::Pong(7));
-    opened.outbox.push(Parcel::Frame(answer.clone())).expect("there is room");
-    opened.outbox.push(Parcel::Mark).expect("there is room");
+    opened.send_queue.push(Parcel::Frame(answer.clone())).expect("there is room");
+    opened.send_queue.push(Parcel::Mark).expect("there is room");
     assert!(matches!(world.next().await, SocketEvent::Flushed { peer } if peer == opened.peer));
     let totals = world.net.0.traffic.of(opened.peer).expect("it is open");
     let received = HANDSHAKE_BYTES + bytes.len() + 2 * OVERHEAD;
@@ -124,7 +124,7 @@ async fn messages_go_both_ways_and_are_counted() {
     assert_eq!((totals.sent.bytes, totals.sent.messages()), (sent as u64, 1));
 
     // Letting go closes the connection, after what was sent.
-    drop(opened.outbox);
+    drop(opened.send_queue);
     assert_eq!(client.rest().await.0, answer);
     assert!(matches!(world.next().await, SocketEvent::Closed { peer } if peer == opened.peer));
 }
@@ -136,11 +136,11 @@ async fn what_waits_is_sent_in_few_records() {
     // The writing task cannot run between these: there is but one thread.
     let frames: Vec<Vec<u8>> = (0..1_000).map(|number| frame::encode(&Message::Ping(number))).collect();
     for frame in &frames {
-        opened.outbox.push(Parcel::Frame(frame.clone())).expect("there is room");
+        opened.send_queue.push(Parcel::Frame(frame.clone())).expect("there is room");
     }
     let large = vec![7; 3 * MAX_PLAIN];
-    opened.outbox.push(Parcel::Frame(large.clone())).expect("there is room");
-    drop(opened.outbox);
+    opened.send_queue.push(Parcel::Frame(large.clone())).expect("there is room");
+    drop(opened.send_queue);
     let plain = [frames.concat(), large].concat();
     let (got, wire) = client.rest().await;
     assert!(got == plain);
@@ -152,9 +152,9 @@ async fn last_words_are_sent_when_closing() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let (mut client, opened) = world.connect().await;
     let words = frame::encode(&Message::Ping(1));
-    opened.outbox.push(Parcel::Frame(words.clone())).expect("there is room");
-    let Opened { outbox, closing, .. } = opened;
-    drop(outbox);
+    opened.send_queue.push(Parcel::Frame(words.clone())).expect("there is room");
+    let Opened { send_queue, closing, .. } = opened;
+    drop(send_queue);
     closing.cancel();
     assert_eq!(client.rest().await.0, words);
 }
@@ -230,7 +230,7 @@ async fn a_peer_that_does_not_read_does_not_last() {
     let mut world = World::new(limits, 8).await;
     let (_client, opened) = world.connect().await;
     // More than the buffers of two sockets on loopback hold.
-    opened.outbox.push(Parcel::Frame(vec![0; 64 << 20])).expect("nothing else waits");
+    opened.send_queue.push(Parcel::Frame(vec![0; 64 << 20])).expect("nothing else waits");
     assert!(matches!(world.next().await, SocketEvent::Closed { peer } if peer == opened.peer));
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Overflow;
 
 /// The end that the node's thread holds. Dropping it closes the connection once what waits is written.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(super) struct SendQueue {
     parcels: mpsc::Sender<Queued>,
     /// Whether it is noted when parcels come.
     is_timed: bool,
@@ -39,22 +39,22 @@ pub(super) struct Outbox {
 
 /// The end that the writing task holds.
 #[derive(Debug)]
-pub(super) struct OutboxReader {
+pub(super) struct SendQueueReader {
     parcels: mpsc::Receiver<Queued>,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
-/// Both ends of a new outbox. If it is timed, the reader learns when each parcel was put in.
-pub(super) fn outbox(is_timed: bool) -> (Outbox, OutboxReader) {
+/// Both ends of a new queue. If it is timed, the reader learns when each parcel was put in.
+pub(super) fn send_queue(is_timed: bool) -> (SendQueue, SendQueueReader) {
     let (sender, receiver) = mpsc::channel(MAX_MESSAGES);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     (
-        Outbox { parcels: sender, is_timed, waiting_bytes: waiting_bytes.clone() },
-        OutboxReader { parcels: receiver, waiting_bytes },
+        SendQueue { parcels: sender, is_timed, waiting_bytes: waiting_bytes.clone() },
+        SendQueueReader { parcels: receiver, waiting_bytes },
     )
 }
 
-impl Outbox {
+impl SendQueue {
     /// Leaves something to be written, without waiting. A connection that has just closed swallows it.
     pub(super) fn push(&self, parcel: Parcel) -> Result<(), Overflow> {
         let len = match &parcel {
@@ -73,10 +73,10 @@ impl Outbox {
     }
 }
 
-impl OutboxReader {
+impl SendQueueReader {
     /// The next parcel, or `None` when the other end is dropped and all is written.
     ///
-    /// A frame counts as waiting until [`OutboxReader::written`].
+    /// A frame counts as waiting until [`SendQueueReader::written`].
     pub(super) async fn next(&mut self) -> Option<Queued> {
         self.parcels.recv().await
     }
@@ -102,34 +102,34 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_waiting_are_bounded_and_freed_by_writing() {
-        let (outbox, mut reader) = outbox(false);
-        assert_eq!(outbox.push(frame(MAX_BYTES / 2)), Ok(()));
-        assert_eq!(outbox.push(frame(MAX_BYTES / 2)), Ok(()));
+        let (send_queue, mut reader) = send_queue(false);
+        assert_eq!(send_queue.push(frame(MAX_BYTES / 2)), Ok(()));
+        assert_eq!(send_queue.push(frame(MAX_BYTES / 2)), Ok(()));
         assert!(reader.next().await.is_some());
         reader.written(MAX_BYTES / 2);
-        assert_eq!(outbox.push(frame(MAX_BYTES / 2)), Ok(()));
-        assert_eq!(outbox.push(frame(1)), Err(Overflow));
+        assert_eq!(send_queue.push(frame(MAX_BYTES / 2)), Ok(()));
+        assert_eq!(send_queue.push(frame(1)), Err(Overflow));
     }
 
     #[test]
     fn one_oversized_frame_passes_when_nothing_waits() {
-        let (outbox, _reader) = outbox(false);
-        assert_eq!(outbox.push(frame(MAX_BYTES + 1)), Ok(()));
-        assert_eq!(outbox.push(frame(1)), Err(Overflow));
+        let (send_queue, _reader) = send_queue(false);
+        assert_eq!(send_queue.push(frame(MAX_BYTES + 1)), Ok(()));
+        assert_eq!(send_queue.push(frame(1)), Err(Overflow));
     }
 
     #[test]
     fn messages_waiting_are_bounded() {
-        let (outbox, _reader) = outbox(false);
-        assert!((0..MAX_MESSAGES).all(|_| outbox.push(Parcel::Mark).is_ok()));
-        assert_eq!(outbox.push(Parcel::Mark), Err(Overflow));
+        let (send_queue, _reader) = send_queue(false);
+        assert!((0..MAX_MESSAGES).all(|_| send_queue.push(Parcel::Mark).is_ok()));
+        assert_eq!(send_queue.push(Parcel::Mark), Err(Overflow));
     }
 
     #[tokio::test]
     async fn what_waits_is_still_read_after_the_node_let_go() {
-        let (outbox, mut reader) = outbox(false);
-        outbox.push(frame(1)).expect("there is room");
-        drop(outbox);
+        let (send_queue, mut reader) = send_queue(false);
+        send_queue.push(frame(1)).expect("there is room");
+        drop(send_queue);
         assert_eq!(reader.next().await, Some((frame(1), None)));
         assert_eq!(reader.next().await, None);
     }

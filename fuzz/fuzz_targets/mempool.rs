@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::mempool::{Mempool, SavedError};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::codec;
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::keys::Signature;
@@ -95,7 +96,7 @@ fn child(parent: &Transaction, owner: u8) -> Transaction {
     let mut tx = Transaction {
         version: 1,
         inputs: vec![Input { outpoint: OutPoint { txid: parent.txid(), index: 0 }, signature: Signature::EMPTY }],
-        outputs: vec![Output::pay(key(99).public_key(), spent.value - 1_000)],
+        outputs: vec![Output::pay(key(99).public_key(), Amount::from_grains(spent.value.as_grains() - 1_000))],
         lock_height: 0,
     };
     let digest = tx.signature_digest(&params().genesis_hash, [spent]);

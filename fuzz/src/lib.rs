@@ -18,7 +18,7 @@ use cairn::p2p::kad::{Contact, NodeId};
 use cairn::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use cairn::p2p::proofs::{ProofQuery, Proofs, TxProof};
 use cairn::primitives::address;
-use cairn::primitives::amount::COIN;
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::gcs::Filter;
 use cairn::primitives::hash::{BlockHash, FilterHeader};
@@ -46,7 +46,7 @@ pub fn params() -> &'static Arc<Params> {
         spec.coinbase_maturity = 3;
         spec.max_block_bytes = 100_000;
         let address = |n| address::encode(&spec.address_prefix, &key(n).public_key());
-        spec.alloc = (1..=8).map(|n| Allocation { address: address(n), value: 10 * COIN }).collect();
+        spec.alloc = (1..=8).map(|n| Allocation { address: address(n), value: Amount::from_grains(10 * COIN) }).collect();
         assert!(spec.mine_nonce());
         Arc::new(Params::new(spec).expect("the parameters are valid"))
     });
@@ -61,7 +61,7 @@ pub fn payment(n: u8, fee: u64) -> Transaction {
     let mut tx = Transaction {
         version: 1,
         inputs: vec![Input { outpoint, signature: Signature::EMPTY }],
-        outputs: vec![Output::pay(key(100 + n).public_key(), spent.value - fee)],
+        outputs: vec![Output::pay(key(100 + n).public_key(), Amount::from_grains(spent.value.as_grains() - fee))],
         lock_height: 0,
     };
     let digest = tx.signature_digest(&params().genesis_hash, [spent]);

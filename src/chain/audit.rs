@@ -9,6 +9,7 @@ use crate::consensus::coins::{CoinView, Coins, Delta};
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
+use crate::primitives::amount::Amount;
 use crate::primitives::hash::{BlockHash, FilterHeader};
 use crate::primitives::mmr;
 use crate::primitives::tx::OutPoint;
@@ -25,8 +26,8 @@ pub struct Report {
     pub transactions: u64,
     /// Unspent coins.
     pub coins: u64,
-    /// Their value in grains.
-    pub value: u64,
+    /// Their value.
+    pub value: Amount,
 }
 
 /// Replays the best chain from genesis by every rule, signatures included, and compares all that the store says about
@@ -73,7 +74,7 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(u32, u32))
         headers: index.len() as u64,
         transactions: replay.seen.transactions,
         coins: replay.seen.coins,
-        value: replay.coins.0.values().map(|coin| coin.output.value).sum(),
+        value: Amount::saturating_sum(replay.coins.0.values().map(|coin| coin.output.value)),
     })
 }
 

@@ -7,6 +7,7 @@ use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::{Coin, Delta};
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
+use crate::primitives::amount::Amount;
 use crate::primitives::hash::{BlockHash, FilterHeader};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
@@ -132,7 +133,7 @@ pub(super) fn delta_of(db: &Database, block: &CheckedBlock, height: u32) -> Resu
         return Err(db.corrupt(reason));
     }
     let spent = inputs.into_iter().zip(undo).collect();
-    Ok(Delta { spent, created: Delta::created_by(block.block(), block.txids(), height), fees: 0 })
+    Ok(Delta { spent, created: Delta::created_by(block.block(), block.txids(), height), fees: Amount::ZERO })
 }
 
 /// What each transaction of a block did to each key it touched, in order. `spent` are the coins of its inputs.
@@ -145,15 +146,17 @@ pub(super) fn history(
     let transactions = block.block().transactions.iter().zip(block.txids());
     (0..).zip(transactions).flat_map(move |(position, (tx, txid))| {
         let mut touched: BTreeMap<PublicKey, HistoryEntry> = BTreeMap::new();
-        let blank = HistoryEntry { height, position, txid: *txid, received: 0, spent: 0 };
+        let blank = HistoryEntry { height, position, txid: *txid, received: Amount::ZERO, spent: Amount::ZERO };
         for output in &tx.outputs {
             if let Some(key) = output.key() {
-                touched.entry(*key).or_insert(blank).received += output.value;
+                let entry = touched.entry(*key).or_insert(blank);
+                entry.received = entry.received.saturating_add(output.value);
             }
         }
         for (_, coin) in spent.by_ref().take(tx.inputs.len()) {
             if let Some(key) = coin.output.key() {
-                touched.entry(*key).or_insert(blank).spent += coin.output.value;
+                let entry = touched.entry(*key).or_insert(blank);
+                entry.spent = entry.spent.saturating_add(coin.output.value);
             }
         }
         touched

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::client::call;
+use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::OutPoint;
@@ -15,16 +16,16 @@ use crate::wallet::coins::Spendable;
 /// Most coins or history entries that a node is asked for, an address.
 const MAX_LISTED: usize = 100_000;
 
-/// Grains of a wallet.
+/// What a wallet has.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Balance {
     /// Confirmed, spendable or not.
-    pub balance: u64,
+    pub balance: Amount,
     /// Spendable now.
-    pub spendable: u64,
+    pub spendable: Amount,
     /// Mined too lately to be spent.
-    pub immature: u64,
-    /// What the mempool would add or take.
+    pub immature: Amount,
+    /// Grains that the mempool would add or take.
     pub pending: i64,
 }
 
@@ -63,7 +64,7 @@ pub fn coins(node: &Client, keys: &[PublicKey], addresses: &[String]) -> Result<
     struct Utxo {
         txid: Txid,
         vout: u32,
-        value: u64,
+        value: Amount,
         height: Option<u32>,
         spendable: bool,
     }
@@ -79,15 +80,15 @@ pub fn coins(node: &Client, keys: &[PublicKey], addresses: &[String]) -> Result<
     Ok(coins)
 }
 
-/// The fee, in grains a byte, below which the node would not take a payment now; 1 at least.
-pub fn least_fee_rate(node: &Client) -> Result<u64, ClientError> {
+/// The fee rate below which the node would not take a payment now; 1 grain a byte at least.
+pub fn least_fee_rate(node: &Client) -> Result<FeeRate, ClientError> {
     #[derive(Deserialize)]
     struct Info {
         mempoolminfee: u64,
         minrelaytxfee: u64,
     }
     let info: Info = call(node, "getmempoolinfo", &[])?;
-    Ok(info.mempoolminfee.max(info.minrelaytxfee).max(1))
+    Ok(FeeRate::from_grains_per_byte(info.mempoolminfee.max(info.minrelaytxfee).max(1)))
 }
 
 /// What a transaction did to a wallet.
@@ -104,10 +105,10 @@ pub struct HistoryEntry {
     pub confirmations: u32,
     /// Of its block, or of its arrival; seconds since 1970.
     pub time: u64,
-    /// Grains that came.
-    pub received: u64,
-    /// Grains that went.
-    pub spent: u64,
+    /// What came.
+    pub received: Amount,
+    /// What went.
+    pub spent: Amount,
 }
 
 /// The newest `limit` entries, oldest first, those without a block last.

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::console::note;
 use super::{Common, genesis, unix_now};
 use crate::chain::{self, Chain};
-use crate::primitives::amount::{counted, format_coins};
+use crate::primitives::amount::counted;
 use crate::runtime::STORE_DIR;
 use crate::storage::{Database, SledStore, StoreError, private_file};
 
@@ -79,7 +79,7 @@ fn check(common: &Common) -> anyhow::Result<()> {
             counted(report.headers, "header"),
             counted(report.transactions, "transaction"),
             counted(report.coins, "coin"),
-            format_coins(report.value)
+            report.value
         )
     };
     common.print(text, || {

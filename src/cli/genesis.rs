@@ -11,7 +11,7 @@ use super::console::note;
 use super::{Common, print_line, write_file};
 use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
 use crate::miner::kernel;
-use crate::primitives::amount::{counted, in_coins, parse_coins};
+use crate::primitives::amount::{Amount, counted};
 use crate::primitives::target::Bits;
 use crate::storage::private_file;
 
@@ -147,8 +147,8 @@ struct NewArgs {
     #[arg(long, env = "CAIRN_HALF_LIFE_SECS", value_name = "SECONDS")]
     half_life_secs: Option<u32>,
     /// Coins that a block issues before the first halving
-    #[arg(long, env = "CAIRN_SUBSIDY", default_value = "50", value_name = "COINS", value_parser = parse_coins)]
-    subsidy: u64,
+    #[arg(long, env = "CAIRN_SUBSIDY", default_value = "50", value_name = "COINS")]
+    subsidy: Amount,
     /// Blocks between halvings of the subsidy
     #[arg(long, env = "CAIRN_HALVING_INTERVAL", default_value_t = 840_000, value_name = "BLOCKS")]
     halving_interval: u32,
@@ -181,7 +181,7 @@ enum RetargetArg {
 
 fn parse_allocation(text: &str) -> anyhow::Result<Allocation> {
     let (address, coins) = text.split_once('=').context("expected ADDRESS=COINS")?;
-    Ok(Allocation { address: address.to_owned(), value: parse_coins(coins)? })
+    Ok(Allocation { address: address.to_owned(), value: coins.parse()? })
 }
 
 impl NewArgs {
@@ -276,7 +276,7 @@ pub(super) fn mine(spec: &mut GenesisSpec) -> anyhow::Result<()> {
 
 fn show(params: &Params, common: &Common) -> anyhow::Result<()> {
     let spec = &params.spec;
-    let allocated: u64 = spec.alloc.iter().map(|alloc| alloc.value).sum();
+    let allocated = Amount::saturating_sum(spec.alloc.iter().map(|alloc| alloc.value));
     let text = || {
         let retarget = match spec.retarget {
             Retarget::Asert => format!(
@@ -296,12 +296,12 @@ fn show(params: &Params, common: &Common) -> anyhow::Result<()> {
             format!("retarget          {retarget}"),
             format!(
                 "subsidy           {}, halved every {}",
-                in_coins(spec.subsidy),
+                spec.subsidy.in_coins(),
                 counted(spec.halving_interval, "block")
             ),
             format!("coinbase maturity {}", counted(spec.coinbase_maturity, "block")),
             format!("block size        at most {}", counted(spec.max_block_bytes, "byte")),
-            format!("allocated         {} in {}", in_coins(allocated), counted(spec.alloc.len(), "output")),
+            format!("allocated         {} in {}", allocated.in_coins(), counted(spec.alloc.len(), "output")),
             format!(
                 "seeds             {}",
                 if spec.seeds.is_empty() { "none".to_owned() } else { spec.seeds.join(" ") }

@@ -24,7 +24,7 @@ use crate::light::{
 };
 use crate::p2p::Event;
 use crate::primitives::address;
-use crate::primitives::amount::{counted, format_coins, in_coins};
+use crate::primitives::amount::{Amount, counted};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
@@ -605,10 +605,10 @@ impl<'a> Session<'a> {
                 print_line(&line.to_string())?;
                 continue;
             }
-            let amount = match (received, spent) {
-                (received, 0) => format!("+{}", in_coins(*received)),
-                (0, spent) => format!("-{}", in_coins(*spent)),
-                (received, spent) => format!("+{} -{}", format_coins(*received), in_coins(*spent)),
+            let amount = match (*received, *spent) {
+                (received, Amount::ZERO) => format!("+{}", received.in_coins()),
+                (Amount::ZERO, spent) => format!("-{}", spent.in_coins()),
+                (received, spent) => format!("+{received} -{}", spent.in_coins()),
             };
             let place = match payment.stage {
                 Stage::Seen => "not in a block yet, and not proven".to_owned(),

@@ -13,7 +13,7 @@ use super::{Common, print_line, write_file};
 use crate::consensus::headers::Checkpoint;
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::{counted, in_coins};
+use crate::primitives::amount::counted;
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::{Lock, Output};
 use crate::receipt::{self, Evidence, Proven, Receipt, checkpoint_from_json, checkpoint_to_json};
@@ -205,7 +205,7 @@ pub(super) fn describe_output(output: &Output, params: &Params) -> String {
     match &output.lock {
         Lock::Key(key) => {
             let to = address::encode(&params.address_prefix, key);
-            format!("pays           {} to {to}", in_coins(output.value))
+            format!("pays           {} to {to}", output.value.in_coins())
         }
         Lock::Data(data) => format!("holds          {}", show_data(data)),
     }

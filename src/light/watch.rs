@@ -14,6 +14,7 @@ use crate::p2p::message::{Item, MAX_FILTER_HEADERS, MAX_FILTERS, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::{Now, PeerId};
+use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, FilterHash, Txid};
@@ -33,8 +34,8 @@ const MAX_SEEN: usize = 50_000;
 pub struct Payment {
     /// The transaction.
     pub txid: Txid,
-    /// Grains received and spent, for each key that it concerns.
-    pub changes: BTreeMap<PublicKey, (u64, u64)>,
+    /// What is received and spent, for each key that it concerns.
+    pub changes: BTreeMap<PublicKey, (Amount, Amount)>,
     /// How far it is.
     pub stage: Stage,
 }
@@ -75,9 +76,9 @@ struct Mined {
     height: u32,
     block: BlockHash,
     txid: Txid,
-    changes: BTreeMap<PublicKey, (u64, u64)>,
-    received: Vec<(OutPoint, PublicKey, u64)>,
-    spent: Vec<(OutPoint, PublicKey, u64)>,
+    changes: BTreeMap<PublicKey, (Amount, Amount)>,
+    received: Vec<(OutPoint, PublicKey, Amount)>,
+    spent: Vec<(OutPoint, PublicKey, Amount)>,
     /// Whether it was told to have enough confirmations.
     confirmed: bool,
 }
@@ -112,7 +113,7 @@ pub(super) struct Watch {
     /// When to try again, if no peer had filters.
     retry_at: Option<MonoTime>,
     /// Unspent coins of the keys.
-    coins: BTreeMap<OutPoint, (PublicKey, u64)>,
+    coins: BTreeMap<OutPoint, (PublicKey, Amount)>,
     /// In the order of the chain.
     mined: Vec<Mined>,
     seen: Recent<Txid>,
@@ -351,8 +352,11 @@ impl Watch {
         &self,
         tx: &Transaction,
         txid: Txid,
-    ) -> Option<(BTreeMap<PublicKey, (u64, u64)>, Vec<(OutPoint, PublicKey, u64)>, Vec<(OutPoint, PublicKey, u64)>)>
-    {
+    ) -> Option<(
+        BTreeMap<PublicKey, (Amount, Amount)>,
+        Vec<(OutPoint, PublicKey, Amount)>,
+        Vec<(OutPoint, PublicKey, Amount)>,
+    )> {
         let mut received = Vec::new();
         for (index, output) in (0..).zip(&tx.outputs) {
             if let Some(key) = output.key().filter(|key| self.keys.contains(key)) {
@@ -361,7 +365,7 @@ impl Watch {
         }
         let own = |outpoint: OutPoint| self.coins.get(&outpoint).map(|(key, value)| (outpoint, *key, *value));
         let spent: Vec<_> = tx.inputs.iter().filter_map(|input| own(input.outpoint)).collect();
-        let mut changes = BTreeMap::<PublicKey, (u64, u64)>::new();
+        let mut changes = BTreeMap::<PublicKey, (Amount, Amount)>::new();
         for (_, key, value) in &received {
             let sum = &mut changes.entry(*key).or_default().0;
             *sum = sum.saturating_add(*value);

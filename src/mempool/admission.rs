@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::entry::{Entry, Rate};
+use super::entry::Entry;
 use super::limits::{MAX_REPLACED, MAX_RETURNING_CHAIN, MAX_RETURNING_LINKS, MAX_TX_SIZE, TX_VERSION};
 use super::{Accepted, Mempool, MempoolError, Progress};
 use crate::chain::Chain;
@@ -10,6 +10,7 @@ use crate::consensus::check;
 use crate::consensus::coins::{Coin, CoinView};
 use crate::consensus::connect;
 use crate::consensus::error::RuleError;
+use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
@@ -18,11 +19,11 @@ use crate::primitives::tx::{HashedTransaction, Transaction};
 /// A transaction that may come in.
 pub(super) struct Candidate {
     pub(super) tx: HashedTransaction,
-    pub(super) fee: u64,
+    pub(super) fee: Amount,
     pub(super) size: usize,
     minable_from: u32,
     /// Whose coins it spends, and their values.
-    spends: Vec<(PublicKey, u64)>,
+    spends: Vec<(PublicKey, Amount)>,
     /// Entries that spend what it spends.
     pub(super) conflicts: Vec<Txid>,
     /// Those and their descendants.
@@ -30,8 +31,8 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    fn rate(&self) -> Rate {
-        Rate { fees: self.fee, bytes: self.size }
+    fn rate(&self) -> FeeRate {
+        self.fee.per(self.size)
     }
 
     /// What would become of it.
@@ -50,7 +51,7 @@ impl Mempool {
         let txid = tx.txid();
         let (candidate, coins) = self.check_but_policy_and_signatures(tx, chain)?;
         self.check_family(&candidate)?;
-        let least = self.min_fee_rate_at(now).saturating_mul(candidate.size as u64);
+        let least = self.min_fee_rate_at(now).fee_for(candidate.size);
         if candidate.fee < least {
             return Err(MempoolError::FeeTooLow { got: candidate.fee, min: least, size: candidate.size });
         }
@@ -100,7 +101,8 @@ impl Mempool {
         }
         check::check_transaction(&tx, &txid)?;
         // Nobody would pay a fee to spend it, so it would stay in everybody's coins for ever.
-        if let Some((index, _)) = (0..).zip(&tx.outputs).find(|(_, output)| output.key().is_some() && output.value == 0)
+        if let Some((index, _)) =
+            (0..).zip(&tx.outputs).find(|(_, output)| output.key().is_some() && output.value == Amount::ZERO)
         {
             return Err(MempoolError::Dust { txid, index });
         }
@@ -223,8 +225,9 @@ impl Mempool {
                 return Err(MempoolError::ReplacementNeedsMore { parent });
             }
         }
-        let lost: u64 = candidate.evicted.iter().filter_map(|txid| self.get(txid)).map(|entry| entry.fee).sum();
-        let min = lost.saturating_add(self.limits.min_fee_rate.saturating_mul(size as u64));
+        let evicted = candidate.evicted.iter().filter_map(|txid| self.get(txid));
+        let lost = Amount::saturating_sum(evicted.map(|entry| entry.fee));
+        let min = lost.saturating_add(self.limits.min_fee_rate.fee_for(size));
         if fee < min {
             return Err(MempoolError::ReplacementFee { got: fee, min });
         }
@@ -246,7 +249,8 @@ impl Mempool {
             && let Some(worst) = self.graph.worst()
         {
             let (txid, rate) = (worst.txid, worst.keeping_rate());
-            self.floor.raise(rate.ceil() + self.limits.min_fee_rate, self.clock);
+            let raised = rate.fee_for(1).saturating_add(self.limits.min_fee_rate.fee_for(1));
+            self.floor.raise(raised.per(1), self.clock);
             self.remove(&[txid]);
         }
     }

@@ -3,31 +3,32 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::entry::Entry;
+use crate::primitives::amount::Amount;
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
 
-/// What the pool's transactions together do to a key, in grains.
+/// What the pool's transactions together do to a key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeySums {
     /// Outputs to it.
-    pub received: u64,
+    pub received: Amount,
     /// Its coins that are spent, those that the pool makes included.
-    pub spent: u64,
+    pub spent: Amount,
     /// Outputs to it that nothing in the pool spends.
-    pub unspent: u64,
+    pub unspent: Amount,
     entries: usize,
 }
 
 impl KeySums {
     /// Its confirmed coins that are spent.
-    pub fn spent_confirmed(&self) -> u64 {
+    pub fn spent_confirmed(&self) -> Amount {
         self.spent.saturating_sub(self.received.saturating_sub(self.unspent))
     }
 }
 
-/// What one transaction does to a key, in grains.
+/// What one transaction does to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyEntry {
     /// The transaction.
@@ -35,9 +36,9 @@ pub struct KeyEntry {
     /// When it came.
     pub time: UnixTime,
     /// Outputs to the key.
-    pub received: u64,
+    pub received: Amount,
     /// Coins of the key that it spends.
-    pub spent: u64,
+    pub spent: Amount,
 }
 
 /// No entry came later.
@@ -50,7 +51,7 @@ pub(super) struct ByKey {
     /// By key, time and number: in the order in which they came.
     entries: BTreeMap<(PublicKey, UnixTime, u64), KeyEntry>,
     /// Outputs that nothing in the pool spends, in the order in which they came.
-    unspent: BTreeMap<(PublicKey, UnixTime, u64, u32), (Txid, u64)>,
+    unspent: BTreeMap<(PublicKey, UnixTime, u64, u32), (Txid, Amount)>,
 }
 
 impl ByKey {
@@ -64,7 +65,7 @@ impl ByKey {
     }
 
     /// Oldest first.
-    pub(super) fn unspent(&self, key: &PublicKey) -> impl Iterator<Item = (OutPoint, u64)> {
+    pub(super) fn unspent(&self, key: &PublicKey) -> impl Iterator<Item = (OutPoint, Amount)> {
         let range = self.unspent.range((*key, UnixTime::EPOCH, 0, 0)..=(*key, LAST, u64::MAX, u32::MAX));
         range.map(|((.., index), (txid, value))| (OutPoint { txid: *txid, index: *index }, *value))
     }
@@ -73,8 +74,8 @@ impl ByKey {
     pub(super) fn insert<'a>(&mut self, entry: &Entry, parent: impl Fn(&Txid) -> Option<&'a Entry>) {
         for (key, (received, spent)) in moved(entry) {
             let sums = self.sums.entry(key).or_default();
-            sums.received += received;
-            sums.spent += spent;
+            sums.received = sums.received.saturating_add(received);
+            sums.spent = sums.spent.saturating_add(spent);
             sums.entries += 1;
             let (txid, time) = (entry.txid, entry.time);
             self.entries.insert((key, time, entry.number), KeyEntry { txid, time, received, spent });
@@ -102,8 +103,8 @@ impl ByKey {
         for (key, (received, spent)) in moved(entry) {
             self.entries.remove(&(key, entry.time, entry.number));
             if let Some(sums) = self.sums.get_mut(&key) {
-                sums.received -= received;
-                sums.spent -= spent;
+                sums.received = sums.received.saturating_sub(received);
+                sums.spent = sums.spent.saturating_sub(spent);
                 sums.entries -= 1;
                 if sums.entries == 0 {
                     self.sums.remove(&key);
@@ -118,7 +119,7 @@ impl ByKey {
         if self.unspent.insert((key, maker.time, maker.number, index as u32), (maker.txid, value)).is_none()
             && let Some(sums) = self.sums.get_mut(&key)
         {
-            sums.unspent += value;
+            sums.unspent = sums.unspent.saturating_add(value);
         }
     }
 
@@ -128,24 +129,26 @@ impl ByKey {
         if self.unspent.remove(&(key, maker.time, maker.number, index as u32)).is_some()
             && let Some(sums) = self.sums.get_mut(&key)
         {
-            sums.unspent -= value;
+            sums.unspent = sums.unspent.saturating_sub(value);
         }
     }
 }
 
-fn output(entry: &Entry, index: usize) -> Option<(PublicKey, u64)> {
+fn output(entry: &Entry, index: usize) -> Option<(PublicKey, Amount)> {
     let output = entry.tx.outputs.get(index)?;
     output.key().map(|key| (*key, output.value))
 }
 
 /// What an entry pays to and takes from each key.
-fn moved(entry: &Entry) -> BTreeMap<PublicKey, (u64, u64)> {
-    let mut moved: BTreeMap<PublicKey, (u64, u64)> = BTreeMap::new();
+fn moved(entry: &Entry) -> BTreeMap<PublicKey, (Amount, Amount)> {
+    let mut moved: BTreeMap<PublicKey, (Amount, Amount)> = BTreeMap::new();
     for (key, value) in (0..entry.tx.outputs.len()).filter_map(|index| output(entry, index)) {
-        moved.entry(key).or_default().0 += value;
+        let (received, _) = moved.entry(key).or_default();
+        *received = received.saturating_add(value);
     }
     for (key, value) in &entry.spends {
-        moved.entry(*key).or_default().1 += value;
+        let (_, spent) = moved.entry(*key).or_default();
+        *spent = spent.saturating_add(*value);
     }
     moved
 }
@@ -170,22 +173,22 @@ pub(super) mod tests {
             let mut sums = KeySums::default();
             let mut listed = Vec::new();
             let mut free = Vec::new();
-            let mut spent_confirmed = 0;
+            let mut spent_confirmed = Amount::ZERO;
             for entry in by_age {
                 let Some((received, spent)) = moved(entry).get(&key).copied() else { continue };
-                sums.received += received;
-                sums.spent += spent;
+                sums.received = sums.received.saturating_add(received);
+                sums.spent = sums.spent.saturating_add(spent);
                 sums.entries += 1;
                 listed.push(KeyEntry { txid: entry.txid, time: entry.time, received, spent });
                 for (outpoint, output) in entry.tx.outpoints(entry.txid) {
                     if output.key() == Some(&key) && !is_spent(&outpoint) {
-                        sums.unspent += output.value;
+                        sums.unspent = sums.unspent.saturating_add(output.value);
                         free.push((outpoint, output.value));
                     }
                 }
                 for (input, (owner, value)) in entry.tx.inputs.iter().zip(&entry.spends) {
                     if *owner == key && parent(&input.outpoint.txid).is_none() {
-                        spent_confirmed += value;
+                        spent_confirmed = spent_confirmed.saturating_add(*value);
                     }
                 }
             }

@@ -1,7 +1,6 @@
 //! A transaction of the pool and the sums kept with it.
 
-use std::cmp::Ordering;
-
+use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
@@ -14,63 +13,27 @@ pub struct Package {
     pub count: usize,
     /// Bytes of their encodings.
     pub bytes: usize,
-    /// Their fees, in grains.
-    pub fees: u64,
+    /// Their fees.
+    pub fees: Amount,
 }
 
 impl Package {
     pub(super) fn add(&mut self, entry: &Entry) {
         self.count += 1;
         self.bytes += entry.size;
-        self.fees += entry.fee;
+        self.fees = self.fees.saturating_add(entry.fee);
     }
 
     pub(super) fn subtract(&mut self, entry: &Entry) {
         self.count -= 1;
         self.bytes -= entry.size;
-        self.fees -= entry.fee;
+        self.fees = self.fees.saturating_sub(entry.fee);
     }
 
-    pub(super) fn rate(&self) -> Rate {
-        Rate { fees: self.fees, bytes: self.bytes }
+    pub(super) fn rate(&self) -> FeeRate {
+        self.fees.per(self.bytes)
     }
 }
-
-/// Fees over bytes, compared as the exact fraction: 2 over 4 equals 1 over 2.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rate {
-    pub(super) fees: u64,
-    /// At least 1.
-    pub(super) bytes: usize,
-}
-
-impl Rate {
-    /// Grains a byte, rounded up.
-    pub(super) fn ceil(self) -> u64 {
-        self.fees.div_ceil(self.bytes as u64)
-    }
-}
-
-impl Ord for Rate {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let scaled = |rate: &Self, by: &Self| u128::from(rate.fees) * by.bytes as u128;
-        scaled(self, other).cmp(&scaled(other, self))
-    }
-}
-
-impl PartialOrd for Rate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Rate {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Rate {}
 
 /// A transaction of the pool.
 #[derive(Debug, Clone)]
@@ -79,8 +42,8 @@ pub struct Entry {
     pub tx: HashedTransaction,
     /// Its id.
     pub txid: Txid,
-    /// What it pays, in grains.
-    pub fee: u64,
+    /// What it pays.
+    pub fee: Amount,
     /// Bytes of its encoding.
     pub size: usize,
     /// When it came.
@@ -91,8 +54,8 @@ pub struct Entry {
     pub ancestors: Package,
     /// It and the transactions of the pool that need it.
     pub descendants: Package,
-    /// Whose coins its inputs spend, and their values in grains, in the order of the inputs.
-    pub(super) spends: Vec<(PublicKey, u64)>,
+    /// Whose coins its inputs spend, and their values, in the order of the inputs.
+    pub(super) spends: Vec<(PublicKey, Amount)>,
     /// Its place among those of the same time, which the graph gives.
     pub(super) number: u64,
     /// First height at which it may be mined, by its lock height and the coinbases it spends.
@@ -105,7 +68,7 @@ pub struct Entry {
 
 impl Entry {
     /// An entry that stands alone until the graph links it.
-    pub(super) fn new(tx: HashedTransaction, fee: u64, time: UnixTime, height: u32, minable_from: u32) -> Self {
+    pub(super) fn new(tx: HashedTransaction, fee: Amount, time: UnixTime, height: u32, minable_from: u32) -> Self {
         let (txid, size) = (tx.txid(), tx.size());
         let alone = Package { count: 1, bytes: size, fees: fee };
         Self {
@@ -126,21 +89,21 @@ impl Entry {
     }
 
     /// With the owners of the coins that it spends, so that their addresses show it.
-    pub(super) fn spending(self, spends: Vec<(PublicKey, u64)>) -> Self {
+    pub(super) fn spending(self, spends: Vec<(PublicKey, Amount)>) -> Self {
         Self { spends, ..self }
     }
 
-    pub(super) fn rate(&self) -> Rate {
-        Rate { fees: self.fee, bytes: self.size }
+    pub(super) fn rate(&self) -> FeeRate {
+        self.fee.per(self.size)
     }
 
     /// What it is worth to a miner who has none of its ancestors. A rich ancestor is no merit of its own.
-    pub(super) fn mining_rate(&self) -> Rate {
+    pub fn mining_rate(&self) -> FeeRate {
         self.rate().min(self.ancestors.rate())
     }
 
     /// What would be lost with it. Poor descendants are no fault of its own.
-    pub(super) fn keeping_rate(&self) -> Rate {
+    pub(super) fn keeping_rate(&self) -> FeeRate {
         self.rate().max(self.descendants.rate())
     }
 }

@@ -1,7 +1,7 @@
 //! Why a transaction is not in the pool.
 
 use crate::consensus::error::{Blame, RuleError};
-use crate::primitives::amount::counted;
+use crate::primitives::amount::{Amount, counted};
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::OutPoint;
 use crate::storage::StoreError;
@@ -41,8 +41,8 @@ pub enum MempoolError {
     #[error("transaction {txid}, output {index}: a coin of no value")]
     Dust { txid: Txid, index: u32 },
     /// Pays less than the least for its size, or than is worth keeping when the pool is full.
-    #[error("transaction pays {}, at least {min} are needed for its {size} bytes", counted(*.got, "grain"))]
-    FeeTooLow { got: u64, min: u64, size: usize },
+    #[error("transaction pays {}, at least {} are needed for its {size} bytes", counted(got.as_grains(), "grain"), min.as_grains())]
+    FeeTooLow { got: Amount, min: Amount, size: usize },
     /// At the end of too long a chain.
     #[error("transaction would stand in a chain of {got} unconfirmed transactions, at most {max} are allowed")]
     TooManyAncestors { got: usize, max: usize },
@@ -53,11 +53,11 @@ pub enum MempoolError {
     #[error("transaction would end a chain of {got} bytes of unconfirmed transactions, at most {max} can return")]
     ChainTooLarge { got: usize, max: usize },
     /// Spends a coin that a transaction in the pool spends, and pays no more a byte than that.
-    #[error("transaction pays {} for {size} bytes, not more a byte than {conflict}, which it would replace", counted(*.fee, "grain"))]
-    ReplacementRate { conflict: Txid, fee: u64, size: usize },
+    #[error("transaction pays {} for {size} bytes, not more a byte than {conflict}, which it would replace", counted(fee.as_grains(), "grain"))]
+    ReplacementRate { conflict: Txid, fee: Amount, size: usize },
     /// Pays less than all it would replace and its own relay (BIP-125, rules 3 and 4).
-    #[error("transaction pays {}, at least {min} are needed for those it would replace and its own relay", counted(*.got, "grain"))]
-    ReplacementFee { got: u64, min: u64 },
+    #[error("transaction pays {}, at least {} are needed for those it would replace and its own relay", counted(got.as_grains(), "grain"), min.as_grains())]
+    ReplacementFee { got: Amount, min: Amount },
     /// Would replace too many (BIP-125, rule 5).
     #[error("transaction would replace {got} others, at most {max} are allowed")]
     TooManyReplaced { got: usize, max: usize },

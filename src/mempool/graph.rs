@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
 use super::by_key::ByKey;
-use super::entry::{Entry, Rate};
+use super::entry::Entry;
+use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
@@ -20,9 +21,9 @@ pub(super) struct Graph {
     /// Which entry spends a coin.
     spenders: HashMap<OutPoint, Txid>,
     /// Worst to mine first.
-    by_mining_rate: BTreeSet<(Rate, Txid)>,
+    by_mining_rate: BTreeSet<(FeeRate, Txid)>,
     /// First to go when space is short.
-    by_keeping_rate: BTreeSet<(Rate, Txid)>,
+    by_keeping_rate: BTreeSet<(FeeRate, Txid)>,
     /// Oldest first, by time and number.
     by_age: BTreeMap<(UnixTime, u64), Txid>,
     /// Those that could not be mined at every height.
@@ -32,7 +33,7 @@ pub(super) struct Graph {
     next_number: u64,
     revision: u64,
     bytes: usize,
-    fees: u64,
+    fees: Amount,
     usage: usize,
 }
 
@@ -57,8 +58,8 @@ impl Graph {
         self.bytes
     }
 
-    /// Fees of all entries, in grains.
-    pub(super) fn fees(&self) -> u64 {
+    /// Fees of all entries.
+    pub(super) fn fees(&self) -> Amount {
         self.fees
     }
 
@@ -160,7 +161,7 @@ impl Graph {
         self.revision += 1;
         self.bytes += entry.size;
         self.usage += entry.usage();
-        self.fees += entry.fee;
+        self.fees = self.fees.saturating_add(entry.fee);
         entry.number = self.next_number;
         self.next_number += 1;
         self.by_key.insert(&entry, |txid| self.entries.get(txid));
@@ -213,7 +214,7 @@ impl Graph {
         self.revision += 1;
         self.bytes -= entry.size;
         self.usage -= entry.usage();
-        self.fees -= entry.fee;
+        self.fees = self.fees.saturating_sub(entry.fee);
         self.by_key.remove(&entry, |txid| self.entries.get(txid));
         self.by_age.remove(&(entry.time, entry.number));
         self.by_minable_from.remove(&(entry.minable_from, *txid));
@@ -264,26 +265,38 @@ pub(super) mod tests {
         for number in 1..=count {
             let coin = OutPoint { txid: Txid::of(&u64::to_le_bytes(number)), index: 0 };
             let owner = if number % 1_000 == 7 { rare } else { PublicKey([8; 32]) };
-            graph.insert(entry(number, &[coin], 1).spending(vec![(owner, 5)]));
+            graph.insert(entry(number, &[coin], 1).spending(vec![(owner, Amount::from_grains(5))]));
         }
         let before = LOOKUPS.get();
         let sums = graph.by_key().sums(&rare);
-        assert_eq!((sums.spent, sums.spent_confirmed(), sums.received), (10, 10, 0));
+        let ten = Amount::from_grains(10);
+        assert_eq!((sums.spent, sums.spent_confirmed(), sums.received), (ten, ten, Amount::ZERO));
         assert_eq!((graph.by_key().entries(&rare).count(), graph.by_key().unspent(&rare).count()), (2, 0));
         let first: Vec<_> = graph.by_key().entries(&PublicKey([1; 32])).take(10).collect();
-        assert!(first.len() == 10 && first.iter().all(|entry| entry.received > 0));
+        assert!(first.len() == 10 && first.iter().all(|entry| entry.received > Amount::ZERO));
         assert_eq!(LOOKUPS.get() - before, 0, "entries of the pool looked up");
         // Going through the pool, as an address was looked up before, counts.
-        let through = graph.txids().filter_map(|txid| graph.get(&txid)).filter(|entry| entry.fee == 1).count();
+        let through = graph
+            .txids()
+            .filter_map(|txid| graph.get(&txid))
+            .filter(|entry| entry.fee == Amount::from_grains(1))
+            .count();
         assert_eq!((through as u64, LOOKUPS.get() - before), (count, count));
     }
 
     /// An entry that spends `inputs`, makes two coins, and is told apart by `number`.
     pub(in crate::mempool) fn entry(number: u64, inputs: &[OutPoint], fee: u64) -> Entry {
         let inputs = inputs.iter().map(|outpoint| Input { outpoint: *outpoint, signature: Signature::EMPTY }).collect();
-        let outputs = [number, number + 1].map(|owner| Output::pay(PublicKey([owner as u8 % 3; 32]), number));
+        let outputs = [number, number + 1]
+            .map(|owner| Output::pay(PublicKey([owner as u8 % 3; 32]), Amount::from_grains(number)));
         let tx = Transaction { version: 1, inputs, outputs: outputs.into(), lock_height: 0 };
-        Entry::new(HashedTransaction::new(tx), fee, UnixTime::from_secs(number), 0, number as u32 % 3)
+        Entry::new(
+            HashedTransaction::new(tx),
+            Amount::from_grains(fee),
+            UnixTime::from_secs(number),
+            0,
+            number as u32 % 3,
+        )
     }
 
     /// A coin that no entry makes.
@@ -309,7 +322,7 @@ pub(super) mod tests {
                 Package {
                     count: ids.len(),
                     bytes: entries().map(|entry| entry.size).sum(),
-                    fees: entries().map(|entry| entry.fee).sum(),
+                    fees: Amount::saturating_sum(entries().map(|entry| entry.fee)),
                 }
             };
             assert_eq!(entry.ancestors, sum(graph.with_ancestors(&[*txid])));
@@ -324,7 +337,7 @@ pub(super) mod tests {
         assert_eq!(graph.by_minable_from, bound.map(|entry| (entry.minable_from, entry.txid)).collect());
         assert_eq!(graph.spenders.len(), entries().map(|entry| entry.tx.inputs.len()).sum::<usize>());
         assert_eq!(graph.bytes, entries().map(|entry| entry.size).sum::<usize>());
-        assert_eq!(graph.fees, entries().map(|entry| entry.fee).sum::<u64>());
+        assert_eq!(graph.fees, Amount::saturating_sum(entries().map(|entry| entry.fee)));
         let by_age: Vec<&Entry> = graph.by_age.values().map(|txid| &graph.entries[txid]).collect();
         by_key::tests::check(&graph.by_key, &by_age, |txid| graph.get(txid), |coin| graph.spender(coin).is_some());
         assert_eq!(graph.usage, entries().map(Entry::usage).sum::<usize>());
@@ -370,7 +383,7 @@ pub(super) mod tests {
                                 let output = &maker.tx.outputs[coin.index as usize];
                                 (*output.key().unwrap(), output.value)
                             }
-                            None => (PublicKey([coin.txid.as_bytes()[0] % 2; 32]), 5),
+                            None => (PublicKey([coin.txid.as_bytes()[0] % 2; 32]), Amount::from_grains(5)),
                         };
                         let spends = inputs.iter().map(owner).collect();
                         graph.insert(entry(number, &inputs, fee).spending(spends));

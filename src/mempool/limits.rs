@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::primitives::amount::FeeRate;
 use crate::primitives::time::UnixTime;
 
 /// Most bytes of a transaction's encoding that is relayed: a tenth of the default block.
@@ -28,8 +29,8 @@ pub struct Limits {
     pub max_descendants: usize,
     /// After how long a transaction that nobody mines is dropped.
     pub expiry: Duration,
-    /// Least fee, in grains a byte; also what a replacement pays for its own relay.
-    pub min_fee_rate: u64,
+    /// Least fee rate, a whole number of grains a byte; also what a replacement pays for its own relay.
+    pub min_fee_rate: FeeRate,
     /// Most transactions kept whose inputs are unknown; 0 for none.
     pub max_orphans: usize,
     /// Most bytes of memory for all of those.
@@ -47,7 +48,7 @@ impl Default for Limits {
             max_ancestors: 25,
             max_descendants: 25,
             expiry: Duration::from_secs(336 * 3600),
-            min_fee_rate: 1,
+            min_fee_rate: FeeRate::from_grains_per_byte(1),
             max_orphans: 256,
             max_orphan_bytes: 2 << 20,
             max_orphan_size: 20_000,
@@ -70,20 +71,20 @@ pub(super) struct Floor {
 
 impl Floor {
     /// Raises it to at least `rate` at time `now`.
-    pub(super) fn raise(&mut self, rate: u64, now: UnixTime) {
+    pub(super) fn raise(&mut self, rate: FeeRate, now: UnixTime) {
         if rate > self.at(now) {
-            *self = Self { raised: rate, since: now };
+            *self = Self { raised: rate.fee_for(1).as_grains(), since: now };
         }
     }
 
-    /// Grains a byte at time `now`: half after each half-life, on a straight line in between.
-    pub(super) fn at(&self, now: UnixTime) -> u64 {
+    /// The rate at time `now`: half after each half-life, on a straight line in between.
+    pub(super) fn at(&self, now: UnixTime) -> FeeRate {
         let elapsed = now.saturating_since(self.since).as_secs();
         let half_life = HALF_LIFE.as_secs();
         let halved = u32::try_from(elapsed / half_life).ok().and_then(|n| self.raised.checked_shr(n)).unwrap_or(0);
         let part = u128::from(elapsed % half_life);
         let fallen = u128::from(halved) * part / u128::from(2 * half_life);
-        halved - fallen as u64
+        FeeRate::from_grains_per_byte(halved - fallen as u64)
     }
 }
 
@@ -93,18 +94,18 @@ mod tests {
 
     #[test]
     fn floor_falls_by_half_and_only_falls() {
-        let (at, mut floor) = (UnixTime::from_secs, Floor::default());
+        let (at, per_byte, mut floor) = (UnixTime::from_secs, FeeRate::from_grains_per_byte, Floor::default());
         let start = at(100);
-        assert_eq!(floor.at(at(5)), 0);
-        floor.raise(1000, start);
-        assert_eq!(floor.at(start), 1000);
-        assert_eq!(floor.at(start.saturating_add(HALF_LIFE / 2)), 750);
-        assert_eq!(floor.at(start.saturating_add(HALF_LIFE)), 500);
-        assert_eq!(floor.at(start.saturating_add(3 * HALF_LIFE)), 125);
-        assert_eq!(floor.at(at(u64::MAX)), 0);
+        assert_eq!(floor.at(at(5)), per_byte(0));
+        floor.raise(per_byte(1000), start);
+        assert_eq!(floor.at(start), per_byte(1000));
+        assert_eq!(floor.at(start.saturating_add(HALF_LIFE / 2)), per_byte(750));
+        assert_eq!(floor.at(start.saturating_add(HALF_LIFE)), per_byte(500));
+        assert_eq!(floor.at(start.saturating_add(3 * HALF_LIFE)), per_byte(125));
+        assert_eq!(floor.at(at(u64::MAX)), per_byte(0));
         let rates: Vec<_> = (0..100).map(|i| floor.at(at(100 + i * 977))).collect();
         assert!(rates.is_sorted_by(|a, b| a >= b));
-        floor.raise(600, start);
-        assert_eq!(floor.at(start), 1000, "never lowered");
+        floor.raise(per_byte(600), start);
+        assert_eq!(floor.at(start), per_byte(1000), "never lowered");
     }
 }

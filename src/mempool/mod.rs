@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use crate::chain::Chain;
 use crate::consensus::params::Params;
+use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
@@ -53,8 +54,8 @@ const REMEMBERED: usize = 20_000;
 pub struct Accepted {
     /// Its id.
     pub txid: Txid,
-    /// What it pays, in grains.
-    pub fee: u64,
+    /// What it pays.
+    pub fee: Amount,
     /// Bytes of its encoding.
     pub size: usize,
     /// Those it replaced, with their descendants.
@@ -132,11 +133,7 @@ impl Mempool {
         let replaced = self.admit(candidate, self.clock, chain);
         self.trim();
         if !self.contains(&txid) {
-            return Err(MempoolError::FeeTooLow {
-                got: fee,
-                min: self.min_fee_rate().saturating_mul(size as u64),
-                size,
-            });
+            return Err(MempoolError::FeeTooLow { got: fee, min: self.min_fee_rate().fee_for(size), size });
         }
         self.try_children_of([txid]);
         let orphans = self.resume(chain, now);
@@ -229,13 +226,13 @@ impl Mempool {
         self.graph.by_key().entries(key)
     }
 
-    /// Outputs to a key that nothing in the pool spends, in the order in which they came, with their values in grains.
-    pub fn key_unspent(&self, key: &PublicKey) -> impl Iterator<Item = (OutPoint, u64)> {
+    /// Outputs to a key that nothing in the pool spends, in the order in which they came, with their values.
+    pub fn key_unspent(&self, key: &PublicKey) -> impl Iterator<Item = (OutPoint, Amount)> {
         self.graph.by_key().unspent(key)
     }
 
-    /// Fees of all transactions, in grains.
-    pub fn fees(&self) -> u64 {
+    /// Fees of all transactions.
+    pub fn fees(&self) -> Amount {
         self.graph.fees()
     }
 
@@ -265,12 +262,12 @@ impl Mempool {
         self.contains(txid) || self.verified.contains(txid)
     }
 
-    /// Least fee, in grains a byte, at the latest time given. Rises when the pool is full, and falls again with time.
-    pub fn min_fee_rate(&self) -> u64 {
+    /// Least fee rate at the latest time given. Rises when the pool is full, and falls again with time.
+    pub fn min_fee_rate(&self) -> FeeRate {
         self.min_fee_rate_at(self.clock)
     }
 
-    fn min_fee_rate_at(&self, now: UnixTime) -> u64 {
+    fn min_fee_rate_at(&self, now: UnixTime) -> FeeRate {
         self.floor.at(now).max(self.limits.min_fee_rate)
     }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::entry::{Entry, Package, Rate};
+use super::entry::{Entry, Package};
 use super::graph::Graph;
+use crate::primitives::amount::FeeRate;
 use crate::primitives::hash::Txid;
 
 /// After this many packages in a row that do not fit, the block counts as full: the rest would be small change.
@@ -44,7 +45,7 @@ struct Selection<'a> {
     /// What is left to choose of the ancestors of those that had one chosen.
     remaining: HashMap<Txid, Package>,
     /// Those of them that are still to be considered, worst first.
-    touched: BTreeSet<(Rate, Txid)>,
+    touched: BTreeSet<(FeeRate, Txid)>,
 }
 
 impl<'a> Selection<'a> {
@@ -100,6 +101,7 @@ mod tests {
 
     use super::super::graph::tests::{confirmed, entry, graphs};
     use super::*;
+    use crate::primitives::amount::Amount;
     use crate::primitives::tx::OutPoint;
 
     /// The same choice, with every sum made anew at every step.
@@ -113,7 +115,7 @@ mod tests {
                     graph.with_ancestors(&[txid]).into_iter().filter(|id| !chosen.contains(id)).collect();
                 let entries: Vec<_> = needed.iter().filter_map(|id| graph.get(id)).collect();
                 let bytes = entries.iter().map(|entry| entry.size).sum();
-                let package = Rate { fees: entries.iter().map(|entry| entry.fee).sum(), bytes };
+                let package = Amount::saturating_sum(entries.iter().map(|entry| entry.fee)).per(bytes);
                 needed.sort_by_key(|id| graph.get(id).map(|entry| (entry.ancestors.count, entry.txid)));
                 // One that did not fit is tried again only if it needs less than it did.
                 let retry = given_up.get(&txid).is_none_or(|before| bytes < *before);

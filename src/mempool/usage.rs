@@ -3,7 +3,8 @@
 use std::mem::size_of;
 
 use super::by_key::{KeyEntry, KeySums};
-use super::entry::{Entry, Rate};
+use super::entry::Entry;
+use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::{Input, Lock, OutPoint, Output, Transaction};
@@ -21,14 +22,14 @@ impl Entry {
 
 /// A map's slot costs its key and value, and about as much again for empty slots and tree nodes.
 const PER_ENTRY: usize =
-    2 * (size_of::<(Txid, Entry)>() + 2 * size_of::<(Rate, Txid)>() + 2 * size_of::<((u64, u64), Txid)>());
+    2 * (size_of::<(Txid, Entry)>() + 2 * size_of::<(FeeRate, Txid)>() + 2 * size_of::<((u64, u64), Txid)>());
 /// The coin's spender, and a link with its maker each way.
 const PER_INPUT: usize = 2 * (size_of::<(OutPoint, Txid)>() + 2 * size_of::<Txid>());
 /// An input or an output may be the only one of its key: the owner, the key's sums, and the entry under the key.
-const PER_KEY: usize = size_of::<(PublicKey, u64)>()
+const PER_KEY: usize = size_of::<(PublicKey, Amount)>()
     + 2 * (size_of::<(PublicKey, KeySums)>() + size_of::<((PublicKey, u64, u64), KeyEntry)>());
 /// An output that nothing spends, under its key.
-const PER_UNSPENT: usize = 2 * size_of::<((PublicKey, u64, u64, u32), (Txid, u64))>();
+const PER_UNSPENT: usize = 2 * size_of::<((PublicKey, u64, u64, u32), (Txid, Amount))>();
 
 /// Bytes that a transaction takes in memory.
 pub(super) fn memory_of(tx: &Transaction) -> usize {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::chain::Chain;
 use crate::consensus::error::RuleError;
 use crate::mempool::Mempool;
+use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{Hash256, MerkleRoot, MmrRoot, Txid};
@@ -43,14 +44,14 @@ pub struct Template {
     pub target: Target,
     /// The earliest time that its header may have.
     pub min_time: u32,
-    /// Fees of its transactions, in grains.
-    pub fees: u64,
+    /// Fees of its transactions.
+    pub fees: Amount,
     /// The coinbase, which has the extra nonce.
     pub coinbase: Transaction,
     /// The other transactions, in order.
     pub transactions: Arc<[Arc<Transaction>]>,
     /// Id and fee of each of them.
-    pub details: Arc<[(Txid, u64)]>,
+    pub details: Arc<[(Txid, Amount)]>,
     extra_nonce: u64,
     commitment: MmrRoot,
     /// The coinbase's neighbours in the Merkle tree, lowest first.
@@ -82,8 +83,8 @@ pub fn build(
     };
     let frame = Header::LEN + codec::encoded_len(&0u64) + coinbase.size();
     let chosen = mempool.select((chain.params().max_block_bytes as usize).saturating_sub(frame));
-    let fees = chosen.iter().map(|entry| entry.fee).sum();
-    coinbase.outputs[0].value = subsidy + fees;
+    let fees = Amount::saturating_sum(chosen.iter().map(|entry| entry.fee));
+    coinbase.outputs[0].value = subsidy.saturating_add(fees);
     // Any leaf will do for the first: no sibling of it depends on it.
     let leaves = [coinbase.txid()].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
     let siblings = Branch::new(leaves, 0).map_or_else(Vec::new, |branch| branch.siblings);

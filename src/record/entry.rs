@@ -10,6 +10,7 @@ use crate::consensus::params::Params;
 use crate::mempool::Limits;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{Command, Config, Input, Now};
+use crate::primitives::amount::FeeRate;
 use crate::primitives::codec;
 use crate::primitives::hash::Hash256;
 use crate::primitives::time::{MonoTime, UnixTime};
@@ -113,7 +114,7 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
         (program, genesis),
         (id, listen_port, connect, seeds),
         ([outbound_target, max_inbound, max_inbound_per_address].map(|number| *number as u64), user_agent, seed),
-        (sizes.map(|size| *size as u64), [expiry.as_secs(), *min_fee_rate, orphan_expiry.as_secs()]),
+        (sizes.map(|size| *size as u64), [expiry.as_secs(), min_fee_rate.grains_per_byte(), orphan_expiry.as_secs()]),
         (now.mono, now.unix),
     ))
 }
@@ -151,7 +152,7 @@ fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
             max_ancestors,
             max_descendants,
             expiry: Duration::from_secs(expiry_secs),
-            min_fee_rate,
+            min_fee_rate: FeeRate::from_grains_per_byte(min_fee_rate),
             max_orphans,
             max_orphan_bytes,
             max_orphan_size,

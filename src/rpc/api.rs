@@ -17,6 +17,7 @@ use crate::chain::{BlockTree, ChainError, Entry, Level, TreeReader, check_recent
 use crate::consensus::params::Params;
 use crate::p2p::{Command, Node, Now, Reply as Answer};
 use crate::primitives::address;
+use crate::primitives::amount::FeeRate;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
 use crate::record::Recorded;
@@ -55,8 +56,8 @@ pub struct Shared {
     calls: Mutex<Calls>,
     /// One check of the store at a time: it reads as much as it can.
     checking: Arc<Semaphore>,
-    /// What was enough to be in a block, in grains a byte: what fee estimates are made from, and slow to read.
-    pub(super) thresholds: Arc<Mutex<HashMap<BlockHash, u64>>>,
+    /// What was enough to be in a block: what fee estimates are made from, and slow to read.
+    pub(super) thresholds: Arc<Mutex<HashMap<BlockHash, FeeRate>>>,
     /// How long a poll for a template waits for a new tip alone.
     pub(super) fee_patience: Duration,
     /// What is done over Stratum, if miners are listened to.

@@ -198,7 +198,7 @@ fn of_node(node: &Node, now: Now) -> Vec<MetricFamily> {
         gauge(
             "cairn_mempool_min_fee_rate",
             "Least fee rate admitted, in grains a byte.",
-            mempool.min_fee_rate() as f64,
+            mempool.min_fee_rate().grains_per_byte() as f64,
         ),
         gauge("cairn_mempool_orphans", "Transactions waiting for a parent.", mempool.orphan_count() as f64),
         histogram("cairn_block_check_seconds", "Checking a block's own rules.", check),

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::consensus::coins::Coin;
 use crate::primitives::address;
+use crate::primitives::amount::Amount;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, MerkleRoot, Txid};
 use crate::primitives::keys::PublicKey;
@@ -21,7 +22,7 @@ pub(super) struct TransactionView {
     vout: Vec<OutputView>,
     /// Only where the coins spent are at hand.
     #[serde(skip_serializing_if = "Option::is_none")]
-    fee: Option<u64>,
+    fee: Option<Amount>,
 }
 
 #[derive(Serialize)]
@@ -42,14 +43,14 @@ enum InputView {
 struct PrevoutView {
     generated: bool,
     height: u32,
-    value: u64,
+    value: Amount,
     #[serde(rename = "scriptPubKey")]
     lock: LockView,
 }
 
 #[derive(Serialize)]
 struct OutputView {
-    value: u64,
+    value: Amount,
     n: u32,
     #[serde(rename = "scriptPubKey")]
     lock: LockView,
@@ -85,7 +86,7 @@ impl TransactionView {
     }
 
     /// With its fee, and with the coins that its inputs are to show, in their order.
-    pub(super) fn with_coins(tx: &Transaction, txid: Txid, prefix: &str, coins: &[Coin], fee: Option<u64>) -> Self {
+    pub(super) fn with_coins(tx: &Transaction, txid: Txid, prefix: &str, coins: &[Coin], fee: Option<Amount>) -> Self {
         let prevout = |index: usize| {
             let coin = coins.get(index)?;
             Some(PrevoutView {
@@ -124,9 +125,9 @@ impl TransactionView {
 }
 
 /// What a transaction pays, by the coins it spends; `None` for a coinbase.
-pub(super) fn fee_of(tx: &Transaction, spent: &[Coin]) -> Option<u64> {
-    let inputs: u64 = spent.iter().map(|coin| coin.output.value).sum();
-    let outputs = tx.outputs.iter().map(|output| output.value).sum();
+pub(super) fn fee_of(tx: &Transaction, spent: &[Coin]) -> Option<Amount> {
+    let inputs = Amount::saturating_sum(spent.iter().map(|coin| coin.output.value));
+    let outputs = Amount::saturating_sum(tx.outputs.iter().map(|output| output.value));
     inputs.checked_sub(outputs).filter(|_| !tx.is_coinbase())
 }
 

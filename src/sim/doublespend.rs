@@ -14,7 +14,7 @@ use super::{Sim, Weather};
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
 use crate::p2p::{Command, Event};
 use crate::primitives::address;
-use crate::primitives::amount::COIN;
+use crate::primitives::amount::{Amount, COIN, FeeRate};
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::SecretKey;
 use crate::primitives::time::MonoTime;
@@ -30,9 +30,9 @@ const ATTACKER: usize = 2;
 const BLOCK: Duration = Duration::from_millis(500);
 /// Time in which anything that must happen happens.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Grains a byte, and what is paid of the coin.
-const FEE_RATE: u64 = 2;
-const PRICE: u64 = 9 * COIN;
+/// What the miner gets, and what is paid of the coin.
+const FEE_RATE: FeeRate = FeeRate::from_grains_per_byte(2);
+const PRICE: Amount = Amount::from_grains(9 * COIN);
 
 /// Why an attack could not be played to its end.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ pub struct FullRun {
 pub fn params() -> Arc<Params> {
     let mut spec = GenesisSpec::regtest();
     let owner = address::encode(&spec.address_prefix, &key(ATTACKER).public_key());
-    spec.alloc = vec![Allocation { address: owner, value: 10 * COIN }];
+    spec.alloc = vec![Allocation { address: owner, value: Amount::from_grains(10 * COIN) }];
     spec.mine_nonce();
     Arc::new(Params::new(spec).expect("the private network's parameters are valid"))
 }

@@ -9,6 +9,7 @@ use super::schema::{
 };
 use super::{Store, StoreError, Visitor};
 use crate::consensus::coins::{Coin, CoinView};
+use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode};
 use crate::primitives::gcs::Filter;
@@ -24,8 +25,8 @@ use crate::primitives::tx::{OutPoint, Transaction};
 pub struct CoinStats {
     /// How many there are.
     pub count: u64,
-    /// Their sum in grains.
-    pub value: u64,
+    /// Their sum.
+    pub value: Amount,
     /// Exclusive-or of the double SHA-256 of each coin's key and value: equal sets have equal digests.
     pub digest: Hash256,
 }
@@ -330,10 +331,10 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn coin_stats(&self) -> Result<CoinStats, StoreError> {
-        let (mut count, mut value, mut digest) = (0, 0, [0; 32]);
+        let (mut count, mut value, mut digest) = (0, Amount::ZERO, [0; 32]);
         self.for_each_coin(&mut |outpoint, coin| {
             count += 1;
-            value += coin.output.value;
+            value = value.saturating_add(coin.output.value);
             let hash = Hash256::of(&codec::encode(&(*outpoint, coin)));
             digest.iter_mut().zip(hash.as_bytes()).for_each(|(byte, other)| *byte ^= other);
         })?;

@@ -22,6 +22,7 @@
 
 use super::Batch;
 use crate::consensus::coins::Coin;
+use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::gcs::Filter;
@@ -148,10 +149,10 @@ pub struct HistoryEntry {
     pub position: u32,
     /// The transaction.
     pub txid: Txid,
-    /// Grains it paid to the key.
-    pub received: u64,
-    /// Grains of the key it spent.
-    pub spent: u64,
+    /// What it paid to the key.
+    pub received: Amount,
+    /// What it spent of the key.
+    pub spent: Amount,
 }
 
 pub(super) fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {

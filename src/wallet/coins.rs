@@ -5,14 +5,14 @@
 //! that leave no change (branch and bound, after Murch, "An evaluation of coin selection strategies", 2016) takes their
 //! place only if that costs less: an output saved is not worth a hundred inputs.
 
-use crate::primitives::codec;
+use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::keys::{PublicKey, Signature};
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
 
 /// Bytes of an input: outpoint and signature.
-pub const INPUT_BYTES: u64 = 36 + 64;
+pub const INPUT_BYTES: usize = 36 + 64;
 /// Bytes of an output to a key: value, tag and key.
-pub const KEY_OUTPUT_BYTES: u64 = 8 + 4 + 32;
+pub const KEY_OUTPUT_BYTES: usize = 8 + 4 + 32;
 /// Most inputs of a payment: it stays below 100 kB, which relays and verifies quickly.
 pub const MAX_INPUTS: usize = 900;
 /// Steps of the search for coins without change: some milliseconds.
@@ -23,8 +23,8 @@ const MAX_TRIES: usize = 100_000;
 pub struct Spendable {
     /// Its name.
     pub outpoint: OutPoint,
-    /// Grains.
-    pub value: u64,
+    /// What it is worth.
+    pub value: Amount,
     /// Whose it is.
     pub key: PublicKey,
 }
@@ -41,74 +41,72 @@ impl Spendable {
 pub struct Selection {
     /// The coins, largest first.
     pub coins: Vec<Spendable>,
-    /// Grains that come back; 0 if the rest is too small to be worth an output, and goes to the fee.
-    pub change: u64,
-    /// Grains that the miner gets.
-    pub fee: u64,
+    /// What comes back; nothing if the rest is too small to be worth an output, and goes to the fee.
+    pub change: Amount,
+    /// What the miner gets.
+    pub fee: Amount,
 }
 
 /// Why no selection will do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // Grains and counts, named by what they are.
+#[allow(missing_docs)] // Amounts and counts, named by what they are.
 pub enum SelectionError {
     /// All of it would not be enough.
     #[error(
-        "not enough coins: {} can be spent, {} are needed ({} and a fee of {})",
-        coins(*available), coins(amount.saturating_add(*fee)), coins(*amount), coins(*fee)
+        "not enough coins: {available} can be spent, {} are needed ({amount} and a fee of {fee})",
+        amount.saturating_add(*fee)
     )]
-    NotEnough { available: u64, amount: u64, fee: u64 },
+    NotEnough { available: Amount, amount: Amount, fee: Amount },
     /// It would be, but in too many pieces.
-    #[error("the {max} largest coins make {}, not enough for {}: pay less at a time, or pay oneself first to join small coins", coins(*available), coins(*amount))]
-    TooManyCoins { max: usize, available: u64, amount: u64 },
+    #[error(
+        "the {max} largest coins make {available}, not enough for {amount}: pay less at a time, or pay oneself first to join small coins"
+    )]
+    TooManyCoins { max: usize, available: Amount, amount: Amount },
     /// The amount and its fee are beyond all bounds.
     #[error("the amount or the fee rate is beyond what there can be")]
     Overflow,
 }
 
-fn coins(grains: u64) -> String {
-    crate::primitives::amount::format_coins(grains)
+fn sum(amounts: impl Iterator<Item = Amount>) -> Result<Amount, SelectionError> {
+    Amount::checked_sum(amounts).ok_or(SelectionError::Overflow)
 }
 
-fn sum(mut values: impl Iterator<Item = u64>) -> Result<u64, SelectionError> {
-    values.try_fold(0u64, u64::checked_add).ok_or(SelectionError::Overflow)
-}
-
-/// Chooses coins that pay for `outputs` at `fee_rate` grains a byte. Deterministic.
+/// Chooses coins that pay for `outputs` at `fee_rate`. Deterministic.
 ///
 /// # Errors
 /// [`SelectionError`].
-pub fn select(available: &[Spendable], outputs: &[Output], fee_rate: u64) -> Result<Selection, SelectionError> {
+pub fn select(available: &[Spendable], outputs: &[Output], fee_rate: FeeRate) -> Result<Selection, SelectionError> {
     let amount = sum(outputs.iter().map(|output| output.value))?;
-    let pay = |bytes: u64| bytes.checked_mul(fee_rate).ok_or(SelectionError::Overflow);
     let empty = Transaction { version: 1, inputs: Vec::new(), outputs: outputs.to_vec(), lock_height: 0 };
-    let target = amount.checked_add(pay(codec::encoded_len(&empty) as u64)?).ok_or(SelectionError::Overflow)?;
-    let (input_cost, change_output_cost) = (pay(INPUT_BYTES)?, pay(KEY_OUTPUT_BYTES)?);
+    let target = amount.checked_add(fee_rate.fee_for(empty.size())).ok_or(SelectionError::Overflow)?;
+    let (input_cost, change_output_cost) = (fee_rate.fee_for(INPUT_BYTES), fee_rate.fee_for(KEY_OUTPUT_BYTES));
     // Change is worth having if it is worth more than making it now and spending it later.
     let change_cost = change_output_cost.checked_add(input_cost).ok_or(SelectionError::Overflow)?;
 
     // Coins that cost more to spend than they are worth are left out.
     let mut usable: Vec<&Spendable> = available.iter().filter(|coin| coin.value > input_cost).collect();
     usable.sort_by(|a, b| b.value.cmp(&a.value).then(a.outpoint.cmp(&b.outpoint)));
-    let sum_of = |coins: &[&Spendable]| coins.iter().fold(0u64, |sum, coin| sum.saturating_add(coin.value));
+    let sum_of = |coins: &[&Spendable]| Amount::saturating_sum(coins.iter().map(|coin| coin.value));
+    let worth_of = |coin: &&Spendable| coin.value.saturating_sub(input_cost);
     let total = sum_of(&usable);
-    let total_worth = usable.iter().fold(0u64, |sum, coin| sum.saturating_add(coin.value - input_cost));
+    let total_worth = Amount::saturating_sum(usable.iter().map(worth_of));
     usable.truncate(MAX_INPUTS);
-    let worth: Vec<u64> = usable.iter().map(|coin| coin.value - input_cost).collect();
+    let worth: Vec<Amount> = usable.iter().map(worth_of).collect();
 
     let Some(fewest) = largest(&worth, target) else {
         if total_worth >= target {
             return Err(SelectionError::TooManyCoins { max: MAX_INPUTS, available: sum_of(&usable), amount });
         }
-        let inputs = usable.len().max(1) as u64;
-        let fee = (target - amount).saturating_add(input_cost.saturating_mul(inputs));
+        let inputs = fee_rate.fee_for(INPUT_BYTES * usable.len().max(1));
+        let fee = target.saturating_sub(amount).saturating_add(inputs);
         return Err(SelectionError::NotEnough { available: total, amount, fee });
     };
     let chosen = without_change(&worth, target, &Costs { fewest, input: input_cost, change: change_cost })
         .unwrap_or_else(|| (0..fewest).collect());
     let coins: Vec<Spendable> = chosen.iter().map(|index| usable[*index].clone()).collect();
-    let left = sum(chosen.iter().map(|index| worth[*index]))? - target;
-    let change = if left > change_cost { left - change_output_cost } else { 0 };
-    let fee = sum(coins.iter().map(|coin| coin.value))? - amount - change;
+    let left = sum(chosen.iter().map(|index| worth[*index]))?.saturating_sub(target);
+    let change = if left > change_cost { left.saturating_sub(change_output_cost) } else { Amount::ZERO };
+    let fee = sum(coins.iter().map(|coin| coin.value))?.saturating_sub(amount).saturating_sub(change);
     Ok(Selection { coins, change, fee })
 }
 
@@ -116,25 +114,26 @@ pub fn select(available: &[Spendable], outputs: &[Output], fee_rate: u64) -> Res
 struct Costs {
     /// The fewest coins that suffice: the largest.
     fewest: usize,
-    /// Grains of an input.
-    input: u64,
-    /// Grains of having change: its output, and the input that will spend it.
-    change: u64,
+    /// What an input costs.
+    input: Amount,
+    /// What change costs: its output, and the input that will spend it.
+    change: Amount,
 }
 
 /// Places of coins that leave no change and cost less than the largest coins with theirs: those that cost least, the
 /// first such set in depth-first order, taking before leaving. `None` if there is none, or none was found in time.
 ///
 /// `worth` is in descending order; the sum of its first [`Costs::fewest`] is at least `target`.
-fn without_change(worth: &[u64], target: u64, costs: &Costs) -> Option<Vec<usize>> {
+fn without_change(worth: &[Amount], target: Amount, costs: &Costs) -> Option<Vec<usize>> {
     // Wider than the values: no sum overflows.
-    let (target, input) = (u128::from(target), u128::from(costs.input));
+    let wide = |amount: Amount| u128::from(amount.as_grains());
+    let (target, input) = (wide(target), wide(costs.input));
     let mut sums = vec![0u128];
     for worth in worth {
-        sums.push(sums[sums.len() - 1] + u128::from(*worth));
+        sums.push(sums[sums.len() - 1] + wide(*worth));
     }
     // Grains beyond the inputs of the fewest coins.
-    let mut least = (sums[costs.fewest] - target).min(u128::from(costs.change));
+    let mut least = (sums[costs.fewest] - target).min(wide(costs.change));
     let (mut found, mut chosen, mut sum, mut next) = (None, Vec::new(), 0u128, 0);
     for _ in 0..MAX_TRIES {
         if least == 0 {
@@ -144,11 +143,11 @@ fn without_change(worth: &[u64], target: u64, costs: &Costs) -> Option<Vec<usize
         let most = costs.fewest + usize::try_from((least - 1).checked_div(input).unwrap_or(0)).unwrap_or(0);
         // Coins that are too large by themselves need no look.
         let room = target + least - sum;
-        next = next.max(worth.partition_point(|worth| u128::from(*worth) >= room));
+        next = next.max(worth.partition_point(|worth| wide(*worth) >= room));
         let end = worth.len().min(next + most.saturating_sub(chosen.len()));
         if next < end && sum + (sums[end] - sums[next]) >= target {
             chosen.push(next);
-            sum += u128::from(worth[next]);
+            sum += wide(worth[next]);
             next += 1;
             if sum < target {
                 continue;
@@ -162,7 +161,7 @@ fn without_change(worth: &[u64], target: u64, costs: &Costs) -> Option<Vec<usize
         // Leave out the coin taken last. Leaving out one of several equal coins and taking the next would try the same
         // sum again.
         let Some(last) = chosen.pop() else { break };
-        sum -= u128::from(worth[last]);
+        sum -= wide(worth[last]);
         next = last + 1;
         while next < worth.len() && worth[next] == worth[last] {
             next += 1;
@@ -172,8 +171,8 @@ fn without_change(worth: &[u64], target: u64, costs: &Costs) -> Option<Vec<usize
 }
 
 /// How many of the first coins reach `target`.
-fn largest(worth: &[u64], target: u64) -> Option<usize> {
-    let mut sum = 0u64;
+fn largest(worth: &[Amount], target: Amount) -> Option<usize> {
+    let mut sum = Amount::ZERO;
     let last = worth.iter().position(|worth| {
         sum = sum.saturating_add(*worth);
         sum >= target
@@ -191,24 +190,35 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::primitives::amount::COIN;
+    use crate::primitives::codec;
     use crate::primitives::hash::Txid;
 
     fn coins(values: &[u64]) -> Vec<Spendable> {
         let outpoint = |index| OutPoint { txid: Txid::from_bytes([3; 32]), index };
         let coin = |(index, value): (u32, &u64)| Spendable {
             outpoint: outpoint(index),
-            value: *value,
+            value: Amount::from_grains(*value),
             key: PublicKey([1; 32]),
         };
         (0..).zip(values).map(coin).collect()
     }
 
     fn pay(value: u64) -> Vec<Output> {
-        vec![Output::pay(PublicKey([2; 32]), value)]
+        vec![Output::pay(PublicKey([2; 32]), Amount::from_grains(value))]
+    }
+
+    fn select(available: &[Spendable], outputs: &[Output], rate: u64) -> Result<Selection, SelectionError> {
+        super::select(available, outputs, FeeRate::from_grains_per_byte(rate))
+    }
+
+    /// Grains of change and fee.
+    fn change_and_fee(selection: &Selection) -> (u64, u64) {
+        (selection.change.as_grains(), selection.fee.as_grains())
     }
 
     fn transaction(selection: &Selection, mut outputs: Vec<Output>) -> Transaction {
-        if selection.change > 0 {
+        if selection.change > Amount::ZERO {
             outputs.push(Output::pay(PublicKey([1; 32]), selection.change));
         }
         let inputs = selection.coins.iter().map(unsigned_input).collect();
@@ -218,68 +228,72 @@ mod tests {
     #[test]
     fn sizes_are_those_of_the_encoding() {
         let [coin] = &coins(&[1])[..] else { unreachable!() };
-        assert_eq!(codec::encoded_len(&unsigned_input(coin)) as u64, INPUT_BYTES);
-        assert_eq!(codec::encoded_len(&coin.output()) as u64, KEY_OUTPUT_BYTES);
+        assert_eq!(codec::encoded_len(&unsigned_input(coin)), INPUT_BYTES);
+        assert_eq!(codec::encoded_len(&coin.output()), KEY_OUTPUT_BYTES);
     }
 
     #[test]
     fn an_exact_fit_leaves_no_change() {
         // One input and one output: 24 + 44 + 100 = 168 bytes.
         let selection = select(&coins(&[90_000, 50_168, 20_000]), &pay(50_000), 1).unwrap();
-        assert_eq!((selection.change, selection.fee), (0, 168));
+        assert_eq!(change_and_fee(&selection), (0, 168));
         // Two coins that fit are better than one with change.
         let selection = select(&coins(&[90_000, 30_000, 20_268]), &pay(50_000), 1).unwrap();
-        assert_eq!((selection.coins.len(), selection.change, selection.fee), (2, 0, 268));
+        assert_eq!((selection.coins.len(), change_and_fee(&selection)), (2, (0, 268)));
     }
 
     #[test]
     fn largest_first_with_change_and_dust_to_the_fee() {
         let selection = select(&coins(&[10_000, 90_000, 70_000]), &pay(100_000), 1).unwrap();
-        assert_eq!(selection.coins.iter().map(|coin| coin.value).collect::<Vec<_>>(), [90_000, 70_000]);
-        assert_eq!((selection.change, selection.fee), (160_000 - 100_000 - 312, 312));
+        assert_eq!(selection.coins.iter().map(|coin| coin.value.as_grains()).collect::<Vec<_>>(), [90_000, 70_000]);
+        assert_eq!(change_and_fee(&selection), (160_000 - 100_000 - 312, 312));
         // 100 grains of change would cost 44 to make and 100 to spend.
         let selection = select(&coins(&[50_268]), &pay(50_000), 1).unwrap();
-        assert_eq!((selection.change, selection.fee), (0, 268));
+        assert_eq!(change_and_fee(&selection), (0, 268));
     }
 
     #[test]
     fn refusals_say_what_there_is_and_what_is_needed() {
         let error = select(&[], &pay(5), 1).unwrap_err();
-        assert_eq!(error, SelectionError::NotEnough { available: 0, amount: 5, fee: 168 });
+        let (available, amount, fee) = (Amount::ZERO, Amount::from_grains(5), Amount::from_grains(168));
+        assert_eq!(error, SelectionError::NotEnough { available, amount, fee });
         assert_eq!(
             select(&coins(&[50_000]), &pay(50_000), 1).unwrap_err().to_string(),
             "not enough coins: 0.0005 can be spent, 0.00050168 are needed (0.0005 and a fee of 0.00000168)"
         );
         let many = select(&coins(&[1_000; 2_000]), &pay(1_000_000), 1).unwrap_err();
-        assert!(matches!(many, SelectionError::TooManyCoins { max: MAX_INPUTS, available: 900_000, .. }));
+        let there_is = Amount::from_grains(900_000);
+        assert!(
+            matches!(many, SelectionError::TooManyCoins { max: MAX_INPUTS, available, .. } if available == there_is)
+        );
         assert_eq!(select(&coins(&[5]), &pay(5), u64::MAX), Err(SelectionError::Overflow));
     }
 
     /// A hundred small coins and a large one: 101 inputs that fit exactly cost fifty times what one with change costs.
     #[test]
     fn many_inputs_are_not_spent_to_save_an_output() {
-        const COIN: u64 = 100_000_000;
         let mut values = vec![50 * COIN];
         // With inputs of 100 grains each and 68 for the rest, worth one coin together.
         values.extend([COIN / 100 + 100; 99]);
         values.extend([COIN / 200 + 100, COIN / 200 + 100 + 68 + 44]);
         let selection = select(&coins(&values), &pay(COIN), 1).unwrap();
-        assert_eq!((selection.coins.len(), selection.fee), (1, 212));
+        assert_eq!((selection.coins.len(), selection.fee.as_grains()), (1, 212));
     }
 
     /// What the selection costs now, and the input that its change costs later.
     fn cost(selection: &Selection, rate: u64) -> u64 {
-        selection.fee + if selection.change > 0 { INPUT_BYTES * rate } else { 0 }
+        let (change, fee) = change_and_fee(selection);
+        fee + if change > 0 { INPUT_BYTES as u64 * rate } else { 0 }
     }
 
     /// Fees and costs of all sets of coins that suffice, each with change or without as that costs less.
     fn naive(values: &[u64], amount: u64, rate: u64) -> Vec<(u64, u64)> {
-        let change_cost = (INPUT_BYTES + KEY_OUTPUT_BYTES) * rate;
+        let change_cost = (INPUT_BYTES + KEY_OUTPUT_BYTES) as u64 * rate;
         let chosen = |set: u32| (0u32..).zip(values).filter(move |(index, _)| set >> index & 1 == 1);
         let of_set = |set: u32| {
-            let fixed = (24 + KEY_OUTPUT_BYTES + set.count_ones() as u64 * INPUT_BYTES) * rate;
+            let fixed = (24 + KEY_OUTPUT_BYTES + set.count_ones() as usize * INPUT_BYTES) as u64 * rate;
             let left = chosen(set).map(|(_, value)| value).sum::<u64>().checked_sub(amount + fixed)?;
-            let fee = fixed + if left > change_cost { KEY_OUTPUT_BYTES * rate } else { left };
+            let fee = fixed + if left > change_cost { KEY_OUTPUT_BYTES as u64 * rate } else { left };
             Some((fee, fixed + left.min(change_cost)))
         };
         (1..1u32 << values.len()).filter_map(of_set).collect()
@@ -297,7 +311,8 @@ mod tests {
             match select(&coins(&values), &pay(amount), rate) {
                 Ok(selection) => {
                     let least_fee = sets.iter().map(|(fee, _)| *fee).min();
-                    prop_assert!(Some(selection.fee) <= least_fee.map(|fee| fee + (INPUT_BYTES + KEY_OUTPUT_BYTES) * rate));
+                    let most = least_fee.map(|fee| fee + (INPUT_BYTES + KEY_OUTPUT_BYTES) as u64 * rate);
+                    prop_assert!(Some(selection.fee.as_grains()) <= most);
                     prop_assert_eq!(Some(cost(&selection, rate)), sets.iter().map(|(_, cost)| *cost).min());
                 }
                 Err(error) => {
@@ -317,17 +332,18 @@ mod tests {
             let available = coins(&values);
             match select(&available, &pay(amount), rate) {
                 Ok(selection) => {
-                    let spent: u64 = selection.coins.iter().map(|coin| coin.value).sum();
-                    prop_assert_eq!(spent, amount + selection.change + selection.fee);
+                    let spent: u64 = selection.coins.iter().map(|coin| coin.value.as_grains()).sum();
+                    let (change, fee) = change_and_fee(&selection);
+                    prop_assert_eq!(spent, amount + change + fee);
                     let size = transaction(&selection, pay(amount)).size() as u64;
-                    prop_assert!(selection.fee >= size * rate);
+                    prop_assert!(fee >= size * rate);
                     // Beyond the rate, no more than the dust that was not worth an output.
-                    prop_assert!(selection.fee <= size * rate + (INPUT_BYTES + KEY_OUTPUT_BYTES) * rate);
+                    prop_assert!(fee <= size * rate + (INPUT_BYTES + KEY_OUTPUT_BYTES) as u64 * rate);
                     prop_assert!(selection.coins.iter().all(|coin| available.contains(coin)));
                 }
                 Err(_) => {
-                    let worth: u64 = values.iter().map(|value| value.saturating_sub(INPUT_BYTES * rate)).sum();
-                    prop_assert!(worth < amount + (24 + KEY_OUTPUT_BYTES) * rate);
+                    let worth: u64 = values.iter().map(|value| value.saturating_sub(INPUT_BYTES as u64 * rate)).sum();
+                    prop_assert!(worth < amount + (24 + KEY_OUTPUT_BYTES) as u64 * rate);
                 }
             }
         }

@@ -3,34 +3,34 @@
 use super::coins::{self, Selection, SelectionError, Spendable};
 use crate::consensus::check;
 use crate::consensus::error::RuleError;
-use crate::primitives::amount::{COIN, counted, format_coins, in_coins};
+use crate::primitives::amount::{Amount, COIN, FeeRate};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::{PublicKey, SecretKey};
 use crate::primitives::tx::{Output, Transaction};
 
-/// The highest fee rate that is not taken for a mistake, in grains a byte: Bitcoin Core's `maxfeerate` of 0.10 coins a
+/// The highest fee rate that is not taken for a mistake: Bitcoin Core's `maxfeerate` of 0.10 coins a
 /// thousand bytes.
-pub const MAX_FEE_RATE: u64 = 10_000;
-/// The highest fee that is not taken for a mistake, in grains: Bitcoin Core's `maxtxfee` of 0.10 coins.
-pub const MAX_FEE: u64 = COIN / 10;
+pub const MAX_FEE_RATE: FeeRate = FeeRate::from_grains_per_byte(10_000);
+/// The highest fee that is not taken for a mistake: Bitcoin Core's `maxtxfee` of 0.10 coins.
+pub const MAX_FEE: Amount = Amount::from_grains(COIN / 10);
 
 /// What a payment's fee is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fee {
-    /// Grains a byte.
-    pub rate: u64,
-    /// The most that it may come to, in grains, if the payer has said so: else [`MAX_FEE_RATE`] and [`MAX_FEE`] hold.
-    pub max: Option<u64>,
+    /// For each byte.
+    pub rate: FeeRate,
+    /// The most that it may come to, if the payer has said so: else [`MAX_FEE_RATE`] and [`MAX_FEE`] hold.
+    pub max: Option<Amount>,
 }
 
 impl Fee {
     /// At a rate, within the usual limits.
-    pub fn at_rate(rate: u64) -> Self {
+    pub fn at_rate(rate: FeeRate) -> Self {
         Self { rate, max: None }
     }
 
-    /// Whether a payment with this fee, in grains, is what the payer wants.
-    fn check(&self, fee: u64) -> Result<(), PaymentError> {
+    /// Whether a payment with this fee is what the payer wants.
+    fn check(&self, fee: Amount) -> Result<(), PaymentError> {
         let max = self.max.unwrap_or(MAX_FEE);
         if self.max.is_none() && self.rate > MAX_FEE_RATE {
             return Err(PaymentError::FeeRateTooHigh { rate: self.rate, fee });
@@ -50,22 +50,22 @@ pub enum PaymentError {
     Rule(#[from] RuleError),
     /// A fee rate that must be a mistake.
     #[error(
-        "the fee would be {}, at {} a byte, and more than {MAX_FEE_RATE} is taken for a mistake: --max-fee {} allows it",
-        in_coins(*fee), counted(*rate, "grain"), format_coins(*fee)
+        "the fee would be {}, at {rate}, and more than {} is taken for a mistake: --max-fee {fee} allows it",
+        fee.in_coins(), MAX_FEE_RATE.grains_per_byte()
     )]
     FeeRateTooHigh {
-        /// Grains a byte.
-        rate: u64,
-        /// What the payment would cost, in grains.
-        fee: u64,
+        /// The rate.
+        rate: FeeRate,
+        /// What the payment would cost.
+        fee: Amount,
     },
     /// A fee beyond what the payer allows.
-    #[error("the fee would be {}, more than {}: --max-fee allows more", in_coins(*fee), format_coins(*max))]
+    #[error("the fee would be {}, more than {max}: --max-fee allows more", fee.in_coins())]
     FeeTooHigh {
-        /// What the payment would cost, in grains.
-        fee: u64,
-        /// The most it may, in grains.
-        max: u64,
+        /// What the payment would cost.
+        fee: Amount,
+        /// The most it may.
+        max: Amount,
     },
     /// A coin that this wallet has no key of.
     #[error("there is no key for the coin {}:{}", coin.outpoint.txid, coin.outpoint.index)]
@@ -82,10 +82,10 @@ pub struct Payment {
     pub transaction: Transaction,
     /// Its id.
     pub txid: Txid,
-    /// Grains that the miner gets.
-    pub fee: u64,
-    /// Grains that come back to the payer.
-    pub change: u64,
+    /// What the miner gets.
+    pub fee: Amount,
+    /// What comes back to the payer.
+    pub change: Amount,
 }
 
 /// Pays `outputs` from the coins in `available`, with what is left going to `change_to`.
@@ -108,7 +108,7 @@ pub fn pay(
     let Selection { coins: spent, change, fee } = selection;
     let inputs = spent.iter().map(coins::unsigned_input).collect();
     let mut transaction = Transaction { version: 1, inputs, outputs, lock_height: 0 };
-    if change > 0 {
+    if change > Amount::ZERO {
         transaction.outputs.push(Output::pay(change_to, change));
     }
     let spent_outputs: Vec<Output> = spent.iter().map(Spendable::output).collect();
@@ -134,19 +134,21 @@ mod tests {
         let key_of = |key: &PublicKey| keys.iter().find(|own| own.public_key() == *key).cloned();
         let coin = |(index, key): (u32, &SecretKey)| Spendable {
             outpoint: OutPoint { txid: Txid::from_bytes([9; 32]), index },
-            value: 10_000,
+            value: Amount::from_grains(10_000),
             key: key.public_key(),
         };
         let available: Vec<Spendable> = (0..).zip(&keys).map(coin).collect();
-        let outputs = vec![Output::pay(PublicKey([5; 32]), 25_000), Output::data(b"for the tea".to_vec())];
+        let outputs =
+            vec![Output::pay(PublicKey([5; 32]), Amount::from_grains(25_000)), Output::data(b"for the tea".to_vec())];
         let genesis = BlockHash::from_bytes([4; 32]);
+        let rate = FeeRate::from_grains_per_byte(2);
         let change_to = keys[0].public_key();
-        let payment = pay(&available, outputs.clone(), Fee::at_rate(2), change_to, &genesis, key_of).unwrap();
+        let payment = pay(&available, outputs.clone(), Fee::at_rate(rate), change_to, &genesis, key_of).unwrap();
 
         let tx = &payment.transaction;
         assert_eq!(payment.txid, tx.txid());
         assert_eq!(tx.outputs[2], Output::pay(change_to, payment.change));
-        assert_eq!(payment.fee, 2 * tx.size() as u64);
+        assert_eq!(payment.fee, rate.fee_for(tx.size()));
         let spent: Vec<&Spendable> = tx
             .inputs
             .iter()
@@ -158,11 +160,11 @@ mod tests {
             assert!(SignatureCheck { key: coin.key, signature: input.signature, digest }.holds());
         }
 
-        let foreign = pay(&available, outputs, Fee::at_rate(2), change_to, &genesis, |_| None);
+        let foreign = pay(&available, outputs, Fee::at_rate(rate), change_to, &genesis, |_| None);
         assert!(matches!(foreign, Err(PaymentError::NoKey { .. })));
         let wordy = vec![Output::data(vec![0; 300])];
         assert!(matches!(
-            pay(&available, wordy, Fee::at_rate(2), change_to, &genesis, key_of),
+            pay(&available, wordy, Fee::at_rate(rate), change_to, &genesis, key_of),
             Err(PaymentError::Rule(RuleError::DataTooLong { got: 300, .. }))
         ));
     }
@@ -170,9 +172,10 @@ mod tests {
     fn an_absurd_fee_is_refused_unless_it_is_allowed() {
         let key = SecretKey::from_seed([1; 32]);
         let outpoint = OutPoint { txid: Txid::from_bytes([9; 32]), index: 0 };
-        let available = [Spendable { outpoint, value: 50 * COIN, key: key.public_key() }];
+        let (grains, per_byte) = (Amount::from_grains, FeeRate::from_grains_per_byte);
+        let available = [Spendable { outpoint, value: grains(50 * COIN), key: key.public_key() }];
         let paid = |rate, max| {
-            let outputs = vec![Output::pay(PublicKey([5; 32]), COIN)];
+            let outputs = vec![Output::pay(PublicKey([5; 32]), grains(COIN))];
             let payment =
                 pay(&available, outputs, Fee { rate, max }, key.public_key(), &BlockHash::from_bytes([4; 32]), |_| {
                     Some(key.clone())
@@ -180,20 +183,30 @@ mod tests {
             payment.map(|payment| payment.fee)
         };
         // One input and two outputs: 212 bytes.
-        assert_eq!(paid(MAX_FEE_RATE, None), Ok(212 * MAX_FEE_RATE));
-        let (rate, fee) = (MAX_FEE_RATE + 1, 212 * (MAX_FEE_RATE + 1));
+        assert_eq!(paid(MAX_FEE_RATE, None), Ok(grains(2_120_000)));
+        let (rate, fee, less) = (per_byte(10_001), grains(2_120_212), grains(2_120_211));
         assert_eq!(paid(rate, None), Err(PaymentError::FeeRateTooHigh { rate, fee }));
         assert_eq!(paid(rate, Some(fee)), Ok(fee));
-        assert_eq!(paid(rate, Some(fee - 1)), Err(PaymentError::FeeTooHigh { fee, max: fee - 1 }));
-        assert_eq!(paid(1, Some(211)), Err(PaymentError::FeeTooHigh { fee: 212, max: 211 }));
+        assert_eq!(paid(rate, Some(less)), Err(PaymentError::FeeTooHigh { fee, max: less }));
+        let (fee, max) = (grains(212), grains(211));
+        assert_eq!(paid(per_byte(1), Some(max)), Err(PaymentError::FeeTooHigh { fee, max }));
         // A thousandth of the rate, on five hundred times the bytes.
         let small: Vec<Spendable> = (0..900)
-            .map(|index| Spendable { outpoint: OutPoint { index, ..outpoint }, value: 200_000, key: key.public_key() })
+            .map(|index| Spendable {
+                outpoint: OutPoint { index, ..outpoint },
+                value: grains(200_000),
+                key: key.public_key(),
+            })
             .collect();
-        let outputs = vec![Output::pay(PublicKey([5; 32]), 60_000_000)];
-        let dear = pay(&small, outputs, Fee::at_rate(1_000), key.public_key(), &BlockHash::from_bytes([4; 32]), |_| {
-            Some(key.clone())
-        });
+        let outputs = vec![Output::pay(PublicKey([5; 32]), grains(60_000_000))];
+        let dear = pay(
+            &small,
+            outputs,
+            Fee::at_rate(per_byte(1_000)),
+            key.public_key(),
+            &BlockHash::from_bytes([4; 32]),
+            |_| Some(key.clone()),
+        );
         assert!(matches!(dear, Err(PaymentError::FeeTooHigh { fee, max: MAX_FEE }) if fee > MAX_FEE), "{dear:?}");
     }
 }

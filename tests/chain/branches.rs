@@ -6,6 +6,7 @@ use crate::common::{Branch, genesis_coin, key, params, spend};
 use cairn::chain::{Chain, ChainError, TipStatus};
 use cairn::consensus::coins::CoinView;
 use cairn::consensus::error::{Blame, RuleError};
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Output;
 use cairn::storage::{MemoryStore, SledStore, Store, StoreError, TxLocation};
@@ -28,15 +29,16 @@ fn the_longer_branch_wins_and_coins_follow() {
     let params = chain.params().clone();
     let mut left = Branch::new(&params);
     let (outpoint, coin) = genesis_coin(&params, 0);
-    let tx = spend(&params, &[(outpoint, coin, &key(0))], vec![Output::pay(key(1).public_key(), 5)]);
-    let fee = 1_000 * cairn::primitives::amount::COIN - 5;
+    let tx =
+        spend(&params, &[(outpoint, coin, &key(0))], vec![Output::pay(key(1).public_key(), Amount::from_grains(5))]);
+    let fee = 1_000 * COIN - 5;
     let paid = left.make(&key(2).public_key(), std::slice::from_ref(&tx), fee, 0);
     left.push(paid.clone());
     assert_eq!(accept(&mut chain, &paid).unwrap(), (0, 1));
     assert_eq!(chain.db().tx_location(&tx.txid()).unwrap().unwrap().height, 1);
     assert_eq!(chain.coin(&outpoint).unwrap(), None);
     let history = chain.db().address_history(&key(0).public_key(), TxLocation::default(), 10).unwrap();
-    assert_eq!((history.len(), history[1].spent), (2, fee + 5));
+    assert_eq!((history.len(), history[1].spent), (2, Amount::from_grains(fee + 5)));
 
     // A branch of equal length changes nothing; one block more moves the tip, the coins and the indexes.
     let mut right = Branch::new(&params);
@@ -94,7 +96,8 @@ fn a_body_that_is_not_the_headers_leaves_its_name_alone() {
     let mut chain = open(&Arc::new(MemoryStore::new()));
     let block = Branch::new(chain.params()).extend(1, 0).remove(0);
     let mut other = block.clone();
-    other.transactions[0].outputs[0].value -= 1;
+    other.transactions[0].outputs[0].value =
+        other.transactions[0].outputs[0].value.saturating_sub(Amount::from_grains(1));
     assert!(matches!(accept(&mut chain, &other).unwrap_err().rule(), Some(RuleError::WrongMerkleRoot { .. })));
     assert_eq!(accept(&mut chain, &block).unwrap(), (0, 1));
 }

@@ -11,7 +11,7 @@ use cairn::consensus::coins::Coin;
 use cairn::consensus::error::Verdict;
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::primitives::address;
-use cairn::primitives::amount::COIN;
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::keys::PublicKey;
@@ -29,7 +29,8 @@ fn params() -> Arc<Params> {
     let mut spec = GenesisSpec::regtest();
     spec.coinbase_maturity = MATURITY;
     let address = |i: u8| address::encode(&spec.address_prefix, &key(i).public_key());
-    spec.alloc = (0..KEYS).map(|i| Allocation { address: address(i), value: 1_000 * COIN }).collect();
+    spec.alloc =
+        (0..KEYS).map(|i| Allocation { address: address(i), value: Amount::from_grains(1_000 * COIN) }).collect();
     assert!(spec.mine_nonce());
     Arc::new(Params::new(spec).unwrap())
 }
@@ -121,8 +122,11 @@ fn make_block(branch: &Branch, content: Content, choice: usize, salt: u64) -> Bl
     let payee = key((choice % usize::from(KEYS)) as u8).public_key();
     let fee = 7;
     let pay = |coin: &(OutPoint, Coin), signer: u8| {
-        let rest = coin.1.output.value - fee;
-        let outputs = vec![Output::pay(payee, rest / 3), Output::pay(key(signer).public_key(), rest - rest / 3)];
+        let rest = coin.1.output.value.as_grains() - fee;
+        let outputs = vec![
+            Output::pay(payee, Amount::from_grains(rest / 3)),
+            Output::pay(key(signer).public_key(), Amount::from_grains(rest - rest / 3)),
+        ];
         spend(params, &[(coin.0, coin.1.clone(), &key(signer))], outputs)
     };
     let mut transactions: Vec<Transaction> = Vec::new();
@@ -146,7 +150,7 @@ fn make_block(branch: &Branch, content: Content, choice: usize, salt: u64) -> Bl
     let data = block.transactions[0].outputs[1].clone();
     match content {
         Content::Uncommitted => block.transactions[0].outputs[1] = Output::data(vec![9; 40]),
-        Content::Malformed => block.transactions[0].outputs[1] = Output { value: 1, ..data },
+        Content::Malformed => block.transactions[0].outputs[1] = Output { value: Amount::from_grains(1), ..data },
         _ => return block,
     }
     seal(&mut block);
@@ -324,7 +328,8 @@ impl Run<'_> {
     fn mangled(&mut self, at: usize) {
         let before = entries(&self.store);
         let mut block = self.tree[at].block.clone();
-        block.transactions[0].outputs[0].value -= 1;
+        block.transactions[0].outputs[0].value =
+            block.transactions[0].outputs[0].value.saturating_sub(Amount::from_grains(1));
         self.chain.accept_block(block, NOW, &|_| false).unwrap_err();
         assert_eq!(before, entries(&self.store), "a body that is not its header's changed the store");
     }
@@ -378,12 +383,13 @@ impl Run<'_> {
                 locations.insert(txid, Some(TxLocation { height, position }));
                 made.extend(tx.outpoints(txid).map(|(outpoint, output)| (outpoint, output.clone())));
                 for owner in (0..KEYS).map(|i| key(i).public_key()) {
-                    let sum = |outputs: &mut dyn Iterator<Item = &Output>| -> u64 {
-                        outputs.filter(|output| output.key() == Some(&owner)).map(|output| output.value).sum()
+                    let sum = |outputs: &mut dyn Iterator<Item = &Output>| {
+                        let own = outputs.filter(|output| output.key() == Some(&owner));
+                        Amount::saturating_sum(own.map(|output| output.value))
                     };
                     let received = sum(&mut tx.outputs.iter());
                     let spent = sum(&mut tx.inputs.iter().map(|input| &made[&input.outpoint]));
-                    if received + spent > 0 {
+                    if received.max(spent) > Amount::ZERO {
                         let entry = HistoryEntry { height, position, txid, received, spent };
                         histories.entry(owner).or_default().push(entry);
                     }

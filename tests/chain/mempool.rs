@@ -13,6 +13,7 @@ use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::mempool::{Accepted, Limits, MAX_TX_SIZE, Mempool, MempoolError};
 use cairn::miner::{kernel, template};
 use cairn::primitives::address;
+use cairn::primitives::amount::{Amount, FeeRate};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{MmrRoot, Txid};
 use cairn::primitives::keys::{SecretKey, Signature};
@@ -32,7 +33,7 @@ fn key() -> SecretKey {
 fn params() -> Arc<Params> {
     let mut spec = GenesisSpec::regtest();
     let address = address::encode(&spec.address_prefix, &key().public_key());
-    spec.alloc = vec![Allocation { address, value: VALUE }; COINS];
+    spec.alloc = vec![Allocation { address, value: Amount::from_grains(VALUE) }; COINS];
     assert!(spec.mine_nonce());
     Arc::new(Params::new(spec).expect("valid parameters"))
 }
@@ -92,7 +93,7 @@ impl World {
 
     /// Mines a block of `txs` on the tip; the pool is not told.
     fn mine_only(&mut self, txs: &[&Transaction]) -> (Block, ChainUpdate) {
-        let limits = Limits { min_fee_rate: 0, ..Limits::default() };
+        let limits = Limits { min_fee_rate: FeeRate::ZERO, ..Limits::default() };
         let mut chosen = Mempool::new(self.params.clone(), limits);
         for tx in txs {
             chosen.accept(Transaction::clone(tx), &self.chain, UnixTime::from_secs(self.now)).expect("minable");
@@ -133,11 +134,12 @@ fn spend(params: &Params, coins: &[(OutPoint, u64)], values: &[u64], change: imp
     let mut tx = Transaction {
         version: 1,
         inputs: coins.iter().map(input).collect(),
-        outputs: values.iter().map(|value| Output::pay(key.public_key(), *value)).collect(),
+        outputs: values.iter().map(|value| Output::pay(key.public_key(), Amount::from_grains(*value))).collect(),
         lock_height: 0,
     };
     change(&mut tx);
-    let spent: Vec<_> = coins.iter().map(|(_, value)| Output::pay(key.public_key(), *value)).collect();
+    let spent: Vec<_> =
+        coins.iter().map(|(_, value)| Output::pay(key.public_key(), Amount::from_grains(*value))).collect();
     let digest = tx.signature_digest(&params.genesis_hash, &spent);
     let signature = key.sign(&digest);
     tx.inputs.iter_mut().for_each(|input| input.signature = signature);
@@ -145,7 +147,7 @@ fn spend(params: &Params, coins: &[(OutPoint, u64)], values: &[u64], change: imp
 }
 
 fn output(tx: &Transaction, index: u32) -> (OutPoint, u64) {
-    (OutPoint { txid: tx.txid(), index }, tx.outputs[index as usize].value)
+    (OutPoint { txid: tx.txid(), index }, tx.outputs[index as usize].value.as_grains())
 }
 
 fn mine(chain: &Chain, pool: &Mempool, extra_nonce: u64, now: u64) -> Block {
@@ -206,7 +208,7 @@ fn check(world: &World) {
     let checked = check_block(block, params).expect("a good body");
     let context = BlockContext { params, height: chain.tip().height + 1, commitment: commitment(chain) };
     let delta = connect(&checked, &context, chain, |_| false).expect("a good block");
-    assert_eq!(delta.fees, entries.values().map(|entry| entry.fee).sum::<u64>());
+    assert_eq!(delta.fees, Amount::saturating_sum(entries.values().map(|entry| entry.fee)));
 }
 
 fn commitment(chain: &Chain) -> MmrRoot {
@@ -230,7 +232,11 @@ fn verdicts() {
 
     type Verdict = fn(&Result<Accepted, MempoolError>) -> bool;
     let cases: Vec<(&str, Transaction, Verdict)> = vec![
-        ("a payment", world.spend(&[a], &[VALUE - 1000]), |r| matches!(r, Ok(Accepted { fee: 1000, .. }))),
+        (
+            "a payment",
+            world.spend(&[a], &[VALUE - 1000]),
+            |r| matches!(r, Ok(Accepted { fee, .. }) if fee.as_grains() == 1000),
+        ),
         ("two coins into two", world.spend(&[a, b], &[VALUE, VALUE - 1000]), |r| r.is_ok()),
         ("a child of the pool", world.spend(&[output(&pending, 0)], &[VALUE / 2 - 500]), |r| r.is_ok()),
         ("with data", changed(|tx| tx.outputs.push(Output::data(vec![1; 256]))), |r| r.is_ok()),
@@ -269,7 +275,7 @@ fn verdicts() {
         ("immature", world.spend(&[output(&coinbase, 0)], &[5]), |r| {
             matches!(r, Err(E::Rule(RuleError::ImmatureCoin { made: 1, spendable: 11, height: 3, .. })))
         }),
-        ("no fee", world.spend(&[a], &[VALUE]), |r| matches!(r, Err(E::FeeTooLow { got: 0, .. }))),
+        ("no fee", world.spend(&[a], &[VALUE]), |r| matches!(r, Err(E::FeeTooLow { got: Amount::ZERO, .. }))),
         ("another's signature", spend_as(&params, a, SecretKey::from_seed([2; 32])), |r| {
             matches!(r, Err(E::Rule(RuleError::BadSignature { input: 0, .. })))
         }),
@@ -306,7 +312,7 @@ fn verdicts() {
 
 fn spend_as(params: &Params, coin: (OutPoint, u64), thief: SecretKey) -> Transaction {
     let mut tx = spend(params, &[coin], &[VALUE - 1000], |_| ());
-    let owner = Output::pay(key().public_key(), coin.1);
+    let owner = Output::pay(key().public_key(), Amount::from_grains(coin.1));
     tx.inputs[0].signature = thief.sign(&tx.signature_digest(&params.genesis_hash, [&owner]));
     tx
 }
@@ -341,7 +347,8 @@ fn a_replacement_pays_for_what_it_throws_out() {
     // Far better a byte than the parent, but not enough for the child as well, nor for its own relay.
     for fee in [10_000, lost - 1, lost + size - 1] {
         let verdict = world.accept(&world.spend(&[world.coin(0)], &[VALUE - fee]));
-        assert!(matches!(verdict, Err(MempoolError::ReplacementFee { min, .. }) if min == lost + size), "{verdict:?}");
+        let least = Amount::from_grains(lost + size);
+        assert!(matches!(verdict, Err(MempoolError::ReplacementFee { min, .. }) if min == least), "{verdict:?}");
     }
     let replacement = world.spend(&[world.coin(0)], &[VALUE - lost - size]);
     let accepted = world.accept(&replacement).expect("pays enough");
@@ -468,14 +475,15 @@ fn a_full_pool_keeps_what_pays_best_and_asks_more() {
         let tx = world.spend(&[world.coin(index)], &[VALUE - fee]);
         match world.accept(&tx) {
             Ok(_) => fees.push(fee),
-            Err(MempoolError::FeeTooLow { got, .. }) => assert_eq!(got, fee),
+            Err(MempoolError::FeeTooLow { got, .. }) => assert_eq!(got.as_grains(), fee),
             Err(error) => panic!("{error}"),
         }
         check(&world);
     }
     let raised = world.pool.min_fee_rate();
     assert!(raised > limits.min_fee_rate);
-    let mut kept: Vec<_> = world.pool.txids().iter().map(|txid| world.pool.get(txid).expect("listed").fee).collect();
+    let mut kept: Vec<_> =
+        world.pool.txids().iter().map(|txid| world.pool.get(txid).expect("listed").fee.as_grains()).collect();
     kept.sort_unstable();
     fees.sort_unstable();
     assert_eq!(kept, fees[fees.len() - kept.len()..], "the best of those that were let in");
@@ -634,14 +642,14 @@ impl Naive {
     fn value(&self, outpoint: &OutPoint, chain: &Chain) -> Option<u64> {
         let made = self.txs.iter().find(|tx| tx.txid() == outpoint.txid);
         match made {
-            Some(tx) => tx.outputs.get(outpoint.index as usize).map(|output| output.value),
-            None => chain.coin(outpoint).expect("readable").map(|coin| coin.output.value),
+            Some(tx) => tx.outputs.get(outpoint.index as usize).map(|output| output.value.as_grains()),
+            None => chain.coin(outpoint).expect("readable").map(|coin| coin.output.value.as_grains()),
         }
     }
 
     fn fee(&self, tx: &Transaction, chain: &Chain) -> Option<u64> {
         let inputs: Option<u64> = tx.inputs.iter().map(|input| self.value(&input.outpoint, chain)).sum();
-        inputs?.checked_sub(tx.outputs.iter().map(|output| output.value).sum())
+        inputs?.checked_sub(tx.outputs.iter().map(|output| output.value.as_grains()).sum())
     }
 
     fn family(&self, roots: &[Txid]) -> Vec<Txid> {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::support::{Ledger, funded_spec, public, unsigned};
 use cairn::chain::Chain;
 use cairn::mempool::{Limits, MAX_RETURNING_CHAIN, MAX_SIGNATURES_A_CALL, Mempool, MempoolError, Sender};
-use cairn::primitives::amount::COIN;
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::codec;
 use cairn::primitives::hash::Txid;
@@ -60,7 +60,7 @@ fn chained(ledger: &Ledger, length: u64) -> Vec<Transaction> {
     let mut coin = ledger.allocation(1);
     let mut txs: Vec<Transaction> = Vec::new();
     for number in 1..=length {
-        let tx = unsigned(&[coin], vec![Output::pay(public(1), 10 * COIN - number * FEE)]);
+        let tx = unsigned(&[coin], vec![Output::pay(public(1), Amount::from_grains(10 * COIN - number * FEE))]);
         let tx = ledger.sign(tx, &txs.last().into_iter().collect::<Vec<_>>());
         coin = OutPoint { txid: tx.txid(), index: 0 };
         txs.push(tx);
@@ -97,7 +97,7 @@ fn a_reorganisation_brings_back_a_chain_of_any_length() {
     assert_eq!(world.pool.txids().into_iter().collect::<BTreeSet<_>>(), txids(&txs), "of 50 payments");
     // The limit holds for what is new.
     let last = OutPoint { txid: txs[49].txid(), index: 0 };
-    let more = ledger.sign(unsigned(&[last], vec![Output::pay(public(1), COIN)]), &[&txs[49]]);
+    let more = ledger.sign(unsigned(&[last], vec![Output::pay(public(1), Amount::from_grains(COIN))]), &[&txs[49]]);
     let verdict = world.pool.accept(more, &world.chain, UnixTime::from_secs(world.now));
     assert!(matches!(verdict, Err(MempoolError::TooManyAncestors { .. })), "{verdict:?}");
     // A block takes them all, in the order in which the pool gives them.
@@ -111,7 +111,7 @@ fn a_reorganisation_brings_back_a_chain_of_any_length() {
 
 /// Spends a coin, worth `value`, to so many outputs of key 1.
 fn split(ledger: &Ledger, (coin, value): (OutPoint, u64), maker: Option<&Transaction>, outputs: u64) -> Transaction {
-    let outputs = (0..outputs).map(|_| Output::pay(public(1), (value - FEE) / outputs)).collect();
+    let outputs = (0..outputs).map(|_| Output::pay(public(1), Amount::from_grains((value - FEE) / outputs))).collect();
     ledger.sign(unsigned(&[coin], outputs), &maker.into_iter().collect::<Vec<_>>())
 }
 
@@ -129,12 +129,12 @@ fn a_reorganisation_of_large_families_keeps_to_the_bounds() {
             let outputs = if number == length { middle.max(1) } else { 1 };
             txs.push(split(&ledger, (coin, value), txs.last(), outputs));
             let tx = &txs[txs.len() - 1];
-            (coin, value) = (OutPoint { txid: tx.txid(), index: 0 }, tx.outputs[0].value);
+            (coin, value) = (OutPoint { txid: tx.txid(), index: 0 }, tx.outputs[0].value.as_grains());
         }
         let last = txs[txs.len() - 1].clone();
         for index in 0..middle as u32 {
             let tx = split(&ledger, (OutPoint { index, ..coin }, value), Some(&last), leaves);
-            let (txid, value) = (tx.txid(), tx.outputs[0].value);
+            let (txid, value) = (tx.txid(), tx.outputs[0].value.as_grains());
             let leaf = |index| split(&ledger, (OutPoint { txid, index }, value), Some(&tx), 1);
             txs.extend((0..leaves as u32).map(leaf).collect::<Vec<_>>());
             txs.push(tx);
@@ -187,7 +187,7 @@ fn a_saved_pool_comes_back_whole() {
     world
         .pool
         .accept(
-            ledger.payment(&[ledger.allocation(2)], vec![Output::pay(public(3), COIN)]),
+            ledger.payment(&[ledger.allocation(2)], vec![Output::pay(public(3), Amount::from_grains(COIN))]),
             &world.chain,
             UnixTime::from_secs(world.now),
         )
@@ -212,7 +212,7 @@ fn a_saved_pool_comes_back_whole() {
 fn what_was_saved_is_checked_again() {
     let ledger = Ledger::new(funded_spec(2));
     let mut world = World::new(&ledger);
-    let tx = ledger.payment(&[ledger.allocation(1)], vec![Output::pay(public(3), COIN)]);
+    let tx = ledger.payment(&[ledger.allocation(1)], vec![Output::pay(public(3), Amount::from_grains(COIN))]);
     world.pool.accept(tx.clone(), &world.chain, UnixTime::from_secs(world.now)).expect("good");
     let saved = world.pool.save();
     // Bytes that were changed, cut or are another network's are refused as a whole.
@@ -240,7 +240,8 @@ fn what_was_saved_is_checked_again() {
 fn orphan(ledger: &Ledger, parent: &Transaction, inputs: u32, number: u64, is_good: bool) -> Transaction {
     let txid = parent.txid();
     let coins: Vec<OutPoint> = (0..inputs).map(|index| OutPoint { txid, index }).collect();
-    let mut tx = ledger.sign(unsigned(&coins, vec![Output::pay(public(2), COIN + number)]), &[parent]);
+    let mut tx =
+        ledger.sign(unsigned(&coins, vec![Output::pay(public(2), Amount::from_grains(COIN + number))]), &[parent]);
     if !is_good && let Some(last) = tx.inputs.last_mut() {
         last.signature.0[3] ^= 1;
     }
@@ -252,8 +253,8 @@ const INPUTS: u32 = 150;
 
 /// A parent with enough outputs for an orphan, and one output more.
 fn parent(ledger: &Ledger) -> Transaction {
-    let mut outputs = vec![Output::pay(public(1), 10 * COIN / 200); INPUTS as usize];
-    outputs.push(Output::pay(public(1), COIN));
+    let mut outputs = vec![Output::pay(public(1), Amount::from_grains(10 * COIN / 200)); INPUTS as usize];
+    outputs.push(Output::pay(public(1), Amount::from_grains(COIN)));
     ledger.payment(&[ledger.allocation(1)], outputs)
 }
 
@@ -306,7 +307,7 @@ fn with_a_bad_orphan_its_senders_others_go_and_nobody_elses() {
     (0..30).for_each(|number| give(&mut world, 7, orphan(&ledger, &parent, INPUTS, number, false)));
     let txid = parent.txid();
     let coin = OutPoint { txid, index: INPUTS };
-    let good = ledger.sign(unsigned(&[coin], vec![Output::pay(public(2), COIN / 2)]), &[&parent]);
+    let good = ledger.sign(unsigned(&[coin], vec![Output::pay(public(2), Amount::from_grains(COIN / 2))]), &[&parent]);
     give(&mut world, 8, good.clone());
     let accepted = world.pool.accept(parent.clone(), &world.chain, UnixTime::from_secs(world.now)).expect("good");
     let mut blamed = accepted.orphans.blamed;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::common::{Branch, Guarded, genesis_coin, key, params, spend};
 use cairn::chain::{self, Chain, ChainError, TransferError};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Output;
@@ -29,8 +30,11 @@ fn blocks(n: u32, salt: u64) -> Vec<Block> {
         .map(|at| {
             let mut transactions = Vec::new();
             if at % 2 == 0 {
-                let value = coin.1.output.value;
-                let outputs = vec![Output::pay(key(0).public_key(), value - 9), Output::pay(key(1).public_key(), 9)];
+                let value = coin.1.output.value.as_grains();
+                let outputs = vec![
+                    Output::pay(key(0).public_key(), Amount::from_grains(value - 9)),
+                    Output::pay(key(1).public_key(), Amount::from_grains(9)),
+                ];
                 transactions.push(spend(&params, &[(coin.0, coin.1.clone(), &key(0))], outputs));
             }
             let block = branch.make(&key(2).public_key(), &transactions, 0, salt);

@@ -9,6 +9,7 @@ use std::thread;
 use crate::common::{Branch, Guarded, params, seal};
 use cairn::chain::{BlockTree, Chain, ChainError, TipStatus, TreeReader};
 use cairn::consensus::error::RuleError;
+use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::time::UnixTime;
@@ -152,7 +153,8 @@ fn readers_see_nothing_that_the_store_has_not() {
     assert_eq!(chain.tip().hash, right[2].hash());
     // A body that is not its header's leaves no header behind.
     let mut other = right[3].clone();
-    other.transactions[0].outputs[0].value -= 1;
+    other.transactions[0].outputs[0].value =
+        other.transactions[0].outputs[0].value.saturating_sub(Amount::from_grains(1));
     for spoilt in [other.clone(), Block { header: right[4].header, ..other }] {
         let count = chain.header_count();
         assert!(matches!(accept(&mut chain, &spoilt), Err(ChainError::Rule { .. })));

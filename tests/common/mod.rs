@@ -8,6 +8,7 @@ use std::sync::Arc;
 use cairn::consensus::coins::Coins;
 use cairn::consensus::coins::{Coin, Delta};
 use cairn::consensus::params::{GenesisSpec, Params};
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{MerkleRoot, MmrRoot, Txid};
 use cairn::primitives::header::Header;
@@ -22,7 +23,7 @@ pub fn params() -> Arc<Params> {
     spec.alloc = (0..8)
         .map(|i| cairn::consensus::params::Allocation {
             address: address::encode(&spec.address_prefix, &key(i).public_key()),
-            value: 1_000 * cairn::primitives::amount::COIN,
+            value: Amount::from_grains(1_000 * COIN),
         })
         .collect();
     assert!(spec.mine_nonce());
@@ -68,7 +69,7 @@ impl Branch {
         let genesis = params.genesis.clone();
         let mut coins = Coins::default();
         let created = Delta::created_by(&genesis, &genesis.txids(), 0);
-        coins.apply(&Delta { spent: Vec::new(), created, fees: 0 });
+        coins.apply(&Delta { spent: Vec::new(), created, fees: Amount::ZERO });
         let mut range = mmr::Range::default();
         range.push(mmr::Node::leaf(genesis.hash(), params.genesis_target.work()));
         Self { params: params.clone(), blocks: vec![genesis], coins, range }
@@ -91,11 +92,11 @@ impl Branch {
     pub fn make(&self, payee: &PublicKey, transactions: &[Transaction], fees: u64, salt: u64) -> Block {
         let height = self.height() + 1;
         let data = [&self.commitment().as_bytes()[..], &salt.to_le_bytes()].concat();
-        let value = self.params.subsidy_at(height) + fees;
+        let value = self.params.subsidy_at(height).as_grains() + fees;
         let coinbase = Transaction {
             version: 1,
             inputs: Vec::new(),
-            outputs: vec![Output::pay(*payee, value), Output::data(data)],
+            outputs: vec![Output::pay(*payee, Amount::from_grains(value)), Output::data(data)],
             lock_height: height,
         };
         let mut all = vec![coinbase];
@@ -124,7 +125,7 @@ impl Branch {
         };
         let inputs = block.transactions.iter().flat_map(|tx| &tx.inputs);
         let spent = inputs.map(|input| (input.outpoint, lookup(&input.outpoint))).collect();
-        let delta = Delta { spent, created, fees: 0 };
+        let delta = Delta { spent, created, fees: Amount::ZERO };
         self.coins.apply(&delta);
         let work = block.header.bits.target().expect("valid bits").work();
         self.range.push(mmr::Node::leaf(block.hash(), work));

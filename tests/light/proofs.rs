@@ -7,6 +7,7 @@ use cairn::light::{Answer, Config, Headers, Notice, Question, check};
 use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::proofs::{ProofFault, TxProof};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Hash256, Txid};
 use cairn::primitives::merkle::{self, Branch as MerkleBranch};
@@ -23,8 +24,12 @@ fn payments(params: &Arc<Params>) -> (Vec<Block>, Vec<Txid>) {
     let made: Vec<Transaction> = (0..6)
         .map(|n| {
             let (outpoint, coin) = genesis_coin(params, n);
-            let value = coin.output.value;
-            spend(params, &[(outpoint, coin, &key(n))], vec![Output::pay(key(50).public_key(), value)])
+            let value = coin.output.value.as_grains();
+            spend(
+                params,
+                &[(outpoint, coin, &key(n))],
+                vec![Output::pay(key(50).public_key(), Amount::from_grains(value))],
+            )
         })
         .collect();
     let block = branch.make(&key(9).public_key(), &made, 0, 0);
@@ -32,8 +37,12 @@ fn payments(params: &Arc<Params>) -> (Vec<Block>, Vec<Txid>) {
     blocks.push(block);
     blocks.extend(branch.extend(1, 1));
     let (outpoint, coin) = branch.coin(made[2].txid(), 0);
-    let value = coin.output.value;
-    let onward = spend(params, &[(outpoint, coin, &key(50))], vec![Output::pay(key(51).public_key(), value)]);
+    let value = coin.output.value.as_grains();
+    let onward = spend(
+        params,
+        &[(outpoint, coin, &key(50))],
+        vec![Output::pay(key(51).public_key(), Amount::from_grains(value))],
+    );
     let block = branch.make(&key(9).public_key(), std::slice::from_ref(&onward), 0, 0);
     branch.push(block.clone());
     blocks.push(block);

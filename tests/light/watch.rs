@@ -6,7 +6,7 @@ use cairn::light::{Config, Notice, Payment, Stage};
 use cairn::p2p::Reason;
 use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
-use cairn::primitives::amount::COIN;
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::gcs::Filter;
 use cairn::primitives::hash::Txid;
 use cairn::primitives::keys::PublicKey;
@@ -53,12 +53,13 @@ fn branch() -> (Branch, Vec<Txid>) {
     let mut branch = Branch::new(&params);
     branch.extend(4, 1);
     let (outpoint, coin) = genesis_coin(&params, 1);
-    let first = spend(&params, &[(outpoint, coin, &key(1))], vec![Output::pay(public(50), VALUE)]);
+    let first = spend(&params, &[(outpoint, coin, &key(1))], vec![Output::pay(public(50), Amount::from_grains(VALUE))]);
     let block = branch.make(&public(9), std::slice::from_ref(&first), 0, 0);
     branch.push(block);
     branch.extend(144, 1);
     let (outpoint, coin) = branch.coin(first.txid(), 0);
-    let second = spend(&params, &[(outpoint, coin, &key(50))], vec![Output::pay(public(51), VALUE)]);
+    let second =
+        spend(&params, &[(outpoint, coin, &key(50))], vec![Output::pay(public(51), Amount::from_grains(VALUE))]);
     let block = branch.make(&public(9), std::slice::from_ref(&second), 0, 0);
     branch.push(block);
     branch.extend(100, 1);
@@ -74,11 +75,19 @@ fn payments_and_spends_are_found_and_no_peer_learns_the_keys() {
     }
     world.sync();
     watch(&mut world, &[50], 1);
-    let expected = [(txids[0], 5, (VALUE, 0)), (txids[1], 150, (0, VALUE))].map(|(txid, height, change)| Payment {
-        txid,
-        changes: [(public(50), change)].into(),
-        stage: Stage::Confirmed { height, block: branch.blocks[height as usize].hash(), confirmations: 251 - height },
-    });
+    let value = Amount::from_grains(VALUE);
+    let expected =
+        [(txids[0], 5, (value, Amount::ZERO)), (txids[1], 150, (Amount::ZERO, value))].map(|(txid, height, change)| {
+            Payment {
+                txid,
+                changes: [(public(50), change)].into(),
+                stage: Stage::Confirmed {
+                    height,
+                    block: branch.blocks[height as usize].hash(),
+                    confirmations: 251 - height,
+                },
+            }
+        });
     assert_eq!(told(&mut world), expected);
     let heard = |name: &str| world.servers.iter().flat_map(|s| &s.heard).filter(|heard| **heard == name).count();
     assert_eq!((heard("getproofs"), heard("getfilterheaders"), heard("getfilters")), (0, 3, 3));
@@ -98,8 +107,9 @@ fn what_is_reorganised_away_is_told_and_what_comes_back_too() {
     assert_eq!(told(&mut world), []);
 
     let (outpoint, coin) = genesis_coin(&params, 2);
-    let tx = spend(&params, &[(outpoint, coin, &key(2))], vec![Output::pay(public(60), VALUE - 100_000)]);
-    let at = |stage| Payment { txid: tx.txid(), changes: [(public(60), (VALUE - 100_000, 0))].into(), stage };
+    let paid = Amount::from_grains(VALUE - 100_000);
+    let tx = spend(&params, &[(outpoint, coin, &key(2))], vec![Output::pay(public(60), paid)]);
+    let at = |stage| Payment { txid: tx.txid(), changes: [(public(60), (paid, Amount::ZERO))].into(), stage };
     let is_payment = |notice: &Notice| matches!(notice, Notice::Payment(_));
     world.servers[0].node.submit_transaction(world.now, tx.clone()).unwrap();
     world.run_until("the payment seen", |world| world.notices.iter().any(is_payment));

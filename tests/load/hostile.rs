@@ -11,6 +11,7 @@ use cairn::consensus::params::Params;
 use cairn::p2p::frame;
 use cairn::p2p::kad::{Contact, K, NodeId};
 use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Hash256, MerkleRoot, Txid};
 use cairn::primitives::keys::{SecretKey, Signature};
@@ -281,7 +282,7 @@ impl Attacker {
         };
         let to = SecretKey::from_seed(self.random()).public_key();
         let inputs = (0..90).map(|_| input(self.random())).collect();
-        Transaction { version: 1, inputs, outputs: vec![Output::pay(to, 1)], lock_height: 0 }
+        Transaction { version: 1, inputs, outputs: vec![Output::pay(to, Amount::from_grains(1))], lock_height: 0 }
     }
 
     async fn say(&self, stream: &mut TcpStream, session: &mut Session, message: &Message) -> Outcome {

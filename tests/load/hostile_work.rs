@@ -15,7 +15,7 @@ use cairn::p2p::frame;
 use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::p2p::proofs::ProofQuery;
 use cairn::primitives::address;
-use cairn::primitives::amount::COIN;
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::keys::{SecretKey, Signature};
@@ -79,7 +79,7 @@ fn full_blocks(params: &Arc<Params>) -> Vec<Block> {
     let mut chain = Chain::open(params.clone(), Arc::new(MemoryStore::new())).unwrap();
     let pool = Mempool::new(params.clone(), Limits::default());
     let genesis = &params.genesis.transactions[0];
-    let mine = genesis.outputs.iter().zip(0..).find(|(output, _)| output.value == 10 * COIN).unwrap();
+    let mine = genesis.outputs.iter().zip(0..).find(|(output, _)| output.value.as_grains() == 10 * COIN).unwrap();
     let mut coins = vec![(OutPoint { txid: genesis.txid(), index: mine.1 }, mine.0.clone())];
     let mut blocks = Vec::new();
     for number in 0..=BLOCKS as u64 {
@@ -109,9 +109,9 @@ fn full_blocks(params: &Arc<Params>) -> Vec<Block> {
 
 /// Spends a coin to so many of the same owner's.
 fn pay(params: &Params, (outpoint, spent): &(OutPoint, Output), count: usize) -> Transaction {
-    let value = (spent.value - 1_000) / count as u64;
+    let value = (spent.value.as_grains() - 1_000) / count as u64;
     let inputs = vec![Input { outpoint: *outpoint, signature: Signature::EMPTY }];
-    let outputs = vec![Output::pay(owner().public_key(), value); count];
+    let outputs = vec![Output::pay(owner().public_key(), Amount::from_grains(value)); count];
     let mut tx = Transaction { version: 1, inputs, outputs, lock_height: 0 };
     tx.inputs[0].signature = owner().sign(&tx.signature_digest(&params.genesis_hash, [spent]));
     tx
@@ -120,7 +120,7 @@ fn pay(params: &Params, (outpoint, spent): &(OutPoint, Output), count: usize) ->
 /// A child of a transaction that spends its outputs, unsigned.
 fn orphan(parent: &Transaction, number: usize) -> Transaction {
     let inputs = parent.outpoints(parent.txid()).map(|(outpoint, _)| Input { outpoint, signature: Signature::EMPTY });
-    let outputs = vec![Output::pay(owner().public_key(), 1 + number as u64)];
+    let outputs = vec![Output::pay(owner().public_key(), Amount::from_grains(1 + number as u64))];
     Transaction { version: 1, inputs: inputs.collect(), outputs, lock_height: 0 }
 }
 

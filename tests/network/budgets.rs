@@ -22,7 +22,7 @@ use cairn::p2p::requests::TRANSACTION_TIMEOUT;
 use cairn::p2p::serve::{MAX_WAITING_RANGES, SLICE};
 use cairn::p2p::sync::HEADERS_TIMEOUT;
 use cairn::p2p::{Config, Direction, Event, Input, Output, PeerId, Protocol};
-use cairn::primitives::amount::COIN;
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256, SignatureDigest, Txid};
 use cairn::primitives::keys::Signature;
@@ -46,7 +46,7 @@ fn fan_out() -> Transaction {
     let params = params();
     let outpoint = payment(&params, 1, 0).inputs[0].outpoint;
     let spent = &params.genesis.transactions[0].outputs[1];
-    let outputs = vec![TxOutput::pay(key(1).public_key(), COIN / 1_000); FULL];
+    let outputs = vec![TxOutput::pay(key(1).public_key(), Amount::from_grains(COIN / 1_000)); FULL];
     let inputs = vec![TxInput { outpoint, signature: Signature::EMPTY }];
     let mut tx = Transaction { version: 1, inputs, outputs, lock_height: 0 };
     tx.inputs[0].signature = key(1).sign(&tx.signature_digest(&params.genesis_hash, [spent]));
@@ -243,7 +243,7 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             let coins: Vec<(OutPoint, TxOutput)> = full.transactions[1..901].iter().map(coin).collect();
             let input =
                 |(outpoint, _): &(OutPoint, TxOutput)| TxInput { outpoint: *outpoint, signature: Signature::EMPTY };
-            let outputs = vec![TxOutput::pay(key(2).public_key(), 1)];
+            let outputs = vec![TxOutput::pay(key(2).public_key(), Amount::from_grains(1))];
             let mut tx = Transaction { version: 1, inputs: coins.iter().map(input).collect(), outputs, lock_height: 0 };
             let digest = tx.signature_digest(&params().genesis_hash, coins.iter().map(|(_, output)| output));
             let signature = key(1).sign(&digest);

@@ -10,6 +10,7 @@ use cairn::p2p::download::FRONT_TIMEOUT;
 use cairn::p2p::message::{Item, Kind, Message};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::{Config, Output, PeerId, Reason};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::merkle;
@@ -332,7 +333,8 @@ fn a_bad_block_is_not_the_pushers_fault() {
     let mut stage = Stage::with_pusher(3);
     stage.say(1, Message::SendCompact(true));
     let mut block = stage.mined(&[]);
-    block.transactions[0].outputs[1].value += 1;
+    block.transactions[0].outputs[1].value =
+        block.transactions[0].outputs[1].value.saturating_add(Amount::from_grains(1));
     block.header.merkle_root = merkle::root(block.txids()).hash;
     remine(&mut block.header);
     let outputs = stage.push(0, &block);

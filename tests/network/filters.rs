@@ -8,6 +8,7 @@ use cairn::p2p::message::{Hello, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_FILTERS_BY
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::serve::{MAX_WAITING_RANGES, PORTION_BYTES};
 use cairn::p2p::{Config, Input, Output, PeerId};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::gcs::{Filter, filter_header};
 use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256};
 use cairn::primitives::keys::PublicKey;
@@ -197,7 +198,7 @@ fn submit_crowded(bench: &mut Bench, n: u32) -> BlockHash {
     let payee = |i: u32| PublicKey(Hash256::of(&[template.height.to_le_bytes(), i.to_le_bytes()].concat()).to_bytes());
     let outputs = &mut block.transactions[0].outputs;
     outputs.remove(0);
-    outputs.extend((0..n).map(|i| TxOutput::pay(payee(i), 1)));
+    outputs.extend((0..n).map(|i| TxOutput::pay(payee(i), Amount::from_grains(1))));
     block.header.merkle_root = merkle::root(block.txids()).hash;
     crate::remine(&mut block.header);
     let hash = block.hash();

@@ -9,6 +9,7 @@ use cairn::consensus::params::Params;
 use cairn::p2p::message::{Hello, Item, MAX_HEADERS, MIN_PROTOCOL_VERSION, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerId, Reason};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::header::Header;
@@ -191,7 +192,8 @@ fn a_longer_chain_with_a_bad_body_in_it() {
         private.grow(40);
         // Takes more than it may, in a header that is as good as any.
         let mut block = private.next();
-        block.transactions[0].outputs[0].value += 1;
+        block.transactions[0].outputs[0].value =
+            block.transactions[0].outputs[0].value.saturating_add(Amount::from_grains(1));
         block.header.merkle_root = merkle::root(block.txids()).hash;
         crate::remine(&mut block.header);
         bad = block.hash();
@@ -209,7 +211,8 @@ fn a_longer_chain_with_a_bad_body_in_it() {
     assert!(sim.run_until(Duration::from_secs(60), |sim| {
         sim.node(VICTIM).unwrap().chain().entry(&bad).is_some_and(|e| e.is_invalid())
     }));
-    let rule = RuleError::CoinbaseTooHigh { got: 5_000_000_001, max: 5_000_000_000 };
+    let rule =
+        RuleError::CoinbaseTooHigh { got: Amount::from_grains(5_000_000_001), max: Amount::from_grains(5_000_000_000) };
     assert_banned(sim, |offence| *offence == Offence::BadBlock { hash: bad, rule: rule.clone() });
 }
 
@@ -221,7 +224,8 @@ fn a_body_that_is_not_its_headers() {
         let mut blocks: Vec<Block> =
             (1..=50).map(|height| chain.db().block(&chain.entry_at(height).unwrap().hash).unwrap().unwrap()).collect();
         for block in &mut blocks {
-            block.transactions[0].outputs[0].value -= 1;
+            block.transactions[0].outputs[0].value =
+                block.transactions[0].outputs[0].value.saturating_sub(Amount::from_grains(1));
         }
         // It has the honest headers, and nothing else that is true.
         server(params, blocks)

@@ -24,7 +24,7 @@ use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::mempool::{Limits, Mempool};
 use cairn::miner::template;
 use cairn::primitives::address;
-use cairn::primitives::amount::COIN;
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::header::Header;
 use cairn::primitives::keys::{SecretKey, Signature};
@@ -58,7 +58,10 @@ fn key(n: u8) -> SecretKey {
 fn params() -> Arc<Params> {
     let mut spec = GenesisSpec::regtest();
     let prefix = spec.address_prefix.clone();
-    let funded = |n| Allocation { address: address::encode(&prefix, &key(n).public_key()), value: 10 * COIN };
+    let funded = |n| Allocation {
+        address: address::encode(&prefix, &key(n).public_key()),
+        value: Amount::from_grains(10 * COIN),
+    };
     spec.alloc = (1..=20).map(funded).collect();
     spec.mine_nonce();
     Arc::new(Params::new(spec).unwrap())
@@ -78,7 +81,7 @@ fn spend(params: &Params, outpoint: OutPoint, spent: &Output, from: u8, to: u8, 
     let mut tx = Transaction {
         version: 1,
         inputs: vec![Input { outpoint, signature: Signature::EMPTY }],
-        outputs: vec![Output::pay(key(to).public_key(), spent.value - fee)],
+        outputs: vec![Output::pay(key(to).public_key(), Amount::from_grains(spent.value.as_grains() - fee))],
         lock_height: 0,
     };
     let digest = tx.signature_digest(&params.genesis_hash, [spent]);

@@ -17,7 +17,7 @@ use cairn::chain::{self, Chain};
 use cairn::consensus::coins::Coin;
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::address;
-use cairn::primitives::amount::COIN;
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::codec;
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::tx::{OutPoint, Output};
@@ -86,7 +86,10 @@ impl Work {
         let genesis = &self.params.genesis.transactions[0];
         let output = genesis.outputs[index as usize].clone();
         let coin = (OutPoint { txid: genesis.txid(), index }, Coin { output, height: 0, coinbase: false }, &key(0));
-        let outputs = vec![Output::pay(key(1).public_key(), COIN / 2), Output::pay(key(2).public_key(), COIN / 4)];
+        let outputs = vec![
+            Output::pay(key(1).public_key(), Amount::from_grains(COIN / 2)),
+            Output::pay(key(2).public_key(), Amount::from_grains(COIN / 4)),
+        ];
         let tx = spend(&self.params, &[coin], outputs);
         self.call("sendrawtransaction", &[json!(hex::encode(codec::encode(&tx)))]).map(drop)
     }

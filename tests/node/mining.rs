@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::p2p::Command;
 use cairn::primitives::address;
+use cairn::primitives::amount::Amount;
 use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn::primitives::target::Bits;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -18,7 +19,10 @@ const PAYEE: PublicKey = PublicKey([7; 32]);
 fn params(bits: Option<Bits>, owner: &PublicKey) -> Arc<Params> {
     let mut spec = GenesisSpec::regtest();
     spec.bits = bits.unwrap_or(spec.bits);
-    spec.alloc = vec![Allocation { address: address::encode(&spec.address_prefix, owner), value: 1_000_000 }];
+    spec.alloc = vec![Allocation {
+        address: address::encode(&spec.address_prefix, owner),
+        value: Amount::from_grains(1_000_000),
+    }];
     assert!(spec.mine_nonce());
     Arc::new(Params::new(spec).expect("valid parameters"))
 }
@@ -98,10 +102,10 @@ async fn payments_are_mined_with_their_fees() {
     let mut tx = Transaction {
         version: 1,
         inputs: vec![Input { outpoint: coin, signature: Signature::EMPTY }],
-        outputs: vec![Output::pay(key.public_key(), 990_000)],
+        outputs: vec![Output::pay(key.public_key(), Amount::from_grains(990_000))],
         lock_height: 0,
     };
-    let spent = Output::pay(key.public_key(), 1_000_000);
+    let spent = Output::pay(key.public_key(), Amount::from_grains(1_000_000));
     tx.inputs[0].signature = key.sign(&tx.signature_digest(&params.genesis_hash, [&spent]));
     let txid = tx.txid();
     handle.command(|reply| Command::SubmitTransaction(tx, reply)).await.expect("the node lives").expect("a payment");
@@ -110,6 +114,6 @@ async fn payments_are_mined_with_their_fees() {
     assert_eq!((location.height, location.position), (1, 1));
     let coins = handle.db().address_coins(&PAYEE, None, 10).expect("readable");
     let values: BTreeSet<_> = coins.iter().map(|(_, coin)| coin.output.value).collect();
-    assert_eq!(values, BTreeSet::from([params.subsidy, params.subsidy + 10_000]));
+    assert_eq!(values, BTreeSet::from([params.subsidy, params.subsidy.saturating_add(Amount::from_grains(10_000))]));
     node.stop().await.expect("a clean end");
 }

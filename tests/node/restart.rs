@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{Ledger, funded_spec, public, unsigned};
 use cairn::p2p::Command;
-use cairn::primitives::amount::COIN;
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::hash::Txid;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
@@ -47,10 +47,11 @@ async fn mempool(node: &Running) -> Vec<(Txid, UnixTime)> {
 async fn payments_outlive_an_orderly_stop() {
     let dir = tempfile::tempdir().expect("a directory");
     let ledger = Ledger::new(funded_spec(3));
-    let pay = |n: u8| ledger.payment(&[ledger.allocation(n)], vec![Output::pay(public(9), 9 * COIN)]);
+    let pay =
+        |n: u8| ledger.payment(&[ledger.allocation(n)], vec![Output::pay(public(9), Amount::from_grains(9 * COIN))]);
     let (first, second) = (pay(1), pay(2));
     let coin = OutPoint { txid: second.txid(), index: 0 };
-    let child = ledger.sign(unsigned(&[coin], vec![Output::pay(public(3), 8 * COIN)]), &[&second]);
+    let child = ledger.sign(unsigned(&[coin], vec![Output::pay(public(3), Amount::from_grains(8 * COIN))]), &[&second]);
 
     let node = start(dir.path(), &ledger).await;
     for tx in [&first, &second, &child] {

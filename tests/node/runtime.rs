@@ -9,6 +9,7 @@ use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::consensus::peer_name::PeerName;
 use cairn::miner::{kernel, template};
 use cairn::p2p::{Command, Event, Reason};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -137,7 +138,7 @@ async fn payment(handle: &Handle) -> Transaction {
     let mut transaction = Transaction {
         version: 1,
         inputs: vec![Input { outpoint, signature: Signature::EMPTY }],
-        outputs: vec![Output::pay(key().public_key(), spent.value - 10_000)],
+        outputs: vec![Output::pay(key().public_key(), Amount::from_grains(spent.value.as_grains() - 10_000))],
         lock_height: 0,
     };
     let digest = transaction.signature_digest(&handle.params().genesis_hash, [&spent]);

@@ -10,6 +10,7 @@ use crate::cpuminer::stratum::{Job, Miner};
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::p2p::Command;
 use cairn::primitives::address;
+use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn::primitives::target::Bits;
@@ -46,8 +47,10 @@ impl Place {
 
     fn with(bits: Bits, change: impl FnOnce(&mut Limits)) -> Self {
         let mut spec = GenesisSpec::regtest();
-        spec.alloc =
-            vec![Allocation { address: address::encode(&spec.address_prefix, &key(0).public_key()), value: 1_000_000 }];
+        spec.alloc = vec![Allocation {
+            address: address::encode(&spec.address_prefix, &key(0).public_key()),
+            value: Amount::from_grains(1_000_000),
+        }];
         assert!(spec.mine_nonce());
         let mut params = Params::new(spec).unwrap();
         // Genesis itself need not be mined: only what the next block must meet counts.
@@ -131,9 +134,9 @@ impl Place {
         self.tokio.block_on(generate(self.handle(), PublicKey([7; 32]), count, u64::MAX)).unwrap()
     }
 
-    fn balance(&self, n: u8) -> u64 {
+    fn balance(&self, n: u8) -> Amount {
         let coins = self.handle().db().address_coins(&key(n).public_key(), None, 1_000).unwrap();
-        coins.iter().map(|(_, coin)| coin.output.value).sum()
+        Amount::saturating_sum(coins.iter().map(|(_, coin)| coin.output.value))
     }
 
     fn stop(mut self) {
@@ -160,7 +163,8 @@ fn blocks_are_found_and_their_finders_paid() {
             assert!(miner.job.clean);
         }
     }
-    assert_eq!((place.balance(1), place.balance(2)), (4 * place.params.subsidy, 2 * place.params.subsidy));
+    let mined = |blocks| Amount::saturating_sum(vec![place.params.subsidy; blocks]);
+    assert_eq!((place.balance(1), place.balance(2)), (mined(4), mined(2)));
     assert_eq!((place.meters().blocks(), place.meters().connections()), (6, 2));
     assert_eq!(place.meters().shares().accepted, 6);
     let miners = place.meters().miners();
@@ -178,12 +182,12 @@ fn transactions_and_their_fees_are_mined() {
     // A chain of payments makes a tree of several levels.
     let (mut outpoint, mut value) = (OutPoint { txid: params.genesis.transactions[0].txid(), index: 1 }, 1_000_000);
     for _ in 0..6 {
-        let spent = Output::pay(key(0).public_key(), value);
+        let spent = Output::pay(key(0).public_key(), Amount::from_grains(value));
         value -= 10_000;
         let mut tx = Transaction {
             version: 1,
             inputs: vec![Input { outpoint, signature: Signature::EMPTY }],
-            outputs: vec![Output::pay(key(0).public_key(), value)],
+            outputs: vec![Output::pay(key(0).public_key(), Amount::from_grains(value))],
             lock_height: 0,
         };
         tx.inputs[0].signature = key(0).sign(&tx.signature_digest(&params.genesis_hash, [&spent]));
@@ -194,7 +198,7 @@ fn transactions_and_their_fees_are_mined() {
     let mut miner = place.miner(1);
     assert_eq!(miner.job.branch.len(), 3, "seven leaves");
     place.find_block(&mut miner);
-    assert_eq!(place.balance(1), params.subsidy + 60_000);
+    assert_eq!(place.balance(1), params.subsidy.saturating_add(Amount::from_grains(60_000)));
     let tip = place.tip().1;
     assert_eq!(place.handle().db().block(&tip).unwrap().unwrap().transactions.len(), 7);
 }

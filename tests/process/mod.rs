@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::target::Bits;
 use cairn::rpc::client::{Client, ClientConfig};
 use serde_json::Value;
@@ -63,15 +64,18 @@ impl Done {
     }
 }
 
-/// A regtest-like network of another difficulty, on which `alloc` have coins from the start.
+/// A regtest-like network of another difficulty, on which each address in `alloc` has so many grains from the start.
 pub fn spec(bits: u32, alloc: &[(&str, u64)]) -> GenesisSpec {
-    let alloc = alloc.iter().map(|(address, value)| Allocation { address: (*address).to_owned(), value: *value });
+    let allocation = |(address, grains): &(&str, u64)| Allocation {
+        address: (*address).to_owned(),
+        value: Amount::from_grains(*grains),
+    };
     let mut spec = GenesisSpec {
         network: "test".to_owned(),
         message: "Another place".to_owned(),
         bits: Bits(bits),
         coinbase_maturity: 2,
-        alloc: alloc.collect(),
+        alloc: alloc.iter().map(allocation).collect(),
         ..GenesisSpec::regtest()
     };
     assert!(spec.mine_nonce());

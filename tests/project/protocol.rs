@@ -5,6 +5,7 @@ use cairn::consensus::filter::block_filter;
 use cairn::consensus::params::GenesisSpec;
 use cairn::p2p::compact::CompactBlock;
 use cairn::primitives::address;
+use cairn::primitives::amount::Amount;
 use cairn::primitives::codec::{self, Encode};
 use cairn::primitives::hash::{FilterHeader, SignatureDigest};
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
@@ -31,7 +32,7 @@ fn preimage_by_the_table(tx: &Transaction, genesis: &[u8; 32], spent: &Output) -
         preimage.extend(input.outpoint.index.to_le_bytes());
     }
     let write = |preimage: &mut Vec<u8>, output: &Output| {
-        preimage.extend(output.value.to_le_bytes());
+        preimage.extend(output.value.as_grains().to_le_bytes());
         preimage.extend(0u32.to_le_bytes());
         preimage.extend(output.key().expect("the example pays keys only").0);
     };
@@ -52,7 +53,13 @@ fn the_worked_example_is_true() {
 
     let coin = OutPoint { txid: genesis.transactions[0].txid(), index: 1 };
     let spent = ledger.output(&coin, &[]).unwrap();
-    let payment = unsigned(&[coin], vec![Output::pay(public(2), 600_000_000), Output::pay(public(1), 399_999_000)]);
+    let payment = unsigned(
+        &[coin],
+        vec![
+            Output::pay(public(2), Amount::from_grains(600_000_000)),
+            Output::pay(public(1), Amount::from_grains(399_999_000)),
+        ],
+    );
     let preimage = preimage_by_the_table(&payment, ledger.params.genesis_hash.as_bytes(), &spent);
     let digest = payment.signature_digest(&ledger.params.genesis_hash, [&spent]);
     assert_eq!(digest, SignatureDigest::of(&preimage));
@@ -60,7 +67,7 @@ fn the_worked_example_is_true() {
 
     let first_root = ledger.range.root();
     let mut block = ledger.block(vec![payment.clone()]);
-    block.transactions[0].outputs[1].lock = Output::pay(public(3), 0).lock;
+    block.transactions[0].outputs[1].lock = Output::pay(public(3), Amount::from_grains(0)).lock;
     seal(&mut block);
     let delta = ledger.append(&block);
     let genesis_filter = block_filter(&genesis, []);

@@ -76,7 +76,10 @@ pub fn every_method(fixture: &Fixture) {
         ("mintxsize", json!(sizes.iter().min())),
         ("maxtxsize", json!(sizes.iter().max())),
         ("subsidy", json!(fixture.params.subsidy_at(height as u32 + 1))),
-        ("total_out", json!(payments.iter().flat_map(|tx| &tx.outputs).map(|output| output.value).sum::<u64>())),
+        (
+            "total_out",
+            json!(payments.iter().flat_map(|tx| &tx.outputs).map(|output| output.value.as_grains()).sum::<u64>()),
+        ),
         // A coinbase's coin and data, six outputs; three coins spent.
         ("utxo_increase", json!(5)),
         ("utxo_increase_actual", json!(4)),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cairn::consensus::params::{GenesisSpec, Params};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::{SecretKey, Signature};
@@ -196,8 +197,8 @@ impl Fixture {
         let spent = &from.outputs[0];
         let input = Input { outpoint: OutPoint { txid: from.txid(), index: 0 }, signature: Signature::EMPTY };
         let outputs = vec![
-            Output::pay(key(to).public_key(), value),
-            Output::pay(key(owner).public_key(), spent.value - value - fee),
+            Output::pay(key(to).public_key(), Amount::from_grains(value)),
+            Output::pay(key(owner).public_key(), Amount::from_grains(spent.value.as_grains() - value - fee)),
         ];
         let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: 0 };
         tx.inputs[0].signature = key(owner).sign(&tx.signature_digest(&self.params.genesis_hash, [spent]));

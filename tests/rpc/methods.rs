@@ -1,5 +1,6 @@
 //! Every method, called and its answer checked in meaning.
 
+use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::header::Header;
 use cairn::primitives::merkle;
@@ -15,7 +16,7 @@ use crate::{figures, links, network};
 fn every_method_means_what_it_says() {
     let fixture = Fixture::new();
     let params = &fixture.params;
-    let subsidy = params.subsidy_at(1);
+    let subsidy = params.subsidy_at(1).as_grains();
     let genesis = params.genesis_hash.to_string();
 
     // An empty chain.
@@ -65,7 +66,7 @@ fn every_method_means_what_it_says() {
     fixture.refused("getrawtransaction", json!([txid]), -5, "No such mempool or blockchain transaction");
 
     let mut forged = tx.clone();
-    forged.outputs[0].value += 1;
+    forged.outputs[0].value = forged.outputs[0].value.saturating_add(Amount::from_grains(1));
     let immature = fixture.payment(&fixture.block(&hashes[11]).transactions[0], 1, 5, 2, 500);
     let verdicts = fixture.call("testmempoolaccept", json!([[raw, hex_of(&forged), hex_of(&immature)]]));
     assert_eq!((&verdicts[0]["allowed"], &verdicts[0]["fees"]["base"]), (&json!(true), &json!(500)));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use cairn::consensus::params::GenesisSpec;
 use cairn::p2p::Command;
+use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -48,8 +49,8 @@ impl Fixture {
 
     /// A transaction that pays `count` outputs to `key(owner)`, in a block. `from` is `key(1)`'s.
     fn split(&self, from: &Transaction, owner: u8, count: u64) -> (Transaction, BlockHash) {
-        let each = (from.outputs[0].value - 10_000_000) / count;
-        let outputs = (0..count).map(|_| Output::pay(key(owner).public_key(), each)).collect();
+        let each = (from.outputs[0].value.as_grains() - 10_000_000) / count;
+        let outputs = (0..count).map(|_| Output::pay(key(owner).public_key(), Amount::from_grains(each))).collect();
         let tx = self.spend(from, 0, 1, outputs);
         self.call("sendrawtransaction", json!([hex_of(&tx)]));
         (tx, self.generate(1, 3)[0])
@@ -212,7 +213,8 @@ fn an_answer_that_is_too_long_is_refused_and_a_list_is_paged() {
     }
     // Page by page, the mempool is all there.
     for n in 0..25 {
-        let outputs = vec![Output::pay(key(4).public_key(), split.outputs[n].value - 10_000)];
+        let outputs =
+            vec![Output::pay(key(4).public_key(), Amount::from_grains(split.outputs[n].value.as_grains() - 10_000))];
         fixture.call("sendrawtransaction", json!([hex_of(&fixture.spend(&split, n as u32, 2, outputs))]));
     }
     let all = fixture.call("getrawmempool", json!([]));
@@ -296,7 +298,10 @@ fn every_public_method_keeps_to_its_budget() {
     let (split, block) = fixture.split(&coinbase(0), 2, 2_000);
     // More waits, for one key, than one answer lists.
     for n in 0..1_100u32 {
-        let outputs = vec![Output::pay(key(2).public_key(), split.outputs[n as usize].value - 10_000)];
+        let outputs = vec![Output::pay(
+            key(2).public_key(),
+            Amount::from_grains(split.outputs[n as usize].value.as_grains() - 10_000),
+        )];
         let tx = fixture.spend(&split, n, 2, outputs);
         let taken = fixture.node.as_ref().unwrap().handle().command(move |reply| Command::SubmitTransaction(tx, reply));
         fixture.tokio.block_on(taken).unwrap().unwrap();
@@ -305,7 +310,8 @@ fn every_public_method_keeps_to_its_budget() {
     let mut chain = vec![fixture.payment(&coinbase(1), 1, 1_000, 2, 10_000)];
     for place in 1..25 {
         let (last, index) = (&chain[place - 1], usize::from(place == 1));
-        let outputs = vec![Output::pay(key(1).public_key(), last.outputs[index].value - 10_000)];
+        let outputs =
+            vec![Output::pay(key(1).public_key(), Amount::from_grains(last.outputs[index].value.as_grains() - 10_000))];
         chain.push(fixture.spend(last, index as u32, 1, outputs));
     }
     for tx in &chain {
@@ -338,8 +344,8 @@ fn every_public_method_keeps_to_its_budget() {
     assert_eq!(costs.into_keys().collect::<Vec<_>>(), listed, "the table and this test name the same");
     // One of the many at the address was listed as far as one may list, and the sums are those of all.
     let balance = fixture.public("getaddressbalance", &json!([fixture.payee(2)]))["result"].clone();
-    let total: u64 = split.outputs.iter().map(|output| output.value).sum();
-    let moved: u64 = split.outputs[..1_100].iter().map(|output| output.value).sum();
+    let total: u64 = split.outputs.iter().map(|output| output.value.as_grains()).sum();
+    let moved: u64 = split.outputs[..1_100].iter().map(|output| output.value.as_grains()).sum();
     assert_eq!((&balance["balance"], &balance["coins"]), (&json!(total), &json!(2_000)));
     assert_eq!(balance["spendable"], total - moved);
     assert_eq!(balance["pending"], 1_000 - 1_100 * 10_000);

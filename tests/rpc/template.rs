@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::cpuminer::Work;
 use crate::fixture::{Fixture, hex_of, key};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::codec;
 use cairn::primitives::hash::{BlockHash, MerkleRoot};
@@ -85,7 +86,7 @@ fn transactions_are_mined_with_their_fees() {
     let mut paid = BTreeSet::new();
     let mut from = fixture.block(&hashes[0]).transactions[0].clone();
     for fee in [1_000_000, 1_500_000, 2_000_000] {
-        let payment = fixture.payment(&from, 1, from.outputs[0].value - fee - 1_000, 1, fee);
+        let payment = fixture.payment(&from, 1, from.outputs[0].value.as_grains() - fee - 1_000, 1, fee);
         paid.insert(json!(fixture.call("sendrawtransaction", json!([hex_of(&payment)]))).to_string());
         from = payment;
     }
@@ -103,7 +104,7 @@ fn transactions_are_mined_with_their_fees() {
     assert_eq!(submit(&fixture, &path, &work.submission()), Value::Null);
     assert_eq!(tip(&fixture), work.hash());
     let earned = fixture.call("getaddressbalance", json!([fixture.payee(2)]));
-    assert_eq!(earned["balance"], json!(fixture.params.subsidy + 4_500_000));
+    assert_eq!(earned["balance"], json!(fixture.params.subsidy.as_grains() + 4_500_000));
     assert_eq!(fixture.call("getrawmempool", json!([])), json!([]));
 }
 
@@ -223,7 +224,8 @@ fn refusals_are_in_bip_22s_words() {
     // Another's coinbase takes too much.
     let work = crate::cpuminer::decode(&template(&fixture, &path));
     let mut block = own_form(&work);
-    block.transactions[0].outputs[0].value += 1;
+    block.transactions[0].outputs[0].value =
+        block.transactions[0].outputs[0].value.saturating_add(Amount::from_grains(1));
     block.header.merkle_root = MerkleRoot::from_node(block.transactions[0].txid().as_leaf());
     while !block.header.bits.target().unwrap().is_met_by(&block.hash()) {
         block.header.nonce += 1;

@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cairn_core::consensus::params::Params;
+use cairn_core::primitives::address;
 use cairn_core::primitives::time::UnixTime;
-use cairn_core::primitives::{address, amount::format_coins};
 use cairn_core::receipt::Receipt;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} is in block {} with {} confirmations", proven.txid, proven.block, proven.weight.confirmations);
     for output in &receipt.transaction.outputs {
         if let Some(key) = output.key() {
-            println!("{} coins to {}", format_coins(output.value), address::encode(&params.address_prefix, key));
+            println!("{} to {}", output.value.in_coins(), address::encode(&params.address_prefix, key));
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
 use crate::primitives::address;
-use crate::primitives::amount::COIN;
+use crate::primitives::amount::{Amount, COIN};
 use crate::primitives::block::Block;
 use crate::primitives::hash::{Hash256, MerkleRoot, Txid};
 use crate::primitives::header::Header;
@@ -22,13 +22,13 @@ use crate::primitives::{merkle, mmr};
 /// Whose coins these are: enough that no batch of signatures has a key twice, which would make it cheaper.
 const KEYS: usize = 2_048;
 /// What a coin of genesis is worth.
-const VALUE: u64 = COIN;
+const VALUE: Amount = Amount::from_grains(COIN);
 
 /// A coin that a payment can spend: its owner is a place in the ring of keys.
 #[derive(Debug, Clone, Copy)]
 struct Spendable {
     outpoint: OutPoint,
-    value: u64,
+    value: Amount,
     owner: usize,
 }
 
@@ -94,7 +94,8 @@ impl Fixture {
     }
 
     fn transaction(&self, coin: &Spendable, outputs: usize) -> (Transaction, Txid) {
-        let pay = |n| Output::pay(self.keys[next(coin.owner, n)].public_key(), coin.value / outputs as u64);
+        let value = Amount::from_grains(coin.value.as_grains() / outputs as u64);
+        let pay = |n| Output::pay(self.keys[next(coin.owner, n)].public_key(), value);
         let mut tx = Transaction {
             version: 1,
             inputs: vec![Input { outpoint: coin.outpoint, signature: Signature::EMPTY }],

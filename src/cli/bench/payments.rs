@@ -7,20 +7,23 @@ use rayon::prelude::*;
 
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
 use crate::primitives::address;
-use crate::primitives::amount::COIN;
+use crate::primitives::amount::{Amount, COIN};
 use crate::primitives::hash::{Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::keys::{SecretKey, Signature, SignatureCheck};
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
 
-/// What a payment leaves to the miner, in grains: more than any pool's least.
-const FEE: u64 = 1_000;
+/// What a payment leaves to the miner: more than any pool's least.
+const FEE: Amount = Amount::from_grains(1_000);
+
+/// What a coin of genesis is worth.
+const VALUE: Amount = Amount::from_grains(COIN);
 
 /// A coin and its owner.
 #[derive(Clone)]
 pub(super) struct Owned {
     outpoint: OutPoint,
-    value: u64,
+    value: Amount,
     owner: SecretKey,
 }
 
@@ -31,7 +34,7 @@ pub(super) fn network(coins: u32) -> anyhow::Result<(Arc<Params>, Vec<Owned>)> {
     let mut spec = GenesisSpec::regtest();
     let to = |owner: &SecretKey| Allocation {
         address: address::encode(&spec.address_prefix, &owner.public_key()),
-        value: COIN,
+        value: VALUE,
     };
     spec.alloc = owners.iter().map(to).collect();
     spec.mine_nonce();
@@ -39,7 +42,7 @@ pub(super) fn network(coins: u32) -> anyhow::Result<(Arc<Params>, Vec<Owned>)> {
     let txid = params.genesis.transactions[0].txid();
     // Output 0 is data.
     let coins =
-        (1..).zip(owners).map(|(index, owner)| Owned { outpoint: OutPoint { txid, index }, value: COIN, owner });
+        (1..).zip(owners).map(|(index, owner)| Owned { outpoint: OutPoint { txid, index }, value: VALUE, owner });
     let coins = coins.collect();
     Ok((Arc::new(params), coins))
 }
@@ -49,12 +52,12 @@ pub(super) fn payments(params: &Params, coins: &mut [Owned]) -> Vec<(Txid, Trans
     let pay = |coin: &mut Owned| {
         let key = coin.owner.public_key();
         let input = Input { outpoint: coin.outpoint, signature: Signature::EMPTY };
-        let outputs = vec![Output::pay(key, coin.value - FEE)];
+        let outputs = vec![Output::pay(key, coin.value.saturating_sub(FEE))];
         let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: 0 };
         let digest = tx.signature_digest(&params.genesis_hash, [&Output::pay(key, coin.value)]);
         tx.inputs[0].signature = coin.owner.sign(&digest);
         let txid = tx.txid();
-        (coin.outpoint, coin.value) = (OutPoint { txid, index: 0 }, coin.value - FEE);
+        (coin.outpoint, coin.value) = (OutPoint { txid, index: 0 }, coin.value.saturating_sub(FEE));
         (txid, tx)
     };
     coins.par_iter_mut().map(pay).collect()

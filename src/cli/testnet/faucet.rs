@@ -9,7 +9,7 @@ use crate::cli::console::note;
 use crate::cli::{Common, account, wallet};
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::{format_coins, in_coins, parse_coins};
+use crate::primitives::amount::Amount;
 use crate::primitives::tx::Output;
 use crate::wallet::payment::Fee;
 
@@ -24,8 +24,8 @@ pub struct Args {
     /// The address to pay
     address: String,
     /// The amount in coins
-    #[arg(default_value = "10", value_parser = parse_coins)]
-    amount: u64,
+    #[arg(default_value = "10")]
+    amount: Amount,
 }
 
 /// Runs the command.
@@ -33,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// If no network runs in the directory, the address or the amount will not do, or the node refuses.
 pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
-    ensure!(args.amount > 0, "the amount is 0");
+    ensure!(args.amount > Amount::ZERO, "the amount is 0");
     let path = layout.genesis();
     let control = Control::find(layout)?;
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -42,7 +42,6 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     let node = control.node(0);
     let fee = Fee::at_rate(account::least_fee_rate(node)?);
     let payment = wallet::send::pay(&[Output::pay(to, args.amount)], fee, node, &layout.wallet(), &params)?;
-    let fee = format_coins(payment.fee);
-    note(format_args!("{} to {}, fee {fee}", in_coins(args.amount), args.address));
+    note(format_args!("{} to {}, fee {}", args.amount.in_coins(), args.address, payment.fee));
     common.print_payment(&payment.txid, || json!({ "txid": payment.txid, "amount": args.amount, "fee": payment.fee }))
 }

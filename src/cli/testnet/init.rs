@@ -10,7 +10,7 @@ use super::setup::{self, ADDRESS_PREFIX, Layout, Pace};
 use crate::cli::Common;
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::in_coins;
+use crate::primitives::amount::Amount;
 use crate::runtime::unix_now;
 use crate::storage::private_file;
 use crate::wallet::Wallet;
@@ -60,11 +60,11 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     if let Some(path) = &args.make_rpc_password {
         make_password(path)?;
     }
-    let coins: u64 = params.spec.alloc.iter().map(|allocation| allocation.value).sum();
+    let coins = Amount::saturating_sum(params.spec.alloc.iter().map(|allocation| allocation.value));
     let address = address::encode(ADDRESS_PREFIX, &paid);
     common.print_done(
         format_args!("{genesis} and the wallet {wallet} are there"),
-        || format!("genesis  {genesis} ({})\nwallet   {wallet}: {}", params.genesis_hash, in_coins(coins)),
+        || format!("genesis  {genesis} ({})\nwallet   {wallet}: {}", params.genesis_hash, coins.in_coins()),
         || json!({ "genesis": path, "genesis_hash": params.genesis_hash, "wallet": file, "address": address, "coins": coins }),
     )
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
 use crate::miner::kernel;
 use crate::primitives::address;
-use crate::primitives::amount::COIN;
+use crate::primitives::amount::{Amount, COIN};
 use crate::primitives::hash::{BlockHash, Hash256, MerkleRoot};
 use crate::primitives::header::Header;
 use crate::primitives::keys::PublicKey;
@@ -35,7 +35,7 @@ const SEEDED_TIMESTAMP: u64 = 1_767_225_600;
 /// Hashes a second of a mining thread, as networks with a seed take them to be.
 const SEEDED_HASH_RATE: f64 = 4e6;
 /// Coins that the demo wallet begins with, in so many outputs: as many payments can be under way at a time.
-const FUNDS: (u64, usize) = (100 * COIN, 10);
+const FUNDS: (Amount, usize) = (Amount::from_grains(100 * COIN), 10);
 /// How long the machine's speed is measured.
 const MEASURE: Duration = Duration::from_millis(300);
 /// Most nodes in one process.
@@ -224,7 +224,7 @@ pub fn new_genesis(funded: &PublicKey, pace: Pace, now: UnixTime) -> anyhow::Res
         retarget: if is_instant { Retarget::None } else { Retarget::Asert },
         target_spacing_secs: pace.block_time.max(1),
         half_life_secs: pace.block_time.max(1) * HALF_LIFE_BLOCKS,
-        subsidy: 50 * COIN,
+        subsidy: Amount::from_grains(50 * COIN),
         halving_interval: 840_000,
         coinbase_maturity: 10,
         max_block_bytes: 1_000_000,

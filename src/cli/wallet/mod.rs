@@ -24,7 +24,7 @@ use super::console::note;
 use super::{Common, prompt};
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::{counted, format_coins, in_coins};
+use crate::primitives::amount::{Amount, counted};
 use crate::wallet::keyfile::KeyFileError;
 use crate::wallet::mnemonic::Mnemonic;
 use crate::wallet::{Secret, Wallet};
@@ -295,28 +295,26 @@ fn print_addresses(path: &Path, new: bool, all: bool, params: &Params, common: &
 
 fn print_balance(balance: &Balance, common: &Common) -> anyhow::Result<()> {
     let text = || {
-        let mut lines = vec![format!("spendable  {}", in_coins(balance.spendable))];
-        if balance.immature > 0 {
-            lines.push(format!("immature   {}, mined lately", in_coins(balance.immature)));
+        let mut lines = vec![format!("spendable  {}", balance.spendable.in_coins())];
+        if balance.immature > Amount::ZERO {
+            lines.push(format!("immature   {}, mined lately", balance.immature.in_coins()));
         }
         if balance.pending != 0 {
-            lines.push(format!(
-                "pending    {}{}, not in a block yet",
-                sign(balance.pending),
-                in_coins(balance.pending.unsigned_abs())
-            ));
+            let sign = if balance.pending < 0 { '-' } else { '+' };
+            let moved = Amount::from_grains(balance.pending.unsigned_abs());
+            lines.push(format!("pending    {sign}{}, not in a block yet", moved.in_coins()));
         }
         lines.join("\n")
     };
     common.print(text, || json!(balance))
 }
 
-fn sign(grains: i64) -> char {
-    if grains < 0 { '-' } else { '+' }
-}
-
-fn signed_coins(grains: i64) -> String {
-    format!("{}{}", sign(grains), format_coins(grains.unsigned_abs()))
+/// What came less what went, in coins with a sign.
+fn gain(HistoryEntry { received, spent, .. }: &HistoryEntry) -> String {
+    match received.checked_sub(*spent) {
+        Some(gain) => format!("+{gain}"),
+        None => format!("-{}", spent.saturating_sub(*received)),
+    }
 }
 
 fn print_history(entries: &[HistoryEntry], common: &Common) -> anyhow::Result<()> {
@@ -327,7 +325,7 @@ fn print_history(entries: &[HistoryEntry], common: &Common) -> anyhow::Result<()
         let mut lines = vec![format!("{:>8}  {:>13}  {:>20}  transaction", "height", "confirmations", "coins")];
         lines.extend(entries.iter().map(|entry| {
             let height = entry.height.map_or("-".to_owned(), |height| height.to_string());
-            let coins = signed_coins(entry.received as i64 - entry.spent as i64);
+            let coins = gain(entry);
             format!("{height:>8}  {:>13}  {coins:>20}  {}", entry.confirmations, entry.txid)
         }));
         lines.join("\n")

@@ -14,7 +14,7 @@ use crate::cli::client::{ClientArgs, call};
 use crate::cli::console::note;
 use crate::consensus::params::Params;
 use crate::primitives::address;
-use crate::primitives::amount::{counted, format_coins, in_coins, parse_coins};
+use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::tx::{OutPoint, Output};
@@ -36,14 +36,13 @@ pub struct SendArgs {
     /// The address to pay
     address: String,
     /// The amount in coins, such as 2.5
-    #[arg(value_parser = parse_coins)]
-    amount: u64,
+    amount: Amount,
     /// Fee rate in grains a byte [default: the node's minimum, and at least 1]
     #[arg(long, value_name = "GRAINS")]
     fee_rate: Option<u64>,
     /// Maximum fee [default: 0.1 coins, at no more than 10000 grains a byte]
-    #[arg(long, value_name = "COINS", value_parser = parse_coins)]
-    max_fee: Option<u64>,
+    #[arg(long, value_name = "COINS")]
+    max_fee: Option<Amount>,
     /// Wait until the payment has so many confirmations
     #[arg(long, value_name = "N", default_value_t = 0)]
     wait: u32,
@@ -66,7 +65,7 @@ pub(super) fn run(
     params: &Params,
     common: &Common,
 ) -> anyhow::Result<()> {
-    ensure!(send.amount > 0, "the amount is 0");
+    ensure!(send.amount > Amount::ZERO, "the amount is 0");
     let mut outputs = vec![Output::pay(address::decode(&params.address_prefix, &send.address)?, send.amount)];
     match (&send.data, &send.data_hex) {
         (Some(text), _) => outputs.push(Output::data(text.as_bytes().to_vec())),
@@ -75,12 +74,11 @@ pub(super) fn run(
     }
     let node = node.connect(common, Some(PATIENCE))?;
     let rate = match send.fee_rate {
-        Some(rate) => rate,
+        Some(grains) => FeeRate::from_grains_per_byte(grains),
         None => account::least_fee_rate(&node)?,
     };
     let payment = pay(&outputs, Fee { rate, max: send.max_fee }, &node, path, params)?;
-    let (amount, paid, rate) = (in_coins(send.amount), format_coins(payment.fee), counted(rate, "grain"));
-    note(format_args!("{amount} to {}, fee {paid} ({rate} a byte)", send.address));
+    note(format_args!("{} to {}, fee {} ({rate})", send.amount.in_coins(), send.address, payment.fee));
     // Before the wait, which may be interrupted.
     common.print_payment(&payment.txid, || {
         json!({

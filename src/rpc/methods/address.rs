@@ -9,6 +9,7 @@ use crate::consensus::coins::Coin;
 use crate::mempool::KeyEntry;
 use crate::p2p::Node;
 use crate::primitives::address;
+use crate::primitives::amount::Amount;
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::OutPoint;
 use crate::rpc::Api;
@@ -130,11 +131,11 @@ fn spendable_from(coin: &Coin, maturity: u32) -> u32 {
 }
 
 async fn get_address_balance(api: Api, args: Args) -> Outcome {
-    #[derive(Serialize)]
+    #[derive(Default, Serialize)]
     struct Balance {
-        balance: u64,
-        spendable: u64,
-        immature: u64,
+        balance: Amount,
+        spendable: Amount,
+        immature: Amount,
         pending: i64,
         coins: usize,
     }
@@ -143,12 +144,12 @@ async fn get_address_balance(api: Api, args: Args) -> Outcome {
     for _ in 0..BALANCE_ATTEMPTS {
         let (tip, mut balance) = api
             .read(move |db, tip| {
-                let mut balance = Balance { balance: 0, spendable: 0, immature: 0, pending: 0, coins: 0 };
+                let mut balance = Balance::default();
                 for (_, coin) in db.address_coins(&key, None, most + 1)? {
                     balance.coins += 1;
-                    balance.balance += coin.output.value;
+                    balance.balance = balance.balance.saturating_add(coin.output.value);
                     if tip.height + 1 < spendable_from(&coin, maturity) {
-                        balance.immature += coin.output.value;
+                        balance.immature = balance.immature.saturating_add(coin.output.value);
                     }
                 }
                 Ok((tip.hash, balance))
@@ -160,9 +161,9 @@ async fn get_address_balance(api: Api, args: Args) -> Outcome {
         let (now, sums) = api.node(move |node, _| (node.chain().tip().hash, node.mempool().key_sums(&key))).await?;
         // Otherwise a block has confirmed some of what the mempool was asked for.
         if now == tip {
-            let spendable = balance.balance - balance.immature;
+            let spendable = balance.balance.saturating_sub(balance.immature);
             balance.spendable = spendable.saturating_sub(sums.spent_confirmed());
-            balance.pending = sums.received as i64 - sums.spent as i64;
+            balance.pending = sums.received.as_signed_grains() - sums.spent.as_signed_grains();
             return Ok(Reply::of(&balance));
         }
     }
@@ -174,7 +175,7 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
     struct Utxo {
         txid: Txid,
         vout: u32,
-        value: u64,
+        value: Amount,
         /// Null while unconfirmed.
         height: Option<u32>,
         confirmations: u32,
@@ -242,8 +243,8 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
         confirmations: u32,
         /// The block's time, or when it came into the mempool.
         time: u64,
-        received: u64,
-        spent: u64,
+        received: Amount,
+        spent: Amount,
     }
     let key = api.key_of(args.get("address")?)?;
     let from_height: u32 = args.get("from_height")?;

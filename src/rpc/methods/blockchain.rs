@@ -8,6 +8,7 @@ use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, Entry};
 use crate::consensus::coins::{Coin, CoinView};
 use crate::p2p::Command;
+use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, Txid};
@@ -410,7 +411,7 @@ async fn get_tx_out(api: Api, args: Args) -> Outcome {
     struct TxOut {
         bestblock: BlockHash,
         confirmations: u32,
-        value: u64,
+        value: Amount,
         #[serde(rename = "scriptPubKey")]
         lock: LockView,
         coinbase: bool,
@@ -453,7 +454,7 @@ async fn get_tx_out_set_info(api: Api) -> Outcome {
         /// Equal sets have equal digests.
         digest: Hash256,
         disk_size: u64,
-        total_amount: u64,
+        total_amount: Amount,
     }
     let reading = |db: &Database, tip: &Entry| Ok((*tip, db.coin_stats()?, db.store().bytes_on_disk()));
     let (tip, stats, disk_size) = api.read(reading).await?;

@@ -17,7 +17,8 @@ use serde::Serialize;
 
 use super::stats::{Payment, rate_at};
 use super::{Access, Method, Outcome};
-use crate::mempool::Package;
+use crate::mempool::Entry;
+use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::BlockHash;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
@@ -92,7 +93,8 @@ async fn estimate_smart_fee(api: Api, args: Args) -> Outcome {
             let confirmed: u64 = recent.iter().map(|(_, count)| u64::from(count.saturating_sub(1))).sum();
             let blocks: Vec<BlockHash> = recent.into_iter().map(|(hash, _)| hash).collect();
             let entries = mempool.txids().into_iter().filter_map(|txid| mempool.get(&txid));
-            let waiting: Vec<Payment> = entries.map(|entry| worth(entry.fee, entry.size, entry.ancestors)).collect();
+            let payment = |entry: &Entry| Payment { rate: entry.mining_rate(), size: entry.size as u64 };
+            let waiting: Vec<Payment> = entries.map(payment).collect();
             (blocks, confirmed, waiting, mempool.min_fee_rate())
         })
         .await?;
@@ -105,18 +107,11 @@ async fn estimate_smart_fee(api: Api, args: Args) -> Outcome {
     let thresholds = thresholds(&api, blocks, room).await?;
     let lately = lately(&thresholds, run, conservative);
     let now = now(&mut waiting, room.saturating_mul(run as u64));
-    Ok(Reply::of(&Estimate { feerate: Some(lately.max(now).max(least)), errors: None, blocks: run }))
+    Ok(Reply::of(&Estimate { feerate: Some(lately.max(now).max(least).grains_per_byte()), errors: None, blocks: run }))
 }
 
-/// What a waiting transaction is worth to a miner, as the mempool orders them: no more than with all its ancestors.
-fn worth(fee: u64, size: usize, ancestors: Package) -> Payment {
-    let size = size as u64;
-    let with_ancestors = u128::from(ancestors.fees) * u128::from(size) / (ancestors.bytes as u128).max(1);
-    Payment { fee: fee.min(u64::try_from(with_ancestors).unwrap_or(u64::MAX)), size }
-}
-
-/// The thresholds of blocks; 0 for one with room.
-async fn thresholds(api: &Api, blocks: Vec<BlockHash>, room: u64) -> Result<Vec<u64>, RpcError> {
+/// The thresholds of blocks; zero for one with room.
+async fn thresholds(api: &Api, blocks: Vec<BlockHash>, room: u64) -> Result<Vec<FeeRate>, RpcError> {
     let known = api.thresholds.clone();
     api.load(move |db| {
         let threshold = |hash: BlockHash| {
@@ -137,43 +132,43 @@ async fn thresholds(api: &Api, blocks: Vec<BlockHash>, room: u64) -> Result<Vec<
     .await
 }
 
-fn threshold_of(db: &Database, hash: &BlockHash, room: u64) -> Result<u64, RpcError> {
+fn threshold_of(db: &Database, hash: &BlockHash, room: u64) -> Result<FeeRate, RpcError> {
     let gone = || RpcError::internal(format!("block {hash} of the best chain cannot be read"));
     let raw = db.raw_block(hash)?.ok_or_else(gone)?;
     if (raw.len() as u64) * 100 < room * FULL_PERCENT {
-        return Ok(0);
+        return Ok(FeeRate::ZERO);
     }
     let block = db.block(hash)?.ok_or_else(gone)?;
     let undo = db.undo(hash)?;
     let mut coins = undo.iter();
     let mut payments = Vec::with_capacity(block.transactions.len());
     for tx in block.transactions.iter().filter(|tx| !tx.is_coinbase()) {
-        let taken: u64 = coins.by_ref().take(tx.inputs.len()).map(|coin| coin.output.value).sum();
-        let paid: u64 = tx.outputs.iter().map(|output| output.value).sum();
-        payments.push(Payment { fee: taken.saturating_sub(paid), size: tx.size() as u64 });
+        let taken = Amount::saturating_sum(coins.by_ref().take(tx.inputs.len()).map(|coin| coin.output.value));
+        let paid = Amount::saturating_sum(tx.outputs.iter().map(|output| output.value));
+        payments.push(Payment::new(taken.saturating_sub(paid), tx.size()));
     }
-    payments.sort_unstable_by_key(Payment::rate);
+    payments.sort_unstable_by_key(|payment| payment.rate);
     Ok(rate_at(&payments, BELOW_PERCENT))
 }
 
 /// What would have been enough to be mined within `run` blocks, over all runs.
-fn lately(thresholds: &[u64], run: usize, conservative: bool) -> u64 {
-    let lowest = |run: &[u64]| run.iter().copied().min().unwrap_or(0);
-    let mut enough: Vec<u64> = thresholds.windows(run).map(lowest).collect();
+fn lately(thresholds: &[FeeRate], run: usize, conservative: bool) -> FeeRate {
+    let lowest = |run: &[FeeRate]| run.iter().copied().min().unwrap_or(FeeRate::ZERO);
+    let mut enough: Vec<FeeRate> = thresholds.windows(run).map(lowest).collect();
     enough.sort_unstable();
     let chosen = if conservative { enough.last() } else { enough.get(enough.len() / 2) };
-    chosen.copied().unwrap_or(0)
+    chosen.copied().unwrap_or(FeeRate::ZERO)
 }
 
-/// What is enough to be among the best `room` bytes of those waiting; 0 if all have room.
-fn now(waiting: &mut [Payment], room: u64) -> u64 {
-    waiting.sort_unstable_by_key(|payment| std::cmp::Reverse(payment.rate()));
+/// What is enough to be among the best `room` bytes of those waiting; zero if all have room.
+fn now(waiting: &mut [Payment], room: u64) -> FeeRate {
+    waiting.sort_unstable_by_key(|payment| std::cmp::Reverse(payment.rate));
     let mut sum = 0;
     let first_out = waiting.iter().find(|payment| {
         sum += payment.size;
         sum > room
     });
-    first_out.map_or(0, |payment| payment.rate() + 1)
+    first_out.map_or(FeeRate::ZERO, |payment| FeeRate::from_grains_per_byte(payment.rate.grains_per_byte() + 1))
 }
 
 #[cfg(test)]
@@ -182,6 +177,10 @@ mod tests {
 
     #[test]
     fn what_was_enough_lately() {
+        let lately = |thresholds: &[u64], run, conservative| {
+            let thresholds: Vec<_> = thresholds.iter().copied().map(FeeRate::from_grains_per_byte).collect();
+            lately(&thresholds, run, conservative).grains_per_byte()
+        };
         assert_eq!((lately(&[], 1, true), lately(&[7], 1, false)), (0, 7));
         let thresholds = [5, 0, 9, 8, 7, 0];
         assert_eq!((lately(&thresholds, 1, false), lately(&thresholds, 1, true)), (7, 9));
@@ -193,18 +192,12 @@ mod tests {
 
     #[test]
     fn what_is_enough_now() {
-        let waiting = || (1..=10).map(|rate| Payment { fee: rate * 100, size: 100 }).collect::<Vec<_>>();
+        let waiting = || (1..=10).map(|rate| Payment::new(Amount::from_grains(rate * 100), 100)).collect::<Vec<_>>();
+        let now = |waiting: &mut [Payment], room| now(waiting, room).grains_per_byte();
         assert_eq!(now(&mut waiting(), 1_000), 0);
         assert_eq!(now(&mut waiting(), 999), 2);
         assert_eq!(now(&mut waiting(), 250), 9);
         assert_eq!(now(&mut waiting(), 50), 11);
         assert_eq!(now(&mut [], 0), 0);
-    }
-
-    #[test]
-    fn a_poor_parent_makes_a_child_poorer_and_a_rich_one_does_not_make_it_richer() {
-        let package = |bytes, fees| Package { count: 2, bytes, fees };
-        assert_eq!(worth(1_000, 100, package(200, 1_000)).rate(), 5);
-        assert_eq!(worth(1_000, 100, package(200, 9_000)).rate(), 10);
     }
 }

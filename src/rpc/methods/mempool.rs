@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Access, Method, Outcome};
 use crate::mempool::{Entry, Mempool};
 use crate::p2p::Node;
+use crate::primitives::amount::Amount;
 use crate::primitives::hash::Txid;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
@@ -83,7 +84,7 @@ async fn get_mempool_info(api: Api) -> Outcome {
         size: usize,
         bytes: usize,
         usage: usize,
-        total_fee: u64,
+        total_fee: Amount,
         maxmempool: usize,
         /// Grains a byte, now.
         mempoolminfee: u64,
@@ -100,8 +101,8 @@ async fn get_mempool_info(api: Api) -> Outcome {
             usage: mempool.usage(),
             total_fee: mempool.fees(),
             maxmempool: mempool.limits().max_bytes,
-            mempoolminfee: mempool.min_fee_rate(),
-            minrelaytxfee: mempool.limits().min_fee_rate,
+            mempoolminfee: mempool.min_fee_rate().grains_per_byte(),
+            minrelaytxfee: mempool.limits().min_fee_rate.grains_per_byte(),
             orphans: mempool.orphan_count(),
         })
     })
@@ -126,9 +127,9 @@ struct EntryView {
 
 #[derive(Serialize)]
 struct Fees {
-    base: u64,
-    ancestor: u64,
-    descendant: u64,
+    base: Amount,
+    ancestor: Amount,
+    descendant: Amount,
 }
 
 impl EntryView {

@@ -309,8 +309,8 @@ async fn get_network_info(api: Api) -> Outcome {
             connections_in: inbound,
             connections_out: outbound,
             networks: NETWORKS.map(network),
-            relayfee: node.mempool().limits().min_fee_rate,
-            incrementalfee: node.mempool().limits().min_fee_rate,
+            relayfee: node.mempool().limits().min_fee_rate.grains_per_byte(),
+            incrementalfee: node.mempool().limits().min_fee_rate.grains_per_byte(),
             localaddresses: [],
             warnings: Vec::new(),
         })

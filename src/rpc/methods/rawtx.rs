@@ -8,7 +8,7 @@ use super::blockchain::entry;
 use super::{Access, Method, Outcome};
 use crate::mempool::{Accepted, MempoolError};
 use crate::p2p::{Command, Node};
-use crate::primitives::amount::counted;
+use crate::primitives::amount::{Amount, FeeRate, counted};
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::tx::Transaction;
@@ -174,7 +174,7 @@ fn decode_raw_transaction(api: &Api, args: &Args) -> Outcome {
 
 async fn send_raw_transaction(api: Api, args: Args) -> Outcome {
     let tx = decode(args.get("hexstring")?)?;
-    let max_fee_rate: u64 = args.get("maxfeerate")?;
+    let max_fee_rate = max_fee_rate(&args)?;
     let replace: bool = args.get("replace")?;
     let txid = tx.txid();
     let check = move |node: &Node, tx: &Transaction| {
@@ -183,8 +183,8 @@ async fn send_raw_transaction(api: Api, args: Args) -> Outcome {
             Err(MempoolError::AlreadyKnown { .. }) => return Ok(false),
             other => other?,
         };
-        if exceeds(&quote, max_fee_rate) {
-            return Err(RpcError::new(Code::Verify, too_dear(&quote, max_fee_rate)));
+        if let Some(reason) = too_dear(&quote, max_fee_rate) {
+            return Err(RpcError::new(Code::Verify, reason));
         }
         if let (false, Some(conflict)) = (replace, quote.replaced.first()) {
             let conflict = format!("txn-mempool-conflict: {conflict} spends one of its coins, or needs one that does");
@@ -206,15 +206,18 @@ async fn send_raw_transaction(api: Api, args: Args) -> Outcome {
     Ok(Reply::of(&txid))
 }
 
-/// Whether a transaction pays more than `max` grains a byte; 0 stands for no limit.
-fn exceeds(quote: &Accepted, max: u64) -> bool {
-    max > 0 && quote.fee > max.saturating_mul(quote.size as u64)
+/// The argument `maxfeerate`; 0 stands for no limit.
+fn max_fee_rate(args: &Args) -> Result<Option<FeeRate>, RpcError> {
+    let grains_per_byte: u64 = args.get("maxfeerate")?;
+    Ok((grains_per_byte > 0).then_some(FeeRate::from_grains_per_byte(grains_per_byte)))
 }
 
-fn too_dear(quote: &Accepted, max: u64) -> String {
+/// Why a transaction is refused if it pays more than `max`.
+fn too_dear(quote: &Accepted, max: Option<FeeRate>) -> Option<String> {
     let Accepted { fee, size, .. } = quote;
-    let (fee, size, max) = (counted(*fee, "grain"), counted(*size, "byte"), counted(max, "grain"));
-    format!("max-fee-exceeded: it pays {fee} for {size}, and maxfeerate is {max} a byte")
+    let max = max.filter(|max| fee.per(*size) > *max)?;
+    let (fee, size) = (counted(fee.as_grains(), "grain"), counted(*size, "byte"));
+    Some(format!("max-fee-exceeded: it pays {fee} for {size}, and maxfeerate is {max}"))
 }
 
 impl From<MempoolError> for RpcError {
@@ -243,10 +246,10 @@ async fn test_mempool_accept(api: Api, args: Args) -> Outcome {
     }
     #[derive(Serialize)]
     struct Fees {
-        base: u64,
+        base: Amount,
     }
     let rawtxs: Vec<String> = args.get("rawtxs")?;
-    let max_fee_rate: u64 = args.get("maxfeerate")?;
+    let max_fee_rate = max_fee_rate(&args)?;
     if !(1..=MAX_TESTED).contains(&rawtxs.len()) {
         return Err(RpcError::invalid(format!("Array must contain between 1 and {MAX_TESTED} transactions.")));
     }
@@ -255,7 +258,7 @@ async fn test_mempool_accept(api: Api, args: Args) -> Outcome {
         .node(move |node, now| {
             let test = |tx: &Transaction| match node.mempool().test(tx, node.chain(), now.unix) {
                 Ok(quote) => {
-                    let reason = exceeds(&quote, max_fee_rate).then(|| too_dear(&quote, max_fee_rate));
+                    let reason = too_dear(&quote, max_fee_rate);
                     let Accepted { txid, fee, size, .. } = quote;
                     let fees = Some(Fees { base: fee });
                     Ok(Verdict { txid, allowed: reason.is_none(), vsize: Some(size), fees, reason })
@@ -279,6 +282,6 @@ mod tests {
 
     #[test]
     fn the_usual_limit_is_the_wallets() {
-        assert_eq!(MAX_FEE_RATE_PARAM.default, Some(MAX_FEE_RATE.to_string().as_str()));
+        assert_eq!(MAX_FEE_RATE_PARAM.default, Some(MAX_FEE_RATE.grains_per_byte().to_string().as_str()));
     }
 }

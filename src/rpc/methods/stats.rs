@@ -7,6 +7,7 @@ use super::blockchain::entry;
 use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, Entry, Level};
 use crate::consensus::coins::Coin;
+use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
@@ -91,9 +92,9 @@ struct BlockStats {
     minfeerate: u64,
     mintxsize: u64,
     outs: usize,
-    subsidy: u64,
+    subsidy: Amount,
     time: u32,
-    total_out: u64,
+    total_out: Amount,
     total_size: u64,
     totalfee: u64,
     txs: usize,
@@ -110,8 +111,8 @@ impl BlockStats {
     /// `spent` are the coins of all inputs, in order.
     fn new(block: &Block, spent: &[Coin], place: Place) -> Option<Self> {
         let mut rest = spent;
-        let mut payments: Vec<Payment> = Vec::new();
-        let (mut outs, mut total_out) = (0, 0);
+        let (mut payments, mut fees): (Vec<Payment>, Vec<u64>) = (Vec::new(), Vec::new());
+        let (mut outs, mut total_out) = (0, Amount::ZERO);
         let mut made = Growth::default();
         for tx in &block.transactions {
             for output in &tx.outputs {
@@ -123,26 +124,28 @@ impl BlockStats {
             if tx.is_coinbase() {
                 continue;
             }
-            let paid: u64 = tx.outputs.iter().map(|output| output.value).sum();
-            let taken: u64 = coins.iter().map(|coin| coin.output.value).sum();
-            total_out += paid;
-            payments.push(Payment { fee: taken.checked_sub(paid)?, size: tx.size() as u64 });
+            let paid = Amount::saturating_sum(tx.outputs.iter().map(|output| output.value));
+            let taken = Amount::saturating_sum(coins.iter().map(|coin| coin.output.value));
+            let fee = taken.checked_sub(paid)?;
+            total_out = total_out.saturating_add(paid);
+            fees.push(fee.as_grains());
+            payments.push(Payment::new(fee, tx.size()));
         }
         let mut gone = Growth::default();
         spent.iter().for_each(|coin| gone.add(&coin.output, coin.height, coin.coinbase));
-        let (mut fees, mut sizes): (Vec<u64>, Vec<u64>) = payments.iter().map(|tx| (tx.fee, tx.size)).unzip();
+        let mut sizes: Vec<u64> = payments.iter().map(|tx| tx.size).collect();
         fees.sort_unstable();
         sizes.sort_unstable();
-        payments.sort_unstable_by_key(Payment::rate);
+        payments.sort_unstable_by_key(|payment| payment.rate);
         let (totalfee, total_size): (u64, u64) = (fees.iter().sum(), sizes.iter().sum());
         let count = payments.len() as u64;
-        let rate_of = |payment: Option<&Payment>| payment.map_or(0, Payment::rate);
+        let rate_of = |payment: Option<&Payment>| payment.map_or(0, |payment| payment.rate.grains_per_byte());
         Some(Self {
             avgfee: totalfee.checked_div(count).unwrap_or(0),
             avgfeerate: totalfee.checked_div(total_size).unwrap_or(0),
             avgtxsize: total_size.checked_div(count).unwrap_or(0),
             blockhash: place.hash,
-            feerate_percentiles: PERCENTILES.map(|share| rate_at(&payments, share)),
+            feerate_percentiles: PERCENTILES.map(|share| rate_at(&payments, share).grains_per_byte()),
             height: place.height,
             ins: spent.len(),
             maxfee: fees.last().copied().unwrap_or(0),
@@ -175,32 +178,30 @@ struct Place {
     hash: BlockHash,
     height: u32,
     median_time: u32,
-    subsidy: u64,
+    subsidy: Amount,
 }
 
-/// What a transaction pays, and for how much room.
+/// At what rate a transaction pays, and for how many bytes.
 pub(super) struct Payment {
-    pub(super) fee: u64,
-    /// At least 1.
+    pub(super) rate: FeeRate,
     pub(super) size: u64,
 }
 
 impl Payment {
-    /// Grains a byte, rounded down.
-    pub(super) fn rate(&self) -> u64 {
-        self.fee / self.size.max(1)
+    pub(super) fn new(fee: Amount, size: usize) -> Self {
+        Self { rate: fee.per(size), size: size as u64 }
     }
 }
 
 /// The rate of the payment at a share of all bytes, in percent; `payments` are in the order of their rates.
-pub(super) fn rate_at(payments: &[Payment], percent: u64) -> u64 {
+pub(super) fn rate_at(payments: &[Payment], percent: u64) -> FeeRate {
     let total: u64 = payments.iter().map(|payment| payment.size).sum();
     let mut sum = 0;
     let reached = payments.iter().find(|payment| {
         sum += payment.size;
         sum * 100 >= total * percent
     });
-    reached.map_or(0, Payment::rate)
+    reached.map_or(FeeRate::ZERO, |payment| payment.rate)
 }
 
 /// Bitcoin Core's: of an even number, the mean of the two in the middle. `values` are in order.
@@ -364,10 +365,12 @@ mod tests {
     #[test]
     fn medians_and_percentiles() {
         assert_eq!((median(&[]), median(&[3]), median(&[3, 6]), median(&[1, 5, 9])), (0, 3, 4, 5));
-        let payments: Vec<Payment> = (1..=10).map(|rate| Payment { fee: rate * 100, size: 100 }).collect();
+        let payment = |fee, size| Payment::new(Amount::from_grains(fee), size);
+        let rate_at = |payments: &[Payment], share| rate_at(payments, share).grains_per_byte();
+        let payments: Vec<Payment> = (1..=10).map(|rate| payment(rate * 100, 100)).collect();
         assert_eq!(PERCENTILES.map(|share| rate_at(&payments, share)), [1, 3, 5, 8, 9]);
         assert_eq!(rate_at(&[], 50), 0);
-        let uneven = [Payment { fee: 900, size: 900 }, Payment { fee: 1_000, size: 100 }];
+        let uneven = [payment(900, 900), payment(1_000, 100)];
         assert_eq!((rate_at(&uneven, 90), rate_at(&uneven, 91)), (1, 10));
     }
 }

@@ -319,9 +319,9 @@ impl TemplateView {
             let mut depends: Vec<usize> = parents.collect();
             depends.sort_unstable();
             depends.dedup();
-            TransactionView::new(tx, *txid, i64::try_from(*fee).unwrap_or(i64::MAX), depends)
+            TransactionView::new(tx, *txid, fee.as_signed_grains(), depends)
         });
-        let fees = i64::try_from(template.fees).unwrap_or(i64::MAX);
+        let fees = template.fees.as_signed_grains();
         let params = api.params();
         Self {
             capabilities: ["proposal"],

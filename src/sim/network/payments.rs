@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
 use crate::primitives::address;
-use crate::primitives::amount::COIN;
+use crate::primitives::amount::{Amount, COIN, FeeRate};
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::{PublicKey, SecretKey};
 use crate::primitives::time::MonoTime;
@@ -27,10 +27,10 @@ const BLOCKS_UNDER_WAY: f64 = 4.0;
 const MAX_COINS: usize = 16;
 /// Wallets looked at for a coin that is not under way.
 const TRIES: usize = 10;
-/// Grains a byte that payments pay.
-const FEE_RATE: u64 = 3;
-/// Grains that a payment leaves of its coin: enough for that, and nothing that is worth giving back.
-const FEE: u64 = 600;
+/// What payments pay.
+const FEE_RATE: FeeRate = FeeRate::from_grains_per_byte(3);
+/// What a payment leaves of its coin: enough for that, and nothing that is worth giving back.
+const FEE: Amount = Amount::from_grains(600);
 
 /// The wallets, and what they paid.
 pub(super) struct Payments {
@@ -58,7 +58,10 @@ impl Payments {
         let keys: Vec<SecretKey> = (0..count).map(key).collect();
         let mut spec = GenesisSpec::regtest();
         let address = |key: &SecretKey| address::encode(&spec.address_prefix, &key.public_key());
-        spec.alloc = keys.iter().map(|key| Allocation { address: address(key), value: 100 * COIN }).collect();
+        spec.alloc = keys
+            .iter()
+            .map(|key| Allocation { address: address(key), value: Amount::from_grains(100 * COIN) })
+            .collect();
         spec.mine_nonce();
         let params = Arc::new(Params::new(spec).expect("the private network's parameters are valid"));
         let owners = keys.iter().enumerate().map(|(number, key)| (key.public_key(), number)).collect();
@@ -89,7 +92,7 @@ impl Payments {
             let payer = self.keys[self.rng.random_range(0..self.keys.len() as u64) as usize].public_key();
             let Some(coin) = Self::coin(sim, node, payer)? else { continue };
             let payee = self.keys[self.rng.random_range(0..self.keys.len() as u64) as usize].public_key();
-            let outputs = vec![Output::pay(payee, coin.value - FEE)];
+            let outputs = vec![Output::pay(payee, coin.value.saturating_sub(FEE))];
             let key_of = |key: &PublicKey| self.owners.get(key).map(|number| self.keys[*number].clone());
             let genesis = &self.params.genesis_hash;
             if let Ok(payment) = payment::pay(&[coin], outputs, Fee::at_rate(FEE_RATE), payer, genesis, key_of)
@@ -106,9 +109,9 @@ impl Payments {
     fn coin(sim: &Sim, node: usize, key: PublicKey) -> Result<Option<Spendable>, StoreError> {
         let Some(node) = sim.node(node) else { return Ok(None) };
         let coins = node.chain().db().address_coins(&key, None, MAX_COINS)?;
-        let free = coins
-            .into_iter()
-            .find(|(outpoint, coin)| node.mempool().spender(outpoint).is_none() && coin.output.value > COIN);
+        let free = coins.into_iter().find(|(outpoint, coin)| {
+            node.mempool().spender(outpoint).is_none() && coin.output.value.as_grains() > COIN
+        });
         Ok(free.map(|(outpoint, coin)| Spendable { outpoint, value: coin.output.value, key }))
     }
 }

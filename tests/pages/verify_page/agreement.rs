@@ -6,6 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use cairn::consensus::headers::HeaderTail;
 use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::primitives::address;
+use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::keys::PublicKey;
 use cairn::receipt::{checkpoint_from_json, checkpoint_to_json};
@@ -163,8 +164,9 @@ fn it_agrees_on_networks_and_checkpoints() {
 /// Networks with coins from the start, the address written in every way.
 fn allocations() -> Vec<String> {
     let of = |address: String| {
-        let alloc = vec![Allocation { address, value: 7 }, Allocation { address: pay_to(2), value: 1 << 52 }];
-        let mut spec = GenesisSpec { alloc, subsidy: 1, ..GenesisSpec::regtest() };
+        let alloc = [(address, 7), (pay_to(2), 1 << 52)]
+            .map(|(address, grains)| Allocation { address, value: Amount::from_grains(grains) });
+        let mut spec = GenesisSpec { alloc: alloc.into(), subsidy: Amount::from_grains(1), ..GenesisSpec::regtest() };
         spec.mine_nonce();
         spec.to_json()
     };

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use cairn::consensus::headers::{Checkpoint, HeaderTail};
 use cairn::consensus::params::{GenesisSpec, Params};
+use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::{MerkleRoot, Txid};
 use cairn::primitives::header::Header;
 use cairn::primitives::keys::{PublicKey, Signature};
@@ -144,9 +145,9 @@ pub fn payment() -> Vec<Vector> {
         signature: Signature([n; 64]),
     };
     let outputs = vec![
-        Output::pay(PublicKey([7; 32]), 150_000_000),
+        Output::pay(PublicKey([7; 32]), Amount::from_grains(150_000_000)),
         Output::data("For two stones: \"grey\", à la carte".into()),
-        Output::pay(PublicKey([9; 32]), 4_999_999_999),
+        Output::pay(PublicKey([9; 32]), Amount::from_grains(4_999_999_999)),
     ];
     let payment = Transaction { version: 1, inputs: vec![input(1), input(2)], outputs, lock_height: 0 };
     let mut vectors = Vec::new();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
-use crate::primitives::amount::MAX_SUPPLY;
+use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
@@ -192,21 +192,18 @@ fn check_outputs(tx: &Transaction, txid: &Txid) -> Result<(), RuleError> {
         return Err(RuleError::NoOutputs { txid });
     }
     let mut data_outputs = 0;
-    let mut sum = 0u64;
+    let mut sum = Amount::ZERO;
     for (index, output) in (0..).zip(&tx.outputs) {
         if let Lock::Data(data) = &output.lock {
             data_outputs += 1;
             if data.len() > MAX_DATA_BYTES {
                 return Err(RuleError::DataTooLong { txid, index, got: data.len(), max: MAX_DATA_BYTES });
             }
-            if output.value != 0 {
+            if output.value != Amount::ZERO {
                 return Err(RuleError::DataWithValue { txid, index, value: output.value });
             }
         }
-        sum = sum
-            .checked_add(output.value)
-            .filter(|sum| *sum <= MAX_SUPPLY)
-            .ok_or(RuleError::ValueOverflow { txid, max: MAX_SUPPLY })?;
+        sum = sum.checked_add(output.value).ok_or(RuleError::ValueOverflow { txid, max: Amount::MAX })?;
     }
     if data_outputs > 1 {
         return Err(RuleError::TooManyData { txid, got: data_outputs });

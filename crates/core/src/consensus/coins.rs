@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::tx::{OutPoint, Output};
@@ -37,8 +38,8 @@ pub struct Delta {
     pub spent: Vec<(OutPoint, Coin)>,
     /// Coins made, in the order of the outputs, data outputs left out.
     pub created: Vec<(OutPoint, Coin)>,
-    /// Inputs less outputs over all transactions but the coinbase, in grains.
-    pub fees: u64,
+    /// Inputs less outputs over all transactions but the coinbase.
+    pub fees: Amount,
 }
 
 impl Delta {

@@ -6,6 +6,7 @@ use crate::consensus::check::CheckedBlock;
 use crate::consensus::coins::{Coin, CoinView, Delta};
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
+use crate::primitives::amount::Amount;
 use crate::primitives::hash::{MmrRoot, Txid};
 use crate::primitives::keys::{self, SignatureCheck};
 use crate::primitives::meter;
@@ -110,8 +111,8 @@ pub fn spend<V: CoinView>(
 ) -> Result<(Delta, Signatures), ConnectError<V::Error>> {
     let transactions = &block.block().transactions;
     check_coinbase(&transactions[0], context)?;
-    let mut delta =
-        Delta { spent: Vec::new(), created: Delta::created_by(block.block(), block.txids(), context.height), fees: 0 };
+    let created = Delta::created_by(block.block(), block.txids(), context.height);
+    let mut delta = Delta { spent: Vec::new(), created, fees: Amount::ZERO };
     // Coins made so far in this block; spent ones become None, so a second spend is told from an unknown coin's.
     let mut layer: HashMap<OutPoint, Option<&Coin>> = HashMap::new();
     let mut made = delta.created.iter().peekable();
@@ -127,7 +128,9 @@ pub fn spend<V: CoinView>(
                 let coin = found.ok_or(RuleError::MissingCoin { txid: *txid, outpoint: input.outpoint })?;
                 coins.push(coin);
             }
-            delta.fees += check_spend(tx, txid, &coins, context.height, context.params)?;
+            let fee = check_spend(tx, txid, &coins, context.height, context.params)?;
+            // All fees were coins, and the subsidy is yet to be: neither sum exceeds the supply.
+            delta.fees = delta.fees.saturating_add(fee);
             if !is_verified(txid) {
                 signatures.add(tx, txid, &coins, context.params);
             }
@@ -137,8 +140,8 @@ pub fn spend<V: CoinView>(
             layer.insert(*outpoint, Some(coin));
         }
     }
-    let due = context.params.subsidy_at(context.height) + delta.fees;
-    let taken = transactions[0].outputs.iter().map(|output| output.value).sum();
+    let due = context.params.subsidy_at(context.height).saturating_add(delta.fees);
+    let taken = Amount::saturating_sum(transactions[0].outputs.iter().map(|output| output.value));
     if taken > due {
         return Err(RuleError::CoinbaseTooHigh { got: taken, max: due }.into());
     }
@@ -157,7 +160,7 @@ pub fn check_signatures(tx: &Transaction, txid: &Txid, coins: &[Coin], params: &
 }
 
 /// Checks one transaction, already checked by itself, against the coins it spends, in the order of its inputs: every
-/// rule of a spend but its signatures. `height` is that of the block it would go into. Gives the fee in grains.
+/// rule of a spend but its signatures. `height` is that of the block it would go into. Gives the fee.
 ///
 /// # Errors
 /// [`RuleError::Locked`], [`RuleError::ImmatureCoin`], [`RuleError::Overspend`].
@@ -167,7 +170,7 @@ pub fn check_spend(
     coins: &[Coin],
     height: u32,
     params: &Params,
-) -> Result<u64, RuleError> {
+) -> Result<Amount, RuleError> {
     let txid = *txid;
     if tx.lock_height > height {
         return Err(RuleError::Locked { txid, lock_height: tx.lock_height, height });
@@ -178,9 +181,9 @@ pub fn check_spend(
             return Err(RuleError::ImmatureCoin { txid, made: coin.height, spendable, height });
         }
     }
-    // Every sum is over coins that exist together, so none exceeds the supply, which fits.
-    let inputs: u64 = coins.iter().map(|coin| coin.output.value).sum();
-    let outputs: u64 = tx.outputs.iter().map(|output| output.value).sum();
+    // The inputs are coins that exist together, and the outputs were summed before: neither exceeds the supply.
+    let inputs = Amount::saturating_sum(coins.iter().map(|coin| coin.output.value));
+    let outputs = Amount::saturating_sum(tx.outputs.iter().map(|output| output.value));
     inputs.checked_sub(outputs).ok_or(RuleError::Overspend { txid, inputs, outputs })
 }
 

@@ -1,6 +1,6 @@
 //! One variant a rule. A message names what was got and what was expected.
 
-use crate::primitives::amount::counted;
+use crate::primitives::amount::{Amount, counted};
 use crate::primitives::codec::CodecError;
 use crate::primitives::hash::{BlockHash, MerkleRoot, MmrRoot, Txid};
 use crate::primitives::target::{Bits, BitsError};
@@ -77,14 +77,14 @@ pub enum RuleError {
     #[error("transaction {txid}, output {index}: {got} bytes of data, at most {max} are allowed")]
     DataTooLong { txid: Txid, index: u32, got: usize, max: usize },
     /// Value under a lock that nobody can open.
-    #[error("transaction {txid}, output {index}: data with value {value}, expected 0")]
-    DataWithValue { txid: Txid, index: u32, value: u64 },
+    #[error("transaction {txid}, output {index}: data with value {}, expected 0", value.as_grains())]
+    DataWithValue { txid: Txid, index: u32, value: Amount },
     /// More than one data output.
     #[error("transaction {txid} has {got} data outputs, at most 1 is allowed")]
     TooManyData { txid: Txid, got: usize },
     /// The outputs' sum is more than there can be.
-    #[error("transaction {txid}: the sum of its outputs exceeds {max}")]
-    ValueOverflow { txid: Txid, max: u64 },
+    #[error("transaction {txid}: the sum of its outputs exceeds {}", max.as_grains())]
+    ValueOverflow { txid: Txid, max: Amount },
 
     // Coinbase in its block.
     /// A coinbase states its block's height, which makes its id unique.
@@ -100,8 +100,8 @@ pub enum RuleError {
     #[error("coinbase commits to headers {got}, expected {expected}")]
     WrongCommitment { got: MmrRoot, expected: MmrRoot },
     /// Takes more than subsidy and fees.
-    #[error("coinbase takes {}, at most {max} are due (subsidy and fees)", counted(*.got, "grain"))]
-    CoinbaseTooHigh { got: u64, max: u64 },
+    #[error("coinbase takes {}, at most {} are due (subsidy and fees)", counted(got.as_grains(), "grain"), max.as_grains())]
+    CoinbaseTooHigh { got: Amount, max: Amount },
 
     // Transaction against coins.
     /// Not minable yet.
@@ -114,8 +114,8 @@ pub enum RuleError {
     #[error("transaction {txid} spends a coinbase of height {made}, spendable from {spendable}, at height {height}")]
     ImmatureCoin { txid: Txid, made: u32, spendable: u32, height: u32 },
     /// Makes more than it spends.
-    #[error("transaction {txid} makes {} of {inputs}", counted(*.outputs, "grain"))]
-    Overspend { txid: Txid, inputs: u64, outputs: u64 },
+    #[error("transaction {txid} makes {} of {}", counted(outputs.as_grains(), "grain"), inputs.as_grains())]
+    Overspend { txid: Txid, inputs: Amount, outputs: Amount },
     /// A signature that is not the coin's key's on this transaction, on this network.
     #[error("transaction {txid}, input {input}: the signature is not the coin's key's")]
     BadSignature { txid: Txid, input: u32 },

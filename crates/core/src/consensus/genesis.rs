@@ -4,7 +4,7 @@ use crate::consensus::check;
 use crate::consensus::connect::COMMITMENT_LEN;
 use crate::consensus::params::{GenesisSpec, MAX_BLOCK_BYTES, Params, ParamsError, field};
 use crate::consensus::peer_name::{PeerName, PeerNameError};
-use crate::primitives::amount::MAX_SUPPLY;
+use crate::primitives::amount::Amount;
 use crate::primitives::target::Bits;
 use crate::primitives::tx::MAX_DATA_BYTES;
 
@@ -63,20 +63,21 @@ impl Params {
             let (PeerNameError::Place { given } | PeerNameError::Id { given, .. }) = error;
             field("seeds", given, "HOST:PORT or ID@HOST:PORT, with an ID of 64 hex digits")
         })?;
-        let allocated: u128 = spec.alloc.iter().map(|alloc| u128::from(alloc.value)).sum();
-        if allocated > u128::from(MAX_SUPPLY) {
+        let max_supply = u128::from(Amount::MAX.as_grains());
+        let allocated: u128 = spec.alloc.iter().map(|alloc| u128::from(alloc.value.as_grains())).sum();
+        if allocated > max_supply {
             return Err(field(
                 "alloc.value",
                 format!("{allocated} in all"),
-                format!("at most {MAX_SUPPLY} grains in all"),
+                format!("at most {max_supply} grains in all"),
             ));
         }
         let supply = issued_supply(&spec) + allocated;
-        if supply > u128::from(MAX_SUPPLY) {
+        if supply > max_supply {
             return Err(field(
                 "subsidy",
-                spec.subsidy,
-                format!("a supply of at most {MAX_SUPPLY} grains, not {supply}"),
+                spec.subsidy.as_grains(),
+                format!("a supply of at most {max_supply} grains, not {supply}"),
             ));
         }
         let genesis = spec.block()?;
@@ -98,5 +99,5 @@ impl Params {
 
 /// All that blocks can ever issue: no more than two full intervals' worth.
 fn issued_supply(spec: &GenesisSpec) -> u128 {
-    (0..64).map(|halvings| u128::from(spec.subsidy >> halvings) * u128::from(spec.halving_interval)).sum()
+    (0..64).map(|halvings| u128::from(spec.subsidy.as_grains() >> halvings) * u128::from(spec.halving_interval)).sum()
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::consensus::peer_name::PeerName;
 use crate::primitives::address;
+use crate::primitives::amount::{Amount, COIN};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Hash256};
@@ -31,8 +32,8 @@ pub enum Retarget {
 pub struct Allocation {
     /// To whom.
     pub address: String,
-    /// Grains.
-    pub value: u64,
+    /// How much.
+    pub value: Amount,
 }
 
 /// The file as it is written, in the order of its fields. [`Params`] is what it means.
@@ -59,8 +60,8 @@ pub struct GenesisSpec {
     pub target_spacing_secs: u32,
     /// Seconds behind schedule that halve the difficulty.
     pub half_life_secs: u32,
-    /// Grains a block makes, before any halving.
-    pub subsidy: u64,
+    /// What a block makes, before any halving.
+    pub subsidy: Amount,
     /// Blocks between halvings of the subsidy.
     pub halving_interval: u32,
     /// Blocks before a coinbase can be spent.
@@ -141,7 +142,7 @@ impl GenesisSpec {
             retarget: Retarget::None,
             target_spacing_secs: 5,
             half_life_secs: 3600,
-            subsidy: 50 * crate::primitives::amount::COIN,
+            subsidy: Amount::from_grains(50 * COIN),
             halving_interval: 210_000,
             coinbase_maturity: 10,
             max_block_bytes: 1_000_000,
@@ -224,12 +225,16 @@ impl GenesisSpec {
 }
 
 impl Params {
-    /// Grains that the block at `height` may make: halved at every interval, nothing after 64 halvings, and nothing at
+    /// What the block at `height` may make: halved at every interval, nothing after 64 halvings, and nothing at
     /// height 0, where allocations stand instead.
-    pub fn subsidy_at(&self, height: u32) -> u64 {
+    pub fn subsidy_at(&self, height: u32) -> Amount {
         match height {
-            0 => 0,
-            _ => self.subsidy.checked_shr(height / self.halving_interval).unwrap_or(0),
+            0 => Amount::ZERO,
+            _ => self
+                .subsidy
+                .as_grains()
+                .checked_shr(height / self.halving_interval)
+                .map_or(Amount::ZERO, Amount::from_grains),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Transactions: coins in, coins out, one signature an input.
 
+use super::amount::Amount;
 use super::codec::{self, Decode, Encode};
 use super::hash::{BlockHash, SignatureDigest, Txid};
 use super::keys::{PublicKey, Signature};
@@ -39,24 +40,24 @@ pub enum Lock {
     Data(Vec<u8>),
 }
 
-/// A value, in grains, under a lock.
+/// A value under a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Output {
-    /// Grains; 0 for data.
-    pub value: u64,
+    /// What it is worth; nothing for data.
+    pub value: Amount,
     /// Who may spend it.
     pub lock: Lock,
 }
 
 impl Output {
-    /// Pays `value` grains to `key`.
-    pub fn pay(key: PublicKey, value: u64) -> Self {
+    /// Pays `value` to `key`.
+    pub fn pay(key: PublicKey, value: Amount) -> Self {
         Self { value, lock: Lock::Key(key) }
     }
 
     /// Holds `data`, and no value.
     pub fn data(data: Vec<u8>) -> Self {
-        Self { value: 0, lock: Lock::Data(data) }
+        Self { value: Amount::ZERO, lock: Lock::Data(data) }
     }
 
     /// The key that may spend it; `None` for data.

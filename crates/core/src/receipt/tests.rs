@@ -4,6 +4,7 @@ use super::*;
 use crate::consensus::error::RuleError;
 use crate::consensus::headers::HeaderChainError;
 use crate::consensus::params::GenesisSpec;
+use crate::primitives::amount::Amount;
 use crate::primitives::hash::MerkleRoot;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle;
@@ -15,7 +16,7 @@ fn params() -> Params {
 }
 
 fn transaction(n: u32) -> Transaction {
-    let outputs = vec![Output::pay(PublicKey([7; 32]), u64::from(n))];
+    let outputs = vec![Output::pay(PublicKey([7; 32]), Amount::from_grains(n.into()))];
     Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: n }
 }
 

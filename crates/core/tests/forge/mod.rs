@@ -6,6 +6,7 @@ use std::convert::Infallible;
 
 use cairn_core::consensus::context::{Parent, next_bits};
 use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
+use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::hash::{BlockHash, MmrRoot, Txid};
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::keys::{SecretKey, Signature};
@@ -87,7 +88,10 @@ impl Forge {
                 outpoint: OutPoint { txid: Txid::of(&[n]), index: n.into() },
                 signature: Signature::EMPTY,
             }],
-            outputs: vec![Output::pay(SecretKey::from_seed([n; 32]).public_key(), 150_000_000 + u64::from(n))],
+            outputs: vec![Output::pay(
+                SecretKey::from_seed([n; 32]).public_key(),
+                Amount::from_grains(150_000_000 + u64::from(n)),
+            )],
             lock_height: 0,
         };
         self.add_with(Fault::None, (1..=count).map(payment).collect());
@@ -137,7 +141,7 @@ impl Forge {
     fn coinbase(&self, height: u32, commitment: MmrRoot) -> Transaction {
         let key = SecretKey::from_seed([(height % 7) as u8; 32]).public_key();
         let data = [&commitment.as_bytes()[..], &u64::from(height).to_le_bytes()].concat();
-        let outputs = vec![Output::pay(key, 50), Output::data(data)];
+        let outputs = vec![Output::pay(key, Amount::from_grains(50)), Output::data(data)];
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: height }
     }
 

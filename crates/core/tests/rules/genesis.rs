@@ -3,7 +3,7 @@
 use crate::support::{funded_spec, public};
 use cairn_core::consensus::params::{Allocation, GenesisSpec, Params, ParamsError};
 use cairn_core::primitives::address;
-use cairn_core::primitives::amount::MAX_SUPPLY;
+use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::hash::BlockHash;
 use cairn_core::primitives::target::{Bits, Work};
 use serde_json::{Value, json};
@@ -65,11 +65,11 @@ fn every_bad_value_is_refused_by_its_name() {
         ("max_block_bytes", json!(8_000_001), "max_block_bytes"),
         ("max_future_secs", json!(0), "max_future_secs"),
         ("max_future_secs", json!(86_401), "max_future_secs"),
-        ("subsidy", json!(MAX_SUPPLY), "subsidy"),
+        ("subsidy", json!(Amount::MAX), "subsidy"),
         ("subsidy", json!(u64::MAX), "subsidy"),
         ("alloc", alloc("nonsense", 1), "alloc.address"),
         ("alloc", alloc(&elsewhere, 1), "alloc.address"),
-        ("alloc", alloc(&address_of(1), MAX_SUPPLY + 1), "alloc.value"),
+        ("alloc", alloc(&address_of(1), Amount::MAX.as_grains() + 1), "alloc.value"),
         ("alloc", alloc(&address_of(1), u64::MAX), "alloc.value"),
         ("alloc", json!(crowd), "alloc"), // Larger than a block may be.
         ("seeds", json!(["example.org"]), "seeds"),
@@ -126,19 +126,19 @@ fn every_limit_itself_will_do() {
 #[test]
 fn the_supply_may_reach_its_limit_and_not_exceed_it() {
     // 1,000 grains over an interval of 10 blocks: 10 × (1000 + 500 + 250 + 125 + 62 + 31 + 15 + 7 + 3 + 1).
-    let issued = 10 * 1_994;
+    let most = Amount::MAX.as_grains() - 10 * 1_994;
     let spec = |allocated| GenesisSpec {
-        subsidy: 1_000,
+        subsidy: Amount::from_grains(1_000),
         halving_interval: 10,
-        alloc: vec![Allocation { address: address_of(1), value: allocated }],
+        alloc: vec![Allocation { address: address_of(1), value: Amount::from_grains(allocated) }],
         ..GenesisSpec::regtest()
     };
     let check = |mut spec: GenesisSpec| {
         spec.mine_nonce();
         Params::new(spec)
     };
-    assert!(check(spec(MAX_SUPPLY - issued)).is_ok());
-    let error = check(spec(MAX_SUPPLY - issued + 1)).unwrap_err();
+    assert!(check(spec(most)).is_ok());
+    let error = check(spec(most + 1)).unwrap_err();
     assert!(matches!(error, ParamsError::Field { field: "subsidy", .. }), "{error}");
 }
 
@@ -225,15 +225,15 @@ fn every_rule_is_part_of_the_networks_name_and_seeds_are_not() {
 
 #[test]
 fn subsidy_by_height() {
-    let mut spec = GenesisSpec { subsidy: 1_001, halving_interval: 4, ..GenesisSpec::regtest() };
+    let mut spec = GenesisSpec { subsidy: Amount::from_grains(1_001), halving_interval: 4, ..GenesisSpec::regtest() };
     spec.mine_nonce();
     let params = Params::new(spec).unwrap();
     let expected = [(0, 0), (1, 1_001), (3, 1_001), (4, 500), (7, 500), (8, 250), (39, 1), (40, 0), (4 * 63, 0)];
     for (height, subsidy) in expected {
-        assert_eq!(params.subsidy_at(height), subsidy, "height {height}");
+        assert_eq!(params.subsidy_at(height), Amount::from_grains(subsidy), "height {height}");
     }
-    assert_eq!(params.subsidy_at(4 * 64), 0, "a shift by 64 must not wrap around");
-    assert_eq!(params.subsidy_at(u32::MAX), 0);
+    assert_eq!(params.subsidy_at(4 * 64), Amount::ZERO, "a shift by 64 must not wrap around");
+    assert_eq!(params.subsidy_at(u32::MAX), Amount::ZERO);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::support::{Ledger, funded_spec, public, unsigned};
 use cairn_core::consensus::coins::{Coin, Delta};
+use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec::{self, Decode, Encode};
 use cairn_core::primitives::hash::{BlockHash, MerkleRoot, Txid};
@@ -32,7 +33,7 @@ fn output() -> impl Strategy<Value = Output> {
         any::<[u8; 32]>().prop_map(|key| Lock::Key(PublicKey(key))),
         prop::collection::vec(any::<u8>(), 0..300).prop_map(Lock::Data),
     ];
-    (any::<u64>(), lock).prop_map(|(value, lock)| Output { value, lock })
+    (any::<u64>(), lock).prop_map(|(value, lock)| Output { value: Amount::from_grains(value), lock })
 }
 
 fn input() -> impl Strategy<Value = Input> {
@@ -131,7 +132,7 @@ proptest! {
         prop_assert_eq!(signed.signature_digest(&genesis, &spent), digest);
 
         let mut other = spent.clone();
-        other[0].value ^= 1;
+        other[0].value = Amount::from_grains(other[0].value.as_grains() ^ 1);
         prop_assert_ne!(tx.signature_digest(&genesis, &other), digest);
         prop_assert_ne!(tx.signature_digest(&genesis, &spent[1..]), digest);
         prop_assert_ne!(tx.signature_digest(&BlockHash::of(genesis.as_bytes()), &spent), digest);
@@ -167,19 +168,29 @@ fn random_block(ledger: &Ledger, draws: &[Draw]) -> Block {
     let height = ledger.height() + 1;
     let mature = |coin: &Coin| !coin.coinbase || coin.height + ledger.params.coinbase_maturity <= height;
     // In order, so that a failing case repeats.
-    let mut purse: BTreeMap<OutPoint, u64> =
-        ledger.coins.0.iter().filter(|(_, coin)| mature(coin)).map(|(at, coin)| (*at, coin.output.value)).collect();
+    let mut purse: BTreeMap<OutPoint, u64> = ledger
+        .coins
+        .0
+        .iter()
+        .filter(|(_, coin)| mature(coin))
+        .map(|(at, coin)| (*at, coin.output.value.as_grains()))
+        .collect();
     let mut payments: Vec<Transaction> = Vec::new();
     for (which, count, to, fee) in draws {
         let Some((&outpoint, &value)) = purse.iter().nth(which.index(purse.len().max(1))) else { break };
         purse.remove(&outpoint);
         let count = 1 + u64::from(count % 3);
         let share = value.saturating_sub(u64::from(*fee)) / count;
-        let mut outputs: Vec<Output> = (0..count).map(|_| Output::pay(public(to % 20), share)).collect();
+        let mut outputs: Vec<Output> =
+            (0..count).map(|_| Output::pay(public(to % 20), Amount::from_grains(share))).collect();
         outputs.push(Output::data(vec![*to]));
         let pending: Vec<&Transaction> = payments.iter().collect();
         let tx = ledger.sign(unsigned(&[outpoint], outputs), &pending);
-        purse.extend(tx.outpoints(tx.txid()).filter(|(_, output)| output.key().is_some()).map(|(at, o)| (at, o.value)));
+        purse.extend(
+            tx.outpoints(tx.txid())
+                .filter(|(_, output)| output.key().is_some())
+                .map(|(at, o)| (at, o.value.as_grains())),
+        );
         payments.push(tx);
     }
     ledger.block(payments)
@@ -218,7 +229,7 @@ proptest! {
         let mut ledger = Ledger::new(spec);
         let mut chain = vec![ledger.params.genesis.clone()];
         let mut history: Vec<(BTreeMap<OutPoint, Coin>, Delta)> = Vec::new();
-        let mut supply: u64 = ledger.coins.0.values().map(|coin| coin.output.value).sum();
+        let mut supply: u64 = ledger.coins.0.values().map(|coin| coin.output.value.as_grains()).sum();
         for draws in &blocks {
             let before = sorted(&ledger);
             let block = random_block(&ledger, draws);
@@ -227,8 +238,8 @@ proptest! {
             prop_assert_eq!(&sorted(&ledger), &replay(&chain));
 
             // Every coinbase takes all it may: coins appear by the subsidy alone.
-            supply += ledger.params.subsidy_at(ledger.height());
-            prop_assert_eq!(ledger.coins.0.values().map(|coin| coin.output.value).sum::<u64>(), supply);
+            supply += ledger.params.subsidy_at(ledger.height()).as_grains();
+            prop_assert_eq!(ledger.coins.0.values().map(|coin| coin.output.value.as_grains()).sum::<u64>(), supply);
             history.push((before, delta));
         }
         for (before, delta) in history.iter().rev() {

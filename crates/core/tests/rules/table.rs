@@ -14,6 +14,7 @@ use crate::support::{Ledger, funded_spec, public};
 use cairn_core::consensus::check;
 use cairn_core::consensus::connect;
 use cairn_core::consensus::error::{Blame, RuleError, Verdict};
+use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::hash::BlockHash;
 use cairn_core::primitives::tx::{OutPoint, Output, Transaction};
@@ -173,7 +174,7 @@ impl Scene {
 const TEN_COINS: u64 = 10 * cairn_core::primitives::amount::COIN;
 
 fn pay(to: u8, value: u64) -> Output {
-    Output::pay(public(to), value)
+    Output::pay(public(to), Amount::from_grains(value))
 }
 
 fn table() -> Vec<Case> {

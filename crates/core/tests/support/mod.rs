@@ -14,7 +14,7 @@ use cairn_core::consensus::error::RuleError;
 use cairn_core::consensus::headers::HeaderTail;
 use cairn_core::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn_core::primitives::address;
-use cairn_core::primitives::amount::COIN;
+use cairn_core::primitives::amount::{Amount, COIN};
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
 use cairn_core::primitives::hash::MerkleRoot;
@@ -42,7 +42,10 @@ pub fn public(n: u8) -> PublicKey {
 pub fn funded_spec(n: u8) -> GenesisSpec {
     let mut spec = GenesisSpec::regtest();
     spec.alloc = (1..=n)
-        .map(|n| Allocation { address: address::encode(&spec.address_prefix, &public(n)), value: 10 * COIN })
+        .map(|n| Allocation {
+            address: address::encode(&spec.address_prefix, &public(n)),
+            value: Amount::from_grains(10 * COIN),
+        })
         .collect();
     spec.mine_nonce();
     spec
@@ -125,16 +128,17 @@ impl Ledger {
 
     /// Inputs less outputs.
     fn fee(&self, tx: &Transaction, pending: &[&Transaction]) -> u64 {
-        let inputs: u64 = tx.inputs.iter().filter_map(|i| self.output(&i.outpoint, pending)).map(|o| o.value).sum();
-        inputs.saturating_sub(tx.outputs.iter().map(|output| output.value).fold(0, u64::saturating_add))
+        let inputs: u64 =
+            tx.inputs.iter().filter_map(|i| self.output(&i.outpoint, pending)).map(|o| o.value.as_grains()).sum();
+        inputs.saturating_sub(tx.outputs.iter().map(|output| output.value.as_grains()).fold(0, u64::saturating_add))
     }
 
     /// The coinbase due to the next block, taking subsidy and `fees`.
     pub fn coinbase(&self, fees: u64) -> Transaction {
         let context = self.block_context();
         let data = [&context.commitment.as_bytes()[..], b"test"].concat();
-        let reward = self.params.subsidy_at(context.height) + fees;
-        let outputs = vec![Output::data(data), Output::pay(public(MINER), reward)];
+        let reward = self.params.subsidy_at(context.height).as_grains() + fees;
+        let outputs = vec![Output::data(data), Output::pay(public(MINER), Amount::from_grains(reward))];
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: context.height }
     }
 
@@ -198,15 +202,17 @@ impl Ledger {
 /// A network whose genesis makes `payments` coins, and its first block, which spends each in a payment of its own.
 pub fn full_block(payments: u32) -> (Ledger, Block) {
     let mut spec = GenesisSpec::regtest();
-    let allocation =
-        |n: u32| Allocation { address: address::encode(&spec.address_prefix, &public(n as u8)), value: COIN };
+    let allocation = |n: u32| Allocation {
+        address: address::encode(&spec.address_prefix, &public(n as u8)),
+        value: Amount::from_grains(COIN),
+    };
     spec.alloc = (0..payments).map(allocation).collect();
     spec.mine_nonce();
     let ledger = Ledger::new(spec);
     let txid = ledger.params.genesis.transactions[0].txid();
     let pay = |n: u32| {
         let coin = OutPoint { txid, index: n + 1 }; // Output 0 is data.
-        ledger.payment(&[coin], vec![Output::pay(public(n as u8), COIN - 1_000)])
+        ledger.payment(&[coin], vec![Output::pay(public(n as u8), Amount::from_grains(COIN - 1_000))])
     };
     let block = ledger.block((0..payments).map(pay).collect());
     (ledger, block)

@@ -1,7 +1,7 @@
 //! Coinbases: height, header commitment, reward.
 
 use cairn_core::consensus::params::GenesisSpec;
-use cairn_core::primitives::amount::MAX_SUPPLY;
+use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::hash::MmrRoot;
 use cairn_core::primitives::tx::{Lock, Output, Transaction};
 
@@ -23,7 +23,7 @@ fn data(scene: &Scene, change: impl FnOnce(&mut Vec<u8>)) -> Subject {
 
 /// Starts over on a network whose subsidy halves every 5 blocks, at `height`; the next block's coinbase takes `value`.
 fn halving(scene: &mut Scene, height: u32, value: u64) -> Subject {
-    let mut spec = GenesisSpec { halving_interval: 5, subsidy: 1_000, ..GenesisSpec::regtest() };
+    let mut spec = GenesisSpec { halving_interval: 5, subsidy: Amount::from_grains(1_000), ..GenesisSpec::regtest() };
     spec.mine_nonce();
     scene.ledger = Ledger::new(spec);
     scene.ledger.extend(height);
@@ -71,22 +71,26 @@ pub fn cases() -> Vec<Case> {
             coinbase(s, |tx| tx.outputs[0].value = tx.outputs.pop().unwrap().value)
         }),
         breaks("ValueOverflow", "a coinbase that takes more than there can be", |s| {
-            coinbase(s, |tx| tx.outputs[1].value = MAX_SUPPLY + 1)
+            coinbase(s, |tx| tx.outputs[1].value = Amount::from_grains(Amount::MAX.as_grains() + 1))
         }),
         breaks("ValueOverflow", "a coinbase whose sum wraps around to its due", |s| {
             coinbase(s, |tx| tx.outputs.extend([pay(1, 1 << 63), pay(2, 1 << 63)]))
         }),
         // Reward.
         valid("subsidy and fees, all of it", |s| coinbase(s, |_| {})),
-        valid("one grain less than is due", |s| coinbase(s, |tx| tx.outputs[1].value -= 1)),
+        valid("one grain less than is due", |s| {
+            coinbase(s, |tx| tx.outputs[1].value = tx.outputs[1].value.saturating_sub(Amount::from_grains(1)))
+        }),
         valid("nothing taken at all", |s| coinbase(s, |tx| tx.outputs.truncate(1))),
         valid("the reward in many outputs", |s| {
             coinbase(s, |tx| {
-                tx.outputs[1].value -= 30;
+                tx.outputs[1].value = tx.outputs[1].value.saturating_sub(Amount::from_grains(30));
                 tx.outputs.extend((1..=3).map(|n| pay(n, 10)));
             })
         }),
-        breaks("CoinbaseTooHigh", "one grain above subsidy and fees", |s| coinbase(s, |tx| tx.outputs[1].value += 1)),
+        breaks("CoinbaseTooHigh", "one grain above subsidy and fees", |s| {
+            coinbase(s, |tx| tx.outputs[1].value = tx.outputs[1].value.saturating_add(Amount::from_grains(1)))
+        }),
         breaks("CoinbaseTooHigh", "one grain above, in an output of its own", |s| {
             coinbase(s, |tx| tx.outputs.push(pay(1, 1)))
         }),
@@ -94,7 +98,7 @@ pub fn cases() -> Vec<Case> {
             s.altered(vec![s.simple(1, 2)], |block| drop(block.transactions.pop()))
         }),
         breaks("CoinbaseTooHigh", "all the grains that can ever be", |s| {
-            coinbase(s, |tx| tx.outputs[1].value = MAX_SUPPLY)
+            coinbase(s, |tx| tx.outputs[1].value = Amount::MAX)
         }),
         valid("the whole subsidy just before a halving", |s| halving(s, 3, 1_000)),
         breaks("CoinbaseTooHigh", "the whole subsidy at a halving", |s| halving(s, 4, 1_000)),

@@ -1,11 +1,14 @@
 //! Payments: shape, coins, amounts, signatures, and how they stand to one another in a block.
 
-use cairn_core::primitives::amount::MAX_SUPPLY;
+use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::hash::Txid;
 use cairn_core::primitives::tx::{OutPoint, Output, Transaction};
 
 use super::{Case, HEIGHT, NEXT, Scene, Subject, TEN_COINS, breaks, pay, valid};
 use crate::support::{Ledger, funded_spec, key, unsigned};
+
+/// All the grains that can ever be.
+const MOST: u64 = Amount::MAX.as_grains();
 
 /// Key 1 spends its 10 coins on `outputs`.
 fn to(scene: &Scene, outputs: Vec<Output>) -> Subject {
@@ -34,7 +37,7 @@ fn spend_coinbase(scene: &Scene, height: u32) -> Subject {
 /// A payment of all that output 0 of `parent` holds, which may be in the same block.
 fn child(scene: &Scene, parent: &Transaction, to: u8) -> Transaction {
     let outpoint = OutPoint { txid: parent.txid(), index: 0 };
-    scene.ledger.sign(unsigned(&[outpoint], vec![pay(to, parent.outputs[0].value)]), &[parent])
+    scene.ledger.sign(unsigned(&[outpoint], vec![pay(to, parent.outputs[0].value.as_grains())]), &[parent])
 }
 
 pub fn cases() -> Vec<Case> {
@@ -51,7 +54,7 @@ fn shape() -> Vec<Case> {
         valid("a payment to a key that is no point on the curve", |s| {
             let mut nobody = [0; 32];
             nobody[0] = 2;
-            to(s, vec![Output::pay(cairn_core::primitives::keys::PublicKey(nobody), TEN_COINS)])
+            to(s, vec![Output::pay(cairn_core::primitives::keys::PublicKey(nobody), Amount::from_grains(TEN_COINS))])
         }),
         breaks("NoOutputs", "a payment to nobody", |s| to(s, Vec::new())),
         breaks("DuplicateInput", "one coin spent by both inputs", |s| {
@@ -63,7 +66,9 @@ fn shape() -> Vec<Case> {
         valid("256 bytes of data in a payment", |s| to(s, vec![Output::data(vec![0; 256])])),
         breaks("DataTooLong", "257 bytes of data in a payment", |s| to(s, vec![Output::data(vec![0; 257])])),
         valid("data of no bytes", |s| to(s, vec![Output::data(Vec::new())])),
-        breaks("DataWithValue", "one grain under data", |s| to(s, vec![Output { value: 1, ..Output::data(vec![1]) }])),
+        breaks("DataWithValue", "one grain under data", |s| {
+            to(s, vec![Output { value: Amount::from_grains(1), ..Output::data(vec![1]) }])
+        }),
         breaks("TooManyData", "two data outputs", |s| to(s, vec![Output::data(vec![1]), Output::data(vec![2])])),
         valid("locked until this very block", |s| locked(s, NEXT)),
         breaks("Locked", "locked until the block after", |s| locked(s, NEXT + 1)),
@@ -128,9 +133,9 @@ fn amounts() -> Vec<Case> {
         valid("everything as a fee", |s| to(s, vec![pay(2, 0)])),
         breaks("Overspend", "one grain more than there is", |s| to(s, vec![pay(2, TEN_COINS + 1)])),
         breaks("Overspend", "one grain more, in an output of its own", |s| to(s, vec![pay(2, TEN_COINS), pay(3, 1)])),
-        breaks("Overspend", "all the grains that can ever be, of ten coins", |s| to(s, vec![pay(2, MAX_SUPPLY)])),
-        breaks("ValueOverflow", "more than there can be, in one output", |s| to(s, vec![pay(2, MAX_SUPPLY + 1)])),
-        breaks("ValueOverflow", "more than there can be, in two", |s| to(s, vec![pay(2, MAX_SUPPLY), pay(3, 1)])),
+        breaks("Overspend", "all the grains that can ever be, of ten coins", |s| to(s, vec![pay(2, MOST)])),
+        breaks("ValueOverflow", "more than there can be, in one output", |s| to(s, vec![pay(2, MOST + 1)])),
+        breaks("ValueOverflow", "more than there can be, in two", |s| to(s, vec![pay(2, MOST), pay(3, 1)])),
         breaks("ValueOverflow", "a sum that wraps around to what there is", |s| {
             to(s, vec![pay(2, 1 << 63), pay(3, 1 << 63), pay(4, TEN_COINS)])
         }),
@@ -180,7 +185,7 @@ fn signatures() -> Vec<Case> {
         }),
         breaks("BadSignature", "a signature for another amount: the signer saw another fee", |s| {
             let mut fooled = s.ledger.clone();
-            fooled.coins.0.get_mut(&s.ledger.allocation(1)).unwrap().output.value = TEN_COINS / 2;
+            fooled.coins.0.get_mut(&s.ledger.allocation(1)).unwrap().output.value = Amount::from_grains(TEN_COINS / 2);
             Subject::Payment(fooled.payment(&[s.ledger.allocation(1)], vec![pay(2, TEN_COINS / 2)]))
         }),
         breaks("BadSignature", "a signature taken from the owner's other payment", |s| {
@@ -189,7 +194,9 @@ fn signatures() -> Vec<Case> {
             tx.inputs[0].signature = other.inputs[0].signature;
             Subject::Payment(tx)
         }),
-        breaks("BadSignature", "an amount changed after signing", |s| tampered(s, |tx| tx.outputs[0].value -= 1)),
+        breaks("BadSignature", "an amount changed after signing", |s| {
+            tampered(s, |tx| tx.outputs[0].value = tx.outputs[0].value.saturating_sub(Amount::from_grains(1)))
+        }),
         breaks("BadSignature", "the payee changed after signing", |s| {
             tampered(s, |tx| tx.outputs[0] = pay(9, TEN_COINS))
         }),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cairn::chain::Chain;
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::compact::CompactBlock;
-use cairn::p2p::frame;
+use cairn::p2p::frame::Frame;
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use cairn::p2p::{Config, Direction, Input, Node, Now, Output, PeerId, Protocol};
@@ -67,20 +67,20 @@ impl Bench {
     }
 
     /// Has the node handle an input, and gets what it sends ready for the sockets.
-    fn give(&mut self, input: Input) -> Vec<(PeerId, Message, Vec<u8>)> {
+    fn give(&mut self, input: Input) -> Vec<(PeerId, Frame)> {
         self.node.handle(self.now, input);
         let outputs = self.node.drain().filter_map(|output| match output {
-            Output::Send { peer, message } => Some((peer, frame::encode(&message), message)),
+            Output::Send { peer, frame } => Some((peer, frame)),
             _ => None,
         });
-        outputs.map(|(peer, frame, message)| (peer, message, frame)).collect()
+        outputs.collect()
     }
 
-    fn say(&mut self, peer: u64, message: Message) -> Vec<(PeerId, Message, Vec<u8>)> {
+    fn say(&mut self, peer: u64, message: Message) -> Vec<(PeerId, Frame)> {
         self.give(Input::Received { peer: PeerId(peer), message, at: self.now.mono })
     }
 
-    fn after(&mut self, span: Duration) -> Vec<(PeerId, Message, Vec<u8>)> {
+    fn after(&mut self, span: Duration) -> Vec<(PeerId, Frame)> {
         self.now.mono += span;
         self.give(Input::Tick)
     }
@@ -164,9 +164,9 @@ fn relayed(c: &mut Criterion) {
         let relay = |(dir, mut bench, messages): (_, Bench, Vec<Message>)| {
             let mut sent: Vec<_> = messages.into_iter().flat_map(|message| bench.say(0, message)).collect();
             let announced = bench.after(Duration::from_millis(400));
-            for (peer, message, _) in &announced {
-                if let Message::Inventory(items) = message {
-                    sent.extend(bench.say(peer.0, Message::GetData(items.clone())));
+            for (peer, frame) in &announced {
+                if let Ok(Message::Inventory(items)) = frame.message() {
+                    sent.extend(bench.say(peer.0, Message::GetData(items)));
                 }
             }
             while sent.len() < (PEERS as usize - 1) * PAYMENTS[0] as usize {

@@ -6,7 +6,7 @@
 use cairn::consensus::check::check_block;
 use cairn::consensus::headers::HeaderTail;
 use cairn::p2p::compact::{CompactBlock, Partial};
-use cairn::p2p::frame::{self, Decoder, FrameError, HEADER_BYTES, MAX_UNKNOWN_BYTES};
+use cairn::p2p::frame::{self, Decoder, Frame, FrameError, HEADER_BYTES, MAX_UNKNOWN_BYTES};
 use cairn::p2p::message::{Kind, Message};
 use cairn::primitives::gcs::Filter;
 use cairn_fuzz::{Script, messages, params, seed};
@@ -97,7 +97,7 @@ fn payload(kind: Kind, bytes: &[u8]) {
     } else {
         assert_eq!(encoded, bytes, "there is one encoding");
     }
-    assert_eq!(frame::kind(&frame::encode(&message)), Some(kind));
+    assert_eq!(Frame::from(&message).message().as_ref(), Ok(&message));
     match message {
         Message::Block(block) => {
             assert_eq!(block.size(), bytes.len());

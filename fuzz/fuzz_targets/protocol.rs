@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use cairn::chain::{self, ChainError};
 use cairn::light::{self, Light, Question};
-use cairn::p2p::frame::Decoder;
+use cairn::p2p::frame::{Decoder, Frame};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Kind, Message};
-use cairn::p2p::{Config, Direction, Input, Node, Output, PeerId, Protocol, frame};
+use cairn::p2p::{Config, Direction, Input, Node, Output, PeerId, Protocol};
 use cairn::primitives::time::MonoTime;
 use cairn_fuzz::{Script, blocks, fresh_chain, fresh_pool, key, messages, now, params, seed};
 use libfuzzer_sys::fuzz_target;
@@ -211,9 +211,9 @@ impl<P: Protocol> Driver<P> {
         assert!(outputs.len() < 1_000, "an input causes a bounded number of outputs");
         for output in outputs {
             match output {
-                Output::Send { peer, message } => {
+                Output::Send { peer, frame } => {
                     assert!(peer.0 < self.next_peer);
-                    can_be_read(message);
+                    can_be_read(&frame);
                 }
                 Output::Disconnect { peer, .. } => self.connected.retain(|other| *other != peer),
                 Output::Connect { address, .. } => {
@@ -228,9 +228,10 @@ impl<P: Protocol> Driver<P> {
 }
 
 /// Whatever is said, the other side's decoder takes.
-fn can_be_read(message: Message) {
+fn can_be_read(frame: &Frame) {
     let mut decoder = Decoder::new(params().max_block_bytes);
-    decoder.push(&frame::encode(&message));
-    assert_eq!(decoder.next_message(), Ok(Some(message)));
+    decoder.push(&frame.to_bytes());
+    let message = decoder.next_message().expect("it can be read").expect("it is whole");
+    assert_eq!(Frame::from(message), *frame);
     assert_eq!(decoder.buffered(), 0);
 }

@@ -12,6 +12,7 @@ use crate::consensus::check::MatchedBlock;
 use crate::mempool::Recent;
 use crate::p2p::compact::{CompactBlock, Partial};
 use crate::p2p::connection::{Direction, PeerId};
+use crate::p2p::frame::Frame;
 use crate::p2p::message::Message;
 use crate::p2p::outbox::Outbox;
 use crate::primitives::block::Block;
@@ -55,7 +56,7 @@ struct State {
 pub(super) struct Newest {
     pub(super) hash: BlockHash,
     pub(super) block: MatchedBlock,
-    pub(super) compact: Arc<CompactBlock>,
+    pub(super) compact: Frame,
 }
 
 /// See the module.
@@ -176,13 +177,13 @@ impl Blocks {
     /// Makes the compact form of a block, which is kept until there is a newer one. `also` are places of transactions that
     /// were not at hand here, and may not be elsewhere.
     pub(super) fn publish(&mut self, block: MatchedBlock, also: &[u16]) {
-        let compact = Arc::new(self.compact(block.block(), block.txids(), also));
+        let compact = self.compact(block.block(), block.txids(), also);
         self.newest = Some(Newest { hash: block.hash(), block, compact });
     }
 
     /// The compact form of a block as this node makes it.
-    pub(super) fn compact(&self, block: &Block, txids: &[Txid], also: &[u16]) -> CompactBlock {
-        CompactBlock::new(block, txids, self.nonce, also)
+    pub(super) fn compact(&self, block: &Block, txids: &[Txid], also: &[u16]) -> Frame {
+        Message::CompactBlock(Arc::new(CompactBlock::new(block, txids, self.nonce, also))).into()
     }
 
     /// The newest block, if it is the one of this hash.
@@ -215,7 +216,10 @@ mod tests {
 
     fn told(out: &mut Outbox) -> Vec<(u64, bool)> {
         let told = out.drain().filter_map(|output| match output {
-            Output::Send { peer, message: Message::SendCompact(push) } => Some((peer.0, push)),
+            Output::Send { peer, frame } => match frame.message() {
+                Ok(Message::SendCompact(push)) => Some((peer.0, push)),
+                _ => None,
+            },
             _ => None,
         });
         told.collect()

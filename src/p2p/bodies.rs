@@ -1,11 +1,12 @@
-//! Bodies of the last few blocks, read once for all peers that ask for parts of them or for their compact form.
+//! Bodies of the last few blocks, read once for all peers that ask for them, for parts of them or for their compact form.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::p2p::blocks::Blocks;
-use crate::p2p::compact::CompactBlock;
+use crate::p2p::frame::Frame;
 use crate::primitives::block::Block;
+use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
 use crate::storage::{Database, StoreError};
 
@@ -16,10 +17,12 @@ const MAX_BYTES: usize = 8_000_000;
 #[derive(Debug)]
 struct Body {
     hash: BlockHash,
-    bytes: usize,
-    block: Arc<Block>,
+    /// As it is stored and sent.
+    whole: Frame,
+    /// Decoded when parts of it or its compact form are first asked for.
+    block: Option<Arc<Block>>,
     /// Made when it is first asked for.
-    compact: Option<Arc<CompactBlock>>,
+    compact: Option<Frame>,
 }
 
 /// See the module. The oldest reading comes first.
@@ -30,37 +33,57 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    /// A block, from the store if it is not here.
-    pub(super) fn block(&mut self, hash: &BlockHash, db: &Database) -> Result<Option<Arc<Block>>, StoreError> {
-        Ok(self.body(hash, db)?.map(|body| body.block.clone()))
+    /// The message that holds a block, from the store if it is not here.
+    pub(super) fn whole(&mut self, hash: &BlockHash, db: &Database) -> Result<Option<Frame>, StoreError> {
+        Ok(self.body(hash, db)?.map(|body| body.whole.clone()))
     }
 
-    /// A block's compact form, which is made once.
+    /// A block.
+    pub(super) fn block(&mut self, hash: &BlockHash, db: &Database) -> Result<Option<Arc<Block>>, StoreError> {
+        let Some(body) = self.body(hash, db)? else { return Ok(None) };
+        body.block(db).map(Some)
+    }
+
+    /// The message that holds a block's compact form, which is made once.
     pub(super) fn compact(
         &mut self,
         hash: &BlockHash,
         db: &Database,
         blocks: &Blocks,
-    ) -> Result<Option<Arc<CompactBlock>>, StoreError> {
+    ) -> Result<Option<Frame>, StoreError> {
         let Some(body) = self.body(hash, db)? else { return Ok(None) };
-        let Body { block, compact, .. } = body;
-        let compact = compact.get_or_insert_with(|| Arc::new(blocks.compact(block, &block.txids(), &[])));
-        Ok(Some(compact.clone()))
+        if let Some(compact) = &body.compact {
+            return Ok(Some(compact.clone()));
+        }
+        let block = body.block(db)?;
+        let compact = blocks.compact(&block, &block.txids(), &[]);
+        body.compact = Some(compact.clone());
+        Ok(Some(compact))
     }
 
     fn body(&mut self, hash: &BlockHash, db: &Database) -> Result<Option<&mut Body>, StoreError> {
         if !self.kept.iter().any(|body| body.hash == *hash) {
-            let Some(block) = db.block(hash)? else { return Ok(None) };
-            let bytes = block.size();
+            let Some(encoded) = db.raw_block(hash)? else { return Ok(None) };
+            let bytes = encoded.len();
             while self.bytes + bytes > MAX_BYTES
                 && let Some(oldest) = self.kept.pop_front()
             {
-                self.bytes -= oldest.bytes;
+                self.bytes -= oldest.whole.payload().len();
             }
             self.bytes += bytes;
-            self.kept.push_back(Body { hash: *hash, bytes, block: Arc::new(block), compact: None });
+            self.kept.push_back(Body { hash: *hash, whole: Frame::of_block(encoded), block: None, compact: None });
         }
         Ok(self.kept.iter_mut().find(|body| body.hash == *hash))
+    }
+}
+
+impl Body {
+    fn block(&mut self, db: &Database) -> Result<Arc<Block>, StoreError> {
+        if let Some(block) = &self.block {
+            return Ok(block.clone());
+        }
+        let block = codec::decode(self.whole.payload()).map_err(|error| db.corrupt(error.to_string()))?;
+        Ok(self.block.insert(Arc::new(block)).clone())
     }
 }
 
@@ -68,6 +91,7 @@ impl Bodies {
 mod tests {
     use super::*;
     use crate::consensus::params::{GenesisSpec, Params};
+    use crate::p2p::message::Message;
     use crate::primitives::meter;
     use crate::storage::{Batch, MemoryStore, Store};
 
@@ -83,7 +107,8 @@ mod tests {
         let first = bodies.compact(&hash, &db, &blocks).unwrap().unwrap();
         let before = meter::effort();
         let second = bodies.compact(&hash, &db, &blocks).unwrap().unwrap();
-        assert!(Arc::ptr_eq(&first, &second) && *bodies.block(&hash, &db).unwrap().unwrap() == genesis);
+        assert_eq!((&first, &*bodies.block(&hash, &db).unwrap().unwrap()), (&second, &genesis));
+        assert_eq!(bodies.whole(&hash, &db).unwrap(), Some(Frame::from(Message::Block(Arc::new(genesis)))));
         assert_eq!(meter::effort(), before, "nothing is read or hashed again");
         assert!(bodies.block(&BlockHash::ZERO, &db).unwrap().is_none());
     }

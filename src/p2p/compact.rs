@@ -319,7 +319,8 @@ mod tests {
             let missing = partial.missing().to_vec();
             let lacks = |n: &u32| !at_hand.contains(n) && !also.contains(&(*n as u16 + 1));
             prop_assert_eq!(missing.len(), (0..count).filter(lacks).count());
-            prop_assert_eq!(partial.finish(served(&block, &missing)).unwrap().block(), &block);
+            let whole = partial.finish(served(&block, &missing)).unwrap();
+            prop_assert_eq!((whole.block(), whole.txids()), (&block, &block.txids()[..]));
         }
 
         #[test]

@@ -5,6 +5,9 @@
 //! the buffer grows with the bytes that have really come. A frame of a kind not known here is read past without being
 //! kept: later versions may send it.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::p2p::message::{Kind, Message, MessageError};
 use crate::primitives::codec::{Decode, Encode};
 
@@ -35,20 +38,80 @@ pub enum FrameError {
     Message(#[from] MessageError),
 }
 
-/// The frame that holds `message`.
-pub fn encode(message: &Message) -> Vec<u8> {
-    let payload = message.encode();
-    let mut frame = Vec::with_capacity(HEADER_BYTES + payload.len());
-    // No payload comes near 4 GB: counts and blocks are capped.
-    frame.extend((payload.len() as u32 + 1).to_le_bytes());
-    frame.push(message.kind() as u8);
-    frame.extend(payload);
-    frame
+/// A message as it is sent, encoded once: clones, for other peers, share the bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame {
+    kind: Kind,
+    payload: Arc<Vec<u8>>,
 }
 
-/// Which message a whole frame holds; `None` for one that [`encode`] did not make.
-pub fn kind(frame: &[u8]) -> Option<Kind> {
-    frame.get(HEADER_BYTES - 1).copied().and_then(Kind::from_byte)
+impl Frame {
+    /// The message that holds a block, from the block's encoding as the store has it.
+    pub fn of_block(encoded: Vec<u8>) -> Self {
+        Self { kind: Kind::Block, payload: Arc::new(encoded) }
+    }
+
+    /// Which message it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What comes before the payload.
+    pub fn header(&self) -> [u8; HEADER_BYTES] {
+        // No payload comes near 4 GB: counts and blocks are capped.
+        let [a, b, c, d] = (self.payload.len() as u32 + 1).to_le_bytes();
+        [a, b, c, d, self.kind as u8]
+    }
+
+    /// The message's encoding.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Bytes of header and payload.
+    pub fn size(&self) -> usize {
+        HEADER_BYTES + self.payload.len()
+    }
+
+    /// Header and payload.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.header()[..], self.payload()].concat()
+    }
+
+    /// The message: for tests and simulations, which are on both sides.
+    ///
+    /// # Errors
+    /// [`MessageError`], if it was made of what is no block.
+    pub fn message(&self) -> Result<Message, MessageError> {
+        Message::decode(self.kind, &self.payload)
+    }
+}
+
+impl From<&Message> for Frame {
+    fn from(message: &Message) -> Self {
+        Self { kind: message.kind(), payload: Arc::new(message.encode()) }
+    }
+}
+
+impl From<Message> for Frame {
+    fn from(message: Message) -> Self {
+        Self::from(&message)
+    }
+}
+
+/// Shows the message, for people.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message() {
+            Ok(message) => message.fmt(f),
+            Err(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The frame that holds `message`.
+pub fn encode(message: &Message) -> Vec<u8> {
+    Frame::from(message).to_bytes()
 }
 
 /// Reads frames from bytes that come in arbitrary pieces.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
-use crate::p2p::frame::FrameError;
+use crate::p2p::frame::{Frame, FrameError};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
@@ -101,8 +101,8 @@ pub enum Output {
     Send {
         /// To whom.
         peer: PeerId,
-        /// What.
-        message: Message,
+        /// What, encoded.
+        frame: Frame,
     },
     /// Answer with [`Input::Flushed`] once everything sent to this peer so far has left: bodies are served in portions,
     /// so that a slow reader costs no more than one.

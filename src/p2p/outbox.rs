@@ -6,8 +6,8 @@ use crate::chain::ChainError;
 use crate::consensus::error::{Blame, RuleError};
 use crate::mempool::MempoolError;
 use crate::p2p::connection::PeerId;
+use crate::p2p::frame::Frame;
 use crate::p2p::interface::{Event, Output, Reason};
-use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::primitives::hash::BlockHash;
 
@@ -27,9 +27,10 @@ impl Outbox {
         self.queue.push_back(output);
     }
 
-    pub(crate) fn send(&mut self, peer: PeerId, message: Message) {
+    /// Sends a message, or a frame of which other peers have a clone.
+    pub(crate) fn send(&mut self, peer: PeerId, frame: impl Into<Frame>) {
         self.sent.push(peer);
-        self.push(Output::Send { peer, message });
+        self.push(Output::Send { peer, frame: frame.into() });
     }
 
     pub(crate) fn event(&mut self, event: Event) {

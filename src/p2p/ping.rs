@@ -128,7 +128,8 @@ mod tests {
         let peer = PeerId(1);
         pings.connected(at(0), peer);
         pings.tick(at(0), &mut rng, &mut out);
-        let Some(Output::Send { message: Message::Ping(nonce), .. }) = out.drain().next() else { panic!("no ping") };
+        let Some(Output::Send { frame, .. }) = out.drain().next() else { panic!("nothing is sent") };
+        let Ok(Message::Ping(nonce)) = frame.message() else { panic!("no ping") };
         pings.pong(at(3).mono, peer, nonce ^ 1);
         assert_eq!(pings.last(peer), None, "an answer to something else");
         pings.pong(at(40).mono, peer, nonce);

@@ -17,6 +17,7 @@ use crate::mempool::Mempool;
 use crate::mempool::Recent;
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::fanout::{FANOUT, push_to};
+use crate::p2p::frame::Frame;
 use crate::p2p::message::{Item, Message};
 use crate::p2p::outbox::Outbox;
 use crate::primitives::hash::Txid;
@@ -104,9 +105,10 @@ impl Relay {
         let lacking =
             self.listeners.iter().filter(|(_, listener)| listener.is_full && !listener.known.contains(&short));
         let lacking: Vec<PeerId> = lacking.map(|(peer, _)| *peer).collect();
+        let frame = Frame::from(Message::Transaction(tx.shared().clone()));
         for peer in push_to(&lacking, true, FANOUT, rng) {
             self.knows(peer, tx.txid());
-            out.send(peer, Message::Transaction(tx.shared().clone()));
+            out.send(peer, frame.clone());
         }
     }
 

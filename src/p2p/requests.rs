@@ -236,7 +236,8 @@ mod tests {
 
     fn asked(out: &mut Outbox) -> Vec<(PeerId, Vec<Txid>)> {
         let asked = out.drain().map(|output| match output {
-            Output::Send { peer, message: Message::GetData(items) } => {
+            Output::Send { peer, frame } => {
+                let Ok(Message::GetData(items)) = frame.message() else { panic!("{frame:?}") };
                 let txids = items.into_iter().map(|item| match item {
                     Item::Transaction(txid) => txid,
                     Item::Block(_) | Item::CompactBlock(_) => panic!("a block"),

@@ -17,6 +17,7 @@ use crate::p2p::bodies::Bodies;
 use crate::p2p::budget::{Budgets, Cost};
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::filters::FilterRequest;
+use crate::p2p::frame::Frame;
 use crate::p2p::interface::{Event, Output};
 use crate::p2p::message::{Item, MAX_HEADERS, MAX_INVENTORY, Message};
 use crate::p2p::misbehaviour::Offence;
@@ -206,13 +207,13 @@ impl Queue {
             return 0;
         }
         let missing = Message::NotFound(std::mem::take(&mut self.missing));
-        self.send(peer, missing, out)
+        self.send(peer, missing.into(), out)
     }
 
     /// Sends a part of the portion; how many bytes that is.
-    fn send(&mut self, peer: PeerId, message: Message, out: &mut Outbox) -> usize {
-        let sent = message.encoded_len();
-        out.send(peer, message);
+    fn send(&mut self, peer: PeerId, frame: Frame, out: &mut Outbox) -> usize {
+        let sent = frame.payload().len();
+        out.send(peer, frame);
         self.portion += sent;
         if self.portion >= PORTION_BYTES && !self.flushing {
             self.flushing = true;
@@ -228,13 +229,13 @@ impl Queue {
         shelf: Shelf<'_>,
         bodies: &mut Bodies,
         out: &mut Outbox,
-    ) -> Result<Option<Message>, StoreError> {
+    ) -> Result<Option<Frame>, StoreError> {
         Ok(match range {
             Range::Headers { locator, stop } => {
-                Some(Message::Headers(shelf.chain.headers_after(&locator, &stop, MAX_HEADERS)))
+                Some(Message::Headers(shelf.chain.headers_after(&locator, &stop, MAX_HEADERS)).into())
             }
-            Range::Filters(request) => Some(request.answer(shelf.chain, out)),
-            Range::Proofs(query) => Some(Message::Proofs(prover::answer(query, shelf.chain)?)),
+            Range::Filters(request) => Some(request.answer(shelf.chain, out).into()),
+            Range::Proofs(query) => Some(Message::Proofs(prover::answer(query, shelf.chain)?).into()),
             Range::BlockTransactions { block, places } => {
                 let found = block_transactions(peer, block, &places, shelf, bodies, out)?;
                 // A bad request is an offence, and has no answer.
@@ -247,19 +248,18 @@ impl Queue {
     }
 }
 
-fn body(item: &Item, shelf: Shelf<'_>, bodies: &mut Bodies) -> Result<Option<Message>, StoreError> {
+fn body(item: &Item, shelf: Shelf<'_>, bodies: &mut Bodies) -> Result<Option<Frame>, StoreError> {
     let Shelf { chain, mempool, blocks } = shelf;
     Ok(match item {
-        Item::Transaction(txid) => mempool.get(txid).map(|entry| Message::Transaction(entry.tx.shared().clone())),
-        Item::CompactBlock(hash) if let Some(newest) = blocks.newest(hash) => {
-            Some(Message::CompactBlock(newest.compact.clone()))
+        Item::Transaction(txid) => {
+            mempool.get(txid).map(|entry| Message::Transaction(entry.tx.shared().clone()).into())
         }
+        Item::CompactBlock(hash) if let Some(newest) = blocks.newest(hash) => Some(newest.compact.clone()),
         Item::CompactBlock(hash) if is_within(COMPACT_DEPTH, hash, chain) => {
-            bodies.compact(hash, chain.db(), blocks)?.map(Message::CompactBlock)
+            bodies.compact(hash, chain.db(), blocks)?
         }
-        Item::Block(hash) | Item::CompactBlock(hash) => {
-            chain.db().block(hash)?.map(|block| Message::Block(Arc::new(block)))
-        }
+        Item::Block(hash) if is_within(TRANSACTIONS_DEPTH, hash, chain) => bodies.whole(hash, chain.db())?,
+        Item::Block(hash) | Item::CompactBlock(hash) => chain.db().raw_block(hash)?.map(Frame::of_block),
     })
 }
 
@@ -276,7 +276,7 @@ fn block_transactions(
     shelf: Shelf<'_>,
     bodies: &mut Bodies,
     out: &mut Outbox,
-) -> Result<Option<Message>, StoreError> {
+) -> Result<Option<Frame>, StoreError> {
     let Shelf { chain, blocks, .. } = shelf;
     let is_sorted = places.is_sorted_by(|a, b| a < b);
     // The newest block may have been pushed and not be stored yet.
@@ -290,7 +290,7 @@ fn block_transactions(
             }
             None => return Ok(None),
         },
-        None if is_sorted => return Ok(chain.db().block(&hash)?.map(|block| Message::Block(Arc::new(block)))),
+        None if is_sorted => return Ok(chain.db().raw_block(&hash)?.map(Frame::of_block)),
         None => {
             out.offence(peer, Offence::BadPlaces);
             return Ok(None);
@@ -302,5 +302,6 @@ fn block_transactions(
         return Ok(None);
     }
     let of = |place: &u16| block.transactions.get(usize::from(*place)).cloned().map(Arc::new);
-    Ok(Some(Message::BlockTransactions { block: hash, transactions: places.iter().filter_map(of).collect() }))
+    let transactions = places.iter().filter_map(of).collect();
+    Ok(Some(Message::BlockTransactions { block: hash, transactions }.into()))
 }

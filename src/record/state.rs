@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::p2p::{Node, Now, Output, frame};
+use crate::p2p::{Node, Now, Output};
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::hash::{BlockHash, Hash256};
 
@@ -17,9 +17,10 @@ pub(super) fn digest<'a>(before: Digest, node: &Node, outputs: impl Iterator<Ite
     hasher.update(node.mempool().revision().to_le_bytes());
     for output in outputs {
         match output {
-            Output::Send { peer, message } => {
+            Output::Send { peer, frame } => {
                 hasher.update(peer.0.to_le_bytes());
-                hasher.update(frame::encode(message));
+                hasher.update(frame.header());
+                hasher.update(frame.payload());
             }
             // Only ever hashed, by this program, so that any form will do that tells all.
             other => hasher.update(format!("{other:?}")),

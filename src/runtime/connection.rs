@@ -20,7 +20,7 @@ use super::config::SocketLimits;
 use super::noise::{MAX_PLAIN, Opener, RecordError, Sealer};
 use super::send_queue::{Parcel, SendQueue, SendQueueReader};
 use super::traffic::Meter;
-use crate::p2p::frame::{self, Decoder, FrameError};
+use crate::p2p::frame::{Decoder, Frame, FrameError};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::{Direction, PeerId};
@@ -321,14 +321,14 @@ impl Writer<'_> {
             }
             let mut marks = self.take(parcel, &mut frames);
             // What else waits goes into the same records. Where links have faults, each message has a delay of its own.
-            let mut bytes: usize = frames.iter().map(Vec::len).sum();
+            let mut bytes: usize = frames.iter().map(Frame::size).sum();
             while self.link.is_none()
                 && bytes < MAX_PLAIN
                 && let Some(parcel) = self.send_queue.next_waiting()
             {
                 let before = frames.len();
                 marks += self.take(parcel, &mut frames);
-                bytes += frames[before..].iter().map(Vec::len).sum::<usize>();
+                bytes += frames[before..].iter().map(Frame::size).sum::<usize>();
             }
             if let Err(ended) = self.send(&mut stream, &frames).await {
                 return ended;
@@ -344,29 +344,36 @@ impl Writer<'_> {
     }
 
     /// Adds a frame to those to be written, unless it gets lost; answers how many marks it was.
-    fn take(&self, parcel: Parcel, frames: &mut Vec<Vec<u8>>) -> usize {
+    fn take(&self, parcel: Parcel, frames: &mut Vec<Frame>) -> usize {
         match parcel {
             Parcel::Mark => return 1,
             Parcel::Frame(frame) if self.link.as_ref().is_some_and(FaultyLink::loses) => {
-                self.send_queue.written(frame.len());
+                self.send_queue.written(frame.size());
             }
             Parcel::Frame(frame) => frames.push(frame),
         }
         0
     }
 
-    /// Writes frames, in as few records as they fill.
-    async fn send(&mut self, stream: &mut WriteHalf<'_>, frames: &[Vec<u8>]) -> Result<(), Ended> {
+    /// Writes frames, in as few records as they fill. What fills a record by itself is sealed where it lies, the rest is put
+    /// together first.
+    async fn send(&mut self, stream: &mut WriteHalf<'_>, frames: &[Frame]) -> Result<(), Ended> {
         let mut plain = Vec::new();
         for frame in frames {
-            let mut rest = &frame[..];
-            while !rest.is_empty() {
-                let (piece, after) = rest.split_at(rest.len().min(MAX_PLAIN - plain.len()));
-                plain.extend_from_slice(piece);
-                rest = after;
-                if plain.len() == MAX_PLAIN {
-                    self.record(stream, &plain).await?;
-                    plain.clear();
+            let header = frame.header();
+            for mut rest in [&header[..], frame.payload()] {
+                while !rest.is_empty() {
+                    let (piece, after) = rest.split_at(rest.len().min(MAX_PLAIN - plain.len()));
+                    rest = after;
+                    if piece.len() == MAX_PLAIN {
+                        self.record(stream, piece).await?;
+                        continue;
+                    }
+                    plain.extend_from_slice(piece);
+                    if plain.len() == MAX_PLAIN {
+                        self.record(stream, &plain).await?;
+                        plain.clear();
+                    }
                 }
             }
         }
@@ -374,10 +381,8 @@ impl Writer<'_> {
             self.record(stream, &plain).await?;
         }
         for frame in frames {
-            if let Some(kind) = frame::kind(frame) {
-                self.meter.message_sent(kind, frame.len());
-            }
-            self.send_queue.written(frame.len());
+            self.meter.message_sent(frame.kind(), frame.size());
+            self.send_queue.written(frame.size());
         }
         Ok(())
     }

@@ -15,7 +15,6 @@ use super::link::{Call, Tip};
 use super::net::Net;
 use super::send_queue::{Parcel, SendQueue};
 use super::turns::Turns;
-use crate::p2p::frame;
 use crate::p2p::message::Message;
 use crate::p2p::{Event, Input, Output, PeerId, Protocol};
 use crate::primitives::time::MonoTime;
@@ -213,8 +212,8 @@ impl<P: Protocol> Driver<P> {
             let mut overflowed = Vec::new();
             for output in outputs {
                 match output {
-                    Output::Send { peer, message } => {
-                        if !self.send(peer, Parcel::Frame(frame::encode(&message))) {
+                    Output::Send { peer, frame } => {
+                        if !self.send(peer, Parcel::Frame(frame)) {
                             overflowed.push(peer);
                         }
                     }

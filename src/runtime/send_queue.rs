@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::p2p::frame::Frame;
+
 /// Most messages waiting for one peer.
 const MAX_MESSAGES: usize = 4096;
 /// Most encoded bytes waiting for one peer. One frame is let in whatever its size, or a large block could never be sent.
@@ -16,7 +18,7 @@ const MAX_BYTES: usize = 16 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parcel {
     /// An encoded message.
-    Frame(Vec<u8>),
+    Frame(Frame),
     /// The node wants to know when everything before this has left.
     Mark,
 }
@@ -58,7 +60,7 @@ impl SendQueue {
     /// Leaves something to be written, without waiting. A connection that has just closed swallows it.
     pub(super) fn push(&self, parcel: Parcel) -> Result<(), Overflow> {
         let len = match &parcel {
-            Parcel::Frame(frame) => frame.len(),
+            Parcel::Frame(frame) => frame.size(),
             Parcel::Mark => 0,
         };
         let before = self.waiting_bytes.fetch_add(len, Ordering::Relaxed);
@@ -95,9 +97,10 @@ impl SendQueueReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::p2p::frame::HEADER_BYTES;
 
     fn frame(len: usize) -> Parcel {
-        Parcel::Frame(vec![7; len])
+        Parcel::Frame(Frame::of_block(vec![7; len - HEADER_BYTES]))
     }
 
     #[tokio::test]
@@ -108,14 +111,14 @@ mod tests {
         assert!(reader.next().await.is_some());
         reader.written(MAX_BYTES / 2);
         assert_eq!(send_queue.push(frame(MAX_BYTES / 2)), Ok(()));
-        assert_eq!(send_queue.push(frame(1)), Err(Overflow));
+        assert_eq!(send_queue.push(frame(HEADER_BYTES)), Err(Overflow));
     }
 
     #[test]
     fn one_oversized_frame_passes_when_nothing_waits() {
         let (send_queue, _reader) = send_queue(false);
         assert_eq!(send_queue.push(frame(MAX_BYTES + 1)), Ok(()));
-        assert_eq!(send_queue.push(frame(1)), Err(Overflow));
+        assert_eq!(send_queue.push(frame(HEADER_BYTES)), Err(Overflow));
     }
 
     #[test]
@@ -128,9 +131,9 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_still_read_after_the_node_let_go() {
         let (send_queue, mut reader) = send_queue(false);
-        send_queue.push(frame(1)).expect("there is room");
+        send_queue.push(frame(HEADER_BYTES)).expect("there is room");
         drop(send_queue);
-        assert_eq!(reader.next().await, Some((frame(1), None)));
+        assert_eq!(reader.next().await, Some((frame(HEADER_BYTES), None)));
         assert_eq!(reader.next().await, None);
     }
 }

@@ -340,7 +340,7 @@ impl Byzantine {
 }
 
 fn send(peer: PeerId, message: Message) -> Output {
-    Output::Send { peer, message }
+    Output::Send { peer, frame: message.into() }
 }
 
 /// A transaction without inputs.

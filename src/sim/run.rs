@@ -9,9 +9,8 @@ use sha2::Digest;
 use super::units::draw_between;
 use super::wire::{End, Happening, Link, link_of, peer_id};
 use super::{Actor, Sim};
-use crate::p2p::frame;
+use crate::p2p::frame::{Decoder, Frame};
 use crate::p2p::kad::NodeId;
-use crate::p2p::message::Message;
 use crate::p2p::{Input, Output, PeerId, Protocol};
 use crate::record;
 
@@ -37,16 +36,18 @@ impl Sim {
                 let direction = End::Dialler.direction();
                 self.tell(from, Input::Connected { peer, address: Self::address(to), direction, id: Self::id(to) });
             }
-            Happening::Arrival { link, to, message } => {
+            Happening::Arrival { link, to, frame } => {
                 let Some((from, node)) = self.ends(link, to) else { return };
-                let bytes = message.encoded_len() as u64;
                 let peer = peer_id(link, to);
-                self.traffic[message.kind().place()].add(bytes);
+                self.traffic[frame.kind().place()].add(frame.payload().len() as u64);
                 let garbled = self.places[from].garbled;
                 if garbled > 0.0 && self.rng.random_bool(garbled) {
-                    return self.tell_garbled(node, peer, &message);
+                    return self.tell_garbled(node, peer, frame.to_bytes());
                 }
-                self.tell(node, Input::Received { peer, message, at: self.time });
+                match frame.message() {
+                    Ok(message) => self.tell(node, Input::Received { peer, message, at: self.time }),
+                    Err(error) => self.tell(node, Input::Malformed { peer, reason: error.into() }),
+                }
             }
             Happening::Flushed { link, end } => {
                 if let Some(node) = self.links.get(&link).filter(|link| !link.is_cut).map(|link| link.node(end)) {
@@ -86,11 +87,10 @@ impl Sim {
 
     /// A message of which a bit was flipped: what a socket's reader makes of its frame. If that now promises more bytes
     /// than come, nothing.
-    fn tell_garbled(&mut self, node: usize, peer: PeerId, message: &Message) {
-        let mut bytes = frame::encode(message);
+    fn tell_garbled(&mut self, node: usize, peer: PeerId, mut bytes: Vec<u8>) {
         let bit = self.rng.random_range(0..8 * bytes.len() as u64);
         bytes[bit as usize / 8] ^= 1 << (bit % 8);
-        let mut decoder = frame::Decoder::new(self.params.max_block_bytes);
+        let mut decoder = Decoder::new(self.params.max_block_bytes);
         decoder.push(&bytes);
         match decoder.next_message() {
             Ok(Some(message)) => self.tell(node, Input::Received { peer, message, at: self.time }),
@@ -166,7 +166,7 @@ impl Sim {
         let life = self.places[node].life;
         for output in outputs {
             match output {
-                Output::Send { peer, message } => self.send(peer, message),
+                Output::Send { peer, frame } => self.send(peer, frame),
                 Output::Flush { peer } => {
                     let (link, end) = link_of(peer);
                     if let Some(open) = self.links.get(&link) {
@@ -199,7 +199,7 @@ impl Sim {
         }
     }
 
-    fn send(&mut self, peer: PeerId, message: Message) {
+    fn send(&mut self, peer: PeerId, frame: Frame) {
         let (id, end) = link_of(peer);
         let to = end.other();
         let weather = &self.weather;
@@ -214,10 +214,10 @@ impl Sim {
         if weather.loss > 0.0 && self.rng.random_bool(weather.loss) {
             delay += Duration::from_millis(200) + 2 * link.latency;
         }
-        let transfer = Duration::from_millis(message.encoded_len() as u64 / weather.bandwidth.max(1));
+        let transfer = Duration::from_millis(frame.payload().len() as u64 / weather.bandwidth.max(1));
         let at = link.busy_until[to as usize].max(self.time + delay) + transfer;
         link.busy_until[to as usize] = at;
-        self.agenda.add(at, Happening::Arrival { link: id, to, message });
+        self.agenda.add(at, Happening::Arrival { link: id, to, frame });
     }
 
     /// Both ends learn that their connection is gone; what was under way is lost.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::p2p::frame::Frame;
 use crate::p2p::kad::NodeId;
-use crate::p2p::message::Message;
 use crate::p2p::{Direction, PeerId};
 use crate::primitives::time::MonoTime;
 
@@ -71,7 +71,7 @@ pub(super) enum Happening {
     /// The dialler learns that its dial was taken.
     Established { link: u64 },
     /// A message reaches an end.
-    Arrival { link: u64, to: End, message: Message },
+    Arrival { link: u64, to: End, frame: Frame },
     /// All that an end sent before has left.
     Flushed { link: u64, end: End },
     /// The connection's end reaches an end.

@@ -9,7 +9,7 @@ use cairn::chain::Chain;
 use cairn::consensus::params::Params;
 use cairn::light::{Config, Light, Notice};
 use cairn::mempool::{Limits, Mempool};
-use cairn::p2p::frame;
+use cairn::p2p::frame::{Decoder, Frame};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
 use cairn::p2p::{Direction, Input, Node, Now, Output, PeerId, Protocol, Reason};
@@ -162,10 +162,10 @@ impl World {
                     None => self.light.handle(self.now, Input::ConnectFailed { address: to }),
                 }
             }
-            Output::Send { peer, message } => {
+            Output::Send { peer, frame } => {
                 if let Some(server) = self.server_of(peer) {
-                    self.servers[server].heard.push(message.kind().name());
-                    let message = over_the_wire(&message, &self.params);
+                    self.servers[server].heard.push(frame.kind().name());
+                    let message = over_the_wire(&frame, &self.params);
                     let input = Input::Received { peer, message, at: self.now.mono };
                     self.servers[server].node.handle(self.now, input);
                 }
@@ -190,9 +190,9 @@ impl World {
         let params = self.params.clone();
         let Server { node, lie, link, wake, .. } = &mut self.servers[server];
         match output {
-            Output::Send { peer, message } if *link == Some(peer) => {
-                for message in lie(message) {
-                    let message = over_the_wire(&message, &params);
+            Output::Send { peer, frame } if *link == Some(peer) => {
+                for message in lie(frame.message().unwrap()) {
+                    let message = over_the_wire(&message.into(), &params);
                     let input = Input::Received { peer, message, at: self.now.mono };
                     self.light.handle(self.now, input);
                 }
@@ -208,8 +208,8 @@ impl World {
 }
 
 /// The message after it was a frame's bytes.
-fn over_the_wire(message: &Message, params: &Params) -> Message {
-    let mut decoder = frame::Decoder::new(params.max_block_bytes);
-    decoder.push(&frame::encode(message));
+fn over_the_wire(frame: &Frame, params: &Params) -> Message {
+    let mut decoder = Decoder::new(params.max_block_bytes);
+    decoder.push(&frame.to_bytes());
     decoder.next_message().unwrap().unwrap()
 }

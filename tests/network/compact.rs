@@ -40,7 +40,7 @@ impl Stage {
         let mut stage = Self::new(peers);
         let block = stage.mined(&[]);
         let outputs = stage.deliver(0, &block);
-        assert!(sent_to(&outputs, stage.peers[0]).contains(&&Message::SendCompact(true)));
+        assert!(sent_to(&outputs, stage.peers[0]).contains(&Message::SendCompact(true)));
         stage
     }
 
@@ -88,7 +88,7 @@ impl Stage {
     /// Announces a block, and sends its compact form when asked.
     fn deliver(&mut self, peer: usize, block: &Block) -> Vec<Output> {
         let outputs = self.announce(peer, block);
-        assert_eq!(sent_to(&outputs, self.peers[peer]), [&wants(block)]);
+        assert_eq!(sent_to(&outputs, self.peers[peer]), [wants(block)]);
         let outputs = self.push(peer, block);
         assert!(self.has_tip(block));
         outputs
@@ -105,7 +105,7 @@ impl Stage {
     /// Places of transactions that a peer is asked for.
     fn asked(&self, outputs: &[Output], peer: usize) -> Option<Vec<u16>> {
         sent_to(outputs, self.peers[peer]).into_iter().find_map(|message| match message {
-            Message::GetBlockTransactions { places, .. } => Some(places.clone()),
+            Message::GetBlockTransactions { places, .. } => Some(places),
             _ => None,
         })
     }
@@ -185,7 +185,7 @@ fn a_block_goes_on_before_it_is_connected() {
     let missing = stage.asked(&outputs, 0).unwrap();
     let outputs = stage.answer(0, &block, &missing);
     assert!(!stage.has_tip(&block));
-    let [Message::CompactBlock(pushed)] = sent_to(&outputs, stage.peers[1])[..] else { panic!("{outputs:?}") };
+    let [Message::CompactBlock(pushed)] = &sent_to(&outputs, stage.peers[1])[..] else { panic!("{outputs:?}") };
     let along: Vec<u16> = pushed.prefilled.iter().map(|prefilled| prefilled.index).collect();
     assert_eq!(along, [0, missing[0]], "what was missing here may be there");
     assert!(sent_to(&outputs, stage.peers[2]).is_empty());
@@ -193,7 +193,7 @@ fn a_block_goes_on_before_it_is_connected() {
     let ask = Message::GetBlockTransactions { block: block.hash(), places: vec![place(&block, 1)] };
     let outputs = stage.say(1, ask);
     let transactions = vec![Arc::new(block.transactions[usize::from(place(&block, 1))].clone())];
-    assert_eq!(sent_to(&outputs, stage.peers[1]), [&Message::BlockTransactions { block: block.hash(), transactions }]);
+    assert_eq!(sent_to(&outputs, stage.peers[1]), [Message::BlockTransactions { block: block.hash(), transactions }]);
     assert!(sent_to(&stage.announce(2, &block), stage.peers[2]).is_empty());
     let outputs = stage.bench.after(Duration::from_millis(1));
     assert!(stage.has_tip(&block));
@@ -203,9 +203,9 @@ fn a_block_goes_on_before_it_is_connected() {
     let block = stage.mined(&[]);
     stage.bench.node.submit_block(stage.bench.now, block.clone()).unwrap();
     let outputs = stage.bench.after(Duration::ZERO);
-    let order: Vec<&Message> = sent(&outputs).collect();
+    let order: Vec<Message> = sent(&outputs).collect();
     assert!(matches!(order[0], Message::CompactBlock(_)) && order.len() == 3, "{order:?}");
-    assert!(order[1..].iter().all(|message| **message == Message::Headers(vec![block.header])));
+    assert!(order[1..].iter().all(|message| *message == Message::Headers(vec![block.header])));
 }
 
 /// Withheld transactions delay nothing if another pushes too, and little if another has the block.
@@ -232,7 +232,7 @@ fn withheld_transactions_are_had_from_others() {
     assert_eq!(stage.asked(&outputs, 0), Some(vec![1]));
     assert!(sent_to(&stage.announce(2, &block), stage.peers[2]).is_empty(), "it is under way");
     let outputs = stage.bench.after(FRONT_TIMEOUT);
-    assert!(sent_to(&outputs, stage.peers[2]).contains(&&wants(&block)));
+    assert!(sent_to(&outputs, stage.peers[2]).contains(&wants(&block)));
     let outputs = stage.push(2, &block);
     stage.answer(2, &block, &stage.asked(&outputs, 2).unwrap());
     assert!(stage.has_tip(&block));
@@ -293,7 +293,7 @@ fn other_transactions_than_those_asked_for() {
     let block = stage.mined(&[1, 2]);
     stage.push(0, &block);
     let outputs = stage.answer(0, &block, &[1, 1]);
-    assert_eq!(sent_to(&outputs, stage.peers[0]), [&wants_whole(&block)]);
+    assert_eq!(sent_to(&outputs, stage.peers[0]), [wants_whole(&block)]);
     stage.say(0, Message::Block(Arc::new(block.clone())));
     assert!(stage.has_tip(&block));
     assert_eq!(stage.score(0), Some(0));
@@ -316,7 +316,7 @@ fn collisions_are_nobodys_fault_and_the_block_comes_whole() {
         let mut compact = form(&block);
         collide(&stage, &mut compact);
         let outputs = stage.say(0, Message::CompactBlock(Arc::new(compact)));
-        assert_eq!(sent_to(&outputs, stage.peers[0]), [&wants_whole(&block)]);
+        assert_eq!(sent_to(&outputs, stage.peers[0]), [wants_whole(&block)]);
         stage.say(0, Message::Block(Arc::new(block.clone())));
         assert!(stage.has_tip(&block));
         assert_eq!(stage.score(0), Some(0));
@@ -346,7 +346,7 @@ fn a_bad_block_is_not_the_pushers_fault() {
     // It is told to nobody any more.
     let ask = Message::GetData(vec![Item::CompactBlock(block.hash())]);
     let outputs = stage.say(2, ask);
-    assert_eq!(sent_to(&outputs, stage.peers[2]), [&Message::NotFound(vec![Item::CompactBlock(block.hash())])]);
+    assert_eq!(sent_to(&outputs, stage.peers[2]), [Message::NotFound(vec![Item::CompactBlock(block.hash())])]);
 }
 
 /// From whoever was not asked to push it is an announcement, and no more.
@@ -355,7 +355,7 @@ fn an_unasked_push_is_an_announcement() {
     let mut stage = Stage::with_pusher(2);
     let block = stage.mined(&[]);
     let outputs = stage.push(1, &block);
-    assert_eq!(sent_to(&outputs, stage.peers[1]), [&wants(&block)]);
+    assert_eq!(sent_to(&outputs, stage.peers[1]), [wants(&block)]);
     assert!(!stage.has_tip(&block));
     stage.push(1, &block);
     assert!(stage.has_tip(&block));
@@ -376,7 +376,7 @@ fn three_that_delivered_first_are_asked_to_push() {
         assert!(stage.has_tip(&block));
         for (other, id) in stage.peers.iter().enumerate() {
             told.extend(sent_to(&outputs, *id).into_iter().filter_map(|message| match message {
-                Message::SendCompact(push) => Some((other, *push)),
+                Message::SendCompact(push) => Some((other, push)),
                 _ => None,
             }));
         }

@@ -108,20 +108,20 @@ pub(crate) fn reasons(outputs: &[Output]) -> Vec<Reason> {
     outputs.iter().filter_map(reason).collect()
 }
 
-pub(crate) fn sent(outputs: &[Output]) -> impl Iterator<Item = &Message> {
+pub(crate) fn sent(outputs: &[Output]) -> impl Iterator<Item = Message> {
     outputs.iter().filter_map(|output| match output {
-        Output::Send { message, .. } => Some(message),
+        Output::Send { frame, .. } => Some(frame.message().unwrap()),
         _ => None,
     })
 }
 
 /// What was sent to one peer.
-pub(crate) fn sent_to(outputs: &[Output], to: PeerId) -> Vec<&Message> {
+pub(crate) fn sent_to(outputs: &[Output], to: PeerId) -> Vec<Message> {
     let message = |output: &'_ Output| matches!(output, Output::Send { peer, .. } if *peer == to);
     sent_of(outputs.iter().filter(|output| message(output)))
 }
 
-fn sent_of<'a>(outputs: impl Iterator<Item = &'a Output>) -> Vec<&'a Message> {
+fn sent_of<'a>(outputs: impl Iterator<Item = &'a Output>) -> Vec<Message> {
     outputs.flat_map(|output| sent(std::slice::from_ref(output))).collect()
 }
 
@@ -267,7 +267,7 @@ fn a_greedy_peer_gets_one_portion_at_a_time() {
     }
     let unknown = Item::Block(BlockHash::of(b"unknown"));
     let outputs = bench.say(peer, Message::GetData(vec![unknown]));
-    assert!(sent(&outputs).any(|message| *message == Message::NotFound(vec![unknown])));
+    assert!(sent(&outputs).any(|message| message == Message::NotFound(vec![unknown])));
 }
 
 #[test]
@@ -357,8 +357,7 @@ fn of_two_that_one_side_dialled_the_older_stays_if_it_is_alive() {
         let (older, _) = bench.meets(other, "10.0.0.1:7331", direction);
         let outputs = bench.say(older, Message::Hello(hello()));
         let ping = |outputs: &[Output]| {
-            let mut pings =
-                sent(outputs).filter_map(|m| if let Message::Ping(nonce) = m { Some(*nonce) } else { None });
+            let mut pings = sent(outputs).filter_map(|m| if let Message::Ping(nonce) = m { Some(nonce) } else { None });
             pings.next()
         };
         // The first question comes with the hello.

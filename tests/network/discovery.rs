@@ -131,7 +131,7 @@ fn teller(dial: Option<SocketAddr>, mut tell: impl FnMut(NodeId) -> Option<Vec<C
         let tip = TipClaim { height: 0, hash: genesis, work: Work::ZERO };
         let user_agent = "/teller/".to_owned();
         let hello = Hello { version: PROTOCOL_VERSION, genesis, services: 1, tip, listen_port: 7331, user_agent };
-        let send = |peer: PeerId, message: Message| vec![Output::Send { peer, message }];
+        let send = |peer: PeerId, message: Message| vec![Output::Send { peer, frame: message.into() }];
         match input {
             Input::Tick => dial.iter().map(|address| Output::Connect { address: *address, id: None }).collect(),
             Input::Connected { peer, direction: Direction::Outbound, .. } => {
@@ -282,9 +282,7 @@ fn a_private_address_from_a_public_peer_is_never_dialled() {
     let mut bench = Bench::new(Config { id: NodeId([9; 32]), seeds: vec![address], ..Config::default() });
     assert_eq!(dials(&bench.node.drain().collect::<Vec<_>>()), [address]);
     let (peer, outputs) = answer_dial(&mut bench, 1_000, address);
-    assert!(
-        sent(&outputs).any(|message| matches!(message, Message::FindNode { target } if *target == NodeId([9; 32])))
-    );
+    assert!(sent(&outputs).any(|message| matches!(message, Message::FindNode { target } if target == NodeId([9; 32]))));
     let contact = |n: u8, address: &str| Contact { id: NodeId([n; 32]), address: address.parse().unwrap() };
     let told = vec![contact(1, "10.0.0.1:7331"), contact(2, "127.0.0.1:7331"), contact(3, "9.9.9.9:7331")];
     let outputs = bench.say(peer, Message::Nodes(told));
@@ -293,7 +291,7 @@ fn a_private_address_from_a_public_peer_is_never_dialled() {
     let private = bench.guest("10.7.0.1:5");
     let outputs = bench.say(private, Message::FindNode { target: NodeId([0; 32]) });
     let told = |outputs: &[Output]| {
-        sent(outputs).find_map(|message| if let Message::Nodes(told) = message { Some(told.clone()) } else { None })
+        sent(outputs).find_map(|message| if let Message::Nodes(told) = message { Some(told) } else { None })
     };
     assert_eq!(told(&outputs).unwrap(), [Contact { id: id(PeerId(1_000)), address }]);
 }
@@ -307,7 +305,7 @@ fn a_brief_visitor_is_answered_and_no_more() {
     assert_eq!(sent(&outputs).count(), 1, "hello, and no ping");
     assert_eq!((bench.node.peers(bench.now).len(), bench.node.connection_counts()), (0, (0, 0)));
     let outputs = bench.say(peer, Message::FindNode { target: NodeId([1; 32]) });
-    assert_eq!(sent(&outputs).collect::<Vec<_>>(), [&Message::Nodes(Vec::new())]);
+    assert_eq!(sent(&outputs).collect::<Vec<_>>(), [Message::Nodes(Vec::new())]);
     let locator = vec![params().genesis_hash];
     let stop = params().genesis_hash;
     assert_eq!(sent(&bench.say(peer, Message::GetHeaders { locator, stop })).count(), 0);

@@ -112,14 +112,14 @@ fn hash_at(bench: &Bench, height: u32) -> BlockHash {
 }
 
 fn headers(outputs: &[Output]) -> Vec<(FilterHeader, Vec<FilterHash>)> {
-    let headers = |message: &Message| match message {
-        Message::FilterHeaders { previous, hashes, .. } => Some((*previous, hashes.clone())),
+    let headers = |message| match message {
+        Message::FilterHeaders { previous, hashes, .. } => Some((previous, hashes)),
         _ => None,
     };
     sent(outputs).filter_map(headers).collect()
 }
 
-fn filters(outputs: &[Output]) -> Vec<&Vec<(BlockHash, Vec<u8>)>> {
+fn filters(outputs: &[Output]) -> Vec<Vec<(BlockHash, Vec<u8>)>> {
     sent(outputs)
         .filter_map(|message| if let Message::Filters(filters) = message { Some(filters) } else { None })
         .collect()
@@ -169,7 +169,7 @@ fn a_greedy_peer_gets_one_portion_of_filters_at_a_time() {
     let (mut bench, peer) = stage(99);
     let ask = Message::GetFilters { start_height: 0, stop: hash_at(&bench, 99) };
     let outputs = bench.say(peer, ask.clone());
-    let size = sent(&outputs).map(Message::encoded_len).sum::<usize>();
+    let size = sent(&outputs).map(|message| message.encoded_len()).sum::<usize>();
     assert_eq!(filters(&outputs)[0].len(), 100);
     // The request that fills the portion is answered whole.
     let whole = PORTION_BYTES.div_ceil(size);
@@ -217,7 +217,7 @@ fn filters_that_do_not_fit_one_answer_are_had_by_asking_again() {
     while got.len() < blocks.len() {
         let start_height = 1 + got.len() as u32;
         let outputs = bench.say(peer, Message::GetFilters { start_height, stop: blocks[20] });
-        let [filters] = filters(&outputs)[..] else { panic!("one answer") };
+        let [filters] = &filters(&outputs)[..] else { panic!("one answer") };
         assert!(sent(&outputs).all(|message| message.encoded_len() <= MAX_FILTERS_BYTES));
         answers.push(filters.len());
         for (block, bytes) in filters {

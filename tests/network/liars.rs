@@ -43,7 +43,7 @@ pub(crate) fn liar(
     let mut dialled = Vec::new();
     Box::new(move |_: Now, input: Input| {
         let send = |peer: PeerId, messages: Vec<Message>| {
-            messages.into_iter().map(|message| Output::Send { peer, message }).collect::<Vec<_>>()
+            messages.into_iter().map(|message| Output::Send { peer, frame: message.into() }).collect::<Vec<_>>()
         };
         match input {
             Input::Tick => dial.iter().map(|address| Output::Connect { address: *address, id: None }).collect(),
@@ -511,7 +511,7 @@ fn one_node_cannot_take_all_places() {
         Input::Tick => vec![Output::Connect { address: Sim::address(0), id: None }],
         Input::Connected { peer, .. } => {
             count += 1;
-            let mut outputs = vec![Output::Send { peer, message: Message::Hello(hello.clone()) }];
+            let mut outputs = vec![Output::Send { peer, frame: Message::Hello(hello.clone()).into() }];
             if count < 50 {
                 outputs.push(Output::Connect { address: Sim::address(0), id: None });
             }

@@ -29,7 +29,7 @@ fn push(bench: &mut Bench, peer: PeerId, tx: &Transaction) -> Vec<Output> {
 
 /// Who was sent a transaction whole, and who was told that it is here.
 fn reached(outputs: &[Output], tx: &Transaction, peers: &[PeerId]) -> (Vec<PeerId>, Vec<PeerId>) {
-    let got = |peer: &PeerId, wanted: &Message| sent_to(outputs, *peer).contains(&wanted);
+    let got = |peer: &PeerId, wanted: &Message| sent_to(outputs, *peer).contains(wanted);
     let whole = Message::Transaction(Arc::new(tx.clone()));
     let told = Message::Inventory(vec![Item::Transaction(tx.txid())]);
     let among = |wanted: &Message| peers.iter().copied().filter(|peer| got(peer, wanted)).collect();
@@ -69,7 +69,7 @@ fn what_is_pushed_goes_on_and_what_was_announced_is_only_announced() {
     bench.after(Duration::from_millis(350));
 
     let outputs = bench.say(peers[1], Message::Inventory(vec![Item::Transaction(other.txid())]));
-    assert_eq!(sent_to(&outputs, peers[1]), [&Message::GetData(vec![Item::Transaction(other.txid())])]);
+    assert_eq!(sent_to(&outputs, peers[1]), [Message::GetData(vec![Item::Transaction(other.txid())])]);
     // Somebody pushes it before who was asked delivers: that is no news, and neither did wrong.
     let outputs = push(&mut bench, peers[2], &other);
     assert_eq!(reached(&outputs, &other, &peers).0, []);
@@ -88,7 +88,7 @@ fn the_parent_of_a_pushed_orphan_is_asked_for() {
     let outpoint = parent.outpoints(parent.txid()).next().unwrap().0;
     let child = spend(&params(), outpoint, &parent.outputs[0], 101, 5, 1_000);
     let outputs = push(&mut bench, peers[0], &child);
-    assert_eq!(sent_to(&outputs, peers[0]), [&Message::GetData(vec![Item::Transaction(parent.txid())])]);
+    assert_eq!(sent_to(&outputs, peers[0]), [Message::GetData(vec![Item::Transaction(parent.txid())])]);
     assert_eq!(reached(&outputs, &child, &peers).0, [], "it is not passed on before it is good");
     push(&mut bench, peers[0], &parent);
     assert!([parent, child].iter().all(|tx| bench.node.mempool().contains(&tx.txid())));

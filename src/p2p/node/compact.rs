@@ -11,7 +11,6 @@ use crate::p2p::blocks::MAX_AHEAD;
 use crate::p2p::compact::{CompactBlock, CompactError, Partial};
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::interface::Event;
-use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::time::MonoTime;
@@ -176,7 +175,7 @@ impl Node {
         let mut pushed = false;
         for peer in blocks.wanting() {
             if !sync.knows(peer, &entry, chain) && sync.knows(peer, &parent, chain) {
-                out.send(peer, Message::CompactBlock(newest.compact.clone()));
+                out.send(peer, newest.compact.clone());
                 sync.tell(peer, hash);
                 pushed = true;
             }

@@ -2,7 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::p2p::frame::{self, FrameError, MAX_UNKNOWN_BYTES};
+use crate::p2p::frame::{self, Frame, FrameError, MAX_UNKNOWN_BYTES};
 use crate::p2p::message::Message;
 use crate::runtime::chaos::LinkKey;
 use crate::runtime::lobby::MAX_HANDSHAKES;
@@ -113,19 +113,19 @@ async fn messages_go_both_ways_and_are_counted() {
     let SocketEvent::Received { message, .. } = world.next().await else { panic!("no message") };
     assert_eq!(message, Message::Ping(7));
 
-    let answer = frame::encode(&Message::Pong(7));
+    let answer = Frame::from(Message::Pong(7));
     opened.send_queue.push(Parcel::Frame(answer.clone())).expect("there is room");
     opened.send_queue.push(Parcel::Mark).expect("there is room");
     assert!(matches!(world.next().await, SocketEvent::Flushed { peer } if peer == opened.peer));
     let totals = world.net.0.traffic.of(opened.peer).expect("it is open");
     let received = HANDSHAKE_BYTES + bytes.len() + 2 * OVERHEAD;
     assert_eq!((totals.received.bytes, totals.received.messages()), (received as u64, 1));
-    let sent = HANDSHAKE_BYTES + answer.len() + OVERHEAD;
+    let sent = HANDSHAKE_BYTES + answer.size() + OVERHEAD;
     assert_eq!((totals.sent.bytes, totals.sent.messages()), (sent as u64, 1));
 
     // Letting go closes the connection, after what was sent.
     drop(opened.send_queue);
-    assert_eq!(client.rest().await.0, answer);
+    assert_eq!(client.rest().await.0, answer.to_bytes());
     assert!(matches!(world.next().await, SocketEvent::Closed { peer } if peer == opened.peer));
 }
 
@@ -134,14 +134,13 @@ async fn what_waits_is_sent_in_few_records() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let (mut client, opened) = world.connect().await;
     // The writing task cannot run between these: there is but one thread.
-    let frames: Vec<Vec<u8>> = (0..1_000).map(|number| frame::encode(&Message::Ping(number))).collect();
+    let mut frames: Vec<Frame> = (0..1_000).map(|number| Message::Ping(number).into()).collect();
+    frames.push(Frame::of_block(vec![7; 3 * MAX_PLAIN]));
     for frame in &frames {
         opened.send_queue.push(Parcel::Frame(frame.clone())).expect("there is room");
     }
-    let large = vec![7; 3 * MAX_PLAIN];
-    opened.send_queue.push(Parcel::Frame(large.clone())).expect("there is room");
     drop(opened.send_queue);
-    let plain = [frames.concat(), large].concat();
+    let plain = frames.iter().map(Frame::to_bytes).collect::<Vec<_>>().concat();
     let (got, wire) = client.rest().await;
     assert!(got == plain);
     assert_eq!(wire, plain.len() + plain.len().div_ceil(MAX_PLAIN) * OVERHEAD);
@@ -151,12 +150,12 @@ async fn what_waits_is_sent_in_few_records() {
 async fn last_words_are_sent_when_closing() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let (mut client, opened) = world.connect().await;
-    let words = frame::encode(&Message::Ping(1));
+    let words = Frame::from(Message::Ping(1));
     opened.send_queue.push(Parcel::Frame(words.clone())).expect("there is room");
     let Opened { send_queue, closing, .. } = opened;
     drop(send_queue);
     closing.cancel();
-    assert_eq!(client.rest().await.0, words);
+    assert_eq!(client.rest().await.0, words.to_bytes());
 }
 
 #[tokio::test]
@@ -230,7 +229,7 @@ async fn a_peer_that_does_not_read_does_not_last() {
     let mut world = World::new(limits, 8).await;
     let (_client, opened) = world.connect().await;
     // More than the buffers of two sockets on loopback hold.
-    opened.send_queue.push(Parcel::Frame(vec![0; 64 << 20])).expect("nothing else waits");
+    opened.send_queue.push(Parcel::Frame(Frame::of_block(vec![0; 64 << 20]))).expect("nothing else waits");
     assert!(matches!(world.next().await, SocketEvent::Closed { peer } if peer == opened.peer));
 }
 

@@ -4,7 +4,6 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
 
 use super::usage::memory_of;
-use crate::primitives::hash::Txid;
 use crate::primitives::tx::HashedTransaction;
 
 /// The last `capacity` distinct values given to it; giving one again does not renew it. Only asked, never iterated, so the

@@ -97,7 +97,7 @@ fn supervisors() {
     let login = ["--rpc-user", "ada", "--rpc-password-file", "secret"];
     let node = place.node("a", &login);
     assert_eq!(place.run("a", &["health"]).ok(), "ready at height 0");
-    let elsewhere = |args: &[&str]| place.run("elsewhere", &[args, &["--rpc", node.url()]].concat());
+    let elsewhere = |args: &[&str]| place.run("elsewhere", &[args, &["--rpc", &node.url()]].concat());
     let health: Value = serde_json::from_str(&elsewhere(&["health", "--json"]).ok()).unwrap();
     assert_eq!(health, serde_json::json!({ "ready": true, "height": 0 }));
     elsewhere(&["rpc", "getblockcount"]).fails(FAILED, "refuses these credentials");
@@ -132,7 +132,7 @@ fn networks_whose_nodes_run_elsewhere() {
     crate::process::wait_for("a block", || (node.tip().0 > 0).then_some(()));
     let mined = node.call("getaddressbalance", &[miner.into()]);
     assert!(mined["immature"].as_u64().unwrap() > 0, "{mined}");
-    assert!(place.run("rich", &["wallet", "balance", "--rpc", node.url()]).code != 0, "no credentials");
+    assert!(place.run("rich", &["wallet", "balance", "--rpc", &node.url()]).code != 0, "no credentials");
     let cookie = std::fs::read_to_string(place.path("node/.cookie")).unwrap();
     let url = node.url().replace("http://", &format!("http://{cookie}@"));
     assert!(place.run("rich", &["wallet", "balance", "--rpc", &url]).ok().starts_with("spendable  1000 coins"));
@@ -213,7 +213,7 @@ fn calls_that_the_node_refuses() {
     rpc(&["generatetoaddress", "1", "me"]).fails(FAILED, "address");
     rpc(&["--named", "getblockhash", "7"]).fails(FAILED, "NAME=VALUE");
     rpc(&[]).fails(USAGE, "<METHOD>");
-    place.run("elsewhere", &["rpc", "--rpc", node.url(), "uptime"]).fails(FAILED, "refuses these credentials");
+    place.run("elsewhere", &["rpc", "--rpc", &node.url(), "uptime"]).fails(FAILED, "refuses these credentials");
 
     assert_eq!(rpc(&["getblockcount"]).ok(), "0");
     let genesis = rpc(&["getblockhash", "0"]).ok();

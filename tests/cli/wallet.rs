@@ -196,9 +196,9 @@ fn words_restore_every_address_that_was_used() {
         place.run("node", &["wallet", "send", &handed_out[number - 2], &coins.to_string()]).ok();
     }
     node.generate(3, &handed_out[43]);
-    let balance = place.run("node", &["wallet", "balance", "--rpc", node.url()]).ok();
+    let balance = place.run("node", &["wallet", "balance", "--rpc", &node.url()]).ok();
 
-    let address = node.url().to_owned();
+    let address = node.url();
     let cookie = std::fs::read_to_string(place.path("node/.cookie")).unwrap();
     let url = address.replace("http://", &format!("http://{cookie}@"));
     let restore =

@@ -44,7 +44,7 @@ impl Scene {
 
     /// Where the page is.
     fn url(&self) -> String {
-        self.node.url().to_owned()
+        self.node.url()
     }
 
     /// The same with the owner's credentials, as `cairn testnet` prints it.
@@ -121,7 +121,7 @@ fn every_view_shows_its_data() {
     browser.wait_for_text("There is no such view.");
     browser.view("#/block/99999");
     browser.wait_for_text("This node knows no block 99999.");
-    browser.is_well(scene.node.url());
+    browser.is_well(&scene.node.url());
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_payment_is_seen_to_come_and_to_be_confirmed() {
     browser.wait("document.querySelectorAll('.blocks li').length === 17");
     browser.wait("document.getElementById('said').textContent.includes('16')");
     assert_eq!(browser.run("return window.loaded_once", &[]), true);
-    browser.is_well(scene.node.url());
+    browser.is_well(&scene.node.url());
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_branch_that_lost_is_drawn_beside_the_chain() {
     browser.click("li.side a.height");
     browser.wait_for_text("on a side branch");
     assert!(fact(&browser, "Hash").contains(&lost));
-    browser.is_well(scene.node.url());
+    browser.is_well(&scene.node.url());
 }
 
 /// 1,500 blocks that pay an address lie under 1,000 that do not.
@@ -206,7 +206,7 @@ fn an_address_is_read_page_by_page_from_its_newest_entry_on() {
     // What comes joins what has been read.
     scene.node.generate(1, &scene.payee);
     browser.wait(&format!("{items} === 1501"));
-    browser.is_well(scene.node.url());
+    browser.is_well(&scene.node.url());
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_proof_is_verified_and_a_false_one_refused() {
          return differing;",
     );
     assert_eq!(own, json!([]));
-    browser.is_well(scene.node.url());
+    browser.is_well(&scene.node.url());
 }
 
 /// Of more headers than a node gives a caller without credentials in one receipt.
@@ -282,7 +282,7 @@ fn a_proof_is_verified_on_a_long_chain() {
     browser.wait("['yes', 'no'].includes(document.querySelector('.verdict').dataset.holds)");
     let verdict = browser.text(".verdict").replace('\u{202f}', "");
     assert!(verdict.starts_with("Proven.") && verdict.contains("in 12250 headers"), "{verdict}");
-    browser.is_well(scene.node.url());
+    browser.is_well(&scene.node.url());
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn text_from_the_chain_stays_text() {
     }
     assert_eq!(browser.run("return document.querySelectorAll('main script, main img').length", &[]), 0);
     assert_eq!(browser.run("return window.harmed ?? null", &[]), Value::Null);
-    browser.is_well(scene.node.url());
+    browser.is_well(&scene.node.url());
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn credentials_leave_the_address_bar_at_once() {
     browser.wait("document.activeElement.classList.contains('link')");
     browser.keys("\u{e007}");
     browser.wait("document.getElementById('cut')");
-    browser.is_well(scene.node.url());
+    browser.is_well(&scene.node.url());
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn the_keyboard_reaches_everything() {
     browser.wait("document.querySelectorAll('.blocks li').length === 14");
     browser.keys("j");
     assert_eq!(browser.run(outline, &[]), "solid");
-    browser.is_well(scene.node.url());
+    browser.is_well(&scene.node.url());
 }
 
 #[test]
@@ -442,7 +442,7 @@ fn it_fits_a_phone_and_keeps_its_colours() {
     browser.reload();
     browser.wait("document.querySelector('main h1')");
     assert_eq!(browser.run(paper, &[]), dark);
-    browser.is_well(scene.node.url());
+    browser.is_well(&scene.node.url());
 }
 
 #[test]

@@ -246,7 +246,7 @@ impl Node {
     }
 
     /// The URL of its RPC.
-    pub fn url(&self) -> &str {
+    pub fn url(&self) -> String {
         self.client().url()
     }
 

@@ -75,3 +75,45 @@ pub(super) fn save(
     }
     if batch.is_empty() { Ok(()) } else { db.store().commit(batch) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::p2p::kad::NodeId;
+    use crate::primitives::hash::Hash256;
+    use crate::primitives::time::UnixTime;
+    use crate::storage::{PEER_RECORDS_DIGEST, SCHEMA_VERSION};
+
+    #[test]
+    fn records_are_those_of_the_storage_format() {
+        let v4: SocketAddr = "1.2.3.4:5".parse().unwrap();
+        let v6: SocketAddr = "[2001:db8::6]:7".parse().unwrap();
+        let id = NodeId([0x11; 32]);
+        let record = Record {
+            address: v4,
+            id: Some(id),
+            services: 0x0102,
+            last_seen: UnixTime::from_secs(0x0304),
+            last_success: UnixTime::from_secs(0x0506),
+            failures: 0x0708,
+            source: Subnet::group(v6.ip()),
+        };
+        let ban =
+            Ban { created: UnixTime::from_secs(0x090a), until: UnixTime::from_secs(0x0b0c), reason: "why".to_owned() };
+        let subnet = Subnet::host(v6.ip());
+        let never_tried = Record { address: v6, id: None, last_success: UnixTime::EPOCH, ..record.clone() };
+        let entries = [
+            (Name::Address(v4), Stored::Address(record)),
+            (Name::Address(v6), Stored::Address(never_tried)),
+            (Name::Ban(subnet), Stored::Ban(subnet, ban)),
+            (Name::Anchor(1), Stored::Anchor(1, Contact { id, address: v4 })),
+        ];
+        let bytes = entries.map(|(name, record)| [codec::encode(&name), codec::encode(&record)].concat()).concat();
+        let found = Hash256::of(&bytes).to_string();
+        assert_eq!(
+            found, PEER_RECORDS_DIGEST,
+            "The storage format changed. Raise SCHEMA_VERSION, which is {SCHEMA_VERSION}, and set PEER_RECORDS_DIGEST to \
+             {found}."
+        );
+    }
+}

@@ -9,6 +9,8 @@ pub mod archive;
 mod changes;
 mod copy;
 mod database;
+#[cfg(test)]
+mod format;
 mod journal;
 mod large;
 mod memory;
@@ -29,6 +31,9 @@ pub use self::database::{CoinStats, Counts, Database};
 pub use self::memory::MemoryStore;
 pub use self::schema::{BareHeader, HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
 pub use self::store::SledStore;
+
+#[cfg(test)]
+pub(crate) use self::schema::PEER_RECORDS_DIGEST;
 
 use self::changes::{Change, Log};
 use self::value::Stored;

@@ -37,6 +37,15 @@ use crate::primitives::tx::OutPoint;
 /// every entry as one of sled's, version 3 had with each header what follows from it and those before.
 pub const SCHEMA_VERSION: u32 = 4;
 
+/// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
+/// them, so that a change of the format with the old version fails.
+#[cfg(test)]
+pub(super) const SCHEMA_DIGEST: &str = "83a4495b07c0cf145d80d5262493700779505abb682157649b88c4425209f4f5";
+#[cfg(test)]
+pub(super) const FILES_DIGEST: &str = "c2239a3235d95d6dd7454e3c9c1da0c8d45ce54bafd47ca2a6c73185cd81fca9";
+#[cfg(test)]
+pub(crate) const PEER_RECORDS_DIGEST: &str = "10d39cacb2d6fa9901541945267f3046e93805efa3d630c96722c30aeb1298ff";
+
 pub(super) const META: &[u8] = b"v";
 pub(super) const TIP: &[u8] = b"T";
 pub(super) const HEADER: u8 = b'H';

@@ -1,8 +1,5 @@
 //! The chain on sled: 2,000 empty blocks connected one by one, and a chain of 100,000 headers opened.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +7,7 @@ use cairn::chain::Chain;
 use cairn::primitives::header::Header;
 use cairn::primitives::time::UnixTime;
 use cairn::storage::{SledStore, Store};
-use common::{Branch, params};
+use cairn_testkit::{Ledger, params};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
@@ -29,7 +26,7 @@ fn resident() -> Option<u64> {
 }
 
 fn connect(c: &mut Criterion) {
-    let blocks = Branch::new(&params()).extend(BLOCKS, 0);
+    let blocks = Ledger::on(&params()).extend(BLOCKS, 0);
     let mut group = c.benchmark_group("chain on sled");
     group.sample_size(10);
     group.throughput(Throughput::Elements(u64::from(BLOCKS)));
@@ -57,10 +54,7 @@ fn load(c: &mut Criterion) {
     let mut headers: Vec<Header> = Vec::new();
     for _ in 0..HEADERS {
         header = Header { previous: header.hash(), time: header.time + 5, nonce: 0, ..header };
-        let target = header.bits.target().expect("valid bits");
-        while !target.is_met_by(&header.hash()) {
-            header.nonce += 1;
-        }
+        cairn_testkit::mine(&mut header);
         headers.push(header);
     }
     for some in headers.chunks(2_000) {

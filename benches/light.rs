@@ -7,13 +7,10 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-#[path = "../crates/core/tests/forge/mod.rs"]
-mod forge;
-
 use cairn::light::Headers;
 use cairn::primitives::hash::Txid;
 use cairn::primitives::merkle::{self, Branch};
-use forge::{Fault, Forge, params};
+use cairn_testkit::forge::{Fault, Forge, params};
 
 const LENGTH: u32 = 100_000;
 

@@ -1,9 +1,6 @@
 //! The mempool: 1,500 one-input payments admitted one after the other, their signatures checked, and a block's worth
 //! selected from them.
 
-#[path = "../crates/core/tests/support/mod.rs"]
-mod support;
-
 use std::sync::Arc;
 
 use cairn::chain::Chain;
@@ -16,9 +13,9 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 const PAYMENTS: u32 = 1_500;
 
 fn mempool(c: &mut Criterion) {
-    let (ledger, block) = support::full_block(PAYMENTS);
+    let (ledger, block) = cairn_testkit::full_block(PAYMENTS);
     let now = u64::from(block.header.time);
-    let params = Arc::new(ledger.params);
+    let params = ledger.params;
     let chain = Chain::open(params.clone(), Arc::new(MemoryStore::new())).expect("a fresh chain opens");
     let payments = &block.transactions[1..];
     let empty = || Mempool::new(params.clone(), Limits::default());

@@ -1,9 +1,6 @@
 //! Time of the node's thread: for a block that is accepted, a block that is served, and a transaction that is relayed. What
 //! sockets do on other threads, decoding and encryption, is not in it.
 
-#[path = "../crates/core/tests/support/mod.rs"]
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +16,8 @@ use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::primitives::tx::Transaction;
 use cairn::storage::{SledStore, Store};
+use cairn_testkit::{Ledger, full_block};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use support::{Ledger, full_block};
 
 /// Peers of the node; the last three of them want blocks pushed.
 const PEERS: u64 = 8;
@@ -35,7 +32,7 @@ struct Bench {
 impl Bench {
     /// A node with peers, on what is in `store`, and with transactions in its mempool.
     fn new(ledger: &Ledger, store: Arc<dyn Store>, transactions: &[Transaction]) -> Self {
-        let params = Arc::new(ledger.params.clone());
+        let params = ledger.params.clone();
         let now =
             Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 1_000) };
         let chain = Chain::open(params.clone(), store).expect("the chain opens");

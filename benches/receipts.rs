@@ -6,13 +6,10 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
-#[path = "../crates/core/tests/forge/mod.rs"]
-mod forge;
-
 use cairn::consensus::headers::HeaderTail;
 use cairn::primitives::time::UnixTime;
 use cairn::receipt::{Evidence, Receipt};
-use forge::{Fault, Forge, params};
+use cairn_testkit::forge::{Fault, Forge, params};
 
 fn receipts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("receipt");

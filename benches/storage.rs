@@ -1,9 +1,6 @@
 //! The store: batches as a full block makes them (2,000 coins in and 2,000 out, over 100,000 that stay), committed and
 //! until they are on the disk; reads of what is and what is not there yet; and a block of 1,500 payments through the chain.
 
-#[path = "../crates/core/tests/support/mod.rs"]
-mod support;
-
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -84,9 +81,9 @@ fn storage(c: &mut Criterion) {
 }
 
 fn chain(c: &mut Criterion) {
-    let (ledger, block) = support::full_block(1_500);
+    let (ledger, block) = cairn_testkit::full_block(1_500);
     let now = u64::from(block.header.time);
-    let params = Arc::new(ledger.params);
+    let params = ledger.params;
     let mut group = c.benchmark_group("a block of 1,500 payments accepted");
     group.sample_size(10);
     group.throughput(Throughput::Elements(1_500));

@@ -1,14 +1,11 @@
 //! Validation of a block of 1,500 one-input payments, in memory: checking it by itself, then connecting it.
 
-#[path = "../crates/core/tests/support/mod.rs"]
-mod support;
-
 use cairn::consensus::check::{CheckedBlock, check_block};
 use cairn::consensus::connect::connect;
 use cairn::primitives::block::Block;
 use cairn::primitives::codec;
+use cairn_testkit::full_block;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use support::full_block;
 
 const PAYMENTS: u32 = 1_500;
 

@@ -1,8 +1,5 @@
 //! What peers can make the protocol remember, in bytes of this process. A binary of its own: nothing else runs beside it.
 
-#[path = "../crates/core/tests/support/mod.rs"]
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,11 +10,12 @@ use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, MAX_LOCATOR, Message, PROT
 use cairn::p2p::relay::MAX_KNOWN;
 use cairn::p2p::serve::MAX_WAITING_RANGES;
 use cairn::p2p::{Config, Direction, Input, Node, Now, PeerId, Protocol};
+use cairn::primitives::amount::COIN;
 use cairn::primitives::hash::{BlockHash, Hash256, Txid};
 use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::storage::MemoryStore;
-use support::{Ledger, funded_spec};
+use cairn_testkit::{Ledger, funded};
 
 /// Most bytes that the protocol remembers of one peer, as `docs/threat-model.md` says.
 const MAX_PEER_MEMORY: usize = 1_800_000;
@@ -34,8 +32,8 @@ fn memory() -> usize {
 #[cfg(target_os = "linux")]
 #[test]
 fn all_peers_together_make_a_node_remember_no_more_than_stated() {
-    let ledger = Ledger::new(funded_spec(1));
-    let params = Arc::new(ledger.params.clone());
+    let ledger = Ledger::new(funded(1..=1, 10 * COIN));
+    let params = ledger.params.clone();
     let genesis = params.genesis_hash;
     let now =
         Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 10_000) };

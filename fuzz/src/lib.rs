@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use cairn::chain::Chain;
-use cairn::consensus::params::{Allocation, GenesisSpec, Params};
+use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::mempool::{Limits, Mempool};
 use cairn::miner::template;
 use cairn::p2p::Now;
@@ -17,36 +17,28 @@ use cairn::p2p::compact::CompactBlock;
 use cairn::p2p::kad::{Contact, NodeId};
 use cairn::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use cairn::p2p::proofs::{ProofQuery, Proofs, TxProof};
-use cairn::primitives::address;
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::gcs::Filter;
 use cairn::primitives::hash::{BlockHash, FilterHeader};
-use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
-use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
+use cairn::primitives::tx::{Output, Transaction};
 use cairn::storage::{MemoryStore, TxLocation};
+pub use cairn_testkit::key;
+use cairn_testkit::{funded, genesis_coin, public, spend};
 
 /// Blocks of the honest chain after genesis.
 pub const HEIGHT: u32 = 12;
 /// The honest nodes' clock when all is mined, some minutes after genesis.
 pub const UNIX: UnixTime = UnixTime::from_secs(1_767_226_000);
 
-/// Key `n`. Keys 1 to 8 have 10 coins each in genesis.
-pub fn key(n: u8) -> SecretKey {
-    SecretKey::from_seed([n; 32])
-}
-
-/// A network with instant blocks: every second hash has enough work.
+/// A network with instant blocks: every second hash has enough work. Keys 1 to 8 have 10 coins each in genesis.
 pub fn params() -> &'static Arc<Params> {
     static PARAMS: LazyLock<Arc<Params>> = LazyLock::new(|| {
-        let mut spec = GenesisSpec::regtest();
-        spec.coinbase_maturity = 3;
-        spec.max_block_bytes = 100_000;
-        let address = |n| address::encode(&spec.address_prefix, &key(n).public_key());
-        spec.alloc = (1..=8).map(|n| Allocation { address: address(n), value: Amount::from_grains(10 * COIN) }).collect();
+        let funded = funded(1..=8, 10 * COIN);
+        let mut spec = GenesisSpec { coinbase_maturity: 3, max_block_bytes: 100_000, ..funded };
         assert!(spec.mine_nonce());
         Arc::new(Params::new(spec).expect("the parameters are valid"))
     });
@@ -55,18 +47,9 @@ pub fn params() -> &'static Arc<Params> {
 
 /// Spends the coin of key `n` in genesis, less `fee`, to key 100 + `n`.
 pub fn payment(n: u8, fee: u64) -> Transaction {
-    let genesis = &params().genesis.transactions[0];
-    let spent = &genesis.outputs[usize::from(n)];
-    let outpoint = OutPoint { txid: genesis.txid(), index: n.into() };
-    let mut tx = Transaction {
-        version: 1,
-        inputs: vec![Input { outpoint, signature: Signature::EMPTY }],
-        outputs: vec![Output::pay(key(100 + n).public_key(), Amount::from_grains(spent.value.as_grains() - fee))],
-        lock_height: 0,
-    };
-    let digest = tx.signature_digest(&params().genesis_hash, [spent]);
-    tx.inputs[0].signature = key(n).sign(&digest);
-    tx
+    let (outpoint, coin) = genesis_coin(params(), n);
+    let outputs = vec![Output::pay(public(100 + n), Amount::from_grains(coin.output.value.as_grains() - fee))];
+    spend(params(), &[(outpoint, coin, &key(n))], outputs)
 }
 
 /// A chain with nothing but genesis, in memory.
@@ -194,7 +177,7 @@ fn make_messages() -> Vec<Message> {
 }
 
 /// Gives a header the Merkle root of its transactions and enough work, so that a changed block is refused for what is wrong
-/// with it and for nothing else.
+/// with it and for nothing else. Its bits may be changed too: the work is that of the network.
 pub fn reseal(block: &mut Block) {
     block.header.merkle_root = merkle::root(block.txids()).hash;
     let target = params().genesis_target;

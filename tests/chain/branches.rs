@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::common::{Branch, genesis_coin, key, params, spend};
 use cairn::chain::{Chain, ChainError, TipStatus};
 use cairn::consensus::coins::CoinView;
 use cairn::consensus::error::{Blame, RuleError};
@@ -10,6 +9,7 @@ use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Output;
 use cairn::storage::{MemoryStore, SledStore, Store, StoreError, TxLocation};
+use cairn_testkit::{Ledger, genesis_coin, key, params, spend};
 
 const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
 
@@ -27,7 +27,7 @@ fn the_longer_branch_wins_and_coins_follow() {
     let store = Arc::new(MemoryStore::new());
     let mut chain = open(&store);
     let params = chain.params().clone();
-    let mut left = Branch::new(&params);
+    let mut left = Ledger::on(&params);
     let (outpoint, coin) = genesis_coin(&params, 0);
     let tx =
         spend(&params, &[(outpoint, coin, &key(0))], vec![Output::pay(key(1).public_key(), Amount::from_grains(5))]);
@@ -41,13 +41,13 @@ fn the_longer_branch_wins_and_coins_follow() {
     assert_eq!((history.len(), history[1].spent), (2, Amount::from_grains(fee + 5)));
 
     // A branch of equal length changes nothing; one block more moves the tip, the coins and the indexes.
-    let mut right = Branch::new(&params);
+    let mut right = Ledger::on(&params);
     let blocks = right.extend(3, 7);
     assert_eq!(accept(&mut chain, &blocks[0]).unwrap(), (0, 0));
     assert_eq!(accept(&mut chain, &blocks[1]).unwrap(), (1, 2));
     assert_eq!(chain.tip().hash, blocks[1].hash());
     assert_eq!(chain.commitment(), {
-        let mut two = Branch::new(&params);
+        let mut two = Ledger::on(&params);
         two.extend(2, 7);
         two.commitment()
     });
@@ -78,7 +78,7 @@ fn the_longer_branch_wins_and_coins_follow() {
 #[test]
 fn bodies_may_come_in_any_order_after_headers() {
     let mut chain = open(&Arc::new(MemoryStore::new()));
-    let blocks = Branch::new(chain.params()).extend(40, 0);
+    let blocks = Ledger::on(chain.params()).extend(40, 0);
     let headers: Vec<_> = blocks.iter().map(|block| block.header).collect();
     assert_eq!(chain.accept_headers(&headers, NOW).unwrap(), 40);
     assert_eq!((chain.tip().height, chain.best_header().height), (0, 40));
@@ -94,10 +94,10 @@ fn bodies_may_come_in_any_order_after_headers() {
 #[test]
 fn a_body_that_is_not_the_headers_leaves_its_name_alone() {
     let mut chain = open(&Arc::new(MemoryStore::new()));
-    let block = Branch::new(chain.params()).extend(1, 0).remove(0);
+    let block = Ledger::on(chain.params()).extend(1, 0).remove(0);
     let mut other = block.clone();
-    other.transactions[0].outputs[0].value =
-        other.transactions[0].outputs[0].value.saturating_sub(Amount::from_grains(1));
+    other.transactions[0].outputs[1].value =
+        other.transactions[0].outputs[1].value.saturating_sub(Amount::from_grains(1));
     assert!(matches!(accept(&mut chain, &other).unwrap_err().rule(), Some(RuleError::WrongMerkleRoot { .. })));
     assert_eq!(accept(&mut chain, &block).unwrap(), (0, 1));
 }
@@ -107,10 +107,10 @@ fn an_invalid_block_condemns_its_descendants_and_the_old_branch_comes_back() {
     let store = Arc::new(MemoryStore::new());
     let mut chain = open(&store);
     let params = chain.params().clone();
-    let mut good = Branch::new(&params);
+    let mut good = Ledger::on(&params);
     good.extend(2, 1).iter().for_each(|block| assert_eq!(accept(&mut chain, block).unwrap(), (0, 1)));
     // The second block of this branch takes too much; it is only found out when the third makes the branch best.
-    let mut bad = Branch::new(&params);
+    let mut bad = Ledger::on(&params);
     let first = bad.extend(1, 2).remove(0);
     let greedy = bad.make(&key(0).public_key(), &[], 1, 0);
     bad.push(greedy.clone());

@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::common::{Branch, key, seal, spend};
 use cairn::chain::{self, Chain, ChainError, ChainUpdate};
 use cairn::consensus::coins::Coin;
 use cairn::consensus::error::Verdict;
-use cairn::consensus::params::{Allocation, GenesisSpec, Params};
-use cairn::primitives::address;
+use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
@@ -18,6 +16,7 @@ use cairn::primitives::keys::PublicKey;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn::storage::{HistoryEntry, MemoryStore, Store, TxLocation};
+use cairn_testkit::{Ledger, funded, key, seal, spend};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -26,11 +25,7 @@ const KEYS: u8 = 4;
 const MATURITY: u32 = 2;
 
 fn params() -> Arc<Params> {
-    let mut spec = GenesisSpec::regtest();
-    spec.coinbase_maturity = MATURITY;
-    let address = |i: u8| address::encode(&spec.address_prefix, &key(i).public_key());
-    spec.alloc =
-        (0..KEYS).map(|i| Allocation { address: address(i), value: Amount::from_grains(1_000 * COIN) }).collect();
+    let mut spec = GenesisSpec { coinbase_maturity: MATURITY, ..funded(0..KEYS, 1_000 * COIN) };
     assert!(spec.mine_nonce());
     Arc::new(Params::new(spec).unwrap())
 }
@@ -95,7 +90,7 @@ struct Made {
     hash: BlockHash,
     /// Place of the parent in the tree; `None` for genesis.
     parent: Option<usize>,
-    branch: Branch,
+    branch: Ledger,
     /// It and all before it keep the rules.
     is_valid: bool,
 }
@@ -106,7 +101,7 @@ fn make_tree(params: &Arc<Params>, plan: &[(u8, Content, u16)]) -> Vec<Made> {
     for (number, (back, content, choice)) in plan.iter().enumerate() {
         let back = usize::from(*back);
         let parent = (back < number).then(|| number - 1 - back);
-        let mut branch = parent.map_or_else(|| Branch::new(params), |parent| made[parent].branch.clone());
+        let mut branch = parent.map_or_else(|| Ledger::on(params), |parent| made[parent].branch.clone());
         let block = make_block(&branch, *content, usize::from(*choice), number as u64);
         branch.push(block.clone());
         let fits = matches!(content, Content::Nothing | Content::Payment | Content::Chained);
@@ -116,7 +111,7 @@ fn make_tree(params: &Arc<Params>, plan: &[(u8, Content, u16)]) -> Vec<Made> {
     made
 }
 
-fn make_block(branch: &Branch, content: Content, choice: usize, salt: u64) -> Block {
+fn make_block(branch: &Ledger, content: Content, choice: usize, salt: u64) -> Block {
     let params = &branch.params;
     let owner = |coin: &Coin| (0..KEYS).find(|i| coin.output.key() == Some(&key(*i).public_key()));
     let payee = key((choice % usize::from(KEYS)) as u8).public_key();
@@ -147,10 +142,10 @@ fn make_block(branch: &Branch, content: Content, choice: usize, salt: u64) -> Bl
     }
     let fees = fee * transactions.len() as u64 + u64::from(content == Content::Greedy);
     let mut block = branch.make(&payee, &transactions, fees, salt);
-    let data = block.transactions[0].outputs[1].clone();
+    let data = block.transactions[0].outputs[0].clone();
     match content {
-        Content::Uncommitted => block.transactions[0].outputs[1] = Output::data(vec![9; 40]),
-        Content::Malformed => block.transactions[0].outputs[1] = Output { value: Amount::from_grains(1), ..data },
+        Content::Uncommitted => block.transactions[0].outputs[0] = Output::data(vec![9; 40]),
+        Content::Malformed => block.transactions[0].outputs[0] = Output { value: Amount::from_grains(1), ..data },
         _ => return block,
     }
     seal(&mut block);
@@ -328,8 +323,8 @@ impl Run<'_> {
     fn mangled(&mut self, at: usize) {
         let before = entries(&self.store);
         let mut block = self.tree[at].block.clone();
-        block.transactions[0].outputs[0].value =
-            block.transactions[0].outputs[0].value.saturating_sub(Amount::from_grains(1));
+        block.transactions[0].outputs[1].value =
+            block.transactions[0].outputs[1].value.saturating_sub(Amount::from_grains(1));
         self.chain.accept_block(block, NOW, &|_| false).unwrap_err();
         assert_eq!(before, entries(&self.store), "a body that is not its header's changed the store");
     }
@@ -348,7 +343,7 @@ impl Run<'_> {
 
     /// Tip, coins and header range after every event.
     fn compare(&self) {
-        let genesis = Branch::new(&self.params);
+        let genesis = Ledger::on(&self.params);
         let branch = self.model.tip(self.tree).map_or(&genesis, |tip| &self.tree[tip].branch);
         let tip = branch.tip().hash();
         assert_eq!((self.chain.tip().hash, self.chain.tip().height), (tip, branch.height()));
@@ -368,7 +363,7 @@ impl Run<'_> {
 
     /// The indexes, and the whole store against its own replay.
     fn compare_indexes(&self) {
-        let genesis = Branch::new(&self.params);
+        let genesis = Ledger::on(&self.params);
         let branch = self.model.tip(self.tree).map_or(&genesis, |tip| &self.tree[tip].branch);
         let db = self.chain.db();
         let mut locations: HashMap<Txid, Option<TxLocation>> = HashMap::new();

@@ -9,41 +9,33 @@ use cairn::consensus::check::check_block;
 use cairn::consensus::coins::CoinView;
 use cairn::consensus::connect::{BlockContext, connect};
 use cairn::consensus::error::{Blame, RuleError};
-use cairn::consensus::params::{Allocation, GenesisSpec, Params};
+use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::mempool::{Accepted, Limits, MAX_TX_SIZE, Mempool, MempoolError};
 use cairn::miner::{kernel, template};
-use cairn::primitives::address;
 use cairn::primitives::amount::{Amount, FeeRate};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{MmrRoot, Txid};
-use cairn::primitives::keys::{SecretKey, Signature};
+use cairn::primitives::keys::SecretKey;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::storage::MemoryStore;
+use cairn_testkit::{funded, key, public, sign, unsigned};
 use proptest::prelude::*;
 
 /// Coins that genesis makes for these tests, and what each is worth.
 const COINS: usize = 200;
 const VALUE: u64 = 1_000_000;
 
-fn key() -> SecretKey {
-    SecretKey::from_seed([1; 32])
-}
-
 fn params() -> Arc<Params> {
-    let mut spec = GenesisSpec::regtest();
-    let address = address::encode(&spec.address_prefix, &key().public_key());
-    spec.alloc = vec![Allocation { address, value: Amount::from_grains(VALUE) }; COINS];
-    assert!(spec.mine_nonce());
-    Arc::new(Params::new(spec).expect("valid parameters"))
+    Arc::new(Params::new(funded([1; COINS], VALUE)).expect("valid parameters"))
 }
 
 /// A pool, its chain, and the clock.
-struct World {
+pub struct World {
     params: Arc<Params>,
-    chain: Chain,
-    pool: Mempool,
-    now: u64,
+    pub chain: Chain,
+    pub pool: Mempool,
+    pub now: u64,
     /// Makes every block another.
     extra_nonce: u64,
 }
@@ -53,7 +45,7 @@ impl World {
         Self::on(params(), limits)
     }
 
-    fn on(params: Arc<Params>, limits: Limits) -> Self {
+    pub fn on(params: Arc<Params>, limits: Limits) -> Self {
         let chain = Chain::open(params.clone(), Arc::new(MemoryStore::default())).expect("a chain in memory");
         let pool = Mempool::new(params.clone(), limits);
         let now = u64::from(params.timestamp) + 1_000_000;
@@ -111,6 +103,22 @@ impl World {
         self.pool.update(&update, &self.chain, UnixTime::from_secs(self.now)).admitted
     }
 
+    /// Takes a block in, and the pool follows.
+    pub fn take(&mut self, block: &Block) {
+        let update =
+            self.chain.accept_block(block.clone(), UnixTime::from_secs(self.now), &|_| false).expect("a valid block");
+        self.pool.update(&update, &self.chain, UnixTime::from_secs(self.now));
+    }
+
+    /// Goes on until nothing is left to do; the most transactions that one call admitted.
+    pub fn resume(&mut self) -> usize {
+        let mut most = 0;
+        while self.pool.is_unfinished() {
+            most = most.max(self.pool.resume(&self.chain, UnixTime::from_secs(self.now)).admitted.len());
+        }
+        most
+    }
+
     /// Takes in another chain's blocks in one step; what came back into the pool.
     fn follow(&mut self, other: &World, from: u32) -> Vec<Txid> {
         let mut last = Vec::new();
@@ -129,21 +137,13 @@ impl World {
 
 /// A transaction of the tests' key, changed before it is signed.
 fn spend(params: &Params, coins: &[(OutPoint, u64)], values: &[u64], change: impl Fn(&mut Transaction)) -> Transaction {
-    let key = key();
-    let input = |(outpoint, _): &(OutPoint, u64)| Input { outpoint: *outpoint, signature: Signature::EMPTY };
-    let mut tx = Transaction {
-        version: 1,
-        inputs: coins.iter().map(input).collect(),
-        outputs: values.iter().map(|value| Output::pay(key.public_key(), Amount::from_grains(*value))).collect(),
-        lock_height: 0,
-    };
+    let outputs = values.iter().map(|value| Output::pay(public(1), Amount::from_grains(*value))).collect();
+    let mut tx = unsigned(&coins.iter().map(|(outpoint, _)| *outpoint).collect::<Vec<_>>(), outputs);
     change(&mut tx);
-    let spent: Vec<_> =
-        coins.iter().map(|(_, value)| Output::pay(key.public_key(), Amount::from_grains(*value))).collect();
-    let digest = tx.signature_digest(&params.genesis_hash, &spent);
-    let signature = key.sign(&digest);
-    tx.inputs.iter_mut().for_each(|input| input.signature = signature);
-    tx
+    let key = key(1);
+    let spent: Vec<Output> =
+        coins.iter().map(|(_, value)| Output::pay(public(1), Amount::from_grains(*value))).collect();
+    sign(params, tx, &spent.iter().map(|output| (output, &key)).collect::<Vec<_>>())
 }
 
 fn output(tx: &Transaction, index: u32) -> (OutPoint, u64) {
@@ -151,8 +151,7 @@ fn output(tx: &Transaction, index: u32) -> (OutPoint, u64) {
 }
 
 fn mine(chain: &Chain, pool: &Mempool, extra_nonce: u64, now: u64) -> Block {
-    let mut template =
-        template::build(chain, pool, &key().public_key(), 0, UnixTime::from_secs(now)).expect("a template");
+    let mut template = template::build(chain, pool, &public(1), 0, UnixTime::from_secs(now)).expect("a template");
     // Changes the Merkle root through the coinbase's branch alone, which the block's check then makes anew.
     template.set_extra_nonce(extra_nonce);
     let nonce = kernel::search(&template.header, template.target, 0..=u32::MAX).expect("easy bits");
@@ -276,7 +275,7 @@ fn verdicts() {
             matches!(r, Err(E::Rule(RuleError::ImmatureCoin { made: 1, spendable: 11, height: 3, .. })))
         }),
         ("no fee", world.spend(&[a], &[VALUE]), |r| matches!(r, Err(E::FeeTooLow { got: Amount::ZERO, .. }))),
-        ("another's signature", spend_as(&params, a, SecretKey::from_seed([2; 32])), |r| {
+        ("another's signature", spend_as(&params, a, key(2)), |r| {
             matches!(r, Err(E::Rule(RuleError::BadSignature { input: 0, .. })))
         }),
         ("another network's", other_network(a), |r| matches!(r, Err(E::Rule(RuleError::BadSignature { .. })))),
@@ -312,7 +311,7 @@ fn verdicts() {
 
 fn spend_as(params: &Params, coin: (OutPoint, u64), thief: SecretKey) -> Transaction {
     let mut tx = spend(params, &[coin], &[VALUE - 1000], |_| ());
-    let owner = Output::pay(key().public_key(), Amount::from_grains(coin.1));
+    let owner = Output::pay(public(1), Amount::from_grains(coin.1));
     tx.inputs[0].signature = thief.sign(&tx.signature_digest(&params.genesis_hash, [&owner]));
     tx
 }

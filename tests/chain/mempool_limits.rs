@@ -2,53 +2,23 @@
 //! whatever their length, and orphans whose signatures are bad.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Instant;
 
-use crate::support::{Ledger, funded_spec, public, unsigned};
-use cairn::chain::Chain;
-use cairn::mempool::{Limits, MAX_RETURNING_CHAIN, MAX_SIGNATURES_A_CALL, Mempool, MempoolError, Sender};
+use crate::mempool::World;
+use cairn::mempool::{Limits, MAX_RETURNING_CHAIN, MAX_SIGNATURES_A_CALL, MempoolError, Sender};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::codec;
 use cairn::primitives::hash::Txid;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{HashedTransaction, OutPoint, Output, Transaction};
-use cairn::storage::MemoryStore;
+use cairn_testkit::{Ledger, funded, public, unsigned};
 
 /// What each payment here pays.
 const FEE: u64 = 1_000;
 
-/// A pool and its chain.
-struct World {
-    chain: Chain,
-    pool: Mempool,
-    now: u64,
-}
-
-impl World {
-    fn new(ledger: &Ledger) -> Self {
-        let params = Arc::new(ledger.params.clone());
-        let now = u64::from(params.timestamp) + 1_000_000;
-        let chain = Chain::open(params.clone(), Arc::new(MemoryStore::default())).expect("a chain in memory");
-        Self { chain, pool: Mempool::new(params, Limits::default()), now }
-    }
-
-    /// Takes a block in, and the pool follows.
-    fn take(&mut self, block: &Block) {
-        let update =
-            self.chain.accept_block(block.clone(), UnixTime::from_secs(self.now), &|_| false).expect("a valid block");
-        self.pool.update(&update, &self.chain, UnixTime::from_secs(self.now));
-    }
-
-    /// Goes on until nothing is left to do; the most transactions that one call admitted.
-    fn resume(&mut self) -> usize {
-        let mut most = 0;
-        while self.pool.is_unfinished() {
-            most = most.max(self.pool.resume(&self.chain, UnixTime::from_secs(self.now)).admitted.len());
-        }
-        most
-    }
+fn follower(ledger: &Ledger) -> World {
+    World::on(ledger.params.clone(), Limits::default())
 }
 
 fn txids<'a>(txs: impl IntoIterator<Item = &'a Transaction>) -> BTreeSet<Txid> {
@@ -70,7 +40,7 @@ fn chained(ledger: &Ledger, length: u64) -> Vec<Transaction> {
 
 /// Fifty chained payments in two blocks, 25 in each, and three blocks without any on another branch.
 fn two_branches() -> (Ledger, Vec<Transaction>, [Block; 2], Vec<Block>) {
-    let mut ledger = Ledger::new(funded_spec(2));
+    let mut ledger = Ledger::new(funded(1..=2, 10 * COIN));
     let mut other = ledger.clone();
     let txs = chained(&ledger, 50);
     let blocks = [&txs[..25], &txs[25..]].map(|half| {
@@ -90,7 +60,7 @@ fn two_branches() -> (Ledger, Vec<Transaction>, [Block; 2], Vec<Block>) {
 #[test]
 fn a_reorganisation_brings_back_a_chain_of_any_length() {
     let (mut ledger, txs, blocks, better) = two_branches();
-    let mut world = World::new(&ledger);
+    let mut world = follower(&ledger);
     blocks.iter().for_each(|block| world.take(block));
     better.iter().for_each(|block| world.take(block));
     assert_eq!(world.chain.tip().height, 3);
@@ -121,7 +91,7 @@ fn split(ledger: &Ledger, (coin, value): (OutPoint, u64), maker: Option<&Transac
 fn a_reorganisation_of_large_families_keeps_to_the_bounds() {
     // How many payments one after the other, how many that spend outputs of the last, and how many that spend each of those's.
     for (length, middle, leaves) in [(900, 0, 0), (250, 60, 70), (500, 60, 70)] {
-        let mut ledger = Ledger::new(funded_spec(2));
+        let mut ledger = Ledger::new(funded(1..=2, 10 * COIN));
         let other = ledger.clone();
         let (mut coin, mut value) = (ledger.allocation(1), 10 * COIN);
         let mut txs: Vec<Transaction> = Vec::new();
@@ -144,10 +114,10 @@ fn a_reorganisation_of_large_families_keeps_to_the_bounds() {
         let (count, max_count) = (txs.len(), MAX_RETURNING_CHAIN / txs[0].size());
         let mut block = ledger.block(Vec::new());
         block.transactions.extend(txs);
-        crate::support::seal(&mut block);
+        cairn_testkit::seal(&mut block);
         let block_size = codec::encode(&block).len();
         ledger.append(&block);
-        let mut world = World::new(&ledger);
+        let mut world = follower(&ledger);
         world.take(&block);
         let mut longer = other.clone();
         let better: Vec<Block> = (0..2)
@@ -182,7 +152,7 @@ fn a_reorganisation_of_large_families_keeps_to_the_bounds() {
 #[test]
 fn a_saved_pool_comes_back_whole() {
     let (ledger, txs, blocks, better) = two_branches();
-    let mut world = World::new(&ledger);
+    let mut world = follower(&ledger);
     blocks.iter().chain(&better).for_each(|block| world.take(block));
     world
         .pool
@@ -194,7 +164,7 @@ fn a_saved_pool_comes_back_whole() {
         .expect("good");
     let saved = world.pool.save();
 
-    let mut again = World::new(&ledger);
+    let mut again = follower(&ledger);
     better.iter().for_each(|block| again.take(block));
     assert_eq!(again.pool.restore(&saved), Ok(51));
     // A stop before all of it is checked loses nothing.
@@ -210,8 +180,8 @@ fn a_saved_pool_comes_back_whole() {
 
 #[test]
 fn what_was_saved_is_checked_again() {
-    let ledger = Ledger::new(funded_spec(2));
-    let mut world = World::new(&ledger);
+    let ledger = Ledger::new(funded(1..=2, 10 * COIN));
+    let mut world = follower(&ledger);
     let tx = ledger.payment(&[ledger.allocation(1)], vec![Output::pay(public(3), Amount::from_grains(COIN))]);
     world.pool.accept(tx.clone(), &world.chain, UnixTime::from_secs(world.now)).expect("good");
     let saved = world.pool.save();
@@ -219,14 +189,14 @@ fn what_was_saved_is_checked_again() {
     for at in (0..saved.len()).step_by(7) {
         let mut flipped = saved.clone();
         flipped[at] ^= 1;
-        World::new(&ledger).pool.restore(&flipped).expect_err("a flipped bit");
-        World::new(&ledger).pool.restore(&saved[..at]).expect_err("cut");
+        follower(&ledger).pool.restore(&flipped).expect_err("a flipped bit");
+        follower(&ledger).pool.restore(&saved[..at]).expect_err("cut");
     }
-    World::new(&Ledger::new(funded_spec(3))).pool.restore(&saved).expect_err("another network");
+    follower(&Ledger::new(funded(1..=3, 10 * COIN))).pool.restore(&saved).expect_err("another network");
     // One that a block has meanwhile, and one that has waited too long, are left out.
-    let mut confirmed = World::new(&ledger);
+    let mut confirmed = follower(&ledger);
     confirmed.take(&ledger.block(vec![tx]));
-    let mut late = World::new(&ledger);
+    let mut late = follower(&ledger);
     late.now += Limits::default().expiry.as_secs() + 1;
     for mut world in [confirmed, late] {
         assert_eq!(world.pool.restore(&saved), Ok(1));
@@ -264,8 +234,8 @@ fn sender(connection: u64) -> Sender {
 
 #[test]
 fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
-    let ledger = Ledger::new(funded_spec(2));
-    let mut world = World::new(&ledger);
+    let ledger = Ledger::new(funded(1..=2, 10 * COIN));
+    let mut world = follower(&ledger);
     let parent = parent(&ledger);
     let senders = 30;
     for number in 0..senders {
@@ -295,8 +265,8 @@ fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
 
 #[test]
 fn with_a_bad_orphan_its_senders_others_go_and_nobody_elses() {
-    let ledger = Ledger::new(funded_spec(2));
-    let mut world = World::new(&ledger);
+    let ledger = Ledger::new(funded(1..=2, 10 * COIN));
+    let mut world = follower(&ledger);
     let parent = parent(&ledger);
     let give = |world: &mut World, number: u64, tx: Transaction| {
         world

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::common::{Branch, Guarded, genesis_coin, key, params, spend};
+use crate::guarded::Guarded;
 use cairn::chain::{self, Chain, ChainError, TransferError};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
@@ -16,6 +16,7 @@ use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Output;
 use cairn::storage::archive::ArchiveError;
 use cairn::storage::{Batch, Database, MemoryStore, SledStore, Store, StoreError};
+use cairn_testkit::{Ledger, genesis_coin, key, params, spend};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
@@ -24,7 +25,7 @@ const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
 /// A branch of `n` blocks, with a payment in every other one.
 fn blocks(n: u32, salt: u64) -> Vec<Block> {
     let params = params();
-    let mut branch = Branch::new(&params);
+    let mut branch = Ledger::on(&params);
     let mut coin = genesis_coin(&params, 0);
     (0..n)
         .map(|at| {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use crate::common::{Branch, Guarded, params, seal};
+use crate::guarded::Guarded;
 use cairn::chain::{BlockTree, Chain, ChainError, TipStatus, TreeReader};
 use cairn::consensus::error::RuleError;
 use cairn::primitives::amount::Amount;
@@ -14,6 +14,7 @@ use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::time::UnixTime;
 use cairn::storage::{Database, MemoryStore, StoreError};
+use cairn_testkit::{Ledger, params, seal};
 
 const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
 
@@ -43,7 +44,7 @@ fn assert_whole(tree: &BlockTree) {
 #[test]
 fn readers_see_whole_steps_of_the_tip() {
     let mut chain = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
-    let (left, right) = (Branch::new(&params()).extend(6, 1), Branch::new(&params()).extend(9, 2));
+    let (left, right) = (Ledger::on(&params()).extend(6, 1), Ledger::on(&params()).extend(9, 2));
     let (seen, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     let reader = chain.reader();
     thread::scope(|scope| {
@@ -128,7 +129,7 @@ fn readers_see_nothing_that_the_store_has_not() {
     let guarded = Guarded { inner: store.inner.clone(), guard: move || guard.guard() };
     let mut chain = Chain::open(params(), Arc::new(guarded)).unwrap();
     store.tree.set(chain.reader()).unwrap();
-    let (left, right) = (Branch::new(&params()).extend(3, 1), Branch::new(&params()).extend(5, 2));
+    let (left, right) = (Ledger::on(&params()).extend(3, 1), Ledger::on(&params()).extend(5, 2));
     let headers: Vec<_> = right[..4].iter().map(|block| block.header).collect();
     let acts: [&Act; 7] = [
         &|chain| chain.accept_headers(&headers, NOW).map(drop).map_err(|(_, error)| error),
@@ -153,8 +154,8 @@ fn readers_see_nothing_that_the_store_has_not() {
     assert_eq!(chain.tip().hash, right[2].hash());
     // A body that is not its header's leaves no header behind.
     let mut other = right[3].clone();
-    other.transactions[0].outputs[0].value =
-        other.transactions[0].outputs[0].value.saturating_sub(Amount::from_grains(1));
+    other.transactions[0].outputs[1].value =
+        other.transactions[0].outputs[1].value.saturating_sub(Amount::from_grains(1));
     for spoilt in [other.clone(), Block { header: right[4].header, ..other }] {
         let count = chain.header_count();
         assert!(matches!(accept(&mut chain, &spoilt), Err(ChainError::Rule { .. })));
@@ -168,7 +169,7 @@ fn readers_see_nothing_that_the_store_has_not() {
 #[test]
 fn headers_in_one_message_may_repeat_and_part() {
     let mut chain = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
-    let (left, right) = (Branch::new(&params()).extend(14, 1), Branch::new(&params()).extend(3, 2));
+    let (left, right) = (Ledger::on(&params()).extend(14, 1), Ledger::on(&params()).extend(3, 2));
     let mut headers: Vec<_> = left.iter().map(|block| block.header).collect();
     headers.insert(3, left[1].header);
     headers.extend(right.iter().map(|block| block.header));
@@ -184,7 +185,7 @@ fn headers_in_one_message_may_repeat_and_part() {
         assert_eq!((found.height, found.work, found.header), (entry.height, entry.work, entry.header));
     }
     // The rules hold within a message: the time may not be the median of those before, which are in the same one.
-    let more = Branch::new(&params()).extend(20, 3);
+    let more = Ledger::on(&params()).extend(20, 3);
     let mut early = more[15].clone();
     early.header.time = more[9].header.time;
     seal(&mut early);

@@ -11,8 +11,8 @@ use cairn::p2p::misbehaviour::Offence;
 use cairn::primitives::header::Header;
 use cairn::primitives::target::{Bits, Work};
 
-use crate::common::{Branch, params};
 use crate::world::{Lie, World, address, honest};
+use cairn_testkit::{Ledger, params};
 use std::time::Duration;
 
 /// A liar who changes headers before they are sent; those that follow are made to fit.
@@ -31,18 +31,12 @@ fn bent(mut change: impl FnMut(&mut Header) + 'static) -> Lie {
     })
 }
 
-fn mined(header: &mut Header) {
-    while !header.bits.target().unwrap().is_met_by(&header.hash()) {
-        header.nonce += 1;
-    }
-}
-
 #[test]
 fn the_chain_with_most_work_wins_whoever_has_it() {
     let params = params();
-    let mut short = Branch::new(&params);
+    let mut short = Ledger::on(&params);
     let blocks = short.extend(30, 1);
-    let mut long = Branch::new(&params);
+    let mut long = Ledger::on(&params);
     let best = long.extend(31, 2);
     for order in [[0, 1], [1, 0]] {
         let mut world = World::new(&params, 3, Config::default());
@@ -65,9 +59,9 @@ fn the_chain_with_most_work_wins_whoever_has_it() {
 #[test]
 fn a_long_branch_is_fetched_twice_and_kept_once() {
     let params = params();
-    let mut ours = Branch::new(&params);
+    let mut ours = Ledger::on(&params);
     let first = ours.extend(4_500, 1);
-    let mut theirs = Branch::new(&params);
+    let mut theirs = Ledger::on(&params);
     let best = theirs.extend(4_600, 2);
     let mut world = World::new(&params, 2, Config::default());
     world.serve(&first, honest());
@@ -89,7 +83,7 @@ fn a_long_branch_is_fetched_twice_and_kept_once() {
 #[test]
 fn new_blocks_and_reorganisations_are_followed() {
     let params = params();
-    let mut branch = Branch::new(&params);
+    let mut branch = Ledger::on(&params);
     let blocks = branch.extend(10, 1);
     let mut fork = branch.clone();
     let mut world = World::new(&params, 2, Config::default());
@@ -120,24 +114,20 @@ fn headers_that_break_a_rule_end_the_conversation() {
             // Easier bits.
             bent(|header| {
                 header.bits = Bits(0x207f_ffff);
-                mined(header);
+                cairn_testkit::mine(header);
             }),
             |offence| matches!(offence, Offence::BadHeader { rule: RuleError::WrongBits { .. }, .. }),
         ),
         (
             // No proof of work.
-            bent(|header| {
-                while header.bits.target().unwrap().is_met_by(&header.hash()) {
-                    header.nonce += 1;
-                }
-            }),
+            bent(cairn_testkit::unmine),
             |offence| matches!(offence, Offence::BadHeader { rule: RuleError::HighHash { .. }, .. }),
         ),
         (
             // Times that stand still, to make blocks seem slow.
             bent(|header| {
                 header.time = header.time.min(1_600_000_000);
-                mined(header);
+                cairn_testkit::mine(header);
             }),
             |offence| matches!(offence, Offence::BadHeader { rule: RuleError::TimeTooOld { .. }, .. }),
         ),
@@ -169,10 +159,10 @@ fn headers_that_break_a_rule_end_the_conversation() {
 
 /// Blocks of a network whose difficulty changes with every one.
 fn asert_blocks(params: &Arc<Params>, count: u32) -> Vec<cairn::primitives::block::Block> {
-    let mut branch = Branch::new(params);
+    let mut branch = Ledger::on(params);
     (0..count)
         .map(|_| {
-            let mut block = branch.make(&crate::common::key(9).public_key(), &[], 0, 0);
+            let mut block = branch.make(&cairn_testkit::key(9).public_key(), &[], 0, 0);
             let chain = branch.blocks.iter().skip(1).fold(
                 cairn::consensus::headers::HeaderTail::new(params),
                 |mut chain, block| {
@@ -181,7 +171,7 @@ fn asert_blocks(params: &Arc<Params>, count: u32) -> Vec<cairn::primitives::bloc
                 },
             );
             block.header.bits = chain.next_context(params).bits;
-            crate::common::mine(&mut block);
+            cairn_testkit::mine(&mut block.header);
             branch.push(block.clone());
             block
         })
@@ -191,7 +181,7 @@ fn asert_blocks(params: &Arc<Params>, count: u32) -> Vec<cairn::primitives::bloc
 #[test]
 fn who_claims_more_than_he_has_is_found_out() {
     let params = params();
-    let blocks = Branch::new(&params).extend(5, 1);
+    let blocks = Ledger::on(&params).extend(5, 1);
     let mut world = World::new(&params, 2, Config::default());
     world.serve(
         &blocks,
@@ -216,7 +206,7 @@ fn who_claims_more_than_he_has_is_found_out() {
 #[test]
 fn silent_peers_are_left_for_others() {
     let params = params();
-    let blocks = Branch::new(&params).extend(5, 1);
+    let blocks = Ledger::on(&params).extend(5, 1);
     let mut world = World::new(&params, 3, Config::default());
     world.serve(
         &blocks,
@@ -241,11 +231,11 @@ fn silent_peers_are_left_for_others() {
 #[test]
 fn a_header_from_the_future_waits_and_nobody_is_blamed() {
     let params = params();
-    let mut branch = Branch::new(&params);
+    let mut branch = Ledger::on(&params);
     let mut blocks = branch.extend(4, 1);
-    let mut early = branch.make(&crate::common::key(1).public_key(), &[], 0, 0);
+    let mut early = branch.make(&cairn_testkit::key(1).public_key(), &[], 0, 0);
     early.header.time = params.timestamp + 3_600 + params.max_future_secs + 60;
-    crate::common::mine(&mut early);
+    cairn_testkit::mine(&mut early.header);
     blocks.push(early.clone());
     let mut world = World::new(&params, 1, Config::default());
     world.serve(&blocks[..4], honest());
@@ -260,7 +250,7 @@ fn a_header_from_the_future_waits_and_nobody_is_blamed() {
 #[test]
 fn headers_are_kept_and_damage_costs_only_what_follows_it() {
     let params = params();
-    let mut branch = Branch::new(&params);
+    let mut branch = Ledger::on(&params);
     let blocks = branch.extend(50, 1);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("headers");

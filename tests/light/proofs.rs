@@ -14,12 +14,12 @@ use cairn::primitives::merkle::{self, Branch as MerkleBranch};
 use cairn::primitives::tx::{Output, Transaction};
 use cairn::storage::TxLocation;
 
-use crate::common::{Branch, genesis_coin, key, params, spend};
 use crate::world::{Lie, World, address, honest};
+use cairn_testkit::{Ledger, MINER, genesis_coin, key, params, public, spend};
 
 /// Ten blocks; that of height 4 holds payments of keys 0 to 5 to key 50, and that of height 6 one of key 50 to key 51.
 fn payments(params: &Arc<Params>) -> (Vec<Block>, Vec<Txid>) {
-    let mut branch = Branch::new(params);
+    let mut branch = Ledger::on(params);
     let mut blocks = branch.extend(3, 1);
     let made: Vec<Transaction> = (0..6)
         .map(|n| {
@@ -141,11 +141,11 @@ fn a_history_is_what_any_peer_can_prove() {
 #[test]
 fn long_histories_come_in_pages() {
     let params = params();
-    let blocks = Branch::new(&params).extend(250, 1);
+    let blocks = Ledger::on(&params).extend(250, 1);
     let mut world = World::new(&params, 1, Config::default());
     world.serve(&blocks, honest());
     world.sync();
-    let answer = ask(&mut world, Question::Key(key(200).public_key()));
+    let answer = ask(&mut world, Question::Key(public(MINER)));
     let heights: Vec<u32> = answer.found.iter().map(|found| found.place.height).collect();
     assert_eq!(heights, (1..=250).collect::<Vec<u32>>());
     assert_eq!(world.servers[0].heard.iter().filter(|name| **name == "getproofs").count(), 3);
@@ -198,13 +198,13 @@ fn false_proofs_are_told_from_true_ones() {
 #[test]
 fn what_could_be_an_inner_node_is_no_transaction() {
     let params = params();
-    let mut branch = Branch::new(&params);
+    let mut branch = Ledger::on(&params);
     // 64 bytes that are both a transaction and two hashes: a miner can make such a block, and nodes would refuse it.
     let node_sized =
         Transaction { version: 1, inputs: Vec::new(), outputs: vec![Output::data(vec![7; 20])], lock_height: 0 };
     assert_eq!(node_sized.size(), 64);
     let mut block = branch.make(&key(1).public_key(), std::slice::from_ref(&node_sized), 0, 0);
-    crate::common::seal(&mut block);
+    cairn_testkit::seal(&mut block);
     branch.push(block.clone());
     let mut chain = Headers::open(params.clone(), None).unwrap();
     assert!(chain.extend(&[block.header]).1.is_ok());

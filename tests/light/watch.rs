@@ -12,14 +12,10 @@ use cairn::primitives::hash::Txid;
 use cairn::primitives::keys::PublicKey;
 use cairn::primitives::tx::Output;
 
-use crate::common::{Branch, genesis_coin, key, params, spend};
 use crate::world::{Lie, World, honest};
+use cairn_testkit::{Ledger, genesis_coin, key, params, public, spend};
 
 const VALUE: u64 = 1_000 * COIN;
-
-fn public(n: u8) -> PublicKey {
-    key(n).public_key()
-}
 
 fn watch(world: &mut World, keys: &[u8], min_confirmations: u32) {
     let keys: BTreeSet<PublicKey> = keys.iter().map(|n| public(*n)).collect();
@@ -48,9 +44,9 @@ fn ids(payments: &[Payment]) -> Vec<Txid> {
 }
 
 /// A branch with a payment of key 1 to key 50 in block 5, spent on to key 51 in block 150; 250 blocks in all.
-fn branch() -> (Branch, Vec<Txid>) {
+fn branch() -> (Ledger, Vec<Txid>) {
     let params = params();
-    let mut branch = Branch::new(&params);
+    let mut branch = Ledger::on(&params);
     branch.extend(4, 1);
     let (outpoint, coin) = genesis_coin(&params, 1);
     let first = spend(&params, &[(outpoint, coin, &key(1))], vec![Output::pay(public(50), Amount::from_grains(VALUE))]);
@@ -221,7 +217,7 @@ fn peers_without_filters_or_with_other_bodies_do_not_stop_it() {
 #[test]
 fn peers_on_another_branch_cost_no_time() {
     let (branch, txids) = branch();
-    let mut rival = Branch::new(&branch.params);
+    let mut rival = Ledger::on(&branch.params);
     let mut world = World::new(&branch.params, 2, Config::default());
     world.serve(&rival.extend(20, 9), honest());
     world.serve(&branch.blocks[1..], honest());

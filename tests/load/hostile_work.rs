@@ -19,7 +19,6 @@ use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::keys::{SecretKey, Signature};
-use cairn::primitives::merkle;
 use cairn::primitives::target::Work;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -51,7 +50,7 @@ const ARRIVAL: Duration = Duration::from_secs(2);
 
 /// Who owns everything.
 fn owner() -> SecretKey {
-    SecretKey::from_seed([7; 32])
+    cairn_testkit::key(7)
 }
 
 /// What a connection asks for, again and again.
@@ -96,11 +95,7 @@ fn full_blocks(params: &Arc<Params>) -> Vec<Block> {
         let mut block =
             template::build(&chain, &pool, &owner().public_key(), number, UnixTime::from_secs(time)).unwrap().block(0);
         block.transactions.extend(txs);
-        block.header.merkle_root = merkle::root(block.txids()).hash;
-        let target = block.header.bits.target().unwrap();
-        while !target.is_met_by(&block.hash()) {
-            block.header.nonce += 1;
-        }
+        cairn_testkit::seal(&mut block);
         chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
         blocks.push(block);
     }

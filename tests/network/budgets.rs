@@ -26,15 +26,14 @@ use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256, SignatureDigest, Txid};
 use cairn::primitives::keys::Signature;
-use cairn::primitives::merkle;
 use cairn::primitives::meter::{self, Effort};
 use cairn::primitives::target::Bits;
-use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input as TxInput, OutPoint, Output as TxOutput, Transaction};
 use cairn::storage::TxLocation;
 
 use crate::connections::{Bench, hello, id, sent, sent_to};
-use crate::{Private, key, params, payment, remine, spend};
+use crate::{params, spend};
+use cairn_testkit::{Ledger, MINER, genesis_coin, key, public};
 
 /// Transactions of a full block.
 const FULL: usize = 4_000;
@@ -44,21 +43,14 @@ const BLOCKS: usize = 7;
 /// Spends the first key's coin to many of its own.
 fn fan_out() -> Transaction {
     let params = params();
-    let outpoint = payment(&params, 1, 0).inputs[0].outpoint;
-    let spent = &params.genesis.transactions[0].outputs[1];
-    let outputs = vec![TxOutput::pay(key(1).public_key(), Amount::from_grains(COIN / 1_000)); FULL];
-    let inputs = vec![TxInput { outpoint, signature: Signature::EMPTY }];
-    let mut tx = Transaction { version: 1, inputs, outputs, lock_height: 0 };
-    tx.inputs[0].signature = key(1).sign(&tx.signature_digest(&params.genesis_hash, [spent]));
-    tx
+    let (outpoint, coin) = genesis_coin(&params, 1);
+    let outputs = vec![TxOutput::pay(public(1), Amount::from_grains(COIN / 1_000)); FULL];
+    cairn_testkit::spend(&params, &[(outpoint, coin, &key(1))], outputs)
 }
 
-fn append(private: &mut Private, txs: Vec<Transaction>) -> Block {
-    let mut block = private.next();
-    block.transactions.extend(txs);
-    block.header.merkle_root = merkle::root(block.txids()).hash;
-    remine(&mut block.header);
-    private.chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
+fn append(ledger: &mut Ledger, txs: &[Transaction]) -> Block {
+    let block = ledger.make(&public(MINER), txs, 0, 0);
+    ledger.push(block.clone());
     block
 }
 
@@ -67,19 +59,19 @@ fn blocks() -> &'static [Block] {
     static BUILT: OnceLock<Vec<Block>> = OnceLock::new();
     BUILT.get_or_init(|| {
         let params = params();
-        let mut private = Private::new(&params);
+        let mut ledger = Ledger::on(&params);
         let fan_out = fan_out();
         let mut coins: Vec<(OutPoint, TxOutput)> = (0..)
             .zip(&fan_out.outputs)
             .map(|(index, output)| (OutPoint { txid: fan_out.txid(), index }, output.clone()))
             .collect();
-        let mut blocks = vec![append(&mut private, vec![fan_out])];
+        let mut blocks = vec![append(&mut ledger, &[fan_out])];
         for _ in 0..BLOCKS {
             let again = |(outpoint, spent): &(OutPoint, TxOutput)| spend(&params, *outpoint, spent, 1, 1, 1);
             let txs: Vec<Transaction> = coins.iter().map(again).collect();
             let coin = |tx: &Transaction| (OutPoint { txid: tx.txid(), index: 0 }, tx.outputs[0].clone());
             coins = txs.iter().map(coin).collect();
-            blocks.push(append(&mut private, txs));
+            blocks.push(append(&mut ledger, &txs));
         }
         blocks
     })
@@ -101,7 +93,7 @@ fn next_block(bench: &Bench) -> Block {
     let template =
         template::build(chain, pool, &key(1).public_key(), bench.now.mono.as_millis(), bench.now.unix).unwrap();
     let mut block = template.block(0);
-    remine(&mut block.header);
+    cairn_testkit::mine(&mut block.header);
     block
 }
 
@@ -137,8 +129,7 @@ fn bad_block(bench: &Bench) -> Block {
     block.transactions.extend(unconfirmed(0, FULL));
     let last = block.transactions.last_mut().unwrap();
     last.inputs[0].signature = key(2).sign(&SignatureDigest::of(b"something else"));
-    block.header.merkle_root = merkle::root(block.txids()).hash;
-    remine(&mut block.header);
+    cairn_testkit::seal(&mut block);
     block
 }
 
@@ -224,8 +215,8 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
         }
         // Linked, with their work, and of no use.
         Kind::Headers => {
-            let mut private = Private::new(&params());
-            Message::Headers(private.grow(MAX_HEADERS as u32).blocks.iter().map(|block| block.header).collect())
+            let blocks = Ledger::on(&params()).extend(MAX_HEADERS as u32, 0);
+            Message::Headers(blocks.iter().map(|block| block.header).collect())
         }
         Kind::Block => Message::Block(Arc::new(bad_block(bench))),
         // Asked for, with none of its transactions here and a mempool full of others.
@@ -233,8 +224,7 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             fill_mempool(bench, 2_000);
             let mut block = bad_block(bench);
             block.transactions.drain(1..=2_000);
-            block.header.merkle_root = merkle::root(block.txids()).hash;
-            remine(&mut block.header);
+            cairn_testkit::seal(&mut block);
             bench.say(peer, Message::Headers(vec![block.header]));
             Message::CompactBlock(Arc::new(CompactBlock::new(&block, &block.txids(), 1, &[])))
         }
@@ -402,8 +392,7 @@ fn a_compact_block_that_was_asked_for_comes_once() {
     let mut block = next_block(&bench);
     // One transaction is nowhere but in the block, so that it stays incomplete.
     block.transactions.extend(unconfirmed(600, 601));
-    block.header.merkle_root = merkle::root(block.txids()).hash;
-    remine(&mut block.header);
+    cairn_testkit::seal(&mut block);
     let outputs = bench.say(peer, Message::Headers(vec![block.header]));
     assert_eq!(sent_to(&outputs, peer), [Message::GetData(vec![Item::CompactBlock(block.hash())])]);
     let compact = Message::CompactBlock(Arc::new(CompactBlock::new(&block, &block.txids(), 1, &[])));

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use cairn::miner::template;
-use cairn::primitives::time::UnixTime;
-
+use crate::Seed;
 use crate::liars::{VICTIM, server, stage};
-use crate::{Private, Seed, key};
+use cairn_testkit::Ledger;
 
 /// A block that is too early for a node's clock is asked for again as that clock goes on, though no peer says a word of it.
 #[test]
@@ -14,16 +12,15 @@ fn a_block_that_was_too_early_is_taken_when_its_time_has_come() {
     let seed = Seed::new(60);
     let mut early = None;
     let mut sim = stage(seed.0, 0, |sim, params| {
-        let mut private = Private::new(params);
-        private.grow(3);
-        let time = sim.now().unix.as_secs() + u64::from(params.max_future_secs) + 60;
-        let template =
-            template::build(&private.chain, &private.pool, &key(99).public_key(), 7, UnixTime::from_secs(time))
-                .unwrap();
-        let block = (0..).map(|nonce| template.block(nonce)).find(|block| template.target.is_met_by(&block.hash()));
-        private.blocks.extend(block);
-        early = private.blocks.last().map(|block| block.hash());
-        server(params, private.blocks)
+        let mut ledger = Ledger::on(params);
+        let mut blocks = ledger.extend(3, 0);
+        let mut block = ledger.block(Vec::new());
+        let now = u32::try_from(sim.now().unix.as_secs()).unwrap();
+        block.header.time = now + params.max_future_secs + 60;
+        cairn_testkit::mine(&mut block.header);
+        early = Some(block.hash());
+        blocks.push(block);
+        server(params, blocks)
     });
     sim.run_for(Duration::from_secs(30));
     let tip = |sim: &cairn::sim::Sim| sim.node(VICTIM).unwrap().chain().tip();

@@ -13,26 +13,25 @@ use cairn::p2p::{Config, Output, PeerId, Reason};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
-use cairn::primitives::merkle;
-use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Transaction;
 use cairn::sim::{Sim, Weather};
 
 use crate::connections::{Bench, reasons, sent, sent_to};
-use crate::{Private, Seed, mine, network, params, payment, remine};
+use crate::{Seed, mine, network, params, payment};
+use cairn_testkit::Ledger;
 
 /// A node with peers, and somebody who makes blocks.
 struct Stage {
     bench: Bench,
     peers: Vec<PeerId>,
-    miner: Private,
+    miner: Ledger,
 }
 
 impl Stage {
     fn new(peers: usize) -> Self {
         let mut bench = Bench::new(Config::default());
         let peers = (0..peers).map(|n| bench.guest(&format!("10.0.{n}.1:5"))).collect();
-        Self { bench, peers, miner: Private::new(&params()) }
+        Self { bench, peers, miner: Ledger::on(&params()) }
     }
 
     /// The same, with a block that the first peer delivered: it is asked to push.
@@ -46,15 +45,9 @@ impl Stage {
 
     /// The next block, with payments of these keys.
     fn mined(&mut self, payers: &[u8]) -> Block {
-        for payer in payers {
-            let tx = payment(&params(), *payer, 1_000 + u64::from(*payer));
-            self.miner.pool.accept(tx, &self.miner.chain, UnixTime::from_secs(u64::from(params().timestamp))).unwrap();
-        }
-        let block = self.miner.next();
-        let update =
-            self.miner.chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
-        self.miner.pool.update(&update, &self.miner.chain, UnixTime::from_secs(u64::from(params().timestamp)));
-        assert_eq!(block.transactions.len(), 1 + payers.len());
+        let payments = payers.iter().map(|payer| payment(&params(), *payer, 1_000 + u64::from(*payer)));
+        let block = self.miner.block(payments.collect());
+        self.miner.append(&block);
         block
     }
 
@@ -269,10 +262,7 @@ fn malformed_ones_end_the_connection() {
     }
     let mut stage = Stage::with_pusher(1);
     let mut bad = form(&stage.mined(&[1]));
-    let target = bad.header.bits.target().unwrap();
-    while target.is_met_by(&bad.hash()) {
-        bad.header.nonce += 1;
-    }
+    cairn_testkit::unmine(&mut bad.header);
     let (hash, bits) = (bad.hash(), bad.header.bits);
     let outputs = stage.say(0, Message::CompactBlock(Arc::new(bad)));
     let rule = RuleError::HighHash { hash, bits };
@@ -333,10 +323,9 @@ fn a_bad_block_is_not_the_pushers_fault() {
     let mut stage = Stage::with_pusher(3);
     stage.say(1, Message::SendCompact(true));
     let mut block = stage.mined(&[]);
-    block.transactions[0].outputs[1].value =
-        block.transactions[0].outputs[1].value.saturating_add(Amount::from_grains(1));
-    block.header.merkle_root = merkle::root(block.txids()).hash;
-    remine(&mut block.header);
+    block.transactions[0].outputs[0].value =
+        block.transactions[0].outputs[0].value.saturating_add(Amount::from_grains(1));
+    cairn_testkit::seal(&mut block);
     let outputs = stage.push(0, &block);
     assert!(matches!(sent_to(&outputs, stage.peers[1])[..], [Message::CompactBlock(_)]));
     let outputs = stage.bench.after(Duration::from_millis(1));

@@ -18,7 +18,8 @@ use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::storage::{MemoryStore, Store};
 
-use crate::{Private, params};
+use crate::params;
+use cairn_testkit::Ledger;
 
 /// A node under a hand-set clock.
 pub(crate) struct Bench {
@@ -231,15 +232,15 @@ fn bans_and_addresses_survive_a_restart() {
 #[test]
 fn a_greedy_peer_gets_one_portion_at_a_time() {
     let mut bench = Bench::new(Config::default());
-    let mut private = Private::new(&params());
-    for block in private.grow(100).blocks.clone() {
+    let blocks = Ledger::on(&params()).extend(100, 0);
+    for block in blocks.clone() {
         bench.node.submit_block(bench.now, block).unwrap();
     }
     let peer = bench.guest("10.0.0.1:5");
     let hash = bench.node.chain().tip().hash;
     let size = bench.node.chain().db().raw_block(&hash).unwrap().unwrap().len();
     // What is named twice is sent once.
-    let all: Vec<Item> = private.blocks.iter().chain(&private.blocks).map(|block| Item::Block(block.hash())).collect();
+    let all: Vec<Item> = blocks.iter().chain(&blocks).map(|block| Item::Block(block.hash())).collect();
     let ask = || Message::GetData(all.clone());
     let blocks = |outputs: &[Output]| sent(outputs).filter(|m| matches!(m, Message::Block(_))).count();
     let flushes = |outputs: &[Output]| outputs.iter().filter(|o| matches!(o, Output::Flush { .. })).count();

@@ -12,13 +12,13 @@ use cairn::primitives::amount::Amount;
 use cairn::primitives::gcs::{Filter, filter_header};
 use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256};
 use cairn::primitives::keys::PublicKey;
-use cairn::primitives::merkle;
 use cairn::primitives::tx::Output as TxOutput;
 use cairn::sim::{Sim, Weather};
 
 use crate::connections::{Bench, hello, sent};
 use crate::liars::liar;
-use crate::{Private, Seed, key, mine, params, payment};
+use crate::{Seed, mine, params, payment};
+use cairn_testkit::{Ledger, key};
 
 /// What a client has learnt from filters alone.
 #[derive(Default)]
@@ -100,7 +100,7 @@ fn a_client_finds_its_payments_by_filters_alone() {
 /// A node with `n` blocks, and a peer of it.
 fn stage(n: u32) -> (Bench, PeerId) {
     let mut bench = Bench::new(Config::default());
-    for block in Private::new(&params()).grow(n).blocks.clone() {
+    for block in Ledger::on(&params()).extend(n, 0) {
         bench.node.submit_block(bench.now, block).unwrap();
     }
     let peer = bench.guest("10.0.0.1:5");
@@ -199,8 +199,7 @@ fn submit_crowded(bench: &mut Bench, n: u32) -> BlockHash {
     let outputs = &mut block.transactions[0].outputs;
     outputs.remove(0);
     outputs.extend((0..n).map(|i| TxOutput::pay(payee(i), Amount::from_grains(1))));
-    block.header.merkle_root = merkle::root(block.txids()).hash;
-    crate::remine(&mut block.header);
+    cairn_testkit::seal(&mut block);
     let hash = block.hash();
     bench.node.submit_block(bench.now, block).unwrap();
     hash

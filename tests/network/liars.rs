@@ -13,12 +13,12 @@ use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::header::Header;
-use cairn::primitives::merkle;
 use cairn::primitives::target::Bits;
 use cairn::primitives::tx::Transaction;
 use cairn::sim::{Script, Sim, Weather};
 
-use crate::{Private, Seed, mine, params, payment, spend};
+use crate::{Seed, mine, params, payment, spend};
+use cairn_testkit::Ledger;
 
 /// The hello of somebody who claims more work than anybody has.
 pub(crate) fn boast(params: &Params) -> Hello {
@@ -118,10 +118,7 @@ fn headers_without_proof_of_work() {
     let seed = Seed::new(30);
     let sim = stage(seed.0, 50, |sim, params| {
         let mut bad = header_of(sim, 1);
-        let target = bad.bits.target().unwrap();
-        while target.is_met_by(&bad.hash()) {
-            bad.nonce += 1;
-        }
+        cairn_testkit::unmine(&mut bad);
         liar(boast(params), None, move |message| match message {
             Message::GetHeaders { .. } => vec![Message::Headers(vec![bad])],
             _ => Vec::new(),
@@ -135,7 +132,7 @@ fn headers_with_bits_of_their_own() {
     let seed = Seed::new(31);
     let sim = stage(seed.0, 50, |sim, params| {
         let mut bad = Header { bits: Bits(0x2070_0000), ..header_of(sim, 1) };
-        crate::remine(&mut bad);
+        cairn_testkit::mine(&mut bad);
         liar(boast(params), None, move |message| match message {
             Message::GetHeaders { .. } => vec![Message::Headers(vec![bad])],
             _ => Vec::new(),
@@ -188,25 +185,24 @@ fn a_longer_chain_with_a_bad_body_in_it() {
     let seed = Seed::new(33);
     let mut bad = BlockHash::ZERO;
     let mut sim = stage(seed.0, 50, |_, params| {
-        let mut private = Private::new(params);
-        private.grow(40);
+        let mut ledger = Ledger::on(params);
+        let mut blocks = ledger.extend(40, 0);
         // Takes more than it may, in a header that is as good as any.
-        let mut block = private.next();
-        block.transactions[0].outputs[0].value =
-            block.transactions[0].outputs[0].value.saturating_add(Amount::from_grains(1));
-        block.header.merkle_root = merkle::root(block.txids()).hash;
-        crate::remine(&mut block.header);
+        let mut block = ledger.block(Vec::new());
+        block.transactions[0].outputs[1].value =
+            block.transactions[0].outputs[1].value.saturating_add(Amount::from_grains(1));
+        cairn_testkit::seal(&mut block);
         bad = block.hash();
-        private.blocks.push(block);
+        blocks.push(block);
         // Whatever comes after it is more work than the honest chain has.
         for time in 0..30 {
-            let last = private.blocks.last().unwrap();
+            let last = blocks.last().unwrap();
             let mut header =
                 Header { previous: last.hash(), time: last.header.time + 1 + time, nonce: 0, ..last.header };
-            crate::remine(&mut header);
-            private.blocks.push(Block { header, transactions: last.transactions.clone() });
+            cairn_testkit::mine(&mut header);
+            blocks.push(Block { header, transactions: last.transactions.clone() });
         }
-        server(params, private.blocks)
+        server(params, blocks)
     });
     assert!(sim.run_until(Duration::from_secs(60), |sim| {
         sim.node(VICTIM).unwrap().chain().entry(&bad).is_some_and(|e| e.is_invalid())
@@ -270,9 +266,8 @@ fn headers_with_little_work() {
     let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, 2_200);
-    let mut private = Private::new(&params);
-    private.grow(MAX_HEADERS as u32);
-    let batch: Vec<Header> = private.blocks.iter().map(|block| block.header).collect();
+    let blocks = Ledger::on(&params).extend(MAX_HEADERS as u32, 0);
+    let batch: Vec<Header> = blocks.iter().map(|block| block.header).collect();
     let asked = Arc::new(Mutex::new(0));
     let counter = asked.clone();
     let script = liar(boast(&params), Some(Sim::address(0)), move |message| match message {
@@ -296,7 +291,7 @@ fn headers_with_little_work_and_a_great_claim() {
     let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, 400);
-    let mut batch: Vec<Header> = Private::new(&params).grow(200).blocks.iter().map(|block| block.header).collect();
+    let mut batch: Vec<Header> = Ledger::on(&params).extend(200, 0).iter().map(|block| block.header).collect();
     let last = batch[199];
     batch.push(Header { previous: last.hash(), bits: Bits(0x0300_0001), time: last.time + 1, ..last });
     let script = liar(boast(&params), Some(Sim::address(0)), move |message| match message {
@@ -317,9 +312,9 @@ fn a_deep_fork_with_more_work_goes_through() {
     let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, 2_200);
-    let mut private = Private::new(&params);
-    let blocks = private.grow(2_300).blocks.clone();
-    let tip = private.chain.tip().hash;
+    let mut ledger = Ledger::on(&params);
+    let blocks = ledger.extend(2_300, 0);
+    let tip = ledger.tip().hash();
     let script = liar(boast(&params), Some(Sim::address(0)), move |message| serve(&blocks, message));
     sim.add_script(script);
     assert!(sim.run_until(Duration::from_secs(60), |sim| sim.node(0).unwrap().chain().tip().hash == tip));
@@ -391,7 +386,7 @@ fn bodies_that_nobody_asked_for() {
     let seed = Seed::new(42);
     let sim = stage(seed.0, 20, |_, params| {
         // Stale blocks of a branch with little work.
-        let blocks = Private::new(params).grow(10).blocks.clone();
+        let blocks = Ledger::on(params).extend(10, 0);
         liar(boast(params), None, move |message| match message {
             Message::GetHeaders { .. } => vec![Message::Headers(Vec::new())],
             // Long after the victim has synced.
@@ -479,7 +474,7 @@ fn a_payment_withheld() {
 fn a_better_header_whose_body_never_comes() {
     let seed = Seed::new(46);
     let mut sim = stage(seed.0, 20, |_, params| {
-        let blocks = Private::new(params).grow(60).blocks.clone();
+        let blocks = Ledger::on(params).extend(60, 0);
         liar(boast(params), None, move |message| match message {
             Message::GetHeaders { .. } => serve(&blocks, message),
             _ => Vec::new(),

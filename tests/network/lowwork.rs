@@ -2,15 +2,32 @@
 
 use std::time::Duration;
 
+use cairn::consensus::params::Params;
 use cairn::p2p::lowwork::{MARGIN_BLOCKS, max_length};
 use cairn::p2p::message::{MAX_HEADERS, Message};
 use cairn::primitives::block::Block;
 use cairn::primitives::header::Header;
-use cairn::primitives::time::UnixTime;
-use cairn::sim::{Sim, Weather};
+use cairn::sim::{Script, Sim, Weather};
 
 use crate::liars::{boast, liar};
-use crate::{Private, Seed, mine, params};
+use crate::{Seed, mine, params};
+use cairn_testkit::Ledger;
+
+fn headers(blocks: &[Block]) -> Vec<Header> {
+    blocks.iter().map(|block| block.header).collect()
+}
+
+/// A liar that answers the `n`th request for headers, from 1 on, with `answer(n)`.
+fn shows(params: &Params, answer: impl Fn(u32) -> Vec<Header> + 'static) -> Script {
+    let mut asked = 0;
+    liar(boast(params), Some(Sim::address(0)), move |message| match message {
+        Message::GetHeaders { .. } => {
+            asked += 1;
+            vec![Message::Headers(answer(asked))]
+        }
+        _ => Vec::new(),
+    })
+}
 
 /// The specification's bound: four times the height, and 10,000 more.
 #[test]
@@ -31,33 +48,22 @@ fn known_headers_prove_nothing() {
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, HEIGHT);
 
-    let mut branch = Private::new(&params);
+    let mut branch = Ledger::on(&params);
     let chain = sim.node(0).unwrap().chain();
     for height in 1..=KNOWN as u32 {
         let hash = chain.entry_at(height).unwrap().hash;
-        let block = chain.db().block(&hash).unwrap().unwrap();
-        branch.chain.accept_block(block.clone(), UnixTime::from_secs(u64::from(u32::MAX)), &|_| false).unwrap();
-        branch.blocks.push(block);
+        branch.push(chain.db().block(&hash).unwrap().unwrap());
     }
     let own = HEIGHT - MARGIN_BLOCKS - KNOWN as u32;
-    branch.grow(own);
-    let proof: Vec<Header> = branch.blocks.iter().map(|block| block.header).collect();
-    let easy: Vec<Header> = Private::new(&params).grow(MAX_HEADERS as u32).blocks.iter().map(|b| b.header).collect();
+    branch.extend(own, 0);
+    let proof = headers(&branch.blocks[1..]);
+    let easy = headers(&Ledger::on(&params).extend(MAX_HEADERS as u32, 1));
 
-    let mut asked = 0;
-    let script = liar(boast(&params), Some(Sim::address(0)), move |message| match message {
-        Message::GetHeaders { .. } => {
-            asked += 1;
-            let headers = match asked {
-                1 => &proof[..MAX_HEADERS],
-                2 => &proof[MAX_HEADERS..],
-                _ => &easy[..],
-            };
-            vec![Message::Headers(headers.to_vec())]
-        }
-        _ => Vec::new(),
-    });
-    sim.add_script(script);
+    sim.add_script(shows(&params, move |asked| match asked {
+        1 => proof[..MAX_HEADERS].to_vec(),
+        2 => proof[MAX_HEADERS..].to_vec(),
+        _ => easy.clone(),
+    }));
     sim.run_for(Duration::from_secs(60));
     let stored = sim.node(0).unwrap().chain().header_count() - (HEIGHT as usize + 1);
     assert!(stored <= own as usize, "{stored} headers stored for the work of {own}");
@@ -74,34 +80,19 @@ fn what_a_branch_proves_is_not_spent_on_another() {
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, HEIGHT);
 
-    let headers = |blocks: &[Block]| blocks.iter().map(|block| block.header).collect::<Vec<_>>();
-    let proof = headers(&Private::new(&params).grow(HEIGHT).blocks);
-    let other = {
-        let mut other = Private::new(&params);
-        other.nonce = 1 << 32; // Its coinbases are others.
-        headers(&other.grow(HEIGHT).blocks)
-    };
+    let [proof, other] = [0, 1].map(|salt| headers(&Ledger::on(&params).extend(HEIGHT, salt)));
     assert_ne!(proof[0], other[0]);
 
     for (place, honest) in [(0, false), (1, true)] {
         let (proof, other) = (proof.clone(), if honest { proof.clone() } else { other.clone() });
-        let mut asked = 0;
-        let script = liar(boast(&params), Some(Sim::address(0)), move |message| match message {
-            Message::GetHeaders { .. } => {
-                asked += 1;
-                let headers = match asked {
-                    1 => &proof[..MAX_HEADERS],
-                    2 => &proof[MAX_HEADERS..],
-                    3 => &other[..MAX_HEADERS],
-                    // What follows would need no proof.
-                    4 if honest => &other[MAX_HEADERS..],
-                    _ => &[],
-                };
-                vec![Message::Headers(headers.to_vec())]
-            }
+        sim.add_script(shows(&params, move |asked| match asked {
+            1 => proof[..MAX_HEADERS].to_vec(),
+            2 => proof[MAX_HEADERS..].to_vec(),
+            3 => other[..MAX_HEADERS].to_vec(),
+            // What follows would need no proof.
+            4 if honest => other[MAX_HEADERS..].to_vec(),
             _ => Vec::new(),
-        });
-        sim.add_script(script);
+        }));
         sim.run_for(Duration::from_secs(60));
         let stored = sim.node(0).unwrap().chain().header_count() - (HEIGHT as usize + 1);
         assert_eq!(stored, if honest { HEIGHT as usize } else { 0 }, "headers stored of liar {place}");

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::{Duration, Instant};
 
-use crate::common::{key, spend};
 use crate::process::{Disk, Place};
 use cairn::chain::{self, Chain};
 use cairn::consensus::coins::Coin;
@@ -24,6 +23,7 @@ use cairn::primitives::tx::{OutPoint, Output};
 use cairn::rpc::client::{Client, ClientConfig};
 use cairn::runtime::STORE_DIR;
 use cairn::storage::{Batch, SledStore, Store};
+use cairn_testkit::{key, spend};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use serde_json::{Value, json};

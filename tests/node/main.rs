@@ -1,8 +1,6 @@
 //! Whole nodes over real sockets and on real disks, most of them in processes of their own.
 
 mod chaos;
-#[path = "../common/mod.rs"]
-mod common;
 mod cpuminer;
 mod crash;
 mod e2e;
@@ -15,6 +13,4 @@ mod restart;
 mod runtime;
 mod service;
 mod stratum;
-#[path = "../../crates/core/tests/support/mod.rs"]
-mod support;
 mod testnet;

@@ -7,7 +7,7 @@ use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::p2p::Command;
 use cairn::primitives::address;
 use cairn::primitives::amount::Amount;
-use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
+use cairn::primitives::keys::{PublicKey, Signature};
 use cairn::primitives::target::Bits;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::runtime::mining::generate;
@@ -94,7 +94,7 @@ async fn mining_while_told_to() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn payments_are_mined_with_their_fees() {
-    let key = SecretKey::from_seed([1; 32]);
+    let key = cairn_testkit::key(1);
     let params = params(None, &key.public_key());
     let (node, _dir) = start(params.clone()).await;
     let handle = node.handle();

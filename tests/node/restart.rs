@@ -1,22 +1,21 @@
 //! What a node without peers still knows after an orderly stop.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Ledger, funded_spec, public, unsigned};
 use cairn::p2p::Command;
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::hash::Txid;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn::runtime::{Config, Running};
+use cairn_testkit::{Ledger, funded, public, unsigned};
 
 /// Ends a test that would wait for ever; nothing is measured with it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn start(dir: &Path, ledger: &Ledger) -> Running {
-    let config = Config { listen: None, ..Config::new(dir, Arc::new(ledger.params.clone())) };
+    let config = Config { listen: None, ..Config::new(dir, ledger.params.clone()) };
     Running::start(config).await.expect("the node starts")
 }
 
@@ -46,7 +45,7 @@ async fn mempool(node: &Running) -> Vec<(Txid, UnixTime)> {
 #[tokio::test]
 async fn payments_outlive_an_orderly_stop() {
     let dir = tempfile::tempdir().expect("a directory");
-    let ledger = Ledger::new(funded_spec(3));
+    let ledger = Ledger::new(funded(1..=3, 10 * COIN));
     let pay =
         |n: u8| ledger.payment(&[ledger.allocation(n)], vec![Output::pay(public(9), Amount::from_grains(9 * COIN))]);
     let (first, second) = (pay(1), pay(2));

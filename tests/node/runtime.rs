@@ -26,7 +26,7 @@ fn params() -> Arc<Params> {
 }
 
 fn key() -> SecretKey {
-    SecretKey::from_seed([7; 32])
+    cairn_testkit::key(7)
 }
 
 fn config(dir: &Path) -> Config {

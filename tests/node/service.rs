@@ -11,7 +11,6 @@ use crate::process::{Disk, Node, Place, done, spec, wait_for};
 use cairn::consensus::params::GenesisSpec;
 use cairn::primitives::address;
 use cairn::primitives::amount::COIN;
-use cairn::primitives::keys::SecretKey;
 use cairn::runtime::STORE_DIR;
 use serde_json::json;
 
@@ -31,7 +30,7 @@ fn full_pipe(blocking: bool) -> (PipeReader, Stdio) {
 }
 
 fn payee() -> String {
-    address::encode(&GenesisSpec::regtest().address_prefix, &SecretKey::from_seed([3; 32]).public_key())
+    address::encode(&GenesisSpec::regtest().address_prefix, &cairn_testkit::public(3))
 }
 
 /// A wallet with coins, and a node of that network.

@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 
 use crate::cpuminer::sha256d;
 use crate::cpuminer::stratum::{Job, Miner};
-use cairn::consensus::params::{Allocation, GenesisSpec, Params};
+use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::p2p::Command;
 use cairn::primitives::address;
 use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
-use cairn::primitives::keys::{PublicKey, SecretKey, Signature};
+use cairn::primitives::keys::{PublicKey, Signature};
 use cairn::primitives::target::Bits;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::runtime::mining::generate;
 use cairn::runtime::{self, Running};
 use cairn::stratum::{self, Limits, StratumServer};
+use cairn_testkit::{funded, key};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -36,23 +37,13 @@ struct Place {
     _dir: TempDir,
 }
 
-fn key(n: u8) -> SecretKey {
-    SecretKey::from_seed([n; 32])
-}
-
 impl Place {
     fn new() -> Self {
         Self::with(GenesisSpec::regtest().bits, |_| ())
     }
 
     fn with(bits: Bits, change: impl FnOnce(&mut Limits)) -> Self {
-        let mut spec = GenesisSpec::regtest();
-        spec.alloc = vec![Allocation {
-            address: address::encode(&spec.address_prefix, &key(0).public_key()),
-            value: Amount::from_grains(1_000_000),
-        }];
-        assert!(spec.mine_nonce());
-        let mut params = Params::new(spec).unwrap();
+        let mut params = Params::new(funded([0], 1_000_000)).unwrap();
         // Genesis itself need not be mined: only what the next block must meet counts.
         params.genesis.header.bits = bits;
         params.genesis_target = bits.target().unwrap();

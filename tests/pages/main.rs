@@ -2,8 +2,6 @@
 
 mod browser;
 mod explorer;
-#[path = "../../crates/core/tests/forge/mod.rs"]
-mod forge;
 #[path = "../process/mod.rs"]
 mod process;
 mod verify_page;

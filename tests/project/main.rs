@@ -2,5 +2,3 @@
 
 mod layout;
 mod protocol;
-#[path = "../../crates/core/tests/support/mod.rs"]
-mod support;

@@ -1,6 +1,5 @@
 //! The worked example of `docs/protocol.md`, computed again: the document cannot drift from the code.
 
-use crate::support::{Ledger, key, public, seal, unsigned};
 use cairn::consensus::filter::block_filter;
 use cairn::consensus::params::GenesisSpec;
 use cairn::p2p::compact::CompactBlock;
@@ -9,6 +8,7 @@ use cairn::primitives::amount::Amount;
 use cairn::primitives::codec::{self, Encode};
 use cairn::primitives::hash::{FilterHeader, SignatureDigest};
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
+use cairn_testkit::{Ledger, key, public, seal, unsigned};
 
 /// What stands between `fence`, the first time after `after`, and the next fence.
 fn fenced<'a>(document: &'a str, fence: &str, after: &str) -> &'a str {

@@ -216,10 +216,7 @@ fn header_before_block(fixture: &Fixture) {
     assert_eq!(fixture.call("getbestblockhash", json!([])), json!(block.hash()));
 
     let sealed = |mut header: Header| {
-        let target = header.bits.target().unwrap();
-        while !target.is_met_by(&header.hash()) {
-            header.nonce = header.nonce.wrapping_add(1);
-        }
+        cairn_testkit::mine(&mut header);
         hex_of(&header)
     };
     let stranger = Header { previous: "11".repeat(32).parse().unwrap(), ..block.header };

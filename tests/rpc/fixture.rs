@@ -11,7 +11,7 @@ use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
-use cairn::primitives::keys::{SecretKey, Signature};
+use cairn::primitives::keys::Signature;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::primitives::{address, codec};
 use cairn::rpc::client::{Client, ClientConfig, ClientError};
@@ -173,9 +173,7 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-pub fn key(n: u8) -> SecretKey {
-    SecretKey::from_seed([n; 32])
-}
+pub use cairn_testkit::key;
 
 impl Fixture {
     /// The address of [`key`]`(n)`.

@@ -118,7 +118,7 @@ fn it_agrees_on_networks_and_checkpoints() {
     };
 
     let file = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("genesis.json")).unwrap();
-    let mut texts = vec![file.clone(), GenesisSpec::regtest().to_json(), crate::forge::params().spec.to_json()];
+    let mut texts = vec![file.clone(), GenesisSpec::regtest().to_json(), cairn_testkit::forge::params().spec.to_json()];
     texts.extend(allocations());
     let others: Vec<String> = texts[..4].iter().flat_map(|base| vectors::other_networks(base)).collect();
     texts.extend(others);

@@ -14,7 +14,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
 use super::vectors::{self, Vector};
-use crate::forge::{Fault, Forge};
+use cairn_testkit::forge::{Fault, Forge};
 
 fn lie(name: &str, params: &Params, held: Option<&Checkpoint>, receipt: &Receipt) -> Vector {
     Vector {
@@ -47,14 +47,14 @@ fn in_chains() -> Vec<Vector> {
     let mut lies = Vec::new();
     for (number, fault) in faults.into_iter().enumerate() {
         for (first, last, length) in [(500, 500, 500), (483, 483, 500), (500 - TAIL, 500 - TAIL, 500), (11, 400, 800)] {
-            let mut forge = Forge::honest(crate::forge::params(), first - 1);
+            let mut forge = Forge::honest(cairn_testkit::forge::params(), first - 1);
             (first..=length).for_each(|height| forge.add(if height <= last { fault } else { Fault::None }));
             let name = format!("fault {number} from {first} to {last} of {length}");
             lies.push(lie(&format!("{name}, succinct"), &forge.params, None, &forge.succinct(1)));
             lies.push(lie(&format!("{name}, headers"), &forge.params, None, &forge.whole(1)));
         }
     }
-    let forge = Forge::honest(crate::forge::params(), 900);
+    let forge = Forge::honest(cairn_testkit::forge::params(), 900);
     for (asked, shown) in [(1, 300), (300, 1), (899, 1), (900, 1), (901, 1), (u32::MAX, 1), (0, 1), (1, 0)] {
         let other = Receipt { height: asked, ..forge.succinct(shown) };
         lies.push(lie(&format!("block {asked} for which {shown} is shown"), &forge.params, None, &other));
@@ -64,7 +64,7 @@ fn in_chains() -> Vec<Vector> {
 
 /// Headers shown in another way: one that is sampled without its coinbase, one that is not with it.
 fn shown_otherwise() -> Vec<Vector> {
-    let forge = Forge::honest(crate::forge::params(), 900);
+    let forge = Forge::honest(cairn_testkit::forge::params(), 900);
     let receipt = forge.succinct(1);
     let Evidence::Succinct(proof) = &receipt.evidence else { panic!("{:?}", receipt.evidence) };
     let mut lies = Vec::new();
@@ -135,10 +135,7 @@ fn in_the_payment() -> Vec<Vector> {
             add(name, &move |_, headers| {
                 let Some(last) = headers.last_mut() else { return };
                 (last.time, last.bits) = (time, bits);
-                let target = bits.target().unwrap();
-                while !target.is_met_by(&last.hash()) {
-                    last.nonce += 1;
-                }
+                cairn_testkit::mine(last);
             });
         }
     }
@@ -160,7 +157,7 @@ fn in_the_payment() -> Vec<Vector> {
 
 /// Checkpoints that do not fit, and some that do and are strange.
 fn about_checkpoints() -> Vec<Vector> {
-    let forge = Forge::honest(crate::forge::params(), 40);
+    let forge = Forge::honest(cairn_testkit::forge::params(), 40);
     let mut chain = HeaderTail::new(&forge.params);
     forge.headers[1..=20].iter().for_each(|header| assert!(chain.push(header, &forge.params).is_ok()));
     let held = chain.checkpoint();

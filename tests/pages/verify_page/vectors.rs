@@ -17,7 +17,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 use serde_json::{Value, json};
 
-use crate::forge::Forge;
+use cairn_testkit::forge::Forge;
 
 /// The clock of both verifiers, in seconds since 1970: later than all chains here but those that lie about it.
 pub const NOW: u64 = 1_800_000_000;
@@ -111,7 +111,7 @@ fn since(whole: &Receipt, params: &Params, height: u32) -> (Receipt, Checkpoint)
 fn forged() -> Vec<Vector> {
     let mut vectors = Vec::new();
     for (length, height, after) in [(1, 1, 0), (30, 4, 3), (700, 9, 9), (1_300, 1_100, 850)] {
-        let forge = Forge::honest(crate::forge::params(), length);
+        let forge = Forge::honest(cairn_testkit::forge::params(), length);
         let whole = forge.whole(height);
         let name = |shape: &str| format!("block {height} of {length}, {shape}");
         vectors.extend(both(&name("headers"), &forge.params, None, &whole));
@@ -178,16 +178,11 @@ pub fn payment() -> Vec<Vector> {
 /// Headers after genesis, every one with the root that `root` gives its height.
 pub fn headers(params: &Params, length: u32, root: impl Fn(u32) -> MerkleRoot) -> Vec<Header> {
     let mut previous = params.genesis_hash;
-    let target = params.genesis_target;
     let mine = |height| {
         let time = params.timestamp + 5 * height;
         let mut header = Header { version: 1, previous, merkle_root: root(height), time, bits: params.bits, nonce: 0 };
-        let mut hash = header.hash();
-        while !target.is_met_by(&hash) {
-            header.nonce += 1;
-            hash = header.hash();
-        }
-        previous = hash;
+        cairn_testkit::mine(&mut header);
+        previous = header.hash();
         header
     };
     (1..=length).map(mine).collect()

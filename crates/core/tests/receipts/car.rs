@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::forge::{Fault, Forge, params};
 use cairn_core::primitives::codec;
 use cairn_core::primitives::hash::Hash256;
 use cairn_core::primitives::time::UnixTime;
 use cairn_core::primitives::tx::Transaction;
 use cairn_core::receipt::Receipt;
 use cairn_core::receipt::car::{BITCOIN_BLOCK, BITCOIN_TX, DBL_SHA2_256, root};
+use cairn_testkit::forge::{Fault, Forge, params};
 use cid::Cid;
 
 /// The root and the blocks of a CAR, each checked against its CID; `None` if one does not fit.

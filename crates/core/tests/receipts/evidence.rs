@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use crate::forge::{Fault, Forge, params};
 use cairn_core::consensus::error::RuleError;
 use cairn_core::primitives::target::Bits;
 use cairn_core::primitives::time::UnixTime;
 use cairn_core::receipt::succinct::{PER_OCTAVE, SuccinctError, TAIL};
 use cairn_core::receipt::weight::Weight;
 use cairn_core::receipt::{Evidence, Proven, Receipt, ReceiptError, checkpoint_to_json};
+use cairn_testkit::forge::{Fault, Forge, params};
 
 fn proof_of(receipt: &Receipt) -> &[u8] {
     match &receipt.evidence {

@@ -1,13 +1,13 @@
 //! A forger who tries the moves known here against receipts: what each costs, in hashes, and what it is taken for. The honest chain's
 //! blocks cost 65,536 hashes each, the easiest there may be cost 2, and its last one is a day old.
 
-use crate::forge::Forge;
 use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn_core::primitives::hash::{BlockHash, Hash256};
 use cairn_core::primitives::target::{Bits, Work};
 use cairn_core::primitives::time::UnixTime;
 use cairn_core::receipt::succinct::{PER_OCTAVE, SuccinctError, TAIL};
 use cairn_core::receipt::{Proven, Receipt, ReceiptError};
+use cairn_testkit::forge::Forge;
 use ruint::aliases::U256;
 
 /// Blocks of the honest chain.
@@ -190,7 +190,8 @@ fn a_stale_branch_with_all_headers_is_one_confirmation() {
 #[test]
 fn a_stale_branch_is_slow() {
     let params = {
-        let mut spec = GenesisSpec { half_life_secs: 1_440, max_future_secs: 120, ..crate::forge::params().spec };
+        let mut spec =
+            GenesisSpec { half_life_secs: 1_440, max_future_secs: 120, ..cairn_testkit::forge::params().spec };
         assert!(spec.mine_nonce());
         Params::new(spec).unwrap()
     };
@@ -213,9 +214,9 @@ fn a_stale_branch_is_slow() {
 /// A branch from genesis costs the blocks of that time, and no pace before it tells: only the work in all does.
 #[test]
 fn a_branch_from_genesis_is_doubted() {
-    let honest = Forge::honest(crate::forge::params(), 1_000);
+    let honest = Forge::honest(cairn_testkit::forge::params(), 1_000);
     let (now, unit) = (honest.headers[1_000].time, honest.params.genesis_target.work());
-    let mut branch = Forge::new(crate::forge::params());
+    let mut branch = Forge::new(cairn_testkit::forge::params());
     let enough = Work(unit.0 * U256::from(7));
     while branch.work() < enough && branch.height() < 300 {
         branch.add_forged(now + branch.height(), None, None, any);

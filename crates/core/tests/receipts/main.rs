@@ -2,6 +2,4 @@
 
 mod car;
 mod evidence;
-#[path = "../forge/mod.rs"]
-mod forge;
 mod forgery;

@@ -1,16 +1,16 @@
 //! genesis.json: what may stand in it, and that an error names the field that may not.
 
-use crate::support::{funded_spec, public};
 use cairn_core::consensus::params::{Allocation, GenesisSpec, Params, ParamsError};
 use cairn_core::primitives::address;
-use cairn_core::primitives::amount::Amount;
+use cairn_core::primitives::amount::{Amount, COIN};
 use cairn_core::primitives::hash::BlockHash;
 use cairn_core::primitives::target::{Bits, Work};
+use cairn_testkit::{funded, public};
 use serde_json::{Value, json};
 
 /// The file of a valid network with one field changed; `Value::Null` takes it out.
 fn with(name: &str, value: Value) -> String {
-    let mut file: Value = serde_json::from_str(&funded_spec(2).to_json()).unwrap();
+    let mut file: Value = serde_json::from_str(&funded(1..=2, 10 * COIN).to_json()).unwrap();
     let fields = file.as_object_mut().unwrap();
     match value {
         Value::Null => drop(fields.remove(name)),
@@ -145,7 +145,7 @@ fn the_supply_may_reach_its_limit_and_not_exceed_it() {
 #[test]
 fn a_missing_unknown_or_mistyped_field_is_named() {
     let optional = ["alloc", "seeds"];
-    let file: Value = serde_json::from_str(&funded_spec(1).to_json()).unwrap();
+    let file: Value = serde_json::from_str(&funded(1..=1, 10 * COIN).to_json()).unwrap();
     for name in file.as_object().unwrap().keys().filter(|name| !optional.contains(&name.as_str())) {
         let error = Params::from_json(&with(name, Value::Null)).unwrap_err();
         assert!(
@@ -173,7 +173,7 @@ fn a_missing_unknown_or_mistyped_field_is_named() {
 
 #[test]
 fn a_nonce_without_work_is_named() {
-    let mut spec = funded_spec(1);
+    let mut spec = funded(1..=1, 10 * COIN);
     let target = spec.bits.target().unwrap();
     while target.is_met_by(&spec.block().unwrap().hash()) {
         spec.nonce += 1;
@@ -185,7 +185,7 @@ fn a_nonce_without_work_is_named() {
 
 #[test]
 fn the_genesis_block() {
-    let params = Params::new(funded_spec(3)).unwrap();
+    let params = Params::new(funded(1..=3, 10 * COIN)).unwrap();
     let block = &params.genesis;
     assert_eq!(params.genesis_hash, block.hash());
     assert_eq!(block.header.previous, BlockHash::ZERO);
@@ -238,7 +238,7 @@ fn subsidy_by_height() {
 
 #[test]
 fn the_file_is_read_as_it_was_written() {
-    let spec = funded_spec(3);
+    let spec = funded(1..=3, 10 * COIN);
     assert_eq!(GenesisSpec::from_json(&spec.to_json()), Ok(spec));
 }
 

@@ -1,26 +1,15 @@
 //! Hashing many at once gives what hashing one by one does.
 
-use cairn_core::primitives::hash::{BlockHash, Hash256, MerkleRoot, Txid};
+use cairn_core::primitives::hash::{Hash256, MerkleRoot, Txid};
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::merkle;
-use cairn_core::primitives::target::Bits;
+use cairn_testkit::{HeaderFields, header};
 use proptest::prelude::*;
-
-fn header() -> impl Strategy<Value = Header> {
-    any::<(i32, [u8; 32], [u8; 32], u32, u32)>().prop_map(|(version, previous, root, time, bits)| Header {
-        version,
-        previous: BlockHash::from_bytes(previous),
-        merkle_root: MerkleRoot::from_bytes(root),
-        time,
-        bits: Bits(bits),
-        nonce: 0,
-    })
-}
 
 proptest! {
     #[test]
-    fn headers_hash_together_as_alone(first in header(), n in 0..200u32) {
-        let headers: Vec<Header> = (0..n).map(|nonce| Header { nonce, ..first }).collect();
+    fn headers_hash_together_as_alone(fields in any::<HeaderFields>(), n in 0..200u32) {
+        let headers: Vec<Header> = (0..n).map(|nonce| Header { nonce, ..header(fields) }).collect();
         prop_assert_eq!(Header::hash_all(&headers), headers.iter().map(Header::hash).collect::<Vec<_>>());
     }
 

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{Ledger, funded_spec, public, unsigned};
 use cairn_core::consensus::coins::{Coin, Delta};
-use cairn_core::primitives::amount::Amount;
+use cairn_core::primitives::amount::{Amount, COIN};
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec::{self, Decode, Encode};
 use cairn_core::primitives::hash::{BlockHash, MerkleRoot, Txid};
@@ -13,6 +12,7 @@ use cairn_core::primitives::keys::{PublicKey, Signature};
 use cairn_core::primitives::merkle::{self, Branch};
 use cairn_core::primitives::target::Bits;
 use cairn_core::primitives::tx::{Input, Lock, OutPoint, Output, Transaction};
+use cairn_testkit::{Ledger, funded, public, unsigned};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -223,7 +223,7 @@ proptest! {
     fn connecting_and_undoing(
         blocks in prop::collection::vec(prop::collection::vec(any::<Draw>(), 0..8), 1..20),
     ) {
-        let mut spec = funded_spec(5);
+        let mut spec = funded(1..=5, 10 * COIN);
         spec.coinbase_maturity = 2;
         spec.mine_nonce();
         let mut ledger = Ledger::new(spec);

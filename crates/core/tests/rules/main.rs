@@ -3,7 +3,5 @@
 mod genesis;
 mod hashing;
 mod laws;
-#[path = "../support/mod.rs"]
-mod support;
 mod table;
 mod vectors;

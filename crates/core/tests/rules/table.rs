@@ -10,7 +10,6 @@ mod payments;
 
 use std::collections::BTreeSet;
 
-use crate::support::{Ledger, funded_spec, public};
 use cairn_core::consensus::check;
 use cairn_core::consensus::connect;
 use cairn_core::consensus::error::{Blame, RuleError, Verdict};
@@ -18,6 +17,7 @@ use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::hash::BlockHash;
 use cairn_core::primitives::tx::{OutPoint, Output, Transaction};
+use cairn_testkit::{Ledger, funded, public};
 
 /// Names the rule that an error is about. Every variant is here, or this does not compile.
 macro_rules! rules {
@@ -103,8 +103,8 @@ const NEXT: u32 = HEIGHT + 1;
 
 impl Scene {
     fn new() -> Self {
-        let mut ledger = Ledger::new(funded_spec(12));
-        ledger.extend(HEIGHT);
+        let mut ledger = Ledger::new(funded(1..=12, TEN_COINS));
+        ledger.extend(HEIGHT, 0);
         Self { now: u64::from(ledger.tip().time), ledger }
     }
 
@@ -112,7 +112,7 @@ impl Scene {
     fn altered(&self, transactions: Vec<Transaction>, change: impl FnOnce(&mut Block)) -> Subject {
         let mut block = self.ledger.block(transactions);
         change(&mut block);
-        crate::support::seal(&mut block);
+        cairn_testkit::seal(&mut block);
         Subject::Block(block)
     }
 
@@ -120,7 +120,7 @@ impl Scene {
     fn forged(&self, transactions: Vec<Transaction>, change: impl FnOnce(&mut Block)) -> Subject {
         let mut block = self.ledger.block(transactions);
         change(&mut block);
-        crate::support::mine(&mut block.header);
+        cairn_testkit::mine(&mut block.header);
         Subject::Block(block)
     }
 

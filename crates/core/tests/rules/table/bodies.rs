@@ -1,5 +1,7 @@
 //! Bodies: their encoding, and whether they are what the header commits to.
 
+use std::sync::Arc;
+
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
 use cairn_core::primitives::hash::MerkleRoot;
@@ -120,12 +122,12 @@ pub fn cases() -> Vec<Case> {
         // Size and shape.
         valid("a block of exactly the greatest size", |s| {
             let block = s.ledger.block(vec![s.simple(1, 2)]);
-            s.ledger.params.spec.max_block_bytes = block.size() as u32;
+            Arc::make_mut(&mut s.ledger.params).spec.max_block_bytes = block.size() as u32;
             Subject::Block(block)
         }),
         breaks("BlockTooLarge", "a block one byte larger", |s| {
             let block = s.ledger.block(vec![s.simple(1, 2)]);
-            s.ledger.params.spec.max_block_bytes = block.size() as u32 - 1;
+            Arc::make_mut(&mut s.ledger.params).spec.max_block_bytes = block.size() as u32 - 1;
             Subject::Block(block)
         }),
         breaks("EmptyBlock", "no transactions", |s| s.altered(Vec::new(), |block| block.transactions.clear())),
@@ -139,7 +141,7 @@ pub fn cases() -> Vec<Case> {
             s.altered(vec![s.simple(1, 2)], |block| block.transactions.swap(0, 1))
         }),
         breaks("NoInputs", "a second coinbase", |s| {
-            let mut second = s.ledger.coinbase(0);
+            let mut second = s.ledger.block(Vec::new()).transactions.remove(0);
             second.outputs[1] = pay(1, 0);
             s.altered(vec![s.simple(1, 2)], |block| block.transactions.push(second))
         }),

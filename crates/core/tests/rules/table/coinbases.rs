@@ -6,7 +6,7 @@ use cairn_core::primitives::hash::MmrRoot;
 use cairn_core::primitives::tx::{Lock, Output, Transaction};
 
 use super::{Case, NEXT, Scene, Subject, breaks, pay, valid};
-use crate::support::{Ledger, MINER};
+use cairn_testkit::{Ledger, MINER};
 
 /// The next block with one payment, its coinbase changed.
 fn coinbase(scene: &Scene, change: impl FnOnce(&mut Transaction)) -> Subject {
@@ -26,7 +26,7 @@ fn halving(scene: &mut Scene, height: u32, value: u64) -> Subject {
     let mut spec = GenesisSpec { halving_interval: 5, subsidy: Amount::from_grains(1_000), ..GenesisSpec::regtest() };
     spec.mine_nonce();
     scene.ledger = Ledger::new(spec);
-    scene.ledger.extend(height);
+    scene.ledger.extend(height, 0);
     scene.now = u64::from(scene.ledger.tip().time);
     scene.altered(Vec::new(), |block| block.transactions[0].outputs[1] = pay(MINER, value))
 }
@@ -52,7 +52,7 @@ pub fn cases() -> Vec<Case> {
         }),
         breaks("WrongCommitment", "a commitment to the headers before the parent only", |s| {
             let mut earlier = Ledger::new(s.ledger.params.spec.clone());
-            earlier.extend(s.ledger.height() - 1);
+            earlier.extend(s.ledger.height() - 1, 0);
             assert_eq!(earlier.tip().hash(), s.ledger.tip().previous);
             data(s, |data| data[..32].copy_from_slice(earlier.range.root().as_bytes()))
         }),

@@ -3,8 +3,8 @@
 use cairn_core::consensus::params::Retarget;
 use cairn_core::primitives::target::Bits;
 
-use super::{Case, Scene, Subject, breaks, valid};
-use crate::support::{Ledger, funded_spec, mine};
+use super::{Case, Scene, Subject, TEN_COINS, breaks, valid};
+use cairn_testkit::{Ledger, funded, mine, unmine};
 
 /// The next block under other bits; mined, if they are a target that can be mined.
 fn under(scene: &Scene, bits: u32) -> Subject {
@@ -23,7 +23,7 @@ fn median(scene: &Scene) -> u32 {
 
 /// Starts over on a network whose difficulty follows the schedule.
 fn retargeting(scene: &mut Scene, blocks: u32) {
-    let mut spec = funded_spec(12);
+    let mut spec = funded(1..=12, TEN_COINS);
     spec.retarget = Retarget::Asert;
     spec.mine_nonce();
     scene.ledger = Ledger::new(spec);
@@ -48,10 +48,7 @@ pub fn cases() -> Vec<Case> {
         breaks("EasierThanLimit", "a target that every hash meets", |s| under(s, 0x2100_ffff)),
         breaks("HighHash", "no proof of work", |s| {
             let mut block = s.ledger.block(Vec::new());
-            let target = block.header.bits.target().unwrap();
-            while target.is_met_by(&block.hash()) {
-                block.header.nonce += 1;
-            }
+            unmine(&mut block.header);
             Subject::Block(block)
         }),
         breaks("HighHash", "another's nonce", |s| {
@@ -102,16 +99,16 @@ pub fn cases() -> Vec<Case> {
             at(s, median(s) + 1)
         }),
         breaks("TimeTooOld", "a first block at the time of genesis", |s| {
-            s.ledger = Ledger::new(funded_spec(12));
+            s.ledger = Ledger::new(funded(1..=12, TEN_COINS));
             at(s, s.ledger.tip().time)
         }),
         valid("a first block one second after genesis", |s| {
-            s.ledger = Ledger::new(funded_spec(12));
+            s.ledger = Ledger::new(funded(1..=12, TEN_COINS));
             at(s, s.ledger.tip().time + 1)
         }),
         breaks("TimeTooOld", "a second block at the later of two times", |s| {
-            s.ledger = Ledger::new(funded_spec(12));
-            s.ledger.extend(1);
+            s.ledger = Ledger::new(funded(1..=12, TEN_COINS));
+            s.ledger.extend(1, 0);
             at(s, s.ledger.tip().time)
         }),
         valid("a time as far ahead of the clock as may be", |s| at(s, s.now as u32 + s.ledger.params.max_future_secs)),

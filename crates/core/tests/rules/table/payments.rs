@@ -1,11 +1,13 @@
 //! Payments: shape, coins, amounts, signatures, and how they stand to one another in a block.
 
 use cairn_core::primitives::amount::Amount;
+use std::sync::Arc;
+
 use cairn_core::primitives::hash::Txid;
 use cairn_core::primitives::tx::{OutPoint, Output, Transaction};
 
 use super::{Case, HEIGHT, NEXT, Scene, Subject, TEN_COINS, breaks, pay, valid};
-use crate::support::{Ledger, funded_spec, key, unsigned};
+use cairn_testkit::{Ledger, funded, key, unsigned};
 
 /// All the grains that can ever be.
 const MOST: u64 = Amount::MAX.as_grains();
@@ -117,11 +119,11 @@ fn coins() -> Vec<Case> {
             })
         }),
         valid("a coinbase of the block before, where maturity is 1", |s| {
-            s.ledger.params.spec.coinbase_maturity = 1;
+            Arc::make_mut(&mut s.ledger.params).spec.coinbase_maturity = 1;
             spend_coinbase(s, HEIGHT)
         }),
         valid("an allocation of genesis in the first block", |s| {
-            s.ledger = Ledger::new(funded_spec(12));
+            s.ledger = Ledger::new(funded(1..=12, TEN_COINS));
             Subject::Payment(s.simple(1, 2))
         }),
     ]
@@ -175,12 +177,12 @@ fn signatures() -> Vec<Case> {
             Subject::Payment(tx)
         }),
         breaks("BadSignature", "a signature for another network", |s| {
-            let mut spec = funded_spec(12);
+            let mut spec = funded(1..=12, TEN_COINS);
             spec.message = "Another place".to_owned();
             spec.mine_nonce();
             // The same coin in every respect, but for the name of its network.
             let mut other = s.ledger.clone();
-            other.params = cairn_core::consensus::params::Params::new(spec).unwrap();
+            other.params = Ledger::new(spec).params;
             Subject::Payment(other.sign(unsigned(&[s.ledger.allocation(1)], vec![pay(2, TEN_COINS)]), &[]))
         }),
         breaks("BadSignature", "a signature for another amount: the signer saw another fee", |s| {

@@ -1,7 +1,5 @@
 //! Chains of headers and coinbases alone, honest or not, long and in memory: what succinct evidence is made from.
 
-#![allow(dead_code, missing_docs, unreachable_pub)] // Each user takes what it needs.
-
 use std::convert::Infallible;
 
 use cairn_core::consensus::context::{Parent, next_bits};
@@ -9,7 +7,7 @@ use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::hash::{BlockHash, MmrRoot, Txid};
 use cairn_core::primitives::header::Header;
-use cairn_core::primitives::keys::{SecretKey, Signature};
+use cairn_core::primitives::keys::Signature;
 use cairn_core::primitives::merkle::{self, Branch};
 use cairn_core::primitives::mmr::{Node, Range};
 use cairn_core::primitives::target::{Bits, Work};
@@ -17,9 +15,12 @@ use cairn_core::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn_core::receipt::succinct::{Source, prove};
 use cairn_core::receipt::{Evidence, Receipt};
 
+use crate::payments::public;
+
 /// What is wrong with a block that [`Forge::add`] makes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing.
     None,
     /// It proves no work.
     NoWork,
@@ -34,7 +35,9 @@ pub enum Fault {
 /// A chain, with the nodes of its header range.
 #[derive(Clone)]
 pub struct Forge {
+    /// The network.
     pub params: Params,
+    /// All headers, by height.
     pub headers: Vec<Header>,
     /// Of each block; only the coinbase, but for blocks made with payments.
     bodies: Vec<Vec<Transaction>>,
@@ -57,6 +60,7 @@ pub fn params() -> Params {
 }
 
 impl Forge {
+    /// The network at genesis.
     pub fn new(params: Params) -> Self {
         let (tip, header) = (params.genesis_hash, params.genesis.header);
         let body = params.genesis.transactions.clone();
@@ -72,10 +76,12 @@ impl Forge {
         forge
     }
 
+    /// Height of the newest block.
     pub fn height(&self) -> u32 {
         self.headers.len() as u32 - 1
     }
 
+    /// Adds a block with this fault.
     pub fn add(&mut self, fault: Fault) {
         self.add_with(fault, Vec::new());
     }
@@ -88,10 +94,7 @@ impl Forge {
                 outpoint: OutPoint { txid: Txid::of(&[n]), index: n.into() },
                 signature: Signature::EMPTY,
             }],
-            outputs: vec![Output::pay(
-                SecretKey::from_seed([n; 32]).public_key(),
-                Amount::from_grains(150_000_000 + u64::from(n)),
-            )],
+            outputs: vec![Output::pay(public(n), Amount::from_grains(150_000_000 + u64::from(n)))],
             lock_height: 0,
         };
         self.add_with(Fault::None, (1..=count).map(payment).collect());
@@ -139,7 +142,7 @@ impl Forge {
     }
 
     fn coinbase(&self, height: u32, commitment: MmrRoot) -> Transaction {
-        let key = SecretKey::from_seed([(height % 7) as u8; 32]).public_key();
+        let key = public((height % 7) as u8);
         let data = [&commitment.as_bytes()[..], &u64::from(height).to_le_bytes()].concat();
         let outputs = vec![Output::pay(key, Amount::from_grains(50)), Output::data(data)];
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: height }
@@ -205,12 +208,14 @@ impl Forge {
         }
     }
 
+    /// A receipt with succinct evidence.
     pub fn succinct(&self, height: u32) -> Receipt {
         let proof = self.source(|source| prove(source, self.height(), height));
         let Ok(proof) = proof;
         self.receipt(height, Evidence::Succinct(proof))
     }
 
+    /// A receipt with all headers.
     pub fn whole(&self, height: u32) -> Receipt {
         self.receipt(height, Evidence::Headers(self.headers[1..].to_vec()))
     }

@@ -2,75 +2,59 @@
 //!
 //! Every block that it makes keeps all rules, so that a test or a benchmark states only what it changes.
 
-#![allow(dead_code, missing_docs, unreachable_pub)] // Each user takes what it needs.
-
 use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use cairn_core::consensus::check::{self, CheckedBlock};
-use cairn_core::consensus::coins::{Coins, Delta};
+use cairn_core::consensus::coins::{Coin, Coins, Delta};
 use cairn_core::consensus::connect::{self, BlockContext, ConnectError};
 use cairn_core::consensus::context::{self, HeaderContext};
 use cairn_core::consensus::error::RuleError;
 use cairn_core::consensus::headers::HeaderTail;
-use cairn_core::consensus::params::{Allocation, GenesisSpec, Params};
-use cairn_core::primitives::address;
+use cairn_core::consensus::params::{GenesisSpec, Params};
 use cairn_core::primitives::amount::{Amount, COIN};
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
-use cairn_core::primitives::hash::MerkleRoot;
+use cairn_core::primitives::hash::{MerkleRoot, MmrRoot, Txid};
 use cairn_core::primitives::header::Header;
-use cairn_core::primitives::keys::{PublicKey, SecretKey, Signature};
-use cairn_core::primitives::merkle;
+use cairn_core::primitives::keys::PublicKey;
 use cairn_core::primitives::mmr::{Node, Range};
 use cairn_core::primitives::time::UnixTime;
-use cairn_core::primitives::tx::{Input, OutPoint, Output, Transaction};
+use cairn_core::primitives::tx::{OutPoint, Output, Transaction};
 
-/// Whoever mines the blocks of a [`Ledger`].
+use crate::payments::{funded, key, public, unsigned};
+use crate::work::seal;
+
+/// The key that mines the blocks of a [`Ledger`].
 pub const MINER: u8 = 255;
 
-/// One of 256 keys that every test knows.
-pub fn key(n: u8) -> SecretKey {
-    SecretKey::from_seed([n; 32])
-}
-
-/// The public half of [`key`].
-pub fn public(n: u8) -> PublicKey {
-    key(n).public_key()
-}
-
-/// A regtest network whose genesis gives 10 coins to each of keys 1 to `n`.
-pub fn funded_spec(n: u8) -> GenesisSpec {
-    let mut spec = GenesisSpec::regtest();
-    spec.alloc = (1..=n)
-        .map(|n| Allocation {
-            address: address::encode(&spec.address_prefix, &public(n)),
-            value: Amount::from_grains(10 * COIN),
-        })
-        .collect();
-    spec.mine_nonce();
-    spec
-}
-
-/// The end of one branch, and its coins.
+/// A branch of blocks from genesis, with the coins at its end.
 #[derive(Clone)]
 pub struct Ledger {
-    pub params: Params,
-    tail: HeaderTail,
+    /// The network.
+    pub params: Arc<Params>,
+    /// All blocks, by height.
+    pub blocks: Vec<Block>,
+    /// The unspent coins.
     pub coins: Coins,
+    /// The header range that the next coinbase commits to.
     pub range: Range,
-    keys: HashMap<PublicKey, u8>,
+    tail: HeaderTail,
 }
 
 impl Ledger {
     /// The network of `spec` at genesis.
     pub fn new(spec: GenesisSpec) -> Self {
-        let params = Params::new(spec).expect("the tests' parameters are valid");
+        Self::on(&Arc::new(Params::new(spec).expect("the tests' parameters are valid")))
+    }
+
+    /// A network at genesis.
+    pub fn on(params: &Arc<Params>) -> Self {
         let genesis = params.genesis.clone();
-        let tail = HeaderTail::new(&params);
-        let keys = (0..=255).map(|n| (public(n), n)).collect();
-        let mut ledger = Self { params, tail, coins: Coins::default(), range: Range::default(), keys };
-        let created = Delta::created_by(&genesis, &genesis.txids(), 0);
-        ledger.apply(&genesis.header, &Delta { created, ..Delta::default() });
+        let (tail, created) = (HeaderTail::new(params), Delta::created_by(&genesis, &genesis.txids(), 0));
+        let (coins, range) = (Coins::default(), Range::default());
+        let mut ledger = Self { params: params.clone(), blocks: Vec::new(), coins, range, tail };
+        ledger.apply(genesis, &Delta { created, ..Delta::default() });
         ledger
     }
 
@@ -84,6 +68,11 @@ impl Ledger {
         self.tail.tip()
     }
 
+    /// Root of the header range over all blocks so far.
+    pub fn commitment(&self) -> MmrRoot {
+        self.range.root()
+    }
+
     /// What the next header must fit.
     pub fn header_context(&self) -> HeaderContext {
         self.tail.next_context(&self.params)
@@ -91,10 +80,10 @@ impl Ledger {
 
     /// What the next body must fit.
     pub fn block_context(&self) -> BlockContext<'_> {
-        BlockContext { params: &self.params, height: self.height() + 1, commitment: self.range.root() }
+        BlockContext { params: &self.params, height: self.height() + 1, commitment: self.commitment() }
     }
 
-    /// Coin `n` of genesis: 10 coins of key `n`.
+    /// Coin `n` of genesis.
     pub fn allocation(&self, n: u8) -> OutPoint {
         // Output 0 of the coinbase of genesis is its data.
         OutPoint { txid: self.params.genesis.transactions[0].txid(), index: u32::from(n) }
@@ -109,13 +98,19 @@ impl Ledger {
         self.coins.0.get(outpoint).map(|coin| coin.output.clone()).or_else(waiting)
     }
 
+    /// The coin that output `index` of the transaction `txid` made and that nothing has spent.
+    pub fn coin(&self, txid: Txid, index: u32) -> (OutPoint, Coin) {
+        let outpoint = OutPoint { txid, index };
+        (outpoint, self.coins.0[&outpoint].clone())
+    }
+
     /// Signs every input whose coin is known, by its owner's key. `pending` are transactions whose outputs it may spend.
     pub fn sign(&self, mut tx: Transaction, pending: &[&Transaction]) -> Transaction {
         let spent: Vec<Option<Output>> = tx.inputs.iter().map(|input| self.output(&input.outpoint, pending)).collect();
         let digest = tx.signature_digest(&self.params.genesis_hash, spent.iter().flatten());
         for (input, output) in tx.inputs.iter_mut().zip(&spent) {
-            if let Some(n) = output.as_ref().and_then(Output::key).and_then(|key| self.keys.get(key)) {
-                input.signature = key(*n).sign(&digest);
+            if let Some(n) = output.as_ref().and_then(Output::key).and_then(number) {
+                input.signature = key(n).sign(&digest);
             }
         }
         tx
@@ -133,31 +128,41 @@ impl Ledger {
         inputs.saturating_sub(tx.outputs.iter().map(|output| output.value.as_grains()).fold(0, u64::saturating_add))
     }
 
-    /// The coinbase due to the next block, taking subsidy and `fees`.
-    pub fn coinbase(&self, fees: u64) -> Transaction {
+    /// A coinbase for the next block that takes subsidy and `fees`; `salt` follows the commitment in its data.
+    fn coinbase(&self, payee: PublicKey, fees: u64, salt: &[u8]) -> Transaction {
         let context = self.block_context();
-        let data = [&context.commitment.as_bytes()[..], b"test"].concat();
+        let data = [&context.commitment.as_bytes()[..], salt].concat();
         let reward = self.params.subsidy_at(context.height).as_grains() + fees;
-        let outputs = vec![Output::data(data), Output::pay(public(MINER), Amount::from_grains(reward))];
+        let outputs = vec![Output::data(data), Output::pay(payee, Amount::from_grains(reward))];
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: context.height }
     }
 
-    /// The next block with `transactions` after a coinbase that takes all it may, five seconds after its parent, mined.
-    pub fn block(&self, transactions: Vec<Transaction>) -> Block {
-        let pending: Vec<&Transaction> = transactions.iter().collect();
-        let fees = transactions.iter().map(|tx| self.fee(tx, &pending)).fold(0, u64::saturating_add);
+    /// The next block, `seconds` after its parent, mined.
+    fn child(&self, coinbase: Transaction, transactions: &[Transaction], seconds: u32) -> Block {
         let header = Header {
             version: 1,
             previous: self.tip().hash(),
             merkle_root: MerkleRoot::ZERO,
-            time: self.tip().time + 5,
+            time: self.tip().time + seconds,
             bits: self.header_context().bits,
             nonce: 0,
         };
-        let mut block = Block { header, transactions: vec![self.coinbase(fees)] };
-        block.transactions.extend(transactions);
+        let mut block = Block { header, transactions: [&[coinbase], transactions].concat() };
         seal(&mut block);
         block
+    }
+
+    /// The next block with `transactions` after a coinbase that takes all it may, five seconds after its parent.
+    pub fn block(&self, transactions: Vec<Transaction>) -> Block {
+        let pending: Vec<&Transaction> = transactions.iter().collect();
+        let fees = transactions.iter().map(|tx| self.fee(tx, &pending)).fold(0, u64::saturating_add);
+        self.child(self.coinbase(public(MINER), fees, b"test"), &transactions, 5)
+    }
+
+    /// The next block, one second after its parent: pays subsidy and `fees` to `payee`, and `salt` makes it unique. Long
+    /// chains of such blocks stay behind the clocks that tests set.
+    pub fn make(&self, payee: &PublicKey, transactions: &[Transaction], fees: u64, salt: u64) -> Block {
+        self.child(self.coinbase(*payee, fees, &salt.to_le_bytes()), transactions, 1)
     }
 
     /// Puts a block through every stage that a node does, in its order; `now` is the clock.
@@ -179,36 +184,60 @@ impl Ledger {
         }
     }
 
-    /// Validates a block and appends it.
+    /// Validates a block and appends it; its difference to the coins.
     pub fn append(&mut self, block: &Block) -> Delta {
         let (_, delta) = self.validate(block, u64::from(block.header.time)).expect("the block keeps the rules");
-        self.tail.push(&block.header, &self.params).expect("checked before");
-        self.apply(&block.header, &delta);
+        self.push_header(&block.header);
+        self.apply(block.clone(), &delta);
         delta
     }
 
-    /// Appends `n` blocks without payments.
-    pub fn extend(&mut self, n: u32) {
-        (0..n).for_each(|_| drop(self.append(&self.block(Vec::new()))));
+    /// Appends a block of which only the header has to be valid, and whose inputs spend coins that exist.
+    pub fn push(&mut self, block: Block) -> Delta {
+        let created = Delta::created_by(&block, &block.txids(), self.height() + 1);
+        let coin = |outpoint: &OutPoint| {
+            let made = created.iter().find(|(made, _)| made == outpoint).map(|(_, coin)| coin.clone());
+            made.or_else(|| self.coins.0.get(outpoint).cloned()).expect("the block spends coins that exist")
+        };
+        let inputs = block.transactions.iter().flat_map(|tx| &tx.inputs);
+        let spent = inputs.map(|input| (input.outpoint, coin(&input.outpoint))).collect();
+        let delta = Delta { spent, created, fees: Amount::ZERO };
+        self.push_header(&block.header);
+        self.apply(block, &delta);
+        delta
     }
 
-    fn apply(&mut self, header: &Header, delta: &Delta) {
-        self.coins.apply(delta);
-        let work = header.bits.target().expect("checked before").work();
-        self.range.push(Node::leaf(header.hash(), work));
+    /// Appends `n` blocks without payments that [`MINER`] mined, and answers them. Branches of other `salt` differ.
+    pub fn extend(&mut self, n: u32, salt: u64) -> Vec<Block> {
+        let next = |_| {
+            let block = self.make(&public(MINER), &[], 0, salt);
+            self.append(&block);
+            block
+        };
+        (0..n).map(next).collect()
     }
+
+    fn push_header(&mut self, header: &Header) {
+        self.tail.push(header, &self.params).expect("the header keeps the rules");
+    }
+
+    fn apply(&mut self, block: Block, delta: &Delta) {
+        self.coins.apply(delta);
+        let work = block.header.bits.target().expect("checked before").work();
+        self.range.push(Node::leaf(block.hash(), work));
+        self.blocks.push(block);
+    }
+}
+
+/// The number of a key that [`key`] makes.
+fn number(key: &PublicKey) -> Option<u8> {
+    static NUMBERS: LazyLock<HashMap<PublicKey, u8>> = LazyLock::new(|| (0..=255).map(|n| (public(n), n)).collect());
+    NUMBERS.get(key).copied()
 }
 
 /// A network whose genesis makes `payments` coins, and its first block, which spends each in a payment of its own.
 pub fn full_block(payments: u32) -> (Ledger, Block) {
-    let mut spec = GenesisSpec::regtest();
-    let allocation = |n: u32| Allocation {
-        address: address::encode(&spec.address_prefix, &public(n as u8)),
-        value: Amount::from_grains(COIN),
-    };
-    spec.alloc = (0..payments).map(allocation).collect();
-    spec.mine_nonce();
-    let ledger = Ledger::new(spec);
+    let ledger = Ledger::new(funded((0..payments).map(|n| n as u8), COIN));
     let txid = ledger.params.genesis.transactions[0].txid();
     let pay = |n: u32| {
         let coin = OutPoint { txid, index: n + 1 }; // Output 0 is data.
@@ -216,25 +245,4 @@ pub fn full_block(payments: u32) -> (Ledger, Block) {
     };
     let block = ledger.block((0..payments).map(pay).collect());
     (ledger, block)
-}
-
-/// A transaction with empty signatures.
-pub fn unsigned(spends: &[OutPoint], outputs: Vec<Output>) -> Transaction {
-    let inputs = spends.iter().map(|outpoint| Input { outpoint: *outpoint, signature: Signature::EMPTY }).collect();
-    Transaction { version: 1, inputs, outputs, lock_height: 0 }
-}
-
-/// Makes the header commit to the transactions, then mines it.
-pub fn seal(block: &mut Block) {
-    block.header.merkle_root = merkle::root(block.txids()).hash;
-    mine(&mut block.header);
-}
-
-/// Finds a nonce, if the bits are a target. Regtest needs about two hashes.
-pub fn mine(header: &mut Header) {
-    let Ok(target) = header.bits.target() else { return };
-    header.nonce = 0;
-    while !target.is_met_by(&header.hash()) {
-        header.nonce += 1;
-    }
 }

@@ -1,0 +1,15 @@
+//! Keys, coins, blocks and chains for tests, benchmarks and fuzz targets.
+//!
+//! It depends on `cairn-core` alone, so the tests of every crate can use it. What needs a whole node, a process or a
+//! browser is beside the tests that start one.
+
+#![forbid(unsafe_code)]
+
+pub mod forge;
+mod ledger;
+mod payments;
+mod work;
+
+pub use ledger::{Ledger, MINER, full_block};
+pub use payments::{funded, genesis_coin, key, params, public, sign, spend, unsigned};
+pub use work::{HeaderFields, header, mine, seal, unmine};

@@ -55,7 +55,7 @@ struct Branch {
 
 /// What is known of a peer's chain.
 #[derive(Debug)]
-struct PeerChain {
+struct PeerBranch {
     claim: TipClaim,
     asked: Option<Asked>,
     branch: Option<Branch>,
@@ -66,11 +66,11 @@ struct PeerChain {
 
 /// All peers that have said hello.
 #[derive(Debug, Default)]
-pub(super) struct HeaderSync(BTreeMap<PeerId, PeerChain>);
+pub(super) struct PeerBranches(BTreeMap<PeerId, PeerBranch>);
 
-impl HeaderSync {
+impl PeerBranches {
     pub(super) fn connected(&mut self, now: Now, peer: PeerId, claim: TipClaim, chain: &Headers, out: &mut Outbox) {
-        self.0.insert(peer, PeerChain { claim, asked: None, branch: None, shown: None, settled: false });
+        self.0.insert(peer, PeerBranch { claim, asked: None, branch: None, shown: None, settled: false });
         self.proceed(now, chain, out);
     }
 
@@ -141,7 +141,7 @@ impl HeaderSync {
 
     /// Extend all deadlines by a span.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        for PeerChain { asked, claim: _, branch: _, shown: _, settled: _ } in self.0.values_mut() {
+        for PeerBranch { asked, claim: _, branch: _, shown: _, settled: _ } in self.0.values_mut() {
             asked.iter_mut().for_each(|Asked { since, from: _ }| *since += by);
         }
     }
@@ -152,7 +152,7 @@ impl HeaderSync {
     }
 }
 
-impl PeerChain {
+impl PeerBranch {
     fn ask(&mut self, now: Now, peer: PeerId, from: Vec<(u32, BlockHash)>, out: &mut Outbox) {
         if self.asked.is_none() {
             let locator = from.iter().map(|(_, hash)| *hash).collect();

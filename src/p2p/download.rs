@@ -91,6 +91,10 @@ pub(super) enum Delivery {
     Unrequested,
 }
 
+/// What decides which peer has which blocks, apart from the download itself: how often the best header of a peer has changed,
+/// the tip, and the best header.
+type Basis = (u64, BlockHash, BlockHash);
+
 /// Blocks to be had and under way.
 #[derive(Debug)]
 pub(super) struct Download {
@@ -100,6 +104,10 @@ pub(super) struct Download {
     sources: BTreeMap<PeerId, Source>,
     /// Whether there may be more missing than `wanted` says.
     stale: bool,
+    /// Whether anything here has changed since [`Download::schedule`] last looked.
+    changed: bool,
+    /// The headers by which it last did.
+    basis: Option<Basis>,
     /// Deliveries since `wanted` was filled.
     delivered: u32,
     /// Who brought what, for the day on which it turns out to be bad; oldest first.
@@ -115,6 +123,8 @@ impl Default for Download {
             requests: BTreeMap::new(),
             sources: BTreeMap::new(),
             stale: false,
+            changed: false,
+            basis: None,
             delivered: 0,
             brought: VecDeque::new(),
             whole: Recent::new(MAX_WHOLE),
@@ -133,17 +143,19 @@ impl Download {
             cold_until: None,
         };
         self.sources.insert(peer, source);
+        self.changed = true;
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
         self.release(peer);
         self.sources.remove(&peer);
+        self.changed = true;
     }
 
     /// The best header changed, or what leads to it.
     pub(super) fn refresh(&mut self) {
         self.wanted.clear();
-        self.stale = true;
+        (self.stale, self.changed) = (true, true);
     }
 
     /// A block came from a peer.
@@ -166,6 +178,7 @@ impl Download {
         }
         self.wanted.retain(|(wanted, _)| wanted != hash);
         self.delivered += 1;
+        self.changed = true;
         self.brought.push_back((*hash, peer));
         if self.brought.len() > MAX_REMEMBERED {
             self.brought.pop_front();
@@ -198,6 +211,7 @@ impl Download {
             source.in_flight += 1;
             self.requests.insert(hash, Request { peer, height, since: now.mono, compacts: 0 });
             self.wanted.retain(|(wanted, _)| *wanted != hash);
+            self.changed = true;
         }
     }
 
@@ -248,8 +262,14 @@ impl Download {
         }
     }
 
-    /// Asks for what is missing, as far as peers have it and have room.
+    /// Asks for what is missing, as far as peers have it and have room. Looks for that only if something has changed since it
+    /// last did, so the node can end every call with this.
     pub(super) fn schedule(&mut self, now: Now, chain: &Chain, sync: &HeaderSync, out: &mut Outbox) {
+        let basis = Some((sync.revision(), chain.tip().hash, chain.best_header().hash));
+        if !std::mem::take(&mut self.changed) && self.basis == basis {
+            return;
+        }
+        self.basis = basis;
         self.take_back(now, chain, sync);
         let moved = self.delivered >= WINDOW / 8 || self.requests.is_empty();
         if self.wanted.is_empty() && (self.stale || (moved && self.delivered > 0)) {
@@ -318,6 +338,8 @@ impl Download {
         let since = now.mono;
         let request = |height| Request { peer, height, since, compacts: MAX_COMPACTS };
         self.requests.extend(portion.into_iter().map(|(hash, height)| (hash, request(height))));
+        // With this asked for, the next may be in reach.
+        self.changed = true;
         out.send(peer, Message::GetData(items));
     }
 
@@ -378,7 +400,8 @@ impl Download {
                 front.since = now.mono;
             }
         }
-        self.schedule(now, chain, sync, out);
+        // Time alone may have brought a peer back.
+        self.changed = true;
     }
 
     fn front(&self) -> Option<&Request> {

@@ -34,6 +34,7 @@ pub mod message;
 pub mod misbehaviour;
 mod node;
 pub(crate) mod outbox;
+pub(crate) mod peering;
 pub(crate) mod peers;
 pub mod ping;
 pub mod proofs;

@@ -1,15 +1,17 @@
 //! Where the sub-protocols put what they decide.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::chain::ChainError;
 use crate::consensus::error::{Blame, RuleError};
 use crate::mempool::MempoolError;
-use crate::p2p::connection::PeerId;
+use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::frame::Frame;
 use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::misbehaviour::Offence;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::time::MonoTime;
 
 /// Outputs in order; and judgements on peers, which only the node carries out, for every sub-protocol has to forget a
 /// peer that goes.
@@ -20,6 +22,8 @@ pub(crate) struct Outbox {
     closing: VecDeque<(PeerId, Reason)>,
     /// Peers to whom something was sent since this was last asked.
     sent: Vec<PeerId>,
+    /// The wake-up last asked for.
+    wake: Option<MonoTime>,
 }
 
 impl Outbox {
@@ -77,6 +81,17 @@ impl Outbox {
 
     pub(crate) fn next_closing(&mut self) -> Option<(PeerId, Reason)> {
         self.closing.pop_front()
+    }
+
+    /// Asks to be called at a deadline, in the next millisecond at the earliest, unless that was the last one asked for.
+    pub(crate) fn wake_at(&mut self, now: Now, deadline: Option<MonoTime>) {
+        let wake = deadline.map(|at| at.max(now.mono + Duration::from_millis(1)));
+        if let Some(at) = wake
+            && self.wake != wake
+        {
+            self.push(Output::WakeAt { at });
+        }
+        self.wake = wake;
     }
 
     pub(crate) fn take_sent(&mut self) -> Vec<PeerId> {

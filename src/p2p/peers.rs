@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
+use crate::p2p::interface::Reason;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Hello;
 use crate::primitives::time::{MonoTime, UnixTime};
@@ -31,6 +32,27 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// A connection that has just come about.
+    pub(crate) fn new(now: Now, id: NodeId, address: SocketAddr, direction: Direction) -> Self {
+        Self {
+            id,
+            address,
+            direction,
+            manual: false,
+            brief: false,
+            connected_at: now,
+            last_received: UnixTime::EPOCH,
+            last_sent: UnixTime::EPOCH,
+            hello: None,
+            last_useful: None,
+        }
+    }
+
+    /// Whether it was worth dialling, though it ended for `reason`.
+    pub(crate) fn was_of_use(&self, reason: &Reason) -> bool {
+        self.hello.is_some() && !matches!(reason, Reason::Misbehaved(_) | Reason::Stalled)
+    }
+
     /// Where it takes connections, if it does: the address dialled, or the port it names at the address it is seen from.
     pub(crate) fn listens_at(&self) -> Option<SocketAddr> {
         match self.direction {

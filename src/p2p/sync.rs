@@ -50,7 +50,10 @@ struct PeerChain {
 
 /// All peers that have said hello.
 #[derive(Debug, Default)]
-pub(super) struct HeaderSync(BTreeMap<PeerId, PeerChain>);
+pub(super) struct HeaderSync {
+    peers: BTreeMap<PeerId, PeerChain>,
+    revision: u64,
+}
 
 impl HeaderSync {
     /// A peer said hello.
@@ -65,19 +68,24 @@ impl HeaderSync {
             low: None,
             proven: Proof::default(),
         };
-        self.0.insert(peer, state);
+        self.peers.insert(peer, state);
         self.resolve(chain);
         self.continue_sync(now, chain, out);
     }
 
     pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, chain: &Chain, out: &mut Outbox) {
-        self.0.remove(&peer);
+        self.peers.remove(&peer);
         self.continue_sync(now, chain, out);
+    }
+
+    /// How often the best header of any peer has changed.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The best header known here that a peer has.
     pub(super) fn best(&self, peer: PeerId, chain: &Chain) -> Option<Entry> {
-        chain.entry(&self.0.get(&peer)?.best?)
+        chain.entry(&self.peers.get(&peer)?.best?)
     }
 
     /// Height up to which a peer has the branch to `tip`.
@@ -87,10 +95,11 @@ impl HeaderSync {
 
     /// A peer has a block whose header is known here.
     pub(super) fn has(&mut self, peer: PeerId, entry: &Entry, chain: &Chain) {
-        let Some(state) = self.0.get_mut(&peer) else { return };
+        let Some(state) = self.peers.get_mut(&peer) else { return };
         let better = state.best.and_then(|best| chain.entry(&best)).is_none_or(|best| entry.work > best.work);
         if better {
             state.best = Some(entry.hash);
+            self.revision += 1;
         }
     }
 
@@ -98,7 +107,7 @@ impl HeaderSync {
     pub(super) fn announced(&mut self, now: Now, peer: PeerId, hash: BlockHash, chain: &Chain, out: &mut Outbox) {
         if let Some(entry) = chain.entry(&hash) {
             self.has(peer, &entry, chain);
-        } else if let Some(state) = self.0.get_mut(&peer) {
+        } else if let Some(state) = self.peers.get_mut(&peer) {
             state.unresolved = Some(hash);
             self.ask(now, peer, chain, out);
         }
@@ -106,7 +115,7 @@ impl HeaderSync {
 
     /// A peer has blocks that do not connect to what is known here.
     pub(super) fn ask(&mut self, now: Now, peer: PeerId, chain: &Chain, out: &mut Outbox) {
-        let Some(state) = self.0.get_mut(&peer) else { return };
+        let Some(state) = self.peers.get_mut(&peer) else { return };
         if state.asked.is_none() {
             state.low = None;
             // From the best header's parent, so that the answer shows whether the peer has that header.
@@ -134,7 +143,7 @@ impl HeaderSync {
     }
 
     fn take(&mut self, now: Now, peer: PeerId, headers: &[Header], chain: &mut Chain, out: &mut Outbox) -> bool {
-        let Some(state) = self.0.get_mut(&peer) else { return false };
+        let Some(state) = self.peers.get_mut(&peer) else { return false };
         let [first, ..] = headers else {
             if state.asked.take().is_some() {
                 state.exhausted();
@@ -198,7 +207,7 @@ impl HeaderSync {
         if let Some(entry) = taken.checked_sub(1).and_then(|last| chain.entry(&hashes[last])) {
             self.has(peer, &entry, chain);
         }
-        let Some(state) = self.0.get_mut(&peer) else { return new };
+        let Some(state) = self.peers.get_mut(&peer) else { return new };
         if has_more && taken == headers.len() {
             send_request(now, peer, state, vec![hashes[taken - 1]], out);
         } else {
@@ -221,7 +230,7 @@ impl HeaderSync {
         chain: &Chain,
         out: &mut Outbox,
     ) -> bool {
-        let Some(state) = self.0.get_mut(&peer) else { return false };
+        let Some(state) = self.peers.get_mut(&peer) else { return false };
         let is_full = headers.len() == MAX_HEADERS;
         let (headers, hashes) = (&headers[known..], &hashes[known..]);
         let continued = state.low.take().filter(|low| low.tip() == headers[0].previous);
@@ -258,13 +267,13 @@ impl HeaderSync {
     /// Notes which blocks that peers were said to have are known by now.
     fn resolve(&mut self, chain: &Chain) {
         let resolved: Vec<(PeerId, BlockHash)> = self
-            .0
+            .peers
             .iter()
             .filter_map(|(peer, state)| Some((*peer, state.unresolved?)))
             .filter(|(_, hash)| chain.entry(hash).is_some())
             .collect();
         for (peer, hash) in resolved {
-            if let Some(state) = self.0.get_mut(&peer) {
+            if let Some(state) = self.peers.get_mut(&peer) {
                 (state.unresolved, state.claim) = (None, None);
             }
             if let Some(entry) = chain.entry(&hash) {
@@ -276,12 +285,12 @@ impl HeaderSync {
     /// Asks the peer that claims most, if that is more than our chain has and nobody is being asked. The best header is
     /// no measure: its body may never come.
     fn continue_sync(&mut self, now: Now, chain: &Chain, out: &mut Outbox) {
-        if self.0.values().any(|state| state.asked.is_some()) {
+        if self.peers.values().any(|state| state.asked.is_some()) {
             return;
         }
         let best = Some(chain.tip().work);
         let is_early = |state: &PeerChain| state.early_until.is_some_and(|until| until > now.mono);
-        let promising = self.0.iter().filter(|(_, state)| state.claim > best && !is_early(state));
+        let promising = self.peers.iter().filter(|(_, state)| state.claim > best && !is_early(state));
         if let Some(peer) = promising.max_by_key(|(_, state)| state.claim).map(|(peer, _)| *peer) {
             self.ask(now, peer, chain, out);
         }
@@ -289,21 +298,21 @@ impl HeaderSync {
 
     /// Whether a peer has a block, or was told of it.
     pub(super) fn knows(&self, peer: PeerId, entry: &Entry, chain: &Chain) -> bool {
-        let Some(state) = self.0.get(&peer) else { return true };
+        let Some(state) = self.peers.get(&peer) else { return true };
         let known = [state.best, state.told].into_iter().flatten().filter_map(|hash| chain.entry(&hash));
         known.into_iter().any(|known| chain.ancestor(&known, entry.height).is_some_and(|at| at.hash == entry.hash))
     }
 
     /// Notes that a block was announced to a peer.
     pub(super) fn tell(&mut self, peer: PeerId, hash: BlockHash) {
-        if let Some(state) = self.0.get_mut(&peer) {
+        if let Some(state) = self.peers.get_mut(&peer) {
             state.told = Some(hash);
         }
     }
 
     /// Extend all deadlines by a span.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        for state in self.0.values_mut() {
+        for state in self.peers.values_mut() {
             // This node's clock, and no answer, is what `early_until` waits for.
             let PeerChain { asked, early_until: _, claim: _, unresolved: _, best: _, told: _, low: _, proven: _ } =
                 state;
@@ -313,11 +322,11 @@ impl HeaderSync {
 
     pub(super) fn tick(&mut self, now: Now, chain: &Chain, out: &mut Outbox) {
         let is_due = |state: &PeerChain| state.early_until.is_some_and(|until| until <= now.mono);
-        if self.0.values().any(is_due) {
-            self.0.values_mut().filter(|state| is_due(state)).for_each(|state| state.early_until = None);
+        if self.peers.values().any(is_due) {
+            self.peers.values_mut().filter(|state| is_due(state)).for_each(|state| state.early_until = None);
             self.continue_sync(now, chain, out);
         }
-        for (peer, state) in &self.0 {
+        for (peer, state) in &self.peers {
             if state.asked.is_some_and(|since| since + HEADERS_TIMEOUT <= now.mono) {
                 out.close(*peer, Reason::Stalled);
             }
@@ -325,8 +334,8 @@ impl HeaderSync {
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        let asked = self.0.values().filter_map(|state| state.asked).map(|since| since + HEADERS_TIMEOUT);
-        asked.chain(self.0.values().filter_map(|state| state.early_until)).min()
+        let asked = self.peers.values().filter_map(|state| state.asked).map(|since| since + HEADERS_TIMEOUT);
+        asked.chain(self.peers.values().filter_map(|state| state.early_until)).min()
     }
 }
 

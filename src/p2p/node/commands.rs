@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::Node;
 use crate::chain::{ChainError, ChainUpdate};
 use crate::mempool::{Accepted, MempoolError, SavedError};
-use crate::p2p::addrbook::{PeerAddress, Record};
+use crate::p2p::addrbook::Record;
 use crate::p2p::bans::{Ban, Subnet};
 use crate::p2p::budget::Cost;
 use crate::p2p::command::Command;
@@ -14,7 +14,6 @@ use crate::p2p::config::{Config, PeerInfo};
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::{Event, Input, Output, Protocol, Reason};
 use crate::p2p::kad::{NodeId, Table};
-use crate::p2p::message::SERVICE_FULL;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -89,7 +88,7 @@ impl Node {
     /// Why it was refused.
     pub fn submit_transaction(&mut self, now: Now, tx: Transaction) -> Result<Accepted, MempoolError> {
         let accepted = self.mempool.accept(tx, &self.chain, now.unix)?;
-        let is_news = !self.requests.received(now, &accepted.txid, &mut self.out);
+        let is_news = !self.protocols.requests.received(now, &accepted.txid, &mut self.out);
         self.accepted(now, &accepted, is_news);
         self.finish(now);
         Ok(accepted)
@@ -137,8 +136,7 @@ impl Node {
 
     /// For when another header may be best now, which even a refusal can bring about.
     fn reconsider_downloads(&mut self, now: Now) {
-        self.download.refresh();
-        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+        self.protocols.download.refresh();
         self.finish(now);
     }
 
@@ -154,7 +152,8 @@ impl Node {
 
     /// All connections but the brief ones, in the order in which they came about.
     pub fn peers(&self, now: Now) -> Vec<PeerInfo> {
-        self.peers
+        self.peering
+            .peers
             .iter()
             .filter(|(_, peer)| !peer.brief)
             .map(|(id, peer)| {
@@ -175,12 +174,12 @@ impl Node {
                     services: hello.map_or(0, |hello| hello.services),
                     user_agent: hello.map_or_else(String::new, |hello| printable(&hello.user_agent)),
                     start_tip: hello.map(|hello| hello.tip),
-                    synced_headers: self.sync.best(id, &self.chain).map_or(0, |entry| entry.height),
-                    synced_blocks: self.sync.common_height(id, &self.chain.tip(), &self.chain).unwrap_or(0),
-                    in_flight: self.download.in_flight(id),
-                    ping: self.pings.last(id),
-                    min_ping: self.pings.least(id),
-                    score: self.scores.get(now, id),
+                    synced_headers: self.protocols.sync.best(id, &self.chain).map_or(0, |entry| entry.height),
+                    synced_blocks: self.protocols.sync.common_height(id, &self.chain.tip(), &self.chain).unwrap_or(0),
+                    in_flight: self.protocols.download.in_flight(id),
+                    ping: self.peering.pings.last(id),
+                    min_ping: self.peering.pings.least(id),
+                    score: self.peering.scores.get(now, id),
                 }
             })
             .collect()
@@ -188,33 +187,33 @@ impl Node {
 
     /// What a peer has cost this node's thread since it connected; `None` if it is gone.
     pub fn spent(&self, peer: PeerId) -> Option<Cost> {
-        self.budgets.spent(peer)
+        self.protocols.budgets.spent(peer)
     }
 
     /// Connections that have come as far as hello: inbound and outbound.
     pub fn connection_counts(&self) -> (usize, usize) {
-        let ready = || self.peers.iter().filter(|(_, peer)| peer.hello.is_some() && !peer.brief);
+        let ready = || self.peering.peers.iter().filter(|(_, peer)| peer.hello.is_some() && !peer.brief);
         let inbound = ready().filter(|(_, peer)| peer.direction == Direction::Inbound).count();
         (inbound, ready().count() - inbound)
     }
 
     /// Asks all peers now whether they are there, instead of when their turn comes; [`Node::peers`] has how long they took.
     pub fn ping(&mut self, now: Now) {
-        self.pings.hurry(now);
+        self.peering.pings.hurry(now);
         self.finish(now);
     }
 
     /// The addresses that this node is told to stay connected to, in order.
     pub fn added_nodes(&self) -> Vec<SocketAddr> {
-        self.dialer.manual().collect()
+        self.peering.dialer.manual().collect()
     }
 
     /// Stays connected to an address from now on, where `id` has to be if it is given. `false` if that was so before, or there
     /// are too many.
     pub fn add_node(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) -> bool {
-        let added = self.dialer.add(address, id);
+        let added = self.peering.dialer.add(address, id);
         // Somebody else may have been met there before it mattered who.
-        let others = self.peers.iter().filter(|(_, peer)| {
+        let others = self.peering.peers.iter().filter(|(_, peer)| {
             peer.direction == Direction::Outbound && peer.address == address && id.is_some_and(|id| id != peer.id)
         });
         others.for_each(|(peer, _)| self.out.close(peer, Reason::Requested));
@@ -226,29 +225,27 @@ impl Node {
     /// Takes an address to join through, such as one of a seed's: it is dialled when a place is free, like any other that
     /// is known. `id` has to be there if it is given.
     pub fn add_seed(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
-        self.dialer.expect(address, id);
-        let said = PeerAddress { address, services: SERVICE_FULL, last_seen: UnixTime::EPOCH };
-        self.book.add(now, &said, address.ip());
+        self.peering.add_seed(now, address, id);
         self.dial(now);
         self.finish(now);
     }
 
     /// No longer tries to stay connected to an address; a connection that stands is left. `false` if it did not try.
     pub fn remove_node(&mut self, now: Now, address: &SocketAddr) -> bool {
-        let removed = self.dialer.remove(address);
+        let removed = self.peering.dialer.remove(address);
         self.finish(now);
         removed
     }
 
     /// Dials an address, once; `id` has to be there if it is given.
     pub fn connect_once(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
-        self.dialer.dial(now, address, id, &mut self.out);
+        self.peering.dialer.dial(now, address, id, &mut self.out);
         self.finish(now);
     }
 
     /// Ends a connection. `false` if there is none of this number.
     pub fn disconnect(&mut self, now: Now, peer: PeerId) -> bool {
-        let known = self.peers.get(peer).is_some();
+        let known = self.peering.peers.get(peer).is_some();
         self.out.close(peer, Reason::Requested);
         self.finish(now);
         known
@@ -257,7 +254,8 @@ impl Node {
     /// Ends every connection with an address, either the connection's or that at which the peer listens. `false` if there
     /// is none.
     pub fn disconnect_address(&mut self, now: Now, address: SocketAddr) -> bool {
-        let meant = self.peers.iter().filter(|(_, peer)| peer.address == address || peer.listens_at() == Some(address));
+        let meant =
+            self.peering.peers.iter().filter(|(_, peer)| peer.address == address || peer.listens_at() == Some(address));
         let meant: Vec<PeerId> = meant.map(|(id, _)| id).collect();
         meant.iter().for_each(|peer| self.out.close(*peer, Reason::Requested));
         self.finish(now);
@@ -267,40 +265,40 @@ impl Node {
     /// Refuses a subnet until a time, and ends its connections.
     pub fn ban(&mut self, now: Now, subnet: Subnet, until: UnixTime) {
         let ban = Ban { created: now.unix, until, reason: "asked for".to_owned() };
-        self.ban_subnet(subnet, ban);
+        self.peering.ban_subnet(subnet, ban, &mut self.out);
         self.finish(now);
     }
 
     /// Ends the ban of exactly this subnet. `false` if there is none.
     pub fn unban(&mut self, subnet: &Subnet) -> bool {
-        self.bans.remove(subnet)
+        self.peering.bans.remove(subnet)
     }
 
     /// Bans in force, in the order of subnets.
     pub fn bans(&self, now: Now) -> Vec<(Subnet, Ban)> {
-        let in_force = self.bans.iter().filter(|(_, ban)| ban.until > now.unix);
+        let in_force = self.peering.bans.iter().filter(|(_, ban)| ban.until > now.unix);
         in_force.map(|(subnet, ban)| (*subnet, ban.clone())).collect()
     }
 
     /// Ends all bans.
     pub fn clear_bans(&mut self) {
-        self.bans.clear();
+        self.peering.bans.clear();
     }
 
     /// The address book, in the order of addresses.
     pub fn known_addresses(&self) -> Vec<Record> {
-        self.book.records().cloned().collect()
+        self.peering.book.records().cloned().collect()
     }
 
     /// The nodes that this one has found, by distance.
     pub fn contacts(&self) -> &Table {
-        self.discovery.table()
+        self.protocols.discovery.table()
     }
 
     /// Begins to look for the nodes nearest to an id, and answers the lookup's number: it ends with an
     /// [`Event::NodesFound`](crate::p2p::Event::NodesFound) of that number. `None` if too many are under way.
     pub fn find_node(&mut self, now: Now, target: NodeId) -> Option<u64> {
-        let number = self.discovery.look_for(target);
+        let number = self.protocols.discovery.look_for(target);
         self.explore(now);
         self.finish(now);
         number

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
+use super::protocols::Protocols;
 use crate::chain::{ChainError, ChainUpdate};
 use crate::consensus::check::MatchedBlock;
 use crate::consensus::error::{Blame, Verdict};
@@ -29,21 +30,20 @@ impl Node {
     pub(super) fn compact_block(&mut self, now: Now, id: PeerId, compact: &CompactBlock) {
         let hash = compact.hash();
         if self.chain.entry(&hash).is_none()
-            && self.sync.received(now, id, &[compact.header], &mut self.chain, &mut self.out)
+            && self.protocols.sync.received(now, id, &[compact.header], &mut self.chain, &mut self.out)
         {
-            self.download.refresh();
+            self.protocols.download.refresh();
             self.gained = true;
         }
         self.take_compact(now, id, hash, compact);
-        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
     }
 
     fn take_compact(&mut self, now: Now, id: PeerId, hash: BlockHash, compact: &CompactBlock) {
         let Some(entry) = self.chain.entry(&hash) else { return };
-        self.sync.has(id, &entry, &self.chain);
+        self.protocols.sync.has(id, &entry, &self.chain);
         let is_here = entry.has_body() || self.is_pending(&hash);
-        let is_first = self.blocks.came(id, hash);
-        let is_asked = self.download.take_compact(id, &hash);
+        let is_first = self.protocols.blocks.came(id, hash);
+        let is_asked = self.protocols.download.take_compact(id, &hash);
         // The late answer to a request that another fulfilled is no offence.
         if !is_asked && !is_first {
             return self.out.offence(id, Offence::UnrequestedBlock);
@@ -51,19 +51,19 @@ impl Node {
         let tip = self.chain.tip();
         // Of what was not asked for only a better tip is taken, and of a peer that was not asked to push only the header.
         let leads = entry.work > tip.work && entry.height <= tip.height + MAX_AHEAD;
-        let is_welcome = is_asked || leads && self.blocks.pushers().contains(&id);
+        let is_welcome = is_asked || leads && self.protocols.blocks.pushers().contains(&id);
         if is_here || entry.is_invalid() || !is_welcome {
             return;
         }
         let height = entry.height;
         match Partial::new(compact, self.mempool.at_hand()) {
             Ok(partial) if partial.missing().is_empty() => {
-                self.download.pushed(now, id, hash, height);
+                self.protocols.download.pushed(now, id, hash, height);
                 self.completed(now, id, hash, partial, Vec::new());
             }
             Ok(partial) => {
-                self.download.pushed(now, id, hash, height);
-                self.blocks.ask(id, hash, partial, &mut self.out);
+                self.protocols.download.pushed(now, id, hash, height);
+                self.protocols.blocks.ask(id, hash, partial, &mut self.out);
             }
             Err(error) => self.incomplete(now, id, hash, error),
         }
@@ -82,13 +82,12 @@ impl Node {
         hash: BlockHash,
         transactions: Vec<Arc<Transaction>>,
     ) {
-        match self.blocks.answered(id, &hash) {
+        match self.protocols.blocks.answered(id, &hash) {
             None => self.out.offence(id, Offence::UnrequestedBlockTransactions),
             // The block came from somebody else meanwhile.
             Some(None) => {}
             Some(Some(partial)) => self.completed(now, id, hash, partial, transactions),
         }
-        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
     }
 
     /// All transactions are here: the block is pushed on and then connected, or, if there is nobody to push it to, connected
@@ -107,12 +106,12 @@ impl Node {
             Ok(block) => block,
             Err(error) => return self.incomplete(now, id, hash, error),
         };
-        self.blocks.complete(&hash);
+        self.protocols.blocks.complete(&hash);
         self.connect_pending(now);
         let is_next = block.block().header.previous == self.chain.tip().hash;
         let mut pushed = false;
-        if is_next && self.blocks.wanting().next().is_some() {
-            self.blocks.publish(block.clone(), &lacked);
+        if is_next && self.protocols.blocks.wanting().next().is_some() {
+            self.protocols.blocks.publish(block.clone(), &lacked);
             pushed = self.push_block(hash);
         }
         self.pending = Some(Pending { from: id, block, at: now.mono + Duration::from_millis(1) });
@@ -125,10 +124,10 @@ impl Node {
     fn incomplete(&mut self, now: Now, id: PeerId, hash: BlockHash, error: CompactError) {
         match error.blame() {
             Blame::Peer => {
-                self.download.failed(now, id, &hash);
+                self.protocols.download.failed(now, id, &hash);
                 self.out.offence(id, Offence::BadCompactBlock(error));
             }
-            Blame::Nobody | Blame::Local => self.download.needs_whole(hash),
+            Blame::Nobody | Blame::Local => self.protocols.download.needs_whole(hash),
         }
     }
 
@@ -137,17 +136,17 @@ impl Node {
     pub(super) fn connect_pending(&mut self, now: Now) {
         let Some(Pending { from, block, .. }) = self.pending.take() else { return };
         let hash = block.hash();
-        self.download.received(now, from, &hash);
-        self.download.forget_sender(&hash);
+        self.protocols.download.received(now, from, &hash);
+        self.protocols.download.forget_sender(&hash);
         let mempool = &self.mempool;
         match self.chain.accept_matched(block, now.unix, &|txid| mempool.is_verified(txid)) {
             Ok(update) => self.delivered(now, from, &update),
             Err(error) => {
-                self.blocks.retract(&hash);
+                self.protocols.blocks.retract(&hash);
                 if error.rule().is_some_and(|rule| rule.verdict() == Verdict::BodyMismatch) {
-                    self.download.needs_whole(hash);
+                    self.protocols.download.needs_whole(hash);
                 } else {
-                    self.download.failed(now, from, &hash);
+                    self.protocols.download.failed(now, from, &hash);
                 }
                 if let ChainError::Store(error) = error {
                     self.out.event(Event::StoreFailed { error: error.to_string() });
@@ -159,16 +158,16 @@ impl Node {
     /// Makes the compact form of a new tip, if anybody wants it.
     pub(super) fn publish(&mut self, update: &ChainUpdate) {
         if let Some(tip) = update.connected.last()
-            && self.blocks.newest(&tip.hash()).is_none()
-            && self.blocks.wanting().next().is_some()
+            && self.protocols.blocks.newest(&tip.hash()).is_none()
+            && self.protocols.blocks.wanting().next().is_some()
         {
-            self.blocks.publish(tip.matched().clone(), &[]);
+            self.protocols.blocks.publish(tip.matched().clone(), &[]);
         }
     }
 
     /// Pushes the newest block to the peers that want that, have its parent and may not have it; whether there are any.
     pub(super) fn push_block(&mut self, hash: BlockHash) -> bool {
-        let Self { chain, blocks, sync, out, .. } = self;
+        let Self { protocols: Protocols { blocks, sync, .. }, chain, out, .. } = self;
         let Some(newest) = blocks.newest(&hash) else { return false };
         let Some(entry) = chain.entry(&hash) else { return false };
         let Some(parent) = chain.entry(&entry.header.previous) else { return false };

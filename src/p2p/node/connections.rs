@@ -17,7 +17,6 @@ use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, TipClaim};
 use crate::p2p::peers::Peer;
 use crate::primitives::target::Work;
-use crate::primitives::time::UnixTime;
 
 impl Node {
     pub(super) fn connected(
@@ -27,22 +26,22 @@ impl Node {
         (node, address): (NodeId, SocketAddr),
         direction: Direction,
     ) {
-        let manual = direction == Direction::Outbound && self.dialer.is_manual(&address);
-        let brief = direction == Direction::Outbound && self.dialer.connected(&address) && !manual;
+        let manual = direction == Direction::Outbound && self.peering.dialer.is_manual(&address);
+        let brief = direction == Direction::Outbound && self.peering.dialer.connected(&address) && !manual;
         if node == self.config.id {
             if direction == Direction::Outbound {
-                self.book.is_own(address);
+                self.peering.book.is_own(address);
             }
             return self.refuse(now, id, (address, direction), Reason::SelfConnection);
         }
-        if brief && let Some((older, _)) = self.peers.with(node).filter(|(_, peer)| peer.hello.is_some()) {
+        if brief && let Some((older, _)) = self.peering.peers.with(node).filter(|(_, peer)| peer.hello.is_some()) {
             return self.is_there(now, id, older, Contact { id: node, address });
         }
-        let older = self.peers.staying_with(node).next();
+        let older = self.peering.peers.staying_with(node).next();
         if let Some((older, its)) = older {
             let dialled_by_smaller = (direction == Direction::Outbound) == (self.config.id < node);
             if its == direction || !dialled_by_smaller {
-                self.pings.hurry_one(now, older);
+                self.peering.pings.hurry_one(now, older);
                 return self.refuse(now, id, (address, direction), Reason::Duplicate);
             }
         }
@@ -52,24 +51,12 @@ impl Node {
             return self.refuse(now, id, (address, direction), reason);
         }
         let brief = brief && !self.wants(node, address);
-        let peer = Peer {
-            id: node,
-            address,
-            direction,
-            manual,
-            brief,
-            connected_at: now,
-            last_received: UnixTime::EPOCH,
-            last_sent: UnixTime::EPOCH,
-            hello: None,
-            last_useful: None,
-        };
-        self.peers.insert(id, peer);
+        let peer = Peer { manual, brief, ..Peer::new(now, node, address, direction) };
+        self.peering.connected(now, id, peer);
+        self.protocols.connected(now, id);
         if direction == Direction::Outbound {
             self.send_hello(id);
         }
-        self.handshakes.connected(now, id);
-        self.budgets.connected(now, id);
     }
 
     /// Ends a connection before it begins.
@@ -85,20 +72,21 @@ impl Node {
     /// Why somebody who dials in cannot stay; makes room by evicting another if all places are taken.
     fn no_place(&mut self, now: Now, address: SocketAddr) -> Option<Reason> {
         let ip = address.ip();
-        if self.bans.contains(ip, now.unix) {
+        if self.peering.bans.contains(ip, now.unix) {
             return Some(Reason::Banned);
         }
-        if !ip.is_loopback() && self.peers.inbound_from(Subnet::host(ip)) >= self.config.max_inbound_per_address {
+        if !ip.is_loopback() && self.peering.peers.inbound_from(Subnet::host(ip)) >= self.config.max_inbound_per_address
+        {
             return Some(Reason::TooManyFromAddress);
         }
-        if self.peers.inbound() < self.config.max_inbound {
+        if self.peering.peers.inbound() < self.config.max_inbound {
             return None;
         }
-        let inbound = self.peers.iter().filter(|(_, peer)| peer.direction == Direction::Inbound);
+        let inbound = self.peering.peers.iter().filter(|(_, peer)| peer.direction == Direction::Inbound);
         let candidates = inbound.map(|(id, peer)| Candidate {
             peer: id,
             group: Subnet::group(peer.address.ip()),
-            min_ping: self.pings.least(id),
+            min_ping: self.peering.pings.least(id),
             last_useful: peer.last_useful,
             connected_at: peer.connected_at.mono,
         });
@@ -114,7 +102,7 @@ impl Node {
     fn send_hello(&mut self, peer: PeerId) {
         let (tip, genesis) = (self.chain.tip(), self.chain.params().genesis_hash);
         // Nobody should come for blocks to whom goes again.
-        let (services, tip) = match self.peers.get(peer) {
+        let (services, tip) = match self.peering.peers.get(peer) {
             Some(peer) if peer.brief && peer.direction == Direction::Outbound => {
                 (SERVICE_BRIEF, TipClaim { height: 0, hash: genesis, work: Work::ZERO })
             }
@@ -133,26 +121,11 @@ impl Node {
 
     /// Forgets a connection everywhere, and has it closed unless it is already.
     pub(super) fn disconnected(&mut self, now: Now, id: PeerId, reason: Reason) {
-        let Some(peer) = self.peers.remove(id) else { return };
-        if reason != Reason::Closed {
-            self.out.push(Output::Disconnect { peer: id, reason: reason.clone() });
-        }
-        self.handshakes.disconnected(id);
-        self.budgets.disconnected(id);
-        self.pings.disconnected(id);
-        self.discovery.disconnected(now, id);
-        self.scores.forget(id);
-        self.relay.disconnected(id);
-        self.server.disconnected(id);
-        self.pushes.disconnected(id);
-        self.blocks.disconnected(id);
-        self.requests.disconnected(now, id, &mut self.out);
-        self.download.disconnected(id);
-        self.sync.disconnected(now, id, &self.chain, &mut self.out);
-        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+        let Some(peer) = self.peering.disconnected(id, &reason, &mut self.out) else { return };
+        self.protocols.disconnected(now, id, &self.chain, &mut self.out);
         if peer.direction == Direction::Outbound {
-            if peer.hello.is_some() && !matches!(reason, Reason::Misbehaved(_) | Reason::Stalled) {
-                self.dialer.ended(now, &peer.address);
+            if peer.was_of_use(&reason) {
+                self.peering.dialer.ended(now, &peer.address);
             } else {
                 self.unreached(now, peer.address);
             }
@@ -165,15 +138,10 @@ impl Node {
     }
 
     pub(super) fn greeted(&mut self, now: Now, id: PeerId, hello: Hello) {
-        match self.handshakes.finish(id, &hello, &self.chain.params().genesis_hash) {
-            Some(Ok(())) => {}
-            Some(Err(reason)) => return self.out.close(id, reason),
-            None => return,
-        }
         let (tip, services) = (hello.tip, hello.services);
-        let Some(peer) = self.peers.get_mut(id) else { return };
+        let genesis = self.chain.params().genesis_hash;
+        let Some(peer) = self.peering.greeted(id, hello, &genesis, &mut self.out) else { return };
         let (node, address, direction) = (peer.id, peer.address, peer.direction);
-        peer.hello = Some(hello);
         if direction == Direction::Inbound {
             peer.brief = services & SERVICE_BRIEF != 0;
         }
@@ -185,18 +153,12 @@ impl Node {
             return self.acquainted(now, id, services);
         }
         let others: Vec<PeerId> =
-            self.peers.staying_with(node).map(|(other, _)| other).filter(|other| *other != id).collect();
+            self.peering.peers.staying_with(node).map(|(other, _)| other).filter(|other| *other != id).collect();
         others.into_iter().for_each(|other| self.out.close(other, Reason::Duplicate));
         self.out.event(Event::PeerConnected { peer: id, address, direction });
-        self.pings.connected(now, id);
-        self.relay.connected(now, id, services & SERVICE_FULL != 0, &self.mempool, &mut self.rng);
-        self.requests.connected(now, id, &mut self.out);
-        self.pushes.connected(now, id);
-        self.blocks.connected(id, direction);
-        self.server.connected(id);
-        self.download.connected(id);
-        self.sync.connected(now, id, &tip, &self.chain, &mut self.out);
+        self.peering.ready(now, id);
+        let (protocols, context) = self.parts();
+        protocols.ready(now, id, direction, (services, tip), context);
         self.acquainted(now, id, services);
-        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
     }
 }

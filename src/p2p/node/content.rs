@@ -32,20 +32,19 @@ impl Node {
         for item in items {
             match item {
                 Item::Transaction(txid) => {
-                    self.relay.knows(id, txid);
+                    self.protocols.relay.knows(id, txid);
                     if !self.has_transaction(&txid) {
                         wanted.push(txid);
                     }
                 }
                 Item::Block(hash) | Item::CompactBlock(hash) => {
-                    self.sync.announced(now, id, hash, &self.chain, &mut self.out);
+                    self.protocols.sync.announced(now, id, hash, &self.chain, &mut self.out);
                 }
             }
         }
-        if !self.requests.announced(now, id, wanted, &mut self.out) {
+        if !self.protocols.requests.announced(now, id, wanted, &mut self.out) {
             self.out.offence(id, Offence::InventoryFlood);
         }
-        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
     }
 
     /// Whether there is no point in asking for a transaction.
@@ -58,19 +57,17 @@ impl Node {
         for item in items {
             match item {
                 Item::Transaction(txid) => transactions.push(txid),
-                Item::Block(hash) | Item::CompactBlock(hash) => self.download.failed(now, id, &hash),
+                Item::Block(hash) | Item::CompactBlock(hash) => self.protocols.download.failed(now, id, &hash),
             }
         }
-        self.requests.not_found(now, id, &transactions, &mut self.out);
-        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
+        self.protocols.requests.not_found(now, id, &transactions, &mut self.out);
     }
 
     pub(super) fn headers(&mut self, now: Now, id: PeerId, headers: &[Header]) {
-        if self.sync.received(now, id, headers, &mut self.chain, &mut self.out) {
+        if self.protocols.sync.received(now, id, headers, &mut self.chain, &mut self.out) {
             self.gained = true;
-            self.download.refresh();
+            self.protocols.download.refresh();
         }
-        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
     }
 
     pub(super) fn block(&mut self, now: Now, id: PeerId, block: Arc<Block>) {
@@ -81,12 +78,12 @@ impl Node {
         let (parent, is_known) = (self.chain.entry(&block.header.previous), self.chain.entry(&hash).is_some());
         let Some(parent) = parent else {
             self.out.offence(id, Offence::UnrequestedBlock);
-            return self.sync.announced(now, id, hash, &self.chain, &mut self.out);
+            return self.protocols.sync.announced(now, id, hash, &self.chain, &mut self.out);
         };
         // One that nobody asked for is taken if it would be the tip: its proof of work has cost more than we can lose.
         let own_work = block.header.bits.target().map(|target| target.work()).unwrap_or_default();
         let would_lead = parent.work + own_work > self.chain.tip().work;
-        let wanted = self.download.wants(&hash);
+        let wanted = self.protocols.download.wants(&hash);
         if !wanted && !would_lead {
             // The late answer to a request that another fulfilled is no offence.
             if !is_known {
@@ -94,14 +91,14 @@ impl Node {
             }
             return;
         }
-        if self.download.received(now, id, &hash) == Delivery::Unrequested && !wanted {
-            self.download.refresh();
+        if self.protocols.download.received(now, id, &hash) == Delivery::Unrequested && !wanted {
+            self.protocols.download.refresh();
         }
         let mempool = &self.mempool;
         let block = Arc::unwrap_or_clone(block);
         let result = self.chain.accept_block(block, now.unix, &|txid| mempool.is_verified(txid));
         if let Some(entry) = self.chain.entry(&hash) {
-            self.sync.has(id, &entry, &self.chain);
+            self.protocols.sync.has(id, &entry, &self.chain);
         }
         match result {
             Ok(update) => {
@@ -109,23 +106,22 @@ impl Node {
                 self.delivered(now, id, &update);
             }
             Err(error) => {
-                self.download.failed(now, id, &hash);
+                self.protocols.download.failed(now, id, &hash);
                 self.out.refused(id, &error, |hash, rule| Offence::BadBlock { hash, rule });
             }
         }
-        self.download.schedule(now, &self.chain, &self.sync, &mut self.out);
     }
 
     /// A peer brought a block.
     pub(super) fn delivered(&mut self, now: Now, id: PeerId, update: &ChainUpdate) {
-        if let Some(peer) = self.peers.get_mut(id)
+        if let Some(peer) = self.peering.peers.get_mut(id)
             && !update.connected.is_empty()
         {
             peer.last_useful = Some(now.mono);
             self.gained = true;
             // Not while there is more to come: of the first synchronisation's blocks none is new.
-            if self.download.requested() == 0 && self.chain.tip().hash == self.chain.best_header().hash {
-                self.blocks.delivered(id, &mut self.out);
+            if self.protocols.download.requested() == 0 && self.chain.tip().hash == self.chain.best_header().hash {
+                self.protocols.blocks.delivered(id, &mut self.out);
             }
         }
         self.moved(now, update);
@@ -135,13 +131,13 @@ impl Node {
     pub(super) fn transaction(&mut self, now: Now, id: PeerId, tx: Arc<Transaction>) {
         let tx = HashedTransaction::new(tx);
         let txid = tx.txid();
-        self.relay.knows(id, txid);
-        let is_news = !self.requests.received(now, &txid, &mut self.out);
-        if is_news && self.download.requested() >= BUSY {
+        self.protocols.relay.knows(id, txid);
+        let is_news = !self.protocols.requests.received(now, &txid, &mut self.out);
+        if is_news && self.protocols.download.requested() >= BUSY {
             // It spends coins that are not here yet. Whoever pushed it cannot know.
             return;
         }
-        if is_news && !self.pushes.may(now, id) {
+        if is_news && !self.protocols.pushes.may(now, id) {
             return self.out.offence(id, Offence::PushFlood);
         }
         let charge = |pushes: &mut Pushes, points: u64| {
@@ -150,28 +146,28 @@ impl Node {
             }
         };
         if self.has_transaction(&txid) {
-            return charge(&mut self.pushes, pushes::USELESS);
+            return charge(&mut self.protocols.pushes, pushes::USELESS);
         }
-        let Some(address) = self.peers.get(id).map(|peer| peer.address) else { return };
+        let Some(address) = self.peering.peers.get(id).map(|peer| peer.address) else { return };
         let sender = Sender { connection: id.0, address };
         match self.mempool.accept_from(Some(sender), tx, &self.chain, now.unix) {
             Ok(accepted) => {
-                if let Some(peer) = self.peers.get_mut(id) {
+                if let Some(peer) = self.peering.peers.get_mut(id) {
                     peer.last_useful = Some(now.mono);
                 }
                 self.accepted(now, &accepted, is_news);
             }
             Err(MempoolError::MissingInputs { missing, kept: true, .. }) => {
-                charge(&mut self.pushes, pushes::ORPHAN);
+                charge(&mut self.protocols.pushes, pushes::ORPHAN);
                 let mut parents: Vec<Txid> = missing.iter().map(|outpoint| outpoint.txid).collect();
                 parents.sort_unstable();
                 parents.dedup();
                 parents.retain(|parent| !self.has_transaction(parent));
                 // Whoever sent it has had its parents, or it would not have taken it.
-                self.requests.announced(now, id, parents, &mut self.out);
+                self.protocols.requests.announced(now, id, parents, &mut self.out);
             }
             Err(error) => {
-                charge(&mut self.pushes, pushes::USELESS);
+                charge(&mut self.protocols.pushes, pushes::USELESS);
                 self.refused.insert(txid);
                 self.out.refused_transaction(id, &error);
             }
@@ -182,10 +178,10 @@ impl Node {
     /// acceptable came before it, so others have them by now or will be pushed them.
     pub(super) fn accepted(&mut self, now: Now, accepted: &Accepted, is_news: bool) {
         if let Some(entry) = self.mempool.get(&accepted.txid).filter(|_| is_news) {
-            self.relay.push(&entry.tx, &mut self.rng, &mut self.out);
+            self.protocols.relay.push(&entry.tx, &mut self.rng, &mut self.out);
         }
         self.out.event(Event::TransactionAccepted { txid: accepted.txid });
-        self.relay.tell_all(now, &[accepted.txid], &mut self.rng);
+        self.protocols.relay.tell_all(now, &[accepted.txid], &mut self.rng);
         self.progressed(now, &accepted.orphans);
     }
 
@@ -194,13 +190,13 @@ impl Node {
         for txid in admitted {
             self.out.event(Event::TransactionAccepted { txid: *txid });
         }
-        self.relay.tell_all(now, admitted, &mut self.rng);
+        self.protocols.relay.tell_all(now, admitted, &mut self.rng);
         for (sender, rule) in blamed {
             let (peer, offence) = (PeerId(sender.connection), Offence::BadTransaction(rule.clone()));
-            if self.peers.get(peer).is_some() {
+            if self.peering.peers.get(peer).is_some() {
                 self.out.offence(peer, offence);
-            } else if !self.dialer.is_manual(&sender.address) {
-                self.ban_address(now, sender.address.ip(), &offence);
+            } else if !self.peering.dialer.is_manual(&sender.address) {
+                self.peering.ban_address(now, sender.address.ip(), &offence, &mut self.out);
             }
         }
     }
@@ -214,8 +210,8 @@ impl Node {
     /// Follows the chain after it moved, and tells of it.
     pub(super) fn moved(&mut self, now: Now, update: &ChainUpdate) {
         for (hash, rule) in &update.rejected {
-            self.download.refresh();
-            if let Some(peer) = self.download.bringer(hash)
+            self.protocols.download.refresh();
+            if let Some(peer) = self.protocols.download.bringer(hash)
                 && rule.blame() == Blame::Peer
             {
                 self.out.offence(peer, Offence::BadBlock { hash: *hash, rule: rule.clone() });
@@ -226,7 +222,7 @@ impl Node {
             return;
         }
         if !update.disconnected.is_empty() {
-            self.download.refresh();
+            self.protocols.download.refresh();
         }
         let progress = self.mempool.update(update, &self.chain, now.unix);
         self.progressed(now, &progress);
@@ -243,7 +239,7 @@ impl Node {
         let tip = self.chain.tip();
         self.out.event(Event::TipChanged { hash: tip.hash, height: tip.height });
         let next = self.announced + BUSY_INTERVAL;
-        if self.download.requested() >= BUSY && next > now.mono {
+        if self.protocols.download.requested() >= BUSY && next > now.mono {
             self.announce_at = Some(next);
         } else {
             self.publish(update);
@@ -257,14 +253,14 @@ impl Node {
         (self.announce_at, self.announced) = (None, now.mono);
         self.push_block(self.chain.tip().hash);
         let tip = self.chain.tip();
-        for peer in self.peers.ready() {
-            if self.sync.knows(peer, &tip, &self.chain) {
+        for peer in self.peering.peers.ready() {
+            if self.protocols.sync.knows(peer, &tip, &self.chain) {
                 continue;
             }
             let mut news: Vec<Header> = self
                 .chain
                 .branch(&tip)
-                .take_while(|entry| entry.height > 0 && !self.sync.knows(peer, entry, &self.chain))
+                .take_while(|entry| entry.height > 0 && !self.protocols.sync.knows(peer, entry, &self.chain))
                 .take(MAX_ANNOUNCED + 1)
                 .map(|entry| entry.header)
                 .collect();
@@ -274,7 +270,7 @@ impl Node {
                 news.reverse();
                 self.out.send(peer, Message::Headers(news));
             }
-            self.sync.tell(peer, tip.hash);
+            self.protocols.sync.tell(peer, tip.hash);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::p2p::discovery::Greeted;
 use crate::p2p::interface::{Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::SERVICE_BRIEF;
+use crate::p2p::peering::Peering;
 use crate::p2p::reach::is_public;
 use crate::primitives::time::UnixTime;
 
@@ -21,16 +22,16 @@ impl Node {
     /// Goes on with lookups, checks and what is to be dialled for them.
     pub(super) fn explore(&mut self, now: Now) {
         loop {
-            self.discovery.proceed(now, &mut self.rng, &mut self.out);
-            let dials = self.discovery.take_dials();
+            self.protocols.discovery.proceed(now, &mut self.rng, &mut self.out);
+            let dials = self.protocols.discovery.take_dials();
             if dials.is_empty() {
                 return;
             }
             for (address, id) in dials {
-                if self.book.is_mine(&address) || self.bans.contains(address.ip(), now.unix) {
-                    self.discovery.unreachable(now, address);
+                if self.peering.book.is_mine(&address) || self.peering.bans.contains(address.ip(), now.unix) {
+                    self.protocols.discovery.unreachable(now, address);
                 } else {
-                    self.dialer.dial_briefly(now, address, id, &mut self.out);
+                    self.peering.dialer.dial_briefly(now, address, id, &mut self.out);
                 }
             }
         }
@@ -40,20 +41,22 @@ impl Node {
     /// anybody in its part of the public net.
     pub(super) fn wants(&self, node: NodeId, address: SocketAddr) -> bool {
         let bucket = |id: &NodeId| self.config.id.distance(id).bucket();
-        let is_crowded = is_public(address.ip()) && self.peers.outbound_groups().contains(&Subnet::group(address.ip()));
-        self.peers.automatic() < self.config.outbound_target
+        let is_crowded =
+            is_public(address.ip()) && self.peering.peers.outbound_groups().contains(&Subnet::group(address.ip()));
+        self.peering.peers.automatic() < self.config.outbound_target
             && !is_crowded
-            && !self.peers.is_connected_to(&address)
-            && self.peers.outbound().all(|peer| bucket(&peer.id) != bucket(&node))
+            && !self.peering.peers.is_connected_to(&address)
+            && self.peering.peers.outbound().all(|peer| bucket(&peer.id) != bucket(&node))
     }
 
     /// Somebody who was dialled briefly turns out to be a peer already, by another connection: that is proof enough.
     pub(super) fn is_there(&mut self, now: Now, brief: PeerId, older: PeerId, contact: Contact) {
         self.out.push(Output::Disconnect { peer: brief, reason: Reason::Brief });
-        let services = self.peers.get(older).and_then(|peer| peer.hello.as_ref()).map_or(0, |hello| hello.services);
+        let services =
+            self.peering.peers.get(older).and_then(|peer| peer.hello.as_ref()).map_or(0, |hello| hello.services);
         self.book_met(now, contact, services);
-        self.discovery.met(now, contact);
-        self.discovery.reached(now, older, &contact, &mut self.out);
+        self.protocols.discovery.met(now, contact);
+        self.protocols.discovery.reached(now, older, &contact, &mut self.out);
         self.explore(now);
     }
 
@@ -61,13 +64,13 @@ impl Node {
     pub(super) fn book_met(&mut self, now: Now, contact: Contact, services: u64) {
         let services = services & !SERVICE_BRIEF;
         let said = PeerAddress { address: contact.address, services, last_seen: now.unix };
-        self.book.add(now, &said, contact.address.ip());
-        self.book.succeeded(now, contact, services);
+        self.peering.book.add(now, &said, contact.address.ip());
+        self.peering.book.succeeded(now, contact, services);
     }
 
     /// A connection has said hello: it can be asked, and asks.
     pub(super) fn acquainted(&mut self, now: Now, id: PeerId, services: u64) {
-        let Some(peer) = self.peers.get(id) else { return };
+        let Some(peer) = self.peering.peers.get(id) else { return };
         let (listens_at, direction, brief) = (peer.listens_at(), peer.direction, peer.brief);
         let greeted = Greeted { id: peer.id, listens_at, direction, brief };
         match (direction, listens_at) {
@@ -77,21 +80,21 @@ impl Node {
             }
             (Direction::Inbound, Some(address)) => {
                 let said = PeerAddress { address, services: services & !SERVICE_BRIEF, last_seen: now.unix };
-                self.book.add(now, &said, address.ip());
+                self.peering.book.add(now, &said, address.ip());
             }
             (Direction::Inbound, None) => {}
         }
-        self.discovery.connected(now, id, greeted, &mut self.out);
+        self.protocols.discovery.connected(now, id, greeted, &mut self.out);
         self.explore(now);
     }
 
     /// A peer names nodes: where they are said to be is worth a look when there is time for it.
     pub(super) fn told(&mut self, now: Now, id: PeerId, contacts: &[Contact]) {
-        let Some(ip) = self.peers.get(id).map(|peer| peer.address.ip()) else { return };
-        if self.discovery.told(now, id, contacts, &mut self.out) {
+        let Some(ip) = self.peering.peers.get(id).map(|peer| peer.address.ip()) else { return };
+        if self.protocols.discovery.told(now, id, contacts, &mut self.out) {
             for contact in contacts {
                 let said = PeerAddress { address: contact.address, services: 0, last_seen: UnixTime::EPOCH };
-                self.book.add(now, &said, ip);
+                self.peering.book.add(now, &said, ip);
             }
         }
         self.explore(now);
@@ -99,13 +102,12 @@ impl Node {
 
     /// A dial came to nothing, or its connection ended before hello.
     pub(super) fn unreached(&mut self, now: Now, address: SocketAddr) {
-        self.dialer.failed(now, &address);
         self.anchors.failed(&address);
-        let was_feeler = self.discovery.unreachable(now, address);
-        if was_feeler && !self.discovery.table().is_empty() {
-            self.book.drop_untested(&address);
+        let was_feeler = self.protocols.discovery.unreachable(now, address);
+        if was_feeler && !self.protocols.discovery.table().is_empty() {
+            self.peering.book.drop_untested(&address);
         }
-        self.book.failed(now, address);
+        self.peering.unreached(now, address);
         self.explore(now);
     }
 
@@ -115,12 +117,12 @@ impl Node {
             return;
         }
         self.next_feeler = now.mono + FEELER_INTERVAL;
-        let Self { book, dialer, peers, bans, rng, .. } = self;
+        let Self { peering: Peering { book, dialer, peers, bans, .. }, rng, .. } = self;
         let allowed = |address: &SocketAddr| {
             !dialer.is_dialing(address) && !peers.is_connected_to(address) && !bans.contains(address.ip(), now.unix)
         };
         if let Some(address) = book.pick_untested(now, rng, allowed) {
-            self.discovery.feel(now, address);
+            self.protocols.discovery.feel(now, address);
         }
     }
 }

@@ -1,0 +1,61 @@
+//! The sub-protocols that only a light client has.
+
+use std::time::Duration;
+
+use super::headers::Headers;
+use super::proofs::Questions;
+use super::sync::PeerBranches;
+use super::watch::Watch;
+use crate::p2p::message::TipClaim;
+use crate::p2p::outbox::Outbox;
+use crate::p2p::{Now, PeerId};
+use crate::primitives::time::MonoTime;
+
+/// The sub-protocols. Each stage of a connection names every field, as in a full node.
+#[derive(Debug, Default)]
+pub(super) struct Protocols {
+    pub(super) branches: PeerBranches,
+    pub(super) questions: Questions,
+    pub(super) watch: Option<Watch>,
+}
+
+impl Protocols {
+    /// A full node has said hello. Questions and filters are asked for once the headers are here.
+    pub(super) fn ready(&mut self, now: Now, id: PeerId, tip: TipClaim, chain: &Headers, out: &mut Outbox) {
+        let Self { branches, questions: _, watch: _ } = self;
+        branches.connected(now, id, tip, chain, out);
+    }
+
+    pub(super) fn disconnected(&mut self, now: Now, id: PeerId, chain: &Headers, out: &mut Outbox) {
+        let Self { branches, questions, watch } = self;
+        questions.disconnected(id);
+        if let Some(watch) = watch {
+            watch.disconnected(id);
+        }
+        branches.disconnected(now, id, chain, out);
+    }
+
+    pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
+        let Self { branches, questions, watch } = self;
+        branches.tick(now, out);
+        questions.tick(now);
+        if let Some(watch) = watch {
+            watch.tick(now);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        let Self { branches, questions, watch } = self;
+        let watch = watch.as_ref().and_then(Watch::deadline);
+        [branches.deadline(), questions.deadline(), watch].into_iter().flatten().min()
+    }
+
+    pub(super) fn extend_deadlines(&mut self, by: Duration) {
+        let Self { branches, questions, watch } = self;
+        branches.extend_deadlines(by);
+        questions.extend_deadlines(by);
+        if let Some(watch) = watch {
+            watch.extend_deadlines(by);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What became of each peer that was to be asked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::Light;
+use crate::p2p::message::TipClaim;
+use crate::p2p::{PeerId, Reason};
+use crate::primitives::hash::BlockHash;
+
+/// Peers whose end is remembered.
+const MAX_REMEMBERED: usize = 1_000;
+
+/// Where a peer's chain stands to the best known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not been reached, or has not said all it has.
+    Asked,
+    /// It has this very chain.
+    Agrees,
+    /// It has this chain up to a height, and nothing more.
+    Behind {
+        /// That height.
+        height: u32,
+    },
+    /// Its chain is another, with less work.
+    OtherBranch {
+        /// The height of its end.
+        height: u32,
+        /// Its end.
+        hash: BlockHash,
+    },
+    /// It is gone.
+    Gone {
+        /// Why.
+        reason: Reason,
+    },
+    /// It cannot be reached.
+    Unreachable,
+}
+
+/// A peer, and what came of asking it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerReport {
+    /// Its address.
+    pub address: SocketAddr,
+    /// What it said it had, if it said anything.
+    pub claim: Option<TipClaim>,
+    /// Where it stands.
+    pub standing: Standing,
+}
+
+impl Light {
+    /// Every peer that was asked or was to be asked.
+    pub fn reports(&self) -> Vec<PeerReport> {
+        let mut reports = BTreeMap::new();
+        for address in self.peering.dialer.manual() {
+            reports.insert(address, PeerReport { address, claim: None, standing: Standing::Asked });
+        }
+        for (address, (claim, standing)) in &self.past {
+            reports.insert(*address, PeerReport { address: *address, claim: *claim, standing: standing.clone() });
+        }
+        for (id, peer) in self.peering.peers.iter() {
+            let (address, claim) = (peer.address, peer.hello.as_ref().map(|hello| hello.tip));
+            reports.insert(address, PeerReport { address, claim, standing: self.standing(id) });
+        }
+        reports.into_values().collect()
+    }
+
+    fn standing(&self, peer: PeerId) -> Standing {
+        let Some(shown) = self.protocols.branches.shown(peer).filter(|_| self.protocols.branches.has_settled(peer))
+        else {
+            return Standing::Asked;
+        };
+        if self.chain.hash(shown.height) != Some(shown.hash) {
+            return Standing::OtherBranch { height: shown.height, hash: shown.hash };
+        }
+        if shown.height == self.chain.height() { Standing::Agrees } else { Standing::Behind { height: shown.height } }
+    }
+
+    pub(super) fn remember(&mut self, address: SocketAddr, claim: Option<TipClaim>, standing: Standing) {
+        if self.past.len() < MAX_REMEMBERED || self.past.contains_key(&address) {
+            self.past.insert(address, (claim, standing));
+        }
+    }
+}

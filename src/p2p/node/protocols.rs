@@ -1,0 +1,130 @@
+//! The sub-protocols that only a full node has.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+
+use crate::chain::Chain;
+use crate::mempool::Mempool;
+use crate::p2p::blocks::Blocks;
+use crate::p2p::budget::Budgets;
+use crate::p2p::connection::{Direction, Now, PeerId};
+use crate::p2p::discovery::Discovery;
+use crate::p2p::download::Download;
+use crate::p2p::message::{SERVICE_FULL, TipClaim};
+use crate::p2p::outbox::Outbox;
+use crate::p2p::pushes::Pushes;
+use crate::p2p::relay::Relay;
+use crate::p2p::requests::Requests;
+use crate::p2p::serve::Server;
+use crate::p2p::sync::HeaderSync;
+use crate::primitives::time::MonoTime;
+
+/// The sub-protocols. Each stage of a connection names every field, so that a new one does not compile before it is decided
+/// what it does there.
+pub(super) struct Protocols {
+    pub(super) discovery: Discovery,
+    pub(super) sync: HeaderSync,
+    pub(super) download: Download,
+    pub(super) relay: Relay,
+    pub(super) requests: Requests,
+    pub(super) pushes: Pushes,
+    pub(super) blocks: Blocks,
+    pub(super) server: Server,
+    pub(super) budgets: Budgets,
+}
+
+/// What they look at, and where they put what they decide.
+pub(super) struct Context<'a> {
+    pub(super) chain: &'a Chain,
+    pub(super) mempool: &'a Mempool,
+    pub(super) rng: &'a mut ChaCha20Rng,
+    pub(super) out: &'a mut Outbox,
+}
+
+impl Protocols {
+    /// A connection came about. All but its budget begins with hello.
+    pub(super) fn connected(&mut self, now: Now, id: PeerId) {
+        let Self {
+            budgets,
+            discovery: _,
+            sync: _,
+            download: _,
+            relay: _,
+            requests: _,
+            pushes: _,
+            blocks: _,
+            server: _,
+        } = self;
+        budgets.connected(now, id);
+    }
+
+    /// A connection has said hello, and stays.
+    pub(super) fn ready(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        direction: Direction,
+        (services, tip): (u64, TipClaim),
+        context: Context<'_>,
+    ) {
+        let Context { chain, mempool, rng, out } = context;
+        let Self { sync, download, relay, requests, pushes, blocks, server, discovery: _, budgets: _ } = self;
+        relay.connected(now, id, services & SERVICE_FULL != 0, mempool, rng);
+        requests.connected(now, id, out);
+        pushes.connected(now, id);
+        blocks.connected(id, direction);
+        server.connected(id);
+        download.connected(id);
+        sync.connected(now, id, &tip, chain, out);
+        // Discovery has to do with brief connections too: `Node::acquainted`.
+    }
+
+    /// A connection has ended.
+    pub(super) fn disconnected(&mut self, now: Now, id: PeerId, chain: &Chain, out: &mut Outbox) {
+        let Self { discovery, sync, download, relay, requests, pushes, blocks, server, budgets } = self;
+        budgets.disconnected(id);
+        discovery.disconnected(now, id);
+        relay.disconnected(id);
+        server.disconnected(id);
+        pushes.disconnected(id);
+        blocks.disconnected(id);
+        requests.disconnected(now, id, out);
+        download.disconnected(id);
+        sync.disconnected(now, id, chain, out);
+    }
+
+    /// Timers that are due, but for lookups, which bring dials (`Node::explore`). The server answers at the end of every
+    /// input; budgets and pushes fill with time; compact blocks have the download's timers.
+    pub(super) fn tick(&mut self, now: Now, context: Context<'_>) {
+        let Context { chain, mempool, rng: _, out } = context;
+        let Self { sync, download, relay, requests, discovery: _, pushes: _, blocks: _, server: _, budgets: _ } = self;
+        sync.tick(now, chain, out);
+        download.tick(now, chain, sync, out);
+        relay.tick(now, mempool, out);
+        requests.tick(now, out);
+    }
+
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        let Self { discovery, sync, download, relay, requests, server, pushes: _, blocks: _, budgets: _ } = self;
+        let deadlines = [
+            discovery.deadline(),
+            sync.deadline(),
+            download.deadline(),
+            relay.deadline(),
+            requests.deadline(),
+            server.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Extend the deadlines of peers' answers. Relay and server do something by themselves; budgets and pushes are gained in
+    /// this node's delays too.
+    pub(super) fn extend_deadlines(&mut self, by: Duration) {
+        let Self { discovery, sync, download, requests, relay: _, server: _, budgets: _, pushes: _, blocks: _ } = self;
+        discovery.extend_deadlines(by);
+        sync.extend_deadlines(by);
+        download.extend_deadlines(by);
+        requests.extend_deadlines(by);
+    }
+}

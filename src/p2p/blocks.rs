@@ -168,6 +168,15 @@ impl Blocks {
         self.partials.retain(|(_, block, _)| block != hash);
     }
 
+    /// Panics if the peers are not `ready`, or a queue is beyond its bound.
+    pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
+        let Self { peers, pushers, partials, newest: _, nonce: _ } = self;
+        assert!(peers.keys().eq(ready), "a state for each peer");
+        assert!(pushers.len() <= MAX_PUSHERS && pushers.iter().all(|peer| peers.contains_key(peer)), "{pushers:?}");
+        assert!(partials.len() <= MAX_PARTIALS && partials.iter().all(|(peer, ..)| peers.contains_key(peer)));
+        assert!(peers.values().all(|state| state.awaited.len() <= MAX_AWAITED));
+    }
+
     /// Blocks of which transactions are missing, for whoever accounts for memory.
     #[cfg(test)]
     fn waiting(&self) -> usize {

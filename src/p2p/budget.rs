@@ -146,6 +146,11 @@ impl Budgets {
         self.0.insert(peer, Account { budget: Bucket::empty(now.mono), spent: Cost::ZERO });
     }
 
+    /// The peers, in order.
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.0.keys().copied()
+    }
+
     pub(super) fn disconnected(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }

@@ -222,6 +222,11 @@ impl Discovery {
         call.searches.into_iter().for_each(|key| self.searches.failed(now.mono, key, &id));
     }
 
+    /// Connections that have said hello, in order.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.talks.keys().copied()
+    }
+
     pub(crate) fn disconnected(&mut self, now: Now, peer: PeerId) {
         let Some(talk) = self.talks.remove(&peer) else { return };
         talk.open.into_iter().for_each(|key| self.searches.failed(now.mono, key, &talk.id));

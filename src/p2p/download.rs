@@ -357,6 +357,21 @@ impl Download {
         })
     }
 
+    /// Panics if the peers are not `ready`, the requests are not those in flight with the peers, or a queue is beyond its
+    /// bound.
+    pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
+        let Self { wanted, requests, sources, stale: _, delivered: _, brought, whole: _ } = self;
+        assert!(sources.keys().eq(ready), "a source for each peer");
+        let mut in_flight: BTreeMap<PeerId, usize> = BTreeMap::new();
+        requests.values().for_each(|request| *in_flight.entry(request.peer).or_default() += 1);
+        let counted = sources.iter().map(|(peer, source)| (*peer, source.in_flight));
+        assert!(
+            counted.filter(|(_, count)| *count > 0).eq(in_flight),
+            "requests and blocks in flight with their peers"
+        );
+        assert!(wanted.len() <= WINDOW as usize && brought.len() <= MAX_REMEMBERED);
+    }
+
     /// Extend all deadlines by a span.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
         for Request { since, peer: _, height: _, compacts: _ } in self.requests.values_mut() {

@@ -41,6 +41,11 @@ impl Handshakes {
         })
     }
 
+    /// The peers, in order.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.0.keys().copied()
+    }
+
     /// Extend all deadlines by a span.
     pub(crate) fn extend_deadlines(&mut self, by: Duration) {
         self.0.values_mut().for_each(|since| *since += by);

@@ -154,6 +154,11 @@ impl Scores {
         score.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
     }
 
+    /// Peers that have ever had points, in order.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.0.keys().copied()
+    }
+
     pub(crate) fn forget(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }

@@ -83,6 +83,11 @@ impl Outbox {
         self.closing.pop_front()
     }
 
+    /// Whether no judgement on a peer waits to be carried out.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.offences.is_empty() && self.closing.is_empty()
+    }
+
     /// Asks to be called at a deadline, in the next millisecond at the earliest, unless that was the last one asked for.
     pub(crate) fn wake_at(&mut self, now: Now, deadline: Option<MonoTime>) {
         let wake = deadline.map(|at| at.max(now.mono + Duration::from_millis(1)));

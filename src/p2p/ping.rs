@@ -38,6 +38,11 @@ impl Pings {
         self.0.insert(peer, Liveness { open: None, excused: Duration::ZERO, next: now.mono, last: None, least: None });
     }
 
+    /// The peers, in order.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.0.keys().copied()
+    }
+
     pub(crate) fn disconnected(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }

@@ -32,6 +32,11 @@ impl Pushes {
         self.0.insert(peer, Bucket::full(now.mono, RATE));
     }
 
+    /// The peers, in order.
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.0.keys().copied()
+    }
+
     pub(super) fn disconnected(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }

@@ -141,6 +141,12 @@ impl Relay {
         }
     }
 
+    /// Panics if the peers are not `ready`, or a queue is beyond its bound.
+    pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
+        assert!(self.listeners.keys().eq(ready), "a listener for each peer");
+        assert!(self.listeners.values().all(|listener| listener.queue.len() <= MAX_QUEUE));
+    }
+
     pub(super) fn deadline(&self) -> Option<MonoTime> {
         self.listeners.values().filter_map(|listener| listener.next).min()
     }

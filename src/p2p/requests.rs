@@ -2,7 +2,7 @@
 //! announced it when that one does not keep its promise. Whom to ask for one is [`Pull`]'s to say; here are the bounds over
 //! all of them, and the time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::p2p::connection::{Now, PeerId};
@@ -157,7 +157,10 @@ impl Requests {
     }
 
     /// Asks the next announcers for what a peer was asked for in vain.
-    fn pass_on(&mut self, now: Now, from: PeerId, txids: Vec<Txid>, out: &mut Outbox) {
+    fn pass_on(&mut self, now: Now, from: PeerId, mut txids: Vec<Txid>, out: &mut Outbox) {
+        // A peer may name one several times.
+        let mut named = BTreeSet::new();
+        txids.retain(|txid| named.insert(*txid));
         if let Some(promises) = self.peers.get_mut(&from) {
             promises.asked = promises.asked.saturating_sub(txids.len());
         }
@@ -182,6 +185,24 @@ impl Requests {
         next.sort_unstable();
         next.dedup();
         next.into_iter().for_each(|peer| self.pump(now, peer, out));
+    }
+
+    /// Panics if the peers are not `ready`, the transactions in flight are not those that the peers were asked for, or a
+    /// queue is beyond its bound.
+    pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
+        let Self { wants, peers, timeouts: _ } = self;
+        assert!(peers.keys().eq(ready), "promises of each peer");
+        assert!(wants.len() <= MAX_WANTED && peers.values().all(|promises| promises.asked <= MAX_ASKED));
+        // More than this few would cost a simulation most of its time.
+        if wants.len() <= MAX_ASKED {
+            let mut in_flight: BTreeMap<PeerId, usize> = BTreeMap::new();
+            wants
+                .values()
+                .filter_map(|want| want.pull.asked())
+                .for_each(|peer| *in_flight.entry(peer).or_default() += 1);
+            let counted = peers.iter().map(|(peer, promises)| (*peer, promises.asked));
+            assert!(counted.filter(|(_, count)| *count > 0).eq(in_flight), "transactions in flight with their peers");
+        }
     }
 
     /// Extend all deadlines by a span.
@@ -319,6 +340,18 @@ mod tests {
             assert!(requests.wants.is_empty(), "nobody has the other");
             assert_eq!(asked(&mut out), []);
         }
+    }
+
+    #[test]
+    fn a_peer_that_names_a_transaction_twice_fails_once() {
+        let (mut requests, mut out) = two();
+        requests.announced(at(0), A, (0..5).map(id).collect(), &mut out);
+        requests.announced(at(0), B, vec![id(1)], &mut out);
+        drop(out.drain());
+        requests.not_found(at(1), A, &[id(1), id(1), id(1)], &mut out);
+        assert_eq!(asked(&mut out), [(B, vec![id(1)])]);
+        assert_eq!((requests.peers[&A].asked, requests.peers[&B].outstanding()), (4, 1));
+        requests.assert_conserved(&[A, B]);
     }
 
     #[test]

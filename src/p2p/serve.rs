@@ -137,6 +137,15 @@ impl Server {
         }
     }
 
+    /// Panics if the peers are not `ready`, or a queue is beyond its bound.
+    pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
+        assert!(self.queues.keys().eq(ready), "a queue for each peer");
+        let is_bounded = |queue: &Queue| {
+            queue.ranges <= MAX_WAITING_RANGES && queue.requests.len() <= MAX_WAITING + MAX_WAITING_RANGES
+        };
+        assert!(self.queues.values().all(is_bounded));
+    }
+
     /// When there is more to do.
     pub(super) fn deadline(&self) -> Option<MonoTime> {
         self.next

@@ -73,6 +73,11 @@ impl HeaderSync {
         self.continue_sync(now, chain, out);
     }
 
+    /// The peers, in order.
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.0.keys().copied()
+    }
+
     pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, chain: &Chain, out: &mut Outbox) {
         self.peers.remove(&peer);
         self.continue_sync(now, chain, out);

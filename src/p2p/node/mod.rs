@@ -3,6 +3,7 @@
 mod commands;
 mod compact;
 mod connections;
+mod conservation;
 mod content;
 mod neighbours;
 mod protocols;
@@ -204,6 +205,7 @@ impl Node {
             }
         }
         self.out.wake_at(now, deadline);
+        self.assert_conserved();
     }
 
     fn deadline(&self) -> Option<MonoTime> {

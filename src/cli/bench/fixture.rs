@@ -37,7 +37,7 @@ struct Spendable {
 pub(super) struct Fixture {
     pub(super) params: Arc<Params>,
     keys: Arc<Vec<SecretKey>>,
-    /// Oldest first.
+    /// Coins that payments can spend, the oldest first.
     coins: VecDeque<Spendable>,
     range: mmr::Range,
     tip: Header,
@@ -47,9 +47,13 @@ pub(super) struct Fixture {
 impl Fixture {
     /// A network whose genesis makes `coins` coins, and nothing after it yet. Every second hash is a block there.
     pub(super) fn new(coins: usize) -> Self {
+        Self::of(GenesisSpec::regtest(), coins)
+    }
+
+    /// The same, by other rules than those of such a network, but for the coins.
+    pub(super) fn of(mut spec: GenesisSpec, coins: usize) -> Self {
         let keys: Vec<SecretKey> =
             (0..KEYS).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).to_bytes())).collect();
-        let mut spec = GenesisSpec::regtest();
         let addresses: Vec<String> =
             keys.iter().map(|key| address::encode(&spec.address_prefix, &key.public_key())).collect();
         spec.alloc = (0..coins).map(|n| Allocation { address: addresses[n % KEYS].clone(), value: VALUE }).collect();
@@ -126,7 +130,7 @@ impl Fixture {
             version: 1,
             previous: self.tip.hash(),
             merkle_root: MerkleRoot::ZERO,
-            time: self.tip.time + 1,
+            time: self.tip.time + self.params.target_spacing_secs,
             bits: self.params.bits,
             nonce: 0,
         };

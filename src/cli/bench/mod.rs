@@ -10,15 +10,19 @@ use crate::runtime::process;
 
 mod connect;
 mod fixture;
+mod functions;
 mod hash;
 mod mempool;
 mod merkle;
 mod node;
 mod payments;
+mod receipts;
 mod relay;
 mod rpc;
 mod store;
 mod sync;
+mod thread;
+mod transport;
 
 /// Options of `cairn bench`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +44,14 @@ enum BenchCommand {
     Hash,
     /// Roots of Merkle trees, of 1 to 65,536 leaves
     Merkle,
+    /// Functions that every block asks for: headers, signatures, decoding, checks, filters
+    Functions,
+    /// Encryption between nodes: handshakes and messages
+    Transport,
+    /// Receipts of all shapes and the light client's headers
+    Receipts,
+    /// Time of the node's thread for blocks and transactions
+    Thread,
     /// Relay of blocks and payments between real nodes over loopback: propagation times and bytes
     Relay(relay::Args),
     /// The store: batches, single writes and reads, compared with plain sled
@@ -86,6 +98,10 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let (about, figures) = match &args.command {
         BenchCommand::Hash => hash::run(),
         BenchCommand::Merkle => merkle::run(),
+        BenchCommand::Functions => functions::run()?,
+        BenchCommand::Transport => transport::run()?,
+        BenchCommand::Receipts => receipts::run()?,
+        BenchCommand::Thread => thread::run()?,
         BenchCommand::Relay(args) => relay::run(args)?,
         BenchCommand::Store => store::run()?,
         BenchCommand::Connect => connect::run()?,

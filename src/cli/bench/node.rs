@@ -49,7 +49,7 @@ impl Node {
         self.running.handle()
     }
 
-    /// Dials another.
+    /// Has the node dial `peer`.
     pub(super) async fn connect(&self, peer: &Self) -> anyhow::Result<()> {
         let address = peer.running.p2p_address().context("it does not wait for peers")?;
         let id = Some(peer.handle().id());

@@ -1,0 +1,191 @@
+//! `cairn bench receipts`: how large receipts are and how long their check takes, for chains of growing length; and the
+//! light client's headers.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use super::fixture::{Fixture, Scratch};
+use super::{Figure, shortest};
+use crate::consensus::headers::{Checkpoint, HeaderTail};
+use crate::consensus::params::{GenesisSpec, Retarget};
+use crate::light::Headers;
+use crate::p2p::message::MAX_HEADERS;
+use crate::primitives::header::Header;
+use crate::primitives::merkle::Branch;
+use crate::primitives::mmr;
+use crate::primitives::time::UnixTime;
+use crate::primitives::tx::Transaction;
+use crate::receipt::succinct::{Source, prove};
+use crate::receipt::{Evidence, Receipt};
+
+const LENGTHS: [u32; 3] = [1_000, 10_000, 100_000];
+/// Blocks on top of the one that the receipt is for.
+const DEPTH: u32 = 500;
+const ROUNDS: u32 = 10;
+
+pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
+    let mut spec = GenesisSpec { retarget: Retarget::Asert, ..GenesisSpec::regtest() };
+    spec.mine_nonce();
+    let mut chain = Proved::new(Fixture::of(spec, 1));
+    let mut figures = Vec::new();
+    for length in LENGTHS {
+        chain.grow(length);
+        figures.extend(chain.receipts()?);
+    }
+    figures.extend(chain.light()?);
+    let about = "\
+Receipts in the compact form, for a payment under 500 blocks, and the light client's headers, on a chain of blocks with a
+coinbase each. References: the headers alone, 80 bytes each, checked by a verifier that keeps none."
+        .to_owned();
+    Ok((about, figures))
+}
+
+/// A chain of blocks without payments, and what receipts are made from.
+struct Proved {
+    fixture: Fixture,
+    headers: Vec<Header>,
+    coinbases: Vec<Transaction>,
+    nodes: Vec<mmr::Node>,
+    range: mmr::Range,
+    /// What a verifier holds who looked at the length before.
+    held: Option<Checkpoint>,
+}
+
+impl Proved {
+    fn new(fixture: Fixture) -> Self {
+        let genesis = &fixture.params.genesis;
+        let (headers, coinbases) = (vec![genesis.header], vec![genesis.transactions[0].clone()]);
+        let mut range = mmr::Range::default();
+        let nodes = range.push(mmr::Node::leaf(genesis.header.hash(), fixture.params.genesis_target.work()));
+        Self { fixture, headers, coinbases, nodes, range, held: None }
+    }
+
+    fn grow(&mut self, length: u32) {
+        while self.headers.len() <= length as usize {
+            let mut block = self.fixture.pay(0);
+            let leaf = mmr::Node::leaf(block.hash(), self.fixture.params.genesis_target.work());
+            self.nodes.extend(self.range.push(leaf));
+            self.headers.push(block.header);
+            self.coinbases.push(block.transactions.swap_remove(0));
+        }
+    }
+
+    /// A chain of headers without what is before its tip, followed from genesis.
+    fn followed(&self) -> anyhow::Result<HeaderTail> {
+        let mut tail = HeaderTail::new(&self.fixture.params);
+        tail.extend(&self.headers[1..], &self.fixture.params).map_err(|(_, error)| error)?;
+        Ok(tail)
+    }
+
+    fn receipt(&self, height: u32, evidence: Evidence) -> anyhow::Result<Receipt> {
+        let (transaction, branch) = self.coinbase(height);
+        let tip = self.headers[self.headers.len() - 1].hash();
+        Ok(Receipt { network: self.fixture.params.genesis_hash, transaction, branch, height, evidence, tip })
+    }
+
+    fn coinbase(&self, height: u32) -> (Transaction, Branch) {
+        let coinbase = self.coinbases[height as usize].clone();
+        let branch = Branch::new(vec![coinbase.txid()], 0).expect("a block of one transaction has the first");
+        (coinbase, branch)
+    }
+
+    fn succinct(&self, tip: u32, height: u32) -> Evidence {
+        let proof: Result<_, Infallible> = prove(
+            &Source {
+                node: &|number| Ok(self.nodes[number as usize]),
+                header: &|height| Ok(self.headers[height as usize]),
+                coinbase: &|height| Ok(self.coinbase(height)),
+            },
+            tip,
+            height,
+        );
+        let Ok(proof) = proof;
+        Evidence::Succinct(proof)
+    }
+
+    /// Receipts of all shapes for a block of the chain as long as it is.
+    fn receipts(&mut self) -> anyhow::Result<Vec<Figure>> {
+        let length = self.headers.len() as u32 - 1;
+        let height = length - DEPTH;
+        let mut receipts = vec![
+            ("all headers", self.receipt(height, Evidence::Headers(self.headers[1..].to_vec()))?, None),
+            ("succinct", self.receipt(height, self.succinct(length, height))?, None),
+        ];
+        let checkpoint = self.followed()?.checkpoint();
+        if let Some(held) = self.held.replace(checkpoint) {
+            let headers = self.headers[held.height as usize + 1..].to_vec();
+            let since = Evidence::Since { height: held.height, hash: held.tip.hash(), headers };
+            receipts.push(("since a tenth", self.receipt(height, since)?, Some(held)));
+        }
+        let params = &self.fixture.params;
+        let mut figures = Vec::new();
+        for (shape, receipt, held) in receipts {
+            let bytes = receipt.to_bytes();
+            let verify = || -> anyhow::Result<_> {
+                Ok(Receipt::from_bytes(black_box(&bytes))?.verify(
+                    params,
+                    held.as_ref(),
+                    UnixTime::from_secs(u64::MAX),
+                )?)
+            };
+            ensure!(verify()?.height == height, "the receipt is for another block");
+            let times = shortest(
+                ROUNDS,
+                &mut [Box::new(|| drop(black_box(verify()))), Box::new(|| drop(black_box(self.followed())))],
+            );
+            let millis = |time: Duration| time.as_secs_f64() * 1e3;
+            let name = |what| format!("{shape}, {length} blocks, {what}");
+            figures.push(Figure::cost(name("checked"), millis(times[0]), "ms", millis(times[1])));
+            figures.push(Figure::cost(name("size"), bytes.len() as f64 / 1e3, "kB", f64::from(length) * 0.08));
+        }
+        Ok(figures)
+    }
+
+    /// The light client's chain: its file opened and checked, and messages of a peer taken.
+    fn light(&self) -> anyhow::Result<[Figure; 2]> {
+        let dir = Scratch::new()?;
+        let path = dir.path().join("headers");
+        let params = &self.fixture.params;
+        let extend = |path| -> anyhow::Result<Headers> {
+            let mut chain = Headers::open(Arc::clone(params), path)?;
+            for message in self.headers[1..].chunks(MAX_HEADERS) {
+                chain.extend(black_box(message)).1?;
+            }
+            Ok(chain)
+        };
+        drop(extend(Some(path.as_path()))?);
+        let length = self.headers.len() - 1;
+        ensure!(Headers::open(Arc::clone(params), Some(&path))?.height() as usize == length, "the file is short");
+        let times = shortest(
+            ROUNDS,
+            &mut [
+                Box::new(|| drop(black_box(Headers::open(Arc::clone(params), Some(&path))))),
+                Box::new(|| drop(black_box(extend(None)))),
+                Box::new(|| drop(black_box(self.followed()))),
+            ],
+        );
+        let figure = |what: &str, n: usize| {
+            let millis = |n: usize| times[n].as_secs_f64() * 1e3;
+            Figure::cost(format!("{length} headers of a light client {what}"), millis(n), "ms", millis(2))
+        };
+        Ok([figure("opened", 0), figure("from a peer", 1)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receipts_of_all_shapes_hold() {
+        let mut chain = Proved::new(Fixture::new(1));
+        chain.grow(600);
+        assert_eq!(chain.receipts().unwrap().len(), 4);
+        chain.grow(700);
+        assert_eq!(chain.receipts().unwrap().len(), 6);
+    }
+}

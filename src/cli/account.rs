@@ -21,7 +21,7 @@ const MAX_LISTED: usize = 100_000;
 pub struct Balance {
     /// Confirmed, spendable or not.
     pub balance: Amount,
-    /// Spendable now.
+    /// What a payment may spend now, in grains.
     pub spendable: Amount,
     /// Mined too lately to be spent.
     pub immature: Amount,
@@ -45,14 +45,14 @@ pub fn balance(node: &Client, addresses: &[String]) -> Result<Balance, ClientErr
 /// Coins that can be spent now.
 #[derive(Debug, Default)]
 pub struct Coins {
-    /// In a block.
+    /// Coins of blocks of the best chain.
     pub confirmed: Vec<Spendable>,
     /// Made by transactions that are not in a block yet.
     pub unconfirmed: Vec<Spendable>,
 }
 
 impl Coins {
-    /// All of them.
+    /// Confirmed and unconfirmed coins.
     pub fn all(&self) -> Vec<Spendable> {
         [&self.confirmed[..], &self.unconfirmed[..]].concat()
     }
@@ -94,7 +94,7 @@ pub fn least_fee_rate(node: &Client) -> Result<FeeRate, ClientError> {
 /// What a transaction did to a wallet.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HistoryEntry {
-    /// The transaction.
+    /// The id of the transaction that came or went.
     pub txid: Txid,
     /// Its block's height; none while unconfirmed.
     pub height: Option<u32>,

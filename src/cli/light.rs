@@ -121,6 +121,7 @@ enum LightCommand {
 
 /// Why there is no answer, or not the one hoped for.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum LightError {
     /// No peer could be reached, or none said all it has, or all are gone.
     #[error("no peer answers{}", peers_in_words(.reports))]
@@ -134,9 +135,7 @@ pub enum LightError {
     /// It is certain that it is not there.
     #[error("proven absent: block {block} has {}, and {txid} is none of them", counted(*.transactions, "transaction"))]
     ProvenAbsent {
-        /// The transaction.
         txid: Txid,
-        /// The block.
         block: BlockHash,
         /// How many it has.
         transactions: usize,

@@ -42,7 +42,6 @@ pub struct Api {
 
 /// What there is once for a server.
 pub struct Shared {
-    /// The node.
     pub(super) handle: Handle,
     /// The nodes of this process with their names; this one at least.
     pub(super) nodes: Vec<(String, Handle)>,

@@ -115,11 +115,11 @@ impl Kind {
 pub struct Param {
     /// Its name, for named parameters and for people.
     pub name: &'static str,
-    /// What it is.
+    /// What values it takes.
     pub kind: Kind,
     /// What an absent or null one stands for, as JSON; `None` if it must be given. `null` is seen as absent by the method.
     pub default: Option<&'static str>,
-    /// What it means.
+    /// A sentence for `help` and the OpenRPC document.
     pub about: &'static str,
 }
 

@@ -52,10 +52,10 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
-    /// Nobody answers.
+    /// No connection, or one that ended without an answer.
     #[error("cannot reach a node at {url}: {reason}; is it running?")]
     Unreachable { url: String, reason: String },
-    /// It answers slowly.
+    /// The answer did not come within the client's timeout.
     #[error("the node at {url} did not answer within {} s", timeout.as_secs())]
     TimedOut { url: String, timeout: Duration },
     /// It does not know these credentials.
@@ -69,7 +69,7 @@ pub enum ClientError {
     /// Something else listens there.
     #[error("what answers at {url} is not a node: {reason}")]
     NotANode { url: String, reason: String },
-    /// The method failed.
+    /// The node answered with an error.
     #[error("{message} (error {code})")]
     Rpc { code: i64, message: String },
 }
@@ -93,7 +93,7 @@ pub struct Health {
     pub height: u32,
 }
 
-/// Calls one node.
+/// Calls one node: each call over a connection of its own.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// `http://HOST[:PORT]/[PATH]`, without credentials.

@@ -35,7 +35,7 @@ struct Record {
     owner: bool,
     /// Answers to a stranger that the other side has not taken yet, oldest first: since when, and how many bytes.
     unread: Vec<(Instant, usize)>,
-    /// Ends it.
+    /// Cancelled when the connection has to give way.
     close: CancellationToken,
 }
 

@@ -40,7 +40,7 @@ pub enum Code {
     MethodNotFound = -32601,
     /// This node's own fault.
     Internal = -32603,
-    /// Not JSON.
+    /// The request is not JSON.
     Parse = -32700,
 }
 

@@ -44,7 +44,7 @@ pub(super) fn routes(most: usize) -> Router<Arc<Server>> {
     Router::new().route("/events", get(listen))
 }
 
-/// Somebody who listens.
+/// An open event stream, and its place among those that the server allows.
 struct Listener {
     server: Arc<Server>,
     events: broadcast::Receiver<Event>,

@@ -84,7 +84,7 @@ impl Caller {
 pub struct Reply(String);
 
 impl Reply {
-    /// The result `value`.
+    /// A successful call's result, written as JSON.
     pub fn of(value: &(impl Serialize + ?Sized)) -> Self {
         Self(to_json(value))
     }
@@ -105,7 +105,7 @@ impl Reply {
         Self(String::from_utf8(text).expect("digits and quotes are ASCII"))
     }
 
-    /// The JSON `null`.
+    /// The result of a method that answers nothing: `null`.
     pub fn null() -> Self {
         Self("null".to_owned())
     }
@@ -145,18 +145,18 @@ fn to_json(value: &(impl Serialize + ?Sized)) -> String {
 pub enum Params {
     /// In the method's order.
     Positional(Vec<Value>),
-    /// By name.
+    /// Parameters by their names.
     Named(serde_json::Map<String, Value>),
 }
 
-/// A well-formed request.
+/// A request whose envelope is as one of the dialects wants it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
-    /// Whom to answer.
+    /// The dialect and id of the answer.
     pub caller: Caller,
-    /// The method's name.
+    /// The method that is called, known here or not.
     pub method: String,
-    /// Its parameters.
+    /// The parameters as they were sent, not checked yet.
     pub params: Params,
 }
 

@@ -86,7 +86,7 @@ pub struct Config {
     pub allow_hosts: Vec<String>,
     /// What miners do over Stratum, if they are listened to.
     pub stratum: Option<Arc<stratum::Meters>>,
-    /// Bounds.
+    /// Bounds on connections, requests and answers.
     pub limits: Limits,
     /// The nodes of this process with their names, where there are several: all of them can then be asked about links,
     /// and told to change them. Empty if there is only the one that is served.

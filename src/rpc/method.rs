@@ -25,17 +25,17 @@ pub enum Access {
 /// A method as it is declared.
 #[derive(Debug)]
 pub struct Method {
-    /// Its name.
+    /// The name by which it is called.
     pub name: &'static str,
     /// Who may call it, and from when on.
     pub access: Access,
     /// Its parameters, in order.
     pub params: &'static [Param],
-    /// What it answers.
+    /// The shape of its result, for the OpenRPC document.
     pub result: Shape,
     /// What it does: a line that stands alone, then perhaps more.
     pub about: &'static str,
-    /// Does it.
+    /// Carries out a call.
     pub run: fn(Api, Args) -> Running,
 }
 

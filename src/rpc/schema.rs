@@ -23,7 +23,7 @@ pub enum Shape {
     Object,
     /// An array of such.
     Array(&'static Shape),
-    /// One of several.
+    /// Any of these shapes.
     Either(&'static [Shape]),
 }
 

@@ -33,7 +33,7 @@ const SHORTEST_REST: Duration = Duration::from_millis(1);
 /// The memory that all strangers' requests share.
 pub(super) struct Memory {
     units: Arc<Semaphore>,
-    /// Units in all.
+    /// Units that there are, taken or not.
     all: usize,
     /// What one request takes while it is answered.
     each: u32,

@@ -55,7 +55,7 @@ pub enum Attack {
 }
 
 impl Attack {
-    /// All of them.
+    /// Every attack, in the order of the command's help.
     pub const ALL: [Self; 6] = [Self::Withhold, Self::Hollow, Self::Garbage, Self::Stale, Self::Spam, Self::Eclipse];
 
     /// What it is called.
@@ -82,12 +82,12 @@ enum State {
     Ready,
 }
 
-/// One such peer.
+/// A peer that attacks its neighbours in one way.
 struct Byzantine {
     attack: Attack,
     params: Arc<Params>,
     rng: ChaCha20Rng,
-    /// Whom to dial.
+    /// Addresses of the honest nodes to dial.
     targets: Vec<SocketAddr>,
     /// It and its like.
     gang: Vec<Contact>,

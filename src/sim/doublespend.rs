@@ -46,7 +46,7 @@ pub enum AttackError {
     /// The nodes did not do what they must.
     #[error("race {number}: {what}")]
     Unexpected {
-        /// Which race.
+        /// The race's number, which its random numbers follow from.
         number: u32,
         /// What did not happen.
         what: &'static str,

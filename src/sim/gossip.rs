@@ -22,7 +22,7 @@ const PATIENCE: usize = 1;
 /// Rounds after which whoever was asked and did not deliver is given up.
 const TIMEOUT: usize = 4;
 
-/// What to try.
+/// The network through which messages spread, and how.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GossipSetup {
     /// How many nodes there are.
@@ -42,7 +42,7 @@ pub struct GossipSetup {
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GossipReport {
-    /// What was tried.
+    /// The setup that these figures are for.
     #[serde(flatten)]
     pub setup: GossipSetup,
     /// The part of the nodes that the message reached.
@@ -63,7 +63,7 @@ pub struct GossipReport {
     pub push_only: PushOnly,
 }
 
-/// Push and forget.
+/// The same without announcements: a message is pushed to some and forgotten.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PushOnly {
     /// The part of the nodes reached if each pushes to any others of the network, at random.

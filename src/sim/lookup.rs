@@ -34,7 +34,7 @@ const TABLES: u64 = 1;
 const LOOKUPS: u64 = 2;
 const DEATHS: u64 = 3;
 
-/// What to try.
+/// The network in which ids are looked up, and how.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LookupSetup {
     /// How many nodes there are.
@@ -54,7 +54,7 @@ pub struct LookupSetup {
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LookupReport {
-    /// What was tried.
+    /// The setup that these figures are for.
     #[serde(flatten)]
     pub setup: LookupSetup,
     /// How many had to be asked one after the other to find the nearest, itself included.

@@ -115,7 +115,7 @@ impl Traffic {
 pub struct Found {
     /// When.
     pub at: MonoTime,
-    /// By which node.
+    /// The node whose tip changed.
     pub node: usize,
     /// The block.
     pub hash: BlockHash,
@@ -148,7 +148,7 @@ impl Place {
     }
 }
 
-/// The network.
+/// A network of nodes in virtual time.
 pub struct Sim {
     params: Arc<Params>,
     weather: Weather,
@@ -195,7 +195,7 @@ impl Sim {
         &self.params
     }
 
-    /// The time.
+    /// The virtual time.
     pub fn now(&self) -> Now {
         let start = UnixTime::from_secs(u64::from(self.params.timestamp)).saturating_add(HEAD_START);
         Now { mono: self.time, unix: start.saturating_add(self.time.saturating_since(MonoTime::START)) }
@@ -403,7 +403,7 @@ impl Sim {
         cut.into_iter().for_each(|link| self.break_link(link));
     }
 
-    /// Lets time pass.
+    /// Carries out all events of the next `millis` milliseconds.
     pub fn run_for(&mut self, span: Duration) {
         let until = self.time + span;
         while let Some((at, happening)) = self.agenda.next(until) {

@@ -35,7 +35,7 @@ use crate::primitives::header::Header;
 pub const GIVE_UP: f64 = 1e-6;
 /// The quantile of the normal distribution that leaves 2.5 % on either side.
 const Z_95: f64 = 1.959_963_984_540_054;
-/// Generators.
+/// Domain of the random numbers of races.
 const RACE: u64 = 21;
 
 /// The chance of success by Nakamoto's paper, section 11.
@@ -181,11 +181,11 @@ pub struct Rate {
     pub runs: u32,
     /// Races that the attacker won.
     pub successes: u32,
-    /// Their part.
+    /// The part of the races that the attacker won.
     pub rate: f64,
     /// The interval that has the true rate in it in 95 of 100 experiments (Wilson 1927): from.
     pub low: f64,
-    /// To.
+    /// Upper end of that interval.
     pub high: f64,
     /// Nakamoto's formula.
     pub nakamoto: f64,

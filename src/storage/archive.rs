@@ -21,13 +21,12 @@ const CHECKSUM_LEN: usize = 8;
 
 /// Why an archive cannot be read or written. Offsets are bytes from its start.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum ArchiveError {
     /// The file system refused.
     #[error("archive, at byte {offset}: {source}")]
     Io {
-        /// Where.
         offset: u64,
-        /// What it said.
         #[source]
         source: io::Error,
     },
@@ -36,10 +35,7 @@ pub enum ArchiveError {
     NotAnArchive,
     /// Written by a newer program.
     #[error("the archive has format {found}, this program knows formats up to {VERSION}: use a newer cairn")]
-    NewerFormat {
-        /// Its format.
-        found: u32,
-    },
+    NewerFormat { found: u32 },
     /// Of another network.
     #[error("the archive is of the network with genesis {archived}, but genesis.json gives {configured}")]
     GenesisMismatch {
@@ -59,7 +55,6 @@ pub enum ArchiveError {
     TooLong {
         /// Where the record starts.
         offset: u64,
-        /// Its length.
         got: u32,
     },
     /// A record's bytes changed.
@@ -73,7 +68,6 @@ pub enum ArchiveError {
     NotABlock {
         /// Where the record starts.
         offset: u64,
-        /// Why.
         #[source]
         source: CodecError,
     },

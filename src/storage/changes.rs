@@ -152,12 +152,12 @@ impl Window {
         found.into_iter().map(|(_, at)| self.log.at(at))
     }
 
-    /// Keys that change.
+    /// Number of keys that change.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory that the log and its index take.
     pub fn bytes(&self) -> usize {
         self.log.0.len() + self.places.len() * PLACE_BYTES
     }

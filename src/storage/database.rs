@@ -38,7 +38,7 @@ pub struct Counts {
     pub heights: u64,
     /// Nodes of the header range.
     pub range_nodes: u64,
-    /// Transactions.
+    /// Transactions of the best chain's blocks.
     pub transactions: u64,
     /// Unspent coins.
     pub coins: u64,

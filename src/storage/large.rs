@@ -41,7 +41,7 @@ impl Place {
     }
 }
 
-/// The file.
+/// The file to which large values are appended.
 #[derive(Debug)]
 pub(super) struct LargeValues {
     file: File,

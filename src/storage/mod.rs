@@ -41,13 +41,13 @@ use crate::primitives::hash::BlockHash;
 
 /// Why the store did not answer. All of them are this node's affair; none is a peer's fault.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum StoreError {
     /// The disk, or sled, reports a failure that says nothing about the data.
     #[error("the database at {dir} failed: {reason}")]
     Backend {
         /// Its directory; "memory" for none.
         dir: PathBuf,
-        /// What was reported.
         reason: String,
     },
     /// The data contradict themselves.
@@ -56,41 +56,28 @@ pub enum StoreError {
          chain from peers, or restore it with `cairn db import FILE` from an earlier `cairn db export`"
     )]
     Corrupt {
-        /// Its directory.
         dir: PathBuf,
         /// What does not fit.
         reason: String,
     },
     /// Another process has it open.
     #[error("the database at {dir} is in use by another process: stop that one, or choose another data directory")]
-    Locked {
-        /// Its directory.
-        dir: PathBuf,
-    },
+    Locked { dir: PathBuf },
     /// Written by another version of this program.
     #[error(
         "the database at {dir} has format {found}, this program has {supported}. Remedy: use the version that wrote it, or \
          write the blocks to a file with that one's `cairn db export FILE`, move the directory away, and read them with \
          `cairn db import FILE`"
     )]
-    OtherSchema {
-        /// Its directory.
-        dir: PathBuf,
-        /// Format found.
-        found: u32,
-        /// Format known here.
-        supported: u32,
-    },
+    OtherSchema { dir: PathBuf, found: u32, supported: u32 },
     /// It holds another network's chain.
     #[error(
         "the database at {dir} belongs to the network with genesis {stored}, but the genesis file gives {configured}"
     )]
     GenesisMismatch {
-        /// Its directory.
         dir: PathBuf,
         /// Genesis of the stored chain.
         stored: BlockHash,
-        /// Genesis asked for.
         configured: BlockHash,
     },
 }

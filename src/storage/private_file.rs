@@ -21,16 +21,14 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
 
 /// Why a file is not opened.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum OpenError {
     /// What the file system says.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Users other than its owner may read or write it.
     #[error("its mode is {mode:03o}, expected 600")]
-    TooOpen {
-        /// Its permissions.
-        mode: u32,
-    },
+    TooOpen { mode: u32 },
 }
 
 /// Opens a file to read it, unless other users may read or write it: what it says may then be known, or not its owner's.

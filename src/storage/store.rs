@@ -84,9 +84,9 @@ impl fmt::Debug for OnFailure {
 /// What is committed and not known to be on the disk.
 #[derive(Debug, Default)]
 struct Windows {
-    /// Waits.
+    /// Changes that wait to be written.
     pending: Window,
-    /// Is being written.
+    /// The window that the writer is writing.
     writing: Arc<Window>,
 }
 
@@ -195,7 +195,7 @@ impl SledStore {
 }
 
 impl Drop for SledStore {
-    /// Writes what waits.
+    /// Writes the changes that still wait.
     fn drop(&mut self) {
         self.shared.control().stop = true;
         self.shared.work.notify_all();

@@ -5,7 +5,7 @@ use super::large::Place;
 /// A value, or where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
-    /// Itself.
+    /// A value that is kept beside its key.
     Small(Vec<u8>),
     /// In the file of large values.
     Large(Place),
@@ -14,7 +14,7 @@ pub(super) enum Value {
 /// The same, borrowed from a page or a log of changes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stored<'a> {
-    /// Itself.
+    /// A value that is kept beside its key.
     Small(&'a [u8]),
     /// In the file of large values.
     Large(Place),

@@ -85,11 +85,11 @@ impl Miner {
 /// Shares by what became of them, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shares {
-    /// Good ones.
+    /// Shares that met their difficulty and were for a current job.
     pub accepted: u64,
     /// Of jobs that were done with.
     pub stale: u64,
-    /// Handed in before.
+    /// Shares that had been handed in before.
     pub duplicate: u64,
     /// Hashes above the target.
     pub low: u64,
@@ -131,7 +131,7 @@ impl Meters {
         self.blocks.load(Ordering::Relaxed)
     }
 
-    /// Connections.
+    /// Number of miners connected now.
     pub fn connections(&self) -> usize {
         lock(&self.miners).len()
     }

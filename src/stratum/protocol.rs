@@ -25,9 +25,9 @@ pub enum Fault {
 /// A refusal: its number, and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// For programs.
+    /// The error number's meaning.
     pub fault: Fault,
-    /// For people.
+    /// The error in words.
     pub message: String,
 }
 
@@ -64,9 +64,9 @@ pub enum Call {
 /// A share as it is handed in: hex digits of the highest byte first, but for the extra nonce, which is bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
-    /// Whose.
+    /// The name that the miner authorised.
     pub worker: String,
-    /// Which job's.
+    /// The id of the job that the share is for.
     pub job: String,
     /// The miner's part of the extra nonce.
     pub extranonce2: [u8; 4],
@@ -145,7 +145,7 @@ pub fn refuse(id: &Value, refusal: &Refusal) -> String {
     json!({ "id": id, "result": null, "error": [refusal.fault as i32, refusal.message, null] }).to_string()
 }
 
-/// Something said unasked.
+/// A notification's line: a method and parameters, without an id.
 pub fn notify(method: &str, params: &Value) -> String {
     json!({ "id": null, "method": method, "params": params }).to_string()
 }

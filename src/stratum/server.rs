@@ -14,12 +14,12 @@ use super::limits::Limits;
 use super::meters::{Meters, Seat};
 use crate::runtime::{Handle, Stage};
 
-/// Where to listen.
+/// Where and within which bounds to listen.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Address to bind; port 0 takes a free one.
     pub bind: SocketAddr,
-    /// Bounds.
+    /// Bounds on connections, lines and waits.
     pub limits: Limits,
 }
 

@@ -21,7 +21,7 @@ const MAX_JOBS: usize = 8;
 /// Names are shown to people; those of an address and a name after it are shorter.
 const MAX_NAME: usize = 128;
 
-/// One connection.
+/// The protocol's state on one connection.
 #[derive(Debug)]
 pub struct Session {
     extranonce1: [u8; 4],
@@ -48,16 +48,16 @@ pub enum Reply {
         id: Value,
         /// How hard it was.
         level: Level,
-        /// The block.
+        /// The whole block, if the share is one.
         block: Option<Block>,
     },
     /// To be answered so, and to be counted.
     Rejected {
-        /// What kind.
+        /// Why the share is refused.
         fault: Fault,
         /// Whether no honest miner would have sent it.
         offence: bool,
-        /// The answer.
+        /// The answer, a line of JSON.
         line: String,
     },
 }

@@ -24,7 +24,7 @@ pub struct Vardiff {
 }
 
 impl Vardiff {
-    /// Starts at `level`.
+    /// A regulator that starts at `level` and measures from `now` on.
     pub fn new(level: Level, now: Duration) -> Self {
         Self { level, since: now, shares: 0 }
     }

@@ -21,11 +21,11 @@ const MAX_TRIES: usize = 100_000;
 /// A coin that could be spent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spendable {
-    /// Its name.
+    /// The outpoint that names it.
     pub outpoint: OutPoint,
     /// What it is worth.
     pub value: Amount,
-    /// Whose it is.
+    /// The key that can spend it.
     pub key: PublicKey,
 }
 
@@ -36,7 +36,7 @@ impl Spendable {
     }
 }
 
-/// What to spend.
+/// The coins that a payment spends, and the change that is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
     /// The coins, largest first.

@@ -40,7 +40,7 @@ pub enum KeyFileError {
     /// There is a file already.
     #[error("{} exists already: wallets are never overwritten. Choose another file", path.display())]
     Exists { path: PathBuf },
-    /// There is none.
+    /// There is no file at `path`.
     #[error("there is no wallet at {}: make one with `cairn wallet new`", path.display())]
     Missing { path: PathBuf },
     /// The disk, or permissions.

@@ -19,13 +19,11 @@ pub struct Mnemonic(bip39::Mnemonic);
 
 /// Why words are no mnemonic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum MnemonicError {
     /// Other lengths give other strengths than this wallet keeps.
     #[error("a backup has 12 or 24 words, got {got}")]
-    WordCount {
-        /// Words given.
-        got: usize,
-    },
+    WordCount { got: usize },
     /// Not in BIP-39's English list. The word itself is not repeated: it may be half right, and errors get logged.
     #[error("word {number} is not in the list of BIP-39: is it spelled as written down?")]
     UnknownWord {

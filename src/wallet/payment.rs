@@ -41,6 +41,7 @@ impl Fee {
 
 /// Why there is no payment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum PaymentError {
     /// The coins do not suffice.
     #[error(transparent)]
@@ -54,7 +55,6 @@ pub enum PaymentError {
         fee.in_coins(), MAX_FEE_RATE.grains_per_byte()
     )]
     FeeRateTooHigh {
-        /// The rate.
         rate: FeeRate,
         /// What the payment would cost.
         fee: Amount,
@@ -69,18 +69,15 @@ pub enum PaymentError {
     },
     /// A coin that this wallet has no key of.
     #[error("there is no key for the coin {}:{}", coin.outpoint.txid, coin.outpoint.index)]
-    NoKey {
-        /// The coin.
-        coin: Box<Spendable>,
-    },
+    NoKey { coin: Box<Spendable> },
 }
 
-/// A signed payment.
+/// A signed payment, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
     /// Ready to be sent.
     pub transaction: Transaction,
-    /// Its id.
+    /// The transaction's id.
     pub txid: Txid,
     /// What the miner gets.
     pub fee: Amount,

@@ -20,9 +20,9 @@ pub struct Row {
     pub height: u32,
     /// The end of its best chain.
     pub tip: BlockHash,
-    /// Connections.
+    /// Its connections with other nodes.
     pub peers: usize,
-    /// Unconfirmed transactions.
+    /// Transactions in its mempool.
     pub mempool: usize,
     /// Hashes a second; `None` if it does not mine.
     pub hash_rate: Option<f64>,

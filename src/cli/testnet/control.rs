@@ -26,10 +26,10 @@ const TRIES: u64 = 4_000_000;
 /// The end of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
 pub struct Tip {
-    /// Its height.
+    /// Blocks below it, genesis included.
     #[serde(alias = "blocks")]
     pub height: u32,
-    /// Its hash.
+    /// The hash of its header.
     #[serde(alias = "bestblockhash")]
     pub hash: BlockHash,
 }

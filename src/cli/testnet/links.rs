@@ -29,7 +29,7 @@ impl LinkState {
         }
     }
 
-    /// In a word.
+    /// The state as the board shows it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Apart => "not connected",
@@ -62,9 +62,9 @@ impl LinkState {
 /// What can be done to a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Pull the cable.
+    /// Lets nothing pass on the link.
     Cut,
-    /// [`SLOW`].
+    /// Delays the link by [`SLOW`].
     Slow,
     /// Nothing is wrong any more.
     Heal,
@@ -122,7 +122,7 @@ pub enum Key {
     Down,
     /// What a click would do.
     Toggle,
-    /// This.
+    /// Carries out the action.
     Do(Action),
 }
 
@@ -233,7 +233,7 @@ mod tests {
         links
     }
 
-    /// Without colours.
+    /// The line without its colours.
     fn plain(line: &str) -> String {
         let mut text = String::new();
         let mut parts = line.split('\x1b');

@@ -23,7 +23,7 @@ const STORE_CACHE_BYTES: u64 = 8 << 20;
 /// Nodes started before that a node connects to; it learns of the others from them.
 const CONNECT_TO: usize = 3;
 
-/// A running network.
+/// A running network: the nodes, their RPC servers and their miners.
 pub struct Network {
     nodes: Vec<Member>,
     /// One for each node; empty until all nodes are there.

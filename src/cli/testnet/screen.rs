@@ -21,7 +21,7 @@ const HELP: &str = "  click a link, or arrows and space: cut, slow, heal in turn
 /// Whether the terminal is as the screen needs it, and has to be restored. There is one terminal in a process.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// What somebody wants.
+/// What a pressed key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
     /// The network to stop.

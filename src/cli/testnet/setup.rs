@@ -44,17 +44,17 @@ pub const MAX_NODES: u16 = 64;
 /// Where things lie below the network's directory.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// The directory.
+    /// The directory that holds the nodes', wallets' and network's files.
     pub dir: PathBuf,
 }
 
 impl Layout {
-    /// The network's parameters.
+    /// The file with the network's parameters.
     pub fn genesis(&self) -> PathBuf {
         self.dir.join("genesis.json")
     }
 
-    /// The demo wallet.
+    /// The file of the wallet that the introduction's commands use.
     pub fn wallet(&self) -> PathBuf {
         self.dir.join("wallet.json")
     }
@@ -119,7 +119,7 @@ pub fn point_to_first_node(layout: &Layout, names: &[&str]) -> anyhow::Result<()
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Nodes.
+    /// Number of nodes.
     pub nodes: u16,
     /// How many of them mine.
     pub miners: u16,

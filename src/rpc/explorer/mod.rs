@@ -110,7 +110,7 @@ pub(super) fn routes() -> Router<Arc<Server>> {
     Router::new().route("/assets/{name}", get(asset)).route("/public", post(http::call_public))
 }
 
-/// The page.
+/// `GET /`: the explorer's page.
 pub(super) async fn page(headers: HeaderMap) -> Response {
     find("index.html", &headers)
 }

@@ -34,7 +34,7 @@ const BALANCE_ATTEMPTS: usize = 3;
 
 const ADDRESS: Param = required("address", Kind::Address, "The address.");
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getaddressbalance",

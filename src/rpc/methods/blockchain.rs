@@ -25,7 +25,7 @@ use crate::storage::Database;
 
 const BLOCKHASH: Param = required("blockhash", Kind::Hash, "The block.");
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getblockchaininfo",

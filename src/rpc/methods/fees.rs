@@ -43,7 +43,7 @@ const BELOW_PERCENT: u64 = 5;
 /// Blocks whose thresholds are remembered.
 const REMEMBERED: usize = 4 * WINDOW;
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[Method {
     name: "estimatesmartfee",
     access: Access::Owner,

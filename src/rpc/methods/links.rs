@@ -16,7 +16,7 @@ use crate::rpc::schema::Shape;
 use crate::rpc::values::member;
 use crate::runtime::{Chaos, Handle, LinkKey, LinkSettings, MAX_DELAY_MS};
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getlinks",

@@ -21,7 +21,7 @@ const TXID: Param = required("txid", Kind::Hash, "The transaction.");
 const VERBOSE: Param = optional("verbose", Kind::Boolean, "false", "Whole entries by id instead of ids.");
 const IDS_OR_ENTRIES: Shape = Shape::Either(&[Shape::Array(&Shape::Hash), Shape::Object]);
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getmempoolinfo",

@@ -27,7 +27,7 @@ const NONCES_AT_A_TIME: u32 = 1 << 21;
 /// Expected hashes up to which a nonce is found sooner than another thread would have begun to search.
 const INSTANT: f64 = 64.0;
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getmininginfo",

@@ -26,7 +26,7 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
 use crate::runtime::{Flow, Totals};
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getpeerinfo",
@@ -189,7 +189,7 @@ async fn get_peer_info(api: Api) -> Outcome {
         bytessent_per_msg: BTreeMap<&'static str, u64>,
         bytesrecv_per_msg: BTreeMap<&'static str, u64>,
         conntime: u64,
-        /// Seconds.
+        /// Round trip of the last ping, in seconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         pingtime: Option<f64>,
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,7 +20,7 @@ const MAX_PUBLIC_HEADERS: u32 = 12_000;
 /// How often a receipt is begun again because the chain was reorganised meanwhile.
 const READ_ATTEMPTS: usize = 3;
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "gettxoutproof",
@@ -120,7 +120,7 @@ fn verify_tx_out_proof(api: &Api, args: &Args) -> Outcome {
 enum Shown {
     /// All headers after this height.
     HeadersAfter(u32),
-    /// A sample.
+    /// A sample of the headers, with the nodes that tie them to the tip.
     Sample,
 }
 

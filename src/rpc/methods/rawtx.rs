@@ -30,7 +30,7 @@ const MAX_FEE_RATE_PARAM: Param = optional(
     "Refuse a higher fee rate than this, in grains a byte; 0 refuses none.",
 );
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getrawtransaction",

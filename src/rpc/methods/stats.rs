@@ -28,7 +28,7 @@ const VERIFY_ATTEMPTS: usize = 3;
 /// Of the id and the place by which a coin is found.
 const OUTPOINT_BYTES: usize = 32 + 4;
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getblockstats",
@@ -297,7 +297,7 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
         window_tx_count: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         window_interval: Option<u32>,
-        /// A second.
+        /// Transactions a second within the window.
         #[serde(skip_serializing_if = "Option::is_none")]
         txrate: Option<f64>,
     }

@@ -32,7 +32,7 @@ use crate::stratum;
 /// Between looks at the mempool once a poll has waited long enough for a new tip (Bitcoin Core's 10 s).
 const FEE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "getblocktemplate",
@@ -196,7 +196,7 @@ fn decode_block(text: &str) -> Result<Block, RpcError> {
     block.map_err(|error| failed(&error))
 }
 
-/// Header, CompactSize, transactions.
+/// Reads a block as BIP-22 has it: header, CompactSize of the count, transactions.
 fn decode_bip22(bytes: &[u8]) -> Result<Block, CodecError> {
     let malformed = |reason: &str| CodecError::Malformed { what: "Block".into(), reason: reason.to_owned() };
     let (header, used): (Header, usize) = codec::decode_prefix(bytes)?;

@@ -15,7 +15,7 @@ use crate::runtime::Tip;
 const TIMEOUT: Param =
     optional("timeout", Kind::Integer, "0", "Milliseconds after which the tip is answered as it is; 0 waits for ever.");
 
-/// See [`super::GROUPS`].
+/// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
     Method {
         name: "waitfornewblock",

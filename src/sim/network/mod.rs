@@ -46,7 +46,7 @@ const FAULTS: u64 = 12;
 const PAYMENTS: u64 = 13;
 const BYZANTINE: u64 = 14;
 
-/// What to try.
+/// The network to simulate: its nodes, traffic and faults.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NetworkSetup {
     /// How many nodes there are, byzantine ones included.
@@ -99,6 +99,7 @@ impl Default for NetworkSetup {
 
 /// A setup that cannot be tried.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum SetupError {
     /// Nobody would be left to run the protocol.
     #[error("{honest} of {nodes} nodes are honest, at least 2 must be")]
@@ -111,19 +112,13 @@ pub enum SetupError {
     /// It would go on when nobody looks any more.
     #[error("the fault {fault} ends after {duration}, when the run does")]
     FaultTooLate {
-        /// The fault.
         fault: String,
         /// The end of the run.
         duration: Span,
     },
     /// Partitions are told apart by their times.
     #[error("the partitions {first} and {second} overlap")]
-    Overlap {
-        /// One.
-        first: String,
-        /// The other.
-        second: String,
-    },
+    Overlap { first: String, second: String },
 }
 
 impl NetworkSetup {
@@ -194,7 +189,7 @@ pub struct Sample {
     pub tips: u64,
     /// The lowest of their tips.
     pub lowest: u32,
-    /// The highest.
+    /// Height of the highest tip of an honest node.
     pub highest: u32,
     /// Blocks found so far.
     pub found: u64,

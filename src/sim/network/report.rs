@@ -26,7 +26,7 @@ const STEPS: usize = 20;
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NetworkReport {
-    /// What was tried.
+    /// The setup that this report is for.
     pub setup: NetworkSetup,
     /// The command that repeats it.
     pub command: String,
@@ -72,7 +72,7 @@ pub struct NetworkReport {
     pub series: Vec<Sample>,
 }
 
-/// Blocks, or payments.
+/// How many blocks, or payments, were made, and how they spread.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Items {
     /// How many there were.
@@ -91,7 +91,7 @@ pub struct Propagation {
     pub half: Reach,
     /// To 95 in 100.
     pub most: Reach,
-    /// To all.
+    /// Time until every honest node has it.
     pub all: Reach,
     /// Medians of the times to every 5 % of the nodes, from the first to all.
     pub curve: Vec<Span>,

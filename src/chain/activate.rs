@@ -242,6 +242,6 @@ impl Chain {
 enum Step {
     /// Connects a child of the tip.
     Up(Entry),
-    /// Disconnects the tip.
+    /// A step back: disconnects the tip.
     Down,
 }

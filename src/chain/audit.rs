@@ -26,7 +26,7 @@ pub struct Report {
     pub transactions: u64,
     /// Unspent coins.
     pub coins: u64,
-    /// Their value.
+    /// What the unspent coins are worth together.
     pub value: Amount,
 }
 

@@ -6,41 +6,27 @@ use crate::storage::StoreError;
 
 /// Why a header or block was not taken.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum ChainError {
     /// It, or a block before it, breaks a rule.
     #[error("block {hash}: {source}")]
-    Rule {
-        /// The block.
-        hash: BlockHash,
-        /// The rule.
-        source: RuleError,
-    },
+    Rule { hash: BlockHash, source: RuleError },
     /// The header before it is not known.
     #[error("block {hash}: parent {parent} is unknown")]
     UnknownParent {
-        /// The block.
         hash: BlockHash,
         /// The header it refers to.
         parent: BlockHash,
     },
     /// Its body is here already.
     #[error("block {hash} is known already")]
-    Duplicate {
-        /// The block.
-        hash: BlockHash,
-    },
+    Duplicate { hash: BlockHash },
     /// Asked about a block that is not in the tree.
     #[error("block {hash} is unknown")]
-    UnknownBlock {
-        /// The block.
-        hash: BlockHash,
-    },
+    UnknownBlock { hash: BlockHash },
     /// The operator refuses it or a block before it; the rules do not.
     #[error("block {hash} is refused by this node's operator, or one before it is")]
-    Refused {
-        /// The block.
-        hash: BlockHash,
-    },
+    Refused { hash: BlockHash },
     /// Genesis is what makes this the network it is.
     #[error("the genesis block cannot be made invalid")]
     GenesisIsFixed,

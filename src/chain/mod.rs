@@ -100,7 +100,7 @@ impl Chain {
         Ok(chain)
     }
 
-    /// The network's parameters.
+    /// The parameters of the network whose chain this is.
     pub fn params(&self) -> &Arc<Params> {
         &self.params
     }

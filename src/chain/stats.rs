@@ -65,7 +65,7 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// Their sum.
+    /// The sum of all values counted.
     pub fn sum(&self) -> f64 {
         self.sum
     }

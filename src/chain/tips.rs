@@ -34,7 +34,7 @@ impl TipStatus {
 /// The end of one branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainTip {
-    /// Its last block.
+    /// The branch's last block.
     pub hash: BlockHash,
     /// That block's height.
     pub height: u32,

@@ -11,6 +11,7 @@ use crate::storage::{Database, StoreError};
 
 /// Why an export or import ended early.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum TransferError {
     /// The archive.
     #[error(transparent)]
@@ -23,7 +24,6 @@ pub enum TransferError {
     Block {
         /// Where the record starts.
         offset: u64,
-        /// Why.
         source: ChainError,
     },
 }

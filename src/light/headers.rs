@@ -67,7 +67,7 @@ impl Headers {
         }
     }
 
-    /// The network.
+    /// The parameters of the network whose chain this is.
     pub fn params(&self) -> &Arc<Params> {
         &self.params
     }
@@ -82,7 +82,7 @@ impl Headers {
         self.tail.tip()
     }
 
-    /// Its hash.
+    /// The hash of the last header.
     pub fn tip_hash(&self) -> BlockHash {
         self.tail.tip_hash()
     }

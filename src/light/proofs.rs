@@ -164,7 +164,7 @@ impl Questions {
         answers
     }
 
-    /// Proofs came.
+    /// Takes proofs that a peer has sent.
     pub(super) fn received(&mut self, now: Now, peer: PeerId, proofs: Proofs, chain: &Headers, out: &mut Outbox) {
         let question = match proofs.query {
             ProofQuery::Transaction(txid) => Question::Transaction(txid),

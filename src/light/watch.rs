@@ -242,7 +242,7 @@ impl Watch {
         }
     }
 
-    /// Filter hashes came.
+    /// Takes filter hashes that a peer has sent.
     pub(super) fn hashes(&mut self, peer: PeerId, stop: BlockHash, hashes: Vec<FilterHash>) {
         let Some(round) = &mut self.round else { return };
         if stop == round.stop.1 && round.waiting.remove(&peer).is_some() {
@@ -254,7 +254,7 @@ impl Watch {
         }
     }
 
-    /// Filters came.
+    /// Takes filters that a peer has sent.
     pub(super) fn filters(
         &mut self,
         peer: PeerId,

@@ -44,7 +44,7 @@ pub struct KeyEntry {
 /// No entry came later.
 const LAST: UnixTime = UnixTime::from_secs(u64::MAX);
 
-/// See the module.
+/// What unconfirmed transactions do with each key.
 #[derive(Debug, Default)]
 pub(super) struct ByKey {
     sums: HashMap<PublicKey, KeySums>,
@@ -59,12 +59,12 @@ impl ByKey {
         self.sums.get(key).copied().unwrap_or_default()
     }
 
-    /// Oldest first.
+    /// The transactions that pay or spend from `key`, the oldest first.
     pub(super) fn entries(&self, key: &PublicKey) -> impl DoubleEndedIterator<Item = &KeyEntry> {
         self.entries.range((*key, UnixTime::EPOCH, 0)..=(*key, LAST, u64::MAX)).map(|(_, entry)| entry)
     }
 
-    /// Oldest first.
+    /// The outputs to `key` that no transaction here spends, the oldest first.
     pub(super) fn unspent(&self, key: &PublicKey) -> impl Iterator<Item = (OutPoint, Amount)> {
         let range = self.unspent.range((*key, UnixTime::EPOCH, 0, 0)..=(*key, LAST, u64::MAX, u32::MAX));
         range.map(|((.., index), (txid, value))| (OutPoint { txid: *txid, index: *index }, *value))

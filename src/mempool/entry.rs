@@ -42,7 +42,7 @@ pub struct Entry {
     pub tx: HashedTransaction,
     /// Its id.
     pub txid: Txid,
-    /// What it pays.
+    /// What it leaves to the miner.
     pub fee: Amount,
     /// Bytes of its encoding.
     pub size: usize,

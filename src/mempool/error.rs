@@ -26,7 +26,6 @@ pub enum MempoolError {
     #[error("transaction {txid} spends {}:{}, which is unknown or already spent", missing[0].txid, missing[0].index)]
     MissingInputs {
         txid: Txid,
-        /// At least one.
         missing: Vec<OutPoint>,
         /// Kept among the orphans until they come.
         kept: bool,

@@ -14,7 +14,7 @@ use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
 
-/// See the module.
+/// The transactions, and which of them spend outputs of others.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     entries: HashMap<Txid, Entry>,
@@ -48,7 +48,7 @@ impl Graph {
         self.entries.len()
     }
 
-    /// In no order.
+    /// All entries, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
     }
@@ -67,7 +67,7 @@ impl Graph {
         &self.by_key
     }
 
-    /// Memory taken, about.
+    /// Bytes of memory that it takes, about.
     pub(super) fn usage(&self) -> usize {
         self.usage
     }
@@ -81,7 +81,7 @@ impl Graph {
         self.spenders.get(outpoint).copied()
     }
 
-    /// Oldest first.
+    /// The ids of all transactions, the oldest first.
     pub(super) fn txids(&self) -> impl Iterator<Item = Txid> {
         self.by_age.values().copied()
     }

@@ -54,7 +54,7 @@ const REMEMBERED: usize = 20_000;
 pub struct Accepted {
     /// Its id.
     pub txid: Txid,
-    /// What it pays.
+    /// What it leaves to the miner.
     pub fee: Amount,
     /// Bytes of its encoding.
     pub size: usize,
@@ -65,7 +65,7 @@ pub struct Accepted {
     pub orphans: Progress,
 }
 
-/// See the module.
+/// Transactions that wait for a block, within [`Limits`].
 #[derive(Debug)]
 pub struct Mempool {
     params: Arc<Params>,

@@ -32,7 +32,7 @@ pub(super) struct Orphan {
     usage: usize,
 }
 
-/// See the module.
+/// Transactions whose parents are not known.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
     by_id: BTreeMap<Txid, Orphan>,
@@ -55,7 +55,7 @@ impl Orphans {
         self.by_id.values().map(|orphan| &orphan.tx)
     }
 
-    /// Memory taken, about.
+    /// Bytes of memory that they take, about.
     pub(super) fn usage(&self) -> usize {
         self.usage
     }

@@ -31,6 +31,7 @@ pub(super) struct Saved {
 
 /// Why saved bytes are of no use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum SavedError {
     /// They are cut, or hold what is no transaction.
     #[error(transparent)]
@@ -38,7 +39,6 @@ pub enum SavedError {
     /// Another version of this program wrote them.
     #[error("its format is version {got}, this program reads version {expected}")]
     Version {
-        /// The version found.
         got: u32,
         /// The version that can be read.
         expected: u32,

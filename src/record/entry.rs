@@ -17,7 +17,7 @@ use crate::primitives::time::{MonoTime, UnixTime};
 
 /// Bytes of an entry before its body: length and kind.
 pub(super) const HEAD_BYTES: usize = 5;
-/// Bytes after it.
+/// Bytes of the checksum that follows an entry.
 pub(super) const CHECKSUM_BYTES: usize = 4;
 
 pub(super) const START: u8 = 0;

@@ -58,13 +58,12 @@ pub const CHECKPOINT_INTERVAL: u64 = 1_000;
 
 /// Why a record cannot be replayed. Offsets are bytes from its start.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum RecordError {
     /// The file system refused.
     #[error("the record, at byte {offset}: {source}")]
     Io {
-        /// Where.
         offset: u64,
-        /// What it said.
         #[source]
         source: io::Error,
     },
@@ -73,10 +72,7 @@ pub enum RecordError {
     NotARecord,
     /// Written by another version of this program.
     #[error("the record has format {found}, this program knows format {VERSION}")]
-    OtherFormat {
-        /// Its format.
-        found: u32,
-    },
+    OtherFormat { found: u32 },
     /// An entry's bytes changed.
     #[error("the record is damaged: the entry at byte {offset} does not match its checksum")]
     Checksum {
@@ -88,7 +84,6 @@ pub enum RecordError {
     Malformed {
         /// Where the entry starts.
         offset: u64,
-        /// Why.
         #[source]
         source: MalformedEntry,
     },
@@ -97,15 +92,11 @@ pub enum RecordError {
     OutOfOrder {
         /// Where the entry starts.
         offset: u64,
-        /// Its kind.
         kind: u8,
     },
     /// It ends before the node began: its store is not whole.
     #[error("the record ends at byte {offset}, before the node's first input")]
-    TooShort {
-        /// Its length.
-        offset: u64,
-    },
+    TooShort { offset: u64 },
     /// The network's parameters in it will not do.
     #[error("the record: {0}")]
     Params(#[from] ParamsError),
@@ -119,7 +110,6 @@ pub enum RecordError {
         input: u64,
         /// Where the entry of that one starts.
         offset: u64,
-        /// What it was.
         what: String,
         /// In what they differ.
         difference: String,
@@ -128,6 +118,7 @@ pub enum RecordError {
 
 /// Why an entry's body is not what its kind says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum MalformedEntry {
     /// Its encoding.
     #[error(transparent)]
@@ -138,19 +129,13 @@ pub enum MalformedEntry {
     /// Text in it that is not what it stands for.
     #[error("{got:?} is no {expected}")]
     Text {
-        /// The text.
         got: String,
         /// What it should be.
         expected: &'static str,
     },
     /// A kind of entry, input, command or message that is not known.
     #[error("{found} is no kind of {what}")]
-    Kind {
-        /// Of what.
-        what: &'static str,
-        /// What was found.
-        found: u8,
-    },
+    Kind { what: &'static str, found: u8 },
     /// Nothing is in it.
     #[error("it is empty")]
     Empty,

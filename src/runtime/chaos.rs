@@ -127,7 +127,7 @@ impl Chaos {
         Some(open.key(*peer))
     }
 
-    /// A link's settings.
+    /// What is set for a link; the defaults if nothing is.
     pub fn get(&self, key: LinkKey) -> LinkSettings {
         self.0.borrow().get(key)
     }

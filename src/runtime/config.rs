@@ -18,7 +18,7 @@ pub struct Config {
     pub name: Option<String>,
     /// Where blocks, coins, the address book and the node's key are kept. Made if it is not there; one node at a time may use it.
     pub data_dir: PathBuf,
-    /// The network.
+    /// The parameters of the network that the node joins.
     pub params: Arc<Params>,
     /// Where to wait for peers; port 0 takes a free one. `None` only dials out.
     pub listen: Option<SocketAddr>,
@@ -26,7 +26,7 @@ pub struct Config {
     pub connect: Vec<PeerName>,
     /// Who is paid for blocks mined here; `None` mines nothing.
     pub mine: Option<PublicKey>,
-    /// Mining threads.
+    /// Threads of the node's own miner, while it mines.
     pub threads: usize,
     /// Connections to keep open to nodes found in the address book.
     pub outbound_target: usize,

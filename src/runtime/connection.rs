@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) enum SocketEvent {
     /// A connection is there, and it is known with whom.
     Opened(Opened),
-    /// A message came.
+    /// The peer has sent a message.
     Received {
         peer: PeerId,
         message: Message,

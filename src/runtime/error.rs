@@ -9,11 +9,11 @@ use crate::storage::StoreError;
 
 /// Why a node does not start. The text is meant for the person who started it.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum StartError {
     /// The data directory can be neither found nor made.
     #[error("cannot use data directory {}: {source}", path.display())]
     DataDir {
-        /// The directory.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -24,7 +24,6 @@ pub enum StartError {
     /// The address to wait for peers on is taken, or not this machine's.
     #[error("cannot listen for peers on {address}: {source}")]
     Listen {
-        /// The address.
         address: SocketAddr,
         /// What the system says.
         source: io::Error,
@@ -35,7 +34,6 @@ pub enum StartError {
     /// The name of a node to connect to has no address.
     #[error("cannot find {name}: {source}")]
     NoAddress {
-        /// The name.
         name: String,
         /// What the system says.
         source: io::Error,
@@ -43,7 +41,6 @@ pub enum StartError {
     /// The file for the record cannot be made, or is there already.
     #[error("cannot record to {}: {source}", path.display())]
     Record {
-        /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,

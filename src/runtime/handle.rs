@@ -71,7 +71,7 @@ impl Handle {
         self.0.tree.get()
     }
 
-    /// The network's parameters.
+    /// The parameters of the node's network.
     pub fn params(&self) -> &Arc<Params> {
         &self.0.params
     }
@@ -173,7 +173,7 @@ impl Handle {
         Ok(Some(after))
     }
 
-    /// Since the start.
+    /// How long the node has run.
     pub fn uptime(&self) -> Duration {
         self.0.clock.elapsed()
     }

@@ -95,7 +95,7 @@ impl RunningLight {
         }
     }
 
-    /// The network's parameters.
+    /// The parameters of the client's network.
     pub fn params(&self) -> &Arc<Params> {
         &self.params
     }

@@ -25,9 +25,9 @@ type Next<P> = Box<dyn FnMut(&P, Now) -> Option<<P as Protocol>::Command> + Send
 /// The end of the best chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tip {
-    /// Its height.
+    /// Blocks below the tip, genesis included.
     pub height: u32,
-    /// Its hash.
+    /// The hash of the tip's header.
     pub hash: BlockHash,
 }
 
@@ -36,7 +36,7 @@ pub struct Tip {
 pub enum Stage {
     /// The store is open and the chain is being read; calls wait.
     WarmingUp,
-    /// At work.
+    /// The chain is read, and the node handles inputs.
     Running,
     /// No longer answering: its thread has ended, or is about to.
     Stopped,

@@ -40,7 +40,7 @@ impl MempoolFile {
         None
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }

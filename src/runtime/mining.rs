@@ -42,7 +42,7 @@ pub struct MiningControl {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What to mine.
+/// What the threads mine, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Order {
     payee: PublicKey,
@@ -210,7 +210,7 @@ enum Renewed {
     Same,
     /// There is nothing sensible to work on.
     Pause,
-    /// Something better.
+    /// A template that replaces the one before.
     Job(Box<Template>),
 }
 

@@ -31,7 +31,7 @@ pub struct Flow {
 /// Whole messages of a kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Messages {
-    /// How many.
+    /// Number of messages.
     pub count: u64,
     /// Their bytes, framing included.
     pub bytes: u64,

@@ -20,7 +20,7 @@ struct Queue<T> {
 /// All that waits, by peer.
 #[derive(Debug)]
 pub(super) struct Turns<T> {
-    /// None is empty.
+    /// A queue for each peer with something in it; none is empty.
     queues: BTreeMap<PeerId, Queue<T>>,
     turn: u64,
 }
@@ -30,7 +30,7 @@ impl<T> Turns<T> {
         Self { queues: BTreeMap::new(), turn: 0 }
     }
 
-    /// Whether nothing waits.
+    /// Whether no peer has anything waiting.
     pub(super) fn is_empty(&self) -> bool {
         self.queues.is_empty()
     }

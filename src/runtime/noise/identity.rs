@@ -21,11 +21,11 @@ const KEY_BYTES: usize = 32;
 
 /// Why a node has no key.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum IdentityError {
     /// The file cannot be read.
     #[error("cannot read the node's key {}: {source}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -33,7 +33,6 @@ pub enum IdentityError {
     /// There was no file, and none can be made.
     #[error("cannot write the node's key {}: {source}", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -44,7 +43,6 @@ pub enum IdentityError {
          another id", path.display()
     )]
     Length {
-        /// The file.
         path: PathBuf,
         /// Its bytes; one more than a key's stands for any number more.
         got: usize,
@@ -54,12 +52,7 @@ pub enum IdentityError {
         "the node's key {file} has mode {mode:03o}, expected 600: others on this machine may have it. \
          `chmod 600 {file}` keeps them out", file = path.display()
     )]
-    TooOpen {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
+    TooOpen { path: PathBuf, mode: u32 },
 }
 
 /// A static key pair: who has the secret one is who the public one's hash names.
@@ -117,7 +110,7 @@ impl Identity {
         bytes.try_into().map(Self::from_secret).map_err(|_| IdentityError::Length { path, got })
     }
 
-    /// The node's id.
+    /// The id under which other nodes know this one.
     pub fn id(&self) -> NodeId {
         self.id
     }

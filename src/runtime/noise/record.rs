@@ -23,13 +23,11 @@ pub const MAX_PLAIN: usize = MAX_RECORD - TAG_BYTES;
 
 /// Why a stream of records cannot be gone on with. Nobody is to blame: whoever is between the two sides can bring it about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum RecordError {
     /// Too short for a tag and anything.
     #[error("a record of {got} bytes, at least {MIN_RECORD} are needed")]
-    TooShort {
-        /// Its length.
-        got: usize,
-    },
+    TooShort { got: usize },
     /// It was changed, or is not the one that is next.
     #[error("record {number} was not sealed by the other side, or not as that number")]
     Forged {

@@ -360,7 +360,7 @@ impl Download {
     /// Panics if the peers are not `ready`, the requests are not those in flight with the peers, or a queue is beyond its
     /// bound.
     pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
-        let Self { wanted, requests, sources, stale: _, delivered: _, brought, whole: _ } = self;
+        let Self { wanted, requests, sources, stale: _, delivered: _, brought, whole: _, changed: _, basis: _ } = self;
         assert!(sources.keys().eq(ready), "a source for each peer");
         let mut in_flight: BTreeMap<PeerId, usize> = BTreeMap::new();
         requests.values().for_each(|request| *in_flight.entry(request.peer).or_default() += 1);

@@ -75,7 +75,7 @@ impl HeaderSync {
 
     /// The peers, in order.
     pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
-        self.0.keys().copied()
+        self.peers.keys().copied()
     }
 
     pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, chain: &Chain, out: &mut Outbox) {

@@ -10,6 +10,7 @@ use super::sled::Tree;
 use super::store::Limits;
 use super::{Batch, MemoryStore, SledStore, Store};
 use crate::consensus::coins::Coin;
+use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, MerkleRoot};
@@ -31,8 +32,8 @@ fn one_of_each() -> Batch {
         bits: Bits(0x1d00_ffff),
         nonce: 0x0506_0708,
     };
-    let pay = Output { value: 0x0102_0304_0506_0708, lock: Lock::Key(OWNER) };
-    let data = Output { value: 0, lock: Lock::Data(vec![7; 300]) };
+    let pay = Output { value: Amount::from_grains(0x0102_0304_0506_0708), lock: Lock::Key(OWNER) };
+    let data = Output { value: Amount::ZERO, lock: Lock::Data(vec![7; 300]) };
     let coinbase = Transaction { version: 1, inputs: vec![], outputs: vec![pay.clone(), data], lock_height: 5 };
     let outpoint = OutPoint { txid: coinbase.txid(), index: 0x0102 };
     let input = Input { outpoint, signature: Signature([0x33; 64]) };
@@ -57,7 +58,13 @@ fn one_of_each() -> Batch {
     batch.put_coin(&outpoint, &coin(true));
     batch.put_coin(&OutPoint { index: 0, ..outpoint }, &coin(false));
     batch.put_tx(&txid, TxLocation { height: 0x1112, position: 0x1314 });
-    let entry = HistoryEntry { height: 0x1516, position: 0x1718, txid, received: 0x191a, spent: 0x1b1c };
+    let entry = HistoryEntry {
+        height: 0x1516,
+        position: 0x1718,
+        txid,
+        received: Amount::from_grains(0x191a),
+        spent: Amount::from_grains(0x1b1c),
+    };
     batch.put_history(&OWNER, &entry);
     batch.put_peer(b"name", b"record".to_vec());
     batch

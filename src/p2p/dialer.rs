@@ -83,12 +83,15 @@ pub(crate) struct Dialer {
     next: MonoTime,
     /// Whether the next dial of the book is due some time at all: there is need and somebody to dial.
     needed: bool,
+    /// Whether something has happened since [`Dialer::tick`] for which it may dial.
+    changed: bool,
 }
 
 impl Dialer {
     /// Stay connected to an address, where `id` has to be if it is given. `false` if that was so before, or there are too
     /// many.
     pub(crate) fn add(&mut self, address: SocketAddr, id: Option<NodeId>) -> bool {
+        self.changed = true;
         if let Some(manual) = self.manual.get_mut(&address) {
             return std::mem::replace(&mut manual.id, id) != id;
         }
@@ -156,6 +159,7 @@ impl Dialer {
     /// A dial failed, or the connection it made was of no use.
     pub(crate) fn failed(&mut self, now: Now, address: &SocketAddr) {
         self.dialing.remove(address);
+        self.changed = true;
         if let Some(manual) = self.manual.get_mut(address) {
             manual.failures = manual.failures.saturating_add(1);
             manual.next = now.mono + backoff(manual.failures, MANUAL_BACKOFF, MAX_MANUAL_BACKOFF);
@@ -170,7 +174,18 @@ impl Dialer {
         }
     }
 
+    /// There may be more need, or more to choose from, than when [`Dialer::tick`] was last called.
+    pub(crate) fn reconsider(&mut self) {
+        self.changed = true;
+    }
+
+    /// Whether there may be something to dial.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed
+    }
+
     pub(crate) fn tick(&mut self, now: Now, situation: &Situation<'_>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+        self.changed = false;
         let Situation { target, peers, book, table, .. } = *situation;
         self.dialing.retain(|_, dialing| dialing.since + DIAL_TIMEOUT > now.mono);
         let due = self.manual.iter().filter(|(address, manual)| {

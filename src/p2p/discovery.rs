@@ -108,6 +108,8 @@ pub(crate) struct Discovery {
     look_wait: Duration,
     /// Whether the stale buckets are to be looked into once the lookup for the own id has ended.
     refresh: bool,
+    /// Whether something has happened since [`Discovery::proceed`].
+    changed: bool,
 }
 
 impl Discovery {
@@ -128,6 +130,7 @@ impl Discovery {
             next_look: now.mono,
             look_wait: SECOND_LOOK_WAIT,
             refresh: false,
+            changed: true,
         }
     }
 
@@ -139,11 +142,13 @@ impl Discovery {
     /// Looks for the nodes nearest to an id; [`Event::NodesFound`] has the number that is answered. `None` if too many such
     /// lookups are under way.
     pub(crate) fn look_for(&mut self, target: NodeId) -> Option<u64> {
+        self.changed = true;
         self.searches.add_asked_for(target)
     }
 
     /// Somebody is there: it was dialled, and has proven who it is.
     pub(crate) fn met(&mut self, now: Now, contact: Contact) {
+        self.changed = true;
         if let Noted::Full { ping: Some(oldest) } = self.table.answered(now.mono, contact) {
             if self.talks.values().any(|talk| talk.contact == Some(oldest)) {
                 self.table.answered(now.mono, oldest);
@@ -174,6 +179,7 @@ impl Discovery {
             last: now.mono,
         };
         self.talks.insert(peer, talk);
+        self.changed = true;
         let Some(contact) = contact else { return };
         match direction {
             Direction::Outbound => {
@@ -191,6 +197,7 @@ impl Discovery {
     /// Asks what an address was dialled for of who is there.
     pub(crate) fn reached(&mut self, now: Now, peer: PeerId, contact: &Contact, out: &mut Outbox) {
         let Some(call) = self.calls.remove(&contact.address) else { return };
+        self.changed = true;
         if call.id.is_some_and(|id| id != contact.id) {
             return self.fail(now, contact.address, call);
         }
@@ -211,6 +218,7 @@ impl Discovery {
     /// A dial came to nothing, or its connection went before hello. `true` if an address was only to be tried out.
     pub(crate) fn unreachable(&mut self, now: Now, address: SocketAddr) -> bool {
         let Some(call) = self.calls.remove(&address) else { return false };
+        self.changed = true;
         let feeler = call.id.is_none();
         self.fail(now, address, call);
         feeler
@@ -229,6 +237,7 @@ impl Discovery {
 
     pub(crate) fn disconnected(&mut self, now: Now, peer: PeerId) {
         let Some(talk) = self.talks.remove(&peer) else { return };
+        self.changed = true;
         talk.open.into_iter().for_each(|key| self.searches.failed(now.mono, key, &talk.id));
     }
 
@@ -252,6 +261,7 @@ impl Discovery {
             return false;
         };
         talk.last = now.mono;
+        self.changed = true;
         self.searches.answered(now.mono, key, &talk.id, contacts);
         true
     }
@@ -259,6 +269,7 @@ impl Discovery {
     /// Dials an address once, to see whether anybody is there.
     pub(crate) fn feel(&mut self, now: Now, address: SocketAddr) {
         self.call(now, address, None, None);
+        self.changed = true;
     }
 
     fn call(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, search: Option<u64>) {
@@ -276,6 +287,16 @@ impl Discovery {
     fn has_room(&self) -> bool {
         let outbound = |talk: &&Talk| talk.brief && talk.direction == Direction::Outbound;
         self.calls.len() + self.talks.values().filter(outbound).count() < MAX_CALLS
+    }
+
+    /// Whether there may be something to [`Discovery::proceed`] with.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Timers may be due.
+    pub(crate) fn tick(&mut self) {
+        self.changed = true;
     }
 
     /// Goes on with all that can go on.
@@ -311,6 +332,7 @@ impl Discovery {
                 self.call(now, contact.address, Some(contact.id), None);
             }
         }
+        self.changed = false;
     }
 
     /// Looks for its own id when it is time, and then into the buckets that nobody looked into of late.
@@ -354,8 +376,18 @@ impl Discovery {
 
     /// Extend all deadlines by a span.
     pub(crate) fn extend_deadlines(&mut self, by: Duration) {
-        let Self { searches, talks, calls, table: _, unchecked: _, dials: _, next_look: _, look_wait: _, refresh: _ } =
-            self;
+        let Self {
+            searches,
+            talks,
+            calls,
+            table: _,
+            unchecked: _,
+            dials: _,
+            next_look: _,
+            look_wait: _,
+            refresh: _,
+            changed: _,
+        } = self;
         searches.extend_deadlines(by);
         for Talk { since, last, contact: _, id: _, direction: _, brief: _, open: _, allowance: _ } in talks.values_mut()
         {

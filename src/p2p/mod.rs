@@ -5,8 +5,9 @@
 //! simulation drive the same code, and the same inputs give the same outputs.
 //!
 //! Each file is one sub-protocol, which knows nothing of the others (but that bodies are downloaded along the headers
-//! that peers have, and peers are chosen among the contacts that discovery made); `node` puts them together, and has what the node's owner may ask. Everything that a
-//! peer can make grow has a bound, a constant in the file that keeps it.
+//! that peers have, and peers are chosen among the contacts that discovery made). `peering` puts those together that light
+//! clients have too; `node` puts all together, and has what the node's owner may ask. Everything that a peer can make grow
+//! has a bound, a constant in the file that keeps it.
 
 pub mod addrbook;
 pub mod anchors;

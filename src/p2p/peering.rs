@@ -73,7 +73,7 @@ impl Peering {
 
     /// Forgets a connection, and has it closed unless it is already. `None` if it is not known.
     pub(crate) fn disconnected(&mut self, id: PeerId, reason: &Reason, out: &mut Outbox) -> Option<Peer> {
-        let Self { peers, handshakes, pings, scores, book: _, bans: _, dialer: _ } = self;
+        let Self { peers, handshakes, pings, scores, dialer, book: _, bans: _ } = self;
         let peer = peers.remove(id)?;
         if *reason != Reason::Closed {
             out.push(Output::Disconnect { peer: id, reason: reason.clone() });
@@ -81,16 +81,18 @@ impl Peering {
         handshakes.disconnected(id);
         pings.disconnected(id);
         scores.forget(id);
+        dialer.reconsider();
         Some(peer)
     }
 
-    /// Timers that are due, but for dials ([`Peering::dial`]).
+    /// Timers that are due. [`Peering::dial`] then dials.
     pub(crate) fn tick(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
-        let Self { handshakes, pings, peers: _, scores: _, book: _, bans: _, dialer: _ } = self;
+        let Self { handshakes, pings, dialer, peers: _, scores: _, book: _, bans: _ } = self;
         for peer in handshakes.expired(now) {
             out.close(peer, Reason::HandshakeTimeout);
         }
         pings.tick(now, rng, out);
+        dialer.reconsider();
     }
 
     pub(crate) fn deadline(&self) -> Option<MonoTime> {
@@ -123,6 +125,7 @@ impl Peering {
         self.dialer.expect(address, id);
         let said = PeerAddress { address, services: SERVICE_FULL, last_seen: UnixTime::EPOCH };
         self.book.add(now, &said, address.ip());
+        self.dialer.reconsider();
     }
 
     /// A dial came to nothing, or its connection was of no use.

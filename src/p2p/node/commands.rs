@@ -217,7 +217,6 @@ impl Node {
             peer.direction == Direction::Outbound && peer.address == address && id.is_some_and(|id| id != peer.id)
         });
         others.for_each(|(peer, _)| self.out.close(peer, Reason::Requested));
-        self.dial(now);
         self.finish(now);
         added
     }
@@ -226,7 +225,6 @@ impl Node {
     /// is known. `id` has to be there if it is given.
     pub fn add_seed(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
         self.peering.add_seed(now, address, id);
-        self.dial(now);
         self.finish(now);
     }
 
@@ -299,7 +297,6 @@ impl Node {
     /// [`Event::NodesFound`](crate::p2p::Event::NodesFound) of that number. `None` if too many are under way.
     pub fn find_node(&mut self, now: Now, target: NodeId) -> Option<u64> {
         let number = self.protocols.discovery.look_for(target);
-        self.explore(now);
         self.finish(now);
         number
     }

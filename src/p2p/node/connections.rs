@@ -65,7 +65,6 @@ impl Node {
         if direction == Direction::Outbound {
             self.unreached(now, address);
             self.out.event(Event::PeerDisconnected { peer: id, address, reason });
-            self.dial(now);
         }
     }
 
@@ -133,8 +132,6 @@ impl Node {
         if !peer.brief {
             self.out.event(Event::PeerDisconnected { peer: id, address: peer.address, reason });
         }
-        self.explore(now);
-        self.dial(now);
     }
 
     pub(super) fn greeted(&mut self, now: Now, id: PeerId, hello: Hello) {

@@ -88,10 +88,7 @@ impl Protocol for Node {
         self.gained = false;
         match input {
             Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
-            Input::ConnectFailed { address } => {
-                self.unreached(now, address);
-                self.dial(now);
-            }
+            Input::ConnectFailed { address } => self.unreached(now, address),
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
             Input::Flushed { peer } => self.protocols.server.flushed(peer),
@@ -174,8 +171,6 @@ impl Node {
         for anchor in node.anchors.kept().to_vec() {
             node.peering.dialer.dial(now, anchor.address, Some(anchor.id), &mut node.out);
         }
-        node.explore(now);
-        node.dial(now);
         node.finish(now);
         Ok(node)
     }
@@ -230,8 +225,6 @@ impl Node {
         protocols.tick(now, context);
         self.mempool.expire(now.unix);
         self.feel(now);
-        self.explore(now);
-        self.dial(now);
         if self.unfinished {
             self.resume(now);
         }
@@ -279,13 +272,17 @@ impl Node {
         (protocols, Context { chain, mempool, rng, out })
     }
 
-    /// Carries out judgements until there are none: a peer that goes may give others work. Then asks for blocks.
+    /// Carries out judgements until there are none, looks for nodes and dials where something has changed, then asks for
+    /// blocks. Handlers only note that something has changed: what follows from it happens here alone.
     fn settle(&mut self, now: Now) {
         loop {
             if let Some((peer, offence)) = self.out.next_offence() {
                 self.peering.punish(now, peer, offence, &mut self.out);
             } else if let Some((peer, reason)) = self.out.next_closing() {
                 self.disconnected(now, peer, reason);
+            } else if self.protocols.discovery.has_changed() || self.peering.dialer.has_changed() {
+                self.explore(now);
+                self.dial(now);
             } else {
                 break;
             }
@@ -320,10 +317,7 @@ impl Node {
             // How busy this thread is says nothing about the peer.
             Message::Pong(nonce) => self.peering.pings.pong(at, id, nonce),
             Message::FindNode { target } => self.protocols.discovery.asked(now, (id, ip), target, out),
-            Message::Nodes(contacts) => {
-                self.told(now, id, &contacts);
-                self.dial(now);
-            }
+            Message::Nodes(contacts) => self.told(now, id, &contacts),
             Message::Inventory(items) => self.inventory(now, id, items),
             Message::GetData(items) => server.get_data(id, items, out),
             Message::NotFound(items) => self.not_found(now, id, items),

@@ -57,7 +57,6 @@ impl Node {
         self.book_met(now, contact, services);
         self.protocols.discovery.met(now, contact);
         self.protocols.discovery.reached(now, older, &contact, &mut self.out);
-        self.explore(now);
     }
 
     /// A node was dialled and was there.
@@ -85,7 +84,6 @@ impl Node {
             (Direction::Inbound, None) => {}
         }
         self.protocols.discovery.connected(now, id, greeted, &mut self.out);
-        self.explore(now);
     }
 
     /// A peer names nodes: where they are said to be is worth a look when there is time for it.
@@ -97,7 +95,6 @@ impl Node {
                 self.peering.book.add(now, &said, ip);
             }
         }
-        self.explore(now);
     }
 
     /// A dial came to nothing, or its connection ended before hello.
@@ -108,7 +105,6 @@ impl Node {
             self.peering.book.drop_untested(&address);
         }
         self.peering.unreached(now, address);
-        self.explore(now);
     }
 
     /// Tries an address that nobody here has tried, now and then, so that there are good ones when they are needed.

@@ -94,11 +94,12 @@ impl Protocols {
         sync.disconnected(now, id, chain, out);
     }
 
-    /// Timers that are due, but for lookups, which bring dials (`Node::explore`). The server answers at the end of every
+    /// Timers that are due. Lookups bring dials, which are for the node (`Node::explore`). The server answers at the end of every
     /// input; budgets and pushes fill with time; compact blocks have the download's timers.
     pub(super) fn tick(&mut self, now: Now, context: Context<'_>) {
         let Context { chain, mempool, rng: _, out } = context;
-        let Self { sync, download, relay, requests, discovery: _, pushes: _, blocks: _, server: _, budgets: _ } = self;
+        let Self { discovery, sync, download, relay, requests, pushes: _, blocks: _, server: _, budgets: _ } = self;
+        discovery.tick();
         sync.tick(now, chain, out);
         download.tick(now, chain, sync, out);
         relay.tick(now, mempool, out);

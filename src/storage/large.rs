@@ -2,13 +2,17 @@
 //!
 //! What stands in the file is never changed. A value that is removed or replaced leaves its bytes behind, as a block that
 //! leaves the best chain does, and so does one whose commit a kill undoes: all of them take work to make.
+//!
+//! A value has its place at once, and is written when the store's writer comes to it: whoever commits a block does not wait
+//! for the disk.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::hash::Hasher;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use siphasher::sip::SipHasher13;
 
@@ -46,8 +50,16 @@ impl Place {
 pub(super) struct LargeValues {
     file: File,
     path: PathBuf,
+    tail: Mutex<Tail>,
+}
+
+/// What is not in the file yet.
+#[derive(Debug)]
+struct Tail {
     /// Where the next value goes.
-    end: Mutex<u64>,
+    end: u64,
+    /// Values that are to be written, by their offsets.
+    waiting: BTreeMap<u64, Arc<[u8]>>,
 }
 
 impl LargeValues {
@@ -55,7 +67,7 @@ impl LargeValues {
     pub const FILE: &str = "large";
 
     /// Opens the file in `dir`, or makes one there. A link to one, as a copy of a database has it, may be to a file that can
-    /// only be read; appending to it fails.
+    /// only be read; syncing it fails once something was appended.
     ///
     /// # Errors
     /// [`StoreError::Backend`].
@@ -73,19 +85,22 @@ impl LargeValues {
             Ok((file, end))
         };
         let (file, end) = open().map_err(|e| failed(&path, &e))?;
-        Ok(Self { file, path, end: Mutex::new(end) })
+        Ok(Self { file, path, tail: Mutex::new(Tail { end, waiting: BTreeMap::new() }) })
     }
 
-    /// Appends a value.
-    ///
-    /// # Errors
-    /// [`StoreError::Backend`]; then nothing has changed.
-    pub fn append(&self, value: &[u8]) -> Result<Place, StoreError> {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        self.file.write_all_at(value, *end).map_err(|e| failed(&self.path, &e))?;
-        let place = Place { offset: *end, length: value.len() as u32, checksum: checksum(&[value]) };
-        *end += value.len() as u64;
-        Ok(place)
+    // Nothing under this lock can panic and leave half a change.
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a value, which is in memory until [`LargeValues::sync`].
+    pub fn append(&self, value: &[u8]) -> Place {
+        let (length, checksum) = (value.len() as u32, checksum(&[value]));
+        let mut tail = self.tail();
+        let offset = tail.end;
+        tail.end += value.len() as u64;
+        tail.waiting.insert(offset, value.into());
+        Place { offset, length, checksum }
     }
 
     /// The value at a place.
@@ -97,6 +112,9 @@ impl LargeValues {
             let reason = format!("{} is {what} at byte {}", self.path.display(), place.offset);
             StoreError::Corrupt { dir: self.path.parent().unwrap_or(&self.path).to_owned(), reason }
         };
+        if let Some(waiting) = self.tail().waiting.get(&place.offset) {
+            return Ok(waiting.to_vec());
+        }
         let mut value = vec![0; place.length as usize];
         match self.file.read_exact_at(&mut value, place.offset) {
             Ok(()) if checksum(&[&value]) == place.checksum => Ok(value),
@@ -106,11 +124,16 @@ impl LargeValues {
         }
     }
 
-    /// Returns when all that was appended would survive a power cut.
+    /// Writes what waits, and returns when all that was appended before would survive a power cut.
     ///
     /// # Errors
     /// [`StoreError::Backend`].
     pub fn sync(&self) -> Result<(), StoreError> {
+        let waiting = self.tail().waiting.clone();
+        for (offset, value) in waiting {
+            self.file.write_all_at(&value, offset).map_err(|e| failed(&self.path, &e))?;
+            self.tail().waiting.remove(&offset);
+        }
         self.file.sync_data().map_err(|e| failed(&self.path, &e))
     }
 }

@@ -5,7 +5,7 @@
 //! again before that never gets there. Windows are written in the order of commits and each as a whole, so that a store
 //! that is opened after a kill is as it was after some commit: the last of a window.
 //!
-//! Large values are appended to their file when they are committed, so that they take no memory while they wait.
+//! Large values are written to a file of their own before the journal names them.
 //!
 //! There is at most [`BACKLOG_BYTES`] of memory in what waits and what is being written: a commit waits for room. If
 //! the disk fails, so does every commit from then on, what is in memory stays readable, and the owner is told at once.
@@ -99,7 +99,9 @@ impl Windows {
 
 #[derive(Debug, Default)]
 struct Control {
+    /// Bytes of what waits: in the window, and of the large values that it names.
     pending_bytes: usize,
+    pending_large: usize,
     writing_bytes: usize,
     /// When the oldest change that waits was committed.
     since: Option<Instant>,
@@ -190,7 +192,7 @@ impl SledStore {
     pub(super) fn waiting(&self) -> (usize, usize) {
         let control = self.shared.control();
         let waiting = self.shared.windows.read().unwrap_or_else(PoisonError::into_inner).pending.len();
-        (waiting, control.pending_bytes + control.writing_bytes)
+        (waiting, control.pending_bytes + control.pending_large + control.writing_bytes)
     }
 }
 
@@ -264,7 +266,7 @@ impl Shared {
                 None => control = self.work.wait(control).unwrap_or_else(PoisonError::into_inner),
                 Some(waited) => {
                     let left = self.limits.linger.saturating_sub(waited);
-                    let enough = control.pending_bytes >= self.limits.window;
+                    let enough = control.pending_bytes + control.pending_large >= self.limits.window;
                     if enough || left.is_zero() || control.hurry || control.stop {
                         break;
                     }
@@ -277,7 +279,8 @@ impl Shared {
         windows.writing = Arc::new(pending);
         let window = windows.writing.clone();
         drop(windows);
-        control.writing_bytes = std::mem::take(&mut control.pending_bytes);
+        let large = std::mem::take(&mut control.pending_large);
+        control.writing_bytes = large + std::mem::take(&mut control.pending_bytes);
         control.since = None;
         Some((window, control.committed))
     }
@@ -376,20 +379,21 @@ impl Store for SledStore {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let shared = &*self.shared;
-        let mut large = Vec::new();
+        let (mut large, mut large_bytes) = (Vec::new(), 0);
         for (key, value, _) in batch.changes() {
             if key.len() > MAX_KEY_BYTES {
                 let reason = format!("a key of {} bytes is too long", key.len());
                 return Err(StoreError::Backend { dir: self.dir(), reason });
             }
             if let Some(value) = value.filter(|value| value.len() >= LARGE_BYTES) {
-                large.push(shared.large.append(value).inspect_err(|error| shared.fail(error))?);
+                large_bytes += value.len();
+                large.push(shared.large.append(value));
             }
         }
         let mut control = shared.control();
         loop {
             shared.failure(&control)?;
-            let waiting = control.pending_bytes + control.writing_bytes;
+            let waiting = control.pending_bytes + control.pending_large + control.writing_bytes;
             if waiting < shared.limits.backlog {
                 break;
             }
@@ -408,9 +412,10 @@ impl Store for SledStore {
             recent.pending.note(Change { key, value, is_new });
         }
         control.pending_bytes = recent.pending.bytes();
+        control.pending_large += large_bytes;
         drop(recent);
         control.committed += 1;
-        if control.since.is_none() || control.pending_bytes >= shared.limits.window {
+        if control.since.is_none() || control.pending_bytes + control.pending_large >= shared.limits.window {
             control.since.get_or_insert_with(Instant::now);
             shared.work.notify_all();
         }

@@ -337,6 +337,22 @@ fn a_commit_waits_for_room_and_memory_stays_bounded() {
     assert_eq!(all(&store).len(), 4_000);
 }
 
+/// A commit does not wait until a large value is in its file; readers have it from memory, and it counts as what waits.
+#[test]
+fn a_large_value_is_read_before_and_after_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        open(dir.path(), Limits { linger: Duration::from_secs(3_600), backlog: 1 << 20, window: 1 << 20 }).unwrap();
+    let mut batch = Batch::default();
+    batch.put(b"large", vec![5; 10_000]);
+    store.commit(batch).unwrap();
+    let file = || std::fs::metadata(dir.path().join("large")).unwrap().len();
+    assert_eq!((store.get(b"large").unwrap(), file()), (Some(vec![5; 10_000]), 0));
+    assert!(store.waiting().1 > 10_000, "{:?}", store.waiting());
+    store.flush().unwrap();
+    assert_eq!((store.get(b"large").unwrap(), file(), store.waiting()), (Some(vec![5; 10_000]), 10_000, (0, 0)));
+}
+
 #[test]
 fn damage_to_any_of_its_files_is_an_error() {
     let dir = tempfile::tempdir().unwrap();

@@ -409,6 +409,25 @@ fn a_compact_block_that_was_asked_for_comes_once() {
     assert_eq!(looked, 2, "one of them may be a push that crossed with the request");
 }
 
+/// Of a block whose transactions are in the mempool, only what is new is hashed: the Merkle tree, the coinbase, the header.
+#[test]
+fn a_transaction_of_the_mempool_is_not_hashed_again_with_its_block() {
+    let mut bench = full_node();
+    fill_mempool(&mut bench, 500);
+    let [sender, listener] = ["10.0.0.1:5", "10.0.1.1:5"].map(|address| bench.guest(address));
+    bench.say(listener, Message::SendCompact(true));
+    let block = next_block(&bench);
+    assert_eq!(block.transactions.len(), 501);
+    let (hash, compact) = (block.hash(), CompactBlock::new(&block, &block.txids(), 1, &[]));
+    bench.say(sender, Message::Headers(vec![block.header]));
+    let before = meter::effort();
+    bench.say(sender, Message::CompactBlock(Arc::new(compact)));
+    bench.after(Duration::from_millis(1));
+    let hashes = (meter::effort() - before).hashes;
+    assert_eq!(bench.node.tip().1, hash);
+    assert!(hashes < 2 * 500, "{hashes} hashes");
+}
+
 /// Twenty that ask for dear answers and one that asks for a cheap one: the cheap one does not wait for the others.
 #[test]
 fn who_asks_little_is_answered_before_who_asks_much() {

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use crate::process::{Done, Place, done, flip, wait_for};
+use crate::process::{Done, Place, done, flip, send_signal, wait_for};
 use serde_json::Value;
 
 /// `cairn testnet` in directory `net`.
@@ -52,7 +52,7 @@ fn the_commands_it_tells_work_as_they_stand_and_the_network_is_resumed() {
     done(testnet(&place, &[])).fails(1, "is in use by another process");
 
     assert!(place.path("net/.rpc-address").exists());
-    Command::new("kill").args(["-INT", &network.0.id().to_string()]).status().unwrap();
+    send_signal("INT", network.0.id());
     assert!(network.0.wait().unwrap().success());
     assert_eq!(rest.join().unwrap().last().map(String::as_str), Some("stopping…"));
     assert!(!place.path("net/.rpc-address").exists(), "the address of a node that is gone");
@@ -95,7 +95,7 @@ impl<'a> Instant<'a> {
     }
 
     fn stop(mut self) {
-        Command::new("kill").args(["-INT", &self.process.0.id().to_string()]).status().unwrap();
+        send_signal("INT", self.process.0.id());
         assert!(self.process.0.wait().unwrap().success());
     }
 }

@@ -1,11 +1,10 @@
 //! A real Chromium without a window, driven over WebDriver (W3C), which is JSON over HTTP.
 
-#![allow(dead_code)] // Each test binary uses its own part.
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -24,14 +23,22 @@ pub struct Browser {
     _profile: tempfile::TempDir,
 }
 
-/// Where a program is, or which package has it.
-fn program(name: &str, package: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.exists()).unwrap_or_else(|| {
-        panic!(
-            "{name} is not installed: it is in the Debian package {package}; .ci/browser installs what these tests need"
-        )
-    })
+/// Where Chromium and its driver are. `.ci/browser` installs both where one is missing: the first caller waits for it, and
+/// all fail with what it says if it cannot.
+fn programs() -> &'static [PathBuf; 2] {
+    static FOUND: LazyLock<Result<[PathBuf; 2], String>> = LazyLock::new(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/browser");
+        let done = Command::new(script).stdin(Stdio::null()).output().expect("bash runs .ci/browser");
+        if !done.status.success() {
+            return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        Ok(["chromium", "chromedriver"].map(|name| {
+            let mut files = std::env::split_paths(&path).map(|directory| directory.join(name));
+            files.find(|file| file.exists()).expect(".ci/browser found or installed it")
+        }))
+    });
+    FOUND.as_ref().unwrap_or_else(|error| panic!("there is no browser, and .ci/browser failed:\n{error}"))
 }
 
 impl Browser {
@@ -46,8 +53,8 @@ impl Browser {
     }
 
     fn start(url: &str, device: Value) -> Self {
-        let chromium = program("chromium", "chromium");
-        let mut driver = Command::new(program("chromedriver", "chromium-driver"))
+        let [chromium, chromedriver] = programs();
+        let mut driver = Command::new(chromedriver)
             .arg("--port=0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -57,7 +64,7 @@ impl Browser {
         let port = port(&mut driver);
         let profile = tempfile::tempdir().unwrap();
         let mut browser = Self { driver, port, session: "/session".to_owned(), _profile: profile };
-        browser.begin(&chromium, device);
+        browser.begin(chromium, device);
         browser.command("url", &json!({ "url": url }));
         browser
     }

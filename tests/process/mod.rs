@@ -213,17 +213,23 @@ pub fn done(mut command: Command) -> Done {
 }
 
 fn finish(child: Child) -> Done {
-    let pid = child.id().to_string();
+    let pid = child.id();
     let (sender, output) = mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output()));
     let output = output.recv_timeout(DEADLINE).unwrap_or_else(|_| {
         // For its output to be seen.
-        let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        send_signal("KILL", pid);
         panic!("a command did not end: {:?}", output.recv_timeout(DEADLINE))
     });
     let output = output.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Done { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+/// Sends a process a signal, by the shell's own `kill`: the program of that name is not everywhere. Whether it was sent.
+pub fn send_signal(name: &str, pid: u32) -> bool {
+    let kill = ["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()];
+    Command::new("sh").args(kill).status().unwrap().success()
 }
 
 /// A running node, killed when dropped.
@@ -292,8 +298,7 @@ impl Node {
 
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+        assert!(send_signal(name, self.pid()));
     }
 
     /// Waits until it has ended.

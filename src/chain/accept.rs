@@ -1,4 +1,4 @@
-//! Taking headers and blocks in.
+//! Accepts headers and blocks.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ use crate::primitives::time::UnixTime;
 use crate::storage::{Batch, Status, StoreError};
 
 impl Chain {
-    /// Takes a header without its body. `true` if it was not known.
+    /// Accepts a header without its body. `true` if it is new.
     ///
     /// # Errors
     /// [`ChainError`]; nothing has changed then.
@@ -27,15 +27,15 @@ impl Chain {
         self.accept_headers(&[header], now).map(|new| new == 1).map_err(|(_, error)| error)
     }
 
-    /// Takes headers in order, in one batch; answers how many were not known. `now` is the clock's.
+    /// Accepts headers in order, in one batch, and returns how many are new. `now` is the clock's.
     ///
     /// # Errors
-    /// The place of the first that was refused, and why. Those before it are taken, unless the store failed.
+    /// The index of the first refused header, and why. Headers before it are accepted, unless the store failed.
     pub fn accept_headers(&mut self, headers: &[Header], now: UnixTime) -> Result<usize, (usize, ChainError)> {
         self.accept_hashed(headers, &Header::hash_all(headers), now)
     }
 
-    /// [`Chain::accept_headers`], for a caller who has hashed them already.
+    /// [`Chain::accept_headers`], for headers that the caller has already hashed.
     pub(crate) fn accept_hashed(
         &mut self,
         headers: &[Header],
@@ -61,14 +61,13 @@ impl Chain {
         }
     }
 
-    /// Takes a block: its header if that is new, its body, and moves to the best chain that this makes possible. A body
-    /// may come before those of the blocks before it; it is then stored until they are there. `now` is the
-    /// clock's.
+    /// Accepts a block: stores its header if new and its body, then activates the best chain. A body may arrive before
+    /// the bodies of its ancestors; it is then stored until they arrive. `now` is the clock's.
     ///
     /// # Errors
-    /// [`ChainError::Rule`] if the block is refused. Where the body is its header's, the block and all after it are
-    /// invalid from then on; a body that is not leaves the header's good name alone. The tip has not moved.
-    /// [`ChainError::Store`] if the store fails; the steps before that one stand.
+    /// [`ChainError::Rule`] if the block is refused. If the body matches its header, the block and its descendants are
+    /// marked invalid; a body that does not match its header does not invalidate the header. The tip has not moved.
+    /// [`ChainError::Store`] if the store fails; earlier steps stand.
     pub fn accept_block(
         &mut self,
         block: Block,
@@ -102,7 +101,7 @@ impl Chain {
         if self.entry(&hash).is_some_and(|entry| entry.has_body() && !entry.is_invalid()) {
             return Err(ChainError::Duplicate { hash });
         }
-        // A new header goes in with the first write.
+        // A new header is stored with the first write.
         let entry = self.check_header(&self.tree.read().index, &mut Draft::default(), header, hash, now)?;
         let mut update = ChainUpdate::default();
         match self.stats.check.time(|| check(&self.params)) {
@@ -118,7 +117,7 @@ impl Chain {
         }
     }
 
-    /// Whether `block`, proof of work aside, could be the next on the tip (BIP-23's proposal). Nothing changes.
+    /// Checks whether `block`, proof of work aside, could extend the tip (BIP-23's proposal). Changes nothing.
     ///
     /// # Errors
     /// [`ChainError::Rule`] if not, [`ChainError::Store`].
@@ -137,7 +136,7 @@ impl Chain {
         }
     }
 
-    /// The entry of a header, which if it is new is checked and added to `draft`.
+    /// The entry of a header. A new header is checked and added to `draft`.
     fn check_header(
         &self,
         index: &Index,
@@ -177,7 +176,7 @@ impl Chain {
         entry.parent == self.tip().id && nothing_is_better && !self.waiting.contains_key(&entry.id)
     }
 
-    /// Stores a body that cannot be connected yet or is on a side branch. What waited for it becomes complete.
+    /// Stores a body that cannot be connected yet or is on a side branch. Blocks that waited for it become complete.
     fn keep_body(&mut self, mut entry: Entry, block: &CheckedBlock) -> Result<(), StoreError> {
         entry.status = entry.status.with(Status::BODY);
         entry.tx_count = block.txids().len() as u32;
@@ -193,7 +192,7 @@ impl Chain {
             }
         }
         drop(tree);
-        // Of those that become complete at one time, the first to be announced has its turn first.
+        // Blocks that become complete together are ordered by arrival of their headers.
         completed.sort_unstable_by_key(|entry| entry.id);
         for (sequence, entry) in (self.next_sequence..).zip(&mut completed) {
             entry.sequence = sequence;
@@ -222,7 +221,8 @@ impl Chain {
     }
 }
 
-/// Headers that are checked, and not in the tree before the store has them: nobody reads there what may not last.
+/// Checked headers that are not stored yet. They enter the tree only after the store has them, so that readers never
+/// see a header that may be lost.
 #[derive(Default)]
 struct Draft {
     new: Vec<(Entry, HeaderTail)>,
@@ -240,8 +240,8 @@ impl Draft {
     }
 }
 
-/// Refuses block `hash` if `entry`, which is it or its parent, is known to be invalid: the nearest bad block is named.
-/// What only the operator refuses is no peer's fault.
+/// Refuses block `hash` if `entry`, the block itself or its parent, is invalid, and names the nearest bad block. A
+/// block that only the operator refuses is no peer's fault.
 fn not_invalid(index: &Index, entry: &Entry, hash: BlockHash) -> Result<(), ChainError> {
     if entry.has_fault(Status::BROKEN) {
         let bad = index.branch(entry).find(|entry| entry.status.has(Status::BROKEN)).unwrap_or(*entry);

@@ -1,4 +1,4 @@
-//! Making the best branch the best chain, a block at a time.
+//! Activates the best branch, a block at a time.
 
 use std::cmp::Reverse;
 
@@ -15,12 +15,13 @@ use crate::storage::{Batch, Status, StoreError};
 /// Says whether a transaction's signatures are known to be good: the mempool's knowledge.
 pub type IsVerified<'a> = &'a dyn Fn(&Txid) -> bool;
 
-/// Bytes of blocks that one call may move: an update holds them all in memory. What is left goes to the next call.
+/// Most bytes of blocks that one call connects or disconnects, since an update holds them all in memory. The next call
+/// continues.
 const MAX_MOVED_BYTES: usize = 64 << 20;
-/// What a block takes in memory besides its bytes, generously.
+/// Memory of a block besides its bytes, rounded up.
 const BLOCK_OVERHEAD: usize = 1 << 10;
 
-/// What became of the best chain, as the difference between before and after.
+/// How the best chain changed, as the difference between before and after.
 #[derive(Debug, Default)]
 pub struct ChainUpdate {
     /// Blocks that left it, newest first.
@@ -29,7 +30,7 @@ pub struct ChainUpdate {
     pub connected: Vec<CheckedBlock>,
     /// Blocks found invalid on the way, with the rule each broke.
     pub rejected: Vec<(BlockHash, RuleError)>,
-    /// So much was moved that the rest is left for [`Chain::resume`]; the next block that is accepted resumes it too.
+    /// The call reached its limit: [`Chain::resume`], or the next accepted block, continues.
     pub unfinished: bool,
 }
 
@@ -53,7 +54,7 @@ impl Candidate {
         Self { work: entry.work, sequence: Reverse(entry.sequence), id: entry.id }
     }
 
-    /// `entry`, if it could be the tip and is better than the one there is.
+    /// `entry`, if it could be the tip and is better than the present one.
     pub(super) fn better_than(tip: &Entry, entry: &Entry) -> Option<Self> {
         let candidate = Self::new(entry);
         (entry.is_complete() && !entry.is_invalid() && candidate > Self::new(tip)).then_some(candidate)
@@ -168,7 +169,7 @@ impl Chain {
             self.candidates.insert(Candidate::new(&entry));
         }
         match update.disconnected.last() {
-            // Back where it was, after a better branch turned out to be invalid.
+            // Back on the old tip, after the better branch turned out to be invalid.
             Some(last) if update.connected.is_empty() && last.hash() == block.hash() => {
                 update.disconnected.pop();
             }
@@ -190,14 +191,14 @@ impl Chain {
         self.tree.write().active.pop();
         self.range = range;
         let size = block.block().size() + BLOCK_OVERHEAD;
-        // What this very update put on, it takes off again.
+        // A block that this update connected is disconnected again.
         if update.connected.pop().is_none() {
             update.disconnected.push(block);
         }
         Ok(size)
     }
 
-    /// Notes that a block breaks a rule, and with it all after it.
+    /// Marks a block and its descendants as invalid.
     pub(super) fn mark_broken(
         &mut self,
         entry: Entry,
@@ -221,7 +222,7 @@ impl Chain {
         Ok(checked)
     }
 
-    /// Looks for candidates among all entries: when the tip has lost work, or blocks have become valid again.
+    /// Searches all entries for candidates, after the tip lost work or blocks became valid again.
     pub(super) fn find_candidates(&mut self) {
         let tree = self.tree.read();
         let tip = tree.tip();
@@ -229,7 +230,7 @@ impl Chain {
         self.candidates = better.chain([Candidate::new(&tip)]).collect();
     }
 
-    /// Looks for bodies that wait for others, when the chain is opened.
+    /// Finds bodies that wait for their ancestors' bodies, when the chain is opened.
     pub(super) fn find_waiting(&mut self) {
         let tree = self.tree.read();
         for entry in tree.index.entries().filter(|entry| entry.has_body() && !entry.is_complete()) {

@@ -15,7 +15,7 @@ use crate::primitives::mmr;
 use crate::primitives::tx::OutPoint;
 use crate::storage::{Counts, Database, StoreError, TxLocation};
 
-/// What a store that is in order holds.
+/// Totals of a consistent store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     /// Height of the best chain.
@@ -78,7 +78,7 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(u32, u32))
     })
 }
 
-/// How much [`check_recent`] looks at: each level does what those below it do, too. The numbers are Bitcoin Core's.
+/// How much [`check_recent`] checks: each level includes those below it. The numbers are Bitcoin Core's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// 0: bodies can be read and are the blocks that they are stored as.
@@ -87,16 +87,16 @@ pub enum Level {
     Rules,
     /// 2: each has an undo record, for as many coins as it spends.
     Undo,
-    /// 3: what each made is among the coins unless a later one spent it, and what each spent is not.
+    /// 3: each output is unspent or spent by a later block, and no spent coin is still there.
     Coins,
-    /// 4: each connects again by every rule, signatures included, to the state before it, and has left the undo record,
-    /// the filter and the indexes that it should have.
+    /// 4: each block connects again by every rule, signatures included, to the state before it, and its undo record,
+    /// filter and index entries are right.
     Connect,
 }
 
-/// Checks the last `count` blocks of the best chain, whose tip is block `tip` at `height`, from the last one down. If the
-/// tip moves meanwhile, the verdict means nothing. Asks `going_on` before each block whether to go on; `false` if that
-/// said no.
+/// Checks the last `count` blocks of the best chain, whose tip is block `tip` at `height`, from the last one down. If
+/// the tip moves meanwhile, the verdict means nothing. Stops before a block if `going_on` returns `false`, and then
+/// returns `false`.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`], naming the first thing that does not agree; or the store's own.
@@ -109,7 +109,7 @@ pub fn check_recent(
     going_on: &dyn Fn() -> bool,
 ) -> Result<bool, StoreError> {
     let mut hash = tip;
-    // What the blocks above spent.
+    // Coins spent by the blocks above.
     let mut spent_later: HashSet<OutPoint> = HashSet::new();
     for height in (0..=height).rev().take(count as usize) {
         if !going_on() {
@@ -151,7 +151,7 @@ pub fn check_recent(
     Ok(true)
 }
 
-/// Compares what a block made and spent with the coins that there are.
+/// Compares the coins that a block made and spent with those in the store.
 fn check_coins(db: &Database, delta: &Delta, spent_later: &mut HashSet<OutPoint>) -> Result<(), StoreError> {
     spent_later.extend(delta.spent.iter().map(|(outpoint, _)| *outpoint));
     for (outpoint, coin) in &delta.created {
@@ -168,7 +168,7 @@ fn check_coins(db: &Database, delta: &Delta, spent_later: &mut HashSet<OutPoint>
     Ok(())
 }
 
-/// Every header, on all branches, by its own rules and its parent's. Hashes and work follow from headers when they are read.
+/// Checks every header on every branch. Hashes and work are computed from the headers.
 fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), StoreError> {
     for entry in index.entries() {
         let fault = |what: String| db.corrupt(format!("header of block {}: {what}", entry.hash));
@@ -184,7 +184,7 @@ fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), St
     Ok(())
 }
 
-/// The state at some height, made from blocks alone, and how much of the store it accounts for.
+/// The state at a height, computed from blocks alone, and counts of the store's entries that it explains.
 struct Replay<'a> {
     db: &'a Database,
     params: &'a Params,
@@ -245,7 +245,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Compares the coins, and that the store holds nothing besides what the blocks account for.
+    /// Compares the coins, and checks that the store has no entries that the blocks do not explain.
     fn finish(&mut self) -> Result<(), StoreError> {
         let mut wrong: Option<OutPoint> = None;
         self.db.for_each_coin(&mut |outpoint, coin| {

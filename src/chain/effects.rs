@@ -43,8 +43,8 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     db.store().commit(batch)
 }
 
-/// Makes `block` the tip at `height`. Its own header proves `own_work`; its parent's filter header is `filter_header`;
-/// `range` becomes that over its chain.
+/// Makes `block` the tip at `height`. `own_work` is the work of its header, `filter_header` its parent's filter header.
+/// `range` is extended by it.
 pub(super) fn connect(
     batch: &mut Batch,
     block: &CheckedBlock,
@@ -80,7 +80,7 @@ pub(super) fn connect(
     batch.put_tip(&block.hash());
 }
 
-/// Takes `block` off the end, with `entry` its place; `range` is that over its parent's chain.
+/// Disconnects `block`, the tip, whose place is `entry`. `range` covers its parent's chain.
 pub(super) fn disconnect(batch: &mut Batch, block: &CheckedBlock, entry: &Entry, delta: &Delta, range: &mmr::Range) {
     let passing = passing(delta);
     for (outpoint, coin) in delta.spent.iter().filter(|(outpoint, _)| !passing.contains(outpoint)) {
@@ -111,8 +111,7 @@ pub(super) fn load_range(db: &Database, height: u32) -> Result<mmr::Range, Store
     mmr::Range::from_peaks(leaves, peaks).ok_or_else(|| db.corrupt("the header range has no such peaks"))
 }
 
-/// The filter header that the one after `previous`, the hash of a block of the best chain, builds on: its own, or zero
-/// for none.
+/// The filter header of block `previous` of the best chain; zero for genesis's parent.
 pub(super) fn filter_header_of(db: &Database, previous: &BlockHash) -> Result<FilterHeader, StoreError> {
     if *previous == BlockHash::ZERO {
         return Ok(FilterHeader::ZERO);

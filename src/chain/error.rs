@@ -1,10 +1,10 @@
-//! Why a header or block was not taken, and whose fault that is.
+//! Why a header or block was refused, and whose fault that is.
 
 use crate::consensus::error::{Blame, RuleError};
 use crate::primitives::hash::BlockHash;
 use crate::storage::StoreError;
 
-/// Why a header or block was not taken.
+/// Why a header or block was refused.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum ChainError {
@@ -18,7 +18,7 @@ pub enum ChainError {
         /// The header it refers to.
         parent: BlockHash,
     },
-    /// Its body is here already.
+    /// Its body is already stored.
     #[error("block {hash} is known already")]
     Duplicate { hash: BlockHash },
     /// Asked about a block that is not in the tree.
@@ -36,7 +36,7 @@ pub enum ChainError {
 }
 
 impl ChainError {
-    /// Who is to answer for it.
+    /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
             Self::Rule { source, .. } => source.blame(),
@@ -49,7 +49,7 @@ impl ChainError {
         }
     }
 
-    /// The block, and the rule that it breaks, if its sender is to answer for that.
+    /// The block and the rule that it breaks, if its sender is at fault.
     pub fn fault(&self) -> Option<(BlockHash, &RuleError)> {
         match self {
             Self::Rule { hash, source } if self.blame() == Blame::Peer => Some((*hash, source)),

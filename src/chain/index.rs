@@ -81,7 +81,8 @@ impl Entry {
     }
 }
 
-/// What the tree keeps of an entry. There are as many as blocks, in memory: what can be had from the parent is not here.
+/// What the tree keeps of an entry. There is one in memory for each block, so values that follow from the parent are
+/// left out.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     hash: BlockHash,
@@ -107,7 +108,7 @@ impl Slot {
     }
 }
 
-/// The tree. Changing the disk first is up to its owner.
+/// The tree. Its owner writes to the disk first.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     slots: Vec<Slot>,
@@ -119,7 +120,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Rebuilds the tree from the store. Rules are not checked again, but that each header follows on another.
+    /// Rebuilds the tree from the store. Checks only that each header has a parent, not the rules again.
     pub fn load(db: &Database) -> Result<Self, StoreError> {
         let mut index = Self::default();
         db.for_each_header(&mut |place, record| {
@@ -165,8 +166,7 @@ impl Index {
         &self.slots[id as usize]
     }
 
-    /// Notes an entry: one that follows on the last, or of another what can change: its status, its turn, the
-    /// transactions in its body.
+    /// Appends an entry, or updates the mutable fields of an existing one: status, sequence, transaction count.
     pub fn put(&mut self, entry: &Entry) {
         if entry.id as usize == self.slots.len() {
             self.insert(entry.hash, entry.header, entry.parent, entry.work);
@@ -220,7 +220,7 @@ impl Index {
         }
     }
 
-    /// Has every entry inherit its ancestors' faults, after some have changed, which is rare.
+    /// Recomputes the inherited faults of every entry after some have changed, which is rare.
     pub fn hand_down_faults(&mut self) {
         for id in 1..self.slots.len() {
             self.slots[id].inherited = self.slot(self.slots[id].parent).legacy();
@@ -250,7 +250,7 @@ impl Index {
                 return id;
             }
             let (skip, next_skip) = (skip_height(at.height), skip_height(at.height - 1));
-            // One step back may lead to a longer jump that does not go too far.
+            // The parent may have a longer skip that does not go too far.
             let step_first = next_skip + 2 < skip && next_skip >= height;
             id = if skip == height || (skip > height && !step_first) { at.skip } else { at.parent };
         }

@@ -53,17 +53,19 @@ pub struct Chain {
     tree: TreeOwner,
     /// Over the headers of the best chain, the tip's included.
     range: mmr::Range,
-    /// What could be the tip, best last: complete, not invalid, and no worse than the tip, which is among them.
+    /// Entries that could be the tip, best last: complete, not invalid, and no worse than the tip, which is one of
+    /// them.
     candidates: BTreeSet<Candidate>,
     /// Entries with a body whose parent is not complete, by parent.
     waiting: HashMap<Id, Vec<Id>>,
-    /// The turn of the next block that becomes complete.
+    /// The sequence number of the next block that becomes complete.
     next_sequence: u32,
     stats: Stats,
 }
 
 impl Chain {
-    /// Opens the chain in `store`, or starts one there with genesis, and finishes what a process before left halfway.
+    /// Opens the chain in `store`, or starts one there with genesis, and finishes an activation that an earlier process
+    /// left unfinished.
     ///
     /// # Errors
     /// [`StoreError`] for a store of another network, of another version, or damaged.
@@ -110,17 +112,17 @@ impl Chain {
         &self.db
     }
 
-    /// What it has done since it was opened.
+    /// Statistics since it was opened.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// The tree of blocks, as it is until the guard is dropped.
+    /// The tree of blocks, unchanged until the guard is dropped.
     pub fn tree(&self) -> RwLockReadGuard<'_, BlockTree> {
         self.tree.read()
     }
 
-    /// What other threads read the tree of blocks by.
+    /// A reader of the tree of blocks for other threads.
     pub fn reader(&self) -> TreeReader {
         self.tree.reader()
     }
@@ -167,7 +169,7 @@ impl Chain {
 
     /// `entry` and its ancestors, down to genesis.
     pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
-        // A guard for each step: whoever goes along the branch may ask the chain for other things on the way.
+        // Takes the lock for each step, so that the caller may query the chain between steps.
         let above = |entry: &Entry| (entry.height > 0).then(|| self.tree().index.get(entry.parent));
         std::iter::successors(Some(*entry), above)
     }
@@ -209,7 +211,7 @@ impl Chain {
         self.tree().index.tail(entry)
     }
 
-    /// What the rules ask of the header of the next block.
+    /// What the next block's header is checked against.
     pub fn next_context(&self) -> HeaderContext {
         let tree = self.tree();
         tree.index.tail(&tree.tip()).next_context(&self.params)

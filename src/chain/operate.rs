@@ -1,4 +1,4 @@
-//! What an operator orders: blocks refused, and taken back.
+//! Operator commands: invalidate and reconsider blocks.
 
 use super::index::Entry;
 use super::{Chain, ChainError, ChainUpdate};
@@ -6,7 +6,7 @@ use crate::primitives::hash::BlockHash;
 use crate::storage::{Batch, Status, StoreError};
 
 impl Chain {
-    /// Refuses a block and all after it, whatever the rules say, and leaves them if they are on the best chain.
+    /// Refuses a block and its descendants, whatever the rules say, and disconnects them if they are on the best chain.
     ///
     /// # Errors
     /// [`ChainError::UnknownBlock`], [`ChainError::GenesisIsFixed`], [`ChainError::Store`].
@@ -19,8 +19,8 @@ impl Chain {
         self.resume()
     }
 
-    /// Takes back what made a block, its ancestors and its descendants invalid or refused; they are checked again as
-    /// far as they have most work.
+    /// Clears the marks that made a block, its ancestors and its descendants invalid or refused. Blocks on the branch
+    /// with most work are checked again.
     ///
     /// # Errors
     /// [`ChainError::UnknownBlock`], [`ChainError::Store`].
@@ -41,7 +41,7 @@ impl Chain {
         self.resume()
     }
 
-    /// Connects what [`ChainUpdate::unfinished`] left, and what the stored bodies allow.
+    /// Continues an activation that [`ChainUpdate::unfinished`] left, as far as the stored bodies allow.
     ///
     /// # Errors
     /// [`ChainError::Store`]; the steps before the one that failed stand.
@@ -51,7 +51,7 @@ impl Chain {
         Ok(update)
     }
 
-    /// Takes entries whose status has changed, in one batch, with all that follows from it.
+    /// Writes entries whose status changed, in one batch, and updates the state that depends on it.
     pub(super) fn set_statuses(&mut self, changed: &[Entry]) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         changed.iter().for_each(|entry| batch.put_header(entry.id, &entry.record()));

@@ -1,4 +1,5 @@
-//! The coins that a block spends, looked up on all cores at once: a coin that is not in memory takes a read of the disk.
+//! Looks up the coins that a block spends on all cores in parallel, since a coin that is not in memory costs a disk
+//! read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +11,7 @@ use crate::primitives::meter;
 use crate::primitives::tx::OutPoint;
 use crate::storage::{Database, StoreError};
 
-/// Inputs from which on it is worth waking other threads.
+/// Fewest inputs for which other threads are woken.
 const FEWEST: usize = 128;
 /// Coins that a thread looks up in one go.
 const SHARE: usize = 32;
@@ -22,7 +23,7 @@ pub(super) struct Prefetched<'a> {
 }
 
 impl<'a> Prefetched<'a> {
-    /// Looks up what `block` spends of other blocks' coins, if that is much.
+    /// Looks up the coins of other blocks that `block` spends, if there are many.
     ///
     /// # Errors
     /// The store's.

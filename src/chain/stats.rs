@@ -1,8 +1,8 @@
-//! How long blocks take and how deep reorganisations go, for whoever watches a node. No rule and no decision looks at it.
+//! Durations of block validation and depths of reorganisations, for monitoring. No rule or decision uses them.
 
 use std::time::Instant;
 
-/// What the chain has done since it was opened.
+/// Statistics since the chain was opened.
 #[derive(Debug, Clone)]
 pub struct Stats {
     /// Seconds that a block's own rules took: encoding, Merkle root, structure.
@@ -11,7 +11,8 @@ pub struct Stats {
     pub connect: Histogram,
     /// Seconds that the store took to write what a connected block changes.
     pub commit: Histogram,
-    /// Blocks that left the best chain, for each reorganisation. One that is done in parts counts once a part.
+    /// Blocks that left the best chain, for each reorganisation. A reorganisation done in parts counts once for each
+    /// part.
     pub reorganisation: Histogram,
 }
 
@@ -47,7 +48,7 @@ impl Histogram {
         self.sum += value;
     }
 
-    /// Does `work`, and counts the seconds that it took.
+    /// Runs `work` and counts the seconds that it took.
     pub(super) fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = work();
@@ -55,7 +56,7 @@ impl Histogram {
         result
     }
 
-    /// Each bound with how many numbers are above the one before and not above it; the last bound is infinity.
+    /// Each upper bound with the count of numbers in its bucket; the last bound is infinity.
     pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
         self.bounds.iter().copied().chain([f64::INFINITY]).zip(self.counts.iter().copied())
     }

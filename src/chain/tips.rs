@@ -1,4 +1,4 @@
-//! The ends of all branches.
+//! Tips of all branches.
 
 use super::BlockTree;
 use crate::primitives::hash::BlockHash;
@@ -31,7 +31,7 @@ impl TipStatus {
     }
 }
 
-/// The end of one branch.
+/// The tip of one branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainTip {
     /// The branch's last block.

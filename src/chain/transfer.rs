@@ -37,8 +37,8 @@ pub struct Imported {
     pub known: u64,
 }
 
-/// Writes the best chain from height 1 on, one block at a time, and answers how many. The store need not be in order:
-/// everything before the first block that cannot be read is written. `progress` is told each height.
+/// Writes the best chain from height 1, one block at a time, and returns how many. The store may be damaged: all blocks
+/// before the first unreadable one are written. `progress` is told each height.
 ///
 /// # Errors
 /// [`TransferError::Archive`], [`TransferError::Store`]; what was written before stands.
@@ -52,7 +52,8 @@ pub fn export<W: Write>(
     let mut height = 0;
     while let Some(hash) = db.hash_at(height + 1)? {
         let block = db.raw_block(&hash)?;
-        // A record's checksum must not vouch for bytes that were damaged before. The rest is checked when imported.
+        // A record's checksum must not cover damaged bytes, so the header's hash is compared. The import checks the
+        // rest.
         let block = block.filter(|block| block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == hash));
         let Some(block) = block else {
             writer.finish()?;
@@ -67,8 +68,8 @@ pub fn export<W: Write>(
     Ok(height)
 }
 
-/// Puts an archive's blocks through validation, one at a time. `now` is the clock's; `progress` is told
-/// how many bytes are read and the height of the tip.
+/// Validates and stores an archive's blocks, one at a time. `now` is the clock's; `progress` is told how many bytes are
+/// read and the height of the tip.
 ///
 /// # Errors
 /// [`TransferError`]; what was taken before stands.

@@ -67,22 +67,21 @@ impl BlockTree {
     }
 }
 
-/// Reads the tree from any thread, without asking the one that owns the chain. Clones read the same tree.
+/// Reads the tree from any thread, without going through the thread that owns the chain. Clones read the same tree.
 #[derive(Debug, Clone)]
 pub struct TreeReader(Arc<RwLock<BlockTree>>);
 
 impl TreeReader {
-    /// The tree as it is between two steps of the tip, and so for as long as the guard is held, which holds up the chain:
-    /// not while something is read from the disk. A thread should have one at a time, and call nothing meanwhile that
-    /// changes the chain.
+    /// The tree between two steps of the tip. The guard blocks the chain, so do not hold it while reading from the
+    /// disk. A thread should hold only one, and must not change the chain meanwhile.
     pub fn read(&self) -> RwLockReadGuard<'_, BlockTree> {
-        // What is done under the lock for writing cannot fail halfway, so a poisoned one still guards a whole tree.
+        // No write under this lock can fail halfway, so a poisoned lock still guards a whole tree.
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The chain's own hold of the tree, the only one for writing. Its guards borrow it, so nobody can ask for the one for
-/// writing and hold another.
+/// The chain's handle of the tree, the only one that can write. Its guards borrow it, so a write guard cannot be taken
+/// while another guard is held.
 #[derive(Debug)]
 pub(super) struct TreeOwner(TreeReader);
 
@@ -99,7 +98,7 @@ impl TreeOwner {
         self.0.read()
     }
 
-    /// For changes that the store has already. What readers must see together is done with one guard.
+    /// For changes that the store already has. Changes that readers must see together use one guard.
     pub fn write(&mut self) -> RwLockWriteGuard<'_, BlockTree> {
         self.0.0.write().unwrap_or_else(PoisonError::into_inner)
     }

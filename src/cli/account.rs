@@ -1,4 +1,4 @@
-//! What a node knows of a wallet's addresses.
+//! Queries to a node about a wallet's addresses.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct Balance {
     pub balance: Amount,
     /// What a payment may spend now, in grains.
     pub spendable: Amount,
-    /// Mined too lately to be spent.
+    /// Mined too recently to be spent.
     pub immature: Amount,
     /// Grains that the mempool would add or take.
     pub pending: i64,
@@ -91,7 +91,7 @@ pub fn least_fee_rate(node: &Client) -> Result<FeeRate, ClientError> {
     Ok(FeeRate::from_grains_per_byte(info.mempoolminfee.max(info.minrelaytxfee).max(1)))
 }
 
-/// What a transaction did to a wallet.
+/// A transaction's effect on a wallet.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// The id of the transaction that came or went.

@@ -1,4 +1,4 @@
-//! How commands reach a node.
+//! Connections from commands to a node.
 
 use std::time::Duration;
 
@@ -32,10 +32,10 @@ impl ClientArgs {
     /// A client of that node, which waits at most `timeout` for an answer. Nothing is sent yet.
     ///
     /// # Errors
-    /// If the URL is none, or no node has left its address in the data directory.
+    /// If the URL is invalid, or the data directory has no node's address.
     pub fn connect(&self, common: &Common, timeout: Option<Duration>) -> anyhow::Result<Client> {
         let client = Client::new(ClientConfig { url: self.url.clone(), data_dir: common.data_dir()?, timeout })?;
-        // A URL that names a user is for that one.
+        // A user in the URL overrides the cookie.
         let named = self.url.as_deref().is_some_and(|url| url.contains('@'));
         Ok(match self.login.clone().read()? {
             Some((user, password)) if !named => client.log_in(&user, &password),

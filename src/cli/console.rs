@@ -1,5 +1,5 @@
-//! Lines for stderr, a log file, or stdout while nodes run: handed to a thread of its own. A reader that is gone, a full
-//! disk, or a pipe that is full and not read costs lines, and never ends, blocks or slows the program.
+//! Lines for stderr, a log file, or stdout while nodes run, written by a separate thread. A missing reader, a full disk
+//! or a full pipe loses lines, but never ends, blocks or slows the program.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes that may wait to be written: about 8,000 lines of log. Lines beyond that are lost, and counted.
 const MAX_WAITING_BYTES: usize = 1 << 20;
-/// How long the end of the program waits for lines to be written: a reader that is merely slow gets them, one that does
-/// not read at all keeps nobody.
+/// How long the end of the program waits for lines to be written: a slow reader gets them, and a stuck one does not
+/// block the exit.
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// Between attempts to write to a pipe that is full and does not block.
 const RETRY: Duration = Duration::from_millis(20);
@@ -39,12 +39,12 @@ pub fn stderr() -> &'static Console {
     STDERR.get_or_init(|| Console::new(io::stderr()))
 }
 
-/// Tells the person at the terminal something that is no result.
+/// Prints a note for the user on stderr.
 pub fn note(text: impl std::fmt::Display) {
     stderr().line(text);
 }
 
-/// Tells the person at the terminal what speaks against a result.
+/// Prints warnings about a result on stderr.
 pub fn warn(warnings: &[String]) {
     warnings.iter().for_each(|text| note(format_args!("warning: {text}")));
 }
@@ -54,12 +54,12 @@ impl Console {
     pub fn new(out: impl Write + Send + 'static) -> Self {
         let console = Self(Arc::default());
         let shared = console.0.clone();
-        // The thread ends with the process: a write that blocks cannot be called off.
+        // The thread ends with the process, since a blocking write cannot be cancelled.
         let _ = std::thread::Builder::new().name("console".to_owned()).spawn(move || shared.write_lines(out));
         console
     }
 
-    /// Hands over a line, which is lost if too much waits.
+    /// Queues a line, which is lost if the queue is full.
     pub fn line(&self, text: impl std::fmt::Display) {
         self.push(format!("{text}\n").as_bytes());
     }
@@ -141,7 +141,7 @@ fn write_all(out: &mut impl Write, lines: &[u8]) -> u64 {
             Ok(_) | Err(_) => return rest.iter().filter(|byte| **byte == b'\n').count().max(1) as u64,
         }
     }
-    // Where it fails, the lines are on their way all the same: stderr and files have no buffer here.
+    // A failure loses nothing: stderr and files are unbuffered here.
     let _ = out.flush();
     0
 }

@@ -1,4 +1,4 @@
-//! `cairn db`: a node's database, checked, saved to a plain file, and rebuilt from one. The node must not be running.
+//! `cairn db`: checks a node's database, exports it to a plain file, and imports one. The node must not be running.
 //! Checking and saving only read, and work on a disk that is read-only or full too.
 
 use std::fs::File;
@@ -103,7 +103,7 @@ fn export(path: &Path, common: &Common) -> anyhow::Result<()> {
         bar.set_position(u64::from(height));
     });
     bar.finish_and_clear();
-    // What could be read of a damaged database is worth keeping, too.
+    // The readable part of a damaged database is kept, too.
     file.sync_all().with_context(|| format!("cannot write {}", path.display()))?;
     let blocks = exported?;
     let text = format!("{}: {}", path.display(), counted(blocks, "block"));
@@ -132,7 +132,7 @@ fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
     common.print_done(&text, || text.clone(), || json!({ "height": height, "imported": new, "known": known }))
 }
 
-/// A database that is there: opening it must not make one. It is only read, and where it cannot be written a copy is.
+/// Opens an existing database for reading, without creating one; a copy if it cannot be written.
 fn open_existing(common: &Common) -> anyhow::Result<Database> {
     let dir = common.node_dir()?.join(STORE_DIR);
     ensure!(dir.is_dir(), "there is no database at {}: say where with --data-dir", dir.display());

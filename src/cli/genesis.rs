@@ -15,7 +15,7 @@ use crate::primitives::amount::{Amount, counted};
 use crate::primitives::target::Bits;
 use crate::storage::private_file;
 
-/// The file of a data directory that says which network it is of.
+/// The file of a data directory that names its network.
 pub(super) const KEPT_FILE: &str = "genesis.json";
 
 /// Options of `cairn genesis`.
@@ -77,7 +77,7 @@ const HALF_LIFE_SPACINGS: u32 = 288;
 /// The part of the half-life that a block's time may lie ahead of the clock: then it makes the next block at most 7 % easier.
 const FUTURE_PART: u32 = 10;
 
-/// Makes sure that the genesis kept in a data directory, if there is one, is of no other network than `params`.
+/// Checks that the genesis in a data directory, if there is one, is that of `params`.
 ///
 /// # Errors
 /// If it is, or cannot be read.
@@ -102,7 +102,7 @@ pub(super) fn check_kept(dir: &Path, params: &Params) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps a network's genesis in a data directory, unless one is there, so that later commands need not be told.
+/// Stores a network's genesis in a data directory, unless there is one, so that later commands find it.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -231,7 +231,7 @@ impl NewArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// If a file cannot be read, a field will not do, or no nonce is found.
+/// If a file cannot be read, a field is invalid, or no nonce is found.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     match args.command {
         GenesisCommand::New { new, output } => put_mined(new.into_spec()?, output, common),
@@ -257,7 +257,7 @@ fn put_mined(mut spec: GenesisSpec, Output { output }: Output, common: &Common) 
     common.print_done(&written, || written.clone(), json)
 }
 
-/// Searches all nonces on all cores for the least that will do, so that the same file always comes out.
+/// Searches all nonces on all cores for the smallest valid one, so that the result is deterministic.
 pub(super) fn mine(spec: &mut GenesisSpec) -> anyhow::Result<()> {
     let target = spec.bits.target()?;
     let header = spec.block()?.header;

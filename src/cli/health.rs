@@ -1,4 +1,4 @@
-//! `cairn health`: whether a node is at work, for supervisors that ask by running a program.
+//! `cairn health`: whether a node is running, for supervisors that check by running a program.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `cairn light`: what can be known for certain with headers and proofs only, from peers that nobody trusts.
+//! `cairn light`: verifies transactions with headers and proofs from untrusted peers.
 
 mod words;
 
@@ -33,8 +33,8 @@ use crate::receipt::weight::Weight;
 use crate::runtime::{self, RunningLight, unix_now};
 use crate::storage::{TxLocation, private_file};
 
-/// Spacings between blocks without any that make one wonder whether peers hide the newer ones: by chance alone, that happens
-/// once in half a billion blocks.
+/// Block intervals without a block after which peers may be hiding newer ones: by chance alone, that happens once in
+/// half a billion blocks.
 const SUSPICIOUS_SPACINGS: u64 = 20;
 /// The same in seconds at least, for networks with very short spacings.
 const SUSPICIOUS_SECS: u64 = 600;
@@ -119,20 +119,20 @@ enum LightCommand {
     Status,
 }
 
-/// Why there is no answer, or not the one hoped for.
+/// Why a command fails.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum LightError {
-    /// No peer could be reached, or none said all it has, or all are gone.
+    /// No peer could be reached, or none sent all its headers, or all are gone.
     #[error("no peer answers{}", peers_in_words(.reports))]
     NoPeer {
-        /// What became of each.
+        /// The state of each.
         reports: Vec<PeerReport>,
     },
-    /// Nobody could prove it.
+    /// No peer proved it.
     #[error("not proven: {0}. That does not say that the transaction does not exist")]
     NotProven(String),
-    /// It is certain that it is not there.
+    /// The block proves that it is absent.
     #[error("proven absent: block {block} has {}, and {txid} is none of them", counted(*.transactions, "transaction"))]
     ProvenAbsent {
         txid: Txid,
@@ -248,7 +248,7 @@ impl State {
 /// A run of the client on behalf of one command.
 struct Session<'a> {
     client: &'a RunningLight,
-    /// Those that the person named.
+    /// The peers given on the command line.
     peers: &'a [String],
     events: broadcast::Receiver<Event>,
     common: &'a Common,
@@ -296,7 +296,7 @@ impl<'a> Session<'a> {
         Ok(self.client.link().command(Command::TakeNotices).await?)
     }
 
-    /// Waits until something was found out, or for so long.
+    /// Waits for a notice, at most until `until`.
     async fn noticed(&mut self, until: Instant) -> anyhow::Result<bool> {
         loop {
             match timeout_at(until, self.events.recv()).await {
@@ -308,7 +308,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Waits until something was found out, or a connection was made or is gone; until `end` at most.
+    /// Waits for a notice, or a change of connections, at most until `end`.
     async fn changed(&mut self, end: Option<Instant>) -> anyhow::Result<()> {
         let change = async {
             loop {
@@ -326,14 +326,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Tells a person what is going on; a program sees the result.
+    /// Reports progress to a user; programs only see the result.
     fn say(&self, text: &str) {
         if !self.common.json() {
             note(text);
         }
     }
 
-    /// Waits until every peer has sent all it has, or patience ends.
+    /// Waits until every peer has sent all its headers, or the time-out.
     async fn sync(&mut self) -> anyhow::Result<()> {
         let bar = progress_bar("headers");
         let until = Instant::now() + self.patience;
@@ -362,12 +362,12 @@ impl<'a> Session<'a> {
                 ensure!(reports.iter().any(settled), LightError::NoPeer { reports });
                 return Ok(());
             }
-            // Every so often, to show how far it is.
+            // Wakes at intervals to show progress.
             self.noticed(until.min(Instant::now() + Duration::from_millis(200))).await?;
         }
     }
 
-    /// Warns of what may mean that all peers are one liar's; answers the state, and the peers.
+    /// Warns of signs that one attacker controls all peers; returns the state and the peers.
     async fn state(&self) -> anyhow::Result<(State, Vec<PeerReport>, Vec<String>)> {
         let (state, reports) = self.ask(|light| (State::of(light.chain()), light.reports())).await?;
         let warnings = self.warnings(&state, &reports);
@@ -425,7 +425,7 @@ impl<'a> Session<'a> {
                     _ => {}
                 }
             }
-            // Each peer has a time of its own; without any, there is nobody to wait for.
+            // Each peer has its own time-out; without peers there is nothing to wait for.
             let until = Instant::now() + self.patience;
             let ready = self.noticed(until).await?;
             ensure!(ready, LightError::NotProven(format!("no peer answered for {} s", self.patience.as_secs())));

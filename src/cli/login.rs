@@ -1,4 +1,4 @@
-//! Who may call a node besides the owner of its cookie file: the same options for the node and for whoever calls it.
+//! A user and password for the RPC, besides the cookie: the same options for the node and for its callers.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
-//! The commands of the one binary: options, wiring, and what a person reads. One file a subcommand.
+//! The commands of the binary: options, wiring, and output. One file for each subcommand.
 //!
-//! Results go to stdout, logs and errors to stderr. Options that hold for long are environment variables too, `CAIRN_…`;
-//! what a single payment or address is to be is said on the command line alone.
+//! Results go to stdout, logs and errors to stderr. Lasting options are environment variables too, `CAIRN_…`; options
+//! of a single payment or address exist only on the command line.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -140,7 +140,7 @@ impl Common {
     /// The network's parameters: from `--genesis`, else from the data directory, else the built-in development network.
     ///
     /// # Errors
-    /// If the file cannot be read or a field will not do.
+    /// If the file cannot be read or a field is invalid.
     pub fn params(&self) -> anyhow::Result<Arc<Params>> {
         let kept = self.data_dir().ok().map(|dir| dir.join(genesis::KEPT_FILE)).filter(|path| path.exists());
         let params = match self.genesis.as_ref().or(kept.as_ref()) {
@@ -167,8 +167,8 @@ impl Common {
         print_line(&result)
     }
 
-    /// Prints the result of something that is done and stays done. Where stdout does not take it, or its reader has left,
-    /// the command fails and the error says what `done` says: a caller that does not learn it might do it again.
+    /// Prints the result of an irreversible action. If stdout fails or its reader is gone, the command fails with an
+    /// error that includes the text of `done`, since a caller that does not learn of the action might repeat it.
     ///
     /// # Errors
     /// If stdout cannot be written to.
@@ -190,7 +190,7 @@ impl Common {
     }
 }
 
-/// Options that parse, but not together.
+/// Options that contradict each other.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(String);
@@ -214,7 +214,7 @@ pub fn print_line(text: &str) -> anyhow::Result<()> {
     Ok(writeln!(out, "{text}").and_then(|()| out.flush()).map_err(OutputError)?)
 }
 
-/// Writes a file that was asked for: all of it or nothing, unless it is no file but a device or a pipe.
+/// Writes a file atomically, unless it is a device or a pipe.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -300,7 +300,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // `head` has all that it wanted.
+        // The reader, such as `head`, has closed the pipe.
         Err(error) if is_reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let rpc_code = error.downcast_ref().and_then(ClientError::code);
@@ -309,7 +309,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Gives what goes to stderr and to the log a moment to be written, however the command ends.
+/// Drains stderr and the log when the command ends, in whatever way.
 struct DrainOnDrop(Vec<Console>);
 
 impl Drop for DrainOnDrop {
@@ -327,13 +327,13 @@ const NO_NODE: u8 = 4;
 /// Why a command failed.
 struct Failure {
     code: u8,
-    /// What the node's own error says, if it was the node that refused.
+    /// The node's error number, if the node returned an error.
     rpc_code: Option<i64>,
     message: String,
 }
 
 impl Failure {
-    /// Says why on stderr: as a line for people, or as a JSON object in one line, with `--json`, which is the last one.
+    /// Prints the reason on stderr: a line of text, or with `--json` a last line with a JSON object.
     fn report(&self, as_json: bool) -> ExitCode {
         let Self { code, rpc_code, message } = self;
         let line = if as_json {
@@ -378,7 +378,7 @@ fn colours() -> bool {
     !refused && std::io::stderr().is_terminal()
 }
 
-/// An error with its causes, but those that the text so far quotes.
+/// An error with its causes, skipping those already quoted.
 fn explain(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.contains(&cause) {
         _ if text.is_empty() => cause,
@@ -387,7 +387,7 @@ fn explain(error: &anyhow::Error) -> String {
     })
 }
 
-/// What an error means to the caller of the process.
+/// The exit code of an error.
 fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ClientError>() {
         return match error {
@@ -412,7 +412,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Commands that run for long say what they do; the others only what went wrong. Answers where the log goes.
+/// Long-running commands log their progress, others only errors. Returns the consoles of the log.
 fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> {
     let usual = match command {
         Command::Node(_) | Command::Testnet(_) => "info",
@@ -445,7 +445,7 @@ fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> 
     Ok(log)
 }
 
-/// Panics go where the log goes: written to stderr directly, as Rust does it, they would wait for a reader that does not read.
+/// Panics go to the log: written to stderr directly, as by default, they could block on a stuck reader.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -465,7 +465,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// A variable would hold for every payment that follows, and may be set for another reason.
+    /// A variable would apply to all later payments, and may be set for another reason.
     #[test]
     fn what_a_single_payment_or_address_is_to_be_is_in_no_variable() {
         let cli = Cli::command();

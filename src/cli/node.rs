@@ -84,7 +84,7 @@ pub struct Args {
 /// Runs a node until it is told to stop.
 ///
 /// # Errors
-/// Why it does not start, or what ended it.
+/// Why it does not start, or why it failed.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     let data_dir = common.node_dir()?;
@@ -127,7 +127,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     tokio.block_on(serve(config, rpc, stratum))
 }
 
-/// Keeps the network's genesis for later commands. A node can do without.
+/// Stores the network's genesis for later commands. A failure does not stop the node.
 fn keep_genesis(dir: &Path, params: &Params) {
     if let Err(error) = genesis::keep(dir, params) {
         warn!("{error:#}: commands will need --genesis");
@@ -138,7 +138,7 @@ async fn serve(config: runtime::Config, mut rpc: rpc::Config, stratum: Option<st
     let (data_dir, params) = (config.data_dir.clone(), config.params.clone());
     let has_chain = data_dir.join(runtime::STORE_DIR).exists();
     let mut interrupted = std::pin::pin!(runtime::interrupted());
-    // RPC answers while the chain is read, if only to say so.
+    // RPC answers while the chain is loaded, if only with that error.
     let starting = tokio::select! {
         starting = Running::launch(config) => starting?,
         signal = &mut interrupted => {

@@ -1,4 +1,4 @@
-//! Asking the person at the terminal.
+//! Prompts at the terminal.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
-/// Where a passphrase is found when nobody can be asked.
+/// The environment variable of the passphrase, for use without a terminal.
 pub const PASSPHRASE_VARIABLE: &str = "CAIRN_PASSPHRASE";
 
 /// Most bytes of a line: what a terminal takes in one.
@@ -25,7 +25,7 @@ pub fn passphrase_from_environment() -> anyhow::Result<Option<Zeroizing<String>>
     }
 }
 
-/// A passphrase that opens something: from the environment, else asked for.
+/// An existing passphrase: from the environment, else from a prompt.
 ///
 /// # Errors
 /// If there is no terminal to ask at.
@@ -36,7 +36,7 @@ pub fn passphrase() -> anyhow::Result<Zeroizing<String>> {
     }
 }
 
-/// A passphrase to close something with: from the environment, else asked for twice.
+/// A new passphrase: from the environment, else from two prompts.
 ///
 /// # Errors
 /// If there is no terminal to ask at, it is empty, or the two differ.
@@ -57,7 +57,7 @@ pub fn new_passphrase() -> anyhow::Result<Zeroizing<String>> {
     Ok(passphrase)
 }
 
-/// Asks at the terminal, which stdin need not be, without showing what is typed.
+/// Prompts at the terminal, which need not be stdin, without echo.
 fn ask_hidden(question: &str) -> anyhow::Result<Zeroizing<String>> {
     let no_terminal = || format!("there is no terminal to ask for the passphrase: set {PASSPHRASE_VARIABLE}");
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").with_context(no_terminal)?;
@@ -66,7 +66,7 @@ fn ask_hidden(question: &str) -> anyhow::Result<Zeroizing<String>> {
         let stdin = Stdio::from(OpenOptions::new().read(true).open("/dev/tty")?);
         Command::new("stty").arg(argument).stdin(stdin).status().map(drop)
     };
-    // Without stty, what is typed is seen, and works all the same.
+    // Without stty the input is visible, but works.
     let hidden = set_echo("-echo").is_ok();
     let read = read_line(&terminal);
     if hidden {

@@ -105,7 +105,7 @@ pub(super) const MIN_WORK: u32 = 6;
 /// Runs the command.
 ///
 /// # Errors
-/// If a file or a node fails, or the receipt proves nothing.
+/// If a file or a node fails, or the receipt is not valid.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     match &args.command {
@@ -200,7 +200,7 @@ fn describe(receipt: &Receipt, proven: &Proven, params: &Params) -> String {
     lines.join("\n")
 }
 
-/// What an output does, in a line.
+/// An output in one line.
 pub(super) fn describe_output(output: &Output, params: &Params) -> String {
     match &output.lock {
         Lock::Key(key) => {

@@ -7,7 +7,7 @@ use super::client::ClientArgs;
 use super::{Common, is_reader_gone, print_line};
 use crate::primitives::amount::counted;
 
-/// Longest text that is taken for a number: hashes of digits alone stay text.
+/// Longest text parsed as a number, so that hashes of only digits stay text.
 const MAX_NUMBER_CHARS: usize = 20;
 /// Longest answer that an error quotes: a hash is shorter.
 const MAX_QUOTED_BYTES: usize = 200;
@@ -43,9 +43,9 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// What the node answers, or that none does.
+/// The node's error, or that no node answers.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
-    // Some methods wait for a block: so does this command.
+    // No time-out, because some methods wait for a block.
     let client = args.node.connect(common, None)?;
     let result = if args.named {
         client.call_named(&args.method, named(&args.params)?)?
@@ -60,7 +60,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     };
     print_line(&text).map_err(|error| match text.len() {
         _ if is_reader_gone(&error) => error,
-        // The node has done what it was asked: an id that it answered is not to be lost.
+        // The node has carried out the call, so an id in its answer must not be lost.
         ..=MAX_QUOTED_BYTES => anyhow!("the node answered {text}, but {error}"),
         bytes => anyhow!("the node answered with {}, but {error}", counted(bytes, "byte")),
     })

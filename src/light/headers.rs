@@ -1,9 +1,8 @@
 //! The best chain of headers: 80 bytes a block, in memory and in a file.
 //!
-//! The file is the headers from height 1 on, one after the other, and nothing else. One process writes it; others that come
-//! meanwhile read what is there and keep the rest in memory. What is read is checked again like
-//! what peers send, so whatever happened to it costs no more than fetching the rest anew. The hash of a block is the next
-//! header's `previous`, so none is stored.
+//! The file is the headers from height 1 on, one after the other, and nothing else. One process writes it; others read
+//! it and keep new headers in memory. Headers from the file are checked like headers from peers, so damage costs no
+//! more than fetching the rest again. The hash of a block is the next header's `previous`, so none is stored.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -53,7 +52,7 @@ impl Headers {
         Ok(chain)
     }
 
-    /// Takes headers from the file as long as they are good.
+    /// Loads headers from the file up to the first invalid one.
     fn load(&mut self, file: &mut HeaderFile) -> Result<(), StoreError> {
         loop {
             let read = file.read()?;
@@ -140,7 +139,7 @@ impl Headers {
         self.work() - above.filter_map(|header| Some(header.bits.target().ok()?.work())).sum()
     }
 
-    /// What stands on top of the block at a height, it included, in work; `None` above the tip.
+    /// The work of the block at a height and all blocks above it; `None` above the tip.
     pub fn weight(&self, height: u32) -> Option<Weight> {
         let header = self.header(height)?;
         let block = Milestone { after: self.work_at(height), own: work_of(header), time: header.time };
@@ -159,7 +158,7 @@ impl Headers {
         Some(HeaderTail::checked(tip, height, self.work_at(height), first_time, times))
     }
 
-    /// Adds headers to the tip up to the first that breaks a rule; answers how many were added.
+    /// Appends headers up to the first that breaks a rule; returns how many were added.
     ///
     /// # Errors
     /// Beside that number, why the next was not.
@@ -193,7 +192,7 @@ impl Headers {
         }
     }
 
-    /// Has the file survive a power cut.
+    /// Syncs the file to the disk.
     ///
     /// # Errors
     /// The file's.
@@ -237,7 +236,7 @@ impl HeaderFile {
         let mut bytes = Vec::with_capacity(CHUNK * Header::LEN);
         let mut chunk = (&self.file).take((CHUNK * Header::LEN) as u64);
         chunk.read_to_end(&mut bytes).map_err(|error| failed(&self.path, &error))?;
-        // Any 80 bytes are a header; whether it is a good one is seen later.
+        // Any 80 bytes decode as a header; its rules are checked later.
         Ok(bytes.chunks_exact(Header::LEN).filter_map(|bytes| codec::decode(bytes).ok()).collect())
     }
 

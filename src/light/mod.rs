@@ -1,9 +1,9 @@
-//! A client that keeps headers only, trusts nobody, and asks for proof of everything.
+//! A light client: keeps only headers, trusts no peer, and verifies proofs.
 //!
-//! [`Light`] is the other implementation of [`Protocol`]: it dials full nodes, checks every header by the network's rules,
-//! and keeps the chain with most work. What is said about transactions is believed when a Merkle branch or a whole block
-//! leads to the root in one of those headers. One honest peer among liars is enough; what nobody can prove to somebody
-//! without bodies, that a block's transactions are valid, the miners vouch for with their work.
+//! [`Light`] is the other implementation of [`Protocol`]: it dials full nodes, checks every header by the network's
+//! rules, and keeps the chain with most work. A transaction counts as proven when a Merkle branch or a whole block
+//! matches the root in one of those headers. One honest peer among liars is enough. The validity of a block's
+//! transactions cannot be proven without bodies; it rests on the miners' work.
 
 mod headers;
 mod proofs;
@@ -49,9 +49,9 @@ const MAX_NOTICES: usize = 10_000;
 /// Settings of a light client.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// Full nodes to ask, and who has to be there.
+    /// Full nodes to ask, with required ids.
     pub peers: Vec<(SocketAddr, Option<NodeId>)>,
-    /// Nodes to join through when others are to be found, and who has to be there.
+    /// Nodes to join through when peers are to be found, with required ids.
     pub seeds: Vec<(SocketAddr, Option<NodeId>)>,
     /// How many nodes to find and ask besides `peers`.
     pub outbound_target: usize,
@@ -61,7 +61,7 @@ pub struct Config {
     pub seed: [u8; 32],
 }
 
-/// What the client has found out.
+/// Results for the owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// Every peer has sent all headers it has.
@@ -75,11 +75,11 @@ pub enum Notice {
         /// Its height.
         height: u32,
     },
-    /// A peer was caught lying, and let go.
+    /// A peer lied and was disconnected.
     Lied(SocketAddr, Offence),
 }
 
-/// What an owner asks of a light client. Each is carried out by the method of [`Light`] named with it.
+/// The owner's commands. The named method of [`Light`] carries out each.
 #[derive(Debug)]
 pub enum Command {
     /// [`Light::ask`].
@@ -99,10 +99,10 @@ pub struct Light {
     rng: ChaCha20Rng,
     out: Outbox,
     notices: VecDeque<Notice>,
-    /// Peers that are gone or were never there.
+    /// Peers that disconnected or were never reached.
     past: BTreeMap<SocketAddr, (Option<TipClaim>, Standing)>,
     was_synced: bool,
-    /// The tip up to which keys were last told to have been followed.
+    /// The tip of the last [`Notice::Watched`].
     watched: Option<BlockHash>,
 }
 
@@ -140,26 +140,26 @@ impl Light {
         &self.chain
     }
 
-    /// Asks the peers, one after the other; [`Notice::Answered`] has what came of it.
+    /// Asks the peers, one after the other; [`Notice::Answered`] has the result.
     pub fn ask(&mut self, now: Now, question: Question) {
         self.protocols.questions.ask(question);
         self.finish(now);
     }
 
-    /// Follows keys from the block at `from` on, in place of those followed so far; [`Notice::Payment`] tells what happens to
-    /// them. Peers do not learn the keys.
+    /// Watches keys from the block at `from` on, in place of earlier ones; [`Notice::Payment`] reports payments. Peers
+    /// do not learn the keys.
     pub fn watch(&mut self, now: Now, keys: BTreeSet<PublicKey>, from: u32, min_confirmations: u32) {
         self.protocols.watch = Some(Watch::new(keys, from, min_confirmations));
         self.watched = None;
         self.finish(now);
     }
 
-    /// What was found out since this was last called.
+    /// Notices since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.notices.drain(..).collect()
     }
 
-    /// Whether every peer that was to be asked has sent all headers it has, or is gone, and one at least has.
+    /// Whether every peer has sent all its headers or is gone, and at least one has sent them.
     pub fn is_synced(&self) -> bool {
         let waits =
             |address: &SocketAddr| !self.past.contains_key(address) && !self.peering.peers.is_connected_to(address);
@@ -177,7 +177,7 @@ impl Light {
         self.peering.peers.iter().next().is_none()
             && self.peering.dialer.manual().all(tried)
             && self.config.seeds.iter().all(|(seed, _)| tried(*seed))
-            // What seeds told of is being dialled.
+            // Addresses from the seeds are being dialled.
             && (!found || self.peering.dialer.is_idle())
     }
 
@@ -197,7 +197,7 @@ impl Light {
     fn connected(&mut self, now: Now, id: PeerId, (node, address): (NodeId, SocketAddr)) {
         self.peering.dialer.connected(&address);
         let manual = self.peering.dialer.is_manual(&address);
-        // A node that is reached at two addresses vouches for nothing twice.
+        // A node reached at two addresses counts once.
         let is_known = self.peering.peers.with(node).is_some();
         let peer = Peer { manual, ..Peer::new(now, node, address, Direction::Outbound) };
         self.peering.connected(now, id, peer);
@@ -205,7 +205,7 @@ impl Light {
             return self.out.close(id, Reason::Duplicate);
         }
         let params = self.chain.params();
-        // Nobody should come for what a light client does not have, so it claims nothing but genesis.
+        // A light client has no blocks, so it claims only genesis.
         let hello = Hello {
             version: PROTOCOL_VERSION,
             genesis: params.genesis_hash,
@@ -326,11 +326,11 @@ impl Light {
                 }
             }
             Message::Proofs(proofs) => self.protocols.questions.received(now, id, proofs, &self.chain, &mut self.out),
-            // It has nothing that anybody could ask for.
+            // It has no headers to serve.
             Message::GetHeaders { .. } => self.out.send(id, Message::Headers(Vec::new())),
             Message::GetData(items) => self.out.send(id, Message::NotFound(items)),
             Message::GetProofs(_) | Message::GetFilterHeaders { .. } | Message::GetFilters { .. } => {}
-            // It asks for none, and gives none.
+            // It requests and serves none.
             Message::CompactBlock(_)
             | Message::GetBlockTransactions { .. }
             | Message::BlockTransactions { .. }
@@ -348,7 +348,7 @@ impl Light {
         self.out.event(Event::TipChanged { hash, height });
     }
 
-    /// What every call ends with: due timers, judgements, the next wake-up.
+    /// The end of every call: due timers, offences and closings, the next wake-up.
     fn finish(&mut self, now: Now) {
         self.settle(now);
         if self.deadline().is_some_and(|at| at <= now.mono) {
@@ -385,7 +385,7 @@ impl Light {
         self.out.wake_at(now, deadline);
     }
 
-    /// Carries out judgements until there are none.
+    /// Carries out offences and closings until there are none.
     fn settle(&mut self, now: Now) {
         loop {
             if let Some((peer, offence)) = self.out.next_offence() {
@@ -452,7 +452,7 @@ impl Protocol for Light {
         self.out.drain()
     }
 
-    /// A light client serves nobody, and asks what it likes.
+    /// A light client serves no peers, so it keeps no budgets.
     fn budget_left(&self, _: Now, _: PeerId) -> i64 {
         0
     }

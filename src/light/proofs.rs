@@ -24,7 +24,7 @@ pub const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most transactions of one key that are kept.
 pub const MAX_HISTORY: usize = 100_000;
 
-/// A transaction that is in the best chain: its branch leads to the root in a header of it.
+/// A transaction proven to be in the best chain by a Merkle branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Its id.
@@ -39,14 +39,14 @@ pub struct Found {
     pub time: u32,
 }
 
-/// What became of a question.
+/// The answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
     /// What was proven, in the order of the chain.
     pub found: Vec<Found>,
-    /// The block asked for, if it is on the best chain and its body leads to the root in its header.
+    /// The requested block, if it is on the best chain and its body matches its header.
     pub block: Option<Arc<Block>>,
-    /// Peers that say they do not have what was asked for. That proves nothing.
+    /// Peers that deny having it, which proves nothing.
     pub denied: usize,
     /// Peers that showed it in a block that is not on the best chain known here.
     pub elsewhere: usize,
@@ -59,7 +59,7 @@ pub struct Answer {
 /// Checks a proof against the best chain of headers.
 ///
 /// # Errors
-/// Why it proves nothing.
+/// Why it is not valid.
 pub fn check(proof: TxProof, chain: &Headers) -> Result<Found, ProofFault> {
     let TxProof { height, block, branch, transaction } = proof;
     if codec::encoded_len(&transaction) == NODE_SIZE {
@@ -75,7 +75,7 @@ pub fn check(proof: TxProof, chain: &Headers) -> Result<Found, ProofFault> {
     Ok(Found { txid, transaction, block, place, time: header.time })
 }
 
-/// Checks that a body is its header's.
+/// Checks that a body matches its header.
 pub(super) fn check_body(block: &Block) -> Result<(), Offence> {
     check_merkle_root(&block.header, block.txids()).map_err(|rule| Offence::BadBlock { hash: block.hash(), rule })
 }
@@ -83,9 +83,9 @@ pub(super) fn check_body(block: &Block) -> Result<(), Offence> {
 /// A question under way.
 #[derive(Debug, Default)]
 struct Asking {
-    /// Who is being asked, since when, and from which place in the chain on.
+    /// The peer being asked, since when, and from which place in the chain on.
     asked: Option<(PeerId, MonoTime, TxLocation)>,
-    /// Who has been asked.
+    /// Peers asked so far.
     tried: BTreeSet<PeerId>,
     found: BTreeMap<TxLocation, Found>,
     answer: Answer,
@@ -95,12 +95,12 @@ struct Asking {
 #[derive(Debug, Default)]
 pub(super) struct Questions(BTreeMap<Question, Asking>);
 
-/// What the owner wants to know.
+/// A question of the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
     /// Whether a transaction is in the chain. One proof answers it.
     Transaction(Txid),
-    /// What transactions there are with a key. Everybody is asked, since any may leave some out.
+    /// The transactions of a key. All peers are asked, since any may omit some.
     Key(PublicKey),
     /// A whole block, which alone can prove that a transaction is not in it.
     Block(BlockHash),
@@ -115,7 +115,7 @@ impl Question {
         }
     }
 
-    /// Whether a transaction is what this is about. What a key has spent shows in the coins it had.
+    /// Whether a transaction answers this question. A key's spends are recognised by its earlier coins.
     fn concerns(self, found: &Found, known: &BTreeMap<TxLocation, Found>) -> bool {
         match self {
             Self::Transaction(txid) => found.txid == txid,
@@ -138,7 +138,7 @@ impl Questions {
         self.0.entry(question).or_default();
     }
 
-    /// Asks the next peer wherever nobody is being asked; answers the questions of which all were asked.
+    /// Asks the next peer for each idle question; answers questions that all peers were asked.
     pub(super) fn proceed(&mut self, now: Now, peers: &[PeerId], out: &mut Outbox) -> Vec<(Question, Answer)> {
         let mut answers = Vec::new();
         for (question, asking) in &mut self.0 {
@@ -181,7 +181,7 @@ impl Questions {
         asking.take(now, peer, question, proofs, chain, out);
     }
 
-    /// A block came, perhaps one that somebody else asked for.
+    /// A block arrived, perhaps for another part of the client.
     pub(super) fn block(&mut self, peer: PeerId, block: &Arc<Block>, chain: &Headers, out: &mut Outbox) {
         let hash = block.hash();
         let Some(asking) = self.0.get_mut(&Question::Block(hash)) else { return };
@@ -219,7 +219,7 @@ impl Questions {
         }
     }
 
-    /// Gives up on those that take too long.
+    /// Times out slow peers.
     pub(super) fn tick(&mut self, now: Now) {
         for asking in self.0.values_mut() {
             if asking.asked.take_if(|(_, since, _)| *since + PROOF_TIMEOUT <= now.mono).is_some() {

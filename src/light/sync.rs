@@ -1,12 +1,12 @@
-//! Headers from several peers, of which one honest one is enough.
+//! Header synchronisation from several peers, of which one honest one is enough.
 //!
-//! Every peer is asked for all it has beyond the best chain known, the one that claims most work first. A header that
-//! breaks a rule ends the conversation, and so does a peer whose headers have less work than it claimed. Of valid chains the
-//! one with most work wins, so a peer that hides blocks hides them in vain if another does not.
+//! Every peer is asked for all its headers beyond the best known chain, the one that claims most work first. A peer is
+//! disconnected if a header breaks a rule, or its headers have less work than it claimed. Of valid chains the one with
+//! most work wins, so a peer that hides blocks hides them in vain if another does not.
 //!
-//! Headers of the easiest difficulty cost little, but not many of them: the difficulty rule makes a chain that is longer
-//! than the time since genesis allows ever harder. Another branch than the best is nevertheless not kept before it is
-//! known to have more work: it is checked in passing first, then asked for once more.
+//! Headers of the easiest difficulty cost little, but not many of them: the difficulty rule makes a chain that is
+//! longer than the time since genesis allows ever harder. A branch other than the best is nevertheless kept only once
+//! it is known to have more work: it is first checked without being stored, then requested again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::primitives::header::Header;
 use crate::primitives::target::Work;
 use crate::primitives::time::MonoTime;
 
-/// The end of what a peer has shown.
+/// The last header that a peer has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) height: u32,
@@ -89,7 +89,7 @@ impl PeerBranches {
         self.0.get(&peer).is_some_and(|state| state.settled)
     }
 
-    /// The end of what a peer has shown.
+    /// The last header that a peer has sent.
     pub(super) fn shown(&self, peer: PeerId) -> Option<Shown> {
         self.0.get(&peer)?.shown
     }
@@ -117,7 +117,7 @@ impl PeerBranches {
         fork
     }
 
-    /// Asks the peer that claims most, and when the first has sent all it has, everybody else.
+    /// Asks the peer with the highest claim first, and the others after it has sent everything.
     fn proceed(&mut self, now: Now, chain: &Headers, out: &mut Outbox) {
         let from = || chain.locator(chain.height().saturating_sub(1));
         if self.0.values().any(|state| state.settled) {
@@ -273,7 +273,7 @@ impl PeerBranch {
     ) -> Option<u32> {
         let (fork, fork_hash) = branch.fork;
         if chain.hash(fork) != Some(fork_hash) {
-            // Another peer's chain has taken the place of what this one branched off.
+            // The best chain has changed below the fork of this branch.
             self.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out);
             return None;
         }
@@ -308,7 +308,7 @@ impl PeerBranch {
             self.ask_on(now, peer, branch.fork, out);
             self.branch = Some(again);
         } else if !more || branch.length >= branch.limit {
-            // All it has; or as much as was worth keeping, had the best chain not grown meanwhile.
+            // The peer has no more, or the branch reached the limit for one that has no more work.
             self.settle(peer, out);
         } else if branch.length > max_length(chain.height()) {
             out.offence(peer, Offence::LowWorkHeaders);
@@ -320,7 +320,7 @@ impl PeerBranch {
     }
 }
 
-/// Holds `header`, which does not continue the chain that it was sent for, against a peer.
+/// Records an offence for `header`, which does not continue the chain that it was sent for.
 fn refuse(peer: PeerId, header: Option<&Header>, error: HeaderChainError, out: &mut Outbox) {
     let Some(header) = header else { return };
     match error {
@@ -328,7 +328,7 @@ fn refuse(peer: PeerId, header: Option<&Header>, error: HeaderChainError, out: &
             out.offence(peer, Offence::BadHeader { hash: header.hash(), rule: source });
         }
         HeaderChainError::Unlinked { .. } => out.offence(peer, Offence::UnlinkedHeaders),
-        // Nothing can come after the greatest height, whoever sends it.
+        // No header can follow the greatest height, so this is no offence.
         HeaderChainError::TooHigh => {}
     }
 }

@@ -1,8 +1,8 @@
-//! Following keys without telling anybody which: by block filters, and whole blocks where a filter matches.
+//! Follows keys without revealing them, by block filters, and whole blocks where a filter matches.
 //!
-//! Every peer is asked for the hashes of all filters, one of them for the filters themselves (BIP-157). Where peers differ
-//! one of them lies, and the block itself decides. What is found in a block is certain, for the body leads to the root in
-//! its header. What is missed can only be missed if all peers leave it out.
+//! Every peer is asked for the hashes of all filters, one of them for the filters themselves (BIP-157). Where peers
+//! differ one of them lies, and the block itself decides. A payment found in a block is certain, since the body matches
+//! the root in its header. A payment can be missed only if all peers omit it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -26,10 +26,10 @@ use crate::primitives::tx::{OutPoint, Transaction};
 pub const FILTER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time before trying again when no peer had filters.
 const RETRY: Duration = Duration::from_secs(5);
-/// Unconfirmed transactions remembered as looked at.
+/// Most unconfirmed transactions remembered as checked.
 const MAX_SEEN: usize = 50_000;
 
-/// What a transaction does to the keys that are watched.
+/// A transaction's effect on the watched keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
     /// The transaction.
@@ -43,7 +43,7 @@ pub struct Payment {
 /// How far a payment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Peers tell of it; nothing is proven.
+    /// Announced by peers, not proven.
     Seen,
     /// It is in a block of the best chain, which has fewer confirmations, in work, than wanted.
     Mined {
@@ -135,7 +135,7 @@ impl Watch {
         }
     }
 
-    /// What has become known since this was last called.
+    /// News since the last call.
     pub(super) fn take_news(&mut self) -> Vec<Payment> {
         std::mem::take(&mut self.news)
     }
@@ -207,7 +207,7 @@ impl Watch {
         since.map(|since| since + FILTER_TIMEOUT)
     }
 
-    /// Goes on wherever nothing is awaited.
+    /// Starts the next requests wherever none is open.
     pub(super) fn proceed(&mut self, now: Now, peers: &[PeerId], chain: &Headers, out: &mut Outbox) {
         loop {
             if self.next > chain.height() || self.retry_at.is_some_and(|at| at > now.mono) || peers.is_empty() {
@@ -247,7 +247,7 @@ impl Watch {
         let Some(round) = &mut self.round else { return };
         if stop == round.stop.1 && round.waiting.remove(&peer).is_some() {
             let expected = (round.stop.0 - round.start) as usize + 1;
-            // None are an answer too: the peer's chain is another.
+            // An empty answer means that the peer is on another chain.
             if hashes.len() == expected {
                 round.hashes.insert(peer, hashes);
             }
@@ -293,7 +293,7 @@ impl Watch {
         }
     }
 
-    /// A block came. Whoever sends another body than that of its header is let go.
+    /// A block arrived. A peer that sends a body that does not match its header is disconnected.
     pub(super) fn block(&mut self, peer: PeerId, block: &Block, chain: &Headers, out: &mut Outbox) {
         let Some(round) = &mut self.round else { return };
         let (height, hash) = (self.next, block.hash());
@@ -330,7 +330,7 @@ impl Watch {
         self.mined.push(Mined { height, block, txid, changes, received, spent, confirmed: false });
     }
 
-    /// A peer has a transaction: it is asked for, once, whatever it may be.
+    /// A peer announces a transaction: it is requested once.
     pub(super) fn announced(&mut self, peer: PeerId, txid: Txid, out: &mut Outbox) {
         if !self.seen.contains(&txid) {
             self.seen.insert(txid);
@@ -415,7 +415,7 @@ impl Round {
         if peers.iter().all(|peer| self.tried.contains(peer)) {
             self.tried.clear();
         }
-        // Those who have the filters have this chain.
+        // Peers with the filters have this chain.
         let mut others = self.hashes.keys().chain(peers).filter(|peer| !self.tried.contains(peer));
         let peer = others.next().copied();
         if let (Some(peer), Some(hash)) = (peer, chain.hash(next)) {

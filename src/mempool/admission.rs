@@ -1,4 +1,4 @@
-//! Whether a transaction may come in, cheapest question first: its signatures are looked at last.
+//! Admission checks, cheapest first; signatures come last.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{HashedTransaction, Transaction};
 
-/// A transaction that may come in.
+/// A transaction that passed the checks.
 pub(super) struct Candidate {
     pub(super) tx: HashedTransaction,
     pub(super) fee: Amount,
@@ -35,7 +35,7 @@ impl Candidate {
         self.fee.per(self.size)
     }
 
-    /// What would become of it.
+    /// What admitting it would do.
     pub(super) fn into_quote(self) -> Accepted {
         let replaced = self.evicted.into_iter().collect();
         Accepted { txid: self.tx.txid(), fee: self.fee, size: self.size, replaced, orphans: Progress::default() }
@@ -46,7 +46,7 @@ impl Mempool {
     /// Checks a transaction as it comes from a peer or a client.
     ///
     /// # Errors
-    /// The first reason against it.
+    /// The first reason to refuse it.
     pub(super) fn check(&self, tx: HashedTransaction, chain: &Chain, now: UnixTime) -> Result<Candidate, MempoolError> {
         let txid = tx.txid();
         let (candidate, coins) = self.check_but_policy_and_signatures(tx, chain)?;
@@ -64,11 +64,11 @@ impl Mempool {
         Ok(candidate)
     }
 
-    /// Checks a transaction that a block or this pool has held already: it need not pay the present minimum, may have a
-    /// longer chain behind it than others, and replaces nothing.
+    /// Checks a transaction that was in a block or in this pool before: it need not pay the present minimum, may have a
+    /// longer chain of ancestors, and replaces nothing.
     ///
     /// # Errors
-    /// The first reason against it.
+    /// The first reason to refuse it.
     pub(super) fn check_again(&mut self, tx: HashedTransaction, chain: &Chain) -> Result<Candidate, MempoolError> {
         let txid = tx.txid();
         let (candidate, coins) = self.check_but_policy_and_signatures(tx, chain)?;
@@ -100,7 +100,7 @@ impl Mempool {
             return Err(MempoolError::TooLarge { got: size, max: MAX_TX_SIZE });
         }
         check::check_transaction(&tx, &txid)?;
-        // Nobody would pay a fee to spend it, so it would stay in everybody's coins for ever.
+        // Spending it would cost more than its value, so every node would keep the coin for ever.
         if let Some((index, _)) =
             (0..).zip(&tx.outputs).find(|(_, output)| output.key().is_some() && output.value == Amount::ZERO)
         {
@@ -133,7 +133,7 @@ impl Mempool {
             let coin = match self.get(&outpoint.txid) {
                 Some(parent) => {
                     let output = parent.tx.outputs.get(outpoint.index as usize).filter(|output| output.key().is_some());
-                    // Its maker is here, so no wait will bring it.
+                    // The transaction is known but has no such output, so waiting cannot help.
                     let output = output.ok_or(RuleError::MissingCoin { txid, outpoint })?.clone();
                     Some(Coin { output, height, coinbase: false })
                 }
@@ -153,12 +153,12 @@ impl Mempool {
         Err(MempoolError::MissingInputs { txid, missing, kept: false })
     }
 
-    /// Bounds the chains of unconfirmed transactions, as they would be with the candidate in place of those it evicts.
+    /// Bounds the chains of unconfirmed transactions as they would be after the replacement.
     fn check_family(&self, candidate: &Candidate) -> Result<(), MempoolError> {
         let parents: BTreeSet<_> = candidate.tx.inputs.iter().map(|input| input.outpoint.txid).collect();
         let parents: Vec<_> = parents.into_iter().filter(|txid| self.contains(txid)).collect();
         let max = self.limits.max_ancestors;
-        // Parents alone may be too many: no need to walk further, and an attacker could make that long.
+        // If the parents alone are too many, stop: an attacker could make the walk long.
         if parents.len() >= max {
             return Err(MempoolError::TooManyAncestors { got: parents.len() + 1, max });
         }
@@ -182,9 +182,9 @@ impl Mempool {
         Ok(())
     }
 
-    /// Bounds the bytes of a chain of unconfirmed transactions that once were in a block or in this pool. Their number may be
-    /// beyond the limit: a block's chain is as long as its maker likes, and a reorganisation must not lose its end, as long as
-    /// there are few links to follow.
+    /// Bounds the bytes of a chain of unconfirmed transactions that once were in a block or in this pool. Their number
+    /// may exceed the limit, since a block may hold a chain of any length and a reorganisation must not lose its end.
+    /// The number of links to follow is bounded.
     fn check_returning_family(&mut self, candidate: &Candidate) -> Result<(), MempoolError> {
         let is_few = self.links < MAX_RETURNING_LINKS;
         let max_count = if is_few { usize::MAX } else { self.limits.max_ancestors };
@@ -198,7 +198,8 @@ impl Mempool {
             }
         };
         let parents: Vec<Txid> = candidate.tx.inputs.iter().map(|input| input.outpoint.txid).collect();
-        // What each parent has behind it is known, so that most that are too many are refused without following their links.
+        // The size of each parent's chain is known, so most chains that are too long are refused without following
+        // links.
         for parent in parents.iter().filter_map(|txid| self.get(txid)) {
             check(parent.ancestors.count + 1, parent.ancestors.bytes)?;
         }
@@ -208,7 +209,7 @@ impl Mempool {
         check(ancestors.len() + 1, bytes)
     }
 
-    /// Replacement by fee, whether or not the replaced signalled it: the rules of BIP-125 but its first.
+    /// Full replacement by fee: the rules of BIP-125 except the first.
     fn check_replacement(&self, candidate: &Candidate) -> Result<(), MempoolError> {
         let Candidate { fee, size, .. } = *candidate;
         if candidate.evicted.len() > MAX_REPLACED {
@@ -218,7 +219,8 @@ impl Mempool {
         if let Some(conflict) = replaced.iter().find(|conflict| conflict.rate() >= candidate.rate()) {
             return Err(MempoolError::ReplacementRate { conflict: conflict.txid, fee, size });
         }
-        // One that waits for others might never be mined, and the payee of the replaced would be worse off.
+        // A replacement with unconfirmed parents might never be mined, which would harm the replaced transaction's
+        // payee.
         let parents = candidate.tx.inputs.iter().map(|input| input.outpoint.txid).filter(|txid| self.contains(txid));
         for parent in parents {
             if !replaced.iter().any(|conflict| conflict.parents.contains(&parent)) {
@@ -234,7 +236,7 @@ impl Mempool {
         Ok(())
     }
 
-    /// Puts a candidate in, in place of those it evicts, which are returned.
+    /// Adds a candidate and removes the transactions that it evicts, which are returned.
     pub(super) fn admit(&mut self, candidate: Candidate, time: UnixTime, chain: &Chain) -> Vec<Txid> {
         let replaced = self.remove(&candidate.conflicts);
         let Candidate { tx, fee, minable_from, spends, .. } = candidate;
@@ -243,7 +245,7 @@ impl Mempool {
         replaced.into_iter().map(|entry| entry.txid).collect()
     }
 
-    /// Throws out what pays least a byte until the pool is within its bounds.
+    /// Evicts the lowest fee rates until the pool is within its bounds.
     pub(super) fn trim(&mut self) {
         while self.graph.usage() > self.limits.max_bytes
             && let Some(worst) = self.graph.worst()
@@ -255,7 +257,7 @@ impl Mempool {
         }
     }
 
-    /// Takes entries and their descendants out, parents first, and remembers that they were well signed.
+    /// Removes entries and their descendants, parents first, and remembers that their signatures are valid.
     pub(super) fn remove(&mut self, roots: &[Txid]) -> Vec<Entry> {
         let removed = self.graph.remove_with_descendants(roots);
         for entry in &removed {

@@ -1,4 +1,4 @@
-//! What the pool holds for each key, so that an address is looked up without going through the pool.
+//! An index of the pool by key, so that looking up an address does not scan the pool.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -70,7 +70,7 @@ impl ByKey {
         range.map(|((.., index), (txid, value))| (OutPoint { txid: *txid, index: *index }, *value))
     }
 
-    /// Takes in an entry whose outputs nothing spends yet. `parent` finds other entries.
+    /// Adds an entry whose outputs are unspent. `parent` finds other entries.
     pub(super) fn insert<'a>(&mut self, entry: &Entry, parent: impl Fn(&Txid) -> Option<&'a Entry>) {
         for (key, (received, spent)) in moved(entry) {
             let sums = self.sums.entry(key).or_default();
@@ -90,7 +90,7 @@ impl ByKey {
         }
     }
 
-    /// Forgets an entry. What it spent of entries that are still there is unspent again.
+    /// Removes an entry. The outputs of other entries that it spent are unspent again.
     pub(super) fn remove<'a>(&mut self, entry: &Entry, parent: impl Fn(&Txid) -> Option<&'a Entry>) {
         for outpoint in entry.tx.inputs.iter().map(|input| input.outpoint) {
             if let Some(maker) = parent(&outpoint.txid) {
@@ -113,7 +113,7 @@ impl ByKey {
         }
     }
 
-    /// Nothing spends an output of `maker`.
+    /// Marks an output of `maker` as unspent.
     fn free(&mut self, maker: &Entry, index: usize) {
         let Some((key, value)) = output(maker, index) else { return };
         if self.unspent.insert((key, maker.time, maker.number, index as u32), (maker.txid, value)).is_none()
@@ -123,7 +123,7 @@ impl ByKey {
         }
     }
 
-    /// Something spends an output of `maker`, or it is gone.
+    /// Marks an output of `maker` as spent or removed.
     fn take(&mut self, maker: &Entry, index: usize) {
         let Some((key, value)) = output(maker, index) else { return };
         if self.unspent.remove(&(key, maker.time, maker.number, index as u32)).is_some()
@@ -157,7 +157,7 @@ fn moved(entry: &Entry) -> BTreeMap<PublicKey, (Amount, Amount)> {
 pub(super) mod tests {
     use super::*;
 
-    /// Compares all that is kept with what the entries alone say. `by_age` are they, oldest first.
+    /// Compares the index with one computed from the entries. `by_age` lists them, oldest first.
     pub(in crate::mempool) fn check<'a>(
         by_key: &ByKey,
         by_age: &[&Entry],

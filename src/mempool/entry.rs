@@ -56,7 +56,7 @@ pub struct Entry {
     pub descendants: Package,
     /// Whose coins its inputs spend, and their values, in the order of the inputs.
     pub(super) spends: Vec<(PublicKey, Amount)>,
-    /// Its place among those of the same time, which the graph gives.
+    /// Orders entries of the same time; assigned by the graph.
     pub(super) number: u64,
     /// First height at which it may be mined, by its lock height and the coinbases it spends.
     pub(super) minable_from: u32,
@@ -88,7 +88,7 @@ impl Entry {
         }
     }
 
-    /// With the owners of the coins that it spends, so that their addresses show it.
+    /// Sets the owners of the coins that it spends, for the index by key.
     pub(super) fn spending(self, spends: Vec<(PublicKey, Amount)>) -> Self {
         Self { spends, ..self }
     }
@@ -97,12 +97,13 @@ impl Entry {
         self.fee.per(self.size)
     }
 
-    /// What it is worth to a miner who has none of its ancestors. A rich ancestor is no merit of its own.
+    /// Its fee rate to a miner that must include its ancestors. A high-fee ancestor does not raise it above its own
+    /// rate.
     pub fn mining_rate(&self) -> FeeRate {
         self.rate().min(self.ancestors.rate())
     }
 
-    /// What would be lost with it. Poor descendants are no fault of its own.
+    /// The fee rate lost by evicting it with its descendants. Low-fee descendants do not lower it below its own rate.
     pub(super) fn keeping_rate(&self) -> FeeRate {
         self.rate().max(self.descendants.rate())
     }

@@ -39,16 +39,16 @@ pub enum MempoolError {
     /// Makes a coin of no value.
     #[error("transaction {txid}, output {index}: a coin of no value")]
     Dust { txid: Txid, index: u32 },
-    /// Pays less than the least for its size, or than is worth keeping when the pool is full.
+    /// Pays less than the minimum for its size, or than the minimum of a full pool.
     #[error("transaction pays {}, at least {} are needed for its {size} bytes", counted(got.as_grains(), "grain"), min.as_grains())]
     FeeTooLow { got: Amount, min: Amount, size: usize },
     /// At the end of too long a chain.
     #[error("transaction would stand in a chain of {got} unconfirmed transactions, at most {max} are allowed")]
     TooManyAncestors { got: usize, max: usize },
-    /// One more descendant of a transaction that has enough.
+    /// An ancestor has too many descendants.
     #[error("{ancestor} would have a family of {got} unconfirmed transactions, at most {max} are allowed")]
     TooManyDescendants { ancestor: Txid, got: usize, max: usize },
-    /// Returns at the end of a chain that takes too many bytes.
+    /// Returning from a block or an earlier run, its chain would take too many bytes.
     #[error("transaction would end a chain of {got} bytes of unconfirmed transactions, at most {max} can return")]
     ChainTooLarge { got: usize, max: usize },
     /// Spends a coin that a transaction in the pool spends, and pays no more a byte than that.
@@ -69,8 +69,7 @@ pub enum MempoolError {
 }
 
 impl MempoolError {
-    /// Who is to answer for it. Peers may have another tip or policy, so only a rule that holds at every tip is held
-    /// against them.
+    /// Whose fault it is. A peer may have another tip or policy, so it is blamed only for rules that hold at every tip.
     pub fn blame(&self) -> Blame {
         match self {
             Self::Rule(RuleError::Locked { .. } | RuleError::ImmatureCoin { .. } | RuleError::MissingCoin { .. }) => {
@@ -96,7 +95,7 @@ impl MempoolError {
         }
     }
 
-    /// The rule broken, if the sender is to answer for that.
+    /// The rule broken, if the sender is at fault.
     pub fn fault(&self) -> Option<&RuleError> {
         match self {
             Self::Rule(rule) if self.blame() == Blame::Peer => Some(rule),

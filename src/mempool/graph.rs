@@ -1,8 +1,8 @@
-//! The pool's transactions with their links, sums and orders. Knows nothing of rules or policy: whoever inserts has
-//! checked.
+//! The pool's transactions with their links, sums and orders. Knows no rules or policy: the caller checks before it
+//! inserts.
 //!
-//! What is kept true: no two entries spend one coin; an entry's parents are in the pool; `ancestors` and `descendants`
-//! are the sums over the links; every entry is in each order exactly once.
+//! Invariants: no two entries spend one coin; an entry's parents are in the pool; `ancestors` and `descendants` are the
+//! sums over the links; every entry is in each order exactly once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -28,7 +28,7 @@ pub(super) struct Graph {
     by_age: BTreeMap<(UnixTime, u64), Txid>,
     /// Those that could not be mined at every height.
     by_minable_from: BTreeSet<(u32, Txid)>,
-    /// What there is for an address.
+    /// Entries and outputs by key.
     by_key: ByKey,
     next_number: u64,
     revision: u64,
@@ -174,7 +174,7 @@ impl Graph {
         self.entries.insert(txid, entry);
     }
 
-    /// Takes out `roots` and their descendants; parents come before children in the answer.
+    /// Removes `roots` and their descendants, and returns them with parents before children.
     pub(super) fn remove_with_descendants(&mut self, roots: &[Txid]) -> Vec<Entry> {
         let mut doomed: Vec<_> = self
             .with_descendants(roots)
@@ -189,8 +189,8 @@ impl Graph {
         removed
     }
 
-    /// Takes out one entry: one without parents, as when it is confirmed, or without children. From the middle of a
-    /// chain it would leave the two halves with sums over each other.
+    /// Removes one entry that has no parents, as when it is confirmed, or no children. Removing it from the middle of a
+    /// chain would leave wrong sums in both halves.
     pub(super) fn remove(&mut self, txid: &Txid) -> Option<Entry> {
         let ancestors = self.with_ancestors(&[*txid]);
         let descendants = self.with_descendants(&[*txid]);
@@ -275,7 +275,7 @@ pub(super) mod tests {
         let first: Vec<_> = graph.by_key().entries(&PublicKey([1; 32])).take(10).collect();
         assert!(first.len() == 10 && first.iter().all(|entry| entry.received > Amount::ZERO));
         assert_eq!(LOOKUPS.get() - before, 0, "entries of the pool looked up");
-        // Going through the pool, as an address was looked up before, counts.
+        // A scan of the pool is counted.
         let through = graph
             .txids()
             .filter_map(|txid| graph.get(&txid))

@@ -1,4 +1,5 @@
-//! What this node relays and how much of it it keeps. Policy, not consensus: blocks may hold what is refused here.
+//! What this node relays and how much it keeps. This is policy, not consensus: blocks may contain transactions refused
+//! here.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ pub const MAX_TX_SIZE: usize = 100_000;
 /// Most bytes of a chain of unconfirmed transactions that returns from a block of an abandoned branch or from an earlier run,
 /// as Bitcoin Core bounds the ancestors of one. Some 500 payments: linking them takes time that grows with its square.
 pub const MAX_RETURNING_CHAIN: usize = 101_000;
-/// Links from returning transactions to the ancestors of each that one call follows: some tenths of a second, to link them and
-/// to take them out again. From then on the limits of new transactions hold, which makes 25 links of each at most.
+/// Most links from returning transactions to their ancestors that one call follows, which takes some tenths of a
+/// second. Beyond it the limits of new transactions apply: at most 25 links each.
 pub const MAX_RETURNING_LINKS: usize = 200_000;
 /// The only version relayed; others wait for a meaning.
 pub const TX_VERSION: u32 = 1;
@@ -27,7 +28,7 @@ pub struct Limits {
     pub max_ancestors: usize,
     /// The same for a transaction and its descendants.
     pub max_descendants: usize,
-    /// After how long a transaction that nobody mines is dropped.
+    /// After how long an unconfirmed transaction is dropped.
     pub expiry: Duration,
     /// Least fee rate, a whole number of grains a byte; also what a replacement pays for its own relay.
     pub min_fee_rate: FeeRate,
@@ -60,8 +61,8 @@ impl Default for Limits {
 /// In how long a raised minimum falls by half.
 const HALF_LIFE: Duration = Duration::from_secs(3 * 3600);
 
-/// The least fee rate, which rises when the pool is full, lest what was just thrown out be sent again, and falls again
-/// with time.
+/// The minimum fee rate. It rises when the pool is full, so that an evicted transaction is not accepted again, and
+/// decays with time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Floor {
     /// Grains a byte at the time below.

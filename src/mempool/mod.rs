@@ -1,10 +1,10 @@
 //! Transactions waiting for a block.
 //!
-//! The pool admits what could stand in the next block, and keeps itself so as the chain moves: everything in it,
-//! in the order of [`Mempool::select`], is valid on the present tip. `admission.rs` decides, `graph.rs` holds the
-//! transactions with their links and sums, `by_key.rs` finds those of an address, `select.rs` picks for a block, `orphans.rs`
-//! waits for parents, `update.rs` follows the chain, `unfinished.rs` does a part of long work at each call, `saved.rs`
-//! carries the pool over a restart.
+//! The pool admits transactions that the next block could include, and follows the chain: all its transactions, in the
+//! order of [`Mempool::select`], are valid on the present tip. `admission.rs` decides, `graph.rs` holds the
+//! transactions with their links and sums, `by_key.rs` finds those of an address, `select.rs` picks for a block,
+//! `orphans.rs` waits for parents, `update.rs` follows the chain, `unfinished.rs` does a part of long work at each
+//! call, `saved.rs` carries the pool over a restart.
 //!
 //! Nothing here reads a clock: the time comes in with each call.
 
@@ -49,7 +49,7 @@ pub use unfinished::{MAX_SIGNATURES_A_CALL, Progress};
 /// How many ids of transactions that left the pool are remembered as verified.
 const REMEMBERED: usize = 20_000;
 
-/// What became of an admitted transaction.
+/// The result of an admission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// Its id.
@@ -60,8 +60,8 @@ pub struct Accepted {
     pub size: usize,
     /// Those it replaced, with their descendants.
     pub replaced: Vec<Txid>,
-    /// Orphans that it made acceptable, in an order in which they can be relayed, and peers that had sent bad ones. There may
-    /// be more to do: see [`Mempool::resume`].
+    /// Orphans admitted after it, in relay order, and peers that sent invalid ones. There may be more: see
+    /// [`Mempool::resume`].
     pub orphans: Progress,
 }
 
@@ -73,7 +73,7 @@ pub struct Mempool {
     graph: Graph,
     orphans: Orphans,
     unfinished: Unfinished,
-    /// Followed by this call so far, from returning transactions to their ancestors.
+    /// Links from returning transactions to their ancestors that this call has followed.
     links: usize,
     verified: Recent<Txid>,
     gone: Gone,
@@ -108,8 +108,8 @@ impl Mempool {
         self.accept_from(None, HashedTransaction::new(tx), chain, now)
     }
 
-    /// [`Mempool::accept`] for a transaction that a peer sent. The peer is to answer for it if it is kept as an orphan and is
-    /// found to break a rule later.
+    /// [`Mempool::accept`] for a transaction that a peer sent. The peer is blamed if the transaction becomes an orphan
+    /// that later proves invalid.
     ///
     /// # Errors
     /// As [`Mempool::accept`].
@@ -140,7 +140,7 @@ impl Mempool {
         Ok(Accepted { txid, fee, size, replaced, orphans })
     }
 
-    /// What [`Mempool::accept`] would say, changing nothing. Of a full pool it may promise too much.
+    /// What [`Mempool::accept`] would return, without changing anything. With a full pool it may be too optimistic.
     ///
     /// # Errors
     /// As [`Mempool::accept`].
@@ -150,7 +150,7 @@ impl Mempool {
     }
 
     /// What a transaction would pay and replace, whatever its signatures and this node's policy: cheaper than
-    /// [`Mempool::test`], for a caller who is about to have it accepted.
+    /// [`Mempool::test`], for a caller that is about to submit it.
     ///
     /// # Errors
     /// As [`Mempool::accept`], but nothing is kept as an orphan.
@@ -199,8 +199,8 @@ impl Mempool {
         &self.limits
     }
 
-    /// All transactions from which a block may be put together, in no order: those of the pool, orphans, and the last that
-    /// left the pool unconfirmed. One may be there twice.
+    /// All transactions from which a compact block may be reconstructed, in no order: the pool, orphans, and those that
+    /// last left the pool unconfirmed. One may occur twice.
     pub fn at_hand(&self) -> impl Iterator<Item = &HashedTransaction> {
         let entries = self.graph.iter().map(|entry| &entry.tx);
         entries.chain(self.orphans.iter()).chain(self.gone.iter())
@@ -271,17 +271,17 @@ impl Mempool {
         self.floor.at(now).max(self.limits.min_fee_rate)
     }
 
-    /// Whether a transaction is kept that waits for its inputs.
+    /// Whether a transaction is an orphan.
     pub fn is_orphan(&self, txid: &Txid) -> bool {
         self.orphans.contains(txid)
     }
 
-    /// How many such transactions there are.
+    /// Number of orphans.
     pub fn orphan_count(&self) -> usize {
         self.orphans.len()
     }
 
-    /// Bytes of memory they take.
+    /// Bytes of memory of the orphans.
     pub fn orphan_usage(&self) -> usize {
         self.orphans.usage()
     }

@@ -1,6 +1,7 @@
 //! Transactions whose inputs are not known yet, kept for a while in the hope that their parents come.
 //!
-//! Anyone can make these up for free, so there are few, small, and soon gone: the oldest makes room for the newest.
+//! An attacker can create orphans for free, so they are few, small and short-lived: the oldest is evicted for the
+//! newest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,7 +12,8 @@ use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{HashedTransaction, OutPoint};
 
-/// A peer that sent a transaction. It may have left when that turns out to be bad, so its address is remembered.
+/// A peer that sent a transaction. It may have disconnected when the transaction proves invalid, so its address is
+/// kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sender {
     /// Its connection, by a number of the caller's.
@@ -60,7 +62,7 @@ impl Orphans {
         self.usage
     }
 
-    /// Keeps a transaction; whether it is kept: not if it is too large.
+    /// Keeps a transaction; `false` if it is too large.
     pub(super) fn add(
         &mut self,
         tx: HashedTransaction,

@@ -49,7 +49,8 @@ const MAX_GONE: usize = 100;
 /// Most bytes of memory for them.
 const MAX_GONE_BYTES: usize = 1 << 20;
 
-/// The last transactions that left the pool unconfirmed. Another's pool may have kept them, and its block have them.
+/// The last transactions that left the pool unconfirmed. Another node's pool may have kept them, so the next block may
+/// include them.
 #[derive(Debug, Default)]
 pub(super) struct Gone {
     order: VecDeque<HashedTransaction>,

@@ -29,11 +29,11 @@ pub(super) struct Saved {
     pub(super) tx: Arc<Transaction>,
 }
 
-/// Why saved bytes are of no use.
+/// Why saved bytes cannot be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum SavedError {
-    /// They are cut, or hold what is no transaction.
+    /// They are cut off, or contain something that is no transaction.
     #[error(transparent)]
     Encoding(#[from] CodecError),
     /// Another version of this program wrote them.
@@ -60,8 +60,8 @@ pub enum SavedError {
 }
 
 impl Mempool {
-    /// The pool as bytes, transactions before those that need them, with what [`Mempool::restore`] was given and has not
-    /// come to yet.
+    /// The pool as bytes, transactions before those that need them, with those from [`Mempool::restore`] that are not
+    /// processed yet.
     pub fn save(&self) -> Vec<u8> {
         let mut entries: Vec<_> = self.graph.iter().collect();
         // A transaction has more ancestors than each of its ancestors.
@@ -75,11 +75,11 @@ impl Mempool {
         [codec::encode(&head), body].concat()
     }
 
-    /// Takes up what [`Mempool::save`] gave; answers how many transactions that is. Each is checked by
-    /// [`Mempool::resume`], a part at each call.
+    /// Queues the transactions of [`Mempool::save`] and returns how many there are. [`Mempool::resume`] checks them in
+    /// parts.
     ///
     /// # Errors
-    /// [`SavedError`]; nothing is taken up then.
+    /// [`SavedError`]; nothing is queued then.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<usize, SavedError> {
         let (Head { version, genesis, checksum }, used) = codec::decode_prefix::<Head>(bytes)?;
         if version != VERSION {

@@ -1,4 +1,4 @@
-//! What to put into a block.
+//! Selects transactions for a block.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -7,11 +7,11 @@ use super::graph::Graph;
 use crate::primitives::amount::FeeRate;
 use crate::primitives::hash::Txid;
 
-/// After this many packages in a row that do not fit, the block counts as full: the rest would be small change.
+/// After this many consecutive packages that do not fit, the block counts as full.
 const MAX_MISSES: usize = 1_000;
 
-/// Transactions of at most `max_bytes` together, each after those it needs: again and again the one that pays best a
-/// byte, counted with those of its ancestors that are not chosen yet, and those ancestors with it.
+/// Transactions of at most `max_bytes` together, parents first. Repeatedly chooses the package, a transaction with its
+/// unchosen ancestors, that has the highest fee rate.
 pub(super) fn select(graph: &Graph, max_bytes: usize) -> Vec<&Entry> {
     let mut selection = Selection::default();
     let mut untouched = graph.best_first().peekable();
@@ -42,14 +42,14 @@ struct Selection<'a> {
     chosen: Vec<&'a Entry>,
     chosen_ids: HashSet<Txid>,
     given_up: HashSet<Txid>,
-    /// What is left to choose of the ancestors of those that had one chosen.
+    /// Unchosen ancestor packages of transactions with a chosen ancestor.
     remaining: HashMap<Txid, Package>,
     /// Those of them that are still to be considered, worst first.
     touched: BTreeSet<(FeeRate, Txid)>,
 }
 
 impl<'a> Selection<'a> {
-    /// Whether the pool's own order says nothing of it any more.
+    /// Whether the pool's order no longer applies to it.
     fn is_settled(&self, txid: &Txid) -> bool {
         self.chosen_ids.contains(txid) || self.given_up.contains(txid) || self.remaining.contains_key(txid)
     }
@@ -80,7 +80,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// It does not fit: for good, unless an ancestor is chosen for another's sake.
+    /// It does not fit, unless an ancestor is chosen with another package.
     fn give_up(&mut self, graph: &Graph, txid: Txid) {
         if let Some(entry) = graph.get(&txid) {
             self.forget(entry);
@@ -104,7 +104,7 @@ mod tests {
     use crate::primitives::amount::Amount;
     use crate::primitives::tx::OutPoint;
 
-    /// The same choice, with every sum made anew at every step.
+    /// The naive model: recomputes every sum at every step.
     fn select_naively(graph: &Graph, max_bytes: usize) -> Vec<Txid> {
         let mut chosen: Vec<Txid> = Vec::new();
         let mut given_up: HashMap<Txid, usize> = HashMap::new();

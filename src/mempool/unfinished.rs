@@ -1,5 +1,5 @@
-//! Work on the pool that no single call may finish: orphans whose parents have come, and transactions that an earlier run has
-//! saved. Their signatures are the costly part, so each call checks only so many.
+//! Work that is split over several calls: orphans whose parents arrived, and transactions saved by an earlier run.
+//! Signatures are the costly part, so each call checks a bounded number.
 
 use std::collections::VecDeque;
 
@@ -12,20 +12,19 @@ use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::HashedTransaction;
 
-/// Signatures after which a call leaves the rest to the next: some milliseconds. The transaction that reaches this is checked
-/// whole.
+/// Signatures after which a call stops, some milliseconds. The transaction that reaches it is checked whole.
 pub const MAX_SIGNATURES_A_CALL: usize = 256;
 
-/// What a call has done of it.
+/// Results of one call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Transactions that have come in, parents first.
+    /// Transactions admitted, parents first.
     pub admitted: Vec<Txid>,
-    /// Peers that had sent an orphan that breaks a rule, and the rule.
+    /// Peers that sent an invalid orphan, and the rule that it breaks.
     pub blamed: Vec<(Sender, RuleError)>,
 }
 
-/// What is still to do.
+/// Work left.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
     /// Orphans one of whose parents has come; some may be gone meanwhile.
@@ -40,7 +39,7 @@ impl Mempool {
         !self.unfinished.orphans.is_empty() || !self.unfinished.saved.is_empty()
     }
 
-    /// Goes on with the orphans whose parents have come and with the saved transactions, until it has checked
+    /// Continues with orphans whose parents arrived and with saved transactions, until it has checked
     /// [`MAX_SIGNATURES_A_CALL`] signatures.
     pub fn resume(&mut self, chain: &Chain, now: UnixTime) -> Progress {
         self.expire(now);
@@ -57,7 +56,7 @@ impl Mempool {
                     continue;
                 }
                 signatures += tx.inputs.len();
-                // A clock that was ahead then must not keep it for longer than others.
+                // If the clock was ahead at that time, the transaction must not stay longer than others.
                 let time = time.min(self.clock);
                 let tx = HashedTransaction::new(tx);
                 let txid = tx.txid();
@@ -74,7 +73,7 @@ impl Mempool {
         progress
     }
 
-    /// Has the orphans tried that wait for outputs of these transactions.
+    /// Queues the orphans that wait for outputs of these transactions.
     pub(super) fn try_children_of(&mut self, parents: impl IntoIterator<Item = Txid>) {
         let Self { orphans, unfinished, .. } = self;
         for parent in parents {

@@ -1,4 +1,4 @@
-//! Following the chain.
+//! Follows the chain.
 
 use super::{Mempool, Progress};
 use crate::chain::{Chain, ChainUpdate};
@@ -7,12 +7,12 @@ use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{HashedTransaction, Transaction};
 
 impl Mempool {
-    /// Follows the chain to its new tip: drops what was confirmed and what conflicts with it, takes back what is no
-    /// longer confirmed, drops what can no longer be mined next, and tries the orphans again. `chain` must already
-    /// stand at the tip that `update` leads to.
+    /// Follows the chain to its new tip: removes confirmed transactions and their conflicts, readmits those of
+    /// disconnected blocks, removes those that cannot be in the next block, and retries the orphans. `chain` must
+    /// already be at the tip of `update`.
     ///
-    /// Returns the transactions that came back from disconnected blocks or out of the orphans, parents first. There may be more
-    /// to do: see [`Mempool::resume`].
+    /// Returns the transactions admitted from disconnected blocks or from the orphans, parents first. There may be
+    /// more: see [`Mempool::resume`].
     pub fn update(&mut self, update: &ChainUpdate, chain: &Chain, now: UnixTime) -> Progress {
         self.expire(now);
         self.links = 0;
@@ -21,8 +21,8 @@ impl Mempool {
         connected().for_each(|(txid, tx)| self.confirm(txid, tx));
         let disconnected =
             || update.disconnected.iter().rev().flat_map(|block| block.txids().iter().zip(&block.block().transactions));
-        // Entries that spend outputs of disconnected blocks come out with their descendants, and go back in after the
-        // transactions that made those outputs, if these make it. So nothing is ever put under an existing entry.
+        // Entries that spend outputs of disconnected blocks are removed with their descendants, and readmitted after
+        // the transactions that they spend. So no entry is ever inserted as the parent of another.
         let stranded: Vec<_> = disconnected()
             .flat_map(|(txid, tx)| tx.outpoints(*txid))
             .filter_map(|(outpoint, _)| self.graph.spender(&outpoint))
@@ -50,7 +50,7 @@ impl Mempool {
         Progress { admitted: returned, blamed }
     }
 
-    /// Drops what has waited too long.
+    /// Removes expired transactions.
     pub fn expire(&mut self, now: UnixTime) {
         self.clock = self.clock.max(now);
         while let Some(txid) = self.graph.older_than(self.clock.saturating_sub(self.limits.expiry)) {
@@ -62,7 +62,7 @@ impl Mempool {
     /// A block of the best chain has this transaction.
     fn confirm(&mut self, txid: &Txid, tx: &Transaction) {
         self.orphans.remove(txid);
-        // It may be in a block of another branch as well, or come back from this one.
+        // A block of another branch may include it too, or a reorganisation may return it.
         self.verified.insert(*txid);
         if self.graph.remove(txid).is_some() {
             return;
@@ -75,7 +75,7 @@ impl Mempool {
         }
     }
 
-    /// Puts a transaction back in that has been in a block or in the pool; whether that was possible.
+    /// Readmits a transaction that was in a block or in the pool; `false` if it is refused.
     pub(super) fn readmit(&mut self, tx: HashedTransaction, time: UnixTime, chain: &Chain) -> bool {
         let txid = tx.txid();
         match self.check_again(tx, chain) {

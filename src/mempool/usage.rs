@@ -25,7 +25,7 @@ const PER_ENTRY: usize =
     2 * (size_of::<(Txid, Entry)>() + 2 * size_of::<(FeeRate, Txid)>() + 2 * size_of::<((u64, u64), Txid)>());
 /// The coin's spender, and a link with its maker each way.
 const PER_INPUT: usize = 2 * (size_of::<(OutPoint, Txid)>() + 2 * size_of::<Txid>());
-/// An input or an output may be the only one of its key: the owner, the key's sums, and the entry under the key.
+/// The cost of an input or output that is the only one of its key: the owner, the key's sums, and the entry by key.
 const PER_KEY: usize = size_of::<(PublicKey, Amount)>()
     + 2 * (size_of::<(PublicKey, KeySums)>() + size_of::<((PublicKey, u64, u64), KeyEntry)>());
 /// An output that nothing spends, under its key.

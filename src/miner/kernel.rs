@@ -1,8 +1,8 @@
 //! The nonce search.
 //!
-//! A header is 80 bytes: one block of SHA-256 and a quarter of the next. What does not depend on the nonce is computed
-//! once, and the nonces are tried many at a time by the processor's fastest [`Kernel`], which looks at nothing but the
-//! hash's top word. That alone decides nearly always; the few that it lets pass are hashed again and compared in full.
+//! A header is 80 bytes: one block of SHA-256 and a quarter of the next. The part that does not depend on the nonce is
+//! computed once. The processor's fastest [`Kernel`] tries many nonces at a time and compares only the hash's top word,
+//! which nearly always decides; the few that pass are hashed again and compared in full.
 
 use std::ops::RangeInclusive;
 
@@ -10,10 +10,10 @@ use crate::primitives::header::Header;
 use crate::primitives::sha256::{Kernel, NonceSearch};
 use crate::primitives::target::Target;
 
-/// The first of `nonces` with which `header` meets `target`; the header's own nonce is not looked at.
+/// The first of `nonces` with which `header` meets `target`; the header's own nonce is ignored.
 ///
-/// Returns only when it has found one or tried them all. A caller who wants to stop early gives few nonces at a time:
-/// a call costs a hash or two more than there are nonces, rounded up to the kernel's lanes.
+/// Returns when it has found one or tried them all. A caller that may have to stop early passes few nonces at a time: a
+/// call costs a hash or two more than there are nonces, rounded up to the kernel's lanes.
 pub fn search(header: &Header, target: Target, nonces: RangeInclusive<u32>) -> Option<u32> {
     search_with(Kernel::best(), header, target, nonces)
 }

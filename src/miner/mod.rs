@@ -1,5 +1,5 @@
-//! Making blocks: what to put into one ([`template`]), the search for its nonce ([`kernel`]), the threads that do it
-//! ([`worker`]), and how fast they are ([`rate`]).
+//! Mining: block templates ([`template`]), the nonce search ([`kernel`]), its threads ([`worker`]) and hash rates
+//! ([`rate`]).
 
 pub mod kernel;
 pub mod rate;

@@ -1,4 +1,4 @@
-//! How fast a count grows.
+//! The rate of a growing count.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,7 +11,7 @@ pub struct RateMeter {
     samples: VecDeque<(Duration, u64)>,
 }
 
-/// Most samples kept: more often is not sampled more exactly.
+/// Most samples kept: more would not make the rate more exact.
 const MAX_SAMPLES: usize = 64;
 
 impl RateMeter {
@@ -20,7 +20,7 @@ impl RateMeter {
         Self { window, samples: VecDeque::new() }
     }
 
-    /// Notes that the count is `count` at time `at`, on a clock of the caller's that never goes back.
+    /// Records that the count is `count` at time `at`, on a monotonic clock of the caller.
     pub fn record(&mut self, at: Duration, count: u64) {
         // The newest sample from before the window stays: the rate is then over all of the window.
         while self.samples.len() >= MAX_SAMPLES

@@ -1,4 +1,4 @@
-//! The next block, but for its nonce.
+//! Block templates: the next block without its nonce.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ pub const EXTRA_NONCE_LEN: usize = size_of::<u64>();
 /// Follows the extra nonce.
 const TAG: &[u8] = b"/cairn/";
 
-/// By how much a block's time stays below what this node itself would take: other nodes' clocks are behind by some seconds,
-/// and so may this one's be by the time the block is found and comes back.
+/// Margin below the latest time that this node accepts, because other nodes' clocks may be some seconds behind, as may
+/// this node's when the block is submitted.
 const TIME_MARGIN_SECS: u32 = 10;
 
-/// The latest time that miners elsewhere may give a block at `now`, where blocks may be ahead of the
-/// clock by `max_future_secs`. A block's least time goes before it.
+/// The latest time that external miners may give a block at `now`, where blocks may be `max_future_secs` ahead of the
+/// clock. A later minimum time of the block overrides it.
 pub fn latest_time(now: UnixTime, max_future_secs: u32) -> u32 {
     let ahead = max_future_secs - TIME_MARGIN_SECS.min(max_future_secs / 2);
     u32::try_from(now.as_secs().saturating_add(u64::from(ahead))).unwrap_or(u32::MAX)
@@ -54,14 +54,14 @@ pub struct Template {
     pub details: Arc<[(Txid, Amount)]>,
     extra_nonce: u64,
     commitment: MmrRoot,
-    /// The coinbase's neighbours in the Merkle tree, lowest first.
+    /// The coinbase's siblings in the Merkle tree, lowest first.
     siblings: Arc<[Hash256]>,
 }
 
 /// The best block to put on `chain`'s tip: fullest with fees from `mempool`, all of it and the subsidy to `payee`.
 /// The block's time is `now`, or later if the chain's is.
 ///
-/// Searchers who must not do the same work use different `extra_nonce`s or payees.
+/// Miners that search in parallel use different `extra_nonce`s or payees.
 ///
 /// # Errors
 /// [`RuleError::BadBits`] if the bits due stand for no target, which those of a valid network never do.
@@ -85,7 +85,7 @@ pub fn build(
     let chosen = mempool.select((chain.params().max_block_bytes as usize).saturating_sub(frame));
     let fees = Amount::saturating_sum(chosen.iter().map(|entry| entry.fee));
     coinbase.outputs[0].value = subsidy.saturating_add(fees);
-    // Any leaf will do for the first: no sibling of it depends on it.
+    // The first leaf may have any value: its siblings do not depend on it.
     let leaves = [coinbase.txid()].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
     let siblings = Branch::new(leaves, 0).map_or_else(Vec::new, |branch| branch.siblings);
     let min_time = context.median_time.saturating_add(1);
@@ -131,7 +131,7 @@ impl Template {
         self.update_root();
     }
 
-    /// Has somebody else paid.
+    /// Changes the payee.
     pub fn set_payee(&mut self, payee: PublicKey) {
         self.coinbase.outputs[0].lock = Lock::Key(payee);
         self.update_root();
@@ -143,7 +143,8 @@ impl Template {
         self.header.merkle_root = MerkleRoot::from_node(top);
     }
 
-    /// The coinbase's neighbours in the Merkle tree, lowest first: whoever changes the coinbase finds the root by them.
+    /// The coinbase's siblings in the Merkle tree, lowest first, from which a miner that changes the coinbase computes
+    /// the root.
     pub fn siblings(&self) -> &[Hash256] {
         &self.siblings
     }

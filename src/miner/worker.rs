@@ -1,4 +1,4 @@
-//! The threads that search.
+//! The mining threads.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,8 +10,7 @@ use super::kernel;
 use super::template::Template;
 use crate::primitives::block::Block;
 
-/// Nonces tried between looks at whether the work is stale: about half a millisecond's on a fast processor, two on a slow
-/// one.
+/// Nonces tried between two checks for stale work: about half a millisecond on a fast processor, two on a slow one.
 const CHUNK: u32 = 1 << 14;
 
 /// Threads that search for the nonce of the present job, and sleep when there is none. Dropping it stops and joins
@@ -47,7 +46,7 @@ impl Miner {
     /// at most once a job, and should return soon.
     ///
     /// # Errors
-    /// Whatever keeps the system from starting a thread; none is left running then.
+    /// The system's, if it cannot start a thread; none is left running then.
     pub fn start(threads: NonZeroUsize, found: impl Fn(Block) + Send + Sync + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             slot: Mutex::default(),
@@ -67,7 +66,7 @@ impl Miner {
         Ok(miner)
     }
 
-    /// Gives all threads another block to search for, or none. Work on the one before ends within milliseconds.
+    /// Sets the job of all threads, or none. Work on the previous job ends within milliseconds.
     ///
     /// The threads take extra nonces in turn, from the template's own upwards.
     pub fn set_job(&self, template: Option<Template>) {
@@ -104,12 +103,12 @@ impl Drop for Miner {
 }
 
 impl Shared {
-    /// Nothing is left half done under this lock, so a panic elsewhere does not spoil it.
+    /// No code under this lock can panic halfway, so a poisoned lock still guards consistent data.
     fn lock(&self) -> MutexGuard<'_, Slot> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread's life: waits for a job, works on it, waits for the next.
+    /// A thread's loop: waits for a job and works on it.
     fn work(&self, index: u64, stride: u64) {
         while let Some(job) = self.next_job() {
             if let Some(block) = self.search(&job, index, stride) {
@@ -118,7 +117,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a job that is not done; `None` when it is time to go.
+    /// Waits for a job that is not done; `None` when the threads are to stop.
     fn next_job(&self) -> Option<Arc<Job>> {
         let mut slot = self.lock();
         loop {
@@ -185,7 +184,7 @@ mod tests {
         template::build(chain, &pool, &PublicKey([7; 32]), extra_nonce, NOW).expect("a template")
     }
 
-    /// Nobody ever finds this one.
+    /// No hash meets its target.
     fn endless(chain: &Chain) -> Template {
         let mut template = easy(chain, 1 << 40);
         template.target = Target(U256::ONE);

@@ -1,7 +1,7 @@
-//! Where other nodes are said to be, and where they were found.
+//! The address book: addresses that peers announced, and addresses that this node has reached.
 //!
-//! An address is *new* until a connection to it has come as far as hello, then *tried*. What others say makes new ones
-//! only, a few to each part of the net, so that no liar fills the book.
+//! An address is *new* until a connection to it has completed the handshake, then *tried*. Peers' announcements only
+//! add new addresses, a few for each group of addresses, so that no liar fills the book.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +24,7 @@ pub const MAX_BOOK: usize = 4_096;
 pub const MAX_PER_GROUP: usize = 32;
 /// Most addresses kept of one part of a private net, which a local network may have all its nodes in.
 pub const MAX_PER_PRIVATE_GROUP: usize = 1_024;
-/// Most addresses kept on the word of one part of the net.
+/// Most addresses kept that were announced from one group.
 pub const MAX_PER_SOURCE: usize = 1_024;
 /// Most of its own addresses that a node remembers not to dial.
 const MAX_OWN: usize = 16;
@@ -32,17 +32,17 @@ const MAX_OWN: usize = 16;
 const BACKOFF: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const MAX_BACKOFF: Duration = Duration::from_secs(600);
-/// Failures in a row after which an address that never was reached is given up.
+/// Consecutive failures after which an address that was never reached is removed.
 const HOPELESS: u32 = 10;
 
-/// Where a node is said to take connections.
+/// An announced address of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress {
     /// Address and port.
     pub address: SocketAddr,
     /// What it offers, as `SERVICE_` bits; 0 if that is not known.
     pub services: u64,
-    /// When somebody was last connected to it; the epoch if that is not known.
+    /// When a node was last connected to it; the epoch if unknown.
     pub last_seen: UnixTime,
 }
 
@@ -51,22 +51,22 @@ pub struct PeerAddress {
 pub struct Record {
     /// The address.
     pub address: SocketAddr,
-    /// Who was there when this node last was connected to it; `None` if it never was.
+    /// The id found there by this node's last connection; `None` if there was none.
     pub id: Option<NodeId>,
     /// What it offers, as `SERVICE_` bits.
     pub services: u64,
-    /// When somebody was last connected to it, as far as is known.
+    /// When a node was last connected to it, as far as is known.
     pub last_seen: UnixTime,
     /// When this node last was; the epoch for never, which makes the address a new one.
     pub last_success: UnixTime,
     /// Dials in a row that failed.
     pub failures: u32,
-    /// Who first told of it.
+    /// The group that first announced it.
     pub source: Subnet,
 }
 
 impl Record {
-    /// Whether a connection to it ever came as far as hello.
+    /// Whether a connection to it ever completed the handshake.
     pub fn is_tried(&self) -> bool {
         self.last_success > UnixTime::EPOCH
     }
@@ -90,8 +90,8 @@ impl AddrBook {
         Self { records, ..Self::default() }
     }
 
-    /// Notes what `source` says. Changes nothing of an address that was tried but how fresh it is. `true` if the address is
-    /// new to the book.
+    /// Adds an address announced by `source`. Of a known address it only updates the time last seen. `true` if the
+    /// address is new to the book.
     pub(crate) fn add(&mut self, now: Now, said: &PeerAddress, source: IpAddr) -> bool {
         let (address, ip) = (said.address, said.address.ip());
         if !is_believable(&address, source) || self.own.contains(&address) {
@@ -122,8 +122,8 @@ impl AddrBook {
         self.records.values().filter(|record| of(record)).count()
     }
 
-    /// Whether there is room for one more among those that `of` picks, of which there are `count`; the least promising new
-    /// one gives way if need be.
+    /// Makes room for one more of the `count` records that `of` selects, by evicting the least promising new one if
+    /// needed; `false` if there is none to evict.
     fn make_room(&mut self, count: usize, max: usize, of: impl Fn(&Record) -> bool) -> bool {
         if count < max {
             return true;
@@ -146,7 +146,7 @@ impl AddrBook {
         self.changed.insert(*address);
     }
 
-    /// A connection to it came as far as hello.
+    /// A connection to it completed the handshake.
     pub(crate) fn succeeded(&mut self, now: Now, Contact { id, address }: Contact, services: u64) {
         if let Some(record) = self.records.get_mut(&address) {
             record.id = Some(id);
@@ -173,7 +173,7 @@ impl AddrBook {
         }
     }
 
-    /// It could not be reached, and never was: it is not worth a place.
+    /// Removes an address that could not be reached and never was.
     pub(crate) fn drop_untested(&mut self, address: &SocketAddr) {
         if self.records.get(address).is_some_and(|record| !record.is_tried()) {
             self.remove(address);
@@ -185,12 +185,12 @@ impl AddrBook {
         self.own.contains(address)
     }
 
-    /// Whether an address did not fail so lately that it is too early to dial it again.
+    /// Whether an address may be dialled again after its last failure.
     pub(crate) fn may_dial(&self, now: Now, address: &SocketAddr) -> bool {
         self.retry_at.get(address).is_none_or(|at| *at <= now.mono)
     }
 
-    /// It is one of this node's own.
+    /// Marks an address as this node's own.
     pub(crate) fn is_own(&mut self, address: SocketAddr) {
         self.remove(&address);
         if self.own.len() < MAX_OWN {
@@ -230,7 +230,7 @@ impl AddrBook {
         self.records.values().filter(may).map(|record| record.address).collect::<Vec<_>>().choose(rng).copied()
     }
 
-    /// The nodes that were found where they were dialled, and not missed there since, those seen last at the end.
+    /// Nodes found at their dialled addresses and not missing since, most recently seen last.
     pub(crate) fn contacts(&self) -> Vec<Contact> {
         let good = self.records.values().filter(|record| record.is_tried() && record.failures == 0);
         let mut good: Vec<&Record> = good.collect();

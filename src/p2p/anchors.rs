@@ -1,5 +1,6 @@
-//! Outbound peers remembered across restarts: who can make a node restart does not get to choose all its peers anew.
-//! (Heilman, Kendler, Zohar and Goldberg, *Eclipse Attacks on Bitcoin's Peer-to-Peer Network*, 2015, countermeasure 4.)
+//! Outbound peers remembered across restarts, so that an attacker who can make a node restart cannot replace all its
+//! peers. (Heilman, Kendler, Zohar and Goldberg, *Eclipse Attacks on Bitcoin's Peer-to-Peer Network*, 2015,
+//! countermeasure 4.)
 
 use std::net::SocketAddr;
 
@@ -7,7 +8,7 @@ use crate::p2p::connection::Direction;
 use crate::p2p::kad::Contact;
 use crate::p2p::peers::Peers;
 
-/// Most peers remembered so: few, or whoever is one of them would be one for ever.
+/// Most anchors: few, or an anchor would remain one for ever.
 pub const MAX_ANCHORS: usize = 2;
 
 /// The peers remembered.
@@ -23,12 +24,12 @@ impl Anchors {
         Self { kept: kept.into_iter().take(MAX_ANCHORS).collect(), changed: false }
     }
 
-    /// They, those connected longest first.
+    /// The anchors, longest connected first.
     pub(crate) fn kept(&self) -> &[Contact] {
         &self.kept
     }
 
-    /// Remembers the outbound peers connected longest, and in want of them those from before.
+    /// Remembers the longest connected outbound peers; earlier anchors fill free places.
     pub(crate) fn update(&mut self, peers: &Peers) {
         let is_chosen = |peer: &&crate::p2p::peers::Peer| {
             peer.direction == Direction::Outbound && !peer.manual && !peer.brief && peer.hello.is_some()

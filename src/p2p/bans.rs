@@ -1,4 +1,4 @@
-//! Addresses that are refused for some time.
+//! Banned addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,9 +1,9 @@
-//! Compact blocks between peers (BIP-152): who pushes them to whom, and those of which transactions are under way.
+//! Relay of compact blocks (BIP-152): which peers push them, and blocks with missing transactions.
 //!
-//! Each node asks up to three peers to push it new blocks at once: those that brought it one first lately. That is the
-//! first gear of blocks; all others announce headers, and are asked for the compact form of what is missing. A block of
-//! which transactions are missing is kept while they are asked for, from several peers if several pushed it, so that one
-//! who keeps them back delays nothing. That the block itself is had in time is [`super::download`]'s affair.
+//! Each node asks up to three peers to push new blocks immediately: those that recently delivered one first. All other
+//! peers announce headers, and are asked for compact blocks. A block with missing transactions is kept while they are
+//! requested, from several peers if several pushed it, so that a peer that withholds them delays nothing.
+//! [`super::download`] has the block's time-outs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::p2p::outbox::Outbox;
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
 
-/// Most peers that are asked to push (BIP-152): one that sleeps or is far does not matter among three.
+/// Most peers that are asked to push (BIP-152): among three, one slow peer does not matter.
 pub const MAX_PUSHERS: usize = 3;
-/// Blocks from the tip down that are sent in compact form; older ones, of which nobody has transactions waiting, whole
-/// (BIP-152 and Bitcoin Core).
+/// Depth from the tip down to which blocks are sent in compact form; older ones, whose transactions are in no mempool,
+/// are sent whole (BIP-152 and Bitcoin Core).
 pub const COMPACT_DEPTH: u32 = 5;
 /// Blocks from the tip down of which transactions are sent; of older ones the whole block (BIP-152 and Bitcoin Core).
 pub const TRANSACTIONS_DEPTH: u32 = 10;
@@ -63,13 +63,13 @@ pub(super) struct Newest {
 #[derive(Debug)]
 pub(super) struct Blocks {
     peers: BTreeMap<PeerId, State>,
-    /// Who is asked to push, who delivered last first.
+    /// Peers asked to push, most recent deliverer first.
     pushers: Vec<PeerId>,
     /// Oldest first.
     partials: VecDeque<(PeerId, BlockHash, Partial)>,
     newest: Option<Newest>,
-    /// What short ids are keyed by besides the header. The header makes the key another for each block; this makes it
-    /// another at each node, so that a collision is one node's alone.
+    /// Keys short ids together with the header: the key differs for each block and each node, so that a collision
+    /// affects only one node's compact block.
     nonce: u64,
 }
 
@@ -102,7 +102,7 @@ impl Blocks {
         self.peers.iter().filter(|(_, state)| state.wants).map(|(peer, _)| *peer)
     }
 
-    /// Peers that are asked to push, who delivered last first.
+    /// Peers asked to push, most recent deliverer first.
     pub(super) fn pushers(&self) -> &[PeerId] {
         &self.pushers
     }
@@ -112,8 +112,8 @@ impl Blocks {
         self.peers.get_mut(&peer).is_some_and(|state| state.sent.insert(hash))
     }
 
-    /// A peer brought a new tip before all others: it is asked to push from now on, in place of whoever did not for longest.
-    /// One that was dialled stays among them, for those that dial in may all be one attacker's.
+    /// A peer delivered a new tip first: it is asked to push from now on, in place of the least recent deliverer. One
+    /// outbound peer stays among the pushers, since all inbound peers may belong to one attacker.
     pub(super) fn delivered(&mut self, peer: PeerId, out: &mut Outbox) {
         if let Some(place) = self.pushers.iter().position(|pusher| *pusher == peer) {
             return self.pushers[..=place].rotate_right(1);
@@ -133,10 +133,11 @@ impl Blocks {
         }
     }
 
-    /// Asks a peer for what is missing of a block; not if enough others were asked, or it was for other blocks.
+    /// Requests a block's missing transactions from a peer, unless enough peers were asked for the block, or the peer
+    /// for other blocks.
     pub(super) fn ask(&mut self, peer: PeerId, hash: BlockHash, partial: Partial, out: &mut Outbox) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        // Asked again, in time or after it failed, it is asked for what is missing now.
+        // A repeated request asks for what is missing now.
         self.partials.retain(|(from, block, _)| (*from, *block) != (peer, hash));
         let of_block = self.partials.iter().filter(|(_, block, _)| *block == hash).count();
         let of_peer = self.partials.iter().filter(|(from, _, _)| *from == peer).count();
@@ -154,8 +155,8 @@ impl Blocks {
         self.partials.push_back((peer, hash, partial));
     }
 
-    /// A peer sent transactions of a block. `None` if it was not asked; the block of which they were missing, unless that
-    /// came from somebody else meanwhile.
+    /// A peer sent transactions of a block. `None` if it was not asked; `Some(None)` if the block came from another
+    /// peer meanwhile.
     pub(super) fn answered(&mut self, peer: PeerId, hash: &BlockHash) -> Option<Option<Partial>> {
         let awaited = &mut self.peers.get_mut(&peer)?.awaited;
         awaited.remove(awaited.iter().position(|block| block == hash)?);
@@ -163,7 +164,7 @@ impl Blocks {
         Some(place.and_then(|place| self.partials.remove(place)).map(|(_, _, partial)| partial))
     }
 
-    /// A block is here: what is missing of it does not matter any more.
+    /// A block is complete: forgets its partial copies.
     pub(super) fn complete(&mut self, hash: &BlockHash) {
         self.partials.retain(|(_, block, _)| block != hash);
     }
@@ -177,14 +178,14 @@ impl Blocks {
         assert!(peers.values().all(|state| state.awaited.len() <= MAX_AWAITED));
     }
 
-    /// Blocks of which transactions are missing, for whoever accounts for memory.
+    /// Number of blocks with missing transactions.
     #[cfg(test)]
     fn waiting(&self) -> usize {
         self.partials.len()
     }
 
-    /// Makes the compact form of a block, which is kept until there is a newer one. `also` are places of transactions that
-    /// were not at hand here, and may not be elsewhere.
+    /// Makes and keeps the compact form of the newest block. `also` are places of transactions that this node lacked,
+    /// and other nodes may lack too.
     pub(super) fn publish(&mut self, block: MatchedBlock, also: &[u16]) {
         let compact = self.compact(block.block(), block.txids(), also);
         self.newest = Some(Newest { hash: block.hash(), block, compact });
@@ -200,7 +201,7 @@ impl Blocks {
         self.newest.as_ref().filter(|newest| newest.hash == *hash)
     }
 
-    /// A block turned out to be bad: peers are not told of it any more.
+    /// A block turned out to be invalid: it is no longer relayed.
     pub(super) fn retract(&mut self, hash: &BlockHash) {
         self.newest.take_if(|newest| newest.hash == *hash);
     }

@@ -1,4 +1,4 @@
-//! A token bucket: what may be spent at once, and what may be spent for ever.
+//! A token bucket: bounds a burst and a rate.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(crate) struct Rate {
     pub(crate) most: u64,
 }
 
-/// Tokens left, which may be fewer than none, and when they were counted.
+/// Tokens left, possibly negative, and when they were counted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bucket {
     level: i64,

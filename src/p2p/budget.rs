@@ -1,9 +1,9 @@
-//! What each peer costs the node's thread, and who is heard and served first.
+//! The cost of each peer to the node's thread, and the order in which peers are served.
 //!
-//! What a peer makes this node do is priced by what it is: look-ups, bytes read, hashed and sent, signatures. The sum is
-//! taken from the peer's budget, which fills again with time. Whoever has most of its budget left comes first, so that one who
-//! asks little never waits for one who asks much. Nothing is refused for want of budget: where nobody else wants the
-//! thread, a single peer may have all of it. What a peer brings that is new and good, such as a block, is not charged.
+//! The work that a peer causes has a price by its kind: look-ups, bytes read, hashed and sent, signatures. The sum is
+//! charged to the peer's budget, which refills with time. The peer with most budget left is served first, so that a
+//! peer that asks for little never waits for one that asks for much. Nothing is refused for lack of budget: a single
+//! peer may use an idle thread completely. New and valid data, such as a block, are not charged.
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
@@ -19,7 +19,7 @@ use crate::primitives::meter::Effort;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost(pub u64);
 
-/// What any message costs: to be handed over, and to have all timers looked at.
+/// Cost of any message: the hand-over, and a check of all timers.
 const MESSAGE: u64 = 20_000;
 /// Each element of a message that is a list: some look-ups in memory.
 const ELEMENT: u64 = 1_000;
@@ -43,7 +43,7 @@ const BYTE_SENT: u64 = 2;
 const GAIN: u64 = 4_000;
 /// Most that is saved up: a tenth of a second.
 const MOST: u64 = 100_000_000;
-/// Most that is owed: what is spent while nobody else wants the thread is forgotten after four minutes.
+/// Largest debt: work on an otherwise idle thread is forgotten after four minutes.
 const MOST_OWED: u64 = 1_000_000_000;
 
 const RATE: Rate = Rate { gain: GAIN, most: MOST };
@@ -52,7 +52,7 @@ impl Cost {
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
-    /// What a thread's effort is worth.
+    /// The price of a thread's effort.
     pub fn of(effort: Effort) -> Self {
         let parts = [
             (effort.lookups, LOOKUP),
@@ -65,7 +65,7 @@ impl Cost {
         parts.into_iter().map(|(count, price)| Self(count.saturating_mul(price))).sum()
     }
 
-    /// What a message costs before it is known what follows from it.
+    /// Cost of a message before it is handled.
     pub fn of_message(message: &Message) -> Self {
         let elements = match message {
             Message::Inventory(items) | Message::GetData(items) | Message::NotFound(items) => items.len(),
@@ -92,7 +92,7 @@ impl Cost {
         Self(MESSAGE.saturating_add(ELEMENT.saturating_mul(elements as u64)))
     }
 
-    /// What it costs to have one thing asked for looked for, in memory at least.
+    /// Cost of looking up one requested item, at least in memory.
     pub fn of_request() -> Self {
         Self(ELEMENT)
     }
@@ -141,7 +141,7 @@ struct Account {
 pub(super) struct Budgets(BTreeMap<PeerId, Account>);
 
 impl Budgets {
-    /// A newcomer has saved up nothing: reconnecting clears a debt but gains no credit.
+    /// A new connection starts with an empty budget: reconnecting clears a debt but gains no credit.
     pub(super) fn connected(&mut self, now: Now, peer: PeerId) {
         self.0.insert(peer, Account { budget: Bucket::empty(now.mono), spent: Cost::ZERO });
     }
@@ -162,7 +162,7 @@ impl Budgets {
         }
     }
 
-    /// What is left of a peer's budget, in nanoseconds; less than nothing if it owes.
+    /// A peer's remaining budget, in nanoseconds; negative if it owes.
     pub(super) fn left(&self, now: Now, peer: PeerId) -> i64 {
         self.0.get(&peer).map_or(0, |account| account.budget.level(now.mono, RATE))
     }

@@ -1,5 +1,4 @@
-//! What a node's owner may ask of it, over RPC or otherwise, as values: with [`Input`](crate::p2p::Input), all that changes a
-//! node.
+//! The owner's commands, from RPC or elsewhere, as values. Only these and [`Input`](crate::p2p::Input) change a node.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,7 +14,7 @@ use crate::primitives::header::Header;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 
-/// Where the answer to a [`Command`] goes. Without a caller it goes nowhere.
+/// The reply channel of a [`Command`]. Without a caller it discards the reply.
 pub struct Reply<T>(Option<Box<dyn FnOnce(T) + Send>>);
 
 impl<T: 'static> Reply<T> {
@@ -24,7 +23,7 @@ impl<T: 'static> Reply<T> {
         Self(Some(Box::new(caller)))
     }
 
-    /// For a command whose caller does not want to know, or is long gone.
+    /// For a command without a waiting caller.
     pub fn nowhere() -> Self {
         Self(None)
     }
@@ -36,7 +35,7 @@ impl<T: 'static> Reply<T> {
         }
     }
 
-    /// A place for another answer, which gets here as what `change` makes of it.
+    /// A reply of another type, which `change` converts to this one's.
     pub fn map<U: 'static>(self, change: impl FnOnce(U) -> T + Send + 'static) -> Reply<U> {
         match self.0 {
             Some(caller) => Reply::to(move |answer| caller(change(answer))),

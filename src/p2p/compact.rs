@@ -1,10 +1,10 @@
-//! Compact blocks (BIP-152): a block's header with six bytes for each transaction, from which whoever has the transactions
-//! makes the block again. Here is how they are made and undone; when they are sent and asked for is [`super::blocks`]'s.
+//! Compact blocks (BIP-152): a block's header with six bytes for each transaction, from which a node that has the
+//! transactions reconstructs the block. This file builds and reconstructs them; [`super::blocks`] relays them.
 //!
-//! A short id is the low six bytes of SipHash-2-4 of the txid, under a key that follows from the header and a number that
-//! the sender draws: nobody can make transactions in advance whose short ids are equal everywhere. Where two are equal by
-//! chance, the Merkle root tells, or the block itself does not say which is meant; then it is fetched whole. That is
-//! nobody's fault.
+//! A short id is the low six bytes of SipHash-2-4 of the txid, under a key that follows from the header and a number
+//! that the sender draws: no attacker can make transactions in advance whose short ids collide everywhere. Where two
+//! collide by chance, the Merkle root does not match or the short id is ambiguous; the block is then fetched whole.
+//! That is no peer's fault.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,7 +27,7 @@ use crate::primitives::tx::{HashedTransaction, Transaction};
 const MIN_TRANSACTION_BYTES: usize = 4 + (8 + 100) + (8 + 20) + 4;
 /// Most transactions that any block may have, the coinbase among them.
 pub const MAX_TRANSACTIONS: usize = 1 + MAX_BLOCK_BYTES as usize / MIN_TRANSACTION_BYTES;
-/// Most transactions that are sent along: the coinbase, and those that the sender itself had to ask for.
+/// Most prefilled transactions: the coinbase, and those that the sender itself had to request.
 pub const MAX_PREFILLED: usize = 64;
 /// Most bytes of those besides the coinbase: about what fits in the first packets of a connection (BIP-152).
 pub const MAX_PREFILLED_BYTES: usize = 10_000;
@@ -44,7 +44,7 @@ impl ShortId {
     pub const LEN: usize = 6;
 }
 
-/// A transaction that is sent along.
+/// A prefilled transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Prefilled {
     /// Its place in the block, from 0.
@@ -60,13 +60,13 @@ pub struct CompactBlock {
     pub header: Header,
     /// Drawn by the sender, to key the short ids.
     pub nonce: u64,
-    /// Of the transactions that are not sent along, in the order of the block.
+    /// Short ids of the other transactions, in the order of the block.
     pub short_ids: Vec<ShortId>,
-    /// Those that are, in the order of the block; the coinbase, which nobody can have, is the first.
+    /// Prefilled transactions, in the order of the block, the coinbase first.
     pub prefilled: Vec<Prefilled>,
 }
 
-/// Why no block comes of a compact one.
+/// Why a compact block cannot be reconstructed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompactError {
     /// More transactions than fit a block.
@@ -77,10 +77,10 @@ pub enum CompactError {
         /// How many there may be.
         max: usize,
     },
-    /// The coinbase is not sent along.
+    /// The coinbase is not prefilled.
     #[error("compact block without a coinbase")]
     NoCoinbase,
-    /// Transactions sent along are out of order, at one place, or beyond the end.
+    /// Prefilled transactions are out of order, at one place, or beyond the end.
     #[error("compact block with a transaction out of its place, {index}")]
     Misplaced {
         /// The place that cannot be.
@@ -104,7 +104,7 @@ pub enum CompactError {
 }
 
 impl CompactError {
-    /// Who is to answer for it. Short ids may be equal by chance, at the sender's as well as here.
+    /// Whose fault it is. Short ids may collide by chance, at the sender as well as here.
     pub fn blame(&self) -> Blame {
         match self {
             Self::TooMany { .. } | Self::NoCoinbase | Self::Misplaced { .. } | Self::WrongCount { .. } => Blame::Peer,
@@ -130,8 +130,8 @@ impl Keyed {
 }
 
 impl CompactBlock {
-    /// The compact form of a block with these txids. The coinbase is sent along, and of `also`, places in ascending order,
-    /// as many as [`MAX_PREFILLED`] and [`MAX_PREFILLED_BYTES`] allow.
+    /// The compact form of a block with these txids. Prefills the coinbase and as many of `also`, places in ascending
+    /// order, as [`MAX_PREFILLED`] and [`MAX_PREFILLED_BYTES`] allow.
     pub fn new(block: &Block, txids: &[Txid], nonce: u64, also: &[u16]) -> Self {
         let keyed = Keyed::new(&block.header, nonce);
         meter::stepped(txids.len());
@@ -168,7 +168,7 @@ impl CompactBlock {
 enum Slot {
     Missing,
     Found(HashedTransaction),
-    /// Two transactions here have the short id: the block's is asked for.
+    /// Two local transactions have the short id: the block's is requested.
     Ambiguous,
 }
 
@@ -192,7 +192,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Puts the transactions at hand into their places. The same one may be there several times.
+    /// Fills in the local transactions. `at_hand` may contain one several times.
     ///
     /// # Errors
     /// [`CompactError`]: not well formed, or two short ids of the block are equal.
@@ -419,7 +419,7 @@ mod tests {
         assert_eq!((CompactError::Collision.blame(), CompactError::WrongRoot.blame()), (Blame::Nobody, Blame::Nobody));
     }
 
-    /// Whichever comes first, neither is taken; one that comes twice is.
+    /// In either order, neither of two colliding transactions is used; a repeated one is.
     #[test]
     fn two_at_hand_with_one_short_id_are_both_left() {
         let [one, two] = &pool([1, 2])[..] else { panic!("two") };

@@ -1,4 +1,4 @@
-//! What a node is told at its start, and what it tells about its peers.
+//! A node's settings, and its information about peers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::primitives::time::UnixTime;
 /// Settings of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Who this node is, as its driver proves it to others.
+    /// This node's id, which its driver proves to peers.
     pub id: NodeId,
-    /// The port at which the driver takes connections; 0 if it takes none.
+    /// The port at which the driver accepts connections; 0 for none.
     pub listen_port: u16,
     /// Addresses to stay connected to (`--connect`), besides those found by itself.
     pub connect: Vec<SocketAddr>,
@@ -27,7 +27,7 @@ pub struct Config {
     pub max_inbound_per_address: usize,
     /// What to say to peers about the software.
     pub user_agent: String,
-    /// Where all randomness comes from: whom to dial, nonces, delays. From the system's generator, but in simulations.
+    /// Seed of all randomness: dials, nonces, delays. From the system's generator, except in simulations.
     pub seed: [u8; 32],
 }
 
@@ -47,18 +47,18 @@ impl Default for Config {
     }
 }
 
-/// A peer, as it stands. Bytes are the driver's to count.
+/// A peer's state. The driver counts bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeerInfo {
     /// Its number.
     pub id: PeerId,
-    /// Who it is.
+    /// Its id.
     pub node: NodeId,
     /// The number of the bucket that it belongs into: the power of two of its distance. `None` for this node's own id.
     pub bucket: Option<u8>,
     /// Its address, as the connection has it.
     pub address: SocketAddr,
-    /// Where it takes connections, if it does.
+    /// Where it accepts connections, if it does.
     pub listens_at: Option<SocketAddr>,
     /// Who dialled.
     pub direction: Direction,
@@ -78,7 +78,7 @@ pub struct PeerInfo {
     pub services: u64,
     /// Its software, in printable ASCII.
     pub user_agent: String,
-    /// The tip it said it had at the start.
+    /// The tip that its hello claimed.
     pub start_tip: Option<TipClaim>,
     /// Height of the best header that it is known to have.
     pub synced_headers: u32,

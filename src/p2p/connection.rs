@@ -1,4 +1,4 @@
-//! What names a connection and a moment.
+//! Identifiers of connections, and time.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::primitives::time::{MonoTime, UnixTime};
 pub struct Now {
     /// The reading of a clock that never goes back; timers are set by it.
     pub mono: MonoTime,
-    /// The time on the wall's clock; rules and records use it.
+    /// Wall-clock time, for rules and records.
     pub unix: UnixTime,
 }
 

@@ -1,5 +1,5 @@
-//! Whom to dial, and when: the peers asked for, always; others from the table of contacts, spread over all distances, or
-//! from the address book, until there are enough.
+//! Outbound dialling: manual peers always; others, from the table of contacts at all distances or from the address
+//! book, until there are enough.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -21,7 +21,7 @@ use crate::primitives::time::MonoTime;
 
 /// Most addresses to stay connected to.
 pub const MAX_MANUAL: usize = 256;
-/// Most addresses of the book at which somebody certain has to be.
+/// Most addresses of the book with a required id.
 pub const MAX_EXPECTED: usize = 256;
 /// Time between two dials of addresses from the book.
 const DIAL_INTERVAL: Duration = Duration::from_millis(250);
@@ -36,15 +36,15 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 struct Manual {
-    /// Who has to be there.
+    /// The required id.
     id: Option<NodeId>,
     failures: u32,
     next: MonoTime,
 }
 
 impl Manual {
-    /// Whether there is a connection already: with the node that has to be there, wherever it was met, or with any that
-    /// listens at the address.
+    /// Whether there is a connection with the required node, at any address, or with any node that listens at the
+    /// address.
     fn is_met(&self, address: &SocketAddr, peers: &Peers) -> bool {
         match self.id {
             Some(id) => peers.with(id).is_some(),
@@ -58,17 +58,17 @@ impl Manual {
 struct Dialing {
     since: MonoTime,
     id: Option<NodeId>,
-    /// For a question only.
+    /// For a brief connection.
     brief: bool,
 }
 
-/// What decides whom to dial.
+/// Inputs to the choice of an address.
 pub(crate) struct Situation<'a> {
-    /// How many peers to dial by choice.
+    /// Number of automatic outbound peers.
     pub(crate) target: usize,
     pub(crate) peers: &'a Peers,
     pub(crate) book: &'a AddrBook,
-    /// Whom the node knows, if it keeps account of that.
+    /// The table of contacts, if there is one.
     pub(crate) table: Option<&'a Table>,
     pub(crate) bans: &'a Bans,
 }
@@ -77,19 +77,18 @@ pub(crate) struct Situation<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Dialer {
     manual: BTreeMap<SocketAddr, Manual>,
-    /// Who has to be at addresses of the book; at others anybody will do.
+    /// Required ids of addresses of the book.
     expected: BTreeMap<SocketAddr, NodeId>,
     dialing: BTreeMap<SocketAddr, Dialing>,
     next: MonoTime,
-    /// Whether the next dial of the book is due some time at all: there is need and somebody to dial.
+    /// Whether a dial from the book is needed and possible.
     needed: bool,
     /// Whether something has happened since [`Dialer::tick`] for which it may dial.
     changed: bool,
 }
 
 impl Dialer {
-    /// Stay connected to an address, where `id` has to be if it is given. `false` if that was so before, or there are too
-    /// many.
+    /// Adds a manual peer, with a required `id` if given. `false` if it was there already, or there are too many.
     pub(crate) fn add(&mut self, address: SocketAddr, id: Option<NodeId>) -> bool {
         self.changed = true;
         if let Some(manual) = self.manual.get_mut(&address) {
@@ -102,7 +101,7 @@ impl Dialer {
         true
     }
 
-    /// When an address of the book is dialled, `id` has to be there; `None` for anybody again.
+    /// Sets the required id of an address of the book; `None` for any.
     pub(crate) fn expect(&mut self, address: SocketAddr, id: Option<NodeId>) {
         match id {
             Some(id) if self.expected.len() < MAX_EXPECTED || self.expected.contains_key(&address) => {
@@ -113,12 +112,12 @@ impl Dialer {
         }
     }
 
-    /// No longer. `false` if that was so before.
+    /// Removes a manual peer. `false` if there was none.
     pub(crate) fn remove(&mut self, address: &SocketAddr) -> bool {
         self.manual.remove(address).is_some()
     }
 
-    /// The addresses to stay connected to, in order.
+    /// Addresses of manual peers, in order.
     pub(crate) fn manual(&self) -> impl Iterator<Item = SocketAddr> {
         self.manual.keys().copied()
     }
@@ -134,7 +133,7 @@ impl Dialer {
         }
     }
 
-    /// The same for a question only.
+    /// The same for a brief connection.
     pub(crate) fn dial_briefly(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, out: &mut Outbox) {
         if let Entry::Vacant(place) = self.dialing.entry(address) {
             place.insert(Dialing { since: now.mono, id, brief: true });
@@ -151,7 +150,7 @@ impl Dialer {
         self.dialing.contains_key(address)
     }
 
-    /// A dial made a connection. `true` if that was for a question only.
+    /// A dial succeeded. `true` if it was for a brief connection.
     pub(crate) fn connected(&mut self, address: &SocketAddr) -> bool {
         self.dialing.remove(address).is_some_and(|dialing| dialing.brief)
     }
@@ -210,8 +209,8 @@ impl Dialer {
         }
     }
 
-    /// A contact at a distance at which there are fewest outbound peers, so that no part of all ids has them all; without
-    /// contacts, an address of the book.
+    /// A contact at a distance with the fewest outbound peers, so that peers spread over all ids; without contacts, an
+    /// address of the book.
     fn choose(
         &self,
         now: Now,

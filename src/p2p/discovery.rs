@@ -1,11 +1,11 @@
-//! Who is out there: the table of contacts, kept by what connections show, and lookups that ask others.
+//! Node discovery: the table of contacts, updated by connections, and lookups.
 //!
-//! A question goes to a peer that is there, or over a *brief* connection, dialled for it with the id that has to be there,
-//! and closed a moment after the answer. Who completes the hello at an address that was dialled has answered and may come
-//! into the table. What others say, and where an inbound peer says it listens, is a hint until it was dialled.
+//! A query goes to a connected peer, or over a *brief* connection, dialled with a required id and closed shortly after
+//! the answer. A node that completes the handshake at a dialled address has answered and may enter the table. Addresses
+//! that peers announce, also their own, are hints until they are dialled.
 //!
-//! A node looks for its own id when it knows the first other one, and again later and later; then into buckets that nobody
-//! looked into for an hour (sections 2.3 and 2.4 of the Kademlia paper, see [`super::kad`]).
+//! A node looks up its own id when it knows the first contact, and again at growing intervals; then it refreshes
+//! buckets without a lookup for an hour (sections 2.3 and 2.4 of the Kademlia paper, see [`super::kad`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -25,26 +25,26 @@ use crate::p2p::reach::is_believable;
 use crate::p2p::search::{Found, Searches};
 use crate::primitives::time::MonoTime;
 
-/// Most questions of a peer answered at once.
+/// Most queries of a peer answered in a burst.
 pub const ANSWER_BURST: u64 = 64;
 /// Time in which one more is.
 pub const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// A token is a millisecond: an answer takes an interval.
 const ANSWER_TOKENS: u64 = ANSWER_INTERVAL.as_millis() as u64;
 const ANSWER_RATE: Rate = Rate { gain: 1, most: ANSWER_BURST * ANSWER_TOKENS };
-/// Most dials for questions, checks and feelers under way, and brief connections that came of them: more than all lookups
-/// need at a time, so that dials that take long hold nobody up.
+/// Most dials for queries, checks and feelers, together with their brief connections: more than all lookups need, so
+/// that slow dials do not delay them.
 pub const MAX_CALLS: usize = 24;
-/// Of these, most to see whether somebody is there.
+/// Most of these that are checks of contacts.
 const MAX_CHECKS: usize = 4;
-/// Most contacts that wait for that.
+/// Most contacts that wait for a check.
 pub const MAX_UNCHECKED: usize = 64;
 /// Time for which a brief connection without an open question is kept, for lookups often ask the same nodes.
 const LINGER: Duration = Duration::from_secs(1);
 /// Time for which anybody's brief connection is kept at most.
 pub const BRIEF_TIMEOUT: Duration = Duration::from_secs(15);
-/// Time from the first lookup for the own id to the next; doubled each time, up to [`REFRESH_INTERVAL`]. Who
-/// joins together with many others finds them so.
+/// Time from the first lookup for the own id to the next; doubled each time, up to [`REFRESH_INTERVAL`]. Nodes that
+/// join together with many others find them this way.
 const SECOND_LOOK_WAIT: Duration = Duration::from_secs(3);
 /// Time after which a dial is taken to be forgotten.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,10 +66,10 @@ struct Talk {
 }
 
 impl Talk {
-    /// When its connection is to be closed, if it is a brief one.
+    /// When to close its connection, if it is brief.
     fn end(&self) -> Option<MonoTime> {
         let end = self.since + BRIEF_TIMEOUT;
-        // Who dialled closes it.
+        // The dialling side closes it.
         let idle = self.direction == Direction::Outbound && self.open.is_empty();
         self.brief.then(|| if idle { end.min(self.last + LINGER) } else { end })
     }
@@ -84,7 +84,7 @@ struct Call {
     since: MonoTime,
 }
 
-/// A connection that has said hello, as the node knows it.
+/// A connection that has completed the handshake.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Greeted {
     pub(crate) id: NodeId,
@@ -93,20 +93,20 @@ pub(crate) struct Greeted {
     pub(crate) brief: bool,
 }
 
-/// Table, lookups, and what was asked of whom.
+/// The table, lookups, and open queries.
 #[derive(Debug)]
 pub(crate) struct Discovery {
     table: Table,
     searches: Searches,
     talks: BTreeMap<PeerId, Talk>,
     calls: BTreeMap<SocketAddr, Call>,
-    /// Contacts of which it is to be seen whether they are there.
+    /// Contacts to be checked.
     unchecked: VecDeque<Contact>,
-    /// What is to be dialled.
+    /// Addresses to dial.
     dials: Vec<(SocketAddr, Option<NodeId>)>,
     next_look: MonoTime,
     look_wait: Duration,
-    /// Whether the stale buckets are to be looked into once the lookup for the own id has ended.
+    /// Whether to refresh stale buckets after the lookup of the own id.
     refresh: bool,
     /// Whether something has happened since [`Discovery::proceed`].
     changed: bool,
@@ -117,7 +117,7 @@ impl Discovery {
     pub(crate) fn new(now: Now, own: NodeId, contacts: impl IntoIterator<Item = Contact>) -> Self {
         let mut table = Table::new(own, K);
         for contact in contacts {
-            // They answered once; whether they still do will show as they are asked.
+            // They answered in an earlier run; queries will show whether they still do.
             table.answered(MonoTime::START, contact);
         }
         Self {
@@ -134,7 +134,7 @@ impl Discovery {
         }
     }
 
-    /// Whom the node knows.
+    /// The table of contacts.
     pub(crate) fn table(&self) -> &Table {
         &self.table
     }
@@ -146,7 +146,7 @@ impl Discovery {
         self.searches.add_asked_for(target)
     }
 
-    /// Somebody is there: it was dialled, and has proven who it is.
+    /// A dialled node has proven its id.
     pub(crate) fn met(&mut self, now: Now, contact: Contact) {
         self.changed = true;
         if let Noted::Full { ping: Some(oldest) } = self.table.answered(now.mono, contact) {
@@ -186,7 +186,7 @@ impl Discovery {
                 self.met(now, contact);
                 self.reached(now, peer, &contact, out);
             }
-            // Whether it listens where it says shows when it is dialled, which is worth it if the table wants it.
+            // Dialling shows whether it listens there, which is worthwhile if the table has room.
             Direction::Inbound if self.table.has_room(&id) && !self.table.knows(&contact.address) => {
                 self.check(contact);
             }
@@ -194,7 +194,7 @@ impl Discovery {
         }
     }
 
-    /// Asks what an address was dialled for of who is there.
+    /// Sends a new connection the queries that its address was dialled for.
     pub(crate) fn reached(&mut self, now: Now, peer: PeerId, contact: &Contact, out: &mut Outbox) {
         let Some(call) = self.calls.remove(&contact.address) else { return };
         self.changed = true;
@@ -215,7 +215,7 @@ impl Discovery {
         }
     }
 
-    /// A dial came to nothing, or its connection went before hello. `true` if an address was only to be tried out.
+    /// A dial failed, or its connection ended before the handshake. `true` if it was a feeler.
     pub(crate) fn unreachable(&mut self, now: Now, address: SocketAddr) -> bool {
         let Some(call) = self.calls.remove(&address) else { return false };
         self.changed = true;
@@ -241,13 +241,13 @@ impl Discovery {
         talk.open.into_iter().for_each(|key| self.searches.failed(now.mono, key, &talk.id));
     }
 
-    /// A peer at `ip` asks who is near an id.
+    /// A peer at `ip` asks for the contacts nearest to an id.
     pub(crate) fn asked(&mut self, now: Now, (peer, ip): (PeerId, IpAddr), target: NodeId, out: &mut Outbox) {
         let Some(talk) = self.talks.get_mut(&peer) else { return };
         if !talk.allowance.take(now.mono, ANSWER_RATE, ANSWER_TOKENS) {
             return out.offence(peer, Offence::RequestFlood);
         }
-        // It knows itself, and would not believe private addresses of us if its own is public.
+        // It knows itself, and a public peer would not accept private addresses.
         let id = talk.id;
         let fit = |contact: &Contact| contact.id != id && is_believable(&contact.address, ip);
         out.send(peer, Message::Nodes(self.table.closest_of(&target, K, fit)));
@@ -266,7 +266,7 @@ impl Discovery {
         true
     }
 
-    /// Dials an address once, to see whether anybody is there.
+    /// Dials an address once, as a feeler.
     pub(crate) fn feel(&mut self, now: Now, address: SocketAddr) {
         self.call(now, address, None, None);
         self.changed = true;
@@ -278,7 +278,7 @@ impl Discovery {
         self.dials.push((address, id));
     }
 
-    /// What is to be dialled, since this was last asked. Each is to be answered with [`Discovery::connected`] or
+    /// Addresses to dial since the last call. Each is answered with [`Discovery::connected`] or
     /// [`Discovery::unreachable`].
     pub(crate) fn take_dials(&mut self) -> Vec<(SocketAddr, Option<NodeId>)> {
         std::mem::take(&mut self.dials)
@@ -335,14 +335,14 @@ impl Discovery {
         self.changed = false;
     }
 
-    /// Looks for its own id when it is time, and then into the buckets that nobody looked into of late.
+    /// Looks up the own id when due, and then refreshes stale buckets.
     fn look_around(&mut self, now: Now, rng: &mut ChaCha20Rng) {
         if self.table.is_empty() || !self.searches.is_idle() {
             return;
         }
         let own = self.table.own();
         if self.next_look <= now.mono {
-            // Others may have come that are far away, too.
+            // Distant nodes may have joined, too.
             self.searches.add(own);
             self.searches.add(NodeId::random(rng));
             self.next_look = now.mono + self.look_wait;
@@ -359,7 +359,7 @@ impl Discovery {
         match (there, self.calls.get_mut(&contact.address)) {
             (Some(peer), _) => self.question(now, peer, key, target, out),
             (None, Some(call)) if call.id == Some(contact.id) => call.searches.push(key),
-            // Somebody else is looked for there just now.
+            // Another id is expected at this address now.
             (None, Some(_)) => self.searches.failed(now.mono, key, &contact.id),
             (None, None) => self.call(now, contact.address, Some(contact.id), Some(key)),
         }

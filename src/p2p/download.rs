@@ -1,10 +1,10 @@
-//! Bodies: a window of missing ones moves up the best branch, and each is asked from one peer at a time that has it.
-//! Near the tip one block alone is asked for in its compact form, and the timers here run on until it is whole.
-//! A peer on another branch that is better than our chain is asked for that one's: the best header's bodies may never
-//! come, and whoever holds them back must not keep us from the rest.
+//! Block download: a window of missing bodies moves up the best branch, and each body is requested from one peer at a
+//! time. Near the tip a single block is requested in compact form, and its timers run until it is complete. A peer on
+//! another branch with more work than the active chain is asked for that branch's bodies: a peer that withholds the
+//! bodies of the best headers must not keep the node from the rest.
 //!
-//! Peers that deliver fast are trusted with more at once; one that delivers nothing for a while loses what it was asked
-//! for to others, and after that happened twice its place.
+//! Peers that deliver fast get more requests at a time. The requests of a peer that stalls are reassigned, and after
+//! two stalls it is disconnected.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -39,16 +39,16 @@ pub const FRONT_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_STALLS: u32 = 2;
 /// Time for which a peer that stalled is only asked if there is no other.
 const COLD_TIME: Duration = Duration::from_secs(10);
-/// Blocks missing up to which a peer that stalled is only asked if there is no other until it has delivered. It would else
-/// be enough to announce every new block first and deliver none to hold up each. With more missing, as at the first
+/// With at most this many blocks missing, a peer that stalled is avoided until it delivers a block. Otherwise it could
+/// hold up each new block by announcing it first and never delivering it. With more missing, as in the initial
 /// synchronisation, slow peers are needed.
 const FEW: usize = 8;
-/// Most blocks stored but not connected of which it is remembered who brought them.
+/// Most blocks whose senders are remembered.
 const MAX_REMEMBERED: usize = 2 * WINDOW as usize;
-/// Blocks remembered of which no block came of the compact form.
+/// Most remembered blocks whose compact form could not be reconstructed.
 const MAX_WHOLE: usize = 64;
 
-/// Times that the compact form of a block may come for one request: a push may cross with it.
+/// Compact forms accepted for one request: a push may cross with it.
 const MAX_COMPACTS: u8 = 2;
 
 /// A block asked for.
@@ -57,7 +57,7 @@ struct Request {
     peer: PeerId,
     height: u32,
     since: MonoTime,
-    /// How many times the block's compact form may still come for it.
+    /// Compact forms that are still accepted.
     compacts: u8,
 }
 
@@ -82,12 +82,12 @@ impl Source {
     }
 }
 
-/// What a block that came was.
+/// Whether a received block was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
     /// Asked from this peer.
     Requested,
-    /// Asked from another by now, or not at all.
+    /// Requested from another peer by now, or not at all.
     Unrequested,
 }
 
@@ -95,10 +95,10 @@ pub(super) enum Delivery {
 /// the tip, and the best header.
 type Basis = (u64, BlockHash, BlockHash);
 
-/// Blocks to be had and under way.
+/// Missing and requested blocks.
 #[derive(Debug)]
 pub(super) struct Download {
-    /// Missing and not asked for, lowest first.
+    /// Missing and not requested, lowest first.
     wanted: VecDeque<(BlockHash, u32)>,
     requests: BTreeMap<BlockHash, Request>,
     sources: BTreeMap<PeerId, Source>,
@@ -110,9 +110,9 @@ pub(super) struct Download {
     basis: Option<Basis>,
     /// Deliveries since `wanted` was filled.
     delivered: u32,
-    /// Who brought what, for the day on which it turns out to be bad; oldest first.
+    /// Senders of recent blocks, to blame if one is invalid; oldest first.
     brought: VecDeque<(BlockHash, PeerId)>,
-    /// To be asked for whole.
+    /// Blocks to request whole.
     whole: Recent<BlockHash>,
 }
 
@@ -152,7 +152,7 @@ impl Download {
         self.changed = true;
     }
 
-    /// The best header changed, or what leads to it.
+    /// The best header changed, or the blocks that lead to it.
     pub(super) fn refresh(&mut self) {
         self.wanted.clear();
         (self.stale, self.changed) = (true, true);
@@ -186,13 +186,13 @@ impl Download {
         delivery
     }
 
-    /// Whether a block was asked from anybody, or will be.
+    /// Whether a block is or will be requested.
     pub(super) fn wants(&self, hash: &BlockHash) -> bool {
         self.requests.contains_key(hash) || self.wanted.iter().any(|(wanted, _)| wanted == hash)
     }
 
-    /// Whether a peer was asked for a block and may send its compact form for that. Matching one scans
-    /// the mempool, so each request allows only so many.
+    /// Whether a peer may send a block's compact form in answer to a request. Matching one scans the mempool, so each
+    /// request allows a bounded number.
     pub(super) fn take_compact(&mut self, peer: PeerId, hash: &BlockHash) -> bool {
         let request = self.requests.get_mut(hash).filter(|request| request.peer == peer);
         let Some(request) = request.filter(|request| request.compacts > 0) else { return false };
@@ -200,7 +200,7 @@ impl Download {
         true
     }
 
-    /// A peer pushed a block in its compact form, and is as good as asked for it, unless somebody was.
+    /// A peer pushed a compact block: counts as requested from it, unless the block was already requested.
     pub(super) fn pushed(&mut self, now: Now, peer: PeerId, hash: BlockHash, height: u32) {
         if let Some(source) = self.sources.get_mut(&peer)
             && !self.requests.contains_key(&hash)
@@ -215,7 +215,7 @@ impl Download {
         }
     }
 
-    /// No block comes of a block's compact form: it is to be asked for whole, from the same peer or another.
+    /// A compact block could not be reconstructed: the block is requested whole, from this peer or another.
     pub(super) fn needs_whole(&mut self, hash: BlockHash) {
         if let Some(request) = self.requests.remove(&hash)
             && let Some(source) = self.sources.get_mut(&request.peer)
@@ -226,17 +226,17 @@ impl Download {
         self.refresh();
     }
 
-    /// Whoever brought a block does not answer for it.
+    /// Clears the sender of a block, which is then not blamed for it.
     pub(super) fn forget_sender(&mut self, hash: &BlockHash) {
         self.brought.retain(|(brought, _)| brought != hash);
     }
 
-    /// Who brought a block.
+    /// The sender of a block.
     pub(super) fn bringer(&self, hash: &BlockHash) -> Option<PeerId> {
         self.brought.iter().rev().find(|(brought, _)| brought == hash).map(|(_, peer)| *peer)
     }
 
-    /// A peer has not the block that it was asked for, or brought another body under its name.
+    /// A peer does not have a requested block, or sent another body for it.
     pub(super) fn failed(&mut self, now: Now, peer: PeerId, hash: &BlockHash) {
         if self.requests.get(hash).is_some_and(|request| request.peer == peer) {
             self.requests.remove(hash);
@@ -250,7 +250,7 @@ impl Download {
         self.refresh();
     }
 
-    /// Takes everything back that a peer was asked for.
+    /// Cancels all requests to a peer.
     fn release(&mut self, peer: PeerId) {
         let before = self.requests.len();
         self.requests.retain(|_, request| request.peer != peer);
@@ -262,8 +262,8 @@ impl Download {
         }
     }
 
-    /// Asks for what is missing, as far as peers have it and have room. Looks for that only if something has changed since it
-    /// last did, so the node can end every call with this.
+    /// Requests missing blocks from peers that have them and have room. Looks for that only if something has changed
+    /// since it last did, so the node can end every call with this.
     pub(super) fn schedule(&mut self, now: Now, chain: &Chain, sync: &HeaderSync, out: &mut Outbox) {
         let basis = Some((sync.revision(), chain.tip().hash, chain.best_header().hash));
         if !std::mem::take(&mut self.changed) && self.basis == basis {
@@ -278,7 +278,7 @@ impl Download {
             self.stale = false;
             self.delivered = 0;
         }
-        // Those that did not stall first, then those with least to do.
+        // Peers that did not stall first, then those with fewest requests.
         let mut order: Vec<(bool, usize, PeerId)> = self
             .sources
             .iter()
@@ -304,13 +304,13 @@ impl Download {
         }
     }
 
-    /// Whether a peer is asked only if there is no other.
+    /// Whether a peer is asked only if no other has the block.
     fn is_avoided(&self, now: Now, source: &Source) -> bool {
         let are_few = self.requests.len() + self.wanted.len() <= FEW;
         source.cold_until.is_some_and(|until| until > now.mono) || source.held_up && are_few
     }
 
-    /// Who was asked for want of others gives way to the first other that has the block.
+    /// Re-request from a better peer any block that a penalised peer was asked for only because no other had it.
     fn take_back(&mut self, now: Now, chain: &Chain, sync: &HeaderSync) {
         let asked_for_want = |source: &Source| source.in_flight > 0 && self.is_avoided(now, source);
         let asked: Vec<PeerId> =
@@ -348,7 +348,7 @@ impl Download {
         self.requests.len()
     }
 
-    /// Whether a peer other than this one, which is not to be avoided, has the branch up to a height.
+    /// Whether another peer that is not avoided has the branch up to a height.
     fn others_have(&self, now: Now, peer: PeerId, height: u32, chain: &Chain, sync: &HeaderSync) -> bool {
         self.sources.iter().any(|(other, source)| {
             *other != peer
@@ -377,7 +377,7 @@ impl Download {
         for Request { since, peer: _, height: _, compacts: _ } in self.requests.values_mut() {
             *since += by;
         }
-        // A peer that stalled stays avoided for as long as it was to be.
+        // The time of a penalty does not change.
         for Source { progress, cold_until: _, limit: _, in_flight: _, stalls: _, held_up: _ } in
             self.sources.values_mut()
         {
@@ -402,7 +402,7 @@ impl Download {
                 }
             }
         }
-        // The lowest block holds up the window: whoever could bring it and has nothing else to do gets it.
+        // The lowest block holds up the window: another peer that has it gets the request.
         if let Some((peer, height)) = self.late_front(now) {
             if self.others_have(now, peer, height, chain, sync) {
                 self.release(peer);
@@ -411,7 +411,7 @@ impl Download {
                     source.cool(now);
                 }
             } else if let Some(front) = self.requests.values_mut().min_by_key(|request| request.height) {
-                // Nobody else has it: look again later.
+                // No other peer has it: check again later.
                 front.since = now.mono;
             }
         }
@@ -432,7 +432,7 @@ impl Download {
         let busy = self.sources.values().filter(|source| source.in_flight > 0);
         let stall = busy.map(|source| source.progress + STALL_TIMEOUT).min();
         let front = self.front().map(|front| front.since + FRONT_TIMEOUT);
-        // Whoever stalled may be all there is.
+        // A peer that stalled may be the only one.
         let cold = (!self.wanted.is_empty())
             .then(|| self.sources.values().filter_map(|source| source.cold_until).min())
             .flatten();

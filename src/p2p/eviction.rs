@@ -1,4 +1,4 @@
-//! Who has to go when all places for inbound connections are taken.
+//! Eviction of an inbound peer when all inbound places are taken.
 //!
 //! An attacker who wants all places must beat honest peers in several things at once: some of the fastest, of the most
 //! useful and of the longest connected are safe. Of the rest, the part of the net with most connections loses its
@@ -16,10 +16,10 @@ use crate::p2p::bans::Subnet;
 use crate::p2p::connection::PeerId;
 use crate::primitives::time::MonoTime;
 
-/// How many are safe for each merit.
+/// Number of protected peers for each merit.
 const SAFE: usize = 4;
 
-/// What counts of an inbound peer.
+/// The merits of an inbound peer.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) peer: PeerId,

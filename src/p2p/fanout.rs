@@ -1,13 +1,13 @@
-//! How a message reaches everybody: pushed by a few, announced by all.
+//! How a message reaches every node: pushed to a few peers, announced to all.
 //!
-//! To push it whole to three random peers and forget it reaches about 94 % of all nodes, and costs three copies a node. To
-//! announce it to all peers, who then ask for it, reaches everybody and costs one copy, but takes three messages one after
-//! the other at each step. So there are two gears. As long as a message is news it is pushed to a few, which spreads it
-//! far at once, and announced to the others; whoever has heard of it before it comes only announces it, for then it is
-//! about already, and most pushes would be to those who have it. `cairn sim gossip` measures this.
+//! Pushing a message once to three random peers reaches about 94 % of all nodes and costs three copies a node.
+//! Announcing it to all peers, which then request it, reaches every node and costs one copy, but takes three messages
+//! for each hop. So both are combined. A node pushes a message that it had not heard of before to a few peers, which
+//! spreads it quickly, and announces it to the others. A message that was announced before it arrived is only
+//! announced, since most pushes would go to nodes that have it. `cairn sim gossip` measures this.
 //!
-//! Here is what one node decides of one message, in the simulator as in the network. Sending, batches and bounds over all
-//! messages are its callers': [`super::relay`] pushes and announces, [`super::requests`] pulls.
+//! This file has one node's decisions about one message, for the simulator and the network. Its callers send, batch and
+//! bound: [`super::relay`] pushes and announces, [`super::requests`] pulls.
 
 use std::collections::VecDeque;
 
@@ -16,31 +16,31 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::p2p::connection::PeerId;
 
-/// To how many peers a message that is news is pushed.
+/// Number of peers to which a new message is pushed.
 pub const FANOUT: usize = 3;
 /// Most peers remembered to have announced one message.
 pub const MAX_ANNOUNCERS: usize = 8;
 
-/// To whom to push a message that came just now, of `lacking`, the peers not known to have it; all others of them are to be told
-/// that it is here. It is news if nobody announced it before.
+/// The peers to which a received message is pushed, chosen from `lacking`, the peers not known to have it; the others
+/// get an announcement. `is_news`: no peer announced it before.
 pub fn push_to(lacking: &[PeerId], is_news: bool, fanout: usize, rng: &mut ChaCha20Rng) -> Vec<PeerId> {
     let count = if is_news { fanout } else { 0 };
     lacking.sample(rng, count).copied().collect()
 }
 
-/// A message that was announced and has not come. It is asked from one peer at a time, and from the next that announced it
-/// when that one does not keep its promise.
+/// A message that was announced and has not arrived. It is requested from one peer at a time, and from the next
+/// announcer if that one fails.
 #[derive(Debug, Clone, Default)]
 pub struct Pull {
     asked: Option<PeerId>,
-    /// Who else has it, in the order of announcements.
+    /// Other announcers, in order.
     announcers: VecDeque<PeerId>,
 }
 
 impl Pull {
-    /// A peer says that it has the message. `true` if nobody was to be asked so far, so that this one is.
+    /// A peer announces the message. `true` if no other announcer is to be asked, so that this one is.
     ///
-    /// A push may be under way: to wait a moment before asking saves a copy.
+    /// A push may be under way: waiting a moment before the request saves a copy.
     pub fn announced(&mut self, peer: PeerId) -> bool {
         let known = self.asked == Some(peer) || self.announcers.contains(&peer);
         if known || self.announcers.len() >= MAX_ANNOUNCERS {
@@ -50,7 +50,7 @@ impl Pull {
         self.asked.is_none() && self.announcers.len() == 1
     }
 
-    /// Whether to ask a peer now; not if another was asked, who has not failed.
+    /// Whether to ask a peer now; not if another was asked and has not failed.
     pub fn ask(&mut self, peer: PeerId) -> bool {
         if self.asked.is_some() {
             return false;
@@ -60,17 +60,17 @@ impl Pull {
         true
     }
 
-    /// Who was asked and has not failed.
+    /// The peer that was asked and has not failed.
     pub fn asked(&self) -> Option<PeerId> {
         self.asked
     }
 
-    /// Only those that `is_there` says are there are still to be asked.
+    /// Keeps only the announcers that satisfy `is_there`.
     pub fn retain(&mut self, is_there: impl Fn(&PeerId) -> bool) {
         self.announcers.retain(is_there);
     }
 
-    /// A peer that was to be asked next is not to be asked any more. `false` if it was not next.
+    /// Removes a peer that was to be asked next. `false` if it was not next.
     pub fn withdraw(&mut self, peer: PeerId) -> bool {
         let is_next = self.asked.is_none() && self.announcers.front() == Some(&peer);
         if is_next {
@@ -79,13 +79,13 @@ impl Pull {
         is_next
     }
 
-    /// Whoever was asked does not deliver. Returns whom to ask next; `None` if no other announced it.
+    /// The peer asked does not deliver. Returns the next announcer, if any.
     pub fn broken(&mut self) -> Option<PeerId> {
         self.asked = None;
         self.announcers.front().copied()
     }
 
-    /// Whether somebody announced it.
+    /// Whether any peer announced it.
     pub fn is_announced(&self) -> bool {
         self.asked.is_some() || !self.announcers.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What is answered to requests for block filters and their headers (BIP-157). When is `serve`'s affair.
+//! Answers to requests for block filters and their headers (BIP-157). `serve` schedules them.
 
 use crate::chain::Chain;
 use crate::consensus::params::MAX_BLOCK_BYTES;
@@ -11,7 +11,7 @@ use crate::storage::StoreError;
 /// The greatest filter, as [`MAX_FILTERS_BYTES`] explains it, with its block's hash and the lengths fits one answer.
 const _: () = assert!(MAX_BLOCK_BYTES as usize / 16 + 64 <= MAX_FILTERS_BYTES);
 
-/// What is wanted of each block.
+/// The requested content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// Its filter's hash.
@@ -31,7 +31,8 @@ pub(super) struct FilterRequest {
 }
 
 impl FilterRequest {
-    /// Whether more is wanted than one answer may hold. No chain that comes can change that: a block has one height.
+    /// Whether it asks for more than one answer may hold. No change of the chain can alter that: a block has one
+    /// height.
     pub(super) fn is_too_long(&self, chain: &Chain) -> bool {
         let max = match self.content {
             Content::Headers => MAX_FILTER_HEADERS,

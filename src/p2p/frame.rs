@@ -131,8 +131,8 @@ impl Decoder {
         Self { max_block_bytes: max_block_bytes as usize, buffer: Vec::new(), start: 0, skipping: 0 }
     }
 
-    /// Takes the bytes that came next. To be followed by [`Decoder::next_message`] until that has no more, for what is not used
-    /// is kept: then at most one frame's bytes and one piece's are.
+    /// Adds received bytes. Call [`Decoder::next_message`] until it returns `None`: then at most one frame and one
+    /// piece are buffered.
     pub fn push(&mut self, mut bytes: &[u8]) {
         let skipped = self.skipping.min(bytes.len());
         self.skipping -= skipped;
@@ -147,7 +147,7 @@ impl Decoder {
     /// The next message that is complete, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`FrameError`], after which the stream has lost its place and must be closed.
+    /// [`FrameError`]; the stream is then out of step and must be closed.
     pub fn next_message(&mut self) -> Result<Option<Message>, FrameError> {
         loop {
             let rest = &self.buffer[self.start..];
@@ -175,7 +175,7 @@ impl Decoder {
         }
     }
 
-    /// Bytes kept, for whoever accounts for memory.
+    /// Bytes buffered.
     pub fn buffered(&self) -> usize {
         self.buffer.len() - self.start
     }

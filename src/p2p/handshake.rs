@@ -1,4 +1,4 @@
-//! The first message each way. The side that dialled speaks first; the other answers only if it likes what it hears.
+//! The first message each way. The dialling side speaks first; the other answers only if it accepts the hello.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Handshakes(BTreeMap<PeerId, MonoTime>);
 
 impl Handshakes {
-    /// A connection came about.
+    /// A connection was made.
     pub(crate) fn connected(&mut self, now: Now, peer: PeerId) {
         self.0.insert(peer, now.mono);
     }
@@ -57,7 +57,7 @@ impl Handshakes {
         self.0.iter().filter(|(_, since)| late(**since)).map(|(peer, _)| *peer).collect()
     }
 
-    /// When [`Handshakes::expired`] has its next answer.
+    /// The next time-out.
     pub(crate) fn deadline(&self) -> Option<MonoTime> {
         self.0.values().map(|since| *since + HANDSHAKE_TIMEOUT).min()
     }

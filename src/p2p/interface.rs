@@ -1,4 +1,4 @@
-//! What goes into a node and what comes out of it: all I/O is data.
+//! A node's inputs and outputs: all I/O is data.
 
 use std::collections::vec_deque::Drain;
 use std::net::SocketAddr;
@@ -15,33 +15,32 @@ use crate::p2p::search::Found;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::time::{MonoTime, UnixTime};
 
-/// One side of the peer-to-peer protocol: a full node, or a light client. Whoever drives it has the sockets and the clock.
+/// One side of the peer-to-peer protocol: a full node, or a light client. The driver has the sockets and the clock.
 pub trait Protocol {
-    /// What its owner may ask of it.
+    /// The owner's commands.
     type Command: Send;
 
-    /// Takes what happened. What is to be done about it is in [`Protocol::drain`].
+    /// Handles an input. [`Protocol::drain`] returns the outputs.
     fn handle(&mut self, now: Now, input: Input);
 
-    /// Does what its owner asks, and answers the command's own [`Reply`](crate::p2p::Reply). What follows is in
-    /// [`Protocol::drain`].
+    /// Carries out a command and sends its [`Reply`](crate::p2p::Reply). [`Protocol::drain`] returns the outputs.
     fn command(&mut self, now: Now, command: Self::Command);
 
-    /// What is to be done, in order. To be emptied after every call that takes the protocol as mutable.
+    /// The outputs, in order. To be emptied after every call that takes the protocol as mutable.
     fn drain(&mut self) -> Drain<'_, Output>;
 
-    /// What is left of a peer's budget, in nanoseconds of this thread: of two that have something to say, the one that has
-    /// more left comes first. See [`budget`](crate::p2p::budget).
+    /// A peer's remaining budget, in nanoseconds of this thread: of two waiting peers, the one with more left is served
+    /// first. See [`budget`](crate::p2p::budget).
     fn budget_left(&self, now: Now, peer: PeerId) -> i64;
 
     /// The end of the best chain: its height and hash.
     fn tip(&self) -> (u32, BlockHash);
 }
 
-/// What happened.
+/// Inputs.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// A connection stands: one that [`Output::Connect`] asked for, or one that came in.
+    /// A connection is established, inbound or requested by [`Output::Connect`].
     Connected {
         /// Its number.
         peer: PeerId,
@@ -49,10 +48,10 @@ pub enum Input {
         address: SocketAddr,
         /// Who dialled.
         direction: Direction,
-        /// Who the other side has proven to be. The driver does that before it tells of the connection.
+        /// The other side's id, which the driver verifies before this input.
         id: NodeId,
     },
-    /// A connection that [`Output::Connect`] asked for did not come about, or somebody else was there than was looked for.
+    /// A dial requested by [`Output::Connect`] failed, or another id was found there.
     ConnectFailed {
         /// The address dialled.
         address: SocketAddr,
@@ -66,14 +65,14 @@ pub enum Input {
         /// When it was read from the socket, by [`Now::mono`]: it may have waited for this node's thread since.
         at: MonoTime,
     },
-    /// What came is not a message; the driver reads no more from this peer.
+    /// Received bytes are no message; the driver reads no more from this peer.
     Malformed {
         /// From whom.
         peer: PeerId,
         /// What is wrong with it.
         reason: FrameError,
     },
-    /// Everything sent to a peer before an [`Output::Flush`] has left.
+    /// Everything sent to a peer before an [`Output::Flush`] was written.
     Flushed {
         /// To whom.
         peer: PeerId,
@@ -83,18 +82,18 @@ pub enum Input {
         /// Whose.
         peer: PeerId,
     },
-    /// The driver's thread was busy for long with one thing, and what came meanwhile waits: that is not the peers' delay.
+    /// The driver's thread was busy with one call, and messages received meanwhile wait: the delay is not the peers'.
     Delayed {
         /// For how long.
         by: Duration,
     },
     /// The time of an [`Output::WakeAt`] has come. Harmless at any other time.
     Tick,
-    /// The driver stops, and this is the last input: what a later start can use is to be written down, as it is from time to time.
+    /// The driver stops, and this is the last input: saves the state that a later start uses.
     Stop,
 }
 
-/// What is to be done, in this order.
+/// Outputs, to be carried out in order.
 #[derive(Debug, Clone)]
 pub enum Output {
     /// Send a message.
@@ -104,8 +103,8 @@ pub enum Output {
         /// What, encoded.
         frame: Frame,
     },
-    /// Answer with [`Input::Flushed`] once everything sent to this peer so far has left: bodies are served in portions,
-    /// so that a slow reader costs no more than one.
+    /// Answer with [`Input::Flushed`] once everything sent to this peer so far is written: bodies are served in
+    /// portions, so that a slow reader costs no more than one.
     Flush {
         /// To whom.
         peer: PeerId,
@@ -114,10 +113,10 @@ pub enum Output {
     Connect {
         /// The address.
         address: SocketAddr,
-        /// Who has to be there; `None` for anybody.
+        /// The required id; `None` for any.
         id: Option<NodeId>,
     },
-    /// Close a connection once what was sent before has left, or a moment later in any case.
+    /// Close a connection once everything sent before is written, or a moment later in any case.
     Disconnect {
         /// Whose.
         peer: PeerId,
@@ -129,11 +128,11 @@ pub enum Output {
         /// When.
         at: MonoTime,
     },
-    /// Tell whoever listens.
+    /// Notify subscribers.
     Event(Event),
 }
 
-/// What others may want to know.
+/// Events for subscribers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The best chain ends at another block. Follows the events of its blocks.
@@ -157,7 +156,7 @@ pub enum Event {
         /// Its height.
         height: u32,
     },
-    /// A transaction came into the mempool.
+    /// The mempool admitted a transaction.
     TransactionAccepted {
         /// The transaction.
         txid: Txid,
@@ -171,7 +170,7 @@ pub enum Event {
         /// Who dialled.
         direction: Direction,
     },
-    /// A connection is gone, whether or not it ever came as far as [`Event::PeerConnected`].
+    /// A connection ended, with or without an earlier [`Event::PeerConnected`].
     PeerDisconnected {
         /// The peer.
         peer: PeerId,
@@ -189,12 +188,11 @@ pub enum Event {
     },
     /// A lookup that this node's owner asked for has ended.
     NodesFound(Arc<Found>),
-    /// A light client has found out something, which its owner may ask it for.
+    /// A light client has news, which its owner may read.
     Noticed,
-    /// This node's own store failed, so that something good was not kept. To go on makes sense only if the cause goes
-    /// away.
+    /// This node's store failed, so valid data were not stored. Continuing makes sense only if the cause goes away.
     StoreFailed {
-        /// What it said.
+        /// The error.
         error: String,
     },
 }
@@ -205,7 +203,7 @@ pub enum Reason {
     /// The other side, or the network, closed it.
     #[error("closed by the other side")]
     Closed,
-    /// Somebody asked for it over RPC.
+    /// Requested over RPC.
     #[error("asked for")]
     Requested,
     /// The peer is this node itself.
@@ -233,7 +231,7 @@ pub enum Reason {
     /// It does not have all blocks, and a light client needs one that has.
     #[error("it is no full node")]
     NotFull,
-    /// It was asked what it was dialled for, or had time to ask what it dialled for.
+    /// A brief connection whose purpose is fulfilled.
     #[error("all is asked that was to be")]
     Brief,
     /// It did not say hello in time.
@@ -242,7 +240,7 @@ pub enum Reason {
     /// It did not answer a ping in time.
     #[error("no pong in time")]
     PingTimeout,
-    /// It did not send what it has and was asked for, again and again.
+    /// It repeatedly did not deliver requested blocks.
     #[error("it stalls the synchronisation")]
     Stalled,
     /// Its address is banned.
@@ -254,7 +252,7 @@ pub enum Reason {
     /// All places for inbound connections are taken by better peers.
     #[error("all places are taken")]
     Full,
-    /// A newcomer took its place.
+    /// A new peer took its place.
     #[error("another took its place")]
     Evicted,
     /// It broke the protocol once too often.

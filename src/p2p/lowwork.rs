@@ -1,11 +1,11 @@
-//! A branch that is not worth storing yet.
+//! A branch with too little work to store.
 //!
 //! Headers at the easiest difficulty cost nothing to make and would fill the disk. So headers whose chain has less work
-//! than ours (less a margin) are not stored: they are checked in passing, keeping only what the next one's check needs,
-//! until the chain has proven enough work; then they are asked for again and stored. The hash of every portion's last
-//! header is kept, and shows that the second showing is of the same headers, since a hash commits to all before it.
-//! Making us store a header thus costs an attacker as much work as our whole chain has, and a reorganisation of any depth
-//! still goes through. (The idea is Bitcoin Core's headers pre-synchronisation.)
+//! than ours (minus a margin) are not stored: they are checked as they arrive, keeping only the state for the next
+//! check, until the chain has proven enough work; then they are requested again and stored. The hash of the last header
+//! of each message is kept, to verify that the same headers come the second time, since a hash commits to all before
+//! it. Making us store a header thus costs an attacker as much work as our whole chain has, and a reorganisation of any
+//! depth still goes through. (The idea is Bitcoin Core's headers pre-synchronisation.)
 
 use std::collections::VecDeque;
 
@@ -17,11 +17,11 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
 
-/// Blocks that a branch may be behind our tip and still be stored at once: somebody else's tip, or a fork of late.
+/// Blocks that a branch may be behind our tip and still be stored immediately: another node's tip, or a recent fork.
 pub const MARGIN_BLOCKS: u32 = 144;
 /// How many times as long as our chain a branch may get while its work stays too little.
 const MAX_LENGTH_FACTOR: u64 = 4;
-/// Headers that such a branch may have beyond that: a young chain is no measure.
+/// Headers that such a branch may have in addition, for young chains.
 const LENGTH_ALLOWANCE: u64 = 10_000;
 
 /// Most headers of a branch that is not worth storing yet, beside a chain of `height` blocks.
@@ -32,7 +32,7 @@ pub fn max_length(height: u32) -> u64 {
 /// The end of such a branch.
 #[derive(Debug)]
 pub(super) struct LowWorkBranch {
-    /// Where it leaves what is stored.
+    /// The stored header that it branches off.
     fork: BlockHash,
     tail: HeaderTail,
     /// Headers since the fork.
@@ -41,7 +41,7 @@ pub(super) struct LowWorkBranch {
     milestones: VecDeque<BlockHash>,
 }
 
-/// Work from which on a branch is stored.
+/// Least work of a stored branch.
 pub(super) fn enough_work(chain: &Chain) -> Work {
     let tip = chain.tip();
     chain.ancestor(&tip, tip.height.saturating_sub(MARGIN_BLOCKS)).map_or(Work::ZERO, |entry| entry.work)
@@ -58,7 +58,7 @@ impl LowWorkBranch {
         self.tail.tip_hash()
     }
 
-    /// Where it leaves what is stored.
+    /// The stored header that it branches off.
     pub(super) fn fork(&self) -> BlockHash {
         self.fork
     }
@@ -68,7 +68,7 @@ impl LowWorkBranch {
         self.tail.work()
     }
 
-    /// What its headers are known by when they are shown again.
+    /// The proof by which its headers are recognised when they come again.
     pub(super) fn into_proof(mut self) -> Proof {
         let tip = self.tip();
         if self.milestones.back() != Some(&tip) {
@@ -101,12 +101,13 @@ impl LowWorkBranch {
     }
 }
 
-/// A branch that has proven its work and is to be shown again: hashes of some of its headers, in order, the last included.
+/// A branch that has proven its work and is requested again: hashes of some of its headers, in order, the last
+/// included.
 #[derive(Debug, Default)]
 pub(super) struct Proof(VecDeque<BlockHash>);
 
 impl Proof {
-    /// How many of these headers, each the parent of the next, are shown again; what comes after them is not proven.
+    /// How many of these headers, each the parent of the next, are proven; those after them are not.
     pub(super) fn take(&mut self, hashes: &[BlockHash]) -> usize {
         let mut proven = 0;
         while let Some(next) = self.0.front()

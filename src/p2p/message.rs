@@ -1,5 +1,4 @@
-//! What nodes say to each other. Each kind has a number, a largest payload and a largest count; what exceeds them is
-//! refused when it is decoded.
+//! The messages between nodes. Each kind has a number, a largest payload and a largest count, which decoding enforces.
 
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ pub const MIN_PROTOCOL_VERSION: u32 = 3;
 /// Service bit: has every block of its best chain, and serves it and its filters.
 pub const SERVICE_FULL: u64 = 1;
 
-/// Service bit of who has come to ask for nodes and goes again: it is told nothing unasked, and offers nothing.
+/// Service bit of a brief connection, which only asks for nodes: it gets no unsolicited messages and offers nothing.
 pub const SERVICE_BRIEF: u64 = 1 << 1;
 
 /// Most headers in a [`Message::Headers`]; as many mean that there are more.
@@ -44,7 +43,7 @@ pub const MAX_HELLO_BYTES: usize = 1_024;
 /// Most bytes of a transaction on its own. Policy relays less; this only bounds the buffer.
 pub const MAX_TRANSACTION_BYTES: usize = 1_000_000;
 
-/// First message of each side, and only the first: who it is and how far it has come.
+/// First message of each side, and only the first: its network, services and tip.
 ///
 /// Bytes after the fields known here are ignored, so that later versions may add some.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -57,13 +56,13 @@ pub struct Hello {
     pub services: u64,
     /// Its best chain.
     pub tip: TipClaim,
-    /// The port at which it takes connections, 0 if it takes none. Its address is the one it is seen from.
+    /// The port at which it accepts connections, 0 for none. Its address is the source address of the connection.
     pub listen_port: u16,
     /// Name and version of the software, for people to read.
     pub user_agent: String,
 }
 
-/// The end of the sender's best chain, as it says. Nothing is believed but to decide whom to ask first.
+/// The claimed tip of the sender's best chain, used only to choose which peer to ask first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct TipClaim {
     /// Height of the block.
@@ -74,7 +73,7 @@ pub struct TipClaim {
     pub work: Work,
 }
 
-/// Names something that can be asked for.
+/// The name of a body that can be requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Item {
     /// A transaction.
@@ -90,7 +89,7 @@ impl Item {
     pub const LEN: usize = 4 + 32;
 }
 
-/// One message. Bodies are shared, so that telling many peers costs one copy.
+/// One message. Bodies are shared, so that sending to many peers costs one copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// First on every connection, from both sides.
@@ -99,11 +98,11 @@ pub enum Message {
     Ping(u64),
     /// Answers [`Message::Ping`].
     Pong(u64),
-    /// What the sender has: at most [`MAX_INVENTORY`] ids.
+    /// Announces at most [`MAX_INVENTORY`] ids.
     Inventory(Vec<Item>),
     /// Asks for at most [`MAX_INVENTORY`] bodies.
     GetData(Vec<Item>),
-    /// What of a [`Message::GetData`] the sender does not have.
+    /// The items of a [`Message::GetData`] that the sender does not have.
     NotFound(Vec<Item>),
     /// Asks for the headers after the first hash of the locator that is on the sender's best chain.
     GetHeaders {
@@ -157,9 +156,9 @@ pub enum Message {
     },
     /// Answers [`Message::FindNode`]: at most [`K`] nodes, the nearest first.
     Nodes(Vec<Contact>),
-    /// A block in its compact form, asked for or pushed to whoever wants that.
+    /// A compact block, requested or pushed to a peer that wants it.
     CompactBlock(Arc<CompactBlock>),
-    /// Asks for transactions of a block of which the compact form came.
+    /// Requests transactions of a block received in compact form.
     GetBlockTransactions {
         /// The block.
         block: BlockHash,
@@ -237,14 +236,14 @@ impl Kind {
         Self::SendCompact,
     ];
 
-    /// The kind of a byte; `None` for those of versions to come, and for 3 and 4, which have had their day.
+    /// The kind of a byte; `None` for unknown ones and for 3 and 4, which are retired.
     pub fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 
     /// Its place in [`Kind::ALL`], for counters.
     pub fn place(self) -> usize {
-        // Every kind is there: the tests look.
+        // Tests check that every kind is in the list.
         Self::ALL.iter().position(|kind| *kind == self).unwrap_or(0)
     }
 
@@ -268,7 +267,7 @@ impl Kind {
             // Short ids are shorter than what they stand for; number, second count and places come on top.
             Self::CompactBlock => max_block_bytes + 8 + COUNT_BYTES + 2 * MAX_PREFILLED,
             Self::GetBlockTransactions => 32 + COUNT_BYTES + 2 * MAX_TRANSACTIONS,
-            // What else a block has is longer than a hash.
+            // The rest of a block is longer than a hash.
             Self::BlockTransactions => max_block_bytes,
             Self::SendCompact => 1,
         }
@@ -309,7 +308,7 @@ pub enum MessageError {
     /// Not the encoding of what the kind says.
     #[error("{} message: {source}", kind.name())]
     Encoding {
-        /// What the frame said it was.
+        /// The kind in the frame.
         kind: Kind,
         /// What is wrong with it.
         source: CodecError,
@@ -317,7 +316,7 @@ pub enum MessageError {
     /// More elements than allowed.
     #[error("{} message with {got} elements, at most {max} are allowed", kind.name())]
     TooMany {
-        /// What the frame said it was.
+        /// The kind in the frame.
         kind: Kind,
         /// How many there are.
         got: usize,

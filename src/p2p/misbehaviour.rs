@@ -1,4 +1,4 @@
-//! What a peer can do wrong, how bad it is, and when it is enough.
+//! Offences of peers, their points, and the threshold of a ban.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub const BAN_POINTS: u32 = 100;
 /// Time in which one point is forgiven, so that small faults over weeks do not add up.
 const FORGIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A breach of the protocol. Each variant says what an honest node, up to date or not, would not have done.
+/// A breach of the protocol, which no honest node commits, up to date or not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Offence {
     /// Sent bytes that are no message.
@@ -47,7 +47,7 @@ pub enum Offence {
     /// Sent headers that were not asked for and announce nothing new.
     #[error("sent headers that nobody asked for")]
     UnrequestedHeaders,
-    /// Sent a block that breaks a rule, or a body that is not its header's.
+    /// Sent a block that breaks a rule, or a body that does not match its header.
     #[error("sent a bad block: block {hash}: {rule}")]
     BadBlock {
         /// The block.
@@ -61,30 +61,30 @@ pub enum Offence {
     /// Sent a transaction that breaks a rule at every tip.
     #[error("sent a bad transaction: {0}")]
     BadTransaction(RuleError),
-    /// Pushed more transactions than it has reason to that are known, of no use, or without their parents.
+    /// Pushed too many transactions that are known, refused, or without their parents.
     #[error("pushed too many transactions that are of no use")]
     PushFlood,
-    /// Sent a compact block that is none, or other transactions of it than those asked for.
+    /// Sent an invalid compact block, or other transactions than those requested.
     #[error("sent a bad compact block: {0}")]
     BadCompactBlock(CompactError),
     /// Sent transactions of a block that were not asked for.
     #[error("sent transactions of a block that nobody asked for")]
     UnrequestedBlockTransactions,
-    /// Asked for transactions of a block out of order, or that the block has not.
+    /// Asked for transactions of a block out of order, or beyond its end.
     #[error("asked for transactions that a block has not")]
     BadPlaces,
     /// Claimed more work than its headers have.
     #[error("claimed work {claimed} and has {shown}")]
     EmptyClaim {
-        /// What it said.
+        /// The claimed work.
         claimed: Work,
-        /// What its headers come to.
+        /// The work of its headers.
         shown: Work,
     },
-    /// Sent a proof that proves nothing, or something else.
+    /// Sent an invalid or unrelated proof.
     #[error("sent a false proof: {0}")]
     FalseProof(ProofFault),
-    /// Sent a filter that is not the one it promised, or none at all.
+    /// Sent a filter that does not match its hash, or is malformed.
     #[error("sent a false filter of block {block}")]
     FalseFilter {
         /// The block.
@@ -93,7 +93,7 @@ pub enum Offence {
     /// Sent proofs that were not asked for.
     #[error("sent proofs that nobody asked for")]
     UnrequestedProofs,
-    /// Announced more transactions than it lets us ask for.
+    /// Announced more transactions than its share.
     #[error("announced too much at once")]
     InventoryFlood,
     /// Sent nodes that were not asked for.
@@ -102,13 +102,13 @@ pub enum Offence {
     /// Sent filters or filter headers, which a full node never asks for.
     #[error("sent filters that nobody asked for")]
     UnrequestedFilters,
-    /// Asked for more than can be waiting for it, or than one answer may hold.
+    /// Sent more requests than may wait, or one larger than an answer may be.
     #[error("asked for too much at once")]
     RequestFlood,
 }
 
 impl Offence {
-    /// How bad it is: [`BAN_POINTS`] is too bad even once.
+    /// Its points: [`BAN_POINTS`] bans at the first offence.
     pub fn points(&self) -> u32 {
         match self {
             Self::Malformed(_)
@@ -123,7 +123,7 @@ impl Offence {
             | Self::BadCompactBlock(_)
             | Self::BadPlaces
             | Self::BadTransaction(_) => BAN_POINTS,
-            // Requests that crossed with a timeout look like these, so only a habit counts.
+            // Answers that cross with a time-out look like these, so only repetition counts.
             Self::UnconnectedHeaders | Self::RequestFlood | Self::UnrequestedNodes | Self::InventoryFlood => 10,
             Self::UnrequestedBlock
             | Self::UnrequestedBlockTransactions
@@ -140,7 +140,7 @@ impl Offence {
 pub(crate) struct Scores(BTreeMap<PeerId, (u32, MonoTime)>);
 
 impl Scores {
-    /// Adds an offence's points; `true` if it is enough.
+    /// Adds an offence's points; `true` if the threshold is reached.
     pub(crate) fn add(&mut self, now: Now, peer: PeerId, offence: &Offence) -> bool {
         let score = self.get(now, peer).saturating_add(offence.points());
         self.0.insert(peer, (score, now.mono));

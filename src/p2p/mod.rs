@@ -1,8 +1,8 @@
 //! The peer-to-peer protocol, as a state machine without I/O.
 //!
-//! A [`Node`] takes an [`Input`], or its owner's [`Command`], with the time, and what is to be done about it is then drained from
-//! it as [`Output`]s. Nothing else changes it. It knows no socket, clock or source of randomness but the seed in its [`Config`], so sockets and a
-//! simulation drive the same code, and the same inputs give the same outputs.
+//! A [`Node`] takes an [`Input`], or its owner's [`Command`], with the time, and its [`Output`]s are then drained.
+//! Nothing else changes it. It has no socket, clock or source of randomness except the seed in its [`Config`], so
+//! sockets and a simulation drive the same code, and the same inputs give the same outputs.
 //!
 //! Each file is one sub-protocol, which knows nothing of the others (but that bodies are downloaded along the headers
 //! that peers have, and peers are chosen among the contacts that discovery made). `peering` puts those together that light

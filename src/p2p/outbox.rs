@@ -1,4 +1,4 @@
-//! Where the sub-protocols put what they decide.
+//! Collects the decisions of the sub-protocols.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::p2p::misbehaviour::Offence;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::time::MonoTime;
 
-/// Outputs in order; and judgements on peers, which only the node carries out, for every sub-protocol has to forget a
-/// peer that goes.
+/// Outputs in order, and offences and closings, which the node carries out because every sub-protocol must forget a
+/// disconnected peer.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: VecDeque<Output>,
@@ -41,12 +41,12 @@ impl Outbox {
         self.push(Output::Event(event));
     }
 
-    /// Holds something against a peer.
+    /// Records an offence.
     pub(crate) fn offence(&mut self, peer: PeerId, offence: Offence) {
         self.offences.push_back((peer, offence));
     }
 
-    /// What follows when a header or block of a peer's was refused: its offence if it broke a rule.
+    /// Handles the refusal of a peer's header or block: an offence if it broke a rule.
     pub(crate) fn refused(&mut self, peer: PeerId, error: &ChainError, offence: fn(BlockHash, RuleError) -> Offence) {
         if let Some((hash, rule)) = error.fault() {
             self.offence(peer, offence(hash, rule.clone()));
@@ -62,7 +62,7 @@ impl Outbox {
         self.tell_own(error.blame(), error);
     }
 
-    /// Tells of an error that is this node's own.
+    /// Reports an error that is this node's own.
     fn tell_own(&mut self, blame: Blame, error: &impl ToString) {
         match blame {
             Blame::Local => self.event(Event::StoreFailed { error: error.to_string() }),

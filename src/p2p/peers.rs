@@ -13,19 +13,19 @@ use crate::primitives::time::{MonoTime, UnixTime};
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// Who it is.
+    /// Its id.
     pub(crate) id: NodeId,
     pub(crate) address: SocketAddr,
     pub(crate) direction: Direction,
-    /// One of those to stay connected to.
+    /// A manual peer.
     pub(crate) manual: bool,
-    /// It is here for a few questions and goes again: no peer.
+    /// A brief connection for queries, which is no peer.
     pub(crate) brief: bool,
     pub(crate) connected_at: Now,
     /// Seconds since 1970.
     pub(crate) last_received: UnixTime,
     pub(crate) last_sent: UnixTime,
-    /// What it said first; `None` until then.
+    /// Its hello; `None` until it arrives.
     pub(crate) hello: Option<Hello>,
     /// When it last sent a block or transaction that was new and good, by [`Now::mono`]; `None` for never.
     pub(crate) last_useful: Option<MonoTime>,
@@ -53,7 +53,7 @@ impl Peer {
         self.hello.is_some() && !matches!(reason, Reason::Misbehaved(_) | Reason::Stalled)
     }
 
-    /// Where it takes connections, if it does: the address dialled, or the port it names at the address it is seen from.
+    /// Where it accepts connections, if it does: the dialled address, or its source address with the port of its hello.
     pub(crate) fn listens_at(&self) -> Option<SocketAddr> {
         match self.direction {
             Direction::Outbound => Some(self.address),
@@ -100,7 +100,7 @@ impl Peers {
         self.0.iter().map(|(id, peer)| (*id, peer))
     }
 
-    /// Those that have said hello and stay.
+    /// Peers that have completed the handshake, brief ones aside.
     pub(crate) fn ready(&self) -> impl Iterator<Item = PeerId> {
         self.iter().filter(|(_, peer)| peer.hello.is_some() && !peer.brief).map(|(id, _)| id)
     }
@@ -121,7 +121,7 @@ impl Peers {
         self.0.values().filter(is_from).count()
     }
 
-    /// Peers that were dialled, those to stay connected to left out.
+    /// Number of outbound peers, manual ones aside.
     pub(crate) fn automatic(&self) -> usize {
         self.outbound().filter(|peer| !peer.manual).count()
     }
@@ -131,7 +131,7 @@ impl Peers {
         self.0.values().any(|peer| peer.listens_at().as_ref() == Some(address))
     }
 
-    /// The parts of the net in which outbound peers are.
+    /// Address groups of outbound peers.
     pub(crate) fn outbound_groups(&self) -> BTreeSet<Subnet> {
         self.outbound().map(|peer| Subnet::group(peer.address.ip())).collect()
     }

@@ -1,4 +1,4 @@
-//! Whether a peer is still there, and how far away.
+//! Liveness and round-trip times of peers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,11 +19,11 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 struct Liveness {
-    /// The question that is open, and when it was asked.
+    /// The open ping's nonce, and when it was sent.
     open: Option<(u64, MonoTime)>,
     /// How long this node was busy since then.
     excused: Duration,
-    /// When to ask next, if none is open.
+    /// When to ping next, if none is open.
     next: MonoTime,
     last: Option<Duration>,
     least: Option<Duration>,
@@ -84,12 +84,12 @@ impl Pings {
         }
     }
 
-    /// Asks every peer at the next tick, unless a question is open.
+    /// Pings every peer without an open ping at the next tick.
     pub(crate) fn hurry(&mut self, now: Now) {
         self.0.values_mut().for_each(|liveness| liveness.next = now.mono);
     }
 
-    /// Asks one peer at the next tick, unless a question is open.
+    /// Pings one peer at the next tick, unless a ping is open.
     pub(crate) fn hurry_one(&mut self, now: Now, peer: PeerId) {
         if let Some(liveness) = self.0.get_mut(&peer) {
             liveness.next = now.mono;

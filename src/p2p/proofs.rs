@@ -1,4 +1,4 @@
-//! Proofs that transactions are in blocks, as those who keep headers only ask for them.
+//! Merkle proofs of transactions, for light clients.
 
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::{BlockHash, Txid};
@@ -15,7 +15,7 @@ const MAX_OVERHEAD: usize = 4 + 32 + 4 + 8 + 32 * 32;
 /// and a proof's own.
 pub(super) const MAX_ANSWER_OVERHEAD: usize = 4 + 32 + 8 + 1 + 8 + MAX_OVERHEAD;
 
-/// What is to be proven.
+/// A request for proofs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum ProofQuery {
     /// One transaction.
@@ -61,7 +61,7 @@ pub struct Proofs {
 /// Why a proof does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFault {
-    /// It is about something that was not asked for.
+    /// It is not about the requested transaction or key.
     #[error("transaction {got} is not what was asked for")]
     Other {
         /// The transaction shown.
@@ -70,12 +70,12 @@ pub enum ProofFault {
     /// What is shown as a transaction may be an inner node of the tree (CVE-2017-12842).
     #[error("a transaction of 64 bytes, which may be an inner node of the Merkle tree")]
     NodeSized,
-    /// Its block is not on the best chain, which need not be the peer's fault.
+    /// Its block is not on the best chain, perhaps through no fault of the peer.
     #[error("block {block} is not at height {height} of the best chain")]
     Elsewhere {
         /// The block.
         block: BlockHash,
-        /// The height it was said to have.
+        /// Its claimed height.
         height: u32,
     },
     /// The branch leads elsewhere.

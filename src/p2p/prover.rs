@@ -13,7 +13,7 @@ use crate::storage::{StoreError, TxLocation};
 
 /// Most bytes of an answer's proofs, a single larger one excepted.
 const MAX_PROOFS_BYTES: usize = 500_000;
-/// What may be done for one answer before another block is read for it: an answer costs no more than that and one block.
+/// Cost after which an answer reads no more blocks: an answer costs no more than this and one block.
 const MAX_ANSWER_COST: Cost = Cost(5_000_000);
 
 /// A block that is being proven from: its transactions' ids are hashed once, and its tree is built once.
@@ -31,7 +31,7 @@ struct Open {
 pub(super) fn answer(query: ProofQuery, chain: &Chain) -> Result<Proofs, StoreError> {
     let db = chain.db();
     let before = meter::effort();
-    // One entry more than may be told shows whether there is more.
+    // One entry beyond the limit shows whether there are more.
     let places: Vec<TxLocation> = match query {
         ProofQuery::Transaction(txid) => db.tx_location(&txid)?.into_iter().collect(),
         ProofQuery::Key { key, from } => {

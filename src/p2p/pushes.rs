@@ -1,23 +1,23 @@
-//! How much each peer may push that is of no use here.
+//! Allowance of useless pushes for each peer.
 //!
-//! A transaction that comes unasked may well be known by the time it is here: two peers pushed it at once. So that is no
-//! offence. But each costs something to look at, so there is an allowance for those that turn out to be known, refused or
-//! without their parents. What is of use costs nothing, and what breaks a rule at every tip ends the connection anyway.
+//! A pushed transaction may already be known, when two peers push it at the same time. That is no offence, but each
+//! costs work, so there is an allowance for transactions that are known, refused or without their parents. Useful ones
+//! cost nothing, and one that breaks a rule at every tip ends the connection anyway.
 
 use std::collections::BTreeMap;
 
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::connection::{Now, PeerId};
 
-/// Points of allowance gained a second. A peer pushes a transaction to 3 of its peers at most, so only where hundreds of
-/// payments a second are made does anybody honest come near to so many that are known.
+/// Points of allowance gained a second. A peer pushes a transaction to 3 of its peers at most, so an honest peer comes
+/// near this number only with hundreds of payments a second.
 pub const POINTS_A_SECOND: u64 = 100;
-/// Most points that are saved up: what is left over when a peer, asked for all that it had, answers too late.
+/// Most points saved up: enough for the late answers of a peer that was asked for everything it had.
 pub const MAX_POINTS: u64 = 1_000;
-/// Points that a transaction costs which is known, or refused without breaking a rule: its hash was computed and looked for,
-/// and at most its coins. A peer with more room for transactions pushes some honestly that are refused here.
+/// Points of a transaction that is known, or refused without breaking a rule: its hash was computed and looked up, and
+/// at most its coins. An honest peer with a larger mempool pushes some that are refused here.
 pub const USELESS: u64 = 1;
-/// Points that one costs which lacks its parents: it takes a place, and they are asked for.
+/// Points of an orphan: it takes a place, and its parents are requested.
 pub const ORPHAN: u64 = 10;
 
 /// A token is the thousandth of a point: points a second are thousandths a millisecond.
@@ -41,12 +41,12 @@ impl Pushes {
         self.0.remove(&peer);
     }
 
-    /// Whether something pushed is to be looked at: there are points enough whatever it turns out to be.
+    /// Whether to handle a push: there are points enough for the costliest outcome.
     pub(super) fn may(&self, now: Now, peer: PeerId) -> bool {
         self.0.get(&peer).is_some_and(|allowance| allowance.level(now.mono, RATE) >= (ORPHAN * 1_000) as i64)
     }
 
-    /// It was of no use.
+    /// Charges a useless push.
     pub(super) fn charge(&mut self, now: Now, peer: PeerId, points: u64) {
         if let Some(allowance) = self.0.get_mut(&peer) {
             allowance.spend(now.mono, RATE, points * 1_000, 0);

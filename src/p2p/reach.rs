@@ -1,4 +1,4 @@
-//! Which addresses can be reached, from where, and which of them a peer can be believed about.
+//! Which addresses are reachable, and which of them a peer may announce.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,13 +20,13 @@ fn is_nowhere(ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4])
 }
 
-/// Whether there can be a node at an address at all.
+/// Whether an address can be dialled at all.
 pub(crate) fn is_dialable(address: &SocketAddr) -> bool {
     address.port() != 0 && !is_nowhere(address.ip())
 }
 
-/// Whether a peer at `source` can be believed that there is a node at an address. A public peer has no business telling of
-/// private addresses, which would be somebody else's, or our own.
+/// Whether a peer at `source` may announce an address. Private addresses from a public peer would lie in another
+/// network, or in our own.
 pub(crate) fn is_believable(address: &SocketAddr, source: IpAddr) -> bool {
     let ip = address.ip();
     let beyond = (is_public(source) && !is_public(ip)) || (ip.is_loopback() && !source.is_loopback());

@@ -26,7 +26,7 @@ enum Name {
     Anchor(u8),
 }
 
-/// What was saved. A record that cannot be read is left out: the network will tell again.
+/// The saved records. An unreadable one is skipped: the network will announce it again.
 pub(super) fn load(db: &Database, now: Now) -> Result<(AddrBook, Bans, Anchors), StoreError> {
     let (mut addresses, mut bans, mut anchors) = (Vec::new(), Bans::default(), BTreeMap::new());
     for record in db.peers()? {

@@ -1,9 +1,9 @@
-//! Telling others of transactions, in the two gears of [`super::fanout`]: what is news is pushed whole to a few at once, and
-//! announced to the rest a few at a time and after a random moment, so that many go in one message, and pushes have mostly
-//! come before anybody asks.
+//! Transaction relay, as [`super::fanout`] decides: a new transaction is pushed to a few peers immediately, and
+//! announced to the others in batches after a random delay, so that many share a message and pushes mostly arrive
+//! before requests.
 //!
-//! Pushes wait for nothing, not even one's own: whoever gets one cannot tell whether its sender made it or was pushed it
-//! a moment ago, which a delay here would not change. `docs/threat-model.md` says what they can guess.
+//! Pushes are not delayed, not even this node's own transactions: the receiver cannot tell whether the sender made the
+//! transaction or just received it, and a delay would not change that. `docs/threat-model.md` says what it can guess.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
@@ -30,7 +30,7 @@ const MIN_TRICKLE: Duration = Duration::from_millis(50);
 const MAX_TRICKLE: Duration = Duration::from_millis(350);
 /// Most ids in a batch.
 pub const MAX_BATCH: usize = 2_000;
-/// Most ids waiting for a peer; beyond, the oldest are left for other peers to tell.
+/// Most ids waiting for a peer; beyond it the oldest are dropped, and other peers announce them.
 pub const MAX_QUEUE: usize = 20_000;
 /// Ids remembered of each peer as known to it: by their hashes, which take a quarter of the memory.
 pub const MAX_KNOWN: usize = 20_000;
@@ -38,14 +38,14 @@ pub const MAX_KNOWN: usize = 20_000;
 /// Hash of an id under this node's secret key, so that no peer can make two ids that count as one.
 type ShortId = u64;
 
-/// A peer that is told.
+/// A peer that gets announcements.
 #[derive(Debug)]
 struct Listener {
-    /// It has a mempool: what is pushed to a light client is wasted.
+    /// It has a mempool; pushes to a light client would be wasted.
     is_full: bool,
     known: Recent<ShortId>,
     queue: VecDeque<Txid>,
-    /// When the next batch goes; only set while there is one.
+    /// When the next batch is due, if there is one.
     next: Option<MonoTime>,
 }
 
@@ -74,7 +74,7 @@ impl Relay {
         Self { listeners: BTreeMap::new(), key: ShortIdKey(key) }
     }
 
-    /// A peer said hello; it is told of all that waits for a block.
+    /// A peer completed the handshake: the whole mempool is announced to it.
     pub(super) fn connected(
         &mut self,
         now: Now,
@@ -112,7 +112,7 @@ impl Relay {
         }
     }
 
-    /// Tells everybody who does not know.
+    /// Announces transactions to all peers that may lack them.
     pub(super) fn tell_all(&mut self, now: Now, txids: &[Txid], rng: &mut ChaCha20Rng) {
         self.listeners.values_mut().for_each(|listener| listener.tell(now, txids, self.key, rng));
     }
@@ -133,7 +133,7 @@ impl Relay {
             if !batch.is_empty() {
                 out.send(*peer, Message::Inventory(batch));
             }
-            // What is left over did not fit into a full batch, which hides enough: it waits no longer than it must.
+            // Ids beyond a full batch wait only for the least delay: a full batch hides enough.
             listener.next = (!listener.queue.is_empty()).then(|| now.mono + MIN_TRICKLE);
             if listener.queue.is_empty() {
                 listener.queue = VecDeque::new(); // Gives its memory back.
@@ -154,7 +154,7 @@ impl Relay {
 
 impl Listener {
     fn tell(&mut self, now: Now, txids: &[Txid], key: ShortIdKey, rng: &mut ChaCha20Rng) {
-        // Of a larger mempool no more than fits: it would take its memory for every peer at once.
+        // At most a queue's length of a larger mempool, which would cost memory for every peer.
         let txids = &txids[txids.len().saturating_sub(MAX_QUEUE)..];
         self.queue.extend(txids.iter().filter(|txid| !self.known.contains(&key.hash(txid))));
         let excess = self.queue.len().saturating_sub(MAX_QUEUE);

@@ -1,6 +1,5 @@
-//! Transactions that were announced and are to be had: each is asked from one peer at a time, and from the next that
-//! announced it when that one does not keep its promise. Whom to ask for one is [`Pull`]'s to say; here are the bounds over
-//! all of them, and the time.
+//! Requests for announced transactions: each goes to one announcer at a time, and to the next if that one fails.
+//! [`Pull`] chooses the announcer; this file has the bounds and time-outs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,27 +16,27 @@ use crate::primitives::time::MonoTime;
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most transactions that a peer is asked for at once.
 pub const MAX_ASKED: usize = 1_000;
-/// Most transactions that a peer may have announced and not delivered: as many as wait to be told at its end, so that one
-/// with a full mempool can tell of all of it faster than it is taken here.
+/// Most transactions that a peer may have announced and not delivered: a sender's queue length, so that a peer with a
+/// full mempool can announce all of it faster than this node requests it.
 pub const MAX_PROMISED: usize = relay::MAX_QUEUE;
-/// Most transactions promised by all peers together. Each has an equal share, so that many who promise and do not
-/// deliver take nothing from those who do.
+/// Most transactions announced by all peers together and not delivered. Each peer has an equal share, so that peers
+/// that do not deliver take nothing from those that do.
 pub const MAX_WANTED: usize = 100_000;
 
-/// A transaction wanted.
+/// A wanted transaction.
 #[derive(Debug, Default)]
 struct Want {
     pull: Pull,
-    /// When somebody was last asked.
+    /// When a peer was last asked.
     since: MonoTime,
 }
 
-/// What a peer has promised.
+/// A peer's undelivered announcements.
 #[derive(Debug, Default)]
 struct Promises {
-    /// How many it was asked for.
+    /// Requests in flight.
     asked: usize,
-    /// Those that it will be asked for when there is room; some may have come from others meanwhile.
+    /// Transactions to request when there is room; some may have arrived from other peers meanwhile.
     waiting: VecDeque<Txid>,
 }
 
@@ -47,17 +46,17 @@ impl Promises {
     }
 }
 
-/// All transactions wanted.
+/// All wanted transactions.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     wants: BTreeMap<Txid, Want>,
     peers: BTreeMap<PeerId, Promises>,
-    /// What was asked, oldest first: the time-out is the same for all.
+    /// Requests, oldest first: the time-out is the same for all.
     timeouts: VecDeque<(MonoTime, Txid, PeerId)>,
 }
 
 impl Requests {
-    /// A peer said hello. The others' shares are smaller from now on: what waits beyond them goes to other announcers.
+    /// A peer completed the handshake. The others' shares shrink: waiting requests beyond them go to other announcers.
     pub(super) fn connected(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
         self.peers.insert(peer, Promises::default());
         let share = self.share();
@@ -82,24 +81,24 @@ impl Requests {
         MAX_PROMISED.min(MAX_WANTED / self.peers.len().max(1))
     }
 
-    /// A peer is not to be asked for what waited for it: the next announcer is.
+    /// Reassigns a peer's waiting requests to the next announcers.
     fn reassign_waiting(&mut self, now: Now, peer: PeerId, waiting: VecDeque<Txid>, out: &mut Outbox) {
         let mut lost = Vec::from(waiting);
-        // The others have come, or were announced anew since and wait for another peer.
+        // The rest have arrived, or were announced again and wait for another peer.
         lost.retain(|txid| self.wants.get_mut(txid).is_some_and(|want| want.pull.withdraw(peer)));
         self.ask_next(now, lost, out);
     }
 
-    /// A peer says that it has transactions, none of which is known here. `false` if it promised too many.
+    /// A peer announces unknown transactions. `false` if it announced too many.
     pub(super) fn announced(&mut self, now: Now, peer: PeerId, txids: Vec<Txid>, out: &mut Outbox) -> bool {
         let share = self.share();
-        // Those who were asked before their shares became smaller may still be above them.
+        // Peers with requests from before their shares shrank may still exceed them.
         let mut total: usize = self.peers.values().map(Promises::outstanding).sum();
         let Some(promises) = self.peers.get_mut(&peer) else { return true };
         let mut kept = true;
         for txid in txids {
             if promises.outstanding() >= share || total >= MAX_WANTED {
-                // With a smaller share it need not know that it said too much.
+                // A peer cannot know of a smaller share, so exceeding it is no offence.
                 kept = promises.outstanding() < MAX_PROMISED;
                 break;
             }
@@ -112,7 +111,7 @@ impl Requests {
         kept
     }
 
-    /// Asks a peer for what it waits to be asked for, as far as there is room.
+    /// Sends a peer's waiting requests, as far as there is room.
     fn pump(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
         let Some(promises) = self.peers.get_mut(&peer) else { return };
         let mut items = Vec::new();
@@ -134,14 +133,14 @@ impl Requests {
         }
     }
 
-    /// A transaction came, from whomever. `true` if anybody announced it before: it is no news then.
+    /// A transaction arrived from any peer. `true` if a peer announced it before, so that it is no news.
     pub(super) fn received(&mut self, now: Now, txid: &Txid, out: &mut Outbox) -> bool {
         let Some(want) = self.wants.remove(txid) else { return false };
         if let Some(asked) = want.pull.asked()
             && let Some(promises) = self.peers.get_mut(&asked)
         {
             promises.asked = promises.asked.saturating_sub(1);
-            // In large portions, lest every transaction that comes asks for one more.
+            // In large portions, so that not every arrival triggers a request.
             if promises.asked <= MAX_ASKED / 2 && !promises.waiting.is_empty() {
                 self.pump(now, asked, out);
             }
@@ -156,7 +155,7 @@ impl Requests {
         self.pass_on(now, peer, lost, out);
     }
 
-    /// Asks the next announcers for what a peer was asked for in vain.
+    /// Requests from the next announcers what a peer failed to deliver.
     fn pass_on(&mut self, now: Now, from: PeerId, mut txids: Vec<Txid>, out: &mut Outbox) {
         // A peer may name one several times.
         let mut named = BTreeSet::new();
@@ -168,7 +167,7 @@ impl Requests {
         self.pump(now, from, out);
     }
 
-    /// Asks the next announcers for transactions that nobody is asked for any more.
+    /// Requests transactions without a request in flight from the next announcers.
     fn ask_next(&mut self, now: Now, txids: Vec<Txid>, out: &mut Outbox) {
         let mut next = Vec::new();
         for txid in txids {
@@ -281,7 +280,7 @@ mod tests {
         requests.peers.values().map(Promises::outstanding).sum()
     }
 
-    /// Each of those who come first promises as much as it may; those who come later find room nevertheless.
+    /// The first peers announce as many as they may; later peers find room nevertheless.
     #[test]
     fn newcomers_take_from_the_shares_of_those_before_and_not_from_the_total() {
         const PEERS: u64 = 125;
@@ -304,7 +303,7 @@ mod tests {
         assert_eq!(requests.peers[&PeerId(PEERS - 1)].outstanding(), share);
     }
 
-    /// What only waited for a peer that leaves is asked of the next that announced it, and forgotten if there is none.
+    /// A request that waits for a disconnected peer goes to the next announcer, and is dropped if there is none.
     #[test]
     fn what_waits_for_a_peer_that_leaves_is_asked_of_the_next() {
         let (mut requests, mut out) = two();

@@ -1,4 +1,4 @@
-//! Lookups under way, in what order they are made, and what came of each question.
+//! Scheduling of lookups, and the outcomes of their queries.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -25,10 +25,10 @@ pub const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
 const LOOKUP_TOKENS: u64 = SEARCH_INTERVAL.as_millis() as u64;
 const SEARCH_RATE: Rate = Rate { gain: 1, most: SEARCH_BURST * LOOKUP_TOKENS };
 
-/// What came of asking a node.
+/// The outcome of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has not answered, and has time left to.
+    /// It has not answered yet.
     Open,
     /// It answered.
     Answered {
@@ -37,39 +37,39 @@ pub enum Outcome {
     },
     /// It did not answer in time.
     Late,
-    /// It could not be reached, was another, or went without an answer.
+    /// It could not be reached, had another id, or disconnected without an answer.
     Failed,
 }
 
-/// One node that a lookup asked.
+/// One query of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Whom.
+    /// The node.
     pub contact: Contact,
-    /// How many had to be asked one after the other until it could be, itself included.
+    /// Length of the chain of queries that led to it, itself included.
     pub hop: u32,
     /// When, counted from the start of the lookup.
     pub at: Duration,
     /// How long it took until the outcome; `None` while it is open.
     pub took: Option<Duration>,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// What a lookup found, and how.
+/// The result of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The number that the one who asked for it was given; `None` if this node wanted it itself.
+    /// The number given to the owner who asked for it; `None` for the node's own lookups.
     pub number: Option<u64>,
-    /// What was looked for.
+    /// The target id.
     pub target: NodeId,
     /// The nodes that answered and are nearest to it, the nearest first; at most [`K`].
     pub nodes: Vec<Contact>,
-    /// Who was asked, in order.
+    /// The queries, in order.
     pub path: Vec<Step>,
     /// How long it took from its turn to its end.
     pub took: Duration,
-    /// Whether it came to its end, instead of taking too long.
+    /// Whether it ended by itself, not by its time-out.
     pub complete: bool,
 }
 
@@ -78,7 +78,7 @@ struct Search {
     lookup: Lookup,
     asked_for: Option<u64>,
     began: MonoTime,
-    /// When it is given up.
+    /// Its time-out.
     ends: MonoTime,
     path: Vec<Step>,
 }
@@ -153,7 +153,7 @@ impl Searches {
         }
     }
 
-    /// Somebody to ask now, and for which search.
+    /// The next query: its search, target and contact.
     pub(crate) fn ask(&mut self, now: MonoTime) -> Option<(u64, NodeId, Contact)> {
         self.under_way.iter_mut().find_map(|(key, search)| {
             let contact = search.lookup.ask(now)?;
@@ -163,7 +163,7 @@ impl Searches {
         })
     }
 
-    /// What a search is for, if it is under way.
+    /// The target of a search, if it is under way.
     pub(crate) fn target(&self, key: u64) -> Option<NodeId> {
         self.under_way.get(&key).map(|search| search.lookup.target())
     }
@@ -183,7 +183,7 @@ impl Searches {
         }
     }
 
-    /// Gives up those who did not answer in time, and takes out the lookups that ended.
+    /// Times out queries, and removes and returns the lookups that ended.
     pub(crate) fn tick(&mut self, now: MonoTime) -> Vec<Found> {
         let mut ended = Vec::new();
         for (key, search) in &mut self.under_way {

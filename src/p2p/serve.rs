@@ -1,9 +1,9 @@
-//! Answering requests for headers, blocks whole or in part, transactions, filters and proofs.
+//! Answers requests for headers, blocks, transactions, filters and proofs.
 //!
-//! A small request may ask for much, so answers go in portions: after each the peer has to have taken it
-//! ([`Output::Flush`]) before the next is read from the store. A peer that reads slowly costs one portion of memory. And
-//! they go in slices: after so much work, whatever it was for, others have the node's thread in between, and the peer that
-//! has cost least of late is served next.
+//! A small request may ask for much, so answers are sent in portions: the peer must have received one
+//! ([`Output::Flush`]) before the next is read from the store, and a slow reader costs one portion of memory. Work is
+//! also done in slices: after each, the node's thread handles other inputs, and the peer with the lowest recent cost is
+//! served next.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,22 +29,21 @@ use crate::primitives::meter;
 use crate::primitives::time::MonoTime;
 use crate::storage::StoreError;
 
-/// Bytes after which a peer has to have taken them before it gets more.
+/// Bytes of a portion.
 pub const PORTION_BYTES: usize = 1_000_000;
 /// Most bodies that may be waiting for a peer.
 pub const MAX_WAITING: usize = 2 * MAX_INVENTORY;
 /// Most requests for headers, filters, proofs or a block's transactions that may be waiting for a peer: each is answered with
 /// many.
 pub const MAX_WAITING_RANGES: usize = 8;
-/// Work after which everything else has its turn: some milliseconds, which is what one large block takes. One request more is
-/// begun before that at most.
+/// Work of a slice: some milliseconds, as much as one large block. A slice exceeds it by at most one request.
 pub const SLICE: Cost = Cost(4_000_000);
-/// Work for one peer after which it is looked again whose turn it is.
+/// Work for one peer after which the next peer is chosen.
 const TURN: Cost = Cost(1_000_000);
 /// Time from one slice to the next: in between, the driver hands over what has come.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Where answers come from.
+/// The sources of answers.
 #[derive(Clone, Copy)]
 pub(super) struct Shelf<'a> {
     pub(super) chain: &'a Chain,
@@ -52,7 +51,7 @@ pub(super) struct Shelf<'a> {
     pub(super) blocks: &'a Blocks,
 }
 
-/// What may be asked for besides bodies.
+/// Requests for anything other than bodies.
 #[derive(Debug)]
 pub(super) enum Range {
     /// Transactions of a block of which the peer has the compact form.
@@ -74,17 +73,17 @@ enum Request {
     Range(Range),
 }
 
-/// What a peer has asked for.
+/// A peer's requests.
 #[derive(Debug, Default)]
 struct Queue {
     requests: VecDeque<Request>,
-    /// Those that are not for single bodies.
+    /// Number of requests that are not for single bodies.
     ranges: usize,
-    /// What it asked for and is not here, until it is told.
+    /// Requested items that were not found and not reported yet.
     missing: Vec<Item>,
     /// Bytes sent since the peer was last known to have taken all.
     portion: usize,
-    /// A portion is full and on its way.
+    /// A full portion is being sent.
     flushing: bool,
 }
 
@@ -106,7 +105,7 @@ impl Server {
         self.queues.remove(&peer);
     }
 
-    /// A peer asks for bodies. What it names twice it gets once.
+    /// A peer requests bodies. Duplicates are answered once.
     pub(super) fn get_data(&mut self, peer: PeerId, items: Vec<Item>, out: &mut Outbox) {
         let Some(queue) = self.queues.get_mut(&peer) else { return };
         if queue.requests.len() + items.len() > MAX_WAITING {
@@ -116,7 +115,7 @@ impl Server {
         queue.requests.extend(items.into_iter().filter(|item| named.insert(*item)).map(Request::Item));
     }
 
-    /// A peer asks for something else. Too long a range of filters is held against it, and answered with an empty list.
+    /// A peer requests something else. Too long a range of filters is an offence, answered with an empty list.
     pub(super) fn get_range(&mut self, peer: PeerId, range: Range, chain: &Chain, out: &mut Outbox) {
         let Some(queue) = self.queues.get_mut(&peer) else { return };
         let is_too_long = matches!(&range, Range::Filters(request) if request.is_too_long(chain));
@@ -130,7 +129,7 @@ impl Server {
         }
     }
 
-    /// A peer has taken its portion.
+    /// A peer has received its portion.
     pub(super) fn flushed(&mut self, peer: PeerId) {
         if let Some(queue) = self.queues.get_mut(&peer) {
             (queue.flushing, queue.portion) = (false, 0);
@@ -151,7 +150,7 @@ impl Server {
         self.next
     }
 
-    /// Answers what waits, a slice of it, unless the next one is not due yet.
+    /// Answers a slice of the waiting requests, unless the next slice is not due yet.
     pub(super) fn serve(&mut self, now: Now, shelf: Shelf<'_>, budgets: &mut Budgets, out: &mut Outbox) {
         if self.next.is_some_and(|at| at > now.mono) {
             return;
@@ -174,7 +173,7 @@ impl Server {
         self.next = self.queues.values().any(Queue::is_waiting).then_some(now.mono + PAUSE);
     }
 
-    /// The peer that waits and has most of its budget left.
+    /// The waiting peer with most budget left.
     fn whose_turn(&self, now: Now, budgets: &Budgets) -> Option<PeerId> {
         let waiting = self.queues.iter().filter(|(_, queue)| queue.is_waiting());
         waiting.map(|(peer, _)| *peer).max_by_key(|peer| (budgets.left(now, *peer), Reverse(*peer)))
@@ -187,7 +186,7 @@ impl Queue {
         !self.flushing && !self.requests.is_empty()
     }
 
-    /// Answers the next request; how many bytes that took.
+    /// Answers the next request; returns the bytes sent.
     fn answer_next(&mut self, peer: PeerId, shelf: Shelf<'_>, bodies: &mut Bodies, out: &mut Outbox) -> usize {
         let answer = match self.requests.pop_front() {
             Some(Request::Item(item)) => {
@@ -210,7 +209,7 @@ impl Queue {
         answer.map_or(0, |answer| self.send(peer, answer, out))
     }
 
-    /// Says which of the things asked for are not here; how many bytes that took.
+    /// Reports the items that were not found; returns the bytes sent.
     fn tell_missing(&mut self, peer: PeerId, out: &mut Outbox) -> usize {
         if self.missing.is_empty() {
             return 0;
@@ -219,7 +218,7 @@ impl Queue {
         self.send(peer, missing.into(), out)
     }
 
-    /// Sends a part of the portion; how many bytes that is.
+    /// Sends a message of the portion; returns its bytes.
     fn send(&mut self, peer: PeerId, frame: Frame, out: &mut Outbox) -> usize {
         let sent = frame.payload().len();
         out.send(peer, frame);

@@ -1,7 +1,7 @@
-//! Headers first: what chain each peer has, and getting the headers of the best.
+//! Headers-first synchronisation: each peer's chain, and the headers of the best.
 //!
-//! One peer at a time is asked for all its headers, the one that claims most work; announcements of new blocks are
-//! followed up with whoever announced. A peer that does not answer is left for the next.
+//! One peer at a time is asked for all its headers, the one that claims most work; an announcement of a new block is
+//! followed up with its announcer. If a peer does not answer, the next is asked.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,15 +24,15 @@ pub const HEADERS_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time until a peer is asked again for headers of which one was too early for this node's clock: the clock may have
 /// been put right, or the time has come.
 pub const EARLY_TIME: Duration = Duration::from_secs(10);
-/// Most headers that announce blocks; more at once are only sent when asked for.
+/// Most headers in an announcement of blocks; more are sent only on request.
 pub const MAX_ANNOUNCED: usize = 8;
 
 /// What is known of a peer's chain.
 #[derive(Debug)]
 struct PeerChain {
-    /// Work that it claims and for whose headers it was not asked yet.
+    /// Claimed work whose headers were not requested yet.
     claim: Option<Work>,
-    /// A block it has whose header is not known here yet.
+    /// An announced block with an unknown header.
     unresolved: Option<BlockHash>,
     /// The best header known here that it has.
     best: Option<BlockHash>,
@@ -40,11 +40,11 @@ struct PeerChain {
     told: Option<BlockHash>,
     /// When it was asked for headers, if the answer has not come.
     asked: Option<MonoTime>,
-    /// Until when it is not asked for what it claims, for this node's clock was behind its headers.
+    /// Until when its claim is ignored, since its headers were too far in the future.
     early_until: Option<MonoTime>,
-    /// Its branch, while that is not worth storing.
+    /// Its branch, while that has too little work to store.
     low: Option<LowWorkBranch>,
-    /// The branch that has proven its work, as far as its headers have not been shown again.
+    /// A branch that has proven its work, and the headers still to be sent again.
     proven: Proof,
 }
 
@@ -118,7 +118,7 @@ impl HeaderSync {
         }
     }
 
-    /// A peer has blocks that do not connect to what is known here.
+    /// A peer has blocks that do not connect to known headers.
     pub(super) fn ask(&mut self, now: Now, peer: PeerId, chain: &Chain, out: &mut Outbox) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         if state.asked.is_none() {
@@ -168,7 +168,7 @@ impl HeaderSync {
             } else if headers.len() > MAX_ANNOUNCED {
                 out.offence(peer, Offence::UnconnectedHeaders);
             } else {
-                // News of a block far ahead, while the headers between are under way or are yet to be asked for.
+                // An announcement far ahead, while the headers between are or will be requested.
                 state.unresolved = hashes.last().copied();
                 self.ask(now, peer, chain, out);
             }
@@ -181,8 +181,8 @@ impl HeaderSync {
         if !asked && last_known && headers.len() > MAX_ANNOUNCED {
             out.offence(peer, Offence::UnrequestedHeaders);
         }
-        // Even the last of many may lie about its work, so they are all checked before the first is stored.
-        // Those that are known prove nothing of what comes after them.
+        // Even the last header may claim false work, so all are checked before the first is stored. Known headers prove
+        // nothing about those after them.
         let fork = known.checked_sub(1).and_then(|last| chain.entry(&hashes[last])).unwrap_or(parent);
         let is_far_behind = !last_known && fork.work < enough_work(chain);
         let proven = state.proven.take(&hashes);
@@ -225,7 +225,7 @@ impl HeaderSync {
         new
     }
 
-    /// Headers whose chain may not be worth storing, or not yet; the first `known` of them are stored. `true` if the others
+    /// Handles headers whose chain may have too little work; the first `known` of them are stored. `true` if the others
     /// prove enough work by themselves.
     fn take_low_work(
         &mut self,
@@ -258,7 +258,7 @@ impl HeaderSync {
                 send_request(now, peer, state, chain.locator(&fork), out);
             }
         } else if !is_full {
-            // That is all it has: a chain behind ours, which is nobody's fault.
+            // It has no more: its chain is behind ours, which is no offence.
             state.exhausted();
         } else if low.is_endless(chain) {
             out.offence(peer, Offence::LowWorkHeaders);
@@ -269,7 +269,7 @@ impl HeaderSync {
         false
     }
 
-    /// Notes which blocks that peers were said to have are known by now.
+    /// Resolves announced blocks whose headers are known by now.
     fn resolve(&mut self, chain: &Chain) {
         let resolved: Vec<(PeerId, BlockHash)> = self
             .peers
@@ -287,8 +287,8 @@ impl HeaderSync {
         }
     }
 
-    /// Asks the peer that claims most, if that is more than our chain has and nobody is being asked. The best header is
-    /// no measure: its body may never come.
+    /// Asks the peer with the highest claim, if that is more than our chain's work and no request is open. The best
+    /// header's work does not count, since its body may never come.
     fn continue_sync(&mut self, now: Now, chain: &Chain, out: &mut Outbox) {
         if self.peers.values().any(|state| state.asked.is_some()) {
             return;
@@ -301,7 +301,7 @@ impl HeaderSync {
         }
     }
 
-    /// Whether a peer has a block, or was told of it.
+    /// Whether a peer has a block, or was sent its announcement.
     pub(super) fn knows(&self, peer: PeerId, entry: &Entry, chain: &Chain) -> bool {
         let Some(state) = self.peers.get(&peer) else { return true };
         let known = [state.best, state.told].into_iter().flatten().filter_map(|hash| chain.entry(&hash));
@@ -318,7 +318,7 @@ impl HeaderSync {
     /// Extend all deadlines by a span.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
         for state in self.peers.values_mut() {
-            // This node's clock, and no answer, is what `early_until` waits for.
+            // `early_until` waits for this node's clock, not for an answer.
             let PeerChain { asked, early_until: _, claim: _, unresolved: _, best: _, told: _, low: _, proven: _ } =
                 state;
             asked.iter_mut().for_each(|asked| *asked += by);
@@ -345,7 +345,7 @@ impl HeaderSync {
 }
 
 impl PeerChain {
-    /// It has sent all its headers, so whatever it claimed beyond them it does not have.
+    /// It has sent all its headers, so it has nothing beyond them.
     fn exhausted(&mut self) {
         self.claim = None;
         self.low = None;

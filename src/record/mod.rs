@@ -1,8 +1,8 @@
-//! A node's life as a file: all that ever went into it, so that it can be run again.
+//! A record of all inputs of a node, from which its run can be replayed.
 //!
-//! A [`Node`](crate::p2p::Node) is a function of its beginning, its inputs and its owner's commands. [`Recorded`] writes these
-//! down as they come; [`replay`] runs a node from the file, with neither socket, disk nor clock, and compares what it does
-//! with what the recording node did.
+//! A [`Node`](crate::p2p::Node) is a function of its beginning, its inputs and its owner's commands. [`Recorded`]
+//! records them as they arrive; [`replay`] runs a node from the file, without socket, disk or clock, and compares its
+//! outputs with those recorded.
 //!
 //! # The file
 //!
@@ -19,12 +19,12 @@
 //! | 4 checkpoint | the digest, and the [`State`]; before the first input, and after every [`CHECKPOINT_INTERVAL`] inputs and commands |
 //! | 5 end | the same, after the last input, [`Input::Stop`](crate::p2p::Input::Stop) |
 //!
-//! The time is two u64: milliseconds and seconds, as in [`Now`](crate::p2p::Now). The digest is the first eight bytes of the
-//! SHA-256 of the one before, the tip's hash, the mempool's revision, and all that the node wanted done, messages as
+//! The time is two u64: milliseconds and seconds, as in [`Now`](crate::p2p::Now). The digest is the first eight bytes
+//! of the SHA-256 of the digest before, the tip's hash, the mempool's revision, and the node's outputs, messages as
 //! their frames. A tick takes 34 bytes, a message 46 and its frame.
 //!
-//! Each entry is written before the node is given it, so the one at which a node dies is in the file. There is no trailer: a
-//! file that ends early, even within an entry, is the record of a shorter time.
+//! Each entry is written before the node handles it, so the record includes the input at which a node dies. There is no
+//! trailer: a file that ends early, even within an entry, is the record of a shorter time.
 
 mod entry;
 mod input;
@@ -100,18 +100,18 @@ pub enum RecordError {
     /// The network's parameters in it will not do.
     #[error("the record: {0}")]
     Params(#[from] ParamsError),
-    /// The store in it will not do.
+    /// The store in it is invalid.
     #[error("the record: {0}")]
     Store(#[from] StoreError),
-    /// The replay did something else than the recording node did.
+    /// The replay's outputs differ from the recording's.
     #[error("the replay differs from the record after input {input}, at byte {offset} ({what}): {difference}")]
     Diverged {
-        /// How many inputs and commands were the same; the last of them is what they differ after. 0 for the start.
+        /// Inputs and commands replayed; the outputs of the last of them differ. 0 for the start.
         input: u64,
         /// Where the entry of that one starts.
         offset: u64,
         what: String,
-        /// In what they differ.
+        /// The difference.
         difference: String,
     },
 }
@@ -126,7 +126,7 @@ pub enum MalformedEntry {
     /// A message in it.
     #[error(transparent)]
     Message(#[from] MessageError),
-    /// Text in it that is not what it stands for.
+    /// Text in it that cannot be parsed.
     #[error("{got:?} is no {expected}")]
     Text {
         got: String,

@@ -18,14 +18,14 @@ use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
 use crate::storage::{Store, StoreError};
 
-/// Most bytes that wait for the disk. With more, the recording ends: the node waits for no disk but its store's.
+/// Most bytes that wait for the disk. With more, the recording ends: the node must not wait for the record's disk.
 const MAX_WAITING: usize = 64 << 20;
 /// Chunks between the node's thread and the one that writes: what comes while both are taken waits together for the next.
 const CHUNKS: usize = 2;
 /// Bytes of the store in one entry, about.
 const STORED_BYTES: usize = 1 << 20;
 
-/// A record that is being written. Another thread does, so that the disk never delays the node's.
+/// A record being written, by its own thread, so that the disk never delays the node.
 #[derive(Debug)]
 pub struct Recorder {
     /// Not handed over yet.
@@ -68,7 +68,7 @@ impl Recorder {
         Ok(Self { waiting: start, writer, entries: 0, digest: Digest::default(), seen: 0 })
     }
 
-    /// Writes down what a node begins with: settings, and all that its store holds. Waits for the disk.
+    /// Records a node's initial state: its settings and its store. Waits for the disk.
     ///
     /// # Errors
     /// The store's. The disk's only end the recording.
@@ -116,7 +116,7 @@ impl Recorder {
                 // It writes what it has; nothing waits for that.
                 self.writer = None;
             }
-            // It has said why.
+            // It has logged the reason.
             Err(TrySendError::Disconnected(_)) => self.writer = None,
         }
     }
@@ -142,7 +142,7 @@ impl Recorder {
     /// Waits until all that was recorded is on the disk.
     fn finish(&mut self) {
         let Some(Writer { chunks, thread }) = self.writer.take() else { return };
-        // Fails only if the thread has ended, and has said why.
+        // Fails only if the thread has ended and logged the reason.
         let _ = chunks.send(std::mem::take(&mut self.waiting));
         drop(chunks);
         if thread.join().is_err() {
@@ -151,7 +151,7 @@ impl Recorder {
     }
 }
 
-/// At a panic, too: the input at which it came is written down.
+/// Also at a panic, so that its input is in the record.
 impl Drop for Recorder {
     fn drop(&mut self) {
         self.finish();
@@ -166,21 +166,21 @@ fn write(mut file: File, path: &Path, chunks: &Receiver<Vec<u8>>) {
     }
 }
 
-/// A node all of whose inputs and commands are written down before it is given them, if a record is asked for.
+/// A node whose inputs and commands are recorded before it handles them, if a record is wanted.
 pub struct Recorded {
     node: Node,
     recorder: Option<Recorder>,
 }
 
 impl Recorded {
-    /// A node that was just made at `now`, and the record in which its beginning stands.
+    /// A node made at `now`, and the record of its initial state.
     pub fn new(node: Node, recorder: Option<Recorder>, now: Now) -> Self {
         let mut recorded = Self { node, recorder };
         recorded.handled(now);
         recorded
     }
 
-    /// Whether what goes in is being written down: not if no record was asked for, and no more once it has ended.
+    /// Whether inputs are being recorded.
     pub fn is_recording(&self) -> bool {
         self.recorder.as_ref().is_some_and(|recorder| recorder.writer.is_some())
     }

@@ -26,7 +26,7 @@ pub enum Ending {
     Cut,
 }
 
-/// What a replay came to: the same as the node that recorded.
+/// The result of a replay that matches its record.
 #[derive(Debug, Clone)]
 pub struct Replay {
     /// What the node began with.
@@ -43,7 +43,7 @@ pub struct Replay {
     pub ending: Ending,
     /// The time of the last input or command.
     pub last: Now,
-    /// How the node stood then.
+    /// The node's state then.
     pub state: State,
     /// The mempool, in the order in which transactions came.
     pub mempool: Vec<Txid>,
@@ -51,8 +51,8 @@ pub struct Replay {
     pub bans: Vec<(Subnet, Ban)>,
 }
 
-/// Runs the node of a record, and compares all that it does with what the record says. `progress` is told how many bytes are
-/// read, now and then.
+/// Runs the node of a record and compares its outputs with the record. `progress` is called with the bytes read from
+/// time to time.
 ///
 /// # Errors
 /// [`RecordError`]; [`RecordError::Diverged`] if the node did something else.
@@ -137,7 +137,7 @@ struct Run {
     checkpoints: u64,
 }
 
-/// What is told of an input if the replay differs after it. Kept of each, so it is short.
+/// A short description of an input, in case the replay diverges after it.
 enum What {
     Input(&'static str),
     Message(&'static str, u64),

@@ -1,4 +1,4 @@
-//! What a replay compares.
+//! The state that a replay compares.
 
 use sha2::{Digest as _, Sha256};
 
@@ -6,7 +6,7 @@ use crate::p2p::{Node, Now, Output};
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::hash::{BlockHash, Hash256};
 
-/// All that a node has wanted done so far, hashed.
+/// A hash of all outputs so far.
 pub(super) type Digest = [u8; 8];
 
 /// The digest after a further input of which `outputs` came.
@@ -22,7 +22,7 @@ pub(super) fn digest<'a>(before: Digest, node: &Node, outputs: impl Iterator<Ite
                 hasher.update(frame.header());
                 hasher.update(frame.payload());
             }
-            // Only ever hashed, by this program, so that any form will do that tells all.
+            // Only hashed, by this program, so any complete form will do.
             other => hasher.update(format!("{other:?}")),
         }
     }
@@ -30,7 +30,7 @@ pub(super) fn digest<'a>(before: Digest, node: &Node, outputs: impl Iterator<Ite
     std::array::from_fn(|i| hash[i])
 }
 
-/// How a node stands.
+/// A node's state.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct State {
     /// Height of the best chain's end.
@@ -84,7 +84,7 @@ impl State {
         }
     }
 
-    /// In what another differs from this one, which was recorded; `None` if in nothing.
+    /// The difference of another state from this recorded one; `None` if they are equal.
     pub(super) fn difference(&self, other: &Self) -> Option<String> {
         let tip = |state: &Self| format!("the tip is {} at height {}", state.tip, state.height);
         let counted = |what: &str, count: u64| format!("{count} {what}");

@@ -1,4 +1,4 @@
-//! What methods reach the node by.
+//! How methods reach the node.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -30,17 +30,17 @@ const MAX_WAITING: usize = 32;
 /// How often a reading is repeated because the tip moved meanwhile, before the node's thread does it.
 const READ_ATTEMPTS: usize = 3;
 
-/// A node, as the methods see it. Each call has a clone, so that is cheap; what all share is in `Shared`.
+/// A node, as the methods see it. Each call has a clone, which is cheap; shared state is in `Shared`.
 #[derive(Clone)]
 pub struct Api {
     shared: Arc<Shared>,
-    /// Whom the URL names as payee of blocks mined by its templates.
+    /// The payee that the URL names for blocks mined from its templates.
     payee: Option<Arc<str>>,
     /// Bytes that the answer may have, for a caller without credentials; `None` for the owner.
     room: Option<usize>,
 }
 
-/// What there is once for a server.
+/// State shared by all calls of a server.
 pub struct Shared {
     pub(super) handle: Handle,
     /// The nodes of this process with their names; this one at least.
@@ -53,13 +53,13 @@ pub struct Shared {
     /// The same where they read the tree of blocks.
     tree_turns: Turns,
     calls: Mutex<Calls>,
-    /// One check of the store at a time: it reads as much as it can.
+    /// Allows one check of the store at a time, since a check reads as fast as it can.
     checking: Arc<Semaphore>,
     /// What was enough to be in a block: what fee estimates are made from, and slow to read.
     pub(super) thresholds: Arc<Mutex<HashMap<BlockHash, FeeRate>>>,
     /// How long a poll for a template waits for a new tip alone.
     pub(super) fee_patience: Duration,
-    /// What is done over Stratum, if miners are listened to.
+    /// Stratum statistics, if the Stratum server runs.
     pub(super) stratum: Option<Arc<stratum::Meters>>,
 }
 
@@ -125,7 +125,7 @@ impl Api {
         self.room.is_some()
     }
 
-    /// The larger bound for the owner, the smaller one for callers without credentials.
+    /// Chooses the owner's bound or that of callers without credentials.
     pub(super) fn most<N>(&self, owner: N, stranger: N) -> N {
         if self.is_for_stranger() { stranger } else { owner }
     }
@@ -141,7 +141,7 @@ impl Api {
         }
     }
 
-    /// A result that has been made.
+    /// A finished result.
     ///
     /// # Errors
     /// As [`Api::reply`].
@@ -161,12 +161,12 @@ impl Api {
         }
     }
 
-    /// The same node, for a miner who wants this address paid.
+    /// The same node, for a miner that names this address as payee.
     pub(super) fn mining_for(&self, address: &str) -> Self {
         Self { payee: Some(address.into()), ..self.clone() }
     }
 
-    /// Who is paid by a template: whom the URL names, or else whom this node mines for.
+    /// The payee of a template: from the URL, or else this node's own.
     pub(super) fn payee(&self) -> Result<PublicKey, RpcError> {
         match &self.payee {
             Some(address) => self.key_of(address),
@@ -184,8 +184,8 @@ impl Api {
         self.handle.db()
     }
 
-    /// The tree of blocks, to read what takes no time. What belongs together comes from one guard; a second one beside it
-    /// could wait for a change that waits for the first.
+    /// The tree of blocks, for short reads. Related values come from one guard; taking a second one meanwhile could
+    /// deadlock with a writer that waits for the first.
     pub(super) fn tree(&self) -> Result<RwLockReadGuard<'_, BlockTree>, RpcError> {
         self.tree_reader().map(TreeReader::read)
     }
@@ -194,8 +194,8 @@ impl Api {
         self.handle.tree().ok_or_else(warming_up)
     }
 
-    /// Reads much of the tree, on a thread where that may take its time. While it is read, it does not change, so callers
-    /// without credentials take turns here, too.
+    /// Reads much of the tree, on a blocking thread. The tree cannot change meanwhile, so callers without credentials
+    /// take turns here, too.
     pub(super) async fn walk<R: Send + 'static>(
         &self,
         reading: impl FnOnce(&BlockTree) -> Result<R, RpcError> + Send + 'static,
@@ -252,7 +252,7 @@ impl Api {
         address::encode(&self.params().address_prefix, key)
     }
 
-    /// Asks the node's thread, which peers and other calls ask too: `work` should be short.
+    /// Runs `work` on the node's thread, which also serves peers and other calls: `work` should be short.
     pub(super) async fn node<R: Send + 'static>(
         &self,
         work: impl FnOnce(&Node, Now) -> R + Send + 'static,
@@ -260,7 +260,7 @@ impl Api {
         self.ask(&self.handle, work).await
     }
 
-    /// Asks a node of this process. Callers without credentials take turns.
+    /// Runs `work` on the thread of a node of this process. Callers without credentials take turns.
     pub(super) async fn ask<R: Send + 'static>(
         &self,
         node: &Handle,
@@ -276,7 +276,7 @@ impl Api {
         Ok(self.turns.take(node.read(timed)).await?)
     }
 
-    /// Has the node carry out a command, and answers what came of it. Only methods that need credentials do.
+    /// Has the node carry out a command and returns the result. Only methods that need credentials do.
     pub(super) async fn command<R: Send + 'static>(
         &self,
         make: impl FnOnce(Answer<R>) -> Command + Send + 'static,
@@ -284,7 +284,7 @@ impl Api {
         Ok(self.handle.command(make).await?)
     }
 
-    /// Reads a block, or more, on a thread where that may take its time.
+    /// Reads blocks from the disk, on a blocking thread.
     pub(super) async fn load<R: Send + 'static>(
         &self,
         reading: impl FnOnce(&Database) -> Result<R, RpcError> + Send + 'static,
@@ -293,9 +293,9 @@ impl Api {
         tokio::task::spawn_blocking(move || reading(&db)).await.map_err(RpcError::internal)?
     }
 
-    /// Reads what spans several keys, or keys and the tree, all of it as of one tip, which the reading is told. The store
-    /// has no snapshots, and the tree follows it, so the reading is repeated if the tip moved; on a chain that never
-    /// rests, the node's thread does it, where nothing moves, unless the caller gave no credentials.
+    /// Reads several keys, or keys and the tree, consistently at one tip, which `work` receives. The store has no
+    /// snapshots, so the read is repeated if the tip moved. If the tip keeps moving, the node's thread reads, where
+    /// nothing moves, unless the caller gave no credentials.
     pub(super) async fn read<R: Send + 'static>(
         &self,
         reading: impl Fn(&Database, &Entry) -> Result<R, RpcError> + Send + Sync + 'static,
@@ -321,14 +321,14 @@ impl Api {
         self.node(move |node, _| reading(node.chain().db(), &node.chain().tip())).await?
     }
 
-    /// A place among those who wait for something to happen.
+    /// A place among the long polls.
     pub(super) fn waiting_place(&self) -> Result<SemaphorePermit<'_>, RpcError> {
         let full = |_| RpcError::new(Code::Misc, format!("{MAX_WAITING} calls are waiting already"));
         self.waiting.try_acquire().map_err(full)
     }
 
-    /// Checks the last `count` blocks of the best chain on a thread where that may take its time; says in the log what is
-    /// wrong. Whether all is well, or `None` if the tip moved or the server stops meanwhile.
+    /// Checks the last `count` blocks of the best chain on a blocking thread and logs what is wrong. Returns whether
+    /// all is well, or `None` if the tip moved or the server stops meanwhile.
     ///
     /// # Errors
     /// [`Code::Misc`] if such a check is under way already.

@@ -1,4 +1,4 @@
-//! Parameters: how a method declares them, and how those of a call are fitted to the declaration.
+//! Parameters: how a method declares them, and how a call's are matched with the declaration.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::error::{Code, RpcError};
 use super::jsonrpc::Params;
 use super::values::{FromJson, type_of};
 
-/// What a parameter is, as `help` says it and as a call is held to it.
+/// The kind of a parameter, shown by `help` and enforced for each call.
 ///
 /// A caller that does not know a method, as bitcoin-cli does not know all of these, sends every parameter as a string;
 /// numbers, booleans, arrays and objects are therefore taken from their text too.
@@ -117,7 +117,7 @@ pub struct Param {
     pub name: &'static str,
     /// What values it takes.
     pub kind: Kind,
-    /// What an absent or null one stands for, as JSON; `None` if it must be given. `null` is seen as absent by the method.
+    /// The value of an absent or null parameter, as JSON; `None` if it is required. The method sees `null` as absent.
     pub default: Option<&'static str>,
     /// A sentence for `help` and the OpenRPC document.
     pub about: &'static str,
@@ -159,7 +159,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Fits the parameters of a call to `params`, those that `method` declares.
+    /// Matches the parameters of a call with `params`, those that `method` declares.
     ///
     /// # Errors
     /// [`Code::Misc`] with the method's usage for too few or too many, [`Code::InvalidParameter`] for a name that is

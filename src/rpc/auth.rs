@@ -31,7 +31,7 @@ pub struct RpcAuth {
     hash: [u8; 32],
 }
 
-/// Text that is no [`RpcAuth`]. What was given is not shown: it may be a password by mistake.
+/// Text that is no [`RpcAuth`]. The text is not shown, since it may be a password given by mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected USER:SALT$HASH, where HASH is 64 hex digits, as Bitcoin Core's rpcauth.py writes it")]
 pub struct RpcAuthError;
@@ -52,7 +52,7 @@ impl FromStr for RpcAuth {
 }
 
 impl RpcAuth {
-    /// Whether this is `user` with this password. Takes as long whether or not it is.
+    /// Whether this is `user` with this password, in constant time.
     fn matches(&self, user: &[u8], password: &[u8]) -> Choice {
         let same_user = Sha256::digest(&self.user).ct_eq(&Sha256::digest(user));
         let mac = Hmac::<Sha256>::new_from_slice(self.salt.as_bytes()).expect("an HMAC takes keys of any length");
@@ -60,8 +60,8 @@ impl RpcAuth {
     }
 }
 
-/// The credentials accepted. Digests are kept and compared, so that neither content nor length shows in the time that
-/// a comparison takes.
+/// The accepted credentials. Digests are stored and compared, so that the time of a comparison reveals neither content
+/// nor length.
 #[derive(Clone, Default)]
 pub struct Credentials {
     digests: Vec<[u8; 32]>,
@@ -102,8 +102,8 @@ pub fn basic(user_and_password: &str) -> String {
     format!("Basic {}", STANDARD.encode(user_and_password))
 }
 
-/// A file that exists as long as this value: written whole under its name, for this user's eyes only, and removed at
-/// the end unless another process has put its own there.
+/// A file that exists as long as this value: written atomically with mode 0600, and removed at the end unless another
+/// process has replaced it.
 #[derive(Debug)]
 pub struct RuntimeFile {
     path: PathBuf,
@@ -111,10 +111,10 @@ pub struct RuntimeFile {
 }
 
 impl RuntimeFile {
-    /// Writes `content` to `path`, with mode 0600: whole, so that nobody reads half of it.
+    /// Writes `content` to `path` atomically, with mode 0600.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     pub fn write(path: PathBuf, content: String) -> io::Result<Self> {
         private_file::replace(&path, content.as_bytes())?;
         Ok(Self { path, content })

@@ -1,4 +1,4 @@
-//! Calls a node: blocking, for commands that a person types.
+//! A blocking client, for the command line.
 
 use std::error::Error;
 use std::fs;
@@ -24,7 +24,7 @@ const MAX_HEALTH_BYTES: usize = 4096;
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a node is, and how it knows its caller.
+/// A node's address and the caller's credentials.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
     /// `http://[USER:PASSWORD@]HOST:PORT[/PATH]`, or just `HOST:PORT`. Without it, the node of `data_dir` is called.
@@ -35,11 +35,11 @@ pub struct ClientConfig {
     pub timeout: Option<Duration>,
 }
 
-/// Why a call has no result. The messages are for whoever typed the command.
+/// Why a call has no result. The messages are for the user of the command line.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum ClientError {
-    /// No node has left its address in the data directory.
+    /// The data directory has no node's address.
     #[error("no node is running with data directory {}: {}, or name one with --rpc URL", data_dir.display(), start_advice(data_dir))]
     NoNode { data_dir: PathBuf },
     /// Not a URL that can be called.
@@ -63,7 +63,7 @@ pub enum ClientError {
         "the node at {url} refuses these credentials: give its --data-dir, whose cookie is read, or http://USER:PASSWORD@HOST:PORT"
     )]
     Unauthorized { url: String },
-    /// It is busy or refuses the request as such.
+    /// It is busy or refuses the HTTP request.
     #[error("the node at {url} answered HTTP {status}: {text}")]
     Refused { url: String, status: u16, text: String },
     /// Something else listens there.
@@ -75,7 +75,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The node's own error number, if it was the node that said no.
+    /// The node's error number, if the node returned an error.
     pub fn code(&self) -> Option<i64> {
         match self {
             Self::Rpc { code, .. } => Some(*code),
@@ -84,7 +84,7 @@ impl ClientError {
     }
 }
 
-/// What a node says of itself at `/health`.
+/// A node's answer at `/health`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Health {
     /// Whether its thread answers: the chain is read.
@@ -122,7 +122,7 @@ impl Client {
         Ok(Self { url, authorization, timeout: config.timeout })
     }
 
-    /// The same client with other credentials: a user of the node's, instead of the URL's or the cookie.
+    /// The same client with a user name and password instead of the URL's or the cookie.
     pub fn log_in(self, user: &str, password: &str) -> Self {
         Self { authorization: Some(auth::basic(&format!("{user}:{password}"))), ..self }
     }
@@ -135,7 +135,7 @@ impl Client {
     /// Calls `method` with positional parameters.
     ///
     /// # Errors
-    /// [`ClientError::Rpc`] if the node says no, the others if there is no node to say it.
+    /// [`ClientError::Rpc`] if the node returns an error, the others if no node answers.
     pub fn call(&self, method: &str, params: &[Value]) -> Result<Value, ClientError> {
         self.send(method, json!(params))
     }
@@ -275,7 +275,7 @@ fn read_if_there(path: &Path) -> Result<Option<String>, ClientError> {
 const TESTNET_NODE: &str = "node-1";
 const TESTNET_DIR: &str = "cairn-testnet";
 
-/// How to have a node in `data_dir`. What `cairn testnet` made there, or here, is started by that.
+/// Advice on how to start a node in `data_dir`; a directory of `cairn testnet` is started by that command.
 fn start_advice(data_dir: &Path) -> String {
     if data_dir.join(TESTNET_NODE).is_dir() || data_dir.ends_with(TESTNET_DIR) {
         return format!("start the network with `cairn testnet --data-dir {}`", data_dir.display());
@@ -365,7 +365,7 @@ mod tests {
         let config = |url: Option<String>| ClientConfig { url, data_dir: dir.path().to_owned(), timeout: None };
         let error = Client::new(config(None)).unwrap_err().to_string();
         assert!(error.contains("no node is running") && error.contains("cairn node"), "{error}");
-        // Bound and dropped: a port on which nobody listens.
+        // Bound and dropped: a port without a listener.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let client = Client::new(config(Some(free.to_string()))).unwrap();
         let error = client.call("uptime", &[]).unwrap_err().to_string();

@@ -1,8 +1,8 @@
-//! The server's connections: a bound on them, and which one gives way to the next.
+//! The server's connections: their bound, and which one is closed for a new one.
 //!
-//! A connection is a stranger's until a request on it has carried the owner's credentials, and a request can be read only
-//! from a connection that was accepted. So the server accepts all of them. When it has as many as it may have, the idlest
-//! stranger is closed, and the owner's call, or a probe of `/health`, always finds a place.
+//! A connection counts as a stranger's until a request on it carries the owner's credentials, and only an accepted
+//! connection can carry a request. So the server accepts every connection. At the limit it closes the idlest
+//! stranger's, so that the owner's call, or a probe of `/health`, always finds a place.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,15 +25,15 @@ struct Table {
 
 /// What is known of a connection.
 struct Record {
-    /// When it was accepted, or a request on it last began or was last answered: the longest ago is the idlest. Bytes do
+    /// When it was accepted, or a request on it last began or was answered; the earliest is the idlest. Single bytes do
     /// not count, or a header sent a byte at a time would look busy.
     since: Instant,
-    /// Requests, and streams of events, that are being answered. Such a connection does not give way; what strangers can
-    /// have answered at a time has bounds of its own.
+    /// Requests and event streams being answered. Such a connection is not closed for another; strangers' concurrent
+    /// requests have their own bounds.
     busy: usize,
     /// Whether a request has carried credentials.
     owner: bool,
-    /// Answers to a stranger that the other side has not taken yet, oldest first: since when, and how many bytes.
+    /// Answers that a stranger has not read yet, oldest first: since when, and how many bytes.
     unread: Vec<(Instant, usize)>,
     /// Cancelled when the connection has to give way.
     close: CancellationToken,
@@ -45,8 +45,8 @@ impl Connections {
         Arc::new(Self { most, table: Mutex::default() })
     }
 
-    /// A place for a new connection. If there is none, the idlest connection gives way, a stranger's before the owner's;
-    /// `None` if all are busy.
+    /// A place for a new connection. If there is none, the idlest connection is closed, a stranger's before the
+    /// owner's; `None` if all are busy.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut table = self.table();
         if table.records.len() >= self.most {
@@ -61,8 +61,8 @@ impl Connections {
         Some(Place(Arc::new(Guard { connections: Arc::clone(self), number, close })))
     }
 
-    /// Closes the connection that has left an answer unread for the longest time, and at least for `grace`. Answers the
-    /// bytes that this will give back; closes none if all such connections together have fewer than `wanted`.
+    /// Closes the connection that has left an answer unread for the longest time, and at least for `grace`. Returns the
+    /// bytes that this frees; closes none if all such connections together hold fewer than `wanted`.
     pub(super) fn close_slowest_reader(&self, wanted: usize, grace: Duration) -> Option<usize> {
         let mut table = self.table();
         let now = Instant::now();
@@ -81,7 +81,7 @@ impl Connections {
         Some(bytes)
     }
 
-    /// Nothing is left half done under this lock, so a panic elsewhere does not spoil it.
+    /// No code under this lock can panic halfway, so a poisoned lock still guards consistent data.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,20 +128,20 @@ impl Place {
         self.change(|record| record.owner = true);
     }
 
-    /// Keeps the connection from giving way until the answer is dropped.
+    /// Keeps the connection from being closed for another until the returned value is dropped.
     pub(super) fn busy(&self) -> Busy {
         self.change(|record| record.busy += 1);
         Busy(self.clone())
     }
 
-    /// Counts bytes of an answer as not taken yet, until the answer is dropped.
+    /// Counts bytes of an answer as unread until the returned value is dropped.
     pub(super) fn hold(&self, bytes: usize) -> Hold {
         let answer = (Instant::now(), bytes);
         self.change(|record| record.unread.push(answer));
         Hold { place: self.clone(), answer }
     }
 
-    /// Completes when the connection has to give way.
+    /// Completes when the connection must close for another.
     pub(super) async fn closed(&self) {
         self.0.close.cancelled().await;
     }

@@ -1,4 +1,4 @@
-//! Errors as callers see them: Bitcoin Core's numbers where the meaning is the same, and a sentence.
+//! Errors as callers see them: a number, Bitcoin Core's where the meaning is the same, and a sentence.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub enum Code {
     Misc = -1,
     /// A parameter of another JSON type than the method takes.
     Type = -3,
-    /// Names nothing this node knows: a transaction, a block, an address of another network.
+    /// Unknown: a transaction, a block, or an address of another network.
     NotFound = -5,
     /// A parameter out of bounds or not well formed.
     InvalidParameter = -8,
@@ -50,7 +50,7 @@ impl Serialize for Code {
     }
 }
 
-/// What a call is answered with when it fails.
+/// The error of a failed call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RpcError {
     /// Which kind, for programs.
@@ -75,7 +75,7 @@ impl RpcError {
         Self::new(Code::InvalidParameter, message)
     }
 
-    /// [`Code::Internal`], and a line in the log: somebody who runs the node should know.
+    /// [`Code::Internal`], and a line in the log for the operator.
     pub fn internal(cause: impl fmt::Display) -> Self {
         tracing::error!(%cause, "an RPC call failed inside this node");
         Self::new(Code::Internal, cause.to_string())

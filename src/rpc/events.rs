@@ -1,12 +1,12 @@
-//! `GET /events`: what happens at a node, as it happens, as server-sent events (WHATWG HTML, 9.2). Needs no credentials.
+//! `GET /events`: a node's events as server-sent events (WHATWG HTML, 9.2). Needs no credentials.
 //!
 //! Each event has a name and an object as its data:
 //!
-//! - `tip` `{hash, height}`: the best chain ends here; told at once to whoever connects.
+//! - `tip` `{hash, height}`: the best chain's tip; also sent first to each new listener.
 //! - `block` `{hash, height, connected}`: a block joined the best chain, or left it.
-//! - `transaction` `{txid}`: it came into the mempool.
+//! - `transaction` `{txid}`: the mempool admitted it.
 //! - `peer` `{id, addr, inbound, connected}` and, when it is gone, `reason` instead of `inbound`.
-//! - `missed` `{}`: the reader was too slow and some events are lost; it should read everything again.
+//! - `missed` `{}`: the listener was too slow and lost some events; it should read everything again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ use super::connections::{Busy, Place};
 use super::http::{Server, plain};
 use crate::p2p::{Direction, Event};
 
-/// Between comments on a silent stream, so that whoever carries it sees that it lives.
+/// Interval of comments on a silent stream, so that proxies see that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The route, for the server to take in: for `most` listeners at a time.
+/// The route, for at most `most` listeners at a time.
 pub(super) fn routes(most: usize) -> Router<Arc<Server>> {
     let seats = Arc::new(Semaphore::new(most));
     let listen = move |State(server): State<Arc<Server>>, Extension(place): Extension<Place>| async move {
@@ -48,9 +48,9 @@ pub(super) fn routes(most: usize) -> Router<Arc<Server>> {
 struct Listener {
     server: Arc<Server>,
     events: broadcast::Receiver<Event>,
-    /// Whether the tip has been told.
+    /// Whether the tip has been sent.
     greeted: bool,
-    /// The connection is in use, and one of the seats taken, for as long as this is there.
+    /// Marks the connection as busy and holds one of the places for listeners.
     _busy: Busy,
     _seat: OwnedSemaphorePermit,
 }
@@ -61,7 +61,7 @@ impl Listener {
         Self { server, events, greeted: false, _busy: busy, _seat: seat }
     }
 
-    /// The next thing to tell; `None` when the server or the node stops.
+    /// The next event to send; `None` when the server or the node stops.
     async fn next(&mut self) -> Option<sse::Event> {
         if !self.greeted {
             self.greeted = true;
@@ -106,7 +106,7 @@ fn event(name: &str, data: &impl Serialize) -> sse::Event {
     sse::Event::default().event(name).data(super::jsonrpc::Reply::of(data).as_str())
 }
 
-/// How an event is told, if it concerns others than the owner.
+/// An event as it is sent, if it is public.
 fn told(happened: &Event) -> Option<sse::Event> {
     Some(match happened {
         Event::TipChanged { hash, height } => event("tip", &json!({ "hash": hash, "height": height })),

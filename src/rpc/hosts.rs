@@ -1,29 +1,29 @@
-//! Under which names the server answers: a web page of another site must not reach it.
+//! The host names that the server answers to: a web page of another site must not reach it.
 //!
-//! A browser lets a page read what its own host answers. A stranger who owns a name can have it resolve to this machine
-//! once his page is loaded (DNS rebinding), and so read the node through the browser of its owner. The name shows in the
-//! `Host` header, so requests under names that are not the node's own are refused.
+//! A browser lets a page read the answers of the page's own host. An attacker who owns a name can make it resolve to
+//! this machine after the page is loaded (DNS rebinding), and so read the node through its owner's browser. The `Host`
+//! header shows the name, so requests under other names than the node's own are refused.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Method, header};
 
-/// Why a request is refused, as the answer's text says it.
+/// Why a request is refused, with the text of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Foreign {
     /// A page of another site sent it.
     #[error("calls from pages of other sites are refused")]
     Page,
-    /// It came under a name that may be a stranger's.
+    /// Its host name may belong to an attacker.
     #[error("this node does not answer under that name; `cairn node --rpc-allow-host NAME` would let it")]
     Host,
 }
 
-/// Checks where a request comes from. `allowed` are names that the owner gave.
+/// Checks the origin of a request. `allowed` are the names that the owner configured.
 ///
-/// An address is nobody's name, and neither is `localhost`. A request without a `Host` comes from no browser (HTTP/1.0:
-/// probes), nor does a POST with credentials and without an `Origin`, which a browser sends with every POST. A GET with
-/// credentials may: a page can put what it likes into that header, and need not ask first at its own host.
+/// No attacker can own an address or `localhost`. A request without `Host` is not from a browser (HTTP/1.0 probes), nor
+/// is a POST with credentials and without `Origin`, which browsers send with every POST. A GET with credentials may be:
+/// a page can set that header for its own host without a preflight.
 ///
 /// # Errors
 /// [`Foreign`].
@@ -84,7 +84,7 @@ mod tests {
             assert_eq!(checked(&[(HOST, host)], &[]), Ok(()), "{host}");
             assert_eq!(checked(&[(HOST, host), (ORIGIN, &format!("http://{host}"))], &[]), Ok(()), "{host}");
         }
-        // A name without a dot may be a stranger's, too: resolvers add domains to it.
+        // A name without a dot may be an attacker's too, since resolvers append domains.
         for host in
             ["evil.example:7332", "evil.example", "node1", "node1:7332", "localhost.evil.example", "", ":7332", "1.2.3"]
         {

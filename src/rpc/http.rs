@@ -1,4 +1,4 @@
-//! Calls over HTTP: who may make them, what each may ask for, and which status an answer has.
+//! Calls over HTTP: authorization, bounds, and status codes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::methods::{self, Access};
 use super::strangers::{Memory, Usage};
 use crate::primitives::amount::counted;
 
-/// How long a call with wrong credentials waits for its answer: guessing is slow (Bitcoin Core's 250 ms).
+/// Delay of the answer to wrong credentials, which slows down guessing (Bitcoin Core's 250 ms).
 const REFUSAL_DELAY: Duration = Duration::from_millis(250);
 
 /// What all requests to a server share.
@@ -31,7 +31,7 @@ pub(super) struct Server {
     pub(super) connections: Arc<Connections>,
     /// The owner's requests.
     pub(super) requests: Semaphore,
-    /// Those of callers without credentials.
+    /// Memory of requests without credentials.
     pub(super) memory: Memory,
     /// Scrapes of `/metrics`: one at a time, so that they need no share of that memory.
     pub(super) scrapes: Arc<Semaphore>,
@@ -45,8 +45,8 @@ impl Server {
         Usage { memory: self.memory.taken(), node_calls, node_time }
     }
 
-    /// Answers a caller without credentials, within the memory that all of them share. The text that `work` answers is
-    /// counted until it was taken. Refuses if others have all the memory.
+    /// Answers a caller without credentials, within the memory that all such callers share. The text that `work`
+    /// returns is counted until it is read. Refuses if other callers hold all the memory.
     pub(super) async fn answer_stranger<S: Send + 'static>(
         &self,
         place: &Place,
@@ -62,8 +62,9 @@ impl Server {
     }
 }
 
-/// Works for a caller without credentials on a thread of its own, or putting long answers into words would keep those for
-/// everybody else busy. A caller who hangs up ends neither what is done for it nor what `work` holds meanwhile.
+/// Runs the work of a caller without credentials on a blocking thread, so that serialising long answers does not occupy
+/// the threads of other callers. If the caller hangs up, the work and the memory that it holds still continue to its
+/// end.
 pub(super) async fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Response> {
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || runtime.block_on(work)).await.map_err(|error| {
@@ -72,7 +73,7 @@ pub(super) async fn aside<T: Send + 'static>(work: impl Future<Output = T> + Sen
     })
 }
 
-/// `POST /`: the calls of who has credentials.
+/// `POST /`: calls with credentials.
 pub(super) async fn call(
     State(server): State<Arc<Server>>,
     Extension(place): Extension<Place>,
@@ -143,10 +144,10 @@ struct Bounds {
     answer_bytes: usize,
 }
 
-/// A request's body, or what to tell its sender.
+/// A request's body, or the error to return.
 async fn read_body(request: Request, most: usize, within: Duration) -> Result<Bytes, Response> {
     let too_long = || plain(StatusCode::PAYLOAD_TOO_LARGE, &format!("a request may have {}", counted(most, "byte")));
-    // What its Content-Length says is not waited for.
+    // A body too long by its Content-Length is refused without reading it.
     if request.body().size_hint().lower() > most as u64 {
         return Err(too_long());
     }
@@ -162,7 +163,7 @@ fn is_too_long(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit exceeded"))
 }
 
-/// A call's sender, and what it came to.
+/// A call's sender and its outcome.
 type Answered = (jsonrpc::Caller, Outcome);
 
 /// The status and the text of the answer to a request's body, with a newline; no text if none is wanted.
@@ -198,7 +199,7 @@ async fn answer_body(bounds: Bounds, api: &Api, body: &[u8]) -> (StatusCode, Opt
             }
             match (answers.is_empty(), asked) {
                 (true, true) => (StatusCode::NO_CONTENT, None),
-                // Strictly 2.0 would be silence, but nothing in an empty batch says that it is 2.0: Bitcoin Core's choice.
+                // JSON-RPC 2.0 would require no answer, but an empty batch names no version: Bitcoin Core's choice.
                 (true, false) => (StatusCode::OK, Some("[]".to_owned())),
                 (false, _) => (StatusCode::OK, Some(answers + "]")),
             }
@@ -228,7 +229,7 @@ async fn run(bounds: Bounds, api: &Api, parsed: Parsed) -> Answered {
     }
 }
 
-/// The rest of a batch whose answers are enough already.
+/// The remaining calls of a batch whose answers have reached the limit.
 fn refuse_rest(parsed: Parsed) -> Answered {
     let caller = match parsed {
         Ok(request) => request.caller,

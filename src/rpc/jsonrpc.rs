@@ -1,12 +1,12 @@
-//! The envelope: what a request is, and what goes around an answer. No I/O and no methods.
+//! The JSON-RPC envelope of requests and answers. No I/O and no methods.
 //!
-//! Two dialects are spoken, told apart by the request's `jsonrpc` member as Bitcoin Core does since version 28:
+//! There are two dialects, distinguished by the request's `jsonrpc` member, as in Bitcoin Core since version 28:
 //!
 //! - *legacy* (none, `"1.0"` or `"1.1"`): an answer always has `result`, `error` and `id`, nulls included, and an
 //!   error shows in the HTTP status as well;
 //! - *2.0*: either `result` or `error`, HTTP 200 even for an error, and no answer (204) to a request without `id`.
 //!
-//! A batch is answered with 200 whatever is in it.
+//! A batch is always answered with 200.
 
 use std::collections::BTreeMap;
 use std::{fmt, io};
@@ -18,26 +18,25 @@ use serde_json::value::RawValue;
 
 use super::error::{Code, RpcError};
 
-/// What a call comes to.
+/// The outcome of a call.
 pub type Outcome = Result<Reply, RpcError>;
 
 /// Which rules an answer follows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Version {
-    /// JSON-RPC 1.0 and 1.1, and what cannot be told.
+    /// JSON-RPC 1.0 and 1.1, and requests of unknown version.
     #[default]
     Legacy,
     /// JSON-RPC 2.0.
     V2,
 }
 
-/// What is known of a request even if the rest of it is wrong: enough to answer it.
+/// The part of a request that is needed to answer it, even if the rest is malformed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Caller {
     /// Rules of the answer.
     pub version: Version,
-    /// Its JSON, to be given back as it came, byte by byte: a client may use numbers that lose in any reading. `None` if
-    /// there was no such member.
+    /// Its JSON, returned byte by byte: parsing could lose digits of a number. `None` if there was no such member.
     pub id: Option<String>,
 }
 
@@ -78,8 +77,7 @@ impl Caller {
     }
 }
 
-/// A result, already as JSON text: fields keep the order in which they were declared, and a result that is at hand as
-/// text is not parsed first.
+/// A result as JSON text: fields keep their declared order, and a result that is already text is not parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply(String);
 
@@ -97,7 +95,7 @@ impl Reply {
         String::from_utf8(text.text).ok().map(Self)
     }
 
-    /// Bytes in hex: written where they are to stand, for a block has a million of them, and none needs escaping.
+    /// Bytes in hex, written directly: a block has a million of them, and none needs escaping.
     pub fn hex(bytes: &[u8]) -> Self {
         let mut text = vec![b'"'; 2 * bytes.len() + 2];
         let digits = 1..1 + 2 * bytes.len();
@@ -160,7 +158,7 @@ pub struct Request {
     pub params: Params,
 }
 
-/// A request, or what to tell whoever sent something else.
+/// A request, or the error and the caller to send it to.
 pub type Parsed = Result<Request, (Caller, RpcError)>;
 
 /// What an HTTP body holds.
@@ -172,7 +170,7 @@ pub enum Body {
     Batch(Vec<Parsed>),
 }
 
-/// Reads an HTTP body. Whatever it is, there is an answer to it. A batch of more than `max_batch` is not looked into.
+/// Parses an HTTP body; every body has an answer. A batch of more than `max_batch` is not parsed further.
 pub fn parse(body: &[u8], max_batch: usize) -> Body {
     let wrong = |code, message: String| Body::Single(Err((Caller::default(), RpcError::new(code, message))));
     let no_json = |error: &dyn fmt::Display| wrong(Code::Parse, format!("Parse error: {error}"));
@@ -326,7 +324,7 @@ mod tests {
         assert_eq!(error.code, Code::InvalidRequest);
         let (caller, error) = single("{").unwrap_err();
         assert_eq!((caller, error.code), (Caller::default(), Code::Parse));
-        // Nested deeper than any recursion should go: as the whole, as a parameter, and where it is not even looked at.
+        // Nested deeper than any recursion should go: the whole, a parameter, and an ignored member.
         assert_eq!(single(&"[".repeat(100_000)).unwrap_err().1.code, Code::Parse);
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(matches!(&parse(deep.as_bytes(), 10), Body::Batch(batch) if batch[0].is_err()));

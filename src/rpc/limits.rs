@@ -1,4 +1,4 @@
-//! Where the server listens, whom it answers, and how much it does for them.
+//! The server's configuration and bounds.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use crate::consensus::params::MAX_BLOCK_BYTES;
 use crate::runtime::Handle;
 use crate::stratum;
 
-/// Bounds on what callers can make the server do.
+/// Bounds on callers.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at a time. For one more, the idlest gives way.
+    /// Connections at a time. At the limit the idlest is closed for a new one.
     pub connections: usize,
     /// The owner's requests being read or answered at a time; more are answered 503.
     pub requests: usize,
@@ -27,9 +27,9 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time for a request's body to arrive.
     pub body_timeout: Duration,
-    /// Time after which a connection ends if the other side takes nothing of what is written to it.
+    /// Time after which a connection is closed if the client reads nothing.
     pub write_timeout: Duration,
-    /// Time that a poll for a block template waits for a new tip; from then on better fees end it too.
+    /// Time that a poll for a block template waits for a new tip; after it, better fees end the poll too.
     pub fee_patience: Duration,
     /// Listeners to `/events` at a time; more are answered 503.
     pub listeners: usize,
@@ -37,17 +37,17 @@ pub struct Limits {
     pub public: PublicLimits,
 }
 
-/// Bounds on what callers without credentials can make the server do.
+/// Bounds on callers without credentials.
 #[derive(Debug, Clone)]
 pub struct PublicLimits {
     /// Requests in one batch.
     pub batch: usize,
     /// Bytes of a request.
     pub body_bytes: usize,
-    /// Bytes of an answer, that to a batch included: what is longer is refused. The default has room for a block of a
-    /// million bytes in hex.
+    /// Bytes of an answer, also to a batch: a longer one is refused. The default has room for a block of a million
+    /// bytes in hex.
     pub answer_bytes: usize,
-    /// Bytes of all answers together, those that are being made and those that are not taken yet.
+    /// Bytes of all answers together, both in progress and unread.
     pub memory: usize,
 }
 
@@ -69,27 +69,27 @@ impl Default for Limits {
     }
 }
 
-/// Where to listen, and whom to answer.
+/// Where to listen, and which callers to accept.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Address to bind; port 0 takes a free one.
     pub bind: SocketAddr,
-    /// Where the cookie and the bound address are left.
+    /// Where the cookie and the bound address are written.
     pub data_dir: PathBuf,
     /// A user besides the cookie's; needs `password`.
     pub user: Option<String>,
     /// That user's password.
     pub password: Option<String>,
-    /// More users, whose passwords are not written anywhere.
+    /// More users, by salted hashes of their passwords.
     pub auth: Vec<RpcAuth>,
     /// Names under which the node answers, besides addresses and `localhost`.
     pub allow_hosts: Vec<String>,
-    /// What miners do over Stratum, if they are listened to.
+    /// Stratum statistics, if the Stratum server runs.
     pub stratum: Option<Arc<stratum::Meters>>,
     /// Bounds on connections, requests and answers.
     pub limits: Limits,
-    /// The nodes of this process with their names, where there are several: all of them can then be asked about links,
-    /// and told to change them. Empty if there is only the one that is served.
+    /// The nodes of this process with their names, if there are several: the link methods work on all of them. Empty if
+    /// only one node is served.
     pub nodes: Vec<(String, Handle)>,
     /// Whether the explorer is served: the page, and what it reads without credentials.
     pub explorer: bool,

@@ -1,4 +1,4 @@
-//! A method: its name, who may call it, its parameters, and what carries it out.
+//! A method's declaration: name, access, parameters and function.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,14 +11,14 @@ use super::schema::Shape;
 /// A call under way.
 pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// Who may call a method, and from when on.
+/// Who may call a method, and from which stage on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anyone, at `POST /public` too, once the chain is read: it changes nothing, and what it tells is no secret.
+    /// Any caller, also at `POST /public`, once the chain is loaded: it changes nothing and reveals no secret.
     Public,
-    /// Who has credentials, once the chain is read.
+    /// Callers with credentials, once the chain is loaded.
     Owner,
-    /// Who has credentials, even while the chain is being read.
+    /// Callers with credentials, even while the chain is being loaded.
     OwnerEarly,
 }
 
@@ -27,7 +27,7 @@ pub enum Access {
 pub struct Method {
     /// The name by which it is called.
     pub name: &'static str,
-    /// Who may call it, and from when on.
+    /// Who may call it, and from which stage on.
     pub access: Access,
     /// Its parameters, in order.
     pub params: &'static [Param],
@@ -50,7 +50,7 @@ impl Method {
         self.about.split_once(". ").map_or(self.about, |(first, _)| first).trim_end_matches('.')
     }
 
-    /// Everything there is to say about it.
+    /// The text of `help METHOD`.
     pub fn help(&self) -> String {
         let mut text = format!("{}\n\n{}\n", self.usage(), self.about);
         if !self.params.is_empty() {

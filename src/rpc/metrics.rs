@@ -1,6 +1,7 @@
-//! `GET /metrics`: what a node does, in Prometheus' text format (version 0.0.4). Needs no credentials and tells no secrets.
+//! `GET /metrics`: a node's metrics in Prometheus' text format (version 0.0.4). Needs no credentials and reveals no
+//! secrets.
 //!
-//! Everything is counted where it happens; this only reads it, once a scrape.
+//! Counters live in the modules that they describe; each scrape reads them.
 
 use std::sync::Arc;
 
@@ -23,15 +24,15 @@ use crate::runtime::process::{self, ProcessUsage};
 use crate::runtime::{Flow, Handle};
 use crate::stratum;
 
-/// How long the node's thread may take to answer; then only what others know is told.
+/// How long the node's thread may take to answer; after it, only the other metrics are returned.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a scrape waits for those before it: for one at least, however long that takes.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// `GET /metrics`. The node's thread is shared with all others who have no credentials. Their memory is not, or they could
-/// hide what they take: one scrape is carried out at a time, and its text is short.
+/// `GET /metrics`. Scrapes take turns on the node's thread with all callers without credentials. They do not share
+/// those callers' memory, or a flood could hide its own cost: one scrape runs at a time, and its text is short.
 pub(super) async fn metrics(State(server): State<Arc<Server>>, Extension(place): Extension<Place>) -> Response {
-    // A connection that waits may give way, so that those who wait keep none out.
+    // A waiting connection may be closed for another, so that waiting scrapes keep no caller out.
     let Ok(Ok(turn)) = timeout(QUEUE_PATIENCE, Arc::clone(&server.scrapes).acquire_owned()).await else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes: try again later");
     };
@@ -68,7 +69,7 @@ async fn scrape(server: &Server) -> (StatusCode, String) {
     }
 }
 
-/// What is known without asking the node's thread.
+/// Metrics that do not need the node's thread.
 fn of_runtime(handle: &Handle) -> Vec<MetricFamily> {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     let totals = handle.network_totals();
@@ -123,7 +124,7 @@ fn of_strangers(usage: Usage) -> Vec<MetricFamily> {
     ]
 }
 
-/// What miners do over Stratum, where they are listened to.
+/// Stratum statistics.
 fn of_stratum(meters: &stratum::Meters) -> Vec<MetricFamily> {
     let stratum::Shares { accepted, stale, duplicate, low, invalid } = meters.shares();
     let shares = [
@@ -164,7 +165,7 @@ fn of_process() -> Vec<MetricFamily> {
     families
 }
 
-/// What the node's thread knows.
+/// Metrics from the node's thread.
 fn of_node(node: &Node, now: Now) -> Vec<MetricFamily> {
     let (chain, mempool) = (node.chain(), node.mempool());
     let tip = chain.tip();

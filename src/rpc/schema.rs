@@ -1,8 +1,8 @@
-//! What results look like, as JSON Schema (draft 7).
+//! The shapes of results, as JSON Schema (draft 7).
 
 use serde_json::{Value, json};
 
-/// What a method answers, as far as it is declared: the kinds of JSON values, not the members of objects.
+/// The declared shape of a result: kinds of JSON values, but not the members of objects.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shape {
     /// Always `null`.

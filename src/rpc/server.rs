@@ -1,4 +1,4 @@
-//! The server: where it listens, which routes it has, and how its connections begin and end.
+//! The server: its listener, routes and connections.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -37,20 +37,20 @@ use crate::runtime::Handle;
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a request's header, and of what is read or written ahead on a connection (the HTTP library's least is 8192).
 const MAX_BUFFERED: usize = 16_384;
-/// Memory that a call takes besides its answer, in blocks of the largest size: a block and the coins that it spent, as
-/// they are stored and as they are read.
+/// Memory of a call besides its answer, in blocks of the largest size: a block and the coins that it spent, encoded and
+/// decoded.
 const BLOCKS_READ: usize = 6;
-/// Times that an answer is in memory at most while it is put together: by itself, with what goes around it, and in the
-/// batch, whose text may grow to twice its length.
+/// Most copies of an answer in memory: the result, its envelope, and the batch, whose buffer may grow to twice its
+/// length.
 const COPIES: usize = 4;
-/// How long the node's thread may take to answer before it is said not to be ready.
+/// How long the node's thread may take to answer before the node counts as not ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum ServeError {
-    /// The address is taken, or not this machine's.
+    /// The address is in use, or not this machine's.
     #[error("cannot listen for RPC on {address}: {source} (another address can be given with --rpc)")]
     Bind {
         address: SocketAddr,
@@ -94,7 +94,7 @@ impl RpcServer {
         self.server.usage()
     }
 
-    /// Lets calls under way end, for some seconds at most, and takes no new ones.
+    /// Stops accepting calls and waits some seconds for those under way.
     pub async fn stop(mut self) {
         self.stop.cancel();
         if tokio::time::timeout(STOP_TIMEOUT, &mut self.task).await.is_err() {
@@ -116,8 +116,8 @@ impl Drop for RpcServer {
     }
 }
 
-/// Starts to answer calls about the node behind `handle`. Leaves a fresh cookie and the bound address in the data
-/// directory, so that commands on this machine need to know only that.
+/// Starts the server for the node behind `handle`. Writes a fresh cookie and the bound address into the data directory,
+/// which is all that commands on this machine need.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -187,7 +187,7 @@ async fn accept(listener: TcpListener, server: Arc<Server>, router: Router, stop
             () = stop.cancelled() => break,
         };
         match accepted {
-            // What finds no place is closed at once: all connections there are belong to calls under way.
+            // Without a place it is closed immediately: all connections have calls under way.
             Ok((stream, _)) => {
                 if let Some(place) = server.connections.admit() {
                     tasks.spawn(serve_connection(stream, place, Arc::clone(&server), router.clone(), stop.clone()));
@@ -204,7 +204,7 @@ async fn accept(listener: TcpListener, server: Arc<Server>, router: Router, stop
     tasks.wait().await;
 }
 
-/// Serves one connection until it ends, has to give way, or the server stops.
+/// Serves one connection until it ends, is closed for another, or the server stops.
 async fn serve_connection(
     stream: TcpStream,
     place: Place,
@@ -228,7 +228,7 @@ async fn serve_connection(
     let mut connection = pin!(connection);
     let mut stopping = false;
     loop {
-        // An error is the other side's doing, or its failing to do anything; it hears no more of it.
+        // An error is caused by the client, by an action or a time-out, and needs no answer.
         tokio::select! {
             _ = connection.as_mut() => return,
             () = place.closed() => return,
@@ -250,7 +250,7 @@ fn local_url(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-/// Turns away what comes from a page of another site: see [`hosts`].
+/// Refuses requests from pages of other sites: see [`hosts`].
 async fn refuse_foreign(State(server): State<Arc<Server>>, request: Request, next: axum::middleware::Next) -> Response {
     match hosts::check(request.method(), request.headers(), &server.allow_hosts) {
         Ok(()) => next.run(request).await,
@@ -258,7 +258,7 @@ async fn refuse_foreign(State(server): State<Arc<Server>>, request: Request, nex
     }
 }
 
-/// Liveness: that this is answered at all. Readiness: that the node's thread answers.
+/// Any answer shows liveness; readiness means that the node's thread answers.
 async fn health(State(server): State<Arc<Server>>) -> Response {
     #[derive(Serialize)]
     struct Health {

@@ -1,4 +1,4 @@
-//! A connection's socket, which ends itself when the other side does not do its part in time.
+//! A connection's socket, whose writes fail when the client does not read in time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, Sleep};
 
-/// Bytes that the system keeps of what is written to a connection and not taken (Linux doubles it). By itself it would let
-/// that grow to some megabytes, which a process is not seen to hold, and the machine does.
+/// The system's send buffer of a connection (Linux doubles it). By default it could grow to some megabytes of system
+/// memory that do not count as the process's.
 const SEND_BUFFER: u32 = 128 << 10;
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -22,7 +22,7 @@ const BACKLOG: u32 = 1024;
 /// The system's.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Or a server that starts again would have to wait for its old connections to be forgotten.
+    // Otherwise a restarted server would have to wait until its old connections time out.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     // Connections inherit it.
@@ -31,8 +31,8 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// A socket whose writes fail once the other side has taken nothing for some time. Without that, an answer that is not
-/// read would stay in memory for ever.
+/// A socket whose writes fail when the client has read nothing for some time. Otherwise an unread answer would stay in
+/// memory for ever.
 pub(super) struct Socket {
     stream: TcpStream,
     patience: Duration,

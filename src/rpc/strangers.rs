@@ -1,7 +1,7 @@
-//! What callers without credentials may cost: memory, and time of the node's thread.
+//! Bounds for callers without credentials ("strangers"): memory, and time of the node's thread.
 //!
-//! Each request of theirs sets memory aside before it is looked into ([`Memory`]), keeps what its answer takes until the
-//! other side has taken that, and takes turns on the node's thread ([`Turns`]).
+//! Each request reserves memory before it is parsed ([`Memory`]), holds the answer's part until the client has read it,
+//! and takes turns on the node's thread ([`Turns`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,21 +13,21 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connections::{Connections, Hold, Place};
 
-/// Entries in one answer that lists what there may be any number of.
+/// Most entries of a list in one answer.
 pub(super) const MAX_LISTED: usize = 1_000;
-/// Memory is shared out in pieces of so many bytes.
+/// Memory is allotted in units of this many bytes.
 const UNIT: usize = 1024;
-/// How long a request waits for others to give memory back.
+/// How long a request waits for memory.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long an answer may wait for its reader before it is given up for another request: some round trips.
+/// How long an answer may stay unread before its connection may be closed for another request: some round trips.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often a request that waits looks for answers to give up.
+/// How often a waiting request looks for connections to close.
 const STEP: Duration = Duration::from_millis(5);
-/// How long a connection that was closed has to give back what it held, before the next one is closed.
+/// How long a closed connection has to release its memory before the next one is closed.
 const SETTLE: Duration = Duration::from_millis(50);
-/// Strangers' calls together get one part in so many of the node's thread.
+/// Strangers' calls together get this fraction (one in so many) of the node's thread.
 const TURN: u32 = 4;
-/// Rest that is owed is taken once it is as long as a timer can measure.
+/// Shortest pause that a timer can measure; shorter ones accumulate.
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 
 /// The memory that all strangers' requests share.
@@ -57,22 +57,22 @@ impl Memory {
         Self { units: Arc::new(Semaphore::new(all)), all, each, queue: Mutex::default(), connections }
     }
 
-    /// Memory for one request, in the order of asking. When others hold all of it, the answers that have waited longest for
-    /// their readers are given up, one by one, if they have had time to be read and together are as long as what is missing.
-    /// `None` if that does not help within some seconds.
+    /// Memory for one request, first come, first served. When there is none left, the connections whose answers have
+    /// been unread the longest are closed, one by one, if each has had [`GRACE`] and together they hold the missing
+    /// bytes. `None` if that does not help within [`PATIENCE`].
     pub(super) async fn reserve(&self) -> Option<Share> {
         let deadline = Instant::now() + PATIENCE;
-        // Only the first of those who wait gives answers up, and no more than it needs.
+        // Only the first waiting request closes connections, and no more than it needs.
         let _first = timeout_at(deadline, self.queue.lock()).await.ok()?;
-        // A closed connection gives back what it held as soon as its task has seen it: how much is available then, and how
-        // long that is waited for.
+        // A closed connection releases its memory when its task notices: the expected total then, and until when to
+        // wait for it.
         let (mut expected, mut settled) = (0, Instant::now());
         while Instant::now() < deadline {
             let step = Instant::now() + STEP;
             if let Ok(permit) = timeout_at(step, Arc::clone(&self.units).acquire_many_owned(self.each)).await {
                 return permit.ok().map(Share);
             }
-            // Nothing is being acquired here, so this is all that is free.
+            // No other request is acquiring units now, so this is all that is free.
             let available = self.units.available_permits();
             let missing = (self.each as usize).saturating_sub(available);
             if missing > 0
@@ -92,8 +92,8 @@ impl Memory {
 }
 
 impl Share {
-    /// The body of an answer, which keeps the memory that it takes until it was written to the socket, and gives back the
-    /// rest. The caller has seen to it that it takes no more than the share.
+    /// The body of an answer, which holds its memory until it is written to the socket and releases the rest of the
+    /// share. The caller ensures that it fits into the share.
     pub(super) fn body(mut self, mut text: String, place: &Place) -> Body {
         text.shrink_to_fit();
         let kept = self.0.split(units(text.len()) as usize);
@@ -115,8 +115,8 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Strangers' turns on the node's thread: one call at a time, and after each a rest of three times what it took. So
-/// strangers have a quarter of the thread at most, however many they are; the rest is for peers, miners and the owner.
+/// Strangers' turns on the node's thread: one call at a time, and after each a pause of three times its duration. So
+/// strangers use at most a quarter of the thread, however many they are; the rest is for peers, miners and the owner.
 #[derive(Default)]
 pub(super) struct Turns {
     rested: Mutex<Option<Instant>>,
@@ -125,7 +125,7 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Carries out `work`, which tells besides its result how long the node's thread was at it.
+    /// Runs `work`, which returns its result and the time that it took on the node's thread.
     pub(super) async fn take<R, E>(&self, work: impl Future<Output = Result<(R, Duration), E>>) -> Result<R, E> {
         let mut rested = self.rested.lock().await;
         if let Some(until) = *rested

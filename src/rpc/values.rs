@@ -6,7 +6,7 @@ use crate::primitives::hash::{BlockHash, Txid};
 
 /// What a parameter's value can be read as.
 pub trait FromJson<'a>: Sized {
-    /// Reads the value, or says in words what is wrong with it.
+    /// Reads the value, or describes what is wrong with it.
     ///
     /// # Errors
     /// What was expected, and what was given.

@@ -1,4 +1,4 @@
-//! How blocks and transactions look in results: Bitcoin Core's fields, as far as they have a meaning here.
+//! Blocks and transactions in results: Bitcoin Core's fields, as far as they apply.
 
 use serde::Serialize;
 
@@ -56,7 +56,7 @@ struct OutputView {
     lock: LockView,
 }
 
-/// Who may spend an output. Bitcoin has a script in this place, whence the name of the field.
+/// Who may spend an output. The field is named after Bitcoin's script.
 #[derive(Serialize)]
 pub(super) struct LockView {
     hex: String,

@@ -1,9 +1,9 @@
 //! Faults on links, set while the node runs: cut, delay, loss and bandwidth, without privileges and for this node alone.
 //!
-//! Only a node started with [`Config::chaos`](super::Config::chaos) has any of this; on others no connection looks here.
+//! Only a node started with [`Config::chaos`](super::Config::chaos) has it; other nodes' connections do not check it.
 //!
-//! Settings belong to the address at which a peer listens, once that is known, so that they outlive connections, whoever
-//! dials; until then, to the connection.
+//! Settings belong to the peer's listening address, once known, so that they outlive connections in either direction;
+//! until then, to the connection.
 //!
 //! - *Cut*: like a pulled cable. Nothing is read or written, while the connection stands until either side loses
 //!   patience; dials to the address, and the handshakes of dials, time out. Healing lets what waits go on.
@@ -36,7 +36,7 @@ const MAX_PIECE: u64 = 64 << 10;
 /// A timer is taken to be late at most so much; more is a line that had nothing to carry.
 const LATE: Duration = Duration::from_millis(20);
 
-/// What is wrong with a link, on this node's side of it. By default nothing is.
+/// A link's faults, on this node's side; none by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LinkSettings {
     /// Nothing passes, in either direction.
@@ -49,10 +49,10 @@ pub struct LinkSettings {
     pub bandwidth: u64,
 }
 
-/// Whose settings they are.
+/// Identifies a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkKey {
-    /// The peer's that listens there, connected or not.
+    /// The link to the peer that listens there, connected or not.
     Listening(SocketAddr),
     /// Those of a connection whose peer listens nowhere, or has not said where yet.
     Connection(PeerId),
@@ -64,7 +64,7 @@ pub struct Chaos(watch::Sender<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    /// By where peers listen; only those that something is wrong with.
+    /// Links with faults, by the peer's listening address.
     kept: BTreeMap<SocketAddr, LinkSettings>,
     open: BTreeMap<PeerId, Open>,
 }
@@ -178,20 +178,20 @@ impl Chaos {
 
     /// A connection is gone.
     pub(super) fn close(&self, peer: PeerId) {
-        // Nobody waits for this.
+        // This wakes no waiter.
         self.0.send_if_modified(|table| {
             table.open.remove(&peer);
             false
         });
     }
 
-    /// Goes on with something while the link to an address is not cut: a dial, or the handshake after it.
+    /// Polls a future, a dial or its handshake, only while the link to an address is not cut.
     pub(super) async fn unless_cut<F: Future>(&self, address: SocketAddr, future: F) -> F::Output {
         let mut table = self.0.subscribe();
         let is_cut = |table: &Table| table.get(LinkKey::Listening(address)).cut;
         tokio::pin!(future);
         loop {
-            // The sender is this very value, so there is no error.
+            // `self` is the sender, so this cannot fail.
             let _ = table.wait_for(|table| !is_cut(table)).await;
             tokio::select! {
                 biased;

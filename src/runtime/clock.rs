@@ -11,7 +11,7 @@ use crate::primitives::time::{MonoTime, UnixTime};
 #[derive(Debug, Clone)]
 pub(super) struct Clock {
     start: Instant,
-    /// What the wall's clock is said to show; 0 for what it does show.
+    /// The mock time; 0 for the real wall clock.
     set: Arc<AtomicU64>,
 }
 
@@ -28,7 +28,7 @@ impl Clock {
         Now { mono: MonoTime::START + self.elapsed(), unix }
     }
 
-    /// Stops the wall's clock at a time; at the epoch it lets it go again. The monotonic one goes on.
+    /// Sets the wall clock to a fixed time; the epoch releases it. The monotonic clock continues.
     pub(super) fn set_unix(&self, unix: UnixTime) {
         self.set.store(unix.as_secs(), Ordering::Relaxed);
     }

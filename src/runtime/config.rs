@@ -1,4 +1,4 @@
-//! What a node is told at its start.
+//! Configuration of a node.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,20 +11,20 @@ use crate::mempool;
 use crate::primitives::keys::PublicKey;
 use crate::storage::SledStore;
 
-/// Everything a node is told at its start.
+/// The configuration of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What its log lines are marked with, where several nodes share a process.
+    /// The name in its log lines, if several nodes share a process.
     pub name: Option<String>,
     /// Where blocks, coins, the address book and the node's key are kept. Made if it is not there; one node at a time may use it.
     pub data_dir: PathBuf,
     /// The parameters of the network that the node joins.
     pub params: Arc<Params>,
-    /// Where to wait for peers; port 0 takes a free one. `None` only dials out.
+    /// Where to listen for peers; port 0 takes a free one. `None` only dials out.
     pub listen: Option<SocketAddr>,
     /// Nodes to stay connected to; a host may have many addresses and change them.
     pub connect: Vec<PeerName>,
-    /// Who is paid for blocks mined here; `None` mines nothing.
+    /// The payee of blocks mined here; `None` to not mine.
     pub mine: Option<PublicKey>,
     /// Threads of the node's own miner, while it mines.
     pub threads: usize,
@@ -36,11 +36,11 @@ pub struct Config {
     pub store_cache_bytes: u64,
     /// Bounds of the pool of unconfirmed transactions.
     pub mempool: mempool::Limits,
-    /// Patience with sockets.
+    /// Time-outs of sockets.
     pub sockets: SocketLimits,
     /// Whether links can be cut, slowed and made to lose messages; see [`Chaos`](super::Chaos).
     pub chaos: bool,
-    /// A file, not there yet, in which all that goes into the node is written down; see [`record`](crate::record).
+    /// A new file for a record of the node's inputs; see [`record`](crate::record).
     pub record: Option<PathBuf>,
 }
 
@@ -79,7 +79,7 @@ pub struct SocketLimits {
     /// From the first byte of a message until its last: a slow link carries a full block in that time, and a peer that
     /// sends byte by byte to hold memory and a place does not last.
     pub message: Duration,
-    /// For the peer's machine to take any byte at all of what is written.
+    /// For a write to make progress.
     pub write: Duration,
     /// Between asking the name service again for the addresses of a host.
     pub resolve_interval: Duration,

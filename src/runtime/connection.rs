@@ -1,4 +1,4 @@
-//! One TCP connection after its handshake: records to messages and back, with patience that ends.
+//! One TCP connection after its handshake: records to messages and back, with time-outs.
 //!
 //! Messages are decrypted and decoded here, on the tasks of the sockets, and not on the node's thread. When the node has enough to do,
 //! its inbox is full and this stops reading: the peer's own TCP then holds it back.
@@ -27,13 +27,13 @@ use crate::p2p::{Direction, PeerId};
 
 /// Bytes asked of a socket at once.
 const READ_BYTES: usize = 32 << 10;
-/// What may still be written to a peer that the node has let go: its last words, such as a refusal.
+/// How long a closing connection may still write its last messages, such as a refusal.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What sockets tell the node's thread.
+/// Events from sockets to the node's thread.
 #[derive(Debug)]
 pub(super) enum SocketEvent {
-    /// A connection is there, and it is known with whom.
+    /// A connection is established, and the peer's id is verified.
     Opened(Opened),
     /// The peer has sent a message.
     Received {
@@ -50,15 +50,15 @@ pub(super) enum SocketEvent {
     Flushed { peer: PeerId },
     /// The connection is gone.
     Closed { peer: PeerId },
-    /// Dialling came to nothing, or to somebody else than was looked for.
+    /// A dial failed, or another id was found there.
     DialFailed { address: SocketAddr },
 }
 
-/// A connection as the node's thread gets to know it.
+/// A new connection for the node's thread.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) peer: PeerId,
-    /// Who the other side has proven to be.
+    /// The id that the other side has proven.
     pub(super) id: NodeId,
     pub(super) address: SocketAddr,
     pub(super) direction: Direction,
@@ -168,18 +168,18 @@ pub(super) struct Connection {
     pub(super) meter: Meter,
     pub(super) limits: SocketLimits,
     pub(super) max_block_bytes: u32,
-    /// What is wrong with the link, where that can be set.
+    /// The link's faults, if they can be set.
     pub(super) faults: Option<Faults>,
 }
 
-/// The link's faults, and where it is told who the peer is.
+/// The link's faults, and their table.
 pub(super) struct Faults {
     pub(super) link: FaultyLink,
     pub(super) chaos: Arc<Chaos>,
 }
 
 impl Connection {
-    /// Carries messages until either side has had enough.
+    /// Transfers messages until either side closes.
     pub(super) async fn run(self, mut stream: TcpStream) {
         let Self { peer, sealer, opener, deadline, inbox, send_queue, closing, meter, limits, max_block_bytes, faults } =
             self;
@@ -224,8 +224,8 @@ impl Connection {
 struct Reader<'a> {
     opener: Opener,
     decoder: Decoder,
-    /// Until when a whole message has to come: set until the first one, and whenever one is begun; in between, it is the node
-    /// that pings and loses patience.
+    /// Until when a whole message must arrive: set before the first, and whenever one has begun. In between, the node's
+    /// pings detect a dead peer.
     deadline: Option<Instant>,
     peer: PeerId,
     inbox: &'a Inbox,
@@ -338,7 +338,7 @@ impl Writer<'_> {
                 self.inbox.put(SocketEvent::Flushed { peer: self.peer }).await;
             }
         }
-        // An error here means that the peer is gone already.
+        // An error means that the peer is already gone.
         let _ = stream.shutdown().await;
         Ended::ByNode
     }

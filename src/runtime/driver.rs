@@ -1,4 +1,4 @@
-//! The node's thread: hands inputs to the protocol one at a time and does what it answers.
+//! The node's thread: gives the protocol one input at a time and carries out its outputs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,21 +19,21 @@ use crate::p2p::message::Message;
 use crate::p2p::{Event, Input, Output, PeerId, Protocol};
 use crate::primitives::time::MonoTime;
 
-/// From what on a single thing has kept the thread so long that what peers sent meanwhile must not look late: well below the
-/// patience of any timer, and well above what anything takes that is divided into slices.
+/// Duration of a single call from which on the deadlines of peers are extended: well below any time-out, and well above
+/// any work that is done in slices.
 const LONG: Duration = Duration::from_millis(500);
 
-/// The protocol with what surrounds it. Lives on the node's thread.
+/// The protocol and its channels, on the node's thread.
 pub(super) struct Driver<P: Protocol> {
     node: P,
-    /// What the owner asks before all else.
+    /// Commands to carry out first.
     first: Vec<P::Command>,
     clock: Clock,
     net: Net,
     peers: BTreeMap<PeerId, Peer>,
-    /// What has come from peers and waits.
+    /// Waiting events from peers.
     turns: Turns<SocketEvent>,
-    /// When the protocol next wants to look at the clock.
+    /// When the protocol is to be woken next.
     wake: Option<MonoTime>,
     events: broadcast::Sender<Event>,
     tip: watch::Sender<Tip>,
@@ -68,8 +68,8 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    /// Works until `stop`, or until the store fails. Peers, callers and the clock take turns: when several have something, chance
-    /// decides, and among peers what they have cost.
+    /// Works until `stop`, or until the store fails. Peers, callers and the clock take turns: chance decides between
+    /// them, and the budget between peers.
     pub(super) async fn run(
         mut self,
         mut calls: mpsc::Receiver<Call<P>>,
@@ -101,14 +101,14 @@ impl<P: Protocol> Driver<P> {
                             break;
                         }
                     }
-                    // A caller that no longer waits has no use for the answer.
+                    // The caller may have stopped waiting.
                     let _ = told.send(());
                     began
                 }
                 Some(event) = sockets.recv() => {
                     let began = self.clock.elapsed();
                     self.arrived(event);
-                    // All that has come is to be known before it is decided whose turn it is.
+                    // All waiting events are collected before the next turn is chosen.
                     while let Ok(event) = sockets.try_recv() {
                         self.arrived(event);
                     }
@@ -134,11 +134,11 @@ impl<P: Protocol> Driver<P> {
                 self.node.handle(self.clock.now(), Input::Delayed { by: took });
                 self.act();
             }
-            // What is on disk is whole; going on would only move memory away from it.
+            // The disk is consistent; continuing would only move memory further away from it.
             if let Some(message) = self.store_failed.take() {
                 return Err(Failure::Store { message });
             }
-            // The runtime on this thread looks at timers, and lets channels be read on, only when this gives way.
+            // The runtime on this thread polls timers and channels only when this yields.
             if !self.turns.is_empty() {
                 tokio::task::yield_now().await;
             }
@@ -167,7 +167,7 @@ impl<P: Protocol> Driver<P> {
             SocketEvent::Opened(_) | SocketEvent::DialFailed { .. } | SocketEvent::Flushed { .. } => None,
         };
         match peer {
-            // What a peer said before it was let go is nobody's concern any more.
+            // Messages of a peer that was disconnected are dropped.
             Some(peer) if self.peers.contains_key(&peer) => self.turns.push(peer, event),
             Some(_) => {}
             None => {
@@ -202,7 +202,7 @@ impl<P: Protocol> Driver<P> {
         self.node.handle(self.clock.now(), input);
     }
 
-    /// Does what the protocol asks, until it asks nothing more.
+    /// Carries out the protocol's outputs until there are none.
     fn act(&mut self) {
         loop {
             let outputs: Vec<Output> = self.node.drain().collect();
@@ -267,7 +267,7 @@ impl<P: Protocol> Driver<P> {
             | Event::NodesFound(_)
             | Event::Noticed => {}
         }
-        // Fails only when nobody listens.
+        // Fails only without subscribers.
         let _ = self.events.send(event);
     }
 

@@ -1,4 +1,4 @@
-//! Why a node does not start, or did not end well.
+//! Why a node does not start, or failed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ pub enum StartError {
     #[error("cannot use data directory {}: {source}", path.display())]
     DataDir {
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The store does not open: locked, damaged, of another network or a newer version…
@@ -25,7 +25,7 @@ pub enum StartError {
     #[error("cannot listen for peers on {address}: {source}")]
     Listen {
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The node's key cannot be used.
@@ -35,14 +35,14 @@ pub enum StartError {
     #[error("cannot find {name}: {source}")]
     NoAddress {
         name: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The file for the record cannot be made, or is there already.
     #[error("cannot record to {}: {source}", path.display())]
     Record {
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The system gives no thread.
@@ -59,13 +59,13 @@ pub enum Failure {
     /// A defect in this program.
     #[error("the node stopped because of an internal error: {message}")]
     Panicked {
-        /// What the panic said.
+        /// The panic's message.
         message: String,
     },
     /// The store failed while the node ran: a full disk, or damage.
     #[error("the node stopped because its store failed: {message}")]
     Store {
-        /// What the store said.
+        /// The store's error.
         message: String,
     },
     /// What was held in memory could not be written at the end.

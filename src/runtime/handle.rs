@@ -1,4 +1,4 @@
-//! What the rest of the program holds of a running node.
+//! A handle to a running node.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -22,7 +22,7 @@ use crate::p2p::{Command, PeerId};
 use crate::primitives::time::UnixTime;
 use crate::storage::Database;
 
-/// Reaches a node from any task; clones reach the same one. What [`NodeLink`] offers, it offers too.
+/// Reaches a node from any task; clones reach the same one. It dereferences to [`NodeLink`].
 ///
 /// A handle keeps the store open: another node can open the directory once all handles are dropped.
 #[derive(Clone)]
@@ -59,14 +59,14 @@ impl Deref for Handle {
 }
 
 impl Handle {
-    /// Blocks, coins and indexes, read without troubling the node's thread. What spans several keys is to be checked
-    /// against the tip before and after, since the store has no snapshots.
+    /// Blocks, coins and indexes, read without the node's thread. Reads of several keys must compare the tip before and
+    /// after, since the store has no snapshots.
     pub fn db(&self) -> &Database {
         &self.0.database
     }
 
-    /// The tree of blocks, read without troubling the node's thread; `None` while that still reads the chain. It is never
-    /// behind the tip that the handle tells, but may be on the way to the next one, and for an instant behind the store.
+    /// The tree of blocks, read without the node's thread; `None` while the chain is being loaded. It is never behind
+    /// the handle's tip, but may be ahead of it, and for an instant behind the store.
     pub fn tree(&self) -> Option<&TreeReader> {
         self.0.tree.get()
     }
@@ -86,10 +86,10 @@ impl Handle {
         &self.0.templates
     }
 
-    /// Writes the mempool to its file, as the node does when it stops; answers where that is.
+    /// Writes the mempool to its file, as at a stop; returns the path.
     ///
     /// # Errors
-    /// [`Stopped`], or inside whatever the file system says.
+    /// [`Stopped`], or inside it the file system's.
     pub async fn save_mempool(&self) -> Result<io::Result<PathBuf>, Stopped> {
         let saved = self.read(|node, _| node.mempool().save()).await?;
         let file = self.0.mempool_file.clone();
@@ -98,17 +98,17 @@ impl Handle {
         Ok(tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error))))
     }
 
-    /// What the node's clock shows.
+    /// The node's time.
     pub fn unix_now(&self) -> UnixTime {
         self.0.clock.now().unix
     }
 
-    /// What went over all connections since the start.
+    /// Traffic of all connections since the start.
     pub fn network_totals(&self) -> Totals {
         self.0.traffic.totals()
     }
 
-    /// What went over one connection; `None` once it is closed.
+    /// Traffic of one connection; `None` once it is closed.
     pub fn peer_totals(&self, peer: PeerId) -> Option<Totals> {
         self.0.traffic.of(peer)
     }
@@ -129,7 +129,7 @@ impl Handle {
         self.0.listens_at
     }
 
-    /// How others connect to this node and to no other, if it waits for them.
+    /// The name by which peers connect to exactly this node, if it listens.
     pub fn peer_name(&self) -> Option<PeerName> {
         Some(PeerName { id: Some(self.id().0), host: self.listens_at()?.to_string() })
     }
@@ -145,8 +145,8 @@ impl Handle {
     }
 
     /// Changes the faults of a link, and answers how it is now. Nothing happens, and the answer is `None`, on a node
-    /// that was started without. A peer whose link is healed is dialled at once if the connection is gone: by itself
-    /// this node might wait half a minute.
+    /// that was started without. If a healed link has no connection, the peer is dialled immediately: otherwise that
+    /// might take half a minute.
     ///
     /// # Errors
     /// [`Stopped`] if the node stopped before it could dial; the link is changed even so.

@@ -31,14 +31,14 @@ pub struct RunningLight {
 }
 
 impl RunningLight {
-    /// Starts a client that asks `peers`; without any it finds some through the network's seeds. Its key is drawn anew each time,
-    /// so that nobody recognises it.
+    /// Starts a client that asks `peers`; without any it finds some through the network's seeds. Its key is new each
+    /// time, so that peers cannot recognise it.
     ///
     /// # Errors
     /// [`StartError`], whose text is meant for the person who started it.
     pub async fn start(params: Arc<Params>, peers: &[PeerName], config: light::Config) -> Result<Self, StartError> {
         let named = resolve(peers).await?;
-        // A seed that has no address today is no reason to give up: there are others.
+        // A seed without an address is skipped: there are others.
         let seeds = if peers.is_empty() { resolve(&params.seeds).await.unwrap_or_default() } else { Vec::new() };
         let config = light::Config { peers: [config.peers, named].concat(), seeds, seed: rand::random(), ..config };
         let clock = Clock::start();
@@ -84,7 +84,7 @@ impl RunningLight {
         match ready.await {
             Ok(Ok(())) => Ok(running),
             Ok(Err(error)) => {
-                // Whatever goes wrong while stopping says less than this error.
+                // This error matters more than one from stopping.
                 let _ = running.stop().await;
                 Err(error)
             }
@@ -105,10 +105,10 @@ impl RunningLight {
         &self.link
     }
 
-    /// Ends the thread and all connections, and writes the headers down for good.
+    /// Stops the thread and all connections, and syncs the headers to the disk.
     ///
     /// # Errors
-    /// [`Failure`] if the client had not stopped of its own free will, or the headers could not be written.
+    /// [`Failure`] if the client's thread failed, or the headers could not be written.
     pub async fn stop(self) -> Result<(), Failure> {
         let result = self.thread.stop().await;
         self.net.stop().await;

@@ -1,4 +1,4 @@
-//! The way to the node's thread: commands and questions go in over a bounded channel, events and the tip come out.
+//! The channel to the node's thread: commands and reads go in through a bounded queue, events and the tip come out.
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -12,11 +12,11 @@ pub(super) const MAX_WAITING_CALLS: usize = 256;
 /// Events that a subscriber may lag behind before it loses the oldest.
 pub(super) const EVENT_BACKLOG: usize = 1024;
 
-/// A visit to the node's thread.
+/// A call on the node's thread.
 pub(super) struct Call<P: Protocol> {
-    /// Looks at the node and says what it is to do; asked again after each command, until it has none.
+    /// Reads the node and returns the next command; called again after each, until it returns none.
     pub(super) next: Next<P>,
-    /// Told once the tip and the events that came of it are published, so a caller that has its answer finds them so.
+    /// Signalled once the resulting tip and events are published, so that the caller sees them.
     pub(super) told: oneshot::Sender<()>,
 }
 
@@ -31,10 +31,10 @@ pub struct Tip {
     pub hash: BlockHash,
 }
 
-/// How far a node is in its life.
+/// A node's stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// The store is open and the chain is being read; calls wait.
+    /// The store is open and the chain is being loaded; calls wait.
     WarmingUp,
     /// The chain is read, and the node handles inputs.
     Running,
@@ -42,7 +42,7 @@ pub enum Stage {
     Stopped,
 }
 
-/// The node has stopped, so nobody answers any more.
+/// The node has stopped and answers no more calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the node has stopped")]
 pub struct Stopped;
@@ -59,7 +59,7 @@ pub struct Link<P: Protocol> {
     pub(super) shutdown: CancellationToken,
 }
 
-// Derived, it would ask the same of `P`.
+// A derived impl would require `P: Clone`.
 impl<P: Protocol> Clone for Link<P> {
     fn clone(&self) -> Self {
         let Self { calls, events, tip, stage, shutdown } = self;
@@ -91,7 +91,7 @@ impl<P: Protocol> Link<P> {
         .await
     }
 
-    /// Has the node carry out the command that `make` makes around its reply, and answers what that was sent. Otherwise as
+    /// Has the node carry out the command that `make` builds around a reply, and returns the reply. Otherwise as
     /// [`Link::read`].
     ///
     /// # Errors
@@ -104,8 +104,8 @@ impl<P: Protocol> Link<P> {
         self.decide(move |_, _, reply| Some(make(reply))).await
     }
 
-    /// Lets `choose` look at the node, and has the node carry out the command that it makes before anything else happens. If
-    /// that is none, `choose` answers itself. Otherwise as [`Link::read`].
+    /// Lets `choose` read the node, and has the node carry out the command that it returns atomically with the read.
+    /// Without a command, `choose` returns the answer. Otherwise as [`Link::read`].
     ///
     /// # Errors
     /// [`Stopped`] if the node stopped before it came to this.
@@ -157,19 +157,19 @@ impl<P: Protocol> Link<P> {
         self.stage.clone()
     }
 
-    /// Asks whoever runs the node to stop it; [`Link::stopped`] tells when it has.
+    /// Requests a shutdown from the program that runs the node; [`Link::stopped`] completes when it has stopped.
     pub fn shutdown(&self) {
         self.shutdown.cancel();
     }
 
-    /// Completes when someone has asked for shutdown.
+    /// Completes when a shutdown was requested.
     pub async fn shutdown_requested(&self) {
         self.shutdown.cancelled().await;
     }
 
     /// Completes when the node's thread has ended, for whatever reason.
     pub async fn stopped(&self) {
-        // An error means that the thread and its sender are gone.
+        // An error means that the thread has ended.
         let _ = self.stage.clone().wait_for(|stage| *stage == Stage::Stopped).await;
     }
 }

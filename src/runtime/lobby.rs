@@ -1,10 +1,9 @@
-//! Those who have dialled in and not yet proven who they are.
+//! Inbound connections whose handshake is under way.
 //!
-//! Until then a connection has no place among the peers, and costs no more than its socket, one task and the buffers of the
-//! handshake. There is room for a known number of them, and no door that the slow could hold shut: when all room is taken,
-//! the one that has been at it longest is sent away. An honest newcomer is done in two round trips; whoever wants to be in
-//! its way has to open as many connections as there is room for within that time, again and again, and of those few may
-//! come from one address.
+//! Until the handshake is done, a connection has no place among the peers, and costs only its socket, one task and the
+//! buffers of the handshake. Their number is bounded, and slow ones cannot block the others: when all places are taken,
+//! the oldest is closed. An honest peer is done in two round trips; to block it, an attacker must fill all places
+//! within that time, again and again, from many addresses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::p2p::bans::Subnet;
 
-/// Most handshakes under way with those who dialled in.
+/// Most inbound handshakes under way.
 pub(super) const MAX_HANDSHAKES: usize = 64;
 /// Most of them from one host ([`Subnet::host`]), loopback excepted: a local test network has but that one.
 pub(super) const MAX_FROM_HOST: usize = 4;
 
-/// Everybody whose handshake is under way. Clones share it.
+/// All inbound handshakes under way. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lobby(Arc<Mutex<Guests>>);
 
@@ -30,18 +29,17 @@ struct Guests {
     waiting: BTreeMap<u64, (Subnet, CancellationToken)>,
 }
 
-/// Somebody's place in the lobby, given back when this is dropped.
+/// The place of a handshake, released when this is dropped.
 #[derive(Debug)]
 pub(super) struct Guest {
     lobby: Lobby,
     number: u64,
-    /// Cancelled when another needs the place.
+    /// Cancelled when another handshake takes the place.
     pub(super) sent_away: CancellationToken,
 }
 
 impl Lobby {
-    /// Lets somebody in. If they are one too many, the one who has waited longest goes: of all, or of those from the same
-    /// host.
+    /// Admits a handshake. If there are too many, in total or from its host, the oldest of these is cancelled.
     pub(super) fn enter(&self, ip: IpAddr) -> Guest {
         let mut guests = self.lock();
         let host = Subnet::host(ip);
@@ -63,7 +61,7 @@ impl Lobby {
         Guest { lobby: self.clone(), number, sent_away }
     }
 
-    /// Nothing that holds this lock can leave the map half changed, so a panic elsewhere does not spoil it.
+    /// No code under this lock can panic halfway, so a poisoned lock still guards consistent data.
     fn lock(&self) -> MutexGuard<'_, Guests> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! The mempool in a file between two runs, as Bitcoin Core keeps it. It is a convenience: what cannot be read or written is
-//! logged and left, and a kill loses it.
+//! The mempool in a file between two runs, as Bitcoin Core keeps it. It is a convenience: a failure to read or write it
+//! is logged, and a kill loses it.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ impl MempoolFile {
         Self(data_dir.join(NAME))
     }
 
-    /// The command that hands what is there to a node, which checks it bit by bit.
+    /// The command that restores the saved mempool, which the node checks in parts.
     pub(super) fn load(&self) -> Option<Command> {
         let path = self.0.clone();
         match fs::read(&path) {
@@ -45,10 +45,10 @@ impl MempoolFile {
         &self.0
     }
 
-    /// Writes what [`Mempool::save`](crate::mempool::Mempool::save) gave, in place of what is there.
+    /// Replaces the file with the bytes of [`Mempool::save`](crate::mempool::Mempool::save).
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     pub(super) fn write(&self, saved: &[u8]) -> io::Result<()> {
         private_file::replace(&self.0, saved)
     }

@@ -1,4 +1,4 @@
-//! Mining as part of a running node: keeps the miner's work fresh and hands in what it finds.
+//! Mining in a running node: keeps the miner's template fresh and submits found blocks.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,22 +21,22 @@ use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
 
-/// Between looks at the mempool: better fees wait at most so long.
+/// Interval of mempool checks, and so the longest wait for better fees.
 const REFRESH: Duration = Duration::from_secs(1);
 /// Oldest work, so that a block's time is never far from when it was found.
 const MAX_AGE: Duration = Duration::from_secs(10);
-/// What the hash rate is taken over.
+/// Window of the hash rate.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// Between hash rates in the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// A node that knows of so many more headers than it has blocks is catching up, and would mine in vain. A few may be
-/// a bait: whoever publishes headers but no bodies must not stop others from mining.
+/// With this many more headers than blocks a node is catching up, and mining would be in vain. With fewer it goes on: a
+/// peer that publishes headers without bodies must not stop miners.
 const CATCHING_UP: u32 = 10;
 
 /// Starts, stops and watches a node's miner.
 pub struct MiningControl {
     order: watch::Sender<Option<Order>>,
-    /// Who was named last.
+    /// The last payee.
     payee: Mutex<Option<PublicKey>>,
     meters: Arc<Meters>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -49,10 +49,10 @@ struct Order {
     threads: NonZeroUsize,
 }
 
-/// What mining has come to.
+/// The state of mining.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Status {
-    /// Who is paid, or was last, while nothing is mined; `None` if there never was one.
+    /// The present payee, or the last one; `None` if there never was one.
     pub payee: Option<PublicKey>,
     /// Mining threads; 0 while nothing is mined.
     pub threads: usize,
@@ -104,7 +104,7 @@ impl MiningControl {
         }
     }
 
-    /// What mining has come to.
+    /// The state of mining.
     pub fn status(&self) -> Status {
         let order = *self.order.borrow();
         Status {
@@ -121,7 +121,7 @@ impl MiningControl {
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
             task.abort();
-            // The only error left is that it was aborted, which is the point.
+            // The only possible error is that it was aborted, as intended.
             let _ = task.await;
         }
     }
@@ -195,7 +195,7 @@ async fn mine(link: &NodeLink, order: Order, meters: &Arc<Meters>) -> Result<std
     }
 }
 
-/// What the miner is working on, as far as it tells whether other work would be better.
+/// The miner's present work, to decide whether a new template is better.
 #[derive(Debug, Clone, Copy)]
 struct Work {
     payee: PublicKey,
@@ -206,9 +206,9 @@ struct Work {
 }
 
 enum Renewed {
-    /// What there is will do.
+    /// The present work is still good.
     Same,
-    /// There is nothing sensible to work on.
+    /// There is nothing to mine on now.
     Pause,
     /// A template that replaces the one before.
     Job(Box<Template>),
@@ -222,13 +222,13 @@ impl Work {
         Self { payee, extra_nonce: rand::random(), basis: None }
     }
 
-    /// Hands in a block, if one was found, and asks what to work on next.
+    /// Submits a found block, if any, and gets the next work.
     async fn renew(&mut self, link: &NodeLink, block: Option<Block>, meters: &Meters) -> Result<Renewed, Stopped> {
         if let Some(block) = block {
             let (hash, height) = (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height));
             if let Err(error) = link.command(move |reply| Command::SubmitBlock(block, reply)).await? {
                 warn!(%error, "block found, but not accepted");
-                // The next would hardly fare better, so the next look at the clock is soon enough.
+                // The next block would probably fail too, so wait for the next interval.
                 return Ok(self.pause());
             }
             meters.blocks_found.fetch_add(1, Ordering::Relaxed);
@@ -275,7 +275,7 @@ impl Work {
     }
 }
 
-/// Nonces tried on the node's thread: enough where blocks are instant, and soon over where they are not.
+/// Nonces tried on the node's thread: enough for instant blocks, and quickly done otherwise.
 const QUICK_TRIES: u32 = 1 << 12;
 /// How long blocks are made on the node's thread before peers and other callers have their turn.
 const SLICE: Duration = Duration::from_millis(20);

@@ -1,10 +1,9 @@
 //! Runs a node: its thread, its sockets, its clock and its miner.
 //!
 //! One OS thread (`driver.rs`) owns the [`Node`](crate::p2p::Node) with chain, mempool and peers, so none of them is
-//! behind a lock. Sockets are tokio tasks that find out who is there, decrypt and decode messages, and wait when the
-//! node has enough to do. Everybody else holds a
-//! [`Handle`]: reads go straight to the store or, as closures over `&Node`, to the node's thread; what changes the node goes there as a
-//! [`Command`](crate::p2p::Command).
+//! behind a lock. Sockets are tokio tasks that verify peers' ids, decrypt and decode messages, and wait when the node
+//! is busy. All other code holds a [`Handle`]: reads go to the store or, as closures over `&Node`, to the node's
+//! thread; changes go there as a [`Command`](crate::p2p::Command).
 
 mod chaos;
 mod clock;

@@ -1,5 +1,5 @@
-//! The listener and the dialler: they make connections, find out who is there, number them and hand them to the node's
-//! thread, which never hears of those whose handshake fails.
+//! The listener and the dialler: they make connections, verify ids, number the connections and hand them to the node's
+//! thread, which never sees a failed handshake.
 
 use std::io;
 use std::net::SocketAddr;
@@ -50,7 +50,7 @@ struct Shared {
     stop: CancellationToken,
 }
 
-/// A connection whose other side is known.
+/// A connection whose handshake is done.
 struct Met {
     stream: TcpStream,
     session: Session,
@@ -130,7 +130,7 @@ impl Net {
         });
     }
 
-    /// The handshake with somebody who dialled in.
+    /// The handshake of an inbound connection.
     async fn greet(&self, mut stream: TcpStream, address: SocketAddr) -> Result<Met, HandshakeError> {
         let deadline = Instant::now() + self.0.limits.first_message;
         at_once(&stream, address);
@@ -139,7 +139,7 @@ impl Net {
         Ok(Met { stream, session, deadline })
     }
 
-    /// Dials, from any thread; somebody else than `id` will not do, if it is given. The answer arrives in the inbox.
+    /// Dials, from any thread, with a required `id` if given. The result arrives in the inbox.
     pub(super) fn dial(&self, address: SocketAddr, id: Option<NodeId>) {
         let net = self.clone();
         self.0.tasks.spawn_on(
@@ -178,7 +178,7 @@ impl Net {
         Ok(Met { stream, session, deadline })
     }
 
-    /// Goes on with something while the link to an address is not cut.
+    /// Polls a future only while the link to an address is not cut.
     async fn unless_cut<F: Future>(&self, address: SocketAddr, future: F) -> F::Output {
         match &self.0.chaos {
             Some(chaos) => chaos.unless_cut(address, future).await,
@@ -231,7 +231,7 @@ impl Net {
         });
     }
 
-    /// Closes everything and waits until it is closed; connections get a moment for their last words.
+    /// Closes everything and waits; connections get a moment to write their last messages.
     pub(super) async fn stop(&self) {
         self.0.stop.cancel();
         self.0.tasks.close();

@@ -16,7 +16,7 @@ const MAX_ADDRESSES: usize = 8;
 /// Until the first answer, a name is asked for more often: at the start of a whole network it may not exist yet.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// What the addresses of a name are for.
+/// The use of a name's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// To stay connected to.
@@ -25,8 +25,8 @@ pub(super) enum Role {
     Seed,
 }
 
-/// Looks `name` up again and again, for as long as it is polled, and tells the node: of new addresses, and of those that
-/// the name service no longer gives.
+/// Resolves `name` repeatedly while it is polled, and informs the node of new addresses and of those that no longer
+/// resolve.
 pub(super) async fn follow(name: PeerName, role: Role, link: NodeLink, interval: Duration) {
     let PeerName { id, host: name } = name;
     let id = id.map(NodeId);

@@ -64,7 +64,7 @@ impl Starting {
         match ready.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                // Whatever goes wrong while stopping says less than this error.
+                // This error matters more than one from stopping.
                 let _ = running.stop().await;
                 return Err(error);
             }
@@ -88,7 +88,7 @@ impl Running {
         Self::launch(config).await?.ready().await
     }
 
-    /// Opens the store and binds the port, and leaves the chain to be read: for those who want to answer meanwhile that
+    /// Opens the store and binds the port, but does not load the chain, so that the caller can report meanwhile that
     /// the node is warming up.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl Running {
         Ok(Starting { running: Self { handle, net, thread, p2p_address }, ready, config })
     }
 
-    /// The handle, to be cloned for whoever needs the node.
+    /// The handle, to be cloned by users of the node.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
@@ -196,7 +196,7 @@ impl Running {
         self.p2p_address
     }
 
-    /// Completes when someone asked for shutdown through a handle, or the node's thread ended by itself.
+    /// Completes when a shutdown was requested through a handle, or the node's thread ended by itself.
     pub async fn finished(&self) {
         tokio::select! {
             () = self.handle.shutdown_requested() => {}
@@ -209,7 +209,7 @@ impl Running {
     /// The directory is free for another node once all clones of the handle are dropped too.
     ///
     /// # Errors
-    /// [`Failure`] if the node had not stopped of its own free will, or the store could not be flushed.
+    /// [`Failure`] if the node's thread failed, or the store could not be flushed.
     pub async fn stop(self) -> Result<(), Failure> {
         let Self { handle, net, thread, .. } = self;
         handle.miner().stop().await;
@@ -239,9 +239,9 @@ fn record(path: &Path) -> Result<Recorder, StartError> {
     Recorder::create(path).map_err(|source| StartError::Record { path: path.to_owned(), source })
 }
 
-/// What others give to `--connect`.
+/// The argument of `--connect` on other nodes.
 fn address_for_others(id: NodeId, address: SocketAddr) -> String {
-    // Under which of its addresses others reach this machine, it does not know.
+    // The node does not know which of its addresses peers can reach.
     if address.ip().is_unspecified() { format!("{id}@HOST:{}", address.port()) } else { format!("{id}@{address}") }
 }
 

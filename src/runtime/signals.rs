@@ -1,4 +1,4 @@
-//! The operator's wish to stop.
+//! Signals that stop the node.
 
 /// Completes at the first SIGINT (Ctrl-C) or, on Unix, SIGTERM or SIGHUP: a terminal that is closed ends a node in order.
 /// A SIGHUP that the parent had this process ignore, as `nohup` does, goes on being ignored.

@@ -1,4 +1,4 @@
-//! The life of the node's thread, panics included.
+//! The node's thread, from start to end, panics included.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,10 +15,10 @@ use super::net::Net;
 use crate::p2p::{Event, Now, Protocol};
 use crate::storage::StoreError;
 
-/// A protocol, and what its owner asks of it before all else.
+/// A protocol, and the commands to carry out first.
 pub(super) type Opened<P> = Result<(P, Vec<<P as Protocol>::Command>), StartError>;
 
-/// What the thread is born with.
+/// The parts that the thread starts with.
 pub(super) struct Birth<P: Protocol> {
     pub(super) name: Option<String>,
     /// Cancelled when the store has failed: the thread ends then, whatever made the change that could not be written.

@@ -1,4 +1,4 @@
-//! Peers that keep to the protocol no further than it serves them. None of them has any power to mine.
+//! Byzantine peers: they follow the protocol only as far as their attack needs. None of them mines.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,9 +27,9 @@ use crate::primitives::tx::Transaction;
 const TURN: Duration = Duration::from_secs(5);
 /// How many connections to others it wants.
 const DIALS: usize = 16;
-/// To how many of those at a time it dials at most.
+/// Most dials in a round.
 const DIALS_A_TURN: usize = 4;
-/// The part of its messages in which a garbler flips a bit.
+/// The fraction of a garbler's messages in which a bit is flipped.
 pub(super) const GARBLED: f64 = 0.02;
 /// Transactions that do not exist in a hollow block.
 const HOLLOW: usize = 20;
@@ -40,9 +40,9 @@ const SPAM: usize = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Attack {
-    /// Announce every block as soon as anybody does, and never deliver it.
+    /// Announce every block as soon as it is heard of, and never deliver it.
     Withhold,
-    /// The same with compact blocks: deliver short ids of transactions that nobody has, and never those.
+    /// The same with compact blocks: send short ids of transactions that do not exist.
     Hollow,
     /// Send malformed frames, bad headers, blocks and transactions.
     Garbage,
@@ -50,7 +50,7 @@ pub enum Attack {
     Stale,
     /// Announce transactions that do not exist.
     Spam,
-    /// Take the places of one node, tell it of nobody else, and tell it no block.
+    /// Occupy the connections of one node, name no other nodes to it, and announce no blocks.
     Eclipse,
 }
 
@@ -71,10 +71,10 @@ impl Attack {
     }
 }
 
-/// How far a connection is.
+/// The stage of a connection's handshake.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It came in, and is to say hello first.
+    /// Inbound; the other side says hello first.
     Dialled,
     /// Hello was said and is to be answered.
     Greeted,
@@ -89,18 +89,18 @@ struct Byzantine {
     rng: ChaCha20Rng,
     /// Addresses of the honest nodes to dial.
     targets: Vec<SocketAddr>,
-    /// It and its like.
+    /// All colluding peers, itself included.
     gang: Vec<Contact>,
     hello: Hello,
     /// Connections.
     peers: BTreeMap<PeerId, State>,
     /// Headers after genesis: those heard of, or its own.
     headers: Vec<Header>,
-    /// Greatest height that anybody claimed.
+    /// Greatest height claimed by any peer.
     height: u32,
 }
 
-/// A peer that does what `attack` says to `targets`, which it dials. It listens at a node's port, among its `gang`.
+/// A peer that dials `targets` and performs `attack` on them. It listens at a node's port and colludes with `gang`.
 pub(super) fn script(
     attack: Attack,
     params: Arc<Params>,
@@ -109,7 +109,7 @@ pub(super) fn script(
     rng: ChaCha20Rng,
 ) -> Script {
     let work = Bits(0x0300_0001).target().map(|target| target.work()).unwrap_or_default();
-    // Whoever withholds or stalls wants to be asked first.
+    // A withholding or stalling peer claims the most work, to be asked first.
     let boasts = matches!(attack, Attack::Withhold | Attack::Hollow | Attack::Garbage | Attack::Stale);
     let tip = TipClaim {
         height: if boasts { 1_000_000 } else { 0 },
@@ -210,7 +210,7 @@ impl Byzantine {
         outputs
     }
 
-    /// Keeps the headers of the longest chain heard of; answers those that are new.
+    /// Keeps the headers of the longest chain heard of; returns the new ones.
     fn learn(&mut self, headers: &[Header]) -> Vec<Header> {
         if !matches!(self.attack, Attack::Withhold | Attack::Hollow | Attack::Garbage) {
             return Vec::new();
@@ -236,7 +236,7 @@ impl Byzantine {
 
     fn headers_after(&mut self, locator: &[BlockHash]) -> Option<Message> {
         match self.attack {
-            // Its own header on top of everybody's: whoever takes it asks for the block.
+            // Its own header on the best chain: a node that accepts it requests the block.
             Attack::Garbage => self.bad_header().map(|header| Message::Headers(vec![header])),
             Attack::Spam | Attack::Eclipse => Some(Message::Headers(Vec::new())),
             Attack::Withhold | Attack::Hollow | Attack::Stale => {
@@ -246,7 +246,7 @@ impl Byzantine {
         }
     }
 
-    /// What it tells a peer unasked, after hello and at every turn.
+    /// Unsolicited messages to a peer, after the handshake and in every round.
     fn mischief(&mut self) -> Vec<Message> {
         let genesis = self.params.genesis.header;
         match self.attack {
@@ -280,12 +280,12 @@ impl Byzantine {
                 let nothing = |rng: &mut ChaCha20Rng| Item::Transaction(Txid::from_bytes(rng.random()));
                 vec![Message::Inventory((0..SPAM).map(|_| nothing(&mut self.rng)).collect())]
             }
-            // It speaks when it is asked.
+            // It only answers.
             Attack::Eclipse => Vec::new(),
         }
     }
 
-    /// Some of its like.
+    /// Some of the colluding peers.
     fn accomplices(&mut self) -> Vec<Contact> {
         self.gang.shuffle(&mut self.rng);
         self.gang.iter().copied().take(K).collect()
@@ -306,7 +306,7 @@ impl Byzantine {
         Some(header)
     }
 
-    /// Half as long a chain as the longest that anybody claimed.
+    /// A chain half as long as the longest claimed.
     fn lengthen(&mut self) {
         while self.headers.len() < 1 + self.height as usize / 2 {
             let parent = self.headers.last().copied().unwrap_or(self.params.genesis.header);
@@ -318,7 +318,8 @@ impl Byzantine {
         }
     }
 
-    /// The compact form of a block, true as far as its header. The coinbase of genesis passes for any until the others come.
+    /// A compact block with a true header. The coinbase of genesis stands in for the block's until the transactions are
+    /// requested.
     fn hollow(&mut self, item: &Item) -> Option<Message> {
         let Item::CompactBlock(hash) = item else { return None };
         let header = *self.headers.iter().rfind(|header| header.hash() == *hash)?;

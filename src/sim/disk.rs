@@ -1,4 +1,4 @@
-//! A node's store in a simulation: in memory, and with what a crash leaves of it.
+//! A node's store in a simulation: in memory, with the losses of a crash.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::storage::{Batch, MemoryStore, Store, StoreError, Visitor};
 /// Time after which what is committed is sure to have been written, as with a node's real store.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 
-/// A store that remembers what the last half second has changed, for a crash to take back: whole batches, the last first.
+/// A store that can undo the batches of the last half second, latest first, to simulate a crash.
 #[derive(Debug)]
 pub(super) struct Disk {
     kept: MemoryStore,
@@ -21,7 +21,7 @@ pub(super) struct Disk {
     unwritten: Mutex<VecDeque<Unwritten>>,
 }
 
-/// A batch that a crash may take back: when it was committed, and the values before it.
+/// A batch that a crash may undo: when it was committed, and the values before it.
 #[derive(Debug)]
 struct Unwritten {
     at: MonoTime,
@@ -36,7 +36,7 @@ impl Disk {
     /// Loses what was committed in the last `span` and not flushed.
     ///
     /// # Errors
-    /// The store's, which memory's has not.
+    /// The store's; a memory store has none.
     pub(super) fn crash(&self, span: Duration) -> Result<(), StoreError> {
         let now = self.now();
         let mut unwritten = self.unwritten();
@@ -58,7 +58,7 @@ impl Disk {
         MonoTime::from_millis(self.clock.load(Ordering::Relaxed))
     }
 
-    /// Nothing that holds this lock can leave half a change.
+    /// No code under this lock can panic halfway, so a poisoned lock still guards consistent data.
     fn unwritten(&self) -> MutexGuard<'_, VecDeque<Unwritten>> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,7 +129,7 @@ mod tests {
             ["a", "b", "c", "last"].map(|key| text(&disk, key)),
             [Some("1000".to_owned()), Some("1300".to_owned()), None, Some("b".to_owned())]
         );
-        // What a crash has left is written, and so is what was flushed.
+        // Commits that survived the crash, and flushed ones, are written.
         put(&disk, "d", "1500");
         disk.flush().unwrap();
         disk.crash(LINGER).unwrap();

@@ -1,8 +1,8 @@
-//! A payment taken back, between whole nodes: the race of [`super::race`] with a real coin spent twice.
+//! A double spend between full nodes: the race of [`super::race`] with a real coin.
 //!
-//! Three nodes run: the merchant's, an honest miner's and the attacker's. The attacker's is cut off from the others for as
-//! long as it mines in secret. It knows a payment of the coin to the attacker himself and mines that; the merchant is given a
-//! payment of the same coin. When its branch is longer, the wires are mended, and the nodes do what nodes do.
+//! Three nodes run: the merchant's, an honest miner's and the attacker's. The attacker's is partitioned from the others
+//! while it mines a payment of the coin to the attacker in secret; the merchant receives a payment of the same coin.
+//! When the secret branch is longer, the partition is healed and the nodes reorganise.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,16 +34,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const FEE_RATE: FeeRate = FeeRate::from_grains_per_byte(2);
 const PRICE: Amount = Amount::from_grains(9 * COIN);
 
-/// Why an attack could not be played to its end.
+/// Why an attack could not be completed.
 #[derive(Debug, thiserror::Error)]
 pub enum AttackError {
     /// The coin could not be spent.
     #[error(transparent)]
     Payment(#[from] PaymentError),
-    /// A store failed, which memory's does not.
+    /// A store failed, which a memory store never does.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The nodes did not do what they must.
+    /// The nodes did not behave as expected.
     #[error("race {number}: {what}")]
     Unexpected {
         /// The race's number, which its random numbers follow from.
@@ -53,15 +53,15 @@ pub enum AttackError {
     },
 }
 
-/// What came of one attack.
+/// The result of one attack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FullRun {
     /// How the race ended.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// Confirmations that the merchant's node gave the payment before the wires were mended.
+    /// Confirmations of the payment at the merchant's node before the partition was healed.
     pub confirmations_seen: u32,
-    /// Blocks that the merchant's node took back in the end.
+    /// Blocks that the merchant's node disconnected in the end.
     pub depth: u32,
     /// Whether the payment is gone from the merchant's chain and mempool and his wallet is empty.
     pub payment_gone: bool,

@@ -1,7 +1,7 @@
-//! One message on its way to very many nodes, in rounds: how long it takes, and what it costs.
+//! Propagation of one message through a very large network, in rounds: its time and its cost.
 //!
-//! Every node dials some others, at random, and messages go both ways, as in the real network; to whom a node pushes, whom it
-//! asks and when, [`crate::p2p::fanout`] decides. A round is the time that one message takes.
+//! Every node dials some random others, and messages go both ways, as in the real network. [`crate::p2p::fanout`]
+//! decides to which peers a node pushes and which it asks. A round is the latency of one message.
 
 use std::iter;
 
@@ -19,7 +19,7 @@ use crate::primitives::hash::Txid;
 
 /// Rounds that a node waits after the first announcement for a push that may be under way, before it asks.
 const PATIENCE: usize = 1;
-/// Rounds after which whoever was asked and did not deliver is given up.
+/// Rounds after which a request times out.
 const TIMEOUT: usize = 4;
 
 /// The network through which messages spread, and how.
@@ -29,7 +29,7 @@ pub struct GossipSetup {
     pub nodes: u32,
     /// How many others each dials; so many more dial it, in the mean.
     pub degree: u32,
-    /// To how many peers a node pushes what is news.
+    /// Number of peers to which a node pushes a new message.
     pub fanout: u32,
     /// Bytes of the message.
     pub bytes: u32,
@@ -39,7 +39,7 @@ pub struct GossipSetup {
     pub seed: u64,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GossipReport {
     /// The setup that these figures are for.
@@ -59,7 +59,7 @@ pub struct GossipReport {
     pub messages_per_node: f64,
     /// Their bytes, those of their frames included.
     pub bytes_per_node: f64,
-    /// What would have come of it had each node pushed the message on once and forgotten it.
+    /// The result if each node pushed the message once and then forgot it.
     pub push_only: PushOnly,
 }
 
@@ -68,13 +68,13 @@ pub struct GossipReport {
 pub struct PushOnly {
     /// The part of the nodes reached if each pushes to any others of the network, at random.
     pub coverage: f64,
-    /// The same by the formula, for a network without end: the positive solution of c = 1 − e^(−fanout · c).
+    /// The same by the formula for an infinite network: the positive solution of c = 1 − e^(−fanout · c).
     pub closed_form: f64,
     /// The part reached if each pushes to some of its own peers, which are as good as random.
     pub over_peers: f64,
 }
 
-/// Who is connected to whom.
+/// The connection graph.
 struct Overlay {
     /// Where each node's peers begin in `peers`; one more for the end.
     starts: Vec<usize>,
@@ -118,15 +118,15 @@ impl Overlay {
 
 #[derive(Debug, Clone, Copy)]
 enum What {
-    /// The whole message comes, unasked.
+    /// The whole message arrives unsolicited.
     Pushed,
-    /// The whole message comes, as was asked.
+    /// The requested message arrives.
     Delivered,
     Announced,
     Asked,
-    /// The node has waited long enough to ask who announced it.
+    /// The node has waited long enough and may ask an announcer.
     MayAsk,
-    /// Whoever was asked has not delivered.
+    /// A request has timed out.
     TimedOut,
 }
 
@@ -134,7 +134,7 @@ enum What {
 #[derive(Debug, Clone, Copy)]
 struct Event {
     node: u32,
-    /// Whom it comes from, or concerns.
+    /// The peer that it comes from or concerns.
     peer: u32,
     what: What,
 }
@@ -144,7 +144,7 @@ struct Node {
     /// The round in which the message came.
     came: Option<u64>,
     pull: Pull,
-    /// Peers that have the message or will in a moment, as far as the node knows.
+    /// Peers known to have the message or about to receive it.
     know: Vec<u32>,
 }
 
@@ -162,7 +162,7 @@ struct Run<'a> {
     bytes: u64,
 }
 
-/// Lets node 0 have a message, and sees where it comes. `progress` is told of each node that it reaches.
+/// Starts a message at node 0 and follows its propagation. `progress` is called for each node reached.
 pub fn run(setup: &GossipSetup, progress: &dyn Fn()) -> GossipReport {
     let mut rng = ChaCha20Rng::seed_from_u64(setup.seed);
     let overlay = Overlay::new(setup.nodes, setup.degree, &mut rng);
@@ -282,7 +282,7 @@ impl Run<'_> {
     }
 }
 
-/// The part reached if everybody pushes a message on once, to peers or to anybody.
+/// The fraction reached if every node pushes a message once, to peers or to random nodes.
 fn push_and_forget(setup: &GossipSetup, overlay: Option<&Overlay>, rng: &mut ChaCha20Rng) -> f64 {
     let mut has = vec![false; setup.nodes as usize];
     let mut open = vec![0];

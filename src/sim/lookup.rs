@@ -1,10 +1,9 @@
-//! Lookups among very many nodes: how many questions it takes to find one of a million.
+//! Lookups in a very large network: how many queries it takes to find one node of a million.
 //!
-//! Every node's table is filled by [`Table`] itself, then kept as no more than numbers of nodes, so that a million fit in
-//! memory; every lookup is a [`Lookup`], over wires of random latency. Whom a node meets first, and so keeps, is drawn at
-//! random from all those at a distance, as it comes about in a network that has stood for a while; the dead were alive
-//! when they were met. Each node and each lookup draws from a generator of its own, so results do not depend on
-//! how many threads there are.
+//! Every node's table is filled by [`Table`] itself, then kept as no more than numbers of nodes, so that a million fit
+//! in memory; every lookup is a [`Lookup`], over wires of random latency. The contacts of a node are drawn at random
+//! from all nodes at each distance, as in a network that has run for a while; the dead were alive when they were met.
+//! Each node and each lookup draws from a generator of its own, so results do not depend on how many threads there are.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -27,7 +26,7 @@ use crate::primitives::time::MonoTime;
 
 /// Shortest and longest time from a question to its answer.
 const ROUND_TRIP: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(300)];
-/// How often a node is met at most for each place in a bucket, if many are refused a place.
+/// Most draws for each place in a bucket, if many nodes are refused a place.
 const DRAWS_PER_PLACE: usize = 4;
 /// Generators: for the nodes' tables, then for the lookups, then one for all else.
 const TABLES: u64 = 1;
@@ -51,13 +50,13 @@ pub struct LookupSetup {
     pub seed: u64,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LookupReport {
     /// The setup that these figures are for.
     #[serde(flatten)]
     pub setup: LookupSetup,
-    /// How many had to be asked one after the other to find the nearest, itself included.
+    /// Length of the chain of queries that led to the nearest node, itself included.
     pub hops: Summary,
     /// Questions and answers of a lookup together.
     pub messages: Summary,
@@ -164,8 +163,7 @@ impl<'a> Net<'a> {
         [range.start..middle, middle..range.end]
     }
 
-    /// The table that a node has come to have, and whom it met on the way, by id: to look a number up among all ids instead
-    /// takes longer than all else.
+    /// A node's table, and the nodes that it met, by id: looking numbers up among all ids would dominate the run time.
     fn table(&self, node: u32) -> (Table, Vec<(NodeId, u32)>) {
         let mut rng = generator(self.setup.seed, TABLES, u64::from(node));
         let k = usize::from(self.setup.k);
@@ -207,7 +205,7 @@ impl<'a> Net<'a> {
         (table, met)
     }
 
-    /// What [`Table::closest`] would say, were the node's table still there.
+    /// The result of [`Table::closest`] for a node whose table is compacted.
     fn closest(&self, node: u32, table: &Contacts, target: &NodeId) -> Vec<Contact> {
         let count = usize::from(self.setup.k);
         let mut found: Vec<Contact> = Vec::with_capacity(2 * count);
@@ -226,7 +224,7 @@ impl<'a> Net<'a> {
         found
     }
 
-    /// The nodes nearest to an id of all that live but one, the nearest first.
+    /// The live nodes nearest to an id, except one, nearest first.
     fn truth(&self, target: &NodeId, count: usize, but: u32) -> Vec<NodeId> {
         let mut found = Vec::with_capacity(count);
         // Ranges of ids that agree above a bit, the nearest last.
@@ -249,7 +247,7 @@ impl<'a> Net<'a> {
         found
     }
 
-    /// One lookup; `None` if there is nobody to make it.
+    /// One lookup; `None` if no node is alive to make it.
     fn lookup(&self, number: u32, tables: &[Contacts]) -> Option<Trial> {
         let (k, alpha) = (usize::from(self.setup.k), usize::from(self.setup.alpha));
         let mut rng = generator(self.setup.seed, LOOKUPS, u64::from(number));

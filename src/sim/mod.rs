@@ -1,12 +1,12 @@
 //! A network of real nodes in virtual time.
 //!
-//! Every node is a [`Node`] as it runs over sockets, with a store in memory; only wires and clocks are made up. Latency,
-//! retransmissions, broken connections, partitions, crashes and whoever finds a block follow from one seed, so a run
-//! repeats to the last message: [`Sim::trace`] is a hash over all of them. A [`Script`] plays a peer that does not keep
-//! to the protocol.
+//! Every node is a [`Node`] as it runs over sockets, with a store in memory; only the network and the clocks are
+//! simulated. Latency, retransmissions, broken connections, partitions, crashes and mining follow from one seed, so a
+//! run repeats exactly: [`Sim::trace`] is a hash over all messages. A [`Script`] acts as a peer that breaks the
+//! protocol.
 //!
-//! [`network`] makes a whole experiment of it, with faults and figures, and [`doublespend`] mounts an attack. For networks
-//! too large for that there are [`lookup`] and [`gossip`], where nodes are no more than what these need.
+//! [`network`] runs experiments with faults and measurements, and [`doublespend`] an attack. [`lookup`] and [`gossip`]
+//! simulate larger networks with nodes reduced to one protocol.
 
 mod byzantine;
 mod disk;
@@ -54,7 +54,7 @@ const PORT: u16 = 7331;
 /// Time from genesis to the start of a run.
 const HEAD_START: Duration = Duration::from_secs(600);
 
-/// A generator for one thing among many, so that how much one draws does not change another.
+/// A separate generator for each use, so that one's draws do not change another's.
 fn generator(seed: u64, what: u64, number: u64) -> ChaCha20Rng {
     let mut bytes = [0; 32];
     for (chunk, part) in bytes.chunks_exact_mut(8).zip([seed, what, number]) {
@@ -63,13 +63,13 @@ fn generator(seed: u64, what: u64, number: u64) -> ChaCha20Rng {
     ChaCha20Rng::from_seed(bytes)
 }
 
-/// A peer that does as it likes: what it is told, and what it wants done, are a node's.
+/// A scripted peer, with the inputs and outputs of a node.
 pub type Script = Box<dyn FnMut(Now, Input) -> Vec<Output>>;
 
-/// What the wires are like.
+/// The network's conditions.
 #[derive(Debug, Clone)]
 pub struct Weather {
-    /// How long a message takes, drawn once for each connection.
+    /// Latency of a message, drawn once for each connection.
     pub latency: Latency,
     /// Most that one takes longer now and then.
     pub jitter: Duration,
@@ -82,7 +82,7 @@ pub struct Weather {
 }
 
 impl Default for Weather {
-    /// Houses in one country: 10 to 80 ms, 5 ms of jitter, 10 MB/s, nothing lost.
+    /// Homes in one country: 10 to 80 ms, 5 ms of jitter, 10 MB/s, no loss.
     fn default() -> Self {
         Self {
             latency: Latency::Uniform(Duration::from_millis(10), Duration::from_millis(80)),
@@ -94,7 +94,7 @@ impl Default for Weather {
     }
 }
 
-/// What went over all wires.
+/// Traffic of the whole network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Messages that arrived.
@@ -131,13 +131,13 @@ struct Place {
     actor: Actor,
     disk: Arc<Disk>,
     config: Config,
-    /// How many times it was started: what was foreseen for an earlier life does not happen.
+    /// How many times it was started: events scheduled for an earlier start are dropped.
     life: u32,
     wake: Option<MonoTime>,
     group: usize,
     /// The part of its messages, from 0 to 1, of which a bit is flipped.
     garbled: f64,
-    /// What its node told, with the time.
+    /// Its node's events, with their times.
     events: Vec<(MonoTime, Event)>,
 }
 
@@ -207,7 +207,7 @@ impl Sim {
         SocketAddr::from((Ipv4Addr::new(10, high, low, 1), PORT))
     }
 
-    /// Who a node is, as it would prove to others.
+    /// A node's id.
     pub fn id(node: usize) -> NodeId {
         NodeId(Sha256::digest((node as u64).to_le_bytes()).into())
     }
@@ -222,13 +222,13 @@ impl Sim {
     /// Starts a node with an empty store that knows the addresses of others; returns its number, counted from 0.
     ///
     /// # Errors
-    /// The store's, which memory's has not.
+    /// The store's; a memory store has none.
     pub fn add_node(&mut self, seeds: &[usize]) -> Result<usize, StoreError> {
         let config = Config { seeds: seeds.iter().map(|seed| Self::address(*seed)).collect(), ..Config::default() };
         self.add_node_with(config)
     }
 
-    /// Starts a node with settings of its own; port and seed of randomness are the simulation's to give.
+    /// Starts a node with its own settings; the simulation sets the port and the random seed.
     ///
     /// # Errors
     /// As [`Sim::add_node`].
@@ -240,7 +240,7 @@ impl Sim {
         Ok(node)
     }
 
-    /// Adds a peer that acts by a script: it is told what a node would be, and does what it returns.
+    /// Adds a scripted peer: the script receives a node's inputs and returns its outputs.
     pub fn add_script(&mut self, script: Script) -> usize {
         let node = self.places.len();
         self.places.push(Place::new(Actor::Scripted(script), Config::default(), &self.clock));
@@ -253,11 +253,11 @@ impl Sim {
         self.places[node].garbled = part;
     }
 
-    /// The node's process ends without a word: its connections break, what it had in memory is gone, and of what it
-    /// wrote in the last half second a part that chance decides, as with a real store.
+    /// Kills the node's process: its connections break, its memory is lost, and so is a random part of the writes of
+    /// the last half second, as with the real store.
     ///
     /// # Errors
-    /// The store's, which memory's has not.
+    /// The store's; a memory store has none.
     pub fn crash(&mut self, node: usize) -> Result<(), StoreError> {
         let lost = draw_between(Duration::ZERO, disk::LINGER, &mut self.rng);
         self.note("crash", [node as u64, lost.as_millis() as u64, 0]);
@@ -270,7 +270,7 @@ impl Sim {
         Ok(())
     }
 
-    /// Starts a node that is down, with the store that it left.
+    /// Restarts a node that is down, with its store.
     ///
     /// # Errors
     /// As [`Sim::add_node`].
@@ -318,13 +318,13 @@ impl Sim {
         &self.places[node].events
     }
 
-    /// Has a node carry out the command that `make` makes around its reply, and then what follows; answers what the reply
-    /// was sent. `None` if it is not up.
+    /// Has a node carry out the command that `make` builds around a reply, delivers its outputs, and returns the reply.
+    /// `None` if the node is down.
     pub fn command<R: Send + 'static>(&mut self, node: usize, make: impl FnOnce(Reply<R>) -> Command) -> Option<R> {
         let now = self.now();
         let Actor::Up(up) = &mut self.places[node].actor else { return None };
         let (sender, answer) = std::sync::mpsc::channel();
-        // The other end is right here.
+        // The receiver is in this function.
         up.command(now, make(Reply::to(move |result| drop(sender.send(result)))));
         self.carry_out(node);
         answer.try_recv().ok()
@@ -342,7 +342,7 @@ impl Sim {
         SecretKey::from_seed(seed)
     }
 
-    /// Makes the block that a node would mine now, without giving it to anybody. `None` if it is not up.
+    /// Builds the block that a node would mine now, without submitting it. `None` if the node is down.
     pub fn make_block(&mut self, node: usize) -> Option<Block> {
         self.extra_nonce += 1;
         let payee: PublicKey = Self::miner_key(node).public_key();
@@ -355,7 +355,7 @@ impl Sim {
         Some(block)
     }
 
-    /// Lets a node find a block at once. `None` if it is not up or refuses its own block.
+    /// Lets a node find a block immediately. `None` if it is down or refuses its own block.
     pub fn mine(&mut self, node: usize) -> Option<BlockHash> {
         let block = self.make_block(node)?;
         let hash = block.hash();
@@ -377,7 +377,7 @@ impl Sim {
         self.foresee_block();
     }
 
-    /// Time to the next block: exponential, as that of a search without memory is.
+    /// Schedules the next block after an exponential time, since mining is memoryless.
     fn foresee_block(&mut self) {
         let Some(mean) = self.mining else { return };
         let uniform: f64 = self.rng.random_range(f64::EPSILON..1.0);
@@ -385,8 +385,8 @@ impl Sim {
         self.agenda.add(self.time + wait, Happening::BlockFound { round: self.mining_round });
     }
 
-    /// Cuts the network into groups that hear nothing of each other: each node is in the group of that number, those not
-    /// listed in group 0. Connections across a cut are not closed, only silent.
+    /// Partitions the network into groups: each node is in the group that lists it, and others are in group 0.
+    /// Connections across a cut are not closed, only silent.
     pub fn partition(&mut self, groups: &[&[usize]]) {
         for (node, place) in self.places.iter_mut().enumerate() {
             place.group = groups.iter().position(|group| group.contains(&node)).unwrap_or(0);
@@ -396,7 +396,7 @@ impl Sim {
         }
     }
 
-    /// Heals all partitions. Connections that were cut turn out to be broken.
+    /// Heals all partitions. Connections that were cut then break.
     pub fn heal(&mut self) {
         self.places.iter_mut().for_each(|place| place.group = 0);
         let cut: Vec<u64> = self.links.iter().filter(|(_, link)| link.is_cut).map(|(id, _)| *id).collect();
@@ -443,7 +443,7 @@ impl Sim {
         hex::encode(self.trace.clone().finalize())
     }
 
-    /// What went over all wires so far.
+    /// Traffic of the whole network so far.
     pub fn traffic(&self) -> Traffic {
         let add = |a: Traffic, b: &Traffic| Traffic { messages: a.messages + b.messages, bytes: a.bytes + b.bytes };
         self.traffic.iter().fold(Traffic::default(), add)

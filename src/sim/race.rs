@@ -1,4 +1,4 @@
-//! The race between a merchant's chain and one that an attacker keeps to himself.
+//! The race between the honest chain and an attacker's secret branch.
 //!
 //! # What is raced for
 //!
@@ -17,8 +17,8 @@
 //! # How it is run
 //!
 //! Each next block is the attacker's with probability q ([`Dice`]). [`headers`] plays it with two chains of real
-//! headers, checked by every rule on headers at the least difficulty; [`super::doublespend`] with whole nodes.
-//! Whoever is so far behind that his chance is below [`GIVE_UP`] gives up.
+//! headers, checked by every rule on headers at the least difficulty; [`super::doublespend`] with whole nodes. The
+//! attacker gives up when the chance to catch up is below [`GIVE_UP`].
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
@@ -80,7 +80,7 @@ pub enum Side {
     Attacker,
 }
 
-/// Who finds each block of one race.
+/// The side that finds each block of a race.
 pub struct Dice {
     rng: ChaCha20Rng,
     share: f64,
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn by_another_way() {
-        // Overtaking by walking: from d behind, the chance is (q/p)^d; one step leads to d - 1 or d + 1.
+        // Overtaking as a random walk: from d behind, the chance is (q/p)^d; one step leads to d - 1 or d + 1.
         for share in [0.1f64, 0.3, 0.45] {
             for z in 1..=10u32 {
                 // The race as a table over (honest, attacker) until z honest blocks are found.

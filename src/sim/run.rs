@@ -1,4 +1,4 @@
-//! What happens, one thing after another.
+//! The event loop.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -79,14 +79,14 @@ impl Sim {
         }
     }
 
-    /// Who sends and who receives over a connection that stands and is not cut.
+    /// Sender and receiver of a connection that is established and not cut.
     fn ends(&self, link: u64, to: End) -> Option<(usize, usize)> {
         let link = self.links.get(&link).filter(|link| !link.is_cut)?;
         Some((link.node(to.other()), link.node(to)))
     }
 
-    /// A message of which a bit was flipped: what a socket's reader makes of its frame. If that now promises more bytes
-    /// than come, nothing.
+    /// Delivers a message with a flipped bit as a frame reader would decode it. If the frame now claims more bytes than
+    /// arrive, nothing is delivered.
     fn tell_garbled(&mut self, node: usize, peer: PeerId, mut bytes: Vec<u8>) {
         let bit = self.rng.random_range(0..8 * bytes.len() as u64);
         bytes[bit as usize / 8] ^= 1 << (bit % 8);
@@ -137,7 +137,7 @@ impl Sim {
         self.mine(node);
     }
 
-    /// Tells a node or script what happened, and carries out what it wants.
+    /// Gives a node or script an input and carries out its outputs.
     pub(super) fn tell(&mut self, number: usize, input: Input) {
         let now = self.now();
         self.note("tell", [number as u64, 0, 0]);
@@ -220,7 +220,7 @@ impl Sim {
         self.agenda.add(at, Happening::Arrival { link: id, to, frame });
     }
 
-    /// Both ends learn that their connection is gone; what was under way is lost.
+    /// Breaks a connection: both ends are notified, and messages under way are lost.
     pub(super) fn break_link(&mut self, id: u64) {
         let Some(link) = self.links.remove(&id) else { return };
         self.note("broken", [link.nodes[0] as u64, link.nodes[1] as u64, id]);

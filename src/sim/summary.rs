@@ -1,8 +1,8 @@
-//! Many numbers, told in four.
+//! A summary of many numbers in four.
 
 use serde::Serialize;
 
-/// What a list of numbers is like.
+/// Mean, percentiles and maximum of a list of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Summary {
     /// Their mean.

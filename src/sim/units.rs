@@ -1,4 +1,4 @@
-//! Times, latencies and faults as a person types them; each is printed as it is read.
+//! Times, latencies and faults as text; printing and parsing are inverse.
 
 use std::f64::consts::TAU;
 use std::fmt;
@@ -71,7 +71,7 @@ impl FromStr for Span {
 pub enum Latency {
     /// Any of these as likely as any other: `50ms..300ms`, or `80ms` for one only.
     Uniform(Duration, Duration),
-    /// Few far, most near: `exponential:MEAN`.
+    /// Exponential, most of them short: `exponential:MEAN`.
     Exponential(Duration),
     /// Of a median and the spread of its logarithm, as measured round trips of the internet are: `lognormal:MEDIAN:SIGMA`.
     LogNormal(Duration, f64),
@@ -145,7 +145,7 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("{text:?} is no part of a whole: expected a number like 0.3 or 30%"))
 }
 
-/// Something that a part of the nodes suffers for a time: `60s..180s:0.3`.
+/// A fault of a fraction of the nodes for a time: `60s..180s:0.3`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fault {
     /// When it begins, counted from when measuring does.

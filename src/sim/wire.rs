@@ -41,7 +41,7 @@ pub(super) struct Link {
     pub(super) latency: Duration,
     /// When the last message to each end arrives: a stream keeps its order.
     pub(super) busy_until: [MonoTime; 2],
-    /// Cut off by a partition: nothing arrives, and neither end notices but by silence.
+    /// Cut by a partition: nothing arrives, and the ends notice only the silence.
     pub(super) is_cut: bool,
 }
 
@@ -61,28 +61,28 @@ pub(super) fn link_of(peer: PeerId) -> (u64, End) {
     (peer.0 / 2, if peer.0 & 1 == 0 { End::Dialler } else { End::Listener })
 }
 
-/// What is to happen.
+/// A scheduled event.
 #[derive(Debug)]
 pub(super) enum Happening {
-    /// A dial reaches its address, or nobody.
+    /// A dial reaches its address, or fails.
     Dial { from: usize, life: u32, address: SocketAddr, id: Option<NodeId> },
-    /// A dial came to nothing.
+    /// A dial failed.
     DialFailed { node: usize, life: u32, address: SocketAddr },
-    /// The dialler learns that its dial was taken.
+    /// The dialler learns that its dial was accepted.
     Established { link: u64 },
     /// A message reaches an end.
     Arrival { link: u64, to: End, frame: Frame },
-    /// All that an end sent before has left.
+    /// Everything that an end sent before has left.
     Flushed { link: u64, end: End },
     /// The connection's end reaches an end.
     Closed { link: u64, to: End },
     /// A node wanted to be woken.
     Wake { node: usize, life: u32 },
-    /// Somebody finds a block.
+    /// A node finds a block.
     BlockFound { round: u32 },
 }
 
-/// Happenings in the order of their times; at one time, in the order in which they were foreseen.
+/// Events in the order of their times; events of one time in the order in which they were scheduled.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     queue: BTreeMap<(MonoTime, u64), Happening>,
@@ -95,7 +95,7 @@ impl Agenda {
         self.next += 1;
     }
 
-    /// The next happening not later than `until`, and its time.
+    /// The next event not later than `until`, and its time.
     pub(super) fn next(&mut self, until: MonoTime) -> Option<(MonoTime, Happening)> {
         let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= until)?;
         let ((at, _), happening) = entry.remove_entry();

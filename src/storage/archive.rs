@@ -104,7 +104,7 @@ impl<W: Write> Writer<W> {
         self.write(&record)
     }
 
-    /// Hands the file back, with everything written through.
+    /// Flushes and returns the file.
     ///
     /// # Errors
     /// [`ArchiveError::Io`].
@@ -189,7 +189,7 @@ impl<R: Read> Reader<R> {
         if self.fill(bytes)? < bytes.len() { Err(ArchiveError::Truncated { offset: record }) } else { Ok(()) }
     }
 
-    /// Fills `bytes` as far as the file goes; says how far.
+    /// Reads into `bytes` up to the end of the file; returns how many bytes.
     fn fill(&mut self, bytes: &mut [u8]) -> Result<usize, ArchiveError> {
         let mut filled = 0;
         while filled < bytes.len() {

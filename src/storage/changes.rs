@@ -1,5 +1,4 @@
-//! Changes to keys, one after another in one piece of memory, so that to make, keep and free them costs next to nothing for
-//! each; and the last of them for each key, which is what counts.
+//! An append-only log of writes in one buffer, and an index of the latest write for each key.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -14,7 +13,7 @@ const PUT: u8 = 1;
 const NEW: u8 = 2;
 const LARGE: u8 = 4;
 
-/// What is to become of a key.
+/// A write or removal of a key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Change<'a> {
     pub key: &'a [u8],
@@ -86,7 +85,7 @@ impl<'a> Iterator for Changes<'a> {
     }
 }
 
-/// Changes, of which the last to each key counts.
+/// A log, and an index of the latest change for each key.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     log: Log,
@@ -104,7 +103,7 @@ impl Window {
         changes.0.is_empty().then_some(window)
     }
 
-    /// Adds a change. One that removes what was new cancels that.
+    /// Adds a change. Removing a new key cancels both.
     pub fn note(&mut self, mut change: Change<'_>) {
         let Self { log, places, hasher } = self;
         let hash = hasher.hash_one(change.key);
@@ -141,7 +140,7 @@ impl Window {
         for at in &self.places {
             let key = self.log.at(*at).key;
             if key.starts_with(prefix) && key >= from {
-                // Keys mostly differ in their first bytes, which are at hand then.
+                // Keys mostly differ in their first bytes, so these are copied for comparison.
                 let mut head = [0; 16];
                 head.iter_mut().zip(key).for_each(|(head, byte)| *head = *byte);
                 found.push((u128::from_be_bytes(head), *at));
@@ -162,11 +161,11 @@ impl Window {
         self.log.0.len() + self.places.len() * PLACE_BYTES
     }
 
-    /// All changes, those too that do not count any more.
+    /// All changes, superseded ones included.
     pub fn log(&self) -> &Log {
         &self.log
     }
 }
 
-/// What the table takes for a key: a place and a byte of its hash, in a table that is half empty.
+/// Memory of a key in the table: a place and a byte of its hash, in a half-empty table.
 const PLACE_BYTES: usize = 2 * (size_of::<usize>() + 1);

@@ -1,5 +1,5 @@
-//! A database read where it cannot be opened: sled writes while it opens, which a disk that is read-only or full, or
-//! another user's directory, does not allow.
+//! Reads a database that cannot be opened in place: sled writes while it opens, which a read-only or full disk or
+//! another user's directory does not allow.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -11,9 +11,9 @@ use super::sled::Tree;
 use super::{SledStore, StoreError};
 
 impl SledStore {
-    /// Opens a copy of the database in `dir`, for reading, and answers where it was made: in the system's directory for
-    /// temporary files, for this user only. It is gone from there when this returns, but for what the store holds open,
-    /// which goes with the store. The large values are not copied.
+    /// Opens a copy of the database in `dir`, for reading, and returns where it was made: a private directory among the
+    /// system's temporary files. The directory is removed before this returns; the open files last as long as the
+    /// store. Large values are not copied.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if a process has the database open for writing, [`StoreError::Backend`] if it cannot be read
@@ -32,7 +32,7 @@ impl SledStore {
         }
         DirBuilder::new().mode(0o700).create(&place).map_err(failed)?;
         let opened = copy_files(dir, &place).map_err(failed).and_then(|()| Self::open(&place));
-        // The store has its files open. What cannot be removed here, the system's own cleaning will.
+        // The store has its files open. The system's own cleaning removes what this cannot.
         let _ = fs::remove_dir_all(&place);
         Ok((opened?, place))
     }
@@ -43,7 +43,7 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
         let entry = entry?;
         let copy = to.join(entry.file_name());
         if entry.file_name() == LargeValues::FILE {
-            // Read where they are: nothing that stands there is ever changed.
+            // Large values are read in place, since they are never changed.
             symlink(fs::canonicalize(entry.path())?, copy)?;
         } else if entry.file_type()?.is_file() {
             fs::copy(entry.path(), &copy)?;

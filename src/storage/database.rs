@@ -58,7 +58,7 @@ pub struct Counts {
 pub struct Database(Arc<dyn Store>);
 
 impl Database {
-    /// Reads `store` by the schema. Whether it is of this version and network is for [`Database::check_meta`].
+    /// Reads `store` by the schema. [`Database::check_meta`] checks its version and network.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self(store)
     }
@@ -68,12 +68,12 @@ impl Database {
         &self.0
     }
 
-    /// An error that says the data do not fit together.
+    /// An error for inconsistent data.
     pub fn corrupt(&self, reason: impl Into<String>) -> StoreError {
         StoreError::Corrupt { dir: self.0.dir(), reason: reason.into() }
     }
 
-    /// The one way to a single value, which counts what it costs.
+    /// Reads a single value and counts the cost; the only way to one.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let value = self.0.get(key)?;
         meter::looked_up(value.as_ref().map_or(0, Vec::len));

@@ -1,4 +1,4 @@
-//! Changes of many commits made to the pages at once, as one.
+//! Applies the changes of many commits to the pages atomically.
 //!
 //! A window, the changes of one write, goes
 //!
@@ -6,9 +6,9 @@
 //! 2. to the pages, with a note in the tree before that they are being changed, and one after that they are;
 //! 3. the tree is synced, and the journal emptied but for the window's number.
 //!
-//! After a kill or a power cut, pages that were being changed are trimmed and changed again, from the journal, which is whole
-//! then.
-//! If they were not, a journal that is whole has a window that can still be made, and one that is not never counted.
+//! After a kill or a power cut, pages that were being changed are trimmed and changed again, from the journal, which is
+//! whole then. If the pages were not being changed, a whole journal holds a window that can still be applied, and a cut
+//! one never counted.
 //!
 //! The number that stays tells a tree that is cut or lost from one that was never written: it has every window whose number
 //! the journal names.
@@ -91,8 +91,7 @@ impl Journal {
         }
     }
 
-    /// Makes the changes of a window: all of them or, if it fails, those may be missing that it did not come to until the
-    /// store is opened again.
+    /// Applies the changes of a window. If it fails, changes may be missing until the store is opened again.
     ///
     /// # Errors
     /// [`StoreError::Backend`], [`StoreError::Corrupt`].
@@ -114,7 +113,7 @@ impl Journal {
         self.change(tree, window)
     }
 
-    /// Changes the pages, and forgets the window.
+    /// Changes the pages and clears the journal.
     fn change(&mut self, tree: &Tree, window: &Window) -> Result<(), StoreError> {
         let note = |done: u8| [&self.last.to_le_bytes()[..], &[done]].concat();
         tree.put(NOTE, note(0))?;
@@ -124,7 +123,8 @@ impl Journal {
         self.empty(tree)
     }
 
-    /// Leaves the window's number, without changes. Not synced: if it is lost, the window is there still, and made again.
+    /// Keeps the window's number without its changes. Not synced: if this is lost, the window is still there and is
+    /// applied again.
     fn empty(&mut self, tree: &Tree) -> Result<(), StoreError> {
         let write = || {
             self.file.set_len(EMPTY_BYTES)?;

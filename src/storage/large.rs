@@ -143,7 +143,7 @@ fn failed(path: &Path, error: &io::Error) -> StoreError {
     StoreError::Backend { dir, reason: format!("{}: {error}", path.display()) }
 }
 
-/// Of all parts together. Against damage, not malice: SipHash with a key of zero.
+/// Of all parts together. It detects damage, not malice: SipHash with a key of zero.
 pub(super) fn checksum(parts: &[&[u8]]) -> u64 {
     let mut hasher = SipHasher13::new();
     parts.iter().for_each(|part| hasher.write(part));

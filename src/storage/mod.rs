@@ -1,9 +1,9 @@
-//! Where a node keeps things: an ordered store of keys and values with atomic batches, and the schema laid over it.
+//! An ordered key-value store with atomic batches, and the schema over it.
 //!
-//! [`Store`] knows bytes only and has two implementations; [`Database`] knows what the bytes mean. [`MemoryStore`] is for
-//! tests and simulations. [`SledStore`] collects commits in memory, and a thread of its own writes them many at once:
-//! small values packed into pages, which are sled's values, large ones one after another into a file, and a journal makes it
-//! all or nothing.
+//! [`Store`] knows bytes only and has two implementations; [`Database`] knows what the bytes mean. [`MemoryStore`] is
+//! for tests and simulations. [`SledStore`] collects commits in memory, and its own thread writes many of them
+//! together: small values packed into pages, which are sled's values, and large ones appended to a file. A journal
+//! makes each write atomic.
 
 pub mod archive;
 mod changes;
@@ -39,7 +39,7 @@ use self::changes::{Change, Log};
 use self::value::Stored;
 use crate::primitives::hash::BlockHash;
 
-/// Why the store did not answer. All of them are this node's affair; none is a peer's fault.
+/// Why the store failed. None of these is a peer's fault.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum StoreError {
@@ -50,7 +50,7 @@ pub enum StoreError {
         dir: PathBuf,
         reason: String,
     },
-    /// The data contradict themselves.
+    /// The data are inconsistent.
     #[error(
         "the database at {dir} is damaged: {reason}. Remedy: move the directory away and start again, which fetches the \
          chain from peers, or restore it with `cairn db import FILE` from an earlier `cairn db export`"
@@ -85,7 +85,7 @@ pub enum StoreError {
 /// What [`Store::scan`] calls with each key and value; `Break` ends the scan.
 pub type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
-/// An ordered map from bytes to bytes on a disk, or as good as.
+/// An ordered map from bytes to bytes, on a disk or in memory.
 pub trait Store: Send + Sync {
     /// The value under `key`.
     ///
@@ -100,21 +100,21 @@ pub trait Store: Send + Sync {
     /// As [`Store::get`].
     fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError>;
 
-    /// Visits the entries whose keys begin with `prefix` and are less than `before`, the last first. `before` begins with
-    /// `prefix`. It is no snapshot either.
+    /// Visits the entries whose keys begin with `prefix` and are less than `before`, the last first. `before` begins
+    /// with `prefix`. This is no snapshot either.
     ///
     /// # Errors
     /// As [`Store::get`].
     fn scan_back(&self, prefix: &[u8], before: &[u8], visit: Visitor<'_>) -> Result<(), StoreError>;
 
-    /// Makes all changes of `batch`, for every reader at once. After a crash none of them is there, or all are and those of
-    /// every batch before; only [`Store::flush`] says that they are.
+    /// Applies all changes of `batch` atomically for every reader. After a crash either none of them is there, or all
+    /// of them and all earlier batches. Only [`Store::flush`] guarantees that they are.
     ///
     /// # Errors
-    /// [`StoreError::Backend`]; then nothing has changed. A failure to write earlier batches is told here, too.
+    /// [`StoreError::Backend`]; then nothing has changed. A failure to write earlier batches is reported here, too.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
 
-    /// Returns when all that is committed would survive a power cut.
+    /// Returns when everything committed would survive a power cut.
     ///
     /// # Errors
     /// [`StoreError::Backend`].
@@ -127,7 +127,7 @@ pub trait Store: Send + Sync {
     fn dir(&self) -> PathBuf;
 }
 
-/// Changes to be made together. Of several to one key, the last counts.
+/// Changes to apply together. The last change to a key counts.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     log: Log,
@@ -140,8 +140,8 @@ impl Batch {
         self.push(key.as_ref(), Some(value.as_ref()), false);
     }
 
-    /// The same, where nothing is under `key` before this batch: if it is removed again before it was written, there is nothing
-    /// to write.
+    /// The same for a key that does not exist before this batch: if it is removed before it is written, nothing is
+    /// written.
     pub fn put_new(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.push(key.as_ref(), Some(value.as_ref()), true);
     }

@@ -1,12 +1,12 @@
-//! Many small entries in few large ones: what sled costs is for each of its entries, whatever its size.
+//! Packs many small entries into few large ones, since sled's cost is per entry, whatever its size.
 //!
-//! A page holds the entries of a range of keys, in order, and is a value of the tree. It is named by the last key of its
-//! range, behind [`UP_TO`], so that the page of a key is the first whose name is not less; the last page, [`LAST`], has all
-//! that comes after. A page that grows too long is split: the parts that come first are put under names of their own, first
-//! to last, and then the rest takes the old name. A reader meanwhile finds each key in one place or the other. A write cut
-//! off in the middle leaves entries behind that no name leads to; [`trim`] removes them before the page is split again, which
-//! would give them a name. Pages are not merged: keys are
-//! mostly hashes, so that an emptied range fills again.
+//! A page holds the entries of a range of keys, in order, and is a value of the tree. It is named by the last key of
+//! its range, behind [`UP_TO`], so that the page of a key is the first whose name is not less; the last page, [`LAST`],
+//! has all that comes after. A page that grows too long is split: the parts that come first are put under names of
+//! their own, first to last, and then the rest takes the old name. A reader meanwhile finds each key in one place or
+//! the other. An interrupted split leaves unreachable entries in the old page; [`trim`] removes them before the page is
+//! split again, which would make them reachable. Pages are not merged: keys are mostly hashes, so that an emptied range
+//! fills again.
 //!
 //! An entry is the length of its key and of its value (both `u16`, little-endian), then both. Length [`LARGE`] stands for a
 //! value that is kept elsewhere: a [`Place`] follows.
@@ -71,8 +71,8 @@ pub(super) fn page_back(
     before: &[u8],
 ) -> Result<(Vec<(Vec<u8>, Value)>, Option<Vec<u8>>), StoreError> {
     let Some((name, page)) = tree.at_or_after(at)? else { return Ok((Vec::new(), None)) };
-    // Looked for after the page was read: should the page be split meanwhile, what has moved is found where it went, and not
-    // here as well.
+    // Read after the page: if the page is split meanwhile, moved entries are found in their new page and not here as
+    // well.
     let previous = tree.before(&name)?.map(|(previous, _)| previous.to_vec());
     let after = previous.as_deref().and_then(last_key);
     let mut found = Vec::new();
@@ -85,7 +85,7 @@ pub(super) fn page_back(
     Ok((found, previous.filter(|name| last_key(name).is_some())))
 }
 
-/// Makes changes, given in the order of their keys, page by page. What stops in the middle can be done again.
+/// Applies changes, given in the order of their keys, page by page. An interrupted call can be repeated.
 pub(super) fn apply<'a>(tree: &Tree, changes: impl Iterator<Item = Change<'a>>) -> Result<(), StoreError> {
     let mut changes = changes.peekable();
     while let Some(first) = changes.peek() {
@@ -121,7 +121,8 @@ pub(super) fn apply<'a>(tree: &Tree, changes: impl Iterator<Item = Change<'a>>) 
     Ok(())
 }
 
-/// Removes from every page what belongs to those before it: after changes that were cut off, and before they are made again.
+/// Removes from every page the entries that belong to earlier pages, after interrupted changes and before they are
+/// applied again.
 pub(super) fn trim(tree: &Tree) -> Result<(), StoreError> {
     let mut before: Option<Vec<u8>> = None;
     let mut from = name(&[]);
@@ -199,7 +200,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// A page in the making, of any length.
+/// A page being built, of any length.
 #[derive(Default)]
 struct Page {
     bytes: Vec<u8>,
@@ -213,7 +214,7 @@ impl Page {
         write_entry(&mut self.bytes, key, value);
     }
 
-    /// Puts it under `name`, and under others what is too much for one.
+    /// Stores it under `name`, split into several pages if it is too long.
     fn put(self, tree: &Tree, name: &[u8]) -> Result<(), StoreError> {
         let mut begin = 0;
         if self.bytes.len() > PAGE_BYTES {

@@ -1,16 +1,15 @@
-//! Small files, of which a crash leaves the whole or nothing: with mode 0600, for their owner's eyes only, unless others
-//! may read them. And directories, with mode 0700.
+//! Small files, written atomically, with mode 0600 unless other users may read them; and directories with mode 0700.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Makes a directory, and those above it, where they are missing. One that is there keeps its mode, which its owner may
-/// have chosen: Bitcoin Core does the same.
+/// Creates a directory and its missing parents. An existing directory keeps its mode, which its owner may have chosen,
+/// as in Bitcoin Core.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The file system's.
 pub fn create_dir(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -23,7 +22,7 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum OpenError {
-    /// What the file system says.
+    /// The file system's.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Users other than its owner may read or write it.
@@ -31,7 +30,8 @@ pub enum OpenError {
     TooOpen { mode: u32 },
 }
 
-/// Opens a file to read it, unless other users may read or write it: what it says may then be known, or not its owner's.
+/// Opens a file to read it, unless other users may read or write it: its content might then be known to them or come
+/// from them.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -47,13 +47,13 @@ pub fn open(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-/// Waits until no other process holds the lock of a file, and takes it. It ends with the [`File`] that is returned.
+/// Waits for the lock of a file and takes it. Dropping the returned [`File`] releases it.
 ///
-/// The lock is advisory, and on a file of its own, `NAME.lock`: the file itself is replaced by another one of its name.
-/// The lock's file stays, since a process that waits for it may have it open.
+/// The lock is advisory and on a separate file, `NAME.lock`, because the file itself is replaced when it is written.
+/// The lock file stays, since a waiting process may have it open.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The file system's.
 pub fn lock(path: &Path) -> io::Result<File> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".lock");
@@ -74,7 +74,7 @@ pub fn lock(path: &Path) -> io::Result<File> {
 /// Writes a new file.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] if there is one, which is left alone; otherwise whatever the file system says.
+/// [`io::ErrorKind::AlreadyExists`] if the file exists, which is left unchanged; otherwise the file system's.
 pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     write(path, content, owner_only(), |temporary| {
         // Unlike a rename, a link never replaces what is there.
@@ -87,7 +87,7 @@ pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Writes a file, in place of the one that may be there.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The file system's.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     write(path, content, owner_only(), |temporary| fs::rename(temporary, path))
 }
@@ -95,7 +95,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 /// The same with the mode that files usually have, for what others may read.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The file system's.
 pub fn replace_shared(path: &Path, content: &[u8]) -> io::Result<()> {
     write(path, content, OpenOptions::new(), |temporary| fs::rename(temporary, path))
 }
@@ -107,7 +107,7 @@ fn write(
     put: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    // Two writes at a time, of this process or another, leave the whole of one of them.
+    // Of two concurrent writes, by this process or another, one survives whole.
     static WRITES: AtomicU64 = AtomicU64::new(0);
     name.push(format!(".{}.{}.tmp", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
     let temporary = path.with_file_name(name);
@@ -117,7 +117,7 @@ fn write(
         put(&temporary)
     });
     if written.is_err() {
-        // Perhaps never made, perhaps gone already: either way there is nothing to do about it.
+        // It may not exist; a failure changes nothing.
         let _ = fs::remove_file(&temporary);
     }
     written

@@ -1,5 +1,5 @@
-//! What sled 0.34 leaves half written when it is killed, or the disk is full, while it opens, and what it then takes for
-//! damage, though it can do without.
+//! Removes files that sled 0.34 leaves half written when it is killed or the disk is full while it opens. It would take
+//! them for damage, though it can do without them.
 //!
 //! - `snap.*`, the positions of all pages, saves reading the log at the next opening. sled takes the last by name for the
 //!   newest, and `snap.*.generating`, the one that was being written, comes last. Without any it reads the log.
@@ -16,7 +16,7 @@ const SNAPSHOT_TAIL: usize = 12;
 /// The CRC-32 at the end of the settings.
 const SETTINGS_TAIL: usize = 4;
 
-/// Removes what is not whole in a store's directory. The caller holds sled's lock.
+/// Removes incomplete files in a store's directory. The caller holds sled's lock.
 ///
 /// # Errors
 /// What the file system says.
@@ -39,7 +39,7 @@ pub(super) fn remove_broken(dir: &Path) -> io::Result<()> {
             }
         }
     }
-    // An older one would name segments of the log that have been written anew since.
+    // An older snapshot would refer to log segments that have been rewritten since.
     if broken {
         snapshots.iter().try_for_each(fs::remove_file)?;
     }

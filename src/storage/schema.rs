@@ -33,8 +33,8 @@ use crate::primitives::mmr;
 use crate::primitives::target::Bits;
 use crate::primitives::tx::OutPoint;
 
-/// Format of the keys and values, and of the files they are in; raised whenever any of these changes. Versions 1 and 2 had
-/// every entry as one of sled's, version 3 had with each header what follows from it and those before.
+/// Format of keys, values and files; raised whenever any of these changes. Versions 1 and 2 stored every entry as a
+/// sled entry; version 3 stored derived values with each header.
 pub const SCHEMA_VERSION: u32 = 4;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
@@ -61,8 +61,8 @@ pub(super) const ADDRESS_COIN: u8 = b'A';
 pub(super) const ADDRESS_HISTORY: u8 = b'Y';
 pub(super) const PEER: u8 = b'P';
 
-/// What is kept of every header: what does not follow from those before it. The parent's hash, and with it its own, its
-/// height and its chain's work are computed when a node starts, in less time than it takes to read them.
+/// What is stored of every header. The parent's hash, its own hash, height and work are computed when a node starts,
+/// which is faster than reading them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct HeaderRecord {
     /// Place of its parent; genesis, the first, is its own.
@@ -71,8 +71,8 @@ pub struct HeaderRecord {
     pub header: BareHeader,
     /// What is known of the block.
     pub status: Status,
-    /// Its turn among the blocks that could be connected: of branches with equal work, the one whose last block came
-    /// first is best. 0 until all bodies up to it are there.
+    /// Its number in the order in which blocks became complete: of branches with equal work, the first to be complete
+    /// is best. 0 until all bodies up to it are stored.
     pub sequence: u32,
     /// Transactions in its body; 0 until that is known.
     pub tx_count: u32,
@@ -89,7 +89,7 @@ pub struct BareHeader {
     pub time: u32,
     /// Its target.
     pub bits: Bits,
-    /// What was searched for.
+    /// The nonce.
     pub nonce: u32,
 }
 
@@ -210,7 +210,7 @@ impl Batch {
         self.delete(key(UNDO, &[hash.as_bytes()]));
     }
 
-    /// A block's filter and filter header. Hashes stand apart, for they are asked for by the thousand.
+    /// A block's filter and filter header. Hashes are stored apart, because clients request thousands of them.
     pub(crate) fn put_filter(&mut self, hash: &BlockHash, filter: &Filter, header: &FilterHeader) {
         self.put(key(FILTER, &[hash.as_bytes()]), filter.as_bytes());
         self.put(key(FILTER_HEADER, &[hash.as_bytes()]), codec::encode(&(filter.hash(), *header)));
@@ -237,7 +237,7 @@ impl Batch {
         self.delete(key(RANGE, &[&number.to_be_bytes()]));
     }
 
-    /// A coin that is not there yet, and its place among its key's coins.
+    /// A new coin, and its entry among its key's coins.
     pub(crate) fn put_coin(&mut self, outpoint: &OutPoint, coin: &Coin) {
         let outpoint = outpoint_bytes(outpoint);
         if let Some(owner) = coin.output.key() {
@@ -272,7 +272,7 @@ impl Batch {
         self.delete(key(ADDRESS_HISTORY, &[&owner.0, &height.to_be_bytes(), &position.to_be_bytes()]));
     }
 
-    /// A record of the address book, under a name of the caller's.
+    /// A record of the address book, under a name that the caller chooses.
     pub fn put_peer(&mut self, name: &[u8], record: Vec<u8>) {
         self.put(key(PEER, &[name]), record);
     }

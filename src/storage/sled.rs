@@ -1,4 +1,4 @@
-//! sled 0.34, and all the care it needs. Nothing else in the node names it.
+//! sled 0.34 and workarounds for it. No other module uses it.
 //!
 //! - What single operations wrote is found again after `kill -9` up to some point, in the order in which it was written. They
 //!   are collected in memory, and reach the operating system with [`Tree::sync`].
@@ -27,10 +27,10 @@ const WRITES_OF_A_ROUND: usize = 1_024;
 /// Rounds one after another: garbage takes several to go.
 const EPOCH_ROUNDS: usize = 8;
 
-/// How long a store's lock is waited for: sled's threads let go of it only some time after the store is dropped, and so
-/// does a process that has just been told to stop.
+/// How long to wait for a store's lock: sled's threads release it only some time after the store is dropped, as does a
+/// process that was just told to stop.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-/// How often it is tried meanwhile.
+/// Interval between attempts.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// An ordered map on the disk, in a directory of its own. One thread writes; any may read meanwhile.
@@ -40,7 +40,7 @@ pub(super) struct Tree {
     /// sled's file, to be synced. Opened once, so that a process that is out of file descriptors can still sync.
     file: File,
     dir: PathBuf,
-    /// A panic leaves sled's memory in an unknown state: it is not asked again. What is on the disk is whole.
+    /// A panic leaves sled's memory in an unknown state, so it is not called again. The data on the disk are whole.
     failed: AtomicBool,
     writes: AtomicUsize,
     /// Writes until one fails, for tests.
@@ -52,8 +52,8 @@ impl Tree {
     /// The name of sled's own file in its directory.
     pub const FILE: &str = "db";
 
-    /// Opens the tree in `dir`, or makes one there, to keep at most about `cache_bytes` of it in memory. What a process
-    /// before left half written there, and sled would take for damage, is removed first.
+    /// Opens or creates the tree in `dir`, with a cache of about `cache_bytes`. Half-written files of an earlier
+    /// process, which sled would take for damage, are removed first.
     ///
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::Corrupt`] with the remedy, or [`StoreError::Backend`].
@@ -139,14 +139,14 @@ impl Tree {
     }
 }
 
-/// Opens sled's file, or makes it, with everything around it in an order that sled opens.
+/// Opens or creates sled's file, after repairing its directory.
 fn open_whole(dir: &Path) -> Result<File, StoreError> {
     let failed = |error: io::Error| StoreError::Backend { dir: dir.to_owned(), reason: error.to_string() };
     fs::create_dir_all(dir).map_err(failed)?;
     let path = dir.join(Tree::FILE);
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    // The lock that sled takes: a process that has the store open is left alone. Released before sled asks for it, it may
-    // go to another process, which then finds nothing more to remove.
+    // The lock that sled takes: the files of a process that has the store open are not touched. Another process may
+    // take it before sled does, and then finds nothing to remove.
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { dir: dir.to_owned() }),

@@ -1,14 +1,14 @@
-//! The store that a node has: commits are made in memory, and written by a thread of its own, many at once.
+//! The node's store: commits are made in memory, and a thread of the store writes many of them together.
 //!
-//! What is committed is seen by every reader at once. It waits, for [`LINGER`] or until there is enough for a window, and
-//! then goes to the disk with all that was committed meanwhile, as [`super::journal`] describes: what was put and removed
-//! again before that never gets there. Windows are written in the order of commits and each as a whole, so that a store
-//! that is opened after a kill is as it was after some commit: the last of a window.
+//! Every reader sees a commit immediately. Commits wait for [`LINGER`], or until there are enough for a window, and are
+//! then written together, as [`super::journal`] describes: a key that was put and removed meanwhile never reaches the
+//! disk. Windows are written in the order of commits and each as a whole, so that a store that is opened after a kill
+//! is as it was after some commit: the last of a window.
 //!
 //! Large values are written to a file of their own before the journal names them.
 //!
-//! There is at most [`BACKLOG_BYTES`] of memory in what waits and what is being written: a commit waits for room. If
-//! the disk fails, so does every commit from then on, what is in memory stays readable, and the owner is told at once.
+//! Changes that wait or are being written take at most [`BACKLOG_BYTES`] of memory: a commit waits for room. If the
+//! disk fails, every later commit fails, the data in memory stay readable, and the owner is notified immediately.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -29,18 +29,17 @@ use super::sled::Tree;
 use super::value::{Stored, Value};
 use super::{Batch, Store, StoreError, Visitor};
 
-/// How long a commit waits for others to be written with. It, and the time of the write, is what a kill can lose.
+/// How long a commit waits for others. A kill can lose the commits of this time and of the write.
 const LINGER: Duration = Duration::from_millis(500);
-/// Bytes of memory of changes that wait no longer.
+/// Bytes of waiting changes that start a write immediately.
 const WINDOW_BYTES: usize = 12 << 20;
 /// Bytes of memory of changes that wait or are being written: two windows and a large block.
 const BACKLOG_BYTES: usize = 32 << 20;
 
-/// Values from this length on are kept in a file of their own: pages would be full of one of them, and copied as a whole
-/// for each of their entries that changes.
+/// Values of at least this length go to a separate file: one would fill a page, which is copied whole for each change.
 const LARGE_BYTES: usize = 1_024;
 
-/// The keys may be as long as a page's entry can say. No key of the schema is nearly as long.
+/// Longest key. No key of the schema is nearly as long.
 const MAX_KEY_BYTES: usize = 1_024;
 
 /// When changes are written.
@@ -72,7 +71,7 @@ struct Shared {
     written: Condvar,
 }
 
-/// What to do once nothing is written any more.
+/// Called when writing has stopped after a failure.
 struct OnFailure(Box<dyn Fn(&str) + Send + Sync>);
 
 impl fmt::Debug for OnFailure {
@@ -108,16 +107,16 @@ struct Control {
     /// Commits so far, and those of them that are on the disk.
     committed: u64,
     durable: u64,
-    /// Somebody waits for the disk.
+    /// A caller waits for the disk.
     hurry: bool,
     stop: bool,
-    /// Why nothing is written any more.
+    /// Why writing has stopped.
     failed: Option<String>,
 }
 
 impl SledStore {
-    /// What sled keeps in memory unless told otherwise: it takes up to twice as much. What is not there has to be read from
-    /// the file, which the operating system keeps in memory as far as it can.
+    /// Default size of sled's cache, which takes up to twice as much memory. Other pages are read from the file, which
+    /// the operating system caches.
     pub const CACHE_BYTES: u64 = 16 << 20;
 
     /// Opens the database in `dir`, or makes one there.
@@ -128,9 +127,9 @@ impl SledStore {
         Self::open_with(dir, Self::CACHE_BYTES, |_| ())
     }
 
-    /// The same, with sled keeping at most about `cache_bytes` of data in memory, where several nodes share a machine; and
-    /// with `on_failure`, which is called on some thread with the reason when a write has failed: from then on no
-    /// commit is accepted, and what is committed but not on the disk is lost when the process ends.
+    /// The same, with a cache of about `cache_bytes`, for machines with several nodes, and with `on_failure`, which is
+    /// called on some thread with the reason when a write fails. From then on no commit is accepted, and commits that
+    /// are not on the disk are lost when the process ends.
     ///
     /// # Errors
     /// As [`SledStore::open`].
@@ -202,7 +201,7 @@ impl Drop for SledStore {
         self.shared.control().stop = true;
         self.shared.work.notify_all();
         if let Some(writer) = self.writer.take() {
-            // Its failure is noted, and there is nobody left to tell.
+            // Its failure is already noted.
             let _ = writer.join();
         }
     }
@@ -224,7 +223,7 @@ impl Shared {
         }
     }
 
-    /// Has nothing written any more, for this reason or the one before, and tells whoever waits.
+    /// Stops writing, keeps the first reason, and wakes all waiters.
     fn fail(&self, error: &StoreError) {
         let reason = match error {
             StoreError::Backend { reason, .. } => reason.clone(),
@@ -250,7 +249,7 @@ impl Shared {
             control.hurry &= control.durable < control.committed;
             drop(control);
             self.written.notify_all();
-            // Readers may still hold it; freeing many changes takes time, and nobody waits for it here.
+            // Dropped here, where no caller waits, since freeing many changes takes time.
             drop(window);
         }
     }
@@ -334,7 +333,7 @@ impl Shared {
     }
 }
 
-/// Tells whoever waits that the writer is gone, if a defect made it go.
+/// Wakes all waiters if the writer panics.
 struct FailOnPanic<'a>(&'a Shared);
 
 impl Drop for FailOnPanic<'_> {
@@ -352,7 +351,7 @@ impl Store for SledStore {
         let recent = shared.windows.read().unwrap_or_else(PoisonError::into_inner);
         let change = recent.get(key).map(|change| change.value.map(Stored::to_value));
         drop(recent);
-        // What is not among these is on the disk as it was when they were looked at, or newer.
+        // A key that is not among these is on the disk, as it was at that time or newer.
         let value = match change {
             Some(value) => value,
             None => pages::get(&shared.tree, key)?,
@@ -363,7 +362,7 @@ impl Store for SledStore {
     fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
         let shared = &*self.shared;
         let from = prefix.max(from);
-        // First what may be on its way to the disk, then the disk: nothing that stays slips through between.
+        // First the changes in memory, then the disk: an entry written in between is seen twice, not missed.
         let recent = shared.unwritten_under(prefix, from).into_iter();
         let mut disk = DiskScan { tree: &shared.tree, from: Some(from.to_vec()), entries: Vec::new().into_iter() };
         shared.merge(Ordering::Less, recent, || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix))), visit)

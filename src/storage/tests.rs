@@ -47,7 +47,7 @@ enum Step {
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
-    // Few enough that they meet again; some are the start of others.
+    // Few enough to repeat; some are prefixes of others.
     prop_oneof![vec(0u8..3, 0..5), (0u8..200).prop_map(|n| vec![n; 30])]
 }
 
@@ -70,7 +70,7 @@ fn batch(model: &mut Model, changes: &[(Vec<u8>, Option<usize>)], salt: usize) -
         match length {
             Some(length) => {
                 let value = vec![(n + salt) as u8; *length];
-                // Half of those that can be said to be new are.
+                // Half of the new keys are put as new.
                 let new = !model.contains_key(key) && value.len().is_multiple_of(2);
                 if new {
                     batch.put_new(key.clone(), value.clone())
@@ -144,8 +144,8 @@ proptest! {
         prop_assert_eq!(all(&open(dir.path(), limits).unwrap()), model);
     }
 
-    /// The tree takes so many writes and no more, and the process is gone. What is found is what some commit left, and no
-    /// earlier one than the last that was flushed.
+    /// The tree fails after so many writes, and the process ends. The store then holds the state after some commit, no
+    /// earlier than the last flush.
     #[test]
     fn cut_off_at_any_write_it_is_as_some_commit_left_it(
         commits in vec((vec((key(), proptest::option::weighted(0.7, 0usize..300)), 1..80), any::<bool>()), 1..12),
@@ -231,8 +231,8 @@ fn a_window_replayed_is_the_same() {
     result.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// A page that is split is cut off between its parts; the same changes split it again, and others go on from there. What
-/// the old page still has of the parts must not come back.
+/// A split is interrupted between the parts of a page; the same changes split it again, and others follow. Entries left
+/// in the old page must not come back.
 #[test]
 fn a_split_cut_off_at_any_write_brings_nothing_back() {
     for writes in 0..40 {

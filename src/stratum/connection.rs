@@ -25,13 +25,13 @@ use crate::storage::StoreError;
 
 /// Longest line that a miner may send; a share has some 200 bytes.
 const MAX_LINE: usize = 4096;
-/// For the miner's machine to take what is written.
+/// Time-out of writes to the miner.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between looks at how fast shares come.
+/// Interval of difficulty adjustments.
 const TICK: Duration = Duration::from_secs(1);
 /// Age at which a job is replaced, for fees and the time in it.
 const MAX_JOB_AGE: Duration = Duration::from_secs(30);
-/// Least time between two jobs: where blocks are instant, not each of them is worth a job.
+/// Least time between two jobs, for networks with instant blocks.
 const MIN_JOB_AGE: Duration = Duration::from_millis(20);
 
 /// Why a connection ended.
@@ -95,7 +95,7 @@ impl Connection {
         meters: Arc<Meters>,
         limits: Limits,
     ) -> Self {
-        // Only costs time where it fails.
+        // A failure costs only latency.
         let _ = stream.set_nodelay(true);
         let (reader, writer) = stream.into_split();
         let lines = FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_LINE));
@@ -117,7 +117,7 @@ impl Connection {
         }
     }
 
-    /// Serves the miner until either side has enough.
+    /// Serves the miner until either side closes.
     pub(super) async fn run(mut self) -> End {
         match self.serve().await {
             Ok(never) => match never {},
@@ -235,7 +235,7 @@ impl Connection {
         self.meters.change(self.number, |miner| note(miner, printable));
     }
 
-    /// Hands in a block, as `submitblock` does; why it was not taken, if it was not.
+    /// Submits a block, as `submitblock` does; returns the refusal, if any.
     async fn submit(&self, block: Block) -> Result<Option<Refusal>, End> {
         let (hash, height) = (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height));
         let rejection = work::submit(&self.handle, block).await??;
@@ -251,7 +251,7 @@ impl Connection {
                     detail = rejection.detail,
                     "a miner's block is not the new tip"
                 );
-                // Most likely another came first, so that the job is done with.
+                // Most likely another block came first, so the job is stale.
                 Some(Refusal::new(Fault::JobNotFound, rejection.reason))
             }
         })

@@ -1,4 +1,4 @@
-//! A job: a template as a miner is told of it, and the check of what it hands in.
+//! A job: a template in Stratum's form, and the check of its shares.
 
 use std::collections::HashSet;
 
@@ -10,17 +10,17 @@ use crate::miner::template::Template;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 
-/// Shares of one job that are remembered; more come of one that is far too easy.
+/// Most shares of one job; only a job that is far too easy gets more.
 const MAX_SHARES: usize = 10_000;
 
-/// A template given to one miner.
+/// A template sent to one miner.
 #[derive(Debug)]
 pub struct Job {
     template: Template,
     level: Level,
     /// This connection's part of the extra nonce.
     extranonce1: [u8; 4],
-    /// Hashes of the headers that were handed in.
+    /// Hashes of the submitted headers.
     shares: HashSet<BlockHash>,
 }
 
@@ -60,12 +60,12 @@ impl Job {
         ])
     }
 
-    /// Whether a header with this hash was handed in for it.
+    /// Whether a header with this hash was submitted for it.
     pub fn has(&self, hash: &BlockHash) -> bool {
         self.shares.contains(hash)
     }
 
-    /// Remembers that a header was handed in for it.
+    /// Records a submitted header.
     ///
     /// # Errors
     /// A refusal if it has too many already.
@@ -77,8 +77,8 @@ impl Job {
         Ok(())
     }
 
-    /// Checks a share, whose time may be `latest` at most, or the least time of the block if that is later: its header's
-    /// hash, and the block, if it is one. Whether it was handed in before is not looked at.
+    /// Checks a share, whose time may be `latest` at most, or the least time of the block if that is later: its
+    /// header's hash, and the block, if it is one. It does not check for duplicates.
     ///
     /// # Errors
     /// Why it is no share.

@@ -1,4 +1,4 @@
-//! How hard shares are: powers of two, so that every miner's arithmetic comes to the same target.
+//! Share difficulties: powers of two, so that every miner's arithmetic gives the same target.
 
 use ruint::aliases::U256;
 
@@ -24,7 +24,7 @@ impl Level {
 
     /// The hardest level that is not harder than `difficulty`, within bounds.
     pub fn of_difficulty(difficulty: f64) -> Self {
-        // A cast of a float stops at the integer's bounds, and takes what is no number for 0.
+        // A float cast saturates at the integer's bounds and maps NaN to 0.
         Self(0).harder(difficulty.log2().floor() as i32)
     }
 

@@ -1,25 +1,25 @@
-//! How much of the server miners may take up.
+//! Bounds on miners.
 
 use std::time::Duration;
 
-/// Bounds on what miners can make the server do.
+/// Bounds on miners.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at a time. For one more, the idlest gives way.
+    /// Connections at a time. At the limit the idlest is closed for a new one.
     pub connections: usize,
     /// Connections of one IPv4 address, or one /64 of IPv6 addresses, which is what one customer has.
     pub per_address: usize,
-    /// Time after an accepted share during which a miner does not give way: that of some twenty shares.
+    /// Time after an accepted share during which a miner's connection is not closed for another: about twenty shares.
     pub working: Duration,
     /// Time to subscribe and authorize.
     pub setup: Duration,
-    /// Time after which a miner that says nothing is taken for gone.
+    /// Time after which a silent miner is disconnected.
     pub idle: Duration,
     /// Bad shares, less good ones, that end a connection.
     pub offences: u32,
     /// Least time a line, in the long run.
     pub line_time: Duration,
-    /// Time by which lines may be ahead of that.
+    /// How far lines may be ahead of that rate.
     pub burst: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What miners have done, counted where it happens and read by others.
+//! Counters of miners' work, for RPC and metrics.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,29 +26,29 @@ pub struct Meters {
     rate: Mutex<Rate>,
 }
 
-/// A connection, as it is seen from outside.
+/// A miner's connection.
 #[derive(Debug, Clone)]
 pub struct Miner {
     /// Where it comes from.
     pub peer: SocketAddr,
-    /// The name it gave, which begins with the address that is paid; empty before it gave one.
+    /// Its worker name, which begins with the payee's address; empty before authorization.
     pub worker: String,
-    /// What it said it is.
+    /// Its user agent.
     pub agent: String,
     /// How hard its shares are.
     pub level: Level,
-    /// When it came.
+    /// When it connected.
     pub since: Instant,
     /// Its shares that were accepted.
     pub accepted: u64,
-    /// Its shares that were not.
+    /// Its shares that were rejected.
     pub rejected: u64,
     /// When the last of its shares was accepted, or it came: the longest ago is the idlest.
     pub last_share: Instant,
     rate: Rate,
 }
 
-/// A connection that may have to give way.
+/// A connection that may be closed for another.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seat {
     pub(super) number: u64,
@@ -93,7 +93,7 @@ pub struct Shares {
     pub duplicate: u64,
     /// Hashes above the target.
     pub low: u64,
-    /// Not well formed, out of time, or nobody's.
+    /// Malformed, out of the time range, or without an authorized worker.
     pub invalid: u64,
 }
 
@@ -141,7 +141,7 @@ impl Meters {
         lock(&self.miners).values().cloned().collect()
     }
 
-    /// Who is there, to find one that gives way: see [`super::server`].
+    /// The connections, from which one to close is chosen: see [`super::server`].
     pub(super) fn seats(&self, working: Duration) -> Vec<Seat> {
         let now = Instant::now();
         let seat = |(number, miner): (&u64, &Miner)| {
@@ -197,12 +197,12 @@ impl Meters {
     }
 }
 
-/// Nothing is left half done under these locks, so a panic elsewhere does not spoil them.
+/// No code under these locks can panic halfway, so a poisoned lock still guards consistent data.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A rate whose past fades.
+/// An exponentially decaying rate.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rate {
     faded: f64,

@@ -1,10 +1,11 @@
-//! Work for miners elsewhere over Stratum, version 1: JSON lines over TCP, and no credentials but an address to be paid.
+//! Work for external miners over Stratum, version 1: JSON lines over TCP, without credentials other than a payee's
+//! address.
 //!
-//! Every miner mines for itself: whoever finds a block is paid all of it. Shares, which are easier than blocks, only show that
-//! a miner works and how fast.
+//! Every miner mines for itself: the finder of a block is paid all of it. Shares, which are easier than blocks, only
+//! show that a miner works and how fast.
 //!
-//! [`protocol`] says what a line is, [`job`] what a miner is given and how a share is checked, [`level`] and [`vardiff`] how
-//! hard shares are, [`session`] keeps one connection's state without doing any I/O, `connection` and [`server`] do that.
+//! [`protocol`] parses lines, [`job`] builds jobs and checks shares, [`level`] and [`vardiff`] set the difficulty of
+//! shares, [`session`] keeps one connection's state without I/O, and `connection` and [`server`] do the I/O.
 
 mod connection;
 pub mod job;

@@ -1,22 +1,22 @@
-//! The lines of Stratum version 1: what a miner may say, and what it is answered.
+//! The lines of Stratum version 1: requests and answers.
 
 use serde_json::{Value, json};
 
-/// What went wrong with a request; its number is the first member of the answer's `error`.
+/// Why a request failed; its number is the first member of the answer's `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Fault {
     /// Anything without a number of its own.
     Other = 20,
-    /// The job is done with, or never was.
+    /// The job is stale or unknown.
     JobNotFound = 21,
-    /// A share that was handed in before.
+    /// A share that was submitted before.
     Duplicate = 22,
     /// The hash is above the share's target.
     LowDifficulty = 23,
-    /// The worker's name is no address, or another's.
+    /// The worker's name is no address, or not the authorized one.
     Unauthorized = 24,
-    /// Nothing is given to who has not subscribed.
+    /// The miner has not subscribed.
     NotSubscribed = 25,
     /// No such method.
     NoMethod = -3,
@@ -38,15 +38,15 @@ impl Refusal {
     }
 }
 
-/// What a miner asks for.
+/// A miner's request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {
-    /// `mining.subscribe`: work, please; and what the miner is.
+    /// `mining.subscribe`: requests work and names the program.
     Subscribe {
         /// Name and version of its program.
         agent: String,
     },
-    /// `mining.authorize`: whom to pay. The password is not looked at.
+    /// `mining.authorize`: names the payee. The password is ignored.
     Authorize {
         /// An address, perhaps with a dot and a name after it.
         worker: String,
@@ -57,11 +57,11 @@ pub enum Call {
     SuggestDifficulty(f64),
     /// `mining.configure` (BIP-310): extensions asked for.
     Configure(Vec<String>),
-    /// `mining.extranonce.subscribe`: the miner could take another extra nonce. It never has to.
+    /// `mining.extranonce.subscribe`: the miner supports changes of the extra nonce, which never happen here.
     ExtranonceSubscribe,
 }
 
-/// A share as it is handed in: hex digits of the highest byte first, but for the extra nonce, which is bytes.
+/// A share as submitted: numbers in hex, highest byte first, except the extra nonce, which is bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
     /// The name that the miner authorised.

@@ -41,7 +41,7 @@ pub struct StratumError {
     pub source: io::Error,
 }
 
-/// A server at work; dropping it ends it, and all its connections.
+/// A running server; dropping it closes it and all its connections.
 #[derive(Debug)]
 pub struct StratumServer {
     address: SocketAddr,
@@ -55,7 +55,7 @@ impl StratumServer {
         self.address
     }
 
-    /// What its miners have done.
+    /// Counters of its miners' work.
     pub fn meters(&self) -> &Arc<Meters> {
         &self.meters
     }
@@ -63,7 +63,7 @@ impl StratumServer {
     /// Closes all connections and waits until they are gone.
     pub async fn stop(mut self) {
         self.task.abort();
-        // The only error left is that it was aborted, which is the point.
+        // The only possible error is that it was aborted, as intended.
         let _ = (&mut self.task).await;
     }
 }
@@ -93,7 +93,7 @@ async fn accept(listener: TcpListener, handle: Handle, meters: Arc<Meters>, limi
     let _ = handle.stage().wait_for(|stage| *stage >= Stage::Running).await;
     let mut connections = JoinSet::new();
     let mut handles: BTreeMap<u64, AbortHandle> = BTreeMap::new();
-    // Two nodes whose miners are paid to one address should not have them search the same.
+    // Random, so that two nodes with the same payee do not search the same headers.
     let first: u32 = rand::random();
     let mut number: u64 = 0;
     loop {
@@ -129,7 +129,7 @@ async fn accept(listener: TcpListener, handle: Handle, meters: Arc<Meters>, limi
             }
         }
         number += 1;
-        // The low half tells connections apart for longer than any lasts.
+        // The low half is unique for longer than any connection lasts.
         let extranonce1 = first.wrapping_add(number as u32).to_be_bytes();
         let (handle, meters, limits) = (handle.clone(), Arc::clone(&meters), limits.clone());
         let connection = Connection::new((stream, peer), number, extranonce1, handle, meters, limits);
@@ -146,16 +146,16 @@ async fn accept(listener: TcpListener, handle: Handle, meters: Arc<Meters>, limi
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Free,
-    /// Once this connection has given way.
+    /// After closing this connection.
     After(u64),
     None,
 }
 
-/// Finds a place for a connection from `peer` beside those that are there.
+/// Finds a place for a connection from `peer`.
 ///
-/// Where its own address has all that one may have, one of those gives way; where the server is full, one of the address
-/// that has most. It is the idlest of them, and none that works: silent connections keep nobody out, and a flood of
-/// connections ends no miner's.
+/// If its address has reached its limit, one of that address's connections is closed; if the server is full, one of the
+/// address with most connections. It closes the idlest, never one that works: silent connections keep no miner out, and
+/// a flood of connections disconnects no miner.
 fn place_for(peer: SocketAddr, seats: &[Seat], limits: &Limits) -> Place {
     let count = |network: IpAddr| seats.iter().filter(|seat| network_of(seat.peer) == network).count();
     let own = network_of(peer);

@@ -1,5 +1,5 @@
-//! One connection's state: what was said, which jobs stand, how hard they are. No I/O: lines and templates go in, lines and
-//! blocks come out.
+//! One connection's state: subscription, jobs and difficulty. No I/O: lines and templates go in, lines and blocks come
+//! out.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
 
-/// Jobs that shares are still taken for: some minutes' on one tip.
+/// Jobs for which shares are still accepted: some minutes' on one tip.
 const MAX_JOBS: usize = 8;
 /// Names are shown to people; those of an address and a name after it are shorter.
 const MAX_NAME: usize = 128;
@@ -33,16 +33,16 @@ pub struct Session {
     /// Jobs that shares are taken for, oldest first, with their numbers.
     jobs: VecDeque<(u64, Job)>,
     next_job: u64,
-    /// The level that the miner was told last.
+    /// The level last sent to the miner.
     told: Option<Level>,
 }
 
-/// What a line comes to.
+/// The result of a line.
 #[derive(Debug)]
 pub enum Reply {
-    /// To be answered so.
+    /// The answer.
     Line(String),
-    /// A share, to be answered once its block, if it is one, was handed in.
+    /// A share, answered after its block, if it is one, is submitted.
     Share {
         /// The request's number.
         id: Value,
@@ -51,7 +51,7 @@ pub enum Reply {
         /// The whole block, if the share is one.
         block: Option<Block>,
     },
-    /// To be answered so, and to be counted.
+    /// A rejected share, answered and counted.
     Rejected {
         /// Why the share is refused.
         fault: Fault,
@@ -63,7 +63,7 @@ pub enum Reply {
 }
 
 impl Session {
-    /// A connection that has not said anything. Its `extranonce1` is no other's.
+    /// A new connection, with a unique `extranonce1`.
     pub fn new(extranonce1: [u8; 4], now: Duration) -> Self {
         Self {
             extranonce1,
@@ -77,12 +77,12 @@ impl Session {
         }
     }
 
-    /// Whom its blocks pay, if it has said so.
+    /// The payee of its blocks, once authorized.
     pub fn payee(&self) -> Option<PublicKey> {
         self.payee
     }
 
-    /// Whom its blocks pay, once it has said all that it must to be given work.
+    /// The payee of its blocks, once the miner may be sent work.
     pub fn ready(&self) -> Option<PublicKey> {
         self.payee.filter(|_| self.subscribed)
     }
@@ -97,8 +97,8 @@ impl Session {
         self.told.unwrap_or(self.vardiff.level())
     }
 
-    /// Takes what a miner said. `prefix` is that of the network's addresses, `latest` the latest time that a block may
-    /// have now.
+    /// Handles a request. `prefix` is that of the network's addresses, `latest` the latest time that a block may have
+    /// now.
     pub fn take(&mut self, request: Request, prefix: &str, latest: u32, now: Duration) -> Reply {
         let Request { id, call } = request;
         let granted = |result: Value| Reply::Line(answer(&id, &result));
@@ -116,7 +116,7 @@ impl Session {
             Ok(Call::Submit(share)) => match self.check(&share, prefix, latest) {
                 Ok((level, block)) => Reply::Share { id, level, block },
                 Err(refusal) => {
-                    // Jobs that once were are stale for miners that are a little late, which all are now and then.
+                    // Past jobs count as stale, not unknown, since every miner is late now and then.
                     let number = u64::from_str_radix(&share.job, 16);
                     let late = refusal.fault == Fault::JobNotFound && number.is_ok_and(|n| n < self.next_job);
                     Reply::Rejected { fault: refusal.fault, offence: !late, line: refuse(&id, &refusal) }
@@ -168,7 +168,7 @@ impl Session {
         Ok((job.level(), block))
     }
 
-    /// A new job, and the lines that tell of it. With another parent, the jobs before are done with.
+    /// A new job, and the lines that tell of it. With another parent, earlier jobs become stale.
     pub fn give(&mut self, template: Template, now: Duration) -> Vec<String> {
         self.ceiling = Level::of_target(template.target);
         self.adjust(now);
@@ -191,13 +191,13 @@ impl Session {
         lines
     }
 
-    /// Looks at how fast shares come; whether the miner should be given a job of another level.
+    /// Adjusts the level to the rate of shares; returns whether the miner needs a new job.
     pub fn adjust(&mut self, now: Duration) -> bool {
         self.vardiff.adjust(now, self.ceiling)
     }
 }
 
-/// Who is paid for the work of `worker`, an address with perhaps a dot and a name after it.
+/// The payee of `worker`: an address, optionally followed by a dot and a name.
 fn payee(worker: &str, prefix: &str) -> Result<PublicKey, Refusal> {
     let address = worker.split_once('.').map_or(worker, |(address, _)| address);
     if worker.len() > MAX_NAME {

@@ -1,4 +1,4 @@
-//! How hard a connection's shares should be, from how often they come.
+//! Adjusts a connection's share difficulty to its rate of shares.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use super::level::Level;
 
 /// Time that a share should take.
 pub const SHARE_TIME: Duration = Duration::from_secs(5);
-/// So many shares say enough without waiting longer.
+/// Shares after which the rate is known well enough.
 const ENOUGH: u32 = 16;
-/// After so long, what has come must say enough.
+/// Time after which the rate is estimated from any number of shares.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Most steps harder at a time: a machine of another order than was guessed arrives in a few.
+/// Most steps harder at a time: a much faster machine than expected needs a few adjustments.
 const MOST_UP: i32 = 8;
-/// Most steps easier at a time: a pause is no slowness.
+/// Most steps easier at a time, because a pause does not mean a slow miner.
 const MOST_DOWN: i32 = 3;
 
 /// Follows one connection's shares. Times are of any steady clock.
@@ -29,7 +29,7 @@ impl Vardiff {
         Self { level, since: now, shares: 0 }
     }
 
-    /// What shares should be now.
+    /// The present level.
     pub fn level(&self) -> Level {
         self.level
     }
@@ -39,8 +39,8 @@ impl Vardiff {
         self.shares = self.shares.saturating_add(1);
     }
 
-    /// Looks at what has come; whether the level is another now. No level is above `ceiling`, the network's own. A rate
-    /// within a factor of two of the one wanted is left as it is.
+    /// Adjusts the level to the shares received; returns whether it changed. No level is above `ceiling`, the network's
+    /// own. A rate within a factor of two of the one wanted is left as it is.
     pub fn adjust(&mut self, now: Duration, ceiling: Level) -> bool {
         let before = self.level;
         let elapsed = now.saturating_sub(self.since);

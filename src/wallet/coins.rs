@@ -1,4 +1,4 @@
-//! Which coins to spend.
+//! Coin selection.
 //!
 //! The cost of a selection is the fee of its inputs and of what is left over: change costs an output now and an input
 //! later, and less than that is left to the miner. The largest coins first need the fewest inputs. A search for coins
@@ -47,17 +47,17 @@ pub struct Selection {
     pub fee: Amount,
 }
 
-/// Why no selection will do.
+/// Why there is no selection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // Amounts and counts, named by what they are.
 pub enum SelectionError {
-    /// All of it would not be enough.
+    /// All coins together do not suffice.
     #[error(
         "not enough coins: {available} can be spent, {} are needed ({amount} and a fee of {fee})",
         amount.saturating_add(*fee)
     )]
     NotEnough { available: Amount, amount: Amount, fee: Amount },
-    /// It would be, but in too many pieces.
+    /// They suffice, but too many are needed.
     #[error(
         "the {max} largest coins make {available}, not enough for {amount}: pay less at a time, or pay oneself first to join small coins"
     )]
@@ -110,7 +110,7 @@ pub fn select(available: &[Spendable], outputs: &[Output], fee_rate: FeeRate) ->
     Ok(Selection { coins, change, fee })
 }
 
-/// What selections are compared by.
+/// Costs by which selections are compared.
 struct Costs {
     /// The fewest coins that suffice: the largest.
     fewest: usize,
@@ -141,7 +141,7 @@ fn without_change(worth: &[Amount], target: Amount, costs: &Costs) -> Option<Vec
         }
         // One more input than the fewest must save more than it costs.
         let most = costs.fewest + usize::try_from((least - 1).checked_div(input).unwrap_or(0)).unwrap_or(0);
-        // Coins that are too large by themselves need no look.
+        // Skips coins that are too large by themselves.
         let room = target + least - sum;
         next = next.max(worth.partition_point(|worth| wide(*worth) >= room));
         let end = worth.len().min(next + most.saturating_sub(chosen.len()));
@@ -322,7 +322,7 @@ mod tests {
             }
         }
 
-        /// Whatever is chosen pays for itself at the rate asked, and nothing appears or vanishes.
+        /// Each selection pays the requested rate, and values balance.
         #[test]
         fn selections_balance(
             values in proptest::collection::vec(1u64..100_000, 0..40),

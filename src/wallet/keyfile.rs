@@ -1,7 +1,7 @@
 //! The wallet's file: JSON, mode 0600, the secret in plain or under a passphrase.
 //!
-//! A passphrase becomes a key by Argon2id (RFC 9106), whose costs stand in the file; the secret is sealed with
-//! ChaCha20-Poly1305 (RFC 8439), whose tag tells a wrong passphrase.
+//! Argon2id (RFC 9106) turns a passphrase into a key, with its costs stored in the file. ChaCha20-Poly1305 (RFC 8439)
+//! encrypts the secret, and its tag reveals a wrong passphrase.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ use crate::storage::private_file::{self, OpenError};
 
 const FORMAT: &str = "cairn-wallet";
 const VERSION: u32 = 1;
-/// Sealed along with the secret, so that it means nothing in another kind of file.
+/// Associated data, so that the ciphertext is not valid in another kind of file.
 const ASSOCIATED_DATA: &[u8] = b"cairn-wallet/1";
 /// Most bytes of a file that are read: some 100,000 addresses.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -222,7 +222,7 @@ impl KeyFile {
 
     fn read_text(path: &Path) -> Result<Zeroizing<String>, OpenError> {
         let mut file = private_file::open(path)?.take(MAX_FILE_BYTES);
-        // Room for all of it at once: a buffer that grows leaves copies of what it held in freed memory.
+        // Allocated at full size: a growing buffer would leave copies of the secret in freed memory.
         let bytes = file.get_ref().metadata()?.len().min(MAX_FILE_BYTES);
         let mut text = Zeroizing::new(String::with_capacity(usize::try_from(bytes).unwrap_or(0) + 1));
         file.read_to_string(&mut text)?;
@@ -250,15 +250,15 @@ impl KeyFile {
             io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
             _ => KeyFileError::Io { action: "write", path: path.to_owned(), source },
         };
-        // Room for all of it at once, as when it is read.
+        // Allocated at full size, as when reading.
         let mut text = Zeroizing::new(Vec::with_capacity(FIXED_BYTES + self.keys.len() * KEY_BYTES));
         serde_json::to_writer_pretty(&mut *text, self).expect("strings and numbers always serialize");
         text.push(b'\n');
         put(path, &text).map_err(error)
     }
 
-    /// Waits for the lock that all who change the file take; it ends with the value returned. The directory is made if
-    /// there is none.
+    /// Waits for the lock of all writers of the file; dropping the returned value releases it. Creates the directory if
+    /// needed.
     ///
     /// # Errors
     /// [`KeyFileError::Io`].

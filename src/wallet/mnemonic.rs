@@ -30,7 +30,7 @@ pub enum MnemonicError {
         /// Its place, from 1.
         number: usize,
     },
-    /// All words are known, but they do not belong together.
+    /// All words are known, but the checksum is wrong.
     #[error("the words' checksum is wrong: is one of them mistaken, or are two exchanged?")]
     Checksum,
 }

@@ -1,4 +1,4 @@
-//! Keys and payments, without any network: what the wallet commands and the test network's demo wallet stand on.
+//! Keys and payments, without any network: the basis of the wallet commands and of the test network's demo wallet.
 //!
 //! [`mnemonic`] turns words into keys, [`keyfile`] keeps them in a file, [`coins`] chooses what to spend, [`payment`]
 //! builds and signs.
@@ -22,7 +22,7 @@ use mnemonic::{Account, Mnemonic};
 
 /// A wallet on disk: the public keys handed out so far, and the secret they come from, perhaps encrypted.
 ///
-/// What needs no secret (addresses, balance, history) needs no passphrase either.
+/// Operations that need no secret (addresses, balance, history) need no passphrase either.
 #[derive(Debug)]
 pub struct Wallet {
     path: PathBuf,
@@ -87,8 +87,8 @@ impl Wallet {
         }
     }
 
-    /// Waits until no other process hands out keys of this wallet or pays from it, and keeps them from it until the value
-    /// is dropped. What the file holds then is read anew, and checked against the secret.
+    /// Waits until no other process uses this wallet's lock and holds it until the value is dropped. Reads the file
+    /// again and checks its keys against the secret.
     ///
     /// # Errors
     /// As [`Wallet::open`]; [`KeyFileError::ForeignKey`] if the keys in the file do not come from the secret.
@@ -125,7 +125,7 @@ impl Wallet {
         Ok(Secret { mnemonic, account })
     }
 
-    /// Who may write the file could otherwise slip in an address of theirs.
+    /// Otherwise an attacker who can write the file could insert their own address.
     fn check_keys(&self, account: &Account) -> Result<(), KeyFileError> {
         match (0..).zip(self.keys()).find(|(index, key)| account.key(*index).public_key() != **key) {
             Some((index, _)) => Err(KeyFileError::ForeignKey { path: self.path.clone(), index }),

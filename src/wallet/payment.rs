@@ -14,7 +14,7 @@ pub const MAX_FEE_RATE: FeeRate = FeeRate::from_grains_per_byte(10_000);
 /// The highest fee that is not taken for a mistake: Bitcoin Core's `maxtxfee` of 0.10 coins.
 pub const MAX_FEE: Amount = Amount::from_grains(COIN / 10);
 
-/// What a payment's fee is to be.
+/// The fee that a payment should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fee {
     /// For each byte.
@@ -49,7 +49,7 @@ pub enum PaymentError {
     /// The outputs asked for make no valid transaction: too much data, for one.
     #[error(transparent)]
     Rule(#[from] RuleError),
-    /// A fee rate that must be a mistake.
+    /// A fee so high that it must be a mistake.
     #[error(
         "the fee would be {}, at {rate}, and more than {} is taken for a mistake: --max-fee {fee} allows it",
         fee.in_coins(), MAX_FEE_RATE.grains_per_byte()
@@ -67,7 +67,7 @@ pub enum PaymentError {
         /// The most it may.
         max: Amount,
     },
-    /// A coin that this wallet has no key of.
+    /// A coin whose key this wallet lacks.
     #[error("there is no key for the coin {}:{}", coin.outpoint.txid, coin.outpoint.index)]
     NoKey { coin: Box<Spendable> },
 }

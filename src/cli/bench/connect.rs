@@ -48,7 +48,7 @@ fn open(params: &Arc<Params>, dir: &Path) -> anyhow::Result<Chain> {
     Ok(Chain::open(params.clone(), store)?)
 }
 
-/// Accepts a block, which becomes the tip, and says how long that took.
+/// Accepts a block, which becomes the tip; returns the seconds that this took.
 fn accept(chain: &mut Chain, block: Block, known: bool) -> anyhow::Result<Duration> {
     let now = u64::from(block.header.time);
     let start = Instant::now();

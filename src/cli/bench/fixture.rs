@@ -1,4 +1,4 @@
-//! A chain of blocks full of payments, made as fast as signatures can be: what the other benchmarks are fed with.
+//! A chain of blocks full of payments, input of the other benchmarks, built as fast as transactions can be signed.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -19,9 +19,9 @@ use crate::primitives::keys::{SecretKey, Signature};
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
 use crate::primitives::{merkle, mmr};
 
-/// Whose coins these are: enough that no batch of signatures has a key twice, which would make it cheaper.
+/// Number of owners: enough that no batch of signatures has a key twice, which would make it cheaper.
 const KEYS: usize = 2_048;
-/// What a coin of genesis is worth.
+/// Value of a coin of genesis.
 const VALUE: Amount = Amount::from_grains(COIN);
 
 /// A coin that a payment can spend: its owner is a place in the ring of keys.
@@ -164,12 +164,12 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is left to whoever cleans up there.
+        // Files that cannot be removed are left to the system's cleaning.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Who is paid output `n` by the key at place `owner`: far enough away that nobody pays the same key twice.
+/// The payee of output `n` by the key at place `owner`: far enough away that no key is paid twice by another.
 fn next(owner: usize, n: usize) -> usize {
     (owner + 1 + n) % KEYS
 }

@@ -1,4 +1,4 @@
-//! `cairn bench hash`: nonces a second, cycles each of them takes, and how near that is to what the processor can do.
+//! `cairn bench hash`: nonces a second, cycles for each, and how near that is to the processor's limit.
 
 use std::hint::black_box;
 use std::thread;

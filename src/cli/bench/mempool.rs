@@ -1,4 +1,4 @@
-//! `cairn bench mempool`: how fast transactions are taken in, by the pool alone, from a peer, and over RPC.
+//! `cairn bench mempool`: rates of admission, by the pool alone, from a peer, and over RPC.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const RELAYED: u32 = 20_000;
 /// Transactions that the pool is given at a time, by itself and over RPC.
 const GIVEN: usize = 5_000;
 const ROUNDS: u32 = 3;
-/// Between two looks at the pool that fills.
+/// Interval of polling the pool.
 const LOOK: Duration = Duration::from_millis(5);
 /// Connections over which RPC is called at the same time.
 const CONNECTIONS: usize = 8;

@@ -1,4 +1,4 @@
-//! `cairn bench merkle`: what a Merkle root costs for each of its leaves.
+//! `cairn bench merkle`: cost of a Merkle root for each leaf.
 
 use std::hint::black_box;
 

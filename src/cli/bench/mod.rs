@@ -1,4 +1,4 @@
-//! `cairn bench`: how fast this machine is at what a node does, each figure beside a reference measured in the same run.
+//! `cairn bench`: the speed of a node's work on this machine, each figure beside a reference measured in the same run.
 
 use std::time::{Duration, Instant};
 
@@ -79,12 +79,12 @@ struct Figure {
 }
 
 impl Figure {
-    /// Of something of which more is better.
+    /// A figure where more is better.
     fn rate(name: String, value: f64, unit: &'static str, reference: f64) -> Self {
         Self { name, value, unit, reference, ratio: value / reference }
     }
 
-    /// Of something of which less is better.
+    /// A figure where less is better.
     fn cost(name: String, value: f64, unit: &'static str, reference: f64) -> Self {
         Self { name, value, unit, reference, ratio: reference / value }
     }
@@ -121,8 +121,8 @@ fn table(figures: &[Figure]) -> String {
     [head].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
 }
 
-/// The shortest time of `rounds` runs of each job. They take turns, so that whatever else the machine does disturbs all
-/// alike, and the shortest is the least disturbed.
+/// The shortest time of `rounds` runs of each job. They take turns, so that other load disturbs all alike, and the
+/// shortest run is the least disturbed.
 fn shortest(rounds: u32, jobs: &mut [Box<dyn FnMut() + '_>]) -> Vec<Duration> {
     let mut shortest = vec![Duration::MAX; jobs.len()];
     for _ in 0..rounds {
@@ -135,7 +135,7 @@ fn shortest(rounds: u32, jobs: &mut [Box<dyn FnMut() + '_>]) -> Vec<Duration> {
     shortest
 }
 
-/// How busy this process keeps the cores: the limit of whatever runs on all of them.
+/// How busy this process keeps the cores: the limit of parallel work.
 struct Busy {
     start: Instant,
     /// Processor time before.

@@ -1,5 +1,4 @@
-//! Real nodes for the benchmarks, each with a directory and an RPC server of its own, and a client of that server which
-//! costs little itself.
+//! Real nodes for the benchmarks, each with its own directory and RPC server, and a cheap client of that server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::runtime::{self, Handle, Running};
 const PATIENCE: Duration = Duration::from_secs(600);
 const USER: &str = "bench";
 
-/// A node at work.
+/// A running node.
 pub(super) struct Node {
     running: Running,
     server: RpcServer,
@@ -70,7 +69,7 @@ impl Node {
         Ok(Caller { stream, received: Vec::new() })
     }
 
-    /// How long it takes to have all `requests` answered, over so many connections with as many each.
+    /// The time to answer all `requests`, split evenly over `connections`.
     pub(super) async fn answer_all(&self, connections: usize, requests: &[Vec<u8>]) -> anyhow::Result<Duration> {
         let mut callers = Vec::new();
         for some in requests.chunks(requests.len().div_ceil(connections).max(1)) {
@@ -109,7 +108,7 @@ pub(super) fn call(method: &str, params: &[Value]) -> Vec<u8> {
     [head, body].concat().into_bytes()
 }
 
-/// The cheapest thing that the server can be asked.
+/// The cheapest request to the server.
 pub(super) fn alive() -> Vec<u8> {
     b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()
 }

@@ -1,5 +1,5 @@
-//! What the benchmarks need besides blocks: payments for a mempool, by keys that all differ, so that no signature is
-//! cheaper for having a neighbour of the same key; and headers alone.
+//! Payments for a mempool, by keys that all differ, so that no batch of signatures is cheaper for a repeated key; and
+//! headers alone.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ pub(super) fn payments(params: &Params, coins: &mut [Owned]) -> Vec<(Txid, Trans
     coins.par_iter_mut().map(pay).collect()
 }
 
-/// The claims that payments of these coins make by their signatures: what checking them costs by itself.
+/// The signature checks of payments of these coins, to measure their cost alone.
 pub(super) fn signature_checks(params: &Params, coins: &[Owned]) -> Vec<SignatureCheck> {
     let check = |(coin, (_, tx)): (&Owned, (Txid, Transaction))| {
         let key = coin.owner.public_key();

@@ -1,8 +1,8 @@
-//! `cairn bench relay`: how fast blocks and payments reach everybody in a network of real nodes, and what that costs in bytes.
+//! `cairn bench relay`: how fast blocks and payments reach all nodes of a real network, and how many bytes that costs.
 //!
 //! The nodes are in this process, each with its thread, its store and its sockets; they join through the first and find
-//! the others themselves. In each round the same payments are made twice: once known to all before they are in a
-//! block, which is what relay counts on, and once known to nobody, so that a block has to travel whole.
+//! the others themselves. Each round makes the payments twice: once known to all nodes before they are in a block, as
+//! relay expects, and once known to none, so that the block travels whole.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use crate::primitives::merkle;
 use crate::primitives::tx::Transaction;
 use crate::runtime::{Config, Handle, Running};
 
-/// What one node's store may keep in memory: there are many in one process.
+/// Cache of one node's store: there are many nodes in one process.
 const STORE_CACHE_BYTES: u64 = 4 << 20;
 /// Peers that each node has, dialled or not, before anything is measured.
 const PEERS: usize = 8;
-/// For all to happen that a round waits for; nothing is measured with it.
+/// Time-out of every wait in a round; not part of a measurement.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at what has no event.
+/// Polling interval of conditions without an event.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Options of `cairn bench relay`.
@@ -96,7 +96,7 @@ async fn start(args: &Args, dir: &Path, params: &Arc<Params>, nodes: &mut Vec<Ru
     Ok(())
 }
 
-/// What went over all wires of messages that carry or announce blocks and payments.
+/// Bytes of all messages that carry or announce blocks and payments.
 fn relayed(nodes: &[Running]) -> u64 {
     let is_relay = |kind: Kind| !matches!(kind, Kind::Hello | Kind::Ping | Kind::Pong | Kind::FindNode | Kind::Nodes);
     let of = |node: &Running| -> u64 {
@@ -122,7 +122,7 @@ async fn settled(nodes: &[Running]) -> u64 {
 /// Milliseconds in which a block reached the other nodes, in the order in which it did.
 type Arrivals = Vec<f64>;
 
-/// What the rounds of one kind came to.
+/// Results of the rounds of one kind.
 #[derive(Default)]
 struct Rounds {
     arrivals: Vec<Arrivals>,
@@ -221,7 +221,7 @@ fn transactions(params: &Params, coins: &mut [Owned]) -> Vec<Transaction> {
 async fn holds(node: &Handle, count: usize) -> anyhow::Result<()> {
     let mut events = node.subscribe();
     while node.read(|node, _| node.mempool().len()).await? < count {
-        // Having missed some is as good a reason to look again.
+        // A lagged receiver is also a reason to check again.
         let _ = timeout(LOOK, events.recv()).await;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `cairn bench rpc`: how fast a node answers, over connections that stay open.
+//! `cairn bench rpc`: rate of answers over persistent connections.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! `cairn bench store`: what the store costs for each change and each read, beside sled as it is.
+//! `cairn bench store`: the store's cost of each change and each read, compared with plain sled.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -38,7 +38,7 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     batched.flush()?;
     single.flush()?;
 
-    // What cannot be written shows in the reads below.
+    // A failed write shows in the reads below.
     let mut rounds = [LIVE; 4];
     let [a, b, c, d] = &mut rounds;
     let times = shortest(
@@ -149,7 +149,7 @@ fn sled_batch(made: Range<u32>, spent: Range<u32>) -> sled::Batch {
     batch
 }
 
-/// Without which sled's garbage fills the memory.
+/// Otherwise sled's garbage fills the memory.
 fn collect() {
     (0..32).for_each(|_| crossbeam_epoch::pin().flush());
 }

@@ -22,8 +22,8 @@ use crate::storage::SledStore;
 
 /// Blocks with nothing in them but the coinbase.
 const EMPTY_BLOCKS: u32 = 2_000;
-/// What the node in C++ that this one is held against takes to make these, and to fetch them from a peer: its own
-/// figures, which are not measured here.
+/// Times of the C++ reference node to make these, and to fetch them from a peer: its published figures, not measured
+/// here.
 const EMPTY_MADE_SECS: f64 = 7.5;
 const EMPTY_FETCHED_SECS: f64 = 5.2;
 /// Blocks of payments, and the payments in each.
@@ -97,7 +97,7 @@ async fn full_blocks() -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-/// Headers taken into a node's tree and store, message by message, against a verifier who only checks them.
+/// Headers accepted into a node's tree and store, message by message, compared with a verifier that only checks them.
 fn headers() -> anyhow::Result<Vec<Figure>> {
     let mut spec = GenesisSpec { retarget: Retarget::Asert, ..GenesisSpec::regtest() };
     spec.mine_nonce();

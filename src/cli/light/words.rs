@@ -1,4 +1,4 @@
-//! What peers answered, and what was found, in words and in JSON.
+//! Peers' answers and results, as text and as JSON.
 
 use serde_json::{Value, json};
 

@@ -61,15 +61,15 @@ fn minority(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Serialize)]
 struct AttackReport {
     seed: u64,
     #[serde(flatten)]
     rate: Rate,
-    /// Those of the runs that whole nodes played.
+    /// The runs between full nodes.
     full: Vec<FullRun>,
-    /// Of these, how many ended as the race of the same number by headers.
+    /// Number of these with the same result as the race by headers.
     agree: usize,
 }
 

@@ -1,4 +1,4 @@
-//! `cairn sim`: how the network would do with very many nodes, and how a node did.
+//! `cairn sim`: simulations of large networks, and replays of a recorded node.
 
 mod attack;
 mod network;
@@ -133,7 +133,7 @@ fn part(text: &str, most: f64) -> Result<f64, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// If stdout or a file asked for cannot be written to, or a run does not end as it must.
+/// If stdout or a file cannot be written to, or a run fails.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     match &args.command {
         SimCommand::Network(args) => network::run(args, common),

@@ -1,4 +1,4 @@
-//! A run, drawn: how things spread, on how many tips nodes were, and what they sent.
+//! A chart of a run: propagation, number of tips, and traffic.
 
 use crate::sim::network::{NetworkReport, Sample};
 use crate::sim::units::Span;

@@ -1,5 +1,5 @@
-//! What the network looks like from moment to moment: a table and the matrix of links on a terminal, a line now and
-//! then elsewhere, objects with `--json`.
+//! The network's present state: a table and the matrix of links on a terminal, periodic lines elsewhere, objects with
+//! `--json`.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::cli::console::Console;
 use crate::primitives::amount::counted;
 use crate::primitives::hash::BlockHash;
 
-/// Between lines when there is no terminal to redraw.
+/// Interval of lines without a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One node, as it is now.
@@ -43,7 +43,7 @@ impl Board {
         Self { out, json, last_line: None }
     }
 
-    /// Shows the rows, or does nothing if it is too early for another line.
+    /// Shows the rows, unless the next line is not due yet.
     pub fn show(&mut self, rows: &[Row], last: bool) {
         if !last && self.last_line.is_some_and(|shown| shown.elapsed() < LINE_INTERVAL) {
             return;
@@ -96,7 +96,7 @@ fn line(rows: &[Row]) -> String {
     )
 }
 
-/// Of all that mine. Not a plain sum: that of none is −0, which looks odd.
+/// The sum of all miners. Not `sum()`, which is −0 for none.
 fn total_rate(rows: &[Row]) -> f64 {
     rows.iter().filter_map(|row| row.hash_rate).fold(0.0, |sum, rate| sum + rate)
 }

@@ -1,4 +1,4 @@
-//! A running test network, as the commands from other terminals reach it: over each node's RPC.
+//! Control of a running test network from other terminals, over each node's RPC.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,9 @@ use crate::wallet::Wallet;
 
 /// Longest wait for an answer, and for nodes to agree.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between looks at the nodes.
+/// Polling interval.
 const POLL: Duration = Duration::from_millis(50);
-/// Hashes tried in one call: a second or so, after which it is seen whether somebody pressed Ctrl-C.
+/// Hashes tried in one call, about a second, after which Ctrl-C is checked.
 const TRIES: u64 = 4_000_000;
 
 /// The end of a chain.
@@ -40,7 +40,7 @@ pub struct Control {
     interrupted: Arc<AtomicBool>,
 }
 
-/// A node's miner, as it is to be started again.
+/// The settings with which a node's miner is restarted.
 struct Miner {
     node: usize,
     threads: u64,
@@ -51,7 +51,7 @@ impl Control {
     /// Finds the network that runs in a directory.
     ///
     /// # Errors
-    /// [`ClientError::NoNode`] if none does, or what a node says.
+    /// [`ClientError::NoNode`] if none does, or a node's error.
     pub fn find(layout: &Layout) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Links {
@@ -83,7 +83,7 @@ impl Control {
     }
 
     /// From now on Ctrl-C makes the next step of [`Control::mine`] or [`Control::agree`] fail, instead of ending the
-    /// process: what was changed for the time being can be put back.
+    /// process, so that temporary changes can be reverted.
     ///
     /// # Errors
     /// If there is no thread to wait for signals.
@@ -106,15 +106,15 @@ impl Control {
     /// A node's tip.
     ///
     /// # Errors
-    /// What the node says.
+    /// The node's error.
     pub fn tip(&self, node: usize) -> anyhow::Result<Tip> {
         Ok(call(self.node(node), "getblockchaininfo", &[])?)
     }
 
-    /// Does something while no node mines; afterwards those mine again that did before, whatever came of it.
+    /// Runs `work` while no node mines; afterwards restarts the miners, whatever its result.
     ///
     /// # Errors
-    /// Those of `work`, or what a node says.
+    /// Those of `work`, or a node's error.
     pub fn while_quiet<R>(&self, work: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<R> {
         #[derive(Deserialize)]
         struct Info {
@@ -145,10 +145,10 @@ impl Control {
         outcome
     }
 
-    /// Waits until some nodes have the same tip, twice in a row, and answers it.
+    /// Waits until some nodes have the same tip twice in a row, and returns it.
     ///
     /// # Errors
-    /// If they do not in a minute, or what a node says.
+    /// If they do not agree within a minute, or a node's error.
     pub fn agree(&self, nodes: std::ops::Range<usize>) -> anyhow::Result<Tip> {
         let end = Instant::now() + PATIENCE;
         let mut before = None;
@@ -177,7 +177,7 @@ impl Control {
     /// Mines a block on a node's tip, as long as that takes.
     ///
     /// # Errors
-    /// If interrupted, or what the node says.
+    /// If interrupted, or the node's error.
     pub fn mine(&self, node: usize, payee: &str) -> anyhow::Result<BlockHash> {
         loop {
             self.check_interrupted()?;
@@ -198,7 +198,7 @@ pub fn payee(layout: &Layout, number: usize) -> anyhow::Result<String> {
     Ok(address::encode(ADDRESS_PREFIX, &Wallet::open(&layout.miner_wallet(number))?.newest_key()))
 }
 
-/// Blocks mined so far, of so many, and what is going on; on a terminal only.
+/// A progress bar of mined blocks; on a terminal only.
 pub fn progress(blocks: u64) -> anyhow::Result<ProgressBar> {
     let style = ProgressStyle::with_template("{spinner} {pos}/{len} blocks, {msg}, {elapsed}")?;
     let bar = ProgressBar::new(blocks).with_style(style).with_message("mining");

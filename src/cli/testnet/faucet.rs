@@ -31,7 +31,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// If no network runs in the directory, the address or the amount will not do, or the node refuses.
+/// If no network runs in the directory, the address or the amount is invalid, or the node refuses.
 pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     ensure!(args.amount > Amount::ZERO, "the amount is 0");
     let path = layout.genesis();

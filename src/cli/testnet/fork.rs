@@ -27,13 +27,13 @@ pub struct Args {
     depth: u32,
 }
 
-/// What came of it.
+/// The result.
 struct Fork {
     /// The last block that both halves had.
     base: Tip,
-    /// The end of the half that lost.
+    /// The tip of the losing half.
     old: Tip,
-    /// The end of the other.
+    /// The tip of the winning half.
     new: Tip,
 }
 
@@ -103,7 +103,7 @@ fn fork(control: &Control, layout: &Layout, depth: u32, bar: &ProgressBar) -> an
         Ok((old, control.agree(half..all)?))
     });
     bar.set_message("healing");
-    // All of them, whatever becomes of one.
+    // Heals all links, even if one fails.
     let healed = cut.iter().map(|(from, to)| set_cut(control, *from, *to, false)).fold(Ok(()), Result::and);
     let (old, new) = halves?;
     healed?;
@@ -112,7 +112,8 @@ fn fork(control: &Control, layout: &Layout, depth: u32, bar: &ProgressBar) -> an
     Ok(Fork { base, old, new })
 }
 
-/// Cuts every link between the first nodes and the others, and notes which these are: links that were cut before stay so.
+/// Cuts every link between the first nodes and the others, and records them in `cut`: links that were cut before stay
+/// cut.
 fn part(control: &Control, half: usize, cut: &mut Vec<(usize, usize)>) -> anyhow::Result<()> {
     let before = cut_links(control)?;
     let across = (0..half).flat_map(|from| (half..control.len()).flat_map(move |to| [(from, to), (to, from)]));

@@ -1,4 +1,4 @@
-//! `cairn testnet init`: the files of a test network without its nodes, which run elsewhere: in containers, say.
+//! `cairn testnet init`: the files of a test network whose nodes run elsewhere, such as in containers.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

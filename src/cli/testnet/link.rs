@@ -1,4 +1,4 @@
-//! `cairn testnet link`: what a click on the board does, from another terminal.
+//! `cairn testnet link`: changes a link from another terminal, like a click on the board.
 
 use anyhow::{Context, ensure};
 use clap::Subcommand;
@@ -97,10 +97,10 @@ fn number(text: &str, control: &Control) -> anyhow::Result<usize> {
     number.with_context(|| format!("there is no node {text:?}: expected node-1 to node-{}", control.len()))
 }
 
-/// Sets one end of a link, and answers it as getlinks shows it. Nodes are counted from 1.
+/// Sets one end of a link, and returns it as getlinks shows it. Nodes are counted from 1.
 ///
 /// # Errors
-/// What the node says.
+/// The node's error.
 pub fn set(control: &Control, from: usize, to: usize, settings: &LinkSettings) -> anyhow::Result<Value> {
     let LinkSettings { cut, delay_ms, loss, bandwidth } = settings;
     let settings = json!({ "cut": cut, "delay_ms": delay_ms, "loss": loss, "bandwidth": bandwidth });

@@ -2,15 +2,15 @@
 
 use crate::runtime::LinkSettings;
 
-/// What `slow` means unless told otherwise: half a second's delay, and 64 kB a second.
+/// The default of `slow`: half a second's delay, and 64 kB a second.
 pub const SLOW: LinkSettings = LinkSettings { cut: false, delay_ms: 500, loss: 0.0, bandwidth: 64_000 };
 
-/// How a link is, the worse of its two ends.
+/// The state of a link: that of its worse end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkState {
-    /// Nothing is wrong, but the two nodes are not connected.
+    /// No faults, but the two nodes are not connected.
     Apart,
-    /// Connected, and nothing is wrong.
+    /// Connected, without faults.
     Whole,
     /// Slow, or loses messages.
     Slow,
@@ -39,7 +39,7 @@ impl LinkState {
         }
     }
 
-    /// What a click does.
+    /// The action of a click.
     fn next(self) -> Action {
         match self {
             Self::Apart | Self::Whole => Action::Cut,
@@ -59,19 +59,19 @@ impl LinkState {
     }
 }
 
-/// What can be done to a link.
+/// An action on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Lets nothing pass on the link.
     Cut,
     /// Delays the link by [`SLOW`].
     Slow,
-    /// Nothing is wrong any more.
+    /// Remove all faults.
     Heal,
 }
 
 impl Action {
-    /// What both ends are then set to.
+    /// The settings of both ends after it.
     pub fn settings(self) -> LinkSettings {
         match self {
             Self::Cut => LinkSettings { cut: true, ..LinkSettings::default() },
@@ -89,12 +89,12 @@ pub struct Links {
 }
 
 impl Links {
-    /// So many nodes, none connected.
+    /// `nodes` nodes, none connected.
     pub fn new(nodes: usize) -> Self {
         Self { nodes, states: vec![LinkState::Apart; nodes * nodes] }
     }
 
-    /// Takes note of one end's state.
+    /// Sets one end's state.
     pub fn see(&mut self, from: usize, to: usize, state: LinkState) {
         for place in [from * self.nodes + to, to * self.nodes + from] {
             if let Some(known) = self.states.get_mut(place) {
@@ -109,7 +109,7 @@ impl Links {
     }
 }
 
-/// A key that means something to the matrix.
+/// A key that controls the matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     /// To the next cell on this side.
@@ -120,13 +120,13 @@ pub enum Key {
     Up,
     /// See [`Key::Left`].
     Down,
-    /// What a click would do.
+    /// The action of a click.
     Toggle,
     /// Carries out the action.
     Do(Action),
 }
 
-/// Which link is chosen, and where its cell is.
+/// The matrix and its chosen link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matrix {
     nodes: usize,
@@ -151,7 +151,7 @@ impl Matrix {
         self.chosen
     }
 
-    /// Takes a key. Answers what is to be done to the chosen link.
+    /// Handles a key; returns the action on the chosen link.
     pub fn key(&mut self, key: Key, links: &Links) -> Option<Action> {
         match key {
             Key::Left => self.step(0, -1),
@@ -184,7 +184,7 @@ impl Matrix {
         }
     }
 
-    /// Takes a click at a column and line of the matrix. Answers what is to be done to the link that is then chosen.
+    /// Handles a click at a column and line of the matrix; returns the action on the link chosen by it.
     pub fn click(&mut self, column: usize, line: usize, links: &Links) -> Option<Action> {
         let row = line.checked_sub(HEADING)?;
         let offset = column.checked_sub(MARGIN)?;

@@ -32,9 +32,9 @@ use super::{Common, UsageError};
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::amount::counted;
 
-/// Between looks at the nodes.
+/// Refresh interval.
 const REFRESH: Duration = Duration::from_millis(500);
-/// Where a network lives unless told otherwise.
+/// The default directory of a network.
 const DEFAULT_DIR: &str = "cairn-testnet";
 
 /// Options of `cairn testnet`.
@@ -93,7 +93,7 @@ enum Command {
 /// Runs the command.
 ///
 /// # Errors
-/// If the directory, a port or a node will not do, or a node fails.
+/// If the directory or a port cannot be used, or a node fails.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     if common.genesis.is_some() {
         bail!("a test network makes a genesis.json of its own, fit for this machine: leave out --genesis");
@@ -130,7 +130,7 @@ fn layout(common: &Common) -> Layout {
 /// Where to log when a terminal shows the table, which lines in between would tear; `None` for stderr.
 ///
 /// # Errors
-/// If the network's directory will not do.
+/// If the network's directory cannot be used.
 pub fn log_file(args: &Args, common: &Common) -> anyhow::Result<Option<File>> {
     if args.command.is_some() || common.json() || !std::io::stdout().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(None);
@@ -142,7 +142,7 @@ pub fn log_file(args: &Args, common: &Common) -> anyhow::Result<Option<File>> {
     Ok(Some(file.with_context(|| format!("cannot write {}", path.display()))?))
 }
 
-/// What the network is started with: as given, else as the last time, else the usual. And the seconds a block should take.
+/// The network's settings: as given, else as the last time, else the defaults; and the block interval in seconds.
 fn settings(args: &Args, layout: &Layout) -> anyhow::Result<(Settings, u32)> {
     let kept = Settings::read(layout)?;
     let made = match std::fs::read_to_string(layout.genesis()) {
@@ -150,7 +150,7 @@ fn settings(args: &Args, layout: &Layout) -> anyhow::Result<(Settings, u32)> {
             let params = Params::from_json(&text).with_context(|| layout.genesis().display().to_string())?;
             Some(if params.retarget == Retarget::None { 0 } else { params.target_spacing_secs })
         }
-        // Another error will be met again when the file is needed.
+        // Another error will recur when the file is needed.
         Err(_) => None,
     };
     let block_time = made.or(args.block_time).unwrap_or(BLOCK_TIME_SECS);
@@ -189,7 +189,7 @@ async fn live(
         result = &mut interrupted => return result.context("cannot wait for signals"),
     };
     let introduction = introduction(layout, &network);
-    // The nodes go on whatever becomes of what is shown.
+    // Output errors do not stop the nodes.
     let stdout = Console::new(std::io::stdout());
     let outcome = tokio::select! {
         outcome = watch(&network, &stdout, introduction, args.until_height, common.json()) => outcome,
@@ -204,7 +204,7 @@ async fn live(
     stopped.and(outcome)
 }
 
-/// Shows the network until every node is at `until_height`, or somebody has seen enough, or for ever.
+/// Shows the network until every node is at `until_height` or the user quits.
 async fn watch(
     network: &Network,
     stdout: &Console,
@@ -263,7 +263,7 @@ async fn watch(
     }
 }
 
-/// What to try, as it is to be typed.
+/// Commands to try.
 fn introduction(layout: &Layout, network: &Network) -> anyhow::Result<String> {
     let cairn = shell_word(&program());
     let dir = shell_word(&layout.dir);
@@ -290,7 +290,7 @@ Commands with --data-dir {dir} ask node-1; each node's own directory serves as w
     ))
 }
 
-/// How this program was started, as short as it can be typed from here.
+/// The shortest path that starts this program from here.
 fn program() -> PathBuf {
     let Ok(path) = std::env::current_exe() else { return PathBuf::from("cairn") };
     let here = std::env::current_dir().ok();

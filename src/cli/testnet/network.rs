@@ -1,4 +1,4 @@
-//! The nodes of a test network, and what surrounds each.
+//! The nodes of a test network and their servers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::storage::private_file;
 
 /// The first node's port for peers; the others' follow, each with its RPC port in between.
 const FIRST_PORT: u16 = 7331;
-/// What one node's store may keep in memory: there are several on one machine.
+/// Cache of one node's store: there are several nodes on one machine.
 const STORE_CACHE_BYTES: u64 = 8 << 20;
 /// Nodes started before that a node connects to; it learns of the others from them.
 const CONNECT_TO: usize = 3;
@@ -37,10 +37,10 @@ struct Member {
 }
 
 impl Network {
-    /// Starts all nodes, from what is kept or from nothing.
+    /// Starts all nodes, from existing files or new ones.
     ///
     /// # Errors
-    /// If files, ports or a store will not do. Nodes that had started are stopped.
+    /// If files, ports or a store cannot be used. Nodes that had started are stopped.
     pub async fn start(layout: &Layout, settings: &Settings, block_time: u32) -> anyhow::Result<Self> {
         let Settings { nodes: count, miners, threads, seed } = *settings;
         let funded = setup::open_wallet(&layout.wallet(), seed, "wallet")?.newest_key();
@@ -53,7 +53,7 @@ impl Network {
         for number in 1..=usize::from(count) {
             let threads = if number <= usize::from(miners) { usize::from(threads) } else { 0 };
             if let Err(error) = network.add(layout, &params, number, threads, seed).await {
-                // This error is the cause; one met while stopping would hide it.
+                // This error matters more than one from stopping.
                 let _ = network.stop().await;
                 return Err(error.context(format!("node-{number} does not start")));
             }
@@ -171,7 +171,7 @@ impl Network {
         Ok(())
     }
 
-    /// Where a browser finds node 1's page, with the key to change things there.
+    /// The URL of node 1's explorer, with its credentials.
     ///
     /// # Errors
     /// If the cookie cannot be read.
@@ -233,7 +233,7 @@ impl Member {
     }
 }
 
-/// The network's parameters, which are made if they are not there.
+/// The network's parameters, created if missing.
 async fn open_genesis(layout: &Layout, funded: PublicKey, pace: Pace) -> anyhow::Result<Params> {
     let path = layout.genesis();
     match std::fs::read_to_string(&path) {
@@ -260,7 +260,7 @@ async fn start_node(mut config: Config, port: u16) -> anyhow::Result<Running> {
     }
 }
 
-/// Where node `number` waits for peers; its RPC is one further.
+/// The port for peers of node `number`; its RPC port is the next.
 fn usual_port(number: usize) -> u16 {
     FIRST_PORT + u16::try_from(2 * (number - 1)).unwrap_or(0)
 }

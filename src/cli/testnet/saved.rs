@@ -60,7 +60,7 @@ impl Manifest {
     /// Checks what the types do not say, and answers the network's parameters.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The first inconsistency.
     fn check(&self) -> anyhow::Result<Params> {
         let params = Params::new(self.genesis.clone())?;
         let nodes = self.nodes.len();
@@ -82,7 +82,7 @@ impl Manifest {
     }
 }
 
-/// Passes bytes on and counts them into a checksum.
+/// A reader or writer that checksums the bytes passing through.
 struct Summed<T> {
     inner: T,
     sum: Sha256,
@@ -100,8 +100,7 @@ impl<W: Write> Write for Summed<W> {
     }
 }
 
-/// Writes a file, whole or not at all: under another name first, for this user's eyes only, since wallets are in it.
-/// `chains` writes the chains, in order.
+/// Writes a file atomically and with mode 0600, since it contains wallets. `chains` writes the chains, in order.
 ///
 /// # Errors
 /// If the file is there already or cannot be written, and those of `chains`.
@@ -137,13 +136,13 @@ pub fn write(
     };
     let written = write();
     if written.is_err() {
-        // Half a file helps nobody.
+        // Removes the partial file.
         let _ = std::fs::remove_file(&partial);
     }
     written
 }
 
-/// A file that is as it was written, up to its chains.
+/// An open file whose checksum and manifest are valid.
 #[derive(Debug)]
 pub struct Saved {
     /// All but the blocks.

@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 
 use super::links::{Action, Key, Links, Matrix};
 
-/// Between looks whether the screen is still there, when nothing is typed.
+/// Interval of checks that the screen still exists.
 const POLL: Duration = Duration::from_millis(100);
-/// What the last line says.
+/// The text of the last line.
 const HELP: &str = "  click a link, or arrows and space: cut, slow, heal in turn   c cut   s slow   h heal   q quit";
 
-/// Whether the terminal is as the screen needs it, and has to be restored. There is one terminal in a process.
+/// Whether the terminal is in screen mode and must be restored. A process has one terminal.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// What a pressed key asks for.
@@ -26,7 +26,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 pub enum Input {
     /// The network to stop.
     Quit,
-    /// Something with the matrix.
+    /// A key for the matrix.
     Key(Key),
     /// A click at a column and line of the terminal, from 0.
     Click(usize, usize),
@@ -47,7 +47,7 @@ impl Screen {
     /// Takes the terminal for a network of so many nodes.
     ///
     /// # Errors
-    /// If it is no terminal that can do this.
+    /// If it is no suitable terminal.
     pub fn take(nodes: usize) -> io::Result<Self> {
         restore_on_panic();
         crossterm::terminal::enable_raw_mode()?;
@@ -79,7 +79,7 @@ impl Screen {
             Ok((_, 0)) | Err(_) => lines.len(),
             Ok((_, rows)) => usize::from(rows),
         };
-        // If there is not room for all, what can be clicked is worth more than the introduction.
+        // If there is not enough room, the matrix is kept and the introduction cut.
         let skipped = lines.len().saturating_sub(height);
         self.matrix_line = self.matrix_line.saturating_sub(skipped);
         // Without automatic wrapping a line is a line on a narrow terminal too.
@@ -97,7 +97,7 @@ impl Screen {
         out.flush()
     }
 
-    /// Takes an input. Answers the link that something is to be done to.
+    /// Handles an input; returns the link and the action on it.
     pub fn take_input(&mut self, input: Input, links: &Links) -> Option<((usize, usize), Action)> {
         let line = self.matrix_line;
         let matrix = self.matrix.as_mut()?;
@@ -116,7 +116,7 @@ impl Drop for Screen {
     }
 }
 
-/// Gives the terminal back as it was. Nothing is left to be done about an error.
+/// Restores the terminal. Errors are ignored.
 fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         let mut out = io::stdout();
@@ -125,7 +125,7 @@ fn restore() {
     }
 }
 
-/// A panic's message would be lost on a screen that is about to vanish, and the terminal left useless.
+/// Restores the terminal before a panic's message, which would otherwise vanish with the screen.
 fn restore_on_panic() {
     static HOOKED: Once = Once::new();
     HOOKED.call_once(|| {
@@ -137,7 +137,7 @@ fn restore_on_panic() {
     });
 }
 
-/// Hands on what is typed, until the screen is gone.
+/// Forwards input events until the screen is gone.
 fn listen(inputs: &mpsc::Sender<Input>) {
     while !inputs.is_closed() {
         let event = match crossterm::event::poll(POLL) {
@@ -145,7 +145,7 @@ fn listen(inputs: &mpsc::Sender<Input>) {
             Ok(true) => crossterm::event::read(),
             Err(error) => Err(error),
         };
-        // Without a terminal there is nobody left to type.
+        // Without a terminal there is no more input.
         let Ok(event) = event else { return };
         if let Some(input) = meaning(&event)
             && inputs.blocking_send(input).is_err()

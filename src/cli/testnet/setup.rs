@@ -1,4 +1,4 @@
-//! The files of a test network: made the first time, found again afterwards.
+//! The files of a test network, created at the first start.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,26 +22,26 @@ use crate::runtime::STORE_DIR;
 use crate::storage::private_file;
 use crate::wallet::Wallet;
 
-/// What addresses of test networks begin with, so that they are not taken for those of another network.
+/// Prefix of test networks' addresses, to distinguish them from other networks'.
 pub const ADDRESS_PREFIX: &str = "tcairn";
 /// Seconds that a block should take, unless told otherwise.
 pub const BLOCK_TIME_SECS: u32 = 5;
-/// Blocks behind schedule that halve the difficulty. A network of its own would take 288; here difficulty is to find its
-/// place within a minute, on whatever machine, and again whenever a laptop wakes up or miners are added. It makes branches
-/// from old tips cheap, and coins that are worth nothing may bear that.
+/// Blocks behind schedule that halve the difficulty. A real network would use 288; here the difficulty must settle
+/// within a minute on any machine, and again after a laptop wakes up or miners are added. This makes branches from old
+/// tips cheap, which worthless coins can bear.
 const HALF_LIFE_BLOCKS: u32 = 12;
 /// Time of genesis on networks with a seed: 1 January 2026. The schedule starts with block 1, so its age does not matter.
 const SEEDED_TIMESTAMP: u64 = 1_767_225_600;
-/// Hashes a second of a mining thread, as networks with a seed take them to be.
+/// Assumed hashes a second of a mining thread, for networks with a seed.
 const SEEDED_HASH_RATE: f64 = 4e6;
-/// Coins that the demo wallet begins with, in so many outputs: as many payments can be under way at a time.
+/// Initial coins of the demo wallet, and the number of outputs, which bounds concurrent payments.
 const FUNDS: (Amount, usize) = (Amount::from_grains(100 * COIN), 10);
 /// How long the machine's speed is measured.
 const MEASURE: Duration = Duration::from_millis(300);
 /// Most nodes in one process.
 pub const MAX_NODES: u16 = 64;
 
-/// Where things lie below the network's directory.
+/// Paths in the network's directory.
 #[derive(Debug, Clone)]
 pub struct Layout {
     /// The directory that holds the nodes', wallets' and network's files.
@@ -84,7 +84,7 @@ impl Layout {
         self.node(number).join("wallet.json")
     }
 
-    /// Makes the directory, or makes sure that it is a network's and not something else that must not be written to.
+    /// Creates the directory, or checks that an existing one is a network's.
     ///
     /// # Errors
     /// If it cannot be made or read, or holds other things.
@@ -115,7 +115,7 @@ pub fn point_to_first_node(layout: &Layout, names: &[&str]) -> anyhow::Result<()
     Ok(())
 }
 
-/// What a network was started with, kept for the next time.
+/// A network's settings, stored for the next start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -125,13 +125,13 @@ pub struct Settings {
     pub miners: u16,
     /// Mining threads of each of these.
     pub threads: u16,
-    /// What wallets and genesis were made from; drawn at random if there is none.
+    /// Seed of wallets and genesis; random without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
 }
 
 impl Settings {
-    /// Those kept; `None` for a network that was never started.
+    /// The stored settings; `None` for a network that was never started.
     ///
     /// # Errors
     /// If the file cannot be read or is none.
@@ -156,7 +156,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Keeps them.
+    /// Stores them.
     ///
     /// # Errors
     /// If the directory cannot be written to.
@@ -180,14 +180,14 @@ pub fn open_wallet(path: &Path, seed: Option<u64>, place: &str) -> anyhow::Resul
     Ok(wallet?)
 }
 
-/// What a genesis is made for.
+/// The block interval that a genesis is made for.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// Seconds that a block should take; with 0, blocks take no work at all.
     pub block_time: u32,
     /// Threads that mine on this machine at a time.
     pub threads: usize,
-    /// Whether the same genesis is to come out always and everywhere: clock and speed of the machine are then not asked.
+    /// Whether the genesis must be reproducible, independent of the machine's clock and speed.
     pub is_seeded: bool,
 }
 
@@ -210,7 +210,7 @@ pub fn new_genesis(funded: &PublicKey, pace: Pace, now: UnixTime) -> anyhow::Res
         (false, true) => SEEDED_HASH_RATE * threads as f64,
         (false, false) => measure_hash_rate(threads),
     };
-    // Twice as easy as it should be in the end: it is a minute until difficulty is right, and a quick start until then.
+    // Twice as easy as intended, for a quick start; the difficulty settles within a minute.
     let target = target_of(rate * f64::from(pace.block_time) / 2.0);
     let now = if pace.is_seeded { SEEDED_TIMESTAMP } else { now.as_secs() };
     let mut spec = GenesisSpec {
@@ -246,7 +246,7 @@ fn target_of(hashes: f64) -> Target {
 
 /// Hashes a second that so many threads find together, on whatever cores there are.
 fn measure_hash_rate(threads: usize) -> f64 {
-    /// Between looks at the clock.
+    /// Nonces between two readings of the clock.
     const CHUNK: u32 = 1 << 13;
     let header = Header {
         version: 1,
@@ -273,7 +273,7 @@ fn measure_hash_rate(threads: usize) -> f64 {
     hashes / started.elapsed().as_secs_f64()
 }
 
-/// Writes a file that others may be about to read: all of it or nothing.
+/// Writes a file atomically.
 ///
 /// # Errors
 /// If the directory cannot be written to.

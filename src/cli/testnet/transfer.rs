@@ -49,11 +49,11 @@ pub struct LoadArgs {
     file: PathBuf,
 }
 
-/// Where a node's blocks are read.
+/// A source of a node's blocks.
 enum Source {
     /// Of a running node.
     Running(Client),
-    /// In the store of one that is not.
+    /// The store of a stopped node.
     Stopped(Database),
 }
 
@@ -186,7 +186,7 @@ fn write(
             let mut writer = Writer::new(&mut out, &params.genesis_hash)?;
             for hash in &branch.hashes {
                 let block = sources[branch.source].block(hash)?;
-                // The file's checksums must not vouch for bytes that were damaged before.
+                // The file's checksums must not cover damaged bytes, so the header's hash is compared.
                 let is_whole = block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == *hash);
                 ensure!(is_whole, "block {hash} of node-{} is damaged", branch.source + 1);
                 writer.append(&block)?;
@@ -202,7 +202,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// A file's JSON as it stands, to be kept as it stands.
+/// A file's JSON, unchanged.
 fn raw(path: &Path) -> anyhow::Result<Box<RawValue>> {
     RawValue::from_string(read(path)?.trim().to_owned()).with_context(|| format!("{} is no JSON", path.display()))
 }
@@ -210,7 +210,7 @@ fn raw(path: &Path) -> anyhow::Result<Box<RawValue>> {
 /// Runs `cairn testnet load`.
 ///
 /// # Errors
-/// If the file will not do, the directory is not empty, or a block is not valid. The directory is then not made.
+/// If the file is invalid, the directory is not empty, or a block is invalid. The directory is then not created.
 pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let dir = layout.dir.display();
     match std::fs::read_dir(&layout.dir).map(|mut entries| entries.next().is_some()) {
@@ -231,7 +231,7 @@ pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result
     let loaded = unpack(&mut saved, &partial)
         .and_then(|()| std::fs::rename(&partial.dir, &layout.dir).with_context(|| format!("cannot make {dir}")));
     if loaded.is_err() {
-        // Half a network helps nobody.
+        // Removes the partial network.
         let _ = std::fs::remove_dir_all(&partial.dir);
     }
     loaded.with_context(|| format!("{} cannot be loaded", args.file.display()))?;
@@ -277,7 +277,7 @@ fn unpack(saved: &mut Saved, layout: &Layout) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a wallet's file, for this user's eyes only.
+/// Writes a wallet's file with mode 0600.
 fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let written = private_file::create(path, format!("{text}\n").as_bytes());
     written.with_context(|| format!("cannot write {}", path.display()))

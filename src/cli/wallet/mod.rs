@@ -1,7 +1,6 @@
 //! `cairn wallet`: keys in a file, and payments through a node.
 //!
-//! What makes or spends something is said on the command line alone: no option of a single payment or a single address is
-//! an environment variable, which would hold for all that follow.
+//! No option of a single payment or address is an environment variable, which would apply to all later ones.
 
 pub(super) mod send;
 
@@ -150,7 +149,7 @@ enum WordCount {
 /// Runs the command.
 ///
 /// # Errors
-/// If the wallet's file, the passphrase, the payment or the node will not do.
+/// If the wallet's file, the passphrase, the payment or the node fails.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let path = match &args.file {
         Some(file) => file.clone(),
@@ -190,7 +189,7 @@ fn unlock(wallet: &Wallet) -> anyhow::Result<Secret> {
 }
 
 fn make(new: &NewArgs, path: &Path, params: &Params, common: &Common) -> anyhow::Result<()> {
-    // Before anything is typed in vain. The file is created without overwriting whatever appears meanwhile.
+    // Checked before any prompt. Creation does not overwrite a file that appears meanwhile.
     ensure!(!path.exists(), KeyFileError::Exists { path: path.to_owned() });
     let mnemonic = if new.restore {
         Mnemonic::parse(&read_words()?)?
@@ -262,7 +261,7 @@ fn scan_existing(
 
 fn read_words() -> anyhow::Result<Zeroizing<String>> {
     let stdin = std::io::stdin();
-    // Many times what 24 words take, and room for it at once: a buffer that grows leaves copies in freed memory.
+    // Allocated at full size, many times 24 words: a growing buffer would leave copies in freed memory.
     let mut text = Zeroizing::new(String::with_capacity(MAX_WORDS_BYTES));
     if stdin.is_terminal() {
         note("The 12 or 24 words, in one line:");

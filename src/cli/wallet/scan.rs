@@ -1,4 +1,4 @@
-//! Which addresses of a wallet were used, as a node knows it.
+//! Scans for used addresses of a wallet with a node.
 
 use std::fmt;
 
@@ -14,11 +14,11 @@ use crate::primitives::address;
 use crate::primitives::amount::counted;
 use crate::wallet::mnemonic::Account;
 
-/// Most addresses that are looked at, lest a node that calls all of them used keep the wallet at it for ever: as many as
-/// its file has room for.
+/// Most addresses scanned, as many as the file has room for: a node that reports all of them as used must not keep the
+/// scan running for ever.
 const MAX_SCANNED: u32 = 100_000;
 
-/// How far to look.
+/// The extent of a scan.
 #[derive(Debug, clap::Args)]
 pub struct ScanArgs {
     /// Addresses in a row without a transaction after which no further ones are looked for
@@ -32,7 +32,7 @@ pub struct ScanArgs {
 pub struct Scan {
     /// Addresses looked at, from the first.
     addresses: u32,
-    /// Those up to the last that was used, which are to be handed out again.
+    /// Addresses up to the last used one, which are handed out again.
     pub used: u32,
     /// The height of the node's chain at the time.
     height: u32,

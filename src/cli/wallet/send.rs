@@ -24,8 +24,8 @@ use crate::wallet::coins::{SelectionError, Spendable};
 use crate::wallet::payment::{self, Fee, Payment, PaymentError};
 use crate::wallet::{Secret, Wallet};
 
-/// Payments built anew after a refusal: each is of coins that the node said could be spent, and the wallet's lock leaves
-/// only blocks, and wallets elsewhere with the same words, to spend them in between.
+/// Payments built anew after a refusal: each uses coins that the node reported as spendable, which only blocks and
+/// other wallets with the same words can spend meanwhile.
 const MAX_RETRIES: usize = 4;
 /// Longest wait for a block in one call, in milliseconds: within [`PATIENCE`].
 const POLL_MILLIS: u64 = 30_000;
@@ -57,7 +57,7 @@ pub struct SendArgs {
 /// Runs `cairn wallet send`.
 ///
 /// # Errors
-/// If the wallet's file, the passphrase, the payment or the node will not do.
+/// If the wallet's file, the passphrase, the payment or the node fails.
 pub(super) fn run(
     send: &SendArgs,
     node: &ClientArgs,
@@ -92,10 +92,10 @@ pub(super) fn run(
     wait(&node, &payment.txid, send.wait)
 }
 
-/// Signs a payment of these outputs and hands it to a node. Payments of this wallet at the same time wait for each other.
+/// Signs a payment of these outputs and submits it to a node. Concurrent payments of one wallet wait for each other.
 ///
 /// # Errors
-/// If the wallet's file, the passphrase, the payment or the node will not do.
+/// If the wallet's file, the passphrase, the payment or the node fails.
 pub(in crate::cli) fn pay(
     outputs: &[Output],
     fee: Fee,
@@ -103,7 +103,7 @@ pub(in crate::cli) fn pay(
     path: &Path,
     params: &Params,
 ) -> anyhow::Result<Payment> {
-    // A person may be asked for the passphrase here: not while others wait for the lock.
+    // This may prompt for the passphrase, so it does not hold the lock.
     let secret = unlock(&Wallet::open(path)?)?;
     let wallet = Wallet::lock(path, &secret)?;
     let own = addresses(&wallet, params);
@@ -155,7 +155,7 @@ fn build(
     }
 }
 
-/// Hands a payment to a node, which must not replace another one by it: `None` if it takes it, else why it does not.
+/// Submits a payment to a node, which must not replace another with it. `None` if accepted, else the refusal.
 fn hand_in(payment: &Payment, node: &Client) -> anyhow::Result<Option<ClientError>> {
     /// Bitcoin Core's value for no limit: the fee was checked when the payment was built.
     const ANY_FEE_RATE: u64 = 0;
@@ -168,7 +168,7 @@ fn hand_in(payment: &Payment, node: &Client) -> anyhow::Result<Option<ClientErro
             Some(code) if code == Code::Verify as i64 || code == Code::Rejected as i64 => Ok(Some(error)),
             _ => Err(error.into()),
         },
-        // Without an answer there is no telling.
+        // Without an answer the payment may or may not have been accepted.
         Err(error) => Err(error).with_context(|| format!("payment {txid} may be under way")),
     }
 }
@@ -186,7 +186,7 @@ fn wait(node: &Client, txid: &Txid, confirmations: u32) -> anyhow::Result<()> {
         return Ok(());
     }
     loop {
-        // Asked for first: no block comes unnoticed between the look and the wait.
+        // Read first, so that no block between the check and the wait is missed.
         let tip: BlockHash = call(node, "getbestblockhash", &[]).with_context(lost)?;
         let seen: Seen = call(node, "getrawtransaction", &[json!(txid), json!(1)]).with_context(lost)?;
         if seen.confirmations >= confirmations {

@@ -1,7 +1,7 @@
 //! The contacts at one power of two of distance.
 //!
-//! Those known longest are kept, because who was there for long is likely to stay (section 2.4 of the paper), and because
-//! a flood of newcomers then pushes nobody out: a place becomes free only when its holder does not answer.
+//! The longest known contacts are kept, because they are likely to stay (section 2.4 of the paper), and because a flood
+//! of new ids then evicts none of them: a place becomes free only when its holder does not answer.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::primitives::time::MonoTime;
 /// Time after which the contact not heard of for longest is worth a ping when another wants its place.
 pub const CHECK_AGE: Duration = Duration::from_secs(60);
 
-/// What became of a contact that answered.
+/// The result of adding a contact that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noted {
     /// It has a place.
     Kept,
     /// All places are taken; it is next in line.
     Full {
-        /// Whom to ping to see whether a place is free: no answer, and [`super::Table::failed`] gives it to the newcomer.
-        /// `None` if all were heard of or asked lately.
+        /// The contact to ping: if it does not answer, [`super::Table::failed`] gives its place to the waiting one.
+        /// `None` if all have answered or were pinged recently.
         ping: Option<Contact>,
     },
     /// It is not kept.
@@ -33,10 +33,10 @@ pub enum Refusal {
     /// It has this node's own id.
     #[error("it is this node")]
     Own,
-    /// Nothing can be dialled there.
+    /// Its address cannot be dialled.
     #[error("its address cannot be dialled")]
     Address,
-    /// Enough of its part of the net are at this distance, or in the table.
+    /// There are enough contacts of its subnet in the bucket or in the table.
     #[error("there are enough from its part of the net")]
     Subnet,
 }
@@ -58,14 +58,14 @@ pub(super) struct Entry {
 /// A k-bucket.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KBucket {
-    /// Those who have a place, in the order of when they last answered.
+    /// Contacts with a place, least recently answered first.
     pub(super) places: Vec<Entry>,
-    /// Those who would take one, in the order of when they last answered.
+    /// Contacts waiting for a place, least recently answered first.
     pub(super) waiting: Vec<Entry>,
 }
 
 impl KBucket {
-    /// Everybody.
+    /// All contacts, waiting ones included.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.places.iter().chain(&self.waiting)
     }
@@ -75,7 +75,7 @@ impl KBucket {
         let (now, id) = (entry.seen, entry.contact.id);
         self.waiting.retain(|other| other.contact.id != id);
         let old = self.places.iter().position(|other| other.contact.id == id);
-        // Who has failed to answer gives way to who has just answered.
+        // A contact that failed to answer is replaced by one that just answered.
         let failed = || self.places.iter().position(|other| other.failures > 0).filter(|_| self.places.len() >= k);
         if let Some(at) = old.or_else(failed) {
             self.places.remove(at);
@@ -96,7 +96,7 @@ impl KBucket {
         Noted::Full { ping }
     }
 
-    /// A contact did not answer. It keeps its place for as long as nobody else wants it.
+    /// A contact did not answer. It keeps its place until another contact waits for one.
     pub(super) fn failed(&mut self, contact: &Contact) {
         self.waiting.retain(|other| other.contact != *contact);
         let Some(at) = self.places.iter().position(|other| other.contact == *contact) else { return };
@@ -107,7 +107,7 @@ impl KBucket {
         }
     }
 
-    /// Frees a place, for whoever of those who wait answered last.
+    /// Frees a place, for the waiting contact that answered last.
     pub(super) fn remove(&mut self, at: usize) {
         self.places.remove(at);
         if let Some(next) = self.waiting.pop() {

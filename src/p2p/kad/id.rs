@@ -1,4 +1,4 @@
-//! Ids, and how far they are apart.
+//! Node ids and their distance.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -8,10 +8,10 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::primitives::codec::{Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, impl_borrow_decode};
 
-/// What a node is called, and a place in the space of keys: 256 bits, the first the most significant.
+/// A node's name and its position in the key space: 256 bits, the first the most significant.
 ///
-/// It must follow from something that its owner cannot choose freely, as the hash of a key does, or anybody could stand
-/// where they like.
+/// It must follow from something that its owner cannot choose freely, such as the hash of a key, or an attacker could
+/// choose its position.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct NodeId(pub [u8; 32]);
 
@@ -28,7 +28,7 @@ impl NodeId {
         Some(Self(id))
     }
 
-    /// How far another is from this one: their exclusive or.
+    /// The exclusive or with another id.
     pub fn distance(&self, other: &Self) -> Distance {
         Distance(std::array::from_fn(|i| self.0[i] ^ other.0[i]))
     }
@@ -74,7 +74,7 @@ impl Distance {
     }
 }
 
-/// A node and where it takes connections.
+/// A node and the address where it accepts connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Contact {
     /// Its id.

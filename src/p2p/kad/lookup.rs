@@ -1,4 +1,4 @@
-//! The search for the nodes nearest to an id.
+//! An iterative lookup of the nodes nearest to an id.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use crate::p2p::kad::{Contact, Distance, NodeId};
 use crate::p2p::reach::is_believable;
 use crate::primitives::time::MonoTime;
 
-/// Most candidates of a lookup, in multiples of `k`; so many are asked at most, however many nearer ones liars make up.
+/// Most candidates of a lookup, in multiples of `k`; it asks no more, however many nearer ids a liar invents.
 pub const CANDIDATES_PER_PLACE: usize = 16;
 /// Most candidates of one part of the public net that have not failed: 24 bits of IPv4, 48 of IPv6.
 pub const MAX_HINTS_PER_SUBNET: usize = 2;
 /// Time in which an answer must come before others are asked instead.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How far it has come with a candidate.
+/// The state of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Somebody named it.
+    /// A contact named it.
     Named,
     /// It was asked, at this time.
     Asked(MonoTime),
@@ -31,16 +31,15 @@ enum State {
 #[derive(Debug, Clone)]
 struct Candidate {
     contact: Contact,
-    /// How many had to be asked one after the other until it could be, itself included.
+    /// Length of the chain of queries that led to it, itself included.
     hops: u32,
     state: State,
 }
 
-/// A lookup. Ask whom [`Lookup::ask`] names, as long as it names somebody, and report what came of it, until
-/// [`Lookup::is_done`].
+/// A lookup. Query the contacts that [`Lookup::ask`] returns and report the results, until [`Lookup::is_done`].
 ///
-/// It is done when the `k` nearest candidates have answered, those left out that failed. An answer adds candidates, never
-/// more than `k`; they are hints, asked in turn, and found only once they have answered themselves.
+/// It is done when the `k` nearest candidates that have not failed have answered. An answer adds at most `k`
+/// candidates; these are hints, queried in turn, and count as found only after they answer themselves.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     own: NodeId,
@@ -91,7 +90,7 @@ impl Lookup {
         self.candidates.values_mut().filter(|candidate| candidate.state != State::Failed).take(self.k)
     }
 
-    /// Whom to ask now for the contacts nearest to the target that it knows; `None` if no more than those asked already.
+    /// The next contact to query; `None` if enough queries are open.
     pub fn ask(&mut self, now: MonoTime) -> Option<Contact> {
         if self.in_flight >= self.alpha {
             return None;
@@ -103,7 +102,7 @@ impl Lookup {
         Some(contact)
     }
 
-    /// How many had to be asked one after the other until a candidate could be, itself included.
+    /// Length of the chain of queries that led to a candidate, itself included.
     pub fn hop(&self, id: &NodeId) -> Option<u32> {
         self.candidates.get(&id.distance(&self.target)).map(|candidate| candidate.hops)
     }
@@ -125,7 +124,7 @@ impl Lookup {
         true
     }
 
-    /// One that was asked could not be reached, or is another than was said.
+    /// A queried candidate could not be reached, or has another id.
     pub fn failed(&mut self, id: &NodeId) {
         if let Some(candidate) = self.candidates.get_mut(&id.distance(&self.target))
             && matches!(candidate.state, State::Asked(_))
@@ -135,7 +134,7 @@ impl Lookup {
         }
     }
 
-    /// The time has come that [`Lookup::deadline`] named: those who have not answered in time failed, and are returned.
+    /// Returns the candidates that timed out, which count as failed.
     pub fn tick(&mut self, now: MonoTime) -> Vec<Contact> {
         let late = |state: State| matches!(state, State::Asked(at) if at + QUERY_TIMEOUT <= now);
         let mut failed = Vec::new();
@@ -166,7 +165,7 @@ impl Lookup {
         asked.min()
     }
 
-    /// Whether all is found that will be.
+    /// Whether the lookup has ended.
     pub fn is_done(&self) -> bool {
         let open = self.candidates.values().filter(|candidate| candidate.state != State::Failed);
         open.take(self.k).all(|candidate| candidate.state == State::Answered)
@@ -177,7 +176,7 @@ impl Lookup {
         self.answers().map(|candidate| &candidate.contact).take(self.k)
     }
 
-    /// How many had to be asked one after the other to find the nearest, itself included; `None` if nobody answered.
+    /// Length of the chain of queries that led to the nearest node, itself included; `None` if no node answered.
     pub fn hops(&self) -> Option<u32> {
         self.answers().next().map(|candidate| candidate.hops)
     }

@@ -1,17 +1,16 @@
-//! Kademlia: who is out there, found in a number of questions that grows with the logarithm of their number.
+//! Kademlia: finds nodes with a number of queries that grows with the logarithm of the network's size.
 //!
-//! Every node has a 256-bit [`NodeId`], and the distance of two is their exclusive or. A node keeps up to [`K`] others for
-//! each power of two of distance ([`Table`]): many that are near, a few of those far away. Whoever looks for an id
-//! ([`Lookup`]) asks those nearest to it whom it knows for those whom they know, and so comes nearer by some bits with
-//! every answer.
+//! Every node has a 256-bit [`NodeId`], and the distance of two is their exclusive or. A node keeps up to [`K`] others
+//! for each power of two of distance ([`Table`]): many that are near, a few of those far away. A [`Lookup`] asks the
+//! nearest known nodes for the nearest nodes that they know, and so comes nearer by some bits with every answer.
 //!
 //! Nothing here does I/O: the caller asks and is asked, says what came of it, and gives the time and the
 //! randomness. `docs/network.md` has bounds and figures.
 //!
 //! Maymounkov and Mazières, *Kademlia: A Peer-to-peer Information System Based on the XOR Metric*, IPTPS 2002. What is
 //! done against liars follows Baumgart and Mies, *S/Kademlia: A Practicable Approach Towards Secure Key-Based Routing*,
-//! ICPADS 2007, in two things: ids are not chosen but follow from keys, and what one peer says of another is a
-//! hint, good for asking that other and for nothing else.
+//! ICPADS 2007, in two things: ids follow from keys and cannot be chosen, and one peer's word about another is only a
+//! hint for a query.
 
 mod bucket;
 mod id;
@@ -29,5 +28,5 @@ pub use table::{MAX_PER_SUBNET, MAX_PER_SUBNET_IN_BUCKET, REFRESH_INTERVAL, Tabl
 /// Contacts in a bucket, in an answer, and in what a lookup finds: enough that all of them leave within an hour
 /// about never.
 pub const K: usize = 16;
-/// How many a lookup asks at the same time.
+/// Concurrent queries of a lookup.
 pub const ALPHA: usize = 3;

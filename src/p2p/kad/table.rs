@@ -1,4 +1,4 @@
-//! Whom a node knows, by distance.
+//! A node's contacts by distance.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,22 +17,22 @@ pub const MAX_PER_SUBNET: usize = 10;
 /// Time after which a bucket that nobody looked into is looked into.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// The part of the public net within which one hand has addresses for nothing: 24 bits of IPv4, 48 of IPv6. `None` for an
-/// address in a private net, which may have all its nodes in one such part.
+/// The subnet of a public address within which an attacker gets addresses for free: 24 bits of IPv4, 48 of IPv6. `None`
+/// for a private address, since a private network may have all its nodes in one subnet.
 pub(super) fn subnet(ip: IpAddr) -> Option<Subnet> {
     let bits = if ip.to_canonical().is_ipv4() { 24 } else { 48 };
     is_public(ip).then(|| Subnet::new(ip, bits))
 }
 
-/// The contacts of one node: at most `k` at each power of two of distance, and as many who wait for a place.
+/// The contacts of one node: at most `k` at each power of two of distance, and as many that wait for a place.
 ///
-/// Only who has answered at its address comes in, so that nobody gets others in by naming them.
+/// Only a node that answered at its address enters, so that naming nodes does not add them.
 #[derive(Debug, Clone)]
 pub struct Table {
     own: NodeId,
     k: usize,
     buckets: BTreeMap<u8, KBucket>,
-    /// When somebody last looked for an id in each bucket.
+    /// When each bucket last had a lookup.
     looked: BTreeMap<u8, MonoTime>,
 }
 
@@ -56,7 +56,8 @@ impl Table {
         let subnet = subnet(contact.address.ip());
         let (mut in_bucket, mut in_table, mut gone) = (0, 0, None);
         for (at, bucket) in &self.buckets {
-            // Who has the same address is of the same part. Parts are compared first: few are the same, and it is soon seen.
+            // Contacts with the same address have the same subnet, which is compared first because it is cheaper and
+            // rarely equal.
             for other in bucket.iter().filter(|other| other.subnet == subnet && other.contact.id != contact.id) {
                 if other.contact.address == contact.address {
                     gone = Some(other.contact);
@@ -69,7 +70,7 @@ impl Table {
         if in_bucket >= MAX_PER_SUBNET_IN_BUCKET || in_table >= MAX_PER_SUBNET {
             return Noted::Refused(Refusal::Subnet);
         }
-        // Another node was at this address, and is no more.
+        // Another node was at this address before.
         if let Some(gone) = gone {
             self.forget(&gone);
         }
@@ -77,7 +78,7 @@ impl Table {
         self.buckets.entry(number).or_default().note(entry, self.k)
     }
 
-    /// A contact did not answer. Whoever waits for its place has it now; if nobody does, it may be back later.
+    /// A contact did not answer. A waiting contact takes its place; without one it stays, since it may come back.
     pub fn failed(&mut self, contact: &Contact) {
         if let Some(bucket) = self.bucket_of(&contact.id) {
             bucket.failed(contact);
@@ -102,7 +103,7 @@ impl Table {
         self.closest_of(target, count, |_| true)
     }
 
-    /// The same, of those whom `fit` picks.
+    /// The same, of the contacts that `fit` selects.
     pub fn closest_of(&self, target: &NodeId, count: usize, fit: impl Fn(&Contact) -> bool) -> Vec<Contact> {
         let good = self.walk(target, count, |entry| entry.failures == 0 && fit(&entry.contact));
         if good.is_empty() { self.walk(target, count, |entry| fit(&entry.contact)) } else { good }
@@ -140,13 +141,13 @@ impl Table {
         })
     }
 
-    /// Whether somebody who answered when last asked is known at an address.
+    /// Whether a contact that answered its last query is known at an address.
     pub fn knows(&self, address: &SocketAddr) -> bool {
         let mut entries = self.buckets.values().flat_map(KBucket::iter);
         entries.any(|entry| entry.contact.address == *address && entry.failures == 0)
     }
 
-    /// Whether a place is free for an id, or is held by somebody who did not answer.
+    /// Whether a place is free for an id, or held by a contact that did not answer.
     pub fn has_room(&self, id: &NodeId) -> bool {
         let Some(number) = self.own.distance(id).bucket() else { return false };
         let good = |bucket: &KBucket| bucket.places.iter().filter(|entry| entry.failures == 0).count();
@@ -158,7 +159,7 @@ impl Table {
         self.buckets.values().map(|bucket| bucket.places.len()).sum()
     }
 
-    /// Whether nobody is known.
+    /// Whether there are no contacts.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -173,7 +174,7 @@ impl Table {
         self.buckets.iter().map(|(number, bucket)| (*number, bucket))
     }
 
-    /// A lookup for an id is made, which tells what there is in its bucket.
+    /// Records a lookup of an id, which refreshes its bucket.
     pub fn looked_for(&mut self, now: MonoTime, target: &NodeId) {
         if let Some(number) = self.own.distance(target).bucket() {
             self.looked.insert(number, now);

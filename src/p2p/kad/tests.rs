@@ -32,7 +32,7 @@ fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)
 }
 
-/// What a table is always like.
+/// A table's invariants.
 fn assert_sound(table: &Table, k: usize) {
     let mut addresses = BTreeSet::new();
     let mut subnets: BTreeMap<Subnet, usize> = BTreeMap::new();
@@ -59,7 +59,7 @@ fn assert_sound(table: &Table, k: usize) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever happens, a table keeps its bounds, and knows whom a sorted list would name as the nearest.
+    /// A table keeps its bounds and finds the same nearest contacts as a sorted list.
     #[test]
     fn a_table_is_sound_and_answers_as_a_sorted_list(
         seed in any::<u64>(),
@@ -173,7 +173,7 @@ fn the_oldest_goes_only_if_it_does_not_answer() {
     table.failed(&ids[1]);
     let places: BTreeSet<NodeId> = table.contacts().map(|contact| contact.id).collect();
     assert_eq!(places, [ids[0].id, ids[2].id, ids[5].id].into(), "the last that answered has the place");
-    // With nobody to replace them, those who fail stay, are not told of, and give way to the first who comes.
+    // Without a replacement, failing contacts stay, are not handed out, and are replaced by the first that answers.
     [ids[3], ids[4]].iter().for_each(|waiting| table.failed(waiting));
     table.failed(&ids[2]);
     assert_eq!(table.len(), 3);
@@ -240,8 +240,8 @@ fn one_hand_gets_few_places_in_the_public_net() {
     assert_eq!(table.answered(MonoTime::START, public(own)), Noted::Refused(Refusal::Own));
 }
 
-/// Thousands of ids that somebody made up around this node's own: they fill the buckets next to it, which were empty, and
-/// leave the rest of the table as it was.
+/// Thousands of invented ids around this node's own fill the empty buckets next to it and leave the rest of the table
+/// unchanged.
 #[test]
 fn a_wall_of_sybils_pushes_nobody_out() {
     let mut rng = rng(4);
@@ -262,7 +262,7 @@ fn a_wall_of_sybils_pushes_nobody_out() {
     assert!(honest.iter().all(|contact| now.contains(&contact.id)), "somebody honest was pushed out");
 }
 
-/// Liars who answer every question with ever nearer ids that nobody has.
+/// Liars answer every query with ever nearer ids that do not exist.
 #[test]
 fn a_lookup_ends_however_much_is_made_up() {
     for believes in [true, false] {
@@ -316,7 +316,7 @@ fn hints_are_clean_and_few_of_one_hand() {
     assert_eq!(told(&mut fresh(), &wall), MAX_HINTS_PER_SUBNET);
     let many: Vec<SocketAddr> = (0..100).map(|net| address([8, 8, net, 1])).collect();
     assert_eq!(told(&mut fresh(), &many), K, "no answer is longer");
-    // Unasked for, nothing is taken.
+    // Unsolicited answers are ignored.
     let mut lookup = fresh();
     assert!(!lookup.answered(&teller.id, &[public(own)]));
     assert!(!lookup.answered(&NodeId([9; 32]), &[public(NodeId([8; 32]))]));

@@ -1,5 +1,5 @@
-//! How a node carries out its owner's [`Command`]s, and what the owner may read. After each call that takes the node as
-//! mutable, [`Protocol::drain`](crate::p2p::Protocol::drain) has what follows.
+//! The owner's [`Command`]s and queries. After each call that takes the node as mutable,
+//! [`Protocol::drain`](crate::p2p::Protocol::drain) returns the outputs.
 
 use std::net::SocketAddr;
 
@@ -62,7 +62,7 @@ impl Node {
         }
     }
 
-    /// Takes a block that was made here or came over RPC, and announces it if it is the new tip.
+    /// Accepts a block mined here or submitted over RPC, and announces it if it is the new tip.
     ///
     /// # Errors
     /// Why it was refused.
@@ -72,7 +72,7 @@ impl Node {
         self.follow(now, result)
     }
 
-    /// Takes a header that came over RPC. Its block is asked for if that could be the best one.
+    /// Accepts a header submitted over RPC. Requests its block if that could be the best.
     ///
     /// # Errors
     /// Why it was refused.
@@ -82,7 +82,7 @@ impl Node {
         result
     }
 
-    /// Takes a transaction that was made here or came over RPC, and relays it.
+    /// Validates and relays a transaction made here or submitted over RPC.
     ///
     /// # Errors
     /// Why it was refused.
@@ -94,11 +94,11 @@ impl Node {
         Ok(accepted)
     }
 
-    /// Takes up the mempool that an earlier run saved ([`Mempool::save`](crate::mempool::Mempool::save)), of which each later
-    /// call checks a part; answers how many transactions that is.
+    /// Restores a mempool saved by an earlier run ([`Mempool::save`](crate::mempool::Mempool::save)); later calls check
+    /// it in parts. Returns how many transactions it has.
     ///
     /// # Errors
-    /// Why the bytes are of no use.
+    /// Why the bytes cannot be restored.
     pub fn restore_mempool(&mut self, now: Now, saved: &[u8]) -> Result<usize, SavedError> {
         let count = self.mempool.restore(saved)?;
         self.finish(now);
@@ -114,7 +114,7 @@ impl Node {
         self.follow(now, result)
     }
 
-    /// Takes that back.
+    /// Reverses [`Node::invalidate`].
     ///
     /// # Errors
     /// As [`Chain::reconsider`](crate::chain::Chain::reconsider).
@@ -126,7 +126,7 @@ impl Node {
     fn follow(&mut self, now: Now, result: Result<ChainUpdate, ChainError>) -> Result<ChainUpdate, ChainError> {
         match &result {
             Ok(update) => self.moved(now, update),
-            // The caller is told too, but it is for the node to stop.
+            // The caller gets the error too, but the node has to stop.
             Err(ChainError::Store(error)) => self.out.event(Event::StoreFailed { error: error.to_string() }),
             Err(_) => {}
         }
@@ -134,13 +134,13 @@ impl Node {
         result
     }
 
-    /// For when another header may be best now, which even a refusal can bring about.
+    /// Called when the best header may have changed, which even a refusal can cause.
     fn reconsider_downloads(&mut self, now: Now) {
         self.protocols.download.refresh();
         self.finish(now);
     }
 
-    /// What [`Protocol::drain`] has for the driver, which it is left to.
+    /// The outputs that [`Protocol::drain`] will return.
     pub fn outputs(&self) -> impl Iterator<Item = &Output> {
         self.out.queued()
     }
@@ -150,7 +150,7 @@ impl Node {
         &self.config
     }
 
-    /// All connections but the brief ones, in the order in which they came about.
+    /// All connections except brief ones, in the order of their numbers.
     pub fn peers(&self, now: Now) -> Vec<PeerInfo> {
         self.peering
             .peers
@@ -185,34 +185,34 @@ impl Node {
             .collect()
     }
 
-    /// What a peer has cost this node's thread since it connected; `None` if it is gone.
+    /// The cost of a peer to this node's thread since it connected; `None` if it is gone.
     pub fn spent(&self, peer: PeerId) -> Option<Cost> {
         self.protocols.budgets.spent(peer)
     }
 
-    /// Connections that have come as far as hello: inbound and outbound.
+    /// Connections that have completed the handshake: inbound and outbound.
     pub fn connection_counts(&self) -> (usize, usize) {
         let ready = || self.peering.peers.iter().filter(|(_, peer)| peer.hello.is_some() && !peer.brief);
         let inbound = ready().filter(|(_, peer)| peer.direction == Direction::Inbound).count();
         (inbound, ready().count() - inbound)
     }
 
-    /// Asks all peers now whether they are there, instead of when their turn comes; [`Node::peers`] has how long they took.
+    /// Pings all peers now instead of at the next interval; [`Node::peers`] has the round trips.
     pub fn ping(&mut self, now: Now) {
         self.peering.pings.hurry(now);
         self.finish(now);
     }
 
-    /// The addresses that this node is told to stay connected to, in order.
+    /// Addresses of manual peers, in order.
     pub fn added_nodes(&self) -> Vec<SocketAddr> {
         self.peering.dialer.manual().collect()
     }
 
-    /// Stays connected to an address from now on, where `id` has to be if it is given. `false` if that was so before, or there
+    /// Stays connected to an address from now on, with a required `id` if given. `false` if it did so already, or there
     /// are too many.
     pub fn add_node(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) -> bool {
         let added = self.peering.dialer.add(address, id);
-        // Somebody else may have been met there before it mattered who.
+        // Another node may have been connected there before the id was required.
         let others = self.peering.peers.iter().filter(|(_, peer)| {
             peer.direction == Direction::Outbound && peer.address == address && id.is_some_and(|id| id != peer.id)
         });
@@ -221,21 +221,21 @@ impl Node {
         added
     }
 
-    /// Takes an address to join through, such as one of a seed's: it is dialled when a place is free, like any other that
-    /// is known. `id` has to be there if it is given.
+    /// Adds an address to join through, such as a seed's: it is dialled when a place is free, like other known
+    /// addresses. It must have `id`, if given.
     pub fn add_seed(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
         self.peering.add_seed(now, address, id);
         self.finish(now);
     }
 
-    /// No longer tries to stay connected to an address; a connection that stands is left. `false` if it did not try.
+    /// Stops trying to stay connected to an address; an existing connection is kept. `false` if it did not try.
     pub fn remove_node(&mut self, now: Now, address: &SocketAddr) -> bool {
         let removed = self.peering.dialer.remove(address);
         self.finish(now);
         removed
     }
 
-    /// Dials an address, once; `id` has to be there if it is given.
+    /// Dials an address once, with a required `id` if given.
     pub fn connect_once(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
         self.peering.dialer.dial(now, address, id, &mut self.out);
         self.finish(now);
@@ -293,7 +293,7 @@ impl Node {
         self.protocols.discovery.table()
     }
 
-    /// Begins to look for the nodes nearest to an id, and answers the lookup's number: it ends with an
+    /// Starts a lookup of the nodes nearest to an id and returns its number: it ends with an
     /// [`Event::NodesFound`](crate::p2p::Event::NodesFound) of that number. `None` if too many are under way.
     pub fn find_node(&mut self, now: Now, target: NodeId) -> Option<u64> {
         let number = self.protocols.discovery.look_for(target);
@@ -302,7 +302,7 @@ impl Node {
     }
 }
 
-/// Text of a stranger's, fit for a terminal.
+/// Replaces the characters of a peer's text that a terminal might interpret.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
 }

@@ -1,4 +1,4 @@
-//! Compact blocks: from a peer to the chain, and on to the peers that want them pushed.
+//! Compact blocks: from a peer to the chain, and on to peers that want pushes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::time::MonoTime;
 use crate::primitives::tx::Transaction;
 
-/// A block that is whole and was pushed on, and is to be connected in the next call: what was pushed leaves before.
+/// A complete block that was pushed on, and is connected in the next call, after the pushes are written.
 pub(super) struct Pending {
     from: PeerId,
     block: MatchedBlock,
@@ -26,7 +26,7 @@ pub(super) struct Pending {
 }
 
 impl Node {
-    /// A compact block came, asked for or pushed. Its header is an announcement like any other.
+    /// A compact block was received, requested or pushed. Its header counts as an announcement.
     pub(super) fn compact_block(&mut self, now: Now, id: PeerId, compact: &CompactBlock) {
         let hash = compact.hash();
         if self.chain.entry(&hash).is_none()
@@ -44,12 +44,12 @@ impl Node {
         let is_here = entry.has_body() || self.is_pending(&hash);
         let is_first = self.protocols.blocks.came(id, hash);
         let is_asked = self.protocols.download.take_compact(id, &hash);
-        // The late answer to a request that another fulfilled is no offence.
+        // A late answer to a request that another peer fulfilled is no offence.
         if !is_asked && !is_first {
             return self.out.offence(id, Offence::UnrequestedBlock);
         }
         let tip = self.chain.tip();
-        // Of what was not asked for only a better tip is taken, and of a peer that was not asked to push only the header.
+        // Unsolicited, only a better tip is accepted, and from a peer that was not asked to push only its header.
         let leads = entry.work > tip.work && entry.height <= tip.height + MAX_AHEAD;
         let is_welcome = is_asked || leads && self.protocols.blocks.pushers().contains(&id);
         if is_here || entry.is_invalid() || !is_welcome {
@@ -74,7 +74,7 @@ impl Node {
         self.pending.as_ref().is_some_and(|pending| pending.block.hash() == *hash)
     }
 
-    /// Transactions that were missing came.
+    /// The missing transactions were received.
     pub(super) fn block_transactions(
         &mut self,
         now: Now,
@@ -84,15 +84,15 @@ impl Node {
     ) {
         match self.protocols.blocks.answered(id, &hash) {
             None => self.out.offence(id, Offence::UnrequestedBlockTransactions),
-            // The block came from somebody else meanwhile.
+            // The block came from another peer meanwhile.
             Some(None) => {}
             Some(Some(partial)) => self.completed(now, id, hash, partial, transactions),
         }
     }
 
-    /// All transactions are here: the block is pushed on and then connected, or, if there is nobody to push it to, connected
-    /// at once. Proof of work and header were checked when the header came, and the Merkle root is here; the rest costs
-    /// time at each hop. What a block costs to make is why nobody pushes bad ones for long.
+    /// All transactions are present: the block is pushed on and then connected, or connected immediately if no peer
+    /// wants it. Header and Merkle root are checked already; full validation would delay each hop. The cost of proof of
+    /// work makes pushing invalid blocks expensive.
     fn completed(
         &mut self,
         now: Now,
@@ -120,7 +120,7 @@ impl Node {
         }
     }
 
-    /// No block comes of a compact one. Unless somebody is to blame it is asked for whole.
+    /// Reconstruction failed. Penalise the sender if it is at fault; otherwise request the full block.
     fn incomplete(&mut self, now: Now, id: PeerId, hash: BlockHash, error: CompactError) {
         match error.blame() {
             Blame::Peer => {
@@ -131,8 +131,7 @@ impl Node {
         }
     }
 
-    /// Connects the block that waits for that. Peers push before they have, so none answers for a block that breaks a rule
-    /// (BIP-152).
+    /// Connects the pending block. Peers push before they validate, so none is blamed for an invalid block (BIP-152).
     pub(super) fn connect_pending(&mut self, now: Now) {
         let Some(Pending { from, block, .. }) = self.pending.take() else { return };
         let hash = block.hash();
@@ -155,7 +154,7 @@ impl Node {
         }
     }
 
-    /// Makes the compact form of a new tip, if anybody wants it.
+    /// Makes the compact form of a new tip, if any peer wants pushes.
     pub(super) fn publish(&mut self, update: &ChainUpdate) {
         if let Some(tip) = update.connected.last()
             && self.protocols.blocks.newest(&tip.hash()).is_none()
@@ -165,7 +164,7 @@ impl Node {
         }
     }
 
-    /// Pushes the newest block to the peers that want that, have its parent and may not have it; whether there are any.
+    /// Pushes the newest block to peers that want pushes, have its parent and may lack it; `false` if there are none.
     pub(super) fn push_block(&mut self, hash: BlockHash) -> bool {
         let Self { protocols: Protocols { blocks, sync, .. }, chain, out, .. } = self;
         let Some(newest) = blocks.newest(&hash) else { return false };

@@ -1,10 +1,10 @@
-//! Connections coming and going.
+//! Opening and closing connections.
 //!
-//! With one node there is one connection, brief ones left out. Two that dial each other at a time must agree which of the
-//! two stays without asking: the one that the node with the smaller id dialled. Of two that the same side dialled, the
-//! older stays, so that one node with two addresses is not dialled in turns. If the older one is dead and only this side has
-//! not noticed, then its owner is kept out no longer than a ping takes to fail, for the older one is asked at once. An
-//! older one that has to go does so when the newer one has said hello: that may have come for a question only.
+//! There is one connection with each node, brief ones aside. If two nodes dial each other at the same time, both keep
+//! the connection that the node with the smaller id dialled. Of two connections dialled by the same side, the older
+//! stays, so that a node with two addresses is not dialled in turns. The older one is pinged immediately: if it is dead
+//! and this side has not noticed, the other node is kept out only until that ping fails. An older connection is closed
+//! only after the newer one's hello, which may turn out to be brief.
 
 use std::net::SocketAddr;
 
@@ -59,7 +59,7 @@ impl Node {
         }
     }
 
-    /// Ends a connection before it begins.
+    /// Refuses a new connection.
     fn refuse(&mut self, now: Now, id: PeerId, (address, direction): (SocketAddr, Direction), reason: Reason) {
         self.out.push(Output::Disconnect { peer: id, reason: reason.clone() });
         if direction == Direction::Outbound {
@@ -68,7 +68,7 @@ impl Node {
         }
     }
 
-    /// Why somebody who dials in cannot stay; makes room by evicting another if all places are taken.
+    /// Why an inbound connection is refused, if it is. If all places are taken, evicts another peer to make room.
     fn no_place(&mut self, now: Now, address: SocketAddr) -> Option<Reason> {
         let ip = address.ip();
         if self.peering.bans.contains(ip, now.unix) {
@@ -100,7 +100,7 @@ impl Node {
 
     fn send_hello(&mut self, peer: PeerId) {
         let (tip, genesis) = (self.chain.tip(), self.chain.params().genesis_hash);
-        // Nobody should come for blocks to whom goes again.
+        // A feeler disconnects soon, so do not advertise blocks.
         let (services, tip) = match self.peering.peers.get(peer) {
             Some(peer) if peer.brief && peer.direction == Direction::Outbound => {
                 (SERVICE_BRIEF, TipClaim { height: 0, hash: genesis, work: Work::ZERO })
@@ -118,7 +118,7 @@ impl Node {
         self.out.send(peer, Message::Hello(hello));
     }
 
-    /// Forgets a connection everywhere, and has it closed unless it is already.
+    /// Removes a connection from all sub-protocols, and closes it unless it is closed already.
     pub(super) fn disconnected(&mut self, now: Now, id: PeerId, reason: Reason) {
         let Some(peer) = self.peering.disconnected(id, &reason, &mut self.out) else { return };
         self.protocols.disconnected(now, id, &self.chain, &mut self.out);

@@ -19,8 +19,8 @@ use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::tx::{HashedTransaction, Transaction};
 
-/// Blocks under way from which on new tips are announced only now and then: during the first synchronisation nobody wants
-/// to hear of every block.
+/// Requested blocks from which on new tips are announced only at intervals: in the initial synchronisation peers need
+/// not hear of every block.
 const BUSY: usize = 8;
 /// Time between two announcements at such a time. They do not cease, or whoever promises blocks and holds them
 /// back would silence us.
@@ -47,7 +47,7 @@ impl Node {
         }
     }
 
-    /// Whether there is no point in asking for a transaction.
+    /// Whether a transaction need not be requested.
     fn has_transaction(&self, txid: &Txid) -> bool {
         self.mempool.contains(txid) || self.mempool.is_orphan(txid) || self.refused.contains(txid)
     }
@@ -80,7 +80,7 @@ impl Node {
             self.out.offence(id, Offence::UnrequestedBlock);
             return self.protocols.sync.announced(now, id, hash, &self.chain, &mut self.out);
         };
-        // One that nobody asked for is taken if it would be the tip: its proof of work has cost more than we can lose.
+        // An unsolicited block is accepted if it would be the tip: its proof of work cost more than validating it.
         let own_work = block.header.bits.target().map(|target| target.work()).unwrap_or_default();
         let would_lead = parent.work + own_work > self.chain.tip().work;
         let wanted = self.protocols.download.wants(&hash);
@@ -112,14 +112,14 @@ impl Node {
         }
     }
 
-    /// A peer brought a block.
+    /// A peer delivered a block.
     pub(super) fn delivered(&mut self, now: Now, id: PeerId, update: &ChainUpdate) {
         if let Some(peer) = self.peering.peers.get_mut(id)
             && !update.connected.is_empty()
         {
             peer.last_useful = Some(now.mono);
             self.gained = true;
-            // Not while there is more to come: of the first synchronisation's blocks none is new.
+            // Not during the initial synchronisation, whose blocks are not new.
             if self.protocols.download.requested() == 0 && self.chain.tip().hash == self.chain.best_header().hash {
                 self.protocols.blocks.delivered(id, &mut self.out);
             }
@@ -127,14 +127,14 @@ impl Node {
         self.moved(now, update);
     }
 
-    /// A transaction came, asked for or pushed. One that nobody announced is news.
+    /// A transaction was received, requested or pushed. It is news if no peer announced it before.
     pub(super) fn transaction(&mut self, now: Now, id: PeerId, tx: Arc<Transaction>) {
         let tx = HashedTransaction::new(tx);
         let txid = tx.txid();
         self.protocols.relay.knows(id, txid);
         let is_news = !self.protocols.requests.received(now, &txid, &mut self.out);
         if is_news && self.protocols.download.requested() >= BUSY {
-            // It spends coins that are not here yet. Whoever pushed it cannot know.
+            // It spends unknown coins, which the peer that pushed it cannot know.
             return;
         }
         if is_news && !self.protocols.pushes.may(now, id) {
@@ -163,7 +163,7 @@ impl Node {
                 parents.sort_unstable();
                 parents.dedup();
                 parents.retain(|parent| !self.has_transaction(parent));
-                // Whoever sent it has had its parents, or it would not have taken it.
+                // Its sender must have had its parents to accept it.
                 self.protocols.requests.announced(now, id, parents, &mut self.out);
             }
             Err(error) => {
@@ -174,8 +174,8 @@ impl Node {
         }
     }
 
-    /// Tells of transactions that came into the mempool. The one that came is pushed if it is news; orphans that it made
-    /// acceptable came before it, so others have them by now or will be pushed them.
+    /// Relays admitted transactions. The received one is pushed if it is news; the orphans admitted with it arrived
+    /// earlier, so other peers have them or will get them.
     pub(super) fn accepted(&mut self, now: Now, accepted: &Accepted, is_news: bool) {
         if let Some(entry) = self.mempool.get(&accepted.txid).filter(|_| is_news) {
             self.protocols.relay.push(&entry.tx, &mut self.rng, &mut self.out);
@@ -185,7 +185,7 @@ impl Node {
         self.progressed(now, &accepted.orphans);
     }
 
-    /// Tells of transactions that came out of the orphans or back into the mempool, and blames the peers that sent bad ones.
+    /// Announces transactions admitted from the orphans or readmitted, and blames the senders of invalid ones.
     pub(super) fn progressed(&mut self, now: Now, Progress { admitted, blamed }: &Progress) {
         for txid in admitted {
             self.out.event(Event::TransactionAccepted { txid: *txid });
@@ -201,13 +201,13 @@ impl Node {
         }
     }
 
-    /// Goes on with long work on the mempool, of which each call does a part, so that peers and clients are heard between.
+    /// Continues long mempool work, a part for each call, so that peers and clients are served between.
     pub(super) fn resume_mempool(&mut self, now: Now) {
         let progress = self.mempool.resume(&self.chain, now.unix);
         self.progressed(now, &progress);
     }
 
-    /// Follows the chain after it moved, and tells of it.
+    /// Updates the mempool and sub-protocols after the chain moved, and announces the change.
     pub(super) fn moved(&mut self, now: Now, update: &ChainUpdate) {
         for (hash, rule) in &update.rejected {
             self.protocols.download.refresh();
@@ -247,8 +247,8 @@ impl Node {
         }
     }
 
-    /// Tells every peer that may not know of the tip. Who wants blocks pushed gets it first; the others get the headers since
-    /// what they know, if they are few.
+    /// Announces the tip to every peer that may lack it. Peers that want pushes get it first; the others get the
+    /// headers since their last known one, if these are few.
     pub(super) fn announce_tip(&mut self, now: Now) {
         (self.announce_at, self.announced) = (None, now.mono);
         self.push_block(self.chain.tip().hash);

@@ -1,4 +1,4 @@
-//! The node: chain, mempool and all sub-protocols, put together.
+//! The node: composes chain, mempool and all sub-protocols.
 
 mod commands;
 mod compact;
@@ -44,8 +44,8 @@ use crate::primitives::meter;
 use crate::primitives::time::MonoTime;
 use crate::storage::StoreError;
 
-/// Transactions remembered as refused, so that they are not asked for again; forgotten when the tip moves, for then they
-/// may be good.
+/// Most refused transactions remembered, so that they are not requested again; forgotten when the tip moves, since they
+/// may then be valid.
 pub const MAX_REFUSED: usize = 20_000;
 /// Time between two savings of address book, bans and anchors.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -58,17 +58,17 @@ pub struct Node {
     peering: Peering,
     protocols: Protocols,
     anchors: Anchors,
-    /// A block that is to be connected, after others have heard of it.
+    /// A block to be connected after it was pushed to peers.
     pending: Option<compact::Pending>,
-    /// What is being handled has brought something that this node wanted: it is not charged.
+    /// The present input brought useful data, so it is not charged.
     gained: bool,
     refused: Recent<Txid>,
     rng: ChaCha20Rng,
     out: Outbox,
     next_save: MonoTime,
-    /// When an address that nobody tried is dialled next.
+    /// When the next feeler is due.
     next_feeler: MonoTime,
-    /// When the tip is to be announced, if that was put off.
+    /// When the tip is announced, if that was delayed.
     announce_at: Option<MonoTime>,
     /// When it was announced last.
     announced: MonoTime,
@@ -185,7 +185,7 @@ impl Node {
         &self.mempool
     }
 
-    /// What every call ends with: due timers, judgements, the next wake-up.
+    /// The end of every call: due timers, offences and closings, the next wake-up.
     fn finish(&mut self, now: Now) {
         self.settle(now);
         let mut deadline = self.deadline();
@@ -239,7 +239,7 @@ impl Node {
         }
     }
 
-    /// Keeps address book, bans and anchors for a later start.
+    /// Saves address book, bans and anchors.
     fn save(&mut self, now: Now) {
         self.next_save = now.mono + SAVE_INTERVAL;
         self.peering.bans.expire(now.unix);
@@ -251,7 +251,7 @@ impl Node {
         }
     }
 
-    /// Goes on with a long move of the tip, of which each call does a part, so that peers and clients are heard between.
+    /// Continues a long reorganisation, a part for each call, so that peers and clients are served between.
     fn resume(&mut self, now: Now) {
         match self.chain.resume() {
             Ok(update) => self.moved(now, &update),
@@ -305,7 +305,7 @@ impl Node {
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
             return self.out.offence(id, Offence::OutOfTurn(kind));
         }
-        // Whoever is here for questions alone is told nothing else, and has nothing else to say.
+        // A brief connection only carries queries.
         let concerns = [Kind::Hello, Kind::Ping, Kind::FindNode, Kind::Nodes];
         if peer.brief && !concerns.contains(&kind) {
             return;
@@ -314,7 +314,7 @@ impl Node {
         match message {
             Message::Hello(hello) => self.greeted(now, id, hello),
             Message::Ping(nonce) => out.send(id, Message::Pong(nonce)),
-            // How busy this thread is says nothing about the peer.
+            // Measured from the read of the socket, so that this thread's load does not count.
             Message::Pong(nonce) => self.peering.pings.pong(at, id, nonce),
             Message::FindNode { target } => self.protocols.discovery.asked(now, (id, ip), target, out),
             Message::Nodes(contacts) => self.told(now, id, &contacts),
@@ -337,7 +337,7 @@ impl Node {
             }
             Message::FilterHeaders { .. } | Message::Filters(_) => out.offence(id, Offence::UnrequestedFilters),
             Message::GetProofs(query) => server.get_range(id, Range::Proofs(query), chain, out),
-            // Full nodes ask for none.
+            // Full nodes request no proofs.
             Message::Proofs(_) => out.offence(id, Offence::UnrequestedProofs),
             Message::CompactBlock(compact) => self.compact_block(now, id, &compact),
             Message::GetBlockTransactions { block, places } => {

@@ -1,4 +1,4 @@
-//! Whom the node knows, asks and wants as peers.
+//! Discovery, feelers, and the choice of peers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::primitives::time::UnixTime;
 pub(super) const FEELER_INTERVAL: Duration = Duration::from_secs(120);
 
 impl Node {
-    /// Goes on with lookups, checks and what is to be dialled for them.
+    /// Advances lookups and checks, and dials for them.
     pub(super) fn explore(&mut self, now: Now) {
         loop {
             self.protocols.discovery.proceed(now, &mut self.rng, &mut self.out);
@@ -37,8 +37,8 @@ impl Node {
         }
     }
 
-    /// Whether somebody dialled for a question should become a peer: there is need, and nobody as far away is one, nor
-    /// anybody in its part of the public net.
+    /// Whether a brief outbound connection should become a peer: one is needed, and no outbound peer is at its distance
+    /// or in its subnet.
     pub(super) fn wants(&self, node: NodeId, address: SocketAddr) -> bool {
         let bucket = |id: &NodeId| self.config.id.distance(id).bucket();
         let is_crowded =
@@ -49,7 +49,7 @@ impl Node {
             && self.peering.peers.outbound().all(|peer| bucket(&peer.id) != bucket(&node))
     }
 
-    /// Somebody who was dialled briefly turns out to be a peer already, by another connection: that is proof enough.
+    /// A node dialled briefly is already a peer over another connection, which proves that it is reachable.
     pub(super) fn is_there(&mut self, now: Now, brief: PeerId, older: PeerId, contact: Contact) {
         self.out.push(Output::Disconnect { peer: brief, reason: Reason::Brief });
         let services =
@@ -59,7 +59,7 @@ impl Node {
         self.protocols.discovery.reached(now, older, &contact, &mut self.out);
     }
 
-    /// A node was dialled and was there.
+    /// A dialled node answered: records its address as reachable.
     pub(super) fn book_met(&mut self, now: Now, contact: Contact, services: u64) {
         let services = services & !SERVICE_BRIEF;
         let said = PeerAddress { address: contact.address, services, last_seen: now.unix };
@@ -67,7 +67,7 @@ impl Node {
         self.peering.book.succeeded(now, contact, services);
     }
 
-    /// A connection has said hello: it can be asked, and asks.
+    /// A connection completed the handshake.
     pub(super) fn acquainted(&mut self, now: Now, id: PeerId, services: u64) {
         let Some(peer) = self.peering.peers.get(id) else { return };
         let (listens_at, direction, brief) = (peer.listens_at(), peer.direction, peer.brief);
@@ -86,7 +86,7 @@ impl Node {
         self.protocols.discovery.connected(now, id, greeted, &mut self.out);
     }
 
-    /// A peer names nodes: where they are said to be is worth a look when there is time for it.
+    /// A peer sent contacts: adds their addresses to the book as hints.
     pub(super) fn told(&mut self, now: Now, id: PeerId, contacts: &[Contact]) {
         let Some(ip) = self.peering.peers.get(id).map(|peer| peer.address.ip()) else { return };
         if self.protocols.discovery.told(now, id, contacts, &mut self.out) {
@@ -97,7 +97,7 @@ impl Node {
         }
     }
 
-    /// A dial came to nothing, or its connection ended before hello.
+    /// A dial failed, or its connection ended before the handshake.
     pub(super) fn unreached(&mut self, now: Now, address: SocketAddr) {
         self.anchors.failed(&address);
         let was_feeler = self.protocols.discovery.unreachable(now, address);
@@ -107,7 +107,7 @@ impl Node {
         self.peering.unreached(now, address);
     }
 
-    /// Tries an address that nobody here has tried, now and then, so that there are good ones when they are needed.
+    /// Dials an untried address at intervals, so that reachable ones are known when they are needed.
     pub(super) fn feel(&mut self, now: Now) {
         if self.next_feeler > now.mono {
             return;

@@ -1,8 +1,9 @@
 //! The explorer: a page, served by the node itself, that shows the chain, the mempool and the network as they change.
 //!
-//! The page reads by `POST /public`, which carries out public methods without credentials ([`Access::Public`](super::methods::Access::Public)), and is told by
-//! `GET /events` when to read again. What changes something goes to `POST /` with the owner's credentials, as ever. The
-//! page loads nothing from elsewhere, and its Content-Security-Policy has the browser hold it to that.
+//! The page reads by `POST /public`, which carries out public methods without credentials
+//! ([`Access::Public`](super::methods::Access::Public)), and learns from `GET /events` when to read again. Calls that
+//! change something go to `POST /` with the owner's credentials. The page loads nothing from other hosts, which its
+//! Content-Security-Policy enforces.
 
 use std::sync::{Arc, LazyLock};
 
@@ -93,7 +94,7 @@ impl Asset {
         for (name, value) in [
             (header::CONTENT_TYPE, fixed(self.kind)),
             (header::ETAG, self.tag.clone()),
-            // Kept, but asked for each time: a node that was updated brings another page.
+            // Cached, but revalidated each time, because an updated node may have a new page.
             (header::CACHE_CONTROL, fixed("no-cache")),
             (header::CONTENT_SECURITY_POLICY, POLICY),
             (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),

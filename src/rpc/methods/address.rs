@@ -1,4 +1,4 @@
-//! What the chain and the mempool know of an address.
+//! Balances, coins and history of addresses.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -21,7 +21,7 @@ use crate::rpc::strangers;
 use crate::rpc::values::{FromJson, required_member};
 use crate::storage::{Database, TxLocation};
 
-/// Coins that a balance is summed over; an address with more is an exchange's, which keeps its own books.
+/// Most coins of a balance. An address with more belongs to a service with its own accounts.
 const MAX_COINS: usize = 1_000_000;
 /// The same for callers without credentials, who share the machine with its owner.
 const MAX_STRANGERS_COINS: usize = 20_000;
@@ -29,7 +29,7 @@ const MAX_STRANGERS_COINS: usize = 20_000;
 const MAX_LISTED: usize = 100_000;
 /// Coins in one answer, unless told otherwise.
 const USUAL_COINS: usize = 10_000;
-/// How often a balance is begun again because the tip moved meanwhile.
+/// How often a balance is recomputed because the tip moved.
 const BALANCE_ATTEMPTS: usize = 3;
 
 const ADDRESS: Param = required("address", Kind::Address, "The address.");
@@ -104,7 +104,7 @@ fn bounded(api: &Api, count: usize) -> Result<usize, RpcError> {
     if count > most { Err(RpcError::invalid(format!("count: at most {most}"))) } else { Ok(count) }
 }
 
-/// A coin as an answer lists it, by its outpoint: the members that are not needed are passed over.
+/// A coin as an answer lists it, by its outpoint; other members are ignored.
 struct AfterCoin(OutPoint);
 
 impl FromJson<'_> for AfterCoin {
@@ -159,7 +159,7 @@ async fn get_address_balance(api: Api, args: Args) -> Outcome {
             return Err(RpcError::invalid(format!("the address has more than {most} coins")));
         }
         let (now, sums) = api.node(move |node, _| (node.chain().tip().hash, node.mempool().key_sums(&key))).await?;
-        // Otherwise a block has confirmed some of what the mempool was asked for.
+        // Otherwise a block has confirmed some of the mempool's transactions meanwhile.
         if now == tip {
             let spendable = balance.balance.saturating_sub(balance.immature);
             balance.spendable = spendable.saturating_sub(sums.spent_confirmed());

@@ -290,7 +290,7 @@ async fn get_block(api: Api, args: Args) -> Outcome {
     }
 }
 
-/// A block as an object, or `None` if its body is not here.
+/// A block as an object, or `None` if its body is not stored.
 fn block_reply(
     api: &Api,
     db: &Database,
@@ -300,7 +300,7 @@ fn block_reply(
 ) -> Result<Option<Reply>, RpcError> {
     let Some(block) = db.block(hash)? else { return Ok(None) };
     let size = block.size();
-    // The body may have come after the header was looked at.
+    // The body may have arrived after the header was read.
     header.transactions = block.transactions.len() as u32;
     if verbosity == 1 {
         return api.reply(&BlockView { header, size, tx: block.txids() }).map(Some);
@@ -314,8 +314,8 @@ fn block_reply(
     api.reply(&BlockView { header, size, tx }).map(Some)
 }
 
-/// The transactions of a block, with their fees if `undo`, the coins they spend in order, is there. Each is put into words
-/// as it is written, so that an answer that comes to be too long has not been made whole before.
+/// The transactions of a block, with their fees if `undo`, the coins they spend in order, is there. Each is serialised
+/// as it is written, so that an answer that becomes too long is never built whole.
 struct BlockTransactions<'a> {
     block: &'a Block,
     undo: Option<&'a [Coin]>,
@@ -439,7 +439,7 @@ async fn get_tx_out(api: Api, args: Args) -> Outcome {
         }
         let pending = mempool.get(&outpoint.txid).filter(|_| include_mempool);
         let output = pending.and_then(|entry| entry.tx.outputs.get(outpoint.index as usize));
-        // Data is no coin: nobody can spend it, so it is not unspent either.
+        // A data output is no coin: it cannot be spent, so it is not unspent either.
         Ok(output.filter(|output| output.key().is_some()).map_or_else(Reply::null, |output| view(output, 0, false)))
     })
     .await?

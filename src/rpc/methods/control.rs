@@ -144,7 +144,7 @@ async fn set_mock_time(api: Api, args: Args) -> Outcome {
     let time = u32::try_from(time).map_err(|_| RpcError::invalid(format!("timestamp: expected 0 to {}", u32::MAX)))?;
     api.ready()?;
     api.handle.set_mock_time(UnixTime::from_secs(u64::from(time)));
-    // Whatever is due by the new time happens before this is answered.
+    // Timers that are due at the new time run before this is answered.
     api.command(Command::Tick).await?;
     Ok(Reply::null())
 }

@@ -42,7 +42,7 @@ fn method_object(group: &str, method: &Method) -> Value {
 
 fn content_descriptor(param: &Param) -> Value {
     let mut schema = param.kind.schema();
-    // A default is JSON text; null means that there is nothing to stand for what is left out.
+    // A default is JSON text; null means that the parameter has none.
     let default =
         param.default.and_then(|text| serde_json::from_str::<Value>(text).ok()).filter(|value| !value.is_null());
     if let Some(default) = default {

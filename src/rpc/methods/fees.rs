@@ -1,7 +1,7 @@
-//! What a transaction should pay.
+//! Fee estimation.
 //!
-//! There is no model that learns: the estimate is the least fee rate with which a transaction would have been mined in
-//! time lately, and would be now.
+//! The estimate is the lowest fee rate at which a transaction would have been mined in time in recent blocks, and would
+//! be now.
 //!
 //! - *Lately.* A block that is nearly full has a threshold: the rate below which only a twentieth of its bytes paid. A
 //!   block with room has none. Of each run of as many blocks as the caller can wait, the lowest threshold would have been
@@ -27,7 +27,7 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
 use crate::storage::Database;
 
-/// Blocks looked at.
+/// Recent blocks that an estimate uses.
 const WINDOW: usize = 48;
 /// Most blocks to wait that tell estimates apart: half of those looked at, so that there are several runs of them.
 const MAX_RUN: usize = WINDOW / 2;
@@ -87,7 +87,7 @@ async fn estimate_smart_fee(api: Api, args: Args) -> Outcome {
     let (blocks, confirmed, mut waiting, least) = api
         .node(|node, _| {
             let (chain, mempool) = (node.chain(), node.mempool());
-            // Genesis is nobody's choice of transactions.
+            // Genesis was not mined from a mempool.
             let recent = chain.branch(&chain.tip()).take(WINDOW).filter(|entry| entry.height > 0);
             let recent: Vec<(BlockHash, u32)> = recent.map(|entry| (entry.hash, entry.tx_count)).collect();
             let confirmed: u64 = recent.iter().map(|(_, count)| u64::from(count.saturating_sub(1))).sum();
@@ -151,7 +151,7 @@ fn threshold_of(db: &Database, hash: &BlockHash, room: u64) -> Result<FeeRate, R
     Ok(rate_at(&payments, BELOW_PERCENT))
 }
 
-/// What would have been enough to be mined within `run` blocks, over all runs.
+/// The rate that would have sufficed within `run` blocks, over all runs.
 fn lately(thresholds: &[FeeRate], run: usize, conservative: bool) -> FeeRate {
     let lowest = |run: &[FeeRate]| run.iter().copied().min().unwrap_or(FeeRate::ZERO);
     let mut enough: Vec<FeeRate> = thresholds.windows(run).map(lowest).collect();

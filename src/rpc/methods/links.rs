@@ -1,4 +1,4 @@
-//! Links between nodes, and what is wrong with them on purpose.
+//! Links between nodes, and simulated faults on them.
 
 use std::net::SocketAddr;
 
@@ -91,7 +91,7 @@ fn name_of(api: &Api, address: SocketAddr) -> Option<String> {
     api.nodes.iter().find(|(_, node)| node.listens_at() == Some(address)).map(|(name, _)| name.clone())
 }
 
-/// Connections that have come as far as hello.
+/// Connections that have completed the handshake.
 async fn peers(api: &Api, node: &Handle) -> Result<Vec<PeerInfo>, RpcError> {
     let peers = api.ask(node, |node, now| node.peers(now)).await?;
     Ok(peers.into_iter().filter(|peer| peer.ready).collect())
@@ -129,7 +129,7 @@ async fn get_links(api: Api) -> Outcome {
     api.reply(&Answer { chaos: api.handle.chaos().is_some(), nodes })
 }
 
-/// Connected ones first, then those that something is wrong with though no connection stands.
+/// Connected links first, then links with faults but without a connection.
 async fn links_of(api: &Api, node: &Handle) -> Result<Vec<LinkView>, RpcError> {
     let peers = peers(api, node).await?;
     let settings = |key| node.chaos().map_or_else(LinkSettings::default, |chaos| chaos.get(key));
@@ -141,7 +141,7 @@ async fn links_of(api: &Api, node: &Handle) -> Result<Vec<LinkView>, RpcError> {
     Ok(connected.chain(unconnected).filter_map(|(peer, key)| LinkView::new(api, peer, key, settings(key))).collect())
 }
 
-/// What setlink is to change.
+/// The changes that setlink makes.
 #[derive(Debug)]
 struct Changes {
     cut: Option<bool>,

@@ -177,7 +177,7 @@ async fn get_relatives(api: Api, args: Args, of: fn(&Mempool, &Txid) -> Vec<Txid
     .await?
 }
 
-/// Transactions as they are listed. Made on the node's thread, and put into words elsewhere.
+/// Transactions as they are listed. Collected on the node's thread, serialised elsewhere.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Listed {

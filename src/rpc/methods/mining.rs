@@ -1,4 +1,4 @@
-//! Making blocks.
+//! Mining.
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ use crate::rpc::view::DifficultyView;
 pub(in crate::rpc) const RATE_SPAN: u32 = 120;
 /// Blocks that one call may make.
 const MAX_GENERATED: u32 = 100_000;
-/// Nonces tried before it is seen whether anybody still waits for them: a fraction of a second.
+/// Nonces tried between two checks that the caller still waits: a fraction of a second.
 const NONCES_AT_A_TIME: u32 = 1 << 21;
 /// Expected hashes up to which a nonce is found sooner than another thread would have begun to search.
 const INSTANT: f64 = 64.0;
@@ -129,7 +129,7 @@ async fn get_mining_info(api: Api) -> Outcome {
 }
 
 /// Work of the `span` blocks up to `end`, over the time between the earliest and the latest of them and the one before.
-/// Genesis is left out: it may be written long before anybody mines on it.
+/// Genesis is left out: it may be much older than the first mined block.
 pub(in crate::rpc) fn hash_rate(tree: &BlockTree, end: &Entry, span: u32) -> f64 {
     let first = end.height.saturating_sub(span).max(1);
     let Some(start) = tree.ancestor(end, first) else { return 0.0 };
@@ -192,7 +192,7 @@ async fn generate_to_address(api: Api, args: Args) -> Outcome {
         return Err(RpcError::invalid(format!("nblocks: at most {MAX_GENERATED}")));
     }
     let mut hashes: Vec<BlockHash> = Vec::new();
-    // A new extra nonce for each, so that calls at the same time do not do the same work.
+    // A new extra nonce for each, so that concurrent calls search different headers.
     let mut extra_nonce = rand::random();
     while (hashes.len() as u32) < count {
         extra_nonce = u64::wrapping_add(extra_nonce, 1);
@@ -200,7 +200,7 @@ async fn generate_to_address(api: Api, args: Args) -> Outcome {
         let hash = block.hash();
         match api.command(move |reply| Command::SubmitBlock(block, reply)).await? {
             Ok(_) => hashes.push(hash),
-            // Somebody else's block came first, perhaps.
+            // Another block may have come first.
             Err(error) => return Err(error.into()),
         }
     }

@@ -170,7 +170,7 @@ async fn get_peer_info(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct Peer {
         id: u64,
-        /// Who it has proven to be.
+        /// The id that it has proven.
         nodeid: String,
         /// The power of two of its distance; null for this node's own id.
         bucket: Option<u8>,
@@ -205,7 +205,7 @@ async fn get_peer_info(api: Api) -> Outcome {
         /// Points of misbehaviour.
         score: u32,
     }
-    // Those that have said hello: of the others nothing is known.
+    // Peers that have completed the handshake: nothing is known of the others.
     let peers = api.node(|node, now| node.peers(now)).await?;
     let peers = peers.into_iter().filter(|peer| peer.ready).map(|peer| {
         let Totals { sent, received } = api.handle.peer_totals(peer.id).unwrap_or_default();
@@ -246,7 +246,7 @@ async fn get_peer_info(api: Api) -> Outcome {
     api.reply(&peers.collect::<Vec<_>>())
 }
 
-/// What went of each kind of message of which anything went.
+/// Bytes of each kind of message that was sent or received.
 fn bytes_by_kind(flow: &Flow) -> BTreeMap<&'static str, u64> {
     let moved = flow.by_kind().filter(|(_, messages)| messages.count > 0);
     moved.map(|(kind, messages)| (kind.name(), messages.bytes)).collect()
@@ -263,7 +263,7 @@ async fn get_network_info(api: Api) -> Outcome {
         version: u32,
         subversion: String,
         protocolversion: u32,
-        /// What this node proves to be.
+        /// This node's id.
         nodeid: String,
         localservices: String,
         localservicesnames: Vec<&'static str>,
@@ -346,7 +346,7 @@ async fn get_net_totals(api: Api) -> Outcome {
     }))
 }
 
-/// The addresses that `HOST:PORT` or `ID@HOST:PORT` stands for now, and who has to be there.
+/// The addresses that `HOST:PORT` or `ID@HOST:PORT` resolves to now, and the id required there.
 async fn resolve(text: &str) -> Result<(Vec<SocketAddr>, Option<NodeId>), RpcError> {
     let name: PeerName = text.parse().map_err(|error| RpcError::invalid(format!("node: {error}")))?;
     let error = |reason: String| RpcError::invalid(format!("node: {:?}: {reason}", name.host));
@@ -361,7 +361,7 @@ async fn add_node(api: Api, args: Args) -> Outcome {
         return Err(RpcError::invalid("command: expected \"add\", \"remove\" or \"onetry\""));
     }
     let (addresses, id) = resolve(name).await?;
-    // A host may have several addresses: any one that is new, or was there, makes the call a good one.
+    // A host may have several addresses: the call succeeds if it changes any one.
     let mut done = false;
     for address in addresses {
         done |= match command {
@@ -414,11 +414,11 @@ async fn get_added_node_info(api: Api, args: Args) -> Outcome {
 async fn get_node_addresses(api: Api, args: Args) -> Outcome {
     #[derive(Serialize)]
     struct Known {
-        /// Who was there; null for an address that this node never tried, or where it found nobody.
+        /// The id found there; null for an address never reached.
         nodeid: Option<String>,
         /// Its bucket in the table of contacts; null if it has no place there.
         bucket: Option<u8>,
-        /// When somebody was last connected to it, in seconds since 1970; 0 if that is not known.
+        /// When a node was last connected to it, in seconds since 1970; 0 if unknown.
         time: u64,
         services: u64,
         address: IpAddr,

@@ -1,4 +1,4 @@
-//! Proofs that whoever asks can check without trusting this node.
+//! Proofs that a caller can check without trusting this node.
 
 use super::{Access, Method, Outcome};
 use crate::chain::BlockTree;
@@ -17,7 +17,7 @@ use crate::storage::TxLocation;
 const MAX_HEADERS: u32 = 2_000;
 /// Headers in one receipt for a caller without credentials: about as many as its answer has room for.
 const MAX_PUBLIC_HEADERS: u32 = 12_000;
-/// How often a receipt is begun again because the chain was reorganised meanwhile.
+/// How often a receipt is rebuilt because the chain was reorganised.
 const READ_ATTEMPTS: usize = 3;
 
 /// The methods of this file, a group of [`super::GROUPS`].
@@ -183,7 +183,7 @@ fn headers_after(tree: &BlockTree, from: u32, block: BlockHash, height: u32) -> 
     Some((evidence, tree.tip().hash))
 }
 
-/// A sample of the best chain that shows `block` at `height`; `None` if that is not there any more.
+/// A sample of the best chain that shows `block` at `height`; `None` if the block is no longer there.
 async fn sample(api: &Api, height: u32, block: BlockHash) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
     api.read(move |db, tip| {
         let missing = |what: &str, at: u64| db.corrupt(format!("{what} {at} of the best chain is missing"));

@@ -149,7 +149,7 @@ async fn find(api: &Api, txid: Txid) -> Result<Found, RpcError> {
     if let Some(tx) = pending {
         return Ok(Found { tx, block: None });
     }
-    // It may have moved from one to the other between the looks.
+    // It may have moved from one to the other between the two reads.
     let nowhere = || RpcError::not_found("No such mempool or blockchain transaction");
     find_confirmed(api, txid).await?.ok_or_else(nowhere)
 }
@@ -179,7 +179,7 @@ async fn send_raw_transaction(api: Api, args: Args) -> Outcome {
     let txid = tx.txid();
     let check = move |node: &Node, tx: &Transaction| {
         let quote = match node.mempool().quote(tx, node.chain()) {
-            // Sending again what is there already is no mistake.
+            // Sending a known transaction again is no error.
             Err(MempoolError::AlreadyKnown { .. }) => return Ok(false),
             other => other?,
         };

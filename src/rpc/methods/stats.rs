@@ -1,4 +1,4 @@
-//! Figures about blocks and the chain.
+//! Statistics of blocks and of the chain.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -71,7 +71,7 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
-/// All figures, in the order in which they are told.
+/// All statistics, in the order of the answer.
 #[derive(Debug, Serialize)]
 struct BlockStats {
     avgfee: u64,

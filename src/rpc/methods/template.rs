@@ -1,8 +1,8 @@
-//! Work for miners elsewhere, by BIP-22 and BIP-23: templates go out, found blocks come in.
+//! Work for external miners, by BIP-22 and BIP-23: templates go out, found blocks come in.
 //!
-//! A miner that knows Bitcoin's transactions only by their bytes gets along: the coinbase comes whole, an id is the double
-//! SHA-256 of a transaction's bytes, and header and Merkle tree are Bitcoin's. What it must not do is change the coinbase,
-//! so every template has an extra nonce of its own and leaves only time and nonce to be rolled.
+//! A miner that treats transactions as opaque bytes can use them: the coinbase comes whole, an id is the double SHA-256
+//! of a transaction's bytes, and header and Merkle tree are Bitcoin's. It must not change the coinbase, so every
+//! template has its own extra nonce and leaves only time and nonce to be rolled.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use crate::rpc::values::member;
 use crate::runtime::work::{self, Rejection, TemplateError};
 use crate::stratum;
 
-/// Between looks at the mempool once a poll has waited long enough for a new tip (Bitcoin Core's 10 s).
+/// Interval of mempool checks once a poll has waited long enough for a new tip (Bitcoin Core's 10 s).
 const FEE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The methods of this file, a group of [`super::GROUPS`].
@@ -68,7 +68,7 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
-/// What is understood of a template request; BIP-22 has unknown members ignored.
+/// The members of a template request that are used; by BIP-22, unknown members are ignored.
 struct Request {
     mode: Option<String>,
     data: Option<String>,
@@ -94,7 +94,7 @@ async fn get_block_template(api: Api, args: Args) -> Outcome {
             )));
         }
     }
-    // Before any waiting, so that a wrong address is told at once.
+    // Before any waiting, so that a wrong address is reported immediately.
     let payee = api.payee()?;
     let known = request.longpollid.map(|text| LongPollId::parse(&text)).transpose()?;
     if let Some(known) = &known {
@@ -273,12 +273,12 @@ impl From<TemplateError> for RpcError {
 struct TemplateView {
     capabilities: [&'static str; 1],
     version: i32,
-    /// Bitcoin's soft forks: none of them is here.
+    /// Bitcoin's soft forks; this network has none.
     rules: [&'static str; 0],
     previousblockhash: BlockHash,
     transactions: Vec<TransactionView>,
-    /// With this, and no `coinbasevalue`, nobody makes up a coinbase of Bitcoin's kind. Polls go to the URL of the
-    /// template, so there is no `longpolluri`: cpuminer would append one to its own URL.
+    /// With this and without `coinbasevalue`, no miner builds a coinbase of Bitcoin's format. Polls go to the URL of
+    /// the template, so there is no `longpolluri`: cpuminer would append one to its own URL.
     coinbasetxn: TransactionView,
     longpollid: String,
     target: String,
@@ -300,7 +300,7 @@ struct TransactionView {
     hash: Txid,
     /// Places of transactions in the list, from 1, that must come before.
     depends: Vec<usize>,
-    /// Of the coinbase, what it takes of the others.
+    /// For the coinbase, minus the sum of the others' fees.
     fee: i64,
 }
 

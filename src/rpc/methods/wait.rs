@@ -1,4 +1,4 @@
-//! Calls that are answered when something has happened.
+//! Long polls: calls that wait for an event.
 
 use std::time::Duration;
 

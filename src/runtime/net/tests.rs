@@ -9,7 +9,7 @@ use crate::runtime::lobby::MAX_HANDSHAKES;
 use crate::runtime::noise::{MAX_PLAIN, MESSAGE_BYTES, MIN_RECORD, TAG_BYTES};
 use crate::runtime::send_queue::Parcel;
 
-/// Ends a test that would wait for ever; nothing is measured with it.
+/// A time-out for tests that would otherwise wait for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a record takes besides what it holds.
 const OVERHEAD: usize = 2 + TAG_BYTES;
@@ -20,7 +20,7 @@ struct World {
     address: SocketAddr,
 }
 
-/// Somebody who dialled the node, after the handshake.
+/// A client connected to the node, after the handshake.
 struct Client {
     stream: TcpStream,
     session: Session,
@@ -123,7 +123,7 @@ async fn messages_go_both_ways_and_are_counted() {
     let sent = HANDSHAKE_BYTES + answer.size() + OVERHEAD;
     assert_eq!((totals.sent.bytes, totals.sent.messages()), (sent as u64, 1));
 
-    // Letting go closes the connection, after what was sent.
+    // Dropping closes the connection after the messages sent.
     drop(opened.send_queue);
     assert_eq!(client.rest().await.0, answer.to_bytes());
     assert!(matches!(world.next().await, SocketEvent::Closed { peer } if peer == opened.peer));
@@ -335,7 +335,7 @@ async fn a_handshake_that_dawdles_at_any_stage_ends_in_time() {
 #[tokio::test]
 async fn no_handshake_no_connection() {
     let mut world = World::new(SocketLimits::default(), 8).await;
-    // A whole handshake, as somebody in between hears it.
+    // A whole handshake, as an eavesdropper sees it.
     let (mut here, there) = tokio::io::duplex(1_024);
     let replayed = tokio::spawn(async move {
         let mut heard = vec![0; MESSAGE_BYTES[0]];

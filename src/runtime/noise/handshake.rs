@@ -14,8 +14,8 @@ use crate::p2p::kad::NodeId;
 /// Bytes of a public key.
 const PUBLIC_BYTES: usize = 32;
 
-/// Bytes of the messages, in order: the ephemeral key of whoever dialled; the other's ephemeral and encrypted static key, and
-/// a tag; the encrypted static key of whoever dialled, and a tag.
+/// Bytes of the messages, in order: the initiator's ephemeral key; the responder's ephemeral and encrypted static key,
+/// and a tag; the initiator's encrypted static key, and a tag.
 pub const MESSAGE_BYTES: [usize; 3] =
     [PUBLIC_BYTES, PUBLIC_BYTES + PUBLIC_BYTES + TAG_BYTES + TAG_BYTES, PUBLIC_BYTES + TAG_BYTES + TAG_BYTES];
 
@@ -23,21 +23,21 @@ pub const MESSAGE_BYTES: [usize; 3] =
 pub const HANDSHAKE_BYTES: usize = MESSAGE_BYTES[1];
 const _: () = assert!(MESSAGE_BYTES[0] + MESSAGE_BYTES[2] == HANDSHAKE_BYTES);
 
-/// Why a handshake came to nothing.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// The connection ended, or the network failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// What came is no message of this protocol and version, or was changed on the way.
+    /// The received bytes are no message of this protocol and version, or were changed on the way.
     #[error("not the handshake of this protocol: {0}")]
     Invalid(#[from] snow::Error),
-    /// Somebody else is there than was looked for.
+    /// The other side has another id than expected.
     #[error("somebody else is there: got node {got}, expected {expected}")]
     WrongId {
-        /// Who has proven to be there.
+        /// The id proven.
         got: NodeId,
-        /// Who was to be.
+        /// The id expected.
         expected: NodeId,
     },
 }
@@ -45,7 +45,7 @@ pub enum HandshakeError {
 /// A connection whose handshake is done.
 #[derive(Debug)]
 pub struct Session {
-    /// Who the other side has proven to be.
+    /// The id that the other side has proven.
     pub peer: NodeId,
     /// Makes the records to be written.
     pub sealer: Sealer,
@@ -53,7 +53,7 @@ pub struct Session {
     pub opener: Opener,
 }
 
-/// The side that dialled. If somebody else than `expected` is there, they do not learn who this is.
+/// The dialling side. If the other side's id is not `expected`, it does not learn this side's id.
 ///
 /// # Errors
 /// [`HandshakeError`]; nothing more is to be read or written then.

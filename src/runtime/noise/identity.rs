@@ -27,14 +27,14 @@ pub enum IdentityError {
     #[error("cannot read the node's key {}: {source}", path.display())]
     Read {
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// There was no file, and none can be made.
     #[error("cannot write the node's key {}: {source}", path.display())]
     Write {
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// It holds something else.
@@ -55,7 +55,7 @@ pub enum IdentityError {
     TooOpen { path: PathBuf, mode: u32 },
 }
 
-/// A static key pair: who has the secret one is who the public one's hash names.
+/// A static key pair; the node's id is the hash of the public key.
 #[derive(Clone)]
 pub struct Identity {
     secret: [u8; KEY_BYTES],
@@ -69,7 +69,7 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// A new one, which nobody has seen before.
+    /// A new random key pair.
     pub fn random() -> Self {
         Self::from_secret(rand::random())
     }
@@ -120,7 +120,7 @@ impl Identity {
     }
 }
 
-/// The id of whoever has this static public key: its SHA-256.
+/// The id of a static public key: its SHA-256.
 pub(super) fn id_of(public: &[u8]) -> NodeId {
     NodeId(Sha256::digest(public).into())
 }

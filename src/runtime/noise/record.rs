@@ -1,4 +1,4 @@
-//! Records: what goes over the wire once the handshake is done.
+//! Records: the encrypted stream after the handshake.
 //!
 //! A record is a `u16` little-endian length and that many bytes: ChaCha20-Poly1305 of 1 to 65,519 bytes of the stream, its tag
 //! at the end. Each direction has a key of its own and counts its records from 0; that number is the nonce. So a record that
@@ -21,7 +21,8 @@ pub const MIN_RECORD: usize = TAG_BYTES + 1;
 /// Most bytes of the stream that a record takes.
 pub const MAX_PLAIN: usize = MAX_RECORD - TAG_BYTES;
 
-/// Why a stream of records cannot be gone on with. Nobody is to blame: whoever is between the two sides can bring it about.
+/// Why a stream of records cannot continue. The peer is not blamed, since an attacker between the two sides can cause
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum RecordError {
@@ -48,7 +49,7 @@ pub(super) fn halves(state: StatelessTransportState) -> (Sealer, Opener) {
     )
 }
 
-/// Makes records of what is to be sent.
+/// Encrypts the outgoing stream into records.
 pub struct Sealer {
     state: Arc<StatelessTransportState>,
     /// Of the next record.

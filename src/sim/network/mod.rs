@@ -1,4 +1,4 @@
-//! An experiment: full nodes that find blocks and pay each other while wires are cut, nodes crash and some peers lie.
+//! An experiment: full nodes mine and pay each other while the network is partitioned, nodes crash and some peers lie.
 //!
 //! A run is a function of its [`NetworkSetup`], to the last byte of its report. Times count from the moment at which all
 //! nodes have had [`WARM_UP`] to find each other, and nothing before it is measured.
@@ -40,7 +40,7 @@ const POLL: Duration = Duration::from_millis(100);
 const SAMPLES: u64 = 360;
 /// Nodes that each newcomer knows.
 const SEEDS: usize = 3;
-/// Generators: for who knows whom, for faults, for payments, for byzantine peers.
+/// Random generators: for address books, faults, payments and byzantine peers.
 const ACQUAINTANCE: u64 = 11;
 const FAULTS: u64 = 12;
 const PAYMENTS: u64 = 13;
@@ -101,15 +101,15 @@ impl Default for NetworkSetup {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum SetupError {
-    /// Nobody would be left to run the protocol.
+    /// Too few nodes would follow the protocol.
     #[error("{honest} of {nodes} nodes are honest, at least 2 must be")]
     TooFewHonest {
-        /// How many keep to the protocol.
+        /// Nodes that follow the protocol.
         honest: u32,
         /// How many there are.
         nodes: u32,
     },
-    /// It would go on when nobody looks any more.
+    /// A fault would outlast the run.
     #[error("the fault {fault} ends after {duration}, when the run does")]
     FaultTooLate {
         fault: String,
@@ -212,7 +212,7 @@ pub struct Healing {
     pub took: Option<Span>,
 }
 
-/// What is to happen at a time.
+/// A scheduled step of the run.
 #[derive(Debug, Clone, Copy)]
 enum Turn {
     Cut(Fault),
@@ -229,7 +229,7 @@ struct Run<'a> {
     rng: ChaCha20Rng,
     payments: Payments,
     safety: Safety,
-    /// Who is down, for each crash.
+    /// Nodes that are down, for each crash.
     down: Vec<Vec<usize>>,
     series: Vec<Sample>,
     healings: Vec<Healing>,
@@ -241,7 +241,7 @@ struct Run<'a> {
 /// setup must be one that [`NetworkSetup::check`] accepts.
 ///
 /// # Errors
-/// A store's, which memory's has not.
+/// A store's; a memory store has none.
 pub fn run(setup: &NetworkSetup, progress: &dyn Fn(Duration)) -> Result<NetworkReport, StoreError> {
     let mut run = Run::new(setup)?;
     let before = run.sim.traffic_by_kind().to_vec();
@@ -301,7 +301,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// All that is foreseen, in the order of its times.
+    /// All scheduled turns, in the order of their times.
     fn turns(&mut self) -> Vec<(Duration, Turn)> {
         let mut turns = Vec::new();
         for fault in &self.setup.partitions {
@@ -354,7 +354,7 @@ impl<'a> Run<'a> {
 
     fn turn(&mut self, turn: Turn) -> Result<(), StoreError> {
         let now = self.now();
-        // Whoever waits for one tip has waited in vain once the next fault comes.
+        // Pending healings end unsuccessfully when the next fault begins.
         match turn {
             Turn::Cut(fault) => {
                 let mut nodes: Vec<usize> = (0..self.setup.nodes as usize).collect();
@@ -390,7 +390,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The healing of which the end is awaited: the last, unless something else is broken.
+    /// The healing that is still pending: the last, unless another fault is active.
     fn awaited(&self) -> Option<usize> {
         let last = self.healings.len().checked_sub(1)?;
         (self.healings[last].took.is_none() && !self.safety.is_cut()).then_some(last)
@@ -448,5 +448,5 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The node that is to be cut off by [`Attack::Eclipse`].
+/// The target of [`Attack::Eclipse`].
 const VICTIM: usize = 1;

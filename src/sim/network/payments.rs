@@ -1,4 +1,4 @@
-//! Who pays whom: wallets that pass coins of genesis on, each payment at a node of its own choice.
+//! Payments: wallets that pass on coins of genesis, each payment through a random node.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::wallet::payment::{self, Fee};
 
 /// Coins there are at least, and at most: every node's store has them all.
 const COINS: std::ops::RangeInclusive<usize> = 20..=2_000;
-/// Blocks that a coin is under way, in the mean and with a margin.
+/// Mean number of blocks until a coin can be spent again, with a margin.
 const BLOCKS_UNDER_WAY: f64 = 4.0;
 /// Coins of a wallet that are looked at.
 const MAX_COINS: usize = 16;
@@ -38,7 +38,7 @@ pub(super) struct Payments {
     mean: Option<f64>,
     rng: ChaCha20Rng,
     keys: Vec<SecretKey>,
-    /// Which key is whose.
+    /// The wallet of each key.
     owners: BTreeMap<PublicKey, usize>,
     params: Arc<Params>,
     /// Payments that a node took, and when it first did.
@@ -80,8 +80,8 @@ impl Payments {
         Some(Duration::from_millis((-(1.0 - self.rng.random::<f64>()).ln() * mean) as u64))
     }
 
-    /// Lets somebody pay somebody, through a random node and with a coin that this has and knows no spender of. There may
-    /// be none.
+    /// Makes one payment between random wallets, through a random node, of a coin that is unspent there. Does nothing
+    /// if there is no such coin.
     pub(super) fn pay(&mut self, sim: &mut Sim) -> Result<(), StoreError> {
         let up: Vec<usize> = sim.nodes().map(|(number, _)| number).collect();
         if up.is_empty() {
@@ -98,7 +98,7 @@ impl Payments {
             if let Ok(payment) = payment::pay(&[coin], outputs, Fee::at_rate(FEE_RATE), payer, genesis, key_of)
                 && let Some(Ok(_)) = sim.submit(node, payment.transaction)
             {
-                // The same may be made again where it is not known, as after a crash.
+                // The same payment may be made again at a node that does not know it, as after a crash.
                 self.made.entry(payment.txid).or_insert(sim.now().mono);
             }
             return Ok(());

@@ -1,4 +1,4 @@
-//! What came of an experiment, as figures.
+//! The results of an experiment.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ use crate::storage::{Database, StoreError};
 /// Steps of a curve: every 5 % of the nodes.
 const STEPS: usize = 20;
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NetworkReport {
     /// The setup that this report is for.
@@ -57,15 +57,15 @@ pub struct NetworkReport {
     pub reorganisations: Vec<Reorganisations>,
     /// How long it took after each fault until all had one tip.
     pub healings: Vec<Healing>,
-    /// How the byzantine peers fared.
+    /// The effect of the byzantine peers.
     pub hostile: Option<Hostile>,
     /// How long it took after the end until all honest nodes had one tip; `None` if they did not in time.
     pub settled: Option<Span>,
     /// Height of that tip.
     pub height: u32,
-    /// What honest nodes did that they must not: empty if all is well.
+    /// Safety violations of honest nodes; empty if all is well.
     pub violations: Vec<String>,
-    /// Nodes whose chain was replayed from genesis, all they store with the same result.
+    /// Nodes whose chain was replayed from genesis and matched their store.
     pub audited: u64,
     /// How the network stood from time to time.
     #[serde(skip)]
@@ -128,20 +128,20 @@ pub struct Reorganisations {
     pub count: u64,
 }
 
-/// How the byzantine peers fared.
+/// The effect of the byzantine peers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hostile {
     /// How many there were.
     pub peers: u64,
-    /// How often an honest node banned somebody.
+    /// How often an honest node banned a peer.
     pub bans: u64,
-    /// How often an honest node ended a connection with one of them for misbehaviour.
+    /// How often an honest node disconnected one of them for misbehaviour.
     pub found_out: u64,
-    /// How often one of them was given up as too slow.
+    /// How often one of them was disconnected for stalling.
     pub stalled: u64,
     /// The part of the honest nodes' connections in the end that lead to them.
     pub connections: f64,
-    /// The same of the one node that is to be cut off, if that is the attack.
+    /// The same for the target of an eclipse attack.
     pub victim: Option<f64>,
 }
 
@@ -246,7 +246,7 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<Span>, before: &[Traffic]
     })
 }
 
-/// How things came to the honest nodes, which tell of it by an event.
+/// How items reached the honest nodes, by their events.
 fn propagation<T: Copy + Eq + std::hash::Hash>(
     sim: &Sim,
     honest: usize,
@@ -255,7 +255,7 @@ fn propagation<T: Copy + Eq + std::hash::Hash>(
 ) -> Propagation {
     let places: HashMap<T, usize> = made.iter().enumerate().map(|(place, (hash, _))| (*hash, place)).collect();
     let mut arrivals: Vec<Vec<Span>> = vec![Vec::new(); made.len()];
-    // The node that told of each last: what comes to a node again has come before.
+    // The last node that reported each item, to skip repeated arrivals.
     let mut last = vec![usize::MAX; made.len()];
     for node in 0..honest {
         for (at, event) in sim.events(node) {
@@ -291,7 +291,7 @@ fn hostile_addresses(setup: &NetworkSetup) -> impl Fn(&SocketAddr) -> bool {
     move |address| ips.contains(&address.ip())
 }
 
-/// Honest peers that an honest node took for liars.
+/// Honest peers that an honest node punished.
 fn accused(sim: &Sim, setup: &NetworkSetup) -> Vec<String> {
     let is_hostile = hostile_addresses(setup);
     let tell = |number: usize, (at, event): &(MonoTime, Event)| match event {

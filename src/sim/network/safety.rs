@@ -1,4 +1,4 @@
-//! What must hold whatever happens: honest nodes may disagree about the last blocks, and about no others.
+//! Safety: honest nodes may disagree about the last blocks, and about no others.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::p2p::Node;
 use crate::primitives::time::MonoTime;
 use crate::sim::Sim;
 
-/// Blocks about which honest nodes may disagree without any fault: as many as a careful payee waits for.
+/// Blocks about which honest nodes may disagree without a fault: the confirmations that a careful payee waits for.
 pub const SETTLED_BLOCKS: u32 = 6;
 /// Time after the end of a partition in which nodes still learn of the other side's blocks.
 pub const GRACE: Duration = Duration::from_secs(120);
-/// Violations of a sort that are told; more say nothing new.
+/// Most violations of a kind that are reported.
 pub(super) const MAX_TOLD: usize = 20;
 
-/// A time in which nodes cannot agree, because they do not hear each other.
+/// A partition, during which nodes cannot agree.
 struct Cut {
     from: MonoTime,
     until: Option<MonoTime>,
@@ -22,7 +22,7 @@ struct Cut {
     found: usize,
 }
 
-/// Compares what nodes did with what they may do.
+/// Checks the nodes' chains for safety.
 pub(super) struct Safety {
     honest: usize,
     cuts: Vec<Cut>,
@@ -66,7 +66,7 @@ impl Safety {
         }
     }
 
-    /// Looks whether the chains of all nodes that are up agree as far as they must.
+    /// Checks that the chains of all running nodes agree as far as required.
     pub(super) fn look(&mut self, sim: &Sim) {
         let at = sim.now().mono;
         let allowed = self.allowed(sim, at);
@@ -82,7 +82,7 @@ impl Safety {
         }
     }
 
-    /// Looks at every reorganisation there was: how many of each depth.
+    /// Checks every reorganisation; returns how many of each depth there were.
     pub(super) fn reorganisations(&mut self, sim: &Sim) -> Vec<u64> {
         let mut depths = Vec::new();
         for node in 0..self.honest {
@@ -110,7 +110,7 @@ impl Safety {
     }
 }
 
-/// Blocks of the lower of two chains that the other has not.
+/// Number of blocks of the lower of two chains that are not on the other.
 fn disagreement(a: &Node, b: &Node) -> u32 {
     let (a, b) = (a.chain(), b.chain());
     let lower = a.tip().height.min(b.tip().height);

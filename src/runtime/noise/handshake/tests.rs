@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// Ends a test that would wait for ever; nothing is measured with it.
+/// A time-out for tests that would otherwise wait for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn hex(value: &Value) -> Vec<u8> {
@@ -47,7 +47,7 @@ async fn answer_to(own: &Identity, said: &[u8]) -> (Vec<u8>, Result<Session, Han
 async fn shaken(one: &Identity, other: &Identity) -> (Session, Session, [Vec<u8>; 3]) {
     let (mut near, mut here) = duplex(1_024);
     let (mut there, mut far) = duplex(1_024);
-    // Somebody in between who passes everything on and keeps a copy.
+    // An eavesdropper that forwards and copies everything.
     let between = async {
         let mut kept = MESSAGE_BYTES.map(|length| vec![0; length]);
         here.read_exact(&mut kept[0]).await.unwrap();
@@ -147,11 +147,11 @@ async fn both_learn_who_the_other_is() {
         to.push(&wire);
         assert_eq!(to.open().unwrap(), Some(&b"words"[..]));
     }
-    // Somebody who listens does not see who it is.
+    // An eavesdropper does not see the static keys.
     for public in [&one, &other].map(|identity| identity.id().0) {
         assert!(messages.iter().all(|message| message.windows(32).all(|bytes| bytes != public)));
     }
-    // With oneself it works just as well; whoever asked has to look at the id.
+    // A handshake with oneself succeeds too; the caller must compare the id.
     let (dialled, answered, _) = shaken(&one, &one).await;
     assert_eq!((dialled.peer, answered.peer), (one.id(), one.id()));
 }
@@ -190,7 +190,7 @@ async fn messages_cut_off_at_every_byte_are_no_handshake() {
 async fn what_was_heard_before_is_no_handshake() {
     let (one, other) = (Identity::random(), Identity::random());
     let (_, _, [first, second, third]) = shaken(&one, &other).await;
-    // Whoever is there answers with a new key, and the old third message does not fit that.
+    // The responder uses a new ephemeral key, so the replayed third message fails.
     let (again, result) = answer_to(&other, &[&first[..], &third].concat()).await;
     assert!(matches!(result, Err(HandshakeError::Invalid(snow::Error::Decrypt))));
     assert_ne!(again, second);

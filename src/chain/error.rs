@@ -27,7 +27,7 @@ pub enum ChainError {
     /// The operator refuses it or a block before it; the rules do not.
     #[error("block {hash} is refused by this node's operator, or one before it is")]
     Refused { hash: BlockHash },
-    /// Genesis is what makes this the network it is.
+    /// Genesis cannot be invalidated.
     #[error("the genesis block cannot be made invalid")]
     GenesisIsFixed,
     /// The store failed; nothing is said about the block.

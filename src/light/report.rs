@@ -8,13 +8,13 @@ use crate::p2p::message::TipClaim;
 use crate::p2p::{PeerId, Reason};
 use crate::primitives::hash::BlockHash;
 
-/// Peers whose end is remembered.
+/// Most disconnected peers remembered.
 const MAX_REMEMBERED: usize = 1_000;
 
-/// Where a peer's chain stands to the best known.
+/// A peer's chain compared with the best known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It has not been reached, or has not said all it has.
+    /// It is not connected yet, or has not sent all its headers.
     Asked,
     /// It has this very chain.
     Agrees,
@@ -23,7 +23,7 @@ pub enum Standing {
         /// That height.
         height: u32,
     },
-    /// Its chain is another, with less work.
+    /// It is on another branch with less work.
     OtherBranch {
         /// The height of its end.
         height: u32,
@@ -39,12 +39,12 @@ pub enum Standing {
     Unreachable,
 }
 
-/// A peer, and what came of asking it.
+/// A peer and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerReport {
     /// Its address.
     pub address: SocketAddr,
-    /// What it said it had, if it said anything.
+    /// Its claimed tip, if it sent a hello.
     pub claim: Option<TipClaim>,
     /// Where it stands.
     pub standing: Standing,

@@ -299,7 +299,7 @@ impl Discovery {
         self.changed = true;
     }
 
-    /// Goes on with all that can go on.
+    /// Advances lookups, checks and brief connections.
     pub(crate) fn proceed(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         for (peer, talk) in &self.talks {
             if talk.end().is_some_and(|end| end <= now.mono) {

@@ -1,5 +1,4 @@
-//! What full nodes and light clients alike do about their peers: who is connected, hello, pings, scores, bans, and whom to
-//! dial.
+//! Peer management shared by full nodes and light clients: connections, handshakes, pings, scores, bans and dials.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -40,7 +39,7 @@ impl Peering {
         Self { book, bans, ..Self::default() }
     }
 
-    /// A connection came about.
+    /// A connection was made.
     pub(crate) fn connected(&mut self, now: Now, id: PeerId, peer: Peer) {
         // Pings begin after hello, scores with an offence. The others keep addresses, not connections.
         let Self { peers, handshakes, pings: _, scores: _, book: _, bans: _, dialer: _ } = self;
@@ -48,7 +47,7 @@ impl Peering {
         handshakes.connected(now, id);
     }
 
-    /// A connection's hello came. The peer, unless it said so before or has to go.
+    /// Handles a connection's hello. Returns the peer, unless the handshake was done before or failed.
     pub(crate) fn greeted(
         &mut self,
         id: PeerId,
@@ -65,13 +64,13 @@ impl Peering {
         Some(peer)
     }
 
-    /// A connection has said hello, and stays.
+    /// A connection has completed the handshake and is not brief.
     pub(crate) fn ready(&mut self, now: Now, id: PeerId) {
         let Self { pings, peers: _, handshakes: _, scores: _, book: _, bans: _, dialer: _ } = self;
         pings.connected(now, id);
     }
 
-    /// Forgets a connection, and has it closed unless it is already. `None` if it is not known.
+    /// Removes a connection, and closes it unless it is closed already. `None` if it is unknown.
     pub(crate) fn disconnected(&mut self, id: PeerId, reason: &Reason, out: &mut Outbox) -> Option<Peer> {
         let Self { peers, handshakes, pings, scores, dialer, book: _, bans: _ } = self;
         let peer = peers.remove(id)?;
@@ -107,7 +106,7 @@ impl Peering {
         pings.extend_deadlines(by);
     }
 
-    /// Dials whom there is need to dial: `target` peers by choice, from the table of contacts if the node keeps one.
+    /// Dials as needed: up to `target` automatic peers, from the table of contacts if there is one.
     pub(crate) fn dial(
         &mut self,
         now: Now,
@@ -136,8 +135,8 @@ impl Peering {
 
     /// Adds to a peer's score and, when that is enough, disconnects it and bans its address.
     ///
-    /// Peers that this node was told to stay connected to are only disconnected, and so is loopback, which on a local
-    /// network is everybody's address.
+    /// Manual peers are only disconnected, and so are loopback peers, since all nodes of a local network share that
+    /// address.
     pub(crate) fn punish(&mut self, now: Now, id: PeerId, offence: Offence, out: &mut Outbox) {
         let Some(peer) = self.peers.get(id) else { return };
         tracing::debug!(peer = %id, address = %peer.address, %offence, "misbehaviour");

@@ -97,7 +97,7 @@ pub enum RecordError {
     /// It ends before the node began: its store is not whole.
     #[error("the record ends at byte {offset}, before the node's first input")]
     TooShort { offset: u64 },
-    /// The network's parameters in it will not do.
+    /// The network's parameters in it are invalid.
     #[error("the record: {0}")]
     Params(#[from] ParamsError),
     /// The store in it is invalid.

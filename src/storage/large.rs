@@ -1,7 +1,7 @@
 //! Values too long to be copied with their neighbours, one after another in a file: block bodies, undo records, filters.
 //!
-//! What stands in the file is never changed. A value that is removed or replaced leaves its bytes behind, as a block that
-//! leaves the best chain does, and so does one whose commit a kill undoes: all of them take work to make.
+//! Bytes in the file are never changed. A removed or replaced value leaves its bytes behind, as does one whose commit a
+//! kill undoes. Blocks cost work, so an attacker cannot fill the disk this way.
 //!
 //! A value has its place at once, and is written when the store's writer comes to it: whoever commits a block does not wait
 //! for the disk.

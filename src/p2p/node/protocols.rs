@@ -34,7 +34,7 @@ pub(super) struct Protocols {
     pub(super) budgets: Budgets,
 }
 
-/// What they look at, and where they put what they decide.
+/// The state that they read, and their outbox.
 pub(super) struct Context<'a> {
     pub(super) chain: &'a Chain,
     pub(super) mempool: &'a Mempool,
@@ -43,7 +43,7 @@ pub(super) struct Context<'a> {
 }
 
 impl Protocols {
-    /// A connection came about. All but its budget begins with hello.
+    /// A connection was made. Everything except its budget begins after the handshake.
     pub(super) fn connected(&mut self, now: Now, id: PeerId) {
         let Self {
             budgets,
@@ -59,7 +59,7 @@ impl Protocols {
         budgets.connected(now, id);
     }
 
-    /// A connection has said hello, and stays.
+    /// A connection has completed the handshake and is not brief.
     pub(super) fn ready(
         &mut self,
         now: Now,

@@ -42,7 +42,7 @@ impl Chain {
         hashes: &[BlockHash],
         now: UnixTime,
     ) -> Result<usize, (usize, ChainError)> {
-        let mut draft = Draft::default();
+        let mut draft = UnstoredHeaders::default();
         let tree = self.tree.read();
         let refused = headers.iter().zip(hashes).enumerate().find_map(|(place, (header, hash))| {
             self.check_header(&tree.index, &mut draft, *header, *hash, now).err().map(|error| (place, error))
@@ -102,7 +102,7 @@ impl Chain {
             return Err(ChainError::Duplicate { hash });
         }
         // A new header is stored with the first write.
-        let entry = self.check_header(&self.tree.read().index, &mut Draft::default(), header, hash, now)?;
+        let entry = self.check_header(&self.tree.read().index, &mut UnstoredHeaders::default(), header, hash, now)?;
         let mut update = ChainUpdate::default();
         match self.stats.check.time(|| check(&self.params)) {
             Err(source) if source.verdict() != Verdict::Invalid => return Err(ChainError::Rule { hash, source }),
@@ -140,7 +140,7 @@ impl Chain {
     fn check_header(
         &self,
         index: &Index,
-        draft: &mut Draft,
+        draft: &mut UnstoredHeaders,
         header: Header,
         hash: BlockHash,
         now: UnixTime,
@@ -149,7 +149,7 @@ impl Chain {
             return Ok(entry);
         }
         if let Some(entry) = index.find(&hash) {
-            return not_invalid(index, &entry, hash).map(|()| entry);
+            return check_not_invalid(index, &entry, hash).map(|()| entry);
         }
         let rule = |source| ChainError::Rule { hash, source };
         check_proof_of_work(&header, &hash, &self.params).map_err(rule)?;
@@ -158,7 +158,7 @@ impl Chain {
             None => {
                 let unknown = ChainError::UnknownParent { hash, parent: header.previous };
                 let parent = index.find(&header.previous).ok_or(unknown)?;
-                not_invalid(index, &parent, hash)?;
+                check_not_invalid(index, &parent, hash)?;
                 (parent, index.tail(&parent))
             }
         };
@@ -224,12 +224,12 @@ impl Chain {
 /// Checked headers that are not stored yet. They enter the tree only after the store has them, so that readers never
 /// see a header that may be lost.
 #[derive(Default)]
-struct Draft {
+struct UnstoredHeaders {
     new: Vec<(Entry, HeaderTail)>,
     by_hash: HashMap<BlockHash, usize>,
 }
 
-impl Draft {
+impl UnstoredHeaders {
     fn find(&self, hash: &BlockHash) -> Option<(Entry, HeaderTail)> {
         self.by_hash.get(hash).map(|place| self.new[*place])
     }
@@ -242,7 +242,7 @@ impl Draft {
 
 /// Refuses block `hash` if `entry`, the block itself or its parent, is invalid, and names the nearest bad block. A
 /// block that only the operator refuses is no peer's fault.
-fn not_invalid(index: &Index, entry: &Entry, hash: BlockHash) -> Result<(), ChainError> {
+fn check_not_invalid(index: &Index, entry: &Entry, hash: BlockHash) -> Result<(), ChainError> {
     if entry.has_fault(Status::BROKEN) {
         let bad = index.branch(entry).find(|entry| entry.status.has(Status::BROKEN)).unwrap_or(*entry);
         return Err(ChainError::Rule { hash, source: RuleError::InvalidParent { parent: bad.hash } });

@@ -64,7 +64,7 @@ impl Candidate {
 impl Chain {
     /// Moves the tip to the best candidate. Each step is one write, and leaves a chain that could stay as it is.
     pub(super) fn activate(&mut self, is_verified: IsVerified<'_>, update: &mut ChainUpdate) -> Result<(), StoreError> {
-        let result = self.approach_best(is_verified, update);
+        let result = self.step_towards_best(is_verified, update);
         if !update.disconnected.is_empty() {
             self.stats.reorganisation.observe(update.disconnected.len() as f64);
         }
@@ -72,7 +72,7 @@ impl Chain {
     }
 
     /// As many steps as one call may take.
-    fn approach_best(&mut self, is_verified: IsVerified<'_>, update: &mut ChainUpdate) -> Result<(), StoreError> {
+    fn step_towards_best(&mut self, is_verified: IsVerified<'_>, update: &mut ChainUpdate) -> Result<(), StoreError> {
         let mut moved = 0;
         // A tip can only become invalid by the operator's order.
         let was_invalid = self.tip().is_invalid();

@@ -54,11 +54,11 @@ pub(super) fn connect(
     filter_header: &FilterHeader,
     range: &mut mmr::Range,
 ) {
-    let passing = passing(delta);
-    for (outpoint, coin) in delta.created.iter().filter(|(outpoint, _)| !passing.contains(outpoint)) {
+    let spent_in_block = spent_in_block(delta);
+    for (outpoint, coin) in delta.created.iter().filter(|(outpoint, _)| !spent_in_block.contains(outpoint)) {
         batch.put_coin(outpoint, coin);
     }
-    for (outpoint, coin) in delta.spent.iter().filter(|(outpoint, _)| !passing.contains(outpoint)) {
+    for (outpoint, coin) in delta.spent.iter().filter(|(outpoint, _)| !spent_in_block.contains(outpoint)) {
         batch.delete_coin(outpoint, coin);
     }
     if !delta.spent.is_empty() {
@@ -82,11 +82,11 @@ pub(super) fn connect(
 
 /// Disconnects `block`, the tip, whose place is `entry`. `range` covers its parent's chain.
 pub(super) fn disconnect(batch: &mut Batch, block: &CheckedBlock, entry: &Entry, delta: &Delta, range: &mmr::Range) {
-    let passing = passing(delta);
-    for (outpoint, coin) in delta.spent.iter().filter(|(outpoint, _)| !passing.contains(outpoint)) {
+    let spent_in_block = spent_in_block(delta);
+    for (outpoint, coin) in delta.spent.iter().filter(|(outpoint, _)| !spent_in_block.contains(outpoint)) {
         batch.put_coin(outpoint, coin);
     }
-    for (outpoint, coin) in delta.created.iter().filter(|(outpoint, _)| !passing.contains(outpoint)) {
+    for (outpoint, coin) in delta.created.iter().filter(|(outpoint, _)| !spent_in_block.contains(outpoint)) {
         batch.delete_coin(outpoint, coin);
     }
     batch.delete_undo(&entry.hash);
@@ -163,7 +163,7 @@ pub(super) fn history(
 }
 
 /// Coins made and spent by the same block: the store never sees them.
-fn passing(delta: &Delta) -> HashSet<OutPoint> {
+fn spent_in_block(delta: &Delta) -> HashSet<OutPoint> {
     if delta.spent.is_empty() {
         return HashSet::new();
     }

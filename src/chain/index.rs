@@ -102,7 +102,7 @@ struct Slot {
 
 impl Slot {
     /// What children inherit.
-    fn legacy(&self) -> Status {
+    fn inheritable_flags(&self) -> Status {
         let own = self.status.with(self.inherited);
         FAULTS.into_iter().filter(|fault| own.has(*fault)).fold(Status::default(), Status::with)
     }
@@ -147,7 +147,7 @@ impl Index {
         if index.len() == 0 {
             return Err(db.corrupt("there are no headers"));
         }
-        index.hand_down_faults();
+        index.propagate_invalid();
         Ok(index)
     }
 
@@ -193,7 +193,7 @@ impl Index {
             height = above.height + 1;
             skip = self.ancestor(parent, skip_height(height));
             first_time = if height == 1 { header.time } else { above.first_time };
-            inherited = above.legacy();
+            inherited = above.inheritable_flags();
         }
         let (tx_count, sequence, status) = (0, 0, Status::default());
         if self.slots.len() == self.slots.capacity() {
@@ -221,9 +221,9 @@ impl Index {
     }
 
     /// Recomputes the inherited faults of every entry after some have changed, which is rare.
-    pub fn hand_down_faults(&mut self) {
+    pub fn propagate_invalid(&mut self) {
         for id in 1..self.slots.len() {
-            self.slots[id].inherited = self.slot(self.slots[id].parent).legacy();
+            self.slots[id].inherited = self.slot(self.slots[id].parent).inheritable_flags();
         }
         self.find_best();
     }
@@ -231,7 +231,7 @@ impl Index {
     fn find_best(&mut self) {
         self.best = GENESIS;
         for (id, slot) in (0..).zip(&self.slots) {
-            if slot.work > self.slot(self.best).work && slot.legacy() == Status::default() {
+            if slot.work > self.slot(self.best).work && slot.inheritable_flags() == Status::default() {
                 self.best = id;
             }
         }

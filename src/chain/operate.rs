@@ -58,7 +58,7 @@ impl Chain {
         self.db.store().commit(batch)?;
         let mut tree = self.tree.write();
         changed.iter().for_each(|entry| tree.index.put(entry));
-        tree.index.hand_down_faults();
+        tree.index.propagate_invalid();
         self.candidates.retain(|candidate| !tree.index.get(candidate.id).is_invalid());
         Ok(())
     }

@@ -12,9 +12,9 @@ use crate::primitives::tx::OutPoint;
 use crate::storage::{Database, StoreError};
 
 /// Fewest inputs for which other threads are woken.
-const FEWEST: usize = 128;
+const MIN_INPUTS: usize = 128;
 /// Coins that a thread looks up in one go.
-const SHARE: usize = 32;
+const COINS_PER_TASK: usize = 32;
 
 /// A view of the coins that a block may spend; the rest is looked up when it is asked for.
 pub(super) struct Prefetched<'a> {
@@ -30,13 +30,13 @@ impl<'a> Prefetched<'a> {
     pub fn new(db: &'a Database, block: &CheckedBlock) -> Result<Self, StoreError> {
         let inputs = block.block().transactions.iter().flat_map(|tx| &tx.inputs);
         let mut outpoints: Vec<OutPoint> = inputs.map(|input| input.outpoint).collect();
-        if outpoints.len() < FEWEST {
+        if outpoints.len() < MIN_INPUTS {
             return Ok(Self { db, found: HashMap::new() });
         }
         let own: HashSet<_> = block.txids().iter().collect();
         outpoints.retain(|outpoint| !own.contains(&outpoint.txid));
         let look_up = |outpoint: &OutPoint| Ok((*outpoint, db.coin(outpoint)?));
-        let found = outpoints.par_iter().with_min_len(SHARE).map(look_up);
+        let found = outpoints.par_iter().with_min_len(COINS_PER_TASK).map(look_up);
         let found = meter::apart(|| found.collect::<Result<_, StoreError>>())?;
         Ok(Self { db, found })
     }

@@ -9,7 +9,7 @@ use super::Common;
 use super::client::ClientArgs;
 
 /// Longest wait for the answer. Supervisors repeat the question every few seconds.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Options of `cairn health`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub struct Args {
 /// # Errors
 /// If no node answers, or one that is not ready.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
-    let client = args.node.connect(common, Some(PATIENCE))?;
+    let client = args.node.connect(common, Some(TIMEOUT))?;
     let health = client.health()?;
     ensure!(health.ready, "the node at {} is not ready: it reads its chain, or is stuck", client.url());
     common.print(

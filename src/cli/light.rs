@@ -20,7 +20,7 @@ use super::proof::{describe_output, output_json};
 use super::{Common, print_line};
 use crate::consensus::params::Params;
 use crate::light::{
-    Answer, Command, Config, Found, Headers, Light, Notice, Payment, PeerReport, Question, Stage, Standing,
+    Answer, Command, Config, Found, Headers, Light, Notice, Payment, PeerReport, PeerStatus, Question, Stage,
 };
 use crate::p2p::Event;
 use crate::primitives::address;
@@ -357,7 +357,10 @@ impl<'a> Session<'a> {
                 bar.finish_and_clear();
                 let reports = self.ask(|light| light.reports()).await?;
                 let settled = |report: &PeerReport| {
-                    matches!(report.standing, Standing::Agrees | Standing::Behind { .. } | Standing::OtherBranch { .. })
+                    matches!(
+                        report.standing,
+                        PeerStatus::Agrees | PeerStatus::Behind { .. } | PeerStatus::OtherBranch { .. }
+                    )
                 };
                 ensure!(reports.iter().any(settled), LightError::NoPeer { reports });
                 return Ok(());

@@ -467,7 +467,7 @@ mod tests {
 
     /// A variable would apply to all later payments, and may be set for another reason.
     #[test]
-    fn what_a_single_payment_or_address_is_to_be_is_in_no_variable() {
+    fn options_of_one_payment_are_no_environment_variables() {
         let cli = Cli::command();
         for path in ["wallet send", "wallet address", "wallet new", "wallet scan", "testnet faucet"] {
             let find = |command: &'_ clap::Command, name: &str| command.find_subcommand(name).unwrap().clone();

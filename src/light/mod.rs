@@ -23,7 +23,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 pub use headers::{ExtendError, Headers};
 pub use proofs::{Answer, Found, Question, check};
-pub use report::{PeerReport, Standing};
+pub use report::{PeerReport, PeerStatus};
 pub use watch::{Payment, Stage};
 
 use self::protocols::Protocols;
@@ -100,7 +100,7 @@ pub struct Light {
     out: Outbox,
     notices: VecDeque<Notice>,
     /// Peers that disconnected or were never reached.
-    past: BTreeMap<SocketAddr, (Option<TipClaim>, Standing)>,
+    gone_peers: BTreeMap<SocketAddr, (Option<TipClaim>, PeerStatus)>,
     was_synced: bool,
     /// The tip of the last [`Notice::Watched`].
     watched: Option<BlockHash>,
@@ -120,7 +120,7 @@ impl Light {
             rng: ChaCha20Rng::from_seed(config.seed),
             out: Outbox::default(),
             notices: VecDeque::new(),
-            past: BTreeMap::new(),
+            gone_peers: BTreeMap::new(),
             was_synced: false,
             watched: None,
             config,
@@ -161,8 +161,9 @@ impl Light {
 
     /// Whether every peer has sent all its headers or is gone, and at least one has sent them.
     pub fn is_synced(&self) -> bool {
-        let waits =
-            |address: &SocketAddr| !self.past.contains_key(address) && !self.peering.peers.is_connected_to(address);
+        let waits = |address: &SocketAddr| {
+            !self.gone_peers.contains_key(address) && !self.peering.peers.is_connected_to(address)
+        };
         let ready = self.peering.peers.ready().count();
         ready > 0
             && self.protocols.branches.is_settled()
@@ -172,7 +173,7 @@ impl Light {
 
     /// Whether no peer is left to ask: no connection, none under way, and every address given was tried in vain.
     pub fn is_alone(&self) -> bool {
-        let tried = |address: SocketAddr| self.past.contains_key(&address);
+        let tried = |address: SocketAddr| self.gone_peers.contains_key(&address);
         let found = self.config.outbound_target > 0;
         self.peering.peers.iter().next().is_none()
             && self.peering.dialer.manual().all(tried)
@@ -198,7 +199,7 @@ impl Light {
         self.peering.dialer.connected(&address);
         let manual = self.peering.dialer.is_manual(&address);
         // A node reached at two addresses counts once.
-        let is_known = self.peering.peers.with(node).is_some();
+        let is_known = self.peering.peers.connection_with(node).is_some();
         let peer = Peer { manual, ..Peer::new(now, node, address, Direction::Outbound) };
         self.peering.connected(now, id, peer);
         if is_known {
@@ -217,15 +218,15 @@ impl Light {
         self.out.send(id, Message::Hello(hello));
     }
 
-    fn greeted(&mut self, now: Now, id: PeerId, hello: Hello) {
+    fn on_hello(&mut self, now: Now, id: PeerId, hello: Hello) {
         let (tip, services) = (hello.tip, hello.services);
         let genesis = self.chain.params().genesis_hash;
-        let Some(peer) = self.peering.greeted(id, hello, &genesis, &mut self.out) else { return };
+        let Some(peer) = self.peering.on_hello(id, hello, &genesis, &mut self.out) else { return };
         let (node, address) = (peer.id, peer.address);
         if services & SERVICE_FULL == 0 {
             return self.out.close(id, Reason::NotFull);
         }
-        self.past.remove(&address);
+        self.gone_peers.remove(&address);
         self.peering.book.succeeded(now, Contact { id: node, address }, services);
         self.out.event(Event::PeerConnected { peer: id, address, direction: Direction::Outbound });
         self.peering.ready(now, id);
@@ -242,7 +243,7 @@ impl Light {
         if peer.was_of_use(&reason) {
             self.peering.dialer.ended(now, &peer.address);
         } else {
-            self.peering.unreached(now, peer.address);
+            self.peering.on_dial_failed(now, peer.address);
         }
         let Peer { address, hello, .. } = peer;
         if let Reason::Misbehaved(offence) = &reason {
@@ -252,7 +253,7 @@ impl Light {
             }
             self.notice(Notice::Lied(address, offence.clone()));
         }
-        self.remember(address, hello.map(|hello| hello.tip), Standing::Gone { reason: reason.clone() });
+        self.remember(address, hello.map(|hello| hello.tip), PeerStatus::Gone { reason: reason.clone() });
         self.out.event(Event::PeerDisconnected { peer: id, address, reason });
     }
 
@@ -263,7 +264,7 @@ impl Light {
             return self.out.offence(id, Offence::OutOfTurn(message.kind()));
         }
         match message {
-            Message::Hello(hello) => self.greeted(now, id, hello),
+            Message::Hello(hello) => self.on_hello(now, id, hello),
             Message::Ping(nonce) => self.out.send(id, Message::Pong(nonce)),
             Message::Pong(nonce) => self.peering.pings.pong(at, id, nonce),
             Message::FindNode { .. } => self.out.send(id, Message::Nodes(Vec::new())),
@@ -295,7 +296,7 @@ impl Light {
             Message::Headers(headers) => {
                 if let Some(fork) = self.protocols.branches.received(now, id, &headers, &mut self.chain, &mut self.out)
                 {
-                    self.moved(fork);
+                    self.on_reorganisation(fork);
                 }
             }
             Message::FilterHeaders { stop, hashes, .. } => {
@@ -339,22 +340,22 @@ impl Light {
     }
 
     /// The best chain changed above `fork`.
-    fn moved(&mut self, fork: u32) {
+    fn on_reorganisation(&mut self, fork: u32) {
         let (height, hash) = self.tip();
         tracing::debug!(height, %hash, fork, "headers");
         if let Some(watch) = &mut self.protocols.watch {
-            watch.moved(fork, &self.chain);
+            watch.on_reorganisation(fork, &self.chain);
         }
         self.out.event(Event::TipChanged { hash, height });
     }
 
     /// The end of every call: due timers, offences and closings, the next wake-up.
     fn finish(&mut self, now: Now) {
-        self.settle(now);
+        self.carry_out_judgements(now);
         if self.deadline().is_some_and(|at| at <= now.mono) {
             self.peering.tick(now, &mut self.rng, &mut self.out);
             self.protocols.tick(now, &mut self.out);
-            self.settle(now);
+            self.carry_out_judgements(now);
         }
         self.peering.dial(now, self.config.outbound_target, None, &mut self.rng, &mut self.out);
         let synced = self.is_synced();
@@ -366,17 +367,17 @@ impl Light {
             // Peers are asked in the order in which they came; a proof is checked against all that is known by then.
             let ready: Vec<PeerId> = self.peering.peers.ready().collect();
             if let Some(watch) = &mut self.protocols.watch {
-                watch.proceed(now, &ready, &self.chain, &mut self.out);
+                watch.advance(now, &ready, &self.chain, &mut self.out);
                 let (height, tip) = (self.chain.height(), self.chain.tip_hash());
                 let caught_up = watch.next() > height;
-                let news = watch.take_news();
+                let news = watch.take_payments();
                 news.into_iter().for_each(|payment| self.notice(Notice::Payment(payment)));
                 if caught_up && self.watched != Some(tip) {
                     self.watched = Some(tip);
                     self.notice(Notice::Watched { height });
                 }
             }
-            for (question, answer) in self.protocols.questions.proceed(now, &ready, &mut self.out) {
+            for (question, answer) in self.protocols.questions.advance(now, &ready, &mut self.out) {
                 self.notice(Notice::Answered(question, answer));
             }
         }
@@ -386,10 +387,10 @@ impl Light {
     }
 
     /// Carries out offences and closings until there are none.
-    fn settle(&mut self, now: Now) {
+    fn carry_out_judgements(&mut self, now: Now) {
         loop {
             if let Some((peer, offence)) = self.out.next_offence() {
-                self.peering.punish(now, peer, offence, &mut self.out);
+                self.peering.penalise(now, peer, offence, &mut self.out);
             } else if let Some((peer, reason)) = self.out.next_closing() {
                 self.disconnected(now, peer, reason);
             } else {
@@ -413,8 +414,8 @@ impl Protocol for Light {
             }
             Input::Connected { peer, .. } => self.out.push(Output::Disconnect { peer, reason: Reason::Full }),
             Input::ConnectFailed { address } => {
-                self.peering.unreached(now, address);
-                self.remember(address, None, Standing::Unreachable);
+                self.peering.on_dial_failed(now, address);
+                self.remember(address, None, PeerStatus::Unreachable);
             }
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),

@@ -82,7 +82,7 @@ pub(super) fn check_body(block: &Block) -> Result<(), Offence> {
 
 /// A question under way.
 #[derive(Debug, Default)]
-struct Asking {
+struct OpenQuestion {
     /// The peer being asked, since when, and from which place in the chain on.
     asked: Option<(PeerId, MonoTime, TxLocation)>,
     /// Peers asked so far.
@@ -93,7 +93,7 @@ struct Asking {
 
 /// All questions under way.
 #[derive(Debug, Default)]
-pub(super) struct Questions(BTreeMap<Question, Asking>);
+pub(super) struct Questions(BTreeMap<Question, OpenQuestion>);
 
 /// A question of the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,7 +139,7 @@ impl Questions {
     }
 
     /// Asks the next peer for each idle question; answers questions that all peers were asked.
-    pub(super) fn proceed(&mut self, now: Now, peers: &[PeerId], out: &mut Outbox) -> Vec<(Question, Answer)> {
+    pub(super) fn advance(&mut self, now: Now, peers: &[PeerId], out: &mut Outbox) -> Vec<(Question, Answer)> {
         let mut answers = Vec::new();
         for (question, asking) in &mut self.0 {
             if asking.asked.is_some() {
@@ -171,7 +171,7 @@ impl Questions {
             ProofQuery::Key { key, .. } => Question::Key(key),
         };
         let asking = self.0.get_mut(&question);
-        let asked = |asking: &&mut Asking| {
+        let asked = |asking: &&mut OpenQuestion| {
             let message = Message::GetProofs(proofs.query);
             asking.asked.is_some_and(|(asked, _, from)| asked == peer && message == question.message(from))
         };
@@ -230,7 +230,7 @@ impl Questions {
 
     /// Extend all deadlines by a span.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        for Asking { asked, tried: _, found: _, answer: _ } in self.0.values_mut() {
+        for OpenQuestion { asked, tried: _, found: _, answer: _ } in self.0.values_mut() {
             asked.iter_mut().for_each(|(_, since, _)| *since += by);
         }
     }
@@ -240,7 +240,7 @@ impl Questions {
     }
 }
 
-impl Asking {
+impl OpenQuestion {
     fn send(&mut self, now: Now, peer: PeerId, question: Question, from: TxLocation, out: &mut Outbox) {
         self.tried.insert(peer);
         self.asked = Some((peer, now.mono, from));

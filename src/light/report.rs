@@ -13,7 +13,7 @@ const MAX_REMEMBERED: usize = 1_000;
 
 /// A peer's chain compared with the best known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum PeerStatus {
     /// It is not connected yet, or has not sent all its headers.
     Asked,
     /// It has this very chain.
@@ -47,7 +47,7 @@ pub struct PeerReport {
     /// Its claimed tip, if it sent a hello.
     pub claim: Option<TipClaim>,
     /// Where it stands.
-    pub standing: Standing,
+    pub standing: PeerStatus,
 }
 
 impl Light {
@@ -55,9 +55,9 @@ impl Light {
     pub fn reports(&self) -> Vec<PeerReport> {
         let mut reports = BTreeMap::new();
         for address in self.peering.dialer.manual() {
-            reports.insert(address, PeerReport { address, claim: None, standing: Standing::Asked });
+            reports.insert(address, PeerReport { address, claim: None, standing: PeerStatus::Asked });
         }
-        for (address, (claim, standing)) in &self.past {
+        for (address, (claim, standing)) in &self.gone_peers {
             reports.insert(*address, PeerReport { address: *address, claim: *claim, standing: standing.clone() });
         }
         for (id, peer) in self.peering.peers.iter() {
@@ -67,20 +67,24 @@ impl Light {
         reports.into_values().collect()
     }
 
-    fn standing(&self, peer: PeerId) -> Standing {
+    fn standing(&self, peer: PeerId) -> PeerStatus {
         let Some(shown) = self.protocols.branches.shown(peer).filter(|_| self.protocols.branches.has_settled(peer))
         else {
-            return Standing::Asked;
+            return PeerStatus::Asked;
         };
         if self.chain.hash(shown.height) != Some(shown.hash) {
-            return Standing::OtherBranch { height: shown.height, hash: shown.hash };
+            return PeerStatus::OtherBranch { height: shown.height, hash: shown.hash };
         }
-        if shown.height == self.chain.height() { Standing::Agrees } else { Standing::Behind { height: shown.height } }
+        if shown.height == self.chain.height() {
+            PeerStatus::Agrees
+        } else {
+            PeerStatus::Behind { height: shown.height }
+        }
     }
 
-    pub(super) fn remember(&mut self, address: SocketAddr, claim: Option<TipClaim>, standing: Standing) {
-        if self.past.len() < MAX_REMEMBERED || self.past.contains_key(&address) {
-            self.past.insert(address, (claim, standing));
+    pub(super) fn remember(&mut self, address: SocketAddr, claim: Option<TipClaim>, standing: PeerStatus) {
+        if self.gone_peers.len() < MAX_REMEMBERED || self.gone_peers.contains_key(&address) {
+            self.gone_peers.insert(address, (claim, standing));
         }
     }
 }

@@ -61,7 +61,7 @@ struct PeerBranch {
     branch: Option<Branch>,
     shown: Option<Shown>,
     /// It has sent all it had when it was asked.
-    settled: bool,
+    has_sent_all: bool,
 }
 
 /// All peers that have said hello.
@@ -70,23 +70,23 @@ pub(super) struct PeerBranches(BTreeMap<PeerId, PeerBranch>);
 
 impl PeerBranches {
     pub(super) fn connected(&mut self, now: Now, peer: PeerId, claim: TipClaim, chain: &Headers, out: &mut Outbox) {
-        self.0.insert(peer, PeerBranch { claim, asked: None, branch: None, shown: None, settled: false });
-        self.proceed(now, chain, out);
+        self.0.insert(peer, PeerBranch { claim, asked: None, branch: None, shown: None, has_sent_all: false });
+        self.advance(now, chain, out);
     }
 
     pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, chain: &Headers, out: &mut Outbox) {
         self.0.remove(&peer);
-        self.proceed(now, chain, out);
+        self.advance(now, chain, out);
     }
 
     /// Whether every peer has sent all it has.
     pub(super) fn is_settled(&self) -> bool {
-        self.0.values().all(|state| state.settled && state.asked.is_none())
+        self.0.values().all(|state| state.has_sent_all && state.asked.is_none())
     }
 
     /// Whether a peer has sent all it has.
     pub(super) fn has_settled(&self, peer: PeerId) -> bool {
-        self.0.get(&peer).is_some_and(|state| state.settled)
+        self.0.get(&peer).is_some_and(|state| state.has_sent_all)
     }
 
     /// The last header that a peer has sent.
@@ -97,7 +97,7 @@ impl PeerBranches {
     /// A peer has a block of this hash.
     pub(super) fn announced(&mut self, now: Now, peer: PeerId, hash: BlockHash, chain: &Headers, out: &mut Outbox) {
         match (chain.recent(&hash), self.0.get_mut(&peer)) {
-            (Some(height), Some(state)) => state.show(chain, height),
+            (Some(height), Some(state)) => state.mark_shown(chain, height),
             (None, Some(state)) => state.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out),
             (_, None) => {}
         }
@@ -113,15 +113,15 @@ impl PeerBranches {
         out: &mut Outbox,
     ) -> Option<u32> {
         let fork = self.0.get_mut(&peer)?.take(now, peer, headers, chain, out);
-        self.proceed(now, chain, out);
+        self.advance(now, chain, out);
         fork
     }
 
     /// Asks the peer with the highest claim first, and the others after it has sent everything.
-    fn proceed(&mut self, now: Now, chain: &Headers, out: &mut Outbox) {
+    fn advance(&mut self, now: Now, chain: &Headers, out: &mut Outbox) {
         let from = || chain.locator(chain.height().saturating_sub(1));
-        if self.0.values().any(|state| state.settled) {
-            for (peer, state) in self.0.iter_mut().filter(|(_, state)| !state.settled && state.asked.is_none()) {
+        if self.0.values().any(|state| state.has_sent_all) {
+            for (peer, state) in self.0.iter_mut().filter(|(_, state)| !state.has_sent_all && state.asked.is_none()) {
                 state.ask(now, *peer, from(), out);
             }
         } else if self.0.values().all(|state| state.asked.is_none())
@@ -141,7 +141,7 @@ impl PeerBranches {
 
     /// Extend all deadlines by a span.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        for PeerBranch { asked, claim: _, branch: _, shown: _, settled: _ } in self.0.values_mut() {
+        for PeerBranch { asked, claim: _, branch: _, shown: _, has_sent_all: _ } in self.0.values_mut() {
             asked.iter_mut().for_each(|Asked { since, from: _ }| *since += by);
         }
     }
@@ -162,13 +162,13 @@ impl PeerBranch {
     }
 
     /// Asks for what follows on a header that it sent.
-    fn ask_on(&mut self, now: Now, peer: PeerId, last: (u32, BlockHash), out: &mut Outbox) {
+    fn request_after(&mut self, now: Now, peer: PeerId, last: (u32, BlockHash), out: &mut Outbox) {
         self.asked = None;
         self.ask(now, peer, vec![last], out);
     }
 
     /// Notes that it has the best chain up to a height.
-    fn show(&mut self, chain: &Headers, height: u32) {
+    fn mark_shown(&mut self, chain: &Headers, height: u32) {
         if let Some(hash) = chain.hash(height) {
             self.shown = Some(Shown { height, hash, work: chain.work_at(height) });
         }
@@ -177,10 +177,10 @@ impl PeerBranch {
     /// It has sent all it has.
     fn settle(&mut self, peer: PeerId, out: &mut Outbox) {
         let shown = self.shown.map_or(Work::ZERO, |shown| shown.work);
-        if !self.settled && self.claim.work > shown {
+        if !self.has_sent_all && self.claim.work > shown {
             out.offence(peer, Offence::EmptyClaim { claimed: self.claim.work, shown });
         }
-        (self.settled, self.asked, self.branch) = (true, None, None);
+        (self.has_sent_all, self.asked, self.branch) = (true, None, None);
     }
 
     fn take(
@@ -196,7 +196,7 @@ impl PeerBranch {
                 // Its tip is one of the blocks asked about: the one that it named at first, or it has grown since.
                 let tip = asked.from.iter().find(|(_, hash)| *hash == self.claim.hash);
                 if let (None, Some((height, _))) = (self.shown, tip) {
-                    self.show(chain, *height);
+                    self.mark_shown(chain, *height);
                 }
                 self.settle(peer, out);
             }
@@ -226,7 +226,7 @@ impl PeerBranch {
         let is_known = |(height, hash): &(u32, &BlockHash)| chain.hash(*height).as_ref() == Some(*hash);
         let known = (parent + 1..).zip(&hashes).take_while(is_known).count();
         let (fork, rest) = (parent + known as u32, &headers[known..]);
-        self.show(chain, fork);
+        self.mark_shown(chain, fork);
         let full = headers.len() == MAX_HEADERS;
         let tail = chain.tail(fork)?;
         if fork != chain.height() && !rest.is_empty() {
@@ -234,15 +234,15 @@ impl PeerBranch {
             let branch = Branch { fork, tail, length: 0, kept: None, limit: u64::MAX };
             return self.follow(now, peer, branch, rest, full, chain, out);
         }
-        let good = in_time(rest, now, chain);
+        let good = not_too_early(rest, now, chain);
         let (taken, result) = chain.extend(good);
-        self.show(chain, fork + taken as u32);
+        self.mark_shown(chain, fork + taken as u32);
         match result {
             Err(ExtendError::Header(error)) => refuse(peer, good.get(taken), error, out),
             Err(ExtendError::Store(error)) => out.event(Event::StoreFailed { error: error.to_string() }),
             Ok(()) if full && good.len() == rest.len() => {
                 if let Some(shown) = self.shown {
-                    self.ask_on(now, peer, (shown.height, shown.hash), out);
+                    self.request_after(now, peer, (shown.height, shown.hash), out);
                 }
             }
             Ok(()) if answers => self.settle(peer, out),
@@ -277,7 +277,7 @@ impl PeerBranch {
             self.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out);
             return None;
         }
-        let good = in_time(headers, now, chain);
+        let good = not_too_early(headers, now, chain);
         if let Err((place, error)) = branch.tail.extend(good, chain.params()) {
             refuse(peer, good.get(place), error, out);
             return None;
@@ -297,7 +297,7 @@ impl PeerBranch {
                     out.event(Event::StoreFailed { error: error.to_string() });
                 }
                 if more {
-                    self.ask_on(now, peer, (height, hash), out);
+                    self.request_after(now, peer, (height, hash), out);
                 } else {
                     self.settle(peer, out);
                 }
@@ -305,7 +305,7 @@ impl PeerBranch {
             }
             let (tail, limit) = (chain.tail(fork)?, branch.length);
             let again = Branch { tail, length: 0, kept: Some(Vec::new()), limit, ..branch };
-            self.ask_on(now, peer, branch.fork, out);
+            self.request_after(now, peer, branch.fork, out);
             self.branch = Some(again);
         } else if !more || branch.length >= branch.limit {
             // The peer has no more, or the branch reached the limit for one that has no more work.
@@ -313,7 +313,7 @@ impl PeerBranch {
         } else if branch.length > max_length(chain.height()) {
             out.offence(peer, Offence::LowWorkHeaders);
         } else {
-            self.ask_on(now, peer, (height, hash), out);
+            self.request_after(now, peer, (height, hash), out);
             self.branch = Some(branch);
         }
         None
@@ -334,7 +334,7 @@ fn refuse(peer: PeerId, header: Option<&Header>, error: HeaderChainError, out: &
 }
 
 /// Those before the first that is too far in the future: it is no offence, for it may be our clock that is wrong.
-fn in_time<'a>(headers: &'a [Header], now: Now, chain: &Headers) -> &'a [Header] {
+fn not_too_early<'a>(headers: &'a [Header], now: Now, chain: &Headers) -> &'a [Header] {
     let early = headers.iter().position(|header| check_clock(header, now.unix, chain.params()).is_err());
     &headers[..early.unwrap_or(headers.len())]
 }

@@ -136,7 +136,7 @@ impl Watch {
     }
 
     /// News since the last call.
-    pub(super) fn take_news(&mut self) -> Vec<Payment> {
+    pub(super) fn take_payments(&mut self) -> Vec<Payment> {
         std::mem::take(&mut self.news)
     }
 
@@ -146,7 +146,7 @@ impl Watch {
     }
 
     /// The best chain is another above `fork`.
-    pub(super) fn moved(&mut self, fork: u32, chain: &Headers) {
+    pub(super) fn on_reorganisation(&mut self, fork: u32, chain: &Headers) {
         self.round.take_if(|round| fork < round.stop.0);
         while let Some(last) = self.mined.pop_if(|last| last.height > fork) {
             let Mined { height, block, txid, changes, received, spent, .. } = last;
@@ -208,7 +208,7 @@ impl Watch {
     }
 
     /// Starts the next requests wherever none is open.
-    pub(super) fn proceed(&mut self, now: Now, peers: &[PeerId], chain: &Headers, out: &mut Outbox) {
+    pub(super) fn advance(&mut self, now: Now, peers: &[PeerId], chain: &Headers, out: &mut Outbox) {
         loop {
             if self.next > chain.height() || self.retry_at.is_some_and(|at| at > now.mono) || peers.is_empty() {
                 return;
@@ -319,7 +319,7 @@ impl Watch {
 
     fn scan(&mut self, tx: &Transaction, height: u32, block: BlockHash) {
         let txid = tx.txid();
-        let Some((changes, received, spent)) = self.concerns(tx, txid) else { return };
+        let Some((changes, received, spent)) = self.effect_on_keys(tx, txid) else { return };
         for (outpoint, ..) in &spent {
             self.coins.remove(outpoint);
         }
@@ -341,14 +341,14 @@ impl Watch {
     /// An unconfirmed transaction came.
     pub(super) fn transaction(&mut self, tx: &Transaction) {
         let txid = tx.txid();
-        if let Some((changes, ..)) = self.concerns(tx, txid) {
+        if let Some((changes, ..)) = self.effect_on_keys(tx, txid) {
             self.news.push(Payment { txid, changes, stage: Stage::Seen });
         }
     }
 
     /// What a transaction does to the keys; `None` for nothing.
     #[allow(clippy::type_complexity)] // Named once, used twice.
-    fn concerns(
+    fn effect_on_keys(
         &self,
         tx: &Transaction,
         txid: Txid,

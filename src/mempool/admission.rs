@@ -262,7 +262,7 @@ impl Mempool {
         let removed = self.graph.remove_with_descendants(roots);
         for entry in &removed {
             self.verified.insert(entry.txid);
-            self.gone.push(entry.tx.clone());
+            self.removed.push(entry.tx.clone());
         }
         removed
     }

@@ -72,7 +72,7 @@ impl ByKey {
 
     /// Adds an entry whose outputs are unspent. `parent` finds other entries.
     pub(super) fn insert<'a>(&mut self, entry: &Entry, parent: impl Fn(&Txid) -> Option<&'a Entry>) {
-        for (key, (received, spent)) in moved(entry) {
+        for (key, (received, spent)) in flows(entry) {
             let sums = self.sums.entry(key).or_default();
             sums.received = sums.received.saturating_add(received);
             sums.spent = sums.spent.saturating_add(spent);
@@ -100,7 +100,7 @@ impl ByKey {
         for index in 0..entry.tx.outputs.len() {
             self.take(entry, index);
         }
-        for (key, (received, spent)) in moved(entry) {
+        for (key, (received, spent)) in flows(entry) {
             self.entries.remove(&(key, entry.time, entry.number));
             if let Some(sums) = self.sums.get_mut(&key) {
                 sums.received = sums.received.saturating_sub(received);
@@ -140,17 +140,17 @@ fn output(entry: &Entry, index: usize) -> Option<(PublicKey, Amount)> {
 }
 
 /// What an entry pays to and takes from each key.
-fn moved(entry: &Entry) -> BTreeMap<PublicKey, (Amount, Amount)> {
-    let mut moved: BTreeMap<PublicKey, (Amount, Amount)> = BTreeMap::new();
+fn flows(entry: &Entry) -> BTreeMap<PublicKey, (Amount, Amount)> {
+    let mut flows: BTreeMap<PublicKey, (Amount, Amount)> = BTreeMap::new();
     for (key, value) in (0..entry.tx.outputs.len()).filter_map(|index| output(entry, index)) {
-        let (received, _) = moved.entry(key).or_default();
+        let (received, _) = flows.entry(key).or_default();
         *received = received.saturating_add(value);
     }
     for (key, value) in &entry.spends {
-        let (_, spent) = moved.entry(*key).or_default();
+        let (_, spent) = flows.entry(*key).or_default();
         *spent = spent.saturating_add(*value);
     }
-    moved
+    flows
 }
 
 #[cfg(test)]
@@ -164,7 +164,7 @@ pub(super) mod tests {
         parent: impl Fn(&Txid) -> Option<&'a Entry>,
         is_spent: impl Fn(&OutPoint) -> bool,
     ) {
-        let mut keys: Vec<PublicKey> = by_age.iter().flat_map(|entry| moved(entry).into_keys()).collect();
+        let mut keys: Vec<PublicKey> = by_age.iter().flat_map(|entry| flows(entry).into_keys()).collect();
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(by_key.sums.len(), keys.len());
@@ -175,7 +175,7 @@ pub(super) mod tests {
             let mut free = Vec::new();
             let mut spent_confirmed = Amount::ZERO;
             for entry in by_age {
-                let Some((received, spent)) = moved(entry).get(&key).copied() else { continue };
+                let Some((received, spent)) = flows(entry).get(&key).copied() else { continue };
                 sums.received = sums.received.saturating_add(received);
                 sums.spent = sums.spent.saturating_add(spent);
                 sums.entries += 1;

@@ -64,13 +64,13 @@ const HALF_LIFE: Duration = Duration::from_secs(3 * 3600);
 /// The minimum fee rate. It rises when the pool is full, so that an evicted transaction is not accepted again, and
 /// decays with time.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Floor {
+pub(super) struct MinFeeRate {
     /// Grains a byte at the time below.
     raised: u64,
     since: UnixTime,
 }
 
-impl Floor {
+impl MinFeeRate {
     /// Raises it to at least `rate` at time `now`.
     pub(super) fn raise(&mut self, rate: FeeRate, now: UnixTime) {
         if rate > self.at(now) {
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn floor_falls_by_half_and_only_falls() {
-        let (at, per_byte, mut floor) = (UnixTime::from_secs, FeeRate::from_grains_per_byte, Floor::default());
+        let (at, per_byte, mut floor) = (UnixTime::from_secs, FeeRate::from_grains_per_byte, MinFeeRate::default());
         let start = at(100);
         assert_eq!(floor.at(at(5)), per_byte(0));
         floor.raise(per_byte(1000), start);

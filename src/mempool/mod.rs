@@ -32,11 +32,11 @@ use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{HashedTransaction, OutPoint, Transaction};
 use graph::Graph;
-use limits::Floor;
+use limits::MinFeeRate;
 use orphans::Orphans;
-use recent::Gone;
 pub(crate) use recent::Recent;
-use unfinished::Unfinished;
+use recent::Removed;
+use unfinished::PendingWork;
 
 pub use by_key::{KeyEntry, KeySums};
 pub use entry::{Entry, Package};
@@ -47,7 +47,7 @@ pub use saved::SavedError;
 pub use unfinished::{MAX_SIGNATURES_A_CALL, Progress};
 
 /// How many ids of transactions that left the pool are remembered as verified.
-const REMEMBERED: usize = 20_000;
+const MIN_VERIFIED: usize = 20_000;
 
 /// The result of an admission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,12 +72,12 @@ pub struct Mempool {
     limits: Limits,
     graph: Graph,
     orphans: Orphans,
-    unfinished: Unfinished,
+    unfinished: PendingWork,
     /// Links from returning transactions to their ancestors that this call has followed.
     links: usize,
     verified: Recent<Txid>,
-    gone: Gone,
-    floor: Floor,
+    removed: Removed,
+    floor: MinFeeRate,
     /// The latest time given.
     clock: UnixTime,
 }
@@ -90,11 +90,11 @@ impl Mempool {
             limits,
             graph: Graph::default(),
             orphans: Orphans::default(),
-            unfinished: Unfinished::default(),
+            unfinished: PendingWork::default(),
             links: 0,
-            verified: Recent::new(REMEMBERED),
-            gone: Gone::default(),
-            floor: Floor::default(),
+            verified: Recent::new(MIN_VERIFIED),
+            removed: Removed::default(),
+            floor: MinFeeRate::default(),
             clock: UnixTime::EPOCH,
         }
     }
@@ -135,7 +135,7 @@ impl Mempool {
         if !self.contains(&txid) {
             return Err(MempoolError::FeeTooLow { got: fee, min: self.min_fee_rate().fee_for(size), size });
         }
-        self.try_children_of([txid]);
+        self.queue_children_of([txid]);
         let orphans = self.resume(chain, now);
         Ok(Accepted { txid, fee, size, replaced, orphans })
     }
@@ -203,7 +203,7 @@ impl Mempool {
     /// last left the pool unconfirmed. One may occur twice.
     pub fn at_hand(&self) -> impl Iterator<Item = &HashedTransaction> {
         let entries = self.graph.iter().map(|entry| &entry.tx);
-        entries.chain(self.orphans.iter()).chain(self.gone.iter())
+        entries.chain(self.orphans.iter()).chain(self.removed.iter())
     }
 
     /// Ids, in the order in which they came.

@@ -30,7 +30,7 @@ pub(super) struct Orphan {
     /// Coins that were unknown when it came.
     missing: Vec<OutPoint>,
     /// When it came, then its number.
-    came: (UnixTime, u64),
+    arrival: (UnixTime, u64),
     usage: usize,
 }
 
@@ -82,12 +82,12 @@ impl Orphans {
             let Some(oldest) = self.by_age.first_key_value().map(|(_, txid)| *txid) else { return false };
             self.remove(&oldest);
         }
-        let came = (now, self.next_number);
+        let arrival = (now, self.next_number);
         self.next_number += 1;
         self.waiting_for.extend(missing.iter().map(|outpoint| (*outpoint, txid)));
-        self.by_age.insert(came, txid);
+        self.by_age.insert(arrival, txid);
         self.usage += usage;
-        self.by_id.insert(txid, Orphan { tx, sender, missing, came, usage });
+        self.by_id.insert(txid, Orphan { tx, sender, missing, arrival, usage });
         true
     }
 
@@ -96,7 +96,7 @@ impl Orphans {
         for outpoint in &orphan.missing {
             self.waiting_for.remove(&(*outpoint, *txid));
         }
-        self.by_age.remove(&orphan.came);
+        self.by_age.remove(&orphan.arrival);
         self.usage -= orphan.usage;
         Some(orphan)
     }
@@ -129,8 +129,8 @@ impl Orphans {
 
     /// Drops those that came before `time`.
     pub(super) fn expire(&mut self, time: UnixTime) {
-        while let Some(((came, _), txid)) = self.by_age.first_key_value().map(|(came, txid)| (*came, *txid))
-            && came < time
+        while let Some(((arrival, _), txid)) = self.by_age.first_key_value().map(|(arrival, txid)| (*arrival, *txid))
+            && arrival < time
         {
             self.remove(&txid);
         }

@@ -45,23 +45,23 @@ impl<T: Copy + Eq + Hash> Recent<T> {
 }
 
 /// Most transactions kept that left the pool unconfirmed, as in Bitcoin Core.
-const MAX_GONE: usize = 100;
+const MAX_REMOVED: usize = 100;
 /// Most bytes of memory for them.
-const MAX_GONE_BYTES: usize = 1 << 20;
+const MAX_REMOVED_BYTES: usize = 1 << 20;
 
 /// The last transactions that left the pool unconfirmed. Another node's pool may have kept them, so the next block may
 /// include them.
 #[derive(Debug, Default)]
-pub(super) struct Gone {
+pub(super) struct Removed {
     order: VecDeque<HashedTransaction>,
     bytes: usize,
 }
 
-impl Gone {
+impl Removed {
     pub(super) fn push(&mut self, tx: HashedTransaction) {
         self.bytes += memory_of(&tx);
         self.order.push_back(tx);
-        while self.order.len() > MAX_GONE || self.bytes > MAX_GONE_BYTES {
+        while self.order.len() > MAX_REMOVED || self.bytes > MAX_REMOVED_BYTES {
             let Some(oldest) = self.order.pop_front() else { return };
             self.bytes -= memory_of(&oldest);
         }
@@ -78,18 +78,18 @@ mod tests {
     use crate::primitives::tx::{Output, Transaction};
 
     #[test]
-    fn what_is_gone_is_bounded_in_number_and_bytes() {
-        let mut gone = Gone::default();
+    fn removed_transactions_are_bounded_in_number_and_bytes() {
+        let mut removed = Removed::default();
         let mut push = |bytes: usize| {
             let outputs = vec![Output::data(vec![0; bytes])];
             let tx = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: 0 };
-            gone.push(HashedTransaction::new(tx));
-            assert_eq!(gone.bytes, gone.iter().map(|tx| memory_of(tx)).sum::<usize>());
-            (gone.order.len(), gone.bytes)
+            removed.push(HashedTransaction::new(tx));
+            assert_eq!(removed.bytes, removed.iter().map(|tx| memory_of(tx)).sum::<usize>());
+            (removed.order.len(), removed.bytes)
         };
-        assert_eq!((0..300).map(|_| push(10)).last().map(|(count, _)| count), Some(MAX_GONE));
-        assert!((0..30).all(|_| push(MAX_GONE_BYTES / 10).1 <= MAX_GONE_BYTES));
-        assert_eq!(push(MAX_GONE_BYTES).0, 0, "too large even alone");
+        assert_eq!((0..300).map(|_| push(10)).last().map(|(count, _)| count), Some(MAX_REMOVED));
+        assert!((0..30).all(|_| push(MAX_REMOVED_BYTES / 10).1 <= MAX_REMOVED_BYTES));
+        assert_eq!(push(MAX_REMOVED_BYTES).0, 0, "too large even alone");
     }
 
     #[test]

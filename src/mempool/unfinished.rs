@@ -26,7 +26,7 @@ pub struct Progress {
 
 /// Work left.
 #[derive(Debug, Default)]
-pub(super) struct Unfinished {
+pub(super) struct PendingWork {
     /// Orphans one of whose parents has come; some may be gone meanwhile.
     orphans: VecDeque<Txid>,
     /// Saved transactions, parents first.
@@ -63,7 +63,7 @@ impl Mempool {
                 if self.readmit(tx, time, chain) {
                     self.trim();
                     progress.admitted.push(txid);
-                    self.try_children_of([txid]);
+                    self.queue_children_of([txid]);
                 }
             } else {
                 break;
@@ -74,7 +74,7 @@ impl Mempool {
     }
 
     /// Queues the orphans that wait for outputs of these transactions.
-    pub(super) fn try_children_of(&mut self, parents: impl IntoIterator<Item = Txid>) {
+    pub(super) fn queue_children_of(&mut self, parents: impl IntoIterator<Item = Txid>) {
         let Self { orphans, unfinished, .. } = self;
         for parent in parents {
             for child in orphans.children(parent) {
@@ -94,7 +94,7 @@ impl Mempool {
                 self.admit(candidate, self.clock, chain);
                 self.trim();
                 progress.admitted.push(txid);
-                self.try_children_of([txid]);
+                self.queue_children_of([txid]);
             }
             Err(MempoolError::MissingInputs { missing, .. }) => {
                 self.orphans.add(tx, (missing, sender), self.clock, &self.limits);

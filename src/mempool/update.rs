@@ -44,7 +44,7 @@ impl Mempool {
         }
         self.trim();
         returned.retain(|txid| self.contains(txid));
-        self.try_children_of(connected().map(|(txid, _)| *txid).chain(returned.iter().copied()));
+        self.queue_children_of(connected().map(|(txid, _)| *txid).chain(returned.iter().copied()));
         let Progress { admitted, blamed } = self.resume(chain, now);
         returned.extend(admitted);
         Progress { admitted: returned, blamed }

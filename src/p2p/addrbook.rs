@@ -33,7 +33,7 @@ const BACKOFF: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const MAX_BACKOFF: Duration = Duration::from_secs(600);
 /// Consecutive failures after which an address that was never reached is removed.
-const HOPELESS: u32 = 10;
+const MAX_FAILURES: u32 = 10;
 
 /// An announced address of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,12 +92,12 @@ impl AddrBook {
 
     /// Adds an address announced by `source`. Of a known address it only updates the time last seen. `true` if the
     /// address is new to the book.
-    pub(crate) fn add(&mut self, now: Now, said: &PeerAddress, source: IpAddr) -> bool {
-        let (address, ip) = (said.address, said.address.ip());
+    pub(crate) fn add(&mut self, now: Now, announced: &PeerAddress, source: IpAddr) -> bool {
+        let (address, ip) = (announced.address, announced.address.ip());
         if !is_believable(&address, source) || self.own.contains(&address) {
             return false;
         }
-        let last_seen = said.last_seen.min(now.unix);
+        let last_seen = announced.last_seen.min(now.unix);
         if let Some(record) = self.records.get_mut(&address) {
             record.last_seen = record.last_seen.max(last_seen);
             return false;
@@ -110,7 +110,7 @@ impl AddrBook {
         if !make_room {
             return false;
         }
-        let services = said.services;
+        let services = announced.services;
         let record =
             Record { address, id: None, services, last_seen, last_success: UnixTime::EPOCH, failures: 0, source };
         self.records.insert(address, record);
@@ -166,7 +166,7 @@ impl AddrBook {
         record.failures = record.failures.saturating_add(1);
         let wait = backoff(record.failures, BACKOFF, MAX_BACKOFF);
         self.changed.insert(address);
-        if record.failures >= HOPELESS && !record.is_tried() {
+        if record.failures >= MAX_FAILURES && !record.is_tried() {
             self.remove(&address);
         } else {
             self.retry_at.insert(address, now.mono + wait);
@@ -174,14 +174,14 @@ impl AddrBook {
     }
 
     /// Removes an address that could not be reached and never was.
-    pub(crate) fn drop_untested(&mut self, address: &SocketAddr) {
+    pub(crate) fn remove_untried(&mut self, address: &SocketAddr) {
         if self.records.get(address).is_some_and(|record| !record.is_tried()) {
             self.remove(address);
         }
     }
 
     /// Whether it is one of this node's own.
-    pub(crate) fn is_mine(&self, address: &SocketAddr) -> bool {
+    pub(crate) fn is_own(&self, address: &SocketAddr) -> bool {
         self.own.contains(address)
     }
 
@@ -191,7 +191,7 @@ impl AddrBook {
     }
 
     /// Marks an address as this node's own.
-    pub(crate) fn is_own(&mut self, address: SocketAddr) {
+    pub(crate) fn mark_own(&mut self, address: SocketAddr) {
         self.remove(&address);
         if self.own.len() < MAX_OWN {
             self.own.insert(address);
@@ -219,7 +219,7 @@ impl AddrBook {
     }
 
     /// An address that never was reached, at random among those that may be dialled.
-    pub(crate) fn pick_untested(
+    pub(crate) fn pick_untried(
         &self,
         now: Now,
         rng: &mut ChaCha20Rng,
@@ -263,7 +263,7 @@ mod tests {
 
     const START: Now = Now { mono: MonoTime::START, unix: UnixTime::from_secs(1_000) };
 
-    fn said(address: &str) -> PeerAddress {
+    fn announced(address: &str) -> PeerAddress {
         PeerAddress { address: address.parse().unwrap(), services: 1, last_seen: UnixTime::from_secs(900) }
     }
 
@@ -282,17 +282,17 @@ mod tests {
         }
         assert_eq!(book.records().count(), MAX_PER_SOURCE);
         assert_eq!(book.count(|record| Subnet::group(ip("8.3.0.0")).contains(record.address.ip())), MAX_PER_GROUP);
-        assert!(!book.add(START, &said("7.7.7.7:1"), ip("9.9.1.1")), "the same part of the net has said enough");
-        assert!(book.add(START, &said("7.7.7.7:1"), ip("10.0.0.1")), "others have not");
+        assert!(!book.add(START, &announced("7.7.7.7:1"), ip("9.9.1.1")), "the same part of the net has said enough");
+        assert!(book.add(START, &announced("7.7.7.7:1"), ip("10.0.0.1")), "others have not");
         // A failed one gives way to another of its group.
         let failed = book.records().find(|r| r.address.ip() == ip("8.0.0.1")).unwrap().address;
         book.failed(START, failed);
-        assert!(book.add(START, &said("8.0.99.99:1"), ip("10.0.0.1")));
+        assert!(book.add(START, &announced("8.0.99.99:1"), ip("10.0.0.1")));
         assert!(book.records().all(|record| record.address != failed));
     }
 
     #[test]
-    fn nonsense_and_other_peoples_networks_are_not_learnt() {
+    fn invalid_and_private_addresses_are_not_learnt() {
         let mut book = AddrBook::default();
         for (address, source) in [
             ("1.2.3.4:0", "10.0.0.1"),
@@ -304,12 +304,12 @@ mod tests {
             ("127.0.0.1:1", "10.0.0.1"),
             ("[fe80::1]:1", "2600::1"),
         ] {
-            assert!(!book.add(START, &said(address), ip(source)), "{address} from {source}");
+            assert!(!book.add(START, &announced(address), ip(source)), "{address} from {source}");
         }
-        assert!(book.add(START, &said("10.0.0.1:1"), ip("10.0.0.2")));
-        assert!(book.add(START, &said("127.0.0.1:1"), ip("127.0.0.1")));
-        book.is_own("10.0.0.1:1".parse().unwrap());
-        assert!(!book.add(START, &said("10.0.0.1:1"), ip("10.0.0.2")));
+        assert!(book.add(START, &announced("10.0.0.1:1"), ip("10.0.0.2")));
+        assert!(book.add(START, &announced("127.0.0.1:1"), ip("127.0.0.1")));
+        book.mark_own("10.0.0.1:1".parse().unwrap());
+        assert!(!book.add(START, &announced("10.0.0.1:1"), ip("10.0.0.2")));
     }
 
     #[test]
@@ -317,10 +317,10 @@ mod tests {
         let mut book = AddrBook::default();
         let mut rng = ChaCha20Rng::from_seed([2; 32]);
         let address: SocketAddr = "8.8.8.8:1".parse().unwrap();
-        book.add(START, &said("8.8.8.8:1"), ip("10.0.0.1"));
+        book.add(START, &announced("8.8.8.8:1"), ip("10.0.0.1"));
         let mut now = START;
         let mut waits = Vec::new();
-        for _ in 1..HOPELESS {
+        for _ in 1..MAX_FAILURES {
             book.failed(now, address);
             let from = now.mono;
             while book.pick(now, &mut rng, |_| true).is_none() {
@@ -333,13 +333,13 @@ mod tests {
         book.failed(now, address);
         assert_eq!(book.records().count(), 0);
         // One that was reached is not given up.
-        book.add(START, &said("8.8.8.8:1"), ip("10.0.0.1"));
+        book.add(START, &announced("8.8.8.8:1"), ip("10.0.0.1"));
         book.succeeded(START, Contact { id: NodeId([4; 32]), address }, 3);
         assert_eq!(book.contacts(), [Contact { id: NodeId([4; 32]), address }]);
-        (0..2 * HOPELESS).for_each(|_| book.failed(START, address));
+        (0..2 * MAX_FAILURES).for_each(|_| book.failed(START, address));
         assert!(book.records().all(|record| record.is_tried() && record.services == 3));
         assert_eq!(book.contacts(), [], "it is missed now");
-        book.drop_untested(&address);
+        book.remove_untried(&address);
         assert_eq!(book.records().count(), 1);
         assert_eq!(
             book.pick(Now { mono: MonoTime::START + MAX_BACKOFF, unix: UnixTime::EPOCH }, &mut rng, |_| true),
@@ -348,25 +348,25 @@ mod tests {
     }
 
     #[test]
-    fn feelers_go_to_the_untested_who_are_dropped_if_nobody_is_there() {
+    fn feelers_dial_untried_addresses_and_drop_dead_ones() {
         let mut book = AddrBook::default();
         let mut rng = ChaCha20Rng::from_seed([3; 32]);
         let (tried, new) = ("8.8.8.8:1".parse().unwrap(), "9.9.9.9:1".parse().unwrap());
-        book.add(START, &said("8.8.8.8:1"), ip("10.0.0.1"));
+        book.add(START, &announced("8.8.8.8:1"), ip("10.0.0.1"));
         book.succeeded(START, Contact { id: NodeId([4; 32]), address: tried }, 1);
-        assert_eq!(book.pick_untested(START, &mut rng, |_| true), None);
-        book.add(START, &said("9.9.9.9:1"), ip("10.0.0.1"));
-        assert_eq!(book.pick_untested(START, &mut rng, |_| true), Some(new));
-        assert_eq!(book.pick_untested(START, &mut rng, |address| *address != new), None);
-        book.drop_untested(&new);
-        book.drop_untested(&tried);
+        assert_eq!(book.pick_untried(START, &mut rng, |_| true), None);
+        book.add(START, &announced("9.9.9.9:1"), ip("10.0.0.1"));
+        assert_eq!(book.pick_untried(START, &mut rng, |_| true), Some(new));
+        assert_eq!(book.pick_untried(START, &mut rng, |address| *address != new), None);
+        book.remove_untried(&new);
+        book.remove_untried(&tried);
         assert_eq!(book.records().map(|record| record.address).collect::<Vec<_>>(), [tried]);
     }
 
     #[test]
     fn saved_and_loaded() {
         let mut book = AddrBook::default();
-        book.add(START, &said("8.8.8.8:1"), ip("10.0.0.1"));
+        book.add(START, &announced("8.8.8.8:1"), ip("10.0.0.1"));
         let changed = book.take_changed();
         let again = AddrBook::load(changed.into_iter().filter_map(|(_, record)| record));
         assert!(again.records().eq(book.records()));

@@ -48,7 +48,7 @@ struct State {
     /// Blocks whose compact form it sent.
     sent: Recent<BlockHash>,
     /// Blocks of which it was asked for transactions and has not answered.
-    awaited: VecDeque<BlockHash>,
+    awaiting_answer: VecDeque<BlockHash>,
 }
 
 /// The newest block, as long as peers are told of it.
@@ -80,8 +80,8 @@ impl Blocks {
     }
 
     pub(super) fn connected(&mut self, peer: PeerId, direction: Direction) {
-        let (sent, awaited) = (Recent::new(MAX_SENT), VecDeque::new());
-        self.peers.insert(peer, State { direction, wants: false, sent, awaited });
+        let (sent, awaiting_answer) = (Recent::new(MAX_SENT), VecDeque::new());
+        self.peers.insert(peer, State { direction, wants: false, sent, awaiting_answer });
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
@@ -98,7 +98,7 @@ impl Blocks {
     }
 
     /// Peers that want new blocks pushed.
-    pub(super) fn wanting(&self) -> impl Iterator<Item = PeerId> {
+    pub(super) fn push_receivers(&self) -> impl Iterator<Item = PeerId> {
         self.peers.iter().filter(|(_, state)| state.wants).map(|(peer, _)| *peer)
     }
 
@@ -108,7 +108,7 @@ impl Blocks {
     }
 
     /// Notes that a peer sent the compact form of a block; `false` if it did before.
-    pub(super) fn came(&mut self, peer: PeerId, hash: BlockHash) -> bool {
+    pub(super) fn record_compact(&mut self, peer: PeerId, hash: BlockHash) -> bool {
         self.peers.get_mut(&peer).is_some_and(|state| state.sent.insert(hash))
     }
 
@@ -147,19 +147,19 @@ impl Blocks {
         if self.partials.len() >= MAX_PARTIALS {
             self.partials.pop_front();
         }
-        if state.awaited.len() >= MAX_AWAITED {
-            state.awaited.pop_front();
+        if state.awaiting_answer.len() >= MAX_AWAITED {
+            state.awaiting_answer.pop_front();
         }
-        state.awaited.push_back(hash);
+        state.awaiting_answer.push_back(hash);
         out.send(peer, Message::GetBlockTransactions { block: hash, places: partial.missing().to_vec() });
         self.partials.push_back((peer, hash, partial));
     }
 
     /// A peer sent transactions of a block. `None` if it was not asked; `Some(None)` if the block came from another
     /// peer meanwhile.
-    pub(super) fn answered(&mut self, peer: PeerId, hash: &BlockHash) -> Option<Option<Partial>> {
-        let awaited = &mut self.peers.get_mut(&peer)?.awaited;
-        awaited.remove(awaited.iter().position(|block| block == hash)?);
+    pub(super) fn take_partial(&mut self, peer: PeerId, hash: &BlockHash) -> Option<Option<Partial>> {
+        let awaiting_answer = &mut self.peers.get_mut(&peer)?.awaiting_answer;
+        awaiting_answer.remove(awaiting_answer.iter().position(|block| block == hash)?);
         let place = self.partials.iter().position(|(from, block, _)| (from, block) == (&peer, hash));
         Some(place.and_then(|place| self.partials.remove(place)).map(|(_, _, partial)| partial))
     }
@@ -175,7 +175,7 @@ impl Blocks {
         assert!(peers.keys().eq(ready), "a state for each peer");
         assert!(pushers.len() <= MAX_PUSHERS && pushers.iter().all(|peer| peers.contains_key(peer)), "{pushers:?}");
         assert!(partials.len() <= MAX_PARTIALS && partials.iter().all(|(peer, ..)| peers.contains_key(peer)));
-        assert!(peers.values().all(|state| state.awaited.len() <= MAX_AWAITED));
+        assert!(peers.values().all(|state| state.awaiting_answer.len() <= MAX_AWAITED));
     }
 
     /// Number of blocks with missing transactions.
@@ -224,7 +224,7 @@ mod tests {
         (blocks, Outbox::default())
     }
 
-    fn told(out: &mut Outbox) -> Vec<(u64, bool)> {
+    fn sent_compacts(out: &mut Outbox) -> Vec<(u64, bool)> {
         let told = out.drain().filter_map(|output| match output {
             Output::Send { peer, frame } => match frame.message() {
                 Ok(Message::SendCompact(push)) => Some((peer.0, push)),
@@ -243,12 +243,12 @@ mod tests {
     fn the_last_three_to_deliver_push() {
         let (mut blocks, mut out) = nine(&[1, 2, 3, 4, 5]);
         [1, 2, 3, 1].into_iter().for_each(|peer| blocks.delivered(PeerId(peer), &mut out));
-        assert_eq!((pushers(&blocks), told(&mut out)), (vec![1, 3, 2], vec![(1, true), (2, true), (3, true)]));
+        assert_eq!((pushers(&blocks), sent_compacts(&mut out)), (vec![1, 3, 2], vec![(1, true), (2, true), (3, true)]));
         blocks.delivered(PeerId(4), &mut out);
-        assert_eq!((pushers(&blocks), told(&mut out)), (vec![4, 1, 3], vec![(4, true), (2, false)]));
+        assert_eq!((pushers(&blocks), sent_compacts(&mut out)), (vec![4, 1, 3], vec![(4, true), (2, false)]));
         blocks.disconnected(PeerId(1));
         blocks.delivered(PeerId(5), &mut out);
-        assert_eq!((pushers(&blocks), told(&mut out)), (vec![5, 4, 3], vec![(5, true)]));
+        assert_eq!((pushers(&blocks), sent_compacts(&mut out)), (vec![5, 4, 3], vec![(5, true)]));
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_bounded_by_block_peer_and_all() {
+    fn missing_transactions_are_bounded_by_block_peer_and_total() {
         let (mut blocks, mut out) = nine(&[]);
         let hash = |n: u64| BlockHash::of(&n.to_le_bytes());
         let mut asked = |blocks: &mut Blocks, peer: u64, block: u64| {
@@ -282,12 +282,14 @@ mod tests {
         (10..14).for_each(|block| assert_eq!(asked(&mut blocks, block - 5, block), 1));
         assert_eq!(blocks.waiting(), MAX_PARTIALS);
         // The oldest made room; its answer still is one that was asked for, and no other is.
-        assert!(matches!(blocks.answered(PeerId(1), &hash(0)), Some(None)));
-        assert!(blocks.answered(PeerId(1), &hash(0)).is_none() && blocks.answered(PeerId(4), &hash(0)).is_none());
-        assert!(matches!(blocks.answered(PeerId(2), &hash(0)), Some(Some(_))));
+        assert!(matches!(blocks.take_partial(PeerId(1), &hash(0)), Some(None)));
+        assert!(
+            blocks.take_partial(PeerId(1), &hash(0)).is_none() && blocks.take_partial(PeerId(4), &hash(0)).is_none()
+        );
+        assert!(matches!(blocks.take_partial(PeerId(2), &hash(0)), Some(Some(_))));
         blocks.complete(&hash(0));
-        assert!(matches!(blocks.answered(PeerId(3), &hash(0)), Some(None)), "it came from another");
+        assert!(matches!(blocks.take_partial(PeerId(3), &hash(0)), Some(None)), "it came from another");
         assert!((0..50).all(|_| asked(&mut blocks, 3, 0) == 1), "asked again, it is kept once");
-        assert_eq!(blocks.peers[&PeerId(3)].awaited.len(), MAX_AWAITED);
+        assert_eq!(blocks.peers[&PeerId(3)].awaiting_answer.len(), MAX_AWAITED);
     }
 }

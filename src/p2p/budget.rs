@@ -179,7 +179,7 @@ mod tests {
     use crate::primitives::time::{MonoTime, UnixTime};
 
     #[test]
-    fn who_spends_less_has_more_left_and_debts_are_forgotten() {
+    fn a_cheaper_peer_has_more_budget_and_debts_expire() {
         let at = |millis| Now { mono: MonoTime::from_millis(millis), unix: UnixTime::EPOCH };
         let mut budgets = Budgets::default();
         [1, 2].into_iter().for_each(|peer| budgets.connected(at(0), PeerId(peer)));

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_goes_along_within_bounds() {
+    fn requested_transactions_are_prefilled_within_bounds() {
         let block = block(200);
         let all: Vec<u16> = (0..=200).collect();
         let compact = CompactBlock::new(&block, &block.txids(), 3, &all);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_short_ids_are_nobodys() {
+    fn equal_short_ids_match_no_transaction() {
         let block = block(3);
         let mut twice = CompactBlock::new(&block, &block.txids(), 3, &[]);
         twice.short_ids[1] = twice.short_ids[0];

@@ -45,9 +45,9 @@ struct Manual {
 impl Manual {
     /// Whether there is a connection with the required node, at any address, or with any node that listens at the
     /// address.
-    fn is_met(&self, address: &SocketAddr, peers: &Peers) -> bool {
+    fn is_satisfied(&self, address: &SocketAddr, peers: &Peers) -> bool {
         match self.id {
-            Some(id) => peers.with(id).is_some(),
+            Some(id) => peers.connection_with(id).is_some(),
             None => peers.is_connected_to(address),
         }
     }
@@ -63,7 +63,7 @@ struct Dialing {
 }
 
 /// Inputs to the choice of an address.
-pub(crate) struct Situation<'a> {
+pub(crate) struct DialContext<'a> {
     /// Number of automatic outbound peers.
     pub(crate) target: usize,
     pub(crate) peers: &'a Peers,
@@ -183,12 +183,12 @@ impl Dialer {
         self.changed
     }
 
-    pub(crate) fn tick(&mut self, now: Now, situation: &Situation<'_>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+    pub(crate) fn tick(&mut self, now: Now, situation: &DialContext<'_>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         self.changed = false;
-        let Situation { target, peers, book, table, .. } = *situation;
+        let DialContext { target, peers, book, table, .. } = *situation;
         self.dialing.retain(|_, dialing| dialing.since + DIAL_TIMEOUT > now.mono);
         let due = self.manual.iter().filter(|(address, manual)| {
-            manual.next <= now.mono && !self.dialing.contains_key(address) && !manual.is_met(address, peers)
+            manual.next <= now.mono && !self.dialing.contains_key(address) && !manual.is_satisfied(address, peers)
         });
         for (address, id) in due.map(|(address, manual)| (*address, manual.id)).collect::<Vec<_>>() {
             self.dial(now, address, id, out);
@@ -214,10 +214,10 @@ impl Dialer {
     fn choose(
         &self,
         now: Now,
-        situation: &Situation<'_>,
+        situation: &DialContext<'_>,
         rng: &mut ChaCha20Rng,
     ) -> Option<(SocketAddr, Option<NodeId>)> {
-        let Situation { peers, book, bans, table, .. } = *situation;
+        let DialContext { peers, book, bans, table, .. } = *situation;
         let groups = peers.outbound_groups();
         let allowed = |address: &SocketAddr| {
             let ip = address.ip();
@@ -234,8 +234,10 @@ impl Dialer {
                     *taken.entry(bucket).or_default() += 1;
                 }
             }
-            let fit = table.good().filter(|(_, contact)| {
-                allowed(&contact.address) && book.may_dial(now, &contact.address) && peers.with(contact.id).is_none()
+            let fit = table.live_contacts().filter(|(_, contact)| {
+                allowed(&contact.address)
+                    && book.may_dial(now, &contact.address)
+                    && peers.connection_with(contact.id).is_none()
             });
             let fit: Vec<(usize, &Contact)> =
                 fit.map(|(bucket, contact)| (taken.get(&bucket).copied().unwrap_or(0), contact)).collect();
@@ -251,7 +253,7 @@ impl Dialer {
 
     pub(crate) fn deadline(&self, peers: &Peers) -> Option<MonoTime> {
         let idle = |address: &SocketAddr, manual: &Manual| {
-            !self.dialing.contains_key(address) && !manual.is_met(address, peers)
+            !self.dialing.contains_key(address) && !manual.is_satisfied(address, peers)
         };
         let idle = self.manual.iter().filter(|(address, manual)| idle(address, manual));
         let manual = idle.map(|(_, manual)| manual.next).min();

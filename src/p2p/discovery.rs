@@ -17,7 +17,7 @@ use rand_chacha::ChaCha20Rng;
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::{Event, Reason};
-use crate::p2p::kad::{Contact, K, NodeId, Noted, REFRESH_INTERVAL, Table};
+use crate::p2p::kad::{Contact, Insertion, K, NodeId, REFRESH_INTERVAL, Table};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
@@ -34,7 +34,7 @@ const ANSWER_TOKENS: u64 = ANSWER_INTERVAL.as_millis() as u64;
 const ANSWER_RATE: Rate = Rate { gain: 1, most: ANSWER_BURST * ANSWER_TOKENS };
 /// Most dials for queries, checks and feelers, together with their brief connections: more than all lookups need, so
 /// that slow dials do not delay them.
-pub const MAX_CALLS: usize = 24;
+pub const MAX_PENDING_DIALS: usize = 24;
 /// Most of these that are checks of contacts.
 const MAX_CHECKS: usize = 4;
 /// Most contacts that wait for a check.
@@ -51,7 +51,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection that has said hello.
 #[derive(Debug)]
-struct Talk {
+struct Conversation {
     contact: Option<Contact>,
     id: NodeId,
     direction: Direction,
@@ -65,7 +65,7 @@ struct Talk {
     last: MonoTime,
 }
 
-impl Talk {
+impl Conversation {
     /// When to close its connection, if it is brief.
     fn end(&self) -> Option<MonoTime> {
         let end = self.since + BRIEF_TIMEOUT;
@@ -77,7 +77,7 @@ impl Talk {
 
 /// A dial under way.
 #[derive(Debug)]
-struct Call {
+struct PendingDial {
     id: Option<NodeId>,
     /// The searches that have a question.
     searches: Vec<u64>,
@@ -86,7 +86,7 @@ struct Call {
 
 /// A connection that has completed the handshake.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Greeted {
+pub(crate) struct HandshakeInfo {
     pub(crate) id: NodeId,
     pub(crate) listens_at: Option<SocketAddr>,
     pub(crate) direction: Direction,
@@ -98,17 +98,17 @@ pub(crate) struct Greeted {
 pub(crate) struct Discovery {
     table: Table,
     searches: Searches,
-    talks: BTreeMap<PeerId, Talk>,
-    calls: BTreeMap<SocketAddr, Call>,
+    conversations: BTreeMap<PeerId, Conversation>,
+    pending_dials: BTreeMap<SocketAddr, PendingDial>,
     /// Contacts to be checked.
-    unchecked: VecDeque<Contact>,
+    to_check: VecDeque<Contact>,
     /// Addresses to dial.
     dials: Vec<(SocketAddr, Option<NodeId>)>,
-    next_look: MonoTime,
-    look_wait: Duration,
+    next_refresh: MonoTime,
+    refresh_wait: Duration,
     /// Whether to refresh stale buckets after the lookup of the own id.
     refresh: bool,
-    /// Whether something has happened since [`Discovery::proceed`].
+    /// Whether something has happened since [`Discovery::advance`].
     changed: bool,
 }
 
@@ -123,12 +123,12 @@ impl Discovery {
         Self {
             table,
             searches: Searches::new(now.mono),
-            talks: BTreeMap::new(),
-            calls: BTreeMap::new(),
-            unchecked: VecDeque::new(),
+            conversations: BTreeMap::new(),
+            pending_dials: BTreeMap::new(),
+            to_check: VecDeque::new(),
             dials: Vec::new(),
-            next_look: now.mono,
-            look_wait: SECOND_LOOK_WAIT,
+            next_refresh: now.mono,
+            refresh_wait: SECOND_LOOK_WAIT,
             refresh: false,
             changed: true,
         }
@@ -143,14 +143,14 @@ impl Discovery {
     /// lookups are under way.
     pub(crate) fn look_for(&mut self, target: NodeId) -> Option<u64> {
         self.changed = true;
-        self.searches.add_asked_for(target)
+        self.searches.add_for_owner(target)
     }
 
     /// A dialled node has proven its id.
-    pub(crate) fn met(&mut self, now: Now, contact: Contact) {
+    pub(crate) fn on_reachable(&mut self, now: Now, contact: Contact) {
         self.changed = true;
-        if let Noted::Full { ping: Some(oldest) } = self.table.answered(now.mono, contact) {
-            if self.talks.values().any(|talk| talk.contact == Some(oldest)) {
+        if let Insertion::Full { ping: Some(oldest) } = self.table.answered(now.mono, contact) {
+            if self.conversations.values().any(|conversation| conversation.contact == Some(oldest)) {
                 self.table.answered(now.mono, oldest);
             } else {
                 self.check(oldest);
@@ -159,16 +159,16 @@ impl Discovery {
     }
 
     fn check(&mut self, contact: Contact) {
-        if self.unchecked.len() < MAX_UNCHECKED && !self.unchecked.contains(&contact) {
-            self.unchecked.push_back(contact);
+        if self.to_check.len() < MAX_UNCHECKED && !self.to_check.contains(&contact) {
+            self.to_check.push_back(contact);
         }
     }
 
     /// A connection has said hello.
-    pub(crate) fn connected(&mut self, now: Now, peer: PeerId, greeted: Greeted, out: &mut Outbox) {
-        let Greeted { id, listens_at, direction, brief } = greeted;
+    pub(crate) fn connected(&mut self, now: Now, peer: PeerId, handshake: HandshakeInfo, out: &mut Outbox) {
+        let HandshakeInfo { id, listens_at, direction, brief } = handshake;
         let contact = listens_at.map(|address| Contact { id, address });
-        let talk = Talk {
+        let conversation = Conversation {
             contact,
             id,
             direction,
@@ -178,13 +178,13 @@ impl Discovery {
             since: now.mono,
             last: now.mono,
         };
-        self.talks.insert(peer, talk);
+        self.conversations.insert(peer, conversation);
         self.changed = true;
         let Some(contact) = contact else { return };
         match direction {
             Direction::Outbound => {
-                self.met(now, contact);
-                self.reached(now, peer, &contact, out);
+                self.on_reachable(now, contact);
+                self.send_queries(now, peer, &contact, out);
             }
             // Dialling shows whether it listens there, which is worthwhile if the table has room.
             Direction::Inbound if self.table.has_room(&id) && !self.table.knows(&contact.address) => {
@@ -195,8 +195,8 @@ impl Discovery {
     }
 
     /// Sends a new connection the queries that its address was dialled for.
-    pub(crate) fn reached(&mut self, now: Now, peer: PeerId, contact: &Contact, out: &mut Outbox) {
-        let Some(call) = self.calls.remove(&contact.address) else { return };
+    pub(crate) fn send_queries(&mut self, now: Now, peer: PeerId, contact: &Contact, out: &mut Outbox) {
+        let Some(call) = self.pending_dials.remove(&contact.address) else { return };
         self.changed = true;
         if call.id.is_some_and(|id| id != contact.id) {
             return self.fail(now, contact.address, call);
@@ -208,23 +208,23 @@ impl Discovery {
     }
 
     fn question(&mut self, now: Now, peer: PeerId, key: u64, target: NodeId, out: &mut Outbox) {
-        if let Some(talk) = self.talks.get_mut(&peer) {
-            talk.open.push_back(key);
-            talk.last = now.mono;
+        if let Some(conversation) = self.conversations.get_mut(&peer) {
+            conversation.open.push_back(key);
+            conversation.last = now.mono;
             out.send(peer, Message::FindNode { target });
         }
     }
 
     /// A dial failed, or its connection ended before the handshake. `true` if it was a feeler.
-    pub(crate) fn unreachable(&mut self, now: Now, address: SocketAddr) -> bool {
-        let Some(call) = self.calls.remove(&address) else { return false };
+    pub(crate) fn dial_failed(&mut self, now: Now, address: SocketAddr) -> bool {
+        let Some(call) = self.pending_dials.remove(&address) else { return false };
         self.changed = true;
         let feeler = call.id.is_none();
         self.fail(now, address, call);
         feeler
     }
 
-    fn fail(&mut self, now: Now, address: SocketAddr, call: Call) {
+    fn fail(&mut self, now: Now, address: SocketAddr, call: PendingDial) {
         let Some(id) = call.id else { return };
         self.table.failed(&Contact { id, address });
         call.searches.into_iter().for_each(|key| self.searches.failed(now.mono, key, &id));
@@ -232,49 +232,49 @@ impl Discovery {
 
     /// Connections that have said hello, in order.
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
-        self.talks.keys().copied()
+        self.conversations.keys().copied()
     }
 
     pub(crate) fn disconnected(&mut self, now: Now, peer: PeerId) {
-        let Some(talk) = self.talks.remove(&peer) else { return };
+        let Some(conversation) = self.conversations.remove(&peer) else { return };
         self.changed = true;
-        talk.open.into_iter().for_each(|key| self.searches.failed(now.mono, key, &talk.id));
+        conversation.open.into_iter().for_each(|key| self.searches.failed(now.mono, key, &conversation.id));
     }
 
     /// A peer at `ip` asks for the contacts nearest to an id.
-    pub(crate) fn asked(&mut self, now: Now, (peer, ip): (PeerId, IpAddr), target: NodeId, out: &mut Outbox) {
-        let Some(talk) = self.talks.get_mut(&peer) else { return };
-        if !talk.allowance.take(now.mono, ANSWER_RATE, ANSWER_TOKENS) {
+    pub(crate) fn on_find_node(&mut self, now: Now, (peer, ip): (PeerId, IpAddr), target: NodeId, out: &mut Outbox) {
+        let Some(conversation) = self.conversations.get_mut(&peer) else { return };
+        if !conversation.allowance.take(now.mono, ANSWER_RATE, ANSWER_TOKENS) {
             return out.offence(peer, Offence::RequestFlood);
         }
         // It knows itself, and a public peer would not accept private addresses.
-        let id = talk.id;
+        let id = conversation.id;
         let fit = |contact: &Contact| contact.id != id && is_believable(&contact.address, ip);
         out.send(peer, Message::Nodes(self.table.closest_of(&target, K, fit)));
     }
 
     /// A peer names nodes. `false` if it was not asked.
-    pub(crate) fn told(&mut self, now: Now, peer: PeerId, contacts: &[Contact], out: &mut Outbox) -> bool {
-        let Some(talk) = self.talks.get_mut(&peer) else { return false };
-        let Some(key) = talk.open.pop_front() else {
+    pub(crate) fn on_nodes(&mut self, now: Now, peer: PeerId, contacts: &[Contact], out: &mut Outbox) -> bool {
+        let Some(conversation) = self.conversations.get_mut(&peer) else { return false };
+        let Some(key) = conversation.open.pop_front() else {
             out.offence(peer, Offence::UnrequestedNodes);
             return false;
         };
-        talk.last = now.mono;
+        conversation.last = now.mono;
         self.changed = true;
-        self.searches.answered(now.mono, key, &talk.id, contacts);
+        self.searches.answered(now.mono, key, &conversation.id, contacts);
         true
     }
 
     /// Dials an address once, as a feeler.
-    pub(crate) fn feel(&mut self, now: Now, address: SocketAddr) {
+    pub(crate) fn dial_feeler(&mut self, now: Now, address: SocketAddr) {
         self.call(now, address, None, None);
         self.changed = true;
     }
 
     fn call(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, search: Option<u64>) {
         let (searches, since) = (search.into_iter().collect(), now.mono);
-        self.calls.insert(address, Call { id, searches, since });
+        self.pending_dials.insert(address, PendingDial { id, searches, since });
         self.dials.push((address, id));
     }
 
@@ -285,11 +285,12 @@ impl Discovery {
     }
 
     fn has_room(&self) -> bool {
-        let outbound = |talk: &&Talk| talk.brief && talk.direction == Direction::Outbound;
-        self.calls.len() + self.talks.values().filter(outbound).count() < MAX_CALLS
+        let outbound =
+            |conversation: &&Conversation| conversation.brief && conversation.direction == Direction::Outbound;
+        self.pending_dials.len() + self.conversations.values().filter(outbound).count() < MAX_PENDING_DIALS
     }
 
-    /// Whether there may be something to [`Discovery::proceed`] with.
+    /// Whether there may be something to [`Discovery::advance`] with.
     pub(crate) fn has_changed(&self) -> bool {
         self.changed
     }
@@ -300,17 +301,17 @@ impl Discovery {
     }
 
     /// Advances lookups, checks and brief connections.
-    pub(crate) fn proceed(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
-        for (peer, talk) in &self.talks {
-            if talk.end().is_some_and(|end| end <= now.mono) {
+    pub(crate) fn advance(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+        for (peer, conversation) in &self.conversations {
+            if conversation.end().is_some_and(|end| end <= now.mono) {
                 out.close(*peer, Reason::Brief);
             }
         }
-        let forgotten = |(_, call): &(&SocketAddr, &Call)| call.since + CALL_TIMEOUT <= now.mono;
-        for address in self.calls.iter().filter(forgotten).map(|(address, _)| *address).collect::<Vec<_>>() {
-            self.unreachable(now, address);
+        let forgotten = |(_, call): &(&SocketAddr, &PendingDial)| call.since + CALL_TIMEOUT <= now.mono;
+        for address in self.pending_dials.iter().filter(forgotten).map(|(address, _)| *address).collect::<Vec<_>>() {
+            self.dial_failed(now, address);
         }
-        self.look_around(now, rng);
+        self.refresh_buckets(now, rng);
         loop {
             self.searches.begin(now.mono, &mut self.table);
             while self.has_room()
@@ -322,13 +323,13 @@ impl Discovery {
             if ended.is_empty() {
                 break;
             }
-            ended.into_iter().for_each(|found| self.ended(found, out));
+            ended.into_iter().for_each(|found| self.report_lookup(found, out));
         }
         while self.has_room()
-            && self.calls.values().filter(|call| call.searches.is_empty()).count() < MAX_CHECKS
-            && let Some(contact) = self.unchecked.pop_front()
+            && self.pending_dials.values().filter(|call| call.searches.is_empty()).count() < MAX_CHECKS
+            && let Some(contact) = self.to_check.pop_front()
         {
-            if !self.calls.contains_key(&contact.address) {
+            if !self.pending_dials.contains_key(&contact.address) {
                 self.call(now, contact.address, Some(contact.id), None);
             }
         }
@@ -336,17 +337,17 @@ impl Discovery {
     }
 
     /// Looks up the own id when due, and then refreshes stale buckets.
-    fn look_around(&mut self, now: Now, rng: &mut ChaCha20Rng) {
+    fn refresh_buckets(&mut self, now: Now, rng: &mut ChaCha20Rng) {
         if self.table.is_empty() || !self.searches.is_idle() {
             return;
         }
         let own = self.table.own();
-        if self.next_look <= now.mono {
+        if self.next_refresh <= now.mono {
             // Distant nodes may have joined, too.
             self.searches.add(own);
             self.searches.add(NodeId::random(rng));
-            self.next_look = now.mono + self.look_wait;
-            self.look_wait = (2 * self.look_wait).min(REFRESH_INTERVAL);
+            self.next_refresh = now.mono + self.refresh_wait;
+            self.refresh_wait = (2 * self.refresh_wait).min(REFRESH_INTERVAL);
             self.refresh = true;
         } else if std::mem::take(&mut self.refresh) {
             let stale = self.table.stale(now.mono);
@@ -355,8 +356,12 @@ impl Discovery {
     }
 
     fn ask(&mut self, now: Now, key: u64, target: NodeId, contact: Contact, out: &mut Outbox) {
-        let there = self.talks.iter().find(|(_, talk)| talk.contact == Some(contact)).map(|(peer, _)| *peer);
-        match (there, self.calls.get_mut(&contact.address)) {
+        let there = self
+            .conversations
+            .iter()
+            .find(|(_, conversation)| conversation.contact == Some(contact))
+            .map(|(peer, _)| *peer);
+        match (there, self.pending_dials.get_mut(&contact.address)) {
             (Some(peer), _) => self.question(now, peer, key, target, out),
             (None, Some(call)) if call.id == Some(contact.id) => call.searches.push(key),
             // Another id is expected at this address now.
@@ -365,7 +370,7 @@ impl Discovery {
         }
     }
 
-    fn ended(&mut self, found: Found, out: &mut Outbox) {
+    fn report_lookup(&mut self, found: Found, out: &mut Outbox) {
         let Found { target, took, complete, .. } = &found;
         let (asked, nodes) = (found.path.len(), found.nodes.len());
         tracing::debug!(%target, asked, nodes, ?took, complete, "lookup");
@@ -378,35 +383,36 @@ impl Discovery {
     pub(crate) fn extend_deadlines(&mut self, by: Duration) {
         let Self {
             searches,
-            talks,
-            calls,
+            conversations,
+            pending_dials,
             table: _,
-            unchecked: _,
+            to_check: _,
             dials: _,
-            next_look: _,
-            look_wait: _,
+            next_refresh: _,
+            refresh_wait: _,
             refresh: _,
             changed: _,
         } = self;
         searches.extend_deadlines(by);
-        for Talk { since, last, contact: _, id: _, direction: _, brief: _, open: _, allowance: _ } in talks.values_mut()
+        for Conversation { since, last, contact: _, id: _, direction: _, brief: _, open: _, allowance: _ } in
+            conversations.values_mut()
         {
             *since += by;
             *last += by;
         }
-        for Call { since, id: _, searches: _ } in calls.values_mut() {
+        for PendingDial { since, id: _, searches: _ } in pending_dials.values_mut() {
             *since += by;
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<MonoTime> {
-        let ends = self.talks.values().filter_map(Talk::end);
-        let calls = self.calls.values().map(|call| call.since + CALL_TIMEOUT);
+        let ends = self.conversations.values().filter_map(Conversation::end);
+        let pending_dials = self.pending_dials.values().map(|call| call.since + CALL_TIMEOUT);
         let look = (!self.table.is_empty() && self.searches.is_idle()).then_some(if self.refresh {
             MonoTime::START
         } else {
-            self.next_look
+            self.next_refresh
         });
-        ends.chain(calls).chain(self.searches.deadline()).chain(look).min()
+        ends.chain(pending_dials).chain(self.searches.deadline()).chain(look).min()
     }
 }

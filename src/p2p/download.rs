@@ -42,11 +42,11 @@ const COLD_TIME: Duration = Duration::from_secs(10);
 /// With at most this many blocks missing, a peer that stalled is avoided until it delivers a block. Otherwise it could
 /// hold up each new block by announcing it first and never delivering it. With more missing, as in the initial
 /// synchronisation, slow peers are needed.
-const FEW: usize = 8;
+const MAX_MISSING_TO_AVOID: usize = 8;
 /// Most blocks whose senders are remembered.
-const MAX_REMEMBERED: usize = 2 * WINDOW as usize;
+const MAX_SENDERS: usize = 2 * WINDOW as usize;
 /// Most remembered blocks whose compact form could not be reconstructed.
-const MAX_WHOLE: usize = 64;
+const MAX_UNRECONSTRUCTED: usize = 64;
 
 /// Compact forms accepted for one request: a push may cross with it.
 const MAX_COMPACTS: u8 = 2;
@@ -70,15 +70,15 @@ struct Source {
     progress: MonoTime,
     stalls: u32,
     /// It held up blocks and has not delivered one since.
-    held_up: bool,
+    is_holding_up: bool,
     /// Until when it is only asked if there is no other, since it stalled or failed.
-    cold_until: Option<MonoTime>,
+    penalised_until: Option<MonoTime>,
 }
 
 impl Source {
-    fn cool(&mut self, now: Now) {
-        self.held_up = true;
-        self.cold_until = Some(now.mono + COLD_TIME);
+    fn penalise(&mut self, now: Now) {
+        self.is_holding_up = true;
+        self.penalised_until = Some(now.mono + COLD_TIME);
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) struct Download {
     /// Deliveries since `wanted` was filled.
     delivered: u32,
     /// Senders of recent blocks, to blame if one is invalid; oldest first.
-    brought: VecDeque<(BlockHash, PeerId)>,
+    senders: VecDeque<(BlockHash, PeerId)>,
     /// Blocks to request whole.
     whole: Recent<BlockHash>,
 }
@@ -126,8 +126,8 @@ impl Default for Download {
             changed: false,
             basis: None,
             delivered: 0,
-            brought: VecDeque::new(),
-            whole: Recent::new(MAX_WHOLE),
+            senders: VecDeque::new(),
+            whole: Recent::new(MAX_UNRECONSTRUCTED),
         }
     }
 }
@@ -139,8 +139,8 @@ impl Download {
             in_flight: 0,
             progress: MonoTime::START,
             stalls: 0,
-            held_up: false,
-            cold_until: None,
+            is_holding_up: false,
+            penalised_until: None,
         };
         self.sources.insert(peer, source);
         self.changed = true;
@@ -170,7 +170,7 @@ impl Download {
             }
             if let Some(source) = self.sources.get_mut(&peer) {
                 source.progress = now.mono;
-                (source.stalls, source.held_up) = (0, false);
+                (source.stalls, source.is_holding_up) = (0, false);
                 let took = now.mono.saturating_since(request.since);
                 source.limit =
                     if took <= FAST_DELIVERY { source.limit + 1 } else { source.limit - 1 }.clamp(MIN_LIMIT, MAX_LIMIT);
@@ -179,9 +179,9 @@ impl Download {
         self.wanted.retain(|(wanted, _)| wanted != hash);
         self.delivered += 1;
         self.changed = true;
-        self.brought.push_back((*hash, peer));
-        if self.brought.len() > MAX_REMEMBERED {
-            self.brought.pop_front();
+        self.senders.push_back((*hash, peer));
+        if self.senders.len() > MAX_SENDERS {
+            self.senders.pop_front();
         }
         delivery
     }
@@ -216,7 +216,7 @@ impl Download {
     }
 
     /// A compact block could not be reconstructed: the block is requested whole, from this peer or another.
-    pub(super) fn needs_whole(&mut self, hash: BlockHash) {
+    pub(super) fn request_whole(&mut self, hash: BlockHash) {
         if let Some(request) = self.requests.remove(&hash)
             && let Some(source) = self.sources.get_mut(&request.peer)
         {
@@ -228,12 +228,12 @@ impl Download {
 
     /// Clears the sender of a block, which is then not blamed for it.
     pub(super) fn forget_sender(&mut self, hash: &BlockHash) {
-        self.brought.retain(|(brought, _)| brought != hash);
+        self.senders.retain(|(sent, _)| sent != hash);
     }
 
     /// The sender of a block.
-    pub(super) fn bringer(&self, hash: &BlockHash) -> Option<PeerId> {
-        self.brought.iter().rev().find(|(brought, _)| brought == hash).map(|(_, peer)| *peer)
+    pub(super) fn sender_of(&self, hash: &BlockHash) -> Option<PeerId> {
+        self.senders.iter().rev().find(|(sent, _)| sent == hash).map(|(_, peer)| *peer)
     }
 
     /// A peer does not have a requested block, or sent another body for it.
@@ -245,7 +245,7 @@ impl Download {
             }
         }
         if let Some(source) = self.sources.get_mut(&peer) {
-            source.cold_until = Some(now.mono + COLD_TIME);
+            source.penalised_until = Some(now.mono + COLD_TIME);
         }
         self.refresh();
     }
@@ -270,7 +270,7 @@ impl Download {
             return;
         }
         self.basis = basis;
-        self.take_back(now, chain, sync);
+        self.reassign(now, chain, sync);
         let moved = self.delivered >= WINDOW / 8 || self.requests.is_empty();
         if self.wanted.is_empty() && (self.stale || (moved && self.delivered > 0)) {
             let missing = chain.missing_bodies(WINDOW, WINDOW as usize);
@@ -306,12 +306,12 @@ impl Download {
 
     /// Whether a peer is asked only if no other has the block.
     fn is_avoided(&self, now: Now, source: &Source) -> bool {
-        let are_few = self.requests.len() + self.wanted.len() <= FEW;
-        source.cold_until.is_some_and(|until| until > now.mono) || source.held_up && are_few
+        let are_few = self.requests.len() + self.wanted.len() <= MAX_MISSING_TO_AVOID;
+        source.penalised_until.is_some_and(|until| until > now.mono) || source.is_holding_up && are_few
     }
 
     /// Re-request from a better peer any block that a penalised peer was asked for only because no other had it.
-    fn take_back(&mut self, now: Now, chain: &Chain, sync: &HeaderSync) {
+    fn reassign(&mut self, now: Now, chain: &Chain, sync: &HeaderSync) {
         let asked_for_want = |source: &Source| source.in_flight > 0 && self.is_avoided(now, source);
         let asked: Vec<PeerId> =
             self.sources.iter().filter(|(_, source)| asked_for_want(source)).map(|(peer, _)| *peer).collect();
@@ -360,7 +360,7 @@ impl Download {
     /// Panics if the peers are not `ready`, the requests are not those in flight with the peers, or a queue is beyond its
     /// bound.
     pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
-        let Self { wanted, requests, sources, stale: _, delivered: _, brought, whole: _, changed: _, basis: _ } = self;
+        let Self { wanted, requests, sources, stale: _, delivered: _, senders, whole: _, changed: _, basis: _ } = self;
         assert!(sources.keys().eq(ready), "a source for each peer");
         let mut in_flight: BTreeMap<PeerId, usize> = BTreeMap::new();
         requests.values().for_each(|request| *in_flight.entry(request.peer).or_default() += 1);
@@ -369,7 +369,7 @@ impl Download {
             counted.filter(|(_, count)| *count > 0).eq(in_flight),
             "requests and blocks in flight with their peers"
         );
-        assert!(wanted.len() <= WINDOW as usize && brought.len() <= MAX_REMEMBERED);
+        assert!(wanted.len() <= WINDOW as usize && senders.len() <= MAX_SENDERS);
     }
 
     /// Extend all deadlines by a span.
@@ -378,7 +378,7 @@ impl Download {
             *since += by;
         }
         // The time of a penalty does not change.
-        for Source { progress, cold_until: _, limit: _, in_flight: _, stalls: _, held_up: _ } in
+        for Source { progress, penalised_until: _, limit: _, in_flight: _, stalls: _, is_holding_up: _ } in
             self.sources.values_mut()
         {
             *progress += by;
@@ -387,7 +387,7 @@ impl Download {
 
     pub(super) fn tick(&mut self, now: Now, chain: &Chain, sync: &HeaderSync, out: &mut Outbox) {
         for source in self.sources.values_mut() {
-            source.cold_until.take_if(|until| *until <= now.mono);
+            source.penalised_until.take_if(|until| *until <= now.mono);
         }
         let stalled = |source: &Source| source.in_flight > 0 && source.progress + STALL_TIMEOUT <= now.mono;
         let stalled: Vec<PeerId> = self.sources.iter().filter(|(_, s)| stalled(s)).map(|(peer, _)| *peer).collect();
@@ -396,19 +396,19 @@ impl Download {
             if let Some(source) = self.sources.get_mut(&peer) {
                 source.stalls += 1;
                 source.limit = MIN_LIMIT;
-                source.cool(now);
+                source.penalise(now);
                 if source.stalls >= MAX_STALLS {
                     out.close(peer, Reason::Stalled);
                 }
             }
         }
         // The lowest block holds up the window: another peer that has it gets the request.
-        if let Some((peer, height)) = self.late_front(now) {
+        if let Some((peer, height)) = self.overdue_lowest(now) {
             if self.others_have(now, peer, height, chain, sync) {
                 self.release(peer);
                 if let Some(source) = self.sources.get_mut(&peer) {
                     source.limit = (source.limit / 2).max(MIN_LIMIT);
-                    source.cool(now);
+                    source.penalise(now);
                 }
             } else if let Some(front) = self.requests.values_mut().min_by_key(|request| request.height) {
                 // No other peer has it: check again later.
@@ -423,7 +423,7 @@ impl Download {
         self.requests.values().min_by_key(|request| request.height).filter(|_| self.wanted.is_empty())
     }
 
-    fn late_front(&self, now: Now) -> Option<(PeerId, u32)> {
+    fn overdue_lowest(&self, now: Now) -> Option<(PeerId, u32)> {
         let front = self.front()?;
         (front.since + FRONT_TIMEOUT <= now.mono).then_some((front.peer, front.height))
     }
@@ -434,7 +434,7 @@ impl Download {
         let front = self.front().map(|front| front.since + FRONT_TIMEOUT);
         // A peer that stalled may be the only one.
         let cold = (!self.wanted.is_empty())
-            .then(|| self.sources.values().filter_map(|source| source.cold_until).min())
+            .then(|| self.sources.values().filter_map(|source| source.penalised_until).min())
             .flatten();
         [stall, front, cold].into_iter().flatten().min()
     }

@@ -17,7 +17,7 @@ use crate::p2p::connection::PeerId;
 use crate::primitives::time::MonoTime;
 
 /// Number of protected peers for each merit.
-const SAFE: usize = 4;
+const PROTECTED: usize = 4;
 
 /// The merits of an inbound peer.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub(super) fn choose(mut candidates: Vec<Candidate>, rng: &mut ChaCha20Rng) -> O
 /// Takes out those of the greatest merit, which is the least value; without a value there is none.
 fn spare<M: Ord>(candidates: &mut Vec<Candidate>, merit: impl Fn(&Candidate) -> Option<M>) {
     candidates.sort_by_key(|candidate| (merit(candidate).is_none(), merit(candidate), candidate.peer));
-    let safe = candidates.iter().take(SAFE).filter(|candidate| merit(candidate).is_some()).count();
+    let safe = candidates.iter().take(PROTECTED).filter(|candidate| merit(candidate).is_some()).count();
     candidates.drain(..safe);
 }
 
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_from_one_net_loses_its_own_and_merit_is_safe() {
+    fn a_flood_from_one_net_evicts_its_own_and_merit_protects() {
         let rng = &mut ChaCha20Rng::from_seed([0; 32]);
         let mut all: Vec<_> = (0..10).map(|n| candidate(n, n as u8 + 1)).collect();
         all.extend((10..40).map(|n| candidate(n, 200)));
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(choose(all.clone(), rng), Some(PeerId(38)));
         all[38].last_useful = Some(MonoTime::from_millis(5));
         assert_eq!(choose(all, rng), Some(PeerId(37)));
-        let few = (0..SAFE as u64).map(|n| candidate(n, 1)).collect();
+        let few = (0..PROTECTED as u64).map(|n| candidate(n, 1)).collect();
         assert_eq!(choose(few, rng), None, "the longest connected are safe");
         assert_eq!(choose(Vec::new(), rng), None);
     }
@@ -85,6 +85,6 @@ mod tests {
         let rng = &mut ChaCha20Rng::from_seed([1; 32]);
         let all: Vec<_> = (0..12).map(|n| candidate(n, n as u8 + 1)).collect();
         let lost: BTreeSet<PeerId> = (0..200).filter_map(|_| choose(all.clone(), rng)).collect();
-        assert_eq!(lost, (SAFE as u64..12).map(PeerId).collect());
+        assert_eq!(lost, (PROTECTED as u64..12).map(PeerId).collect());
     }
 }

@@ -65,9 +65,9 @@ impl Pull {
         self.asked
     }
 
-    /// Keeps only the announcers that satisfy `is_there`.
-    pub fn retain(&mut self, is_there: impl Fn(&PeerId) -> bool) {
-        self.announcers.retain(is_there);
+    /// Keeps only the announcers that satisfy `is_connected`.
+    pub fn retain(&mut self, is_connected: impl Fn(&PeerId) -> bool) {
+        self.announcers.retain(is_connected);
     }
 
     /// Removes a peer that was to be asked next. `false` if it was not next.
@@ -80,7 +80,7 @@ impl Pull {
     }
 
     /// The peer asked does not deliver. Returns the next announcer, if any.
-    pub fn broken(&mut self) -> Option<PeerId> {
+    pub fn fail_over(&mut self) -> Option<PeerId> {
         self.asked = None;
         self.announcers.front().copied()
     }
@@ -110,16 +110,16 @@ mod tests {
     }
 
     #[test]
-    fn one_is_asked_and_the_next_when_a_promise_is_broken() {
+    fn one_peer_is_asked_and_the_next_after_a_failure() {
         let mut pull = Pull::default();
         assert!(!pull.is_announced());
         assert!(pull.announced(PeerId(1)));
         assert!(!pull.announced(PeerId(2)) && !pull.announced(PeerId(1)));
         assert!(pull.ask(PeerId(1)) && !pull.ask(PeerId(2)));
         assert!(!pull.announced(PeerId(1)), "it said so");
-        assert_eq!(pull.broken(), Some(PeerId(2)));
+        assert_eq!(pull.fail_over(), Some(PeerId(2)));
         assert!(pull.ask(PeerId(2)));
-        assert_eq!((pull.asked(), pull.broken()), (Some(PeerId(2)), None));
+        assert_eq!((pull.asked(), pull.fail_over()), (Some(PeerId(2)), None));
         assert!(!pull.is_announced() && pull.announced(PeerId(1)), "who failed may promise again");
         (0..100).for_each(|peer| {
             pull.announced(PeerId(peer));

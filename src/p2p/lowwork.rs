@@ -83,7 +83,7 @@ impl LowWorkBranch {
     }
 
     /// Whether it is longer than any honest chain with so little work would be.
-    pub(super) fn is_endless(&self, chain: &Chain) -> bool {
+    pub(super) fn is_too_long(&self, chain: &Chain) -> bool {
         self.length > max_length(chain.tip().height)
     }
 

@@ -47,23 +47,28 @@ impl Outbox {
     }
 
     /// Handles the refusal of a peer's header or block: an offence if it broke a rule.
-    pub(crate) fn refused(&mut self, peer: PeerId, error: &ChainError, offence: fn(BlockHash, RuleError) -> Offence) {
+    pub(crate) fn on_refused(
+        &mut self,
+        peer: PeerId,
+        error: &ChainError,
+        offence: fn(BlockHash, RuleError) -> Offence,
+    ) {
         if let Some((hash, rule)) = error.fault() {
             self.offence(peer, offence(hash, rule.clone()));
         }
-        self.tell_own(error.blame(), error);
+        self.report_local(error.blame(), error);
     }
 
     /// The same for a transaction.
-    pub(crate) fn refused_transaction(&mut self, peer: PeerId, error: &MempoolError) {
+    pub(crate) fn on_refused_transaction(&mut self, peer: PeerId, error: &MempoolError) {
         if let Some(rule) = error.fault() {
             self.offence(peer, Offence::BadTransaction(rule.clone()));
         }
-        self.tell_own(error.blame(), error);
+        self.report_local(error.blame(), error);
     }
 
     /// Reports an error that is this node's own.
-    fn tell_own(&mut self, blame: Blame, error: &impl ToString) {
+    fn report_local(&mut self, blame: Blame, error: &impl ToString) {
         match blame {
             Blame::Local => self.event(Event::StoreFailed { error: error.to_string() }),
             Blame::Peer | Blame::Nobody => {}

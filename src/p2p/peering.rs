@@ -8,7 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use crate::p2p::addrbook::{AddrBook, PeerAddress};
 use crate::p2p::bans::{BAN, Ban, Bans, Subnet};
 use crate::p2p::connection::{Now, PeerId};
-use crate::p2p::dialer::{Dialer, Situation};
+use crate::p2p::dialer::{DialContext, Dialer};
 use crate::p2p::handshake::Handshakes;
 use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{NodeId, Table};
@@ -48,7 +48,7 @@ impl Peering {
     }
 
     /// Handles a connection's hello. Returns the peer, unless the handshake was done before or failed.
-    pub(crate) fn greeted(
+    pub(crate) fn on_hello(
         &mut self,
         id: PeerId,
         hello: Hello,
@@ -116,7 +116,7 @@ impl Peering {
         out: &mut Outbox,
     ) {
         let Self { dialer, peers, book, bans, handshakes: _, pings: _, scores: _ } = self;
-        dialer.tick(now, &Situation { target, peers, book, bans, table }, rng, out);
+        dialer.tick(now, &DialContext { target, peers, book, bans, table }, rng, out);
     }
 
     /// Takes an address to join through, where `id` has to be if it is given.
@@ -128,7 +128,7 @@ impl Peering {
     }
 
     /// A dial came to nothing, or its connection was of no use.
-    pub(crate) fn unreached(&mut self, now: Now, address: SocketAddr) {
+    pub(crate) fn on_dial_failed(&mut self, now: Now, address: SocketAddr) {
         self.dialer.failed(now, &address);
         self.book.failed(now, address);
     }
@@ -137,7 +137,7 @@ impl Peering {
     ///
     /// Manual peers are only disconnected, and so are loopback peers, since all nodes of a local network share that
     /// address.
-    pub(crate) fn punish(&mut self, now: Now, id: PeerId, offence: Offence, out: &mut Outbox) {
+    pub(crate) fn penalise(&mut self, now: Now, id: PeerId, offence: Offence, out: &mut Outbox) {
         let Some(peer) = self.peers.get(id) else { return };
         tracing::debug!(peer = %id, address = %peer.address, %offence, "misbehaviour");
         if !self.scores.add(now, id, &offence) {

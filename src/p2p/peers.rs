@@ -87,12 +87,12 @@ impl Peers {
     }
 
     /// Connections with a node that are not known to be brief: one, or two until the newer has said hello.
-    pub(crate) fn staying_with(&self, node: NodeId) -> impl Iterator<Item = (PeerId, Direction)> {
+    pub(crate) fn lasting_with(&self, node: NodeId) -> impl Iterator<Item = (PeerId, Direction)> {
         self.iter().filter(move |(_, peer)| peer.id == node && !peer.brief).map(|(id, peer)| (id, peer.direction))
     }
 
     /// A connection with a node.
-    pub(crate) fn with(&self, node: NodeId) -> Option<(PeerId, &Peer)> {
+    pub(crate) fn connection_with(&self, node: NodeId) -> Option<(PeerId, &Peer)> {
         self.iter().find(|(_, peer)| peer.id == node)
     }
 

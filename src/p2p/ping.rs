@@ -22,7 +22,7 @@ struct Liveness {
     /// The open ping's nonce, and when it was sent.
     open: Option<(u64, MonoTime)>,
     /// How long this node was busy since then.
-    excused: Duration,
+    busy_time: Duration,
     /// When to ping next, if none is open.
     next: MonoTime,
     last: Option<Duration>,
@@ -35,7 +35,8 @@ pub(crate) struct Pings(BTreeMap<PeerId, Liveness>);
 
 impl Pings {
     pub(crate) fn connected(&mut self, now: Now, peer: PeerId) {
-        self.0.insert(peer, Liveness { open: None, excused: Duration::ZERO, next: now.mono, last: None, least: None });
+        self.0
+            .insert(peer, Liveness { open: None, busy_time: Duration::ZERO, next: now.mono, last: None, least: None });
     }
 
     /// The peers, in order.
@@ -63,20 +64,20 @@ impl Pings {
 
     /// Extend all deadlines by a span.
     pub(crate) fn extend_deadlines(&mut self, by: Duration) {
-        for Liveness { excused, open: _, next: _, last: _, least: _ } in self.0.values_mut() {
-            *excused += by;
+        for Liveness { busy_time, open: _, next: _, last: _, least: _ } in self.0.values_mut() {
+            *busy_time += by;
         }
     }
 
     pub(crate) fn tick(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         for (peer, liveness) in &mut self.0 {
             match liveness.open {
-                Some((_, since)) if since + PING_TIMEOUT + liveness.excused <= now.mono => {
+                Some((_, since)) if since + PING_TIMEOUT + liveness.busy_time <= now.mono => {
                     out.close(*peer, Reason::PingTimeout);
                 }
                 None if liveness.next <= now.mono => {
                     let nonce = rng.random();
-                    (liveness.open, liveness.excused) = (Some((nonce, now.mono)), Duration::ZERO);
+                    (liveness.open, liveness.busy_time) = (Some((nonce, now.mono)), Duration::ZERO);
                     out.send(*peer, Message::Ping(nonce));
                 }
                 _ => {}
@@ -85,12 +86,12 @@ impl Pings {
     }
 
     /// Pings every peer without an open ping at the next tick.
-    pub(crate) fn hurry(&mut self, now: Now) {
+    pub(crate) fn ping_all_now(&mut self, now: Now) {
         self.0.values_mut().for_each(|liveness| liveness.next = now.mono);
     }
 
     /// Pings one peer at the next tick, unless a ping is open.
-    pub(crate) fn hurry_one(&mut self, now: Now, peer: PeerId) {
+    pub(crate) fn ping_now(&mut self, now: Now, peer: PeerId) {
         if let Some(liveness) = self.0.get_mut(&peer) {
             liveness.next = now.mono;
         }
@@ -98,19 +99,19 @@ impl Pings {
 
     pub(crate) fn deadline(&self) -> Option<MonoTime> {
         let due = |liveness: &Liveness| match liveness.open {
-            Some((_, since)) => since + PING_TIMEOUT + liveness.excused,
+            Some((_, since)) => since + PING_TIMEOUT + liveness.busy_time,
             None => liveness.next,
         };
         self.0.values().map(due).min()
     }
 
     /// How long the last round trip to a peer took.
-    pub(crate) fn last(&self, peer: PeerId) -> Option<Duration> {
+    pub(crate) fn last_round_trip(&self, peer: PeerId) -> Option<Duration> {
         self.0.get(&peer)?.last
     }
 
     /// How long the shortest took.
-    pub(crate) fn least(&self, peer: PeerId) -> Option<Duration> {
+    pub(crate) fn min_round_trip(&self, peer: PeerId) -> Option<Duration> {
         self.0.get(&peer)?.least
     }
 }
@@ -136,10 +137,10 @@ mod tests {
         let Some(Output::Send { frame, .. }) = out.drain().next() else { panic!("nothing is sent") };
         let Ok(Message::Ping(nonce)) = frame.message() else { panic!("no ping") };
         pings.pong(at(3).mono, peer, nonce ^ 1);
-        assert_eq!(pings.last(peer), None, "an answer to something else");
+        assert_eq!(pings.last_round_trip(peer), None, "an answer to something else");
         pings.pong(at(40).mono, peer, nonce);
         assert_eq!(
-            (pings.last(peer), pings.least(peer)),
+            (pings.last_round_trip(peer), pings.min_round_trip(peer)),
             (Some(Duration::from_millis(40)), Some(Duration::from_millis(40)))
         );
         let next = pings.deadline().unwrap();

@@ -42,7 +42,7 @@ impl Pushes {
     }
 
     /// Whether to handle a push: there are points enough for the costliest outcome.
-    pub(super) fn may(&self, now: Now, peer: PeerId) -> bool {
+    pub(super) fn has_allowance(&self, now: Now, peer: PeerId) -> bool {
         self.0.get(&peer).is_some_and(|allowance| allowance.level(now.mono, RATE) >= (ORPHAN * 1_000) as i64)
     }
 
@@ -67,7 +67,7 @@ mod tests {
         let mut taken = |from: u64, to: u64, points: u64| {
             let mut count = 0;
             for millis in from..to {
-                while pushes.may(at(millis), PeerId(1)) {
+                while pushes.has_allowance(at(millis), PeerId(1)) {
                     pushes.charge(at(millis), PeerId(1), points);
                     count += 1;
                 }
@@ -78,6 +78,6 @@ mod tests {
         assert_eq!(taken(6, 1_006, USELESS), POINTS_A_SECOND / USELESS);
         assert_eq!(taken(1_006, 11_006, ORPHAN), 10 * POINTS_A_SECOND / ORPHAN);
         assert_eq!(taken(1_000_000, 1_000_001, ORPHAN), MAX_POINTS / ORPHAN);
-        assert!(!pushes.may(at(0), PeerId(2)), "it is not connected");
+        assert!(!pushes.has_allowance(at(0), PeerId(2)), "it is not connected");
     }
 }

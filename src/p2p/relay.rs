@@ -84,7 +84,7 @@ impl Relay {
         rng: &mut ChaCha20Rng,
     ) {
         let mut listener = Listener { is_full, known: Recent::new(MAX_KNOWN), queue: VecDeque::new(), next: None };
-        listener.tell(now, &mempool.txids(), self.key, rng);
+        listener.enqueue(now, &mempool.txids(), self.key, rng);
         self.listeners.insert(peer, listener);
     }
 
@@ -93,7 +93,7 @@ impl Relay {
     }
 
     /// A peer has a transaction.
-    pub(super) fn knows(&mut self, peer: PeerId, txid: Txid) {
+    pub(super) fn mark_known(&mut self, peer: PeerId, txid: Txid) {
         if let Some(listener) = self.listeners.get_mut(&peer) {
             listener.known.insert(self.key.hash(&txid));
         }
@@ -107,14 +107,14 @@ impl Relay {
         let lacking: Vec<PeerId> = lacking.map(|(peer, _)| *peer).collect();
         let frame = Frame::from(Message::Transaction(tx.shared().clone()));
         for peer in push_to(&lacking, true, FANOUT, rng) {
-            self.knows(peer, tx.txid());
+            self.mark_known(peer, tx.txid());
             out.send(peer, frame.clone());
         }
     }
 
     /// Announces transactions to all peers that may lack them.
-    pub(super) fn tell_all(&mut self, now: Now, txids: &[Txid], rng: &mut ChaCha20Rng) {
-        self.listeners.values_mut().for_each(|listener| listener.tell(now, txids, self.key, rng));
+    pub(super) fn announce_all(&mut self, now: Now, txids: &[Txid], rng: &mut ChaCha20Rng) {
+        self.listeners.values_mut().for_each(|listener| listener.enqueue(now, txids, self.key, rng));
     }
 
     pub(super) fn tick(&mut self, now: Now, mempool: &Mempool, out: &mut Outbox) {
@@ -153,7 +153,7 @@ impl Relay {
 }
 
 impl Listener {
-    fn tell(&mut self, now: Now, txids: &[Txid], key: ShortIdKey, rng: &mut ChaCha20Rng) {
+    fn enqueue(&mut self, now: Now, txids: &[Txid], key: ShortIdKey, rng: &mut ChaCha20Rng) {
         // At most a queue's length of a larger mempool, which would cost memory for every peer.
         let txids = &txids[txids.len().saturating_sub(MAX_QUEUE)..];
         self.queue.extend(txids.iter().filter(|txid| !self.known.contains(&key.hash(txid))));

@@ -18,14 +18,14 @@ pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MAX_ASKED: usize = 1_000;
 /// Most transactions that a peer may have announced and not delivered: a sender's queue length, so that a peer with a
 /// full mempool can announce all of it faster than this node requests it.
-pub const MAX_PROMISED: usize = relay::MAX_QUEUE;
+pub const MAX_ANNOUNCED_PER_PEER: usize = relay::MAX_QUEUE;
 /// Most transactions announced by all peers together and not delivered. Each peer has an equal share, so that peers
 /// that do not deliver take nothing from those that do.
 pub const MAX_WANTED: usize = 100_000;
 
 /// A wanted transaction.
 #[derive(Debug, Default)]
-struct Want {
+struct Wanted {
     pull: Pull,
     /// When a peer was last asked.
     since: MonoTime,
@@ -33,14 +33,14 @@ struct Want {
 
 /// A peer's undelivered announcements.
 #[derive(Debug, Default)]
-struct Promises {
+struct Announced {
     /// Requests in flight.
     asked: usize,
     /// Transactions to request when there is room; some may have arrived from other peers meanwhile.
     waiting: VecDeque<Txid>,
 }
 
-impl Promises {
+impl Announced {
     fn outstanding(&self) -> usize {
         self.asked + self.waiting.len()
     }
@@ -49,8 +49,8 @@ impl Promises {
 /// All wanted transactions.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    wants: BTreeMap<Txid, Want>,
-    peers: BTreeMap<PeerId, Promises>,
+    wants: BTreeMap<Txid, Wanted>,
+    peers: BTreeMap<PeerId, Announced>,
     /// Requests, oldest first: the time-out is the same for all.
     timeouts: VecDeque<(MonoTime, Txid, PeerId)>,
 }
@@ -58,8 +58,8 @@ pub(super) struct Requests {
 impl Requests {
     /// A peer completed the handshake. The others' shares shrink: waiting requests beyond them go to other announcers.
     pub(super) fn connected(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
-        self.peers.insert(peer, Promises::default());
-        let share = self.share();
+        self.peers.insert(peer, Announced::default());
+        let share = self.fair_share();
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             let Some(promises) = self.peers.get_mut(&peer) else { continue };
             let kept = share.saturating_sub(promises.asked).min(promises.waiting.len());
@@ -70,15 +70,15 @@ impl Requests {
 
     pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
         let Some(promises) = self.peers.remove(&peer) else { return };
-        let asked = |want: &Want| want.pull.asked() == Some(peer);
+        let asked = |want: &Wanted| want.pull.asked() == Some(peer);
         let lost: Vec<Txid> = self.wants.iter().filter(|(_, want)| asked(want)).map(|(txid, _)| *txid).collect();
-        self.pass_on(now, peer, lost, out);
+        self.reassign_failed(now, peer, lost, out);
         self.reassign_waiting(now, peer, promises.waiting, out);
     }
 
     /// Most transactions that a peer may have promised and not delivered.
-    fn share(&self) -> usize {
-        MAX_PROMISED.min(MAX_WANTED / self.peers.len().max(1))
+    fn fair_share(&self) -> usize {
+        MAX_ANNOUNCED_PER_PEER.min(MAX_WANTED / self.peers.len().max(1))
     }
 
     /// Reassigns a peer's waiting requests to the next announcers.
@@ -91,15 +91,15 @@ impl Requests {
 
     /// A peer announces unknown transactions. `false` if it announced too many.
     pub(super) fn announced(&mut self, now: Now, peer: PeerId, txids: Vec<Txid>, out: &mut Outbox) -> bool {
-        let share = self.share();
+        let share = self.fair_share();
         // Peers with requests from before their shares shrank may still exceed them.
-        let mut total: usize = self.peers.values().map(Promises::outstanding).sum();
+        let mut total: usize = self.peers.values().map(Announced::outstanding).sum();
         let Some(promises) = self.peers.get_mut(&peer) else { return true };
         let mut kept = true;
         for txid in txids {
             if promises.outstanding() >= share || total >= MAX_WANTED {
                 // A peer cannot know of a smaller share, so exceeding it is no offence.
-                kept = promises.outstanding() < MAX_PROMISED;
+                kept = promises.outstanding() < MAX_ANNOUNCED_PER_PEER;
                 break;
             }
             if self.wants.entry(txid).or_default().pull.announced(peer) {
@@ -107,12 +107,12 @@ impl Requests {
                 total += 1;
             }
         }
-        self.pump(now, peer, out);
+        self.send_requests(now, peer, out);
         kept
     }
 
     /// Sends a peer's waiting requests, as far as there is room.
-    fn pump(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
+    fn send_requests(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
         let Some(promises) = self.peers.get_mut(&peer) else { return };
         let mut items = Vec::new();
         while promises.asked < MAX_ASKED
@@ -142,7 +142,7 @@ impl Requests {
             promises.asked = promises.asked.saturating_sub(1);
             // In large portions, so that not every arrival triggers a request.
             if promises.asked <= MAX_ASKED / 2 && !promises.waiting.is_empty() {
-                self.pump(now, asked, out);
+                self.send_requests(now, asked, out);
             }
         }
         true
@@ -152,11 +152,11 @@ impl Requests {
     pub(super) fn not_found(&mut self, now: Now, peer: PeerId, txids: &[Txid], out: &mut Outbox) {
         let asked = |txid: &&Txid| self.wants.get(txid).is_some_and(|want| want.pull.asked() == Some(peer));
         let lost = txids.iter().filter(asked).copied().collect();
-        self.pass_on(now, peer, lost, out);
+        self.reassign_failed(now, peer, lost, out);
     }
 
     /// Requests from the next announcers what a peer failed to deliver.
-    fn pass_on(&mut self, now: Now, from: PeerId, mut txids: Vec<Txid>, out: &mut Outbox) {
+    fn reassign_failed(&mut self, now: Now, from: PeerId, mut txids: Vec<Txid>, out: &mut Outbox) {
         // A peer may name one several times.
         let mut named = BTreeSet::new();
         txids.retain(|txid| named.insert(*txid));
@@ -164,7 +164,7 @@ impl Requests {
             promises.asked = promises.asked.saturating_sub(txids.len());
         }
         self.ask_next(now, txids, out);
-        self.pump(now, from, out);
+        self.send_requests(now, from, out);
     }
 
     /// Requests transactions without a request in flight from the next announcers.
@@ -173,7 +173,7 @@ impl Requests {
         for txid in txids {
             let Some(want) = self.wants.get_mut(&txid) else { continue };
             want.pull.retain(|announcer| self.peers.contains_key(announcer));
-            match want.pull.broken().and_then(|announcer| Some((announcer, self.peers.get_mut(&announcer)?))) {
+            match want.pull.fail_over().and_then(|announcer| Some((announcer, self.peers.get_mut(&announcer)?))) {
                 Some((announcer, promises)) => {
                     promises.waiting.push_back(txid);
                     next.push(announcer);
@@ -183,7 +183,7 @@ impl Requests {
         }
         next.sort_unstable();
         next.dedup();
-        next.into_iter().for_each(|peer| self.pump(now, peer, out));
+        next.into_iter().for_each(|peer| self.send_requests(now, peer, out));
     }
 
     /// Panics if the peers are not `ready`, the transactions in flight are not those that the peers were asked for, or a
@@ -207,7 +207,7 @@ impl Requests {
     /// Extend all deadlines by a span.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
         let Self { wants, peers: _, timeouts } = self;
-        for Want { since, pull: _ } in wants.values_mut() {
+        for Wanted { since, pull: _ } in wants.values_mut() {
             *since += by;
         }
         timeouts.iter_mut().for_each(|(at, ..)| *at += by);
@@ -219,12 +219,12 @@ impl Requests {
             && at <= now.mono
         {
             self.timeouts.pop_front();
-            let is_open = |want: &Want| want.pull.asked() == Some(peer) && want.since + TRANSACTION_TIMEOUT == at;
+            let is_open = |want: &Wanted| want.pull.asked() == Some(peer) && want.since + TRANSACTION_TIMEOUT == at;
             if self.wants.get(&txid).is_some_and(is_open) {
                 late.entry(peer).or_default().push(txid);
             }
         }
-        late.into_iter().for_each(|(peer, txids)| self.pass_on(now, peer, txids, out));
+        late.into_iter().for_each(|(peer, txids)| self.reassign_failed(now, peer, txids, out));
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
@@ -277,18 +277,20 @@ mod tests {
     }
 
     fn total(requests: &Requests) -> usize {
-        requests.peers.values().map(Promises::outstanding).sum()
+        requests.peers.values().map(Announced::outstanding).sum()
     }
 
     /// The first peers announce as many as they may; later peers find room nevertheless.
     #[test]
-    fn newcomers_take_from_the_shares_of_those_before_and_not_from_the_total() {
+    fn new_peers_reduce_shares_and_the_total_holds() {
         const PEERS: u64 = 125;
         let (mut requests, mut out) = (Requests::default(), Outbox::default());
         for peer in 0..PEERS {
             requests.connected(at(0), PeerId(peer), &mut out);
-            let share = requests.share();
-            let all = (0..MAX_PROMISED as u64).map(|n| id((peer * MAX_PROMISED as u64 + n) as u32)).collect();
+            let share = requests.fair_share();
+            let all = (0..MAX_ANNOUNCED_PER_PEER as u64)
+                .map(|n| id((peer * MAX_ANNOUNCED_PER_PEER as u64 + n) as u32))
+                .collect();
             requests.announced(at(0), PeerId(peer), all, &mut out);
             assert!(requests.wants.len() <= MAX_WANTED && total(&requests) <= MAX_WANTED, "{peer}");
             let promises = &requests.peers[&PeerId(peer)];
@@ -298,14 +300,14 @@ mod tests {
         // What was asked when shares were larger is late after a while, and then the last ones have room, too.
         requests.tick(late(), &mut out);
         requests.announced(late(), PeerId(PEERS - 1), (0..2_000).map(id).collect(), &mut out);
-        let share = requests.share();
+        let share = requests.fair_share();
         assert!(requests.peers.values().all(|promises| promises.outstanding() <= share));
         assert_eq!(requests.peers[&PeerId(PEERS - 1)].outstanding(), share);
     }
 
     /// A request that waits for a disconnected peer goes to the next announcer, and is dropped if there is none.
     #[test]
-    fn what_waits_for_a_peer_that_leaves_is_asked_of_the_next() {
+    fn requests_waiting_for_a_gone_peer_go_to_the_next() {
         let (mut requests, mut out) = two();
         let all: Vec<Txid> = (0..MAX_ASKED as u32 + 2).map(id).collect();
         requests.announced(at(0), A, all.clone(), &mut out);
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn asked_once_and_of_the_next_when_a_promise_is_broken() {
+    fn requested_once_and_from_the_next_after_a_failure() {
         for how in 0..3 {
             let (mut requests, mut out) = two();
             requests.announced(at(0), A, vec![id(1), id(2)], &mut out);
@@ -354,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_mempool_may_be_told_before_any_of_it_has_come() {
+    fn a_full_mempool_may_be_announced_before_delivery() {
         let (mut requests, mut out) = two();
         let all: Vec<Txid> = (0..relay::MAX_QUEUE as u32).map(id).collect();
         assert!(all.chunks(relay::MAX_BATCH).all(|batch| requests.announced(at(0), A, batch.to_vec(), &mut out)));
@@ -364,9 +366,9 @@ mod tests {
     #[test]
     fn a_flood_is_taken_in_portions_up_to_a_bound() {
         let (mut requests, mut out) = two();
-        let all: Vec<Txid> = (0..MAX_PROMISED as u32 + 5).map(id).collect();
+        let all: Vec<Txid> = (0..MAX_ANNOUNCED_PER_PEER as u32 + 5).map(id).collect();
         assert!(!requests.announced(at(0), A, all, &mut out));
-        assert_eq!(requests.wants.len(), MAX_PROMISED);
+        assert_eq!(requests.wants.len(), MAX_ANNOUNCED_PER_PEER);
         let mut portions = 0;
         let mut open: VecDeque<(PeerId, Vec<Txid>)> = asked(&mut out).into();
         let mut got = 0;
@@ -379,7 +381,7 @@ mod tests {
                 open.extend(asked(&mut out));
             }
         }
-        assert_eq!(got, MAX_PROMISED);
-        assert!(portions <= 2 * MAX_PROMISED / MAX_ASKED + 1, "{portions}");
+        assert_eq!(got, MAX_ANNOUNCED_PER_PEER);
+        assert!(portions <= 2 * MAX_ANNOUNCED_PER_PEER / MAX_ASKED + 1, "{portions}");
     }
 }

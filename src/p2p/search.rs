@@ -12,7 +12,7 @@ pub const MAX_SEARCHES: usize = 3;
 /// Most lookups that wait for their turn.
 pub const MAX_WAITING: usize = 64;
 /// Most lookups under way or waiting that the owner asked for.
-pub const MAX_ASKED_FOR: usize = 8;
+pub const MAX_OWNER_SEARCHES: usize = 8;
 /// Time after which a lookup ends with what it has found: a dozen time-outs in a row.
 pub const SEARCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most lookups begun at once: one for each bucket that is not empty among millions of nodes, and some for the owner.
@@ -76,8 +76,8 @@ pub struct Found {
 #[derive(Debug)]
 struct Search {
     lookup: Lookup,
-    asked_for: Option<u64>,
-    began: MonoTime,
+    owner_number: Option<u64>,
+    started_at: MonoTime,
     /// Its time-out.
     ends: MonoTime,
     path: Vec<Step>,
@@ -85,10 +85,10 @@ struct Search {
 
 impl Search {
     fn close(&mut self, now: MonoTime, id: &NodeId, outcome: Outcome) {
-        let began = self.began;
+        let started_at = self.started_at;
         if let Some(step) = self.path.iter_mut().find(|step| step.contact.id == *id) {
             step.outcome = outcome;
-            step.took = Some(now.saturating_since(began + step.at));
+            step.took = Some(now.saturating_since(started_at + step.at));
         }
     }
 }
@@ -108,8 +108,8 @@ impl Searches {
         Self { under_way: BTreeMap::new(), waiting: VecDeque::new(), allowance, next: 0 }
     }
 
-    fn asked_for(&self) -> usize {
-        let under_way = self.under_way.values().map(|search| search.asked_for);
+    fn owner_searches(&self) -> usize {
+        let under_way = self.under_way.values().map(|search| search.owner_number);
         under_way.chain(self.waiting.iter().map(|(_, number)| *number)).flatten().count()
     }
 
@@ -121,8 +121,8 @@ impl Searches {
     }
 
     /// A lookup for the owner, before all others: its number, or `None` if there are too many.
-    pub(crate) fn add_asked_for(&mut self, target: NodeId) -> Option<u64> {
-        if self.asked_for() >= MAX_ASKED_FOR {
+    pub(crate) fn add_for_owner(&mut self, target: NodeId) -> Option<u64> {
+        if self.owner_searches() >= MAX_OWNER_SEARCHES {
             return None;
         }
         let number = self.next;
@@ -134,7 +134,7 @@ impl Searches {
 
     /// Whether no lookup of the node's own is under way or waits.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.under_way.values().all(|search| search.asked_for.is_some())
+        self.waiting.is_empty() && self.under_way.values().all(|search| search.owner_number.is_some())
     }
 
     /// Begins those whose turn it is.
@@ -143,13 +143,15 @@ impl Searches {
             && !self.waiting.is_empty()
             && self.allowance.take(now, SEARCH_RATE, LOOKUP_TOKENS)
         {
-            let Some((target, asked_for)) = self.waiting.pop_front() else { return };
-            table.looked_for(now, &target);
+            let Some((target, owner_number)) = self.waiting.pop_front() else { return };
+            table.record_lookup(now, &target);
             let lookup = Lookup::new(table.own(), target, K, ALPHA, table.closest(&target, K));
             let key = self.next;
             self.next += 1;
-            self.under_way
-                .insert(key, Search { lookup, asked_for, began: now, ends: now + SEARCH_TIMEOUT, path: Vec::new() });
+            self.under_way.insert(
+                key,
+                Search { lookup, owner_number, started_at: now, ends: now + SEARCH_TIMEOUT, path: Vec::new() },
+            );
         }
     }
 
@@ -157,7 +159,7 @@ impl Searches {
     pub(crate) fn ask(&mut self, now: MonoTime) -> Option<(u64, NodeId, Contact)> {
         self.under_way.iter_mut().find_map(|(key, search)| {
             let contact = search.lookup.ask(now)?;
-            let (hop, at) = (search.lookup.hop(&contact.id).unwrap_or(1), now.saturating_since(search.began));
+            let (hop, at) = (search.lookup.hop(&contact.id).unwrap_or(1), now.saturating_since(search.started_at));
             search.path.push(Step { contact, hop, at, took: None, outcome: Outcome::Open });
             Some((*key, search.lookup.target(), contact))
         })
@@ -195,10 +197,10 @@ impl Searches {
             }
         }
         let found = |search: Search| Found {
-            number: search.asked_for,
+            number: search.owner_number,
             target: search.lookup.target(),
             nodes: search.lookup.found().copied().collect(),
-            took: now.saturating_since(search.began),
+            took: now.saturating_since(search.started_at),
             complete: search.lookup.is_done(),
             path: search.path,
         };
@@ -207,7 +209,7 @@ impl Searches {
 
     /// Extend all deadlines by a span. The time that a question took tells the owner of this node's delay, too.
     pub(crate) fn extend_deadlines(&mut self, by: Duration) {
-        for Search { lookup, ends, began: _, asked_for: _, path: _ } in self.under_way.values_mut() {
+        for Search { lookup, ends, started_at: _, owner_number: _, path: _ } in self.under_way.values_mut() {
             lookup.extend_deadlines(by);
             *ends += by;
         }

@@ -45,7 +45,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// The sources of answers.
 #[derive(Clone, Copy)]
-pub(super) struct Shelf<'a> {
+pub(super) struct Sources<'a> {
     pub(super) chain: &'a Chain,
     pub(super) mempool: &'a Mempool,
     pub(super) blocks: &'a Blocks,
@@ -151,22 +151,22 @@ impl Server {
     }
 
     /// Answers a slice of the waiting requests, unless the next slice is not due yet.
-    pub(super) fn serve(&mut self, now: Now, shelf: Shelf<'_>, budgets: &mut Budgets, out: &mut Outbox) {
+    pub(super) fn serve(&mut self, now: Now, sources: Sources<'_>, budgets: &mut Budgets, out: &mut Outbox) {
         if self.next.is_some_and(|at| at > now.mono) {
             return;
         }
         let mut slice = Cost::ZERO;
         while slice < SLICE
-            && let Some(peer) = self.whose_turn(now, budgets)
+            && let Some(peer) = self.next_peer(now, budgets)
             && let Some(queue) = self.queues.get_mut(&peer)
         {
             let mut turn = Cost::ZERO;
             while turn < TURN && queue.is_waiting() && queue.missing.len() < MAX_INVENTORY {
                 let before = meter::effort();
-                let sent = queue.answer_next(peer, shelf, &mut self.bodies, out);
+                let sent = queue.answer_next(peer, sources, &mut self.bodies, out);
                 turn += Cost::of(meter::effort() - before) + Cost::of_request() + Cost::of_sending(sent);
             }
-            turn += Cost::of_sending(queue.tell_missing(peer, out));
+            turn += Cost::of_sending(queue.send_not_found(peer, out));
             budgets.charge(now, peer, turn);
             slice += turn;
         }
@@ -174,7 +174,7 @@ impl Server {
     }
 
     /// The waiting peer with most budget left.
-    fn whose_turn(&self, now: Now, budgets: &Budgets) -> Option<PeerId> {
+    fn next_peer(&self, now: Now, budgets: &Budgets) -> Option<PeerId> {
         let waiting = self.queues.iter().filter(|(_, queue)| queue.is_waiting());
         waiting.map(|(peer, _)| *peer).max_by_key(|peer| (budgets.left(now, *peer), Reverse(*peer)))
     }
@@ -187,10 +187,10 @@ impl Queue {
     }
 
     /// Answers the next request; returns the bytes sent.
-    fn answer_next(&mut self, peer: PeerId, shelf: Shelf<'_>, bodies: &mut Bodies, out: &mut Outbox) -> usize {
+    fn answer_next(&mut self, peer: PeerId, sources: Sources<'_>, bodies: &mut Bodies, out: &mut Outbox) -> usize {
         let answer = match self.requests.pop_front() {
             Some(Request::Item(item)) => {
-                let found = body(&item, shelf, bodies);
+                let found = body(&item, sources, bodies);
                 if matches!(found, Ok(None)) {
                     self.missing.push(item);
                 }
@@ -198,7 +198,7 @@ impl Queue {
             }
             Some(Request::Range(range)) => {
                 self.ranges -= 1;
-                self.range(peer, range, shelf, bodies, out)
+                self.range(peer, range, sources, bodies, out)
             }
             None => Ok(None),
         };
@@ -210,7 +210,7 @@ impl Queue {
     }
 
     /// Reports the items that were not found; returns the bytes sent.
-    fn tell_missing(&mut self, peer: PeerId, out: &mut Outbox) -> usize {
+    fn send_not_found(&mut self, peer: PeerId, out: &mut Outbox) -> usize {
         if self.missing.is_empty() {
             return 0;
         }
@@ -234,20 +234,20 @@ impl Queue {
         &mut self,
         peer: PeerId,
         range: Range,
-        shelf: Shelf<'_>,
+        sources: Sources<'_>,
         bodies: &mut Bodies,
         out: &mut Outbox,
     ) -> Result<Option<Frame>, StoreError> {
         Ok(match range {
             Range::Headers { locator, stop } => {
-                Some(Message::Headers(shelf.chain.headers_after(&locator, &stop, MAX_HEADERS)).into())
+                Some(Message::Headers(sources.chain.headers_after(&locator, &stop, MAX_HEADERS)).into())
             }
-            Range::Filters(request) => Some(request.answer(shelf.chain, out).into()),
-            Range::Proofs(query) => Some(Message::Proofs(prover::answer(query, shelf.chain)?).into()),
+            Range::Filters(request) => Some(request.answer(sources.chain, out).into()),
+            Range::Proofs(query) => Some(Message::Proofs(prover::answer(query, sources.chain)?).into()),
             Range::BlockTransactions { block, places } => {
-                let found = block_transactions(peer, block, &places, shelf, bodies, out)?;
+                let found = block_transactions(peer, block, &places, sources, bodies, out)?;
                 // A bad request is an offence, and has no answer.
-                if found.is_none() && shelf.chain.entry(&block).is_none_or(|entry| !entry.has_body()) {
+                if found.is_none() && sources.chain.entry(&block).is_none_or(|entry| !entry.has_body()) {
                     self.missing.push(Item::Block(block));
                 }
                 found
@@ -256,8 +256,8 @@ impl Queue {
     }
 }
 
-fn body(item: &Item, shelf: Shelf<'_>, bodies: &mut Bodies) -> Result<Option<Frame>, StoreError> {
-    let Shelf { chain, mempool, blocks } = shelf;
+fn body(item: &Item, sources: Sources<'_>, bodies: &mut Bodies) -> Result<Option<Frame>, StoreError> {
+    let Sources { chain, mempool, blocks } = sources;
     Ok(match item {
         Item::Transaction(txid) => {
             mempool.get(txid).map(|entry| Message::Transaction(entry.tx.shared().clone()).into())
@@ -281,11 +281,11 @@ fn block_transactions(
     peer: PeerId,
     hash: BlockHash,
     places: &[u16],
-    shelf: Shelf<'_>,
+    sources: Sources<'_>,
     bodies: &mut Bodies,
     out: &mut Outbox,
 ) -> Result<Option<Frame>, StoreError> {
-    let Shelf { chain, blocks, .. } = shelf;
+    let Sources { chain, blocks, .. } = sources;
     let is_sorted = places.is_sorted_by(|a, b| a < b);
     // The newest block may have been pushed and not be stored yet.
     let read;

@@ -37,7 +37,7 @@ struct PeerChain {
     /// The best header known here that it has.
     best: Option<BlockHash>,
     /// The last block announced to it.
-    told: Option<BlockHash>,
+    announced_to_peer: Option<BlockHash>,
     /// When it was asked for headers, if the answer has not come.
     asked: Option<MonoTime>,
     /// Until when its claim is ignored, since its headers were too far in the future.
@@ -62,7 +62,7 @@ impl HeaderSync {
             claim: Some(tip.work),
             unresolved: Some(tip.hash),
             best: None,
-            told: None,
+            announced_to_peer: None,
             asked: None,
             early_until: None,
             low: None,
@@ -151,7 +151,7 @@ impl HeaderSync {
         let Some(state) = self.peers.get_mut(&peer) else { return false };
         let [first, ..] = headers else {
             if state.asked.take().is_some() {
-                state.exhausted();
+                state.mark_exhausted();
             }
             return false;
         };
@@ -198,7 +198,7 @@ impl HeaderSync {
         let (taken, new) = match chain.accept_hashed(headers, hashes, now.unix) {
             Ok(new) => (headers.len(), new > 0),
             Err((place, error)) => {
-                out.refused(peer, &error, |hash, rule| Offence::BadHeader { hash, rule });
+                out.on_refused(peer, &error, |hash, rule| Offence::BadHeader { hash, rule });
                 if let Some(RuleError::TimeTooNew { .. }) = error.rule()
                     && let Some(parent) = chain.entry(&headers[place].previous)
                 {
@@ -217,7 +217,7 @@ impl HeaderSync {
             send_request(now, peer, state, vec![hashes[taken - 1]], out);
         } else {
             let claim = state.claim.max(early);
-            state.exhausted();
+            state.mark_exhausted();
             if early.is_some() {
                 (state.claim, state.early_until) = (claim, Some(now.mono + EARLY_TIME));
             }
@@ -244,7 +244,7 @@ impl HeaderSync {
         for (header, hash) in headers.iter().zip(hashes) {
             if let Err(rule) = low.push(header, *hash, chain) {
                 let error = ChainError::Rule { hash: *hash, source: rule };
-                out.refused(peer, &error, |hash, rule| Offence::BadHeader { hash, rule });
+                out.on_refused(peer, &error, |hash, rule| Offence::BadHeader { hash, rule });
                 return false;
             }
         }
@@ -259,8 +259,8 @@ impl HeaderSync {
             }
         } else if !is_full {
             // It has no more: its chain is behind ours, which is no offence.
-            state.exhausted();
-        } else if low.is_endless(chain) {
+            state.mark_exhausted();
+        } else if low.is_too_long(chain) {
             out.offence(peer, Offence::LowWorkHeaders);
         } else {
             send_request(now, peer, state, vec![low.tip()], out);
@@ -304,14 +304,14 @@ impl HeaderSync {
     /// Whether a peer has a block, or was sent its announcement.
     pub(super) fn knows(&self, peer: PeerId, entry: &Entry, chain: &Chain) -> bool {
         let Some(state) = self.peers.get(&peer) else { return true };
-        let known = [state.best, state.told].into_iter().flatten().filter_map(|hash| chain.entry(&hash));
+        let known = [state.best, state.announced_to_peer].into_iter().flatten().filter_map(|hash| chain.entry(&hash));
         known.into_iter().any(|known| chain.ancestor(&known, entry.height).is_some_and(|at| at.hash == entry.hash))
     }
 
     /// Notes that a block was announced to a peer.
-    pub(super) fn tell(&mut self, peer: PeerId, hash: BlockHash) {
+    pub(super) fn mark_announced(&mut self, peer: PeerId, hash: BlockHash) {
         if let Some(state) = self.peers.get_mut(&peer) {
-            state.told = Some(hash);
+            state.announced_to_peer = Some(hash);
         }
     }
 
@@ -319,8 +319,16 @@ impl HeaderSync {
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
         for state in self.peers.values_mut() {
             // `early_until` waits for this node's clock, not for an answer.
-            let PeerChain { asked, early_until: _, claim: _, unresolved: _, best: _, told: _, low: _, proven: _ } =
-                state;
+            let PeerChain {
+                asked,
+                early_until: _,
+                claim: _,
+                unresolved: _,
+                best: _,
+                announced_to_peer: _,
+                low: _,
+                proven: _,
+            } = state;
             asked.iter_mut().for_each(|asked| *asked += by);
         }
     }
@@ -346,7 +354,7 @@ impl HeaderSync {
 
 impl PeerChain {
     /// It has sent all its headers, so it has nothing beyond them.
-    fn exhausted(&mut self) {
+    fn mark_exhausted(&mut self) {
         self.claim = None;
         self.low = None;
         self.proven = Proof::default();

@@ -102,11 +102,11 @@ impl Recorder {
         }
         entry::write(&mut self.waiting, kind, &[&entry::moment(now, self.digest), body]);
         self.entries += 1;
-        self.hand_over();
+        self.send_chunk();
     }
 
     /// Hands over what waits, if the other thread has room for it.
-    fn hand_over(&mut self) {
+    fn send_chunk(&mut self) {
         let Some(writer) = &self.writer else { return };
         match writer.chunks.try_send(std::mem::take(&mut self.waiting)) {
             Ok(()) => {}
@@ -136,7 +136,7 @@ impl Recorder {
     fn checkpoint(&mut self, kind: u8, node: &Node, now: Now) {
         let body = codec::encode(&(self.digest, State::of(node, now)));
         entry::write(&mut self.waiting, kind, &[&body]);
-        self.hand_over();
+        self.send_chunk();
     }
 
     /// Waits until all that was recorded is on the disk.

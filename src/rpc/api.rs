@@ -126,7 +126,7 @@ impl Api {
     }
 
     /// Chooses the owner's bound or that of callers without credentials.
-    pub(super) fn most<N>(&self, owner: N, stranger: N) -> N {
+    pub(super) fn bound<N>(&self, owner: N, stranger: N) -> N {
         if self.is_for_stranger() { stranger } else { owner }
     }
 

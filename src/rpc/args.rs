@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn unexpected_parameters_are_named() {
         for (params, code, text) in [
             (json!([]), Code::Misc, "count"),
             (json!({}), Code::Misc, "count"),

@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn no_node_is_said_so() {
+    fn a_missing_node_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let config = |url: Option<String>| ClientConfig { url, data_dir: dir.path().to_owned(), timeout: None };
         let error = Client::new(config(None)).unwrap_err().to_string();

@@ -58,7 +58,7 @@ impl Connections {
         table.next += 1;
         let record = Record { since: Instant::now(), busy: 0, owner: false, unread: Vec::new(), close: close.clone() };
         table.records.insert(number, record);
-        Some(Place(Arc::new(Guard { connections: Arc::clone(self), number, close })))
+        Some(Place(Arc::new(PlaceGuard { connections: Arc::clone(self), number, close })))
     }
 
     /// Closes the connection that has left an answer unread for the longest time, and at least for `grace`. Returns the
@@ -97,15 +97,15 @@ impl Table {
 
 /// A connection's place, for as long as a clone of this is there.
 #[derive(Clone)]
-pub(super) struct Place(Arc<Guard>);
+pub(super) struct Place(Arc<PlaceGuard>);
 
-struct Guard {
+struct PlaceGuard {
     connections: Arc<Connections>,
     number: u64,
     close: CancellationToken,
 }
 
-impl Drop for Guard {
+impl Drop for PlaceGuard {
     fn drop(&mut self) {
         self.connections.table().records.remove(&self.number);
     }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_idlest_stranger_gives_way_and_neither_the_owner_nor_who_is_being_answered() {
+    fn the_idlest_stranger_is_closed_but_not_the_owner_or_a_busy_one() {
         let connections = Connections::new(4);
         let mut places: Vec<Place> = (0..4).filter_map(|_| connections.admit()).collect();
         places[0].mark_owner();

@@ -49,7 +49,7 @@ struct Listener {
     server: Arc<Server>,
     events: broadcast::Receiver<Event>,
     /// Whether the tip has been sent.
-    greeted: bool,
+    tip_sent: bool,
     /// Marks the connection as busy and holds one of the places for listeners.
     _busy: Busy,
     _seat: OwnedSemaphorePermit,
@@ -58,13 +58,13 @@ struct Listener {
 impl Listener {
     fn new(server: Arc<Server>, busy: Busy, seat: OwnedSemaphorePermit) -> Self {
         let events = server.api.handle.subscribe();
-        Self { server, events, greeted: false, _busy: busy, _seat: seat }
+        Self { server, events, tip_sent: false, _busy: busy, _seat: seat }
     }
 
     /// The next event to send; `None` when the server or the node stops.
     async fn next(&mut self) -> Option<sse::Event> {
-        if !self.greeted {
-            self.greeted = true;
+        if !self.tip_sent {
+            self.tip_sent = true;
             let tip = self.server.api.tip();
             return Some(event("tip", &json!({ "hash": tip.hash, "height": tip.height })));
         }
@@ -75,7 +75,7 @@ impl Listener {
             };
             match received {
                 Ok(happened) => {
-                    if let Some(event) = told(&happened) {
+                    if let Some(event) = to_sse(&happened) {
                         return Some(event);
                     }
                 }
@@ -107,7 +107,7 @@ fn event(name: &str, data: &impl Serialize) -> sse::Event {
 }
 
 /// An event as it is sent, if it is public.
-fn told(happened: &Event) -> Option<sse::Event> {
+fn to_sse(happened: &Event) -> Option<sse::Event> {
     Some(match happened {
         Event::TipChanged { hash, height } => event("tip", &json!({ "hash": hash, "height": height })),
         Event::BlockConnected { hash, height } => {

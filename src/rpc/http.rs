@@ -57,7 +57,7 @@ impl Server {
             return Err(plain(StatusCode::SERVICE_UNAVAILABLE, text));
         };
         let _busy = place.busy();
-        let ((status, text), share) = aside(async move { (work.await, share) }).await?;
+        let ((status, text), share) = run_blocking(async move { (work.await, share) }).await?;
         Ok((status, text.map(|text| share.body(text, place))))
     }
 }
@@ -65,7 +65,9 @@ impl Server {
 /// Runs the work of a caller without credentials on a blocking thread, so that serialising long answers does not occupy
 /// the threads of other callers. If the caller hangs up, the work and the memory that it holds still continue to its
 /// end.
-pub(super) async fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Response> {
+pub(super) async fn run_blocking<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Response> {
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || runtime.block_on(work)).await.map_err(|error| {
         tracing::error!(%error, "a call without credentials failed inside this node");

@@ -14,7 +14,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 use tokio::time::{Duration, timeout};
 
 use super::connections::Place;
-use super::http::{Server, aside, plain};
+use super::http::{Server, plain, run_blocking};
 use super::methods::mining::{RATE_SPAN, hash_rate};
 use super::strangers::Usage;
 use crate::chain::{Histogram, Stats};
@@ -41,7 +41,7 @@ pub(super) async fn metrics(State(server): State<Arc<Server>>, Extension(place):
         let _turn = turn;
         scrape(&server).await
     };
-    match aside(scraping).await {
+    match run_blocking(scraping).await {
         Ok((status, text)) => (status, [("content-type", TEXT_FORMAT)], text).into_response(),
         Err(refusal) => refusal,
     }

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_said_in_the_words_of_json() {
+    fn errors_name_json_types() {
         assert_eq!(u8::from_json(&json!(255)), Ok(255));
         assert_eq!(u8::from_json(&json!(256)), Err("256 is out of range, expected 0 to 255".to_owned()));
         assert_eq!(u32::from_json(&json!(-1)), Err("-1 is out of range, expected 0 to 4294967295".to_owned()));

@@ -161,7 +161,7 @@ impl Chaos {
     }
 
     /// A peer that dialled in says at which port it listens, 0 for nowhere.
-    pub(super) fn said_hello(&self, peer: PeerId, port: u16) {
+    pub(super) fn set_listening(&self, peer: PeerId, port: u16) {
         self.0.send_if_modified(|table| {
             let Some(open) = table.open.get_mut(&peer).filter(|open| open.listens_at.is_none() && port != 0) else {
                 return false;
@@ -224,7 +224,7 @@ impl FaultyLink {
     }
 
     /// Waits until the link is not cut.
-    pub(super) async fn healed(&mut self) {
+    pub(super) async fn until_healed(&mut self) {
         let peer = self.peer;
         let _ = self.table.wait_for(|table| !table.of(peer).cut).await;
     }
@@ -232,7 +232,7 @@ impl FaultyLink {
     /// Reads from the connection, but not while the link is cut.
     pub(super) async fn read(&mut self, stream: &mut ReadHalf<'_>, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            self.healed().await;
+            self.until_healed().await;
             tokio::select! {
                 biased;
                 () = self.until(|settings| settings.cut) => {}
@@ -242,7 +242,7 @@ impl FaultyLink {
     }
 
     /// Waits until what was put into the send queue at a time may leave.
-    pub(super) async fn due(&mut self, since: Instant) {
+    pub(super) async fn wait_delay(&mut self, since: Instant) {
         loop {
             let settings = self.settings();
             let at = since + Duration::from_millis(settings.delay_ms);
@@ -257,7 +257,7 @@ impl FaultyLink {
     }
 
     /// Whether the message that is next gets lost.
-    pub(super) fn loses(&self) -> bool {
+    pub(super) fn drops_next(&self) -> bool {
         let loss = self.settings().loss;
         loss > 0.0 && rand::random::<f64>() < loss
     }
@@ -265,7 +265,7 @@ impl FaultyLink {
     /// Waits until the next of `bytes` may be written, and answers how many of them may be.
     pub(super) async fn pace(&mut self, bytes: usize) -> usize {
         loop {
-            self.healed().await;
+            self.until_healed().await;
             let LinkSettings { bandwidth, .. } = self.settings();
             if bandwidth == 0 {
                 return bytes;
@@ -302,21 +302,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_in_a_slow_line_waits_side_by_side() {
+    async fn delayed_messages_wait_in_parallel() {
         let chaos = Chaos::default();
         let (mut link, key) = dialled(&chaos);
         let start = Instant::now();
-        link.due(start).await;
+        link.wait_delay(start).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
         chaos.change(key, |settings| settings.delay_ms = 300);
         // Put in at once, all leave at once, 300 ms later.
         for _ in 0..10 {
-            link.due(start).await;
+            link.wait_delay(start).await;
         }
         assert_eq!(start.elapsed(), Duration::from_millis(300));
         // A line that gets shorter lets go of what waits in it.
         chaos.change(key, |settings| settings.delay_ms = 50_000);
-        let waiting = tokio::spawn(async move { link.due(Instant::now()).await });
+        let waiting = tokio::spawn(async move { link.wait_delay(Instant::now()).await });
         tokio::task::yield_now().await;
         chaos.change(key, |settings| settings.delay_ms = 0);
         waiting.await.expect("it is due");
@@ -362,7 +362,7 @@ mod tests {
         let (link, key) = dialled(&chaos);
         let lost = |loss| {
             chaos.change(key, |settings| settings.loss = loss);
-            (0..1_000).filter(|_| link.loses()).count()
+            (0..1_000).filter(|_| link.drops_next()).count()
         };
         assert_eq!((lost(0.0), lost(1.0)), (0, 1_000));
         // Ten standard deviations either way.
@@ -383,18 +383,18 @@ mod tests {
         let inbound = chaos.open(PeerId(2), ([127, 0, 0, 1], 50_000).into(), Direction::Inbound);
         assert_eq!(inbound.settings(), LinkSettings::default());
         assert_eq!(chaos.link_of(PeerId(2)), Some(LinkKey::Connection(PeerId(2))));
-        chaos.said_hello(PeerId(2), 7331);
+        chaos.set_listening(PeerId(2), 7331);
         assert_eq!((inbound.settings().delay_ms, chaos.link_of(PeerId(2))), (5, Some(key)));
         // What it says later changes nothing.
-        chaos.said_hello(PeerId(2), 7333);
+        chaos.set_listening(PeerId(2), 7333);
         assert_eq!(chaos.link_of(PeerId(2)), Some(key));
 
         // What was set before a hello stays set after it; one who listens nowhere keeps settings of its own.
         let early = chaos.open(PeerId(3), ([127, 0, 0, 1], 50_001).into(), Direction::Inbound);
         chaos.change(LinkKey::Connection(PeerId(3)), |settings| settings.loss = 0.5);
-        chaos.said_hello(PeerId(3), 0);
+        chaos.set_listening(PeerId(3), 0);
         assert_eq!((early.settings().loss, chaos.link_of(PeerId(3))), (0.5, Some(LinkKey::Connection(PeerId(3)))));
-        chaos.said_hello(PeerId(3), 7335);
+        chaos.set_listening(PeerId(3), 7335);
         assert_eq!(chaos.kept().len(), 2);
 
         // A whole link takes no memory.

@@ -288,9 +288,9 @@ impl Reader<'_> {
             self.deadline = None;
             if let Some(Faults { link, chaos }) = &mut self.faults {
                 if let Message::Hello(hello) = &message {
-                    chaos.said_hello(self.peer, hello.listen_port);
+                    chaos.set_listening(self.peer, hello.listen_port);
                 }
-                link.healed().await;
+                link.until_healed().await;
             }
             if !self.inbox.receive(&self.share, self.peer, message, bytes, at).await {
                 return Some(Ended::ByNode);
@@ -317,7 +317,7 @@ impl Writer<'_> {
         let mut frames = Vec::new();
         while let Some((parcel, since)) = self.send_queue.next().await {
             if let (Some(link), Some(since)) = (&mut self.link, since) {
-                link.due(since).await;
+                link.wait_delay(since).await;
             }
             let mut marks = self.take(parcel, &mut frames);
             // What else waits goes into the same records. Where links have faults, each message has a delay of its own.
@@ -347,7 +347,7 @@ impl Writer<'_> {
     fn take(&self, parcel: Parcel, frames: &mut Vec<Frame>) -> usize {
         match parcel {
             Parcel::Mark => return 1,
-            Parcel::Frame(frame) if self.link.as_ref().is_some_and(FaultyLink::loses) => {
+            Parcel::Frame(frame) if self.link.as_ref().is_some_and(FaultyLink::drops_next) => {
                 self.send_queue.written(frame.size());
             }
             Parcel::Frame(frame) => frames.push(frame),

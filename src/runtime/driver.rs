@@ -21,7 +21,7 @@ use crate::primitives::time::MonoTime;
 
 /// Duration of a single call from which on the deadlines of peers are extended: well below any time-out, and well above
 /// any work that is done in slices.
-const LONG: Duration = Duration::from_millis(500);
+const LONG_CALL: Duration = Duration::from_millis(500);
 
 /// The protocol and its channels, on the node's thread.
 pub(super) struct Driver<P: Protocol> {
@@ -92,7 +92,7 @@ impl<P: Protocol> Driver<P> {
             };
             let began = tokio::select! {
                 () = stop.cancelled() => break,
-                Some(Call { mut next, told }) = calls.recv() => {
+                Some(Call { mut next, published }) = calls.recv() => {
                     let began = self.clock.elapsed();
                     while let Some(command) = next(&self.node, self.clock.now()) {
                         self.node.command(self.clock.now(), command);
@@ -102,7 +102,7 @@ impl<P: Protocol> Driver<P> {
                         }
                     }
                     // The caller may have stopped waiting.
-                    let _ = told.send(());
+                    let _ = published.send(());
                     began
                 }
                 Some(event) = sockets.recv() => {
@@ -130,7 +130,7 @@ impl<P: Protocol> Driver<P> {
             };
             self.act();
             let took = self.clock.elapsed().saturating_sub(began);
-            if took >= LONG {
+            if took >= LONG_CALL {
                 self.node.handle(self.clock.now(), Input::Delayed { by: took });
                 self.act();
             }

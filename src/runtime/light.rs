@@ -13,7 +13,7 @@ use super::error::{Failure, StartError};
 use super::link::{EVENT_BACKLOG, Link, MAX_WAITING_CALLS, Stage, Tip};
 use super::net::Net;
 use super::noise::Identity;
-use super::thread::{Birth, NodeThread};
+use super::thread::{NodeThread, ThreadParts};
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::light::{self, Light};
@@ -64,7 +64,7 @@ impl RunningLight {
             shutdown: CancellationToken::new(),
         };
         let network = params.clone();
-        let birth = Birth {
+        let parts = ThreadParts {
             name: None,
             store_failed: CancellationToken::new(),
             open: Box::new(move |now| Ok((Light::new(network, config, now)?, Vec::new()))),
@@ -79,7 +79,7 @@ impl RunningLight {
             stage,
         };
         let (announce, ready) = oneshot::channel();
-        let thread = NodeThread::start(birth, announce)?;
+        let thread = NodeThread::start(parts, announce)?;
         let running = Self { params, link, net, thread };
         match ready.await {
             Ok(Ok(())) => Ok(running),

@@ -17,7 +17,7 @@ pub(super) struct Call<P: Protocol> {
     /// Reads the node and returns the next command; called again after each, until it returns none.
     pub(super) next: Next<P>,
     /// Signalled once the resulting tip and events are published, so that the caller sees them.
-    pub(super) told: oneshot::Sender<()>,
+    pub(super) published: oneshot::Sender<()>,
 }
 
 type Next<P> = Box<dyn FnMut(&P, Now) -> Option<<P as Protocol>::Command> + Send>;
@@ -134,9 +134,9 @@ impl<P: Protocol> Link<P> {
     where
         F: FnMut(&P, Now) -> Option<P::Command> + Send + 'static,
     {
-        let (told, is_told) = oneshot::channel();
-        self.calls.send(Call { next: Box::new(next), told }).await.map_err(|_| Stopped)?;
-        is_told.await.map_err(|_| Stopped)
+        let (published, is_published) = oneshot::channel();
+        self.calls.send(Call { next: Box::new(next), published }).await.map_err(|_| Stopped)?;
+        is_published.await.map_err(|_| Stopped)
     }
 
     /// What happens from now on. Closed when the node stops; a receiver more than 1,024 events behind loses the oldest.

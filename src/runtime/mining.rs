@@ -35,7 +35,7 @@ const CATCHING_UP: u32 = 10;
 
 /// Starts, stops and watches a node's miner.
 pub struct MiningControl {
-    order: watch::Sender<Option<Order>>,
+    order: watch::Sender<Option<MiningOrder>>,
     /// The last payee.
     payee: Mutex<Option<PublicKey>>,
     meters: Arc<Meters>,
@@ -44,7 +44,7 @@ pub struct MiningControl {
 
 /// What the threads mine, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Order {
+struct MiningOrder {
     payee: PublicKey,
     threads: NonZeroUsize,
 }
@@ -80,7 +80,7 @@ impl MiningControl {
     pub(super) fn new(link: NodeLink) -> Self {
         let (order, orders) = watch::channel(None);
         let meters = Arc::new(Meters::default());
-        let task = tokio::spawn(follow_orders(link, orders, meters.clone()));
+        let task = tokio::spawn(run_orders(link, orders, meters.clone()));
         Self { order, payee: Mutex::default(), meters, task: Mutex::new(Some(task)) }
     }
 
@@ -92,7 +92,7 @@ impl MiningControl {
             *last = payee.or(*last);
             *last
         };
-        let order = payee.zip(NonZeroUsize::new(threads)).map(|(payee, threads)| Order { payee, threads });
+        let order = payee.zip(NonZeroUsize::new(threads)).map(|(payee, threads)| MiningOrder { payee, threads });
         self.order.send_if_modified(|present| std::mem::replace(present, order) != order);
     }
 
@@ -128,7 +128,7 @@ impl MiningControl {
 }
 
 /// Mines as told, until the node or the control is gone.
-async fn follow_orders(link: NodeLink, mut orders: watch::Receiver<Option<Order>>, meters: Arc<Meters>) {
+async fn run_orders(link: NodeLink, mut orders: watch::Receiver<Option<MiningOrder>>, meters: Arc<Meters>) {
     loop {
         let order = *orders.borrow_and_update();
         let changed = match order {
@@ -152,7 +152,7 @@ async fn follow_orders(link: NodeLink, mut orders: watch::Receiver<Option<Order>
 }
 
 /// Mines until the node is gone or this future is dropped, and the threads with it.
-async fn mine(link: &NodeLink, order: Order, meters: &Arc<Meters>) -> Result<std::convert::Infallible, Stopped> {
+async fn mine(link: &NodeLink, order: MiningOrder, meters: &Arc<Meters>) -> Result<std::convert::Infallible, Stopped> {
     // A job finds at most one block, and found blocks are taken before the next job is given: there is always room for
     // one, and one more of a job that was replaced at that moment.
     let (found, mut blocks) = mpsc::channel(4);

@@ -51,7 +51,7 @@ struct Shared {
 }
 
 /// A connection whose handshake is done.
-struct Met {
+struct Authenticated {
     stream: TcpStream,
     session: Session,
     /// Until when the first message has to come.
@@ -110,15 +110,15 @@ impl Net {
             debug!(%address, "refused: too many connections");
             return;
         }
-        let guest = self.0.lobby.enter(address.ip());
+        let pending_handshake = self.0.lobby.admit(address.ip());
         let net = self.clone();
         self.0.tasks.spawn(async move {
             let met = tokio::select! {
                 () = net.0.stop.cancelled() => return,
-                () = guest.sent_away.cancelled() => Err(HandshakeError::Io(io::Error::other("another needs the room"))),
-                met = net.greet(stream, address) => met,
+                () = pending_handshake.evicted.cancelled() => Err(HandshakeError::Io(io::Error::other("another needs the room"))),
+                met = net.accept_handshake(stream, address) => met,
             };
-            drop(guest);
+            drop(pending_handshake);
             let met = match met {
                 Ok(met) => met,
                 Err(error) => return debug!(%address, %error, "no handshake"),
@@ -131,12 +131,16 @@ impl Net {
     }
 
     /// The handshake of an inbound connection.
-    async fn greet(&self, mut stream: TcpStream, address: SocketAddr) -> Result<Met, HandshakeError> {
+    async fn accept_handshake(
+        &self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+    ) -> Result<Authenticated, HandshakeError> {
         let deadline = Instant::now() + self.0.limits.first_message;
         at_once(&stream, address);
         let shaken = timeout_at(deadline, noise::respond(&mut stream, &self.0.identity)).await;
         let session = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        Ok(Met { stream, session, deadline })
+        Ok(Authenticated { stream, session, deadline })
     }
 
     /// Dials, from any thread, with a required `id` if given. The result arrives in the inbox.
@@ -159,7 +163,7 @@ impl Net {
         );
     }
 
-    async fn meet(&self, address: SocketAddr, id: Option<NodeId>) -> Result<Met, HandshakeError> {
+    async fn meet(&self, address: SocketAddr, id: Option<NodeId>) -> Result<Authenticated, HandshakeError> {
         let _turn = self.0.dials.acquire().await.map_err(io::Error::other)?;
         tokio::select! {
             () = self.0.stop.cancelled() => Err(io::Error::other("the node is stopping").into()),
@@ -167,7 +171,7 @@ impl Net {
         }
     }
 
-    async fn reach(&self, address: SocketAddr, id: Option<NodeId>) -> Result<Met, HandshakeError> {
+    async fn reach(&self, address: SocketAddr, id: Option<NodeId>) -> Result<Authenticated, HandshakeError> {
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
         let connecting = self.unless_cut(address, TcpStream::connect(address));
         let mut stream = timeout(self.0.limits.connect, connecting).await.map_err(late)??;
@@ -175,7 +179,7 @@ impl Net {
         at_once(&stream, address);
         let shaking = self.unless_cut(address, noise::initiate(&mut stream, &self.0.identity, id));
         let session = timeout_at(deadline, shaking).await.map_err(late)??;
-        Ok(Met { stream, session, deadline })
+        Ok(Authenticated { stream, session, deadline })
     }
 
     /// Polls a future only while the link to an address is not cut.
@@ -186,8 +190,8 @@ impl Net {
         }
     }
 
-    async fn carry(&self, met: Met, address: SocketAddr, direction: Direction) {
-        let Met { stream, session: Session { peer: id, sealer, opener }, deadline } = met;
+    async fn carry(&self, met: Authenticated, address: SocketAddr, direction: Direction) {
+        let Authenticated { stream, session: Session { peer: id, sealer, opener }, deadline } = met;
         let peer = PeerId(self.0.next_peer.fetch_add(1, Ordering::Relaxed));
         let (send_queue, reader) = send_queue(self.0.chaos.is_some());
         let faults = self.0.chaos.as_ref().map(|chaos| {

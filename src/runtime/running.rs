@@ -21,7 +21,7 @@ use super::mining::MiningControl;
 use super::net::Net;
 use super::noise::Identity;
 use super::resolve::{self, Role};
-use super::thread::{Birth, NodeThread};
+use super::thread::{NodeThread, ThreadParts};
 use super::traffic::Traffic;
 use super::work::Templates;
 use crate::chain::Chain;
@@ -142,7 +142,7 @@ impl Running {
         let saved = MempoolFile::of(&config.data_dir);
         let (keep, mempool_file) = (saved.clone(), saved.clone());
         let known = tree.clone();
-        let birth = Birth {
+        let parts = ThreadParts {
             name: config.name.clone(),
             store_failed,
             open: Box::new(move |now| {
@@ -164,7 +164,7 @@ impl Running {
             tip,
             stage,
         };
-        let thread = NodeThread::start(birth, announce)?;
+        let thread = NodeThread::start(parts, announce)?;
         if let (Some(listener), Some(address)) = (listener, p2p_address) {
             info!(connect = address_for_others(id, address), %address, "waiting for peers");
             net.listen(listener);

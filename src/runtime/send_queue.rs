@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_is_still_read_after_the_node_let_go() {
+    async fn waiting_messages_are_written_after_the_close() {
         let (send_queue, mut reader) = send_queue(false);
         send_queue.push(frame(HEADER_BYTES)).expect("there is room");
         drop(send_queue);

@@ -19,7 +19,7 @@ use crate::storage::StoreError;
 pub(super) type Opened<P> = Result<(P, Vec<<P as Protocol>::Command>), StartError>;
 
 /// The parts that the thread starts with.
-pub(super) struct Birth<P: Protocol> {
+pub(super) struct ThreadParts<P: Protocol> {
     pub(super) name: Option<String>,
     /// Cancelled when the store has failed: the thread ends then, whatever made the change that could not be written.
     pub(super) store_failed: CancellationToken,
@@ -47,14 +47,14 @@ pub(super) struct NodeThread {
 impl NodeThread {
     /// Starts it; `ready` gets one answer when the chain is read.
     pub(super) fn start<P: Protocol + 'static>(
-        birth: Birth<P>,
+        parts: ThreadParts<P>,
         ready: oneshot::Sender<Result<(), StartError>>,
     ) -> Result<Self, StartError> {
-        let stop = birth.store_failed.child_token();
+        let stop = parts.store_failed.child_token();
         let stopped = stop.clone();
         let join = std::thread::Builder::new()
             .name("node".to_owned())
-            .spawn(move || live(birth, ready, stopped))
+            .spawn(move || run(parts, ready, stopped))
             .map_err(StartError::Thread)?;
         Ok(Self { stop, join })
     }
@@ -70,12 +70,12 @@ impl NodeThread {
     }
 }
 
-fn live<P: Protocol>(
-    birth: Birth<P>,
+fn run<P: Protocol>(
+    parts: ThreadParts<P>,
     ready: oneshot::Sender<Result<(), StartError>>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Birth { name, store_failed, open, keep, close, clock, net, calls, sockets, events, tip, stage } = birth;
+    let ThreadParts { name, store_failed, open, keep, close, clock, net, calls, sockets, events, tip, stage } = parts;
     let _span = name.map(|name| info_span!("thread", node = name).entered());
     let stages = stage.clone();
     let work = move || {

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_spent_least_comes_first_and_its_own_order_is_kept() {
+    fn the_cheapest_peer_comes_first_and_its_order_is_kept() {
         let mut turns = Turns::new();
         // Two that flood, and then one that says little.
         for number in 0..50 {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_take_turns_and_who_is_gone_has_none() {
+    fn equal_peers_alternate_and_a_closed_one_is_dropped() {
         let mut turns = Turns::new();
         for number in 0..3 {
             (1..=3).for_each(|peer| turns.push(PeerId(peer), (peer, number)));

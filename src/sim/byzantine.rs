@@ -28,7 +28,7 @@ const TURN: Duration = Duration::from_secs(5);
 /// How many connections to others it wants.
 const DIALS: usize = 16;
 /// Most dials in a round.
-const DIALS_A_TURN: usize = 4;
+const DIALS_PER_ROUND: usize = 4;
 /// The fraction of a garbler's messages in which a bit is flipped.
 pub(super) const GARBLED: f64 = 0.02;
 /// Transactions that do not exist in a hollow block.
@@ -90,7 +90,7 @@ struct Byzantine {
     /// Addresses of the honest nodes to dial.
     targets: Vec<SocketAddr>,
     /// All colluding peers, itself included.
-    gang: Vec<Contact>,
+    colluders: Vec<Contact>,
     hello: Hello,
     /// Connections.
     peers: BTreeMap<PeerId, State>,
@@ -100,21 +100,21 @@ struct Byzantine {
     height: u32,
 }
 
-/// A peer that dials `targets` and performs `attack` on them. It listens at a node's port and colludes with `gang`.
+/// A peer that dials `targets` and performs `attack` on them. It listens at a node's port and colludes with `colluders`.
 pub(super) fn script(
     attack: Attack,
     params: Arc<Params>,
     targets: Vec<SocketAddr>,
-    gang: Vec<Contact>,
+    colluders: Vec<Contact>,
     rng: ChaCha20Rng,
 ) -> Script {
     let work = Bits(0x0300_0001).target().map(|target| target.work()).unwrap_or_default();
     // A withholding or stalling peer claims the most work, to be asked first.
-    let boasts = matches!(attack, Attack::Withhold | Attack::Hollow | Attack::Garbage | Attack::Stale);
+    let claims_most = matches!(attack, Attack::Withhold | Attack::Hollow | Attack::Garbage | Attack::Stale);
     let tip = TipClaim {
-        height: if boasts { 1_000_000 } else { 0 },
+        height: if claims_most { 1_000_000 } else { 0 },
         hash: params.genesis_hash,
-        work: if boasts { work } else { params.genesis_target.work() },
+        work: if claims_most { work } else { params.genesis_target.work() },
     };
     let hello = Hello {
         version: PROTOCOL_VERSION,
@@ -125,7 +125,7 @@ pub(super) fn script(
         user_agent: "/byzantine/".to_owned(),
     };
     let (peers, headers) = (BTreeMap::new(), Vec::new());
-    let mut peer = Byzantine { attack, params, rng, targets, gang, hello, peers, headers, height: 0 };
+    let mut peer = Byzantine { attack, params, rng, targets, colluders, hello, peers, headers, height: 0 };
     Box::new(move |now, input| peer.handle(now, input))
 }
 
@@ -158,14 +158,14 @@ impl Byzantine {
 
     fn turn(&mut self, now: Now) -> Vec<Output> {
         let mut outputs = vec![Output::WakeAt { at: now.mono + TURN }];
-        let wanted = DIALS.saturating_sub(self.peers.len()).min(DIALS_A_TURN);
+        let wanted = DIALS.saturating_sub(self.peers.len()).min(DIALS_PER_ROUND);
         for _ in 0..wanted {
             outputs.extend(
                 self.targets.choose(&mut self.rng).map(|address| Output::Connect { address: *address, id: None }),
             );
         }
         for peer in self.ready() {
-            outputs.extend(self.mischief().into_iter().map(|message| send(peer, message)));
+            outputs.extend(self.unsolicited().into_iter().map(|message| send(peer, message)));
         }
         outputs
     }
@@ -185,9 +185,9 @@ impl Byzantine {
                 let locator = vec![self.params.genesis_hash];
                 let ask = matches!(self.attack, Attack::Withhold | Attack::Hollow | Attack::Garbage);
                 outputs.extend(ask.then(|| send(peer, Message::GetHeaders { locator, stop: BlockHash::ZERO })));
-                outputs.extend(self.mischief().into_iter().map(|message| send(peer, message)));
+                outputs.extend(self.unsolicited().into_iter().map(|message| send(peer, message)));
             }
-            Message::FindNode { .. } => outputs.push(send(peer, Message::Nodes(self.accomplices()))),
+            Message::FindNode { .. } => outputs.push(send(peer, Message::Nodes(self.some_colluders()))),
             Message::Headers(headers) => {
                 let news = self.learn(&headers);
                 let announces = matches!(self.attack, Attack::Withhold | Attack::Hollow);
@@ -247,7 +247,7 @@ impl Byzantine {
     }
 
     /// Unsolicited messages to a peer, after the handshake and in every round.
-    fn mischief(&mut self) -> Vec<Message> {
+    fn unsolicited(&mut self) -> Vec<Message> {
         let genesis = self.params.genesis.header;
         match self.attack {
             Attack::Withhold | Attack::Hollow => Vec::new(),
@@ -286,9 +286,9 @@ impl Byzantine {
     }
 
     /// Some of the colluding peers.
-    fn accomplices(&mut self) -> Vec<Contact> {
-        self.gang.shuffle(&mut self.rng);
-        self.gang.iter().copied().take(K).collect()
+    fn some_colluders(&mut self) -> Vec<Contact> {
+        self.colluders.shuffle(&mut self.rng);
+        self.colluders.iter().copied().take(K).collect()
     }
 
     /// A header on the best chain known, good but for its block.

@@ -18,19 +18,19 @@ pub(super) struct Disk {
     kept: MemoryStore,
     /// Virtual time, in milliseconds.
     clock: Arc<AtomicU64>,
-    unwritten: Mutex<VecDeque<Unwritten>>,
+    undoable: Mutex<VecDeque<Undoable>>,
 }
 
 /// A batch that a crash may undo: when it was committed, and the values before it.
 #[derive(Debug)]
-struct Unwritten {
+struct Undoable {
     at: MonoTime,
     before: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Disk {
     pub(super) fn new(clock: Arc<AtomicU64>) -> Self {
-        Self { kept: MemoryStore::new(), clock, unwritten: Mutex::default() }
+        Self { kept: MemoryStore::new(), clock, undoable: Mutex::default() }
     }
 
     /// Loses what was committed in the last `span` and not flushed.
@@ -39,8 +39,8 @@ impl Disk {
     /// The store's; a memory store has none.
     pub(super) fn crash(&self, span: Duration) -> Result<(), StoreError> {
         let now = self.now();
-        let mut unwritten = self.unwritten();
-        while let Some(Unwritten { before, .. }) = unwritten.pop_back_if(|batch| batch.at + span > now) {
+        let mut undoable = self.undoable();
+        while let Some(Undoable { before, .. }) = undoable.pop_back_if(|batch| batch.at + span > now) {
             let mut batch = Batch::default();
             for (key, value) in before {
                 match value {
@@ -50,7 +50,7 @@ impl Disk {
             }
             self.kept.commit(batch)?;
         }
-        unwritten.clear();
+        undoable.clear();
         Ok(())
     }
 
@@ -59,8 +59,8 @@ impl Disk {
     }
 
     /// No code under this lock can panic halfway, so a poisoned lock still guards consistent data.
-    fn unwritten(&self) -> MutexGuard<'_, VecDeque<Unwritten>> {
-        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    fn undoable(&self) -> MutexGuard<'_, VecDeque<Undoable>> {
+        self.undoable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,16 +78,16 @@ impl Store for Disk {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let (at, mut unwritten) = (self.now(), self.unwritten());
-        while unwritten.pop_front_if(|batch| batch.at + LINGER < at).is_some() {}
+        let (at, mut undoable) = (self.now(), self.undoable());
+        while undoable.pop_front_if(|batch| batch.at + LINGER < at).is_some() {}
         let before = batch.keys().map(|key| Ok((key.to_vec(), self.kept.get(key)?)));
         let before = before.collect::<Result<_, StoreError>>()?;
-        unwritten.push_back(Unwritten { at, before });
+        undoable.push_back(Undoable { at, before });
         self.kept.commit(batch)
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        self.unwritten().clear();
+        self.undoable().clear();
         Ok(())
     }
 

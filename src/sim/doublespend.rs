@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::race::{Dice, Outcome, Side, race};
-use super::{Sim, Weather};
+use super::{NetworkConditions, Sim};
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
 use crate::p2p::{Command, Event};
 use crate::primitives::address;
@@ -94,7 +94,7 @@ pub fn run(
     confirmations: u32,
 ) -> Result<FullRun, AttackError> {
     let unexpected = |what| AttackError::Unexpected { number, what };
-    let mut sim = Sim::new(Arc::clone(params), Weather::default(), seed ^ u64::from(number) << 32);
+    let mut sim = Sim::new(Arc::clone(params), NetworkConditions::default(), seed ^ u64::from(number) << 32);
     sim.add_node(&[])?;
     sim.add_node(&[MERCHANT])?;
     sim.add_node(&[MERCHANT, MINER])?;

@@ -142,10 +142,10 @@ struct Event {
 #[derive(Debug, Clone, Default)]
 struct Node {
     /// The round in which the message came.
-    came: Option<u64>,
+    arrived_in: Option<u64>,
     pull: Pull,
     /// Peers known to have the message or about to receive it.
-    know: Vec<u32>,
+    known_to: Vec<u32>,
 }
 
 struct Run<'a> {
@@ -215,7 +215,7 @@ impl Run<'_> {
     fn happen(&mut self, Event { node, peer, what }: Event, progress: &dyn Fn()) {
         let to = PeerId(u64::from(peer));
         let state = &mut self.nodes[node as usize];
-        let has = state.came.is_some();
+        let has = state.arrived_in.is_some();
         match what {
             What::Pushed | What::Delivered => {
                 self.copies += 1;
@@ -226,7 +226,7 @@ impl Run<'_> {
             }
             What::Announced if has => {}
             What::Announced => {
-                state.know.push(peer);
+                state.known_to.push(peer);
                 if state.pull.announced(to) {
                     self.at(PATIENCE, node, peer, What::MayAsk);
                 }
@@ -239,7 +239,7 @@ impl Run<'_> {
             }
             What::Asked => self.send(node, peer, What::Delivered),
             What::TimedOut => {
-                if !has && let Some(PeerId(next)) = state.pull.broken() {
+                if !has && let Some(PeerId(next)) = state.pull.fail_over() {
                     self.at(1, node, next as u32, What::MayAsk);
                 }
             }
@@ -251,10 +251,10 @@ impl Run<'_> {
         progress();
         let overlay = self.overlay;
         let state = &mut self.nodes[node as usize];
-        state.came = Some(self.round as u64);
-        state.know.extend(from);
-        let know = std::mem::take(&mut state.know);
-        let lacking = overlay.peers(node).iter().filter(|peer| !know.contains(peer));
+        state.arrived_in = Some(self.round as u64);
+        state.known_to.extend(from);
+        let known_to = std::mem::take(&mut state.known_to);
+        let lacking = overlay.peers(node).iter().filter(|peer| !known_to.contains(peer));
         let lacking: Vec<PeerId> = lacking.map(|peer| PeerId(u64::from(*peer))).collect();
         let pushed = push_to(&lacking, !state.pull.is_announced(), self.setup.fanout as usize, &mut self.rng);
         for peer in &lacking {
@@ -265,7 +265,7 @@ impl Run<'_> {
 
     fn report(self, push_only: PushOnly) -> GossipReport {
         let nodes = u64::from(self.setup.nodes);
-        let arrivals: Vec<u64> = self.nodes.iter().filter_map(|node| node.came).collect();
+        let arrivals: Vec<u64> = self.nodes.iter().filter_map(|node| node.arrived_in).collect();
         let reached = arrivals.len() as u64;
         let arrival = Summary::of(arrivals);
         GossipReport {

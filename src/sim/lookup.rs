@@ -20,14 +20,14 @@ use sha2::{Digest, Sha256};
 use super::generator;
 use super::summary::{Summary, share};
 use super::units::draw_between;
-use crate::p2p::kad::{Contact, Lookup, NodeId, Noted, Table, nearest_first};
+use crate::p2p::kad::{Contact, Insertion, Lookup, NodeId, Table, bucket_order};
 use crate::p2p::reach::is_public;
 use crate::primitives::time::MonoTime;
 
 /// Shortest and longest time from a question to its answer.
 const ROUND_TRIP: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(300)];
 /// Most draws for each place in a bucket, if many nodes are refused a place.
-const DRAWS_PER_PLACE: usize = 4;
+const MAX_DRAWS_PER_PLACE: usize = 4;
 /// Generators: for the nodes' tables, then for the lookups, then one for all else.
 const TABLES: u64 = 1;
 const LOOKUPS: u64 = 2;
@@ -191,9 +191,9 @@ impl<'a> Net<'a> {
                 continue;
             }
             let mut kept: Vec<usize> = Vec::with_capacity(k);
-            for _ in 0..DRAWS_PER_PLACE * k {
+            for _ in 0..MAX_DRAWS_PER_PLACE * k {
                 let other = rng.random_range(far.clone());
-                if !kept.contains(&other) && meet(other) == Noted::Kept {
+                if !kept.contains(&other) && meet(other) == Insertion::Kept {
                     kept.push(other);
                 }
                 if kept.len() == k {
@@ -209,7 +209,7 @@ impl<'a> Net<'a> {
     fn closest(&self, node: u32, table: &Contacts, target: &NodeId) -> Vec<Contact> {
         let count = usize::from(self.setup.k);
         let mut found: Vec<Contact> = Vec::with_capacity(2 * count);
-        for number in nearest_first(self.ids[node as usize].distance(target)) {
+        for number in bucket_order(self.ids[node as usize].distance(target)) {
             let Some(at) = table.buckets.iter().position(|(other, _)| *other == number) else { continue };
             let before: usize = table.buckets[..at].iter().map(|(_, size)| usize::from(*size)).sum();
             let size = usize::from(table.buckets[at].1);

@@ -47,7 +47,7 @@ use crate::record::{Recorded, Recorder, Start};
 use crate::storage::StoreError;
 use disk::Disk;
 use units::{Latency, draw_between};
-use wire::{Agenda, Happening, Link};
+use wire::{Agenda, Link, SimEvent};
 
 /// The port at which every node listens.
 const PORT: u16 = 7331;
@@ -68,7 +68,7 @@ pub type Script = Box<dyn FnMut(Now, Input) -> Vec<Output>>;
 
 /// The network's conditions.
 #[derive(Debug, Clone)]
-pub struct Weather {
+pub struct NetworkConditions {
     /// Latency of a message, drawn once for each connection.
     pub latency: Latency,
     /// Most that one takes longer now and then.
@@ -81,7 +81,7 @@ pub struct Weather {
     pub resets: f64,
 }
 
-impl Default for Weather {
+impl Default for NetworkConditions {
     /// Homes in one country: 10 to 80 ms, 5 ms of jitter, 10 MB/s, no loss.
     fn default() -> Self {
         Self {
@@ -132,7 +132,7 @@ struct Place {
     disk: Arc<Disk>,
     config: Config,
     /// How many times it was started: events scheduled for an earlier start are dropped.
-    life: u32,
+    incarnation: u32,
     wake: Option<MonoTime>,
     group: usize,
     /// The part of its messages, from 0 to 1, of which a bit is flipped.
@@ -144,14 +144,14 @@ struct Place {
 impl Place {
     fn new(actor: Actor, config: Config, clock: &Arc<AtomicU64>) -> Self {
         let disk = Arc::new(Disk::new(Arc::clone(clock)));
-        Self { actor, disk, config, life: 0, wake: None, group: 0, garbled: 0.0, events: Vec::new() }
+        Self { actor, disk, config, incarnation: 0, wake: None, group: 0, garbled: 0.0, events: Vec::new() }
     }
 }
 
 /// A network of nodes in virtual time.
 pub struct Sim {
     params: Arc<Params>,
-    weather: Weather,
+    conditions: NetworkConditions,
     rng: ChaCha20Rng,
     time: MonoTime,
     /// The same in milliseconds, for the disks.
@@ -170,10 +170,10 @@ pub struct Sim {
 
 impl Sim {
     /// A network without nodes.
-    pub fn new(params: Arc<Params>, weather: Weather, seed: u64) -> Self {
+    pub fn new(params: Arc<Params>, conditions: NetworkConditions, seed: u64) -> Self {
         Self {
             params,
-            weather,
+            conditions,
             rng: ChaCha20Rng::seed_from_u64(seed),
             time: MonoTime::START,
             clock: Arc::default(),
@@ -244,7 +244,7 @@ impl Sim {
     pub fn add_script(&mut self, script: Script) -> usize {
         let node = self.places.len();
         self.places.push(Place::new(Actor::Scripted(script), Config::default(), &self.clock));
-        self.tell(node, Input::Tick);
+        self.deliver(node, Input::Tick);
         node
     }
 
@@ -293,7 +293,7 @@ impl Sim {
         }
         let chain = Chain::open(self.params.clone(), place.disk.clone())?;
         let mempool = Mempool::new(self.params.clone(), limits);
-        place.life += 1;
+        place.incarnation += 1;
         let up = Node::new(chain, mempool, config, now)?;
         place.actor = Actor::Up(Box::new(Recorded::new(up, recorder, now)));
         self.carry_out(node);
@@ -374,15 +374,15 @@ impl Sim {
     pub fn set_mining(&mut self, mean: Option<Duration>) {
         self.mining = mean;
         self.mining_round += 1;
-        self.foresee_block();
+        self.schedule_block();
     }
 
     /// Schedules the next block after an exponential time, since mining is memoryless.
-    fn foresee_block(&mut self) {
+    fn schedule_block(&mut self) {
         let Some(mean) = self.mining else { return };
         let uniform: f64 = self.rng.random_range(f64::EPSILON..1.0);
         let wait = Duration::from_millis(((-uniform.ln() * mean.as_millis() as f64) as u64).max(1));
-        self.agenda.add(self.time + wait, Happening::BlockFound { round: self.mining_round });
+        self.agenda.add(self.time + wait, SimEvent::BlockFound { round: self.mining_round });
     }
 
     /// Partitions the network into groups: each node is in the group that lists it, and others are in group 0.

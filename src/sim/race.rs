@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn he_gives_up_when_there_is_no_hope() {
+    fn the_attacker_gives_up_below_the_bound() {
         for share in [0.05f64, 0.3, 0.45] {
             let odds = share / (1.0 - share);
             let at = gives_up_at(share) as i32;

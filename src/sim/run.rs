@@ -7,7 +7,7 @@ use rand::RngExt;
 use sha2::Digest;
 
 use super::units::draw_between;
-use super::wire::{End, Happening, Link, link_of, peer_id};
+use super::wire::{End, Link, SimEvent, link_of, peer_id};
 use super::{Actor, Sim};
 use crate::p2p::frame::{Decoder, Frame};
 use crate::p2p::kad::NodeId;
@@ -21,59 +21,59 @@ impl Sim {
         numbers.iter().for_each(|number| self.trace.update(number.to_le_bytes()));
     }
 
-    pub(super) fn happen(&mut self, happening: Happening) {
+    pub(super) fn happen(&mut self, happening: SimEvent) {
         match happening {
-            Happening::Dial { from, life, address, id } => self.dialled(from, life, (address, id)),
-            Happening::DialFailed { node, life, address } => {
-                if self.places[node].life == life {
-                    self.tell(node, Input::ConnectFailed { address });
+            SimEvent::Dial { from, incarnation, address, id } => self.dialled(from, incarnation, (address, id)),
+            SimEvent::DialFailed { node, incarnation, address } => {
+                if self.places[node].incarnation == incarnation {
+                    self.deliver(node, Input::ConnectFailed { address });
                 }
             }
-            Happening::Established { link } => {
+            SimEvent::Established { link } => {
                 let Some(dialled) = self.links.get(&link) else { return };
                 let (from, to) = (dialled.node(End::Dialler), dialled.node(End::Listener));
                 let peer = peer_id(link, End::Dialler);
                 let direction = End::Dialler.direction();
-                self.tell(from, Input::Connected { peer, address: Self::address(to), direction, id: Self::id(to) });
+                self.deliver(from, Input::Connected { peer, address: Self::address(to), direction, id: Self::id(to) });
             }
-            Happening::Arrival { link, to, frame } => {
+            SimEvent::Arrival { link, to, frame } => {
                 let Some((from, node)) = self.ends(link, to) else { return };
                 let peer = peer_id(link, to);
                 self.traffic[frame.kind().place()].add(frame.payload().len() as u64);
                 let garbled = self.places[from].garbled;
                 if garbled > 0.0 && self.rng.random_bool(garbled) {
-                    return self.tell_garbled(node, peer, frame.to_bytes());
+                    return self.deliver_garbled(node, peer, frame.to_bytes());
                 }
                 match frame.message() {
-                    Ok(message) => self.tell(node, Input::Received { peer, message, at: self.time }),
-                    Err(error) => self.tell(node, Input::Malformed { peer, reason: error.into() }),
+                    Ok(message) => self.deliver(node, Input::Received { peer, message, at: self.time }),
+                    Err(error) => self.deliver(node, Input::Malformed { peer, reason: error.into() }),
                 }
             }
-            Happening::Flushed { link, end } => {
+            SimEvent::Flushed { link, end } => {
                 if let Some(node) = self.links.get(&link).filter(|link| !link.is_cut).map(|link| link.node(end)) {
-                    self.tell(node, Input::Flushed { peer: peer_id(link, end) });
+                    self.deliver(node, Input::Flushed { peer: peer_id(link, end) });
                 }
             }
-            Happening::Closed { link, to } => {
+            SimEvent::Closed { link, to } => {
                 let Some(closed) = self.links.get(&link) else { return };
                 let node = closed.node(to);
                 if closed.is_cut {
                     return;
                 }
                 self.links.remove(&link);
-                self.tell(node, Input::Disconnected { peer: peer_id(link, to) });
+                self.deliver(node, Input::Disconnected { peer: peer_id(link, to) });
             }
-            Happening::Wake { node, life } => {
+            SimEvent::Wake { node, incarnation } => {
                 let place = &mut self.places[node];
-                if place.life == life && place.wake == Some(self.time) {
+                if place.incarnation == incarnation && place.wake == Some(self.time) {
                     place.wake = None;
-                    self.tell(node, Input::Tick);
+                    self.deliver(node, Input::Tick);
                 }
             }
-            Happening::BlockFound { round } => {
+            SimEvent::BlockFound { round } => {
                 if round == self.mining_round {
                     self.block_found();
-                    self.foresee_block();
+                    self.schedule_block();
                 }
             }
         }
@@ -87,23 +87,23 @@ impl Sim {
 
     /// Delivers a message with a flipped bit as a frame reader would decode it. If the frame now claims more bytes than
     /// arrive, nothing is delivered.
-    fn tell_garbled(&mut self, node: usize, peer: PeerId, mut bytes: Vec<u8>) {
+    fn deliver_garbled(&mut self, node: usize, peer: PeerId, mut bytes: Vec<u8>) {
         let bit = self.rng.random_range(0..8 * bytes.len() as u64);
         bytes[bit as usize / 8] ^= 1 << (bit % 8);
         let mut decoder = Decoder::new(self.params.max_block_bytes);
         decoder.push(&bytes);
         match decoder.next_message() {
-            Ok(Some(message)) => self.tell(node, Input::Received { peer, message, at: self.time }),
+            Ok(Some(message)) => self.deliver(node, Input::Received { peer, message, at: self.time }),
             Ok(None) => {}
-            Err(error) => self.tell(node, Input::Malformed { peer, reason: error }),
+            Err(error) => self.deliver(node, Input::Malformed { peer, reason: error }),
         }
     }
 
-    fn dialled(&mut self, from: usize, life: u32, (address, id): (SocketAddr, Option<NodeId>)) {
-        if self.places[from].life != life || matches!(self.places[from].actor, Actor::Down) {
+    fn dialled(&mut self, from: usize, incarnation: u32, (address, id): (SocketAddr, Option<NodeId>)) {
+        if self.places[from].incarnation != incarnation || matches!(self.places[from].actor, Actor::Down) {
             return;
         }
-        let latency = self.weather.latency.draw(&mut self.rng);
+        let latency = self.conditions.latency.draw(&mut self.rng);
         let reached = self.node_at(&address).filter(|to| {
             self.places[*to].group == self.places[from].group
                 && !matches!(self.places[*to].actor, Actor::Down)
@@ -111,20 +111,20 @@ impl Sim {
         });
         let Some(to) = reached else {
             self.note("nobody", [from as u64, 0, 0]);
-            return self.agenda.add(self.time + latency, Happening::DialFailed { node: from, life, address });
+            return self.agenda.add(self.time + latency, SimEvent::DialFailed { node: from, incarnation, address });
         };
         let id = self.next_link;
         self.next_link += 1;
         let busy_until = [self.time + latency; 2];
         self.links.insert(id, Link { nodes: [from, to], latency, busy_until, is_cut: false });
-        self.agenda.add(self.time + latency, Happening::Established { link: id });
+        self.agenda.add(self.time + latency, SimEvent::Established { link: id });
         // Ports of diallers count up, as an operating system's do.
         let port = 40_000 + (id % 20_000) as u16;
         let address = SocketAddr::new(Self::address(from).ip(), port);
         self.note("dialled", [from as u64, to as u64, id]);
         let peer = peer_id(id, End::Listener);
         let id = Self::id(from);
-        self.tell(to, Input::Connected { peer, address, direction: End::Listener.direction(), id });
+        self.deliver(to, Input::Connected { peer, address, direction: End::Listener.direction(), id });
     }
 
     pub(super) fn block_found(&mut self) {
@@ -138,7 +138,7 @@ impl Sim {
     }
 
     /// Gives a node or script an input and carries out its outputs.
-    pub(super) fn tell(&mut self, number: usize, input: Input) {
+    pub(super) fn deliver(&mut self, number: usize, input: Input) {
         let now = self.now();
         self.note("tell", [number as u64, 0, 0]);
         self.trace.update(record::encode_input(&input));
@@ -163,7 +163,7 @@ impl Sim {
     }
 
     fn perform(&mut self, node: usize, outputs: Vec<Output>) {
-        let life = self.places[node].life;
+        let incarnation = self.places[node].incarnation;
         for output in outputs {
             match output {
                 Output::Send { peer, frame } => self.send(peer, frame),
@@ -171,25 +171,25 @@ impl Sim {
                     let (link, end) = link_of(peer);
                     if let Some(open) = self.links.get(&link) {
                         let left = open.busy_until[end.other() as usize].saturating_since(self.time + open.latency);
-                        self.agenda.add(self.time + left, Happening::Flushed { link, end });
+                        self.agenda.add(self.time + left, SimEvent::Flushed { link, end });
                     }
                 }
                 Output::Connect { address, id } => {
-                    let latency = self.weather.latency.draw(&mut self.rng);
-                    self.agenda.add(self.time + latency, Happening::Dial { from: node, life, address, id });
+                    let latency = self.conditions.latency.draw(&mut self.rng);
+                    self.agenda.add(self.time + latency, SimEvent::Dial { from: node, incarnation, address, id });
                 }
                 Output::Disconnect { peer, reason } => {
                     let (link, end) = link_of(peer);
                     self.note(&reason.to_string(), [node as u64, link, 0]);
                     if let Some(open) = self.links.get(&link) {
                         let at = open.busy_until[end.other() as usize].max(self.time + open.latency);
-                        self.agenda.add(at, Happening::Closed { link, to: end.other() });
+                        self.agenda.add(at, SimEvent::Closed { link, to: end.other() });
                     }
                 }
                 Output::WakeAt { at } => {
                     let at = at.max(self.time + Duration::from_millis(1));
                     self.places[node].wake = Some(at);
-                    self.agenda.add(at, Happening::Wake { node, life });
+                    self.agenda.add(at, SimEvent::Wake { node, incarnation });
                 }
                 Output::Event(event) => {
                     self.trace.update(format!("{event:?}"));
@@ -202,22 +202,22 @@ impl Sim {
     fn send(&mut self, peer: PeerId, frame: Frame) {
         let (id, end) = link_of(peer);
         let to = end.other();
-        let weather = &self.weather;
+        let conditions = &self.conditions;
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.is_cut {
             return;
         }
-        if weather.resets > 0.0 && self.rng.random_bool(weather.resets) {
+        if conditions.resets > 0.0 && self.rng.random_bool(conditions.resets) {
             return self.break_link(id);
         }
-        let mut delay = link.latency + draw_between(Duration::ZERO, weather.jitter, &mut self.rng);
-        if weather.loss > 0.0 && self.rng.random_bool(weather.loss) {
+        let mut delay = link.latency + draw_between(Duration::ZERO, conditions.jitter, &mut self.rng);
+        if conditions.loss > 0.0 && self.rng.random_bool(conditions.loss) {
             delay += Duration::from_millis(200) + 2 * link.latency;
         }
-        let transfer = Duration::from_millis(frame.payload().len() as u64 / weather.bandwidth.max(1));
+        let transfer = Duration::from_millis(frame.payload().len() as u64 / conditions.bandwidth.max(1));
         let at = link.busy_until[to as usize].max(self.time + delay) + transfer;
         link.busy_until[to as usize] = at;
-        self.agenda.add(at, Happening::Arrival { link: id, to, frame });
+        self.agenda.add(at, SimEvent::Arrival { link: id, to, frame });
     }
 
     /// Breaks a connection: both ends are notified, and messages under way are lost.
@@ -225,7 +225,7 @@ impl Sim {
         let Some(link) = self.links.remove(&id) else { return };
         self.note("broken", [link.nodes[0] as u64, link.nodes[1] as u64, id]);
         for end in [End::Dialler, End::Listener] {
-            self.tell(link.node(end), Input::Disconnected { peer: peer_id(id, end) });
+            self.deliver(link.node(end), Input::Disconnected { peer: peer_id(id, end) });
         }
     }
 }

@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_typed_is_printed() {
+    fn units_print_as_they_are_typed() {
         for text in ["0ms", "250ms", "90s", "3m", "2h", "1500ms"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unit() {
+    fn malformed_units() {
         for text in ["", "5", "s", "-1s", "nans", "1e99h", "5 weeks", "99999h"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }

@@ -63,11 +63,11 @@ pub(super) fn link_of(peer: PeerId) -> (u64, End) {
 
 /// A scheduled event.
 #[derive(Debug)]
-pub(super) enum Happening {
+pub(super) enum SimEvent {
     /// A dial reaches its address, or fails.
-    Dial { from: usize, life: u32, address: SocketAddr, id: Option<NodeId> },
+    Dial { from: usize, incarnation: u32, address: SocketAddr, id: Option<NodeId> },
     /// A dial failed.
-    DialFailed { node: usize, life: u32, address: SocketAddr },
+    DialFailed { node: usize, incarnation: u32, address: SocketAddr },
     /// The dialler learns that its dial was accepted.
     Established { link: u64 },
     /// A message reaches an end.
@@ -77,7 +77,7 @@ pub(super) enum Happening {
     /// The connection's end reaches an end.
     Closed { link: u64, to: End },
     /// A node wanted to be woken.
-    Wake { node: usize, life: u32 },
+    Wake { node: usize, incarnation: u32 },
     /// A node finds a block.
     BlockFound { round: u32 },
 }
@@ -85,18 +85,18 @@ pub(super) enum Happening {
 /// Events in the order of their times; events of one time in the order in which they were scheduled.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    queue: BTreeMap<(MonoTime, u64), Happening>,
+    queue: BTreeMap<(MonoTime, u64), SimEvent>,
     next: u64,
 }
 
 impl Agenda {
-    pub(super) fn add(&mut self, at: MonoTime, happening: Happening) {
+    pub(super) fn add(&mut self, at: MonoTime, happening: SimEvent) {
         self.queue.insert((at, self.next), happening);
         self.next += 1;
     }
 
     /// The next event not later than `until`, and its time.
-    pub(super) fn next(&mut self, until: MonoTime) -> Option<(MonoTime, Happening)> {
+    pub(super) fn next(&mut self, until: MonoTime) -> Option<(MonoTime, SimEvent)> {
         let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= until)?;
         let ((at, _), happening) = entry.remove_entry();
         Some((at, happening))

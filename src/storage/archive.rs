@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_archive_is_read_back() {
         let (bytes, bounds) = archive();
         assert_eq!(bytes.len(), bounds[3]);
         let nonces: Vec<u32> = read(&bytes).unwrap().iter().map(|block| block.header.nonce).collect();

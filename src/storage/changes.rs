@@ -99,12 +99,12 @@ impl Window {
     pub fn replay(bytes: &[u8]) -> Option<Self> {
         let mut window = Self::default();
         let mut changes = Changes(bytes);
-        changes.by_ref().for_each(|change| window.note(change));
+        changes.by_ref().for_each(|change| window.record(change));
         changes.0.is_empty().then_some(window)
     }
 
     /// Adds a change. Removing a new key cancels both.
-    pub fn note(&mut self, mut change: Change<'_>) {
+    pub fn record(&mut self, mut change: Change<'_>) {
         let Self { log, places, hasher } = self;
         let hash = hasher.hash_one(change.key);
         let is_same = |at: &usize| log.at(*at).key == change.key;
@@ -135,7 +135,7 @@ impl Window {
     }
 
     /// The last change to each key that begins with `prefix` and is not less than `from`, in the order of keys.
-    pub fn under(&self, prefix: &[u8], from: &[u8]) -> impl Iterator<Item = Change<'_>> {
+    pub fn range(&self, prefix: &[u8], from: &[u8]) -> impl Iterator<Item = Change<'_>> {
         let mut found: Vec<(u128, usize)> = Vec::new();
         for at in &self.places {
             let key = self.log.at(*at).key;

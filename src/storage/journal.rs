@@ -117,7 +117,7 @@ impl Journal {
     fn change(&mut self, tree: &Tree, window: &Window) -> Result<(), StoreError> {
         let note = |done: u8| [&self.last.to_le_bytes()[..], &[done]].concat();
         tree.put(NOTE, note(0))?;
-        pages::apply(tree, window.under(&[], &[]))?;
+        pages::apply(tree, window.range(&[], &[]))?;
         tree.put(NOTE, note(1))?;
         tree.sync()?;
         self.empty(tree)

@@ -29,7 +29,7 @@ const EPOCH_ROUNDS: usize = 8;
 
 /// How long to wait for a store's lock: sled's threads release it only some time after the store is dropped, as does a
 /// process that was just told to stop.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval between attempts.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
@@ -59,7 +59,7 @@ impl Tree {
     /// [`StoreError::Locked`], [`StoreError::Corrupt`] with the remedy, or [`StoreError::Backend`].
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(None);
-        let patience = Instant::now() + LOCK_PATIENCE;
+        let patience = Instant::now() + LOCK_TIMEOUT;
         let (db, file) = loop {
             let opened = open_whole(dir).and_then(|file| Ok((guarded(dir, || config.open())?, file)));
             match opened {

@@ -108,7 +108,7 @@ struct Control {
     committed: u64,
     durable: u64,
     /// A caller waits for the disk.
-    hurry: bool,
+    flush_requested: bool,
     stop: bool,
     /// Why writing has stopped.
     failed: Option<String>,
@@ -246,7 +246,7 @@ impl Shared {
             let mut control = self.control();
             control.writing_bytes = 0;
             control.durable = commits;
-            control.hurry &= control.durable < control.committed;
+            control.flush_requested &= control.durable < control.committed;
             drop(control);
             self.written.notify_all();
             // Dropped here, where no caller waits, since freeing many changes takes time.
@@ -266,7 +266,7 @@ impl Shared {
                 Some(waited) => {
                     let left = self.limits.linger.saturating_sub(waited);
                     let enough = control.pending_bytes + control.pending_large >= self.limits.window;
-                    if enough || left.is_zero() || control.hurry || control.stop {
+                    if enough || left.is_zero() || control.flush_requested || control.stop {
                         break;
                     }
                     control = self.work.wait_timeout(control, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -295,7 +295,7 @@ impl Shared {
     fn unwritten_under(&self, prefix: &[u8], from: &[u8]) -> BTreeMap<Vec<u8>, Option<Value>> {
         let recent = self.windows.read().unwrap_or_else(PoisonError::into_inner);
         let windows = [&*recent.writing, &recent.pending];
-        let changes = windows.into_iter().flat_map(|window| window.under(prefix, from));
+        let changes = windows.into_iter().flat_map(|window| window.range(prefix, from));
         changes.map(|change| (change.key.to_vec(), change.value.map(Stored::to_value))).collect()
     }
 
@@ -408,7 +408,7 @@ impl Store for SledStore {
                 LARGE_BYTES.. => large.next().map_or(Stored::Small(value), Stored::Large),
                 _ => Stored::Small(value),
             });
-            recent.pending.note(Change { key, value, is_new });
+            recent.pending.record(Change { key, value, is_new });
         }
         control.pending_bytes = recent.pending.bytes();
         control.pending_large += large_bytes;
@@ -427,7 +427,7 @@ impl Store for SledStore {
         let wanted = control.committed;
         while control.durable < wanted {
             shared.failure(&control)?;
-            control.hurry = true;
+            control.flush_requested = true;
             shared.work.notify_all();
             control = shared.written.wait(control).unwrap_or_else(PoisonError::into_inner);
         }

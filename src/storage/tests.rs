@@ -210,11 +210,11 @@ fn a_window_replayed_is_the_same() {
                 (Some(true), None) => drop(expected.remove(key)),
                 _ => drop(expected.insert(key, (value.clone(), before.unwrap_or(is_new)))),
             }
-            window.note(Change { key, value: value.as_deref().map(Stored::Small), is_new });
+            window.record(Change { key, value: value.as_deref().map(Stored::Small), is_new });
         }
         let all = |window: &Window| -> Vec<(Vec<u8>, Option<Value>, bool)> {
             let owned = |change: Change<'_>| (change.key.to_vec(), change.value.map(Stored::to_value), change.is_new);
-            window.under(&[], &[]).map(owned).collect()
+            window.range(&[], &[]).map(owned).collect()
         };
         let expected =
             expected.into_iter().map(|(key, (value, is_new))| (key.clone(), value.map(Value::Small), is_new));
@@ -302,7 +302,7 @@ fn readers_see_each_commit_whole_and_at_once_whatever_the_writer_does() {
 }
 
 #[test]
-fn what_is_made_and_spent_before_it_was_written_never_reaches_the_disk() {
+fn coins_made_and_spent_before_a_write_never_reach_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), LAZY).unwrap();
     for round in 0..100u32 {

@@ -52,7 +52,7 @@ pub(super) enum End {
     #[error("too many bad shares")]
     Flood,
     #[error("it does not read what it is sent")]
-    Deaf,
+    WriteTimeout,
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -261,7 +261,7 @@ impl Connection {
         line.push('\n');
         match timeout(WRITE_TIMEOUT, self.writer.write_all(line.as_bytes())).await {
             Ok(written) => Ok(written?),
-            Err(_) => Err(End::Deaf),
+            Err(_) => Err(End::WriteTimeout),
         }
     }
 }

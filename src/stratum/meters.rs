@@ -50,13 +50,13 @@ pub struct Miner {
 
 /// A connection that may be closed for another.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seat {
+pub(super) struct Connected {
     pub(super) number: u64,
     pub(super) peer: SocketAddr,
     /// Since its last accepted share, or since it came.
     pub(super) idle: Duration,
     /// Whether it has had a share accepted lately.
-    pub(super) works: bool,
+    pub(super) is_working: bool,
 }
 
 impl Miner {
@@ -142,11 +142,11 @@ impl Meters {
     }
 
     /// The connections, from which one to close is chosen: see [`super::server`].
-    pub(super) fn seats(&self, working: Duration) -> Vec<Seat> {
+    pub(super) fn seats(&self, working: Duration) -> Vec<Connected> {
         let now = Instant::now();
         let seat = |(number, miner): (&u64, &Miner)| {
             let idle = now.saturating_duration_since(miner.last_share);
-            Seat { number: *number, peer: miner.peer, idle, works: miner.accepted > 0 && idle < working }
+            Connected { number: *number, peer: miner.peer, idle, is_working: miner.accepted > 0 && idle < working }
         };
         lock(&self.miners).iter().map(seat).collect()
     }

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_miners_say() {
+    fn requests_of_miners_are_parsed() {
         let agent = |agent: &str| Ok(Call::Subscribe { agent: agent.to_owned() });
         assert_eq!(
             call(r#"{"id": 1, "method": "mining.subscribe", "params": ["cpuminer/2.5.1"]}"#),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn faults_are_named() {
         for (line, fault, text) in [
             (r#"{"method": "mining.authorize", "params": [5]}"#, Fault::Other, "worker"),
             (r#"{"method": "mining.submit", "params": []}"#, Fault::Other, "worker"),

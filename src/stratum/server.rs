@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 use super::connection::Connection;
 use super::limits::Limits;
-use super::meters::{Meters, Seat};
+use super::meters::{Connected, Meters};
 use crate::runtime::{Handle, Stage};
 
 /// Where and within which bounds to listen.
@@ -116,7 +116,7 @@ async fn accept(listener: TcpListener, handle: Handle, meters: Arc<Meters>, limi
         handles.retain(|_, handle| !handle.is_finished());
         let mut seats = meters.seats(limits.working);
         seats.retain(|seat| handles.contains_key(&seat.number));
-        match place_for(peer, &seats, &limits) {
+        match find_place(peer, &seats, &limits) {
             Place::Free => {}
             Place::After(idlest) => {
                 if let Some(handle) = handles.remove(&idlest) {
@@ -156,14 +156,14 @@ enum Place {
 /// If its address has reached its limit, one of that address's connections is closed; if the server is full, one of the
 /// address with most connections. It closes the idlest, never one that works: silent connections keep no miner out, and
 /// a flood of connections disconnects no miner.
-fn place_for(peer: SocketAddr, seats: &[Seat], limits: &Limits) -> Place {
+fn find_place(peer: SocketAddr, seats: &[Connected], limits: &Limits) -> Place {
     let count = |network: IpAddr| seats.iter().filter(|seat| network_of(seat.peer) == network).count();
     let own = network_of(peer);
     let is_crowded = count(own) >= limits.per_address;
     if !is_crowded && seats.len() < limits.connections {
         return Place::Free;
     }
-    let idle = seats.iter().filter(|seat| !seat.works && (!is_crowded || network_of(seat.peer) == own));
+    let idle = seats.iter().filter(|seat| !seat.is_working && (!is_crowded || network_of(seat.peer) == own));
     let idlest = idle.max_by_key(|seat| (count(network_of(seat.peer)), seat.idle));
     idlest.map_or(Place::None, |seat| Place::After(seat.number))
 }
@@ -183,13 +183,13 @@ mod tests {
     #[test]
     fn the_idlest_of_the_most_crowded_address_gives_way() {
         let limits = Limits { connections: 5, per_address: 3, ..Limits::default() };
-        let seat = |number, peer: &str, idle| Seat {
+        let seat = |number, peer: &str, idle| Connected {
             number,
             peer: SocketAddr::new(peer.parse().unwrap(), 1),
             idle: Duration::from_secs(idle),
-            works: false,
+            is_working: false,
         };
-        let place = |peer: &str, seats: &[Seat]| place_for(seat(0, peer, 0).peer, seats, &limits);
+        let place = |peer: &str, seats: &[Connected]| find_place(seat(0, peer, 0).peer, seats, &limits);
         let mut seats = vec![seat(1, "10.0.0.1", 20), seat(2, "10.0.0.2", 40), seat(3, "10.0.0.1", 30)];
         assert_eq!(place("10.0.0.1", &seats), Place::Free);
         seats.push(seat(4, "::ffff:10.0.0.1", 0));
@@ -198,12 +198,12 @@ mod tests {
         seats.push(seat(5, "2001:db8::1", 50));
         assert_eq!(place("10.0.0.3", &seats), Place::After(3), "of the address that has most");
         // Who works stays.
-        seats[2].works = true;
+        seats[2].is_working = true;
         assert_eq!(place("10.0.0.3", &seats), Place::After(1));
-        seats.iter_mut().for_each(|seat| seat.works = true);
+        seats.iter_mut().for_each(|seat| seat.is_working = true);
         assert_eq!((place("10.0.0.1", &seats), place("10.0.0.3", &seats)), (Place::None, Place::None));
         // A /64 is one customer's.
-        let seats: Vec<Seat> = (1..=3).map(|n| seat(n, &format!("2001:db8::{n}"), 10 - n)).collect();
+        let seats: Vec<Connected> = (1..=3).map(|n| seat(n, &format!("2001:db8::{n}"), 10 - n)).collect();
         assert_eq!(place("2001:db8::ffff:1", &seats), Place::After(1));
         assert_eq!(place("2001:db8:0:1::1", &seats), Place::Free);
     }

@@ -34,7 +34,7 @@ pub struct Session {
     jobs: VecDeque<(u64, Job)>,
     next_job: u64,
     /// The level last sent to the miner.
-    told: Option<Level>,
+    sent_level: Option<Level>,
 }
 
 /// The result of a line.
@@ -73,7 +73,7 @@ impl Session {
             ceiling: Level::HARDEST,
             jobs: VecDeque::new(),
             next_job: 1,
-            told: None,
+            sent_level: None,
         }
     }
 
@@ -94,7 +94,7 @@ impl Session {
 
     /// The level of its newest job.
     pub fn level(&self) -> Level {
-        self.told.unwrap_or(self.vardiff.level())
+        self.sent_level.unwrap_or(self.vardiff.level())
     }
 
     /// Handles a request. `prefix` is that of the network's addresses, `latest` the latest time that a block may have
@@ -178,7 +178,7 @@ impl Session {
         }
         let job = Job::new(template, self.vardiff.level(), self.extranonce1);
         let mut lines = Vec::new();
-        if self.told.replace(job.level()) != Some(job.level()) {
+        if self.sent_level.replace(job.level()) != Some(job.level()) {
             lines.push(notify("mining.set_difficulty", &json!([job.level().difficulty()])));
         }
         let number = self.next_job;

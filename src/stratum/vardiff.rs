@@ -7,13 +7,13 @@ use super::level::Level;
 /// Time that a share should take.
 pub const SHARE_TIME: Duration = Duration::from_secs(5);
 /// Shares after which the rate is known well enough.
-const ENOUGH: u32 = 16;
+const ENOUGH_SHARES: u32 = 16;
 /// Time after which the rate is estimated from any number of shares.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Most steps harder at a time: a much faster machine than expected needs a few adjustments.
-const MOST_UP: i32 = 8;
+const MAX_STEPS_HARDER: i32 = 8;
 /// Most steps easier at a time, because a pause does not mean a slow miner.
-const MOST_DOWN: i32 = 3;
+const MAX_STEPS_EASIER: i32 = 3;
 
 /// Follows one connection's shares. Times are of any steady clock.
 #[derive(Debug)]
@@ -44,12 +44,12 @@ impl Vardiff {
     pub fn adjust(&mut self, now: Duration, ceiling: Level) -> bool {
         let before = self.level;
         let elapsed = now.saturating_sub(self.since);
-        if self.shares >= ENOUGH || elapsed >= PATIENCE {
+        if self.shares >= ENOUGH_SHARES || elapsed >= MAX_WAIT {
             let expected = elapsed.as_secs_f64().max(0.001) / SHARE_TIME.as_secs_f64();
             // None at all counts as half a one.
             let ratio = f64::from(self.shares).max(0.5) / expected;
             let steps = ratio.log2().trunc() as i32;
-            self.level = self.level.harder(steps.clamp(-MOST_DOWN, MOST_UP));
+            self.level = self.level.harder(steps.clamp(-MAX_STEPS_EASIER, MAX_STEPS_HARDER));
             (self.since, self.shares) = (now, 0);
         }
         self.level = self.level.min(ceiling);

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_slipped_into_the_file_is_noticed() {
+    fn a_foreign_key_in_the_file_is_detected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("wallet.json");
         let wallet = Wallet::create(&path, &words(), None, 1, &mut rand::rng()).unwrap();

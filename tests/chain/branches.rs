@@ -92,7 +92,7 @@ fn bodies_may_come_in_any_order_after_headers() {
 }
 
 #[test]
-fn a_body_that_is_not_the_headers_leaves_its_name_alone() {
+fn a_mismatched_body_does_not_invalidate_the_header() {
     let mut chain = open(&Arc::new(MemoryStore::new()));
     let block = Ledger::on(chain.params()).extend(1, 0).remove(0);
     let mut other = block.clone();
@@ -103,7 +103,7 @@ fn a_body_that_is_not_the_headers_leaves_its_name_alone() {
 }
 
 #[test]
-fn an_invalid_block_condemns_its_descendants_and_the_old_branch_comes_back() {
+fn an_invalid_block_invalidates_its_descendants_and_the_old_branch_returns() {
     let store = Arc::new(MemoryStore::new());
     let mut chain = open(&store);
     let params = chain.params().clone();

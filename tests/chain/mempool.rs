@@ -322,7 +322,7 @@ fn other_network(coin: (OutPoint, u64)) -> Transaction {
 }
 
 #[test]
-fn what_depends_on_the_tip_is_nobodys_fault() {
+fn rules_that_depend_on_the_tip_blame_no_peer() {
     let world = World::new(Limits::default());
     let a = world.coin(0);
     let blame = |tx: &Transaction| {

@@ -179,7 +179,7 @@ fn a_saved_pool_comes_back_whole() {
 }
 
 #[test]
-fn what_was_saved_is_checked_again() {
+fn saved_transactions_are_checked_again() {
     let ledger = Ledger::new(funded(1..=2, 10 * COIN));
     let mut world = follower(&ledger);
     let tx = ledger.payment(&[ledger.allocation(1)], vec![Output::pay(public(3), Amount::from_grains(COIN))]);
@@ -264,7 +264,7 @@ fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
 }
 
 #[test]
-fn with_a_bad_orphan_its_senders_others_go_and_nobody_elses() {
+fn a_bad_orphan_drops_only_its_senders_orphans() {
     let ledger = Ledger::new(funded(1..=2, 10 * COIN));
     let mut world = follower(&ledger);
     let parent = parent(&ledger);

@@ -123,7 +123,7 @@ impl Comparing {
 type Act<'a> = dyn Fn(&mut Chain) -> Result<(), ChainError> + 'a;
 
 #[test]
-fn readers_see_nothing_that_the_store_has_not() {
+fn readers_see_only_stored_blocks() {
     let store = Arc::new(Comparing::default());
     let guard = store.clone();
     let guarded = Guarded { inner: store.inner.clone(), guard: move || guard.guard() };

@@ -395,7 +395,7 @@ fn networks() {
 
 /// What a command did stays done where its stdout takes nothing: the error says what that is.
 #[test]
-fn what_was_done_is_told_although_stdout_is_full() {
+fn a_done_payment_is_reported_although_stdout_is_full() {
     let (place, node, address) = regtest();
     node.generate(3, &address);
     let txid = node.call("getblock", &[node.call("getblockhash", &[2.into()])])["tx"][0].as_str().unwrap().to_owned();

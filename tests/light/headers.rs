@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cairn::consensus::error::RuleError;
 use cairn::consensus::params::{GenesisSpec, Params, Retarget};
-use cairn::light::{Config, Headers, Notice, Standing};
+use cairn::light::{Config, Headers, Notice, PeerStatus};
 use cairn::p2p::Reason;
 use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
@@ -32,7 +32,7 @@ fn bent(mut change: impl FnMut(&mut Header) + 'static) -> Lie {
 }
 
 #[test]
-fn the_chain_with_most_work_wins_whoever_has_it() {
+fn the_chain_with_most_work_wins_from_any_peer() {
     let params = params();
     let mut short = Ledger::on(&params);
     let blocks = short.extend(30, 1);
@@ -47,11 +47,11 @@ fn the_chain_with_most_work_wins_whoever_has_it() {
         world.sync();
         assert_eq!((world.light.chain().height(), world.light.chain().tip_hash()), (31, best[30].hash()));
         let reports = world.light.reports();
-        let standings: Vec<&Standing> = reports.iter().map(|report| &report.standing).collect();
-        let other = Standing::OtherBranch { height: 30, hash: blocks[29].hash() };
-        let expected = if order == [0, 1] { [&other, &Standing::Agrees] } else { [&Standing::Agrees, &other] };
+        let standings: Vec<&PeerStatus> = reports.iter().map(|report| &report.standing).collect();
+        let other = PeerStatus::OtherBranch { height: 30, hash: blocks[29].hash() };
+        let expected = if order == [0, 1] { [&other, &PeerStatus::Agrees] } else { [&PeerStatus::Agrees, &other] };
         assert_eq!(standings[..2], expected);
-        assert_eq!(*standings[2], Standing::Behind { height: 20 });
+        assert_eq!(*standings[2], PeerStatus::Behind { height: 20 });
         assert!(world.goodbyes.is_empty(), "none of this is a lie");
     }
 }
@@ -179,7 +179,7 @@ fn asert_blocks(params: &Arc<Params>, count: u32) -> Vec<cairn::primitives::bloc
 }
 
 #[test]
-fn who_claims_more_than_he_has_is_found_out() {
+fn a_false_claim_of_work_is_detected() {
     let params = params();
     let blocks = Ledger::on(&params).extend(5, 1);
     let mut world = World::new(&params, 2, Config::default());
@@ -229,7 +229,7 @@ fn silent_peers_are_left_for_others() {
 }
 
 #[test]
-fn a_header_from_the_future_waits_and_nobody_is_blamed() {
+fn a_header_from_the_future_waits_and_no_peer_is_blamed() {
     let params = params();
     let mut branch = Ledger::on(&params);
     let mut blocks = branch.extend(4, 1);

@@ -196,7 +196,7 @@ fn false_proofs_are_told_from_true_ones() {
 }
 
 #[test]
-fn what_could_be_an_inner_node_is_no_transaction() {
+fn a_possible_inner_node_is_no_transaction() {
     let params = params();
     let mut branch = Ledger::on(&params);
     // 64 bytes that are both a transaction and two hashes: a miner can make such a block, and nodes would refuse it.

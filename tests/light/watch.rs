@@ -91,7 +91,7 @@ fn payments_and_spends_are_found_and_no_peer_learns_the_keys() {
 }
 
 #[test]
-fn what_is_reorganised_away_is_told_and_what_comes_back_too() {
+fn reorganised_payments_are_reported_both_ways() {
     let (mut branch, _) = branch();
     let params = branch.params.clone();
     let mut rival = branch.clone();

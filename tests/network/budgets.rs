@@ -430,7 +430,7 @@ fn a_transaction_of_the_mempool_is_not_hashed_again_with_its_block() {
 
 /// Twenty that ask for dear answers and one that asks for a cheap one: the cheap one does not wait for the others.
 #[test]
-fn who_asks_little_is_answered_before_who_asks_much() {
+fn a_small_request_is_answered_before_large_ones() {
     let mut bench = full_node();
     let greedy: Vec<PeerId> = (1..=20).map(|n| bench.guest(&format!("10.0.{n}.1:5"))).collect();
     let modest = bench.guest("10.1.0.1:5");

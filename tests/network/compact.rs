@@ -14,7 +14,7 @@ use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::tx::Transaction;
-use cairn::sim::{Sim, Weather};
+use cairn::sim::{NetworkConditions, Sim};
 
 use crate::connections::{Bench, reasons, sent, sent_to};
 use crate::{Seed, mine, network, params, payment};
@@ -138,7 +138,7 @@ fn a_block_whose_transactions_are_here_takes_no_round_more() {
 }
 
 #[test]
-fn what_is_missing_is_asked_for_in_one_round() {
+fn missing_transactions_are_requested_in_one_round() {
     for has in [&[][..], &[2], &[1, 3]] {
         let mut stage = Stage::with_pusher(2);
         stage.has(has);
@@ -156,7 +156,7 @@ fn what_is_missing_is_asked_for_in_one_round() {
 
 /// A transaction that was replaced here, and one that waits for its parent, are at hand.
 #[test]
-fn what_was_replaced_and_orphans_are_looked_at() {
+fn replaced_transactions_and_orphans_are_at_hand() {
     let mut stage = Stage::with_pusher(1);
     stage.has(&[1]);
     let better = payment(&params(), 1, 500_000);
@@ -290,7 +290,7 @@ fn other_transactions_than_those_asked_for() {
 }
 
 #[test]
-fn collisions_are_nobodys_fault_and_the_block_comes_whole() {
+fn collisions_blame_no_peer_and_the_block_comes_whole() {
     let twice = |_: &Stage, compact: &mut CompactBlock| compact.short_ids[1] = compact.short_ids[0];
     // The short id of a transaction that is here and not in the block.
     let another = |stage: &Stage, compact: &mut CompactBlock| {
@@ -410,7 +410,7 @@ fn places_that_cannot_be() {
 
 /// Nodes that found each other and push each other blocks.
 fn settled_network(seed: u64) -> Sim {
-    let mut sim = network(8, Weather::default(), seed);
+    let mut sim = network(8, NetworkConditions::default(), seed);
     sim.run_for(Duration::from_secs(20));
     for node in 0..8 {
         mine(&mut sim, node, 1);

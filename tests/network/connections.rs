@@ -150,7 +150,7 @@ fn hello_comes_first_and_once() {
 }
 
 #[test]
-fn whoever_says_nothing_has_to_go() {
+fn a_silent_miner_is_disconnected() {
     let mut bench = Bench::new(Config::default());
     bench.inbound("10.0.0.1:5");
     assert_eq!(reasons(&bench.after(HANDSHAKE_TIMEOUT - Duration::from_millis(1))), []);
@@ -158,7 +158,7 @@ fn whoever_says_nothing_has_to_go() {
 }
 
 #[test]
-fn what_is_no_message_is_banned_except_on_loopback() {
+fn malformed_messages_ban_except_on_loopback() {
     let mut bench = Bench::new(Config::default());
     let error = FrameError::TooLong { kind: Kind::Headers as u8, got: u32::MAX as usize, max: 160_008 };
     for (address, banned) in [("10.0.0.1:5", 1), ("127.0.0.1:5", 0)] {
@@ -272,7 +272,7 @@ fn a_greedy_peer_gets_one_portion_at_a_time() {
 }
 
 #[test]
-fn what_peers_say_of_themselves_is_made_printable() {
+fn peers_texts_are_made_printable() {
     let mut bench = Bench::new(Config::default());
     bench.guest("10.0.0.1:5");
     assert_eq!(bench.node.peers(bench.now)[0].user_agent, "/by hand?/");
@@ -385,7 +385,7 @@ fn of_two_that_one_side_dialled_the_older_stays_if_it_is_alive() {
 }
 
 #[test]
-fn a_refused_duplicate_takes_nobodys_place() {
+fn a_refused_duplicate_evicts_no_peer() {
     let (_, smaller, _) = rivals();
     let config = Config { id: NodeId([0x80; 32]), max_inbound: 20, ..Config::default() };
     let mut bench = Bench::new(config);
@@ -421,7 +421,7 @@ fn ones_own_id_is_oneself() {
 }
 
 #[test]
-fn at_a_seed_with_an_id_nobody_else_will_do() {
+fn a_seed_with_an_id_accepts_no_other() {
     let (mut bench, smaller, _) = rivals();
     let seed: SocketAddr = "10.0.0.7:7331".parse().unwrap();
     bench.node.add_seed(bench.now, seed, Some(smaller));
@@ -435,7 +435,7 @@ fn at_a_seed_with_an_id_nobody_else_will_do() {
 }
 
 #[test]
-fn who_has_to_be_at_an_address_takes_the_place_of_whoever_was_met_there() {
+fn a_required_id_replaces_another_node_at_its_address() {
     let (mut bench, smaller, larger) = rivals();
     let address: SocketAddr = "10.0.0.7:7331".parse().unwrap();
     bench.node.connect_once(bench.now, address, None);

@@ -13,7 +13,7 @@ use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::search::{Found, Outcome};
 use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerId, Protocol, Reason};
 use cairn::primitives::target::Work;
-use cairn::sim::{Script, Sim, Weather};
+use cairn::sim::{NetworkConditions, Script, Sim};
 use cairn::storage::{MemoryStore, Store};
 
 use crate::connections::{Bench, dials, hello, id, reasons, sent};
@@ -21,7 +21,7 @@ use crate::{Seed, mine, params, settles};
 
 /// A network of `n` nodes, of which each knows the first and no other.
 fn joined_through_one(n: usize, seed: u64) -> Sim {
-    let mut sim = Sim::new(params(), Weather::default(), seed);
+    let mut sim = Sim::new(params(), NetworkConditions::default(), seed);
     sim.add_node(&[]).unwrap();
     for _ in 1..n {
         sim.add_node(&[0]).unwrap();
@@ -189,7 +189,7 @@ fn liars_with_made_up_contacts_are_not_believed() {
 /// The nearest to a key are all one attacker's, who name each other only: lookups find them, as they must, and the honest
 /// node that is nearest too, whose place in the tables of others they cannot take.
 #[test]
-fn a_wall_of_sybils_hides_nobody_that_is_known() {
+fn a_flood_of_sybils_hides_no_known_node() {
     let seed = Seed::new(64);
     let honest = 40;
     let mut sim = joined_through_one(honest, seed.0);
@@ -227,15 +227,15 @@ fn an_eclipsed_node_keeps_those_it_chose() {
     let seed = Seed::new(65);
     let mut sim = joined_through_one(30, seed.0);
     sim.run_for(Duration::from_secs(60));
-    let gang: Vec<Contact> = (30..130).map(|n| Contact { id: Sim::id(n), address: Sim::address(n) }).collect();
+    let colluders: Vec<Contact> = (30..130).map(|n| Contact { id: Sim::id(n), address: Sim::address(n) }).collect();
     for n in 30..130 {
-        let mut told = gang.clone();
+        let mut told = colluders.clone();
         told.rotate_left(n - 30);
         told.truncate(K);
         sim.add_script(teller(Some(Sim::address(4)), move |_| Some(told.clone())));
     }
     sim.run_for(Duration::from_secs(300));
-    let is_gang = |id: &NodeId| gang.iter().any(|contact| contact.id == *id);
+    let is_gang = |id: &NodeId| colluders.iter().any(|contact| contact.id == *id);
     let peers = sim.node(4).unwrap().peers(sim.now());
     let outbound: Vec<_> = peers.iter().filter(|peer| peer.direction == Direction::Outbound).collect();
     let inbound = peers.iter().filter(|peer| peer.direction == Direction::Inbound && is_gang(&peer.node)).count();
@@ -247,7 +247,7 @@ fn an_eclipsed_node_keeps_those_it_chose() {
 }
 
 #[test]
-fn floods_and_answers_that_nobody_asked_for_are_offences() {
+fn floods_and_unsolicited_answers_are_offences() {
     let mut bench = Bench::new(Config::default());
     let peer = bench.guest("10.0.0.1:5");
     let target = NodeId([1; 32]);
@@ -348,7 +348,7 @@ fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
 
 /// Addresses heard of are tried one by one, and those where nobody is are dropped.
 #[test]
-fn feelers_sort_what_was_heard() {
+fn feelers_test_announced_addresses() {
     let seed = Seed::new(66);
     let mut sim = joined_through_one(10, seed.0);
     let asked = Arc::new(AtomicUsize::new(0));

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use cairn::record::{Ending, Reader, Recorder, State, replay};
-use cairn::sim::{Sim, Weather};
+use cairn::sim::{NetworkConditions, Sim};
 
 use crate::{Seed, mine, network, params, payment, settles};
 
 #[test]
 fn after_a_partition_the_heavier_side_wins_and_payments_return() {
     let seed = Seed::new(10);
-    let mut sim = network(30, Weather::default(), seed.0);
+    let mut sim = network(30, NetworkConditions::default(), seed.0);
     sim.run_for(Duration::from_secs(30));
     mine(&mut sim, 0, 5);
     assert!(sim.run_until(Duration::from_secs(10), Sim::is_converged));
@@ -50,7 +50,7 @@ fn after_a_partition_the_heavier_side_wins_and_payments_return() {
 #[test]
 fn silent_connections_are_noticed_while_the_partition_lasts() {
     let seed = Seed::new(11);
-    let mut sim = network(10, Weather::default(), seed.0);
+    let mut sim = network(10, NetworkConditions::default(), seed.0);
     sim.run_for(Duration::from_secs(30));
     let cut: Vec<usize> = (5..10).collect();
     sim.partition(&[&[], &cut]);
@@ -72,7 +72,7 @@ fn silent_connections_are_noticed_while_the_partition_lasts() {
 #[test]
 fn a_crashed_node_comes_back_to_what_it_had_and_catches_up() {
     let seed = Seed::new(12);
-    let mut sim = network(12, Weather::default(), seed.0);
+    let mut sim = network(12, NetworkConditions::default(), seed.0);
     sim.set_mining(Some(Duration::from_secs(2)));
     // Address books are saved every minute, and written half a second later at the latest.
     sim.run_for(Duration::from_secs(61));
@@ -91,7 +91,7 @@ fn a_crashed_node_comes_back_to_what_it_had_and_catches_up() {
 #[test]
 fn the_network_outlives_the_node_that_it_was_joined_through() {
     let seed = Seed::new(13);
-    let mut sim = network(12, Weather::default(), seed.0);
+    let mut sim = network(12, NetworkConditions::default(), seed.0);
     sim.run_for(Duration::from_secs(60));
     sim.crash(0).unwrap();
     sim.run_for(Duration::from_secs(30));
@@ -109,7 +109,8 @@ fn a_recorded_node_under_faults_does_the_same_again() {
     let seed = Seed::new(14);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("node.rec");
-    let mut sim = network(10, Weather { loss: 0.02, resets: 0.000_5, ..Weather::default() }, seed.0);
+    let mut sim =
+        network(10, NetworkConditions { loss: 0.02, resets: 0.000_5, ..NetworkConditions::default() }, seed.0);
     sim.set_mining(Some(Duration::from_secs(3)));
     sim.run_for(Duration::from_secs(60));
     sim.crash(4).unwrap();

@@ -13,7 +13,7 @@ use cairn::primitives::gcs::{Filter, filter_header};
 use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256};
 use cairn::primitives::keys::PublicKey;
 use cairn::primitives::tx::Output as TxOutput;
-use cairn::sim::{Sim, Weather};
+use cairn::sim::{NetworkConditions, Sim};
 
 use crate::connections::{Bench, hello, sent};
 use crate::liars::liar;
@@ -35,7 +35,7 @@ struct Walk {
 fn a_client_finds_its_payments_by_filters_alone() {
     let seed = Seed::new(70);
     let params = params();
-    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed.0);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, 1_990);
     let tx = payment(&params, 1, 1_000);
@@ -126,7 +126,7 @@ fn filters(outputs: &[Output]) -> Vec<Vec<(BlockHash, Vec<u8>)>> {
 }
 
 #[test]
-fn what_is_not_on_the_best_chain_is_answered_with_nothing_and_too_much_is_an_offence() {
+fn filters_off_the_best_chain_are_empty_and_too_many_are_an_offence() {
     let (mut bench, peer) = stage(2_000);
     let stale = hash_at(&bench, 2_000);
     bench.node.invalidate(bench.now, &stale).unwrap();
@@ -154,7 +154,7 @@ fn what_is_not_on_the_best_chain_is_answered_with_nothing_and_too_much_is_an_off
 }
 
 #[test]
-fn answers_that_nobody_asked_for_count_against_the_sender() {
+fn unsolicited_answers_are_offences() {
     let (mut bench, peer) = stage(1);
     let headers = Message::FilterHeaders { stop: BlockHash::ZERO, previous: FilterHeader::ZERO, hashes: Vec::new() };
     for (times, message) in [(1, headers), (2, Message::Filters(Vec::new()))] {

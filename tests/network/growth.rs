@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use cairn::p2p::Event;
-use cairn::sim::{Sim, Weather};
+use cairn::sim::{NetworkConditions, Sim};
 
 use crate::{Seed, network, params, payment, settles};
 
 #[test]
 fn fifty_nodes_find_each_other_and_keep_one_chain() {
     let seed = Seed::new(5);
-    let mut sim = network(50, Weather::default(), seed.0);
+    let mut sim = network(50, NetworkConditions::default(), seed.0);
     let found = sim.run_until(Duration::from_secs(60), |sim| {
         sim.nodes().all(|(_, node)| {
             let (inbound, outbound) = node.connection_counts();
@@ -39,7 +39,7 @@ fn fifty_nodes_find_each_other_and_keep_one_chain() {
 #[test]
 fn a_block_is_everywhere_within_a_second() {
     let seed = Seed::new(2);
-    let mut sim = network(50, Weather::default(), seed.0);
+    let mut sim = network(50, NetworkConditions::default(), seed.0);
     sim.run_for(Duration::from_secs(60));
     for node in [0, 17, 49] {
         let start = sim.now().mono;
@@ -56,8 +56,13 @@ fn a_block_is_everywhere_within_a_second() {
 #[test]
 fn bad_weather_delays_but_does_not_divide() {
     let seed = Seed::new(3);
-    let weather = Weather { loss: 0.02, resets: 0.002, jitter: Duration::from_millis(100), ..Weather::default() };
-    let mut sim = network(30, weather, seed.0);
+    let conditions = NetworkConditions {
+        loss: 0.02,
+        resets: 0.002,
+        jitter: Duration::from_millis(100),
+        ..NetworkConditions::default()
+    };
+    let mut sim = network(30, conditions, seed.0);
     sim.run_for(Duration::from_secs(30));
     sim.set_mining(Some(Duration::from_secs(4)));
     for (n, node) in (1..=10).zip(0..) {
@@ -79,8 +84,8 @@ fn bad_weather_delays_but_does_not_divide() {
 #[test]
 fn a_seed_repeats_its_run_to_the_last_message() {
     let run = |seed| {
-        let weather = Weather { loss: 0.05, resets: 0.005, ..Weather::default() };
-        let mut sim = network(20, weather, seed);
+        let conditions = NetworkConditions { loss: 0.05, resets: 0.005, ..NetworkConditions::default() };
+        let mut sim = network(20, conditions, seed);
         sim.set_mining(Some(Duration::from_secs(3)));
         sim.run_for(Duration::from_secs(20));
         sim.partition(&[&[1, 2, 3, 4, 5], &[6, 7, 8, 9]]);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cairn::p2p::kad::{ALPHA, Contact, K, Lookup, NodeId, Noted, REFRESH_INTERVAL, Table};
+use cairn::p2p::kad::{ALPHA, Contact, Insertion, K, Lookup, NodeId, REFRESH_INTERVAL, Table};
 use cairn::primitives::time::MonoTime;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -39,7 +39,7 @@ impl Network {
     /// A node has heard of another from itself; if that wants the place of a third, this is asked whether it is there.
     fn meet(&mut self, node: NodeId, other: Contact) {
         let Some(table) = self.tables.get_mut(&node) else { return };
-        if let Noted::Full { ping: Some(oldest) } = table.answered(self.now, other) {
+        if let Insertion::Full { ping: Some(oldest) } = table.answered(self.now, other) {
             let lives = self.living.contains(&oldest);
             if lives {
                 table.answered(self.now, oldest);
@@ -51,7 +51,7 @@ impl Network {
 
     fn look(&mut self, source: Contact, target: NodeId) -> Vec<Contact> {
         let table = self.tables.get_mut(&source.id).unwrap();
-        table.looked_for(self.now, &target);
+        table.record_lookup(self.now, &target);
         let mut lookup = Lookup::new(source.id, target, K, ALPHA, table.closest(&target, K));
         while !lookup.is_done() {
             let contact = lookup.ask(self.now).unwrap();

@@ -15,7 +15,7 @@ use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::header::Header;
 use cairn::primitives::target::Bits;
 use cairn::primitives::tx::Transaction;
-use cairn::sim::{Script, Sim, Weather};
+use cairn::sim::{NetworkConditions, Script, Sim};
 
 use crate::{Seed, mine, params, payment, spend};
 use cairn_testkit::Ledger;
@@ -69,7 +69,7 @@ pub(crate) fn liar(
 /// first, and the honest node some seconds later.
 pub(crate) fn stage(seed: u64, blocks: u32, script: impl FnOnce(&Sim, &Arc<Params>) -> Script) -> Sim {
     let params = params();
-    let mut sim = Sim::new(params.clone(), Weather::default(), seed);
+    let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, blocks);
     let script = script(&sim, &params);
@@ -263,7 +263,7 @@ fn silence_when_asked_for_bodies() {
 fn headers_with_little_work() {
     let seed = Seed::new(37);
     let params = params();
-    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed.0);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, 2_200);
     let blocks = Ledger::on(&params).extend(MAX_HEADERS as u32, 0);
@@ -288,7 +288,7 @@ fn headers_with_little_work() {
 fn headers_with_little_work_and_a_great_claim() {
     let seed = Seed::new(48);
     let params = params();
-    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed.0);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, 400);
     let mut batch: Vec<Header> = Ledger::on(&params).extend(200, 0).iter().map(|block| block.header).collect();
@@ -309,7 +309,7 @@ fn headers_with_little_work_and_a_great_claim() {
 fn a_deep_fork_with_more_work_goes_through() {
     let seed = Seed::new(38);
     let params = params();
-    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed.0);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, 2_200);
     let mut ledger = Ledger::on(&params);
@@ -340,7 +340,7 @@ fn another_network_and_another_age() {
 #[test]
 fn ones_own_address() {
     let seed = Seed::new(40);
-    let mut sim = Sim::new(params(), Weather::default(), seed.0);
+    let mut sim = Sim::new(params(), NetworkConditions::default(), seed.0);
     sim.add_node(&[0]).unwrap();
     sim.run_for(Duration::from_secs(120));
     let ended = sim.events(0).iter().filter_map(|(_, event)| match event {
@@ -382,7 +382,7 @@ fn announcements_without_end() {
 }
 
 #[test]
-fn bodies_that_nobody_asked_for() {
+fn unsolicited_bodies() {
     let seed = Seed::new(42);
     let sim = stage(seed.0, 20, |_, params| {
         // Stale blocks of a branch with little work.
@@ -497,7 +497,7 @@ fn a_better_header_whose_body_never_comes() {
 fn one_node_cannot_take_all_places() {
     let seed = Seed::new(47);
     let params = params();
-    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed.0);
     let config = Config { max_inbound: 8, ..Config::default() };
     sim.add_node_with(config).unwrap();
     let hello = boast(&params);

@@ -7,7 +7,7 @@ use cairn::p2p::lowwork::{MARGIN_BLOCKS, max_length};
 use cairn::p2p::message::{MAX_HEADERS, Message};
 use cairn::primitives::block::Block;
 use cairn::primitives::header::Header;
-use cairn::sim::{Script, Sim, Weather};
+use cairn::sim::{NetworkConditions, Script, Sim};
 
 use crate::liars::{boast, liar};
 use crate::{Seed, mine, params};
@@ -44,7 +44,7 @@ fn known_headers_prove_nothing() {
     const KNOWN: usize = MAX_HEADERS - 1;
     let seed = Seed::new(61);
     let params = params();
-    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed.0);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, HEIGHT);
 
@@ -72,11 +72,11 @@ fn known_headers_prove_nothing() {
 /// A liar proves one branch and, when it is asked to show it again, shows another of no work, in answers as large as those
 /// of the first.
 #[test]
-fn what_a_branch_proves_is_not_spent_on_another() {
+fn a_proof_of_work_covers_only_its_branch() {
     const HEIGHT: u32 = 2_200;
     let seed = Seed::new(62);
     let params = params();
-    let mut sim = Sim::new(params.clone(), Weather::default(), seed.0);
+    let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed.0);
     sim.add_node(&[]).unwrap();
     mine(&mut sim, 0, HEIGHT);
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use cairn::consensus::params::Params;
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
-use cairn::sim::{Sim, Weather};
+use cairn::sim::{NetworkConditions, Sim};
 use cairn_testkit::{funded, genesis_coin, key, public, sign, unsigned};
 
 /// Names the seed of a run when it fails. `CAIRN_SEED` sets another.
@@ -60,8 +60,8 @@ fn spend(params: &Params, outpoint: OutPoint, spent: &Output, from: u8, to: u8, 
 }
 
 /// A network of `n` nodes, each of which knows the first and one other.
-fn network(n: usize, weather: Weather, seed: u64) -> Sim {
-    let mut sim = Sim::new(params(), weather, seed);
+fn network(n: usize, conditions: NetworkConditions, seed: u64) -> Sim {
+    let mut sim = Sim::new(params(), conditions, seed);
     for node in 0..n {
         let seeds = if node == 0 { vec![] } else { vec![0, node / 2] };
         sim.add_node(&seeds).unwrap();

@@ -59,7 +59,7 @@ fn news_is_pushed_to_three_and_announced_to_the_rest() {
 }
 
 #[test]
-fn what_is_pushed_goes_on_and_what_was_announced_is_only_announced() {
+fn a_pushed_transaction_is_pushed_and_an_announced_one_announced() {
     let (mut bench, peers) = bench(8);
     let (tx, other) = (payment(&params(), 1, 1_000), payment(&params(), 2, 1_000));
     let outputs = push(&mut bench, peers[0], &tx);
@@ -127,7 +127,7 @@ fn pushes_until_banned(bench: &mut Bench, peer: PeerId, mut next: impl FnMut(u32
 }
 
 #[test]
-fn known_ones_are_borne_within_an_allowance() {
+fn known_pushes_are_tolerated_within_an_allowance() {
     let (mut bench, peers) = bench(3);
     let tx = payment(&params(), 1, 1_000);
     push(&mut bench, peers[0], &tx);

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use cairn::p2p::Config;
 use cairn::sim::units::Latency;
-use cairn::sim::{Sim, Weather};
+use cairn::sim::{NetworkConditions, Sim};
 
 use crate::{Seed, mine, network, params, settles};
 
 /// 50 ms each way, so that every needless round trip shows.
-fn far() -> Weather {
-    Weather {
+fn far() -> NetworkConditions {
+    NetworkConditions {
         latency: Latency::Uniform(Duration::from_millis(50), Duration::from_millis(50)),
         jitter: Duration::ZERO,
-        ..Weather::default()
+        ..NetworkConditions::default()
     }
 }
 

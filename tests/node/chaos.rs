@@ -120,7 +120,7 @@ fn a_slow_link_is_as_slow_as_it_is_told_to_be() {
 }
 
 #[test]
-fn what_a_lossy_link_drops_is_made_good_later() {
+fn lost_messages_are_recovered() {
     let star = Star::new();
     let before = star.mine(1);
     reaches(&star.b, &before);

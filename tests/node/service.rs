@@ -43,7 +43,7 @@ fn funded() -> (Place, Node) {
 }
 
 #[test]
-fn a_node_works_on_whatever_becomes_of_its_stderr() {
+fn a_node_survives_the_loss_of_its_stderr() {
     let gone = || {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -72,7 +72,7 @@ fn a_node_works_on_whatever_becomes_of_its_stderr() {
 }
 
 #[test]
-fn a_testnet_works_on_when_nobody_reads_what_it_shows() {
+fn a_testnet_runs_without_a_reader() {
     let place = Place::new();
     let (_reader, stdout) = full_pipe(true);
     let mut command = place.command("net", &["testnet", "--nodes", "1", "--until-height", "3", "--json"]);
@@ -257,7 +257,7 @@ fn miner(node: &Node) -> Miner {
 }
 
 #[test]
-fn a_node_whose_disk_is_full_stops_whoever_makes_the_blocks_and_comes_back() {
+fn a_node_stops_on_a_full_disk_and_recovers() {
     let place = Place::new();
     let Some(disk) = Disk::mount(32 << 20) else { return };
     place.link("node", disk.path());

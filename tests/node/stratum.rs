@@ -215,7 +215,7 @@ fn a_worker_has_an_address_and_perhaps_a_name() {
 }
 
 #[test]
-fn what_is_no_share_is_refused_by_number() {
+fn a_bad_share_is_refused_by_its_number() {
     let place = Place::with(HARD, |_| ());
     let mut miner = place.connect();
     miner.worker = place.address(1);
@@ -364,7 +364,7 @@ fn difficulty_follows_the_miner() {
 }
 
 #[test]
-fn who_floods_or_says_nothing_until_closed() {
+fn floods_and_silence_close_the_connection() {
     let place = Place::with(HARD, |limits| {
         limits.offences = 10;
         limits.setup = Duration::from_secs(1);
@@ -407,7 +407,7 @@ fn miner_from(place: &Place, from: &str, n: u8) -> Miner {
 }
 
 #[test]
-fn silent_miners_of_one_address_keep_nobody_out() {
+fn silent_miners_of_one_address_block_no_other() {
     let place = Place::with(HARD, |limits| {
         limits.connections = 12;
         limits.per_address = 4;
@@ -433,7 +433,7 @@ fn silent_miners_of_one_address_keep_nobody_out() {
 }
 
 #[test]
-fn who_works_does_not_give_way() {
+fn a_working_miner_is_not_evicted() {
     let place = Place::with(HARD, |limits| limits.connections = 3);
     let mut miners: Vec<Miner> = (1..=3).map(|n| place.connect_with_easy_shares(n)).collect();
     for miner in &mut miners {

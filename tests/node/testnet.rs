@@ -278,7 +278,7 @@ fn the_board_is_played_with_keys_and_mouse() {
 }
 
 #[test]
-fn wrong_input_is_told() {
+fn wrong_input_is_reported() {
     let place = Place::new();
     done(testnet(&place, &["--genesis", "genesis.json"])).fails(1, "makes a genesis.json of its own");
     done(testnet(&place, &["--nodes", "0"])).fails(2, "0 is not in 1..=64");

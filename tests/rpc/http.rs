@@ -299,7 +299,7 @@ fn limits_hold() {
 }
 
 #[test]
-fn those_who_wait_leave_room_for_others_and_are_let_go_at_the_end() {
+fn waiting_callers_leave_room_and_end_with_the_server() {
     let fixture = Fixture::new();
     let wait = r#"{"method":"waitforblockheight","params":[1],"id":1}"#;
     let brief = json!({ "method": "waitforblockheight", "params": [1, 1], "id": 1 }).to_string();

@@ -68,7 +68,7 @@ fn post_public(fixture: &Fixture, body: &str) -> String {
 }
 
 #[test]
-fn callers_who_never_read_hold_bounded_memory_and_keep_nobody_out() {
+fn stuck_callers_hold_bounded_memory_and_block_no_other() {
     const CONNECTIONS: usize = 256;
     let fixture = Fixture::new();
     let hashes = fixture.generate(fixture.params.coinbase_maturity + 2, 1);

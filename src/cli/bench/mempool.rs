@@ -21,27 +21,27 @@ use crate::storage::MemoryStore;
 /// Transactions that go from one node to another: as many as a node tells a new peer of.
 const RELAYED: u32 = 20_000;
 /// Transactions that the pool is given at a time, by itself and over RPC.
-const GIVEN: usize = 5_000;
+const SUBMITTED: usize = 5_000;
 const ROUNDS: u32 = 3;
 /// Interval of polling the pool.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Connections over which RPC is called at the same time.
 const CONNECTIONS: usize = 8;
 
 pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     let (params, mut coins) = payments::network(RELAYED)?;
-    let checks = payments::signature_checks(&params, &coins[..GIVEN]);
+    let checks = payments::signature_checks(&params, &coins[..SUBMITTED]);
     let payments = payments::payments(&params, &mut coins);
     let chain = Chain::open(params.clone(), Arc::new(MemoryStore::new()))?;
     let times = shortest(
         ROUNDS,
         &mut [
             Box::new(|| assert!(checks.iter().all(SignatureCheck::holds))),
-            Box::new(|| admit(&params, &chain, &payments[..GIVEN])),
+            Box::new(|| admit(&params, &chain, &payments[..SUBMITTED])),
         ],
     );
     let rate = |time: Duration, count: usize| count as f64 / time.as_secs_f64();
-    let (signatures, admission) = (rate(times[0], GIVEN), rate(times[1], GIVEN));
+    let (signatures, admission) = (rate(times[0], SUBMITTED), rate(times[1], SUBMITTED));
     let mut figures = vec![Figure::rate("admitted by the pool alone".to_owned(), admission, "tx/s", signatures)];
     let (relayed, called) = tokio::runtime::Runtime::new()?.block_on(nodes(&params, payments))?;
     figures.push(Figure::rate("from a peer over loopback".to_owned(), relayed, "tx/s", admission));
@@ -65,13 +65,13 @@ fn admit(params: &Arc<Params>, chain: &Chain, payments: &[(Txid, Transaction)]) 
 
 /// Transactions a second that a node takes from a peer which has them when it connects, and over RPC.
 async fn nodes(params: &Arc<Params>, payments: Vec<(Txid, Transaction)>) -> anyhow::Result<(f64, Vec<(usize, f64)>)> {
-    let requests: Vec<Vec<u8>> = payments[..2 * GIVEN]
+    let requests: Vec<Vec<u8>> = payments[..2 * SUBMITTED]
         .iter()
         .map(|(_, tx)| node::call("sendrawtransaction", &[json!(hex::encode(codec::encode(tx)))]))
         .collect();
     let first = Node::start(params).await?;
     let mut called = Vec::new();
-    for (connections, requests) in [1, CONNECTIONS].into_iter().zip(requests.chunks(GIVEN)) {
+    for (connections, requests) in [1, CONNECTIONS].into_iter().zip(requests.chunks(SUBMITTED)) {
         let took = first.answer_all(connections, requests).await?;
         called.push((connections, requests.len() as f64 / took.as_secs_f64()));
     }
@@ -83,7 +83,7 @@ async fn nodes(params: &Arc<Params>, payments: Vec<(Txid, Transaction)>) -> anyh
     let start = Instant::now();
     second.connect(&first).await?;
     while second.handle().read(|node, _| node.mempool().len()).await? < count {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     let relayed = count as f64 / start.elapsed().as_secs_f64();
     second.stop().await?;

@@ -18,7 +18,7 @@ use crate::rpc::{self, RpcServer};
 use crate::runtime::{self, Handle, Running};
 
 /// After which a benchmark gives up: many times what any of them takes.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 const USER: &str = "bench";
 
 /// A running node.
@@ -58,7 +58,7 @@ impl Node {
     /// Returns when the node's best chain has come to `height`.
     pub(super) async fn reached(&self, height: u32) -> anyhow::Result<()> {
         let mut tip = self.handle().tip();
-        timeout(PATIENCE, tip.wait_for(|tip| tip.height >= height)).await.context("the chain does not grow")??;
+        timeout(TIMEOUT, tip.wait_for(|tip| tip.height >= height)).await.context("the chain does not grow")??;
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl Node {
             })
         });
         for call in calling.collect::<Vec<_>>() {
-            timeout(PATIENCE, call).await.context("no answer")???;
+            timeout(TIMEOUT, call).await.context("no answer")???;
         }
         Ok(start.elapsed())
     }

@@ -21,14 +21,14 @@ const VALUE: Amount = Amount::from_grains(COIN);
 
 /// A coin and its owner.
 #[derive(Clone)]
-pub(super) struct Owned {
+pub(super) struct OwnedCoin {
     outpoint: OutPoint,
     value: Amount,
     owner: SecretKey,
 }
 
 /// A network with instant blocks, whose genesis gives a coin each to so many keys; and these coins.
-pub(super) fn network(coins: u32) -> anyhow::Result<(Arc<Params>, Vec<Owned>)> {
+pub(super) fn network(coins: u32) -> anyhow::Result<(Arc<Params>, Vec<OwnedCoin>)> {
     let owners: Vec<SecretKey> =
         (0..coins).map(|n| SecretKey::from_seed(Hash256::of(&n.to_le_bytes()).to_bytes())).collect();
     let mut spec = GenesisSpec::regtest();
@@ -42,14 +42,14 @@ pub(super) fn network(coins: u32) -> anyhow::Result<(Arc<Params>, Vec<Owned>)> {
     let txid = params.genesis.transactions[0].txid();
     // Output 0 is data.
     let coins =
-        (1..).zip(owners).map(|(index, owner)| Owned { outpoint: OutPoint { txid, index }, value: VALUE, owner });
+        (1..).zip(owners).map(|(index, owner)| OwnedCoin { outpoint: OutPoint { txid, index }, value: VALUE, owner });
     let coins = coins.collect();
     Ok((Arc::new(params), coins))
 }
 
 /// A payment of each coin to its own owner, with its id; the coins become those that are made.
-pub(super) fn payments(params: &Params, coins: &mut [Owned]) -> Vec<(Txid, Transaction)> {
-    let pay = |coin: &mut Owned| {
+pub(super) fn payments(params: &Params, coins: &mut [OwnedCoin]) -> Vec<(Txid, Transaction)> {
+    let pay = |coin: &mut OwnedCoin| {
         let key = coin.owner.public_key();
         let input = Input { outpoint: coin.outpoint, signature: Signature::EMPTY };
         let outputs = vec![Output::pay(key, coin.value.saturating_sub(FEE))];
@@ -64,8 +64,8 @@ pub(super) fn payments(params: &Params, coins: &mut [Owned]) -> Vec<(Txid, Trans
 }
 
 /// The signature checks of payments of these coins, to measure their cost alone.
-pub(super) fn signature_checks(params: &Params, coins: &[Owned]) -> Vec<SignatureCheck> {
-    let check = |(coin, (_, tx)): (&Owned, (Txid, Transaction))| {
+pub(super) fn signature_checks(params: &Params, coins: &[OwnedCoin]) -> Vec<SignatureCheck> {
+    let check = |(coin, (_, tx)): (&OwnedCoin, (Txid, Transaction))| {
         let key = coin.owner.public_key();
         let digest = tx.signature_digest(&params.genesis_hash, [&Output::pay(key, coin.value)]);
         SignatureCheck { key, signature: tx.inputs[0].signature, digest }

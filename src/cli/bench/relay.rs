@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::Figure;
 use super::fixture::Scratch;
-use super::payments::{self, Owned};
+use super::payments::{self, OwnedCoin};
 use crate::consensus::params::Params;
 use crate::miner::template;
 use crate::p2p::Command;
@@ -31,9 +31,9 @@ const STORE_CACHE_BYTES: u64 = 4 << 20;
 /// Peers that each node has, dialled or not, before anything is measured.
 const PEERS: usize = 8;
 /// Time-out of every wait in a round; not part of a measurement.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// Polling interval of conditions without an event.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Options of `cairn bench relay`.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -88,10 +88,10 @@ async fn start(args: &Args, dir: &Path, params: &Arc<Params>, nodes: &mut Vec<Ru
                 if inbound + outbound >= wanted {
                     return anyhow::Ok(());
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        timeout(PATIENCE, connected).await.context("the nodes do not find each other")??;
+        timeout(TIMEOUT, connected).await.context("the nodes do not find each other")??;
     }
     Ok(())
 }
@@ -110,7 +110,7 @@ fn relayed(nodes: &[Running]) -> u64 {
 async fn settled(nodes: &[Running]) -> u64 {
     let mut before = relayed(nodes);
     loop {
-        tokio::time::sleep(4 * LOOK).await;
+        tokio::time::sleep(4 * POLL_INTERVAL).await;
         let now = relayed(nodes);
         if now == before {
             return now;
@@ -148,7 +148,7 @@ fn at_share(count: usize, share: f64) -> usize {
 async fn measure(
     args: &Args,
     params: &Params,
-    mut coins: Vec<Owned>,
+    mut coins: Vec<OwnedCoin>,
     nodes: &[Running],
 ) -> anyhow::Result<(String, Vec<Figure>)> {
     let (mut known, mut unknown) = (Rounds::default(), Rounds::default());
@@ -164,7 +164,7 @@ async fn measure(
             node.command(move |reply| Command::SubmitTransaction(payment, reply)).await??;
         }
         for node in nodes {
-            timeout(PATIENCE, holds(node.handle(), coins.len())).await.context("payments do not reach everybody")??;
+            timeout(TIMEOUT, holds(node.handle(), coins.len())).await.context("payments do not reach everybody")??;
         }
         let told = settled(nodes).await;
         payment_bytes += told - before;
@@ -213,7 +213,7 @@ async fn measure(
 }
 
 /// The coins paid to their owners once more.
-fn transactions(params: &Params, coins: &mut [Owned]) -> Vec<Transaction> {
+fn transactions(params: &Params, coins: &mut [OwnedCoin]) -> Vec<Transaction> {
     payments::payments(params, coins).into_iter().map(|(_, tx)| tx).collect()
 }
 
@@ -222,7 +222,7 @@ async fn holds(node: &Handle, count: usize) -> anyhow::Result<()> {
     let mut events = node.subscribe();
     while node.read(|node, _| node.mempool().len()).await? < count {
         // A lagged receiver is also a reason to check again.
-        let _ = timeout(LOOK, events.recv()).await;
+        let _ = timeout(POLL_INTERVAL, events.recv()).await;
     }
     Ok(())
 }
@@ -254,7 +254,7 @@ async fn spread(miner: &Handle, block: Block, nodes: &[Running]) -> anyhow::Resu
     miner.command(move |reply| Command::SubmitBlock(block, reply)).await??;
     let mut times = Vec::new();
     while let Some(arrived) =
-        timeout(PATIENCE, arrivals.join_next()).await.context("a block does not reach everybody")?
+        timeout(TIMEOUT, arrivals.join_next()).await.context("a block does not reach everybody")?
     {
         times.push((arrived??.saturating_duration_since(start)).as_secs_f64() * 1e3);
     }

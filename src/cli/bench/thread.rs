@@ -32,10 +32,10 @@ const PUSHED: u64 = 3;
 const PAYMENTS: [u32; 2] = [1_000, 4_000];
 const ROUNDS: u32 = 8;
 /// Between two looks at what the node has to do, and until it has announced what it has.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 const ANNOUNCED: Duration = Duration::from_millis(400);
 /// After which a node that says nothing is given up, in its own time.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     let mut figures = Vec::new();
@@ -151,8 +151,8 @@ impl Bench {
         let start = self.now.mono;
         while sent.len() < count {
             let waited = self.now.mono.saturating_since(start);
-            ensure!(waited < PATIENCE, "the node has sent {} of {count} messages", sent.len());
-            sent.extend(self.after(LOOK));
+            ensure!(waited < TIMEOUT, "the node has sent {} of {count} messages", sent.len());
+            sent.extend(self.after(POLL_INTERVAL));
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ fn accepted(scene: &Scene) -> anyhow::Result<[Figure; 2]> {
             let start = Instant::now();
             let pushed = bench.say(0, message);
             // What was pushed on is connected in the next call.
-            let told = bench.after(LOOK);
+            let told = bench.after(POLL_INTERVAL);
             *shortest = start.elapsed().min(*shortest);
             ensure!(bench.node.tip().0 == 1, "the block does not become the tip");
             drop((pushed, told));

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::State;
-use crate::light::{Answer, Found, PeerReport, Standing};
+use crate::light::{Answer, Found, PeerReport, PeerStatus};
 use crate::primitives::amount::counted;
 
 pub(super) fn agreeing(reports: &[PeerReport]) -> usize {
-    reports.iter().filter(|report| report.standing == Standing::Agrees).count()
+    reports.iter().filter(|report| report.standing == PeerStatus::Agrees).count()
 }
 
 /// Why nothing was proven.
@@ -38,25 +38,25 @@ pub(super) fn peers_in_words(reports: &[PeerReport]) -> String {
 
 pub(super) fn in_words(report: &PeerReport) -> String {
     match &report.standing {
-        Standing::Asked => "has not said all it has".to_owned(),
-        Standing::Agrees => "agrees".to_owned(),
-        Standing::Behind { height } => format!("is behind, at height {height}"),
-        Standing::OtherBranch { height, hash } => {
+        PeerStatus::Asked => "has not said all it has".to_owned(),
+        PeerStatus::Agrees => "agrees".to_owned(),
+        PeerStatus::Behind { height } => format!("is behind, at height {height}"),
+        PeerStatus::OtherBranch { height, hash } => {
             format!("has another chain with less work, to {hash} at height {height}")
         }
-        Standing::Gone { reason } => format!("is gone: {reason}"),
-        Standing::Unreachable => "cannot be reached".to_owned(),
+        PeerStatus::Gone { reason } => format!("is gone: {reason}"),
+        PeerStatus::Unreachable => "cannot be reached".to_owned(),
     }
 }
 
 pub(super) fn peer_json(report: &PeerReport) -> Value {
     let standing = match &report.standing {
-        Standing::Asked => "asked",
-        Standing::Agrees => "agrees",
-        Standing::Behind { .. } => "behind",
-        Standing::OtherBranch { .. } => "other_branch",
-        Standing::Gone { .. } => "gone",
-        Standing::Unreachable => "unreachable",
+        PeerStatus::Asked => "asked",
+        PeerStatus::Agrees => "agrees",
+        PeerStatus::Behind { .. } => "behind",
+        PeerStatus::OtherBranch { .. } => "other_branch",
+        PeerStatus::Gone { .. } => "gone",
+        PeerStatus::Unreachable => "unreachable",
     };
     json!({ "address": report.address, "standing": standing, "about": in_words(report) })
 }

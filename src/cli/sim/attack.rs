@@ -26,7 +26,7 @@ const SHARES: [f64; 8] = [0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45];
 const CONFIRMATIONS: std::ops::RangeInclusive<u32> = 1..=10;
 
 /// Races played between whole nodes, unless told otherwise.
-const USUAL_FULL: u32 = 20;
+const DEFAULT_FULL: u32 = 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             return Err(UsageError(format!("--full is {full}, but --runs is only {runs}")).into());
         }
         Some(full) => full,
-        None => USUAL_FULL.min(runs),
+        None => DEFAULT_FULL.min(runs),
     };
     let bar = progress_bar(u64::from(runs) + u64::from(full), "races");
     let rate = race::rate(&params, (share, confirmations), (seed, runs), &|| bar.inc(1))?;

@@ -17,11 +17,11 @@ use crate::rpc::client::{Client, ClientConfig, ClientError};
 use crate::wallet::Wallet;
 
 /// Longest wait for an answer, and for nodes to agree.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Polling interval.
 const POLL: Duration = Duration::from_millis(50);
 /// Hashes tried in one call, about a second, after which Ctrl-C is checked.
-const TRIES: u64 = 4_000_000;
+const HASHES_PER_CALL: u64 = 4_000_000;
 
 /// The end of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
@@ -58,7 +58,7 @@ impl Control {
             nodes: Vec<Value>,
         }
         let client =
-            |number| Client::new(ClientConfig { url: None, data_dir: layout.node(number), timeout: Some(PATIENCE) });
+            |number| Client::new(ClientConfig { url: None, data_dir: layout.node(number), timeout: Some(TIMEOUT) });
         let first = client(1).map_err(|error| match error {
             // The directory that was named, rather than the node's in it.
             ClientError::NoNode { .. } => ClientError::NoNode { data_dir: layout.dir.clone() },
@@ -150,7 +150,7 @@ impl Control {
     /// # Errors
     /// If they do not agree within a minute, or a node's error.
     pub fn agree(&self, nodes: std::ops::Range<usize>) -> anyhow::Result<Tip> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         let mut before = None;
         loop {
             self.check_interrupted()?;
@@ -181,7 +181,7 @@ impl Control {
     pub fn mine(&self, node: usize, payee: &str) -> anyhow::Result<BlockHash> {
         loop {
             self.check_interrupted()?;
-            let params = [json!(1), json!(payee), json!(TRIES)];
+            let params = [json!(1), json!(payee), json!(HASHES_PER_CALL)];
             let hashes: Vec<BlockHash> = call(self.node(node), "generatetoaddress", &params)?;
             if let Some(hash) = hashes.first() {
                 return Ok(*hash);

@@ -27,11 +27,11 @@ pub struct Args {
     /// The other node
     b: String,
     #[command(subcommand)]
-    what: What,
+    what: LinkChange,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum LinkChange {
     /// Block all traffic until the link is healed
     Cut,
     /// Remove all faults of the link
@@ -56,10 +56,10 @@ enum What {
 /// If no network runs in the directory, or there are no such nodes.
 pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let settings = match args.what {
-        What::Cut => Action::Cut.settings(),
-        What::Heal => Action::Heal.settings(),
-        What::Slow { delay_ms: None, bandwidth: None, loss: None } => SLOW,
-        What::Slow { delay_ms, bandwidth, loss } => LinkSettings {
+        LinkChange::Cut => Action::Cut.settings(),
+        LinkChange::Heal => Action::Heal.settings(),
+        LinkChange::Slow { delay_ms: None, bandwidth: None, loss: None } => SLOW,
+        LinkChange::Slow { delay_ms, bandwidth, loss } => LinkSettings {
             cut: false,
             delay_ms: delay_ms.unwrap_or(0),
             loss: loss.unwrap_or(0.0),

@@ -35,7 +35,7 @@ const SEEDED_TIMESTAMP: u64 = 1_767_225_600;
 /// Assumed hashes a second of a mining thread, for networks with a seed.
 const SEEDED_HASH_RATE: f64 = 4e6;
 /// Initial coins of the demo wallet, and the number of outputs, which bounds concurrent payments.
-const FUNDS: (Amount, usize) = (Amount::from_grains(100 * COIN), 10);
+const INITIAL_COINS: (Amount, usize) = (Amount::from_grains(100 * COIN), 10);
 /// How long the machine's speed is measured.
 const MEASURE: Duration = Duration::from_millis(300);
 /// Most nodes in one process.
@@ -230,7 +230,10 @@ pub fn new_genesis(funded: &PublicKey, pace: Pace, now: UnixTime) -> anyhow::Res
         max_block_bytes: 1_000_000,
         // Blocks that are made at once run ahead of the clock.
         max_future_secs: if is_instant { 7_200 } else { 120 },
-        alloc: vec![Allocation { address: address::encode(ADDRESS_PREFIX, funded), value: FUNDS.0 }; FUNDS.1],
+        alloc: vec![
+            Allocation { address: address::encode(ADDRESS_PREFIX, funded), value: INITIAL_COINS.0 };
+            INITIAL_COINS.1
+        ],
         seeds: Vec::new(),
     };
     crate::cli::genesis::mine(&mut spec)?;

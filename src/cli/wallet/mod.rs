@@ -29,7 +29,7 @@ use crate::wallet::mnemonic::Mnemonic;
 use crate::wallet::{Secret, Wallet};
 
 /// Longest wait for a node's answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Most bytes of words that are read.
 const MAX_WORDS_BYTES: usize = 4096;
@@ -166,13 +166,13 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         }
         WalletCommand::Balance(node) => {
             let wallet = Wallet::open(&path)?;
-            let node = node.connect(common, Some(PATIENCE))?;
+            let node = node.connect(common, Some(TIMEOUT))?;
             print_balance(&account::balance(&node, &addresses(&wallet, &params))?, common)
         }
         WalletCommand::Send { node, options } => send::run(options, node, &path, &params, common),
         WalletCommand::History { node, limit } => {
             let wallet = Wallet::open(&path)?;
-            let node = node.connect(common, Some(PATIENCE))?;
+            let node = node.connect(common, Some(TIMEOUT))?;
             print_history(&account::history(&node, &addresses(&wallet, &params), *limit)?, common)
         }
     }

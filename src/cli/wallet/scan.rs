@@ -6,7 +6,7 @@ use anyhow::ensure;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use crate::cli::Common;
 use crate::cli::client::{ClientArgs, call};
 use crate::consensus::params::Params;
@@ -60,7 +60,7 @@ pub fn scan(
     params: &Params,
     common: &Common,
 ) -> anyhow::Result<Scan> {
-    let node = node.connect(common, Some(PATIENCE))?;
+    let node = node.connect(common, Some(TIMEOUT))?;
     let height = call(&node, "getblockcount", &[])?;
     let (mut addresses, mut used) = (0, 0);
     while addresses < used + options.gap_limit {

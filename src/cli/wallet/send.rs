@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{PATIENCE, addresses, unlock};
+use super::{TIMEOUT, addresses, unlock};
 use crate::cli::Common;
 use crate::cli::account::{self, Coins};
 use crate::cli::client::{ClientArgs, call};
@@ -27,7 +27,7 @@ use crate::wallet::{Secret, Wallet};
 /// Payments built anew after a refusal: each uses coins that the node reported as spendable, which only blocks and
 /// other wallets with the same words can spend meanwhile.
 const MAX_RETRIES: usize = 4;
-/// Longest wait for a block in one call, in milliseconds: within [`PATIENCE`].
+/// Longest wait for a block in one call, in milliseconds: within [`TIMEOUT`].
 const POLL_MILLIS: u64 = 30_000;
 
 /// Options of `cairn wallet send`.
@@ -72,7 +72,7 @@ pub(super) fn run(
         (None, Some(hex)) => outputs.push(Output::data(hex::decode(hex).context("--data-hex is not hex")?)),
         (None, None) => {}
     }
-    let node = node.connect(common, Some(PATIENCE))?;
+    let node = node.connect(common, Some(TIMEOUT))?;
     let rate = match send.fee_rate {
         Some(grains) => FeeRate::from_grains_per_byte(grains),
         None => account::least_fee_rate(&node)?,

@@ -14,7 +14,7 @@ pub const CHECK_AGE: Duration = Duration::from_secs(60);
 
 /// The result of adding a contact that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noted {
+pub enum Insertion {
     /// It has a place.
     Kept,
     /// All places are taken; it is next in line.
@@ -71,7 +71,7 @@ impl KBucket {
     }
 
     /// A contact answered. Of `k` places, and as many to wait for them.
-    pub(super) fn note(&mut self, entry: Entry, k: usize) -> Noted {
+    pub(super) fn note(&mut self, entry: Entry, k: usize) -> Insertion {
         let (now, id) = (entry.seen, entry.contact.id);
         self.waiting.retain(|other| other.contact.id != id);
         let old = self.places.iter().position(|other| other.contact.id == id);
@@ -82,7 +82,7 @@ impl KBucket {
         }
         if self.places.len() < k {
             insert(&mut self.places, entry);
-            return Noted::Kept;
+            return Insertion::Kept;
         }
         insert(&mut self.waiting, entry);
         if self.waiting.len() > k {
@@ -93,7 +93,7 @@ impl KBucket {
             oldest.checked = now;
             oldest.contact
         });
-        Noted::Full { ping }
+        Insertion::Full { ping }
     }
 
     /// A contact did not answer. It keeps its place until another contact waits for one.

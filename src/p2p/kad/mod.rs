@@ -19,10 +19,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use bucket::{CHECK_AGE, Noted, Refusal};
+pub use bucket::{CHECK_AGE, Insertion, Refusal};
 pub use id::{Contact, Distance, NodeId};
 pub use lookup::{CANDIDATES_PER_PLACE, Lookup, MAX_HINTS_PER_SUBNET, QUERY_TIMEOUT};
-pub(crate) use table::nearest_first;
+pub(crate) use table::bucket_order;
 pub use table::{MAX_PER_SUBNET, MAX_PER_SUBNET_IN_BUCKET, REFRESH_INTERVAL, Table};
 
 /// Contacts in a bucket, in an answer, and in what a lookup finds: enough that all of them leave within an hour

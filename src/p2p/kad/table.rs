@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::kad::bucket::{Entry, KBucket};
-use crate::p2p::kad::{Contact, Distance, NodeId, Noted, Refusal};
+use crate::p2p::kad::{Contact, Distance, Insertion, NodeId, Refusal};
 use crate::p2p::reach::{is_dialable, is_public};
 use crate::primitives::time::MonoTime;
 
@@ -33,13 +33,13 @@ pub struct Table {
     k: usize,
     buckets: BTreeMap<u8, KBucket>,
     /// When each bucket last had a lookup.
-    looked: BTreeMap<u8, MonoTime>,
+    last_lookup: BTreeMap<u8, MonoTime>,
 }
 
 impl Table {
     /// An empty table of the node `own`, with `k` places in each bucket.
     pub fn new(own: NodeId, k: usize) -> Self {
-        Self { own, k, buckets: BTreeMap::new(), looked: BTreeMap::new() }
+        Self { own, k, buckets: BTreeMap::new(), last_lookup: BTreeMap::new() }
     }
 
     /// Whose it is.
@@ -48,10 +48,10 @@ impl Table {
     }
 
     /// A contact answered: it is at this address, and it has this id as far as that can be proven.
-    pub fn answered(&mut self, now: MonoTime, contact: Contact) -> Noted {
-        let Some(number) = self.own.distance(&contact.id).bucket() else { return Noted::Refused(Refusal::Own) };
+    pub fn answered(&mut self, now: MonoTime, contact: Contact) -> Insertion {
+        let Some(number) = self.own.distance(&contact.id).bucket() else { return Insertion::Refused(Refusal::Own) };
         if !is_dialable(&contact.address) {
-            return Noted::Refused(Refusal::Address);
+            return Insertion::Refused(Refusal::Address);
         }
         let subnet = subnet(contact.address.ip());
         let (mut in_bucket, mut in_table, mut gone) = (0, 0, None);
@@ -68,7 +68,7 @@ impl Table {
             }
         }
         if in_bucket >= MAX_PER_SUBNET_IN_BUCKET || in_table >= MAX_PER_SUBNET {
-            return Noted::Refused(Refusal::Subnet);
+            return Insertion::Refused(Refusal::Subnet);
         }
         // Another node was at this address before.
         if let Some(gone) = gone {
@@ -111,7 +111,7 @@ impl Table {
 
     fn walk(&self, target: &NodeId, count: usize, fit: impl Fn(&Entry) -> bool) -> Vec<Contact> {
         let mut found = Vec::with_capacity(count.min(self.k * 2));
-        for number in nearest_first(self.own.distance(target)) {
+        for number in bucket_order(self.own.distance(target)) {
             let Some(bucket) = self.buckets.get(&number) else { continue };
             let from = found.len();
             found.extend(bucket.places.iter().filter(|entry| fit(entry)).map(|entry| entry.contact));
@@ -135,7 +135,7 @@ impl Table {
     }
 
     /// Contacts that have a place and answered when they were last asked, each with the number of its bucket.
-    pub fn good(&self) -> impl Iterator<Item = (u8, &Contact)> {
+    pub fn live_contacts(&self) -> impl Iterator<Item = (u8, &Contact)> {
         self.buckets.iter().flat_map(|(number, bucket)| {
             bucket.places.iter().filter(|entry| entry.failures == 0).map(|entry| (*number, &entry.contact))
         })
@@ -175,9 +175,9 @@ impl Table {
     }
 
     /// Records a lookup of an id, which refreshes its bucket.
-    pub fn looked_for(&mut self, now: MonoTime, target: &NodeId) {
+    pub fn record_lookup(&mut self, now: MonoTime, target: &NodeId) {
         if let Some(number) = self.own.distance(target).bucket() {
-            self.looked.insert(number, now);
+            self.last_lookup.insert(number, now);
         }
     }
 
@@ -186,7 +186,7 @@ impl Table {
     /// looks for its own id, and then into these, which are all; this makes it known to those who should know it.
     pub fn stale(&self, now: MonoTime) -> Vec<u8> {
         let Some((nearest, _)) = self.sizes().next() else { return Vec::new() };
-        let is_stale = |number: &u8| self.looked.get(number).is_none_or(|at| *at + REFRESH_INTERVAL <= now);
+        let is_stale = |number: &u8| self.last_lookup.get(number).is_none_or(|at| *at + REFRESH_INTERVAL <= now);
         (nearest..=255).filter(is_stale).collect()
     }
 }
@@ -196,7 +196,7 @@ impl Table {
 ///
 /// An id in bucket *b* differs from the node's first in bit *b*. If the target differs there too, the id is nearer to it
 /// than the node is, and the more so the higher *b*; else it is farther, and the more so the higher *b*.
-pub(crate) fn nearest_first(distance: Distance) -> impl Iterator<Item = u8> {
+pub(crate) fn bucket_order(distance: Distance) -> impl Iterator<Item = u8> {
     let nearer = (0..=255).rev().filter(move |bit| distance.bit(*bit));
     nearer.chain((0..=255).filter(move |bit| !distance.bit(*bit)))
 }

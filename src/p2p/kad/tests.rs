@@ -157,19 +157,19 @@ fn the_oldest_goes_only_if_it_does_not_answer() {
     let mut table = Table::new(own, 3);
     let ids: Vec<Contact> = (0..6).map(|_| public(own.random_in(255, &mut rng))).collect();
     for (now, contact) in ids[..3].iter().enumerate() {
-        assert_eq!(table.answered(MonoTime::from_millis(now as u64), *contact), Noted::Kept);
+        assert_eq!(table.answered(MonoTime::from_millis(now as u64), *contact), Insertion::Kept);
     }
     assert_eq!(
         table.answered(MonoTime::from_millis(10), ids[3]),
-        Noted::Full { ping: None },
+        Insertion::Full { ping: None },
         "all were heard of a moment ago"
     );
     let later = |millis: u64| MonoTime::START + CHECK_AGE + Duration::from_millis(millis);
-    assert_eq!(table.answered(later(0), ids[3]), Noted::Full { ping: Some(ids[0]) });
-    assert_eq!(table.answered(later(0), ids[4]), Noted::Full { ping: None }, "it is being asked");
+    assert_eq!(table.answered(later(0), ids[3]), Insertion::Full { ping: Some(ids[0]) });
+    assert_eq!(table.answered(later(0), ids[4]), Insertion::Full { ping: None }, "it is being asked");
     // It answers, and is now the one heard of last.
-    assert_eq!(table.answered(later(1), ids[0]), Noted::Kept);
-    assert_eq!(table.answered(later(2), ids[5]), Noted::Full { ping: Some(ids[1]) });
+    assert_eq!(table.answered(later(1), ids[0]), Insertion::Kept);
+    assert_eq!(table.answered(later(2), ids[5]), Insertion::Full { ping: Some(ids[1]) });
     table.failed(&ids[1]);
     let places: BTreeSet<NodeId> = table.contacts().map(|contact| contact.id).collect();
     assert_eq!(places, [ids[0].id, ids[2].id, ids[5].id].into(), "the last that answered has the place");
@@ -178,7 +178,7 @@ fn the_oldest_goes_only_if_it_does_not_answer() {
     table.failed(&ids[2]);
     assert_eq!(table.len(), 3);
     assert!(!table.closest(&own, 9).contains(&ids[2]));
-    assert_eq!(table.answered(later(3), ids[3]), Noted::Kept);
+    assert_eq!(table.answered(later(3), ids[3]), Insertion::Kept);
     assert!(!table.contacts().any(|contact| *contact == ids[2]));
     // When all fail, it is more likely this node that has no network.
     let left: Vec<Contact> = table.contacts().copied().collect();
@@ -187,7 +187,7 @@ fn the_oldest_goes_only_if_it_does_not_answer() {
 }
 
 #[test]
-fn buckets_nobody_looked_into_are_stale() {
+fn buckets_without_a_lookup_are_stale() {
     let mut rng = rng(2);
     let own = NodeId::random(&mut rng);
     let mut table = Table::new(own, K);
@@ -200,15 +200,15 @@ fn buckets_nobody_looked_into_are_stale() {
     );
     let looked = MonoTime::from_millis(5);
     for bucket in 251..=255 {
-        table.looked_for(looked, &own.random_in(bucket, &mut rng));
+        table.record_lookup(looked, &own.random_in(bucket, &mut rng));
     }
-    table.looked_for(looked, &own);
+    table.record_lookup(looked, &own);
     assert_eq!(table.stale(looked), [250]);
     assert_eq!(table.stale(looked + REFRESH_INTERVAL), [250, 251, 252, 253, 254, 255]);
 }
 
 #[test]
-fn one_hand_gets_few_places_in_the_public_net() {
+fn one_subnet_gets_few_places_in_the_public_net() {
     let mut rng = rng(3);
     let own = NodeId::random(&mut rng);
     let mut table = Table::new(own, K);
@@ -235,15 +235,15 @@ fn one_hand_gets_few_places_in_the_public_net() {
     assert!(table.len() > 4 * K);
     for (address, refusal) in [("0.0.0.0:1", Refusal::Address), ("8.8.8.8:0", Refusal::Address)] {
         let contact = Contact { id: NodeId([1; 32]), address: address.parse().unwrap() };
-        assert_eq!(table.answered(MonoTime::START, contact), Noted::Refused(refusal));
+        assert_eq!(table.answered(MonoTime::START, contact), Insertion::Refused(refusal));
     }
-    assert_eq!(table.answered(MonoTime::START, public(own)), Noted::Refused(Refusal::Own));
+    assert_eq!(table.answered(MonoTime::START, public(own)), Insertion::Refused(Refusal::Own));
 }
 
 /// Thousands of invented ids around this node's own fill the empty buckets next to it and leave the rest of the table
 /// unchanged.
 #[test]
-fn a_wall_of_sybils_pushes_nobody_out() {
+fn a_flood_of_sybils_evicts_no_contact() {
     let mut rng = rng(4);
     let own = NodeId::random(&mut rng);
     let mut table = Table::new(own, K);
@@ -264,7 +264,7 @@ fn a_wall_of_sybils_pushes_nobody_out() {
 
 /// Liars answer every query with ever nearer ids that do not exist.
 #[test]
-fn a_lookup_ends_however_much_is_made_up() {
+fn a_lookup_of_invented_ids_ends() {
     for believes in [true, false] {
         let mut rng = rng(5);
         let (own, target) = (NodeId::random(&mut rng), NodeId::random(&mut rng));

@@ -125,7 +125,7 @@ impl Node {
 
     fn follow(&mut self, now: Now, result: Result<ChainUpdate, ChainError>) -> Result<ChainUpdate, ChainError> {
         match &result {
-            Ok(update) => self.moved(now, update),
+            Ok(update) => self.on_chain_update(now, update),
             // The caller gets the error too, but the node has to stop.
             Err(ChainError::Store(error)) => self.out.event(Event::StoreFailed { error: error.to_string() }),
             Err(_) => {}
@@ -177,8 +177,8 @@ impl Node {
                     synced_headers: self.protocols.sync.best(id, &self.chain).map_or(0, |entry| entry.height),
                     synced_blocks: self.protocols.sync.common_height(id, &self.chain.tip(), &self.chain).unwrap_or(0),
                     in_flight: self.protocols.download.in_flight(id),
-                    ping: self.peering.pings.last(id),
-                    min_ping: self.peering.pings.least(id),
+                    ping: self.peering.pings.last_round_trip(id),
+                    min_ping: self.peering.pings.min_round_trip(id),
                     score: self.peering.scores.get(now, id),
                 }
             })
@@ -199,7 +199,7 @@ impl Node {
 
     /// Pings all peers now instead of at the next interval; [`Node::peers`] has the round trips.
     pub fn ping(&mut self, now: Now) {
-        self.peering.pings.hurry(now);
+        self.peering.pings.ping_all_now(now);
         self.finish(now);
     }
 

@@ -33,7 +33,7 @@ impl Node {
             && self.protocols.sync.received(now, id, &[compact.header], &mut self.chain, &mut self.out)
         {
             self.protocols.download.refresh();
-            self.gained = true;
+            self.is_useful = true;
         }
         self.take_compact(now, id, hash, compact);
     }
@@ -42,7 +42,7 @@ impl Node {
         let Some(entry) = self.chain.entry(&hash) else { return };
         self.protocols.sync.has(id, &entry, &self.chain);
         let is_here = entry.has_body() || self.is_pending(&hash);
-        let is_first = self.protocols.blocks.came(id, hash);
+        let is_first = self.protocols.blocks.record_compact(id, hash);
         let is_asked = self.protocols.download.take_compact(id, &hash);
         // A late answer to a request that another peer fulfilled is no offence.
         if !is_asked && !is_first {
@@ -82,7 +82,7 @@ impl Node {
         hash: BlockHash,
         transactions: Vec<Arc<Transaction>>,
     ) {
-        match self.protocols.blocks.answered(id, &hash) {
+        match self.protocols.blocks.take_partial(id, &hash) {
             None => self.out.offence(id, Offence::UnrequestedBlockTransactions),
             // The block came from another peer meanwhile.
             Some(None) => {}
@@ -110,7 +110,7 @@ impl Node {
         self.connect_pending(now);
         let is_next = block.block().header.previous == self.chain.tip().hash;
         let mut pushed = false;
-        if is_next && self.protocols.blocks.wanting().next().is_some() {
+        if is_next && self.protocols.blocks.push_receivers().next().is_some() {
             self.protocols.blocks.publish(block.clone(), &lacked);
             pushed = self.push_block(hash);
         }
@@ -127,7 +127,7 @@ impl Node {
                 self.protocols.download.failed(now, id, &hash);
                 self.out.offence(id, Offence::BadCompactBlock(error));
             }
-            Blame::Nobody | Blame::Local => self.protocols.download.needs_whole(hash),
+            Blame::Nobody | Blame::Local => self.protocols.download.request_whole(hash),
         }
     }
 
@@ -143,7 +143,7 @@ impl Node {
             Err(error) => {
                 self.protocols.blocks.retract(&hash);
                 if error.rule().is_some_and(|rule| rule.verdict() == Verdict::BodyMismatch) {
-                    self.protocols.download.needs_whole(hash);
+                    self.protocols.download.request_whole(hash);
                 } else {
                     self.protocols.download.failed(now, from, &hash);
                 }
@@ -158,7 +158,7 @@ impl Node {
     pub(super) fn publish(&mut self, update: &ChainUpdate) {
         if let Some(tip) = update.connected.last()
             && self.protocols.blocks.newest(&tip.hash()).is_none()
-            && self.protocols.blocks.wanting().next().is_some()
+            && self.protocols.blocks.push_receivers().next().is_some()
         {
             self.protocols.blocks.publish(tip.matched().clone(), &[]);
         }
@@ -171,10 +171,10 @@ impl Node {
         let Some(entry) = chain.entry(&hash) else { return false };
         let Some(parent) = chain.entry(&entry.header.previous) else { return false };
         let mut pushed = false;
-        for peer in blocks.wanting() {
+        for peer in blocks.push_receivers() {
             if !sync.knows(peer, &entry, chain) && sync.knows(peer, &parent, chain) {
                 out.send(peer, newest.compact.clone());
-                sync.tell(peer, hash);
+                sync.mark_announced(peer, hash);
                 pushed = true;
             }
         }

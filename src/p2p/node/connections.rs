@@ -30,27 +30,29 @@ impl Node {
         let brief = direction == Direction::Outbound && self.peering.dialer.connected(&address) && !manual;
         if node == self.config.id {
             if direction == Direction::Outbound {
-                self.peering.book.is_own(address);
+                self.peering.book.mark_own(address);
             }
             return self.refuse(now, id, (address, direction), Reason::SelfConnection);
         }
-        if brief && let Some((older, _)) = self.peering.peers.with(node).filter(|(_, peer)| peer.hello.is_some()) {
-            return self.is_there(now, id, older, Contact { id: node, address });
+        if brief
+            && let Some((older, _)) = self.peering.peers.connection_with(node).filter(|(_, peer)| peer.hello.is_some())
+        {
+            return self.on_duplicate_feeler(now, id, older, Contact { id: node, address });
         }
-        let older = self.peering.peers.staying_with(node).next();
+        let older = self.peering.peers.lasting_with(node).next();
         if let Some((older, its)) = older {
             let dialled_by_smaller = (direction == Direction::Outbound) == (self.config.id < node);
             if its == direction || !dialled_by_smaller {
-                self.peering.pings.hurry_one(now, older);
+                self.peering.pings.ping_now(now, older);
                 return self.refuse(now, id, (address, direction), Reason::Duplicate);
             }
         }
         if direction == Direction::Inbound
-            && let Some(reason) = self.no_place(now, address)
+            && let Some(reason) = self.admission_refusal(now, address)
         {
             return self.refuse(now, id, (address, direction), reason);
         }
-        let brief = brief && !self.wants(node, address);
+        let brief = brief && !self.should_keep(node, address);
         let peer = Peer { manual, brief, ..Peer::new(now, node, address, direction) };
         self.peering.connected(now, id, peer);
         self.protocols.connected(now, id);
@@ -63,13 +65,13 @@ impl Node {
     fn refuse(&mut self, now: Now, id: PeerId, (address, direction): (SocketAddr, Direction), reason: Reason) {
         self.out.push(Output::Disconnect { peer: id, reason: reason.clone() });
         if direction == Direction::Outbound {
-            self.unreached(now, address);
+            self.on_dial_failed(now, address);
             self.out.event(Event::PeerDisconnected { peer: id, address, reason });
         }
     }
 
     /// Why an inbound connection is refused, if it is. If all places are taken, evicts another peer to make room.
-    fn no_place(&mut self, now: Now, address: SocketAddr) -> Option<Reason> {
+    fn admission_refusal(&mut self, now: Now, address: SocketAddr) -> Option<Reason> {
         let ip = address.ip();
         if self.peering.bans.contains(ip, now.unix) {
             return Some(Reason::Banned);
@@ -85,7 +87,7 @@ impl Node {
         let candidates = inbound.map(|(id, peer)| Candidate {
             peer: id,
             group: Subnet::group(peer.address.ip()),
-            min_ping: self.peering.pings.least(id),
+            min_ping: self.peering.pings.min_round_trip(id),
             last_useful: peer.last_useful,
             connected_at: peer.connected_at.mono,
         });
@@ -126,7 +128,7 @@ impl Node {
             if peer.was_of_use(&reason) {
                 self.peering.dialer.ended(now, &peer.address);
             } else {
-                self.unreached(now, peer.address);
+                self.on_dial_failed(now, peer.address);
             }
         }
         if !peer.brief {
@@ -134,10 +136,10 @@ impl Node {
         }
     }
 
-    pub(super) fn greeted(&mut self, now: Now, id: PeerId, hello: Hello) {
+    pub(super) fn on_hello(&mut self, now: Now, id: PeerId, hello: Hello) {
         let (tip, services) = (hello.tip, hello.services);
         let genesis = self.chain.params().genesis_hash;
-        let Some(peer) = self.peering.greeted(id, hello, &genesis, &mut self.out) else { return };
+        let Some(peer) = self.peering.on_hello(id, hello, &genesis, &mut self.out) else { return };
         let (node, address, direction) = (peer.id, peer.address, peer.direction);
         if direction == Direction::Inbound {
             peer.brief = services & SERVICE_BRIEF != 0;
@@ -147,15 +149,15 @@ impl Node {
             self.send_hello(id);
         }
         if brief {
-            return self.acquainted(now, id, services);
+            return self.on_handshake_done(now, id, services);
         }
         let others: Vec<PeerId> =
-            self.peering.peers.staying_with(node).map(|(other, _)| other).filter(|other| *other != id).collect();
+            self.peering.peers.lasting_with(node).map(|(other, _)| other).filter(|other| *other != id).collect();
         others.into_iter().for_each(|other| self.out.close(other, Reason::Duplicate));
         self.out.event(Event::PeerConnected { peer: id, address, direction });
         self.peering.ready(now, id);
         let (protocols, context) = self.parts();
         protocols.ready(now, id, direction, (services, tip), context);
-        self.acquainted(now, id, services);
+        self.on_handshake_done(now, id, services);
     }
 }

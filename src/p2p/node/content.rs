@@ -32,7 +32,7 @@ impl Node {
         for item in items {
             match item {
                 Item::Transaction(txid) => {
-                    self.protocols.relay.knows(id, txid);
+                    self.protocols.relay.mark_known(id, txid);
                     if !self.has_transaction(&txid) {
                         wanted.push(txid);
                     }
@@ -65,7 +65,7 @@ impl Node {
 
     pub(super) fn headers(&mut self, now: Now, id: PeerId, headers: &[Header]) {
         if self.protocols.sync.received(now, id, headers, &mut self.chain, &mut self.out) {
-            self.gained = true;
+            self.is_useful = true;
             self.protocols.download.refresh();
         }
     }
@@ -102,12 +102,12 @@ impl Node {
         }
         match result {
             Ok(update) => {
-                self.gained |= wanted;
+                self.is_useful |= wanted;
                 self.delivered(now, id, &update);
             }
             Err(error) => {
                 self.protocols.download.failed(now, id, &hash);
-                self.out.refused(id, &error, |hash, rule| Offence::BadBlock { hash, rule });
+                self.out.on_refused(id, &error, |hash, rule| Offence::BadBlock { hash, rule });
             }
         }
     }
@@ -118,26 +118,26 @@ impl Node {
             && !update.connected.is_empty()
         {
             peer.last_useful = Some(now.mono);
-            self.gained = true;
+            self.is_useful = true;
             // Not during the initial synchronisation, whose blocks are not new.
             if self.protocols.download.requested() == 0 && self.chain.tip().hash == self.chain.best_header().hash {
                 self.protocols.blocks.delivered(id, &mut self.out);
             }
         }
-        self.moved(now, update);
+        self.on_chain_update(now, update);
     }
 
     /// A transaction was received, requested or pushed. It is news if no peer announced it before.
     pub(super) fn transaction(&mut self, now: Now, id: PeerId, tx: Arc<Transaction>) {
         let tx = HashedTransaction::new(tx);
         let txid = tx.txid();
-        self.protocols.relay.knows(id, txid);
+        self.protocols.relay.mark_known(id, txid);
         let is_news = !self.protocols.requests.received(now, &txid, &mut self.out);
         if is_news && self.protocols.download.requested() >= BUSY {
             // It spends unknown coins, which the peer that pushed it cannot know.
             return;
         }
-        if is_news && !self.protocols.pushes.may(now, id) {
+        if is_news && !self.protocols.pushes.has_allowance(now, id) {
             return self.out.offence(id, Offence::PushFlood);
         }
         let charge = |pushes: &mut Pushes, points: u64| {
@@ -169,7 +169,7 @@ impl Node {
             Err(error) => {
                 charge(&mut self.protocols.pushes, pushes::USELESS);
                 self.refused.insert(txid);
-                self.out.refused_transaction(id, &error);
+                self.out.on_refused_transaction(id, &error);
             }
         }
     }
@@ -181,7 +181,7 @@ impl Node {
             self.protocols.relay.push(&entry.tx, &mut self.rng, &mut self.out);
         }
         self.out.event(Event::TransactionAccepted { txid: accepted.txid });
-        self.protocols.relay.tell_all(now, &[accepted.txid], &mut self.rng);
+        self.protocols.relay.announce_all(now, &[accepted.txid], &mut self.rng);
         self.progressed(now, &accepted.orphans);
     }
 
@@ -190,7 +190,7 @@ impl Node {
         for txid in admitted {
             self.out.event(Event::TransactionAccepted { txid: *txid });
         }
-        self.protocols.relay.tell_all(now, admitted, &mut self.rng);
+        self.protocols.relay.announce_all(now, admitted, &mut self.rng);
         for (sender, rule) in blamed {
             let (peer, offence) = (PeerId(sender.connection), Offence::BadTransaction(rule.clone()));
             if self.peering.peers.get(peer).is_some() {
@@ -208,10 +208,10 @@ impl Node {
     }
 
     /// Updates the mempool and sub-protocols after the chain moved, and announces the change.
-    pub(super) fn moved(&mut self, now: Now, update: &ChainUpdate) {
+    pub(super) fn on_chain_update(&mut self, now: Now, update: &ChainUpdate) {
         for (hash, rule) in &update.rejected {
             self.protocols.download.refresh();
-            if let Some(peer) = self.protocols.download.bringer(hash)
+            if let Some(peer) = self.protocols.download.sender_of(hash)
                 && rule.blame() == Blame::Peer
             {
                 self.out.offence(peer, Offence::BadBlock { hash: *hash, rule: rule.clone() });
@@ -270,7 +270,7 @@ impl Node {
                 news.reverse();
                 self.out.send(peer, Message::Headers(news));
             }
-            self.protocols.sync.tell(peer, tip.hash);
+            self.protocols.sync.mark_announced(peer, tip.hash);
         }
     }
 }

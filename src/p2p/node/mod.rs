@@ -37,7 +37,7 @@ use crate::p2p::pushes::Pushes;
 use crate::p2p::records;
 use crate::p2p::relay::Relay;
 use crate::p2p::requests::Requests;
-use crate::p2p::serve::{Range, Server, Shelf};
+use crate::p2p::serve::{Range, Server, Sources};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::meter;
@@ -61,7 +61,7 @@ pub struct Node {
     /// A block to be connected after it was pushed to peers.
     pending: Option<compact::Pending>,
     /// The present input brought useful data, so it is not charged.
-    gained: bool,
+    is_useful: bool,
     refused: Recent<Txid>,
     rng: ChaCha20Rng,
     out: Outbox,
@@ -85,10 +85,10 @@ impl Protocol for Node {
             Input::Received { peer, message, .. } => Some((*peer, Cost::of_message(message))),
             _ => None,
         };
-        self.gained = false;
+        self.is_useful = false;
         match input {
             Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
-            Input::ConnectFailed { address } => self.unreached(now, address),
+            Input::ConnectFailed { address } => self.on_dial_failed(now, address),
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
             Input::Flushed { peer } => self.protocols.server.flushed(peer),
@@ -98,12 +98,12 @@ impl Protocol for Node {
             Input::Stop => self.save(now),
         }
         if let Some((peer, cost)) = payer
-            && !self.gained
+            && !self.is_useful
         {
             self.protocols.budgets.charge(now, peer, cost + Cost::of(meter::effort() - before));
         }
         let Self { protocols: Protocols { server, blocks, budgets, .. }, chain, mempool, out, .. } = self;
-        server.serve(now, Shelf { chain, mempool, blocks }, budgets, out);
+        server.serve(now, Sources { chain, mempool, blocks }, budgets, out);
         self.finish(now);
     }
 
@@ -151,7 +151,7 @@ impl Node {
             protocols,
             anchors,
             pending: None,
-            gained: false,
+            is_useful: false,
             refused: Recent::new(MAX_REFUSED),
             rng,
             out: Outbox::default(),
@@ -187,11 +187,11 @@ impl Node {
 
     /// The end of every call: due timers, offences and closings, the next wake-up.
     fn finish(&mut self, now: Now) {
-        self.settle(now);
+        self.carry_out_judgements(now);
         let mut deadline = self.deadline();
         if deadline.is_some_and(|at| at <= now.mono) {
             self.tick(now);
-            self.settle(now);
+            self.carry_out_judgements(now);
             deadline = self.deadline();
         }
         for peer in self.out.take_sent() {
@@ -224,7 +224,7 @@ impl Node {
         let (protocols, context) = self.parts();
         protocols.tick(now, context);
         self.mempool.expire(now.unix);
-        self.feel(now);
+        self.try_feeler(now);
         if self.unfinished {
             self.resume(now);
         }
@@ -254,7 +254,7 @@ impl Node {
     /// Continues a long reorganisation, a part for each call, so that peers and clients are served between.
     fn resume(&mut self, now: Now) {
         match self.chain.resume() {
-            Ok(update) => self.moved(now, &update),
+            Ok(update) => self.on_chain_update(now, &update),
             Err(error) => {
                 self.unfinished = false;
                 self.out.event(Event::StoreFailed { error: error.to_string() });
@@ -274,14 +274,14 @@ impl Node {
 
     /// Carries out judgements until there are none, looks for nodes and dials where something has changed, then asks for
     /// blocks. Handlers only note that something has changed: what follows from it happens here alone.
-    fn settle(&mut self, now: Now) {
+    fn carry_out_judgements(&mut self, now: Now) {
         loop {
             if let Some((peer, offence)) = self.out.next_offence() {
-                self.peering.punish(now, peer, offence, &mut self.out);
+                self.peering.penalise(now, peer, offence, &mut self.out);
             } else if let Some((peer, reason)) = self.out.next_closing() {
                 self.disconnected(now, peer, reason);
             } else if self.protocols.discovery.has_changed() || self.peering.dialer.has_changed() {
-                self.explore(now);
+                self.advance_lookups(now);
                 self.dial(now);
             } else {
                 break;
@@ -312,12 +312,12 @@ impl Node {
         }
         let Self { protocols: Protocols { server, .. }, chain, out, .. } = self;
         match message {
-            Message::Hello(hello) => self.greeted(now, id, hello),
+            Message::Hello(hello) => self.on_hello(now, id, hello),
             Message::Ping(nonce) => out.send(id, Message::Pong(nonce)),
             // Measured from the read of the socket, so that this thread's load does not count.
             Message::Pong(nonce) => self.peering.pings.pong(at, id, nonce),
-            Message::FindNode { target } => self.protocols.discovery.asked(now, (id, ip), target, out),
-            Message::Nodes(contacts) => self.told(now, id, &contacts),
+            Message::FindNode { target } => self.protocols.discovery.on_find_node(now, (id, ip), target, out),
+            Message::Nodes(contacts) => self.on_nodes(now, id, &contacts),
             Message::Inventory(items) => self.inventory(now, id, items),
             Message::GetData(items) => server.get_data(id, items, out),
             Message::NotFound(items) => self.not_found(now, id, items),

@@ -7,7 +7,7 @@ use super::Node;
 use crate::p2p::addrbook::PeerAddress;
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
-use crate::p2p::discovery::Greeted;
+use crate::p2p::discovery::HandshakeInfo;
 use crate::p2p::interface::{Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::SERVICE_BRIEF;
@@ -20,16 +20,16 @@ pub(super) const FEELER_INTERVAL: Duration = Duration::from_secs(120);
 
 impl Node {
     /// Advances lookups and checks, and dials for them.
-    pub(super) fn explore(&mut self, now: Now) {
+    pub(super) fn advance_lookups(&mut self, now: Now) {
         loop {
-            self.protocols.discovery.proceed(now, &mut self.rng, &mut self.out);
+            self.protocols.discovery.advance(now, &mut self.rng, &mut self.out);
             let dials = self.protocols.discovery.take_dials();
             if dials.is_empty() {
                 return;
             }
             for (address, id) in dials {
-                if self.peering.book.is_mine(&address) || self.peering.bans.contains(address.ip(), now.unix) {
-                    self.protocols.discovery.unreachable(now, address);
+                if self.peering.book.is_own(&address) || self.peering.bans.contains(address.ip(), now.unix) {
+                    self.protocols.discovery.dial_failed(now, address);
                 } else {
                     self.peering.dialer.dial_briefly(now, address, id, &mut self.out);
                 }
@@ -39,7 +39,7 @@ impl Node {
 
     /// Whether a brief outbound connection should become a peer: one is needed, and no outbound peer is at its distance
     /// or in its subnet.
-    pub(super) fn wants(&self, node: NodeId, address: SocketAddr) -> bool {
+    pub(super) fn should_keep(&self, node: NodeId, address: SocketAddr) -> bool {
         let bucket = |id: &NodeId| self.config.id.distance(id).bucket();
         let is_crowded =
             is_public(address.ip()) && self.peering.peers.outbound_groups().contains(&Subnet::group(address.ip()));
@@ -50,65 +50,65 @@ impl Node {
     }
 
     /// A node dialled briefly is already a peer over another connection, which proves that it is reachable.
-    pub(super) fn is_there(&mut self, now: Now, brief: PeerId, older: PeerId, contact: Contact) {
+    pub(super) fn on_duplicate_feeler(&mut self, now: Now, brief: PeerId, older: PeerId, contact: Contact) {
         self.out.push(Output::Disconnect { peer: brief, reason: Reason::Brief });
         let services =
             self.peering.peers.get(older).and_then(|peer| peer.hello.as_ref()).map_or(0, |hello| hello.services);
-        self.book_met(now, contact, services);
-        self.protocols.discovery.met(now, contact);
-        self.protocols.discovery.reached(now, older, &contact, &mut self.out);
+        self.record_reachable(now, contact, services);
+        self.protocols.discovery.on_reachable(now, contact);
+        self.protocols.discovery.send_queries(now, older, &contact, &mut self.out);
     }
 
     /// A dialled node answered: records its address as reachable.
-    pub(super) fn book_met(&mut self, now: Now, contact: Contact, services: u64) {
+    pub(super) fn record_reachable(&mut self, now: Now, contact: Contact, services: u64) {
         let services = services & !SERVICE_BRIEF;
-        let said = PeerAddress { address: contact.address, services, last_seen: now.unix };
-        self.peering.book.add(now, &said, contact.address.ip());
+        let announced = PeerAddress { address: contact.address, services, last_seen: now.unix };
+        self.peering.book.add(now, &announced, contact.address.ip());
         self.peering.book.succeeded(now, contact, services);
     }
 
     /// A connection completed the handshake.
-    pub(super) fn acquainted(&mut self, now: Now, id: PeerId, services: u64) {
+    pub(super) fn on_handshake_done(&mut self, now: Now, id: PeerId, services: u64) {
         let Some(peer) = self.peering.peers.get(id) else { return };
         let (listens_at, direction, brief) = (peer.listens_at(), peer.direction, peer.brief);
-        let greeted = Greeted { id: peer.id, listens_at, direction, brief };
+        let handshake = HandshakeInfo { id: peer.id, listens_at, direction, brief };
         match (direction, listens_at) {
             (Direction::Outbound, _) => {
                 let contact = Contact { id: peer.id, address: peer.address };
-                self.book_met(now, contact, services);
+                self.record_reachable(now, contact, services);
             }
             (Direction::Inbound, Some(address)) => {
-                let said = PeerAddress { address, services: services & !SERVICE_BRIEF, last_seen: now.unix };
-                self.peering.book.add(now, &said, address.ip());
+                let announced = PeerAddress { address, services: services & !SERVICE_BRIEF, last_seen: now.unix };
+                self.peering.book.add(now, &announced, address.ip());
             }
             (Direction::Inbound, None) => {}
         }
-        self.protocols.discovery.connected(now, id, greeted, &mut self.out);
+        self.protocols.discovery.connected(now, id, handshake, &mut self.out);
     }
 
     /// A peer sent contacts: adds their addresses to the book as hints.
-    pub(super) fn told(&mut self, now: Now, id: PeerId, contacts: &[Contact]) {
+    pub(super) fn on_nodes(&mut self, now: Now, id: PeerId, contacts: &[Contact]) {
         let Some(ip) = self.peering.peers.get(id).map(|peer| peer.address.ip()) else { return };
-        if self.protocols.discovery.told(now, id, contacts, &mut self.out) {
+        if self.protocols.discovery.on_nodes(now, id, contacts, &mut self.out) {
             for contact in contacts {
-                let said = PeerAddress { address: contact.address, services: 0, last_seen: UnixTime::EPOCH };
-                self.peering.book.add(now, &said, ip);
+                let announced = PeerAddress { address: contact.address, services: 0, last_seen: UnixTime::EPOCH };
+                self.peering.book.add(now, &announced, ip);
             }
         }
     }
 
     /// A dial failed, or its connection ended before the handshake.
-    pub(super) fn unreached(&mut self, now: Now, address: SocketAddr) {
+    pub(super) fn on_dial_failed(&mut self, now: Now, address: SocketAddr) {
         self.anchors.failed(&address);
-        let was_feeler = self.protocols.discovery.unreachable(now, address);
+        let was_feeler = self.protocols.discovery.dial_failed(now, address);
         if was_feeler && !self.protocols.discovery.table().is_empty() {
-            self.peering.book.drop_untested(&address);
+            self.peering.book.remove_untried(&address);
         }
-        self.peering.unreached(now, address);
+        self.peering.on_dial_failed(now, address);
     }
 
     /// Dials an untried address at intervals, so that reachable ones are known when they are needed.
-    pub(super) fn feel(&mut self, now: Now) {
+    pub(super) fn try_feeler(&mut self, now: Now) {
         if self.next_feeler > now.mono {
             return;
         }
@@ -117,8 +117,8 @@ impl Node {
         let allowed = |address: &SocketAddr| {
             !dialer.is_dialing(address) && !peers.is_connected_to(address) && !bans.contains(address.ip(), now.unix)
         };
-        if let Some(address) = book.pick_untested(now, rng, allowed) {
-            self.protocols.discovery.feel(now, address);
+        if let Some(address) = book.pick_untried(now, rng, allowed) {
+            self.protocols.discovery.dial_feeler(now, address);
         }
     }
 }

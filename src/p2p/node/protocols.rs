@@ -77,7 +77,7 @@ impl Protocols {
         server.connected(id);
         download.connected(id);
         sync.connected(now, id, &tip, chain, out);
-        // Discovery has to do with brief connections too: `Node::acquainted`.
+        // Discovery has to do with brief connections too: `Node::on_handshake_done`.
     }
 
     /// A connection has ended.
@@ -94,7 +94,7 @@ impl Protocols {
         sync.disconnected(now, id, chain, out);
     }
 
-    /// Timers that are due. Lookups bring dials, which are for the node (`Node::explore`). The server answers at the end of every
+    /// Timers that are due. Lookups bring dials, which are for the node (`Node::advance_lookups`). The server answers at the end of every
     /// input; budgets and pushes fill with time; compact blocks have the download's timers.
     pub(super) fn tick(&mut self, now: Now, context: Context<'_>) {
         let Context { chain, mempool, rng: _, out } = context;

@@ -24,11 +24,11 @@ use crate::storage::{Database, TxLocation};
 /// Most coins of a balance. An address with more belongs to a service with its own accounts.
 const MAX_COINS: usize = 1_000_000;
 /// The same for callers without credentials, who share the machine with its owner.
-const MAX_STRANGERS_COINS: usize = 20_000;
+const MAX_PUBLIC_COINS: usize = 20_000;
 /// Coins or history entries in one answer.
 const MAX_LISTED: usize = 100_000;
 /// Coins in one answer, unless told otherwise.
-const USUAL_COINS: usize = 10_000;
+const DEFAULT_COINS: usize = 10_000;
 /// How often a balance is recomputed because the tip moved.
 const BALANCE_ATTEMPTS: usize = 3;
 
@@ -96,7 +96,7 @@ pub const METHODS: &[Method] = &[
 
 /// How many entries a caller may have.
 fn most_listed(api: &Api) -> usize {
-    api.most(MAX_LISTED, strangers::MAX_LISTED)
+    api.bound(MAX_LISTED, strangers::MAX_LISTED)
 }
 
 fn bounded(api: &Api, count: usize) -> Result<usize, RpcError> {
@@ -140,7 +140,7 @@ async fn get_address_balance(api: Api, args: Args) -> Outcome {
         coins: usize,
     }
     let key = api.key_of(args.get("address")?)?;
-    let (maturity, most) = (api.params().coinbase_maturity, api.most(MAX_COINS, MAX_STRANGERS_COINS));
+    let (maturity, most) = (api.params().coinbase_maturity, api.bound(MAX_COINS, MAX_PUBLIC_COINS));
     for _ in 0..BALANCE_ATTEMPTS {
         let (tip, mut balance) = api
             .read(move |db, tip| {
@@ -189,7 +189,7 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
     let key = api.key_of(args.get("address")?)?;
     let count = match args.get::<Option<usize>>("count")? {
         Some(count) => bounded(&api, count)?,
-        None => USUAL_COINS.min(most_listed(&api)),
+        None => DEFAULT_COINS.min(most_listed(&api)),
     };
     let include_mempool: bool = args.get("include_mempool")?;
     let after = args.get::<Option<AfterCoin>>("after")?.map(|AfterCoin(outpoint)| outpoint);

@@ -365,7 +365,7 @@ async fn get_chain_tips(api: Api) -> Outcome {
         branchlen: u32,
         status: &'static str,
     }
-    let most = api.most(usize::MAX, strangers::MAX_LISTED);
+    let most = api.bound(usize::MAX, strangers::MAX_LISTED);
     let tips = api.walk(|tree| Ok(tree.tips())).await?.into_iter().take(most).map(|tip| Tip {
         height: tip.height,
         hash: tip.hash,

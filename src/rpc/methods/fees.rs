@@ -34,7 +34,7 @@ const MAX_RUN: usize = WINDOW / 2;
 /// Longest wait that may be asked for, as in Bitcoin Core.
 const MAX_TARGET: i64 = 1_008;
 /// Transactions, in those blocks or waiting, with which an estimate is more than a guess.
-const ENOUGH: u64 = 10;
+const MIN_TRANSACTIONS: u64 = 10;
 /// Share of the allowed bytes from which a block counts as full, in percent.
 const FULL_PERCENT: u64 = 90;
 /// Share of a full block's bytes that may have paid less than its threshold, in percent: by favour, or because
@@ -99,15 +99,19 @@ async fn estimate_smart_fee(api: Api, args: Args) -> Outcome {
         })
         .await?;
     let run = (target as usize).min(MAX_RUN).min(blocks.len()).max(1);
-    if confirmed + (waiting.len() as u64) < ENOUGH {
+    if confirmed + (waiting.len() as u64) < MIN_TRANSACTIONS {
         let errors = Some(["Insufficient data or no feerate found"]);
         return Ok(Reply::of(&Estimate { feerate: None, errors, blocks: run }));
     }
     let room = u64::from(api.params().max_block_bytes);
     let thresholds = thresholds(&api, blocks, room).await?;
-    let lately = lately(&thresholds, run, conservative);
+    let past_rate = past_rate(&thresholds, run, conservative);
     let now = now(&mut waiting, room.saturating_mul(run as u64));
-    Ok(Reply::of(&Estimate { feerate: Some(lately.max(now).max(least).grains_per_byte()), errors: None, blocks: run }))
+    Ok(Reply::of(&Estimate {
+        feerate: Some(past_rate.max(now).max(least).grains_per_byte()),
+        errors: None,
+        blocks: run,
+    }))
 }
 
 /// The thresholds of blocks; zero for one with room.
@@ -152,7 +156,7 @@ fn threshold_of(db: &Database, hash: &BlockHash, room: u64) -> Result<FeeRate, R
 }
 
 /// The rate that would have sufficed within `run` blocks, over all runs.
-fn lately(thresholds: &[FeeRate], run: usize, conservative: bool) -> FeeRate {
+fn past_rate(thresholds: &[FeeRate], run: usize, conservative: bool) -> FeeRate {
     let lowest = |run: &[FeeRate]| run.iter().copied().min().unwrap_or(FeeRate::ZERO);
     let mut enough: Vec<FeeRate> = thresholds.windows(run).map(lowest).collect();
     enough.sort_unstable();
@@ -176,22 +180,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_enough_lately() {
-        let lately = |thresholds: &[u64], run, conservative| {
+    fn the_rate_that_sufficed_recently() {
+        let past_rate = |thresholds: &[u64], run, conservative| {
             let thresholds: Vec<_> = thresholds.iter().copied().map(FeeRate::from_grains_per_byte).collect();
-            lately(&thresholds, run, conservative).grains_per_byte()
+            past_rate(&thresholds, run, conservative).grains_per_byte()
         };
-        assert_eq!((lately(&[], 1, true), lately(&[7], 1, false)), (0, 7));
+        assert_eq!((past_rate(&[], 1, true), past_rate(&[7], 1, false)), (0, 7));
         let thresholds = [5, 0, 9, 8, 7, 0];
-        assert_eq!((lately(&thresholds, 1, false), lately(&thresholds, 1, true)), (7, 9));
+        assert_eq!((past_rate(&thresholds, 1, false), past_rate(&thresholds, 1, true)), (7, 9));
         // Runs of two: 0, 0, 8, 7, 0. Of three: 0, 0, 7, 0.
-        assert_eq!((lately(&thresholds, 2, false), lately(&thresholds, 2, true)), (0, 8));
-        assert_eq!((lately(&thresholds, 3, false), lately(&thresholds, 3, true)), (0, 7));
-        assert_eq!(lately(&thresholds, 6, true), 0);
+        assert_eq!((past_rate(&thresholds, 2, false), past_rate(&thresholds, 2, true)), (0, 8));
+        assert_eq!((past_rate(&thresholds, 3, false), past_rate(&thresholds, 3, true)), (0, 7));
+        assert_eq!(past_rate(&thresholds, 6, true), 0);
     }
 
     #[test]
-    fn what_is_enough_now() {
+    fn the_rate_that_suffices_now() {
         let waiting = || (1..=10).map(|rate| Payment::new(Amount::from_grains(rate * 100), 100)).collect::<Vec<_>>();
         let now = |waiting: &mut [Payment], room| now(waiting, room).grains_per_byte();
         assert_eq!(now(&mut waiting(), 1_000), 0);

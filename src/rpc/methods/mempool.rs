@@ -154,7 +154,7 @@ impl EntryView {
 async fn get_raw_mempool(api: Api, args: Args) -> Outcome {
     let verbose: bool = args.get("verbose")?;
     let (count, after): (Option<usize>, Option<Txid>) = (args.get("count")?, args.get("after")?);
-    let most = api.most(usize::MAX, strangers::MAX_LISTED);
+    let most = api.bound(usize::MAX, strangers::MAX_LISTED);
     if count.is_some_and(|count| count > most) {
         return Err(RpcError::invalid(format!("count: at most {most} without credentials")));
     }

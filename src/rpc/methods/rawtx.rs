@@ -281,7 +281,7 @@ mod tests {
     use crate::wallet::payment::MAX_FEE_RATE;
 
     #[test]
-    fn the_usual_limit_is_the_wallets() {
+    fn the_wallets_limit_applies() {
         assert_eq!(MAX_FEE_RATE_PARAM.default, Some(MAX_FEE_RATE.grains_per_byte().to_string().as_str()));
     }
 }

@@ -10,7 +10,7 @@ use crate::runtime::noise::{MAX_PLAIN, MESSAGE_BYTES, MIN_RECORD, TAG_BYTES};
 use crate::runtime::send_queue::Parcel;
 
 /// A time-out for tests that would otherwise wait for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// What a record takes besides what it holds.
 const OVERHEAD: usize = 2 + TAG_BYTES;
 
@@ -45,7 +45,7 @@ impl World {
     }
 
     async fn next(&mut self) -> SocketEvent {
-        timeout(PATIENCE, self.events.recv()).await.expect("something happens").expect("the net is there")
+        timeout(TIMEOUT, self.events.recv()).await.expect("something happens").expect("the net is there")
     }
 
     /// A connection from outside, and the node's end of it.
@@ -94,12 +94,12 @@ async fn dialled(address: SocketAddr) -> TcpStream {
 
 fn impatient() -> SocketLimits {
     let short = Duration::from_millis(50);
-    SocketLimits { connect: PATIENCE, first_message: short, message: short, write: short, resolve_interval: PATIENCE }
+    SocketLimits { connect: TIMEOUT, first_message: short, message: short, write: short, resolve_interval: TIMEOUT }
 }
 
 async fn rest_of(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the connection is closed");
+    let _ = timeout(TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("the connection is closed");
     bytes
 }
 
@@ -130,7 +130,7 @@ async fn messages_go_both_ways_and_are_counted() {
 }
 
 #[tokio::test]
-async fn what_waits_is_sent_in_few_records() {
+async fn waiting_messages_share_records() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let (mut client, opened) = world.connect().await;
     // The writing task cannot run between these: there is but one thread.
@@ -159,7 +159,7 @@ async fn last_words_are_sent_when_closing() {
 }
 
 #[tokio::test]
-async fn garbage_is_told_and_ends_the_connection() {
+async fn garbage_is_reported_and_closes_the_connection() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let (mut client, opened) = world.connect().await;
     client.send(b"GET / HTTP/1.1\r\n\r\n").await;
@@ -172,7 +172,7 @@ async fn garbage_is_told_and_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn records_that_do_not_open_end_the_connection_and_nobody_is_blamed() {
+async fn forged_records_close_the_connection_without_blame() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let plain = frame::encode(&Message::Ping(7));
     for case in 0..4 {
@@ -225,7 +225,7 @@ async fn silence_and_half_a_message_do_not_last() {
 
 #[tokio::test]
 async fn a_peer_that_does_not_read_does_not_last() {
-    let limits = SocketLimits { first_message: PATIENCE, ..impatient() };
+    let limits = SocketLimits { first_message: TIMEOUT, ..impatient() };
     let mut world = World::new(limits, 8).await;
     let (_client, opened) = world.connect().await;
     // More than the buffers of two sockets on loopback hold.
@@ -270,7 +270,7 @@ async fn surplus_connections_are_closed_and_places_come_free() {
 }
 
 #[tokio::test]
-async fn whoever_comes_while_the_last_place_is_taken_goes_after_the_handshake() {
+async fn a_surplus_peer_is_refused_after_the_handshake() {
     let mut world = World::new(SocketLimits::default(), 0).await;
     // All are let in, for none has a place yet; then there is one too few.
     let (mut early, mut open) = (Vec::new(), Vec::new());
@@ -289,8 +289,8 @@ async fn whoever_comes_while_the_last_place_is_taken_goes_after_the_handshake() 
 }
 
 #[tokio::test]
-async fn the_slow_take_no_places_and_cannot_hold_the_door_shut() {
-    let mut world = World::new(SocketLimits { first_message: PATIENCE, ..SocketLimits::default() }, 0).await;
+async fn slow_handshakes_take_no_places_and_block_no_other() {
+    let mut world = World::new(SocketLimits { first_message: TIMEOUT, ..SocketLimits::default() }, 0).await;
     // At every stage of the handshake; all that are let in, and some more.
     let mut slow = Vec::new();
     for number in 0..MAX_HANDSHAKES + 8 {
@@ -328,7 +328,7 @@ async fn a_handshake_that_dawdles_at_any_stage_ends_in_time() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, drip).await.expect("the connection is closed");
+    timeout(TIMEOUT, drip).await.expect("the connection is closed");
     assert!(world.is_quiet());
 }
 
@@ -385,7 +385,7 @@ async fn dials_succeed_or_are_told_to_have_failed() {
 }
 
 #[tokio::test]
-async fn somebody_else_than_was_dialled_will_not_do_and_learns_nothing() {
+async fn another_id_than_dialled_is_refused_and_learns_nothing() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let (mut other, expected) = (World::new(SocketLimits::default(), 8).await, Identity::random().id());
     let address = other.address;
@@ -398,7 +398,7 @@ async fn somebody_else_than_was_dialled_will_not_do_and_learns_nothing() {
 }
 
 #[tokio::test]
-async fn a_dial_to_somebody_who_does_not_shake_hands_fails_in_time() {
+async fn a_dial_without_a_handshake_times_out() {
     let mut world = World::new(impatient(), 8).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
     let address = listener.local_addr().expect("it is bound");
@@ -414,7 +414,7 @@ async fn a_dial_to_somebody_who_does_not_shake_hands_fails_in_time() {
 #[tokio::test]
 async fn a_cut_link_stops_a_handshake_and_healing_lets_it_go_on() {
     let chaos = Arc::<Chaos>::default();
-    let limits = SocketLimits { connect: PATIENCE, first_message: PATIENCE, ..SocketLimits::default() };
+    let limits = SocketLimits { connect: TIMEOUT, first_message: TIMEOUT, ..SocketLimits::default() };
     let mut world = World::with(limits, 8, Some(chaos.clone())).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
     let address = listener.local_addr().expect("it is bound");
@@ -441,7 +441,7 @@ async fn stopping_closes_everything() {
     let (mut client, opened) = world.connect().await;
     let mut early = dialled(world.address).await;
     drop(opened);
-    timeout(PATIENCE, world.net.stop()).await.expect("it stops");
+    timeout(TIMEOUT, world.net.stop()).await.expect("it stops");
     assert!(client.rest().await.0.is_empty());
     assert!(rest_of(&mut early).await.is_empty());
     assert!(TcpStream::connect(world.address).await.is_err());

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::byzantine::{self, GARBLED};
 use super::units::{Fault, Latency, Span};
-use super::{Sim, Traffic, Weather, generator};
+use super::{NetworkConditions, Sim, Traffic, generator};
 use crate::p2p::kad::Contact;
 use crate::primitives::time::MonoTime;
 use crate::storage::StoreError;
@@ -41,7 +41,7 @@ const SAMPLES: u64 = 360;
 /// Nodes that each newcomer knows.
 const SEEDS: usize = 3;
 /// Random generators: for address books, faults, payments and byzantine peers.
-const ACQUAINTANCE: u64 = 11;
+const ADDRESS_BOOKS: u64 = 11;
 const FAULTS: u64 = 12;
 const PAYMENTS: u64 = 13;
 const BYZANTINE: u64 = 14;
@@ -255,9 +255,10 @@ impl<'a> Run<'a> {
     fn new(setup: &'a NetworkSetup) -> Result<Self, StoreError> {
         let payments = Payments::new(setup.payments, setup.interval.0, generator(setup.seed, PAYMENTS, 0));
         let params = payments.params();
-        let weather = Weather { latency: setup.latency.clone(), loss: setup.loss, ..Weather::default() };
-        let mut sim = Sim::new(params.clone(), weather, setup.seed);
-        let mut rng = generator(setup.seed, ACQUAINTANCE, 0);
+        let conditions =
+            NetworkConditions { latency: setup.latency.clone(), loss: setup.loss, ..NetworkConditions::default() };
+        let mut sim = Sim::new(params.clone(), conditions, setup.seed);
+        let mut rng = generator(setup.seed, ADDRESS_BOOKS, 0);
         let honest = setup.honest() as usize;
         for node in 0..honest {
             let seeds: BTreeSet<usize> =
@@ -271,7 +272,7 @@ impl<'a> Run<'a> {
             }
         }
         let all = setup.nodes as usize;
-        let gang: Vec<_> =
+        let colluders: Vec<_> =
             (honest..all).map(|node| Contact { id: Sim::id(node), address: Sim::address(node) }).collect();
         // One node is enough to have cut off.
         let targets = if setup.attack == Some(Attack::Eclipse) { VICTIM..VICTIM + 1 } else { 0..honest };
@@ -280,7 +281,7 @@ impl<'a> Run<'a> {
             setup.attack.iter().flat_map(|attack| (honest..all).map(move |number| (*attack, number)))
         {
             let rng = generator(setup.seed, BYZANTINE, number as u64);
-            sim.add_script(byzantine::script(attack, Arc::clone(&params), targets.clone(), gang.clone(), rng));
+            sim.add_script(byzantine::script(attack, Arc::clone(&params), targets.clone(), colluders.clone(), rng));
             if attack == Attack::Garbage {
                 sim.garble(number, GARBLED);
             }
@@ -407,7 +408,7 @@ impl<'a> Run<'a> {
     }
 
     fn sample(&mut self) {
-        self.safety.look(&self.sim);
+        self.safety.check(&self.sim);
         let nodes = || self.sim.nodes().map(|(_, node)| node);
         let heights = || nodes().map(|node| node.chain().tip().height);
         let tips: BTreeSet<_> = nodes().map(|node| node.chain().tip().hash).collect();

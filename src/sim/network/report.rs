@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::safety::MAX_TOLD;
+use super::safety::MAX_REPORTED;
 use super::{Healing, NetworkSetup, Run, Sample, VICTIM};
 use crate::chain;
 use crate::p2p::frame::HEADER_BYTES;
@@ -152,10 +152,10 @@ pub(super) fn framed(traffic: Traffic) -> u64 {
 
 pub(super) fn report(mut run: Run<'_>, settled: Option<Span>, before: &[Traffic]) -> Result<NetworkReport, StoreError> {
     let setup = run.setup;
-    run.safety.look(&run.sim);
+    run.safety.check(&run.sim);
     let depths = run.safety.reorganisations(&run.sim);
     let mut violations = std::mem::take(&mut run.safety.violations);
-    violations.extend(accused(&run.sim, setup).into_iter().take(MAX_TOLD));
+    violations.extend(punished_honest(&run.sim, setup).into_iter().take(MAX_REPORTED));
     let audited = if setup.audit { audit(&run.sim, &mut violations) } else { 0 };
     let (sim, start) = (&run.sim, run.start);
 
@@ -292,7 +292,7 @@ fn hostile_addresses(setup: &NetworkSetup) -> impl Fn(&SocketAddr) -> bool {
 }
 
 /// Honest peers that an honest node punished.
-fn accused(sim: &Sim, setup: &NetworkSetup) -> Vec<String> {
+fn punished_honest(sim: &Sim, setup: &NetworkSetup) -> Vec<String> {
     let is_hostile = hostile_addresses(setup);
     let tell = |number: usize, (at, event): &(MonoTime, Event)| match event {
         Event::PeerDisconnected { address, reason: Reason::Misbehaved(offence), .. } if !is_hostile(address) => {

@@ -12,7 +12,7 @@ pub const SETTLED_BLOCKS: u32 = 6;
 /// Time after the end of a partition in which nodes still learn of the other side's blocks.
 pub const GRACE: Duration = Duration::from_secs(120);
 /// Most violations of a kind that are reported.
-pub(super) const MAX_TOLD: usize = 20;
+pub(super) const MAX_REPORTED: usize = 20;
 
 /// A partition, during which nodes cannot agree.
 struct Cut {
@@ -61,13 +61,13 @@ impl Safety {
     }
 
     fn violated(&mut self, what: String) {
-        if self.violations.len() < MAX_TOLD {
+        if self.violations.len() < MAX_REPORTED {
             self.violations.push(what);
         }
     }
 
     /// Checks that the chains of all running nodes agree as far as required.
-    pub(super) fn look(&mut self, sim: &Sim) {
+    pub(super) fn check(&mut self, sim: &Sim) {
         let at = sim.now().mono;
         let allowed = self.allowed(sim, at);
         let Some((first, reference)) = sim.nodes().next() else { return };
@@ -125,12 +125,12 @@ mod tests {
 
     use super::*;
     use crate::consensus::params::{GenesisSpec, Params};
-    use crate::sim::Weather;
+    use crate::sim::NetworkConditions;
 
     /// Two nodes that go different ways for so many blocks, and meet again. The watch is told of the cut, or not.
     fn watch(blocks: u32, told: bool) -> (Vec<u64>, Vec<String>) {
         let params = Arc::new(Params::new(GenesisSpec::regtest()).unwrap());
-        let mut sim = Sim::new(params, Weather::default(), 1);
+        let mut sim = Sim::new(params, NetworkConditions::default(), 1);
         sim.add_node(&[]).unwrap();
         sim.add_node(&[0]).unwrap();
         sim.run_for(Duration::from_secs(5));
@@ -141,7 +141,7 @@ mod tests {
         }
         (0..blocks).for_each(|_| assert!(sim.mine(1).is_some()));
         (0..=blocks).for_each(|_| assert!(sim.mine(0).is_some()));
-        safety.look(&sim);
+        safety.check(&sim);
         sim.heal();
         if told {
             safety.healed(&sim);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_fault_explains_is_told() {
+    fn unexplained_disagreement_is_reported() {
         let (depths, violations) = watch(SETTLED_BLOCKS + 1, false);
         assert_eq!(depths, [0, 0, 0, 0, 0, 0, 0, 1]);
         assert!(violations[0].contains("nodes 0 and 1 disagree about 7 blocks, not 6"), "{violations:?}");

@@ -90,7 +90,7 @@ fn every_shape_is_proven_in_the_words_of_the_command() {
 }
 
 #[test]
-fn what_does_not_hold_is_refused_where_it_breaks() {
+fn an_invalid_receipt_is_refused_at_its_fault() {
     let desk = Desk(Place::new());
     let browser = Browser::open(&url());
     let payment = vectors::payment();
@@ -216,7 +216,7 @@ fn receipts_are_dropped_and_pasted_too() {
 }
 
 #[test]
-fn what_a_receipt_holds_is_shown_as_text() {
+fn receipt_content_is_shown_as_text() {
     let browser = Browser::open(&url());
     let markup = "<img src=x onerror=\"window.harmed=1\"><script>window.harmed=1</script>";
     let mut spec =

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_done_between_two_readings() {
+    fn effort_between_two_readings() {
         looked_up(1_000);
         let before = effort();
         looked_up(7);

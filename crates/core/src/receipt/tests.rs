@@ -176,7 +176,7 @@ fn headers_from_the_future_are_refused() {
 }
 
 #[test]
-fn too_little_work_is_refused_by_whoever_demands_more() {
+fn a_higher_demand_refuses_too_little_work() {
     let proven = receipt().verify(&params(), None, UnixTime::from_secs(u64::MAX)).unwrap();
     assert!(proven.demand(9).is_ok());
     let expected = ReceiptError::TooLittleWork { got: 9, expected: 10, headers: 9 };

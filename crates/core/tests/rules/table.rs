@@ -210,7 +210,7 @@ fn the_table_covers_every_rule() {
 }
 
 #[test]
-fn no_verdict_depends_on_who_asks_twice() {
+fn verdicts_do_not_depend_on_repetition() {
     // A block refused leaves nothing behind: the valid one still connects after each.
     let start = Scene::new();
     let good = start.ledger.block(vec![start.simple(1, 2)]);

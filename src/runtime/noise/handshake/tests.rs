@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::*;
 
 /// A time-out for tests that would otherwise wait for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn hex(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
@@ -36,7 +36,7 @@ async fn answer_to(own: &Identity, said: &[u8]) -> (Vec<u8>, Result<Session, Han
     let (mut here, mut there) = duplex(1_024);
     here.write_all(said).await.unwrap();
     here.shutdown().await.unwrap();
-    let result = timeout(PATIENCE, respond(&mut there, own)).await.unwrap();
+    let result = timeout(TIMEOUT, respond(&mut there, own)).await.unwrap();
     drop(there);
     let mut written = Vec::new();
     here.read_to_end(&mut written).await.unwrap();
@@ -157,11 +157,11 @@ async fn both_learn_who_the_other_is() {
 }
 
 #[tokio::test]
-async fn somebody_else_will_not_do_and_does_not_learn_who_asked() {
+async fn another_responder_is_refused_and_does_not_learn_the_initiator() {
     let (own, there, expected) = (Identity::random(), Identity::random(), Identity::random().id());
     let (mut here, mut far) = duplex(1_024);
     let asking = tokio::spawn(async move { initiate(&mut here, &own, Some(expected)).await.unwrap_err() });
-    let answered = timeout(PATIENCE, respond(&mut far, &there)).await.unwrap();
+    let answered = timeout(TIMEOUT, respond(&mut far, &there)).await.unwrap();
     assert!(matches!(answered, Err(HandshakeError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof));
     let error = asking.await.unwrap();
     assert!(matches!(error, HandshakeError::WrongId { got, expected: e } if got == there.id() && e == expected));
@@ -187,7 +187,7 @@ async fn messages_cut_off_at_every_byte_are_no_handshake() {
 }
 
 #[tokio::test]
-async fn what_was_heard_before_is_no_handshake() {
+async fn a_replayed_handshake_is_refused() {
     let (one, other) = (Identity::random(), Identity::random());
     let (_, _, [first, second, third]) = shaken(&one, &other).await;
     // The responder uses a new ephemeral key, so the replayed third message fails.

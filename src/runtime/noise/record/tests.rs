@@ -40,7 +40,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_put_in_comes_out_however_it_is_cut(
+    fn any_split_of_the_stream_opens_the_same(
         writes in prop::collection::vec(prop_oneof![1..200usize, MAX_PLAIN - 2..MAX_PLAIN + 2, 1..300_000usize], 1..6),
         cuts in prop::collection::vec(prop_oneof![1..40usize, 1..70_000usize], 1..50),
         answered in any::<bool>(),

@@ -19,7 +19,7 @@ use crate::primitives::time::MonoTime;
 use crate::primitives::tx::{Lock, Transaction};
 use crate::storage::TxLocation;
 
-/// Time in which a proof must come before another peer is asked.
+/// Time after which another peer is asked for a proof.
 pub const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most transactions of one key that are kept.
 pub const MAX_HISTORY: usize = 100_000;

@@ -25,7 +25,7 @@ pub const MAX_MANUAL: usize = 256;
 pub const MAX_EXPECTED: usize = 256;
 /// Time between two dials of addresses from the book.
 const DIAL_INTERVAL: Duration = Duration::from_millis(250);
-/// Time to wait if nobody can be dialled now.
+/// Time to wait if there is no address to dial now.
 const NOBODY_WAIT: Duration = Duration::from_secs(1);
 /// Time before a manual peer is dialled again; doubled with each failure.
 const MANUAL_BACKOFF: Duration = Duration::from_millis(500);

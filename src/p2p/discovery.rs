@@ -27,7 +27,7 @@ use crate::primitives::time::MonoTime;
 
 /// Most queries of a peer answered in a burst.
 pub const ANSWER_BURST: u64 = 64;
-/// Time in which one more is.
+/// Time after which one more is answered.
 pub const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// A token is a millisecond: an answer takes an interval.
 const ANSWER_TOKENS: u64 = ANSWER_INTERVAL.as_millis() as u64;
@@ -41,7 +41,7 @@ const MAX_CHECKS: usize = 4;
 pub const MAX_UNCHECKED: usize = 64;
 /// Time for which a brief connection without an open question is kept, for lookups often ask the same nodes.
 const LINGER: Duration = Duration::from_secs(1);
-/// Time for which anybody's brief connection is kept at most.
+/// Longest duration of a brief connection.
 pub const BRIEF_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time from the first lookup for the own id to the next; doubled each time, up to [`REFRESH_INTERVAL`]. Nodes that
 /// join together with many others find them this way.

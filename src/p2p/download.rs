@@ -33,11 +33,11 @@ const MIN_LIMIT: usize = 4;
 const FAST_DELIVERY: Duration = Duration::from_secs(1);
 /// Time without any delivery after which a peer stalls: the largest block over a slow line takes less.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(8);
-/// Time for which the lowest block may hold up all others when somebody else could bring it.
+/// Time for which the lowest block may hold up all others when another peer has it.
 pub const FRONT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Stalls after which a peer is disconnected.
 const MAX_STALLS: u32 = 2;
-/// Time for which a peer that stalled is only asked if there is no other.
+/// Time for which a peer that stalled is asked only if no other has the block.
 const COLD_TIME: Duration = Duration::from_secs(10);
 /// With at most this many blocks missing, a peer that stalled is avoided until it delivers a block. Otherwise it could
 /// hold up each new block by announcing it first and never delivering it. With more missing, as in the initial

@@ -58,28 +58,28 @@ pub enum Input {
     },
     /// A message came.
     Received {
-        /// From whom.
+        /// The sender.
         peer: PeerId,
-        /// What.
+        /// The message.
         message: Message,
         /// When it was read from the socket, by [`Now::mono`]: it may have waited for this node's thread since.
         at: MonoTime,
     },
     /// Received bytes are no message; the driver reads no more from this peer.
     Malformed {
-        /// From whom.
+        /// The sender.
         peer: PeerId,
         /// What is wrong with it.
         reason: FrameError,
     },
     /// Everything sent to a peer before an [`Output::Flush`] was written.
     Flushed {
-        /// To whom.
+        /// The receiver.
         peer: PeerId,
     },
     /// The connection is gone. Not needed after [`Output::Disconnect`], and harmless.
     Disconnected {
-        /// Whose.
+        /// The peer.
         peer: PeerId,
     },
     /// The driver's thread was busy with one call, and messages received meanwhile wait: the delay is not the peers'.
@@ -98,7 +98,7 @@ pub enum Input {
 pub enum Output {
     /// Send a message.
     Send {
-        /// To whom.
+        /// The receiver.
         peer: PeerId,
         /// What, encoded.
         frame: Frame,
@@ -106,7 +106,7 @@ pub enum Output {
     /// Answer with [`Input::Flushed`] once everything sent to this peer so far is written: bodies are served in
     /// portions, so that a slow reader costs no more than one.
     Flush {
-        /// To whom.
+        /// The receiver.
         peer: PeerId,
     },
     /// Dial an address; answer with [`Input::Connected`] or [`Input::ConnectFailed`].
@@ -118,7 +118,7 @@ pub enum Output {
     },
     /// Close a connection once everything sent before is written, or a moment later in any case.
     Disconnect {
-        /// Whose.
+        /// The peer.
         peer: PeerId,
         /// Why.
         reason: Reason,

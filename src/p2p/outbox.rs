@@ -20,7 +20,7 @@ pub(crate) struct Outbox {
     queue: VecDeque<Output>,
     offences: VecDeque<(PeerId, Offence)>,
     closing: VecDeque<(PeerId, Reason)>,
-    /// Peers to whom something was sent since this was last asked.
+    /// Peers that were sent something since the last call.
     sent: Vec<PeerId>,
     /// The wake-up last asked for.
     wake: Option<MonoTime>,

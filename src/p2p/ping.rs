@@ -12,9 +12,9 @@ use crate::p2p::message::Message;
 use crate::p2p::outbox::Outbox;
 use crate::primitives::time::MonoTime;
 
-/// Time from one answer to the next question.
+/// Time from a pong to the next ping.
 pub const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Time in which an answer must come: a peer may be busy with a large reorganisation for some seconds.
+/// Time-out of a ping: a peer may be busy with a large reorganisation for some seconds.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]

@@ -99,7 +99,7 @@ impl Relay {
         }
     }
 
-    /// Pushes a transaction that nobody had announced before it came.
+    /// Pushes a transaction that no peer announced before it arrived.
     pub(super) fn push(&mut self, tx: &HashedTransaction, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         let short = self.key.hash(&tx.txid());
         let lacking =

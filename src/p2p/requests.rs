@@ -12,7 +12,7 @@ use crate::p2p::relay;
 use crate::primitives::hash::Txid;
 use crate::primitives::time::MonoTime;
 
-/// Time in which a transaction must come before it is asked from another.
+/// Time after which a transaction is requested from another peer.
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most transactions that a peer is asked for at once.
 pub const MAX_ASKED: usize = 1_000;

@@ -17,8 +17,8 @@ pub const MAX_OWNER_SEARCHES: usize = 8;
 pub const SEARCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most lookups begun at once: one for each bucket that is not empty among millions of nodes, and some for the owner.
 pub const SEARCH_BURST: u64 = 32;
-/// Time in which one more may begin. A lookup asks nobody twice, so that this bounds what any peer is asked, at
-/// half of what it answers ([`super::discovery::ANSWER_BURST`]).
+/// Time after which one more may begin. A lookup asks no node twice, so this bounds the queries to any peer, at half of
+/// what it answers ([`super::discovery::ANSWER_BURST`]).
 pub const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A token is a millisecond: a lookup takes an interval.

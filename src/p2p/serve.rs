@@ -40,7 +40,7 @@ pub const MAX_WAITING_RANGES: usize = 8;
 pub const SLICE: Cost = Cost(4_000_000);
 /// Work for one peer after which the next peer is chosen.
 const TURN: Cost = Cost(1_000_000);
-/// Time from one slice to the next: in between, the driver hands over what has come.
+/// Time between two slices, in which the driver hands over new messages.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The sources of answers.

@@ -19,10 +19,10 @@ use crate::primitives::header::Header;
 use crate::primitives::target::Work;
 use crate::primitives::time::MonoTime;
 
-/// Time in which headers must come: 160 kB over a slow line, after the peer has finished what it is at.
+/// Time-out for headers: 160 kB over a slow line, after the peer has finished its present work.
 pub const HEADERS_TIMEOUT: Duration = Duration::from_secs(15);
-/// Time until a peer is asked again for headers of which one was too early for this node's clock: the clock may have
-/// been put right, or the time has come.
+/// Time until a peer is asked again after one of its headers was too far in the future: the clock may have been
+/// corrected, or the time has come.
 pub const EARLY_TIME: Duration = Duration::from_secs(10);
 /// Most headers in an announcement of blocks; more are sent only on request.
 pub const MAX_ANNOUNCED: usize = 8;

@@ -42,7 +42,7 @@ pub struct MiningControl {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the threads mine, and for whom.
+/// The work and the payee of the threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MiningOrder {
     payee: PublicKey,

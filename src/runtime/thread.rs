@@ -88,7 +88,7 @@ fn run<P: Protocol>(
         let (timers, opened) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                // Fails if whoever started the node has given up meanwhile; then stop is on its way.
+                // Fails if the starter has given up meanwhile; then a stop follows.
                 let _ = ready.send(Err(error));
                 return Ok(());
             }

@@ -49,7 +49,7 @@ impl Flow {
     }
 }
 
-/// Counters that socket tasks add to and anybody may read.
+/// Counters that socket tasks increment and any thread may read.
 #[derive(Debug, Default)]
 struct Counters {
     received: FlowCounters,

@@ -17,7 +17,7 @@ use crate::storage::StoreError;
 
 /// How old work may be while the tip stays: new transactions wait so long for their first chance (Bitcoin Core's 5 s).
 const MAX_AGE: Duration = Duration::from_secs(5);
-/// Stands in a template until somebody says who is paid.
+/// The payee of a template until one is set.
 const NOBODY: PublicKey = PublicKey([0; 32]);
 
 /// The block to mine next, made on the node's thread at each new tip and otherwise every five seconds at most, however
@@ -88,7 +88,7 @@ impl Templates {
     }
 }
 
-/// Why a block that somebody mined is not the new tip.
+/// Why a submitted block is not the new tip.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// BIP-22's word for it, or Bitcoin Core's.
@@ -117,7 +117,7 @@ impl Rejection {
     }
 }
 
-/// Takes a block that somebody mined: `None` if it is in the best chain now, else why not.
+/// Accepts a submitted block: `None` if it is in the best chain now, else why not.
 ///
 /// # Errors
 /// [`Stopped`] if the node stopped before it came to this; the store's, which say nothing about the block.

@@ -23,7 +23,7 @@ use crate::primitives::header::Header;
 use crate::primitives::target::Bits;
 use crate::primitives::tx::Transaction;
 
-/// Time after which it looks whom to dial and tells its peers something again.
+/// Time between two rounds of dialling and of unsolicited messages.
 const TURN: Duration = Duration::from_secs(5);
 /// How many connections to others it wants.
 const DIALS: usize = 16;

@@ -3,7 +3,7 @@
 //! Bytes in the file are never changed. A removed or replaced value leaves its bytes behind, as does one whose commit a
 //! kill undoes. Blocks cost work, so an attacker cannot fill the disk this way.
 //!
-//! A value has its place at once, and is written when the store's writer comes to it: whoever commits a block does not wait
+//! A value has its place at once, and is written when the store's writer comes to it: a commit of a block does not wait
 //! for the disk.
 
 use std::collections::BTreeMap;

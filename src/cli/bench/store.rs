@@ -11,7 +11,7 @@ use super::{Figure, shortest};
 use crate::primitives::hash::Hash256;
 use crate::storage::{Batch, SledStore, Store};
 
-/// Entries that stay, as coins do that nobody spends.
+/// Entries that stay, like unspent coins.
 const LIVE: u32 = 100_000;
 /// Entries that a batch puts, and as many old ones that it removes: a block of 2,000 payments.
 const CHANGES: u32 = 2_000;

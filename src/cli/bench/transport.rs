@@ -61,7 +61,7 @@ fn handshake(runtime: &Runtime) -> anyhow::Result<Figure> {
 fn records(runtime: &Runtime, length: usize) -> anyhow::Result<[Figure; 2]> {
     let plain = vec![7; length];
     let messages = (BYTES_OF_A_RUN / length).clamp(1, MAX_MESSAGES);
-    // What one session seals, nobody opens: its numbers run ahead.
+    // Sealed records are never opened here, so the numbers of one session run ahead.
     let (mut alone, _) = sessions(runtime, &Identity::random(), &Identity::random())?;
     let (mut from, mut to) = sessions(runtime, &Identity::random(), &Identity::random())?;
     let mut sealed = Vec::new();

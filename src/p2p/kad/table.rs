@@ -14,7 +14,7 @@ use crate::primitives::time::MonoTime;
 pub const MAX_PER_SUBNET_IN_BUCKET: usize = 2;
 /// Most contacts of one part of the public net in the whole table.
 pub const MAX_PER_SUBNET: usize = 10;
-/// Time after which a bucket that nobody looked into is looked into.
+/// Time without a lookup after which a bucket is refreshed.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The subnet of a public address within which an attacker gets addresses for free: 24 bits of IPv4, 48 of IPv6. `None`
@@ -181,9 +181,9 @@ impl Table {
         }
     }
 
-    /// The buckets to look into ([`NodeId::random_in`] draws what to look for), the farthest last: those that nobody looked into
-    /// for [`REFRESH_INTERVAL`], but none nearer than the nearest contact, where there is nobody. A node that joins
-    /// looks for its own id, and then into these, which are all; this makes it known to those who should know it.
+    /// The buckets to refresh ([`NodeId::random_in`] draws the target), farthest last: those without a lookup for
+    /// [`REFRESH_INTERVAL`], except those nearer than the nearest contact, which are empty. A joining node looks up its
+    /// own id and then refreshes all of these, which makes it known to the nodes that should know it.
     pub fn stale(&self, now: MonoTime) -> Vec<u8> {
         let Some((nearest, _)) = self.sizes().next() else { return Vec::new() };
         let is_stale = |number: &u8| self.last_lookup.get(number).is_none_or(|at| *at + REFRESH_INTERVAL <= now);

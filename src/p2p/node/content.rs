@@ -22,8 +22,7 @@ use crate::primitives::tx::{HashedTransaction, Transaction};
 /// Requested blocks from which on new tips are announced only at intervals: in the initial synchronisation peers need
 /// not hear of every block.
 const BUSY: usize = 8;
-/// Time between two announcements at such a time. They do not cease, or whoever promises blocks and holds them
-/// back would silence us.
+/// Time between two such announcements. They never stop, or a peer that withholds blocks could silence this node.
 const BUSY_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Node {

@@ -15,7 +15,7 @@ use crate::p2p::peering::Peering;
 use crate::p2p::reach::is_public;
 use crate::primitives::time::UnixTime;
 
-/// Time between two dials of addresses that nobody here has tried.
+/// Time between two feelers.
 pub(super) const FEELER_INTERVAL: Duration = Duration::from_secs(120);
 
 impl Node {

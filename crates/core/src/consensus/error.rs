@@ -76,7 +76,7 @@ pub enum RuleError {
     /// Too many bytes of data.
     #[error("transaction {txid}, output {index}: {got} bytes of data, at most {max} are allowed")]
     DataTooLong { txid: Txid, index: u32, got: usize, max: usize },
-    /// Value under a lock that nobody can open.
+    /// Value under a lock that cannot be opened.
     #[error("transaction {txid}, output {index}: data with value {}, expected 0", value.as_grains())]
     DataWithValue { txid: Txid, index: u32, value: Amount },
     /// More than one data output.
@@ -125,7 +125,7 @@ pub enum RuleError {
 /// new rule does not compile until someone decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// Whoever sent it: an honest node would not have.
+    /// The sender: an honest node would not have sent it.
     Peer,
     /// This node: a full disk, a damaged store.
     Local,

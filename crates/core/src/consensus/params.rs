@@ -30,7 +30,7 @@ pub enum Retarget {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allocation {
-    /// To whom.
+    /// The payee's address.
     pub address: String,
     /// How much.
     pub value: Amount,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// digits, so that nobody else will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerName {
-    /// Who has to be there; `None` for anybody.
+    /// The required id; `None` for any.
     pub id: Option<[u8; 32]>,
     /// `HOST:PORT`.
     pub host: String,

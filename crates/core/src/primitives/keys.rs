@@ -48,7 +48,7 @@ impl SecretKey {
         Self(SigningKey::from(seed))
     }
 
-    /// The 32-byte seed. Whoever has it can spend.
+    /// The 32-byte seed, with which the key's coins can be spent.
     pub fn seed(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
@@ -137,8 +137,8 @@ fn first_false(checks: &[SignatureCheck], offset: usize) -> Result<(), usize> {
     }
 }
 
-/// The random weights of a batch come from a hash of the batch itself: whoever chose the signatures cannot know the
-/// weights before choosing, and the verdict is a function of its input alone.
+/// The random weights of a batch come from a hash of the batch itself: an attacker who chose the signatures cannot know
+/// the weights before choosing, and the verdict is a function of its input alone.
 fn batch_holds(checks: &[SignatureCheck]) -> bool {
     if let [check] = checks {
         return check.holds();

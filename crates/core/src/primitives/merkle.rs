@@ -244,7 +244,7 @@ impl PartialTree {
 
     /// Transactions in the block, as the tree states it.
     ///
-    /// Whoever knows the block should compare: a tree of another depth passes off inner nodes as transactions
+    /// A caller that knows the block should compare: a tree of another depth passes off inner nodes as transactions
     /// (CVE-2017-12842).
     pub fn leaves(&self) -> u32 {
         self.leaves

@@ -45,7 +45,7 @@ thread_local! {
 }
 
 fn note(add: impl FnOnce(&mut Effort)) {
-    // Gone only while the thread ends, when nobody asks any more.
+    // Gone only while the thread ends, when no caller reads it any more.
     let _ = EFFORT.try_with(|cell| {
         let mut effort = cell.get();
         add(&mut effort);

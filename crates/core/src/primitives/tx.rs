@@ -34,9 +34,9 @@ pub struct Input {
 /// Who may spend an output.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Lock {
-    /// Whoever signs with this key.
+    /// The holder of this key.
     Key(PublicKey),
-    /// Nobody: bytes (at most [`MAX_DATA_BYTES`]) kept for their own sake, with value 0.
+    /// Unspendable: at most [`MAX_DATA_BYTES`] bytes of data, with value 0.
     Data(Vec<u8>),
 }
 
@@ -70,7 +70,7 @@ impl Output {
 }
 
 /// Moves coins. Its id commits to every byte, signatures too, so a Merkle proof of it proves the signatures as well,
-/// and no third party can change the id of somebody's payment.
+/// and no third party can change the id of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Transaction {
     /// 1 today; no rule reads it, relay policy does.

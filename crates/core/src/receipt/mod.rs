@@ -1,4 +1,4 @@
-//! Receipts: a payment's proof, checked by anyone who holds genesis.json, offline and trusting nobody.
+//! Receipts: proofs of payments that a verifier with genesis.json checks offline, without trust.
 //!
 //! A receipt holds a transaction, the Merkle branch that ties it to a block, and [`Evidence`] that the block is buried in
 //! a chain, in one of three shapes: every header since genesis; every header since a checkpoint that the verifier

@@ -23,7 +23,7 @@ fn says(bytes: &[u8]) -> DuplexStream {
     let (mut here, there) = duplex(1_024);
     let bytes = bytes.to_vec();
     tokio::spawn(async move {
-        // Either may meet an end that is gone; then there is nobody left to say it to.
+        // Either may fail if the other end is gone.
         let _ = here.write_all(&bytes).await;
         let _ = here.shutdown().await;
         let _ = tokio::io::copy(&mut here, &mut tokio::io::sink()).await;

@@ -88,7 +88,7 @@ pub(super) fn check_kept(dir: &Path, params: &Params) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let kept = Params::from_json(&text).with_context(|| format!("{} will not do", path.display()))?;
+    let kept = Params::from_json(&text).with_context(|| format!("{} is not valid", path.display()))?;
     ensure!(
         kept.genesis_hash == params.genesis_hash,
         "{} belongs to the network {} with genesis {}, not to {} with genesis {}: leave out --genesis, or choose another \

@@ -390,7 +390,7 @@ impl<'a> Session<'a> {
         if age > (SUSPICIOUS_SPACINGS * spacing).max(SUSPICIOUS_SECS) {
             warnings.push(format!(
                 "the last block is {age} s old, and there should be one every {spacing} s: all peers asked may be hiding the \
-                 rest (an eclipse), or nobody mines"
+                 rest (an eclipse), or no miner works"
             ));
         }
         if let Some(expected) = self.expect_work.filter(|expected| state.work <= *expected) {
@@ -541,7 +541,7 @@ impl<'a> Session<'a> {
     }
 
     fn key(&self, text: &str) -> anyhow::Result<PublicKey> {
-        address::decode(&self.params.address_prefix, text).with_context(|| format!("{text:?} is no address"))
+        address::decode(&self.params.address_prefix, text).with_context(|| format!("{text:?} is not an address"))
     }
 
     async fn watch(&mut self, addresses: &[String], from: u32, min_confirmations: u32) -> anyhow::Result<()> {

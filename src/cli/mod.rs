@@ -147,7 +147,7 @@ impl Common {
             None => Params::from_json(DEFAULT_GENESIS).context("the built-in genesis.json")?,
             Some(path) => {
                 let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                Params::from_json(&text).with_context(|| format!("{} will not do", path.display()))?
+                Params::from_json(&text).with_context(|| format!("{} is not valid", path.display()))?
             }
         };
         Ok(Arc::new(params))

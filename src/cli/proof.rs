@@ -173,7 +173,7 @@ fn read_receipt(file: &Path) -> anyhow::Result<Receipt> {
 fn read_checkpoint(path: &Path, params: &Params) -> anyhow::Result<Checkpoint> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     // Not a receipt's error: whether a payment is proven is not the question here.
-    checkpoint_from_json(&text, params).map_err(|error| anyhow!("{} will not do: {error}", path.display()))
+    checkpoint_from_json(&text, params).map_err(|error| anyhow!("{} is not valid: {error}", path.display()))
 }
 
 /// Confirmations in work, and the headers beside them.

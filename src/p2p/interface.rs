@@ -229,7 +229,7 @@ pub enum Reason {
         min: u32,
     },
     /// It does not have all blocks, and a light client needs one that has.
-    #[error("it is no full node")]
+    #[error("it is not a full node")]
     NotFull,
     /// A brief connection whose purpose is fulfilled.
     #[error("all is asked that was to be")]

@@ -45,7 +45,7 @@ pub enum Offence {
     #[error("sent endless headers with little work")]
     LowWorkHeaders,
     /// Sent headers that were not asked for and announce nothing new.
-    #[error("sent headers that nobody asked for")]
+    #[error("sent unrequested headers")]
     UnrequestedHeaders,
     /// Sent a block that breaks a rule, or a body that does not match its header.
     #[error("sent a bad block: block {hash}: {rule}")]
@@ -56,7 +56,7 @@ pub enum Offence {
         rule: RuleError,
     },
     /// Sent a block that was not asked for.
-    #[error("sent a block that nobody asked for")]
+    #[error("sent an unrequested block")]
     UnrequestedBlock,
     /// Sent a transaction that breaks a rule at every tip.
     #[error("sent a bad transaction: {0}")]
@@ -68,7 +68,7 @@ pub enum Offence {
     #[error("sent a bad compact block: {0}")]
     BadCompactBlock(CompactError),
     /// Sent transactions of a block that were not asked for.
-    #[error("sent transactions of a block that nobody asked for")]
+    #[error("sent unrequested transactions of a block")]
     UnrequestedBlockTransactions,
     /// Asked for transactions of a block out of order, or beyond its end.
     #[error("asked for transactions that a block has not")]
@@ -91,16 +91,16 @@ pub enum Offence {
         block: BlockHash,
     },
     /// Sent proofs that were not asked for.
-    #[error("sent proofs that nobody asked for")]
+    #[error("sent unrequested proofs")]
     UnrequestedProofs,
     /// Announced more transactions than its share.
     #[error("announced too much at once")]
     InventoryFlood,
     /// Sent nodes that were not asked for.
-    #[error("sent nodes that nobody asked for")]
+    #[error("sent unrequested nodes")]
     UnrequestedNodes,
     /// Sent filters or filter headers, which a full node never asks for.
-    #[error("sent filters that nobody asked for")]
+    #[error("sent unrequested filters")]
     UnrequestedFilters,
     /// Sent more requests than may wait, or one larger than an answer may be.
     #[error("asked for too much at once")]

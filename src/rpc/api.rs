@@ -170,9 +170,12 @@ impl Api {
     pub(super) fn payee(&self) -> Result<PublicKey, RpcError> {
         match &self.payee {
             Some(address) => self.key_of(address),
-            None => self.handle.miner().status().payee.ok_or_else(|| {
-                RpcError::invalid("nobody was named who is to be paid: call the URL path /mine/<address>")
-            }),
+            None => self
+                .handle
+                .miner()
+                .status()
+                .payee
+                .ok_or_else(|| RpcError::invalid("no payee is set: call the URL path /mine/<address>")),
         }
     }
 

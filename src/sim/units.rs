@@ -51,7 +51,7 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no time: expected a number and ms, s, m or h, like 250ms or 1.5m");
+        let wrong = || format!("{text:?} is not a time: expected a number and ms, s, m or h, like 250ms or 1.5m");
         let digits = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
         let (number, unit) = text.split_at(digits);
         let millis = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1;
@@ -142,7 +142,7 @@ impl FromStr for Latency {
 pub fn parse_share(text: &str) -> Result<f64, String> {
     let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
     let share = number.parse().ok().map(|number: f64| number / whole).filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| format!("{text:?} is no part of a whole: expected a number like 0.3 or 30%"))
+    share.ok_or_else(|| format!("{text:?} is not a fraction: expected a number like 0.3 or 30%"))
 }
 
 /// A fault of a fraction of the nodes for a time: `60s..180s:0.3`.

@@ -64,7 +64,7 @@ pub enum ArchiveError {
         offset: u64,
     },
     /// A record is no block, though its checksum is right.
-    #[error("the record at byte {offset} is no block: {source}")]
+    #[error("the record at byte {offset} is not a block: {source}")]
     NotABlock {
         /// Where the record starts.
         offset: u64,

@@ -65,7 +65,7 @@ pub enum KeyFileError {
     #[error("the passphrase does not open {}", path.display())]
     WrongPassphrase { path: PathBuf },
     /// A key that does not come from the secret.
-    #[error("{}: key number {index} does not come from the wallet's secret; somebody changed the file", path.display())]
+    #[error("{}: key number {index} does not come from the wallet's secret; the file was changed", path.display())]
     ForeignKey { path: PathBuf, index: u32 },
 }
 

@@ -63,7 +63,7 @@ fn nodes_that_do_not_start() {
     start(&place, "a", &["--log", "cairn=loud"]).fails(USAGE, "--log");
     start(&place, "a", &["--genesis", "missing.json"]).fails(FAILED, "cannot read missing.json");
     std::fs::write(place.path("broken.json"), "{\"network\": ").unwrap();
-    start(&place, "a", &["--genesis", "broken.json"]).fails(FAILED, "broken.json will not do");
+    start(&place, "a", &["--genesis", "broken.json"]).fails(FAILED, "broken.json is not valid");
     std::fs::write(place.path("a-file"), "").unwrap();
     start(&place, "a-file", &[]).fails(FAILED, "a-file");
     place.run("a", &["nod"]).fails(USAGE, "unrecognized subcommand");
@@ -336,7 +336,7 @@ fn receipts() {
     assert!(
         offline(&["later.json", "--checkpoint", "seen.json"]).ok().contains("headers since the checkpoint at height 3")
     );
-    offline(&["later.json", "--checkpoint", "pay.json"]).fails(FAILED, "pay.json will not do");
+    offline(&["later.json", "--checkpoint", "pay.json"]).fails(FAILED, "pay.json is not valid");
 
     proof(&["verify", "missing.json"]).fails(FAILED, "cannot open missing.json");
     proof(&["verify", "genesis.json"]).fails(FAILED, "not a receipt");
@@ -689,7 +689,7 @@ fn simulations() {
     sim(&["network", "--duration", "40s", "--partition", "20s..50s:0.3"]).fails(FAILED, "ends after 40s");
     sim(&["network", "--partition", "50s..20s:0.3"]).fails(USAGE, "ends before it begins");
     sim(&["network", "--attack", "withold"]).fails(USAGE, "'withhold'");
-    sim(&["network", "--latency", "fast"]).fails(USAGE, "is no time");
+    sim(&["network", "--latency", "fast"]).fails(USAGE, "is not a time");
 
     let attack = sim(&["attack", "--share", "30%", "--runs", "500", "--full", "2", "--json"]).ok();
     let report: Value = serde_json::from_str(&attack).unwrap();

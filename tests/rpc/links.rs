@@ -83,7 +83,7 @@ fn links_are_shown_and_changed_by_id_address_and_name() {
         (json!(["node-2", []]), -3, "settings: expected an object, got an array"),
         (json!(["node-2"]), -1, "settings"),
         (json!([[], {}]), -3, "peer"),
-        (json!(["node-3", { "cut": true }]), -29, "\"node-3\" is no node of this process"),
+        (json!(["node-3", { "cut": true }]), -29, "\"node-3\" is not a node of this process"),
         (json!(["node-1", { "cut": true }]), -8, "is the node itself"),
         (json!([99_999, { "cut": true }]), -29, "no connection has the id 99999"),
         (json!(["127.0.0.1:1", { "cut": true }]), -29, "no connection to 127.0.0.1:1"),

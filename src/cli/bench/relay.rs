@@ -164,7 +164,7 @@ async fn measure(
             node.command(move |reply| Command::SubmitTransaction(payment, reply)).await??;
         }
         for node in nodes {
-            timeout(TIMEOUT, holds(node.handle(), coins.len())).await.context("payments do not reach everybody")??;
+            timeout(TIMEOUT, holds(node.handle(), coins.len())).await.context("payments do not reach all nodes")??;
         }
         let told = settled(nodes).await;
         payment_bytes += told - before;
@@ -254,7 +254,7 @@ async fn spread(miner: &Handle, block: Block, nodes: &[Running]) -> anyhow::Resu
     miner.command(move |reply| Command::SubmitBlock(block, reply)).await??;
     let mut times = Vec::new();
     while let Some(arrived) =
-        timeout(TIMEOUT, arrivals.join_next()).await.context("a block does not reach everybody")?
+        timeout(TIMEOUT, arrivals.join_next()).await.context("a block does not reach all nodes")?
     {
         times.push((arrived??.saturating_duration_since(start)).as_secs_f64() * 1e3);
     }

@@ -37,7 +37,7 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     let path = layout.genesis();
     let control = Control::find(layout)?;
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let params = Params::from_json(&text).with_context(|| format!("{} will not do", path.display()))?;
+    let params = Params::from_json(&text).with_context(|| format!("{} is not valid", path.display()))?;
     let to = address::decode(&params.address_prefix, &args.address)?;
     let node = control.node(0);
     let fee = Fee::at_rate(account::least_fee_rate(node)?);

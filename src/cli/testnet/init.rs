@@ -45,7 +45,7 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     let (genesis, wallet) = (path.display(), file.display());
     let (params, paid) = if path.exists() {
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {genesis}"))?;
-        let params = Params::from_json(&text).with_context(|| format!("{genesis} will not do"))?;
+        let params = Params::from_json(&text).with_context(|| format!("{genesis} is not valid"))?;
         if !file.exists() {
             bail!("{genesis} is there, but {wallet}, which it pays, is not: remove it too for a new network");
         }

@@ -164,7 +164,7 @@ fn settings(args: &Args, layout: &Layout) -> anyhow::Result<(Settings, u32)> {
     let last = |field: fn(&Settings) -> u16| kept.as_ref().map(field);
     let nodes = args.nodes.or(last(|kept| kept.nodes)).unwrap_or(4);
     let miners = match (block_time, args.miners) {
-        (0, Some(1..)) => bail!("--miners: with instant blocks nobody mines all the time; `cairn testnet mine` does"),
+        (0, Some(1..)) => bail!("--miners: with instant blocks no node mines continuously; use `cairn testnet mine`"),
         (0, _) => 0,
         (_, Some(miners)) if miners > nodes => {
             let nodes = counted(nodes, "node");
@@ -221,7 +221,7 @@ async fn watch(
     let mut screen = match !json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
         true => {
             stdout.drain();
-            Some(Screen::take(network.len()).context("the terminal will not do")?)
+            Some(Screen::take(network.len()).context("the terminal is not suitable")?)
         }
         false => None,
     };

@@ -237,7 +237,7 @@ impl Member {
 async fn open_genesis(layout: &Layout, funded: PublicKey, pace: Pace) -> anyhow::Result<Params> {
     let path = layout.genesis();
     match std::fs::read_to_string(&path) {
-        Ok(text) => Params::from_json(&text).with_context(|| format!("{} will not do", path.display())),
+        Ok(text) => Params::from_json(&text).with_context(|| format!("{} is not valid", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let making = move || setup::new_genesis(&funded, pace, unix_now());
             let params = tokio::task::spawn_blocking(making).await.context("genesis was not made")??;

@@ -138,7 +138,7 @@ impl Settings {
     pub fn read(layout: &Layout) -> anyhow::Result<Option<Self>> {
         let path = layout.settings();
         match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(Self::parse(&text).with_context(|| format!("{} will not do", path.display()))?)),
+            Ok(text) => Ok(Some(Self::parse(&text).with_context(|| format!("{} is not valid", path.display()))?)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }

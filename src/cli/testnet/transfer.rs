@@ -204,7 +204,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 
 /// A file's JSON, unchanged.
 fn raw(path: &Path) -> anyhow::Result<Box<RawValue>> {
-    RawValue::from_string(read(path)?.trim().to_owned()).with_context(|| format!("{} is no JSON", path.display()))
+    RawValue::from_string(read(path)?.trim().to_owned()).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 /// Runs `cairn testnet load`.

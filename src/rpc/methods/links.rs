@@ -216,7 +216,7 @@ fn find_node(api: &Api, name: &str) -> Option<Handle> {
 
 fn unknown_node(api: &Api, name: &str) -> RpcError {
     let names: Vec<&str> = api.nodes.iter().map(|(name, _)| name.as_str()).collect();
-    RpcError::invalid(format!("node: {name:?} is no node of this process, expected one of {}", names.join(", ")))
+    RpcError::invalid(format!("node: {name:?} is not a node of this process, expected one of {}", names.join(", ")))
 }
 
 /// The link that a caller means. Nodes of this process need not be connected, so that a link can be cut before it is made.
@@ -229,7 +229,7 @@ fn find_link(api: &Api, node: &Handle, chaos: &Chaos, text: &str) -> Result<Link
         Ok(address) => address,
         Err(_) => {
             let other = find_node(api, text).ok_or_else(|| {
-                no_peer(&format!("{text:?} is no node of this process, nor an id or an address IP:PORT"))
+                no_peer(&format!("{text:?} is not a node of this process, an id or an address IP:PORT"))
             })?;
             if other.is_same_node(node) {
                 return Err(RpcError::invalid(format!("peer: {text:?} is the node itself")));

@@ -177,7 +177,7 @@ async fn set_generate(api: Api, args: Args) -> Outcome {
     let payee = match address {
         Some(address) => api.key_of(address)?,
         None => {
-            miner.status().payee.ok_or_else(|| RpcError::invalid("address: nobody was named yet who is to be paid"))?
+            miner.status().payee.ok_or_else(|| RpcError::invalid("address: no payee is set yet; give an address"))?
         }
     };
     miner.set(Some(payee), threads);

@@ -394,7 +394,7 @@ async fn another_id_than_dialled_is_refused_and_learns_nothing() {
     assert!(other.is_quiet());
 
     let error = noise::initiate(&mut dialled(address).await, &Identity::random(), Some(expected)).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("somebody else is there: got node {}, expected {expected}", other.id()));
+    assert_eq!(error.to_string(), format!("another node is there: got node {}, expected {expected}", other.id()));
 }
 
 #[tokio::test]

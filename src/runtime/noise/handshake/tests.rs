@@ -165,7 +165,7 @@ async fn another_responder_is_refused_and_does_not_learn_the_initiator() {
     assert!(matches!(answered, Err(HandshakeError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof));
     let error = asking.await.unwrap();
     assert!(matches!(error, HandshakeError::WrongId { got, expected: e } if got == there.id() && e == expected));
-    assert_eq!(error.to_string(), format!("somebody else is there: got node {}, expected {expected}", there.id()));
+    assert_eq!(error.to_string(), format!("another node is there: got node {}, expected {expected}", there.id()));
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ const PRIMITIVES: [&str; 15] = [
     "target",
     "time",
     "keys",
+    "amount",
     "header",
     "tx",
     "block",
@@ -41,7 +42,6 @@ const PRIMITIVES: [&str; 15] = [
     "mmr",
     "gcs",
     "address",
-    "amount",
 ];
 
 /// And for those of `consensus`.

@@ -185,7 +185,7 @@ mod tests {
         let mut chain = Proved::new(Fixture::new(1));
         chain.grow(600);
         assert_eq!(chain.receipts().unwrap().len(), 4);
-        chain.grow(700);
+        chain.grow(1_200);
         assert_eq!(chain.receipts().unwrap().len(), 6);
     }
 }

@@ -12,6 +12,7 @@ use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::consensus::peer_name::PeerName;
 use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::Txid;
+use cairn::primitives::height::Height;
 use cairn::primitives::target::{Bits, Work};
 use cairn::primitives::{address, codec};
 use cairn::receipt::{checkpoint_from_json, checkpoint_to_json};
@@ -118,7 +119,7 @@ fn genesis(text: &str) {
     assert_eq!(GenesisSpec::from_json(text), Ok(params.spec.clone()));
     assert!(Amount::checked_sum(params.alloc.iter().map(|alloc| alloc.value)).is_some());
     let halvings = [0, 1, params.halving_interval, params.halving_interval.saturating_mul(63), u32::MAX];
-    assert!(halvings.into_iter().all(|height| params.subsidy_at(height) <= params.subsidy));
+    assert!(halvings.into_iter().all(|height| params.subsidy_at(Height::from_u32(height)) <= params.subsidy));
 }
 
 fn wallet(text: &str) {

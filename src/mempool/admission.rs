@@ -12,6 +12,7 @@ use crate::consensus::connect;
 use crate::consensus::error::RuleError;
 use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{HashedTransaction, Transaction};
@@ -21,7 +22,7 @@ pub(super) struct Candidate {
     pub(super) tx: HashedTransaction,
     pub(super) fee: Amount,
     pub(super) size: usize,
-    minable_from: u32,
+    minable_from: Height,
     /// Whose coins it spends, and their values.
     spends: Vec<(PublicKey, Amount)>,
     /// Entries that spend what it spends.
@@ -110,8 +111,11 @@ impl Mempool {
         let coins = self.coins_of(&tx, txid, chain, height)?;
         let fee = connect::check_spend(&tx, &txid, &coins, height, &self.params)?;
         let maturity = self.params.coinbase_maturity;
-        let mature = coins.iter().filter(|coin| coin.coinbase).map(|coin| coin.height.saturating_add(maturity));
-        let minable_from = mature.max().unwrap_or(0).max(tx.lock_height);
+        let mature = coins
+            .iter()
+            .filter(|coin| coin.coinbase)
+            .map(|coin| Height::from_u32(coin.height).saturating_add(maturity));
+        let minable_from = mature.max().unwrap_or_default().max(Height::from_u32(tx.lock_height));
         let mut conflicts: Vec<_> = tx.inputs.iter().filter_map(|input| self.graph.spender(&input.outpoint)).collect();
         conflicts.sort_unstable();
         conflicts.dedup();

@@ -2,6 +2,7 @@
 
 use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::HashedTransaction;
@@ -59,7 +60,7 @@ pub struct Entry {
     /// Orders entries of the same time; assigned by the graph.
     pub(super) number: u64,
     /// First height at which it may be mined, by its lock height and the coinbases it spends.
-    pub(super) minable_from: u32,
+    pub(super) minable_from: Height,
     /// Transactions of the pool whose outputs it spends, each once.
     pub(super) parents: Vec<Txid>,
     /// Transactions of the pool that spend its outputs, each once.
@@ -68,7 +69,7 @@ pub struct Entry {
 
 impl Entry {
     /// An entry that stands alone until the graph links it.
-    pub(super) fn new(tx: HashedTransaction, fee: Amount, time: UnixTime, height: u32, minable_from: u32) -> Self {
+    pub(super) fn new(tx: HashedTransaction, fee: Amount, time: UnixTime, height: u32, minable_from: Height) -> Self {
         let (txid, size) = (tx.txid(), tx.size());
         let alone = Package { count: 1, bytes: size, fees: fee };
         Self {

@@ -11,6 +11,7 @@ use super::by_key::ByKey;
 use super::entry::Entry;
 use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
+use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
 
@@ -27,7 +28,7 @@ pub(super) struct Graph {
     /// Oldest first, by time and number.
     by_age: BTreeMap<(UnixTime, u64), Txid>,
     /// Those that could not be mined at every height.
-    by_minable_from: BTreeSet<(u32, Txid)>,
+    by_minable_from: BTreeSet<(Height, Txid)>,
     /// Entries and outputs by key.
     by_key: ByKey,
     next_number: u64,
@@ -109,7 +110,7 @@ impl Graph {
     }
 
     /// One that cannot be mined at `height`.
-    pub(super) fn not_minable_at(&self, height: u32) -> Option<Txid> {
+    pub(super) fn not_minable_at(&self, height: Height) -> Option<Txid> {
         self.by_minable_from.last().filter(|(from, _)| *from > height).map(|(_, txid)| *txid)
     }
 
@@ -166,7 +167,7 @@ impl Graph {
         self.next_number += 1;
         self.by_key.insert(&entry, |txid| self.entries.get(txid));
         self.by_age.insert((entry.time, entry.number), txid);
-        if entry.minable_from > 0 {
+        if entry.minable_from > Height::GENESIS {
             self.by_minable_from.insert((entry.minable_from, txid));
         }
         self.by_mining_rate.insert((entry.mining_rate(), txid));
@@ -295,7 +296,7 @@ pub(super) mod tests {
             Amount::from_grains(fee),
             UnixTime::from_secs(number),
             0,
-            number as u32 % 3,
+            Height::from_u32(number as u32 % 3),
         )
     }
 
@@ -333,7 +334,7 @@ pub(super) mod tests {
         assert_eq!(graph.by_mining_rate, entries().map(|entry| (entry.mining_rate(), entry.txid)).collect());
         assert_eq!(graph.by_keeping_rate, entries().map(|entry| (entry.keeping_rate(), entry.txid)).collect());
         assert_eq!(graph.by_age, entries().map(|entry| ((entry.time, entry.number), entry.txid)).collect());
-        let bound = entries().filter(|entry| entry.minable_from > 0);
+        let bound = entries().filter(|entry| entry.minable_from > Height::GENESIS);
         assert_eq!(graph.by_minable_from, bound.map(|entry| (entry.minable_from, entry.txid)).collect());
         assert_eq!(graph.spenders.len(), entries().map(|entry| entry.tx.inputs.len()).sum::<usize>());
         assert_eq!(graph.bytes, entries().map(|entry| entry.size).sum::<usize>());

@@ -3,6 +3,7 @@
 use super::{Mempool, Progress};
 use crate::chain::{Chain, ChainUpdate};
 use crate::primitives::hash::Txid;
+use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{HashedTransaction, Transaction};
 
@@ -39,7 +40,8 @@ impl Mempool {
             self.verified.insert(entry.txid);
             self.readmit(entry.tx, entry.time, chain);
         }
-        while let Some(txid) = self.graph.not_minable_at(chain.tip().height + 1) {
+        let next = Height::from_u32(chain.tip().height).next();
+        while let Some(txid) = self.graph.not_minable_at(next) {
             self.remove(&[txid]);
         }
         self.trim();

@@ -10,6 +10,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{Hash256, MerkleRoot, MmrRoot, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle::Branch;
 use crate::primitives::target::Target;
@@ -74,7 +75,7 @@ pub fn build(
 ) -> Result<Template, RuleError> {
     let context = chain.next_context();
     let commitment = chain.commitment();
-    let subsidy = chain.params().subsidy_at(context.height);
+    let subsidy = chain.params().subsidy_at(Height::from_u32(context.height));
     let mut coinbase = Transaction {
         version: 1,
         inputs: Vec::new(),

@@ -26,13 +26,14 @@ const MODULES: [&str; 16] = [
 ];
 
 /// The same for the files of `primitives`.
-const PRIMITIVES: [&str; 15] = [
+const PRIMITIVES: [&str; 16] = [
     "codec",
     "meter",
     "compact_size",
     "hash",
     "target",
     "time",
+    "height",
     "keys",
     "amount",
     "header",

@@ -8,6 +8,7 @@ use cairn::primitives::block::Block;
 use cairn::primitives::gcs::Filter;
 use cairn::primitives::hash::{BlockHash, FilterHeader};
 use cairn::primitives::header::Header;
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::PublicKey;
 use cairn::primitives::tx::Transaction;
 use cairn::primitives::{address, codec};
@@ -75,7 +76,7 @@ pub fn every_method(fixture: &Fixture) {
         ("avgtxsize", json!(sizes.iter().sum::<usize>() / 3)),
         ("mintxsize", json!(sizes.iter().min())),
         ("maxtxsize", json!(sizes.iter().max())),
-        ("subsidy", json!(fixture.params.subsidy_at(height as u32 + 1))),
+        ("subsidy", json!(fixture.params.subsidy_at(Height::from_u32(height as u32 + 1)))),
         (
             "total_out",
             json!(payments.iter().flat_map(|tx| &tx.outputs).map(|output| output.value.as_grains()).sum::<u64>()),

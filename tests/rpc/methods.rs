@@ -3,6 +3,7 @@
 use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::header::Header;
+use cairn::primitives::height::Height;
 use cairn::primitives::merkle;
 use cairn::primitives::time::UnixTime;
 use cairn::receipt::{Evidence, Receipt};
@@ -16,7 +17,7 @@ use crate::{figures, links, network};
 fn every_method_means_what_it_says() {
     let fixture = Fixture::new();
     let params = &fixture.params;
-    let subsidy = params.subsidy_at(1).as_grains();
+    let subsidy = params.subsidy_at(Height::from_u32(1)).as_grains();
     let genesis = params.genesis_hash.to_string();
 
     // An empty chain.

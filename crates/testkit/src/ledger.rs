@@ -17,6 +17,7 @@ use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
 use cairn_core::primitives::hash::{MerkleRoot, MmrRoot, Txid};
 use cairn_core::primitives::header::Header;
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::keys::PublicKey;
 use cairn_core::primitives::mmr::{Node, Range};
 use cairn_core::primitives::time::UnixTime;
@@ -132,7 +133,7 @@ impl Ledger {
     fn coinbase(&self, payee: PublicKey, fees: u64, salt: &[u8]) -> Transaction {
         let context = self.block_context();
         let data = [&context.commitment.as_bytes()[..], salt].concat();
-        let reward = self.params.subsidy_at(context.height).as_grains() + fees;
+        let reward = self.params.subsidy_at(Height::from_u32(context.height)).as_grains() + fees;
         let outputs = vec![Output::data(data), Output::pay(payee, Amount::from_grains(reward))];
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: context.height }
     }

@@ -15,6 +15,7 @@ use crate::primitives::amount::{Amount, COIN};
 use crate::primitives::block::Block;
 use crate::primitives::hash::{Hash256, MerkleRoot, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::keys::{SecretKey, Signature};
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
 use crate::primitives::{merkle, mmr};
@@ -120,7 +121,7 @@ impl Fixture {
             version: 1,
             inputs: Vec::new(),
             outputs: vec![
-                Output::pay(self.keys[0].public_key(), self.params.subsidy_at(height)),
+                Output::pay(self.keys[0].public_key(), self.params.subsidy_at(Height::from_u32(height))),
                 Output::data(self.range.root().as_bytes().to_vec()),
             ],
             lock_height: height,

@@ -11,6 +11,7 @@ use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::primitives::tx::Output;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
@@ -250,7 +251,7 @@ async fn get_block_stats(api: Api, args: Args) -> Outcome {
             (Some(hash), _) => entry(&tree, &hash)?,
             (None, height) => at_height(&tree, height)?,
         };
-        let subsidy = api.params().subsidy_at(entry.height);
+        let subsidy = api.params().subsidy_at(Height::from_u32(entry.height));
         Place { hash: entry.hash, height: entry.height, median_time: tree.median_time(&entry), subsidy }
     };
     let stats = api

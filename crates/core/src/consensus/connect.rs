@@ -8,6 +8,7 @@ use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::{MmrRoot, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::keys::{self, SignatureCheck};
 use crate::primitives::meter;
 use crate::primitives::tx::{Lock, OutPoint, Transaction};
@@ -140,7 +141,7 @@ pub fn spend<V: CoinView>(
             layer.insert(*outpoint, Some(coin));
         }
     }
-    let due = context.params.subsidy_at(context.height).saturating_add(delta.fees);
+    let due = context.params.subsidy_at(Height::from_u32(context.height)).saturating_add(delta.fees);
     let taken = Amount::saturating_sum(transactions[0].outputs.iter().map(|output| output.value));
     if taken > due {
         return Err(RuleError::CoinbaseTooHigh { got: taken, max: due }.into());

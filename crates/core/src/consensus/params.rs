@@ -9,6 +9,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::merkle;
 use crate::primitives::target::{Bits, Target};
 use crate::primitives::tx::{Output, Transaction};
@@ -227,13 +228,13 @@ impl GenesisSpec {
 impl Params {
     /// What the block at `height` may make: halved at every interval, nothing after 64 halvings, and nothing at
     /// height 0, where allocations stand instead.
-    pub fn subsidy_at(&self, height: u32) -> Amount {
+    pub fn subsidy_at(&self, height: Height) -> Amount {
         match height {
-            0 => Amount::ZERO,
+            Height::GENESIS => Amount::ZERO,
             _ => self
                 .subsidy
                 .as_grains()
-                .checked_shr(height / self.halving_interval)
+                .checked_shr(height.as_u32() / self.halving_interval)
                 .map_or(Amount::ZERO, Amount::from_grains),
         }
     }

@@ -8,6 +8,7 @@ pub mod compact_size;
 pub mod gcs;
 pub mod hash;
 pub mod header;
+pub mod height;
 pub mod keys;
 pub mod merkle;
 pub mod meter;

@@ -4,6 +4,7 @@ use cairn_core::consensus::params::{Allocation, GenesisSpec, Params, ParamsError
 use cairn_core::primitives::address;
 use cairn_core::primitives::amount::{Amount, COIN};
 use cairn_core::primitives::hash::BlockHash;
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::target::{Bits, Work};
 use cairn_testkit::{funded, public};
 use serde_json::{Value, json};
@@ -230,10 +231,10 @@ fn subsidy_by_height() {
     let params = Params::new(spec).unwrap();
     let expected = [(0, 0), (1, 1_001), (3, 1_001), (4, 500), (7, 500), (8, 250), (39, 1), (40, 0), (4 * 63, 0)];
     for (height, subsidy) in expected {
-        assert_eq!(params.subsidy_at(height), Amount::from_grains(subsidy), "height {height}");
+        assert_eq!(params.subsidy_at(Height::from_u32(height)), Amount::from_grains(subsidy), "height {height}");
     }
-    assert_eq!(params.subsidy_at(4 * 64), Amount::ZERO, "a shift by 64 must not wrap around");
-    assert_eq!(params.subsidy_at(u32::MAX), Amount::ZERO);
+    assert_eq!(params.subsidy_at(Height::from_u32(4 * 64)), Amount::ZERO, "a shift by 64 must not wrap around");
+    assert_eq!(params.subsidy_at(Height::from_u32(u32::MAX)), Amount::ZERO);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec::{self, Decode, Encode};
 use cairn_core::primitives::hash::{BlockHash, MerkleRoot, Txid};
 use cairn_core::primitives::header::Header;
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::keys::{PublicKey, Signature};
 use cairn_core::primitives::merkle::{self, Branch};
 use cairn_core::primitives::target::Bits;
@@ -238,7 +239,7 @@ proptest! {
             prop_assert_eq!(&sorted(&ledger), &replay(&chain));
 
             // Every coinbase takes all it may: coins appear by the subsidy alone.
-            supply += ledger.params.subsidy_at(ledger.height()).as_grains();
+            supply += ledger.params.subsidy_at(Height::from_u32(ledger.height())).as_grains();
             prop_assert_eq!(ledger.coins.0.values().map(|coin| coin.output.value.as_grains()).sum::<u64>(), supply);
             history.push((before, delta));
         }

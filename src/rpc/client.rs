@@ -161,7 +161,8 @@ impl Client {
 
     fn send(&self, method: &str, params: Value) -> Result<Value, ClientError> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
-        let mut request = Request::post(self.url.path()).header(header::CONTENT_TYPE, "application/json");
+        let mut request = Request::post(self.url.path_and_query().map_or("/", |path| path.as_str()))
+            .header(header::CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
@@ -218,6 +219,8 @@ impl Client {
             .await
             .map_err(|_| self.unreachable("no answer to the connection attempt".to_owned()))?
             .map_err(|error| self.failure(&error))?;
+        // A request is small and waits for its answer. Without the option it is only slower.
+        let _ = stream.set_nodelay(true);
         let authority = self.url.authority().map(|authority| authority.as_str().parse());
         if let Some(Ok(authority)) = authority {
             request.headers_mut().insert(header::HOST, authority);

@@ -24,7 +24,6 @@ use super::changes::Window;
 use super::large::{LargeValues, checksum};
 use super::pages;
 use super::sled::Tree;
-use super::value::Stored;
 
 /// The file's name in the store's directory.
 const FILE: &str = "journal";
@@ -96,14 +95,12 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Backend`], [`StoreError::Corrupt`].
     pub fn write(&mut self, tree: &Tree, large: &LargeValues, window: &Window) -> Result<(), StoreError> {
+        large.sync()?;
         if window.len() == 0 {
             return Ok(());
         }
         let number = self.last.saturating_add(1);
         let log = window.log();
-        if log.iter().any(|change| matches!(change.value, Some(Stored::Large(_)))) {
-            large.sync()?;
-        }
         let write = || {
             write(&self.file, number, log.as_bytes())?;
             self.file.sync_data()

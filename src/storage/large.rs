@@ -58,8 +58,8 @@ pub(super) struct LargeValues {
 struct Tail {
     /// Where the next value goes.
     end: u64,
-    /// Values that are to be written, by their offsets.
-    waiting: BTreeMap<u64, Arc<[u8]>>,
+    /// Values that are to be written, by their offsets, each with its place.
+    waiting: BTreeMap<u64, (Place, Arc<[u8]>)>,
 }
 
 impl LargeValues {
@@ -99,8 +99,9 @@ impl LargeValues {
         let mut tail = self.tail();
         let offset = tail.end;
         tail.end += value.len() as u64;
-        tail.waiting.insert(offset, value.into());
-        Place { offset, length, checksum }
+        let place = Place { offset, length, checksum };
+        tail.waiting.insert(offset, (place, value.into()));
+        place
     }
 
     /// The value at a place.
@@ -112,8 +113,9 @@ impl LargeValues {
             let reason = format!("{} is {what} at byte {}", self.path.display(), place.offset);
             StoreError::Corrupt { dir: self.path.parent().unwrap_or(&self.path).to_owned(), reason }
         };
-        if let Some(waiting) = self.tail().waiting.get(&place.offset) {
-            return Ok(waiting.to_vec());
+        // An old place in a file that was cut since may have the offset of a new value.
+        if let Some((_, value)) = self.tail().waiting.get(&place.offset).filter(|(waits, _)| *waits == place) {
+            return Ok(value.to_vec());
         }
         let mut value = vec![0; place.length as usize];
         match self.file.read_exact_at(&mut value, place.offset) {
@@ -124,17 +126,23 @@ impl LargeValues {
         }
     }
 
-    /// Writes what waits, and returns when all that was appended before would survive a power cut.
+    /// Writes what waits, and returns when all that was appended before would survive a power cut. Until then it stays in
+    /// memory, since a failed write may leave anything in the file.
     ///
     /// # Errors
     /// [`StoreError::Backend`].
     pub fn sync(&self) -> Result<(), StoreError> {
         let waiting = self.tail().waiting.clone();
-        for (offset, value) in waiting {
-            self.file.write_all_at(&value, offset).map_err(|e| failed(&self.path, &e))?;
-            self.tail().waiting.remove(&offset);
+        if waiting.is_empty() {
+            return Ok(());
         }
-        self.file.sync_data().map_err(|e| failed(&self.path, &e))
+        let write = || {
+            waiting.iter().try_for_each(|(offset, (_, value))| self.file.write_all_at(value, *offset))?;
+            self.file.sync_data()
+        };
+        write().map_err(|e| failed(&self.path, &e))?;
+        self.tail().waiting.retain(|offset, _| !waiting.contains_key(offset));
+        Ok(())
     }
 }
 

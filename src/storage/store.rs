@@ -378,16 +378,9 @@ impl Store for SledStore {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let shared = &*self.shared;
-        let (mut large, mut large_bytes) = (Vec::new(), 0);
-        for (key, value, _) in batch.changes() {
-            if key.len() > MAX_KEY_BYTES {
-                let reason = format!("a key of {} bytes is too long", key.len());
-                return Err(StoreError::Backend { dir: self.dir(), reason });
-            }
-            if let Some(value) = value.filter(|value| value.len() >= LARGE_BYTES) {
-                large_bytes += value.len();
-                large.push(shared.large.append(value));
-            }
+        if let Some((key, ..)) = batch.changes().find(|(key, ..)| key.len() > MAX_KEY_BYTES) {
+            let reason = format!("a key of {} bytes is too long", key.len());
+            return Err(StoreError::Backend { dir: self.dir(), reason });
         }
         let mut control = shared.control();
         loop {
@@ -401,7 +394,11 @@ impl Store for SledStore {
         if batch.is_empty() {
             return Ok(());
         }
-        let mut large = large.into_iter();
+        let is_large = |value: &&[u8]| value.len() >= LARGE_BYTES;
+        let large_values: Vec<&[u8]> = batch.changes().filter_map(|(_, value, _)| value.filter(is_large)).collect();
+        let large_bytes: usize = large_values.iter().map(|value| value.len()).sum();
+        let mut large =
+            large_values.into_iter().map(|value| shared.large.append(value)).collect::<Vec<_>>().into_iter();
         let mut recent = shared.windows.write().unwrap_or_else(PoisonError::into_inner);
         for (key, value, is_new) in batch.changes() {
             let value = value.map(|value| match value.len() {

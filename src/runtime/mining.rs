@@ -223,15 +223,20 @@ impl Work {
     }
 
     /// Submits a found block, if any, and gets the next work.
-    async fn renew(&mut self, link: &NodeLink, block: Option<Block>, meters: &Meters) -> Result<Renewed, Stopped> {
+    async fn renew(&mut self, link: &NodeLink, block: Option<Block>, meters: &Arc<Meters>) -> Result<Renewed, Stopped> {
         if let Some(block) = block {
             let (hash, height) = (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height));
-            if let Err(error) = link.command(move |reply| Command::SubmitBlock(block, reply)).await? {
+            // Counted with the answer: this future may be dropped before it has that.
+            let counted = meters.clone();
+            let count = move |result: Result<ChainUpdate, ChainError>| {
+                counted.blocks_found.fetch_add(result.is_ok().into(), Ordering::Relaxed);
+                result
+            };
+            if let Err(error) = link.command(|reply| Command::SubmitBlock(block, reply.map(count))).await? {
                 warn!(%error, "block found, but not accepted");
                 // The next block would probably fail too, so wait for the next interval.
                 return Ok(self.pause());
             }
-            meters.blocks_found.fetch_add(1, Ordering::Relaxed);
             info!(height, %hash, "block found");
             // Its job is done, even if another branch is the best one.
             self.basis = None;

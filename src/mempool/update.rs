@@ -30,10 +30,12 @@ impl Mempool {
             .collect();
         let stranded = self.remove(&stranded);
         let mut returned = Vec::new();
-        for (txid, tx) in disconnected().filter(|(_, tx)| !tx.is_coinbase()) {
-            self.verified.insert(*txid); // A block of the best chain has held it.
-            if self.readmit(HashedTransaction::new(tx.clone()), self.clock, chain) {
-                returned.push(*txid);
+        let returning = update.disconnected.iter().rev().flat_map(|block| block.matched().transactions());
+        for tx in returning.filter(|tx| !tx.is_coinbase()) {
+            let txid = tx.txid();
+            self.verified.insert(txid); // A block of the best chain has held it.
+            if self.readmit(tx, self.clock, chain) {
+                returned.push(txid);
             }
         }
         for entry in stranded {

@@ -74,6 +74,12 @@ impl MatchedBlock {
     pub fn txids(&self) -> &[Txid] {
         &self.0.txids
     }
+
+    /// Copies of its transactions with their ids, in order.
+    pub fn transactions(&self) -> impl Iterator<Item = HashedTransaction> {
+        let transactions = self.block().transactions.iter().zip(self.txids());
+        transactions.map(|(tx, txid)| HashedTransaction::with_id(Arc::new(tx.clone()), *txid))
+    }
 }
 
 /// A block that keeps every rule that needs no other block. Only [`check_block`] and [`check_matched`] make one, so a checked

@@ -139,6 +139,11 @@ impl HashedTransaction {
         Self { txid: tx.txid(), tx }
     }
 
+    /// A transaction whose id is computed already.
+    pub(crate) fn with_id(tx: Arc<Transaction>, txid: Txid) -> Self {
+        Self { txid, tx }
+    }
+
     /// The id. Unlike [`Transaction::txid`], it is only looked up.
     pub fn txid(&self) -> Txid {
         self.txid

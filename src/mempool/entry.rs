@@ -109,3 +109,20 @@ impl Entry {
         self.rate().max(self.descendants.rate())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mempool::graph::tests::entry;
+
+    #[test]
+    fn a_poor_parent_makes_a_child_poorer_and_a_rich_one_does_not_make_it_richer() {
+        let child = entry(1, &[], 1_000);
+        let with_ancestors = |fees| {
+            let ancestors = Package { count: 2, bytes: 2 * child.size, fees: Amount::from_grains(fees) };
+            Entry { ancestors, ..child.clone() }.mining_rate()
+        };
+        assert_eq!(with_ancestors(1_000), Amount::from_grains(500).per(child.size));
+        assert_eq!(with_ancestors(9_000), Amount::from_grains(1_000).per(child.size));
+    }
+}

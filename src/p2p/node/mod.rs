@@ -291,10 +291,30 @@ impl Node {
         download.schedule(now, chain, sync, out);
     }
 
-    /// This thread was busy: every peer has as much longer for its answers. The node's own timers stay.
+    /// This thread was busy: every peer has as much longer for its answers.
     fn extend_deadlines(&mut self, by: Duration) {
-        self.peering.extend_deadlines(by);
-        self.protocols.extend_deadlines(by);
+        let Self {
+            peering,
+            protocols,
+            // The node's own timers.
+            next_save: _,
+            next_feeler: _,
+            announce_at: _,
+            announced: _,
+            pending: _,
+            unfinished: _,
+            // No timers.
+            config: _,
+            chain: _,
+            mempool: _,
+            anchors: _,
+            is_useful: _,
+            refused: _,
+            rng: _,
+            out: _,
+        } = self;
+        peering.extend_deadlines(by);
+        protocols.extend_deadlines(by);
     }
 
     fn received(&mut self, now: Now, id: PeerId, message: Message, at: MonoTime) {

@@ -94,8 +94,8 @@ impl Protocols {
         sync.disconnected(now, id, chain, out);
     }
 
-    /// Timers that are due. Lookups bring dials, which are for the node (`Node::advance_lookups`). The server answers at the end of every
-    /// input; budgets and pushes fill with time; compact blocks have the download's timers.
+    /// Timers that are due. Lookups lead to dials, which the node makes (`Node::advance_lookups`). The server answers at
+    /// the end of every input; budgets and pushes fill with time; compact blocks have the download's timers.
     pub(super) fn tick(&mut self, now: Now, context: Context<'_>) {
         let Context { chain, mempool, rng: _, out } = context;
         let Self { discovery, sync, download, relay, requests, pushes: _, blocks: _, server: _, budgets: _ } = self;

@@ -11,7 +11,7 @@
 //! disk fails, every later commit fails, the data in memory stay readable, and the owner is notified immediately.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs;
 use std::ops::ControlFlow;
@@ -394,15 +394,16 @@ impl Store for SledStore {
         if batch.is_empty() {
             return Ok(());
         }
-        let is_large = |value: &&[u8]| value.len() >= LARGE_BYTES;
-        let large_values: Vec<&[u8]> = batch.changes().filter_map(|(_, value, _)| value.filter(is_large)).collect();
-        let large_bytes: usize = large_values.iter().map(|value| value.len()).sum();
-        let mut large =
-            large_values.into_iter().map(|value| shared.large.append(value)).collect::<Vec<_>>().into_iter();
+        // Before the windows are locked, so that readers need not wait while the values are copied.
+        let (mut large, mut large_bytes) = (VecDeque::new(), 0);
+        for value in batch.changes().filter_map(|(_, value, _)| value.filter(|value| value.len() >= LARGE_BYTES)) {
+            large.push_back(shared.large.append(value));
+            large_bytes += value.len();
+        }
         let mut recent = shared.windows.write().unwrap_or_else(PoisonError::into_inner);
         for (key, value, is_new) in batch.changes() {
             let value = value.map(|value| match value.len() {
-                LARGE_BYTES.. => large.next().map_or(Stored::Small(value), Stored::Large),
+                LARGE_BYTES.. => large.pop_front().map_or(Stored::Small(value), Stored::Large),
                 _ => Stored::Small(value),
             });
             recent.pending.record(Change { key, value, is_new });

@@ -12,7 +12,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::auth::{self, ADDRESS_FILE, COOKIE_FILE};
@@ -213,12 +213,12 @@ impl Client {
     }
 
     async fn exchange_now(&self, mut request: Request<Body>, limit: usize) -> Result<(StatusCode, Bytes), ClientError> {
-        let host = self.url.host().unwrap_or_default();
-        let connecting = TcpStream::connect(format!("{host}:{}", self.url.port_u16().unwrap_or(80)));
-        let stream = timeout(CONNECT_TIMEOUT, connecting)
-            .await
-            .map_err(|_| self.unreachable("no answer to the connection attempt".to_owned()))?
-            .map_err(|error| self.failure(&error))?;
+        let stream =
+            timeout(CONNECT_TIMEOUT, self.connect()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = stream.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => self.unreachable("no answer to the connection attempt".to_owned()),
+            _ => self.failure(&error),
+        })?;
         // A request is small and waits for its answer. Without the option it is only slower.
         let _ = stream.set_nodelay(true);
         let authority = self.url.authority().map(|authority| authority.as_str().parse());
@@ -232,6 +232,23 @@ impl Client {
         let status = answer.status();
         let body = axum::body::to_bytes(Body::new(answer.into_body()), limit).await;
         Ok((status, body.map_err(|error| self.failure(&error))?))
+    }
+
+    /// Connects to the first of the host's addresses that answers. They share the time, so that a silent one leaves some to
+    /// the next.
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let host = self.url.host().unwrap_or_default();
+        let addresses: Vec<_> = lookup_host(format!("{host}:{}", self.url.port_u16().unwrap_or(80))).await?.collect();
+        let share = CONNECT_TIMEOUT / addresses.len().max(1) as u32;
+        let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
+        for address in addresses {
+            let connecting = timeout(share, TcpStream::connect(address)).await;
+            result = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
     }
 
     /// What an error of the connection, or of HTTP over it, says about the other end.

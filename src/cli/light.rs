@@ -390,7 +390,7 @@ impl<'a> Session<'a> {
         if age > (SUSPICIOUS_SPACINGS * spacing).max(SUSPICIOUS_SECS) {
             warnings.push(format!(
                 "the last block is {age} s old, and there should be one every {spacing} s: all peers asked may be hiding the \
-                 rest (an eclipse), or no miner works"
+                 rest (an eclipse), or mining has stopped"
             ));
         }
         if let Some(expected) = self.expect_work.filter(|expected| state.work <= *expected) {

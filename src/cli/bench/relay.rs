@@ -16,7 +16,7 @@ use super::Figure;
 use super::fixture::Scratch;
 use super::payments::{self, OwnedCoin};
 use crate::consensus::params::Params;
-use crate::miner::template;
+use crate::miner::{kernel, template};
 use crate::p2p::Command;
 use crate::p2p::message::Kind;
 use crate::primitives::block::Block;
@@ -236,9 +236,7 @@ async fn mine(node: &Handle, more: Vec<Transaction>) -> anyhow::Result<Block> {
     let mut block = template.block(0);
     block.transactions.extend(more);
     block.header.merkle_root = merkle::root(block.txids()).hash;
-    while !template.target.is_met_by(&block.hash()) {
-        block.header.nonce += 1;
-    }
+    block.header.nonce = kernel::search(&block.header, template.target, 0..=u32::MAX).context("no nonce is enough")?;
     Ok(block)
 }
 

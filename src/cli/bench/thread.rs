@@ -13,7 +13,7 @@ use super::{Figure, payments, shortest};
 use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::mempool::{Limits, Mempool};
-use crate::miner::template;
+use crate::miner::{kernel, template};
 use crate::p2p::compact::CompactBlock;
 use crate::p2p::frame::Frame;
 use crate::p2p::kad::NodeId;
@@ -72,10 +72,8 @@ impl Scene {
         let bench = scene.bench(&open(dir.path())?, true)?;
         let payee = SecretKey::from_seed([8; 32]).public_key();
         let template = template::build(bench.node.chain(), bench.node.mempool(), &payee, 1, bench.now.unix)?;
-        scene.block = template.block(0);
-        while !template.target.is_met_by(&scene.block.hash()) {
-            scene.block.header.nonce += 1;
-        }
+        let nonce = kernel::search(&template.header, template.target, 0..=u32::MAX).context("no nonce is enough")?;
+        scene.block = template.block(nonce);
         ensure!(scene.block.transactions.len() == scene.transactions.len() + 1, "the payments do not fit into a block");
         Ok(scene)
     }

@@ -120,7 +120,8 @@ impl<P: Protocol> Link<P> {
             let _ = answer.send(result);
         });
         let mut once = Some((choose, reply));
-        self.repeat(move |node, now| once.take().and_then(|(choose, reply)| choose(node, now, reply))).await?;
+        self.hand_over(Box::new(move |node, now| once.take().and_then(|(choose, reply)| choose(node, now, reply))))
+            .await?;
         answered.await.map_err(|_| Stopped)
     }
 
@@ -134,8 +135,13 @@ impl<P: Protocol> Link<P> {
     where
         F: FnMut(&P, Now) -> Option<P::Command> + Send + 'static,
     {
+        self.hand_over(Box::new(next)).await
+    }
+
+    /// Not generic over the call, so that it is compiled once for all of them.
+    async fn hand_over(&self, next: Next<P>) -> Result<(), Stopped> {
         let (published, is_published) = oneshot::channel();
-        self.calls.send(Call { next: Box::new(next), published }).await.map_err(|_| Stopped)?;
+        self.calls.send(Call { next, published }).await.map_err(|_| Stopped)?;
         is_published.await.map_err(|_| Stopped)
     }
 

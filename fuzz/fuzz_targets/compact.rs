@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use cairn::p2p::compact::{CompactBlock, CompactError, MAX_PREFILLED, Partial, Prefilled, ShortId};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{Hash256, MerkleRoot, Txid};
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::merkle;
 use cairn::primitives::tx::{HashedTransaction, Input, OutPoint, Output, Transaction};
@@ -28,7 +29,7 @@ fn seeds() {
 fn transaction(n: u8) -> Transaction {
     let outpoint = OutPoint { txid: Txid::of(&[n]), index: n.into() };
     let input = Input { outpoint, signature: Signature::EMPTY };
-    Transaction { version: 1, inputs: vec![input], outputs: vec![Output::data(Vec::new())], lock_height: 0 }
+    Transaction { version: 1, inputs: vec![input], outputs: vec![Output::data(Vec::new())], lock_height: Height::GENESIS }
 }
 
 type Pool = Vec<HashedTransaction>;
@@ -107,7 +108,7 @@ fn change(compact: &mut CompactBlock, script: &mut Script) {
 /// The short ids that a compact block would have for these transactions.
 fn short_ids(compact: &CompactBlock, txids: impl IntoIterator<Item = Txid>) -> Vec<ShortId> {
     let txids: Vec<Txid> = [Txid::from_bytes([0; 32])].into_iter().chain(txids).collect();
-    let empty = Transaction { version: 1, inputs: Vec::new(), outputs: Vec::new(), lock_height: 0 };
+    let empty = Transaction { version: 1, inputs: Vec::new(), outputs: Vec::new(), lock_height: Height::GENESIS };
     let stub = Block { header: compact.header, transactions: vec![empty; txids.len()] };
     CompactBlock::new(&stub, &txids, compact.nonce, &[]).short_ids
 }

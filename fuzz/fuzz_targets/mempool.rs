@@ -12,6 +12,7 @@ use cairn::mempool::{Mempool, SavedError};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::codec;
 use cairn::primitives::hash::Hash256;
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -97,7 +98,7 @@ fn child(parent: &Transaction, owner: u8) -> Transaction {
         version: 1,
         inputs: vec![Input { outpoint: OutPoint { txid: parent.txid(), index: 0 }, signature: Signature::EMPTY }],
         outputs: vec![Output::pay(key(99).public_key(), Amount::from_grains(spent.value.as_grains() - 1_000))],
-        lock_height: 0,
+        lock_height: Height::GENESIS,
     };
     let digest = tx.signature_digest(&params().genesis_hash, [spent]);
     tx.inputs[0].signature = key(owner).sign(&digest);

@@ -9,6 +9,7 @@ use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::connect::{BlockContext, ConnectError, spend};
 use crate::consensus::error::RuleError;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 use crate::storage::{Batch, Status, StoreError};
 
@@ -126,7 +127,11 @@ impl Chain {
         is_verified: IsVerified<'_>,
         update: &mut ChainUpdate,
     ) -> Result<(), StoreError> {
-        let context = BlockContext { params: &self.params, height: entry.height, commitment: self.range.root() };
+        let context = BlockContext {
+            params: &self.params,
+            height: Height::from_u32(entry.height),
+            commitment: self.range.root(),
+        };
         let db = &self.db;
         let (own_work, mut range) = (entry.work - self.tip().work, self.range.clone());
         let mut batch = Batch::default();

@@ -11,6 +11,7 @@ use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::{BlockHash, FilterHeader};
+use crate::primitives::height::Height;
 use crate::primitives::mmr;
 use crate::primitives::tx::OutPoint;
 use crate::storage::{Counts, Database, StoreError, TxLocation};
@@ -200,9 +201,10 @@ impl Replay<'_> {
         let hash = block.hash();
         let fault = |what: String| self.db.corrupt(format!("block {hash} at height {height}: {what}"));
         let delta = if height == 0 {
-            Delta { created: Delta::created_by(block.block(), block.txids(), 0), ..Delta::default() }
+            Delta { created: Delta::created_by(block.block(), block.txids(), Height::GENESIS), ..Delta::default() }
         } else {
-            let context = BlockContext { params: self.params, height, commitment: self.range.root() };
+            let context =
+                BlockContext { params: self.params, height: Height::from_u32(height), commitment: self.range.root() };
             connect(block, &context, &self.coins, |_| false).map_err(|error| match error {
                 ConnectError::Rule(rule) => fault(rule.to_string()),
                 ConnectError::View(never) => match never {},

@@ -9,6 +9,7 @@ use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::{BlockHash, FilterHeader};
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
@@ -18,7 +19,7 @@ use crate::storage::{Batch, Database, HeaderRecord, HistoryEntry, Status, StoreE
 /// Starts an empty store with genesis.
 pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     let checked = check_block(params.genesis.clone(), params).expect("genesis is checked with its parameters");
-    let created = Delta::created_by(checked.block(), checked.txids(), 0);
+    let created = Delta::created_by(checked.block(), checked.txids(), Height::GENESIS);
     let delta = Delta { created, ..Delta::default() };
     let record = HeaderRecord {
         parent: GENESIS,
@@ -132,7 +133,11 @@ pub(super) fn delta_of(db: &Database, block: &CheckedBlock, height: u32) -> Resu
         return Err(db.corrupt(reason));
     }
     let spent = inputs.into_iter().zip(undo).collect();
-    Ok(Delta { spent, created: Delta::created_by(block.block(), block.txids(), height), fees: Amount::ZERO })
+    Ok(Delta {
+        spent,
+        created: Delta::created_by(block.block(), block.txids(), Height::from_u32(height)),
+        fees: Amount::ZERO,
+    })
 }
 
 /// What each transaction of a block did to each key it touched, in order. `spent` are the coins of its inputs.

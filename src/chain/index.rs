@@ -7,6 +7,7 @@ use hashbrown::HashTable;
 use crate::consensus::headers::HeaderTail;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 use crate::storage::{BareHeader, Database, HeaderRecord, Status, StoreError};
 
@@ -47,7 +48,7 @@ impl Entry {
     pub(super) fn new(id: Id, parent: Id, tail: &HeaderTail) -> Self {
         let (hash, header, height, work) = (tail.tip_hash(), *tail.tip(), tail.height(), tail.work());
         let (tx_count, sequence, status, inherited) = (0, 0, Status::default(), Status::default());
-        Self { hash, header, height, work, tx_count, id, parent, sequence, status, inherited }
+        Self { hash, header, height: height.as_u32(), work, tx_count, id, parent, sequence, status, inherited }
     }
 
     /// Whether the body is stored.
@@ -277,7 +278,7 @@ impl Index {
     pub fn tail(&self, entry: &Entry) -> HeaderTail {
         let Entry { hash, header, height, work, id, .. } = *entry;
         let times = self.line(id).map(|id| self.slot(id).header.time);
-        HeaderTail::checked((header, hash), height, work, self.slot(id).first_time, times)
+        HeaderTail::checked((header, hash), Height::from_u32(height), work, self.slot(id).first_time, times)
     }
 
     /// `entry`, its parent, and so on down to genesis.

@@ -14,6 +14,7 @@ use crate::consensus::params::Params;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 use crate::receipt::weight::{Milestone, Weight, backwards, weigh, work_of};
 use crate::storage::StoreError;
@@ -59,7 +60,7 @@ impl Headers {
             let before = self.headers.len();
             let whole = self.tail.extend(&read, &self.params).is_ok();
             self.headers.reserve_exact(read.len());
-            self.headers.extend(&read[..self.tail.height() as usize - before]);
+            self.headers.extend(&read[..self.tail.height().as_usize() - before]);
             if !whole || read.len() < CHUNK {
                 return Ok(());
             }
@@ -73,7 +74,7 @@ impl Headers {
 
     /// Height of the last header.
     pub fn height(&self) -> u32 {
-        self.tail.height()
+        self.tail.height().as_u32()
     }
 
     /// The last header.
@@ -155,7 +156,7 @@ impl Headers {
         let tip = (*self.header(height)?, self.hash(height)?);
         let first_time = self.header(height.min(1))?.time;
         let times = (0..=height).rev().map_while(|height| Some(self.header(height)?.time));
-        Some(HeaderTail::checked(tip, height, self.work_at(height), first_time, times))
+        Some(HeaderTail::checked(tip, Height::from_u32(height), self.work_at(height), first_time, times))
     }
 
     /// Appends headers up to the first that breaks a rule; returns how many were added.

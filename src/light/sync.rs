@@ -287,7 +287,7 @@ impl PeerBranch {
             kept.extend_from_slice(good);
         }
         let (height, hash, work) = (branch.tail.height(), branch.tail.tip_hash(), branch.tail.work());
-        self.shown = Some(Shown { height, hash, work });
+        self.shown = Some(Shown { height: height.as_u32(), hash, work });
         let more = full && good.len() == headers.len();
         if work > chain.work() {
             let whole = branch.length == good.len() as u64;
@@ -297,7 +297,7 @@ impl PeerBranch {
                     out.event(Event::StoreFailed { error: error.to_string() });
                 }
                 if more {
-                    self.request_after(now, peer, (height, hash), out);
+                    self.request_after(now, peer, (height.as_u32(), hash), out);
                 } else {
                     self.settle(peer, out);
                 }
@@ -313,7 +313,7 @@ impl PeerBranch {
         } else if branch.length > max_length(chain.height()) {
             out.offence(peer, Offence::LowWorkHeaders);
         } else {
-            self.request_after(now, peer, (height, hash), out);
+            self.request_after(now, peer, (height.as_u32(), hash), out);
             self.branch = Some(branch);
         }
         None

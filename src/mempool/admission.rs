@@ -109,13 +109,10 @@ impl Mempool {
         }
         let height = chain.tip().height + 1;
         let coins = self.coins_of(&tx, txid, chain, height)?;
-        let fee = connect::check_spend(&tx, &txid, &coins, height, &self.params)?;
+        let fee = connect::check_spend(&tx, &txid, &coins, Height::from_u32(height), &self.params)?;
         let maturity = self.params.coinbase_maturity;
-        let mature = coins
-            .iter()
-            .filter(|coin| coin.coinbase)
-            .map(|coin| Height::from_u32(coin.height).saturating_add(maturity));
-        let minable_from = mature.max().unwrap_or_default().max(Height::from_u32(tx.lock_height));
+        let mature = coins.iter().filter(|coin| coin.coinbase).map(|coin| coin.height.saturating_add(maturity));
+        let minable_from = mature.max().unwrap_or_default().max(tx.lock_height);
         let mut conflicts: Vec<_> = tx.inputs.iter().filter_map(|input| self.graph.spender(&input.outpoint)).collect();
         conflicts.sort_unstable();
         conflicts.dedup();
@@ -139,7 +136,7 @@ impl Mempool {
                     let output = parent.tx.outputs.get(outpoint.index as usize).filter(|output| output.key().is_some());
                     // The transaction is known but has no such output, so waiting cannot help.
                     let output = output.ok_or(RuleError::MissingCoin { txid, outpoint })?.clone();
-                    Some(Coin { output, height, coinbase: false })
+                    Some(Coin { output, height: Height::from_u32(height), coinbase: false })
                 }
                 None => chain.coin(&outpoint)?,
             };

@@ -290,7 +290,7 @@ pub(super) mod tests {
         let inputs = inputs.iter().map(|outpoint| Input { outpoint: *outpoint, signature: Signature::EMPTY }).collect();
         let outputs = [number, number + 1]
             .map(|owner| Output::pay(PublicKey([owner as u8 % 3; 32]), Amount::from_grains(number)));
-        let tx = Transaction { version: 1, inputs, outputs: outputs.into(), lock_height: 0 };
+        let tx = Transaction { version: 1, inputs, outputs: outputs.into(), lock_height: Height::GENESIS };
         Entry::new(
             HashedTransaction::new(tx),
             Amount::from_grains(fee),

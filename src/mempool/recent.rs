@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
 
 use super::usage::memory_of;
+use crate::primitives::height::Height;
 use crate::primitives::tx::HashedTransaction;
 
 /// The last `capacity` distinct values given to it; giving one again does not renew it. Only asked, never iterated, so the
@@ -82,7 +83,7 @@ mod tests {
         let mut removed = Removed::default();
         let mut push = |bytes: usize| {
             let outputs = vec![Output::data(vec![0; bytes])];
-            let tx = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: 0 };
+            let tx = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: Height::GENESIS };
             removed.push(HashedTransaction::new(tx));
             assert_eq!(removed.bytes, removed.iter().map(|tx| memory_of(tx)).sum::<usize>());
             (removed.order.len(), removed.bytes)

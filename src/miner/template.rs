@@ -75,7 +75,7 @@ pub fn build(
 ) -> Result<Template, RuleError> {
     let context = chain.next_context();
     let commitment = chain.commitment();
-    let subsidy = chain.params().subsidy_at(Height::from_u32(context.height));
+    let subsidy = chain.params().subsidy_at(context.height);
     let mut coinbase = Transaction {
         version: 1,
         inputs: Vec::new(),
@@ -100,7 +100,7 @@ pub fn build(
     };
     let mut template = Template {
         header,
-        height: context.height,
+        height: context.height.as_u32(),
         target: context.bits.target()?,
         min_time,
         fees,

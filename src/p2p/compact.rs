@@ -20,6 +20,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::meter;
 use crate::primitives::tx::{HashedTransaction, Transaction};
 
@@ -277,7 +278,12 @@ mod tests {
     fn transaction(n: u32) -> Transaction {
         let outpoint = OutPoint { txid: Txid::of(&n.to_le_bytes()), index: n };
         let input = Input { outpoint, signature: Signature::EMPTY };
-        Transaction { version: 1, inputs: vec![input], outputs: vec![Output::data(Vec::new())], lock_height: 0 }
+        Transaction {
+            version: 1,
+            inputs: vec![input],
+            outputs: vec![Output::data(Vec::new())],
+            lock_height: Height::GENESIS,
+        }
     }
 
     /// A block with a coinbase and transactions 0 to `count`.

@@ -91,7 +91,7 @@ impl TransactionView {
             let coin = coins.get(index)?;
             Some(PrevoutView {
                 generated: coin.coinbase,
-                height: coin.height,
+                height: coin.height.as_u32(),
                 value: coin.output.value,
                 lock: LockView::new(&coin.output.lock, prefix),
             })
@@ -116,7 +116,7 @@ impl TransactionView {
             txid,
             version: tx.version,
             size: tx.size(),
-            locktime: tx.lock_height,
+            locktime: tx.lock_height.as_u32(),
             vin,
             vout: (0..).zip(&tx.outputs).map(output).collect(),
             fee,

@@ -225,7 +225,8 @@ impl Work {
     /// Submits a found block, if any, and gets the next work.
     async fn renew(&mut self, link: &NodeLink, block: Option<Block>, meters: &Arc<Meters>) -> Result<Renewed, Stopped> {
         if let Some(block) = block {
-            let (hash, height) = (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height));
+            let (hash, height) =
+                (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height.as_u32()));
             // Counted with the answer: this future may be dropped before it has that.
             let counted = meters.clone();
             let count = move |result: Result<ChainUpdate, ChainError>| {

@@ -20,6 +20,7 @@ use crate::p2p::{Direction, Input, Now, Output, PeerId};
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, MerkleRoot, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::target::Bits;
 use crate::primitives::tx::Transaction;
 
@@ -346,5 +347,10 @@ fn send(peer: PeerId, message: Message) -> Output {
 
 /// A transaction without inputs.
 fn forged(rng: &mut ChaCha20Rng) -> Transaction {
-    Transaction { version: rng.random_range(1..10), inputs: Vec::new(), outputs: Vec::new(), lock_height: rng.random() }
+    Transaction {
+        version: rng.random_range(1..10),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        lock_height: Height::from_u32(rng.random()),
+    }
 }

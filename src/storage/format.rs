@@ -15,6 +15,7 @@ use crate::primitives::block::Block;
 use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, MerkleRoot};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::keys::{PublicKey, Signature};
 use crate::primitives::mmr;
 use crate::primitives::target::{Bits, Work};
@@ -34,13 +35,14 @@ fn one_of_each() -> Batch {
     };
     let pay = Output { value: Amount::from_grains(0x0102_0304_0506_0708), lock: Lock::Key(OWNER) };
     let data = Output { value: Amount::ZERO, lock: Lock::Data(vec![7; 300]) };
-    let coinbase = Transaction { version: 1, inputs: vec![], outputs: vec![pay.clone(), data], lock_height: 5 };
+    let coinbase =
+        Transaction { version: 1, inputs: vec![], outputs: vec![pay.clone(), data], lock_height: Height::from_u32(5) };
     let outpoint = OutPoint { txid: coinbase.txid(), index: 0x0102 };
     let input = Input { outpoint, signature: Signature([0x33; 64]) };
-    let spend = Transaction { version: 2, inputs: vec![input], outputs: vec![], lock_height: 0 };
+    let spend = Transaction { version: 2, inputs: vec![input], outputs: vec![], lock_height: Height::GENESIS };
     let hash = header.hash();
     let (txid, block) = (spend.txid(), Block { header, transactions: vec![coinbase, spend] });
-    let coin = |coinbase| Coin { output: pay.clone(), height: 0x090a, coinbase };
+    let coin = |coinbase| Coin { output: pay.clone(), height: Height::from_u32(0x090a), coinbase };
     let filter = Filter::new(&hash, [[1], [2], [3]]);
 
     let mut batch = Batch::default();

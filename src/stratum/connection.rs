@@ -237,7 +237,8 @@ impl Connection {
 
     /// Submits a block, as `submitblock` does; returns the refusal, if any.
     async fn submit(&self, block: Block) -> Result<Option<Refusal>, End> {
-        let (hash, height) = (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height));
+        let (hash, height) =
+            (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height.as_u32()));
         let rejection = work::submit(&self.handle, block).await??;
         Ok(match rejection {
             None => {

@@ -6,6 +6,7 @@
 //! place only if that costs less: an output saved is not worth a hundred inputs.
 
 use crate::primitives::amount::{Amount, FeeRate};
+use crate::primitives::height::Height;
 use crate::primitives::keys::{PublicKey, Signature};
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
 
@@ -77,7 +78,7 @@ fn sum(amounts: impl Iterator<Item = Amount>) -> Result<Amount, SelectionError> 
 /// [`SelectionError`].
 pub fn select(available: &[Spendable], outputs: &[Output], fee_rate: FeeRate) -> Result<Selection, SelectionError> {
     let amount = sum(outputs.iter().map(|output| output.value))?;
-    let empty = Transaction { version: 1, inputs: Vec::new(), outputs: outputs.to_vec(), lock_height: 0 };
+    let empty = Transaction { version: 1, inputs: Vec::new(), outputs: outputs.to_vec(), lock_height: Height::GENESIS };
     let target = amount.checked_add(fee_rate.fee_for(empty.size())).ok_or(SelectionError::Overflow)?;
     let (input_cost, change_output_cost) = (fee_rate.fee_for(INPUT_BYTES), fee_rate.fee_for(KEY_OUTPUT_BYTES));
     // Change is worth having if it is worth more than making it now and spending it later.
@@ -222,7 +223,7 @@ mod tests {
             outputs.push(Output::pay(PublicKey([1; 32]), selection.change));
         }
         let inputs = selection.coins.iter().map(unsigned_input).collect();
-        Transaction { version: 1, inputs, outputs, lock_height: 0 }
+        Transaction { version: 1, inputs, outputs, lock_height: Height::GENESIS }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::consensus::check;
 use crate::consensus::error::RuleError;
 use crate::primitives::amount::{Amount, COIN, FeeRate};
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::keys::{PublicKey, SecretKey};
 use crate::primitives::tx::{Output, Transaction};
 
@@ -104,7 +105,7 @@ pub fn pay(
     fee.check(selection.fee)?;
     let Selection { coins: spent, change, fee } = selection;
     let inputs = spent.iter().map(coins::unsigned_input).collect();
-    let mut transaction = Transaction { version: 1, inputs, outputs, lock_height: 0 };
+    let mut transaction = Transaction { version: 1, inputs, outputs, lock_height: Height::GENESIS };
     if change > Amount::ZERO {
         transaction.outputs.push(Output::pay(change_to, change));
     }

@@ -126,8 +126,8 @@ fn make_block(branch: &Ledger, content: Content, choice: usize, salt: u64) -> Bl
     };
     let mut transactions: Vec<Transaction> = Vec::new();
     if matches!(content, Content::Payment | Content::Chained | Content::Forged) {
-        let height = branch.height() + 1;
-        let is_ripe = |coin: &Coin| !coin.coinbase || coin.height + MATURITY <= height;
+        let height = branch.height().next();
+        let is_ripe = |coin: &Coin| !coin.coinbase || coin.height.saturating_add(MATURITY) <= height;
         let mut coins: Vec<_> = branch.coins.0.iter().filter(|(_, coin)| is_ripe(coin)).collect();
         coins.sort_by_key(|(outpoint, _)| **outpoint);
         let (outpoint, coin) = coins[choice % coins.len()];
@@ -346,7 +346,7 @@ impl Run<'_> {
         let genesis = Ledger::on(&self.params);
         let branch = self.model.tip(self.tree).map_or(&genesis, |tip| &self.tree[tip].branch);
         let tip = branch.tip().hash();
-        assert_eq!((self.chain.tip().hash, self.chain.tip().height), (tip, branch.height()));
+        assert_eq!((self.chain.tip().hash, self.chain.tip().height), (tip, branch.height().as_u32()));
         assert_eq!((self.told.last(), self.told.len()), (Some(&tip), branch.blocks.len()));
         assert_eq!(self.chain.commitment(), branch.commitment());
         let mut coins = HashMap::new();
@@ -403,7 +403,7 @@ impl Run<'_> {
             assert_eq!(db.address_coins(&owner, None, usize::MAX).unwrap(), coins);
         }
         let report = chain::check(db, &self.params, &mut |_, _| {}).unwrap();
-        assert_eq!((report.height, report.coins), (branch.height(), branch.coins.0.len() as u64));
+        assert_eq!((report.height, report.coins), (branch.height().as_u32(), branch.coins.0.len() as u64));
     }
 }
 

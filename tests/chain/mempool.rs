@@ -15,6 +15,7 @@ use cairn::miner::{kernel, template};
 use cairn::primitives::amount::{Amount, FeeRate};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{MmrRoot, Txid};
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::SecretKey;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -205,7 +206,8 @@ fn check(world: &World) {
     assert!(block.size() <= params.max_block_bytes as usize);
     assert_eq!(block.transactions.len(), pool.len() + 1);
     let checked = check_block(block, params).expect("a good body");
-    let context = BlockContext { params, height: chain.tip().height + 1, commitment: commitment(chain) };
+    let context =
+        BlockContext { params, height: Height::from_u32(chain.tip().height + 1), commitment: commitment(chain) };
     let delta = connect(&checked, &context, chain, |_| false).expect("a good block");
     assert_eq!(delta.fees, Amount::saturating_sum(entries.values().map(|entry| entry.fee)));
 }
@@ -267,13 +269,17 @@ fn verdicts() {
         }),
         ("a worthless coin", world.spend(&[a], &[VALUE - 1000, 0]), |r| matches!(r, Err(E::Dust { index: 1, .. }))),
         ("out of nothing", world.spend(&[a], &[VALUE + 1]), |r| matches!(r, Err(E::Rule(RuleError::Overspend { .. })))),
-        ("locked till the next block", changed(|tx| tx.lock_height = 3), |r| r.is_ok()),
-        ("locked for longer", changed(|tx| tx.lock_height = 4), |r| {
-            matches!(r, Err(E::Rule(RuleError::Locked { lock_height: 4, height: 3, .. })))
-        }),
-        ("immature", world.spend(&[output(&coinbase, 0)], &[5]), |r| {
-            matches!(r, Err(E::Rule(RuleError::ImmatureCoin { made: 1, spendable: 11, height: 3, .. })))
-        }),
+        ("locked till the next block", changed(|tx| tx.lock_height = Height::from_u32(3)), |r| r.is_ok()),
+        (
+            "locked for longer",
+            changed(|tx| tx.lock_height = Height::from_u32(4)),
+            |r| matches!(r, Err(E::Rule(RuleError::Locked { lock_height, height, .. })) if *lock_height == Height::from_u32(4) && *height == Height::from_u32(3)),
+        ),
+        (
+            "immature",
+            world.spend(&[output(&coinbase, 0)], &[5]),
+            |r| matches!(r, Err(E::Rule(RuleError::ImmatureCoin { made, spendable, height, .. })) if *made == Height::from_u32(1) && *spendable == Height::from_u32(11) && *height == Height::from_u32(3)),
+        ),
         ("no fee", world.spend(&[a], &[VALUE]), |r| matches!(r, Err(E::FeeTooLow { got: Amount::ZERO, .. }))),
         ("another's signature", spend_as(&params, a, key(2)), |r| {
             matches!(r, Err(E::Rule(RuleError::BadSignature { input: 0, .. })))
@@ -328,7 +334,7 @@ fn rules_that_depend_on_the_tip_blame_no_peer() {
     let blame = |tx: &Transaction| {
         world.pool.test(tx, &world.chain, UnixTime::from_secs(world.now)).expect_err("refused").blame()
     };
-    assert_eq!(blame(&spend(&world.params, &[a], &[VALUE], |tx| tx.lock_height = 9)), Blame::Nobody);
+    assert_eq!(blame(&spend(&world.params, &[a], &[VALUE], |tx| tx.lock_height = Height::from_u32(9))), Blame::Nobody);
     assert_eq!(blame(&world.spend(&[a], &[VALUE])), Blame::Nobody, "no fee");
     assert_eq!(blame(&world.spend(&[a], &[VALUE * 2])), Blame::Peer, "out of nothing");
     assert_eq!(blame(&other_network(a)), Blame::Peer);
@@ -580,7 +586,7 @@ fn a_reorganisation_drops_what_it_makes_unminable() {
     (0..8).for_each(|_| drop(world.mine(&[])));
     let (coin, value) = output(&coinbase, 0);
     let mature = world.spend(&[(coin, value)], &[value - 300]);
-    let locked = spend(&world.params, &[world.coin(0)], &[VALUE - 300], |tx| tx.lock_height = 11);
+    let locked = spend(&world.params, &[world.coin(0)], &[VALUE - 300], |tx| tx.lock_height = Height::from_u32(11));
     let child = world.spend(&[output(&locked, 0)], &[VALUE - 600]);
     let plain = world.spend(&[world.coin(1)], &[VALUE - 300]);
     for tx in [&mature, &locked, &child, &plain] {

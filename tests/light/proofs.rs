@@ -10,6 +10,7 @@ use cairn::p2p::proofs::{ProofFault, TxProof};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Hash256, Txid};
+use cairn::primitives::height::Height;
 use cairn::primitives::merkle::{self, Branch as MerkleBranch};
 use cairn::primitives::tx::{Output, Transaction};
 use cairn::storage::TxLocation;
@@ -200,8 +201,12 @@ fn a_possible_inner_node_is_no_transaction() {
     let params = params();
     let mut branch = Ledger::on(&params);
     // 64 bytes that are both a transaction and two hashes: a miner can make such a block, and nodes would refuse it.
-    let node_sized =
-        Transaction { version: 1, inputs: Vec::new(), outputs: vec![Output::data(vec![7; 20])], lock_height: 0 };
+    let node_sized = Transaction {
+        version: 1,
+        inputs: Vec::new(),
+        outputs: vec![Output::data(vec![7; 20])],
+        lock_height: Height::GENESIS,
+    };
     assert_eq!(node_sized.size(), 64);
     let mut block = branch.make(&key(1).public_key(), std::slice::from_ref(&node_sized), 0, 0);
     cairn_testkit::seal(&mut block);

@@ -14,6 +14,7 @@ use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VE
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Hash256, MerkleRoot, Txid};
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::target::{Bits, Work};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -282,7 +283,12 @@ impl Attacker {
         };
         let to = SecretKey::from_seed(self.random()).public_key();
         let inputs = (0..90).map(|_| input(self.random())).collect();
-        Transaction { version: 1, inputs, outputs: vec![Output::pay(to, Amount::from_grains(1))], lock_height: 0 }
+        Transaction {
+            version: 1,
+            inputs,
+            outputs: vec![Output::pay(to, Amount::from_grains(1))],
+            lock_height: Height::GENESIS,
+        }
     }
 
     async fn say(&self, stream: &mut TcpStream, session: &mut Session, message: &Message) -> Outcome {

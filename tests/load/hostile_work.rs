@@ -18,6 +18,7 @@ use cairn::primitives::address;
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::target::Work;
 use cairn::primitives::time::UnixTime;
@@ -107,7 +108,7 @@ fn pay(params: &Params, (outpoint, spent): &(OutPoint, Output), count: usize) ->
     let value = (spent.value.as_grains() - 1_000) / count as u64;
     let inputs = vec![Input { outpoint: *outpoint, signature: Signature::EMPTY }];
     let outputs = vec![Output::pay(owner().public_key(), Amount::from_grains(value)); count];
-    let mut tx = Transaction { version: 1, inputs, outputs, lock_height: 0 };
+    let mut tx = Transaction { version: 1, inputs, outputs, lock_height: Height::GENESIS };
     tx.inputs[0].signature = owner().sign(&tx.signature_digest(&params.genesis_hash, [spent]));
     tx
 }
@@ -116,7 +117,7 @@ fn pay(params: &Params, (outpoint, spent): &(OutPoint, Output), count: usize) ->
 fn orphan(parent: &Transaction, number: usize) -> Transaction {
     let inputs = parent.outpoints(parent.txid()).map(|(outpoint, _)| Input { outpoint, signature: Signature::EMPTY });
     let outputs = vec![Output::pay(owner().public_key(), Amount::from_grains(1 + number as u64))];
-    Transaction { version: 1, inputs: inputs.collect(), outputs, lock_height: 0 }
+    Transaction { version: 1, inputs: inputs.collect(), outputs, lock_height: Height::GENESIS }
 }
 
 /// Opens connections to the RPC port one after another, sends `bytes` on each and takes nothing, until the node closes it.

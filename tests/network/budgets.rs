@@ -25,6 +25,7 @@ use cairn::p2p::{Config, Direction, Event, Input, Output, PeerId, Protocol};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256, SignatureDigest, Txid};
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::meter::{self, Effort};
 use cairn::primitives::target::Bits;
@@ -234,7 +235,12 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             let input =
                 |(outpoint, _): &(OutPoint, TxOutput)| TxInput { outpoint: *outpoint, signature: Signature::EMPTY };
             let outputs = vec![TxOutput::pay(key(2).public_key(), Amount::from_grains(1))];
-            let mut tx = Transaction { version: 1, inputs: coins.iter().map(input).collect(), outputs, lock_height: 0 };
+            let mut tx = Transaction {
+                version: 1,
+                inputs: coins.iter().map(input).collect(),
+                outputs,
+                lock_height: Height::GENESIS,
+            };
             let digest = tx.signature_digest(&params().genesis_hash, coins.iter().map(|(_, output)| output));
             let signature = key(1).sign(&digest);
             let (_, all_but_last) = tx.inputs.split_last_mut().unwrap();

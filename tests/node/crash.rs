@@ -19,6 +19,7 @@ use cairn::primitives::address;
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::codec;
 use cairn::primitives::hash::Hash256;
+use cairn::primitives::height::Height;
 use cairn::primitives::tx::{OutPoint, Output};
 use cairn::rpc::client::{Client, ClientConfig};
 use cairn::runtime::STORE_DIR;
@@ -85,7 +86,11 @@ impl Work {
         let index = self.next_coin.fetch_add(1, Ordering::Relaxed) % ALLOCATIONS + 1;
         let genesis = &self.params.genesis.transactions[0];
         let output = genesis.outputs[index as usize].clone();
-        let coin = (OutPoint { txid: genesis.txid(), index }, Coin { output, height: 0, coinbase: false }, &key(0));
+        let coin = (
+            OutPoint { txid: genesis.txid(), index },
+            Coin { output, height: Height::GENESIS, coinbase: false },
+            &key(0),
+        );
         let outputs = vec![
             Output::pay(key(1).public_key(), Amount::from_grains(COIN / 2)),
             Output::pay(key(2).public_key(), Amount::from_grains(COIN / 4)),

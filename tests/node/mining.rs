@@ -7,6 +7,7 @@ use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::p2p::Command;
 use cairn::primitives::address;
 use cairn::primitives::amount::Amount;
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::{PublicKey, Signature};
 use cairn::primitives::target::Bits;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
@@ -103,7 +104,7 @@ async fn payments_are_mined_with_their_fees() {
         version: 1,
         inputs: vec![Input { outpoint: coin, signature: Signature::EMPTY }],
         outputs: vec![Output::pay(key.public_key(), Amount::from_grains(990_000))],
-        lock_height: 0,
+        lock_height: Height::GENESIS,
     };
     let spent = Output::pay(key.public_key(), Amount::from_grains(1_000_000));
     tx.inputs[0].signature = key.sign(&tx.signature_digest(&params.genesis_hash, [&spent]));

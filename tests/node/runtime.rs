@@ -11,6 +11,7 @@ use cairn::miner::{kernel, template};
 use cairn::p2p::{Command, Event, Reason};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::runtime::noise::{self, HANDSHAKE_BYTES, Identity, KEY_FILE};
@@ -139,7 +140,7 @@ async fn payment(handle: &Handle) -> Transaction {
         version: 1,
         inputs: vec![Input { outpoint, signature: Signature::EMPTY }],
         outputs: vec![Output::pay(key().public_key(), Amount::from_grains(spent.value.as_grains() - 10_000))],
-        lock_height: 0,
+        lock_height: Height::GENESIS,
     };
     let digest = transaction.signature_digest(&handle.params().genesis_hash, [&spent]);
     transaction.inputs[0].signature = key().sign(&digest);

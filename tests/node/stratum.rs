@@ -12,6 +12,7 @@ use cairn::p2p::Command;
 use cairn::primitives::address;
 use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::{PublicKey, Signature};
 use cairn::primitives::target::Bits;
 use cairn::primitives::time::UnixTime;
@@ -179,7 +180,7 @@ fn transactions_and_their_fees_are_mined() {
             version: 1,
             inputs: vec![Input { outpoint, signature: Signature::EMPTY }],
             outputs: vec![Output::pay(key(0).public_key(), Amount::from_grains(value))],
-            lock_height: 0,
+            lock_height: Height::GENESIS,
         };
         tx.inputs[0].signature = key(0).sign(&tx.signature_digest(&params.genesis_hash, [&spent]));
         outpoint = OutPoint { txid: tx.txid(), index: 0 };

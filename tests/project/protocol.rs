@@ -38,7 +38,7 @@ fn preimage_by_the_table(tx: &Transaction, genesis: &[u8; 32], spent: &Output) -
     };
     preimage.extend((tx.outputs.len() as u64).to_le_bytes());
     tx.outputs.iter().for_each(|output| write(&mut preimage, output));
-    preimage.extend(tx.lock_height.to_le_bytes());
+    preimage.extend(tx.lock_height.as_u32().to_le_bytes());
     write(&mut preimage, spent);
     preimage
 }

@@ -11,6 +11,7 @@ use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::primitives::{address, codec};
@@ -198,7 +199,7 @@ impl Fixture {
             Output::pay(key(to).public_key(), Amount::from_grains(value)),
             Output::pay(key(owner).public_key(), Amount::from_grains(spent.value.as_grains() - value - fee)),
         ];
-        let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: 0 };
+        let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: Height::GENESIS };
         tx.inputs[0].signature = key(owner).sign(&tx.signature_digest(&self.params.genesis_hash, [spent]));
         tx
     }

@@ -215,16 +215,19 @@ fn every_method_means_what_it_says() {
     fixture.generate(3, 3);
     let receipt = Receipt::from_json(fixture.call("getreceipt", json!([txid])).to_string()).unwrap();
     let proven = receipt.verify(params, None, UnixTime::from_secs(u64::MAX)).unwrap();
-    assert_eq!((proven.txid, proven.block, proven.height, proven.weight.confirmations), (txid, mined, 13, 4));
+    assert_eq!(
+        (proven.txid, proven.block, proven.height, proven.weight.confirmations),
+        (txid, mined, Height::from_u32(13), 4)
+    );
     fixture.refused("getreceipt", json!([genesis]), -5, "No such transaction");
     let first = params.genesis.transactions[0].txid();
     let of_genesis = Receipt::from_json(fixture.call("getreceipt", json!([first])).to_string()).unwrap();
-    assert_eq!(of_genesis.verify(params, None, UnixTime::from_secs(u64::MAX)).unwrap().height, 0);
+    assert_eq!(of_genesis.verify(params, None, UnixTime::from_secs(u64::MAX)).unwrap().height, Height::GENESIS);
     let of_shape = |params: Value| Receipt::from_value(fixture.call("getreceipt", params)).unwrap();
     let sampled = of_shape(json!([txid, "succinct"])).verify(params, None, UnixTime::from_secs(u64::MAX)).unwrap();
     assert_eq!((sampled.block, sampled.work, sampled.weight), (proven.block, proven.work, proven.weight));
     let held = of_genesis.verify(params, None, UnixTime::from_secs(u64::MAX)).unwrap().checkpoint.unwrap();
-    assert_eq!(held.height, 16);
+    assert_eq!(held.height, Height::from_u32(16));
     fixture.generate(2, 3);
     let later: cairn::primitives::hash::Txid = fixture
         .call("getblock", json!([fixture.call("getbestblockhash", json!([]))]))["tx"][0]
@@ -232,7 +235,9 @@ fn every_method_means_what_it_says() {
         .and_then(|id| id.parse().ok())
         .unwrap();
     let since = of_shape(json!({ "txid": later, "from": 16 }));
-    assert!(matches!(&since.evidence, Evidence::Since { height: 16, headers, .. } if headers.len() == 2));
+    assert!(
+        matches!(&since.evidence, Evidence::Since { height, headers, .. } if headers.len() == 2 && *height == Height::from_u32(16))
+    );
     assert_eq!(since.verify(params, Some(&held), UnixTime::from_secs(u64::MAX)).unwrap().weight.confirmations, 1);
     fixture.refused("getreceipt", json!([txid, "headers", 14]), -8, "which is not after block 14");
     fixture.refused("getreceipt", json!([txid, "succinct", 1]), -8, "from:");

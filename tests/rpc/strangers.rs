@@ -10,6 +10,7 @@ use cairn::consensus::params::GenesisSpec;
 use cairn::p2p::Command;
 use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::rpc::Usage;
@@ -41,7 +42,7 @@ impl Fixture {
     /// Spends output `index` of `from`, which is `key(owner)`'s, on `outputs`.
     fn spend(&self, from: &Transaction, index: u32, owner: u8, outputs: Vec<Output>) -> Transaction {
         let input = Input { outpoint: OutPoint { txid: from.txid(), index }, signature: Signature::EMPTY };
-        let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: 0 };
+        let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: Height::GENESIS };
         let spent = &from.outputs[index as usize];
         tx.inputs[0].signature = key(owner).sign(&tx.signature_digest(&self.params.genesis_hash, [spent]));
         tx

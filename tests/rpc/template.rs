@@ -253,7 +253,7 @@ fn proposals_are_checked_and_not_kept() {
     assert_eq!(fixture.call("getblockcount", json!([])), 0);
     let mut block = own_form(&work);
     assert_eq!(propose(hex_of(&block)), Value::Null);
-    block.transactions[0].lock_height += 1;
+    block.transactions[0].lock_height = block.transactions[0].lock_height.next();
     assert_eq!(propose(hex_of(&block)), "bad-txnmrklroot");
     block.header.merkle_root = MerkleRoot::from_node(block.transactions[0].txid().as_leaf());
     assert_eq!(propose(hex_of(&block)), "bad-cb-height");

@@ -7,6 +7,7 @@ use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::hash::{BlockHash, MmrRoot, Txid};
 use cairn_core::primitives::header::Header;
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::keys::Signature;
 use cairn_core::primitives::merkle::{self, Branch};
 use cairn_core::primitives::mmr::{Node, Range};
@@ -77,8 +78,8 @@ impl Forge {
     }
 
     /// Height of the newest block.
-    pub fn height(&self) -> u32 {
-        self.headers.len() as u32 - 1
+    pub fn height(&self) -> Height {
+        Height::from_u32(self.headers.len() as u32 - 1)
     }
 
     /// Adds a block with this fault.
@@ -95,7 +96,7 @@ impl Forge {
                 signature: Signature::EMPTY,
             }],
             outputs: vec![Output::pay(public(n), Amount::from_grains(150_000_000 + u64::from(n)))],
-            lock_height: 0,
+            lock_height: Height::GENESIS,
         };
         self.add_with(Fault::None, (1..=count).map(payment).collect());
     }
@@ -110,7 +111,7 @@ impl Forge {
         claim: Option<Work>,
         accept: impl Fn(&BlockHash) -> bool,
     ) -> u64 {
-        let body = vec![self.coinbase(self.height() + 1, self.range.root())];
+        let body = vec![self.coinbase(self.height().next(), self.range.root())];
         let merkle_root = merkle::root(vec![body[0].txid()]).hash;
         let bits = bits.unwrap_or_else(|| self.due());
         let mut header = Header { version: 1, previous: self.tip, merkle_root, time, bits, nonce: 0 };
@@ -141,9 +142,9 @@ impl Forge {
         self.range.work()
     }
 
-    fn coinbase(&self, height: u32, commitment: MmrRoot) -> Transaction {
-        let key = public((height % 7) as u8);
-        let data = [&commitment.as_bytes()[..], &u64::from(height).to_le_bytes()].concat();
+    fn coinbase(&self, height: Height, commitment: MmrRoot) -> Transaction {
+        let key = public((height.as_u32() % 7) as u8);
+        let data = [&commitment.as_bytes()[..], &u64::from(height.as_u32()).to_le_bytes()].concat();
         let outputs = vec![Output::pay(key, Amount::from_grains(50)), Output::data(data)];
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: height }
     }
@@ -156,18 +157,18 @@ impl Forge {
     }
 
     fn add_with(&mut self, fault: Fault, payments: Vec<Transaction>) {
-        let height = self.height() + 1;
+        let height = self.height().next();
         let parent = self.headers[self.headers.len() - 1];
         let due = self.due();
         let commitment = if fault == Fault::Commitment { MmrRoot::of(b"else") } else { self.range.root() };
         let mut coinbase = self.coinbase(height, commitment);
-        coinbase.lock_height += u32::from(fault == Fault::Height);
+        coinbase.lock_height = height.saturating_add(u32::from(fault == Fault::Height));
         let body = [vec![coinbase], payments].concat();
         let mut header = Header {
             version: 1,
             previous: self.tip,
             merkle_root: merkle::root(body.iter().map(Transaction::txid).collect()).hash,
-            time: parent.time + if (height / 40).is_multiple_of(2) { 4 } else { 6 },
+            time: parent.time + if (height.as_u32() / 40).is_multiple_of(2) { 4 } else { 6 },
             bits: if let Fault::Bits(bits) = fault { bits } else { due },
             nonce: 0,
         };
@@ -184,19 +185,19 @@ impl Forge {
     pub fn source<R>(&self, use_it: impl FnOnce(&Source<'_, Infallible>) -> R) -> R {
         use_it(&Source {
             node: &|number| Ok(self.nodes[number as usize]),
-            header: &|height| Ok(self.headers[height as usize]),
-            coinbase: &|height| Ok((self.bodies[height as usize][0].clone(), self.branch(height, 0))),
+            header: &|height| Ok(self.headers[height.as_usize()]),
+            coinbase: &|height| Ok((self.bodies[height.as_usize()][0].clone(), self.branch(height, 0))),
         })
     }
 
-    fn branch(&self, height: u32, index: u32) -> Branch {
-        let txids = self.bodies[height as usize].iter().map(Transaction::txid).collect();
+    fn branch(&self, height: Height, index: u32) -> Branch {
+        let txids = self.bodies[height.as_usize()].iter().map(Transaction::txid).collect();
         Branch::new(txids, index).expect("there is such a transaction")
     }
 
     /// A receipt for the last transaction at `height`, with `evidence`.
-    pub fn receipt(&self, height: u32, evidence: Evidence) -> Receipt {
-        let body = &self.bodies[height as usize];
+    pub fn receipt(&self, height: Height, evidence: Evidence) -> Receipt {
+        let body = &self.bodies[height.as_usize()];
         let last = body.len() - 1;
         Receipt {
             network: self.params.genesis_hash,
@@ -209,14 +210,14 @@ impl Forge {
     }
 
     /// A receipt with succinct evidence.
-    pub fn succinct(&self, height: u32) -> Receipt {
+    pub fn succinct(&self, height: Height) -> Receipt {
         let proof = self.source(|source| prove(source, self.height(), height));
         let Ok(proof) = proof;
         self.receipt(height, Evidence::Succinct(proof))
     }
 
     /// A receipt with all headers.
-    pub fn whole(&self, height: u32) -> Receipt {
+    pub fn whole(&self, height: Height) -> Receipt {
         self.receipt(height, Evidence::Headers(self.headers[1..].to_vec()))
     }
 }

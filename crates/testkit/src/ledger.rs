@@ -52,7 +52,7 @@ impl Ledger {
     /// A network at genesis.
     pub fn on(params: &Arc<Params>) -> Self {
         let genesis = params.genesis.clone();
-        let (tail, created) = (HeaderTail::new(params), Delta::created_by(&genesis, &genesis.txids(), 0));
+        let (tail, created) = (HeaderTail::new(params), Delta::created_by(&genesis, &genesis.txids(), Height::GENESIS));
         let (coins, range) = (Coins::default(), Range::default());
         let mut ledger = Self { params: params.clone(), blocks: Vec::new(), coins, range, tail };
         ledger.apply(genesis, &Delta { created, ..Delta::default() });
@@ -60,7 +60,7 @@ impl Ledger {
     }
 
     /// Height of the newest block.
-    pub fn height(&self) -> u32 {
+    pub fn height(&self) -> Height {
         self.tail.height()
     }
 
@@ -81,7 +81,7 @@ impl Ledger {
 
     /// What the next body must fit.
     pub fn block_context(&self) -> BlockContext<'_> {
-        BlockContext { params: &self.params, height: self.height() + 1, commitment: self.commitment() }
+        BlockContext { params: &self.params, height: self.height().next(), commitment: self.commitment() }
     }
 
     /// Coin `n` of genesis.
@@ -133,7 +133,7 @@ impl Ledger {
     fn coinbase(&self, payee: PublicKey, fees: u64, salt: &[u8]) -> Transaction {
         let context = self.block_context();
         let data = [&context.commitment.as_bytes()[..], salt].concat();
-        let reward = self.params.subsidy_at(Height::from_u32(context.height)).as_grains() + fees;
+        let reward = self.params.subsidy_at(context.height).as_grains() + fees;
         let outputs = vec![Output::data(data), Output::pay(payee, Amount::from_grains(reward))];
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: context.height }
     }
@@ -195,7 +195,7 @@ impl Ledger {
 
     /// Appends a block of which only the header has to be valid, and whose inputs spend coins that exist.
     pub fn push(&mut self, block: Block) -> Delta {
-        let created = Delta::created_by(&block, &block.txids(), self.height() + 1);
+        let created = Delta::created_by(&block, &block.txids(), self.height().next());
         let coin = |outpoint: &OutPoint| {
             let made = created.iter().find(|(made, _)| made == outpoint).map(|(_, coin)| coin.clone());
             made.or_else(|| self.coins.0.get(outpoint).cloned()).expect("the block spends coins that exist")

@@ -6,6 +6,7 @@ use cairn_core::consensus::coins::Coin;
 use cairn_core::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn_core::primitives::address;
 use cairn_core::primitives::amount::{Amount, COIN};
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn_core::primitives::tx::{Input, OutPoint, Output, Transaction};
 
@@ -40,13 +41,13 @@ pub fn genesis_coin(params: &Params, n: u8) -> (OutPoint, Coin) {
     let owner = public(n);
     let mut outputs = coinbase.outpoints(coinbase.txid());
     let (outpoint, output) = outputs.find(|(_, output)| output.key() == Some(&owner)).expect("genesis funds the key");
-    (outpoint, Coin { output: output.clone(), height: 0, coinbase: false })
+    (outpoint, Coin { output: output.clone(), height: Height::GENESIS, coinbase: false })
 }
 
 /// A transaction with empty signatures.
 pub fn unsigned(spends: &[OutPoint], outputs: Vec<Output>) -> Transaction {
     let inputs = spends.iter().map(|outpoint| Input { outpoint: *outpoint, signature: Signature::EMPTY }).collect();
-    Transaction { version: 1, inputs, outputs, lock_height: 0 }
+    Transaction { version: 1, inputs, outputs, lock_height: Height::GENESIS }
 }
 
 /// Signs each input with the key beside the output that it spends.

@@ -105,7 +105,7 @@ impl Fixture {
             version: 1,
             inputs: vec![Input { outpoint: coin.outpoint, signature: Signature::EMPTY }],
             outputs: (0..outputs).map(pay).collect(),
-            lock_height: 0,
+            lock_height: Height::GENESIS,
         };
         let key = &self.keys[coin.owner];
         let digest = tx.signature_digest(&self.params.genesis_hash, [&Output::pay(key.public_key(), coin.value)]);
@@ -124,7 +124,7 @@ impl Fixture {
                 Output::pay(self.keys[0].public_key(), self.params.subsidy_at(Height::from_u32(height))),
                 Output::data(self.range.root().as_bytes().to_vec()),
             ],
-            lock_height: height,
+            lock_height: Height::from_u32(height),
         };
         transactions.insert(0, coinbase);
         let header = Header {

@@ -10,6 +10,7 @@ use crate::primitives::address;
 use crate::primitives::amount::{Amount, COIN};
 use crate::primitives::hash::{Hash256, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::keys::{SecretKey, Signature, SignatureCheck};
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
 
@@ -53,7 +54,7 @@ pub(super) fn payments(params: &Params, coins: &mut [OwnedCoin]) -> Vec<(Txid, T
         let key = coin.owner.public_key();
         let input = Input { outpoint: coin.outpoint, signature: Signature::EMPTY };
         let outputs = vec![Output::pay(key, coin.value.saturating_sub(FEE))];
-        let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: 0 };
+        let mut tx = Transaction { version: 1, inputs: vec![input], outputs, lock_height: Height::GENESIS };
         let digest = tx.signature_digest(&params.genesis_hash, [&Output::pay(key, coin.value)]);
         tx.inputs[0].signature = coin.owner.sign(&digest);
         let txid = tx.txid();

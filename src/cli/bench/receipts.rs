@@ -15,6 +15,7 @@ use crate::consensus::params::{GenesisSpec, Retarget};
 use crate::light::Headers;
 use crate::p2p::message::MAX_HEADERS;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::merkle::Branch;
 use crate::primitives::mmr;
 use crate::primitives::time::UnixTime;
@@ -84,7 +85,14 @@ impl Proved {
     fn receipt(&self, height: u32, evidence: Evidence) -> anyhow::Result<Receipt> {
         let (transaction, branch) = self.coinbase(height);
         let tip = self.headers[self.headers.len() - 1].hash();
-        Ok(Receipt { network: self.fixture.params.genesis_hash, transaction, branch, height, evidence, tip })
+        Ok(Receipt {
+            network: self.fixture.params.genesis_hash,
+            transaction,
+            branch,
+            height: Height::from_u32(height),
+            evidence,
+            tip,
+        })
     }
 
     fn coinbase(&self, height: u32) -> (Transaction, Branch) {
@@ -97,11 +105,11 @@ impl Proved {
         let proof: Result<_, Infallible> = prove(
             &Source {
                 node: &|number| Ok(self.nodes[number as usize]),
-                header: &|height| Ok(self.headers[height as usize]),
-                coinbase: &|height| Ok(self.coinbase(height)),
+                header: &|height| Ok(self.headers[height.as_usize()]),
+                coinbase: &|height| Ok(self.coinbase(height.as_u32())),
             },
-            tip,
-            height,
+            Height::from_u32(tip),
+            Height::from_u32(height),
         );
         let Ok(proof) = proof;
         Evidence::Succinct(proof)
@@ -117,7 +125,7 @@ impl Proved {
         ];
         let checkpoint = self.followed()?.checkpoint();
         if let Some(held) = self.held.replace(checkpoint) {
-            let headers = self.headers[held.height as usize + 1..].to_vec();
+            let headers = self.headers[held.height.as_usize() + 1..].to_vec();
             let since = Evidence::Since { height: held.height, hash: held.tip.hash(), headers };
             receipts.push(("since a tenth", self.receipt(height, since)?, Some(held)));
         }
@@ -132,7 +140,7 @@ impl Proved {
                     UnixTime::from_secs(u64::MAX),
                 )?)
             };
-            ensure!(verify()?.height == height, "the receipt is for another block");
+            ensure!(verify()?.height == Height::from_u32(height), "the receipt is for another block");
             let times = shortest(
                 ROUNDS,
                 &mut [Box::new(|| drop(black_box(verify()))), Box::new(|| drop(black_box(self.followed())))],

@@ -127,7 +127,7 @@ impl FromJson<'_> for AfterEntry {
 
 /// The height at which a coin can be spent.
 fn spendable_from(coin: &Coin, maturity: u32) -> u32 {
-    if coin.coinbase { coin.height.saturating_add(maturity) } else { 0 }
+    if coin.coinbase { coin.height.saturating_add(maturity).as_u32() } else { 0 }
 }
 
 async fn get_address_balance(api: Api, args: Args) -> Outcome {
@@ -204,8 +204,8 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
                 txid: outpoint.txid,
                 vout: outpoint.index,
                 value: coin.output.value,
-                height: Some(coin.height),
-                confirmations: next.saturating_sub(coin.height),
+                height: Some(coin.height.as_u32()),
+                confirmations: next.saturating_sub(coin.height.as_u32()),
                 coinbase: coin.coinbase,
                 spendable: spentby.is_none() && next >= spendable_from(coin, maturity),
                 spentby,

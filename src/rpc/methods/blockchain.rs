@@ -13,6 +13,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::tx::{OutPoint, Output};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
@@ -435,7 +436,7 @@ async fn get_tx_out(api: Api, args: Args) -> Outcome {
             })
         };
         if let Some(coin) = chain.coin(&outpoint)? {
-            return Ok(view(&coin.output, (tip.height + 1).saturating_sub(coin.height), coin.coinbase));
+            return Ok(view(&coin.output, (tip.height + 1).saturating_sub(coin.height.as_u32()), coin.coinbase));
         }
         let pending = mempool.get(&outpoint.txid).filter(|_| include_mempool);
         let output = pending.and_then(|entry| entry.tx.outputs.get(outpoint.index as usize));

@@ -123,7 +123,7 @@ async fn get_mining_info(api: Api) -> Outcome {
         hashespersec: mining.hash_rate,
         blocksfound: mining.blocks_found,
         address,
-        next: Next { height: next.height, difficulty: DifficultyView::new(next.bits) },
+        next: Next { height: next.height.as_u32(), difficulty: DifficultyView::new(next.bits) },
         warnings: Vec::new(),
     }))
 }

@@ -3,6 +3,7 @@
 use super::{Access, Method, Outcome};
 use crate::chain::BlockTree;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::merkle::{Branch, PartialTree};
 use crate::receipt::succinct::{Source, prove};
 use crate::receipt::{Evidence, Receipt};
@@ -166,7 +167,7 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
             continue;
         }
         let network = api.params().genesis_hash;
-        return api.reply(&Receipt { network, transaction, branch, height, evidence, tip });
+        return api.reply(&Receipt { network, transaction, branch, height: Height::from_u32(height), evidence, tip });
     }
     Err(RpcError::new(Code::Misc, "the chain is being reorganised; try again"))
 }
@@ -178,7 +179,7 @@ fn headers_after(tree: &BlockTree, from: u32, block: BlockHash, height: u32) -> 
     let headers = (from + 1..).map_while(|height| tree.entry_at(height)).map(|entry| entry.header).collect();
     let evidence = match from {
         0 => Evidence::Headers(headers),
-        height => Evidence::Since { height, hash: start, headers },
+        height => Evidence::Since { height: Height::from_u32(height), hash: start, headers },
     };
     Some((evidence, tree.tip().hash))
 }
@@ -197,14 +198,14 @@ async fn sample(api: &Api, height: u32, block: BlockHash) -> Result<Option<(Evid
         }
         let source = Source {
             node: &|number| db.range_node(number)?.ok_or_else(|| missing("range node", number)),
-            header: &|at| db.header(&hash_at(at)?)?.ok_or_else(|| missing("header", at.into())),
+            header: &|at| db.header(&hash_at(at.as_u32())?)?.ok_or_else(|| missing("header", at.as_u32().into())),
             coinbase: &|at| {
-                let block = body(at)?;
+                let block = body(at.as_u32())?;
                 let branch = Branch::new(block.txids(), 0);
-                block.transactions.into_iter().next().zip(branch).ok_or_else(|| missing("coinbase", at.into()))
+                block.transactions.into_iter().next().zip(branch).ok_or_else(|| missing("coinbase", at.as_u32().into()))
             },
         };
-        let proof = prove(&source, tip.height, height)?;
+        let proof = prove(&source, Height::from_u32(tip.height), Height::from_u32(height))?;
         Ok(Some((Evidence::Succinct(proof), tip.hash)))
     })
     .await

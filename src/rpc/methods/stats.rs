@@ -133,7 +133,7 @@ impl BlockStats {
             payments.push(Payment::new(fee, tx.size()));
         }
         let mut gone = Growth::default();
-        spent.iter().for_each(|coin| gone.add(&coin.output, coin.height, coin.coinbase));
+        spent.iter().for_each(|coin| gone.add(&coin.output, coin.height.as_u32(), coin.coinbase));
         let mut sizes: Vec<u64> = payments.iter().map(|tx| tx.size).collect();
         fees.sort_unstable();
         sizes.sort_unstable();
@@ -226,7 +226,7 @@ struct Growth {
 
 impl Growth {
     fn add(&mut self, output: &Output, height: u32, coinbase: bool) {
-        let coin = Coin { output: output.clone(), height, coinbase };
+        let coin = Coin { output: output.clone(), height: Height::from_u32(height), coinbase };
         let bytes = (OUTPOINT_BYTES + codec::encoded_len(&coin)) as i64;
         self.outputs += 1;
         self.bytes += bytes;

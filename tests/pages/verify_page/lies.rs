@@ -5,6 +5,7 @@ use cairn::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn::primitives::codec;
 use cairn::primitives::hash::{BlockHash, Hash256, MerkleRoot};
 use cairn::primitives::header::Header;
+use cairn::primitives::height::Height;
 use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::target::{Bits, Work};
 use cairn::primitives::tx::{Output, Transaction};
@@ -50,13 +51,13 @@ fn in_chains() -> Vec<Vector> {
             let mut forge = Forge::honest(cairn_testkit::forge::params(), first - 1);
             (first..=length).for_each(|height| forge.add(if height <= last { fault } else { Fault::None }));
             let name = format!("fault {number} from {first} to {last} of {length}");
-            lies.push(lie(&format!("{name}, succinct"), &forge.params, None, &forge.succinct(1)));
-            lies.push(lie(&format!("{name}, headers"), &forge.params, None, &forge.whole(1)));
+            lies.push(lie(&format!("{name}, succinct"), &forge.params, None, &forge.succinct(Height::from_u32(1))));
+            lies.push(lie(&format!("{name}, headers"), &forge.params, None, &forge.whole(Height::from_u32(1))));
         }
     }
     let forge = Forge::honest(cairn_testkit::forge::params(), 900);
     for (asked, shown) in [(1, 300), (300, 1), (899, 1), (900, 1), (901, 1), (u32::MAX, 1), (0, 1), (1, 0)] {
-        let other = Receipt { height: asked, ..forge.succinct(shown) };
+        let other = Receipt { height: Height::from_u32(asked), ..forge.succinct(Height::from_u32(shown)) };
         lies.push(lie(&format!("block {asked} for which {shown} is shown"), &forge.params, None, &other));
     }
     lies
@@ -65,13 +66,14 @@ fn in_chains() -> Vec<Vector> {
 /// Headers shown in another way: one that is sampled without its coinbase, one that is not with it.
 fn shown_otherwise() -> Vec<Vector> {
     let forge = Forge::honest(cairn_testkit::forge::params(), 900);
-    let receipt = forge.succinct(1);
+    let receipt = forge.succinct(Height::from_u32(1));
     let Evidence::Succinct(proof) = &receipt.evidence else { panic!("{:?}", receipt.evidence) };
     let mut lies = Vec::new();
     for height in 2..900 {
         let header = forge.headers[height as usize].to_bytes();
         let (root, own) = (&header[36..68], [&header[..4], &header[68..]].concat());
-        let coinbase = codec::encode(&forge.receipt(height, Evidence::Headers(Vec::new())).transaction);
+        let coinbase =
+            codec::encode(&forge.receipt(Height::from_u32(height), Evidence::Headers(Vec::new())).transaction);
         // The commitment is the first part of the data, which is the last output.
         let data = coinbase.len() - 4 - 40;
         let bare = [&coinbase[..data - 8], &8u64.to_le_bytes(), &coinbase[data + 32..], &[0]].concat();
@@ -111,7 +113,7 @@ fn in_the_payment() -> Vec<Vector> {
             add(&format!("place {index}"), &move |receipt, _| receipt.branch.index = index);
         }
         for height in [0, 4, 5, 7, 9, 20, 21, u32::MAX] {
-            add(&format!("height {height}"), &move |receipt, _| receipt.height = height);
+            add(&format!("height {height}"), &move |receipt, _| receipt.height = Height::from_u32(height));
         }
         add("a longer branch", &|receipt, _| receipt.branch.siblings.push(Hash256::of(b"x")));
         add("too long a branch", &|receipt, _| receipt.branch.siblings = vec![Hash256::of(b"x"); 33]);
@@ -141,13 +143,13 @@ fn in_the_payment() -> Vec<Vector> {
     }
     let params = Params::new(GenesisSpec::regtest()).unwrap();
     let outputs = vec![Output::data(vec![0; 20])];
-    let transaction = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: 1 };
+    let transaction = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: Height::from_u32(1) };
     let headers = vectors::headers(&params, 3, |_| merkle::root(vec![transaction.txid()]).hash);
     let receipt = Receipt {
         network: params.genesis_hash,
         transaction,
         branch: Branch { index: 0, siblings: Vec::new() },
-        height: 2,
+        height: Height::from_u32(2),
         tip: headers[2].hash(),
         evidence: Evidence::Headers(headers),
     };
@@ -161,21 +163,22 @@ fn about_checkpoints() -> Vec<Vector> {
     let mut chain = HeaderTail::new(&forge.params);
     forge.headers[1..=20].iter().for_each(|header| assert!(chain.push(header, &forge.params).is_ok()));
     let held = chain.checkpoint();
-    let evidence = Evidence::Since { height: 20, hash: held.tip.hash(), headers: forge.headers[21..].to_vec() };
+    let evidence =
+        Evidence::Since { height: Height::from_u32(20), hash: held.tip.hash(), headers: forge.headers[21..].to_vec() };
     let mut lies = Vec::new();
     for height in [19, 20, 21, 40] {
-        let receipt = forge.receipt(height, evidence.clone());
+        let receipt = forge.receipt(Height::from_u32(height), evidence.clone());
         lies.push(lie("no checkpoint", &forge.params, None, &receipt));
         for (name, held) in [
             ("as it is", held.clone()),
-            ("another height", Checkpoint { height: 19, ..held.clone() }),
+            ("another height", Checkpoint { height: Height::from_u32(19), ..held.clone() }),
             ("few times", Checkpoint { times: held.times[1..].to_vec(), ..held.clone() }),
             ("many times", Checkpoint { times: vec![1; 12], ..held.clone() }),
             ("old times", Checkpoint { times: vec![0; 11], ..held.clone() }),
             ("new times", Checkpoint { times: vec![u32::MAX; 11], ..held.clone() }),
             ("most work", Checkpoint { work: Work(ruint::aliases::U256::MAX), ..held.clone() }),
             ("no work", Checkpoint { work: Work::ZERO, ..held.clone() }),
-            ("height 0", Checkpoint { height: 0, times: vec![1], ..held.clone() }),
+            ("height 0", Checkpoint { height: Height::GENESIS, times: vec![1], ..held.clone() }),
         ] {
             lies.push(lie(&format!("block {height}, checkpoint with {name}"), &forge.params, Some(&held), &receipt));
         }
@@ -212,13 +215,19 @@ pub fn schedules(count: usize, rng: &mut ChaCha20Rng) -> Vec<Vector> {
             nonce: 0,
         };
         let times = vec![0; 11.min(height as usize + 1)];
-        let held = Checkpoint { height, tip, work: Work::ZERO, first_time, times };
+        let held = Checkpoint { height: Height::from_u32(height), tip, work: Work::ZERO, first_time, times };
         let next = Header { previous: tip.hash(), time: u32::MAX, bits: Bits(rng.random()), ..tip };
-        let evidence = Evidence::Since { height, hash: tip.hash(), headers: vec![next] };
+        let evidence = Evidence::Since { height: Height::from_u32(height), hash: tip.hash(), headers: vec![next] };
         let coinbase = params.genesis.transactions[0].clone();
         let branch = Branch { index: 0, siblings: Vec::new() };
-        let receipt =
-            Receipt { network: params.genesis_hash, transaction: coinbase, branch, height, evidence, tip: next.hash() };
+        let receipt = Receipt {
+            network: params.genesis_hash,
+            transaction: coinbase,
+            branch,
+            height: Height::from_u32(height),
+            evidence,
+            tip: next.hash(),
+        };
         lie(&format!("schedule {number}"), &params, Some(&held), &receipt)
     };
     (0..count).map(one).collect()

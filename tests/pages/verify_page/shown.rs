@@ -6,6 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::hash::{BlockHash, MerkleRoot};
 use cairn::primitives::header::Header;
+use cairn::primitives::height::Height;
 use cairn::primitives::merkle::Branch;
 use cairn::receipt::{Evidence, Receipt};
 use serde_json::{Value, json};
@@ -227,7 +228,7 @@ fn receipt_content_is_shown_as_text() {
         network: params.genesis_hash,
         transaction: params.genesis.transactions[0].clone(),
         branch: Branch { index: 0, siblings: Vec::new() },
-        height: 0,
+        height: Height::GENESIS,
         evidence: Evidence::Headers(Vec::new()),
         tip: params.genesis_hash,
     };
@@ -255,7 +256,7 @@ fn a_long_chain_is_checked_while_the_page_lives_on() {
         network: params.genesis_hash,
         transaction,
         branch: Branch { index: 0, siblings: Vec::new() },
-        height: LENGTH / 2,
+        height: Height::from_u32(LENGTH / 2),
         tip: headers.last().map_or(BlockHash::ZERO, Header::hash),
         evidence: Evidence::Headers(headers),
     };

@@ -8,6 +8,7 @@ use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::{MerkleRoot, Txid};
 use cairn::primitives::header::Header;
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::{PublicKey, Signature};
 use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::time::UnixTime;
@@ -103,7 +104,11 @@ fn checkpoint(params: &Params, headers: &[Header], height: u32) -> Checkpoint {
 fn since(whole: &Receipt, params: &Params, height: u32) -> (Receipt, Checkpoint) {
     let Evidence::Headers(headers) = &whole.evidence else { panic!("{:?}", whole.evidence) };
     let held = checkpoint(params, headers, height);
-    let evidence = Evidence::Since { height, hash: held.tip.hash(), headers: headers[height as usize..].to_vec() };
+    let evidence = Evidence::Since {
+        height: Height::from_u32(height),
+        hash: held.tip.hash(),
+        headers: headers[height as usize..].to_vec(),
+    };
     (Receipt { evidence, ..whole.clone() }, held)
 }
 
@@ -112,12 +117,12 @@ fn forged() -> Vec<Vector> {
     let mut vectors = Vec::new();
     for (length, height, after) in [(1, 1, 0), (30, 4, 3), (700, 9, 9), (1_300, 1_100, 850)] {
         let forge = Forge::honest(cairn_testkit::forge::params(), length);
-        let whole = forge.whole(height);
+        let whole = forge.whole(Height::from_u32(height));
         let name = |shape: &str| format!("block {height} of {length}, {shape}");
         vectors.extend(both(&name("headers"), &forge.params, None, &whole));
         let (later, held) = since(&whole, &forge.params, after);
         vectors.extend(both(&name("since"), &forge.params, Some(&held), &later));
-        vectors.extend(both(&name("succinct"), &forge.params, None, &forge.succinct(height)));
+        vectors.extend(both(&name("succinct"), &forge.params, None, &forge.succinct(Height::from_u32(height))));
     }
     vectors
 }
@@ -149,7 +154,7 @@ pub fn payment() -> Vec<Vector> {
         Output::data("For two stones: \"grey\", à la carte".into()),
         Output::pay(PublicKey([9; 32]), Amount::from_grains(4_999_999_999)),
     ];
-    let payment = Transaction { version: 1, inputs: vec![input(1), input(2)], outputs, lock_height: 0 };
+    let payment = Transaction { version: 1, inputs: vec![input(1), input(2)], outputs, lock_height: Height::GENESIS };
     let mut vectors = Vec::new();
     for (index, of) in [(1u32, 2u32), (4, 5), (6, 11)] {
         let mut txids: Vec<_> = (0..of).map(|n| Txid::of(&n.to_le_bytes())).collect();
@@ -161,7 +166,7 @@ pub fn payment() -> Vec<Vector> {
             network: params.genesis_hash,
             transaction: payment.clone(),
             branch: Branch::new(txids, index).unwrap(),
-            height: 8,
+            height: Height::from_u32(8),
             tip: headers[19].hash(),
             evidence: Evidence::Headers(headers),
         };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::codec::{Decode, Encode};
+use crate::primitives::height::Height;
 use crate::primitives::tx::{OutPoint, Output};
 
 /// An output that has not been spent.
@@ -13,7 +14,7 @@ pub struct Coin {
     /// Value and lock.
     pub output: Output,
     /// Height of the block that made it.
-    pub height: u32,
+    pub height: Height,
     /// Made by a coinbase, so spendable only when mature.
     pub coinbase: bool,
 }
@@ -46,10 +47,10 @@ impl Delta {
     /// The coins that `block`'s transactions make at `height`.
     ///
     /// Coins of genesis count as ordinary ones: an allocation is spendable at once.
-    pub fn created_by(block: &Block, txids: &[crate::primitives::hash::Txid], height: u32) -> Vec<(OutPoint, Coin)> {
+    pub fn created_by(block: &Block, txids: &[crate::primitives::hash::Txid], height: Height) -> Vec<(OutPoint, Coin)> {
         let mut created = Vec::new();
         for (tx, txid) in block.transactions.iter().zip(txids) {
-            let coinbase = tx.is_coinbase() && height > 0;
+            let coinbase = tx.is_coinbase() && height > Height::GENESIS;
             for (outpoint, output) in tx.outpoints(*txid) {
                 if output.key().is_some() {
                     created.push((outpoint, Coin { output: output.clone(), height, coinbase }));

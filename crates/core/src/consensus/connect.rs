@@ -33,7 +33,7 @@ pub struct BlockContext<'a> {
     /// The network.
     pub params: &'a Params,
     /// The block's height, at least 1.
-    pub height: u32,
+    pub height: Height,
     /// Root of the range over all earlier headers ([`crate::primitives::mmr::Range::root`]).
     pub commitment: MmrRoot,
 }
@@ -141,7 +141,7 @@ pub fn spend<V: CoinView>(
             layer.insert(*outpoint, Some(coin));
         }
     }
-    let due = context.params.subsidy_at(Height::from_u32(context.height)).saturating_add(delta.fees);
+    let due = context.params.subsidy_at(context.height).saturating_add(delta.fees);
     let taken = Amount::saturating_sum(transactions[0].outputs.iter().map(|output| output.value));
     if taken > due {
         return Err(RuleError::CoinbaseTooHigh { got: taken, max: due }.into());
@@ -169,7 +169,7 @@ pub fn check_spend(
     tx: &Transaction,
     txid: &Txid,
     coins: &[Coin],
-    height: u32,
+    height: Height,
     params: &Params,
 ) -> Result<Amount, RuleError> {
     let txid = *txid;

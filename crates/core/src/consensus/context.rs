@@ -4,6 +4,7 @@ use crate::consensus::asert::{self, Schedule};
 use crate::consensus::error::RuleError;
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::target::Bits;
 use crate::primitives::time::UnixTime;
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub const MEDIAN_SPAN: usize = 11;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeaderContext {
     /// Its height.
-    pub height: u32,
+    pub height: Height,
     /// Median time of the (up to) eleven blocks before.
     pub median_time: u32,
     /// Bits that the difficulty rule gives.
@@ -26,7 +27,7 @@ pub struct HeaderContext {
 #[derive(Debug, Clone, Copy)]
 pub struct Parent {
     /// Its height.
-    pub height: u32,
+    pub height: Height,
     /// Its time.
     pub time: u32,
     /// The time of the block at height 1 on its branch; any value if the parent is genesis.
@@ -43,13 +44,13 @@ pub fn next_bits(parent: &Parent, params: &Params) -> Bits {
     let genesis_bits = params.genesis.header.bits;
     match params.retarget {
         Retarget::None => genesis_bits,
-        Retarget::Asert if parent.height == 0 => genesis_bits,
+        Retarget::Asert if parent.height == Height::GENESIS => genesis_bits,
         Retarget::Asert => {
             let schedule = Schedule {
                 // The reference is the time that block 1's parent would have had on schedule.
                 elapsed_secs: i64::from(parent.time) - i64::from(parent.first_time)
                     + i64::from(params.target_spacing_secs),
-                blocks: i64::from(parent.height) - 1,
+                blocks: i64::from(parent.height.as_u32()) - 1,
                 target_spacing_secs: params.target_spacing_secs,
                 half_life_secs: params.half_life_secs,
             };

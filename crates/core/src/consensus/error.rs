@@ -3,6 +3,7 @@
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::codec::CodecError;
 use crate::primitives::hash::{BlockHash, MerkleRoot, MmrRoot, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::target::{Bits, BitsError};
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
@@ -89,7 +90,7 @@ pub enum RuleError {
     // Coinbase in its block.
     /// A coinbase states its block's height, which makes its id unique.
     #[error("coinbase has lock height {got}, expected the block's height {expected}")]
-    CoinbaseHeight { got: u32, expected: u32 },
+    CoinbaseHeight { got: Height, expected: Height },
     /// No data output, which must hold the commitment.
     #[error("coinbase has no data output for the header commitment")]
     NoCommitment,
@@ -106,13 +107,13 @@ pub enum RuleError {
     // Transaction against coins.
     /// Not minable yet.
     #[error("transaction {txid} is locked until height {lock_height}, this is {height}")]
-    Locked { txid: Txid, lock_height: u32, height: u32 },
+    Locked { txid: Txid, lock_height: Height, height: Height },
     /// Unknown, or spent already.
     #[error("transaction {txid} spends {}:{}, which is unknown or already spent", outpoint.txid, outpoint.index)]
     MissingCoin { txid: Txid, outpoint: OutPoint },
     /// A coinbase's coin before its time.
     #[error("transaction {txid} spends a coinbase of height {made}, spendable from {spendable}, at height {height}")]
-    ImmatureCoin { txid: Txid, made: u32, spendable: u32, height: u32 },
+    ImmatureCoin { txid: Txid, made: Height, spendable: Height, height: Height },
     /// Makes more than it spends.
     #[error("transaction {txid} makes {} of {}", counted(outputs.as_grains(), "grain"), inputs.as_grains())]
     Overspend { txid: Txid, inputs: Amount, outputs: Amount },

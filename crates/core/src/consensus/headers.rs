@@ -6,6 +6,7 @@ use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 
 /// Why a header does not continue the chain.
@@ -15,7 +16,7 @@ pub enum HeaderChainError {
     #[error("the header at height {height} names parent {got}, expected {expected}")]
     Unlinked {
         /// The height it would have.
-        height: u32,
+        height: Height,
         /// The parent it names.
         got: BlockHash,
         /// The tip it was to continue.
@@ -25,7 +26,7 @@ pub enum HeaderChainError {
     #[error("the header at height {height}: {source}")]
     Rule {
         /// The height it would have.
-        height: u32,
+        height: Height,
         /// The rule.
         source: RuleError,
     },
@@ -42,7 +43,7 @@ pub enum HeaderChainError {
 pub struct HeaderTail {
     tip: Header,
     tip_hash: BlockHash,
-    height: u32,
+    height: Height,
     work: Work,
     /// Time of block 1, the difficulty rule's anchor.
     first_time: u32,
@@ -55,7 +56,7 @@ pub struct HeaderTail {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Height of the last header.
-    pub height: u32,
+    pub height: Height,
     /// The last header.
     pub tip: Header,
     /// Expected hashes behind the whole chain.
@@ -70,20 +71,20 @@ impl HeaderTail {
     /// The chain of genesis alone.
     pub fn new(params: &Params) -> Self {
         let tip = params.genesis.header;
-        Self::checked((tip, params.genesis_hash), 0, params.genesis_target.work(), tip.time, [tip.time])
+        Self::checked((tip, params.genesis_hash), Height::GENESIS, params.genesis_target.work(), tip.time, [tip.time])
     }
 
     /// The end of a chain that was checked before: its last header and that one's hash, its height and work, the time of
     /// its block 1, and the times of its last blocks, newest first (more than eleven are not read).
     pub fn checked(
         (tip, tip_hash): (Header, BlockHash),
-        height: u32,
+        height: Height,
         work: Work,
         first_time: u32,
         newest_times: impl IntoIterator<Item = u32>,
     ) -> Self {
         let mut times = [0; MEDIAN_SPAN];
-        for (height, time) in (0..=height as usize).rev().zip(newest_times).take(MEDIAN_SPAN) {
+        for (height, time) in (0..=height.as_usize()).rev().zip(newest_times).take(MEDIAN_SPAN) {
             times[height % MEDIAN_SPAN] = time;
         }
         Self { tip, tip_hash, height, work, first_time, times }
@@ -94,7 +95,7 @@ impl HeaderTail {
     pub fn resume(params: &Params, from: &Checkpoint) -> Option<Self> {
         let Checkpoint { height, tip, work, first_time, ref times } = *from;
         let tip_hash = tip.hash();
-        if times.len() != known_times(height) || height == 0 && tip_hash != params.genesis_hash {
+        if times.len() != known_times(height) || height == Height::GENESIS && tip_hash != params.genesis_hash {
             return None;
         }
         Some(Self::checked((tip, tip_hash), height, work, first_time, times.iter().rev().copied()))
@@ -103,8 +104,8 @@ impl HeaderTail {
     /// What is needed to continue from here later.
     pub fn checkpoint(&self) -> Checkpoint {
         let Self { tip, height, work, first_time, times, .. } = *self;
-        let first = height as usize + 1 - known_times(height);
-        let times = (first..=height as usize).map(|height| times[height % MEDIAN_SPAN]).collect();
+        let first = height.as_usize() + 1 - known_times(height);
+        let times = (first..=height.as_usize()).map(|height| times[height % MEDIAN_SPAN]).collect();
         Checkpoint { height, tip, work, first_time, times }
     }
 
@@ -147,11 +148,11 @@ impl HeaderTail {
         check_header(header, &self.next_context(params))?;
         check_proof_of_work(header, &hash, params)?;
         let own_work = header.bits.target()?.work();
-        let height = self.height + 1;
-        if height == 1 {
+        let height = self.height.next();
+        if self.height == Height::GENESIS {
             self.first_time = header.time;
         }
-        self.times[height as usize % MEDIAN_SPAN] = header.time;
+        self.times[height.as_usize() % MEDIAN_SPAN] = header.time;
         (self.tip, self.tip_hash, self.height, self.work) = (*header, hash, height, self.work + own_work);
         Ok(())
     }
@@ -159,7 +160,7 @@ impl HeaderTail {
     /// What the next header must keep to.
     pub fn next_context(&self, params: &Params) -> HeaderContext {
         let parent = Parent { height: self.height, time: self.tip.time, first_time: self.first_time };
-        HeaderContext { height: self.height + 1, median_time: self.median_time(), bits: next_bits(&parent, params) }
+        HeaderContext { height: self.height.next(), median_time: self.median_time(), bits: next_bits(&parent, params) }
     }
 
     /// Median time of the last eleven blocks, or of as many as there are.
@@ -179,7 +180,7 @@ impl HeaderTail {
     }
 
     /// Its height; genesis has 0.
-    pub fn height(&self) -> u32 {
+    pub fn height(&self) -> Height {
         self.height
     }
 
@@ -190,8 +191,8 @@ impl HeaderTail {
 }
 
 /// How many blocks there are, of eleven, up to the one at `height`.
-fn known_times(height: u32) -> usize {
-    (height as usize).saturating_add(1).min(MEDIAN_SPAN)
+fn known_times(height: Height) -> usize {
+    height.as_usize().saturating_add(1).min(MEDIAN_SPAN)
 }
 
 #[cfg(test)]
@@ -268,7 +269,7 @@ mod tests {
             assert_eq!(resumed.push(&good, &params), Ok(good.hash()));
             assert_eq!(chain.push(&good, &params), Ok(good.hash()));
             assert_eq!(resumed.checkpoint(), chain.checkpoint());
-            assert_eq!((chain.height(), chain.tip_hash()), (i, good.hash()));
+            assert_eq!((chain.height(), chain.tip_hash()), (Height::from_u32(i), good.hash()));
             assert_eq!(chain.work(), before.2 + good.bits.target().unwrap().work());
             bits_seen.push(good.bits.target().unwrap());
         }

@@ -212,7 +212,7 @@ impl GenesisSpec {
                 .map_err(|e| field("alloc.address", &alloc.address, format!("an address of this network: {e}")))?;
             outputs.push(Output::pay(key, alloc.value));
         }
-        let coinbase = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: 0 };
+        let coinbase = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: Height::GENESIS };
         let header = Header {
             version: 1,
             previous: BlockHash::ZERO,

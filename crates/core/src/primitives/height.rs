@@ -37,6 +37,11 @@ impl Height {
         self.0
     }
 
+    /// Blocks above genesis, as the place in a list of a chain's headers that begins with genesis.
+    pub const fn as_usize(self) -> usize {
+        self.0 as usize
+    }
+
     /// The height of the block after this one, or the last there is.
     #[must_use]
     pub const fn next(self) -> Self {
@@ -47,6 +52,42 @@ impl Height {
     #[must_use]
     pub const fn saturating_add(self, blocks: u32) -> Self {
         Self(self.0.saturating_add(blocks))
+    }
+
+    /// The height `blocks` further up, or `None` if there is none.
+    pub fn checked_add(self, blocks: u32) -> Option<Self> {
+        self.0.checked_add(blocks).map(Self)
+    }
+
+    /// The height of the block before this one, or `None` for genesis.
+    pub fn prev(self) -> Option<Self> {
+        self.checked_sub(1)
+    }
+
+    /// The height `blocks` further down, or `None` if that is below genesis.
+    pub fn checked_sub(self, blocks: u32) -> Option<Self> {
+        self.0.checked_sub(blocks).map(Self)
+    }
+
+    /// The height `blocks` further down, or that of genesis.
+    #[must_use]
+    pub const fn saturating_sub(self, blocks: u32) -> Self {
+        Self(self.0.saturating_sub(blocks))
+    }
+
+    /// How many blocks this is above `earlier`; 0 if it is not.
+    pub const fn blocks_since(self, earlier: Self) -> u32 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// All heights from this one up to that before `end`.
+    pub fn until(self, end: Self) -> impl DoubleEndedIterator<Item = Self> {
+        (self.0..end.0).map(Self)
+    }
+
+    /// All heights from this one to `last`, which is among them.
+    pub fn through(self, last: Self) -> impl DoubleEndedIterator<Item = Self> {
+        (self.0..=last.0).map(Self)
     }
 }
 
@@ -67,6 +108,19 @@ mod tests {
         let (height, last) = (Height::from_u32(7), Height::from_u32(u32::MAX));
         assert_eq!((height.next(), last.next()), (Height::from_u32(8), last));
         assert_eq!((height.saturating_add(3), height.saturating_add(u32::MAX)), (Height::from_u32(10), last));
+        assert_eq!((height.checked_add(3), last.checked_add(1)), (Some(Height::from_u32(10)), None));
+        assert_eq!((height.prev(), Height::GENESIS.prev()), (Some(Height::from_u32(6)), None));
+        assert_eq!((height.saturating_sub(3), height.saturating_sub(8)), (Height::from_u32(4), Height::GENESIS));
+        assert_eq!((height.blocks_since(Height::from_u32(5)), height.blocks_since(last)), (2, 0));
         assert_eq!(codec::encode(&height), codec::encode(&7u32));
+    }
+
+    #[test]
+    fn spans_of_heights_end_as_ranges_do() {
+        let (low, high, last) = (Height::from_u32(5), Height::from_u32(7), Height::from_u32(u32::MAX));
+        assert_eq!(low.until(high).collect::<Vec<_>>(), [5, 6].map(Height::from_u32));
+        assert_eq!(low.through(high).rev().collect::<Vec<_>>(), [7, 6, 5].map(Height::from_u32));
+        assert_eq!((high.until(low).count(), high.through(low).count(), low.until(low).count()), (0, 0, 0));
+        assert_eq!(last.through(last).collect::<Vec<_>>(), [last]);
     }
 }

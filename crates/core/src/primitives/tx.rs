@@ -4,6 +4,7 @@ use super::amount::Amount;
 use super::codec::{self, Decode, Encode};
 use super::hash::{BlockHash, SignatureDigest, Txid};
 use super::keys::{PublicKey, Signature};
+use crate::primitives::height::Height;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -80,7 +81,7 @@ pub struct Transaction {
     /// Coins made.
     pub outputs: Vec<Output>,
     /// Not minable below this height; a coinbase states its own here.
-    pub lock_height: u32,
+    pub lock_height: Height,
 }
 
 impl Transaction {

@@ -20,6 +20,7 @@ use super::{Evidence, Receipt, ReceiptError, VERSION};
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::merkle::Branch;
 
 /// What every file begins with.
@@ -38,7 +39,7 @@ impl Receipt {
         out.extend(self.network.to_bytes());
         out.extend((transaction.len() as u32).to_le_bytes());
         out.extend(transaction);
-        out.extend(self.height.to_le_bytes());
+        out.extend(codec::encode(&self.height));
         out.extend(self.branch.index.to_le_bytes());
         out.push(self.branch.siblings.len() as u8);
         self.branch.siblings.iter().for_each(|hash| out.extend(hash.to_bytes()));
@@ -50,7 +51,7 @@ impl Receipt {
             }
             Evidence::Since { height, hash, headers } => {
                 out.push(SINCE);
-                out.extend(height.to_le_bytes());
+                out.extend(codec::encode(height));
                 out.extend(hash.to_bytes());
                 put(headers, &mut out);
             }
@@ -80,7 +81,7 @@ impl Receipt {
         let network = BlockHash::from_bytes(rest.array("network")?);
         let length = rest.u32("transaction")?;
         let transaction = codec::decode(rest.take("transaction", length as usize)?)?;
-        let (height, index) = (rest.u32("height")?, rest.u32("index")?);
+        let (height, index) = (rest.height("height")?, rest.u32("index")?);
         let [count] = rest.array("branch")?;
         let siblings = (0..count).map(|_| rest.array("branch").map(Hash256::from_bytes)).collect::<Result<_, _>>()?;
         let tip = BlockHash::from_bytes(rest.array("tip")?);
@@ -88,7 +89,7 @@ impl Receipt {
         let evidence = match kind {
             HEADERS => Evidence::Headers(rest.headers()?),
             SINCE => {
-                let (height, hash) = (rest.u32("checkpoint")?, BlockHash::from_bytes(rest.array("checkpoint")?));
+                let (height, hash) = (rest.height("checkpoint")?, BlockHash::from_bytes(rest.array("checkpoint")?));
                 Evidence::Since { height, hash, headers: rest.headers()? }
             }
             SUCCINCT => Evidence::Succinct(rest.0.to_vec()),
@@ -122,6 +123,10 @@ impl<'a> Rest<'a> {
 
     fn u32(&mut self, field: &'static str) -> Result<u32, ReceiptError> {
         self.array(field).map(u32::from_le_bytes)
+    }
+
+    fn height(&mut self, field: &'static str) -> Result<Height, ReceiptError> {
+        self.u32(field).map(Height::from_u32)
     }
 
     fn headers(&self) -> Result<Vec<Header>, ReceiptError> {

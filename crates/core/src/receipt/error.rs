@@ -5,6 +5,7 @@ use crate::consensus::headers::HeaderChainError;
 use crate::primitives::amount::counted;
 use crate::primitives::codec::CodecError;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 
 /// Why a receipt proves nothing. One variant a reason.
@@ -49,10 +50,10 @@ pub enum ReceiptError {
     NodeSizedTransaction,
     /// It continues from a checkpoint, and none was given.
     #[error("the receipt continues from block {hash} at height {height}: give a checkpoint of it")]
-    NeedsCheckpoint { height: u32, hash: BlockHash },
+    NeedsCheckpoint { height: Height, hash: BlockHash },
     /// It continues from another checkpoint.
     #[error("the receipt continues from block {got} at height {height}, the checkpoint is {expected}")]
-    OtherCheckpoint { height: u32, got: BlockHash, expected: BlockHash },
+    OtherCheckpoint { height: Height, got: BlockHash, expected: BlockHash },
     /// The checkpoint is none of this network.
     #[error("the checkpoint is not one of this network")]
     BadCheckpoint,
@@ -64,7 +65,7 @@ pub enum ReceiptError {
     Succinct(#[from] SuccinctError),
     /// The block is not among the headers.
     #[error("the receipt places the transaction at height {height}, but its headers are those from {first} to {tip}")]
-    NoSuchHeight { height: u32, first: u32, tip: u32 },
+    NoSuchHeight { height: Height, first: Height, tip: Height },
     /// The headers end elsewhere than stated.
     #[error("the receipt's headers end in {got}, it states {expected}")]
     OtherTip { got: BlockHash, expected: BlockHash },

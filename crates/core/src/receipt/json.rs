@@ -10,6 +10,7 @@ use crate::consensus::params::Params;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::merkle::Branch;
 
 /// Names the format in every receipt.
@@ -26,7 +27,7 @@ struct File {
     network: String,
     /// Its encoding.
     transaction: String,
-    height: u32,
+    height: Height,
     index: u32,
     /// Neighbours from the transaction upwards, as hashes are printed.
     branch: Vec<String>,
@@ -43,7 +44,7 @@ enum FileEvidence {
     },
     Since {
         /// Height and hash of the checkpoint.
-        height: u32,
+        height: Height,
         hash: String,
         /// 80 bytes each, one after the other, from the height after it.
         headers: String,
@@ -178,7 +179,7 @@ struct CheckpointFile {
     format: String,
     version: u32,
     network: BlockHash,
-    height: u32,
+    height: Height,
     /// Its 80 bytes.
     header: String,
     /// Its encoding.

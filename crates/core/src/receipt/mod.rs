@@ -22,7 +22,7 @@
 //! let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
 //! let now = UnixTime::from_secs(now);
 //! let proven = receipt.verify(&params, None, now)?;
-//! assert_eq!((proven.height, proven.headers, proven.weight.confirmations >= 6), (101, 200, true));
+//! assert_eq!((proven.height.as_u32(), proven.headers, proven.weight.confirmations >= 6), (101, 200, true));
 //! # Ok(())
 //! # }
 //! ```
@@ -47,6 +47,7 @@ use crate::consensus::headers::{Checkpoint, HeaderTail};
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::merkle::Branch;
 use crate::primitives::target::Work;
 use crate::primitives::time::UnixTime;
@@ -68,7 +69,7 @@ pub struct Receipt {
     /// From the transaction to the root in its block's header.
     pub branch: Branch,
     /// Height of its block.
-    pub height: u32,
+    pub height: Height,
     /// That the block is in a chain.
     pub evidence: Evidence,
     /// Hash of the last header: nothing else names it, so where difficulty is trivial damage to it would go unseen.
@@ -83,7 +84,7 @@ pub enum Evidence {
     /// All headers after a block that the verifier holds a checkpoint of.
     Since {
         /// That block's height.
-        height: u32,
+        height: Height,
         /// That block.
         hash: BlockHash,
         /// The headers after it, to the tip.
@@ -104,7 +105,7 @@ pub struct Proven {
     /// The block that holds it.
     pub block: BlockHash,
     /// That block's height.
-    pub height: u32,
+    pub height: Height,
     /// That block's header.
     pub header: Header,
     /// Headers from the block to the tip, both included. They are no measure of safety: [`Weight::confirmations`] is.
@@ -169,7 +170,7 @@ impl Receipt {
             block,
             height: self.height,
             header,
-            headers: (tip_height - self.height).saturating_add(1),
+            headers: tip_height.blocks_since(self.height).saturating_add(1),
             weight: weight.under(params),
             tip: tip_hash,
             tip_time: tip.time,
@@ -199,7 +200,7 @@ impl Receipt {
         let (tip, work, checkpoint) = (*chain.tip(), chain.work(), Some(chain.checkpoint()));
         // Those before the payment's block, the last one first; where it stands first, there is none.
         let before = [start];
-        let before = before.iter().chain(headers).take((self.height - first) as usize).collect::<Vec<_>>();
+        let before = before.iter().chain(headers).take(self.height.blocks_since(first) as usize).collect::<Vec<_>>();
         let milestone = Milestone { after, own: work_of(&header), time: header.time };
         let earlier = backwards(before.into_iter().rev(), after - milestone.own);
         let weight = weigh(milestone, earlier, work, tip.time);
@@ -249,7 +250,7 @@ struct Followed {
     header: Header,
     block: BlockHash,
     weight: Weight,
-    tip_height: u32,
+    tip_height: Height,
     tip: Header,
     /// The latest time of any header shown.
     latest_time: u32,

@@ -6,6 +6,7 @@ use crate::consensus::headers::HeaderChainError;
 use crate::consensus::params::GenesisSpec;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::MerkleRoot;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle;
 use crate::primitives::target::Bits;
@@ -17,7 +18,7 @@ fn params() -> Params {
 
 fn transaction(n: u32) -> Transaction {
     let outputs = vec![Output::pay(PublicKey([7; 32]), Amount::from_grains(n.into()))];
-    Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: n }
+    Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: Height::from_u32(n) }
 }
 
 fn mine(mut header: Header) -> Header {
@@ -33,11 +34,15 @@ fn mine_on(previous: BlockHash, time: u32, merkle_root: MerkleRoot) -> Header {
 }
 
 /// `length` headers, of which that at `height` commits to `txids`.
-fn headers(params: &Params, length: u32, height: u32, txids: &[Txid]) -> Vec<Header> {
+fn headers(params: &Params, length: u32, height: Height, txids: &[Txid]) -> Vec<Header> {
     let mut previous = params.genesis_hash;
     let mut headers = Vec::new();
     for h in 1..=length {
-        let root = if h == height { merkle::root(txids.to_vec()).hash } else { MerkleRoot::of(&h.to_le_bytes()) };
+        let root = if Height::from_u32(h) == height {
+            merkle::root(txids.to_vec()).hash
+        } else {
+            MerkleRoot::of(&h.to_le_bytes())
+        };
         headers.push(mine_on(previous, params.timestamp + 5 * h, root));
         previous = headers[headers.len() - 1].hash();
     }
@@ -47,11 +52,11 @@ fn headers(params: &Params, length: u32, height: u32, txids: &[Txid]) -> Vec<Hea
 /// A payment that is number 2 of the 3 in block 5, with 13 blocks in all.
 fn receipt() -> Receipt {
     let txids: Vec<_> = (0..3).map(|n| transaction(n).txid()).collect();
-    let headers = headers(&params(), 13, 5, &txids);
-    receipt_of(transaction(2), txids, 2, 5, headers)
+    let headers = headers(&params(), 13, Height::from_u32(5), &txids);
+    receipt_of(transaction(2), txids, 2, Height::from_u32(5), headers)
 }
 
-fn receipt_of(transaction: Transaction, txids: Vec<Txid>, index: u32, height: u32, headers: Vec<Header>) -> Receipt {
+fn receipt_of(transaction: Transaction, txids: Vec<Txid>, index: u32, height: Height, headers: Vec<Header>) -> Receipt {
     let network = params().genesis_hash;
     let branch = Branch::new(txids, index).unwrap();
     let tip = headers.last().map_or(network, Header::hash);
@@ -85,11 +90,11 @@ fn a_receipt_survives_its_file_and_proves_what_it_says() {
     let times = |n: usize| (0..n).map(|_| one).sum::<Work>();
     let proven = read.verify(&params(), None, UnixTime::from_secs(u64::MAX)).unwrap();
     let end = proven.checkpoint.clone().expect("all headers were followed");
-    assert_eq!((end.height, end.tip, end.work), (13, headers[12], times(14)));
+    assert_eq!((end.height, end.tip, end.work), (Height::from_u32(13), headers[12], times(14)));
     let expected = Proven {
         txid: transaction(2).txid(),
         block: headers[4].hash(),
-        height: 5,
+        height: Height::from_u32(5),
         header: headers[4],
         headers: 9,
         weight: Weight { on_top: times(9), unit: one, confirmations: 9, slow: None, no_pace: false },
@@ -106,7 +111,7 @@ fn a_receipt_survives_its_file_and_proves_what_it_says() {
 fn genesis_has_receipts_too() {
     let params = params();
     let coinbase = params.genesis.transactions[0].clone();
-    let receipt = receipt_of(coinbase, params.genesis.txids(), 0, 0, Vec::new());
+    let receipt = receipt_of(coinbase, params.genesis.txids(), 0, Height::GENESIS, Vec::new());
     let proven =
         Receipt::from_json(receipt.to_json()).unwrap().verify(&params, None, UnixTime::from_secs(u64::MAX)).unwrap();
     assert_eq!((proven.weight.confirmations, proven.block), (1, params.genesis_hash));
@@ -190,16 +195,20 @@ fn lies_are_refused_each_for_its_reason() {
     assert!(matches!(another, Err(ReceiptError::NotInBlock { .. })));
     let moved = edited(|receipt, _| receipt.branch.index = 3);
     assert!(matches!(moved, Err(ReceiptError::NotInBlock { .. })), "a place that exists only by doubling");
-    let wrong_block = edited(|receipt, _| receipt.height = 6);
+    let wrong_block = edited(|receipt, _| receipt.height = Height::from_u32(6));
     assert!(matches!(wrong_block, Err(ReceiptError::NotInBlock { .. })));
-    let beyond = edited(|receipt, _| receipt.height = 14);
-    assert!(matches!(beyond, Err(ReceiptError::NoSuchHeight { height: 14, first: 0, tip: 13 })));
+    let beyond = edited(|receipt, _| receipt.height = Height::from_u32(14));
+    assert!(
+        matches!(beyond, Err(ReceiptError::NoSuchHeight { height, first, tip }) if height == Height::from_u32(14) && first == Height::GENESIS && tip == Height::from_u32(13))
+    );
     let foreign = edited(|receipt, _| receipt.network = BlockHash::ZERO);
     assert!(matches!(foreign, Err(ReceiptError::OtherNetwork { .. })));
     let gap = edited(|_, headers| {
         headers.remove(8);
     });
-    assert!(matches!(gap, Err(ReceiptError::Headers(HeaderChainError::Unlinked { height: 9, .. }))));
+    assert!(
+        matches!(gap, Err(ReceiptError::Headers(HeaderChainError::Unlinked { height, .. })) if height == Height::from_u32(9))
+    );
     let old = edited(|_, headers| {
         let last = headers.pop().unwrap();
         headers.push(mine(Header { time: params().timestamp, ..last }));
@@ -223,11 +232,11 @@ fn lies_are_refused_each_for_its_reason() {
 #[test]
 fn a_transaction_of_64_bytes_is_refused() {
     let outputs = vec![Output::data(vec![0; 20])];
-    let tx = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: 1 };
+    let tx = Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: Height::from_u32(1) };
     assert_eq!(tx.size(), 64);
     let txids = vec![tx.txid()];
-    let headers = headers(&params(), 3, 2, &txids);
-    let receipt = receipt_of(tx, txids, 0, 2, headers);
+    let headers = headers(&params(), 3, Height::from_u32(2), &txids);
+    let receipt = receipt_of(tx, txids, 0, Height::from_u32(2), headers);
     assert!(matches!(
         receipt.verify(&params(), None, UnixTime::from_secs(u64::MAX)),
         Err(ReceiptError::NodeSizedTransaction)
@@ -238,37 +247,41 @@ fn a_transaction_of_64_bytes_is_refused() {
 fn a_checkpoint_saves_the_headers_before_it() {
     let (params, whole) = (params(), receipt());
     let headers = headers_in(&whole);
-    let at = |height: u32| {
+    let at = |height: Height| {
         let mut chain = HeaderTail::new(&params);
-        headers[..height as usize].iter().for_each(|header| assert!(chain.push(header, &params).is_ok()));
+        headers[..height.as_usize()].iter().for_each(|header| assert!(chain.push(header, &params).is_ok()));
         chain.checkpoint()
     };
-    let since = |height: u32| {
-        let hash = headers[height as usize - 1].hash();
-        let headers = headers[height as usize..].to_vec();
+    let since = |height: Height| {
+        let hash = headers[height.as_usize() - 1].hash();
+        let headers = headers[height.as_usize()..].to_vec();
         Receipt { evidence: Evidence::Since { height, hash, headers }, ..whole.clone() }
     };
     let expected = whole.verify(&params, None, UnixTime::from_secs(u64::MAX)).unwrap();
     for height in 1..=5 {
-        let receipt = since(height);
+        let receipt = since(Height::from_u32(height));
         assert_eq!(Receipt::from_json(receipt.to_json()).unwrap(), receipt);
         assert_eq!(Receipt::from_bytes(&receipt.to_bytes()).unwrap(), receipt);
-        let kept = checkpoint_from_json(&checkpoint_to_json(&at(height), &params), &params).unwrap();
-        assert_eq!(kept, at(height));
+        let kept = checkpoint_from_json(&checkpoint_to_json(&at(Height::from_u32(height)), &params), &params).unwrap();
+        assert_eq!(kept, at(Height::from_u32(height)));
         assert_eq!(receipt.verify(&params, Some(&kept), UnixTime::from_secs(u64::MAX)).unwrap(), expected);
     }
-    let none = since(3).verify(&params, None, UnixTime::from_secs(u64::MAX));
-    assert!(matches!(none, Err(ReceiptError::NeedsCheckpoint { height: 3, .. })));
-    let other = since(3).verify(&params, Some(&at(2)), UnixTime::from_secs(u64::MAX));
-    assert!(matches!(other, Err(ReceiptError::OtherCheckpoint { height: 3, .. })));
-    let late = since(6).verify(&params, Some(&at(6)), UnixTime::from_secs(u64::MAX));
-    assert!(matches!(late, Err(ReceiptError::NoSuchHeight { height: 5, first: 6, tip: 13 })));
-    let spoilt = Checkpoint { times: vec![0; 12], ..at(3) };
+    let none = since(Height::from_u32(3)).verify(&params, None, UnixTime::from_secs(u64::MAX));
+    assert!(matches!(none, Err(ReceiptError::NeedsCheckpoint { height, .. }) if height == Height::from_u32(3)));
+    let other =
+        since(Height::from_u32(3)).verify(&params, Some(&at(Height::from_u32(2))), UnixTime::from_secs(u64::MAX));
+    assert!(matches!(other, Err(ReceiptError::OtherCheckpoint { height, .. }) if height == Height::from_u32(3)));
+    let late =
+        since(Height::from_u32(6)).verify(&params, Some(&at(Height::from_u32(6))), UnixTime::from_secs(u64::MAX));
+    assert!(
+        matches!(late, Err(ReceiptError::NoSuchHeight { height, first, tip }) if height == Height::from_u32(5) && first == Height::from_u32(6) && tip == Height::from_u32(13))
+    );
+    let spoilt = Checkpoint { times: vec![0; 12], ..at(Height::from_u32(3)) };
     assert!(matches!(
-        since(3).verify(&params, Some(&spoilt), UnixTime::from_secs(u64::MAX)),
+        since(Height::from_u32(3)).verify(&params, Some(&spoilt), UnixTime::from_secs(u64::MAX)),
         Err(ReceiptError::BadCheckpoint)
     ));
-    let text = checkpoint_to_json(&at(3), &params);
+    let text = checkpoint_to_json(&at(Height::from_u32(3)), &params);
     let foreign = text.replace(&params.genesis_hash.to_string(), &BlockHash::ZERO.to_string());
     assert!(matches!(checkpoint_from_json(&foreign, &params), Err(ReceiptError::OtherNetwork { .. })));
     assert!(matches!(checkpoint_from_json(&whole.to_json(), &params), Err(ReceiptError::Syntax(_))));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cairn_core::primitives::codec;
 use cairn_core::primitives::hash::Hash256;
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::time::UnixTime;
 use cairn_core::primitives::tx::Transaction;
 use cairn_core::receipt::Receipt;
@@ -75,7 +76,7 @@ fn a_car_leads_from_the_header_to_the_transaction() {
 fn no_car_is_made_of_a_false_branch() {
     let mut forge = Forge::honest(params(), 5);
     forge.add_payments(4);
-    let receipt = forge.whole(6);
+    let receipt = forge.whole(Height::from_u32(6));
     let header = receipt.verify(&forge.params, None, UnixTime::from_secs(u64::MAX)).unwrap().header;
     let mut forged: Receipt = receipt;
     forged.branch.siblings[1] = Hash256::of(b"forged");

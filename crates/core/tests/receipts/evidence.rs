@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use cairn_core::consensus::error::RuleError;
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::target::Bits;
 use cairn_core::primitives::time::UnixTime;
 use cairn_core::receipt::succinct::{PER_OCTAVE, SuccinctError, TAIL};
@@ -19,7 +20,7 @@ fn proof_of(receipt: &Receipt) -> &[u8] {
 }
 
 fn refusal(forge: &Forge, height: u32) -> SuccinctError {
-    match forge.succinct(height).verify(&forge.params, None, UnixTime::from_secs(u64::MAX)) {
+    match forge.succinct(Height::from_u32(height)).verify(&forge.params, None, UnixTime::from_secs(u64::MAX)) {
         Err(ReceiptError::Succinct(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -36,13 +37,16 @@ fn forged(honest: u32, length: u32, fault: impl Fn(u32) -> Fault) -> Forge {
 fn a_sample_proves_what_all_headers_prove() {
     let mut forge = Forge::new(params());
     for length in [1, 2, 3, 64, TAIL - 1, TAIL, TAIL + 1, TAIL + 2, 400, 777, 1500] {
-        while forge.height() < length {
+        while forge.height() < Height::from_u32(length) {
             forge.add(Fault::None);
         }
         let places = [0, 1, 2, length / 3, length / 2, length.saturating_sub(TAIL), length - 1, length];
         for height in places.into_iter().filter(|height| *height <= length) {
-            let expected = forge.whole(height).verify(&forge.params, None, UnixTime::from_secs(u64::MAX)).unwrap();
-            let receipt = forge.succinct(height);
+            let expected = forge
+                .whole(Height::from_u32(height))
+                .verify(&forge.params, None, UnixTime::from_secs(u64::MAX))
+                .unwrap();
+            let receipt = forge.succinct(Height::from_u32(height));
             for read in
                 [Receipt::read(&receipt.to_bytes()[..]).unwrap(), Receipt::from_json(receipt.to_json()).unwrap()]
             {
@@ -65,10 +69,10 @@ fn size_grows_with_the_logarithm() {
     let mut forge = Forge::new(params());
     let mut sizes = Vec::new();
     for length in [2_000, 4_000, 8_000, 16_000] {
-        while forge.height() < length {
+        while forge.height() < Height::from_u32(length) {
             forge.add(Fault::None);
         }
-        sizes.push(proof_of(&forge.succinct(length / 2)).len());
+        sizes.push(proof_of(&forge.succinct(Height::from_u32(length / 2))).len());
     }
     // Each doubling adds one octave: so many samples of less than a kilobyte.
     for pair in sizes.windows(2) {
@@ -101,7 +105,10 @@ fn faults_in_the_tail_are_always_seen() {
             let forge = forged(299, 600, |height| if height + back == 600 { fault } else { Fault::None });
             let error = refusal(&forge, 1);
             let text = error.to_string();
-            assert!(matches!(error, SuccinctError::Rule { height, .. } if height == 600 - back), "{back} {text}");
+            assert!(
+                matches!(error, SuccinctError::Rule { height, .. } if height == Height::from_u32(600 - back)),
+                "{back} {text}"
+            );
             assert!(text.contains(expected), "{text}");
         }
     }
@@ -110,8 +117,12 @@ fn faults_in_the_tail_are_always_seen() {
 #[test]
 fn a_coinbase_must_commit_to_what_is_shown_before_it() {
     let at_tip = |fault| forged(499, 500, |_| fault);
-    assert!(matches!(refusal(&at_tip(Fault::Commitment), 1), SuccinctError::OtherCommitment { height: 500 }));
-    assert!(matches!(refusal(&at_tip(Fault::Height), 1), SuccinctError::NoCoinbase { height: 500 }));
+    assert!(
+        matches!(refusal(&at_tip(Fault::Commitment), 1), SuccinctError::OtherCommitment { height } if height == Height::from_u32(500))
+    );
+    assert!(
+        matches!(refusal(&at_tip(Fault::Height), 1), SuccinctError::NoCoinbase { height } if height == Height::from_u32(500))
+    );
     // Of those sampled, some are among these.
     let in_the_middle = |fault| forged(10, 900, move |height| if height < 600 { fault } else { Fault::None });
     // The verifier puts in what the coinbase should say, so the header comes out as another one.
@@ -125,8 +136,9 @@ fn a_coinbase_must_commit_to_what_is_shown_before_it() {
 fn a_proof_shows_exactly_what_is_asked_for() {
     let forge = Forge::honest(params(), 900);
     let of_another = |height, other| {
+        let (height, other) = (Height::from_u32(height), Height::from_u32(other));
         let evidence = forge.succinct(other).evidence;
-        match (Receipt { height, ..forge.receipt(1, evidence) }).verify(
+        match (Receipt { height, ..forge.receipt(Height::from_u32(1), evidence) }).verify(
             &forge.params,
             None,
             UnixTime::from_secs(u64::MAX),
@@ -135,20 +147,22 @@ fn a_proof_shows_exactly_what_is_asked_for() {
             found => panic!("{found:?}"),
         }
     };
-    let hidden =
-        (2..900).rev().find(|height| proof_of(&forge.succinct(*height)).len() > proof_of(&forge.succinct(899)).len());
+    let hidden = (2..900).rev().find(|height| {
+        proof_of(&forge.succinct(Height::from_u32(*height))).len()
+            > proof_of(&forge.succinct(Height::from_u32(899))).len()
+    });
     let hidden = hidden.expect("not all headers are sampled");
     assert!(matches!(of_another(hidden, 899), SuccinctError::OtherHeaders { .. }), "not shown");
     assert!(
-        matches!(of_another(899, hidden), SuccinctError::OtherHeaders { height } if height == hidden || height + 1 == hidden),
+        matches!(of_another(899, hidden), SuccinctError::OtherHeaders { height } if [height, height.next()].contains(&Height::from_u32(hidden))),
         "for nothing"
     );
-    assert!(matches!(of_another(901, 899), SuccinctError::OtherHeaders { height: 901 }));
+    assert!(matches!(of_another(901, 899), SuccinctError::OtherHeaders { height } if height == Height::from_u32(901)));
 
-    let bytes = proof_of(&forge.succinct(1)).to_vec();
+    let bytes = proof_of(&forge.succinct(Height::from_u32(1))).to_vec();
     let refused = |bytes: Vec<u8>| {
         forge
-            .receipt(1, Evidence::Succinct(bytes))
+            .receipt(Height::from_u32(1), Evidence::Succinct(bytes))
             .verify(&forge.params, None, UnixTime::from_secs(u64::MAX))
             .unwrap_err()
     };
@@ -161,7 +175,9 @@ fn a_proof_shows_exactly_what_is_asked_for() {
 #[test]
 fn every_flipped_bit_of_a_small_proof_is_refused() {
     let forge = Forge::honest(params(), 24);
-    for bytes in [forge.succinct(5).to_bytes(), forge.succinct(5).to_json().into_bytes()] {
+    for bytes in
+        [forge.succinct(Height::from_u32(5)).to_bytes(), forge.succinct(Height::from_u32(5)).to_json().into_bytes()]
+    {
         let mut flipped = bytes.clone();
         for bit in 0..bytes.len() * 8 {
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -176,7 +192,7 @@ fn every_flipped_bit_of_a_small_proof_is_refused() {
 #[test]
 fn flipped_bits_and_truncations_of_a_sample_are_refused() {
     let forge = Forge::honest(params(), 1_000);
-    let bytes = forge.succinct(3).to_bytes();
+    let bytes = forge.succinct(Height::from_u32(3)).to_bytes();
     let verdict = |bytes: &[u8]| {
         Receipt::read(bytes).and_then(|receipt| receipt.verify(&forge.params, None, UnixTime::from_secs(u64::MAX)))
     };
@@ -198,12 +214,18 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     let mut forge = Forge::honest(params(), 100);
     forge.add_payments(6);
     (0..59).for_each(|_| forge.add(Fault::None));
-    let held = forge.whole(101).verify(&forge.params, None, UnixTime::from_secs(u64::MAX)).unwrap().checkpoint.unwrap();
+    let held = forge
+        .whole(Height::from_u32(101))
+        .verify(&forge.params, None, UnixTime::from_secs(u64::MAX))
+        .unwrap()
+        .checkpoint
+        .unwrap();
     forge.add_payments(3);
     (0..139).for_each(|_| forge.add(Fault::None));
-    let (whole, succinct) = (forge.whole(101), forge.succinct(101));
-    let headers = forge.headers[held.height as usize + 1..].to_vec();
-    let since = forge.receipt(161, Evidence::Since { height: held.height, hash: held.tip.hash(), headers });
+    let (whole, succinct) = (forge.whole(Height::from_u32(101)), forge.succinct(Height::from_u32(101)));
+    let headers = forge.headers[held.height.as_usize() + 1..].to_vec();
+    let since =
+        forge.receipt(Height::from_u32(161), Evidence::Since { height: held.height, hash: held.tip.hash(), headers });
     vec![
         ("genesis.json", forge.params.spec.to_json().into_bytes()),
         ("checkpoint.json", checkpoint_to_json(&held, &forge.params).into_bytes()),

@@ -3,6 +3,7 @@
 
 use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn_core::primitives::hash::{BlockHash, Hash256};
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::target::{Bits, Work};
 use cairn_core::primitives::time::UnixTime;
 use cairn_core::receipt::succinct::{PER_OCTAVE, SuccinctError, TAIL};
@@ -34,7 +35,7 @@ struct Forger {
     hashes: u64,
     unit: u64,
     /// Height of the payment.
-    payment: u32,
+    payment: Height,
     /// Where a sample gives the forger away, as distances from genesis: false work, and headers whose parent is false.
     unlinked: Vec<(U256, U256)>,
 }
@@ -57,7 +58,7 @@ impl Forger {
             forge.add_forged(start + 5 * height, None, None, any);
         }
         let now = start + 5 * HONEST + AGE_SECS;
-        Self { forge, now, hashes: 0, unit, payment: 0, unlinked: Vec::new() }
+        Self { forge, now, hashes: 0, unit, payment: Height::GENESIS, unlinked: Vec::new() }
     }
 
     /// A block that proves its work: of the bits due, or of others, where its parent will be hidden.
@@ -179,7 +180,7 @@ fn a_stale_branch_with_all_headers_is_one_confirmation() {
     let mut forger = Forger::new();
     forger.mined(forger.now, None);
     forger.payment = forger.forge.height();
-    (0..TAIL).for_each(|_| forger.mined(forger.now + 1 + forger.forge.height() / 5, None));
+    (0..TAIL).for_each(|_| forger.mined(forger.now + 1 + forger.forge.height().as_u32() / 5, None));
     forger.now += 120;
     let proven = forger.shown(&forger.forge.whole(forger.payment)).unwrap();
     assert_eq!((proven.headers, proven.weight.confirmations), (TAIL + 1, 1), "for {} hashes", forger.hashes);
@@ -196,18 +197,20 @@ fn a_stale_branch_is_slow() {
         Params::new(spec).unwrap()
     };
     let mut forge = Forge::honest(params, 1_000);
-    let honest = forge.whole(900);
+    let honest = forge.whole(Height::from_u32(900));
     let end = forge.headers[1_000].time;
     assert_eq!(honest.verify(&forge.params, None, UnixTime::from_secs(end.into())).unwrap().warnings(), [""; 0]);
     let late = end + 3_600;
     for at in 0..8 {
         forge.add_forged(late + at, None, None, any);
     }
-    let proven = forge.whole(1_001).verify(&forge.params, None, UnixTime::from_secs(late.into())).unwrap();
+    let proven =
+        forge.whole(Height::from_u32(1_001)).verify(&forge.params, None, UnixTime::from_secs(late.into())).unwrap();
     let slow = proven.weight.slow.unwrap();
     assert!(slow.since <= end && slow.percent < 5, "{slow:?}");
     assert!(proven.warnings()[0].contains("of the work that its miners did before"), "{:?}", proven.warnings());
-    let proven = forge.succinct(1_001).verify(&forge.params, None, UnixTime::from_secs(late.into())).unwrap();
+    let proven =
+        forge.succinct(Height::from_u32(1_001)).verify(&forge.params, None, UnixTime::from_secs(late.into())).unwrap();
     assert!(proven.weight.slow.is_some());
 }
 
@@ -218,11 +221,12 @@ fn a_branch_from_genesis_is_doubted() {
     let (now, unit) = (honest.headers[1_000].time, honest.params.genesis_target.work());
     let mut branch = Forge::new(cairn_testkit::forge::params());
     let enough = Work(unit.0 * U256::from(7));
-    while branch.work() < enough && branch.height() < 300 {
-        branch.add_forged(now + branch.height(), None, None, any);
+    while branch.work() < enough && branch.height() < Height::from_u32(300) {
+        branch.add_forged(now + branch.height().as_u32(), None, None, any);
     }
-    let latest = branch.headers[branch.height() as usize].time;
-    let proven = branch.whole(1).verify(&branch.params, None, UnixTime::from_secs(latest.into())).unwrap();
+    let latest = branch.headers[branch.height().as_usize()].time;
+    let proven =
+        branch.whole(Height::from_u32(1)).verify(&branch.params, None, UnixTime::from_secs(latest.into())).unwrap();
     assert!(proven.demand(6).is_ok() && proven.weight.slow.is_none() && !proven.is_old);
     assert!(proven.weight.no_pace && proven.work < honest.work());
     let warnings = proven.warnings();

@@ -192,7 +192,7 @@ fn the_genesis_block() {
     assert_eq!(block.header.previous, BlockHash::ZERO);
     assert_eq!((block.header.time, block.header.bits), (params.timestamp, params.bits));
     let [coinbase] = &block.transactions[..] else { panic!("one transaction") };
-    assert!(coinbase.is_coinbase() && coinbase.lock_height == 0);
+    assert!(coinbase.is_coinbase() && coinbase.lock_height == Height::GENESIS);
     assert_eq!(coinbase.outputs.len(), 1 + 3);
     for (n, output) in (1..).zip(&coinbase.outputs[1..]) {
         assert_eq!((output.key(), output.value), (Some(&public(n)), params.alloc[0].value));

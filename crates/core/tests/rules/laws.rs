@@ -44,9 +44,12 @@ fn input() -> impl Strategy<Value = Input> {
     })
 }
 
+fn height() -> impl Strategy<Value = Height> {
+    any::<u32>().prop_map(Height::from_u32)
+}
+
 fn transaction() -> impl Strategy<Value = Transaction> {
-    let parts =
-        (any::<u32>(), prop::collection::vec(input(), 0..4), prop::collection::vec(output(), 0..4), any::<u32>());
+    let parts = (any::<u32>(), prop::collection::vec(input(), 0..4), prop::collection::vec(output(), 0..4), height());
     parts.prop_map(|(version, inputs, outputs, lock_height)| Transaction { version, inputs, outputs, lock_height })
 }
 
@@ -88,11 +91,11 @@ fn no_second_encoding<T: Encode + Decode<()>>(bytes: &[u8]) -> Result<(), TestCa
 
 proptest! {
     #[test]
-    fn values_have_one_encoding(block in block(), height: u32, coinbase: bool, output in output()) {
+    fn values_have_one_encoding(block in block(), height in height(), index: u32, coinbase: bool, output in output()) {
         one_encoding(&block)?;
         one_encoding(&block.header)?;
         one_encoding(&Coin { output, height, coinbase })?;
-        one_encoding(&Branch { index: height, siblings: block.txids().iter().map(Txid::as_leaf).collect() })?;
+        one_encoding(&Branch { index, siblings: block.txids().iter().map(Txid::as_leaf).collect() })?;
         prop_assert_eq!(block.size(), codec::encode(&block).len());
         for tx in &block.transactions {
             one_encoding(tx)?;
@@ -139,7 +142,7 @@ proptest! {
         prop_assert_ne!(tx.signature_digest(&BlockHash::of(genesis.as_bytes()), &spent), digest);
         let changes: [fn(&mut Transaction); 4] = [
             |tx| tx.version ^= 1,
-            |tx| tx.lock_height ^= 1,
+            |tx| tx.lock_height = Height::from_u32(tx.lock_height.as_u32() ^ 1),
             |tx| tx.inputs[0].outpoint.index ^= 1,
             |tx| tx.outputs.push(Output::data(Vec::new())),
         ];
@@ -166,8 +169,8 @@ type Draw = (Index, u8, u8, u8);
 
 /// The next block, of payments drawn at random from the coins that it may spend, those of its own payments included.
 fn random_block(ledger: &Ledger, draws: &[Draw]) -> Block {
-    let height = ledger.height() + 1;
-    let mature = |coin: &Coin| !coin.coinbase || coin.height + ledger.params.coinbase_maturity <= height;
+    let height = ledger.height().next();
+    let mature = |coin: &Coin| !coin.coinbase || coin.height.saturating_add(ledger.params.coinbase_maturity) <= height;
     // In order, so that a failing case repeats.
     let mut purse: BTreeMap<OutPoint, u64> = ledger
         .coins
@@ -200,11 +203,14 @@ fn random_block(ledger: &Ledger, draws: &[Draw]) -> Block {
 /// The coins after a list of blocks, the slow way: every output that no input names.
 fn replay(blocks: &[Block]) -> BTreeMap<OutPoint, Coin> {
     let mut coins = BTreeMap::new();
-    for (height, block) in (0..).zip(blocks) {
+    for (height, block) in (0..).map(Height::from_u32).zip(blocks) {
         for tx in &block.transactions {
             let made = tx.outpoints(tx.txid()).filter(|(_, output)| output.key().is_some());
-            let coin =
-                |output: &Output| Coin { output: output.clone(), height, coinbase: height > 0 && tx.is_coinbase() };
+            let coin = |output: &Output| Coin {
+                output: output.clone(),
+                height,
+                coinbase: height > Height::GENESIS && tx.is_coinbase(),
+            };
             coins.extend(made.map(|(outpoint, output)| (outpoint, coin(output))));
         }
         let spent = block.transactions.iter().flat_map(|tx| &tx.inputs);
@@ -239,7 +245,7 @@ proptest! {
             prop_assert_eq!(&sorted(&ledger), &replay(&chain));
 
             // Every coinbase takes all it may: coins appear by the subsidy alone.
-            supply += ledger.params.subsidy_at(Height::from_u32(ledger.height())).as_grains();
+            supply += ledger.params.subsidy_at(ledger.height()).as_grains();
             prop_assert_eq!(ledger.coins.0.values().map(|coin| coin.output.value.as_grains()).sum::<u64>(), supply);
             history.push((before, delta));
         }

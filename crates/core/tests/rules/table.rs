@@ -16,6 +16,7 @@ use cairn_core::consensus::error::{Blame, RuleError, Verdict};
 use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::hash::BlockHash;
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::tx::{OutPoint, Output, Transaction};
 use cairn_testkit::{Ledger, funded, public};
 
@@ -98,13 +99,13 @@ struct Scene {
     now: u64,
 }
 
-const HEIGHT: u32 = 24;
-const NEXT: u32 = HEIGHT + 1;
+const HEIGHT: Height = Height::from_u32(24);
+const NEXT: Height = HEIGHT.next();
 
 impl Scene {
     fn new() -> Self {
         let mut ledger = Ledger::new(funded(1..=12, TEN_COINS));
-        ledger.extend(HEIGHT, 0);
+        ledger.extend(HEIGHT.as_u32(), 0);
         Self { now: u64::from(ledger.tip().time), ledger }
     }
 
@@ -135,7 +136,7 @@ impl Scene {
     }
 
     /// What the miner got at `height`.
-    fn coinbase_of(&self, height: u32) -> OutPoint {
+    fn coinbase_of(&self, height: Height) -> OutPoint {
         let mut coins = self.ledger.coins.0.iter();
         let found = coins.find(|(_, coin)| coin.coinbase && coin.height == height);
         *found.expect("no coinbase has been spent").0
@@ -165,7 +166,7 @@ impl Scene {
                 coin.ok_or(RuleError::MissingCoin { txid, outpoint: input.outpoint })
             })
             .collect();
-        let (coins, height, params) = (coins?, self.ledger.height() + 1, &self.ledger.params);
+        let (coins, height, params) = (coins?, self.ledger.height().next(), &self.ledger.params);
         connect::check_spend(tx, &txid, &coins, height, params)?;
         connect::check_signatures(tx, &txid, &coins, params)
     }

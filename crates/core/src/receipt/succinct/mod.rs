@@ -56,8 +56,11 @@ pub use verify::SuccinctError;
 pub(super) use verify::verify;
 
 use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 
+/// Where difficulty is anchored.
+const FIRST: Height = Height::GENESIS.next();
 /// Headers before the tip that are all shown.
 pub const TAIL: u32 = 256;
 /// Fewest samples from each octave: one draw misses the lies of a forger of half of the work with a chance of `4^−25`.
@@ -106,12 +109,13 @@ fn challenges(genesis: &BlockHash, tip: &BlockHash, total: Work, tail: Work, sam
     points
 }
 
-/// The mountains of a range over `leaves` leaves, tallest first: the height of each, and its first leaf.
-fn mountains(leaves: u32) -> impl Iterator<Item = (u32, u32)> {
-    (0..u32::BITS).rev().filter(move |height| leaves >> height & 1 == 1).scan(0, |first, height| {
+/// The mountains of the range over the headers before `tip`, tallest first: the levels of each, and its first leaf.
+fn mountains(tip: Height) -> impl Iterator<Item = (u32, Height)> {
+    let leaves = tip.as_u32();
+    (0..u32::BITS).rev().filter(move |levels| leaves >> levels & 1 == 1).scan(Height::GENESIS, |first, levels| {
         let start = *first;
-        *first += 1 << height;
-        Some((height, start))
+        *first = first.saturating_add(1 << levels);
+        Some((levels, start))
     })
 }
 
@@ -121,9 +125,10 @@ mod tests {
 
     #[test]
     fn mountains_cover_all_leaves() {
-        for leaves in 0..70 {
-            let all: Vec<u32> = mountains(leaves).flat_map(|(height, first)| first..first + (1 << height)).collect();
-            assert_eq!(all, (0..leaves).collect::<Vec<_>>());
+        for tip in (0..70).map(Height::from_u32) {
+            let leaves = |(levels, first): (u32, Height)| first.until(first.saturating_add(1 << levels));
+            let all: Vec<Height> = mountains(tip).flat_map(leaves).collect();
+            assert_eq!(all, Height::GENESIS.until(tip).collect::<Vec<_>>());
         }
     }
 

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use ruint::aliases::U256;
 
 use super::bytes::{Coinbase, write_node, write_own_fields};
-use super::{HEADER, HIDDEN, INNER, MAX_PER_OCTAVE, SAMPLE, TAIL, challenges, mountains, per_octave};
+use super::{FIRST, HEADER, HIDDEN, INNER, MAX_PER_OCTAVE, SAMPLE, TAIL, challenges, mountains, per_octave};
+use crate::primitives::codec;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::merkle::Branch;
 use crate::primitives::mmr::{Node, peak_numbers};
 use crate::primitives::target::Work;
@@ -18,31 +20,36 @@ pub struct Source<'a, E> {
     /// A node of the header range by its number (see [`mmr`](crate::primitives::mmr)).
     pub node: &'a dyn Fn(u64) -> Result<Node, E>,
     /// The header at a height.
-    pub header: &'a dyn Fn(u32) -> Result<Header, E>,
+    pub header: &'a dyn Fn(Height) -> Result<Header, E>,
     /// The coinbase of the block at a height, and its branch.
-    pub coinbase: &'a dyn Fn(u32) -> Result<(Transaction, Branch), E>,
+    pub coinbase: &'a dyn Fn(Height) -> Result<(Transaction, Branch), E>,
 }
 
 /// A node of the range that has a place: what is under it can be found.
 #[derive(Clone, Copy)]
 struct Place {
     /// Levels above the leaves.
-    height: u32,
+    levels: u32,
     /// The first leaf under it.
-    first: u32,
+    first: Height,
     number: u64,
 }
 
 impl Place {
     fn children(self) -> (Self, Self) {
-        let height = self.height - 1;
-        let left = Self { height, first: self.first, number: self.number - (1 << self.height) };
-        let right = Self { height, first: self.first + (1 << height), number: self.number - 1 };
+        let levels = self.levels - 1;
+        let left = Self { levels, first: self.first, number: self.number - (1 << self.levels) };
+        let right = Self { levels, first: left.end(), number: self.number - 1 };
         (left, right)
     }
 
-    fn covers(self, leaf: u32) -> bool {
-        (self.first..self.first + (1 << self.height)).contains(&leaf)
+    fn covers(self, leaf: Height) -> bool {
+        (self.first..self.end()).contains(&leaf)
+    }
+
+    /// The leaf after the last under it.
+    fn end(self) -> Height {
+        self.first.saturating_add(1 << self.levels)
     }
 }
 
@@ -50,13 +57,13 @@ impl Place {
 ///
 /// # Errors
 /// The source's.
-pub fn prove<E>(source: &Source<'_, E>, tip: u32, block: u32) -> Result<Vec<u8>, E> {
-    let genesis = (source.header)(0)?.hash();
+pub fn prove<E>(source: &Source<'_, E>, tip: Height, block: Height) -> Result<Vec<u8>, E> {
+    let genesis = (source.header)(Height::GENESIS)?.hash();
     let last = (source.header)(tip)?;
     let mut prover = Prover { source, samples: BTreeSet::new(), shown: BTreeSet::new(), out: Vec::new() };
     let peaks: Vec<Place> = mountains(tip)
-        .zip(peak_numbers(u64::from(tip)))
-        .map(|((height, first), number)| Place { height, first, number })
+        .zip(peak_numbers(u64::from(tip.as_u32())))
+        .map(|((levels, first), number)| Place { levels, first, number })
         .collect();
     let mut total = U256::ZERO;
     for peak in &peaks {
@@ -65,21 +72,22 @@ pub fn prove<E>(source: &Source<'_, E>, tip: u32, block: u32) -> Result<Vec<u8>,
     let first_of_tail = tip.saturating_sub(TAIL);
     let before_tail = prover.work_before(&peaks, first_of_tail)?;
     // The verifier knows genesis, which commits to nothing; the tail's other headers name the first of them.
-    prover.samples.extend([first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > 0));
+    prover.samples.extend([first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > Height::GENESIS));
     // Where more would be due, no verifier takes the proof.
     let samples = per_octave(Work(total), work_of(&last)).unwrap_or(MAX_PER_OCTAVE as u8);
     for point in challenges(&genesis, &last.hash(), Work(total), Work(total - before_tail), samples) {
         match prover.leaf_at(&peaks, point)? {
-            0 => drop(prover.shown.insert(0)),
+            Height::GENESIS => drop(prover.shown.insert(Height::GENESIS)),
             leaf if leaf < first_of_tail => drop(prover.samples.insert(leaf)),
             _ => {}
         }
     }
-    let parents: Vec<u32> = prover.samples.iter().map(|leaf| leaf - 1).collect();
-    prover.shown.extend(parents.into_iter().chain(first_of_tail..tip).chain([1, block]).filter(|leaf| *leaf < tip));
+    let parents = prover.samples.iter().filter_map(|leaf| leaf.prev());
+    let others = first_of_tail.until(tip).chain([FIRST, block]).filter(|leaf| *leaf < tip);
+    prover.shown.extend(parents.chain(others));
     prover.shown.extend(prover.samples.iter().copied());
 
-    prover.out.extend(tip.to_le_bytes());
+    prover.out.extend(codec::encode(&tip));
     prover.out.extend(last.to_bytes());
     prover.coinbase(tip)?;
     for peak in peaks {
@@ -90,15 +98,15 @@ pub fn prove<E>(source: &Source<'_, E>, tip: u32, block: u32) -> Result<Vec<u8>,
 
 struct Prover<'a, E> {
     source: &'a Source<'a, E>,
-    samples: BTreeSet<u32>,
+    samples: BTreeSet<Height>,
     /// All headers that are shown, samples included.
-    shown: BTreeSet<u32>,
+    shown: BTreeSet<Height>,
     out: Vec<u8>,
 }
 
 impl<E> Prover<'_, E> {
     /// Work of the leaves before `leaf`.
-    fn work_before(&self, peaks: &[Place], leaf: u32) -> Result<U256, E> {
+    fn work_before(&self, peaks: &[Place], leaf: Height) -> Result<U256, E> {
         let mut sum = U256::ZERO;
         for peak in peaks {
             if !peak.covers(leaf) {
@@ -106,7 +114,7 @@ impl<E> Prover<'_, E> {
                 continue;
             }
             let mut place = *peak;
-            while place.height > 0 {
+            while place.levels > 0 {
                 let (left, right) = place.children();
                 place = if right.covers(leaf) {
                     sum += (self.source.node)(left.number)?.work.0;
@@ -121,7 +129,7 @@ impl<E> Prover<'_, E> {
     }
 
     /// The leaf within whose work `point` falls.
-    fn leaf_at(&self, peaks: &[Place], mut point: U256) -> Result<u32, E> {
+    fn leaf_at(&self, peaks: &[Place], mut point: U256) -> Result<Height, E> {
         for peak in peaks {
             let work = (self.source.node)(peak.number)?.work.0;
             if point >= work {
@@ -129,7 +137,7 @@ impl<E> Prover<'_, E> {
                 continue;
             }
             let mut place = *peak;
-            while place.height > 0 {
+            while place.levels > 0 {
                 let (left, right) = place.children();
                 let work = (self.source.node)(left.number)?.work.0;
                 place = if point >= work {
@@ -141,23 +149,22 @@ impl<E> Prover<'_, E> {
             }
             return Ok(place.first);
         }
-        Ok(0)
+        Ok(Height::GENESIS)
     }
 
-    fn coinbase(&mut self, height: u32) -> Result<(), E> {
+    fn coinbase(&mut self, height: Height) -> Result<(), E> {
         let (transaction, branch) = (self.source.coinbase)(height)?;
         Coinbase { transaction, branch }.write(&mut self.out);
         Ok(())
     }
 
     fn node(&mut self, place: Place) -> Result<(), E> {
-        let end = place.first + (1 << place.height);
-        if self.shown.range(place.first..end).next().is_none() {
+        if self.shown.range(place.first..place.end()).next().is_none() {
             self.out.push(HIDDEN);
             write_node(&(self.source.node)(place.number)?, &mut self.out);
             return Ok(());
         }
-        if place.height > 0 {
+        if place.levels > 0 {
             self.out.push(INNER);
             let (left, right) = place.children();
             self.node(left)?;
@@ -171,7 +178,7 @@ impl<E> Prover<'_, E> {
             return self.coinbase(leaf);
         }
         self.out.push(HEADER);
-        if leaf == 0 || !self.shown.contains(&(leaf - 1)) {
+        if !leaf.prev().is_some_and(|parent| self.shown.contains(&parent)) {
             self.out.extend(header.previous.to_bytes());
         }
         self.out.extend(header.merkle_root.to_bytes());

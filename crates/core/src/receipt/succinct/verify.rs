@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use ruint::aliases::U256;
 
 use super::bytes::{Coinbase, Malformed, Reader};
-use super::{HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains, per_octave};
+use super::{FIRST, HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains, per_octave};
 use crate::consensus::check::{NODE_SIZE, check_proof_of_work};
 use crate::consensus::context::{Parent, next_bits};
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, MerkleRoot};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::mmr::{Node, Range};
 use crate::primitives::target::{Bits, Work};
 use crate::receipt::Followed;
@@ -29,42 +30,40 @@ pub enum SuccinctError {
     OnlyGenesis,
     /// A header breaks a rule.
     #[error("the header at height {height}: {source}")]
-    Rule { height: u32, source: RuleError },
+    Rule { height: Height, source: RuleError },
     /// A header does not name the one before, which is shown.
     #[error("the header at height {height} names parent {got}, expected {expected}")]
-    Unlinked { height: u32, got: BlockHash, expected: BlockHash },
+    Unlinked { height: Height, got: BlockHash, expected: BlockHash },
     /// The first leaf is not this network's.
     #[error("its chain begins with {got}, expected genesis {expected}")]
     OtherGenesis { got: BlockHash, expected: BlockHash },
     /// A transaction passed off as a coinbase.
     #[error("what is shown as the coinbase at height {height} is none, or is of another height")]
-    NoCoinbase { height: u32 },
+    NoCoinbase { height: Height },
     /// Its coinbase is not in its block, or commits to other headers.
     #[error(
         "the coinbase at height {height} does not lead to its block's Merkle root with the headers shown before it"
     )]
-    OtherCommitment { height: u32 },
+    OtherCommitment { height: Height },
     /// More work than numbers can hold, which only a liar claims.
     #[error("its nodes claim more work than there can be")]
     TooMuchWork,
     /// Less work than so many headers have at the least.
     #[error("the {count} headers from height {first} on cannot have as little work as is claimed for them")]
-    TooLittleWork { first: u32, count: u32 },
+    TooLittleWork { first: Height, count: u32 },
     /// The tip is so cheap that another draw costs nothing.
     #[error("its tip is too cheap, beside the work that is claimed, for any sample to mean something")]
     CheapTip,
     /// A header is missing, or shown in another way, or not asked for.
     #[error("the headers shown are not those that the tip asks for: at height {height}")]
-    OtherHeaders { height: u32 },
+    OtherHeaders { height: Height },
 }
 
 /// Checks the evidence that the header at height `block` is in a chain.
-pub(in crate::receipt) fn verify(bytes: &[u8], block: u32, params: &Params) -> Result<Followed, SuccinctError> {
+pub(in crate::receipt) fn verify(bytes: &[u8], block: Height, params: &Params) -> Result<Followed, SuccinctError> {
     let mut bytes = Reader(bytes);
-    let height = bytes.u32()?;
-    if height == 0 {
-        return Err(SuccinctError::OnlyGenesis);
-    }
+    let height: Height = bytes.decode()?;
+    let before_tip = height.prev().ok_or(SuccinctError::OnlyGenesis)?;
     let tip: Header = bytes.decode()?;
     let mut coinbase = Coinbase::read(&mut bytes)?;
     let mut verifier = Verifier { params, bytes, left: Vec::new(), first_time: 0, last: None, shown: Vec::new() };
@@ -76,14 +75,14 @@ pub(in crate::receipt) fn verify(bytes: &[u8], block: u32, params: &Params) -> R
     if !bytes.0.is_empty() {
         return Err(Malformed::Trailing(bytes.0.len()).into());
     }
-    let range = Range::from_peaks(u64::from(height), left).ok_or(SuccinctError::OtherCommitment { height })?;
+    let range = Range::from_peaks(height.as_u32().into(), left).ok_or(SuccinctError::OtherCommitment { height })?;
     if range.work().0 == U256::MAX {
         return Err(SuccinctError::TooMuchWork);
     }
     coinbase.commit(&range.root())?;
     check_coinbase(&coinbase, &tip, height)?;
     let parent =
-        last.filter(|last| last.height == height - 1).ok_or(SuccinctError::OtherHeaders { height: height - 1 })?;
+        last.filter(|last| last.height == before_tip).ok_or(SuccinctError::OtherHeaders { height: before_tip })?;
     check_child(&tip, &parent, first_time, params)?;
     let tip_hash = tip.hash();
     let own_work = check_work(&tip, &tip_hash, height, params)?;
@@ -112,7 +111,7 @@ pub(in crate::receipt) fn verify(bytes: &[u8], block: u32, params: &Params) -> R
 /// A header that was shown.
 #[derive(Clone, Copy)]
 struct Leaf {
-    height: u32,
+    height: Height,
     header: Header,
     hash: BlockHash,
     /// Work of the headers before it.
@@ -142,7 +141,7 @@ struct Verifier<'a> {
 
 impl Verifier<'_> {
     /// Reads the node `levels` above the leaves whose first leaf is `first`.
-    fn node(&mut self, levels: u32, first: u32) -> Result<Node, SuccinctError> {
+    fn node(&mut self, levels: u32, first: Height) -> Result<Node, SuccinctError> {
         match self.bytes.byte()? {
             HIDDEN => {
                 let (node, count) = (self.bytes.node()?, 1 << levels);
@@ -155,7 +154,7 @@ impl Verifier<'_> {
                 let before = self.shown.len();
                 let left = self.node(levels - 1, first)?;
                 self.left.push(left);
-                let right = self.node(levels - 1, first + (1 << (levels - 1)))?;
+                let right = self.node(levels - 1, first.saturating_add(1 << (levels - 1)))?;
                 self.left.pop();
                 // Divided for nothing: the same chain would have two proofs.
                 if self.shown.len() == before {
@@ -175,7 +174,7 @@ impl Verifier<'_> {
             SAMPLE if levels == 0 => {
                 let parent = self.parent(first).ok_or(SuccinctError::OtherHeaders { height: first })?;
                 let bare = self.bytes.header(parent.hash, MerkleRoot::ZERO)?;
-                let range = Range::from_peaks(u64::from(first), self.left.clone());
+                let range = Range::from_peaks(first.as_u32().into(), self.left.clone());
                 let commitment = range.ok_or(SuccinctError::OtherCommitment { height: first })?.root();
                 let mut coinbase = Coinbase::read(&mut self.bytes)?;
                 coinbase.commit(&commitment)?;
@@ -190,17 +189,17 @@ impl Verifier<'_> {
     }
 
     /// The leaf before `height`, if it is shown.
-    fn parent(&self, height: u32) -> Option<Leaf> {
-        self.last.filter(|last| last.height + 1 == height)
+    fn parent(&self, height: Height) -> Option<Leaf> {
+        self.last.filter(|last| last.height.next() == height)
     }
 
-    fn leaf(&mut self, height: u32, header: Header, sampled: bool) -> Result<Node, SuccinctError> {
+    fn leaf(&mut self, height: Height, header: Header, sampled: bool) -> Result<Node, SuccinctError> {
         let hash = header.hash();
-        if height == 0 && hash != self.params.genesis_hash {
+        if height == Height::GENESIS && hash != self.params.genesis_hash {
             return Err(SuccinctError::OtherGenesis { got: hash, expected: self.params.genesis_hash });
         }
         let own_work = check_work(&header, &hash, height, self.params)?;
-        if height == 1 {
+        if height == FIRST {
             let expected = self.params.genesis_hash;
             if header.previous != expected {
                 return Err(SuccinctError::Unlinked { height, got: header.previous, expected });
@@ -220,7 +219,7 @@ impl Verifier<'_> {
 }
 
 /// A header's own work, which it proves.
-fn check_work(header: &Header, hash: &BlockHash, height: u32, params: &Params) -> Result<Work, SuccinctError> {
+fn check_work(header: &Header, hash: &BlockHash, height: Height, params: &Params) -> Result<Work, SuccinctError> {
     let rule = |source| SuccinctError::Rule { height, source };
     check_proof_of_work(header, hash, params).map_err(rule)?;
     header.bits.target().map(|target| target.work()).map_err(|error| rule(error.into()))
@@ -228,7 +227,7 @@ fn check_work(header: &Header, hash: &BlockHash, height: u32, params: &Params) -
 
 /// That `header` names `parent` and has the bits due after it.
 fn check_child(header: &Header, parent: &Leaf, first_time: u32, params: &Params) -> Result<(), SuccinctError> {
-    let height = parent.height + 1;
+    let height = parent.height.next();
     if header.previous != parent.hash {
         return Err(SuccinctError::Unlinked { height, got: header.previous, expected: parent.hash });
     }
@@ -236,7 +235,7 @@ fn check_child(header: &Header, parent: &Leaf, first_time: u32, params: &Params)
     check_bits(header, height, next_bits(&parent, params))
 }
 
-fn check_bits(header: &Header, height: u32, expected: Bits) -> Result<(), SuccinctError> {
+fn check_bits(header: &Header, height: Height, expected: Bits) -> Result<(), SuccinctError> {
     if header.bits != expected {
         return Err(SuccinctError::Rule { height, source: RuleError::WrongBits { got: header.bits, expected } });
     }
@@ -244,7 +243,7 @@ fn check_bits(header: &Header, height: u32, expected: Bits) -> Result<(), Succin
 }
 
 /// That a coinbase is one, of its height, and in its block.
-fn check_coinbase(coinbase: &Coinbase, header: &Header, height: u32) -> Result<(), SuccinctError> {
+fn check_coinbase(coinbase: &Coinbase, header: &Header, height: Height) -> Result<(), SuccinctError> {
     let Coinbase { transaction, branch } = coinbase;
     if !transaction.is_coinbase() || transaction.lock_height != height || transaction.size() == NODE_SIZE {
         return Err(SuccinctError::NoCoinbase { height });
@@ -256,33 +255,34 @@ fn check_coinbase(coinbase: &Coinbase, header: &Header, height: u32) -> Result<(
 }
 
 /// Work before the first of the last [`TAIL`] headers.
-fn before_tail(shown: &[Leaf], height: u32) -> Result<Work, SuccinctError> {
+fn before_tail(shown: &[Leaf], height: Height) -> Result<Work, SuccinctError> {
     let first = height.saturating_sub(TAIL);
     let leaf = shown.iter().find(|leaf| leaf.height == first);
     leaf.map(|leaf| leaf.before).ok_or(SuccinctError::OtherHeaders { height: first })
 }
 
 /// That exactly those headers are shown that must be, and those sampled with their coinbase.
-fn check_all_shown(shown: &[Leaf], points: &[U256], height: u32, block: u32) -> Result<(), SuccinctError> {
+fn check_all_shown(shown: &[Leaf], points: &[U256], height: Height, block: Height) -> Result<(), SuccinctError> {
     let first_of_tail = height.saturating_sub(TAIL);
     let missing = |height| SuccinctError::OtherHeaders { height };
     // The first of the tail: those after it name it, and it commits to all before. The payment's block: its parent and its
     // own commitment say where it stands.
-    let mut samples: BTreeSet<u32> =
-        [first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > 0).collect();
-    let mut needed: BTreeSet<u32> = (first_of_tail..height).chain([1, block]).filter(|leaf| *leaf < height).collect();
+    let mut samples: BTreeSet<Height> =
+        [first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > Height::GENESIS).collect();
+    let mut needed: BTreeSet<Height> =
+        first_of_tail.until(height).chain([FIRST, block]).filter(|leaf| *leaf < height).collect();
     for point in points {
         // The last leaf that begins at or before the point must be shown and reach beyond it.
         let place = shown.partition_point(|leaf| leaf.before.0 <= *point);
         let leaf = place.checked_sub(1).and_then(|place| shown.get(place));
         match leaf.filter(|leaf| *point < (leaf.before + leaf.own_work).0) {
-            None => return Err(missing(leaf.map_or(0, |leaf| leaf.height + 1))),
-            Some(leaf) if leaf.height == 0 => drop(needed.insert(0)),
+            None => return Err(missing(leaf.map_or(Height::GENESIS, |leaf| leaf.height.next()))),
+            Some(leaf) if leaf.height == Height::GENESIS => drop(needed.insert(Height::GENESIS)),
             Some(leaf) if leaf.height < first_of_tail => drop(samples.insert(leaf.height)),
             Some(_) => {}
         }
     }
-    needed.extend(samples.iter().flat_map(|leaf| [leaf - 1, *leaf]));
+    needed.extend(samples.iter().flat_map(|leaf| leaf.prev().into_iter().chain([*leaf])));
     let mut needed = needed.into_iter();
     for leaf in shown {
         if needed.next() != Some(leaf.height) || leaf.sampled != samples.contains(&leaf.height) {

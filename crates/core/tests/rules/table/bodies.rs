@@ -6,6 +6,7 @@ use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
 use cairn_core::primitives::hash::MerkleRoot;
 use cairn_core::primitives::header::Header;
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::tx::{Output, Transaction};
 
 use super::{Case, Scene, Subject, breaks, pay, valid};
@@ -39,7 +40,12 @@ fn root(block: &Block) -> MerkleRoot {
 
 /// A transaction without inputs whose only output holds `n` bytes: 44 + `n` bytes in all.
 fn bare(n: usize) -> Transaction {
-    Transaction { version: 1, inputs: Vec::new(), outputs: vec![Output::data(vec![0; n])], lock_height: 0 }
+    Transaction {
+        version: 1,
+        inputs: Vec::new(),
+        outputs: vec![Output::data(vec![0; n])],
+        lock_height: Height::GENESIS,
+    }
 }
 
 pub fn cases() -> Vec<Case> {

@@ -3,9 +3,10 @@
 use cairn_core::consensus::params::GenesisSpec;
 use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::hash::MmrRoot;
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::tx::{Lock, Output, Transaction};
 
-use super::{Case, NEXT, Scene, Subject, breaks, pay, valid};
+use super::{Case, HEIGHT, NEXT, Scene, Subject, breaks, pay, valid};
 use cairn_testkit::{Ledger, MINER};
 
 /// The next block with one payment, its coinbase changed.
@@ -21,12 +22,12 @@ fn data(scene: &Scene, change: impl FnOnce(&mut Vec<u8>)) -> Subject {
     })
 }
 
-/// Starts over on a network whose subsidy halves every 5 blocks, at `height`; the next block's coinbase takes `value`.
-fn halving(scene: &mut Scene, height: u32, value: u64) -> Subject {
+/// Starts over on a network whose subsidy halves every 5 blocks, after `blocks` blocks; the next block's coinbase takes `value`.
+fn halving(scene: &mut Scene, blocks: u32, value: u64) -> Subject {
     let mut spec = GenesisSpec { halving_interval: 5, subsidy: Amount::from_grains(1_000), ..GenesisSpec::regtest() };
     spec.mine_nonce();
     scene.ledger = Ledger::new(spec);
-    scene.ledger.extend(height, 0);
+    scene.ledger.extend(blocks, 0);
     scene.now = u64::from(scene.ledger.tip().time);
     scene.altered(Vec::new(), |block| block.transactions[0].outputs[1] = pay(MINER, value))
 }
@@ -34,9 +35,9 @@ fn halving(scene: &mut Scene, height: u32, value: u64) -> Subject {
 pub fn cases() -> Vec<Case> {
     vec![
         // Height.
-        breaks("CoinbaseHeight", "the height of the block after", |s| coinbase(s, |tx| tx.lock_height = NEXT + 1)),
-        breaks("CoinbaseHeight", "the height of the block before", |s| coinbase(s, |tx| tx.lock_height = NEXT - 1)),
-        breaks("CoinbaseHeight", "no height", |s| coinbase(s, |tx| tx.lock_height = 0)),
+        breaks("CoinbaseHeight", "the height of the block after", |s| coinbase(s, |tx| tx.lock_height = NEXT.next())),
+        breaks("CoinbaseHeight", "the height of the block before", |s| coinbase(s, |tx| tx.lock_height = HEIGHT)),
+        breaks("CoinbaseHeight", "no height", |s| coinbase(s, |tx| tx.lock_height = Height::GENESIS)),
         // Header commitment.
         breaks("NoCommitment", "no data output", |s| coinbase(s, |tx| drop(tx.outputs.remove(0)))),
         breaks("ShortCommitment", "31 bytes of data", |s| data(s, |data| data.truncate(31))),
@@ -52,7 +53,7 @@ pub fn cases() -> Vec<Case> {
         }),
         breaks("WrongCommitment", "a commitment to the headers before the parent only", |s| {
             let mut earlier = Ledger::new(s.ledger.params.spec.clone());
-            earlier.extend(s.ledger.height() - 1, 0);
+            earlier.extend(HEIGHT.as_u32() - 1, 0);
             assert_eq!(earlier.tip().hash(), s.ledger.tip().previous);
             data(s, |data| data[..32].copy_from_slice(earlier.range.root().as_bytes()))
         }),

@@ -4,6 +4,7 @@ use cairn_core::primitives::amount::Amount;
 use std::sync::Arc;
 
 use cairn_core::primitives::hash::Txid;
+use cairn_core::primitives::height::Height;
 use cairn_core::primitives::tx::{OutPoint, Output, Transaction};
 
 use super::{Case, HEIGHT, NEXT, Scene, Subject, TEN_COINS, breaks, pay, valid};
@@ -26,13 +27,13 @@ fn tampered(scene: &Scene, change: impl FnOnce(&mut Transaction)) -> Subject {
 }
 
 /// Key 1's payment with `lock_height`.
-fn locked(scene: &Scene, lock_height: u32) -> Subject {
+fn locked(scene: &Scene, lock_height: Height) -> Subject {
     let tx = unsigned(&[scene.ledger.allocation(1)], vec![pay(2, TEN_COINS)]);
     Subject::Payment(scene.ledger.sign(Transaction { lock_height, ..tx }, &[]))
 }
 
 /// Whoever mined the block at `height` spends it.
-fn spend_coinbase(scene: &Scene, height: u32) -> Subject {
+fn spend_coinbase(scene: &Scene, height: Height) -> Subject {
     Subject::Payment(scene.ledger.payment(&[scene.coinbase_of(height)], vec![pay(1, 1)]))
 }
 
@@ -73,8 +74,8 @@ fn shape() -> Vec<Case> {
         }),
         breaks("TooManyData", "two data outputs", |s| to(s, vec![Output::data(vec![1]), Output::data(vec![2])])),
         valid("locked until this very block", |s| locked(s, NEXT)),
-        breaks("Locked", "locked until the block after", |s| locked(s, NEXT + 1)),
-        breaks("Locked", "locked for ever", |s| locked(s, u32::MAX)),
+        breaks("Locked", "locked until the block after", |s| locked(s, NEXT.next())),
+        breaks("Locked", "locked for ever", |s| locked(s, Height::from_u32(u32::MAX))),
     ]
 }
 
@@ -109,8 +110,8 @@ fn coins() -> Vec<Case> {
             s.ledger.append(&s.ledger.block(vec![parent.clone()]));
             Subject::Payment(child(s, &parent, 3))
         }),
-        valid("a coinbase at the end of its maturity", |s| spend_coinbase(s, NEXT - 10)),
-        breaks("ImmatureCoin", "a coinbase one block before that", |s| spend_coinbase(s, NEXT - 9)),
+        valid("a coinbase at the end of its maturity", |s| spend_coinbase(s, NEXT.saturating_sub(10))),
+        breaks("ImmatureCoin", "a coinbase one block before that", |s| spend_coinbase(s, NEXT.saturating_sub(9))),
         breaks("ImmatureCoin", "the newest coinbase", |s| spend_coinbase(s, HEIGHT)),
         breaks("ImmatureCoin", "the coinbase of its own block", |s| {
             s.altered(Vec::new(), |block| {
@@ -215,7 +216,9 @@ fn signatures() -> Vec<Case> {
         breaks("BadSignature", "an input removed after signing", |s| tampered(s, |tx| tx.inputs.truncate(1))),
         breaks("BadSignature", "inputs swapped after signing", |s| tampered(s, |tx| tx.inputs.swap(0, 1))),
         breaks("BadSignature", "the version changed after signing", |s| tampered(s, |tx| tx.version = 2)),
-        breaks("BadSignature", "the lock height changed after signing", |s| tampered(s, |tx| tx.lock_height = 1)),
+        breaks("BadSignature", "the lock height changed after signing", |s| {
+            tampered(s, |tx| tx.lock_height = Height::from_u32(1))
+        }),
         breaks("BadSignature", "the one bad signature of twelve payments", |s| {
             let mut payments: Vec<Transaction> = (1..=12).map(|n| s.simple(n, 20)).collect();
             payments[7].inputs[0].signature.0[10] ^= 4;

@@ -4,13 +4,14 @@
 
 use cairn_core::primitives::gcs::{Filter, filter_header};
 use cairn_core::primitives::hash::{BlockHash, FilterHash, FilterHeader};
+use cairn_core::primitives::height::Height;
 use serde::Deserialize;
 
 const OP_RETURN: u8 = 0x6a;
 
 #[derive(Deserialize)]
 struct Vector {
-    height: u32,
+    height: Height,
     note: String,
     hash: BlockHash,
     outputs: Vec<Script>,
@@ -47,7 +48,7 @@ fn filters_and_headers() {
         assert_eq!(filter_header(&FilterHash::of(&vector.filter.0), &vector.previous), vector.header, "{name}");
     }
     let [second, third] = [1, 2].map(|at| vectors().swap_remove(at));
-    assert_eq!((second.height, third.previous), (2, second.header), "headers are a chain");
+    assert_eq!((second.height, third.previous), (Height::from_u32(2), second.header), "headers are a chain");
 }
 
 #[test]

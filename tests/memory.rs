@@ -12,6 +12,7 @@ use cairn::p2p::serve::MAX_WAITING_RANGES;
 use cairn::p2p::{Config, Direction, Input, Node, Now, PeerId, Protocol};
 use cairn::primitives::amount::COIN;
 use cairn::primitives::hash::{BlockHash, Hash256, Txid};
+use cairn::primitives::height::Height;
 use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::storage::MemoryStore;
@@ -57,7 +58,7 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
             version: PROTOCOL_VERSION,
             genesis,
             services: 1,
-            tip: TipClaim { height: 0, hash: genesis, work: Work::ZERO },
+            tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
             listen_port: 0,
             user_agent: "x".repeat(100),
         };

@@ -9,7 +9,6 @@ use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::connect::{BlockContext, ConnectError, spend};
 use crate::consensus::error::RuleError;
 use crate::primitives::hash::{BlockHash, Txid};
-use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 use crate::storage::{Batch, Status, StoreError};
 
@@ -114,7 +113,7 @@ impl Chain {
             return None;
         }
         let is_above = best.height > tip.height && tree.index.is_on_branch(&best, &tip);
-        let next = is_above.then(|| tree.ancestor(&best, tip.height + 1)).flatten();
+        let next = is_above.then(|| tree.ancestor(&best, tip.height.next())).flatten();
         Some(next.map_or(Step::Down, Step::Up))
     }
 
@@ -127,11 +126,7 @@ impl Chain {
         is_verified: IsVerified<'_>,
         update: &mut ChainUpdate,
     ) -> Result<(), StoreError> {
-        let context = BlockContext {
-            params: &self.params,
-            height: Height::from_u32(entry.height),
-            commitment: self.range.root(),
-        };
+        let context = BlockContext { params: &self.params, height: entry.height, commitment: self.range.root() };
         let db = &self.db;
         let (own_work, mut range) = (entry.work - self.tip().work, self.range.clone());
         let mut batch = Batch::default();
@@ -188,7 +183,7 @@ impl Chain {
         let entry = self.tip();
         let block = self.load(&entry)?;
         let delta = effects::delta_of(&self.db, &block, entry.height)?;
-        let range = effects::load_range(&self.db, entry.height - 1)?;
+        let range = effects::load_range(&self.db, entry.height.saturating_sub(1))?;
         let mut batch = Batch::default();
         effects::disconnect(&mut batch, &block, &entry, &delta, &range);
         self.db.store().commit(batch)?;

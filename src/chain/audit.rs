@@ -20,7 +20,7 @@ use crate::storage::{Counts, Database, StoreError, TxLocation};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     /// Height of the best chain.
-    pub height: u32,
+    pub height: Height,
     /// Headers on all branches, genesis included.
     pub headers: u64,
     /// Transactions in the best chain, that of genesis included.
@@ -37,7 +37,7 @@ pub struct Report {
 ///
 /// # Errors
 /// [`StoreError::Corrupt`], naming the first thing that does not agree; or the store's own.
-pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(u32, u32)) -> Result<Report, StoreError> {
+pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, Height)) -> Result<Report, StoreError> {
     if !db.check_meta(&params.genesis_hash)? {
         return Err(db.corrupt("it is empty"));
     }
@@ -56,7 +56,7 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(u32, u32))
         range: mmr::Range::default(),
         seen: Counts::default(),
     };
-    for (height, hash) in (0..).zip(&hashes) {
+    for (height, hash) in Height::GENESIS.through(tip.height).zip(&hashes) {
         if db.hash_at(height)? != Some(*hash) {
             return Err(db.corrupt(format!("the best chain's block at height {height} is not {hash}")));
         }
@@ -104,7 +104,7 @@ pub enum Level {
 pub fn check_recent(
     db: &Database,
     params: &Params,
-    (tip, height): (BlockHash, u32),
+    (tip, height): (BlockHash, Height),
     level: Level,
     count: u32,
     going_on: &dyn Fn() -> bool,
@@ -112,7 +112,7 @@ pub fn check_recent(
     let mut hash = tip;
     // Coins spent by the blocks above.
     let mut spent_later: HashSet<OutPoint> = HashSet::new();
-    for height in (0..=height).rev().take(count as usize) {
+    for height in Height::GENESIS.through(height).rev().take(count as usize) {
         if !going_on() {
             return Ok(false);
         }
@@ -127,7 +127,7 @@ pub fn check_recent(
         }
         if level >= Level::Rules {
             let block = check_block(block, params).map_err(|e| fault(e.to_string()))?;
-            if height > 0 {
+            if height > Height::GENESIS {
                 check_proof_of_work(&block.block().header, &hash, params).map_err(|e| fault(e.to_string()))?;
             }
             if level >= Level::Undo {
@@ -136,8 +136,7 @@ pub fn check_recent(
                     check_coins(db, &delta, &mut spent_later)?;
                 }
                 if level >= Level::Connect {
-                    let range =
-                        height.checked_sub(1).map_or(Ok(mmr::Range::default()), |h| effects::load_range(db, h))?;
+                    let range = height.prev().map_or(Ok(mmr::Range::default()), |h| effects::load_range(db, h))?;
                     let own: HashSet<_> = block.txids().iter().collect();
                     let before = delta.spent.into_iter().filter(|(outpoint, _)| !own.contains(&outpoint.txid));
                     let coins = Coins(before.collect());
@@ -173,7 +172,7 @@ fn check_coins(db: &Database, delta: &Delta, spent_later: &mut HashSet<OutPoint>
 fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), StoreError> {
     for entry in index.entries() {
         let fault = |what: String| db.corrupt(format!("header of block {}: {what}", entry.hash));
-        if entry.height == 0 {
+        if entry.height == Height::GENESIS {
             if entry.hash != params.genesis_hash {
                 return Err(fault("it is not genesis".to_owned()));
             }
@@ -197,14 +196,13 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     /// Connects a block, and compares what the store keeps for it alone.
-    fn step(&mut self, block: &CheckedBlock, height: u32) -> Result<(), StoreError> {
+    fn step(&mut self, block: &CheckedBlock, height: Height) -> Result<(), StoreError> {
         let hash = block.hash();
         let fault = |what: String| self.db.corrupt(format!("block {hash} at height {height}: {what}"));
-        let delta = if height == 0 {
+        let delta = if height == Height::GENESIS {
             Delta { created: Delta::created_by(block.block(), block.txids(), Height::GENESIS), ..Delta::default() }
         } else {
-            let context =
-                BlockContext { params: self.params, height: Height::from_u32(height), commitment: self.range.root() };
+            let context = BlockContext { params: self.params, height, commitment: self.range.root() };
             connect(block, &context, &self.coins, |_| false).map_err(|error| match error {
                 ConnectError::Rule(rule) => fault(rule.to_string()),
                 ConnectError::View(never) => match never {},

@@ -35,7 +35,7 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     connect(
         &mut batch,
         &checked,
-        0,
+        Height::GENESIS,
         params.genesis_target.work(),
         &delta,
         &FilterHeader::ZERO,
@@ -49,7 +49,7 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
 pub(super) fn connect(
     batch: &mut Batch,
     block: &CheckedBlock,
-    height: u32,
+    height: Height,
     own_work: Work,
     delta: &Delta,
     filter_header: &FilterHeader,
@@ -104,8 +104,8 @@ pub(super) fn disconnect(batch: &mut Batch, block: &CheckedBlock, entry: &Entry,
 }
 
 /// The range over the best chain's headers up to `height`, from the peaks that the store keeps.
-pub(super) fn load_range(db: &Database, height: u32) -> Result<mmr::Range, StoreError> {
-    let leaves = u64::from(height) + 1;
+pub(super) fn load_range(db: &Database, height: Height) -> Result<mmr::Range, StoreError> {
+    let leaves = u64::from(height.as_u32()) + 1;
     let peak =
         |number| db.range_node(number)?.ok_or_else(|| db.corrupt(format!("header range node {number} is missing")));
     let peaks = mmr::peak_numbers(leaves).map(peak).collect::<Result<_, _>>()?;
@@ -123,7 +123,7 @@ pub(super) fn filter_header_of(db: &Database, previous: &BlockHash) -> Result<Fi
 }
 
 /// What a block of the best chain did to the coins, by the undo record.
-pub(super) fn delta_of(db: &Database, block: &CheckedBlock, height: u32) -> Result<Delta, StoreError> {
+pub(super) fn delta_of(db: &Database, block: &CheckedBlock, height: Height) -> Result<Delta, StoreError> {
     let hash = block.hash();
     let undo = db.undo(&hash)?;
     let inputs = block.block().transactions.iter().flat_map(|tx| &tx.inputs);
@@ -133,18 +133,14 @@ pub(super) fn delta_of(db: &Database, block: &CheckedBlock, height: u32) -> Resu
         return Err(db.corrupt(reason));
     }
     let spent = inputs.into_iter().zip(undo).collect();
-    Ok(Delta {
-        spent,
-        created: Delta::created_by(block.block(), block.txids(), Height::from_u32(height)),
-        fees: Amount::ZERO,
-    })
+    Ok(Delta { spent, created: Delta::created_by(block.block(), block.txids(), height), fees: Amount::ZERO })
 }
 
 /// What each transaction of a block did to each key it touched, in order. `spent` are the coins of its inputs.
 pub(super) fn history(
     block: &CheckedBlock,
     spent: &[(OutPoint, Coin)],
-    height: u32,
+    height: Height,
 ) -> impl Iterator<Item = (PublicKey, HistoryEntry)> {
     let mut spent = spent.iter();
     let transactions = block.block().transactions.iter().zip(block.txids());

@@ -28,7 +28,7 @@ pub struct Entry {
     /// The header.
     pub header: Header,
     /// Distance from genesis.
-    pub height: u32,
+    pub height: Height,
     /// Work of its chain, up to and with it.
     pub work: Work,
     /// Transactions in its body; 0 until that is known.
@@ -48,7 +48,7 @@ impl Entry {
     pub(super) fn new(id: Id, parent: Id, tail: &HeaderTail) -> Self {
         let (hash, header, height, work) = (tail.tip_hash(), *tail.tip(), tail.height(), tail.work());
         let (tx_count, sequence, status, inherited) = (0, 0, Status::default(), Status::default());
-        Self { hash, header, height: height.as_u32(), work, tx_count, id, parent, sequence, status, inherited }
+        Self { hash, header, height, work, tx_count, id, parent, sequence, status, inherited }
     }
 
     /// Whether the body is stored.
@@ -89,7 +89,7 @@ struct Slot {
     hash: BlockHash,
     header: BareHeader,
     work: Work,
-    height: u32,
+    height: Height,
     tx_count: u32,
     parent: Id,
     /// A farther ancestor, so that any can be reached in a logarithmic number of steps.
@@ -189,11 +189,11 @@ impl Index {
     /// Appends a header whose rules are checked, under `parent`; `work` is that of its chain. The first is genesis.
     fn insert(&mut self, hash: BlockHash, header: Header, parent: Id, work: Work) {
         let id = self.slots.len() as Id;
-        let (mut height, mut skip, mut first_time, mut inherited) = (0, GENESIS, 0, Status::default());
+        let (mut height, mut skip, mut first_time, mut inherited) = (Height::GENESIS, GENESIS, 0, Status::default());
         if let Some(above) = self.slots.get(parent as usize) {
-            height = above.height + 1;
+            height = above.height.next();
             skip = self.ancestor(parent, skip_height(height));
-            first_time = if height == 1 { header.time } else { above.first_time };
+            first_time = if above.height == Height::GENESIS { header.time } else { above.first_time };
             inherited = above.inheritable_flags();
         }
         let (tx_count, sequence, status) = (0, 0, Status::default());
@@ -243,16 +243,16 @@ impl Index {
     }
 
     /// The ancestor of `id` at `height`, itself if the height is its own or above.
-    pub fn ancestor(&self, id: Id, height: u32) -> Id {
+    pub fn ancestor(&self, id: Id, height: Height) -> Id {
         let mut id = id;
         loop {
             let at = self.slot(id);
             if at.height <= height {
                 return id;
             }
-            let (skip, next_skip) = (skip_height(at.height), skip_height(at.height - 1));
+            let (skip, next_skip) = (skip_height(at.height), skip_height(at.height.saturating_sub(1)));
             // The parent may have a longer skip that does not go too far.
-            let step_first = next_skip + 2 < skip && next_skip >= height;
+            let step_first = next_skip.saturating_add(2) < skip && next_skip >= height;
             id = if skip == height || (skip > height && !step_first) { at.skip } else { at.parent };
         }
     }
@@ -278,7 +278,7 @@ impl Index {
     pub fn tail(&self, entry: &Entry) -> HeaderTail {
         let Entry { hash, header, height, work, id, .. } = *entry;
         let times = self.line(id).map(|id| self.slot(id).header.time);
-        HeaderTail::checked((header, hash), Height::from_u32(height), work, self.slot(id).first_time, times)
+        HeaderTail::checked((header, hash), height, work, self.slot(id).first_time, times)
     }
 
     /// `entry`, its parent, and so on down to genesis.
@@ -296,7 +296,7 @@ impl Index {
         let mut hashes = vec![entry.hash];
         let mut at = (entry.id, entry.height);
         let mut step = 1;
-        while at.1 > 0 {
+        while at.1 > Height::GENESIS {
             if hashes.len() >= 10 {
                 step *= 2;
             }
@@ -310,11 +310,11 @@ impl Index {
 
 /// Where the skip of a block at `height` leads: the lowest bit or two of the height are cleared, as in Bitcoin Core, so
 /// that skips of neighbours land far apart.
-fn skip_height(height: u32) -> u32 {
+fn skip_height(height: Height) -> Height {
     let clear_lowest = |n: u32| n & n.wrapping_sub(1);
-    match height {
+    Height::from_u32(match height.as_u32() {
         0..=1 => 0,
         odd if odd & 1 == 1 => clear_lowest(clear_lowest(odd - 1)) + 1,
         even => clear_lowest(even),
-    }
+    })
 }

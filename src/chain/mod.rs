@@ -38,6 +38,7 @@ use crate::consensus::headers::HeaderTail;
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, MmrRoot};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::mmr;
 use crate::primitives::tx::OutPoint;
 use crate::storage::{Database, Store, StoreError};
@@ -148,12 +149,12 @@ impl Chain {
     }
 
     /// The best chain's block at `height`.
-    pub fn entry_at(&self, height: u32) -> Option<Entry> {
+    pub fn entry_at(&self, height: Height) -> Option<Entry> {
         self.tree().entry_at(height)
     }
 
     /// The ancestor of `entry` at `height`; `None` above it.
-    pub fn ancestor(&self, entry: &Entry, height: u32) -> Option<Entry> {
+    pub fn ancestor(&self, entry: &Entry, height: Height) -> Option<Entry> {
         self.tree().ancestor(entry, height)
     }
 
@@ -170,7 +171,7 @@ impl Chain {
     /// `entry` and its ancestors, down to genesis.
     pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
         // Takes the lock for each step, so that the caller may query the chain between steps.
-        let above = |entry: &Entry| (entry.height > 0).then(|| self.tree().index.get(entry.parent));
+        let above = |entry: &Entry| (entry.height > Height::GENESIS).then(|| self.tree().index.get(entry.parent));
         std::iter::successors(Some(*entry), above)
     }
 
@@ -189,7 +190,7 @@ impl Chain {
     pub fn headers_after(&self, locator: &[BlockHash], stop: &BlockHash, max: usize) -> Vec<Header> {
         let tree = self.tree();
         let known = locator.iter().filter_map(|hash| tree.entry(hash)).find(|entry| tree.is_on_best_chain(entry));
-        let first = known.map_or(0, |entry| entry.height) as usize + 1;
+        let first = known.map_or(Height::GENESIS, |entry| entry.height).next().as_usize();
         let mut headers = Vec::new();
         for id in tree.active.iter().skip(first).take(max) {
             let entry = tree.index.get(*id);
@@ -223,21 +224,21 @@ impl Chain {
     }
 
     /// [`Chain::missing_bodies_to`] the best header.
-    pub fn missing_bodies(&self, window: u32, max: usize) -> Vec<(BlockHash, u32)> {
+    pub fn missing_bodies(&self, window: u32, max: usize) -> Vec<(BlockHash, Height)> {
         self.missing_bodies_to(&self.best_header(), window, max)
     }
 
     /// Up to `max` blocks on the branch to `best` whose bodies are missing, lowest first, none more than
     /// `window` heights above the last block with which the branch is complete. That is the tip, or on another branch
     /// the last block stored without a gap: the tip does not move there before the branch has more work.
-    pub fn missing_bodies_to(&self, best: &Entry, window: u32, max: usize) -> Vec<(BlockHash, u32)> {
+    pub fn missing_bodies_to(&self, best: &Entry, window: u32, max: usize) -> Vec<(BlockHash, Height)> {
         let tree = self.tree();
         let index = &tree.index;
         let fork = index.fork(&tree.tip(), best);
         // Complete entries come before all others on a branch.
-        let (mut base, mut above) = (fork.height, best.height + 1);
-        while above - base > 1 {
-            let middle = base + (above - base) / 2;
+        let (mut base, mut above) = (fork.height, best.height.next());
+        while above.blocks_since(base) > 1 {
+            let middle = base.saturating_add(above.blocks_since(base) / 2);
             if index.get(index.ancestor(best.id, middle)).is_complete() { base = middle } else { above = middle }
         }
         let top = index.get(index.ancestor(best.id, best.height.min(base.saturating_add(window))));

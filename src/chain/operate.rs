@@ -3,6 +3,7 @@
 use super::index::Entry;
 use super::{Chain, ChainError, ChainUpdate};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::storage::{Batch, Status, StoreError};
 
 impl Chain {
@@ -12,7 +13,7 @@ impl Chain {
     /// [`ChainError::UnknownBlock`], [`ChainError::GenesisIsFixed`], [`ChainError::Store`].
     pub fn invalidate(&mut self, hash: &BlockHash) -> Result<ChainUpdate, ChainError> {
         let entry = self.entry(hash).ok_or(ChainError::UnknownBlock { hash: *hash })?;
-        if entry.height == 0 {
+        if entry.height == Height::GENESIS {
             return Err(ChainError::GenesisIsFixed);
         }
         self.set_statuses(&[Entry { status: entry.status.with(Status::REFUSED), ..entry }])?;

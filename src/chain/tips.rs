@@ -2,6 +2,7 @@
 
 use super::BlockTree;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 
 /// What is known of a branch. The names are Bitcoin Core's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub struct ChainTip {
     /// The branch's last block.
     pub hash: BlockHash,
     /// That block's height.
-    pub height: u32,
+    pub height: Height,
     /// Blocks since it left the best chain; 0 for the best chain itself.
     pub branch_len: u32,
     /// What is known of it.
@@ -66,7 +67,12 @@ impl BlockTree {
                 } else {
                     TipStatus::HeadersOnly
                 };
-                ChainTip { hash: entry.hash, height: entry.height, branch_len: entry.height - fork.height, status }
+                ChainTip {
+                    hash: entry.hash,
+                    height: entry.height,
+                    branch_len: entry.height.blocks_since(fork.height),
+                    status,
+                }
             })
             .collect();
         tips.sort_by_key(|tip| std::cmp::Reverse(tip.height));

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use super::{Chain, ChainError};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::storage::archive::{ArchiveError, Reader, Writer};
 use crate::storage::{Database, StoreError};
@@ -46,26 +47,26 @@ pub fn export<W: Write>(
     db: &Database,
     genesis: &BlockHash,
     out: W,
-    progress: &mut dyn FnMut(u32),
+    progress: &mut dyn FnMut(Height),
 ) -> Result<u32, TransferError> {
     let mut writer = Writer::new(out, genesis)?;
-    let mut height = 0;
-    while let Some(hash) = db.hash_at(height + 1)? {
+    let mut height = Height::GENESIS;
+    while let Some(hash) = db.hash_at(height.next())? {
         let block = db.raw_block(&hash)?;
         // A record's checksum must not cover damaged bytes, so the header's hash is compared. The import checks the
         // rest.
         let block = block.filter(|block| block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == hash));
         let Some(block) = block else {
             writer.finish()?;
-            let reason = format!("block {hash} at height {} cannot be read; all before it are exported", height + 1);
+            let reason = format!("block {hash} at height {} cannot be read; all before it are exported", height.next());
             return Err(db.corrupt(reason).into());
         };
         writer.append(&block)?;
-        height += 1;
+        height = height.next();
         progress(height);
     }
     writer.finish()?;
-    Ok(height)
+    Ok(height.blocks_since(Height::GENESIS))
 }
 
 /// Validates and stores an archive's blocks, one at a time. `now` is the clock's; `progress` is told how many bytes are
@@ -77,7 +78,7 @@ pub fn import<R: Read>(
     chain: &mut Chain,
     input: R,
     now: UnixTime,
-    progress: &mut dyn FnMut(u64, u32),
+    progress: &mut dyn FnMut(u64, Height),
 ) -> Result<Imported, TransferError> {
     let mut reader = Reader::new(input, &chain.params().genesis_hash.clone())?;
     let mut imported = Imported::default();

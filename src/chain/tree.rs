@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::index::{Entry, Id, Index};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 
 /// The tree of blocks: every header known, and which of them are the best chain.
 #[derive(Debug)]
@@ -42,18 +43,18 @@ impl BlockTree {
     }
 
     /// The best chain's block at `height`.
-    pub fn entry_at(&self, height: u32) -> Option<Entry> {
-        self.active.get(height as usize).map(|id| self.index.get(*id))
+    pub fn entry_at(&self, height: Height) -> Option<Entry> {
+        self.active.get(height.as_usize()).map(|id| self.index.get(*id))
     }
 
     /// The ancestor of `entry` at `height`; `None` above it.
-    pub fn ancestor(&self, entry: &Entry, height: u32) -> Option<Entry> {
+    pub fn ancestor(&self, entry: &Entry, height: Height) -> Option<Entry> {
         (height <= entry.height).then(|| self.index.get(self.index.ancestor(entry.id, height)))
     }
 
     /// Whether `entry` is on the best chain.
     pub fn is_on_best_chain(&self, entry: &Entry) -> bool {
-        self.active.get(entry.height as usize) == Some(&entry.id)
+        self.active.get(entry.height.as_usize()) == Some(&entry.id)
     }
 
     /// `entry` and its ancestors, down to genesis.

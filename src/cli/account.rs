@@ -8,6 +8,7 @@ use serde_json::json;
 use super::client::call;
 use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::OutPoint;
 use crate::rpc::client::{Client, ClientError};
@@ -65,7 +66,7 @@ pub fn coins(node: &Client, keys: &[PublicKey], addresses: &[String]) -> Result<
         txid: Txid,
         vout: u32,
         value: Amount,
-        height: Option<u32>,
+        height: Option<Height>,
         spendable: bool,
     }
     let mut coins = Coins::default();
@@ -97,7 +98,7 @@ pub struct HistoryEntry {
     /// The id of the transaction that came or went.
     pub txid: Txid,
     /// Its block's height; none while unconfirmed.
-    pub height: Option<u32>,
+    pub height: Option<Height>,
     /// Its place in the block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u32>,
@@ -127,14 +128,14 @@ pub fn history(node: &Client, addresses: &[String], limit: usize) -> Result<Vec<
         }
     }
     let mut entries: Vec<HistoryEntry> = merged.into_values().collect();
-    entries.sort_by_key(|entry| (entry.height.unwrap_or(u32::MAX), entry.position, entry.time));
+    entries.sort_by_key(|entry| (entry.height.unwrap_or(Height::MAX), entry.position, entry.time));
     let older = entries.len().saturating_sub(limit);
     Ok(entries.split_off(older))
 }
 
 /// The whole history of one address, asked for in pieces.
 fn history_of(node: &Client, address: &str) -> Result<BTreeMap<Txid, HistoryEntry>, ClientError> {
-    let (mut entries, mut from) = (BTreeMap::new(), 0);
+    let (mut entries, mut from) = (BTreeMap::new(), Height::GENESIS);
     loop {
         let piece: Vec<HistoryEntry> =
             call(node, "getaddresshistory", &[json!(address), json!(from), json!(MAX_LISTED)])?;

@@ -68,8 +68,8 @@ fn check(common: &Common) -> anyhow::Result<()> {
     ensure!(db.check_meta(&params.genesis_hash)?, "there is nothing to check: the database is empty");
     let bar = progress_bar("blocks replayed");
     let report = chain::check(&db, &params, &mut |height, tip| {
-        bar.set_length(u64::from(tip));
-        bar.set_position(u64::from(height));
+        bar.set_length(u64::from(tip.as_u32()));
+        bar.set_position(u64::from(height.as_u32()));
     })?;
     bar.finish_and_clear();
     let text = || {
@@ -100,7 +100,7 @@ fn export(path: &Path, common: &Common) -> anyhow::Result<()> {
     let file = File::create_new(path).with_context(|| format!("cannot create {}", path.display()))?;
     let bar = progress_bar("blocks written");
     let exported = chain::export(&db, &params.genesis_hash, BufWriter::new(&file), &mut |height| {
-        bar.set_position(u64::from(height));
+        bar.set_position(u64::from(height.as_u32()));
     });
     bar.finish_and_clear();
     // The readable part of a damaged database is kept, too.

@@ -26,6 +26,7 @@ use crate::p2p::Event;
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::primitives::time::UnixTime;
@@ -109,8 +110,8 @@ enum LightCommand {
         #[arg(required = true)]
         addresses: Vec<String>,
         /// Height of the first block to check
-        #[arg(long, env = "CAIRN_FROM_HEIGHT", value_name = "HEIGHT", default_value_t = 0)]
-        from_height: u32,
+        #[arg(long, env = "CAIRN_FROM_HEIGHT", value_name = "HEIGHT", default_value_t = Height::GENESIS)]
+        from_height: Height,
         /// Confirmations, counted as work, after which a payment is reported as confirmed
         #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
         min_confirmations: u32,
@@ -205,7 +206,7 @@ fn status(common: &Common, chain: &Headers, path: &Path) -> anyhow::Result<()> {
 /// The best chain known.
 #[derive(Debug, Clone)]
 struct State {
-    height: u32,
+    height: Height,
     tip: BlockHash,
     time: u32,
     work: Work,
@@ -215,7 +216,7 @@ struct State {
 impl State {
     fn of(chain: &Headers) -> Self {
         let (height, tip, time, work) = (chain.height(), chain.tip_hash(), chain.tip().time, chain.work());
-        Self { height, tip, time, work, headers_bytes: u64::from(height) * 80 }
+        Self { height, tip, time, work, headers_bytes: u64::from(height.as_u32()) * 80 }
     }
 
     fn describe(&self, params: &Params) -> String {
@@ -346,12 +347,12 @@ impl<'a> Session<'a> {
             let (synced, alone, height, claimed) = self
                 .ask(|light| {
                     let claims = light.reports().into_iter().filter_map(|report| report.claim);
-                    let claimed = claims.map(|claim| claim.height).max().unwrap_or(0);
+                    let claimed = claims.map(|claim| claim.height).max().unwrap_or_default();
                     (light.is_synced(), light.is_alone(), light.chain().height(), claimed)
                 })
                 .await?;
-            bar.set_length(u64::from(claimed.max(height)));
-            bar.set_position(u64::from(height));
+            bar.set_length(u64::from(claimed.max(height).as_u32()));
+            bar.set_position(u64::from(height.as_u32()));
             let gave_up = Instant::now() >= until;
             if synced || alone || gave_up {
                 bar.finish_and_clear();
@@ -464,7 +465,7 @@ impl<'a> Session<'a> {
     async fn proven(&self, found: &Found, min_confirmations: u32) -> anyhow::Result<()> {
         let (state, reports, mut warnings) = self.state().await?;
         let height = found.place.height;
-        let headers = state.height.saturating_sub(height) + 1;
+        let headers = state.height.next().blocks_since(height);
         let weight = self.ask(move |light| light.chain().weight(height)).await?;
         let weight = weight.context("the block is no longer on the best chain")?.under(&self.params);
         let (confirmations, work_on_top) = (weight.confirmations, weight.on_top);
@@ -508,7 +509,7 @@ impl<'a> Session<'a> {
         let key = self.key(text)?;
         let answer = self.answer(Question::Key(key)).await?;
         let (state, reports, warnings) = self.state().await?;
-        let heights: Vec<u32> = answer.found.iter().map(|found| found.place.height).collect();
+        let heights: Vec<Height> = answer.found.iter().map(|found| found.place.height).collect();
         let weights =
             self.ask(move |light| heights.iter().map(|height| light.chain().weight(*height)).collect()).await?;
         let weights: Vec<Option<Weight>> = weights;
@@ -544,7 +545,7 @@ impl<'a> Session<'a> {
         address::decode(&self.params.address_prefix, text).with_context(|| format!("{text:?} is not an address"))
     }
 
-    async fn watch(&mut self, addresses: &[String], from: u32, min_confirmations: u32) -> anyhow::Result<()> {
+    async fn watch(&mut self, addresses: &[String], from: Height, min_confirmations: u32) -> anyhow::Result<()> {
         let keys: BTreeSet<PublicKey> = addresses.iter().map(|text| self.key(text)).collect::<Result<_, _>>()?;
         self.state().await?;
         let watch = move |reply| Command::Watch(keys, from, min_confirmations, reply);
@@ -555,7 +556,7 @@ impl<'a> Session<'a> {
             for notice in self.notices().await? {
                 match notice {
                     Notice::Payment(payment) => self.print_payment(&payment)?,
-                    Notice::Watched { height } => tracing::info!(height, "followed"),
+                    Notice::Watched { height } => tracing::info!(%height, "followed"),
                     Notice::Lied(peer, offence) => {
                         note(format_args!("warning: {peer} lied and is let go: it {offence}"));
                     }

@@ -73,8 +73,8 @@ impl Headers {
     }
 
     /// Height of the last header.
-    pub fn height(&self) -> u32 {
-        self.tail.height().as_u32()
+    pub fn height(&self) -> Height {
+        self.tail.height()
     }
 
     /// The last header.
@@ -93,15 +93,15 @@ impl Headers {
     }
 
     /// The header at a height.
-    pub fn header(&self, height: u32) -> Option<&Header> {
+    pub fn header(&self, height: Height) -> Option<&Header> {
         match height.checked_sub(1) {
             None => Some(&self.params.genesis.header),
-            Some(place) => self.headers.get(place as usize),
+            Some(place) => self.headers.get(place.as_usize()),
         }
     }
 
     /// The hash of the block at a height.
-    pub fn hash(&self, height: u32) -> Option<BlockHash> {
+    pub fn hash(&self, height: Height) -> Option<BlockHash> {
         if height == self.height() {
             return Some(self.tip_hash());
         }
@@ -109,22 +109,22 @@ impl Headers {
     }
 
     /// The height of a block, if it is one of the last few thousand.
-    pub fn recent(&self, hash: &BlockHash) -> Option<u32> {
+    pub fn recent(&self, hash: &BlockHash) -> Option<Height> {
         let lowest = self.height().saturating_sub(RECENT);
-        (lowest..=self.height()).rev().find(|height| self.hash(*height).as_ref() == Some(hash))
+        lowest.through(self.height()).rev().find(|height| self.hash(*height).as_ref() == Some(hash))
     }
 
     /// The height of a block, however far down: looks at all of them.
-    pub fn height_of(&self, hash: &BlockHash) -> Option<u32> {
-        (0..=self.height()).rev().find(|height| self.hash(*height).as_ref() == Some(hash))
+    pub fn height_of(&self, hash: &BlockHash) -> Option<Height> {
+        Height::GENESIS.through(self.height()).rev().find(|height| self.hash(*height).as_ref() == Some(hash))
     }
 
     /// Heights and hashes from `top` down to genesis, ten one by one, then at doubling distances.
-    pub fn locator(&self, top: u32) -> Vec<(u32, BlockHash)> {
+    pub fn locator(&self, top: Height) -> Vec<(Height, BlockHash)> {
         let (mut places, mut height, mut step) = (Vec::new(), top.min(self.height()), 1);
         loop {
             places.extend(self.hash(height).map(|hash| (height, hash)));
-            if height == 0 {
+            if height == Height::GENESIS {
                 return places;
             }
             if places.len() >= 10 {
@@ -135,28 +135,28 @@ impl Headers {
     }
 
     /// Expected hashes behind the chain up to a height, which must not be above the tip.
-    pub fn work_at(&self, height: u32) -> Work {
-        let above = self.headers.iter().skip(height as usize);
+    pub fn work_at(&self, height: Height) -> Work {
+        let above = self.headers.iter().skip(height.as_usize());
         self.work() - above.filter_map(|header| Some(header.bits.target().ok()?.work())).sum()
     }
 
     /// The work of the block at a height and all blocks above it; `None` above the tip.
-    pub fn weight(&self, height: u32) -> Option<Weight> {
+    pub fn weight(&self, height: Height) -> Option<Weight> {
         let header = self.header(height)?;
         let block = Milestone { after: self.work_at(height), own: work_of(header), time: header.time };
-        let earlier = (0..height).rev().filter_map(|height| self.header(height));
+        let earlier = Height::GENESIS.until(height).rev().filter_map(|height| self.header(height));
         Some(weigh(block, backwards(earlier, block.after - block.own), self.work(), self.tip().time))
     }
 
     /// The chain up to a height, which must not be above the tip, as the rules see it.
-    pub fn tail(&self, height: u32) -> Option<HeaderTail> {
+    pub fn tail(&self, height: Height) -> Option<HeaderTail> {
         if height == self.height() {
             return Some(self.tail);
         }
         let tip = (*self.header(height)?, self.hash(height)?);
-        let first_time = self.header(height.min(1))?.time;
-        let times = (0..=height).rev().map_while(|height| Some(self.header(height)?.time));
-        Some(HeaderTail::checked(tip, Height::from_u32(height), self.work_at(height), first_time, times))
+        let first_time = self.header(height.min(Height::GENESIS.next()))?.time;
+        let times = Height::GENESIS.through(height).rev().map_while(|height| Some(self.header(height)?.time));
+        Some(HeaderTail::checked(tip, height, self.work_at(height), first_time, times))
     }
 
     /// Appends headers up to the first that breaks a rule; returns how many were added.
@@ -179,8 +179,8 @@ impl Headers {
     ///
     /// # Errors
     /// The file's; memory has changed nevertheless.
-    pub fn replace(&mut self, fork: u32, headers: &[Header], tail: HeaderTail) -> Result<(), StoreError> {
-        self.headers.truncate(fork as usize);
+    pub fn replace(&mut self, fork: Height, headers: &[Header], tail: HeaderTail) -> Result<(), StoreError> {
+        self.headers.truncate(fork.as_usize());
         if self.headers.len() + headers.len() > self.headers.capacity() {
             // Doubling would leave up to half of the memory unused.
             self.headers.reserve_exact(headers.len().max(self.headers.len() / 8));
@@ -241,13 +241,13 @@ impl HeaderFile {
         Ok(bytes.chunks_exact(Header::LEN).filter_map(|bytes| codec::decode(bytes).ok()).collect())
     }
 
-    fn cut(&mut self, height: u32) -> Result<(), StoreError> {
-        let length = u64::from(height) * Header::LEN as u64;
+    fn cut(&mut self, height: Height) -> Result<(), StoreError> {
+        let length = u64::from(height.as_u32()) * Header::LEN as u64;
         let cut = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::Start(length)));
         cut.map(drop).map_err(|error| failed(&self.path, &error))
     }
 
-    fn replace(&mut self, fork: u32, headers: &[Header]) -> Result<(), StoreError> {
+    fn replace(&mut self, fork: Height, headers: &[Header]) -> Result<(), StoreError> {
         self.cut(fork)?;
         let bytes: Vec<u8> = headers.iter().flat_map(Header::to_bytes).collect();
         self.file.write_all(&bytes).map_err(|error| failed(&self.path, &error))

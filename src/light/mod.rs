@@ -38,6 +38,7 @@ use crate::p2p::peering::Peering;
 use crate::p2p::peers::Peer;
 use crate::p2p::{Direction, Event, Input, Now, Output, PeerId, Protocol, Reason, Reply};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::primitives::time::{MonoTime, UnixTime};
@@ -73,7 +74,7 @@ pub enum Notice {
     /// The keys that are watched have been followed up to the tip.
     Watched {
         /// Its height.
-        height: u32,
+        height: Height,
     },
     /// A peer lied and was disconnected.
     Lied(SocketAddr, Offence),
@@ -85,7 +86,7 @@ pub enum Command {
     /// [`Light::ask`].
     Ask(Question, Reply<()>),
     /// [`Light::watch`]: keys, the first height, and confirmations.
-    Watch(BTreeSet<PublicKey>, u32, u32, Reply<()>),
+    Watch(BTreeSet<PublicKey>, Height, u32, Reply<()>),
     /// [`Light::take_notices`].
     TakeNotices(Reply<Vec<Notice>>),
 }
@@ -148,7 +149,7 @@ impl Light {
 
     /// Watches keys from the block at `from` on, in place of earlier ones; [`Notice::Payment`] reports payments. Peers
     /// do not learn the keys.
-    pub fn watch(&mut self, now: Now, keys: BTreeSet<PublicKey>, from: u32, min_confirmations: u32) {
+    pub fn watch(&mut self, now: Now, keys: BTreeSet<PublicKey>, from: Height, min_confirmations: u32) {
         self.protocols.watch = Some(Watch::new(keys, from, min_confirmations));
         self.watched = None;
         self.finish(now);
@@ -211,7 +212,7 @@ impl Light {
             version: PROTOCOL_VERSION,
             genesis: params.genesis_hash,
             services: 0,
-            tip: TipClaim { height: 0, hash: params.genesis_hash, work: Work::ZERO },
+            tip: TipClaim { height: Height::GENESIS, hash: params.genesis_hash, work: Work::ZERO },
             listen_port: 0,
             user_agent: concat!("/cairn-light:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
         };
@@ -340,9 +341,9 @@ impl Light {
     }
 
     /// The best chain changed above `fork`.
-    fn on_reorganisation(&mut self, fork: u32) {
+    fn on_reorganisation(&mut self, fork: Height) {
         let (height, hash) = self.tip();
-        tracing::debug!(height, %hash, fork, "headers");
+        tracing::debug!(%height, %hash, %fork, "headers");
         if let Some(watch) = &mut self.protocols.watch {
             watch.on_reorganisation(fork, &self.chain);
         }
@@ -458,7 +459,7 @@ impl Protocol for Light {
         0
     }
 
-    fn tip(&self) -> (u32, BlockHash) {
+    fn tip(&self) -> (Height, BlockHash) {
         (self.chain.height(), self.chain.tip_hash())
     }
 }

@@ -7,6 +7,7 @@ use super::Light;
 use crate::p2p::message::TipClaim;
 use crate::p2p::{PeerId, Reason};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 
 /// Most disconnected peers remembered.
 const MAX_REMEMBERED: usize = 1_000;
@@ -21,12 +22,12 @@ pub enum PeerStatus {
     /// It has this chain up to a height, and nothing more.
     Behind {
         /// That height.
-        height: u32,
+        height: Height,
     },
     /// It is on another branch with less work.
     OtherBranch {
         /// The height of its end.
-        height: u32,
+        height: Height,
         /// Its end.
         hash: BlockHash,
     },

@@ -22,13 +22,14 @@ use crate::p2p::sync::{HEADERS_TIMEOUT, MAX_ANNOUNCED};
 use crate::p2p::{Event, Now, PeerId, Reason};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 use crate::primitives::time::MonoTime;
 
 /// The last header that a peer has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shown {
-    pub(super) height: u32,
+    pub(super) height: Height,
     pub(super) hash: BlockHash,
     pub(super) work: Work,
 }
@@ -38,14 +39,14 @@ pub(super) struct Shown {
 struct Asked {
     since: MonoTime,
     /// Places in the best chain that the answer may begin after.
-    from: Vec<(u32, BlockHash)>,
+    from: Vec<(Height, BlockHash)>,
 }
 
 /// Headers that are not on the best chain.
 #[derive(Debug)]
 struct Branch {
     /// The last block it has in common with the best chain.
-    fork: (u32, BlockHash),
+    fork: (Height, BlockHash),
     tail: HeaderTail,
     length: u64,
     /// All of it, once it is known to be worth that; at most `limit` headers.
@@ -111,7 +112,7 @@ impl PeerBranches {
         headers: &[Header],
         chain: &mut Headers,
         out: &mut Outbox,
-    ) -> Option<u32> {
+    ) -> Option<Height> {
         let fork = self.0.get_mut(&peer)?.take(now, peer, headers, chain, out);
         self.advance(now, chain, out);
         fork
@@ -153,7 +154,7 @@ impl PeerBranches {
 }
 
 impl PeerBranch {
-    fn ask(&mut self, now: Now, peer: PeerId, from: Vec<(u32, BlockHash)>, out: &mut Outbox) {
+    fn ask(&mut self, now: Now, peer: PeerId, from: Vec<(Height, BlockHash)>, out: &mut Outbox) {
         if self.asked.is_none() {
             let locator = from.iter().map(|(_, hash)| *hash).collect();
             self.asked = Some(Asked { since: now.mono, from });
@@ -162,13 +163,13 @@ impl PeerBranch {
     }
 
     /// Asks for what follows on a header that it sent.
-    fn request_after(&mut self, now: Now, peer: PeerId, last: (u32, BlockHash), out: &mut Outbox) {
+    fn request_after(&mut self, now: Now, peer: PeerId, last: (Height, BlockHash), out: &mut Outbox) {
         self.asked = None;
         self.ask(now, peer, vec![last], out);
     }
 
     /// Notes that it has the best chain up to a height.
-    fn mark_shown(&mut self, chain: &Headers, height: u32) {
+    fn mark_shown(&mut self, chain: &Headers, height: Height) {
         if let Some(hash) = chain.hash(height) {
             self.shown = Some(Shown { height, hash, work: chain.work_at(height) });
         }
@@ -190,7 +191,7 @@ impl PeerBranch {
         headers: &[Header],
         chain: &mut Headers,
         out: &mut Outbox,
-    ) -> Option<u32> {
+    ) -> Option<Height> {
         let [first, ..] = headers else {
             if let Some(asked) = self.asked.take() {
                 // Its tip is one of the blocks asked about: the one that it named at first, or it has grown since.
@@ -223,9 +224,9 @@ impl PeerBranch {
         if !answers && headers.len() > MAX_ANNOUNCED {
             out.offence(peer, Offence::UnrequestedHeaders);
         }
-        let is_known = |(height, hash): &(u32, &BlockHash)| chain.hash(*height).as_ref() == Some(*hash);
-        let known = (parent + 1..).zip(&hashes).take_while(is_known).count();
-        let (fork, rest) = (parent + known as u32, &headers[known..]);
+        let is_known = |(height, hash): &(Height, &BlockHash)| chain.hash(*height).as_ref() == Some(*hash);
+        let known = parent.next().through(Height::MAX).zip(&hashes).take_while(is_known).count();
+        let (fork, rest) = (parent.saturating_add(known as u32), &headers[known..]);
         self.mark_shown(chain, fork);
         let full = headers.len() == MAX_HEADERS;
         let tail = chain.tail(fork)?;
@@ -236,7 +237,7 @@ impl PeerBranch {
         }
         let good = not_too_early(rest, now, chain);
         let (taken, result) = chain.extend(good);
-        self.mark_shown(chain, fork + taken as u32);
+        self.mark_shown(chain, fork.saturating_add(taken as u32));
         match result {
             Err(ExtendError::Header(error)) => refuse(peer, good.get(taken), error, out),
             Err(ExtendError::Store(error)) => out.event(Event::StoreFailed { error: error.to_string() }),
@@ -252,7 +253,7 @@ impl PeerBranch {
     }
 
     /// The height of a block of the best chain after which headers may come from this peer.
-    fn place(&self, hash: &BlockHash, chain: &Headers) -> Option<u32> {
+    fn place(&self, hash: &BlockHash, chain: &Headers) -> Option<Height> {
         let asked = self.asked.iter().flat_map(|asked| &asked.from).find(|(_, asked)| asked == hash);
         // The best chain may have changed since it was asked.
         let asked = asked.map(|(height, _)| *height).filter(|height| chain.hash(*height).as_ref() == Some(hash));
@@ -270,7 +271,7 @@ impl PeerBranch {
         full: bool,
         chain: &mut Headers,
         out: &mut Outbox,
-    ) -> Option<u32> {
+    ) -> Option<Height> {
         let (fork, fork_hash) = branch.fork;
         if chain.hash(fork) != Some(fork_hash) {
             // The best chain has changed below the fork of this branch.
@@ -287,7 +288,7 @@ impl PeerBranch {
             kept.extend_from_slice(good);
         }
         let (height, hash, work) = (branch.tail.height(), branch.tail.tip_hash(), branch.tail.work());
-        self.shown = Some(Shown { height: height.as_u32(), hash, work });
+        self.shown = Some(Shown { height, hash, work });
         let more = full && good.len() == headers.len();
         if work > chain.work() {
             let whole = branch.length == good.len() as u64;
@@ -297,7 +298,7 @@ impl PeerBranch {
                     out.event(Event::StoreFailed { error: error.to_string() });
                 }
                 if more {
-                    self.request_after(now, peer, (height.as_u32(), hash), out);
+                    self.request_after(now, peer, (height, hash), out);
                 } else {
                     self.settle(peer, out);
                 }
@@ -313,7 +314,7 @@ impl PeerBranch {
         } else if branch.length > max_length(chain.height()) {
             out.offence(peer, Offence::LowWorkHeaders);
         } else {
-            self.request_after(now, peer, (height.as_u32(), hash), out);
+            self.request_after(now, peer, (height, hash), out);
             self.branch = Some(branch);
         }
         None

@@ -18,6 +18,7 @@ use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, FilterHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::MonoTime;
 use crate::primitives::tx::{OutPoint, Transaction};
@@ -48,14 +49,14 @@ pub enum Stage {
     /// It is in a block of the best chain, which has fewer confirmations, in work, than wanted.
     Mined {
         /// The block's height.
-        height: u32,
+        height: Height,
         /// The block.
         block: BlockHash,
     },
     /// It has the confirmations wanted.
     Confirmed {
         /// The block's height.
-        height: u32,
+        height: Height,
         /// The block.
         block: BlockHash,
         /// The block, and those on top of it.
@@ -64,7 +65,7 @@ pub enum Stage {
     /// Its block is no longer on the best chain.
     Reorganised {
         /// The block's height.
-        height: u32,
+        height: Height,
         /// The block.
         block: BlockHash,
     },
@@ -73,7 +74,7 @@ pub enum Stage {
 /// A payment in the best chain.
 #[derive(Debug)]
 struct Mined {
-    height: u32,
+    height: Height,
     block: BlockHash,
     txid: Txid,
     changes: BTreeMap<PublicKey, (Amount, Amount)>,
@@ -86,14 +87,14 @@ struct Mined {
 /// Blocks whose filters are being looked at: from [`Watch::next`] to `stop`.
 #[derive(Debug)]
 struct Round {
-    start: u32,
-    stop: (u32, BlockHash),
+    start: Height,
+    stop: (Height, BlockHash),
     /// Peers asked for filter hashes that have not answered, and since when.
     waiting: BTreeMap<PeerId, MonoTime>,
     /// The filter hashes that peers gave, that of `start` first.
     hashes: BTreeMap<PeerId, Vec<FilterHash>>,
     /// Who was asked for filters, since when, and up to which height.
-    filters: Option<(PeerId, MonoTime, u32)>,
+    filters: Option<(PeerId, MonoTime, Height)>,
     /// For blocks from `next` on, whether the block is needed.
     verdicts: VecDeque<bool>,
     /// Who was asked for the block `next`, and since when.
@@ -108,7 +109,7 @@ pub(super) struct Watch {
     keys: BTreeSet<PublicKey>,
     min_confirmations: u32,
     /// Height of the next block to look at.
-    next: u32,
+    next: Height,
     round: Option<Round>,
     /// When to try again, if no peer had filters.
     retry_at: Option<MonoTime>,
@@ -121,7 +122,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(keys: BTreeSet<PublicKey>, from: u32, min_confirmations: u32) -> Self {
+    pub(super) fn new(keys: BTreeSet<PublicKey>, from: Height, min_confirmations: u32) -> Self {
         Self {
             keys,
             min_confirmations: min_confirmations.max(1),
@@ -141,12 +142,12 @@ impl Watch {
     }
 
     /// Height of the next block to look at.
-    pub(super) fn next(&self) -> u32 {
+    pub(super) fn next(&self) -> Height {
         self.next
     }
 
     /// The best chain is another above `fork`.
-    pub(super) fn on_reorganisation(&mut self, fork: u32, chain: &Headers) {
+    pub(super) fn on_reorganisation(&mut self, fork: Height, chain: &Headers) {
         self.round.take_if(|round| fork < round.stop.0);
         while let Some(last) = self.mined.pop_if(|last| last.height > fork) {
             let Mined { height, block, txid, changes, received, spent, .. } = last;
@@ -156,7 +157,7 @@ impl Watch {
             self.coins.extend(spent.into_iter().map(|(outpoint, key, value)| (outpoint, (key, value))));
             self.news.push(Payment { txid, changes, stage: Stage::Reorganised { height, block } });
         }
-        self.next = self.next.min(fork + 1);
+        self.next = self.next.min(fork.next());
         self.confirm(chain);
     }
 
@@ -225,7 +226,7 @@ impl Watch {
             match round.verdicts.front() {
                 Some(false) => {
                     round.verdicts.pop_front();
-                    self.next += 1;
+                    self.next = self.next.next();
                     if next == round.stop.0 {
                         self.round = None;
                     }
@@ -246,7 +247,7 @@ impl Watch {
     pub(super) fn hashes(&mut self, peer: PeerId, stop: BlockHash, hashes: Vec<FilterHash>) {
         let Some(round) = &mut self.round else { return };
         if stop == round.stop.1 && round.waiting.remove(&peer).is_some() {
-            let expected = (round.stop.0 - round.start) as usize + 1;
+            let expected = round.stop.0.blocks_since(round.start) as usize + 1;
             // An empty answer means that the peer is on another chain.
             if hashes.len() == expected {
                 round.hashes.insert(peer, hashes);
@@ -267,8 +268,8 @@ impl Watch {
         if filters.is_empty() {
             return round.forget(peer);
         }
-        for (height, (hash, bytes)) in (self.next..=last).zip(filters) {
-            let place = (height - round.start) as usize;
+        for (height, (hash, bytes)) in self.next.through(last).zip(filters) {
+            let place = height.blocks_since(round.start) as usize;
             let promised = round.hashes.get(&peer).and_then(|hashes| hashes.get(place)).copied();
             let matched = Filter::from_bytes(bytes)
                 .ok()
@@ -310,14 +311,14 @@ impl Watch {
         if done {
             self.round = None;
         }
-        self.next += 1;
+        self.next = self.next.next();
         for tx in &block.transactions {
             self.scan(tx, height, hash);
         }
         self.confirm(chain);
     }
 
-    fn scan(&mut self, tx: &Transaction, height: u32, block: BlockHash) {
+    fn scan(&mut self, tx: &Transaction, height: Height, block: BlockHash) {
         let txid = tx.txid();
         let Some((changes, received, spent)) = self.effect_on_keys(tx, txid) else { return };
         for (outpoint, ..) in &spent {
@@ -380,7 +381,7 @@ impl Watch {
 
 impl Round {
     /// Asks all peers for the filter hashes of the next blocks.
-    fn begin(now: Now, start: u32, peers: &[PeerId], chain: &Headers, out: &mut Outbox) -> Option<Self> {
+    fn begin(now: Now, start: Height, peers: &[PeerId], chain: &Headers, out: &mut Outbox) -> Option<Self> {
         let height = chain.height().min(start.saturating_add(MAX_FILTER_HEADERS as u32 - 1));
         let stop = chain.hash(height)?;
         for peer in peers {
@@ -399,7 +400,7 @@ impl Round {
     }
 
     /// Asks a peer for the next filters; `false` if there is none to ask.
-    fn ask_filters(&mut self, now: Now, next: u32, chain: &Headers, out: &mut Outbox) -> bool {
+    fn ask_filters(&mut self, now: Now, next: Height, chain: &Headers, out: &mut Outbox) -> bool {
         let last = self.stop.0.min(next.saturating_add(MAX_FILTERS as u32 - 1));
         let (Some(peer), Some(stop)) = (self.hashes.keys().next().copied(), chain.hash(last)) else { return false };
         self.filters = Some((peer, now.mono, last));
@@ -408,7 +409,7 @@ impl Round {
     }
 
     /// Asks a peer for the next block, another one each time.
-    fn ask_block(&mut self, now: Now, next: u32, peers: &[PeerId], chain: &Headers, out: &mut Outbox) {
+    fn ask_block(&mut self, now: Now, next: Height, peers: &[PeerId], chain: &Headers, out: &mut Outbox) {
         if self.block.is_some() {
             return;
         }

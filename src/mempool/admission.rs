@@ -107,9 +107,9 @@ impl Mempool {
         {
             return Err(MempoolError::Dust { txid, index });
         }
-        let height = chain.tip().height + 1;
+        let height = chain.tip().height.next();
         let coins = self.coins_of(&tx, txid, chain, height)?;
-        let fee = connect::check_spend(&tx, &txid, &coins, Height::from_u32(height), &self.params)?;
+        let fee = connect::check_spend(&tx, &txid, &coins, height, &self.params)?;
         let maturity = self.params.coinbase_maturity;
         let mature = coins.iter().filter(|coin| coin.coinbase).map(|coin| coin.height.saturating_add(maturity));
         let minable_from = mature.max().unwrap_or_default().max(tx.lock_height);
@@ -126,7 +126,7 @@ impl Mempool {
     }
 
     /// The coins that a transaction spends, from the pool or the chain, spent by another entry or not.
-    fn coins_of(&self, tx: &Transaction, txid: Txid, chain: &Chain, height: u32) -> Result<Vec<Coin>, MempoolError> {
+    fn coins_of(&self, tx: &Transaction, txid: Txid, chain: &Chain, height: Height) -> Result<Vec<Coin>, MempoolError> {
         let mut coins = Vec::with_capacity(tx.inputs.len());
         let mut missing = Vec::new();
         for input in &tx.inputs {
@@ -136,7 +136,7 @@ impl Mempool {
                     let output = parent.tx.outputs.get(outpoint.index as usize).filter(|output| output.key().is_some());
                     // The transaction is known but has no such output, so waiting cannot help.
                     let output = output.ok_or(RuleError::MissingCoin { txid, outpoint })?.clone();
-                    Some(Coin { output, height: Height::from_u32(height), coinbase: false })
+                    Some(Coin { output, height, coinbase: false })
                 }
                 None => chain.coin(&outpoint)?,
             };

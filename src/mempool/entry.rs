@@ -50,7 +50,7 @@ pub struct Entry {
     /// When it came.
     pub time: UnixTime,
     /// Height of the tip when it came.
-    pub height: u32,
+    pub height: Height,
     /// It and the transactions of the pool that it needs.
     pub ancestors: Package,
     /// It and the transactions of the pool that need it.
@@ -69,7 +69,13 @@ pub struct Entry {
 
 impl Entry {
     /// An entry that stands alone until the graph links it.
-    pub(super) fn new(tx: HashedTransaction, fee: Amount, time: UnixTime, height: u32, minable_from: Height) -> Self {
+    pub(super) fn new(
+        tx: HashedTransaction,
+        fee: Amount,
+        time: UnixTime,
+        height: Height,
+        minable_from: Height,
+    ) -> Self {
         let (txid, size) = (tx.txid(), tx.size());
         let alone = Package { count: 1, bytes: size, fees: fee };
         Self {

@@ -3,6 +3,7 @@
 use crate::consensus::error::{Blame, RuleError};
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::hash::Txid;
+use crate::primitives::height::Height;
 use crate::primitives::tx::OutPoint;
 use crate::storage::StoreError;
 
@@ -21,7 +22,7 @@ pub enum MempoolError {
     AlreadyKnown { txid: Txid },
     /// In a block of the best chain already.
     #[error("transaction {txid} is in block {height} already")]
-    AlreadyConfirmed { txid: Txid, height: u32 },
+    AlreadyConfirmed { txid: Txid, height: Height },
     /// Spends coins that neither the chain nor the pool has: unknown yet, or spent by a block.
     #[error("transaction {txid} spends {}:{}, which is unknown or already spent", missing[0].txid, missing[0].index)]
     MissingInputs {

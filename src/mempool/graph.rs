@@ -295,7 +295,7 @@ pub(super) mod tests {
             HashedTransaction::new(tx),
             Amount::from_grains(fee),
             UnixTime::from_secs(number),
-            0,
+            Height::GENESIS,
             Height::from_u32(number as u32 % 3),
         )
     }

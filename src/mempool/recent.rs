@@ -4,7 +4,6 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
 
 use super::usage::memory_of;
-use crate::primitives::height::Height;
 use crate::primitives::tx::HashedTransaction;
 
 /// The last `capacity` distinct values given to it; giving one again does not renew it. Only asked, never iterated, so the
@@ -76,6 +75,7 @@ impl Removed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::primitives::height::Height;
     use crate::primitives::tx::{Output, Transaction};
 
     #[test]

@@ -3,7 +3,6 @@
 use super::{Mempool, Progress};
 use crate::chain::{Chain, ChainUpdate};
 use crate::primitives::hash::Txid;
-use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{HashedTransaction, Transaction};
 
@@ -42,7 +41,7 @@ impl Mempool {
             self.verified.insert(entry.txid);
             self.readmit(entry.tx, entry.time, chain);
         }
-        let next = Height::from_u32(chain.tip().height).next();
+        let next = chain.tip().height.next();
         while let Some(txid) = self.graph.not_minable_at(next) {
             self.remove(&[txid]);
         }

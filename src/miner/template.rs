@@ -40,7 +40,7 @@ pub struct Template {
     /// The header, with nonce 0.
     pub header: Header,
     /// Its height.
-    pub height: u32,
+    pub height: Height,
     /// What its hash must meet.
     pub target: Target,
     /// The earliest time that its header may have.
@@ -100,7 +100,7 @@ pub fn build(
     };
     let mut template = Template {
         header,
-        height: context.height.as_u32(),
+        height: context.height,
         target: context.bits.target()?,
         min_time,
         fees,

@@ -157,6 +157,7 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use crate::primitives::height::Height;
     use std::sync::mpsc;
 
     use ruint::aliases::U256;
@@ -214,7 +215,7 @@ mod tests {
             miner.set_job(Some(easy(&chain, 1000 * u64::from(height))));
             let block = found.recv().expect("the miner lives");
             chain.accept_block(block, NOW, &|_| false).expect("a valid block");
-            assert_eq!(chain.tip().height, height);
+            assert_eq!(chain.tip().height, Height::from_u32(height));
         }
         assert!(miner.hashes() >= 20);
         drop(miner);

@@ -20,7 +20,6 @@ use crate::primitives::block::Block;
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
-use crate::primitives::height::Height;
 use crate::primitives::meter;
 use crate::primitives::tx::{HashedTransaction, Transaction};
 
@@ -265,6 +264,7 @@ impl Partial {
 
 #[cfg(test)]
 mod tests {
+    use crate::primitives::height::Height;
     use proptest::prelude::*;
 
     use super::*;

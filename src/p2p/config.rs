@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::p2p::connection::{Direction, PeerId};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::TipClaim;
+use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 
 /// Settings of a node.
@@ -81,11 +82,11 @@ pub struct PeerInfo {
     /// The tip that its hello claimed.
     pub start_tip: Option<TipClaim>,
     /// Height of the best header that it is known to have.
-    pub synced_headers: u32,
+    pub synced_headers: Height,
     /// Height of the last block that it and this node's best chain have in common.
-    pub synced_blocks: u32,
+    pub synced_blocks: Height,
     /// Heights of the blocks it has been asked for.
-    pub in_flight: Vec<u32>,
+    pub in_flight: Vec<Height>,
     /// How long the last round trip took, if there was one.
     pub ping: Option<Duration>,
     /// How long the shortest round trip took.

@@ -18,6 +18,7 @@ use crate::p2p::message::{Item, Message};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::primitives::time::MonoTime;
 
 /// Heights above the last block in common with the best header that may be asked for: what may have to be stored before
@@ -55,7 +56,7 @@ const MAX_COMPACTS: u8 = 2;
 #[derive(Debug)]
 struct Request {
     peer: PeerId,
-    height: u32,
+    height: Height,
     since: MonoTime,
     /// Compact forms that are still accepted.
     compacts: u8,
@@ -99,7 +100,7 @@ type Basis = (u64, BlockHash, BlockHash);
 #[derive(Debug)]
 pub(super) struct Download {
     /// Missing and not requested, lowest first.
-    wanted: VecDeque<(BlockHash, u32)>,
+    wanted: VecDeque<(BlockHash, Height)>,
     requests: BTreeMap<BlockHash, Request>,
     sources: BTreeMap<PeerId, Source>,
     /// Whether there may be more missing than `wanted` says.
@@ -201,7 +202,7 @@ impl Download {
     }
 
     /// A peer pushed a compact block: counts as requested from it, unless the block was already requested.
-    pub(super) fn pushed(&mut self, now: Now, peer: PeerId, hash: BlockHash, height: u32) {
+    pub(super) fn pushed(&mut self, now: Now, peer: PeerId, hash: BlockHash, height: Height) {
         if let Some(source) = self.sources.get_mut(&peer)
             && !self.requests.contains_key(&hash)
         {
@@ -295,7 +296,7 @@ impl Download {
             let Some(source) = self.sources.get(&peer) else { continue };
             let room = source.limit.saturating_sub(source.in_flight);
             let reachable = self.wanted.iter().take(room).take_while(|(_, height)| *height <= common).count();
-            let mut portion: Vec<(BlockHash, u32)> = self.wanted.drain(..reachable).collect();
+            let mut portion: Vec<(BlockHash, Height)> = self.wanted.drain(..reachable).collect();
             if portion.is_empty() && best.height > common && best.work > chain.tip().work && !best.is_invalid() {
                 let missing = chain.missing_bodies_to(&best, WINDOW, WINDOW as usize);
                 portion.extend(missing.into_iter().filter(|(hash, _)| !self.requests.contains_key(hash)).take(room));
@@ -323,14 +324,16 @@ impl Download {
         }
     }
 
-    fn request(&mut self, now: Now, peer: PeerId, portion: Vec<(BlockHash, u32)>, chain: &Chain, out: &mut Outbox) {
+    fn request(&mut self, now: Now, peer: PeerId, portion: Vec<(BlockHash, Height)>, chain: &Chain, out: &mut Outbox) {
         let Some(source) = self.sources.get_mut(&peer).filter(|_| !portion.is_empty()) else { return };
         if source.in_flight == 0 {
             source.progress = now.mono;
         }
         source.in_flight += portion.len();
         let items = match portion[..] {
-            [(hash, height)] if height <= chain.tip().height + MAX_AHEAD && !self.whole.contains(&hash) => {
+            [(hash, height)]
+                if height <= chain.tip().height.saturating_add(MAX_AHEAD) && !self.whole.contains(&hash) =>
+            {
                 vec![Item::CompactBlock(hash)]
             }
             _ => portion.iter().map(|(hash, _)| Item::Block(*hash)).collect(),
@@ -349,7 +352,7 @@ impl Download {
     }
 
     /// Whether another peer that is not avoided has the branch up to a height.
-    fn others_have(&self, now: Now, peer: PeerId, height: u32, chain: &Chain, sync: &HeaderSync) -> bool {
+    fn others_have(&self, now: Now, peer: PeerId, height: Height, chain: &Chain, sync: &HeaderSync) -> bool {
         self.sources.iter().any(|(other, source)| {
             *other != peer
                 && !self.is_avoided(now, source)
@@ -423,7 +426,7 @@ impl Download {
         self.requests.values().min_by_key(|request| request.height).filter(|_| self.wanted.is_empty())
     }
 
-    fn overdue_lowest(&self, now: Now) -> Option<(PeerId, u32)> {
+    fn overdue_lowest(&self, now: Now) -> Option<(PeerId, Height)> {
         let front = self.front()?;
         (front.since + FRONT_TIMEOUT <= now.mono).then_some((front.peer, front.height))
     }
@@ -440,8 +443,8 @@ impl Download {
     }
 
     /// Heights of the blocks that a peer was asked for, lowest first.
-    pub(super) fn in_flight(&self, peer: PeerId) -> Vec<u32> {
-        let mut heights: Vec<u32> =
+    pub(super) fn in_flight(&self, peer: PeerId) -> Vec<Height> {
+        let mut heights: Vec<Height> =
             self.requests.values().filter(|request| request.peer == peer).map(|request| request.height).collect();
         heights.sort_unstable();
         heights

@@ -6,6 +6,7 @@ use crate::p2p::interface::Event;
 use crate::p2p::message::{MAX_FILTER_HEADERS, MAX_FILTERS, MAX_FILTERS_BYTES, Message};
 use crate::p2p::outbox::Outbox;
 use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader};
+use crate::primitives::height::Height;
 use crate::storage::StoreError;
 
 /// The greatest filter, as [`MAX_FILTERS_BYTES`] explains it, with its block's hash and the lengths fits one answer.
@@ -25,7 +26,7 @@ pub(super) enum Content {
 pub(super) struct FilterRequest {
     pub(super) content: Content,
     /// Height of the first block.
-    pub(super) start_height: u32,
+    pub(super) start_height: Height,
     /// The last block.
     pub(super) stop: BlockHash,
 }
@@ -39,7 +40,7 @@ impl FilterRequest {
             Content::Filters => MAX_FILTERS,
         };
         let stop = chain.entry(&self.stop).map(|entry| entry.height);
-        stop.is_some_and(|stop| stop.saturating_sub(self.start_height) as usize >= max)
+        stop.is_some_and(|stop| stop.blocks_since(self.start_height) as usize >= max)
     }
 
     /// The answer, which is empty unless all is on the best chain: the tip may have moved since the peer last heard of it.
@@ -60,7 +61,7 @@ impl FilterRequest {
     /// The blocks that the request is about; none if it cannot be answered.
     fn blocks<'a>(&self, chain: &'a Chain) -> impl Iterator<Item = BlockHash> + use<'a> {
         let stop = chain.entry(&self.stop).filter(|stop| chain.is_on_best_chain(stop) && !self.is_too_long(chain));
-        let heights = stop.map(|stop| self.start_height..=stop.height).into_iter().flatten();
+        let heights = stop.map(|stop| self.start_height.through(stop.height)).into_iter().flatten();
         heights.filter_map(|height| chain.entry_at(height).map(|entry| entry.hash))
     }
 
@@ -70,7 +71,7 @@ impl FilterRequest {
         let stored = |hash: BlockHash| db.filter_header(&hash)?.ok_or_else(|| missing(&hash));
         let hashes: Vec<FilterHash> =
             self.blocks(chain).map(|hash| stored(hash).map(|(filter, _)| filter)).collect::<Result<_, _>>()?;
-        let before = self.start_height.checked_sub(1).filter(|_| !hashes.is_empty());
+        let before = self.start_height.prev().filter(|_| !hashes.is_empty());
         let before = before.and_then(|height| chain.entry_at(height));
         let previous = before.map_or(Ok(FilterHeader::ZERO), |entry| stored(entry.hash).map(|(_, header)| header))?;
         Ok(self.header_message(previous, hashes))

@@ -67,6 +67,7 @@ impl Handshakes {
 mod tests {
     use super::*;
     use crate::p2p::message::{PROTOCOL_VERSION, TipClaim};
+    use crate::primitives::height::Height;
     use crate::primitives::target::Work;
     use crate::primitives::time::UnixTime;
 
@@ -78,7 +79,7 @@ mod tests {
             version: PROTOCOL_VERSION,
             genesis: GENESIS,
             services: 0,
-            tip: TipClaim { height: 0, hash: GENESIS, work: Work::ZERO },
+            tip: TipClaim { height: Height::GENESIS, hash: GENESIS, work: Work::ZERO },
             listen_port: 0,
             user_agent: String::new(),
         }

@@ -13,6 +13,7 @@ use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::search::Found;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::time::{MonoTime, UnixTime};
 
 /// One side of the peer-to-peer protocol: a full node, or a light client. The driver has the sockets and the clock.
@@ -34,7 +35,7 @@ pub trait Protocol {
     fn budget_left(&self, now: Now, peer: PeerId) -> i64;
 
     /// The end of the best chain: its height and hash.
-    fn tip(&self) -> (u32, BlockHash);
+    fn tip(&self) -> (Height, BlockHash);
 }
 
 /// Inputs.
@@ -140,21 +141,21 @@ pub enum Event {
         /// The new tip.
         hash: BlockHash,
         /// Its height.
-        height: u32,
+        height: Height,
     },
     /// A block joined the best chain.
     BlockConnected {
         /// The block.
         hash: BlockHash,
         /// Its height.
-        height: u32,
+        height: Height,
     },
     /// A block left the best chain.
     BlockDisconnected {
         /// The block.
         hash: BlockHash,
         /// Its height.
-        height: u32,
+        height: Height,
     },
     /// The mempool admitted a transaction.
     TransactionAccepted {

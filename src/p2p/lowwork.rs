@@ -15,6 +15,7 @@ use crate::consensus::headers::HeaderTail;
 use crate::p2p::message::MAX_HEADERS;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 
 /// Blocks that a branch may be behind our tip and still be stored immediately: another node's tip, or a recent fork.
@@ -25,8 +26,8 @@ const MAX_LENGTH_FACTOR: u64 = 4;
 const LENGTH_ALLOWANCE: u64 = 10_000;
 
 /// Most headers of a branch that is not worth storing yet, beside a chain of `height` blocks.
-pub fn max_length(height: u32) -> u64 {
-    MAX_LENGTH_FACTOR * u64::from(height) + LENGTH_ALLOWANCE
+pub fn max_length(height: Height) -> u64 {
+    MAX_LENGTH_FACTOR * u64::from(height.as_u32()) + LENGTH_ALLOWANCE
 }
 
 /// The end of such a branch.

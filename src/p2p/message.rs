@@ -9,6 +9,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Decode, Encode};
 use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 use crate::primitives::tx::Transaction;
 
@@ -66,7 +67,7 @@ pub struct Hello {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct TipClaim {
     /// Height of the block.
-    pub height: u32,
+    pub height: Height,
     /// Its hash.
     pub hash: BlockHash,
     /// Work of the chain up to it.
@@ -121,7 +122,7 @@ pub enum Message {
     /// Asks for the filter hashes of a part of the best chain (BIP-157), at most [`MAX_FILTER_HEADERS`].
     GetFilterHeaders {
         /// Height of the first block.
-        start_height: u32,
+        start_height: Height,
         /// The last block.
         stop: BlockHash,
     },
@@ -137,7 +138,7 @@ pub enum Message {
     /// Asks for the filters of a part of the best chain (BIP-157), at most [`MAX_FILTERS`].
     GetFilters {
         /// Height of the first block.
-        start_height: u32,
+        start_height: Height,
         /// The last block.
         stop: BlockHash,
     },
@@ -503,10 +504,10 @@ pub(crate) mod tests {
         let (hash, txid) = (BlockHash::of(b"x"), Txid::of(b"x"));
         let items = vec![Item::Transaction(txid), Item::Block(BlockHash::ZERO), Item::CompactBlock(hash)];
         let contact = |text: &str| Contact { id: NodeId([5; 32]), address: text.parse().unwrap() };
-        let from = TxLocation { height: 7, position: 3 };
+        let from = TxLocation { height: Height::from_u32(7), position: 3 };
         let key_query = ProofQuery::Key { key: PublicKey([5; 32]), from };
         let proof = TxProof {
-            height: 3,
+            height: Height::from_u32(3),
             block: hash,
             branch: Branch { index: 1, siblings: vec![Hash256::of(b"x"); 2] },
             transaction: params.genesis.transactions[0].clone(),
@@ -516,7 +517,7 @@ pub(crate) mod tests {
                 version: 1,
                 genesis: params.genesis_hash,
                 services: SERVICE_FULL,
-                tip: TipClaim { height: 3, hash, work: params.genesis_target.work() },
+                tip: TipClaim { height: Height::from_u32(3), hash, work: params.genesis_target.work() },
                 listen_port: 7331,
                 user_agent: "/cairn:0.1.0/".to_owned(),
             }),
@@ -529,9 +530,9 @@ pub(crate) mod tests {
             Message::Headers(vec![params.genesis.header; 3]),
             Message::Block(Arc::new(params.genesis.clone())),
             Message::Transaction(Arc::new(params.genesis.transactions[0].clone())),
-            Message::GetFilterHeaders { start_height: 4, stop: hash },
+            Message::GetFilterHeaders { start_height: Height::from_u32(4), stop: hash },
             Message::FilterHeaders { stop: hash, previous: FilterHeader::ZERO, hashes: vec![FilterHash::of(b"x"); 3] },
-            Message::GetFilters { start_height: u32::MAX, stop: hash },
+            Message::GetFilters { start_height: Height::MAX, stop: hash },
             Message::Filters(vec![(hash, vec![1, 2, 3]), (BlockHash::ZERO, vec![0])]),
             Message::GetProofs(key_query),
             Message::Proofs(Proofs { query: ProofQuery::Transaction(txid), proofs: vec![proof], more: true }),

@@ -2,6 +2,7 @@
 
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle::Branch;
 use crate::primitives::tx::Transaction;
@@ -38,7 +39,7 @@ impl ProofQuery {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct TxProof {
     /// The block's height.
-    pub height: u32,
+    pub height: Height,
     /// The block.
     pub block: BlockHash,
     /// From the transaction to the root in the block's header.
@@ -76,7 +77,7 @@ pub enum ProofFault {
         /// The block.
         block: BlockHash,
         /// Its claimed height.
-        height: u32,
+        height: Height,
     },
     /// The branch leads elsewhere.
     #[error("the branch of transaction {txid} does not lead to the Merkle root of block {block}")]

@@ -7,6 +7,7 @@ use crate::p2p::proofs::{MAX_PROOFS, ProofQuery, Proofs, TxProof};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::primitives::merkle::Tree;
 use crate::primitives::meter;
 use crate::storage::{StoreError, TxLocation};
@@ -18,7 +19,7 @@ const MAX_ANSWER_COST: Cost = Cost(5_000_000);
 
 /// A block that is being proven from: its transactions' ids are hashed once, and its tree is built once.
 struct Open {
-    height: u32,
+    height: Height,
     hash: BlockHash,
     block: Block,
     tree: Tree,

@@ -16,6 +16,7 @@ use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 use crate::primitives::time::MonoTime;
 
@@ -94,7 +95,7 @@ impl HeaderSync {
     }
 
     /// Height up to which a peer has the branch to `tip`.
-    pub(super) fn common_height(&self, peer: PeerId, tip: &Entry, chain: &Chain) -> Option<u32> {
+    pub(super) fn common_height(&self, peer: PeerId, tip: &Entry, chain: &Chain) -> Option<Height> {
         Some(chain.fork_point(&self.best(peer, chain)?, tip).height)
     }
 

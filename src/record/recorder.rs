@@ -16,6 +16,7 @@ use super::{CHECKPOINT_INTERVAL, MAGIC, VERSION, input};
 use crate::p2p::{Command, Input, Node, Now, Output, PeerId, Protocol};
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::storage::{Store, StoreError};
 
 /// Most bytes that wait for the disk. With more, the recording ends: the node must not wait for the record's disk.
@@ -234,7 +235,7 @@ impl Protocol for Recorded {
         self.node.budget_left(now, peer)
     }
 
-    fn tip(&self) -> (u32, BlockHash) {
+    fn tip(&self) -> (Height, BlockHash) {
         self.node.tip()
     }
 }

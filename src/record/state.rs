@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::p2p::{Node, Now, Output};
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::hash::{BlockHash, Hash256};
+use crate::primitives::height::Height;
 
 /// A hash of all outputs so far.
 pub(super) type Digest = [u8; 8];
@@ -34,7 +35,7 @@ pub(super) fn digest<'a>(before: Digest, node: &Node, outputs: impl Iterator<Ite
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct State {
     /// Height of the best chain's end.
-    pub height: u32,
+    pub height: Height,
     /// Its hash.
     pub tip: BlockHash,
     /// Transactions in the mempool.

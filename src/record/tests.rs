@@ -20,6 +20,7 @@ use crate::p2p::{Command, Config, Direction, Input, Node, Now, PeerId, Protocol,
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::{MonoTime, UnixTime};
 use crate::storage::MemoryStore;
@@ -238,7 +239,7 @@ fn a_replay_comes_to_the_same() {
     for (stop, ending) in [(true, Ending::Stopped), (false, Ending::Open)] {
         let (bytes, state) = record(stop);
         let replayed = run_again(&bytes).unwrap();
-        assert_eq!((state.height, state.bans), (4, 1), "{state:?}");
+        assert_eq!((state.height, state.bans), (Height::from_u32(4), 1), "{state:?}");
         assert_eq!((&replayed.state, replayed.ending), (&state, ending));
         assert_eq!((replayed.inputs, replayed.commands), (count, commands().len() as u64 + 1));
         assert_eq!((replayed.checkpoints, replayed.last), (1 + u64::from(stop), at(30_000)));
@@ -366,8 +367,8 @@ fn a_full_disk_ends_the_recording_and_not_the_node() {
         node.handle(at(millis), Input::Tick);
         node.drain();
     }
-    assert_eq!(node.chain().tip().height, 1);
+    assert_eq!(node.chain().tip().height, Height::from_u32(1));
     let block = next_block(node.chain(), node.mempool());
     node.command(at(millis), Command::SubmitBlock(block, Reply::nowhere()));
-    assert_eq!(node.chain().tip().height, 2);
+    assert_eq!(node.chain().tip().height, Height::from_u32(2));
 }

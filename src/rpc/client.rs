@@ -1,5 +1,6 @@
 //! A blocking client, for the command line.
 
+use crate::primitives::height::Height;
 use std::error::Error;
 use std::fs;
 use std::io;
@@ -90,7 +91,7 @@ pub struct Health {
     /// Whether its thread answers: the chain is read.
     pub ready: bool,
     /// Height of its tip; 0 as long as it is not ready.
-    pub height: u32,
+    pub height: Height,
 }
 
 /// Calls one node: each call over a connection of its own.

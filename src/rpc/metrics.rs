@@ -174,8 +174,12 @@ fn of_node(node: &Node, now: Now) -> Vec<MetricFamily> {
         .map(|(direction, count)| gauge_of(count as f64, &[("direction", direction)]));
     let Stats { check, connect, commit, reorganisation } = chain.stats();
     vec![
-        gauge("cairn_chain_height", "Height of the best chain.", f64::from(tip.height)),
-        gauge("cairn_chain_headers_height", "Height of the best header.", f64::from(chain.best_header().height)),
+        gauge("cairn_chain_height", "Height of the best chain.", f64::from(tip.height.as_u32())),
+        gauge(
+            "cairn_chain_headers_height",
+            "Height of the best header.",
+            f64::from(chain.best_header().height.as_u32()),
+        ),
         gauge("cairn_chain_headers", "Headers known, on all branches.", chain.header_count() as f64),
         gauge("cairn_chain_work", "Expected hashes of the best chain.", tip.work.as_f64()),
         gauge(

@@ -31,6 +31,7 @@ use super::limits::Config;
 use super::socket::{self, Socket};
 use super::strangers::{Memory, Usage};
 use super::{Api, events, explorer, hosts, metrics};
+use crate::primitives::height::Height;
 use crate::runtime::Handle;
 
 /// How long calls under way may take to end when the server stops.
@@ -264,7 +265,7 @@ async fn health(State(server): State<Arc<Server>>) -> Response {
     struct Health {
         live: bool,
         ready: bool,
-        height: u32,
+        height: Height,
     }
     let ready = tokio::time::timeout(READY_TIMEOUT, server.api.handle.read(|_, _| ())).await;
     let health = Health { live: true, ready: matches!(ready, Ok(Ok(()))), height: server.api.tip().height };

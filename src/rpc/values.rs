@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 
 /// What a parameter's value can be read as.
 pub trait FromJson<'a>: Sized {
@@ -44,6 +45,12 @@ macro_rules! integers {
 }
 
 integers!(u8, u32, u64, usize, i64);
+
+impl FromJson<'_> for Height {
+    fn from_json(value: &Value) -> Result<Self, String> {
+        u32::from_json(value).map(Self::from_u32)
+    }
+}
 
 impl FromJson<'_> for f64 {
     fn from_json(value: &Value) -> Result<Self, String> {

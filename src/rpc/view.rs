@@ -7,6 +7,7 @@ use crate::primitives::address;
 use crate::primitives::amount::Amount;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, MerkleRoot, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
 use crate::primitives::tx::{Input, Lock, Output, Transaction};
@@ -42,7 +43,7 @@ enum InputView {
 #[derive(Serialize)]
 struct PrevoutView {
     generated: bool,
-    height: u32,
+    height: Height,
     value: Amount,
     #[serde(rename = "scriptPubKey")]
     lock: LockView,
@@ -91,7 +92,7 @@ impl TransactionView {
             let coin = coins.get(index)?;
             Some(PrevoutView {
                 generated: coin.coinbase,
-                height: coin.height.as_u32(),
+                height: coin.height,
                 value: coin.output.value,
                 lock: LockView::new(&coin.output.lock, prefix),
             })
@@ -177,7 +178,7 @@ pub(super) struct HeaderView {
     pub(super) hash: BlockHash,
     /// Blocks on top of it, and it; −1 if it is not in the best chain.
     pub(super) confirmations: i64,
-    pub(super) height: u32,
+    pub(super) height: Height,
     pub(super) version: i32,
     #[serde(rename = "versionHex")]
     pub(super) version_hex: String,

@@ -18,6 +18,7 @@ use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::light::{self, Light};
 use crate::p2p::kad::NodeId;
+use crate::primitives::height::Height;
 
 /// Addresses of one name that are dialled.
 const MAX_ADDRESSES: usize = 8;
@@ -54,7 +55,7 @@ impl RunningLight {
         );
         let (calls, waiting_calls) = mpsc::channel(MAX_WAITING_CALLS);
         let events = broadcast::Sender::new(EVENT_BACKLOG);
-        let (tip, tip_changes) = watch::channel(Tip { height: 0, hash: params.genesis_hash });
+        let (tip, tip_changes) = watch::channel(Tip { height: Height::GENESIS, hash: params.genesis_hash });
         let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
         let link = Link {
             calls,

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::p2p::{Event, Now, Protocol, Reply};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::record::Recorded;
 
 /// Calls that may wait for the node's thread; further callers wait for a place.
@@ -26,7 +27,7 @@ type Next<P> = Box<dyn FnMut(&P, Now) -> Option<<P as Protocol>::Command> + Send
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tip {
     /// Blocks below the tip, genesis included.
-    pub height: u32,
+    pub height: Height,
     /// The hash of the tip's header.
     pub hash: BlockHash,
 }

@@ -19,6 +19,7 @@ use crate::miner::worker::Miner;
 use crate::p2p::{Command, Node, Now, Reply};
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 
 /// Interval of mempool checks, and so the longest wait for better fees.
@@ -225,8 +226,8 @@ impl Work {
     /// Submits a found block, if any, and gets the next work.
     async fn renew(&mut self, link: &NodeLink, block: Option<Block>, meters: &Arc<Meters>) -> Result<Renewed, Stopped> {
         if let Some(block) = block {
-            let (hash, height) =
-                (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height.as_u32()));
+            let height = block.transactions.first().map_or(Height::GENESIS, |coinbase| coinbase.lock_height);
+            let hash = block.hash();
             // Counted with the answer: this future may be dropped before it has that.
             let counted = meters.clone();
             let count = move |result: Result<ChainUpdate, ChainError>| {
@@ -238,7 +239,7 @@ impl Work {
                 // The next block would probably fail too, so wait for the next interval.
                 return Ok(self.pause());
             }
-            info!(height, %hash, "block found");
+            info!(%height, %hash, "block found");
             // Its job is done, even if another branch is the best one.
             self.basis = None;
         }

@@ -28,6 +28,7 @@ use crate::chain::Chain;
 use crate::mempool::Mempool;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{self, Node};
+use crate::primitives::height::Height;
 use crate::record::{Recorded, Recorder, Start};
 use crate::storage::{Database, SledStore, Store, private_file};
 
@@ -118,7 +119,7 @@ impl Running {
         );
         let (calls, waiting_calls) = mpsc::channel(MAX_WAITING_CALLS);
         let events = broadcast::Sender::new(EVENT_BACKLOG);
-        let (tip, tip_changes) = watch::channel(Tip { height: 0, hash: config.params.genesis_hash });
+        let (tip, tip_changes) = watch::channel(Tip { height: Height::GENESIS, hash: config.params.genesis_hash });
         let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
         let link = NodeLink {
             calls,

@@ -98,7 +98,7 @@ struct Byzantine {
     /// Headers after genesis: those heard of, or its own.
     headers: Vec<Header>,
     /// Greatest height claimed by any peer.
-    height: u32,
+    height: Height,
 }
 
 /// A peer that dials `targets` and performs `attack` on them. It listens at a node's port and colludes with `colluders`.
@@ -113,7 +113,7 @@ pub(super) fn script(
     // A withholding or stalling peer claims the most work, to be asked first.
     let claims_most = matches!(attack, Attack::Withhold | Attack::Hollow | Attack::Garbage | Attack::Stale);
     let tip = TipClaim {
-        height: if claims_most { 1_000_000 } else { 0 },
+        height: if claims_most { Height::from_u32(1_000_000) } else { Height::GENESIS },
         hash: params.genesis_hash,
         work: if claims_most { work } else { params.genesis_target.work() },
     };
@@ -126,7 +126,8 @@ pub(super) fn script(
         user_agent: "/byzantine/".to_owned(),
     };
     let (peers, headers) = (BTreeMap::new(), Vec::new());
-    let mut peer = Byzantine { attack, params, rng, targets, colluders, hello, peers, headers, height: 0 };
+    let mut peer =
+        Byzantine { attack, params, rng, targets, colluders, hello, peers, headers, height: Height::GENESIS };
     Box::new(move |now, input| peer.handle(now, input))
 }
 
@@ -309,7 +310,7 @@ impl Byzantine {
 
     /// A chain half as long as the longest claimed.
     fn lengthen(&mut self) {
-        while self.headers.len() < 1 + self.height as usize / 2 {
+        while self.headers.len() < 1 + self.height.as_usize() / 2 {
             let parent = self.headers.last().copied().unwrap_or(self.params.genesis.header);
             let root = MerkleRoot::from_bytes(self.rng.random());
             match self.mined(&parent, root) {

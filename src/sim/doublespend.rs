@@ -16,6 +16,7 @@ use crate::p2p::{Command, Event};
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, COIN, FeeRate};
 use crate::primitives::hash::Txid;
+use crate::primitives::height::Height;
 use crate::primitives::keys::SecretKey;
 use crate::primitives::time::MonoTime;
 use crate::primitives::tx::{OutPoint, Output, Transaction};
@@ -122,7 +123,7 @@ pub fn run(
     submit(&mut sim, ATTACKER, conflict.transaction)
         .ok_or(unexpected("the attacker's node refused his own payment"))?;
     let mut first = true;
-    let fork = sim.node(MERCHANT).map_or(0, |node| node.chain().tip().height);
+    let fork = sim.node(MERCHANT).map_or(Height::GENESIS, |node| node.chain().tip().height);
     let outcome = race(Dice::new(seed, number, share), confirmations, |side| {
         sim.mine(if side == Side::Attacker { ATTACKER } else { MINER }).ok_or(unexpected("no block could be mined"))?;
         sim.run_for(BLOCK);
@@ -147,7 +148,7 @@ pub fn run(
     let depth = sim.events(MERCHANT)[before..].iter().filter(taken_back).count() as u32;
     let merchant = sim.node(MERCHANT).ok_or(unexpected("the merchant's node is down"))?;
     let db = merchant.chain().db();
-    let works = merchant.chain().tip().height == fork + outcome.honest.max(outcome.attacker);
+    let works = merchant.chain().tip().height == fork.saturating_add(outcome.honest.max(outcome.attacker));
     if !works {
         return Err(unexpected("the longest branch did not win"));
     }
@@ -170,5 +171,5 @@ fn submit(sim: &mut Sim, node: usize, tx: Transaction) -> Option<()> {
 fn confirmations_of(sim: &Sim, txid: &Txid) -> Result<u32, StoreError> {
     let Some(node) = sim.node(MERCHANT) else { return Ok(0) };
     let found = node.chain().db().transaction(txid)?;
-    Ok(found.map_or(0, |(_, _, height)| node.chain().tip().height + 1 - height))
+    Ok(found.map_or(0, |(_, _, height)| node.chain().tip().height.next().blocks_since(height)))
 }

@@ -15,6 +15,7 @@ use crate::primitives::codec::{self, Decode};
 use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::meter;
 use crate::primitives::mmr;
@@ -195,8 +196,8 @@ impl Database {
     ///
     /// # Errors
     /// The store's.
-    pub fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, StoreError> {
-        self.value(&key(BEST, &[&height.to_be_bytes()]))
+    pub fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, StoreError> {
+        self.value(&key(BEST, &[&height.as_u32().to_be_bytes()]))
     }
 
     /// A node of the best chain's header range.
@@ -219,7 +220,7 @@ impl Database {
     ///
     /// # Errors
     /// The store's. A reorganisation between the reads shows as `None`.
-    pub fn transaction(&self, txid: &Txid) -> Result<Option<(Transaction, BlockHash, u32)>, StoreError> {
+    pub fn transaction(&self, txid: &Txid) -> Result<Option<(Transaction, BlockHash, Height)>, StoreError> {
         let Some(location) = self.tx_location(txid)? else { return Ok(None) };
         let Some(hash) = self.hash_at(location.height)? else { return Ok(None) };
         let Some(mut block) = self.block(&hash)? else { return Ok(None) };
@@ -286,7 +287,7 @@ impl Database {
     pub fn history_entry(
         &self,
         owner: &PublicKey,
-        height: u32,
+        height: Height,
         position: u32,
     ) -> Result<Option<HistoryEntry>, StoreError> {
         let entry = self.value(&history_key(owner, TxLocation { height, position }))?;
@@ -423,13 +424,13 @@ impl Database {
 }
 
 fn history_key(owner: &PublicKey, place: TxLocation) -> Vec<u8> {
-    key(ADDRESS_HISTORY, &[&owner.0, &place.height.to_be_bytes(), &place.position.to_be_bytes()])
+    key(ADDRESS_HISTORY, &[&owner.0, &place.height.as_u32().to_be_bytes(), &place.position.to_be_bytes()])
 }
 
 fn history_at(key: &[u8], value: &[u8]) -> Option<HistoryEntry> {
     let number = |at: usize| key.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
     let (txid, received, spent) = codec::decode(value).ok()?;
-    Some(HistoryEntry { height: number(33)?, position: number(37)?, txid, received, spent })
+    Some(HistoryEntry { height: Height::from_u32(number(33)?), position: number(37)?, txid, received, spent })
 }
 
 impl CoinView for Database {

@@ -28,6 +28,7 @@ use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::gcs::Filter;
 use crate::primitives::hash::{BlockHash, FilterHeader, MerkleRoot, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Bits;
@@ -144,7 +145,7 @@ impl Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Encode, Decode)]
 pub struct TxLocation {
     /// Height of its block.
-    pub height: u32,
+    pub height: Height,
     /// Its place in the block, from 0.
     pub position: u32,
 }
@@ -153,7 +154,7 @@ pub struct TxLocation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryEntry {
     /// Height of its block.
-    pub height: u32,
+    pub height: Height,
     /// Its place in the block, from 0.
     pub position: u32,
     /// The transaction.
@@ -221,12 +222,12 @@ impl Batch {
         self.delete(key(FILTER_HEADER, &[hash.as_bytes()]));
     }
 
-    pub(crate) fn put_best(&mut self, height: u32, hash: &BlockHash) {
-        self.put(key(BEST, &[&height.to_be_bytes()]), hash.to_bytes());
+    pub(crate) fn put_best(&mut self, height: Height, hash: &BlockHash) {
+        self.put(key(BEST, &[&height.as_u32().to_be_bytes()]), hash.to_bytes());
     }
 
-    pub(crate) fn delete_best(&mut self, height: u32) {
-        self.delete(key(BEST, &[&height.to_be_bytes()]));
+    pub(crate) fn delete_best(&mut self, height: Height) {
+        self.delete(key(BEST, &[&height.as_u32().to_be_bytes()]));
     }
 
     pub(crate) fn put_range_node(&mut self, number: u64, node: &mmr::Node) {
@@ -264,12 +265,13 @@ impl Batch {
     }
 
     pub(crate) fn put_history(&mut self, owner: &PublicKey, entry: &HistoryEntry) {
-        let key = key(ADDRESS_HISTORY, &[&owner.0, &entry.height.to_be_bytes(), &entry.position.to_be_bytes()]);
+        let key =
+            key(ADDRESS_HISTORY, &[&owner.0, &entry.height.as_u32().to_be_bytes(), &entry.position.to_be_bytes()]);
         self.put_new(key, codec::encode(&(entry.txid, entry.received, entry.spent)));
     }
 
-    pub(crate) fn delete_history(&mut self, owner: &PublicKey, height: u32, position: u32) {
-        self.delete(key(ADDRESS_HISTORY, &[&owner.0, &height.to_be_bytes(), &position.to_be_bytes()]));
+    pub(crate) fn delete_history(&mut self, owner: &PublicKey, height: Height, position: u32) {
+        self.delete(key(ADDRESS_HISTORY, &[&owner.0, &height.as_u32().to_be_bytes(), &position.to_be_bytes()]));
     }
 
     /// A record of the address book, under a name that the caller chooses.

@@ -19,6 +19,7 @@ use super::protocol::{self, Call, Fault, Refusal};
 use super::session::{Reply, Session};
 use crate::miner::template::latest_time;
 use crate::primitives::block::Block;
+use crate::primitives::height::Height;
 use crate::runtime::work::{self, TemplateError};
 use crate::runtime::{Handle, Stopped, Tip};
 use crate::storage::StoreError;
@@ -237,13 +238,13 @@ impl Connection {
 
     /// Submits a block, as `submitblock` does; returns the refusal, if any.
     async fn submit(&self, block: Block) -> Result<Option<Refusal>, End> {
-        let (hash, height) =
-            (block.hash(), block.transactions.first().map_or(0, |coinbase| coinbase.lock_height.as_u32()));
+        let height = block.transactions.first().map_or(Height::GENESIS, |coinbase| coinbase.lock_height);
+        let hash = block.hash();
         let rejection = work::submit(&self.handle, block).await??;
         Ok(match rejection {
             None => {
                 self.meters.found_block();
-                tracing::info!(height, %hash, "block found by a miner over Stratum");
+                tracing::info!(%height, %hash, "block found by a miner over Stratum");
                 None
             }
             Some(rejection) => {

@@ -6,6 +6,7 @@ use cairn::chain::{Chain, ChainError, TipStatus};
 use cairn::consensus::coins::CoinView;
 use cairn::consensus::error::{Blame, RuleError};
 use cairn::primitives::amount::{Amount, COIN};
+use cairn::primitives::height::Height;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Output;
 use cairn::storage::{MemoryStore, SledStore, Store, StoreError, TxLocation};
@@ -35,7 +36,7 @@ fn the_longer_branch_wins_and_coins_follow() {
     let paid = left.make(&key(2).public_key(), std::slice::from_ref(&tx), fee, 0);
     left.push(paid.clone());
     assert_eq!(accept(&mut chain, &paid).unwrap(), (0, 1));
-    assert_eq!(chain.db().tx_location(&tx.txid()).unwrap().unwrap().height, 1);
+    assert_eq!(chain.db().tx_location(&tx.txid()).unwrap().unwrap().height, Height::from_u32(1));
     assert_eq!(chain.coin(&outpoint).unwrap(), None);
     let history = chain.db().address_history(&key(0).public_key(), TxLocation::default(), 10).unwrap();
     assert_eq!((history.len(), history[1].spent), (2, Amount::from_grains(fee + 5)));
@@ -81,9 +82,12 @@ fn bodies_may_come_in_any_order_after_headers() {
     let blocks = Ledger::on(chain.params()).extend(40, 0);
     let headers: Vec<_> = blocks.iter().map(|block| block.header).collect();
     assert_eq!(chain.accept_headers(&headers, NOW).unwrap(), 40);
-    assert_eq!((chain.tip().height, chain.best_header().height), (0, 40));
+    assert_eq!((chain.tip().height, chain.best_header().height), (Height::GENESIS, Height::from_u32(40)));
     assert_eq!(chain.missing_bodies(100, 100).len(), 40);
-    assert_eq!(chain.missing_bodies(10, 3).iter().map(|(_, height)| *height).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(
+        chain.missing_bodies(10, 3).iter().map(|(_, height)| *height).collect::<Vec<_>>(),
+        [1, 2, 3].map(Height::from_u32)
+    );
     for block in blocks[1..].iter().rev() {
         assert_eq!(accept(&mut chain, block).unwrap(), (0, 0));
     }

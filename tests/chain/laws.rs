@@ -12,6 +12,7 @@ use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::PublicKey;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
@@ -346,14 +347,14 @@ impl Run<'_> {
         let genesis = Ledger::on(&self.params);
         let branch = self.model.tip(self.tree).map_or(&genesis, |tip| &self.tree[tip].branch);
         let tip = branch.tip().hash();
-        assert_eq!((self.chain.tip().hash, self.chain.tip().height), (tip, branch.height().as_u32()));
+        assert_eq!((self.chain.tip().hash, self.chain.tip().height), (tip, branch.height()));
         assert_eq!((self.told.last(), self.told.len()), (Some(&tip), branch.blocks.len()));
         assert_eq!(self.chain.commitment(), branch.commitment());
         let mut coins = HashMap::new();
         self.chain.db().for_each_coin(&mut |outpoint, coin| drop(coins.insert(*outpoint, coin))).unwrap();
         assert_eq!(coins, branch.coins.0);
         for (height, block) in (0..).zip(&branch.blocks) {
-            assert_eq!(self.chain.entry_at(height).unwrap().hash, block.hash());
+            assert_eq!(self.chain.entry_at(Height::from_u32(height)).unwrap().hash, block.hash());
         }
         for hash in self.chain.missing_bodies(u32::MAX, usize::MAX).iter().map(|(hash, _)| hash) {
             let known = self.tree.iter().position(|made| made.hash == *hash).unwrap();
@@ -375,7 +376,7 @@ impl Run<'_> {
         for (height, block) in (0..).zip(&branch.blocks) {
             for (position, tx) in (0..).zip(&block.transactions) {
                 let txid = tx.txid();
-                locations.insert(txid, Some(TxLocation { height, position }));
+                locations.insert(txid, Some(TxLocation { height: Height::from_u32(height), position }));
                 made.extend(tx.outpoints(txid).map(|(outpoint, output)| (outpoint, output.clone())));
                 for owner in (0..KEYS).map(|i| key(i).public_key()) {
                     let sum = |outputs: &mut dyn Iterator<Item = &Output>| {
@@ -385,7 +386,7 @@ impl Run<'_> {
                     let received = sum(&mut tx.outputs.iter());
                     let spent = sum(&mut tx.inputs.iter().map(|input| &made[&input.outpoint]));
                     if received.max(spent) > Amount::ZERO {
-                        let entry = HistoryEntry { height, position, txid, received, spent };
+                        let entry = HistoryEntry { height: Height::from_u32(height), position, txid, received, spent };
                         histories.entry(owner).or_default().push(entry);
                     }
                 }
@@ -403,7 +404,7 @@ impl Run<'_> {
             assert_eq!(db.address_coins(&owner, None, usize::MAX).unwrap(), coins);
         }
         let report = chain::check(db, &self.params, &mut |_, _| {}).unwrap();
-        assert_eq!((report.height, report.coins), (branch.height().as_u32(), branch.coins.0.len() as u64));
+        assert_eq!((report.height, report.coins), (branch.height(), branch.coins.0.len() as u64));
     }
 }
 
@@ -438,7 +439,7 @@ proptest! {
             entries(store).into_iter().filter(|(key, _)| key[0] != b'H').collect()
         };
         let before = state(&run.store);
-        for height in 1..=run.chain.tip().height {
+        for height in Height::from_u32(1).through(run.chain.tip().height) {
             let hash = run.chain.entry_at(height).unwrap().hash;
             let left = run.chain.invalidate(&hash).unwrap();
             run.follow(&left);

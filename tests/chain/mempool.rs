@@ -123,8 +123,8 @@ impl World {
     /// Takes in another chain's blocks in one step; what came back into the pool.
     fn follow(&mut self, other: &World, from: u32) -> Vec<Txid> {
         let mut last = Vec::new();
-        for height in from..=other.chain.tip().height {
-            let hash = other.chain.entry_at(height).expect("on the best chain").hash;
+        for height in from..=other.chain.tip().height.as_u32() {
+            let hash = other.chain.entry_at(Height::from_u32(height)).expect("on the best chain").hash;
             let block = other.chain.db().block(&hash).expect("readable").expect("stored");
             let update = self
                 .chain
@@ -206,8 +206,7 @@ fn check(world: &World) {
     assert!(block.size() <= params.max_block_bytes as usize);
     assert_eq!(block.transactions.len(), pool.len() + 1);
     let checked = check_block(block, params).expect("a good body");
-    let context =
-        BlockContext { params, height: Height::from_u32(chain.tip().height + 1), commitment: commitment(chain) };
+    let context = BlockContext { params, height: chain.tip().height.next(), commitment: commitment(chain) };
     let delta = connect(&checked, &context, chain, |_| false).expect("a good block");
     assert_eq!(delta.fees, Amount::saturating_sum(entries.values().map(|entry| entry.fee)));
 }
@@ -229,7 +228,7 @@ fn verdicts() {
     let (a, b) = (world.coin(2), world.coin(3));
     let unknown = (OutPoint { txid: Txid::from_bytes([9; 32]), index: 0 }, VALUE);
     let changed = |change: fn(&mut Transaction)| spend(&params, &[a], &[VALUE - 1000], change);
-    let height = world.chain.tip().height + 1;
+    let height = world.chain.tip().height.next();
 
     type Verdict = fn(&Result<Accepted, MempoolError>) -> bool;
     let cases: Vec<(&str, Transaction, Verdict)> = vec![
@@ -242,7 +241,11 @@ fn verdicts() {
         ("a child of the pool", world.spend(&[output(&pending, 0)], &[VALUE / 2 - 500]), |r| r.is_ok()),
         ("with data", changed(|tx| tx.outputs.push(Output::data(vec![1; 256]))), |r| r.is_ok()),
         ("the same again", pending.clone(), |r| matches!(r, Err(E::AlreadyKnown { .. }))),
-        ("one in a block", confirmed.clone(), |r| matches!(r, Err(E::AlreadyConfirmed { height: 2, .. }))),
+        (
+            "one in a block",
+            confirmed.clone(),
+            |r| matches!(r, Err(E::AlreadyConfirmed { height, .. }) if *height == Height::from_u32(2)),
+        ),
         ("spent by a block", world.spend(&[world.coin(0)], &[5]), |r| matches!(r, Err(E::MissingInputs { .. }))),
         (
             "of an unknown coin",
@@ -297,7 +300,7 @@ fn verdicts() {
             matches!(r, Err(E::ReplacesAncestor { .. }))
         }),
     ];
-    assert_eq!(height, 3);
+    assert_eq!(height, Height::from_u32(3));
     for (name, tx, expected) in &cases {
         let mut fresh = World::on(params.clone(), Limits::default());
         fresh.follow(&world, 1);
@@ -595,7 +598,7 @@ fn a_reorganisation_drops_what_it_makes_unminable() {
     check(&world);
     let update = world.chain.invalidate(&stale.hash()).expect("known");
     world.pool.update(&update, &world.chain, UnixTime::from_secs(world.now));
-    assert_eq!(world.chain.tip().height, 1);
+    assert_eq!(world.chain.tip().height, Height::from_u32(1));
     assert_eq!(world.pool.txids(), txids(&[plain]));
     check(&world);
 }
@@ -737,11 +740,12 @@ proptest! {
                 Step::Reorganise { depth, keep } => {
                     let base = world.chain.tip().height.saturating_sub(depth);
                     let mut other = World::on(world.params.clone(), Limits::default());
-                    let blocks: Vec<_> = (1..=world.chain.tip().height)
+                    let blocks: Vec<_> = Height::from_u32(1)
+                        .through(world.chain.tip().height)
                         .map(|height| world.chain.entry_at(height).expect("on the best chain").hash)
                         .map(|hash| world.chain.db().block(&hash).expect("readable").expect("stored"))
                         .collect();
-                    let (common, gone) = blocks.split_at(base as usize);
+                    let (common, gone) = blocks.split_at(base.as_usize());
                     for block in common {
                         other.chain.accept_block(block.clone(), UnixTime::from_secs(other.now), &|_| false).expect("valid");
                     }
@@ -752,7 +756,7 @@ proptest! {
                         other.mine(again);
                     }
                     world.extra_nonce = other.extra_nonce;
-                    world.follow(&other, base + 1);
+                    world.follow(&other, base.next().as_u32());
                     naive.rebuild(old.into_iter().cloned().collect(), &world.chain);
                 }
             }
@@ -777,7 +781,7 @@ proptest! {
                 }
                 Step::Mine { .. } => drop(world.mine(&[])),
                 Step::Reorganise { depth, .. } => {
-                    let height = world.chain.tip().height.saturating_sub(depth) + 1;
+                    let height = world.chain.tip().height.saturating_sub(depth).next();
                     let Some(hash) = world.chain.entry_at(height).map(|entry| entry.hash) else { continue };
                     let update = world.chain.invalidate(&hash).expect("known");
                     world.pool.update(&update, &world.chain, UnixTime::from_secs(world.now));

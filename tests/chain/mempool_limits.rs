@@ -10,6 +10,7 @@ use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::codec;
 use cairn::primitives::hash::Txid;
+use cairn::primitives::height::Height;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{HashedTransaction, OutPoint, Output, Transaction};
 use cairn_testkit::{Ledger, funded, public, unsigned};
@@ -63,7 +64,7 @@ fn a_reorganisation_brings_back_a_chain_of_any_length() {
     let mut world = follower(&ledger);
     blocks.iter().for_each(|block| world.take(block));
     better.iter().for_each(|block| world.take(block));
-    assert_eq!(world.chain.tip().height, 3);
+    assert_eq!(world.chain.tip().height, Height::from_u32(3));
     assert_eq!(world.pool.txids().into_iter().collect::<BTreeSet<_>>(), txids(&txs), "of 50 payments");
     // The limit holds for what is new.
     let last = OutPoint { txid: txs[49].txid(), index: 0 };
@@ -131,7 +132,7 @@ fn a_reorganisation_of_large_families_keeps_to_the_bounds() {
         let start = Instant::now();
         world.take(&better[1]);
         let back = start.elapsed();
-        assert_eq!(world.chain.tip().height, 2);
+        assert_eq!(world.chain.tip().height, Height::from_u32(2));
         let returned = world.pool.len();
         let most =
             world.pool.txids().iter().filter_map(|txid| world.pool.get(txid)).map(|entry| entry.ancestors.bytes).max();

@@ -12,6 +12,7 @@ use crate::guarded::Guarded;
 use cairn::chain::{self, Chain, ChainError, TransferError};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
+use cairn::primitives::height::Height;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Output;
 use cairn::storage::archive::ArchiveError;
@@ -70,7 +71,7 @@ fn use_store(dir: &Path) -> Result<u32, StoreError> {
     let store = Arc::new(SledStore::open(dir)?);
     let chain = Chain::open(params(), store)?;
     let report = chain::check(chain.db(), &params(), &mut |_, _| {})?;
-    Ok(report.height)
+    Ok(report.height.as_u32())
 }
 
 #[test]
@@ -141,7 +142,7 @@ fn the_check_misses_no_entry() {
         chain::check(&Database::new(store.clone() as Arc<dyn Store>), &params(), &mut |_, _| {})
     };
     let report = check(&store).unwrap();
-    assert_eq!((report.height, report.headers, report.transactions), (6, 7, 10));
+    assert_eq!((report.height, report.headers, report.transactions), (Height::from_u32(6), 7, 10));
 
     let sound = entries(&*store);
     let changed = |key: &[u8], value: Option<Vec<u8>>| {
@@ -237,7 +238,7 @@ fn an_archive_brings_the_whole_chain_back() {
     let mut heights = Vec::new();
     let genesis = params().genesis_hash;
     assert_eq!(chain::export(chain.db(), &genesis, &mut archive, &mut |height| heights.push(height)).unwrap(), 20);
-    assert_eq!(heights, (1..=20).collect::<Vec<u32>>());
+    assert_eq!(heights, (1..=20).map(Height::from_u32).collect::<Vec<_>>());
 
     let mut other = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
     let imported = chain::import(&mut other, Cursor::new(&archive), NOW, &mut |_, _| {}).unwrap();
@@ -251,13 +252,13 @@ fn an_archive_brings_the_whole_chain_back() {
     let mut third = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
     let error = chain::import(&mut third, Cursor::new(&archive[..archive.len() - 1]), NOW, &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, TransferError::Archive(ArchiveError::Truncated { .. })));
-    assert_eq!(third.tip().height, 19);
+    assert_eq!(third.tip().height, Height::from_u32(19));
     let mut fourth = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
     let error = chain::import(&mut fourth, Cursor::new(&archive), UnixTime::EPOCH, &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, TransferError::Block { offset: 44, .. }), "{error}");
 
     // A body that is lost ends the export there, with all before it written.
-    let hash = chain.entry_at(8).unwrap().hash;
+    let hash = chain.entry_at(Height::from_u32(8)).unwrap().hash;
     let mut batch = Batch::default();
     batch.delete([&b"B"[..], hash.as_bytes()].concat());
     store.commit(batch).unwrap();

@@ -12,6 +12,7 @@ use cairn::consensus::error::RuleError;
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
+use cairn::primitives::height::Height;
 use cairn::primitives::time::UnixTime;
 use cairn::storage::{Database, MemoryStore, StoreError};
 use cairn_testkit::{Ledger, params, seal};
@@ -27,9 +28,9 @@ fn assert_whole(tree: &BlockTree) {
     let tip = tree.tip();
     assert!(tip.is_validated() && tree.is_on_best_chain(&tip));
     assert_eq!(tree.entry_at(tip.height).map(|entry| entry.hash), Some(tip.hash));
-    assert!(tree.entry_at(tip.height + 1).is_none());
-    let mut below = tree.entry_at(0).unwrap();
-    for height in 1..=tip.height {
+    assert!(tree.entry_at(tip.height.next()).is_none());
+    let mut below = tree.entry_at(Height::GENESIS).unwrap();
+    for height in Height::from_u32(1).through(tip.height) {
         let entry = tree.entry_at(height).unwrap();
         assert_eq!((entry.height, entry.header.previous), (height, below.hash));
         assert!(entry.work > below.work && entry.is_validated() && entry.tx_count > 0);
@@ -178,7 +179,11 @@ fn headers_in_one_message_may_repeat_and_part() {
     assert_eq!((chain.header_count(), chain.best_header().hash), (18, left[13].hash()));
     let ends: Vec<_> = chain.tips().into_iter().map(|tip| (tip.hash, tip.height)).collect();
     let genesis = params().genesis_hash;
-    assert_eq!(ends, [(left[13].hash(), 14), (right[2].hash(), 3), (genesis, 0)]);
+    assert_eq!(
+        ends,
+        [(left[13].hash(), 14), (right[2].hash(), 3), (genesis, 0)]
+            .map(|(hash, height)| (hash, Height::from_u32(height)))
+    );
     // What was checked beside the tree is what a tree read from the store has.
     for entry in chain.branch(&chain.best_header()) {
         let found = chain.entry(&entry.hash).unwrap();

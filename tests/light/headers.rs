@@ -9,6 +9,7 @@ use cairn::p2p::Reason;
 use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
 use cairn::primitives::header::Header;
+use cairn::primitives::height::Height;
 use cairn::primitives::target::{Bits, Work};
 
 use crate::world::{Lie, World, address, honest};
@@ -45,13 +46,16 @@ fn the_chain_with_most_work_wins_from_any_peer() {
         }
         world.serve(&best[..20], honest());
         world.sync();
-        assert_eq!((world.light.chain().height(), world.light.chain().tip_hash()), (31, best[30].hash()));
+        assert_eq!(
+            (world.light.chain().height(), world.light.chain().tip_hash()),
+            (Height::from_u32(31), best[30].hash())
+        );
         let reports = world.light.reports();
         let standings: Vec<&PeerStatus> = reports.iter().map(|report| &report.standing).collect();
-        let other = PeerStatus::OtherBranch { height: 30, hash: blocks[29].hash() };
+        let other = PeerStatus::OtherBranch { height: Height::from_u32(30), hash: blocks[29].hash() };
         let expected = if order == [0, 1] { [&other, &PeerStatus::Agrees] } else { [&PeerStatus::Agrees, &other] };
         assert_eq!(standings[..2], expected);
-        assert_eq!(*standings[2], PeerStatus::Behind { height: 20 });
+        assert_eq!(*standings[2], PeerStatus::Behind { height: Height::from_u32(20) });
         assert!(world.goodbyes.is_empty(), "none of this is a lie");
     }
 }
@@ -73,9 +77,12 @@ fn a_long_branch_is_fetched_twice_and_kept_once() {
     world.run_until("the better branch", |world| world.light.chain().tip_hash() == tip);
     world.sync();
     let chain = world.light.chain();
-    assert_eq!((chain.height(), chain.work()), (4_600, chain.work_at(4_600)));
+    assert_eq!((chain.height(), chain.work()), (Height::from_u32(4_600), chain.work_at(Height::from_u32(4_600))));
     for (height, block) in (1..).zip(&best) {
-        assert_eq!((chain.hash(height), chain.header(height)), (Some(block.hash()), Some(&block.header)));
+        assert_eq!(
+            (chain.hash(Height::from_u32(height)), chain.header(Height::from_u32(height))),
+            (Some(block.hash()), Some(&block.header))
+        );
     }
     assert!(world.goodbyes.is_empty());
 }
@@ -96,7 +103,7 @@ fn new_blocks_and_reorganisations_are_followed() {
     let better = fork.extend(2, 3);
     world.mine(1, &better);
     world.run_until("the reorganisation", |world| world.light.chain().tip_hash() == better[1].hash());
-    assert_eq!(world.light.chain().height(), 12);
+    assert_eq!(world.light.chain().height(), Height::from_u32(12));
 }
 
 /// Recognises an offence by the rule that was broken.
@@ -195,7 +202,7 @@ fn a_false_claim_of_work_is_detected() {
     );
     world.serve(&blocks, honest());
     world.sync();
-    assert_eq!(world.light.chain().height(), 5);
+    assert_eq!(world.light.chain().height(), Height::from_u32(5));
     assert!(
         matches!(world.goodbyes[..], [(0, Reason::Misbehaved(Offence::EmptyClaim { .. }))]),
         "{:?}",
@@ -223,7 +230,7 @@ fn silent_peers_are_left_for_others() {
     world.serve(&blocks, Box::new(|_| vec![]));
     world.serve(&blocks, honest());
     world.sync();
-    assert_eq!(world.light.chain().height(), 5);
+    assert_eq!(world.light.chain().height(), Height::from_u32(5));
     let reasons: Vec<&Reason> = world.goodbyes.iter().map(|(_, reason)| reason).collect();
     assert!(reasons.contains(&&Reason::Stalled) && reasons.contains(&&Reason::HandshakeTimeout), "{reasons:?}");
 }
@@ -243,7 +250,7 @@ fn a_header_from_the_future_waits_and_no_peer_is_blamed() {
     let server_clock = cairn::p2p::Now { unix: world.now.unix.saturating_add(Duration::from_secs(3_600)), ..world.now };
     world.servers[0].node.submit_block(server_clock, early.clone()).unwrap();
     world.run_until("the announcement", |world| world.servers[0].heard.len() > 3 || !world.goodbyes.is_empty());
-    assert_eq!(world.light.chain().height(), 4);
+    assert_eq!(world.light.chain().height(), Height::from_u32(4));
     assert!(world.goodbyes.is_empty(), "{:?}", world.goodbyes);
 }
 
@@ -262,7 +269,11 @@ fn headers_are_kept_and_damage_costs_only_what_follows_it() {
         let mut other = Headers::open(params.clone(), Some(&path)).unwrap();
         assert_eq!(other.tip_hash(), blocks[49].hash(), "another reads it");
         assert!(other.extend(&[branch.extend(1, 1)[0].header]).1.is_ok());
-        assert_eq!((other.height(), std::fs::metadata(&path).unwrap().len()), (51, 50 * 80), "and leaves it alone");
+        assert_eq!(
+            (other.height(), std::fs::metadata(&path).unwrap().len()),
+            (Height::from_u32(51), 50 * 80),
+            "and leaves it alone"
+        );
     }
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 50 * 80, "80 bytes a block");
     let whole = std::fs::read(&path).unwrap();
@@ -270,15 +281,19 @@ fn headers_are_kept_and_damage_costs_only_what_follows_it() {
         std::fs::write(&path, bytes).unwrap();
         let chain = Headers::open(params.clone(), Some(&path)).unwrap();
         assert_eq!(chain.tip_hash(), chain.header(chain.height()).unwrap().hash());
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), u64::from(chain.height()) * 80, "what is bad is cut off");
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().len(),
+            u64::from(chain.height().as_u32()) * 80,
+            "what is bad is cut off"
+        );
         chain.height()
     };
-    assert_eq!(heights(&whole), 50);
-    assert_eq!(heights(&whole[..33 * 80 + 17]), 33, "cut short");
+    assert_eq!(heights(&whole), Height::from_u32(50));
+    assert_eq!(heights(&whole[..33 * 80 + 17]), Height::from_u32(33), "cut short");
     let mut flipped = whole.clone();
     flipped[20 * 80 + 40] ^= 1;
-    assert!(heights(&flipped) <= 21, "a flipped bit");
-    assert_eq!(heights(&[]), 0);
+    assert!(heights(&flipped) <= Height::from_u32(21), "a flipped bit");
+    assert_eq!(heights(&[]), Height::GENESIS);
     let mut world = World::new(&params, 1, config());
     world.serve(&blocks, honest());
     world.sync();

@@ -104,12 +104,12 @@ fn one_honest_peer_among_four_liars_is_enough() {
     );
     world.serve(&blocks, honest());
     world.sync();
-    assert_eq!(world.light.chain().height(), 10);
+    assert_eq!(world.light.chain().height(), Height::from_u32(10));
     let answer = ask(&mut world, Question::Transaction(txids[3]));
     let [found] = &answer.found[..] else { panic!("{answer:?}") };
     assert_eq!(
         (found.txid, found.block, found.place),
-        (txids[3], blocks[3].hash(), TxLocation { height: 4, position: 4 })
+        (txids[3], blocks[3].hash(), TxLocation { height: Height::from_u32(4), position: 4 })
     );
     assert_eq!((answer.denied, answer.false_proofs, answer.silent), (1, 2, 1));
     for (liar, shown) in [(1, txids[3]), (2, other_txid)] {
@@ -128,8 +128,11 @@ fn a_history_is_what_any_peer_can_prove() {
     let (blocks, txids) = payments(&params);
     let mut world = World::new(&params, 3, Config::default());
     // Each leaves something out.
-    world.serve(&blocks, bent(|proofs| proofs.retain(|proof| proof.height != 6)));
-    world.serve(&blocks, bent(|proofs| proofs.retain(|proof| proof.height == 6 || proof.branch.index % 2 == 1)));
+    world.serve(&blocks, bent(|proofs| proofs.retain(|proof| proof.height != Height::from_u32(6))));
+    world.serve(
+        &blocks,
+        bent(|proofs| proofs.retain(|proof| proof.height == Height::from_u32(6) || proof.branch.index % 2 == 1)),
+    );
     world.serve(&blocks[..5], honest());
     world.sync();
     let answer = ask(&mut world, Question::Key(key(50).public_key()));
@@ -147,8 +150,8 @@ fn long_histories_come_in_pages() {
     world.serve(&blocks, honest());
     world.sync();
     let answer = ask(&mut world, Question::Key(public(MINER)));
-    let heights: Vec<u32> = answer.found.iter().map(|found| found.place.height).collect();
-    assert_eq!(heights, (1..=250).collect::<Vec<u32>>());
+    let heights: Vec<Height> = answer.found.iter().map(|found| found.place.height).collect();
+    assert_eq!(heights, (1..=250).map(Height::from_u32).collect::<Vec<_>>());
     assert_eq!(world.servers[0].heard.iter().filter(|name| **name == "getproofs").count(), 3);
 }
 
@@ -161,7 +164,7 @@ fn false_proofs_are_told_from_true_ones() {
     assert!(chain.extend(&headers).1.is_ok());
     let block = &blocks[3];
     let proof = |index: u32| TxProof {
-        height: 4,
+        height: Height::from_u32(4),
         block: block.hash(),
         branch: MerkleBranch::new(block.txids(), index).unwrap(),
         transaction: block.transactions[index as usize].clone(),
@@ -188,11 +191,13 @@ fn false_proofs_are_told_from_true_ones() {
     let mut doubled = proof(6);
     doubled.branch.index = 7;
     assert!(matches!(check(doubled, &chain), Err(ProofFault::NotInBlock { .. })));
-    let elsewhere = TxProof { height: 5, ..proof(1) };
-    assert!(matches!(check(elsewhere, &chain), Err(ProofFault::Elsewhere { height: 5, .. })));
+    let elsewhere = TxProof { height: Height::from_u32(5), ..proof(1) };
+    assert!(
+        matches!(check(elsewhere, &chain), Err(ProofFault::Elsewhere { height, .. }) if height == Height::from_u32(5))
+    );
     let unknown = TxProof { block: BlockHash::of(b"x"), ..proof(1) };
     assert!(matches!(check(unknown, &chain), Err(ProofFault::Elsewhere { .. })));
-    let above = TxProof { height: u32::MAX, ..proof(1) };
+    let above = TxProof { height: Height::MAX, ..proof(1) };
     assert!(matches!(check(above, &chain), Err(ProofFault::Elsewhere { .. })));
 }
 
@@ -214,7 +219,7 @@ fn a_possible_inner_node_is_no_transaction() {
     let mut chain = Headers::open(params.clone(), None).unwrap();
     assert!(chain.extend(&[block.header]).1.is_ok());
     let proof = TxProof {
-        height: 1,
+        height: Height::from_u32(1),
         block: block.hash(),
         branch: MerkleBranch::new(block.txids(), 1).unwrap(),
         transaction: node_sized,

@@ -9,6 +9,7 @@ use cairn::p2p::misbehaviour::Offence;
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::gcs::Filter;
 use cairn::primitives::hash::Txid;
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::PublicKey;
 use cairn::primitives::tx::Output;
 
@@ -19,7 +20,7 @@ const VALUE: u64 = 1_000 * COIN;
 
 fn watch(world: &mut World, keys: &[u8], min_confirmations: u32) {
     let keys: BTreeSet<PublicKey> = keys.iter().map(|n| public(*n)).collect();
-    world.light.watch(world.now, keys, 0, min_confirmations);
+    world.light.watch(world.now, keys, Height::GENESIS, min_confirmations);
 }
 
 /// Everything told of payments until the keys have been followed to the tip.
@@ -78,7 +79,7 @@ fn payments_and_spends_are_found_and_no_peer_learns_the_keys() {
                 txid,
                 changes: [(public(50), change)].into(),
                 stage: Stage::Confirmed {
-                    height,
+                    height: Height::from_u32(height),
                     block: branch.blocks[height as usize].hash(),
                     confirmations: 251 - height,
                 },
@@ -116,19 +117,19 @@ fn reorganised_payments_are_reported_both_ways() {
     world.mine(0, std::slice::from_ref(&block));
     world.run_until("the block", |world| world.notices.iter().any(is_payment));
     let (height, hash) = (251, block.hash());
-    assert_eq!(payments(&mut world), [at(Stage::Mined { height, block: hash })]);
+    assert_eq!(payments(&mut world), [at(Stage::Mined { height: Height::from_u32(height), block: hash })]);
 
     // The other server finds two blocks without it.
     let others = rival.extend(2, 7);
     world.mine(1, &others);
     world.run_until("the reorganisation", |world| world.light.chain().tip_hash() == others[1].hash());
-    assert_eq!(told(&mut world), [at(Stage::Reorganised { height, block: hash })]);
+    assert_eq!(told(&mut world), [at(Stage::Reorganised { height: Height::from_u32(height), block: hash })]);
 
     let block = rival.make(&public(9), std::slice::from_ref(&tx), 0, 0);
     rival.push(block.clone());
     world.mine(1, std::slice::from_ref(&block));
     world.mine(1, &rival.extend(2, 8));
-    let confirmed = at(Stage::Confirmed { height: 253, block: block.hash(), confirmations: 3 });
+    let confirmed = at(Stage::Confirmed { height: Height::from_u32(253), block: block.hash(), confirmations: 3 });
     world.run_until("three confirmations", |world| world.notices.contains(&Notice::Payment(confirmed.clone())));
     assert_eq!(payments(&mut world).last(), Some(&confirmed));
 }

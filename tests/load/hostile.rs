@@ -269,7 +269,7 @@ impl Attacker {
             version: PROTOCOL_VERSION,
             genesis: self.params.genesis_hash,
             services: 1,
-            tip: TipClaim { height: 1_000_000, hash: BlockHash::of(b"far ahead"), work },
+            tip: TipClaim { height: Height::from_u32(1_000_000), hash: BlockHash::of(b"far ahead"), work },
             listen_port: 0,
             user_agent: "/hostile/".to_owned(),
         }

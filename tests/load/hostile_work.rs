@@ -163,7 +163,7 @@ impl Attacker {
                 version: PROTOCOL_VERSION,
                 genesis: self.genesis,
                 services: 0,
-                tip: TipClaim { height: 0, hash: self.genesis, work: Work::ZERO },
+                tip: TipClaim { height: Height::GENESIS, hash: self.genesis, work: Work::ZERO },
                 listen_port: 0,
                 user_agent: "/hostile/".to_owned(),
             };
@@ -194,7 +194,7 @@ impl Attacker {
             Demand::Whole => Message::GetData(self.blocks.iter().map(|hash| Item::Block(*hash)).collect()),
             Demand::Part => Message::GetBlockTransactions { block, places: vec![1] },
             Demand::Proofs => {
-                let from = TxLocation { height: 2 + number as u32 % BLOCKS as u32, position: 0 };
+                let from = TxLocation { height: Height::from_u32(2 + number as u32 % BLOCKS as u32), position: 0 };
                 Message::GetProofs(ProofQuery::Key { key: owner().public_key(), from })
             }
             Demand::Ids => {

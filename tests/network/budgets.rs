@@ -105,7 +105,7 @@ fn extend(bench: &mut Bench, count: usize) -> u32 {
         bench.node.submit_block(bench.now, block).unwrap();
     }
     bench.after(Duration::from_secs(1));
-    bench.node.chain().tip().height
+    bench.node.chain().tip().height.as_u32()
 }
 
 /// Payments with the coins that the last block made.
@@ -249,11 +249,14 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
         }
         Kind::GetFilterHeaders => {
             let start_height = extend(bench, MAX_FILTER_HEADERS) + 1 - MAX_FILTER_HEADERS as u32;
-            Message::GetFilterHeaders { start_height, stop: bench.node.chain().tip().hash }
+            Message::GetFilterHeaders {
+                start_height: Height::from_u32(start_height),
+                stop: bench.node.chain().tip().hash,
+            }
         }
         Kind::GetFilters => {
             let start_height = extend(bench, MAX_FILTERS) + 1 - MAX_FILTERS as u32;
-            Message::GetFilters { start_height, stop: bench.node.chain().tip().hash }
+            Message::GetFilters { start_height: Height::from_u32(start_height), stop: bench.node.chain().tip().hash }
         }
         Kind::FilterHeaders => {
             let hashes = digests(MAX_HEADERS).map(FilterHash::from_bytes).collect();
@@ -292,7 +295,7 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
 
 /// What the first key received, from a height on.
 fn by_key(height: u32) -> ProofQuery {
-    ProofQuery::Key { key: key(1).public_key(), from: TxLocation { height, position: 0 } }
+    ProofQuery::Key { key: key(1).public_key(), from: TxLocation { height: Height::from_u32(height), position: 0 } }
 }
 
 #[test]
@@ -379,7 +382,7 @@ fn proofs_by_key_hash_each_block_once() {
         |proofs: &Proofs| proofs.proofs.iter().map(|proof| proof.height).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(blocks_in(first).len(), 1);
     for proof in &first.proofs {
-        let root = blocks()[proof.height as usize - 1].header.merkle_root;
+        let root = blocks()[proof.height.as_usize() - 1].header.merkle_root;
         assert!(proof.branch.verify(&proof.transaction.txid(), &root));
     }
     let bill = bill(&mut bench, peer, Message::GetProofs(by_key(2)));
@@ -525,7 +528,7 @@ fn a_busy_thread_moves_every_deadline() {
     fn claim(bench: &mut Bench) {
         let (peer, _) = bench.inbound("10.0.0.1:5");
         let tip = TipClaim {
-            height: 9,
+            height: Height::from_u32(9),
             hash: BlockHash::from_bytes([9; 32]),
             work: Bits(0x1f00_ffff).target().unwrap().work(),
         };

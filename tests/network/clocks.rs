@@ -1,5 +1,6 @@
 //! Clocks that differ.
 
+use cairn::primitives::height::Height;
 use std::time::Duration;
 
 use crate::Seed;
@@ -24,7 +25,7 @@ fn a_block_that_was_too_early_is_taken_when_its_time_has_come() {
     });
     sim.run_for(Duration::from_secs(30));
     let tip = |sim: &cairn::sim::Sim| sim.node(VICTIM).unwrap().chain().tip();
-    assert_eq!(tip(&sim).height, 3, "those before it are taken at once");
+    assert_eq!(tip(&sim).height, Height::from_u32(3), "those before it are taken at once");
     let taken = sim.run_until(Duration::from_secs(90), |sim| Some(tip(sim).hash) == early);
     assert!(taken, "still at height {}", tip(&sim).height);
 }

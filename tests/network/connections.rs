@@ -14,6 +14,7 @@ use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::ping::PING_TIMEOUT;
 use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reason, Subnet};
 use cairn::primitives::hash::{BlockHash, Hash256};
+use cairn::primitives::height::Height;
 use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::storage::{MemoryStore, Store};
@@ -78,7 +79,7 @@ impl Bench {
 }
 
 pub(crate) fn hello() -> Hello {
-    let tip = TipClaim { height: 0, hash: params().genesis_hash, work: Work::ZERO };
+    let tip = TipClaim { height: Height::GENESIS, hash: params().genesis_hash, work: Work::ZERO };
     Hello {
         version: PROTOCOL_VERSION,
         genesis: params().genesis_hash,

@@ -12,6 +12,7 @@ use cairn::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, TipCl
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::search::{Found, Outcome};
 use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerId, Protocol, Reason};
+use cairn::primitives::height::Height;
 use cairn::primitives::target::Work;
 use cairn::sim::{NetworkConditions, Script, Sim};
 use cairn::storage::{MemoryStore, Store};
@@ -128,7 +129,7 @@ fn teller(dial: Option<SocketAddr>, mut tell: impl FnMut(NodeId) -> Option<Vec<C
     let genesis = params().genesis_hash;
     let mut dialled = BTreeSet::new();
     Box::new(move |_: Now, input: Input| {
-        let tip = TipClaim { height: 0, hash: genesis, work: Work::ZERO };
+        let tip = TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO };
         let user_agent = "/teller/".to_owned();
         let hello = Hello { version: PROTOCOL_VERSION, genesis, services: 1, tip, listen_port: 7331, user_agent };
         let send = |peer: PeerId, message: Message| vec![Output::Send { peer, frame: message.into() }];

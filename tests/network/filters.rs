@@ -11,6 +11,7 @@ use cairn::p2p::{Config, Input, Output, PeerId};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::gcs::{Filter, filter_header};
 use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256};
+use cairn::primitives::height::Height;
 use cairn::primitives::keys::PublicKey;
 use cairn::primitives::tx::Output as TxOutput;
 use cairn::sim::{NetworkConditions, Sim};
@@ -42,7 +43,8 @@ fn a_client_finds_its_payments_by_filters_alone() {
     sim.submit(0, tx).unwrap().unwrap();
     mine(&mut sim, 0, 60);
     let chain = sim.node(0).unwrap().chain();
-    let blocks: Vec<BlockHash> = (0..=2_050).map(|height| chain.entry_at(height).unwrap().hash).collect();
+    let blocks: Vec<BlockHash> =
+        (0..=2_050).map(|height| chain.entry_at(Height::from_u32(height)).unwrap().hash).collect();
     let (_, last) = chain.db().filter(blocks.last().unwrap()).unwrap().unwrap();
 
     let walk = Arc::new(Mutex::new(Walk::default()));
@@ -80,12 +82,12 @@ fn a_client_finds_its_payments_by_filters_alone() {
         let start = walk.headers.len();
         if start < blocks.len() {
             let stop = blocks[end(start, MAX_FILTER_HEADERS)];
-            return vec![Message::GetFilterHeaders { start_height: start as u32, stop }];
+            return vec![Message::GetFilterHeaders { start_height: Height::from_u32(start as u32), stop }];
         }
         let start = walk.filters;
         if start < blocks.len() {
             let stop = blocks[end(start, MAX_FILTERS)];
-            return vec![Message::GetFilters { start_height: start as u32, stop }];
+            return vec![Message::GetFilters { start_height: Height::from_u32(start as u32), stop }];
         }
         Vec::new()
     });
@@ -108,7 +110,7 @@ fn stage(n: u32) -> (Bench, PeerId) {
 }
 
 fn hash_at(bench: &Bench, height: u32) -> BlockHash {
-    bench.node.chain().entry_at(height).unwrap().hash
+    bench.node.chain().entry_at(Height::from_u32(height)).unwrap().hash
 }
 
 fn headers(outputs: &[Output]) -> Vec<(FilterHeader, Vec<FilterHash>)> {
@@ -137,20 +139,20 @@ fn filters_off_the_best_chain_are_empty_and_too_many_are_an_offence() {
         let [(previous, hashes)] = &headers(&asked)[..] else { panic!("one answer") };
         let asked = bench.say(peer, Message::GetFilters { start_height, stop });
         let [filters] = &filters(&asked)[..] else { panic!("one answer") };
-        assert_eq!(*previous == below, start_height == 1_900);
-        assert_eq!(*previous == FilterHeader::ZERO, start_height == 0 || hashes.is_empty());
+        assert_eq!(*previous == below, start_height == Height::from_u32(1_900));
+        assert_eq!(*previous == FilterHeader::ZERO, start_height == Height::GENESIS || hashes.is_empty());
         (hashes.len(), filters.len(), bench.node.peers(bench.now)[0].score)
     };
-    assert_eq!(ask(1_999, tip), (1, 1, 0));
-    assert_eq!(ask(1_900, tip), (100, 100, 0));
-    assert_eq!(ask(2_000, tip), (0, 0, 0), "nothing stands there");
-    assert_eq!(ask(u32::MAX, tip), (0, 0, 0));
-    assert_eq!(ask(1_950, stale), (0, 0, 0), "a block that has left the best chain");
-    assert_eq!(ask(5, BlockHash::of(b"unknown")), (0, 0, 0));
+    assert_eq!(ask(Height::from_u32(1_999), tip), (1, 1, 0));
+    assert_eq!(ask(Height::from_u32(1_900), tip), (100, 100, 0));
+    assert_eq!(ask(Height::from_u32(2_000), tip), (0, 0, 0), "nothing stands there");
+    assert_eq!(ask(Height::from_u32(u32::MAX), tip), (0, 0, 0));
+    assert_eq!(ask(Height::from_u32(1_950), stale), (0, 0, 0), "a block that has left the best chain");
+    assert_eq!(ask(Height::from_u32(5), BlockHash::of(b"unknown")), (0, 0, 0));
     let points = Offence::RequestFlood.points();
-    assert_eq!(ask(1_899, tip), (101, 0, points), "101 filters");
-    assert_eq!(ask(0, tip), (2_000, 0, 2 * points));
-    assert_eq!(ask(0, stale), (0, 0, 4 * points), "2,001 headers");
+    assert_eq!(ask(Height::from_u32(1_899), tip), (101, 0, points), "101 filters");
+    assert_eq!(ask(Height::GENESIS, tip), (2_000, 0, 2 * points));
+    assert_eq!(ask(Height::GENESIS, stale), (0, 0, 4 * points), "2,001 headers");
 }
 
 #[test]
@@ -167,7 +169,7 @@ fn unsolicited_answers_are_offences() {
 #[test]
 fn a_greedy_peer_gets_one_portion_of_filters_at_a_time() {
     let (mut bench, peer) = stage(99);
-    let ask = Message::GetFilters { start_height: 0, stop: hash_at(&bench, 99) };
+    let ask = Message::GetFilters { start_height: Height::GENESIS, stop: hash_at(&bench, 99) };
     let outputs = bench.say(peer, ask.clone());
     let size = sent(&outputs).map(|message| message.encoded_len()).sum::<usize>();
     assert_eq!(filters(&outputs)[0].len(), 100);
@@ -195,7 +197,8 @@ fn submit_crowded(bench: &mut Bench, n: u32) -> BlockHash {
     let (chain, time) = (bench.node.chain(), bench.now.unix);
     let template = template::build(chain, bench.node.mempool(), &key(1).public_key(), 0, time).unwrap();
     let mut block = template.block(0);
-    let payee = |i: u32| PublicKey(Hash256::of(&[template.height.to_le_bytes(), i.to_le_bytes()].concat()).to_bytes());
+    let payee =
+        |i: u32| PublicKey(Hash256::of(&[template.height.as_u32().to_le_bytes(), i.to_le_bytes()].concat()).to_bytes());
     let outputs = &mut block.transactions[0].outputs;
     outputs.remove(0);
     outputs.extend((0..n).map(|i| TxOutput::pay(payee(i), Amount::from_grains(1))));
@@ -215,7 +218,8 @@ fn filters_that_do_not_fit_one_answer_are_had_by_asking_again() {
     let mut answers = Vec::new();
     while got.len() < blocks.len() {
         let start_height = 1 + got.len() as u32;
-        let outputs = bench.say(peer, Message::GetFilters { start_height, stop: blocks[20] });
+        let outputs =
+            bench.say(peer, Message::GetFilters { start_height: Height::from_u32(start_height), stop: blocks[20] });
         let [filters] = &filters(&outputs)[..] else { panic!("one answer") };
         assert!(sent(&outputs).all(|message| message.encoded_len() <= MAX_FILTERS_BYTES));
         answers.push(filters.len());

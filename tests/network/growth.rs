@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cairn::p2p::Event;
+use cairn::primitives::height::Height;
 use cairn::sim::{NetworkConditions, Sim};
 
 use crate::{Seed, network, params, payment, settles};
@@ -26,7 +27,11 @@ fn fifty_nodes_find_each_other_and_keep_one_chain() {
     sim.run_for(Duration::from_secs(200));
     assert!(settles(&mut sim, Duration::from_secs(20)), "tips differ 20 s after the last block");
     for (number, node) in sim.nodes() {
-        assert!(node.chain().tip().height > 20, "node {number} is at height {}", node.chain().tip().height);
+        assert!(
+            node.chain().tip().height > Height::from_u32(20),
+            "node {number} is at height {}",
+            node.chain().tip().height
+        );
         for tx in &payments {
             assert!(node.chain().db().tx_location(&tx.txid()).unwrap().is_some(), "node {number} lacks a payment");
         }

@@ -13,6 +13,7 @@ use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::header::Header;
+use cairn::primitives::height::Height;
 use cairn::primitives::target::Bits;
 use cairn::primitives::tx::Transaction;
 use cairn::sim::{NetworkConditions, Script, Sim};
@@ -27,7 +28,7 @@ pub(crate) fn boast(params: &Params) -> Hello {
         version: PROTOCOL_VERSION,
         genesis: params.genesis_hash,
         services: 1,
-        tip: TipClaim { height: 1_000_000, hash: BlockHash::of(b"far ahead"), work },
+        tip: TipClaim { height: Height::from_u32(1_000_000), hash: BlockHash::of(b"far ahead"), work },
         listen_port: 0,
         user_agent: "/liar/".to_owned(),
     }
@@ -110,7 +111,7 @@ fn assert_banned(mut sim: Sim, offence: impl Fn(&Offence) -> bool) {
 }
 
 fn header_of(sim: &Sim, height: u32) -> Header {
-    sim.node(0).unwrap().chain().entry_at(height).unwrap().header
+    sim.node(0).unwrap().chain().entry_at(Height::from_u32(height)).unwrap().header
 }
 
 #[test]
@@ -217,8 +218,9 @@ fn a_body_that_is_not_its_headers() {
     let seed = Seed::new(34);
     let sim = stage(seed.0, 50, |sim, params| {
         let chain = sim.node(0).unwrap().chain();
-        let mut blocks: Vec<Block> =
-            (1..=50).map(|height| chain.db().block(&chain.entry_at(height).unwrap().hash).unwrap().unwrap()).collect();
+        let mut blocks: Vec<Block> = (1..=50)
+            .map(|height| chain.db().block(&chain.entry_at(Height::from_u32(height)).unwrap().hash).unwrap().unwrap())
+            .collect();
         for block in &mut blocks {
             block.transactions[0].outputs[0].value =
                 block.transactions[0].outputs[0].value.saturating_sub(Amount::from_grains(1));

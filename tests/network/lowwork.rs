@@ -7,6 +7,7 @@ use cairn::p2p::lowwork::{MARGIN_BLOCKS, max_length};
 use cairn::p2p::message::{MAX_HEADERS, Message};
 use cairn::primitives::block::Block;
 use cairn::primitives::header::Header;
+use cairn::primitives::height::Height;
 use cairn::sim::{NetworkConditions, Script, Sim};
 
 use crate::liars::{boast, liar};
@@ -33,7 +34,7 @@ fn shows(params: &Params, answer: impl Fn(u32) -> Vec<Header> + 'static) -> Scri
 #[test]
 fn a_branch_of_little_work_has_a_length_that_it_may_reach() {
     let table = [(0, 10_000), (1, 10_004), (2_500, 20_000), (1_000_000, 4_010_000)];
-    assert_eq!(table.map(|(height, _)| (height, max_length(height))), table);
+    assert_eq!(table.map(|(height, _)| (height, max_length(Height::from_u32(height)))), table);
 }
 
 /// A liar begins with headers that the node knows, adds as many of its own as lift that branch over the mark, and when it is
@@ -51,7 +52,7 @@ fn known_headers_prove_nothing() {
     let mut branch = Ledger::on(&params);
     let chain = sim.node(0).unwrap().chain();
     for height in 1..=KNOWN as u32 {
-        let hash = chain.entry_at(height).unwrap().hash;
+        let hash = chain.entry_at(Height::from_u32(height)).unwrap().hash;
         branch.push(chain.db().block(&hash).unwrap().unwrap());
     }
     let own = HEIGHT - MARGIN_BLOCKS - KNOWN as u32;

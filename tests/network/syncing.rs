@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cairn::p2p::Config;
+use cairn::primitives::height::Height;
 use cairn::sim::units::Latency;
 use cairn::sim::{NetworkConditions, Sim};
 
@@ -48,7 +49,7 @@ fn a_late_joiner_syncs_from_several_while_the_chain_grows() {
         let node = sim.node(newcomer).unwrap();
         let busy = node.peers(sim.now()).iter().filter(|peer| !peer.in_flight.is_empty()).count();
         busiest = busiest.max(busy);
-        node.chain().tip().height >= 600
+        node.chain().tip().height >= Height::from_u32(600)
     });
     assert!(synced);
     assert!(busiest >= 3, "bodies were asked from {busiest} peers at once");

@@ -245,7 +245,7 @@ fn kill_over_and_over(count: u32, seed: u64, rng: &mut ChaCha20Rng, totals: &mut
         assert!(chain.entry(&last).is_some_and(|entry| entry.has_body()), "seed {seed}: kill {kill} lost {last}");
         totals.left_behind += u32::from(!chain.is_on_best_chain(&chain.entry(&last).unwrap()));
         println!("kill {kill}: height {}, {} headers, {} coins", report.height, report.headers, report.coins);
-        (last, height) = (chain.tip().hash, report.height);
+        (last, height) = (chain.tip().hash, report.height.as_u32());
         branches = report.headers - u64::from(height) - 1;
     }
     totals.blocks += u64::from(height);

@@ -40,9 +40,9 @@ async fn blocks_to_order() {
     let handle = node.handle();
     let hashes = generate(handle, PAYEE, 60, u64::MAX).await.expect("blocks");
     assert_eq!(hashes.len(), 60);
-    assert_eq!(handle.tip().borrow().height, 60);
+    assert_eq!(handle.tip().borrow().height, Height::from_u32(60));
     for (height, hash) in (1..).zip(&hashes) {
-        assert_eq!(handle.db().hash_at(height).expect("readable"), Some(*hash));
+        assert_eq!(handle.db().hash_at(Height::from_u32(height)).expect("readable"), Some(*hash));
     }
     assert_eq!(
         handle.db().address_coins(&PAYEE, None, 1000).expect("readable").len(),
@@ -60,7 +60,7 @@ async fn blocks_to_order_where_they_take_a_while() {
     let (node, _dir) = start(params(Some(Bits(0x1f00_ffff)), &PAYEE)).await;
     let handle = node.handle();
     assert_eq!(generate(handle, PAYEE, 3, u64::MAX).await.expect("blocks").len(), 3);
-    assert_eq!(handle.tip().borrow().height, 3);
+    assert_eq!(handle.tip().borrow().height, Height::from_u32(3));
     assert!(generate(handle, PAYEE, u32::MAX as usize, 1 << 18).await.expect("some blocks").len() < 1000);
     node.stop().await.expect("a clean end");
 }
@@ -72,7 +72,7 @@ async fn mining_while_told_to() {
     assert_eq!((handle.miner().status().threads, handle.miner().status().payee), (0, None));
     handle.miner().set(Some(PAYEE), 2);
     let mut tip = handle.tip();
-    tip.wait_for(|tip| tip.height >= 3).await.expect("the node lives");
+    tip.wait_for(|tip| tip.height >= Height::from_u32(3)).await.expect("the node lives");
     let status = handle.miner().status();
     assert_eq!((status.threads, status.payee), (2, Some(PAYEE)));
     let other = PublicKey([8; 32]);
@@ -112,7 +112,7 @@ async fn payments_are_mined_with_their_fees() {
     handle.command(|reply| Command::SubmitTransaction(tx, reply)).await.expect("the node lives").expect("a payment");
     generate(handle, PAYEE, 2, u64::MAX).await.expect("blocks");
     let location = handle.db().tx_location(&txid).expect("readable").expect("mined");
-    assert_eq!((location.height, location.position), (1, 1));
+    assert_eq!((location.height, location.position), (Height::from_u32(1), 1));
     let coins = handle.db().address_coins(&PAYEE, None, 10).expect("readable");
     let values: BTreeSet<_> = coins.iter().map(|(_, coin)| coin.output.value).collect();
     assert_eq!(values, BTreeSet::from([params.subsidy, params.subsidy.saturating_add(Amount::from_grains(10_000))]));

@@ -121,7 +121,7 @@ async fn a_late_node_syncs_and_then_both_relay() {
     let tip = mine(miner.handle(), 1).await;
     reaches(late.handle(), tip).await;
     let (_, block, height) = late.handle().db().transaction(&txid).unwrap().expect("it was mined");
-    assert_eq!((block, height), (tip, 32));
+    assert_eq!((block, height), (tip, Height::from_u32(32)));
 
     let totals = [miner.handle().network_totals(), late.handle().network_totals()];
     assert!(totals.iter().all(|totals| totals.received.bytes > 0 && totals.sent.bytes > 0), "{totals:?}");
@@ -131,7 +131,7 @@ async fn a_late_node_syncs_and_then_both_relay() {
 
 /// Spends the coinbase of block 1, which has matured.
 async fn payment(handle: &Handle) -> Transaction {
-    let hash = handle.db().hash_at(1).unwrap().expect("block 1 is there");
+    let hash = handle.db().hash_at(Height::from_u32(1)).unwrap().expect("block 1 is there");
     let block = handle.db().block(&hash).unwrap().expect("its body too");
     let coinbase = &block.transactions[0];
     let spent = coinbase.outputs[0].clone();
@@ -246,7 +246,7 @@ async fn a_node_is_known_by_its_key() {
     mine(node.handle(), 1).await;
     let short = Duration::from_millis(1_500);
     let mut tip = other.handle().tip();
-    assert!(tokio::time::timeout(short, tip.wait_for(|tip| tip.height == 1)).await.is_err());
+    assert!(tokio::time::timeout(short, tip.wait_for(|tip| tip.height == Height::from_u32(1))).await.is_err());
     stop(other).await;
     stop(node).await;
 
@@ -356,6 +356,6 @@ async fn a_node_mines_when_told_to() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(Config { mine: Some(key().public_key()), ..config(dir.path()) }).await;
     let mut tip = node.handle().tip();
-    within(tip.wait_for(|tip| tip.height >= 5)).await.unwrap();
+    within(tip.wait_for(|tip| tip.height >= Height::from_u32(5))).await.unwrap();
     stop(node).await;
 }

@@ -110,7 +110,7 @@ impl Place {
 
     fn tip(&self) -> (u32, BlockHash) {
         let tip = *self.handle().tip().borrow();
-        (tip.height, tip.hash)
+        (tip.height.as_u32(), tip.hash)
     }
 
     /// Has a miner mine until the tip is its own.

@@ -9,6 +9,7 @@ use super::{Busy, Figure, shortest};
 use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::primitives::block::Block;
+use crate::primitives::height::Height;
 use crate::primitives::keys::SignatureCheck;
 use crate::primitives::time::UnixTime;
 use crate::runtime::process;
@@ -170,7 +171,7 @@ fn lengths() -> anyhow::Result<Vec<Figure>> {
     let mut figures: Vec<Figure> = Vec::new();
     for length in LENGTHS {
         let mut chain = open(&fixture.params, dir.path())?;
-        while chain.tip().height < length {
+        while chain.tip().height < Height::from_u32(length) {
             let block = fixture.pay(0);
             accept(&mut chain, block, false)?;
         }

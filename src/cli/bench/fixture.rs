@@ -42,7 +42,7 @@ pub(super) struct Fixture {
     coins: VecDeque<Spendable>,
     range: mmr::Range,
     tip: Header,
-    height: u32,
+    height: Height,
 }
 
 impl Fixture {
@@ -70,7 +70,7 @@ impl Fixture {
             coins,
             range: mmr::Range::default(),
             tip: genesis,
-            height: 0,
+            height: Height::GENESIS,
         };
         fixture.range.push(mmr::Node::leaf(genesis.hash(), fixture.params.genesis_target.work()));
         fixture
@@ -116,15 +116,15 @@ impl Fixture {
 
     /// The next block, of transactions without fees.
     fn block(&mut self, mut transactions: Vec<Transaction>) -> Block {
-        let height = self.height + 1;
+        let height = self.height.next();
         let coinbase = Transaction {
             version: 1,
             inputs: Vec::new(),
             outputs: vec![
-                Output::pay(self.keys[0].public_key(), self.params.subsidy_at(Height::from_u32(height))),
+                Output::pay(self.keys[0].public_key(), self.params.subsidy_at(height)),
                 Output::data(self.range.root().as_bytes().to_vec()),
             ],
-            lock_height: Height::from_u32(height),
+            lock_height: height,
         };
         transactions.insert(0, coinbase);
         let header = Header {
@@ -191,6 +191,6 @@ mod tests {
             let update = chain.accept_block(block, UnixTime::from_secs(now), &|_| false).unwrap();
             assert_eq!(update.connected.len(), 1);
         }
-        assert_eq!((fixture.coins(), chain.tip().height), (12, 3));
+        assert_eq!((fixture.coins(), chain.tip().height), (12, Height::from_u32(3)));
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::fixture::Scratch;
 use crate::consensus::params::Params;
 use crate::p2p::Command;
+use crate::primitives::height::Height;
 use crate::rpc::auth;
 use crate::rpc::{self, RpcServer};
 use crate::runtime::{self, Handle, Running};
@@ -56,7 +57,7 @@ impl Node {
     }
 
     /// Returns when the node's best chain has come to `height`.
-    pub(super) async fn reached(&self, height: u32) -> anyhow::Result<()> {
+    pub(super) async fn reached(&self, height: Height) -> anyhow::Result<()> {
         let mut tip = self.handle().tip();
         timeout(TIMEOUT, tip.wait_for(|tip| tip.height >= height)).await.context("the chain does not grow")??;
         Ok(())
@@ -169,7 +170,7 @@ mod tests {
         }
         let second = Node::start(&chain.params).await.unwrap();
         second.connect(&first).await.unwrap();
-        second.reached(2).await.unwrap();
+        second.reached(Height::from_u32(2)).await.unwrap();
         let mut caller = second.caller().await.unwrap();
         let answer = caller.send(&call("getblockhash", &[json!(2)])).await.unwrap();
         assert_eq!(answer.trim_ascii_end(), format!(r#"{{"jsonrpc":"2.0","result":"{hash}","id":1}}"#).as_bytes());

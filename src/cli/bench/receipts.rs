@@ -82,34 +82,27 @@ impl Proved {
         Ok(tail)
     }
 
-    fn receipt(&self, height: u32, evidence: Evidence) -> anyhow::Result<Receipt> {
+    fn receipt(&self, height: Height, evidence: Evidence) -> anyhow::Result<Receipt> {
         let (transaction, branch) = self.coinbase(height);
         let tip = self.headers[self.headers.len() - 1].hash();
-        Ok(Receipt {
-            network: self.fixture.params.genesis_hash,
-            transaction,
-            branch,
-            height: Height::from_u32(height),
-            evidence,
-            tip,
-        })
+        Ok(Receipt { network: self.fixture.params.genesis_hash, transaction, branch, height, evidence, tip })
     }
 
-    fn coinbase(&self, height: u32) -> (Transaction, Branch) {
-        let coinbase = self.coinbases[height as usize].clone();
+    fn coinbase(&self, height: Height) -> (Transaction, Branch) {
+        let coinbase = self.coinbases[height.as_usize()].clone();
         let branch = Branch::new(vec![coinbase.txid()], 0).expect("a block of one transaction has the first");
         (coinbase, branch)
     }
 
-    fn succinct(&self, tip: u32, height: u32) -> Evidence {
+    fn succinct(&self, tip: Height, height: Height) -> Evidence {
         let proof: Result<_, Infallible> = prove(
             &Source {
                 node: &|number| Ok(self.nodes[number as usize]),
                 header: &|height| Ok(self.headers[height.as_usize()]),
-                coinbase: &|height| Ok(self.coinbase(height.as_u32())),
+                coinbase: &|height| Ok(self.coinbase(height)),
             },
-            Height::from_u32(tip),
-            Height::from_u32(height),
+            tip,
+            height,
         );
         let Ok(proof) = proof;
         Evidence::Succinct(proof)
@@ -117,11 +110,11 @@ impl Proved {
 
     /// Receipts of all shapes for a block of the chain as long as it is.
     fn receipts(&mut self) -> anyhow::Result<Vec<Figure>> {
-        let length = self.headers.len() as u32 - 1;
-        let height = length - DEPTH;
+        let tip = Height::from_u32(self.headers.len() as u32 - 1);
+        let height = tip.saturating_sub(DEPTH);
         let mut receipts = vec![
             ("all headers", self.receipt(height, Evidence::Headers(self.headers[1..].to_vec()))?, None),
-            ("succinct", self.receipt(height, self.succinct(length, height))?, None),
+            ("succinct", self.receipt(height, self.succinct(tip, height))?, None),
         ];
         let checkpoint = self.followed()?.checkpoint();
         if let Some(held) = self.held.replace(checkpoint) {
@@ -140,15 +133,15 @@ impl Proved {
                     UnixTime::from_secs(u64::MAX),
                 )?)
             };
-            ensure!(verify()?.height == Height::from_u32(height), "the receipt is for another block");
+            ensure!(verify()?.height == height, "the receipt is for another block");
             let times = shortest(
                 ROUNDS,
                 &mut [Box::new(|| drop(black_box(verify()))), Box::new(|| drop(black_box(self.followed())))],
             );
             let millis = |time: Duration| time.as_secs_f64() * 1e3;
-            let name = |what| format!("{shape}, {length} blocks, {what}");
+            let name = |what| format!("{shape}, {tip} blocks, {what}");
             figures.push(Figure::cost(name("checked"), millis(times[0]), "ms", millis(times[1])));
-            figures.push(Figure::cost(name("size"), bytes.len() as f64 / 1e3, "kB", f64::from(length) * 0.08));
+            figures.push(Figure::cost(name("size"), bytes.len() as f64 / 1e3, "kB", f64::from(tip.as_u32()) * 0.08));
         }
         Ok(figures)
     }
@@ -167,7 +160,7 @@ impl Proved {
         };
         drop(extend(Some(path.as_path()))?);
         let length = self.headers.len() - 1;
-        ensure!(Headers::open(Arc::clone(params), Some(&path))?.height() as usize == length, "the file is short");
+        ensure!(Headers::open(Arc::clone(params), Some(&path))?.height().as_usize() == length, "the file is short");
         let times = shortest(
             ROUNDS,
             &mut [

@@ -16,6 +16,7 @@ use crate::p2p::Command;
 use crate::p2p::message::MAX_HEADERS;
 use crate::primitives::address;
 use crate::primitives::block::Block;
+use crate::primitives::height::Height;
 use crate::primitives::keys::{self, SecretKey};
 use crate::primitives::time::UnixTime;
 use crate::storage::SledStore;
@@ -50,7 +51,7 @@ async fn empty_blocks() -> anyhow::Result<Vec<Figure>> {
     let first = Node::start(&params).await?;
     let payee = address::encode(&params.address_prefix, &SecretKey::from_seed([7; 32]).public_key());
     let made = first.answer_all(1, &[node::call("generatetoaddress", &[json!(EMPTY_BLOCKS), json!(payee)])]).await?;
-    let fetched = fetch(&params, &first, EMPTY_BLOCKS).await?;
+    let fetched = fetch(&params, &first, Height::from_u32(EMPTY_BLOCKS)).await?;
     first.stop().await?;
     let figure = |what: &str, took: Duration, reference| {
         Figure::cost(format!("{EMPTY_BLOCKS} empty blocks {what}"), took.as_secs_f64(), "s", reference)
@@ -59,7 +60,7 @@ async fn empty_blocks() -> anyhow::Result<Vec<Figure>> {
 }
 
 /// How long a new node takes to have all blocks of another, from when it dials that.
-async fn fetch(params: &Arc<Params>, from: &Node, height: u32) -> anyhow::Result<Duration> {
+async fn fetch(params: &Arc<Params>, from: &Node, height: Height) -> anyhow::Result<Duration> {
     let node = Node::start(params).await?;
     let start = Instant::now();
     node.connect(from).await?;
@@ -86,7 +87,7 @@ async fn full_blocks() -> anyhow::Result<Vec<Figure>> {
     }
     let told = payments / start.elapsed().as_secs_f64();
     let busy = Busy::start()?;
-    let fetched = payments / fetch(&params, &first, FULL_BLOCKS).await?.as_secs_f64();
+    let fetched = payments / fetch(&params, &first, Height::from_u32(FULL_BLOCKS)).await?.as_secs_f64();
     let busy = busy.figure()?;
     first.stop().await?;
     let name = |what| format!("{FULL_BLOCKS} blocks of {PAYMENTS} payments {what}");

@@ -20,6 +20,7 @@ use crate::p2p::kad::NodeId;
 use crate::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use crate::p2p::{Config, Direction, Input, Node, Now, Output, PeerId, Protocol};
 use crate::primitives::block::Block;
+use crate::primitives::height::Height;
 use crate::primitives::keys::{SecretKey, SignatureCheck};
 use crate::primitives::target::Work;
 use crate::primitives::time::{MonoTime, UnixTime};
@@ -96,7 +97,7 @@ impl Scene {
             version: PROTOCOL_VERSION,
             genesis,
             services: SERVICE_FULL,
-            tip: TipClaim { height: 0, hash: genesis, work: Work::ZERO },
+            tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
             listen_port: 0,
             user_agent: String::new(),
         };
@@ -173,7 +174,7 @@ fn accepted(scene: &Scene) -> anyhow::Result<[Figure; 2]> {
             // What was pushed on is connected in the next call.
             let told = bench.after(POLL_INTERVAL);
             *shortest = start.elapsed().min(*shortest);
-            ensure!(bench.node.tip().0 == 1, "the block does not become the tip");
+            ensure!(bench.node.tip().0 == Height::from_u32(1), "the block does not become the tip");
             drop((pushed, told));
         }
         let dir = Scratch::new()?;

@@ -73,6 +73,6 @@ pub(super) fn history_json(found: &Found, confirmations: u32, state: &State) -> 
         "height": found.place.height,
         "time": found.time,
         "confirmations": confirmations,
-        "headers": state.height.saturating_sub(found.place.height) + 1,
+        "headers": state.height.next().blocks_since(found.place.height),
     })
 }

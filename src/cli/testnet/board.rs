@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::cli::console::Console;
 use crate::primitives::amount::counted;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 
 /// Interval of lines without a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -17,7 +18,7 @@ pub struct Row {
     /// `node-1`…
     pub name: String,
     /// Of its best chain.
-    pub height: u32,
+    pub height: Height,
     /// The end of its best chain.
     pub tip: BlockHash,
     /// Its connections with other nodes.
@@ -139,7 +140,7 @@ mod tests {
 
     fn row(name: &str, hash_rate: Option<f64>) -> Row {
         let (tip, rpc) = (BlockHash::ZERO, "http://127.0.0.1:7332".to_owned());
-        Row { name: name.to_owned(), height: 12, tip, peers: 3, mempool: 1, hash_rate, rpc }
+        Row { name: name.to_owned(), height: Height::from_u32(12), tip, peers: 3, mempool: 1, hash_rate, rpc }
     }
 
     #[test]

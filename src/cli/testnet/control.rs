@@ -13,6 +13,7 @@ use super::setup::{ADDRESS_PREFIX, Layout};
 use crate::cli::client::call;
 use crate::primitives::address;
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::rpc::client::{Client, ClientConfig, ClientError};
 use crate::wallet::Wallet;
 
@@ -28,7 +29,7 @@ const HASHES_PER_CALL: u64 = 4_000_000;
 pub struct Tip {
     /// Blocks below it, genesis included.
     #[serde(alias = "blocks")]
-    pub height: u32,
+    pub height: Height,
     /// The hash of its header.
     #[serde(alias = "bestblockhash")]
     pub hash: BlockHash,

@@ -50,7 +50,7 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     let fork = control.while_quiet(|| fork(&control, layout, args.depth, &bar));
     bar.finish_and_clear();
     let Fork { base, old, new } = fork?;
-    let depth = old.height - base.height;
+    let depth = old.height.blocks_since(base.height);
     let agreement = format!("a reorganisation of depth {depth}; all {} nodes agree", control.len());
     common.print_done(
         format_args!("{agreement} on {} at height {}", new.hash, new.height),
@@ -82,7 +82,7 @@ fn fork(control: &Control, layout: &Layout, depth: u32, bar: &ProgressBar) -> an
         }
         let old = control.agree(0..half)?;
         ensure!(
-            old.height == base.height + depth,
+            old.height == base.height.saturating_add(depth),
             "node-1 is at height {}, not {} further",
             old.height,
             counted(depth, "block")

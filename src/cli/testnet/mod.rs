@@ -31,6 +31,7 @@ use super::console::Console;
 use super::{Common, UsageError};
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::amount::counted;
+use crate::primitives::height::Height;
 
 /// Refresh interval.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -67,7 +68,7 @@ pub struct Args {
     seed: Option<u64>,
     /// Stop, with exit code 0, once every node's chain is this high
     #[arg(long, env = "CAIRN_UNTIL_HEIGHT", value_name = "HEIGHT")]
-    until_height: Option<u32>,
+    until_height: Option<Height>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -209,7 +210,7 @@ async fn watch(
     network: &Network,
     stdout: &Console,
     introduction: anyhow::Result<String>,
-    until_height: Option<u32>,
+    until_height: Option<Height>,
     json: bool,
 ) -> anyhow::Result<()> {
     let introduction = introduction?;

@@ -18,6 +18,7 @@ use crate::primitives::amount::counted;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::rpc::client::{Client, ClientError};
 use crate::runtime::STORE_DIR;
 use crate::storage::archive::Writer;
@@ -64,15 +65,15 @@ impl Source {
         const PAGE: usize = 2_000;
         let mut hashes: Vec<BlockHash> = Vec::new();
         loop {
-            let height = hashes.len() as u32 + 1;
+            let last = Height::from_u32(hashes.len() as u32);
             match self {
-                Self::Stopped(db) => match db.hash_at(height)? {
+                Self::Stopped(db) => match db.hash_at(last.next())? {
                     Some(hash) => hashes.push(hash),
                     None => return Ok(hashes),
                 },
                 Self::Running(client) => {
                     // From the last that is known, or genesis: there is always one.
-                    let text: String = call(client, "getheaders", &[json!(height - 1), json!(PAGE)])?;
+                    let text: String = call(client, "getheaders", &[json!(last), json!(PAGE)])?;
                     let bytes = hex::decode(text).context("getheaders did not answer hex")?;
                     let headers = bytes.chunks(Header::LEN).map(codec::decode::<Header>);
                     let headers = headers.collect::<Result<Vec<Header>, _>>()?;

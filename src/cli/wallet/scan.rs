@@ -12,6 +12,7 @@ use crate::cli::client::{ClientArgs, call};
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::counted;
+use crate::primitives::height::Height;
 use crate::wallet::mnemonic::Account;
 
 /// Most addresses scanned, as many as the file has room for: a node that reports all of them as used must not keep the
@@ -35,7 +36,7 @@ pub struct Scan {
     /// Addresses up to the last used one, which are handed out again.
     pub used: u32,
     /// The height of the node's chain at the time.
-    height: u32,
+    height: Height,
 }
 
 impl fmt::Display for Scan {

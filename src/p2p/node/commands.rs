@@ -17,6 +17,7 @@ use crate::p2p::kad::{NodeId, Table};
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 
@@ -174,8 +175,16 @@ impl Node {
                     services: hello.map_or(0, |hello| hello.services),
                     user_agent: hello.map_or_else(String::new, |hello| printable(&hello.user_agent)),
                     start_tip: hello.map(|hello| hello.tip),
-                    synced_headers: self.protocols.sync.best(id, &self.chain).map_or(0, |entry| entry.height),
-                    synced_blocks: self.protocols.sync.common_height(id, &self.chain.tip(), &self.chain).unwrap_or(0),
+                    synced_headers: self
+                        .protocols
+                        .sync
+                        .best(id, &self.chain)
+                        .map_or(Height::GENESIS, |entry| entry.height),
+                    synced_blocks: self
+                        .protocols
+                        .sync
+                        .common_height(id, &self.chain.tip(), &self.chain)
+                        .unwrap_or(Height::GENESIS),
                     in_flight: self.protocols.download.in_flight(id),
                     ping: self.peering.pings.last_round_trip(id),
                     min_ping: self.peering.pings.min_round_trip(id),

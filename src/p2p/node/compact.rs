@@ -50,7 +50,7 @@ impl Node {
         }
         let tip = self.chain.tip();
         // Unsolicited, only a better tip is accepted, and from a peer that was not asked to push only its header.
-        let leads = entry.work > tip.work && entry.height <= tip.height + MAX_AHEAD;
+        let leads = entry.work > tip.work && entry.height <= tip.height.saturating_add(MAX_AHEAD);
         let is_welcome = is_asked || leads && self.protocols.blocks.pushers().contains(&id);
         if is_here || entry.is_invalid() || !is_welcome {
             return;

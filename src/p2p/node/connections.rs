@@ -16,6 +16,7 @@ use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, TipClaim};
 use crate::p2p::peers::Peer;
+use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 
 impl Node {
@@ -105,7 +106,7 @@ impl Node {
         // A feeler disconnects soon, so do not advertise blocks.
         let (services, tip) = match self.peering.peers.get(peer) {
             Some(peer) if peer.brief && peer.direction == Direction::Outbound => {
-                (SERVICE_BRIEF, TipClaim { height: 0, hash: genesis, work: Work::ZERO })
+                (SERVICE_BRIEF, TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO })
             }
             _ => (SERVICE_FULL, TipClaim { height: tip.height, hash: tip.hash, work: tip.work }),
         };

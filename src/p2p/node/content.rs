@@ -17,6 +17,7 @@ use crate::p2p::sync::MAX_ANNOUNCED;
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::tx::{HashedTransaction, Transaction};
 
 /// Requested blocks from which on new tips are announced only at intervals: in the initial synchronisation peers need
@@ -226,7 +227,7 @@ impl Node {
         let progress = self.mempool.update(update, &self.chain, now.unix);
         self.progressed(now, &progress);
         self.refused.clear();
-        let height = |hash: &BlockHash| self.chain.entry(hash).map_or(0, |entry| entry.height);
+        let height = |hash: &BlockHash| self.chain.entry(hash).map_or(Height::GENESIS, |entry| entry.height);
         for block in &update.disconnected {
             let hash = block.hash();
             self.out.event(Event::BlockDisconnected { hash, height: height(&hash) });
@@ -259,7 +260,9 @@ impl Node {
             let mut news: Vec<Header> = self
                 .chain
                 .branch(&tip)
-                .take_while(|entry| entry.height > 0 && !self.protocols.sync.knows(peer, entry, &self.chain))
+                .take_while(|entry| {
+                    entry.height > Height::GENESIS && !self.protocols.sync.knows(peer, entry, &self.chain)
+                })
                 .take(MAX_ANNOUNCED + 1)
                 .map(|entry| entry.header)
                 .collect();

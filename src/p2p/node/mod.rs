@@ -40,6 +40,7 @@ use crate::p2p::requests::Requests;
 use crate::p2p::serve::{Range, Server, Sources};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::meter;
 use crate::primitives::time::MonoTime;
 use crate::storage::StoreError;
@@ -119,7 +120,7 @@ impl Protocol for Node {
         self.protocols.budgets.left(now, peer)
     }
 
-    fn tip(&self) -> (u32, BlockHash) {
+    fn tip(&self) -> (Height, BlockHash) {
         let tip = self.chain.tip();
         (tip.height, tip.hash)
     }

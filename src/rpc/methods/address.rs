@@ -11,6 +11,7 @@ use crate::p2p::Node;
 use crate::primitives::address;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::Txid;
+use crate::primitives::height::Height;
 use crate::primitives::tx::OutPoint;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
@@ -126,8 +127,8 @@ impl FromJson<'_> for AfterEntry {
 }
 
 /// The height at which a coin can be spent.
-fn spendable_from(coin: &Coin, maturity: u32) -> u32 {
-    if coin.coinbase { coin.height.saturating_add(maturity).as_u32() } else { 0 }
+fn spendable_from(coin: &Coin, maturity: u32) -> Height {
+    if coin.coinbase { coin.height.saturating_add(maturity) } else { Height::GENESIS }
 }
 
 async fn get_address_balance(api: Api, args: Args) -> Outcome {
@@ -148,7 +149,7 @@ async fn get_address_balance(api: Api, args: Args) -> Outcome {
                 for (_, coin) in db.address_coins(&key, None, most + 1)? {
                     balance.coins += 1;
                     balance.balance = balance.balance.saturating_add(coin.output.value);
-                    if tip.height + 1 < spendable_from(&coin, maturity) {
+                    if tip.height.next() < spendable_from(&coin, maturity) {
                         balance.immature = balance.immature.saturating_add(coin.output.value);
                     }
                 }
@@ -177,7 +178,7 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
         vout: u32,
         value: Amount,
         /// Null while unconfirmed.
-        height: Option<u32>,
+        height: Option<Height>,
         confirmations: u32,
         coinbase: bool,
         /// Whether a transaction sent now may spend it.
@@ -197,15 +198,15 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
     let maturity = api.params().coinbase_maturity;
     let listing = move |node: &Node, _| {
         let mempool = node.mempool();
-        let next = tip.height + 1;
+        let next = tip.height.next();
         let confirmed = coins.iter().map(|(outpoint, coin)| {
             let spentby = mempool.spender(outpoint);
             Utxo {
                 txid: outpoint.txid,
                 vout: outpoint.index,
                 value: coin.output.value,
-                height: Some(coin.height.as_u32()),
-                confirmations: next.saturating_sub(coin.height.as_u32()),
+                height: Some(coin.height),
+                confirmations: next.blocks_since(coin.height),
                 coinbase: coin.coinbase,
                 spendable: spentby.is_none() && next >= spendable_from(coin, maturity),
                 spentby,
@@ -236,7 +237,7 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
     struct View {
         txid: Txid,
         /// Null while unconfirmed.
-        height: Option<u32>,
+        height: Option<Height>,
         /// Its place in the block.
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<u32>,
@@ -247,14 +248,14 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
         spent: Amount,
     }
     let key = api.key_of(args.get("address")?)?;
-    let from_height: u32 = args.get("from_height")?;
+    let from_height: Height = args.get("from_height")?;
     let count = bounded(&api, args.get("count")?)?;
     let newest_first: bool = args.get("newest_first")?;
     let after = args.get::<Option<AfterEntry>>("after")?.map(|AfterEntry(place)| place);
     let tree = api.tree_reader()?.clone();
     let reading = move |db: &Database, tip: &Entry| {
         let history = if newest_first {
-            let last = TxLocation { height: u32::MAX, position: u32::MAX };
+            let last = TxLocation { height: Height::MAX, position: u32::MAX };
             let mut history = db.address_history_back(&key, after.unwrap_or(last), count)?;
             history.retain(|entry| entry.height >= from_height);
             history
@@ -269,7 +270,7 @@ async fn get_address_history(api: Api, args: Args) -> Outcome {
             txid: entry.txid,
             height: Some(entry.height),
             position: Some(entry.position),
-            confirmations: (tip.height + 1).saturating_sub(entry.height),
+            confirmations: tip.height.next().blocks_since(entry.height),
             time: tree.entry_at(entry.height).map_or(0, |block| u64::from(block.header.time)),
             received: entry.received,
             spent: entry.spent,

@@ -166,8 +166,8 @@ async fn get_blockchain_info(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct Info {
         chain: String,
-        blocks: u32,
-        headers: u32,
+        blocks: Height,
+        headers: Height,
         bestblockhash: BlockHash,
         genesisblockhash: BlockHash,
         #[serde(flatten)]
@@ -194,7 +194,7 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         difficulty: DifficultyView::new(tip.header.bits),
         time: tip.header.time,
         mediantime: tree.median_time(&tip),
-        verificationprogress: (f64::from(tip.height + 1) / f64::from(best.height + 1)).min(1.0),
+        verificationprogress: (f64::from(tip.height.next().as_u32()) / f64::from(best.height.next().as_u32())).min(1.0),
         initialblockdownload: best.work > tip.work,
         chainwork: tip.work.to_string(),
         size_on_disk,
@@ -206,7 +206,7 @@ async fn get_blockchain_info(api: Api) -> Outcome {
 fn get_block_hash(api: &Api, args: &Args) -> Outcome {
     let height: i64 = args.get("height")?;
     let hash = match u32::try_from(height) {
-        Ok(height) => api.db().hash_at(height)?,
+        Ok(height) => api.db().hash_at(Height::from_u32(height))?,
         Err(_) => None,
     };
     hash.map(|hash| Reply::of(&hash)).ok_or_else(|| RpcError::invalid("Block height out of range"))
@@ -219,11 +219,11 @@ pub(super) fn entry(tree: &BlockTree, hash: &BlockHash) -> Result<Entry, RpcErro
 
 fn header_view(tree: &BlockTree, entry: &Entry) -> HeaderView {
     let in_chain = tree.is_on_best_chain(entry);
-    let next = if in_chain { tree.entry_at(entry.height + 1).map(|next| next.hash) } else { None };
+    let next = if in_chain { tree.entry_at(entry.height.next()).map(|next| next.hash) } else { None };
     let Header { version, previous, merkle_root, time, bits, nonce } = entry.header;
     HeaderView {
         hash: entry.hash,
-        confirmations: if in_chain { i64::from(tree.tip().height - entry.height) + 1 } else { -1 },
+        confirmations: if in_chain { i64::from(tree.tip().height.blocks_since(entry.height)) + 1 } else { -1 },
         height: entry.height,
         version,
         version_hex: format!("{version:08x}"),
@@ -234,7 +234,7 @@ fn header_view(tree: &BlockTree, entry: &Entry) -> HeaderView {
         difficulty: DifficultyView::new(bits),
         chainwork: entry.work.to_string(),
         transactions: entry.tx_count,
-        previous: (entry.height > 0).then_some(previous),
+        previous: (entry.height > Height::GENESIS).then_some(previous),
         next,
     }
 }
@@ -361,7 +361,7 @@ async fn get_block_filter(api: Api, args: Args) -> Outcome {
 async fn get_chain_tips(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct Tip {
-        height: u32,
+        height: Height,
         hash: BlockHash,
         branchlen: u32,
         status: &'static str,
@@ -385,7 +385,7 @@ fn get_deployment_info(api: &Api, args: &Args) -> Outcome {
     #[derive(Serialize)]
     struct Info {
         hash: BlockHash,
-        height: u32,
+        height: Height,
         deployments: BTreeMap<String, ()>,
     }
     let hash: Option<BlockHash> = args.get("blockhash")?;
@@ -398,7 +398,7 @@ fn get_index_info(api: &Api, args: &Args) -> Outcome {
     #[derive(Serialize)]
     struct Info {
         synced: bool,
-        best_block_height: u32,
+        best_block_height: Height,
     }
     let wanted: Option<&str> = args.get("index_name")?;
     let indexes = ["txindex", "addressindex", "basic block filter index"].into_iter();
@@ -436,7 +436,7 @@ async fn get_tx_out(api: Api, args: Args) -> Outcome {
             })
         };
         if let Some(coin) = chain.coin(&outpoint)? {
-            return Ok(view(&coin.output, (tip.height + 1).saturating_sub(coin.height.as_u32()), coin.coinbase));
+            return Ok(view(&coin.output, tip.height.next().blocks_since(coin.height), coin.coinbase));
         }
         let pending = mempool.get(&outpoint.txid).filter(|_| include_mempool);
         let output = pending.and_then(|entry| entry.tx.outputs.get(outpoint.index as usize));
@@ -449,7 +449,7 @@ async fn get_tx_out(api: Api, args: Args) -> Outcome {
 async fn get_tx_out_set_info(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct Info {
-        height: u32,
+        height: Height,
         bestblock: BlockHash,
         txouts: u64,
         /// Equal sets have equal digests.

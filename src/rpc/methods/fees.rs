@@ -20,6 +20,7 @@ use super::{Access, Method, Outcome};
 use crate::mempool::Entry;
 use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::RpcError;
@@ -88,7 +89,7 @@ async fn estimate_smart_fee(api: Api, args: Args) -> Outcome {
         .node(|node, _| {
             let (chain, mempool) = (node.chain(), node.mempool());
             // Genesis was not mined from a mempool.
-            let recent = chain.branch(&chain.tip()).take(WINDOW).filter(|entry| entry.height > 0);
+            let recent = chain.branch(&chain.tip()).take(WINDOW).filter(|entry| entry.height > Height::GENESIS);
             let recent: Vec<(BlockHash, u32)> = recent.map(|entry| (entry.hash, entry.tx_count)).collect();
             let confirmed: u64 = recent.iter().map(|(_, count)| u64::from(count.saturating_sub(1))).sum();
             let blocks: Vec<BlockHash> = recent.into_iter().map(|(hash, _)| hash).collect();

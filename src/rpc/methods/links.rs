@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{Access, Method, Outcome};
 use crate::p2p::{Direction, PeerId, PeerInfo};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -111,7 +112,7 @@ async fn get_links(api: Api) -> Outcome {
     struct NodeView {
         name: String,
         address: Option<SocketAddr>,
-        height: u32,
+        height: Height,
         tip: BlockHash,
         links: Vec<LinkView>,
     }

@@ -10,6 +10,7 @@ use crate::mempool::{Entry, Mempool};
 use crate::p2p::Node;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::Txid;
+use crate::primitives::height::Height;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -113,7 +114,7 @@ async fn get_mempool_info(api: Api) -> Outcome {
 struct EntryView {
     vsize: usize,
     time: u64,
-    height: u32,
+    height: Height,
     descendantcount: usize,
     descendantsize: usize,
     ancestorcount: usize,

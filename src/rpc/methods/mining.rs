@@ -10,6 +10,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
@@ -85,7 +86,7 @@ pub const METHODS: &[Method] = &[
 async fn get_mining_info(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct Info {
-        blocks: u32,
+        blocks: Height,
         #[serde(flatten)]
         difficulty: DifficultyView,
         networkhashps: f64,
@@ -102,7 +103,7 @@ async fn get_mining_info(api: Api) -> Outcome {
     }
     #[derive(Serialize)]
     struct Next {
-        height: u32,
+        height: Height,
         #[serde(flatten)]
         difficulty: DifficultyView,
     }
@@ -123,7 +124,7 @@ async fn get_mining_info(api: Api) -> Outcome {
         hashespersec: mining.hash_rate,
         blocksfound: mining.blocks_found,
         address,
-        next: Next { height: next.height.as_u32(), difficulty: DifficultyView::new(next.bits) },
+        next: Next { height: next.height, difficulty: DifficultyView::new(next.bits) },
         warnings: Vec::new(),
     }))
 }
@@ -131,7 +132,7 @@ async fn get_mining_info(api: Api) -> Outcome {
 /// Work of the `span` blocks up to `end`, over the time between the earliest and the latest of them and the one before.
 /// Genesis is left out: it may be much older than the first mined block.
 pub(in crate::rpc) fn hash_rate(tree: &BlockTree, end: &Entry, span: u32) -> f64 {
-    let first = end.height.saturating_sub(span).max(1);
+    let first = end.height.saturating_sub(span).max(Height::GENESIS.next());
     let Some(start) = tree.ancestor(end, first) else { return 0.0 };
     let times = tree.branch(end).take_while(|entry| entry.height >= first).map(|entry| entry.header.time);
     let (earliest, latest) = times.fold((u32::MAX, 0), |(least, most), time| (least.min(time), most.max(time)));
@@ -151,7 +152,7 @@ async fn get_network_hash_ps(api: Api, args: Args) -> Outcome {
     api.walk(move |tree| {
         let end = match height {
             -1 => Some(tree.tip()),
-            height => u32::try_from(height).ok().and_then(|height| tree.entry_at(height)),
+            height => u32::try_from(height).ok().and_then(|height| tree.entry_at(Height::from_u32(height))),
         };
         let end = end.ok_or_else(|| RpcError::invalid("Block does not exist at specified height"))?;
         Ok(Reply::of(&hash_rate(tree, &end, span)))

@@ -18,6 +18,7 @@ use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL};
 use crate::p2p::search::SEARCH_TIMEOUT;
 use crate::p2p::search::{Found, Outcome as Asked};
 use crate::p2p::{Command, Direction, Event, PeerId};
+use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
@@ -199,9 +200,9 @@ async fn get_peer_info(api: Api) -> Outcome {
         inbound: bool,
         connection_type: &'static str,
         startingheight: i64,
-        synced_headers: u32,
-        synced_blocks: u32,
-        inflight: Vec<u32>,
+        synced_headers: Height,
+        synced_blocks: Height,
+        inflight: Vec<Height>,
         /// Points of misbehaviour.
         score: u32,
     }
@@ -236,7 +237,7 @@ async fn get_peer_info(api: Api) -> Outcome {
                 (false, true) => "manual",
                 (false, false) => "outbound-full-relay",
             },
-            startingheight: peer.start_tip.map_or(-1, |tip| i64::from(tip.height)),
+            startingheight: peer.start_tip.map_or(-1, |tip| i64::from(tip.height.as_u32())),
             synced_headers: peer.synced_headers,
             synced_blocks: peer.synced_blocks,
             inflight: peer.in_flight,

@@ -1,5 +1,7 @@
 //! Proofs that a caller can check without trusting this node.
 
+use std::fmt::Display;
+
 use super::{Access, Method, Outcome};
 use crate::chain::BlockTree;
 use crate::primitives::hash::{BlockHash, Txid};
@@ -120,16 +122,16 @@ fn verify_tx_out_proof(api: &Api, args: &Args) -> Outcome {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
     /// All headers after this height.
-    HeadersAfter(u32),
+    HeadersAfter(Height),
     /// A sample of the headers, with the nodes that tie them to the tip.
     Sample,
 }
 
 async fn get_receipt(api: Api, args: Args) -> Outcome {
     let txid: Txid = args.get("txid")?;
-    let from: Option<u32> = args.get("from")?;
+    let from: Option<Height> = args.get("from")?;
     let shown = match (args.get::<&str>("evidence")?, from) {
-        ("headers", None) => Shown::HeadersAfter(0),
+        ("headers", None) => Shown::HeadersAfter(Height::GENESIS),
         ("headers", Some(height)) => Shown::HeadersAfter(height),
         ("succinct", None) => Shown::Sample,
         ("succinct", Some(_)) => return Err(RpcError::invalid("from: a sample begins nowhere; leave it out")),
@@ -152,7 +154,7 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
                 return Err(RpcError::invalid(text));
             }
             Shown::HeadersAfter(from) => {
-                check_headers(&api, api.tip().height.saturating_sub(from))?;
+                check_headers(&api, api.tip().height.blocks_since(from))?;
                 let block = block.hash();
                 api.walk(move |tree| Ok(headers_after(tree, from, block, height))).await?
             }
@@ -167,52 +169,53 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
             continue;
         }
         let network = api.params().genesis_hash;
-        return api.reply(&Receipt { network, transaction, branch, height: Height::from_u32(height), evidence, tip });
+        return api.reply(&Receipt { network, transaction, branch, height, evidence, tip });
     }
     Err(RpcError::new(Code::Misc, "the chain is being reorganised; try again"))
 }
 
 /// The headers of the best chain after height `from` with the tip, or `None` if `block` is not at `height` of it.
-fn headers_after(tree: &BlockTree, from: u32, block: BlockHash, height: u32) -> Option<(Evidence, BlockHash)> {
+fn headers_after(tree: &BlockTree, from: Height, block: BlockHash, height: Height) -> Option<(Evidence, BlockHash)> {
     let start = tree.entry_at(from)?.hash;
     tree.entry_at(height).filter(|entry| entry.hash == block)?;
-    let headers = (from + 1..).map_while(|height| tree.entry_at(height)).map(|entry| entry.header).collect();
+    let above = from.next().through(tree.tip().height);
+    let headers = above.map_while(|height| tree.entry_at(height)).map(|entry| entry.header).collect();
     let evidence = match from {
-        0 => Evidence::Headers(headers),
-        height => Evidence::Since { height: Height::from_u32(height), hash: start, headers },
+        Height::GENESIS => Evidence::Headers(headers),
+        height => Evidence::Since { height, hash: start, headers },
     };
     Some((evidence, tree.tip().hash))
 }
 
 /// A sample of the best chain that shows `block` at `height`; `None` if the block is no longer there.
-async fn sample(api: &Api, height: u32, block: BlockHash) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
+async fn sample(api: &Api, height: Height, block: BlockHash) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
     api.read(move |db, tip| {
-        let missing = |what: &str, at: u64| db.corrupt(format!("{what} {at} of the best chain is missing"));
-        let hash_at = |at: u32| db.hash_at(at)?.ok_or_else(|| missing("block", at.into()));
-        let body = |at: u32| db.block(&hash_at(at)?)?.ok_or_else(|| missing("block", at.into()));
-        if tip.height == 0 {
+        let missing = |what: &str, at: &dyn Display| db.corrupt(format!("{what} {at} of the best chain is missing"));
+        let hash_at = |at: Height| db.hash_at(at)?.ok_or_else(|| missing("block", &at));
+        let body = |at: Height| db.block(&hash_at(at)?)?.ok_or_else(|| missing("block", &at));
+        if tip.height == Height::GENESIS {
             return Err(RpcError::invalid("evidence: there is nothing to sample before the first block is mined"));
         }
         if db.hash_at(height)? != Some(block) {
             return Ok(None);
         }
         let source = Source {
-            node: &|number| db.range_node(number)?.ok_or_else(|| missing("range node", number)),
-            header: &|at| db.header(&hash_at(at.as_u32())?)?.ok_or_else(|| missing("header", at.as_u32().into())),
+            node: &|number| db.range_node(number)?.ok_or_else(|| missing("range node", &number)),
+            header: &|at| db.header(&hash_at(at)?)?.ok_or_else(|| missing("header", &at)),
             coinbase: &|at| {
-                let block = body(at.as_u32())?;
+                let block = body(at)?;
                 let branch = Branch::new(block.txids(), 0);
-                block.transactions.into_iter().next().zip(branch).ok_or_else(|| missing("coinbase", at.as_u32().into()))
+                block.transactions.into_iter().next().zip(branch).ok_or_else(|| missing("coinbase", &at))
             },
         };
-        let proof = prove(&source, Height::from_u32(tip.height), Height::from_u32(height))?;
+        let proof = prove(&source, tip.height, height)?;
         Ok(Some((Evidence::Succinct(proof), tip.hash)))
     })
     .await
 }
 
 fn get_headers(api: &Api, args: &Args) -> Outcome {
-    let from: u32 = args.get("height")?;
+    let from: Height = args.get("height")?;
     let count: u32 = args.get("count")?;
     if count > MAX_HEADERS {
         return Err(RpcError::invalid(format!("count: at most {MAX_HEADERS}")));
@@ -221,7 +224,7 @@ fn get_headers(api: &Api, args: &Args) -> Outcome {
     if from > tree.tip().height {
         return Err(RpcError::invalid("Block height out of range"));
     }
-    let entries = (from..from.saturating_add(count)).map_while(|height| tree.entry_at(height));
+    let entries = from.until(from.saturating_add(count)).map_while(|height| tree.entry_at(height));
     let bytes: Vec<u8> = entries.flat_map(|entry| entry.header.to_bytes()).collect();
     Ok(Reply::hex(&bytes))
 }

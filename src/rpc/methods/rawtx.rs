@@ -11,6 +11,7 @@ use crate::p2p::{Command, Node};
 use crate::primitives::amount::{Amount, FeeRate, counted};
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::tx::Transaction;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
@@ -102,7 +103,7 @@ async fn get_raw_transaction(api: Api, args: Args) -> Outcome {
         #[serde(skip_serializing_if = "Option::is_none")]
         confirmations: Option<u32>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        height: Option<u32>,
+        height: Option<Height>,
         #[serde(skip_serializing_if = "Option::is_none")]
         time: Option<u32>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +126,7 @@ async fn get_raw_transaction(api: Api, args: Args) -> Outcome {
             let tree = api.tree()?;
             let entry = entry(&tree, &hash)?;
             let active = tree.is_on_best_chain(&entry);
-            let confirmations = if active { tree.tip().height - entry.height + 1 } else { 0 };
+            let confirmations = if active { tree.tip().height.blocks_since(entry.height) + 1 } else { 0 };
             Some((active, confirmations, entry.height, entry.header.time))
         }
     };

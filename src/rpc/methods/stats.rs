@@ -81,7 +81,7 @@ struct BlockStats {
     blockhash: BlockHash,
     /// At the 10th, 25th, 50th, 75th and 90th percentile of bytes.
     feerate_percentiles: [u64; 5],
-    height: u32,
+    height: Height,
     ins: usize,
     maxfee: u64,
     maxfeerate: u64,
@@ -133,7 +133,7 @@ impl BlockStats {
             payments.push(Payment::new(fee, tx.size()));
         }
         let mut gone = Growth::default();
-        spent.iter().for_each(|coin| gone.add(&coin.output, coin.height.as_u32(), coin.coinbase));
+        spent.iter().for_each(|coin| gone.add(&coin.output, coin.height, coin.coinbase));
         let mut sizes: Vec<u64> = payments.iter().map(|tx| tx.size).collect();
         fees.sort_unstable();
         sizes.sort_unstable();
@@ -177,7 +177,7 @@ impl BlockStats {
 #[derive(Clone, Copy)]
 struct Place {
     hash: BlockHash,
-    height: u32,
+    height: Height,
     median_time: u32,
     subsidy: Amount,
 }
@@ -225,8 +225,8 @@ struct Growth {
 }
 
 impl Growth {
-    fn add(&mut self, output: &Output, height: u32, coinbase: bool) {
-        let coin = Coin { output: output.clone(), height: Height::from_u32(height), coinbase };
+    fn add(&mut self, output: &Output, height: Height, coinbase: bool) {
+        let coin = Coin { output: output.clone(), height, coinbase };
         let bytes = (OUTPOINT_BYTES + codec::encoded_len(&coin)) as i64;
         self.outputs += 1;
         self.bytes += bytes;
@@ -251,7 +251,7 @@ async fn get_block_stats(api: Api, args: Args) -> Outcome {
             (Some(hash), _) => entry(&tree, &hash)?,
             (None, height) => at_height(&tree, height)?,
         };
-        let subsidy = api.params().subsidy_at(Height::from_u32(entry.height));
+        let subsidy = api.params().subsidy_at(entry.height);
         Place { hash: entry.hash, height: entry.height, median_time: tree.median_time(&entry), subsidy }
     };
     let stats = api
@@ -281,7 +281,7 @@ fn at_height(tree: &BlockTree, height: Option<i64>) -> Result<Entry, RpcError> {
     if height < 0 {
         return Err(RpcError::invalid(format!("Target block height {height} is negative")));
     }
-    let found = u32::try_from(height).ok().and_then(|height| tree.entry_at(height));
+    let found = u32::try_from(height).ok().and_then(|height| tree.entry_at(Height::from_u32(height)));
     let tip = tree.tip().height;
     found.ok_or_else(|| RpcError::invalid(format!("Target block height {height} after current tip {tip}")))
 }
@@ -292,7 +292,7 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
         time: u32,
         txcount: u64,
         window_final_block_hash: BlockHash,
-        window_final_block_height: u32,
+        window_final_block_height: Height,
         window_block_count: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         window_tx_count: Option<u64>,
@@ -310,7 +310,7 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
         if !tree.is_on_best_chain(&last) {
             return Err(RpcError::invalid("Block is not in main chain"));
         }
-        let most = last.height.saturating_sub(1);
+        let most = last.height.blocks_since(Height::GENESIS).saturating_sub(1);
         let window = match count {
             None => month.min(most),
             Some(count) => {
@@ -318,9 +318,9 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
                 u32::try_from(count).ok().filter(|count| *count == 0 || *count <= most).ok_or_else(wrong)?
             }
         };
-        let first = last.height - window;
-        let count_to = |height: u32| -> u64 {
-            let blocks = (0..=height).map_while(|height| tree.entry_at(height));
+        let first = last.height.saturating_sub(window);
+        let count_to = |height: Height| -> u64 {
+            let blocks = Height::GENESIS.through(height).map_while(|height| tree.entry_at(height));
             blocks.map(|entry| u64::from(entry.tx_count)).sum()
         };
         let (before, txcount) = (count_to(first), count_to(last.height));

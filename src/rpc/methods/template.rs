@@ -18,6 +18,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::target::Bits;
 use crate::primitives::tx::Transaction;
 use crate::rpc::Api;
@@ -289,7 +290,7 @@ struct TemplateView {
     sizelimit: u32,
     curtime: u32,
     bits: Bits,
-    height: u32,
+    height: Height,
 }
 
 #[derive(Serialize)]

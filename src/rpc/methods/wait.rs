@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Access, Method, Outcome};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::jsonrpc::Reply;
@@ -44,7 +45,7 @@ async fn wait_for_new_block(api: Api, args: Args) -> Outcome {
 }
 
 async fn wait_for_block_height(api: Api, args: Args) -> Outcome {
-    let height: u32 = args.get("height")?;
+    let height: Height = args.get("height")?;
     wait(&api, args.get("timeout")?, |tip| tip.height >= height).await
 }
 
@@ -53,7 +54,7 @@ async fn wait(api: &Api, timeout_millis: u64, good: impl Fn(&Tip) -> bool) -> Ou
     #[derive(Serialize)]
     struct Answer {
         hash: BlockHash,
-        height: u32,
+        height: Height,
     }
     let _place = api.waiting_place()?;
     let mut tip = api.handle.tip();

@@ -21,6 +21,7 @@ use super::byzantine::{self, GARBLED};
 use super::units::{Fault, Latency, Span};
 use super::{NetworkConditions, Sim, Traffic, generator};
 use crate::p2p::kad::Contact;
+use crate::primitives::height::Height;
 use crate::primitives::time::MonoTime;
 use crate::storage::StoreError;
 use payments::Payments;
@@ -188,9 +189,9 @@ pub struct Sample {
     /// Different tips that they have.
     pub tips: u64,
     /// The lowest of their tips.
-    pub lowest: u32,
+    pub lowest: Height,
     /// Height of the highest tip of an honest node.
-    pub highest: u32,
+    pub highest: Height,
     /// Blocks found so far.
     pub found: u64,
     /// Transactions in a mempool, in the mean.
@@ -421,8 +422,8 @@ impl<'a> Run<'a> {
             at: Span(self.now()),
             up,
             tips: tips.len() as u64,
-            lowest: heights().min().unwrap_or(0),
-            highest: heights().max().unwrap_or(0),
+            lowest: heights().min().unwrap_or_default(),
+            highest: heights().max().unwrap_or_default(),
             found: self.sim.found().iter().filter(|found| found.at >= self.start).count() as u64,
             mempool: super::summary::share(waiting as u64, up),
             messages: since.messages,

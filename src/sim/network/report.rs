@@ -13,6 +13,7 @@ use crate::p2p::frame::HEADER_BYTES;
 use crate::p2p::message::Kind;
 use crate::p2p::{Event, Reason};
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::time::MonoTime;
 use crate::sim::network::Attack;
 use crate::sim::summary::share;
@@ -62,7 +63,7 @@ pub struct NetworkReport {
     /// How long it took after the end until all honest nodes had one tip; `None` if they did not in time.
     pub settled: Option<Span>,
     /// Height of that tip.
-    pub height: u32,
+    pub height: Height,
     /// Safety violations of honest nodes; empty if all is well.
     pub violations: Vec<String>,
     /// Nodes whose chain was replayed from genesis and matched their store.
@@ -238,7 +239,7 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<Span>, before: &[Traffic]
             .collect(),
         hostile: setup.attack.map(|attack| hostile(sim, setup, attack)),
         settled,
-        height: reference.map_or(0, |chain| chain.tip().height),
+        height: reference.map_or(Height::GENESIS, |chain| chain.tip().height),
         violations,
         audited,
         healings: run.healings,

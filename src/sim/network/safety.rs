@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::p2p::Event;
 use crate::p2p::Node;
+use crate::primitives::height::Height;
 use crate::primitives::time::MonoTime;
 use crate::sim::Sim;
 
@@ -115,8 +116,8 @@ fn disagreement(a: &Node, b: &Node) -> u32 {
     let (a, b) = (a.chain(), b.chain());
     let lower = a.tip().height.min(b.tip().height);
     let hash = |chain: &crate::chain::Chain, height| chain.entry_at(height).map(|entry| entry.hash);
-    let common = (0..=lower).rev().find(|height| hash(a, *height) == hash(b, *height)).unwrap_or(0);
-    lower - common
+    let common = Height::GENESIS.through(lower).rev().find(|height| hash(a, *height) == hash(b, *height));
+    lower.blocks_since(common.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ impl Height {
     /// The first block's.
     pub const GENESIS: Self = Self(0);
 
+    /// The last there is.
+    pub const MAX: Self = Self(u32::MAX);
+
     /// The height `blocks` above genesis.
     pub const fn from_u32(blocks: u32) -> Self {
         Self(blocks)
@@ -98,6 +101,26 @@ impl std::fmt::Display for Height {
     }
 }
 
+/// Text that is not a height.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{got:?} is not a height: expected a whole number from 0 to {}", Height::MAX)]
+pub struct HeightParseError {
+    /// The text given, cut to 80 characters.
+    pub got: String,
+}
+
+/// Reads the number of blocks above genesis, in decimal.
+///
+/// # Errors
+/// [`HeightParseError`] on anything but a number that a height can be.
+impl std::str::FromStr for Height {
+    type Err = HeightParseError;
+
+    fn from_str(text: &str) -> Result<Self, HeightParseError> {
+        text.parse().map(Self).map_err(|_| HeightParseError { got: text.chars().take(80).collect() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,7 +128,7 @@ mod tests {
 
     #[test]
     fn heights_end_where_their_encoding_does() {
-        let (height, last) = (Height::from_u32(7), Height::from_u32(u32::MAX));
+        let (height, last) = (Height::from_u32(7), Height::MAX);
         assert_eq!((height.next(), last.next()), (Height::from_u32(8), last));
         assert_eq!((height.saturating_add(3), height.saturating_add(u32::MAX)), (Height::from_u32(10), last));
         assert_eq!((height.checked_add(3), last.checked_add(1)), (Some(Height::from_u32(10)), None));
@@ -116,8 +139,18 @@ mod tests {
     }
 
     #[test]
+    fn text_is_the_number_of_blocks() {
+        for height in [Height::GENESIS, Height::from_u32(840_000), Height::MAX] {
+            assert_eq!(height.to_string().parse(), Ok(height));
+        }
+        for text in ["", "-1", "1.5", "4294967296", "tip"] {
+            assert_eq!(text.parse::<Height>(), Err(HeightParseError { got: text.to_owned() }));
+        }
+    }
+
+    #[test]
     fn spans_of_heights_end_as_ranges_do() {
-        let (low, high, last) = (Height::from_u32(5), Height::from_u32(7), Height::from_u32(u32::MAX));
+        let (low, high, last) = (Height::from_u32(5), Height::from_u32(7), Height::MAX);
         assert_eq!(low.until(high).collect::<Vec<_>>(), [5, 6].map(Height::from_u32));
         assert_eq!(low.through(high).rev().collect::<Vec<_>>(), [7, 6, 5].map(Height::from_u32));
         assert_eq!((high.until(low).count(), high.through(low).count(), low.until(low).count()), (0, 0, 0));

@@ -6,6 +6,7 @@
 use cairn::chain::{self, Chain, TransferError};
 use cairn::primitives::block::Block;
 use cairn::primitives::codec;
+use cairn::primitives::height::Height;
 use cairn::storage::archive::{ArchiveError, Writer};
 use cairn_fuzz::{HEIGHT, Script, UNIX, blocks, fresh_chain, params, reseal, seed};
 use libfuzzer_sys::fuzz_target;
@@ -38,17 +39,17 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
 
     let mut exported = Vec::new();
     let genesis = params().genesis_hash;
-    let height = chain::export(chain.db(), &genesis, &mut exported, &mut |_| ()).expect("what is there can be read");
-    assert_eq!(height, tip.height);
+    let count = chain::export(chain.db(), &genesis, &mut exported, &mut |_| ()).expect("what is there can be read");
+    assert_eq!(Height::from_u32(count), tip.height);
     let mut copy = fresh_chain();
     let taken = import(&mut copy, &exported).expect("what was exported is valid");
-    assert_eq!((taken.new, taken.known), (height.into(), 0));
+    assert_eq!((taken.new, taken.known), (count.into(), 0));
     assert_eq!(copy.tip().hash, tip.hash);
     let again = import(&mut copy, &exported).expect("what is known does no harm");
-    assert_eq!((again.new, again.known), (0, height.into()));
+    assert_eq!((again.new, again.known), (0, count.into()));
 
     match outcome {
-        Ok(imported) => assert!(imported.new >= height.into()),
+        Ok(imported) => assert!(imported.new >= count.into()),
         Err(TransferError::Block { offset, .. }) => assert!(offset < bytes.len() as u64),
         Err(TransferError::Archive(ArchiveError::Io { .. })) | Err(TransferError::Store(_)) => {
             panic!("memory does not fail")

@@ -29,13 +29,17 @@ fn seeds() {
 fn transaction(n: u8) -> Transaction {
     let outpoint = OutPoint { txid: Txid::of(&[n]), index: n.into() };
     let input = Input { outpoint, signature: Signature::EMPTY };
-    Transaction { version: 1, inputs: vec![input], outputs: vec![Output::data(Vec::new())], lock_height: Height::GENESIS }
+    Transaction {
+        version: 1,
+        inputs: vec![input],
+        outputs: vec![Output::data(Vec::new())],
+        lock_height: Height::GENESIS,
+    }
 }
 
 type Pool = Vec<HashedTransaction>;
 
-static ALL: LazyLock<Pool> =
-    LazyLock::new(|| (0..=255).map(transaction).map(HashedTransaction::new).collect());
+static ALL: LazyLock<Pool> = LazyLock::new(|| (0..=255).map(transaction).map(HashedTransaction::new).collect());
 
 fuzz_target!(init: seeds(), |bytes: &[u8]| {
     let mut script = Script(bytes);

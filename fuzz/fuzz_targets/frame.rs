@@ -117,7 +117,7 @@ fn payload(kind: Kind, bytes: &[u8]) {
         Message::Headers(headers) => {
             let mut chain = HeaderTail::new(params());
             let taken = chain.extend(&headers, params()).map_or_else(|(taken, _)| taken, |()| headers.len());
-            assert_eq!(chain.height() as usize, taken);
+            assert_eq!(chain.height().as_usize(), taken);
         }
         Message::Proofs(answer) => {
             for proof in answer.proofs {

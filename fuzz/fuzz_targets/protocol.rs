@@ -13,6 +13,7 @@ use cairn::p2p::frame::{Decoder, Frame};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Kind, Message};
 use cairn::p2p::{Config, Direction, Input, Node, Output, PeerId, Protocol};
+use cairn::primitives::height::Height;
 use cairn::primitives::time::MonoTime;
 use cairn_fuzz::{Script, blocks, fresh_chain, fresh_pool, key, messages, now, params, seed};
 use libfuzzer_sys::fuzz_target;
@@ -71,13 +72,13 @@ fn client(script: Script) {
     let config = light::Config { peers: vec![(address(1), None)], outbound_target: 2, ..light::Config::default() };
     let mut light = Light::new(params().clone(), config, now(MonoTime::START)).expect("it keeps no file");
     light.ask(now(MonoTime::START), Question::Transaction(blocks()[4].txids()[2]));
-    light.watch(now(MonoTime::START), BTreeSet::from([key(2).public_key()]), 0, 1);
+    light.watch(now(MonoTime::START), BTreeSet::from([key(2).public_key()]), Height::GENESIS, 1);
     let mut driver = Driver::new(light);
     driver.run(script);
     let chain = driver.protocol.chain();
-    for height in 1..=chain.height() {
+    for (below, height) in Height::GENESIS.until(chain.height()).map(|below| (below, below.next())) {
         let header = chain.header(height).expect("it has all headers");
-        assert_eq!(Some(header.previous), chain.hash(height - 1));
+        assert_eq!(Some(header.previous), chain.hash(below));
         assert!(params().genesis_target.is_met_by(&header.hash()));
     }
     driver.protocol.take_notices();

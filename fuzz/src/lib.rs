@@ -4,6 +4,7 @@
 //! No first input is kept in the repository: each target writes its own before it runs, from the tests' data and from what
 //! honest nodes say.
 
+use cairn::primitives::height::Height;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -106,7 +107,7 @@ fn make_messages() -> Vec<Message> {
     let (params, blocks) = (params(), blocks());
     let tip = blocks[blocks.len() - 1].hash();
     let work = (0..=HEIGHT).fold(Work::ZERO, |sum, _| Work(sum.0 + params.genesis_target.work().0));
-    let claim = TipClaim { height: HEIGHT, hash: tip, work };
+    let claim = TipClaim { height: Height::from_u32(HEIGHT), hash: tip, work };
     let hello = |services| {
         let user_agent = "/fuzz:1/".to_owned();
         let genesis = params.genesis_hash;
@@ -126,12 +127,12 @@ fn make_messages() -> Vec<Message> {
     let txids = paying.txids();
     let filter = Filter::new(&paying.hash(), [b"one", b"two"]);
     let proof = TxProof {
-        height: 5,
+        height: Height::from_u32(5),
         block: paying.hash(),
         branch: Branch::new(txids.clone(), 2).expect("it has four transactions"),
         transaction: paying.transactions[2].clone(),
     };
-    let query = ProofQuery::Key { key: key(2).public_key(), from: TxLocation { height: 0, position: 0 } };
+    let query = ProofQuery::Key { key: key(2).public_key(), from: TxLocation { height: Height::GENESIS, position: 0 } };
     let mut messages = vec![
         hello(SERVICE_FULL),
         hello(0),
@@ -142,9 +143,9 @@ fn make_messages() -> Vec<Message> {
         Message::Ping(1),
         Message::Pong(1),
         Message::GetHeaders { locator: vec![params.genesis_hash], stop: BlockHash::ZERO },
-        Message::GetFilterHeaders { start_height: 1, stop: tip },
+        Message::GetFilterHeaders { start_height: Height::from_u32(1), stop: tip },
         Message::FilterHeaders { stop: tip, previous: FilterHeader::ZERO, hashes: vec![filter.hash(); 12] },
-        Message::GetFilters { start_height: 1, stop: tip },
+        Message::GetFilters { start_height: Height::from_u32(1), stop: tip },
         Message::Filters(vec![(paying.hash(), filter.as_bytes().to_vec())]),
         Message::GetProofs(ProofQuery::Transaction(txids[2])),
         Message::GetProofs(query),

@@ -556,7 +556,7 @@ impl<'a> Session<'a> {
             for notice in self.notices().await? {
                 match notice {
                     Notice::Payment(payment) => self.print_payment(&payment)?,
-                    Notice::Watched { height } => tracing::info!(%height, "followed"),
+                    Notice::Watched { height } => tracing::info!(height = height.as_u32(), "followed"),
                     Notice::Lied(peer, offence) => {
                         note(format_args!("warning: {peer} lied and is let go: it {offence}"));
                     }

@@ -343,7 +343,7 @@ impl Light {
     /// The best chain changed above `fork`.
     fn on_reorganisation(&mut self, fork: Height) {
         let (height, hash) = self.tip();
-        tracing::debug!(%height, %hash, %fork, "headers");
+        tracing::debug!(height = height.as_u32(), %hash, fork = fork.as_u32(), "headers");
         if let Some(watch) = &mut self.protocols.watch {
             watch.on_reorganisation(fork, &self.chain);
         }

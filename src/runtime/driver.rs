@@ -247,7 +247,7 @@ impl<P: Protocol> Driver<P> {
     fn event(&mut self, event: Event) {
         match &event {
             Event::TipChanged { hash, height } => {
-                info!(%height, %hash, "tip");
+                info!(height = height.as_u32(), %hash, "tip");
                 self.tip.send_replace(Tip { height: *height, hash: *hash });
             }
             Event::PeerConnected { peer, address, direction } => {

@@ -239,7 +239,7 @@ impl Work {
                 // The next block would probably fail too, so wait for the next interval.
                 return Ok(self.pause());
             }
-            info!(%height, %hash, "block found");
+            info!(height = height.as_u32(), %hash, "block found");
             // Its job is done, even if another branch is the best one.
             self.basis = None;
         }

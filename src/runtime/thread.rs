@@ -94,7 +94,7 @@ fn run<P: Protocol>(
             }
         };
         let (height, hash) = opened.0.tip();
-        info!(%height, %hash, "chain is ready");
+        info!(height = height.as_u32(), %hash, "chain is ready");
         tip.send_replace(Tip { height, hash });
         stage.send_replace(Stage::Running);
         let _ = ready.send(Ok(()));

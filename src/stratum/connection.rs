@@ -244,7 +244,7 @@ impl Connection {
         Ok(match rejection {
             None => {
                 self.meters.found_block();
-                tracing::info!(%height, %hash, "block found by a miner over Stratum");
+                tracing::info!(height = height.as_u32(), %hash, "block found by a miner over Stratum");
                 None
             }
             Some(rejection) => {

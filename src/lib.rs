@@ -28,17 +28,25 @@
 #![forbid(unsafe_code)]
 
 pub mod chain;
+#[cfg(feature = "node")]
 pub mod cli;
 pub mod light;
 pub mod mempool;
+#[cfg(feature = "node")]
 pub mod miner;
 pub mod p2p;
+#[cfg(feature = "node")]
 pub mod record;
+#[cfg(feature = "node")]
 pub mod rpc;
+#[cfg(feature = "node")]
 pub mod runtime;
+#[cfg(feature = "node")]
 pub mod sim;
 pub mod storage;
+#[cfg(feature = "node")]
 pub mod stratum;
+#[cfg(feature = "node")]
 pub mod wallet;
 
 pub use cairn_core::{consensus, primitives, receipt};

@@ -1,42 +1,29 @@
 //! An ordered key-value store with atomic batches, and the schema over it.
 //!
 //! [`Store`] knows bytes only and has two implementations; [`Database`] knows what the bytes mean. [`MemoryStore`] is
-//! for tests and simulations. [`SledStore`] collects commits in memory, and its own thread writes many of them
-//! together: small values packed into pages, which are sled's values, and large ones appended to a file. A journal
-//! makes each write atomic.
+//! for tests and simulations, `SledStore` for disks.
 
 pub mod archive;
-mod changes;
-mod copy;
 mod database;
-#[cfg(test)]
-mod format;
-mod journal;
-mod large;
+#[cfg(feature = "node")]
+mod disk;
 mod memory;
-mod pages;
+#[cfg(feature = "node")]
 pub mod private_file;
-mod repair;
 mod schema;
-mod sled;
-mod store;
-#[cfg(test)]
-mod tests;
-mod value;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 pub use self::database::{CoinStats, Counts, Database};
+#[cfg(feature = "node")]
+pub use self::disk::SledStore;
 pub use self::memory::MemoryStore;
 pub use self::schema::{BareHeader, HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
-pub use self::store::SledStore;
 
 #[cfg(test)]
 pub(crate) use self::schema::PEER_RECORDS_DIGEST;
 
-use self::changes::{Change, Log};
-use self::value::Stored;
 use crate::primitives::hash::BlockHash;
 
 /// Why the store failed. None of these is a peer's fault.
@@ -130,8 +117,20 @@ pub trait Store: Send + Sync {
 /// Changes to apply together. The last change to a key counts.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    log: Log,
-    len: usize,
+    /// Keys and values, one after the other.
+    bytes: Vec<u8>,
+    shapes: Vec<Shape>,
+}
+
+/// A change, but for the bytes of its key and value.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    /// Bytes of the key.
+    key: usize,
+    /// Bytes of the value; `None` if the key is removed.
+    value: Option<usize>,
+    /// Nothing was under this key before.
+    is_new: bool,
 }
 
 impl Batch {
@@ -152,13 +151,14 @@ impl Batch {
     }
 
     fn push(&mut self, key: &[u8], value: Option<&[u8]>, is_new: bool) {
-        self.log.push(&Change { key, value: value.map(Stored::Small), is_new });
-        self.len += 1;
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value.unwrap_or_default());
+        self.shapes.push(Shape { key: key.len(), value: value.map(<[u8]>::len), is_new });
     }
 
     /// Number of changes.
     pub fn len(&self) -> usize {
-        self.len
+        self.shapes.len()
     }
 
     /// The keys that are changed, in order.
@@ -168,14 +168,17 @@ impl Batch {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.shapes.is_empty()
     }
 
     /// The changes in order: a key, its value or `None` to remove it, and whether the key is new.
     fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>, bool)> {
-        self.log.iter().map(|Change { key, value, is_new }| match value {
-            Some(Stored::Small(value)) => (key, Some(value), is_new),
-            _ => (key, None, is_new),
+        let mut rest = &self.bytes[..];
+        self.shapes.iter().map(move |Shape { key, value, is_new }| {
+            let (key, after) = rest.split_at(*key);
+            let (bytes, after) = after.split_at(value.unwrap_or(0));
+            rest = after;
+            (key, value.map(|_| bytes), *is_new)
         })
     }
 }

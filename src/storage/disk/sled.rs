@@ -19,7 +19,8 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{StoreError, repair};
+use super::repair;
+use crate::storage::StoreError;
 
 /// Writes between two rounds of epoch collection: a thread that only writes never collects sled's garbage otherwise, and
 /// memory grows by gigabytes.

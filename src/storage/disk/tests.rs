@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::changes::{Change, Window};
-use super::store::Limits;
+use super::store::{Limits, SledStore};
 use super::value::{Stored, Value};
-use super::{Batch, SledStore, Store, StoreError, Visitor};
+use crate::storage::{Batch, Store, StoreError, Visitor};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 

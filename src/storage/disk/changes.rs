@@ -50,10 +50,6 @@ impl Log {
         at
     }
 
-    pub fn iter(&self) -> Changes<'_> {
-        Changes(&self.0)
-    }
-
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

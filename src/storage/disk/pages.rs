@@ -11,11 +11,11 @@
 //! An entry is the length of its key and of its value (both `u16`, little-endian), then both. Length [`LARGE`] stands for a
 //! value that is kept elsewhere: a [`Place`] follows.
 
-use super::StoreError;
 use super::changes::Change;
 use super::large::Place;
 use super::sled::Tree;
 use super::value::{Stored, Value};
+use crate::storage::StoreError;
 
 /// Names a page by the last key of its range.
 const UP_TO: u8 = b'p';

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::large::LargeValues;
 use super::sled::Tree;
-use super::{SledStore, StoreError};
+use super::store::SledStore;
+use crate::storage::StoreError;
 
 impl SledStore {
     /// Opens a copy of the database in `dir`, for reading, and returns where it was made: a private directory among the

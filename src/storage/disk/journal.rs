@@ -19,11 +19,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-use super::StoreError;
 use super::changes::Window;
 use super::large::{LargeValues, checksum};
 use super::pages;
 use super::sled::Tree;
+use crate::storage::StoreError;
 
 /// The file's name in the store's directory.
 const FILE: &str = "journal";

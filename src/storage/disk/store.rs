@@ -24,10 +24,10 @@ use super::changes::{Change, Window};
 use super::journal::Journal;
 use super::large::LargeValues;
 use super::pages;
-use super::schema::{META, SCHEMA_VERSION};
 use super::sled::Tree;
 use super::value::{Stored, Value};
-use super::{Batch, Store, StoreError, Visitor};
+use crate::storage::schema::{META, SCHEMA_VERSION};
+use crate::storage::{Batch, Store, StoreError, Visitor};
 
 /// How long a commit waits for others. A kill can lose the commits of this time and of the write.
 const LINGER: Duration = Duration::from_millis(500);

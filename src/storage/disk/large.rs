@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use siphasher::sip::SipHasher13;
 
-use super::StoreError;
+use crate::storage::StoreError;
 
 /// Where a value is, and a checksum of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

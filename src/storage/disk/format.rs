@@ -5,10 +5,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use super::schema::{FILES_DIGEST, HeaderRecord, HistoryEntry, SCHEMA_DIGEST, SCHEMA_VERSION, Status, TxLocation};
 use super::sled::Tree;
-use super::store::Limits;
-use super::{Batch, MemoryStore, SledStore, Store};
+use super::store::{Limits, SledStore};
 use crate::consensus::coins::Coin;
 use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
@@ -20,6 +18,10 @@ use crate::primitives::keys::{PublicKey, Signature};
 use crate::primitives::mmr;
 use crate::primitives::target::{Bits, Work};
 use crate::primitives::tx::{Input, Lock, OutPoint, Output, Transaction};
+use crate::storage::schema::{
+    FILES_DIGEST, HeaderRecord, HistoryEntry, SCHEMA_DIGEST, SCHEMA_VERSION, Status, TxLocation,
+};
+use crate::storage::{Batch, MemoryStore, Store};
 
 const OWNER: PublicKey = PublicKey([0x22; 32]);
 

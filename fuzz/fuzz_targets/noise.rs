@@ -5,7 +5,8 @@
 
 use std::sync::LazyLock;
 
-use cairn::runtime::noise::{HANDSHAKE_BYTES, Identity, MAX_PLAIN, MAX_RECORD, Session, TAG_BYTES, initiate, respond};
+use cairn::p2p::noise::{HANDSHAKE_BYTES, Identity, MAX_PLAIN, MAX_RECORD, Session, TAG_BYTES};
+use cairn::runtime::noise::{initiate, respond};
 use cairn_fuzz::{Script, seed};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};

@@ -34,6 +34,7 @@ pub mod lowwork;
 pub mod message;
 pub mod misbehaviour;
 mod node;
+pub mod noise;
 pub(crate) mod outbox;
 pub(crate) mod peering;
 pub(crate) mod peers;

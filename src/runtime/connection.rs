@@ -17,12 +17,12 @@ use tracing::debug;
 
 use super::chaos::{Chaos, FaultyLink};
 use super::config::SocketLimits;
-use super::noise::{MAX_PLAIN, Opener, RecordError, Sealer};
 use super::send_queue::{Parcel, SendQueue, SendQueueReader};
 use super::traffic::Meter;
 use crate::p2p::frame::{Decoder, Frame, FrameError};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
+use crate::p2p::noise::{MAX_PLAIN, Opener, RecordError, Sealer};
 use crate::p2p::{Direction, PeerId};
 
 /// Bytes asked of a socket at once.

@@ -12,12 +12,12 @@ use super::connection::Inbox;
 use super::error::{Failure, StartError};
 use super::link::{EVENT_BACKLOG, Link, MAX_WAITING_CALLS, Stage, Tip};
 use super::net::Net;
-use super::noise::Identity;
 use super::thread::{NodeThread, ThreadParts};
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::light::{self, Light};
 use crate::p2p::kad::NodeId;
+use crate::p2p::noise::Identity;
 use crate::primitives::height::Height;
 
 /// Addresses of one name that are dialled.
@@ -51,7 +51,7 @@ impl RunningLight {
             SocketLimits::default(),
             params.max_block_bytes,
             0,
-            Identity::random(),
+            Identity::from_secret(rand::random()),
         );
         let (calls, waiting_calls) = mpsc::channel(MAX_WAITING_CALLS);
         let events = broadcast::Sender::new(EVENT_BACKLOG);

@@ -17,10 +17,11 @@ use super::chaos::Chaos;
 use super::config::SocketLimits;
 use super::connection::{Connection, Faults, Inbox, Opened, SocketEvent};
 use super::lobby::Lobby;
-use super::noise::{self, HANDSHAKE_BYTES, HandshakeError, Identity, Session};
+use super::noise::{self, ConnectError};
 use super::send_queue::send_queue;
 use super::traffic::Traffic;
 use crate::p2p::kad::NodeId;
+use crate::p2p::noise::{HANDSHAKE_BYTES, HandshakeError, Identity, Session};
 use crate::p2p::{Direction, PeerId};
 
 /// Inbound connections beyond the protocol's own limit, so that it can still tell a surplus peer why it is refused.
@@ -115,7 +116,7 @@ impl Net {
         self.0.tasks.spawn(async move {
             let met = tokio::select! {
                 () = net.0.stop.cancelled() => return,
-                () = pending_handshake.evicted.cancelled() => Err(HandshakeError::Io(io::Error::other("another needs the room"))),
+                () = pending_handshake.evicted.cancelled() => Err(ConnectError::Io(io::Error::other("another needs the room"))),
                 met = net.accept_handshake(stream, address) => met,
             };
             drop(pending_handshake);
@@ -135,7 +136,7 @@ impl Net {
         &self,
         mut stream: TcpStream,
         address: SocketAddr,
-    ) -> Result<Authenticated, HandshakeError> {
+    ) -> Result<Authenticated, ConnectError> {
         let deadline = Instant::now() + self.0.limits.first_message;
         at_once(&stream, address);
         let shaken = timeout_at(deadline, noise::respond(&mut stream, &self.0.identity)).await;
@@ -152,7 +153,7 @@ impl Net {
                     Ok(met) => return net.carry(met, address, Direction::Outbound).await,
                     Err(error) => error,
                 };
-                if matches!(error, HandshakeError::WrongId { .. }) {
+                if matches!(error, ConnectError::Handshake(HandshakeError::WrongId { .. })) {
                     warn!(%address, %error, "cannot connect");
                 } else {
                     debug!(%address, %error, "cannot connect");
@@ -163,7 +164,7 @@ impl Net {
         );
     }
 
-    async fn meet(&self, address: SocketAddr, id: Option<NodeId>) -> Result<Authenticated, HandshakeError> {
+    async fn meet(&self, address: SocketAddr, id: Option<NodeId>) -> Result<Authenticated, ConnectError> {
         let _turn = self.0.dials.acquire().await.map_err(io::Error::other)?;
         tokio::select! {
             () = self.0.stop.cancelled() => Err(io::Error::other("the node is stopping").into()),
@@ -171,7 +172,7 @@ impl Net {
         }
     }
 
-    async fn reach(&self, address: SocketAddr, id: Option<NodeId>) -> Result<Authenticated, HandshakeError> {
+    async fn reach(&self, address: SocketAddr, id: Option<NodeId>) -> Result<Authenticated, ConnectError> {
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
         let connecting = self.unless_cut(address, TcpStream::connect(address));
         let mut stream = timeout(self.0.limits.connect, connecting).await.map_err(late)??;

@@ -19,7 +19,7 @@ use super::link::{EVENT_BACKLOG, MAX_WAITING_CALLS, NodeLink, Stage, Tip};
 use super::mempool_file::MempoolFile;
 use super::mining::MiningControl;
 use super::net::Net;
-use super::noise::Identity;
+use super::noise::open_identity;
 use super::resolve::{self, Role};
 use super::thread::{NodeThread, ThreadParts};
 use super::traffic::Traffic;
@@ -27,6 +27,7 @@ use super::work::Templates;
 use crate::chain::Chain;
 use crate::mempool::Mempool;
 use crate::p2p::kad::NodeId;
+use crate::p2p::noise::Identity;
 use crate::p2p::{self, Node};
 use crate::primitives::height::Height;
 use crate::record::{Recorded, Recorder, Start};
@@ -259,7 +260,7 @@ async fn open_store(
             failed.cancel();
         };
         let store = SledStore::open_with(&data_dir.join(STORE_DIR), cache_bytes, on_failure)?;
-        Ok::<_, StartError>((store, Identity::open(&data_dir)?))
+        Ok::<_, StartError>((store, open_identity(&data_dir)?))
     });
     let (store, identity) = opening.await.map_err(|error| StartError::Thread(error.into()))??;
     Ok((Arc::new(store), identity))

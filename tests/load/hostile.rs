@@ -11,6 +11,7 @@ use cairn::consensus::params::Params;
 use cairn::p2p::frame;
 use cairn::p2p::kad::{Contact, K, NodeId};
 use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::noise::{HANDSHAKE_BYTES, Identity, MAX_RECORD, MESSAGE_BYTES, Session};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Hash256, MerkleRoot, Txid};
@@ -18,7 +19,7 @@ use cairn::primitives::height::Height;
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::target::{Bits, Work};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
-use cairn::runtime::noise::{self, HANDSHAKE_BYTES, Identity, MAX_RECORD, MESSAGE_BYTES, Session};
+use cairn::runtime::noise;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -151,7 +152,7 @@ impl Attacker {
                 stream.write_all(&answer[..MESSAGE_BYTES[2]]).await?;
             }
             mischief => {
-                let own = Identity::random();
+                let own = Identity::from_secret(rand::random());
                 let session = noise::initiate(stream, &own, None).await.map_err(std::io::Error::other)?;
                 return self.annoy_behind_handshake(stream, session, mischief, &garbage).await;
             }

@@ -13,6 +13,7 @@ use cairn::mempool::{Limits, Mempool};
 use cairn::miner::template;
 use cairn::p2p::frame;
 use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::noise::{Identity, Sealer};
 use cairn::p2p::proofs::ProofQuery;
 use cairn::primitives::address;
 use cairn::primitives::amount::{Amount, COIN};
@@ -23,7 +24,7 @@ use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::target::Work;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
-use cairn::runtime::noise::{self, Identity, Sealer};
+use cairn::runtime::noise;
 use cairn::storage::{MemoryStore, TxLocation};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -155,7 +156,9 @@ impl Attacker {
     }
 
     async fn demand(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let session = noise::initiate(&mut stream, &Identity::random(), None).await.map_err(std::io::Error::other)?;
+        let session = noise::initiate(&mut stream, &Identity::from_secret(rand::random()), None)
+            .await
+            .map_err(std::io::Error::other)?;
         let (mut reading, mut writing) = stream.into_split();
         let asking = async {
             let mut sealer = session.sealer;

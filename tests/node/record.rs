@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use crate::process::{Node, Place, flip, spec, wait_for};
+use cairn::p2p::noise::Identity;
 use cairn::primitives::amount::COIN;
-use cairn::runtime::noise::{self, Identity};
+use cairn::runtime::noise;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -65,7 +66,7 @@ fn send_nonsense(to: SocketAddr) {
     let tokio = tokio::runtime::Runtime::new().unwrap();
     tokio.block_on(async {
         let mut stream = TcpStream::connect(to).await.unwrap();
-        let mut session = noise::initiate(&mut stream, &Identity::random(), None).await.unwrap();
+        let mut session = noise::initiate(&mut stream, &Identity::from_secret(rand::random()), None).await.unwrap();
         let mut records = Vec::new();
         session.sealer.seal(&[0; 5], &mut records).unwrap();
         stream.write_all(&records).await.unwrap();

@@ -8,13 +8,14 @@ use std::time::Duration;
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::consensus::peer_name::PeerName;
 use cairn::miner::{kernel, template};
+use cairn::p2p::noise::{HANDSHAKE_BYTES, Identity};
 use cairn::p2p::{Command, Event, Reason};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::height::Height;
 use cairn::primitives::keys::{SecretKey, Signature};
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
-use cairn::runtime::noise::{self, HANDSHAKE_BYTES, Identity, KEY_FILE};
+use cairn::runtime::noise::{self, KEY_FILE};
 use cairn::runtime::{Config, Failure, Handle, Running, SocketLimits, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -169,7 +170,7 @@ async fn connections_that_say_nothing_or_too_little_are_dropped() {
     let mut slow = TcpStream::connect(address(&node)).await.unwrap();
     slow.write_all(&[100, 0]).await.unwrap();
     let mut known = TcpStream::connect(address(&node)).await.unwrap();
-    noise::initiate(&mut known, &Identity::random(), Some(node.handle().id())).await.unwrap();
+    noise::initiate(&mut known, &Identity::from_secret(rand::random()), Some(node.handle().id())).await.unwrap();
     assert!(is_closed(&mut silent).await && is_closed(&mut slow).await && is_closed(&mut known).await);
     stop(node).await;
 }
@@ -185,7 +186,7 @@ async fn garbage_and_oversized_frames_are_dropped() {
         assert!(is_closed(&mut stream).await, "{bytes:?}");
         for is_sealed in [false, true] {
             let mut stream = TcpStream::connect(address(&node)).await.unwrap();
-            let mut session = noise::initiate(&mut stream, &Identity::random(), None).await.unwrap();
+            let mut session = noise::initiate(&mut stream, &Identity::from_secret(rand::random()), None).await.unwrap();
             let mut wire = bytes.to_vec();
             if is_sealed {
                 wire.clear();
@@ -209,7 +210,7 @@ async fn surplus_connections_are_refused() {
     let mut open = Vec::new();
     for _ in 0..40 {
         let mut stream = TcpStream::connect(address(&node)).await.unwrap();
-        if noise::initiate(&mut stream, &Identity::random(), None).await.is_ok() {
+        if noise::initiate(&mut stream, &Identity::from_secret(rand::random()), None).await.is_ok() {
             open.push(stream);
         }
     }
@@ -225,7 +226,7 @@ async fn a_node_is_known_by_its_key() {
     let node = start(config(dirs[0].path())).await;
     let (id, at) = (node.handle().id(), address(&node));
     let mut stream = TcpStream::connect(at).await.unwrap();
-    assert_eq!(noise::initiate(&mut stream, &Identity::random(), None).await.unwrap().peer, id);
+    assert_eq!(noise::initiate(&mut stream, &Identity::from_secret(rand::random()), None).await.unwrap().peer, id);
     let pinned = |id, dir| Config { connect: vec![PeerName { id: Some(id), host: at.to_string() }], ..config(dir) };
 
     let other = start(pinned(id.0, dirs[1].path())).await;

@@ -6,9 +6,10 @@ use anyhow::Context;
 use tokio::runtime::Runtime;
 
 use super::{Figure, shortest};
+use crate::p2p::noise::{Identity, Session};
 use crate::primitives::hash::SignatureDigest;
 use crate::primitives::keys::{SecretKey, SignatureCheck};
-use crate::runtime::noise::{self, Identity, Session};
+use crate::runtime::noise;
 
 /// A ping, a transaction, what a socket is read in, a block.
 const LENGTHS: [usize; 4] = [13, 200, 32 << 10, 1_000_000];
@@ -41,7 +42,7 @@ fn sessions(runtime: &Runtime, one: &Identity, other: &Identity) -> anyhow::Resu
 }
 
 fn handshake(runtime: &Runtime) -> anyhow::Result<Figure> {
-    let (one, other) = (Identity::random(), Identity::random());
+    let (one, other) = (Identity::from_secret(rand::random()), Identity::from_secret(rand::random()));
     sessions(runtime, &one, &other)?;
     let key = SecretKey::from_seed([1; 32]);
     let digest = SignatureDigest::of(b"a payment");
@@ -62,8 +63,10 @@ fn records(runtime: &Runtime, length: usize) -> anyhow::Result<[Figure; 2]> {
     let plain = vec![7; length];
     let messages = (BYTES_OF_A_RUN / length).clamp(1, MAX_MESSAGES);
     // Sealed records are never opened here, so the numbers of one session run ahead.
-    let (mut alone, _) = sessions(runtime, &Identity::random(), &Identity::random())?;
-    let (mut from, mut to) = sessions(runtime, &Identity::random(), &Identity::random())?;
+    let (mut alone, _) =
+        sessions(runtime, &Identity::from_secret(rand::random()), &Identity::from_secret(rand::random()))?;
+    let (mut from, mut to) =
+        sessions(runtime, &Identity::from_secret(rand::random()), &Identity::from_secret(rand::random()))?;
     let mut sealed = Vec::new();
     let mut wire = Vec::new();
     let (mut one, mut other) = (Vec::new(), Vec::new());

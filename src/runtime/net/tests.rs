@@ -4,9 +4,9 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::p2p::frame::{self, Frame, FrameError, MAX_UNKNOWN_BYTES};
 use crate::p2p::message::Message;
+use crate::p2p::noise::{MAX_PLAIN, MESSAGE_BYTES, MIN_RECORD, TAG_BYTES};
 use crate::runtime::chaos::LinkKey;
 use crate::runtime::lobby::MAX_HANDSHAKES;
-use crate::runtime::noise::{MAX_PLAIN, MESSAGE_BYTES, MIN_RECORD, TAG_BYTES};
 use crate::runtime::send_queue::Parcel;
 
 /// A time-out for tests that would otherwise wait for ever.
@@ -33,7 +33,15 @@ impl World {
 
     async fn with(limits: SocketLimits, max_inbound: usize, chaos: Option<Arc<Chaos>>) -> Self {
         let (inbox, events) = Inbox::new();
-        let net = Net::new(inbox, Arc::default(), chaos, limits, 1_000_000, max_inbound, Identity::random());
+        let net = Net::new(
+            inbox,
+            Arc::default(),
+            chaos,
+            limits,
+            1_000_000,
+            max_inbound,
+            Identity::from_secret(rand::random()),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
         let address = listener.local_addr().expect("it is bound");
         net.listen(listener);
@@ -50,7 +58,7 @@ impl World {
 
     /// A connection from outside, and the node's end of it.
     async fn connect(&mut self) -> (Client, Opened) {
-        let own = Identity::random();
+        let own = Identity::from_secret(rand::random());
         let mut stream = dialled(self.address).await;
         let session = noise::initiate(&mut stream, &own, Some(self.id())).await.expect("both mean the same");
         match self.next().await {
@@ -278,13 +286,13 @@ async fn a_surplus_peer_is_refused_after_the_handshake() {
         early.push(dialled(world.address).await);
     }
     for stream in &mut early[..SPARE_INBOUND] {
-        noise::initiate(stream, &Identity::random(), None).await.expect("both mean the same");
+        noise::initiate(stream, &Identity::from_secret(rand::random()), None).await.expect("both mean the same");
         let SocketEvent::Opened(connection) = world.next().await else { panic!("no connection") };
         open.push(connection);
     }
     let last = &mut early[SPARE_INBOUND];
     // Its last message may meet a door that is shut already.
-    let _ = noise::initiate(last, &Identity::random(), None).await;
+    let _ = noise::initiate(last, &Identity::from_secret(rand::random()), None).await;
     assert!(rest_of(last).await.is_empty());
 }
 
@@ -343,7 +351,9 @@ async fn no_handshake_no_connection() {
         heard
     });
     let mut there = there;
-    let _ = timeout(Duration::from_millis(50), noise::initiate(&mut there, &Identity::random(), None)).await;
+    let _ =
+        timeout(Duration::from_millis(50), noise::initiate(&mut there, &Identity::from_secret(rand::random()), None))
+            .await;
     let first = replayed.await.unwrap();
     for hostile in [
         &b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: a browser that has lost its way and says a lot\r\n\r\n"[..],
@@ -387,13 +397,16 @@ async fn dials_succeed_or_are_told_to_have_failed() {
 #[tokio::test]
 async fn another_id_than_dialled_is_refused_and_learns_nothing() {
     let mut world = World::new(SocketLimits::default(), 8).await;
-    let (mut other, expected) = (World::new(SocketLimits::default(), 8).await, Identity::random().id());
+    let (mut other, expected) =
+        (World::new(SocketLimits::default(), 8).await, Identity::from_secret(rand::random()).id());
     let address = other.address;
     world.net.dial(address, Some(expected));
     assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed } if failed == address));
     assert!(other.is_quiet());
 
-    let error = noise::initiate(&mut dialled(address).await, &Identity::random(), Some(expected)).await.unwrap_err();
+    let error = noise::initiate(&mut dialled(address).await, &Identity::from_secret(rand::random()), Some(expected))
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), format!("another node is there: got node {}, expected {expected}", other.id()));
 }
 
@@ -425,7 +438,7 @@ async fn a_cut_link_stops_a_handshake_and_healing_lets_it_go_on() {
     // The first message has left; the answer comes after the cut.
     stream.peek(&mut first).await.unwrap();
     cut(true);
-    let own = Identity::random();
+    let own = Identity::from_secret(rand::random());
     let answering = tokio::spawn(async move { noise::respond(&mut stream, &own).await.map(|session| (session, own)) });
     assert!(timeout(Duration::from_millis(300), world.events.recv()).await.is_err());
     assert!(!answering.is_finished());

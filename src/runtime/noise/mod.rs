@@ -1,85 +1,65 @@
-//! Encryption and identity of connections: the Noise protocol framework (revision 34, Trevor Perrin 2018), pattern XX
-//! with X25519, ChaCha20-Poly1305 and SHA-256.
-//!
-//! `identity` has the static key that a node is known by, `handshake` the three messages in which both sides prove theirs,
-//! `record` what goes over the wire from then on. There is no connection without.
+//! The handshake of [`p2p::noise`](crate::p2p::noise) over a stream, and the file of a node's key.
 
-mod handshake;
 mod identity;
-mod record;
 
-use snow::params::{CipherChoice, DHChoice, HashChoice};
-use snow::resolvers::{CryptoResolver, DefaultResolver};
-use snow::types::{Cipher, Dh, Hash, Random};
+use std::io;
 
-pub use handshake::{HANDSHAKE_BYTES, HandshakeError, MESSAGE_BYTES, Session, initiate, respond};
-pub use identity::{Identity, IdentityError, KEY_FILE};
-pub use record::{MAX_PLAIN, MAX_RECORD, MIN_RECORD, Opener, RecordError, Sealer, TAG_BYTES};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// The protocol's name, from which both sides' keys follow too.
-pub const PROTOCOL: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
+pub use identity::{IdentityError, KEY_FILE, open_identity};
 
-/// What both sides must mean: this transport, and its version, which changes with the handshake or the records and with
-/// nothing inside them. With another prologue the second message is not understood.
-pub const PROLOGUE: &[u8] = b"cairn transport 1";
+use crate::p2p::kad::NodeId;
+use crate::p2p::noise::{HANDSHAKE_BYTES, Handshake, HandshakeError, Identity, Session};
 
-/// The usual primitives, except that a Diffie-Hellman whose result is zero is an error: the other side's key was one of the
-/// few that give the same with everybody (RFC 7748, section 6.1).
-struct Strict;
+/// Why there is no connection with a node.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The connection ended, or the network failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The other side does not speak this protocol, or is another node.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+}
 
-impl CryptoResolver for Strict {
-    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        DefaultResolver.resolve_rng()
-    }
+/// The dialling side. If the other side's id is not `expected`, it does not learn this side's id.
+///
+/// # Errors
+/// [`ConnectError`]; nothing more is to be read or written then.
+pub async fn initiate<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    own: &Identity,
+    expected: Option<NodeId>,
+) -> Result<Session, ConnectError> {
+    carry(stream, Handshake::initiate(own, expected, rand::random())?).await
+}
 
-    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        Some(Box::new(StrictDh(DefaultResolver.resolve_dh(choice)?)))
-    }
+/// The side that was dialled.
+///
+/// # Errors
+/// [`ConnectError`]; nothing more is to be read or written then.
+pub async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    own: &Identity,
+) -> Result<Session, ConnectError> {
+    carry(stream, Handshake::respond(own, rand::random())?).await
+}
 
-    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        DefaultResolver.resolve_hash(choice)
-    }
-
-    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice)
+/// Carries the messages of both sides. No side reads further than the other's message.
+async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    mut handshake: Handshake,
+) -> Result<Session, ConnectError> {
+    let mut buffer = [0; HANDSHAKE_BYTES];
+    loop {
+        if let Some(message) = handshake.send()? {
+            stream.write_all(&message).await?;
+        }
+        let Some(length) = handshake.awaited() else { return Ok(handshake.finish()?) };
+        stream.read_exact(&mut buffer[..length]).await?;
+        handshake.receive(&buffer[..length])?;
     }
 }
 
-struct StrictDh(Box<dyn Dh>);
-
-impl Dh for StrictDh {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn pub_len(&self) -> usize {
-        self.0.pub_len()
-    }
-
-    fn priv_len(&self) -> usize {
-        self.0.priv_len()
-    }
-
-    fn set(&mut self, privkey: &[u8]) {
-        self.0.set(privkey);
-    }
-
-    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
-        self.0.generate(rng)
-    }
-
-    fn pubkey(&self) -> &[u8] {
-        self.0.pubkey()
-    }
-
-    fn privkey(&self) -> &[u8] {
-        self.0.privkey()
-    }
-
-    fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
-        self.0.dh(pubkey, out)?;
-        // All bytes are looked at, whatever they are: how long that takes says nothing.
-        let any = out.iter().take(self.dh_len()).fold(0, |any, byte| any | byte);
-        if any == 0 { Err(snow::Error::Dh) } else { Ok(()) }
-    }
-}
+#[cfg(test)]
+mod tests;

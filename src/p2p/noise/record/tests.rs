@@ -1,16 +1,18 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::runtime::noise::{Identity, Session, initiate, respond};
+use crate::p2p::noise::{Handshake, Identity, MESSAGE_BYTES, Session};
 
 /// Both ends of a connection: whoever dialled first.
 fn pair() -> (Session, Session) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (mut here, mut there) = tokio::io::duplex(1_024);
-    let (one, other) = (Identity::random(), Identity::random());
-    let (dialled, answered) =
-        runtime.block_on(async { tokio::join!(initiate(&mut here, &one, None), respond(&mut there, &other)) });
-    (dialled.unwrap(), answered.unwrap())
+    let [one, other] = [(); 2].map(|()| Identity::from_secret(rand::random()));
+    let mut dialled = Handshake::initiate(&one, None, rand::random()).unwrap();
+    let mut answered = Handshake::respond(&other, rand::random()).unwrap();
+    for turn in 0..MESSAGE_BYTES.len() {
+        let (from, to) = if turn == 1 { (&mut answered, &mut dialled) } else { (&mut dialled, &mut answered) };
+        to.receive(&from.send().unwrap().unwrap()).unwrap();
+    }
+    (dialled.finish().unwrap(), answered.finish().unwrap())
 }
 
 fn seal(sealer: &mut Sealer, plain: &[u8]) -> Vec<u8> {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cairn::chain::{self, ChainError};
-use cairn::light::{self, Light, Question};
+use cairn::light::{self, Headers, Light, Question};
 use cairn::p2p::frame::{Decoder, Frame};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Kind, Message};
@@ -70,7 +70,7 @@ fn full(script: Script) {
 
 fn client(script: Script) {
     let config = light::Config { peers: vec![(address(1), None)], outbound_target: 2, ..light::Config::default() };
-    let mut light = Light::new(params().clone(), config, now(MonoTime::START)).expect("it keeps no file");
+    let mut light = Light::new(Headers::new(params().clone()), config, now(MonoTime::START));
     light.ask(now(MonoTime::START), Question::Transaction(blocks()[4].txids()[2]));
     light.watch(now(MonoTime::START), BTreeSet::from([key(2).public_key()]), Height::GENESIS, 1);
     let mut driver = Driver::new(light);
@@ -222,7 +222,7 @@ impl<P: Protocol> Driver<P> {
                     self.dialled.push_back(address);
                 }
                 Output::WakeAt { at } => self.wake = Some(at),
-                Output::Event(_) | Output::Flush { .. } => {}
+                Output::Event(_) | Output::Flush { .. } | Output::KeepHeaders { .. } => {}
             }
         }
     }

@@ -31,7 +31,7 @@ use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::primitives::time::UnixTime;
 use crate::receipt::weight::Weight;
-use crate::runtime::{self, RunningLight, unix_now};
+use crate::runtime::{self, HeaderFile, RunningLight, unix_now};
 use crate::storage::{TxLocation, private_file};
 
 /// Block intervals without a block after which peers may be hiding newer ones: by chance alone, that happens once in
@@ -159,21 +159,17 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     let path = headers_path(common, &params)?;
     let asked = match &args.command {
-        LightCommand::Status => return status(common, &Headers::open(params, Some(&path))?, &path),
+        LightCommand::Status => return status(common, &HeaderFile::open(&path)?.load(params)?, &path),
         LightCommand::Sync(peers)
         | LightCommand::Verify { peers, .. }
         | LightCommand::History { peers, .. }
         | LightCommand::Watch { peers, .. } => peers,
     };
     let peers = super::peer_names(&asked.peer)?;
-    let config = Config {
-        headers: Some(path),
-        outbound_target: if peers.is_empty() { OUTBOUND_TARGET } else { 0 },
-        ..Config::default()
-    };
+    let config = Config { outbound_target: if peers.is_empty() { OUTBOUND_TARGET } else { 0 }, ..Config::default() };
     let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
     tokio.block_on(async {
-        let running = RunningLight::start(params.clone(), &peers, config).await?;
+        let running = RunningLight::start(params.clone(), &peers, Some(&path), config).await?;
         let mut session = Session::new(&running, common, asked);
         let done = tokio::select! {
             done = session.carry_out(&args.command) => done,

@@ -1,12 +1,9 @@
-//! The best chain of headers: 80 bytes a block, in memory and in a file.
+//! The best chain of headers: 80 bytes a block, in memory and wherever the owner keeps them.
 //!
-//! The file is the headers from height 1 on, one after the other, and nothing else. One process writes it; others read
-//! it and keep new headers in memory. Headers from the file are checked like headers from peers, so damage costs no
-//! more than fetching the rest again. The hash of a block is the next header's `previous`, so none is stored.
+//! What is kept is the headers from height 1 on, one after the other, and nothing else. Headers that were kept are
+//! checked like headers from peers, so damage costs no more than fetching the rest again. The hash of a block is the
+//! next header's `previous`, so none is stored.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::consensus::headers::{HeaderChainError, HeaderTail};
@@ -17,10 +14,7 @@ use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 use crate::receipt::weight::{Milestone, Weight, backwards, weigh, work_of};
-use crate::storage::StoreError;
 
-/// Headers read from the file at a time.
-const CHUNK: usize = 2_000;
 /// Blocks below the tip among which a hash is searched one by one.
 const RECENT: u32 = 2_016;
 
@@ -31,40 +25,34 @@ pub struct Headers {
     /// That of height 1 first.
     headers: Vec<Header>,
     tail: HeaderTail,
-    file: Option<HeaderFile>,
+    /// The height above which headers changed since [`Headers::take_changes`].
+    changed_above: Option<Height>,
 }
 
 impl Headers {
-    /// The chain of genesis alone, or what `path` holds of a longer one. Nothing is kept if there is no `path`.
-    ///
-    /// # Errors
-    /// If the file cannot be read or written.
-    pub fn open(params: Arc<Params>, path: Option<&Path>) -> Result<Self, StoreError> {
+    /// The chain of genesis alone.
+    pub fn new(params: Arc<Params>) -> Self {
         let tail = HeaderTail::new(&params);
-        let mut chain = Self { params, headers: Vec::new(), tail, file: None };
-        if let Some(path) = path {
-            let (mut file, is_ours) = HeaderFile::open(path)?;
-            chain.load(&mut file)?;
-            if is_ours {
-                file.cut(chain.height())?;
-                chain.file = Some(file);
-            }
-        }
-        Ok(chain)
+        Self { params, headers: Vec::new(), tail, changed_above: None }
     }
 
-    /// Loads headers from the file up to the first invalid one.
-    fn load(&mut self, file: &mut HeaderFile) -> Result<(), StoreError> {
-        loop {
-            let read = file.read()?;
-            let before = self.headers.len();
-            let whole = self.tail.extend(&read, &self.params).is_ok();
-            self.headers.reserve_exact(read.len());
-            self.headers.extend(&read[..self.tail.height().as_usize() - before]);
-            if !whole || read.len() < CHUNK {
-                return Ok(());
-            }
-        }
+    /// Appends headers that were kept, up to the first that does not continue the chain; `false` if there is one. `bytes`
+    /// are headers of 80 bytes, one after the other; a part of one at the end is left out.
+    pub fn load(&mut self, bytes: &[u8]) -> bool {
+        // Any 80 bytes decode as a header.
+        let read: Vec<Header> = bytes.chunks_exact(Header::LEN).filter_map(|bytes| codec::decode(bytes).ok()).collect();
+        let before = self.headers.len();
+        let is_whole = self.tail.extend(&read, &self.params).is_ok();
+        self.headers.reserve_exact(read.len());
+        self.headers.extend(&read[..self.tail.height().as_usize() - before]);
+        is_whole
+    }
+
+    /// What is to be kept in place of all that was kept above a height, if anything changed since the last call: that
+    /// height, and the headers above it, as [`Headers::load`] takes them.
+    pub fn take_changes(&mut self) -> Option<(Height, Vec<u8>)> {
+        let above = self.changed_above.take()?;
+        Some((above, self.headers[above.as_usize()..].iter().flat_map(Header::to_bytes).collect()))
     }
 
     /// The parameters of the network whose chain this is.
@@ -163,23 +151,20 @@ impl Headers {
     ///
     /// # Errors
     /// Beside that number, why the next was not.
-    pub fn extend(&mut self, headers: &[Header]) -> (usize, Result<(), ExtendError>) {
+    pub fn extend(&mut self, headers: &[Header]) -> (usize, Result<(), HeaderChainError>) {
         let mut tail = self.tail;
         let (taken, result) = match tail.extend(headers, &self.params) {
             Ok(()) => (headers.len(), Ok(())),
-            Err((taken, error)) => (taken, Err(error.into())),
+            Err((taken, error)) => (taken, Err(error)),
         };
-        match self.replace(self.height(), &headers[..taken], tail) {
-            Ok(()) => (taken, result),
-            Err(error) => (taken, Err(error.into())),
+        if taken > 0 {
+            self.replace(self.height(), &headers[..taken], tail);
         }
+        (taken, result)
     }
 
     /// Puts checked headers in the place of those above a height. `tail` is that of the chain which they make.
-    ///
-    /// # Errors
-    /// The file's; memory has changed nevertheless.
-    pub fn replace(&mut self, fork: Height, headers: &[Header], tail: HeaderTail) -> Result<(), StoreError> {
+    pub fn replace(&mut self, fork: Height, headers: &[Header], tail: HeaderTail) {
         self.headers.truncate(fork.as_usize());
         if self.headers.len() + headers.len() > self.headers.capacity() {
             // Doubling would leave up to half of the memory unused.
@@ -187,77 +172,6 @@ impl Headers {
         }
         self.headers.extend_from_slice(headers);
         self.tail = tail;
-        match &mut self.file {
-            Some(file) => file.replace(fork, headers),
-            None => Ok(()),
-        }
+        self.changed_above = Some(self.changed_above.map_or(fork, |above| above.min(fork)));
     }
-
-    /// Syncs the file to the disk.
-    ///
-    /// # Errors
-    /// The file's.
-    pub fn sync(&self) -> Result<(), StoreError> {
-        self.file.as_ref().map_or(Ok(()), HeaderFile::sync)
-    }
-}
-
-/// Why headers were not added.
-#[derive(Debug, thiserror::Error)]
-pub enum ExtendError {
-    /// One breaks a rule.
-    #[error(transparent)]
-    Header(#[from] HeaderChainError),
-    /// The file cannot be written.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// The file, which only one process may write.
-#[derive(Debug)]
-struct HeaderFile {
-    file: File,
-    path: PathBuf,
-}
-
-impl HeaderFile {
-    /// The file, and whether this process may write it.
-    fn open(path: &Path) -> Result<(Self, bool), StoreError> {
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let file = Self { file: opened.map_err(|error| failed(path, &error))?, path: path.to_owned() };
-        match file.file.try_lock() {
-            Ok(()) => Ok((file, true)),
-            Err(TryLockError::WouldBlock) => Ok((file, false)),
-            Err(TryLockError::Error(error)) => Err(failed(path, &error)),
-        }
-    }
-
-    /// The next [`CHUNK`] headers, fewer at the end.
-    fn read(&mut self) -> Result<Vec<Header>, StoreError> {
-        let mut bytes = Vec::with_capacity(CHUNK * Header::LEN);
-        let mut chunk = (&self.file).take((CHUNK * Header::LEN) as u64);
-        chunk.read_to_end(&mut bytes).map_err(|error| failed(&self.path, &error))?;
-        // Any 80 bytes decode as a header; its rules are checked later.
-        Ok(bytes.chunks_exact(Header::LEN).filter_map(|bytes| codec::decode(bytes).ok()).collect())
-    }
-
-    fn cut(&mut self, height: Height) -> Result<(), StoreError> {
-        let length = u64::from(height.as_u32()) * Header::LEN as u64;
-        let cut = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::Start(length)));
-        cut.map(drop).map_err(|error| failed(&self.path, &error))
-    }
-
-    fn replace(&mut self, fork: Height, headers: &[Header]) -> Result<(), StoreError> {
-        self.cut(fork)?;
-        let bytes: Vec<u8> = headers.iter().flat_map(Header::to_bytes).collect();
-        self.file.write_all(&bytes).map_err(|error| failed(&self.path, &error))
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(|error| failed(&self.path, &error))
-    }
-}
-
-fn failed(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Backend { dir: path.to_owned(), reason: error.to_string() }
 }

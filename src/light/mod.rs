@@ -15,20 +15,17 @@ mod watch;
 use std::collections::vec_deque::Drain;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-pub use headers::{ExtendError, Headers};
+pub use headers::Headers;
 pub use proofs::{Answer, Found, Question, check};
 pub use report::{PeerReport, PeerStatus};
 pub use watch::{Payment, Stage};
 
 use self::protocols::Protocols;
 use self::watch::Watch;
-use crate::consensus::params::Params;
 use crate::p2p::addrbook::PeerAddress;
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
@@ -42,7 +39,6 @@ use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::primitives::time::{MonoTime, UnixTime};
-use crate::storage::StoreError;
 
 /// Notices kept for the owner; the oldest go first.
 const MAX_NOTICES: usize = 10_000;
@@ -56,8 +52,6 @@ pub struct Config {
     pub seeds: Vec<(SocketAddr, Option<NodeId>)>,
     /// How many nodes to find and ask besides `peers`.
     pub outbound_target: usize,
-    /// The file of headers; `None` keeps none.
-    pub headers: Option<PathBuf>,
     /// Where all randomness comes from.
     pub seed: [u8; 32],
 }
@@ -108,12 +102,8 @@ pub struct Light {
 }
 
 impl Light {
-    /// A client without connections; reads the headers kept earlier.
-    ///
-    /// # Errors
-    /// The file's.
-    pub fn new(params: Arc<Params>, config: Config, now: Now) -> Result<Self, StoreError> {
-        let chain = Headers::open(params, config.headers.as_deref())?;
+    /// A client without connections that continues a chain.
+    pub fn new(chain: Headers, config: Config, now: Now) -> Self {
         let mut light = Self {
             chain,
             peering: Peering::default(),
@@ -133,7 +123,7 @@ impl Light {
             light.peering.add_seed(now, address, id);
         }
         light.finish(now);
-        Ok(light)
+        light
     }
 
     /// The best chain known.
@@ -382,6 +372,9 @@ impl Light {
                 self.notice(Notice::Answered(question, answer));
             }
         }
+        if let Some((above, headers)) = self.chain.take_changes() {
+            self.out.push(Output::KeepHeaders { above, headers });
+        }
         self.out.take_sent();
         let deadline = self.deadline();
         self.out.wake_at(now, deadline);
@@ -426,12 +419,7 @@ impl Protocol for Light {
                 self.peering.extend_deadlines(by);
                 self.protocols.extend_deadlines(by);
             }
-            Input::Flushed { .. } | Input::Tick => {}
-            Input::Stop => {
-                if let Err(error) = self.chain.sync() {
-                    self.out.event(Event::StoreFailed { error: error.to_string() });
-                }
-            }
+            Input::Flushed { .. } | Input::Tick | Input::Stop => {}
         }
         self.finish(now);
     }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::headers::{ExtendError, Headers};
+use super::headers::Headers;
 use crate::consensus::context::check_clock;
 use crate::consensus::headers::{HeaderChainError, HeaderTail};
 use crate::p2p::lowwork::max_length;
@@ -19,7 +19,7 @@ use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::sync::{HEADERS_TIMEOUT, MAX_ANNOUNCED};
-use crate::p2p::{Event, Now, PeerId, Reason};
+use crate::p2p::{Now, PeerId, Reason};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
@@ -239,8 +239,7 @@ impl PeerBranch {
         let (taken, result) = chain.extend(good);
         self.mark_shown(chain, fork.saturating_add(taken as u32));
         match result {
-            Err(ExtendError::Header(error)) => refuse(peer, good.get(taken), error, out),
-            Err(ExtendError::Store(error)) => out.event(Event::StoreFailed { error: error.to_string() }),
+            Err(error) => refuse(peer, good.get(taken), error, out),
             Ok(()) if full && good.len() == rest.len() => {
                 if let Some(shown) = self.shown {
                     self.request_after(now, peer, (shown.height, shown.hash), out);
@@ -294,9 +293,7 @@ impl PeerBranch {
             let whole = branch.length == good.len() as u64;
             if whole || branch.kept.is_some() {
                 let headers = branch.kept.as_deref().unwrap_or(good);
-                if let Err(error) = chain.replace(fork, headers, branch.tail) {
-                    out.event(Event::StoreFailed { error: error.to_string() });
-                }
+                chain.replace(fork, headers, branch.tail);
                 if more {
                     self.request_after(now, peer, (height, hash), out);
                 } else {

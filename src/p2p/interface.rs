@@ -129,6 +129,14 @@ pub enum Output {
         /// When.
         at: MonoTime,
     },
+    /// Keep the headers of a light client, 80 bytes each, in place of those kept above a height. Only whoever starts one
+    /// needs them.
+    KeepHeaders {
+        /// The height of the last header that stays.
+        above: Height,
+        /// The headers from the next height on, one after the other.
+        headers: Vec<u8>,
+    },
     /// Notify subscribers.
     Event(Event),
 }

@@ -1,6 +1,7 @@
 //! The node's thread: gives the protocol one input at a time and carries out its outputs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
@@ -11,6 +12,7 @@ use tracing::{debug, error, info, warn};
 use super::clock::Clock;
 use super::connection::{Opened, SocketEvent};
 use super::error::Failure;
+use super::header_file::HeaderFile;
 use super::link::{Call, Tip};
 use super::net::Net;
 use super::send_queue::{Parcel, SendQueue};
@@ -30,6 +32,7 @@ pub(super) struct Driver<P: Protocol> {
     first: Vec<P::Command>,
     clock: Clock,
     net: Net,
+    headers: Option<Arc<HeaderFile>>,
     peers: BTreeMap<PeerId, Peer>,
     /// Waiting events from peers.
     turns: Turns<SocketEvent>,
@@ -51,6 +54,7 @@ impl<P: Protocol> Driver<P> {
         (node, first): (P, Vec<P::Command>),
         clock: Clock,
         net: Net,
+        headers: Option<Arc<HeaderFile>>,
         events: broadcast::Sender<Event>,
         tip: watch::Sender<Tip>,
     ) -> Self {
@@ -59,6 +63,7 @@ impl<P: Protocol> Driver<P> {
             first,
             clock,
             net,
+            headers,
             peers: BTreeMap::new(),
             turns: Turns::new(),
             wake: Some(MonoTime::START),
@@ -228,6 +233,12 @@ impl<P: Protocol> Driver<P> {
                         self.close(peer);
                     }
                     Output::WakeAt { at } => self.wake = Some(at),
+                    Output::KeepHeaders { above, headers } => {
+                        let kept = self.headers.as_ref().map_or(Ok(()), |file| file.replace(above, &headers));
+                        if let Err(error) = kept {
+                            self.event(Event::StoreFailed { error: error.to_string() });
+                        }
+                    }
                     Output::Event(event) => self.event(event),
                 }
             }

@@ -1,6 +1,7 @@
 //! Running a light client: its thread and its sockets.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -10,12 +11,13 @@ use super::clock::Clock;
 use super::config::SocketLimits;
 use super::connection::Inbox;
 use super::error::{Failure, StartError};
+use super::header_file::HeaderFile;
 use super::link::{EVENT_BACKLOG, Link, MAX_WAITING_CALLS, Stage, Tip};
 use super::net::Net;
 use super::thread::{NodeThread, ThreadParts};
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
-use crate::light::{self, Light};
+use crate::light::{self, Headers, Light};
 use crate::p2p::kad::NodeId;
 use crate::p2p::noise::Identity;
 use crate::primitives::height::Height;
@@ -32,12 +34,18 @@ pub struct RunningLight {
 }
 
 impl RunningLight {
-    /// Starts a client that asks `peers`; without any it finds some through the network's seeds. Its key is new each
-    /// time, so that peers cannot recognise it.
+    /// Starts a client that asks `peers`; without any it finds some through the network's seeds, and keeps its headers
+    /// in `file`, if there is one. Its key is new each time, so that peers cannot recognise it.
     ///
     /// # Errors
     /// [`StartError`], whose text is meant for the person who started it.
-    pub async fn start(params: Arc<Params>, peers: &[PeerName], config: light::Config) -> Result<Self, StartError> {
+    pub async fn start(
+        params: Arc<Params>,
+        peers: &[PeerName],
+        file: Option<&Path>,
+        config: light::Config,
+    ) -> Result<Self, StartError> {
+        let file = file.map(HeaderFile::open).transpose()?.map(Arc::new);
         let named = resolve(peers).await?;
         // A seed without an address is skipped: there are others.
         let seeds = if peers.is_empty() { resolve(&params.seeds).await.unwrap_or_default() } else { Vec::new() };
@@ -64,13 +72,20 @@ impl RunningLight {
             stage: stage_changes,
             shutdown: CancellationToken::new(),
         };
-        let network = params.clone();
+        let (network, loaded, synced) = (params.clone(), file.clone(), file.clone());
         let parts = ThreadParts {
             name: None,
             store_failed: CancellationToken::new(),
-            open: Box::new(move |now| Ok((Light::new(network, config, now)?, Vec::new()))),
+            open: Box::new(move |now| {
+                let chain = match loaded {
+                    Some(file) => file.load(network)?,
+                    None => Headers::new(network),
+                };
+                Ok((Light::new(chain, config, now), Vec::new()))
+            }),
+            headers: file,
             keep: Box::new(|_| ()),
-            close: Box::new(|| Ok(())),
+            close: Box::new(move || synced.map_or(Ok(()), |file| file.sync())),
             clock,
             net: net.clone(),
             calls: waiting_calls,

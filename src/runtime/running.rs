@@ -156,6 +156,7 @@ impl Running {
                 let node = Node::new(chain, Mempool::new(params, limits), protocol, now)?;
                 Ok((Recorded::new(node, recorder, now), saved.load().into_iter().collect()))
             }),
+            headers: None,
             keep: Box::new(move |node| keep.save(node)),
             close: Box::new(move || closed.flush()),
             clock: clock.clone(),

@@ -1,6 +1,7 @@
 //! The node's thread, from start to end, panics included.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ use super::clock::Clock;
 use super::connection::SocketEvent;
 use super::driver::Driver;
 use super::error::{Failure, StartError, panic_message};
+use super::header_file::HeaderFile;
 use super::link::{Call, Stage, Tip};
 use super::net::Net;
 use crate::p2p::{Event, Now, Protocol};
@@ -25,6 +27,8 @@ pub(super) struct ThreadParts<P: Protocol> {
     pub(super) store_failed: CancellationToken,
     /// Makes the protocol, once its thread runs, and says what it is to do first: that may take long.
     pub(super) open: Box<dyn FnOnce(Now) -> Opened<P> + Send>,
+    /// Where a light client's headers are kept.
+    pub(super) headers: Option<Arc<HeaderFile>>,
     /// Runs at an orderly stop, before the protocol is gone.
     pub(super) keep: Box<dyn FnOnce(&P) + Send>,
     /// Runs last, when the protocol is gone.
@@ -75,7 +79,8 @@ fn run<P: Protocol>(
     ready: oneshot::Sender<Result<(), StartError>>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let ThreadParts { name, store_failed, open, keep, close, clock, net, calls, sockets, events, tip, stage } = parts;
+    let ThreadParts { name, store_failed, open, headers, keep, close, clock, net, calls, sockets, events, tip, stage } =
+        parts;
     let _span = name.map(|name| info_span!("thread", node = name).entered());
     let stages = stage.clone();
     let work = move || {
@@ -98,7 +103,7 @@ fn run<P: Protocol>(
         tip.send_replace(Tip { height, hash });
         stage.send_replace(Stage::Running);
         let _ = ready.send(Ok(()));
-        let node = timers.block_on(Driver::new(opened, clock, net, events, tip).run(calls, sockets, stop))?;
+        let node = timers.block_on(Driver::new(opened, clock, net, headers, events, tip).run(calls, sockets, stop))?;
         keep(&node);
         Ok(())
     };

@@ -186,6 +186,8 @@ impl Sim {
                         self.agenda.add(at, SimEvent::Closed { link, to: end.other() });
                     }
                 }
+                // There are no light clients here.
+                Output::KeepHeaders { .. } => {}
                 Output::WakeAt { at } => {
                     let at = at.max(self.time + Duration::from_millis(1));
                     self.places[node].wake = Some(at);

@@ -11,6 +11,7 @@ use cairn::p2p::misbehaviour::Offence;
 use cairn::primitives::header::Header;
 use cairn::primitives::height::Height;
 use cairn::primitives::target::{Bits, Work};
+use cairn::runtime::HeaderFile;
 
 use crate::world::{Lie, World, address, honest};
 use cairn_testkit::{Ledger, params};
@@ -258,34 +259,72 @@ fn a_header_from_the_future_waits_and_no_peer_is_blamed() {
 fn headers_are_kept_and_damage_costs_only_what_follows_it() {
     let params = params();
     let mut branch = Ledger::on(&params);
+    let mut fork = branch.clone();
+    let blocks = branch.extend(50, 1);
+    let mut world = World::new(&params, 2, Config::default());
+    world.serve(&blocks[..40], honest());
+    world.serve(&[], honest());
+    world.sync();
+    let next = blocks[40..].to_vec();
+    world.mine(0, &next);
+    world.run_until("the new blocks", |world| world.light.chain().height() == Height::from_u32(50));
+    let whole = world.kept.clone();
+    let headers: Vec<u8> = blocks.iter().flat_map(|block| block.header.to_bytes()).collect();
+    assert!(whole == headers, "80 bytes a block, in order");
+    let better = fork.extend(51, 3);
+    world.mine(1, &better);
+    world.run_until("the reorganisation", |world| world.light.chain().height() == Height::from_u32(51));
+    let headers: Vec<u8> = better.iter().flat_map(|block| block.header.to_bytes()).collect();
+    assert!(world.kept == headers, "what is kept follows the best chain");
+
+    let height = |bytes: &[u8]| {
+        let mut chain = Headers::new(params.clone());
+        let is_whole = chain.load(bytes);
+        assert_eq!(chain.tip_hash(), chain.header(chain.height()).unwrap().hash());
+        assert_eq!(chain.take_changes(), None, "what was kept need not be kept again");
+        (chain.height().as_u32(), is_whole)
+    };
+    assert_eq!(height(&whole), (50, true));
+    assert_eq!(height(&whole[..33 * 80 + 17]), (33, true), "cut short");
+    let mut flipped = whole.clone();
+    flipped[20 * 80 + 40] ^= 1;
+    assert!(matches!(height(&flipped), (..=21, false)), "a flipped bit");
+    assert_eq!(height(&[]), (0, true));
+}
+
+#[test]
+fn a_file_of_headers_has_one_writer_and_is_cut_where_it_is_damaged() {
+    let params = params();
+    let mut branch = Ledger::on(&params);
     let blocks = branch.extend(50, 1);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("headers");
-    let config = || Config { headers: Some(path.clone()), ..Config::default() };
+    let length = || std::fs::metadata(&path).unwrap().len();
     {
-        let mut world = World::new(&params, 1, config());
-        world.serve(&blocks, honest());
-        world.sync();
-        let mut other = Headers::open(params.clone(), Some(&path)).unwrap();
+        let file = HeaderFile::open(&path).unwrap();
+        let mut chain = file.load(params.clone()).unwrap();
+        let headers: Vec<Header> = blocks.iter().map(|block| block.header).collect();
+        chain.extend(&headers).1.unwrap();
+        let (above, bytes) = chain.take_changes().unwrap();
+        file.replace(above, &bytes).unwrap();
+        assert_eq!(length(), 50 * 80, "80 bytes a block");
+        let reader = HeaderFile::open(&path).unwrap();
+        let mut other = reader.load(params.clone()).unwrap();
         assert_eq!(other.tip_hash(), blocks[49].hash(), "another reads it");
         assert!(other.extend(&[branch.extend(1, 1)[0].header]).1.is_ok());
-        assert_eq!(
-            (other.height(), std::fs::metadata(&path).unwrap().len()),
-            (Height::from_u32(51), 50 * 80),
-            "and leaves it alone"
-        );
+        let (above, bytes) = other.take_changes().unwrap();
+        assert_eq!((above, bytes.len()), (Height::from_u32(50), 80));
+        reader.replace(above, &bytes).unwrap();
+        assert_eq!(length(), 50 * 80, "and leaves it alone");
+        file.replace(Height::from_u32(30), &bytes).unwrap();
+        assert_eq!(length(), 31 * 80, "what stood above is gone");
     }
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), 50 * 80, "80 bytes a block");
-    let whole = std::fs::read(&path).unwrap();
+    let header = |block: &cairn::primitives::block::Block| block.header.to_bytes();
+    let whole: Vec<u8> = blocks.iter().flat_map(header).collect();
     let heights = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        let chain = Headers::open(params.clone(), Some(&path)).unwrap();
-        assert_eq!(chain.tip_hash(), chain.header(chain.height()).unwrap().hash());
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().len(),
-            u64::from(chain.height().as_u32()) * 80,
-            "what is bad is cut off"
-        );
+        let chain = HeaderFile::open(&path).unwrap().load(params.clone()).unwrap();
+        assert_eq!(length(), u64::from(chain.height().as_u32()) * 80, "what is bad is cut off");
         chain.height()
     };
     assert_eq!(heights(&whole), Height::from_u32(50));
@@ -294,8 +333,4 @@ fn headers_are_kept_and_damage_costs_only_what_follows_it() {
     flipped[20 * 80 + 40] ^= 1;
     assert!(heights(&flipped) <= Height::from_u32(21), "a flipped bit");
     assert_eq!(heights(&[]), Height::GENESIS);
-    let mut world = World::new(&params, 1, config());
-    world.serve(&blocks, honest());
-    world.sync();
-    assert_eq!(world.light.chain().tip_hash(), blocks[49].hash(), "and fetched again");
 }

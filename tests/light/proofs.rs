@@ -159,7 +159,7 @@ fn long_histories_come_in_pages() {
 fn false_proofs_are_told_from_true_ones() {
     let params = params();
     let (blocks, _) = payments(&params);
-    let mut chain = Headers::open(params.clone(), None).unwrap();
+    let mut chain = Headers::new(params.clone());
     let headers: Vec<_> = blocks.iter().map(|block| block.header).collect();
     assert!(chain.extend(&headers).1.is_ok());
     let block = &blocks[3];
@@ -216,7 +216,7 @@ fn a_possible_inner_node_is_no_transaction() {
     let mut block = branch.make(&key(1).public_key(), std::slice::from_ref(&node_sized), 0, 0);
     cairn_testkit::seal(&mut block);
     branch.push(block.clone());
-    let mut chain = Headers::open(params.clone(), None).unwrap();
+    let mut chain = Headers::new(params.clone());
     assert!(chain.extend(&[block.header]).1.is_ok());
     let proof = TxProof {
         height: Height::from_u32(1),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::consensus::params::Params;
-use cairn::light::{Config, Light, Notice};
+use cairn::light::{Config, Headers, Light, Notice};
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::frame::{Decoder, Frame};
 use cairn::p2p::kad::NodeId;
@@ -40,6 +40,8 @@ pub struct World {
     pub now: Now,
     wake: Option<MonoTime>,
     next_peer: u64,
+    /// The headers that the client wants kept.
+    pub kept: Vec<u8>,
     /// Everything that the client found out.
     pub notices: Vec<Notice>,
     /// Why it let peers go.
@@ -60,7 +62,7 @@ impl World {
         let now =
             Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 3_600) };
         let config = Config { peers: (0..servers).map(|server| (address(server), None)).collect(), ..config };
-        let light = Light::new(params.clone(), config, now).unwrap();
+        let light = Light::new(Headers::new(params.clone()), config, now);
         Self {
             params: params.clone(),
             light,
@@ -68,6 +70,7 @@ impl World {
             now,
             wake: Some(MonoTime::START),
             next_peer: 1,
+            kept: Vec::new(),
             notices: Vec::new(),
             goodbyes: Vec::new(),
         }
@@ -178,6 +181,10 @@ impl World {
                 }
             }
             Output::WakeAt { at } => self.wake = Some(at),
+            Output::KeepHeaders { above, headers } => {
+                self.kept.truncate(above.as_usize() * 80);
+                self.kept.extend(headers);
+            }
             Output::Flush { .. } | Output::Event(_) => {}
         }
     }

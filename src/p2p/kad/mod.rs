@@ -22,6 +22,7 @@ mod tests;
 pub use bucket::{CHECK_AGE, Insertion, Refusal};
 pub use id::{Contact, Distance, NodeId};
 pub use lookup::{CANDIDATES_PER_PLACE, Lookup, MAX_HINTS_PER_SUBNET, QUERY_TIMEOUT};
+#[cfg(feature = "node")]
 pub(crate) use table::bucket_order;
 pub use table::{MAX_PER_SUBNET, MAX_PER_SUBNET_IN_BUCKET, REFRESH_INTERVAL, Table};
 

@@ -21,7 +21,8 @@
 //! 16. [`cli`]: commands and wiring.
 //!
 //! The first three are the verifying core, a crate of their own (`crates/core`) for programs that only check receipts. Its
-//! kernels for many hashes at once are in another (`crates/sha256d`), the only one with unsafe code.
+//! kernels for many hashes at once are in another (`crates/sha256d`), the only one with unsafe code. The next five, without
+//! `storage`'s disk, are what is left without the feature `node`: a browser's light client (`crates/web`) is made of them.
 //!
 //! `docs/protocol.md` specifies formats and rules; this crate's documentation says where each is implemented.
 

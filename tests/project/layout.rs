@@ -202,9 +202,63 @@ fn consensus_reads_nothing_but_its_arguments() {
     }
 }
 
-/// Only the crate of the hash kernels may use unsafe code: the compiler forbids it in the others.
+/// What a browser's module is made of has no disk, socket, clock or source of randomness: a page gives it bytes, times and a
+/// seed. Without the feature `node` the compiler would say so of crates, but not of the standard library, which traps there.
+#[test]
+fn what_light_imports_has_no_input_but_its_arguments() {
+    const FOREIGN: [&str; 15] = [
+        "tokio",
+        "sled::",
+        "getrandom",
+        "rand::random",
+        "rand::rng",
+        "std::fs",
+        "std::thread",
+        "std::env",
+        "std::process",
+        "std::os::",
+        "TcpStream",
+        "TcpListener",
+        "UdpSocket",
+        "Instant",
+        "SystemTime",
+    ];
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let mut wrong = Vec::new();
+    for (module, file) in modules() {
+        if place(&MODULES, &module) > place(&MODULES, "light") {
+            let gated = format!("#[cfg(feature = \"node\")]\npub mod {module};");
+            assert!(lib.contains(&gated), "{module} is no part of light, and stands behind the feature");
+            continue;
+        }
+        let path = file.strip_prefix(root()).unwrap().to_str().unwrap();
+        let is_for_nodes = path.starts_with("src/storage/disk/") || path == "src/storage/private_file.rs";
+        let is_test = path.contains("/tests/") || path.ends_with("tests.rs");
+        // How long the node's own chain takes for a block: a light client has no such chain.
+        if is_for_nodes || is_test || path == "src/chain/stats.rs" {
+            continue;
+        }
+        let code = code(&file);
+        let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        wrong.extend(
+            FOREIGN.iter().filter(|foreign| code.contains(*foreign)).map(|foreign| format!("{path}: {foreign}")),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let storage = fs::read_to_string(root().join("src/storage/mod.rs")).unwrap();
+    for declaration in ["mod disk;", "pub mod private_file;"] {
+        assert!(storage.contains(&format!("#[cfg(feature = \"node\")]\n{declaration}")), "{declaration}");
+    }
+}
+
+/// Only the crate of the hash kernels may use unsafe code: the compiler forbids it in the others. An exported name is the one
+/// thing in the browser's module that counts as unsafe.
 #[test]
 fn unsafe_code_stands_in_one_crate() {
+    for file in sources(&root().join("crates/web/src")) {
+        let rest = code(&file).replace("#[unsafe(no_mangle)]", "").replace("#![allow(unsafe_code)]", "");
+        assert!(!rest.contains("unsafe"), "{} has unsafe code", file.display());
+    }
     for file in ["src/lib.rs", "src/main.rs", "crates/core/src/lib.rs"] {
         assert!(code(&root().join(file)).contains("#![forbid(unsafe_code)]"), "{file} lets unsafe code in");
     }

@@ -1,0 +1,167 @@
+//! The light client as a WebAssembly module: exported functions over bytes, without glue that a tool generates.
+//!
+//! The page has the sockets and the clocks. It puts an input's bytes where [`room`] says, calls the input's function, and
+//! then takes outputs with [`next_output`] until there are none. Times are milliseconds of a clock that never goes back,
+//! and seconds since 1970.
+//!
+//! An output is its kind in the upper 32 bits of a number and its argument in the lower, with bytes at [`output`]:
+//!
+//! | kind | argument | bytes | to do |
+//! |---|---|---|---|
+//! | 0 | | | nothing: that was the last |
+//! | 1 | | address | dial it; then [`opened`] or [`dial_failed`] |
+//! | 2 | connection | bytes | write them to the connection |
+//! | 3 | connection | | close the connection; it has no input any more |
+//! | 4 | height | headers | keep them in place of all kept above that height |
+//! | 5 | milliseconds | | call [`tick`] after so long; replaces the call before |
+//! | 6 | | text | tell whoever looks at the page |
+//!
+//! No state is left half changed by an error, but a trap may leave one: the page then drops the instance.
+
+// An exported name is an attribute that the language counts as unsafe; there is no unsafe code here.
+#![allow(unsafe_code)]
+
+mod session;
+
+use std::cell::RefCell;
+
+use session::{Output, Session, Times};
+
+/// What lies in the module's memory.
+struct Module {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    session: Option<Session>,
+}
+
+thread_local! {
+    static MODULE: RefCell<Module> =
+        const { RefCell::new(Module { input: Vec::new(), output: Vec::new(), session: None }) };
+}
+
+/// Runs `act` with the client, the input's bytes and the times; nothing without a client.
+fn with(mono_ms: f64, unix_secs: f64, act: impl FnOnce(&mut Session, Times, &[u8])) {
+    MODULE.with_borrow_mut(|Module { input, session, .. }| {
+        if let Some(session) = session {
+            act(session, Times { mono_ms: mono_ms as u64, unix_secs: unix_secs as u64 }, input);
+        }
+    });
+}
+
+/// Where the next input's `length` bytes are to be written. Valid until the next call of it.
+#[unsafe(no_mangle)]
+pub extern "C" fn room(length: u32) -> *mut u8 {
+    MODULE.with_borrow_mut(|module| {
+        module.input.clear();
+        module.input.resize(length as usize, 0);
+        module.input.as_mut_ptr()
+    })
+}
+
+/// Where the bytes of the last output are. Valid until the next call of [`next_output`] or [`start`].
+#[unsafe(no_mangle)]
+pub extern "C" fn output() -> *const u8 {
+    MODULE.with_borrow(|module| module.output.as_ptr())
+}
+
+/// How many bytes there are.
+#[unsafe(no_mangle)]
+pub extern "C" fn output_length() -> u32 {
+    MODULE.with_borrow(|module| module.output.len() as u32)
+}
+
+/// Starts a client in place of any other: 1, or 0 with an error's text as output. The input is 32 secret random bytes, then
+/// genesis.json. Peers are given with [`peer`], and dialled at the first [`tick`].
+#[unsafe(no_mangle)]
+pub extern "C" fn start() -> u32 {
+    MODULE.with_borrow_mut(|module| {
+        module.session = None;
+        match Session::new(&module.input) {
+            Ok(session) => {
+                module.session = Some(session);
+                1
+            }
+            Err(error) => {
+                module.output = error.to_string().into_bytes();
+                0
+            }
+        }
+    })
+}
+
+/// Before the first [`tick`]: takes kept headers, which follow those given before.
+#[unsafe(no_mangle)]
+pub extern "C" fn load() {
+    with(0.0, 0.0, |session, _, headers| session.load(headers));
+}
+
+/// Before the first [`tick`]: adds the input, an address, to the peers; 1, or 0 if it is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn peer() -> u32 {
+    let mut taken = false;
+    with(0.0, 0.0, |session, _, address| taken = session.add_peer(address));
+    taken.into()
+}
+
+/// The first begins; later ones answer output 5.
+#[unsafe(no_mangle)]
+pub extern "C" fn tick(mono_ms: f64, unix_secs: f64) {
+    with(mono_ms, unix_secs, |session, times, _| session.tick(times));
+}
+
+/// The dial to the input, an address, succeeded: the connection's number, which is never used again; 0 without a client.
+#[unsafe(no_mangle)]
+pub extern "C" fn opened(mono_ms: f64, unix_secs: f64) -> u32 {
+    let mut number = 0;
+    with(mono_ms, unix_secs, |session, times, address| number = session.opened(times, address));
+    number
+}
+
+/// The dial to the input, an address, failed.
+#[unsafe(no_mangle)]
+pub extern "C" fn dial_failed(mono_ms: f64, unix_secs: f64) {
+    with(mono_ms, unix_secs, |session, times, address| session.dial_failed(times, address));
+}
+
+/// The input came from a connection.
+#[unsafe(no_mangle)]
+pub extern "C" fn received(connection: u32, mono_ms: f64, unix_secs: f64) {
+    with(mono_ms, unix_secs, |session, times, bytes| session.received(times, connection, bytes));
+}
+
+/// The other side closed a connection, or it broke.
+#[unsafe(no_mangle)]
+pub extern "C" fn closed(connection: u32, mono_ms: f64, unix_secs: f64) {
+    with(mono_ms, unix_secs, |session, times, _| session.closed(times, connection));
+}
+
+/// The next output, as the table above has it.
+#[unsafe(no_mangle)]
+pub extern "C" fn next_output() -> u64 {
+    MODULE.with_borrow_mut(|Module { output, session, .. }| {
+        output.clear();
+        let Some(next) = session.as_mut().and_then(Session::next_output) else { return 0 };
+        let (kind, argument, bytes) = match next {
+            Output::Dial(address) => (1, 0, address.to_string().into_bytes()),
+            Output::Write(connection, bytes) => (2, connection, bytes),
+            Output::Close(connection) => (3, connection, Vec::new()),
+            Output::Keep(above, headers) => (4, above, headers),
+            Output::WakeIn(millis) => (5, millis, Vec::new()),
+            Output::Tell(text) => (6, 0, text.into_bytes()),
+        };
+        *output = bytes;
+        kind << 32 | u64::from(argument)
+    })
+}
+
+/// The height of the best chain known.
+#[unsafe(no_mangle)]
+pub extern "C" fn height() -> u32 {
+    MODULE.with_borrow(|module| module.session.as_ref().map_or(0, Session::height))
+}
+
+/// 1 if every peer has sent all its headers or is gone, and at least one has sent them.
+#[unsafe(no_mangle)]
+pub extern "C" fn is_synced() -> u32 {
+    MODULE.with_borrow(|module| module.session.as_ref().is_some_and(Session::is_synced).into())
+}

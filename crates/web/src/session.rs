@@ -1,0 +1,356 @@
+//! A light client, and its connections as streams of encrypted bytes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cairn::consensus::params::{Params, ParamsError};
+use cairn::light::{Config, Headers, Light};
+use cairn::p2p::frame::{Decoder, FrameError};
+use cairn::p2p::kad::NodeId;
+use cairn::p2p::message::Message;
+use cairn::p2p::noise::{self, Handshake, HandshakeError, Identity, Opener, RecordError, Sealer};
+use cairn::p2p::{self, Direction, Input, Now, PeerId, Protocol};
+use cairn::primitives::time::{MonoTime, UnixTime};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// Bytes of the seed.
+const SEED_BYTES: usize = 32;
+
+/// The two clocks' readings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) mono_ms: u64,
+    pub(crate) unix_secs: u64,
+}
+
+impl Times {
+    fn now(self) -> Now {
+        Now { mono: MonoTime::from_millis(self.mono_ms), unix: UnixTime::from_secs(self.unix_secs) }
+    }
+}
+
+/// What the page is to do.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Dial(SocketAddr),
+    Write(u32, Vec<u8>),
+    Close(u32),
+    Keep(u32, Vec<u8>),
+    WakeIn(u32),
+    Tell(String),
+}
+
+/// Why no client starts.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    Seed,
+    Text,
+    Genesis(ParamsError),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Seed => write!(f, "expected {SEED_BYTES} random bytes before genesis.json"),
+            Self::Text => f.write_str("genesis.json is not UTF-8"),
+            Self::Genesis(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Why no more messages come from a connection.
+enum Broken {
+    Record(RecordError),
+    /// Decrypted bytes are no message.
+    Frame(FrameError),
+}
+
+impl From<RecordError> for Broken {
+    fn from(error: RecordError) -> Self {
+        Self::Record(error)
+    }
+}
+
+impl From<FrameError> for Broken {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+enum Stage {
+    Handshake { handshake: Handshake, received: Vec<u8> },
+    Open { sealer: Sealer, opener: Opener, decoder: Decoder },
+}
+
+struct Connection {
+    address: SocketAddr,
+    stage: Stage,
+}
+
+/// The client: not begun until the first tick, so that headers and peers can be given before.
+enum Client {
+    Waits { chain: Headers, config: Config },
+    Runs(Box<Light>),
+}
+
+pub(crate) struct Session {
+    params: Arc<Params>,
+    client: Option<Client>,
+    identity: Identity,
+    rng: ChaCha20Rng,
+    /// Required ids of addresses being dialled.
+    dials: BTreeMap<SocketAddr, Option<NodeId>>,
+    connections: BTreeMap<u32, Connection>,
+    last_connection: u32,
+    outputs: VecDeque<Output>,
+}
+
+impl Session {
+    /// A client that has not begun. `start` is a seed and genesis.json.
+    pub(crate) fn new(start: &[u8]) -> Result<Self, StartError> {
+        let (seed, genesis) = start.split_first_chunk::<SEED_BYTES>().ok_or(StartError::Seed)?;
+        let genesis = std::str::from_utf8(genesis).map_err(|_| StartError::Text)?;
+        let params = Arc::new(Params::from_json(genesis).map_err(StartError::Genesis)?);
+        let mut rng = ChaCha20Rng::from_seed(*seed);
+        let config = Config { seed: random(&mut rng), ..Config::default() };
+        Ok(Self {
+            client: Some(Client::Waits { chain: Headers::new(params.clone()), config }),
+            params,
+            identity: Identity::from_secret(random(&mut rng)),
+            rng,
+            dials: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            last_connection: 0,
+            outputs: VecDeque::new(),
+        })
+    }
+
+    pub(crate) fn load(&mut self, headers: &[u8]) {
+        if let Some(Client::Waits { chain, .. }) = &mut self.client {
+            chain.load(headers);
+        }
+    }
+
+    pub(crate) fn add_peer(&mut self, address: &[u8]) -> bool {
+        match (&mut self.client, parse(address)) {
+            (Some(Client::Waits { config, .. }), Some(address)) => {
+                config.peers.push((address, None));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn tick(&mut self, times: Times) {
+        if let Some(Client::Waits { chain, config }) =
+            self.client.take_if(|client| matches!(client, Client::Waits { .. }))
+        {
+            self.client = Some(Client::Runs(Box::new(Light::new(chain, config, times.now()))));
+        }
+        self.handle(times, Input::Tick);
+    }
+
+    pub(crate) fn opened(&mut self, times: Times, address: &[u8]) -> u32 {
+        self.last_connection += 1;
+        let number = self.last_connection;
+        let expected = parse(address).and_then(|address| Some((address, self.dials.remove(&address)?)));
+        let Some((address, id)) = expected else {
+            // Nobody dialled that.
+            self.outputs.push_back(Output::Close(number));
+            return number;
+        };
+        let begun = Handshake::initiate(&self.identity, id, random(&mut self.rng)).and_then(|mut handshake| {
+            let first = handshake.send()?;
+            Ok((handshake, first))
+        });
+        match begun {
+            Ok((handshake, first)) => {
+                let stage = Stage::Handshake { handshake, received: Vec::new() };
+                self.connections.insert(number, Connection { address, stage });
+                self.outputs.extend(first.map(|first| Output::Write(number, first)));
+            }
+            Err(error) => {
+                self.outputs.push_back(Output::Tell(format!("{address}: {error}")));
+                self.outputs.push_back(Output::Close(number));
+                self.handle(times, Input::ConnectFailed { address });
+            }
+        }
+        number
+    }
+
+    pub(crate) fn dial_failed(&mut self, times: Times, address: &[u8]) {
+        if let Some(address) = parse(address).filter(|address| self.dials.remove(address).is_some()) {
+            self.handle(times, Input::ConnectFailed { address });
+        }
+    }
+
+    pub(crate) fn received(&mut self, times: Times, number: u32, bytes: &[u8]) {
+        let Some(Connection { address, stage }) = self.connections.remove(&number) else { return };
+        let peer = PeerId(number.into());
+        match stage {
+            Stage::Handshake { handshake, received } => {
+                let advanced = self.advance(number, handshake, [&received, bytes].concat());
+                let (stage, id) = match advanced {
+                    Ok(advanced) => advanced,
+                    Err(error) => {
+                        self.outputs.push_back(Output::Tell(format!("{address}: {error}")));
+                        self.outputs.push_back(Output::Close(number));
+                        return self.handle(times, Input::ConnectFailed { address });
+                    }
+                };
+                self.connections.insert(number, Connection { address, stage });
+                if let Some(id) = id {
+                    self.handle(times, Input::Connected { peer, address, direction: Direction::Outbound, id });
+                }
+            }
+            Stage::Open { sealer, mut opener, decoder } => {
+                opener.push(bytes);
+                // It is back before its messages are handled, which may end it or write to it.
+                let stage = Stage::Open { sealer, opener, decoder };
+                self.connections.insert(number, Connection { address, stage });
+            }
+        }
+        loop {
+            match self.next_message(number) {
+                Ok(None) => return,
+                Ok(Some(message)) => {
+                    self.handle(times, Input::Received { peer, message, at: times.now().mono });
+                }
+                Err(Broken::Frame(reason)) => return self.handle(times, Input::Malformed { peer, reason }),
+                // Whoever is between the two sides can cause it, so the peer is not blamed.
+                Err(Broken::Record(error)) => {
+                    self.outputs.push_back(Output::Tell(error.to_string()));
+                    self.outputs.push_back(Output::Close(number));
+                    return self.closed(times, number);
+                }
+            }
+        }
+    }
+
+    /// A handshake with what came: still that, or an open connection and the id that the other side has proven.
+    fn advance(
+        &mut self,
+        number: u32,
+        mut handshake: Handshake,
+        mut received: Vec<u8>,
+    ) -> Result<(Stage, Option<NodeId>), HandshakeError> {
+        while let Some(length) = handshake.awaited() {
+            if received.len() < length {
+                return Ok((Stage::Handshake { handshake, received }, None));
+            }
+            let rest = received.split_off(length);
+            handshake.receive(&received)?;
+            received = rest;
+            self.outputs.extend(handshake.send()?.map(|message| Output::Write(number, message)));
+        }
+        let noise::Session { peer, sealer, mut opener } = handshake.finish()?;
+        opener.push(&received);
+        Ok((Stage::Open { sealer, opener, decoder: Decoder::new(self.params.max_block_bytes) }, Some(peer)))
+    }
+
+    /// The next message that a connection's bytes hold, if it is still there.
+    fn next_message(&mut self, number: u32) -> Result<Option<Message>, Broken> {
+        let Some(Connection { stage: Stage::Open { opener, decoder, .. }, .. }) = self.connections.get_mut(&number)
+        else {
+            return Ok(None);
+        };
+        loop {
+            if let Some(message) = decoder.next_message()? {
+                return Ok(Some(message));
+            }
+            match opener.open()? {
+                Some(plain) => decoder.push(plain),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    pub(crate) fn closed(&mut self, times: Times, number: u32) {
+        let Some(connection) = self.connections.remove(&number) else { return };
+        let input = match connection.stage {
+            Stage::Handshake { .. } => Input::ConnectFailed { address: connection.address },
+            Stage::Open { .. } => Input::Disconnected { peer: PeerId(number.into()) },
+        };
+        self.handle(times, input);
+    }
+
+    pub(crate) fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(crate) fn height(&self) -> u32 {
+        self.light().map_or(0, |light| light.chain().height().as_u32())
+    }
+
+    pub(crate) fn is_synced(&self) -> bool {
+        self.light().is_some_and(Light::is_synced)
+    }
+
+    fn light(&self) -> Option<&Light> {
+        match &self.client {
+            Some(Client::Runs(light)) => Some(light),
+            _ => None,
+        }
+    }
+
+    /// Gives the client an input, and carries out what it puts out.
+    fn handle(&mut self, times: Times, input: Input) {
+        let Some(Client::Runs(light)) = &mut self.client else { return };
+        light.handle(times.now(), input);
+        let outputs: Vec<p2p::Output> = light.drain().collect();
+        let notices = light.take_notices();
+        for output in outputs {
+            self.carry_out(times, output);
+        }
+        self.outputs.extend(notices.into_iter().map(|notice| Output::Tell(format!("{notice:?}"))));
+    }
+
+    fn carry_out(&mut self, times: Times, output: p2p::Output) {
+        match output {
+            p2p::Output::Send { peer, frame } => {
+                let number = peer.0 as u32;
+                let Some(Connection { stage: Stage::Open { sealer, .. }, .. }) = self.connections.get_mut(&number)
+                else {
+                    return;
+                };
+                let mut sealed = Vec::new();
+                match sealer.seal(&frame.to_bytes(), &mut sealed) {
+                    Ok(()) => self.outputs.push_back(Output::Write(number, sealed)),
+                    // After 2^64 records.
+                    Err(_) => self.outputs.push_back(Output::Close(number)),
+                }
+            }
+            p2p::Output::Connect { address, id } => {
+                self.dials.insert(address, id);
+                self.outputs.push_back(Output::Dial(address));
+            }
+            p2p::Output::Disconnect { peer, reason } => {
+                let number = peer.0 as u32;
+                if let Some(Connection { address, .. }) = self.connections.remove(&number) {
+                    self.outputs.push_back(Output::Tell(format!("{address}: {reason}")));
+                    self.outputs.push_back(Output::Close(number));
+                }
+            }
+            p2p::Output::WakeAt { at } => {
+                // Seven weeks, if it is later.
+                let millis = at.saturating_since(times.now().mono).as_millis();
+                self.outputs.push_back(Output::WakeIn(u32::try_from(millis).unwrap_or(u32::MAX)));
+            }
+            p2p::Output::KeepHeaders { above, headers } => self.outputs.push_back(Output::Keep(above.as_u32(), headers)),
+            // A client that serves nobody flushes nothing.
+            p2p::Output::Flush { .. } | p2p::Output::Event(_) => {}
+        }
+    }
+}
+
+fn random(rng: &mut ChaCha20Rng) -> [u8; SEED_BYTES] {
+    let mut bytes = [0; SEED_BYTES];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+fn parse(address: &[u8]) -> Option<SocketAddr> {
+    std::str::from_utf8(address).ok()?.parse().ok()
+}

@@ -1,7 +1,5 @@
 //! Accepts headers and blocks.
 
-use std::collections::HashMap;
-
 use super::activate::{Candidate, IsVerified};
 use super::index::{Entry, Id, Index};
 use super::prefetch::Prefetched;
@@ -15,6 +13,7 @@ use crate::consensus::params::Params;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::keyed::HashMap;
 use crate::primitives::time::UnixTime;
 use crate::storage::{Batch, Status, StoreError};
 

@@ -1,7 +1,5 @@
 //! Checking a store against its own blocks: replayed from genesis for `cairn db check`, the last ones for `verifychain`.
 
-use std::collections::HashSet;
-
 use super::effects;
 use super::index::Index;
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
@@ -12,6 +10,7 @@ use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::{BlockHash, FilterHeader};
 use crate::primitives::height::Height;
+use crate::primitives::keyed::HashSet;
 use crate::primitives::mmr;
 use crate::primitives::tx::OutPoint;
 use crate::storage::{Counts, Database, StoreError, TxLocation};
@@ -111,7 +110,7 @@ pub fn check_recent(
 ) -> Result<bool, StoreError> {
     let mut hash = tip;
     // Coins spent by the blocks above.
-    let mut spent_later: HashSet<OutPoint> = HashSet::new();
+    let mut spent_later: HashSet<OutPoint> = HashSet::default();
     for height in Height::GENESIS.through(height).rev().take(count as usize) {
         if !going_on() {
             return Ok(false);

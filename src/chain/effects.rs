@@ -1,6 +1,6 @@
 //! What one step of the tip writes: coins, undo, the indexes, the header range and the tip itself.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::index::{Entry, GENESIS};
 use crate::consensus::check::{CheckedBlock, check_block};
@@ -10,6 +10,7 @@ use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::{BlockHash, FilterHeader};
 use crate::primitives::height::Height;
+use crate::primitives::keyed::HashSet;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
@@ -166,7 +167,7 @@ pub(super) fn history(
 /// Coins made and spent by the same block: the store never sees them.
 fn spent_in_block(delta: &Delta) -> HashSet<OutPoint> {
     if delta.spent.is_empty() {
-        return HashSet::new();
+        return HashSet::default();
     }
     let created: HashSet<&OutPoint> = delta.created.iter().map(|(outpoint, _)| outpoint).collect();
     delta.spent.iter().map(|(outpoint, _)| *outpoint).filter(|outpoint| created.contains(outpoint)).collect()

@@ -1,6 +1,6 @@
 //! The tree of all headers, in memory: an arena in the order of arrival, which is also the order on disk.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
@@ -8,6 +8,7 @@ use crate::consensus::headers::HeaderTail;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
+use crate::primitives::keyed::Keyed;
 use crate::primitives::target::Work;
 use crate::storage::{BareHeader, Database, HeaderRecord, Status, StoreError};
 
@@ -115,7 +116,7 @@ pub(super) struct Index {
     slots: Vec<Slot>,
     /// Places by hash. The hashes themselves are in the slots.
     by_hash: HashTable<Id>,
-    hasher: RandomState,
+    hasher: Keyed,
     /// The entry with most work that is not invalid: the first to arrive, on a tie.
     best: Id,
 }

@@ -20,7 +20,7 @@ mod tips;
 mod transfer;
 mod tree;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLockReadGuard};
 
 pub use activate::{ChainUpdate, IsVerified};
@@ -39,6 +39,7 @@ use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, MmrRoot};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
+use crate::primitives::keyed::HashMap;
 use crate::primitives::mmr;
 use crate::primitives::tx::OutPoint;
 use crate::storage::{Database, Store, StoreError};
@@ -89,7 +90,7 @@ impl Chain {
             tree: TreeOwner::new(BlockTree::new(index, &tip)),
             range,
             candidates: BTreeSet::new(),
-            waiting: HashMap::new(),
+            waiting: HashMap::default(),
             next_sequence,
             stats: Stats::default(),
         };

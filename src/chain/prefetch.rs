@@ -1,12 +1,11 @@
 //! Looks up the coins that a block spends on all cores in parallel, since a coin that is not in memory costs a disk
 //! read.
 
-use std::collections::{HashMap, HashSet};
-
 use rayon::prelude::*;
 
 use crate::consensus::check::CheckedBlock;
 use crate::consensus::coins::{Coin, CoinView};
+use crate::primitives::keyed::{HashMap, HashSet};
 use crate::primitives::meter;
 use crate::primitives::tx::OutPoint;
 use crate::storage::{Database, StoreError};
@@ -31,7 +30,7 @@ impl<'a> Prefetched<'a> {
         let inputs = block.block().transactions.iter().flat_map(|tx| &tx.inputs);
         let mut outpoints: Vec<OutPoint> = inputs.map(|input| input.outpoint).collect();
         if outpoints.len() < MIN_INPUTS {
-            return Ok(Self { db, found: HashMap::new() });
+            return Ok(Self { db, found: HashMap::default() });
         }
         let own: HashSet<_> = block.txids().iter().collect();
         outpoints.retain(|outpoint| !own.contains(&outpoint.txid));

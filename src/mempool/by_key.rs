@@ -1,10 +1,11 @@
 //! An index of the pool by key, so that looking up an address does not scan the pool.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::entry::Entry;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::Txid;
+use crate::primitives::keyed::HashMap;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;

@@ -4,7 +4,7 @@
 //! Invariants: no two entries spend one coin; an entry's parents are in the pool; `ancestors` and `descendants` are the
 //! sums over the links; every entry is in each order exactly once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::by_key::ByKey;
@@ -12,6 +12,7 @@ use super::entry::Entry;
 use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
 use crate::primitives::height::Height;
+use crate::primitives::keyed::HashMap;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
 

@@ -1,9 +1,10 @@
 //! Bounded memories: of values met lately, and of what left the pool.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
 
 use super::usage::memory_of;
+use crate::primitives::keyed::HashSet;
 use crate::primitives::tx::HashedTransaction;
 
 /// The last `capacity` distinct values given to it; giving one again does not renew it. Only asked, never iterated, so the
@@ -17,7 +18,7 @@ pub(crate) struct Recent<T> {
 
 impl<T: Copy + Eq + Hash> Recent<T> {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, order: VecDeque::new(), set: HashSet::new() }
+        Self { capacity, order: VecDeque::new(), set: HashSet::default() }
     }
 
     /// `true` if it was not there.

@@ -1,11 +1,12 @@
 //! Selects transactions for a block.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use super::entry::{Entry, Package};
 use super::graph::Graph;
 use crate::primitives::amount::FeeRate;
 use crate::primitives::hash::Txid;
+use crate::primitives::keyed::{HashMap, HashSet};
 
 /// After this many consecutive packages that do not fit, the block counts as full.
 const MAX_MISSES: usize = 1_000;
@@ -107,7 +108,7 @@ mod tests {
     /// The naive model: recomputes every sum at every step.
     fn select_naively(graph: &Graph, max_bytes: usize) -> Vec<Txid> {
         let mut chosen: Vec<Txid> = Vec::new();
-        let mut given_up: HashMap<Txid, usize> = HashMap::new();
+        let mut given_up: HashMap<Txid, usize> = HashMap::default();
         let mut left = max_bytes;
         loop {
             let candidates = graph.txids().filter(|txid| !chosen.contains(txid)).filter_map(|txid| {

@@ -6,7 +6,6 @@
 //! collide by chance, the Merkle root does not match or the short id is ambiguous; the block is then fetched whole.
 //! That is no peer's fault.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::keyed::HashMap;
 use crate::primitives::meter;
 use crate::primitives::tx::{HashedTransaction, Transaction};
 
@@ -216,7 +216,7 @@ impl Partial {
             *slot = Slot::Found(HashedTransaction::new(transaction.clone()));
             least = place + 1;
         }
-        let mut places = HashMap::with_capacity(compact.short_ids.len());
+        let mut places = HashMap::with_capacity_and_hasher(compact.short_ids.len(), Default::default());
         let empty = slots.iter().enumerate().filter(|(_, slot)| matches!(slot, Slot::Missing));
         for ((place, _), id) in empty.zip(&compact.short_ids) {
             match places.entry(*id) {

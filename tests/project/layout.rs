@@ -26,7 +26,8 @@ const MODULES: [&str; 16] = [
 ];
 
 /// The same for the files of `primitives`.
-const PRIMITIVES: [&str; 16] = [
+const PRIMITIVES: [&str; 17] = [
+    "keyed",
     "codec",
     "meter",
     "compact_size",

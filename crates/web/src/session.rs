@@ -11,6 +11,7 @@ use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
 use cairn::p2p::noise::{self, Handshake, HandshakeError, Identity, Opener, RecordError, Sealer};
 use cairn::p2p::{self, Direction, Input, Now, PeerId, Protocol};
+use cairn::primitives::keyed;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -114,6 +115,10 @@ impl Session {
         let genesis = std::str::from_utf8(genesis).map_err(|_| StartError::Text)?;
         let params = Arc::new(Params::from_json(genesis).map_err(StartError::Genesis)?);
         let mut rng = ChaCha20Rng::from_seed(*seed);
+        let mut key = [0; 16];
+        rng.fill_bytes(&mut key);
+        // A second client of this instance keeps the first one's key.
+        keyed::set_key(key);
         let config = Config { seed: random(&mut rng), ..Config::default() };
         Ok(Self {
             client: Some(Client::Waits { chain: Headers::new(params.clone()), config }),
@@ -338,7 +343,9 @@ impl Session {
                 let millis = at.saturating_since(times.now().mono).as_millis();
                 self.outputs.push_back(Output::WakeIn(u32::try_from(millis).unwrap_or(u32::MAX)));
             }
-            p2p::Output::KeepHeaders { above, headers } => self.outputs.push_back(Output::Keep(above.as_u32(), headers)),
+            p2p::Output::KeepHeaders { above, headers } => {
+                self.outputs.push_back(Output::Keep(above.as_u32(), headers))
+            }
             // A client that serves nobody flushes nothing.
             p2p::Output::Flush { .. } | p2p::Output::Event(_) => {}
         }

@@ -1,11 +1,10 @@
 //! Coins, the views they are looked up in, and the difference a block makes to them.
 
-use std::collections::HashMap;
-
 use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::height::Height;
+use crate::primitives::keyed::HashMap;
 use crate::primitives::tx::{OutPoint, Output};
 
 /// An output that has not been spent.

@@ -1,7 +1,5 @@
 //! Rules that need the coins spent.
 
-use std::collections::HashMap;
-
 use crate::consensus::check::CheckedBlock;
 use crate::consensus::coins::{Coin, CoinView, Delta};
 use crate::consensus::error::RuleError;
@@ -9,6 +7,7 @@ use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::{MmrRoot, Txid};
 use crate::primitives::height::Height;
+use crate::primitives::keyed::HashMap;
 use crate::primitives::keys::{self, SignatureCheck};
 use crate::primitives::meter;
 use crate::primitives::tx::{Lock, OutPoint, Transaction};
@@ -115,7 +114,7 @@ pub fn spend<V: CoinView>(
     let created = Delta::created_by(block.block(), block.txids(), context.height);
     let mut delta = Delta { spent: Vec::new(), created, fees: Amount::ZERO };
     // Coins made so far in this block; spent ones become None, so a second spend is told from an unknown coin's.
-    let mut layer: HashMap<OutPoint, Option<&Coin>> = HashMap::new();
+    let mut layer: HashMap<OutPoint, Option<&Coin>> = HashMap::default();
     let mut made = delta.created.iter().peekable();
     let mut signatures = Signatures::default();
     for (tx, txid) in transactions.iter().zip(block.txids()) {

@@ -9,6 +9,7 @@ pub mod gcs;
 pub mod hash;
 pub mod header;
 pub mod height;
+pub mod keyed;
 pub mod keys;
 pub mod merkle;
 pub mod meter;

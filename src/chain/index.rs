@@ -278,8 +278,7 @@ impl Index {
     /// The chain that ends with `entry`, as the rules see it.
     pub fn tail(&self, entry: &Entry) -> HeaderTail {
         let Entry { hash, header, height, work, id, .. } = *entry;
-        let times = self.line(id).map(|id| self.slot(id).header.time);
-        HeaderTail::checked((header, hash), height, work, self.slot(id).first_time, times)
+        HeaderTail::checked((header, hash), height, work, self.slot(id).first_time)
     }
 
     /// `entry`, its parent, and so on down to genesis.

@@ -6,6 +6,9 @@ use super::index::{Entry, Id, Index};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 
+/// Blocks over which the median time past is taken.
+const MEDIAN_SPAN: u32 = 11;
+
 /// The tree of blocks: every header known, and which of them are the best chain.
 #[derive(Debug)]
 pub struct BlockTree {
@@ -62,9 +65,12 @@ impl BlockTree {
         self.index.branch(entry)
     }
 
-    /// Median time past of a block: of itself and the ten before.
+    /// Median time past of a block, as Bitcoin's RPC reports it: of the block and the (up to) ten before, the later of two
+    /// middle ones. Times do not fall, so it is the time of the block in the middle.
     pub fn median_time(&self, entry: &Entry) -> u32 {
-        self.index.tail(entry).median_time()
+        let span = entry.height.as_u32().saturating_add(1).min(MEDIAN_SPAN);
+        let middle = entry.height.saturating_sub((span - 1) / 2);
+        self.index.get(self.index.ancestor(entry.id, middle)).header.time
     }
 }
 

@@ -143,8 +143,7 @@ impl Headers {
         }
         let tip = (*self.header(height)?, self.hash(height)?);
         let first_time = self.header(height.min(Height::GENESIS.next()))?.time;
-        let times = Height::GENESIS.through(height).rev().map_while(|height| Some(self.header(height)?.time));
-        Some(HeaderTail::checked(tip, height, self.work_at(height), first_time, times))
+        Some(HeaderTail::checked(tip, height, self.work_at(height), first_time))
     }
 
     /// Appends headers up to the first that breaks a rule; returns how many were added.

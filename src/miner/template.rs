@@ -89,7 +89,7 @@ pub fn build(
     // The first leaf may have any value: its siblings do not depend on it.
     let leaves = [coinbase.txid()].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
     let siblings = Branch::new(leaves, 0).map_or_else(Vec::new, |branch| branch.siblings);
-    let min_time = context.median_time.saturating_add(1);
+    let min_time = context.min_time;
     let header = Header {
         version: 1,
         previous: chain.tip().hash,

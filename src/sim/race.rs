@@ -157,7 +157,7 @@ pub fn headers(
             version: 1,
             previous: chain.tip_hash(),
             merkle_root: root(side),
-            time: context.median_time + 1,
+            time: context.min_time,
             bits: context.bits,
             nonce: 0,
         };

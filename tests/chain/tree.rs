@@ -189,10 +189,10 @@ fn headers_in_one_message_may_repeat_and_part() {
         let found = chain.entry(&entry.hash).unwrap();
         assert_eq!((found.height, found.work, found.header), (entry.height, entry.work, entry.header));
     }
-    // The rules hold within a message: the time may not be the median of those before, which are in the same one.
+    // The rules hold within a message: the time may not be before that of the parent, which is in the same one.
     let more = Ledger::on(&params()).extend(20, 3);
     let mut early = more[15].clone();
-    early.header.time = more[9].header.time;
+    early.header.time = more[14].header.time - 1;
     seal(&mut early);
     let headers: Vec<_> = more[..15].iter().chain([&early]).map(|block| block.header).collect();
     let (place, error) = chain.accept_headers(&headers, NOW).unwrap_err();

@@ -242,10 +242,11 @@ fn a_header_from_the_future_waits_and_no_peer_is_blamed() {
     let mut branch = Ledger::on(&params);
     let mut blocks = branch.extend(4, 1);
     let mut early = branch.make(&cairn_testkit::key(1).public_key(), &[], 0, 0);
-    early.header.time = params.timestamp + 3_600 + params.max_future_secs + 60;
+    let mut world = World::new(&params, 1, Config::default());
+    let latest = world.now.unix.as_secs() as u32 + params.max_future_secs;
+    early.header.time = latest + 60;
     cairn_testkit::mine(&mut early.header);
     blocks.push(early.clone());
-    let mut world = World::new(&params, 1, Config::default());
     world.serve(&blocks[..4], honest());
     world.sync();
     let server_clock = cairn::p2p::Now { unix: world.now.unix.saturating_add(Duration::from_secs(3_600)), ..world.now };

@@ -291,8 +291,8 @@ fn every_method_means_what_it_says() {
     // Mining.
     fixture.refused("getblocktemplate", json!([]), -8, "/mine/<address>");
     assert_eq!(fixture.call("getstratuminfo", json!([]))["enabled"], false);
-    let rate = fixture.call("getnetworkhashps", json!([])).as_f64().unwrap();
-    assert!(rate > 0.0, "{rate}");
+    // All blocks may have been made within one second: then there is no rate to tell.
+    assert!(fixture.call("getnetworkhashps", json!([])).as_f64().is_some_and(|rate| rate >= 0.0));
     fixture.refused("getnetworkhashps", json!([0]), -8, "nblocks");
     fixture.refused("getnetworkhashps", json!([1, 1_000]), -8, "height");
     let mining = fixture.call("getmininginfo", json!([]));

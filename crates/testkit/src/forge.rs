@@ -54,6 +54,7 @@ pub fn params() -> Params {
         bits: Bits(0x202f_ffff),
         target_spacing_secs: 5,
         half_life_secs: 60,
+        max_future_secs: 6,
         ..GenesisSpec::regtest()
     };
     assert!(spec.mine_nonce());

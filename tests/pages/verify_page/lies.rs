@@ -170,15 +170,15 @@ fn about_checkpoints() -> Vec<Vector> {
         let receipt = forge.receipt(Height::from_u32(height), evidence.clone());
         lies.push(lie("no checkpoint", &forge.params, None, &receipt));
         for (name, held) in [
-            ("as it is", held.clone()),
-            ("another height", Checkpoint { height: Height::from_u32(19), ..held.clone() }),
-            ("few times", Checkpoint { times: held.times[1..].to_vec(), ..held.clone() }),
-            ("many times", Checkpoint { times: vec![1; 12], ..held.clone() }),
-            ("old times", Checkpoint { times: vec![0; 11], ..held.clone() }),
-            ("new times", Checkpoint { times: vec![u32::MAX; 11], ..held.clone() }),
-            ("most work", Checkpoint { work: Work(ruint::aliases::U256::MAX), ..held.clone() }),
-            ("no work", Checkpoint { work: Work::ZERO, ..held.clone() }),
-            ("height 0", Checkpoint { height: Height::GENESIS, times: vec![1], ..held.clone() }),
+            ("as it is", held),
+            ("another height", Checkpoint { height: Height::from_u32(19), ..held }),
+            ("an early tip", Checkpoint { tip: Header { time: 0, ..held.tip }, ..held }),
+            ("a late tip", Checkpoint { tip: Header { time: u32::MAX, ..held.tip }, ..held }),
+            ("an early first time", Checkpoint { first_time: 0, ..held }),
+            ("a late first time", Checkpoint { first_time: u32::MAX, ..held }),
+            ("most work", Checkpoint { work: Work(ruint::aliases::U256::MAX), ..held }),
+            ("no work", Checkpoint { work: Work::ZERO, ..held }),
+            ("height 0", Checkpoint { height: Height::GENESIS, ..held }),
         ] {
             lies.push(lie(&format!("block {height}, checkpoint with {name}"), &forge.params, Some(&held), &receipt));
         }
@@ -194,6 +194,7 @@ pub fn schedules(count: usize, rng: &mut ChaCha20Rng) -> Vec<Vector> {
             bits: Bits([0x202f_ffff, 0x207f_ffff, 0x2000_8000][rng.random_range(0..3)]),
             target_spacing_secs: [1, 5, 600, 86_400][rng.random_range(0..4)],
             half_life_secs: [1, 7, 120, 172_800, 31_536_000][rng.random_range(0..5)],
+            max_future_secs: 1,
             ..GenesisSpec::regtest()
         };
         assert!(spec.mine_nonce());
@@ -214,8 +215,7 @@ pub fn schedules(count: usize, rng: &mut ChaCha20Rng) -> Vec<Vector> {
             bits: Bits(rng.random()),
             nonce: 0,
         };
-        let times = vec![0; 11.min(height as usize + 1)];
-        let held = Checkpoint { height: Height::from_u32(height), tip, work: Work::ZERO, first_time, times };
+        let held = Checkpoint { height: Height::from_u32(height), tip, work: Work::ZERO, first_time };
         let next = Header { previous: tip.hash(), time: u32::MAX, bits: Bits(rng.random()), ..tip };
         let evidence = Evidence::Since { height: Height::from_u32(height), hash: tip.hash(), headers: vec![next] };
         let coinbase = params.genesis.transactions[0].clone();

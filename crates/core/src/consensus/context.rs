@@ -9,16 +9,13 @@ use crate::primitives::target::Bits;
 use crate::primitives::time::UnixTime;
 use std::time::Duration;
 
-/// How many blocks the median of times is taken over.
-pub const MEDIAN_SPAN: usize = 11;
-
 /// What a header's place in its chain asks of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeaderContext {
     /// Its height.
     pub height: Height,
-    /// Median time of the (up to) eleven blocks before.
-    pub median_time: u32,
+    /// The earliest time it may have: its parent's.
+    pub min_time: u32,
     /// Bits that the difficulty rule gives.
     pub bits: Bits,
 }
@@ -59,13 +56,11 @@ pub fn next_bits(parent: &Parent, params: &Params) -> Bits {
     }
 }
 
-/// The middle one of `times` (the later of two): sorts them. 0 for none.
-pub fn median(times: &mut [u32]) -> u32 {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or(0)
-}
-
 /// Checks a header against its place. Its proof of work is for [`super::check::check_proof_of_work`].
+///
+/// # Consensus
+/// Times do not fall along a chain, so that a verifier who sees one header knows that no earlier one has a later time.
+/// They may stand still: a miner whose clock is ahead of another's leaves the other its own time to use.
 ///
 /// # Errors
 /// [`RuleError::WrongBits`], [`RuleError::TimeTooOld`].
@@ -73,8 +68,8 @@ pub fn check_header(header: &Header, context: &HeaderContext) -> Result<(), Rule
     if header.bits != context.bits {
         return Err(RuleError::WrongBits { got: header.bits, expected: context.bits });
     }
-    if header.time <= context.median_time {
-        return Err(RuleError::TimeTooOld { time: header.time, median: context.median_time });
+    if header.time < context.min_time {
+        return Err(RuleError::TimeTooOld { time: header.time, parent: context.min_time });
     }
     Ok(())
 }

@@ -32,9 +32,9 @@ pub enum RuleError {
     /// Not the bits that the difficulty rule gives at this place.
     #[error("bits are {got}, expected {expected}")]
     WrongBits { got: Bits, expected: Bits },
-    /// Not later than the median of the eleven blocks before.
-    #[error("time {time} is not after the median {median} of the last 11 blocks")]
-    TimeTooOld { time: u32, median: u32 },
+    /// Before the parent's time.
+    #[error("time {time} is before the parent's, {parent}")]
+    TimeTooOld { time: u32, parent: u32 },
     /// Ahead of the clock by more than allowed: not for now, but perhaps later.
     #[error("time {time} is later than {latest}, the latest accepted now")]
     TimeTooNew { time: u32, latest: UnixTime },

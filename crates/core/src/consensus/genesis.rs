@@ -2,7 +2,7 @@
 
 use crate::consensus::check;
 use crate::consensus::connect::COMMITMENT_LEN;
-use crate::consensus::params::{GenesisSpec, MAX_BLOCK_BYTES, Params, ParamsError, field};
+use crate::consensus::params::{FUTURE_PART, GenesisSpec, MAX_BLOCK_BYTES, Params, ParamsError, Retarget, field};
 use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::primitives::amount::Amount;
 use crate::primitives::target::Bits;
@@ -50,6 +50,12 @@ impl Params {
             if !(least..=most).contains(&got) {
                 return Err(field(name, got, format!("{least} to {most}")));
             }
+        }
+        let latest = (spec.half_life_secs / FUTURE_PART).max(1);
+        if spec.retarget == Retarget::Asert && spec.max_future_secs > latest {
+            let expected =
+                format!("at most {latest}, a tenth of half_life_secs: a later time makes the next block easier");
+            return Err(field("max_future_secs", spec.max_future_secs, expected));
         }
         if spec.timestamp > MAX_TIMESTAMP {
             return Err(field(

@@ -1,7 +1,7 @@
 //! A chain of headers checked one after another from genesis, in constant memory: what a verifier without bodies does.
 
 use crate::consensus::check::check_proof_of_work;
-use crate::consensus::context::{HeaderContext, MEDIAN_SPAN, Parent, check_header, median, next_bits};
+use crate::consensus::context::{HeaderContext, Parent, check_header, next_bits};
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
 use crate::primitives::hash::BlockHash;
@@ -47,13 +47,11 @@ pub struct HeaderTail {
     work: Work,
     /// Time of block 1, the difficulty rule's anchor.
     first_time: u32,
-    /// Times of the last blocks: that of height `h` at `h % MEDIAN_SPAN`.
-    times: [u32; MEDIAN_SPAN],
 }
 
 /// A tail in the form in which files keep it. Nothing in it is checked before [`HeaderTail::resume`], and even then its
 /// holder trusts the place where it was kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Height of the last header.
     pub height: Height,
@@ -63,50 +61,33 @@ pub struct Checkpoint {
     pub work: Work,
     /// Time of block 1.
     pub first_time: u32,
-    /// Times of the last (up to) eleven headers, oldest first.
-    pub times: Vec<u32>,
 }
 
 impl HeaderTail {
     /// The chain of genesis alone.
     pub fn new(params: &Params) -> Self {
         let tip = params.genesis.header;
-        Self::checked((tip, params.genesis_hash), Height::GENESIS, params.genesis_target.work(), tip.time, [tip.time])
+        Self::checked((tip, params.genesis_hash), Height::GENESIS, params.genesis_target.work(), tip.time)
     }
 
-    /// The end of a chain that was checked before: its last header and that one's hash, its height and work, the time of
-    /// its block 1, and the times of its last blocks, newest first (more than eleven are not read).
-    pub fn checked(
-        (tip, tip_hash): (Header, BlockHash),
-        height: Height,
-        work: Work,
-        first_time: u32,
-        newest_times: impl IntoIterator<Item = u32>,
-    ) -> Self {
-        let mut times = [0; MEDIAN_SPAN];
-        for (height, time) in (0..=height.as_usize()).rev().zip(newest_times).take(MEDIAN_SPAN) {
-            times[height % MEDIAN_SPAN] = time;
-        }
-        Self { tip, tip_hash, height, work, first_time, times }
+    /// The end of a chain that was checked before: its last header and that one's hash, its height and work, and the time
+    /// of its block 1.
+    pub fn checked((tip, tip_hash): (Header, BlockHash), height: Height, work: Work, first_time: u32) -> Self {
+        Self { tip, tip_hash, height, work, first_time }
     }
 
-    /// The chain that ends at a checkpoint; `None` if it does not have as many times as there must be, or is at genesis
-    /// and not this network's.
+    /// The chain that ends at a checkpoint; `None` if that is at genesis and not this network's.
     pub fn resume(params: &Params, from: &Checkpoint) -> Option<Self> {
-        let Checkpoint { height, tip, work, first_time, ref times } = *from;
+        let Checkpoint { height, tip, work, first_time } = *from;
         let tip_hash = tip.hash();
-        if times.len() != known_times(height) || height == Height::GENESIS && tip_hash != params.genesis_hash {
-            return None;
-        }
-        Some(Self::checked((tip, tip_hash), height, work, first_time, times.iter().rev().copied()))
+        let is_ours = height != Height::GENESIS || tip_hash == params.genesis_hash;
+        is_ours.then(|| Self::checked((tip, tip_hash), height, work, first_time))
     }
 
     /// What is needed to continue from here later.
     pub fn checkpoint(&self) -> Checkpoint {
-        let Self { tip, height, work, first_time, times, .. } = *self;
-        let first = height.as_usize() + 1 - known_times(height);
-        let times = (first..=height.as_usize()).map(|height| times[height % MEDIAN_SPAN]).collect();
-        Checkpoint { height, tip, work, first_time, times }
+        let Self { tip, height, work, first_time, .. } = *self;
+        Checkpoint { height, tip, work, first_time }
     }
 
     /// Adds the next header; answers its hash. On an error the chain is as before.
@@ -152,7 +133,6 @@ impl HeaderTail {
         if self.height == Height::GENESIS {
             self.first_time = header.time;
         }
-        self.times[height.as_usize() % MEDIAN_SPAN] = header.time;
         (self.tip, self.tip_hash, self.height, self.work) = (*header, hash, height, self.work + own_work);
         Ok(())
     }
@@ -160,13 +140,7 @@ impl HeaderTail {
     /// What the next header must keep to.
     pub fn next_context(&self, params: &Params) -> HeaderContext {
         let parent = Parent { height: self.height, time: self.tip.time, first_time: self.first_time };
-        HeaderContext { height: self.height.next(), median_time: self.median_time(), bits: next_bits(&parent, params) }
-    }
-
-    /// Median time of the last eleven blocks, or of as many as there are.
-    pub fn median_time(&self) -> u32 {
-        let mut times = self.times;
-        median(&mut times[..known_times(self.height)])
+        HeaderContext { height: self.height.next(), min_time: self.tip.time, bits: next_bits(&parent, params) }
     }
 
     /// The last header.
@@ -188,11 +162,6 @@ impl HeaderTail {
     pub fn work(&self) -> Work {
         self.work
     }
-}
-
-/// How many blocks there are, of eleven, up to the one at `height`.
-fn known_times(height: Height) -> usize {
-    height.as_usize().saturating_add(1).min(MEDIAN_SPAN)
 }
 
 #[cfg(test)]
@@ -225,6 +194,7 @@ mod tests {
             retarget: Retarget::Asert,
             bits: Bits(0x200f_ffff),
             half_life_secs: 20,
+            max_future_secs: 2,
             ..GenesisSpec::regtest()
         };
         spec.mine_nonce();
@@ -249,7 +219,7 @@ mod tests {
                 chain.push(&easier, &params),
                 Err(HeaderChainError::Rule { source: RuleError::WrongBits { .. }, .. })
             ));
-            let early = Header { time: chain.next_context(&params).median_time, ..good };
+            let early = Header { time: chain.tip().time - 1, ..good };
             assert!(matches!(
                 chain.push(&early, &params),
                 Err(HeaderChainError::Rule { source: RuleError::TimeTooOld { .. }, .. })

@@ -17,6 +17,10 @@ use crate::primitives::tx::{Output, Transaction};
 /// Most bytes a block may be allowed: a body is decoded in memory, on small machines too.
 pub const MAX_BLOCK_BYTES: u32 = 8_000_000;
 
+/// The part of the half-life that a block's time may at most lie ahead of the clock, where difficulty changes: such a time
+/// makes the next block at most 7 % easier.
+pub const FUTURE_PART: u32 = 10;
+
 /// How bits follow from the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -69,7 +73,7 @@ pub struct GenesisSpec {
     pub coinbase_maturity: u32,
     /// Most bytes of a block's encoding.
     pub max_block_bytes: u32,
-    /// Most seconds that a block may be ahead of the clock.
+    /// Most seconds that a block may be ahead of the clock; at most a tenth of the half-life, where difficulty changes.
     pub max_future_secs: u32,
     /// Coins that genesis makes, spendable at once.
     #[serde(default)]
@@ -147,7 +151,7 @@ impl GenesisSpec {
             halving_interval: 210_000,
             coinbase_maturity: 10,
             max_block_bytes: 1_000_000,
-            max_future_secs: 7200,
+            max_future_secs: 360,
             alloc: Vec::new(),
             seeds: Vec::new(),
         };

@@ -69,8 +69,8 @@ pub enum ReceiptError {
     /// The headers end elsewhere than stated.
     #[error("the receipt's headers end in {got}, it states {expected}")]
     OtherTip { got: BlockHash, expected: BlockHash },
-    /// A header that no node would have taken yet.
-    #[error("a header of the receipt is from the future: time {time}, at most {latest}")]
+    /// Its tip is one that no node would have accepted yet.
+    #[error("the receipt's tip is from the future: time {time}, at most {latest}")]
     FromTheFuture { time: u32, latest: UnixTime },
     /// It is there, but not as deep as was asked for.
     #[error("proven, but with the work of {} on top in {}, the work of {expected} is wanted", counted(*.got, "block"), counted(*.headers, "header"))]

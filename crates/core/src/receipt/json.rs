@@ -185,12 +185,11 @@ struct CheckpointFile {
     /// Its encoding.
     work: String,
     first_time: u32,
-    times: Vec<u32>,
 }
 
 /// A checkpoint as JSON.
 pub fn checkpoint_to_json(checkpoint: &Checkpoint, params: &Params) -> String {
-    let Checkpoint { height, tip, work, first_time, times } = checkpoint;
+    let Checkpoint { height, tip, work, first_time } = checkpoint;
     let file = CheckpointFile {
         format: CHECKPOINT_FORMAT.to_owned(),
         version: VERSION,
@@ -199,7 +198,6 @@ pub fn checkpoint_to_json(checkpoint: &Checkpoint, params: &Params) -> String {
         header: hex::encode(tip.to_bytes()),
         work: hex::encode(codec::encode(work)),
         first_time: *first_time,
-        times: times.clone(),
     };
     let mut text = serde_json::to_string_pretty(&file).expect("strings and numbers always serialize");
     text.push('\n');
@@ -222,5 +220,5 @@ pub fn checkpoint_from_json(text: &str, params: &Params) -> Result<Checkpoint, R
     let expected = "a work: 64 lower-case hex digits";
     let work = lower_hex("work", expected, &file.work)?;
     let work = codec::decode(&work).map_err(|_| ReceiptError::Hex { field: "work", expected })?;
-    Ok(Checkpoint { height: file.height, tip, work, first_time: file.first_time, times: file.times })
+    Ok(Checkpoint { height: file.height, tip, work, first_time: file.first_time })
 }

@@ -151,15 +151,16 @@ impl Receipt {
             }
             Evidence::Succinct(proof) => succinct::verify(proof, self.height, params)?,
         };
-        let Followed { header, block, weight, tip_height, tip, latest_time, work, checkpoint } = followed;
+        let Followed { header, block, weight, tip_height, tip, work, checkpoint } = followed;
         let (txid, tip_hash) = (self.transaction.txid(), tip.hash());
         if tip_hash != self.tip {
             return Err(ReceiptError::OtherTip { got: tip_hash, expected: self.tip });
         }
-        // Every header was taken by nodes whose clock had come near its time, so no time lies ahead of a later clock.
+        // Nodes took the tip when their clocks had come near its time, so it is not ahead of a later clock; no header below
+        // it has a later time.
         let latest = now.saturating_add(Duration::from_secs(params.max_future_secs.into()));
-        if UnixTime::from_secs(latest_time.into()) > latest {
-            return Err(ReceiptError::FromTheFuture { time: latest_time, latest });
+        if tip.unix_time() > latest {
+            return Err(ReceiptError::FromTheFuture { time: tip.time, latest });
         }
         if !self.branch.verify(&txid, &header.merkle_root) {
             return Err(ReceiptError::NotInBlock { txid, block });
@@ -186,9 +187,7 @@ impl Receipt {
         let start = *chain.tip();
         // The block's header, its hash, and the work up to it.
         let mut found = (self.height == first).then(|| (start, chain.tip_hash(), chain.work()));
-        let mut latest_time = start.time;
         for header in headers {
-            latest_time = latest_time.max(header.time);
             let hash = chain.push(header, params)?;
             if chain.height() == self.height {
                 found = Some((*header, hash, chain.work()));
@@ -204,7 +203,7 @@ impl Receipt {
         let milestone = Milestone { after, own: work_of(&header), time: header.time };
         let earlier = backwards(before.into_iter().rev(), after - milestone.own);
         let weight = weigh(milestone, earlier, work, tip.time);
-        Ok(Followed { header, block, weight, tip_height, tip, latest_time, work, checkpoint })
+        Ok(Followed { header, block, weight, tip_height, tip, work, checkpoint })
     }
 
     /// Reads a file's content in either form, up to [`MAX_FILE_BYTES`].
@@ -252,8 +251,6 @@ struct Followed {
     weight: Weight,
     tip_height: Height,
     tip: Header,
-    /// The latest time of any header shown.
-    latest_time: u32,
     work: Work,
     checkpoint: Option<Checkpoint>,
 }

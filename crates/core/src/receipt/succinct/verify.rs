@@ -62,7 +62,7 @@ pub enum SuccinctError {
 /// Checks the evidence that the header at height `block` is in a chain.
 pub(in crate::receipt) fn verify(bytes: &[u8], block: Height, params: &Params) -> Result<Followed, SuccinctError> {
     let mut bytes = Reader(bytes);
-    let height: Height = bytes.decode()?;
+    let height = Height::from_u32(u32::from_le_bytes(bytes.array()?));
     let before_tip = height.prev().ok_or(SuccinctError::OnlyGenesis)?;
     let tip: Header = bytes.decode()?;
     let mut coinbase = Coinbase::read(&mut bytes)?;
@@ -102,7 +102,6 @@ pub(in crate::receipt) fn verify(bytes: &[u8], block: Height, params: &Params) -
         weight: weigh(found.milestone(), earlier, work, tip.time),
         tip_height: height,
         tip,
-        latest_time: all().map(|leaf| leaf.header.time).max().unwrap_or(tip.time),
         work,
         checkpoint: None,
     })
@@ -209,6 +208,8 @@ impl Verifier<'_> {
         }
         if let Some(parent) = self.parent(height) {
             check_child(&header, &parent, self.first_time, self.params)?;
+        } else if let Some(last) = &self.last {
+            check_time(&header, height, last)?;
         }
         let before = self.left.iter().map(|node| node.work).sum();
         let leaf = Leaf { height, header, hash, before, own_work, sampled };
@@ -225,14 +226,24 @@ fn check_work(header: &Header, hash: &BlockHash, height: Height, params: &Params
     header.bits.target().map(|target| target.work()).map_err(|error| rule(error.into()))
 }
 
-/// That `header` names `parent` and has the bits due after it.
+/// That `header` names `parent`, and has the bits due after it and no earlier time.
 fn check_child(header: &Header, parent: &Leaf, first_time: u32, params: &Params) -> Result<(), SuccinctError> {
     let height = parent.height.next();
     if header.previous != parent.hash {
         return Err(SuccinctError::Unlinked { height, got: header.previous, expected: parent.hash });
     }
+    check_time(header, height, parent)?;
     let parent = Parent { height: parent.height, time: parent.header.time, first_time };
     check_bits(header, height, next_bits(&parent, params))
+}
+
+/// That the time of `header` is not before that of `earlier`, a header below it: times do not fall along a chain.
+fn check_time(header: &Header, height: Height, earlier: &Leaf) -> Result<(), SuccinctError> {
+    let (time, parent) = (header.time, earlier.header.time);
+    if time < parent {
+        return Err(SuccinctError::Rule { height, source: RuleError::TimeTooOld { time, parent } });
+    }
+    Ok(())
 }
 
 fn check_bits(header: &Header, height: Height, expected: Bits) -> Result<(), SuccinctError> {

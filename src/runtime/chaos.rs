@@ -27,8 +27,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::p2p::{Direction, PeerId};
 
-/// Longest delay, in milliseconds: with more, no peer would wait for the other's hello.
-pub const MAX_DELAY_MS: u64 = 60_000;
+/// Longest delay: with more, no peer would wait for the other's hello.
+pub const MAX_DELAY: Duration = Duration::from_secs(60);
 /// Pieces a second in which bytes leave when the bandwidth is limited.
 const PIECES_PER_SEC: u64 = 20;
 /// Largest of these pieces.
@@ -41,8 +41,8 @@ const LATE: Duration = Duration::from_millis(20);
 pub struct LinkSettings {
     /// Nothing passes, in either direction.
     pub cut: bool,
-    /// Milliseconds by which what is sent leaves later; at most [`MAX_DELAY_MS`].
-    pub delay_ms: u64,
+    /// How much later what is sent leaves; at most [`MAX_DELAY`].
+    pub delay: Duration,
     /// Share of the messages sent that is dropped, from 0 to 1.
     pub loss: f64,
     /// Most bytes a second that are sent; 0 for no limit.
@@ -245,13 +245,13 @@ impl FaultyLink {
     pub(super) async fn wait_delay(&mut self, since: Instant) {
         loop {
             let settings = self.settings();
-            let at = since + Duration::from_millis(settings.delay_ms);
-            if settings.delay_ms == 0 || at <= Instant::now() {
+            let at = since + settings.delay;
+            if settings.delay.is_zero() || at <= Instant::now() {
                 return;
             }
             tokio::select! {
                 () = sleep_until(at) => return,
-                () = self.until(|now| now.delay_ms != settings.delay_ms) => {}
+                () = self.until(|now| now.delay != settings.delay) => {}
             }
         }
     }
@@ -308,17 +308,17 @@ mod tests {
         let start = Instant::now();
         link.wait_delay(start).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
-        chaos.change(key, |settings| settings.delay_ms = 300);
+        chaos.change(key, |settings| settings.delay = Duration::from_millis(300));
         // Put in at once, all leave at once, 300 ms later.
         for _ in 0..10 {
             link.wait_delay(start).await;
         }
         assert_eq!(start.elapsed(), Duration::from_millis(300));
         // A line that gets shorter lets go of what waits in it.
-        chaos.change(key, |settings| settings.delay_ms = 50_000);
+        chaos.change(key, |settings| settings.delay = Duration::from_secs(50));
         let waiting = tokio::spawn(async move { link.wait_delay(Instant::now()).await });
         tokio::task::yield_now().await;
-        chaos.change(key, |settings| settings.delay_ms = 0);
+        chaos.change(key, |settings| settings.delay = Duration::ZERO);
         waiting.await.expect("it is due");
         assert_eq!(start.elapsed(), Duration::from_millis(300));
     }
@@ -374,7 +374,7 @@ mod tests {
         let chaos = Chaos::default();
         let (link, key) = dialled(&chaos);
         assert_eq!((chaos.link_of(PeerId(1)), chaos.link_at(there())), (Some(key), Some(key)));
-        chaos.change(key, |settings| settings.delay_ms = 5);
+        chaos.change(key, |settings| settings.delay = Duration::from_millis(5));
         chaos.close(PeerId(1));
         assert_eq!((chaos.link_of(PeerId(1)), chaos.link_at(there())), (None, Some(key)));
         assert_eq!(link.settings(), LinkSettings::default());
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(inbound.settings(), LinkSettings::default());
         assert_eq!(chaos.link_of(PeerId(2)), Some(LinkKey::Connection(PeerId(2))));
         chaos.set_listening(PeerId(2), 7331);
-        assert_eq!((inbound.settings().delay_ms, chaos.link_of(PeerId(2))), (5, Some(key)));
+        assert_eq!((inbound.settings().delay, chaos.link_of(PeerId(2))), (Duration::from_millis(5), Some(key)));
         // What it says later changes nothing.
         chaos.set_listening(PeerId(2), 7333);
         assert_eq!(chaos.link_of(PeerId(2)), Some(key));

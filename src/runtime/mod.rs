@@ -31,7 +31,7 @@ mod traffic;
 mod turns;
 pub mod work;
 
-pub use chaos::{Chaos, LinkKey, LinkSettings, MAX_DELAY_MS};
+pub use chaos::{Chaos, LinkKey, LinkSettings, MAX_DELAY};
 pub use clock::unix_now;
 pub use config::{Config, SocketLimits};
 pub use error::{Failure, StartError};

@@ -1,5 +1,7 @@
 //! `cairn testnet link`: changes a link from another terminal, like a click on the board.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -10,7 +12,7 @@ use super::setup::Layout;
 use crate::cli::Common;
 use crate::cli::client::call;
 use crate::primitives::amount::counted;
-use crate::runtime::{LinkSettings, MAX_DELAY_MS};
+use crate::runtime::{LinkSettings, MAX_DELAY};
 
 /// Options of `cairn testnet link`.
 #[derive(Debug, clap::Args)]
@@ -39,7 +41,7 @@ enum LinkChange {
     /// Add delay, a bandwidth limit or loss [default: 500 ms, and 64000 bytes a second]
     Slow {
         /// Delay in milliseconds
-        #[arg(long, env = "CAIRN_DELAY_MS", value_parser = clap::value_parser!(u64).range(0..=MAX_DELAY_MS))]
+        #[arg(long, env = "CAIRN_DELAY_MS", value_parser = clap::value_parser!(u64).range(0..=MAX_DELAY.as_millis() as u64))]
         delay_ms: Option<u64>,
         /// Maximum bytes a second; 0 for no limit
         #[arg(long, env = "CAIRN_BANDWIDTH", value_name = "BYTES")]
@@ -61,7 +63,7 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
         LinkChange::Slow { delay_ms: None, bandwidth: None, loss: None } => SLOW,
         LinkChange::Slow { delay_ms, bandwidth, loss } => LinkSettings {
             cut: false,
-            delay_ms: delay_ms.unwrap_or(0),
+            delay: Duration::from_millis(delay_ms.unwrap_or(0)),
             loss: loss.unwrap_or(0.0),
             bandwidth: bandwidth.unwrap_or(0),
         },
@@ -70,12 +72,13 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     let (a, b) = (number(&args.a, &control)?, number(&args.b, &control)?);
     ensure!(a != b, "{} has no link to itself", args.a);
     let ends = [set(&control, a, b, &settings)?, set(&control, b, a, &settings)?];
-    let LinkSettings { cut, delay_ms, loss, bandwidth } = settings;
+    let LinkSettings { cut, delay, loss, bandwidth } = settings;
     let how = match settings {
         LinkSettings { cut: true, .. } => "cut".to_owned(),
         whole if whole == LinkSettings::default() => "healed".to_owned(),
         _ => format!(
-            "{delay_ms} ms later, {loss} of the messages lost, {}",
+            "{} ms later, {loss} of the messages lost, {}",
+            delay.as_millis(),
             match bandwidth {
                 0 => "no limit of bandwidth".to_owned(),
                 most => format!("at most {} a second", counted(most, "byte")),
@@ -102,7 +105,7 @@ fn number(text: &str, control: &Control) -> anyhow::Result<usize> {
 /// # Errors
 /// The node's error.
 pub fn set(control: &Control, from: usize, to: usize, settings: &LinkSettings) -> anyhow::Result<Value> {
-    let LinkSettings { cut, delay_ms, loss, bandwidth } = settings;
-    let settings = json!({ "cut": cut, "delay_ms": delay_ms, "loss": loss, "bandwidth": bandwidth });
+    let LinkSettings { cut, delay, loss, bandwidth } = settings;
+    let settings = json!({ "cut": cut, "delay_ms": delay.as_millis() as u64, "loss": loss, "bandwidth": bandwidth });
     Ok(call(control.node(from - 1), "setlink", &[json!(format!("node-{to}")), settings])?)
 }

@@ -1,9 +1,12 @@
 //! The links of a network as the board shows them: a matrix whose cells can be chosen and clicked. No I/O here.
 
+use std::time::Duration;
+
 use crate::runtime::LinkSettings;
 
 /// The default of `slow`: half a second's delay, and 64 kB a second.
-pub const SLOW: LinkSettings = LinkSettings { cut: false, delay_ms: 500, loss: 0.0, bandwidth: 64_000 };
+pub const SLOW: LinkSettings =
+    LinkSettings { cut: false, delay: Duration::from_millis(500), loss: 0.0, bandwidth: 64_000 };
 
 /// The state of a link: that of its worse end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,6 +1,7 @@
 //! Links between nodes, and simulated faults on them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -15,7 +16,7 @@ use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
 use crate::rpc::values::member;
-use crate::runtime::{Chaos, Handle, LinkKey, LinkSettings, MAX_DELAY_MS};
+use crate::runtime::{Chaos, Handle, LinkKey, LinkSettings, MAX_DELAY};
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -73,7 +74,7 @@ impl LinkView {
             LinkKey::Listening(address) => Some(address),
             LinkKey::Connection(_) => None,
         };
-        let LinkSettings { cut, delay_ms, loss, bandwidth } = settings;
+        let LinkSettings { cut, delay, loss, bandwidth } = settings;
         Some(Self {
             peer: peer.map(|peer| peer.id.0),
             addr: peer.map(|peer| peer.address).or(listens_at)?,
@@ -81,7 +82,7 @@ impl LinkView {
             name: listens_at.and_then(|address| name_of(api, address)),
             inbound: peer.is_some_and(|peer| peer.direction == Direction::Inbound),
             cut,
-            delay_ms,
+            delay_ms: delay.as_millis() as u64,
             loss,
             bandwidth,
         })
@@ -146,7 +147,7 @@ async fn links_of(api: &Api, node: &Handle) -> Result<Vec<LinkView>, RpcError> {
 #[derive(Debug)]
 struct Changes {
     cut: Option<bool>,
-    delay_ms: Option<u64>,
+    delay: Option<Duration>,
     loss: Option<f64>,
     bandwidth: Option<u64>,
 }
@@ -162,7 +163,7 @@ impl Changes {
         let read = || {
             Ok(Self {
                 cut: member(settings, "cut")?,
-                delay_ms: member(settings, "delay_ms")?,
+                delay: member(settings, "delay_ms")?.map(Duration::from_millis),
                 loss: member(settings, "loss")?,
                 bandwidth: member(settings, "bandwidth")?,
             })
@@ -174,15 +175,16 @@ impl Changes {
         if let Some(loss) = self.loss.filter(|loss| !(0.0..=1.0).contains(loss)) {
             return Err(RpcError::invalid(format!("settings: loss is {loss}, expected a share from 0 to 1")));
         }
-        if let Some(delay) = self.delay_ms.filter(|delay| *delay > MAX_DELAY_MS) {
-            return Err(RpcError::invalid(format!("settings: delay_ms is {delay}, expected at most {MAX_DELAY_MS}")));
+        if let Some(delay) = self.delay.filter(|delay| *delay > MAX_DELAY) {
+            let (got, most) = (delay.as_millis(), MAX_DELAY.as_millis());
+            return Err(RpcError::invalid(format!("settings: delay_ms is {got}, expected at most {most}")));
         }
         Ok(())
     }
 
     fn apply(&self, settings: &mut LinkSettings) {
         settings.cut = self.cut.unwrap_or(settings.cut);
-        settings.delay_ms = self.delay_ms.unwrap_or(settings.delay_ms);
+        settings.delay = self.delay.unwrap_or(settings.delay);
         settings.loss = self.loss.unwrap_or(settings.loss);
         settings.bandwidth = self.bandwidth.unwrap_or(settings.bandwidth);
     }

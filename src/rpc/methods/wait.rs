@@ -9,6 +9,7 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
+use crate::rpc::error::RpcError;
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
 use crate::runtime::Tip;
@@ -41,16 +42,22 @@ pub const METHODS: &[Method] = &[
 
 async fn wait_for_new_block(api: Api, args: Args) -> Outcome {
     let known = args.get::<Option<BlockHash>>("current_tip")?.unwrap_or(api.tip().hash);
-    wait(&api, args.get("timeout")?, |tip| tip.hash != known).await
+    wait(&api, timeout(&args)?, |tip| tip.hash != known).await
 }
 
 async fn wait_for_block_height(api: Api, args: Args) -> Outcome {
     let height: Height = args.get("height")?;
-    wait(&api, args.get("timeout")?, |tip| tip.height >= height).await
+    wait(&api, timeout(&args)?, |tip| tip.height >= height).await
+}
+
+/// The argument `timeout`; 0 stands for no limit.
+fn timeout(args: &Args) -> Result<Option<Duration>, RpcError> {
+    let millis: u64 = args.get("timeout")?;
+    Ok((millis > 0).then(|| Duration::from_millis(millis)))
 }
 
 /// Waits until the tip is `good`, the time is up or the server stops, and answers the tip.
-async fn wait(api: &Api, timeout_millis: u64, good: impl Fn(&Tip) -> bool) -> Outcome {
+async fn wait(api: &Api, timeout: Option<Duration>, good: impl Fn(&Tip) -> bool) -> Outcome {
     #[derive(Serialize)]
     struct Answer {
         hash: BlockHash,
@@ -59,9 +66,9 @@ async fn wait(api: &Api, timeout_millis: u64, good: impl Fn(&Tip) -> bool) -> Ou
     let _place = api.waiting_place()?;
     let mut tip = api.handle.tip();
     let timeout = async {
-        match timeout_millis {
-            0 => std::future::pending().await,
-            millis => tokio::time::sleep(Duration::from_millis(millis)).await,
+        match timeout {
+            None => std::future::pending().await,
+            Some(timeout) => tokio::time::sleep(timeout).await,
         }
     };
     tokio::select! {

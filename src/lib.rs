@@ -50,4 +50,4 @@ pub mod stratum;
 #[cfg(feature = "node")]
 pub mod wallet;
 
-pub use cairn_core::{consensus, primitives, receipt};
+pub use cairn_core::{consensus, primitives, receipt, state};

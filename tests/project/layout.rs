@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 mod circles;
 
 /// The modules from low to high, as `lib.rs` lists them: those of `crates/core`, then those of the node.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
     "primitives",
     "consensus",
+    "state",
     "receipt",
     "storage",
     "chain",

@@ -125,6 +125,14 @@ digests! {
     /// The root of the Merkle mountain range over all headers before a block's, to which its coinbase commits.
     MmrRoot
 
+    /// Commits to all coins after a block, as [`StateId::new`](crate::state::StateId::new) makes it.
+    ///
+    /// ```compile_fail,E0308
+    /// # use cairn_core::primitives::hash::{Hash256, StateRoot};
+    /// let root: StateRoot = Hash256::of(b"the top node");
+    /// ```
+    StateRoot
+
     /// The hash of a block's filter (BIP-157).
     FilterHash
 

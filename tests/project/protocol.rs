@@ -1,5 +1,6 @@
 //! The worked example of `docs/protocol.md`, computed again: the document cannot drift from the code.
 
+use cairn::consensus::coins::Delta;
 use cairn::consensus::filter::block_filter;
 use cairn::consensus::params::GenesisSpec;
 use cairn::p2p::compact::CompactBlock;
@@ -7,7 +8,9 @@ use cairn::primitives::address;
 use cairn::primitives::amount::Amount;
 use cairn::primitives::codec::{self, Encode};
 use cairn::primitives::hash::{FilterHeader, SignatureDigest};
+use cairn::primitives::height::Height;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
+use cairn::state::{Changes, KeyRange, StateId, Table};
 use cairn_testkit::{Ledger, key, public, seal, unsigned};
 
 /// What stands between `fence`, the first time after `after`, and the next fence.
@@ -74,6 +77,19 @@ fn the_worked_example_is_true() {
     let genesis_filter_header = genesis_filter.header(&FilterHeader::ZERO);
     let filter = block_filter(&block, delta.spent.iter().map(|(_, coin)| coin));
 
+    let mut changes = Changes::default();
+    changes
+        .apply(&Delta { created: Delta::created_by(&genesis, &genesis.txids(), Height::GENESIS), ..Delta::default() });
+    changes.apply(&delta);
+    let mut table = Table::default();
+    table.apply(&changes).unwrap();
+    let top = *table.top().unwrap();
+    let state = StateId::new(Height::GENESIS.next(), block.hash(), Some(&top));
+    let payees = KeyRange::lock(&public(2));
+    let proof = table.with_source(|source| source.prove_total(&payees)).unwrap();
+    let total = state.total(&payees, &proof).unwrap();
+    assert_eq!((total.sum, total.count), (Amount::from_grains(600_000_000), 1));
+
     let lines = [
         ("payer's key", hex::encode(public(1).0)),
         ("payer's address", address::encode(&prefix, &public(1))),
@@ -102,6 +118,10 @@ fn the_worked_example_is_true() {
         ("genesis filter header, bytes", hex::encode(genesis_filter_header.to_bytes())),
         ("block 1 filter", hex::encode(filter.as_bytes())),
         ("block 1 filter header, bytes", hex::encode(filter.header(&genesis_filter_header).to_bytes())),
+        ("", String::new()),
+        ("block 1 coins, sum and number", format!("{}, {}", top.sum.as_grains(), top.count)),
+        ("block 1 state root, bytes", hex::encode(state.root.to_bytes())),
+        ("total of the payee's coins, proof", hex::encode(&proof)),
         ("", String::new()),
         ("block 1, compact with nonce 1, bytes", bytes(&CompactBlock::new(&block, &block.txids(), 1, &[]))),
     ];

@@ -7,7 +7,7 @@ use ruint::aliases::{U256, U512};
 
 use crate::primitives::target::{Bits, Target};
 
-/// How far a chain has come since its anchor, and the pace it should keep.
+/// A chain's progress since its anchor, and the pace it should keep.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
     /// Seconds from the anchor's reference time to the parent's time; may be negative.

@@ -1,4 +1,4 @@
-//! Rules that need nothing but the bytes.
+//! Rules that need only the bytes of a block or transaction.
 
 use std::sync::Arc;
 
@@ -11,11 +11,12 @@ use crate::primitives::header::Header;
 use crate::primitives::merkle;
 use crate::primitives::tx::{HashedTransaction, Lock, MAX_DATA_BYTES, Transaction};
 
-/// Size that no transaction may have: two hashes, which is what an inner Merkle node hashes (CVE-2017-12842).
+/// The size in bytes that no transaction may have: an inner Merkle node hashes two hashes of this total size
+/// (CVE-2017-12842).
 pub const NODE_SIZE: usize = 64;
 
-/// A block whose transactions are those that its header commits to, with its hash and their ids, each computed once. It
-/// cannot be made with others. Clones share it.
+/// A block whose transactions match its header, with its hash and their txids, each computed once. The constructors
+/// enforce the match. Clones share the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MatchedBlock(Arc<Hashed>);
 
@@ -31,13 +32,13 @@ impl MatchedBlock {
     ///
     /// # Errors
     /// [`RuleError::EmptyBlock`], [`RuleError::NodeSizedTransaction`], [`RuleError::WrongMerkleRoot`],
-    /// [`RuleError::MutatedMerkleTree`]: the body is not the header's, which says nothing against the header.
+    /// [`RuleError::MutatedMerkleTree`]: the body does not match the header, which may still be valid.
     pub fn new(block: Block) -> Result<Self, RuleError> {
         let txids = block.txids();
         Self::with_ids(block, txids)
     }
 
-    /// The block of a header and transactions that are hashed already.
+    /// Assembles a block from a header and transactions that are already hashed.
     ///
     /// # Errors
     /// As [`MatchedBlock::new`].
@@ -82,8 +83,8 @@ impl MatchedBlock {
     }
 }
 
-/// A block that keeps every rule that needs no other block. Only [`check_block`] and [`check_matched`] make one, so a checked
-/// block cannot be confused with a raw one. Clones share it.
+/// A block that obeys every rule that needs no other block. Only [`check_block`] and [`check_matched`] make one, so a
+/// checked block cannot be confused with a raw one. Clones share the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedBlock(MatchedBlock);
 
@@ -103,7 +104,7 @@ impl CheckedBlock {
         self.0.txids()
     }
 
-    /// The block with hash and ids, as it was before it was checked.
+    /// The block with its hash and txids, as before the check.
     pub fn matched(&self) -> &MatchedBlock {
         &self.0
     }
@@ -111,7 +112,7 @@ impl CheckedBlock {
 
 /// Checks that a header's bits are a target that the network allows, and that its hash meets it.
 ///
-/// Whether these are the bits due at its place is for [`super::context::check_header`].
+/// [`super::context::check_header`] checks that these are the bits due at its place in the chain.
 ///
 /// # Errors
 /// [`RuleError::BadBits`], [`RuleError::EasierThanLimit`], [`RuleError::HighHash`].
@@ -126,7 +127,7 @@ pub fn check_proof_of_work(header: &Header, hash: &BlockHash, params: &Params) -
     Ok(())
 }
 
-/// Checks that the transactions of these ids are the body of a header.
+/// Checks that a header commits to the transactions with these ids, in order.
 ///
 /// # Errors
 /// [`RuleError::WrongMerkleRoot`], [`RuleError::MutatedMerkleTree`].
@@ -141,19 +142,19 @@ pub fn check_merkle_root(header: &Header, txids: Vec<Txid>) -> Result<(), RuleEr
     Ok(())
 }
 
-/// Checks a block's body against its header and its transactions one by one. Proof of work is not looked at here.
+/// Checks a block's body against its header, and each transaction by itself. Does not check proof of work.
 ///
 /// # Errors
-/// The first rule broken. Those that show the body not to be the header's come first, for only once they hold is a
-/// broken rule the block's own fault.
+/// The first rule broken. Rules that match the body to the header come first: only once they hold does a broken rule
+/// make the block itself invalid.
 pub fn check_block(block: Block, params: &Params) -> Result<CheckedBlock, RuleError> {
     check_matched(MatchedBlock::new(block)?, params)
 }
 
-/// [`check_block`], for a block whose body is known to be its header's.
+/// Like [`check_block`], for a block whose body is known to match its header.
 ///
 /// # Errors
-/// The first rule broken, which is the block's own fault.
+/// The first rule broken, which makes the block itself invalid.
 pub fn check_matched(matched: MatchedBlock, params: &Params) -> Result<CheckedBlock, RuleError> {
     let (block, txids) = (matched.block(), matched.txids());
     let size = block.size();
@@ -171,13 +172,13 @@ pub fn check_matched(matched: MatchedBlock, params: &Params) -> Result<CheckedBl
     Ok(CheckedBlock(matched))
 }
 
-/// Checks a transaction that is not a coinbase by itself. `txid` must be its id.
+/// Checks a non-coinbase transaction by itself. `txid` must be its id.
 ///
 /// # Errors
 /// The first rule broken.
 pub fn check_transaction(tx: &Transaction, txid: &Txid) -> Result<(), RuleError> {
     let txid = *txid;
-    // Only one without inputs can be as small as that, so this comes first, as it does in a block.
+    // Only a transaction without inputs can be this small; checked first so that the error is the same as in a block.
     if tx.size() == NODE_SIZE {
         return Err(RuleError::NodeSizedTransaction { txid });
     }

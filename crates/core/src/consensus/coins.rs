@@ -1,4 +1,4 @@
-//! Coins, the views they are looked up in, and the difference a block makes to them.
+//! Coins, the views they are looked up in, and the change a block makes to them.
 
 use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
@@ -14,38 +14,38 @@ pub struct Coin {
     pub output: Output,
     /// Height of the block that made it.
     pub height: Height,
-    /// Made by a coinbase, so spendable only when mature.
+    /// Whether a coinbase made it: then it is spendable only once mature.
     pub coinbase: bool,
 }
 
-/// Where unspent coins are looked up. Data outputs are never there.
+/// Looks up unspent coins. A view never holds data outputs.
 pub trait CoinView {
-    /// Why a look-up can fail: a disk, for one.
+    /// A failed look-up, such as a disk error.
     type Error;
 
-    /// The coin at `outpoint`, or `None` if it never was or is spent.
+    /// The coin at `outpoint`, or `None` if it never existed or is spent.
     ///
     /// # Errors
-    /// Whatever the view stands on.
+    /// The error of what the view reads from.
     fn coin(&self, outpoint: &OutPoint) -> Result<Option<Coin>, Self::Error>;
 }
 
-/// What a block does to the coins. Applying makes `created`, then removes `spent` (a coin may be in both); undoing
-/// restores `spent`, then removes `created`.
+/// The change a block makes to the coins. Applying adds `created`, then removes `spent` (a coin may be in both);
+/// undoing restores `spent`, then removes `created`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
     /// Coins spent, in the order of the inputs.
     pub spent: Vec<(OutPoint, Coin)>,
-    /// Coins made, in the order of the outputs, data outputs left out.
+    /// Coins created, in the order of the outputs, without data outputs.
     pub created: Vec<(OutPoint, Coin)>,
-    /// Inputs less outputs over all transactions but the coinbase.
+    /// Sum of inputs minus outputs over all transactions except the coinbase.
     pub fees: Amount,
 }
 
 impl Delta {
     /// The coins that `block`'s transactions make at `height`.
     ///
-    /// Coins of genesis count as ordinary ones: an allocation is spendable at once.
+    /// Coins of genesis do not count as a coinbase's: an allocation is spendable at once.
     pub fn created_by(block: &Block, txids: &[crate::primitives::hash::Txid], height: Height) -> Vec<(OutPoint, Coin)> {
         let mut created = Vec::new();
         for (tx, txid) in block.transactions.iter().zip(txids) {
@@ -65,13 +65,13 @@ impl Delta {
 pub struct Coins(pub HashMap<OutPoint, Coin>);
 
 impl Coins {
-    /// Applies a block's difference.
+    /// Applies a block's change.
     pub fn apply(&mut self, delta: &Delta) {
         self.0.extend(delta.created.iter().cloned());
         delta.spent.iter().for_each(|(outpoint, _)| drop(self.0.remove(outpoint)));
     }
 
-    /// Takes a block's difference back.
+    /// Reverts a block's change.
     pub fn undo(&mut self, delta: &Delta) {
         self.0.extend(delta.spent.iter().cloned());
         delta.created.iter().for_each(|(outpoint, _)| drop(self.0.remove(outpoint)));

@@ -1,4 +1,4 @@
-//! Rules that need the coins spent.
+//! Rules that need the coins a block spends.
 
 use crate::consensus::check::CheckedBlock;
 use crate::consensus::coins::{Coin, CoinView, Delta};
@@ -18,15 +18,15 @@ pub const COMMITMENT_LEN: usize = 32;
 /// Why a block cannot be connected: it breaks a rule, or the view of coins failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError<E> {
-    /// The block's own fault.
+    /// The block breaks a rule.
     #[error(transparent)]
     Rule(#[from] RuleError),
-    /// The view's.
+    /// The view could not look up a coin.
     #[error("looking up a coin: {0}")]
     View(E),
 }
 
-/// The block's place, as far as coins are concerned.
+/// What the rules need to know about a block's place in the chain.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockContext<'a> {
     /// The network.
@@ -37,10 +37,10 @@ pub struct BlockContext<'a> {
     pub commitment: MmrRoot,
 }
 
-/// Checks a block against the coins before it and says what it does to them. Changes nothing itself.
+/// Checks a block against the coins before it and returns the change it makes to them, without applying it.
 ///
-/// Signatures of transactions for which `is_verified` answers true are taken as checked: an id commits to the
-/// signatures and to the outputs spent, so a transaction once found good stays good.
+/// The signatures of a transaction for which `is_verified` returns true are not checked again: a txid commits to the
+/// signatures and to the outputs spent, so a transaction whose signatures were valid once stays valid.
 ///
 /// # Errors
 /// The first rule broken, or the view's own error.
@@ -55,29 +55,29 @@ pub fn connect<V: CoinView>(
     Ok(delta)
 }
 
-/// Signatures that a block, or a transaction, stands or falls with: all that is left to check of it.
+/// The signatures of a block or transaction whose other rules all hold: the only check left.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Signatures {
     checks: Vec<SignatureCheck>,
-    /// Transaction and input that each belongs to.
+    /// The transaction and input of each check.
     owners: Vec<(Txid, u32)>,
 }
 
 impl Signatures {
-    /// From how many signatures on their check is worth another thread's time.
+    /// With fewer signatures than this, handing the check to another thread costs more than it saves.
     const FEW: usize = 32;
 
-    /// Adds those of a transaction that spends `coins`, in the order of its inputs.
+    /// Adds the signatures of a transaction that spends `coins`, in the order of its inputs.
     fn add(&mut self, tx: &Transaction, txid: &Txid, coins: &[Coin], params: &Params) {
         self.owners.extend((0..tx.inputs.len()).map(|input| (*txid, input as u32)));
         self.checks.extend(signature_checks(tx, coins, params));
     }
 
-    /// Checks them, on all cores.
+    /// Checks all signatures, on all cores.
     ///
     /// # Errors
-    /// [`RuleError::BadSignature`], for the first that is bad.
+    /// [`RuleError::BadSignature`] for the first invalid signature.
     pub fn verify(&self) -> Result<(), RuleError> {
         keys::verify_all(&self.checks).map_err(|first| {
             let (txid, input) = self.owners[first];
@@ -85,7 +85,7 @@ impl Signatures {
         })
     }
 
-    /// The same, while this thread or another does `work`, which is done whatever comes of it.
+    /// Like [`Signatures::verify`], but runs `work` in parallel; `work` runs whatever the verdict.
     ///
     /// # Errors
     /// As [`Signatures::verify`].
@@ -99,10 +99,10 @@ impl Signatures {
     }
 }
 
-/// [`connect`] but for signatures, which are left to the caller.
+/// Like [`connect`], but returns the signatures for the caller to check.
 ///
 /// # Errors
-/// The first other rule broken, or the view's own error.
+/// The first broken rule other than signatures, or the view's own error.
 pub fn spend<V: CoinView>(
     block: &CheckedBlock,
     context: &BlockContext<'_>,
@@ -113,7 +113,8 @@ pub fn spend<V: CoinView>(
     check_coinbase(&transactions[0], context)?;
     let created = Delta::created_by(block.block(), block.txids(), context.height);
     let mut delta = Delta { spent: Vec::new(), created, fees: Amount::ZERO };
-    // Coins made so far in this block; spent ones become None, so a second spend is told from an unknown coin's.
+    // Coins created so far in this block. A spent coin becomes None, so that a second spend fails here and does not
+    // fall through to the view.
     let mut layer: HashMap<OutPoint, Option<&Coin>> = HashMap::default();
     let mut made = delta.created.iter().peekable();
     let mut signatures = Signatures::default();
@@ -129,7 +130,7 @@ pub fn spend<V: CoinView>(
                 coins.push(coin);
             }
             let fee = check_spend(tx, txid, &coins, context.height, context.params)?;
-            // All fees were coins, and the subsidy is yet to be: neither sum exceeds the supply.
+            // Fees come from existing coins and the subsidy is yet to be issued, so the sum cannot exceed the supply.
             delta.fees = delta.fees.saturating_add(fee);
             if !is_verified(txid) {
                 signatures.add(tx, txid, &coins, context.params);
@@ -148,19 +149,20 @@ pub fn spend<V: CoinView>(
     Ok((delta, signatures))
 }
 
-/// Checks the signatures of one transaction against the coins it spends, in the order of its inputs. The costly part of
-/// what the mempool asks; [`check_spend`] is the cheap one.
+/// Checks the signatures of one transaction against the coins it spends, in the order of its inputs. The mempool runs
+/// the cheap [`check_spend`] first and this costly check last.
 ///
 /// # Errors
-/// [`RuleError::BadSignature`].
+/// [`RuleError::BadSignature`] for the first invalid signature.
 pub fn check_signatures(tx: &Transaction, txid: &Txid, coins: &[Coin], params: &Params) -> Result<(), RuleError> {
     let mut signatures = Signatures::default();
     signatures.add(tx, txid, coins, params);
     signatures.verify()
 }
 
-/// Checks one transaction, already checked by itself, against the coins it spends, in the order of its inputs: every
-/// rule of a spend but its signatures. `height` is that of the block it would go into. Gives the fee.
+/// Checks every rule of a spend except its signatures, and returns the fee. The transaction must have passed
+/// [`check_transaction`](super::check::check_transaction); `coins` are those it spends, in the order of its inputs;
+/// `height` is that of the block it would go into.
 ///
 /// # Errors
 /// [`RuleError::Locked`], [`RuleError::ImmatureCoin`], [`RuleError::Overspend`].
@@ -181,7 +183,7 @@ pub fn check_spend(
             return Err(RuleError::ImmatureCoin { txid, made: coin.height, spendable, height });
         }
     }
-    // The inputs are coins that exist together, and the outputs were summed before: neither exceeds the supply.
+    // The inputs all exist at once and `check_transaction` has bounded the outputs' sum, so neither sum saturates.
     let inputs = Amount::saturating_sum(coins.iter().map(|coin| coin.output.value));
     let outputs = Amount::saturating_sum(tx.outputs.iter().map(|output| output.value));
     inputs.checked_sub(outputs).ok_or(RuleError::Overspend { txid, inputs, outputs })
@@ -199,7 +201,7 @@ fn signature_checks<'a>(
     })
 }
 
-/// The header commitment that a coinbase makes: the first 32 bytes of its one data output.
+/// The header commitment in a coinbase: the first 32 bytes of its only data output.
 ///
 /// # Errors
 /// [`RuleError::NoCommitment`], [`RuleError::ShortCommitment`].

@@ -1,4 +1,4 @@
-//! One variant a rule. A message names what was got and what was expected.
+//! One variant for each rule. Messages state the value found and the value expected.
 
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::codec::CodecError;
@@ -13,7 +13,7 @@ use crate::primitives::tx::OutPoint;
 #[allow(missing_docs)] // The fields are named by what was got and expected; the messages say the rest.
 pub enum RuleError {
     // Encoding.
-    /// Not the one encoding of a block or transaction.
+    /// Not the canonical encoding of a block or transaction.
     #[error("not a canonical encoding: {0}")]
     Encoding(#[from] CodecError),
 
@@ -35,7 +35,7 @@ pub enum RuleError {
     /// Before the parent's time.
     #[error("time {time} is before the parent's, {parent}")]
     TimeTooOld { time: u32, parent: u32 },
-    /// Ahead of the clock by more than allowed: not for now, but perhaps later.
+    /// Too far ahead of the clock: the header may become acceptable later.
     #[error("time {time} is later than {latest}, the latest accepted now")]
     TimeTooNew { time: u32, latest: UnixTime },
     /// A descendant of an invalid block.
@@ -68,7 +68,7 @@ pub enum RuleError {
     NoInputs { txid: Txid },
 
     // Transaction alone.
-    /// Makes nothing.
+    /// No outputs.
     #[error("transaction {txid} has no outputs")]
     NoOutputs { txid: Txid },
     /// Spends one coin twice.
@@ -77,13 +77,13 @@ pub enum RuleError {
     /// Too many bytes of data.
     #[error("transaction {txid}, output {index}: {got} bytes of data, at most {max} are allowed")]
     DataTooLong { txid: Txid, index: u32, got: usize, max: usize },
-    /// Value under a lock that cannot be opened.
+    /// A data output, which cannot be spent, with a value.
     #[error("transaction {txid}, output {index}: data with value {}, expected 0", value.as_grains())]
     DataWithValue { txid: Txid, index: u32, value: Amount },
     /// More than one data output.
     #[error("transaction {txid} has {got} data outputs, at most 1 is allowed")]
     TooManyData { txid: Txid, got: usize },
-    /// The outputs' sum is more than there can be.
+    /// The sum of the outputs exceeds the largest possible supply.
     #[error("transaction {txid}: the sum of its outputs exceeds {}", max.as_grains())]
     ValueOverflow { txid: Txid, max: Amount },
 
@@ -105,39 +105,39 @@ pub enum RuleError {
     CoinbaseTooHigh { got: Amount, max: Amount },
 
     // Transaction against coins.
-    /// Not minable yet.
+    /// The lock height is above the block's height.
     #[error("transaction {txid} is locked until height {lock_height}, this is {height}")]
     Locked { txid: Txid, lock_height: Height, height: Height },
-    /// Unknown, or spent already.
+    /// The coin never existed or is already spent.
     #[error("transaction {txid} spends {}:{}, which is unknown or already spent", outpoint.txid, outpoint.index)]
     MissingCoin { txid: Txid, outpoint: OutPoint },
-    /// A coinbase's coin before its time.
+    /// A coinbase's coin that is not mature yet.
     #[error("transaction {txid} spends a coinbase of height {made}, spendable from {spendable}, at height {height}")]
     ImmatureCoin { txid: Txid, made: Height, spendable: Height, height: Height },
-    /// Makes more than it spends.
+    /// The outputs exceed the inputs.
     #[error("transaction {txid} makes {} of {}", counted(outputs.as_grains(), "grain"), inputs.as_grains())]
     Overspend { txid: Txid, inputs: Amount, outputs: Amount },
-    /// A signature that is not the coin's key's on this transaction, on this network.
+    /// Not a signature by the coin's key on this transaction and network.
     #[error("transaction {txid}, input {input}: the signature is not the coin's key's")]
     BadSignature { txid: Txid, input: u32 },
 }
 
-/// Who is to answer for an error. Decided once, here and in the errors that wrap this one, without a wildcard arm: a
-/// new rule does not compile until someone decides.
+/// Who is at fault for an error. Decided only here and in the errors that wrap this one, without a wildcard arm, so a
+/// new rule does not compile until its blame is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// The sender: an honest node would not have sent it.
+    /// The peer: an honest node would not have sent this.
     Peer,
     /// This node: a full disk, a damaged store.
     Local,
-    /// No one: clocks differ, or knowledge does.
+    /// No one: the nodes' clocks or views of the chain differ.
     Nobody,
 }
 
-/// What a broken rule says about the block hash under which the body came.
+/// What a broken rule says about the block whose hash the body was sent under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The body is not the one that the header commits to; the block itself may be good.
+    /// The body does not match its header; the block itself may be valid.
     BodyMismatch,
     /// No body could make this block valid, now or ever.
     Invalid,
@@ -146,7 +146,7 @@ pub enum Verdict {
 }
 
 impl RuleError {
-    /// Who is to answer for it.
+    /// Who is at fault.
     pub fn blame(&self) -> Blame {
         match self.verdict() {
             Verdict::BodyMismatch | Verdict::Invalid => Blame::Peer,
@@ -154,11 +154,11 @@ impl RuleError {
         }
     }
 
-    /// What it says about the block.
+    /// What the broken rule says about the block.
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Encoding(_) | Self::WrongMerkleRoot { .. } | Self::MutatedMerkleTree => Verdict::BodyMismatch,
-            // The bytes may be two hashes that an attacker passes off as a transaction of a good block.
+            // The bytes may be two hashes that an attacker passes off as a transaction of a valid block.
             Self::NodeSizedTransaction { .. } | Self::EmptyBlock => Verdict::BodyMismatch,
             Self::TimeTooNew { .. } => Verdict::NotYet,
             Self::BadBits(_)

@@ -1,12 +1,13 @@
-//! The filter of a block. No rule reads it: it follows from the block and the coins it spends, so that all nodes make the
-//! same (BIP-158's basic filter, in terms of keys).
+//! The filter of a block: BIP-158's basic filter, over keys instead of scripts. No rule reads it. It depends only on
+//! the block and the coins it spends, so all nodes compute the same one.
 
 use crate::consensus::coins::Coin;
 use crate::primitives::block::Block;
 use crate::primitives::gcs::Filter;
 use crate::primitives::tx::Output;
 
-/// The filter over the 32-byte keys of `block`'s outputs and of the coins it spends; data outputs have none.
+/// The filter over the 32-byte keys of `block`'s outputs and of the coins it spends; data outputs have no key and are
+/// left out.
 pub fn block_filter<'a>(block: &Block, spent: impl IntoIterator<Item = &'a Coin>) -> Filter {
     let made = block.transactions.iter().flat_map(|tx| &tx.outputs);
     let spent: Vec<&Output> = spent.into_iter().map(|coin| &coin.output).collect();

@@ -1,4 +1,4 @@
-//! Checks a network's parameters, once: its genesis block keeps the rules that it sets.
+//! Checks a network's parameters once, when they are loaded; the genesis block must obey the rules it sets.
 
 use crate::consensus::check;
 use crate::consensus::connect::COMMITMENT_LEN;
@@ -8,7 +8,7 @@ use crate::primitives::amount::Amount;
 use crate::primitives::target::Bits;
 use crate::primitives::tx::MAX_DATA_BYTES;
 
-/// Fewest bytes of use: a coinbase and a payment.
+/// A smaller block would not hold a coinbase and a payment.
 const MIN_BLOCK_BYTES: u32 = 1_000;
 /// The start of 2100: a header's time is a u32, which ends in 2106.
 const MAX_TIMESTAMP: u32 = 4_102_444_800;
@@ -17,7 +17,7 @@ impl Params {
     /// Reads and checks genesis.json.
     ///
     /// # Errors
-    /// [`ParamsError`] naming the first field that will not do.
+    /// [`ParamsError`] naming the first bad field.
     pub fn from_json(text: &str) -> Result<Self, ParamsError> {
         Self::new(GenesisSpec::from_json(text)?)
     }
@@ -25,7 +25,7 @@ impl Params {
     /// Checks a specification.
     ///
     /// # Errors
-    /// [`ParamsError::Field`] naming the first field that will not do.
+    /// [`ParamsError::Field`] naming the first bad field.
     pub fn new(spec: GenesisSpec) -> Result<Self, ParamsError> {
         let target = |name, bits: Bits| bits.target().map_err(|e| field(name, bits, format!("a target ({e})")));
         let pow_limit = target("pow_limit_bits", spec.pow_limit_bits)?;
@@ -103,7 +103,7 @@ impl Params {
     }
 }
 
-/// All that blocks can ever issue: no more than two full intervals' worth.
+/// The sum of all subsidies, in grains; less than two full intervals' worth.
 fn issued_supply(spec: &GenesisSpec) -> u128 {
     (0..64).map(|halvings| u128::from(spec.subsidy.as_grains() >> halvings) * u128::from(spec.halving_interval)).sum()
 }

@@ -1,7 +1,7 @@
 //! The rules: pure functions of their arguments, with no clock, disk or randomness.
 //!
-//! Files are named by what a rule needs to know: [`check`] only the bytes, [`context`] the headers before, [`connect`]
-//! the coins spent.
+//! Files are named after what a rule needs to know: [`check`] needs only the bytes, [`context`] the earlier headers,
+//! [`connect`] the coins spent.
 
 pub mod asert;
 pub mod check;

@@ -1,4 +1,4 @@
-//! genesis.json: every parameter of a network. Rules read them here; [`super::genesis`] checks them once.
+//! genesis.json: every parameter of a network. The rules read [`Params`]; [`super::genesis`] checks them once.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,40 +14,40 @@ use crate::primitives::merkle;
 use crate::primitives::target::{Bits, Target};
 use crate::primitives::tx::{Output, Transaction};
 
-/// Most bytes a block may be allowed: a body is decoded in memory, on small machines too.
+/// The largest `max_block_bytes` a network may set: blocks are decoded in memory, on small machines too.
 pub const MAX_BLOCK_BYTES: u32 = 8_000_000;
 
-/// The part of the half-life that a block's time may at most lie ahead of the clock, where difficulty changes: such a time
-/// makes the next block at most 7 % easier.
+/// Where difficulty adjusts, a block's time may be ahead of the clock by at most the half-life divided by this: such a
+/// time makes the next block at most 7 % easier.
 pub const FUTURE_PART: u32 = 10;
 
-/// How bits follow from the chain.
+/// How the bits of a block follow from the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Retarget {
     /// `aserti3-2d` at every block.
     Asert,
-    /// Those of genesis for ever: instant blocks on a local network.
+    /// Always those of genesis: instant blocks on a local network.
     None,
 }
 
-/// Coins that genesis makes.
+/// A coin that genesis creates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allocation {
     /// The payee's address.
     pub address: String,
-    /// How much.
+    /// The coin's value.
     pub value: Amount,
 }
 
-/// The file as it is written, in the order of its fields. [`Params`] is what it means.
+/// The content of genesis.json, unchecked, with fields in the order they are written. [`Params`] is the checked form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenesisSpec {
     /// Name of the network.
     pub network: String,
-    /// What its addresses begin with.
+    /// The bech32m prefix of its addresses.
     pub address_prefix: String,
     /// Text kept in the coinbase of genesis; at most 224 bytes.
     pub message: String,
@@ -57,36 +57,37 @@ pub struct GenesisSpec {
     pub bits: Bits,
     /// Makes the hash of genesis meet `bits`.
     pub nonce: u32,
-    /// The easiest difficulty there may be.
+    /// The easiest difficulty allowed.
     pub pow_limit_bits: Bits,
     /// Difficulty rule.
     pub retarget: Retarget,
-    /// Seconds that a block should take.
+    /// Target interval between blocks, in seconds.
     pub target_spacing_secs: u32,
     /// Seconds behind schedule that halve the difficulty.
     pub half_life_secs: u32,
-    /// What a block makes, before any halving.
+    /// The subsidy of a block before any halving.
     pub subsidy: Amount,
     /// Blocks between halvings of the subsidy.
     pub halving_interval: u32,
-    /// Blocks before a coinbase can be spent.
+    /// Blocks after which a coinbase's coins can be spent.
     pub coinbase_maturity: u32,
-    /// Most bytes of a block's encoding.
+    /// Largest size of an encoded block, in bytes.
     pub max_block_bytes: u32,
-    /// Most seconds that a block may be ahead of the clock; at most a tenth of the half-life, where difficulty changes.
+    /// How far a block's time may be ahead of the clock, in seconds; where difficulty adjusts, at most a tenth of the
+    /// half-life.
     pub max_future_secs: u32,
     /// Coins that genesis makes, spendable at once.
     #[serde(default)]
     pub alloc: Vec<Allocation>,
-    /// Nodes to join through: `HOST:PORT` or `ID@HOST:PORT`.
+    /// Nodes to contact first when joining: `HOST:PORT` or `ID@HOST:PORT`.
     #[serde(default)]
     pub seeds: Vec<String>,
 }
 
-/// A field of genesis.json that will not do.
+/// Why genesis.json is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParamsError {
-    /// Not JSON, a field missing, unknown, or of another type.
+    /// Not JSON, or a field is missing, unknown or of the wrong type.
     #[error("genesis.json: {0}")]
     Syntax(String),
     /// A value out of bounds.
@@ -96,17 +97,17 @@ pub enum ParamsError {
         field: &'static str,
         /// Its value.
         got: String,
-        /// What would do.
+        /// What is allowed.
         expected: String,
     },
 }
 
-/// A field that will not do: its name, what it is, and what would do.
+/// An error for a bad field: its name, its value, and what is allowed.
 pub(super) fn field(field: &'static str, got: impl ToString, expected: impl ToString) -> ParamsError {
     ParamsError::Field { field, got: got.to_string(), expected: expected.to_string() }
 }
 
-/// A network's parameters with its genesis block, checked: [`Params::new`] makes them.
+/// The checked parameters of a network with its genesis block. [`Params::new`] makes them.
 #[derive(Debug, Clone)]
 pub struct Params {
     /// The file's content.
@@ -119,11 +120,11 @@ pub struct Params {
     pub genesis_target: Target,
     /// The easiest target.
     pub pow_limit: Target,
-    /// Nodes to join through.
+    /// Nodes to contact first when joining.
     pub seeds: Vec<PeerName>,
 }
 
-/// Rules read the fields of the file directly: `params.subsidy`.
+/// Lets rules read the fields of genesis.json directly: `params.subsidy`.
 impl std::ops::Deref for Params {
     type Target = GenesisSpec;
 
@@ -134,7 +135,7 @@ impl std::ops::Deref for Params {
 
 impl GenesisSpec {
     /// A private network with instant blocks: bits that every second hash meets, and no retargeting. `address_prefix`
-    /// is `rcairn`. Its nonce is set, so it is valid as it stands.
+    /// is `rcairn`. The nonce is already mined, so the specification is valid.
     pub fn regtest() -> Self {
         let mut spec = Self {
             network: "regtest".to_owned(),
@@ -167,14 +168,15 @@ impl GenesisSpec {
         serde_json::from_str(text).map_err(|e| ParamsError::Syntax(e.to_string()))
     }
 
-    /// The file's text, a field a line.
+    /// The text of genesis.json, one field per line.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("strings and numbers always serialize");
         text.push('\n');
         text
     }
 
-    /// Searches for the nonce, from 0, on this thread: for easy bits. `false` if no nonce will do or bits are no target.
+    /// Searches for the nonce from 0 on this thread, so only for easy bits. Returns `false` if no nonce meets the bits,
+    /// or the bits are not a valid target.
     pub fn mine_nonce(&mut self) -> bool {
         let (Ok(target), Ok(block)) = (self.bits.target(), self.block()) else { return false };
         let mut header = block.header;
@@ -186,8 +188,8 @@ impl GenesisSpec {
         found.is_some()
     }
 
-    /// Double SHA-256 of the encoding of every parameter that the genesis block does not hold as such, so that nodes
-    /// which keep different rules never take each other for the same network. Seeds are no rule.
+    /// Double SHA-256 over the encoding of every rule parameter that is not itself a field of the genesis block, so
+    /// that networks with different rules have different genesis hashes. Seeds are not a rule.
     pub fn rules_hash(&self) -> Hash256 {
         let retarget: u32 = match self.retarget {
             Retarget::Asert => 0,
@@ -230,8 +232,8 @@ impl GenesisSpec {
 }
 
 impl Params {
-    /// What the block at `height` may make: halved at every interval, nothing after 64 halvings, and nothing at
-    /// height 0, where allocations stand instead.
+    /// The subsidy of the block at `height`: halved at every interval, zero after 64 halvings, and zero for genesis,
+    /// which has allocations instead.
     pub fn subsidy_at(&self, height: Height) -> Amount {
         match height {
             Height::GENESIS => Amount::ZERO,

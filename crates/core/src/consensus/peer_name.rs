@@ -1,10 +1,10 @@
-//! Nodes to connect to, as people write them.
+//! Names of nodes to connect to, as written in options, RPC calls and genesis.json.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// A node to connect to: `HOST:PORT`, with an IPv6 address in brackets, or `ID@HOST:PORT` with the node's id as 64 hex
-/// digits, so that nobody else will do.
+/// digits, so that no other node is accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerName {
     /// The required id; `None` for any.
@@ -13,10 +13,10 @@ pub struct PeerName {
     pub host: String,
 }
 
-/// Text that names no node to connect to.
+/// Why text does not name a node to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerNameError {
-    /// It says no place.
+    /// The text has no valid host and port.
     #[error(
         "{given:?} is not a node to connect to: expected HOST:PORT or ID@HOST:PORT, such as 203.0.113.7:7331 or \
          node.example.org:7331"
@@ -25,12 +25,12 @@ pub enum PeerNameError {
         /// The text.
         given: String,
     },
-    /// What stands before the `@` is no id.
+    /// The text before the `@` is not a node id.
     #[error("{given:?} is not a node to connect to: its id is {got:?}, expected 64 hex digits")]
     Id {
         /// The text.
         given: String,
-        /// What stands in the id's place.
+        /// The text before the `@`.
         got: String,
     },
 }

@@ -8,8 +8,8 @@
 //! | 4 | version, 1 |
 //! | 32 | hash of genesis |
 //! | 4 + … | length of the transaction, the transaction |
-//! | 4, 4 | height of its block, its place in it |
-//! | 1 + … | number of hashes in its branch, those, 32 bytes each |
+//! | 4, 4 | height of its block, its index in the block |
+//! | 1 + … | number of hashes in its branch, then the hashes, 32 bytes each |
 //! | 32 | hash of the tip |
 //! | 1 | kind of the evidence: 0 headers, 1 headers since a checkpoint, 2 succinct |
 //! | 4, 32 | of kind 1 only: height and hash of the checkpoint |
@@ -23,7 +23,7 @@ use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::merkle::Branch;
 
-/// What every file begins with.
+/// The magic bytes that every file begins with.
 pub(super) const MAGIC: [u8; 8] = *b"CAIRNRCT";
 
 const HEADERS: u8 = 0;
@@ -31,7 +31,7 @@ const SINCE: u8 = 1;
 const SUCCINCT: u8 = 2;
 
 impl Receipt {
-    /// The compact form.
+    /// The receipt in the compact form.
     pub fn to_bytes(&self) -> Vec<u8> {
         let transaction = codec::encode(&self.transaction);
         let mut out = MAGIC.to_vec();
@@ -63,7 +63,7 @@ impl Receipt {
         out
     }
 
-    /// Reads the compact form.
+    /// Reads a receipt in the compact form.
     ///
     /// # Errors
     /// As [`Receipt::read`].
@@ -105,7 +105,7 @@ fn put(headers: &[Header], out: &mut Vec<u8>) {
     headers.iter().for_each(|header| out.extend(header.to_bytes()));
 }
 
-/// What is still to be read.
+/// The bytes still to be read.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {

@@ -1,10 +1,10 @@
 //! A proof of inclusion as a CAR: content-addressed blocks that any IPLD tool can read and check, without knowing Cairn.
 //!
-//! CARv1 with one root, the CID of the block's header. Each block of the archive is a step of the argument: the header's
-//! 80 bytes, the Merkle nodes on the way down (64 bytes: left hash, right hash), the transaction. A CID names its block by
-//! the double SHA-256 that the chain itself uses (multihash `dbl-sha2-256`), so header, root, nodes and txid link up as
-//! they stand. It proves that the transaction is in that header's block, and says nothing about the header's place in a
-//! chain: that is what the receipt is for.
+//! CARv1 with one root, the CID of the block's header. Each block of the archive is one step of the proof: the header's
+//! 80 bytes, the Merkle nodes on the way down (64 bytes: left hash, right hash), the transaction. A CID names its block
+//! by the double SHA-256 that the chain itself uses (multihash `dbl-sha2-256`), so the hashes inside header and nodes
+//! already link to the next block. The archive proves that the transaction is in that header's block. It does not prove
+//! that the header is in a chain; the receipt does.
 
 use cid::Cid;
 use multihash::Multihash;
@@ -22,8 +22,8 @@ pub const BITCOIN_TX: u64 = 0xb1;
 pub const DBL_SHA2_256: u64 = 0x56;
 
 impl Receipt {
-    /// The receipt's transaction and branch under `header`, its block's, as the bytes of a CAR; `None` if the branch does not
-    /// lead to that header.
+    /// The receipt's transaction and branch under its block's `header`, as the bytes of a CAR; `None` if the branch
+    /// does not lead to that header's Merkle root.
     pub fn to_car(&self, header: &Header) -> Option<Vec<u8>> {
         let transaction = codec::encode(&self.transaction);
         let txid = Txid::of(&transaction);
@@ -48,19 +48,19 @@ impl Receipt {
     }
 }
 
-/// The CID of a header, as text.
+/// The CIDv1 of a header, as text.
 pub fn root(header: &Header) -> Option<String> {
     let multihash = Multihash::<64>::wrap(DBL_SHA2_256, header.hash().as_bytes()).ok()?;
     Some(Cid::new_v1(BITCOIN_BLOCK, multihash).to_string())
 }
 
-/// The bytes of the CIDv1 of what has this double SHA-256.
+/// The bytes of the CIDv1 for content with this double SHA-256.
 fn cid(codec: u64, hash: &[u8; 32]) -> Option<Vec<u8>> {
     let multihash = Multihash::<64>::wrap(DBL_SHA2_256, hash).ok()?;
     Some(Cid::new_v1(codec, multihash).to_bytes())
 }
 
-/// A section: its length, and what is in it.
+/// Appends a section: its length as a varint, then its content.
 fn put(car: &mut Vec<u8>, parts: &[&[u8]]) {
     let length = parts.iter().map(|part| part.len()).sum();
     car.extend(unsigned_varint::encode::usize(length, &mut unsigned_varint::encode::usize_buffer()));

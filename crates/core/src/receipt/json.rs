@@ -1,4 +1,5 @@
-//! Receipts and checkpoints as JSON, a field a line. Hex is lower case, so that no two texts differ in case alone.
+//! Receipts and checkpoints as JSON, one field per line. Hex must be lower case, so that no two texts differ only in
+//! case.
 
 use std::str::FromStr;
 
@@ -13,9 +14,9 @@ use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::merkle::Branch;
 
-/// Names the format in every receipt.
+/// The `format` field of every receipt.
 const FORMAT: &str = "cairn-receipt";
-/// Names the format in every checkpoint.
+/// The `format` field of every checkpoint.
 const CHECKPOINT_FORMAT: &str = "cairn-checkpoint";
 
 #[derive(Serialize, Deserialize)]
@@ -25,11 +26,11 @@ struct File {
     version: u32,
     /// Hash of genesis, as hashes are printed.
     network: String,
-    /// Its encoding.
+    /// The transaction's encoding in hex.
     transaction: String,
     height: Height,
     index: u32,
-    /// Neighbours from the transaction upwards, as hashes are printed.
+    /// Merkle siblings from the transaction upwards, as hashes are printed.
     branch: Vec<String>,
     evidence: FileEvidence,
 }
@@ -57,7 +58,7 @@ enum FileEvidence {
     },
 }
 
-/// As the JSON form.
+/// Serializes the form that [`Receipt::to_json`] writes.
 impl Serialize for Receipt {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         File::new(self).serialize(serializer)
@@ -65,14 +66,14 @@ impl Serialize for Receipt {
 }
 
 impl Receipt {
-    /// The JSON form.
+    /// The receipt as JSON text, with a newline at its end.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("strings and numbers always serialize");
         text.push('\n');
         text
     }
 
-    /// Reads the JSON form.
+    /// Reads a receipt from JSON text.
     ///
     /// # Errors
     /// As [`Receipt::read`].
@@ -80,7 +81,7 @@ impl Receipt {
         serde_json::from_slice::<File>(text.as_ref())?.into_receipt()
     }
 
-    /// Takes the JSON form, parsed already.
+    /// Reads a receipt from parsed JSON.
     ///
     /// # Errors
     /// As [`Receipt::read`].
@@ -187,7 +188,7 @@ struct CheckpointFile {
     first_time: u32,
 }
 
-/// A checkpoint as JSON.
+/// A checkpoint as JSON text, with a newline at its end.
 pub fn checkpoint_to_json(checkpoint: &Checkpoint, params: &Params) -> String {
     let Checkpoint { height, tip, work, first_time } = checkpoint;
     let file = CheckpointFile {
@@ -207,7 +208,7 @@ pub fn checkpoint_to_json(checkpoint: &Checkpoint, params: &Params) -> String {
 /// Reads a checkpoint, of the network of `params`.
 ///
 /// # Errors
-/// [`ReceiptError`] if it is none, or another network's.
+/// [`ReceiptError`] if it is not a checkpoint, or is one of another network.
 pub fn checkpoint_from_json(text: &str, params: &Params) -> Result<Checkpoint, ReceiptError> {
     let file: CheckpointFile = serde_json::from_str(text)?;
     check_format(&file.format, CHECKPOINT_FORMAT, file.version)?;

@@ -1,5 +1,5 @@
-//! How deep a payment is buried: in work. Headers are no measure, since a branch that begins at an old tip, or whose times
-//! are false, is made of headers that cost nothing.
+//! How deep a payment is buried, measured in work. A count of headers would not do: a branch that begins at an old tip
+//! or has false times can consist of headers that cost nothing.
 
 use ruint::aliases::{U256, U512};
 
@@ -7,61 +7,63 @@ use crate::consensus::params::{Params, Retarget};
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
 
-/// The unit and the pace are those of the last sixteenth of the work: long enough to be no matter of luck, and near enough
-/// to be of the same miners. Measured in work, no number of cheap headers can push others out of it.
+/// The unit and the pace are taken from the last 1/16 of the work (as a shift): enough blocks to even out luck, recent
+/// enough to be the same miners'. Because the window is measured in work, no number of cheap headers can push others
+/// out of it.
 const WINDOW: u32 = 4;
-/// Units of work below which a pace says nothing: the number of blocks found in a time varies by an eighth at 64.
+/// Fewest units of work from which a pace is computed: with 64 blocks, the standard deviation of their number is an
+/// eighth.
 const PACE_UNITS: u32 = 64;
-/// Boundaries looked at are at least this part of their distance from the payment apart, as a shift: some hundreds of a
+/// Boundaries examined are at least 1/64 of their distance from the payment apart (as a shift): a few hundred for a
 /// million headers.
 const THINNING: usize = 6;
 
-/// A header that was shown, and where it stands.
+/// A header that the proof shows, with its position in work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Milestone {
-    /// Work of the chain up to it, its own included.
+    /// Work of the chain up to this header, its own included.
     pub after: Work,
-    /// Its own work.
+    /// Work of this header.
     pub own: Work,
     /// Its time, in seconds since 1970.
     pub time: u32,
 }
 
-/// What stands on top of a payment.
+/// The work on top of a payment, and what it is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Weight {
-    /// Work of the payment's block and of all on top of it.
+    /// Work of the payment's block and all blocks after it.
     pub on_top: Work,
     /// What one confirmation is worth: the largest work of a header shown within the last 1/16 of the work before the
     /// payment's block, of the last one shown before that, or of the payment's block itself.
     pub unit: Work,
     /// `on_top` in units, rounded down.
     pub confirmations: u32,
-    /// Why to doubt that this is the chain of its miners.
+    /// Set if the chain slowed down, so that miners may be on another branch.
     pub slow: Option<Slow>,
-    /// Whether less work is shown before the payment's block than a pace is told from: then nothing can be found slow
-    /// there, though the branch may have begun shortly before.
+    /// Whether too little work is shown before the payment's block to compute a pace. A slowdown there goes unnoticed,
+    /// though the branch may have begun shortly before.
     pub no_pace: bool,
 }
 
-/// Since some time the chain shows less than half of the work that it showed before: it is a branch that others have left,
-/// or most miners are gone.
+/// From some time on the chain shows less than half of the work expected at its earlier pace: other miners have left
+/// this branch, or most miners have stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slow {
-    /// That time, in seconds since 1970.
+    /// When the slowdown began, in seconds since 1970.
     pub since: u32,
-    /// Work shown since then, in hundredths of what the pace before would have made.
+    /// Work shown since then, as a percentage of the work expected at the earlier pace.
     pub percent: u32,
 }
 
 impl Weight {
-    /// The same by a network's rules: where nothing sets a pace there is none to compare with.
+    /// Drops the warnings about pace on a network without a difficulty rule, where nothing sets the pace.
     pub fn under(self, params: &Params) -> Self {
         let has_pace = params.retarget == Retarget::Asert;
         Self { slow: self.slow.filter(|_| has_pace), no_pace: self.no_pace && has_pace, ..self }
     }
 
-    /// Reasons to doubt that this is the chain that miners work on: none of them refutes it.
+    /// Reasons to doubt that miners work on this chain. None of them refutes the receipt.
     pub fn warnings(&self) -> Vec<String> {
         let slow = self.slow.map(|Slow { since, percent }| {
             format!(
@@ -78,14 +80,14 @@ impl Weight {
     }
 }
 
-/// Weighs a payment whose block is `block`, in a chain with `total` work whose tip has the time `tip_time`. `earlier` are
-/// the headers shown before it, the last one first.
+/// Weighs a payment in `block`, in a chain with `total` work whose tip has the time `tip_time`. `earlier` are the
+/// headers shown before `block`, latest first.
 pub fn weigh(block: Milestone, earlier: impl Iterator<Item = Milestone>, total: Work, tip_time: u32) -> Weight {
     let before = block.after - block.own;
     let window = Work(before.0 - (before.0 >> WINDOW));
-    // A block with no header before it is genesis, or the verifier's own checkpoint. A payment's block that is worth more
-    // than those before it counts as one, or a single lucky hash could pass for many blocks. One header from before the
-    // window is looked at too: a forger whose parent is cheap may draw tips until the window shows no other.
+    // A block with no header before it is genesis or the verifier's own checkpoint. The unit is at least the payment
+    // block's own work, or a single lucky hash could pass for many blocks. One header from before the window counts
+    // too: a forger with a cheap parent could otherwise draw tips until the window shows no other header.
     let mut unit = block.own;
     let mut within = true;
     let mut boundaries = vec![block];
@@ -107,12 +109,13 @@ pub fn weigh(block: Milestone, earlier: impl Iterator<Item = Milestone>, total: 
     Weight { on_top, unit, confirmations, slow, no_pace }
 }
 
-/// Work that the pace up to a header is told from, if there is `after` up to it.
+/// Work over which the pace up to a header is measured, if the chain up to it has `after` work.
 fn pace_span(after: Work, unit: Work) -> Work {
     Work((after.0 >> WINDOW).max(unit.0.saturating_mul(U256::from(PACE_UNITS))))
 }
 
-/// The boundary, of those given from the last to the first, since when least is shown of the work that was to be expected.
+/// The boundary after which the smallest share of the expected work is shown. `boundaries` run from the last to the
+/// first.
 fn slowest(boundaries: &[Milestone], unit: Work, total: Work, tip_time: u32) -> Option<Slow> {
     let enough = U512::from(unit.0) * U512::from(PACE_UNITS);
     let mut slowest: Option<Slow> = None;
@@ -139,7 +142,7 @@ fn slowest(boundaries: &[Milestone], unit: Work, total: Work, tip_time: u32) -> 
     slowest
 }
 
-/// Headers of a chain from the last to the first, the last of them with `after` work up to it.
+/// Milestones of `headers`, which run from the last to the first. `after` is the work up to the last.
 pub fn backwards<'a>(
     headers: impl Iterator<Item = &'a Header> + 'a,
     mut after: Work,
@@ -151,7 +154,7 @@ pub fn backwards<'a>(
     })
 }
 
-/// The work that a header's bits stand for; none, if they are no target.
+/// The work that a header's bits stand for; zero if they are not a valid target.
 pub fn work_of(header: &Header) -> Work {
     header.bits.target().map(|target| target.work()).unwrap_or_default()
 }
@@ -164,7 +167,7 @@ mod tests {
         Work(U256::from(n))
     }
 
-    /// A chain of headers, each of its own work and time; the last before the tip's `rest` is the payment's.
+    /// Weighs the last of `headers`, given as (work, time), in a chain with `rest` more work on top.
     fn weighed(headers: &[(u64, u32)], rest: u64, tip_time: u32) -> Weight {
         let mut sum = 0;
         let mut shown: Vec<Milestone> = headers
@@ -183,15 +186,15 @@ mod tests {
         let steady: Vec<(u64, u32)> = (0..1_000).map(|i| (1_000, 10 * i)).collect();
         let weight = weighed(&steady, 5_999, 9_990);
         assert_eq!((weight.unit, weight.confirmations, weight.on_top), (work(1_000), 6, work(6_999)));
-        // A thousand cheap headers push no honest one out of the window.
+        // A thousand cheap headers do not push an honest one out of the window.
         let cheap = [&steady[..], &[(1, 9_990); 1_000]].concat();
         let weight = weighed(&cheap, 100, 9_990);
         assert_eq!((weight.unit, weight.confirmations), (work(1_000), 0));
-        // What was long ago is forgotten, unless nothing was shown since.
+        // A header from long ago does not count, unless no later one is shown.
         assert_eq!(weighed(&[(5_000, 0), (5_000, 10), (1, 20), (1, 30)], 6_000, 40).confirmations, 1);
         let eased = [&[(5_000, 0)], &steady[..]].concat();
         assert_eq!(weighed(&eased, 0, 9_990).unit, work(1_000));
-        // A payment's block counts as one, whatever it is worth.
+        // A payment's block counts as one confirmation, whatever its work.
         let raised = [&steady[..], &[(50_000, 9_990)]].concat();
         assert_eq!((weighed(&raised, 0, 9_990).confirmations, weighed(&raised, 50_000, 9_990).confirmations), (1, 2));
         // Genesis alone.
@@ -205,9 +208,9 @@ mod tests {
         assert_eq!(weighed(&steady, 51_000, 19_990 + 1_000).slow, None);
         let since_payment = weighed(&steady, 30_000, 19_990 + 1_000).slow.unwrap();
         assert_eq!(since_payment, Slow { since: 19_990, percent: 30 });
-        // Too little before the payment to tell.
+        // Too little work before the payment.
         assert!(!weighed(&steady[..65], 0, 650).no_pace && weighed(&steady[..64], 0, 640).no_pace);
-        // Too short a time to tell.
+        // Too short a time.
         assert_eq!(weighed(&steady, 0, 19_990 + 300).slow, None);
         // The branch began 300 cheap headers before the payment, all with the time of the end.
         let branch = [&steady[..], &[(10, 40_000); 300]].concat();

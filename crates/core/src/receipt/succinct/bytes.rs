@@ -1,4 +1,4 @@
-//! The parts that both sides of the layout share.
+//! Encoding shared by the prover and the verifier.
 
 use crate::consensus::connect::COMMITMENT_LEN;
 use crate::primitives::amount::counted;
@@ -11,7 +11,7 @@ use crate::primitives::target::{Bits, Work};
 use crate::primitives::tx::{Lock, Transaction};
 use ruint::aliases::U256;
 
-/// A coinbase and the way from it to its block's Merkle root.
+/// A coinbase and its branch to its block's Merkle root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Coinbase {
     pub(super) transaction: Transaction,
@@ -37,7 +37,7 @@ impl Coinbase {
         self.branch.siblings.iter().for_each(|hash| out.extend(hash.to_bytes()));
     }
 
-    /// A coinbase without its commitment: [`Coinbase::commit`] puts that in.
+    /// Reads a coinbase without its commitment, which [`Coinbase::commit`] inserts.
     pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Self, Malformed> {
         let transaction = bytes.decode()?;
         let count = bytes.byte()?;
@@ -45,7 +45,7 @@ impl Coinbase {
         Ok(Self { transaction, branch: Branch { index: 0, siblings } })
     }
 
-    /// Puts the commitment in its place.
+    /// Inserts the commitment at the start of the data output.
     pub(super) fn commit(&mut self, commitment: &MmrRoot) -> Result<(), Malformed> {
         let data = data(&mut self.transaction).ok_or(Malformed::NoData)?;
         data.splice(0..0, commitment.to_bytes());
@@ -53,7 +53,7 @@ impl Coinbase {
     }
 }
 
-/// The header's fields that nothing else gives: version, time, bits, nonce.
+/// Writes the header fields that cannot be derived from other parts of the proof: version, time, bits, nonce.
 pub(super) fn write_own_fields(header: &Header, out: &mut Vec<u8>) {
     out.extend(header.version.to_le_bytes());
     out.extend(header.time.to_le_bytes());
@@ -72,21 +72,21 @@ pub(super) fn write_node(node: &Node, out: &mut Vec<u8>) {
 /// Bytes that do not follow the layout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// They end too early.
-    #[error("it ends in the middle")]
+    /// The bytes end too early.
+    #[error("it ends early")]
     Short,
-    /// They go on after the end.
+    /// Bytes follow the end of the proof.
     #[error("{} after its end", counted(*.0, "byte"))]
     Trailing(usize),
-    /// A byte that says what follows, and is none of those that may stand there.
+    /// A tag byte that is not allowed at this place.
     #[error("byte {got} begins no node at height {height} of the tree")]
     Tag {
         /// The byte.
         got: u8,
-        /// Levels above the leaves.
+        /// Levels above the leaves at which it stands.
         height: u32,
     },
-    /// A number of more bytes than it needs, or than there can be.
+    /// A work with a leading zero byte, or of more than 32 bytes.
     #[error("a work is not written in its shortest form")]
     Work,
     /// Not a transaction.
@@ -97,7 +97,7 @@ pub enum Malformed {
     NoData,
 }
 
-/// Reads from the front.
+/// Reads values from the front of the bytes.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl Reader<'_> {
@@ -121,7 +121,7 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    /// A header's own fields, to be put with its parent and its root.
+    /// Reads a header's own fields and completes them with its parent and Merkle root.
     pub(super) fn header(&mut self, previous: BlockHash, merkle_root: MerkleRoot) -> Result<Header, Malformed> {
         let version = self.array().map(i32::from_le_bytes)?;
         let (time, bits, nonce) = (self.u32()?, Bits(self.u32()?), self.u32()?);

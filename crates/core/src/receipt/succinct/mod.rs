@@ -1,24 +1,25 @@
-//! Evidence that grows with the logarithm of the chain: FlyClient (Bünz, Kiffer, Luu, Zamani 2020) over the Merkle
-//! mountain range that every coinbase commits to.
+//! Evidence whose size grows with the logarithm of the chain's length: FlyClient (Bünz, Kiffer, Luu, Zamani 2020) over
+//! the Merkle mountain range that every coinbase commits to.
 //!
-//! The tip's coinbase commits to all headers before it, with their work summed. The verifier is shown the last
-//! [`TAIL`] headers and a sample of the others, drawn by a hash of the tip, so that whoever made the chain could not
-//! choose what is looked at. Each header shown is tied to the commitment, proves its work and has the bits that the
-//! difficulty rule gives after its parent; each header sampled is the header of a block whose own coinbase commits to
-//! exactly the headers that the tip places before it.
+//! The tip's coinbase commits to all earlier headers and the sum of their work. The proof shows the last [`TAIL`]
+//! headers and a sample of the others. The tip's hash determines the sample, so the maker of a chain cannot choose it.
+//! Each header shown is tied to the commitment, proves its work and has the bits that the difficulty rule gives after
+//! its parent. The coinbase of each sampled block commits to exactly the headers that the tip's commitment places
+//! before it.
 //!
 //! # What it shows
-//! Work, and only in expectation. Let somebody do the share `c` of the work that they claim on top of the honest chain; the
-//! rest is false. Distances from the end are divided into octaves, each half as long as the one before, down to the last
-//! [`TAIL`] headers, which are all shown; the same number of samples is drawn by work from each. If false work takes the
-//! shares `f₀, f₁, …` of the octaves, a set of samples misses all of it with probability `Π (1 − fⱼ)^samples`: at
-//! `c = 1/2` and the worst distribution, `4^−samples`. That is the chance of one draw. Draws are by the tip's hash, so another
-//! costs the work of one more tip, and a tip can be made cheap by times that nobody checks: so the samples grow with
-//! the price at which the tip was had ([`per_octave`]), and a draw's price times the draws needed stays above the whole.
+//! Work, and only in expectation. Suppose a forger does the share `c` of the work claimed on top of the honest chain;
+//! the rest is false. Distances from the end are divided into octaves, each half as long as the one before, down to the
+//! last [`TAIL`] headers, which are all shown. The same number of samples is drawn by work from each octave. If false
+//! work fills the shares `f₀, f₁, …` of the octaves, a set of samples misses all of it with probability `Π (1 −
+//! fⱼ)^samples`: at `c = 1/2` and the worst distribution, `4^−samples`. That is the chance of one draw. Each new draw
+//! needs a new tip and costs its work, but false times, which no one checks, can make a tip cheap. The number of
+//! samples therefore grows as the tip gets cheaper ([`per_octave`]), so that the cost of a draw times the expected
+//! number of draws exceeds the whole work.
 //!
-//! Headers prove nothing by their number. Those that are hidden may be worth as little as the network's limit, and
-//! the bits of a header whose parent is shown follow from that parent's time, which is its maker's claim: the first such
-//! header of a branch can be made as cheap, or as dear, as its maker likes. Its work must still be done.
+//! The number of headers proves nothing. Hidden headers may have as little work as the network's limit allows. The bits
+//! of a header whose parent is shown follow from the parent's time, which is only its miner's claim: a forger can make
+//! the first such header of a branch as cheap or as expensive as it likes, but still has to do its work.
 //!
 //! # Layout
 //! Integers are little-endian.
@@ -30,20 +31,20 @@
 //! | … | the tip's *coinbase* |
 //! | … | the range over the `n` headers before it: its mountains, tallest first, each a *node* |
 //!
-//! A *coinbase* is the transaction's encoding with the 32 bytes of the commitment left out, which the verifier knows;
-//! then the number of its Merkle branch's hashes (1 byte) and those. A *node* begins with a byte:
+//! A *coinbase* is the transaction's encoding without the 32 bytes of the commitment, which the verifier computes; then
+//! the number of hashes in its Merkle branch (1 byte) and those hashes. A *node* begins with a byte:
 //!
 //! | byte | node | then |
 //! |---|---|---|
-//! | 0 | nothing under it is shown | its hash (32), the number of its work's bytes (1) and those, little-endian, the last of them not 0 |
+//! | 0 | nothing under it is shown | its hash (32), the length of its work in bytes (1) and those bytes, little-endian, the last not 0 |
 //! | 1 | an inner node | its left node, its right node |
 //! | 2 | a header | its parent's hash (32) unless the leaf before is shown, its Merkle root (32), version, time, bits, nonce (4 each) |
 //! | 3 | a header that is sampled | version, time, bits, nonce (4 each), its *coinbase*; the leaf before is shown |
 //!
-//! Shown are: header 1, where difficulty is anchored; the last [`TAIL`] headers; and those sampled, as byte 3, with the
-//! parent of each. The first of the last [`TAIL`] and the payment's block, if it is before them, count as sampled, unless
-//! they are genesis. Nothing else may be shown, so that one chain has one proof. A hidden node of `n` headers has at
-//! least `n` times the work of the easiest target.
+//! The proof shows header 1, where difficulty is anchored; the last [`TAIL`] headers; and the sampled headers (byte 3)
+//! with the parent of each. The first of the last [`TAIL`] headers always counts as sampled, and so does the payment's
+//! block if it is before them; genesis never does. Nothing else may be shown, so that one chain has one proof. A hidden
+//! node of `n` headers has at least `n` times the work of the easiest target.
 
 mod bytes;
 mod prove;
@@ -59,19 +60,19 @@ use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 
-/// Where difficulty is anchored.
+/// The first header after genesis, where difficulty is anchored.
 const FIRST: Height = Height::GENESIS.next();
-/// Headers before the tip that are all shown.
+/// The last this many headers before the tip are all shown.
 pub const TAIL: u32 = 256;
-/// Fewest samples from each octave: one draw misses the lies of a forger of half of the work with a chance of `4^−25`.
+/// Fewest samples from each octave: if half of the work is forged, one draw misses it with probability `4^−25`.
 pub const PER_OCTAVE: u8 = 25;
-/// Most samples from each octave. More are due where the whole work is 2^108 times that of the tip, which no honest chain
-/// comes near.
+/// Most samples from each octave. More would be due only if the whole work exceeded 2^108 times the tip's, which no
+/// honest chain comes near.
 const MAX_PER_OCTAVE: u32 = 64;
-/// A forger of half of the work has to expect to pay at least 2^20 times the whole work for draws.
+/// If half of the work is forged, the expected cost of the draws needed is at least 2^20 times the whole work.
 const MARGIN_BITS: usize = 20;
 
-/// Marks what the challenge is a hash of.
+/// Domain tag of the challenge's hash.
 const CHALLENGE_TAG: &[u8] = b"cairn succinct receipt";
 
 const HIDDEN: u8 = 0;
@@ -79,9 +80,9 @@ const INNER: u8 = 1;
 const HEADER: u8 = 2;
 const SAMPLE: u8 = 3;
 
-/// Samples from each octave, where `total` is the work before the tip and `tip` that of the tip, which a draw costs; `None`
-/// if more would be due than any verifier takes. Two bits each against half of the work: enough for the price of a
-/// draw to be made up for.
+/// Samples from each octave, where `total` is the work before the tip and `tip` the tip's own work, which is the cost
+/// of a draw; `None` if more would be due than a verifier accepts. Each sample adds two bits of security against a
+/// forger of half the work; the number makes up for the cost of a draw.
 pub fn per_octave(total: Work, tip: Work) -> Option<u8> {
     // The least n with tip × 2^n ≥ total.
     let cheapness = total.0.saturating_sub(U256::ONE).checked_div(tip.0)?.bit_len();
@@ -89,8 +90,8 @@ pub fn per_octave(total: Work, tip: Work) -> Option<u8> {
     u8::try_from(due.max(PER_OCTAVE.into())).ok().filter(|samples| u32::from(*samples) <= MAX_PER_OCTAVE)
 }
 
-/// Where to look: points of the work before the tip, in `0..total`, of which the last `tail` need no look; `samples` from
-/// each octave.
+/// The points to sample, as positions in the work before the tip, in `0..total`: `samples` from each octave. Octaves
+/// within the last `tail`, which is shown anyway, get none.
 fn challenges(genesis: &BlockHash, tip: &BlockHash, total: Work, tail: Work, samples: u8) -> Vec<U256> {
     let seed = Hash256::of(&[CHALLENGE_TAG, genesis.as_bytes(), tip.as_bytes()].concat());
     let (total, tail) = (total.0, tail.0);
@@ -109,7 +110,7 @@ fn challenges(genesis: &BlockHash, tip: &BlockHash, total: Work, tail: Work, sam
     points
 }
 
-/// The mountains of the range over the headers before `tip`, tallest first: the levels of each, and its first leaf.
+/// The mountains of the range over the headers before `tip`, tallest first, as the levels of each and its first leaf.
 fn mountains(tip: Height) -> impl Iterator<Item = (u32, Height)> {
     let leaves = tip.as_u32();
     (0..u32::BITS).rev().filter(move |levels| leaves >> levels & 1 == 1).scan(Height::GENESIS, |first, levels| {
@@ -165,8 +166,9 @@ mod tests {
         assert_eq!(per_octave(work(0), Work::ZERO), None);
     }
 
-    /// The greatest chance to be missed by one sample of each octave, over where the attacker's part begins: the best
-    /// shares of false work make `1 − fⱼ` inversely proportional to the octaves' lengths, as far as they fit.
+    /// Computes the greatest chance that one sample from each octave misses all false work, over all points where the
+    /// attacker's part can begin. The attacker does best when `1 − fⱼ` is inversely proportional to the octaves'
+    /// lengths, as far as the shares fit.
     #[test]
     fn false_work_hides_from_one_sample_of_each_octave_one_time_in_four() {
         let mut worst = (0.0, 0.0);

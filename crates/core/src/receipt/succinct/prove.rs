@@ -1,4 +1,4 @@
-//! The prover's side: which headers to show, and showing them.
+//! The prover's side: choose the headers to show and write them.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::primitives::target::Work;
 use crate::primitives::tx::Transaction;
 use crate::receipt::weight::work_of;
 
-/// The best chain, as far as a proof is made from it. What each function answers must be of one tip.
+/// Access to the data of the best chain that a proof needs. All functions must answer for the same tip.
 pub struct Source<'a, E> {
     /// A node of the header range by its number (see [`mmr`](crate::primitives::mmr)).
     pub node: &'a dyn Fn(u64) -> Result<Node, E>,
@@ -25,7 +25,7 @@ pub struct Source<'a, E> {
     pub coinbase: &'a dyn Fn(Height) -> Result<(Transaction, Branch), E>,
 }
 
-/// A node of the range that has a place: what is under it can be found.
+/// A node of the range with its position, from which its children's positions follow.
 #[derive(Clone, Copy)]
 struct Place {
     /// Levels above the leaves.
@@ -56,7 +56,7 @@ impl Place {
 /// The proof that the header at height `block` is in the chain that ends at height `tip`, which must not be genesis.
 ///
 /// # Errors
-/// The source's.
+/// The source's error.
 pub fn prove<E>(source: &Source<'_, E>, tip: Height, block: Height) -> Result<Vec<u8>, E> {
     let genesis = (source.header)(Height::GENESIS)?.hash();
     let last = (source.header)(tip)?;
@@ -71,9 +71,10 @@ pub fn prove<E>(source: &Source<'_, E>, tip: Height, block: Height) -> Result<Ve
     }
     let first_of_tail = tip.saturating_sub(TAIL);
     let before_tail = prover.work_before(&peaks, first_of_tail)?;
-    // The verifier knows genesis, which commits to nothing; the tail's other headers name the first of them.
+    // Genesis commits to nothing, so it is never sampled. In the tail, one sample is enough: the other headers link to
+    // it.
     prover.samples.extend([first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > Height::GENESIS));
-    // Where more would be due, no verifier takes the proof.
+    // If more were due, verifiers would refuse the proof anyway.
     let samples = per_octave(Work(total), work_of(&last)).unwrap_or(MAX_PER_OCTAVE as u8);
     for point in challenges(&genesis, &last.hash(), Work(total), Work(total - before_tail), samples) {
         match prover.leaf_at(&peaks, point)? {
@@ -99,7 +100,7 @@ pub fn prove<E>(source: &Source<'_, E>, tip: Height, block: Height) -> Result<Ve
 struct Prover<'a, E> {
     source: &'a Source<'a, E>,
     samples: BTreeSet<Height>,
-    /// All headers that are shown, samples included.
+    /// All headers to show, samples included.
     shown: BTreeSet<Height>,
     out: Vec<u8>,
 }
@@ -128,7 +129,7 @@ impl<E> Prover<'_, E> {
         Ok(sum)
     }
 
-    /// The leaf within whose work `point` falls.
+    /// The leaf whose work contains `point`.
     fn leaf_at(&self, peaks: &[Place], mut point: U256) -> Result<Height, E> {
         for peak in peaks {
             let work = (self.source.node)(peak.number)?.work.0;

@@ -1,4 +1,4 @@
-//! The verifier's side: one pass over the bytes, then a look at whether all was shown that had to be.
+//! The verifier's side: one pass over the bytes, then a check that exactly the required headers are shown.
 
 use std::collections::BTreeSet;
 
@@ -31,35 +31,35 @@ pub enum SuccinctError {
     /// A header breaks a rule.
     #[error("the header at height {height}: {source}")]
     Rule { height: Height, source: RuleError },
-    /// A header does not name the one before, which is shown.
+    /// A header does not name the previous header, which is shown.
     #[error("the header at height {height} names parent {got}, expected {expected}")]
     Unlinked { height: Height, got: BlockHash, expected: BlockHash },
     /// The first leaf is not this network's.
     #[error("its chain begins with {got}, expected genesis {expected}")]
     OtherGenesis { got: BlockHash, expected: BlockHash },
     /// A transaction passed off as a coinbase.
-    #[error("what is shown as the coinbase at height {height} is none, or is of another height")]
+    #[error("the transaction shown as the coinbase at height {height} is not a coinbase of that height")]
     NoCoinbase { height: Height },
-    /// Its coinbase is not in its block, or commits to other headers.
+    /// A coinbase is not in its block, or commits to other headers.
     #[error(
         "the coinbase at height {height} does not lead to its block's Merkle root with the headers shown before it"
     )]
     OtherCommitment { height: Height },
-    /// More work than numbers can hold, which only a liar claims.
+    /// The claimed work overflows 256 bits, which no real chain does.
     #[error("its nodes claim more work than there can be")]
     TooMuchWork,
-    /// Less work than so many headers have at the least.
+    /// A hidden node claims less work than its headers must have at the easiest target.
     #[error("the {count} headers from height {first} on cannot have as little work as is claimed for them")]
     TooLittleWork { first: Height, count: u32 },
-    /// The tip is so cheap that another draw costs nothing.
-    #[error("its tip is too cheap, beside the work that is claimed, for any sample to mean something")]
+    /// The tip is so cheap that a forger could redraw the sample at almost no cost.
+    #[error("its tip has too little work, compared with the work claimed, for a sample to prove anything")]
     CheapTip,
-    /// A header is missing, or shown in another way, or not asked for.
-    #[error("the headers shown are not those that the tip asks for: at height {height}")]
+    /// A header is missing, not required, or shown in the wrong form.
+    #[error("the headers shown are not those that the tip requires: at height {height}")]
     OtherHeaders { height: Height },
 }
 
-/// Checks the evidence that the header at height `block` is in a chain.
+/// Checks the evidence that the block at height `block` is in a chain.
 pub(in crate::receipt) fn verify(bytes: &[u8], block: Height, params: &Params) -> Result<Followed, SuccinctError> {
     let mut bytes = Reader(bytes);
     let height = Height::from_u32(u32::from_le_bytes(bytes.array()?));
@@ -116,7 +116,7 @@ struct Leaf {
     /// Work of the headers before it.
     before: Work,
     own_work: Work,
-    /// Its coinbase was shown too.
+    /// Whether its coinbase was shown too.
     sampled: bool,
 }
 
@@ -131,7 +131,7 @@ struct Verifier<'a> {
     bytes: Reader<'a>,
     /// The peaks of the range over all leaves so far.
     left: Vec<Node>,
-    /// Time of header 1, once that was shown.
+    /// Time of header 1; 0 until it is shown.
     first_time: u32,
     /// The header shown last.
     last: Option<Leaf>,
@@ -155,7 +155,7 @@ impl Verifier<'_> {
                 self.left.push(left);
                 let right = self.node(levels - 1, first.saturating_add(1 << (levels - 1)))?;
                 self.left.pop();
-                // Divided for nothing: the same chain would have two proofs.
+                // Nothing under this node is shown, so it should have been hidden: one chain has one proof.
                 if self.shown.len() == before {
                     return Err(SuccinctError::OtherHeaders { height: first });
                 }
@@ -219,14 +219,14 @@ impl Verifier<'_> {
     }
 }
 
-/// A header's own work, which it proves.
+/// Checks a header's proof of work and returns its work.
 fn check_work(header: &Header, hash: &BlockHash, height: Height, params: &Params) -> Result<Work, SuccinctError> {
     let rule = |source| SuccinctError::Rule { height, source };
     check_proof_of_work(header, hash, params).map_err(rule)?;
     header.bits.target().map(|target| target.work()).map_err(|error| rule(error.into()))
 }
 
-/// That `header` names `parent`, and has the bits due after it and no earlier time.
+/// Checks that `header` names `parent`, has the bits due after it, and is not earlier.
 fn check_child(header: &Header, parent: &Leaf, first_time: u32, params: &Params) -> Result<(), SuccinctError> {
     let height = parent.height.next();
     if header.previous != parent.hash {
@@ -237,7 +237,7 @@ fn check_child(header: &Header, parent: &Leaf, first_time: u32, params: &Params)
     check_bits(header, height, next_bits(&parent, params))
 }
 
-/// That the time of `header` is not before that of `earlier`, a header below it: times do not fall along a chain.
+/// Checks that `header` is not earlier than `earlier`, a header below it: times never decrease along a chain.
 fn check_time(header: &Header, height: Height, earlier: &Leaf) -> Result<(), SuccinctError> {
     let (time, parent) = (header.time, earlier.header.time);
     if time < parent {
@@ -253,7 +253,7 @@ fn check_bits(header: &Header, height: Height, expected: Bits) -> Result<(), Suc
     Ok(())
 }
 
-/// That a coinbase is one, of its height, and in its block.
+/// Checks that a coinbase has a coinbase's shape and the right height, and is in its block.
 fn check_coinbase(coinbase: &Coinbase, header: &Header, height: Height) -> Result<(), SuccinctError> {
     let Coinbase { transaction, branch } = coinbase;
     if !transaction.is_coinbase() || transaction.lock_height != height || transaction.size() == NODE_SIZE {
@@ -272,12 +272,12 @@ fn before_tail(shown: &[Leaf], height: Height) -> Result<Work, SuccinctError> {
     leaf.map(|leaf| leaf.before).ok_or(SuccinctError::OtherHeaders { height: first })
 }
 
-/// That exactly those headers are shown that must be, and those sampled with their coinbase.
+/// Checks that exactly the required headers are shown, and the sampled ones with their coinbase.
 fn check_all_shown(shown: &[Leaf], points: &[U256], height: Height, block: Height) -> Result<(), SuccinctError> {
     let first_of_tail = height.saturating_sub(TAIL);
     let missing = |height| SuccinctError::OtherHeaders { height };
-    // The first of the tail: those after it name it, and it commits to all before. The payment's block: its parent and its
-    // own commitment say where it stands.
+    // Two headers always count as sampled. The first of the tail, because its coinbase ties the tail to all earlier
+    // headers; and the payment's block, because its parent and commitment prove its height.
     let mut samples: BTreeSet<Height> =
         [first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > Height::GENESIS).collect();
     let mut needed: BTreeSet<Height> =

@@ -13,10 +13,10 @@ pub enum AddressError {
     Malformed {
         /// The text given, cut to 100 characters.
         text: String,
-        /// What the decoder met.
+        /// The decoder's error.
         reason: String,
     },
-    /// An address, but of another network.
+    /// An address of another network.
     #[error("address {text:?} is for network prefix {got:?}, expected {expected:?}")]
     WrongPrefix {
         /// The text given.
@@ -26,7 +26,7 @@ pub enum AddressError {
         /// This network's prefix.
         expected: String,
     },
-    /// The payload is not a key.
+    /// The payload does not have the length of a key.
     #[error("address {text:?} holds {got} bytes, expected 32")]
     WrongLength {
         /// The text given.
@@ -39,7 +39,7 @@ pub enum AddressError {
 /// The address of `key` under `prefix`, lower case.
 ///
 /// # Panics
-/// If `prefix` is no bech32 prefix; parameters check theirs with [`is_valid_prefix`].
+/// If `prefix` is not a valid bech32 prefix; network parameters check it with [`is_valid_prefix`].
 pub fn encode(prefix: &str, key: &PublicKey) -> String {
     let hrp = Hrp::parse(prefix).expect("the network's prefix was checked with its parameters");
     bech32::encode_lower::<Bech32m>(hrp, &key.0).expect("32 bytes and a checked prefix fit bech32m's 1,023 characters")
@@ -71,7 +71,7 @@ pub fn is_valid_prefix(prefix: &str) -> bool {
     (1..=20).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-/// The whole chain of causes: bech32's outer errors alone say too little.
+/// Joins the whole chain of causes: bech32's outer errors alone say too little.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Amounts and fee rates. Everything that is stored, sent or spoken over RPC counts grains; coins are for people.
+//! Amounts and fee rates. Storage, the wire and RPC count grains; coins are only for text that people read.
 
 use std::cmp::Ordering;
 use std::fmt::{self, Display};
@@ -11,12 +11,12 @@ use super::codec::{Decode, Encode};
 /// Grains in one coin.
 pub const COIN: u64 = 100_000_000;
 
-/// An amount of money. Its encoding and its JSON are the bare number of grains; text is in coins.
+/// An amount of money. The encoding and JSON are the plain number of grains; text is in coins.
 ///
 /// Any `u64` decodes: that an output holds no more than [`Amount::MAX`] is a rule, not a property of the type. There
-/// are no operators, since peers choose most of the numbers: each sum says what becomes of one too large.
+/// are no operators, since peers choose most of the numbers: each method's name says what happens on overflow.
 ///
-/// A bare number is no amount, since it does not say of what unit it is:
+/// A plain number is not an amount, since it does not state its unit:
 ///
 /// ```compile_fail,E0308
 /// # use cairn_core::primitives::amount::Amount;
@@ -27,12 +27,12 @@ pub const COIN: u64 = 100_000_000;
 pub struct Amount(u64);
 
 impl Amount {
-    /// Nothing.
+    /// Zero grains.
     pub const ZERO: Self = Self(0);
-    /// The most that a network may ever issue: 2^53 − 1 grains, so that every JSON reader holds an amount exactly.
+    /// The largest supply of a network: 2^53 − 1 grains, so that every JSON reader can represent an amount exactly.
     pub const MAX: Self = Self((1 << 53) - 1);
 
-    /// An amount of so many grains.
+    /// An amount of `grains` grains.
     pub const fn from_grains(grains: u64) -> Self {
         Self(grains)
     }
@@ -42,7 +42,7 @@ impl Amount {
         self.0
     }
 
-    /// The number of grains, or the highest `i64`: for figures that may be negative.
+    /// The number of grains, or `i64::MAX`: for figures that may be negative.
     pub fn as_signed_grains(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
@@ -57,13 +57,13 @@ impl Amount {
         self.0.checked_sub(other.0).map(Self)
     }
 
-    /// The sum, or 2^64 − 1 grains: for a turnover, which counts a coin each time it moves and may exceed the supply.
+    /// The sum, or 2^64 − 1 grains: for turnover, which counts a coin each time it moves and so may exceed the supply.
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// The difference, or nothing if `other` is more.
+    /// The difference, or zero if `other` is more.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
@@ -79,12 +79,12 @@ impl Amount {
         amounts.into_iter().fold(Self::ZERO, Self::saturating_add)
     }
 
-    /// The rate of this fee for a transaction of `bytes` bytes; 0 bytes count as 1.
+    /// The fee rate of a transaction of `bytes` bytes that pays this fee; 0 bytes count as 1.
     pub const fn per(self, bytes: usize) -> FeeRate {
         FeeRate { fee: self, bytes: if bytes == 0 { 1 } else { bytes } }
     }
 
-    /// With its unit, for people: `1 coin`, `1.5 coins`, `0 coins`.
+    /// Text with the unit: `1 coin`, `1.5 coins`, `0 coins`.
     pub fn in_coins(self) -> String {
         format!("{self} coin{}", if self.0 == COIN { "" } else { "s" })
     }
@@ -135,7 +135,7 @@ impl FromStr for Amount {
 /// A fee for a number of bytes, compared as the exact fraction: 2 grains for 4 bytes equal 1 grain for 2. [`Amount::per`]
 /// makes one.
 ///
-/// A rate is no amount: only [`FeeRate::fee_for`] a size is one.
+/// A rate is not an amount; [`FeeRate::fee_for`] a size gives one:
 ///
 /// ```compile_fail,E0308
 /// # use cairn_core::primitives::amount::{Amount, FeeRate};
@@ -149,10 +149,10 @@ pub struct FeeRate {
 }
 
 impl FeeRate {
-    /// Nothing for any size.
+    /// No fee for any size.
     pub const ZERO: Self = Self::from_grains_per_byte(0);
 
-    /// A whole number of grains for each byte.
+    /// A rate of `grains` grains for each byte.
     pub const fn from_grains_per_byte(grains: u64) -> Self {
         Amount(grains).per(1)
     }
@@ -197,7 +197,7 @@ impl PartialEq for FeeRate {
 
 impl Eq for FeeRate {}
 
-/// A number with the noun that it counts, in the plural where it should be: `1 block`, `2 blocks`, `0 addresses`.
+/// A count with its noun, in the plural where needed: `1 block`, `2 blocks`, `0 addresses`.
 pub fn counted(count: impl Display + Copy + TryInto<u64>, noun: &str) -> String {
     let ending = match count.try_into().is_ok_and(|count| count == 1) {
         true => "",

@@ -8,9 +8,9 @@ use super::tx::Transaction;
 /// A block as it is sent and stored.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Block {
-    /// What the work was done on.
+    /// The 80-byte header, which proves the work.
     pub header: Header,
-    /// The coinbase, then the rest in an order in which no transaction spends a later one's output.
+    /// The coinbase, then the other transactions, each after those whose outputs it spends.
     pub transactions: Vec<Transaction>,
 }
 
@@ -20,7 +20,7 @@ impl Block {
         self.header.hash()
     }
 
-    /// Ids of the transactions, in order: the leaves of the Merkle tree.
+    /// The txids in order: the leaves of the Merkle tree.
     pub fn txids(&self) -> Vec<Txid> {
         self.transactions.iter().map(Transaction::txid).collect()
     }

@@ -1,9 +1,9 @@
-//! The only way to bytes that are hashed, stored or sent.
+//! The only encoding of values that are hashed, stored or sent.
 //!
 //! bincode 2 with little-endian, fixed-width integers: the header's six fields then encode to exactly Bitcoin's 80
 //! bytes, and an integer has one encoding (the variable-width setting accepts non-minimal ones). A length prefix is a
 //! `u64`, an enum tag a `u32`. Consensus types hold no maps, sets or zero-sized elements, whose encodings are not
-//! canonical. Nothing outside this module names bincode (but what its derives expand to), so that it could be replaced here.
+//! canonical. Only this module (and what the derives expand to) names bincode, so that it can be replaced here.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 pub use bincode::de::Decoder;
@@ -12,10 +12,10 @@ use bincode::enc::{EncoderImpl, write::SizeWriter};
 pub use bincode::error::{DecodeError, EncodeError};
 pub use bincode::{Decode, Encode, impl_borrow_decode};
 
-/// Most memory that one decoded value may claim, counted as bincode counts: in-memory sizes, before allocating.
+/// Most memory in bytes that one decoded value may claim. bincode counts in-memory sizes, before it allocates.
 ///
-/// A hostile length prefix is refused before anything is reserved for it. The bytes on the wire are capped apart, by
-/// whoever reads them.
+/// A hostile length prefix is refused before memory is reserved for it. The code that reads from the wire caps the
+/// bytes separately.
 pub const MAX_DECODED_BYTES: usize = 64 << 20;
 
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_DECODED_BYTES>> =
@@ -29,17 +29,17 @@ pub enum CodecError {
     Malformed {
         /// The type that was expected.
         what: String,
-        /// What the decoder met.
+        /// The decoder's error.
         reason: String,
     },
-    /// The value ended before the bytes did, so it has a second encoding and is refused.
+    /// Bytes follow the value. They are refused, or one value would have many encodings.
     #[error("cannot decode {what}: it ends after {used} bytes, but {given} were given")]
     Trailing {
         /// The type that was expected.
         what: String,
         /// Bytes the value took.
         used: usize,
-        /// Bytes there were.
+        /// Bytes given.
         given: usize,
     },
 }
@@ -49,14 +49,14 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     bincode::encode_to_vec(value, CONFIG).expect("encoding into memory has no failing case for these types")
 }
 
-/// Length of [`encode`]'s answer in bytes, without building it.
+/// Length of [`encode`]'s result in bytes, without building it.
 pub fn encoded_len<T: Encode>(value: &T) -> usize {
     let mut encoder = EncoderImpl::new(SizeWriter::default(), CONFIG);
     value.encode(&mut encoder).expect("counting bytes has no failing case for these types");
     encoder.into_writer().bytes_written
 }
 
-/// The value that `bytes`, all of them, encode.
+/// Decodes a value that must take all of `bytes`.
 ///
 /// # Errors
 /// [`CodecError`] if they are short, malformed, claim too much memory, or go on after the value.
@@ -68,16 +68,17 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
     Ok(value)
 }
 
-/// The value at the start of `bytes`, and how many of them it takes: for reading one part of a stored whole.
+/// Decodes the value at the start of `bytes`; returns it with its length in bytes. For reading one part of a stored
+/// record.
 ///
 /// # Errors
-/// [`CodecError::Malformed`].
+/// [`CodecError::Malformed`] if the bytes are short, malformed, or claim too much memory.
 pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
     bincode::decode_from_slice(bytes, CONFIG)
         .map_err(|e| CodecError::Malformed { what: short_type_name::<T>().into(), reason: describe(&e) })
 }
 
-/// The value that a string of hex digits encodes.
+/// Decodes a value from a string of hex digits.
 ///
 /// # Errors
 /// [`CodecError`]; a digit that is not hex counts as malformed.
@@ -87,7 +88,7 @@ pub fn decode_hex<T: Decode<()>>(text: &str) -> Result<T, CodecError> {
     decode(&bytes)
 }
 
-/// bincode prints its errors as Rust values; people get to read these.
+/// A readable message: bincode prints its errors as Rust values.
 fn describe(error: &DecodeError) -> String {
     match error {
         DecodeError::UnexpectedEnd { additional } => format!("the bytes end at least {additional} too early"),

@@ -15,8 +15,8 @@ pub fn write(bytes: &mut Vec<u8>, n: usize) {
     }
 }
 
-/// Takes a count off the front of `bytes`. `None` if they end within it, or it is not in its shortest form, or takes eight
-/// bytes, which nothing that is counted here needs.
+/// Reads a count from the front of `bytes` and advances them. `None` if the bytes end early, the count is not in its
+/// shortest form, or it takes eight bytes, which no count here needs.
 pub fn read(bytes: &mut &[u8]) -> Option<usize> {
     let (width, least) = match bytes.split_off_first()? {
         0xfd => (2, 0xfd),

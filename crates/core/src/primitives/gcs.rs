@@ -1,49 +1,49 @@
 //! Golomb-coded sets: block filters, by which a light client finds the blocks that touch its keys (BIP-158).
 //!
-//! Each of N elements is hashed to a number below N · M. The sorted numbers are as good as random, so the steps between
-//! them follow a geometric distribution, for which Golomb and Rice's code with P bits is the shortest: 21 bits an
-//! element, and one of M strangers passes for an element.
+//! Each of N elements is hashed to a number below N · M. The sorted numbers are close to uniform, so the steps between
+//! them follow a geometric distribution, for which the Golomb-Rice code with P bits is the shortest: about 21 bits for
+//! each element, and one false match in M.
 
 use siphasher::sip::SipHasher24;
 
 use super::compact_size;
 use super::hash::{BlockHash, FilterHash, FilterHeader};
 
-/// Bits of a step that are written as they are; what is above them is written in unary.
+/// The low bits of a step, written in binary; the rest of the step is written in unary.
 const P: u32 = 19;
 /// The inverse of the rate of false matches.
 const M: u64 = 784_931;
 
-/// A set of byte strings that can be asked whether it holds one, and is now and then wrong when it says yes. Keyed by the
-/// block that it stands for.
+/// A probabilistic set of byte strings, keyed by its block's hash. A query may give a false positive, never a false
+/// negative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter(Vec<u8>);
 
-/// Bytes that are no filter.
+/// Why bytes are not a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// No count at the start, or one that is not in its shortest form.
+    /// The count at the start is missing or not in its shortest form.
     #[error("filter: {got} bytes do not begin with a count in its shortest form")]
     Count {
-        /// Bytes there were.
+        /// Bytes given.
         got: usize,
     },
-    /// Fewer bytes than so many elements need, or more than they can take.
+    /// The length does not fit the number of elements.
     #[error("filter: {count} elements take between {min} and {max} bytes, got {got}")]
     Length {
-        /// Elements, by the count.
+        /// The number of elements, by the count.
         count: usize,
         /// Bytes after the count.
         got: usize,
-        /// Fewest there may be.
+        /// The fewest bytes possible.
         min: u64,
-        /// Most there may be.
+        /// The most bytes possible.
         max: u64,
     },
     /// The bytes end before the elements do.
     #[error("filter: the bytes end in element {element} of {count}")]
     Truncated {
-        /// The element's place, from 0.
+        /// The element's index, from 0.
         element: usize,
         /// Elements, by the count.
         count: usize,
@@ -51,7 +51,7 @@ pub enum FilterError {
 }
 
 impl Filter {
-    /// The filter of `elements` for a block. An element that comes twice counts once.
+    /// Builds the filter of `elements` for a block. Duplicates count once.
     pub fn new<T: AsRef<[u8]>>(block: &BlockHash, elements: impl IntoIterator<Item = T>) -> Self {
         let mut elements: Vec<T> = elements.into_iter().collect();
         elements.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
@@ -67,15 +67,16 @@ impl Filter {
         Self(bits.finish())
     }
 
-    /// Takes bytes that came from elsewhere, without reading the elements: [`Filter::matches_any`] finds out whether they
-    /// are all there, and the filter's header whether they are the block's.
+    /// Takes a filter's bytes from a peer without decoding the elements. [`Filter::matches_any`] detects truncated
+    /// elements; the filter header shows whether it is the block's filter.
     ///
     /// # Errors
     /// [`FilterError::Count`], and [`FilterError::Length`] if no filter of so many elements has so many bytes.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, FilterError> {
         let mut rest = &bytes[..];
         let count = compact_size::read(&mut rest).ok_or(FilterError::Count { got: bytes.len() })?;
-        // Each step takes its low bits and the 0 that ends its high ones; the high ones are part of a sum below N · M.
+        // Each step takes its P low bits and the 0 that ends its unary part; all unary parts add up to at most N · M /
+        // 2^P.
         let steps = count as u64 * u64::from(P + 1);
         let (min, max) = (steps.div_ceil(8), (steps + ((count as u64 * M) >> P)).div_ceil(8));
         let got = rest.len();
@@ -85,8 +86,8 @@ impl Filter {
         Ok(Self(bytes))
     }
 
-    /// The encoding: number of elements as a CompactSize, then the steps from each to the next, bits from the highest
-    /// on, filled up with zeros.
+    /// The encoding: the number of elements as a CompactSize, then the steps between elements, highest bit first,
+    /// padded with zeros to a whole byte.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -96,10 +97,12 @@ impl Filter {
         self.parts().0
     }
 
-    /// Whether one of `elements` may be in it. If none is, the answer is yes once in M = 784,931 for each that is asked.
+    /// Whether one of `elements` may be in the set. An element that is not in it matches with probability 1 in M =
+    /// 784,931.
     ///
     /// # Errors
-    /// [`FilterError::Truncated`], if that shows before the answer does. Never for a filter that [`Filter::new`] made.
+    /// [`FilterError::Truncated`], if decoding reaches the end before it finds the answer. Never for a filter that
+    /// [`Filter::new`] made.
     pub fn matches_any<T: AsRef<[u8]>>(
         &self,
         block: &BlockHash,
@@ -126,8 +129,8 @@ impl Filter {
         FilterHash::of(&self.0)
     }
 
-    /// The filter header of its block, with `previous` that of the block before, or zero for genesis: a commitment to all
-    /// filters so far (BIP-157).
+    /// The filter header of its block: a commitment to this filter and all before it (BIP-157). `previous` is the
+    /// filter header of the parent block, or zero for genesis.
     pub fn header(&self, previous: &FilterHeader) -> FilterHeader {
         filter_header(&self.hash(), previous)
     }
@@ -135,34 +138,34 @@ impl Filter {
     /// The number of elements, and the bytes after it.
     fn parts(&self) -> (usize, &[u8]) {
         let mut rest = &self.0[..];
-        // The count was read when the filter was made.
+        // Cannot fail: the constructors have read the count.
         (compact_size::read(&mut rest).unwrap_or(0), rest)
     }
 }
 
-/// [`Filter::header`] of a filter of which only the hash is known.
+/// [`Filter::header`], from the filter's hash alone.
 pub fn filter_header(filter_hash: &FilterHash, previous: &FilterHeader) -> FilterHeader {
     FilterHeader::of(&[filter_hash.to_bytes(), previous.to_bytes()].concat())
 }
 
-/// The numbers that elements stand for in a filter of `count`, in order.
+/// The hashes of `elements` in a filter of `count` elements, sorted.
 fn hashed<T: AsRef<[u8]>>(block: &BlockHash, count: usize, elements: impl IntoIterator<Item = T>) -> Vec<u64> {
     let half = |at: usize| block.as_bytes()[at..at + 8].iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte));
     let hasher = SipHasher24::new_with_keys(half(0), half(8));
     let range = u128::from(count as u64 * M);
-    // The product's high half: as even over the range as a remainder, and cheaper.
+    // The high half of the product is as uniform over the range as a remainder, and cheaper.
     let value = |element: T| ((u128::from(hasher.hash(element.as_ref())) * range) >> 64) as u64;
     let mut values: Vec<u64> = elements.into_iter().map(value).collect();
     values.sort_unstable();
     values
 }
 
-/// Bits, the highest of a byte first.
+/// Writes bits, the highest of each byte first.
 struct BitWriter {
     bytes: Vec<u8>,
-    /// The last bits, fewer than a byte's, not in `bytes` yet.
+    /// The last bits, fewer than eight, that are not in `bytes` yet.
     pending: u64,
-    /// How many of them.
+    /// How many bits `last` holds.
     count: u32,
 }
 
@@ -193,12 +196,12 @@ impl BitWriter {
 /// Reads what [`BitWriter`] wrote.
 struct BitReader<'a> {
     bytes: &'a [u8],
-    /// The next bit's place.
+    /// Index of the next bit.
     at: usize,
 }
 
 impl BitReader<'_> {
-    /// Bits that a [`BitReader::window`] is sure to have.
+    /// Bits that a [`BitReader::window`] always holds.
     const WINDOW: u32 = 57;
 
     /// The next bits, from the highest down; zeros after the end.
@@ -212,7 +215,7 @@ impl BitReader<'_> {
         u64::from_be_bytes(word) << (self.at % 8)
     }
 
-    /// The next step; `None` if the bits end in it. It and all before it add up to less than 2^19 times the bits read.
+    /// The next step; `None` if the bits end within it. The sum of all steps is below 2^19 times the bits read.
     fn read_step(&mut self) -> Option<u64> {
         let mut high = 0;
         loop {

@@ -1,4 +1,4 @@
-//! Double SHA-256 digests, a type for each role.
+//! Double SHA-256 digests, with a type for each role.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,10 +17,10 @@ pub struct HashParseError {
     pub got: String,
 }
 
-/// Declares double SHA-256 digests that cannot stand for one another.
+/// Declares types of double SHA-256 digests that cannot be mixed up.
 ///
 /// Each holds its bytes in the order the hash function gives them. Text is byte-reversed hex, as Bitcoin prints hashes:
-/// leading zeros are then proof of work.
+/// the zeros of a proof of work then come first.
 macro_rules! digests {
     ($($(#[$meta:meta])* $name:ident)*) => { $(
         $(#[$meta])*
@@ -33,17 +33,17 @@ macro_rules! digests {
                 Self(double_sha256(bytes))
             }
 
-            /// Takes a digest as the hash function gives it.
+            /// Wraps a digest in the hash function's byte order.
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
 
-            /// The digest as the hash function gives it.
+            /// The digest in the hash function's byte order.
             pub const fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
             }
 
-            /// The digest as the hash function gives it.
+            /// The digest in the hash function's byte order.
             pub const fn to_bytes(self) -> [u8; 32] {
                 self.0
             }
@@ -92,7 +92,7 @@ digests! {
 
     /// Names a transaction: the hash of its whole encoding, signatures included.
     ///
-    /// A block's name does not name a transaction:
+    /// A block hash is not a txid:
     ///
     /// ```compile_fail,E0308
     /// # use cairn_core::primitives::hash::{BlockHash, Txid};
@@ -100,9 +100,10 @@ digests! {
     /// ```
     Txid
 
-    /// What every input's signature signs, as [`Transaction::signature_digest`](super::tx::Transaction::signature_digest) makes it.
+    /// The digest that every input signs, as
+    /// [`Transaction::signature_digest`](super::tx::Transaction::signature_digest) makes it.
     ///
-    /// A key signs nothing else:
+    /// A key signs only this type:
     ///
     /// ```compile_fail,E0308
     /// # use cairn_core::primitives::{hash::Txid, keys::{SecretKey, Signature}};
@@ -112,9 +113,9 @@ digests! {
     /// ```
     SignatureDigest
 
-    /// The top of the Merkle tree over a block's txids.
+    /// The root of the Merkle tree over a block's txids.
     ///
-    /// The root of another tree does not stand in for it:
+    /// The root of another tree does not pass for it:
     ///
     /// ```compile_fail,E0308
     /// # use cairn_core::primitives::hash::{MerkleRoot, MmrRoot};
@@ -158,7 +159,7 @@ impl Hash256 {
 }
 
 impl Txid {
-    /// The leaf that it is in its block's Merkle tree.
+    /// This txid as a leaf of its block's Merkle tree.
     pub const fn as_leaf(&self) -> Hash256 {
         Hash256(self.0)
     }
@@ -197,7 +198,8 @@ fn double_sha256(bytes: &[u8]) -> [u8; 32] {
 fn write_reversed(digest: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let (mut bytes, mut digits) = (*digest, [0; 64]);
     bytes.reverse();
-    // Neither fails: there are two digits a byte. Byte by byte, the formatter takes ten times as long.
+    // Neither call fails: there are two digits for each byte. Writing byte by byte through the formatter takes ten
+    // times as long.
     hex::encode_to_slice(bytes, &mut digits).map_err(|_| fmt::Error)?;
     f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
 }

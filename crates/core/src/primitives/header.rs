@@ -1,4 +1,4 @@
-//! The 80-byte block header, field for field Bitcoin's.
+//! The 80-byte block header, with Bitcoin's fields in Bitcoin's order.
 
 use cairn_sha256d::Kernel;
 
@@ -8,13 +8,13 @@ use super::meter;
 use super::target::Bits;
 use super::time::UnixTime;
 
-/// Headers hashed at once: few enough for the stack, and some of the widest kernel's lanes.
+/// Headers hashed at once: few enough for the stack, and a multiple of the widest kernel's lanes.
 const BATCH: usize = 64;
 
-/// What proof of work is done on, and all a light client keeps of a block.
+/// A block header: the preimage of the proof of work, and all that a light client keeps of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Header {
-    /// Signals only; no rule reads it.
+    /// For signalling; no rule reads it.
     pub version: i32,
     /// Hash of the parent's header.
     pub previous: BlockHash,
@@ -24,25 +24,26 @@ pub struct Header {
     pub time: u32,
     /// The target that the hash must meet, in compact form.
     pub bits: Bits,
-    /// Searched by miners.
+    /// The number that miners search for.
     pub nonce: u32,
 }
 
 impl Header {
-    /// Bytes of every header.
+    /// Length of an encoded header in bytes.
     pub const LEN: usize = 80;
 
-    /// [`Header::time`] on the wall's clock.
+    /// [`Header::time`] as a time of day.
     pub const fn unix_time(&self) -> UnixTime {
         UnixTime::from_secs(self.time as u64)
     }
 
-    /// The block's name: double SHA-256 of the 80 bytes.
+    /// The block hash: double SHA-256 of the 80 bytes.
     pub fn hash(&self) -> BlockHash {
         BlockHash::of(&self.to_bytes())
     }
 
-    /// The names of many, hashed several at a time: in less than half the time, where the processor has wide vectors.
+    /// The hashes of many headers, in order. It hashes several at once, in less than half the time where the processor
+    /// has wide vectors.
     pub fn hash_all(headers: &[Self]) -> Vec<BlockHash> {
         let mut hashes = Vec::with_capacity(headers.len());
         for some in headers.chunks(BATCH) {

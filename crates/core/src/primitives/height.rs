@@ -1,12 +1,13 @@
-//! Heights: where on a chain a block stands.
+//! Heights: a block's position in a chain.
 
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Decode, Encode};
 
-/// How many blocks a block stands above genesis. Sums end at the last height there is.
+/// The number of blocks below this one in its chain: 0 for genesis. Sums saturate at [`Height::MAX`] unless they are
+/// checked.
 ///
-/// A bare number is no height, since it may as well be a count of blocks:
+/// A plain number is not a height, since it may as well be a count of blocks:
 ///
 /// ```compile_fail,E0308
 /// # use cairn_core::primitives::height::Height;
@@ -24,10 +25,10 @@ use super::codec::{Decode, Encode};
 pub struct Height(u32);
 
 impl Height {
-    /// The first block's.
+    /// The height of genesis, 0.
     pub const GENESIS: Self = Self(0);
 
-    /// The last there is.
+    /// The largest height.
     pub const MAX: Self = Self(u32::MAX);
 
     /// The height `blocks` above genesis.
@@ -40,24 +41,24 @@ impl Height {
         self.0
     }
 
-    /// Blocks above genesis, as the place in a list of a chain's headers that begins with genesis.
+    /// Blocks above genesis, as the index into a list of headers that begins with genesis.
     pub const fn as_usize(self) -> usize {
         self.0 as usize
     }
 
-    /// The height of the block after this one, or the last there is.
+    /// The height of the block after this one, at most [`Height::MAX`].
     #[must_use]
     pub const fn next(self) -> Self {
         self.saturating_add(1)
     }
 
-    /// The height `blocks` further up, or the last there is.
+    /// The height `blocks` further up, at most [`Height::MAX`].
     #[must_use]
     pub const fn saturating_add(self, blocks: u32) -> Self {
         Self(self.0.saturating_add(blocks))
     }
 
-    /// The height `blocks` further up, or `None` if there is none.
+    /// The height `blocks` further up, or `None` if that exceeds [`Height::MAX`].
     pub fn checked_add(self, blocks: u32) -> Option<Self> {
         self.0.checked_add(blocks).map(Self)
     }
@@ -72,29 +73,29 @@ impl Height {
         self.0.checked_sub(blocks).map(Self)
     }
 
-    /// The height `blocks` further down, or that of genesis.
+    /// The height `blocks` further down, at least that of genesis.
     #[must_use]
     pub const fn saturating_sub(self, blocks: u32) -> Self {
         Self(self.0.saturating_sub(blocks))
     }
 
-    /// How many blocks this is above `earlier`; 0 if it is not.
+    /// How many blocks this height is above `earlier`; 0 if it is not above.
     pub const fn blocks_since(self, earlier: Self) -> u32 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// All heights from this one up to that before `end`.
+    /// All heights from this one up to, but not including, `end`.
     pub fn until(self, end: Self) -> impl DoubleEndedIterator<Item = Self> {
         (self.0..end.0).map(Self)
     }
 
-    /// All heights from this one to `last`, which is among them.
+    /// All heights from this one to `last`, inclusive.
     pub fn through(self, last: Self) -> impl DoubleEndedIterator<Item = Self> {
         (self.0..=last.0).map(Self)
     }
 }
 
-/// Shows the number of blocks above genesis.
+/// Prints the number of blocks above genesis.
 impl std::fmt::Display for Height {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -112,7 +113,7 @@ pub struct HeightParseError {
 /// Reads the number of blocks above genesis, in decimal.
 ///
 /// # Errors
-/// [`HeightParseError`] on anything but a number that a height can be.
+/// [`HeightParseError`] on anything but a number from 0 to [`Height::MAX`].
 impl std::str::FromStr for Height {
     type Err = HeightParseError;
 

@@ -1,7 +1,7 @@
-//! Hash maps and sets that peers fill, keyed so that nobody can choose entries that collide.
+//! Hash maps and sets that peers fill, hashed under a secret key so that a peer cannot choose entries that collide.
 //!
-//! The standard library asks the system for its keys. A WebAssembly module has no system, and every instance of it would hash
-//! alike: there the host gives a key with [`set_key`]. Nothing may depend on the order of entries.
+//! The standard library asks the system for its keys. A WebAssembly module has no system, so every instance would use
+//! the same key; there the host sets one with [`set_key`]. No code may depend on the order of entries.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher13;
 
-/// A map that peers fill.
+/// A hash map that peers fill.
 pub type HashMap<K, V> = std::collections::HashMap<K, V, Keyed>;
-/// A set that peers fill.
+/// A hash set that peers fill.
 pub type HashSet<T> = std::collections::HashSet<T, Keyed>;
 
 /// The process's key.

@@ -1,8 +1,8 @@
 //! Ed25519 keys and signatures by the ZIP-215 rules.
 //!
-//! Plain Ed25519 leaves edge cases open (small-order points, non-canonical encodings), on which libraries disagree and
-//! on which batch and single verification of one library may disagree: a fork waiting to happen. ZIP-215 fixes the
-//! answer for every input and makes both kinds agree.
+//! Plain Ed25519 leaves edge cases open (small-order points, non-canonical encodings). Libraries disagree on them, and
+//! even batch and single verification of one library may, which can split the chain. ZIP-215 defines the answer for
+//! every input, the same for both.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -18,7 +18,7 @@ use super::codec::{Decode, Encode};
 use super::hash::SignatureDigest;
 use super::meter;
 
-/// An Ed25519 public key as it stands in an output: 32 bytes that need not be a curve point until someone signs.
+/// An Ed25519 public key as an output holds it: any 32 bytes. Only verifying a signature requires a curve point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct PublicKey(pub [u8; 32]);
 
@@ -31,12 +31,12 @@ pub struct Signature(pub [u8; 64]);
 pub struct SecretKey(SigningKey);
 
 impl Signature {
-    /// Stands in an input that is not signed yet.
+    /// The placeholder in an input that is not signed yet.
     pub const EMPTY: Self = Self([0; 64]);
 }
 
 impl SecretKey {
-    /// A new key from the caller's randomness.
+    /// Generates a key from the caller's randomness.
     pub fn generate<R: CryptoRng>(rng: &mut R) -> Self {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
@@ -48,12 +48,12 @@ impl SecretKey {
         Self(SigningKey::from(seed))
     }
 
-    /// The 32-byte seed, with which the key's coins can be spent.
+    /// The 32-byte seed. Its holder can spend the key's coins.
     pub fn seed(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
 
-    /// The key that outputs name.
+    /// The public key, which outputs pay to.
     pub fn public_key(&self) -> PublicKey {
         PublicKey(self.0.verification_key().into())
     }
@@ -88,19 +88,19 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// A claim that `signature` is `key`'s on `digest`.
+/// A signature to check: `signature` by `key` on `digest`.
 #[derive(Debug, Clone, Copy)]
 pub struct SignatureCheck {
-    /// Who is said to have signed.
+    /// The signer's public key.
     pub key: PublicKey,
     /// The signature.
     pub signature: Signature,
-    /// What is said to be signed.
+    /// The digest signed.
     pub digest: SignatureDigest,
 }
 
 impl SignatureCheck {
-    /// Whether the claim is true, by ZIP-215.
+    /// Whether the signature is valid by the ZIP-215 rules.
     pub fn holds(&self) -> bool {
         VerificationKey::try_from(self.key.0)
             .and_then(|key| key.verify(&self.signature.0.into(), self.digest.as_bytes()))
@@ -108,20 +108,21 @@ impl SignatureCheck {
     }
 }
 
-/// Smaller batches cost more for each signature: 18.5 µs in batches of 256, 17.4 of 500, 16.5 of 1,000 and above.
+/// Signatures in a batch. Small batches cost more per signature: 18.5 µs in batches of 256, 17.4 µs of 500, 16.5 µs of
+/// 1,000 and above.
 const BATCH: RangeInclusive<usize> = 256..=1_024;
 
-/// Verifies every claim, in batches spread over the cores.
+/// Verifies all signatures, in batches spread over the cores.
 ///
 /// # Errors
-/// The index of the first claim that is false.
+/// The index of the first invalid signature.
 pub fn verify_all(checks: &[SignatureCheck]) -> Result<(), usize> {
     meter::verified(checks.len());
     if (1..=*BATCH.start()).contains(&checks.len()) {
         // Waking another thread for a single payment costs as much as verifying it.
         return if batch_holds(checks) { Ok(()) } else { first_false(checks, 0) };
     }
-    // Two for each core: one that is busy with something else takes fewer.
+    // Two batches for each core, so that a core busy with other work can take fewer.
     let batch = checks.len().div_ceil(2 * rayon::current_num_threads()).clamp(*BATCH.start(), *BATCH.end());
     let verdicts = checks
         .par_chunks(batch)
@@ -137,8 +138,8 @@ fn first_false(checks: &[SignatureCheck], offset: usize) -> Result<(), usize> {
     }
 }
 
-/// The random weights of a batch come from a hash of the batch itself: an attacker who chose the signatures cannot know
-/// the weights before choosing, and the verdict is a function of its input alone.
+/// Derives the random weights from a hash of the batch: an attacker cannot know the weights before choosing the
+/// signatures, and the verdict depends only on the input.
 fn batch_holds(checks: &[SignatureCheck]) -> bool {
     if let [check] = checks {
         return check.holds();

@@ -1,9 +1,9 @@
 //! Bitcoin's Merkle tree over txids, its branches, and the partial tree of BIP-37.
 //!
-//! A level of odd length has its last node paired with itself. Two lists of leaves may therefore share a root: one
-//! with its tail repeated (CVE-2012-2459). [`root`] reports that, and [`Branch::verify`] refuses positions that exist
-//! only by repetition. The tree does not separate leaves from inner nodes, so an inner node's 64 bytes could be passed
-//! off as a transaction (CVE-2017-12842): consensus forbids transactions of that size.
+//! The last node of an odd level is paired with itself. Two lists of leaves may therefore share a root: one with its
+//! tail repeated (CVE-2012-2459). [`root`] reports that, and [`Branch::verify`] refuses positions that exist only by
+//! repetition. The tree does not separate leaves from inner nodes, so an inner node's 64 bytes could be passed off as a
+//! transaction (CVE-2017-12842): consensus forbids transactions of that size.
 
 use cairn_sha256d::Kernel;
 
@@ -13,12 +13,12 @@ use super::hash::{Hash256, MerkleRoot, Txid};
 use super::header::Header;
 use super::meter;
 
-/// A root, and whether the leaves that gave it can be told from leaves with a repeated tail.
+/// A root, and whether another list of leaves, with a repeated tail, has the same root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Root {
-    /// The top of the tree; zero over no leaves.
+    /// The root of the tree; zero over no leaves.
     pub hash: MerkleRoot,
-    /// Two equal nodes stood side by side, so another list of leaves has this root too (CVE-2012-2459).
+    /// Two siblings are equal, so another list of leaves has this root too (CVE-2012-2459).
     pub mutated: bool,
 }
 
@@ -33,7 +33,7 @@ pub fn root(leaves: Vec<Txid>) -> Root {
     Root { hash: level.0.first().copied().map_or(MerkleRoot::ZERO, MerkleRoot::from_bytes), mutated }
 }
 
-/// The nodes of one height, in order, as bytes that lie side by side: two of them are what their parent is the hash of.
+/// The nodes of one level, in order and contiguous: the bytes of two siblings are the preimage of their parent.
 struct Level(Vec<[u8; 32]>);
 
 impl Level {
@@ -41,7 +41,7 @@ impl Level {
         Self(leaves.into_iter().map(|leaf| leaf.to_bytes()).collect())
     }
 
-    /// The level above, all its pairs hashed in one go.
+    /// The level above; all pairs are hashed in one batch.
     fn above(&self) -> Self {
         let mut above = vec![[0; 32]; self.0.len().div_ceil(2)];
         let (pairs, odd) = self.0.as_flattened().as_chunks::<64>();
@@ -55,7 +55,7 @@ impl Level {
     }
 }
 
-/// A whole tree, for many branches of it: each is read off, not hashed again.
+/// A whole tree, for making many branches without hashing again.
 pub struct Tree(Vec<Level>);
 
 impl Tree {
@@ -78,7 +78,7 @@ impl Tree {
         self.0.first()?.0.get(position)?;
         let mut siblings = Vec::with_capacity(below.len());
         for Level(nodes) in below {
-            // The last node of an odd level is its own neighbour.
+            // The last node of an odd level is its own sibling.
             siblings.push(Hash256::from_bytes(*nodes.get(position ^ 1).or_else(|| nodes.get(position))?));
             position /= 2;
         }
@@ -89,13 +89,13 @@ impl Tree {
 /// The hashes that lead from one leaf to the root.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Branch {
-    /// The leaf's place among the leaves, from 0.
+    /// The leaf's index, from 0.
     pub index: u32,
-    /// The neighbour at each level, lowest first.
+    /// The sibling at each level, lowest first.
     pub siblings: Vec<Hash256>,
 }
 
-/// Deepest branch that can be of use: 2^32 leaves.
+/// The depth of a tree over 2^32 leaves, the most that an index can address.
 const MAX_DEPTH: usize = 32;
 
 impl Branch {
@@ -104,15 +104,15 @@ impl Branch {
         Tree::new(leaves).branch(index)
     }
 
-    /// Whether `leaf` stands at `index` under `root`.
+    /// Whether `leaf` is at [`Branch::index`] under `root`.
     pub fn verify(&self, leaf: &Txid, root: &MerkleRoot) -> bool {
         self.root(leaf) == Some(*root)
     }
 
-    /// The root that this branch leads to from `leaf`.
+    /// The root that this branch gives for `leaf`.
     ///
-    /// `None` for a branch longer than the tree can be deep, an index beyond its depth, and a place that exists only
-    /// because an odd node was doubled.
+    /// `None` if the branch is deeper than any tree, the index is beyond its depth, or the position exists only because
+    /// an odd node was paired with itself.
     pub fn root(&self, leaf: &Txid) -> Option<MerkleRoot> {
         if self.siblings.len() > MAX_DEPTH || u64::from(self.index) >> self.siblings.len() != 0 {
             return None;
@@ -145,7 +145,7 @@ pub enum PartialTreeError {
     TransactionCount {
         /// The count it states.
         got: u32,
-        /// Most that are believed.
+        /// The most allowed.
         max: u32,
     },
     /// More hashes than leaves, fewer flag bits than hashes, or some of either left over.
@@ -157,7 +157,7 @@ pub enum PartialTreeError {
     /// A doubled node where two different ones must stand (CVE-2012-2459).
     #[error("partial Merkle tree: two equal neighbours, so the position is forged")]
     Mutated,
-    /// The hashes lead elsewhere than to the header's root.
+    /// The hashes lead to another root than the header's.
     #[error("partial Merkle tree: leads to root {got}, the header has {expected}")]
     Root {
         /// Root that the hashes give.
@@ -167,10 +167,10 @@ pub enum PartialTreeError {
     },
 }
 
-/// No block holds more transactions than this, so no tree over more is believed. Bounds the work a proof can ask for.
+/// No block can hold more transactions than this. Bounds the work that verifying a proof can cost.
 const MAX_LEAVES: u32 = 1 << 20;
 
-/// A header with a subset of its block's txids and just the hashes that tie them to its root: BIP-37's `merkleblock`
+/// A header with a subset of its block's txids and the fewest hashes that link them to its root: BIP-37's `merkleblock`
 /// message and the answer of Bitcoin Core's `gettxoutproof`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartialTree {
@@ -180,12 +180,12 @@ pub struct PartialTree {
     leaves: u32,
     /// Hashes in depth-first order.
     hashes: Vec<Hash256>,
-    /// One bit a visited node, in depth-first order: whether a wanted leaf is under it.
+    /// One bit for each visited node, in depth-first order: whether a proven leaf is under it.
     flags: Vec<bool>,
 }
 
 impl PartialTree {
-    /// Proves that the leaves for which `wanted` is true are among `txids`, all those of the block of `header`.
+    /// Builds the proof for the txids for which `wanted` is true. `txids` are all those of `header`'s block.
     pub fn new(header: Header, txids: &[Txid], wanted: impl Fn(&Txid) -> bool) -> Self {
         let mut levels = vec![Level::new(txids.to_vec())];
         let mut marks = vec![txids.iter().map(wanted).collect::<Vec<bool>>()];
@@ -216,10 +216,11 @@ impl PartialTree {
         }
     }
 
-    /// The proven txids with their places in the block, in order.
+    /// Verifies the tree, and returns the proven txids with their indices in the block, in order.
     ///
     /// # Errors
-    /// [`PartialTreeError`] unless the tree is well formed, without a spare bit, and leads to the header's root.
+    /// [`PartialTreeError`] unless the tree is well formed, without unused bits or hashes, and leads to the header's
+    /// root.
     pub fn verify(&self) -> Result<Vec<(u32, Txid)>, PartialTreeError> {
         if self.leaves == 0 || self.leaves > MAX_LEAVES {
             return Err(PartialTreeError::TransactionCount { got: self.leaves, max: MAX_LEAVES });
@@ -242,9 +243,9 @@ impl PartialTree {
         Ok(walk.found)
     }
 
-    /// Transactions in the block, as the tree states it.
+    /// Number of transactions in the block, as the tree claims.
     ///
-    /// A caller that knows the block should compare: a tree of another depth passes off inner nodes as transactions
+    /// A caller that knows the block should compare: a tree of another depth can pass off inner nodes as transactions
     /// (CVE-2017-12842).
     pub fn leaves(&self) -> u32 {
         self.leaves
@@ -262,7 +263,7 @@ impl PartialTree {
         bytes
     }
 
-    /// Reads [`PartialTree::to_bytes`].
+    /// Reads the form that [`PartialTree::to_bytes`] writes.
     ///
     /// # Errors
     /// [`PartialTreeError::Length`] if the counts and the bytes disagree.
@@ -283,7 +284,7 @@ impl PartialTree {
     }
 }
 
-/// A depth-first walk over a partial tree from its root, taking flags and hashes as they come.
+/// A depth-first walk over a partial tree from its root, which consumes flags and hashes in order.
 struct Walk<'a> {
     tree: &'a PartialTree,
     next_flag: usize,

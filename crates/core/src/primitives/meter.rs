@@ -1,12 +1,13 @@
-//! What a thread has done that takes time: looked up, read, hashed, verified.
+//! Counts the expensive operations of each thread: look-ups, reads, hashes, signature checks.
 //!
-//! Counted where it is done, so that no caller can forget to; each thread counts for itself, so that what one request cost
-//! is the difference between two readings around it, the same in every run. Work shared with other threads is done [`apart`].
+//! Each operation counts itself, so callers cannot forget. Counters are per thread, so the cost of a request is the
+//! difference between two readings around it, and is the same in every run. Work shared with other threads runs in
+//! [`apart`].
 
 use std::cell::Cell;
 use std::ops::Sub;
 
-/// What was done. Everything is counted from the thread's start, and wraps with it.
+/// Counts of operations since the thread's start. They wrap on overflow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Effort {
     /// Keys looked up in the store, found or not, and entries visited by scans.
@@ -19,14 +20,14 @@ pub struct Effort {
     pub bytes_hashed: u64,
     /// Signatures verified, good or bad.
     pub signatures: u64,
-    /// Entries of tables in memory gone through one after another.
+    /// Entries of in-memory tables visited in scans.
     pub steps: u64,
 }
 
 impl Sub for Effort {
     type Output = Self;
 
-    /// What was done between two readings.
+    /// The operations between two readings.
     fn sub(self, before: Self) -> Self {
         Self {
             lookups: self.lookups.wrapping_sub(before.lookups),
@@ -45,7 +46,7 @@ thread_local! {
 }
 
 fn note(add: impl FnOnce(&mut Effort)) {
-    // Gone only while the thread ends, when no caller reads it any more.
+    // Access fails only while the thread ends, when no caller reads the counts any more.
     let _ = EFFORT.try_with(|cell| {
         let mut effort = cell.get();
         add(&mut effort);
@@ -53,13 +54,13 @@ fn note(add: impl FnOnce(&mut Effort)) {
     });
 }
 
-/// What this thread has done so far.
+/// The counts of this thread so far.
 pub fn effort() -> Effort {
     EFFORT.try_with(Cell::get).unwrap_or_default()
 }
 
-/// Does `work` that other threads share, uncounted: which part this one does, and what else it does while it waits for
-/// them, is chance. What of it is to count is noted apart.
+/// Runs `work` that is shared with other threads without counting it: chance decides which part this thread does, and
+/// what other work it picks up while it waits. The caller counts the total itself.
 pub fn apart<T>(work: impl FnOnce() -> T) -> T {
     let before = effort();
     let result = work();
@@ -67,7 +68,7 @@ pub fn apart<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A key was looked up, or an entry visited, and so many bytes read.
+/// Counts one key looked up or one entry visited, and the `bytes` read.
 pub fn looked_up(bytes: usize) {
     note(|effort| {
         effort.lookups = effort.lookups.wrapping_add(1);
@@ -75,7 +76,7 @@ pub fn looked_up(bytes: usize) {
     });
 }
 
-/// So many messages of so many bytes each were hashed.
+/// Counts `count` hashed messages of `bytes` bytes each.
 pub fn hashed(count: usize, bytes: usize) {
     note(|effort| {
         effort.hashes = effort.hashes.wrapping_add(count as u64);
@@ -83,12 +84,12 @@ pub fn hashed(count: usize, bytes: usize) {
     });
 }
 
-/// So many signatures were verified.
+/// Counts `count` verified signatures.
 pub fn verified(count: usize) {
     note(|effort| effort.signatures = effort.signatures.wrapping_add(count as u64));
 }
 
-/// So many entries of a table in memory were gone through.
+/// Counts `count` visited entries of an in-memory table.
 pub fn stepped(count: usize) {
     note(|effort| effort.steps = effort.steps.wrapping_add(count as u64));
 }

@@ -1,28 +1,28 @@
 //! The Merkle mountain range over headers that every coinbase commits to.
 //!
-//! A mountain range is an append-only list of leaves under perfect binary trees of falling height, one for each bit
-//! set in the number of leaves. Each node also carries the work under it: the variable-difficulty range of FlyClient
-//! (Bünz, Kiffer, Luu, Zamani 2020), from which a verifier can sample headers by work and so check a chain in a
-//! logarithmic number of them.
+//! A mountain range is an append-only list of leaves under perfect binary trees of decreasing height, one for each bit
+//! set in the number of leaves. Each node also carries the work under it. This is the variable-difficulty range of
+//! FlyClient (Bünz, Kiffer, Luu, Zamani 2020): it lets a verifier sample headers by work, and so check a chain with a
+//! logarithmic number of headers.
 //!
-//! Nodes are numbered in the order in which appending makes them, so that a store keeps them append-only under their
-//! number and a reorganisation cuts the list back.
+//! Nodes are numbered in the order in which appending creates them. A store keeps them under these numbers as an
+//! append-only list, and a reorganisation truncates it.
 
 use super::codec::{Decode, Encode};
 use super::hash::{BlockHash, Hash256, MmrRoot};
 use super::target::Work;
 
-/// Domain tags: an inner node cannot be read as the list of peaks. A leaf is the hash of an 80-byte header, which no
-/// 129-byte preimage can be mistaken for.
+/// Domain tags, so that an inner node cannot be read as the list of peaks. A leaf needs none: it is the hash of an
+/// 80-byte header, and an inner node's preimage has 129 bytes.
 const INNER_TAG: u8 = 1;
 const PEAKS_TAG: u8 = 2;
 
-/// A node: a hash, and the work of all headers under it.
+/// A node of the range: a hash, and the work of all headers under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Node {
-    /// The block hash, in a leaf; else double SHA-256 of tag 1 and both children.
+    /// In a leaf, the block hash; in an inner node, double SHA-256 of tag 1 and both children.
     pub hash: Hash256,
-    /// Sum over the leaves below.
+    /// Sum of the work of the leaves below.
     pub work: Work,
 }
 
@@ -30,7 +30,7 @@ impl Node {
     /// Bytes of a node's encoding: 32 of hash, 32 of little-endian work.
     pub const LEN: usize = 64;
 
-    /// The leaf of a block whose own header proves `work`.
+    /// The leaf of a block whose header proves `work`.
     pub fn leaf(block: BlockHash, work: Work) -> Self {
         Self { hash: Hash256::from_bytes(block.to_bytes()), work }
     }
@@ -49,7 +49,7 @@ impl Node {
     }
 }
 
-/// How many nodes a range over `leaves` leaves has; also the number of the next node to be made.
+/// How many nodes a range over `leaves` leaves has, which is also the number of the next node.
 pub fn node_count(leaves: u64) -> u64 {
     2 * leaves - u64::from(leaves.count_ones())
 }
@@ -62,7 +62,7 @@ pub fn peak_numbers(leaves: u64) -> impl Iterator<Item = u64> {
     })
 }
 
-/// A range as far as appending needs it: its peaks.
+/// A range, reduced to its peaks: all that appending and the root need.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Range {
     leaves: u64,
@@ -75,17 +75,17 @@ impl Range {
         (peaks.len() == leaves.count_ones() as usize).then_some(Self { leaves, peaks })
     }
 
-    /// Leaves so far.
+    /// The number of leaves.
     pub fn leaves(&self) -> u64 {
         self.leaves
     }
 
-    /// Work of all headers so far.
+    /// The work of all headers in the range.
     pub fn work(&self) -> Work {
         self.peaks.iter().map(|peak| peak.work).sum()
     }
 
-    /// Appends a leaf; returns the nodes this makes, the first of which has the number [`node_count`] had before.
+    /// Appends a leaf and returns the new nodes in order. The first is numbered [`node_count`] of the leaves before.
     pub fn push(&mut self, leaf: Node) -> Vec<Node> {
         let mut made = vec![leaf];
         let mut top = leaf;

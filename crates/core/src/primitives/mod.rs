@@ -1,4 +1,4 @@
-//! Bytes, hashes, trees, keys and numbers: what everything else is made of, without any rule of the chain.
+//! Bytes, hashes, trees, keys and numbers: building blocks that know no rule of the chain.
 
 pub mod address;
 pub mod amount;

@@ -15,7 +15,7 @@ use super::hash::BlockHash;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Bits(pub u32);
 
-/// Why compact bits stand for no target.
+/// Why compact bits are not a valid target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BitsError {
     /// The sign bit is set on a mantissa that is not zero.
@@ -24,16 +24,16 @@ pub enum BitsError {
     /// The value needs more than 256 bits.
     #[error("bits {0} overflow 256 bits")]
     Overflow(Bits),
-    /// No hash could meet a target of zero.
+    /// A target of zero, which no hash can meet.
     #[error("bits {0} are zero")]
     Zero(Bits),
 }
 
-/// A header's hash, read as a little-endian integer, must not exceed this.
+/// The largest value of a valid header hash, read as a little-endian integer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target(pub U256);
 
-/// Expected number of hashes; that of a chain is the sum over its headers.
+/// Expected number of hashes. The work of a chain is the sum over its headers.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Work(pub U256);
 
@@ -78,7 +78,7 @@ impl Target {
         Bits(mantissa | size << 24)
     }
 
-    /// Whether `hash` is proof of work at this target.
+    /// Whether `hash` meets this target.
     pub fn is_met_by(self, hash: &BlockHash) -> bool {
         U256::from_le_bytes(hash.to_bytes()) <= self.0
     }
@@ -108,7 +108,7 @@ impl Work {
     }
 }
 
-/// Text that is no work.
+/// Text that is not a work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("work is up to 64 hex digits, got {got:?}")]
 pub struct WorkParseError {

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{Decode, Encode};
 
-/// A time on the wall's clock, in whole seconds since 1970: for rules and records.
+/// A time of day, in whole seconds since 1970: for rules and records.
 ///
-/// A bare number is no time, since it does not say of what clock or unit it is:
+/// A plain number is not a time, since it does not state its clock or unit:
 ///
 /// ```compile_fail,E0308
 /// # use cairn_core::primitives::time::UnixTime;
@@ -27,7 +27,7 @@ use super::codec::{Decode, Encode};
 pub struct UnixTime(u64);
 
 impl UnixTime {
-    /// The start of 1970: before everything, and "never" in records.
+    /// The start of 1970: earlier than any event; means "never" in records.
     pub const EPOCH: Self = Self(0);
 
     /// The time `secs` seconds after the start of 1970.
@@ -40,19 +40,19 @@ impl UnixTime {
         self.0
     }
 
-    /// The time `span` later, or the last there is. Parts of a second do not count.
+    /// The time `span` later, saturating. Fractions of a second are dropped.
     #[must_use]
     pub const fn saturating_add(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span.as_secs()))
     }
 
-    /// The time `span` earlier, or the start of 1970. Parts of a second do not count.
+    /// The time `span` earlier, or the start of 1970. Fractions of a second are dropped.
     #[must_use]
     pub const fn saturating_sub(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(span.as_secs()))
     }
 
-    /// How long it is since `earlier`; nothing if that is later.
+    /// The time since `earlier`; zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
     }
@@ -60,10 +60,9 @@ impl UnixTime {
 
 /// A reading of a monotonic clock, in whole milliseconds since that clock's start: for timers and measured spans.
 ///
-/// Every node, and every simulation, has a clock of its own, so readings of two cannot be compared. Sums end at the last reading
-/// there is.
+/// Every node and every simulation has its own clock, so readings of two cannot be compared. Sums saturate.
 ///
-/// The time of day is no such reading:
+/// A time of day is not such a reading:
 ///
 /// ```compile_fail,E0308
 /// # use cairn_core::primitives::time::{MonoTime, UnixTime};
@@ -93,13 +92,13 @@ impl MonoTime {
         self.0
     }
 
-    /// How long it is since `earlier`; nothing if that is later.
+    /// The time since `earlier`; zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// The reading `span` later, or the last there is. Parts of a millisecond do not count.
+/// The reading `span` later, saturating. Fractions of a millisecond are dropped.
 impl Add<Duration> for MonoTime {
     type Output = Self;
 
@@ -115,7 +114,7 @@ impl AddAssign<Duration> for MonoTime {
     }
 }
 
-/// Shows the seconds since 1970.
+/// Prints the seconds since 1970.
 impl std::fmt::Display for UnixTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)

@@ -1,4 +1,4 @@
-//! Transactions: coins in, coins out, one signature an input.
+//! Transactions: they spend coins and create coins, with one signature for each input.
 
 use super::amount::Amount;
 use super::codec::{self, Decode, Encode};
@@ -11,24 +11,24 @@ use std::sync::Arc;
 /// Most bytes a data output may hold.
 pub const MAX_DATA_BYTES: usize = 256;
 
-/// Starts every signed digest, so that a signature made here means nothing in another protocol.
+/// Prefixes the preimage of every signature digest, so that a signature is not valid in another protocol.
 const SIGHASH_TAG: &[u8] = b"cairn/sighash/1";
 
-/// Names one output of one transaction.
+/// A reference to one output of one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct OutPoint {
     /// The transaction.
     pub txid: Txid,
-    /// The output's place in it, from 0.
+    /// The output's index in it, from 0.
     pub index: u32,
 }
 
-/// Spends one coin.
+/// An input: spends one coin.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Input {
     /// The coin.
     pub outpoint: OutPoint,
-    /// By the coin's key, on [`Transaction::signature_digest`].
+    /// The signature by the coin's key on [`Transaction::signature_digest`].
     pub signature: Signature,
 }
 
@@ -41,22 +41,22 @@ pub enum Lock {
     Data(Vec<u8>),
 }
 
-/// A value under a lock.
+/// An output: a value under a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Output {
-    /// What it is worth; nothing for data.
+    /// Its value; zero for data.
     pub value: Amount,
     /// Who may spend it.
     pub lock: Lock,
 }
 
 impl Output {
-    /// Pays `value` to `key`.
+    /// An output that pays `value` to `key`.
     pub fn pay(key: PublicKey, value: Amount) -> Self {
         Self { value, lock: Lock::Key(key) }
     }
 
-    /// Holds `data`, and no value.
+    /// An output that holds `data` and has no value.
     pub fn data(data: Vec<u8>) -> Self {
         Self { value: Amount::ZERO, lock: Lock::Data(data) }
     }
@@ -70,17 +70,17 @@ impl Output {
     }
 }
 
-/// Moves coins. Its id commits to every byte, signatures too, so a Merkle proof of it proves the signatures as well,
-/// and no third party can change the id of a payment.
+/// A transaction. Its id commits to every byte, including the signatures, so a Merkle proof covers the signatures too.
+/// A third party cannot change a payment's id.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Transaction {
-    /// 1 today; no rule reads it, relay policy does.
+    /// 1 today. No consensus rule reads it; relay policy does.
     pub version: u32,
-    /// Coins spent; none in a coinbase, and only there.
+    /// Coins spent. Only a coinbase has none.
     pub inputs: Vec<Input>,
     /// Coins made.
     pub outputs: Vec<Output>,
-    /// Not minable below this height; a coinbase states its own here.
+    /// The lowest height of a block that may contain it; in a coinbase, its block's height.
     pub lock_height: Height,
 }
 
@@ -95,7 +95,7 @@ impl Transaction {
         codec::encoded_len(self)
     }
 
-    /// Whether it has a coinbase's shape, which no other transaction may have: no inputs.
+    /// Whether it has no inputs, as only a coinbase may.
     pub fn is_coinbase(&self) -> bool {
         self.inputs.is_empty()
     }
@@ -105,9 +105,9 @@ impl Transaction {
         (0..).zip(&self.outputs).map(move |(index, output)| (OutPoint { txid, index }, output))
     }
 
-    /// What every input signs: double SHA-256 of a domain tag, the genesis hash (a transaction for one network is void
-    /// on another), the transaction with its signatures left out, and the outputs it spends, in the order of its
-    /// inputs (so that an offline signer sees amounts and fee).
+    /// The digest that every input signs: double SHA-256 of a domain tag, the genesis hash (so that a transaction is
+    /// invalid on other networks), the transaction without its signatures, and the outputs it spends, in the order of
+    /// its inputs (so that an offline signer can check amounts and fee).
     pub fn signature_digest<'a>(
         &self,
         genesis: &BlockHash,
@@ -126,7 +126,7 @@ impl Transaction {
     }
 }
 
-/// A transaction with its id, which is computed once. Clones share it.
+/// A transaction with its id, which is computed once. Clones share the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HashedTransaction {
     txid: Txid,
@@ -134,28 +134,28 @@ pub struct HashedTransaction {
 }
 
 impl HashedTransaction {
-    /// Computes the id.
+    /// Computes the id of `tx` and keeps it.
     pub fn new(tx: impl Into<Arc<Transaction>>) -> Self {
         let tx = tx.into();
         Self { txid: tx.txid(), tx }
     }
 
-    /// A transaction whose id is computed already.
+    /// Wraps a transaction whose id is already known.
     pub(crate) fn with_id(tx: Arc<Transaction>, txid: Txid) -> Self {
         Self { txid, tx }
     }
 
-    /// The id. Unlike [`Transaction::txid`], it is only looked up.
+    /// The stored id. Unlike [`Transaction::txid`], this does not hash.
     pub fn txid(&self) -> Txid {
         self.txid
     }
 
-    /// The transaction alone.
+    /// The transaction, shared.
     pub fn shared(&self) -> &Arc<Transaction> {
         &self.tx
     }
 
-    /// The same, without the id.
+    /// The transaction, without its id.
     pub fn into_shared(self) -> Arc<Transaction> {
         self.tx
     }

@@ -106,7 +106,7 @@ impl Chain {
         match self.stats.check.time(|| check(&self.params)) {
             Err(source) if source.verdict() != Verdict::Invalid => return Err(ChainError::Rule { hash, source }),
             Err(source) => self.mark_broken(entry, source, &mut update)?,
-            Ok(checked) if self.is_next(&entry) => self.connect(entry, checked, is_verified, &mut update)?,
+            Ok(checked) if self.is_next(&entry) => self.step_up(entry, checked, is_verified, &mut update)?,
             Ok(checked) => self.keep_body(entry, &checked)?,
         }
         self.activate(is_verified, &mut update)?;

@@ -77,7 +77,7 @@ impl Chain {
         // A tip can only become invalid by the operator's order.
         let was_invalid = self.tip().is_invalid();
         while self.tip().is_invalid() && moved < MAX_MOVED_BYTES {
-            moved += self.disconnect(update)?;
+            moved += self.step_down(update)?;
         }
         if was_invalid && !self.tip().is_invalid() {
             self.find_candidates();
@@ -91,10 +91,10 @@ impl Chain {
                 Step::Up(entry) => {
                     let block = self.load(&entry)?;
                     let size = block.block().size() + BLOCK_OVERHEAD;
-                    self.connect(entry, block, is_verified, update)?;
+                    self.step_up(entry, block, is_verified, update)?;
                     size
                 }
-                Step::Down => self.disconnect(update)?,
+                Step::Down => self.step_down(update)?,
             };
         }
         self.candidates = self.candidates.split_off(&Candidate::new(&self.tip()));
@@ -117,9 +117,9 @@ impl Chain {
         Some(next.map_or(Step::Down, Step::Up))
     }
 
-    /// One step up: checks `entry`, whose parent is the tip, against the coins, and makes it the tip or marks it as
+    /// Checks `entry`, whose parent is the tip, against the coins, and makes it the tip or marks it as
     /// broken. A body, or header, that is not stored yet goes in with the same write.
-    pub(super) fn connect(
+    pub(super) fn step_up(
         &mut self,
         mut entry: Entry,
         block: CheckedBlock,
@@ -136,7 +136,7 @@ impl Chain {
             let filter_header = effects::filter_header_of(db, &entry.header.previous).map_err(ConnectError::View)?;
             let (batch, range) = (&mut batch, &mut range);
             signatures.verify_during(|| {
-                effects::connect(batch, &block, entry.height, own_work, &delta, &filter_header, range);
+                effects::stage_connect(batch, &block, entry.height, own_work, &delta, &filter_header, range);
             })?;
             Ok(())
         });
@@ -178,14 +178,14 @@ impl Chain {
         Ok(())
     }
 
-    /// One step down: makes the parent the tip again. Returns the bytes moved.
-    fn disconnect(&mut self, update: &mut ChainUpdate) -> Result<usize, StoreError> {
+    /// Makes the parent of the tip the tip again. Returns the bytes moved.
+    fn step_down(&mut self, update: &mut ChainUpdate) -> Result<usize, StoreError> {
         let entry = self.tip();
         let block = self.load(&entry)?;
         let delta = effects::delta_of(&self.db, &block, entry.height)?;
         let range = effects::load_range(&self.db, entry.height.saturating_sub(1))?;
         let mut batch = Batch::default();
-        effects::disconnect(&mut batch, &block, &entry, &delta, &range);
+        effects::stage_disconnect(&mut batch, &block, &entry, &delta, &range);
         self.db.store().commit(batch)?;
 
         self.tree.write().active.pop();

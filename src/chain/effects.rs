@@ -33,7 +33,7 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     batch.put_meta(&params.genesis_hash);
     batch.put_header(0, &record);
     batch.put_block(&params.genesis_hash, checked.block());
-    connect(
+    stage_connect(
         &mut batch,
         &checked,
         Height::GENESIS,
@@ -45,9 +45,9 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     db.store().commit(batch)
 }
 
-/// Makes `block` the tip at `height`. `own_work` is the work of its header, `filter_header` its parent's filter header.
-/// `range` is extended by it.
-pub(super) fn connect(
+/// Adds to `batch` all writes that make `block` the tip at `height`, and appends it to `range`. `own_work` is the work
+/// of its header, `filter_header` its parent's filter header.
+pub(super) fn stage_connect(
     batch: &mut Batch,
     block: &CheckedBlock,
     height: Height,
@@ -82,8 +82,15 @@ pub(super) fn connect(
     batch.put_tip(&block.hash());
 }
 
-/// Disconnects `block`, the tip, whose place is `entry`. `range` covers its parent's chain.
-pub(super) fn disconnect(batch: &mut Batch, block: &CheckedBlock, entry: &Entry, delta: &Delta, range: &mmr::Range) {
+/// Adds to `batch` all writes that disconnect `block`, the tip, whose index entry is `entry`. `range` covers its
+/// parent's chain.
+pub(super) fn stage_disconnect(
+    batch: &mut Batch,
+    block: &CheckedBlock,
+    entry: &Entry,
+    delta: &Delta,
+    range: &mmr::Range,
+) {
     let spent_in_block = spent_in_block(delta);
     for (outpoint, coin) in delta.spent.iter().filter(|(outpoint, _)| !spent_in_block.contains(outpoint)) {
         batch.put_coin(outpoint, coin);

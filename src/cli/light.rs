@@ -1,8 +1,8 @@
 //! `cairn light`: verifies transactions with headers and proofs from untrusted peers.
 
+mod watch;
 mod words;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,15 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
 use self::words::{agreeing, history_json, history_line, in_words, names, peer_json, peers_in_words, why};
+use super::Common;
 use super::console::{note, warn};
 use super::db::progress_bar;
 use super::proof::{describe_output, output_json};
-use super::{Common, print_line};
 use crate::consensus::params::Params;
-use crate::light::{
-    Answer, Command, Config, Found, Headers, Light, Notice, Payment, PeerReport, PeerStatus, Question, Stage,
-};
+use crate::light::{Answer, Command, Config, Found, Headers, Light, Notice, PeerReport, PeerStatus, Question};
 use crate::p2p::Event;
 use crate::primitives::address;
-use crate::primitives::amount::{Amount, counted};
+use crate::primitives::amount::counted;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
@@ -539,86 +537,5 @@ impl<'a> Session<'a> {
 
     fn key(&self, text: &str) -> anyhow::Result<PublicKey> {
         address::decode(&self.params.address_prefix, text).with_context(|| format!("{text:?} is not an address"))
-    }
-
-    async fn watch(&mut self, addresses: &[String], from: Height, min_confirmations: u32) -> anyhow::Result<()> {
-        let keys: BTreeSet<PublicKey> = addresses.iter().map(|text| self.key(text)).collect::<Result<_, _>>()?;
-        self.state().await?;
-        let watch = move |reply| Command::Watch(keys, from, min_confirmations, reply);
-        self.client.link().command(watch).await?;
-        // Since when no peer is connected.
-        let mut alone: Option<Instant> = None;
-        loop {
-            for notice in self.notices().await? {
-                match notice {
-                    Notice::Payment(payment) => self.print_payment(&payment)?,
-                    Notice::Watched { height } => tracing::info!(height = height.as_u32(), "followed"),
-                    Notice::Lied(peer, offence) => {
-                        note(format_args!("warning: {peer} lied and is let go: it {offence}"));
-                    }
-                    Notice::Synced | Notice::Answered(..) => {}
-                }
-            }
-            let (connected, reports) = self.ask(|light| (light.is_connected(), light.reports())).await?;
-            match alone {
-                None if !connected => {
-                    let patience = counted(self.patience.as_secs(), "second");
-                    let gone = peers_in_words(&reports);
-                    note(format_args!("warning: no peer is left{gone}; trying again for {patience}"));
-                    alone = Some(Instant::now());
-                }
-                Some(_) if connected => {
-                    note("a peer is connected again");
-                    alone = None;
-                }
-                Some(since) => ensure!(since.elapsed() < self.patience, LightError::NoPeer { reports }),
-                None => {}
-            }
-            // Otherwise only an interruption ends it.
-            self.changed(alone.map(|since| since + self.patience)).await?;
-        }
-    }
-
-    fn print_payment(&self, payment: &Payment) -> anyhow::Result<()> {
-        let (stage, height, block, confirmations) = match payment.stage {
-            Stage::Seen => ("seen", None, None, 0),
-            Stage::Mined { height, block } => ("mined", Some(height), Some(block), 1),
-            Stage::Confirmed { height, block, confirmations } => {
-                ("confirmed", Some(height), Some(block), confirmations)
-            }
-            Stage::Reorganised { height, block } => ("reorganised", Some(height), Some(block), 0),
-        };
-        for (key, (received, spent)) in &payment.changes {
-            let address = address::encode(&self.params.address_prefix, key);
-            if self.common.json() {
-                let line = json!({
-                    "event": stage,
-                    "txid": payment.txid,
-                    "address": address,
-                    "received": received,
-                    "spent": spent,
-                    "height": height,
-                    "blockhash": block,
-                    "confirmations": confirmations,
-                });
-                print_line(&line.to_string())?;
-                continue;
-            }
-            let amount = match (*received, *spent) {
-                (received, Amount::ZERO) => format!("+{}", received.in_coins()),
-                (Amount::ZERO, spent) => format!("-{}", spent.in_coins()),
-                (received, spent) => format!("+{received} -{}", spent.in_coins()),
-            };
-            let place = match payment.stage {
-                Stage::Seen => "not in a block yet, and not proven".to_owned(),
-                Stage::Mined { height, block } => format!("block {height} {block}"),
-                Stage::Confirmed { height, block, confirmations } => {
-                    format!("block {height} {block}, {}", counted(confirmations, "confirmation"))
-                }
-                Stage::Reorganised { height, block } => format!("block {height} {block} is no longer in the chain"),
-            };
-            print_line(&format!("{stage:<11}  {amount}  {address}  {}  {place}", payment.txid))?;
-        }
-        Ok(())
     }
 }

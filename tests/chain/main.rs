@@ -5,6 +5,5 @@ mod guarded;
 mod kernels;
 mod laws;
 mod mempool;
-mod mempool_limits;
 mod storage;
 mod tree;

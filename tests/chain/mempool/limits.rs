@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::mempool::World;
+use super::World;
 use cairn::mempool::{Limits, MAX_RETURNING_CHAIN, MAX_SIGNATURES_A_CALL, MempoolError, Sender};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;

@@ -1,7 +1,9 @@
 //! The commands as a person types them: real processes, their output and exit codes.
 
 mod commands;
+mod conventions;
 mod light;
+mod nodes;
 #[path = "../process/mod.rs"]
 mod process;
 mod wallet;

@@ -1,6 +1,5 @@
 //! What peers can make the protocol remember, in bytes of this process. A binary of its own: nothing else runs beside it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cairn::chain::Chain;
@@ -9,7 +8,7 @@ use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, MAX_LOCATOR, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::p2p::relay::MAX_KNOWN;
 use cairn::p2p::serve::MAX_WAITING_RANGES;
-use cairn::p2p::{Config, Direction, Input, Node, Now, PeerId, Protocol};
+use cairn::p2p::{Config, Direction, Input, Node, Now, PeerAddr, PeerId, Protocol};
 use cairn::primitives::amount::COIN;
 use cairn::primitives::hash::{BlockHash, Hash256, Txid};
 use cairn::primitives::height::Height;
@@ -51,7 +50,7 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
     let before = memory();
     for number in 0..places as u64 {
         let (peer, [high, low]) = (PeerId(number), (number as u16).to_be_bytes());
-        let address = SocketAddr::from(([20 + low, high, 1, 1], 7_331));
+        let address = PeerAddr::from(([20 + low, high, 1, 1], 7_331));
         let id = NodeId(Hash256::of(&number.to_le_bytes()).to_bytes());
         give(&mut node, Input::Connected { peer, address, direction: Direction::Inbound, id });
         let hello = Hello {
@@ -59,7 +58,7 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
             genesis,
             services: 1,
             tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
-            listen_port: 0,
+            listens: Vec::new(),
             user_agent: "x".repeat(100),
         };
         let mut messages = vec![Message::Hello(hello)];

@@ -4,7 +4,6 @@
 #![no_main]
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use cairn::chain::{self, ChainError};
@@ -12,7 +11,7 @@ use cairn::light::{self, Headers, Light, Question};
 use cairn::p2p::frame::{Decoder, Frame};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Kind, Message};
-use cairn::p2p::{Config, Direction, Input, Node, Output, PeerId, Protocol};
+use cairn::p2p::{Config, Direction, Input, Node, Output, PeerAddr, PeerId, Protocol};
 use cairn::primitives::height::Height;
 use cairn::primitives::time::MonoTime;
 use cairn_fuzz::{Script, blocks, fresh_chain, fresh_pool, key, messages, now, params, seed};
@@ -48,7 +47,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
 
 fn full(script: Script) {
     let config =
-        Config { id: NodeId([200; 32]), listen_port: 7331, max_inbound: 6, outbound_target: 2, ..Config::default() };
+        Config { id: NodeId([200; 32]), listens: vec![PeerAddr::tcp_port(7331)], max_inbound: 6, outbound_target: 2, ..Config::default() };
     let node = Node::new(fresh_chain(), fresh_pool(), config, now(MonoTime::START)).expect("memory does not fail");
     let mut driver = Driver::new(node);
     driver.run(script);
@@ -85,7 +84,7 @@ fn client(script: Script) {
 }
 
 /// The address of a peer: a few, of different parts of the net.
-fn address(n: u8) -> SocketAddr {
+fn address(n: u8) -> PeerAddr {
     match n % 8 {
         0 => ([127, 0, 0, 1], 7000 + u16::from(n)).into(),
         7 => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)], 7331).into(),
@@ -100,7 +99,7 @@ struct Driver<P> {
     wake: Option<MonoTime>,
     connected: Vec<PeerId>,
     next_peer: u64,
-    dialled: VecDeque<SocketAddr>,
+    dialled: VecDeque<PeerAddr>,
 }
 
 impl<P: Protocol> Driver<P> {
@@ -182,7 +181,7 @@ impl<P: Protocol> Driver<P> {
         self.connected.get(n % self.connected.len().max(1)).copied().unwrap_or(PeerId(0))
     }
 
-    fn connect(&mut self, address: SocketAddr, direction: Direction, id: NodeId) {
+    fn connect(&mut self, address: PeerAddr, direction: Direction, id: NodeId) {
         let peer = PeerId(self.next_peer);
         self.next_peer += 1;
         self.connected.push(peer);

@@ -116,7 +116,7 @@ fn make_messages() -> Vec<Message> {
             genesis,
             services,
             tip: claim,
-            listen_port: 7331,
+            listens: vec![cairn::p2p::PeerAddr::tcp_port(7331)],
             user_agent,
         })
     };

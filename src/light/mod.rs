@@ -14,7 +14,6 @@ mod watch;
 
 use std::collections::vec_deque::Drain;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -26,14 +25,15 @@ pub use watch::{Payment, Stage};
 
 use self::protocols::Protocols;
 use self::watch::Watch;
-use crate::p2p::addrbook::PeerAddress;
+use crate::p2p::addrbook::{AddrBook, PeerAddress};
+use crate::p2p::bans::Bans;
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peering::Peering;
 use crate::p2p::peers::Peer;
-use crate::p2p::{Direction, Event, Input, Now, Output, PeerId, Protocol, Reason, Reply};
+use crate::p2p::{Direction, Event, Input, Now, Output, PeerAddr, PeerId, Protocol, Reason, Reply, Transports};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
@@ -47,9 +47,11 @@ const MAX_NOTICES: usize = 10_000;
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// Full nodes to ask, with required ids.
-    pub peers: Vec<(SocketAddr, Option<NodeId>)>,
+    pub peers: Vec<(PeerAddr, Option<NodeId>)>,
     /// Nodes to join through when peers are to be found, with required ids.
-    pub seeds: Vec<(SocketAddr, Option<NodeId>)>,
+    pub seeds: Vec<(PeerAddr, Option<NodeId>)>,
+    /// What the driver can dial.
+    pub transports: Transports,
     /// How many nodes to find and ask besides `peers`.
     pub outbound_target: usize,
     /// Where all randomness comes from.
@@ -71,7 +73,7 @@ pub enum Notice {
         height: Height,
     },
     /// A peer lied and was disconnected.
-    Lied(SocketAddr, Offence),
+    Lied(PeerAddr, Offence),
 }
 
 /// The owner's commands. The named method of [`Light`] carries out each.
@@ -95,7 +97,7 @@ pub struct Light {
     out: Outbox,
     notices: VecDeque<Notice>,
     /// Peers that disconnected or were never reached.
-    gone_peers: BTreeMap<SocketAddr, (Option<TipClaim>, PeerStatus)>,
+    gone_peers: BTreeMap<PeerAddr, (Option<TipClaim>, PeerStatus)>,
     was_synced: bool,
     /// The tip of the last [`Notice::Watched`].
     watched: Option<BlockHash>,
@@ -106,7 +108,7 @@ impl Light {
     pub fn new(chain: Headers, config: Config, now: Now) -> Self {
         let mut light = Self {
             chain,
-            peering: Peering::default(),
+            peering: Peering::new(AddrBook::load([], config.transports), Bans::default()),
             protocols: Protocols::default(),
             rng: ChaCha20Rng::from_seed(config.seed),
             out: Outbox::default(),
@@ -152,9 +154,8 @@ impl Light {
 
     /// Whether every peer has sent all its headers or is gone, and at least one has sent them.
     pub fn is_synced(&self) -> bool {
-        let waits = |address: &SocketAddr| {
-            !self.gone_peers.contains_key(address) && !self.peering.peers.is_connected_to(address)
-        };
+        let waits =
+            |address: &PeerAddr| !self.gone_peers.contains_key(address) && !self.peering.peers.is_connected_to(address);
         let ready = self.peering.peers.ready().count();
         ready > 0
             && self.protocols.branches.is_settled()
@@ -164,11 +165,11 @@ impl Light {
 
     /// Whether no peer is left to ask: no connection, none under way, and every address given was tried in vain.
     pub fn is_alone(&self) -> bool {
-        let tried = |address: SocketAddr| self.gone_peers.contains_key(&address);
+        let tried = |address: PeerAddr| self.gone_peers.contains_key(&address);
         let found = self.config.outbound_target > 0;
         self.peering.peers.iter().next().is_none()
             && self.peering.dialer.manual().all(tried)
-            && self.config.seeds.iter().all(|(seed, _)| tried(*seed))
+            && self.config.seeds.iter().all(|(seed, _)| tried(*seed) || !self.config.transports.can_dial(seed))
             // Addresses from the seeds are being dialled.
             && (!found || self.peering.dialer.is_idle())
     }
@@ -186,7 +187,7 @@ impl Light {
         self.out.event(Event::Noticed);
     }
 
-    fn connected(&mut self, now: Now, id: PeerId, (node, address): (NodeId, SocketAddr)) {
+    fn connected(&mut self, now: Now, id: PeerId, (node, address): (NodeId, PeerAddr)) {
         self.peering.dialer.connected(&address);
         let manual = self.peering.dialer.is_manual(&address);
         // A node reached at two addresses counts once.
@@ -203,7 +204,7 @@ impl Light {
             genesis: params.genesis_hash,
             services: 0,
             tip: TipClaim { height: Height::GENESIS, hash: params.genesis_hash, work: Work::ZERO },
-            listen_port: 0,
+            listens: Vec::new(),
             user_agent: concat!("/cairn-light:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
         };
         self.out.send(id, Message::Hello(hello));

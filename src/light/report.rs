@@ -1,11 +1,10 @@
 //! What became of each peer that was to be asked.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use super::Light;
 use crate::p2p::message::TipClaim;
-use crate::p2p::{PeerId, Reason};
+use crate::p2p::{PeerAddr, PeerId, Reason};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 
@@ -44,7 +43,7 @@ pub enum PeerStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerReport {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: PeerAddr,
     /// Its claimed tip, if it sent a hello.
     pub claim: Option<TipClaim>,
     /// Where it stands.
@@ -83,7 +82,7 @@ impl Light {
         }
     }
 
-    pub(super) fn remember(&mut self, address: SocketAddr, claim: Option<TipClaim>, standing: PeerStatus) {
+    pub(super) fn remember(&mut self, address: PeerAddr, claim: Option<TipClaim>, standing: PeerStatus) {
         if self.gone_peers.len() < MAX_REMEMBERED || self.gone_peers.contains_key(&address) {
             self.gone_peers.insert(address, (claim, standing));
         }

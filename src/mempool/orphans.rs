@@ -4,7 +4,7 @@
 //! newest.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use super::limits::Limits;
 use super::usage::memory_of;
@@ -12,14 +12,13 @@ use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{HashedTransaction, OutPoint};
 
-/// A peer that sent a transaction. It may have disconnected when the transaction proves invalid, so its address is
-/// kept.
+/// A peer that sent a transaction. It may have disconnected when the transaction proves invalid, so its host is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sender {
     /// Its connection, by a number of the caller's.
     pub connection: u64,
-    /// The other side's address.
-    pub address: SocketAddr,
+    /// The host to ban for it; `None` for a manual peer.
+    pub host: Option<IpAddr>,
 }
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! add new addresses, a few for each group of addresses, so that no liar fills the book.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -14,7 +14,7 @@ use rand_chacha::ChaCha20Rng;
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::Now;
 use crate::p2p::kad::{Contact, NodeId};
-use crate::p2p::reach::{is_believable, is_public};
+use crate::p2p::peer_addr::{PeerAddr, Transports};
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::time::{MonoTime, UnixTime};
 
@@ -38,8 +38,8 @@ const MAX_FAILURES: u32 = 10;
 /// An announced address of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress {
-    /// Address and port.
-    pub address: SocketAddr,
+    /// The address.
+    pub address: PeerAddr,
     /// What it offers, as `SERVICE_` bits; 0 if that is not known.
     pub services: u64,
     /// When a node was last connected to it; the epoch if unknown.
@@ -50,7 +50,7 @@ pub struct PeerAddress {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Record {
     /// The address.
-    pub address: SocketAddr,
+    pub address: PeerAddr,
     /// The id found there by this node's last connection; `None` if there was none.
     pub id: Option<NodeId>,
     /// What it offers, as `SERVICE_` bits.
@@ -75,26 +75,28 @@ impl Record {
 /// The book. Iterated in the order of addresses only, so that runs repeat.
 #[derive(Debug, Default)]
 pub(crate) struct AddrBook {
-    records: BTreeMap<SocketAddr, Record>,
+    records: BTreeMap<PeerAddr, Record>,
     /// When each address may be dialled again, by [`Now::mono`]: a matter of this run.
-    retry_at: BTreeMap<SocketAddr, MonoTime>,
-    own: BTreeSet<SocketAddr>,
+    retry_at: BTreeMap<PeerAddr, MonoTime>,
+    own: BTreeSet<PeerAddr>,
+    /// What the driver can dial.
+    transports: Transports,
     /// Addresses whose records changed since they were saved.
-    changed: BTreeSet<SocketAddr>,
+    changed: BTreeSet<PeerAddr>,
 }
 
 impl AddrBook {
-    /// A book of records that were saved.
-    pub(crate) fn load(records: impl IntoIterator<Item = Record>) -> Self {
+    /// A book of records that were saved, of a node whose driver can dial `transports`.
+    pub(crate) fn load(records: impl IntoIterator<Item = Record>, transports: Transports) -> Self {
         let records = records.into_iter().map(|record| (record.address, record)).take(MAX_BOOK).collect();
-        Self { records, ..Self::default() }
+        Self { records, transports, ..Self::default() }
     }
 
     /// Adds an address announced by `source`. Of a known address it only updates the time last seen. `true` if the
     /// address is new to the book.
     pub(crate) fn add(&mut self, now: Now, announced: &PeerAddress, source: IpAddr) -> bool {
-        let (address, ip) = (announced.address, announced.address.ip());
-        if !is_believable(&address, source) || self.own.contains(&address) {
+        let address = announced.address;
+        if !address.is_believable(source) || self.own.contains(&address) {
             return false;
         }
         let last_seen = announced.last_seen.min(now.unix);
@@ -102,8 +104,8 @@ impl AddrBook {
             record.last_seen = record.last_seen.max(last_seen);
             return false;
         }
-        let (group, source) = (Subnet::group(ip), Subnet::group(source));
-        let max = if is_public(ip) { MAX_PER_GROUP } else { MAX_PER_PRIVATE_GROUP };
+        let (group, source) = (address.group(), Subnet::group(source));
+        let max = if address.is_public() { MAX_PER_GROUP } else { MAX_PER_PRIVATE_GROUP };
         let make_room = self.make_room(self.records.len(), MAX_BOOK, |_| true)
             && self.make_room(self.count(|r| group.contains(r.address.ip())), max, |r| group.contains(r.address.ip()))
             && self.make_room(self.count(|r| r.source == source), MAX_PER_SOURCE, |r| r.source == source);
@@ -122,8 +124,9 @@ impl AddrBook {
         self.records.values().filter(|record| of(record)).count()
     }
 
-    /// Makes room for one more of the `count` records that `of` selects, by evicting the least promising new one if
-    /// needed; `false` if there is none to evict.
+    /// Makes room for one more of the `count` records that `of` selects, by evicting the least promising if needed: one that
+    /// this node cannot dial, which would never fail and so never leave, or else a new one that failed. `false` if there is
+    /// none to evict.
     fn make_room(&mut self, count: usize, max: usize, of: impl Fn(&Record) -> bool) -> bool {
         if count < max {
             return true;
@@ -131,16 +134,17 @@ impl AddrBook {
         let worst = self
             .records
             .values()
-            .filter(|record| of(record) && !record.is_tried() && record.failures > 0)
-            .max_by_key(|record| (record.failures, std::cmp::Reverse(record.last_seen)))
-            .map(|record| record.address);
+            .map(|record| (!self.can_dial(&record.address), record))
+            .filter(|(no_use, record)| of(record) && (*no_use || !record.is_tried() && record.failures > 0))
+            .max_by_key(|(no_use, record)| (*no_use, record.failures, std::cmp::Reverse(record.last_seen)))
+            .map(|(_, record)| record.address);
         if let Some(worst) = worst {
             self.remove(&worst);
         }
         worst.is_some()
     }
 
-    fn remove(&mut self, address: &SocketAddr) {
+    fn remove(&mut self, address: &PeerAddr) {
         self.records.remove(address);
         self.retry_at.remove(address);
         self.changed.insert(*address);
@@ -161,7 +165,7 @@ impl AddrBook {
     }
 
     /// It could not be reached, or is of no use.
-    pub(crate) fn failed(&mut self, now: Now, address: SocketAddr) {
+    pub(crate) fn failed(&mut self, now: Now, address: PeerAddr) {
         let Some(record) = self.records.get_mut(&address) else { return };
         record.failures = record.failures.saturating_add(1);
         let wait = backoff(record.failures, BACKOFF, MAX_BACKOFF);
@@ -174,24 +178,34 @@ impl AddrBook {
     }
 
     /// Removes an address that could not be reached and never was.
-    pub(crate) fn remove_untried(&mut self, address: &SocketAddr) {
+    pub(crate) fn remove_untried(&mut self, address: &PeerAddr) {
         if self.records.get(address).is_some_and(|record| !record.is_tried()) {
             self.remove(address);
         }
     }
 
     /// Whether it is one of this node's own.
-    pub(crate) fn is_own(&self, address: &SocketAddr) -> bool {
+    pub(crate) fn is_own(&self, address: &PeerAddr) -> bool {
         self.own.contains(address)
     }
 
-    /// Whether an address may be dialled again after its last failure.
-    pub(crate) fn may_dial(&self, now: Now, address: &SocketAddr) -> bool {
-        self.retry_at.get(address).is_none_or(|at| *at <= now.mono)
+    /// What the driver can dial.
+    pub(crate) fn transports(&self) -> Transports {
+        self.transports
+    }
+
+    /// Whether the driver can dial an address.
+    pub(crate) fn can_dial(&self, address: &PeerAddr) -> bool {
+        self.transports.can_dial(address)
+    }
+
+    /// Whether an address may be dialled now: by this driver, and again after its last failure.
+    pub(crate) fn may_dial(&self, now: Now, address: &PeerAddr) -> bool {
+        self.can_dial(address) && self.retry_at.get(address).is_none_or(|at| *at <= now.mono)
     }
 
     /// Marks an address as this node's own.
-    pub(crate) fn mark_own(&mut self, address: SocketAddr) {
+    pub(crate) fn mark_own(&mut self, address: PeerAddr) {
         self.remove(&address);
         if self.own.len() < MAX_OWN {
             self.own.insert(address);
@@ -203,9 +217,9 @@ impl AddrBook {
         &self,
         now: Now,
         rng: &mut ChaCha20Rng,
-        allowed: impl Fn(&SocketAddr) -> bool,
-    ) -> Option<SocketAddr> {
-        let may = |address: &SocketAddr| self.may_dial(now, address) && allowed(address);
+        allowed: impl Fn(&PeerAddr) -> bool,
+    ) -> Option<PeerAddr> {
+        let may = |address: &PeerAddr| self.may_dial(now, address) && allowed(address);
         let (tried, new): (Vec<&Record>, Vec<&Record>) =
             self.records.values().filter(|record| may(&record.address)).partition(|record| record.is_tried());
         let from = match (tried.is_empty(), new.is_empty()) {
@@ -223,8 +237,8 @@ impl AddrBook {
         &self,
         now: Now,
         rng: &mut ChaCha20Rng,
-        allowed: impl Fn(&SocketAddr) -> bool,
-    ) -> Option<SocketAddr> {
+        allowed: impl Fn(&PeerAddr) -> bool,
+    ) -> Option<PeerAddr> {
         let may =
             |record: &&Record| !record.is_tried() && self.may_dial(now, &record.address) && allowed(&record.address);
         self.records.values().filter(may).map(|record| record.address).collect::<Vec<_>>().choose(rng).copied()
@@ -232,8 +246,8 @@ impl AddrBook {
 
     /// Nodes found at their dialled addresses and not missing since, most recently seen last.
     pub(crate) fn contacts(&self) -> Vec<Contact> {
-        let good = self.records.values().filter(|record| record.is_tried() && record.failures == 0);
-        let mut good: Vec<&Record> = good.collect();
+        let is_good = |record: &&Record| record.is_tried() && record.failures == 0 && self.can_dial(&record.address);
+        let mut good: Vec<&Record> = self.records.values().filter(is_good).collect();
         good.sort_by_key(|record| record.last_success);
         good.iter().filter_map(|record| Some(Contact { id: record.id?, address: record.address })).collect()
     }
@@ -244,7 +258,7 @@ impl AddrBook {
     }
 
     /// Addresses that changed since this was last asked, with their records, or without if they are gone.
-    pub(crate) fn take_changed(&mut self) -> Vec<(SocketAddr, Option<Record>)> {
+    pub(crate) fn take_changed(&mut self) -> Vec<(PeerAddr, Option<Record>)> {
         let changed = std::mem::take(&mut self.changed);
         changed.into_iter().map(|address| (address, self.records.get(&address).cloned())).collect()
     }
@@ -276,7 +290,7 @@ mod tests {
         let mut book = AddrBook::default();
         for i in 0..=255u8 {
             for j in 0..64u8 {
-                let address = SocketAddr::from(([8, i, j, 1], 7331));
+                let address = PeerAddr::from(([8, i, j, 1], 7331));
                 book.add(START, &PeerAddress { address, services: 0, last_seen: UnixTime::EPOCH }, ip("9.9.9.9"));
             }
         }
@@ -316,7 +330,7 @@ mod tests {
     fn failures_wait_longer_each_time_and_the_hopeless_are_given_up() {
         let mut book = AddrBook::default();
         let mut rng = ChaCha20Rng::from_seed([2; 32]);
-        let address: SocketAddr = "8.8.8.8:1".parse().unwrap();
+        let address: PeerAddr = "8.8.8.8:1".parse().unwrap();
         book.add(START, &announced("8.8.8.8:1"), ip("10.0.0.1"));
         let mut now = START;
         let mut waits = Vec::new();
@@ -348,6 +362,31 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_dialled_is_never_picked_and_leaves_first() {
+        let webrtc = |host: u8| PeerAddr::WebRtc { socket: ([8, 8, 0, host], 1).into(), certhash: [host; 32] };
+        let said = |address| PeerAddress { address, services: 0, last_seen: UnixTime::from_secs(900) };
+        let (mut book, mut rng) = (AddrBook::default(), ChaCha20Rng::from_seed([4; 32]));
+        for host in 1..=MAX_PER_GROUP as u8 {
+            assert!(book.add(START, &said(webrtc(host)), ip("10.0.0.1")));
+        }
+        assert_eq!((book.pick(START, &mut rng, |_| true), book.pick_untried(START, &mut rng, |_| true)), (None, None));
+        // A full group makes room, though none of them failed, and keeps what it can dial.
+        assert!(book.add(START, &announced("8.8.1.1:1"), ip("10.0.0.1")));
+        book.failed(START, "8.8.1.1:1".parse().unwrap());
+        assert!(book.add(START, &said(webrtc(200)), ip("10.0.0.1")));
+        assert_eq!(book.records().count(), MAX_PER_GROUP);
+        assert_eq!(book.records().filter(|record| book.can_dial(&record.address)).count(), 1);
+        // A driver that can dial them does.
+        let all = Transports { tcp: true, webrtc: true };
+        let mut able = AddrBook::load(book.records().cloned().collect::<Vec<_>>(), all);
+        assert!(able.pick(START, &mut rng, |address| *address == webrtc(200)).is_some());
+        able.succeeded(START, Contact { id: NodeId([4; 32]), address: webrtc(200) }, 1);
+        assert_eq!(able.contacts().len(), 1);
+        let unable = AddrBook::load(able.records().cloned().collect::<Vec<_>>(), Transports::default());
+        assert_eq!(unable.contacts(), []);
+    }
+
+    #[test]
     fn feelers_dial_untried_addresses_and_drop_dead_ones() {
         let mut book = AddrBook::default();
         let mut rng = ChaCha20Rng::from_seed([3; 32]);
@@ -368,7 +407,7 @@ mod tests {
         let mut book = AddrBook::default();
         book.add(START, &announced("8.8.8.8:1"), ip("10.0.0.1"));
         let changed = book.take_changed();
-        let again = AddrBook::load(changed.into_iter().filter_map(|(_, record)| record));
+        let again = AddrBook::load(changed.into_iter().filter_map(|(_, record)| record), Transports::default());
         assert!(again.records().eq(book.records()));
         assert_eq!(book.take_changed(), []);
     }

@@ -2,10 +2,9 @@
 //! peers. (Heilman, Kendler, Zohar and Goldberg, *Eclipse Attacks on Bitcoin's Peer-to-Peer Network*, 2015,
 //! countermeasure 4.)
 
-use std::net::SocketAddr;
-
 use crate::p2p::connection::Direction;
 use crate::p2p::kad::Contact;
+use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peers::Peers;
 
 /// Most anchors: few, or an anchor would remain one for ever.
@@ -44,7 +43,7 @@ impl Anchors {
     }
 
     /// One could not be reached, or was of no use.
-    pub(crate) fn failed(&mut self, address: &SocketAddr) {
+    pub(crate) fn failed(&mut self, address: &PeerAddr) {
         let before = self.kept.len();
         self.kept.retain(|anchor| anchor.address != *address);
         self.changed |= self.kept.len() != before;

@@ -1,13 +1,13 @@
 //! The owner's commands, from RPC or elsewhere, as values. Only these and [`Input`](crate::p2p::Input) change a node.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use crate::chain::{ChainError, ChainUpdate};
 use crate::mempool::{Accepted, MempoolError, SavedError};
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::PeerId;
 use crate::p2p::kad::NodeId;
+use crate::p2p::peer_addr::PeerAddr;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -69,17 +69,17 @@ pub enum Command {
     /// [`Node::ping`](crate::p2p::Node::ping).
     Ping(Reply<()>),
     /// [`Node::add_node`](crate::p2p::Node::add_node).
-    AddNode(SocketAddr, Option<NodeId>, Reply<bool>),
+    AddNode(PeerAddr, Option<NodeId>, Reply<bool>),
     /// [`Node::add_seed`](crate::p2p::Node::add_seed).
-    AddSeed(SocketAddr, Option<NodeId>, Reply<()>),
+    AddSeed(PeerAddr, Option<NodeId>, Reply<()>),
     /// [`Node::remove_node`](crate::p2p::Node::remove_node).
-    RemoveNode(SocketAddr, Reply<bool>),
+    RemoveNode(PeerAddr, Reply<bool>),
     /// [`Node::connect_once`](crate::p2p::Node::connect_once).
-    ConnectOnce(SocketAddr, Option<NodeId>, Reply<()>),
+    ConnectOnce(PeerAddr, Option<NodeId>, Reply<()>),
     /// [`Node::disconnect`](crate::p2p::Node::disconnect).
     Disconnect(PeerId, Reply<bool>),
     /// [`Node::disconnect_address`](crate::p2p::Node::disconnect_address).
-    DisconnectAddress(SocketAddr, Reply<bool>),
+    DisconnectAddress(PeerAddr, Reply<bool>),
     /// [`Node::ban`](crate::p2p::Node::ban).
     Ban(Subnet, UnixTime, Reply<()>),
     /// [`Node::unban`](crate::p2p::Node::unban).

@@ -1,11 +1,11 @@
 //! A node's settings, and its information about peers.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::p2p::connection::{Direction, PeerId};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::TipClaim;
+use crate::p2p::peer_addr::{PeerAddr, Transports};
 use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 
@@ -14,12 +14,14 @@ use crate::primitives::time::UnixTime;
 pub struct Config {
     /// This node's id, which its driver proves to peers.
     pub id: NodeId,
-    /// The port at which the driver accepts connections; 0 for none.
-    pub listen_port: u16,
+    /// Where the driver accepts connections, without its IP, preferred address first.
+    pub listens: Vec<PeerAddr>,
+    /// What the driver can dial.
+    pub transports: Transports,
     /// Addresses to stay connected to (`--connect`), besides those found by itself.
-    pub connect: Vec<SocketAddr>,
+    pub connect: Vec<PeerAddr>,
     /// Addresses to join through when no other is known.
-    pub seeds: Vec<SocketAddr>,
+    pub seeds: Vec<PeerAddr>,
     /// How many peers to dial and keep, those of `connect` not counted.
     pub outbound_target: usize,
     /// Most peers that may dial in.
@@ -36,7 +38,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             id: NodeId([0; 32]),
-            listen_port: 0,
+            listens: Vec::new(),
+            transports: Transports::default(),
             connect: Vec::new(),
             seeds: Vec::new(),
             outbound_target: 8,
@@ -58,9 +61,9 @@ pub struct PeerInfo {
     /// The number of the bucket that it belongs into: the power of two of its distance. `None` for this node's own id.
     pub bucket: Option<u8>,
     /// Its address, as the connection has it.
-    pub address: SocketAddr,
-    /// Where it accepts connections, if it does.
-    pub listens_at: Option<SocketAddr>,
+    pub address: PeerAddr,
+    /// The preferred address at which it accepts connections, if it does.
+    pub listens_at: Option<PeerAddr>,
     /// Who dialled.
     pub direction: Direction,
     /// One of those to stay connected to.

@@ -3,20 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
 
 use crate::p2p::addrbook::{AddrBook, backoff};
-use crate::p2p::bans::{Bans, Subnet};
+use crate::p2p::bans::Bans;
 use crate::p2p::connection::Now;
 use crate::p2p::interface::Output;
 use crate::p2p::kad::{Contact, NodeId, Table};
 use crate::p2p::outbox::Outbox;
+use crate::p2p::peer_addr::{PeerAddr, Transports};
 use crate::p2p::peers::Peers;
-use crate::p2p::reach::is_public;
 use crate::primitives::time::MonoTime;
 
 /// Most addresses to stay connected to.
@@ -45,7 +44,7 @@ struct Manual {
 impl Manual {
     /// Whether there is a connection with the required node, at any address, or with any node that listens at the
     /// address.
-    fn is_satisfied(&self, address: &SocketAddr, peers: &Peers) -> bool {
+    fn is_satisfied(&self, address: &PeerAddr, peers: &Peers) -> bool {
         match self.id {
             Some(id) => peers.connection_with(id).is_some(),
             None => peers.is_connected_to(address),
@@ -76,10 +75,11 @@ pub(crate) struct DialContext<'a> {
 /// Dials under way and dials to come.
 #[derive(Debug, Default)]
 pub(crate) struct Dialer {
-    manual: BTreeMap<SocketAddr, Manual>,
+    manual: BTreeMap<PeerAddr, Manual>,
     /// Required ids of addresses of the book.
-    expected: BTreeMap<SocketAddr, NodeId>,
-    dialing: BTreeMap<SocketAddr, Dialing>,
+    expected: BTreeMap<PeerAddr, NodeId>,
+    transports: Transports,
+    dialing: BTreeMap<PeerAddr, Dialing>,
     next: MonoTime,
     /// Whether a dial from the book is needed and possible.
     needed: bool,
@@ -88,13 +88,19 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Adds a manual peer, with a required `id` if given. `false` if it was there already, or there are too many.
-    pub(crate) fn add(&mut self, address: SocketAddr, id: Option<NodeId>) -> bool {
+    /// Of a node whose driver can dial `transports`.
+    pub(crate) fn new(transports: Transports) -> Self {
+        Self { transports, ..Self::default() }
+    }
+
+    /// Adds a manual peer, with a required `id` if given. `false` if it was there already, the driver cannot dial it, or
+    /// there are too many.
+    pub(crate) fn add(&mut self, address: PeerAddr, id: Option<NodeId>) -> bool {
         self.changed = true;
         if let Some(manual) = self.manual.get_mut(&address) {
             return std::mem::replace(&mut manual.id, id) != id;
         }
-        if self.manual.len() >= MAX_MANUAL {
+        if self.manual.len() >= MAX_MANUAL || !self.transports.can_dial(&address) {
             return false;
         }
         self.manual.insert(address, Manual { id, ..Manual::default() });
@@ -102,7 +108,7 @@ impl Dialer {
     }
 
     /// Sets the required id of an address of the book; `None` for any.
-    pub(crate) fn expect(&mut self, address: SocketAddr, id: Option<NodeId>) {
+    pub(crate) fn expect(&mut self, address: PeerAddr, id: Option<NodeId>) {
         match id {
             Some(id) if self.expected.len() < MAX_EXPECTED || self.expected.contains_key(&address) => {
                 self.expected.insert(address, id);
@@ -113,28 +119,30 @@ impl Dialer {
     }
 
     /// Removes a manual peer. `false` if there was none.
-    pub(crate) fn remove(&mut self, address: &SocketAddr) -> bool {
+    pub(crate) fn remove(&mut self, address: &PeerAddr) -> bool {
         self.manual.remove(address).is_some()
     }
 
     /// Addresses of manual peers, in order.
-    pub(crate) fn manual(&self) -> impl Iterator<Item = SocketAddr> {
+    pub(crate) fn manual(&self) -> impl Iterator<Item = PeerAddr> {
         self.manual.keys().copied()
     }
 
-    pub(crate) fn is_manual(&self, address: &SocketAddr) -> bool {
+    pub(crate) fn is_manual(&self, address: &PeerAddr) -> bool {
         self.manual.contains_key(address)
     }
 
-    /// Dials an address now, unless that is under way.
-    pub(crate) fn dial(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, out: &mut Outbox) {
-        if self.dialing.insert(address, Dialing { since: now.mono, id, brief: false }).is_none() {
+    /// Dials an address now, unless that is under way or the driver cannot.
+    pub(crate) fn dial(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>, out: &mut Outbox) {
+        if self.transports.can_dial(&address)
+            && self.dialing.insert(address, Dialing { since: now.mono, id, brief: false }).is_none()
+        {
             out.push(Output::Connect { address, id });
         }
     }
 
     /// The same for a brief connection.
-    pub(crate) fn dial_briefly(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, out: &mut Outbox) {
+    pub(crate) fn dial_briefly(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>, out: &mut Outbox) {
         if let Entry::Vacant(place) = self.dialing.entry(address) {
             place.insert(Dialing { since: now.mono, id, brief: true });
             out.push(Output::Connect { address, id });
@@ -146,17 +154,17 @@ impl Dialer {
         self.dialing.is_empty()
     }
 
-    pub(crate) fn is_dialing(&self, address: &SocketAddr) -> bool {
+    pub(crate) fn is_dialing(&self, address: &PeerAddr) -> bool {
         self.dialing.contains_key(address)
     }
 
     /// A dial succeeded. `true` if it was for a brief connection.
-    pub(crate) fn connected(&mut self, address: &SocketAddr) -> bool {
+    pub(crate) fn connected(&mut self, address: &PeerAddr) -> bool {
         self.dialing.remove(address).is_some_and(|dialing| dialing.brief)
     }
 
     /// A dial failed, or the connection it made was of no use.
-    pub(crate) fn failed(&mut self, now: Now, address: &SocketAddr) {
+    pub(crate) fn failed(&mut self, now: Now, address: &PeerAddr) {
         self.dialing.remove(address);
         self.changed = true;
         if let Some(manual) = self.manual.get_mut(address) {
@@ -166,7 +174,7 @@ impl Dialer {
     }
 
     /// A connection that was of use ended.
-    pub(crate) fn ended(&mut self, now: Now, address: &SocketAddr) {
+    pub(crate) fn ended(&mut self, now: Now, address: &PeerAddr) {
         if let Some(manual) = self.manual.get_mut(address) {
             manual.failures = 0;
             manual.next = now.mono + MANUAL_BACKOFF;
@@ -216,13 +224,13 @@ impl Dialer {
         now: Now,
         situation: &DialContext<'_>,
         rng: &mut ChaCha20Rng,
-    ) -> Option<(SocketAddr, Option<NodeId>)> {
+    ) -> Option<(PeerAddr, Option<NodeId>)> {
         let DialContext { peers, book, bans, table, .. } = *situation;
         let groups = peers.outbound_groups();
-        let allowed = |address: &SocketAddr| {
+        let allowed = |address: &PeerAddr| {
             let ip = address.ip();
             // Outbound peers are the defence against a liar with many addresses: no two in one part of the net.
-            let is_crowded = is_public(ip) && groups.contains(&Subnet::group(ip));
+            let is_crowded = address.is_public() && groups.contains(&address.group());
             let is_met = self.dialing.contains_key(address) || peers.is_connected_to(address);
             !is_crowded && !is_met && !self.is_manual(address) && !bans.contains(ip, now.unix)
         };
@@ -252,7 +260,7 @@ impl Dialer {
     }
 
     pub(crate) fn deadline(&self, peers: &Peers) -> Option<MonoTime> {
-        let idle = |address: &SocketAddr, manual: &Manual| {
+        let idle = |address: &PeerAddr, manual: &Manual| {
             !self.dialing.contains_key(address) && !manual.is_satisfied(address, peers)
         };
         let idle = self.manual.iter().filter(|(address, manual)| idle(address, manual));

@@ -8,7 +8,7 @@
 //! buckets without a lookup for an hour (sections 2.3 and 2.4 of the Kademlia paper, see [`super::kad`]).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::p2p::kad::{Contact, Insertion, K, NodeId, REFRESH_INTERVAL, Table};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
-use crate::p2p::reach::is_believable;
+use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::search::{Found, Searches};
 use crate::primitives::time::MonoTime;
 
@@ -88,7 +88,7 @@ struct PendingDial {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandshakeInfo {
     pub(crate) id: NodeId,
-    pub(crate) listens_at: Option<SocketAddr>,
+    pub(crate) listens_at: Option<PeerAddr>,
     pub(crate) direction: Direction,
     pub(crate) brief: bool,
 }
@@ -99,11 +99,11 @@ pub(crate) struct Discovery {
     table: Table,
     searches: Searches,
     conversations: BTreeMap<PeerId, Conversation>,
-    pending_dials: BTreeMap<SocketAddr, PendingDial>,
+    pending_dials: BTreeMap<PeerAddr, PendingDial>,
     /// Contacts to be checked.
     to_check: VecDeque<Contact>,
     /// Addresses to dial.
-    dials: Vec<(SocketAddr, Option<NodeId>)>,
+    dials: Vec<(PeerAddr, Option<NodeId>)>,
     next_refresh: MonoTime,
     refresh_wait: Duration,
     /// Whether to refresh stale buckets after the lookup of the own id.
@@ -216,7 +216,7 @@ impl Discovery {
     }
 
     /// A dial failed, or its connection ended before the handshake. `true` if it was a feeler.
-    pub(crate) fn dial_failed(&mut self, now: Now, address: SocketAddr) -> bool {
+    pub(crate) fn dial_failed(&mut self, now: Now, address: PeerAddr) -> bool {
         let Some(call) = self.pending_dials.remove(&address) else { return false };
         self.changed = true;
         let feeler = call.id.is_none();
@@ -224,7 +224,7 @@ impl Discovery {
         feeler
     }
 
-    fn fail(&mut self, now: Now, address: SocketAddr, call: PendingDial) {
+    fn fail(&mut self, now: Now, address: PeerAddr, call: PendingDial) {
         let Some(id) = call.id else { return };
         self.table.failed(&Contact { id, address });
         call.searches.into_iter().for_each(|key| self.searches.failed(now.mono, key, &id));
@@ -249,7 +249,7 @@ impl Discovery {
         }
         // It knows itself, and a public peer would not accept private addresses.
         let id = conversation.id;
-        let fit = |contact: &Contact| contact.id != id && is_believable(&contact.address, ip);
+        let fit = |contact: &Contact| contact.id != id && contact.address.is_believable(ip);
         out.send(peer, Message::Nodes(self.table.closest_of(&target, K, fit)));
     }
 
@@ -267,12 +267,12 @@ impl Discovery {
     }
 
     /// Dials an address once, as a feeler.
-    pub(crate) fn dial_feeler(&mut self, now: Now, address: SocketAddr) {
+    pub(crate) fn dial_feeler(&mut self, now: Now, address: PeerAddr) {
         self.call(now, address, None, None);
         self.changed = true;
     }
 
-    fn call(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>, search: Option<u64>) {
+    fn call(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>, search: Option<u64>) {
         let (searches, since) = (search.into_iter().collect(), now.mono);
         self.pending_dials.insert(address, PendingDial { id, searches, since });
         self.dials.push((address, id));
@@ -280,7 +280,7 @@ impl Discovery {
 
     /// Addresses to dial since the last call. Each is answered with [`Discovery::connected`] or
     /// [`Discovery::unreachable`].
-    pub(crate) fn take_dials(&mut self) -> Vec<(SocketAddr, Option<NodeId>)> {
+    pub(crate) fn take_dials(&mut self) -> Vec<(PeerAddr, Option<NodeId>)> {
         std::mem::take(&mut self.dials)
     }
 
@@ -307,7 +307,7 @@ impl Discovery {
                 out.close(*peer, Reason::Brief);
             }
         }
-        let forgotten = |(_, call): &(&SocketAddr, &PendingDial)| call.since + CALL_TIMEOUT <= now.mono;
+        let forgotten = |(_, call): &(&PeerAddr, &PendingDial)| call.since + CALL_TIMEOUT <= now.mono;
         for address in self.pending_dials.iter().filter(forgotten).map(|(address, _)| *address).collect::<Vec<_>>() {
             self.dial_failed(now, address);
         }

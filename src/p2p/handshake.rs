@@ -80,7 +80,7 @@ mod tests {
             genesis: GENESIS,
             services: 0,
             tip: TipClaim { height: Height::GENESIS, hash: GENESIS, work: Work::ZERO },
-            listen_port: 0,
+            listens: Vec::new(),
             user_agent: String::new(),
         }
     }

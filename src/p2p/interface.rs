@@ -1,7 +1,6 @@
 //! A node's inputs and outputs: all I/O is data.
 
 use std::collections::vec_deque::Drain;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use crate::p2p::frame::{Frame, FrameError};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
+use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::search::Found;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
@@ -46,7 +46,7 @@ pub enum Input {
         /// Its number.
         peer: PeerId,
         /// The other side's address; for an outbound connection the one dialled.
-        address: SocketAddr,
+        address: PeerAddr,
         /// Who dialled.
         direction: Direction,
         /// The other side's id, which the driver verifies before this input.
@@ -55,7 +55,7 @@ pub enum Input {
     /// A dial requested by [`Output::Connect`] failed, or another id was found there.
     ConnectFailed {
         /// The address dialled.
-        address: SocketAddr,
+        address: PeerAddr,
     },
     /// A message came.
     Received {
@@ -113,7 +113,7 @@ pub enum Output {
     /// Dial an address; answer with [`Input::Connected`] or [`Input::ConnectFailed`].
     Connect {
         /// The address.
-        address: SocketAddr,
+        address: PeerAddr,
         /// The required id; `None` for any.
         id: Option<NodeId>,
     },
@@ -175,7 +175,7 @@ pub enum Event {
         /// The peer.
         peer: PeerId,
         /// Its address.
-        address: SocketAddr,
+        address: PeerAddr,
         /// Who dialled.
         direction: Direction,
     },
@@ -184,7 +184,7 @@ pub enum Event {
         /// The peer.
         peer: PeerId,
         /// Its address.
-        address: SocketAddr,
+        address: PeerAddr,
         /// Why.
         reason: Reason,
     },

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
 use crate::p2p::kad::{Contact, K, NodeId};
+use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::proofs::{MAX_ANSWER_OVERHEAD, MAX_PROOFS, ProofQuery, Proofs};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Decode, Encode};
@@ -14,9 +15,9 @@ use crate::primitives::target::Work;
 use crate::primitives::tx::Transaction;
 
 /// The version of the protocol spoken here.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 /// The oldest version understood.
-pub const MIN_PROTOCOL_VERSION: u32 = 3;
+pub const MIN_PROTOCOL_VERSION: u32 = 4;
 
 /// Service bit: has every block of its best chain, and serves it and its filters.
 pub const SERVICE_FULL: u64 = 1;
@@ -37,6 +38,8 @@ pub const MAX_FILTERS: usize = 100;
 /// Most bytes of a [`Message::Filters`]. One filter always fits: an output takes 44 bytes of its block, an input more, and
 /// a key 21.5 bits of the filter, so that the filter has less than a sixteenth of the block's bytes.
 pub const MAX_FILTERS_BYTES: usize = 1_000_000;
+/// Most addresses in a [`Hello`]: a few transports, over both IPv4 and IPv6 at different ports.
+pub const MAX_LISTENS: usize = 4;
 /// Most bytes of a user agent.
 pub const MAX_USER_AGENT: usize = 128;
 /// Most bytes of a [`Hello`]: what is defined today and room for fields to come.
@@ -57,8 +60,9 @@ pub struct Hello {
     pub services: u64,
     /// Its best chain.
     pub tip: TipClaim,
-    /// The port at which it accepts connections, 0 for none. Its address is the source address of the connection.
-    pub listen_port: u16,
+    /// Where it accepts connections, preferred address first; at most [`MAX_LISTENS`]. The receiver puts the connection's
+    /// source IP in place of theirs, which are not trusted.
+    pub listens: Vec<PeerAddr>,
     /// Name and version of the software, for people to read.
     pub user_agent: String,
 }
@@ -264,7 +268,7 @@ impl Kind {
             Self::GetProofs => ProofQuery::MAX_LEN,
             Self::Proofs => MAX_ANSWER_OVERHEAD + MAX_TRANSACTION_BYTES,
             Self::FindNode => 32,
-            Self::Nodes => COUNT_BYTES + K * Contact::LEN,
+            Self::Nodes => COUNT_BYTES + K * Contact::MAX_LEN,
             // Short ids are shorter than what they stand for; number, second count and places come on top.
             Self::CompactBlock => max_block_bytes + 8 + COUNT_BYTES + 2 * MAX_PREFILLED,
             Self::GetBlockTransactions => 32 + COUNT_BYTES + 2 * MAX_TRANSACTIONS,
@@ -401,7 +405,7 @@ impl Message {
             Self::GetProofs(query) => codec::encoded_len(query),
             Self::Proofs(proofs) => codec::encoded_len(proofs),
             Self::FindNode { .. } => 32,
-            Self::Nodes(contacts) => COUNT_BYTES + contacts.len() * Contact::LEN,
+            Self::Nodes(contacts) => codec::encoded_len(contacts),
             Self::CompactBlock(compact) => codec::encoded_len(compact),
             Self::GetBlockTransactions { places, .. } => 32 + COUNT_BYTES + 2 * places.len(),
             Self::BlockTransactions { transactions, .. } => 32 + codec::encoded_len(transactions),
@@ -430,6 +434,7 @@ impl Message {
                 let (hello, _): (Hello, usize) =
                     codec::decode_prefix(payload).map_err(|source| MessageError::Encoding { kind, source })?;
                 within(kind, hello.user_agent.len(), MAX_USER_AGENT)?;
+                within(kind, hello.listens.len(), MAX_LISTENS)?;
                 Self::Hello(hello)
             }
             Kind::Ping => Self::Ping(whole(kind, payload)?),
@@ -498,6 +503,10 @@ pub(crate) mod tests {
     use crate::primitives::merkle::Branch;
     use crate::storage::TxLocation;
 
+    fn webrtc() -> PeerAddr {
+        PeerAddr::WebRtc { socket: "10.1.2.3:4001".parse().unwrap(), certhash: [7; 32] }
+    }
+
     /// One of each kind.
     pub(crate) fn samples() -> Vec<Message> {
         let params = Params::new(GenesisSpec::regtest()).unwrap();
@@ -518,7 +527,7 @@ pub(crate) mod tests {
                 genesis: params.genesis_hash,
                 services: SERVICE_FULL,
                 tip: TipClaim { height: Height::from_u32(3), hash, work: params.genesis_target.work() },
-                listen_port: 7331,
+                listens: vec![PeerAddr::tcp_port(7331), webrtc()],
                 user_agent: "/cairn:0.1.0/".to_owned(),
             }),
             Message::Ping(1),
@@ -537,7 +546,7 @@ pub(crate) mod tests {
             Message::GetProofs(key_query),
             Message::Proofs(Proofs { query: ProofQuery::Transaction(txid), proofs: vec![proof], more: true }),
             Message::FindNode { target: NodeId([6; 32]) },
-            Message::Nodes(vec![contact("10.1.2.3:7331"), contact("[2001:db8::1]:1")]),
+            Message::Nodes(vec![contact("10.1.2.3:7331"), contact("[2001:db8::1]:1"), contact(&webrtc().to_string())]),
             Message::CompactBlock(Arc::new(CompactBlock::new(&params.genesis, &params.genesis.txids(), 7, &[]))),
             Message::GetBlockTransactions { block: hash, places: vec![1, 5, u16::MAX] },
             Message::BlockTransactions {
@@ -567,7 +576,7 @@ pub(crate) mod tests {
     #[test]
     fn the_fullest_lists_fit_and_one_more_element_does_not() {
         let header = Params::new(GenesisSpec::regtest()).unwrap().genesis.header;
-        let contact = Contact { id: NodeId([5; 32]), address: "1.2.3.4:5".parse().unwrap() };
+        let contact = Contact { id: NodeId([5; 32]), address: webrtc() };
         let of = |n: usize| {
             vec![
                 (Message::Headers(vec![header; MAX_HEADERS + n]), MAX_HEADERS),
@@ -614,5 +623,14 @@ pub(crate) mod tests {
         payload.extend([1, 2, 3]);
         assert_eq!(Message::decode(Kind::Hello, &payload), Ok(hello));
         assert!(matches!(Message::decode(Kind::Ping, &[0; 9]), Err(MessageError::Encoding { .. })));
+    }
+
+    #[test]
+    fn a_hello_names_few_addresses() {
+        let Message::Hello(hello) = samples().swap_remove(0) else { panic!("hello is the first kind") };
+        let of = |count| Message::Hello(Hello { listens: vec![webrtc(); count], ..hello.clone() });
+        assert_eq!(Message::decode(Kind::Hello, &of(MAX_LISTENS).encode()), Ok(of(MAX_LISTENS)));
+        let error = MessageError::TooMany { kind: Kind::Hello, got: MAX_LISTENS + 1, max: MAX_LISTENS };
+        assert_eq!(Message::decode(Kind::Hello, &of(MAX_LISTENS + 1).encode()), Err(error));
     }
 }

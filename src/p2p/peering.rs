@@ -1,6 +1,6 @@
 //! Peer management shared by full nodes and light clients: connections, handshakes, pings, scores, bans and dials.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -15,6 +15,7 @@ use crate::p2p::kad::{NodeId, Table};
 use crate::p2p::message::{Hello, SERVICE_FULL};
 use crate::p2p::misbehaviour::{Offence, Scores};
 use crate::p2p::outbox::Outbox;
+use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peers::{Peer, Peers};
 use crate::p2p::ping::Pings;
 use crate::primitives::hash::BlockHash;
@@ -36,7 +37,7 @@ pub(crate) struct Peering {
 impl Peering {
     /// With addresses and bans of an earlier run.
     pub(crate) fn new(book: AddrBook, bans: Bans) -> Self {
-        Self { book, bans, ..Self::default() }
+        Self { dialer: Dialer::new(book.transports()), book, bans, ..Self::default() }
     }
 
     /// A connection was made.
@@ -120,7 +121,7 @@ impl Peering {
     }
 
     /// Takes an address to join through, where `id` has to be if it is given.
-    pub(crate) fn add_seed(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
+    pub(crate) fn add_seed(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>) {
         self.dialer.expect(address, id);
         let said = PeerAddress { address, services: SERVICE_FULL, last_seen: UnixTime::EPOCH };
         self.book.add(now, &said, address.ip());
@@ -128,7 +129,7 @@ impl Peering {
     }
 
     /// A dial came to nothing, or its connection was of no use.
-    pub(crate) fn on_dial_failed(&mut self, now: Now, address: SocketAddr) {
+    pub(crate) fn on_dial_failed(&mut self, now: Now, address: PeerAddr) {
         self.dialer.failed(now, &address);
         self.book.failed(now, address);
     }

@@ -1,13 +1,13 @@
 //! The table of connections.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::Reason;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Hello;
+use crate::p2p::peer_addr::PeerAddr;
 use crate::primitives::time::{MonoTime, UnixTime};
 
 /// A connection.
@@ -15,7 +15,7 @@ use crate::primitives::time::{MonoTime, UnixTime};
 pub(crate) struct Peer {
     /// Its id.
     pub(crate) id: NodeId,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: PeerAddr,
     pub(crate) direction: Direction,
     /// A manual peer.
     pub(crate) manual: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// A connection that has just come about.
-    pub(crate) fn new(now: Now, id: NodeId, address: SocketAddr, direction: Direction) -> Self {
+    pub(crate) fn new(now: Now, id: NodeId, address: PeerAddr, direction: Direction) -> Self {
         Self {
             id,
             address,
@@ -53,15 +53,18 @@ impl Peer {
         self.hello.is_some() && !matches!(reason, Reason::Misbehaved(_) | Reason::Stalled)
     }
 
-    /// Where it accepts connections, if it does: the dialled address, or its source address with the port of its hello.
-    pub(crate) fn listens_at(&self) -> Option<SocketAddr> {
-        match self.direction {
-            Direction::Outbound => Some(self.address),
-            Direction::Inbound => {
-                let port = self.hello.as_ref()?.listen_port;
-                (port != 0).then(|| SocketAddr::new(self.address.ip(), port))
-            }
-        }
+    /// Where it accepts connections, preferred address first: that which was dialled, then those of its hello, at the
+    /// connection's IP. A dialled node that names another port of the same kind does so for another network.
+    pub(crate) fn listens(&self) -> impl Iterator<Item = PeerAddr> {
+        let dialled = (self.direction == Direction::Outbound).then_some(self.address);
+        let named = self.hello.iter().flat_map(|hello| &hello.listens).map(|address| address.at(self.address.ip()));
+        let news = named.filter(move |named| dialled.is_none_or(|dialled| !dialled.is_same_kind(named)));
+        dialled.into_iter().chain(news.filter(PeerAddr::is_valid))
+    }
+
+    /// The first of [`Peer::listens`].
+    pub(crate) fn listens_at(&self) -> Option<PeerAddr> {
+        self.listens().next()
     }
 }
 
@@ -126,13 +129,13 @@ impl Peers {
         self.outbound().filter(|peer| !peer.manual).count()
     }
 
-    /// Whether there is a connection, either way, with the node that listens at an address.
-    pub(crate) fn is_connected_to(&self, address: &SocketAddr) -> bool {
-        self.0.values().any(|peer| peer.listens_at().as_ref() == Some(address))
+    /// Whether there is a connection, either way, with a node that listens at an address.
+    pub(crate) fn is_connected_to(&self, address: &PeerAddr) -> bool {
+        self.0.values().any(|peer| peer.listens().any(|listens| listens == *address))
     }
 
     /// Address groups of outbound peers.
     pub(crate) fn outbound_groups(&self) -> BTreeSet<Subnet> {
-        self.outbound().map(|peer| Subnet::group(peer.address.ip())).collect()
+        self.outbound().map(|peer| peer.address.group()).collect()
     }
 }

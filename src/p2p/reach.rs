@@ -1,8 +1,8 @@
-//! Which addresses are reachable, and which of them a peer may announce.
+//! Which IPs are reachable from where.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-/// Whether an address can be reached from everywhere.
+/// Whether an IP can be reached from everywhere.
 pub(crate) fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
@@ -16,19 +16,7 @@ pub(crate) fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-fn is_nowhere(ip: IpAddr) -> bool {
+/// Whether no single host can have an IP.
+pub(crate) fn is_nowhere(ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4])
-}
-
-/// Whether an address can be dialled at all.
-pub(crate) fn is_dialable(address: &SocketAddr) -> bool {
-    address.port() != 0 && !is_nowhere(address.ip())
-}
-
-/// Whether a peer at `source` may announce an address. Private addresses from a public peer would lie in another
-/// network, or in our own.
-pub(crate) fn is_believable(address: &SocketAddr, source: IpAddr) -> bool {
-    let ip = address.ip();
-    let beyond = (is_public(source) && !is_public(ip)) || (ip.is_loopback() && !source.is_loopback());
-    is_dialable(address) && !beyond
 }

@@ -1,13 +1,13 @@
 //! Address book, bans and anchors, as they are stored.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use crate::p2p::addrbook::{AddrBook, Record};
 use crate::p2p::anchors::{Anchors, MAX_ANCHORS};
 use crate::p2p::bans::{Ban, Bans, Subnet};
 use crate::p2p::connection::Now;
 use crate::p2p::kad::Contact;
+use crate::p2p::peer_addr::{PeerAddr, Transports};
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::storage::{Batch, Database, StoreError};
 
@@ -21,13 +21,13 @@ enum Stored {
 
 #[derive(Debug, Encode)]
 enum Name {
-    Address(SocketAddr),
+    Address(PeerAddr),
     Ban(Subnet),
     Anchor(u8),
 }
 
 /// The saved records. An unreadable one is skipped: the network will announce it again.
-pub(super) fn load(db: &Database, now: Now) -> Result<(AddrBook, Bans, Anchors), StoreError> {
+pub(super) fn load(db: &Database, now: Now, transports: Transports) -> Result<(AddrBook, Bans, Anchors), StoreError> {
     let (mut addresses, mut bans, mut anchors) = (Vec::new(), Bans::default(), BTreeMap::new());
     for record in db.peers()? {
         match codec::decode(&record) {
@@ -38,7 +38,7 @@ pub(super) fn load(db: &Database, now: Now) -> Result<(AddrBook, Bans, Anchors),
         }
     }
     bans.expire(now.unix);
-    Ok((AddrBook::load(addresses), bans, Anchors::load(anchors.into_values().collect())))
+    Ok((AddrBook::load(addresses, transports), bans, Anchors::load(anchors.into_values().collect())))
 }
 
 /// Saves what changed.
@@ -86,8 +86,9 @@ mod tests {
 
     #[test]
     fn records_are_those_of_the_storage_format() {
-        let v4: SocketAddr = "1.2.3.4:5".parse().unwrap();
-        let v6: SocketAddr = "[2001:db8::6]:7".parse().unwrap();
+        let v4: PeerAddr = "1.2.3.4:5".parse().unwrap();
+        let v6: PeerAddr = "[2001:db8::6]:7".parse().unwrap();
+        let webrtc = PeerAddr::WebRtc { socket: "1.2.3.4:8".parse().unwrap(), certhash: [0x12; 32] };
         let id = NodeId([0x11; 32]);
         let record = Record {
             address: v4,
@@ -102,9 +103,11 @@ mod tests {
             Ban { created: UnixTime::from_secs(0x090a), until: UnixTime::from_secs(0x0b0c), reason: "why".to_owned() };
         let subnet = Subnet::host(v6.ip());
         let never_tried = Record { address: v6, id: None, last_success: UnixTime::EPOCH, ..record.clone() };
+        let other_kind = Record { address: webrtc, ..record.clone() };
         let entries = [
             (Name::Address(v4), Stored::Address(record)),
             (Name::Address(v6), Stored::Address(never_tried)),
+            (Name::Address(webrtc), Stored::Address(other_kind)),
             (Name::Ban(subnet), Stored::Ban(subnet, ban)),
             (Name::Anchor(1), Stored::Anchor(1, Contact { id, address: v4 })),
         ];

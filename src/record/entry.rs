@@ -1,6 +1,5 @@
 //! The entries of a record, and their bytes.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::input;
@@ -9,7 +8,7 @@ use super::{MalformedEntry, RecordError};
 use crate::consensus::params::Params;
 use crate::mempool::Limits;
 use crate::p2p::kad::NodeId;
-use crate::p2p::{Command, Config, Input, Now};
+use crate::p2p::{Command, Config, Input, Now, PeerAddr, Transports};
 use crate::primitives::amount::FeeRate;
 use crate::primitives::codec;
 use crate::primitives::hash::Hash256;
@@ -89,7 +88,8 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
     let Start { program, genesis, config, limits, now } = start;
     let Config {
         id,
-        listen_port,
+        listens,
+        transports,
         connect,
         seeds,
         outbound_target,
@@ -112,21 +112,21 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
     let sizes = [max_bytes, max_ancestors, max_descendants, max_orphans, max_orphan_bytes, max_orphan_size];
     codec::encode(&(
         (program, genesis),
-        (id, listen_port, connect, seeds),
+        (id, listens, transports, connect, seeds),
         ([outbound_target, max_inbound, max_inbound_per_address].map(|number| *number as u64), user_agent, seed),
         (sizes.map(|size| *size as u64), [expiry.as_secs(), min_fee_rate.grains_per_byte(), orphan_expiry.as_secs()]),
         (now.mono, now.unix),
     ))
 }
 
-type Addresses = (NodeId, u16, Vec<SocketAddr>, Vec<SocketAddr>);
+type Addresses = (NodeId, Vec<PeerAddr>, Transports, Vec<PeerAddr>, Vec<PeerAddr>);
 type StartBody =
     ((String, String), Addresses, ([u64; 3], String, [u8; 32]), ([u64; 6], [u64; 3]), (MonoTime, UnixTime));
 
 fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
     let (
         (program, genesis),
-        (id, listen_port, connect, seeds),
+        (id, listens, transports, connect, seeds),
         (numbers, user_agent, seed),
         (sizes, [expiry_secs, min_fee_rate, orphan_expiry_secs]),
         (mono, unix),
@@ -138,7 +138,8 @@ fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
         genesis,
         config: Config {
             id,
-            listen_port,
+            listens,
+            transports,
             connect,
             seeds,
             outbound_target,

@@ -1,12 +1,11 @@
 //! Inputs and commands as bytes: a tag (u8), and what goes with it. Replies are no part of it: in a replay no caller waits.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::MalformedEntry;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::{Kind, Message};
-use crate::p2p::{Command, Direction, Input, PeerId, Reply, Subnet};
+use crate::p2p::{Command, Direction, Input, PeerAddr, PeerId, Reply, Subnet};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Encode};
 use crate::primitives::hash::BlockHash;
@@ -53,7 +52,7 @@ pub fn decode_input(bytes: &[u8]) -> Result<Input, MalformedEntry> {
     let peer = || codec::decode(body).map(PeerId);
     Ok(match tag {
         0 => {
-            let (peer, address, outbound, id) = codec::decode::<(u64, SocketAddr, bool, NodeId)>(body)?;
+            let (peer, address, outbound, id) = codec::decode::<(u64, PeerAddr, bool, NodeId)>(body)?;
             let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
             Input::Connected { peer: PeerId(peer), address, direction, id }
         }
@@ -107,7 +106,7 @@ pub fn encode_command(command: &Command) -> Vec<u8> {
 /// [`MalformedEntry`].
 pub fn decode_command(bytes: &[u8]) -> Result<Command, MalformedEntry> {
     let (tag, body) = bytes.split_first().ok_or(MalformedEntry::Empty)?;
-    let place = || codec::decode::<(SocketAddr, Option<NodeId>)>(body);
+    let place = || codec::decode::<(PeerAddr, Option<NodeId>)>(body);
     Ok(match tag {
         0 => Command::SubmitBlock(codec::decode::<Block>(body)?, Reply::nowhere()),
         1 => Command::SubmitHeader(codec::decode::<Header>(body)?, Reply::nowhere()),

@@ -15,6 +15,7 @@ pub struct Reader<R> {
 }
 
 /// What is next in a record.
+#[allow(clippy::large_enum_variant)] // There is one at a time.
 pub(super) enum Next {
     /// An entry, and where it starts.
     Entry(u64, Entry),

@@ -1,5 +1,4 @@
 use std::io::{Cursor, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::p2p::frame::FrameError;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::tests::samples;
 use crate::p2p::message::{Kind, Message};
-use crate::p2p::{Command, Config, Direction, Input, Node, Now, PeerId, Protocol, Reply};
+use crate::p2p::{Command, Config, Direction, Input, Node, Now, PeerAddr, PeerId, Protocol, Reply};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
@@ -29,7 +28,7 @@ fn params() -> Arc<Params> {
     Arc::new(Params::new(GenesisSpec::regtest()).unwrap())
 }
 
-fn address() -> SocketAddr {
+fn address() -> PeerAddr {
     "192.0.2.7:7331".parse().unwrap()
 }
 
@@ -136,7 +135,7 @@ proptest! {
 
     #[test]
     fn numbers_and_addresses_survive(peer: u64, ip: std::net::IpAddr, port: u16, id: [u8; 32], at: u64, until: u64) {
-        let (address, id) = (SocketAddr::new(ip, port), NodeId(id));
+        let (address, id) = (PeerAddr::from((ip, port)), NodeId(id));
         for input in [
             Input::Connected { peer: PeerId(peer), address, direction: Direction::Inbound, id },
             Input::ConnectFailed { address },
@@ -169,7 +168,8 @@ fn recorded(mut recorder: Recorder, blocks: u32) -> Recorded {
         chain.accept_block(block, at(0).unix, &|_| false).unwrap();
     }
     drop(chain);
-    let config = Config { id: NodeId([4; 32]), listen_port: 7331, seed: [6; 32], ..Config::default() };
+    let config =
+        Config { id: NodeId([4; 32]), listens: vec![PeerAddr::tcp_port(7331)], seed: [6; 32], ..Config::default() };
     let limits = Limits::default();
     recorder.begin(&Start::new(&params, &config, &limits, at(0)), &*store).unwrap();
     let chain = Chain::open(params.clone(), store).unwrap();

@@ -17,7 +17,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -25,7 +24,7 @@ use tokio::net::tcp::ReadHalf;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::p2p::{Direction, PeerId};
+use crate::p2p::{Direction, PeerAddr, PeerId};
 
 /// Longest delay: with more, no peer would wait for the other's hello.
 pub const MAX_DELAY: Duration = Duration::from_secs(60);
@@ -53,7 +52,7 @@ pub struct LinkSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkKey {
     /// The link to the peer that listens there, connected or not.
-    Listening(SocketAddr),
+    Listening(PeerAddr),
     /// Those of a connection whose peer listens nowhere, or has not said where yet.
     Connection(PeerId),
 }
@@ -65,14 +64,14 @@ pub struct Chaos(watch::Sender<Table>);
 #[derive(Debug, Default)]
 struct Table {
     /// Links with faults, by the peer's listening address.
-    kept: BTreeMap<SocketAddr, LinkSettings>,
+    kept: BTreeMap<PeerAddr, LinkSettings>,
     open: BTreeMap<PeerId, Open>,
 }
 
 #[derive(Debug)]
 struct Open {
-    address: SocketAddr,
-    listens_at: Option<SocketAddr>,
+    address: PeerAddr,
+    listens_at: Option<PeerAddr>,
     /// Until it is known where the peer listens.
     own: LinkSettings,
 }
@@ -117,7 +116,7 @@ impl Chaos {
 
     /// The link that an address means: of a connection to it, of a peer that listens there, or of one that something is
     /// wrong with though no connection stands. `None` if there is none of these.
-    pub fn link_at(&self, address: SocketAddr) -> Option<LinkKey> {
+    pub fn link_at(&self, address: PeerAddr) -> Option<LinkKey> {
         let table = self.0.borrow();
         if table.kept.contains_key(&address) {
             return Some(LinkKey::Listening(address));
@@ -138,7 +137,7 @@ impl Chaos {
     }
 
     /// All links that something is wrong with and of which it is known where the peer listens, connected or not.
-    pub fn kept(&self) -> Vec<(SocketAddr, LinkSettings)> {
+    pub fn kept(&self) -> Vec<(PeerAddr, LinkSettings)> {
         self.0.borrow().kept.iter().map(|(address, settings)| (*address, *settings)).collect()
     }
 
@@ -152,7 +151,7 @@ impl Chaos {
     }
 
     /// A connection came about.
-    pub(super) fn open(&self, peer: PeerId, address: SocketAddr, direction: Direction) -> FaultyLink {
+    pub(super) fn open(&self, peer: PeerId, address: PeerAddr, direction: Direction) -> FaultyLink {
         let listens_at = (direction == Direction::Outbound).then_some(address);
         self.0.send_modify(|table| {
             table.open.insert(peer, Open { address, listens_at, own: LinkSettings::default() });
@@ -160,13 +159,14 @@ impl Chaos {
         FaultyLink { peer, table: self.0.subscribe(), free_at: None }
     }
 
-    /// A peer that dialled in says at which port it listens, 0 for nowhere.
-    pub(super) fn set_listening(&self, peer: PeerId, port: u16) {
+    /// A peer that dialled in says where it listens, its IP aside.
+    pub(super) fn set_listening(&self, peer: PeerId, address: PeerAddr) {
         self.0.send_if_modified(|table| {
-            let Some(open) = table.open.get_mut(&peer).filter(|open| open.listens_at.is_none() && port != 0) else {
+            let Some(open) = table.open.get_mut(&peer).filter(|open| open.listens_at.is_none()) else { return false };
+            let listens_at = address.at(open.address.ip());
+            if !listens_at.is_valid() {
                 return false;
-            };
-            let listens_at = SocketAddr::new(open.address.ip(), port);
+            }
             open.listens_at = Some(listens_at);
             let own = open.own;
             if own != LinkSettings::default() {
@@ -186,7 +186,7 @@ impl Chaos {
     }
 
     /// Polls a future, a dial or its handshake, only while the link to an address is not cut.
-    pub(super) async fn unless_cut<F: Future>(&self, address: SocketAddr, future: F) -> F::Output {
+    pub(super) async fn unless_cut<F: Future>(&self, address: PeerAddr, future: F) -> F::Output {
         let mut table = self.0.subscribe();
         let is_cut = |table: &Table| table.get(LinkKey::Listening(address)).cut;
         tokio::pin!(future);
@@ -292,7 +292,7 @@ impl FaultyLink {
 mod tests {
     use super::*;
 
-    fn there() -> SocketAddr {
+    fn there() -> PeerAddr {
         ([127, 0, 0, 1], 7331).into()
     }
 
@@ -383,18 +383,18 @@ mod tests {
         let inbound = chaos.open(PeerId(2), ([127, 0, 0, 1], 50_000).into(), Direction::Inbound);
         assert_eq!(inbound.settings(), LinkSettings::default());
         assert_eq!(chaos.link_of(PeerId(2)), Some(LinkKey::Connection(PeerId(2))));
-        chaos.set_listening(PeerId(2), 7331);
+        chaos.set_listening(PeerId(2), PeerAddr::tcp_port(7331));
         assert_eq!((inbound.settings().delay, chaos.link_of(PeerId(2))), (Duration::from_millis(5), Some(key)));
         // What it says later changes nothing.
-        chaos.set_listening(PeerId(2), 7333);
+        chaos.set_listening(PeerId(2), PeerAddr::tcp_port(7333));
         assert_eq!(chaos.link_of(PeerId(2)), Some(key));
 
         // What was set before a hello stays set after it; one who listens nowhere keeps settings of its own.
         let early = chaos.open(PeerId(3), ([127, 0, 0, 1], 50_001).into(), Direction::Inbound);
         chaos.change(LinkKey::Connection(PeerId(3)), |settings| settings.loss = 0.5);
-        chaos.set_listening(PeerId(3), 0);
+        chaos.set_listening(PeerId(3), PeerAddr::tcp_port(0));
         assert_eq!((early.settings().loss, chaos.link_of(PeerId(3))), (0.5, Some(LinkKey::Connection(PeerId(3)))));
-        chaos.set_listening(PeerId(3), 7335);
+        chaos.set_listening(PeerId(3), PeerAddr::tcp_port(7335));
         assert_eq!(chaos.kept().len(), 2);
 
         // A whole link takes no memory.

@@ -4,7 +4,6 @@
 //! its inbox is full and this stops reading: the peer's own TCP then holds it back.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +22,7 @@ use crate::p2p::frame::{Decoder, Frame, FrameError};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::noise::{MAX_PLAIN, Opener, RecordError, Sealer};
-use crate::p2p::{Direction, PeerId};
+use crate::p2p::{Direction, PeerAddr, PeerId};
 
 /// Bytes asked of a socket at once.
 const READ_BYTES: usize = 32 << 10;
@@ -51,7 +50,7 @@ pub(super) enum SocketEvent {
     /// The connection is gone.
     Closed { peer: PeerId },
     /// A dial failed, or another id was found there.
-    DialFailed { address: SocketAddr },
+    DialFailed { address: PeerAddr },
 }
 
 /// A new connection for the node's thread.
@@ -60,7 +59,7 @@ pub(super) struct Opened {
     pub(super) peer: PeerId,
     /// The id that the other side has proven.
     pub(super) id: NodeId,
-    pub(super) address: SocketAddr,
+    pub(super) address: PeerAddr,
     pub(super) direction: Direction,
     pub(super) send_queue: SendQueue,
     /// Cancelled to close the connection, after what waits in the send queue is written if the peer takes it quickly.
@@ -287,8 +286,10 @@ impl Reader<'_> {
             self.meter.message_received(message.kind(), bytes);
             self.deadline = None;
             if let Some(Faults { link, chaos }) = &mut self.faults {
-                if let Message::Hello(hello) = &message {
-                    chaos.set_listening(self.peer, hello.listen_port);
+                if let Message::Hello(hello) = &message
+                    && let Some(address) = hello.listens.first()
+                {
+                    chaos.set_listening(self.peer, *address);
                 }
                 link.until_healed().await;
             }

@@ -1,6 +1,5 @@
 //! A handle to a running node.
 
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +17,7 @@ use crate::chain::TreeReader;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::p2p::kad::NodeId;
-use crate::p2p::{Command, PeerId};
+use crate::p2p::{Command, PeerAddr, PeerId};
 use crate::primitives::time::UnixTime;
 use crate::storage::Database;
 
@@ -40,7 +39,7 @@ pub(super) struct Inner {
     pub(super) clock: Clock,
     pub(super) chaos: Option<Arc<Chaos>>,
     pub(super) id: NodeId,
-    pub(super) listens_at: Option<SocketAddr>,
+    pub(super) listens_at: Option<PeerAddr>,
     pub(super) mempool_file: MempoolFile,
 }
 
@@ -125,7 +124,7 @@ impl Handle {
     }
 
     /// Where peers reach this node: the address bound, if it waits for them.
-    pub fn listens_at(&self) -> Option<SocketAddr> {
+    pub fn listens_at(&self) -> Option<PeerAddr> {
         self.0.listens_at
     }
 

@@ -1,6 +1,5 @@
 //! Running a light client: its thread and its sockets.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,11 +12,12 @@ use super::connection::Inbox;
 use super::error::{Failure, StartError};
 use super::header_file::HeaderFile;
 use super::link::{EVENT_BACKLOG, Link, MAX_WAITING_CALLS, Stage, Tip};
-use super::net::Net;
+use super::net::{Net, TRANSPORTS};
 use super::thread::{NodeThread, ThreadParts};
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::light::{self, Headers, Light};
+use crate::p2p::PeerAddr;
 use crate::p2p::kad::NodeId;
 use crate::p2p::noise::Identity;
 use crate::primitives::height::Height;
@@ -49,7 +49,8 @@ impl RunningLight {
         let named = resolve(peers).await?;
         // A seed without an address is skipped: there are others.
         let seeds = if peers.is_empty() { resolve(&params.seeds).await.unwrap_or_default() } else { Vec::new() };
-        let config = light::Config { peers: [config.peers, named].concat(), seeds, seed: rand::random(), ..config };
+        let peers = [config.peers, named].concat();
+        let config = light::Config { peers, seeds, transports: TRANSPORTS, seed: rand::random(), ..config };
         let clock = Clock::start();
         let (inbox, sockets) = Inbox::new();
         let net = Net::new(
@@ -132,12 +133,12 @@ impl RunningLight {
     }
 }
 
-async fn resolve(names: &[PeerName]) -> Result<Vec<(SocketAddr, Option<NodeId>)>, StartError> {
+async fn resolve(names: &[PeerName]) -> Result<Vec<(PeerAddr, Option<NodeId>)>, StartError> {
     let mut addresses = Vec::new();
     for name in names {
         let found = tokio::net::lookup_host(&name.host).await;
         let found = found.map_err(|source| StartError::NoAddress { name: name.host.clone(), source })?;
-        addresses.extend(found.take(MAX_ADDRESSES).map(|address| (address, name.id.map(NodeId))));
+        addresses.extend(found.take(MAX_ADDRESSES).map(|address| (address.into(), name.id.map(NodeId))));
     }
     Ok(addresses)
 }

@@ -22,7 +22,7 @@ use super::send_queue::send_queue;
 use super::traffic::Traffic;
 use crate::p2p::kad::NodeId;
 use crate::p2p::noise::{HANDSHAKE_BYTES, HandshakeError, Identity, Session};
-use crate::p2p::{Direction, PeerId};
+use crate::p2p::{Direction, PeerAddr, PeerId, Transports};
 
 /// Inbound connections beyond the protocol's own limit, so that it can still tell a surplus peer why it is refused.
 pub(super) const SPARE_INBOUND: usize = 8;
@@ -30,6 +30,9 @@ pub(super) const SPARE_INBOUND: usize = 8;
 pub(super) const MAX_DIALS: usize = 32;
 /// Before accepting again, when the system is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What [`Net::dial`] can dial.
+pub(super) const TRANSPORTS: Transports = Transports { tcp: true, webrtc: false };
 
 /// Makes connections. Clones share everything.
 #[derive(Clone)]
@@ -127,7 +130,7 @@ impl Net {
             let Ok(_slot) = net.0.inbound.clone().try_acquire_owned() else {
                 return debug!(%address, "refused: too many connections");
             };
-            net.carry(met, address, Direction::Inbound).await;
+            net.carry(met, address.into(), Direction::Inbound).await;
         });
     }
 
@@ -145,7 +148,7 @@ impl Net {
     }
 
     /// Dials, from any thread, with a required `id` if given. The result arrives in the inbox.
-    pub(super) fn dial(&self, address: SocketAddr, id: Option<NodeId>) {
+    pub(super) fn dial(&self, address: PeerAddr, id: Option<NodeId>) {
         let net = self.clone();
         self.0.tasks.spawn_on(
             async move {
@@ -164,7 +167,7 @@ impl Net {
         );
     }
 
-    async fn meet(&self, address: SocketAddr, id: Option<NodeId>) -> Result<Authenticated, ConnectError> {
+    async fn meet(&self, address: PeerAddr, id: Option<NodeId>) -> Result<Authenticated, ConnectError> {
         let _turn = self.0.dials.acquire().await.map_err(io::Error::other)?;
         tokio::select! {
             () = self.0.stop.cancelled() => Err(io::Error::other("the node is stopping").into()),
@@ -172,26 +175,29 @@ impl Net {
         }
     }
 
-    async fn reach(&self, address: SocketAddr, id: Option<NodeId>) -> Result<Authenticated, ConnectError> {
+    async fn reach(&self, address: PeerAddr, id: Option<NodeId>) -> Result<Authenticated, ConnectError> {
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-        let connecting = self.unless_cut(address, TcpStream::connect(address));
+        let PeerAddr::Tcp(socket) = address else {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "no transport for this kind of address").into());
+        };
+        let connecting = self.unless_cut(address, TcpStream::connect(socket));
         let mut stream = timeout(self.0.limits.connect, connecting).await.map_err(late)??;
         let deadline = Instant::now() + self.0.limits.first_message;
-        at_once(&stream, address);
+        at_once(&stream, socket);
         let shaking = self.unless_cut(address, noise::initiate(&mut stream, &self.0.identity, id));
         let session = timeout_at(deadline, shaking).await.map_err(late)??;
         Ok(Authenticated { stream, session, deadline })
     }
 
     /// Polls a future only while the link to an address is not cut.
-    async fn unless_cut<F: Future>(&self, address: SocketAddr, future: F) -> F::Output {
+    async fn unless_cut<F: Future>(&self, address: PeerAddr, future: F) -> F::Output {
         match &self.0.chaos {
             Some(chaos) => chaos.unless_cut(address, future).await,
             None => future.await,
         }
     }
 
-    async fn carry(&self, met: Authenticated, address: SocketAddr, direction: Direction) {
+    async fn carry(&self, met: Authenticated, address: PeerAddr, direction: Direction) {
         let Authenticated { stream, session: Session { peer: id, sealer, opener }, deadline } = met;
         let peer = PeerId(self.0.next_peer.fetch_add(1, Ordering::Relaxed));
         let (send_queue, reader) = send_queue(self.0.chaos.is_some());

@@ -8,8 +8,8 @@ use tracing::{debug, info, warn};
 
 use super::link::{NodeLink, Stopped};
 use crate::consensus::peer_name::PeerName;
-use crate::p2p::Command;
 use crate::p2p::kad::NodeId;
+use crate::p2p::{Command, PeerAddr};
 
 /// Addresses of one name that are dialled: a service with hundreds of replicas is joined through a few of them.
 const MAX_ADDRESSES: usize = 8;
@@ -71,8 +71,8 @@ async fn replace(
     old: &BTreeSet<SocketAddr>,
     new: &BTreeSet<SocketAddr>,
 ) -> Result<(), Stopped> {
-    let gone: Vec<SocketAddr> = old.difference(new).copied().collect();
-    let added: Vec<SocketAddr> = new.difference(old).copied().collect();
+    let gone: Vec<PeerAddr> = old.difference(new).map(|socket| PeerAddr::from(*socket)).collect();
+    let added: Vec<PeerAddr> = new.difference(old).map(|socket| PeerAddr::from(*socket)).collect();
     if gone.is_empty() && added.is_empty() {
         return Ok(());
     }

@@ -18,7 +18,7 @@ use super::handle::{Handle, Inner};
 use super::link::{EVENT_BACKLOG, MAX_WAITING_CALLS, NodeLink, Stage, Tip};
 use super::mempool_file::MempoolFile;
 use super::mining::MiningControl;
-use super::net::Net;
+use super::net::{Net, TRANSPORTS};
 use super::noise::open_identity;
 use super::resolve::{self, Role};
 use super::thread::{NodeThread, ThreadParts};
@@ -28,7 +28,7 @@ use crate::chain::Chain;
 use crate::mempool::Mempool;
 use crate::p2p::kad::NodeId;
 use crate::p2p::noise::Identity;
-use crate::p2p::{self, Node};
+use crate::p2p::{self, Node, PeerAddr};
 use crate::primitives::height::Height;
 use crate::record::{Recorded, Recorder, Start};
 use crate::storage::{Database, SledStore, Store, private_file};
@@ -131,7 +131,8 @@ impl Running {
         };
         let protocol = p2p::Config {
             id,
-            listen_port: p2p_address.map_or(0, |address| address.port()),
+            listens: p2p_address.map(|address| PeerAddr::tcp_port(address.port())).into_iter().collect(),
+            transports: TRANSPORTS,
             outbound_target: config.outbound_target,
             max_inbound: config.max_inbound,
             seed: rand::random(),
@@ -183,7 +184,7 @@ impl Running {
             clock,
             chaos,
             id,
-            listens_at: p2p_address,
+            listens_at: p2p_address.map(PeerAddr::from),
             mempool_file,
         }));
         Ok(Starting { running: Self { handle, net, thread, p2p_address }, ready, config })

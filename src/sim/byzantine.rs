@@ -1,7 +1,6 @@
 //! Byzantine peers: they follow the protocol only as far as their attack needs. None of them mines.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::p2p::compact::{CompactBlock, Prefilled, ShortId};
 use crate::p2p::kad::{Contact, K};
 use crate::p2p::message::{Hello, Item, MAX_HEADERS, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use crate::p2p::sync::MAX_ANNOUNCED;
-use crate::p2p::{Direction, Input, Now, Output, PeerId};
+use crate::p2p::{Direction, Input, Now, Output, PeerAddr, PeerId};
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, MerkleRoot, Txid};
 use crate::primitives::header::Header;
@@ -89,7 +88,7 @@ struct Byzantine {
     params: Arc<Params>,
     rng: ChaCha20Rng,
     /// Addresses of the honest nodes to dial.
-    targets: Vec<SocketAddr>,
+    targets: Vec<PeerAddr>,
     /// All colluding peers, itself included.
     colluders: Vec<Contact>,
     hello: Hello,
@@ -105,7 +104,7 @@ struct Byzantine {
 pub(super) fn script(
     attack: Attack,
     params: Arc<Params>,
-    targets: Vec<SocketAddr>,
+    targets: Vec<PeerAddr>,
     colluders: Vec<Contact>,
     rng: ChaCha20Rng,
 ) -> Script {
@@ -122,7 +121,7 @@ pub(super) fn script(
         genesis: params.genesis_hash,
         services: SERVICE_FULL,
         tip,
-        listen_port: super::PORT,
+        listens: vec![PeerAddr::tcp_port(super::PORT)],
         user_agent: "/byzantine/".to_owned(),
     };
     let (peers, headers) = (BTreeMap::new(), Vec::new());

@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use super::generator;
 use super::summary::{Summary, share};
 use super::units::draw_between;
+use crate::p2p::PeerAddr;
 use crate::p2p::kad::{Contact, Insertion, Lookup, NodeId, Table, bucket_order};
 use crate::p2p::reach::is_public;
 use crate::primitives::time::MonoTime;
@@ -149,7 +150,7 @@ impl<'a> Net<'a> {
         while !is_public(Ipv4Addr::from_bits(bits).into()) {
             bits = bits.wrapping_mul(0x9e37_79b1).wrapping_add(1);
         }
-        Contact { id, address: SocketAddr::from((Ipv4Addr::from_bits(bits), 7331)) }
+        Contact { id, address: PeerAddr::from((Ipv4Addr::from_bits(bits), 7331)) }
     }
 
     fn number_of(&self, id: &NodeId) -> Option<u32> {

@@ -21,7 +21,7 @@ pub mod units;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,7 +37,7 @@ use crate::mempool::{Accepted, Limits, Mempool, MempoolError};
 use crate::miner::template;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Kind;
-use crate::p2p::{Command, Config, Event, Input, Node, Now, Output, Protocol, Reply};
+use crate::p2p::{Command, Config, Event, Input, Node, Now, Output, PeerAddr, Protocol, Reply};
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::{PublicKey, SecretKey};
@@ -202,9 +202,9 @@ impl Sim {
     }
 
     /// The address of a node: each has its own.
-    pub fn address(node: usize) -> SocketAddr {
+    pub fn address(node: usize) -> PeerAddr {
         let [.., high, low] = (node as u32).to_be_bytes();
-        SocketAddr::from((Ipv4Addr::new(10, high, low, 1), PORT))
+        PeerAddr::from((Ipv4Addr::new(10, high, low, 1), PORT))
     }
 
     /// A node's id.
@@ -212,7 +212,7 @@ impl Sim {
         NodeId(Sha256::digest((node as u64).to_le_bytes()).into())
     }
 
-    fn node_at(&self, address: &SocketAddr) -> Option<usize> {
+    fn node_at(&self, address: &PeerAddr) -> Option<usize> {
         let IpAddr::V4(ip) = address.ip() else { return None };
         let [_, high, low, _] = ip.octets();
         let node = usize::from(u16::from_be_bytes([high, low]));
@@ -234,7 +234,7 @@ impl Sim {
     /// As [`Sim::add_node`].
     pub fn add_node_with(&mut self, config: Config) -> Result<usize, StoreError> {
         let node = self.places.len();
-        let config = Config { id: Self::id(node), listen_port: PORT, ..config };
+        let config = Config { id: Self::id(node), listens: vec![PeerAddr::tcp_port(PORT)], ..config };
         self.places.push(Place::new(Actor::Down, config, &self.clock));
         self.start(node)?;
         Ok(node)

@@ -1,6 +1,5 @@
 //! The event loop.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -11,7 +10,7 @@ use super::wire::{End, Link, SimEvent, link_of, peer_id};
 use super::{Actor, Sim};
 use crate::p2p::frame::{Decoder, Frame};
 use crate::p2p::kad::NodeId;
-use crate::p2p::{Input, Output, PeerId, Protocol};
+use crate::p2p::{Input, Output, PeerAddr, PeerId, Protocol};
 use crate::record;
 
 impl Sim {
@@ -99,7 +98,7 @@ impl Sim {
         }
     }
 
-    fn dialled(&mut self, from: usize, incarnation: u32, (address, id): (SocketAddr, Option<NodeId>)) {
+    fn dialled(&mut self, from: usize, incarnation: u32, (address, id): (PeerAddr, Option<NodeId>)) {
         if self.places[from].incarnation != incarnation || matches!(self.places[from].actor, Actor::Down) {
             return;
         }
@@ -120,7 +119,7 @@ impl Sim {
         self.agenda.add(self.time + latency, SimEvent::Established { link: id });
         // Ports of diallers count up, as an operating system's do.
         let port = 40_000 + (id % 20_000) as u16;
-        let address = SocketAddr::new(Self::address(from).ip(), port);
+        let address = PeerAddr::from((Self::address(from).ip(), port));
         self.note("dialled", [from as u64, to as u64, id]);
         let peer = peer_id(id, End::Listener);
         let id = Self::id(from);

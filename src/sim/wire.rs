@@ -1,12 +1,11 @@
 //! Connections and the order of events.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::p2p::frame::Frame;
 use crate::p2p::kad::NodeId;
-use crate::p2p::{Direction, PeerId};
+use crate::p2p::{Direction, PeerAddr, PeerId};
 use crate::primitives::time::MonoTime;
 
 /// One end of a connection: that of the node that dialled, or the other.
@@ -65,9 +64,9 @@ pub(super) fn link_of(peer: PeerId) -> (u64, End) {
 #[derive(Debug)]
 pub(super) enum SimEvent {
     /// A dial reaches its address, or fails.
-    Dial { from: usize, incarnation: u32, address: SocketAddr, id: Option<NodeId> },
+    Dial { from: usize, incarnation: u32, address: PeerAddr, id: Option<NodeId> },
     /// A dial failed.
-    DialFailed { node: usize, incarnation: u32, address: SocketAddr },
+    DialFailed { node: usize, incarnation: u32, address: PeerAddr },
     /// The dialler learns that its dial was accepted.
     Established { link: u64 },
     /// A message reaches an end.

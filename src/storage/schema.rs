@@ -35,17 +35,17 @@ use crate::primitives::target::Bits;
 use crate::primitives::tx::OutPoint;
 
 /// Format of keys, values and files; raised whenever any of these changes. Versions 1 and 2 stored every entry as a
-/// sled entry; version 3 stored derived values with each header.
-pub const SCHEMA_VERSION: u32 = 4;
+/// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets.
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "83a4495b07c0cf145d80d5262493700779505abb682157649b88c4425209f4f5";
+pub(super) const SCHEMA_DIGEST: &str = "de424d532de79422d5395248439d295fc136ad3e01e00b96fa0e4de00eb9069e";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "c2239a3235d95d6dd7454e3c9c1da0c8d45ce54bafd47ca2a6c73185cd81fca9";
+pub(super) const FILES_DIGEST: &str = "9991a061f7b64ff25e9489e7b4e640cb547229234d4a6c366069d4919a25d4ab";
 #[cfg(test)]
-pub(crate) const PEER_RECORDS_DIGEST: &str = "10d39cacb2d6fa9901541945267f3046e93805efa3d630c96722c30aeb1298ff";
+pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 
 pub(super) const META: &[u8] = b"v";
 pub(super) const TIP: &[u8] = b"T";

@@ -1,7 +1,6 @@
 //! A light client and the full nodes that it dials, in virtual time. What a node says can be bent on its way.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::frame::{Decoder, Frame};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
-use cairn::p2p::{Direction, Input, Node, Now, Output, PeerId, Protocol, Reason};
+use cairn::p2p::{Direction, Input, Node, Now, Output, PeerAddr, PeerId, Protocol, Reason};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::time::{MonoTime, UnixTime};
@@ -48,8 +47,8 @@ pub struct World {
     pub goodbyes: Vec<(usize, Reason)>,
 }
 
-pub fn address(server: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, server as u8], 7331))
+pub fn address(server: usize) -> PeerAddr {
+    PeerAddr::from(([10, 0, 0, server as u8], 7331))
 }
 
 pub fn honest() -> Lie {
@@ -80,7 +79,7 @@ impl World {
     pub fn serve(&mut self, blocks: &[Block], lie: Lie) {
         let chain = Chain::open(self.params.clone(), Arc::new(MemoryStore::default())).unwrap();
         let mempool = Mempool::new(self.params.clone(), Limits::default());
-        let config = cairn::p2p::Config { listen_port: 7331, ..cairn::p2p::Config::default() };
+        let config = cairn::p2p::Config { listens: vec![PeerAddr::tcp_port(7331)], ..cairn::p2p::Config::default() };
         let node = Node::new(chain, mempool, config, self.now).unwrap();
         self.servers.push(Server { node, lie, link: None, wake: None, heard: Vec::new() });
         let server = self.servers.len() - 1;
@@ -155,7 +154,7 @@ impl World {
                         let peer = PeerId(self.next_peer);
                         self.next_peer += 1;
                         let id = NodeId(Hash256::of(&peer.0.to_le_bytes()).to_bytes());
-                        let from = SocketAddr::from(([10, 1, 0, 1], 40_000 + peer.0 as u16));
+                        let from = PeerAddr::from(([10, 1, 0, 1], 40_000 + peer.0 as u16));
                         let inbound = Input::Connected { peer, address: from, direction: Direction::Inbound, id };
                         self.servers[server].link = Some(peer);
                         self.servers[server].node.handle(self.now, inbound);

@@ -230,7 +230,7 @@ impl Attacker {
                 Mischief::Nodes => {
                     let made_up = |bytes: [u8; 32]| Contact {
                         id: NodeId(bytes),
-                        address: SocketAddr::from(([11, bytes[0], bytes[1], bytes[2]], 7331)),
+                        address: ([11, bytes[0], bytes[1], bytes[2]], 7331).into(),
                     };
                     let nodes = (0..K).map(|_| made_up(self.random())).collect();
                     self.say(stream, &mut session, &Message::Nodes(nodes)).await?;
@@ -271,7 +271,7 @@ impl Attacker {
             genesis: self.params.genesis_hash,
             services: 1,
             tip: TipClaim { height: Height::from_u32(1_000_000), hash: BlockHash::of(b"far ahead"), work },
-            listen_port: 0,
+            listens: Vec::new(),
             user_agent: "/hostile/".to_owned(),
         }
     }

@@ -167,7 +167,7 @@ impl Attacker {
                 genesis: self.genesis,
                 services: 0,
                 tip: TipClaim { height: Height::GENESIS, hash: self.genesis, work: Work::ZERO },
-                listen_port: 0,
+                listens: Vec::new(),
                 user_agent: "/hostile/".to_owned(),
             };
             say(&mut writing, &mut sealer, &Message::Hello(hello)).await?;

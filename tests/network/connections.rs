@@ -1,6 +1,5 @@
 //! One node, fed by hand: what comes before and around the protocol's substance.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::ping::PING_TIMEOUT;
-use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reason, Subnet};
+use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerAddr, PeerId, Protocol, Reason, Subnet};
 use cairn::primitives::hash::{BlockHash, Hash256};
 use cairn::primitives::height::Height;
 use cairn::primitives::target::Work;
@@ -85,7 +84,7 @@ pub(crate) fn hello() -> Hello {
         genesis: params().genesis_hash,
         services: 1,
         tip,
-        listen_port: 0,
+        listens: Vec::new(),
         user_agent: "/by hand\u{7}/".to_owned(),
     }
 }
@@ -127,7 +126,7 @@ fn sent_of<'a>(outputs: impl Iterator<Item = &'a Output>) -> Vec<Message> {
     outputs.flat_map(|output| sent(std::slice::from_ref(output))).collect()
 }
 
-pub(crate) fn dials(outputs: &[Output]) -> Vec<SocketAddr> {
+pub(crate) fn dials(outputs: &[Output]) -> Vec<PeerAddr> {
     let dial = |output: &Output| match output {
         Output::Connect { address, .. } => Some(*address),
         _ => None,
@@ -193,7 +192,7 @@ fn places_are_shared_out_and_the_worst_gives_way() {
 
 #[test]
 fn manual_peers_are_dialled_again_and_again() {
-    let address: SocketAddr = "10.0.0.1:7331".parse().unwrap();
+    let address: PeerAddr = "10.0.0.1:7331".parse().unwrap();
     let mut bench = Bench::new(Config { connect: vec![address], ..Config::default() });
     assert_eq!(dials(&bench.node.drain().collect::<Vec<_>>()), [address]);
     let mut waits = Vec::new();
@@ -210,10 +209,29 @@ fn manual_peers_are_dialled_again_and_again() {
 }
 
 #[test]
+fn addresses_of_other_transports_are_kept_and_not_dialled() {
+    let mut bench = Bench::new(Config::default());
+    let (peer, _) = bench.inbound("10.0.0.9:50000");
+    let webrtc = PeerAddr::WebRtc { socket: ([1, 2, 3, 4], 4001).into(), certhash: [7; 32] };
+    let listens = vec![webrtc, PeerAddr::tcp_port(7331)];
+    let mut dialled = dials(&bench.say(peer, Message::Hello(Hello { listens, ..hello() })));
+    // Both at the IP that the connection came from.
+    let (tcp, webrtc) = (PeerAddr::from(([10, 0, 0, 9], 7331)), webrtc.at([10, 0, 0, 9].into()));
+    let known: Vec<PeerAddr> = bench.node.known_addresses().iter().map(|record| record.address).collect();
+    assert_eq!(known, [tcp, webrtc]);
+    assert!(bench.node.disconnect_address(bench.now, webrtc), "they are one node's");
+
+    assert!(!bench.node.add_node(bench.now, webrtc, None));
+    bench.node.connect_once(bench.now, webrtc, None);
+    dialled.extend((0..1_000).flat_map(|_| dials(&bench.after(Duration::from_secs(1)))));
+    assert!(dialled.contains(&tcp) && dialled.iter().all(|address| *address == tcp), "{dialled:?}");
+}
+
+#[test]
 fn bans_and_addresses_survive_a_restart() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let mut bench = Bench::with_store(Config::default(), store.clone());
-    let known: SocketAddr = "10.0.0.9:7331".parse().unwrap();
+    let known: PeerAddr = "10.0.0.9:7331".parse().unwrap();
     bench.node.add_seed(bench.now, known, None);
     let subnet: Subnet = "10.7.0.0/16".parse().unwrap();
     let until = bench.now.unix.saturating_add(Duration::from_secs(100));
@@ -402,7 +420,7 @@ fn a_refused_duplicate_evicts_no_peer() {
 
 #[test]
 fn ones_own_id_is_oneself() {
-    let own: SocketAddr = "10.0.0.7:7331".parse().unwrap();
+    let own: PeerAddr = "10.0.0.7:7331".parse().unwrap();
     let (mut bench, ..) = rivals();
     let me = bench.node.config().id;
     bench.node.add_seed(bench.now, own, None);
@@ -424,7 +442,7 @@ fn ones_own_id_is_oneself() {
 #[test]
 fn a_seed_with_an_id_accepts_no_other() {
     let (mut bench, smaller, _) = rivals();
-    let seed: SocketAddr = "10.0.0.7:7331".parse().unwrap();
+    let seed: PeerAddr = "10.0.0.7:7331".parse().unwrap();
     bench.node.add_seed(bench.now, seed, Some(smaller));
     let mut outputs: Vec<Output> = bench.node.drain().collect();
     outputs.extend(bench.after(Duration::from_secs(1)));
@@ -438,7 +456,7 @@ fn a_seed_with_an_id_accepts_no_other() {
 #[test]
 fn a_required_id_replaces_another_node_at_its_address() {
     let (mut bench, smaller, larger) = rivals();
-    let address: SocketAddr = "10.0.0.7:7331".parse().unwrap();
+    let address: PeerAddr = "10.0.0.7:7331".parse().unwrap();
     bench.node.connect_once(bench.now, address, None);
     let (other, _) = bench.meets(larger, &address.to_string(), Direction::Outbound);
     assert!(bench.node.add_node(bench.now, address, Some(smaller)));

@@ -1,7 +1,6 @@
 //! Whom nodes find, and what liars make of it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use cairn::p2p::kad::{Contact, K, NodeId};
 use cairn::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::search::{Found, Outcome};
-use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerId, Protocol, Reason};
+use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerAddr, PeerId, Protocol, Reason};
 use cairn::primitives::height::Height;
 use cairn::primitives::target::Work;
 use cairn::sim::{NetworkConditions, Script, Sim};
@@ -125,13 +124,20 @@ fn a_restart_needs_no_bootstrap() {
 }
 
 /// A peer that says hello as anybody, and answers questions for nodes with what `tell` says.
-fn teller(dial: Option<SocketAddr>, mut tell: impl FnMut(NodeId) -> Option<Vec<Contact>> + 'static) -> Script {
+fn teller(dial: Option<PeerAddr>, mut tell: impl FnMut(NodeId) -> Option<Vec<Contact>> + 'static) -> Script {
     let genesis = params().genesis_hash;
     let mut dialled = BTreeSet::new();
     Box::new(move |_: Now, input: Input| {
         let tip = TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO };
         let user_agent = "/teller/".to_owned();
-        let hello = Hello { version: PROTOCOL_VERSION, genesis, services: 1, tip, listen_port: 7331, user_agent };
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            genesis,
+            services: 1,
+            tip,
+            listens: vec![PeerAddr::tcp_port(7331)],
+            user_agent,
+        };
         let send = |peer: PeerId, message: Message| vec![Output::Send { peer, frame: message.into() }];
         match input {
             Input::Tick => dial.iter().map(|address| Output::Connect { address: *address, id: None }).collect(),
@@ -158,7 +164,7 @@ fn made_up(target: NodeId, from: u32) -> Vec<Contact> {
     let contact = |n: u32| {
         let mut id = target;
         id.0[28..].copy_from_slice(&(from + n).to_be_bytes());
-        Contact { id, address: SocketAddr::from(([10, 200, (n >> 8) as u8, n as u8], 7331)) }
+        Contact { id, address: PeerAddr::from(([10, 200, (n >> 8) as u8, n as u8], 7331)) }
     };
     (0..K as u32).map(contact).collect()
 }
@@ -270,7 +276,7 @@ fn floods_and_unsolicited_answers_are_offences() {
 }
 
 /// Makes an outbound peer of whoever is dialled; answers its number and what it was sent.
-fn answer_dial(bench: &mut Bench, number: u64, address: SocketAddr) -> (PeerId, Vec<Output>) {
+fn answer_dial(bench: &mut Bench, number: u64, address: PeerAddr) -> (PeerId, Vec<Output>) {
     let peer = PeerId(number);
     let direction = Direction::Outbound;
     bench.give(Input::Connected { peer, address, direction, id: id(peer) });
@@ -279,7 +285,7 @@ fn answer_dial(bench: &mut Bench, number: u64, address: SocketAddr) -> (PeerId, 
 
 #[test]
 fn a_private_address_from_a_public_peer_is_never_dialled() {
-    let address: SocketAddr = "8.8.8.8:7331".parse().unwrap();
+    let address: PeerAddr = "8.8.8.8:7331".parse().unwrap();
     let mut bench = Bench::new(Config { id: NodeId([9; 32]), seeds: vec![address], ..Config::default() });
     assert_eq!(dials(&bench.node.drain().collect::<Vec<_>>()), [address]);
     let (peer, outputs) = answer_dial(&mut bench, 1_000, address);
@@ -316,7 +322,7 @@ fn a_brief_visitor_is_answered_and_no_more() {
 #[test]
 fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let addresses: Vec<SocketAddr> = (1..=3).map(|n| SocketAddr::from(([10, n, 0, 1], 7331))).collect();
+    let addresses: Vec<PeerAddr> = (1..=3).map(|n| PeerAddr::from(([10, n, 0, 1], 7331))).collect();
     let config = Config { seeds: addresses.clone(), ..Config::default() };
     let mut bench = Bench::with_store(config, store.clone());
     let mut dialled = dials(&bench.node.drain().collect::<Vec<_>>());
@@ -330,7 +336,7 @@ fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
 
     let mut again = Bench::with_store(Config::default(), store.clone());
     let outputs: Vec<Output> = again.node.drain().collect();
-    let first: Vec<(SocketAddr, Option<NodeId>)> = outputs
+    let first: Vec<(PeerAddr, Option<NodeId>)> = outputs
         .iter()
         .filter_map(|output| match output {
             Output::Connect { address, id } => Some((*address, *id)),

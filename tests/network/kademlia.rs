@@ -1,9 +1,9 @@
 //! A network that grows by joins alone, loses a quarter of its nodes, and finds itself again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use cairn::p2p::PeerAddr;
 use cairn::p2p::kad::{ALPHA, Contact, Insertion, K, Lookup, NodeId, REFRESH_INTERVAL, Table};
 use cairn::primitives::time::MonoTime;
 use rand::RngExt;
@@ -80,7 +80,7 @@ impl Network {
         self.now += JOIN_INTERVAL;
         let id = NodeId::random(&mut self.rng);
         let number = self.tables.len() as u32;
-        let node = Contact { id, address: SocketAddr::from(((0x0a00_0001 + number).to_be_bytes(), 7331)) };
+        let node = Contact { id, address: PeerAddr::from(((0x0a00_0001 + number).to_be_bytes(), 7331)) };
         self.tables.insert(id, Table::new(id, K));
         if let Some(first) = self.living.choose(&mut self.rng).copied() {
             self.meet(id, first);

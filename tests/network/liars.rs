@@ -1,6 +1,5 @@
 //! Peers that lie, each beside an honest one: the liar is found out and the victim gets where it would have without.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use cairn::consensus::error::RuleError;
 use cairn::consensus::params::Params;
 use cairn::p2p::message::{Hello, Item, MAX_HEADERS, MIN_PROTOCOL_VERSION, Message, PROTOCOL_VERSION, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
-use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerId, Reason};
+use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerAddr, PeerId, Reason};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
@@ -29,7 +28,7 @@ pub(crate) fn boast(params: &Params) -> Hello {
         genesis: params.genesis_hash,
         services: 1,
         tip: TipClaim { height: Height::from_u32(1_000_000), hash: BlockHash::of(b"far ahead"), work },
-        listen_port: 0,
+        listens: Vec::new(),
         user_agent: "/liar/".to_owned(),
     }
 }
@@ -38,7 +37,7 @@ pub(crate) fn boast(params: &Params) -> Hello {
 /// It dials `dial`, if that is given.
 pub(crate) fn liar(
     hello: Hello,
-    dial: Option<SocketAddr>,
+    dial: Option<PeerAddr>,
     mut answer: impl FnMut(&Message) -> Vec<Message> + 'static,
 ) -> Script {
     let mut dialled = Vec::new();

@@ -263,7 +263,7 @@ async fn a_node_that_dials_itself_notices() {
     let node = start(config(dir.path())).await;
     let mut events = node.handle().subscribe();
     let own = address(&node);
-    node.handle().command(move |reply| Command::ConnectOnce(own, None, reply)).await.unwrap();
+    node.handle().command(move |reply| Command::ConnectOnce(own.into(), None, reply)).await.unwrap();
     within(async {
         loop {
             match events.recv().await.expect("the node is there") {

@@ -1,7 +1,6 @@
 //! A light client, and its connections as streams of encrypted bytes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cairn::consensus::params::{Params, ParamsError};
@@ -10,7 +9,7 @@ use cairn::p2p::frame::{Decoder, FrameError};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
 use cairn::p2p::noise::{self, Handshake, HandshakeError, Identity, Opener, RecordError, Sealer};
-use cairn::p2p::{self, Direction, Input, Now, PeerId, Protocol};
+use cairn::p2p::{self, Direction, Input, Now, PeerAddr, PeerId, Protocol};
 use cairn::primitives::keyed;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use rand_chacha::ChaCha20Rng;
@@ -35,7 +34,7 @@ impl Times {
 /// What the page is to do.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Dial(SocketAddr),
+    Dial(PeerAddr),
     Write(u32, Vec<u8>),
     Close(u32),
     Keep(u32, Vec<u8>),
@@ -86,7 +85,7 @@ enum Stage {
 }
 
 struct Connection {
-    address: SocketAddr,
+    address: PeerAddr,
     stage: Stage,
 }
 
@@ -102,7 +101,7 @@ pub(crate) struct Session {
     identity: Identity,
     rng: ChaCha20Rng,
     /// Required ids of addresses being dialled.
-    dials: BTreeMap<SocketAddr, Option<NodeId>>,
+    dials: BTreeMap<PeerAddr, Option<NodeId>>,
     connections: BTreeMap<u32, Connection>,
     last_connection: u32,
     outputs: VecDeque<Output>,
@@ -358,6 +357,6 @@ fn random(rng: &mut ChaCha20Rng) -> [u8; SEED_BYTES] {
     bytes
 }
 
-fn parse(address: &[u8]) -> Option<SocketAddr> {
+fn parse(address: &[u8]) -> Option<PeerAddr> {
     std::str::from_utf8(address).ok()?.parse().ok()
 }

@@ -51,7 +51,7 @@ impl Node {
 
     /// Has the node dial `peer`.
     pub(super) async fn connect(&self, peer: &Self) -> anyhow::Result<()> {
-        let address = peer.running.p2p_address().context("it does not wait for peers")?;
+        let address = peer.handle().listens_at().context("it does not wait for peers")?;
         let id = Some(peer.handle().id());
         Ok(self.handle().command(move |reply| Command::ConnectOnce(address, id, reply)).await?)
     }

@@ -98,7 +98,7 @@ impl Scene {
             genesis,
             services: SERVICE_FULL,
             tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
-            listen_port: 0,
+            listens: Vec::new(),
             user_agent: String::new(),
         };
         for n in 0..PEERS {

@@ -145,7 +145,7 @@ impl Network {
             let handle = node.running.handle();
             let peers = handle.read(|node, now| node.peers(now)).await.with_context(|| node.name.clone())?;
             for (to, other) in self.nodes.iter().enumerate().filter(|(to, _)| *to != from) {
-                let Some(address) = other.running.p2p_address() else { continue };
+                let Some(address) = other.running.handle().listens_at() else { continue };
                 let settings = handle.chaos().map(|chaos| chaos.get(LinkKey::Listening(address))).unwrap_or_default();
                 let is_connected = peers.iter().any(|peer| peer.ready && peer.listens_at == Some(address));
                 links.see(from, to, LinkState::of(&settings, is_connected));
@@ -161,7 +161,7 @@ impl Network {
     pub async fn change_link(&self, between: (usize, usize), action: Action) -> anyhow::Result<()> {
         for (from, to) in [between, (between.1, between.0)] {
             if let (Some(node), Some(other)) = (self.nodes.get(from), self.nodes.get(to))
-                && let Some(address) = other.running.p2p_address()
+                && let Some(address) = other.running.handle().listens_at()
             {
                 let settings = action.settings();
                 let change = |present: &mut LinkSettings| *present = settings;

@@ -1,12 +1,12 @@
 //! Node ids and their distance.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
-use crate::primitives::codec::{Decode, DecodeError, Decoder, Encode, EncodeError, Encoder, impl_borrow_decode};
+use crate::p2p::peer_addr::PeerAddr;
+use crate::primitives::codec::{Decode, Encode};
 
 /// A node's name and its position in the key space: 256 bits, the first the most significant.
 ///
@@ -75,38 +75,18 @@ impl Distance {
 }
 
 /// A node and the address where it accepts connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Contact {
     /// Its id.
     pub id: NodeId,
     /// Its address.
-    pub address: SocketAddr,
+    pub address: PeerAddr,
 }
 
 impl Contact {
-    /// Bytes of every encoding: the id, the address as IPv6 (IPv4 mapped, so that one address has one form), the port.
-    pub const LEN: usize = 32 + 16 + 2;
+    /// Bytes of the longest encoding.
+    pub const MAX_LEN: usize = 32 + PeerAddr::MAX_LEN;
 }
-
-impl Encode for Contact {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let ip = match self.address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        (self.id, ip.octets(), self.address.port()).encode(encoder)
-    }
-}
-
-impl<C> Decode<C> for Contact {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let (id, ip, port) = <(NodeId, [u8; 16], u16)>::decode(decoder)?;
-        let ip = Ipv6Addr::from(ip).to_canonical();
-        Ok(Self { id, address: SocketAddr::new(ip, port) })
-    }
-}
-
-impl_borrow_decode!(Contact);
 
 #[cfg(test)]
 mod tests {
@@ -122,7 +102,6 @@ mod tests {
         assert_eq!(NodeId::from_hex("0f"), None);
         let plain = Contact { id, address: "1.2.3.4:5".parse().unwrap() };
         let mapped = Contact { id, address: "[::ffff:1.2.3.4]:5".parse().unwrap() };
-        assert_eq!(codec::encode(&plain).len(), Contact::LEN);
         assert_eq!(codec::encode(&mapped), codec::encode(&plain));
         assert_eq!(codec::decode(&codec::encode(&mapped)), Ok(plain));
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::p2p::kad::table::subnet;
 use crate::p2p::kad::{Contact, Distance, NodeId};
-use crate::p2p::reach::is_believable;
 use crate::primitives::time::MonoTime;
 
 /// Most candidates of a lookup, in multiples of `k`; it asks no more, however many nearer ids a liar invents.
@@ -118,7 +117,7 @@ impl Lookup {
         }
         candidate.state = State::Answered;
         let (source, hops) = (candidate.contact.address.ip(), candidate.hops.saturating_add(1));
-        for contact in told.iter().take(self.k).filter(|contact| is_believable(&contact.address, source)) {
+        for contact in told.iter().take(self.k).filter(|contact| contact.address.is_believable(source)) {
             self.add(*contact, hops);
         }
         true

@@ -1,13 +1,14 @@
 //! A node's contacts by distance.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::p2p::bans::Subnet;
 use crate::p2p::kad::bucket::{Entry, KBucket};
 use crate::p2p::kad::{Contact, Distance, Insertion, NodeId, Refusal};
-use crate::p2p::reach::{is_dialable, is_public};
+use crate::p2p::peer_addr::PeerAddr;
+use crate::p2p::reach::is_public;
 use crate::primitives::time::MonoTime;
 
 /// Most contacts of one part of the public net (24 bits of IPv4, 48 of IPv6) in one bucket.
@@ -50,7 +51,7 @@ impl Table {
     /// A contact answered: it is at this address, and it has this id as far as that can be proven.
     pub fn answered(&mut self, now: MonoTime, contact: Contact) -> Insertion {
         let Some(number) = self.own.distance(&contact.id).bucket() else { return Insertion::Refused(Refusal::Own) };
-        if !is_dialable(&contact.address) {
+        if !contact.address.is_valid() {
             return Insertion::Refused(Refusal::Address);
         }
         let subnet = subnet(contact.address.ip());
@@ -142,7 +143,7 @@ impl Table {
     }
 
     /// Whether a contact that answered its last query is known at an address.
-    pub fn knows(&self, address: &SocketAddr) -> bool {
+    pub fn knows(&self, address: &PeerAddr) -> bool {
         let mut entries = self.buckets.values().flat_map(KBucket::iter);
         entries.any(|entry| entry.contact.address == *address && entry.failures == 0)
     }

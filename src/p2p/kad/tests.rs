@@ -1,7 +1,6 @@
 //! Table and lookup against naive models, and against liars.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -12,10 +11,11 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
 use crate::p2p::bans::Subnet;
+use crate::p2p::peer_addr::PeerAddr;
 use crate::primitives::time::MonoTime;
 
-fn address(ip: [u8; 4]) -> SocketAddr {
-    SocketAddr::from((ip, 7331))
+fn address(ip: [u8; 4]) -> PeerAddr {
+    PeerAddr::from((ip, 7331))
 }
 
 /// A node of its own part of the public net.
@@ -216,7 +216,7 @@ fn one_subnet_gets_few_places_in_the_public_net() {
         let id = own.random_in(255 - (step % 20) as u8, &mut rng);
         table.answered(
             MonoTime::from_millis(step),
-            Contact { id, address: SocketAddr::from(([8, 8, 8, rng.random()], rng.random_range(1..9))) },
+            Contact { id, address: PeerAddr::from(([8, 8, 8, rng.random()], rng.random_range(1..9))) },
         );
         let ip: std::net::Ipv6Addr =
             std::net::Ipv6Addr::from_bits(0x2600_0001_0002 << 80 | rng.random::<u64>() as u128);
@@ -303,7 +303,7 @@ fn hints_are_clean_and_few_of_one_hand() {
     let (own, target) = (NodeId::random(&mut rng), NodeId::random(&mut rng));
     let teller = public(NodeId::random(&mut rng));
     let fresh = || Lookup::new(own, target, K, ALPHA, [teller]);
-    let mut told = |lookup: &mut Lookup, addresses: &[SocketAddr]| {
+    let mut told = |lookup: &mut Lookup, addresses: &[PeerAddr]| {
         assert_eq!(lookup.ask(MonoTime::START), Some(teller));
         let told: Vec<Contact> =
             addresses.iter().map(|address| Contact { id: NodeId::random(&mut rng), address: *address }).collect();
@@ -312,9 +312,9 @@ fn hints_are_clean_and_few_of_one_hand() {
     };
     let foul = ["10.0.0.1:1", "127.0.0.1:1", "0.0.0.0:1", "[::1]:1", "9.9.9.9:0", "224.0.0.1:1"];
     assert_eq!(told(&mut fresh(), &foul.map(|address| address.parse().unwrap())), 0);
-    let wall: Vec<SocketAddr> = (0..16).map(|host| address([8, 8, 8, host])).collect();
+    let wall: Vec<PeerAddr> = (0..16).map(|host| address([8, 8, 8, host])).collect();
     assert_eq!(told(&mut fresh(), &wall), MAX_HINTS_PER_SUBNET);
-    let many: Vec<SocketAddr> = (0..100).map(|net| address([8, 8, net, 1])).collect();
+    let many: Vec<PeerAddr> = (0..100).map(|net| address([8, 8, net, 1])).collect();
     assert_eq!(told(&mut fresh(), &many), K, "no answer is longer");
     // Unsolicited answers are ignored.
     let mut lookup = fresh();

@@ -1,8 +1,6 @@
 //! The owner's [`Command`]s and queries. After each call that takes the node as mutable,
 //! [`Protocol::drain`](crate::p2p::Protocol::drain) returns the outputs.
 
-use std::net::SocketAddr;
-
 use super::Node;
 use crate::chain::{ChainError, ChainUpdate};
 use crate::mempool::{Accepted, MempoolError, SavedError};
@@ -14,6 +12,7 @@ use crate::p2p::config::{Config, PeerInfo};
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::{Event, Input, Output, Protocol, Reason};
 use crate::p2p::kad::{NodeId, Table};
+use crate::p2p::peer_addr::PeerAddr;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -213,13 +212,13 @@ impl Node {
     }
 
     /// Addresses of manual peers, in order.
-    pub fn added_nodes(&self) -> Vec<SocketAddr> {
+    pub fn added_nodes(&self) -> Vec<PeerAddr> {
         self.peering.dialer.manual().collect()
     }
 
-    /// Stays connected to an address from now on, with a required `id` if given. `false` if it did so already, or there
-    /// are too many.
-    pub fn add_node(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) -> bool {
+    /// Stays connected to an address from now on, with a required `id` if given. `false` if it did so already, the driver
+    /// cannot dial it, or there are too many.
+    pub fn add_node(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>) -> bool {
         let added = self.peering.dialer.add(address, id);
         // Another node may have been connected there before the id was required.
         let others = self.peering.peers.iter().filter(|(_, peer)| {
@@ -232,20 +231,20 @@ impl Node {
 
     /// Adds an address to join through, such as a seed's: it is dialled when a place is free, like other known
     /// addresses. It must have `id`, if given.
-    pub fn add_seed(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
+    pub fn add_seed(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>) {
         self.peering.add_seed(now, address, id);
         self.finish(now);
     }
 
     /// Stops trying to stay connected to an address; an existing connection is kept. `false` if it did not try.
-    pub fn remove_node(&mut self, now: Now, address: &SocketAddr) -> bool {
+    pub fn remove_node(&mut self, now: Now, address: &PeerAddr) -> bool {
         let removed = self.peering.dialer.remove(address);
         self.finish(now);
         removed
     }
 
-    /// Dials an address once, with a required `id` if given.
-    pub fn connect_once(&mut self, now: Now, address: SocketAddr, id: Option<NodeId>) {
+    /// Dials an address once, with a required `id` if given; not at all if the driver cannot.
+    pub fn connect_once(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>) {
         self.peering.dialer.dial(now, address, id, &mut self.out);
         self.finish(now);
     }
@@ -260,9 +259,12 @@ impl Node {
 
     /// Ends every connection with an address, either the connection's or that at which the peer listens. `false` if there
     /// is none.
-    pub fn disconnect_address(&mut self, now: Now, address: SocketAddr) -> bool {
-        let meant =
-            self.peering.peers.iter().filter(|(_, peer)| peer.address == address || peer.listens_at() == Some(address));
+    pub fn disconnect_address(&mut self, now: Now, address: PeerAddr) -> bool {
+        let meant = self
+            .peering
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.address == address || peer.listens().any(|listens| listens == address));
         let meant: Vec<PeerId> = meant.map(|(id, _)| id).collect();
         meant.iter().for_each(|peer| self.out.close(*peer, Reason::Requested));
         self.finish(now);

@@ -6,8 +6,6 @@
 //! and this side has not noticed, the other node is kept out only until that ping fails. An older connection is closed
 //! only after the newer one's hello, which may turn out to be brief.
 
-use std::net::SocketAddr;
-
 use super::Node;
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
@@ -15,6 +13,7 @@ use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, TipClaim};
+use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peers::Peer;
 use crate::primitives::height::Height;
 use crate::primitives::target::Work;
@@ -24,7 +23,7 @@ impl Node {
         &mut self,
         now: Now,
         id: PeerId,
-        (node, address): (NodeId, SocketAddr),
+        (node, address): (NodeId, PeerAddr),
         direction: Direction,
     ) {
         let manual = direction == Direction::Outbound && self.peering.dialer.is_manual(&address);
@@ -63,7 +62,7 @@ impl Node {
     }
 
     /// Refuses a new connection.
-    fn refuse(&mut self, now: Now, id: PeerId, (address, direction): (SocketAddr, Direction), reason: Reason) {
+    fn refuse(&mut self, now: Now, id: PeerId, (address, direction): (PeerAddr, Direction), reason: Reason) {
         self.out.push(Output::Disconnect { peer: id, reason: reason.clone() });
         if direction == Direction::Outbound {
             self.on_dial_failed(now, address);
@@ -72,7 +71,7 @@ impl Node {
     }
 
     /// Why an inbound connection is refused, if it is. If all places are taken, evicts another peer to make room.
-    fn admission_refusal(&mut self, now: Now, address: SocketAddr) -> Option<Reason> {
+    fn admission_refusal(&mut self, now: Now, address: PeerAddr) -> Option<Reason> {
         let ip = address.ip();
         if self.peering.bans.contains(ip, now.unix) {
             return Some(Reason::Banned);
@@ -87,7 +86,7 @@ impl Node {
         let inbound = self.peering.peers.iter().filter(|(_, peer)| peer.direction == Direction::Inbound);
         let candidates = inbound.map(|(id, peer)| Candidate {
             peer: id,
-            group: Subnet::group(peer.address.ip()),
+            group: peer.address.group(),
             min_ping: self.peering.pings.min_round_trip(id),
             last_useful: peer.last_useful,
             connected_at: peer.connected_at.mono,
@@ -115,7 +114,7 @@ impl Node {
             genesis,
             services,
             tip,
-            listen_port: self.config.listen_port,
+            listens: self.config.listens.clone(),
             user_agent: self.config.user_agent.clone(),
         };
         self.out.send(peer, Message::Hello(hello));

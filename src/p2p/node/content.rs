@@ -148,8 +148,8 @@ impl Node {
         if self.has_transaction(&txid) {
             return charge(&mut self.protocols.pushes, pushes::USELESS);
         }
-        let Some(address) = self.peering.peers.get(id).map(|peer| peer.address) else { return };
-        let sender = Sender { connection: id.0, address };
+        let Some(peer) = self.peering.peers.get(id) else { return };
+        let sender = Sender { connection: id.0, host: (!peer.manual).then(|| peer.address.ip()) };
         match self.mempool.accept_from(Some(sender), tx, &self.chain, now.unix) {
             Ok(accepted) => {
                 if let Some(peer) = self.peering.peers.get_mut(id) {
@@ -195,8 +195,8 @@ impl Node {
             let (peer, offence) = (PeerId(sender.connection), Offence::BadTransaction(rule.clone()));
             if self.peering.peers.get(peer).is_some() {
                 self.out.offence(peer, offence);
-            } else if !self.peering.dialer.is_manual(&sender.address) {
-                self.peering.ban_address(now, sender.address.ip(), &offence, &mut self.out);
+            } else if let Some(host) = sender.host {
+                self.peering.ban_address(now, host, &offence, &mut self.out);
             }
         }
     }

@@ -132,7 +132,7 @@ impl Node {
     /// # Errors
     /// The store's.
     pub fn new(chain: Chain, mempool: Mempool, config: Config, now: Now) -> Result<Self, StoreError> {
-        let (book, bans, anchors) = records::load(chain.db(), now)?;
+        let (book, bans, anchors) = records::load(chain.db(), now, config.transports)?;
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         let protocols = Protocols {
             discovery: Discovery::new(now, config.id, book.contacts()),

@@ -1,18 +1,16 @@
 //! Discovery, feelers, and the choice of peers.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Node;
 use crate::p2p::addrbook::PeerAddress;
-use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::discovery::HandshakeInfo;
 use crate::p2p::interface::{Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::SERVICE_BRIEF;
+use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peering::Peering;
-use crate::p2p::reach::is_public;
 use crate::primitives::time::UnixTime;
 
 /// Time between two feelers.
@@ -28,7 +26,11 @@ impl Node {
                 return;
             }
             for (address, id) in dials {
-                if self.peering.book.is_own(&address) || self.peering.bans.contains(address.ip(), now.unix) {
+                let book = &self.peering.book;
+                if !book.can_dial(&address)
+                    || book.is_own(&address)
+                    || self.peering.bans.contains(address.ip(), now.unix)
+                {
                     self.protocols.discovery.dial_failed(now, address);
                 } else {
                     self.peering.dialer.dial_briefly(now, address, id, &mut self.out);
@@ -39,10 +41,9 @@ impl Node {
 
     /// Whether a brief outbound connection should become a peer: one is needed, and no outbound peer is at its distance
     /// or in its subnet.
-    pub(super) fn should_keep(&self, node: NodeId, address: SocketAddr) -> bool {
+    pub(super) fn should_keep(&self, node: NodeId, address: PeerAddr) -> bool {
         let bucket = |id: &NodeId| self.config.id.distance(id).bucket();
-        let is_crowded =
-            is_public(address.ip()) && self.peering.peers.outbound_groups().contains(&Subnet::group(address.ip()));
+        let is_crowded = address.is_public() && self.peering.peers.outbound_groups().contains(&address.group());
         self.peering.peers.automatic() < self.config.outbound_target
             && !is_crowded
             && !self.peering.peers.is_connected_to(&address)
@@ -70,19 +71,18 @@ impl Node {
     /// A connection completed the handshake.
     pub(super) fn on_handshake_done(&mut self, now: Now, id: PeerId, services: u64) {
         let Some(peer) = self.peering.peers.get(id) else { return };
-        let (listens_at, direction, brief) = (peer.listens_at(), peer.direction, peer.brief);
-        let handshake = HandshakeInfo { id: peer.id, listens_at, direction, brief };
-        match (direction, listens_at) {
-            (Direction::Outbound, _) => {
-                let contact = Contact { id: peer.id, address: peer.address };
-                self.record_reachable(now, contact, services);
-            }
-            (Direction::Inbound, Some(address)) => {
-                let announced = PeerAddress { address, services: services & !SERVICE_BRIEF, last_seen: now.unix };
-                self.peering.book.add(now, &announced, address.ip());
-            }
-            (Direction::Inbound, None) => {}
+        let (contact, direction, brief) = (Contact { id: peer.id, address: peer.address }, peer.direction, peer.brief);
+        let listens: Vec<PeerAddr> = peer.listens().collect();
+        if direction == Direction::Outbound {
+            self.record_reachable(now, contact, services);
         }
+        let book = &mut self.peering.book;
+        for address in &listens {
+            let announced = PeerAddress { address: *address, services: services & !SERVICE_BRIEF, last_seen: now.unix };
+            book.add(now, &announced, address.ip());
+        }
+        let listens_at = listens.into_iter().find(|address| book.can_dial(address));
+        let handshake = HandshakeInfo { id: contact.id, listens_at, direction, brief };
         self.protocols.discovery.connected(now, id, handshake, &mut self.out);
     }
 
@@ -98,7 +98,7 @@ impl Node {
     }
 
     /// A dial failed, or its connection ended before the handshake.
-    pub(super) fn on_dial_failed(&mut self, now: Now, address: SocketAddr) {
+    pub(super) fn on_dial_failed(&mut self, now: Now, address: PeerAddr) {
         self.anchors.failed(&address);
         let was_feeler = self.protocols.discovery.dial_failed(now, address);
         if was_feeler && !self.protocols.discovery.table().is_empty() {
@@ -114,7 +114,7 @@ impl Node {
         }
         self.next_feeler = now.mono + FEELER_INTERVAL;
         let Self { peering: Peering { book, dialer, peers, bans, .. }, rng, .. } = self;
-        let allowed = |address: &SocketAddr| {
+        let allowed = |address: &PeerAddr| {
             !dialer.is_dialing(address) && !peers.is_connected_to(address) && !bans.contains(address.ip(), now.unix)
         };
         if let Some(address) = book.pick_untried(now, rng, allowed) {

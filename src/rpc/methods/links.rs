@@ -1,13 +1,12 @@
 //! Links between nodes, and simulated faults on them.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Access, Method, Outcome};
-use crate::p2p::{Direction, PeerId, PeerInfo};
+use crate::p2p::{Direction, PeerAddr, PeerId, PeerInfo};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::rpc::Api;
@@ -57,8 +56,8 @@ pub const METHODS: &[Method] = &[
 struct LinkView {
     /// The connection; null if the link is cut, slow or lossy and no connection stands.
     peer: Option<u64>,
-    addr: SocketAddr,
-    listenaddr: Option<SocketAddr>,
+    addr: PeerAddr,
+    listenaddr: Option<PeerAddr>,
     /// The node of this process that listens there.
     name: Option<String>,
     inbound: bool,
@@ -89,7 +88,7 @@ impl LinkView {
     }
 }
 
-fn name_of(api: &Api, address: SocketAddr) -> Option<String> {
+fn name_of(api: &Api, address: PeerAddr) -> Option<String> {
     api.nodes.iter().find(|(_, node)| node.listens_at() == Some(address)).map(|(name, _)| name.clone())
 }
 
@@ -112,7 +111,7 @@ async fn get_links(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct NodeView {
         name: String,
-        address: Option<SocketAddr>,
+        address: Option<PeerAddr>,
         height: Height,
         tip: BlockHash,
         links: Vec<LinkView>,
@@ -228,7 +227,7 @@ fn find_link(api: &Api, node: &Handle, chaos: &Chaos, text: &str) -> Result<Link
     if let Ok(id) = text.parse::<u64>() {
         return chaos.link_of(PeerId(id)).ok_or_else(|| no_peer(&format!("no connection has the id {id}")));
     }
-    let address = match text.parse::<SocketAddr>() {
+    let address = match text.parse::<PeerAddr>() {
         Ok(address) => address,
         Err(_) => {
             let other = find_node(api, text).ok_or_else(|| {

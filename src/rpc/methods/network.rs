@@ -1,7 +1,7 @@
 //! Other nodes.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -17,7 +17,7 @@ use crate::p2p::kad::NodeId;
 use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL};
 use crate::p2p::search::SEARCH_TIMEOUT;
 use crate::p2p::search::{Found, Outcome as Asked};
-use crate::p2p::{Command, Direction, Event, PeerId};
+use crate::p2p::{Command, Direction, Event, PeerAddr, PeerId};
 use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::rpc::Api;
@@ -159,7 +159,7 @@ pub const METHODS: &[Method] = &[
 /// The networks there are, as Bitcoin Core names them.
 const NETWORKS: [&str; 2] = ["ipv4", "ipv6"];
 
-fn network_of(address: SocketAddr) -> &'static str {
+fn network_of(address: PeerAddr) -> &'static str {
     if address.ip().to_canonical().is_ipv4() { NETWORKS[0] } else { NETWORKS[1] }
 }
 
@@ -175,11 +175,11 @@ async fn get_peer_info(api: Api) -> Outcome {
         nodeid: String,
         /// The power of two of its distance; null for this node's own id.
         bucket: Option<u8>,
-        addr: SocketAddr,
+        addr: PeerAddr,
         network: &'static str,
         /// Where it takes connections itself.
         #[serde(skip_serializing_if = "Option::is_none")]
-        listenaddr: Option<SocketAddr>,
+        listenaddr: Option<PeerAddr>,
         services: String,
         servicesnames: Vec<&'static str>,
         lastsend: u64,
@@ -348,11 +348,11 @@ async fn get_net_totals(api: Api) -> Outcome {
 }
 
 /// The addresses that `HOST:PORT` or `ID@HOST:PORT` resolves to now, and the id required there.
-async fn resolve(text: &str) -> Result<(Vec<SocketAddr>, Option<NodeId>), RpcError> {
+async fn resolve(text: &str) -> Result<(Vec<PeerAddr>, Option<NodeId>), RpcError> {
     let name: PeerName = text.parse().map_err(|error| RpcError::invalid(format!("node: {error}")))?;
     let error = |reason: String| RpcError::invalid(format!("node: {:?}: {reason}", name.host));
     let found = tokio::net::lookup_host(&name.host).await.map_err(|cause| error(cause.to_string()))?;
-    let addresses: Vec<SocketAddr> = found.collect();
+    let addresses: Vec<PeerAddr> = found.map(PeerAddr::from).collect();
     if addresses.is_empty() { Err(error("no such host".to_owned())) } else { Ok((addresses, name.id.map(NodeId))) }
 }
 
@@ -384,18 +384,18 @@ async fn add_node(api: Api, args: Args) -> Outcome {
 async fn get_added_node_info(api: Api, args: Args) -> Outcome {
     #[derive(Serialize)]
     struct Added {
-        addednode: SocketAddr,
+        addednode: PeerAddr,
         connected: bool,
         addresses: Vec<Address>,
     }
     #[derive(Serialize)]
     struct Address {
-        address: SocketAddr,
+        address: PeerAddr,
         connected: &'static str,
     }
     let wanted: Option<&str> = args.get("node")?;
     let (added, peers) = api.node(|node, now| (node.added_nodes(), node.peers(now))).await?;
-    let view = |addednode: SocketAddr| {
+    let view = |addednode: PeerAddr| {
         let mut connections = peers.iter().filter(|peer| peer.ready);
         let peer = connections.find(|peer| peer.address == addednode || peer.listens_at == Some(addednode));
         let address = peer.map(|peer| Address {
@@ -404,7 +404,7 @@ async fn get_added_node_info(api: Api, args: Args) -> Outcome {
         });
         Added { addednode, connected: address.is_some(), addresses: address.into_iter().collect() }
     };
-    let is_wanted = |address: &SocketAddr| wanted.is_none_or(|wanted| address.to_string() == wanted);
+    let is_wanted = |address: &PeerAddr| wanted.is_none_or(|wanted| address.to_string() == wanted);
     let added: Vec<Added> = added.into_iter().filter(is_wanted).map(view).collect();
     if wanted.is_some() && added.is_empty() {
         return Err(RpcError::new(Code::NotAdded, "Error: Node has not been added."));
@@ -425,6 +425,8 @@ async fn get_node_addresses(api: Api, args: Args) -> Outcome {
         address: IpAddr,
         port: u16,
         network: &'static str,
+        /// IP, port and transport in one.
+        addr: PeerAddr,
     }
     let count: i64 = args.get("count")?;
     let count = usize::try_from(count).map_err(|_| RpcError::invalid("Address count out of range"))?;
@@ -435,7 +437,7 @@ async fn get_node_addresses(api: Api, args: Args) -> Outcome {
     let (mut known, buckets) = api
         .node(|node, _| {
             let places = node.contacts().places().map(|(bucket, contact)| (contact.address, bucket));
-            (node.known_addresses(), places.collect::<BTreeMap<SocketAddr, u8>>())
+            (node.known_addresses(), places.collect::<BTreeMap<PeerAddr, u8>>())
         })
         .await?;
     known.retain(|record| network.is_none_or(|network| network_of(record.address) == network));
@@ -451,6 +453,7 @@ async fn get_node_addresses(api: Api, args: Args) -> Outcome {
         address: record.address.ip(),
         port: record.address.port(),
         network: network_of(record.address),
+        addr: record.address,
     };
     Ok(Reply::of(&known.into_iter().map(view).collect::<Vec<_>>()))
 }
@@ -532,10 +535,10 @@ async fn disconnect_node(api: Api, args: Args) -> Outcome {
     let address: &str = args.get("address")?;
     let id: Option<u64> = args.get("nodeid")?;
     let invalid = || RpcError::invalid("Only one of address and nodeid should be provided.");
-    let address: Option<SocketAddr> = match (address, id) {
+    let address: Option<PeerAddr> = match (address, id) {
         ("", Some(_)) => None,
         ("", None) | (_, Some(_)) => return Err(invalid()),
-        (text, None) => Some(text.parse().map_err(|_| RpcError::invalid("address: expected IP:PORT"))?),
+        (text, None) => Some(text.parse().map_err(|error| RpcError::invalid(format!("address: {error}")))?),
     };
     let closed = match (address, id) {
         (Some(address), _) => api.command(move |reply| Command::DisconnectAddress(address, reply)).await?,

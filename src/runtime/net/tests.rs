@@ -380,11 +380,11 @@ async fn dials_succeed_or_are_told_to_have_failed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
         listener.local_addr().expect("it is bound")
     });
-    world.net.dial(vacant, None);
-    assert!(matches!(world.next().await, SocketEvent::DialFailed { address } if address == vacant));
+    world.net.dial(vacant.into(), None);
+    assert!(matches!(world.next().await, SocketEvent::DialFailed { address } if address == vacant.into()));
     // Its own address: that it is nobody else the protocol sees by the id.
     let own = world.id();
-    world.net.dial(address, Some(own));
+    world.net.dial(address.into(), Some(own));
     let mut directions = Vec::new();
     for _ in 0..2 {
         let SocketEvent::Opened(opened) = world.next().await else { panic!("no connection") };
@@ -400,8 +400,8 @@ async fn another_id_than_dialled_is_refused_and_learns_nothing() {
     let (mut other, expected) =
         (World::new(SocketLimits::default(), 8).await, Identity::from_secret(rand::random()).id());
     let address = other.address;
-    world.net.dial(address, Some(expected));
-    assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed } if failed == address));
+    world.net.dial(address.into(), Some(expected));
+    assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed } if failed == address.into()));
     assert!(other.is_quiet());
 
     let error = noise::initiate(&mut dialled(address).await, &Identity::from_secret(rand::random()), Some(expected))
@@ -416,10 +416,10 @@ async fn a_dial_without_a_handshake_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
     let address = listener.local_addr().expect("it is bound");
     for answer in [0, 1, MESSAGE_BYTES[1]] {
-        world.net.dial(address, None);
+        world.net.dial(address.into(), None);
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(&vec![9; answer]).await.unwrap();
-        assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed } if failed == address));
+        assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed } if failed == address.into()));
         assert_eq!(rest_of(&mut stream).await.len(), MESSAGE_BYTES[0]);
     }
 }
@@ -431,8 +431,8 @@ async fn a_cut_link_stops_a_handshake_and_healing_lets_it_go_on() {
     let mut world = World::with(limits, 8, Some(chaos.clone())).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
     let address = listener.local_addr().expect("it is bound");
-    let cut = |is: bool| chaos.change(LinkKey::Listening(address), |link| link.cut = is);
-    world.net.dial(address, None);
+    let cut = |is: bool| chaos.change(LinkKey::Listening(address.into()), |link| link.cut = is);
+    world.net.dial(address.into(), None);
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut first = [0; MESSAGE_BYTES[0]];
     // The first message has left; the answer comes after the cut.

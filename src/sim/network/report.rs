@@ -1,7 +1,7 @@
 //! The results of an experiment.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use super::{Healing, NetworkSetup, Run, Sample, VICTIM};
 use crate::chain;
 use crate::p2p::frame::HEADER_BYTES;
 use crate::p2p::message::Kind;
-use crate::p2p::{Event, Reason};
+use crate::p2p::{Event, PeerAddr, Reason};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::time::MonoTime;
@@ -286,7 +286,7 @@ fn propagation<T: Copy + Eq + std::hash::Hash>(
 }
 
 /// Tells the addresses of byzantine peers from others.
-fn hostile_addresses(setup: &NetworkSetup) -> impl Fn(&SocketAddr) -> bool {
+fn hostile_addresses(setup: &NetworkSetup) -> impl Fn(&PeerAddr) -> bool {
     let ips: HashSet<IpAddr> =
         (setup.honest() as usize..setup.nodes as usize).map(|node| Sim::address(node).ip()).collect();
     move |address| ips.contains(&address.ip())

@@ -230,7 +230,7 @@ fn parent(ledger: &Ledger) -> Transaction {
 }
 
 fn sender(connection: u64) -> Sender {
-    Sender { connection, address: ([10, 0, 0, connection as u8], 5).into() }
+    Sender { connection, host: Some([10, 0, 0, connection as u8].into()) }
 }
 
 #[test]

@@ -19,8 +19,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::net::tcp::ReadHalf;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -230,7 +229,7 @@ impl FaultyLink {
     }
 
     /// Reads from the connection, but not while the link is cut.
-    pub(super) async fn read(&mut self, stream: &mut ReadHalf<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) async fn read(&mut self, stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             self.until_healed().await;
             tokio::select! {

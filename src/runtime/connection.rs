@@ -1,14 +1,12 @@
-//! One TCP connection after its handshake: records to messages and back, with time-outs.
+//! One connection after its handshake, over any stream of bytes: records to messages and back, with time-outs.
 //!
 //! Messages are decrypted and decoded here, on the tasks of the sockets, and not on the node's thread. When the node has enough to do,
-//! its inbox is full and this stops reading: the peer's own TCP then holds it back.
+//! its inbox is full and this stops reading: the peer's own transport then holds it back.
 
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -179,10 +177,10 @@ pub(super) struct Faults {
 
 impl Connection {
     /// Transfers messages until either side closes.
-    pub(super) async fn run(self, mut stream: TcpStream) {
+    pub(super) async fn run<S: AsyncRead + AsyncWrite>(self, stream: S) {
         let Self { peer, sealer, opener, deadline, inbox, send_queue, closing, meter, limits, max_block_bytes, faults } =
             self;
-        let (reading, writing) = stream.split();
+        let (reading, writing) = tokio::io::split(stream);
         let writer = Writer {
             sealer,
             sealed: Vec::new(),
@@ -235,7 +233,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    async fn run(mut self, mut stream: ReadHalf<'_>) -> Ended {
+    async fn run(mut self, mut stream: impl AsyncRead + Unpin) -> Ended {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let reading = async {
@@ -314,7 +312,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn run(mut self, mut stream: WriteHalf<'_>) -> Ended {
+    async fn run(mut self, mut stream: impl AsyncWrite + Unpin) -> Ended {
         let mut frames = Vec::new();
         while let Some((parcel, since)) = self.send_queue.next().await {
             if let (Some(link), Some(since)) = (&mut self.link, since) {
@@ -358,7 +356,7 @@ impl Writer<'_> {
 
     /// Writes frames, in as few records as they fill. What fills a record by itself is sealed where it lies, the rest is put
     /// together first.
-    async fn send(&mut self, stream: &mut WriteHalf<'_>, frames: &[Frame]) -> Result<(), Ended> {
+    async fn send(&mut self, stream: &mut (impl AsyncWrite + Unpin), frames: &[Frame]) -> Result<(), Ended> {
         let mut plain = Vec::new();
         for frame in frames {
             let header = frame.header();
@@ -388,7 +386,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn record(&mut self, stream: &mut WriteHalf<'_>, plain: &[u8]) -> Result<(), Ended> {
+    async fn record(&mut self, stream: &mut (impl AsyncWrite + Unpin), plain: &[u8]) -> Result<(), Ended> {
         self.sealed.clear();
         self.sealer.seal(plain, &mut self.sealed)?;
         let mut rest = &self.sealed[..];

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
@@ -55,8 +56,8 @@ struct Shared {
 }
 
 /// A connection whose handshake is done.
-struct Authenticated {
-    stream: TcpStream,
+struct Authenticated<S> {
+    stream: S,
     session: Session,
     /// Until when the first message has to come.
     deadline: Instant,
@@ -117,10 +118,11 @@ impl Net {
         let pending_handshake = self.0.lobby.admit(address.ip());
         let net = self.clone();
         self.0.tasks.spawn(async move {
+            at_once(&stream, address);
             let met = tokio::select! {
                 () = net.0.stop.cancelled() => return,
                 () = pending_handshake.evicted.cancelled() => Err(ConnectError::Io(io::Error::other("another needs the room"))),
-                met = net.accept_handshake(stream, address) => met,
+                met = net.accept_handshake(stream) => met,
             };
             drop(pending_handshake);
             let met = match met {
@@ -135,13 +137,11 @@ impl Net {
     }
 
     /// The handshake of an inbound connection.
-    async fn accept_handshake(
+    async fn accept_handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        mut stream: TcpStream,
-        address: SocketAddr,
-    ) -> Result<Authenticated, ConnectError> {
+        mut stream: S,
+    ) -> Result<Authenticated<S>, ConnectError> {
         let deadline = Instant::now() + self.0.limits.first_message;
-        at_once(&stream, address);
         let shaken = timeout_at(deadline, noise::respond(&mut stream, &self.0.identity)).await;
         let session = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         Ok(Authenticated { stream, session, deadline })
@@ -167,7 +167,7 @@ impl Net {
         );
     }
 
-    async fn meet(&self, address: PeerAddr, id: Option<NodeId>) -> Result<Authenticated, ConnectError> {
+    async fn meet(&self, address: PeerAddr, id: Option<NodeId>) -> Result<Authenticated<TcpStream>, ConnectError> {
         let _turn = self.0.dials.acquire().await.map_err(io::Error::other)?;
         tokio::select! {
             () = self.0.stop.cancelled() => Err(io::Error::other("the node is stopping").into()),
@@ -175,7 +175,7 @@ impl Net {
         }
     }
 
-    async fn reach(&self, address: PeerAddr, id: Option<NodeId>) -> Result<Authenticated, ConnectError> {
+    async fn reach(&self, address: PeerAddr, id: Option<NodeId>) -> Result<Authenticated<TcpStream>, ConnectError> {
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
         let PeerAddr::Tcp(socket) = address else {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "no transport for this kind of address").into());
@@ -197,7 +197,7 @@ impl Net {
         }
     }
 
-    async fn carry(&self, met: Authenticated, address: PeerAddr, direction: Direction) {
+    async fn carry<S: AsyncRead + AsyncWrite>(&self, met: Authenticated<S>, address: PeerAddr, direction: Direction) {
         let Authenticated { stream, session: Session { peer: id, sealer, opener }, deadline } = met;
         let peer = PeerId(self.0.next_peer.fetch_add(1, Ordering::Relaxed));
         let (send_queue, reader) = send_queue(self.0.chaos.is_some());

@@ -1,4 +1,4 @@
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::*;
@@ -21,8 +21,8 @@ struct World {
 }
 
 /// A client connected to the node, after the handshake.
-struct Client {
-    stream: TcpStream,
+struct Client<S = TcpStream> {
+    stream: S,
     session: Session,
 }
 
@@ -76,7 +76,7 @@ impl World {
     }
 }
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn send(&mut self, plain: &[u8]) {
         let mut records = Vec::new();
         self.session.sealer.seal(plain, &mut records).expect("there are numbers left");
@@ -105,10 +105,42 @@ fn impatient() -> SocketLimits {
     SocketLimits { connect: TIMEOUT, first_message: short, message: short, write: short, resolve_interval: TIMEOUT }
 }
 
-async fn rest_of(stream: &mut TcpStream) -> Vec<u8> {
+async fn rest_of(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = timeout(TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("the connection is closed");
     bytes
+}
+
+#[tokio::test]
+async fn a_connection_needs_no_socket() {
+    let mut world = World::new(SocketLimits::default(), 8).await;
+    let own = Identity::from_secret(rand::random());
+    let (ours, mut stream) = tokio::io::duplex(64);
+    let (met, session) =
+        tokio::join!(world.net.accept_handshake(ours), noise::initiate(&mut stream, &own, Some(world.id())));
+    let (met, mut client) =
+        (met.expect("the same protocol"), Client { stream, session: session.expect("the same id") });
+    let (net, address) = (world.net.clone(), PeerAddr::WebRtc { socket: world.address, certhash: [1; 32] });
+    tokio::spawn(async move { net.carry(met, address, Direction::Inbound).await });
+
+    let SocketEvent::Opened(opened) = world.next().await else { panic!("no connection") };
+    assert_eq!((opened.id, opened.address), (own.id(), address));
+    client.send(&frame::encode(&Message::Ping(7))).await;
+    let SocketEvent::Received { message, .. } = world.next().await else { panic!("no message") };
+    assert_eq!(message, Message::Ping(7));
+    opened.send_queue.push(Parcel::Frame(Frame::from(Message::Pong(7)))).expect("there is room");
+    drop(opened);
+    assert_eq!(client.rest().await.0, frame::encode(&Message::Pong(7)));
+    assert!(matches!(world.next().await, SocketEvent::Closed { .. }));
+}
+
+#[tokio::test]
+async fn a_kind_that_cannot_be_dialled_fails() {
+    let mut world = World::new(SocketLimits::default(), 8).await;
+    let address = PeerAddr::WebRtc { socket: world.address, certhash: [1; 32] };
+    assert!(!TRANSPORTS.can_dial(&address));
+    world.net.dial(address, None);
+    assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed } if failed == address));
 }
 
 #[tokio::test]

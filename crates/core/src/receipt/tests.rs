@@ -89,7 +89,7 @@ fn a_receipt_survives_its_file_and_proves_what_it_says() {
     let one = params().genesis_target.work();
     let times = |n: usize| (0..n).map(|_| one).sum::<Work>();
     let proven = read.verify(&params(), None, UnixTime::from_secs(u64::MAX)).unwrap();
-    let end = proven.checkpoint.clone().expect("all headers were followed");
+    let end = proven.checkpoint.expect("all headers were followed");
     assert_eq!((end.height, end.tip, end.work), (Height::from_u32(13), headers[12], times(14)));
     let expected = Proven {
         txid: transaction(2).txid(),

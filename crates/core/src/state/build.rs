@@ -7,10 +7,8 @@ use super::node::{Inner, Node, Overflow};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// What comes next does not come after what came before, or one of them holds the other.
-    #[error("subtrees are not in order: {next:?} after {last:?}")]
+    #[error("subtrees are not in order: {next:?} is in the one before, or before it")]
     Unordered {
-        /// What came before.
-        last: Prefix,
         /// What comes next.
         next: Prefix,
     },
@@ -45,7 +43,7 @@ impl<F: FnMut(&Inner, &Node)> Builder<F> {
         if let Some((last, _)) = self.open.last() {
             let joint = last.first().common_bits(place.first());
             if last.first() >= place.first() || joint >= last.len().min(place.len()) {
-                return Err(BuildError::Unordered { last: *last, next: place });
+                return Err(BuildError::Unordered { next: place });
             }
             while self.joints.last().is_some_and(|above| *above > joint) {
                 self.join()?;

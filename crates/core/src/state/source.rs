@@ -10,6 +10,9 @@ use super::node::{Inner, Leaf, Node};
 /// Most coins below a node that has no record. More would make proofs and changes slower, fewer would make more records.
 pub const BUCKET: u64 = 32;
 
+/// Reads coins in a range of keys.
+pub type ReadLeaves<'a, E> = dyn Fn(&KeyRange, usize) -> Result<Vec<Leaf>, E> + 'a;
+
 /// A state. What each function answers must be of one state.
 pub struct Source<'a, E> {
     /// The node over all coins; `None` if there are none.
@@ -18,7 +21,7 @@ pub struct Source<'a, E> {
     /// entry from there on. It is asked for only where there are more than [`BUCKET`] coins.
     pub record: &'a dyn Fn(&Prefix) -> Result<Option<Inner>, E>,
     /// The first coins in a range of keys, in order: all, or at least as many as the number says.
-    pub leaves: &'a dyn Fn(&KeyRange, usize) -> Result<Vec<Leaf>, E>,
+    pub leaves: &'a ReadLeaves<'a, E>,
 }
 
 /// Why the state cannot be read.

@@ -30,12 +30,10 @@ pub enum StateProofError {
         max: u16,
     },
     /// What is below a node does not begin with its prefix and side.
-    #[error("{child:?} is not below {place:?}")]
+    #[error("what is shown below {place:?} does not begin with these bits")]
     Misplaced {
-        /// Where the child should be.
+        /// Where it should be.
         place: Prefix,
-        /// Where it is.
-        child: Prefix,
     },
     /// A node that shows neither child stands where one must be shown: what its prefix is cannot be seen.
     #[error("a node of {len} bits shows neither child, and not its prefix")]
@@ -241,8 +239,8 @@ impl Verifier<'_> {
 
     /// Checks that what was read belongs at `place`, and is hidden there if and only if it should be.
     fn place(&mut self, place: &Prefix, read: &Read) -> Result<(), StateProofError> {
-        if let Some(child) = read.prefix.filter(|prefix| !place.contains(prefix)) {
-            return Err(StateProofError::Misplaced { place: *place, child });
+        if read.prefix.is_some_and(|prefix| !place.contains(&prefix)) {
+            return Err(StateProofError::Misplaced { place: *place });
         }
         match (is_hidden(place, self.range, self.question), read.prefix) {
             (true, Some(_)) => Err(StateProofError::Superfluous { place: *place }),

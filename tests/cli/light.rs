@@ -155,7 +155,8 @@ fn watch_prints_a_payment_as_it_is_seen_confirmed_and_reorganised_away() {
 fn a_young_chain_is_warned_of_as_a_receipt_of_it_is() {
     let place = Place::new();
     let (payer, miner) = (place.wallet("a"), place.wallet("miner"));
-    let mut spec = GenesisSpec { retarget: Retarget::Asert, ..spec(INSTANT, &[(&payer, 1_000 * COIN)]) };
+    let mut spec =
+        GenesisSpec { retarget: Retarget::Asert, max_future_secs: 360, ..spec(INSTANT, &[(&payer, 1_000 * COIN)]) };
     assert!(spec.mine_nonce());
     place.found(&spec);
     let node = place.node("a", &[]);

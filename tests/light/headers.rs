@@ -112,7 +112,12 @@ type IsIt = fn(&Offence) -> bool;
 
 #[test]
 fn headers_that_break_a_rule_end_the_conversation() {
-    let mut spec = GenesisSpec { retarget: Retarget::Asert, bits: Bits(0x2007_ffff), ..GenesisSpec::regtest() };
+    let mut spec = GenesisSpec {
+        retarget: Retarget::Asert,
+        bits: Bits(0x2007_ffff),
+        max_future_secs: 360,
+        ..GenesisSpec::regtest()
+    };
     spec.mine_nonce();
     let params = Arc::new(Params::new(spec).unwrap());
     let blocks = asert_blocks(&params, 40);

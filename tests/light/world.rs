@@ -59,7 +59,7 @@ impl World {
     /// A client that is told of `servers`, whose clock stands an hour after genesis.
     pub fn new(params: &Arc<Params>, servers: usize, config: Config) -> Self {
         let now =
-            Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 7_200) };
+            Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 3_600) };
         let config = Config { peers: (0..servers).map(|server| (address(server), None)).collect(), ..config };
         let light = Light::new(Headers::new(params.clone()), config, now);
         Self {

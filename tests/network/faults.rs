@@ -121,7 +121,7 @@ fn a_recorded_node_under_faults_does_the_same_again() {
     sim.run_for(Duration::from_secs(20));
     sim.start_with(4, Some(Recorder::create(&path).unwrap())).unwrap();
     // A peer whose messages are damaged on their way is banned.
-    sim.garble(7, 0.02);
+    sim.garble(7, 0.05);
     for n in 1..=10 {
         sim.run_for(Duration::from_secs(5));
         let _ = sim.submit(usize::from(n) % 3, payment(&params(), n, 1_000)).unwrap();

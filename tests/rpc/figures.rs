@@ -229,7 +229,7 @@ fn header_before_block(fixture: &Fixture) {
 
 #[test]
 fn the_clock_of_a_network_with_retargeting_cannot_be_set() {
-    let mut spec = GenesisSpec { retarget: Retarget::Asert, ..GenesisSpec::regtest() };
+    let mut spec = GenesisSpec { retarget: Retarget::Asert, max_future_secs: 360, ..GenesisSpec::regtest() };
     assert!(spec.mine_nonce());
     let fixture = Fixture::on(spec, |_| ());
     fixture.refused("setmocktime", json!([1_900_000_000]), -1, "networks without retargeting");

@@ -30,7 +30,7 @@ const DEPTH: u32 = 500;
 const ROUNDS: u32 = 10;
 
 pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
-    let mut spec = GenesisSpec { retarget: Retarget::Asert, ..GenesisSpec::regtest() };
+    let mut spec = GenesisSpec { retarget: Retarget::Asert, max_future_secs: 360, ..GenesisSpec::regtest() };
     spec.mine_nonce();
     let mut chain = Proved::new(Fixture::of(spec, 1));
     let mut figures = Vec::new();

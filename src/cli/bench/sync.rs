@@ -100,7 +100,7 @@ async fn full_blocks() -> anyhow::Result<Vec<Figure>> {
 
 /// Headers accepted into a node's tree and store, message by message, compared with a verifier that only checks them.
 fn headers() -> anyhow::Result<Vec<Figure>> {
-    let mut spec = GenesisSpec { retarget: Retarget::Asert, ..GenesisSpec::regtest() };
+    let mut spec = GenesisSpec { retarget: Retarget::Asert, max_future_secs: 360, ..GenesisSpec::regtest() };
     spec.mine_nonce();
     let params = Arc::new(Params::new(spec)?);
     let all = payments::headers(&params, HEADERS[HEADERS.len() - 1]);

@@ -152,7 +152,7 @@ impl GenesisSpec {
             halving_interval: 210_000,
             coinbase_maturity: 10,
             max_block_bytes: 1_000_000,
-            max_future_secs: 360,
+            max_future_secs: 7200,
             alloc: Vec::new(),
             seeds: Vec::new(),
         };

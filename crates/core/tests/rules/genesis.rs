@@ -1,6 +1,6 @@
 //! genesis.json: what may stand in it, and that an error names the field that may not.
 
-use cairn_core::consensus::params::{Allocation, GenesisSpec, Params, ParamsError};
+use cairn_core::consensus::params::{Allocation, GenesisSpec, Params, ParamsError, Retarget};
 use cairn_core::primitives::address;
 use cairn_core::primitives::amount::{Amount, COIN};
 use cairn_core::primitives::hash::BlockHash;
@@ -66,6 +66,8 @@ fn every_bad_value_is_refused_by_its_name() {
         ("max_block_bytes", json!(8_000_001), "max_block_bytes"),
         ("max_future_secs", json!(0), "max_future_secs"),
         ("max_future_secs", json!(86_401), "max_future_secs"),
+        // More than a tenth of the half-life.
+        ("retarget", json!("asert"), "max_future_secs"),
         ("subsidy", json!(Amount::MAX), "subsidy"),
         ("subsidy", json!(u64::MAX), "subsidy"),
         ("alloc", alloc("nonsense", 1), "alloc.address"),
@@ -121,6 +123,28 @@ fn every_limit_itself_will_do() {
         if let Err(error) = mined(name, value) {
             panic!("{name}: {shown}: {error}");
         }
+    }
+}
+
+#[test]
+fn where_difficulty_changes_times_run_ahead_by_a_tenth_of_the_half_life() {
+    for (retarget, half_life_secs, max_future_secs, is_valid) in [
+        (Retarget::Asert, 3_600, 360, true),
+        (Retarget::Asert, 3_600, 361, false),
+        (Retarget::Asert, 3_609, 361, false),
+        (Retarget::Asert, 1, 1, true),
+        (Retarget::Asert, 19, 2, false),
+        (Retarget::None, 1, 86_400, true),
+    ] {
+        let mut spec = GenesisSpec { retarget, half_life_secs, max_future_secs, ..GenesisSpec::regtest() };
+        spec.mine_nonce();
+        let verdict = Params::new(spec);
+        let refused = matches!(verdict, Err(ParamsError::Field { field: "max_future_secs", .. }));
+        assert_eq!(
+            (verdict.is_ok(), refused),
+            (is_valid, !is_valid),
+            "{retarget:?} {half_life_secs} {max_future_secs}"
+        );
     }
 }
 

@@ -19,7 +19,7 @@ fn at(scene: &Scene, time: u32) -> Subject {
 /// Starts over on a network whose difficulty follows the schedule.
 fn retargeting(scene: &mut Scene, blocks: u32) {
     let mut spec = funded(1..=12, TEN_COINS);
-    spec.retarget = Retarget::Asert;
+    (spec.retarget, spec.max_future_secs) = (Retarget::Asert, 360);
     spec.mine_nonce();
     scene.ledger = Ledger::new(spec);
     (0..blocks).for_each(|_| {

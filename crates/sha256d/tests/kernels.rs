@@ -25,7 +25,7 @@ proptest! {
     }
 }
 
-/// Past the last nonce comes the first: whoever counts them has to see to it, not the kernels.
+/// Nonces wrap around after the last; the caller bounds the range, not the kernels.
 #[test]
 fn scans_wrap_around() {
     let message = [7; 76];

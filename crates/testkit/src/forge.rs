@@ -1,4 +1,4 @@
-//! Chains of headers and coinbases alone, honest or not, long and in memory: what succinct evidence is made from.
+//! Long in-memory chains of headers and coinbases, honest or forged: the input for succinct evidence.
 
 use std::convert::Infallible;
 
@@ -18,18 +18,18 @@ use cairn_core::receipt::{Evidence, Receipt};
 
 use crate::payments::public;
 
-/// What is wrong with a block that [`Forge::add`] makes.
+/// A fault in a block that [`Forge::add`] makes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// It proves no work.
+    /// Its hash does not meet its bits.
     NoWork,
-    /// Its bits are others than those due, and its work is that of its bits.
+    /// Its bits are not those due, but its hash meets them.
     Bits(Bits),
     /// Its coinbase commits to something else.
     Commitment,
-    /// Its coinbase is of another height.
+    /// Its coinbase states another height.
     Height,
 }
 
@@ -40,14 +40,14 @@ pub struct Forge {
     pub params: Params,
     /// All headers, by height.
     pub headers: Vec<Header>,
-    /// Of each block; only the coinbase, but for blocks made with payments.
+    /// The transactions of each block: only a coinbase, except in blocks made with payments.
     bodies: Vec<Vec<Transaction>>,
     nodes: Vec<Node>,
     range: Range,
     tip: BlockHash,
 }
 
-/// Difficulty changes at every block and takes a few hashes.
+/// A network whose difficulty changes at every block and takes a few hashes.
 pub fn params() -> Params {
     let mut spec = GenesisSpec {
         retarget: Retarget::Asert,
@@ -71,7 +71,7 @@ impl Forge {
         Self { params, headers: vec![header], bodies: vec![body], nodes, range, tip }
     }
 
-    /// An honest chain of so many blocks after genesis, whose pace changes.
+    /// An honest chain of `length` blocks after genesis, whose pace changes.
     pub fn honest(params: Params, length: u32) -> Self {
         let mut forge = Self::new(params);
         (0..length).for_each(|_| forge.add(Fault::None));
@@ -88,7 +88,7 @@ impl Forge {
         self.add_with(fault, Vec::new());
     }
 
-    /// A block with so many payments, of coins that never were: no verifier of receipts can know.
+    /// Adds a block with `count` payments of coins that do not exist, which a receipt's verifier cannot check.
     pub fn add_payments(&mut self, count: u8) {
         let payment = |n: u8| Transaction {
             version: 1,
@@ -102,9 +102,8 @@ impl Forge {
         self.add_with(Fault::None, (1..=count).map(payment).collect());
     }
 
-    /// A block as a forger makes it, at any time: its bits those due or any others, and either mined, or of the work that it
-    /// claims and does not prove. `accept` says whether a hash will do: a tip is drawn again until it does. Answers the
-    /// hashes tried.
+    /// Adds a forged block with any time and bits, either mined or claiming work that it does not prove. `accept`
+    /// decides whether a hash is used: the block is drawn again until it is. Returns the number of hashes tried.
     pub fn add_forged(
         &mut self,
         time: u32,
@@ -132,7 +131,7 @@ impl Forge {
         self.due_after(self.headers[self.headers.len() - 1].time)
     }
 
-    /// Bits that would be due after the tip, if that had this time.
+    /// The bits that would be due after the tip if the tip's time were `time`.
     pub fn due_after(&self, time: u32) -> Bits {
         let first_time = self.headers.get(1).map_or(0, |first| first.time);
         next_bits(&Parent { height: self.height(), time, first_time }, &self.params)
@@ -182,7 +181,8 @@ impl Forge {
         self.push(header, hash, body, target.work());
     }
 
-    /// The range before the tip is what the tip commits to, so the tip's own leaf is in no proof.
+    /// Calls `use_it` with the chain as a source of proofs. The tip commits to the range before it, so no proof
+    /// contains the tip's own leaf.
     pub fn source<R>(&self, use_it: impl FnOnce(&Source<'_, Infallible>) -> R) -> R {
         use_it(&Source {
             node: &|number| Ok(self.nodes[number as usize]),

@@ -1,6 +1,6 @@
-//! A chain of one branch in memory, straight over the consensus functions: no store, no index, no network.
+//! An in-memory chain of one branch, built directly on the consensus functions: no store, no index, no network.
 //!
-//! Every block that it makes keeps all rules, so that a test or a benchmark states only what it changes.
+//! Every block it makes is valid, so a test or benchmark states only what it changes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -74,19 +74,19 @@ impl Ledger {
         self.range.root()
     }
 
-    /// What the next header must fit.
+    /// The context that the next header is checked against.
     pub fn header_context(&self) -> HeaderContext {
         self.tail.next_context(&self.params)
     }
 
-    /// What the next body must fit.
+    /// The context that the next body is checked against.
     pub fn block_context(&self) -> BlockContext<'_> {
         BlockContext { params: &self.params, height: self.height().next(), commitment: self.commitment() }
     }
 
     /// Coin `n` of genesis.
     pub fn allocation(&self, n: u8) -> OutPoint {
-        // Output 0 of the coinbase of genesis is its data.
+        // Output 0 of the genesis coinbase is data.
         OutPoint { txid: self.params.genesis.transactions[0].txid(), index: u32::from(n) }
     }
 
@@ -99,7 +99,7 @@ impl Ledger {
         self.coins.0.get(outpoint).map(|coin| coin.output.clone()).or_else(waiting)
     }
 
-    /// The coin that output `index` of the transaction `txid` made and that nothing has spent.
+    /// The unspent coin made by output `index` of transaction `txid`.
     pub fn coin(&self, txid: Txid, index: u32) -> (OutPoint, Coin) {
         let outpoint = OutPoint { txid, index };
         (outpoint, self.coins.0[&outpoint].clone())
@@ -122,7 +122,7 @@ impl Ledger {
         self.sign(unsigned(spends, outputs), &[])
     }
 
-    /// Inputs less outputs.
+    /// Sum of inputs minus sum of outputs.
     fn fee(&self, tx: &Transaction, pending: &[&Transaction]) -> u64 {
         let inputs: u64 =
             tx.inputs.iter().filter_map(|i| self.output(&i.outpoint, pending)).map(|o| o.value.as_grains()).sum();
@@ -166,12 +166,12 @@ impl Ledger {
         self.child(self.coinbase(*payee, fees, &salt.to_le_bytes()), transactions, 1)
     }
 
-    /// Puts a block through every stage that a node does, in its order; `now` is the clock.
+    /// Runs a block through all of a node's checks, in the node's order, at clock time `now`.
     pub fn validate(&self, block: &Block, now: u64) -> Result<(CheckedBlock, Delta), RuleError> {
         self.validate_bytes(&codec::encode(block), now)
     }
 
-    /// [`Self::validate`], from the wire.
+    /// Like [`Self::validate`], from encoded bytes.
     pub fn validate_bytes(&self, bytes: &[u8], now: u64) -> Result<(CheckedBlock, Delta), RuleError> {
         let block: Block = codec::decode(bytes)?;
         check::check_proof_of_work(&block.header, &block.hash(), &self.params)?;
@@ -185,7 +185,7 @@ impl Ledger {
         }
     }
 
-    /// Validates a block and appends it; its difference to the coins.
+    /// Validates a block and appends it; returns its change to the coins.
     pub fn append(&mut self, block: &Block) -> Delta {
         let (_, delta) = self.validate(block, u64::from(block.header.time)).expect("the block keeps the rules");
         self.push_header(&block.header);
@@ -193,7 +193,7 @@ impl Ledger {
         delta
     }
 
-    /// Appends a block of which only the header has to be valid, and whose inputs spend coins that exist.
+    /// Appends a block without validating its body. Its header must be valid, and its inputs must spend existing coins.
     pub fn push(&mut self, block: Block) -> Delta {
         let created = Delta::created_by(&block, &block.txids(), self.height().next());
         let coin = |outpoint: &OutPoint| {
@@ -208,7 +208,8 @@ impl Ledger {
         delta
     }
 
-    /// Appends `n` blocks without payments that [`MINER`] mined, and answers them. Branches of other `salt` differ.
+    /// Appends `n` blocks without payments, mined by [`MINER`], and returns them. Different `salt`s give different
+    /// branches.
     pub fn extend(&mut self, n: u32, salt: u64) -> Vec<Block> {
         let next = |_| {
             let block = self.make(&public(MINER), &[], 0, salt);

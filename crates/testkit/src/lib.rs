@@ -1,7 +1,7 @@
 //! Keys, coins, blocks and chains for tests, benchmarks and fuzz targets.
 //!
-//! It depends on `cairn-core` alone, so the tests of every crate can use it. What needs a whole node, a process or a
-//! browser is beside the tests that start one.
+//! It depends on `cairn-core` alone, so the tests of every crate can use it. Helpers that need a whole node, a process
+//! or a browser stay beside the tests that use them.
 
 #![forbid(unsafe_code)]
 

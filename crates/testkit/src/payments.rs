@@ -1,4 +1,4 @@
-//! Keys that every test knows, coins of theirs in genesis, and signed transactions.
+//! Well-known test keys, their coins in genesis, and signed transactions.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use cairn_core::primitives::height::Height;
 use cairn_core::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn_core::primitives::tx::{Input, OutPoint, Output, Transaction};
 
-/// One of 256 keys that every test knows.
+/// One of 256 well-known test keys.
 pub fn key(n: u8) -> SecretKey {
     SecretKey::from_seed([n; 32])
 }

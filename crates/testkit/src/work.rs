@@ -9,7 +9,7 @@ use cairn_core::primitives::target::Bits;
 /// Version, parent, Merkle root, time and bits of a header, as proptest generates them.
 pub type HeaderFields = (i32, [u8; 32], [u8; 32], u32, u32);
 
-/// A header of any fields, with nonce 0.
+/// A header from generated fields, with nonce 0.
 pub fn header((version, previous, root, time, bits): HeaderFields) -> Header {
     Header {
         version,

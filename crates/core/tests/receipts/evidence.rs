@@ -1,4 +1,4 @@
-//! Succinct evidence: it says what all headers say, and no lie passes.
+//! Succinct evidence: it agrees with evidence of all headers, and every lie is refused.
 
 use std::fs;
 use std::path::Path;
@@ -85,8 +85,8 @@ fn size_grows_with_the_logarithm() {
 #[test]
 fn false_work_is_found_wherever_it_begins() {
     for (honest, length) in [(1, 1_200), (600, 1_200), (900, 1_300), (200, 1_500)] {
-        // Every second block proves nothing: as much as an attacker with half of the honest work must leave out. The last
-        // ones, of which all are looked at, are good.
+        // Every second block proves no work, as much as an attacker with half of the honest work must leave out. The
+        // last blocks, which are all checked, are valid.
         let fault = |height: u32| {
             if height.is_multiple_of(2) && height + TAIL < length { Fault::NoWork } else { Fault::None }
         };
@@ -127,7 +127,7 @@ fn a_coinbase_must_commit_to_what_is_shown_before_it() {
     );
     // Of those sampled, some are among these.
     let in_the_middle = |fault| forged(10, 900, move |height| if height < 600 { fault } else { Fault::None });
-    // The verifier puts in what the coinbase should say, so the header comes out as another one.
+    // The verifier inserts the commitment it expects, so it computes another header.
     let error = refusal(&in_the_middle(Fault::Commitment), 1);
     assert!(matches!(error, SuccinctError::Rule { source: RuleError::HighHash { .. }, .. }), "{error}");
     let error = refusal(&in_the_middle(Fault::Height), 1);
@@ -200,7 +200,7 @@ fn flipped_bits_and_truncations_of_a_sample_are_refused() {
     };
     assert!(verdict(&bytes).is_ok());
     let mut flipped = bytes.clone();
-    // A stride that is prime to the length, so that every part of the layout is met.
+    // The stride is coprime to the length, so that every part of the layout is hit.
     for bit in (0..bytes.len() * 8).step_by(97) {
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(verdict(&flipped).is_err(), "bit {bit}");
@@ -211,7 +211,7 @@ fn flipped_bits_and_truncations_of_a_sample_are_refused() {
     }
 }
 
-/// Files for everybody who verifies: the example, the documentation, the page. Height 101 of 300 has six payments.
+/// Files for all verifiers: the example, the documentation and the page. Height 101 of 300 has six payments.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let mut forge = Forge::honest(params(), 100);
     forge.add_payments(6);

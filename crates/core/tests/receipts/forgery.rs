@@ -1,5 +1,5 @@
-//! A forger who tries the moves known here against receipts: what each costs, in hashes, and what it is taken for. The honest chain's
-//! blocks cost 65,536 hashes each, the easiest there may be cost 2, and its last one is a day old.
+//! A forger tries the known attacks on receipts. Each test counts the hashes an attack costs and the confirmations it
+//! gets. Honest blocks cost 65,536 hashes each, the easiest allowed cost 2, and the last honest block is a day old.
 
 use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn_core::primitives::hash::{BlockHash, Hash256};
@@ -13,9 +13,9 @@ use ruint::aliases::U256;
 
 /// Blocks of the honest chain.
 const HONEST: u32 = 24;
-/// Seconds since its last one.
+/// Seconds since the last honest block.
 const AGE_SECS: u32 = 86_400;
-/// Work that nobody may go below.
+/// Work at the easiest target allowed.
 const EASIEST: Bits = Bits(0x207f_ffff);
 
 fn work(hashes: u64) -> Work {
@@ -36,7 +36,8 @@ struct Forger {
     unit: u64,
     /// Height of the payment.
     payment: Height,
-    /// Where a sample gives the forger away, as distances from genesis: false work, and headers whose parent is false.
+    /// Work that exposes the forger when sampled, as distances from genesis: false work, and headers whose parent is
+    /// false.
     unlinked: Vec<(U256, U256)>,
 }
 
@@ -61,7 +62,7 @@ impl Forger {
         Self { forge, now, hashes: 0, unit, payment: Height::GENESIS, unlinked: Vec::new() }
     }
 
-    /// A block that proves its work: of the bits due, or of others, where its parent will be hidden.
+    /// Adds a block that proves its work, with the bits due, or with other bits where its parent will be hidden.
     fn mined(&mut self, time: u32, bits: Option<Bits>) {
         let before = self.forge.work();
         self.hashes += self.forge.add_forged(time, bits, None, any);
@@ -70,7 +71,7 @@ impl Forger {
         }
     }
 
-    /// A block that proves nothing.
+    /// Adds a block that proves no work.
     fn claimed(&mut self, work: Work) {
         let before = self.forge.work();
         self.forge.add_forged(self.now, Some(EASIEST), Some(work), any);
@@ -132,7 +133,7 @@ fn refusal(verdict: Result<Proven, ReceiptError>) -> SuccinctError {
     }
 }
 
-/// Some hundred hashes for any number of headers that claim no work, and so would never be looked at.
+/// A few hundred hashes buy any number of headers that claim no work and so would never be sampled.
 #[test]
 fn headers_without_work_are_not_taken() {
     let mut forger = Forger::new();
@@ -145,7 +146,7 @@ fn headers_without_work_are_not_taken() {
     assert!(matches!(error, SuccinctError::TooLittleWork { .. }), "{error}");
 }
 
-/// With the least work that is taken they are false work like any other.
+/// Headers that claim the least work allowed are sampled like any other false work.
 #[test]
 fn headers_at_the_limit_are_looked_at() {
     let mut forger = Forger::new();
@@ -157,7 +158,7 @@ fn headers_at_the_limit_are_looked_at() {
     assert!(matches!(error, SuccinctError::Rule { .. } | SuccinctError::OtherHeaders { .. }), "{error}");
 }
 
-/// One header that claims the work of a thousand blocks, and proves none.
+/// One header claims the work of a thousand blocks and proves none.
 #[test]
 fn one_large_lie_is_looked_at() {
     let mut forger = Forger::new();
@@ -221,7 +222,7 @@ fn a_stale_branch_is_slow() {
     assert!(proven.weight.slow.is_some());
 }
 
-/// A branch from genesis costs the blocks of that time, and no pace before it tells: only the work in all does.
+/// A branch from genesis costs blocks at early difficulty, and no earlier pace exposes it: only the total work does.
 #[test]
 fn a_branch_from_genesis_is_doubted() {
     let honest = Forge::honest(cairn_testkit::forge::params(), 1_000);
@@ -254,7 +255,7 @@ fn a_tip_from_the_future_is_refused() {
     assert!(forger.sampled().is_ok());
 }
 
-/// Where the documentation says that a tip has a verifier look.
+/// The sampled points as the documentation computes them.
 fn points(genesis: &BlockHash, tip: &BlockHash, total: U256, tail: U256) -> impl Iterator<Item = U256> {
     let seed = Hash256::of(&[&b"cairn succinct receipt"[..], genesis.as_bytes(), tip.as_bytes()].concat());
     (0u8..).take_while(move |octave| total >> usize::from(*octave) > tail).flat_map(move |octave| {
@@ -271,7 +272,7 @@ fn points(genesis: &BlockHash, tip: &BlockHash, total: U256, tail: U256) -> impl
 /// work claimed, or nothing if so many draws were not enough.
 fn mixed(honest: &Forger, seed: u32, real: f64, draws: u64) -> Option<(u64, u64)> {
     const SLICES: u32 = 48;
-    // Another second makes all hashes others.
+    // Another time changes all hashes.
     let now = honest.now + seed;
     let mut forger = Forger { forge: honest.forge.clone(), unlinked: Vec::new(), now, ..*honest };
     let claim = 8.0 * forger.unit as f64;
@@ -296,7 +297,7 @@ fn mixed(honest: &Forger, seed: u32, real: f64, draws: u64) -> Option<(u64, u64)
         owed += slice as u64 - lie;
         let mut is_linked = false;
         while owed >= price {
-            // A sampled block shows its parent: two false parents in a row would give each other away.
+            // A sampled block shows its parent, so two false parents in a row would expose each other.
             if is_linked {
                 forger.on_schedule()
             } else {
@@ -359,6 +360,6 @@ fn the_cheapest_forgery_costs_most_of_what_it_claims() {
     println!(
         "the cheapest of each of {SEEDS} seeds costs {least:.3} to {most:.3} of what it claims, {median:.3} in the median"
     );
-    // Blocks cost more or less than they should by chance: by a twelfth in a sum of so many.
+    // The cost of a block varies by chance: by a twelfth in a sum of this many.
     assert!(least > 0.7 && (0.8..1.1).contains(&median), "{least} {median} {most}");
 }

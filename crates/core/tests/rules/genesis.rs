@@ -1,4 +1,4 @@
-//! genesis.json: what may stand in it, and that an error names the field that may not.
+//! genesis.json: allowed values, and errors that name the bad field.
 
 use cairn_core::consensus::params::{Allocation, GenesisSpec, Params, ParamsError, Retarget};
 use cairn_core::primitives::address;

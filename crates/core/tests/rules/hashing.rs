@@ -1,4 +1,4 @@
-//! Hashing many at once gives what hashing one by one does.
+//! Hashing in batches gives the same results as hashing one by one.
 
 use cairn_core::primitives::hash::{Hash256, MerkleRoot, Txid};
 use cairn_core::primitives::header::Header;

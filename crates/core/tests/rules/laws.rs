@@ -71,7 +71,7 @@ fn block() -> impl Strategy<Value = Block> {
         .prop_map(|(header, transactions)| Block { header, transactions })
 }
 
-/// Encoding and decoding are inverse, the length is known beforehand, and neither more nor fewer bytes will do.
+/// Encoding and decoding are inverse, the length is known beforehand, and more or fewer bytes are refused.
 fn one_encoding<T: Encode + Decode<()> + PartialEq + std::fmt::Debug>(value: &T) -> Result<(), TestCaseError> {
     let bytes = codec::encode(value);
     prop_assert_eq!(bytes.len(), codec::encoded_len(value));
@@ -81,7 +81,7 @@ fn one_encoding<T: Encode + Decode<()> + PartialEq + std::fmt::Debug>(value: &T)
     Ok(())
 }
 
-/// Whatever bytes are accepted encode to themselves again.
+/// Bytes that are accepted encode to themselves again.
 fn no_second_encoding<T: Encode + Decode<()>>(bytes: &[u8]) -> Result<(), TestCaseError> {
     if let Ok(value) = codec::decode::<T>(bytes) {
         prop_assert_eq!(codec::encode(&value), bytes);
@@ -126,7 +126,7 @@ proptest! {
         no_second_encoding::<Branch>(&bytes)?;
     }
 
-    /// What is signed depends on everything but the signatures.
+    /// The signature digest depends on everything except the signatures.
     #[test]
     fn digest_covers_all_but_signatures(tx in transaction(), spent in prop::collection::vec(output(), 1..3), genesis in block_hash()) {
         prop_assume!(!tx.inputs.is_empty());
@@ -171,7 +171,7 @@ type Draw = (Index, u8, u8, u8);
 fn random_block(ledger: &Ledger, draws: &[Draw]) -> Block {
     let height = ledger.height().next();
     let mature = |coin: &Coin| !coin.coinbase || coin.height.saturating_add(ledger.params.coinbase_maturity) <= height;
-    // In order, so that a failing case repeats.
+    // Sorted, so that a failing case repeats.
     let mut purse: BTreeMap<OutPoint, u64> = ledger
         .coins
         .0
@@ -244,7 +244,7 @@ proptest! {
             chain.push(block);
             prop_assert_eq!(&sorted(&ledger), &replay(&chain));
 
-            // Every coinbase takes all it may: coins appear by the subsidy alone.
+            // Every coinbase takes the maximum, so the supply grows by exactly the subsidy.
             supply += ledger.params.subsidy_at(ledger.height()).as_grains();
             prop_assert_eq!(ledger.coins.0.values().map(|coin| coin.output.value.as_grains()).sum::<u64>(), supply);
             history.push((before, delta));

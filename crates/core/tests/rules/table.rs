@@ -1,4 +1,4 @@
-//! Every rule, broken on purpose: a table of transactions and blocks, each with the one verdict it must get.
+//! Every rule, broken on purpose: a table of transactions and blocks, each with its required verdict.
 //!
 //! Where a rule has a limit, both sides of it are in the table. The cases stand in `table/`, by what a rule needs
 //! to know; each starts from a valid block and says what it changes.
@@ -80,7 +80,7 @@ const fn breaks(rule: &'static str, name: &'static str, make: fn(&mut Scene) -> 
     Case { name, breaks: Some(rule), make }
 }
 
-/// What is put to the test.
+/// The value under test.
 enum Subject {
     /// Bytes that should be a block.
     Bytes(Vec<u8>),
@@ -90,7 +90,7 @@ enum Subject {
     Payment(Transaction),
 }
 
-/// Where every case starts: 24 blocks after a genesis that gave 10 coins to each of keys 1 to 12. A coinbase can be
+/// The start of every case: 24 blocks after a genesis that gave 10 coins to each of keys 1 to 12. A coinbase can be
 /// spent after 10 blocks, so the next block, 25, may spend those up to height 15.
 #[derive(Clone)]
 struct Scene {
@@ -109,7 +109,7 @@ impl Scene {
         Self { now: u64::from(ledger.tip().time), ledger }
     }
 
-    /// The next block with `transactions`, changed, and then sealed: Merkle root and nonce are right again.
+    /// The next block with `transactions`, changed and then sealed, so that Merkle root and nonce are valid again.
     fn altered(&self, transactions: Vec<Transaction>, change: impl FnOnce(&mut Block)) -> Subject {
         let mut block = self.ledger.block(transactions);
         change(&mut block);
@@ -117,7 +117,7 @@ impl Scene {
         Subject::Block(block)
     }
 
-    /// The next block with `transactions`, changed without telling the header, but mined again.
+    /// The next block with `transactions`, changed without updating the Merkle root, but mined again.
     fn forged(&self, transactions: Vec<Transaction>, change: impl FnOnce(&mut Block)) -> Subject {
         let mut block = self.ledger.block(transactions);
         change(&mut block);
@@ -201,7 +201,7 @@ fn every_case_gets_its_verdict() {
 fn the_table_covers_every_rule() {
     let table = table();
     let broken: BTreeSet<&str> = table.iter().filter_map(|case| case.breaks).collect();
-    // That a parent is invalid is known to the tree of headers only, and tested with it.
+    // Only the tree of headers knows that a parent is invalid; its tests cover that rule.
     let rules: BTreeSet<&str> = RULES.iter().copied().filter(|rule| *rule != "InvalidParent").collect();
     assert_eq!(broken, rules);
 
@@ -212,7 +212,7 @@ fn the_table_covers_every_rule() {
 
 #[test]
 fn verdicts_do_not_depend_on_repetition() {
-    // A block refused leaves nothing behind: the valid one still connects after each.
+    // A refused block leaves no state: the valid block still connects after each.
     let start = Scene::new();
     let good = start.ledger.block(vec![start.simple(1, 2)]);
     for case in table().iter().filter(|case| case.breaks.is_some()) {
@@ -232,7 +232,7 @@ fn blame_and_verdict() {
         let subject = (case.make)(&mut scene);
         let Err(error) = scene.judge(&subject) else { continue };
         let expected = match rule(&error) {
-            // Another body may fit the same header: the block's hash must not be condemned.
+            // Another body may match the same header, so the block's hash must not be marked invalid.
             "Encoding" | "WrongMerkleRoot" | "MutatedMerkleTree" | "NodeSizedTransaction" | "EmptyBlock" => {
                 (Verdict::BodyMismatch, Blame::Peer)
             }

@@ -69,7 +69,7 @@ fn the_longer_branch_wins_and_coins_follow() {
     assert_eq!((update.disconnected.len(), update.connected.len()), (3, 1));
     assert_eq!(chain.tip().hash, paid.hash());
     let error = accept(&mut chain, &blocks[2]).unwrap_err();
-    // What only this node's operator refuses is no peer's fault.
+    // A block that only this node's operator refuses is not a peer's fault.
     assert!(matches!(error, ChainError::Refused { hash } if hash == blocks[2].hash()));
     assert_eq!(error.blame(), Blame::Nobody);
     let update = chain.reconsider(&blocks[2].hash()).unwrap();
@@ -113,7 +113,8 @@ fn an_invalid_block_invalidates_its_descendants_and_the_old_branch_returns() {
     let params = chain.params().clone();
     let mut good = Ledger::on(&params);
     good.extend(2, 1).iter().for_each(|block| assert_eq!(accept(&mut chain, block).unwrap(), (0, 1)));
-    // The second block of this branch takes too much; it is only found out when the third makes the branch best.
+    // The second block of this branch takes too much; the chain finds out only when the third block makes the branch
+    // best.
     let mut bad = Ledger::on(&params);
     let first = bad.extend(1, 2).remove(0);
     let greedy = bad.make(&key(0).public_key(), &[], 1, 0);

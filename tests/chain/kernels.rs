@@ -33,7 +33,8 @@ proptest! {
     #[test]
     fn searches_find_the_first_nonce_that_meets_the_target(fields in any::<HeaderFields>(), nonces in nonces(), zeros in 0..10usize) {
         let header = header(fields);
-        // From every hash to one in a thousand; and one that a hash of the range equals, so that the rest of the hash counts.
+        // Targets met by every hash down to one in a thousand, and one equal to a hash of the range, so that all bytes
+        // of the hash count.
         let some_hash = U256::from_le_bytes(double(&Header { nonce: *nonces.end(), ..header }.to_bytes()));
         for target in [U256::MAX >> zeros, some_hash, some_hash - U256::ONE].map(Target) {
             let expected = expected(&header, target, nonces.clone());

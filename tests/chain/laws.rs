@@ -44,7 +44,7 @@ enum Content {
     Forged,
     /// The coinbase commits to other headers.
     Uncommitted,
-    /// Wrong by itself, whatever stands before it: data with value.
+    /// Invalid by itself, whatever precedes it: data with value.
     Malformed,
 }
 
@@ -52,7 +52,7 @@ enum Content {
 enum Event {
     Header(Index),
     Body(Index),
-    /// The next body in the order of making, as from a peer in sync.
+    /// The next body in the order of creation, as from a peer in sync.
     Next,
     /// A body that is not its header's.
     Mangled(Index),
@@ -92,11 +92,11 @@ struct Made {
     /// Place of the parent in the tree; `None` for genesis.
     parent: Option<usize>,
     branch: Ledger,
-    /// It and all before it keep the rules.
+    /// Whether this block and all its ancestors are valid.
     is_valid: bool,
 }
 
-/// A tree of blocks: each stands on genesis or on one of the blocks before it, mostly on a recent one.
+/// A tree of blocks: the parent of each is genesis or an earlier block, mostly a recent one.
 fn make_tree(params: &Arc<Params>, plan: &[(u8, Content, u16)]) -> Vec<Made> {
     let mut made: Vec<Made> = Vec::new();
     for (number, (back, content, choice)) in plan.iter().enumerate() {
@@ -153,7 +153,7 @@ fn make_block(branch: &Ledger, content: Content, choice: usize, salt: u64) -> Bl
     block
 }
 
-/// What the chain should know and do, in the simplest way.
+/// The naive model of the chain.
 #[derive(Default)]
 struct Model {
     /// Headers in the order of their arrival, of valid blocks only.
@@ -206,14 +206,14 @@ impl Model {
     }
 }
 
-/// The chain under test, and what the tests know of it.
+/// The chain under test, and what the test expects of it.
 struct Run<'a> {
     params: Arc<Params>,
     tree: &'a [Made],
     store: Arc<MemoryStore>,
     chain: Chain,
     model: Model,
-    /// Hashes of the best chain, as the updates tell.
+    /// Hashes of the best chain, according to the updates.
     told: Vec<BlockHash>,
 }
 
@@ -294,7 +294,7 @@ impl Run<'_> {
         let before = entries(&self.store);
         let outcome = self.chain.accept_block(self.tree[at].block.clone(), NOW, &|_| false);
         if let Err(error) = &outcome {
-            // All that a refused block leaves is a mark at its header.
+            // A refused block leaves only a status flag at its header.
             let leaves_mark = error.rule().is_some_and(|rule| rule.verdict() == Verdict::Invalid);
             let keep = |entries: Entries| -> Entries {
                 entries.into_iter().filter(|(key, _)| !leaves_mark || !matches!(key[0], b'H' | b'B')).collect()
@@ -330,7 +330,7 @@ impl Run<'_> {
         assert_eq!(before, entries(&self.store), "a body that is not its header's changed the store");
     }
 
-    /// Takes an update at its word.
+    /// Applies an update to the expected best chain.
     fn follow(&mut self, update: &ChainUpdate) {
         for block in &update.disconnected {
             assert_eq!(self.told.pop(), Some(block.hash()));
@@ -434,7 +434,7 @@ proptest! {
         (0..tree.len()).for_each(|at| run.body(at));
         run.compare();
         run.compare_indexes();
-        // Leaving the best chain and coming back restores everything but what is known of blocks.
+        // Leaving the best chain and coming back restores everything except block statuses.
         let state = |store: &MemoryStore| -> Entries {
             entries(store).into_iter().filter(|(key, _)| key[0] != b'H').collect()
         };

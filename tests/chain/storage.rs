@@ -1,4 +1,4 @@
-//! The store when things go wrong: damage, failures in the middle, archives there and back.
+//! The store under faults: damage, failed commits, and archives exported and imported.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -66,7 +66,7 @@ fn entries(store: &dyn Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
     entries
 }
 
-/// Everything that a node does with a store when it starts, and `cairn db check` besides.
+/// All uses of a store when a node starts, and `cairn db check`.
 fn use_store(dir: &Path) -> Result<u32, StoreError> {
     let store = Arc::new(SledStore::open(dir)?);
     let chain = Chain::open(params(), store)?;
@@ -200,7 +200,7 @@ fn a_store_that_fails_at_any_commit_leaves_a_chain_that_goes_on() {
                     }
                     Err(ChainError::Store(_)) => {
                         failures += 1;
-                        // Steps before the one that failed stand, in the store and in memory alike.
+                        // Steps before the failed one persist, in the store and in memory alike.
                         assert_eq!(chain.db().tip().unwrap(), Some(chain.tip().hash));
                         chain::check(chain.db(), &params(), &mut |_, _| {}).unwrap();
                     }
@@ -248,7 +248,7 @@ fn an_archive_brings_the_whole_chain_back() {
     let again = chain::import(&mut other, Cursor::new(&archive), NOW, &mut |_, _| {}).unwrap();
     assert_eq!((again.new, again.known), (0, 20));
 
-    // Cut off, it gives what it has; a block that breaks a rule is named by its place.
+    // A truncated archive imports its complete blocks; a block that breaks a rule is named by its offset.
     let mut third = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
     let error = chain::import(&mut third, Cursor::new(&archive[..archive.len() - 1]), NOW, &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, TransferError::Archive(ArchiveError::Truncated { .. })));
@@ -270,7 +270,7 @@ fn an_archive_brings_the_whole_chain_back() {
     assert_eq!(chain::import(&mut fifth, Cursor::new(&part), NOW, &mut |_, _| {}).unwrap().new, 7);
 }
 
-/// sled writes it while it opens, and may be killed, or find the disk full, at any byte.
+/// sled writes a snapshot while it opens, and may be killed or find the disk full at any byte.
 #[test]
 fn a_snapshot_that_is_cut_or_half_written_is_done_without() {
     let home = tempfile::tempdir().unwrap();
@@ -322,7 +322,7 @@ fn a_snapshot_that_is_cut_or_half_written_is_done_without() {
     assert!(tried > 100, "{tried} ways");
 }
 
-/// Everything that was flushed is there, or it is said that it is not: also where sled itself sees an older log, or none.
+/// All flushed data is there, or opening reports the loss, even where sled itself sees an older log or none.
 #[test]
 fn a_log_that_is_cut_never_passes_for_an_earlier_chain() {
     let home = tempfile::tempdir().unwrap();

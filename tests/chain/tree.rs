@@ -23,7 +23,7 @@ fn accept(chain: &mut Chain, block: &Block) -> Result<(), ChainError> {
     chain.accept_block(block.clone(), NOW, &|_| false).map(drop)
 }
 
-/// What holds between two steps of the tip, whatever the chain is on its way to.
+/// Invariants between two steps of the tip.
 fn assert_whole(tree: &BlockTree) {
     let tip = tree.tip();
     assert!(tip.is_validated() && tree.is_on_best_chain(&tip));
@@ -83,7 +83,7 @@ impl Drop for Done<'_> {
     }
 }
 
-/// Compares the tree with what a store holds, and refuses if told.
+/// Compares the tree with the store, and fails a commit on request.
 #[derive(Default)]
 struct Comparing {
     inner: Arc<MemoryStore>,
@@ -112,7 +112,7 @@ impl Comparing {
 
     /// What is done before a commit.
     fn guard(&self) -> Result<(), StoreError> {
-        // Were the tree being written meanwhile, this would wait for ever.
+        // If the tree were locked for writing now, this would deadlock.
         self.compare();
         if self.refuses.load(Ordering::Relaxed) {
             return Err(StoreError::Backend { dir: PathBuf::new(), reason: "told to".to_owned() });

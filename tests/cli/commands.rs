@@ -17,7 +17,7 @@ pub fn taken() -> (TcpListener, String) {
     (listener, address)
 }
 
-/// A port on which nobody listens.
+/// A port on which no process listens.
 pub fn free() -> String {
     taken().1
 }
@@ -194,7 +194,7 @@ fn networks() {
     std::fs::write(place.path("mined.json"), genesis(&["mine", "edited.json"]).ok()).unwrap();
     assert!(genesis(&["show", "mined.json"]).ok().contains("goodbye"));
 
-    // Straight to a file, whole or not at all; what is no file is written to as it stands.
+    // To a file atomically, whole or not at all; to anything else, such as a pipe, directly.
     let shown: Value = serde_json::from_str(&genesis(&["show", "mined.json", "--json"]).ok()).unwrap();
     let written = genesis(&["mine", "edited.json", "-o", "new.json", "--json"]).ok();
     let written: Value = serde_json::from_str(&written).unwrap();

@@ -6,7 +6,7 @@ use crate::commands::{FAILED, NO_NODE, NOT_PROVEN, USAGE, free};
 use crate::process::{Place, done};
 use serde_json::Value;
 
-/// A number that cannot be had is refused with the bound, and never made to fit.
+/// A number out of range is refused with the bound, and never clamped.
 #[test]
 fn numbers_out_of_bounds_are_refused() {
     let place = Place::new();
@@ -55,7 +55,7 @@ fn variables_that_will_not_do_are_wrong_usage() {
     assert!(with(("CAIRN_JSON", "off"), &["genesis", "show"]).ok().starts_with("network"));
 }
 
-/// Options that a command cannot use are not among its own.
+/// Commands do not list options that they cannot use.
 #[test]
 fn commands_without_a_node_have_no_options_for_one() {
     let place = Place::new();
@@ -81,7 +81,7 @@ fn commands_without_a_node_have_no_options_for_one() {
 #[test]
 fn logs_for_programs_are_an_object_a_line() {
     let place = Place::new();
-    // On the second run there is nothing to make, of which it would tell a person.
+    // The second run makes no files, so it prints no notes for a person.
     let run = || {
         let mut command = place.command("net", &["testnet", "--nodes", "1", "--miners", "0", "--until-height", "0"]);
         command.env_remove("CAIRN_GENESIS").args(["--log-format", "json"]);
@@ -96,7 +96,7 @@ fn logs_for_programs_are_an_object_a_line() {
     place.run("net", &["rpc", "getblockcount", "--log-format", "xml"]).fails(USAGE, "possible values: text, json");
 }
 
-/// The paths of all commands that do something, as `wallet send`.
+/// The paths of all commands that can be run, such as `wallet send`.
 fn leaves(command: &clap::Command, path: &[String]) -> Vec<Vec<String>> {
     let subcommands: Vec<_> = command.get_subcommands().filter(|command| command.get_name() != "help").collect();
     let mut found: Vec<_> = subcommands
@@ -206,11 +206,11 @@ fn every_failure_with_json_is_an_object() {
         let done = place.run("b", &[args, &["--json"]].concat());
         assert_eq!((error_of(&done)["kind"].as_str(), done.code), (Some(kind), code), "{args:?}: {done:?}");
     }
-    // What the node says has a number of its own.
+    // An error from the node has its own RPC code.
     let node = place.node("node", &[]);
     let refused = error_of(&place.run("node", &["rpc", "getblockhash", "99", "--json"]));
     assert_eq!((&refused["code"], &refused["rpc_code"]), (&FAILED.into(), &(-8).into()), "{refused}");
-    // A receipt that can be read and proves nothing.
+    // A receipt that is well formed but proves nothing.
     node.generate(3, &place.wallet("miner"));
     let block = node.call("getblockhash", &[2.into()]);
     let txid = node.call("getblock", &[block])["tx"][0].as_str().unwrap().to_owned();
@@ -218,7 +218,7 @@ fn every_failure_with_json_is_an_object() {
     let moved = receipt.replace("\"height\": 2", "\"height\": 3");
     let done_elsewhere = place.run_with_input("nobody", &["proof", "verify", "-", "--json"], &moved);
     assert_eq!((error_of(&done_elsewhere)["kind"].as_str(), done_elsewhere.code), (Some("not_proven"), NOT_PROVEN));
-    // A switch in the environment, which the command line's own parser never saw.
+    // A switch in the environment, although parsing the command line fails.
     let mut command = place.command("a", &["nod"]);
     command.env("CAIRN_JSON", "1");
     assert_eq!(error_of(&done(command))["kind"], "usage");

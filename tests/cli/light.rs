@@ -47,7 +47,7 @@ fn a_payment_is_proven_without_trusting_any_node() {
     let block = proven["blockhash"].as_str().unwrap().to_owned();
     assert_eq!(json(&light(&["verify", &txid, "--block", &block, "--json"]).ok())["blockhash"], block.as_str());
 
-    // Not proven, proven absent and not deep enough are different things, and none of them is success.
+    // Not proven, proven absent and not deep enough are different failures.
     light(&["verify", &txid, "--min-confirmations", "7"]).fails(3, "proven, but with 6 confirmations, not 7");
     light(&["verify", &block]).fails(3, "not proven: of the peers asked, 2 say that they do not have it");
     light(&["verify", &txid, "--block", &tip.1]).fails(3, "proven absent: block");
@@ -75,7 +75,7 @@ fn a_payment_is_proven_without_trusting_any_node() {
 fn without_a_peer_the_light_client_says_so_and_ends() {
     let place = Place::new();
     let (payee, miner) = (place.wallet("payee"), place.wallet("miner"));
-    // However patient: there is no address to try.
+    // With any time-out: there is no address to try.
     let alone = place.run("light", &["light", "sync", "--timeout", "86400"]);
     assert!(alone.stderr.starts_with("no peer is named, and the network has no seeds\n"), "{alone:?}");
     alone.fails(4, "none is known, name one with --peer");
@@ -113,7 +113,7 @@ fn watch_prints_a_payment_as_it_is_seen_confirmed_and_reorganised_away() {
     let a = place.node("a", &[]);
     let b = place.node("b", &[]);
     a.generate(3, &miner);
-    // A rival branch, on a node that nobody is connected to yet.
+    // A rival branch, on a node without connections.
     b.generate(12, &payee);
     let args = ["light", "watch", &payee, "--json", "--peer", &a.peer_address(), "--peer", &b.peer_address()];
     let mut watch = place.command("light", &args);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 fn start(place: &Place, name: &str, args: &[&str]) -> crate::process::Done {
     let basics = ["node", "--listen", "127.0.0.1:0", "--rpc", "127.0.0.1:0", "--log", "error"];
-    // An option given twice is an error of its own: what the test gives takes the place of the usual.
+    // Giving an option twice is an error, so the test's options replace the defaults.
     let mut all: Vec<&str> = Vec::new();
     for pair in basics[1..].chunks(2).filter(|pair| !args.contains(&pair[0])) {
         all.extend(pair);
@@ -112,7 +112,7 @@ fn networks_whose_nodes_run_elsewhere() {
     assert!(place.run("rich", &["wallet", "balance", "--rpc", &url]).ok().starts_with("spendable  1000 coins"));
 }
 
-/// The network is said once, to the node; every later command finds it in the data directory.
+/// The network is given once, to the node; later commands find it in the data directory.
 #[test]
 fn a_node_keeps_the_genesis_that_it_is_given() {
     let place = Place::new();
@@ -122,7 +122,7 @@ fn a_node_keeps_the_genesis_that_it_is_given() {
         done(command)
     };
     let built_in = without(&["genesis", "show", "--json"]).ok();
-    // A first start that fails keeps nothing.
+    // A first start that fails stores no genesis.
     let (_listener, port) = taken();
     start(&place, "a", &["--listen", &port]).fails(FAILED, "cannot listen for peers");
     assert!(!place.path("a/genesis.json").exists());
@@ -169,12 +169,12 @@ fn nodes_that_do_not_answer() {
     std::fs::create_dir_all(place.path("other/node-1")).unwrap();
     place.run("other", &["rpc", "uptime"]).fails(NO_NODE, "start the network with `cairn testnet --data-dir");
     place.run("a", &["rpc", "--rpc", "node:port", "uptime"]).fails(FAILED, "is not a node's address");
-    // Ended by a signal that leaves no time to tidy up: its address stays behind, and nobody is there.
+    // Killed without time to tidy up: the address file stays, but no node listens.
     place.node("a", &[]).kill();
     place.run("a", &["rpc", "getblockcount"]).fails(NO_NODE, "is it running?");
 }
 
-/// A test network has no store of its own: its nodes have.
+/// A test network has no store of its own; each of its nodes has one.
 #[test]
 fn the_nodes_of_a_test_network_are_named() {
     let place = Place::new();

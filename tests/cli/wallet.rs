@@ -1,4 +1,4 @@
-//! `cairn wallet` as several people and programs use it at once, and as they lose and mistake things: real processes.
+//! `cairn wallet` in real processes: used by several people and programs at once, with losses and mistakes.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -22,7 +22,7 @@ fn rich(coins: usize, value: u64) -> (Place, Node, String) {
     (place, node, own)
 }
 
-/// Runs commands at the same time, each in a process of its own.
+/// Runs commands at the same time, each in its own process.
 fn at_once(place: &Place, commands: &[(&str, Vec<&str>)]) -> Vec<Done> {
     std::thread::scope(|scope| {
         let run = |(name, args): &(&str, Vec<&str>)| place.run(name, args);
@@ -111,7 +111,7 @@ fn coins_joined_on_advice_are_used_before_they_are_confirmed() {
     let (place, node, own) = rich(1_950, COIN / 10);
     let payee = place.wallet("payee");
     let send = |to: &str, amount: &str| place.run("node", &["wallet", "send", to, amount]);
-    // 195 coins in pieces, of which 900 fit into one payment; after the first, 1,050 are left.
+    // 195 coins in pieces, 900 of which fit into one payment; after the first, 1,050 are left.
     send(&payee, "100").fails(FAILED, "pay oneself first to join small coins");
     let joined = send(&own, "89.9").ok();
     let paid = send(&payee, "100").ok();
@@ -135,7 +135,7 @@ fn absurd_fees_are_refused_unless_they_are_allowed() {
     assert_eq!(node.mempool(), [txid]);
 }
 
-/// What a variable of the environment says holds for every command after it: no payment takes its data or its fee there.
+/// An environment variable applies to every later command, so payments do not read their data or fee from it.
 #[test]
 fn the_environment_adds_nothing_to_a_payment() {
     let (place, node, own) = rich(1, 100 * COIN);

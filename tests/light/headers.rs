@@ -1,4 +1,4 @@
-//! Which chain the client follows, and what becomes of those who would have it follow another.
+//! Which chain the client follows, and how it treats peers that offer another.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::world::{Lie, World, address, honest};
 use cairn_testkit::{Ledger, params};
 use std::time::Duration;
 
-/// A liar who changes headers before they are sent; those that follow are made to fit.
+/// A liar who changes headers before it sends them, and links the following headers to them.
 fn bent(mut change: impl FnMut(&mut Header) + 'static) -> Lie {
     Box::new(move |message| match message {
         Message::Headers(mut headers) => {
@@ -137,7 +137,7 @@ fn headers_that_break_a_rule_end_the_conversation() {
             |offence| matches!(offence, Offence::BadHeader { rule: RuleError::HighHash { .. }, .. }),
         ),
         (
-            // Times that stand still, to make blocks seem slow.
+            // Constant times.
             bent(|header| {
                 header.time = header.time.min(1_600_000_000);
                 cairn_testkit::mine(header);

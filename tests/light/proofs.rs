@@ -117,7 +117,7 @@ fn one_honest_peer_among_four_liars_is_enough() {
         let caught = |notice: &Notice| *notice == Notice::Lied(address(liar), Offence::FalseProof(fault));
         assert!(world.notices.iter().any(caught), "{:?}", world.notices);
     }
-    // What nobody has is not proven, which is not to say that it does not exist.
+    // A transaction that no peer has is not proven, but may still exist.
     let answer = ask(&mut world, Question::Transaction(Txid::of(b"nothing")));
     assert_eq!((answer.found.len(), answer.denied, answer.silent), (0, 2, 1), "three peers are left");
 }
@@ -187,7 +187,7 @@ fn false_proofs_are_told_from_true_ones() {
             assert!(check(forged, &chain).is_err(), "{index} as {other}");
         }
     }
-    // Seven leaves: the last is doubled, and would stand at a place that does not exist.
+    // Seven leaves: the last is paired with itself, which would put it at a position that does not exist.
     let mut doubled = proof(6);
     doubled.branch.index = 7;
     assert!(matches!(check(doubled, &chain), Err(ProofFault::NotInBlock { .. })));

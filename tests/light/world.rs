@@ -1,4 +1,4 @@
-//! A light client and the full nodes that it dials, in virtual time. What a node says can be bent on its way.
+//! A light client and the full nodes that it dials, in virtual time. A node's messages can be falsified on their way.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use cairn::primitives::hash::Hash256;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::storage::MemoryStore;
 
-/// What a liar does to a message of the honest node that it is otherwise: says others in its place.
+/// How a liar, otherwise an honest node, falsifies a message: it returns the messages to send instead.
 pub type Lie = Box<dyn FnMut(Message) -> Vec<Message>>;
 
 /// A full node, whose words may be bent.
@@ -41,7 +41,7 @@ pub struct World {
     next_peer: u64,
     /// The headers that the client wants kept.
     pub kept: Vec<u8>,
-    /// Everything that the client found out.
+    /// All notices of the client.
     pub notices: Vec<Notice>,
     /// Why it let peers go.
     pub goodbyes: Vec<(usize, Reason)>,
@@ -56,7 +56,7 @@ pub fn honest() -> Lie {
 }
 
 impl World {
-    /// A client that is told of `servers`, whose clock stands an hour after genesis.
+    /// A client that knows `servers`; its clock starts an hour after genesis.
     pub fn new(params: &Arc<Params>, servers: usize, config: Config) -> Self {
         let now =
             Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 3_600) };

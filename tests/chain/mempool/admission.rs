@@ -151,7 +151,7 @@ fn a_replacement_pays_for_what_it_throws_out() {
     world.admit(&child);
     let lost = 300 + 50_000;
     let size = parent.size() as u64;
-    // Far better a byte than the parent, but not enough for the child as well, nor for its own relay.
+    // A far better fee rate than the parent's, but too little to pay for the child as well and for its own relay.
     for fee in [10_000, lost - 1, lost + size - 1] {
         let verdict = world.accept(&world.spend(&[world.coin(0)], &[VALUE - fee]));
         let least = Amount::from_grains(lost + size);
@@ -207,11 +207,11 @@ fn chains_and_families_end_at_25() {
     }
     let verdict = world.accept(&world.spend(&[output(&wide, 24)], &[VALUE / 50 - 300]));
     assert!(matches!(verdict, Err(MempoolError::TooManyDescendants { got: 26, max: 25, .. })), "{verdict:?}");
-    // In place of one of them, it is no more.
+    // A transaction that replaces one of the family does not enlarge it.
     let swap = world.spend(&[output(&wide, 0), output(&wide, 24)], &[VALUE / 50]);
     world.accept(&swap).expect("replaces one of the family");
     check(&world);
-    // A confirmed ancestor counts no more.
+    // A confirmed ancestor no longer counts.
     world.mine(&[&chain[0]]);
     world.accept(&chain[25]).expect("24 ancestors are left");
     check(&world);

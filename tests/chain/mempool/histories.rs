@@ -14,11 +14,12 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Spends coins chosen by number among all there ever were, for a fee.
+    /// Spends coins chosen by index among all that ever existed, for a fee.
     Pay { coins: Vec<usize>, outputs: u64, fee: u64 },
     /// A block of about this share, in percent, of the best selection.
     Mine { share: usize },
-    /// A longer branch from so many blocks back, of empty blocks or with a share of what was mined.
+    /// A longer branch that forks `depth` blocks back, of empty blocks or, with `keep`, containing half of the
+    /// disconnected payments.
     Reorganise { depth: u32, keep: bool },
 }
 
@@ -31,7 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a pool without limits or orphans must hold, found by trying everything again.
+/// A naive pool without limits or orphans, which re-checks everything.
 #[derive(Default)]
 struct Naive {
     txs: Vec<Transaction>,
@@ -91,7 +92,7 @@ impl Naive {
         needed && !known
     }
 
-    /// After the chain has moved: `back` and all there was, as far as it still stands.
+    /// Rebuilds the pool after the chain has moved: `back` and the old content, as far as they are still valid.
     fn rebuild(&mut self, back: Vec<Transaction>, chain: &Chain) {
         let before = std::mem::take(&mut self.txs);
         for tx in back.into_iter().chain(before) {
@@ -167,7 +168,7 @@ proptest! {
                 Step::Pay { coins: chosen, outputs, fee } => {
                     let Some(tx) = world.pay(&coins, &chosen, outputs, fee) else { continue };
                     let _verdict = world.accept(&tx);
-                    // Spent whether it came in or not: so there are orphans too.
+                    // Its outputs can be spent even if it was refused, so that orphans occur.
                     coins.extend((0..outputs as u32).map(|index| output(&tx, index)));
                 }
                 Step::Mine { .. } => drop(world.mine(&[])),

@@ -1,5 +1,5 @@
-//! What the pool must not lose, and what a peer must not make it do: chains that a reorganisation or a restart brings back
-//! whatever their length, and orphans whose signatures are bad.
+//! The pool must not lose chains of payments that a reorganisation or a restart returns, however long, and a peer must
+//! not make it check unbounded orphans with bad signatures.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{HashedTransaction, OutPoint, Output, Transaction};
 use cairn_testkit::{Ledger, funded, public, unsigned};
 
-/// What each payment here pays.
+/// The fee of each payment.
 const FEE: u64 = 1_000;
 
 fn follower(ledger: &Ledger) -> World {
@@ -26,7 +26,7 @@ fn txids<'a>(txs: impl IntoIterator<Item = &'a Transaction>) -> BTreeSet<Txid> {
     txs.into_iter().map(Transaction::txid).collect()
 }
 
-/// Payments of which each spends the one before; the first spends coin 1 of genesis.
+/// A chain of payments, each spending the previous one; the first spends coin 1 of genesis.
 fn chained(ledger: &Ledger, length: u64) -> Vec<Transaction> {
     let mut coin = ledger.allocation(1);
     let mut txs: Vec<Transaction> = Vec::new();
@@ -66,7 +66,7 @@ fn a_reorganisation_brings_back_a_chain_of_any_length() {
     better.iter().for_each(|block| world.take(block));
     assert_eq!(world.chain.tip().height, Height::from_u32(3));
     assert_eq!(world.pool.txids().into_iter().collect::<BTreeSet<_>>(), txids(&txs), "of 50 payments");
-    // The limit holds for what is new.
+    // The limit applies to new payments.
     let last = OutPoint { txid: txs[49].txid(), index: 0 };
     let more = ledger.sign(unsigned(&[last], vec![Output::pay(public(1), Amount::from_grains(COIN))]), &[&txs[49]]);
     let verdict = world.pool.accept(more, &world.chain, UnixTime::from_secs(world.now));
@@ -168,7 +168,7 @@ fn a_saved_pool_comes_back_whole() {
     let mut again = follower(&ledger);
     better.iter().for_each(|block| again.take(block));
     assert_eq!(again.pool.restore(&saved), Ok(51));
-    // A stop before all of it is checked loses nothing.
+    // Stopping before all payments are checked loses none.
     assert_eq!(again.pool.save(), saved);
     again.resume();
     assert_eq!(again.pool.txids().len(), txs.len() + 1);
@@ -186,7 +186,7 @@ fn saved_transactions_are_checked_again() {
     let tx = ledger.payment(&[ledger.allocation(1)], vec![Output::pay(public(3), Amount::from_grains(COIN))]);
     world.pool.accept(tx.clone(), &world.chain, UnixTime::from_secs(world.now)).expect("good");
     let saved = world.pool.save();
-    // Bytes that were changed, cut or are another network's are refused as a whole.
+    // Files that are changed, truncated or of another network are refused as a whole.
     for at in (0..saved.len()).step_by(7) {
         let mut flipped = saved.clone();
         flipped[at] ^= 1;
@@ -250,7 +250,7 @@ fn a_call_checks_few_signatures_of_orphans_and_their_senders_answer_for_them() {
         assert!(matches!(verdict, Err(MempoolError::MissingInputs { kept: true, .. })), "{verdict:?}");
     }
     let accepted = world.pool.accept(parent, &world.chain, UnixTime::from_secs(world.now)).expect("good");
-    // 4,500 signatures wait, of which one call checks 300 at most: those of the orphan that reaches the bound too.
+    // 4,500 signatures are pending. One call checks at most 300, plus those of the orphan that crosses the bound.
     let most = MAX_SIGNATURES_A_CALL / INPUTS as usize + 1;
     let mut blamed: Vec<u64> = accepted.orphans.blamed.iter().map(|(sender, _)| sender.connection).collect();
     assert!((1..=most).contains(&blamed.len()), "{} orphans in one call", blamed.len());

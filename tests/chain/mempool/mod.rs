@@ -26,7 +26,7 @@ use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn::storage::MemoryStore;
 use cairn_testkit::{funded, key, public, sign, unsigned};
 
-/// Coins that genesis makes for these tests, and what each is worth.
+/// Number of coins in genesis, and the value of each.
 const COINS: usize = 200;
 const VALUE: u64 = 1_000_000;
 
@@ -40,7 +40,7 @@ pub struct World {
     pub chain: Chain,
     pub pool: Mempool,
     pub now: u64,
-    /// Makes every block another.
+    /// Makes every block unique.
     extra_nonce: u64,
 }
 
@@ -67,7 +67,7 @@ impl World {
         spend(&self.params, coins, values, |_| ())
     }
 
-    /// A payment of those of `coins` that were `chosen`, each once, to so many outputs; `None` if they hold too little.
+    /// A payment that spends the `chosen` of `coins`, each once, to `outputs` outputs; `None` if they hold too little.
     fn pay(&self, coins: &[(OutPoint, u64)], chosen: &[usize], outputs: u64, fee: u64) -> Option<Transaction> {
         let mut inputs: Vec<_> = chosen.iter().map(|choice| coins[choice % coins.len()]).collect();
         inputs.sort_unstable();
@@ -87,7 +87,7 @@ impl World {
         self.accept(tx).expect("acceptable").txid
     }
 
-    /// Mines a block of `txs` on the tip; the pool is not told.
+    /// Mines a block of `txs` on the tip without updating the pool.
     fn mine_only(&mut self, txs: &[&Transaction]) -> (Block, ChainUpdate) {
         let limits = Limits { min_fee_rate: FeeRate::ZERO, ..Limits::default() };
         let mut chosen = Mempool::new(self.params.clone(), limits);
@@ -101,20 +101,20 @@ impl World {
         (block, update)
     }
 
-    /// Mines a block of `txs` on the tip; what came back into the pool.
+    /// Mines a block of `txs` on the tip and updates the pool; returns the payments it admitted.
     fn mine(&mut self, txs: &[&Transaction]) -> Vec<Txid> {
         let (_, update) = self.mine_only(txs);
         self.pool.update(&update, &self.chain, UnixTime::from_secs(self.now)).admitted
     }
 
-    /// Takes a block in, and the pool follows.
+    /// Accepts a block and updates the pool.
     pub fn take(&mut self, block: &Block) {
         let update =
             self.chain.accept_block(block.clone(), UnixTime::from_secs(self.now), &|_| false).expect("a valid block");
         self.pool.update(&update, &self.chain, UnixTime::from_secs(self.now));
     }
 
-    /// Goes on until nothing is left to do; the most transactions that one call admitted.
+    /// Resumes the pool until it is finished; returns the most transactions that one call admitted.
     pub fn resume(&mut self) -> usize {
         let mut most = 0;
         while self.pool.is_unfinished() {
@@ -123,7 +123,7 @@ impl World {
         most
     }
 
-    /// Takes in another chain's blocks in one step; what came back into the pool.
+    /// Accepts another chain's blocks; returns the payments that the pool readmitted.
     fn follow(&mut self, other: &World, from: u32) -> Vec<Txid> {
         let mut last = Vec::new();
         for height in from..=other.chain.tip().height.as_u32() {
@@ -156,13 +156,13 @@ fn output(tx: &Transaction, index: u32) -> (OutPoint, u64) {
 
 fn mine(chain: &Chain, pool: &Mempool, extra_nonce: u64, now: u64) -> Block {
     let mut template = template::build(chain, pool, &public(1), 0, UnixTime::from_secs(now)).expect("a template");
-    // Changes the Merkle root through the coinbase's branch alone, which the block's check then makes anew.
+    // Changes the Merkle root through the coinbase's branch alone; the block's check recomputes the whole tree.
     template.set_extra_nonce(extra_nonce);
     let nonce = kernel::search(&template.header, template.target, 0..=u32::MAX).expect("easy bits");
     template.block(nonce)
 }
 
-/// A chain of payments, each spending the one before, of which every one pays `fee`.
+/// A chain of payments, each spending the previous one and paying `fee`.
 fn chain_of(world: &World, start: (OutPoint, u64), length: usize, fee: u64) -> Vec<Transaction> {
     let mut coin = start;
     (0..length)
@@ -178,7 +178,7 @@ fn txids(txs: &[Transaction]) -> Vec<Txid> {
     txs.iter().map(Transaction::txid).collect()
 }
 
-/// What must hold of any pool on any chain.
+/// Checks the invariants of any pool on any chain.
 fn check(world: &World) {
     let World { pool, chain, params, .. } = world;
     let ids = pool.txids();
@@ -204,7 +204,7 @@ fn check(world: &World) {
     assert_eq!(pool.bytes(), entries.values().map(|entry| entry.tx.size()).sum::<usize>());
     assert!(pool.usage() <= pool.limits().max_bytes);
     assert!(pool.orphan_count() <= pool.limits().max_orphans);
-    // The best block is a valid one, and holds everything if there is room.
+    // The template is a valid block, and holds the whole pool if there is room.
     let block = mine(chain, pool, 77, world.now);
     assert!(block.size() <= params.max_block_bytes as usize);
     assert_eq!(block.transactions.len(), pool.len() + 1);

@@ -1,4 +1,5 @@
-//! What peers can make the protocol remember, in bytes of this process. A binary of its own: nothing else runs beside it.
+//! How much memory peers can make the protocol use, in bytes of this process. It is a separate binary, so that no other
+//! test runs in the process.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ fn memory() -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1_024
 }
 
-/// Every place taken by a peer that announces, asks and promises as much as it may, and reads nothing.
+/// Every slot is taken by a peer that announces, requests and promises as much as allowed, and reads nothing.
 #[cfg(target_os = "linux")]
 #[test]
 fn all_peers_together_make_a_node_remember_no_more_than_stated() {

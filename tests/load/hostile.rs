@@ -1,5 +1,5 @@
-//! Two hundred hostile connections at once against a real node, each of its own kind of mischief and all of them back as soon
-//! as they are thrown out: the node keeps mining, honest peers keep syncing, and its memory stays below a bound.
+//! Two hundred hostile connections attack a real node at once, each in its own way, and reconnect as soon as they are
+//! disconnected: the node keeps mining, honest peers keep syncing, and its memory stays below a bound.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,61 +23,62 @@ use cairn::runtime::noise;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Connections that somebody hostile has, or tries to get, at any time.
+/// Hostile connections open, or being opened, at any time.
 const HOSTILE: usize = 200;
 /// Bits that take some 260,000 hashes: blocks come every few tenths of a second.
 const QUICK: u32 = 0x1e3f_ffff;
-/// Blocks that there are before the attack.
+/// Blocks before the attack.
 const BEFORE: u32 = 150;
-/// Blocks that have to come during the attack.
+/// Blocks that must arrive during the attack.
 const DURING: u64 = 60;
-/// What a node under such an attack may hold, in bytes: see "Memory under attack" in docs/threat-model.md.
+/// Most memory that a node under attack may use, in bytes: see "Memory under attack" in docs/threat-model.md.
 const MEMORY_BOUND: u64 = 256 << 20;
-/// Between two messages of who floods, so that this test leaves the node a processor to defend itself with.
+/// Time between two messages of a flooding connection, so that this test leaves the node a processor to defend itself
+/// with.
 const PACE: Duration = Duration::from_millis(20);
 
-/// What a hostile connection does.
+/// The behaviour of a hostile connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mischief {
     /// Says nothing at all.
     Silence,
-    /// Begins the handshake and leaves it.
+    /// Begins the handshake and stops.
     HalfAHandshake,
     /// Sends the handshake a byte at a time.
     SlowHandshake,
-    /// Answers the handshake with noise of another kind.
+    /// Sends random bytes instead of a handshake.
     NoHandshake,
-    /// Plays a stranger's second message back.
+    /// Sends the node's own handshake message back as the third.
     Replay,
     /// Says nothing after the handshake.
     NoHello,
-    /// Begins a record and leaves it.
+    /// Begins a record and stops.
     HalfARecord,
-    /// Sends a record that does not open.
+    /// Sends a record that does not decrypt.
     ForgedRecord,
     /// Sends a frame a byte at a time.
     SlowFrame,
-    /// Sends all but the last byte of the longest frame there may be.
+    /// Sends all but the last byte of the longest frame allowed.
     NearlyAFrame,
-    /// Sends the longest frame there may be, full of nothing.
+    /// Sends the longest frame allowed, with a meaningless payload.
     LongestFrame,
-    /// Announces a longer one.
+    /// Announces a longer frame than allowed.
     TooLongAFrame,
     /// Sends frames of unknown kinds for ever.
     UnknownFrames,
-    /// Announces transactions that nobody has.
+    /// Announces transactions that do not exist.
     Inventory,
-    /// Tells of nodes without end that nobody asked for.
+    /// Sends unrequested nodes without end.
     Nodes,
-    /// Pushes transactions whose parents nobody has.
+    /// Pushes transactions whose parents do not exist.
     Orphans,
-    /// Sends blocks that nobody asked for.
+    /// Sends unrequested blocks.
     Blocks,
     /// Asks for everything, and reads nothing.
     Greed,
     /// Asks for the nodes nearest to any id, again and again.
     Lookups,
-    /// Claims more work than anybody has, and has nothing to show.
+    /// Claims more work than any node has, and never proves it.
     Boast,
 }
 
@@ -106,12 +107,12 @@ impl Mischief {
     ];
 }
 
-/// Somebody hostile.
+/// A hostile peer.
 struct Attacker {
     victim: SocketAddr,
     params: Arc<Params>,
     mischief: Mischief,
-    /// Drawn from, for what must look random.
+    /// Randomness for content that must look random.
     counter: u64,
     /// Connections made by all of them.
     made: Arc<AtomicU64>,
@@ -125,7 +126,7 @@ impl Attacker {
         Hash256::of(&self.counter.to_le_bytes()).to_bytes()
     }
 
-    /// Connects again and again. Whatever goes wrong is what was to be expected.
+    /// Connects again and again, and ignores all errors: the node is expected to close connections.
     async fn run(mut self) {
         loop {
             if let Ok(mut stream) = TcpStream::connect(self.victim).await {
@@ -145,7 +146,7 @@ impl Attacker {
             Mischief::SlowHandshake => drip(stream, &garbage[..HANDSHAKE_BYTES]).await?,
             Mischief::NoHandshake => stream.write_all(&garbage).await?,
             Mischief::Replay => {
-                // An ephemeral key is any 32 bytes; what comes back is of no use to who has not the secret to it.
+                // Any 32 bytes pass for an ephemeral key; without its secret, the answer cannot be decrypted.
                 stream.write_all(&garbage[..MESSAGE_BYTES[0]]).await?;
                 let mut answer = [0; MESSAGE_BYTES[1]];
                 stream.read_exact(&mut answer).await?;
@@ -206,7 +207,7 @@ impl Attacker {
         until_closed(stream).await
     }
 
-    /// What is sent until the connection is closed.
+    /// The messages sent until the connection is closed.
     async fn flood(
         &mut self,
         stream: &mut TcpStream,
@@ -256,7 +257,7 @@ impl Attacker {
                     let target = NodeId(self.random());
                     self.say(stream, &mut session, &Message::FindNode { target }).await?;
                 }
-                // Nothing more than its hello.
+                // Only the hello.
                 _ => return until_closed(stream).await,
             }
             tokio::time::sleep(PACE).await;
@@ -276,7 +277,7 @@ impl Attacker {
         }
     }
 
-    /// As long as orphans may be to be kept, and spends what is nowhere.
+    /// As long as an orphan may be, and spends a coin that does not exist.
     fn orphan(&mut self) -> Transaction {
         let input = |bytes| Input {
             outpoint: OutPoint { txid: Txid::from_bytes(bytes), index: 0 },
@@ -312,7 +313,7 @@ async fn drip(stream: &mut TcpStream, bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// Keeps the connection for as long as the victim does, and does not hear what it says.
+/// Keeps the connection until the victim closes it, and ignores what it sends.
 async fn until_closed(stream: &mut TcpStream) -> Outcome {
     let mut buffer = vec![0; 64 << 10];
     while stream.read(&mut buffer).await? > 0 {}
@@ -335,7 +336,7 @@ fn two_hundred_hostile_connections() {
     place.found(&spec);
     let params = Arc::new(Params::new(spec).unwrap());
 
-    // The victim dials one honest node, and another will dial it in the midst of the attack.
+    // The victim dials one honest node; another will dial the victim during the attack.
     let dialled = place.node("dialled", &[]);
     mine(&dialled, BEFORE, &miner);
     let victim = place.node("victim", &["--connect", &dialled.peer_address()]);
@@ -358,7 +359,7 @@ fn two_hundred_hostile_connections() {
 
     // It mines.
     victim.call("setgenerate", &[true.into(), 1.into(), miner.as_str().into()]);
-    // A newcomer comes in through it and gets all blocks.
+    // A new node joins through the victim and gets all blocks.
     let newcomer = place.node("newcomer", &["--connect", &victim.peer_address()]);
     let attacks = 15 * HOSTILE as u64;
     wait_for("the attack to go on for long", || (made.load(Ordering::Relaxed) >= attacks).then_some(()));
@@ -367,7 +368,7 @@ fn two_hundred_hostile_connections() {
     let tip = victim.tip();
     wait_for("the newcomer to sync through the victim", || (newcomer.tip() == tip).then_some(()));
     wait_for("the node it dialled to follow", || (dialled.tip() == tip).then_some(()));
-    // And it hears of what others mine.
+    // And the victim receives the blocks that others mine.
     mine(&dialled, 1, &miner);
     wait_for("the victim to follow", || (victim.tip() == dialled.tip()).then_some(()));
     wait_for("the newcomer to follow", || (newcomer.tip() == dialled.tip()).then_some(()));

@@ -1,5 +1,5 @@
-//! Connections that ask a real node for as much work and memory as small requests can, over both of its ports and all at once:
-//! the honest peers stay connected, blocks go on to reach them, and probes are answered.
+//! Many connections make small requests that cost a real node as much work and memory as possible, over both of its
+//! ports at once. Honest peers stay connected and receive blocks, and probes are answered.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,45 +30,47 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Connections to the peers' port that ask for much.
+/// Connections to the peer port that make expensive requests.
 const HOSTILE: usize = 42;
-/// Connections to the RPC port that ask for much and never read, and as many that never end their request.
+/// Connections to the RPC port that make expensive requests and never read, and as many that never finish their
+/// request.
 const CALLERS: usize = 40;
-/// Most memory that the node may take, in bytes: far less than all these connections ask it to keep.
+/// Most memory that the node may use, in bytes: far less than these connections together ask it to keep.
 const MAX_MEMORY: u64 = 400 << 20;
-/// Requests sent by them before blocks are looked at.
+/// Requests they have sent before the test watches blocks.
 const REQUESTS: u64 = 2_000;
 /// Transactions of a full block.
 const FULL: usize = 2_000;
-/// Full blocks, of which parts and proofs are asked for.
+/// Full blocks, whose parts and proofs are requested.
 const BLOCKS: usize = 5;
 /// Blocks mined during the attack.
 const MINED: u32 = 10;
-/// Between two requests on one connection. More would only wait: each is answered before the next is read.
+/// Time between two requests on one connection. Sending faster would not help: the node answers each before it reads
+/// the next.
 const PACE: Duration = Duration::from_millis(5);
-/// In which a block has to reach the others, on a machine that does nothing else. This test runs among others, and so allows
-/// for all of them together what one may take.
+/// Time in which a block must reach the other nodes on an idle machine. This test may share the machine with other
+/// programs, so it bounds the sum over all blocks instead of each one.
 const ARRIVAL: Duration = Duration::from_secs(2);
 
-/// Who owns everything.
+/// The key that owns all coins.
 fn owner() -> SecretKey {
     cairn_testkit::key(7)
 }
 
-/// What a connection asks for, again and again.
+/// The request that a connection repeats.
 #[derive(Debug, Clone, Copy)]
 enum Demand {
     /// One of the last blocks in its compact form, 2,000 times in one message.
     Compact,
-    /// All last blocks, whole.
+    /// All of the last blocks, whole.
     Whole,
     /// One transaction of a block.
     Part,
     /// Proofs of what a key received.
     Proofs,
-    /// To remember 2,000 ids of transactions that do not exist.
+    /// Announces 2,000 txids that do not exist, for the node to remember.
     Ids,
-    /// To check orphans whose signatures are bad, once their parent comes.
+    /// Sends orphans with bad signatures, then their parent, so that the node checks them.
     Orphans,
 }
 
@@ -104,7 +106,7 @@ fn full_blocks(params: &Arc<Params>) -> Vec<Block> {
     blocks
 }
 
-/// Spends a coin to so many of the same owner's.
+/// Spends a coin to `count` coins of the same owner.
 fn pay(params: &Params, (outpoint, spent): &(OutPoint, Output), count: usize) -> Transaction {
     let value = (spent.value.as_grains() - 1_000) / count as u64;
     let inputs = vec![Input { outpoint: *outpoint, signature: Signature::EMPTY }];
@@ -121,7 +123,8 @@ fn orphan(parent: &Transaction, number: usize) -> Transaction {
     Transaction { version: 1, inputs: inputs.collect(), outputs, lock_height: Height::GENESIS }
 }
 
-/// Opens connections to the RPC port one after another, sends `bytes` on each and takes nothing, until the node closes it.
+/// Opens connections to the RPC port one after another, sends `bytes` on each and does not read until the node closes
+/// it.
 async fn call_and_never_read(address: String, bytes: String) {
     loop {
         if let Ok(mut stream) = TcpStream::connect(&address).await {
@@ -144,7 +147,7 @@ struct Attacker {
 }
 
 impl Attacker {
-    /// Connects again whenever it is thrown out.
+    /// Reconnects whenever the node disconnects it.
     async fn run(self) {
         loop {
             if let Ok(stream) = TcpStream::connect(self.victim).await {
@@ -178,7 +181,7 @@ impl Attacker {
             }
             Ok(())
         };
-        // It takes what it is sent, and does not look at it.
+        // Reads and ignores what the node sends.
         let taking = async {
             let mut buffer = vec![0; 256 << 10];
             while reading.read(&mut buffer).await? > 0 {}
@@ -293,7 +296,7 @@ fn honest_peers_stay_and_blocks_arrive_while_others_ask_for_all_there_is() {
         slowest = slowest.max(mined.elapsed());
         all += mined.elapsed();
     }
-    // All answer a ping in the midst of it.
+    // All answer a ping during the attack.
     victim.call("ping", &[]);
     let asked_before = asked.load(Ordering::Relaxed);
     wait_for("the attack to go on", || (asked.load(Ordering::Relaxed) >= asked_before + REQUESTS).then_some(()));

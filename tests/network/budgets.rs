@@ -1,5 +1,5 @@
-//! What messages cost the node's thread at worst, counted and held to the budgets that docs/threat-model.md names; and that
-//! nobody waits for a peer that costs much.
+//! The worst-case cost of each message to the node's thread, counted and compared with the budgets in
+//! docs/threat-model.md; and peers do not wait for an expensive peer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -41,7 +41,7 @@ const FULL: usize = 4_000;
 /// Full blocks, at the end of the chain.
 const BLOCKS: usize = 7;
 
-/// Spends the first key's coin to many of its own.
+/// Splits the first key's coin into many of its own.
 fn fan_out() -> Transaction {
     let params = params();
     let (outpoint, coin) = genesis_coin(&params, 1);
@@ -55,7 +55,7 @@ fn append(ledger: &mut Ledger, txs: &[Transaction]) -> Block {
     block
 }
 
-/// A chain that ends with full blocks, in which each coin of the first key's is spent to it again.
+/// A chain that ends with full blocks, each of which spends all coins of the first key back to it.
 fn blocks() -> &'static [Block] {
     static BUILT: OnceLock<Vec<Block>> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -78,7 +78,7 @@ fn blocks() -> &'static [Block] {
     })
 }
 
-/// A node that has them.
+/// A node with these blocks.
 fn full_node() -> Bench {
     let mut bench = Bench::new(Config::default());
     for block in blocks() {
@@ -115,7 +115,7 @@ fn unconfirmed(from: usize, to: usize) -> Vec<Transaction> {
     blocks().last().unwrap().transactions[1 + from..1 + to].iter().map(again).collect()
 }
 
-/// Puts so many of them into a node's mempool.
+/// Puts `count` of these payments into a node's mempool.
 fn fill_mempool(bench: &mut Bench, count: usize) {
     for tx in unconfirmed(0, count) {
         bench.node.submit_transaction(bench.now, tx).unwrap();
@@ -134,18 +134,18 @@ fn bad_block(bench: &Bench) -> Block {
     block
 }
 
-/// What a message came to: all that was done until it was answered whole.
+/// The cost of a message: all work until its answer was complete.
 #[derive(Debug, Default)]
 struct Bill {
     effort: Effort,
-    /// The dearest single call of the node.
+    /// The most expensive single call of the node.
     call: Cost,
     total: Cost,
     bytes: usize,
     calls: usize,
 }
 
-/// Has a message handled, takes all portions of the answer, and counts.
+/// Lets the node handle a message, drains all portions of the answer, and counts the work.
 fn bill(bench: &mut Bench, peer: PeerId, message: Message) -> Bill {
     let start = meter::effort();
     let mut bill = Bill::default();
@@ -175,7 +175,7 @@ fn bill(bench: &mut Bench, peer: PeerId, message: Message) -> Bill {
     }
 }
 
-/// The number in a cell, written with commas.
+/// The number in a table cell, written with commas.
 fn number(cell: &str) -> Option<u64> {
     cell.replace(',', "").parse().ok()
 }
@@ -193,7 +193,7 @@ fn written() -> BTreeMap<String, (u64, u64)> {
     rows.filter_map(row).collect()
 }
 
-/// The dearest input of a kind, as far as a stranger can make it, for a node with full blocks and a full mempool.
+/// The most expensive message of a kind that any peer can send to a node with full blocks and a full mempool.
 fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
     let full = blocks().last().unwrap();
     let digests = |count: usize| (0..count as u32).map(|n| Hash256::of(&n.to_le_bytes()).to_bytes());
@@ -204,7 +204,7 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
         Kind::Ping => Message::Ping(1),
         Kind::Pong => Message::Pong(1),
         Kind::Inventory => Message::Inventory(txids(MAX_INVENTORY).map(Item::Transaction).collect()),
-        // Every full block, whole and in its compact form, and then what is not there.
+        // Every full block, whole and compact, and then blocks that the node does not have.
         Kind::GetData => {
             let named = blocks().iter().flat_map(|block| [Item::CompactBlock(block.hash()), Item::Block(block.hash())]);
             Message::GetData(named.chain(hashes(MAX_INVENTORY).map(Item::Block)).take(MAX_INVENTORY).collect())
@@ -214,13 +214,13 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             extend(bench, MAX_HEADERS);
             Message::GetHeaders { locator: hashes(MAX_LOCATOR).collect(), stop: BlockHash::ZERO }
         }
-        // Linked, with their work, and of no use.
+        // Linked headers with proof of work, and useless.
         Kind::Headers => {
             let blocks = Ledger::on(&params()).extend(MAX_HEADERS as u32, 0);
             Message::Headers(blocks.iter().map(|block| block.header).collect())
         }
         Kind::Block => Message::Block(Arc::new(bad_block(bench))),
-        // Asked for, with none of its transactions here and a mempool full of others.
+        // A requested block, none of whose transactions are in the full mempool.
         Kind::CompactBlock => {
             fill_mempool(bench, 2_000);
             let mut block = bad_block(bench);
@@ -293,7 +293,7 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
     }
 }
 
-/// What the first key received, from a height on.
+/// Requests what the first key received from a height on.
 fn by_key(height: u32) -> ProofQuery {
     ProofQuery::Key { key: key(1).public_key(), from: TxLocation { height: Height::from_u32(height), position: 0 } }
 }
@@ -392,7 +392,7 @@ fn proofs_by_key_hash_each_block_once() {
     assert!(bill.effort.bytes_read as usize <= blocks()[1].size() + 101 * 60, "{bill:?}");
 }
 
-/// A compact block is looked at once for each request: each look costs as much as the mempool is long.
+/// A compact block is processed once for each request: each time costs a scan of the mempool.
 #[test]
 fn a_compact_block_that_was_asked_for_comes_once() {
     let mut bench = full_node();
@@ -437,7 +437,7 @@ fn a_transaction_of_the_mempool_is_not_hashed_again_with_its_block() {
     assert!(hashes < 2 * 500, "{hashes} hashes");
 }
 
-/// Twenty that ask for dear answers and one that asks for a cheap one: the cheap one does not wait for the others.
+/// Twenty peers request expensive answers and one a cheap answer: the cheap one does not wait for the others.
 #[test]
 fn a_small_request_is_answered_before_large_ones() {
     let mut bench = full_node();
@@ -477,7 +477,7 @@ fn a_small_request_is_answered_before_large_ones() {
     assert!(bench.node.budget_left(bench.now, modest) > *most);
 }
 
-/// Nobody else wants the thread: one that fetches all blocks gets them as fast as it takes them, a portion in every call.
+/// A lone peer that fetches all blocks gets them as fast as it reads, one portion in every call.
 #[test]
 fn a_lone_peer_is_served_a_portion_at_once() {
     let mut bench = full_node();

@@ -7,7 +7,7 @@ use crate::Seed;
 use crate::liars::{VICTIM, server, stage};
 use cairn_testkit::Ledger;
 
-/// A block that is too early for a node's clock is asked for again as that clock goes on, though no peer says a word of it.
+/// A node requests a block that was too early for its clock again as the clock advances, without any new announcement.
 #[test]
 fn a_block_that_was_too_early_is_taken_when_its_time_has_come() {
     let seed = Seed::new(60);

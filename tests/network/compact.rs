@@ -1,4 +1,5 @@
-//! Compact blocks: rebuilt from what is at hand, asked for where it is not, and had from others where somebody fails.
+//! Compact blocks: rebuilt from the node's own transactions, completed by requests, and fetched from other peers when
+//! one fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::connections::{Bench, reasons, sent, sent_to};
 use crate::{Seed, mine, network, params, payment};
 use cairn_testkit::Ledger;
 
-/// A node with peers, and somebody who makes blocks.
+/// A node with peers, and a source of blocks.
 struct Stage {
     bench: Bench,
     peers: Vec<PeerId>,
@@ -154,7 +155,7 @@ fn missing_transactions_are_requested_in_one_round() {
     }
 }
 
-/// A transaction that was replaced here, and one that waits for its parent, are at hand.
+/// Replaced transactions and orphans also serve to rebuild a block.
 #[test]
 fn replaced_transactions_and_orphans_are_at_hand() {
     let mut stage = Stage::with_pusher(1);
@@ -167,7 +168,7 @@ fn replaced_transactions_and_orphans_are_at_hand() {
     assert!(stage.has_tip(&block));
 }
 
-/// Who wants blocks pushed gets them before they are connected, the others once they are.
+/// A peer that asked for pushes gets a block before it is connected; other peers get it afterwards.
 #[test]
 fn a_block_goes_on_before_it_is_connected() {
     let mut stage = Stage::with_pusher(3);
@@ -182,7 +183,7 @@ fn a_block_goes_on_before_it_is_connected() {
     let along: Vec<u16> = pushed.prefilled.iter().map(|prefilled| prefilled.index).collect();
     assert_eq!(along, [0, missing[0]], "what was missing here may be there");
     assert!(sent_to(&outputs, stage.peers[2]).is_empty());
-    // It is served before it is connected, and asked for of nobody.
+    // The node serves the block before it is connected, and requests it from no peer.
     let ask = Message::GetBlockTransactions { block: block.hash(), places: vec![place(&block, 1)] };
     let outputs = stage.say(1, ask);
     let transactions = vec![Arc::new(block.transactions[usize::from(place(&block, 1))].clone())];
@@ -192,7 +193,7 @@ fn a_block_goes_on_before_it_is_connected() {
     assert!(stage.has_tip(&block));
     assert!(sent_to(&outputs, stage.peers[1]).is_empty(), "once is enough");
 
-    // A block of one's own goes to it first, too.
+    // The node's own block is pushed first, too.
     let block = stage.mined(&[]);
     stage.bench.node.submit_block(stage.bench.now, block.clone()).unwrap();
     let outputs = stage.bench.after(Duration::ZERO);
@@ -201,7 +202,7 @@ fn a_block_goes_on_before_it_is_connected() {
     assert!(order[1..].iter().all(|message| *message == Message::Headers(vec![block.header])));
 }
 
-/// Withheld transactions delay nothing if another pushes too, and little if another has the block.
+/// Withheld transactions cause no delay if another peer pushes too, and little if another peer has the block.
 #[test]
 fn withheld_transactions_are_had_from_others() {
     let mut stage = Stage::with_pusher(3);
@@ -214,7 +215,7 @@ fn withheld_transactions_are_had_from_others() {
     }
     stage.answer(1, &block, &[1]);
     assert!(stage.has_tip(&block));
-    // The first is too late, which is no offence; once more is.
+    // The first answer is late, which is no offence; a second one is.
     stage.answer(0, &block, &[1]);
     assert_eq!(stage.score(0), Some(0));
     stage.answer(0, &block, &[1]);
@@ -278,7 +279,7 @@ fn other_transactions_than_those_asked_for() {
     let error = CompactError::WrongCount { got: 1, expected: 2 };
     assert_eq!(reasons(&outputs), [Reason::Misbehaved(Offence::BadCompactBlock(error))]);
 
-    // The right number of wrong ones may be due to a collision: the block is asked for whole.
+    // The right number of wrong transactions may be due to a collision, so the node requests the full block.
     let mut stage = Stage::with_pusher(2);
     let block = stage.mined(&[1, 2]);
     stage.push(0, &block);
@@ -332,13 +333,13 @@ fn a_bad_block_is_not_the_pushers_fault() {
     assert!(!stage.has_tip(&block) && stage.bench.node.chain().entry(&block.hash()).unwrap().is_invalid());
     assert!(sent(&outputs).next().is_none() && reasons(&outputs).is_empty(), "{outputs:?}");
     assert_eq!(stage.score(0), Some(0));
-    // It is told to nobody any more.
+    // The node no longer announces it.
     let ask = Message::GetData(vec![Item::CompactBlock(block.hash())]);
     let outputs = stage.say(2, ask);
     assert_eq!(sent_to(&outputs, stage.peers[2]), [Message::NotFound(vec![Item::CompactBlock(block.hash())])]);
 }
 
-/// From whoever was not asked to push it is an announcement, and no more.
+/// A push by a peer that was not asked to push counts as an announcement only.
 #[test]
 fn an_unasked_push_is_an_announcement() {
     let mut stage = Stage::with_pusher(2);

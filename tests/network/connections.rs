@@ -1,4 +1,4 @@
-//! One node, fed by hand: what comes before and around the protocol's substance.
+//! One node, driven by hand: connections, the handshake and bans.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Bench {
         self.give(Input::Received { peer, message, at })
     }
 
-    /// Somebody dials in from an address.
+    /// A peer dials in from an address.
     pub(crate) fn inbound(&mut self, address: &str) -> (PeerId, Vec<Output>) {
         self.next += 1;
         let peer = PeerId(self.next);
@@ -67,7 +67,7 @@ impl Bench {
         (peer, self.give(Input::Connected { peer, address, direction: Direction::Inbound, id: id(peer) }))
     }
 
-    /// Somebody dials in and says hello.
+    /// A peer dials in and says hello.
     pub(crate) fn guest(&mut self, address: &str) -> PeerId {
         let (peer, outputs) = self.inbound(address);
         assert_eq!(reasons(&outputs), []);
@@ -96,7 +96,7 @@ impl Bench {
     }
 }
 
-/// Somebody with an id of its own.
+/// A peer with its own id.
 pub(crate) fn id(peer: PeerId) -> NodeId {
     NodeId(Hash256::of(&peer.0.to_le_bytes()).to_bytes())
 }
@@ -247,7 +247,7 @@ fn bans_and_addresses_survive_a_restart() {
     assert_eq!(reasons(&again.inbound("10.7.3.3:1").1), []);
 }
 
-/// Bodies are read and sent in portions, each after the one before has left.
+/// Bodies are read and sent in portions, each after the previous one was sent.
 #[test]
 fn a_greedy_peer_gets_one_portion_at_a_time() {
     let mut bench = Bench::new(Config::default());
@@ -315,7 +315,7 @@ fn rivals() -> (Bench, NodeId, NodeId) {
 }
 
 impl Bench {
-    /// A connection with somebody certain, whichever side dialled.
+    /// A connection with a given node, dialled by either side.
     fn meets(&mut self, id: NodeId, address: &str, direction: Direction) -> (PeerId, Vec<Output>) {
         self.next += 1;
         let peer = PeerId(self.next);
@@ -356,7 +356,7 @@ fn of_two_that_dial_each_other_the_dial_of_the_smaller_stays_in_whatever_order_t
                 }
                 assert_eq!(ended(&outputs), [(goes, Reason::Duplicate)], "{order:?} {stays:?} {greeted}");
                 assert_eq!(bench.connections(), [kept]);
-                // What was let go says no more, and what stays goes on.
+                // The closed connection is silent, and the other continues.
                 assert!(bench.say(goes, Message::Hello(hello())).is_empty());
                 if kept == older && !greeted {
                     bench.say(kept, Message::Hello(hello()));
@@ -392,7 +392,7 @@ fn of_two_that_one_side_dialled_the_older_stays_if_it_is_alive() {
         assert_eq!(ended(&bench.after(PING_TIMEOUT)), []);
         assert_eq!(bench.connections(), [older]);
 
-        // Once it does not, it goes in the time that a ping has, and then its owner comes in.
+        // Once it stops answering, it is closed after a ping's time-out, and then the new connection is accepted.
         let (newer, outputs) = bench.meets(other, "10.0.0.2:7331", direction);
         assert_eq!(ended(&outputs), [(newer, Reason::Duplicate)]);
         let outputs = [bench.after(Duration::from_millis(1)), bench.after(PING_TIMEOUT)].concat();

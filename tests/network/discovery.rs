@@ -1,4 +1,4 @@
-//! Whom nodes find, and what liars make of it.
+//! Which nodes a node finds, and what liars can change.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use cairn::storage::{MemoryStore, Store};
 use crate::connections::{Bench, dials, hello, id, reasons, sent};
 use crate::{Seed, mine, params, settles};
 
-/// A network of `n` nodes, of which each knows the first and no other.
+/// A network of `n` nodes; each knows only the first.
 fn joined_through_one(n: usize, seed: u64) -> Sim {
     let mut sim = Sim::new(params(), NetworkConditions::default(), seed);
     sim.add_node(&[]).unwrap();
@@ -93,14 +93,14 @@ fn outbound_peers_are_spread_over_the_distances() {
     let seed = Seed::new(61);
     let mut sim = joined_through_one(60, seed.0);
     sim.run_for(Duration::from_secs(60));
-    // Who comes when there are many can choose among them.
+    // A node that joins a large network can choose among many.
     let newcomers: Vec<usize> = [1, 20, 40].map(|through| sim.add_node(&[through]).unwrap()).to_vec();
     sim.run_for(Duration::from_secs(30));
     for (number, node) in sim.nodes().filter(|(number, _)| newcomers.contains(number)) {
         let outbound = node.peers(sim.now()).into_iter().filter(|peer| peer.direction == Direction::Outbound);
         let buckets: Vec<Option<u8>> = outbound.map(|peer| peer.bucket).collect();
         let different: BTreeSet<Option<u8>> = buckets.iter().copied().collect();
-        // The nearest bucket with anybody in it is about the sixth.
+        // The nearest bucket that is not empty is about the sixth.
         assert!(buckets.len() == 8 && different.len() >= 4, "node {number} has peers in {buckets:?}");
     }
 }
@@ -123,7 +123,7 @@ fn a_restart_needs_no_bootstrap() {
     );
 }
 
-/// A peer that says hello as anybody, and answers questions for nodes with what `tell` says.
+/// A peer that says hello under any id, and answers requests for nodes with what `tell` returns.
 fn teller(dial: Option<PeerAddr>, mut tell: impl FnMut(NodeId) -> Option<Vec<Contact>> + 'static) -> Script {
     let genesis = params().genesis_hash;
     let mut dialled = BTreeSet::new();
@@ -193,8 +193,8 @@ fn liars_with_made_up_contacts_are_not_believed() {
     }
 }
 
-/// The nearest to a key are all one attacker's, who name each other only: lookups find them, as they must, and the honest
-/// node that is nearest too, whose place in the tables of others they cannot take.
+/// All nodes nearest to a key belong to one attacker and name only each other. Lookups find them, as they must, and
+/// also the nearest honest node, which they cannot displace from others' tables.
 #[test]
 fn a_flood_of_sybils_hides_no_known_node() {
     let seed = Seed::new(64);
@@ -228,7 +228,7 @@ fn a_flood_of_sybils_hides_no_known_node() {
     assert!(sim.run_until(Duration::from_secs(5), Sim::is_converged));
 }
 
-/// All that dial in are the attacker's, and name only each other; those that the victim dialled are honest, and stay.
+/// All inbound peers belong to the attacker and name only each other; the outbound peers are honest, and stay.
 #[test]
 fn an_eclipsed_node_keeps_those_it_chose() {
     let seed = Seed::new(65);
@@ -275,7 +275,7 @@ fn floods_and_unsolicited_answers_are_offences() {
     assert!(bench.node.known_addresses().is_empty() && bench.node.contacts().is_empty());
 }
 
-/// Makes an outbound peer of whoever is dialled; answers its number and what it was sent.
+/// Accepts the node's next dial as an outbound peer; returns its number and what it was sent.
 fn answer_dial(bench: &mut Bench, number: u64, address: PeerAddr) -> (PeerId, Vec<Output>) {
     let peer = PeerId(number);
     let direction = Direction::Outbound;
@@ -303,7 +303,7 @@ fn a_private_address_from_a_public_peer_is_never_dialled() {
     assert_eq!(told(&outputs).unwrap(), [Contact { id: id(PeerId(1_000)), address }]);
 }
 
-/// Who came only to ask is told nothing unasked, and is no peer.
+/// A visitor that only queries gets nothing unrequested, and does not count as a peer.
 #[test]
 fn a_brief_visitor_is_answered_and_no_more() {
     let mut bench = Bench::new(Config::default());
@@ -353,7 +353,7 @@ fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
     assert_eq!(dials(&outputs)[0], dialled[1], "the first one is an anchor no more");
 }
 
-/// Addresses heard of are tried one by one, and those where nobody is are dropped.
+/// Announced addresses are tried one by one, and dropped where no node answers.
 #[test]
 fn feelers_test_announced_addresses() {
     let seed = Seed::new(66);

@@ -1,4 +1,4 @@
-//! Block filters: what a light client needs is served, and what nobody needs is not.
+//! Block filters: nodes serve what a light client needs, and nothing else.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -165,7 +165,7 @@ fn unsolicited_answers_are_offences() {
     }
 }
 
-/// Filters are read and sent in portions, each after the one before has left.
+/// Filters are read and sent in portions, each after the previous one was sent.
 #[test]
 fn a_greedy_peer_gets_one_portion_of_filters_at_a_time() {
     let (mut bench, peer) = stage(99);

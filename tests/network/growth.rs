@@ -40,7 +40,7 @@ fn fifty_nodes_find_each_other_and_keep_one_chain() {
     }
 }
 
-/// A tip reaches everybody within a few round trips.
+/// A tip reaches every node within a few round trips.
 #[test]
 fn a_block_is_everywhere_within_a_second() {
     let seed = Seed::new(2);

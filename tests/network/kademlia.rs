@@ -1,4 +1,4 @@
-//! A network that grows by joins alone, loses a quarter of its nodes, and finds itself again.
+//! A network that grows by joins alone, loses a quarter of its nodes, and heals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Network {
         self.living.contains(contact)
     }
 
-    /// A node has heard of another from itself; if that wants the place of a third, this is asked whether it is there.
+    /// A node hears from another. If a full bucket has no room for it, an old contact of the bucket is pinged.
     fn meet(&mut self, node: NodeId, other: Contact) {
         let Some(table) = self.tables.get_mut(&node) else { return };
         if let Insertion::Full { ping: Some(oldest) } = table.answered(self.now, other) {
@@ -67,7 +67,7 @@ impl Network {
         lookup.found().copied().collect()
     }
 
-    /// Looks into all buckets that nobody looked into of late.
+    /// Refreshes all buckets that had no recent lookup.
     fn refresh(&mut self, node: Contact) {
         for bucket in self.tables[&node.id].stale(self.now) {
             let target = node.id.random_in(bucket, &mut self.rng);
@@ -75,7 +75,7 @@ impl Network {
         }
     }
 
-    /// A node comes that knows one other: it looks for itself, then into all its buckets.
+    /// A node joins that knows one other: it looks up itself, then refreshes all its buckets.
     fn join(&mut self) {
         self.now += JOIN_INTERVAL;
         let id = NodeId::random(&mut self.rng);
@@ -124,7 +124,7 @@ fn a_network_grows_by_joins_and_heals() {
     let found = network.found(100);
     assert!(found > 0.99, "of the nearest nodes only {found} are found");
 
-    // A quarter goes at once. An hour later everybody looks into its buckets, and so finds out.
+    // A quarter leaves at once. An hour later every node refreshes its buckets, and notices.
     let dead = network.living.len() / 4;
     for _ in 0..dead {
         let one = network.rng.random_range(0..network.living.len());

@@ -1,4 +1,4 @@
-//! Peers that lie, each beside an honest one: the liar is found out and the victim gets where it would have without.
+//! Peers that lie, each beside an honest peer: the victim detects the liar and ends up where it would have without it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use cairn::sim::{NetworkConditions, Script, Sim};
 use crate::{Seed, mine, params, payment, spend};
 use cairn_testkit::Ledger;
 
-/// The hello of somebody who claims more work than anybody has.
+/// A hello that claims more work than any node has.
 pub(crate) fn boast(params: &Params) -> Hello {
     let work = Bits(0x0300_0001).target().unwrap().work();
     Hello {
@@ -187,7 +187,7 @@ fn a_longer_chain_with_a_bad_body_in_it() {
     let mut sim = stage(seed.0, 50, |_, params| {
         let mut ledger = Ledger::on(params);
         let mut blocks = ledger.extend(40, 0);
-        // Takes more than it may, in a header that is as good as any.
+        // The coinbase takes too much; the header is valid.
         let mut block = ledger.block(Vec::new());
         block.transactions[0].outputs[1].value =
             block.transactions[0].outputs[1].value.saturating_add(Amount::from_grains(1));
@@ -254,7 +254,7 @@ fn silence_when_asked_for_bodies() {
         "at {}",
         sim.node(VICTIM).unwrap().chain().tip().height
     );
-    // Asked in vain before, it is not asked again while there is another.
+    // A peer that did not answer is not asked again while there is another.
     mine(&mut sim, 0, 100);
     assert!(sim.run_until(Duration::from_secs(5), has_synced));
 }
@@ -426,7 +426,7 @@ fn a_payment_with_a_forged_signature() {
     assert_banned(sim, |offence| matches!(offence, Offence::BadTransaction(RuleError::BadSignature { input: 0, .. })));
 }
 
-/// Not a lie: the child comes first, and whoever sent it is asked for its parent.
+/// Not a lie: the child arrives first, and the node asks its sender for the parent.
 #[test]
 fn an_orphans_parent_is_asked_for() {
     let seed = Seed::new(44);
@@ -452,7 +452,7 @@ fn an_orphans_parent_is_asked_for() {
     assert!(sim.run_until(Duration::from_secs(10), has_both));
 }
 
-/// A promise broken: the transaction is had from the next who has it.
+/// An announced transaction is withheld: the node fetches it from the next peer that has it.
 #[test]
 fn a_payment_withheld() {
     let seed = Seed::new(45);
@@ -493,7 +493,7 @@ fn a_better_header_whose_body_never_comes() {
     assert_eq!(Some(sim.node(0).unwrap().chain().tip().hash), last);
 }
 
-/// Somebody dials again and again, which gets them one place, and an honest newcomer gets in.
+/// A peer that dials again and again gets only one slot, and an honest newcomer is accepted.
 #[test]
 fn one_node_cannot_take_all_places() {
     let seed = Seed::new(47);

@@ -37,8 +37,8 @@ fn a_branch_of_little_work_has_a_length_that_it_may_reach() {
     assert_eq!(table.map(|(height, _)| (height, max_length(Height::from_u32(height)))), table);
 }
 
-/// A liar begins with headers that the node knows, adds as many of its own as lift that branch over the mark, and when it is
-/// asked to show the branch again shows headers of no work.
+/// A liar begins with headers that the node knows and adds enough of its own to lift that branch over the required
+/// work. When the node requests the branch again, it sends headers without work.
 #[test]
 fn known_headers_prove_nothing() {
     const HEIGHT: u32 = 2_200;

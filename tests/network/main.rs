@@ -59,7 +59,7 @@ fn spend(params: &Params, outpoint: OutPoint, spent: &Output, from: u8, to: u8, 
     sign(params, tx, &[(spent, &key(from))])
 }
 
-/// A network of `n` nodes, each of which knows the first and one other.
+/// A network of `n` nodes; each knows the first and one other.
 fn network(n: usize, conditions: NetworkConditions, seed: u64) -> Sim {
     let mut sim = Sim::new(params(), conditions, seed);
     for node in 0..n {
@@ -76,7 +76,7 @@ fn mine(sim: &mut Sim, node: usize, n: u32) {
     }
 }
 
-/// Ends mining and waits for one tip. Two blocks found last and at once leave a tie, which is nobody's fault and ends with
+/// Ends mining and waits for one tip. If the last two blocks were found at once, the tie is legitimate, and ends with
 /// the next block.
 fn settles(sim: &mut Sim, limit: Duration) -> bool {
     sim.set_mining(None);

@@ -1,4 +1,4 @@
-//! Transactions in two gears: pushed while they are news, announced and pulled otherwise; and pushes that are of no use.
+//! Relay in two modes: transactions are pushed while new, announced and requested otherwise; and useless pushes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use cairn::primitives::tx::{OutPoint, Transaction};
 use crate::connections::{Bench, hello, reasons, sent_to};
 use crate::{params, payment, spend};
 
-/// A node with full peers, each at an address of its own.
+/// A node with peers that are full nodes, each at its own address.
 fn bench(peers: usize) -> (Bench, Vec<PeerId>) {
     let mut bench = Bench::new(Config::default());
     let peers = (0..peers).map(|n| bench.guest(&format!("10.0.{n}.1:5"))).collect();
@@ -27,7 +27,7 @@ fn push(bench: &mut Bench, peer: PeerId, tx: &Transaction) -> Vec<Output> {
     bench.say(peer, Message::Transaction(Arc::new(tx.clone())))
 }
 
-/// Who was sent a transaction whole, and who was told that it is here.
+/// The peers that were pushed a transaction, and those that got an announcement.
 fn reached(outputs: &[Output], tx: &Transaction, peers: &[PeerId]) -> (Vec<PeerId>, Vec<PeerId>) {
     let got = |peer: &PeerId, wanted: &Message| sent_to(outputs, *peer).contains(wanted);
     let whole = Message::Transaction(Arc::new(tx.clone()));
@@ -70,7 +70,7 @@ fn a_pushed_transaction_is_pushed_and_an_announced_one_announced() {
 
     let outputs = bench.say(peers[1], Message::Inventory(vec![Item::Transaction(other.txid())]));
     assert_eq!(sent_to(&outputs, peers[1]), [Message::GetData(vec![Item::Transaction(other.txid())])]);
-    // Somebody pushes it before who was asked delivers: that is no news, and neither did wrong.
+    // Another peer pushes it before the asked peer delivers: it is no longer new, and neither peer is at fault.
     let outputs = push(&mut bench, peers[2], &other);
     assert_eq!(reached(&outputs, &other, &peers).0, []);
     assert!(bench.node.mempool().contains(&other.txid()));
@@ -80,7 +80,7 @@ fn a_pushed_transaction_is_pushed_and_an_announced_one_announced() {
     assert_eq!(told.len(), peers.len() - 2);
 }
 
-/// Whoever pushed the child is asked for the parent, and both are taken.
+/// The node asks the peer that pushed the child for the parent, and accepts both.
 #[test]
 fn the_parent_of_a_pushed_orphan_is_asked_for() {
     let (mut bench, peers) = bench(5);

@@ -54,7 +54,7 @@ fn mixed(seed: u64) -> NetworkSetup {
     }
 }
 
-/// What is wrong with a run, if anything is.
+/// The violation in a run, if any.
 fn fault_in(report: &NetworkReport) -> Option<String> {
     let honest = u64::from(report.setup.honest());
     match report {

@@ -21,7 +21,7 @@ fn hops_grow_as_the_logarithm() {
     }
     assert!(small.hops.mean < large.hops.mean && large.hops.mean < 3.0, "{small:?} {large:?}");
     assert!(large.hops.p99 <= 4, "{large:?}");
-    // 16 places in each bucket that has so many, of which there are log2(n / 16), and those that are nearer.
+    // 16 contacts in each of the log2(n / 16) full buckets, and the nearer nodes.
     assert!(large.table.mean < 16.0 * 11.0 && large.table.max <= 16 * 14, "{large:?}");
 }
 
@@ -77,7 +77,7 @@ fn more_pushes_are_faster_and_cost_more() {
     );
 }
 
-/// Announced only, everybody but the first gets the message once.
+/// With announcements only, every node but the first gets the message once.
 fn share_of_all_but_one(nodes: u32) -> f64 {
     f64::from(nodes - 1) / f64::from(nodes)
 }
@@ -158,8 +158,8 @@ fn the_figures_of_a_quiet_network() {
     assert!((bytes - report.bytes_per_node).abs() < 1.0);
 }
 
-/// Whoever announces every block first and delivers none, or one that lacks its transactions, costs each node one delay, not
-/// one a block.
+/// A peer that announces every block first and delivers none, or delivers it without its transactions, costs each node
+/// one delay in all, not one for each block.
 #[test]
 fn withheld_blocks_are_had_from_others() {
     for attack in [Attack::Withhold, Attack::Hollow] {
@@ -229,7 +229,7 @@ fn whole_nodes_take_a_payment_back() {
             (raced.success, raced.success),
             "race {number}: {played:?}"
         );
-        // All that the honest miners found was on the payment, and is taken back if he wins.
+        // The honest miners' blocks are all on top of the payment; if the attacker wins, they are disconnected.
         assert_eq!(played.confirmations_seen, raced.honest, "race {number}");
         assert_eq!(played.depth, if raced.success { raced.honest } else { 0 }, "race {number}");
         won += u32::from(raced.success);

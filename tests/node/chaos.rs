@@ -1,7 +1,7 @@
 //! Links that are cut, slow or lossy on purpose: real nodes over loopback, told over RPC.
 //!
-//! That something does *not* arrive is shown without waiting for nothing: another peer of the same node, whose link is
-//! whole, has it already.
+//! To show that something does *not* arrive, the tests do not wait: another peer of the same node, with an intact link,
+//! already has it.
 
 use std::time::{Duration, Instant};
 

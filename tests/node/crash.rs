@@ -1,6 +1,6 @@
-//! A real node, killed at random moments while it mines, pays and reorganises, on a disk that fills up and is freed: every
-//! time its store opens again, and is what a replay of its own blocks from genesis makes. `CAIRN_KILLS=1000` makes it many. And the store by itself, killed while as much waits to be written as
-//! ever does.
+//! A real node is killed at random moments while it mines, pays and reorganises, on a disk that fills up and is freed.
+//! Every time its store must open again and equal a replay of its blocks from genesis. `CAIRN_KILLS` sets the number of
+//! kills. The store alone is also killed while its backlog of writes is largest.
 
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
@@ -47,7 +47,7 @@ fn network() -> GenesisSpec {
     crate::process::spec(0x207f_ffff, &vec![(address.as_str(), COIN); ALLOCATIONS as usize])
 }
 
-/// Keeps a node at work, until it answers no more.
+/// Keeps a node busy until it stops answering.
 struct Work {
     client: Client,
     rng: ChaCha20Rng,
@@ -68,7 +68,7 @@ impl Work {
     fn order(&mut self) -> Option<()> {
         match self.rng.random_range(0..10) {
             0..4 => {
-                // Now and then many more than are written at once.
+                // Sometimes many more than are written at once.
                 let blocks = if self.rng.random_bool(0.02) { 400 } else { self.rng.random_range(1..6) };
                 self.generate(blocks)
             }
@@ -113,7 +113,7 @@ impl Work {
         self.call("reconsiderblock", &[refused]).map(drop)
     }
 
-    /// An error in the answer is an answer; `None` is the node's death.
+    /// An error response counts as an answer; `None` means that the node is dead.
     fn call(&self, method: &str, params: &[Value]) -> Option<Value> {
         use cairn::rpc::client::ClientError;
         match self.client.call(method, params) {
@@ -127,11 +127,11 @@ impl Work {
     }
 }
 
-/// What became of the kills.
+/// Outcomes of the kills.
 #[derive(Debug, Default)]
 struct Totals {
     kills: u32,
-    /// The disk was full when the blow fell, or before, so that the node had stopped by itself.
+    /// The disk was full at the kill, or earlier, so that the node had stopped by itself.
     full: u32,
     stopped: u32,
     /// Starts on a full disk, and those that failed.
@@ -187,8 +187,8 @@ fn kill_over_and_over(count: u32, seed: u64, rng: &mut ChaCha20Rng, totals: &mut
         };
         let (begun, orders) = mpsc::sync_channel(0);
         let worker = std::thread::spawn(move || work.go_on(&begun));
-        // The blow falls while some order is carried out, or shortly after; before anything of it is written, or after: what is
-        // done goes to the disk after half a second, so the orders are spread over up to three times that.
+        // The kill comes during an order or shortly after it, before or after its writes. Writes reach the disk after
+        // half a second, so the kill comes within up to three times that.
         let most = if rng.random_bool(0.5) { 16 } else { 300 };
         let pause = Duration::from_millis(1_500) / most;
         let pause = Duration::from_micros(rng.random_range(0..pause.as_micros() as u64));
@@ -241,7 +241,7 @@ fn kill_over_and_over(count: u32, seed: u64, rng: &mut ChaCha20Rng, totals: &mut
         let report = chain::check(chain.db(), &params, &mut |_, _| {});
         let report = report.unwrap_or_else(|error| panic!("seed {seed}, after kill {kill}: {error}"));
         assert_eq!((report.height, chain.tip().hash), (chain.tip().height, chain.tip().hash));
-        // What had been there after the kill before was on the disk: it is still there, with its body.
+        // The tip after the previous kill was on the disk, so it must still be there, with its body.
         assert!(chain.entry(&last).is_some_and(|entry| entry.has_body()), "seed {seed}: kill {kill} lost {last}");
         totals.left_behind += u32::from(!chain.is_on_best_chain(&chain.entry(&last).unwrap()));
         println!("kill {kill}: height {}, {} headers, {} coins", report.height, report.headers, report.coins);

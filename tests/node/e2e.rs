@@ -40,7 +40,7 @@ fn a_payment_to_one_node_is_mined_by_another_and_proven_by_a_third() {
         assert!(node.terminate().success());
     }
 
-    // Nothing runs any more; the verifier has genesis.json and the file.
+    // No node runs any more; the verifier has genesis.json and the receipt.
     let proven = place.run("verifier", &["proof", "verify", file, "--min-work", "1"]).ok();
     for said in [txid.as_str(), "12.5 coins to", &payee, "for the tea", "confirmations", "work"] {
         assert!(proven.contains(said), "{said:?} is not in {proven}");
@@ -145,7 +145,7 @@ fn a_wallet_from_nothing_to_its_history() {
     let newest: serde_json::Value = serde_json::from_str(&wallet(&["history", "--limit", "1", "--json"]).ok()).unwrap();
     assert_eq!(newest.as_array().unwrap().len(), 1);
 
-    // All that was mined is still there: what was paid as fees came back with the last coinbase.
+    // The balance equals all that was mined: the last coinbase returned the fees.
     let balance: serde_json::Value = serde_json::from_str(&wallet(&["balance", "--json"]).ok()).unwrap();
     assert_eq!(balance["balance"], 4 * 50 * COIN);
 }

@@ -1,4 +1,4 @@
-//! A node that writes down what goes into it, among other processes, and the same node run again from that.
+//! A node that records its input among other processes, and a replay of that record.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
@@ -61,7 +61,7 @@ fn own_address() -> Option<IpAddr> {
     (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
-/// Sends a node what is no frame, and waits until it has had enough.
+/// Sends a node bytes that are not a frame, until it closes the connection.
 fn send_nonsense(to: SocketAddr) {
     let tokio = tokio::runtime::Runtime::new().unwrap();
     tokio.block_on(async {
@@ -144,7 +144,7 @@ fn a_node_among_four_is_run_again_to_the_same_tip_mempool_and_bans() {
     let text = place.run("elsewhere", &["sim", "replay", file.to_str().unwrap()]).ok();
     assert!(text.contains(before["tip"].as_str().unwrap()) && text.contains("203.0.113.0/24"), "{text}");
 
-    // A file that is there is not written over, and the node does not start without its record.
+    // An existing file is not overwritten, and the node does not start without its record.
     let refused = place.try_node("a", &["--record", file.to_str().unwrap()]).err().expect("it does not start");
     assert!(refused.iter().any(|line| line.contains("cannot record to")), "{refused:?}");
 

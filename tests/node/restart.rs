@@ -80,7 +80,7 @@ async fn payments_outlive_an_orderly_stop() {
     assert_eq!(mempool(&node).await, before);
     node.stop().await.expect("the node stops");
 
-    // A damaged file is left out, and keeps nobody from starting.
+    // A damaged file is ignored and does not keep the node from starting.
     let mut bytes = std::fs::read(&file).expect("readable");
     if let Some(last) = bytes.last_mut() {
         *last ^= 1;

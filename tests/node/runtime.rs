@@ -198,7 +198,7 @@ async fn garbage_and_oversized_frames_are_dropped() {
             assert!(is_closed(&mut stream).await, "{bytes:?} {is_sealed}");
         }
     }
-    // And nobody else notices.
+    // And other connections are not affected.
     mine(node.handle(), 1).await;
     stop(node).await;
 }
@@ -242,7 +242,7 @@ async fn a_node_is_known_by_its_key() {
     assert_eq!(other.handle().id(), other_id, "kept over a restart");
     stop(other).await;
 
-    // Somebody else there would not do: it is dialled, fails, and is dialled again.
+    // Another node at that address is refused: the dial fails and is repeated.
     let other = start(pinned([7; 32], dirs[2].path())).await;
     mine(node.handle(), 1).await;
     let short = Duration::from_millis(1_500);

@@ -1,5 +1,5 @@
-//! A node as terminals, service managers and small machines treat it: streams that nobody reads, signals, few file
-//! descriptors, full and read-only disks.
+//! A node as terminals, service managers and small machines treat it: unread streams, signals, few file descriptors,
+//! full and read-only disks.
 
 use std::io::{PipeReader, Write};
 use std::net::TcpStream;
@@ -301,7 +301,8 @@ fn a_node_stops_on_a_full_disk_and_recovers() {
         assert!(log.contains("its store failed"), "{way}: {log}");
         place.run("node", &["health"]).fails(4, "no node");
 
-        // It does not start there, and what it leaves behind does not hinder it once there is room.
+        // The node does not start on a full disk, and files left by the attempt do not keep it from starting once there
+        // is room.
         if let Ok(node) = place.try_node("node", &[]) {
             // Some room was left after all.
             node.kill();

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Bits that a network of real miners has, which nobody here will meet.
+/// Bits of a network with real miners, which this test cannot meet.
 const HARD: Bits = Bits(0x1b00_ffff);
 
 /// A node with its Stratum server.
@@ -121,7 +121,7 @@ impl Place {
         assert_eq!(self.tip().1, BlockHash::from_bytes(sha256d(&header)));
     }
 
-    /// Blocks found by nobody here.
+    /// Blocks that no miner of this test found.
     fn generate(&self, count: usize) -> Vec<BlockHash> {
         self.tokio.block_on(generate(self.handle(), PublicKey([7; 32]), count, u64::MAX)).unwrap()
     }
@@ -208,7 +208,7 @@ fn a_worker_has_an_address_and_perhaps_a_name() {
     assert_eq!(miner.call("mining.authorize", json!([named, "x"])), Ok(json!(true)));
     miner.wait_for_job();
     miner.worker = named.clone();
-    // Another name of the same payee is welcome, another payee is not.
+    // Another worker name for the same payee is accepted, another payee is not.
     assert_eq!(miner.call("mining.authorize", json!([place.address(1), "x"])), Ok(json!(true)));
     assert_eq!(miner.call("mining.authorize", json!([place.address(2), "x"])).unwrap_err().0, 24);
     place.find_block(&mut miner);
@@ -416,7 +416,7 @@ fn silent_miners_of_one_address_block_no_other() {
     // More than there are places, all logged in and silent: one address has no more than its share.
     let silent: Vec<Miner> = (0..20).map(|_| place.miner(1)).collect();
     let mut other = miner_from(&place, "127.0.0.2", 2);
-    // The idlest gave way each time.
+    // Each time the miner idle for longest was disconnected.
     let mut silent = silent.into_iter();
     silent.by_ref().take(16).for_each(Miner::until_closed);
     assert_eq!(silent.len(), 4);

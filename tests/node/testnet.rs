@@ -1,5 +1,5 @@
-//! `cairn testnet` as a newcomer meets it: the network starts, the three commands that it tells work as they stand, and
-//! what was kept is resumed.
+//! `cairn testnet` as a newcomer uses it: the network starts, the three commands it suggests work as printed, and a
+//! stored network resumes.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! A real Chromium without a window, driven over WebDriver (W3C), which is JSON over HTTP.
+//! A real headless Chromium, driven over WebDriver (W3C), which is JSON over HTTP.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Far more than anything here takes, on a machine that is busy with other things.
+/// Far longer than any step here takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 /// The key under which WebDriver names elements.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -23,8 +23,8 @@ pub struct Browser {
     _profile: tempfile::TempDir,
 }
 
-/// Where Chromium and its driver are. `.ci/browser` installs both where one is missing: the first caller waits for it, and
-/// all fail with what it says if it cannot.
+/// Where Chromium and its driver are. `.ci/browser` installs both where one is missing: the first caller waits for it,
+/// and all fail with its message if it cannot.
 fn programs() -> &'static [PathBuf; 2] {
     static FOUND: LazyLock<Result<[PathBuf; 2], String>> = LazyLock::new(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/browser");
@@ -267,7 +267,7 @@ fn port(driver: &mut Child) -> u16 {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Chromium goes with its session. A driver that does not answer any more is killed all the same.
+        // Chromium ends with its session. The driver is killed even if it no longer answers.
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(20)));
             let head = format!("DELETE {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", self.session);

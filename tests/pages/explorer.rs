@@ -1,4 +1,4 @@
-//! The explorer as people meet it: real nodes, and a real browser that shows their page.
+//! The explorer as people use it: real nodes, and a real browser that shows their page.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// Bits that every second hash meets.
 const INSTANT: u32 = 0x207f_ffff;
-/// Data that would do harm if any of it were read as markup.
+/// Data that would do harm if the page read it as markup.
 const MARKUP: &str = "<script>window.harmed=1</script><img src=x onerror=\"window.harmed=1\">";
 
 /// A network of one node with blocks and a payer who has coins.
@@ -54,7 +54,7 @@ impl Scene {
     }
 }
 
-/// A text that stands in a definition list beside its name.
+/// The text beside a name in a definition list.
 fn fact(browser: &Browser, name: &str) -> String {
     let script = "return [...document.querySelectorAll('main dl > div')]\
                   .find((row) => row.querySelector('dt').textContent === arguments[0])?.querySelector('dd').innerText ?? ''";

@@ -17,7 +17,7 @@ use cairn::primitives::target::Bits;
 use cairn::rpc::client::{Client, ClientConfig};
 use serde_json::Value;
 
-/// Far more than anything here takes, on a machine that is busy with other things.
+/// Far longer than any step here takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Waits until `probe` gives something. Panics with `what` at the deadline.
@@ -183,7 +183,7 @@ impl Place {
                     kept.pop_front();
                 }
                 drop(kept);
-                // Nobody listens any more once the node is ready.
+                // The receiver is gone once the node is ready.
                 let _ = sender.send(line);
             }
         });
@@ -266,7 +266,7 @@ impl Node {
         (info["blocks"].as_u64().unwrap(), info["bestblockhash"].as_str().unwrap().to_owned())
     }
 
-    /// What it says of all its coins, but for the room they take on its disk.
+    /// Its summary of all coins, without their size on disk.
     pub fn coins(&self) -> Value {
         let mut info = self.call("gettxoutsetinfo", &[]);
         info.as_object_mut().unwrap().remove("disk_size");
@@ -361,7 +361,7 @@ impl Drop for Node {
     }
 }
 
-/// A disk of its own in memory, whose size can be changed. Unmounted when dropped.
+/// An in-memory disk whose size can be changed. Unmounted when dropped.
 pub struct Disk {
     dir: tempfile::TempDir,
     bytes: u64,

@@ -133,7 +133,7 @@ fn module_of(src: &Path, file: &Path) -> String {
     first.file_stem().unwrap().to_str().unwrap().to_owned()
 }
 
-/// Every file of both crates with its module, but for the lists of modules and the program, which stands above all.
+/// Every file of both crates with its module, except the lists of modules and the program, which may import from all.
 fn modules() -> Vec<(String, PathBuf)> {
     let of =
         |src: PathBuf| sources(&src).into_iter().map(move |file| (module_of(&src, &file), file)).collect::<Vec<_>>();
@@ -204,8 +204,9 @@ fn consensus_reads_nothing_but_its_arguments() {
     }
 }
 
-/// What a browser's module is made of has no disk, socket, clock or source of randomness: a page gives it bytes, times and a
-/// seed. Without the feature `node` the compiler would say so of crates, but not of the standard library, which traps there.
+/// The code of the WebAssembly module uses no disk, socket, clock or source of randomness: a page gives it bytes, times
+/// and a seed. Without the feature `node` the compiler would say so of crates, but not of the standard library, which
+/// traps there.
 #[test]
 fn what_light_imports_has_no_input_but_its_arguments() {
     const FOREIGN: [&str; 15] = [

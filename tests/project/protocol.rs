@@ -13,7 +13,7 @@ use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn::state::{Changes, KeyRange, StateId, Table};
 use cairn_testkit::{Ledger, key, public, seal, unsigned};
 
-/// What stands between `fence`, the first time after `after`, and the next fence.
+/// The text between the first `fence` after `after` and the next fence.
 fn fenced<'a>(document: &'a str, fence: &str, after: &str) -> &'a str {
     let section = document.split_once(after).unwrap_or_else(|| panic!("no section {after:?}")).1;
     let inside = section.split_once(fence).unwrap_or_else(|| panic!("no {fence} in {after:?}")).1;

@@ -1,4 +1,4 @@
-//! Any body at all gets an answer that the dialect allows, and the node is none the worse for it.
+//! Any request body gets an answer that JSON-RPC allows, and does the node no harm.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::fixture::{Answer, Fixture};
 
-/// Methods that wait, work for long, look up names, or stop the node, as they are told to.
+/// Methods excluded because they wait, run long, look up names, or stop the node.
 const APART: [&str; 6] =
     ["stop", "waitfornewblock", "waitforblockheight", "generatetoaddress", "setgenerate", "addnode"];
 
@@ -36,7 +36,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Something like a request: some members right, some wrong, some missing.
+/// Almost a request: some members are right, some wrong, some missing.
 fn any_request() -> impl Strategy<Value = Value> {
     static NAMES: LazyLock<Vec<&str>> =
         LazyLock::new(|| methods::all().map(|method| method.name).filter(|name| !APART.contains(name)).collect());
@@ -202,7 +202,7 @@ fn any_body_is_answered() {
     ] {
         check(body.as_bytes(), &fixture.send_bytes("POST", "/", &[("Authorization", &authorization)], body.as_bytes()));
     }
-    // Whatever was banned, invalidated or set is undone, and the node still works.
+    // Undoes all bans, invalidations and settings; the node still works.
     fixture.call("clearbanned", json!([]));
     fixture.call("setmocktime", json!([0]));
     let height = fixture.call("getblockcount", json!([])).as_u64().unwrap();

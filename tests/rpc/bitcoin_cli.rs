@@ -1,8 +1,8 @@
-//! What bitcoin-cli sends, byte by byte, and what it reads of the answer.
+//! The exact bytes that bitcoin-cli sends, and the parts of the answer that it reads.
 //!
-//! It writes one request a connection with libevent's client, names the connection's end in advance, ends the body in a
-//! newline, and sends a parameter as text unless its own table says otherwise; it has no table for methods that it does
-//! not know. Since version 28 it asks as 2.0, before that without a version.
+//! It uses libevent's client, sends one request for each connection with `Connection: close`, and ends the body in a
+//! newline. It sends a parameter as text unless its table of methods says otherwise; methods that it does not know are
+//! not in the table. From version 28 on it speaks JSON-RPC 2.0, before that it states no version.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,8 +23,8 @@ fn send(fixture: &Fixture, endpoint: &str, body: &Value) -> Answer {
     exchange(fixture.address(), text.as_bytes())
 }
 
-/// What bitcoin-cli prints: the result, or the error with its number. It takes the four statuses below for answers, and
-/// any other for a broken server.
+/// What bitcoin-cli prints: the result, or the error with its number. It accepts the four statuses below as answers and
+/// reports any other as a broken server.
 fn read(answer: &Answer) -> Result<Value, (i64, String)> {
     assert!([200, 400, 404, 500].contains(&answer.status), "{answer:?}");
     assert_eq!(answer.header("Content-Type"), Some("application/json"));
@@ -44,7 +44,7 @@ fn result(reply: &Value) -> Result<Value, (i64, String)> {
     }
 }
 
-/// Both ways in which versions of it ask.
+/// The two request formats of its versions.
 fn requests(method: &str, params: &Value) -> [Value; 2] {
     [
         json!({ "method": method, "params": params, "id": 1 }),

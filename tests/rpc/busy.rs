@@ -1,4 +1,4 @@
-//! What is answered while the node's thread is at something long.
+//! Calls that are answered while the node's thread is busy for long.
 
 use std::sync::mpsc;
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, hex_of};
 
-/// Somebody who listens to `/events`.
+/// A client of `/events`.
 struct Listener {
     lines: std::io::Lines<BufReader<TcpStream>>,
 }
@@ -72,7 +72,7 @@ fn the_page_and_its_files() {
     assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
     assert!(!page.body.contains("style=") && !page.body.contains("<script>"), "inline text is against the policy");
 
-    // What the page names is there, of the right kind, and names nothing outside.
+    // All resources that the page names exist, have the right type, and name nothing on other hosts.
     let named: Vec<&str> = page.body.split('"').filter(|text| text.starts_with("/assets/")).collect();
     assert!(named.len() >= 3, "{named:?}");
     for path in named.into_iter().chain(["/assets/proof.js"]) {
@@ -152,7 +152,7 @@ fn strangers_are_bounded_more_narrowly() {
     let answers: Vec<Value> = serde_json::from_str(&long.body).unwrap();
     assert!(answers[0]["result"].is_string() && answers[1]["error"]["code"] == -1, "{long:?}");
 
-    // A stranger who never finishes a request takes neither the owner's place nor another stranger's.
+    // A caller without credentials that never finishes a request takes neither the owner's slot nor another caller's.
     let head = "POST /public HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
     let mut slow = TcpStream::connect(fixture.address()).unwrap();
     slow.write_all(head.as_bytes()).unwrap();
@@ -210,7 +210,7 @@ fn listeners_are_counted_and_leave_their_places() {
     fixture.generate(1, 1);
     assert_eq!(first.wait_for("tip")["height"], 1);
     drop(second);
-    // That a listener is gone shows when something is to be told.
+    // The server notices that a listener is gone when it sends the next event.
     loop {
         fixture.generate(1, 1);
         let mut stream = TcpStream::connect(fixture.address()).unwrap();

@@ -1,4 +1,4 @@
-//! Figures, checks and the clock.
+//! Methods that report figures, check the chain, or set the clock.
 
 use std::collections::BTreeSet;
 

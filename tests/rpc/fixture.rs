@@ -1,4 +1,4 @@
-//! A node on a network of its own, with its server.
+//! A node on its own network, with its RPC server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ use cairn::runtime::{self, Running};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A node on a network of its own, its server, and a client of it.
+/// A node on its own network, its server, and a client of the server.
 pub struct Fixture {
     pub tokio: tokio::runtime::Runtime,
     pub node: Option<Running>,

@@ -1,4 +1,4 @@
-//! Envelopes, credentials, files, limits: what is the same for every method.
+//! What is the same for every method: envelopes, credentials, files, limits.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Links: seen always, changed only where the node was started for it.
+//! Links: every node shows them, and only a node started with chaos changes them.
 
 use serde_json::{Value, json};
 

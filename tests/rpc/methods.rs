@@ -1,4 +1,4 @@
-//! Every method, called and its answer checked in meaning.
+//! Calls every method and checks the meaning of its answer.
 
 use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;

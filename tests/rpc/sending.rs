@@ -1,4 +1,4 @@
-//! What `sendrawtransaction` takes, and what it then leaves behind.
+//! What `sendrawtransaction` accepts, and the state it leaves.
 
 use serde_json::json;
 
@@ -43,7 +43,7 @@ fn others_are_replaced_only_if_the_sender_agrees() {
     assert_eq!(fixture.call("getrawmempool", json!([])), json!([second.txid()]));
 }
 
-/// Its sender was told no, and may have sent another one in its place.
+/// A refused transaction is not kept: its sender may have sent another one instead.
 #[test]
 fn a_transaction_that_was_refused_does_not_come_in_later() {
     let fixture = Fixture::new();

@@ -1,4 +1,4 @@
-//! What callers without credentials can cost, counted: bytes, connections, calls to the node's thread.
+//! The cost that callers without credentials can cause, counted in bytes, connections and calls to the node's thread.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -26,7 +26,7 @@ impl Fixture {
         self.server.as_ref().unwrap().public_usage()
     }
 
-    /// A connection whose other side has next to no buffer, as of somebody who does not read.
+    /// A connection with a tiny receive buffer, as of a client that does not read.
     fn deaf(&self) -> TcpStream {
         let connecting = async {
             let socket = TcpSocket::new_v4().unwrap();
@@ -105,7 +105,7 @@ fn stuck_callers_hold_bounded_memory_and_block_no_other() {
     while probe(&fixture) < bound / 5 * 4 {
         assert!(Instant::now() < end, "strangers hold {most} bytes only");
     }
-    // Another stranger is answered, too: the answer that has waited longest gives way.
+    // Another caller is answered, too: the server drops the answer that has waited longest.
     let brief = r#"{"method":"getblockcount","id":1}"#;
     while fixture.send("POST", "/public", &[], brief).status != 200 {
         assert!(Instant::now() < end, "strangers keep each other out");
@@ -122,7 +122,7 @@ fn metrics_are_told_while_others_have_all_the_memory() {
     let fixture = Fixture::with(|config| config.limits.public.memory = 0);
     let (release, released) = std::sync::mpsc::channel::<()>();
     let handle = fixture.node.as_ref().unwrap().handle().clone();
-    // The node's thread is kept, so that the request is under way for as long as this test wants.
+    // The test blocks the node's thread, so that the request stays in progress for as long as the test wants.
     let held = fixture.tokio.spawn(async move { handle.read(move |_, _| released.recv()).await });
     let metrics = thread::scope(|scope| {
         let call = r#"{"method":"getmempoolinfo","id":1}"#;
@@ -228,7 +228,7 @@ fn an_answer_that_is_too_long_is_refused_and_a_list_is_paged() {
     assert_eq!(json!(paged), all);
 }
 
-/// A call of each public method that costs about as much as any, in the order of their names.
+/// For each public method, in order of names, one of its most expensive calls.
 fn worst_cases(
     split: &Transaction,
     block: BlockHash,
@@ -368,7 +368,7 @@ fn only_under_its_own_names() {
         for host in ["evil.example", "evil.example:7332", "node-1", "bootstrap:7332"] {
             assert_eq!(get(path, &format!("Host: {host}\r\n")), 403, "{path} at {host}");
         }
-        // A probe that names no host, which HTTP/1.0 lets it.
+        // A probe without a Host header, as HTTP/1.0 allows.
         let probe = format!("GET {path} HTTP/1.0\r\n\r\n");
         assert_eq!(exchange(fixture.address(), probe.as_bytes()).status, 200, "{path}");
     }
@@ -382,10 +382,10 @@ fn only_under_its_own_names() {
     };
     assert_eq!(post("/public", "Host: node-1:7332\r\n".to_owned()), 403);
     assert_eq!(post("/public", "Host: node-2:7332\r\n".to_owned()), 200);
-    // A browser names the origin of a POST, so a program that gives credentials may know the node by any name.
+    // A browser names the origin of a POST, so a program with credentials may use any name for the node.
     let authorization = fixture.authorization();
     assert_eq!(post("/", format!("Host: node-1:7332\r\nAuthorization: {authorization}\r\n")), 200);
-    // A page can put that header into a GET, which names no origin.
+    // A page can put that header into a GET, for which browsers name no origin.
     for authorization in [authorization.as_str(), "x"] {
         for path in ["/metrics", "/health"] {
             let status = get(path, &format!("Host: node-1:7332\r\nAuthorization: {authorization}\r\n"));

@@ -1,4 +1,4 @@
-//! Mining from outside over HTTP: templates as an unmodified cpuminer takes them, and blocks as it hands them in.
+//! Mining from outside over HTTP: templates as an unmodified cpuminer requests them, and blocks as it submits them.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc;
@@ -221,7 +221,7 @@ fn refusals_are_in_bip_22s_words() {
     orphan.search(true);
     assert_eq!(submit(&fixture, &path, &orphan.submission()), "prev-blk-not-found");
 
-    // Another's coinbase takes too much.
+    // A coinbase that takes too much.
     let work = crate::cpuminer::decode(&template(&fixture, &path));
     let mut block = own_form(&work);
     block.transactions[0].outputs[0].value =
@@ -231,7 +231,7 @@ fn refusals_are_in_bip_22s_words() {
     assert_eq!(submit(&fixture, &path, &hex_of(&block)), "bad-cb-amount");
     assert_eq!(submit(&fixture, &path, &hex_of(&block)), "bad-prevblk", "it is known by now");
 
-    // Somebody else was faster, twice.
+    // Another miner was faster, twice.
     fixture.generate(2, 2);
     assert_eq!(submit(&fixture, &path, &stale.submission()), "inconclusive");
     assert_eq!(submit(&fixture, &path, &stale.submission()), "duplicate");
@@ -287,7 +287,7 @@ fn a_payee_is_named_by_the_url_or_by_the_node() {
     // The same door: no credentials, no work.
     let answer = fixture.send("POST", &mine_path(&fixture, 1), &[], "{}");
     assert_eq!(answer.status, 401);
-    // Whoever this node mines for.
+    // The payee that this node mines for.
     let handle = fixture.node.as_ref().unwrap().handle().clone();
     fixture.tokio.block_on(async { handle.miner().set(Some(key(9).public_key()), 1) });
     let given = template(&fixture, "/");
@@ -299,7 +299,7 @@ fn a_payee_is_named_by_the_url_or_by_the_node() {
     fixture.refused("getblocktemplate", json!([{ "mode": "proposal" }]), -3, "data");
 }
 
-/// Asks for other work than `known`, and says on a channel what came.
+/// Long-polls for work other than `known`, and sends the answer on a channel.
 fn poll(fixture: &Fixture, n: u8, known: &str) -> mpsc::Receiver<(u16, String)> {
     let (sender, receiver) = mpsc::channel();
     let body = format!(

@@ -63,7 +63,7 @@ impl Miner {
     }
 
     pub fn send(&mut self, line: &str) {
-        // It may have been shown the door meanwhile, which the next reading tells.
+        // The server may have closed the connection meanwhile; the next read shows that.
         let _ = self.writer.write_all(format!("{line}\n").as_bytes());
     }
 

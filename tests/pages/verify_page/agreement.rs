@@ -60,7 +60,7 @@ fn agree(browser: &Browser, vector: &Vector, edits: &[Edit]) -> usize {
     here.iter().filter(|verdict| verdict["proven"].is_object()).count()
 }
 
-/// Whether text is no JSON of the right shape: the two say so in words of their own.
+/// Whether the text is not JSON of the right shape: the two verifiers word that differently.
 fn is_syntax(verdict: &Value) -> bool {
     let text = verdict["refused"].as_str().unwrap_or_default();
     text.starts_with("not a receipt: ") && !text.contains("its format is")
@@ -92,7 +92,7 @@ fn it_agrees_with_the_nodes_verifier_on_lies() {
     let browser = Browser::open(&url());
     let lies = lies::all();
     let proven: usize = lies.iter().map(|lie| agree(&browser, lie, &[AS_IT_IS])).sum();
-    // Some break nothing: the place that they say is the right one, or the checkpoint is only odd.
+    // Some are valid: the stated position is right, or the checkpoint is only unusual.
     assert!(proven < lies.len() / 5, "{proven} of {}", lies.len());
     let mut rng = ChaCha20Rng::seed_from_u64(11);
     for schedule in lies::schedules(400, &mut rng) {

@@ -1,4 +1,4 @@
-//! Receipts that are well made, and lie: each breaks one rule, and proves its work all the same where it can.
+//! Well-formed receipts that lie: each breaks one rule, and still proves its work where it can.
 
 use cairn::consensus::headers::{Checkpoint, HeaderTail};
 use cairn::consensus::params::{GenesisSpec, Params, Retarget};

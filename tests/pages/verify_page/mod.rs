@@ -22,7 +22,7 @@ fn source() -> String {
     std::fs::read_to_string(page()).unwrap()
 }
 
-/// What stands between `begin` and the next `end`.
+/// The text between `begin` and the next `end`.
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     let (_, rest) = text.split_once(begin).unwrap_or_else(|| panic!("no {begin}"));
     rest.split_once(end).unwrap_or_else(|| panic!("no {end}")).0

@@ -1,4 +1,4 @@
-//! The page as people meet it: files chosen, dropped and pasted, and what it says of them.
+//! The page as people use it: files chosen, dropped and pasted, and the verdicts it shows.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ fn choose(browser: &Browser, files: &[PathBuf]) {
     browser.choose("#files", &files);
 }
 
-/// Waits for a verdict, which no earlier one must stand for: those are taken away first.
+/// Waits for a new verdict. Earlier ones are removed first, so that none is mistaken for it.
 fn verdict(browser: &Browser) -> String {
     browser.wait("document.getElementById('verdict').dataset.holds && document.querySelector('#steps li')");
     browser.run("return document.getElementById('verdict').dataset.holds", &[]).as_str().unwrap().to_owned()
@@ -140,7 +140,7 @@ fn an_invalid_receipt_is_refused_at_its_fault() {
     browser.is_well("file:///");
 }
 
-/// What somebody has at hand after a walk through a test network: the receipt, and the genesis.json in its directory.
+/// The files that a user has after trying a test network: the receipt, and the genesis.json in its directory.
 #[test]
 fn a_receipt_of_another_network_asks_for_its_genesis_and_takes_it() {
     let desk = Desk(Place::new());

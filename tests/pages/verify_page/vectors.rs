@@ -127,7 +127,7 @@ fn forged() -> Vec<Vector> {
     vectors
 }
 
-/// The files of `crates/core/tests/data/receipts`, for everybody who verifies.
+/// The files of `crates/core/tests/data/receipts`, made for all verifiers.
 fn kept() -> Vec<Vector> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/core/tests/data/receipts");
     let read = |name: &str| fs::read(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -208,7 +208,7 @@ pub fn damage(file: &[u8], count: usize, rng: &mut ChaCha20Rng) -> Vec<Edit> {
     (0..count).map(one).collect()
 }
 
-/// What reads of JSON that is almost right: `from`, where it first stands, becomes `to`.
+/// Almost valid JSON: the first `from` becomes `to`.
 const REWRITES: [(&str, &str); 49] = [
     ("{", " \t\r\n{"),
     ("{", "\u{feff}{"),

@@ -1,10 +1,11 @@
 //! Imports run one way: the entries of a directory, its files and each subdirectory as a whole, form no circle by the paths
 //! that they name. So no two files reach each other, and each can be read after those below it.
 //!
-//! A directory's parent (`mod.rs`, `lib.rs`) is no entry of its own directory but stands for it one level up. Within it,
-//! parent and children are one module in several files: it declares and puts together its children, which may use what it
-//! defines (`super::Name`) and add methods to its types. What a parent only passes on (`pub use`) is the child's: `super::Name`
-//! then leads to the child that defines it, and counts for that one. Any other file on the way of a path counts too.
+//! A directory's parent (`mod.rs`, `lib.rs`) is no entry of its own directory but stands for it one level up. Within
+//! it, parent and children are one module in several files: it declares and puts together its children, which may use
+//! what it defines (`super::Name`) and add methods to its types. What a parent only re-exports (`pub use`) belongs to
+//! the child: `super::Name` then leads to the child that defines it, and counts for that one. Any other file on the way
+//! of a path counts too.
 //!
 //! Code for tests alone (`#[cfg(test)]`) may name anything.
 
@@ -321,7 +322,7 @@ fn no_two_files_reach_each_other() {
     for root in roots {
         let file = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
         let files = sources(&root).into_iter().map(|path| (file(&path), fs::read_to_string(&path).unwrap()));
-        // The program is a crate of its own, and files for tests alone are no part of the library.
+        // The program is a separate crate, and test files are not part of the library.
         let files: Vec<_> = files.filter(|(file, _)| file != "main.rs" && !file.ends_with("/tests.rs")).collect();
         assert!(!files.is_empty(), "{} holds no files", root.display());
         found.extend(circles(&files));
@@ -348,7 +349,7 @@ fn circles_are_found_however_they_are_written() {
             Some("a/b.rs a/c.rs"),
         ),
         ("mod b; mod c;", "use super::c as other;", "mod inner { use super::super::b::B; }", Some("a/b.rs a/c.rs")),
-        // What a parent passes on is the child's; what it defines is its own.
+        // A parent's re-exports belong to the child; its definitions are its own.
         ("mod b; pub mod c; pub use b::B; pub(crate) use self::c::C;", "use super::X;", "use super::{B, Y};", None),
         (
             "mod b; mod c; pub use b::{self, B as Better}; pub use c::C;",

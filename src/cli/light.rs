@@ -129,7 +129,7 @@ pub enum LightError {
         reports: Vec<PeerReport>,
     },
     /// No peer proved it.
-    #[error("not proven: {0}. That does not say that the transaction does not exist")]
+    #[error("not proven: {0}. The transaction may exist all the same")]
     NotProven(String),
     /// The block proves that it is absent.
     #[error("proven absent: block {block} has {}, and {txid} is none of them", counted(*.transactions, "transaction"))]

@@ -37,8 +37,8 @@ pub enum MempoolError {
     /// More bytes than are relayed.
     #[error("transaction is {got} bytes, at most {max} are relayed")]
     TooLarge { got: usize, max: usize },
-    /// Makes a coin of no value.
-    #[error("transaction {txid}, output {index}: a coin of no value")]
+    /// An output other than data with value 0.
+    #[error("transaction {txid}, output {index}: a coin with value 0")]
     Dust { txid: Txid, index: u32 },
     /// Pays less than the minimum for its size, or than the minimum of a full pool.
     #[error("transaction pays {}, at least {} are needed for its {size} bytes", counted(got.as_grains(), "grain"), min.as_grains())]
@@ -53,7 +53,7 @@ pub enum MempoolError {
     #[error("transaction would end a chain of {got} bytes of unconfirmed transactions, at most {max} can return")]
     ChainTooLarge { got: usize, max: usize },
     /// Spends a coin that a transaction in the pool spends, and pays no more a byte than that.
-    #[error("transaction pays {} for {size} bytes, not more a byte than {conflict}, which it would replace", counted(fee.as_grains(), "grain"))]
+    #[error("transaction pays {} for {size} bytes, no higher a fee rate than {conflict}, which it would replace", counted(fee.as_grains(), "grain"))]
     ReplacementRate { conflict: Txid, fee: Amount, size: usize },
     /// Pays less than all it would replace and its own relay (BIP-125, rules 3 and 4).
     #[error("transaction pays {}, at least {} are needed for those it would replace and its own relay", counted(got.as_grains(), "grain"), min.as_grains())]

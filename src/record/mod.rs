@@ -134,7 +134,7 @@ pub enum MalformedEntry {
         expected: &'static str,
     },
     /// A kind of entry, input, command or message that is not known.
-    #[error("{found} is no kind of {what}")]
+    #[error("{found} is not a kind of {what}")]
     Kind { what: &'static str, found: u8 },
     /// Nothing is in it.
     #[error("it is empty")]

@@ -146,7 +146,7 @@ enum Ended {
     Malformed(FrameError),
     #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("takes nothing of what is written")]
+    #[error("stopped reading")]
     Stuck,
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -76,7 +76,7 @@ impl Manifest {
             counted(nodes, "node")
         );
         for (number, node) in (1..).zip(&self.nodes) {
-            ensure!(node.chain < self.chains.len(), "node-{number} has chain {}, which is not there", node.chain);
+            ensure!(node.chain < self.chains.len(), "node-{number} has chain {}, which is missing", node.chain);
         }
         Ok(params)
     }
@@ -164,10 +164,10 @@ impl Saved {
         let bytes = file.metadata().with_context(cannot)?.len();
         let mut start = [0; 16];
         let (Ok(()), Some(content)) = (file.read_exact(&mut start), bytes.checked_sub(CHECKSUM_LEN)) else {
-            bail!("{shown} is no saved network: it has {bytes} bytes");
+            bail!("{shown} is not a saved network: it has {bytes} bytes");
         };
         let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| start[at + i]));
-        ensure!(start[..8] == MAGIC, "{shown} is no saved network: it does not start with CAIRNNET");
+        ensure!(start[..8] == MAGIC, "{shown} is not a saved network: it does not start with CAIRNNET");
         let version = word(8);
         ensure!(
             version == VERSION,

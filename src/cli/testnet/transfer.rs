@@ -102,7 +102,7 @@ impl Source {
                 let text: String = call(client, "getblock", &[json!(hash), json!(0)])?;
                 Ok(hex::decode(text).context("getblock did not answer hex")?)
             }
-            Self::Stopped(db) => db.raw_block(hash)?.with_context(|| format!("block {hash} is not there")),
+            Self::Stopped(db) => db.raw_block(hash)?.with_context(|| format!("block {hash} is not stored")),
         }
     }
 }

@@ -111,7 +111,7 @@ pub enum SetupError {
         nodes: u32,
     },
     /// A fault would outlast the run.
-    #[error("the fault {fault} ends after {duration}, when the run does")]
+    #[error("the fault {fault} outlasts the run, which ends after {duration}")]
     FaultTooLate {
         fault: String,
         /// The end of the run.

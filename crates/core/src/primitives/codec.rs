@@ -93,7 +93,7 @@ fn describe(error: &DecodeError) -> String {
     match error {
         DecodeError::UnexpectedEnd { additional } => format!("the bytes end at least {additional} too early"),
         DecodeError::UnexpectedVariant { type_name, found, .. } => {
-            format!("{found} is no kind of {}", short(type_name))
+            format!("{found} is not a kind of {}", short(type_name))
         }
         DecodeError::LimitExceeded => format!("a length asks for more than {MAX_DECODED_BYTES} bytes of memory"),
         DecodeError::InvalidBooleanValue(found) => format!("{found} is neither false (0) nor true (1)"),
@@ -136,7 +136,7 @@ mod tests {
         };
         assert_eq!(reason(&[1, 1, 7]), "the bytes end at least 1 too early");
         assert_eq!(reason(&[2, 0]), "2 is neither false (0) nor true (1)");
-        assert_eq!(reason(&[1, 9]), "9 is no kind of Option");
+        assert_eq!(reason(&[1, 9]), "9 is not a kind of Option");
         assert!(decode::<Vec<u8>>(&encode(&u64::MAX)).unwrap_err().to_string().contains("67108864 bytes of memory"));
     }
 

@@ -101,12 +101,6 @@ impl Mempool {
             return Err(MempoolError::TooLarge { got: size, max: MAX_TX_SIZE });
         }
         check::check_transaction(&tx, &txid)?;
-        // Spending it would cost more than its value, so every node would keep the coin for ever.
-        if let Some((index, _)) =
-            (0..).zip(&tx.outputs).find(|(_, output)| output.key().is_some() && output.value == Amount::ZERO)
-        {
-            return Err(MempoolError::Dust { txid, index });
-        }
         let height = chain.tip().height.next();
         let coins = self.coins_of(&tx, txid, chain, height)?;
         let fee = connect::check_spend(&tx, &txid, &coins, height, &self.params)?;

@@ -37,9 +37,6 @@ pub enum MempoolError {
     /// More bytes than are relayed.
     #[error("transaction is {got} bytes, at most {max} are relayed")]
     TooLarge { got: usize, max: usize },
-    /// An output other than data with value 0.
-    #[error("transaction {txid}, output {index}: a coin with value 0")]
-    Dust { txid: Txid, index: u32 },
     /// Pays less than the minimum for its size, or than the minimum of a full pool.
     #[error("transaction pays {}, at least {} are needed for its {size} bytes", counted(got.as_grains(), "grain"), min.as_grains())]
     FeeTooLow { got: Amount, min: Amount, size: usize },
@@ -83,7 +80,6 @@ impl MempoolError {
             | Self::MissingInputs { .. }
             | Self::Version { .. }
             | Self::TooLarge { .. }
-            | Self::Dust { .. }
             | Self::FeeTooLow { .. }
             | Self::TooManyAncestors { .. }
             | Self::TooManyDescendants { .. }

@@ -59,7 +59,8 @@ pub struct Template {
     siblings: Arc<[Hash256]>,
 }
 
-/// The best block to put on `chain`'s tip: fullest with fees from `mempool`, all of it and the subsidy to `payee`.
+/// The best block to put on `chain`'s tip: fullest with fees from `mempool`, all of it and the subsidy to `payee`,
+/// who gets no output where both are nothing.
 /// The block's time is `now`, or later if the chain's is.
 ///
 /// Miners that search in parallel use different `extra_nonce`s or payees.
@@ -85,7 +86,12 @@ pub fn build(
     let frame = Header::LEN + codec::encoded_len(&0u64) + coinbase.size();
     let chosen = mempool.select((chain.params().max_block_bytes as usize).saturating_sub(frame));
     let fees = Amount::saturating_sum(chosen.iter().map(|entry| entry.fee));
-    coinbase.outputs[0].value = subsidy.saturating_add(fees);
+    let reward = subsidy.saturating_add(fees);
+    coinbase.outputs[0].value = reward;
+    if reward == Amount::ZERO {
+        // Where nothing is due, nobody is paid: a key with value 0 is invalid.
+        coinbase.outputs.remove(0);
+    }
     // The first leaf may have any value: its siblings do not depend on it.
     let leaves = [coinbase.txid()].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
     let siblings = Branch::new(leaves, 0).map_or_else(Vec::new, |branch| branch.siblings);
@@ -128,13 +134,17 @@ impl Template {
     /// Gives the coinbase another extra nonce, and so the header another Merkle root.
     pub fn set_extra_nonce(&mut self, extra_nonce: u64) {
         self.extra_nonce = extra_nonce;
-        self.coinbase.outputs[1] = data_output(&self.commitment, extra_nonce);
+        if let Some(data) = self.coinbase.outputs.last_mut() {
+            *data = data_output(&self.commitment, extra_nonce);
+        }
         self.update_root();
     }
 
-    /// Changes the payee.
+    /// Changes the payee, if anybody is paid.
     pub fn set_payee(&mut self, payee: PublicKey) {
-        self.coinbase.outputs[0].lock = Lock::Key(payee);
+        if let [paid, _data] = &mut self.coinbase.outputs[..] {
+            paid.lock = Lock::Key(payee);
+        }
         self.update_root();
     }
 

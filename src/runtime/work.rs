@@ -190,6 +190,7 @@ fn word(rule: &RuleError) -> &'static str {
         RuleError::DataTooLong { .. } | RuleError::DataWithValue { .. } | RuleError::TooManyData { .. } => {
             "bad-txns-data"
         }
+        RuleError::KeyWithoutValue { .. } => "bad-txns-vout-zero",
         RuleError::ValueOverflow { .. } => "bad-txns-txouttotal-toolarge",
         RuleError::CoinbaseHeight { .. } => "bad-cb-height",
         RuleError::NoCommitment | RuleError::ShortCommitment { .. } | RuleError::WrongCommitment { .. } => {

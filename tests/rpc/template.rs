@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::cpuminer::Work;
 use crate::fixture::{Fixture, hex_of, key};
+use cairn::consensus::params::GenesisSpec;
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::codec;
@@ -74,6 +75,25 @@ fn blocks_are_mined_by_the_bytes_alone() {
         let paid = fixture.call("getaddressbalance", json!([fixture.payee(height)]));
         assert_eq!(paid["balance"], json!(fixture.params.subsidy), "{paid}");
     }
+}
+
+/// On a network without subsidy, a block without payments has nothing for its miner.
+#[test]
+fn where_nothing_is_due_nobody_is_paid() {
+    let mut spec = GenesisSpec { subsidy: Amount::ZERO, ..GenesisSpec::regtest() };
+    assert!(spec.mine_nonce());
+    let fixture = Fixture::on(spec, |_| ());
+    let path = mine_path(&fixture, 1);
+    let mut work = crate::cpuminer::decode(&template(&fixture, &path));
+    work.search(true);
+    assert_eq!(submit(&fixture, &path, &work.submission()), Value::Null);
+    assert_eq!(tip(&fixture), work.hash());
+    for hash in fixture.generate(2, 1) {
+        let block = fixture.block(&hash);
+        let [data] = &block.transactions[0].outputs[..] else { panic!("one output is there: {block:?}") };
+        assert_eq!((data.key(), data.value), (None, Amount::ZERO));
+    }
+    assert_eq!(fixture.call("getaddressbalance", json!([fixture.payee(1)]))["balance"], json!(0));
 }
 
 #[test]

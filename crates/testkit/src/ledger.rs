@@ -134,7 +134,10 @@ impl Ledger {
         let context = self.block_context();
         let data = [&context.commitment.as_bytes()[..], salt].concat();
         let reward = self.params.subsidy_at(context.height).as_grains() + fees;
-        let outputs = vec![Output::data(data), Output::pay(payee, Amount::from_grains(reward))];
+        let mut outputs = vec![Output::data(data)];
+        if reward > 0 {
+            outputs.push(Output::pay(payee, Amount::from_grains(reward)));
+        }
         Transaction { version: 1, inputs: Vec::new(), outputs, lock_height: context.height }
     }
 

@@ -69,7 +69,9 @@ fn verdicts() {
         ("two pieces of data", changed(|tx| tx.outputs.extend([Output::data(vec![]), Output::data(vec![])])), |r| {
             matches!(r, Err(E::Rule(RuleError::TooManyData { got: 2, .. })))
         }),
-        ("a worthless coin", world.spend(&[a], &[VALUE - 1000, 0]), |r| matches!(r, Err(E::Dust { index: 1, .. }))),
+        ("a worthless coin", world.spend(&[a], &[VALUE - 1000, 0]), |r| {
+            matches!(r, Err(E::Rule(RuleError::KeyWithoutValue { index: 1, .. })))
+        }),
         ("out of nothing", world.spend(&[a], &[VALUE + 1]), |r| matches!(r, Err(E::Rule(RuleError::Overspend { .. })))),
         ("locked till the next block", changed(|tx| tx.lock_height = Height::from_u32(3)), |r| r.is_ok()),
         (

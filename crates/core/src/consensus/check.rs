@@ -201,14 +201,18 @@ fn check_outputs(tx: &Transaction, txid: &Txid) -> Result<(), RuleError> {
     let mut data_outputs = 0;
     let mut sum = Amount::ZERO;
     for (index, output) in (0..).zip(&tx.outputs) {
-        if let Lock::Data(data) = &output.lock {
-            data_outputs += 1;
-            if data.len() > MAX_DATA_BYTES {
-                return Err(RuleError::DataTooLong { txid, index, got: data.len(), max: MAX_DATA_BYTES });
+        match &output.lock {
+            Lock::Data(data) => {
+                data_outputs += 1;
+                if data.len() > MAX_DATA_BYTES {
+                    return Err(RuleError::DataTooLong { txid, index, got: data.len(), max: MAX_DATA_BYTES });
+                }
+                if output.value != Amount::ZERO {
+                    return Err(RuleError::DataWithValue { txid, index, value: output.value });
+                }
             }
-            if output.value != Amount::ZERO {
-                return Err(RuleError::DataWithValue { txid, index, value: output.value });
-            }
+            Lock::Key(_) if output.value == Amount::ZERO => return Err(RuleError::KeyWithoutValue { txid, index }),
+            Lock::Key(_) => {}
         }
         sum = sum.checked_add(output.value).ok_or(RuleError::ValueOverflow { txid, max: Amount::MAX })?;
     }

@@ -80,6 +80,9 @@ pub enum RuleError {
     /// A data output, which cannot be spent, with a value.
     #[error("transaction {txid}, output {index}: data with value {}, expected 0", value.as_grains())]
     DataWithValue { txid: Txid, index: u32, value: Amount },
+    /// An output to a key with value 0: spending the coin costs more than its value, so every node would keep it for ever.
+    #[error("transaction {txid}, output {index}: a key with value 0, expected at least 1")]
+    KeyWithoutValue { txid: Txid, index: u32 },
     /// More than one data output.
     #[error("transaction {txid} has {got} data outputs, at most 1 is allowed")]
     TooManyData { txid: Txid, got: usize },
@@ -174,6 +177,7 @@ impl RuleError {
             | Self::DuplicateInput { .. }
             | Self::DataTooLong { .. }
             | Self::DataWithValue { .. }
+            | Self::KeyWithoutValue { .. }
             | Self::TooManyData { .. }
             | Self::ValueOverflow { .. }
             | Self::CoinbaseHeight { .. }

@@ -44,7 +44,7 @@ pub enum Lock {
 /// An output: a value under a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Output {
-    /// Its value; zero for data.
+    /// Its value: zero for data, at least a grain for a key.
     pub value: Amount,
     /// Who may spend it.
     pub lock: Lock,

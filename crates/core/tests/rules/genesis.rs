@@ -74,6 +74,7 @@ fn every_bad_value_is_refused_by_its_name() {
         ("alloc", alloc(&elsewhere, 1), "alloc.address"),
         ("alloc", alloc(&address_of(1), Amount::MAX.as_grains() + 1), "alloc.value"),
         ("alloc", alloc(&address_of(1), u64::MAX), "alloc.value"),
+        ("alloc", alloc(&address_of(1), 0), "alloc"),
         ("alloc", json!(crowd), "alloc"), // Larger than a block may be.
         ("seeds", json!(["example.org"]), "seeds"),
         ("seeds", json!(["example.org:0"]), "seeds"),

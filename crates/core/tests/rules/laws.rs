@@ -182,9 +182,12 @@ fn random_block(ledger: &Ledger, draws: &[Draw]) -> Block {
     let mut payments: Vec<Transaction> = Vec::new();
     for (which, count, to, fee) in draws {
         let Some((&outpoint, &value)) = purse.iter().nth(which.index(purse.len().max(1))) else { break };
-        purse.remove(&outpoint);
         let count = 1 + u64::from(count % 3);
         let share = value.saturating_sub(u64::from(*fee)) / count;
+        if share == 0 {
+            continue;
+        }
+        purse.remove(&outpoint);
         let mut outputs: Vec<Output> =
             (0..count).map(|_| Output::pay(public(to % 20), Amount::from_grains(share))).collect();
         outputs.push(Output::data(vec![*to]));

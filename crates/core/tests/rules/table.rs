@@ -50,6 +50,7 @@ rules![
     DuplicateInput,
     DataTooLong,
     DataWithValue,
+    KeyWithoutValue,
     TooManyData,
     ValueOverflow,
     CoinbaseHeight,

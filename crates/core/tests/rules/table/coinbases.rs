@@ -29,7 +29,11 @@ fn halving(scene: &mut Scene, blocks: u32, value: u64) -> Subject {
     scene.ledger = Ledger::new(spec);
     scene.ledger.extend(blocks, 0);
     scene.now = u64::from(scene.ledger.tip().time);
-    scene.altered(Vec::new(), |block| block.transactions[0].outputs[1] = pay(MINER, value))
+    scene.altered(Vec::new(), |block| {
+        let outputs = &mut block.transactions[0].outputs;
+        outputs.truncate(1);
+        outputs.push(pay(MINER, value));
+    })
 }
 
 pub fn cases() -> Vec<Case> {
@@ -71,6 +75,9 @@ pub fn cases() -> Vec<Case> {
         breaks("DataWithValue", "a coinbase that buries its reward in data", |s| {
             coinbase(s, |tx| tx.outputs[0].value = tx.outputs.pop().unwrap().value)
         }),
+        breaks("KeyWithoutValue", "a coinbase that pays a key nothing", |s| {
+            coinbase(s, |tx| tx.outputs[1].value = Amount::ZERO)
+        }),
         breaks("ValueOverflow", "a coinbase that takes more than there can be", |s| {
             coinbase(s, |tx| tx.outputs[1].value = Amount::from_grains(Amount::MAX.as_grains() + 1))
         }),
@@ -108,6 +115,11 @@ pub fn cases() -> Vec<Case> {
         valid("a quarter at the next", |s| halving(s, 9, 250)),
         valid("the last grain of 1,000, after nine halvings", |s| halving(s, 48, 1)),
         breaks("CoinbaseTooHigh", "a grain after ten halvings", |s| halving(s, 49, 1)),
+        valid("no subsidy, and nobody paid, after ten halvings", |s| {
+            halving(s, 49, 0);
+            s.with(Vec::new())
+        }),
+        breaks("KeyWithoutValue", "no subsidy, paid to a key", |s| halving(s, 49, 0)),
         breaks("CoinbaseTooHigh", "the subsidy after 64 halvings, where a shift might wrap around", |s| {
             halving(s, 5 * 64, 1_000)
         }),

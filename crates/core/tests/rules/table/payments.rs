@@ -89,7 +89,7 @@ fn coins() -> Vec<Case> {
             Subject::Payment(s.ledger.payment(&[s.ledger.allocation(13)], vec![pay(1, 1)]))
         }),
         breaks("MissingCoin", "a data output", |s| {
-            Subject::Payment(s.ledger.payment(&[s.ledger.allocation(0)], vec![pay(1, 0)]))
+            Subject::Payment(s.ledger.payment(&[s.ledger.allocation(0)], vec![Output::data(vec![1])]))
         }),
         breaks("MissingCoin", "a known coin and an unknown one", |s| {
             let nothing = OutPoint { index: 99, ..s.ledger.allocation(1) };
@@ -133,7 +133,12 @@ fn coins() -> Vec<Case> {
 fn amounts() -> Vec<Case> {
     vec![
         valid("no fee", |s| to(s, vec![pay(2, TEN_COINS)])),
-        valid("everything as a fee", |s| to(s, vec![pay(2, 0)])),
+        valid("everything as a fee", |s| to(s, vec![Output::data(Vec::new())])),
+        valid("a key with one grain", |s| to(s, vec![pay(2, 1)])),
+        breaks("KeyWithoutValue", "a key with no grain", |s| to(s, vec![pay(2, 0)])),
+        breaks("KeyWithoutValue", "a key with no grain after others", |s| {
+            to(s, vec![pay(2, 5), Output::data(vec![1]), pay(3, 0)])
+        }),
         breaks("Overspend", "one grain more than there is", |s| to(s, vec![pay(2, TEN_COINS + 1)])),
         breaks("Overspend", "one grain more, in an output of its own", |s| to(s, vec![pay(2, TEN_COINS), pay(3, 1)])),
         breaks("Overspend", "all the grains that can ever be, of ten coins", |s| to(s, vec![pay(2, MOST)])),
@@ -260,7 +265,7 @@ fn chains() -> Vec<Case> {
         }),
         breaks("MissingCoin", "the data output of a parent in the block", |s| {
             let parent = s.ledger.payment(&[s.ledger.allocation(1)], vec![Output::data(vec![1])]);
-            let child = child(s, &parent, 3);
+            let child = unsigned(&[OutPoint { txid: parent.txid(), index: 0 }], vec![Output::data(vec![2])]);
             s.with(vec![parent, child])
         }),
         breaks("Overspend", "a child that makes more than its parent gave", |s| {

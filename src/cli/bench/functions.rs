@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use super::fixture::Fixture;
-use super::{Figure, shortest};
+use super::{Figure, shortest, state};
 use crate::consensus::check::check_block;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
@@ -28,15 +28,17 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     let mut figures = vec![headers(), signatures()];
     figures.extend(block()?);
     figures.extend(filter());
+    figures.extend(state::figures()?);
     let about = "\
-Functions that every block asks for. References: for headers and signatures, one by one on one thread; for a block's
-encoding, a copy of it; for its check, the Merkle tree over its ids alone; for a filter, the hash of such a block once;
-for keys looked for, one at a time."
+Functions that every block asks for, and the state and its proofs. References: for headers and signatures, one by one
+on one thread; for a block's encoding, a copy of it; for its check, the Merkle tree over its ids alone; for a filter,
+the hash of such a block once; for keys looked for, one at a time; for the state, plain hashes of the same bytes, for
+its changes, building it anew, and for a proof, the hash of its bytes once."
         .to_owned();
     Ok((about, figures))
 }
 
-fn cost(name: &str, times: &[Duration], count: usize, unit: (&'static str, f64)) -> Figure {
+pub(super) fn cost(name: &str, times: &[Duration], count: usize, unit: (&'static str, f64)) -> Figure {
     let each = |time: Duration| time.as_secs_f64() * unit.1 / count as f64;
     Figure::cost(name.to_owned(), each(times[0]), unit.0, each(times[1]))
 }

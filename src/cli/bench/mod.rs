@@ -19,6 +19,7 @@ mod payments;
 mod receipts;
 mod relay;
 mod rpc;
+mod state;
 mod store;
 mod sync;
 mod thread;
@@ -44,7 +45,7 @@ enum BenchCommand {
     Hash,
     /// Roots of Merkle trees, of 1 to 65,536 leaves
     Merkle,
-    /// Functions that every block asks for: headers, signatures, decoding, checks, filters
+    /// Functions that every block asks for: headers, signatures, decoding, checks, filters; the state and its proofs
     Functions,
     /// Encryption between nodes: handshakes and messages
     Transport,

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use super::fixture::Fixture;
-use super::{Figure, shortest, state};
+use super::{Figure, cost, shortest, state};
 use crate::consensus::check::check_block;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
@@ -36,11 +36,6 @@ the hash of such a block once; for keys looked for, one at a time; for the state
 its changes, building it anew, and for a proof, the hash of its bytes once."
         .to_owned();
     Ok((about, figures))
-}
-
-pub(super) fn cost(name: &str, times: &[Duration], count: usize, unit: (&'static str, f64)) -> Figure {
-    let each = |time: Duration| time.as_secs_f64() * unit.1 / count as f64;
-    Figure::cost(name.to_owned(), each(times[0]), unit.0, each(times[1]))
 }
 
 fn headers() -> Figure {

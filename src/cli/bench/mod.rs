@@ -122,6 +122,12 @@ fn table(figures: &[Figure]) -> String {
     [head].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
 }
 
+/// The cost of one of `count` things: the first time beside the second, in a unit of which a second has so many.
+fn cost(name: &str, times: &[Duration], count: usize, unit: (&'static str, f64)) -> Figure {
+    let each = |time: Duration| time.as_secs_f64() * unit.1 / count as f64;
+    Figure::cost(name.to_owned(), each(times[0]), unit.0, each(times[1]))
+}
+
 /// The shortest time of `rounds` runs of each job. They take turns, so that other load disturbs all alike, and the
 /// shortest run is the least disturbed.
 fn shortest(rounds: u32, jobs: &mut [Box<dyn FnMut() + '_>]) -> Vec<Duration> {

@@ -3,8 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use super::functions::cost;
-use super::{Figure, shortest};
+use super::{Figure, cost, shortest};
 use crate::consensus::coins::Coin;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::{BlockHash, Hash256, Txid};

@@ -55,6 +55,13 @@ fn in_chains() -> Vec<Vector> {
             lies.push(lie(&format!("{name}, headers"), &forge.params, None, &forge.whole(Height::from_u32(1))));
         }
     }
+    for length in [1, 800] {
+        let mut forge = Forge::new(cairn_testkit::forge::params());
+        forge.add_forged(forge.params.timestamp - 1, None, None, |_| true);
+        (1..length).for_each(|_| forge.add(Fault::None));
+        let receipt = forge.succinct(Height::from_u32(1));
+        lies.push(lie(&format!("a first of {length} before genesis"), &forge.params, None, &receipt));
+    }
     let forge = Forge::honest(cairn_testkit::forge::params(), 900);
     for (asked, shown) in [(1, 300), (300, 1), (899, 1), (900, 1), (901, 1), (u32::MAX, 1), (0, 1), (1, 0)] {
         let other = Receipt { height: Height::from_u32(asked), ..forge.succinct(Height::from_u32(shown)) };
@@ -129,7 +136,7 @@ fn in_the_payment() -> Vec<Vector> {
         add("fewer headers", &|_, headers| headers.truncate(8));
         for (name, time, bits) in [
             ("an old time", params.timestamp + 5 * 15, params.bits),
-            ("the median's time", params.timestamp + 5 * 14, params.bits),
+            ("an older time", params.timestamp + 5 * 14, params.bits),
             ("a time long gone", 0, params.bits),
             ("the last time there is", u32::MAX, params.bits),
             ("easy bits", params.timestamp + 100, Bits(0x2100_ffff)),

@@ -68,10 +68,15 @@ pub fn check_header(header: &Header, context: &HeaderContext) -> Result<(), Rule
     if header.bits != context.bits {
         return Err(RuleError::WrongBits { got: header.bits, expected: context.bits });
     }
-    if header.time < context.min_time {
-        return Err(RuleError::TimeTooOld { time: header.time, parent: context.min_time });
-    }
-    Ok(())
+    check_order(header.time, context.min_time)
+}
+
+/// Checks that a header's time is not before that of a header below it.
+///
+/// # Errors
+/// [`RuleError::TimeTooOld`].
+pub fn check_order(time: u32, below: u32) -> Result<(), RuleError> {
+    if time < below { Err(RuleError::TimeTooOld { time, parent: below }) } else { Ok(()) }
 }
 
 /// Checks a header's time against the clock, which the caller gives: `now`.

@@ -7,14 +7,14 @@ use ruint::aliases::U256;
 use super::bytes::{Coinbase, Malformed, Reader};
 use super::{FIRST, HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains, per_octave};
 use crate::consensus::check::{NODE_SIZE, check_proof_of_work};
-use crate::consensus::context::{Parent, next_bits};
+use crate::consensus::context::{HeaderContext, Parent, check_header, check_order, next_bits};
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, MerkleRoot};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::mmr::{Node, Range};
-use crate::primitives::target::{Bits, Work};
+use crate::primitives::target::Work;
 use crate::receipt::Followed;
 use crate::receipt::weight::{Milestone, weigh};
 
@@ -83,7 +83,7 @@ pub(in crate::receipt) fn verify(bytes: &[u8], block: Height, params: &Params) -
     check_coinbase(&coinbase, &tip, height)?;
     let parent =
         last.filter(|last| last.height == before_tip).ok_or(SuccinctError::OtherHeaders { height: before_tip })?;
-    check_child(&tip, &parent, first_time, params)?;
+    check_child(&tip, height, (parent.hash, parent.header.time), first_time, params)?;
     let tip_hash = tip.hash();
     let own_work = check_work(&tip, &tip_hash, height, params)?;
     let samples = per_octave(range.work(), own_work).ok_or(SuccinctError::CheapTip)?;
@@ -198,18 +198,18 @@ impl Verifier<'_> {
             return Err(SuccinctError::OtherGenesis { got: hash, expected: self.params.genesis_hash });
         }
         let own_work = check_work(&header, &hash, height, self.params)?;
+        let mut parent = self.parent(height).map(|parent| (parent.hash, parent.header.time));
         if height == FIRST {
-            let expected = self.params.genesis_hash;
-            if header.previous != expected {
-                return Err(SuccinctError::Unlinked { height, got: header.previous, expected });
-            }
-            check_bits(&header, height, self.params.bits)?;
+            // Shown or not, genesis is known.
+            parent = Some((self.params.genesis_hash, self.params.timestamp));
             self.first_time = header.time;
         }
-        if let Some(parent) = self.parent(height) {
-            check_child(&header, &parent, self.first_time, self.params)?;
-        } else if let Some(last) = &self.last {
-            check_time(&header, height, last)?;
+        match (parent, &self.last) {
+            (Some(parent), _) => check_child(&header, height, parent, self.first_time, self.params)?,
+            (None, Some(last)) => {
+                check_order(header.time, last.header.time).map_err(|source| SuccinctError::Rule { height, source })?
+            }
+            (None, None) => {}
         }
         let before = self.left.iter().map(|node| node.work).sum();
         let leaf = Leaf { height, header, hash, before, own_work, sampled };
@@ -226,31 +226,20 @@ fn check_work(header: &Header, hash: &BlockHash, height: Height, params: &Params
     header.bits.target().map(|target| target.work()).map_err(|error| rule(error.into()))
 }
 
-/// Checks that `header` names `parent`, has the bits due after it, and is not earlier.
-fn check_child(header: &Header, parent: &Leaf, first_time: u32, params: &Params) -> Result<(), SuccinctError> {
-    let height = parent.height.next();
-    if header.previous != parent.hash {
-        return Err(SuccinctError::Unlinked { height, got: header.previous, expected: parent.hash });
+/// Checks that the header at `height` names its parent, which has this hash and time, and keeps the rules of its place.
+fn check_child(
+    header: &Header,
+    height: Height,
+    (parent, time): (BlockHash, u32),
+    first_time: u32,
+    params: &Params,
+) -> Result<(), SuccinctError> {
+    if header.previous != parent {
+        return Err(SuccinctError::Unlinked { height, got: header.previous, expected: parent });
     }
-    check_time(header, height, parent)?;
-    let parent = Parent { height: parent.height, time: parent.header.time, first_time };
-    check_bits(header, height, next_bits(&parent, params))
-}
-
-/// Checks that `header` is not earlier than `earlier`, a header below it: times never decrease along a chain.
-fn check_time(header: &Header, height: Height, earlier: &Leaf) -> Result<(), SuccinctError> {
-    let (time, parent) = (header.time, earlier.header.time);
-    if time < parent {
-        return Err(SuccinctError::Rule { height, source: RuleError::TimeTooOld { time, parent } });
-    }
-    Ok(())
-}
-
-fn check_bits(header: &Header, height: Height, expected: Bits) -> Result<(), SuccinctError> {
-    if header.bits != expected {
-        return Err(SuccinctError::Rule { height, source: RuleError::WrongBits { got: header.bits, expected } });
-    }
-    Ok(())
+    let below = Parent { height: height.saturating_sub(1), time, first_time };
+    let context = HeaderContext { height, min_time: time, bits: next_bits(&below, params) };
+    check_header(header, &context).map_err(|source| SuccinctError::Rule { height, source })
 }
 
 /// Checks that a coinbase has a coinbase's shape and the right height, and is in its block.

@@ -10,7 +10,7 @@ use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::{OutPoint, Output};
-use crate::state::{Builder, Changes, Inner, KeyRange, Leaf, Node, Prefix, StateId, Table, Update};
+use crate::state::{Changes, Inner, KeyRange, Leaf, Prefix, StateId, Table, Update, node_over};
 
 const COINS: u32 = 100_000;
 /// Coins of the lock that proofs are about: one page.
@@ -34,14 +34,6 @@ fn leaf(n: u32, owner: u32) -> Option<Leaf> {
     Leaf::new(&outpoint, &Coin { output, height: HEIGHT, coinbase: false })
 }
 
-fn build(leaves: &[&Leaf]) -> anyhow::Result<Option<Node>> {
-    let mut builder = Builder::new(|_: &Inner, _: &Node| ());
-    for leaf in leaves {
-        builder.push(Prefix::whole(leaf.key), leaf.node())?;
-    }
-    Ok(builder.finish()?)
-}
-
 fn hash_plainly(count: usize) {
     let bytes = [7; PREIMAGES[1]];
     for _ in 0..count {
@@ -59,7 +51,7 @@ pub(super) fn figures() -> anyhow::Result<Vec<Figure>> {
     let built = shortest(
         ROUNDS,
         &mut [
-            Box::new(|| assert_eq!(build(black_box(&leaves)).ok().flatten().as_ref(), table.top())),
+            Box::new(|| assert_eq!(node_over(black_box(table.leaves())).ok().flatten().as_ref(), table.top())),
             Box::new(|| hash_plainly(leaves.len())),
         ],
     );

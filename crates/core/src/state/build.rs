@@ -1,7 +1,7 @@
 //! Nodes from coins, or from whole subtrees, in the order of their keys.
 
 use super::key::Prefix;
-use super::node::{Inner, Node, Overflow};
+use super::node::{Inner, Leaf, Node, Overflow};
 
 /// Why a tree cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,16 @@ pub enum BuildError {
     /// More than there can be.
     #[error(transparent)]
     Overflow(#[from] Overflow),
+}
+
+/// The node over coins that come in the order of their keys; `None` if there are none.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn node_over<'a>(leaves: impl IntoIterator<Item = &'a Leaf>) -> Result<Option<Node>, BuildError> {
+    let mut builder = Builder::new(|_: &Inner, _: &Node| ());
+    leaves.into_iter().try_for_each(|leaf| builder.push_coin(leaf))?;
+    builder.finish()
 }
 
 /// Builds the node over subtrees that come in the order of their keys. A coin is a subtree under the whole of its key.
@@ -52,6 +62,14 @@ impl<F: FnMut(&Inner, &Node)> Builder<F> {
         }
         self.open.push((place, node));
         Ok(())
+    }
+
+    /// Takes the next coin.
+    ///
+    /// # Errors
+    /// As [`Builder::push`].
+    pub fn push_coin(&mut self, leaf: &Leaf) -> Result<(), BuildError> {
+        self.push(Prefix::whole(leaf.key), leaf.node())
     }
 
     /// The node over all; `None` if nothing came.

@@ -5,7 +5,8 @@ use std::collections::btree_map::Entry;
 
 use super::key::Key;
 use super::node::Leaf;
-use crate::consensus::coins::Delta;
+use crate::consensus::coins::{Coin, Delta};
+use crate::primitives::tx::OutPoint;
 
 /// What became of a coin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +34,18 @@ pub struct Changes(BTreeMap<Key, Change>);
 impl Changes {
     /// Adds what a block did.
     pub fn apply(&mut self, delta: &Delta) {
-        delta.created.iter().filter_map(|(outpoint, coin)| Leaf::new(outpoint, coin)).for_each(|leaf| self.make(leaf));
-        delta.spent.iter().filter_map(|(outpoint, coin)| Leaf::new(outpoint, coin)).for_each(|leaf| self.spend(leaf));
+        self.step(&delta.created, &delta.spent);
     }
 
     /// Takes back what the last block did.
     pub fn undo(&mut self, delta: &Delta) {
-        delta.spent.iter().filter_map(|(outpoint, coin)| Leaf::new(outpoint, coin)).for_each(|leaf| self.make(leaf));
-        delta.created.iter().filter_map(|(outpoint, coin)| Leaf::new(outpoint, coin)).for_each(|leaf| self.spend(leaf));
+        self.step(&delta.spent, &delta.created);
+    }
+
+    fn step(&mut self, made: &[(OutPoint, Coin)], spent: &[(OutPoint, Coin)]) {
+        let leaf = |(outpoint, coin): &(OutPoint, Coin)| Leaf::new(outpoint, coin);
+        made.iter().filter_map(leaf).for_each(|leaf| self.make(leaf));
+        spent.iter().filter_map(leaf).for_each(|leaf| self.spend(leaf));
     }
 
     /// Adds a coin made, or spent by a block that is taken back.

@@ -47,7 +47,7 @@ pub mod source;
 pub mod table;
 pub mod update;
 
-pub use build::{BuildError, Builder};
+pub use build::{BuildError, Builder, node_over};
 pub use changes::{Change, Changes};
 pub use key::{Key, KeyRange, Prefix};
 pub use node::{Inner, Leaf, Node, StateId};

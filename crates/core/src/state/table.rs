@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use super::build::{BuildError, Builder};
 use super::changes::{Change, Changes};
 use super::key::{Key, KeyRange, Prefix};
 use super::node::{Inner, Leaf, Node};
-use super::source::{BUCKET, Source};
+use super::source::Source;
 use super::update::{Update, UpdateError};
 
 /// The coins and records of a state, in memory.
@@ -22,20 +21,13 @@ impl Table {
     /// The state of these coins, in any order. Of two with the same key, the last counts.
     ///
     /// # Errors
-    /// [`BuildError::Overflow`].
-    pub fn new(leaves: impl IntoIterator<Item = Leaf>) -> Result<Self, BuildError> {
-        let leaves: BTreeMap<Key, Leaf> = leaves.into_iter().map(|leaf| (leaf.key, leaf)).collect();
-        let mut records = BTreeMap::new();
-        let mut builder = Builder::new(|inner: &Inner, node: &Node| {
-            if node.count > BUCKET {
-                records.insert(inner.prefix, *inner);
-            }
-        });
-        for leaf in leaves.values() {
-            builder.push(Prefix::whole(leaf.key), leaf.node())?;
-        }
-        let top = builder.finish()?;
-        Ok(Self { leaves, records, top })
+    /// [`UpdateError::Build`].
+    pub fn new(leaves: impl IntoIterator<Item = Leaf>) -> Result<Self, UpdateError<Infallible>> {
+        let mut changes = Changes::default();
+        leaves.into_iter().for_each(|leaf| changes.make(leaf));
+        let mut table = Self::default();
+        table.apply(&changes)?;
+        Ok(table)
     }
 
     /// The node over all coins; `None` if there are none.

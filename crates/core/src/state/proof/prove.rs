@@ -2,7 +2,7 @@
 
 use super::bytes::Writer;
 use super::{EMPTY, INNER, PAGE_COINS, Question, is_hidden};
-use crate::state::build::{BuildError, Builder};
+use crate::state::build::{BuildError, node_over};
 use crate::state::key::{Key, KeyRange, Prefix};
 use crate::state::node::{Inner, Leaf, Node};
 use crate::state::source::{Below, Source, SourceError};
@@ -119,9 +119,5 @@ impl<E> Prover<'_, E> {
 
 /// The node over the coins at `place`.
 fn build<E>(leaves: &[Leaf], place: &Prefix) -> Result<Node, ProveError<E>> {
-    let mut builder = Builder::new(|_: &Inner, _: &Node| ());
-    for leaf in leaves {
-        builder.push(Prefix::whole(leaf.key), leaf.node())?;
-    }
-    builder.finish()?.ok_or(SourceError::Damaged { place: *place }.into())
+    node_over(leaves)?.ok_or(SourceError::Damaged { place: *place }.into())
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::console::note;
 use super::{Common, print_line, write_file};
-use crate::consensus::params::{Allocation, FUTURE_PART, GenesisSpec, Params, Retarget};
+use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget, most_future_secs};
 use crate::miner::kernel;
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::target::Bits;
@@ -182,6 +182,15 @@ fn parse_allocation(text: &str) -> anyhow::Result<Allocation> {
     Ok(Allocation { address: address.to_owned(), value: coins.parse()? })
 }
 
+/// How far ahead of the clock blocks may be where nobody says it: as far as keeps the difficulty from harm, up to two
+/// minutes; two hours where it does not change.
+pub(super) fn default_future_secs(retarget: Retarget, half_life_secs: u32) -> u32 {
+    match retarget {
+        Retarget::Asert => most_future_secs(half_life_secs).min(120),
+        Retarget::None => 7_200,
+    }
+}
+
 impl NewArgs {
     fn into_spec(self) -> anyhow::Result<GenesisSpec> {
         let timestamp = match self.timestamp {
@@ -194,10 +203,7 @@ impl NewArgs {
             RetargetArg::None => Retarget::None,
         };
         let half_life_secs = self.half_life_secs.unwrap_or(self.target_spacing_secs.saturating_mul(HALF_LIFE_SPACINGS));
-        let max_future_secs = self.max_future_secs.unwrap_or(match retarget {
-            Retarget::Asert => (half_life_secs / FUTURE_PART).clamp(1, 120),
-            Retarget::None => 7_200,
-        });
+        let max_future_secs = self.max_future_secs.unwrap_or(default_future_secs(retarget, half_life_secs));
         Ok(GenesisSpec {
             network: self.network,
             address_prefix: self.address_prefix,

@@ -9,7 +9,8 @@ use rand_chacha::ChaCha20Rng;
 use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
 
-use crate::consensus::params::{Allocation, FUTURE_PART, GenesisSpec, Params, Retarget};
+use crate::cli::genesis;
+use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget};
 use crate::miner::kernel;
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, COIN};
@@ -213,6 +214,7 @@ pub fn new_genesis(funded: &PublicKey, pace: Pace, now: UnixTime) -> anyhow::Res
     // Twice as easy as intended, for a quick start; the difficulty settles within a minute.
     let target = target_of(rate * f64::from(pace.block_time) / 2.0);
     let now = if pace.is_seeded { SEEDED_TIMESTAMP } else { now.as_secs() };
+    let retarget = if is_instant { Retarget::None } else { Retarget::Asert };
     let half_life_secs = pace.block_time.max(1) * HALF_LIFE_BLOCKS;
     let mut spec = GenesisSpec {
         network: "cairn-testnet".to_owned(),
@@ -222,21 +224,21 @@ pub fn new_genesis(funded: &PublicKey, pace: Pace, now: UnixTime) -> anyhow::Res
         bits: target.to_bits(),
         nonce: 0,
         pow_limit_bits: target_of(target.work().as_f64() / 16.0).to_bits(),
-        retarget: if is_instant { Retarget::None } else { Retarget::Asert },
+        retarget,
         target_spacing_secs: pace.block_time.max(1),
         half_life_secs,
         subsidy: Amount::from_grains(50 * COIN),
         halving_interval: 840_000,
         coinbase_maturity: 10,
         max_block_bytes: 1_000_000,
-        max_future_secs: if is_instant { 7_200 } else { (half_life_secs / FUTURE_PART).clamp(1, 120) },
+        max_future_secs: genesis::default_future_secs(retarget, half_life_secs),
         alloc: vec![
             Allocation { address: address::encode(ADDRESS_PREFIX, funded), value: INITIAL_COINS.0 };
             INITIAL_COINS.1
         ],
         seeds: Vec::new(),
     };
-    crate::cli::genesis::mine(&mut spec)?;
+    genesis::mine(&mut spec)?;
     Ok(Params::new(spec)?)
 }
 

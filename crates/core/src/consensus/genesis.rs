@@ -2,7 +2,7 @@
 
 use crate::consensus::check;
 use crate::consensus::connect::COMMITMENT_LEN;
-use crate::consensus::params::{FUTURE_PART, GenesisSpec, MAX_BLOCK_BYTES, Params, ParamsError, Retarget, field};
+use crate::consensus::params::{GenesisSpec, MAX_BLOCK_BYTES, Params, ParamsError, Retarget, field, most_future_secs};
 use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::primitives::amount::Amount;
 use crate::primitives::target::Bits;
@@ -51,7 +51,7 @@ impl Params {
                 return Err(field(name, got, format!("{least} to {most}")));
             }
         }
-        let latest = (spec.half_life_secs / FUTURE_PART).max(1);
+        let latest = most_future_secs(spec.half_life_secs);
         if spec.retarget == Retarget::Asert && spec.max_future_secs > latest {
             let expected =
                 format!("at most {latest}, a tenth of half_life_secs: a later time makes the next block easier");

@@ -17,9 +17,11 @@ use crate::primitives::tx::{Output, Transaction};
 /// The largest `max_block_bytes` a network may set: blocks are decoded in memory, on small machines too.
 pub const MAX_BLOCK_BYTES: u32 = 8_000_000;
 
-/// Where difficulty adjusts, a block's time may be ahead of the clock by at most the half-life divided by this: such a
-/// time makes the next block at most 7 % easier.
-pub const FUTURE_PART: u32 = 10;
+/// Most seconds that a block's time may lie ahead of the clock where difficulty has this half-life: a tenth, which makes the
+/// next block at most 7 % easier, but no less than one.
+pub fn most_future_secs(half_life_secs: u32) -> u32 {
+    (half_life_secs / 10).max(1)
+}
 
 /// How the bits of a block follow from the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

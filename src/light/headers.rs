@@ -125,7 +125,7 @@ impl Headers {
     /// Expected hashes behind the chain up to a height, which must not be above the tip.
     pub fn work_at(&self, height: Height) -> Work {
         let above = self.headers.iter().skip(height.as_usize());
-        self.work() - above.filter_map(|header| Some(header.bits.target().ok()?.work())).sum()
+        self.work() - above.map(work_of).sum()
     }
 
     /// The work of the block at a height and all blocks above it; `None` above the tip.

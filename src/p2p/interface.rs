@@ -129,7 +129,7 @@ pub enum Output {
         /// When.
         at: MonoTime,
     },
-    /// Keep the headers of a light client, 80 bytes each, in place of those kept above a height. Only whoever starts one
+    /// Keep the headers of a light client, 80 bytes each, in place of those kept above a height. Only the owner of one
     /// needs them.
     KeepHeaders {
         /// The height of the last header that stays.

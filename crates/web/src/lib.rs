@@ -14,7 +14,7 @@
 //! | 3 | connection | | close the connection; it has no input any more |
 //! | 4 | height | headers | keep them in place of all kept above that height |
 //! | 5 | milliseconds | | call [`tick`] after so long; replaces the call before |
-//! | 6 | | text | tell whoever looks at the page |
+//! | 6 | | text | show it on the page |
 //!
 //! No state is left half changed by an error, but a trap may leave one: the page then drops the instance.
 

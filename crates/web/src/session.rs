@@ -161,7 +161,7 @@ impl Session {
         let number = self.last_connection;
         let expected = parse(address).and_then(|address| Some((address, self.dials.remove(&address)?)));
         let Some((address, id)) = expected else {
-            // Nobody dialled that.
+            // The client did not dial that.
             self.outputs.push_back(Output::Close(number));
             return number;
         };
@@ -223,7 +223,7 @@ impl Session {
                     self.handle(times, Input::Received { peer, message, at: times.now().mono });
                 }
                 Err(Broken::Frame(reason)) => return self.handle(times, Input::Malformed { peer, reason }),
-                // Whoever is between the two sides can cause it, so the peer is not blamed.
+                // A third party between the two sides can cause it, so the peer is not blamed.
                 Err(Broken::Record(error)) => {
                     self.outputs.push_back(Output::Tell(error.to_string()));
                     self.outputs.push_back(Output::Close(number));

@@ -62,10 +62,14 @@ impl Node {
 
     /// A dialled node answered: records its address as reachable.
     pub(super) fn record_reachable(&mut self, now: Now, contact: Contact, services: u64) {
-        let services = services & !SERVICE_BRIEF;
-        let announced = PeerAddress { address: contact.address, services, last_seen: now.unix };
-        self.peering.book.add(now, &announced, contact.address.ip());
-        self.peering.book.succeeded(now, contact, services);
+        self.record_announced(now, contact.address, services);
+        self.peering.book.succeeded(now, contact, services & !SERVICE_BRIEF);
+    }
+
+    /// A node says itself that it listens at an address.
+    fn record_announced(&mut self, now: Now, address: PeerAddr, services: u64) {
+        let announced = PeerAddress { address, services: services & !SERVICE_BRIEF, last_seen: now.unix };
+        self.peering.book.add(now, &announced, address.ip());
     }
 
     /// A connection completed the handshake.
@@ -76,12 +80,8 @@ impl Node {
         if direction == Direction::Outbound {
             self.record_reachable(now, contact, services);
         }
-        let book = &mut self.peering.book;
-        for address in &listens {
-            let announced = PeerAddress { address: *address, services: services & !SERVICE_BRIEF, last_seen: now.unix };
-            book.add(now, &announced, address.ip());
-        }
-        let listens_at = listens.into_iter().find(|address| book.can_dial(address));
+        listens.iter().for_each(|address| self.record_announced(now, *address, services));
+        let listens_at = listens.into_iter().find(|address| self.peering.book.can_dial(address));
         let handshake = HandshakeInfo { id: contact.id, listens_at, direction, brief };
         self.protocols.discovery.connected(now, id, handshake, &mut self.out);
     }

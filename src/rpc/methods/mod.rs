@@ -9,6 +9,7 @@ pub use super::jsonrpc::Outcome;
 pub use super::method::{Access, Method};
 
 pub mod address;
+pub mod bans;
 pub mod blockchain;
 pub mod control;
 mod discover;
@@ -24,7 +25,7 @@ pub mod template;
 pub mod wait;
 
 /// Every method, under the headings of `help`.
-pub const GROUPS: [(&str, &[Method]); 13] = [
+pub const GROUPS: [(&str, &[Method]); 14] = [
     ("Blockchain", blockchain::METHODS),
     ("Statistics and checks", stats::METHODS),
     ("Waiting", wait::METHODS),
@@ -36,6 +37,7 @@ pub const GROUPS: [(&str, &[Method]); 13] = [
     ("Mining", mining::METHODS),
     ("Mining elsewhere", template::METHODS),
     ("Network", network::METHODS),
+    ("Bans", bans::METHODS),
     ("Links", links::METHODS),
     ("Control", control::METHODS),
 ];

@@ -1,0 +1,138 @@
+use super::*;
+use crate::consensus::params::{GenesisSpec, Params};
+use crate::p2p::proofs::TxProof;
+use crate::primitives::hash::Hash256;
+use crate::primitives::keys::PublicKey;
+use crate::primitives::merkle::Branch;
+use crate::storage::TxLocation;
+
+fn webrtc() -> PeerAddr {
+    PeerAddr::WebRtc { socket: "10.1.2.3:4001".parse().unwrap(), certhash: [7; 32] }
+}
+
+/// One of each kind.
+pub(crate) fn samples() -> Vec<Message> {
+    let params = Params::new(GenesisSpec::regtest()).unwrap();
+    let (hash, txid) = (BlockHash::of(b"x"), Txid::of(b"x"));
+    let items = vec![Item::Transaction(txid), Item::Block(BlockHash::ZERO), Item::CompactBlock(hash)];
+    let contact = |text: &str| Contact { id: NodeId([5; 32]), address: text.parse().unwrap() };
+    let from = TxLocation { height: Height::from_u32(7), position: 3 };
+    let key_query = ProofQuery::Key { key: PublicKey([5; 32]), from };
+    let proof = TxProof {
+        height: Height::from_u32(3),
+        block: hash,
+        branch: Branch { index: 1, siblings: vec![Hash256::of(b"x"); 2] },
+        transaction: params.genesis.transactions[0].clone(),
+    };
+    vec![
+        Message::Hello(Hello {
+            version: 1,
+            genesis: params.genesis_hash,
+            services: SERVICE_FULL,
+            tip: TipClaim { height: Height::from_u32(3), hash, work: params.genesis_target.work() },
+            listens: vec![PeerAddr::tcp_port(7331), webrtc()],
+            user_agent: "/cairn:0.1.0/".to_owned(),
+        }),
+        Message::Ping(1),
+        Message::Pong(2),
+        Message::Inventory(items.clone()),
+        Message::GetData(items.clone()),
+        Message::NotFound(items),
+        Message::GetHeaders { locator: vec![hash; 3], stop: BlockHash::ZERO },
+        Message::Headers(vec![params.genesis.header; 3]),
+        Message::Block(Arc::new(params.genesis.clone())),
+        Message::Transaction(Arc::new(params.genesis.transactions[0].clone())),
+        Message::GetFilterHeaders { start_height: Height::from_u32(4), stop: hash },
+        Message::FilterHeaders { stop: hash, previous: FilterHeader::ZERO, hashes: vec![FilterHash::of(b"x"); 3] },
+        Message::GetFilters { start_height: Height::MAX, stop: hash },
+        Message::Filters(vec![(hash, vec![1, 2, 3]), (BlockHash::ZERO, vec![0])]),
+        Message::GetProofs(key_query),
+        Message::Proofs(Proofs { query: ProofQuery::Transaction(txid), proofs: vec![proof], more: true }),
+        Message::FindNode { target: NodeId([6; 32]) },
+        Message::Nodes(vec![contact("10.1.2.3:7331"), contact("[2001:db8::1]:1"), contact(&webrtc().to_string())]),
+        Message::CompactBlock(Arc::new(CompactBlock::new(&params.genesis, &params.genesis.txids(), 7, &[]))),
+        Message::GetBlockTransactions { block: hash, places: vec![1, 5, u16::MAX] },
+        Message::BlockTransactions {
+            block: hash,
+            transactions: params.genesis.transactions.iter().cloned().map(Arc::new).collect(),
+        },
+        Message::SendCompact(true),
+    ]
+}
+
+#[test]
+fn every_kind_survives_the_wire_within_its_cap() {
+    let samples = samples();
+    assert_eq!(samples.iter().map(Message::kind).collect::<Vec<_>>(), Kind::ALL);
+    assert!((0..).zip(Kind::ALL).all(|(place, kind)| kind.place() == place));
+    for message in samples {
+        let kind = message.kind();
+        assert_eq!(Kind::from_byte(kind as u8), Some(kind));
+        let payload = message.encode();
+        assert_eq!(payload.len(), message.encoded_len(), "{}", kind.name());
+        assert!(payload.len() <= kind.max_payload(1_000_000));
+        assert_eq!(Message::decode(kind, &payload), Ok(message));
+    }
+    assert_eq!([3, 4, 24].map(Kind::from_byte), [None; 3]);
+}
+
+#[test]
+fn the_fullest_lists_fit_and_one_more_element_does_not() {
+    let header = Params::new(GenesisSpec::regtest()).unwrap().genesis.header;
+    let contact = Contact { id: NodeId([5; 32]), address: webrtc() };
+    let of = |n: usize| {
+        vec![
+            (Message::Headers(vec![header; MAX_HEADERS + n]), MAX_HEADERS),
+            (Message::Nodes(vec![contact; K + n]), K),
+            (Message::Inventory(vec![Item::Block(BlockHash::ZERO); MAX_INVENTORY + n]), MAX_INVENTORY),
+            (
+                Message::GetHeaders { locator: vec![BlockHash::ZERO; MAX_LOCATOR + n], stop: BlockHash::ZERO },
+                MAX_LOCATOR,
+            ),
+            (
+                Message::FilterHeaders {
+                    stop: BlockHash::ZERO,
+                    previous: FilterHeader::ZERO,
+                    hashes: vec![FilterHash::of(b"x"); MAX_FILTER_HEADERS + n],
+                },
+                MAX_FILTER_HEADERS,
+            ),
+        ]
+    };
+    for (message, _) in of(0) {
+        let (kind, payload) = (message.kind(), message.encode());
+        assert_eq!(payload.len(), kind.max_payload(0), "{}", kind.name());
+        assert_eq!(Message::decode(kind, &payload), Ok(message));
+    }
+    for (message, max) in of(1) {
+        let (kind, payload) = (message.kind(), message.encode());
+        assert!(payload.len() > kind.max_payload(0));
+        assert_eq!(Message::decode(kind, &payload), Err(MessageError::TooMany { kind, got: max + 1, max }));
+    }
+}
+
+#[test]
+fn filters_are_bounded_in_number() {
+    let of = |n: usize| Message::Filters(vec![(BlockHash::ZERO, vec![0]); n]);
+    assert_eq!(Message::decode(Kind::Filters, &of(MAX_FILTERS).encode()), Ok(of(MAX_FILTERS)));
+    let error = MessageError::TooMany { kind: Kind::Filters, got: MAX_FILTERS + 1, max: MAX_FILTERS };
+    assert_eq!(Message::decode(Kind::Filters, &of(MAX_FILTERS + 1).encode()), Err(error));
+}
+
+#[test]
+fn a_longer_hello_of_a_later_version_is_understood() {
+    let hello = samples().swap_remove(0);
+    let mut payload = hello.encode();
+    payload.extend([1, 2, 3]);
+    assert_eq!(Message::decode(Kind::Hello, &payload), Ok(hello));
+    assert!(matches!(Message::decode(Kind::Ping, &[0; 9]), Err(MessageError::Encoding { .. })));
+}
+
+#[test]
+fn a_hello_names_few_addresses() {
+    let Message::Hello(hello) = samples().swap_remove(0) else { panic!("hello is the first kind") };
+    let of = |count| Message::Hello(Hello { listens: vec![webrtc(); count], ..hello.clone() });
+    assert_eq!(Message::decode(Kind::Hello, &of(MAX_LISTENS).encode()), Ok(of(MAX_LISTENS)));
+    let error = MessageError::TooMany { kind: Kind::Hello, got: MAX_LISTENS + 1, max: MAX_LISTENS };
+    assert_eq!(Message::decode(Kind::Hello, &of(MAX_LISTENS + 1).encode()), Err(error));
+}

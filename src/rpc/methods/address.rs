@@ -42,8 +42,8 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[ADDRESS],
         result: Shape::Object,
-        about: "Grains at an address: all confirmed ones, those among them spendable now and those still immature, and \
-                what the mempool would add or take.",
+        about: "The balance of an address in grains: confirmed, spendable now, still immature, and the change that the \
+                mempool would make.",
         run: |api, args| Box::pin(get_address_balance(api, args)),
     },
     Method {
@@ -55,14 +55,14 @@ pub const METHODS: &[Method] = &[
                 "count",
                 Kind::Integer,
                 "null",
-                "Most to list, up to 100000, or 1000 without credentials; 10000 or 1000 if left out.",
+                "Maximum number to list, up to 100000, or 1000 without credentials. Default: 10000, or 1000 without credentials.",
             ),
             optional("include_mempool", Kind::Boolean, "true", "List unconfirmed coins too, after the others."),
-            optional("after", Kind::Object, "null", "List the coins after this one: the last of an earlier answer."),
+            optional("after", Kind::Object, "null", "Continue after this coin, the last of the previous answer."),
         ],
         result: Shape::Array(&Shape::Object),
-        about: "Unspent coins of an address in the order of their outpoints, whether they can be spent now, and what in the \
-                mempool spends them.",
+        about: "The unspent coins of an address in order of outpoint, whether each can be spent now, and the mempool \
+                transaction that spends it, if any.",
         run: |api, args| Box::pin(get_address_utxos(api, args)),
     },
     Method {
@@ -70,27 +70,37 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[
             ADDRESS,
-            optional("from_height", Kind::Integer, "0", "Leave out what is below."),
-            optional("count", Kind::Integer, "1000", "Most to list, up to 100000, or 1000 without credentials."),
-            optional("newest_first", Kind::Boolean, "false", "List the newest first, those in the mempool before all."),
+            optional("from_height", Kind::Integer, "0", "Leave out blocks below this height."),
+            optional(
+                "count",
+                Kind::Integer,
+                "1000",
+                "Maximum number to list, up to 100000, or 1000 without credentials.",
+            ),
+            optional(
+                "newest_first",
+                Kind::Boolean,
+                "false",
+                "List the newest first, beginning with those in the mempool.",
+            ),
             optional(
                 "after",
                 Kind::Object,
                 "null",
-                "List what follows this place, an object with height and position: the last entry of an earlier answer \
-                 that has one. Of the mempool, newest_first lists nothing then.",
+                "Continue after this place, an object with height and position: that of the last confirmed entry of the \
+                 previous answer. With newest_first, the mempool's transactions are then left out.",
             ),
         ],
         result: Shape::Array(&Shape::Object),
-        about: "Transactions that paid an address or spent from it, oldest first, those in the mempool last.",
+        about: "Transactions that paid an address or spent from it: oldest first, and those in the mempool last.",
         run: |api, args| Box::pin(get_address_history(api, args)),
     },
     Method {
         name: "validateaddress",
         access: Access::Public,
-        params: &[required("address", Kind::Text, "What may be an address.")],
+        params: &[required("address", Kind::Text, "The text to check.")],
         result: Shape::Object,
-        about: "Whether text is an address of this network, and if not, why.",
+        about: "Whether a text is an address of this network, and if not, why.",
         run: |api, args| Box::pin(async move { validate_address(&api, &args) }),
     },
 ];
@@ -168,7 +178,7 @@ async fn get_address_balance(api: Api, args: Args) -> Outcome {
             return Ok(Reply::of(&balance));
         }
     }
-    Err(RpcError::new(Code::Misc, "the chain moved while it was read: try again"))
+    Err(RpcError::new(Code::Misc, "the tip changed while the chain was read; try again"))
 }
 
 async fn get_address_utxos(api: Api, args: Args) -> Outcome {

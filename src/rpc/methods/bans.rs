@@ -20,13 +20,18 @@ pub const METHODS: &[Method] = &[
         name: "setban",
         access: Access::Owner,
         params: &[
-            required("subnet", Kind::Text, "An address, or several such as 10.1.0.0/16."),
+            required("subnet", Kind::Text, "An address, or a subnet such as 10.1.0.0/16."),
             required("command", Kind::Text, "\"add\" or \"remove\"."),
             optional("bantime", Kind::Integer, "0", "Seconds; 0 for a day."),
-            optional("absolute", Kind::Boolean, "false", "bantime is a time since 1970 instead."),
+            optional(
+                "absolute",
+                Kind::Boolean,
+                "false",
+                "Whether bantime is a time in seconds since 1970 rather than a duration.",
+            ),
         ],
         result: Shape::Null,
-        about: "Bans addresses, or ends a ban. Connections to them are closed.",
+        about: "Bans an address or a subnet and closes its connections, or ends a ban.",
         run: |api, args| Box::pin(set_ban(api, args)),
     },
     Method {
@@ -34,7 +39,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[],
         result: Shape::Array(&Shape::Object),
-        about: "The bans in force, those for misbehaviour too.",
+        about: "The bans in force, including those for misbehaviour.",
         run: |api, _| Box::pin(list_banned(api)),
     },
     Method {

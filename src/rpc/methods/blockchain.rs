@@ -69,27 +69,27 @@ pub const METHODS: &[Method] = &[
                 "verbosity",
                 Kind::Verbosity,
                 "1",
-                "0 for its encoding in hex, 1 for an object with transaction ids, 2 with whole transactions and fees, 3 with the coins they spend too.",
+                "0 for the block's encoding in hex, 1 for an object with transaction ids, 2 for whole transactions with fees, 3 to add the coins that they spend.",
             ),
         ],
         result: Shape::Either(&[Shape::Hex, Shape::Object]),
-        about: "A block: its bytes, the ids of its transactions, or these whole with fees and the coins they spend.",
+        about: "A block as bytes, as an object with transaction ids, or with whole transactions, their fees and the coins they spend.",
         run: |api, args| Box::pin(get_block(api, args)),
     },
     Method {
         name: "getblockfilter",
         access: Access::Owner,
-        params: &[BLOCKHASH, optional("filtertype", Kind::Text, "\"basic\"", "The type: there is one.")],
+        params: &[BLOCKHASH, optional("filtertype", Kind::Text, "\"basic\"", "The only type is \"basic\".")],
         result: Shape::Object,
-        about: "A block's filter after BIP-158, over the keys of its outputs and of the coins it spends, and its filter header, in hex.",
+        about: "A block's filter (BIP-158) and its filter header, in hex. The filter holds the keys of the block's outputs and of the coins that it spends.",
         run: |api, args| Box::pin(get_block_filter(api, args)),
     },
     Method {
         name: "getblockheader",
         access: Access::Public,
-        params: &[BLOCKHASH, optional("verbose", Kind::Boolean, "true", "false for the 80 bytes in hex.")],
+        params: &[BLOCKHASH, optional("verbose", Kind::Boolean, "true", "false to get the header's 80 bytes in hex.")],
         result: Shape::Either(&[Shape::Object, Shape::Hex]),
-        about: "A block's header, whether or not its body is here.",
+        about: "A block's header, even if the node does not have the block's body.",
         run: |api, args| Box::pin(async move { get_block_header(&api, &args) }),
     },
     Method {
@@ -97,15 +97,15 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[],
         result: Shape::Array(&Shape::Object),
-        about: "The tips of all branches known, highest first; the 1000 highest without credentials.",
+        about: "The tips of all known branches, highest first; only the 1000 highest without credentials.",
         run: |api, _| Box::pin(get_chain_tips(api)),
     },
     Method {
         name: "getdeploymentinfo",
         access: Access::Owner,
-        params: &[optional("blockhash", Kind::Hash, "null", "As of this block; the tip, if left out.")],
+        params: &[optional("blockhash", Kind::Hash, "null", "The rules as of this block. Default: the tip.")],
         result: Shape::Object,
-        about: "Changes of the rules under way: there are none, since genesis fixes all of them.",
+        about: "Rule changes being deployed: always none, since genesis fixes the rules.",
         run: |api, args| Box::pin(async move { get_deployment_info(&api, &args) }),
     },
     Method {
@@ -121,7 +121,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[optional("index_name", Kind::Text, "null", "Only this one.")],
         result: Shape::Object,
-        about: "The indexes: of transactions by id, of addresses, and of block filters. Each is written with the block, so that none is ever behind.",
+        about: "The state of the indexes of transactions, addresses and block filters. Each is written together with its block, so none is ever behind.",
         run: |api, args| Box::pin(async move { get_index_info(&api, &args) }),
     },
     Method {
@@ -129,8 +129,8 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[
             required("txid", Kind::Hash, "The transaction."),
-            required("n", Kind::Integer, "The output's place in it, from 0."),
-            optional("include_mempool", Kind::Boolean, "true", "Whether the mempool's outputs and spends count."),
+            required("n", Kind::Integer, "The output's index in the transaction, from 0."),
+            optional("include_mempool", Kind::Boolean, "true", "Whether to count outputs and spends in the mempool."),
         ],
         result: Shape::Either(&[Shape::Object, Shape::Null]),
         about: "An unspent output; null if there is none.",
@@ -141,7 +141,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[],
         result: Shape::Object,
-        about: "Number, value and digest of all unspent outputs. Reads all of them.",
+        about: "Number, value and digest of all unspent outputs. The call reads all of them.",
         run: |api, _| Box::pin(get_tx_out_set_info(api)),
     },
     Method {
@@ -149,7 +149,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[BLOCKHASH],
         result: Shape::Null,
-        about: "Treats a block as invalid, as if it broke a rule, and goes to the best chain without it.",
+        about: "Marks a block as invalid, as if it broke a rule, and switches to the best chain without it.",
         run: |api, args| Box::pin(invalidate_block(api, args)),
     },
     Method {
@@ -157,7 +157,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[BLOCKHASH],
         result: Shape::Null,
-        about: "Takes invalidateblock back, for the block, its ancestors and its descendants.",
+        about: "Undoes invalidateblock for a block, its ancestors and its descendants.",
         run: |api, args| Box::pin(reconsider_block(api, args)),
     },
 ];
@@ -286,7 +286,7 @@ async fn get_block(api: Api, args: Args) -> Outcome {
         Some(reply) => Ok(reply),
         None => {
             entry(&*api.tree()?, &hash)?;
-            Err(RpcError::new(Code::Misc, "Block not available (its body has not come yet)"))
+            Err(RpcError::new(Code::Misc, "Block not available (its body has not arrived yet)"))
         }
     }
 }

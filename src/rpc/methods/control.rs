@@ -22,15 +22,15 @@ pub const METHODS: &[Method] = &[
         access: Access::OwnerEarly,
         params: &[optional("command", Kind::Text, "null", "The method to explain.")],
         result: Shape::Text,
-        about: "All methods with their parameters, or everything about one.",
+        about: "Lists all methods with their parameters, or describes one method in full.",
         run: |_, args| Box::pin(async move { help(&args) }),
     },
     Method {
         name: "getmemoryinfo",
         access: Access::OwnerEarly,
-        params: &[optional("mode", Kind::Text, "\"stats\"", "\"stats\": there is nothing else.")],
+        params: &[optional("mode", Kind::Text, "\"stats\"", "The only mode is \"stats\".")],
         result: Shape::Object,
-        about: "Bytes of memory that this process uses. Pages are not locked here, so Bitcoin Core's figures are 0.",
+        about: "Bytes of memory that this process uses. It locks no memory pages, so the figures of Bitcoin Core are 0.",
         run: |_, args| Box::pin(async move { get_memory_info(&args) }),
     },
     Method {
@@ -38,8 +38,8 @@ pub const METHODS: &[Method] = &[
         access: Access::OwnerEarly,
         params: &[],
         result: Shape::Object,
-        about: "The calls being carried out, and for how many microseconds each has been. Logs go to stderr, so that \
-                there is no path of a log.",
+        about: "The calls in progress, and how many microseconds each has been running. The path of the log is empty, \
+                since logs go to stderr.",
         run: |api, _| Box::pin(async move { Ok(get_rpc_info(&api)) }),
     },
     Method {
@@ -47,7 +47,7 @@ pub const METHODS: &[Method] = &[
         access: Access::OwnerEarly,
         params: &[],
         result: Shape::Object,
-        about: "All of this for programs: an OpenRPC document of every method, its parameters and its result.",
+        about: "An OpenRPC document, for programs, of every method with its parameters and result.",
         run: |_, _| Box::pin(async { Ok(Reply::of(&discover::document())) }),
     },
     Method {
@@ -61,10 +61,10 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "setmocktime",
         access: Access::OwnerEarly,
-        params: &[required("timestamp", Kind::Integer, "Seconds since 1970; 0 lets the clock go again.")],
+        params: &[required("timestamp", Kind::Integer, "Seconds since 1970; 0 returns to the real clock.")],
         result: Shape::Null,
-        about: "Stops the node's clock at a time. Only where genesis has no retargeting (\"retarget\": \"none\"): there \
-                blocks are instant, and the network is for tests.",
+        about: "Sets the node's clock to a fixed time. Works only on test networks without retargeting (\"retarget\": \
+                \"none\"), where blocks are instant.",
         run: |api, args| Box::pin(set_mock_time(api, args)),
     },
     Method {
@@ -88,7 +88,7 @@ fn help(args: &Args) -> Outcome {
         methods.iter().for_each(|method| text += &format!("{}\n", method.usage()));
         text.push('\n');
     }
-    text += "help METHOD explains one.";
+    text += "help METHOD describes one of them.";
     Ok(Reply::of(&text))
 }
 

@@ -49,17 +49,17 @@ pub const METHODS: &[Method] = &[Method {
     name: "estimatesmartfee",
     access: Access::Owner,
     params: &[
-        required("conf_target", Kind::Integer, "In how many blocks to be mined, 1 to 1008."),
+        required("conf_target", Kind::Integer, "Within how many blocks the transaction is to be mined, 1 to 1008."),
         optional(
             "estimate_mode",
             Kind::Text,
             "\"economical\"",
-            "\"economical\", or \"conservative\" for what would have been enough at every time lately.",
+            "\"economical\", or \"conservative\" for a rate that would have been enough at all recent times.",
         ),
     ],
     result: Shape::Object,
-    about: "The fee rate, in grains a byte, with which a transaction would be mined within so many blocks, by the last 48 \
-            blocks and the mempool. With too little to go by, \"errors\" in place of \"feerate\".",
+    about: "Estimates the fee rate, in grains a byte, at which a transaction is mined within conf_target blocks, from the \
+            last 48 blocks and the mempool. If there is too little data, the result has \"errors\" instead of \"feerate\".",
     run: |api, args| Box::pin(estimate_smart_fee(api, args)),
 }];
 

@@ -24,7 +24,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[],
         result: Shape::Object,
-        about: "The nodes of this process, each with its links to other nodes and what setlink has done to them.",
+        about: "The nodes of this process, each with its links to other nodes and the faults that setlink has set on them.",
         run: |api, _| Box::pin(get_links(api)),
     },
     Method {
@@ -40,13 +40,18 @@ pub const METHODS: &[Method] = &[
                 "settings",
                 Kind::Object,
                 "Any of cut (boolean), delay_ms (integer), loss (share of the messages, 0 to 1) and bandwidth (bytes a \
-                 second, 0 for no limit). What is left out stays.",
+                 second, 0 for no limit). Settings that are left out do not change.",
             ),
-            optional("node", Kind::Text, "null", "The node of this process whose link it is; this one, if left out."),
+            optional(
+                "node",
+                Kind::Text,
+                "null",
+                "The node of this process on whose side to set them. Default: the node that is called.",
+            ),
         ],
         result: Shape::Object,
-        about: "Cuts a link like a pulled cable, slows it or makes it lose messages, on nodes started with --chaos. All but \
-                the cut concern what the node sends.",
+        about: "Cuts a link like a pulled cable, slows it or makes it lose messages, on nodes started with --chaos. A cut \
+                works both ways; the other settings affect only what the node sends.",
         run: |api, args| Box::pin(set_link(api, args)),
     },
 ];

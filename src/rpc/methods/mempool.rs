@@ -19,7 +19,8 @@ use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
 
 const TXID: Param = required("txid", Kind::Hash, "The transaction.");
-const VERBOSE: Param = optional("verbose", Kind::Boolean, "false", "Whole entries by id instead of ids.");
+const VERBOSE: Param =
+    optional("verbose", Kind::Boolean, "false", "Whether to return whole entries by id instead of ids alone.");
 const IDS_OR_ENTRIES: Shape = Shape::Either(&[Shape::Array(&Shape::Hash), Shape::Object]);
 
 /// The methods of this file, a group of [`super::GROUPS`].
@@ -29,7 +30,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[],
         result: Shape::Object,
-        about: "Size of the mempool, and the least fee in grains a byte.",
+        about: "Size of the mempool, and the minimum fee rate in grains a byte.",
         run: |api, _| Box::pin(get_mempool_info(api)),
     },
     Method {
@@ -37,11 +38,21 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[
             VERBOSE,
-            optional("count", Kind::Integer, "null", "Most to list: all if left out, or 1000 without credentials."),
-            optional("after", Kind::Hash, "null", "List those that came after this one; from the first if it is gone."),
+            optional(
+                "count",
+                Kind::Integer,
+                "null",
+                "Maximum number to list. Default: all, or 1000 without credentials.",
+            ),
+            optional(
+                "after",
+                Kind::Hash,
+                "null",
+                "List those that arrived after this one; if it has left the mempool, start at the first.",
+            ),
         ],
         result: IDS_OR_ENTRIES,
-        about: "The transactions in the mempool, in the order in which they came.",
+        about: "The transactions in the mempool, in order of arrival.",
         run: |api, args| Box::pin(get_raw_mempool(api, args)),
     },
     Method {
@@ -49,7 +60,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[TXID],
         result: Shape::Object,
-        about: "A transaction in the mempool: fee, size, and its links to others there.",
+        about: "A transaction in the mempool: its fee, its size, and its parents and children there.",
         run: |api, args| Box::pin(get_mempool_entry(api, args)),
     },
     Method {
@@ -57,7 +68,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[TXID, VERBOSE],
         result: IDS_OR_ENTRIES,
-        about: "The transactions in the mempool that one there needs to be mined before it.",
+        about: "The ancestors of a transaction in the mempool: the unconfirmed transactions that must be mined before it.",
         run: |api, args| Box::pin(get_relatives(api, args, Mempool::ancestors)),
     },
     Method {
@@ -65,7 +76,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[TXID, VERBOSE],
         result: IDS_OR_ENTRIES,
-        about: "The transactions in the mempool that need one there to be mined before them.",
+        about: "The descendants of a transaction in the mempool: those that can be mined only after it.",
         run: |api, args| Box::pin(get_relatives(api, args, Mempool::descendants)),
     },
     Method {
@@ -73,7 +84,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[],
         result: Shape::Object,
-        about: "Writes the mempool to its file, as an orderly stop does, and answers the file's name.",
+        about: "Writes the mempool to its file, as an orderly stop does, and returns the file's name.",
         run: |api, _| Box::pin(save_mempool(api)),
     },
 ];

@@ -35,18 +35,18 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[],
         result: Shape::Object,
-        about: "Whether and how fast this node mines, and what the next block has to meet.",
+        about: "Whether and how fast this node mines, and the height and target of the next block.",
         run: |api, _| Box::pin(get_mining_info(api)),
     },
     Method {
         name: "getnetworkhashps",
         access: Access::Public,
         params: &[
-            optional("nblocks", Kind::Integer, "120", "Blocks to estimate it over; -1 for the default."),
-            optional("height", Kind::Integer, "-1", "Up to this height; -1 for the tip."),
+            optional("nblocks", Kind::Integer, "120", "Number of blocks to estimate from; -1 for the default."),
+            optional("height", Kind::Integer, "-1", "Height of the last of these blocks; -1 for the tip."),
         ],
         result: Shape::Number,
-        about: "Hashes a second of the whole network, estimated by work and time of past blocks.",
+        about: "Hash rate of the whole network in hashes a second, estimated from the work and times of past blocks.",
         run: |api, args| Box::pin(get_network_hash_ps(api, args)),
     },
     Method {
@@ -54,23 +54,23 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[
             required("generate", Kind::Boolean, "Whether to mine."),
-            optional("genproclimit", Kind::Integer, "1", "Threads."),
-            optional("address", Kind::Address, "null", "Who is paid; who was last, if left out."),
+            optional("genproclimit", Kind::Integer, "1", "Number of threads."),
+            optional("address", Kind::Address, "null", "The address to pay. Default: the one paid last."),
         ],
         result: Shape::Null,
-        about: "Starts or stops mining, for the address named or else the last one.",
+        about: "Starts or stops mining.",
         run: |api, args| Box::pin(set_generate(api, args)),
     },
     Method {
         name: "generatetoaddress",
         access: Access::Owner,
         params: &[
-            required("nblocks", Kind::Integer, "How many, up to 100000."),
-            required("address", Kind::Address, "Who is paid."),
-            optional("maxtries", Kind::Integer, "1000000", "Most hashes to try for a block."),
+            required("nblocks", Kind::Integer, "Number of blocks, up to 100000."),
+            required("address", Kind::Address, "The address to pay."),
+            optional("maxtries", Kind::Integer, "1000000", "Maximum number of hashes to try for a block."),
         ],
         result: Shape::Array(&Shape::Hash),
-        about: "Mines blocks at once, and answers their hashes: as many as were found.",
+        about: "Mines blocks at once and returns their hashes: fewer than asked for if maxtries does not suffice.",
         run: |api, args| Box::pin(generate_to_address(api, args)),
     },
     Method {
@@ -78,7 +78,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[required("hexdata", Kind::Hex, "The header's 80 bytes.")],
         result: Shape::Null,
-        about: "Validates a header; requests its block from peers if it may become the best chain's.",
+        about: "Validates a header, and requests its block from peers if the block may join the best chain.",
         run: |api, args| Box::pin(submit_header(api, args)),
     },
 ];
@@ -177,9 +177,10 @@ async fn set_generate(api: Api, args: Args) -> Outcome {
     }
     let payee = match address {
         Some(address) => api.key_of(address)?,
-        None => {
-            miner.status().payee.ok_or_else(|| RpcError::invalid("address: no payee is set yet; give an address"))?
-        }
+        None => miner
+            .status()
+            .payee
+            .ok_or_else(|| RpcError::invalid("address: required, since no address has been paid yet"))?,
     };
     miner.set(Some(payee), threads);
     Ok(Reply::null())

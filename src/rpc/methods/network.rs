@@ -48,7 +48,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[],
         result: Shape::Object,
-        about: "This node as others see it: id, versions, services, connections.",
+        about: "This node as its peers see it: id, versions, services, connections.",
         run: |api, _| Box::pin(get_network_info(api)),
     },
     Method {
@@ -63,44 +63,44 @@ pub const METHODS: &[Method] = &[
         name: "addnode",
         access: Access::Owner,
         params: &[
-            required("node", Kind::Text, "HOST:PORT, or ID@HOST:PORT for that node and no other."),
+            required("node", Kind::Text, "HOST:PORT, or ID@HOST:PORT to accept only the node with that id."),
             required(
                 "command",
                 Kind::Text,
-                "\"add\" to stay connected, \"remove\" to no longer, \"onetry\" to dial once.",
+                "\"add\" to stay connected, \"remove\" to end that, \"onetry\" to dial once.",
             ),
         ],
         result: Shape::Null,
-        about: "Connects to a node. Whether that works shows in getpeerinfo.",
+        about: "Connects to a node. getpeerinfo shows whether that worked.",
         run: |api, args| Box::pin(add_node(api, args)),
     },
     Method {
         name: "getaddednodeinfo",
         access: Access::Owner,
-        params: &[optional("node", Kind::Text, "null", "Only this address and port.")],
+        params: &[optional("node", Kind::Text, "null", "Only the node at this address and port.")],
         result: Shape::Array(&Shape::Object),
-        about: "The nodes to stay connected to, as addnode and --connect name them, and whether this one is.",
+        about: "The nodes given by addnode and --connect, and whether this node is connected to each.",
         run: |api, args| Box::pin(get_added_node_info(api, args)),
     },
     Method {
         name: "findnode",
         access: Access::Owner,
-        params: &[required("nodeid", Kind::Text, "The id to look for, 64 hex digits; it need not be a node's.")],
+        params: &[required("nodeid", Kind::Text, "The id to look for, 64 hex digits; no node needs to have it.")],
         result: Shape::Object,
-        about: "Looks for the nodes nearest to an id, and answers them, the nearest first, and who was asked for them. Ends \
-                within 30 seconds.",
+        about: "Looks for the nodes nearest to an id; returns them, nearest first, and the nodes that were asked. Ends within \
+                30 seconds.",
         run: |api, args| Box::pin(find_node(api, args)),
     },
     Method {
         name: "getnodeaddresses",
         access: Access::Owner,
         params: &[
-            optional("count", Kind::Integer, "1", "Most to list; 0 for all."),
+            optional("count", Kind::Integer, "1", "Maximum number to list; 0 for all."),
             optional("network", Kind::Text, "null", "\"ipv4\" or \"ipv6\"."),
         ],
         result: Shape::Array(&Shape::Object),
-        about: "Nodes that this one has found or heard of, chosen by chance: who is there, as far as that was proven, and in \
-                which bucket of the table of contacts it is, if it is.",
+        about: "A random choice of the addresses that this node has reached or heard of: the id of the node there, if it was \
+                reached, and its bucket in the table of contacts, if it has a place there.",
 
         run: |api, args| Box::pin(get_node_addresses(api, args)),
     },
@@ -109,7 +109,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[],
         result: Shape::Null,
-        about: "Asks all peers whether they are there. How long they take to answer shows in getpeerinfo.",
+        about: "Pings all peers. getpeerinfo shows how long they took to answer.",
         run: |api, _| Box::pin(ping(api)),
     },
     Method {
@@ -117,10 +117,10 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[
             optional("address", Kind::Text, "\"\"", "The peer's address and port, as getpeerinfo shows it."),
-            optional("nodeid", Kind::Integer, "null", "Or its id there."),
+            optional("nodeid", Kind::Integer, "null", "The peer's id, as getpeerinfo shows it."),
         ],
         result: Shape::Null,
-        about: "Closes a connection.",
+        about: "Closes the connection to a peer.",
         run: |api, args| Box::pin(disconnect_node(api, args)),
     },
 ];
@@ -436,7 +436,7 @@ async fn find_node(api: Api, args: Args) -> Outcome {
     let _place = api.waiting_place()?;
     let mut events = api.handle.subscribe();
     let number = api.command(move |reply| Command::FindNode(target, reply)).await?;
-    let number = number.ok_or_else(|| RpcError::new(Code::Misc, "too many lookups are under way"))?;
+    let number = number.ok_or_else(|| RpcError::new(Code::Misc, "too many lookups are in progress"))?;
     let found = async {
         loop {
             match events.recv().await {

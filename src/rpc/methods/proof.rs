@@ -30,18 +30,18 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[
             required("txids", Kind::Array, "Ids of transactions, all in one block."),
-            optional("blockhash", Kind::Hash, "null", "That block, in the best chain or not."),
+            optional("blockhash", Kind::Hash, "null", "The block that holds them, in the best chain or not."),
         ],
         result: Shape::Hex,
-        about: "That transactions are in a block: Bitcoin's serialized partial Merkle tree (BIP-37), in hex.",
+        about: "A proof that transactions are in a block: Bitcoin's serialized partial Merkle tree (BIP-37), in hex.",
         run: |api, args| Box::pin(get_tx_out_proof(api, args)),
     },
     Method {
         name: "verifytxoutproof",
         access: Access::Public,
-        params: &[required("proof", Kind::Hex, "What gettxoutproof answers.")],
+        params: &[required("proof", Kind::Hex, "The result of gettxoutproof.")],
         result: Shape::Array(&Shape::Hash),
-        about: "Ids of the transactions that a proof proves to be in a block of the best chain; none if it is false.",
+        about: "The ids of the transactions that a proof shows to be in a block of the best chain; none if the proof is false.",
         run: |api, args| Box::pin(async move { verify_tx_out_proof(&api, &args) }),
     },
     Method {
@@ -49,8 +49,18 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[
             required("txid", Kind::Hash, "A transaction of the best chain."),
-            optional("evidence", Kind::Text, "\"headers\"", "\"headers\" for all of them, \"succinct\" for a sample."),
-            optional("from", Kind::Integer, "null", "Height of a checkpoint, after which headers are shown."),
+            optional(
+                "evidence",
+                Kind::Text,
+                "\"headers\"",
+                "\"headers\" for all headers, \"succinct\" for a sample of them.",
+            ),
+            optional(
+                "from",
+                Kind::Integer,
+                "null",
+                "Height of the verifier's checkpoint: the receipt holds only later headers.",
+            ),
         ],
         result: Shape::Object,
         about: "A receipt for a transaction: the transaction, its Merkle branch, and evidence that its block is in the \
@@ -62,7 +72,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[
             required("height", Kind::Integer, "Height of the first one."),
-            optional("count", Kind::Integer, "2000", "How many, at most 2000."),
+            optional("count", Kind::Integer, "2000", "Number of headers, at most 2000."),
         ],
         result: Shape::Hex,
         about: "Headers of the best chain: 80 bytes each, one after the other, in hex. Ends early at the tip.",
@@ -134,7 +144,9 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
         ("headers", None) => Shown::HeadersAfter(Height::GENESIS),
         ("headers", Some(height)) => Shown::HeadersAfter(height),
         ("succinct", None) => Shown::Sample,
-        ("succinct", Some(_)) => return Err(RpcError::invalid("from: a sample begins nowhere; leave it out")),
+        ("succinct", Some(_)) => {
+            return Err(RpcError::invalid("from: not with evidence \"succinct\", which samples the whole chain"));
+        }
         _ => return Err(RpcError::invalid("evidence: expected \"headers\" or \"succinct\"")),
     };
     for _ in 0..READ_ATTEMPTS {
@@ -236,8 +248,8 @@ fn get_headers(api: &Api, args: &Args) -> Outcome {
 fn check_headers(api: &Api, count: u32) -> Result<(), RpcError> {
     if api.is_for_stranger() && count > MAX_PUBLIC_HEADERS {
         return Err(RpcError::invalid(format!(
-            "evidence: {count} headers are more than the {MAX_PUBLIC_HEADERS} that callers without credentials may have: ask for \
-             \"succinct\", or from a later checkpoint"
+            "evidence: {count} headers are more than the {MAX_PUBLIC_HEADERS} allowed without credentials: ask for \
+             \"succinct\", or give a later checkpoint as \"from\""
         )));
     }
     Ok(())

@@ -24,12 +24,8 @@ use crate::rpc::view::{TransactionView, hex_of};
 const MAX_TESTED: usize = 25;
 
 /// As Bitcoin Core's, but in grains a byte, as all fee rates are here.
-const MAX_FEE_RATE_PARAM: Param = optional(
-    "maxfeerate",
-    Kind::Integer,
-    "10000",
-    "Refuse a higher fee rate than this, in grains a byte; 0 refuses none.",
-);
+const MAX_FEE_RATE_PARAM: Param =
+    optional("maxfeerate", Kind::Integer, "10000", "Refuse a fee rate above this, in grains a byte; 0 for no limit.");
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -38,7 +34,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[
             required("txid", Kind::Hash, "The transaction."),
-            optional("verbosity", Kind::Verbosity, "0", "0 for its encoding in hex, 1 for an object."),
+            optional("verbosity", Kind::Verbosity, "0", "0 for the transaction's encoding in hex, 1 for an object."),
             optional("blockhash", Kind::Hash, "null", "Look in this block only, in the best chain or not."),
         ],
         result: Shape::Either(&[Shape::Hex, Shape::Object]),
@@ -50,7 +46,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[required("hexstring", Kind::Hex, "A transaction's encoding.")],
         result: Shape::Object,
-        about: "What a transaction's bytes mean. Whether it is valid is not looked at.",
+        about: "Decodes a transaction, without checking whether it is valid.",
         run: |api, args| Box::pin(async move { decode_raw_transaction(&api, &args) }),
     },
     Method {
@@ -62,19 +58,19 @@ pub const METHODS: &[Method] = &[
             optional("replace", Kind::Boolean, "true", "Whether it may replace others that spend the same coins."),
         ],
         result: Shape::Hash,
-        about: "Validates a transaction, takes it into the mempool and relays it; answers its id. One that is refused is not kept, not \
-                even as an orphan.",
+        about: "Validates a transaction, adds it to the mempool, relays it and returns its id. The node does not keep a \
+                transaction that it refuses, not even as an orphan.",
         run: |api, args| Box::pin(send_raw_transaction(api, args)),
     },
     Method {
         name: "testmempoolaccept",
         access: Access::Owner,
         params: &[
-            required("rawtxs", Kind::Array, "Up to 25 transactions' encodings in hex, each tested by itself."),
+            required("rawtxs", Kind::Array, "The encodings of up to 25 transactions in hex; each is tested by itself."),
             MAX_FEE_RATE_PARAM,
         ],
         result: Shape::Array(&Shape::Object),
-        about: "Whether the mempool would take transactions, and if not, why.",
+        about: "Whether the mempool would accept transactions, and if not, why.",
         run: |api, args| Box::pin(test_mempool_accept(api, args)),
     },
 ];

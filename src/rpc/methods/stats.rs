@@ -36,19 +36,19 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[
             required("hash_or_height", Kind::HashOrHeight, "The block, or its height in the best chain."),
-            optional("stats", Kind::Array, "null", "Names of the figures wanted; all, if left out."),
+            optional("stats", Kind::Array, "null", "Names of the figures to return. Default: all."),
         ],
         result: Shape::Object,
         about: "Sizes, fees and coins of a block that is or was in the best chain. Fees are in grains, fee rates in grains \
-                a byte. Sizes and fees leave the coinbase out.",
+                a byte. Sizes and fees do not include the coinbase.",
         run: |api, args| Box::pin(get_block_stats(api, args)),
     },
     Method {
         name: "getchaintxstats",
         access: Access::Owner,
         params: &[
-            optional("nblocks", Kind::Integer, "null", "Blocks to look back; a month's, if left out."),
-            optional("blockhash", Kind::Hash, "null", "The last one; the tip, if left out."),
+            optional("nblocks", Kind::Integer, "null", "Number of blocks. Default: those of a month."),
+            optional("blockhash", Kind::Hash, "null", "The last of these blocks. Default: the tip."),
         ],
         result: Shape::Object,
         about: "Number and rate of transactions in the best chain.",
@@ -62,12 +62,12 @@ pub const METHODS: &[Method] = &[
                 "checklevel",
                 Kind::Integer,
                 "3",
-                "0 reads the blocks, 1 checks each by itself, 2 its undo record, 3 its coins, 4 connects it again by every rule.",
+                "0 reads the blocks; 1 also checks each by itself, 2 its undo record, 3 its coins; 4 connects it again by every rule.",
             ),
-            optional("nblocks", Kind::Integer, "6", "How many, from the tip down; 0 for all."),
+            optional("nblocks", Kind::Integer, "6", "Number of blocks, from the tip down; 0 for all."),
         ],
         result: Shape::Boolean,
-        about: "Checks the last blocks of the best chain as they are stored. If false, the log says what is wrong.",
+        about: "Checks the last blocks of the best chain as they are stored. If the result is false, the log says what is wrong.",
         run: |api, args| Box::pin(verify_chain(api, args)),
     },
 ];
@@ -257,7 +257,7 @@ async fn get_block_stats(api: Api, args: Args) -> Outcome {
     let stats = api
         .load(move |db| {
             let Some(block) = db.block(&place.hash)? else {
-                return Err(RpcError::new(Code::Misc, "Block not available (its body has not come yet)"));
+                return Err(RpcError::new(Code::Misc, "Block not available (its body has not arrived yet)"));
             };
             let never = || RpcError::new(Code::Misc, "Block never was in the best chain: its fees are not known");
             BlockStats::new(&block, &db.undo(&place.hash)?, place).ok_or_else(never)
@@ -265,7 +265,7 @@ async fn get_block_stats(api: Api, args: Args) -> Outcome {
         .await?;
     let Some(wanted) = wanted else { return Ok(Reply::of(&stats)) };
     let Ok(Value::Object(mut all)) = serde_json::to_value(&stats) else {
-        return Err(RpcError::internal("the figures of a block are no object"));
+        return Err(RpcError::internal("the figures of a block are not an object"));
     };
     let mut chosen = Map::new();
     for name in wanted {
@@ -356,7 +356,7 @@ async fn verify_chain(api: Api, args: Args) -> Outcome {
             return Ok(Reply::of(&verdict));
         }
     }
-    Err(RpcError::new(Code::Misc, "the tip moved while the chain was verified: try again, or fewer blocks"))
+    Err(RpcError::new(Code::Misc, "the tip changed while the chain was verified; try again, or check fewer blocks"))
 }
 
 #[cfg(test)]

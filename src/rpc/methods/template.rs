@@ -42,21 +42,21 @@ pub const METHODS: &[Method] = &[
             "template_request",
             Kind::Object,
             "{}",
-            "BIP-22's: \"longpollid\" waits for other work than that; \"mode\": \"proposal\" checks the block in \"data\".",
+            "As in BIP-22: \"longpollid\" waits until there is other work; \"mode\": \"proposal\" checks the block in \"data\".",
         )],
         result: Shape::Either(&[Shape::Object, Shape::Text, Shape::Null]),
-        about: "The block to mine next, with its coinbase; called at the URL path /mine/ADDRESS, that address is paid.",
+        about: "The block to mine next, with its coinbase; at the URL path /mine/ADDRESS, the coinbase pays that address.",
         run: |api, args| Box::pin(get_block_template(api, args)),
     },
     Method {
         name: "submitblock",
         access: Access::Owner,
         params: &[
-            required("hexdata", Kind::Hex, "The block, in the node's encoding or BIP-22's (Bitcoin's count)."),
-            optional("dummy", Kind::Any, "null", "Ignored, as BIP-22 wants it."),
+            required("hexdata", Kind::Hex, "The block, in the node's encoding or in BIP-22's."),
+            optional("dummy", Kind::Any, "null", "Ignored, as BIP-22 demands."),
         ],
         result: Shape::Either(&[Shape::Null, Shape::Text]),
-        about: "Validates and relays a mined block: null if it is now in the best chain, else why not.",
+        about: "Validates and relays a mined block. The result is null if the block is now in the best chain, else the reason.",
         run: |api, args| Box::pin(submit_block(api, args)),
     },
     Method {
@@ -64,7 +64,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[],
         result: Shape::Object,
-        about: "What miners do over Stratum: shares, blocks, hash rates, and who they are.",
+        about: "The miners connected over Stratum, with their shares, blocks and hash rates.",
         run: |api, _| Box::pin(async move { Ok(get_stratum_info(&api)) }),
     },
 ];
@@ -236,8 +236,9 @@ impl LongPollId {
     fn parse(text: &str) -> Result<Self, RpcError> {
         let parts =
             text.split_at_checked(64).and_then(|(tip, revision)| Some((tip.parse().ok()?, revision.parse().ok()?)));
-        let (tip, revision) =
-            parts.ok_or_else(|| RpcError::invalid(format!("longpollid: no template here was named {text:?}")))?;
+        let (tip, revision) = parts.ok_or_else(|| {
+            RpcError::invalid(format!("longpollid: this node has made no template with the id {text:?}"))
+        })?;
         Ok(Self { tip, revision })
     }
 }

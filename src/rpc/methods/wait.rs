@@ -14,8 +14,12 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
 use crate::runtime::Tip;
 
-const TIMEOUT: Param =
-    optional("timeout", Kind::Integer, "0", "Milliseconds after which the tip is answered as it is; 0 waits for ever.");
+const TIMEOUT: Param = optional(
+    "timeout",
+    Kind::Integer,
+    "0",
+    "Milliseconds after which the call returns the tip as it is; 0 to wait for ever.",
+);
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -24,10 +28,15 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[
             TIMEOUT,
-            optional("current_tip", Kind::Hash, "null", "Wait for a tip other than this, instead of today's."),
+            optional(
+                "current_tip",
+                Kind::Hash,
+                "null",
+                "Wait for a tip other than this one. Default: the tip at the time of the call.",
+            ),
         ],
         result: Shape::Object,
-        about: "Waits until the tip changes, and answers hash and height of the new one.",
+        about: "Waits until the tip changes, and returns the new tip's hash and height.",
         run: |api, args| Box::pin(wait_for_new_block(api, args)),
     },
     Method {
@@ -35,7 +44,7 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[required("height", Kind::Integer, "The height to reach."), TIMEOUT],
         result: Shape::Object,
-        about: "Waits until the tip is at least at a height, and answers its hash and height.",
+        about: "Waits until the tip has reached a height, and returns the tip's hash and height.",
         run: |api, args| Box::pin(wait_for_block_height(api, args)),
     },
 ];

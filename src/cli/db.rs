@@ -30,7 +30,7 @@ pub struct Args {
 enum DbCommand {
     /// Replay the chain from genesis by every rule, and compare the result with the whole database
     Check,
-    /// Write the readable part of the best chain to a file
+    /// Write the blocks of the best chain, as far as they can be read, to a file
     #[command(after_help = "\
 Example:
   cairn db export blocks.cairn")]
@@ -128,18 +128,18 @@ fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
     let imported =
         imported.with_context(|| format!("the import ended with the chain at height {}", chain.tip().height))?;
     let (height, new, known) = (chain.tip().height, imported.new, imported.known);
-    let text = format!("height {height}: {} imported, {known} known already", counted(new, "block"));
+    let text = format!("height {height}: {} imported, {known} already known", counted(new, "block"));
     common.print_done(&text, || text.clone(), || json!({ "height": height, "imported": new, "known": known }))
 }
 
 /// Opens an existing database for reading, without creating one; a copy if it cannot be written.
 fn open_existing(common: &Common) -> anyhow::Result<Database> {
     let dir = common.node_dir()?.join(STORE_DIR);
-    ensure!(dir.is_dir(), "there is no database at {}: say where with --data-dir", dir.display());
+    ensure!(dir.is_dir(), "there is no database at {}: give its directory with --data-dir", dir.display());
     let store = match SledStore::open(&dir) {
         Err(error @ StoreError::Backend { .. }) => {
             let (copy, place) = SledStore::open_copy(&dir).with_context(|| error.to_string())?;
-            note(format_args!("{error}; read from a copy in {}", place.display()));
+            note(format_args!("{error}; reading from a copy in {}", place.display()));
             copy
         }
         opened => opened?,

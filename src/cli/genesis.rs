@@ -182,8 +182,8 @@ fn parse_allocation(text: &str) -> anyhow::Result<Allocation> {
     Ok(Allocation { address: address.to_owned(), value: coins.parse()? })
 }
 
-/// How far ahead of the clock blocks may be where nobody says it: as far as keeps the difficulty from harm, up to two
-/// minutes; two hours where it does not change.
+/// Default for how far a block's time may be ahead of the clock: as far as does the difficulty no harm, up to two
+/// minutes; two hours where the difficulty does not change.
 pub(super) fn default_future_secs(retarget: Retarget, half_life_secs: u32) -> u32 {
     match retarget {
         Retarget::Asert => most_future_secs(half_life_secs).min(120),
@@ -260,7 +260,7 @@ pub(super) fn mine(spec: &mut GenesisSpec) -> anyhow::Result<()> {
     let target = spec.bits.target()?;
     let header = spec.block()?.header;
     let expected = target.work().as_f64();
-    note(format_args!("searching a nonce for bits {}, {expected:.0} hashes expected…", spec.bits));
+    note(format_args!("searching for a nonce that meets bits {}, {expected:.0} hashes expected…", spec.bits));
     // Some hundredths of a second a piece: the other cores then hear soon that a nonce is found.
     const PIECE: u32 = 1 << 18;
     let found = (0..=u32::MAX / PIECE).into_par_iter().find_map_first(|piece| {

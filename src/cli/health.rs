@@ -18,7 +18,7 @@ Examples:
   cairn health                           # the node of the data directory
   cairn health --rpc 203.0.113.7:7332    # another node; needs no password
 
-Exit codes: 0 if the node is ready; 1 if it still reads its chain or is stuck; 4 if no node answers within three seconds.")]
+Exit codes: 0 if the node is ready; 1 if it is still loading its chain or is stuck; 4 if no node answers within three seconds.")]
 pub struct Args {
     #[command(flatten)]
     node: ClientArgs,
@@ -31,7 +31,7 @@ pub struct Args {
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let client = args.node.connect(common, Some(TIMEOUT))?;
     let health = client.health()?;
-    ensure!(health.ready, "the node at {} is not ready: it reads its chain, or is stuck", client.url());
+    ensure!(health.ready, "the node at {} is not ready: it is loading its chain, or is stuck", client.url());
     common.print(
         || format!("ready at height {}", health.height),
         || json!({ "ready": health.ready, "height": health.height }),

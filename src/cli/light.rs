@@ -71,7 +71,7 @@ struct PeerArgs {
     #[arg(long, env = "CAIRN_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(..=MAX_TIMEOUT_SECS))]
     timeout: u64,
-    /// Work that the chain is known to have, in hex, from another source: print a warning if the chain does not have more
+    /// Print a warning unless the chain has more work than this, in hex, which another source reports
     #[arg(long, env = "CAIRN_EXPECT_WORK", value_name = "HEX")]
     expect_work: Option<Work>,
 }
@@ -86,7 +86,7 @@ enum LightCommand {
         peers: PeerArgs,
         /// The transaction
         txid: Txid,
-        /// Confirmations that it must have, counted as work in units of a block shortly before it
+        /// Confirmations to demand, measured in work: one is the work of a block shortly before the transaction's
         #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
         min_confirmations: u32,
         /// Fetch this block: its body proves that the transaction is in it, or that it is not
@@ -110,7 +110,7 @@ enum LightCommand {
         /// Height of the first block to check
         #[arg(long, env = "CAIRN_FROM_HEIGHT", value_name = "HEIGHT", default_value_t = Height::GENESIS)]
         from_height: Height,
-        /// Confirmations, counted as work, after which a payment is reported as confirmed
+        /// Confirmations, measured in work, after which a payment is reported as confirmed
         #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
         min_confirmations: u32,
     },
@@ -129,10 +129,10 @@ pub enum LightError {
         reports: Vec<PeerReport>,
     },
     /// No peer proved it.
-    #[error("not proven: {0}. The transaction may exist all the same")]
+    #[error("not proven: {0}. The transaction may still exist")]
     NotProven(String),
     /// The block proves that it is absent.
-    #[error("proven absent: block {block} has {}, and {txid} is none of them", counted(*.transactions, "transaction"))]
+    #[error("proven absent: block {block} has {}, and {txid} is not among them", counted(*.transactions, "transaction"))]
     ProvenAbsent {
         txid: Txid,
         block: BlockHash,

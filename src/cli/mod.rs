@@ -116,7 +116,7 @@ impl Common {
         if let Some(dir) = &self.data_dir {
             return Ok(dir.clone());
         }
-        let home = std::env::home_dir().context("there is no home directory: say where with --data-dir")?;
+        let home = std::env::home_dir().context("there is no home directory: give --data-dir")?;
         Ok(home.join(".cairn"))
     }
 

@@ -21,7 +21,7 @@ use crate::wallet::Wallet;
 /// Options of `cairn node`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Ctrl-C, SIGTERM, SIGHUP (a closed terminal; ignored under nohup) or `cairn rpc stop` stop the node in order. Logs go to \
+Ctrl-C, SIGTERM, SIGHUP (a closed terminal; ignored under nohup) or `cairn rpc stop` stop the node cleanly. Logs go to \
 stderr; an unread stderr does not block the node.
 
 Examples:
@@ -29,7 +29,7 @@ Examples:
   cairn node --mine \"$(cairn wallet address)\"      # mine on all cores
   cairn node --stratum 0.0.0.0:3333       # external miners: see docs/mining.md
   cairn node --record incident.rec        # for cairn sim replay incident.rec
-  cairn node --genesis mine.json          # another network, kept there
+  cairn node --genesis mine.json          # another network; the choice is kept
   CAIRN_LOG=cairn::p2p=debug cairn node   # options as environment variables
   # a second node on the same machine
   cairn node --data-dir b --listen 127.0.0.1:0 --rpc 127.0.0.1:0 \\

@@ -82,7 +82,7 @@ Confirmations are counted in work, not in headers. The unit is the block with th
 before the payment.
 
 Exit codes: 0 only if the payment is proven, with enough work on top; 3 if the receipt does not hold, is from the future, \
-or has too little work on top; 1 if it cannot be read.")]
+or shows too little work on top; 1 if it cannot be read.")]
     Verify {
         /// The receipt, in either form; - for stdin
         file: PathBuf,
@@ -92,8 +92,8 @@ or has too little work on top; 1 if it cannot be read.")]
         /// Store the tip of the receipt's chain, so that later receipts need only the headers after it
         #[arg(long, env = "CAIRN_SAVE_CHECKPOINT", value_name = "FILE")]
         save_checkpoint: Option<PathBuf>,
-        /// Confirmations to demand, counted as work on top of the payment (its own block included) in units of a block
-        /// shortly before it
+        /// Confirmations to demand, measured in work on top of the payment, its own block included: one is the work of a
+        /// block shortly before it
         #[arg(long, env = "CAIRN_MIN_WORK", value_name = "BLOCKS", default_value_t = MIN_WORK)]
         min_work: u32,
     },

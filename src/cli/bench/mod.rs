@@ -41,29 +41,29 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 enum BenchCommand {
-    /// The nonce search, with every kernel that this processor supports, on one and two threads
+    /// Measure the nonce search with every kernel that this processor supports, on one and two threads
     Hash,
-    /// Roots of Merkle trees, of 1 to 65,536 leaves
+    /// Measure Merkle roots of 1 to 65,536 leaves
     Merkle,
-    /// Functions that every block asks for: headers, signatures, decoding, checks, filters; the state and its proofs
+    /// Measure functions that every block needs: headers, signatures, decoding, checks, filters; the state tree and its proofs
     Functions,
-    /// Encryption between nodes: handshakes and messages
+    /// Measure encryption between nodes: handshakes and messages
     Transport,
-    /// Receipts of all shapes and the light client's headers
+    /// Measure receipts of all shapes and the light client's headers
     Receipts,
-    /// Time of the node's thread for blocks and transactions
+    /// Measure the time that blocks and transactions take on the node's thread
     Thread,
-    /// Relay of blocks and payments between real nodes over loopback: propagation times and bytes
+    /// Measure the relay of blocks and payments between real nodes over loopback: propagation times and bytes
     Relay(relay::Args),
-    /// The store: batches, single writes and reads, compared with plain sled
+    /// Measure the store's batches, single writes and reads, compared with plain sled
     Store,
-    /// Connecting full blocks on the disk, and the growth of time, memory and disk; takes a minute or two
+    /// Measure how full blocks are connected on the disk, and how time, memory and disk grow; takes a minute or two
     Connect,
-    /// Admission to the mempool: directly, from a peer, and over RPC
+    /// Measure admission to the mempool: directly, from a peer, and over RPC
     Mempool,
-    /// Synchronisation of blocks and headers from one node to another
+    /// Measure how one node synchronises blocks and headers from another
     Sync,
-    /// The rate of JSON-RPC calls
+    /// Measure the rate of JSON-RPC calls
     Rpc,
 }
 

@@ -13,13 +13,13 @@ use crate::sim::units::parse_share;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   cairn sim attack --share 0.3 --confirmations 6
-  # 100 races more, between whole nodes
+  # 100 of the races also between whole nodes
   cairn sim attack --share 10% --confirmations 2 --full 100
   # shares 0.1 to 0.45, 1 to 10 confirmations
   cairn sim attack --table --runs 1000
 
-The attacker has mined one block in secret when he pays, and must overtake: his branch must be longer than the honest one \
-after that has z more blocks. This is Rosenfeld's convention; Nakamoto's, to catch up from level, is the same race.";
+The attacker mines one block in secret, then pays. When the honest chain has z more blocks, the secret branch must become longer \
+than it. This is Rosenfeld's convention. Nakamoto's attacker, who must catch up from level, runs the same race.";
 
 /// Shares and confirmations of the table.
 const SHARES: [f64; 8] = [0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45];
@@ -57,7 +57,7 @@ fn minority(text: &str) -> Result<f64, String> {
     if fits {
         Ok(share)
     } else {
-        Err(format!("{text} is not from 0.01 to 0.49: with half of the power he always wins"))
+        Err(format!("{text} is not from 0.01 to 0.49: with half of the hash power the attacker always wins"))
     }
 }
 
@@ -121,7 +121,7 @@ fn text(report: &AttackReport) -> String {
             counted(rate.confirmations, "confirmation"),
             counted(rate.runs, "race")
         ),
-        "he has mined one block in secret when he pays, and must overtake (Rosenfeld's convention)".to_owned(),
+        "the attacker mines one block in secret before paying, and must overtake (Rosenfeld's convention)".to_owned(),
         String::new(),
         format!(
             "simulated     {:8.4} %   95 % interval {:.4} % to {:.4} %   ({} won)",
@@ -135,8 +135,8 @@ fn text(report: &AttackReport) -> String {
         String::new(),
         "All races are between chains of real headers at the least difficulty.".to_owned(),
         format!(
-            "The first {} were played again by whole nodes with conflicting payments: in {} the merchant's node took his payment \
-             back, up to {} deep; {agree} of {} ended as by headers.",
+            "Whole nodes replayed the first {} with conflicting payments: in {} the merchant's node reverted the payment, up to {} \
+             deep; {agree} of {} ended as with headers alone.",
             full.len(),
             won.len(),
             counted(deepest, "block"),

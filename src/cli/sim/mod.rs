@@ -31,23 +31,23 @@ enum SimCommand {
     /// Simulate full nodes in virtual time, with faults and byzantine peers: blocks, propagation, reorganisations, traffic
     #[command(after_help = network::EXAMPLES)]
     Network(network::Args),
-    /// Simulate double spends against a merchant who waits, and compare the success rate with the formulas
+    /// Simulate double spends against a merchant who waits for confirmations, and compare the success rate with the formulas
     #[command(after_help = attack::EXAMPLES)]
     Attack(attack::Args),
     /// Simulate Kademlia lookups: hops, messages, success
     #[command(after_help = "\
 Examples:
   cairn sim lookup --nodes 1000000
-  cairn sim lookup --nodes 100000 --dead 0.2    # a fifth of the nodes is dead")]
+  cairn sim lookup --nodes 100000 --dead 0.2    # a fifth of the nodes are dead")]
     Lookup(LookupArgs),
     /// Simulate the gossip of one message by pushes and announcements: rounds, copies, bytes
     #[command(after_help = "\
 Examples:
   cairn sim gossip --nodes 1000000
-  cairn sim gossip --fanout 1..8                # copies against rounds
+  cairn sim gossip --fanout 1..8                # compare copies with rounds
   cairn sim gossip --loss 0.05                  # 5 % of the messages are lost")]
     Gossip(GossipArgs),
-    /// Run a recorded node again, and check that it does what it did
+    /// Replay the record of a node, and check that it does the same again
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::Args),
 }
@@ -69,7 +69,7 @@ struct LookupArgs {
     /// Number of concurrent queries of a lookup
     #[arg(long, env = "CAIRN_SIM_ALPHA", default_value_t = kad::ALPHA as u8, value_parser = clap::value_parser!(u8).range(1..=32))]
     alpha: u8,
-    /// Share of the nodes that does not answer, from 0 to 0.9
+    /// Share of the nodes that do not answer, from 0 to 0.9
     #[arg(long, env = "CAIRN_SIM_DEAD", default_value_t = 0.0, value_parser = |text: &str| part(text, 0.9))]
     dead: f64,
 }
@@ -88,7 +88,7 @@ struct GossipArgs {
     /// Size of the message in bytes
     #[arg(long, env = "CAIRN_SIM_BYTES", default_value_t = 300)]
     bytes: u32,
-    /// Share of the messages that is lost, from 0 to 0.9
+    /// Share of the messages that are lost, from 0 to 0.9
     #[arg(long, env = "CAIRN_SIM_LOSS", default_value_t = 0.0, value_parser = |text: &str| part(text, 0.9))]
     loss: f64,
     /// Seed of all randomness: the same seed gives the same result

@@ -20,8 +20,8 @@ Examples:
   cairn sim network --svg run.svg --csv run.csv
 
 Times count from the moment at which all nodes have had 30 s to find each other. The same options print the same bytes. Exit \
-code 1 if honest nodes did what they must not: ended on different tips, took more blocks back than faults explain, took an \
-honest peer for a liar, or (--audit) store anything but what their blocks make.";
+code 1 if honest nodes violated an invariant: ended on different tips, gave up more blocks than the faults explain, penalised an \
+honest peer, or (--audit) stored anything that does not follow from their blocks.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -37,13 +37,13 @@ pub(super) struct Args {
     /// Mean number of payments a second
     #[arg(long, env = "CAIRN_SIM_PAYMENTS", default_value = "0.5", value_parser = rate)]
     payments: f64,
-    /// Blocks of the first node before the others join it
+    /// Blocks that the first node has before the others join it
     #[arg(long, env = "CAIRN_SIM_HEIGHT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
     height: u32,
     /// Latency of messages: FROM..TO, exponential:MEAN or lognormal:MEDIAN:SIGMA
     #[arg(long, env = "CAIRN_SIM_LATENCY", default_value = "10ms..80ms")]
     latency: Latency,
-    /// Share of the messages that is lost and resent later
+    /// Share of the messages that are lost and resent later
     #[arg(long, env = "CAIRN_SIM_LOSS", default_value = "0", value_parser = |text: &str| at_most(text, 0.5))]
     loss: f64,
     /// Cut off a share of the nodes for a time; may be repeated
@@ -55,7 +55,7 @@ pub(super) struct Args {
     /// What byzantine peers do
     #[arg(long, env = "CAIRN_SIM_ATTACK", value_parser = attack())]
     attack: Option<Attack>,
-    /// Share of the nodes that is byzantine, if there is an attack
+    /// Share of the nodes that are byzantine, if there is an attack
     #[arg(long, env = "CAIRN_SIM_SHARE", default_value = "0.1", value_parser = |text: &str| at_most(text, 0.9))]
     share: f64,
     /// At the end, replay every honest node's chain from genesis and compare the result with its store
@@ -67,7 +67,7 @@ pub(super) struct Args {
     /// Write samples of the network's state over time, one a line
     #[arg(long, env = "CAIRN_SIM_CSV", value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Draw these samples, and how blocks and payments spread
+    /// Draw these samples, and the spread of blocks and payments
     #[arg(long, env = "CAIRN_SIM_SVG", value_name = "FILE")]
     svg: Option<PathBuf>,
 }
@@ -126,11 +126,13 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     }
     common.print(|| table(&report), || as_json(&report))?;
     match report.violations.len() {
-        _ if report.settled.is_none() => bail!("honest nodes ended on different tips; again: {}", report.command),
+        _ if report.settled.is_none() => {
+            bail!("honest nodes ended on different tips; to repeat it: {}", report.command)
+        }
         0 => Ok(()),
         count => {
             bail!(
-                "what must not happen did so {}: {}; again: {}",
+                "honest nodes violated an invariant {}: {}; to repeat it: {}",
                 counted(count, "time"),
                 report.violations[0],
                 report.command

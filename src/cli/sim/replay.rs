@@ -15,16 +15,16 @@ use crate::record::{Ending, Reader, Replay, State, replay};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  cairn node --record incident.rec        # until it fails, or is killed
+  cairn node --record incident.rec        # until the node fails or is killed
   cairn sim replay incident.rec
 
 The record is self-contained: it holds the genesis file, the settings and the store that the node began with. It replays on any \
-machine with the same version of cairn. Exit code 1 if the replay differs from the record, with the first input after which it \
-does, or if the record is damaged.";
+machine with the same version of cairn. Exit code 1 if the record is damaged, or if the replay differs from it; the error then \
+names the first input after which it does.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What `cairn node --record` wrote
+    /// A file written by `cairn node --record`
     file: PathBuf,
 }
 
@@ -42,9 +42,9 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
 
 fn ending(replay: &Replay) -> &'static str {
     match replay.ending {
-        Ending::Stopped => "the node stopped in order",
-        Ending::Open => "after a whole entry, without an end: the node was killed, or is at work",
-        Ending::Cut => "within an entry, which is left out: the node was killed, or is at work",
+        Ending::Stopped => "the node was stopped cleanly",
+        Ending::Open => "after a whole entry, without an end mark: the node was killed, or is still running",
+        Ending::Cut => "within an entry, which is left out: the node was killed, or is still running",
     }
 }
 
@@ -59,10 +59,10 @@ fn describe(replay: &Replay, took: f64) -> String {
     let (covered, all) = (seconds(replay), (inputs + commands) as f64);
     let mut lines = vec![
         format!("recorded by    cairn {}, node {}", start.program, start.config.id),
-        format!("began with     {}", counted(*stored, "key")),
+        format!("initial store  {}", counted(*stored, "key")),
         format!("replayed       {}, {}, {covered:.1} s", counted(*inputs, "input"), counted(*commands, "command")),
         format!("in             {took:.2} s: {:.0} a second, {:.1} times as fast", all / took, covered / took),
-        format!("the same       at {}, and in all that the node did", counted(*checkpoints, "checkpoint")),
+        format!("matches        the record at {}, and in every output", counted(*checkpoints, "checkpoint")),
         format!("ends           {}", ending(replay)),
         format!("tip            {height} {tip}"),
         format!("mempool        {}", counted(*mempool, "transaction")),

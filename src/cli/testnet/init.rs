@@ -24,7 +24,7 @@ Example:
   cairn testnet init --data-dir net
   cairn node --genesis net/genesis.json --data-dir node-1 --mine wallet")]
 pub struct Args {
-    /// Mining threads of this machine or container for which to set the difficulty, for a block every five seconds or so
+    /// Number of mining threads to set the difficulty for, so that a block takes about five seconds
     #[arg(long, env = "CAIRN_MINERS", value_name = "THREADS", default_value_t = 2,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     miners: u16,
@@ -47,7 +47,9 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {genesis}"))?;
         let params = Params::from_json(&text).with_context(|| format!("{genesis} is not valid"))?;
         if !file.exists() {
-            bail!("{genesis} is there, but {wallet}, which it pays, is not: remove it too for a new network");
+            bail!(
+                "{genesis} exists, but {wallet}, the wallet that it pays, does not: for a new network, remove {genesis} too"
+            );
         }
         (params, Wallet::open(&file)?.newest_key())
     } else {

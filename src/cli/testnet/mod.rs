@@ -42,8 +42,8 @@ const DEFAULT_DIR: &str = "cairn-testnet";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The network is stored in --data-dir [default: ./cairn-testnet] and resumed the next time; remove the directory to start \
-over. It holds genesis.json, wallet.json with coins for testing, and a directory for each node. Options default to their \
-last values. The commands need a running network, except init and load; save works either way.
+over. It holds genesis.json, wallet.json with coins for testing, and a directory for each node. Options default to the values \
+of the last start. The commands need a running network, except init, load and save.
 
 Examples, for scripts:
   cairn testnet --data-dir \"$(mktemp -d)\" --until-height 10
@@ -282,11 +282,11 @@ fn introduction(layout: &Layout, network: &Network) -> anyhow::Result<String> {
   prove   {cairn} proof get $TXID -o pay.json --data-dir {dir} && {cairn} proof verify pay.json --min-work 1 --data-dir {dir}
   fork    {cairn} testnet fork --depth 2 --data-dir {dir}
 
-In a browser, with the key to change things (keep it to yourself):
+In a browser, signed in as the owner (keep this link private):
 
   explore  {explorer}
 
-Commands with --data-dir {dir} ask node-1; each node's own directory serves as well.
+Commands with --data-dir {dir} call node-1. To call another node, give its own directory.
 "
     ))
 }

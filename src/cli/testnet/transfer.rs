@@ -81,7 +81,7 @@ impl Source {
                     for (place, header) in headers.iter().enumerate() {
                         let hash = header.hash();
                         let expected = if place == 0 { hash } else { header.previous };
-                        let moved = "the chain moved while it was read: try again";
+                        let moved = "the tip changed while the chain was read; try again";
                         ensure!(last.is_none_or(|last| last == expected), moved);
                         if place > 0 {
                             hashes.push(hash);
@@ -114,7 +114,7 @@ impl Source {
 pub fn save(args: &SaveArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     ensure!(
         layout.genesis().exists(),
-        "there is no test network in {}: say where with --data-dir",
+        "there is no test network in {}: give its directory with --data-dir",
         layout.dir.display()
     );
     let manifest = match Control::find(layout) {

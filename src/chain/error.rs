@@ -25,7 +25,7 @@ pub enum ChainError {
     #[error("block {hash} is unknown")]
     UnknownBlock { hash: BlockHash },
     /// The operator refuses it or a block before it; the rules do not.
-    #[error("block {hash} is refused by this node's operator, or one before it is")]
+    #[error("this node's operator has marked block {hash}, or one before it, as invalid")]
     Refused { hash: BlockHash },
     /// Genesis cannot be invalidated.
     #[error("the genesis block cannot be made invalid")]

@@ -44,25 +44,27 @@ pub enum MempoolError {
     #[error("transaction would stand in a chain of {got} unconfirmed transactions, at most {max} are allowed")]
     TooManyAncestors { got: usize, max: usize },
     /// An ancestor has too many descendants.
-    #[error("{ancestor} would have a family of {got} unconfirmed transactions, at most {max} are allowed")]
+    #[error("{ancestor} and its descendants would be {got} unconfirmed transactions, at most {max} are allowed")]
     TooManyDescendants { ancestor: Txid, got: usize, max: usize },
     /// Returning from a block or an earlier run, its chain would take too many bytes.
-    #[error("transaction would end a chain of {got} bytes of unconfirmed transactions, at most {max} can return")]
+    #[error(
+        "transaction cannot return to the mempool: with its ancestors it has {got} bytes, at most {max} are allowed"
+    )]
     ChainTooLarge { got: usize, max: usize },
     /// Spends a coin that a transaction in the pool spends, and pays no more a byte than that.
-    #[error("transaction pays {} for {size} bytes, no higher a fee rate than {conflict}, which it would replace", counted(fee.as_grains(), "grain"))]
+    #[error("transaction pays {} for {size} bytes, a fee rate no higher than that of {conflict}, which it would replace", counted(fee.as_grains(), "grain"))]
     ReplacementRate { conflict: Txid, fee: Amount, size: usize },
     /// Pays less than all it would replace and its own relay (BIP-125, rules 3 and 4).
-    #[error("transaction pays {}, at least {} are needed for those it would replace and its own relay", counted(got.as_grains(), "grain"), min.as_grains())]
+    #[error("transaction pays {}, at least {} are needed to replace the others and pay for its own relay", counted(got.as_grains(), "grain"), min.as_grains())]
     ReplacementFee { got: Amount, min: Amount },
     /// Would replace too many (BIP-125, rule 5).
     #[error("transaction would replace {got} others, at most {max} are allowed")]
     TooManyReplaced { got: usize, max: usize },
     /// A replacement that needs an unconfirmed transaction that none of the replaced needed (BIP-125, rule 2).
-    #[error("transaction would replace others, but needs the unconfirmed {parent}, which they did not")]
+    #[error("transaction would replace others, but spends from the unconfirmed {parent}, and they do not")]
     ReplacementNeedsMore { parent: Txid },
     /// Needs a transaction that it conflicts with.
-    #[error("transaction needs {ancestor}, which it would replace")]
+    #[error("transaction depends on {ancestor}, which it would replace")]
     ReplacesAncestor { ancestor: Txid },
 }
 

@@ -44,7 +44,7 @@ pub enum SavedError {
         expected: u32,
     },
     /// They are another network's.
-    #[error("it is of the network with genesis {got}")]
+    #[error("it belongs to the network with genesis {got}")]
     Network {
         /// That network's genesis block.
         got: BlockHash,

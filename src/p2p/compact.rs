@@ -70,7 +70,7 @@ pub struct CompactBlock {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompactError {
     /// More transactions than fit a block.
-    #[error("compact block of {got} transactions, at most {max} fit a block")]
+    #[error("compact block with {got} transactions, but a block holds at most {max}")]
     TooMany {
         /// How many there are.
         got: usize,
@@ -87,7 +87,7 @@ pub enum CompactError {
         index: u16,
     },
     /// Other than the transactions asked for.
-    #[error("{got} transactions of a block, {expected} were asked for")]
+    #[error("{got} transactions of a block instead of the {expected} requested")]
     WrongCount {
         /// How many there are.
         got: usize,
@@ -95,11 +95,11 @@ pub enum CompactError {
         expected: usize,
     },
     /// Two transactions of the block have one short id.
-    #[error("two transactions of the block have one short id")]
+    #[error("two transactions of the block have the same short id")]
     Collision,
     /// The transactions found are not all those of the block: one here has the short id of another there, or the header
     /// belongs to no such block.
-    #[error("the transactions are not the block's")]
+    #[error("the transactions do not match the block's Merkle root")]
     WrongRoot,
 }
 
@@ -330,7 +330,7 @@ mod tests {
         }
 
         #[test]
-        fn anything_is_answered_and_only_a_block_of_its_header_comes_of_it(
+        fn any_compact_block_gives_an_error_or_the_block_of_its_header(
             ids in prop::collection::vec(any::<[u8; 6]>(), 0..8),
             indexes in prop::collection::vec(0..12u16, 0..5),
             given_back in 0..8u32,
@@ -427,7 +427,7 @@ mod tests {
 
     /// In either order, neither of two colliding transactions is used; a repeated one is.
     #[test]
-    fn two_at_hand_with_one_short_id_are_both_left() {
+    fn two_candidates_with_the_same_short_id_are_both_left_out() {
         let [one, two] = &pool([1, 2])[..] else { panic!("two") };
         for (offers, taken) in [(vec![one, two, two], false), (vec![two, one, two], false), (vec![one, one], true)] {
             let mut slot = Slot::Missing;

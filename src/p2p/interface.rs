@@ -213,7 +213,7 @@ pub enum Reason {
     #[error("closed by the other side")]
     Closed,
     /// Requested over RPC.
-    #[error("asked for")]
+    #[error("closed on request")]
     Requested,
     /// The peer is this node itself.
     #[error("connected to itself")]
@@ -241,7 +241,7 @@ pub enum Reason {
     #[error("it is not a full node")]
     NotFull,
     /// A brief connection whose purpose is fulfilled.
-    #[error("all is asked that was to be")]
+    #[error("all queries are done")]
     Brief,
     /// It did not say hello in time.
     #[error("no hello in time")]
@@ -259,10 +259,10 @@ pub enum Reason {
     #[error("too many connections from its address")]
     TooManyFromAddress,
     /// All places for inbound connections are taken by better peers.
-    #[error("all places are taken")]
+    #[error("all slots are taken")]
     Full,
     /// A new peer took its place.
-    #[error("another took its place")]
+    #[error("evicted in favour of another peer")]
     Evicted,
     /// It broke the protocol once too often.
     #[error("misbehaved: {0}")]

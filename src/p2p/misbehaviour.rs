@@ -22,7 +22,7 @@ const FORGIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Offence {
     /// Sent bytes that are no message.
-    #[error("sent no message: {0}")]
+    #[error("sent bytes that are not a message: {0}")]
     Malformed(FrameError),
     /// Sent something else before hello, or hello twice.
     #[error("sent a {} message out of turn", .0.name())]
@@ -36,7 +36,7 @@ pub enum Offence {
         rule: RuleError,
     },
     /// Sent headers of which one is not the parent of the next.
-    #[error("sent headers that are no chain")]
+    #[error("sent headers that do not form a chain")]
     UnlinkedHeaders,
     /// Sent headers whose parent is unknown.
     #[error("sent headers without a known parent")]
@@ -62,7 +62,7 @@ pub enum Offence {
     #[error("sent a bad transaction: {0}")]
     BadTransaction(RuleError),
     /// Pushed too many transactions that are known, refused, or without their parents.
-    #[error("pushed too many transactions that are of no use")]
+    #[error("pushed too many useless transactions")]
     PushFlood,
     /// Sent an invalid compact block, or other transactions than those requested.
     #[error("sent a bad compact block: {0}")]
@@ -71,10 +71,10 @@ pub enum Offence {
     #[error("sent unrequested transactions of a block")]
     UnrequestedBlockTransactions,
     /// Asked for transactions of a block out of order, or beyond its end.
-    #[error("asked for transactions that a block has not")]
+    #[error("asked for transactions that a block does not have")]
     BadPlaces,
     /// Claimed more work than its headers have.
-    #[error("claimed work {claimed} and has {shown}")]
+    #[error("claimed work {claimed} but showed {shown}")]
     EmptyClaim {
         /// The claimed work.
         claimed: Work,

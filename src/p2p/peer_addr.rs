@@ -42,19 +42,19 @@ pub enum PeerAddr {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerAddrError {
     /// Longer than any address.
-    #[error("{got} bytes are no address, which has at most {MAX_TEXT}")]
+    #[error("an address has at most {MAX_TEXT} bytes, got {got}")]
     TooLong {
         /// Bytes of the text.
         got: usize,
     },
     /// Neither form.
-    #[error("{got:?} is no address: expected IP:PORT or /ip4/IP/udp/PORT/webrtc-direct/certhash/HASH, or /ip6")]
+    #[error("{got:?} is not an address: expected IP:PORT or /ip4/IP/udp/PORT/webrtc-direct/certhash/HASH, or /ip6")]
     Form {
         /// The text.
         got: String,
     },
     /// The IP is not of the family named before it.
-    #[error("{got:?} is no {family} address")]
+    #[error("{got:?} is not an {family} address")]
     Ip {
         /// `ip4` or `ip6`.
         family: &'static str,
@@ -62,13 +62,13 @@ pub enum PeerAddrError {
         got: String,
     },
     /// No port.
-    #[error("{got:?} is no port")]
+    #[error("{got:?} is not a port")]
     Port {
         /// What stands in its place.
         got: String,
     },
     /// The certificate's hash is no SHA-256 multihash in base64url.
-    #[error("{got:?} is no certificate hash: expected u and the base64url of a SHA-256 multihash")]
+    #[error("{got:?} is not a certificate hash: expected u and the base64url of a SHA-256 multihash")]
     Certhash {
         /// What stands in its place.
         got: String,

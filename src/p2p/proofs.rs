@@ -63,7 +63,7 @@ pub struct Proofs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFault {
     /// It is not about the requested transaction or key.
-    #[error("transaction {got} is not what was asked for")]
+    #[error("transaction {got} was not requested")]
     Other {
         /// The transaction shown.
         got: Txid,

@@ -319,7 +319,7 @@ impl Api {
             }
         }
         if self.is_for_stranger() {
-            return Err(RpcError::new(Code::Misc, "the chain moved while it was read: try again"));
+            return Err(RpcError::new(Code::Misc, "the tip changed while the chain was read; try again"));
         }
         self.node(move |node, _| reading(node.chain().db(), &node.chain().tip())).await?
     }
@@ -374,7 +374,7 @@ fn admit(stage: Stage) -> Result<(), RpcError> {
 fn too_long() -> RpcError {
     RpcError::new(
         Code::Misc,
-        "the answer is longer than callers without credentials may have: ask for less, or with credentials at POST /",
+        "the answer is too long for a caller without credentials: ask for less, or use POST / with credentials",
     )
 }
 

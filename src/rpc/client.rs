@@ -41,7 +41,7 @@ pub struct ClientConfig {
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum ClientError {
     /// The data directory has no node's address.
-    #[error("no node is running with data directory {}: {}, or name one with --rpc URL", data_dir.display(), start_advice(data_dir))]
+    #[error("no node is running with data directory {}: {}, or give a node's address with --rpc URL", data_dir.display(), start_advice(data_dir))]
     NoNode { data_dir: PathBuf },
     /// Not a URL that can be called.
     #[error("{url:?} is not a node's address: {reason} (expected http://HOST:PORT)")]
@@ -61,14 +61,14 @@ pub enum ClientError {
     TimedOut { url: String, timeout: Duration },
     /// It does not know these credentials.
     #[error(
-        "the node at {url} refuses these credentials: give its --data-dir, whose cookie is read, or http://USER:PASSWORD@HOST:PORT"
+        "the node at {url} refuses these credentials: give its --data-dir, which holds the cookie, or --rpc http://USER:PASSWORD@HOST:PORT"
     )]
     Unauthorized { url: String },
     /// It is busy or refuses the HTTP request.
     #[error("the node at {url} answered HTTP {status}: {text}")]
     Refused { url: String, status: u16, text: String },
     /// Something else listens there.
-    #[error("what answers at {url} is not a node: {reason}")]
+    #[error("the server at {url} is not a node: {reason}")]
     NotANode { url: String, reason: String },
     /// The node answered with an error.
     #[error("{message} (error {code})")]
@@ -317,7 +317,7 @@ fn split_userinfo(given: &str) -> Result<(Uri, Option<String>), ClientError> {
     let rest = match given.split_once("://") {
         None => given,
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-        Some(_) => return Err(error("only http is spoken")),
+        Some(_) => return Err(error("only http is supported")),
     };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (userinfo, host) = match authority.rsplit_once('@') {
@@ -337,7 +337,7 @@ fn split_userinfo(given: &str) -> Result<(Uri, Option<String>), ClientError> {
     }
     let path = if path.is_empty() { "/" } else { path };
     let url = format!("http://{host}{path}").parse();
-    Ok((url.map_err(|_| error("it holds characters that no URL has"))?, userinfo))
+    Ok((url.map_err(|_| error("it contains characters that are not allowed in a URL"))?, userinfo))
 }
 
 fn percent_decode(text: &str) -> Option<String> {

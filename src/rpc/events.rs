@@ -38,7 +38,7 @@ pub(super) fn routes(most: usize) -> Router<Arc<Server>> {
     let listen = move |State(server): State<Arc<Server>>, Extension(place): Extension<Place>| async move {
         match Arc::clone(&seats).try_acquire_owned() {
             Ok(seat) => stream(Listener::new(server, place.busy(), seat)),
-            Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{most} listeners are there already")),
+            Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, &format!("there are {most} listeners already")),
         }
     };
     Router::new().route("/events", get(listen))

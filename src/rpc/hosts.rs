@@ -15,7 +15,7 @@ pub(super) enum Foreign {
     #[error("calls from pages of other sites are refused")]
     Page,
     /// Its host name may belong to an attacker.
-    #[error("this node does not answer under that name; `cairn node --rpc-allow-host NAME` would let it")]
+    #[error("this node does not answer under that host name; `cairn node --rpc-allow-host NAME` allows it")]
     Host,
 }
 

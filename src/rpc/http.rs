@@ -217,7 +217,7 @@ fn is_public(method: &str) -> bool {
 async fn run(bounds: Bounds, api: &Api, parsed: Parsed) -> Answered {
     match parsed {
         Ok(request) if bounds.public_only && !is_public(&request.method) => {
-            let message = format!("{:?} is not to be called without credentials: use POST /", request.method);
+            let message = format!("{:?} needs credentials: use POST /", request.method);
             (request.caller, Err(RpcError::new(Code::MethodNotFound, message)))
         }
         Ok(request) => {
@@ -237,7 +237,13 @@ fn refuse_rest(parsed: Parsed) -> Answered {
         Ok(request) => request.caller,
         Err((caller, _)) => caller,
     };
-    (caller, Err(RpcError::new(Code::Misc, "the batch's answers are too long; not called: ask in smaller batches")))
+    (
+        caller,
+        Err(RpcError::new(
+            Code::Misc,
+            "the batch's answers are too long, so this call was not made: use smaller batches",
+        )),
+    )
 }
 
 fn respond(status: StatusCode, headers: &[(HeaderName, &'static str)], body: Body) -> Response {

@@ -97,12 +97,16 @@ fn of_runtime(handle: &Handle) -> Vec<MetricFamily> {
         ),
         family(
             "cairn_message_bytes_total",
-            "Their bytes, framing included.",
+            "Bytes of the messages exchanged with peers, framing included.",
             MetricType::COUNTER,
             by_kind(|messages| messages.bytes),
         ),
-        gauge("cairn_mining_hashes_per_second", "Hashes a second of this node's own miner.", mining.hash_rate),
-        gauge("cairn_mining_threads", "Threads that mine.", mining.threads as f64),
+        gauge(
+            "cairn_mining_hashes_per_second",
+            "Hash rate of this node's own miner, in hashes a second.",
+            mining.hash_rate,
+        ),
+        gauge("cairn_mining_threads", "Number of mining threads.", mining.threads as f64),
         counter("cairn_mined_blocks_total", "Blocks found by this node's own miner and accepted.", mining.blocks_found),
     ];
     families.extend(of_process());
@@ -113,11 +117,19 @@ fn of_runtime(handle: &Handle) -> Vec<MetricFamily> {
 fn of_strangers(usage: Usage) -> Vec<MetricFamily> {
     let Usage { memory, node_calls, node_time } = usage;
     vec![
-        gauge("cairn_rpc_public_bytes", "Memory of calls without credentials and of their answers.", memory as f64),
-        counter("cairn_rpc_public_node_calls_total", "Their calls to the node's thread.", node_calls),
+        gauge(
+            "cairn_rpc_public_bytes",
+            "Bytes of memory that calls without credentials and their answers take.",
+            memory as f64,
+        ),
+        counter(
+            "cairn_rpc_public_node_calls_total",
+            "Calls to the node's thread that callers without credentials caused.",
+            node_calls,
+        ),
         family(
             "cairn_rpc_public_node_seconds_total",
-            "Time of the node's thread that they took.",
+            "Time of the node's thread that callers without credentials took.",
             MetricType::COUNTER,
             vec![seconds_of(node_time)],
         ),
@@ -137,9 +149,13 @@ fn of_stratum(meters: &stratum::Meters) -> Vec<MetricFamily> {
     .map(|(result, count)| counter_of(count, &[("result", result)]));
     vec![
         gauge("cairn_stratum_connections", "Miners connected over Stratum.", meters.connections() as f64),
-        family("cairn_stratum_shares_total", "Shares that they handed in.", MetricType::COUNTER, shares.to_vec()),
-        counter("cairn_stratum_blocks_total", "Blocks that they found and that became the tip.", meters.blocks()),
-        gauge("cairn_stratum_hashes_per_second", "Their hash rate, estimated by their shares.", meters.hash_rate()),
+        family("cairn_stratum_shares_total", "Shares submitted over Stratum.", MetricType::COUNTER, shares.to_vec()),
+        counter("cairn_stratum_blocks_total", "Blocks submitted over Stratum that became the tip.", meters.blocks()),
+        gauge(
+            "cairn_stratum_hashes_per_second",
+            "Hash rate of the miners connected over Stratum, estimated from their shares.",
+            meters.hash_rate(),
+        ),
     ]
 }
 
@@ -153,14 +169,18 @@ fn of_process() -> Vec<MetricFamily> {
     };
     let mut families = vec![
         family("process_cpu_seconds_total", "Processor seconds used.", MetricType::COUNTER, vec![seconds_of(cpu)]),
-        gauge("process_resident_memory_bytes", "Bytes of memory held.", resident_bytes as f64),
-        gauge("process_virtual_memory_bytes", "Bytes of addresses reserved.", virtual_bytes as f64),
+        gauge("process_resident_memory_bytes", "Resident memory in bytes.", resident_bytes as f64),
+        gauge("process_virtual_memory_bytes", "Virtual memory in bytes.", virtual_bytes as f64),
         gauge("process_open_fds", "Open file descriptors.", descriptors as f64),
-        gauge("process_start_time_seconds", "When the process started, since 1970.", started.as_secs() as f64),
+        gauge(
+            "process_start_time_seconds",
+            "Start time of the process in seconds since 1970.",
+            started.as_secs() as f64,
+        ),
         gauge("process_threads", "Threads of the process.", threads as f64),
     ];
     if let Some(most) = max_descriptors {
-        families.push(gauge("process_max_fds", "Most file descriptors that may be open.", most as f64));
+        families.push(gauge("process_max_fds", "Maximum number of open file descriptors.", most as f64));
     }
     families
 }
@@ -187,29 +207,41 @@ fn of_node(node: &Node, now: Now) -> Vec<MetricFamily> {
             "Difficulty of the tip.",
             tip.header.bits.target().map_or(0.0, Target::difficulty),
         ),
-        gauge("cairn_tip_timestamp_seconds", "The tip's own time, since 1970.", f64::from(tip.header.time)),
+        gauge(
+            "cairn_tip_timestamp_seconds",
+            "Time in the tip's header, in seconds since 1970.",
+            f64::from(tip.header.time),
+        ),
         gauge(
             "cairn_network_hashes_per_second",
-            "Hashes a second of the whole network, estimated from recent blocks.",
+            "Hash rate of the whole network in hashes a second, estimated from recent blocks.",
             hash_rate(&chain.tree(), &tip, RATE_SPAN),
         ),
-        family("cairn_peers", "Connections that have said hello.", MetricType::GAUGE, peers.to_vec()),
+        family("cairn_peers", "Peers: connections that have completed the hello.", MetricType::GAUGE, peers.to_vec()),
         gauge("cairn_banned_subnets", "Bans in force.", node.bans(now).len() as f64),
         gauge("cairn_known_addresses", "Addresses of nodes in the address book.", node.known_addresses().len() as f64),
         gauge("cairn_kad_contacts", "Nodes in the table of contacts.", node.contacts().len() as f64),
-        gauge("cairn_mempool_transactions", "Transactions waiting for a block.", mempool.len() as f64),
+        gauge("cairn_mempool_transactions", "Transactions in the mempool.", mempool.len() as f64),
         gauge("cairn_mempool_bytes", "Their bytes.", mempool.bytes() as f64),
         gauge("cairn_mempool_usage_bytes", "Memory that the mempool takes.", mempool.usage() as f64),
         gauge(
             "cairn_mempool_min_fee_rate",
-            "Least fee rate admitted, in grains a byte.",
+            "Minimum fee rate for admission to the mempool, in grains a byte.",
             mempool.min_fee_rate().grains_per_byte() as f64,
         ),
-        gauge("cairn_mempool_orphans", "Transactions waiting for a parent.", mempool.orphan_count() as f64),
-        histogram("cairn_block_check_seconds", "Checking a block's own rules.", check),
-        histogram("cairn_block_connect_seconds", "Checking a block against the coins, signatures included.", connect),
-        histogram("cairn_block_commit_seconds", "Writing what a connected block changes.", commit),
-        histogram("cairn_reorganisation_depth_blocks", "Blocks that a reorganisation took back.", reorganisation),
+        gauge("cairn_mempool_orphans", "Orphans: transactions that wait for a parent.", mempool.orphan_count() as f64),
+        histogram("cairn_block_check_seconds", "Time to check the rules that need a block alone.", check),
+        histogram(
+            "cairn_block_connect_seconds",
+            "Time to check a block against the coins, signatures included.",
+            connect,
+        ),
+        histogram("cairn_block_commit_seconds", "Time to write the changes of a connected block.", commit),
+        histogram(
+            "cairn_reorganisation_depth_blocks",
+            "Number of blocks that a reorganisation disconnected.",
+            reorganisation,
+        ),
     ]
 }
 

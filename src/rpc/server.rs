@@ -66,7 +66,9 @@ pub enum ServeError {
         source: io::Error,
     },
     /// One without the other, or a user that HTTP Basic cannot carry.
-    #[error("an RPC user needs a password and a password a user, neither empty, and no colon in the user")]
+    #[error(
+        "an RPC user and its password must be given together; neither may be empty, and the user may not contain a colon"
+    )]
     Credentials,
 }
 
@@ -99,7 +101,7 @@ impl RpcServer {
     pub async fn stop(mut self) {
         self.stop.cancel();
         if tokio::time::timeout(STOP_TIMEOUT, &mut self.task).await.is_err() {
-            tracing::warn!("RPC calls are still under way; dropping them");
+            tracing::warn!("RPC calls are still in progress; dropping them");
         }
     }
 }

@@ -37,7 +37,7 @@ pub enum ArchiveError {
     #[error("the archive has format {found}, this program knows formats up to {VERSION}: use a newer cairn")]
     NewerFormat { found: u32 },
     /// Of another network.
-    #[error("the archive is of the network with genesis {archived}, but genesis.json gives {configured}")]
+    #[error("the archive belongs to the network with genesis {archived}, but genesis.json gives {configured}")]
     GenesisMismatch {
         /// Hash of its genesis block.
         archived: BlockHash,
@@ -51,7 +51,7 @@ pub enum ArchiveError {
         offset: u64,
     },
     /// A record cannot be as long as it says.
-    #[error("the record at byte {offset} says it is {got} bytes, at most {MAX_BLOCK_BYTES} are possible")]
+    #[error("the record at byte {offset} claims {got} bytes, but a record has at most {MAX_BLOCK_BYTES}")]
     TooLong {
         /// Where the record starts.
         offset: u64,

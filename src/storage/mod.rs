@@ -52,9 +52,9 @@ pub enum StoreError {
     Locked { dir: PathBuf },
     /// Written by another version of this program.
     #[error(
-        "the database at {dir} has format {found}, this program has {supported}. Remedy: use the version that wrote it, or \
-         write the blocks to a file with that one's `cairn db export FILE`, move the directory away, and read them with \
-         `cairn db import FILE`"
+        "the database at {dir} has format {found}, but this program uses format {supported}. Remedy: use the version that \
+         wrote it; or export the blocks with that version's `cairn db export FILE`, move the directory away, and import \
+         them with `cairn db import FILE`"
     )]
     OtherSchema { dir: PathBuf, found: u32, supported: u32 },
     /// It holds another network's chain.

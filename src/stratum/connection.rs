@@ -48,11 +48,11 @@ pub(super) enum End {
     Garbage(String),
     #[error("neither subscribed nor authorized in time")]
     Late,
-    #[error("nothing heard for too long")]
+    #[error("silent for too long")]
     Idle,
     #[error("too many bad shares")]
     Flood,
-    #[error("it does not read what it is sent")]
+    #[error("it does not read what the node sends")]
     WriteTimeout,
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -78,7 +78,7 @@ fn without_a_peer_the_light_client_says_so_and_ends() {
     // With any time-out: there is no address to try.
     let alone = place.run("light", &["light", "sync", "--timeout", "86400"]);
     assert!(alone.stderr.starts_with("no peer is named, and the network has no seeds\n"), "{alone:?}");
-    alone.fails(4, "none is known, name one with --peer");
+    alone.fails(4, "none is known; give one with --peer");
     // A seed that does not answer is the only address.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     place.found(&GenesisSpec { seeds: vec![nobody.clone()], ..spec(INSTANT, &[]) });

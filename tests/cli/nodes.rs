@@ -63,7 +63,7 @@ fn data_directories_that_belong_to_others() {
 }
 
 #[test]
-fn supervisors() {
+fn health_reports_readiness_by_its_exit_code() {
     let place = Place::new();
     place.run("a", &["health"]).fails(NO_NODE, "no node is running with data directory");
     place.run("a", &["health", "--rpc", &free()]).fails(NO_NODE, "cannot reach a node at");
@@ -158,7 +158,7 @@ fn nodes_that_do_not_answer() {
         place.run("a", command).fails(NO_NODE, "no node is running with data directory");
         place.run("a", &[command, &["--rpc", &port]].concat()).fails(NO_NODE, "cannot reach a node at");
     }
-    place.run("a", &["rpc", "--rpc", "https://node:1", "uptime"]).fails(FAILED, "only http is spoken");
+    place.run("a", &["rpc", "--rpc", "https://node:1", "uptime"]).fails(FAILED, "only http is supported");
     // A test network is not started by `cairn node`.
     let net = ["rpc", "uptime", "--data-dir", "cairn-testnet"];
     place.run("a", &net).fails(NO_NODE, "start the network with `cairn testnet --data-dir cairn-testnet`");

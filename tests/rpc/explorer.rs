@@ -203,7 +203,7 @@ fn listeners_are_counted_and_leave_their_places() {
     first.wait_for("tip");
     let second = Listener::new(&fixture);
     let third = fixture.send("GET", "/events", &[], "");
-    assert_eq!((third.status, third.body.as_str()), (503, "2 listeners are there already\n"));
+    assert_eq!((third.status, third.body.as_str()), (503, "there are 2 listeners already\n"));
     // A connection without a request is closed after a while, a stream without events is not.
     let mut idle = TcpStream::connect(fixture.address()).unwrap();
     assert_eq!(idle.read(&mut [0]).unwrap(), 0);

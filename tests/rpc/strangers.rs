@@ -200,7 +200,7 @@ fn an_answer_that_is_too_long_is_refused_and_a_list_is_paged() {
     ] {
         let error = &fixture.public(method, &params)["error"];
         assert_eq!(error["code"], -1, "{method} {params}: {error}");
-        assert!(error["message"].as_str().unwrap().contains("longer than callers without credentials"), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("too long for a caller without credentials"), "{error}");
         assert!(fixture.try_call(method, params).is_ok(), "the owner may");
     }
     for (method, params) in [

@@ -16,7 +16,7 @@ pub(super) fn why(answer: &Answer) -> String {
         (answer.denied, "say that they do not have it"),
         (answer.elsewhere, "show it in a block that is not on the best chain"),
         (answer.silent, "did not answer"),
-        (answer.false_proofs, "sent a false proof and were let go"),
+        (answer.false_proofs, "sent a false proof and were disconnected"),
     ];
     let told: Vec<String> =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -33,18 +33,18 @@ pub(super) fn names(all: impl IntoIterator<Item = impl std::fmt::Display>) -> St
 
 pub(super) fn peers_in_words(reports: &[PeerReport]) -> String {
     let told: Vec<String> = reports.iter().map(|report| format!("{} {}", report.address, in_words(report))).collect();
-    if told.is_empty() { ": none is known, name one with --peer".to_owned() } else { format!(": {}", told.join("; ")) }
+    if told.is_empty() { ": none is known; give one with --peer".to_owned() } else { format!(": {}", told.join("; ")) }
 }
 
 pub(super) fn in_words(report: &PeerReport) -> String {
     match &report.standing {
-        PeerStatus::Asked => "has not said all it has".to_owned(),
+        PeerStatus::Asked => "has not sent everything yet".to_owned(),
         PeerStatus::Agrees => "agrees".to_owned(),
         PeerStatus::Behind { height } => format!("is behind, at height {height}"),
         PeerStatus::OtherBranch { height, hash } => {
             format!("has another chain with less work, to {hash} at height {height}")
         }
-        PeerStatus::Gone { reason } => format!("is gone: {reason}"),
+        PeerStatus::Gone { reason } => format!("was disconnected: {reason}"),
         PeerStatus::Unreachable => "cannot be reached".to_owned(),
     }
 }

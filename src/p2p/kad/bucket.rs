@@ -37,7 +37,7 @@ pub enum Refusal {
     #[error("its address cannot be dialled")]
     Address,
     /// There are enough contacts of its subnet in the bucket or in the table.
-    #[error("there are enough from its part of the net")]
+    #[error("the table has enough contacts in its network group")]
     Subnet,
 }
 

@@ -29,7 +29,7 @@ pub enum HandshakeError {
     #[error("not the handshake of this protocol: {0}")]
     Invalid(#[from] snow::Error),
     /// The other side has another id than expected.
-    #[error("another node is there: got node {got}, expected {expected}")]
+    #[error("another node answers there: got node {got}, expected {expected}")]
     WrongId {
         /// The id proven.
         got: NodeId,

@@ -30,7 +30,7 @@ pub enum RecordError {
     #[error("a record of {got} bytes, at least {MIN_RECORD} are needed")]
     TooShort { got: usize },
     /// It was changed, or is not the one that is next.
-    #[error("record {number} was not sealed by the other side, or not as that number")]
+    #[error("record {number} does not decrypt: it was changed, or is not the next one that the other side sealed")]
     Forged {
         /// Which was expected, counted from 0.
         number: u64,

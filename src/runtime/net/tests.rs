@@ -135,7 +135,7 @@ async fn a_connection_needs_no_socket() {
 }
 
 #[tokio::test]
-async fn a_kind_that_cannot_be_dialled_fails() {
+async fn a_dial_of_an_unsupported_address_kind_fails() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let address = PeerAddr::WebRtc { socket: world.address, certhash: [1; 32] };
     assert!(!TRANSPORTS.can_dial(&address));
@@ -187,7 +187,7 @@ async fn waiting_messages_share_records() {
 }
 
 #[tokio::test]
-async fn last_words_are_sent_when_closing() {
+async fn queued_messages_are_sent_before_a_connection_closes() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let (mut client, opened) = world.connect().await;
     let words = Frame::from(Message::Ping(1));
@@ -373,7 +373,7 @@ async fn a_handshake_that_dawdles_at_any_stage_ends_in_time() {
 }
 
 #[tokio::test]
-async fn no_handshake_no_connection() {
+async fn a_connection_without_a_handshake_is_never_opened() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     // A whole handshake, as an eavesdropper sees it.
     let (mut here, there) = tokio::io::duplex(1_024);
@@ -439,7 +439,7 @@ async fn another_id_than_dialled_is_refused_and_learns_nothing() {
     let error = noise::initiate(&mut dialled(address).await, &Identity::from_secret(rand::random()), Some(expected))
         .await
         .unwrap_err();
-    assert_eq!(error.to_string(), format!("another node is there: got node {}, expected {expected}", other.id()));
+    assert_eq!(error.to_string(), format!("another node answers there: got node {}, expected {expected}", other.id()));
 }
 
 #[tokio::test]

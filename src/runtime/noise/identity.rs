@@ -30,8 +30,8 @@ pub enum IdentityError {
     },
     /// It holds something else.
     #[error(
-        "{} is no node's key: it has {got} bytes, expected {KEY_BYTES}. Without it the node gets a new key, and with it \
-         another id", path.display()
+        "{} is not a node's key: it has {got} bytes, expected {KEY_BYTES}. If the file is removed, the node makes a new \
+         key, and has a new id", path.display()
     )]
     Length {
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum IdentityError {
     },
     /// Others than its owner may read or write it.
     #[error(
-        "the node's key {file} has mode {mode:03o}, expected 600: others on this machine may have it. \
+        "the node's key {file} has mode {mode:03o}, expected 600: other users of this machine may have read it. \
          `chmod 600 {file}` keeps them out", file = path.display()
     )]
     TooOpen { path: PathBuf, mode: u32 },

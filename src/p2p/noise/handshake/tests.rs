@@ -62,7 +62,7 @@ fn fixed(vector: &Value, side: [&str; 2], prologue: &[u8]) -> HandshakeState {
 
 /// The vector for this protocol among those that Noise implementations check each other with (cacophony's).
 #[test]
-fn the_published_vector() {
+fn the_handshake_gives_the_published_vector() {
     let vector: Value = serde_json::from_str(include_str!("../../../../tests/data/noise/cacophony.json")).unwrap();
     assert_eq!(vector["protocol_name"], PROTOCOL);
     let prologue = hex(&vector["init_prologue"]);
@@ -153,7 +153,7 @@ fn another_responder_is_refused_and_does_not_learn_the_initiator() {
     assert!(matches!(answered, Ok(None)));
     let error = asking.receive(&second).unwrap_err();
     assert!(matches!(error, HandshakeError::WrongId { got, expected: e } if got == there.id() && e == expected));
-    assert_eq!(error.to_string(), format!("another node is there: got node {}, expected {expected}", there.id()));
+    assert_eq!(error.to_string(), format!("another node answers there: got node {}, expected {expected}", there.id()));
 }
 
 #[test]

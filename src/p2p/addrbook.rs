@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_dialled_is_never_picked_and_leaves_first() {
+    fn an_address_that_cannot_be_dialled_is_never_picked_and_is_dropped_first() {
         let webrtc = |host: u8| PeerAddr::WebRtc { socket: ([8, 8, 0, host], 1).into(), certhash: [host; 32] };
         let said = |address| PeerAddress { address, services: 0, last_seen: UnixTime::from_secs(900) };
         let (mut book, mut rng) = (AddrBook::default(), ChaCha20Rng::from_seed([4; 32]));

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_what_one_customer_has() {
+    fn a_host_is_an_ipv4_address_or_an_ipv6_64() {
         for (a, b, same) in [
             ("10.1.2.3", "10.1.2.4", false),
             ("10.1.2.3", "::ffff:10.1.2.3", true),

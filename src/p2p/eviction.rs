@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn of_parts_of_the_net_with_equally_many_each_can_lose_one() {
+    fn among_equally_full_subnets_any_may_lose_a_peer() {
         let rng = &mut ChaCha20Rng::from_seed([1; 32]);
         let all: Vec<_> = (0..12).map(|n| candidate(n, n as u8 + 1)).collect();
         let lost: BTreeSet<PeerId> = (0..200).filter_map(|_| choose(all.clone(), rng)).collect();

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn news_is_pushed_to_a_few_and_the_rest_is_not() {
+    fn new_messages_are_pushed_to_a_few_peers_and_known_ones_to_none() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let peers: Vec<PeerId> = (0..8).map(PeerId).collect();
         let pushed = push_to(&peers, true, FANOUT, &mut rng);

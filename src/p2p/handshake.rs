@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_in_time() {
+    fn a_silent_peer_times_out() {
         let mut handshakes = Handshakes::default();
         handshakes.connected(START, PeerId(1));
         let deadline = handshakes.deadline().unwrap();

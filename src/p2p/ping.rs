@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_measures_and_gives_up() {
+    fn a_ping_measures_the_round_trip_and_times_out() {
         let (mut pings, mut out, mut rng) = (Pings::default(), Outbox::default(), ChaCha20Rng::from_seed([1; 32]));
         let peer = PeerId(1);
         pings.connected(at(0), peer);

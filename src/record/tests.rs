@@ -346,7 +346,7 @@ fn the_first_input_after_which_they_differ_is_named() {
 }
 
 #[test]
-fn a_file_that_is_there_is_left_as_it_is() {
+fn an_existing_file_is_not_overwritten() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"precious").unwrap();
     assert!(Recorder::create(file.path()).is_err());

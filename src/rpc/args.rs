@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn by_place_by_name_and_both() {
+    fn parameters_are_read_by_position_by_name_and_by_both() {
         let all = (3, true, vec!["a".to_owned()], 0);
         for params in [
             json!([3, true, ["a"], 0]),

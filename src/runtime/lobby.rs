@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_that_waited_longest_gives_way() {
+    fn a_full_lobby_drops_the_oldest_handshake() {
         let lobby = Lobby::default();
         let mut handshakes: Vec<PendingHandshake> = (0..MAX_HANDSHAKES as u16).map(|n| lobby.admit(ip(n))).collect();
         assert!(away(&handshakes).is_empty());

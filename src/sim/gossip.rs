@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_formula() {
+    fn the_closed_form_gives_the_known_shares() {
         assert_eq!([0, 1, 2, 3, 8].map(closed_form), [0.0, 0.0, 0.7968, 0.9405, 0.9997]);
     }
 }

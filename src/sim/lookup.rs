@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_truth_is_that_of_a_sorted_list() {
+    fn the_nearest_nodes_are_those_of_a_sorted_list() {
         let setup = LookupSetup { nodes: 500, lookups: 0, k: 16, alpha: 3, dead: 0.3, seed: 9 };
         let net = Net::new(&setup);
         let mut rng = ChaCha20Rng::seed_from_u64(10);

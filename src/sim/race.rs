@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn by_another_way() {
+    fn rosenfeld_agrees_with_a_random_walk() {
         // Overtaking as a random walk: from d behind, the chance is (q/p)^d; one step leads to d - 1 or d + 1.
         for share in [0.1f64, 0.3, 0.45] {
             for z in 1..=10u32 {
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals() {
+    fn wilson_intervals_are_those_published() {
         // Newcombe 1998, table I, for 81 of 263.
         let (low, high) = wilson(81, 263);
         assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranks() {
+    fn percentiles_are_nearest_ranks() {
         assert_eq!(Summary::of((1..=200).rev()), Summary { mean: 100.5, p50: 100, p99: 198, max: 200 });
         assert_eq!(Summary::of([7]), Summary { mean: 7.0, p50: 7, p99: 7, max: 7 });
         assert_eq!(Summary::of([]), Summary { mean: 0.0, p50: 0, p99: 0, max: 0 });

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_hold() {
+    fn levels_are_clamped_to_their_bounds() {
         assert_eq!(Level::of_difficulty(0.0), Level::EASIEST);
         assert_eq!(Level::of_difficulty(f64::INFINITY), Level::HARDEST);
         assert_eq!(Level::of_difficulty(f64::NAN), Level(0));

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn answers_have_the_three_members_of_json_rpc_1() {
         assert_eq!(answer(&json!("x"), &json!(true)), r#"{"error":null,"id":"x","result":true}"#);
         let refusal = Refusal::new(Fault::LowDifficulty, "low");
         assert_eq!(refuse(&json!(4), &refusal), r#"{"error":[23,"low",null],"id":4,"result":null}"#);

@@ -30,7 +30,7 @@ pub fn regtest() -> (Place, Node, String) {
 }
 
 #[test]
-fn calls_that_the_node_refuses() {
+fn a_refused_call_fails_with_the_nodes_error() {
     let (place, node, address) = regtest();
     let rpc = |args: &[&str]| place.run("node", &[&["rpc"], args].concat());
     rpc(&["getblokcount"]).fails(FAILED, "Method not found");
@@ -54,7 +54,7 @@ fn calls_that_the_node_refuses() {
 }
 
 #[test]
-fn wallets() {
+fn wallet_commands_refuse_wrong_input() {
     let place = Place::new();
     let wallet = |args: &[&str]| place.run("a", &[&["wallet"], args].concat());
     wallet(&["address"]).fails(FAILED, "make one with `cairn wallet new`");
@@ -83,7 +83,7 @@ fn wallets() {
 }
 
 #[test]
-fn passphrases() {
+fn an_encrypted_wallet_needs_its_passphrase() {
     let place = Place::new();
     let with = |passphrase: &str, args: &[&str]| {
         let mut command = place.command("a", args);
@@ -103,7 +103,7 @@ fn passphrases() {
 }
 
 #[test]
-fn payments() {
+fn payments_with_wrong_arguments_are_refused() {
     let (place, node, address) = regtest();
     let send = |args: &[&str]| place.run("node", &[&["wallet", "send"], args].concat());
     send(&["me", "1"]).fails(FAILED, "\"me\" is not an address");
@@ -125,7 +125,7 @@ fn payments() {
 }
 
 #[test]
-fn receipts() {
+fn receipts_are_fetched_and_verified_or_refused() {
     let (place, node, address) = regtest();
     node.generate(3, &address);
     let block = node.call("getblockhash", &[2.into()]);
@@ -181,7 +181,7 @@ fn receipts() {
 }
 
 #[test]
-fn networks() {
+fn a_genesis_is_created_mined_and_shown() {
     let place = Place::new();
     let genesis = |args: &[&str]| place.run("a", &[&["genesis"], args].concat());
     let easy = ["new", "--bits", "207fffff", "--pow-limit-bits", "207fffff", "--network", "mine", "--message", "hello"];
@@ -266,7 +266,7 @@ fn a_done_payment_is_reported_although_stdout_is_full() {
 }
 
 #[test]
-fn simulations() {
+fn simulations_write_their_reports_and_refuse_wrong_options() {
     let place = Place::new();
     let sim = |args: &[&str]| place.run("sim", &[&["sim"], args].concat());
     let csv = place.path("run.csv");

@@ -400,7 +400,7 @@ fn only_the_last_blocks_are_served_in_part() {
 }
 
 #[test]
-fn places_that_cannot_be() {
+fn invalid_indexes_in_a_request_for_transactions_are_an_offence() {
     for places in [vec![0, 0], vec![1], vec![0, u16::MAX]] {
         let mut stage = Stage::with_pusher(1);
         let block = stage.bench.node.chain().tip().hash;

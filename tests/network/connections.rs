@@ -419,7 +419,7 @@ fn a_refused_duplicate_evicts_no_peer() {
 }
 
 #[test]
-fn ones_own_id_is_oneself() {
+fn a_connection_to_the_own_id_is_closed() {
     let own: PeerAddr = "10.0.0.7:7331".parse().unwrap();
     let (mut bench, ..) = rivals();
     let me = bench.node.config().id;

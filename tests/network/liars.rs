@@ -114,7 +114,7 @@ fn header_of(sim: &Sim, height: u32) -> Header {
 }
 
 #[test]
-fn headers_without_proof_of_work() {
+fn headers_without_proof_of_work_ban_their_sender() {
     let seed = Seed::new(30);
     let sim = stage(seed.0, 50, |sim, params| {
         let mut bad = header_of(sim, 1);
@@ -128,7 +128,7 @@ fn headers_without_proof_of_work() {
 }
 
 #[test]
-fn headers_with_bits_of_their_own() {
+fn headers_with_wrong_bits_ban_their_sender() {
     let seed = Seed::new(31);
     let sim = stage(seed.0, 50, |sim, params| {
         let mut bad = Header { bits: Bits(0x2070_0000), ..header_of(sim, 1) };
@@ -142,7 +142,7 @@ fn headers_with_bits_of_their_own() {
 }
 
 #[test]
-fn headers_that_are_no_chain() {
+fn unlinked_headers_ban_their_sender() {
     let seed = Seed::new(32);
     let sim = stage(seed.0, 50, |sim, params| {
         let headers = vec![header_of(sim, 1), header_of(sim, 3)];
@@ -181,7 +181,7 @@ fn serve(blocks: &[Block], message: &Message) -> Vec<Message> {
 }
 
 #[test]
-fn a_longer_chain_with_a_bad_body_in_it() {
+fn a_bad_block_in_a_longer_chain_bans_its_sender() {
     let seed = Seed::new(33);
     let mut bad = BlockHash::ZERO;
     let mut sim = stage(seed.0, 50, |_, params| {
@@ -213,7 +213,7 @@ fn a_longer_chain_with_a_bad_body_in_it() {
 }
 
 #[test]
-fn a_body_that_is_not_its_headers() {
+fn a_body_that_does_not_match_its_header_bans_its_sender() {
     let seed = Seed::new(34);
     let sim = stage(seed.0, 50, |sim, params| {
         let chain = sim.node(0).unwrap().chain();
@@ -231,7 +231,7 @@ fn a_body_that_is_not_its_headers() {
 }
 
 #[test]
-fn silence_when_asked_for_headers() {
+fn a_peer_that_sends_no_headers_is_disconnected_and_not_banned() {
     let seed = Seed::new(35);
     let mut sim = stage(seed.0, 50, |_, params| liar(boast(params), None, |_| Vec::new()));
     assert!(sim.run_until(Duration::from_secs(60), |sim| has_synced(sim) && !verdicts(sim).is_empty()));
@@ -240,7 +240,7 @@ fn silence_when_asked_for_headers() {
 }
 
 #[test]
-fn silence_when_asked_for_bodies() {
+fn a_peer_that_sends_no_bodies_does_not_stop_the_sync() {
     let seed = Seed::new(36);
     let mut sim = stage(seed.0, 400, |sim, params| {
         let headers: Vec<Header> = (1..=400).map(|height| header_of(sim, height)).collect();
@@ -261,7 +261,7 @@ fn silence_when_asked_for_bodies() {
 
 /// A branch with less work than the victim's chain is not stored, however long.
 #[test]
-fn headers_with_little_work() {
+fn headers_with_little_work_are_not_stored() {
     let seed = Seed::new(37);
     let params = params();
     let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed.0);
@@ -286,7 +286,7 @@ fn headers_with_little_work() {
 
 /// Easy headers with one at their end that claims great difficulty: none of them is stored.
 #[test]
-fn headers_with_little_work_and_a_great_claim() {
+fn headers_with_little_work_under_a_great_claim_are_not_stored() {
     let seed = Seed::new(48);
     let params = params();
     let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed.0);
@@ -322,7 +322,7 @@ fn a_deep_fork_with_more_work_goes_through() {
 }
 
 #[test]
-fn another_network_and_another_age() {
+fn a_peer_of_another_genesis_or_an_old_version_is_refused() {
     let seed = Seed::new(39);
     let genesis = params().genesis_hash;
     for (change, expected) in [
@@ -339,7 +339,7 @@ fn another_network_and_another_age() {
 }
 
 #[test]
-fn ones_own_address() {
+fn a_node_that_dials_its_own_address_disconnects_and_forgets_it() {
     let seed = Seed::new(40);
     let mut sim = Sim::new(params(), NetworkConditions::default(), seed.0);
     sim.add_node(&[0]).unwrap();
@@ -353,7 +353,7 @@ fn ones_own_address() {
 }
 
 #[test]
-fn announcements_without_end() {
+fn endless_announcements_ban_their_sender() {
     let seed = Seed::new(41);
     let mut sim = stage(seed.0, 5, |_, params| {
         let mut next = 0u64;
@@ -383,7 +383,7 @@ fn announcements_without_end() {
 }
 
 #[test]
-fn unsolicited_bodies() {
+fn unrequested_blocks_ban_their_sender() {
     let seed = Seed::new(42);
     let sim = stage(seed.0, 20, |_, params| {
         // Stale blocks of a branch with little work.
@@ -416,7 +416,7 @@ fn pusher(params: &Params, tx: Transaction) -> Script {
 }
 
 #[test]
-fn a_payment_with_a_forged_signature() {
+fn a_forged_signature_bans_its_sender() {
     let seed = Seed::new(43);
     let sim = stage(seed.0, 20, |_, params| {
         let mut tx = payment(params, 1, 1_000);
@@ -454,7 +454,7 @@ fn an_orphans_parent_is_asked_for() {
 
 /// An announced transaction is withheld: the node fetches it from the next peer that has it.
 #[test]
-fn a_payment_withheld() {
+fn a_withheld_payment_is_requested_from_another_peer() {
     let seed = Seed::new(45);
     let tx = payment(&params(), 1, 1_000);
     let txid = tx.txid();
@@ -472,7 +472,7 @@ fn a_payment_withheld() {
 
 /// Blocks withheld from all: the next tip is relayed all the same.
 #[test]
-fn a_better_header_whose_body_never_comes() {
+fn a_withheld_block_does_not_stop_the_relay_of_others() {
     let seed = Seed::new(46);
     let mut sim = stage(seed.0, 20, |_, params| {
         let blocks = Ledger::on(params).extend(60, 0);

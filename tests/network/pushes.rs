@@ -38,7 +38,7 @@ fn reached(outputs: &[Output], tx: &Transaction, peers: &[PeerId]) -> (Vec<PeerI
 
 /// One's own is pushed at once like any other, to full nodes only, and announced to the rest within the third of a second.
 #[test]
-fn news_is_pushed_to_three_and_announced_to_the_rest() {
+fn new_transactions_are_pushed_to_three_and_announced_to_the_rest() {
     let (mut bench, mut peers) = bench(7);
     let light = PeerId(99);
     let address = "10.9.9.9:5".parse().unwrap();
@@ -144,7 +144,7 @@ fn known_pushes_are_tolerated_within_an_allowance() {
 }
 
 #[test]
-fn so_are_refused_ones_and_orphans_less() {
+fn refused_pushes_are_tolerated_within_an_allowance_and_orphans_in_a_smaller_one() {
     let params = params();
     let genesis = &params.genesis.transactions[0];
     let coin = |n: u32| OutPoint { txid: genesis.txid(), index: n };

@@ -26,7 +26,7 @@ fn hops_grow_as_the_logarithm() {
 }
 
 #[test]
-fn the_dead_cost_time_and_little_else() {
+fn dead_nodes_cost_time_and_little_else() {
     let report = look(3_000, 400, 0.2, 2);
     assert!(report.success > 0.99 && report.found > 0.9, "{report:?}");
     assert!(report.millis.p50 > 2_000, "somebody has to be waited for: {report:?}");
@@ -57,7 +57,7 @@ fn tell(nodes: u32, fanout: u32, loss: f64, seed: u64) -> GossipReport {
 }
 
 #[test]
-fn all_are_told_and_few_twice() {
+fn gossip_reaches_all_nodes_with_few_duplicates() {
     let report = tell(20_000, 3, 0.0, 1);
     assert_eq!(report.coverage, 1.0);
     assert!(report.rounds <= 16 && report.copies_per_node < 1.25, "{report:?}");
@@ -83,7 +83,7 @@ fn share_of_all_but_one(nodes: u32) -> f64 {
 }
 
 #[test]
-fn broken_promises_are_mended() {
+fn lost_messages_are_requested_from_the_next_peer() {
     for loss in [0.05, 0.1] {
         let report = tell(5_000, 3, loss, 3);
         assert_eq!(report.coverage, 1.0, "{report:?}");
@@ -193,7 +193,7 @@ fn compact_blocks_cost_less_than_whole_ones() {
 }
 
 #[test]
-fn setups_that_cannot_be_tried() {
+fn impossible_setups_are_refused() {
     let fault = |text: &str| text.parse::<Fault>().unwrap();
     let nobody = NetworkSetup { attack: Some(Attack::Spam), share: 0.9, nodes: 4, ..NetworkSetup::default() };
     assert_eq!(nobody.check(), Err(SetupError::TooFewHonest { honest: 0, nodes: 4 }));

@@ -35,7 +35,7 @@ async fn start(params: Arc<Params>) -> (Running, TempDir) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_to_order() {
+async fn blocks_are_mined_on_request() {
     let (node, _dir) = start(params(None, &PAYEE)).await;
     let handle = node.handle();
     let hashes = generate(handle, PAYEE, 60, u64::MAX).await.expect("blocks");
@@ -55,7 +55,7 @@ async fn blocks_to_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_to_order_where_they_take_a_while() {
+async fn slow_blocks_are_mined_on_request() {
     // One hash in 65,536: more than is tried on the node's own thread.
     let (node, _dir) = start(params(Some(Bits(0x1f00_ffff)), &PAYEE)).await;
     let handle = node.handle();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::fixture::{Fixture, exchange};
 
 #[test]
-fn envelopes() {
+fn each_json_rpc_version_has_its_envelope() {
     let fixture = Fixture::new();
     let not_found = r#"{"code":-32601,"message":"Method not found"}"#;
     let invalid = r#"{"code":-32600,"message":"Invalid Request object"}"#;
@@ -137,7 +137,7 @@ fn paths_and_methods_of_http() {
 }
 
 #[test]
-fn only_with_credentials() {
+fn calls_without_valid_credentials_are_refused() {
     let fixture = Fixture::with(|config| {
         config.user = Some("ada".to_owned());
         config.password = Some("correct horse: battery".to_owned());
@@ -236,7 +236,7 @@ fn a_node_that_is_not_at_work_says_so() {
 }
 
 #[test]
-fn limits_hold() {
+fn every_limit_is_enforced() {
     let fixture = Fixture::with(|config| {
         config.limits.batch = 3;
         config.limits.body_bytes = 2_000;

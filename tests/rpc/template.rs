@@ -79,7 +79,7 @@ fn blocks_are_mined_by_the_bytes_alone() {
 
 /// On a network without subsidy, a block without payments has nothing for its miner.
 #[test]
-fn where_nothing_is_due_nobody_is_paid() {
+fn a_coinbase_without_subsidy_and_fees_pays_no_address() {
     let mut spec = GenesisSpec { subsidy: Amount::ZERO, ..GenesisSpec::regtest() };
     assert!(spec.mine_nonce());
     let fixture = Fixture::on(spec, |_| ());

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_give_the_same_root() {
+    fn the_reference_gives_the_same_root() {
         let leaves: Vec<Txid> = (0..77u32).map(|i| Txid::of(&i.to_le_bytes())).collect();
         assert_eq!(pair_by_pair(leaves.clone()), merkle::root(leaves).hash);
     }

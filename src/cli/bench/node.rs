@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_are_read() {
+    fn the_head_of_an_http_answer_is_parsed() {
         assert_eq!(head(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n").unwrap(), None);
         assert_eq!(head(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe").unwrap(), Some((38, 5)));
         assert!(head(b"HTTP/1.1 503 No\r\ncontent-length: 5\r\n\r\n").is_err());

@@ -298,7 +298,7 @@ fn a_lookup_of_invented_ids_ends() {
 }
 
 #[test]
-fn hints_are_clean_and_few_of_one_hand() {
+fn a_lookup_drops_bad_hints_and_takes_few_of_one_subnet() {
     let mut rng = rng(6);
     let (own, target) = (NodeId::random(&mut rng), NodeId::random(&mut rng));
     let teller = public(NodeId::random(&mut rng));

@@ -28,7 +28,7 @@ async fn both_learn_who_the_other_is_and_read_no_further() {
 }
 
 #[tokio::test]
-async fn whoever_meets_another_than_expected_leaves_before_it_is_known() {
+async fn an_initiator_that_meets_the_wrong_id_leaves_before_it_is_known() {
     let (own, there, expected) = (random(), random(), random().id());
     let (mut near, mut far) = duplex(1_024);
     let asking = async {

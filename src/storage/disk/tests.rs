@@ -111,7 +111,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_is_a_map(steps in vec(step(), 1..80), eager in any::<bool>()) {
+    fn the_store_behaves_as_a_map(steps in vec(step(), 1..80), eager in any::<bool>()) {
         let limits = if eager { LIMITS } else { LAZY };
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path(), limits).unwrap();

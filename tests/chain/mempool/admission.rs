@@ -15,7 +15,7 @@ use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn_testkit::{key, public};
 
 #[test]
-fn verdicts() {
+fn each_refusal_has_its_verdict() {
     use MempoolError as E;
     let mut world = World::new(Limits::default());
     let coinbase = world.mine_only(&[]).0.transactions[0].clone();

@@ -213,7 +213,7 @@ mod tests {
     use crate::primitives::codec;
 
     #[test]
-    fn one_of_a_kind_is_no_plural() {
+    fn one_takes_the_singular() {
         assert_eq!([0u64, 1, 2].map(|n| counted(n, "grain")), ["0 grains", "1 grain", "2 grains"]);
         assert_eq!([0u64, 1, 2].map(|n| counted(n, "address")), ["0 addresses", "1 address", "2 addresses"]);
         let shown = [0, COIN, COIN + 1].map(|grains| Amount::from_grains(grains).in_coins());

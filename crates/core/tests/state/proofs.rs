@@ -137,7 +137,7 @@ fn a_coin_is_absent_only_under_the_lock_that_it_would_have() {
 }
 
 #[test]
-fn of_no_coins_nothing_is_there() {
+fn a_state_without_coins_proves_that_there_are_none() {
     let coins = coins([]);
     let (id, table) = (id(&coins), table(&coins));
     let (page, end, total) = prove(&table, &KeyRange::ALL);

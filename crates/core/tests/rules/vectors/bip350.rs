@@ -117,7 +117,7 @@ proptest! {
 
     /// Bech32m finds any four wrong characters; here, one or two.
     #[test]
-    fn typing_errors_are_found(bytes: [u8; 32], at in prop::array::uniform2(7usize..65), put in "[02-9ac-hj-np-z]{2}") {
+    fn one_or_two_wrong_characters_are_detected(bytes: [u8; 32], at in prop::array::uniform2(7usize..65), put in "[02-9ac-hj-np-z]{2}") {
         let honest = address::encode(PREFIX, &PublicKey(bytes));
         let mut typed = honest.clone().into_bytes();
         at.iter().zip(put.bytes()).for_each(|(at, byte)| typed[*at] = byte);

@@ -61,7 +61,7 @@ fn decode_verify_and_encode_again() {
 }
 
 #[test]
-fn ours_are_the_same_bytes() {
+fn proofs_have_the_bytes_of_bitcoin_core() {
     let vectors = Vectors::read();
     for proof in &vectors.proofs {
         let tree = PartialTree::new(vectors.header(), &vectors.txids, |txid| proof.txids.contains(txid));

@@ -80,7 +80,7 @@ fn finish(pool: &mut Mempool, chain: &Chain, count: usize) {
     panic!("each call takes up one at least");
 }
 
-/// Two payments of each of 8 coins, of which the first is spent on, and what spends those.
+/// Two payments of each of 8 coins, and payments that spend the first of each two.
 fn payments() -> &'static [Transaction] {
     static PAYMENTS: LazyLock<Vec<Transaction>> = LazyLock::new(|| {
         let firsts: Vec<Transaction> = (1..=8).map(|n| payment(n, 1_000)).collect();

@@ -45,7 +45,7 @@ async fn answered_by(bytes: &[u8], dials: bool) {
     there.shutdown().await.expect("it is memory");
     let result =
         if dials { initiate(&mut here, &identity(1), None).await } else { respond(&mut here, &identity(1)).await };
-    assert!(result.is_err(), "nobody without a key comes through");
+    assert!(result.is_err(), "no peer without a key completes the handshake");
     drop(here);
     let mut said = Vec::new();
     there.read_to_end(&mut said).await.expect("it is memory");

@@ -31,7 +31,7 @@ fn seeds() {
             inputs.push(input);
         }
         inputs.push(vec![light, 5, 0, 1, 0, 0, 1, 0, 2, 4, 0, 6, 255]);
-        // Two peers, of which one changes a byte of what it says.
+        // Two peers; one changes a byte of what it says.
         inputs.push(vec![light, 0, 1, 0, 2, 1, 0, 0, 1, 1, 0, 2, 1, 2, 1, 30, 0, 9, 3, 0, 7]);
     }
     seed("protocol", inputs);

@@ -1,4 +1,4 @@
-//! Header synchronisation from several peers, of which one honest one is enough.
+//! Header synchronisation from several peers; one honest peer among them is enough.
 //!
 //! Every peer is asked for all its headers beyond the best known chain, the one that claims most work first. A peer is
 //! disconnected if a header breaks a rule, or its headers have less work than it claimed. Of valid chains the one with

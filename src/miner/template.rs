@@ -89,7 +89,7 @@ pub fn build(
     let reward = subsidy.saturating_add(fees);
     coinbase.outputs[0].value = reward;
     if reward == Amount::ZERO {
-        // Where nothing is due, nobody is paid: a key with value 0 is invalid.
+        // Without a reward there is no payee: an output to a key with value 0 is invalid.
         coinbase.outputs.remove(0);
     }
     // The first leaf may have any value: its siblings do not depend on it.
@@ -140,7 +140,7 @@ impl Template {
         self.update_root();
     }
 
-    /// Changes the payee, if anybody is paid.
+    /// Changes the payee, if there is one.
     pub fn set_payee(&mut self, payee: PublicKey) {
         if let [paid, _data] = &mut self.coinbase.outputs[..] {
             paid.lock = Lock::Key(payee);

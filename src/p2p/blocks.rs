@@ -23,16 +23,16 @@ pub const MAX_PUSHERS: usize = 3;
 /// Depth from the tip down to which blocks are sent in compact form; older ones, whose transactions are in no mempool,
 /// are sent whole (BIP-152 and Bitcoin Core).
 pub const COMPACT_DEPTH: u32 = 5;
-/// Blocks from the tip down of which transactions are sent; of older ones the whole block (BIP-152 and Bitcoin Core).
+/// Blocks from the tip down whose transactions are sent one by one; an older block is sent whole (BIP-152, Bitcoin Core).
 pub const TRANSACTIONS_DEPTH: u32 = 10;
 /// How far above the tip a block may be to be wanted in compact form. Farther up, at the first synchronisation, nothing of
 /// it is at hand.
 pub const MAX_AHEAD: u32 = 2;
 /// Most peers that are asked for transactions of one block.
 pub const MAX_PARTIALS_OF_BLOCK: usize = 3;
-/// Most blocks of which a peer is asked for transactions.
+/// Most blocks whose transactions are requested from one peer.
 pub const MAX_PARTIALS_OF_PEER: usize = 2;
-/// Most blocks kept of which transactions are missing; each takes a block's memory at most, and the oldest makes room.
+/// Most incomplete blocks kept. Each takes at most a block's memory; the oldest is dropped for a new one.
 pub const MAX_PARTIALS: usize = 8;
 /// Requests for transactions of a block remembered of each peer, whose answers may come after the block did.
 const MAX_AWAITED: usize = 8;
@@ -47,7 +47,7 @@ struct State {
     wants: bool,
     /// Blocks whose compact form it sent.
     sent: Recent<BlockHash>,
-    /// Blocks of which it was asked for transactions and has not answered.
+    /// Blocks whose transactions were requested from it and have not arrived.
     awaiting_answer: VecDeque<BlockHash>,
 }
 
@@ -214,7 +214,7 @@ mod tests {
     use crate::p2p::compact::ShortId;
     use crate::p2p::interface::Output;
 
-    /// Peers 1 to 9, of which `dialled` were dialled.
+    /// Peers 1 to 9; `dialled` are outbound.
     fn nine(dialled: &[u64]) -> (Blocks, Outbox) {
         let mut blocks = Blocks::new(1);
         for peer in 1..=9 {
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(pushers(&blocks), [8, 7, 2]);
     }
 
-    /// A block of which one transaction is missing.
+    /// A block that lacks one transaction.
     fn partial() -> Partial {
         let genesis = Params::new(GenesisSpec::regtest()).unwrap().genesis;
         let mut compact = CompactBlock::new(&genesis, &genesis.txids(), 1, &[]);

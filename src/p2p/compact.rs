@@ -183,7 +183,7 @@ impl Slot {
     }
 }
 
-/// A block of which some transactions may be missing.
+/// A block that may lack some transactions.
 #[derive(Debug)]
 pub struct Partial {
     header: Header,

@@ -35,7 +35,7 @@ pub enum Offence {
         /// The rule.
         rule: RuleError,
     },
-    /// Sent headers of which one is not the parent of the next.
+    /// Sent headers that are not each the parent of the next.
     #[error("sent headers that do not form a chain")]
     UnlinkedHeaders,
     /// Sent headers whose parent is unknown.

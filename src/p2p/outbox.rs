@@ -31,7 +31,7 @@ impl Outbox {
         self.queue.push_back(output);
     }
 
-    /// Sends a message, or a frame of which other peers have a clone.
+    /// Sends a message, or a frame that other peers get too.
     pub(crate) fn send(&mut self, peer: PeerId, frame: impl Into<Frame>) {
         self.sent.push(peer);
         self.push(Output::Send { peer, frame: frame.into() });

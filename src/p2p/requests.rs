@@ -316,7 +316,7 @@ mod tests {
         drop(out.drain());
         requests.disconnected(at(1), A, &mut out);
         assert_eq!(asked(&mut out), [(B, vec![shared])]);
-        assert_eq!(requests.wants.len(), 1, "nobody has the others");
+        assert_eq!(requests.wants.len(), 1, "no peer has the others");
         requests.announced(at(2), B, vec![all[MAX_ASKED + 1]], &mut out);
         assert_eq!(asked(&mut out), [(B, vec![all[MAX_ASKED + 1]])], "it is wanted again");
     }
@@ -338,7 +338,7 @@ mod tests {
             assert_eq!(asked(&mut out), [(B, vec![id(1)])]);
             assert!(requests.received(at(3), &id(1), &mut out));
             assert!(!requests.received(at(3), &id(1), &mut out));
-            assert!(requests.wants.is_empty(), "nobody has the other");
+            assert!(requests.wants.is_empty(), "no peer has the other");
             assert_eq!(asked(&mut out), []);
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct Sources<'a> {
 /// Requests for anything other than bodies.
 #[derive(Debug)]
 pub(super) enum Range {
-    /// Transactions of a block of which the peer has the compact form.
+    /// Transactions of a block whose compact form the peer has.
     BlockTransactions {
         block: BlockHash,
         places: Vec<u16>,

@@ -17,7 +17,7 @@ fn tagged(tag: u8, value: &impl Encode) -> Vec<u8> {
     codec::encode(&(tag, value))
 }
 
-/// Milliseconds of a span, of which the record keeps no parts.
+/// Whole milliseconds of a span: the record keeps no fractions.
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ use crate::primitives::height::Height;
 /// A hash of all outputs so far.
 pub(super) type Digest = [u8; 8];
 
-/// The digest after a further input of which `outputs` came.
+/// The digest after a further input, which produced `outputs`.
 pub(super) fn digest<'a>(before: Digest, node: &Node, outputs: impl Iterator<Item = &'a Output>) -> Digest {
     let mut hasher = Sha256::new();
     hasher.update(before);

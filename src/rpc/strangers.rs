@@ -50,7 +50,7 @@ fn units(bytes: usize) -> u32 {
 }
 
 impl Memory {
-    /// `all` bytes, of which a request takes `each` while it is answered; one request always has room.
+    /// `all` bytes. Each request takes `each` of them while it is answered; one request always has room.
     pub(super) fn new(all: usize, each: usize, connections: Arc<Connections>) -> Self {
         let each = units(each);
         let all = (units(all).max(each) as usize).min(Semaphore::MAX_PERMITS);
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(memory.units.available_permits(), 0);
         tokio::select! {
             share = memory.reserve() => assert!(share.is_none()),
-            () = place.closed() => panic!("a reader was closed, and nobody had room by it"),
+            () = place.closed() => panic!("a reader was closed, and no request had room by it"),
         }
     }
 

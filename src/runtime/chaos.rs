@@ -135,7 +135,7 @@ impl Chaos {
         self.0.borrow().of(peer)
     }
 
-    /// All links that something is wrong with and of which it is known where the peer listens, connected or not.
+    /// All links with faults whose peer's listening address is known, connected or not.
     pub fn kept(&self) -> Vec<(PeerAddr, LinkSettings)> {
         self.0.borrow().kept.iter().map(|(address, settings)| (*address, *settings)).collect()
     }

@@ -96,7 +96,7 @@ struct Net<'a> {
     dead: Vec<bool>,
 }
 
-/// A table as numbers of nodes, all of which `met` names.
+/// A table as numbers of nodes; `met` names all of them.
 fn compact(table: &Table, met: &[(NodeId, u32)]) -> Contacts {
     let number = |id: &NodeId| met.binary_search_by_key(id, |(id, _)| *id).ok().map(|at| met[at].1);
     Contacts {

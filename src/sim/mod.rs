@@ -135,7 +135,7 @@ struct Place {
     incarnation: u32,
     wake: Option<MonoTime>,
     group: usize,
-    /// The part of its messages, from 0 to 1, of which a bit is flipped.
+    /// The share of its messages, from 0 to 1, that arrive with a bit flipped.
     garbled: f64,
     /// Its node's events, with their times.
     events: Vec<(MonoTime, Event)>,

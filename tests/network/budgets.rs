@@ -55,7 +55,7 @@ fn append(ledger: &mut Ledger, txs: &[Transaction]) -> Block {
     block
 }
 
-/// A chain that ends with full blocks, each of which spends all coins of the first key back to it.
+/// A chain that ends with full blocks; each spends all coins of the first key back to that key.
 fn blocks() -> &'static [Block] {
     static BUILT: OnceLock<Vec<Block>> = OnceLock::new();
     BUILT.get_or_init(|| {

@@ -71,7 +71,7 @@ fn sixty_nodes_that_joined_through_one_need_it_no_more() {
 
     sim.crash(0).unwrap();
     sim.run_for(Duration::from_secs(60));
-    // Whoever comes may come through anybody.
+    // A newcomer may join through any node.
     for through in [7, 33, 59] {
         let newcomer = sim.add_node(&[through]).unwrap();
         sim.run_for(Duration::from_secs(30));
@@ -184,11 +184,11 @@ fn liars_with_made_up_contacts_are_not_believed() {
     let target = NodeId([0x33; 32]);
     let found = find(&mut sim, 5, target);
     let real: BTreeSet<NodeId> = (0..40).map(Sim::id).collect();
-    assert!(found.nodes.iter().all(|contact| real.contains(&contact.id)), "somebody made up was found");
+    assert!(found.nodes.iter().all(|contact| real.contains(&contact.id)), "a made-up contact was found");
     assert!(found.path.iter().any(|step| step.outcome == Outcome::Failed), "none was tried");
     for (number, node) in sim.nodes() {
         let contacts: Vec<Contact> = node.contacts().contacts().copied().collect();
-        assert!(contacts.iter().all(|contact| real.contains(&contact.id)), "node {number} keeps somebody made up");
+        assert!(contacts.iter().all(|contact| real.contains(&contact.id)), "node {number} keeps a made-up contact");
         assert!(contacts.iter().filter(|contact| contact.id != Sim::id(5)).count() >= 16);
     }
 }
@@ -368,7 +368,7 @@ fn feelers_test_announced_addresses() {
         Some(made_up(NodeId([7; 32]), *from))
     }));
     sim.run_for(Duration::from_secs(60));
-    assert!(asked.load(Ordering::Relaxed) > 0, "nobody asked the liar");
+    assert!(asked.load(Ordering::Relaxed) > 0, "no node asked the liar");
     let untested = |sim: &Sim| sim.node(2).unwrap().known_addresses().iter().filter(|r| !r.is_tried()).count();
     let before = untested(&sim);
     assert!(before > 0);

@@ -133,7 +133,7 @@ fn a_recorded_node_under_faults_does_the_same_again() {
     sim.submit(4, payment(&params(), 11, 1_000)).unwrap().unwrap();
     let (now, node) = (sim.now(), sim.node(4).unwrap());
     let (tip, mempool, bans) = (node.chain().tip().hash, node.mempool().txids(), node.bans(now));
-    assert!(!bans.is_empty(), "nobody was banned");
+    assert!(!bans.is_empty(), "no peer was banned");
     assert!(!mempool.is_empty());
     sim.crash(4).unwrap();
 

@@ -29,7 +29,7 @@ fn hops_grow_as_the_logarithm() {
 fn dead_nodes_cost_time_and_little_else() {
     let report = look(3_000, 400, 0.2, 2);
     assert!(report.success > 0.99 && report.found > 0.9, "{report:?}");
-    assert!(report.millis.p50 > 2_000, "somebody has to be waited for: {report:?}");
+    assert!(report.millis.p50 > 2_000, "dead nodes must cost time: {report:?}");
 }
 
 #[test]

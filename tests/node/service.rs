@@ -53,8 +53,8 @@ fn a_node_survives_the_loss_of_its_stderr() {
     let streams: [(&str, (Option<PipeReader>, Stdio)); 4] = [
         ("its reader is gone", gone()),
         ("the disk is full", (None, full_device())),
-        ("nobody reads it", kept(full_pipe(true))),
-        ("nobody reads it, and it does not block", kept(full_pipe(false))),
+        ("no process reads it", kept(full_pipe(true))),
+        ("no process reads it, and it does not block", kept(full_pipe(false))),
     ];
     for (what, (_reader, stderr)) in streams {
         let place = Place::new();

@@ -75,7 +75,7 @@ impl Place {
         Miner::connect(self.server.as_ref().unwrap().address())
     }
 
-    /// From an address of this machine, of which there are many on loopback.
+    /// From an address of this machine; loopback has many.
     fn connect_from(&self, from: &str) -> Miner {
         let to = self.server.as_ref().unwrap().address();
         let stream = self.tokio.block_on(async {

@@ -157,7 +157,7 @@ fn a_network_is_worked_on_saved_and_loaded() {
 
     // Saved while it runs and when it has stopped: the same to the byte.
     net.run(&["testnet", "save", "running.cairnnet"]).ok();
-    net.run(&["testnet", "save", "running.cairnnet"]).fails(1, "is there already");
+    net.run(&["testnet", "save", "running.cairnnet"]).fails(1, "exists already");
     net.stop();
     let stopped = |args: &[&str]| done(in_dir(&place, "net", args));
     assert_eq!(stopped(&["testnet", "save", "stopped.cairnnet"]).ok(), "stopped.cairnnet: 4 nodes, height 17");

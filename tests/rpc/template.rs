@@ -155,7 +155,7 @@ fn each_template_is_other_work() {
     assert_eq!(roots.len(), 20);
     let given = template(&fixture, &path);
     assert!(given["mintime"].as_u64() <= given["curtime"].as_u64());
-    assert!(given.get("coinbasevalue").is_none(), "nobody should make up a coinbase");
+    assert!(given.get("coinbasevalue").is_none(), "miners must not make a coinbase of their own");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn mega_hashes(nonces: u32, time: Duration) -> f64 {
     f64::from(nonces) / time.as_secs_f64() / 1e6
 }
 
-/// Shifts and exclusive ors, each of which needs the one before: a cycle each, on processors of this century.
+/// Shifts and exclusive ors, each dependent on the one before: a cycle each, on processors of this century.
 fn chain() {
     let mut x = black_box(1u64);
     for _ in 0..STEPS {

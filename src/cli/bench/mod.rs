@@ -122,7 +122,7 @@ fn table(figures: &[Figure]) -> String {
     [head].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
 }
 
-/// The cost of one of `count` things: the first time beside the second, in a unit of which a second has so many.
+/// The cost of one of `count` things: the first time beside the second; `unit` is a name and how many make a second.
 fn cost(name: &str, times: &[Duration], count: usize, unit: (&'static str, f64)) -> Figure {
     let each = |time: Duration| time.as_secs_f64() * unit.1 / count as f64;
     Figure::cost(name.to_owned(), each(times[0]), unit.0, each(times[1]))

@@ -15,7 +15,7 @@ const CONNECTIONS: usize = 8;
 const CALLS: usize = 8_000;
 /// Blocks asked for in a run.
 const BLOCKS: usize = 50;
-/// Runs, of which the shortest counts.
+/// Number of runs; the shortest counts.
 const ROUNDS: u32 = 5;
 /// Payments of the block that is asked for.
 const PAYMENTS: usize = 1_500;

@@ -27,7 +27,7 @@ use crate::primitives::time::{MonoTime, UnixTime};
 use crate::primitives::tx::Transaction;
 use crate::storage::{SledStore, Store};
 
-/// Peers of the node, the last three of which want blocks pushed.
+/// Peers of the node; the last three want blocks pushed.
 const PEERS: u64 = 8;
 const PUSHED: u64 = 3;
 const PAYMENTS: [u32; 2] = [1_000, 4_000];
@@ -47,8 +47,8 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     figures.push(relayed(&Scene::new(PAYMENTS[0])?)?);
     let about = format!(
         "\
-The node's thread, with {PEERS} peers, {PUSHED} of which want blocks pushed. References: for a block accepted, the chain
-alone, to which its signatures are known too; for a block served, its frame made once; for a transaction relayed to all
+The node's thread, with {PEERS} peers; {PUSHED} of them want blocks pushed. References: for a block accepted, the chain
+alone, which also knows its signatures; for a block served, its frame made once; for a transaction relayed to all
 peers, its signature checked alone."
     );
     Ok((about, figures))

@@ -37,7 +37,7 @@ impl Session<'_> {
                     Notice::Payment(payment) => self.print_payment(&payment)?,
                     Notice::Watched { height } => tracing::info!(height = height.as_u32(), "followed"),
                     Notice::Lied(peer, offence) => {
-                        note(format_args!("warning: {peer} lied and is let go: it {offence}"));
+                        note(format_args!("warning: {peer} lied and was disconnected: it {offence}"));
                     }
                     Notice::Synced | Notice::Answered(..) => {}
                 }

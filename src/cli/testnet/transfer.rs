@@ -224,11 +224,7 @@ pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result
     let mut partial = layout.dir.as_os_str().to_owned();
     partial.push(".partial");
     let partial = Layout { dir: PathBuf::from(partial) };
-    ensure!(
-        !partial.dir.exists(),
-        "{} is there, perhaps from a load that was interrupted: remove it",
-        partial.dir.display()
-    );
+    ensure!(!partial.dir.exists(), "{} exists, perhaps from an interrupted load: remove it", partial.dir.display());
     let loaded = unpack(&mut saved, &partial)
         .and_then(|()| std::fs::rename(&partial.dir, &layout.dir).with_context(|| format!("cannot make {dir}")));
     if loaded.is_err() {
@@ -272,7 +268,7 @@ fn unpack(saved: &mut Saved, layout: &Layout) -> anyhow::Result<()> {
     }
     for ((number, chain), node) in (1..).zip(chains).zip(&saved.manifest.nodes) {
         let tip = chain.tip().hash;
-        ensure!(tip == node.tip, "node-{number} comes to tip {tip}, not {}", node.tip);
+        ensure!(tip == node.tip, "node-{number} ends at tip {tip}, not at {}", node.tip);
         chain.db().store().flush()?;
     }
     Ok(())

@@ -38,7 +38,7 @@ fn assert_sound(table: &Table, k: usize) {
     let mut subnets: BTreeMap<Subnet, usize> = BTreeMap::new();
     for (number, bucket) in table.buckets() {
         assert!(bucket.places.len() <= k && bucket.waiting.len() <= k);
-        assert!(bucket.waiting.is_empty() || bucket.places.len() == k, "somebody waits and a place is free");
+        assert!(bucket.waiting.is_empty() || bucket.places.len() == k, "a contact waits although a place is free");
         for entries in [&bucket.places, &bucket.waiting] {
             assert!(entries.is_sorted_by_key(|entry| entry.seen), "not in the order of when they last answered");
         }
@@ -259,7 +259,7 @@ fn a_flood_of_sybils_evicts_no_contact() {
     assert_sound(&table, K);
     assert!(table.len() <= 256 * K);
     let now: BTreeSet<NodeId> = table.contacts().map(|contact| contact.id).collect();
-    assert!(honest.iter().all(|contact| now.contains(&contact.id)), "somebody honest was pushed out");
+    assert!(honest.iter().all(|contact| now.contains(&contact.id)), "an honest contact was pushed out");
 }
 
 /// Liars answer every query with ever nearer ids that do not exist.

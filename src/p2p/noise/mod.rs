@@ -3,7 +3,7 @@
 //!
 //! `identity` has the static key that a node is known by, `handshake` the three messages in which both sides prove theirs,
 //! `record` what goes over the wire from then on. There is no connection without. All of it takes and gives bytes:
-//! whoever has the stream carries them.
+//! the owner of the stream carries them.
 
 mod handshake;
 mod identity;

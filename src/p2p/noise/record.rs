@@ -63,7 +63,7 @@ impl fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// Adds to `out` the records that hold `plain`, of which each but the last is full.
+    /// Adds to `out` the records that hold `plain`; each but the last is full.
     ///
     /// # Errors
     /// [`RecordError::Exhausted`].

@@ -414,7 +414,7 @@ async fn dials_succeed_or_are_told_to_have_failed() {
     });
     world.net.dial(vacant.into(), None);
     assert!(matches!(world.next().await, SocketEvent::DialFailed { address } if address == vacant.into()));
-    // Its own address: that it is nobody else the protocol sees by the id.
+    // Its own address: the protocol recognises it by the id.
     let own = world.id();
     world.net.dial(address.into(), Some(own));
     let mut directions = Vec::new();

@@ -433,7 +433,7 @@ impl<'a> Run<'a> {
     }
 
     /// Ends mining and waits for one tip; how long it took, if it came. Two blocks found last and at once leave a tie,
-    /// which is nobody's fault and ends with the next block.
+    /// which no node caused and which ends with the next block.
     fn settle(&mut self) -> Option<Span> {
         self.sim.set_mining(None);
         let end = self.sim.now().mono;

@@ -53,7 +53,7 @@ fn tokens(text: &str) -> Vec<&str> {
         } else if c == '"' {
             quoted(rest, '"')
         } else if c == '\'' {
-            // A character; or a lifetime, of which the sign alone is left out.
+            // A character literal; or a lifetime, whose apostrophe alone is left out.
             let is_character = rest[1..].starts_with('\\') || rest[1..].chars().nth(1) == Some('\'');
             if is_character { quoted(rest, '\'') } else { 1 }
         } else {

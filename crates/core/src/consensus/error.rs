@@ -118,10 +118,10 @@ pub enum RuleError {
     #[error("transaction {txid} spends a coinbase of height {made}, spendable from {spendable}, at height {height}")]
     ImmatureCoin { txid: Txid, made: Height, spendable: Height, height: Height },
     /// The outputs exceed the inputs.
-    #[error("transaction {txid} makes {} of {}", counted(outputs.as_grains(), "grain"), inputs.as_grains())]
+    #[error("transaction {txid} pays out {}, but its inputs are worth {}", counted(outputs.as_grains(), "grain"), inputs.as_grains())]
     Overspend { txid: Txid, inputs: Amount, outputs: Amount },
     /// Not a signature by the coin's key on this transaction and network.
-    #[error("transaction {txid}, input {input}: the signature is not the coin's key's")]
+    #[error("transaction {txid}, input {input}: the signature does not match the coin's key")]
     BadSignature { txid: Txid, input: u32 },
 }
 

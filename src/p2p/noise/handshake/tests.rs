@@ -176,7 +176,7 @@ fn a_message_cut_off_is_answered_by_nothing() {
         let error = respond(&other).receive(&first[..end]).unwrap_err();
         assert!(matches!(error, HandshakeError::Invalid(_)), "{end}");
     }
-    assert!(initiate(&one, None).finish().is_err(), "nobody is known yet");
+    assert!(initiate(&one, None).finish().is_err(), "no peer is known yet");
 }
 
 #[test]

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::p2p::noise::{Handshake, Identity, MESSAGE_BYTES, Session};
 
-/// Both ends of a connection: whoever dialled first.
+/// Both ends of a connection, the dialling end first.
 fn pair() -> (Session, Session) {
     let [one, other] = [(); 2].map(|()| Identity::from_secret(rand::random()));
     let mut dialled = Handshake::initiate(&one, None, rand::random()).unwrap();

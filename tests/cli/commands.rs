@@ -290,5 +290,5 @@ fn simulations_write_their_reports_and_refuse_wrong_options() {
     let attack = sim(&["attack", "--share", "30%", "--runs", "500", "--full", "2", "--json"]).ok();
     let report: Value = serde_json::from_str(&attack).unwrap();
     assert_eq!((&report["share"], &report["agree"]), (&0.3.into(), &2.into()));
-    sim(&["attack", "--share", "0.6"]).fails(USAGE, "he always wins");
+    sim(&["attack", "--share", "0.6"]).fails(USAGE, "the attacker always wins");
 }

@@ -99,7 +99,7 @@ fn networks_whose_nodes_run_elsewhere() {
     std::fs::copy(place.path("net/genesis.json"), place.path("genesis.json")).unwrap();
     std::fs::create_dir(place.path("rich")).unwrap();
     std::fs::rename(place.path("keys/wallet.json"), place.path("rich/wallet.json")).unwrap();
-    init().fails(FAILED, "keys/wallet.json, which it pays, is not");
+    init().fails(FAILED, "keys/wallet.json, the wallet that it pays, does not");
     // A miner that makes its own wallet.
     let node = place.node("node", &["--mine", "wallet", "--threads", "1"]);
     let miner = place.run("node", &["wallet", "address"]).ok();

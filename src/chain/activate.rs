@@ -179,7 +179,7 @@ impl Chain {
     }
 
     /// Makes the parent of the tip the tip again. Returns the bytes moved.
-    fn step_down(&mut self, update: &mut ChainUpdate) -> Result<usize, StoreError> {
+    pub(super) fn step_down(&mut self, update: &mut ChainUpdate) -> Result<usize, StoreError> {
         let entry = self.tip();
         let block = self.load(&entry)?;
         let delta = effects::delta_of(&self.db, &block, entry.height)?;
@@ -211,7 +211,7 @@ impl Chain {
     }
 
     /// A stored body. It was checked when it came: if it no longer passes, the store is at fault.
-    fn load(&self, entry: &Entry) -> Result<CheckedBlock, StoreError> {
+    pub(super) fn load(&self, entry: &Entry) -> Result<CheckedBlock, StoreError> {
         let hash = entry.hash;
         let block = self.db.block(&hash)?.ok_or_else(|| self.db.corrupt(format!("body of block {hash} is missing")))?;
         let checked = check_block(block, &self.params)

@@ -222,6 +222,18 @@ impl Index {
         }
     }
 
+    /// Forgets the entries from `len` on. The others do not refer to them.
+    pub fn truncate(&mut self, len: Id) {
+        let Self { slots, by_hash, hasher, .. } = self;
+        for id in len..slots.len() as Id {
+            if let Ok(found) = by_hash.find_entry(hasher.hash_one(slots[id as usize].hash), |other| *other == id) {
+                found.remove();
+            }
+        }
+        slots.truncate(len as usize);
+        self.propagate_invalid();
+    }
+
     /// Recomputes the inherited faults of every entry after some have changed, which is rare.
     pub fn propagate_invalid(&mut self) {
         for id in 1..self.slots.len() {

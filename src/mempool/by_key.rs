@@ -46,7 +46,7 @@ pub struct KeyEntry {
 const LAST: UnixTime = UnixTime::from_secs(u64::MAX);
 
 /// What unconfirmed transactions do with each key.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct ByKey {
     sums: HashMap<PublicKey, KeySums>,
     /// By key, time and number: in the order in which they came.

@@ -17,7 +17,7 @@ use crate::primitives::time::UnixTime;
 use crate::primitives::tx::OutPoint;
 
 /// The transactions, and which of them spend outputs of others.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Graph {
     entries: HashMap<Txid, Entry>,
     /// Which entry spends a coin.
@@ -77,6 +77,10 @@ impl Graph {
     /// Grows with every change.
     pub(super) fn revision(&self) -> u64 {
         self.revision
+    }
+
+    pub(super) fn set_revision(&mut self, revision: u64) {
+        self.revision = revision;
     }
 
     pub(super) fn spender(&self, outpoint: &OutPoint) -> Option<Txid> {

@@ -66,7 +66,7 @@ pub struct Accepted {
 }
 
 /// Transactions that wait for a block, within [`Limits`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mempool {
     params: Arc<Params>,
     limits: Limits,
@@ -97,6 +97,13 @@ impl Mempool {
             floor: MinFeeRate::default(),
             clock: UnixTime::EPOCH,
         }
+    }
+
+    /// Becomes an earlier copy of itself. The revision goes on, since a template may have been made at each since then.
+    pub fn become_again(&mut self, earlier: Self) {
+        let revision = self.graph.revision().max(earlier.graph.revision());
+        *self = earlier;
+        self.graph.set_revision(revision + 1);
     }
 
     /// Admits a transaction, in place of those it conflicts with if it pays for that, and the orphans that waited for

@@ -21,7 +21,7 @@ pub struct Sender {
     pub host: Option<IpAddr>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Orphan {
     pub(super) tx: HashedTransaction,
     /// The peer that is to blame if it breaks a rule; `None` if it was made here.
@@ -34,7 +34,7 @@ pub(super) struct Orphan {
 }
 
 /// Transactions whose parents are not known.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Orphans {
     by_id: BTreeMap<Txid, Orphan>,
     waiting_for: BTreeSet<(OutPoint, Txid)>,

@@ -9,7 +9,7 @@ use crate::primitives::tx::HashedTransaction;
 
 /// The last `capacity` distinct values given to it; giving one again does not renew it. Only asked, never iterated, so the
 /// order of hashing does not matter.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Recent<T> {
     capacity: usize,
     order: VecDeque<T>,
@@ -52,7 +52,7 @@ const MAX_REMOVED_BYTES: usize = 1 << 20;
 
 /// The last transactions that left the pool unconfirmed. Another node's pool may have kept them, so the next block may
 /// include them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Removed {
     order: VecDeque<HashedTransaction>,
     bytes: usize,

@@ -22,7 +22,7 @@ struct Head {
 }
 
 /// A transaction that was in the pool.
-#[derive(Debug, Encode, Decode)]
+#[derive(Debug, Clone, Encode, Decode)]
 pub(super) struct Saved {
     /// When it came.
     pub(super) time: UnixTime,

@@ -25,7 +25,7 @@ pub struct Progress {
 }
 
 /// Work left.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct PendingWork {
     /// Orphans one of whose parents has come; some may be gone meanwhile.
     orphans: VecDeque<Txid>,

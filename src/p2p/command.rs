@@ -50,6 +50,24 @@ impl<T> fmt::Debug for Reply<T> {
     }
 }
 
+/// Most snapshots that a node keeps: each has a whole mempool.
+pub const MAX_SNAPSHOTS: usize = 100;
+
+/// Why a snapshot cannot be taken, or reverted to.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
+pub enum SnapshotError {
+    /// There is none of that name; or there was, and the node was reverted to an earlier one.
+    #[error("there is no snapshot {name:?}")]
+    Unknown { name: String },
+    /// There are enough.
+    #[error("there are {MAX_SNAPSHOTS} snapshots, the most there can be: drop some")]
+    TooMany,
+    /// The chain's error.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+}
+
 /// What an owner asks of a full node. Each is carried out by the method of [`Node`](crate::p2p::Node) named with it, which says
 /// what it does and what the answer means.
 #[derive(Debug)]
@@ -88,6 +106,14 @@ pub enum Command {
     ClearBans(Reply<()>),
     /// Looks at the clock, as at [`Input::Tick`](crate::p2p::Input::Tick), and answers when what is due is done.
     Tick(Reply<()>),
+    /// [`Node::take_snapshot`](crate::p2p::Node::take_snapshot).
+    TakeSnapshot(String, Reply<Result<(), SnapshotError>>),
+    /// [`Node::revert`](crate::p2p::Node::revert).
+    Revert(String, Reply<Result<(), SnapshotError>>),
+    /// [`Node::drop_snapshot`](crate::p2p::Node::drop_snapshot).
+    DropSnapshot(String, Reply<bool>),
+    /// [`Node::set_active`](crate::p2p::Node::set_active).
+    SetActive(bool, Reply<()>),
     /// [`Node::find_node`](crate::p2p::Node::find_node).
     FindNode(NodeId, Reply<Option<u64>>),
 }

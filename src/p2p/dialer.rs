@@ -85,6 +85,8 @@ pub(crate) struct Dialer {
     needed: bool,
     /// Whether something has happened since [`Dialer::tick`] for which it may dial.
     changed: bool,
+    /// Nothing is dialled.
+    paused: bool,
 }
 
 impl Dialer {
@@ -132,9 +134,24 @@ impl Dialer {
         self.manual.contains_key(address)
     }
 
+    /// Stops all dialling, or begins it again: manual peers are dialled at once then.
+    pub(crate) fn set_paused(&mut self, now: Now, paused: bool) {
+        self.paused = paused;
+        self.changed = true;
+        self.manual.values_mut().for_each(|manual| manual.next = now.mono);
+        if paused {
+            self.dialing.clear();
+        }
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Dials an address now, unless that is under way or the driver cannot.
     pub(crate) fn dial(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>, out: &mut Outbox) {
-        if self.transports.can_dial(&address)
+        if !self.paused
+            && self.transports.can_dial(&address)
             && self.dialing.insert(address, Dialing { since: now.mono, id, brief: false }).is_none()
         {
             out.push(Output::Connect { address, id });
@@ -143,7 +160,9 @@ impl Dialer {
 
     /// The same for a brief connection.
     pub(crate) fn dial_briefly(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>, out: &mut Outbox) {
-        if let Entry::Vacant(place) = self.dialing.entry(address) {
+        if !self.paused
+            && let Entry::Vacant(place) = self.dialing.entry(address)
+        {
             place.insert(Dialing { since: now.mono, id, brief: true });
             out.push(Output::Connect { address, id });
         }
@@ -193,6 +212,10 @@ impl Dialer {
 
     pub(crate) fn tick(&mut self, now: Now, situation: &DialContext<'_>, rng: &mut ChaCha20Rng, out: &mut Outbox) {
         self.changed = false;
+        if self.paused {
+            self.needed = false;
+            return;
+        }
         let DialContext { target, peers, book, table, .. } = *situation;
         self.dialing.retain(|_, dialing| dialing.since + DIAL_TIMEOUT > now.mono);
         let due = self.manual.iter().filter(|(address, manual)| {
@@ -260,6 +283,9 @@ impl Dialer {
     }
 
     pub(crate) fn deadline(&self, peers: &Peers) -> Option<MonoTime> {
+        if self.paused {
+            return None;
+        }
         let idle = |address: &PeerAddr, manual: &Manual| {
             !self.dialing.contains_key(address) && !manual.is_satisfied(address, peers)
         };

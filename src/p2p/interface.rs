@@ -215,6 +215,9 @@ pub enum Reason {
     /// Requested over RPC.
     #[error("closed on request")]
     Requested,
+    /// This node is to have no connections.
+    #[error("networking is switched off")]
+    Inactive,
     /// The peer is this node itself.
     #[error("connected to itself")]
     SelfConnection,

@@ -53,7 +53,7 @@ pub mod sync;
 
 pub use addrbook::Record;
 pub use bans::{Ban, Subnet};
-pub use command::{Command, Reply};
+pub use command::{Command, MAX_SNAPSHOTS, Reply, SnapshotError};
 pub use config::{Config, PeerInfo};
 pub use connection::{Direction, Now, PeerId};
 pub use interface::{Event, Input, Output, Protocol, Reason};

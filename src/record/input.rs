@@ -97,6 +97,10 @@ pub fn encode_command(command: &Command) -> Vec<u8> {
         Command::ClearBans(_) => vec![15],
         Command::Tick(_) => vec![16],
         Command::FindNode(target, _) => tagged(17, target),
+        Command::TakeSnapshot(name, _) => tagged(18, name),
+        Command::Revert(name, _) => tagged(19, name),
+        Command::DropSnapshot(name, _) => tagged(20, name),
+        Command::SetActive(is_active, _) => tagged(21, is_active),
     }
 }
 
@@ -138,6 +142,10 @@ pub fn decode_command(bytes: &[u8]) -> Result<Command, MalformedEntry> {
         15 => nothing(body, Command::ClearBans(Reply::nowhere()))?,
         16 => nothing(body, Command::Tick(Reply::nowhere()))?,
         17 => Command::FindNode(codec::decode(body)?, Reply::nowhere()),
+        18 => Command::TakeSnapshot(codec::decode(body)?, Reply::nowhere()),
+        19 => Command::Revert(codec::decode(body)?, Reply::nowhere()),
+        20 => Command::DropSnapshot(codec::decode(body)?, Reply::nowhere()),
+        21 => Command::SetActive(codec::decode(body)?, Reply::nowhere()),
         found => return Err(MalformedEntry::Kind { what: "command", found: *found }),
     })
 }

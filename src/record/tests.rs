@@ -76,6 +76,10 @@ fn commands() -> Vec<Command> {
         Command::Ban(subnet, UnixTime::from_secs(1_800_000_000), Reply::nowhere()),
         Command::Tick(Reply::nowhere()),
         Command::FindNode(NodeId([1; 32]), Reply::nowhere()),
+        Command::TakeSnapshot("before".to_owned(), Reply::nowhere()),
+        Command::Revert("before".to_owned(), Reply::nowhere()),
+        Command::DropSnapshot("before".to_owned(), Reply::nowhere()),
+        Command::SetActive(true, Reply::nowhere()),
     ]
 }
 
@@ -102,7 +106,7 @@ fn inputs_and_commands_survive() {
     }
     tags.sort_unstable();
     tags.dedup();
-    assert_eq!(tags, (0..18).collect::<Vec<u8>>(), "one of each kind of command is tried");
+    assert_eq!(tags, (0..22).collect::<Vec<u8>>(), "one of each kind of command is tried");
 }
 
 /// As the module's documentation says.

@@ -21,7 +21,7 @@ use crate::primitives::amount::FeeRate;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
 use crate::record::Recorded;
-use crate::runtime::{Handle, Stage, Stopped, Tip};
+use crate::runtime::{Handle, Snapshots, Stage, Stopped, Tip};
 use crate::storage::{Database, StoreError};
 use crate::stratum;
 
@@ -45,6 +45,7 @@ pub struct Shared {
     pub(super) handle: Handle,
     /// The nodes of this process with their names; this one at least.
     pub(super) nodes: Vec<(String, Handle)>,
+    pub(super) snapshots: Arc<Snapshots>,
     /// Ends long polls when the server stops.
     stopping: CancellationToken,
     waiting: Semaphore,
@@ -102,6 +103,7 @@ impl Api {
         let shared = Shared {
             handle,
             nodes,
+            snapshots: config.snapshots.clone(),
             stopping,
             waiting: Semaphore::new(MAX_WAITING),
             turns: Turns::default(),

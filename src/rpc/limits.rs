@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::auth::RpcAuth;
 use crate::consensus::params::MAX_BLOCK_BYTES;
-use crate::runtime::Handle;
+use crate::runtime::{Handle, Snapshots};
 use crate::stratum;
 
 /// Bounds on callers.
@@ -91,6 +91,8 @@ pub struct Config {
     /// The nodes of this process with their names, if there are several: the link methods work on all of them. Empty if
     /// only one node is served.
     pub nodes: Vec<(String, Handle)>,
+    /// Snapshots of these nodes, which their servers share.
+    pub snapshots: Arc<Snapshots>,
     /// Whether the explorer is served: the page, and what it reads without credentials.
     pub explorer: bool,
 }
@@ -108,6 +110,7 @@ impl Config {
             stratum: None,
             limits: Limits::default(),
             nodes: Vec::new(),
+            snapshots: Arc::default(),
             explorer: true,
         }
     }

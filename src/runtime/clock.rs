@@ -33,6 +33,12 @@ impl Clock {
         self.set.store(unix.as_secs(), Ordering::Relaxed);
     }
 
+    /// The time that it is fixed at; `None` for the real wall clock.
+    pub(super) fn set(&self) -> Option<UnixTime> {
+        let set = UnixTime::from_secs(self.set.load(Ordering::Relaxed));
+        (set != UnixTime::EPOCH).then_some(set)
+    }
+
     /// Since the clock was started.
     pub(super) fn elapsed(&self) -> Duration {
         self.start.elapsed()

@@ -118,6 +118,11 @@ impl Handle {
         self.0.clock.set_unix(unix);
     }
 
+    /// The time that the node's clock stands at, if it was stopped.
+    pub fn mock_time(&self) -> Option<UnixTime> {
+        self.0.clock.set()
+    }
+
     /// The node's id, which it proves to peers.
     pub fn id(&self) -> NodeId {
         self.0.id

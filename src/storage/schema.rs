@@ -199,6 +199,14 @@ impl Batch {
         self.put(key(HEADER, &[&place.to_be_bytes()]), codec::encode(record));
     }
 
+    pub(crate) fn delete_header(&mut self, place: u32) {
+        self.delete(key(HEADER, &[&place.to_be_bytes()]));
+    }
+
+    pub(crate) fn delete_block(&mut self, hash: &BlockHash) {
+        self.delete(key(BLOCK, &[hash.as_bytes()]));
+    }
+
     pub(crate) fn put_block(&mut self, hash: &BlockHash, block: &Block) {
         self.put(key(BLOCK, &[hash.as_bytes()]), codec::encode(block));
     }

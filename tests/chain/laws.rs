@@ -154,7 +154,7 @@ fn make_block(branch: &Ledger, content: Content, choice: usize, salt: u64) -> Bl
 }
 
 /// The naive model of the chain.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Model {
     /// Headers in the order of their arrival, of valid blocks only.
     headers: Vec<usize>,
@@ -230,7 +230,14 @@ fn entries(store: &MemoryStore) -> Entries {
     entries
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(params: &Arc<Params>, tree: &'a [Made]) -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let chain = Chain::open(params.clone(), store.clone()).unwrap();
+        let (params, told) = (params.clone(), vec![params.genesis_hash]);
+        Self { params, tree, store, chain, model: Model::default(), told }
+    }
+
     fn handle(&mut self, event: &Event) {
         match event {
             Event::Header(index) => self.header(index.index(self.tree.len())),
@@ -418,10 +425,7 @@ proptest! {
     ) {
         let params = params();
         let tree = make_tree(&params, &plan);
-        let store = Arc::new(MemoryStore::new());
-        let chain = Chain::open(params.clone(), store.clone()).unwrap();
-        let told = vec![params.genesis_hash];
-        let mut run = Run { params, tree: &tree, store, chain, model: Model::default(), told };
+        let mut run = Run::new(&params, &tree);
         events.iter().for_each(|event| run.handle(event));
         run.compare_indexes();
         // In the end everything arrives, and nothing is refused.
@@ -448,5 +452,29 @@ proptest! {
         }
         prop_assert_eq!(before, state(&run.store));
         run.handle(&Event::Restart);
+    }
+
+    /// Whatever came since a bookmark: after rewinding to it the store holds what it held, byte for byte, and the same
+    /// events do the same again.
+    #[test]
+    fn a_rewound_chain_is_what_it_was(
+        plan in prop::collection::vec((prop_oneof![6 => 0..2u8, 3 => 0..6u8, 1 => 0..30u8], contents(), any::<u16>()), 1..20),
+        before in prop::collection::vec(events(), 0..30),
+        after in prop::collection::vec(events(), 0..30),
+    ) {
+        let params = params();
+        let tree = make_tree(&params, &plan);
+        let mut run = Run::new(&params, &tree);
+        before.iter().for_each(|event| run.handle(event));
+        let (bookmark, kept) = (run.chain.bookmark(), entries(&run.store));
+        let (model, told) = (run.model.clone(), run.told.clone());
+        for _ in 0..2 {
+            after.iter().for_each(|event| run.handle(event));
+            run.chain.rewind(&bookmark).unwrap();
+            assert_eq!(entries(&run.store), kept);
+            (run.model, run.told) = (model.clone(), told.clone());
+            run.handle(&Event::Restart);
+        }
+        run.compare_indexes();
     }
 }

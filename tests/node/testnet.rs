@@ -216,6 +216,56 @@ fn faucets_at_once_all_pay() {
 }
 
 #[test]
+fn a_reverted_network_is_what_it_was() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "4"]);
+    let payee = net.run(&["wallet", "address", "--wallet", "net/node-3/wallet.json"]).ok();
+    net.run(&["testnet", "mine", "5"]).ok();
+    let waiting = net.run(&["testnet", "faucet", &payee, "1"]).ok();
+    net.run(&["testnet", "link", "1", "4", "slow", "--delay-ms", "1"]).ok();
+    let each = |method: &str| -> Vec<String> {
+        (1..=4).map(|node| done(in_dir(&place, &format!("net/node-{node}"), &["rpc", method])).ok()).collect()
+    };
+    let agreed = |method: &str, expected: &str| {
+        wait_for(method, || each(method).iter().all(|answer| answer.contains(expected)).then_some(()));
+    };
+    agreed("getrawmempool", &waiting);
+    let tip = each("getbestblockhash").remove(0);
+    agreed("getbestblockhash", &tip);
+    let headers = |node: &Value| node["links"].as_array().unwrap().iter().filter(|link| link["delay_ms"] == 1).count();
+    net.run(&["testnet", "snapshot", "funded"]).ok();
+    let wallet = fs::read(place.path("net/wallet.json")).unwrap();
+
+    for round in 0..3 {
+        net.run(&["testnet", "faucet", &payee, "2"]).ok();
+        net.run(&["wallet", "address", "--new"]).ok();
+        net.run(&["testnet", "mine", "3"]).ok();
+        net.run(&["testnet", "link", "1", "4", "cut"]).ok();
+        net.run(&["testnet", "snapshot", "later"]).ok();
+        let names: Vec<Value> = net.json(&["testnet", "list"]).as_array().unwrap().clone();
+        assert_eq!(names.iter().map(|kept| kept["name"].as_str().unwrap()).collect::<Vec<_>>(), ["funded", "later"]);
+        let reverted = net.json(&["testnet", "revert", "funded"]);
+        assert_eq!(reverted["nodes"], 4, "round {round}: {reverted}");
+        assert_eq!(net.json(&["testnet", "list"]).as_array().unwrap().len(), 1, "the later one is gone");
+        net.run(&["testnet", "revert", "later"]).fails(1, "there is no snapshot \"later\"");
+        // At once, on every node: nothing is left to be caught up with.
+        assert!(each("getbestblockhash").iter().all(|other| *other == tip));
+        assert!(each("getrawmempool").iter().all(|pool| pool.contains(&waiting) && pool.matches('"').count() == 2));
+        assert_eq!(fs::read(place.path("net/wallet.json")).unwrap(), wallet);
+        let links: Value = serde_json::from_str(&net.run(&["rpc", "getlinks"]).ok()).unwrap();
+        let nodes = links["nodes"].as_array().unwrap();
+        assert_eq!(nodes.iter().map(headers).collect::<Vec<_>>(), [1, 0, 0, 1], "{links}");
+        assert_eq!(each("getblockcount"), ["5"; 4]);
+    }
+    // What was done before can be done again.
+    net.run(&["testnet", "mine", "2"]).ok();
+    agreed("getblockcount", "7");
+    net.run(&["testnet", "snapshot", "../up"]).fails(1, "does not fit");
+    net.run(&["testnet", "revert", "never"]).fails(1, "there is no snapshot");
+    net.stop();
+}
+
+#[test]
 fn nodes_that_disagree_are_saved_as_they_are() {
     let place = Place::new();
     let net = Instant::start(&place, "net", &["--nodes", "2"]);

@@ -13,6 +13,7 @@ mod network;
 mod saved;
 mod screen;
 mod setup;
+mod snapshot;
 mod transfer;
 
 use std::fs::File;
@@ -85,6 +86,12 @@ enum Command {
     Fork(fork::Args),
     /// Cut, slow or heal the link between two nodes
     Link(link::Args),
+    /// Remember the whole network as it is
+    Snapshot(snapshot::SnapshotArgs),
+    /// Make the network what it was at a snapshot
+    Revert(snapshot::RevertArgs),
+    /// List the snapshots
+    List,
     /// Write the whole network to one file
     Save(transfer::SaveArgs),
     /// Create a network from such a file
@@ -107,6 +114,9 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         Some(Command::Faucet(args)) => return faucet::run(args, common, &layout),
         Some(Command::Fork(args)) => return fork::run(args, common, &layout),
         Some(Command::Link(args)) => return link::run(args, common, &layout),
+        Some(Command::Snapshot(args)) => return snapshot::snapshot(args, common, &layout),
+        Some(Command::Revert(args)) => return snapshot::revert(args, common, &layout),
+        Some(Command::List) => return snapshot::list(common, &layout),
         Some(Command::Save(args)) => return transfer::save(args, common, &layout),
         Some(Command::Load(args)) => return transfer::load(args, common, &layout),
     }

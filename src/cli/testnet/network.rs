@@ -8,12 +8,13 @@ use anyhow::Context;
 use super::board::Row;
 use super::links::{Action, LinkState, Links};
 use super::setup::{self, ADDRESS_PREFIX, Layout, Pace, Settings};
+use super::snapshot;
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::auth::{ADDRESS_FILE, COOKIE_FILE};
 use crate::rpc::{self, RpcServer, ServeError};
-use crate::runtime::{Config, LinkKey, LinkSettings, Running, StartError, descriptors, unix_now};
+use crate::runtime::{Config, LinkKey, LinkSettings, Running, Snapshots, StartError, descriptors, unix_now};
 use crate::storage::private_file;
 
 /// The first node's port for peers; the others' follow, each with its RPC port in between.
@@ -46,6 +47,7 @@ impl Network {
         let funded = setup::open_wallet(&layout.wallet(), seed, "wallet")?.newest_key();
         let pace = Pace { block_time, threads: usize::from(miners) * usize::from(threads), is_seeded: seed.is_some() };
         let params = Arc::new(open_genesis(layout, funded, pace).await?);
+        snapshot::forget_all(layout)?;
         setup::point_to_first_node(layout, &[COOKIE_FILE, ADDRESS_FILE])?;
         let connections = descriptors::connections_of(&Config::new(&layout.dir, params.clone()));
         descriptors::reserve_for(usize::from(count) * (connections + rpc::Limits::default().connections));
@@ -100,9 +102,13 @@ impl Network {
     /// Answers calls about each node, and about the links of all of them.
     async fn serve(&mut self, layout: &Layout) -> Result<(), ServeError> {
         let nodes: Vec<_> = self.nodes.iter().map(|node| (node.name.clone(), node.running.handle().clone())).collect();
+        let snapshots = Arc::<Snapshots>::default();
         for (number, (_, handle)) in (1..).zip(&nodes) {
-            let config =
-                |port| rpc::Config { nodes: nodes.clone(), ..rpc::Config::new(local(port), layout.node(number)) };
+            let shared = || (nodes.clone(), snapshots.clone());
+            let config = |port| {
+                let (nodes, snapshots) = shared();
+                rpc::Config { nodes, snapshots, ..rpc::Config::new(local(port), layout.node(number)) }
+            };
             // On the port that is usual for it, or on a free one if that is taken.
             let server = match rpc::serve(config(usual_port(number) + 1), handle.clone()).await {
                 Err(ServeError::Bind { .. }) => rpc::serve(config(0), handle.clone()).await?,

@@ -58,6 +58,13 @@ impl Node {
                 self.handle(now, Input::Tick);
                 reply.send(());
             }
+            Command::TakeSnapshot(name, reply) => reply.send(self.take_snapshot(name)),
+            Command::Revert(name, reply) => reply.send(self.revert(now, &name)),
+            Command::DropSnapshot(name, reply) => reply.send(self.drop_snapshot(&name)),
+            Command::SetActive(is_active, reply) => {
+                self.set_active(now, is_active);
+                reply.send(());
+            }
             Command::FindNode(target, reply) => reply.send(self.find_node(now, target)),
         }
     }
@@ -135,7 +142,7 @@ impl Node {
     }
 
     /// Called when the best header may have changed, which even a refusal can cause.
-    fn reconsider_downloads(&mut self, now: Now) {
+    pub(super) fn reconsider_downloads(&mut self, now: Now) {
         self.protocols.download.refresh();
         self.finish(now);
     }

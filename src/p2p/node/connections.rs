@@ -28,6 +28,9 @@ impl Node {
     ) {
         let manual = direction == Direction::Outbound && self.peering.dialer.is_manual(&address);
         let brief = direction == Direction::Outbound && self.peering.dialer.connected(&address) && !manual;
+        if !self.is_active() {
+            return self.refuse(now, id, (address, direction), Reason::Inactive);
+        }
         if node == self.config.id {
             if direction == Direction::Outbound {
                 self.peering.book.mark_own(address);

@@ -7,6 +7,7 @@ mod conservation;
 mod content;
 mod neighbours;
 mod protocols;
+mod snapshots;
 
 use std::collections::vec_deque::Drain;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use self::protocols::{Context, Protocols};
+use self::snapshots::Snapshots;
 use crate::chain::Chain;
 use crate::mempool::Mempool;
 use crate::mempool::Recent;
@@ -75,6 +77,7 @@ pub struct Node {
     announced: MonoTime,
     /// The chain has more to connect than one call may.
     unfinished: bool,
+    snapshots: Snapshots,
 }
 
 impl Protocol for Node {
@@ -161,6 +164,7 @@ impl Node {
             announce_at: None,
             announced: MonoTime::START,
             unfinished: false,
+            snapshots: Snapshots::default(),
             config,
         };
         for address in node.config.connect.clone() {
@@ -311,6 +315,7 @@ impl Node {
             anchors: _,
             is_useful: _,
             refused: _,
+            snapshots: _,
             rng: _,
             out: _,
         } = self;

@@ -27,7 +27,8 @@ impl Node {
             }
             for (address, id) in dials {
                 let book = &self.peering.book;
-                if !book.can_dial(&address)
+                if self.peering.dialer.is_paused()
+                    || !book.can_dial(&address)
                     || book.is_own(&address)
                     || self.peering.bans.contains(address.ip(), now.unix)
                 {

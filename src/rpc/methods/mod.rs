@@ -20,12 +20,13 @@ pub mod mining;
 pub mod network;
 pub mod proof;
 pub mod rawtx;
+pub mod snapshots;
 pub mod stats;
 pub mod template;
 pub mod wait;
 
 /// Every method, under the headings of `help`.
-pub const GROUPS: [(&str, &[Method]); 14] = [
+pub const GROUPS: [(&str, &[Method]); 15] = [
     ("Blockchain", blockchain::METHODS),
     ("Statistics and checks", stats::METHODS),
     ("Waiting", wait::METHODS),
@@ -39,6 +40,7 @@ pub const GROUPS: [(&str, &[Method]); 14] = [
     ("Network", network::METHODS),
     ("Bans", bans::METHODS),
     ("Links", links::METHODS),
+    ("Snapshots", snapshots::METHODS),
     ("Control", control::METHODS),
 ];
 

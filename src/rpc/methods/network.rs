@@ -52,6 +52,14 @@ pub const METHODS: &[Method] = &[
         run: |api, _| Box::pin(get_network_info(api)),
     },
     Method {
+        name: "setnetworkactive",
+        access: Access::Owner,
+        params: &[required("state", Kind::Boolean, "Whether there may be connections.")],
+        result: Shape::Boolean,
+        about: "Closes all connections and refuses new ones, or allows them again. Answers the new state.",
+        run: |api, args| Box::pin(set_network_active(api, args)),
+    },
+    Method {
         name: "getnettotals",
         access: Access::Public,
         params: &[],
@@ -274,7 +282,7 @@ async fn get_network_info(api: Api) -> Outcome {
             localservicesnames: service_names(SERVICE_FULL),
             localrelay: true,
             timeoffset: 0,
-            networkactive: true,
+            networkactive: node.is_active(),
             connections: inbound + outbound,
             connections_in: inbound,
             connections_out: outbound,
@@ -286,6 +294,12 @@ async fn get_network_info(api: Api) -> Outcome {
         })
     })
     .await
+}
+
+async fn set_network_active(api: Api, args: Args) -> Outcome {
+    let is_active: bool = args.get("state")?;
+    api.command(move |reply| Command::SetActive(is_active, reply)).await?;
+    Ok(Reply::of(&is_active))
 }
 
 /// 1.2.3 as 10203, in Bitcoin Core's manner.

@@ -1,0 +1,95 @@
+//! Bookmarks: states of the chain to come back to, for test networks.
+
+use super::index::{Entry, Id};
+use super::{Chain, ChainError, ChainUpdate};
+use crate::primitives::hash::BlockHash;
+use crate::storage::{Batch, Status, StoreError};
+
+/// A state of the chain: its tip, the blocks known, and what was known of each. It is good until the chain is rewound to
+/// an earlier one.
+#[derive(Debug, Clone)]
+pub struct Bookmark {
+    tip: BlockHash,
+    next_sequence: u32,
+    /// One for each header, in the order in which they came, which is also that of the tree.
+    known: Vec<Knowledge>,
+}
+
+/// What changes about a header: see [`Entry`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Knowledge {
+    status: Status,
+    sequence: u32,
+    tx_count: u32,
+}
+
+impl Knowledge {
+    fn of(entry: &Entry) -> Self {
+        let Entry { status, sequence, tx_count, .. } = *entry;
+        Self { status, sequence, tx_count }
+    }
+}
+
+impl Chain {
+    /// The present state, for [`Chain::rewind`].
+    pub fn bookmark(&self) -> Bookmark {
+        let tree = self.tree.read();
+        let known = tree.index.entries().map(|entry| Knowledge::of(&entry)).collect();
+        Bookmark { tip: tree.tip().hash, next_sequence: self.next_sequence, known }
+    }
+
+    /// Comes back to an earlier state: its tip, whatever has more work now, with every header and body that came since
+    /// forgotten. Each block is a write of its own; a node that is killed meanwhile opens with one of the chains between.
+    ///
+    /// # Errors
+    /// [`ChainError::UnknownBlock`] if the chain was rewound to before that state, so that it is gone: nothing has changed
+    /// then. [`ChainError::Store`]; the steps before the one that failed stand.
+    pub fn rewind(&mut self, to: &Bookmark) -> Result<(), ChainError> {
+        let gone = || ChainError::UnknownBlock { hash: to.tip };
+        let target = self.entry(&to.tip).filter(|_| self.header_count() >= to.known.len()).ok_or_else(gone)?;
+        // Callers forget what depends on the steps, so their updates are dropped.
+        while !self.tree().index.is_on_branch(&target, &self.tip()) {
+            self.step_down(&mut ChainUpdate::default())?;
+        }
+        while self.tip().height < target.height {
+            let next = self.ancestor(&target, self.tip().height.next()).ok_or_else(gone)?;
+            let block = self.load(&next)?;
+            self.step_up(next, block, &|_| true, &mut ChainUpdate::default())?;
+        }
+        Ok(self.forget_since(to)?)
+    }
+
+    /// Removes the headers and bodies that came since, none of which is on the best chain, and what was learnt of others.
+    fn forget_since(&mut self, to: &Bookmark) -> Result<(), StoreError> {
+        let tree = self.tree.read();
+        let mut batch = Batch::default();
+        let mut changed = Vec::new();
+        for entry in tree.index.entries() {
+            let then = to.known.get(entry.id as usize).copied();
+            match then {
+                None => batch.delete_header(entry.id),
+                Some(then) if then != Knowledge::of(&entry) => {
+                    let Knowledge { status, sequence, tx_count } = then;
+                    let entry = Entry { status, sequence, tx_count, ..entry };
+                    batch.put_header(entry.id, &entry.record());
+                    changed.push(entry);
+                }
+                Some(_) => {}
+            }
+            if entry.has_body() && !then.is_some_and(|then| then.status.has(Status::BODY)) {
+                batch.delete_block(&entry.hash);
+            }
+        }
+        drop(tree);
+        self.db.store().commit(batch)?;
+        let mut tree = self.tree.write();
+        changed.iter().for_each(|entry| tree.index.put(entry));
+        tree.index.truncate(to.known.len() as Id);
+        drop(tree);
+        self.next_sequence = to.next_sequence;
+        self.waiting.clear();
+        self.find_waiting();
+        self.find_candidates();
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! Snapshots of a whole network whose nodes run in this process, for isolation between tests.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout_at;
+
+use super::chaos::{Chaos, LinkKey, LinkSettings};
+use super::handle::Handle;
+use super::link::Stopped;
+use crate::p2p::kad::NodeId;
+use crate::p2p::{Command, Direction, PeerAddr, PeerInfo, SnapshotError};
+use crate::primitives::time::UnixTime;
+
+/// Longest wait for the links to be back.
+const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the nodes themselves do not remember of each snapshot, by name. One caller at a time changes the network.
+#[derive(Debug, Default)]
+pub struct Snapshots(Mutex<BTreeMap<String, Vec<NodeState>>>);
+
+/// A node's surroundings.
+#[derive(Debug)]
+struct NodeState {
+    /// Its peers, each with the address that this node dialled, if it did.
+    peers: Vec<(NodeId, Option<PeerAddr>)>,
+    faults: Vec<(PeerAddr, LinkSettings)>,
+    mock_time: Option<UnixTime>,
+}
+
+/// How a network came back.
+#[derive(Debug, Clone, Copy)]
+pub struct Reverted {
+    /// Links that are there again, each counted at both ends.
+    pub ends: usize,
+    /// Ends that are not, after some seconds.
+    pub missing: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Why a network cannot be snapshot, or reverted.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkSnapshotError {
+    /// A node's reason.
+    #[error(transparent)]
+    Node(#[from] SnapshotError),
+    /// A node stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl Snapshots {
+    /// Remembers chain, mempool, links and clock of every node under a name.
+    ///
+    /// # Errors
+    /// [`NetworkSnapshotError`].
+    pub async fn take(&self, nodes: &[&Handle], name: &str) -> Result<(), NetworkSnapshotError> {
+        let mut kept = self.0.lock().await;
+        let mut states = Vec::new();
+        for node in nodes {
+            let owned = name.to_owned();
+            node.command(move |reply| Command::TakeSnapshot(owned, reply)).await??;
+            states.push(NodeState {
+                peers: ready_peers(node).await?.iter().map(dialled).collect(),
+                faults: node.chaos().map(Chaos::kept).unwrap_or_default(),
+                mock_time: node.mock_time(),
+            });
+        }
+        kept.insert(name.to_owned(), states);
+        Ok(())
+    }
+
+    /// Makes the network what it was, and waits for its links. Miners pause meanwhile. All connections are closed first
+    /// and made again last, so that no node tells another what both should forget.
+    ///
+    /// # Errors
+    /// [`NetworkSnapshotError`]; nothing has changed if the name is unknown.
+    pub async fn revert(&self, nodes: &[&Handle], name: &str) -> Result<Reverted, NetworkSnapshotError> {
+        let start = Instant::now();
+        let mut kept = self.0.lock().await;
+        let states = kept.get(name).ok_or_else(|| SnapshotError::Unknown { name: name.to_owned() })?;
+        let miners: Vec<usize> = nodes.iter().map(|node| node.miner().status().threads).collect();
+        nodes.iter().for_each(|node| node.miner().set(None, 0));
+        let reverted = revert_all(nodes, states, name).await;
+        for (node, threads) in nodes.iter().zip(miners) {
+            node.miner().set(None, threads);
+        }
+        let (ends, missing) = reverted?;
+        // The nodes have dropped those that were taken later.
+        if let Some(first) = nodes.first() {
+            let names = first.read(|node, _| node.snapshots()).await?;
+            kept.retain(|name, _| names.iter().any(|(known, _)| known == name));
+        }
+        Ok(Reverted { ends, missing, took: start.elapsed() })
+    }
+
+    /// Forgets a snapshot; `false` if there is none of that name.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn forget(&self, nodes: &[&Handle], name: &str) -> Result<bool, Stopped> {
+        let mut kept = self.0.lock().await;
+        for node in nodes {
+            let owned = name.to_owned();
+            node.command(move |reply| Command::DropSnapshot(owned, reply)).await?;
+        }
+        Ok(kept.remove(name).is_some())
+    }
+}
+
+async fn revert_all(
+    nodes: &[&Handle],
+    states: &[NodeState],
+    name: &str,
+) -> Result<(usize, usize), NetworkSnapshotError> {
+    for node in nodes {
+        node.command(|reply| Command::SetActive(false, reply)).await?;
+    }
+    let mut outcome = Ok(());
+    for (node, state) in nodes.iter().zip(states) {
+        let owned = name.to_owned();
+        let reverted = node.command(move |reply| Command::Revert(owned, reply)).await?;
+        outcome = outcome.and(reverted);
+        node.set_mock_time(state.mock_time.unwrap_or(UnixTime::EPOCH));
+        if let Some(chaos) = node.chaos() {
+            let healed = chaos.kept().into_iter().map(|(address, _)| (address, LinkSettings::default()));
+            for (address, settings) in healed.chain(state.faults.iter().copied()) {
+                chaos.change(LinkKey::Listening(address), |present| *present = settings);
+            }
+        }
+    }
+    let mut events: Vec<_> = nodes.iter().map(|node| node.subscribe()).collect();
+    for node in nodes {
+        node.command(|reply| Command::SetActive(true, reply)).await?;
+    }
+    for (node, state) in nodes.iter().zip(states) {
+        for (id, address) in &state.peers {
+            if let Some(address) = *address {
+                let id = *id;
+                node.command(move |reply| Command::ConnectOnce(address, Some(id), reply)).await?;
+            }
+        }
+    }
+    outcome?;
+    let deadline = tokio::time::Instant::now() + LINK_TIMEOUT;
+    let (mut ends, mut missing) = (0, 0);
+    for ((node, state), events) in nodes.iter().zip(states).zip(&mut events) {
+        loop {
+            let there = ready_peers(node).await?;
+            let back = state.peers.iter().filter(|(id, _)| there.iter().any(|peer| peer.node == *id)).count();
+            let is_over = back == state.peers.len()
+                || matches!(timeout_at(deadline, events.recv()).await, Err(_) | Ok(Err(RecvError::Closed)));
+            if is_over {
+                ends += back;
+                missing += state.peers.len() - back;
+                break;
+            }
+        }
+    }
+    Ok((ends, missing))
+}
+
+async fn ready_peers(node: &Handle) -> Result<Vec<PeerInfo>, Stopped> {
+    let peers = node.read(|node, now| node.peers(now)).await?;
+    Ok(peers.into_iter().filter(|peer| peer.ready).collect())
+}
+
+fn dialled(peer: &PeerInfo) -> (NodeId, Option<PeerAddr>) {
+    (peer.node, (peer.direction == Direction::Outbound).then_some(peer.address))
+}

@@ -156,12 +156,12 @@ fn check_coins(db: &Database, delta: &Delta, spent_later: &mut HashSet<OutPoint>
     for (outpoint, coin) in &delta.created {
         let expected = (!spent_later.contains(outpoint)).then_some(coin);
         if db.coin(outpoint)?.as_ref() != expected {
-            return Err(db.corrupt(format!("coin {}:{} is not as the blocks leave it", outpoint.txid, outpoint.index)));
+            return Err(db.corrupt(format!("coin {outpoint} is not as the blocks leave it")));
         }
     }
     for (outpoint, _) in &delta.spent {
         if db.coin(outpoint)?.is_some() {
-            return Err(db.corrupt(format!("coin {}:{} is spent, and there", outpoint.txid, outpoint.index)));
+            return Err(db.corrupt(format!("coin {outpoint} is spent, and there")));
         }
     }
     Ok(())

@@ -24,7 +24,7 @@ pub enum MempoolError {
     #[error("transaction {txid} is in block {height} already")]
     AlreadyConfirmed { txid: Txid, height: Height },
     /// Spends coins that neither the chain nor the pool has: unknown yet, or spent by a block.
-    #[error("transaction {txid} spends {}:{}, which is unknown or already spent", missing[0].txid, missing[0].index)]
+    #[error("transaction {txid} spends {}, which is unknown or already spent", missing[0])]
     MissingInputs {
         txid: Txid,
         missing: Vec<OutPoint>,

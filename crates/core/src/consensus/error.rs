@@ -72,7 +72,7 @@ pub enum RuleError {
     #[error("transaction {txid} has no outputs")]
     NoOutputs { txid: Txid },
     /// Spends one coin twice.
-    #[error("transaction {txid} spends {}:{} twice", outpoint.txid, outpoint.index)]
+    #[error("transaction {txid} spends {outpoint} twice")]
     DuplicateInput { txid: Txid, outpoint: OutPoint },
     /// Too many bytes of data.
     #[error("transaction {txid}, output {index}: {got} bytes of data, at most {max} are allowed")]
@@ -112,7 +112,7 @@ pub enum RuleError {
     #[error("transaction {txid} is locked until height {lock_height}, this is {height}")]
     Locked { txid: Txid, lock_height: Height, height: Height },
     /// The coin never existed or is already spent.
-    #[error("transaction {txid} spends {}:{}, which is unknown or already spent", outpoint.txid, outpoint.index)]
+    #[error("transaction {txid} spends {outpoint}, which is unknown or already spent")]
     MissingCoin { txid: Txid, outpoint: OutPoint },
     /// A coinbase's coin that is not mature yet.
     #[error("transaction {txid} spends a coinbase of height {made}, spendable from {spendable}, at height {height}")]

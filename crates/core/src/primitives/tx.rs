@@ -5,7 +5,9 @@ use super::codec::{self, Decode, Encode};
 use super::hash::{BlockHash, SignatureDigest, Txid};
 use super::keys::{PublicKey, Signature};
 use crate::primitives::height::Height;
+use std::fmt;
 use std::ops::Deref;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// Most bytes a data output may hold.
@@ -21,6 +23,37 @@ pub struct OutPoint {
     pub txid: Txid,
     /// The output's index in it, from 0.
     pub index: u32,
+}
+
+/// Shows `TXID:INDEX`.
+impl fmt::Display for OutPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.txid, self.index)
+    }
+}
+
+/// Text that is not an outpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{got:?} is not an outpoint: expected TXID:INDEX, a transaction's id and the number of its output, from 0")]
+pub struct OutPointParseError {
+    /// The text given, cut to 80 characters.
+    pub got: String,
+}
+
+/// Reads `TXID:INDEX`.
+///
+/// # Errors
+/// [`OutPointParseError`] on anything but 64 hex digits, a colon and a decimal number below 2^32.
+impl FromStr for OutPoint {
+    type Err = OutPointParseError;
+
+    fn from_str(text: &str) -> Result<Self, OutPointParseError> {
+        let parsed = text.split_once(':').and_then(|(txid, index)| {
+            let is_number = index.bytes().all(|b| b.is_ascii_digit());
+            Some(Self { txid: txid.parse().ok()?, index: index.parse().ok().filter(|_| is_number)? })
+        });
+        parsed.ok_or_else(|| OutPointParseError { got: text.chars().take(80).collect() })
+    }
 }
 
 /// An input: spends one coin.
@@ -166,5 +199,21 @@ impl Deref for HashedTransaction {
 
     fn deref(&self) -> &Transaction {
         &self.tx
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outpoint_is_text_and_back() {
+        let outpoint = OutPoint { txid: Txid::from_bytes([7; 32]), index: 42 };
+        assert_eq!(outpoint.to_string(), format!("{}:42", "07".repeat(32)));
+        assert_eq!(outpoint.to_string().parse(), Ok(outpoint));
+        let id = "07".repeat(32);
+        for wrong in ["", ":", "7:0", &id, &format!("{id}:"), &format!("{id}:+1"), &format!("{id}:4294967296")] {
+            assert!(wrong.parse::<OutPoint>().is_err(), "{wrong}");
+        }
     }
 }

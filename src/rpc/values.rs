@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
+use crate::primitives::tx::OutPoint;
 
 /// What a parameter's value can be read as.
 pub trait FromJson<'a>: Sized {
@@ -87,6 +88,14 @@ macro_rules! hashes {
 }
 
 hashes!(BlockHash, Txid);
+
+/// An object with `txid` and `vout`, such as a coin that an answer lists; other members are ignored.
+impl FromJson<'_> for OutPoint {
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let object = <&Map<String, Value>>::from_json(value)?;
+        Ok(Self { txid: required_member(object, "txid")?, index: required_member(object, "vout")? })
+    }
+}
 
 impl FromJson<'_> for Value {
     fn from_json(value: &Value) -> Result<Self, String> {

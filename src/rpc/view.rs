@@ -43,7 +43,9 @@ enum InputView {
 #[derive(Serialize)]
 struct PrevoutView {
     generated: bool,
-    height: Height,
+    /// Of its block; absent while that is not mined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<Height>,
     value: Amount,
     #[serde(rename = "scriptPubKey")]
     lock: LockView,
@@ -92,7 +94,7 @@ impl TransactionView {
             let coin = coins.get(index)?;
             Some(PrevoutView {
                 generated: coin.coinbase,
-                height: coin.height,
+                height: Some(coin.height).filter(|height| *height < Height::MAX),
                 value: coin.output.value,
                 lock: LockView::new(&coin.output.lock, prefix),
             })

@@ -94,6 +94,12 @@ fn every_method_means_what_it_says() {
     assert_eq!(fixture.call("getrawtransaction", json!([txid])), json!(raw));
     let unconfirmed = fixture.call("getrawtransaction", json!([txid, true]));
     assert!(unconfirmed["hex"] == json!(raw) && unconfirmed["blockhash"].is_null(), "{unconfirmed}");
+    assert!(unconfirmed["fee"].is_null() && unconfirmed["vin"][0]["prevout"].is_null(), "{unconfirmed}");
+    let unconfirmed = fixture.call("getrawtransaction", json!([txid, 2]));
+    assert_eq!(
+        (&unconfirmed["fee"], &unconfirmed["vin"][0]["prevout"]["value"]),
+        (&json!(500), &json!(coinbase.outputs[0].value))
+    );
 
     // Coins, with and without what is pending.
     let spent = json!([coinbase.txid(), 0]);
@@ -136,6 +142,11 @@ fn every_method_means_what_it_says() {
     let confirmed = fixture.call("getrawtransaction", json!([txid, 1]));
     assert_eq!((&confirmed["blockhash"], &confirmed["confirmations"]), (&json!(mined), &json!(1)));
     assert_eq!(fixture.call("getrawtransaction", json!([txid, 1, mined]))["in_active_chain"], true);
+    let whole = fixture.call("getrawtransaction", json!([txid, 2]));
+    let prevout = &whole["vin"][0]["prevout"];
+    assert_eq!((&whole["fee"], &prevout["value"]), (&json!(500), &json!(coinbase.outputs[0].value)));
+    assert_eq!((&prevout["height"], &prevout["generated"]), (&json!(1), &json!(true)));
+    assert_eq!(prevout["scriptPubKey"]["address"], json!(fixture.payee(1)));
     fixture.refused("getrawtransaction", json!([txid, 1, hashes[0]]), -5, "provided block");
     fixture.refused("getrawtransaction", json!([txid, 1, txid]), -5, "Block hash not found");
     fixture.refused("sendrawtransaction", json!([raw]), -27, "already");

@@ -115,16 +115,6 @@ fn bounded(api: &Api, count: usize) -> Result<usize, RpcError> {
     if count > most { Err(RpcError::invalid(format!("count: at most {most}"))) } else { Ok(count) }
 }
 
-/// A coin as an answer lists it, by its outpoint; other members are ignored.
-struct AfterCoin(OutPoint);
-
-impl FromJson<'_> for AfterCoin {
-    fn from_json(value: &Value) -> Result<Self, String> {
-        let coin = <&Map<String, Value>>::from_json(value)?;
-        Ok(Self(OutPoint { txid: required_member(coin, "txid")?, index: required_member(coin, "vout")? }))
-    }
-}
-
 /// A transaction of the history as an answer lists it, by its place.
 struct AfterEntry(TxLocation);
 
@@ -203,7 +193,7 @@ async fn get_address_utxos(api: Api, args: Args) -> Outcome {
         None => DEFAULT_COINS.min(most_listed(&api)),
     };
     let include_mempool: bool = args.get("include_mempool")?;
-    let after = args.get::<Option<AfterCoin>>("after")?.map(|AfterCoin(outpoint)| outpoint);
+    let after: Option<OutPoint> = args.get("after")?;
     let (coins, tip) = api.read(move |db, tip| Ok((db.address_coins(&key, after.as_ref(), count)?, *tip))).await?;
     let maturity = api.params().coinbase_maturity;
     let listing = move |node: &Node, _| {

@@ -6,19 +6,20 @@ use serde::Serialize;
 
 use super::blockchain::entry;
 use super::{Access, Method, Outcome};
+use crate::consensus::coins::{Coin, CoinView};
 use crate::mempool::{Accepted, MempoolError};
 use crate::p2p::{Command, Node};
 use crate::primitives::amount::{Amount, FeeRate, counted};
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
-use crate::primitives::tx::Transaction;
+use crate::primitives::tx::{OutPoint, Output, Transaction};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
-use crate::rpc::view::{TransactionView, hex_of};
+use crate::rpc::view::{TransactionView, fee_of, hex_of};
 
 /// Transactions that one call may have tested.
 const MAX_TESTED: usize = 25;
@@ -34,7 +35,12 @@ pub const METHODS: &[Method] = &[
         access: Access::Public,
         params: &[
             required("txid", Kind::Hash, "The transaction."),
-            optional("verbosity", Kind::Verbosity, "0", "0 for the transaction's encoding in hex, 1 for an object."),
+            optional(
+                "verbosity",
+                Kind::Verbosity,
+                "0",
+                "0 for the transaction's encoding in hex, 1 for an object, 2 with its fee and the coins it spends too.",
+            ),
             optional("blockhash", Kind::Hash, "null", "Look in this block only, in the best chain or not."),
         ],
         result: Shape::Either(&[Shape::Hex, Shape::Object]),
@@ -75,7 +81,7 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
-fn decode(hex: &str) -> Result<Transaction, RpcError> {
+pub(super) fn decode(hex: &str) -> Result<Transaction, RpcError> {
     codec::decode_hex(hex).map_err(|error| RpcError::new(Code::Deserialization, format!("TX decode failed: {error}")))
 }
 
@@ -115,7 +121,14 @@ async fn get_raw_transaction(api: Api, args: Args) -> Outcome {
     if verbosity == 0 {
         return api.reply_hex(&codec::encode(&*found.tx));
     }
-    let transaction = TransactionView::new(&found.tx, txid, &api.params().address_prefix);
+    let spent = match (verbosity, found.block) {
+        (..2, _) => Vec::new(),
+        (_, Some(hash)) => spent_in_block(&api, txid, hash).await?,
+        // All or none, as in a block that was never connected.
+        (_, None) => coins_of(&api, &found.tx).await?.into_iter().collect::<Option<_>>().unwrap_or_default(),
+    };
+    let fee = if spent.is_empty() { None } else { fee_of(&found.tx, &spent) };
+    let transaction = TransactionView::with_coins(&found.tx, txid, &api.params().address_prefix, &spent, fee);
     let place = match found.block {
         None => None,
         Some(hash) => {
@@ -162,6 +175,45 @@ async fn find_in_block(api: &Api, txid: Txid, hash: BlockHash) -> Result<Found, 
     let tx = block.transactions.into_iter().find(|tx| tx.txid() == txid);
     let absent = || RpcError::not_found("No such transaction found in the provided block");
     Ok(Found { tx: Arc::new(tx.ok_or_else(absent)?), block: Some(hash) })
+}
+
+/// The coins that a transaction of a block spends, in the order of its inputs; none if the block was never connected.
+async fn spent_in_block(api: &Api, txid: Txid, hash: BlockHash) -> Result<Vec<Coin>, RpcError> {
+    api.load(move |db| {
+        let Some(block) = db.block(&hash)? else { return Ok(Vec::new()) };
+        let mut undo = db.undo(&hash)?.into_iter();
+        for tx in &block.transactions {
+            let coins: Vec<Coin> = undo.by_ref().take(tx.inputs.len()).collect();
+            if tx.txid() == txid {
+                return Ok(if coins.len() == tx.inputs.len() { coins } else { Vec::new() });
+            }
+        }
+        Ok(Vec::new())
+    })
+    .await
+}
+
+/// The coins that a transaction outside the chain spends, in the order of its inputs: those of the mempool, at height
+/// [`Height::MAX`], or of the chain. `None` where neither has the coin.
+pub(super) async fn coins_of(api: &Api, tx: &Transaction) -> Result<Vec<Option<Coin>>, RpcError> {
+    let outpoints: Vec<OutPoint> = tx.inputs.iter().map(|input| input.outpoint).collect();
+    let wanted = outpoints.clone();
+    let pending = move |node: &Node, _| {
+        let output = |outpoint: &OutPoint| {
+            let parent = node.mempool().get(&outpoint.txid)?;
+            parent.tx.outputs.get(outpoint.index as usize).cloned()
+        };
+        wanted.iter().map(output).collect::<Vec<_>>()
+    };
+    let pending = api.node(pending).await?;
+    api.load(move |db| {
+        let coin = |(outpoint, output): (&OutPoint, Option<Output>)| match output {
+            Some(output) => Ok(Some(Coin { output, height: Height::MAX, coinbase: false })),
+            None => Ok(db.coin(outpoint)?),
+        };
+        outpoints.iter().zip(pending).map(coin).collect()
+    })
+    .await
 }
 
 fn decode_raw_transaction(api: &Api, args: &Args) -> Outcome {

@@ -59,23 +59,47 @@ impl Coins {
     }
 }
 
-/// The coins of all addresses; `keys` are those of `addresses`, in the same order.
-pub fn coins(node: &Client, keys: &[PublicKey], addresses: &[String]) -> Result<Coins, ClientError> {
-    #[derive(Deserialize)]
-    struct Utxo {
-        txid: Txid,
-        vout: u32,
-        value: Amount,
-        height: Option<Height>,
-        spendable: bool,
+/// A coin of one of the wallet's addresses.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Utxo {
+    /// The transaction that made it.
+    pub txid: Txid,
+    /// The number of the output, from 0.
+    pub vout: u32,
+    /// What it is worth.
+    pub value: Amount,
+    /// Its block's height; none while unconfirmed.
+    pub height: Option<Height>,
+    /// Blocks on top of it, and its own.
+    pub confirmations: u32,
+    /// Whether a coinbase made it.
+    pub coinbase: bool,
+    /// Whether a payment may spend it now.
+    pub spendable: bool,
+    /// The transaction in the mempool that does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spentby: Option<Txid>,
+}
+
+impl Utxo {
+    /// The outpoint that names it.
+    pub fn outpoint(&self) -> OutPoint {
+        OutPoint { txid: self.txid, index: self.vout }
     }
+}
+
+/// The coins of an address.
+pub fn utxos(node: &Client, address: &str) -> Result<Vec<Utxo>, ClientError> {
+    call(node, "getaddressutxos", &[json!(address), json!(MAX_LISTED)])
+}
+
+/// The coins of all addresses that can be spent now; `keys` are those of `addresses`, in the same order.
+pub fn coins(node: &Client, keys: &[PublicKey], addresses: &[String]) -> Result<Coins, ClientError> {
     let mut coins = Coins::default();
     for (key, address) in keys.iter().zip(addresses) {
-        let utxos: Vec<Utxo> = call(node, "getaddressutxos", &[json!(address), json!(MAX_LISTED)])?;
-        for utxo in utxos.into_iter().filter(|utxo| utxo.spendable) {
-            let outpoint = OutPoint { txid: utxo.txid, index: utxo.vout };
+        for utxo in utxos(node, address)?.into_iter().filter(|utxo| utxo.spendable) {
             let kind = if utxo.height.is_some() { &mut coins.confirmed } else { &mut coins.unconfirmed };
-            kind.push(Spendable { outpoint, value: utxo.value, key: *key });
+            kind.push(Spendable { outpoint: utxo.outpoint(), value: utxo.value, key: *key });
         }
     }
     Ok(coins)

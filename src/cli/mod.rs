@@ -21,6 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::console::Console;
 use self::light::LightError;
+use self::wallet::message::NotSigned;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::primitives::hash::Txid;
@@ -402,6 +403,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<UsageError>() {
         return USAGE;
+    }
+    if error.is::<NotSigned>() {
+        return NOT_PROVEN;
     }
     if let Some(error) = error.downcast_ref::<LightError>() {
         return if matches!(error, LightError::NoPeer { .. }) { NO_NODE } else { NOT_PROVEN };

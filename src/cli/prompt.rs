@@ -1,7 +1,7 @@
 //! Prompts at the terminal.
 
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Read, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -43,24 +43,47 @@ pub fn passphrase() -> anyhow::Result<Zeroizing<String>> {
 pub fn new_passphrase() -> anyhow::Result<Zeroizing<String>> {
     let passphrase = match passphrase_from_environment()? {
         Some(passphrase) => passphrase,
-        None => {
-            let first = ask_hidden("New passphrase: ")?;
-            if ask_hidden("The same again: ")? != first {
-                bail!("the two passphrases differ");
-            }
-            first
-        }
+        None => ask_twice("New passphrase: ")?,
     };
     if passphrase.is_empty() {
-        bail!("the passphrase is empty: leave --passphrase out to keep the wallet unencrypted");
+        bail!("the passphrase is empty: --no-passphrase keeps the wallet unencrypted");
     }
     Ok(passphrase)
+}
+
+/// A new passphrase if there is one in the environment or a person at the terminal gives one: `None` if that is empty, or
+/// none can be asked.
+///
+/// # Errors
+/// If the two that are typed differ, or the environment's is not UTF-8.
+pub fn new_passphrase_if_any() -> anyhow::Result<Option<Zeroizing<String>>> {
+    let passphrase = match passphrase_from_environment()? {
+        Some(passphrase) => passphrase,
+        None if std::io::stderr().is_terminal() && terminal().is_ok() => {
+            ask_twice("New passphrase (empty for none): ")?
+        }
+        None => return Ok(None),
+    };
+    Ok(Some(passphrase).filter(|passphrase| !passphrase.is_empty()))
+}
+
+fn ask_twice(question: &str) -> anyhow::Result<Zeroizing<String>> {
+    let first = ask_hidden(question)?;
+    if !first.is_empty() && ask_hidden("The same again: ")? != first {
+        bail!("the two passphrases differ");
+    }
+    Ok(first)
+}
+
+/// The terminal, which need not be stdin.
+fn terminal() -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/tty")
 }
 
 /// Prompts at the terminal, which need not be stdin, without echo.
 fn ask_hidden(question: &str) -> anyhow::Result<Zeroizing<String>> {
     let no_terminal = || format!("there is no terminal to ask for the passphrase: set {PASSPHRASE_VARIABLE}");
-    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").with_context(no_terminal)?;
+    let mut terminal = terminal().with_context(no_terminal)?;
     write!(terminal, "{question}").and_then(|()| terminal.flush()).with_context(no_terminal)?;
     let set_echo = |argument: &str| -> std::io::Result<()> {
         let stdin = Stdio::from(OpenOptions::new().read(true).open("/dev/tty")?);

@@ -22,7 +22,7 @@ use crate::primitives::time::MonoTime;
 use crate::primitives::tx::{OutPoint, Output, Transaction};
 use crate::storage::StoreError;
 use crate::wallet::coins::Spendable;
-use crate::wallet::payment::{self, Fee, PaymentError};
+use crate::wallet::payment::{Fee, Funding, Order, PaymentError};
 
 const MERCHANT: usize = 0;
 const MINER: usize = 1;
@@ -111,10 +111,9 @@ pub fn run(
     let owner = key(ATTACKER).public_key();
     let coin = Spendable { outpoint, value: genesis.outputs[1].value, key: owner };
     let pay = |to: usize| {
-        let outputs = vec![Output::pay(key(to).public_key(), PRICE)];
-        payment::pay(std::slice::from_ref(&coin), outputs, Fee::at_rate(FEE_RATE), owner, &params.genesis_hash, |_| {
-            Some(key(ATTACKER))
-        })
+        let order = Order::pay(vec![Output::pay(key(to).public_key(), PRICE)], Fee::at_rate(FEE_RATE));
+        let draft = order.draft(Funding::AnyOf(std::slice::from_ref(&coin)), owner)?;
+        draft.sign(&params.genesis_hash, |_| Some(key(ATTACKER)))
     };
     let (payment, conflict) = (pay(MERCHANT)?, pay(ATTACKER)?);
 

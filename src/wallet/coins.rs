@@ -63,6 +63,11 @@ pub enum SelectionError {
         "the {max} largest coins make {available}, not enough for {amount}: pay less at a time, or pay oneself first to join small coins"
     )]
     TooManyCoins { max: usize, available: Amount, amount: Amount },
+    /// More coins than one payment spends.
+    #[error(
+        "{got} coins are more than the {max} of one payment: name fewer with --from, or pay an amount instead of all"
+    )]
+    TooManyInputs { got: usize, max: usize },
     /// The amount and its fee are beyond all bounds.
     #[error("the amount or the fee rate is beyond what there can be")]
     Overflow,
@@ -72,23 +77,61 @@ fn sum(amounts: impl Iterator<Item = Amount>) -> Result<Amount, SelectionError> 
     Amount::checked_sum(amounts).ok_or(SelectionError::Overflow)
 }
 
+/// What a payment of given outputs costs at a fee rate.
+struct Costs {
+    /// The sum of the outputs.
+    amount: Amount,
+    /// That and the fee of everything but inputs and change.
+    target: Amount,
+    /// An input.
+    input: Amount,
+    /// Change as an output.
+    change_output: Amount,
+    /// Change as an output now and as an input later: it is worth having if it is worth more.
+    change: Amount,
+}
+
+impl Costs {
+    fn new(outputs: &[Output], fee_rate: FeeRate) -> Result<Self, SelectionError> {
+        let amount = sum(outputs.iter().map(|output| output.value))?;
+        let empty =
+            Transaction { version: 1, inputs: Vec::new(), outputs: outputs.to_vec(), lock_height: Height::GENESIS };
+        let target = amount.checked_add(fee_rate.fee_for(empty.size())).ok_or(SelectionError::Overflow)?;
+        let (input, change_output) = (fee_rate.fee_for(INPUT_BYTES), fee_rate.fee_for(KEY_OUTPUT_BYTES));
+        let change = change_output.checked_add(input).ok_or(SelectionError::Overflow)?;
+        Ok(Self { amount, target, input, change_output, change })
+    }
+
+    /// Whether a coin is worth more than its input costs.
+    fn pays_for_itself(&self, coin: &Spendable) -> bool {
+        coin.value > self.input
+    }
+
+    /// The selection of `coins`, which leave `left` beyond the target and their own inputs.
+    fn selection(&self, coins: Vec<Spendable>, left: Amount) -> Result<Selection, SelectionError> {
+        let change = if left > self.change { left.saturating_sub(self.change_output) } else { Amount::ZERO };
+        let fee = sum(coins.iter().map(|coin| coin.value))?.saturating_sub(self.amount).saturating_sub(change);
+        Ok(Selection { coins, change, fee })
+    }
+
+    /// That `available` is too little, even if it is spent with so many inputs.
+    fn not_enough(&self, available: Amount, inputs: Amount) -> SelectionError {
+        let fee = self.target.saturating_sub(self.amount).saturating_add(inputs);
+        SelectionError::NotEnough { available, amount: self.amount, fee }
+    }
+}
+
 /// Chooses coins that pay for `outputs` at `fee_rate`. Deterministic.
 ///
 /// # Errors
 /// [`SelectionError`].
 pub fn select(available: &[Spendable], outputs: &[Output], fee_rate: FeeRate) -> Result<Selection, SelectionError> {
-    let amount = sum(outputs.iter().map(|output| output.value))?;
-    let empty = Transaction { version: 1, inputs: Vec::new(), outputs: outputs.to_vec(), lock_height: Height::GENESIS };
-    let target = amount.checked_add(fee_rate.fee_for(empty.size())).ok_or(SelectionError::Overflow)?;
-    let (input_cost, change_output_cost) = (fee_rate.fee_for(INPUT_BYTES), fee_rate.fee_for(KEY_OUTPUT_BYTES));
-    // Change is worth having if it is worth more than making it now and spending it later.
-    let change_cost = change_output_cost.checked_add(input_cost).ok_or(SelectionError::Overflow)?;
-
-    // Coins that cost more to spend than they are worth are left out.
-    let mut usable: Vec<&Spendable> = available.iter().filter(|coin| coin.value > input_cost).collect();
+    let costs = Costs::new(outputs, fee_rate)?;
+    let (amount, target) = (costs.amount, costs.target);
+    let mut usable: Vec<&Spendable> = available.iter().filter(|coin| costs.pays_for_itself(coin)).collect();
     usable.sort_by(|a, b| b.value.cmp(&a.value).then(a.outpoint.cmp(&b.outpoint)));
     let sum_of = |coins: &[&Spendable]| Amount::saturating_sum(coins.iter().map(|coin| coin.value));
-    let worth_of = |coin: &&Spendable| coin.value.saturating_sub(input_cost);
+    let worth_of = |coin: &&Spendable| coin.value.saturating_sub(costs.input);
     let total = sum_of(&usable);
     let total_worth = Amount::saturating_sum(usable.iter().map(worth_of));
     usable.truncate(MAX_INPUTS);
@@ -98,50 +141,79 @@ pub fn select(available: &[Spendable], outputs: &[Output], fee_rate: FeeRate) ->
         if total_worth >= target {
             return Err(SelectionError::TooManyCoins { max: MAX_INPUTS, available: sum_of(&usable), amount });
         }
-        let inputs = fee_rate.fee_for(INPUT_BYTES * usable.len().max(1));
-        let fee = target.saturating_sub(amount).saturating_add(inputs);
-        return Err(SelectionError::NotEnough { available: total, amount, fee });
+        return Err(costs.not_enough(total, fee_rate.fee_for(INPUT_BYTES * usable.len().max(1))));
     };
-    let chosen = without_change(&worth, target, &Costs { fewest, input: input_cost, change: change_cost })
-        .unwrap_or_else(|| (0..fewest).collect());
-    let coins: Vec<Spendable> = chosen.iter().map(|index| usable[*index].clone()).collect();
+    let chosen = without_change(&worth, fewest, &costs).unwrap_or_else(|| (0..fewest).collect());
     let left = sum(chosen.iter().map(|index| worth[*index]))?.saturating_sub(target);
-    let change = if left > change_cost { left.saturating_sub(change_output_cost) } else { Amount::ZERO };
-    let fee = sum(coins.iter().map(|coin| coin.value))?.saturating_sub(amount).saturating_sub(change);
-    Ok(Selection { coins, change, fee })
+    costs.selection(chosen.iter().map(|index| usable[*index].clone()).collect(), left)
 }
 
-/// Costs by which selections are compared.
-struct Costs {
-    /// The fewest coins that suffice: the largest.
-    fewest: usize,
-    /// What an input costs.
-    input: Amount,
-    /// What change costs: its output, and the input that will spend it.
-    change: Amount,
+/// Spends all of `coins`, in their order, for `outputs` at `fee_rate`.
+///
+/// # Errors
+/// [`SelectionError`].
+pub fn spend(coins: &[Spendable], outputs: &[Output], fee_rate: FeeRate) -> Result<Selection, SelectionError> {
+    let costs = Costs::new(outputs, fee_rate)?;
+    let left = left_by(coins, &costs, fee_rate)?;
+    costs.selection(coins.to_vec(), left)
+}
+
+/// Spends those of `coins` that are worth more than their inputs cost, in their order, for `outputs` at `fee_rate`. What
+/// is left goes to the last output, beside the value that it has; answers its value then. There is no change.
+///
+/// # Errors
+/// [`SelectionError`]; [`SelectionError::NotEnough`] if nothing is left for the last output.
+pub fn spend_on_last(
+    coins: &[Spendable],
+    outputs: &[Output],
+    fee_rate: FeeRate,
+) -> Result<(Selection, Amount), SelectionError> {
+    let costs = Costs::new(outputs, fee_rate)?;
+    let coins: Vec<Spendable> = coins.iter().filter(|coin| costs.pays_for_itself(coin)).cloned().collect();
+    let rest = left_by(&coins, &costs, fee_rate)?;
+    let total = sum(coins.iter().map(|coin| coin.value))?;
+    let value = outputs.last().map_or(Amount::ZERO, |output| output.value).saturating_add(rest);
+    if value == Amount::ZERO {
+        return Err(costs.not_enough(total, fee_rate.fee_for(INPUT_BYTES * coins.len())));
+    }
+    let fee = total.saturating_sub(costs.amount).saturating_sub(rest);
+    Ok((Selection { coins, change: Amount::ZERO, fee }, value))
+}
+
+/// What `coins` leave beyond the target and their own inputs.
+fn left_by(coins: &[Spendable], costs: &Costs, fee_rate: FeeRate) -> Result<Amount, SelectionError> {
+    if coins.len() > MAX_INPUTS {
+        return Err(SelectionError::TooManyInputs { got: coins.len(), max: MAX_INPUTS });
+    }
+    let (total, inputs) = (sum(coins.iter().map(|coin| coin.value))?, fee_rate.fee_for(INPUT_BYTES * coins.len()));
+    let needed = costs.target.checked_add(inputs).ok_or(SelectionError::Overflow)?;
+    match total.checked_sub(needed) {
+        Some(left) if !coins.is_empty() => Ok(left),
+        _ => Err(costs.not_enough(total, fee_rate.fee_for(INPUT_BYTES * coins.len().max(1)))),
+    }
 }
 
 /// Places of coins that leave no change and cost less than the largest coins with theirs: those that cost least, the
 /// first such set in depth-first order, taking before leaving. `None` if there is none, or none was found in time.
 ///
-/// `worth` is in descending order; the sum of its first [`Costs::fewest`] is at least `target`.
-fn without_change(worth: &[Amount], target: Amount, costs: &Costs) -> Option<Vec<usize>> {
+/// `worth` is in descending order; the sum of its first `fewest` is at least the target.
+fn without_change(worth: &[Amount], fewest: usize, costs: &Costs) -> Option<Vec<usize>> {
     // Wider than the values: no sum overflows.
     let wide = |amount: Amount| u128::from(amount.as_grains());
-    let (target, input) = (wide(target), wide(costs.input));
+    let (target, input) = (wide(costs.target), wide(costs.input));
     let mut sums = vec![0u128];
     for worth in worth {
         sums.push(sums[sums.len() - 1] + wide(*worth));
     }
     // Grains beyond the inputs of the fewest coins.
-    let mut least = (sums[costs.fewest] - target).min(wide(costs.change));
+    let mut least = (sums[fewest] - target).min(wide(costs.change));
     let (mut found, mut chosen, mut sum, mut next) = (None, Vec::new(), 0u128, 0);
     for _ in 0..MAX_TRIES {
         if least == 0 {
             break;
         }
         // One more input than the fewest must save more than it costs.
-        let most = costs.fewest + usize::try_from((least - 1).checked_div(input).unwrap_or(0)).unwrap_or(0);
+        let most = fewest + usize::try_from((least - 1).checked_div(input).unwrap_or(0)).unwrap_or(0);
         // Skips coins that are too large by themselves.
         let room = target + least - sum;
         next = next.max(worth.partition_point(|worth| wide(*worth) >= room));
@@ -153,7 +225,7 @@ fn without_change(worth: &[Amount], target: Amount, costs: &Costs) -> Option<Vec
             if sum < target {
                 continue;
             }
-            let cost = (chosen.len() - costs.fewest) as u128 * input + (sum - target);
+            let cost = (chosen.len() - fewest) as u128 * input + (sum - target);
             if cost < least {
                 least = cost;
                 found = Some(chosen.clone());
@@ -279,6 +351,36 @@ mod tests {
         values.extend([COIN / 200 + 100, COIN / 200 + 100 + 68 + 44]);
         let selection = select(&coins(&values), &pay(COIN), 1).unwrap();
         assert_eq!((selection.coins.len(), selection.fee.as_grains()), (1, 212));
+    }
+
+    #[test]
+    fn named_coins_are_all_spent() {
+        let spend = |values: &[u64], value| super::spend(&coins(values), &pay(value), FeeRate::from_grains_per_byte(1));
+        // Two inputs and two outputs: 24 + 200 + 88 bytes.
+        let selection = spend(&[90_000, 50], 50_000).unwrap();
+        assert_eq!((selection.coins.len(), change_and_fee(&selection)), (2, (90_050 - 50_000 - 312, 312)));
+        let selection = spend(&[50_300], 50_000).unwrap();
+        assert_eq!(change_and_fee(&selection), (0, 300), "132 grains are not worth an output");
+        assert!(matches!(spend(&[50_000], 50_000), Err(SelectionError::NotEnough { .. })));
+        assert!(matches!(spend(&[], 1), Err(SelectionError::NotEnough { .. })));
+        assert_eq!(spend(&[1_000; 901], 1), Err(SelectionError::TooManyInputs { got: 901, max: MAX_INPUTS }));
+    }
+
+    #[test]
+    fn all_is_everything_but_the_fee() {
+        let rate = FeeRate::from_grains_per_byte(1);
+        let all = |values: &[u64], outputs: &[Output]| super::spend_on_last(&coins(values), outputs, rate);
+        let rest = Output::pay(PublicKey([2; 32]), Amount::ZERO);
+        // A coin of 100 grains costs as much as it is worth.
+        let (selection, value) = all(&[90_000, 100, 10_000], std::slice::from_ref(&rest)).unwrap();
+        assert_eq!((selection.coins.len(), value.as_grains(), change_and_fee(&selection)), (2, 99_732, (0, 268)));
+        let (selection, value) = all(&[90_000], &[pay(50_000), vec![rest.clone()]].concat()).unwrap();
+        assert_eq!((value.as_grains(), change_and_fee(&selection)), (40_000 - 212, (0, 212)));
+        assert_eq!(all(&[169], std::slice::from_ref(&rest)).unwrap().1, Amount::from_grains(1));
+        for too_little in [&[168][..], &[100, 90], &[]] {
+            let refused = all(too_little, std::slice::from_ref(&rest));
+            assert!(matches!(refused, Err(SelectionError::NotEnough { .. })), "{too_little:?}: {refused:?}");
+        }
     }
 
     /// What the selection costs now, and the input that its change costs later.

@@ -61,6 +61,15 @@ pub enum KeyFileError {
     /// Encrypted, and no passphrase was given.
     #[error("{} is encrypted: a passphrase is needed", path.display())]
     PassphraseNeeded { path: PathBuf },
+    /// Without keys: only addresses that are watched.
+    #[error(
+        "{} watches addresses and has no keys: `cairn wallet prepare` makes a file for the wallet that has them to sign",
+        path.display()
+    )]
+    WatchOnly { path: PathBuf },
+    /// With keys, so that addresses of others do not belong there.
+    #[error("{} has keys of its own: watch addresses with another --wallet", path.display())]
+    HasKeys { path: PathBuf },
     /// The passphrase does not open it, or the sealed bytes were changed.
     #[error("the passphrase does not open {}", path.display())]
     WrongPassphrase { path: PathBuf },
@@ -84,6 +93,8 @@ pub struct KeyFile {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "lowercase", tag = "kind")]
 enum Sealed {
+    /// No secret: the addresses are only watched.
+    None,
     Plain {
         /// What the words stand for.
         #[serde(with = "hex_secret")]
@@ -105,6 +116,7 @@ enum Sealed {
 impl std::fmt::Debug for Sealed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::None => "None",
             Self::Plain { .. } => "Plain",
             Self::Encrypted { .. } => "Encrypted",
         })
@@ -158,6 +170,11 @@ impl KeyFile {
         Self { format: FORMAT.to_owned(), version: VERSION, keys, secret }
     }
 
+    /// A new file of keys that are only watched.
+    pub fn watching(keys: Vec<PublicKey>) -> Self {
+        Self { format: FORMAT.to_owned(), version: VERSION, keys, secret: Sealed::None }
+    }
+
     /// The same with other keys handed out.
     pub fn with_keys(&self, keys: Vec<PublicKey>) -> Self {
         Self { keys, ..self.clone() }
@@ -173,14 +190,21 @@ impl KeyFile {
         matches!(self.secret, Sealed::Encrypted { .. })
     }
 
+    /// Whether it has no secret.
+    pub fn is_watch_only(&self) -> bool {
+        matches!(self.secret, Sealed::None)
+    }
+
     /// The secret. `path` is for messages.
     ///
     /// # Errors
-    /// [`KeyFileError::PassphraseNeeded`], [`KeyFileError::WrongPassphrase`], [`KeyFileError::Malformed`].
+    /// [`KeyFileError::WatchOnly`], [`KeyFileError::PassphraseNeeded`], [`KeyFileError::WrongPassphrase`],
+    /// [`KeyFileError::Malformed`].
     pub fn decrypt(&self, path: &Path, passphrase: Option<&str>) -> Result<Mnemonic, KeyFileError> {
         let path = || path.to_owned();
         let malformed = |reason: &str| KeyFileError::Malformed { path: path(), reason: reason.to_owned() };
         let entropy = match &self.secret {
+            Sealed::None => return Err(KeyFileError::WatchOnly { path: path() }),
             Sealed::Plain { entropy } => entropy.clone(),
             Sealed::Encrypted { argon2id, salt, nonce, ciphertext } => {
                 let passphrase = passphrase.ok_or_else(|| KeyFileError::PassphraseNeeded { path: path() })?;

@@ -1,7 +1,8 @@
 //! Keys and payments, without any network: the basis of the wallet commands and of the test network's demo wallet.
 //!
 //! [`mnemonic`] turns words into keys, [`keyfile`] keeps them in a file, [`coins`] chooses what to spend, [`payment`]
-//! builds and signs.
+//! builds and signs, [`payment_file`] carries a payment to its signers, [`replacement`] makes one again that waits;
+//! [`labels`] keeps what payments are for, and [`message`] signs text.
 
 use std::fs::File;
 use std::ops::Deref;
@@ -14,8 +15,12 @@ use crate::primitives::keys::{PublicKey, SecretKey};
 
 pub mod coins;
 pub mod keyfile;
+pub mod labels;
+pub mod message;
 pub mod mnemonic;
 pub mod payment;
+pub mod payment_file;
+pub mod replacement;
 
 use keyfile::{KeyFile, KeyFileError};
 use mnemonic::{Account, Mnemonic};
@@ -87,6 +92,32 @@ impl Wallet {
         }
     }
 
+    /// Adds keys to a file without a secret, which is made if there is none.
+    ///
+    /// # Errors
+    /// As [`Wallet::open`]; [`KeyFileError::HasKeys`] if the file has a secret, from which its keys come.
+    pub fn watch(path: &Path, keys: &[PublicKey]) -> Result<Self, KeyFileError> {
+        let _lock = KeyFile::lock(path)?;
+        let known = match KeyFile::read(path) {
+            Ok(file) if !file.is_watch_only() => return Err(KeyFileError::HasKeys { path: path.to_owned() }),
+            Ok(file) => Some(file),
+            Err(KeyFileError::Missing { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let mut all = known.as_ref().map_or_else(Vec::new, |file| file.keys().to_vec());
+        for key in keys {
+            if !all.contains(key) {
+                all.push(*key);
+            }
+        }
+        let file = KeyFile::watching(all);
+        match known {
+            Some(_) => file.replace(path)?,
+            None => file.create(path)?,
+        }
+        Ok(Self { path: path.to_owned(), file })
+    }
+
     /// Waits until no other process uses this wallet's lock and holds it until the value is dropped. Reads the file
     /// again and checks its keys against the secret.
     ///
@@ -107,6 +138,12 @@ impl Wallet {
     /// The key handed out last: what to be paid to.
     pub fn newest_key(&self) -> PublicKey {
         *self.keys().last().expect("a key file without keys is not read")
+    }
+
+    /// The key that change goes to: the newest that is not one of `payees`, so that no payee gets the change too. `None`
+    /// if all are.
+    pub fn change_key(&self, payees: &[PublicKey]) -> Option<PublicKey> {
+        self.keys().iter().rev().find(|key| !payees.contains(key)).copied()
     }
 
     /// Whether a passphrase is needed to spend.
@@ -235,6 +272,22 @@ mod tests {
         locked.hand_out(&secret, 5).unwrap();
         drop(locked);
         assert_eq!(Wallet::open_or_create(&path, &mut rand::rng()).unwrap().keys().len(), 5);
+    }
+
+    #[test]
+    fn a_watched_address_has_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("watch.json");
+        let keys = [1, 2].map(|n| SecretKey::from_seed([n; 32]).public_key());
+        Wallet::watch(&path, &keys[..1]).unwrap();
+        assert_eq!(Wallet::watch(&path, &keys).unwrap().keys(), keys, "each once");
+        let wallet = Wallet::open(&path).unwrap();
+        assert_eq!((wallet.keys(), wallet.is_encrypted()), (&keys[..], false));
+        assert!(matches!(wallet.unlock(None), Err(KeyFileError::WatchOnly { .. })));
+        let own = dir.path().join("wallet.json");
+        Wallet::create(&own, &words(), None, 1, &mut rand::rng()).unwrap();
+        assert!(matches!(Wallet::watch(&own, &keys), Err(KeyFileError::HasKeys { .. })));
+        assert_eq!(Wallet::open(&own).unwrap().keys().len(), 1);
     }
 
     #[test]

@@ -4,6 +4,8 @@ mod commands;
 mod conventions;
 mod light;
 mod nodes;
+mod offline;
 #[path = "../process/mod.rs"]
 mod process;
+mod replace;
 mod wallet;

@@ -11,7 +11,7 @@ use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::Amount;
 use crate::primitives::tx::Output;
-use crate::wallet::payment::Fee;
+use crate::wallet::payment::{Fee, Order};
 
 /// Options of `cairn testnet faucet`.
 #[derive(Debug, clap::Args)]
@@ -41,7 +41,8 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     let to = address::decode(&params.address_prefix, &args.address)?;
     let node = control.node(0);
     let fee = Fee::at_rate(account::least_fee_rate(node)?);
-    let payment = wallet::send::pay(&[Output::pay(to, args.amount)], fee, node, &layout.wallet(), &params)?;
+    let order = Order::pay(vec![Output::pay(to, args.amount)], fee);
+    let payment = wallet::send::pay(&order, &[], node, &layout.wallet(), &params)?.payment;
     note(format_args!("{} to {}, fee {}", args.amount.in_coins(), args.address, payment.fee));
     common.print_payment(&payment.txid, || json!({ "txid": payment.txid, "amount": args.amount, "fee": payment.fee }))
 }

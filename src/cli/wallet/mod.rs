@@ -4,7 +4,14 @@
 
 pub(super) mod send;
 
+mod coins;
+mod history;
+pub(super) mod message;
+mod offline;
+mod order;
+mod replace;
 mod scan;
+mod view;
 
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -15,16 +22,20 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use self::offline::{BroadcastArgs, PrepareArgs, SignArgs};
+use self::replace::{By, ReplaceArgs};
 use self::scan::ScanArgs;
 use self::send::SendArgs;
-use super::account::{self, Balance, HistoryEntry};
+use super::account::{self, Balance};
 use super::client::ClientArgs;
 use super::console::note;
 use super::{Common, prompt};
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, counted};
+use crate::primitives::hash::Txid;
 use crate::wallet::keyfile::KeyFileError;
+use crate::wallet::labels::{self, Kind, Labels};
 use crate::wallet::mnemonic::Mnemonic;
 use crate::wallet::{Secret, Wallet};
 
@@ -39,7 +50,7 @@ const MAX_WORDS_BYTES: usize = 4096;
 pub struct Args {
     /// The wallet's file [default: wallet.json in the data directory]
     #[arg(long = "wallet", global = true, env = "CAIRN_WALLET", value_name = "FILE")]
-    file: Option<PathBuf>,
+    wallet: Option<PathBuf>,
     #[command(subcommand)]
     command: WalletCommand,
 }
@@ -49,22 +60,27 @@ enum WalletCommand {
     /// Create a wallet, or restore one from its words
     #[command(after_help = "\
 Examples:
-  cairn wallet new                       # 12 words, file not encrypted
-  cairn wallet new --words 24 --passphrase
+  cairn wallet new                       # 12 words
+  cairn wallet new --words 24
   cairn wallet new --restore             # asks for the words
   cairn wallet new --restore --gap-limit 100 < words.txt
 
-An existing file is never overwritten. The command prompts for the passphrase, or takes it from CAIRN_PASSPHRASE.")]
+An existing file is never overwritten. At a terminal, the command asks for the passphrase that encrypts the file. Otherwise \
+it takes CAIRN_PASSPHRASE, and without that the file is not encrypted.")]
     New(NewArgs),
     /// Print an address for receiving payments
     #[command(after_help = "\
 Examples:
   cairn wallet address
-  cairn wallet address --new             # one that was never handed out before")]
+  cairn wallet address --new             # one that was never handed out before
+  cairn wallet address --new --label Ada # its label stands in the history")]
     Address {
         /// Hand out a new address
         #[arg(long)]
         new: bool,
+        /// Who or what the new address is for
+        #[arg(long, value_name = "TEXT", requires = "new")]
+        label: Option<String>,
         /// Print all addresses that were handed out, oldest first
         #[arg(long, conflicts_with = "new")]
         all: bool,
@@ -79,6 +95,44 @@ Example:
         #[command(flatten)]
         options: ScanArgs,
     },
+    /// Sign a message with the key of an address
+    #[command(after_help = "\
+Examples:
+  cairn wallet sign-message 'I was here.'  # with the newest address
+  cairn wallet sign-message 'I was here.' --address cairn1…
+
+Prints the signature. It is good for this network only, and spends nothing.")]
+    SignMessage {
+        /// The text to sign
+        text: String,
+        /// The address that signs [default: the newest]
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<String>,
+    },
+    /// Check that the holder of an address signed a message
+    #[command(after_help = "\
+Example:
+  cairn wallet verify-message cairn1… SIGNATURE 'I was here.'
+
+Needs no wallet and no node. Exit code 3 if the signature does not hold.")]
+    VerifyMessage {
+        /// The address that is said to have signed
+        address: String,
+        /// The signature in base64
+        signature: String,
+        /// The text
+        text: String,
+    },
+    /// Print the private key of an address
+    #[command(after_help = "\
+Example:
+  cairn wallet private-key cairn1…
+
+Anyone who sees the key can take the coins of the address.")]
+    PrivateKey {
+        /// An address of this wallet
+        address: String,
+    },
     /// Print the words that restore the wallet
     #[command(after_help = "\
 Example:
@@ -91,21 +145,118 @@ Anyone who sees the words can take the coins.")]
 Example:
   cairn wallet balance")]
     Balance(ClientArgs),
-    /// Pay an address
+    /// Print the coins, by the outpoints that `send --from` takes
+    #[command(after_help = "\
+Example:
+  cairn wallet coins")]
+    Coins(ClientArgs),
+    /// Pay one address or several in one transaction
     #[command(after_help = "\
 Examples:
   cairn wallet send cairn1… 2.5
+  cairn wallet send cairn1… 2.5 cairn1… 0.5 --label 'rent and water'
+  cairn wallet send cairn1… all --dry-run  # what would be spent and paid
+  cairn wallet send cairn1… 2.5 --from TXID:0 --from TXID:1
   cairn wallet send cairn1… 2.5 --data 'for the tea'
   cairn wallet send cairn1… 2.5 --wait 1   # returns when it is in a block
 
-Prints the transaction's id. The amount is in coins; the fee is added to it. A payment never replaces another one of this wallet.")]
+Prints the transaction's id. Amounts are in coins; the fee is added to them, or taken from what all is. Change goes to an \
+address of this wallet that is none of the payees. A payment never replaces another one of this wallet.")]
     Send {
         #[command(flatten)]
         node: ClientArgs,
         #[command(flatten)]
         options: SendArgs,
     },
-    /// Print received and sent payments
+    /// Watch addresses whose keys are elsewhere
+    #[command(after_help = "\
+Examples:
+  cairn wallet address --all > addresses   # where the keys are
+  cairn wallet watch $(cat addresses)      # where the network is
+  cairn wallet balance
+
+Makes a wallet without keys, or adds to one. It shows balance and history, and prepares payments that the other wallet signs.")]
+    Watch {
+        /// The addresses
+        #[arg(required = true, value_name = "ADDRESS")]
+        addresses: Vec<String>,
+    },
+    /// Prepare a payment for another wallet to sign
+    #[command(after_help = "\
+Examples:
+  cairn wallet prepare cairn1… 2.5 -o pay.json
+  cairn wallet sign pay.json -o signed.json   # where the keys are; no network
+  cairn wallet broadcast signed.json
+
+The file holds the transaction and the outputs that it spends, so that the signer sees amounts and fee, and signs them.")]
+    Prepare {
+        #[command(flatten)]
+        node: ClientArgs,
+        #[command(flatten)]
+        options: PrepareArgs,
+    },
+    /// Sign a prepared payment, without a network
+    #[command(after_help = "\
+Examples:
+  cairn wallet sign pay.json --dry-run     # what it spends and pays
+  cairn wallet sign pay.json -o signed.json
+
+Signs the inputs of which this wallet has the keys. Several wallets may sign one after the other.")]
+    Sign(SignArgs),
+    /// Send a signed payment
+    #[command(after_help = "\
+Example:
+  cairn wallet broadcast signed.json --wait 1
+
+Prints the transaction's id. A payment never replaces another one.")]
+    Broadcast {
+        #[command(flatten)]
+        node: ClientArgs,
+        #[command(flatten)]
+        options: BroadcastArgs,
+    },
+    /// Raise the fee of a payment that waits
+    #[command(after_help = "\
+Examples:
+  cairn wallet bump TXID                   # by as little as nodes take
+  cairn wallet bump TXID --fee-rate 20
+
+Sends the same payment again with a higher fee, and prints its new id. The change gets less; if there is too little, \
+another coin is spent too. The payees get what they got.")]
+    Bump {
+        #[command(flatten)]
+        node: ClientArgs,
+        #[command(flatten)]
+        options: ReplaceArgs,
+    },
+    /// Take back a payment that waits
+    #[command(after_help = "\
+Example:
+  cairn wallet cancel TXID
+
+Spends a coin of the payment on an address of this wallet, with a higher fee, and prints the id. Miners may still choose the \
+payment until this one is in a block (`--wait 1`).")]
+    Cancel {
+        #[command(flatten)]
+        node: ClientArgs,
+        #[command(flatten)]
+        options: ReplaceArgs,
+    },
+    /// Say what a payment or an address is for
+    #[command(after_help = "\
+Examples:
+  cairn wallet label TXID rent
+  cairn wallet label cairn1… Ada          # of payments to Ada, too
+  cairn wallet label TXID ''              # no label any more
+
+Labels are kept in NAME.labels next to the wallet, in the format of BIP-329.")]
+    Label {
+        /// A transaction's id or an address
+        reference: String,
+        /// At most 255 characters
+        text: String,
+    },
+    /// Print received and sent payments, with whom and what for
     #[command(after_help = "\
 Example:
   cairn wallet history --limit 5")]
@@ -126,9 +277,12 @@ struct NewArgs {
     /// Restore from words read from stdin, and ask a node which addresses were used
     #[arg(long)]
     restore: bool,
-    /// Encrypt the file with a passphrase
+    /// Fail if there is no passphrase to encrypt the file with
     #[arg(long)]
     passphrase: bool,
+    /// Do not encrypt the file
+    #[arg(long, conflicts_with = "passphrase")]
+    no_passphrase: bool,
     /// Minimum number of addresses to hand out at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     addresses: u32,
@@ -151,7 +305,7 @@ enum WordCount {
 /// # Errors
 /// If the wallet's file, the passphrase, the payment or the node fails.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
-    let path = match &args.file {
+    let path = match &args.wallet {
         Some(file) => file.clone(),
         None => common.data_dir()?.join("wallet.json"),
     };
@@ -159,7 +313,19 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     match &args.command {
         WalletCommand::New(new) => make(new, &path, &params, common),
         WalletCommand::Scan { node, options } => scan_existing(options, node, &path, &params, common),
-        WalletCommand::Address { new, all } => print_addresses(&path, *new, *all, &params, common),
+        WalletCommand::Address { new, label, all } => {
+            let request = if *new { Request::New { label: label.as_deref() } } else { Request::Known { all: *all } };
+            print_addresses(&path, &request, &params, common)
+        }
+        WalletCommand::SignMessage { text, address } => {
+            message::sign(&Wallet::open(&path)?, address.as_deref(), text, &params, common)
+        }
+        WalletCommand::VerifyMessage { address, signature, text } => {
+            message::verify(address, signature, text, &params, common)
+        }
+        WalletCommand::PrivateKey { address } => {
+            message::print_private_key(&Wallet::open(&path)?, address, &params, common)
+        }
         WalletCommand::Words => {
             let words = unlock(&Wallet::open(&path)?)?.words();
             common.print(|| words.to_string(), || json!({ "words": *words }))
@@ -170,10 +336,33 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             print_balance(&account::balance(&node, &addresses(&wallet, &params))?, common)
         }
         WalletCommand::Send { node, options } => send::run(options, node, &path, &params, common),
+        WalletCommand::Watch { addresses } => offline::watch(addresses, &path, &params, common),
+        WalletCommand::Prepare { node, options } => offline::prepare(options, node, &path, &params, common),
+        WalletCommand::Sign(options) => offline::sign(options, &path, &params, common),
+        WalletCommand::Broadcast { node, options } => offline::broadcast(options, node, &path, &params, common),
+        WalletCommand::Bump { node, options } => replace::run(options, By::HigherFee, node, &path, &params, common),
+        WalletCommand::Cancel { node, options } => replace::run(options, By::Return, node, &path, &params, common),
+        WalletCommand::Coins(node) => {
+            let wallet = Wallet::open(&path)?;
+            let node = node.connect(common, Some(TIMEOUT))?;
+            coins::print(&node, &addresses(&wallet, &params), common)
+        }
+        WalletCommand::Label { reference, text } => {
+            Wallet::open(&path)?;
+            let kind = match reference.parse::<Txid>() {
+                Ok(_) => Kind::Transaction,
+                Err(_) => {
+                    address::decode(&params.address_prefix, reference)
+                        .with_context(|| format!("{reference:?} is neither a transaction's id nor an address"))?;
+                    Kind::Address
+                }
+            };
+            Ok(Labels::set(&path, kind, &reference.to_lowercase(), text)?)
+        }
         WalletCommand::History { node, limit } => {
             let wallet = Wallet::open(&path)?;
             let node = node.connect(common, Some(TIMEOUT))?;
-            print_history(&account::history(&node, &addresses(&wallet, &params), *limit)?, common)
+            history::print(&node, &path, &addresses(&wallet, &params), *limit, common)
         }
     }
 }
@@ -196,7 +385,13 @@ fn make(new: &NewArgs, path: &Path, params: &Params, common: &Common) -> anyhow:
     } else {
         Mnemonic::generate(matches!(new.words, WordCount::TwentyFour), &mut rand::rng())
     };
-    let passphrase = if new.passphrase { Some(prompt::new_passphrase()?) } else { None };
+    let passphrase = match (new.passphrase, new.no_passphrase) {
+        (true, _) => Some(prompt::new_passphrase()?),
+        (false, true) => None,
+        // A program that reads JSON does not answer questions.
+        (false, false) if common.json() => prompt::passphrase_from_environment()?.filter(|text| !text.is_empty()),
+        (false, false) => prompt::new_passphrase_if_any()?,
+    };
     let scan = new.restore.then(|| scan::scan(&new.scan, &new.node, &mnemonic.account(), params, common));
     let used = scan.as_ref().and_then(|scan| scan.as_ref().ok()).map_or(0, |scan| scan.used);
     let passphrase = passphrase.as_ref().map(|text| text.as_str());
@@ -223,7 +418,7 @@ fn make(new: &NewArgs, path: &Path, params: &Params, common: &Common) -> anyhow:
                 )),
             }
             if passphrase.is_none() {
-                lines.push("The file is not encrypted (--passphrase would): keep it to yourself.".into());
+                lines.push("The file is not encrypted: keep it to yourself.".into());
             }
             lines.join("\n")
         },
@@ -273,22 +468,32 @@ fn read_words() -> anyhow::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-fn print_addresses(path: &Path, new: bool, all: bool, params: &Params, common: &Common) -> anyhow::Result<()> {
+/// Which addresses are asked for.
+enum Request<'a> {
+    New { label: Option<&'a str> },
+    Known { all: bool },
+}
+
+fn print_addresses(path: &Path, request: &Request, params: &Params, common: &Common) -> anyhow::Result<()> {
     let wallet = Wallet::open(path)?;
-    let known = if new {
-        let secret = unlock(&wallet)?;
-        let mut locked = Wallet::lock(path, &secret)?;
-        locked.add_key(&secret)?;
-        addresses(&locked, params)
-    } else {
-        addresses(&wallet, params)
-    };
-    let shown = if all { &known[..] } else { &known[known.len() - 1..] };
-    let text = || shown.join("\n");
-    let json = || if all { json!({ "addresses": shown }) } else { json!({ "address": shown.last() }) };
-    match new {
-        true => common.print_done(format_args!("{} is handed out", text()), text, json),
-        false => common.print(text, json),
+    match request {
+        Request::Known { all } => {
+            let known = addresses(&wallet, params);
+            let shown = if *all { &known[..] } else { &known[known.len() - 1..] };
+            let json = || if *all { json!({ "addresses": shown }) } else { json!({ "address": shown.last() }) };
+            common.print(|| shown.join("\n"), json)
+        }
+        Request::New { label } => {
+            label.map_or(Ok(()), labels::check)?;
+            let secret = unlock(&wallet)?;
+            let key = Wallet::lock(path, &secret)?.add_key(&secret)?;
+            let address = address::encode(&params.address_prefix, &key);
+            if let Some(label) = label {
+                Labels::set(path, Kind::Address, &address, label)?;
+            }
+            let json = || json!({ "address": address });
+            common.print_done(format_args!("{address} is handed out"), || address.clone(), json)
+        }
     }
 }
 
@@ -306,28 +511,4 @@ fn print_balance(balance: &Balance, common: &Common) -> anyhow::Result<()> {
         lines.join("\n")
     };
     common.print(text, || json!(balance))
-}
-
-/// What came less what went, in coins with a sign.
-fn gain(HistoryEntry { received, spent, .. }: &HistoryEntry) -> String {
-    match received.checked_sub(*spent) {
-        Some(gain) => format!("+{gain}"),
-        None => format!("-{}", spent.saturating_sub(*received)),
-    }
-}
-
-fn print_history(entries: &[HistoryEntry], common: &Common) -> anyhow::Result<()> {
-    let text = || {
-        if entries.is_empty() {
-            return "nothing yet".to_owned();
-        }
-        let mut lines = vec![format!("{:>8}  {:>13}  {:>20}  transaction", "height", "confirmations", "coins")];
-        lines.extend(entries.iter().map(|entry| {
-            let height = entry.height.map_or("-".to_owned(), |height| height.to_string());
-            let coins = gain(entry);
-            format!("{height:>8}  {:>13}  {coins:>20}  {}", entry.confirmations, entry.txid)
-        }));
-        lines.join("\n")
-    };
-    common.print(text, || json!(entries))
 }

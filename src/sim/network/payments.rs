@@ -17,7 +17,7 @@ use crate::primitives::tx::Output;
 use crate::sim::Sim;
 use crate::storage::StoreError;
 use crate::wallet::coins::Spendable;
-use crate::wallet::payment::{self, Fee};
+use crate::wallet::payment::{Fee, Funding, Order};
 
 /// Coins there are at least, and at most: every node's store has them all.
 const COINS: std::ops::RangeInclusive<usize> = 20..=2_000;
@@ -94,8 +94,8 @@ impl Payments {
             let payee = self.keys[self.rng.random_range(0..self.keys.len() as u64) as usize].public_key();
             let outputs = vec![Output::pay(payee, coin.value.saturating_sub(FEE))];
             let key_of = |key: &PublicKey| self.owners.get(key).map(|number| self.keys[*number].clone());
-            let genesis = &self.params.genesis_hash;
-            if let Ok(payment) = payment::pay(&[coin], outputs, Fee::at_rate(FEE_RATE), payer, genesis, key_of)
+            let draft = Order::pay(outputs, Fee::at_rate(FEE_RATE)).draft(Funding::AnyOf(&[coin]), payer);
+            if let Ok(payment) = draft.and_then(|draft| draft.sign(&self.params.genesis_hash, key_of))
                 && let Some(Ok(_)) = sim.submit(node, payment.transaction)
             {
                 // The same payment may be made again at a node that does not know it, as after a crash.

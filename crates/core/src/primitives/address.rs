@@ -3,7 +3,9 @@
 use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32m, Hrp};
 
-use super::keys::PublicKey;
+use zeroize::Zeroizing;
+
+use super::keys::{PublicKey, SecretKey};
 
 /// Why text is not an address of this network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +68,45 @@ pub fn decode(prefix: &str, text: &str) -> Result<PublicKey, AddressError> {
     Ok(key)
 }
 
+/// Text that is not a private key of this network. It is not quoted: it may be one of another network, or nearly one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected 32 bytes in bech32m under the prefix {expected:?}")]
+pub struct SecretParseError {
+    /// The prefix of this network's private keys.
+    pub expected: String,
+}
+
+/// The prefix of private keys. No address begins like that: their prefixes have no underscore.
+fn secret_prefix(prefix: &str) -> String {
+    format!("{prefix}_secret")
+}
+
+/// The text of a private key: bech32m of its 32-byte seed, under the network's prefix and `_secret`.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_secret(prefix: &str, key: &SecretKey) -> Zeroizing<String> {
+    let seed = Zeroizing::new(key.seed());
+    let hrp = Hrp::parse(&secret_prefix(prefix)).expect("the network's prefix was checked with its parameters");
+    let text = bech32::encode_lower::<Bech32m>(hrp, &*seed);
+    Zeroizing::new(text.expect("32 bytes and a checked prefix fit bech32m's 1,023 characters"))
+}
+
+/// The private key that `text` stands for.
+///
+/// # Errors
+/// [`SecretParseError`] if it is not bech32m, of another network, or of another length.
+pub fn decode_secret(prefix: &str, text: &str) -> Result<SecretKey, SecretParseError> {
+    let expected = secret_prefix(prefix);
+    let key = CheckedHrpstring::new::<Bech32m>(text).ok().and_then(|parsed| {
+        let mut seed = Zeroizing::new([0; 32]);
+        let mut bytes = parsed.byte_iter();
+        seed.iter_mut().try_for_each(|place| bytes.next().map(|byte| *place = byte))?;
+        (parsed.hrp().to_lowercase() == expected && bytes.next().is_none()).then(|| SecretKey::from_seed(*seed))
+    });
+    key.filter(|key| encode_secret(prefix, key).eq_ignore_ascii_case(text)).ok_or(SecretParseError { expected })
+}
+
 /// Whether `prefix` can stand before an address: 1 to 20 lower-case letters and digits.
 pub fn is_valid_prefix(prefix: &str) -> bool {
     (1..=20).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
@@ -80,4 +121,27 @@ fn describe(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_is_text_of_its_own_kind() {
+        let key = SecretKey::from_seed([7; 32]);
+        let text = encode_secret("cairn", &key);
+        assert!(text.starts_with("cairn_secret1"), "{}", *text);
+        let same = |text: &str| decode_secret("cairn", text).map(|key| key.seed());
+        assert_eq!(same(&text), Ok([7; 32]));
+        assert_eq!(same(&text.to_uppercase()), Ok([7; 32]));
+        let address = encode("cairn", &key.public_key());
+        let changed = text.replace("_secret1q", "_secret1p");
+        for wrong in ["", &address, &text[1..], &changed, &encode_secret("other", &key)] {
+            assert!(same(wrong).is_err(), "{wrong}");
+        }
+        assert!(decode("cairn", &text).is_err(), "no address");
+        let error = decode_secret("other", &text).unwrap_err().to_string();
+        assert!(!error.contains(&text[13..20]), "the key is not quoted: {error}");
+    }
 }

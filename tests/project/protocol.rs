@@ -11,6 +11,7 @@ use cairn::primitives::hash::{FilterHeader, SignatureDigest};
 use cairn::primitives::height::Height;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
 use cairn::state::{Changes, KeyRange, StateId, Table};
+use cairn::wallet::message;
 use cairn_testkit::{Ledger, key, public, seal, unsigned};
 
 /// The text between the first `fence` after `after` and the next fence.
@@ -43,6 +44,17 @@ fn preimage_by_the_table(tx: &Transaction, genesis: &[u8; 32], spent: &Output) -
     tx.outputs.iter().for_each(|output| write(&mut preimage, output));
     preimage.extend(tx.lock_height.as_u32().to_le_bytes());
     write(&mut preimage, spent);
+    preimage
+}
+
+/// The text of the example's signed message.
+const MESSAGE: &str = "I was here.";
+
+fn message_by_the_table(message: &str, genesis: &[u8; 32]) -> Vec<u8> {
+    let mut preimage = b"cairn/message/1".to_vec();
+    preimage.extend(genesis);
+    preimage.extend((message.len() as u64).to_le_bytes());
+    preimage.extend(message.as_bytes());
     preimage
 }
 
@@ -90,6 +102,11 @@ fn the_worked_example_is_true() {
     let total = state.total(&payees, &proof).unwrap();
     assert_eq!((total.sum, total.count), (Amount::from_grains(600_000_000), 1));
 
+    let message_preimage = message_by_the_table(MESSAGE, ledger.params.genesis_hash.as_bytes());
+    let message_digest = message::digest(&ledger.params.genesis_hash, MESSAGE);
+    assert_eq!(message_digest, SignatureDigest::of(&message_preimage));
+    let signature = message::sign(&key(1), &ledger.params.genesis_hash, MESSAGE);
+
     let lines = [
         ("payer's key", hex::encode(public(1).0)),
         ("payer's address", address::encode(&prefix, &public(1))),
@@ -124,6 +141,12 @@ fn the_worked_example_is_true() {
         ("total of the payee's coins, proof", hex::encode(&proof)),
         ("", String::new()),
         ("block 1, compact with nonce 1, bytes", bytes(&CompactBlock::new(&block, &block.txids(), 1, &[]))),
+        ("", String::new()),
+        ("payer's private key", address::encode_secret(&prefix, &key(1)).to_string()),
+        ("message", MESSAGE.to_owned()),
+        ("message digest preimage", hex::encode(&message_preimage)),
+        ("message digest, bytes", hex::encode(message_digest.to_bytes())),
+        ("message signature", signature),
     ];
     let line = |(name, value): &(&str, String)| match *name {
         "" => String::new(),

@@ -1,5 +1,6 @@
 //! Calls every method and checks the meaning of its answer.
 
+use cairn::primitives::address;
 use cairn::primitives::amount::Amount;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::header::Header;
@@ -10,7 +11,7 @@ use cairn::receipt::{Evidence, Receipt};
 use cairn::rpc::methods;
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, hex_of};
+use crate::fixture::{Fixture, hex_of, key};
 use crate::{figures, links, network};
 
 #[test]
@@ -201,6 +202,63 @@ fn every_method_means_what_it_says() {
     assert_eq!((&valid["isvalid"], &valid["address"]), (&json!(true), &json!(fixture.payee(1))));
     let invalid = fixture.call("validateaddress", json!(["bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"]));
     assert!(invalid["isvalid"] == false && invalid["error"].is_string(), "{invalid}");
+
+    // Transactions from their parts. The second subsidy and the first output of the payment are unspent.
+    let coinbase = fixture.block(&hashes[1]).transactions[0].clone();
+    let payee = fixture.payee(3);
+    let inputs = json!([{ "txid": coinbase.txid(), "vout": 0 }, { "txid": txid, "vout": 0 }]);
+    let outputs = json!([{ (payee.as_str()): subsidy }, { "data": "00ff" }]);
+    let unsigned = fixture.call("createrawtransaction", json!([inputs, outputs]));
+    let merged =
+        fixture.call("createrawtransaction", json!([inputs, { (payee.as_str()): subsidy, "data": "00ff" }, 0]));
+    assert_eq!(merged.as_str().map(str::len), unsigned.as_str().map(str::len), "in one object or in several");
+    let decoded = fixture.call("decoderawtransaction", json!([unsigned]));
+    assert_eq!((&decoded["vin"][1]["txid"], &decoded["vin"][1]["signature"]), (&json!(txid), &json!("00".repeat(64))));
+    let made = (&decoded["vout"][0]["value"], &decoded["vout"][1]["scriptPubKey"]["hex"]);
+    assert_eq!(made, (&json!(subsidy), &json!("00ff")));
+    fixture.refused("createrawtransaction", json!([[], outputs]), -8, "no inputs");
+    fixture.refused("createrawtransaction", json!([inputs, { "me": 5 }]), -5, "Invalid address");
+    fixture.refused("createrawtransaction", json!([inputs, [{ (payee.as_str()): 0.5 }]]), -8, "expected an integer");
+    fixture.refused("createrawtransaction", json!([inputs, [5]]), -8, "item 0: expected an object");
+    fixture.refused("createrawtransaction", json!([[{ "txid": txid }], outputs]), -8, "vout: missing");
+    let private = |number| address::encode_secret(&params.address_prefix, &key(number)).to_string();
+    let sign = |tx: &Value, keys: Value| fixture.call("signrawtransactionwithkey", json!([tx, keys]));
+    let (first, second) = (sign(&unsigned, json!([private(1)])), sign(&unsigned, json!([private(2)])));
+    assert_eq!((&first["complete"], first["errors"].as_array().map(Vec::len)), (&json!(false), Some(1)));
+    assert_eq!((&first["errors"][0]["txid"], &second["errors"][0]["txid"]), (&json!(txid), &json!(coinbase.txid())));
+    let both = sign(&unsigned, json!([private(2), private(1)]));
+    assert_eq!((&both["complete"], &both["errors"]), (&json!(true), &Value::Null));
+    let combined = fixture.call("combinerawtransaction", json!([[unsigned, first["hex"], second["hex"]]]));
+    assert_eq!(combined, both["hex"]);
+    assert_eq!(sign(&second["hex"], json!([private(1)]))["hex"], combined, "one after the other");
+    let allowed = fixture.call("testmempoolaccept", json!([[combined]]))[0].clone();
+    assert_eq!((&allowed["allowed"], &allowed["fees"]["base"]), (&json!(true), &json!(7_000)));
+    let other = fixture.call("createrawtransaction", json!([inputs, outputs, 5]));
+    fixture.refused("combinerawtransaction", json!([[unsigned, other]]), -8, "not all are the same");
+    fixture.refused("combinerawtransaction", json!([[]]), -8, "expected 1 to");
+    fixture.refused("combinerawtransaction", json!([["00"]]), -22, "TX decode failed");
+    fixture.refused("signrawtransactionwithkey", json!([unsigned, [fixture.payee(1)]]), -5, "Invalid private key");
+    // Of coins that the node does not know, or knows otherwise.
+    let unknown = fixture.call("createrawtransaction", json!([[{ "txid": genesis, "vout": 7 }], outputs]));
+    let refused = sign(&unknown, json!([private(1)]));
+    assert_eq!(refused["errors"][0]["error"], "Input not found or already spent");
+    let described = |key: &str| json!([{ "txid": genesis, "vout": 7, "amount": 5, "scriptPubKey": key }]);
+    let own = described(&hex::encode(key(1).public_key().0));
+    let signed = fixture.call("signrawtransactionwithkey", json!([unknown, [private(1)], own]));
+    assert_eq!(signed["complete"], true);
+    fixture.refused("signrawtransactionwithkey", json!([unknown, [], described("00")]), -8, "32 bytes in hex");
+    let by_address = json!([{ "txid": txid, "vout": 0, "amount": 7_001, "address": fixture.payee(2) }]);
+    fixture.refused("signrawtransactionwithkey", json!([unsigned, [], by_address]), -22, "another value or key");
+
+    // Messages.
+    let private = private(1);
+    let signature = fixture.call("signmessagewithprivkey", json!([private, "I was here."]));
+    let verify = |payee, message| fixture.call("verifymessage", json!([fixture.payee(payee), signature, message]));
+    assert_eq!(verify(1, "I was here."), true);
+    assert_eq!((verify(2, "I was here."), verify(1, "I was there.")), (json!(false), json!(false)));
+    fixture.refused("signmessagewithprivkey", json!([fixture.payee(1), "x"]), -5, "Invalid private key");
+    fixture.refused("verifymessage", json!([fixture.payee(1), "AA==", "x"]), -3, "Malformed base64 encoding");
+    fixture.refused("verifymessage", json!([private, signature, "x"]), -5, "Invalid address");
 
     // Proofs.
     let block = fixture.block(&mined);

@@ -272,6 +272,7 @@ fn worst_cases(
         ("gettxout", json!([txid, 1_999])),
         ("gettxoutproof", json!([[txid]])),
         ("validateaddress", json!([payee])),
+        ("verifymessage", json!([payee, "A".repeat(86) + "==", "x".repeat(10_000)])),
         ("verifytxoutproof", json!(["00"])),
     ]
 }

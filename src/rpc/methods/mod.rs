@@ -16,25 +16,29 @@ mod discover;
 pub mod fees;
 pub mod links;
 pub mod mempool;
+pub mod message;
 pub mod mining;
 pub mod network;
 pub mod proof;
 pub mod rawtx;
+pub mod signing;
 pub mod snapshots;
 pub mod stats;
 pub mod template;
 pub mod wait;
 
 /// Every method, under the headings of `help`.
-pub const GROUPS: [(&str, &[Method]); 15] = [
+pub const GROUPS: [(&str, &[Method]); 17] = [
     ("Blockchain", blockchain::METHODS),
     ("Statistics and checks", stats::METHODS),
     ("Waiting", wait::METHODS),
     ("Mempool and transactions", mempool::METHODS),
     ("Fees", fees::METHODS),
     ("Raw transactions", rawtx::METHODS),
+    ("Making transactions", signing::METHODS),
     ("Proofs", proof::METHODS),
     ("Addresses", address::METHODS),
+    ("Messages", message::METHODS),
     ("Mining", mining::METHODS),
     ("Mining elsewhere", template::METHODS),
     ("Network", network::METHODS),

@@ -1,5 +1,7 @@
 //! The list of a wallet's coins.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,7 +18,7 @@ struct Owned<'a> {
     address: &'a str,
 }
 
-/// Prints the coins of all addresses, the largest first.
+/// Prints the coins of all addresses: those that can be spent now before the others, the largest first.
 ///
 /// # Errors
 /// If the node does not answer or stdout cannot be written to.
@@ -25,7 +27,7 @@ pub fn print(node: &Client, addresses: &[String], common: &Common) -> anyhow::Re
     for address in addresses {
         coins.extend(account::utxos(node, address)?.into_iter().map(|coin| Owned { coin, address }));
     }
-    coins.sort_by(|a, b| b.coin.value.cmp(&a.coin.value).then(a.coin.outpoint().cmp(&b.coin.outpoint())));
+    coins.sort_by_key(|Owned { coin, .. }| (!coin.spendable, Reverse(coin.value), coin.outpoint()));
     let line = |Owned { coin, address }: &Owned| {
         let state = match (coin.spendable, coin.spentby, coin.height) {
             (_, Some(txid), _) => format!("spent by {txid}"),

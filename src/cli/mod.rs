@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, ensure};
 use clap::builder::{BoolishValueParser, TypedValueParser};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::{Value, json};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -47,7 +47,12 @@ pub mod wallet;
 mod account;
 mod console;
 mod login;
+mod manual;
 mod prompt;
+mod settings;
+
+/// The data directory in the home directory.
+const DEFAULT_DATA_DIR: &str = ".cairn";
 
 /// The development network's parameters, used when `--genesis` is not given.
 pub const DEFAULT_GENESIS: &str = include_str!("../../genesis.json");
@@ -85,6 +90,9 @@ pub struct Common {
     /// Directory of the node's chain, and of the address and cookie by which commands find it [default: ~/.cairn]
     #[arg(long, global = true, env = "CAIRN_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// A configuration file in TOML [default: cairn.toml in the data directory, if there is one]
+    #[arg(long, global = true, env = "CAIRN_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The network's genesis.json [default: the data directory's, else the built-in development network's]
     #[arg(long, global = true, env = "CAIRN_GENESIS", value_name = "FILE")]
     genesis: Option<PathBuf>,
@@ -118,7 +126,7 @@ impl Common {
             return Ok(dir.clone());
         }
         let home = std::env::home_dir().context("there is no home directory: give --data-dir")?;
-        Ok(home.join(".cairn"))
+        Ok(home.join(DEFAULT_DATA_DIR))
     }
 
     /// The data directory of a single node.
@@ -268,6 +276,10 @@ enum Command {
     Health(health::Args),
     /// Simulate large networks
     Sim(sim::Args),
+    /// Print what a shell needs to complete commands and options
+    Completion(manual::CompletionArgs),
+    /// Write the manual pages
+    Man(manual::ManArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -278,13 +290,21 @@ pub fn main() -> ExitCode {
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut outlets = DrainOnDrop(vec![console::stderr().clone()]);
     let args: Vec<OsString> = args.into_iter().collect();
-    let Cli { common, command } = match Cli::try_parse_from(&args) {
+    let (declared, config) = match settings::apply(Cli::command(), &args) {
+        Ok(declared) => declared,
+        Err(error) => {
+            return Failure { code: USAGE, rpc_code: None, message: error.to_string() }.report(wants_json(&args));
+        }
+    };
+    let parsed = declared.try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let Cli { mut common, command } = match parsed {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && wants_json(&args) => {
             return Failure { code: USAGE, rpc_code: None, message: error.to_string() }.report(true);
         }
         Err(error) => error.exit(),
     };
+    common.config = config;
     let logging = start_logging(&common, &command).map(|log| outlets.0.push(log));
     let done = logging.and_then(|()| match command {
         Command::Node(args) => node::run(args, &common),
@@ -298,6 +318,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bench(args) => bench::run(&args, &common),
         Command::Health(args) => health::run(&args, &common),
         Command::Sim(args) => sim::run(&args, &common),
+        Command::Completion(args) => manual::completion(&args, &common),
+        Command::Man(args) => manual::man(&args, &common),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -360,7 +382,7 @@ impl Failure {
 /// Whether JSON was asked for on a command line that cannot be parsed.
 fn wants_json(args: &[OsString]) -> bool {
     let given = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
-    let command = <Cli as clap::CommandFactory>::command();
+    let command = Cli::command();
     let is_true = |value: OsString| BoolishValueParser::new().parse_ref(&command, None, &value).is_ok_and(|is| is);
     given || std::env::var_os("CAIRN_JSON").is_some_and(is_true)
 }
@@ -428,7 +450,9 @@ fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> 
         | Command::Db(_)
         | Command::Bench(_)
         | Command::Health(_)
-        | Command::Sim(_) => "warn",
+        | Command::Sim(_)
+        | Command::Completion(_)
+        | Command::Man(_) => "warn",
     };
     let filter = common.log.as_deref().unwrap_or(usual);
     let filter: Targets = filter.parse().map_err(|e| anyhow!("--log {filter:?}: {e}"))?;
@@ -460,8 +484,6 @@ fn log_panics() {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -17,6 +17,7 @@ use crate::rpc::auth::RpcAuth;
 use crate::runtime::{self, Running, descriptors};
 use crate::stratum;
 use crate::wallet::Wallet;
+use crate::wallet::keyfile::KeyFileError;
 
 /// Options of `cairn node`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,7 @@ Examples:
   cairn node --stratum 0.0.0.0:3333       # external miners: see docs/mining.md
   cairn node --record incident.rec        # for cairn sim replay incident.rec
   cairn node --genesis mine.json          # another network; the choice is kept
+  cairn node --check                      # what it would do; starts nothing
   CAIRN_LOG=cairn::p2p=debug cairn node   # options as environment variables
   # a second node on the same machine
   cairn node --data-dir b --listen 127.0.0.1:0 --rpc 127.0.0.1:0 \\
@@ -79,6 +81,9 @@ pub struct Args {
     /// Allow the RPC method setlink, which cuts links, slows them and drops messages
     #[arg(long, env = "CAIRN_CHAOS", value_parser = clap::builder::BoolishValueParser::new())]
     chaos: bool,
+    /// Check options, configuration and data directory, and say what the node would do; start and create nothing
+    #[arg(long)]
+    check: bool,
 }
 
 /// Runs a node until it is told to stop.
@@ -91,6 +96,11 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     genesis::check_kept(&data_dir, &params)?;
     // In compose files, a variable that is not set arrives as an empty one.
     let mine = match args.mine.as_deref().filter(|text| !text.is_empty()) {
+        Some("wallet") if args.check => match Wallet::open(&data_dir.join("wallet.json")) {
+            Ok(wallet) => Some(wallet.newest_key()),
+            Err(KeyFileError::Missing { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
         Some("wallet") => Some(Wallet::open_or_create(&data_dir.join("wallet.json"), &mut rand::rng())?.newest_key()),
         Some(text) => Some(address::decode(&params.address_prefix, text).context("--mine")?),
         None => None,
@@ -117,6 +127,10 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         explorer: !args.no_explorer,
         ..rpc::Config::new(args.rpc, &data_dir)
     };
+    if args.check {
+        let mines = args.mine.is_some_and(|text| !text.is_empty());
+        return print_check(&config, &rpc, args.stratum, mines, common);
+    }
     let stratum = args.stratum.map(stratum::Config::new);
     let clients = rpc.limits.connections + stratum.as_ref().map_or(0, |stratum| stratum.limits.connections);
     let wanted = descriptors::connections_of(&config).saturating_add(clients);
@@ -125,6 +139,67 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     info!(network = params.network, genesis = %params.genesis_hash, data_dir = %data_dir.display(), "starting");
     let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
     tokio.block_on(serve(config, rpc, stratum))
+}
+
+/// Prints what a node with these options would do.
+fn print_check(
+    config: &runtime::Config,
+    rpc: &rpc::Config,
+    stratum: Option<SocketAddr>,
+    mines: bool,
+    common: &Common,
+) -> anyhow::Result<()> {
+    let params = &config.params;
+    let has_chain = config.data_dir.join(runtime::STORE_DIR).exists();
+    let payee = config.mine.map(|key| address::encode(&params.address_prefix, &key));
+    let text = || {
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+        let chain = if has_chain { "with a chain" } else { "without a chain yet" };
+        let mining = match (mines, &payee) {
+            (false, _) => "no".to_owned(),
+            (true, payee) => {
+                format!(
+                    "{} threads, to {}",
+                    config.threads,
+                    payee.as_deref().unwrap_or("a new wallet in the data directory")
+                )
+            }
+        };
+        let peers: Vec<String> = config.connect.iter().map(ToString::to_string).collect();
+        [
+            ("configuration", or_none(common.config.as_ref().map(|path| path.display().to_string()))),
+            ("network", format!("{}, genesis {}", params.network, params.genesis_hash)),
+            ("data directory", format!("{}, {chain}", config.data_dir.display())),
+            (
+                "accepts peers",
+                or_none(config.listen.map(|address| format!("{address}, {} at most", config.max_inbound))),
+            ),
+            ("connects to", or_none(Some(peers.join(", ")).filter(|text| !text.is_empty()))),
+            ("RPC", rpc.bind.to_string()),
+            ("mines", mining),
+            ("Stratum", or_none(stratum.map(|address| address.to_string()))),
+        ]
+        .map(|(name, value)| format!("{name:<14}  {value}"))
+        .join("\n")
+    };
+    let json = || {
+        serde_json::json!({
+            "config": common.config,
+            "network": params.network,
+            "genesis": params.genesis_hash,
+            "data_dir": config.data_dir,
+            "has_chain": has_chain,
+            "listen": config.listen,
+            "max_inbound": config.max_inbound,
+            "connect": config.connect.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "rpc": rpc.bind,
+            "explorer": rpc.explorer,
+            "mines": mines,
+            "payee": payee,
+            "stratum": stratum,
+        })
+    };
+    common.print(text, json)
 }
 
 /// Stores the network's genesis for later commands. A failure does not stop the node.

@@ -1,6 +1,7 @@
 //! The commands as a person types them: real processes, their output and exit codes.
 
 mod commands;
+mod config;
 mod conventions;
 mod light;
 mod nodes;

@@ -21,7 +21,9 @@ Chains, mempools, links, clocks and wallets of all nodes. Snapshots are kept in 
 save for one that lasts.
 
 Example:
-  cairn testnet snapshot funded && cairn testnet mine 3 && cairn testnet revert funded")]
+  cairn testnet snapshot funded
+  cairn testnet mine 3
+  cairn testnet revert funded")]
 pub struct SnapshotArgs {
     /// Up to 64 letters, digits, dots, dashes and underscores; replaces a snapshot of that name
     name: String,

@@ -127,7 +127,8 @@ impl Chain {
         check_header(&block.header, &place).map_err(rule)?;
         check_clock(&block.header, now, &self.params).map_err(rule)?;
         let block = check_block(block, &self.params).map_err(rule)?;
-        let context = BlockContext { params: &self.params, height: place.height, commitment: self.range.root() };
+        let commitment = self.committed().commitment();
+        let context = BlockContext { params: &self.params, height: place.height, commitment };
         match connect(&block, &context, &Prefetched::new(&self.db, &block)?, is_verified) {
             Ok(_) => Ok(()),
             Err(ConnectError::Rule(source)) => Err(rule(source)),

@@ -126,17 +126,18 @@ impl Chain {
         is_verified: IsVerified<'_>,
         update: &mut ChainUpdate,
     ) -> Result<(), StoreError> {
-        let context = BlockContext { params: &self.params, height: entry.height, commitment: self.range.root() };
+        let commitment = self.committed().commitment();
+        let context = BlockContext { params: &self.params, height: entry.height, commitment };
         let db = &self.db;
-        let (own_work, mut range) = (entry.work - self.tip().work, self.range.clone());
+        let own_work = entry.work - self.tip().work;
+        let (mut range, mut filters) = (self.range.clone(), self.filters);
         let mut batch = Batch::default();
         let result = self.stats.connect.time(|| -> Result<(), ConnectError<StoreError>> {
             let view = Prefetched::new(db, &block).map_err(ConnectError::View)?;
             let (delta, signatures) = spend(&block, &context, &view, is_verified)?;
-            let filter_header = effects::filter_header_of(db, &entry.header.previous).map_err(ConnectError::View)?;
-            let (batch, range) = (&mut batch, &mut range);
+            let (batch, range, filters) = (&mut batch, &mut range, &mut filters);
             signatures.verify_during(|| {
-                effects::stage_connect(batch, &block, entry.height, own_work, &delta, &filter_header, range);
+                effects::stage_connect(batch, &block, entry.height, own_work, &delta, filters, range);
             })?;
             Ok(())
         });
@@ -163,7 +164,7 @@ impl Chain {
         tree.index.put(&entry);
         tree.active.push(entry.id);
         drop(tree);
-        self.range = range;
+        (self.range, self.filters) = (range, filters);
         if is_new {
             self.next_sequence += 1;
             self.candidates.insert(Candidate::new(&entry));
@@ -184,12 +185,13 @@ impl Chain {
         let block = self.load(&entry)?;
         let delta = effects::delta_of(&self.db, &block, entry.height)?;
         let range = effects::load_range(&self.db, entry.height.saturating_sub(1))?;
+        let filters = effects::filter_header_of(&self.db, &entry.header.previous)?;
         let mut batch = Batch::default();
         effects::stage_disconnect(&mut batch, &block, &entry, &delta, &range);
         self.db.store().commit(batch)?;
 
         self.tree.write().active.pop();
-        self.range = range;
+        (self.range, self.filters) = (range, filters);
         let size = block.block().size() + BLOCK_OVERHEAD;
         // A block that this update connected is disconnected again.
         if update.connected.pop().is_none() {

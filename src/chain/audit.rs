@@ -4,11 +4,12 @@ use super::effects;
 use super::index::Index;
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
 use crate::consensus::coins::{CoinView, Coins, Delta};
+use crate::consensus::commitment::Committed;
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
-use crate::primitives::hash::{BlockHash, FilterHeader};
+use crate::primitives::hash::{BlockHash, FilterHeader, StateRoot};
 use crate::primitives::height::Height;
 use crate::primitives::keyed::HashSet;
 use crate::primitives::mmr;
@@ -201,7 +202,8 @@ impl Replay<'_> {
         let delta = if height == Height::GENESIS {
             Delta { created: Delta::created_by(block.block(), block.txids(), Height::GENESIS), ..Delta::default() }
         } else {
-            let context = BlockContext { params: self.params, height, commitment: self.range.root() };
+            let due = Committed { range: self.range.root(), state: StateRoot::ZERO, filters: self.filter_header };
+            let context = BlockContext { params: self.params, height, commitment: due.commitment() };
             connect(block, &context, &self.coins, |_| false).map_err(|error| match error {
                 ConnectError::Rule(rule) => fault(rule.to_string()),
                 ConnectError::View(never) => match never {},

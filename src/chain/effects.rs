@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::index::{Entry, GENESIS};
 use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::{Coin, Delta};
+use crate::consensus::commitment::Committed;
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
-use crate::primitives::hash::{BlockHash, FilterHeader};
+use crate::primitives::hash::{BlockHash, FilterHeader, LedgerRoot, MmrRoot, StateRoot};
 use crate::primitives::height::Height;
 use crate::primitives::keyed::HashSet;
 use crate::primitives::keys::PublicKey;
@@ -39,21 +40,21 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
         Height::GENESIS,
         params.genesis_target.work(),
         &delta,
-        &FilterHeader::ZERO,
+        &mut { FilterHeader::ZERO },
         &mut mmr::Range::default(),
     );
     db.store().commit(batch)
 }
 
-/// Adds to `batch` all writes that make `block` the tip at `height`, and appends it to `range`. `own_work` is the work
-/// of its header, `filter_header` its parent's filter header.
+/// Adds to `batch` all writes that make `block` the tip at `height`, appends it to `range`, and makes `filters`, its parent's
+/// filter header, its own. `own_work` is the work of its header.
 pub(super) fn stage_connect(
     batch: &mut Batch,
     block: &CheckedBlock,
     height: Height,
     own_work: Work,
     delta: &Delta,
-    filter_header: &FilterHeader,
+    filters: &mut FilterHeader,
     range: &mut mmr::Range,
 ) {
     let spent_in_block = spent_in_block(delta);
@@ -67,7 +68,8 @@ pub(super) fn stage_connect(
         batch.put_undo(&block.hash(), delta.spent.iter().map(|(_, coin)| coin));
     }
     let filter = block_filter(block.block(), delta.spent.iter().map(|(_, coin)| coin));
-    batch.put_filter(&block.hash(), &filter, &filter.header(filter_header));
+    *filters = filter.header(filters);
+    batch.put_filter(&block.hash(), &filter, filters);
     for (position, txid) in (0..).zip(block.txids()) {
         batch.put_tx(txid, TxLocation { height, position });
     }
@@ -128,6 +130,15 @@ pub(super) fn filter_header_of(db: &Database, previous: &BlockHash) -> Result<Fi
     let (_, header) =
         db.filter_header(previous)?.ok_or_else(|| db.corrupt(format!("block {previous} has no filter header")))?;
     Ok(header)
+}
+
+/// What a block of the best chain commits to besides headers, where `previous` is its parent.
+///
+/// # Errors
+/// The store's.
+pub fn ledger_root(db: &Database, previous: &BlockHash) -> Result<LedgerRoot, StoreError> {
+    let (range, state) = (MmrRoot::ZERO, StateRoot::ZERO);
+    Ok(Committed { range, state, filters: filter_header_of(db, previous)? }.ledger_root())
 }
 
 /// What a block of the best chain did to the coins, by the undo record.

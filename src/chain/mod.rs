@@ -26,6 +26,7 @@ use std::sync::{Arc, RwLockReadGuard};
 
 pub use activate::{ChainUpdate, IsVerified};
 pub use audit::{Level, Report, check, check_recent};
+pub use effects::ledger_root;
 pub use error::ChainError;
 pub use index::Entry;
 pub use rewind::Bookmark;
@@ -35,10 +36,11 @@ pub use transfer::{Imported, TransferError, export, import};
 pub use tree::{BlockTree, TreeReader};
 
 use crate::consensus::coins::{Coin, CoinView};
+use crate::consensus::commitment::Committed;
 use crate::consensus::context::HeaderContext;
 use crate::consensus::headers::HeaderTail;
 use crate::consensus::params::Params;
-use crate::primitives::hash::{BlockHash, MmrRoot};
+use crate::primitives::hash::{BlockHash, FilterHeader, StateRoot};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keyed::HashMap;
@@ -57,6 +59,8 @@ pub struct Chain {
     tree: TreeOwner,
     /// Over the headers of the best chain, the tip's included.
     range: mmr::Range,
+    /// The tip's filter header.
+    filters: FilterHeader,
     /// Entries that could be the tip, best last: complete, not invalid, and no worse than the tip, which is one of
     /// them.
     candidates: BTreeSet<Candidate>,
@@ -85,12 +89,14 @@ impl Chain {
         if index.get(index::GENESIS).hash != params.genesis_hash || range.work() != tip.work {
             return Err(db.corrupt(format!("the header range is not over the headers up to tip {}", tip.hash)));
         }
+        let filters = effects::filter_header_of(&db, &tip.hash)?;
         let next_sequence = 1 + index.entries().map(|entry| entry.sequence).max().unwrap_or(0);
         let mut chain = Self {
             params,
             db,
             tree: TreeOwner::new(BlockTree::new(index, &tip)),
             range,
+            filters,
             candidates: BTreeSet::new(),
             waiting: HashMap::default(),
             next_sequence,
@@ -222,8 +228,8 @@ impl Chain {
     }
 
     /// What the next block's coinbase must commit to.
-    pub fn commitment(&self) -> MmrRoot {
-        self.range.root()
+    pub fn committed(&self) -> Committed {
+        Committed { range: self.range.root(), state: StateRoot::ZERO, filters: self.filters }
     }
 
     /// [`Chain::missing_bodies_to`] the best header.

@@ -8,7 +8,7 @@ use crate::mempool::Mempool;
 use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
-use crate::primitives::hash::{Hash256, MerkleRoot, MmrRoot, Txid};
+use crate::primitives::hash::{Commitment, Hash256, MerkleRoot, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
@@ -54,7 +54,7 @@ pub struct Template {
     /// Id and fee of each of them.
     pub details: Arc<[(Txid, Amount)]>,
     extra_nonce: u64,
-    commitment: MmrRoot,
+    commitment: Commitment,
     /// The coinbase's siblings in the Merkle tree, lowest first.
     siblings: Arc<[Hash256]>,
 }
@@ -75,7 +75,7 @@ pub fn build(
     now: UnixTime,
 ) -> Result<Template, RuleError> {
     let context = chain.next_context();
-    let commitment = chain.commitment();
+    let commitment = chain.committed().commitment();
     let subsidy = chain.params().subsidy_at(context.height);
     let mut coinbase = Transaction {
         version: 1,
@@ -121,7 +121,7 @@ pub fn build(
     Ok(template)
 }
 
-fn data_output(commitment: &MmrRoot, extra_nonce: u64) -> Output {
+fn data_output(commitment: &Commitment, extra_nonce: u64) -> Output {
     Output::data([&commitment.as_bytes()[..], &extra_nonce.to_le_bytes(), TAG].concat())
 }
 

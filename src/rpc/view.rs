@@ -29,7 +29,7 @@ pub(super) struct TransactionView {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum InputView {
-    /// What a coinbase has instead of an input: its data, which is the header commitment and the miner's extra nonce.
+    /// What a coinbase has instead of an input: its data, which is the commitment and the miner's extra nonce.
     Coinbase { coinbase: String },
     Spend {
         txid: Txid,

@@ -47,10 +47,10 @@ fn the_longer_branch_wins_and_coins_follow() {
     assert_eq!(accept(&mut chain, &blocks[0]).unwrap(), (0, 0));
     assert_eq!(accept(&mut chain, &blocks[1]).unwrap(), (1, 2));
     assert_eq!(chain.tip().hash, blocks[1].hash());
-    assert_eq!(chain.commitment(), {
+    assert_eq!(chain.committed(), {
         let mut two = Ledger::on(&params);
         two.extend(2, 7);
-        two.commitment()
+        two.committed()
     });
     assert!(chain.coin(&outpoint).unwrap().is_some());
     assert_eq!(chain.db().tx_location(&tx.txid()).unwrap(), None);

@@ -356,7 +356,7 @@ impl<'a> Run<'a> {
         let tip = branch.tip().hash();
         assert_eq!((self.chain.tip().hash, self.chain.tip().height), (tip, branch.height()));
         assert_eq!((self.told.last(), self.told.len()), (Some(&tip), branch.blocks.len()));
-        assert_eq!(self.chain.commitment(), branch.commitment());
+        assert_eq!(self.chain.committed(), branch.committed());
         let mut coins = cairn::primitives::keyed::HashMap::default();
         self.chain.db().for_each_coin(&mut |outpoint, coin| drop(coins.insert(*outpoint, coin))).unwrap();
         assert_eq!(coins, branch.coins.0);

@@ -48,8 +48,20 @@ const PRIMITIVES: [&str; 17] = [
 ];
 
 /// And for those of `consensus`.
-const CONSENSUS: [&str; 11] =
-    ["error", "asert", "coins", "filter", "peer_name", "params", "check", "context", "headers", "connect", "genesis"];
+const CONSENSUS: [&str; 12] = [
+    "error",
+    "asert",
+    "coins",
+    "filter",
+    "peer_name",
+    "params",
+    "check",
+    "context",
+    "headers",
+    "commitment",
+    "connect",
+    "genesis",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -80,7 +80,7 @@ fn the_worked_example_is_true() {
     assert_eq!(digest, SignatureDigest::of(&preimage));
     let payment = ledger.sign(payment, &[]);
 
-    let first_root = ledger.range.root();
+    let due = ledger.committed();
     let mut block = ledger.block(vec![payment.clone()]);
     block.transactions[0].outputs[1].lock = Output::pay(public(3), Amount::from_grains(0)).lock;
     seal(&mut block);
@@ -123,7 +123,9 @@ fn the_worked_example_is_true() {
         ("payment, bytes", bytes(&payment)),
         ("payment, txid", payment.txid().to_string()),
         ("", String::new()),
-        ("range root over genesis, bytes", hex::encode(first_root.to_bytes())),
+        ("range root over genesis, bytes", hex::encode(due.range.to_bytes())),
+        ("ledger root of block 1, bytes", hex::encode(due.ledger_root().to_bytes())),
+        ("commitment of block 1, bytes", hex::encode(due.commitment().to_bytes())),
         ("block 1 coinbase, bytes", bytes(&block.transactions[0])),
         ("block 1 coinbase, txid", block.transactions[0].txid().to_string()),
         ("block 1 header, bytes", bytes(&block.header)),

@@ -2,10 +2,11 @@
 
 use std::convert::Infallible;
 
+use cairn_core::consensus::commitment::commitment;
 use cairn_core::consensus::context::{Parent, next_bits};
 use cairn_core::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn_core::primitives::amount::Amount;
-use cairn_core::primitives::hash::{BlockHash, MmrRoot, Txid};
+use cairn_core::primitives::hash::{BlockHash, Commitment, LedgerRoot, Txid};
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::height::Height;
 use cairn_core::primitives::keys::Signature;
@@ -111,7 +112,7 @@ impl Forge {
         claim: Option<Work>,
         accept: impl Fn(&BlockHash) -> bool,
     ) -> u64 {
-        let body = vec![self.coinbase(self.height().next(), self.range.root())];
+        let body = vec![self.coinbase(self.height().next(), self.commitment())];
         let merkle_root = merkle::root(vec![body[0].txid()]).hash;
         let bits = bits.unwrap_or_else(|| self.due());
         let mut header = Header { version: 1, previous: self.tip, merkle_root, time, bits, nonce: 0 };
@@ -142,7 +143,17 @@ impl Forge {
         self.range.work()
     }
 
-    fn coinbase(&self, height: Height, commitment: MmrRoot) -> Transaction {
+    /// What the block at a height commits to besides headers. Its coins are made up, so this is too.
+    pub fn ledger_root(height: Height) -> LedgerRoot {
+        LedgerRoot::of(&height.as_u32().to_le_bytes())
+    }
+
+    /// What the next coinbase commits to.
+    fn commitment(&self) -> Commitment {
+        commitment(&self.range.root(), &Self::ledger_root(self.height().next()))
+    }
+
+    fn coinbase(&self, height: Height, commitment: Commitment) -> Transaction {
         let key = public((height.as_u32() % 7) as u8);
         let data = [&commitment.as_bytes()[..], &u64::from(height.as_u32()).to_le_bytes()].concat();
         let outputs = vec![Output::pay(key, Amount::from_grains(50)), Output::data(data)];
@@ -160,7 +171,7 @@ impl Forge {
         let height = self.height().next();
         let parent = self.headers[self.headers.len() - 1];
         let due = self.due();
-        let commitment = if fault == Fault::Commitment { MmrRoot::of(b"else") } else { self.range.root() };
+        let commitment = if fault == Fault::Commitment { Commitment::of(b"else") } else { self.commitment() };
         let mut coinbase = self.coinbase(height, commitment);
         coinbase.lock_height = height.saturating_add(u32::from(fault == Fault::Height));
         let body = [vec![coinbase], payments].concat();
@@ -187,7 +198,10 @@ impl Forge {
         use_it(&Source {
             node: &|number| Ok(self.nodes[number as usize]),
             header: &|height| Ok(self.headers[height.as_usize()]),
-            coinbase: &|height| Ok((self.bodies[height.as_usize()][0].clone(), self.branch(height, 0))),
+            coinbase: &|height| {
+                let coinbase = self.bodies[height.as_usize()][0].clone();
+                Ok((coinbase, self.branch(height, 0), Self::ledger_root(height)))
+            },
         })
     }
 

@@ -7,15 +7,17 @@ use std::sync::{Arc, LazyLock};
 
 use cairn_core::consensus::check::{self, CheckedBlock};
 use cairn_core::consensus::coins::{Coin, Coins, Delta};
+use cairn_core::consensus::commitment::Committed;
 use cairn_core::consensus::connect::{self, BlockContext, ConnectError};
 use cairn_core::consensus::context::{self, HeaderContext};
 use cairn_core::consensus::error::RuleError;
+use cairn_core::consensus::filter::block_filter;
 use cairn_core::consensus::headers::HeaderTail;
 use cairn_core::consensus::params::{GenesisSpec, Params};
 use cairn_core::primitives::amount::{Amount, COIN};
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
-use cairn_core::primitives::hash::{MerkleRoot, MmrRoot, Txid};
+use cairn_core::primitives::hash::{FilterHeader, MerkleRoot, StateRoot, Txid};
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::height::Height;
 use cairn_core::primitives::keys::PublicKey;
@@ -40,6 +42,8 @@ pub struct Ledger {
     pub coins: Coins,
     /// The header range that the next coinbase commits to.
     pub range: Range,
+    /// The newest block's filter header.
+    pub filters: FilterHeader,
     tail: HeaderTail,
 }
 
@@ -54,7 +58,8 @@ impl Ledger {
         let genesis = params.genesis.clone();
         let (tail, created) = (HeaderTail::new(params), Delta::created_by(&genesis, &genesis.txids(), Height::GENESIS));
         let (coins, range) = (Coins::default(), Range::default());
-        let mut ledger = Self { params: params.clone(), blocks: Vec::new(), coins, range, tail };
+        let filters = FilterHeader::ZERO;
+        let mut ledger = Self { params: params.clone(), blocks: Vec::new(), coins, range, filters, tail };
         ledger.apply(genesis, &Delta { created, ..Delta::default() });
         ledger
     }
@@ -69,9 +74,9 @@ impl Ledger {
         self.tail.tip()
     }
 
-    /// Root of the header range over all blocks so far.
-    pub fn commitment(&self) -> MmrRoot {
-        self.range.root()
+    /// What the next coinbase commits to.
+    pub fn committed(&self) -> Committed {
+        Committed { range: self.range.root(), state: StateRoot::ZERO, filters: self.filters }
     }
 
     /// The context that the next header is checked against.
@@ -81,7 +86,7 @@ impl Ledger {
 
     /// The context that the next body is checked against.
     pub fn block_context(&self) -> BlockContext<'_> {
-        BlockContext { params: &self.params, height: self.height().next(), commitment: self.commitment() }
+        BlockContext { params: &self.params, height: self.height().next(), commitment: self.committed().commitment() }
     }
 
     /// Coin `n` of genesis.
@@ -228,6 +233,7 @@ impl Ledger {
 
     fn apply(&mut self, block: Block, delta: &Delta) {
         self.coins.apply(delta);
+        self.filters = block_filter(&block, delta.spent.iter().map(|(_, coin)| coin)).header(&self.filters);
         let work = block.header.bits.target().expect("checked before").work();
         self.range.push(Node::leaf(block.hash(), work));
         self.blocks.push(block);

@@ -9,11 +9,14 @@ use std::{fs, process};
 use anyhow::Context;
 use rayon::prelude::*;
 
+use crate::consensus::coins::Coin;
+use crate::consensus::commitment::Committed;
+use crate::consensus::filter::block_filter;
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, COIN};
 use crate::primitives::block::Block;
-use crate::primitives::hash::{Hash256, MerkleRoot, Txid};
+use crate::primitives::hash::{FilterHeader, Hash256, MerkleRoot, StateRoot, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::{SecretKey, Signature};
@@ -41,6 +44,7 @@ pub(super) struct Fixture {
     /// Coins that payments can spend, the oldest first.
     coins: VecDeque<Spendable>,
     range: mmr::Range,
+    filters: FilterHeader,
     tip: Header,
     height: Height,
 }
@@ -64,11 +68,13 @@ impl Fixture {
         // Output 0 is data.
         let coin = |n: usize| OutPoint { txid, index: n as u32 + 1 };
         let coins = (0..coins).map(|n| Spendable { outpoint: coin(n), value: VALUE, owner: n % KEYS }).collect();
+        let filters = block_filter(&params.genesis, []).header(&FilterHeader::ZERO);
         let mut fixture = Self {
             params: Arc::new(params),
             keys: Arc::new(keys),
             coins,
             range: mmr::Range::default(),
+            filters,
             tip: genesis,
             height: Height::GENESIS,
         };
@@ -79,6 +85,11 @@ impl Fixture {
     /// Coins that can be spent.
     pub(super) fn coins(&self) -> usize {
         self.coins.len()
+    }
+
+    /// What the next block commits to.
+    pub(super) fn committed(&self) -> Committed {
+        Committed { range: self.range.root(), state: StateRoot::ZERO, filters: self.filters }
     }
 
     /// The next block: as many payments, each spending the oldest coin left to another key.
@@ -95,7 +106,7 @@ impl Fixture {
                 self.coins.push_back(Spendable { outpoint, value: output.value, owner: next(coin.owner, n) });
             }
         }
-        self.block(made.into_iter().map(|(tx, _)| tx).collect())
+        self.block(made.into_iter().map(|(tx, _)| tx).collect(), &spent)
     }
 
     fn transaction(&self, coin: &Spendable, outputs: usize) -> (Transaction, Txid) {
@@ -114,15 +125,15 @@ impl Fixture {
         (tx, txid)
     }
 
-    /// The next block, of transactions without fees.
-    fn block(&mut self, mut transactions: Vec<Transaction>) -> Block {
+    /// The next block, of transactions without fees that spend `spent`.
+    fn block(&mut self, mut transactions: Vec<Transaction>, spent: &[Spendable]) -> Block {
         let height = self.height.next();
         let coinbase = Transaction {
             version: 1,
             inputs: Vec::new(),
             outputs: vec![
                 Output::pay(self.keys[0].public_key(), self.params.subsidy_at(height)),
-                Output::data(self.range.root().as_bytes().to_vec()),
+                Output::data(self.committed().commitment().as_bytes().to_vec()),
             ],
             lock_height: height,
         };
@@ -141,6 +152,12 @@ impl Fixture {
             block.header.nonce += 1;
         }
         self.range.push(mmr::Node::leaf(block.hash(), self.params.genesis_target.work()));
+        let coin = |coin: &Spendable| {
+            let output = Output::pay(self.keys[coin.owner].public_key(), coin.value);
+            Coin { output, height: self.height, coinbase: false }
+        };
+        let spent: Vec<Coin> = spent.iter().map(coin).collect();
+        self.filters = block_filter(&block, &spent).header(&self.filters);
         (self.tip, self.height) = (block.header, height);
         block
     }

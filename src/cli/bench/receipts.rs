@@ -14,6 +14,7 @@ use crate::consensus::headers::{Checkpoint, HeaderTail};
 use crate::consensus::params::{GenesisSpec, Retarget};
 use crate::light::Headers;
 use crate::p2p::message::MAX_HEADERS;
+use crate::primitives::hash::LedgerRoot;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::merkle::Branch;
@@ -51,6 +52,8 @@ struct Proved {
     fixture: Fixture,
     headers: Vec<Header>,
     coinbases: Vec<Transaction>,
+    /// What each block after genesis commits to besides headers.
+    ledgers: Vec<LedgerRoot>,
     nodes: Vec<mmr::Node>,
     range: mmr::Range,
     /// What a verifier holds who looked at the length before.
@@ -63,11 +66,12 @@ impl Proved {
         let (headers, coinbases) = (vec![genesis.header], vec![genesis.transactions[0].clone()]);
         let mut range = mmr::Range::default();
         let nodes = range.push(mmr::Node::leaf(genesis.header.hash(), fixture.params.genesis_target.work()));
-        Self { fixture, headers, coinbases, nodes, range, held: None }
+        Self { fixture, headers, coinbases, ledgers: Vec::new(), nodes, range, held: None }
     }
 
     fn grow(&mut self, length: u32) {
         while self.headers.len() <= length as usize {
+            self.ledgers.push(self.fixture.committed().ledger_root());
             let mut block = self.fixture.pay(0);
             let leaf = mmr::Node::leaf(block.hash(), self.fixture.params.genesis_target.work());
             self.nodes.extend(self.range.push(leaf));
@@ -100,7 +104,10 @@ impl Proved {
             &Source {
                 node: &|number| Ok(self.nodes[number as usize]),
                 header: &|height| Ok(self.headers[height.as_usize()]),
-                coinbase: &|height| Ok(self.coinbase(height)),
+                coinbase: &|height| {
+                    let (coinbase, branch) = self.coinbase(height);
+                    Ok((coinbase, branch, self.ledgers[height.as_usize() - 1]))
+                },
             },
             tip,
             height,

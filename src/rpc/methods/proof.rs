@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::{Access, Method, Outcome};
-use crate::chain::BlockTree;
+use crate::chain::{BlockTree, ledger_root};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::merkle::{Branch, PartialTree};
@@ -217,7 +217,10 @@ async fn sample(api: &Api, height: Height, block: BlockHash) -> Result<Option<(E
             coinbase: &|at| {
                 let block = body(at)?;
                 let branch = Branch::new(block.txids(), 0);
-                block.transactions.into_iter().next().zip(branch).ok_or_else(|| missing("coinbase", &at))
+                let ledger = ledger_root(db, &block.header.previous)?;
+                let coinbase = block.transactions.into_iter().next().zip(branch);
+                let (coinbase, branch) = coinbase.ok_or_else(|| missing("coinbase", &at))?;
+                Ok((coinbase, branch, ledger))
             },
         };
         let proof = prove(&source, tip.height, height)?;

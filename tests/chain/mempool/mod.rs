@@ -19,7 +19,7 @@ use cairn::mempool::{Accepted, Limits, Mempool, MempoolError};
 use cairn::miner::{kernel, template};
 use cairn::primitives::amount::{Amount, FeeRate};
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::{MmrRoot, Txid};
+use cairn::primitives::hash::{Commitment, Txid};
 use cairn::primitives::height::Height;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{OutPoint, Output, Transaction};
@@ -214,6 +214,6 @@ fn check(world: &World) {
     assert_eq!(delta.fees, Amount::saturating_sum(entries.values().map(|entry| entry.fee)));
 }
 
-fn commitment(chain: &Chain) -> MmrRoot {
-    chain.commitment()
+fn commitment(chain: &Chain) -> Commitment {
+    chain.committed().commitment()
 }

@@ -83,7 +83,8 @@ fn shown_otherwise() -> Vec<Vector> {
             codec::encode(&forge.receipt(Height::from_u32(height), Evidence::Headers(Vec::new())).transaction);
         // The commitment is the first part of the data, which is the last output.
         let data = coinbase.len() - 4 - 40;
-        let bare = [&coinbase[..data - 8], &8u64.to_le_bytes(), &coinbase[data + 32..], &[0]].concat();
+        let ledger = Forge::ledger_root(Height::from_u32(height)).to_bytes();
+        let bare = [&ledger, &coinbase[..data - 8], &8u64.to_le_bytes(), &coinbase[data + 32..], &[0]].concat();
         let sampled = [&[3], &own[..], &bare].concat();
         let plain = [&[2], root, &own].concat();
         for (from, to) in [(&sampled, &plain), (&plain, &sampled)] {

@@ -5,14 +5,14 @@ use crate::consensus::coins::{Coin, CoinView, Delta};
 use crate::consensus::error::RuleError;
 use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
-use crate::primitives::hash::{MmrRoot, Txid};
+use crate::primitives::hash::{Commitment, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::keyed::HashMap;
 use crate::primitives::keys::{self, SignatureCheck};
 use crate::primitives::meter;
 use crate::primitives::tx::{Lock, OutPoint, Transaction};
 
-/// Bytes of the header commitment at the start of a coinbase's data.
+/// Bytes of the commitment at the start of a coinbase's data.
 pub const COMMITMENT_LEN: usize = 32;
 
 /// Why a block cannot be connected: it breaks a rule, or the view of coins failed.
@@ -33,8 +33,8 @@ pub struct BlockContext<'a> {
     pub params: &'a Params,
     /// The block's height, at least 1.
     pub height: Height,
-    /// Root of the range over all earlier headers ([`crate::primitives::mmr::Range::root`]).
-    pub commitment: MmrRoot,
+    /// What its coinbase must begin with ([`Committed`](super::commitment::Committed)).
+    pub commitment: Commitment,
 }
 
 /// Checks a block against the coins before it and returns the change it makes to them, without applying it.
@@ -201,18 +201,18 @@ fn signature_checks<'a>(
     })
 }
 
-/// The header commitment in a coinbase: the first 32 bytes of its only data output.
+/// The commitment in a coinbase: the first 32 bytes of its only data output.
 ///
 /// # Errors
 /// [`RuleError::NoCommitment`], [`RuleError::ShortCommitment`].
-pub fn commitment_of(coinbase: &Transaction) -> Result<MmrRoot, RuleError> {
+pub fn commitment_of(coinbase: &Transaction) -> Result<Commitment, RuleError> {
     let data = coinbase.outputs.iter().find_map(|output| match &output.lock {
         Lock::Data(data) => Some(data),
         Lock::Key(_) => None,
     });
     let data = data.ok_or(RuleError::NoCommitment)?;
     let bytes = data.first_chunk::<COMMITMENT_LEN>().ok_or(RuleError::ShortCommitment { got: data.len() })?;
-    Ok(MmrRoot::from_bytes(*bytes))
+    Ok(Commitment::from_bytes(*bytes))
 }
 
 fn check_coinbase(coinbase: &Transaction, context: &BlockContext<'_>) -> Result<(), RuleError> {

@@ -2,7 +2,7 @@
 
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::codec::CodecError;
-use crate::primitives::hash::{BlockHash, MerkleRoot, MmrRoot, Txid};
+use crate::primitives::hash::{BlockHash, Commitment, MerkleRoot, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::target::{Bits, BitsError};
 use crate::primitives::time::UnixTime;
@@ -95,14 +95,14 @@ pub enum RuleError {
     #[error("coinbase has lock height {got}, expected the block's height {expected}")]
     CoinbaseHeight { got: Height, expected: Height },
     /// No data output, which must hold the commitment.
-    #[error("coinbase has no data output for the header commitment")]
+    #[error("coinbase has no data output for the commitment")]
     NoCommitment,
     /// The data output is too short for the commitment.
-    #[error("coinbase data is {got} bytes, at least 32 are needed for the header commitment")]
+    #[error("coinbase data is {got} bytes, at least 32 are needed for the commitment")]
     ShortCommitment { got: usize },
-    /// Commits to other headers than those before the block.
-    #[error("coinbase commits to headers {got}, expected {expected}")]
-    WrongCommitment { got: MmrRoot, expected: MmrRoot },
+    /// Commits to other headers, coins or filters than those before the block.
+    #[error("coinbase commits to {got}, expected {expected} over the headers, coins and filters before the block")]
+    WrongCommitment { got: Commitment, expected: Commitment },
     /// Takes more than subsidy and fees.
     #[error("coinbase takes {}, at most {} are due (subsidy and fees)", counted(got.as_grains(), "grain"), max.as_grains())]
     CoinbaseTooHigh { got: Amount, max: Amount },

@@ -1,5 +1,9 @@
-//! The filter of a block: BIP-158's basic filter, over keys instead of scripts. No rule reads it. It depends only on
-//! the block and the coins it spends, so all nodes compute the same one.
+//! The filter of a block: BIP-158's basic filter, over keys instead of scripts. It depends only on the block and the coins
+//! it spends, so all nodes compute the same one.
+//!
+//! # Consensus
+//! The coinbase of the next block commits to it, with the filter header. So a filter without one of its keys is the filter
+//! of an invalid chain.
 
 use crate::consensus::coins::Coin;
 use crate::primitives::block::Block;

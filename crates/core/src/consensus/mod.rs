@@ -6,6 +6,7 @@
 pub mod asert;
 pub mod check;
 pub mod coins;
+pub mod commitment;
 pub mod connect;
 pub mod context;
 pub mod error;

@@ -205,7 +205,7 @@ impl GenesisSpec {
         )))
     }
 
-    /// The genesis block: one coinbase of height 0, whose data is [`GenesisSpec::rules_hash`] (there are no headers to
+    /// The genesis block: one coinbase of height 0, whose data is [`GenesisSpec::rules_hash`] (there is nothing to
     /// commit to) and the message, followed by the allocations.
     ///
     /// # Errors

@@ -123,8 +123,21 @@ digests! {
     /// ```
     MerkleRoot
 
-    /// The root of the Merkle mountain range over all headers before a block's, to which its coinbase commits.
+    /// The root of the Merkle mountain range over all headers before a block's.
     MmrRoot
+
+    /// What a coinbase's data begins with: commits to the [`MmrRoot`] of its block and to the [`LedgerRoot`]
+    /// ([`consensus::commitment`](crate::consensus::commitment)).
+    ///
+    /// ```compile_fail,E0308
+    /// # use cairn_core::primitives::hash::{Commitment, MmrRoot};
+    /// let commitment: Commitment = MmrRoot::ZERO;
+    /// ```
+    Commitment
+
+    /// Commits to all that a block commits to besides headers: the state and the block filters
+    /// ([`consensus::commitment`](crate::consensus::commitment)).
+    LedgerRoot
 
     /// Commits to all coins after a block, as [`StateId::new`](crate::state::StateId::new) makes it.
     ///
@@ -182,6 +195,11 @@ impl MerkleRoot {
 
 impl MmrRoot {
     /// The root over no headers.
+    pub const ZERO: Self = Self([0; 32]);
+}
+
+impl StateRoot {
+    /// What the first blocks commit to, where no state is due.
     pub const ZERO: Self = Self([0; 32]);
 }
 

@@ -1,4 +1,4 @@
-//! The Merkle mountain range over headers that every coinbase commits to.
+//! The Merkle mountain range over headers, to which every coinbase commits.
 //!
 //! A mountain range is an append-only list of leaves under perfect binary trees of decreasing height, one for each bit
 //! set in the number of leaves. Each node also carries the work under it. This is the variable-difficulty range of
@@ -99,7 +99,7 @@ impl Range {
         made
     }
 
-    /// The header commitment: double SHA-256 of tag 2, the number of leaves (u64), and the peaks, tallest first; zero
+    /// The range root: double SHA-256 of tag 2, the number of leaves (u64), and the peaks, tallest first; zero
     /// over no leaves.
     pub fn root(&self) -> MmrRoot {
         if self.leaves == 0 {

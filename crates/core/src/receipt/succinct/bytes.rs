@@ -1,9 +1,10 @@
 //! Encoding shared by the prover and the verifier.
 
+use crate::consensus::commitment::commitment;
 use crate::consensus::connect::COMMITMENT_LEN;
 use crate::primitives::amount::counted;
 use crate::primitives::codec::{self, CodecError};
-use crate::primitives::hash::{BlockHash, Hash256, MerkleRoot, MmrRoot};
+use crate::primitives::hash::{BlockHash, Hash256, LedgerRoot, MerkleRoot, MmrRoot};
 use crate::primitives::header::Header;
 use crate::primitives::merkle::Branch;
 use crate::primitives::mmr::Node;
@@ -14,6 +15,8 @@ use ruint::aliases::U256;
 /// A coinbase and its branch to its block's Merkle root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Coinbase {
+    /// The half of its commitment that is not about headers.
+    pub(super) ledger: LedgerRoot,
     pub(super) transaction: Transaction,
     pub(super) branch: Branch,
 }
@@ -32,6 +35,7 @@ impl Coinbase {
         if let Some(data) = data(&mut bare) {
             data.drain(..COMMITMENT_LEN.min(data.len()));
         }
+        out.extend(self.ledger.as_bytes());
         out.extend(codec::encode(&bare));
         out.push(self.branch.siblings.len() as u8);
         self.branch.siblings.iter().for_each(|hash| out.extend(hash.to_bytes()));
@@ -39,14 +43,16 @@ impl Coinbase {
 
     /// Reads a coinbase without its commitment, which [`Coinbase::commit`] inserts.
     pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let ledger = LedgerRoot::from_bytes(bytes.array()?);
         let transaction = bytes.decode()?;
         let count = bytes.byte()?;
         let siblings = (0..count).map(|_| bytes.array().map(Hash256::from_bytes)).collect::<Result<_, _>>()?;
-        Ok(Self { transaction, branch: Branch { index: 0, siblings } })
+        Ok(Self { ledger, transaction, branch: Branch { index: 0, siblings } })
     }
 
-    /// Inserts the commitment at the start of the data output.
-    pub(super) fn commit(&mut self, commitment: &MmrRoot) -> Result<(), Malformed> {
+    /// Inserts the commitment to the headers under `range` at the start of the data output.
+    pub(super) fn commit(&mut self, range: &MmrRoot) -> Result<(), Malformed> {
+        let commitment = commitment(range, &self.ledger);
         let data = data(&mut self.transaction).ok_or(Malformed::NoData)?;
         data.splice(0..0, commitment.to_bytes());
         Ok(())

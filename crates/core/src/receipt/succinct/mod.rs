@@ -31,8 +31,9 @@
 //! | … | the tip's *coinbase* |
 //! | … | the range over the `n` headers before it: its mountains, tallest first, each a *node* |
 //!
-//! A *coinbase* is the transaction's encoding without the 32 bytes of the commitment, which the verifier computes; then
-//! the number of hashes in its Merkle branch (1 byte) and those hashes. A *node* begins with a byte:
+//! A *coinbase* is the ledger root (32), to which it commits besides headers; the transaction's encoding without the 32
+//! bytes of the commitment, which the verifier computes; then the number of hashes in its Merkle branch (1 byte) and those
+//! hashes. A *node* begins with a byte:
 //!
 //! | byte | node | then |
 //! |---|---|---|

@@ -7,6 +7,7 @@ use ruint::aliases::U256;
 use super::bytes::{Coinbase, write_node, write_own_fields};
 use super::{FIRST, HEADER, HIDDEN, INNER, MAX_PER_OCTAVE, SAMPLE, TAIL, challenges, mountains, per_octave};
 use crate::primitives::codec;
+use crate::primitives::hash::LedgerRoot;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::merkle::Branch;
@@ -21,8 +22,8 @@ pub struct Source<'a, E> {
     pub node: &'a dyn Fn(u64) -> Result<Node, E>,
     /// The header at a height.
     pub header: &'a dyn Fn(Height) -> Result<Header, E>,
-    /// The coinbase of the block at a height, and its branch.
-    pub coinbase: &'a dyn Fn(Height) -> Result<(Transaction, Branch), E>,
+    /// The coinbase of the block at a height, its branch, and the half of its commitment that is not about headers.
+    pub coinbase: &'a dyn Fn(Height) -> Result<(Transaction, Branch, LedgerRoot), E>,
 }
 
 /// A node of the range with its position, from which its children's positions follow.
@@ -154,8 +155,8 @@ impl<E> Prover<'_, E> {
     }
 
     fn coinbase(&mut self, height: Height) -> Result<(), E> {
-        let (transaction, branch) = (self.source.coinbase)(height)?;
-        Coinbase { transaction, branch }.write(&mut self.out);
+        let (transaction, branch, ledger) = (self.source.coinbase)(height)?;
+        Coinbase { ledger, transaction, branch }.write(&mut self.out);
         Ok(())
     }
 

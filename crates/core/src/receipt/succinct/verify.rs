@@ -174,9 +174,9 @@ impl Verifier<'_> {
                 let parent = self.parent(first).ok_or(SuccinctError::OtherHeaders { height: first })?;
                 let bare = self.bytes.header(parent.hash, MerkleRoot::ZERO)?;
                 let range = Range::from_peaks(first.as_u32().into(), self.left.clone());
-                let commitment = range.ok_or(SuccinctError::OtherCommitment { height: first })?.root();
+                let range = range.ok_or(SuccinctError::OtherCommitment { height: first })?.root();
                 let mut coinbase = Coinbase::read(&mut self.bytes)?;
-                coinbase.commit(&commitment)?;
+                coinbase.commit(&range)?;
                 let merkle_root = coinbase.branch.root(&coinbase.transaction.txid());
                 let merkle_root = merkle_root.ok_or(SuccinctError::OtherCommitment { height: first })?;
                 let header = Header { merkle_root, ..bare };
@@ -244,7 +244,7 @@ fn check_child(
 
 /// Checks that a coinbase has a coinbase's shape and the right height, and is in its block.
 fn check_coinbase(coinbase: &Coinbase, header: &Header, height: Height) -> Result<(), SuccinctError> {
-    let Coinbase { transaction, branch } = coinbase;
+    let Coinbase { ledger: _, transaction, branch } = coinbase;
     if !transaction.is_coinbase() || transaction.lock_height != height || transaction.size() == NODE_SIZE {
         return Err(SuccinctError::NoCoinbase { height });
     }

@@ -1,8 +1,10 @@
-//! Coinbases: height, header commitment, reward.
+//! Coinbases: height, commitment, reward.
 
+use cairn_core::consensus::commitment::Committed;
+use cairn_core::consensus::filter::block_filter;
 use cairn_core::consensus::params::GenesisSpec;
 use cairn_core::primitives::amount::Amount;
-use cairn_core::primitives::hash::MmrRoot;
+use cairn_core::primitives::hash::{MmrRoot, StateRoot};
 use cairn_core::primitives::height::Height;
 use cairn_core::primitives::tx::{Lock, Output, Transaction};
 
@@ -20,6 +22,22 @@ fn data(scene: &Scene, change: impl FnOnce(&mut Vec<u8>)) -> Subject {
         Lock::Data(data) => change(data),
         Lock::Key(_) => unreachable!("the first output is data"),
     })
+}
+
+/// The chain without its newest block.
+fn earlier(scene: &Scene) -> Ledger {
+    let mut earlier = Ledger::new(scene.ledger.params.spec.clone());
+    earlier.extend(HEIGHT.as_u32() - 1, 0);
+    assert_eq!(earlier.tip().hash(), scene.ledger.tip().previous);
+    earlier
+}
+
+/// The coinbase commits to what is due after `change`.
+fn committing(scene: &Scene, change: impl FnOnce(&mut Committed)) -> Subject {
+    let mut due = scene.ledger.committed();
+    change(&mut due);
+    assert_ne!(due, scene.ledger.committed());
+    data(scene, |data| data[..32].copy_from_slice(due.commitment().as_bytes()))
 }
 
 /// Starts over on a network whose subsidy halves every 5 blocks, after `blocks` blocks; the next block's coinbase takes `value`.
@@ -42,7 +60,7 @@ pub fn cases() -> Vec<Case> {
         breaks("CoinbaseHeight", "the height of the block after", |s| coinbase(s, |tx| tx.lock_height = NEXT.next())),
         breaks("CoinbaseHeight", "the height of the block before", |s| coinbase(s, |tx| tx.lock_height = HEIGHT)),
         breaks("CoinbaseHeight", "no height", |s| coinbase(s, |tx| tx.lock_height = Height::GENESIS)),
-        // Header commitment.
+        // Commitment.
         breaks("NoCommitment", "no data output", |s| coinbase(s, |tx| drop(tx.outputs.remove(0)))),
         breaks("ShortCommitment", "31 bytes of data", |s| data(s, |data| data.truncate(31))),
         breaks("ShortCommitment", "no bytes of data", |s| data(s, Vec::clear)),
@@ -56,10 +74,41 @@ pub fn cases() -> Vec<Case> {
             data(s, |data| data[..32].copy_from_slice(parent.as_bytes()))
         }),
         breaks("WrongCommitment", "a commitment to the headers before the parent only", |s| {
-            let mut earlier = Ledger::new(s.ledger.params.spec.clone());
-            earlier.extend(HEIGHT.as_u32() - 1, 0);
-            assert_eq!(earlier.tip().hash(), s.ledger.tip().previous);
-            data(s, |data| data[..32].copy_from_slice(earlier.range.root().as_bytes()))
+            let range = earlier(s).range.root();
+            committing(s, |due| due.range = range)
+        }),
+        breaks("WrongCommitment", "the root over the headers alone", |s| {
+            let range = s.ledger.range.root();
+            data(s, |data| data[..32].copy_from_slice(range.as_bytes()))
+        }),
+        breaks("WrongCommitment", "the right half without the left", |s| {
+            let ledger = s.ledger.committed().ledger_root();
+            data(s, |data| data[..32].copy_from_slice(ledger.as_bytes()))
+        }),
+        breaks("WrongCommitment", "no headers", |s| committing(s, |due| due.range = MmrRoot::ZERO)),
+        breaks("WrongCommitment", "a state before one is due", |s| {
+            committing(s, |due| due.state = StateRoot::of(b"no state"))
+        }),
+        breaks("WrongCommitment", "a filter that leaves out a key of the parent", |s| {
+            let before = earlier(s).filters;
+            let mut parent = s.ledger.blocks[HEIGHT.as_usize()].clone();
+            assert_eq!(block_filter(&parent, []).header(&before), s.ledger.filters);
+            parent.transactions[0].outputs.retain(|output| output.key().is_none());
+            committing(s, |due| due.filters = block_filter(&parent, []).header(&before))
+        }),
+        breaks("WrongCommitment", "the filters up to the parent's parent only", |s| {
+            let before = earlier(s).filters;
+            committing(s, |due| due.filters = before)
+        }),
+        // The cheap rules come before the costly one.
+        breaks("WrongCommitment", "another commitment and a signature that is not one", |s| {
+            s.altered(vec![s.simple(1, 2)], |block| {
+                block.transactions[1].inputs[0].signature.0[0] ^= 1;
+                match &mut block.transactions[0].outputs[0].lock {
+                    Lock::Data(data) => data[0] ^= 1,
+                    Lock::Key(_) => unreachable!("the first output is data"),
+                }
+            })
         }),
         valid("the first block commits to genesis", |s| {
             s.ledger = Ledger::new(GenesisSpec::regtest());

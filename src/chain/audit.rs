@@ -235,7 +235,8 @@ impl Replay<'_> {
         }
         let work = block.block().header.bits.target().map_err(|e| fault(e.to_string()))?.work();
         let first = mmr::node_count(self.range.leaves());
-        for (number, node) in (first..).zip(self.range.push(mmr::Node::leaf(hash, work))) {
+        let leaf = mmr::Node::leaf(hash, work, block.block().header.time);
+        for (number, node) in (first..).zip(self.range.push(leaf)) {
             if self.db.range_node(number)? != Some(node) {
                 return Err(fault(format!("node {number} of the header range is another")));
             }

@@ -77,7 +77,8 @@ pub(super) fn stage_connect(
         batch.put_history(&owner, &entry);
     }
     let first = mmr::node_count(range.leaves());
-    for (number, node) in (first..).zip(range.push(mmr::Node::leaf(block.hash(), own_work))) {
+    for (number, node) in (first..).zip(range.push(mmr::Node::leaf(block.hash(), own_work, block.block().header.time)))
+    {
         batch.put_range_node(number, &node);
     }
     batch.put_best(height, &block.hash());

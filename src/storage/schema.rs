@@ -35,15 +35,16 @@ use crate::primitives::target::Bits;
 use crate::primitives::tx::OutPoint;
 
 /// Format of keys, values and files; raised whenever any of these changes. Versions 1 and 2 stored every entry as a
-/// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets.
-pub const SCHEMA_VERSION: u32 = 5;
+/// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets; version 5
+/// stored no times in the header range.
+pub const SCHEMA_VERSION: u32 = 6;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "de424d532de79422d5395248439d295fc136ad3e01e00b96fa0e4de00eb9069e";
+pub(super) const SCHEMA_DIGEST: &str = "62c41fac4a049040bd955bd078a41f44433b49a83a588effef68b2482577b776";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "9991a061f7b64ff25e9489e7b4e640cb547229234d4a6c366069d4919a25d4ab";
+pub(super) const FILES_DIGEST: &str = "233b1231bb2442c3475693ced20e3b57f75112ecb056c545942ad8b27ff43a6d";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 

@@ -68,7 +68,7 @@ impl Forge {
         let (tip, header) = (params.genesis_hash, params.genesis.header);
         let body = params.genesis.transactions.clone();
         let (mut range, work) = (Range::default(), params.genesis_target.work());
-        let nodes = range.push(Node::leaf(tip, work));
+        let nodes = range.push(Node::leaf(tip, work, header.time));
         Self { params, headers: vec![header], bodies: vec![body], nodes, range, tip }
     }
 
@@ -103,19 +103,12 @@ impl Forge {
         self.add_with(Fault::None, (1..=count).map(payment).collect());
     }
 
-    /// Adds a forged block with any time and bits, either mined or claiming work that it does not prove. `accept`
-    /// decides whether a hash is used: the block is drawn again until it is. Returns the number of hashes tried.
-    pub fn add_forged(
-        &mut self,
-        time: u32,
-        bits: Option<Bits>,
-        claim: Option<Work>,
-        accept: impl Fn(&BlockHash) -> bool,
-    ) -> u64 {
+    /// Adds a forged block with any time, either mined or claiming work that it does not prove. `accept` decides whether
+    /// a hash is used: the block is drawn again until it is. Returns the number of hashes tried.
+    pub fn add_forged(&mut self, time: u32, claim: Option<Work>, accept: impl Fn(&BlockHash) -> bool) -> u64 {
         let body = vec![self.coinbase(self.height().next(), self.commitment())];
         let merkle_root = merkle::root(vec![body[0].txid()]).hash;
-        let bits = bits.unwrap_or_else(|| self.due());
-        let mut header = Header { version: 1, previous: self.tip, merkle_root, time, bits, nonce: 0 };
+        let mut header = Header { version: 1, previous: self.tip, merkle_root, time, bits: self.due(), nonce: 0 };
         let target = header.bits.target().expect("bits of a target");
         let (mut hash, mut hashes) = (header.hash(), u64::from(claim.is_none()));
         while claim.is_none() && !(target.is_met_by(&hash) && accept(&hash)) {
@@ -128,12 +121,8 @@ impl Forge {
     }
 
     /// Bits due after the tip.
-    fn due(&self) -> Bits {
-        self.due_after(self.headers[self.headers.len() - 1].time)
-    }
-
-    /// The bits that would be due after the tip if the tip's time were `time`.
-    pub fn due_after(&self, time: u32) -> Bits {
+    pub fn due(&self) -> Bits {
+        let time = self.headers[self.headers.len() - 1].time;
         let first_time = self.headers.get(1).map_or(0, |first| first.time);
         next_bits(&Parent { height: self.height(), time, first_time }, &self.params)
     }
@@ -161,7 +150,7 @@ impl Forge {
     }
 
     fn push(&mut self, header: Header, hash: BlockHash, body: Vec<Transaction>, work: Work) {
-        self.nodes.extend(self.range.push(Node::leaf(hash, work)));
+        self.nodes.extend(self.range.push(Node::leaf(hash, work, header.time)));
         self.headers.push(header);
         self.bodies.push(body);
         self.tip = hash;

@@ -235,7 +235,7 @@ impl Ledger {
         self.coins.apply(delta);
         self.filters = block_filter(&block, delta.spent.iter().map(|(_, coin)| coin)).header(&self.filters);
         let work = block.header.bits.target().expect("checked before").work();
-        self.range.push(Node::leaf(block.hash(), work));
+        self.range.push(Node::leaf(block.hash(), work, block.header.time));
         self.blocks.push(block);
     }
 }

@@ -78,7 +78,7 @@ impl Fixture {
             tip: genesis,
             height: Height::GENESIS,
         };
-        fixture.range.push(mmr::Node::leaf(genesis.hash(), fixture.params.genesis_target.work()));
+        fixture.range.push(mmr::Node::leaf(genesis.hash(), fixture.params.genesis_target.work(), genesis.time));
         fixture
     }
 
@@ -151,7 +151,8 @@ impl Fixture {
         while !self.params.genesis_target.is_met_by(&block.hash()) {
             block.header.nonce += 1;
         }
-        self.range.push(mmr::Node::leaf(block.hash(), self.params.genesis_target.work()));
+        let work = self.params.genesis_target.work();
+        self.range.push(mmr::Node::leaf(block.hash(), work, block.header.time));
         let coin = |coin: &Spendable| {
             let output = Output::pay(self.keys[coin.owner].public_key(), coin.value);
             Coin { output, height: self.height, coinbase: false }

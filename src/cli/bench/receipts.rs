@@ -65,7 +65,8 @@ impl Proved {
         let genesis = &fixture.params.genesis;
         let (headers, coinbases) = (vec![genesis.header], vec![genesis.transactions[0].clone()]);
         let mut range = mmr::Range::default();
-        let nodes = range.push(mmr::Node::leaf(genesis.header.hash(), fixture.params.genesis_target.work()));
+        let (header, work) = (&genesis.header, fixture.params.genesis_target.work());
+        let nodes = range.push(mmr::Node::leaf(header.hash(), work, header.time));
         Self { fixture, headers, coinbases, ledgers: Vec::new(), nodes, range, held: None }
     }
 
@@ -73,7 +74,8 @@ impl Proved {
         while self.headers.len() <= length as usize {
             self.ledgers.push(self.fixture.committed().ledger_root());
             let mut block = self.fixture.pay(0);
-            let leaf = mmr::Node::leaf(block.hash(), self.fixture.params.genesis_target.work());
+            let work = self.fixture.params.genesis_target.work();
+            let leaf = mmr::Node::leaf(block.hash(), work, block.header.time);
             self.nodes.extend(self.range.push(leaf));
             self.headers.push(block.header);
             self.coinbases.push(block.transactions.swap_remove(0));

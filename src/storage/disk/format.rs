@@ -58,7 +58,7 @@ fn one_of_each() -> Batch {
     batch.put_undo(&hash, [coin(false), coin(true)].iter());
     batch.put_filter(&hash, &filter, &FilterHeader::from_bytes([0x44; 32]));
     batch.put_best(Height::from_u32(0x0102_0304), &hash);
-    batch.put_range_node(0x0102_0304_0506, &mmr::Node::leaf(hash, Work::ZERO));
+    batch.put_range_node(0x0102_0304_0506, &mmr::Node::leaf(hash, Work::ZERO, 0x0708_090a));
     batch.put_coin(&outpoint, &coin(true));
     batch.put_coin(&OutPoint { index: 0, ..outpoint }, &coin(false));
     batch.put_tx(&txid, TxLocation { height: Height::from_u32(0x1112), position: 0x1314 });

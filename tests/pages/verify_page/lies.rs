@@ -57,7 +57,7 @@ fn in_chains() -> Vec<Vector> {
     }
     for length in [1, 800] {
         let mut forge = Forge::new(cairn_testkit::forge::params());
-        forge.add_forged(forge.params.timestamp - 1, None, None, |_| true);
+        forge.add_forged(forge.params.timestamp - 1, None, |_| true);
         (1..length).for_each(|_| forge.add(Fault::None));
         let receipt = forge.succinct(Height::from_u32(1));
         lies.push(lie(&format!("a first of {length} before genesis"), &forge.params, None, &receipt));

@@ -5,7 +5,7 @@ use crate::consensus::error::RuleError;
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
-use crate::primitives::target::Bits;
+use crate::primitives::target::{Bits, Target, Work};
 use crate::primitives::time::UnixTime;
 use std::time::Duration;
 
@@ -54,6 +54,13 @@ pub fn next_bits(parent: &Parent, params: &Params) -> Bits {
             asert::next_bits(params.genesis_target, &schedule, params.pow_limit)
         }
     }
+}
+
+/// The work of a child of `parent`, which has the bits that [`next_bits`] gives. It does not fall as the parent's height
+/// rises, and does not rise with the parent's time.
+pub fn next_work(parent: &Parent, params: &Params) -> Work {
+    // The rule gives no bits that are not a target.
+    next_bits(parent, params).target().map(Target::work).unwrap_or_default()
 }
 
 /// Checks a header against its place. Its proof of work is for [`super::check::check_proof_of_work`].

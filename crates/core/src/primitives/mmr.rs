@@ -1,9 +1,11 @@
 //! The Merkle mountain range over headers, to which every coinbase commits.
 //!
 //! A mountain range is an append-only list of leaves under perfect binary trees of decreasing height, one for each bit
-//! set in the number of leaves. Each node also carries the work under it. This is the variable-difficulty range of
-//! FlyClient (Bünz, Kiffer, Luu, Zamani 2020): it lets a verifier sample headers by work, and so check a chain with a
-//! logarithmic number of headers.
+//! set in the number of leaves. Each node also carries the work under it, and the time of the last header under it. This
+//! is the variable-difficulty range of FlyClient (Bünz, Kiffer, Luu, Zamani 2020): it lets a verifier sample headers by
+//! work, and so check a chain with a logarithmic number of headers. Since difficulty follows from a header's height and
+//! its parent's time, the times let the verifier also check the bits of a header whose parent is hidden, and how much
+//! work a hidden node can have.
 //!
 //! Nodes are numbered in the order in which appending creates them. A store keeps them under these numbers as an
 //! append-only list, and a reorganisation truncates it.
@@ -13,39 +15,43 @@ use super::hash::{BlockHash, Hash256, MmrRoot};
 use super::target::Work;
 
 /// Domain tags, so that an inner node cannot be read as the list of peaks. A leaf needs none: it is the hash of an
-/// 80-byte header, and an inner node's preimage has 129 bytes.
+/// 80-byte header, and an inner node's preimage has 137 bytes.
 const INNER_TAG: u8 = 1;
 const PEAKS_TAG: u8 = 2;
 
-/// A node of the range: a hash, and the work of all headers under it.
+/// A node of the range: a hash, and the work and the last time of the headers under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Node {
     /// In a leaf, the block hash; in an inner node, double SHA-256 of tag 1 and both children.
     pub hash: Hash256,
     /// Sum of the work of the leaves below.
     pub work: Work,
+    /// Time of the last of them, in seconds since 1970. Times do not fall along a chain, so none below is later.
+    pub last_time: u32,
 }
 
 impl Node {
-    /// Bytes of a node's encoding: 32 of hash, 32 of little-endian work.
-    pub const LEN: usize = 64;
+    /// Bytes of a node's encoding: 32 of hash, 32 of work and 4 of time, both little-endian.
+    pub const LEN: usize = 68;
 
-    /// The leaf of a block whose header proves `work`.
-    pub fn leaf(block: BlockHash, work: Work) -> Self {
-        Self { hash: Hash256::from_bytes(block.to_bytes()), work }
+    /// The leaf of a block whose header proves `work` and has this time.
+    pub fn leaf(block: BlockHash, work: Work, time: u32) -> Self {
+        Self { hash: Hash256::from_bytes(block.to_bytes()), work, last_time: time }
     }
 
-    /// The node above `left` and `right`.
+    /// The node above `left` and `right`. A sum of work beyond 256 bits, which no chain reaches, stays at the greatest.
     pub fn parent(left: &Self, right: &Self) -> Self {
-        let mut bytes = vec![INNER_TAG];
+        let mut bytes = Vec::with_capacity(1 + 2 * Self::LEN);
+        bytes.push(INNER_TAG);
         left.write(&mut bytes);
         right.write(&mut bytes);
-        Self { hash: Hash256::of(&bytes), work: left.work + right.work }
+        Self { hash: Hash256::of(&bytes), work: left.work + right.work, last_time: right.last_time }
     }
 
     fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend(self.hash.as_bytes());
         bytes.extend(self.work.0.to_le_bytes::<32>());
+        bytes.extend(self.last_time.to_le_bytes());
     }
 }
 
@@ -118,7 +124,7 @@ mod tests {
     use ruint::aliases::U256;
 
     fn leaf(i: u64) -> Node {
-        Node::leaf(BlockHash::of(&i.to_le_bytes()), Work(U256::from(i + 1)))
+        Node::leaf(BlockHash::of(&i.to_le_bytes()), Work(U256::from(i + 1)), 7 * i as u32)
     }
 
     /// The peak over a perfect tree, made the slow way.
@@ -149,8 +155,10 @@ mod tests {
             }
             let stored: Vec<Node> = peak_numbers(n).map(|number| nodes[number as usize]).collect();
             assert_eq!(stored, peaks);
-            assert_eq!(Range::from_peaks(n, peaks), Some(range.clone()));
+            assert_eq!(Range::from_peaks(n, peaks.clone()), Some(range.clone()));
             assert_eq!(range.work(), leaves.iter().map(|leaf| leaf.work).sum());
+            let last_times = peaks.iter().map(|peak| peak.last_time);
+            assert!(last_times.clone().is_sorted() && last_times.last() == Some(7 * (n as u32 - 1)));
         }
     }
 

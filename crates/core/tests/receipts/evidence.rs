@@ -121,7 +121,7 @@ fn no_block_is_earlier_than_genesis_whether_that_is_shown_or_not() {
     for length in [1, 40, 700] {
         let mut forge = Forge::new(params());
         let genesis = forge.params.timestamp;
-        forge.add_forged(genesis - 1, None, None, |_| true);
+        forge.add_forged(genesis - 1, None, |_| true);
         (1..length).for_each(|_| forge.add(Fault::None));
         let (time, parent, height) = (genesis - 1, genesis, Height::from_u32(1));
         let source = RuleError::TimeTooOld { time, parent };

@@ -73,6 +73,7 @@ pub(super) fn write_node(node: &Node, out: &mut Vec<u8>) {
     let length = 32 - work.iter().rev().take_while(|byte| **byte == 0).count();
     out.push(length as u8);
     out.extend(&work[..length]);
+    out.extend(node.last_time.to_le_bytes());
 }
 
 /// Bytes that do not follow the layout.
@@ -143,6 +144,6 @@ impl Reader<'_> {
             return Err(Malformed::Work);
         }
         self.0 = &self.0[length..];
-        Ok(Node { hash, work: Work(U256::from_le_bytes(work)) })
+        Ok(Node { hash, work: Work(U256::from_le_bytes(work)), last_time: self.u32()? })
     }
 }

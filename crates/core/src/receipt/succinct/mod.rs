@@ -4,8 +4,9 @@
 //! The tip's coinbase commits to all earlier headers and the sum of their work. The proof shows the last [`TAIL`]
 //! headers and a sample of the others. The tip's hash determines the sample, so the maker of a chain cannot choose it.
 //! Each header shown is tied to the commitment, proves its work and has the bits that the difficulty rule gives after
-//! its parent. The coinbase of each sampled block commits to exactly the headers that the tip's commitment places
-//! before it.
+//! the time of the node to its left. The coinbase of each sampled block commits to exactly the headers that the tip's
+//! commitment places before it. The work claimed for headers that are not shown is within what the rule allows between
+//! the times around them.
 //!
 //! # What it shows
 //! Work, and only in expectation. Suppose a forger does the share `c` of the work claimed on top of the honest chain;
@@ -17,9 +18,9 @@
 //! samples therefore grows as the tip gets cheaper ([`per_octave`]), so that the cost of a draw times the expected
 //! number of draws exceeds the whole work.
 //!
-//! The number of headers proves nothing. Hidden headers may have as little work as the network's limit allows. The bits
-//! of a header whose parent is shown follow from the parent's time, which is only its miner's claim: a forger can make
-//! the first such header of a branch as cheap or as expensive as it likes, but still has to do its work.
+//! The number of headers proves nothing: on a branch that begins at an old tip they are as cheap as the network allows.
+//! Times are their miners' claims. They do not fall and are not in the future, and a forger who makes headers dear by
+//! early times must claim the work of the climb, and so have it sampled.
 //!
 //! # Layout
 //! Integers are little-endian.
@@ -37,16 +38,17 @@
 //!
 //! | byte | node | then |
 //! |---|---|---|
-//! | 0 | nothing under it is shown | its hash (32), the length of its work in bytes (1) and those bytes, little-endian, the last not 0 |
+//! | 0 | nothing under it is shown | its hash (32), the length of its work in bytes (1) and those bytes, little-endian, the last not 0; its last time (4) |
 //! | 1 | an inner node | its left node, its right node |
 //! | 2 | a header | its parent's hash (32) unless the leaf before is shown, its Merkle root (32), version, time, bits, nonce (4 each) |
 //! | 3 | a header that is sampled | version, time, bits, nonce (4 each), its *coinbase*; the leaf before is shown |
 //!
-//! The proof shows header 1, where difficulty is anchored; the last [`TAIL`] headers; and the sampled headers (byte 3)
-//! with the parent of each. The first of the last [`TAIL`] headers always counts as sampled, and so does the payment's
-//! block if it is before them; genesis never does. Nothing else may be shown, so that one chain has one proof. A hidden
-//! node of `n` headers has at least `n` times the work of the easiest target.
+//! The leaf of genesis is not written: the verifier has it. The proof shows header 1, where difficulty is anchored; the
+//! last [`TAIL`] headers; and the sampled headers (byte 3) with the parent of each. The first of the last [`TAIL`] headers
+//! always counts as sampled, and so does the payment's block if it is before them; genesis never does. Nothing else may
+//! be shown, so that one chain has one proof.
 
+mod bounds;
 mod bytes;
 mod prove;
 mod verify;

@@ -79,13 +79,14 @@ pub fn prove<E>(source: &Source<'_, E>, tip: Height, block: Height) -> Result<Ve
     let samples = per_octave(Work(total), work_of(&last)).unwrap_or(MAX_PER_OCTAVE as u8);
     for point in challenges(&genesis, &last.hash(), Work(total), Work(total - before_tail), samples) {
         match prover.leaf_at(&peaks, point)? {
-            Height::GENESIS => drop(prover.shown.insert(Height::GENESIS)),
-            leaf if leaf < first_of_tail => drop(prover.samples.insert(leaf)),
+            leaf if leaf > Height::GENESIS && leaf < first_of_tail => {
+                prover.samples.insert(leaf);
+            }
             _ => {}
         }
     }
     let parents = prover.samples.iter().filter_map(|leaf| leaf.prev());
-    let others = first_of_tail.until(tip).chain([FIRST, block]).filter(|leaf| *leaf < tip);
+    let others = first_of_tail.until(tip).chain([Height::GENESIS, FIRST, block]).filter(|leaf| *leaf < tip);
     prover.shown.extend(parents.chain(others));
     prover.shown.extend(prover.samples.iter().copied());
 
@@ -101,7 +102,7 @@ pub fn prove<E>(source: &Source<'_, E>, tip: Height, block: Height) -> Result<Ve
 struct Prover<'a, E> {
     source: &'a Source<'a, E>,
     samples: BTreeSet<Height>,
-    /// All headers to show, samples included.
+    /// All headers to show, samples included. Genesis, which the verifier has, counts as shown.
     shown: BTreeSet<Height>,
     out: Vec<u8>,
 }
@@ -161,6 +162,9 @@ impl<E> Prover<'_, E> {
     }
 
     fn node(&mut self, place: Place) -> Result<(), E> {
+        if place.first == Height::GENESIS && place.levels == 0 {
+            return Ok(());
+        }
         if self.shown.range(place.first..place.end()).next().is_none() {
             self.out.push(HIDDEN);
             write_node(&(self.source.node)(place.number)?, &mut self.out);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use ruint::aliases::U256;
 
+use super::bounds::bounds;
 use super::bytes::{Coinbase, Malformed, Reader};
 use super::{FIRST, HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains, per_octave};
 use crate::consensus::check::{NODE_SIZE, check_proof_of_work};
@@ -34,9 +35,6 @@ pub enum SuccinctError {
     /// A header does not name the previous header, which is shown.
     #[error("the header at height {height} names parent {got}, expected {expected}")]
     Unlinked { height: Height, got: BlockHash, expected: BlockHash },
-    /// The first leaf is not this network's.
-    #[error("its chain begins with {got}, expected genesis {expected}")]
-    OtherGenesis { got: BlockHash, expected: BlockHash },
     /// A transaction passed off as a coinbase.
     #[error("the transaction shown as the coinbase at height {height} is not a coinbase of that height")]
     NoCoinbase { height: Height },
@@ -48,9 +46,9 @@ pub enum SuccinctError {
     /// The claimed work overflows 256 bits, which no real chain does.
     #[error("its nodes claim more work than there can be")]
     TooMuchWork,
-    /// A hidden node claims less work than its headers must have at the easiest target.
-    #[error("the {count} headers from height {first} on cannot have as little work as is claimed for them")]
-    TooLittleWork { first: Height, count: u32 },
+    /// A hidden node claims less or more work than its headers can have by the difficulty rule.
+    #[error("the {count} headers from height {first} on cannot have the work that is claimed for them")]
+    ImpossibleWork { first: Height, count: u32 },
     /// The tip is so cheap that a forger could redraw the sample at almost no cost.
     #[error("its tip has too little work, compared with the work claimed, for a sample to prove anything")]
     CheapTip,
@@ -66,26 +64,23 @@ pub(in crate::receipt) fn verify(bytes: &[u8], block: Height, params: &Params) -
     let before_tip = height.prev().ok_or(SuccinctError::OnlyGenesis)?;
     let tip: Header = bytes.decode()?;
     let mut coinbase = Coinbase::read(&mut bytes)?;
-    let mut verifier = Verifier { params, bytes, left: Vec::new(), first_time: 0, last: None, shown: Vec::new() };
+    let mut verifier = Verifier::new(params, bytes);
     for (levels, first) in mountains(height) {
         let peak = verifier.node(levels, first)?;
         verifier.left.push(peak);
     }
-    let Verifier { bytes, left, first_time, last, shown, .. } = verifier;
-    if !bytes.0.is_empty() {
-        return Err(Malformed::Trailing(bytes.0.len()).into());
+    if !verifier.bytes.0.is_empty() {
+        return Err(Malformed::Trailing(verifier.bytes.0.len()).into());
     }
-    let range = Range::from_peaks(height.as_u32().into(), left).ok_or(SuccinctError::OtherCommitment { height })?;
+    let range = verifier.range(height)?;
     if range.work().0 == U256::MAX {
         return Err(SuccinctError::TooMuchWork);
     }
     coinbase.commit(&range.root())?;
     check_coinbase(&coinbase, &tip, height)?;
-    let parent =
-        last.filter(|last| last.height == before_tip).ok_or(SuccinctError::OtherHeaders { height: before_tip })?;
-    check_child(&tip, height, (parent.hash, parent.header.time), first_time, params)?;
-    let tip_hash = tip.hash();
-    let own_work = check_work(&tip, &tip_hash, height, params)?;
+    let parent = verifier.parent(height).ok_or(SuccinctError::OtherHeaders { height: before_tip })?;
+    let (tip_hash, own_work) = verifier.check_header(&tip, height, Some(parent.hash))?;
+    let shown = verifier.shown;
     let samples = per_octave(range.work(), own_work).ok_or(SuccinctError::CheapTip)?;
     let points =
         challenges(&params.genesis_hash, &tip_hash, range.work(), range.work() - before_tail(&shown, height)?, samples);
@@ -131,22 +126,41 @@ struct Verifier<'a> {
     bytes: Reader<'a>,
     /// The peaks of the range over all leaves so far.
     left: Vec<Node>,
-    /// Time of header 1; 0 until it is shown.
+    /// Time of header 1, which is shown before all others; 0 until then.
     first_time: u32,
-    /// The header shown last.
-    last: Option<Leaf>,
+    /// The headers shown so far. Genesis, which the verifier has, counts as shown.
     shown: Vec<Leaf>,
 }
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
+    fn new(params: &'a Params, bytes: Reader<'a>) -> Self {
+        let genesis = Leaf {
+            height: Height::GENESIS,
+            header: params.genesis.header,
+            hash: params.genesis_hash,
+            before: Work::ZERO,
+            own_work: params.genesis_target.work(),
+            sampled: false,
+        };
+        Self { params, bytes, left: Vec::new(), first_time: 0, shown: vec![genesis] }
+    }
+
+    /// The range over the leaves before `height`, which are all read.
+    fn range(&self, height: Height) -> Result<Range, SuccinctError> {
+        let range = Range::from_peaks(height.as_u32().into(), self.left.clone());
+        range.ok_or(SuccinctError::OtherCommitment { height })
+    }
+
     /// Reads the node `levels` above the leaves whose first leaf is `first`.
     fn node(&mut self, levels: u32, first: Height) -> Result<Node, SuccinctError> {
+        if first == Height::GENESIS && levels == 0 {
+            let Params { genesis_hash, genesis_target, .. } = self.params;
+            return Ok(Node::leaf(*genesis_hash, genesis_target.work(), self.params.timestamp));
+        }
         match self.bytes.byte()? {
             HIDDEN => {
-                let (node, count) = (self.bytes.node()?, 1 << levels);
-                if node.work.0 < self.params.pow_limit.work().0.saturating_mul(U256::from(count)) {
-                    return Err(SuccinctError::TooLittleWork { first, count });
-                }
+                let node = self.bytes.node()?;
+                self.check_hidden(&node, first, 1 << levels)?;
                 Ok(node)
             }
             INNER if levels > 0 => {
@@ -173,8 +187,7 @@ impl Verifier<'_> {
             SAMPLE if levels == 0 => {
                 let parent = self.parent(first).ok_or(SuccinctError::OtherHeaders { height: first })?;
                 let bare = self.bytes.header(parent.hash, MerkleRoot::ZERO)?;
-                let range = Range::from_peaks(first.as_u32().into(), self.left.clone());
-                let range = range.ok_or(SuccinctError::OtherCommitment { height: first })?.root();
+                let range = self.range(first)?.root();
                 let mut coinbase = Coinbase::read(&mut self.bytes)?;
                 coinbase.commit(&range)?;
                 let merkle_root = coinbase.branch.root(&coinbase.transaction.txid());
@@ -189,57 +202,61 @@ impl Verifier<'_> {
 
     /// The leaf before `height`, if it is shown.
     fn parent(&self, height: Height) -> Option<Leaf> {
-        self.last.filter(|last| last.height.next() == height)
+        self.shown.last().copied().filter(|last| last.height.next() == height)
+    }
+
+    /// The parent of the header at `height`, as far as the difficulty rule needs it: the node to the left has its time.
+    fn place(&self, height: Height) -> Parent {
+        let time = self.left.last().map_or(self.params.timestamp, |left| left.last_time);
+        Parent { height: height.saturating_sub(1), time, first_time: self.first_time }
+    }
+
+    /// Checks a node under which nothing is shown, over `count` headers from `first` on.
+    fn check_hidden(&self, node: &Node, first: Height, count: u32) -> Result<(), SuccinctError> {
+        // The difficulty of all others is anchored at header 1.
+        if first <= FIRST {
+            return Err(SuccinctError::OtherHeaders { height: FIRST });
+        }
+        let parent = self.place(first);
+        let last = first.saturating_add(count - 1);
+        check_order(node.last_time, parent.time).map_err(|source| SuccinctError::Rule { height: last, source })?;
+        let (least, most) = bounds(&parent, count, node.last_time, self.params);
+        if !(least..=most).contains(&node.work) {
+            return Err(SuccinctError::ImpossibleWork { first, count });
+        }
+        Ok(())
+    }
+
+    /// Checks a header by the rules of its place, and that it names `parent`, if that is shown. Answers its hash and work.
+    fn check_header(
+        &self,
+        header: &Header,
+        height: Height,
+        parent: Option<BlockHash>,
+    ) -> Result<(BlockHash, Work), SuccinctError> {
+        let (hash, got) = (header.hash(), header.previous);
+        if let Some(expected) = parent.filter(|parent| *parent != got) {
+            return Err(SuccinctError::Unlinked { height, got, expected });
+        }
+        let place = self.place(height);
+        let context = HeaderContext { height, min_time: place.time, bits: next_bits(&place, self.params) };
+        let rules = || {
+            check_header(header, &context)?;
+            check_proof_of_work(header, &hash, self.params)?;
+            Ok(header.bits.target()?.work())
+        };
+        rules().map(|work| (hash, work)).map_err(|source| SuccinctError::Rule { height, source })
     }
 
     fn leaf(&mut self, height: Height, header: Header, sampled: bool) -> Result<Node, SuccinctError> {
-        let hash = header.hash();
-        if height == Height::GENESIS && hash != self.params.genesis_hash {
-            return Err(SuccinctError::OtherGenesis { got: hash, expected: self.params.genesis_hash });
-        }
-        let own_work = check_work(&header, &hash, height, self.params)?;
-        let mut parent = self.parent(height).map(|parent| (parent.hash, parent.header.time));
+        let (hash, own_work) = self.check_header(&header, height, self.parent(height).map(|parent| parent.hash))?;
         if height == FIRST {
-            // Shown or not, genesis is known.
-            parent = Some((self.params.genesis_hash, self.params.timestamp));
             self.first_time = header.time;
         }
-        match (parent, &self.last) {
-            (Some(parent), _) => check_child(&header, height, parent, self.first_time, self.params)?,
-            (None, Some(last)) => {
-                check_order(header.time, last.header.time).map_err(|source| SuccinctError::Rule { height, source })?
-            }
-            (None, None) => {}
-        }
         let before = self.left.iter().map(|node| node.work).sum();
-        let leaf = Leaf { height, header, hash, before, own_work, sampled };
-        self.last = Some(leaf);
-        self.shown.push(leaf);
-        Ok(Node::leaf(hash, own_work))
+        self.shown.push(Leaf { height, header, hash, before, own_work, sampled });
+        Ok(Node::leaf(hash, own_work, header.time))
     }
-}
-
-/// Checks a header's proof of work and returns its work.
-fn check_work(header: &Header, hash: &BlockHash, height: Height, params: &Params) -> Result<Work, SuccinctError> {
-    let rule = |source| SuccinctError::Rule { height, source };
-    check_proof_of_work(header, hash, params).map_err(rule)?;
-    header.bits.target().map(|target| target.work()).map_err(|error| rule(error.into()))
-}
-
-/// Checks that the header at `height` names its parent, which has this hash and time, and keeps the rules of its place.
-fn check_child(
-    header: &Header,
-    height: Height,
-    (parent, time): (BlockHash, u32),
-    first_time: u32,
-    params: &Params,
-) -> Result<(), SuccinctError> {
-    if header.previous != parent {
-        return Err(SuccinctError::Unlinked { height, got: header.previous, expected: parent });
-    }
-    let below = Parent { height: height.saturating_sub(1), time, first_time };
-    let context = HeaderContext { height, min_time: time, bits: next_bits(&below, params) };
-    check_header(header, &context).map_err(|source| SuccinctError::Rule { height, source })
 }
 
 /// Checks that a coinbase has a coinbase's shape and the right height, and is in its block.
@@ -270,15 +287,17 @@ fn check_all_shown(shown: &[Leaf], points: &[U256], height: Height, block: Heigh
     let mut samples: BTreeSet<Height> =
         [first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > Height::GENESIS).collect();
     let mut needed: BTreeSet<Height> =
-        first_of_tail.until(height).chain([FIRST, block]).filter(|leaf| *leaf < height).collect();
+        first_of_tail.until(height).chain([Height::GENESIS, FIRST, block]).filter(|leaf| *leaf < height).collect();
     for point in points {
         // The last leaf that begins at or before the point must be shown and reach beyond it.
         let place = shown.partition_point(|leaf| leaf.before.0 <= *point);
         let leaf = place.checked_sub(1).and_then(|place| shown.get(place));
         match leaf.filter(|leaf| *point < (leaf.before + leaf.own_work).0) {
             None => return Err(missing(leaf.map_or(Height::GENESIS, |leaf| leaf.height.next()))),
-            Some(leaf) if leaf.height == Height::GENESIS => drop(needed.insert(Height::GENESIS)),
-            Some(leaf) if leaf.height < first_of_tail => drop(samples.insert(leaf.height)),
+            // Genesis commits to nothing.
+            Some(leaf) if leaf.height > Height::GENESIS && leaf.height < first_of_tail => {
+                samples.insert(leaf.height);
+            }
             Some(_) => {}
         }
     }

@@ -29,15 +29,7 @@ pub fn next_bits(anchor: Target, schedule: &Schedule, limit: Target) -> Bits {
     let late = i128::from(schedule.elapsed_secs) - ideal;
     // Fixed point with 16 fractional bits; the division rounds toward zero, the shift below toward minus infinity.
     let exponent = late * 65_536 / i128::from(schedule.half_life_secs);
-    let fraction = u64::from(exponent as u16);
-    // 2^x for 0 ≤ x < 1 by a cubic, within 0.013 %, scaled by 2^16.
-    let factor = 65_536
-        + ((195_766_423_245_049 * fraction
-            + 971_821_376 * fraction * fraction
-            + 5_127 * fraction * fraction * fraction
-            + (1 << 47))
-            >> 48);
-    let scaled = U512::from(anchor.0) * U512::from(factor);
+    let scaled = U512::from(anchor.0) * U512::from(exp2(exponent as u16));
     let shift = (exponent >> 16) - 16;
     // 256 bits of target and 17 of factor: beyond these shifts only the clamps are left.
     let next = match shift {
@@ -48,4 +40,31 @@ pub fn next_bits(anchor: Target, schedule: &Schedule, limit: Target) -> Bits {
     };
     let next = next.clamp(U512::ONE, U512::from(limit.0));
     Target(U256::from(next)).to_bits()
+}
+
+/// 2^(`fraction` / 2^16), scaled by 2^16: a cubic, within 0.013 %, that does not fall as the fraction rises.
+pub fn exp2(fraction: u16) -> u64 {
+    let fraction = u64::from(fraction);
+    65_536
+        + ((195_766_423_245_049 * fraction
+            + 971_821_376 * fraction * fraction
+            + 5_127 * fraction * fraction * fraction
+            + (1 << 47))
+            >> 48)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What hidden headers can have as work rests on this: due work rises with height and falls with time.
+    #[test]
+    fn powers_of_two_do_not_fall() {
+        let powers: Vec<u64> = (0..=u16::MAX).map(exp2).collect();
+        assert!(powers.is_sorted() && powers[0] == 65_536 && powers[65_535] <= 131_072);
+        for (fraction, power) in powers.iter().enumerate() {
+            let exact = 2f64.powf(16.0 + fraction as f64 / 65_536.0);
+            assert!((*power as f64 / exact - 1.0).abs() < 0.000_13 + 1.0 / 65_536.0, "{fraction}");
+        }
+    }
 }

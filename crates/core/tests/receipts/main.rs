@@ -3,3 +3,4 @@
 mod car;
 mod evidence;
 mod forgery;
+mod laboratory;

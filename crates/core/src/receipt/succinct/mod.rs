@@ -10,13 +10,12 @@
 //!
 //! # What it shows
 //! Work, and only in expectation. Suppose a forger does the share `c` of the work claimed on top of the honest chain;
-//! the rest is false. Distances from the end are divided into octaves, each half as long as the one before, down to the
-//! last [`TAIL`] headers, which are all shown. The same number of samples is drawn by work from each octave. If false
-//! work fills the shares `f₀, f₁, …` of the octaves, a set of samples misses all of it with probability `Π (1 −
-//! fⱼ)^samples`: at `c = 1/2` and the worst distribution, `4^−samples`. That is the chance of one draw. Each new draw
-//! needs a new tip and costs its work, but false times, which no one checks, can make a tip cheap. The number of
-//! samples therefore grows as the tip gets cheaper ([`per_octave`]), so that the cost of a draw times the expected
-//! number of draws exceeds the whole work.
+//! the rest is false. One point is sampled from each stratum of work. If false work fills the
+//! shares `f₀, f₁, …` of the strata, a set of samples misses all of it with probability `Π (1 − fⱼ)`: at `c = 1/2` and
+//! the worst distribution, less than `2^−40`. That is the chance of one draw. Each new draw needs a new tip and costs its
+//! work, and on a branch that begins at an old tip the last headers are cheap. The number of strata therefore grows as
+//! the tip gets cheaper ([`strata_per_octave`]), so that the cost of a draw times the expected number of draws exceeds
+//! the whole work.
 //!
 //! The number of headers proves nothing: on a branch that begins at an old tip they are as cheap as the network allows.
 //! Times are their miners' claims. They do not fall and are not in the future, and a forger who makes headers dear by
@@ -51,67 +50,24 @@
 mod bounds;
 mod bytes;
 mod prove;
+mod sample;
 mod verify;
 
-use ruint::aliases::U256;
-
 pub use prove::{Source, prove};
+pub use sample::strata_per_octave;
 pub use verify::SuccinctError;
 pub(super) use verify::verify;
 
-use crate::primitives::hash::{BlockHash, Hash256};
 use crate::primitives::height::Height;
-use crate::primitives::target::Work;
 
 /// The first header after genesis, where difficulty is anchored.
 const FIRST: Height = Height::GENESIS.next();
 /// The last this many headers before the tip are all shown.
 pub const TAIL: u32 = 256;
-/// Fewest samples from each octave: if half of the work is forged, one draw misses it with probability `4^−25`.
-pub const PER_OCTAVE: u8 = 25;
-/// Most samples from each octave. More would be due only if the whole work exceeded 2^108 times the tip's, which no
-/// honest chain comes near.
-const MAX_PER_OCTAVE: u32 = 64;
-/// If half of the work is forged, the expected cost of the draws needed is at least 2^20 times the whole work.
-const MARGIN_BITS: usize = 20;
-
-/// Domain tag of the challenge's hash.
-const CHALLENGE_TAG: &[u8] = b"cairn succinct receipt";
-
 const HIDDEN: u8 = 0;
 const INNER: u8 = 1;
 const HEADER: u8 = 2;
 const SAMPLE: u8 = 3;
-
-/// Samples from each octave, where `total` is the work before the tip and `tip` the tip's own work, which is the cost
-/// of a draw; `None` if more would be due than a verifier accepts. Each sample adds two bits of security against a
-/// forger of half the work; the number makes up for the cost of a draw.
-pub fn per_octave(total: Work, tip: Work) -> Option<u8> {
-    // The least n with tip × 2^n ≥ total.
-    let cheapness = total.0.saturating_sub(U256::ONE).checked_div(tip.0)?.bit_len();
-    let due = (MARGIN_BITS + cheapness).div_ceil(2) as u32;
-    u8::try_from(due.max(PER_OCTAVE.into())).ok().filter(|samples| u32::from(*samples) <= MAX_PER_OCTAVE)
-}
-
-/// The points to sample, as positions in the work before the tip, in `0..total`: `samples` from each octave. Octaves
-/// within the last `tail`, which is shown anyway, get none.
-fn challenges(genesis: &BlockHash, tip: &BlockHash, total: Work, tail: Work, samples: u8) -> Vec<U256> {
-    let seed = Hash256::of(&[CHALLENGE_TAG, genesis.as_bytes(), tip.as_bytes()].concat());
-    let (total, tail) = (total.0, tail.0);
-    let mut points = Vec::new();
-    for octave in 0u8..=u8::MAX {
-        let (near, far) = (total >> (usize::from(octave) + 1), total >> usize::from(octave));
-        if far <= tail || far == near {
-            break;
-        }
-        for number in 0..samples {
-            let draw = Hash256::of(&[&seed.as_bytes()[..], &[octave, number]].concat());
-            let distance = near + U256::ONE + U256::from_le_bytes(draw.to_bytes()) % (far - near);
-            points.push(total - distance);
-        }
-    }
-    points
-}
 
 /// The mountains of the range over the headers before `tip`, tallest first, as the levels of each and its first leaf.
 fn mountains(tip: Height) -> impl Iterator<Item = (u32, Height)> {
@@ -134,69 +90,5 @@ mod tests {
             let all: Vec<Height> = mountains(tip).flat_map(leaves).collect();
             assert_eq!(all, Height::GENESIS.until(tip).collect::<Vec<_>>());
         }
-    }
-
-    #[test]
-    fn points_fall_by_octaves_and_repeat() {
-        let work = |n: u64| Work(U256::from(n));
-        let (genesis, tip) = (BlockHash::of(b"genesis"), BlockHash::of(b"tip"));
-        let points = challenges(&genesis, &tip, work(1 << 20), work(1 << 10), PER_OCTAVE);
-        assert_eq!(points.len(), 10 * usize::from(PER_OCTAVE));
-        for (place, point) in points.iter().enumerate() {
-            let octave = place / usize::from(PER_OCTAVE);
-            let distance = (1u64 << 20) - point.to::<u64>();
-            assert!(distance > 1 << (19 - octave) && distance <= 1 << (20 - octave), "{octave} {distance}");
-        }
-        assert_eq!(points, challenges(&genesis, &tip, work(1 << 20), work(1 << 10), PER_OCTAVE));
-        assert_ne!(points, challenges(&genesis, &BlockHash::of(b"another"), work(1 << 20), work(1 << 10), PER_OCTAVE));
-        assert_eq!(challenges(&genesis, &tip, work(100), work(100), PER_OCTAVE), Vec::<U256>::new());
-        assert_eq!(
-            challenges(&genesis, &tip, Work(U256::MAX), work(0), PER_OCTAVE).len(),
-            256 * usize::from(PER_OCTAVE)
-        );
-    }
-
-    #[test]
-    fn a_cheap_tip_is_looked_at_more_closely() {
-        let work = |bits: usize| Work(U256::ONE << bits);
-        assert_eq!(per_octave(work(20), work(0)), Some(25));
-        assert_eq!(per_octave(work(30), work(0)), Some(25));
-        assert_eq!(per_octave(work(30) + work(0), work(0)), Some(26));
-        assert_eq!(per_octave(work(52), work(20)), Some(26));
-        assert_eq!(per_octave(work(108), work(0)), Some(64));
-        assert_eq!(per_octave(work(108) + work(0), work(0)), None);
-        assert_eq!(per_octave(work(0), work(10)), Some(25));
-        assert_eq!(per_octave(work(0), Work::ZERO), None);
-    }
-
-    /// Computes the greatest chance that one sample from each octave misses all false work, over all points where the
-    /// attacker's part can begin. The attacker does best when `1 − fⱼ` is inversely proportional to the octaves'
-    /// lengths, as far as the shares fit.
-    #[test]
-    fn false_work_hides_from_one_sample_of_each_octave_one_time_in_four() {
-        let mut worst = (0.0, 0.0);
-        for step in 0..=1000 {
-            let reach = f64::from(step) / 1000.0;
-            // The first octave has length 1/2, of which the attacker holds a share of `reach`.
-            let needed = (0.5 + reach / 2.0) / 2.0;
-            let lengths: Vec<f64> = (1..40).map(|octave| 0.5f64.powi(octave)).collect();
-            let shares = |price: f64| -> Vec<f64> {
-                let share = |(octave, length): (usize, &f64)| {
-                    (1.0 - 1.0 / (price * length)).clamp(0.0, if octave == 0 { reach } else { 1.0 })
-                };
-                lengths.iter().enumerate().map(share).collect()
-            };
-            let (mut low, mut high) = (1e-6f64, 1e12f64);
-            for _ in 0..200 {
-                let price = (low * high).sqrt();
-                let sum: f64 = shares(price).iter().zip(&lengths).map(|(share, length)| share * length).sum();
-                if sum >= needed { high = price } else { low = price }
-            }
-            let missed: f64 = shares(high).iter().map(|share| 1.0 - share).product();
-            if missed > worst.0 {
-                worst = (missed, reach);
-            }
-        }
-        assert!((worst.0 - 0.25).abs() < 1e-9 && (worst.1 - 0.5f64).abs() < 1e-9, "{worst:?}");
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use ruint::aliases::U256;
 
 use super::bytes::{Coinbase, write_node, write_own_fields};
-use super::{FIRST, HEADER, HIDDEN, INNER, MAX_PER_OCTAVE, SAMPLE, TAIL, challenges, mountains, per_octave};
+use super::sample::{MAX_STRATA, challenges, strata_per_octave};
+use super::{FIRST, HEADER, HIDDEN, INNER, SAMPLE, TAIL, mountains};
 use crate::primitives::codec;
 use crate::primitives::hash::LedgerRoot;
 use crate::primitives::header::Header;
@@ -76,8 +77,8 @@ pub fn prove<E>(source: &Source<'_, E>, tip: Height, block: Height) -> Result<Ve
     // it.
     prover.samples.extend([first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > Height::GENESIS));
     // If more were due, verifiers would refuse the proof anyway.
-    let samples = per_octave(Work(total), work_of(&last)).unwrap_or(MAX_PER_OCTAVE as u8);
-    for point in challenges(&genesis, &last.hash(), Work(total), Work(total - before_tail), samples) {
+    let strata = strata_per_octave(Work(total), work_of(&last)).unwrap_or(MAX_STRATA);
+    for point in challenges(&genesis, &last.hash(), Work(total), Work(total - before_tail), strata) {
         match prover.leaf_at(&peaks, point)? {
             leaf if leaf > Height::GENESIS && leaf < first_of_tail => {
                 prover.samples.insert(leaf);

@@ -6,7 +6,8 @@ use ruint::aliases::U256;
 
 use super::bounds::bounds;
 use super::bytes::{Coinbase, Malformed, Reader};
-use super::{FIRST, HEADER, HIDDEN, INNER, SAMPLE, TAIL, challenges, mountains, per_octave};
+use super::sample::{challenges, strata_per_octave};
+use super::{FIRST, HEADER, HIDDEN, INNER, SAMPLE, TAIL, mountains};
 use crate::consensus::check::{NODE_SIZE, check_proof_of_work};
 use crate::consensus::context::{HeaderContext, Parent, check_header, check_order, next_bits};
 use crate::consensus::error::RuleError;
@@ -81,9 +82,9 @@ pub(in crate::receipt) fn verify(bytes: &[u8], block: Height, params: &Params) -
     let parent = verifier.parent(height).ok_or(SuccinctError::OtherHeaders { height: before_tip })?;
     let (tip_hash, own_work) = verifier.check_header(&tip, height, Some(parent.hash))?;
     let shown = verifier.shown;
-    let samples = per_octave(range.work(), own_work).ok_or(SuccinctError::CheapTip)?;
+    let strata = strata_per_octave(range.work(), own_work).ok_or(SuccinctError::CheapTip)?;
     let points =
-        challenges(&params.genesis_hash, &tip_hash, range.work(), range.work() - before_tail(&shown, height)?, samples);
+        challenges(&params.genesis_hash, &tip_hash, range.work(), range.work() - before_tail(&shown, height)?, strata);
     check_all_shown(&shown, &points, height, block)?;
 
     let end = Leaf { height, header: tip, hash: tip_hash, before: range.work(), own_work, sampled: true };

@@ -14,10 +14,10 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
 use self::words::{agreeing, history_json, history_line, in_words, names, peer_json, peers_in_words, why};
-use super::Common;
 use super::console::{note, warn};
 use super::db::progress_bar;
 use super::proof::{describe_output, output_json};
+use super::{Common, SlowChain};
 use crate::consensus::params::Params;
 use crate::light::{Answer, Command, Config, Found, Headers, Light, Notice, PeerReport, PeerStatus, Question};
 use crate::p2p::Event;
@@ -28,7 +28,7 @@ use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::primitives::time::UnixTime;
-use crate::receipt::weight::Weight;
+use crate::receipt::weight::{Slow, Weight};
 use crate::runtime::{self, HeaderFile, RunningLight, unix_now};
 use crate::storage::{TxLocation, private_file};
 
@@ -54,7 +54,8 @@ Examples:
 
 Name several peers: one honest peer among them is enough. Headers are stored in the data directory.
 
-Exit codes: 0 success, for verify only if proven; 3 not proven; 4 no peer answers.")]
+Exit codes: 0 success, for verify only if proven; 3 not proven; 4 no peer answers; 5 the chain has less than half of the \
+work that its miners did before.")]
 pub struct Args {
     #[command(subcommand)]
     command: LightCommand,
@@ -74,6 +75,9 @@ struct PeerArgs {
     /// Print a warning unless the chain has more work than this, in hex, which another source reports
     #[arg(long, env = "CAIRN_EXPECT_WORK", value_name = "HEX")]
     expect_work: Option<Work>,
+    /// Accept a chain that has less than half of the work that its miners did before, with a warning
+    #[arg(long, env = "CAIRN_ACCEPT_SLOW_CHAIN", value_parser = clap::builder::BoolishValueParser::new())]
+    accept_slow_chain: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -250,6 +254,9 @@ struct Session<'a> {
     params: Arc<Params>,
     patience: Duration,
     expect_work: Option<Work>,
+    accept_slow_chain: bool,
+    /// Set if the chain slowed down, and that is accepted.
+    slow: Option<Slow>,
 }
 
 impl<'a> Session<'a> {
@@ -262,11 +269,14 @@ impl<'a> Session<'a> {
             params: client.params().clone(),
             patience: Duration::from_secs(asked.timeout),
             expect_work: asked.expect_work,
+            accept_slow_chain: asked.accept_slow_chain,
+            slow: None,
         }
     }
 
     async fn carry_out(&mut self, command: &LightCommand) -> anyhow::Result<()> {
         self.sync().await?;
+        self.check_pace().await?;
         match command {
             LightCommand::Sync(_) => self.report_sync().await,
             LightCommand::Verify { txid, min_confirmations, block: None, .. } => {
@@ -365,6 +375,17 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Checks that the chain has the work that its miners would have done by now, if they had gone on as before.
+    async fn check_pace(&mut self) -> anyhow::Result<()> {
+        let now = u32::try_from(unix_now().as_secs()).unwrap_or(u32::MAX);
+        let weight = self.ask(move |light| light.chain().weight(light.chain().height(), now)).await?;
+        self.slow = weight.and_then(|weight| weight.under(&self.params).slow);
+        match self.slow {
+            Some(slow) if !self.accept_slow_chain => Err(SlowChain(slow).into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Warns of signs that one attacker controls all peers; returns the state and the peers.
     async fn state(&self) -> anyhow::Result<(State, Vec<PeerReport>, Vec<String>)> {
         let (state, reports) = self.ask(|light| (State::of(light.chain()), light.reports())).await?;
@@ -388,6 +409,7 @@ impl<'a> Session<'a> {
                  rest (an eclipse), or mining has stopped"
             ));
         }
+        warnings.extend(self.slow.map(|slow| slow.to_string()));
         if let Some(expected) = self.expect_work.filter(|expected| state.work <= *expected) {
             warnings.push(format!(
                 "this chain has work {}, no more than the {expected} expected: all peers asked may be hiding the rest (an \
@@ -460,8 +482,10 @@ impl<'a> Session<'a> {
         let (state, reports, mut warnings) = self.state().await?;
         let height = found.place.height;
         let headers = state.height.next().blocks_since(height);
-        let weight = self.ask(move |light| light.chain().weight(height)).await?;
+        let weight = self.ask(move |light| light.chain().weight(height, light.chain().tip().time)).await?;
         let weight = weight.context("the block is no longer on the best chain")?.under(&self.params);
+        // The pace was checked for the whole chain.
+        let weight = Weight { slow: None, ..weight };
         let (confirmations, work_on_top) = (weight.confirmations, weight.on_top);
         warn(&weight.warnings());
         warnings.extend(weight.warnings());
@@ -504,9 +528,12 @@ impl<'a> Session<'a> {
         let answer = self.answer(Question::Key(key)).await?;
         let (state, reports, warnings) = self.state().await?;
         let heights: Vec<Height> = answer.found.iter().map(|found| found.place.height).collect();
-        let weights =
-            self.ask(move |light| heights.iter().map(|height| light.chain().weight(*height)).collect()).await?;
-        let weights: Vec<Option<Weight>> = weights;
+        let weights: Vec<Option<Weight>> = self
+            .ask(move |light| {
+                let (chain, until) = (light.chain(), light.chain().tip().time);
+                heights.iter().map(|height| chain.weight(*height, until)).collect()
+            })
+            .await?;
         let confirmed = || weights.iter().map(|weight| weight.map_or(0, |weight| weight.confirmations));
         let lines = || {
             let found = answer.found.iter().zip(confirmed());

@@ -27,6 +27,7 @@ use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
 use crate::receipt::ReceiptError;
+use crate::receipt::weight::Slow;
 use crate::rpc::client::ClientError;
 use crate::runtime::STORE_DIR;
 use crate::storage::private_file;
@@ -80,7 +81,8 @@ By hand, in three terminals:
   cairn node --mine \"$(cairn wallet address)\"   # a node that mines
   cairn rpc getblockcount                       # call it
 
-Exit codes: 0 success; 1 failure, with the reason on stderr; 2 wrong usage; 3 a proof that does not hold; 4 no node answers. \
+Exit codes: 0 success; 1 failure, with the reason on stderr; 2 wrong usage; 3 a proof that does not hold; 4 no node answers; 5 a chain \
+that most miners have left. \
 With --json, the reason is an object in the last line of stderr: {\"error\": {\"code\": 1, \"kind\": \"failed\", \"message\": …}}.";
 
 /// Options that every command takes.
@@ -346,6 +348,12 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_PROVEN: u8 = 3;
 const NO_NODE: u8 = 4;
+const SLOW_CHAIN: u8 = 5;
+
+/// A chain that shows less work than its miners did before, and that the user does not accept all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; --accept-slow-chain accepts it all the same")]
+struct SlowChain(Slow);
 
 /// Why a command failed.
 struct Failure {
@@ -364,6 +372,7 @@ impl Failure {
                 USAGE => "usage",
                 NOT_PROVEN => "not_proven",
                 NO_NODE => "no_node",
+                SLOW_CHAIN => "slow_chain",
                 _ => "failed",
             };
             let mut error = json!({ "code": code, "kind": kind, "message": message.trim_end() });
@@ -428,6 +437,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<NotSigned>() {
         return NOT_PROVEN;
+    }
+    if error.is::<SlowChain>() {
+        return SLOW_CHAIN;
     }
     if let Some(error) = error.downcast_ref::<LightError>() {
         return if matches!(error, LightError::NoPeer { .. }) { NO_NODE } else { NOT_PROVEN };

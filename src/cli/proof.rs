@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{self, ClientArgs};
 use super::console::warn;
-use super::{Common, print_line, write_file};
+use super::{Common, SlowChain, print_line, write_file};
 use crate::consensus::headers::Checkpoint;
 use crate::consensus::params::Params;
 use crate::primitives::address;
@@ -82,7 +82,8 @@ Confirmations are counted in work, not in headers. The unit is the block with th
 before the payment.
 
 Exit codes: 0 only if the payment is proven, with enough work on top; 3 if the receipt does not hold, is from the future, \
-or shows too little work on top; 1 if it cannot be read.")]
+or shows too little work on top; 5 if its chain shows less than half of the work that its miners did before; 1 if it \
+cannot be read.")]
     Verify {
         /// The receipt, in either form; - for stdin
         file: PathBuf,
@@ -96,6 +97,9 @@ or shows too little work on top; 1 if it cannot be read.")]
         /// block shortly before it
         #[arg(long, env = "CAIRN_MIN_WORK", value_name = "BLOCKS", default_value_t = MIN_WORK)]
         min_work: u32,
+        /// Accept a chain that shows less than half of the work that its miners did before, with a warning
+        #[arg(long, env = "CAIRN_ACCEPT_SLOW_CHAIN", value_parser = clap::builder::BoolishValueParser::new())]
+        accept_slow_chain: bool,
     },
 }
 
@@ -140,12 +144,15 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
                 || json!({ "file": output, "bytes": car.len(), "root": root }),
             )
         }
-        ProofCommand::Verify { file, checkpoint, save_checkpoint, min_work } => {
+        ProofCommand::Verify { file, checkpoint, save_checkpoint, min_work, accept_slow_chain } => {
             let receipt = read_receipt(file)?;
             let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
             let proven = receipt.verify(&params, held.as_ref(), super::unix_now())?;
             warn(&proven.warnings());
             proven.demand(*min_work)?;
+            if let Some(slow) = proven.weight.slow.filter(|_| !accept_slow_chain) {
+                return Err(SlowChain(slow).into());
+            }
             if let Some(path) = save_checkpoint {
                 let end = proven.checkpoint.as_ref().context("a sample of the headers leaves no checkpoint to save")?;
                 write_file(path, checkpoint_to_json(end, &params).as_bytes())?;

@@ -128,12 +128,13 @@ impl Headers {
         self.work() - above.map(work_of).sum()
     }
 
-    /// The work of the block at a height and all blocks above it; `None` above the tip.
-    pub fn weight(&self, height: Height) -> Option<Weight> {
+    /// The work of the block at a height and all blocks above it, which was due until the time `until`, in seconds since
+    /// 1970; `None` above the tip.
+    pub fn weight(&self, height: Height, until: u32) -> Option<Weight> {
         let header = self.header(height)?;
         let block = Milestone { after: self.work_at(height), own: work_of(header), time: header.time };
         let earlier = Height::GENESIS.until(height).rev().filter_map(|height| self.header(height));
-        Some(weigh(block, backwards(earlier, block.after - block.own), self.work(), self.tip().time))
+        Some(weigh(block, backwards(earlier, block.after - block.own), self.work(), until))
     }
 
     /// The chain up to a height, which must not be above the tip, as the rules see it.

@@ -165,7 +165,7 @@ impl Watch {
     fn confirm(&mut self, chain: &Headers) {
         for mined in self.mined.iter_mut().rev().filter(|mined| !mined.confirmed) {
             let Mined { height, block, txid, .. } = *mined;
-            let confirmations = chain.weight(height).map_or(0, |weight| weight.confirmations);
+            let confirmations = chain.weight(height, chain.tip().time).map_or(0, |weight| weight.confirmations);
             if confirmations >= self.min_confirmations {
                 mined.confirmed = true;
                 let stage = Stage::Confirmed { height, block, confirmations };

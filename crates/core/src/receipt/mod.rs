@@ -52,7 +52,7 @@ use crate::primitives::merkle::Branch;
 use crate::primitives::target::Work;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
-use weight::{Milestone, Weight, backwards, weigh, work_of};
+use weight::{Milestone, Weight, backwards, due_until, weigh, work_of};
 
 /// The version written and read.
 pub const VERSION: u32 = 1;
@@ -139,7 +139,7 @@ impl Receipt {
             return Err(ReceiptError::NodeSizedTransaction);
         }
         let followed = match &self.evidence {
-            Evidence::Headers(headers) => self.follow(HeaderTail::new(params), headers, params)?,
+            Evidence::Headers(headers) => self.follow(HeaderTail::new(params), headers, params, now)?,
             Evidence::Since { height, hash, headers } => {
                 let (height, got) = (*height, *hash);
                 let held = held.ok_or(ReceiptError::NeedsCheckpoint { height, hash: got })?;
@@ -147,9 +147,9 @@ impl Receipt {
                 if (chain.height(), chain.tip_hash()) != (height, got) {
                     return Err(ReceiptError::OtherCheckpoint { height, got, expected: chain.tip_hash() });
                 }
-                self.follow(chain, headers, params)?
+                self.follow(chain, headers, params, now)?
             }
-            Evidence::Succinct(proof) => succinct::verify(proof, self.height, params)?,
+            Evidence::Succinct(proof) => succinct::verify(proof, self.height, params, now)?,
         };
         let Followed { header, block, weight, tip_height, tip, work, checkpoint } = followed;
         let (txid, tip_hash) = (self.transaction.txid(), tip.hash());
@@ -182,7 +182,13 @@ impl Receipt {
     }
 
     /// Follows headers from the end of `chain`, and finds the payment's block on the way.
-    fn follow(&self, mut chain: HeaderTail, headers: &[Header], params: &Params) -> Result<Followed, ReceiptError> {
+    fn follow(
+        &self,
+        mut chain: HeaderTail,
+        headers: &[Header],
+        params: &Params,
+        now: UnixTime,
+    ) -> Result<Followed, ReceiptError> {
         let first = chain.height();
         let start = *chain.tip();
         // The block's header, its hash, and the work up to it.
@@ -202,7 +208,7 @@ impl Receipt {
         let before = before.iter().chain(headers).take(self.height.blocks_since(first) as usize).collect::<Vec<_>>();
         let milestone = Milestone { after, own: work_of(&header), time: header.time };
         let earlier = backwards(before.into_iter().rev(), after - milestone.own);
-        let weight = weigh(milestone, earlier, work, tip.time);
+        let weight = weigh(milestone, earlier, work, due_until(tip.time, now, params));
         Ok(Followed { header, block, weight, tip_height, tip, work, checkpoint })
     }
 

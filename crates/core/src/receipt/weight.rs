@@ -1,11 +1,15 @@
 //! How deep a payment is buried, measured in work. A count of headers would not do: a branch that begins at an old tip
 //! or has false times can consist of headers that cost nothing.
 
+use std::fmt;
+use std::time::Duration;
+
 use ruint::aliases::{U256, U512};
 
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::header::Header;
 use crate::primitives::target::Work;
+use crate::primitives::time::UnixTime;
 
 /// The unit and the pace are taken from the last 1/16 of the work (as a shift): enough blocks to even out luck, recent
 /// enough to be the same miners'. Because the window is measured in work, no number of cheap headers can push others
@@ -17,6 +21,10 @@ const PACE_UNITS: u32 = 64;
 /// Boundaries examined are at least 1/64 of their distance from the payment apart (as a shift): a few hundred for a
 /// million headers.
 const THINNING: usize = 6;
+
+/// Block spacings since the tip that count as time in which its miners were at work: an honest chain goes so long without
+/// a block once in ten million times. A receipt that was kept for longer is old, not slow.
+const IDLE_SPACINGS: u32 = 16;
 
 /// A header that the proof shows, with its position in work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +64,25 @@ pub struct Slow {
     pub percent: u32,
 }
 
+impl fmt::Display for Slow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { since, percent } = self;
+        write!(
+            f,
+            "since time {since} the chain shows {percent} % of the work that its miners did before: it is a branch that \
+             others have left, or most miners are gone"
+        )
+    }
+}
+
+/// The time up to which work was due on a chain that a receipt shows at the time `now`, in seconds since 1970: its tip's,
+/// or a few block spacings later, as far as they have passed.
+pub fn due_until(tip_time: u32, now: UnixTime, params: &Params) -> u32 {
+    let idle = IDLE_SPACINGS.saturating_mul(params.target_spacing_secs);
+    let latest = UnixTime::from_secs(tip_time.into()).saturating_add(Duration::from_secs(idle.into()));
+    u32::try_from(now.min(latest).as_secs()).unwrap_or(u32::MAX).max(tip_time)
+}
+
 impl Weight {
     /// Drops the warnings about pace on a network without a difficulty rule, where nothing sets the pace.
     pub fn under(self, params: &Params) -> Self {
@@ -65,12 +92,7 @@ impl Weight {
 
     /// Reasons to doubt that miners work on this chain. None of them refutes the receipt.
     pub fn warnings(&self) -> Vec<String> {
-        let slow = self.slow.map(|Slow { since, percent }| {
-            format!(
-                "since time {since} the chain shows {percent} % of the work that its miners did before: it is a branch that \
-                 others have left, or most miners are gone"
-            )
-        });
+        let slow = self.slow.map(|slow| slow.to_string());
         let no_pace = self.no_pace.then(|| {
             "too little work is shown before the payment to know its miners' pace, as in a young chain or soon after a \
              checkpoint: compare the work in all with what others report"
@@ -80,9 +102,9 @@ impl Weight {
     }
 }
 
-/// Weighs a payment in `block`, in a chain with `total` work whose tip has the time `tip_time`. `earlier` are the
+/// Weighs a payment in `block`, in a chain with `total` work, which was due until the time `until`. `earlier` are the
 /// headers shown before `block`, latest first.
-pub fn weigh(block: Milestone, earlier: impl Iterator<Item = Milestone>, total: Work, tip_time: u32) -> Weight {
+pub fn weigh(block: Milestone, earlier: impl Iterator<Item = Milestone>, total: Work, until: u32) -> Weight {
     let before = block.after - block.own;
     let window = Work(before.0 - (before.0 >> WINDOW));
     // A block with no header before it is genesis or the verifier's own checkpoint. The unit is at least the payment
@@ -105,7 +127,7 @@ pub fn weigh(block: Milestone, earlier: impl Iterator<Item = Milestone>, total: 
     let on_top = total - before;
     let confirmations = on_top.0.checked_div(unit.0).unwrap_or_default().saturating_to();
     let no_pace = boundaries.last().is_none_or(|first| first.after + pace_span(block.after, unit) > block.after);
-    let slow = slowest(&boundaries, unit, total, tip_time);
+    let slow = slowest(&boundaries, unit, total, until);
     Weight { on_top, unit, confirmations, slow, no_pace }
 }
 
@@ -116,7 +138,7 @@ fn pace_span(after: Work, unit: Work) -> Work {
 
 /// The boundary after which the smallest share of the expected work is shown. `boundaries` run from the last to the
 /// first.
-fn slowest(boundaries: &[Milestone], unit: Work, total: Work, tip_time: u32) -> Option<Slow> {
+fn slowest(boundaries: &[Milestone], unit: Work, total: Work, until: u32) -> Option<Slow> {
     let enough = U512::from(unit.0) * U512::from(PACE_UNITS);
     let mut slowest: Option<Slow> = None;
     let mut from = 0;
@@ -126,7 +148,7 @@ fn slowest(boundaries: &[Milestone], unit: Work, total: Work, tip_time: u32) -> 
             from += 1;
         }
         let Some(start) = boundaries.get(from) else { break };
-        let (Some(elapsed), Some(took)) = (tip_time.checked_sub(end.time), end.time.checked_sub(start.time)) else {
+        let (Some(elapsed), Some(took)) = (until.checked_sub(end.time), end.time.checked_sub(start.time)) else {
             continue;
         };
         let expected = U512::from((end.after - start.after).0) * U512::from(elapsed) / U512::from(took.max(1));
@@ -168,7 +190,7 @@ mod tests {
     }
 
     /// Weighs the last of `headers`, given as (work, time), in a chain with `rest` more work on top.
-    fn weighed(headers: &[(u64, u32)], rest: u64, tip_time: u32) -> Weight {
+    fn weighed(headers: &[(u64, u32)], rest: u64, until: u32) -> Weight {
         let mut sum = 0;
         let mut shown: Vec<Milestone> = headers
             .iter()
@@ -178,7 +200,7 @@ mod tests {
             })
             .collect();
         let block = shown.pop().unwrap();
-        weigh(block, shown.into_iter().rev(), work(sum + rest), tip_time)
+        weigh(block, shown.into_iter().rev(), work(sum + rest), until)
     }
 
     #[test]
@@ -199,6 +221,14 @@ mod tests {
         assert_eq!((weighed(&raised, 0, 9_990).confirmations, weighed(&raised, 50_000, 9_990).confirmations), (1, 2));
         // Genesis alone.
         assert_eq!(weighed(&[(7, 0)], 0, 0).confirmations, 1);
+    }
+
+    #[test]
+    fn work_is_due_for_a_while_after_the_tip() {
+        let params = Params::new(crate::consensus::params::GenesisSpec::regtest()).unwrap();
+        let until = |now| due_until(1_000, UnixTime::from_secs(now), &params);
+        assert_eq!([0, 1_000, 1_079, 1_080, 1_081, u64::MAX].map(until), [1_000, 1_000, 1_079, 1_080, 1_080, 1_080]);
+        assert_eq!(due_until(u32::MAX, UnixTime::from_secs(u64::MAX), &params), u32::MAX);
     }
 
     #[test]

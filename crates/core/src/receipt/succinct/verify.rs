@@ -17,8 +17,9 @@ use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::mmr::{Node, Range};
 use crate::primitives::target::Work;
+use crate::primitives::time::UnixTime;
 use crate::receipt::Followed;
-use crate::receipt::weight::{Milestone, weigh};
+use crate::receipt::weight::{Milestone, due_until, weigh};
 
 /// Why succinct evidence proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +60,12 @@ pub enum SuccinctError {
 }
 
 /// Checks the evidence that the block at height `block` is in a chain.
-pub(in crate::receipt) fn verify(bytes: &[u8], block: Height, params: &Params) -> Result<Followed, SuccinctError> {
+pub(in crate::receipt) fn verify(
+    bytes: &[u8],
+    block: Height,
+    params: &Params,
+    now: UnixTime,
+) -> Result<Followed, SuccinctError> {
     let mut bytes = Reader(bytes);
     let height = Height::from_u32(u32::from_le_bytes(bytes.array()?));
     let before_tip = height.prev().ok_or(SuccinctError::OnlyGenesis)?;
@@ -95,7 +101,7 @@ pub(in crate::receipt) fn verify(bytes: &[u8], block: Height, params: &Params) -
     Ok(Followed {
         header: found.header,
         block: found.hash,
-        weight: weigh(found.milestone(), earlier, work, tip.time),
+        weight: weigh(found.milestone(), earlier, work, due_until(tip.time, now, params)),
         tip_height: height,
         tip,
         work,

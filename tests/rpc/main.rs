@@ -17,5 +17,6 @@ mod network;
 mod parameters;
 mod readme;
 mod sending;
+mod snapshots;
 mod strangers;
 mod template;

@@ -59,6 +59,7 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
             genesis,
             services: 1,
             tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
+            bodies_from: Height::GENESIS,
             listens: Vec::new(),
             user_agent: "x".repeat(100),
         };

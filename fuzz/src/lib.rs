@@ -116,6 +116,7 @@ fn make_messages() -> Vec<Message> {
             genesis,
             services,
             tip: claim,
+            bodies_from: Height::GENESIS,
             listens: vec![cairn::p2p::PeerAddr::tcp_port(7331)],
             user_agent,
         })

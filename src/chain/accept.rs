@@ -3,7 +3,7 @@
 use super::activate::{Candidate, IsVerified};
 use super::index::{Entry, Id, Index};
 use super::prefetch::Prefetched;
-use super::{Chain, ChainError, ChainUpdate};
+use super::{BlockTree, Chain, ChainError, ChainUpdate};
 use crate::consensus::check::{CheckedBlock, MatchedBlock, check_block, check_matched, check_proof_of_work};
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::context::{check_clock, check_header};
@@ -44,9 +44,12 @@ impl Chain {
         let mut draft = UnstoredHeaders::default();
         let tree = self.tree.read();
         let refused = headers.iter().zip(hashes).enumerate().find_map(|(place, (header, hash))| {
-            self.check_header(&tree.index, &mut draft, *header, *hash, now).err().map(|error| (place, error))
+            self.check_header(&tree, &mut draft, *header, *hash, now).err().map(|error| (place, error))
         });
         drop(tree);
+        if let Some((_, ChainError::TooDeep { fork, .. })) = &refused {
+            self.tree.write().too_deep = Some(*fork);
+        }
         if !draft.new.is_empty() {
             let mut batch = Batch::default();
             draft.new.iter().for_each(|(entry, _)| batch.put_header(entry.id, &entry.record()));
@@ -101,7 +104,12 @@ impl Chain {
             return Err(ChainError::Duplicate { hash });
         }
         // A new header is stored with the first write.
-        let entry = self.check_header(&self.tree.read().index, &mut UnstoredHeaders::default(), header, hash, now)?;
+        let tree = self.tree.read();
+        let entry = self.check_header(&tree, &mut UnstoredHeaders::default(), header, hash, now)?;
+        if tree.entry(&hash).is_some() {
+            tree.check_reachable(&entry, hash)?;
+        }
+        drop(tree);
         let mut update = ChainUpdate::default();
         match self.stats.check.time(|| check(&self.params)) {
             Err(source) if source.verdict() != Verdict::Invalid => return Err(ChainError::Rule { hash, source }),
@@ -139,12 +147,13 @@ impl Chain {
     /// The entry of a header. A new header is checked and added to `draft`.
     fn check_header(
         &self,
-        index: &Index,
+        tree: &BlockTree,
         draft: &mut UnstoredHeaders,
         header: Header,
         hash: BlockHash,
         now: UnixTime,
     ) -> Result<Entry, ChainError> {
+        let index = &tree.index;
         if let Some((entry, _)) = draft.find(&hash) {
             return Ok(entry);
         }
@@ -159,6 +168,7 @@ impl Chain {
                 let unknown = ChainError::UnknownParent { hash, parent: header.previous };
                 let parent = index.find(&header.previous).ok_or(unknown)?;
                 check_not_invalid(index, &parent, hash)?;
+                tree.check_reachable(&parent, hash)?;
                 (parent, index.tail(&parent))
             }
         };
@@ -198,7 +208,7 @@ impl Chain {
             entry.sequence = sequence;
         }
         let mut batch = Batch::default();
-        batch.put_block(&entry.hash, block.block());
+        batch.put_block(&entry.key(), block.block());
         let is_waiting = completed.is_empty();
         let changed = if is_waiting { vec![entry] } else { completed };
         changed.iter().for_each(|entry| batch.put_header(entry.id, &entry.record()));

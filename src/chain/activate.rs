@@ -68,6 +68,7 @@ impl Chain {
         if !update.disconnected.is_empty() {
             self.stats.reorganisation.observe(update.disconnected.len() as f64);
         }
+        self.plan_pruning();
         result
     }
 
@@ -152,7 +153,7 @@ impl Chain {
         }
         let is_new = !entry.has_body();
         if is_new {
-            batch.put_block(&entry.hash, block.block());
+            batch.put_block(&entry.key(), block.block());
             entry.tx_count = block.txids().len() as u32;
             entry.sequence = self.next_sequence;
         }
@@ -185,7 +186,7 @@ impl Chain {
         let block = self.load(&entry)?;
         let delta = effects::delta_of(&self.db, &block, entry.height)?;
         let range = effects::load_range(&self.db, entry.height.saturating_sub(1))?;
-        let filters = effects::filter_header_of(&self.db, &entry.header.previous)?;
+        let filters = effects::filter_header_before(&self.db, entry.height, &entry.header.previous)?;
         let mut batch = Batch::default();
         effects::stage_disconnect(&mut batch, &block, &entry, &delta, &range);
         self.db.store().commit(batch)?;
@@ -215,7 +216,8 @@ impl Chain {
     /// A stored body. It was checked when it came: if it no longer passes, the store is at fault.
     pub(super) fn load(&self, entry: &Entry) -> Result<CheckedBlock, StoreError> {
         let hash = entry.hash;
-        let block = self.db.block(&hash)?.ok_or_else(|| self.db.corrupt(format!("body of block {hash} is missing")))?;
+        let block =
+            self.db.block(&entry.key())?.ok_or_else(|| self.db.corrupt(format!("body of block {hash} is missing")))?;
         let checked = check_block(block, &self.params)
             .map_err(|e| self.db.corrupt(format!("stored block {hash} breaks a rule it kept before: {e}")))?;
         if checked.hash() != hash {
@@ -228,14 +230,18 @@ impl Chain {
     pub(super) fn find_candidates(&mut self) {
         let tree = self.tree.read();
         let tip = tree.tip();
-        let better = tree.index.entries().filter_map(|entry| Candidate::better_than(&tip, &entry));
+        let is_reachable = |entry: &Entry| tree.check_reachable(entry, entry.hash).is_ok();
+        let better = tree.index.entries().filter_map(|entry| {
+            let candidate = Candidate::better_than(&tip, &entry)?;
+            is_reachable(&entry).then_some(candidate)
+        });
         self.candidates = better.chain([Candidate::new(&tip)]).collect();
     }
 
     /// Finds bodies that wait for their ancestors' bodies, when the chain is opened.
     pub(super) fn find_waiting(&mut self) {
         let tree = self.tree.read();
-        for entry in tree.index.entries().filter(|entry| entry.has_body() && !entry.is_complete()) {
+        for entry in tree.index.entries().filter(|entry| tree.has_body(entry) && !entry.is_complete()) {
             self.waiting.entry(entry.parent).or_default().push(entry.id);
         }
     }

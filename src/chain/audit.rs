@@ -1,7 +1,9 @@
 //! Checking a store against its own blocks: replayed from genesis for `cairn db check`, the last ones for `verifychain`.
 
+use std::cell::RefCell;
+
 use super::effects;
-use super::index::Index;
+use super::index::{Entry, Index};
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
 use crate::consensus::coins::{CoinView, Coins, Delta};
 use crate::consensus::commitment::Committed;
@@ -13,8 +15,9 @@ use crate::primitives::hash::{BlockHash, FilterHeader, StateRoot};
 use crate::primitives::height::Height;
 use crate::primitives::keyed::HashSet;
 use crate::primitives::mmr;
+use crate::primitives::target::Work;
 use crate::primitives::tx::OutPoint;
-use crate::storage::{Counts, Database, StoreError, TxLocation};
+use crate::storage::{BlockKey, Counts, Database, StoreError, TxLocation};
 
 /// Totals of a consistent store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,11 +32,17 @@ pub struct Report {
     pub coins: u64,
     /// What the unspent coins are worth together.
     pub value: Amount,
+    /// The lowest height whose blocks are kept. If it is not genesis's, blocks below are pruned, and what only they can
+    /// show was not checked: the coins and index entries that they made.
+    pub kept_from: Height,
 }
 
 /// Replays the best chain from genesis by every rule, signatures included, and compares all that the store says about
 /// it: headers, coins, undo records, filters, indexes, header range. Takes memory for all unspent coins. `progress` is told the
 /// height reached and that of the tip.
+///
+/// If blocks are pruned, checks all headers and the header range, and connects the blocks that are kept again, as
+/// [`check_recent`] does.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`], naming the first thing that does not agree; or the store's own.
@@ -47,6 +56,15 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
     let tip = index.find(&tip).ok_or_else(|| db.corrupt(format!("tip {tip} has no header")))?;
     let mut hashes: Vec<_> = index.branch(&tip).map(|entry| entry.hash).collect();
     hashes.reverse();
+    for (height, hash) in Height::GENESIS.through(tip.height).zip(&hashes) {
+        if db.hash_at(height)? != Some(*hash) {
+            return Err(db.corrupt(format!("the best chain's block at height {height} is not {hash}")));
+        }
+    }
+    let kept_from = db.kept_from()?;
+    if kept_from > Height::GENESIS {
+        return check_pruned(db, params, &index, (&tip, kept_from), progress);
+    }
 
     let mut replay = Replay {
         db,
@@ -57,10 +75,8 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
         seen: Counts::default(),
     };
     for (height, hash) in Height::GENESIS.through(tip.height).zip(&hashes) {
-        if db.hash_at(height)? != Some(*hash) {
-            return Err(db.corrupt(format!("the best chain's block at height {height} is not {hash}")));
-        }
-        let block = db.block(hash)?.ok_or_else(|| db.corrupt(format!("body of block {hash} is missing")))?;
+        let block = db.block(&BlockKey { height, hash: *hash })?;
+        let block = block.ok_or_else(|| db.corrupt(format!("body of block {hash} is missing")))?;
         let block =
             check_block(block, params).map_err(|e| db.corrupt(format!("block {hash} at height {height}: {e}")))?;
         if block.hash() != *hash {
@@ -76,7 +92,57 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
         transactions: replay.seen.transactions,
         coins: replay.seen.coins,
         value: Amount::saturating_sum(replay.coins.0.values().map(|coin| coin.output.value)),
+        kept_from,
     })
+}
+
+/// [`check`] of a store whose blocks below a height are pruned. The headers and the list of the best chain are checked.
+fn check_pruned(
+    db: &Database,
+    params: &Params,
+    index: &Index,
+    (tip, kept_from): (&Entry, Height),
+    progress: &mut dyn FnMut(Height, Height),
+) -> Result<Report, StoreError> {
+    if let Some(lowest) = db.lowest_kept()?.filter(|lowest| lowest.height < kept_from) {
+        let reason = format!("something is kept of block {} at height {}, which is pruned", lowest.hash, lowest.height);
+        return Err(db.corrupt(reason));
+    }
+    let mut above: Vec<Entry> = index.branch(tip).collect();
+    above.reverse();
+    let mut range = mmr::Range::default();
+    for entry in &above {
+        let own_work = entry.work - above.get(entry.height.as_usize().wrapping_sub(1)).map_or(Work::ZERO, |at| at.work);
+        let first = mmr::node_count(range.leaves());
+        for (number, node) in (first..).zip(range.push(mmr::Node::leaf(entry.hash, own_work))) {
+            if db.range_node(number)? != Some(node) {
+                return Err(db.corrupt(format!("node {number} of the header range is another")));
+            }
+        }
+        if db.filter_header(&entry.key())?.is_none() {
+            return Err(db.corrupt(format!("block {} has no filter header", entry.hash)));
+        }
+    }
+    let kept = tip.height.next().blocks_since(kept_from);
+    let reached = RefCell::new((kept_from, progress));
+    let going_on = || {
+        let (height, progress) = &mut *reached.borrow_mut();
+        progress(*height, tip.height);
+        *height = height.next();
+        true
+    };
+    check_recent(db, params, (tip.hash, tip.height), Level::Connect, kept, &going_on)?;
+    let (found, coins) = (db.counts()?, db.coin_stats()?);
+    let heights = above.len() as u64;
+    let expected = (heights, heights, mmr::node_count(heights), u64::from(kept), coins.count);
+    let counts = (found.heights, found.filter_headers, found.range_nodes, found.filters, found.address_coins);
+    if counts != expected {
+        return Err(
+            db.corrupt(format!("it holds {found:?}, which does not go with {heights} blocks, {kept} of them whole"))
+        );
+    }
+    let (headers, transactions) = (index.len() as u64, found.transactions);
+    Ok(Report { height: tip.height, headers, transactions, coins: coins.count, value: coins.value, kept_from })
 }
 
 /// How much [`check_recent`] checks: each level includes those below it. The numbers are Bitcoin Core's.
@@ -96,7 +162,7 @@ pub enum Level {
 }
 
 /// Checks the last `count` blocks of the best chain, whose tip is block `tip` at `height`, from the last one down. If
-/// the tip moves meanwhile, the verdict means nothing. Stops before a block if `going_on` returns `false`, and then
+/// the tip moves meanwhile, the verdict means nothing. Ends at the first pruned block. Stops before a block if `going_on` returns `false`, and then
 /// returns `false`.
 ///
 /// # Errors
@@ -120,7 +186,9 @@ pub fn check_recent(
         if db.hash_at(height)? != Some(hash) {
             return Err(fault("it is not listed as the best chain's".to_owned()));
         }
-        let block = db.block(&hash)?.ok_or_else(|| fault("its body is missing".to_owned()))?;
+        let Some(block) = db.block(&BlockKey { height, hash })? else {
+            return if height < db.kept_from()? { Ok(true) } else { Err(fault("its body is missing".to_owned())) };
+        };
         let previous = block.header.previous;
         if block.hash() != hash {
             return Err(fault(format!("block {} is stored as it", block.hash())));
@@ -140,7 +208,7 @@ pub fn check_recent(
                     let own: HashSet<_> = block.txids().iter().collect();
                     let before = delta.spent.into_iter().filter(|(outpoint, _)| !own.contains(&outpoint.txid));
                     let coins = Coins(before.collect());
-                    let filter_header = effects::filter_header_of(db, &previous)?;
+                    let filter_header = effects::filter_header_before(db, height, &previous)?;
                     let seen = Counts::default();
                     Replay { db, params, coins, filter_header, range, seen }.step(&block, height)?;
                 }
@@ -198,6 +266,7 @@ impl Replay<'_> {
     /// Connects a block, and compares what the store keeps for it alone.
     fn step(&mut self, block: &CheckedBlock, height: Height) -> Result<(), StoreError> {
         let hash = block.hash();
+        let at = BlockKey { height, hash };
         let fault = |what: String| self.db.corrupt(format!("block {hash} at height {height}: {what}"));
         let delta = if height == Height::GENESIS {
             Delta { created: Delta::created_by(block.block(), block.txids(), Height::GENESIS), ..Delta::default() }
@@ -209,12 +278,12 @@ impl Replay<'_> {
                 ConnectError::View(never) => match never {},
             })?
         };
-        if !self.db.undo(&hash)?.iter().eq(delta.spent.iter().map(|(_, coin)| coin)) {
+        if !self.db.undo(&at)?.iter().eq(delta.spent.iter().map(|(_, coin)| coin)) {
             return Err(fault("the undo record is not of the coins it spent".to_owned()));
         }
         let filter = block_filter(block.block(), delta.spent.iter().map(|(_, coin)| coin));
         self.filter_header = filter.header(&self.filter_header);
-        let stored = (self.db.filter(&hash)?, self.db.filter_header(&hash)?);
+        let stored = (self.db.filter(&at)?, self.db.filter_header(&at)?);
         let hashes = (filter.hash(), self.filter_header);
         if stored != (Some((filter, self.filter_header)), Some(hashes)) {
             return Err(fault("the filter is not of its keys, or its header not over those before".to_owned()));

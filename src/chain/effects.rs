@@ -16,7 +16,7 @@ use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
 use crate::primitives::tx::OutPoint;
-use crate::storage::{Batch, Database, HeaderRecord, HistoryEntry, Status, StoreError, TxLocation};
+use crate::storage::{Batch, BlockKey, Database, HeaderRecord, HistoryEntry, Status, StoreError, TxLocation};
 
 /// Starts an empty store with genesis.
 pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
@@ -33,7 +33,7 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     let mut batch = Batch::default();
     batch.put_meta(&params.genesis_hash);
     batch.put_header(0, &record);
-    batch.put_block(&params.genesis_hash, checked.block());
+    batch.put_block(&BlockKey { height: Height::GENESIS, hash: params.genesis_hash }, checked.block());
     stage_connect(
         &mut batch,
         &checked,
@@ -57,7 +57,7 @@ pub(super) fn stage_connect(
     filters: &mut FilterHeader,
     range: &mut mmr::Range,
 ) {
-    let spent_in_block = spent_in_block(delta);
+    let (at, spent_in_block) = (BlockKey { height, hash: block.hash() }, spent_in_block(delta));
     for (outpoint, coin) in delta.created.iter().filter(|(outpoint, _)| !spent_in_block.contains(outpoint)) {
         batch.put_coin(outpoint, coin);
     }
@@ -65,11 +65,11 @@ pub(super) fn stage_connect(
         batch.delete_coin(outpoint, coin);
     }
     if !delta.spent.is_empty() {
-        batch.put_undo(&block.hash(), delta.spent.iter().map(|(_, coin)| coin));
+        batch.put_undo(&at, delta.spent.iter().map(|(_, coin)| coin));
     }
     let filter = block_filter(block.block(), delta.spent.iter().map(|(_, coin)| coin));
     *filters = filter.header(filters);
-    batch.put_filter(&block.hash(), &filter, filters);
+    batch.put_filter(&at, &filter, filters);
     for (position, txid) in (0..).zip(block.txids()) {
         batch.put_tx(txid, TxLocation { height, position });
     }
@@ -101,8 +101,8 @@ pub(super) fn stage_disconnect(
     for (outpoint, coin) in delta.created.iter().filter(|(outpoint, _)| !spent_in_block.contains(outpoint)) {
         batch.delete_coin(outpoint, coin);
     }
-    batch.delete_undo(&entry.hash);
-    batch.delete_filter(&entry.hash);
+    batch.delete_undo(&entry.key());
+    batch.delete_filter(&entry.key());
     block.txids().iter().for_each(|txid| batch.delete_tx(txid));
     for (owner, entry) in history(block, &delta.spent, entry.height) {
         batch.delete_history(&owner, entry.height, entry.position);
@@ -123,29 +123,35 @@ pub(super) fn load_range(db: &Database, height: Height) -> Result<mmr::Range, St
     mmr::Range::from_peaks(leaves, peaks).ok_or_else(|| db.corrupt("the header range has no such peaks"))
 }
 
-/// The filter header of block `previous` of the best chain; zero for genesis's parent.
-pub(super) fn filter_header_of(db: &Database, previous: &BlockHash) -> Result<FilterHeader, StoreError> {
-    if *previous == BlockHash::ZERO {
-        return Ok(FilterHeader::ZERO);
-    }
-    let (_, header) =
-        db.filter_header(previous)?.ok_or_else(|| db.corrupt(format!("block {previous} has no filter header")))?;
-    Ok(header)
+/// The filter header of a block of the best chain.
+pub(super) fn filter_header_of(db: &Database, at: &BlockKey) -> Result<FilterHeader, StoreError> {
+    let missing = || db.corrupt(format!("block {} has no filter header", at.hash));
+    db.filter_header(at)?.map(|(_, header)| header).ok_or_else(missing)
 }
 
-/// What a block of the best chain commits to besides headers, where `previous` is its parent.
+/// The filter header of the parent of a block of the best chain at `height`; zero for genesis's.
+pub(super) fn filter_header_before(
+    db: &Database,
+    height: Height,
+    parent: &BlockHash,
+) -> Result<FilterHeader, StoreError> {
+    let parent = height.prev().map(|height| BlockKey { height, hash: *parent });
+    parent.map_or(Ok(FilterHeader::ZERO), |parent| filter_header_of(db, &parent))
+}
+
+/// What a block of the best chain at `height` commits to besides headers, where `previous` is its parent.
 ///
 /// # Errors
 /// The store's.
-pub fn ledger_root(db: &Database, previous: &BlockHash) -> Result<LedgerRoot, StoreError> {
+pub fn ledger_root(db: &Database, height: Height, previous: &BlockHash) -> Result<LedgerRoot, StoreError> {
     let (range, state) = (MmrRoot::ZERO, StateRoot::ZERO);
-    Ok(Committed { range, state, filters: filter_header_of(db, previous)? }.ledger_root())
+    Ok(Committed { range, state, filters: filter_header_before(db, height, previous)? }.ledger_root())
 }
 
 /// What a block of the best chain did to the coins, by the undo record.
 pub(super) fn delta_of(db: &Database, block: &CheckedBlock, height: Height) -> Result<Delta, StoreError> {
     let hash = block.hash();
-    let undo = db.undo(&hash)?;
+    let undo = db.undo(&BlockKey { height, hash })?;
     let inputs = block.block().transactions.iter().flat_map(|tx| &tx.inputs);
     let inputs: Vec<OutPoint> = inputs.map(|input| input.outpoint).collect();
     if inputs.len() != undo.len() {

@@ -2,6 +2,7 @@
 
 use crate::consensus::error::{Blame, RuleError};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 use crate::storage::StoreError;
 
 /// Why a header or block was refused.
@@ -27,6 +28,22 @@ pub enum ChainError {
     /// The operator refuses it or a block before it; the rules do not.
     #[error("this node's operator has marked block {hash}, or one before it, as invalid")]
     Refused { hash: BlockHash },
+    /// To reach it, the tip would have to go back to where blocks are pruned.
+    #[error(
+        "block {hash} is on a branch that leaves the best chain at height {fork}, but blocks below height {kept_from} are \
+         pruned here, so that the node cannot go back there. If that branch is the right one, start the node again with an \
+         empty data directory"
+    )]
+    TooDeep { hash: BlockHash, fork: Height, kept_from: Height },
+    /// Without it, the tip would have to go back to where blocks are pruned.
+    #[error("block {hash} is pruned, as are all below height {kept_from}: the node cannot go back behind it")]
+    Pruned { hash: BlockHash, kept_from: Height },
+    /// Asked to prune a node that keeps all blocks.
+    #[error("Cannot prune blocks because node is not in prune mode.")]
+    NotPruning,
+    /// Asked to prune a chain of which all blocks are to be kept.
+    #[error("Blockchain is too short for pruning: it has height {height}, and at least {least} blocks are kept")]
+    TooShort { height: Height, least: u32 },
     /// Genesis cannot be invalidated.
     #[error("the genesis block cannot be made invalid")]
     GenesisIsFixed,
@@ -44,6 +61,10 @@ impl ChainError {
             | Self::Duplicate { .. }
             | Self::UnknownBlock { .. }
             | Self::Refused { .. }
+            | Self::TooDeep { .. }
+            | Self::Pruned { .. }
+            | Self::NotPruning
+            | Self::TooShort { .. }
             | Self::GenesisIsFixed => Blame::Nobody,
             Self::Store(_) => Blame::Local,
         }

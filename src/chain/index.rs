@@ -10,7 +10,7 @@ use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keyed::Keyed;
 use crate::primitives::target::Work;
-use crate::storage::{BareHeader, Database, HeaderRecord, Status, StoreError};
+use crate::storage::{BareHeader, BlockKey, Database, HeaderRecord, Status, StoreError};
 
 /// Place of an entry in the arena. A parent's is less than its child's.
 pub(super) type Id = u32;
@@ -50,6 +50,11 @@ impl Entry {
         let (hash, header, height, work) = (tail.tip_hash(), *tail.tip(), tail.height(), tail.work());
         let (tx_count, sequence, status, inherited) = (0, 0, Status::default(), Status::default());
         Self { hash, header, height, work, tx_count, id, parent, sequence, status, inherited }
+    }
+
+    /// Its height and hash, under which the store has its data.
+    pub fn key(&self) -> BlockKey {
+        BlockKey { height: self.height, hash: self.hash }
     }
 
     /// Whether the body is stored.

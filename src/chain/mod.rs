@@ -15,6 +15,7 @@ mod error;
 mod index;
 mod operate;
 mod prefetch;
+mod prune;
 mod rewind;
 mod stats;
 mod tips;
@@ -29,11 +30,12 @@ pub use audit::{Level, Report, check, check_recent};
 pub use effects::ledger_root;
 pub use error::ChainError;
 pub use index::Entry;
+pub use prune::min_kept;
 pub use rewind::Bookmark;
 pub use stats::{Histogram, Stats};
 pub use tips::{ChainTip, TipStatus};
-pub use transfer::{Imported, TransferError, export, import};
-pub use tree::{BlockTree, TreeReader};
+pub use transfer::{Imported, TransferError, check_exportable, export, import};
+pub use tree::{BlockTree, Retention, TreeReader};
 
 use crate::consensus::coins::{Coin, CoinView};
 use crate::consensus::commitment::Committed;
@@ -68,6 +70,8 @@ pub struct Chain {
     waiting: HashMap<Id, Vec<Id>>,
     /// The sequence number of the next block that becomes complete.
     next_sequence: u32,
+    /// What is below is to be pruned, as far as it may be.
+    prune_to: Height,
     stats: Stats,
 }
 
@@ -89,17 +93,19 @@ impl Chain {
         if index.get(index::GENESIS).hash != params.genesis_hash || range.work() != tip.work {
             return Err(db.corrupt(format!("the header range is not over the headers up to tip {}", tip.hash)));
         }
-        let filters = effects::filter_header_of(&db, &tip.hash)?;
+        let filters = effects::filter_header_of(&db, &tip.key())?;
+        let kept_from = db.kept_from()?;
         let next_sequence = 1 + index.entries().map(|entry| entry.sequence).max().unwrap_or(0);
         let mut chain = Self {
             params,
             db,
-            tree: TreeOwner::new(BlockTree::new(index, &tip)),
+            tree: TreeOwner::new(BlockTree::new(index, &tip, kept_from)),
             range,
             filters,
             candidates: BTreeSet::new(),
             waiting: HashMap::default(),
             next_sequence,
+            prune_to: Height::GENESIS,
             stats: Stats::default(),
         };
         chain.find_waiting();
@@ -244,6 +250,9 @@ impl Chain {
         let tree = self.tree();
         let index = &tree.index;
         let fork = index.fork(&tree.tip(), best);
+        if fork.height.next() < tree.kept_from() {
+            return Vec::new();
+        }
         // Complete entries come before all others on a branch.
         let (mut base, mut above) = (fork.height, best.height.next());
         while above.blocks_since(base) > 1 {

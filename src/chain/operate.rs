@@ -10,11 +10,15 @@ impl Chain {
     /// Refuses a block and its descendants, whatever the rules say, and disconnects them if they are on the best chain.
     ///
     /// # Errors
-    /// [`ChainError::UnknownBlock`], [`ChainError::GenesisIsFixed`], [`ChainError::Store`].
+    /// [`ChainError::UnknownBlock`], [`ChainError::GenesisIsFixed`], [`ChainError::Pruned`], [`ChainError::Store`].
     pub fn invalidate(&mut self, hash: &BlockHash) -> Result<ChainUpdate, ChainError> {
         let entry = self.entry(hash).ok_or(ChainError::UnknownBlock { hash: *hash })?;
         if entry.height == Height::GENESIS {
             return Err(ChainError::GenesisIsFixed);
+        }
+        let kept_from = self.kept_from();
+        if entry.height < kept_from && self.is_on_best_chain(&entry) {
+            return Err(ChainError::Pruned { hash: *hash, kept_from });
         }
         self.set_statuses(&[Entry { status: entry.status.with(Status::REFUSED), ..entry }])?;
         self.resume()

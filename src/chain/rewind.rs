@@ -42,11 +42,15 @@ impl Chain {
     /// forgotten. Each block is a write of its own; a node that is killed meanwhile opens with one of the chains between.
     ///
     /// # Errors
-    /// [`ChainError::UnknownBlock`] if the chain was rewound to before that state, so that it is gone: nothing has changed
-    /// then. [`ChainError::Store`]; the steps before the one that failed stand.
+    /// [`ChainError::UnknownBlock`] if the chain was rewound to before that state, so that it is gone, and
+    /// [`ChainError::TooDeep`] if blocks are pruned that lead back to it: nothing has changed then. [`ChainError::Store`]; the steps before the one that failed stand.
     pub fn rewind(&mut self, to: &Bookmark) -> Result<(), ChainError> {
         let gone = || ChainError::UnknownBlock { hash: to.tip };
         let target = self.entry(&to.tip).filter(|_| self.header_count() >= to.known.len()).ok_or_else(gone)?;
+        let (fork, kept_from) = (self.fork_point(&target, &self.tip()).height, self.kept_from());
+        if fork.next() < kept_from {
+            return Err(ChainError::TooDeep { hash: to.tip, fork, kept_from });
+        }
         // Callers forget what depends on the steps, so their updates are dropped.
         while !self.tree().index.is_on_branch(&target, &self.tip()) {
             self.step_down(&mut ChainUpdate::default())?;
@@ -77,7 +81,7 @@ impl Chain {
                 Some(_) => {}
             }
             if entry.has_body() && !then.is_some_and(|then| then.status.has(Status::BODY)) {
-                batch.delete_block(&entry.hash);
+                batch.delete_bodies(&[entry.key()]);
             }
         }
         drop(tree);

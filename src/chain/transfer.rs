@@ -20,6 +20,11 @@ pub enum TransferError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The blocks to be written are not all there.
+    #[error(
+        "blocks below height {kept_from} are pruned, and an archive begins with the first: export from a node that keeps all"
+    )]
+    Pruned { kept_from: Height },
     /// A block of the archive that the chain refuses.
     #[error("the record at byte {offset} of the archive: {source}")]
     Block {
@@ -38,21 +43,33 @@ pub struct Imported {
     pub known: u64,
 }
 
+/// Whether all blocks are there.
+///
+/// # Errors
+/// [`TransferError::Pruned`], [`TransferError::Store`].
+pub fn check_exportable(db: &Database) -> Result<(), TransferError> {
+    match db.kept_from()? {
+        Height::GENESIS => Ok(()),
+        kept_from => Err(TransferError::Pruned { kept_from }),
+    }
+}
+
 /// Writes the best chain from height 1, one block at a time, and returns how many. The store may be damaged: all blocks
 /// before the first unreadable one are written. `progress` is told each height.
 ///
 /// # Errors
-/// [`TransferError::Archive`], [`TransferError::Store`]; what was written before stands.
+/// [`TransferError::Archive`], [`TransferError::Store`]; what was written before stands. [`TransferError::Pruned`].
 pub fn export<W: Write>(
     db: &Database,
     genesis: &BlockHash,
     out: W,
     progress: &mut dyn FnMut(Height),
 ) -> Result<u32, TransferError> {
+    check_exportable(db)?;
     let mut writer = Writer::new(out, genesis)?;
     let mut height = Height::GENESIS;
-    while let Some(hash) = db.hash_at(height.next())? {
-        let block = db.raw_block(&hash)?;
+    while let Some(at) = db.key_at(height.next())? {
+        let (hash, block) = (at.hash, db.raw_block(&at)?);
         // A record's checksum must not cover damaged bytes, so the header's hash is compared. The import checks the
         // rest.
         let block = block.filter(|block| block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == hash));

@@ -9,20 +9,35 @@ use crate::primitives::height::Height;
 /// Blocks over which the median time past is taken.
 const MEDIAN_SPAN: u32 = 11;
 
+/// Which blocks are kept whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Retention {
+    /// All.
+    #[default]
+    All,
+    /// The last so many of the best chain, and those that go with the next step.
+    Last(u32),
+    /// All, until the owner has older ones pruned.
+    Manual,
+}
+
 /// The tree of blocks: every header known, and which of them are the best chain.
 #[derive(Debug)]
 pub struct BlockTree {
     pub(super) index: Index,
     /// The best chain, by height. Never empty.
     pub(super) active: Vec<Id>,
+    pub(super) retention: Retention,
+    pub(super) kept_from: Height,
+    pub(super) too_deep: Option<Height>,
 }
 
 impl BlockTree {
-    /// The tree in which the best chain ends at `tip`.
-    pub(super) fn new(index: Index, tip: &Entry) -> Self {
+    /// The tree in which the best chain ends at `tip`. Blocks below `kept_from` are pruned.
+    pub(super) fn new(index: Index, tip: &Entry, kept_from: Height) -> Self {
         let mut active: Vec<Id> = index.branch(tip).map(|entry| entry.id).collect();
         active.reverse();
-        Self { index, active }
+        Self { index, active, retention: Retention::default(), kept_from, too_deep: None }
     }
 
     /// The best chain's last block.

@@ -16,6 +16,7 @@ use super::console::note;
 use super::{Common, genesis, unix_now};
 use crate::chain::{self, Chain};
 use crate::primitives::amount::counted;
+use crate::primitives::height::Height;
 use crate::runtime::STORE_DIR;
 use crate::storage::{Database, SledStore, StoreError, private_file};
 
@@ -73,8 +74,14 @@ fn check(common: &Common) -> anyhow::Result<()> {
     })?;
     bar.finish_and_clear();
     let text = || {
+        let pruned = match report.kept_from {
+            Height::GENESIS => String::new(),
+            height => {
+                format!("; blocks below height {height} are pruned, so the coins that they made were not checked")
+            }
+        };
         format!(
-            "in order: height {}, {}, {}, {} worth {}",
+            "in order: height {}, {}, {}, {} worth {}{pruned}",
             report.height,
             counted(report.headers, "header"),
             counted(report.transactions, "transaction"),
@@ -89,6 +96,7 @@ fn check(common: &Common) -> anyhow::Result<()> {
             "transactions": report.transactions,
             "coins": report.coins,
             "value": report.value,
+            "pruneheight": report.kept_from,
         })
     })
 }
@@ -97,6 +105,7 @@ fn export(path: &Path, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     let db = open_existing(common)?;
     ensure!(db.check_meta(&params.genesis_hash)?, "there is nothing to export: the database is empty");
+    chain::check_exportable(&db)?;
     let file = File::create_new(path).with_context(|| format!("cannot create {}", path.display()))?;
     let bar = progress_bar("blocks written");
     let exported = chain::export(&db, &params.genesis_hash, BufWriter::new(&file), &mut |height| {

@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tracing::{info, warn};
 
 use super::login::Login;
 use super::{Common, genesis};
+use crate::chain::{Retention, min_kept};
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::rpc;
@@ -29,6 +30,7 @@ Examples:
   cairn node                              # the development network
   cairn node --mine \"$(cairn wallet address)\"      # mine on all cores
   cairn node --stratum 0.0.0.0:3333       # external miners: see docs/mining.md
+  cairn node --prune 20000                # old blocks are removed from the disk
   cairn node --record incident.rec        # for cairn sim replay incident.rec
   cairn node --genesis mine.json          # another network; the choice is kept
   cairn node --check                      # what it would do; starts nothing
@@ -75,6 +77,10 @@ pub struct Args {
     /// Maximum number of inbound connections
     #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N", default_value_t = 117)]
     max_inbound: usize,
+    /// Keep only the last N blocks whole, and of older ones headers, coins and indexes; 1 keeps all until the RPC method
+    /// pruneblockchain is called [default: keep all]
+    #[arg(long, env = "CAIRN_PRUNE", value_name = "N")]
+    prune: Option<u32>,
     /// Record everything that enters the node in this new file, for `cairn sim replay`; keep the file private
     #[arg(long, env = "CAIRN_RECORD", value_name = "FILE")]
     record: Option<PathBuf>,
@@ -106,6 +112,15 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         None => None,
     };
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let retention = match args.prune {
+        None | Some(0) => Retention::All,
+        Some(1) => Retention::Manual,
+        Some(count) => {
+            let least = min_kept(&params);
+            ensure!(count >= least, "--prune {count}: at least {least} blocks have to be kept");
+            Retention::Last(count)
+        }
+    };
     let mut config = runtime::Config {
         listen: (!args.no_listen).then_some(args.listen),
         connect: super::peer_names(&args.connect)?,
@@ -113,6 +128,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         threads: args.threads.unwrap_or_else(cores).get(),
         outbound_target: args.max_outbound,
         max_inbound: args.max_inbound,
+        retention,
         chaos: args.chaos,
         // In compose files, a variable that is not set arrives as an empty one.
         record: args.record.filter(|path| !path.as_os_str().is_empty()),

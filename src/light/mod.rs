@@ -204,6 +204,7 @@ impl Light {
             genesis: params.genesis_hash,
             services: 0,
             tip: TipClaim { height: Height::GENESIS, hash: params.genesis_hash, work: Work::ZERO },
+            bodies_from: Height::GENESIS,
             listens: Vec::new(),
             user_agent: concat!("/cairn-light:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
         };

@@ -8,7 +8,7 @@ use crate::p2p::frame::Frame;
 use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
-use crate::storage::{Database, StoreError};
+use crate::storage::{BlockKey, Database, StoreError};
 
 /// Most bytes of blocks kept, as they are sent; one larger block excepted.
 const MAX_BYTES: usize = 8_000_000;
@@ -34,24 +34,24 @@ pub(super) struct Bodies {
 
 impl Bodies {
     /// The message that holds a block, from the store if it is not here.
-    pub(super) fn whole(&mut self, hash: &BlockHash, db: &Database) -> Result<Option<Frame>, StoreError> {
-        Ok(self.body(hash, db)?.map(|body| body.whole.clone()))
+    pub(super) fn whole(&mut self, at: &BlockKey, db: &Database) -> Result<Option<Frame>, StoreError> {
+        Ok(self.body(at, db)?.map(|body| body.whole.clone()))
     }
 
     /// A block.
-    pub(super) fn block(&mut self, hash: &BlockHash, db: &Database) -> Result<Option<Arc<Block>>, StoreError> {
-        let Some(body) = self.body(hash, db)? else { return Ok(None) };
+    pub(super) fn block(&mut self, at: &BlockKey, db: &Database) -> Result<Option<Arc<Block>>, StoreError> {
+        let Some(body) = self.body(at, db)? else { return Ok(None) };
         body.block(db).map(Some)
     }
 
     /// The message that holds a block's compact form, which is made once.
     pub(super) fn compact(
         &mut self,
-        hash: &BlockHash,
+        at: &BlockKey,
         db: &Database,
         blocks: &Blocks,
     ) -> Result<Option<Frame>, StoreError> {
-        let Some(body) = self.body(hash, db)? else { return Ok(None) };
+        let Some(body) = self.body(at, db)? else { return Ok(None) };
         if let Some(compact) = &body.compact {
             return Ok(Some(compact.clone()));
         }
@@ -61,9 +61,9 @@ impl Bodies {
         Ok(Some(compact))
     }
 
-    fn body(&mut self, hash: &BlockHash, db: &Database) -> Result<Option<&mut Body>, StoreError> {
-        if !self.kept.iter().any(|body| body.hash == *hash) {
-            let Some(encoded) = db.raw_block(hash)? else { return Ok(None) };
+    fn body(&mut self, at: &BlockKey, db: &Database) -> Result<Option<&mut Body>, StoreError> {
+        if !self.kept.iter().any(|body| body.hash == at.hash) {
+            let Some(encoded) = db.raw_block(at)? else { return Ok(None) };
             let bytes = encoded.len();
             while self.bytes + bytes > MAX_BYTES
                 && let Some(oldest) = self.kept.pop_front()
@@ -71,9 +71,9 @@ impl Bodies {
                 self.bytes -= oldest.whole.payload().len();
             }
             self.bytes += bytes;
-            self.kept.push_back(Body { hash: *hash, whole: Frame::of_block(encoded), block: None, compact: None });
+            self.kept.push_back(Body { hash: at.hash, whole: Frame::of_block(encoded), block: None, compact: None });
         }
-        Ok(self.kept.iter_mut().find(|body| body.hash == *hash))
+        Ok(self.kept.iter_mut().find(|body| body.hash == at.hash))
     }
 }
 
@@ -92,6 +92,7 @@ mod tests {
     use super::*;
     use crate::consensus::params::{GenesisSpec, Params};
     use crate::p2p::message::Message;
+    use crate::primitives::height::Height;
     use crate::primitives::meter;
     use crate::storage::{Batch, MemoryStore, Store};
 
@@ -100,16 +101,16 @@ mod tests {
         let genesis = Params::new(GenesisSpec::regtest()).unwrap().genesis;
         let store = Arc::new(MemoryStore::new());
         let mut batch = Batch::default();
-        batch.put_block(&genesis.hash(), &genesis);
+        let at = BlockKey { height: Height::GENESIS, hash: genesis.hash() };
+        batch.put_block(&at, &genesis);
         store.commit(batch).unwrap();
         let (db, mut bodies, blocks) = (Database::new(store), Bodies::default(), Blocks::new(1));
-        let hash = genesis.hash();
-        let first = bodies.compact(&hash, &db, &blocks).unwrap().unwrap();
+        let first = bodies.compact(&at, &db, &blocks).unwrap().unwrap();
         let before = meter::effort();
-        let second = bodies.compact(&hash, &db, &blocks).unwrap().unwrap();
-        assert_eq!((&first, &*bodies.block(&hash, &db).unwrap().unwrap()), (&second, &genesis));
-        assert_eq!(bodies.whole(&hash, &db).unwrap(), Some(Frame::from(Message::Block(Arc::new(genesis)))));
+        let second = bodies.compact(&at, &db, &blocks).unwrap().unwrap();
+        assert_eq!((&first, &*bodies.block(&at, &db).unwrap().unwrap()), (&second, &genesis));
+        assert_eq!(bodies.whole(&at, &db).unwrap(), Some(Frame::from(Message::Block(Arc::new(genesis)))));
         assert_eq!(meter::effort(), before, "nothing is read or hashed again");
-        assert!(bodies.block(&BlockHash::ZERO, &db).unwrap().is_none());
+        assert!(bodies.block(&BlockKey { hash: BlockHash::ZERO, ..at }, &db).unwrap().is_none());
     }
 }

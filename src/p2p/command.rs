@@ -11,6 +11,7 @@ use crate::p2p::peer_addr::PeerAddr;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
 
@@ -84,6 +85,8 @@ pub enum Command {
     Invalidate(BlockHash, Reply<Result<ChainUpdate, ChainError>>),
     /// [`Node::reconsider`](crate::p2p::Node::reconsider).
     Reconsider(BlockHash, Reply<Result<ChainUpdate, ChainError>>),
+    /// [`Node::prune_below`](crate::p2p::Node::prune_below).
+    PruneBelow(Height, Reply<Result<Height, ChainError>>),
     /// [`Node::ping`](crate::p2p::Node::ping).
     Ping(Reply<()>),
     /// [`Node::add_node`](crate::p2p::Node::add_node).

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::chain::Retention;
 use crate::p2p::connection::{Direction, PeerId};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::TipClaim;
@@ -28,6 +29,8 @@ pub struct Config {
     pub max_inbound: usize,
     /// Most inbound peers from one address, loopback excepted: a local test network has but that one.
     pub max_inbound_per_address: usize,
+    /// Which blocks to keep whole.
+    pub retention: Retention,
     /// What to say to peers about the software.
     pub user_agent: String,
     /// Seed of all randomness: dials, nonces, delays. From the system's generator, except in simulations.
@@ -45,6 +48,7 @@ impl Default for Config {
             outbound_target: 8,
             max_inbound: 117,
             max_inbound_per_address: 4,
+            retention: Retention::All,
             user_agent: concat!("/cairn:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
             seed: [0; 32],
         }

@@ -14,7 +14,7 @@ use crate::mempool::Recent;
 use crate::p2p::blocks::MAX_AHEAD;
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::interface::Reason;
-use crate::p2p::message::{Item, Message};
+use crate::p2p::message::{Hello, Item, Message, SERVICE_PRUNED};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::BlockHash;
@@ -62,9 +62,32 @@ struct Request {
     compacts: u8,
 }
 
+/// The blocks that a peer's hello says that it has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    from: Height,
+    /// Height of its tip at that time, if it prunes.
+    pruned_at: Option<Height>,
+}
+
+impl Kept {
+    pub(super) fn by(hello: &Hello) -> Self {
+        let is_pruned = hello.services & SERVICE_PRUNED != 0;
+        let from = if is_pruned { hello.bodies_from } else { Height::GENESIS };
+        Self { from, pruned_at: is_pruned.then_some(hello.tip.height) }
+    }
+
+    /// The lowest block that it can be relied on to have, now that its best header is at `best`: while its chain grows it
+    /// prunes as many blocks.
+    pub(super) fn lowest(&self, best: Height) -> Height {
+        self.from.saturating_add(self.pruned_at.map_or(0, |tip| best.blocks_since(tip)))
+    }
+}
+
 /// A peer that blocks can be asked from.
 #[derive(Debug)]
 struct Source {
+    kept: Kept,
     limit: usize,
     in_flight: usize,
     /// When it last delivered, or was asked after a pause.
@@ -134,8 +157,9 @@ impl Default for Download {
 }
 
 impl Download {
-    pub(super) fn connected(&mut self, peer: PeerId) {
+    pub(super) fn connected(&mut self, peer: PeerId, kept: Kept) {
         let source = Source {
+            kept,
             limit: START_LIMIT,
             in_flight: 0,
             progress: MonoTime::START,
@@ -294,12 +318,16 @@ impl Download {
                 continue;
             }
             let Some(source) = self.sources.get(&peer) else { continue };
-            let room = source.limit.saturating_sub(source.in_flight);
-            let reachable = self.wanted.iter().take(room).take_while(|(_, height)| *height <= common).count();
-            let mut portion: Vec<(BlockHash, Height)> = self.wanted.drain(..reachable).collect();
+            let (room, lowest) = (source.limit.saturating_sub(source.in_flight), source.kept.lowest(best.height));
+            let first = self.wanted.partition_point(|(_, height)| *height < lowest);
+            let reachable =
+                self.wanted.iter().skip(first).take(room).take_while(|(_, height)| *height <= common).count();
+            let mut portion: Vec<(BlockHash, Height)> = self.wanted.drain(first..first + reachable).collect();
             if portion.is_empty() && best.height > common && best.work > chain.tip().work && !best.is_invalid() {
-                let missing = chain.missing_bodies_to(&best, WINDOW, WINDOW as usize);
-                portion.extend(missing.into_iter().filter(|(hash, _)| !self.requests.contains_key(hash)).take(room));
+                let missing = chain.missing_bodies_to(&best, WINDOW, WINDOW as usize).into_iter();
+                let is_open =
+                    |(hash, height): &(BlockHash, Height)| *height >= lowest && !self.requests.contains_key(hash);
+                portion.extend(missing.filter(is_open).take(room));
             }
             self.request(now, peer, portion, chain, out);
         }
@@ -356,6 +384,7 @@ impl Download {
         self.sources.iter().any(|(other, source)| {
             *other != peer
                 && !self.is_avoided(now, source)
+                && sync.best(*other, chain).is_some_and(|best| source.kept.lowest(best.height) <= height)
                 && sync.common_height(*other, &chain.best_header(), chain).is_some_and(|common| common >= height)
         })
     }
@@ -381,7 +410,7 @@ impl Download {
             *since += by;
         }
         // The time of a penalty does not change.
-        for Source { progress, penalised_until: _, limit: _, in_flight: _, stalls: _, is_holding_up: _ } in
+        for Source { progress, penalised_until: _, limit: _, in_flight: _, stalls: _, is_holding_up: _, kept: _ } in
             self.sources.values_mut()
         {
             *progress += by;

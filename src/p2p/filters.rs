@@ -7,7 +7,7 @@ use crate::p2p::message::{MAX_FILTER_HEADERS, MAX_FILTERS, MAX_FILTERS_BYTES, Me
 use crate::p2p::outbox::Outbox;
 use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader};
 use crate::primitives::height::Height;
-use crate::storage::StoreError;
+use crate::storage::{BlockKey, StoreError};
 
 /// The greatest filter, as [`MAX_FILTERS_BYTES`] explains it, with its block's hash and the lengths fits one answer.
 const _: () = assert!(MAX_BLOCK_BYTES as usize / 16 + 64 <= MAX_FILTERS_BYTES);
@@ -58,22 +58,24 @@ impl FilterRequest {
         })
     }
 
-    /// The blocks that the request is about; none if it cannot be answered.
-    fn blocks<'a>(&self, chain: &'a Chain) -> impl Iterator<Item = BlockHash> + use<'a> {
-        let stop = chain.entry(&self.stop).filter(|stop| chain.is_on_best_chain(stop) && !self.is_too_long(chain));
+    /// The blocks that the request is about; none if it cannot be answered, as for the filters of pruned blocks.
+    fn blocks<'a>(&self, chain: &'a Chain) -> impl Iterator<Item = BlockKey> + use<'a> {
+        let are_kept = self.content == Content::Headers || self.start_height >= chain.kept_from();
+        let stop =
+            chain.entry(&self.stop).filter(|stop| chain.is_on_best_chain(stop) && !self.is_too_long(chain) && are_kept);
         let heights = stop.map(|stop| self.start_height.through(stop.height)).into_iter().flatten();
-        heights.filter_map(|height| chain.entry_at(height).map(|entry| entry.hash))
+        heights.filter_map(|height| chain.entry_at(height).map(|entry| entry.key()))
     }
 
     fn headers(&self, chain: &Chain) -> Result<Message, StoreError> {
         let db = chain.db();
-        let missing = |hash: &BlockHash| db.corrupt(format!("block {hash} has no filter header"));
-        let stored = |hash: BlockHash| db.filter_header(&hash)?.ok_or_else(|| missing(&hash));
+        let missing = |at: &BlockKey| db.corrupt(format!("block {} has no filter header", at.hash));
+        let stored = |at: BlockKey| db.filter_header(&at)?.ok_or_else(|| missing(&at));
         let hashes: Vec<FilterHash> =
-            self.blocks(chain).map(|hash| stored(hash).map(|(filter, _)| filter)).collect::<Result<_, _>>()?;
+            self.blocks(chain).map(|at| stored(at).map(|(filter, _)| filter)).collect::<Result<_, _>>()?;
         let before = self.start_height.prev().filter(|_| !hashes.is_empty());
         let before = before.and_then(|height| chain.entry_at(height));
-        let previous = before.map_or(Ok(FilterHeader::ZERO), |entry| stored(entry.hash).map(|(_, header)| header))?;
+        let previous = before.map_or(Ok(FilterHeader::ZERO), |entry| stored(entry.key()).map(|(_, header)| header))?;
         Ok(self.header_message(previous, hashes))
     }
 
@@ -85,15 +87,15 @@ impl FilterRequest {
         let db = chain.db();
         let mut filters = Vec::new();
         let mut bytes = Message::Filters(Vec::new()).encoded_len();
-        for hash in self.blocks(chain) {
-            let stored = db.filter(&hash)?;
-            let (filter, _) = stored.ok_or_else(|| db.corrupt(format!("block {hash} has no filter")))?;
+        for at in self.blocks(chain) {
+            let stored = db.filter(&at)?;
+            let (filter, _) = stored.ok_or_else(|| db.corrupt(format!("block {} has no filter", at.hash)))?;
             let filter = filter.as_bytes().to_vec();
             bytes += 32 + 8 + filter.len();
             if bytes > MAX_FILTERS_BYTES {
                 break;
             }
-            filters.push((hash, filter));
+            filters.push((at.hash, filter));
         }
         Ok(Message::Filters(filters))
     }

@@ -80,6 +80,7 @@ mod tests {
             genesis: GENESIS,
             services: 0,
             tip: TipClaim { height: Height::GENESIS, hash: GENESIS, work: Work::ZERO },
+            bodies_from: Height::GENESIS,
             listens: Vec::new(),
             user_agent: String::new(),
         }

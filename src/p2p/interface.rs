@@ -204,6 +204,11 @@ pub enum Event {
         /// The error.
         error: String,
     },
+    /// A branch with about as much work as the best chain leaves it where blocks are pruned, and was refused.
+    BranchTooDeep {
+        /// What happened, and what to do.
+        error: String,
+    },
 }
 
 /// Why a connection ends.
@@ -243,6 +248,14 @@ pub enum Reason {
     /// It does not have all blocks, and a light client needs one that has.
     #[error("it is not a full node")]
     NotFull,
+    /// It has pruned blocks that this node needs next.
+    #[error("it has blocks from height {from} on, and needed is {needed}")]
+    LacksBlocks {
+        /// Its lowest.
+        from: Height,
+        /// The next of this node's best chain.
+        needed: Height,
+    },
     /// A brief connection whose purpose is fulfilled.
     #[error("all queries are done")]
     Brief,

@@ -15,15 +15,24 @@ use crate::primitives::target::Work;
 use crate::primitives::tx::Transaction;
 
 /// The version of the protocol spoken here.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 /// The oldest version understood.
-pub const MIN_PROTOCOL_VERSION: u32 = 4;
+pub const MIN_PROTOCOL_VERSION: u32 = 5;
 
 /// Service bit: has every block of its best chain, and serves it and its filters.
 pub const SERVICE_FULL: u64 = 1;
 
 /// Service bit of a brief connection, which only asks for nodes: it gets no unsolicited messages and offers nothing.
 pub const SERVICE_BRIEF: u64 = 1 << 1;
+
+/// Service bit of a full node that does not keep every block: it has those of its best chain from
+/// [`Hello::bodies_from`] on, and serves them and their filters. It may prune further, but not deeper under its tip.
+pub const SERVICE_PRUNED: u64 = 1 << 2;
+
+/// Whether services are those of a node that checks and relays blocks and transactions.
+pub fn is_full_node(services: u64) -> bool {
+    services & (SERVICE_FULL | SERVICE_PRUNED) != 0
+}
 
 /// Most headers in a [`Message::Headers`]; as many mean that there are more.
 pub const MAX_HEADERS: usize = 2_000;
@@ -60,6 +69,8 @@ pub struct Hello {
     pub services: u64,
     /// Its best chain.
     pub tip: TipClaim,
+    /// The lowest height whose blocks it has; genesis's with [`SERVICE_FULL`].
+    pub bodies_from: Height,
     /// Where it accepts connections, preferred address first; at most [`MAX_LISTENS`]. The receiver puts the connection's
     /// source IP in place of theirs, which are not trusted.
     pub listens: Vec<PeerAddr>,

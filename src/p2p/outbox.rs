@@ -56,6 +56,9 @@ impl Outbox {
         if let Some((hash, rule)) = error.fault() {
             self.offence(peer, offence(hash, rule.clone()));
         }
+        if let ChainError::TooDeep { .. } = error {
+            self.event(Event::BranchTooDeep { error: error.to_string() });
+        }
         self.report_local(error.blame(), error);
     }
 

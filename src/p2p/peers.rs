@@ -50,7 +50,7 @@ impl Peer {
 
     /// Whether it was worth dialling, though it ended for `reason`.
     pub(crate) fn was_of_use(&self, reason: &Reason) -> bool {
-        self.hello.is_some() && !matches!(reason, Reason::Misbehaved(_) | Reason::Stalled)
+        self.hello.is_some() && !matches!(reason, Reason::Misbehaved(_) | Reason::Stalled | Reason::LacksBlocks { .. })
     }
 
     /// Where it accepts connections, preferred address first: that which was dialled, then those of its hello, at the

@@ -32,11 +32,15 @@ struct Open {
 pub(super) fn answer(query: ProofQuery, chain: &Chain) -> Result<Proofs, StoreError> {
     let db = chain.db();
     let before = meter::effort();
+    // Nothing can be proven from blocks that are pruned.
+    let kept_from = TxLocation { height: chain.kept_from(), position: 0 };
     // One entry beyond the limit shows whether there are more.
     let places: Vec<TxLocation> = match query {
-        ProofQuery::Transaction(txid) => db.tx_location(&txid)?.into_iter().collect(),
+        ProofQuery::Transaction(txid) => {
+            db.tx_location(&txid)?.filter(|place| *place >= kept_from).into_iter().collect()
+        }
         ProofQuery::Key { key, from } => {
-            let entries = db.address_history(&key, from, MAX_PROOFS + 1)?;
+            let entries = db.address_history(&key, from.max(kept_from), MAX_PROOFS + 1)?;
             entries.iter().map(|entry| TxLocation { height: entry.height, position: entry.position }).collect()
         }
     };
@@ -47,10 +51,10 @@ pub(super) fn answer(query: ProofQuery, chain: &Chain) -> Result<Proofs, StoreEr
             if !proofs.is_empty() && Cost::of(meter::effort() - before) >= MAX_ANSWER_COST {
                 break;
             }
-            let Some(hash) = db.hash_at(place.height)? else { break };
-            let Some(block) = db.block(&hash)? else { break };
+            let Some(at) = db.key_at(place.height)? else { break };
+            let Some(block) = db.block(&at)? else { break };
             let tree = Tree::new(block.txids());
-            open = Some(Open { height: place.height, hash, block, tree });
+            open = Some(Open { height: place.height, hash: at.hash, block, tree });
         }
         let Some(Open { height, hash, block, tree }) = &open else { break };
         let Some(branch) = tree.branch(place.position) else { break };

@@ -27,7 +27,7 @@ use crate::p2p::prover;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::meter;
 use crate::primitives::time::MonoTime;
-use crate::storage::StoreError;
+use crate::storage::{BlockKey, StoreError};
 
 /// Bytes of a portion.
 pub const PORTION_BYTES: usize = 1_000_000;
@@ -247,7 +247,7 @@ impl Queue {
             Range::BlockTransactions { block, places } => {
                 let found = block_transactions(peer, block, &places, sources, bodies, out)?;
                 // A bad request is an offence, and has no answer.
-                if found.is_none() && sources.chain.entry(&block).is_none_or(|entry| !entry.has_body()) {
+                if found.is_none() && stored(&block, sources.chain).is_none() {
                     self.missing.push(Item::Block(block));
                 }
                 found
@@ -263,17 +263,26 @@ fn body(item: &Item, sources: Sources<'_>, bodies: &mut Bodies) -> Result<Option
             mempool.get(txid).map(|entry| Message::Transaction(entry.tx.shared().clone()).into())
         }
         Item::CompactBlock(hash) if let Some(newest) = blocks.newest(hash) => Some(newest.compact.clone()),
-        Item::CompactBlock(hash) if is_within(COMPACT_DEPTH, hash, chain) => {
-            bodies.compact(hash, chain.db(), blocks)?
-        }
-        Item::Block(hash) if is_within(TRANSACTIONS_DEPTH, hash, chain) => bodies.whole(hash, chain.db())?,
-        Item::Block(hash) | Item::CompactBlock(hash) => chain.db().raw_block(hash)?.map(Frame::of_block),
+        Item::Block(hash) | Item::CompactBlock(hash) => match (item, stored(hash, chain)) {
+            (_, None) => None,
+            (Item::CompactBlock(_), Some(at)) if is_within(COMPACT_DEPTH, &at, chain) => {
+                bodies.compact(&at, chain.db(), blocks)?
+            }
+            (Item::Block(_), Some(at)) if is_within(TRANSACTIONS_DEPTH, &at, chain) => bodies.whole(&at, chain.db())?,
+            (_, Some(at)) => chain.db().raw_block(&at)?.map(Frame::of_block),
+        },
     })
 }
 
+/// A block whose body is stored.
+fn stored(hash: &BlockHash, chain: &Chain) -> Option<BlockKey> {
+    let tree = chain.tree();
+    tree.entry(hash).filter(|entry| tree.has_body(entry)).map(|entry| entry.key())
+}
+
 /// Whether a block is one of the last few.
-fn is_within(depth: u32, hash: &BlockHash, chain: &Chain) -> bool {
-    chain.entry(hash).is_some_and(|entry| entry.height.saturating_add(depth) > chain.tip().height)
+fn is_within(depth: u32, at: &BlockKey, chain: &Chain) -> bool {
+    at.height.saturating_add(depth) > chain.tip().height
 }
 
 /// Transactions of a block, or all of it if it is an old one.
@@ -287,22 +296,28 @@ fn block_transactions(
 ) -> Result<Option<Frame>, StoreError> {
     let Sources { chain, blocks, .. } = sources;
     let is_sorted = places.is_sorted_by(|a, b| a < b);
+    let at = stored(&hash, chain);
     // The newest block may have been pushed and not be stored yet.
     let read;
     let block = match blocks.newest(&hash) {
         Some(newest) => newest.block.block(),
-        None if is_sorted && is_within(TRANSACTIONS_DEPTH, &hash, chain) => match bodies.block(&hash, chain.db())? {
-            Some(block) => {
-                read = block;
-                &*read
-            }
-            None => return Ok(None),
-        },
-        None if is_sorted => return Ok(chain.db().raw_block(&hash)?.map(Frame::of_block)),
-        None => {
+        None if !is_sorted => {
             out.offence(peer, Offence::BadPlaces);
             return Ok(None);
         }
+        None => match at {
+            None => return Ok(None),
+            Some(at) if !is_within(TRANSACTIONS_DEPTH, &at, chain) => {
+                return Ok(chain.db().raw_block(&at)?.map(Frame::of_block));
+            }
+            Some(at) => match bodies.block(&at, chain.db())? {
+                Some(block) => {
+                    read = block;
+                    &*read
+                }
+                None => return Ok(None),
+            },
+        },
     };
     let last = places.last().map_or(0, |place| usize::from(*place));
     if !is_sorted || last >= block.transactions.len() {

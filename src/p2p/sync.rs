@@ -47,6 +47,8 @@ struct PeerChain {
     low: Option<LowWorkBranch>,
     /// A branch that has proven its work, and the headers still to be sent again.
     proven: Proof,
+    /// Its branch was refused, since it leaves the best chain where blocks are pruned. Nothing more of it is requested.
+    is_too_deep: bool,
 }
 
 /// All peers that have said hello.
@@ -68,6 +70,7 @@ impl HeaderSync {
             early_until: None,
             low: None,
             proven: Proof::default(),
+            is_too_deep: false,
         };
         self.peers.insert(peer, state);
         self.resolve(chain);
@@ -122,7 +125,7 @@ impl HeaderSync {
     /// A peer has blocks that do not connect to known headers.
     pub(super) fn ask(&mut self, now: Now, peer: PeerId, chain: &Chain, out: &mut Outbox) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        if state.asked.is_none() {
+        if state.asked.is_none() && !state.is_too_deep {
             state.low = None;
             // From the best header's parent, so that the answer shows whether the peer has that header.
             let best = chain.best_header();
@@ -195,11 +198,12 @@ impl HeaderSync {
             return false;
         }
         let has_more = sent == MAX_HEADERS || headers.len() < sent;
-        let mut early = None;
+        let (mut early, mut is_too_deep) = (None, false);
         let (taken, new) = match chain.accept_hashed(headers, hashes, now.unix) {
             Ok(new) => (headers.len(), new > 0),
             Err((place, error)) => {
                 out.on_refused(peer, &error, |hash, rule| Offence::BadHeader { hash, rule });
+                is_too_deep = matches!(error, ChainError::TooDeep { .. });
                 if let Some(RuleError::TimeTooNew { .. }) = error.rule()
                     && let Some(parent) = chain.entry(&headers[place].previous)
                 {
@@ -214,6 +218,7 @@ impl HeaderSync {
             self.has(peer, &entry, chain);
         }
         let Some(state) = self.peers.get_mut(&peer) else { return new };
+        state.is_too_deep |= is_too_deep;
         if has_more && taken == headers.len() {
             send_request(now, peer, state, vec![hashes[taken - 1]], out);
         } else {
@@ -329,6 +334,7 @@ impl HeaderSync {
                 announced_to_peer: _,
                 low: _,
                 proven: _,
+                is_too_deep: _,
             } = state;
             asked.iter_mut().for_each(|asked| *asked += by);
         }

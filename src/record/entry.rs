@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::input;
 use super::state::{Digest, State};
 use super::{MalformedEntry, RecordError};
+use crate::chain::Retention;
 use crate::consensus::params::Params;
 use crate::mempool::Limits;
 use crate::p2p::kad::NodeId;
@@ -95,6 +96,7 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
         outbound_target,
         max_inbound,
         max_inbound_per_address,
+        retention,
         user_agent,
         seed,
     } = config;
@@ -109,25 +111,41 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
         max_orphan_size,
         orphan_expiry,
     } = limits;
+    // No node keeps its last 0 blocks.
+    let retention = match retention {
+        Retention::All => None,
+        Retention::Manual => Some(0),
+        Retention::Last(count) => Some(*count),
+    };
     let sizes = [max_bytes, max_ancestors, max_descendants, max_orphans, max_orphan_bytes, max_orphan_size];
     codec::encode(&(
         (program, genesis),
         (id, listens, transports, connect, seeds),
-        ([outbound_target, max_inbound, max_inbound_per_address].map(|number| *number as u64), user_agent, seed),
+        (
+            [outbound_target, max_inbound, max_inbound_per_address].map(|number| *number as u64),
+            user_agent,
+            seed,
+            retention,
+        ),
         (sizes.map(|size| *size as u64), [expiry.as_secs(), min_fee_rate.grains_per_byte(), orphan_expiry.as_secs()]),
         (now.mono, now.unix),
     ))
 }
 
 type Addresses = (NodeId, Vec<PeerAddr>, Transports, Vec<PeerAddr>, Vec<PeerAddr>);
-type StartBody =
-    ((String, String), Addresses, ([u64; 3], String, [u8; 32]), ([u64; 6], [u64; 3]), (MonoTime, UnixTime));
+type StartBody = (
+    (String, String),
+    Addresses,
+    ([u64; 3], String, [u8; 32], Option<u32>),
+    ([u64; 6], [u64; 3]),
+    (MonoTime, UnixTime),
+);
 
 fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
     let (
         (program, genesis),
         (id, listens, transports, connect, seeds),
-        (numbers, user_agent, seed),
+        (numbers, user_agent, seed, retention),
         (sizes, [expiry_secs, min_fee_rate, orphan_expiry_secs]),
         (mono, unix),
     ) = codec::decode::<StartBody>(body)?;
@@ -145,6 +163,11 @@ fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
             outbound_target,
             max_inbound,
             max_inbound_per_address,
+            retention: match retention {
+                None => Retention::All,
+                Some(0) => Retention::Manual,
+                Some(count) => Retention::Last(count),
+            },
             user_agent,
             seed,
         },

@@ -101,6 +101,7 @@ pub fn encode_command(command: &Command) -> Vec<u8> {
         Command::Revert(name, _) => tagged(19, name),
         Command::DropSnapshot(name, _) => tagged(20, name),
         Command::SetActive(is_active, _) => tagged(21, is_active),
+        Command::PruneBelow(height, _) => tagged(22, height),
     }
 }
 
@@ -146,6 +147,7 @@ pub fn decode_command(bytes: &[u8]) -> Result<Command, MalformedEntry> {
         19 => Command::Revert(codec::decode(body)?, Reply::nowhere()),
         20 => Command::DropSnapshot(codec::decode(body)?, Reply::nowhere()),
         21 => Command::SetActive(codec::decode(body)?, Reply::nowhere()),
+        22 => Command::PruneBelow(codec::decode(body)?, Reply::nowhere()),
         found => return Err(MalformedEntry::Kind { what: "command", found: *found }),
     })
 }

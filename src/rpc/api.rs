@@ -402,8 +402,12 @@ impl From<ChainError> for RpcError {
             ChainError::Rule { .. }
             | ChainError::UnknownParent { .. }
             | ChainError::Duplicate { .. }
-            | ChainError::Refused { .. } => Self::new(Code::Rejected, error.to_string()),
+            | ChainError::Refused { .. }
+            | ChainError::TooDeep { .. } => Self::new(Code::Rejected, error.to_string()),
             ChainError::UnknownBlock { .. } => Self::not_found("Block not found"),
+            ChainError::Pruned { .. } | ChainError::NotPruning | ChainError::TooShort { .. } => {
+                Self::new(Code::Misc, error.to_string())
+            }
             ChainError::GenesisIsFixed => Self::invalid(error.to_string()),
             ChainError::Store(error) => error.into(),
         }

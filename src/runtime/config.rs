@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chain::Retention;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::mempool;
@@ -32,6 +33,8 @@ pub struct Config {
     pub outbound_target: usize,
     /// Most connections that others may open to this node.
     pub max_inbound: usize,
+    /// Which blocks to keep whole.
+    pub retention: Retention,
     /// Bytes that the store may keep in memory.
     pub store_cache_bytes: u64,
     /// Bounds of the pool of unconfirmed transactions.
@@ -60,6 +63,7 @@ impl Config {
             threads: 1,
             outbound_target: 8,
             max_inbound: 117,
+            retention: Retention::All,
             store_cache_bytes: Self::STORE_CACHE_BYTES,
             mempool: mempool::Limits::default(),
             sockets: SocketLimits::default(),

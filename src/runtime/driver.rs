@@ -272,6 +272,7 @@ impl<P: Protocol> Driver<P> {
                 error!(error, "the store failed");
                 self.store_failed = Some(error.clone());
             }
+            Event::BranchTooDeep { error } => error!(error, "a branch was refused"),
             Event::BlockConnected { .. }
             | Event::BlockDisconnected { .. }
             | Event::TransactionAccepted { .. }

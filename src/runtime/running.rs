@@ -135,6 +135,7 @@ impl Running {
             transports: TRANSPORTS,
             outbound_target: config.outbound_target,
             max_inbound: config.max_inbound,
+            retention: config.retention,
             seed: rand::random(),
             ..p2p::Config::default()
         };

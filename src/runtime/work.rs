@@ -108,7 +108,13 @@ impl Rejection {
             ChainError::Rule { source, .. } => word(source),
             ChainError::UnknownParent { .. } => "prev-blk-not-found",
             ChainError::Duplicate { .. } => "duplicate",
-            ChainError::Refused { .. } | ChainError::UnknownBlock { .. } | ChainError::GenesisIsFixed => "rejected",
+            ChainError::Refused { .. }
+            | ChainError::TooDeep { .. }
+            | ChainError::Pruned { .. }
+            | ChainError::NotPruning
+            | ChainError::TooShort { .. }
+            | ChainError::UnknownBlock { .. }
+            | ChainError::GenesisIsFixed => "rejected",
         };
         match error {
             ChainError::Store(error) => Err(error),

@@ -121,6 +121,7 @@ pub(super) fn script(
         genesis: params.genesis_hash,
         services: SERVICE_FULL,
         tip,
+        bodies_from: Height::GENESIS,
         listens: vec![PeerAddr::tcp_port(super::PORT)],
         user_agent: "/byzantine/".to_owned(),
     };

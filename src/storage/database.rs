@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::schema::{
-    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, COIN, FILTER, FILTER_HEADER, HEADER, HeaderRecord, HistoryEntry, META,
-    PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, key, outpoint_at, outpoint_bytes,
+    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, BlockKey, COIN, FILTER, FILTER_HEADER, HEADER, HeaderRecord,
+    HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, key, outpoint_at,
+    outpoint_bytes,
 };
 use super::{Store, StoreError, Visitor};
 use crate::consensus::coins::{Coin, CoinView};
@@ -139,29 +140,57 @@ impl Database {
         refused
     }
 
+    /// The lowest height whose blocks are kept: bodies, undo records and filters of lower ones were pruned.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn kept_from(&self) -> Result<Height, StoreError> {
+        Ok(self.value(KEPT_FROM)?.unwrap_or_default())
+    }
+
+    /// The lowest block, on any branch, of which a body, an undo record or a filter is stored.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn lowest_kept(&self) -> Result<Option<BlockKey>, StoreError> {
+        let mut lowest = None;
+        for prefix in [BLOCK, UNDO, FILTER] {
+            lowest = self.collect(&[prefix], &[], 1, |key, _| BlockKey::of(key))?.into_iter().chain(lowest).min();
+        }
+        Ok(lowest)
+    }
+
     /// A block, whether or not it is on the best chain.
     ///
     /// # Errors
     /// The store's.
-    pub fn block(&self, hash: &BlockHash) -> Result<Option<Block>, StoreError> {
-        self.value(&key(BLOCK, &[hash.as_bytes()]))
+    pub fn block(&self, at: &BlockKey) -> Result<Option<Block>, StoreError> {
+        self.value(&at.under(BLOCK))
     }
 
     /// A block's encoding, as it is stored and sent.
     ///
     /// # Errors
     /// The store's.
-    pub fn raw_block(&self, hash: &BlockHash) -> Result<Option<Vec<u8>>, StoreError> {
-        self.get(&key(BLOCK, &[hash.as_bytes()]))
+    pub fn raw_block(&self, at: &BlockKey) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(&at.under(BLOCK))
+    }
+
+    /// The block of the best chain at `height`, by both.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn key_at(&self, height: Height) -> Result<Option<BlockKey>, StoreError> {
+        Ok(self.hash_at(height)?.map(|hash| BlockKey { height, hash }))
     }
 
     /// The header of a block whose body is stored. The rest of the block is not looked at.
     ///
     /// # Errors
     /// The store's.
-    pub fn header(&self, hash: &BlockHash) -> Result<Option<Header>, StoreError> {
-        let Some(bytes) = self.raw_block(hash)? else { return Ok(None) };
-        let header = bytes.get(..Header::LEN).ok_or_else(|| self.corrupt(format!("block {hash} is too short")))?;
+    pub fn header(&self, at: &BlockKey) -> Result<Option<Header>, StoreError> {
+        let Some(bytes) = self.raw_block(at)? else { return Ok(None) };
+        let header = bytes.get(..Header::LEN).ok_or_else(|| self.corrupt(format!("block {} is too short", at.hash)))?;
         self.decoded(header).map(Some)
     }
 
@@ -169,8 +198,8 @@ impl Database {
     ///
     /// # Errors
     /// The store's.
-    pub fn undo(&self, hash: &BlockHash) -> Result<Vec<Coin>, StoreError> {
-        Ok(self.value(&key(UNDO, &[hash.as_bytes()]))?.unwrap_or_default())
+    pub fn undo(&self, at: &BlockKey) -> Result<Vec<Coin>, StoreError> {
+        Ok(self.value(&at.under(UNDO))?.unwrap_or_default())
     }
 
     /// The filter of a block of the best chain ([`block_filter`](crate::consensus::filter::block_filter)), and its filter
@@ -178,18 +207,18 @@ impl Database {
     ///
     /// # Errors
     /// The store's.
-    pub fn filter(&self, hash: &BlockHash) -> Result<Option<(Filter, FilterHeader)>, StoreError> {
-        let Some(bytes) = self.get(&key(FILTER, &[hash.as_bytes()]))? else { return Ok(None) };
-        let filter = Filter::from_bytes(bytes).map_err(|e| self.corrupt(format!("block {hash}: {e}")))?;
-        Ok(self.filter_header(hash)?.map(|(_, header)| (filter, header)))
+    pub fn filter(&self, at: &BlockKey) -> Result<Option<(Filter, FilterHeader)>, StoreError> {
+        let Some(bytes) = self.get(&at.under(FILTER))? else { return Ok(None) };
+        let filter = Filter::from_bytes(bytes).map_err(|e| self.corrupt(format!("block {}: {e}", at.hash)))?;
+        Ok(self.filter_header(at)?.map(|(_, header)| (filter, header)))
     }
 
     /// The hash of the filter of a block of the best chain, and its filter header.
     ///
     /// # Errors
     /// The store's.
-    pub fn filter_header(&self, hash: &BlockHash) -> Result<Option<(FilterHash, FilterHeader)>, StoreError> {
-        self.value(&key(FILTER_HEADER, &[hash.as_bytes()]))
+    pub fn filter_header(&self, at: &BlockKey) -> Result<Option<(FilterHash, FilterHeader)>, StoreError> {
+        self.value(&at.under(FILTER_HEADER))
     }
 
     /// Hash of the best chain's block at `height`.
@@ -222,13 +251,13 @@ impl Database {
     /// The store's. A reorganisation between the reads shows as `None`.
     pub fn transaction(&self, txid: &Txid) -> Result<Option<(Transaction, BlockHash, Height)>, StoreError> {
         let Some(location) = self.tx_location(txid)? else { return Ok(None) };
-        let Some(hash) = self.hash_at(location.height)? else { return Ok(None) };
-        let Some(mut block) = self.block(&hash)? else { return Ok(None) };
+        let Some(at) = self.key_at(location.height)? else { return Ok(None) };
+        let Some(mut block) = self.block(&at)? else { return Ok(None) };
         let position = location.position as usize;
         if block.transactions.get(position).is_none_or(|tx| tx.txid() != *txid) {
             return Ok(None);
         }
-        Ok(Some((block.transactions.swap_remove(position), hash, location.height)))
+        Ok(Some((block.transactions.swap_remove(position), at.hash, at.height)))
     }
 
     /// Up to `limit` unspent coins of a key, in the order of their outpoints: those after one, if it is given.

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 
-use super::{Batch, Store, StoreError, Visitor};
+use super::{Batch, Store, StoreError, Visitor, Write};
 
 /// A sorted map behind a lock. A batch is atomic to every reader, which is more than sled promises.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl Store for MemoryStore {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, value, is_new) in batch.changes() {
+        for Write { key, value, is_new, .. } in batch.writes() {
             let before = match value {
                 Some(value) => map.insert(key.to_vec(), value.to_vec()),
                 None => map.remove(key),

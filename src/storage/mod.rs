@@ -19,12 +19,13 @@ pub use self::database::{CoinStats, Counts, Database};
 #[cfg(feature = "node")]
 pub use self::disk::SledStore;
 pub use self::memory::MemoryStore;
-pub use self::schema::{BareHeader, HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
+pub use self::schema::{BareHeader, BlockKey, HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
 
 #[cfg(test)]
 pub(crate) use self::schema::PEER_RECORDS_DIGEST;
 
 use crate::primitives::hash::BlockHash;
+use crate::primitives::height::Height;
 
 /// Why the store failed. None of these is a peer's fault.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +121,19 @@ pub struct Batch {
     /// Keys and values, one after the other.
     bytes: Vec<u8>,
     shapes: Vec<Shape>,
+    pruned_below: Option<Height>,
+}
+
+/// One change of a [`Batch`].
+#[derive(Debug, Clone, Copy)]
+struct Write<'a> {
+    key: &'a [u8],
+    /// `None` if the key is removed.
+    value: Option<&'a [u8]>,
+    /// Nothing was under this key before.
+    is_new: bool,
+    /// The height of the chain that the value belongs to, if it does to one.
+    height: Option<Height>,
 }
 
 /// A change, but for the bytes of its key and value.
@@ -131,29 +145,42 @@ struct Shape {
     value: Option<usize>,
     /// Nothing was under this key before.
     is_new: bool,
+    height: Option<Height>,
 }
 
 impl Batch {
     /// Sets `key` to `value`.
     pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        self.push(key.as_ref(), Some(value.as_ref()), false);
+        self.push(Write { key: key.as_ref(), value: Some(value.as_ref()), is_new: false, height: None });
+    }
+
+    /// The same for a value that belongs to a height of the chain, so that the disk may keep it with its like and free
+    /// their room together: see [`Batch::prune_below`].
+    pub fn put_at(&mut self, height: Height, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.push(Write { key: key.as_ref(), value: Some(value.as_ref()), is_new: false, height: Some(height) });
+    }
+
+    /// Once this batch is on the disk, the room of values that belong to lower heights is freed. With this batch their keys
+    /// are all removed.
+    pub fn prune_below(&mut self, height: Height) {
+        self.pruned_below = self.pruned_below.max(Some(height));
     }
 
     /// The same for a key that does not exist before this batch: if it is removed before it is written, nothing is
     /// written.
     pub fn put_new(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        self.push(key.as_ref(), Some(value.as_ref()), true);
+        self.push(Write { key: key.as_ref(), value: Some(value.as_ref()), is_new: true, height: None });
     }
 
     /// Removes `key`, if it is there.
     pub fn delete(&mut self, key: impl AsRef<[u8]>) {
-        self.push(key.as_ref(), None, false);
+        self.push(Write { key: key.as_ref(), value: None, is_new: false, height: None });
     }
 
-    fn push(&mut self, key: &[u8], value: Option<&[u8]>, is_new: bool) {
+    fn push(&mut self, Write { key, value, is_new, height }: Write<'_>) {
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value.unwrap_or_default());
-        self.shapes.push(Shape { key: key.len(), value: value.map(<[u8]>::len), is_new });
+        self.shapes.push(Shape { key: key.len(), value: value.map(<[u8]>::len), is_new, height });
     }
 
     /// Number of changes.
@@ -163,7 +190,7 @@ impl Batch {
 
     /// The keys that are changed, in order.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.changes().map(|(key, ..)| key)
+        self.writes().map(|write| write.key)
     }
 
     /// Whether there is nothing to do.
@@ -171,14 +198,19 @@ impl Batch {
         self.shapes.is_empty()
     }
 
-    /// The changes in order: a key, its value or `None` to remove it, and whether the key is new.
-    fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>, bool)> {
+    /// The changes in order.
+    fn writes(&self) -> impl Iterator<Item = Write<'_>> {
         let mut rest = &self.bytes[..];
-        self.shapes.iter().map(move |Shape { key, value, is_new }| {
+        self.shapes.iter().map(move |Shape { key, value, is_new, height }| {
             let (key, after) = rest.split_at(*key);
             let (bytes, after) = after.split_at(value.unwrap_or(0));
             rest = after;
-            (key, value.map(|_| bytes), *is_new)
+            Write { key, value: value.map(|_| bytes), is_new: *is_new, height: *height }
         })
+    }
+
+    /// What [`Batch::prune_below`] said.
+    pub fn pruned_below(&self) -> Option<Height> {
+        self.pruned_below
     }
 }

@@ -8,10 +8,11 @@
 //! | `v` | | schema version `u32`, genesis hash |
 //! | `T` | | hash of the tip |
 //! | `H` | place in order of arrival `u32` | [`HeaderRecord`] |
-//! | `B` | block hash | the block |
-//! | `U` | block hash | coins the block spent, in order |
-//! | `F` | block hash | bytes of the best chain's [`Filter`](crate::primitives::gcs::Filter) there |
-//! | `G` | block hash | that filter's hash, and the filter header |
+//! | `K` | | lowest height whose blocks are kept; absent if none was pruned |
+//! | `B` | [`BlockKey`] | the block |
+//! | `U` | [`BlockKey`] | coins the block of the best chain spent, in order |
+//! | `F` | [`BlockKey`] | bytes of the best chain's [`Filter`](crate::primitives::gcs::Filter) there |
+//! | `G` | [`BlockKey`] | that filter's hash, and the filter header |
 //! | `N` | height `u32` | hash of the best chain's block there |
 //! | `R` | number `u64` | node of the header range ([`mmr`](crate::primitives::mmr)) |
 //! | `C` | outpoint | [`Coin`] |
@@ -35,8 +36,8 @@ use crate::primitives::target::Bits;
 use crate::primitives::tx::OutPoint;
 
 /// Format of keys, values and files; raised whenever any of these changes. Versions 1 and 2 stored every entry as a
-/// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets; version 5
-/// stored no times in the header range.
+/// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets; version 5 stored no
+/// times in the header range, bodies under hashes alone, and large values in one file.
 pub const SCHEMA_VERSION: u32 = 6;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
@@ -51,6 +52,7 @@ pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6
 pub(super) const META: &[u8] = b"v";
 pub(super) const TIP: &[u8] = b"T";
 pub(super) const HEADER: u8 = b'H';
+pub(super) const KEPT_FROM: &[u8] = b"K";
 pub(super) const BLOCK: u8 = b'B';
 pub(super) const UNDO: u8 = b'U';
 pub(super) const FILTER: u8 = b'F';
@@ -62,6 +64,29 @@ pub(super) const TX: u8 = b'X';
 pub(super) const ADDRESS_COIN: u8 = b'A';
 pub(super) const ADDRESS_HISTORY: u8 = b'Y';
 pub(super) const PEER: u8 = b'P';
+
+/// A block by height and hash, under which its data lie beside those of its neighbours, so that old ones can be removed
+/// together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BlockKey {
+    /// Its height.
+    pub height: Height,
+    /// Its hash.
+    pub hash: BlockHash,
+}
+
+impl BlockKey {
+    pub(super) fn under(&self, prefix: u8) -> Vec<u8> {
+        key(prefix, &[&self.height.as_u32().to_be_bytes(), self.hash.as_bytes()])
+    }
+
+    /// Reads what [`BlockKey::under`] wrote.
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
+        let (height, hash) = key.get(1..)?.split_first_chunk()?;
+        let hash = BlockHash::from_bytes(hash.try_into().ok()?);
+        Some(Self { height: Height::from_u32(u32::from_be_bytes(*height)), hash })
+    }
+}
 
 /// What is stored of every header. The parent's hash, its own hash, height and work are computed when a node starts,
 /// which is faster than reading them.
@@ -204,31 +229,38 @@ impl Batch {
         self.delete(key(HEADER, &[&place.to_be_bytes()]));
     }
 
-    pub(crate) fn delete_block(&mut self, hash: &BlockHash) {
-        self.delete(key(BLOCK, &[hash.as_bytes()]));
+    pub(crate) fn put_block(&mut self, at: &BlockKey, block: &Block) {
+        self.put_at(at.height, at.under(BLOCK), codec::encode(block));
     }
 
-    pub(crate) fn put_block(&mut self, hash: &BlockHash, block: &Block) {
-        self.put(key(BLOCK, &[hash.as_bytes()]), codec::encode(block));
+    pub(crate) fn put_undo<'a>(&mut self, at: &BlockKey, spent: impl Iterator<Item = &'a Coin>) {
+        self.put_at(at.height, at.under(UNDO), codec::encode(&spent.collect::<Vec<&Coin>>()));
     }
 
-    pub(crate) fn put_undo<'a>(&mut self, hash: &BlockHash, spent: impl Iterator<Item = &'a Coin>) {
-        self.put(key(UNDO, &[hash.as_bytes()]), codec::encode(&spent.collect::<Vec<&Coin>>()));
-    }
-
-    pub(crate) fn delete_undo(&mut self, hash: &BlockHash) {
-        self.delete(key(UNDO, &[hash.as_bytes()]));
+    pub(crate) fn delete_undo(&mut self, at: &BlockKey) {
+        self.delete(at.under(UNDO));
     }
 
     /// A block's filter and filter header. Hashes are stored apart, because clients request thousands of them.
-    pub(crate) fn put_filter(&mut self, hash: &BlockHash, filter: &Filter, header: &FilterHeader) {
-        self.put(key(FILTER, &[hash.as_bytes()]), filter.as_bytes());
-        self.put(key(FILTER_HEADER, &[hash.as_bytes()]), codec::encode(&(filter.hash(), *header)));
+    pub(crate) fn put_filter(&mut self, at: &BlockKey, filter: &Filter, header: &FilterHeader) {
+        self.put_at(at.height, at.under(FILTER), filter.as_bytes());
+        self.put(at.under(FILTER_HEADER), codec::encode(&(filter.hash(), *header)));
     }
 
-    pub(crate) fn delete_filter(&mut self, hash: &BlockHash) {
-        self.delete(key(FILTER, &[hash.as_bytes()]));
-        self.delete(key(FILTER_HEADER, &[hash.as_bytes()]));
+    pub(crate) fn delete_filter(&mut self, at: &BlockKey) {
+        self.delete(at.under(FILTER));
+        self.delete(at.under(FILTER_HEADER));
+    }
+
+    /// Removes body, undo record and filter of each block. Filter headers stay.
+    pub(crate) fn delete_bodies(&mut self, blocks: &[BlockKey]) {
+        for at in blocks {
+            [BLOCK, UNDO, FILTER].into_iter().for_each(|prefix| self.delete(at.under(prefix)));
+        }
+    }
+
+    pub(crate) fn put_kept_from(&mut self, height: Height) {
+        self.put(KEPT_FROM, codec::encode(&height));
     }
 
     pub(crate) fn put_best(&mut self, height: Height, hash: &BlockHash) {

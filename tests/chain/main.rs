@@ -5,5 +5,6 @@ mod guarded;
 mod kernels;
 mod laws;
 mod mempool;
+mod prune;
 mod storage;
 mod tree;

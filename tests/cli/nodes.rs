@@ -27,6 +27,7 @@ fn nodes_that_do_not_start() {
     let other_network = address.replace("rcairn", "cairn");
     start(&place, "a", &["--mine", &other_network]).fails(FAILED, "is not an address");
     start(&place, "a", &["--threads", "0", "--mine", &address]).fails(USAGE, "--threads");
+    start(&place, "a", &["--prune", "100"]).fails(FAILED, "at least 1728 blocks have to be kept");
     start(&place, "a", &["--rpc-user", "ada"]).fails(USAGE, "--rpc-password");
     start(&place, "a", &["--rpc-password-file", "secret"]).fails(USAGE, "--rpc-user");
     let login = ["--rpc-user", "ada", "--rpc-password-file", "secret"];

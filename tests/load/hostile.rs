@@ -272,6 +272,7 @@ impl Attacker {
             genesis: self.params.genesis_hash,
             services: 1,
             tip: TipClaim { height: Height::from_u32(1_000_000), hash: BlockHash::of(b"far ahead"), work },
+            bodies_from: Height::GENESIS,
             listens: Vec::new(),
             user_agent: "/hostile/".to_owned(),
         }

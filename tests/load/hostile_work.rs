@@ -170,6 +170,7 @@ impl Attacker {
                 genesis: self.genesis,
                 services: 0,
                 tip: TipClaim { height: Height::GENESIS, hash: self.genesis, work: Work::ZERO },
+                bodies_from: Height::GENESIS,
                 listens: Vec::new(),
                 user_agent: "/hostile/".to_owned(),
             };

@@ -84,6 +84,7 @@ pub(crate) fn hello() -> Hello {
         genesis: params().genesis_hash,
         services: 1,
         tip,
+        bodies_from: Height::GENESIS,
         listens: Vec::new(),
         user_agent: "/by hand\u{7}/".to_owned(),
     }
@@ -257,7 +258,7 @@ fn a_greedy_peer_gets_one_portion_at_a_time() {
     }
     let peer = bench.guest("10.0.0.1:5");
     let hash = bench.node.chain().tip().hash;
-    let size = bench.node.chain().db().raw_block(&hash).unwrap().unwrap().len();
+    let size = bench.node.chain().db().raw_block(&bench.node.chain().tip().key()).unwrap().unwrap().len();
     // What is named twice is sent once.
     let all: Vec<Item> = blocks.iter().chain(&blocks).map(|block| Item::Block(block.hash())).collect();
     let ask = || Message::GetData(all.clone());

@@ -135,6 +135,7 @@ fn teller(dial: Option<PeerAddr>, mut tell: impl FnMut(NodeId) -> Option<Vec<Con
             genesis,
             services: 1,
             tip,
+            bodies_from: Height::GENESIS,
             listens: vec![PeerAddr::tcp_port(7331)],
             user_agent,
         };

@@ -28,6 +28,7 @@ pub(crate) fn boast(params: &Params) -> Hello {
         genesis: params.genesis_hash,
         services: 1,
         tip: TipClaim { height: Height::from_u32(1_000_000), hash: BlockHash::of(b"far ahead"), work },
+        bodies_from: Height::GENESIS,
         listens: Vec::new(),
         user_agent: "/liar/".to_owned(),
     }
@@ -218,7 +219,7 @@ fn a_body_that_does_not_match_its_header_bans_its_sender() {
     let sim = stage(seed.0, 50, |sim, params| {
         let chain = sim.node(0).unwrap().chain();
         let mut blocks: Vec<Block> = (1..=50)
-            .map(|height| chain.db().block(&chain.entry_at(Height::from_u32(height)).unwrap().hash).unwrap().unwrap())
+            .map(|height| chain.db().block(&chain.entry_at(Height::from_u32(height)).unwrap().key()).unwrap().unwrap())
             .collect();
         for block in &mut blocks {
             block.transactions[0].outputs[0].value =

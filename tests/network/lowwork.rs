@@ -52,8 +52,8 @@ fn known_headers_prove_nothing() {
     let mut branch = Ledger::on(&params);
     let chain = sim.node(0).unwrap().chain();
     for height in 1..=KNOWN as u32 {
-        let hash = chain.entry_at(Height::from_u32(height)).unwrap().hash;
-        branch.push(chain.db().block(&hash).unwrap().unwrap());
+        let at = chain.entry_at(Height::from_u32(height)).unwrap().key();
+        branch.push(chain.db().block(&at).unwrap().unwrap());
     }
     let own = HEIGHT - MARGIN_BLOCKS - KNOWN as u32;
     branch.extend(own, 0);

@@ -11,6 +11,7 @@ mod growth;
 mod kademlia;
 mod liars;
 mod lowwork;
+mod pruned;
 mod pushes;
 mod sim_faults;
 mod sim_tools;

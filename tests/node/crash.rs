@@ -264,6 +264,13 @@ fn entry(commit: u64, n: u32) -> Vec<u8> {
         .concat()
 }
 
+/// Where a commit puts a value that belongs to a height, and how often that repeats the commit's number: 200 kB.
+fn body(commit: u64) -> Vec<u8> {
+    [&b"b"[..], &commit.to_be_bytes()].concat()
+}
+
+const BODY_REPEATS: usize = 25_000;
+
 /// The other process: commits as fast as it can, and says what it did.
 #[test]
 fn commits_without_end_if_it_is_the_one_to_be_killed() {
@@ -279,6 +286,12 @@ fn commits_without_end_if_it_is_the_one_to_be_killed() {
             }
         }
         batch.put(b"large", commit.to_le_bytes().repeat(10_000));
+        let height = Height::from_u32(commit as u32);
+        batch.put_at(height, body(commit), commit.to_le_bytes().repeat(BODY_REPEATS));
+        if let Some(old) = commit.checked_sub(LIFE).filter(|old| *old > 0) {
+            batch.delete(body(old));
+            batch.prune_below(Height::from_u32(old as u32 + 1));
+        }
         batch.put(b"last", commit.to_le_bytes());
         store.commit(batch).unwrap();
         if commit % 200 == 0 {
@@ -338,9 +351,25 @@ fn a_store_killed_with_a_large_backlog_is_as_some_commit_left_it() {
         if found > 0 {
             assert_eq!(store.get(b"large").unwrap(), Some(found.to_le_bytes().repeat(10_000)));
         }
+        let mut heights = Vec::new();
+        let mut visit = |key: &[u8], value: &[u8]| {
+            let commit = u64::from_be_bytes(key[1..].try_into().unwrap());
+            assert_eq!(value, commit.to_le_bytes().repeat(BODY_REPEATS));
+            heights.push(commit);
+            ControlFlow::Continue(())
+        };
+        store.scan(b"b", &[], &mut visit).unwrap();
+        assert!(heights.into_iter().eq((found + 1).saturating_sub(LIFE).max(1)..=found), "kill {kill}");
         last = found;
     }
     assert!(behind > 0, "nothing waited when it was killed");
+    // Segments of 16 MiB, most of which held what is pruned now.
+    let files = std::fs::read_dir(dir.path().join("values")).unwrap().map(Result::unwrap);
+    let of_heights = files.filter(|file| file.file_name().to_string_lossy().starts_with('0'));
+    let bytes: u64 = of_heights.map(|file| file.metadata().unwrap().len()).sum();
+    let written = last * 8 * BODY_REPEATS as u64;
+    println!("{bytes} bytes of {written} are left");
+    assert!(bytes < 64 << 20, "{bytes} of {written}");
 }
 
 /// The store that another process opens; only that process has it set.

@@ -132,8 +132,8 @@ async fn a_late_node_syncs_and_then_both_relay() {
 
 /// Spends the coinbase of block 1, which has matured.
 async fn payment(handle: &Handle) -> Transaction {
-    let hash = handle.db().hash_at(Height::from_u32(1)).unwrap().expect("block 1 is there");
-    let block = handle.db().block(&hash).unwrap().expect("its body too");
+    let at = handle.db().key_at(Height::from_u32(1)).unwrap().expect("block 1 is there");
+    let block = handle.db().block(&at).unwrap().expect("its body too");
     let coinbase = &block.transactions[0];
     let spent = coinbase.outputs[0].clone();
     let outpoint = OutPoint { txid: coinbase.txid(), index: 0 };

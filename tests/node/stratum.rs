@@ -19,6 +19,7 @@ use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::runtime::mining::generate;
 use cairn::runtime::{self, Running};
+use cairn::storage::BlockKey;
 use cairn::stratum::{self, Limits, StratumServer};
 use cairn_testkit::{funded, key};
 use serde_json::json;
@@ -191,8 +192,9 @@ fn transactions_and_their_fees_are_mined() {
     assert_eq!(miner.job.branch.len(), 3, "seven leaves");
     place.find_block(&mut miner);
     assert_eq!(place.balance(1), params.subsidy.saturating_add(Amount::from_grains(60_000)));
-    let tip = place.tip().1;
-    assert_eq!(place.handle().db().block(&tip).unwrap().unwrap().transactions.len(), 7);
+    let (height, hash) = place.tip();
+    let at = BlockKey { height: Height::from_u32(height), hash };
+    assert_eq!(place.handle().db().block(&at).unwrap().unwrap().transactions.len(), 7);
 }
 
 #[test]
@@ -295,8 +297,9 @@ fn time_may_be_rolled() {
     let later = u32::from_str_radix(&miner.job.time, 16).unwrap() + 60;
     miner.job.time = format!("{later:08x}");
     place.find_block(&mut miner);
-    let tip = place.tip().1;
-    assert_eq!(place.handle().db().block(&tip).unwrap().unwrap().header.time, later);
+    let (height, hash) = place.tip();
+    let at = BlockKey { height: Height::from_u32(height), hash };
+    assert_eq!(place.handle().db().block(&at).unwrap().unwrap().header.time, later);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cairn::chain::Retention;
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
@@ -49,6 +50,11 @@ impl Fixture {
     /// Whose links can be changed.
     pub fn with_chaos() -> Self {
         Self::start(GenesisSpec::regtest(), |config| config.chaos = true, |_| ())
+    }
+
+    /// Which keeps only some blocks whole.
+    pub fn pruning(retention: Retention) -> Self {
+        Self::start(GenesisSpec::regtest(), |config| config.retention = retention, |_| ())
     }
 
     fn start(

@@ -15,6 +15,7 @@ mod methods;
 mod metrics;
 mod network;
 mod parameters;
+mod pruned;
 mod readme;
 mod sending;
 mod snapshots;

@@ -33,6 +33,7 @@ fn every_method_means_what_it_says() {
     for (height, hash) in (1..).zip(&hashes) {
         assert_eq!(fixture.call("getblockhash", json!([height])), json!(hash));
     }
+    fixture.refused("pruneblockchain", json!([5]), -1, "not in prune mode");
     fixture.refused("getblockhash", json!([13]), -8, "out of range");
     fixture.refused("getblockhash", json!([-1]), -8, "out of range");
     let block = fixture.block(&hashes[4]);

@@ -98,6 +98,7 @@ impl Scene {
             genesis,
             services: SERVICE_FULL,
             tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
+            bodies_from: Height::GENESIS,
             listens: Vec::new(),
             user_agent: String::new(),
         };

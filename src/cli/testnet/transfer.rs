@@ -22,7 +22,7 @@ use crate::primitives::height::Height;
 use crate::rpc::client::{Client, ClientError};
 use crate::runtime::STORE_DIR;
 use crate::storage::archive::Writer;
-use crate::storage::{Database, SledStore, private_file};
+use crate::storage::{BlockKey, Database, SledStore, private_file};
 
 /// Options of `cairn testnet save`.
 #[derive(Debug, clap::Args)]
@@ -96,13 +96,14 @@ impl Source {
         }
     }
 
-    fn block(&self, hash: &BlockHash) -> anyhow::Result<Vec<u8>> {
+    fn block(&self, at: &BlockKey) -> anyhow::Result<Vec<u8>> {
+        let hash = at.hash;
         match self {
             Self::Running(client) => {
                 let text: String = call(client, "getblock", &[json!(hash), json!(0)])?;
                 Ok(hex::decode(text).context("getblock did not answer hex")?)
             }
-            Self::Stopped(db) => db.raw_block(hash)?.with_context(|| format!("block {hash} is not stored")),
+            Self::Stopped(db) => db.raw_block(at)?.with_context(|| format!("block {hash} is not stored")),
         }
     }
 }
@@ -185,8 +186,8 @@ fn write(
     saved::write(path, &manifest, |mut out| {
         for branch in &branches {
             let mut writer = Writer::new(&mut out, &params.genesis_hash)?;
-            for hash in &branch.hashes {
-                let block = sources[branch.source].block(hash)?;
+            for (height, hash) in Height::GENESIS.next().through(Height::MAX).zip(&branch.hashes) {
+                let block = sources[branch.source].block(&BlockKey { height, hash: *hash })?;
                 // The file's checksums must not cover damaged bytes, so the header's hash is compared.
                 let is_whole = block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == *hash);
                 ensure!(is_whole, "block {hash} of node-{} is damaged", branch.source + 1);

@@ -30,6 +30,7 @@ pub(crate) fn samples() -> Vec<Message> {
             genesis: params.genesis_hash,
             services: SERVICE_FULL,
             tip: TipClaim { height: Height::from_u32(3), hash, work: params.genesis_target.work() },
+            bodies_from: Height::GENESIS,
             listens: vec![PeerAddr::tcp_port(7331), webrtc()],
             user_agent: "/cairn:0.1.0/".to_owned(),
         }),

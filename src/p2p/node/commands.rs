@@ -29,6 +29,7 @@ impl Node {
             Command::RestoreMempool(saved, reply) => reply.send(self.restore_mempool(now, &saved)),
             Command::Invalidate(hash, reply) => reply.send(self.invalidate(now, &hash)),
             Command::Reconsider(hash, reply) => reply.send(self.reconsider(now, &hash)),
+            Command::PruneBelow(height, reply) => reply.send(self.prune_below(now, height)),
             Command::Ping(reply) => {
                 self.ping(now);
                 reply.send(());
@@ -128,6 +129,16 @@ impl Node {
     pub fn reconsider(&mut self, now: Now, hash: &BlockHash) -> Result<ChainUpdate, ChainError> {
         let result = self.chain.reconsider(hash);
         self.follow(now, result)
+    }
+
+    /// Has blocks below a height pruned, a part at each later call. Returns the lowest height that will be kept.
+    ///
+    /// # Errors
+    /// As [`Chain::prune_below`](crate::chain::Chain::prune_below).
+    pub fn prune_below(&mut self, now: Now, height: Height) -> Result<Height, ChainError> {
+        let kept_from = self.chain.prune_below(height);
+        self.finish(now);
+        kept_from
     }
 
     fn follow(&mut self, now: Now, result: Result<ChainUpdate, ChainError>) -> Result<ChainUpdate, ChainError> {

@@ -9,10 +9,11 @@
 use super::Node;
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
+use crate::p2p::download::Kept;
 use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
-use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, TipClaim};
+use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, SERVICE_PRUNED, TipClaim};
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peers::Peer;
 use crate::primitives::height::Height;
@@ -103,6 +104,11 @@ impl Node {
         }
     }
 
+    /// What this node offers, as `SERVICE_` bits.
+    pub fn services(&self) -> u64 {
+        if self.chain.tree().keeps_all() { SERVICE_FULL } else { SERVICE_PRUNED }
+    }
+
     fn send_hello(&mut self, peer: PeerId) {
         let (tip, genesis) = (self.chain.tip(), self.chain.params().genesis_hash);
         // A feeler disconnects soon, so do not advertise blocks.
@@ -110,13 +116,14 @@ impl Node {
             Some(peer) if peer.brief && peer.direction == Direction::Outbound => {
                 (SERVICE_BRIEF, TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO })
             }
-            _ => (SERVICE_FULL, TipClaim { height: tip.height, hash: tip.hash, work: tip.work }),
+            _ => (self.services(), TipClaim { height: tip.height, hash: tip.hash, work: tip.work }),
         };
         let hello = Hello {
             version: PROTOCOL_VERSION,
             genesis,
             services,
             tip,
+            bodies_from: self.chain.kept_from(),
             listens: self.config.listens.clone(),
             user_agent: self.config.user_agent.clone(),
         };
@@ -140,19 +147,24 @@ impl Node {
     }
 
     pub(super) fn on_hello(&mut self, now: Now, id: PeerId, hello: Hello) {
-        let (tip, services) = (hello.tip, hello.services);
+        let (tip, services, kept) = (hello.tip, hello.services, Kept::by(&hello));
         let genesis = self.chain.params().genesis_hash;
         let Some(peer) = self.peering.on_hello(id, hello, &genesis, &mut self.out) else { return };
         let (node, address, direction) = (peer.id, peer.address, peer.direction);
         if direction == Direction::Inbound {
             peer.brief = services & SERVICE_BRIEF != 0;
         }
-        let brief = peer.brief;
+        let (brief, manual) = (peer.brief, peer.manual);
         if direction == Direction::Inbound {
             self.send_hello(id);
         }
         if brief {
             return self.on_handshake_done(now, id, services);
+        }
+        let needed = self.chain.tip().height.next();
+        if direction == Direction::Outbound && !manual && kept.lowest(tip.height) > needed {
+            // The few places are for peers with which the synchronisation goes on.
+            return self.out.close(id, Reason::LacksBlocks { from: kept.lowest(tip.height), needed });
         }
         let others: Vec<PeerId> =
             self.peering.peers.lasting_with(node).map(|(other, _)| other).filter(|other| *other != id).collect();
@@ -160,7 +172,7 @@ impl Node {
         self.out.event(Event::PeerConnected { peer: id, address, direction });
         self.peering.ready(now, id);
         let (protocols, context) = self.parts();
-        protocols.ready(now, id, direction, (services, tip), context);
+        protocols.ready(now, id, direction, (services, tip, kept), context);
         self.on_handshake_done(now, id, services);
     }
 }

@@ -134,8 +134,9 @@ impl Node {
     ///
     /// # Errors
     /// The store's.
-    pub fn new(chain: Chain, mempool: Mempool, config: Config, now: Now) -> Result<Self, StoreError> {
+    pub fn new(mut chain: Chain, mempool: Mempool, config: Config, now: Now) -> Result<Self, StoreError> {
         let (book, bans, anchors) = records::load(chain.db(), now, config.transports)?;
+        chain.set_retention(config.retention);
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         let protocols = Protocols {
             discovery: Discovery::new(now, config.id, book.contacts()),
@@ -216,7 +217,7 @@ impl Node {
             Some(self.next_save),
             self.announce_at,
             self.pending.as_ref().map(|pending| pending.at),
-            (self.unfinished || self.mempool.is_unfinished()).then_some(MonoTime::START),
+            (self.unfinished || self.mempool.is_unfinished() || self.chain.is_pruning_due()).then_some(MonoTime::START),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -235,6 +236,11 @@ impl Node {
         }
         if self.mempool.is_unfinished() {
             self.resume_mempool(now);
+        }
+        if self.chain.is_pruning_due()
+            && let Err(error) = self.chain.prune_step()
+        {
+            self.out.event(Event::StoreFailed { error: error.to_string() });
         }
         if self.announce_at.is_some_and(|at| at <= now.mono) {
             self.announce_tip(now);

@@ -10,8 +10,8 @@ use crate::p2p::blocks::Blocks;
 use crate::p2p::budget::Budgets;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::discovery::Discovery;
-use crate::p2p::download::Download;
-use crate::p2p::message::{SERVICE_FULL, TipClaim};
+use crate::p2p::download::{Download, Kept};
+use crate::p2p::message::{TipClaim, is_full_node};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::pushes::Pushes;
 use crate::p2p::relay::Relay;
@@ -65,17 +65,17 @@ impl Protocols {
         now: Now,
         id: PeerId,
         direction: Direction,
-        (services, tip): (u64, TipClaim),
+        (services, tip, kept): (u64, TipClaim, Kept),
         context: Context<'_>,
     ) {
         let Context { chain, mempool, rng, out } = context;
         let Self { sync, download, relay, requests, pushes, blocks, server, discovery: _, budgets: _ } = self;
-        relay.connected(now, id, services & SERVICE_FULL != 0, mempool, rng);
+        relay.connected(now, id, is_full_node(services), mempool, rng);
         requests.connected(now, id, out);
         pushes.connected(now, id);
         blocks.connected(id, direction);
         server.connected(id);
-        download.connected(id);
+        download.connected(id, kept);
         sync.connected(now, id, &tip, chain, out);
         // Discovery has to do with brief connections too: `Node::on_handshake_done`.
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
+use super::prune::unavailable;
 use super::{Access, Method, Outcome};
-use crate::chain::{BlockTree, Entry};
+use crate::chain::{BlockTree, Entry, Retention};
 use crate::consensus::coins::{Coin, CoinView};
 use crate::p2p::Command;
 use crate::primitives::amount::Amount;
@@ -22,7 +23,7 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
 use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, fee_of, hex_of};
-use crate::storage::Database;
+use crate::storage::{BlockKey, Database};
 
 const BLOCKHASH: Param = required("blockhash", Kind::Hash, "The block.");
 
@@ -179,12 +180,30 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         chainwork: String,
         size_on_disk: u64,
         pruned: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pruneheight: Option<Height>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        automatic_pruning: Option<bool>,
+        /// In blocks, where Bitcoin Core has bytes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        prune_target_blocks: Option<u32>,
         warnings: Vec<String>,
     }
     let params = api.params().clone();
     let size_on_disk = api.load(|db| Ok(db.store().bytes_on_disk())).await?;
     let tree = api.tree()?;
     let (tip, best) = (tree.tip(), tree.best_header());
+    let pruned = !tree.keeps_all();
+    let target = match tree.retention() {
+        Retention::Last(count) => Some(count),
+        Retention::All | Retention::Manual => None,
+    };
+    let too_deep = tree.too_deep().map(|fork| {
+        format!(
+            "A branch that leaves the best chain at height {fork}, where blocks are pruned, was refused. If it is the right one, \
+             start the node again with an empty data directory."
+        )
+    });
     Ok(Reply::of(&Info {
         chain: params.network.clone(),
         blocks: tip.height,
@@ -198,8 +217,11 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         initialblockdownload: best.work > tip.work,
         chainwork: tip.work.to_string(),
         size_on_disk,
-        pruned: false,
-        warnings: Vec::new(),
+        pruned,
+        pruneheight: pruned.then_some(tree.kept_from()),
+        automatic_pruning: pruned.then_some(target.is_some()),
+        prune_target_blocks: target,
+        warnings: too_deep.into_iter().collect(),
     }))
 }
 
@@ -274,20 +296,17 @@ struct BlockTransaction {
 async fn get_block(api: Api, args: Args) -> Outcome {
     let hash: BlockHash = args.get("blockhash")?;
     let verbosity: u8 = args.get("verbosity")?;
+    let entry = entry(&*api.tree()?, &hash)?;
+    let answer = api.clone();
     let reply = if verbosity == 0 {
-        let answer = api.clone();
-        api.load(move |db| db.raw_block(&hash)?.map(|raw| answer.reply_hex(&raw)).transpose()).await?
+        api.load(move |db| db.raw_block(&entry.key())?.map(|raw| answer.reply_hex(&raw)).transpose()).await?
     } else {
         let header = view_of(&api, &hash)?;
-        let answer = api.clone();
-        api.load(move |db| block_reply(&answer, db, &hash, header, verbosity)).await?
+        api.load(move |db| block_reply(&answer, db, &entry.key(), header, verbosity)).await?
     };
     match reply {
         Some(reply) => Ok(reply),
-        None => {
-            entry(&*api.tree()?, &hash)?;
-            Err(RpcError::new(Code::Misc, "Block not available (its body has not arrived yet)"))
-        }
+        None => Err(unavailable(&*api.tree()?, &entry)),
     }
 }
 
@@ -295,18 +314,18 @@ async fn get_block(api: Api, args: Args) -> Outcome {
 fn block_reply(
     api: &Api,
     db: &Database,
-    hash: &BlockHash,
+    at: &BlockKey,
     mut header: HeaderView,
     verbosity: u8,
 ) -> Result<Option<Reply>, RpcError> {
-    let Some(block) = db.block(hash)? else { return Ok(None) };
+    let Some(block) = db.block(at)? else { return Ok(None) };
     let size = block.size();
     // The body may have arrived after the header was read.
     header.transactions = block.transactions.len() as u32;
     if verbosity == 1 {
         return api.reply(&BlockView { header, size, tx: block.txids() }).map(Some);
     }
-    let undo = db.undo(hash)?;
+    let undo = db.undo(at)?;
     let spends: usize = block.transactions.iter().map(|tx| tx.inputs.len()).sum();
     // A block that was never connected has no undo data, so its fees are not known.
     let undo = (undo.len() == spends).then_some(&undo[..]);
@@ -349,10 +368,11 @@ async fn get_block_filter(api: Api, args: Args) -> Outcome {
     if args.get::<&str>("filtertype")? != "basic" {
         return Err(RpcError::not_found("Unknown filtertype"));
     }
-    let height = entry(&*api.tree()?, &hash)?.height;
-    api.read(move |db, _| match db.filter(&hash)? {
+    let at = entry(&*api.tree()?, &hash)?.key();
+    api.read(move |db, _| match db.filter(&at)? {
         Some((filter, header)) => Ok(Reply::of(&View { filter: hex::encode(filter.as_bytes()), header })),
-        None if db.hash_at(height)? == Some(hash) => Err(RpcError::internal(format!("block {hash} has no filter"))),
+        None if at.height < db.kept_from()? => Err(RpcError::new(Code::Misc, "Filter not available (pruned data)")),
+        None if db.hash_at(at.height)? == Some(hash) => Err(RpcError::internal(format!("block {hash} has no filter"))),
         None => Err(RpcError::not_found("Filter not found. Block was not connected to active chain.")),
     })
     .await

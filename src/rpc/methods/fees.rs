@@ -19,14 +19,13 @@ use super::stats::{Payment, rate_at};
 use super::{Access, Method, Outcome};
 use crate::mempool::Entry;
 use crate::primitives::amount::{Amount, FeeRate};
-use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::RpcError;
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
-use crate::storage::Database;
+use crate::storage::{BlockKey, Database};
 
 /// Recent blocks that an estimate uses.
 const WINDOW: usize = 48;
@@ -90,9 +89,9 @@ async fn estimate_smart_fee(api: Api, args: Args) -> Outcome {
             let (chain, mempool) = (node.chain(), node.mempool());
             // Genesis was not mined from a mempool.
             let recent = chain.branch(&chain.tip()).take(WINDOW).filter(|entry| entry.height > Height::GENESIS);
-            let recent: Vec<(BlockHash, u32)> = recent.map(|entry| (entry.hash, entry.tx_count)).collect();
+            let recent: Vec<(BlockKey, u32)> = recent.map(|entry| (entry.key(), entry.tx_count)).collect();
             let confirmed: u64 = recent.iter().map(|(_, count)| u64::from(count.saturating_sub(1))).sum();
-            let blocks: Vec<BlockHash> = recent.into_iter().map(|(hash, _)| hash).collect();
+            let blocks: Vec<BlockKey> = recent.into_iter().map(|(at, _)| at).collect();
             let entries = mempool.txids().into_iter().filter_map(|txid| mempool.get(&txid));
             let payment = |entry: &Entry| Payment { rate: entry.mining_rate(), size: entry.size as u64 };
             let waiting: Vec<Payment> = entries.map(payment).collect();
@@ -116,20 +115,20 @@ async fn estimate_smart_fee(api: Api, args: Args) -> Outcome {
 }
 
 /// The thresholds of blocks; zero for one with room.
-async fn thresholds(api: &Api, blocks: Vec<BlockHash>, room: u64) -> Result<Vec<FeeRate>, RpcError> {
+async fn thresholds(api: &Api, blocks: Vec<BlockKey>, room: u64) -> Result<Vec<FeeRate>, RpcError> {
     let known = api.thresholds.clone();
     api.load(move |db| {
-        let threshold = |hash: BlockHash| {
+        let threshold = |at: BlockKey| {
             let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(threshold) = known().get(&hash).copied() {
+            if let Some(threshold) = known().get(&at.hash).copied() {
                 return Ok(threshold);
             }
-            let threshold = threshold_of(db, &hash, room)?;
+            let threshold = threshold_of(db, &at, room)?;
             let mut known = known();
             if known.len() >= REMEMBERED {
                 known.clear();
             }
-            known.insert(hash, threshold);
+            known.insert(at.hash, threshold);
             Ok(threshold)
         };
         blocks.into_iter().map(threshold).collect()
@@ -137,14 +136,14 @@ async fn thresholds(api: &Api, blocks: Vec<BlockHash>, room: u64) -> Result<Vec<
     .await
 }
 
-fn threshold_of(db: &Database, hash: &BlockHash, room: u64) -> Result<FeeRate, RpcError> {
-    let gone = || RpcError::internal(format!("block {hash} of the best chain cannot be read"));
-    let raw = db.raw_block(hash)?.ok_or_else(gone)?;
+fn threshold_of(db: &Database, at: &BlockKey, room: u64) -> Result<FeeRate, RpcError> {
+    let gone = || RpcError::internal(format!("block {} of the best chain cannot be read", at.hash));
+    let raw = db.raw_block(at)?.ok_or_else(gone)?;
     if (raw.len() as u64) * 100 < room * FULL_PERCENT {
         return Ok(FeeRate::ZERO);
     }
-    let block = db.block(hash)?.ok_or_else(gone)?;
-    let undo = db.undo(hash)?;
+    let block = db.block(at)?.ok_or_else(gone)?;
+    let undo = db.undo(at)?;
     let mut coins = undo.iter();
     let mut payments = Vec::with_capacity(block.transactions.len());
     for tx in block.transactions.iter().filter(|tx| !tx.is_coinbase()) {

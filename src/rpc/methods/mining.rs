@@ -244,7 +244,9 @@ async fn submit_header(api: Api, args: Args) -> Outcome {
         ChainError::UnknownParent { parent, .. } => {
             RpcError::new(Code::Verify, format!("Must submit previous header ({parent}) first"))
         }
-        ChainError::Rule { .. } | ChainError::Refused { .. } => RpcError::new(Code::Verify, error.to_string()),
+        ChainError::Rule { .. } | ChainError::Refused { .. } | ChainError::TooDeep { .. } => {
+            RpcError::new(Code::Verify, error.to_string())
+        }
         error => error.into(),
     })
 }

@@ -20,6 +20,7 @@ pub mod message;
 pub mod mining;
 pub mod network;
 pub mod proof;
+pub mod prune;
 pub mod rawtx;
 pub mod signing;
 pub mod snapshots;
@@ -28,9 +29,10 @@ pub mod template;
 pub mod wait;
 
 /// Every method, under the headings of `help`.
-pub const GROUPS: [(&str, &[Method]); 17] = [
+pub const GROUPS: [(&str, &[Method]); 18] = [
     ("Blockchain", blockchain::METHODS),
     ("Statistics and checks", stats::METHODS),
+    ("Pruning", prune::METHODS),
     ("Waiting", wait::METHODS),
     ("Mempool and transactions", mempool::METHODS),
     ("Fees", fees::METHODS),

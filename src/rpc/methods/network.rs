@@ -13,7 +13,7 @@ use super::{Access, Method, Outcome};
 use crate::consensus::peer_name::PeerName;
 use crate::p2p::addrbook::Record;
 use crate::p2p::kad::NodeId;
-use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL};
+use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL, SERVICE_PRUNED};
 use crate::p2p::search::SEARCH_TIMEOUT;
 use crate::p2p::search::{Found, Outcome as Asked};
 use crate::p2p::{Command, Direction, Event, PeerAddr, PeerId};
@@ -141,7 +141,8 @@ fn network_of(address: PeerAddr) -> &'static str {
 }
 
 fn service_names(services: u64) -> Vec<&'static str> {
-    if services & SERVICE_FULL == 0 { Vec::new() } else { vec!["FULL"] }
+    let names = [(SERVICE_FULL, "FULL"), (SERVICE_PRUNED, "PRUNED")];
+    names.into_iter().filter(|(bit, _)| services & bit != 0).map(|(_, name)| name).collect()
 }
 
 async fn get_peer_info(api: Api) -> Outcome {
@@ -278,8 +279,8 @@ async fn get_network_info(api: Api) -> Outcome {
             subversion: node.config().user_agent.clone(),
             protocolversion: PROTOCOL_VERSION,
             nodeid: node.config().id.to_string(),
-            localservices: format!("{SERVICE_FULL:016x}"),
-            localservicesnames: service_names(SERVICE_FULL),
+            localservices: format!("{:016x}", node.services()),
+            localservicesnames: service_names(node.services()),
             localrelay: true,
             timeoffset: 0,
             networkactive: node.is_active(),

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use super::blockchain::entry;
+use super::prune::pruned;
 use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, ledger_root};
 use crate::primitives::hash::{BlockHash, Txid};
@@ -91,19 +93,20 @@ async fn get_tx_out_proof(api: Api, args: Args) -> Outcome {
     if let Some(pair) = wanted.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(RpcError::invalid(format!("Invalid parameter, duplicated txid: {}", pair[0])));
     }
+    let within = within.map(|hash| entry(&*api.tree()?, &hash)).transpose()?;
     api.read(move |db, _| {
-        let hash = match within {
-            Some(hash) => Some(hash),
+        let at = match within {
+            Some(entry) => Some(entry.key()),
             None => match db.tx_location(&first)? {
-                Some(location) => db.hash_at(location.height)?,
+                Some(location) => db.key_at(location.height)?,
                 None => return Err(RpcError::not_found("Transaction not yet in block")),
             },
         };
-        let block = match hash {
-            Some(hash) => db.block(&hash)?,
-            None => None,
+        let not_found = || RpcError::not_found("Block not found");
+        let at = at.ok_or_else(not_found)?;
+        let Some(block) = db.block(&at)? else {
+            return Err(if at.height < db.kept_from()? { pruned() } else { not_found() });
         };
-        let block = block.ok_or_else(|| RpcError::not_found("Block not found"))?;
         let txids = block.txids();
         if txids.iter().filter(|txid| wanted.binary_search(txid).is_ok()).count() < wanted.len() {
             return Err(RpcError::not_found("Not all transactions found in specified or retrieved block"));
@@ -153,8 +156,12 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
         let found = api
             .load(move |db| {
                 let Some(location) = db.tx_location(&txid)? else { return Ok(None) };
-                let Some(hash) = db.hash_at(location.height)? else { return Ok(None) };
-                Ok(db.block(&hash)?.map(|block| (location, block)))
+                let Some(at) = db.key_at(location.height)? else { return Ok(None) };
+                let block = db.block(&at)?;
+                if block.is_none() && at.height < db.kept_from()? {
+                    return Err(pruned());
+                }
+                Ok(block.map(|block| (location, block)))
             })
             .await?;
         let Some((TxLocation { height, position }, block)) = found else {
@@ -202,9 +209,21 @@ fn headers_after(tree: &BlockTree, from: Height, block: BlockHash, height: Heigh
 /// A sample of the best chain that shows `block` at `height`; `None` if the block is no longer there.
 async fn sample(api: &Api, height: Height, block: BlockHash) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
     api.read(move |db, tip| {
-        let missing = |what: &str, at: &dyn Display| db.corrupt(format!("{what} {at} of the best chain is missing"));
-        let hash_at = |at: Height| db.hash_at(at)?.ok_or_else(|| missing("block", &at));
-        let body = |at: Height| db.block(&hash_at(at)?)?.ok_or_else(|| missing("block", &at));
+        let missing = |what: &str, at: &dyn Display| {
+            RpcError::from(db.corrupt(format!("{what} {at} of the best chain is missing")))
+        };
+        let kept_from = db.kept_from()?;
+        let key_at = |at: Height| {
+            if at < kept_from {
+                let reason = format!(
+                    "evidence: a sample shows old blocks, and this node has those from height {kept_from} on: ask it for \
+                     \"headers\", or one that has all"
+                );
+                return Err(RpcError::new(Code::Misc, reason));
+            }
+            db.key_at(at)?.ok_or_else(|| missing("block", &at))
+        };
+        let body = |at: Height| db.block(&key_at(at)?)?.ok_or_else(|| missing("block", &at));
         if tip.height == Height::GENESIS {
             return Err(RpcError::invalid("evidence: there is nothing to sample before the first block is mined"));
         }
@@ -213,11 +232,11 @@ async fn sample(api: &Api, height: Height, block: BlockHash) -> Result<Option<(E
         }
         let source = Source {
             node: &|number| db.range_node(number)?.ok_or_else(|| missing("range node", &number)),
-            header: &|at| db.header(&hash_at(at)?)?.ok_or_else(|| missing("header", &at)),
+            header: &|at| db.header(&key_at(at)?)?.ok_or_else(|| missing("header", &at)),
             coinbase: &|at| {
                 let block = body(at)?;
                 let branch = Branch::new(block.txids(), 0);
-                let ledger = ledger_root(db, &block.header.previous)?;
+                let ledger = ledger_root(db, at, &block.header.previous)?;
                 let coinbase = block.transactions.into_iter().next().zip(branch);
                 let (coinbase, branch) = coinbase.ok_or_else(|| missing("coinbase", &at))?;
                 Ok((coinbase, branch, ledger))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::blockchain::entry;
+use super::prune::unavailable;
 use super::{Access, Method, Outcome};
 use crate::consensus::coins::{Coin, CoinView};
 use crate::mempool::{Accepted, MempoolError};
@@ -20,6 +21,7 @@ use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::schema::Shape;
 use crate::rpc::view::{TransactionView, fee_of, hex_of};
+use crate::storage::TxLocation;
 
 /// Transactions that one call may have tested.
 const MAX_TESTED: usize = 25;
@@ -165,13 +167,27 @@ async fn find(api: &Api, txid: Txid) -> Result<Found, RpcError> {
 }
 
 async fn find_confirmed(api: &Api, txid: Txid) -> Result<Option<Found>, RpcError> {
-    let found = api.read(move |db, _| Ok(db.transaction(&txid)?)).await?;
+    let found = api.read(move |db, _| {
+        let found = db.transaction(&txid)?;
+        match db.tx_location(&txid)?.filter(|_| found.is_none()) {
+            Some(TxLocation { height, .. }) if height < db.kept_from()? => {
+                let reason =
+                    format!("The transaction is in the block at height {height}, which is not available (pruned data)");
+                Err(RpcError::new(Code::Misc, reason))
+            }
+            _ => Ok(found),
+        }
+    });
+    let found = found.await?;
     Ok(found.map(|(tx, block, _)| Found { tx: Arc::new(tx), block: Some(block) }))
 }
 
 async fn find_in_block(api: &Api, txid: Txid, hash: BlockHash) -> Result<Found, RpcError> {
-    let block = api.load(move |db| Ok(db.block(&hash)?)).await?;
-    let block = block.ok_or_else(|| RpcError::not_found("Block hash not found"))?;
+    let unknown = || RpcError::not_found("Block hash not found");
+    let entry = api.tree()?.entry(&hash).ok_or_else(unknown)?;
+    let Some(block) = api.load(move |db| Ok(db.block(&entry.key())?)).await? else {
+        return Err(unavailable(&*api.tree()?, &entry));
+    };
     let tx = block.transactions.into_iter().find(|tx| tx.txid() == txid);
     let absent = || RpcError::not_found("No such transaction found in the provided block");
     Ok(Found { tx: Arc::new(tx.ok_or_else(absent)?), block: Some(hash) })
@@ -179,9 +195,10 @@ async fn find_in_block(api: &Api, txid: Txid, hash: BlockHash) -> Result<Found, 
 
 /// The coins that a transaction of a block spends, in the order of its inputs; none if the block was never connected.
 async fn spent_in_block(api: &Api, txid: Txid, hash: BlockHash) -> Result<Vec<Coin>, RpcError> {
+    let at = entry(&*api.tree()?, &hash)?.key();
     api.load(move |db| {
-        let Some(block) = db.block(&hash)? else { return Ok(Vec::new()) };
-        let mut undo = db.undo(&hash)?.into_iter();
+        let Some(block) = db.block(&at)? else { return Ok(Vec::new()) };
+        let mut undo = db.undo(&at)?.into_iter();
         for tx in &block.transactions {
             let coins: Vec<Coin> = undo.by_ref().take(tx.inputs.len()).collect();
             if tx.txid() == txid {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::blockchain::entry;
+use super::prune::unavailable;
 use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, Entry, Level};
 use crate::consensus::coins::Coin;
@@ -245,22 +246,24 @@ async fn get_block_stats(api: Api, args: Args) -> Outcome {
         _ => None,
     };
     let height = block.as_i64();
-    let place = {
+    let (place, entry) = {
         let tree = api.tree()?;
         let entry = match (named, height) {
             (Some(hash), _) => entry(&tree, &hash)?,
             (None, height) => at_height(&tree, height)?,
         };
         let subsidy = api.params().subsidy_at(entry.height);
-        Place { hash: entry.hash, height: entry.height, median_time: tree.median_time(&entry), subsidy }
+        let place = Place { hash: entry.hash, height: entry.height, median_time: tree.median_time(&entry), subsidy };
+        (place, entry)
     };
+    let reader = api.tree_reader()?.clone();
     let stats = api
         .load(move |db| {
-            let Some(block) = db.block(&place.hash)? else {
-                return Err(RpcError::new(Code::Misc, "Block not available (its body has not arrived yet)"));
+            let Some(block) = db.block(&entry.key())? else {
+                return Err(unavailable(&reader.read(), &entry));
             };
             let never = || RpcError::new(Code::Misc, "Block never was in the best chain: its fees are not known");
-            BlockStats::new(&block, &db.undo(&place.hash)?, place).ok_or_else(never)
+            BlockStats::new(&block, &db.undo(&entry.key())?, place).ok_or_else(never)
         })
         .await?;
     let Some(wanted) = wanted else { return Ok(Reply::of(&stats)) };

@@ -198,7 +198,8 @@ pub(super) fn report(mut run: Run<'_>, settled: Option<Span>, before: &[Traffic]
     let mut sizes = 0;
     for (hash, _) in &in_chain {
         if let Some(chain) = reference
-            && let Some(block) = chain.db().block(hash)?
+            && let Some(entry) = chain.entry(hash)
+            && let Some(block) = chain.db().block(&entry.key())?
         {
             sizes += block.size() as u64;
         }

@@ -3,10 +3,9 @@
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::large::LargeValues;
 use super::sled::Tree;
 use super::store::SledStore;
 use crate::storage::StoreError;
@@ -32,7 +31,7 @@ impl SledStore {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         DirBuilder::new().mode(0o700).create(&place).map_err(failed)?;
-        let opened = copy_files(dir, &place).map_err(failed).and_then(|()| Self::open(&place));
+        let opened = copy_files(dir, &place).map_err(failed).and_then(|()| Self::open_copied(&place, dir));
         // The store has its files open. The system's own cleaning removes what this cannot.
         let _ = fs::remove_dir_all(&place);
         Ok((opened?, place))
@@ -42,11 +41,9 @@ impl SledStore {
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let copy = to.join(entry.file_name());
-        if entry.file_name() == LargeValues::FILE {
-            // Large values are read in place, since they are never changed.
-            symlink(fs::canonicalize(entry.path())?, copy)?;
-        } else if entry.file_type()?.is_file() {
+        // Large values, in a directory of their own, are read in place, since they are never changed.
+        if entry.file_type()?.is_file() {
+            let copy = to.join(entry.file_name());
             fs::copy(entry.path(), &copy)?;
             // The mode is copied too.
             fs::set_permissions(&copy, Permissions::from_mode(0o600))?;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
+use super::large::SEGMENT_BYTES;
 use super::sled::Tree;
 use super::store::{Limits, SledStore};
 use crate::consensus::coins::Coin;
@@ -19,7 +20,7 @@ use crate::primitives::mmr;
 use crate::primitives::target::{Bits, Work};
 use crate::primitives::tx::{Input, Lock, OutPoint, Output, Transaction};
 use crate::storage::schema::{
-    FILES_DIGEST, HeaderRecord, HistoryEntry, SCHEMA_DIGEST, SCHEMA_VERSION, Status, TxLocation,
+    BlockKey, FILES_DIGEST, HeaderRecord, HistoryEntry, SCHEMA_DIGEST, SCHEMA_VERSION, Status, TxLocation,
 };
 use crate::storage::{Batch, MemoryStore, Store};
 
@@ -54,9 +55,11 @@ fn one_of_each() -> Batch {
         let record = HeaderRecord { parent: 0x0b0c, header: header.into(), status, sequence: 0x0d0e, tx_count: 0x0f10 };
         batch.put_header(0x0100 + place as u32, &record);
     }
-    batch.put_block(&hash, &block);
-    batch.put_undo(&hash, [coin(false), coin(true)].iter());
-    batch.put_filter(&hash, &filter, &FilterHeader::from_bytes([0x44; 32]));
+    let at = BlockKey { height: Height::from_u32(0x0102_0304), hash };
+    batch.put_kept_from(Height::from_u32(0x0a0b_0c0d));
+    batch.put_block(&at, &block);
+    batch.put_undo(&at, [coin(false), coin(true)].iter());
+    batch.put_filter(&at, &filter, &FilterHeader::from_bytes([0x44; 32]));
     batch.put_best(Height::from_u32(0x0102_0304), &hash);
     batch.put_range_node(0x0102_0304_0506, &mmr::Node::leaf(hash, Work::ZERO, 0x0708_090a));
     batch.put_coin(&outpoint, &coin(true));
@@ -100,13 +103,14 @@ fn keys_and_values_are_those_of_the_version() {
     };
     store.scan(&[], &[], &mut visit).unwrap();
     prefixes.dedup();
-    assert_eq!(prefixes, b"ABCFGHNPRTUXYv", "each prefix of the schema has an entry here");
+    assert_eq!(prefixes, b"ABCFGHKNPRTUXYv", "each prefix of the schema has an entry here");
     check(SCHEMA_DIGEST, &bytes, "SCHEMA_DIGEST");
 }
 
 #[test]
 fn files_are_those_of_the_version() {
-    const LIMITS: Limits = Limits { linger: Duration::from_secs(3_600), window: 1 << 20, backlog: 1 << 20 };
+    const LIMITS: Limits =
+        Limits { linger: Duration::from_secs(3_600), window: 1 << 20, backlog: 1 << 20, segment: SEGMENT_BYTES };
     let dir = tempfile::tempdir().unwrap();
     let open = || SledStore::open_limited(dir.path(), 1 << 20, LIMITS).unwrap();
     let mut bytes = Vec::new();
@@ -138,7 +142,9 @@ fn files_are_those_of_the_version() {
     store.commit(batch).unwrap();
     assert!(store.flush().is_err(), "the tree has no writes left");
     drop(store);
-    ["large", "journal"].iter().for_each(|file| put_field(&mut bytes, &read(dir.path(), file)));
+    ["values/00000000", "values/80000000", "journal"]
+        .iter()
+        .for_each(|file| put_field(&mut bytes, &read(dir.path(), file)));
     check(FILES_DIGEST, &bytes, "FILES_DIGEST");
 }
 

@@ -20,9 +20,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 use super::changes::Window;
-use super::large::{LargeValues, checksum};
+use super::large::{self, Heights, LargeValues, checksum};
 use super::pages;
 use super::sled::Tree;
+use super::value::Stored;
 use crate::storage::StoreError;
 
 /// The file's name in the store's directory.
@@ -113,8 +114,15 @@ impl Journal {
     /// Changes the pages and clears the journal.
     fn change(&mut self, tree: &Tree, window: &Window) -> Result<(), StoreError> {
         let note = |done: u8| [&self.last.to_le_bytes()[..], &[done]].concat();
+        let mut heights = Heights::new();
+        let changes = window.range(&[], &[]).inspect(|change| {
+            if let Some(Stored::Large(place)) = change.value {
+                large::note(&mut heights, place);
+            }
+        });
         tree.put(NOTE, note(0))?;
-        pages::apply(tree, window.range(&[], &[]))?;
+        pages::apply(tree, changes)?;
+        large::keep_heights(tree, &heights)?;
         tree.put(NOTE, note(1))?;
         tree.sync()?;
         self.empty(tree)

@@ -1,13 +1,15 @@
-//! Values too long to be copied with their neighbours, one after another in a file: block bodies, undo records, filters.
+//! Values too long to be copied with their neighbours, one after another in files of bounded size, the segments: block
+//! bodies, undo records, filters.
 //!
-//! Bytes in the file are never changed. A removed or replaced value leaves its bytes behind, as does one whose commit a
-//! kill undoes. Blocks cost work, so an attacker cannot fill the disk this way.
+//! Bytes in a segment are never changed. A removed or replaced value leaves its bytes behind, as does one whose commit a
+//! kill undoes. Blocks cost work, so an attacker cannot fill the disk this way. What belongs to a height of the chain has
+//! segments of its own: when the chain is pruned, those with nothing above are deleted whole.
 //!
 //! A value has its place at once, and is written when the store's writer comes to it: a commit of a block does not wait
 //! for the disk.
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::{self, File, OpenOptions};
 use std::hash::Hasher;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -16,76 +18,167 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use siphasher::sip::SipHasher13;
 
+use super::sled::Tree;
+use crate::primitives::height::Height;
 use crate::storage::StoreError;
+
+/// Length from which on a segment takes no further value: a pruned chain leaves at most about this much behind.
+pub(super) const SEGMENT_BYTES: u32 = 16 << 20;
+/// Set in the numbers of segments whose values belong to no height.
+const LASTING: u32 = 1 << 31;
+/// Files kept open: the last ones of both kinds, and those that are being read.
+const MAX_OPEN: usize = 8;
+/// Where the tree has the greatest height in a segment, behind this and the segment's number. It sorts before the names
+/// of pages.
+const HEIGHT_IN: u8 = b'h';
 
 /// Where a value is, and a checksum of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    offset: u64,
+    segment: u32,
+    offset: u32,
     length: u32,
+    /// The height of the chain that the value belongs to; [`Height::MAX`] for none.
+    height: Height,
     checksum: u64,
 }
 
 impl Place {
     /// Bytes of its encoding.
-    pub const LEN: usize = 20;
+    pub const LEN: usize = 24;
 
     pub fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
-        bytes[..8].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.length.to_le_bytes());
-        bytes[12..].copy_from_slice(&self.checksum.to_le_bytes());
+        let numbers = [self.segment, self.offset, self.length, self.height.as_u32()];
+        bytes.chunks_exact_mut(4).zip(numbers).for_each(|(chunk, number)| chunk.copy_from_slice(&number.to_le_bytes()));
+        bytes[16..].copy_from_slice(&self.checksum.to_le_bytes());
         bytes
     }
 
     pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
-        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        let length = u32::from_le_bytes(std::array::from_fn(|i| bytes[8 + i]));
-        Self { offset: number(0), length, checksum: number(12) }
+        let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let checksum = u64::from_le_bytes(std::array::from_fn(|i| bytes[16 + i]));
+        let (segment, offset, length) = (number(0), number(4), number(8));
+        Self { segment, offset, length, height: Height::from_u32(number(12)), checksum }
     }
 }
 
-/// The file to which large values are appended.
-#[derive(Debug)]
-pub(super) struct LargeValues {
-    file: File,
-    path: PathBuf,
-    tail: Mutex<Tail>,
+/// The greatest height that each of some segments has a value of.
+pub(super) type Heights = BTreeMap<u32, Height>;
+
+/// Notes that a segment has a value of a height.
+pub(super) fn note(heights: &mut Heights, place: Place) {
+    let height = heights.entry(place.segment).or_insert(place.height);
+    *height = place.height.max(*height);
 }
 
-/// What is not in the file yet.
+/// Keeps notes in the tree. Repeating it changes nothing.
+///
+/// # Errors
+/// The tree's.
+pub(super) fn keep_heights(tree: &Tree, heights: &Heights) -> Result<(), StoreError> {
+    for (segment, height) in heights {
+        let key = height_key(*segment);
+        let kept = tree.get(&key)?.and_then(|kept| read_height(kept.as_ref()));
+        if kept.is_none_or(|kept| kept < *height) {
+            tree.put(&key, height.as_u32().to_be_bytes().to_vec())?;
+        }
+    }
+    Ok(())
+}
+
+fn height_key(segment: u32) -> [u8; 5] {
+    let [a, b, c, d] = segment.to_be_bytes();
+    [HEIGHT_IN, a, b, c, d]
+}
+
+fn read_height(bytes: &[u8]) -> Option<Height> {
+    bytes.try_into().ok().map(|bytes| Height::from_u32(u32::from_be_bytes(bytes)))
+}
+
+/// The segments of a store.
+#[derive(Debug)]
+pub(super) struct LargeValues {
+    dir: PathBuf,
+    segment_bytes: u32,
+    tail: Mutex<Tail>,
+    /// Open files, the one used last at the end.
+    files: Mutex<VecDeque<(u32, Arc<File>)>>,
+}
+
+/// Values that are to be written, by segment and offset, each with its place.
+type Waiting = BTreeMap<(u32, u32), (Place, Arc<[u8]>)>;
+
+/// What is not in the files yet.
 #[derive(Debug)]
 struct Tail {
-    /// Where the next value goes.
-    end: u64,
-    /// Values that are to be written, by their offsets, each with its place.
-    waiting: BTreeMap<u64, (Place, Arc<[u8]>)>,
+    /// Where the next values go: those with a height, and those without.
+    ends: [End; 2],
+    waiting: Waiting,
+    /// The segments there are.
+    heights: Heights,
+}
+
+/// The end of a segment that is written to.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    segment: u32,
+    offset: u32,
 }
 
 impl LargeValues {
-    /// The file's name in the store's directory.
-    pub const FILE: &str = "large";
+    /// The name of their directory in the store's.
+    pub const DIR: &str = "values";
 
-    /// Opens the file in `dir`, or makes one there. A link to one, as a copy of a database has it, may be to a file that can
-    /// only be read; syncing it fails once something was appended.
+    /// Looks at the segments of the store in `dir`. One takes values until it has `segment_bytes`. Nothing is made before something is written.
     ///
     /// # Errors
     /// [`StoreError::Backend`].
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join(Self::FILE);
-        let open = || -> io::Result<(File, u64)> {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-            let file = file.or_else(|error| match error.kind() {
-                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied if path.is_symlink() => {
-                    File::open(&path)
+    pub fn open(dir: &Path, segment_bytes: u32) -> Result<Self, StoreError> {
+        let dir = dir.join(Self::DIR);
+        let mut ends = [End { segment: 0, offset: 0 }, End { segment: LASTING, offset: 0 }];
+        let mut heights = Heights::new();
+        let mut look = || -> io::Result<()> {
+            let entries = match fs::read_dir(&dir) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let name = entry.file_name();
+                let Some(segment) = name.to_str().and_then(|name| u32::from_str_radix(name, 16).ok()) else { continue };
+                heights.insert(segment, Height::GENESIS);
+                let end = &mut ends[usize::from(segment >= LASTING)];
+                if segment >= end.segment {
+                    let offset = u32::try_from(entry.metadata()?.len()).unwrap_or(u32::MAX);
+                    *end = End { segment, offset };
                 }
-                _ => Err(error),
-            })?;
-            let end = file.metadata()?.len();
-            Ok((file, end))
+            }
+            Ok(())
         };
-        let (file, end) = open().map_err(|e| failed(&path, &e))?;
-        Ok(Self { file, path, tail: Mutex::new(Tail { end, waiting: BTreeMap::new() }) })
+        look().map_err(|e| failed(&dir, &e))?;
+        let tail = Tail { ends, waiting: Waiting::new(), heights };
+        Ok(Self { dir, segment_bytes, tail: Mutex::new(tail), files: Mutex::default() })
+    }
+
+    /// Learns from the tree what the segments hold. One that the tree does not know has nothing that counts.
+    ///
+    /// # Errors
+    /// The tree's.
+    pub fn load_heights(&self, tree: &Tree) -> Result<(), StoreError> {
+        let mut from = vec![HEIGHT_IN];
+        let mut tail = self.tail();
+        while let Some((key, height)) = tree.at_or_after(&from)? {
+            let Some(segment) = key.strip_prefix(&[HEIGHT_IN]).and_then(|number| number.try_into().ok()) else { break };
+            if let (Some(known), Some(height)) =
+                (tail.heights.get_mut(&u32::from_be_bytes(segment)), read_height(&height))
+            {
+                *known = height;
+            }
+            from = [&key[..], &[0]].concat();
+        }
+        Ok(())
     }
 
     // Nothing under this lock can panic and leave half a change.
@@ -93,36 +186,52 @@ impl LargeValues {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends a value, which is in memory until [`LargeValues::sync`].
-    pub fn append(&self, value: &[u8]) -> Place {
+    /// Appends a value, which is in memory until [`LargeValues::sync`]. `height` is that of the block it belongs to, if it
+    /// does to one.
+    pub fn append(&self, height: Option<Height>, value: &[u8]) -> Place {
         let (length, checksum) = (value.len() as u32, checksum(&[value]));
         let mut tail = self.tail();
-        let offset = tail.end;
-        tail.end += value.len() as u64;
-        let place = Place { offset, length, checksum };
-        tail.waiting.insert(offset, (place, value.into()));
+        let end = &mut tail.ends[usize::from(height.is_none())];
+        if end.offset >= self.segment_bytes {
+            *end = End { segment: end.segment + 1, offset: 0 };
+        }
+        let End { segment, offset } = *end;
+        end.offset = offset.saturating_add(length);
+        let place = Place { segment, offset, length, height: height.unwrap_or(Height::MAX), checksum };
+        note(&mut tail.heights, place);
+        tail.waiting.insert((segment, offset), (place, value.into()));
         place
     }
 
-    /// The value at a place.
+    /// The value at a place; `None` if its segment was deleted by [`LargeValues::delete_below`].
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Backend`].
-    pub fn read(&self, place: Place) -> Result<Vec<u8>, StoreError> {
+    pub fn read(&self, place: Place) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path(place.segment);
         let corrupt = |what: &str| {
-            let reason = format!("{} is {what} at byte {}", self.path.display(), place.offset);
-            StoreError::Corrupt { dir: self.path.parent().unwrap_or(&self.path).to_owned(), reason }
+            let reason = format!("{} is {what} at byte {}", path.display(), place.offset);
+            StoreError::Corrupt { dir: self.dir.parent().unwrap_or(&self.dir).to_owned(), reason }
         };
         // An old place in a file that was cut since may have the offset of a new value.
-        if let Some((_, value)) = self.tail().waiting.get(&place.offset).filter(|(waits, _)| *waits == place) {
-            return Ok(value.to_vec());
+        let waiting = self.tail().waiting.get(&(place.segment, place.offset)).cloned();
+        if let Some((_, value)) = waiting.filter(|(waits, _)| *waits == place) {
+            return Ok(Some(value.to_vec()));
         }
+        let file = match self.file(place.segment, false) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let was_deleted = !self.tail().heights.contains_key(&place.segment);
+                return if was_deleted { Ok(None) } else { Err(corrupt("missing")) };
+            }
+            Err(e) => return Err(failed(&path, &e)),
+        };
         let mut value = vec![0; place.length as usize];
-        match self.file.read_exact_at(&mut value, place.offset) {
-            Ok(()) if checksum(&[&value]) == place.checksum => Ok(value),
+        match file.read_exact_at(&mut value, place.offset.into()) {
+            Ok(()) if checksum(&[&value]) == place.checksum => Ok(Some(value)),
             Ok(()) => Err(corrupt("changed")),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(corrupt("cut off")),
-            Err(e) => Err(failed(&self.path, &e)),
+            Err(e) => Err(failed(&path, &e)),
         }
     }
 
@@ -133,16 +242,87 @@ impl LargeValues {
     /// [`StoreError::Backend`].
     pub fn sync(&self) -> Result<(), StoreError> {
         let waiting = self.tail().waiting.clone();
-        if waiting.is_empty() {
-            return Ok(());
+        let segments: BTreeSet<u32> = waiting.keys().map(|(segment, _)| *segment).collect();
+        for segment in segments {
+            let write = || {
+                let file = self.file(segment, true)?;
+                let values = waiting.range((segment, 0)..=(segment, u32::MAX));
+                for ((_, offset), (_, value)) in values {
+                    file.write_all_at(value, (*offset).into())?;
+                }
+                file.sync_data()
+            };
+            write().map_err(|e| failed(&self.path(segment), &e))?;
         }
-        let write = || {
-            waiting.iter().try_for_each(|(offset, (_, value))| self.file.write_all_at(value, *offset))?;
-            self.file.sync_data()
-        };
-        write().map_err(|e| failed(&self.path, &e))?;
-        self.tail().waiting.retain(|offset, _| !waiting.contains_key(offset));
+        self.tail().waiting.retain(|place, _| !waiting.contains_key(place));
         Ok(())
+    }
+
+    /// Deletes the segments whose values all belong to lower heights, but that which is written to. The tree has no
+    /// places in them any more, on the disk either.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`], the tree's.
+    pub fn delete_below(&self, height: Height, tree: &Tree) -> Result<(), StoreError> {
+        let mut tail = self.tail();
+        let ends = tail.ends.map(|end| end.segment);
+        let is_done = |segment: &u32, greatest: &mut Height| *greatest < height && !ends.contains(segment);
+        // Readers that come too late must know before the file is gone.
+        let done: Vec<u32> = tail.heights.extract_if(.., is_done).map(|(segment, _)| segment).collect();
+        drop(tail);
+        for segment in done {
+            match fs::remove_file(self.path(segment)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&self.path(segment), &error));
+                }
+                _ => tree.remove(&height_key(segment))?,
+            }
+            self.files().retain(|(open, _)| *open != segment);
+        }
+        Ok(())
+    }
+
+    fn path(&self, segment: u32) -> PathBuf {
+        self.dir.join(format!("{segment:08x}"))
+    }
+
+    fn files(&self) -> MutexGuard<'_, VecDeque<(u32, Arc<File>)>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An open segment. To be written, it is made if it is not there; a database that can only be read has no such.
+    fn file(&self, segment: u32, to_write: bool) -> io::Result<Arc<File>> {
+        let mut files = self.files();
+        let open = files.iter().position(|(open, _)| *open == segment);
+        if let Some((_, file)) = open.and_then(|place| files.remove(place)) {
+            files.push_back((segment, file.clone()));
+            return Ok(file);
+        }
+        // First, so that a process that is out of file descriptors has one again.
+        if files.len() >= MAX_OPEN {
+            files.pop_front();
+        }
+        let path = self.path(segment);
+        let open = |create| OpenOptions::new().read(true).write(true).create(create).truncate(false).open(&path);
+        let file = match open(false) {
+            Err(error) if to_write && error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.dir)?;
+                let file = open(true)?;
+                // The entries of both directories must survive a power cut as the file does.
+                File::open(&self.dir)?.sync_all()?;
+                self.dir.parent().map_or(Ok(()), |above| File::open(above)?.sync_all())?;
+                file
+            }
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) =>
+            {
+                File::open(&path)?
+            }
+            opened => opened?,
+        };
+        let file = Arc::new(file);
+        files.push_back((segment, file.clone()));
+        Ok(file)
     }
 }
 

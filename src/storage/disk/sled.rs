@@ -113,6 +113,11 @@ impl Tree {
         Ok(())
     }
 
+    /// Removes `key`, if it is there.
+    pub fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.guarded(|| self.db.remove(key)).map(drop)
+    }
+
     /// Returns when all that was put would survive a power cut.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.collect();

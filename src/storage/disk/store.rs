@@ -5,13 +5,13 @@
 //! disk. Windows are written in the order of commits and each as a whole, so that a store that is opened after a kill
 //! is as it was after some commit: the last of a window.
 //!
-//! Large values are written to a file of their own before the journal names them.
+//! Large values are written to files of their own before the journal names them.
 //!
 //! Changes that wait or are being written take at most [`BACKLOG_BYTES`] of memory: a commit waits for room. If the
 //! disk fails, every later commit fails, the data in memory stay readable, and the owner is notified immediately.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::ops::ControlFlow;
@@ -22,12 +22,13 @@ use std::time::{Duration, Instant};
 
 use super::changes::{Change, Window};
 use super::journal::Journal;
-use super::large::LargeValues;
+use super::large::{LargeValues, SEGMENT_BYTES};
 use super::pages;
 use super::sled::Tree;
 use super::value::{Stored, Value};
+use crate::primitives::height::Height;
 use crate::storage::schema::{META, SCHEMA_VERSION};
-use crate::storage::{Batch, Store, StoreError, Visitor};
+use crate::storage::{Batch, Store, StoreError, Visitor, Write};
 
 /// How long a commit waits for others. A kill can lose the commits of this time and of the write.
 const LINGER: Duration = Duration::from_millis(500);
@@ -38,6 +39,9 @@ const BACKLOG_BYTES: usize = 32 << 20;
 
 /// Values of at least this length go to a separate file: one would fill a page, which is copied whole for each change.
 const LARGE_BYTES: usize = 1_024;
+/// The same for values that belong to a height, which are hardly ever replaced: a shorter one takes less in its page than
+/// its place would.
+const LARGE_BYTES_OF_HEIGHT: usize = 128;
 
 /// Longest key. No key of the schema is nearly as long.
 const MAX_KEY_BYTES: usize = 1_024;
@@ -48,6 +52,8 @@ pub(super) struct Limits {
     pub linger: Duration,
     pub window: usize,
     pub backlog: usize,
+    /// Bytes from which on a segment of large values takes no more.
+    pub segment: u32,
 }
 
 /// A database in a directory of its own: sled's, with a map in memory, pages and a journal in front of it.
@@ -109,6 +115,8 @@ struct Control {
     durable: u64,
     /// A caller waits for the disk.
     flush_requested: bool,
+    /// Large values that belong to lower heights are not needed once the commits so far are on the disk.
+    pruned_below: Option<Height>,
     stop: bool,
     /// Why writing has stopped.
     failed: Option<String>,
@@ -138,12 +146,18 @@ impl SledStore {
         cache_bytes: u64,
         on_failure: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
-        let limits = Limits { linger: LINGER, window: WINDOW_BYTES, backlog: BACKLOG_BYTES };
-        Self::open_with_limits(dir, cache_bytes, limits, OnFailure(Box::new(on_failure)))
+        let limits = Limits { linger: LINGER, window: WINDOW_BYTES, backlog: BACKLOG_BYTES, segment: SEGMENT_BYTES };
+        Self::open_with_limits((dir, dir), cache_bytes, limits, OnFailure(Box::new(on_failure)))
+    }
+
+    /// Opens a copy in `dir` of the database in `original`, whose large values are read there.
+    pub(super) fn open_copied(dir: &Path, original: &Path) -> Result<Self, StoreError> {
+        let limits = Limits { linger: LINGER, window: WINDOW_BYTES, backlog: BACKLOG_BYTES, segment: SEGMENT_BYTES };
+        Self::open_with_limits((dir, original), Self::CACHE_BYTES, limits, OnFailure(Box::new(|_| ())))
     }
 
     fn open_with_limits(
-        dir: &Path,
+        (dir, values_dir): (&Path, &Path),
         cache_bytes: u64,
         limits: Limits,
         on_failure: OnFailure,
@@ -154,8 +168,9 @@ impl SledStore {
             let found = meta.as_ref().first_chunk().map_or(0, |found| u32::from_le_bytes(*found));
             return Err(StoreError::OtherSchema { dir: dir.to_owned(), found, supported: SCHEMA_VERSION });
         }
-        let large = LargeValues::open(dir)?;
+        let large = LargeValues::open(values_dir, limits.segment)?;
         let journal = Journal::open(&tree)?;
+        large.load_heights(&tree)?;
         let shared = Arc::new(Shared {
             tree,
             large,
@@ -179,7 +194,7 @@ impl SledStore {
 impl SledStore {
     /// Opens it with other limits.
     pub(super) fn open_limited(dir: &Path, cache_bytes: u64, limits: Limits) -> Result<Self, StoreError> {
-        Self::open_with_limits(dir, cache_bytes, limits, OnFailure(Box::new(|_| ())))
+        Self::open_with_limits((dir, dir), cache_bytes, limits, OnFailure(Box::new(|_| ())))
     }
 
     /// Has the tree fail after so many writes.
@@ -237,8 +252,10 @@ impl Shared {
     /// The writer: a window after another until the store is dropped.
     fn write_windows(&self, mut journal: Journal) {
         let _guard = FailOnPanic(self);
-        while let Some((window, commits)) = self.next_window() {
-            if let Err(error) = journal.write(&self.tree, &self.large, &window) {
+        while let Some(Due { window, commits, pruned_below }) = self.next_window() {
+            let written = journal.write(&self.tree, &self.large, &window);
+            let delete = |height| self.large.delete_below(height, &self.tree);
+            if let Err(error) = written.and_then(|()| pruned_below.map_or(Ok(()), delete)) {
                 return self.fail(&error);
             }
             let emptied = Arc::default();
@@ -254,9 +271,8 @@ impl Shared {
         }
     }
 
-    /// Waits until there is a window to write; the number of the last commit in it. `None` when all is written and the
-    /// store is dropped.
-    fn next_window(&self) -> Option<(Arc<Window>, u64)> {
+    /// Waits until there is a window to write. `None` when all is written and the store is dropped.
+    fn next_window(&self) -> Option<Due> {
         let mut control = self.control();
         loop {
             let waited = control.since.map(|since| since.elapsed());
@@ -281,12 +297,13 @@ impl Shared {
         let large = std::mem::take(&mut control.pending_large);
         control.writing_bytes = large + std::mem::take(&mut control.pending_bytes);
         control.since = None;
-        Some((window, control.committed))
+        Some(Due { window, commits: control.committed, pruned_below: control.pruned_below.take() })
     }
 
-    fn read(&self, value: Value) -> Result<Vec<u8>, StoreError> {
+    /// A value; `None` if it was pruned since it was found.
+    fn read(&self, value: Value) -> Result<Option<Vec<u8>>, StoreError> {
         match value {
-            Value::Small(bytes) => Ok(bytes),
+            Value::Small(bytes) => Ok(Some(bytes)),
             Value::Large(place) => self.large.read(place),
         }
     }
@@ -326,11 +343,27 @@ impl Shared {
                     entry
                 }
             };
-            if visit(&key, &self.read(value)?) == ControlFlow::Break(()) {
+            let Some(value) = self.read(value)? else { continue };
+            if visit(&key, &value) == ControlFlow::Break(()) {
                 return Ok(());
             }
         }
     }
+}
+
+/// What the writer does next.
+struct Due {
+    window: Arc<Window>,
+    /// Number of the last commit in it.
+    commits: u64,
+    /// What [`Control::pruned_below`] was.
+    pruned_below: Option<Height>,
+}
+
+/// Whether a value goes to a separate file.
+fn is_large(write: &Write<'_>) -> bool {
+    let least = if write.height.is_some() { LARGE_BYTES_OF_HEIGHT } else { LARGE_BYTES };
+    write.value.is_some_and(|value| value.len() >= least)
 }
 
 /// Wakes all waiters if the writer panics.
@@ -356,7 +389,7 @@ impl Store for SledStore {
             Some(value) => value,
             None => pages::get(&shared.tree, key)?,
         };
-        value.map(|value| shared.read(value)).transpose()
+        value.map_or(Ok(None), |value| shared.read(value))
     }
 
     fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
@@ -378,8 +411,8 @@ impl Store for SledStore {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let shared = &*self.shared;
-        if let Some((key, ..)) = batch.changes().find(|(key, ..)| key.len() > MAX_KEY_BYTES) {
-            let reason = format!("a key of {} bytes is too long", key.len());
+        if let Some(write) = batch.writes().find(|write| write.key.len() > MAX_KEY_BYTES) {
+            let reason = format!("a key of {} bytes is too long", write.key.len());
             return Err(StoreError::Backend { dir: self.dir(), reason });
         }
         let mut control = shared.control();
@@ -395,23 +428,22 @@ impl Store for SledStore {
             return Ok(());
         }
         // Before the windows are locked, so that readers need not wait while the values are copied.
-        let (mut large, mut large_bytes) = (VecDeque::new(), 0);
-        for value in batch.changes().filter_map(|(_, value, _)| value.filter(|value| value.len() >= LARGE_BYTES)) {
-            large.push_back(shared.large.append(value));
-            large_bytes += value.len();
+        let (mut large, mut large_bytes) = (Vec::new(), 0);
+        for write in batch.writes() {
+            let place = write.value.filter(|_| is_large(&write)).map(|value| shared.large.append(write.height, value));
+            large_bytes += place.map_or(0, |_| write.value.map_or(0, <[u8]>::len));
+            large.push(place);
         }
         let mut recent = shared.windows.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, value, is_new) in batch.changes() {
-            let value = value.map(|value| match value.len() {
-                LARGE_BYTES.. => large.pop_front().map_or(Stored::Small(value), Stored::Large),
-                _ => Stored::Small(value),
-            });
+        for (Write { key, value, is_new, .. }, place) in batch.writes().zip(large) {
+            let value = value.map(|value| place.map_or(Stored::Small(value), Stored::Large));
             recent.pending.record(Change { key, value, is_new });
         }
         control.pending_bytes = recent.pending.bytes();
         control.pending_large += large_bytes;
         drop(recent);
         control.committed += 1;
+        control.pruned_below = control.pruned_below.max(batch.pruned_below());
         if control.since.is_none() || control.pending_bytes + control.pending_large >= shared.limits.window {
             control.since.get_or_insert_with(Instant::now);
             shared.work.notify_all();

@@ -134,8 +134,8 @@ proptest! {
                     let mut other = World::on(world.params.clone(), Limits::default());
                     let blocks: Vec<_> = Height::from_u32(1)
                         .through(world.chain.tip().height)
-                        .map(|height| world.chain.entry_at(height).expect("on the best chain").hash)
-                        .map(|hash| world.chain.db().block(&hash).expect("readable").expect("stored"))
+                        .map(|height| world.chain.entry_at(height).expect("on the best chain").key())
+                        .map(|at| world.chain.db().block(&at).expect("readable").expect("stored"))
                         .collect();
                     let (common, gone) = blocks.split_at(base.as_usize());
                     for block in common {

@@ -127,8 +127,8 @@ impl World {
     fn follow(&mut self, other: &World, from: u32) -> Vec<Txid> {
         let mut last = Vec::new();
         for height in from..=other.chain.tip().height.as_u32() {
-            let hash = other.chain.entry_at(Height::from_u32(height)).expect("on the best chain").hash;
-            let block = other.chain.db().block(&hash).expect("readable").expect("stored");
+            let at = other.chain.entry_at(Height::from_u32(height)).expect("on the best chain").key();
+            let block = other.chain.db().block(&at).expect("readable").expect("stored");
             let update = self
                 .chain
                 .accept_block(block, UnixTime::from_secs(self.now), &|txid| self.pool.is_verified(txid))

@@ -114,7 +114,7 @@ fn check_pruned(
     for entry in &above {
         let own_work = entry.work - above.get(entry.height.as_usize().wrapping_sub(1)).map_or(Work::ZERO, |at| at.work);
         let first = mmr::node_count(range.leaves());
-        for (number, node) in (first..).zip(range.push(mmr::Node::leaf(entry.hash, own_work))) {
+        for (number, node) in (first..).zip(range.push(mmr::Node::leaf(entry.hash, own_work, entry.header.time))) {
             if db.range_node(number)? != Some(node) {
                 return Err(db.corrupt(format!("node {number} of the header range is another")));
             }

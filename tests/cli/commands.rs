@@ -3,12 +3,15 @@
 use std::net::TcpListener;
 
 use crate::process::{Node, Place, done};
+use cairn::primitives::height::Height;
+use cairn_testkit::forge::{self, Forge};
 use serde_json::Value;
 
 pub const FAILED: i32 = 1;
 pub const USAGE: i32 = 2;
 pub const NOT_PROVEN: i32 = 3;
 pub const NO_NODE: i32 = 4;
+pub const SLOW_CHAIN: i32 = 5;
 
 /// A port that is taken for as long as the listener lives.
 pub fn taken() -> (TcpListener, String) {
@@ -178,6 +181,27 @@ fn receipts_are_fetched_and_verified_or_refused() {
     let mut without_genesis = place.command("nobody", &["proof", "verify", built_in.to_str().unwrap()]);
     without_genesis.env_remove("CAIRN_GENESIS");
     done(without_genesis).fails(NOT_PROVEN, "the receipt is for the network with genesis");
+}
+
+#[test]
+fn a_receipt_of_a_slow_chain_has_an_exit_code_of_its_own() {
+    let mut forge = Forge::honest(forge::params(), 200);
+    let late = forge.headers[200].time + 3_600;
+    for number in 0..8 {
+        forge.add_forged(late + number, None, |_| true);
+    }
+    let place = Place::new();
+    std::fs::write(place.path("slow-genesis.json"), forge.params.spec.to_json()).unwrap();
+    std::fs::write(place.path("slow.bin"), forge.whole(Height::from_u32(201)).to_bytes()).unwrap();
+    let verify = |more: &[&str]| {
+        let args = ["proof", "verify", "slow.bin", "--genesis", "slow-genesis.json", "--min-work"];
+        place.run("nobody", &[&args, more].concat())
+    };
+    verify(&["1"]).fails(SLOW_CHAIN, "--accept-slow-chain");
+    verify(&["300"]).fails(NOT_PROVEN, "the work of 300 is wanted");
+    let accepted = verify(&["1", "--accept-slow-chain"]);
+    assert!(accepted.stderr.contains("of the work that its miners did before"), "{accepted:?}");
+    assert!(accepted.ok().contains("proven"));
 }
 
 #[test]

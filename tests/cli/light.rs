@@ -173,3 +173,23 @@ fn a_young_chain_is_warned_of_as_a_receipt_of_it_is() {
     let warnings = json(&online.ok())["warnings"].to_string();
     assert!(warnings.contains("too little work is shown"), "{warnings}");
 }
+
+/// Miners who make many blocks at once and then none are gone a few seconds later.
+#[test]
+fn a_chain_that_its_miners_have_left_is_refused_unless_accepted() {
+    let place = Place::new();
+    let miner = place.wallet("miner");
+    let mut spec = GenesisSpec { retarget: Retarget::Asert, max_future_secs: 360, ..spec(INSTANT, &[]) };
+    assert!(spec.mine_nonce());
+    place.found(&spec);
+    let node = place.node("a", &[]);
+    node.generate(200, &miner);
+    let address = node.peer_address();
+    let sync =
+        |more: &[&str]| place.run("light", &[&["light", "sync", "--json", "--peer", &address][..], more].concat());
+    let refused = wait_for("the chain to fall behind its pace", || Some(sync(&[])).filter(|done| done.code != 0));
+    assert!(refused.stderr.contains("slow_chain"), "{refused:?}");
+    refused.fails(5, "of the work that its miners did before");
+    let warnings = json(&sync(&["--accept-slow-chain"]).ok())["warnings"].to_string();
+    assert!(warnings.contains("of the work that its miners did before"), "{warnings}");
+}

@@ -43,9 +43,9 @@ pub const SCHEMA_VERSION: u32 = 6;
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "62c41fac4a049040bd955bd078a41f44433b49a83a588effef68b2482577b776";
+pub(super) const SCHEMA_DIGEST: &str = "5ba7bd3f0ced5a779d4a709ce179f18ba894954423d4083158101617b61b7a26";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "233b1231bb2442c3475693ced20e3b57f75112ecb056c545942ad8b27ff43a6d";
+pub(super) const FILES_DIGEST: &str = "750efab9f13a16f370e1e3ce47b76f5eb699356d05297a09223aaa0e80e63a54";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 

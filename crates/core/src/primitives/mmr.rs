@@ -157,8 +157,8 @@ mod tests {
             assert_eq!(stored, peaks);
             assert_eq!(Range::from_peaks(n, peaks.clone()), Some(range.clone()));
             assert_eq!(range.work(), leaves.iter().map(|leaf| leaf.work).sum());
-            let last_times = peaks.iter().map(|peak| peak.last_time);
-            assert!(last_times.clone().is_sorted() && last_times.last() == Some(7 * (n as u32 - 1)));
+            let mut last_times = peaks.iter().map(|peak| peak.last_time);
+            assert!(last_times.clone().is_sorted() && last_times.next_back() == Some(7 * (n as u32 - 1)));
         }
     }
 

@@ -85,7 +85,7 @@ fn strata(total: U256, tail: U256, per_octave: u32) -> Vec<(U256, U256)> {
     let edge = |i: u32| {
         let (q, j) = (i / per_octave, i % per_octave);
         let factor = if j == 0 { 1 << 17 } else { exp2((65_536 * (per_octave - j) / per_octave) as u16) };
-        U256::from(U512::from(total) * U512::from(factor) >> (17 + q) as usize)
+        U256::from((U512::from(total) * U512::from(factor)) >> (17 + q) as usize)
     };
     let edges = (0..).map(|i| (edge(i), edge(i + 1).max(tail))).take_while(|(far, _)| *far > tail);
     edges.map(|(far, near)| (total - far, total - near)).collect()

@@ -55,6 +55,7 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
             panic!("memory does not fail")
         }
         Err(TransferError::Archive(_)) => {}
+        Err(TransferError::Pruned { .. }) => panic!("only an export refuses a pruned chain"),
     }
 });
 

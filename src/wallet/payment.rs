@@ -4,7 +4,7 @@ use super::coins::{self, Selection, SelectionError, Spendable};
 use crate::consensus::check;
 use crate::consensus::error::RuleError;
 use crate::primitives::amount::{Amount, COIN, FeeRate};
-use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::hash::{BlockHash, SignatureDigest, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::keys::{PublicKey, SecretKey};
 use crate::primitives::tx::{Output, Transaction};
@@ -163,6 +163,12 @@ impl Draft {
         Fee { rate: self.fee.per(self.transaction.size()), max }.check(self.fee)
     }
 
+    /// What is signed, the same for every input.
+    pub(super) fn digest(&self, genesis: &BlockHash) -> SignatureDigest {
+        let spent: Vec<Output> = self.spent.iter().map(Spendable::output).collect();
+        self.transaction.signature_digest(genesis, &spent)
+    }
+
     /// Signs every input.
     ///
     /// `genesis` is the hash of the network's genesis block, without which a signature means nothing; `key_of` gives the
@@ -175,9 +181,8 @@ impl Draft {
         genesis: &BlockHash,
         key_of: impl Fn(&PublicKey) -> Option<SecretKey>,
     ) -> Result<Payment, PaymentError> {
+        let digest = self.digest(genesis);
         let Self { mut transaction, spent, fee, change } = self;
-        let spent_outputs: Vec<Output> = spent.iter().map(Spendable::output).collect();
-        let digest = transaction.signature_digest(genesis, &spent_outputs);
         for (input, coin) in transaction.inputs.iter_mut().zip(&spent) {
             let key = key_of(&coin.key).ok_or_else(|| PaymentError::NoKey { coin: Box::new(coin.clone()) })?;
             input.signature = key.sign(&digest);

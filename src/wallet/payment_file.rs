@@ -16,7 +16,7 @@ use crate::primitives::amount::Amount;
 use crate::primitives::codec::{self, CodecError};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::{PublicKey, SecretKey, Signature, SignatureCheck};
-use crate::primitives::tx::{Output, Transaction};
+use crate::primitives::tx::{Input, Transaction};
 
 const FORMAT: &str = "cairn-payment";
 const VERSION: u32 = 1;
@@ -26,11 +26,8 @@ pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// A payment, signed or not, with the coins that it spends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentFile {
-    /// Where the signatures are as far as they were made.
-    transaction: Transaction,
-    /// In the order of the inputs.
-    spent: Vec<Spendable>,
-    fee: Amount,
+    /// With the signatures that were made. The file does not say which output is change: a signer goes by its own addresses.
+    draft: Draft,
 }
 
 /// Why a file is not used.
@@ -105,8 +102,7 @@ struct Spent {
 impl PaymentFile {
     /// The file of a payment that is not signed.
     pub fn new(draft: Draft) -> Self {
-        let Draft { transaction, spent, fee, .. } = draft;
-        Self { transaction, spent, fee }
+        Self { draft: Draft { change: Amount::ZERO, ..draft } }
     }
 
     /// Reads a file.
@@ -126,7 +122,7 @@ impl PaymentFile {
         if transaction.inputs.len() != spent.len() {
             return Err(PaymentFileError::Count { inputs: transaction.inputs.len(), spent: spent.len() });
         }
-        let coin = |(input, spent): (&crate::primitives::tx::Input, Spent)| {
+        let coin = |(input, spent): (&Input, Spent)| {
             let key = address::decode(&params.address_prefix, &spent.address)?;
             Ok(Spendable { outpoint: input.outpoint, value: spent.value, key })
         };
@@ -134,7 +130,7 @@ impl PaymentFile {
         let paid = Amount::saturating_sum(transaction.outputs.iter().map(|output| output.value));
         let value = Amount::saturating_sum(spent.iter().map(|coin| coin.value));
         let fee = value.checked_sub(paid).ok_or(PaymentFileError::Unbalanced { spent: value, paid })?;
-        Ok(Self { transaction, spent, fee })
+        Ok(Self { draft: Draft { transaction, spent, fee, change: Amount::ZERO } })
     }
 
     /// The file's text.
@@ -145,29 +141,23 @@ impl PaymentFile {
             format: FORMAT.to_owned(),
             version: VERSION,
             genesis: params.genesis_hash,
-            transaction: hex::encode(codec::encode(&self.transaction)),
-            spent: self.spent.iter().map(spent).collect(),
+            transaction: hex::encode(codec::encode(&self.draft.transaction)),
+            spent: self.draft.spent.iter().map(spent).collect(),
         };
         serde_json::to_string_pretty(&json).expect("strings and numbers always serialize") + "\n"
     }
 
-    /// What it spends, pays and costs. Which output is change is not in the file: a signer goes by its own addresses.
-    pub fn draft(&self) -> Draft {
-        let Self { transaction, spent, fee } = self.clone();
-        Draft { transaction, spent, fee, change: Amount::ZERO }
-    }
-
-    /// The transaction, signed as far as it is.
-    pub fn transaction(&self) -> &Transaction {
-        &self.transaction
+    /// What it spends, pays and costs, with the signatures made so far and no change.
+    pub fn draft(&self) -> &Draft {
+        &self.draft
     }
 
     /// Signs the inputs whose keys `key_of` has, and answers how many these are.
     pub fn sign(&mut self, genesis: &BlockHash, key_of: impl Fn(&PublicKey) -> Option<SecretKey>) -> usize {
-        let spent: Vec<Output> = self.spent.iter().map(Spendable::output).collect();
-        let digest = self.transaction.signature_digest(genesis, &spent);
+        let digest = self.draft.digest(genesis);
+        let Draft { transaction, spent, .. } = &mut self.draft;
         let mut signed = 0;
-        for (input, coin) in self.transaction.inputs.iter_mut().zip(&self.spent) {
+        for (input, coin) in transaction.inputs.iter_mut().zip(spent) {
             if let Some(key) = key_of(&coin.key) {
                 input.signature = key.sign(&digest);
                 signed += 1;
@@ -178,14 +168,14 @@ impl PaymentFile {
 
     /// How many inputs have no valid signature yet.
     pub fn unsigned(&self, genesis: &BlockHash) -> usize {
-        let spent: Vec<Output> = self.spent.iter().map(Spendable::output).collect();
-        let digest = self.transaction.signature_digest(genesis, &spent);
-        let holds = |(input, coin): &(&crate::primitives::tx::Input, &Spendable)| {
+        let digest = self.draft.digest(genesis);
+        let Draft { transaction, spent, .. } = &self.draft;
+        let holds = |(input, coin): &(&Input, &Spendable)| {
             // Most inputs without a valid signature have none.
             input.signature != Signature::EMPTY
                 && SignatureCheck { key: coin.key, signature: input.signature, digest }.holds()
         };
-        self.spent.len() - self.transaction.inputs.iter().zip(&self.spent).filter(holds).count()
+        spent.len() - transaction.inputs.iter().zip(spent).filter(holds).count()
     }
 }
 
@@ -195,7 +185,7 @@ mod tests {
     use crate::consensus::params::GenesisSpec;
     use crate::primitives::amount::FeeRate;
     use crate::primitives::hash::Txid;
-    use crate::primitives::tx::OutPoint;
+    use crate::primitives::tx::{OutPoint, Output};
     use crate::wallet::payment::{Fee, Funding, Order};
 
     fn key(number: u8) -> SecretKey {
@@ -238,7 +228,7 @@ mod tests {
         assert_eq!(file.unsigned(&genesis), 0);
         let lie = file.to_json(&params).replacen("\"value\": 10000", "\"value\": 10001", 1);
         let lie = PaymentFile::from_json(&lie, &params).unwrap();
-        assert_eq!((lie.fee, lie.unsigned(&genesis)), (file.fee.saturating_add(Amount::from_grains(1)), 2));
+        assert_eq!((lie.draft.fee, lie.unsigned(&genesis)), (file.draft.fee.saturating_add(Amount::from_grains(1)), 2));
     }
 
     #[test]
@@ -264,7 +254,7 @@ mod tests {
         assert!(matches!(read("\"value\": 10000", "\"value\": 10"), Err(PaymentFileError::Unbalanced { .. })));
         let spent = &text[text.find("    {").unwrap()..text.rfind("    {").unwrap()];
         assert!(matches!(read(spent, ""), Err(PaymentFileError::Count { inputs: 2, spent: 1 })));
-        let output = hex::encode(codec::encode(&file.transaction.outputs));
+        let output = hex::encode(codec::encode(&file.draft.transaction.outputs));
         assert!(matches!(read(&output, "0000000000000000"), Err(PaymentFileError::Rule(_))));
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 
 use super::order::{self, OrderArgs};
-use super::send::{hand_in, wait};
+use super::send::{keep_label, submit, wait};
 use super::view::DraftView;
 use super::{TIMEOUT, addresses, unlock};
 use crate::cli::client::ClientArgs;
@@ -18,8 +18,8 @@ use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, counted};
 use crate::wallet::Wallet;
-use crate::wallet::labels::{self, Kind, Labels};
-use crate::wallet::payment::Payment;
+use crate::wallet::labels;
+use crate::wallet::payment::{Draft, Payment};
 use crate::wallet::payment_file::{MAX_FILE_BYTES, PaymentFile};
 
 /// Options of `cairn wallet prepare`.
@@ -105,9 +105,9 @@ pub fn sign(args: &SignArgs, path: &Path, params: &Params, common: &Common) -> a
     let mut file = read(&args.file, params)?;
     let wallet = Wallet::open(path)?;
     let draft = file.draft();
-    let view = DraftView::new(&draft, wallet.keys(), params);
+    let view = DraftView::new(draft, wallet.keys(), params);
     if args.dry_run {
-        return common.print(|| format!("{}\nnothing was signed", view.text()), || json!(view));
+        return view.print_only("nothing was signed", common);
     }
     // Before the passphrase is asked for, so that the payer sees what it is for.
     note(view.text());
@@ -147,21 +147,11 @@ pub fn broadcast(
     };
     ensure!(missing == 0, "{signatures} missing: `cairn wallet sign` makes them");
     let node = node.connect(common, Some(TIMEOUT))?;
-    let draft = file.draft();
-    let transaction = file.transaction().clone();
-    let payment = Payment { txid: transaction.txid(), transaction, fee: draft.fee, change: draft.change };
-    if let Some(refusal) = hand_in(&payment, false, &node)? {
-        return Err(refusal.into());
-    }
-    common.print_payment(&payment.txid, || {
-        let mut shown = json!(DraftView::new(&draft, &[], params));
-        shown["txid"] = json!(payment.txid);
-        shown
-    })?;
-    if let Some(label) = &args.label {
-        let lost = || format!("payment {} was sent, but its label is lost", payment.txid);
-        Labels::set(path, Kind::Transaction, &payment.txid.to_string(), label).with_context(lost)?;
-    }
+    let Draft { transaction, fee, change, .. } = file.draft().clone();
+    let payment = Payment { txid: transaction.txid(), transaction, fee, change };
+    submit(&payment, false, &node)?;
+    common.print_payment(&payment.txid, || DraftView::new(file.draft(), &[], params).sent(&payment.txid))?;
+    keep_label(path, &payment.txid, args.label.as_deref())?;
     wait(&node, &payment.txid, args.wait)
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::order::FeeArgs;
-use super::send::{hand_in, wait};
+use super::send::{submit, wait};
 use super::view::DraftView;
 use super::{TIMEOUT, addresses, unlock};
 use crate::cli::Common;
@@ -83,21 +83,18 @@ pub fn run(
     };
     if args.dry_run {
         let view = DraftView::new(&draft(&wallet)?, wallet.keys(), params);
-        return common.print(|| format!("{}\nnothing was signed or sent", view.text()), || json!(view));
+        return view.print_only("nothing was signed or sent", common);
     }
     let secret = unlock(&wallet)?;
     let wallet = Wallet::lock(path, &secret)?;
     let draft = draft(&wallet)?;
     let view = DraftView::new(&draft, wallet.keys(), params);
     let payment = draft.sign(&params.genesis_hash, |key| wallet.secret_key(&secret, key))?;
-    if let Some(refusal) = hand_in(&payment, true, &node)? {
-        return Err(refusal.into());
-    }
+    submit(&payment, true, &node)?;
     drop(wallet);
     note(format_args!("{}, in place of {}", view.summary(), args.txid));
     common.print_payment(&payment.txid, || {
-        let mut shown = json!(view);
-        shown["txid"] = json!(payment.txid);
+        let mut shown = view.sent(&payment.txid);
         shown["replaced"] = json!(args.txid);
         shown
     })?;

@@ -70,21 +70,14 @@ pub(super) fn run(
         // A payment to all addresses of the wallet would make one more. An output to any other key is as long.
         let change_to = wallet.change_key(&order::payees(&order)).unwrap_or(wallet.newest_key());
         let view = DraftView::new(&order::draft(&order, send.order.from(), &coins, change_to)?, wallet.keys(), params);
-        return common.print(|| format!("{}\nnothing was signed or sent", view.text()), || json!(view));
+        return view.print_only("nothing was signed or sent", common);
     }
     let Sent { draft, payment, keys } = pay(&order, send.order.from(), &node, path, params)?;
     let view = DraftView::new(&draft, &keys, params);
     note(view.summary());
     // Before the wait, which may be interrupted.
-    common.print_payment(&payment.txid, || {
-        let mut shown = json!(view);
-        shown["txid"] = json!(payment.txid);
-        shown
-    })?;
-    if let Some(label) = &send.label {
-        let lost = || format!("payment {} was sent, but its label is lost", payment.txid);
-        Labels::set(path, Kind::Transaction, &payment.txid.to_string(), label).with_context(lost)?;
-    }
+    common.print_payment(&payment.txid, || view.sent(&payment.txid))?;
+    keep_label(path, &payment.txid, send.label.as_deref())?;
     wait(&node, &payment.txid, send.wait)
 }
 
@@ -146,14 +139,23 @@ pub(in crate::cli) fn pay(
                 false => refusal.into(),
             })?;
     }
-    match hand_in(&sent.payment, false, node)? {
-        None => Ok(sent),
+    submit(&sent.payment, false, node)?;
+    Ok(sent)
+}
+
+/// Submits a payment to a node, which replaces others with it only if it may.
+///
+/// # Errors
+/// The node's refusal, or what kept it from answering.
+pub(super) fn submit(payment: &Payment, may_replace: bool, node: &Client) -> anyhow::Result<()> {
+    match hand_in(payment, may_replace, node)? {
+        None => Ok(()),
         Some(refusal) => Err(refusal.into()),
     }
 }
 
-/// Submits a payment to a node, which replaces others with it only if it may. `None` if accepted, else the refusal.
-pub(super) fn hand_in(payment: &Payment, may_replace: bool, node: &Client) -> anyhow::Result<Option<ClientError>> {
+/// [`submit`] for a caller that can do something about a refusal: `None` if accepted, else the refusal.
+fn hand_in(payment: &Payment, may_replace: bool, node: &Client) -> anyhow::Result<Option<ClientError>> {
     /// Bitcoin Core's value for no limit: the fee was checked when the payment was built.
     const ANY_FEE_RATE: u64 = 0;
     let raw = hex::encode(codec::encode(&payment.transaction));
@@ -168,6 +170,13 @@ pub(super) fn hand_in(payment: &Payment, may_replace: bool, node: &Client) -> an
         // Without an answer the payment may or may not have been accepted.
         Err(error) => Err(error).with_context(|| format!("payment {txid} may be under way")),
     }
+}
+
+/// Keeps the label of a payment that was sent, if it has one.
+pub(super) fn keep_label(wallet: &Path, txid: &Txid, label: Option<&str>) -> anyhow::Result<()> {
+    let Some(label) = label else { return Ok(()) };
+    let lost = || format!("payment {txid} was sent, but its label is lost");
+    Labels::set(wallet, Kind::Transaction, &txid.to_string(), label).with_context(lost)
 }
 
 /// Waits until a node knows a payment to have so many confirmations.

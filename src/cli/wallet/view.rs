@@ -1,7 +1,9 @@
 //! Payments as they are shown.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
+use crate::cli::Common;
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, counted};
@@ -79,6 +81,21 @@ impl DraftView {
             change: draft.change,
             size: draft.transaction.size(),
         }
+    }
+
+    /// Prints it alone, and below that what was not done with it.
+    ///
+    /// # Errors
+    /// If stdout cannot be written to.
+    pub fn print_only(&self, not_done: &str, common: &Common) -> anyhow::Result<()> {
+        common.print(|| format!("{}\n{not_done}", self.text()), || json!(self))
+    }
+
+    /// Its JSON once it is sent, with its id.
+    pub fn sent(&self, txid: &Txid) -> Value {
+        let mut shown = json!(self);
+        shown["txid"] = json!(txid);
+        shown
     }
 
     /// A line for each payee, input and output.

@@ -113,15 +113,12 @@ fn check_pruned(
     let mut range = mmr::Range::default();
     for entry in &above {
         let own_work = entry.work - above.get(entry.height.as_usize().wrapping_sub(1)).map_or(Work::ZERO, |at| at.work);
-        let first = mmr::node_count(range.leaves());
-        for (number, node) in (first..).zip(range.push(mmr::Node::leaf(entry.hash, own_work, entry.header.time))) {
+        for (number, node) in range.push_numbered(mmr::Node::leaf(entry.hash, own_work, entry.header.time)) {
             if db.range_node(number)? != Some(node) {
                 return Err(db.corrupt(format!("node {number} of the header range is another")));
             }
         }
-        if db.filter_header(&entry.key())?.is_none() {
-            return Err(db.corrupt(format!("block {} has no filter header", entry.hash)));
-        }
+        db.filter_header_of(&entry.key())?;
     }
     let kept = tip.height.next().blocks_since(kept_from);
     let reached = RefCell::new((kept_from, progress));
@@ -303,9 +300,8 @@ impl Replay<'_> {
             self.seen.history += 1;
         }
         let work = block.block().header.bits.target().map_err(|e| fault(e.to_string()))?.work();
-        let first = mmr::node_count(self.range.leaves());
         let leaf = mmr::Node::leaf(hash, work, block.block().header.time);
-        for (number, node) in (first..).zip(self.range.push(leaf)) {
+        for (number, node) in self.range.push_numbered(leaf) {
             if self.db.range_node(number)? != Some(node) {
                 return Err(fault(format!("node {number} of the header range is another")));
             }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::index::{Entry, GENESIS};
 use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::{Coin, Delta};
-use crate::consensus::commitment::Committed;
+use crate::consensus::commitment;
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
-use crate::primitives::hash::{BlockHash, FilterHeader, LedgerRoot, MmrRoot, StateRoot};
+use crate::primitives::hash::{BlockHash, FilterHeader, LedgerRoot, StateRoot};
 use crate::primitives::height::Height;
 use crate::primitives::keyed::HashSet;
 use crate::primitives::keys::PublicKey;
@@ -76,9 +76,7 @@ pub(super) fn stage_connect(
     for (owner, entry) in history(block, &delta.spent, height) {
         batch.put_history(&owner, &entry);
     }
-    let first = mmr::node_count(range.leaves());
-    for (number, node) in (first..).zip(range.push(mmr::Node::leaf(block.hash(), own_work, block.block().header.time)))
-    {
+    for (number, node) in range.push_numbered(mmr::Node::leaf(block.hash(), own_work, block.block().header.time)) {
         batch.put_range_node(number, &node);
     }
     batch.put_best(height, &block.hash());
@@ -123,12 +121,6 @@ pub(super) fn load_range(db: &Database, height: Height) -> Result<mmr::Range, St
     mmr::Range::from_peaks(leaves, peaks).ok_or_else(|| db.corrupt("the header range has no such peaks"))
 }
 
-/// The filter header of a block of the best chain.
-pub(super) fn filter_header_of(db: &Database, at: &BlockKey) -> Result<FilterHeader, StoreError> {
-    let missing = || db.corrupt(format!("block {} has no filter header", at.hash));
-    db.filter_header(at)?.map(|(_, header)| header).ok_or_else(missing)
-}
-
 /// The filter header of the parent of a block of the best chain at `height`; zero for genesis's.
 pub(super) fn filter_header_before(
     db: &Database,
@@ -136,7 +128,7 @@ pub(super) fn filter_header_before(
     parent: &BlockHash,
 ) -> Result<FilterHeader, StoreError> {
     let parent = height.prev().map(|height| BlockKey { height, hash: *parent });
-    parent.map_or(Ok(FilterHeader::ZERO), |parent| filter_header_of(db, &parent))
+    parent.map_or(Ok(FilterHeader::ZERO), |parent| Ok(db.filter_header_of(&parent)?.1))
 }
 
 /// What a block of the best chain at `height` commits to besides headers, where `previous` is its parent.
@@ -144,8 +136,7 @@ pub(super) fn filter_header_before(
 /// # Errors
 /// The store's.
 pub fn ledger_root(db: &Database, height: Height, previous: &BlockHash) -> Result<LedgerRoot, StoreError> {
-    let (range, state) = (MmrRoot::ZERO, StateRoot::ZERO);
-    Ok(Committed { range, state, filters: filter_header_before(db, height, previous)? }.ledger_root())
+    Ok(commitment::ledger_root(&StateRoot::ZERO, &filter_header_before(db, height, previous)?))
 }
 
 /// What a block of the best chain did to the coins, by the undo record.

@@ -93,7 +93,7 @@ impl Chain {
         if index.get(index::GENESIS).hash != params.genesis_hash || range.work() != tip.work {
             return Err(db.corrupt(format!("the header range is not over the headers up to tip {}", tip.hash)));
         }
-        let filters = effects::filter_header_of(&db, &tip.key())?;
+        let (_, filters) = db.filter_header_of(&tip.key())?;
         let kept_from = db.kept_from()?;
         let next_sequence = 1 + index.entries().map(|entry| entry.sequence).max().unwrap_or(0);
         let mut chain = Self {

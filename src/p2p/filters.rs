@@ -69,13 +69,11 @@ impl FilterRequest {
 
     fn headers(&self, chain: &Chain) -> Result<Message, StoreError> {
         let db = chain.db();
-        let missing = |at: &BlockKey| db.corrupt(format!("block {} has no filter header", at.hash));
-        let stored = |at: BlockKey| db.filter_header(&at)?.ok_or_else(|| missing(&at));
-        let hashes: Vec<FilterHash> =
-            self.blocks(chain).map(|at| stored(at).map(|(filter, _)| filter)).collect::<Result<_, _>>()?;
+        let hashes = self.blocks(chain).map(|at| Ok(db.filter_header_of(&at)?.0));
+        let hashes = hashes.collect::<Result<Vec<FilterHash>, StoreError>>()?;
         let before = self.start_height.prev().filter(|_| !hashes.is_empty());
         let before = before.and_then(|height| chain.entry_at(height));
-        let previous = before.map_or(Ok(FilterHeader::ZERO), |entry| stored(entry.key()).map(|(_, header)| header))?;
+        let previous = before.map_or(Ok(FilterHeader::ZERO), |entry| Ok(db.filter_header_of(&entry.key())?.1))?;
         Ok(self.header_message(previous, hashes))
     }
 

@@ -221,6 +221,14 @@ impl Database {
         self.value(&at.under(FILTER_HEADER))
     }
 
+    /// [`Database::filter_header`], where there must be one.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if there is none; the store's.
+    pub fn filter_header_of(&self, at: &BlockKey) -> Result<(FilterHash, FilterHeader), StoreError> {
+        self.filter_header(at)?.ok_or_else(|| self.corrupt(format!("block {} has no filter header", at.hash)))
+    }
+
     /// Hash of the best chain's block at `height`.
     ///
     /// # Errors

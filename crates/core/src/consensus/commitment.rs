@@ -22,15 +22,20 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// Double SHA-256 of tag 4, the state root and the filter header.
+    /// The half of the commitment that is not about headers.
     pub fn ledger_root(&self) -> LedgerRoot {
-        LedgerRoot::of(&tagged(LEDGER_TAG, self.state.as_bytes(), self.filters.as_bytes()))
+        ledger_root(&self.state, &self.filters)
     }
 
     /// The commitment: what the coinbase's data begins with.
     pub fn commitment(&self) -> Commitment {
         commitment(&self.range, &self.ledger_root())
     }
+}
+
+/// Double SHA-256 of tag 4, the state root and the filter header.
+pub fn ledger_root(state: &StateRoot, filters: &FilterHeader) -> LedgerRoot {
+    LedgerRoot::of(&tagged(LEDGER_TAG, state.as_bytes(), filters.as_bytes()))
 }
 
 /// Double SHA-256 of tag 3, the range root and the ledger root.

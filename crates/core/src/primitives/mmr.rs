@@ -91,6 +91,11 @@ impl Range {
         self.peaks.iter().map(|peak| peak.work).sum()
     }
 
+    /// Appends a leaf and returns the new nodes with their numbers, in order.
+    pub fn push_numbered(&mut self, leaf: Node) -> impl Iterator<Item = (u64, Node)> + use<> {
+        (node_count(self.leaves)..).zip(self.push(leaf))
+    }
+
     /// Appends a leaf and returns the new nodes in order. The first is numbered [`node_count`] of the leaves before.
     pub fn push(&mut self, leaf: Node) -> Vec<Node> {
         let mut made = vec![leaf];

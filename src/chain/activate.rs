@@ -230,10 +230,8 @@ impl Chain {
     pub(super) fn find_candidates(&mut self) {
         let tree = self.tree.read();
         let tip = tree.tip();
-        let is_reachable = |entry: &Entry| tree.check_reachable(entry, entry.hash).is_ok();
         let better = tree.index.entries().filter_map(|entry| {
-            let candidate = Candidate::better_than(&tip, &entry)?;
-            is_reachable(&entry).then_some(candidate)
+            Candidate::better_than(&tip, &entry).filter(|_| tree.check_reachable(&entry, entry.hash).is_ok())
         });
         self.candidates = better.chain([Candidate::new(&tip)]).collect();
     }

@@ -107,7 +107,7 @@ impl Chain {
         batch.prune_below(end);
         self.db.store().commit(batch)?;
         let mut tree = self.tree.write();
-        tree.set_kept_from(end);
+        tree.kept_from = end;
         for waiting in self.waiting.values_mut() {
             waiting.retain(|id| tree.index.get(*id).height >= end);
         }
@@ -130,10 +130,6 @@ impl BlockTree {
     /// The lowest height whose blocks are kept.
     pub fn kept_from(&self) -> Height {
         self.kept_from
-    }
-
-    pub(super) fn set_kept_from(&mut self, height: Height) {
-        self.kept_from = height;
     }
 
     /// Whether the body of a block is stored.

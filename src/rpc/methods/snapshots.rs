@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Access, Method, Outcome};
+use crate::p2p::SnapshotError;
 use crate::primitives::height::Height;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, required};
@@ -113,5 +114,5 @@ async fn forget(api: Api, args: Args) -> Outcome {
     if api.snapshots.forget(&nodes(&api)?, name).await? {
         return Ok(Reply::null());
     }
-    Err(RpcError::new(Code::Misc, format!("there is no snapshot {name:?}")))
+    Err(refused(SnapshotError::Unknown { name: name.to_owned() }.into()))
 }

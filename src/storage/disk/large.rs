@@ -16,6 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
 use siphasher::sip::SipHasher13;
 
 use super::sled::Tree;
@@ -100,6 +101,8 @@ fn read_height(bytes: &[u8]) -> Option<Height> {
 #[derive(Debug)]
 pub(super) struct LargeValues {
     dir: PathBuf,
+    /// The directory itself, to sync it; `None` if it is another process's.
+    own_dir: Option<File>,
     segment_bytes: u32,
     tail: Mutex<Tail>,
     /// Open files, the one used last at the end.
@@ -130,11 +133,29 @@ impl LargeValues {
     /// The name of their directory in the store's.
     pub const DIR: &str = "values";
 
-    /// Looks at the segments of the store in `dir`. One takes values until it has `segment_bytes`. Nothing is made before something is written.
+    /// Opens the segments of the store in `dir`, or begins them there. One takes values until it has `segment_bytes`.
     ///
     /// # Errors
     /// [`StoreError::Backend`].
     pub fn open(dir: &Path, segment_bytes: u32) -> Result<Self, StoreError> {
+        let mut values = Self::open_to_read(dir, segment_bytes)?;
+        let begin = || -> io::Result<File> {
+            fs::create_dir_all(&values.dir)?;
+            File::open(dir)?.sync_all()?;
+            File::open(&values.dir)
+        };
+        values.own_dir = Some(begin().map_err(|e| failed(&values.dir, &e))?);
+        // From now on there is an open file, so that a process that runs out of file descriptors has one for its writes.
+        let segment = values.tail().ends[0].segment;
+        values.file(segment, true).map_err(|e| failed(&values.path(segment), &e))?;
+        Ok(values)
+    }
+
+    /// Looks at the segments of the store in `dir`, which another process may write to.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`].
+    pub fn open_to_read(dir: &Path, segment_bytes: u32) -> Result<Self, StoreError> {
         let dir = dir.join(Self::DIR);
         let mut ends = [End { segment: 0, offset: 0 }, End { segment: LASTING, offset: 0 }];
         let mut heights = Heights::new();
@@ -159,7 +180,7 @@ impl LargeValues {
         };
         look().map_err(|e| failed(&dir, &e))?;
         let tail = Tail { ends, waiting: Waiting::new(), heights };
-        Ok(Self { dir, segment_bytes, tail: Mutex::new(tail), files: Mutex::default() })
+        Ok(Self { dir, own_dir: None, segment_bytes, tail: Mutex::new(tail), files: Mutex::default() })
     }
 
     /// Learns from the tree what the segments hold. One that the tree does not know has nothing that counts.
@@ -298,28 +319,27 @@ impl LargeValues {
             files.push_back((segment, file.clone()));
             return Ok(file);
         }
-        // First, so that a process that is out of file descriptors has one again.
         if files.len() >= MAX_OPEN {
             files.pop_front();
         }
         let path = self.path(segment);
-        let open = |create| OpenOptions::new().read(true).write(true).create(create).truncate(false).open(&path);
-        let file = match open(false) {
-            Err(error) if to_write && error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&self.dir)?;
-                let file = open(true)?;
-                // The entries of both directories must survive a power cut as the file does.
-                File::open(&self.dir)?.sync_all()?;
-                self.dir.parent().map_or(Ok(()), |above| File::open(above)?.sync_all())?;
-                file
+        let open = || OpenOptions::new().read(true).write(true).create(to_write).truncate(false).open(&path);
+        let file = loop {
+            match open() {
+                // An open one gives its file descriptor.
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) && files.pop_front().is_some() => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) =>
+                {
+                    break File::open(&path)?;
+                }
+                opened => break opened?,
             }
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) =>
-            {
-                File::open(&path)?
-            }
-            opened => opened?,
         };
+        if to_write && let Some(dir) = &self.own_dir {
+            // A new entry must survive a power cut as the file does.
+            dir.sync_all()?;
+        }
         let file = Arc::new(file);
         files.push_back((segment, file.clone()));
         Ok(file)

@@ -168,7 +168,8 @@ impl SledStore {
             let found = meta.as_ref().first_chunk().map_or(0, |found| u32::from_le_bytes(*found));
             return Err(StoreError::OtherSchema { dir: dir.to_owned(), found, supported: SCHEMA_VERSION });
         }
-        let large = LargeValues::open(values_dir, limits.segment)?;
+        let open = if values_dir == dir { LargeValues::open } else { LargeValues::open_to_read };
+        let large = open(values_dir, limits.segment)?;
         let journal = Journal::open(&tree)?;
         large.load_heights(&tree)?;
         let shared = Arc::new(Shared {

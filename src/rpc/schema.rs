@@ -1,10 +1,12 @@
 //! The shapes of results, as JSON Schema (draft 7).
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-/// The declared shape of a result: kinds of JSON values, but not the members of objects.
+/// The declared shape of a result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shape {
+    /// Any value.
+    Any,
     /// Always `null`.
     Null,
     /// `true` or `false`.
@@ -19,18 +21,83 @@ pub enum Shape {
     Hash,
     /// Bytes as hex digits.
     Hex,
-    /// An object whose members are described in words.
-    Object,
+    /// An object with declared members.
+    Object(&'static Object),
+    /// An object that names values of one shape: the names are data.
+    Map(&'static Shape),
     /// An array of such.
     Array(&'static Shape),
     /// Any of these shapes.
     Either(&'static [Shape]),
 }
 
+/// An object of a result: it has these members and no others.
+#[derive(Debug, PartialEq)]
+pub struct Object {
+    /// Its name in the OpenRPC document, for programs that make types of it.
+    pub name: &'static str,
+    /// What it has besides its own members.
+    pub base: Option<&'static Object>,
+    /// Its own members.
+    pub fields: &'static [Field],
+}
+
+/// A member of an object.
+#[derive(Debug, PartialEq)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub shape: Shape,
+    /// Whether some answers lack it.
+    pub is_optional: bool,
+    /// What it means, with its unit; empty if the name says it all.
+    pub about: &'static str,
+}
+
+/// A member that is always there.
+pub const fn field(name: &'static str, shape: Shape, about: &'static str) -> Field {
+    Field { name, shape, is_optional: false, about }
+}
+
+/// A member that some answers lack.
+pub const fn optional_field(name: &'static str, shape: Shape, about: &'static str) -> Field {
+    Field { name, shape, is_optional: true, about }
+}
+
+impl Object {
+    /// All members: those of the base first.
+    pub fn all_fields(&self) -> Vec<&'static Field> {
+        let mut fields = self.base.map_or_else(Vec::new, Self::all_fields);
+        fields.extend(self.fields);
+        fields
+    }
+
+    fn schema(&self) -> Value {
+        let fields = self.all_fields();
+        let property = |field: &&Field| {
+            let mut schema = field.shape.schema();
+            if let (false, Some(members)) = (field.about.is_empty(), schema.as_object_mut()) {
+                members.insert("description".to_owned(), json!(field.about));
+            }
+            (field.name.to_owned(), schema)
+        };
+        let required = fields.iter().filter(|field| !field.is_optional).map(|field| field.name);
+        json!({
+            "title": self.name,
+            "type": "object",
+            "properties": fields.iter().map(property).collect::<Map<_, _>>(),
+            "required": required.collect::<Vec<_>>(),
+            "additionalProperties": false,
+        })
+    }
+}
+
 impl Shape {
     /// The JSON Schema of such values.
     pub fn schema(self) -> Value {
         match self {
+            Self::Any => json!({}),
             Self::Null => json!({ "type": "null" }),
             Self::Boolean => json!({ "type": "boolean" }),
             Self::Integer => json!({ "type": "integer" }),
@@ -38,7 +105,8 @@ impl Shape {
             Self::Text => json!({ "type": "string" }),
             Self::Hash => json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
             Self::Hex => json!({ "type": "string", "pattern": "^([0-9a-f]{2})*$" }),
-            Self::Object => json!({ "type": "object" }),
+            Self::Object(object) => object.schema(),
+            Self::Map(value) => json!({ "type": "object", "additionalProperties": value.schema() }),
             Self::Array(item) => json!({ "type": "array", "items": item.schema() }),
             Self::Either(shapes) => json!({ "anyOf": shapes.iter().map(|shape| shape.schema()).collect::<Vec<_>>() }),
         }

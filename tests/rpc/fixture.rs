@@ -109,7 +109,7 @@ impl Fixture {
             other => panic!("{other} are no parameters"),
         };
         if let (Some(declared), Ok(answer)) = (methods::find(method), &result) {
-            assert!(fits(declared.result, answer), "{method} answers {answer}, declared as {:?}", declared.result);
+            assert_eq!(misfit(declared.result, answer), None, "{method} answers {answer}");
         }
         result
     }
@@ -211,22 +211,42 @@ impl Fixture {
     }
 }
 
-/// Whether a result is as its method declares it.
-fn fits(shape: Shape, value: &Value) -> bool {
+/// Where a result differs from its declared shape, and how; `None` if it does not.
+fn misfit(shape: Shape, value: &Value) -> Option<String> {
     let is_hex =
         |text: &str| text.len().is_multiple_of(2) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    match shape {
-        Shape::Null => value.is_null(),
-        Shape::Boolean => value.is_boolean(),
-        Shape::Integer => value.is_u64() || value.is_i64(),
-        Shape::Number => value.is_number(),
-        Shape::Text => value.is_string(),
-        Shape::Hash => value.as_str().is_some_and(|text| text.len() == 64 && is_hex(text)),
-        Shape::Hex => value.as_str().is_some_and(is_hex),
-        Shape::Object => value.is_object(),
-        Shape::Array(item) => value.as_array().is_some_and(|items| items.iter().all(|value| fits(*item, value))),
-        Shape::Either(shapes) => shapes.iter().any(|shape| fits(*shape, value)),
-    }
+    let within = |place: &str, shape, value| misfit(shape, value).map(|inner| format!("{place}: {inner}"));
+    let is_right = match (shape, value) {
+        (Shape::Any, _) | (Shape::Null, Value::Null) | (Shape::Boolean, Value::Bool(_)) => true,
+        (Shape::Integer, value) => value.is_u64() || value.is_i64(),
+        (Shape::Number, Value::Number(_)) | (Shape::Text, Value::String(_)) => true,
+        (Shape::Hash, Value::String(text)) => text.len() == 64 && is_hex(text),
+        (Shape::Hex, Value::String(text)) => is_hex(text),
+        (Shape::Object(object), Value::Object(members)) => {
+            let fields = object.all_fields();
+            let undeclared = members.keys().find(|name| fields.iter().all(|field| field.name != name.as_str()));
+            if let Some(name) = undeclared {
+                return Some(format!("{}.{name} is not declared", object.name));
+            }
+            return fields.into_iter().find_map(|field| match members.get(field.name) {
+                Some(value) => within(field.name, field.shape, value),
+                None if field.is_optional => None,
+                None => Some(format!("{}.{} is missing", object.name, field.name)),
+            });
+        }
+        (Shape::Map(shape), Value::Object(members)) => {
+            return members.iter().find_map(|(name, value)| within(name, *shape, value));
+        }
+        (Shape::Array(item), Value::Array(items)) => {
+            return items.iter().enumerate().find_map(|(place, value)| within(&place.to_string(), *item, value));
+        }
+        (Shape::Either(shapes), value) => {
+            let misfits: Option<Vec<String>> = shapes.iter().map(|shape| misfit(*shape, value)).collect();
+            return misfits.map(|misfits| misfits.join("; or "));
+        }
+        _ => false,
+    };
+    if is_right { None } else { Some(format!("{value} is not {shape:?}")) }
 }
 
 pub fn hex_of<T: codec::Encode>(value: &T) -> String {

@@ -17,6 +17,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
 use crate::rpc::values::{FromJson, required_member};
@@ -41,7 +42,7 @@ pub const METHODS: &[Method] = &[
         name: "getaddressbalance",
         access: Access::Public,
         params: &[ADDRESS],
-        result: Shape::Object,
+        result: Shape::Object(&results::address::BALANCE),
         about: "The balance of an address in grains: confirmed, spendable now, still immature, and the change that the \
                 mempool would make.",
         run: |api, args| Box::pin(get_address_balance(api, args)),
@@ -60,7 +61,7 @@ pub const METHODS: &[Method] = &[
             optional("include_mempool", Kind::Boolean, "true", "List unconfirmed coins too, after the others."),
             optional("after", Kind::Object, "null", "Continue after this coin, the last of the previous answer."),
         ],
-        result: Shape::Array(&Shape::Object),
+        result: Shape::Array(&Shape::Object(&results::address::ADDRESS_COIN)),
         about: "The unspent coins of an address in order of outpoint, whether each can be spent now, and the mempool \
                 transaction that spends it, if any.",
         run: |api, args| Box::pin(get_address_utxos(api, args)),
@@ -91,7 +92,7 @@ pub const METHODS: &[Method] = &[
                  previous answer. With newest_first, the mempool's transactions are then left out.",
             ),
         ],
-        result: Shape::Array(&Shape::Object),
+        result: Shape::Array(&Shape::Object(&results::address::HISTORY_ENTRY)),
         about: "Transactions that paid an address or spent from it: oldest first, and those in the mempool last.",
         run: |api, args| Box::pin(get_address_history(api, args)),
     },
@@ -99,7 +100,10 @@ pub const METHODS: &[Method] = &[
         name: "validateaddress",
         access: Access::Public,
         params: &[required("address", Kind::Text, "The text to check.")],
-        result: Shape::Object,
+        result: Shape::Either(&[
+            Shape::Object(&results::address::VALID_ADDRESS),
+            Shape::Object(&results::address::INVALID_ADDRESS),
+        ]),
         about: "Whether a text is an address of this network, and if not, why.",
         run: |api, args| Box::pin(async move { validate_address(&api, &args) }),
     },

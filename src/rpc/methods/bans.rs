@@ -12,6 +12,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 
 /// The methods of this file, a group of [`super::GROUPS`].
@@ -38,7 +39,7 @@ pub const METHODS: &[Method] = &[
         name: "listbanned",
         access: Access::Owner,
         params: &[],
-        result: Shape::Array(&Shape::Object),
+        result: Shape::Array(&Shape::Object(&results::network::BAN)),
         about: "The bans in force, including those for misbehaviour.",
         run: |api, _| Box::pin(list_banned(api)),
     },

@@ -20,6 +20,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
 use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, fee_of, hex_of};
@@ -33,7 +34,7 @@ pub const METHODS: &[Method] = &[
         name: "getblockchaininfo",
         access: Access::Public,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Object(&results::chain::BLOCKCHAIN_INFO),
         about: "State of the chain: heights, tip, difficulty, work, whether blocks are still missing.",
         run: |api, _| Box::pin(get_blockchain_info(api)),
     },
@@ -73,7 +74,7 @@ pub const METHODS: &[Method] = &[
                 "0 for the block's encoding in hex, 1 for an object with transaction ids, 2 for whole transactions with fees, 3 to add the coins that they spend.",
             ),
         ],
-        result: Shape::Either(&[Shape::Hex, Shape::Object]),
+        result: Shape::Either(&[Shape::Hex, Shape::Object(&results::chain::BLOCK)]),
         about: "A block as bytes, as an object with transaction ids, or with whole transactions, their fees and the coins they spend.",
         run: |api, args| Box::pin(get_block(api, args)),
     },
@@ -81,7 +82,7 @@ pub const METHODS: &[Method] = &[
         name: "getblockfilter",
         access: Access::Owner,
         params: &[BLOCKHASH, optional("filtertype", Kind::Text, "\"basic\"", "The only type is \"basic\".")],
-        result: Shape::Object,
+        result: Shape::Object(&results::chain::BLOCK_FILTER),
         about: "A block's filter (BIP-158) and its filter header, in hex. The filter holds the keys of the block's outputs and of the coins that it spends.",
         run: |api, args| Box::pin(get_block_filter(api, args)),
     },
@@ -89,7 +90,7 @@ pub const METHODS: &[Method] = &[
         name: "getblockheader",
         access: Access::Public,
         params: &[BLOCKHASH, optional("verbose", Kind::Boolean, "true", "false to get the header's 80 bytes in hex.")],
-        result: Shape::Either(&[Shape::Object, Shape::Hex]),
+        result: Shape::Either(&[Shape::Object(&results::chain::BLOCK_HEADER), Shape::Hex]),
         about: "A block's header, even if the node does not have the block's body.",
         run: |api, args| Box::pin(async move { get_block_header(&api, &args) }),
     },
@@ -97,7 +98,7 @@ pub const METHODS: &[Method] = &[
         name: "getchaintips",
         access: Access::Public,
         params: &[],
-        result: Shape::Array(&Shape::Object),
+        result: Shape::Array(&Shape::Object(&results::chain::CHAIN_TIP)),
         about: "The tips of all known branches, highest first; only the 1000 highest without credentials.",
         run: |api, _| Box::pin(get_chain_tips(api)),
     },
@@ -105,7 +106,7 @@ pub const METHODS: &[Method] = &[
         name: "getdeploymentinfo",
         access: Access::Owner,
         params: &[optional("blockhash", Kind::Hash, "null", "The rules as of this block. Default: the tip.")],
-        result: Shape::Object,
+        result: Shape::Object(&results::chain::DEPLOYMENT_INFO),
         about: "Rule changes being deployed: always none, since genesis fixes the rules.",
         run: |api, args| Box::pin(async move { get_deployment_info(&api, &args) }),
     },
@@ -121,7 +122,7 @@ pub const METHODS: &[Method] = &[
         name: "getindexinfo",
         access: Access::Owner,
         params: &[optional("index_name", Kind::Text, "null", "Only this one.")],
-        result: Shape::Object,
+        result: Shape::Map(&Shape::Object(&results::chain::INDEX_INFO)),
         about: "The state of the indexes of transactions, addresses and block filters. Each is written together with its block, so none is ever behind.",
         run: |api, args| Box::pin(async move { get_index_info(&api, &args) }),
     },
@@ -133,7 +134,7 @@ pub const METHODS: &[Method] = &[
             required("n", Kind::Integer, "The output's index in the transaction, from 0."),
             optional("include_mempool", Kind::Boolean, "true", "Whether to count outputs and spends in the mempool."),
         ],
-        result: Shape::Either(&[Shape::Object, Shape::Null]),
+        result: Shape::Either(&[Shape::Object(&results::chain::COIN), Shape::Null]),
         about: "An unspent output; null if there is none.",
         run: |api, args| Box::pin(get_tx_out(api, args)),
     },
@@ -141,7 +142,7 @@ pub const METHODS: &[Method] = &[
         name: "gettxoutsetinfo",
         access: Access::Owner,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Object(&results::chain::COIN_SET_INFO),
         about: "Number, value and digest of all unspent outputs. The call reads all of them.",
         run: |api, _| Box::pin(get_tx_out_set_info(api)),
     },

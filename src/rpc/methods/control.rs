@@ -12,6 +12,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::runtime::process;
 
@@ -29,7 +30,7 @@ pub const METHODS: &[Method] = &[
         name: "getmemoryinfo",
         access: Access::OwnerEarly,
         params: &[optional("mode", Kind::Text, "\"stats\"", "The only mode is \"stats\".")],
-        result: Shape::Object,
+        result: Shape::Object(&results::control::MEMORY_INFO),
         about: "Bytes of memory that this process uses. It locks no memory pages, so the figures of Bitcoin Core are 0.",
         run: |_, args| Box::pin(async move { get_memory_info(&args) }),
     },
@@ -37,7 +38,7 @@ pub const METHODS: &[Method] = &[
         name: "getrpcinfo",
         access: Access::OwnerEarly,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Object(&results::control::RPC_INFO),
         about: "The calls in progress, and how many microseconds each has been running. The path of the log is empty, \
                 since logs go to stderr.",
         run: |api, _| Box::pin(async move { Ok(get_rpc_info(&api)) }),
@@ -46,7 +47,7 @@ pub const METHODS: &[Method] = &[
         name: "rpc.discover",
         access: Access::OwnerEarly,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Map(&Shape::Any),
         about: "An OpenRPC document, for programs, of every method with its parameters and result.",
         run: |_, _| Box::pin(async { Ok(Reply::of(&discover::document())) }),
     },

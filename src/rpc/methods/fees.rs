@@ -24,6 +24,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::RpcError;
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::storage::{BlockKey, Database};
 
@@ -56,7 +57,7 @@ pub const METHODS: &[Method] = &[Method {
             "\"economical\", or \"conservative\" for a rate that would have been enough at all recent times.",
         ),
     ],
-    result: Shape::Object,
+    result: Shape::Object(&results::mempool::FEE_ESTIMATE),
     about: "Estimates the fee rate, in grains a byte, at which a transaction is mined within conf_target blocks, from the \
             last 48 blocks and the mempool. If there is too little data, the result has \"errors\" instead of \"feerate\".",
     run: |api, args| Box::pin(estimate_smart_fee(api, args)),

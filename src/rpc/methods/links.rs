@@ -13,6 +13,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::values::member;
 use crate::runtime::{Chaos, Handle, LinkKey, LinkSettings, MAX_DELAY};
@@ -23,7 +24,7 @@ pub const METHODS: &[Method] = &[
         name: "getlinks",
         access: Access::Public,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Object(&results::network::LINKS),
         about: "The nodes of this process, each with its links to other nodes and the faults that setlink has set on them.",
         run: |api, _| Box::pin(get_links(api)),
     },
@@ -49,7 +50,7 @@ pub const METHODS: &[Method] = &[
                 "The node of this process on whose side to set them. Default: the node that is called.",
             ),
         ],
-        result: Shape::Object,
+        result: Shape::Object(&results::network::LINK),
         about: "Cuts a link like a pulled cable, slows it or makes it lose messages, on nodes started with --chaos. A cut \
                 works both ways; the other settings affect only what the node sends.",
         run: |api, args| Box::pin(set_link(api, args)),

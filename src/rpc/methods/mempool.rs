@@ -15,13 +15,15 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
 
 const TXID: Param = required("txid", Kind::Hash, "The transaction.");
 const VERBOSE: Param =
     optional("verbose", Kind::Boolean, "false", "Whether to return whole entries by id instead of ids alone.");
-const IDS_OR_ENTRIES: Shape = Shape::Either(&[Shape::Array(&Shape::Hash), Shape::Object]);
+const IDS_OR_ENTRIES: Shape =
+    Shape::Either(&[Shape::Array(&Shape::Hash), Shape::Map(&Shape::Object(&results::mempool::MEMPOOL_ENTRY))]);
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -29,7 +31,7 @@ pub const METHODS: &[Method] = &[
         name: "getmempoolinfo",
         access: Access::Public,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Object(&results::mempool::MEMPOOL_INFO),
         about: "Size of the mempool, and the minimum fee rate in grains a byte.",
         run: |api, _| Box::pin(get_mempool_info(api)),
     },
@@ -59,7 +61,7 @@ pub const METHODS: &[Method] = &[
         name: "getmempoolentry",
         access: Access::Public,
         params: &[TXID],
-        result: Shape::Object,
+        result: Shape::Object(&results::mempool::MEMPOOL_ENTRY),
         about: "A transaction in the mempool: its fee, its size, and its parents and children there.",
         run: |api, args| Box::pin(get_mempool_entry(api, args)),
     },
@@ -83,7 +85,7 @@ pub const METHODS: &[Method] = &[
         name: "savemempool",
         access: Access::Owner,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Object(&results::mempool::SAVED_MEMPOOL),
         about: "Writes the mempool to its file, as an orderly stop does, and returns the file's name.",
         run: |api, _| Box::pin(save_mempool(api)),
     },

@@ -16,6 +16,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::view::DifficultyView;
 
@@ -34,7 +35,7 @@ pub const METHODS: &[Method] = &[
         name: "getmininginfo",
         access: Access::Public,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Object(&results::mining::MINING_INFO),
         about: "Whether and how fast this node mines, and the height and target of the next block.",
         run: |api, _| Box::pin(get_mining_info(api)),
     },

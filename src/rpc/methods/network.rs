@@ -22,6 +22,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::runtime::{Flow, Totals};
 
@@ -31,7 +32,7 @@ pub const METHODS: &[Method] = &[
         name: "getpeerinfo",
         access: Access::Public,
         params: &[],
-        result: Shape::Array(&Shape::Object),
+        result: Shape::Array(&Shape::Object(&results::network::PEER)),
         about: "The nodes that this one is connected to.",
         run: |api, _| Box::pin(get_peer_info(api)),
     },
@@ -47,7 +48,7 @@ pub const METHODS: &[Method] = &[
         name: "getnetworkinfo",
         access: Access::Public,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Object(&results::network::NETWORK_INFO),
         about: "This node as its peers see it: id, versions, services, connections.",
         run: |api, _| Box::pin(get_network_info(api)),
     },
@@ -63,7 +64,7 @@ pub const METHODS: &[Method] = &[
         name: "getnettotals",
         access: Access::Public,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Object(&results::network::NET_TOTALS),
         about: "Bytes and messages over all connections since the start.",
         run: |api, _| Box::pin(get_net_totals(api)),
     },
@@ -86,7 +87,7 @@ pub const METHODS: &[Method] = &[
         name: "getaddednodeinfo",
         access: Access::Owner,
         params: &[optional("node", Kind::Text, "null", "Only the node at this address and port.")],
-        result: Shape::Array(&Shape::Object),
+        result: Shape::Array(&Shape::Object(&results::network::ADDED_NODE)),
         about: "The nodes given by addnode and --connect, and whether this node is connected to each.",
         run: |api, args| Box::pin(get_added_node_info(api, args)),
     },
@@ -94,7 +95,7 @@ pub const METHODS: &[Method] = &[
         name: "findnode",
         access: Access::Owner,
         params: &[required("nodeid", Kind::Text, "The id to look for, 64 hex digits; no node needs to have it.")],
-        result: Shape::Object,
+        result: Shape::Object(&results::network::FOUND),
         about: "Looks for the nodes nearest to an id; returns them, nearest first, and the nodes that were asked. Ends within \
                 30 seconds.",
         run: |api, args| Box::pin(find_node(api, args)),
@@ -106,7 +107,7 @@ pub const METHODS: &[Method] = &[
             optional("count", Kind::Integer, "1", "Maximum number to list; 0 for all."),
             optional("network", Kind::Text, "null", "\"ipv4\" or \"ipv6\"."),
         ],
-        result: Shape::Array(&Shape::Object),
+        result: Shape::Array(&Shape::Object(&results::network::NODE_ADDRESS)),
         about: "A random choice of the addresses that this node has reached or heard of: the id of the node there, if it was \
                 reached, and its bucket in the table of contacts, if it has a place there.",
 

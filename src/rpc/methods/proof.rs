@@ -15,6 +15,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::storage::TxLocation;
 
@@ -64,7 +65,7 @@ pub const METHODS: &[Method] = &[
                 "Height of the verifier's checkpoint: the receipt holds only later headers.",
             ),
         ],
-        result: Shape::Object,
+        result: Shape::Object(&results::chain::RECEIPT),
         about: "A receipt for a transaction: the transaction, its Merkle branch, and evidence that its block is in the \
                 chain, which `cairn proof verify` checks offline.",
         run: |api, args| Box::pin(get_receipt(api, args)),

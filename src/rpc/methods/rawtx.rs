@@ -19,6 +19,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::view::{TransactionView, fee_of, hex_of};
 use crate::storage::TxLocation;
@@ -45,7 +46,7 @@ pub const METHODS: &[Method] = &[
             ),
             optional("blockhash", Kind::Hash, "null", "Look in this block only, in the best chain or not."),
         ],
-        result: Shape::Either(&[Shape::Hex, Shape::Object]),
+        result: Shape::Either(&[Shape::Hex, Shape::Object(&results::transaction::TRANSACTION)]),
         about: "A transaction of the best chain or the mempool.",
         run: |api, args| Box::pin(get_raw_transaction(api, args)),
     },
@@ -53,7 +54,7 @@ pub const METHODS: &[Method] = &[
         name: "decoderawtransaction",
         access: Access::Public,
         params: &[required("hexstring", Kind::Hex, "A transaction's encoding.")],
-        result: Shape::Object,
+        result: Shape::Object(&results::transaction::DECODED),
         about: "Decodes a transaction, without checking whether it is valid.",
         run: |api, args| Box::pin(async move { decode_raw_transaction(&api, &args) }),
     },
@@ -77,7 +78,7 @@ pub const METHODS: &[Method] = &[
             required("rawtxs", Kind::Array, "The encodings of up to 25 transactions in hex; each is tested by itself."),
             MAX_FEE_RATE_PARAM,
         ],
-        result: Shape::Array(&Shape::Object),
+        result: Shape::Array(&Shape::Object(&results::transaction::VERDICT)),
         about: "Whether the mempool would accept transactions, and if not, why.",
         run: |api, args| Box::pin(test_mempool_accept(api, args)),
     },

@@ -15,6 +15,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::values::{FromJson, member, required_member};
 use crate::rpc::view::hex_of;
@@ -56,7 +57,7 @@ pub const METHODS: &[Method] = &[
                  and scriptPubKey (the key in hex) or address.",
             ),
         ],
-        result: Shape::Object,
+        result: Shape::Object(&results::transaction::SIGNED),
         about: "Signs the inputs of a transaction whose keys are given. A signature commits to all outputs spent, so all must be known. \
                 The keys are neither kept nor logged.",
         run: |api, args| Box::pin(sign(api, args)),

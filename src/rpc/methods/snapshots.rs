@@ -9,6 +9,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::runtime::{Handle, NetworkSnapshotError, Reverted};
 
@@ -27,7 +28,7 @@ pub const METHODS: &[Method] = &[
         name: "revertsnapshot",
         access: Access::Owner,
         params: &[required("name", Kind::Text, "The snapshot's name.")],
-        result: Shape::Object,
+        result: Shape::Object(&results::network::REVERTED),
         about: "Makes every node of this process what it was: blocks, transactions and faults of links that came since are \
                 forgotten. Miners pause meanwhile. Later snapshots are dropped; this one stays.",
         run: |api, args| Box::pin(revert(api, args)),
@@ -36,7 +37,7 @@ pub const METHODS: &[Method] = &[
         name: "listsnapshots",
         access: Access::Owner,
         params: &[],
-        result: Shape::Array(&Shape::Object),
+        result: Shape::Array(&Shape::Object(&results::network::SNAPSHOT)),
         about: "The snapshots in the order in which they were taken, each with the height of this node's tip.",
         run: |api, _| Box::pin(list(api)),
     },

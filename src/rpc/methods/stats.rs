@@ -18,6 +18,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 
 /// Seconds in a month, as getchaintxstats counts.
@@ -39,7 +40,7 @@ pub const METHODS: &[Method] = &[
             required("hash_or_height", Kind::HashOrHeight, "The block, or its height in the best chain."),
             optional("stats", Kind::Array, "null", "Names of the figures to return. Default: all."),
         ],
-        result: Shape::Object,
+        result: Shape::Object(&results::stats::BLOCK_STATS),
         about: "Sizes, fees and coins of a block that is or was in the best chain. Fees are in grains, fee rates in grains \
                 a byte. Sizes and fees do not include the coinbase.",
         run: |api, args| Box::pin(get_block_stats(api, args)),
@@ -51,7 +52,7 @@ pub const METHODS: &[Method] = &[
             optional("nblocks", Kind::Integer, "null", "Number of blocks. Default: those of a month."),
             optional("blockhash", Kind::Hash, "null", "The last of these blocks. Default: the tip."),
         ],
-        result: Shape::Object,
+        result: Shape::Object(&results::stats::CHAIN_TX_STATS),
         about: "Number and rate of transactions in the best chain.",
         run: |api, args| Box::pin(get_chain_tx_stats(api, args)),
     },

@@ -25,6 +25,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::values::member;
 use crate::runtime::work::{self, Rejection, TemplateError};
@@ -44,7 +45,7 @@ pub const METHODS: &[Method] = &[
             "{}",
             "As in BIP-22: \"longpollid\" waits until there is other work; \"mode\": \"proposal\" checks the block in \"data\".",
         )],
-        result: Shape::Either(&[Shape::Object, Shape::Text, Shape::Null]),
+        result: Shape::Either(&[Shape::Object(&results::mining::TEMPLATE), Shape::Text, Shape::Null]),
         about: "The block to mine next, with its coinbase; at the URL path /mine/ADDRESS, the coinbase pays that address.",
         run: |api, args| Box::pin(get_block_template(api, args)),
     },
@@ -63,7 +64,7 @@ pub const METHODS: &[Method] = &[
         name: "getstratuminfo",
         access: Access::Owner,
         params: &[],
-        result: Shape::Object,
+        result: Shape::Object(&results::mining::STRATUM_INFO),
         about: "The miners connected over Stratum, with their shares, blocks and hash rates.",
         run: |api, _| Box::pin(async move { Ok(get_stratum_info(&api)) }),
     },

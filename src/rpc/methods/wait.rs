@@ -11,6 +11,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::RpcError;
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::runtime::Tip;
 
@@ -35,7 +36,7 @@ pub const METHODS: &[Method] = &[
                 "Wait for a tip other than this one. Default: the tip at the time of the call.",
             ),
         ],
-        result: Shape::Object,
+        result: Shape::Object(&results::chain::TIP),
         about: "Waits until the tip changes, and returns the new tip's hash and height.",
         run: |api, args| Box::pin(wait_for_new_block(api, args)),
     },
@@ -43,7 +44,7 @@ pub const METHODS: &[Method] = &[
         name: "waitforblockheight",
         access: Access::Owner,
         params: &[required("height", Kind::Integer, "The height to reach."), TIMEOUT],
-        result: Shape::Object,
+        result: Shape::Object(&results::chain::TIP),
         about: "Waits until the tip has reached a height, and returns the tip's hash and height.",
         run: |api, args| Box::pin(wait_for_block_height(api, args)),
     },

@@ -1,45 +1,51 @@
-"""The OpenRPC document of rpc.discover, read by others: the models of the `openrpc` package, and JSON Schema's own schema."""
+"""The OpenRPC document of rpc.discover, read by others: the models of the `openrpc` package, JSON Schema's own schema,
+and the generator of the Python client."""
 
-import unittest
+import importlib.util
+import re
+from pathlib import Path
 
 import jsonschema
-from bitcoin.rpc import RawProxy
+import pytest
 from openrpc import OpenRPC
+from pytest_cairn import Client, methods
 
-from node import Node
-
-
-class Discover(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        node = cls.enterClassContext(Node())
-        # Also work for miners is answered where somebody is named who is to be paid.
-        cls.rpc = RawProxy(node.url(path=f"/mine/{node.payee}"))
-        cls.document = getattr(cls.rpc, "rpc.discover")()
-
-    def test_it_is_an_openrpc_document(self):
-        read = OpenRPC.model_validate(self.document)
-        # What the models do not know they would leave out.
-        self.assertEqual(read.model_dump(mode="json", by_alias=True, exclude_unset=True), self.document)
-        self.assertRegex(read.openrpc, r"^1\.[23]\.\d+$")
-
-    def test_its_schemas_are_schemas(self):
-        for method in self.document["methods"]:
-            for described in [*method["params"], method["result"]]:
-                with self.subTest(method["name"], parameter=described["name"]):
-                    jsonschema.Draft7Validator.check_schema(described["schema"])
-
-    def test_defaults_and_results_are_as_described(self):
-        methods = {method["name"]: method for method in self.document["methods"]}
-        for name, method in methods.items():
-            for param in method["params"]:
-                if "default" in param["schema"]:
-                    with self.subTest(name, parameter=param["name"]):
-                        jsonschema.validate(param["schema"]["default"], param["schema"])
-            if not any(param["required"] for param in method["params"]) and name.startswith(("get", "rpc")):
-                with self.subTest(name):
-                    jsonschema.validate(getattr(self.rpc, name)(), method["result"]["schema"])
+PYTHON = Path(__file__).parents[2] / "python"
 
 
-if __name__ == "__main__":
-    unittest.main()
+@pytest.fixture
+def document(node):
+    return node.rpc_discover()
+
+
+def test_it_is_an_openrpc_document(document):
+    read = OpenRPC.model_validate(document)
+    # What the models do not know they would leave out.
+    assert read.model_dump(mode="json", by_alias=True, exclude_unset=True) == document
+    assert re.match(r"^1\.[23]\.\d+$", read.openrpc)
+
+
+def test_its_schemas_are_schemas(document):
+    for method in document["methods"]:
+        for described in [*method["params"], method["result"]]:
+            jsonschema.Draft7Validator.check_schema(described["schema"])
+
+
+def test_defaults_and_results_are_as_described(document, node, payee):
+    # Also work for miners is answered where somebody is named who is to be paid.
+    miner = Client(f"{node.url}/mine/{payee}", node.credentials)
+    for method in document["methods"]:
+        name = method["name"]
+        for param in method["params"]:
+            if "default" in param["schema"]:
+                jsonschema.validate(param["schema"]["default"], param["schema"])
+        if not any(param["required"] for param in method["params"]) and name.startswith(("get", "rpc", "list")):
+            jsonschema.validate(miner.call(name), method["result"]["schema"])
+
+
+def test_the_client_is_generated_from_it(document):
+    spec = importlib.util.spec_from_file_location("generate", PYTHON / "generate.py")
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    written = Path(methods.__file__).read_text()
+    assert written == generator.generate(document), "cairn rpc rpc.discover | python python/generate.py writes it anew"

@@ -14,16 +14,16 @@ const INSTANT: u32 = 0x207f_ffff;
 const MARKUP: &str = "<script>window.harmed=1</script><img src=x onerror=\"window.harmed=1\">";
 
 /// A network of one node with blocks and a payer who has coins.
-struct Scene {
-    place: Place,
-    node: Node,
+pub(crate) struct Scene {
+    pub(crate) place: Place,
+    pub(crate) node: Node,
     payer: String,
-    payee: String,
-    miner: String,
+    pub(crate) payee: String,
+    pub(crate) miner: String,
 }
 
 impl Scene {
-    fn new(options: &[&str]) -> Self {
+    pub(crate) fn new(options: &[&str]) -> Self {
         let place = Place::new();
         let (payer, payee, miner) = (place.wallet("a"), place.wallet("payee"), place.wallet("miner"));
         place.found(&spec(INSTANT, &[(&payer, 1_000 * COIN)]));
@@ -32,18 +32,18 @@ impl Scene {
         Self { place, node, payer, payee, miner }
     }
 
-    fn pay(&self, coins: &str, data: Option<&str>) -> String {
+    pub(crate) fn pay(&self, coins: &str, data: Option<&str>) -> String {
         let mut args = vec!["wallet", "send", &self.payee, coins];
         args.extend(data.iter().flat_map(|data| ["--data", data]));
         self.place.run("a", &args).ok()
     }
 
-    fn mine(&self, blocks: u32) {
+    pub(crate) fn mine(&self, blocks: u32) {
         self.node.generate(blocks, &self.miner);
     }
 
     /// Where the page is.
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.node.url()
     }
 
@@ -55,7 +55,7 @@ impl Scene {
 }
 
 /// The text beside a name in a definition list.
-fn fact(browser: &Browser, name: &str) -> String {
+pub(crate) fn fact(browser: &Browser, name: &str) -> String {
     let script = "return [...document.querySelectorAll('main dl > div')]\
                   .find((row) => row.querySelector('dt').textContent === arguments[0])?.querySelector('dd').innerText ?? ''";
     browser.run(script, &[name.into()]).as_str().unwrap_or_default().to_owned()
@@ -152,11 +152,13 @@ fn a_payment_is_seen_to_come_and_to_be_confirmed() {
 #[test]
 fn a_branch_that_lost_is_drawn_beside_the_chain() {
     let scene = Scene::new(&[]);
+    scene.pay("1", None);
+    scene.mine(1);
     let (_, lost) = scene.node.tip();
     let browser = Browser::open(&scene.url());
-    browser.wait("document.querySelectorAll('.blocks li').length === 13");
+    browser.wait("document.querySelectorAll('.blocks li').length === 14");
     scene.node.call("invalidateblock", &[lost.as_str().into()]);
-    // Another payee, or the same block would be made again.
+    // Another payee, or the same block would be made again. The payment that was in it is mined once more.
     scene.node.generate(2, &scene.payee);
     scene.node.call("reconsiderblock", &[lost.as_str().into()]);
     browser.wait("document.querySelectorAll('.blocks li.side').length === 1");
@@ -164,6 +166,13 @@ fn a_branch_that_lost_is_drawn_beside_the_chain() {
     browser.click("li.side a.height");
     browser.wait_for_text("on a side branch");
     assert!(fact(&browser, "Hash").contains(&lost));
+    // Its story: where it left the chain, what stands in its place, and where its payments are.
+    assert_eq!(fact(&browser, "Left the chain"), "after block 12");
+    let instead = scene.node.call("getblockhash", &[13.into()]);
+    assert!(fact(&browser, "In its place").starts_with(&instead.as_str().unwrap()[..8]));
+    assert_eq!(fact(&browser, "Branch"), "1 block long: every block of it is valid, and it has less work");
+    let now = "return [...document.querySelectorAll('main tbody tr')].map((row) => row.cells[6].innerText)";
+    assert_eq!(browser.run(now, &[]), json!(["gone with the block", "in block 13"]));
     browser.is_well(&scene.node.url());
 }
 
@@ -418,6 +427,7 @@ fn it_fits_a_phone_and_keeps_its_colours() {
     let browser = Browser::open_on_phone(&scene.url());
     for view in [
         "#/".to_owned(),
+        "#/blocks/9".to_owned(),
         format!("#/block/{tip}"),
         format!("#/tx/{txid}"),
         format!("#/address/{}", scene.miner),
@@ -431,6 +441,13 @@ fn it_fits_a_phone_and_keeps_its_colours() {
         browser.wait("document.querySelector('main h1')");
         let widths = browser.run("return [document.documentElement.scrollWidth, window.innerWidth]", &[]);
         assert_eq!(widths, json!([360, 360]), "{view}");
+        // Nothing is cut off at the right, and tables are tables to a screen reader however they are laid out.
+        let cut = "return [...document.querySelectorAll('main td, main dd, main li')]\
+                   .filter((cell) => cell.scrollWidth > cell.clientWidth + 1 || cell.getBoundingClientRect().right > 360)\
+                   .map((cell) => cell.innerText)";
+        assert_eq!(browser.run(cut, &[]), json!([]), "{view}");
+        let bare = "return [...document.querySelectorAll('table, thead, tbody, tr, th, td')].filter((part) => !part.role).length";
+        assert_eq!(browser.run(bare, &[]), 0, "{view}");
     }
     let paper = "return getComputedStyle(document.documentElement).backgroundColor";
     let light = browser.run(paper, &[]);
@@ -449,14 +466,18 @@ fn it_fits_a_phone_and_keeps_its_colours() {
 fn a_node_that_comes_back_is_followed_again() {
     let scene = Scene::new(&[]);
     let browser = Browser::open(&scene.url());
-    browser.wait("document.getElementById('live').dataset.state === 'live'");
+    browser.wait("document.querySelectorAll('.blocks li').length === 13");
     let Scene { place, node, miner, .. } = scene;
     let rpc = node.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
     assert!(node.terminate().success());
     browser.wait("document.getElementById('live').dataset.state === 'reconnecting'");
+    // It says so, and what was shown stays.
+    browser.wait("document.getElementById('gone').innerText.includes('does not answer')");
+    assert_eq!(browser.run("return document.querySelectorAll('.blocks li').length", &[]), 13);
     let mut again = place.command("a", &["node", "--no-listen", "--rpc", &rpc]);
     let mut again = Killed(again.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     browser.wait("document.getElementById('live').dataset.state === 'live'");
+    assert_eq!(browser.text("#gone"), "");
     place.run("a", &["rpc", "generatetoaddress", "1", &miner]).ok();
     browser.wait("document.querySelectorAll('.blocks li').length === 14");
     assert!(again.0.try_wait().unwrap().is_none());

@@ -2,6 +2,7 @@
 
 mod browser;
 mod explorer;
+mod history;
 #[path = "../process/mod.rs"]
 mod process;
 mod verify_page;

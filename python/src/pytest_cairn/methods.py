@@ -572,6 +572,8 @@ class NextBlock(TypedDict):
     difficulty: float
     """As a multiple of Bitcoin's difficulty 1."""
     height: int
+    sizelimit: int
+    """The most bytes that a block may have."""
     target: str
     """The greatest hash that the header may have."""
 

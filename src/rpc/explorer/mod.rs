@@ -41,6 +41,7 @@ macro_rules! assets {
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     assets![
         "address.js",
+        "bands.js",
         "block.js",
         "blocks.js",
         "chain.js",
@@ -52,6 +53,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "index.html",
         "keys.js",
         "links.js",
+        "list.js",
         "live.js",
         "main.js",
         "mempool.js",
@@ -61,6 +63,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "rpc.js",
         "search.js",
         "sha256.js",
+        "spends.js",
         "style.css",
         "theme.js",
         "transaction.js",

@@ -107,6 +107,8 @@ async fn get_mining_info(api: Api) -> Outcome {
         height: Height,
         #[serde(flatten)]
         difficulty: DifficultyView,
+        /// Most bytes that a block may have.
+        sizelimit: u32,
     }
     let mining = api.handle.miner().status();
     let address = mining.payee.map(|key| api.address_of(&key));
@@ -125,7 +127,11 @@ async fn get_mining_info(api: Api) -> Outcome {
         hashespersec: mining.hash_rate,
         blocksfound: mining.blocks_found,
         address,
-        next: Next { height: next.height, difficulty: DifficultyView::new(next.bits) },
+        next: Next {
+            height: next.height,
+            difficulty: DifficultyView::new(next.bits),
+            sizelimit: api.params().max_block_bytes,
+        },
         warnings: Vec::new(),
     }))
 }

@@ -23,7 +23,16 @@ pub const MINING_INFO: Object = object(
     ],
 );
 
-const NEXT_BLOCK: Object = object("NextBlock", &[field("height", Shape::Integer, ""), BITS, TARGET, DIFFICULTY]);
+const NEXT_BLOCK: Object = object(
+    "NextBlock",
+    &[
+        field("height", Shape::Integer, ""),
+        BITS,
+        TARGET,
+        DIFFICULTY,
+        field("sizelimit", Shape::Integer, "The most bytes that a block may have."),
+    ],
+);
 
 /// A template: the answer of `getblocktemplate`, as in BIP-22 and BIP-23.
 pub const TEMPLATE: Object = object(

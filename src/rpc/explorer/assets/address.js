@@ -1,12 +1,13 @@
 // One address: its coins and what happened to them.
 
-import { el, facts, notice, replace, table, transactionName, whole } from "./dom.js";
+import { amount, el, facts, notice, pages, replace, table, transactionName, whole } from "./dom.js";
 import { ago, coins, count, inCoins, moment, plural } from "./format.js";
 import { watch } from "./live.js";
 import { call } from "./rpc.js";
 
 const PAGE = 100; // Entries read at a time.
-const COINS = 200;
+const COINS = 1_000; // What /public lists at a time.
+const COINS_SHOWN = 50;
 
 export const title = (address) => `Address ${address.slice(0, 12)}…`;
 
@@ -14,13 +15,14 @@ export function show(place, address, signal, failed) {
   const head = el("section", { "aria-label": "Balance" });
   const list = el("section", { "aria-label": "History" });
   const more = el("button", { type: "button", "data-key": "older" }, "Older");
+  const part = { at: 0 };
   let newest = [];
   let older = []; // What follows `newest` without a gap.
   let rest = false; // Whether there are entries older than those.
   const draw = () => {
     const entries = [...newest, ...older];
     replace(list, el("h2", null, "History"),
-      entries.length === 0 ? notice("Nothing has happened here yet.") : table("History", ["Transaction", "When", ["Block", "number"], ["Change", "number"]], entries.map(row)),
+      entries.length === 0 ? notice("Nothing has happened here yet.") : table("History", ["Transaction", "When", ["Block", "number"], ["Change in coins", "number"]], entries.map(row)),
       newest.length === PAGE && newest.at(-1).height === null && notice(`Only the newest ${PAGE} of those that wait for a block are shown.`),
       rest ? el("p", { class: "controls" }, more) : null);
   };
@@ -46,7 +48,7 @@ export function show(place, address, signal, failed) {
       replace(place, el("h1", null, "Address"), notice(`This is no address of this network: ${valid.error}.`));
       return;
     }
-    const [balance, utxos, page] = await Promise.all([call("getaddressbalance", address), call("getaddressutxos", address, COINS + 1), read(address)]);
+    const [balance, utxos, page] = await Promise.all([call("getaddressbalance", address), call("getaddressutxos", address, COINS), read(address)]);
     if (signal.aborted) return;
     const joined = join(page, [...newest, ...older]);
     // Where the two do not meet, or the chain is another, the list begins anew.
@@ -54,7 +56,7 @@ export function show(place, address, signal, failed) {
     rest = joined ? rest : page.length === PAGE;
     newest = page;
     if (!place.contains(head)) replace(place, head, list);
-    replace(head, ...summary(address, balance, utxos));
+    replace(head, ...summary(address, balance, utxos, part));
     draw();
   }, failed);
 }
@@ -74,7 +76,7 @@ function join(page, entries) {
   return at < 0 ? null : entries.slice(at + 1);
 }
 
-function summary(address, balance, utxos) {
+function summary(address, balance, utxos, part) {
   return [
     el("h1", null, "Address"),
     facts(
@@ -84,14 +86,14 @@ function summary(address, balance, utxos) {
       ["Immature", balance.immature > 0 ? `${inCoins(balance.immature)}, freshly mined` : null],
       ["Pending", balance.pending === 0 ? null : `${balance.pending > 0 ? "+" : ""}${inCoins(balance.pending)}`]),
     el("details", { "data-key": "coins" }, el("summary", null, plural(balance.coins, "coin"), " unspent"),
-      table("Coins", ["Output", ["Coins", "number"], ["Confirmations", "number"], "State"], utxos.slice(0, COINS).map(coin)),
-      utxos.length > COINS && notice(`Only ${COINS} are shown.`)),
+      pages(part, COINS_SHOWN, "Coins", ["Output", ["Coins", "number"], ["Confirmations", "number"], "State"], utxos, coin),
+      utxos.length === COINS && notice(`Only ${count(COINS)} are shown.`)),
   ];
 }
 
 function coin(utxo) {
   const state = utxo.spentby ? ["being spent by ", transactionName(utxo.spentby, 6)] : utxo.spendable ? "spendable" : "immature";
-  return [[transactionName(utxo.txid, 6), ` : ${utxo.vout}`], coins(utxo.value), count(utxo.confirmations), state];
+  return [[transactionName(utxo.txid, 6), ` : ${utxo.vout}`], amount(utxo.value), count(utxo.confirmations), state];
 }
 
 function row(entry) {
@@ -103,7 +105,7 @@ function row(entry) {
     link,
     el("span", { title: moment(entry.time) }, ago(entry.time)),
     entry.height === null ? el("span", { class: "badge waiting" }, "waiting") : el("a", { href: `#/block/${entry.height}` }, count(entry.height)),
-    el("span", { class: change < 0 ? "less" : "more" }, `${change > 0 ? "+" : ""}${coins(change)}`),
+    el("span", { class: change < 0 ? "less" : "more" }, change > 0 ? "+" : "", amount(change)),
   ];
 }
 

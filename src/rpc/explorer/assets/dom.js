@@ -1,6 +1,8 @@
 // Building the page. Everything that comes from the chain or from peers is put in as text: nothing here, and nothing
 // that uses it, reads markup.
 
+import { coins, count } from "./format.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 function fill(node, properties, children) {
@@ -90,14 +92,47 @@ export function facts(...rows) {
   return el("dl", { class: "facts" }, shown.map(([label, ...value]) => el("div", null, el("dt", null, label), el("dd", null, value))));
 }
 
-/** A table that scrolls in itself where it is wider than the page. `columns` are texts, or [text, class]. */
+/**
+ * A table. `columns` are texts, or [text, class]. On a narrow page each row is a block of its own, with the columns' names
+ * beside the values. It says its roles, for browsers that take a table laid out otherwise for none.
+ */
 export function table(caption, columns, rows) {
   const classes = columns.map((column) => (Array.isArray(column) ? column[1] : null));
   const titles = columns.map((column) => (Array.isArray(column) ? column[0] : column));
-  const head = el("tr", null, titles.map((title, i) => el("th", { scope: "col", class: classes[i] }, title)));
-  const row = (cells) => el("tr", null, cells.map((cell, i) => el("td", { class: classes[i] }, cell)));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    el("table", null, el("caption", { class: "hidden" }, caption), el("thead", null, head), el("tbody", null, rows.map(row))));
+  const head = el("tr", { role: "row" }, titles.map((title, i) => el("th", { scope: "col", role: "columnheader", class: classes[i] }, title)));
+  const row = (cells) => el("tr", { role: "row" }, cells.map((cell, i) => el("td", { role: "cell", class: classes[i], "data-label": titles[i] }, cell)));
+  return el("table", { role: "table" }, el("caption", { class: "hidden" }, caption),
+    el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, rows.map(row)));
+}
+
+/** A table that is shown part by part. `part` is kept by the caller between two drawings: `{at}`, from 0. */
+export function pages(part, size, caption, columns, items, row) {
+  const place = el("div");
+  const draw = () => {
+    part.at = Math.max(0, Math.min(part.at, Math.ceil(items.length / size) - 1));
+    const from = part.at * size;
+    const shown = items.slice(from, from + size);
+    const go = (by, text) => el("button", {
+      type: "button", "data-key": `${caption} ${text}`, disabled: items[(part.at + by) * size] === undefined,
+      onclick: () => {
+        part.at += by;
+        draw();
+        place.scrollIntoView({ block: "start" });
+      },
+    }, text);
+    replace(place, table(caption, columns, shown.map(row)),
+      items.length > size && el("p", { class: "controls" }, go(-1, "Previous"), go(1, "Next"),
+        el("span", { class: "fine", role: "status" }, `${count(from + 1)} to ${count(from + shown.length)} of ${count(items.length)}`)));
+  };
+  draw();
+  return place;
+}
+
+/** An amount for a column: digits after the point are aligned, and idle zeros leave room. */
+export function amount(grains) {
+  const text = coins(grains);
+  const digits = text.includes(".") ? text.length - text.indexOf(".") - 1 : -1;
+  return el("span", { class: "amount", "data-rest": `${digits < 0 ? "." : ""}${"0".repeat(8 - Math.max(digits, 0))}` }, text);
 }
 
 /** A sentence where there is nothing else to show. */

@@ -1,9 +1,12 @@
 // What happens at the node, as it happens: `/events` while it is there, looks at the node now and then while it is not.
 
+import { el } from "./dom.js";
+import { moment } from "./format.js";
+
 const FIRST_RETRY = 1_000;
 const LAST_RETRY = 30_000;
 const POLL = 5_000;
-const REST = 250; // Between two runs of one watcher.
+const REST = 250; // Between two runs of one watcher, unless it asks for a longer one.
 
 const told = new EventTarget();
 let source = null;
@@ -19,6 +22,14 @@ function show(state) {
   const label = document.getElementById("live");
   if (label.textContent !== state) label.textContent = state;
   label.dataset.state = state;
+  const gone = document.getElementById("gone");
+  if (state === "live") {
+    gone.replaceChildren();
+  } else if (!gone.hasChildNodes()) {
+    const now = el("button", { type: "button", id: "retry", onclick: reconnect }, "Try now");
+    gone.append(el("span", null, el("strong", null, "This node does not answer"), ` since ${moment(Date.now() / 1000).slice(11)}. `,
+      "What is shown may be out of date. The page tries again by itself."), now);
+  }
 }
 
 function connect() {
@@ -54,6 +65,11 @@ function disconnect() {
   poll = null;
 }
 
+function reconnect() {
+  disconnect();
+  connect();
+}
+
 /** Begins to listen. A page that nobody looks at does not: browsers allow few connections to one server. */
 export function start() {
   connect();
@@ -71,9 +87,9 @@ export function on(name, heard, signal) {
 
 /**
  * Runs `work` now, and again after events of these names or when everything should be read anew: never twice at a
- * time, and not more often than a few times a second. Errors go to `failed`.
+ * time, and with a rest of some milliseconds in between. Errors go to `failed`.
  */
-export function watch(names, signal, work, failed) {
+export function watch(names, signal, work, failed, rest = REST) {
   let running = false;
   let again = false;
   const run = async () => {
@@ -89,7 +105,7 @@ export function watch(names, signal, work, failed) {
     } catch (error) {
       if (!signal.aborted) failed(error);
     }
-    await new Promise((resolve) => setTimeout(resolve, REST));
+    await new Promise((resolve) => setTimeout(resolve, rest));
     running = false;
     if (again) run();
   };

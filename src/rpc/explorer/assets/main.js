@@ -8,6 +8,7 @@ import { el, notice, replace, say } from "./dom.js";
 import { count } from "./format.js";
 import * as keys from "./keys.js";
 import * as links from "./links.js";
+import * as list from "./list.js";
 import * as live from "./live.js";
 import * as mempool from "./mempool.js";
 import * as peers from "./peers.js";
@@ -17,7 +18,7 @@ import * as theme from "./theme.js";
 import * as transaction from "./transaction.js";
 import * as verify from "./verify.js";
 
-const VIEWS = { "": chain, block, tx: transaction, address, mempool, peers, links, charts, verify };
+const VIEWS = { "": chain, block, blocks: list, tx: transaction, address, mempool, peers, links, charts, verify };
 
 let current = new AbortController();
 

@@ -15,7 +15,7 @@ export function show(place, _, signal, failed) {
       el("p", null, plural(peers.length, "connection"), `; ${bytes(totals.totalbytesrecv)} received and ${bytes(totals.totalbytessent)} sent since the start. The `, el("a", { href: "#/links" }, "map of links"), " shows how they hang together."),
       peers.length === 0
         ? notice("This node is alone.")
-        : table("Peers", ["Address", "", ["Height", "number"], ["Ping", "number"], ["Received", "number"], ["Sent", "number"], ["Connected", "number"], "Software", ["Score", "number"]], peers.map(row)));
+        : table("Peers", ["Address", "Direction", ["Height", "number"], ["Ping", "number"], ["Received", "number"], ["Sent", "number"], ["Connected", "number"], "Software", ["Score", "number"]], peers.map(row)));
   }, failed);
   const timer = setInterval(run, 5_000);
   signal.addEventListener("abort", () => clearInterval(timer));

@@ -1,54 +1,77 @@
 // One transaction, from the mempool into the chain.
 
-import { addressName, blockName, el, facts, notice, replace, transactionName, whole } from "./dom.js";
+import { addressName, amount, blockName, el, facts, notice, replace, transactionName, whole } from "./dom.js";
 import { fromHex } from "./encoding.js";
 import { ago, bytes, coins, count, inCoins, moment, plural, text } from "./format.js";
 import { watch } from "./live.js";
 import { ask } from "./rpc.js";
-import { caveat, panel, receiptOf } from "./verify.js";
+import { fate, spender } from "./spends.js";
+import { caveat, download, panel, receiptOf } from "./verify.js";
 
-const MOST_INPUTS = 200; // Whose coins are looked up.
+const MOST_FATES = 20; // Outputs of which it is looked up what became of them.
+const MOST_SEEN = 50; // Transactions remembered, to say what replaced one that is gone.
+
+const seen = new Map();
 
 export const title = (txid) => `Transaction ${txid.slice(0, 8)}…`;
 
 export function show(place, txid, signal, failed) {
   const head = el("section", { "aria-label": "Transaction" });
   const proof = el("section", { "aria-labelledby": "proof-title" });
-  let spent = null;
+  const known = []; // What became of outputs, as found before.
   watch(["tip", "transaction"], signal, async () => {
-    const [tx, entry] = await Promise.all([ask("getrawtransaction", txid, 1), ask("getmempoolentry", txid)]);
-    spent ??= tx && (await coinsSpent(tx));
+    const [tx, entry] = await Promise.all([ask("getrawtransaction", txid, 2), ask("getmempoolentry", txid)]);
+    const shown = tx ? [page(tx, entry, await fates(tx, known))] : await absence(txid);
     if (signal.aborted) return;
+    if (tx) remember(tx);
     if (!place.contains(head)) replace(place, head, proof);
-    replace(head, ...(tx ? page(tx, entry, spent) : [el("h1", null, "Transaction"), whole(txid), notice("This node does not know it, or not yet. The page will show it when it comes.")]));
+    replace(head, shown);
     const provable = Boolean(tx?.blockhash) && tx.height > 0;
     if (provable && !proof.hasChildNodes()) {
       replace(proof, el("h2", { id: "proof-title" }, "Proof"),
         el("p", null, "That the transaction is in the chain need not be believed: it can be computed."),
-        panel("Verify in this browser", () => receiptOf(txid)), caveat());
+        panel("Verify in this browser", () => receiptOf(txid), [download(txid)]), caveat());
     } else if (!provable) {
       replace(proof);
     }
   }, failed);
 }
 
-/** The coins that a transaction spends, `{value, address}` each, in the order of its inputs; null where unknown. */
-async function coinsSpent(tx) {
-  const inputs = tx.vin.slice(0, MOST_INPUTS).filter((input) => input.txid);
-  const parents = new Map();
-  await Promise.all([...new Set(inputs.map((input) => input.txid))].map(async (txid) => parents.set(txid, await ask("getrawtransaction", txid, 1))));
-  return inputs.map((input) => {
-    const output = parents.get(input.txid)?.vout[input.vout];
-    return output ? { value: output.value, address: output.scriptPubKey.address } : null;
-  });
+/** What became of the first outputs. That one is spent is looked up once, that it is not each time. */
+function fates(tx, known) {
+  return Promise.all(tx.vout.slice(0, MOST_FATES).map(async (_, n) => {
+    if (known[n] === undefined || known[n] === "unspent") known[n] = await fate(tx, n);
+    return known[n];
+  }));
 }
 
-function page(tx, entry, spent) {
+function remember(tx) {
+  seen.delete(tx.txid);
+  seen.set(tx.txid, tx);
+  if (seen.size > MOST_SEEN) seen.delete(seen.keys().next().value);
+}
+
+/** A transaction that the node does not know, and what took its coins if it was seen here before. */
+async function absence(txid) {
+  const heading = [el("h1", null, "Transaction"), whole(txid)];
+  const before = seen.get(txid);
+  if (!before) return [heading, notice("This node does not know it, or not yet. The page will show it when it comes.")];
+  for (const { txid: parent, vout, prevout } of before.vin) {
+    const address = prevout?.scriptPubKey.address;
+    const other = address && (await spender(parent, vout, prevout.value, address, prevout.height ?? 0));
+    if (other && other !== txid) {
+      return [heading, el("p", { class: "notice", id: "replaced" }, "Replaced: the coins that it would have spent are spent by ", transactionName(other),
+        ". Such a payment pays a higher fee, or is in a block already. This one can never be mined beside it.")];
+    }
+  }
+  return [heading, notice("It waited in the mempool and is gone, without a block: it was evicted for its low fee, or its coins are no longer there.")];
+}
+
+function page(tx, entry, fates) {
   const coinbase = tx.vin.length === 1 && tx.vin[0].coinbase !== undefined;
   const unmade = tx.vin.length === 0 || coinbase;
   const paid = tx.vout.reduce((sum, output) => sum + output.value, 0);
-  const known = !unmade && spent.length === tx.vin.length && spent.every(Boolean);
-  const fee = entry ? entry.fees.base : known ? spent.reduce((sum, coin) => sum + coin.value, 0) - paid : null;
+  const fee = entry?.fees.base ?? tx.fee ?? null;
   const waiting = !tx.blockhash;
   return [
     el("header", { class: "heading" }, el("h1", null, unmade ? "New coins" : "Transaction"),
@@ -61,29 +84,34 @@ function page(tx, entry, spent) {
       ["Size", bytes(tx.size)],
       ["Locked until", tx.locktime > 0 && !coinbase ? `height ${count(tx.locktime)}` : null]),
     el("div", { class: "flow" },
-      el("section", null, el("h2", null, unmade ? "From nothing" : plural(tx.vin.length, "input")), inputs(tx, spent, unmade)),
-      el("section", null, el("h2", null, plural(tx.vout.length, "output"), " ", el("small", null, `${inCoins(paid)}`)), el("ol", { class: "coins" }, tx.vout.map(output)))),
+      el("section", null, el("h2", null, unmade ? "From nothing" : plural(tx.vin.length, "input")), inputs(tx, unmade)),
+      el("section", null, el("h2", null, plural(tx.vout.length, "output"), " ", el("small", null, `${inCoins(paid)}`)),
+        el("ol", { class: "coins" }, tx.vout.map((one, n) => output(one, fates[n]))))),
     el("details", { "data-key": "bytes" }, el("summary", null, "Bytes"), el("p", { class: "mono long" }, tx.hex)),
   ];
 }
 
-function inputs(tx, spent, unmade) {
+function inputs(tx, unmade) {
   if (unmade) return el("p", { class: "fine" }, "A coinbase: the reward for the block and the fees in it.");
-  const rows = tx.vin.map((input, i) => {
-    const coin = spent[i];
-    const from = el("span", { class: "fine" }, "output ", String(input.vout), " of ", transactionName(input.txid, 6));
-    return el("li", null, el("span", null, coin?.address ? addressName(coin.address, 10) : "coin"), el("b", null, coin ? coins(coin.value) : "?"), from);
+  const rows = tx.vin.map(({ txid, vout, prevout }) => {
+    const address = prevout?.scriptPubKey.address;
+    const from = el("span", { class: "fine" }, "output ", String(vout), " of ", transactionName(txid, 6));
+    return el("li", null, el("span", null, address ? addressName(address, 10) : "coin"), el("b", null, prevout ? amount(prevout.value) : "?"), from);
   });
   return el("ol", { class: "coins" }, rows);
 }
 
-function output({ value, scriptPubKey }) {
+function output({ value, scriptPubKey }, fate) {
   if (scriptPubKey.type !== "data") {
-    return el("li", null, addressName(scriptPubKey.address, 10), el("b", null, coins(value)));
+    const state = fate === "unspent" ? el("span", { class: "badge done" }, "unspent")
+      : fate === "spent" ? el("span", { class: "badge" }, "spent")
+      : fate ? [el("span", { class: "badge" }, "spent"), " by ", transactionName(fate, 6)]
+      : null;
+    return el("li", null, addressName(scriptPubKey.address, 10), el("b", null, amount(value)), state && el("span", { class: "fine" }, state));
   }
   const data = fromHex(scriptPubKey.hex);
   const readable = text(data);
-  return el("li", { class: "data" }, el("span", null, "data, ", plural(data.length, "byte")), el("b", null, coins(value)),
+  return el("li", { class: "data" }, el("span", null, "data, ", plural(data.length, "byte")), value > 0 && el("b", null, coins(value)),
     readable !== null && el("pre", { dir: "auto" }, readable),
     el("details", null, el("summary", null, "hex"), el("p", { class: "mono long" }, scriptPubKey.hex)));
 }

@@ -35,8 +35,28 @@ async function receiptInPages(txid) {
   throw new Error("the chain was reorganised while its headers were read; try again");
 }
 
-/** A button that checks what `fetchReceipt` answers, the steps of that and the verdict. */
-export function panel(label, fetchReceipt) {
+/** A button that saves a transaction's receipt as a file, as `cairn proof get` writes it. */
+export function download(txid) {
+  const button = el("button", { type: "button", id: "download", "data-key": "download" }, "Download receipt");
+  const said = el("span", { class: "fine", role: "status" });
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      const text = `${JSON.stringify(await receiptOf(txid), null, 2)}\n`;
+      const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+      el("a", { href: url, download: `receipt-${txid.slice(0, 16)}.json` }).click();
+      setTimeout(() => URL.revokeObjectURL(url), 60_000);
+      said.textContent = "";
+    } catch (error) {
+      said.textContent = error.message;
+    }
+    button.disabled = false;
+  });
+  return [button, said];
+}
+
+/** A button that checks what `fetchReceipt` answers, `others` beside it, the steps of that and the verdict. */
+export function panel(label, fetchReceipt, others = []) {
   const steps = el("ol", { class: "steps" });
   const verdict = el("p", { class: "verdict", role: "status" });
   const tamper = el("input", { type: "checkbox", id: "tamper", "data-key": "tamper" });
@@ -57,7 +77,7 @@ export function panel(label, fetchReceipt) {
     }
     button.disabled = false;
   });
-  const controls = el("p", { class: "controls" }, button,
+  const controls = el("p", { class: "controls" }, button, others,
     el("label", null, tamper, " Tamper: turn over one bit of the proof first"));
   return el("div", { class: "verify" }, controls, verdict, steps);
 }

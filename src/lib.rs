@@ -4,24 +4,25 @@
 //! the crate can be read from the top down without meeting anything unexplained:
 //!
 //! 1. [`primitives`]: bytes, hashes, trees, keys and numbers, without any rule.
-//! 2. [`consensus`]: the rules, as pure functions with no clock, disk or randomness.
-//! 3. [`state`]: all coins in one tree, and proofs about them.
-//! 4. [`receipt`]: a payment's proof, and its check.
-//! 5. [`storage`]: an ordered store with atomic batches, and the schema laid over it.
-//! 6. [`chain`]: the tree of headers, and the state at the best chain's end.
-//! 7. [`mempool`]: transactions that wait for a block.
-//! 8. [`p2p`]: the protocol between nodes as a state machine; inputs and the time go in, outputs come out.
-//! 9. [`light`]: the same protocol for those who keep headers only.
-//! 10. [`wallet`]: keys, coin selection and signing.
-//! 11. [`miner`]: block templates, the nonce search, and its threads.
-//! 12. [`record`]: everything that enters a node, in a file, and the node run again from it.
-//! 13. [`sim`]: networks of such nodes in virtual time, from a seed.
-//! 14. [`runtime`]: sockets and timers around the one thread that owns a node.
-//! 15. [`stratum`]: work for miners of others over Stratum.
-//! 16. [`rpc`]: JSON-RPC methods, server and client.
-//! 17. [`cli`]: commands and wiring.
+//! 2. [`ipld`]: content addressing as IPFS has it: CIDs, UnixFS, CAR files.
+//! 3. [`consensus`]: the rules, as pure functions with no clock, disk or randomness.
+//! 4. [`state`]: all coins in one tree, and proofs about them.
+//! 5. [`receipt`]: a payment's proof, and its check.
+//! 6. [`storage`]: an ordered store with atomic batches, and the schema laid over it.
+//! 7. [`chain`]: the tree of headers, and the state at the best chain's end.
+//! 8. [`mempool`]: transactions that wait for a block.
+//! 9. [`p2p`]: the protocol between nodes as a state machine; inputs and the time go in, outputs come out.
+//! 10. [`light`]: the same protocol for those who keep headers only.
+//! 11. [`wallet`]: keys, coin selection and signing.
+//! 12. [`miner`]: block templates, the nonce search, and its threads.
+//! 13. [`record`]: everything that enters a node, in a file, and the node run again from it.
+//! 14. [`sim`]: networks of such nodes in virtual time, from a seed.
+//! 15. [`runtime`]: sockets and timers around the one thread that owns a node.
+//! 16. [`stratum`]: work for miners of others over Stratum.
+//! 17. [`rpc`]: JSON-RPC methods, server and client.
+//! 18. [`cli`]: commands and wiring.
 //!
-//! The first four are the verifying core, a crate of their own (`crates/core`) for programs that only check receipts. Its
+//! The first five are the verifying core, a crate of their own (`crates/core`) for programs that only check receipts. Its
 //! kernels for many hashes at once are in another (`crates/sha256d`), the only one with unsafe code. The next five, without
 //! `storage`'s disk, are what is left without the feature `node`: a browser's light client (`crates/web`) is made of them.
 //!
@@ -51,4 +52,4 @@ pub mod stratum;
 #[cfg(feature = "node")]
 pub mod wallet;
 
-pub use cairn_core::{consensus, primitives, receipt, state};
+pub use cairn_core::{consensus, ipld, primitives, receipt, state};

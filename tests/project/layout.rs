@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 mod circles;
 
 /// The modules from low to high, as `lib.rs` lists them: those of `crates/core`, then those of the node.
-const MODULES: [&str; 17] = [
+const MODULES: [&str; 18] = [
     "primitives",
+    "ipld",
     "consensus",
     "state",
     "receipt",

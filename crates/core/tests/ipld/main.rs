@@ -1,0 +1,3 @@
+//! Content addressing against what Kubo makes, and against hostile input.
+
+mod vectors;

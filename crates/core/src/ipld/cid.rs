@@ -8,17 +8,12 @@ use cid::Version;
 use cid::multibase::{self, Base};
 use multihash::Multihash;
 
-use super::hash::HashFunction;
+use super::hash::{HashFunction, MAX_IDENTITY_BYTES};
 
-/// The most bytes that a CID can hold in place of their hash, as in Kubo.
-pub const MAX_IDENTITY_BYTES: usize = 128;
 /// The longest text that is read: more than any base needs for the longest CID.
 const MAX_TEXT_BYTES: usize = 1_200;
 /// Characters of a CIDv0.
 const V0_TEXT_BYTES: usize = 46;
-
-/// A multihash: the code of a hash function, and a digest.
-pub(super) type Digest = Multihash<MAX_IDENTITY_BYTES>;
 
 /// What a block's bytes mean, as a [multicodec](https://github.com/multiformats/multicodec) code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -181,6 +176,13 @@ impl Display for Cid {
 impl fmt::Debug for Cid {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         Display::fmt(&self.0, f)
+    }
+}
+
+/// As text.
+impl serde::Serialize for Cid {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

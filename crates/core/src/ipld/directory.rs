@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::DirectoryError;
 use super::block::Block;
 use super::cid::{Cid, Codec};
 use super::dagpb::{self, Link};
@@ -10,21 +11,6 @@ use super::hamt;
 use super::options::{Options, SizeEstimate};
 use super::proto::bytes_len;
 use super::unixfs::{Data, Kind, Metadata};
-
-/// A directory that cannot be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // The fields are what the messages name.
-pub enum DirectoryError {
-    /// No file system has such a file.
-    #[error("{name:?} cannot be the name of an entry")]
-    Name { name: String },
-    /// Two entries of one name.
-    #[error("there are two entries named {name:?}")]
-    Repeated { name: String },
-    /// Two names with the same hash, made on purpose.
-    #[error("the name {name:?} collides with another in the directory's hash function")]
-    TooDeep { name: String },
-}
 
 /// A directory that gets its entries, in any order.
 #[derive(Debug, Default)]

@@ -3,10 +3,10 @@
 //! The hash of a name, read from its highest bit on, chooses a place in each node on the way down. A place holds the one
 //! entry that belongs there, its name behind the place in hexadecimal, or a node for several, named by the place alone.
 
+use super::DirectoryError;
 use super::block::Block;
 use super::cid::Codec;
 use super::dagpb::{self, Link};
-use super::directory::DirectoryError;
 use super::file::Root;
 use super::murmur3::murmur3_x64_64;
 use super::options::{Fanout, Options};

@@ -4,7 +4,11 @@ use blake2::digest::Digest as _;
 use multihash::Multihash;
 use sha2::Digest as _;
 
-use super::cid::{Digest, MAX_IDENTITY_BYTES};
+/// The most bytes that a CID can hold in place of their hash, as in Kubo.
+pub const MAX_IDENTITY_BYTES: usize = 128;
+
+/// A multihash: the code of a hash function, and a digest.
+type Digest = Multihash<MAX_IDENTITY_BYTES>;
 
 /// A function that names blocks: those of Kubo's `--hash` that the field uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,13 +18,15 @@ mod options;
 mod proto;
 mod unixfs;
 
+pub mod car;
 pub mod dagpb;
+pub mod read;
 
 pub use block::{Block, BlockError, MAX_BLOCK_BYTES};
-pub use cid::{Cid, CidError, Codec, MAX_IDENTITY_BYTES};
-pub use directory::{DirectoryBuilder, DirectoryError, is_entry_name, symlink};
+pub use cid::{Cid, CidError, Codec};
+pub use directory::{DirectoryBuilder, is_entry_name, symlink};
 pub use file::{FileBuilder, Root};
-pub use hash::HashFunction;
+pub use hash::{HashFunction, MAX_IDENTITY_BYTES};
 pub use options::{
     Choices, ChunkSize, CidVersion, Fanout, InlineLimit, Layout, MaxFileLinks, Options, OptionsError, Profile,
     Sharding, SizeEstimate,
@@ -50,4 +52,19 @@ pub enum FormatError {
     /// A link to something that is no CID.
     #[error("{what}: {error}")]
     Cid { what: &'static str, error: CidError },
+}
+
+/// A directory that cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
+pub enum DirectoryError {
+    /// No file system has such a file.
+    #[error("{name:?} cannot be the name of an entry")]
+    Name { name: String },
+    /// Two entries of one name.
+    #[error("there are two entries named {name:?}")]
+    Repeated { name: String },
+    /// Two names with the same hash, made on purpose.
+    #[error("the name {name:?} collides with another in the directory's hash function")]
+    TooDeep { name: String },
 }

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 
 use super::block::Block;
-use super::cid::{Cid, Codec, MAX_IDENTITY_BYTES};
-use super::hash::HashFunction;
+use super::cid::{Cid, Codec};
+use super::hash::{HashFunction, MAX_IDENTITY_BYTES};
 
 /// How CIDs of dag-pb blocks are written. Raw blocks always have a CIDv1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,3 +1,5 @@
 //! Content addressing against what Kubo makes, and against hostile input.
 
+mod hostile;
+mod reading;
 mod vectors;

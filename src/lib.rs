@@ -13,14 +13,15 @@
 //! 8. [`mempool`]: transactions that wait for a block.
 //! 9. [`p2p`]: the protocol between nodes as a state machine; inputs and the time go in, outputs come out.
 //! 10. [`light`]: the same protocol for those who keep headers only.
-//! 11. [`wallet`]: keys, coin selection and signing.
-//! 12. [`miner`]: block templates, the nonce search, and its threads.
-//! 13. [`record`]: everything that enters a node, in a file, and the node run again from it.
-//! 14. [`sim`]: networks of such nodes in virtual time, from a seed.
-//! 15. [`runtime`]: sockets and timers around the one thread that owns a node.
-//! 16. [`stratum`]: work for miners of others over Stratum.
-//! 17. [`rpc`]: JSON-RPC methods, server and client.
-//! 18. [`cli`]: commands and wiring.
+//! 11. [`content`]: blocks under their hashes on disk, and pins.
+//! 12. [`wallet`]: keys, coin selection and signing.
+//! 13. [`miner`]: block templates, the nonce search, and its threads.
+//! 14. [`record`]: everything that enters a node, in a file, and the node run again from it.
+//! 15. [`sim`]: networks of such nodes in virtual time, from a seed.
+//! 16. [`runtime`]: sockets and timers around the one thread that owns a node.
+//! 17. [`stratum`]: work for miners of others over Stratum.
+//! 18. [`rpc`]: JSON-RPC methods, server and client.
+//! 19. [`cli`]: commands and wiring.
 //!
 //! The first five are the verifying core, a crate of their own (`crates/core`) for programs that only check receipts. Its
 //! kernels for many hashes at once are in another (`crates/sha256d`), the only one with unsafe code. The next five, without
@@ -33,6 +34,8 @@
 pub mod chain;
 #[cfg(feature = "node")]
 pub mod cli;
+#[cfg(feature = "node")]
+pub mod content;
 pub mod light;
 pub mod mempool;
 #[cfg(feature = "node")]

@@ -34,6 +34,7 @@ use crate::storage::private_file;
 
 pub mod bench;
 pub mod client;
+pub mod content;
 pub mod db;
 pub mod genesis;
 pub mod health;
@@ -270,6 +271,8 @@ enum Command {
     Proof(proof::Args),
     /// Create, mine or show the file that defines a network
     Genesis(genesis::Args),
+    /// Add, read, keep and exchange files under CIDs, as in IPFS
+    Content(content::Args),
     /// Check, export or import a node's database
     Db(db::Args),
     /// Measure how fast this machine does the work of a node
@@ -316,6 +319,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Light(args) => light::run(args, &common),
         Command::Proof(args) => proof::run(&args, &common),
         Command::Genesis(args) => genesis::run(args, &common),
+        Command::Content(args) => content::run(args, &common),
         Command::Db(args) => db::run(args, &common),
         Command::Bench(args) => bench::run(&args, &common),
         Command::Health(args) => health::run(&args, &common),
@@ -459,6 +463,7 @@ fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> 
         | Command::Light(_)
         | Command::Proof(_)
         | Command::Genesis(_)
+        | Command::Content(_)
         | Command::Db(_)
         | Command::Bench(_)
         | Command::Health(_)

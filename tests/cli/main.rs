@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod content;
 mod conventions;
 mod light;
 mod nodes;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 mod circles;
 
 /// The modules from low to high, as `lib.rs` lists them: those of `crates/core`, then those of the node.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 19] = [
     "primitives",
     "ipld",
     "consensus",
@@ -17,6 +17,7 @@ const MODULES: [&str; 18] = [
     "mempool",
     "p2p",
     "light",
+    "content",
     "wallet",
     "miner",
     "record",

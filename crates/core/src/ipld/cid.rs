@@ -97,6 +97,10 @@ impl Cid {
                 return Err(CidError::DigestLength { function: function.name(), got, expected });
             }
         }
+        // The library takes numbers of more than 64 bits, and drops what is too much.
+        if cid.to_bytes() != bytes[..bytes.len() - rest.len()] {
+            return Err(malformed("a number has more than 64 bits".to_owned()));
+        }
         Ok((Self(cid), rest))
     }
 
@@ -241,7 +245,9 @@ mod tests {
         let short = Cid::from_digest(Codec::RAW, HashFunction::Sha2_256, &[0; 31]).unwrap();
         let error = CidError::DigestLength { function: "sha2-256", got: 31, expected: 32 };
         assert_eq!(Cid::from_bytes(&short.to_bytes()), Err(error));
-        // Version 2, and a CIDv0 that says so.
+        // A codec of 70 bits, version 2, and a CIDv0 that says so.
+        let wide = [&[1][..], &[0xff; 9], &[0x7f, 0, 0]].concat();
+        assert!(Cid::from_bytes(&wide).is_err());
         assert!(Cid::from_bytes(&[2, 0x55, 0, 0]).is_err());
         assert!(Cid::from_bytes(&[0, 0x70, 0, 0]).is_err());
     }

@@ -1,0 +1,27 @@
+//! Content on this machine's disk: blocks under their hashes, and pins, which keep DAGs from being collected.
+//!
+//! ```text
+//! DATA/content/version                 the format's version
+//!              lock                    held by the process that has the store open
+//!              blocks/XX/HASH          a block: its multihash in hexadecimal, in a directory named by the last byte
+//!              pins/recursive/CID      a pin, with its name in it
+//!              pins/direct/CID
+//!              usage                   bytes and number of blocks, while no process writes
+//!              tmp/                    what is not whole yet
+//! ```
+//!
+//! Every file is written under `tmp`, synchronised and renamed, so that a kill or a power cut leaves whole files only.
+//! A pin is written when all blocks below it are. What CIDs and files are is in [`ipld`](crate::ipld).
+
+mod blocks;
+mod error;
+mod pins;
+mod store;
+
+pub use self::blocks::Usage;
+pub use self::error::ContentError;
+pub use self::pins::{Pin, PinKind};
+pub use self::store::ContentStore;
+
+/// Name of the store in the data directory.
+pub const CONTENT_DIR: &str = "content";

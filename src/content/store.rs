@@ -1,0 +1,289 @@
+//! The store as a whole: blocks that are checked when they are read, pins, a limit, and the removal of what no pin keeps.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use super::blocks::{Blocks, Key, Usage};
+use super::error::{ContentError, at};
+use super::pins::{Pin, PinKind, Pins};
+use crate::ipld::read::{DagReader, DirectoryReader, Entry, FileReader, PathReader, View};
+use crate::ipld::{Block, Cid, Codec, Metadata};
+use crate::storage::private_file;
+
+/// The format in [`mod@super`].
+const VERSION: &str = "1";
+
+/// Content on disk. One process has it open at a time.
+#[derive(Debug)]
+pub struct ContentStore {
+    dir: PathBuf,
+    blocks: Blocks,
+    pins: Pins,
+    max_bytes: u64,
+    /// What this process has put: it may be about to be pinned, so it is not collected.
+    put: HashSet<Key>,
+    /// Held as long as the store is open.
+    _lock: File,
+}
+
+impl ContentStore {
+    /// Opens the store in `dir`, and makes it if there is none. It takes at most `max_bytes` of blocks.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn open(dir: &Path, max_bytes: u64) -> Result<Self, ContentError> {
+        private_file::create_dir(dir).map_err(at(dir))?;
+        let path = dir.join("lock");
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(ContentError::InUse { dir: dir.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
+        }
+        let path = dir.join("version");
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim() == VERSION => {}
+            Ok(text) => return Err(ContentError::Version { dir: dir.to_owned(), got: text.trim().to_owned() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                private_file::replace(&path, format!("{VERSION}\n").as_bytes()).map_err(at(&path))?;
+            }
+            Err(error) => return Err(at(&path)(error)),
+        }
+        let (blocks, pins) = (Blocks::open(dir)?, Pins::open(dir)?);
+        Ok(Self { dir: dir.to_owned(), blocks, pins, max_bytes, put: HashSet::new(), _lock: lock })
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The most bytes of blocks.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// What it holds.
+    ///
+    /// # Errors
+    /// [`ContentError::Io`].
+    pub fn usage(&mut self) -> Result<Usage, ContentError> {
+        self.blocks.usage()
+    }
+
+    /// A block, checked against its name. Costs a hash of it. A block that its CID holds is always there.
+    ///
+    /// # Errors
+    /// [`ContentError::Missing`], [`ContentError::Damaged`].
+    pub fn get(&self, cid: &Cid) -> Result<Block, ContentError> {
+        if let Some(block) = Block::inline(*cid) {
+            return Ok(block);
+        }
+        let key = Key::of(cid);
+        let bytes = self.blocks.read(&key)?.ok_or(ContentError::Missing { cid: *cid })?;
+        let damaged = |_| ContentError::Damaged { cid: *cid, path: self.blocks.place(&key) };
+        Block::check(*cid, bytes).map_err(damaged)
+    }
+
+    /// Whether a block is here, unchecked.
+    ///
+    /// # Errors
+    /// [`ContentError::Io`].
+    pub fn contains(&self, cid: &Cid) -> Result<bool, ContentError> {
+        Ok(cid.inline().is_some() || self.blocks.size(&Key::of(cid))?.is_some())
+    }
+
+    /// Takes a block. It survives a kill from the next [`ContentStore::flush`] or [`ContentStore::pin`] on. If there is
+    /// no room, everything is removed that is neither pinned nor put by this process.
+    ///
+    /// # Errors
+    /// [`ContentError::Full`], and the file system's.
+    pub fn put(&mut self, block: &Block) -> Result<(), ContentError> {
+        if block.cid().inline().is_some() {
+            return Ok(());
+        }
+        let key = Key::of(block.cid());
+        let needed = block.bytes().len() as u64;
+        let is_known =
+            self.blocks.size(&key)? == Some(needed) && self.blocks.read(&key)?.as_deref() == Some(block.bytes());
+        self.put.insert(key.clone());
+        if is_known {
+            return Ok(());
+        }
+        let fits = |used: u64, max: u64| used.saturating_add(needed) <= max;
+        if !fits(self.blocks.usage()?.bytes, self.max_bytes) {
+            self.collect(|_| {})?;
+            let (used, max) = (self.blocks.usage()?.bytes, self.max_bytes);
+            if !fits(used, max) {
+                return Err(ContentError::Full { needed, used, max });
+            }
+        }
+        self.blocks.write(key, block)
+    }
+
+    /// Brings all blocks to the disk.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn flush(&mut self) -> Result<(), ContentError> {
+        self.blocks.flush()
+    }
+
+    /// Keeps a block, or the DAG below it, which the caller has put or checked.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn pin(&mut self, pin: &Pin) -> Result<(), ContentError> {
+        self.flush()?;
+        self.pins.add(pin)
+    }
+
+    /// Keeps a block, and what is below it, no longer. Its bytes stay until they are collected.
+    ///
+    /// # Errors
+    /// [`ContentError::NotPinned`].
+    pub fn unpin(&mut self, cid: &Cid) -> Result<(), ContentError> {
+        let was_recursive = self.pins.remove(cid, PinKind::Recursive)?;
+        let was_direct = self.pins.remove(cid, PinKind::Direct)?;
+        if was_recursive || was_direct { Ok(()) } else { Err(ContentError::NotPinned { cid: *cid }) }
+    }
+
+    /// All pins, in order of their CIDs' text.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn pins(&self) -> Result<Vec<Pin>, ContentError> {
+        self.pins.all()
+    }
+
+    /// Removes every block that no pin keeps and that this process has not put. Names each, as the CIDv1 of raw bytes.
+    /// Returns what was removed.
+    ///
+    /// # Errors
+    /// If a pinned block is missing or damaged: what is below it is not known then, so nothing is removed.
+    pub fn collect(&mut self, mut removed: impl FnMut(&Cid)) -> Result<Usage, ContentError> {
+        self.flush()?;
+        let mut kept = self.put.clone();
+        let (recursive, direct): (Vec<Pin>, Vec<Pin>) =
+            self.pins()?.into_iter().partition(|pin| pin.kind == PinKind::Recursive);
+        kept.extend(direct.iter().map(|pin| Key::of(&pin.cid)));
+        let mut reader = DagReader::new(recursive.iter().map(|pin| pin.cid));
+        while let Some(cid) = reader.next_block() {
+            kept.insert(Key::of(&cid));
+            // Raw blocks have no links: those need not be read.
+            if cid.codec() != Codec::RAW {
+                reader.supply(&cid, self.get(&cid)?.bytes())?;
+            }
+        }
+        let mut collected = Usage::default();
+        for key in self.blocks.keys()?.into_iter().filter(|key| !kept.contains(key)) {
+            collected.bytes += self.blocks.remove(&key)?;
+            collected.blocks += 1;
+            key.raw_cid().iter().for_each(&mut removed);
+        }
+        Ok(collected)
+    }
+
+    /// Names the blocks whose bytes are not those of their names, and says how many of how many are checked.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn verify(&self, mut checked: impl FnMut(u64, u64)) -> Result<Vec<(Cid, PathBuf)>, ContentError> {
+        let mut damaged = Vec::new();
+        let cids: Vec<Cid> = self.blocks.keys()?.iter().filter_map(Key::raw_cid).collect();
+        for (count, cid) in cids.iter().enumerate() {
+            checked(count as u64, cids.len() as u64);
+            match self.get(cid) {
+                Err(ContentError::Damaged { cid, path }) => damaged.push((cid, path)),
+                other => drop(other?),
+            }
+        }
+        checked(cids.len() as u64, cids.len() as u64);
+        Ok(damaged)
+    }
+
+    /// Visits all blocks below these roots, each once, in the order of a CAR.
+    ///
+    /// # Errors
+    /// If one is missing, damaged or cannot be read, and those of `visit`.
+    pub fn walk<E: From<ContentError>>(
+        &self,
+        roots: impl IntoIterator<Item = Cid>,
+        mut visit: impl FnMut(&Block) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut reader = DagReader::new(roots);
+        while let Some(cid) = reader.next_block() {
+            let block = self.get(&cid)?;
+            visit(&block)?;
+            reader.supply(&cid, block.bytes()).map_err(ContentError::Read)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes and blocks of a DAG, all of which are read and checked.
+    ///
+    /// # Errors
+    /// As [`ContentStore::walk`].
+    pub fn totals(&self, root: Cid) -> Result<Usage, ContentError> {
+        let mut totals = Usage::default();
+        self.walk([root], |block| {
+            totals = Usage { bytes: totals.bytes + block.bytes().len() as u64, blocks: totals.blocks + 1 };
+            Ok::<(), ContentError>(())
+        })?;
+        Ok(totals)
+    }
+
+    /// Where a path of names leads from a root.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn resolve(&self, root: Cid, path: &[u8]) -> Result<Cid, ContentError> {
+        let mut reader = PathReader::new(root, path);
+        while let Some(cid) = reader.wanted() {
+            reader.supply(self.get(&cid)?.bytes())?;
+        }
+        Ok(reader.found())
+    }
+
+    /// Gives the bytes of a file in order, from one byte to before another, to `write`.
+    ///
+    /// # Errors
+    /// [`ContentError`], and those of `write`.
+    pub fn read_file<E: From<ContentError>>(
+        &self,
+        root: Cid,
+        range: std::ops::Range<u64>,
+        mut write: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut reader = FileReader::new(root, range);
+        while let Some(cid) = reader.wanted() {
+            let block = self.get(&cid)?;
+            write(reader.supply(block.bytes()).map_err(ContentError::Read)?)?;
+        }
+        Ok(())
+    }
+
+    /// Entries of a directory, in order of their names, and its mode and time.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn list(&self, root: Cid) -> Result<(Vec<Entry>, Metadata), ContentError> {
+        let mut reader = DirectoryReader::new(root);
+        let mut entries = Vec::new();
+        while let Some(cid) = reader.wanted() {
+            entries.extend(reader.supply(self.get(&cid)?.bytes())?);
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((entries, reader.metadata()))
+    }
+
+    /// Reads a block as what it is, for `look`.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn view<T>(&self, cid: Cid, look: impl FnOnce(&View) -> T) -> Result<T, ContentError> {
+        let block = self.get(&cid)?;
+        Ok(look(&View::of(cid, block.bytes())?))
+    }
+}

@@ -114,7 +114,9 @@ impl Chain {
         match self.stats.check.time(|| check(&self.params)) {
             Err(source) if source.verdict() != Verdict::Invalid => return Err(ChainError::Rule { hash, source }),
             Err(source) => self.mark_broken(entry, source, &mut update)?,
-            Ok(checked) if self.is_next(&entry) => self.step_up(entry, checked, is_verified, &mut update)?,
+            Ok(checked) if self.is_next(&entry) && !self.is_state_pending() => {
+                self.step_up(entry, checked, is_verified, &mut update)?
+            }
             Ok(checked) => self.keep_body(entry, &checked)?,
         }
         self.activate(is_verified, &mut update)?;
@@ -135,7 +137,7 @@ impl Chain {
         check_header(&block.header, &place).map_err(rule)?;
         check_clock(&block.header, now, &self.params).map_err(rule)?;
         let block = check_block(block, &self.params).map_err(rule)?;
-        let commitment = self.committed().commitment();
+        let commitment = self.committed()?.commitment();
         let context = BlockContext { params: &self.params, height: place.height, commitment };
         match connect(&block, &context, &Prefetched::new(&self.db, &block)?, is_verified) {
             Ok(_) => Ok(()),

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::index::{Entry, Id};
 use super::prefetch::Prefetched;
-use super::{Chain, effects};
+use super::{Chain, ChainError, effects};
 use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::connect::{BlockContext, ConnectError, spend};
 use crate::consensus::error::RuleError;
@@ -32,6 +32,9 @@ pub struct ChainUpdate {
     pub rejected: Vec<(BlockHash, RuleError)>,
     /// The call reached its limit: [`Chain::resume`], or the next accepted block, continues.
     pub unfinished: bool,
+    /// The next block waits for the root over the coins that it commits to: [`Chain::state_ready`], then
+    /// [`Chain::resume`], continue.
+    pub awaits_state: bool,
 }
 
 impl ChainUpdate {
@@ -89,6 +92,10 @@ impl Chain {
                 return Ok(());
             }
             moved += match next {
+                Step::Up(_) if self.is_state_pending() => {
+                    update.awaits_state = true;
+                    return Ok(());
+                }
                 Step::Up(entry) => {
                     let block = self.load(&entry)?;
                     let size = block.block().size() + BLOCK_OVERHEAD;
@@ -127,7 +134,12 @@ impl Chain {
         is_verified: IsVerified<'_>,
         update: &mut ChainUpdate,
     ) -> Result<(), StoreError> {
-        let commitment = self.committed().commitment();
+        let commitment = match self.committed() {
+            Ok(committed) => committed.commitment(),
+            Err(ChainError::Store(error)) => return Err(error),
+            // The caller has asked before.
+            Err(error) => return Err(self.db.corrupt(error.to_string())),
+        };
         let context = BlockContext { params: &self.params, height: entry.height, commitment };
         let db = &self.db;
         let own_work = entry.work - self.tip().work;
@@ -189,7 +201,11 @@ impl Chain {
         let filters = effects::filter_header_before(&self.db, entry.height, &entry.header.previous)?;
         let mut batch = Batch::default();
         effects::stage_disconnect(&mut batch, &block, &entry, &delta, &range);
+        let states = self.states.clone();
+        let behind = states.go_behind(&entry.key(), &delta)?;
         self.db.store().commit(batch)?;
+        drop(behind);
+        self.ready_to = self.ready_to.map(|ready| ready.min(entry.height.saturating_sub(1)));
 
         self.tree.write().active.pop();
         (self.range, self.filters) = (range, filters);

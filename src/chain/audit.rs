@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use super::effects;
 use super::index::{Entry, Index};
+use super::{audit_state, effects, epochs};
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
 use crate::consensus::coins::{CoinView, Coins, Delta};
 use crate::consensus::commitment::Committed;
@@ -74,6 +74,7 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
         range: mmr::Range::default(),
         seen: Counts::default(),
     };
+    let mut states = audit_state::Audit::new(db, params)?;
     for (height, hash) in Height::GENESIS.through(tip.height).zip(&hashes) {
         let block = db.block(&BlockKey { height, hash: *hash })?;
         let block = block.ok_or_else(|| db.corrupt(format!("body of block {hash} is missing")))?;
@@ -82,10 +83,12 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
         if block.hash() != *hash {
             return Err(db.corrupt(format!("block {} is stored as block {hash}", block.hash())));
         }
-        replay.step(&block, height)?;
+        let delta = replay.step(&block, height, states.due(height))?;
+        replay.seen.edges += u64::from(states.push(height, block.hash(), &delta)?);
         progress(height, tip.height);
     }
     replay.finish()?;
+    states.finish()?;
     Ok(Report {
         height: tip.height,
         headers: index.len() as u64,
@@ -129,6 +132,8 @@ fn check_pruned(
         true
     };
     check_recent(db, params, (tip.hash, tip.height), Level::Connect, kept, &going_on)?;
+    audit_state::check_table(db)?;
+    audit_state::check_kept(db, params)?;
     let (found, coins) = (db.counts()?, db.coin_stats()?);
     let heights = above.len() as u64;
     let expected = (heights, heights, mmr::node_count(heights), u64::from(kept), coins.count);
@@ -207,7 +212,9 @@ pub fn check_recent(
                     let coins = Coins(before.collect());
                     let filter_header = effects::filter_header_before(db, height, &previous)?;
                     let seen = Counts::default();
-                    Replay { db, params, coins, filter_header, range, seen }.step(&block, height)?;
+                    let due = epochs::due_root(params, db, height)?;
+                    let due = due.ok_or_else(|| fault("the state that it commits to is missing".to_owned()))?;
+                    Replay { db, params, coins, filter_header, range, seen }.step(&block, height, due)?;
                 }
             }
         }
@@ -260,15 +267,16 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Connects a block, and compares what the store keeps for it alone.
-    fn step(&mut self, block: &CheckedBlock, height: Height) -> Result<(), StoreError> {
+    /// Connects a block, where `state` is the root over coins that it commits to, and compares what the store keeps for it
+    /// alone. Returns what it does to the coins.
+    fn step(&mut self, block: &CheckedBlock, height: Height, state: StateRoot) -> Result<Delta, StoreError> {
         let hash = block.hash();
         let at = BlockKey { height, hash };
         let fault = |what: String| self.db.corrupt(format!("block {hash} at height {height}: {what}"));
         let delta = if height == Height::GENESIS {
             Delta { created: Delta::created_by(block.block(), block.txids(), Height::GENESIS), ..Delta::default() }
         } else {
-            let due = Committed { range: self.range.root(), state: StateRoot::ZERO, filters: self.filter_header };
+            let due = Committed { range: self.range.root(), state, filters: self.filter_header };
             let context = BlockContext { params: self.params, height, commitment: due.commitment() };
             connect(block, &context, &self.coins, |_| false).map_err(|error| match error {
                 ConnectError::Rule(rule) => fault(rule.to_string()),
@@ -309,7 +317,7 @@ impl Replay<'_> {
         }
         self.seen.heights += 1;
         self.coins.apply(&delta);
-        Ok(())
+        Ok(delta)
     }
 
     /// Compares the coins, and checks that the store has no entries that the blocks do not explain.

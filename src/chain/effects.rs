@@ -2,49 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::index::{Entry, GENESIS};
-use crate::consensus::check::{CheckedBlock, check_block};
+use super::index::Entry;
+use crate::consensus::check::CheckedBlock;
 use crate::consensus::coins::{Coin, Delta};
-use crate::consensus::commitment;
 use crate::consensus::filter::block_filter;
-use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
-use crate::primitives::hash::{BlockHash, FilterHeader, LedgerRoot, StateRoot};
+use crate::primitives::hash::{BlockHash, FilterHeader};
 use crate::primitives::height::Height;
 use crate::primitives::keyed::HashSet;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Work;
 use crate::primitives::tx::OutPoint;
-use crate::storage::{Batch, BlockKey, Database, HeaderRecord, HistoryEntry, Status, StoreError, TxLocation};
-
-/// Starts an empty store with genesis.
-pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
-    let checked = check_block(params.genesis.clone(), params).expect("genesis is checked with its parameters");
-    let created = Delta::created_by(checked.block(), checked.txids(), Height::GENESIS);
-    let delta = Delta { created, ..Delta::default() };
-    let record = HeaderRecord {
-        parent: GENESIS,
-        header: params.genesis.header.into(),
-        status: Status::BODY.with(Status::VALID),
-        sequence: 1,
-        tx_count: checked.txids().len() as u32,
-    };
-    let mut batch = Batch::default();
-    batch.put_meta(&params.genesis_hash);
-    batch.put_header(0, &record);
-    batch.put_block(&BlockKey { height: Height::GENESIS, hash: params.genesis_hash }, checked.block());
-    stage_connect(
-        &mut batch,
-        &checked,
-        Height::GENESIS,
-        params.genesis_target.work(),
-        &delta,
-        &mut { FilterHeader::ZERO },
-        &mut mmr::Range::default(),
-    );
-    db.store().commit(batch)
-}
+use crate::storage::{Batch, BlockKey, Database, HistoryEntry, StoreError, TxLocation};
 
 /// Adds to `batch` all writes that make `block` the tip at `height`, appends it to `range`, and makes `filters`, its parent's
 /// filter header, its own. `own_work` is the work of its header.
@@ -129,14 +99,6 @@ pub(super) fn filter_header_before(
 ) -> Result<FilterHeader, StoreError> {
     let parent = height.prev().map(|height| BlockKey { height, hash: *parent });
     parent.map_or(Ok(FilterHeader::ZERO), |parent| Ok(db.filter_header_of(&parent)?.1))
-}
-
-/// What a block of the best chain at `height` commits to besides headers, where `previous` is its parent.
-///
-/// # Errors
-/// The store's.
-pub fn ledger_root(db: &Database, height: Height, previous: &BlockHash) -> Result<LedgerRoot, StoreError> {
-    Ok(commitment::ledger_root(&StateRoot::ZERO, &filter_header_before(db, height, previous)?))
 }
 
 /// What a block of the best chain did to the coins, by the undo record.

@@ -44,6 +44,9 @@ pub enum ChainError {
     /// Asked to prune a chain of which all blocks are to be kept.
     #[error("Blockchain is too short for pruning: it has height {height}, and at least {least} blocks are kept")]
     TooShort { height: Height, least: u32 },
+    /// The next block commits to coins over which the root is not computed yet.
+    #[error("state root pending: the root over the coins after the block at height {edge} is still being computed")]
+    StatePending { edge: Height },
     /// Genesis cannot be invalidated.
     #[error("the genesis block cannot be made invalid")]
     GenesisIsFixed,
@@ -65,6 +68,7 @@ impl ChainError {
             | Self::Pruned { .. }
             | Self::NotPruning
             | Self::TooShort { .. }
+            | Self::StatePending { .. }
             | Self::GenesisIsFixed => Blame::Nobody,
             Self::Store(_) => Blame::Local,
         }

@@ -10,13 +10,16 @@
 mod accept;
 mod activate;
 mod audit;
+mod audit_state;
 mod effects;
+mod epochs;
 mod error;
 mod index;
 mod operate;
 mod prefetch;
 mod prune;
 mod rewind;
+mod start;
 mod stats;
 mod tips;
 mod transfer;
@@ -27,7 +30,7 @@ use std::sync::{Arc, RwLockReadGuard};
 
 pub use activate::{ChainUpdate, IsVerified};
 pub use audit::{Level, Report, check, check_recent};
-pub use effects::ledger_root;
+pub use epochs::{STEP_CHANGES, StateTable, Step, ledger_root};
 pub use error::ChainError;
 pub use index::Entry;
 pub use prune::min_kept;
@@ -42,7 +45,7 @@ use crate::consensus::commitment::Committed;
 use crate::consensus::context::HeaderContext;
 use crate::consensus::headers::HeaderTail;
 use crate::consensus::params::Params;
-use crate::primitives::hash::{BlockHash, FilterHeader, StateRoot};
+use crate::primitives::hash::{BlockHash, FilterHeader};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keyed::HashMap;
@@ -70,6 +73,9 @@ pub struct Chain {
     waiting: HashMap<Id, Vec<Id>>,
     /// The sequence number of the next block that becomes complete.
     next_sequence: u32,
+    states: Arc<StateTable>,
+    /// The last edge of which the state may be used; `None` if this thread moves the table itself, when it needs a root.
+    ready_to: Option<Height>,
     /// What is below is to be pruned, as far as it may be.
     prune_to: Height,
     stats: Stats,
@@ -84,7 +90,7 @@ impl Chain {
     pub fn open(params: Arc<Params>, store: Arc<dyn Store>) -> Result<Self, StoreError> {
         let db = Database::new(store);
         if !db.check_meta(&params.genesis_hash)? {
-            effects::start(&params, &db)?;
+            start::start(&params, &db)?;
         }
         let index = Index::load(&db)?;
         let tip = db.tip()?.ok_or_else(|| db.corrupt("there is no tip"))?;
@@ -96,6 +102,7 @@ impl Chain {
         let (_, filters) = db.filter_header_of(&tip.key())?;
         let kept_from = db.kept_from()?;
         let next_sequence = 1 + index.entries().map(|entry| entry.sequence).max().unwrap_or(0);
+        let states = Arc::new(StateTable::new(params.clone(), db.clone()));
         let mut chain = Self {
             params,
             db,
@@ -105,6 +112,8 @@ impl Chain {
             candidates: BTreeSet::new(),
             waiting: HashMap::default(),
             next_sequence,
+            states,
+            ready_to: None,
             prune_to: Height::GENESIS,
             stats: Stats::default(),
         };
@@ -234,8 +243,12 @@ impl Chain {
     }
 
     /// What the next block's coinbase must commit to.
-    pub fn committed(&self) -> Committed {
-        Committed { range: self.range.root(), state: StateRoot::ZERO, filters: self.filters }
+    ///
+    /// # Errors
+    /// [`ChainError::StatePending`], [`ChainError::Store`].
+    pub fn committed(&self) -> Result<Committed, ChainError> {
+        let state = self.due_state()?;
+        Ok(Committed { range: self.range.root(), state, filters: self.filters })
     }
 
     /// [`Chain::missing_bodies_to`] the best header.

@@ -13,14 +13,13 @@ use crate::storage::{Batch, BlockKey, StoreError};
 
 /// Heights that one step prunes. Automatic pruning waits for as many, so that its cost for each block is small.
 const STEP: u32 = 128;
-/// Blocks of an epoch of the state. A node needs those of two to tell its state to others and to go back across an edge.
-const EPOCH_BLOCKS: u32 = 720;
-/// Blocks beyond these, for reorganisations: as many as Bitcoin Core keeps at least.
+/// Blocks beyond two epochs, for reorganisations: as many as Bitcoin Core keeps at least.
 const REORGANISATION_BLOCKS: u32 = 288;
 
-/// Fewest blocks of the best chain that are kept.
-pub fn min_kept(_: &Params) -> u32 {
-    2 * EPOCH_BLOCKS + REORGANISATION_BLOCKS
+/// Fewest blocks of the best chain that are kept: those of two epochs, so that the table of the state can follow, and
+/// some more.
+pub fn min_kept(params: &Params) -> u32 {
+    2 * params.epoch_blocks + REORGANISATION_BLOCKS
 }
 
 impl Chain {

@@ -160,6 +160,9 @@ struct NewArgs {
     /// 7200 without retargeting, where instant blocks run ahead of the clock and times do not affect the difficulty]
     #[arg(long, env = "CAIRN_MAX_FUTURE_SECS", value_name = "SECONDS")]
     max_future_secs: Option<u32>,
+    /// Blocks of an epoch: the coins after every so many blocks are committed to
+    #[arg(long, env = "CAIRN_EPOCH_BLOCKS", default_value_t = 720, value_name = "BLOCKS")]
+    epoch_blocks: u32,
     /// Coins that genesis creates for an address; may be repeated
     #[arg(long, env = "CAIRN_ALLOC", value_name = "ADDRESS=COINS", value_parser = parse_allocation,
           value_delimiter = ',')]
@@ -220,6 +223,7 @@ impl NewArgs {
             coinbase_maturity: self.coinbase_maturity,
             max_block_bytes: self.max_block_bytes,
             max_future_secs,
+            epoch_blocks: self.epoch_blocks,
             alloc: self.alloc,
             seeds: self.seeds,
         })
@@ -299,6 +303,7 @@ fn show(params: &Params, common: &Common) -> anyhow::Result<()> {
             ),
             format!("coinbase maturity {}", counted(spec.coinbase_maturity, "block")),
             format!("block size        at most {}", counted(spec.max_block_bytes, "byte")),
+            format!("epoch             {}", counted(spec.epoch_blocks, "block")),
             format!("allocated         {} in {}", allocated.in_coins(), counted(spec.alloc.len(), "output")),
             format!(
                 "seeds             {}",

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::chain::Chain;
-use crate::consensus::error::RuleError;
+use crate::chain::{Chain, ChainError};
 use crate::mempool::Mempool;
 use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
@@ -66,16 +65,18 @@ pub struct Template {
 /// Miners that search in parallel use different `extra_nonce`s or payees.
 ///
 /// # Errors
-/// [`RuleError::BadBits`] if the bits due stand for no target, which those of a valid network never do.
+/// [`ChainError::StatePending`] while the root over the coins is computed that the block commits to;
+/// [`ChainError::Store`]; and [`RuleError::BadBits`](crate::consensus::error::RuleError::BadBits) if the bits due stand for
+/// no target, which those of a valid network never do.
 pub fn build(
     chain: &Chain,
     mempool: &Mempool,
     payee: &PublicKey,
     extra_nonce: u64,
     now: UnixTime,
-) -> Result<Template, RuleError> {
+) -> Result<Template, ChainError> {
     let context = chain.next_context();
-    let commitment = chain.committed().commitment();
+    let commitment = chain.committed()?.commitment();
     let subsidy = chain.params().subsidy_at(context.height);
     let mut coinbase = Transaction {
         version: 1,
@@ -96,9 +97,11 @@ pub fn build(
     let leaves = [coinbase.txid()].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
     let siblings = Branch::new(leaves, 0).map_or_else(Vec::new, |branch| branch.siblings);
     let min_time = context.min_time;
+    let parent = chain.tip().hash;
+    let target = context.bits.target().map_err(|error| ChainError::Rule { hash: parent, source: error.into() })?;
     let header = Header {
         version: 1,
-        previous: chain.tip().hash,
+        previous: parent,
         merkle_root: MerkleRoot::ZERO,
         time: u32::try_from(now.as_secs()).unwrap_or(u32::MAX).max(min_time),
         bits: context.bits,
@@ -107,7 +110,7 @@ pub fn build(
     let mut template = Template {
         header,
         height: context.height,
-        target: context.bits.target()?,
+        target,
         min_time,
         fees,
         coinbase,

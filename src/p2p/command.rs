@@ -14,6 +14,7 @@ use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
+use crate::storage::BlockKey;
 
 /// The reply channel of a [`Command`]. Without a caller it discards the reply.
 pub struct Reply<T>(Option<Box<dyn FnOnce(T) + Send>>);
@@ -87,6 +88,8 @@ pub enum Command {
     Reconsider(BlockHash, Reply<Result<ChainUpdate, ChainError>>),
     /// [`Node::prune_below`](crate::p2p::Node::prune_below).
     PruneBelow(Height, Reply<Result<Height, ChainError>>),
+    /// [`Node::state_ready`](crate::p2p::Node::state_ready).
+    StateReady(BlockKey, Reply<()>),
     /// [`Node::ping`](crate::p2p::Node::ping).
     Ping(Reply<()>),
     /// [`Node::add_node`](crate::p2p::Node::add_node).

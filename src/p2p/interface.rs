@@ -199,6 +199,10 @@ pub enum Event {
     NodesFound(Arc<Found>),
     /// A light client has news, which its owner may read.
     Noticed,
+    /// The best chain has come to an edge of which the state is not computed yet: [`Chain::state_table`] is to be moved.
+    ///
+    /// [`Chain::state_table`]: crate::chain::Chain::state_table
+    StateDue,
     /// This node's store failed, so valid data were not stored. Continuing makes sense only if the cause goes away.
     StoreFailed {
         /// The error.

@@ -12,6 +12,7 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::time::{MonoTime, UnixTime};
 use crate::primitives::tx::Transaction;
+use crate::storage::BlockKey;
 
 fn tagged(tag: u8, value: &impl Encode) -> Vec<u8> {
     codec::encode(&(tag, value))
@@ -102,6 +103,7 @@ pub fn encode_command(command: &Command) -> Vec<u8> {
         Command::DropSnapshot(name, _) => tagged(20, name),
         Command::SetActive(is_active, _) => tagged(21, is_active),
         Command::PruneBelow(height, _) => tagged(22, height),
+        Command::StateReady(block, _) => tagged(23, &(block.height, block.hash)),
     }
 }
 
@@ -148,6 +150,10 @@ pub fn decode_command(bytes: &[u8]) -> Result<Command, MalformedEntry> {
         20 => Command::DropSnapshot(codec::decode(body)?, Reply::nowhere()),
         21 => Command::SetActive(codec::decode(body)?, Reply::nowhere()),
         22 => Command::PruneBelow(codec::decode(body)?, Reply::nowhere()),
+        23 => {
+            let (height, hash) = codec::decode(body)?;
+            Command::StateReady(BlockKey { height, hash }, Reply::nowhere())
+        }
         found => return Err(MalformedEntry::Kind { what: "command", found: *found }),
     })
 }

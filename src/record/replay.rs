@@ -76,7 +76,8 @@ pub fn replay<R: Read>(mut record: Reader<R>, progress: &dyn Fn(u64)) -> Result<
     if matches!(next, Next::End { .. }) {
         return Err(RecordError::TooShort { offset: record.offset() });
     }
-    let chain = Chain::open(Arc::clone(&params), store)?;
+    let mut chain = Chain::open(Arc::clone(&params), store)?;
+    chain.await_states()?;
     let mempool = Mempool::new(params, start.limits.clone());
     let node = Node::new(chain, mempool, start.config.clone(), start.now)?;
     let mut run = Run { node, digest: Digest::default(), done: None, inputs: 0, commands: 0, checkpoints: 0 };

@@ -16,6 +16,8 @@ pub enum Code {
     NotFound = -5,
     /// A parameter out of bounds or not well formed.
     InvalidParameter = -8,
+    /// What it takes is not computed yet: ask again. Bitcoin Core has it for a node that still catches up.
+    NotReady = -10,
     /// Bytes that are no block or transaction.
     Deserialization = -22,
     /// The peer to be added is there already.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -39,6 +39,7 @@ pub(super) struct Driver<P: Protocol> {
     /// When the protocol is to be woken next.
     wake: Option<MonoTime>,
     events: broadcast::Sender<Event>,
+    states_due: Arc<Notify>,
     tip: watch::Sender<Tip>,
     /// Why the store failed, if it did.
     store_failed: Option<String>,
@@ -56,6 +57,7 @@ impl<P: Protocol> Driver<P> {
         net: Net,
         headers: Option<Arc<HeaderFile>>,
         events: broadcast::Sender<Event>,
+        states_due: Arc<Notify>,
         tip: watch::Sender<Tip>,
     ) -> Self {
         Self {
@@ -68,6 +70,7 @@ impl<P: Protocol> Driver<P> {
             turns: Turns::new(),
             wake: Some(MonoTime::START),
             events,
+            states_due,
             tip,
             store_failed: None,
         }
@@ -272,6 +275,7 @@ impl<P: Protocol> Driver<P> {
                 error!(error, "the store failed");
                 self.store_failed = Some(error.clone());
             }
+            Event::StateDue => self.states_due.notify_one(),
             Event::BranchTooDeep { error } => error!(error, "a branch was refused"),
             Event::BlockConnected { .. }
             | Event::BlockDisconnected { .. }

@@ -92,6 +92,7 @@ impl RunningLight {
             calls: waiting_calls,
             sockets,
             events,
+            states_due: Arc::default(),
             tip,
             stage,
         };

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::link::{NodeLink, Stopped};
+use super::states;
 use crate::chain::{ChainError, ChainUpdate};
 use crate::miner::kernel;
 use crate::miner::rate::RateMeter;
@@ -269,6 +270,8 @@ impl Work {
                 self.basis = Some((tip, revision, Instant::now()));
                 Renewed::Job(Box::new(template))
             }
+            // The node comes back with it.
+            Err(ChainError::StatePending { .. }) => self.pause(),
             Err(error) => {
                 warn!(%error, "no block to mine");
                 self.pause()
@@ -286,7 +289,9 @@ impl Work {
 const QUICK_TRIES: u32 = 1 << 12;
 /// How long blocks are made on the node's thread before peers and other callers have their turn.
 const SLICE: Duration = Duration::from_millis(20);
-/// Nonces tried at a time elsewhere.
+/// Nonces tried elsewhere between two looks at the node.
+const TRIES_APART: u64 = 1 << 21;
+/// Nonces tried at a time there.
 const CHUNK: u32 = 1 << 16;
 
 /// Why [`generate`] made no more blocks.
@@ -298,13 +303,11 @@ pub enum GenerateError {
     /// A block was refused.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// The chain's next bits are no target.
-    #[error(transparent)]
-    Rule(#[from] crate::consensus::error::RuleError),
 }
 
 /// Mines `count` blocks at once, one after the other, and returns their hashes: fewer if `max_tries` nonces were not
-/// enough. For networks whose blocks are instant; on others it takes as long as it takes.
+/// enough for all. For networks whose blocks are instant; on others it takes as long as it takes. A caller that no longer
+/// waits ends it within a fraction of a second.
 ///
 /// # Errors
 /// [`GenerateError`]; blocks made before stay.
@@ -324,14 +327,19 @@ pub async fn generate(
             if is_due { quick_block(node, now, payee, &on_thread) } else { None }
         })
         .await?;
-        let (template, budget) = {
+        let (end, budget) = {
             let mut run = lock(&shared);
-            match run.end.take() {
-                Some(End::Failed(error)) => return Err(error),
-                Some(End::Hard(template)) => (template, run.tries),
-                None if run.wants(count) => continue,
-                None => return Ok(std::mem::take(&mut run.hashes)),
+            (run.end.take(), run.tries.min(TRIES_APART))
+        };
+        let template = match end {
+            Some(End::Failed(GenerateError::Chain(ChainError::StatePending { .. }))) => {
+                states::follow(link).await?;
+                continue;
             }
+            Some(End::Failed(error)) => return Err(error),
+            Some(End::Hard(template)) => template,
+            None if lock(&shared).wants(count) => continue,
+            None => return Ok(std::mem::take(&mut lock(&shared).hashes)),
         };
         let search = tokio::task::spawn_blocking(move || search(*template, budget));
         // It panics only if the kernel does, and is cancelled only with the runtime.

@@ -27,6 +27,7 @@ mod running;
 mod send_queue;
 mod signals;
 mod snapshots;
+pub mod states;
 mod thread;
 mod traffic;
 mod turns;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -21,6 +21,7 @@ use super::mining::MiningControl;
 use super::net::{Net, TRANSPORTS};
 use super::noise::open_identity;
 use super::resolve::{self, Role};
+use super::states;
 use super::thread::{NodeThread, ThreadParts};
 use super::traffic::Traffic;
 use super::work::Templates;
@@ -142,7 +143,7 @@ impl Running {
         let (announce, ready) = oneshot::channel();
         let (params, limits, opened, closed) =
             (config.params.clone(), config.mempool.clone(), store.clone(), store.clone());
-        let tree = Arc::<OnceLock<_>>::default();
+        let (tree, states_due) = (Arc::<OnceLock<_>>::default(), Arc::<Notify>::default());
         let saved = MempoolFile::of(&config.data_dir);
         let (keep, mempool_file) = (saved.clone(), saved.clone());
         let known = tree.clone();
@@ -153,7 +154,8 @@ impl Running {
                 if let Some(recorder) = &mut recorder {
                     recorder.begin(&Start::new(&params, &protocol, &limits, now), &*opened)?;
                 }
-                let chain = Chain::open(params.clone(), opened)?;
+                let mut chain = Chain::open(params.clone(), opened)?;
+                chain.await_states()?;
                 known.get_or_init(|| chain.reader());
                 let node = Node::new(chain, Mempool::new(params, limits), protocol, now)?;
                 Ok((Recorded::new(node, recorder, now), saved.load().into_iter().collect()))
@@ -166,10 +168,12 @@ impl Running {
             calls: waiting_calls,
             sockets,
             events,
+            states_due: states_due.clone(),
             tip,
             stage,
         };
         let thread = NodeThread::start(parts, announce)?;
+        net.spawn(states::work(link.clone(), states_due));
         if let (Some(listener), Some(address)) = (listener, p2p_address) {
             info!(connect = address_for_others(id, address), %address, "waiting for peers");
             net.listen(listener);

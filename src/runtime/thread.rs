@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, info_span};
 
@@ -38,6 +38,8 @@ pub(super) struct ThreadParts<P: Protocol> {
     pub(super) calls: mpsc::Receiver<Call<P>>,
     pub(super) sockets: mpsc::Receiver<SocketEvent>,
     pub(super) events: broadcast::Sender<Event>,
+    /// Told when a state is to be computed.
+    pub(super) states_due: Arc<Notify>,
     pub(super) tip: watch::Sender<Tip>,
     pub(super) stage: watch::Sender<Stage>,
 }
@@ -79,8 +81,22 @@ fn run<P: Protocol>(
     ready: oneshot::Sender<Result<(), StartError>>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let ThreadParts { name, store_failed, open, headers, keep, close, clock, net, calls, sockets, events, tip, stage } =
-        parts;
+    let ThreadParts {
+        name,
+        store_failed,
+        open,
+        headers,
+        keep,
+        close,
+        clock,
+        net,
+        calls,
+        sockets,
+        events,
+        states_due,
+        tip,
+        stage,
+    } = parts;
     let _span = name.map(|name| info_span!("thread", node = name).entered());
     let stages = stage.clone();
     let work = move || {
@@ -103,7 +119,8 @@ fn run<P: Protocol>(
         tip.send_replace(Tip { height, hash });
         stage.send_replace(Stage::Running);
         let _ = ready.send(Ok(()));
-        let node = timers.block_on(Driver::new(opened, clock, net, headers, events, tip).run(calls, sockets, stop))?;
+        let node = timers
+            .block_on(Driver::new(opened, clock, net, headers, events, states_due, tip).run(calls, sockets, stop))?;
         keep(&node);
         Ok(())
     };

@@ -40,9 +40,9 @@ pub enum TemplateError {
     /// The node has stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    /// The chain's next bits are no target.
+    /// The chain does not say what the next block is like, or not yet.
     #[error(transparent)]
-    Rule(#[from] RuleError),
+    Chain(#[from] ChainError),
 }
 
 impl Templates {
@@ -69,7 +69,7 @@ impl Templates {
                     return Ok(None);
                 }
                 let template = template::build(chain, mempool, &NOBODY, 0, now.unix)?;
-                Ok::<_, RuleError>(Some(Built { template, revision: mempool.revision(), at: Instant::now() }))
+                Ok::<_, ChainError>(Some(Built { template, revision: mempool.revision(), at: Instant::now() }))
             });
             match (renewed.await??, &mut *last) {
                 (Some(built), _) => *last = Some(built),
@@ -114,6 +114,7 @@ impl Rejection {
             | ChainError::NotPruning
             | ChainError::TooShort { .. }
             | ChainError::UnknownBlock { .. }
+            | ChainError::StatePending { .. }
             | ChainError::GenesisIsFixed => "rejected",
         };
         match error {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::schema::{
-    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, BlockKey, COIN, FILTER, FILTER_HEADER, HEADER, HeaderRecord,
+    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, BlockKey, COIN, EDGE, FILTER, FILTER_HEADER, HEADER, HeaderRecord,
     HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, key, outpoint_at,
     outpoint_bytes,
 };
@@ -52,6 +52,8 @@ pub struct Counts {
     pub address_coins: u64,
     /// What transactions did to keys.
     pub history: u64,
+    /// States of which the root is known.
+    pub edges: u64,
 }
 
 /// Typed reading of a [`Store`]; cheap to clone and usable from any thread. Each method is one read, or one scan; what
@@ -76,13 +78,13 @@ impl Database {
     }
 
     /// Reads a single value and counts the cost; the only way to one.
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let value = self.0.get(key)?;
         meter::looked_up(value.as_ref().map_or(0, Vec::len));
         Ok(value)
     }
 
-    fn value<T: Decode<()>>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+    pub(super) fn value<T: Decode<()>>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         self.get(key)?.map(|bytes| self.decoded(&bytes)).transpose()
     }
 
@@ -361,6 +363,7 @@ impl Database {
             coins: count(COIN)?,
             address_coins: count(ADDRESS_COIN)?,
             history: count(ADDRESS_HISTORY)?,
+            edges: count(EDGE)?,
         })
     }
 
@@ -428,7 +431,7 @@ impl Database {
     }
 
     /// Scans; a `None` from `visit` means that an entry cannot be read.
-    fn for_each(
+    pub(super) fn for_each(
         &self,
         prefix: &[u8],
         from: &[u8],

@@ -11,6 +11,7 @@ mod memory;
 #[cfg(feature = "node")]
 pub mod private_file;
 mod schema;
+mod state;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ pub use self::database::{CoinStats, Counts, Database};
 pub use self::disk::SledStore;
 pub use self::memory::MemoryStore;
 pub use self::schema::{BareHeader, BlockKey, HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
+pub(crate) use self::state::TableChange;
+pub use self::state::{Edge, StateHead};
 
 #[cfg(test)]
 pub(crate) use self::schema::PEER_RECORDS_DIGEST;

@@ -19,6 +19,11 @@
 //! | `X` | txid | [`TxLocation`] |
 //! | `A` | key, outpoint | nothing: the key's coins |
 //! | `Y` | key, height `u32`, position `u32` | txid, received, spent: the key's history |
+//! | `s` | | [`StateHead`](super::state::StateHead): where the table of the state stands |
+//! | `S` | key of the state | lock, value, height, whether a coinbase's: a coin of the table |
+//! | `D` | prefix, filled with zeros to the length of a key; its bits `u16` | both children of the node there |
+//! | `E` | height `u32` | [`Edge`](super::state::Edge) of the best chain |
+//! | `L` | height `u32` of an edge, a key of `S` or `D` | the value there after the edge, empty if there was none |
 //! | `P` | any | address book records |
 
 use super::Batch;
@@ -37,15 +42,15 @@ use crate::primitives::tx::OutPoint;
 
 /// Format of keys, values and files; raised whenever any of these changes. Versions 1 and 2 stored every entry as a
 /// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets; version 5 stored no
-/// times in the header range, bodies under hashes alone, and large values in one file.
-pub const SCHEMA_VERSION: u32 = 6;
+/// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state.
+pub const SCHEMA_VERSION: u32 = 7;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "5ba7bd3f0ced5a779d4a709ce179f18ba894954423d4083158101617b61b7a26";
+pub(super) const SCHEMA_DIGEST: &str = "f8d88f6c22d04f88fdf3e1322cb73f204835343b92e3ff45333b9e43d0079fce";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "750efab9f13a16f370e1e3ce47b76f5eb699356d05297a09223aaa0e80e63a54";
+pub(super) const FILES_DIGEST: &str = "61c8cbf27b51d0110cf8ef8b7044618b059b2750eb627156caa9e75c50766462";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 
@@ -63,6 +68,11 @@ pub(super) const COIN: u8 = b'C';
 pub(super) const TX: u8 = b'X';
 pub(super) const ADDRESS_COIN: u8 = b'A';
 pub(super) const ADDRESS_HISTORY: u8 = b'Y';
+pub(super) const STATE_HEAD: &[u8] = b"s";
+pub(super) const STATE_COIN: u8 = b'S';
+pub(super) const STATE_RECORD: u8 = b'D';
+pub(super) const EDGE: u8 = b'E';
+pub(super) const STATE_LOG: u8 = b'L';
 pub(super) const PEER: u8 = b'P';
 
 /// A block by height and hash, under which its data lie beside those of its neighbours, so that old ones can be removed

@@ -17,11 +17,12 @@ use super::limits::Limits;
 use super::meters::{Meters, Miner};
 use super::protocol::{self, Call, Fault, Refusal};
 use super::session::{Reply, Session};
+use crate::chain::ChainError;
 use crate::miner::template::latest_time;
 use crate::primitives::block::Block;
 use crate::primitives::height::Height;
 use crate::runtime::work::{self, TemplateError};
-use crate::runtime::{Handle, Stopped, Tip};
+use crate::runtime::{Handle, Stopped, Tip, states};
 use crate::storage::StoreError;
 
 /// Longest line that a miner may send; a share has some 200 bytes.
@@ -160,10 +161,15 @@ impl Connection {
     /// Gives a new job.
     async fn give(&mut self) -> Result<(), End> {
         let Some(payee) = self.session.ready() else { return Ok(()) };
-        let (template, _) = match self.handle.templates().get(payee, None).await {
-            Err(TemplateError::Stopped(_)) => return Err(End::Stopped),
-            Err(error) => return Err(End::Template(error)),
-            Ok(given) => given,
+        let (template, _) = loop {
+            match self.handle.templates().get(payee, None).await {
+                Err(TemplateError::Chain(ChainError::StatePending { .. })) => {
+                    states::follow(&self.handle).await.map_err(|_| End::Stopped)?;
+                }
+                Err(TemplateError::Stopped(_)) => return Err(End::Stopped),
+                Err(error) => return Err(End::Template(error)),
+                Ok(given) => break given,
+            }
         };
         self.given = Instant::now();
         let lines = self.session.give(template, self.start.elapsed());

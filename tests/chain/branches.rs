@@ -47,7 +47,7 @@ fn the_longer_branch_wins_and_coins_follow() {
     assert_eq!(accept(&mut chain, &blocks[0]).unwrap(), (0, 0));
     assert_eq!(accept(&mut chain, &blocks[1]).unwrap(), (1, 2));
     assert_eq!(chain.tip().hash, blocks[1].hash());
-    assert_eq!(chain.committed(), {
+    assert_eq!(chain.committed().unwrap(), {
         let mut two = Ledger::on(&params);
         two.extend(2, 7);
         two.committed()

@@ -56,7 +56,7 @@ fn accept_all(chain: &mut Chain, blocks: &[Block]) {
     }
 }
 
-fn entries(store: &dyn Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub fn entries(store: &dyn Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut entries = BTreeMap::new();
     let mut visit = |key: &[u8], value: &[u8]| {
         entries.insert(key.to_vec(), value.to_vec());

@@ -102,6 +102,10 @@ fn the_worked_example_is_true() {
     let total = state.total(&payees, &proof).unwrap();
     assert_eq!((total.sum, total.count), (Amount::from_grains(600_000_000), 1));
 
+    // Block 2 is the first of an epoch that commits to a state.
+    let (after_genesis, next) = (*ledger.epochs.last().unwrap(), ledger.committed());
+    assert_eq!((after_genesis.height, next.state), (Height::GENESIS, after_genesis.root));
+
     let message_preimage = message_by_the_table(MESSAGE, ledger.params.genesis_hash.as_bytes());
     let message_digest = message::digest(&ledger.params.genesis_hash, MESSAGE);
     assert_eq!(message_digest, SignatureDigest::of(&message_preimage));
@@ -141,6 +145,9 @@ fn the_worked_example_is_true() {
         ("block 1 coins, sum and number", format!("{}, {}", top.sum.as_grains(), top.count)),
         ("block 1 state root, bytes", hex::encode(state.root.to_bytes())),
         ("total of the payee's coins, proof", hex::encode(&proof)),
+        ("genesis state root, bytes", hex::encode(after_genesis.root.to_bytes())),
+        ("ledger root of block 2, bytes", hex::encode(next.ledger_root().to_bytes())),
+        ("commitment of block 2, bytes", hex::encode(next.commitment().to_bytes())),
         ("", String::new()),
         ("block 1, compact with nonce 1, bytes", bytes(&CompactBlock::new(&block, &block.txids(), 1, &[]))),
         ("", String::new()),

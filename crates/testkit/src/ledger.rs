@@ -17,13 +17,14 @@ use cairn_core::consensus::params::{GenesisSpec, Params};
 use cairn_core::primitives::amount::{Amount, COIN};
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
-use cairn_core::primitives::hash::{FilterHeader, MerkleRoot, StateRoot, Txid};
+use cairn_core::primitives::hash::{FilterHeader, MerkleRoot, Txid};
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::height::Height;
 use cairn_core::primitives::keys::PublicKey;
 use cairn_core::primitives::mmr::{Node, Range};
 use cairn_core::primitives::time::UnixTime;
 use cairn_core::primitives::tx::{OutPoint, Output, Transaction};
+use cairn_core::state::Epochs;
 
 use crate::payments::{funded, key, public, unsigned};
 use crate::work::seal;
@@ -44,6 +45,8 @@ pub struct Ledger {
     pub range: Range,
     /// The newest block's filter header.
     pub filters: FilterHeader,
+    /// The states that blocks commit to.
+    pub epochs: Epochs,
     tail: HeaderTail,
 }
 
@@ -58,8 +61,8 @@ impl Ledger {
         let genesis = params.genesis.clone();
         let (tail, created) = (HeaderTail::new(params), Delta::created_by(&genesis, &genesis.txids(), Height::GENESIS));
         let (coins, range) = (Coins::default(), Range::default());
-        let filters = FilterHeader::ZERO;
-        let mut ledger = Self { params: params.clone(), blocks: Vec::new(), coins, range, filters, tail };
+        let (filters, epochs) = (FilterHeader::ZERO, Epochs::default());
+        let mut ledger = Self { params: params.clone(), blocks: Vec::new(), coins, range, filters, epochs, tail };
         ledger.apply(genesis, &Delta { created, ..Delta::default() });
         ledger
     }
@@ -76,7 +79,8 @@ impl Ledger {
 
     /// What the next coinbase commits to.
     pub fn committed(&self) -> Committed {
-        Committed { range: self.range.root(), state: StateRoot::ZERO, filters: self.filters }
+        let state = self.epochs.due(&self.params, self.height().next());
+        Committed { range: self.range.root(), state, filters: self.filters }
     }
 
     /// The context that the next header is checked against.
@@ -233,6 +237,8 @@ impl Ledger {
 
     fn apply(&mut self, block: Block, delta: &Delta) {
         self.coins.apply(delta);
+        let height = Height::from_u32(self.blocks.len() as u32);
+        self.epochs.push(&self.params, height, block.hash(), delta).expect("the coins are those of the chain");
         self.filters = block_filter(&block, delta.spent.iter().map(|(_, coin)| coin)).header(&self.filters);
         let work = block.header.bits.target().expect("checked before").work();
         self.range.push(Node::leaf(block.hash(), work, block.header.time));

@@ -9,19 +9,20 @@ use std::{fs, process};
 use anyhow::Context;
 use rayon::prelude::*;
 
-use crate::consensus::coins::Coin;
+use crate::consensus::coins::{Coin, Delta};
 use crate::consensus::commitment::Committed;
 use crate::consensus::filter::block_filter;
 use crate::consensus::params::{Allocation, GenesisSpec, Params};
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, COIN};
 use crate::primitives::block::Block;
-use crate::primitives::hash::{FilterHeader, Hash256, MerkleRoot, StateRoot, Txid};
+use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, MerkleRoot, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::{SecretKey, Signature};
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
 use crate::primitives::{merkle, mmr};
+use crate::state::Epochs;
 
 /// Number of owners: enough that no batch of signatures has a key twice, which would make it cheaper.
 const KEYS: usize = 2_048;
@@ -34,6 +35,8 @@ struct Spendable {
     outpoint: OutPoint,
     value: Amount,
     owner: usize,
+    /// Height of the block that made it.
+    made: Height,
 }
 
 /// A chain on a network of its own, and the coins at its end.
@@ -45,6 +48,7 @@ pub(super) struct Fixture {
     coins: VecDeque<Spendable>,
     range: mmr::Range,
     filters: FilterHeader,
+    epochs: Epochs,
     tip: Header,
     height: Height,
 }
@@ -67,7 +71,9 @@ impl Fixture {
         let (genesis, txid) = (params.genesis.header, params.genesis.transactions[0].txid());
         // Output 0 is data.
         let coin = |n: usize| OutPoint { txid, index: n as u32 + 1 };
-        let coins = (0..coins).map(|n| Spendable { outpoint: coin(n), value: VALUE, owner: n % KEYS }).collect();
+        let coins = (0..coins)
+            .map(|n| Spendable { outpoint: coin(n), value: VALUE, owner: n % KEYS, made: Height::GENESIS })
+            .collect();
         let filters = block_filter(&params.genesis, []).header(&FilterHeader::ZERO);
         let mut fixture = Self {
             params: Arc::new(params),
@@ -75,11 +81,19 @@ impl Fixture {
             coins,
             range: mmr::Range::default(),
             filters,
+            epochs: Epochs::default(),
             tip: genesis,
             height: Height::GENESIS,
         };
         fixture.range.push(mmr::Node::leaf(genesis.hash(), fixture.params.genesis_target.work(), genesis.time));
+        let created = Delta::created_by(&fixture.params.genesis, &[txid], Height::GENESIS);
+        fixture.push_state(genesis.hash(), &Delta { created, ..Delta::default() });
         fixture
+    }
+
+    /// Adds the block at the present height to the states that blocks commit to.
+    fn push_state(&mut self, block: BlockHash, delta: &Delta) {
+        self.epochs.push(&self.params, self.height, block, delta).expect("the coins are those of the chain");
     }
 
     /// Coins that can be spent.
@@ -89,7 +103,8 @@ impl Fixture {
 
     /// What the next block commits to.
     pub(super) fn committed(&self) -> Committed {
-        Committed { range: self.range.root(), state: StateRoot::ZERO, filters: self.filters }
+        let state = self.epochs.due(&self.params, self.height.next());
+        Committed { range: self.range.root(), state, filters: self.filters }
     }
 
     /// The next block: as many payments, each spending the oldest coin left to another key.
@@ -103,7 +118,8 @@ impl Fixture {
         let made: Vec<(Transaction, Txid)> = spent.par_iter().map(|coin| self.transaction(coin, outputs)).collect();
         for ((tx, txid), coin) in made.iter().zip(&spent) {
             for (n, (outpoint, output)) in tx.outpoints(*txid).enumerate() {
-                self.coins.push_back(Spendable { outpoint, value: output.value, owner: next(coin.owner, n) });
+                let (value, owner, made) = (output.value, next(coin.owner, n), self.height.next());
+                self.coins.push_back(Spendable { outpoint, value, owner, made });
             }
         }
         self.block(made.into_iter().map(|(tx, _)| tx).collect(), &spent)
@@ -147,7 +163,8 @@ impl Fixture {
             nonce: 0,
         };
         let mut block = Block { header, transactions };
-        block.header.merkle_root = merkle::root(block.txids()).hash;
+        let txids = block.txids();
+        block.header.merkle_root = merkle::root(txids.clone()).hash;
         while !self.params.genesis_target.is_met_by(&block.hash()) {
             block.header.nonce += 1;
         }
@@ -155,11 +172,13 @@ impl Fixture {
         self.range.push(mmr::Node::leaf(block.hash(), work, block.header.time));
         let coin = |coin: &Spendable| {
             let output = Output::pay(self.keys[coin.owner].public_key(), coin.value);
-            Coin { output, height: self.height, coinbase: false }
+            (coin.outpoint, Coin { output, height: coin.made, coinbase: false })
         };
-        let spent: Vec<Coin> = spent.iter().map(coin).collect();
-        self.filters = block_filter(&block, &spent).header(&self.filters);
+        let spent: Vec<_> = spent.iter().map(coin).collect();
+        self.filters = block_filter(&block, spent.iter().map(|(_, coin)| coin)).header(&self.filters);
         (self.tip, self.height) = (block.header, height);
+        let created = Delta::created_by(&block, &txids, height);
+        self.push_state(block.hash(), &Delta { spent, created, ..Delta::default() });
         block
     }
 }

@@ -9,6 +9,7 @@ use super::Common;
 use crate::runtime::process;
 
 mod connect;
+mod epochs;
 mod fixture;
 mod functions;
 mod hash;
@@ -59,6 +60,8 @@ enum BenchCommand {
     Store,
     /// Measure how full blocks are connected on the disk, and how time, memory and disk grow; takes a minute or two
     Connect,
+    /// Measure how long the root over all coins takes, once an epoch
+    Epochs,
     /// Measure admission to the mempool: directly, from a peer, and over RPC
     Mempool,
     /// Measure how one node synchronises blocks and headers from another
@@ -106,6 +109,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Relay(args) => relay::run(args)?,
         BenchCommand::Store => store::run()?,
         BenchCommand::Connect => connect::run()?,
+        BenchCommand::Epochs => epochs::run()?,
         BenchCommand::Mempool => mempool::run()?,
         BenchCommand::Sync => sync::run()?,
         BenchCommand::Rpc => rpc::run()?,

@@ -237,6 +237,7 @@ pub fn new_genesis(funded: &PublicKey, pace: Pace, now: UnixTime) -> anyhow::Res
         coinbase_maturity: 10,
         max_block_bytes: 1_000_000,
         max_future_secs: genesis::default_future_secs(retarget, half_life_secs),
+        epoch_blocks: 720,
         alloc: vec![
             Allocation { address: address::encode(ADDRESS_PREFIX, funded), value: INITIAL_COINS.0 };
             INITIAL_COINS.1

@@ -19,6 +19,7 @@ use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
+use crate::storage::BlockKey;
 
 impl Node {
     pub(super) fn carry_out(&mut self, now: Now, command: Command) {
@@ -30,6 +31,10 @@ impl Node {
             Command::Invalidate(hash, reply) => reply.send(self.invalidate(now, &hash)),
             Command::Reconsider(hash, reply) => reply.send(self.reconsider(now, &hash)),
             Command::PruneBelow(height, reply) => reply.send(self.prune_below(now, height)),
+            Command::StateReady(block, reply) => {
+                self.state_ready(now, &block);
+                reply.send(());
+            }
             Command::Ping(reply) => {
                 self.ping(now);
                 reply.send(());
@@ -111,6 +116,16 @@ impl Node {
         let count = self.mempool.restore(saved)?;
         self.finish(now);
         Ok(count)
+    }
+
+    /// The state after a block at an edge is computed: blocks that waited for it are connected.
+    pub fn state_ready(&mut self, now: Now, block: &BlockKey) {
+        if let Err(error) = self.chain.state_ready(block) {
+            self.out.event(Event::StoreFailed { error: error.to_string() });
+        }
+        // A resumed activation notes whether it still waits.
+        self.unfinished |= self.awaits_state;
+        self.finish(now);
     }
 
     /// Declares a block and all after it invalid.

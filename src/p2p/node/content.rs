@@ -218,8 +218,12 @@ impl Node {
             }
         }
         self.unfinished = update.unfinished;
+        self.awaits_state = update.awaits_state;
         if update.is_empty() {
             return;
+        }
+        if self.chain.is_state_due() {
+            self.out.event(Event::StateDue);
         }
         if !update.disconnected.is_empty() {
             self.protocols.download.refresh();

@@ -77,6 +77,8 @@ pub struct Node {
     announced: MonoTime,
     /// The chain has more to connect than one call may.
     unfinished: bool,
+    /// The next block waits for a state root.
+    awaits_state: bool,
     snapshots: Snapshots,
 }
 
@@ -165,6 +167,7 @@ impl Node {
             announce_at: None,
             announced: MonoTime::START,
             unfinished: false,
+            awaits_state: false,
             snapshots: Snapshots::default(),
             config,
         };
@@ -314,6 +317,7 @@ impl Node {
             announced: _,
             pending: _,
             unfinished: _,
+            awaits_state: _,
             // No timers.
             config: _,
             chain: _,

@@ -58,6 +58,7 @@ impl Node {
         self.pending = None;
         self.announce_at = None;
         self.unfinished = false;
+        self.awaits_state = false;
         self.refused.clear();
         let (before, result) = (self.chain.tip(), self.chain.rewind(&bookmark));
         self.mempool.become_again(mempool);

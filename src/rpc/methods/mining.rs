@@ -4,14 +4,10 @@ use serde::Serialize;
 
 use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, ChainError, Entry};
-use crate::miner::{kernel, template};
 use crate::p2p::Command;
-use crate::primitives::block::Block;
 use crate::primitives::codec;
-use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
-use crate::primitives::keys::PublicKey;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -19,15 +15,12 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::view::DifficultyView;
+use crate::runtime::mining::{GenerateError, generate};
 
 /// Blocks that the network's hash rate is estimated over, unless told otherwise.
 pub(in crate::rpc) const RATE_SPAN: u32 = 120;
 /// Blocks that one call may make.
 const MAX_GENERATED: u32 = 100_000;
-/// Nonces tried between two checks that the caller still waits: a fraction of a second.
-const NONCES_AT_A_TIME: u32 = 1 << 21;
-/// Expected hashes up to which a nonce is found sooner than another thread would have begun to search.
-const INSTANT: f64 = 64.0;
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -68,7 +61,7 @@ pub const METHODS: &[Method] = &[
         params: &[
             required("nblocks", Kind::Integer, "Number of blocks, up to 100000."),
             required("address", Kind::Address, "The address to pay."),
-            optional("maxtries", Kind::Integer, "1000000", "Maximum number of hashes to try for a block."),
+            optional("maxtries", Kind::Integer, "1000000", "Maximum number of hashes to try."),
         ],
         result: Shape::Array(&Shape::Hash),
         about: "Mines blocks at once and returns their hashes: fewer than asked for if maxtries does not suffice.",
@@ -200,47 +193,11 @@ async fn generate_to_address(api: Api, args: Args) -> Outcome {
     if count > MAX_GENERATED {
         return Err(RpcError::invalid(format!("nblocks: at most {MAX_GENERATED}")));
     }
-    let mut hashes: Vec<BlockHash> = Vec::new();
-    // A new extra nonce for each, so that concurrent calls search different headers.
-    let mut extra_nonce = rand::random();
-    while (hashes.len() as u32) < count {
-        extra_nonce = u64::wrapping_add(extra_nonce, 1);
-        let Some(block) = mine(&api, payee, extra_nonce, tries).await? else { break };
-        let hash = block.hash();
-        match api.command(move |reply| Command::SubmitBlock(block, reply)).await? {
-            Ok(_) => hashes.push(hash),
-            // Another block may have come first.
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(Reply::of(&hashes))
-}
-
-/// A block for the present tip, or `None` if `tries` hashes did not find one.
-async fn mine(api: &Api, payee: PublicKey, extra_nonce: u64, tries: u64) -> Result<Option<Block>, RpcError> {
-    let template = api
-        .node(move |node, now| template::build(node.chain(), node.mempool(), &payee, extra_nonce, now.unix))
-        .await?
-        .map_err(RpcError::internal)?;
-    let (header, target) = (template.header, template.target);
-    let mut first = 0u32;
-    let mut left = tries.min(1 << 32);
-    while left > 0 {
-        let span = left.min(u64::from(NONCES_AT_A_TIME)) as u32;
-        let nonces = first..=first + (span - 1);
-        let found = if target.work().as_f64() < INSTANT {
-            kernel::search(&header, target, nonces)
-        } else {
-            let search = move || kernel::search(&header, target, nonces);
-            tokio::task::spawn_blocking(search).await.map_err(RpcError::internal)?
-        };
-        if let Some(nonce) = found {
-            return Ok(Some(template.block(nonce)));
-        }
-        left -= u64::from(span);
-        first = first.wrapping_add(span);
-    }
-    Ok(None)
+    let hashes = generate(&api.handle, payee, count as usize, tries).await;
+    Ok(Reply::of(&hashes.map_err(|error| match error {
+        GenerateError::Stopped(stopped) => RpcError::from(stopped),
+        GenerateError::Chain(error) => error.into(),
+    })?))
 }
 
 async fn submit_header(api: Api, args: Args) -> Outcome {

@@ -209,6 +209,7 @@ fn headers_after(tree: &BlockTree, from: Height, block: BlockHash, height: Heigh
 
 /// A sample of the best chain that shows `block` at `height`; `None` if the block is no longer there.
 async fn sample(api: &Api, height: Height, block: BlockHash) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
+    let params = api.params().clone();
     api.read(move |db, tip| {
         let missing = |what: &str, at: &dyn Display| {
             RpcError::from(db.corrupt(format!("{what} {at} of the best chain is missing")))
@@ -237,7 +238,7 @@ async fn sample(api: &Api, height: Height, block: BlockHash) -> Result<Option<(E
             coinbase: &|at| {
                 let block = body(at)?;
                 let branch = Branch::new(block.txids(), 0);
-                let ledger = ledger_root(db, at, &block.header.previous)?;
+                let ledger = ledger_root(db, &params, at, &block.header.previous)?;
                 let coinbase = block.transactions.into_iter().next().zip(branch);
                 let (coinbase, branch) = coinbase.ok_or_else(|| missing("coinbase", &at))?;
                 Ok((coinbase, branch, ledger))

@@ -266,7 +266,7 @@ impl From<TemplateError> for RpcError {
     fn from(error: TemplateError) -> Self {
         match error {
             TemplateError::Stopped(stopped) => stopped.into(),
-            TemplateError::Rule(rule) => Self::internal(rule),
+            TemplateError::Chain(error) => error.into(),
         }
     }
 }

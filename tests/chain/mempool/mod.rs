@@ -215,5 +215,5 @@ fn check(world: &World) {
 }
 
 fn commitment(chain: &Chain) -> Commitment {
-    chain.committed().commitment()
+    chain.committed().unwrap().commitment()
 }

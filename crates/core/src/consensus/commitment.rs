@@ -15,7 +15,8 @@ const LEDGER_TAG: u8 = 4;
 pub struct Committed {
     /// Over the headers from genesis to the parent ([`Range::root`](crate::primitives::mmr::Range::root)).
     pub range: MmrRoot,
-    /// All coins after an earlier block; zero where none is due.
+    /// All coins after an earlier block ([`Params::committed_state`](super::params::Params::committed_state)); zero where
+    /// none is due.
     pub state: StateRoot,
     /// The parent's filter header, which commits to the filters of all blocks up to the parent.
     pub filters: FilterHeader,

@@ -10,6 +10,8 @@ use crate::primitives::tx::MAX_DATA_BYTES;
 
 /// A smaller block would not hold a coinbase and a payment.
 const MIN_BLOCK_BYTES: u32 = 1_000;
+/// Nodes that prune keep the blocks of two epochs.
+const MAX_EPOCH_BLOCKS: u32 = 100_000;
 /// The start of 2100: a header's time is a u32, which ends in 2106.
 const MAX_TIMESTAMP: u32 = 4_102_444_800;
 
@@ -46,6 +48,7 @@ impl Params {
             ("halving_interval", spec.halving_interval, 1, u32::MAX),
             ("max_block_bytes", spec.max_block_bytes, MIN_BLOCK_BYTES, MAX_BLOCK_BYTES),
             ("max_future_secs", spec.max_future_secs, 1, 86_400),
+            ("epoch_blocks", spec.epoch_blocks, 2, MAX_EPOCH_BLOCKS),
         ] {
             if !(least..=most).contains(&got) {
                 return Err(field(name, got, format!("{least} to {most}")));

@@ -17,6 +17,10 @@ use crate::primitives::tx::{Output, Transaction};
 /// The largest `max_block_bytes` a network may set: blocks are decoded in memory, on small machines too.
 pub const MAX_BLOCK_BYTES: u32 = 8_000_000;
 
+/// What a block commits to, and how ([`super::commitment`]), as part of a network's rules. Version 0 committed to headers
+/// alone.
+const COMMITMENT_VERSION: u32 = 1;
+
 /// Most seconds that a block's time may lie ahead of the clock where difficulty has this half-life: a tenth, which makes the
 /// next block at most 7 % easier, but no less than one.
 pub fn most_future_secs(half_life_secs: u32) -> u32 {
@@ -78,6 +82,8 @@ pub struct GenesisSpec {
     /// How far a block's time may be ahead of the clock, in seconds; where difficulty adjusts, at most a tenth of the
     /// half-life.
     pub max_future_secs: u32,
+    /// Blocks of an epoch: the coins after every so many blocks are committed to ([`Params::committed_state`]).
+    pub epoch_blocks: u32,
     /// Coins that genesis makes, spendable at once.
     #[serde(default)]
     pub alloc: Vec<Allocation>,
@@ -155,6 +161,7 @@ impl GenesisSpec {
             coinbase_maturity: 10,
             max_block_bytes: 1_000_000,
             max_future_secs: 7200,
+            epoch_blocks: 720,
             alloc: Vec::new(),
             seeds: Vec::new(),
         };
@@ -202,6 +209,7 @@ impl GenesisSpec {
             (self.pow_limit_bits, retarget, self.target_spacing_secs, self.half_life_secs),
             (self.subsidy, self.halving_interval, self.coinbase_maturity),
             (self.max_block_bytes, self.max_future_secs),
+            (COMMITMENT_VERSION, self.epoch_blocks),
         )))
     }
 
@@ -245,5 +253,20 @@ impl Params {
                 .checked_shr(height.as_u32() / self.halving_interval)
                 .map_or(Amount::ZERO, Amount::from_grains),
         }
+    }
+
+    /// The height of the coins that the block at `height` commits to: those after the first block of the epoch before its
+    /// own. `None` in the first epoch, whose blocks commit to no coins.
+    ///
+    /// All blocks of an epoch commit to the same coins, so between [`epoch_blocks`](GenesisSpec::epoch_blocks) and twice as
+    /// many blocks pass before a node needs the root over them.
+    pub fn committed_state(&self, height: Height) -> Option<Height> {
+        let epoch = height.as_u32() / self.epoch_blocks;
+        epoch.checked_sub(1).map(|before| Height::from_u32(before * self.epoch_blocks))
+    }
+
+    /// Whether the coins after the block at `height` are committed to by later blocks.
+    pub fn is_edge(&self, height: Height) -> bool {
+        height.as_u32().is_multiple_of(self.epoch_blocks)
     }
 }

@@ -10,6 +10,7 @@
 //! it says. A key under another lock is absent, and says nothing.
 //!
 //! - [`build`]: nodes from coins in order, in little memory.
+//! - [`epochs`]: the states that blocks commit to.
 //! - [`source`], [`update`]: a table kept on a disk, and what to write to it when coins change.
 //! - [`proof`]: proofs, made and checked.
 //!
@@ -40,6 +41,7 @@
 
 pub mod build;
 pub mod changes;
+pub mod epochs;
 pub mod key;
 pub mod node;
 pub mod proof;
@@ -49,9 +51,10 @@ pub mod update;
 
 pub use build::{BuildError, Builder, node_over};
 pub use changes::{Change, Changes};
+pub use epochs::Epochs;
 pub use key::{Key, KeyRange, Prefix};
 pub use node::{Inner, Leaf, Node, StateId};
 pub use proof::{Page, StateProofError, Total};
 pub use source::{Source, SourceError};
 pub use table::Table;
-pub use update::{Update, UpdateError};
+pub use update::{Rewritten, Update, UpdateError};

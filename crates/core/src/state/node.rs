@@ -3,6 +3,7 @@
 use super::key::{Key, Prefix, lock_digest};
 use crate::consensus::coins::Coin;
 use crate::primitives::amount::Amount;
+use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::{BlockHash, Hash256, StateRoot};
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
@@ -54,7 +55,7 @@ impl Leaf {
 }
 
 /// A subtree, as its parent commits to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Node {
     /// Commits to every coin below.
     pub digest: Hash256,

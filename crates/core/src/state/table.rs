@@ -40,9 +40,9 @@ impl Table {
         self.leaves.values()
     }
 
-    /// Number of nodes that have a record.
-    pub fn records(&self) -> usize {
-        self.records.len()
+    /// The records, in the order of their prefixes.
+    pub fn records(&self) -> impl Iterator<Item = &Inner> {
+        self.records.values()
     }
 
     /// Makes it the next state. If that fails, it stays as it is.
@@ -58,7 +58,7 @@ impl Table {
             }
         }
         for (prefix, record) in update.records {
-            match record {
+            match record.after {
                 Some(inner) => drop(self.records.insert(prefix, inner)),
                 None => drop(self.records.remove(&prefix)),
             }

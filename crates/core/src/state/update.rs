@@ -36,8 +36,17 @@ pub enum UpdateError<E> {
 pub struct Update {
     /// The node over all coins; `None` if there are none left.
     pub top: Option<Node>,
-    /// Records to be written, or removed where there is none, in the order of their prefixes.
-    pub records: BTreeMap<Prefix, Option<Inner>>,
+    /// Records that change, in the order of their prefixes.
+    pub records: BTreeMap<Prefix, Rewritten>,
+}
+
+/// How a record changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The record of the state before; `None` if it had none.
+    pub before: Option<Inner>,
+    /// The record of the state after; `None` if it is to be removed.
+    pub after: Option<Inner>,
 }
 
 impl Update {
@@ -55,7 +64,7 @@ impl Update {
 
 struct Updater<'a, E> {
     source: &'a Source<'a, E>,
-    records: BTreeMap<Prefix, Option<Inner>>,
+    records: BTreeMap<Prefix, Rewritten>,
 }
 
 impl<E> Updater<'_, E> {
@@ -85,7 +94,7 @@ impl<E> Updater<'_, E> {
         let before = merge(Vec::new(), &changes[..begin])?;
         let after = merge(Vec::new(), &changes[end..])?;
         // Unless it is made again.
-        self.records.insert(inner.prefix, None);
+        self.records.entry(inner.prefix).or_default().before = Some(*inner);
         let left = self.node(&left, Some(inner.left), &changes[begin..middle])?.map(|node| (left, node));
         let right = self.node(&right, Some(inner.right), &changes[middle..end])?.map(|node| (right, node));
         self.build(before.iter().map(coin).chain(left).chain(right).chain(after.iter().map(coin)))
@@ -95,7 +104,7 @@ impl<E> Updater<'_, E> {
     fn build(&mut self, parts: impl Iterator<Item = (Prefix, Node)>) -> Result<Option<Node>, UpdateError<E>> {
         let mut builder = Builder::new(|inner: &Inner, node: &Node| {
             if node.count > BUCKET {
-                self.records.insert(inner.prefix, Some(*inner));
+                self.records.entry(inner.prefix).or_default().after = Some(*inner);
             }
         });
         for (place, node) in parts {

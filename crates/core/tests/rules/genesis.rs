@@ -66,6 +66,8 @@ fn every_bad_value_is_refused_by_its_name() {
         ("max_block_bytes", json!(8_000_001), "max_block_bytes"),
         ("max_future_secs", json!(0), "max_future_secs"),
         ("max_future_secs", json!(86_401), "max_future_secs"),
+        ("epoch_blocks", json!(1), "epoch_blocks"),
+        ("epoch_blocks", json!(100_001), "epoch_blocks"),
         // More than a tenth of the half-life.
         ("retarget", json!("asert"), "max_future_secs"),
         ("subsidy", json!(Amount::MAX), "subsidy"),
@@ -113,6 +115,8 @@ fn every_limit_itself_will_do() {
         ("max_block_bytes", json!(8_000_000)),
         ("max_future_secs", json!(1)),
         ("max_future_secs", json!(86_400)),
+        ("epoch_blocks", json!(2)),
+        ("epoch_blocks", json!(100_000)),
         ("subsidy", json!(0)),
         ("alloc", json!([])),
         ("alloc", Value::Null),
@@ -242,6 +246,7 @@ fn every_rule_is_part_of_the_networks_name_and_seeds_are_not() {
         ("coinbase_maturity", json!(5)),
         ("max_block_bytes", json!(77_777)),
         ("max_future_secs", json!(77)),
+        ("epoch_blocks", json!(77)),
     ] {
         assert_ne!(hash(name, value), plain, "{name}");
     }

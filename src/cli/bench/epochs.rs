@@ -1,0 +1,84 @@
+//! `cairn bench epochs`: the root over all coins, once an epoch.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Figure;
+use super::fixture::{Fixture, Scratch};
+use crate::chain::{Chain, ChainUpdate, STEP_CHANGES, Step};
+use crate::consensus::params::GenesisSpec;
+use crate::primitives::block::Block;
+use crate::primitives::time::UnixTime;
+use crate::storage::SledStore;
+
+/// Coins at which edges are measured.
+const COINS: [usize; 2] = [100_000, 1_000_000];
+/// Blocks of an epoch, and payments of a block, each of which spends a coin and makes one: 10,000 coins change.
+const EPOCH: u32 = 10;
+const PAYMENTS: usize = 500;
+/// Epochs measured at each number of coins.
+const EPOCHS: u32 = 5;
+/// Transactions of a block that makes coins, and coins that each makes.
+const SPREAD: (usize, usize) = (10, 2_000);
+
+pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
+    let mut fixture = Fixture::of(GenesisSpec { epoch_blocks: EPOCH, ..GenesisSpec::regtest() }, SPREAD.0);
+    let dir = Scratch::new()?;
+    let mut chain = Chain::open(fixture.params.clone(), Arc::new(SledStore::open(dir.path())?))?;
+    chain.await_states()?;
+    let mut figures = Vec::new();
+    for coins in COINS {
+        while fixture.coins() < coins {
+            accept(&mut chain, fixture.spend(SPREAD.0, SPREAD.1))?;
+            follow(&mut chain)?;
+        }
+        // To the next edge: what is measured begins with one.
+        while !chain.params().is_edge(chain.tip().height) {
+            accept(&mut chain, fixture.pay(PAYMENTS))?;
+        }
+        follow(&mut chain)?;
+        let mut times = Vec::new();
+        for _ in 0..EPOCHS {
+            let blocks: Vec<Block> = (0..EPOCH).map(|_| fixture.pay(PAYMENTS)).collect();
+            let start = Instant::now();
+            blocks.into_iter().try_for_each(|block| accept(&mut chain, block))?;
+            let connected = start.elapsed();
+            anyhow::ensure!(chain.is_state_due(), "the epoch does not end with an edge");
+            times.push((follow(&mut chain)?, connected));
+        }
+        times.sort_unstable();
+        let (edge, connected) = times[times.len() / 2];
+        let changed = EPOCH as usize * PAYMENTS * 2;
+        let name = |what: &str| format!("{what}, {changed} of {coins} coins changed");
+        figures.push(Figure::cost(name("an edge"), millis(edge), "ms", millis(connected)));
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / changed as f64;
+        figures.push(Figure::cost(name("  for each of them"), each(edge), "µs", each(connected)));
+    }
+    let about = "The table of the state, moved over the blocks of an epoch to the next edge, on the disk. The reference is the \
+                 time\nin which the chain connected these blocks, whose signatures it knew."
+        .to_owned();
+    Ok((about, figures))
+}
+
+fn accept(chain: &mut Chain, block: Block) -> anyhow::Result<()> {
+    let now = UnixTime::from_secs(u64::from(block.header.time));
+    let ChainUpdate { connected, .. } = chain.accept_block(block, now, &|_| true)?;
+    anyhow::ensure!(connected.len() == 1, "the block does not become the tip");
+    Ok(())
+}
+
+/// Moves the table as far as it goes, which takes the time returned.
+fn follow(chain: &mut Chain) -> anyhow::Result<Duration> {
+    let (table, start) = (chain.state_table(), Instant::now());
+    loop {
+        match table.advance(STEP_CHANGES)? {
+            Step::Between => {}
+            Step::Edge(block) => chain.state_ready(&block)?,
+            Step::Idle => return Ok(start.elapsed()),
+        }
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

@@ -1,0 +1,51 @@
+//! Moves the table of the state, apart from the node's thread.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tracing::error;
+
+use super::link::{NodeLink, Stopped};
+use crate::chain::{STEP_CHANGES, StateTable, Step};
+use crate::p2p::Command;
+use crate::storage::{BlockKey, StoreError};
+
+/// Computes states whenever one is due, until the node stops.
+pub(super) async fn work(link: NodeLink, due: Arc<Notify>) {
+    while follow(&link).await.is_ok() {
+        due.notified().await;
+    }
+}
+
+/// Moves the table to the last edge of the best chain, and tells the node of each edge that it comes to. Callers take turns.
+///
+/// # Errors
+/// [`Stopped`].
+pub async fn follow(link: &NodeLink) -> Result<(), Stopped> {
+    let table = link.read(|node, _| node.chain().state_table()).await?;
+    loop {
+        let moving = table.clone();
+        // It is cancelled only with the runtime, and panics only with the store.
+        let Ok(step) = tokio::task::spawn_blocking(move || advance(&moving)).await else { return Err(Stopped) };
+        match step {
+            Ok(Some(edge)) => link.command(move |reply| Command::StateReady(edge, reply)).await?,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                error!(%error, "the table of the state failed");
+                // The node meets the same error, and stops.
+                return link.decide(|node, _, reply| Some(Command::StateReady(node.chain().last_edge(), reply))).await;
+            }
+        }
+    }
+}
+
+/// Moves the table to the next edge, if there is one.
+fn advance(table: &StateTable) -> Result<Option<BlockKey>, StoreError> {
+    loop {
+        match table.advance(STEP_CHANGES)? {
+            Step::Between => {}
+            Step::Edge(block) => return Ok(Some(block)),
+            Step::Idle => return Ok(None),
+        }
+    }
+}

@@ -86,17 +86,30 @@ impl FromStr for Subnet {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = || SubnetParseError { got: text.chars().take(80).collect() };
-        let (ip, prefix) = match text.split_once('/') {
-            Some((ip, prefix)) => (ip, Some(prefix.parse::<u8>().map_err(|_| error())?)),
+        let (ip, suffix) = match text.split_once('/') {
+            Some((ip, suffix)) => (ip, Some(suffix)),
             None => (text, None),
         };
         let ip: IpAddr = ip.parse().map_err(|_| error())?;
         let bits = if ip.is_ipv4() { 32 } else { 128 };
-        match prefix.unwrap_or(bits) {
+        let prefix = match (suffix, ip) {
+            (None, _) => bits,
+            (Some(mask), IpAddr::V4(_)) if mask.contains('.') => {
+                mask.parse().ok().and_then(prefix_of).ok_or_else(error)?
+            }
+            (Some(prefix), _) => prefix.parse().map_err(|_| error())?,
+        };
+        match prefix {
             prefix if prefix <= bits => Ok(Self::new(ip, prefix)),
             _ => Err(error()),
         }
     }
+}
+
+/// The length of the prefix that a netmask stands for; `None` if its ones are not all at the start.
+fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
+    let mask = u32::from(mask);
+    (mask.leading_ones() + mask.trailing_zeros() == u32::BITS).then_some(mask.leading_ones() as u8)
 }
 
 /// A ban.
@@ -184,6 +197,8 @@ mod tests {
             ("10.1.2.3", "10.1.2.3", "10.1.2.4"),
             ("10.1.2.3/16", "10.1.255.0", "10.2.0.0"),
             ("0.0.0.0/0", "255.1.2.3", "::1"),
+            ("10.1.2.3/255.255.0.0", "10.1.255.0", "10.2.0.0"),
+            ("10.1.2.3/0.0.0.0", "255.1.2.3", "::1"),
             ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
             ("::/0", "2001::", "1.2.3.4"),
             ("10.0.0.0/8", "::ffff:10.9.9.9", "::10.9.9.9"),
@@ -193,7 +208,17 @@ mod tests {
             assert!(!subnet.contains(ip(outside)), "{subnet} {outside}");
             assert_eq!(subnet.to_string().parse(), Ok(subnet));
         }
-        for text in ["", "10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/8/8", "localhost"] {
+        for text in [
+            "",
+            "10.0.0",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/-1",
+            "10.0.0.0/8/8",
+            "localhost",
+            "10.0.0.0/255.0.255.0",
+            "::/255.0.0.0",
+        ] {
             assert!(text.parse::<Subnet>().is_err(), "{text}");
         }
     }

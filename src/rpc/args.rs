@@ -16,6 +16,8 @@ use super::values::{FromJson, type_of};
 pub enum Kind {
     /// An integer.
     Integer,
+    /// A number, whole or not.
+    Number,
     /// `true` or `false`.
     Boolean,
     /// An integer, or `false` and `true` for 0 and 1.
@@ -44,6 +46,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Integer => "integer",
+            Self::Number => "number",
             Self::Boolean => "boolean",
             Self::Verbosity => "integer or boolean",
             Self::Text => "string",
@@ -64,6 +67,7 @@ impl Kind {
     pub fn schema(self) -> Value {
         match self {
             Self::Integer => json!({ "type": "integer" }),
+            Self::Number => json!({ "type": "number" }),
             Self::Boolean => json!({ "type": "boolean" }),
             Self::Verbosity => json!({ "type": ["integer", "boolean"] }),
             Self::Text | Self::Address => json!({ "type": "string" }),
@@ -87,6 +91,7 @@ impl Kind {
             (Self::Any, value) => Some(value),
             (Self::Integer | Self::Verbosity | Self::HashOrHeight, value) if is_integer(&value) => Some(value),
             (Self::Verbosity, Value::Bool(verbose)) => Some(Value::from(u8::from(verbose))),
+            (Self::Number, value @ Value::Number(_)) => Some(value),
             (Self::Boolean, value @ Value::Bool(_)) | (Self::Array, value @ Value::Array(_)) => Some(value),
             (Self::Object, value @ Value::Object(_)) => Some(value),
             (Self::Text | Self::Hash | Self::Hex | Self::Address | Self::TextOrInteger, value @ Value::String(_)) => {
@@ -98,6 +103,7 @@ impl Kind {
                 64 => Some(Value::String(text)),
                 _ => Some(from_text(&text).filter(is_integer).unwrap_or(Value::String(text))),
             },
+            (Self::Number, Value::String(text)) => from_text(&text).filter(Value::is_number),
             (Self::Integer, Value::String(text)) => from_text(&text).filter(is_integer),
             (Self::Boolean, Value::String(text)) => from_text(&text).filter(Value::is_boolean),
             (Self::Array, Value::String(text)) => from_text(&text).filter(Value::is_array),
@@ -115,6 +121,8 @@ impl Kind {
 pub struct Param {
     /// Its name, for named parameters and for people.
     pub name: &'static str,
+    /// Another name that Bitcoin Core takes for it.
+    pub alias: Option<&'static str>,
     /// What values it takes.
     pub kind: Kind,
     /// The value of an absent or null parameter, as JSON; `None` if it is required. The method sees `null` as absent.
@@ -123,14 +131,25 @@ pub struct Param {
     pub about: &'static str,
 }
 
+impl Param {
+    /// The same with another name that Bitcoin Core takes for it.
+    pub const fn or(self, alias: &'static str) -> Self {
+        Self { alias: Some(alias), ..self }
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        self.name == name || self.alias == Some(name)
+    }
+}
+
 /// A parameter that must be given.
 pub const fn required(name: &'static str, kind: Kind, about: &'static str) -> Param {
-    Param { name, kind, default: None, about }
+    Param { name, alias: None, kind, default: None, about }
 }
 
 /// A parameter that may be left out, or null, and then is `default`, in JSON.
 pub const fn optional(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Param {
-    Param { name, kind, default: Some(default), about }
+    Param { name, alias: None, kind, default: Some(default), about }
 }
 
 /// Name and parameters of a method in a line, optional ones in parentheses, as Bitcoin Core writes it.
@@ -141,9 +160,13 @@ pub(super) fn usage(method: &str, params: &[Param]) -> String {
             Kind::Text | Kind::Hash | Kind::Hex | Kind::Address => format!("\"{}\"", param.name),
             Kind::Array => format!("[{},...]", param.name),
             Kind::Object => format!("{{{}}}", param.name),
-            Kind::Integer | Kind::Boolean | Kind::Verbosity | Kind::HashOrHeight | Kind::TextOrInteger | Kind::Any => {
-                param.name.to_owned()
-            }
+            Kind::Integer
+            | Kind::Number
+            | Kind::Boolean
+            | Kind::Verbosity
+            | Kind::HashOrHeight
+            | Kind::TextOrInteger
+            | Kind::Any => param.name.to_owned(),
         };
         text += &if param.default.is_none() { format!(" {name}") } else { format!(" ( {name} )") };
     }
@@ -182,8 +205,11 @@ impl Args {
         }
         positional.resize(most, Value::Null);
         for (name, value) in named {
-            let place = params.iter().position(|param| param.name == name);
+            let place = params.iter().position(|param| param.has_name(&name));
             let place = place.ok_or_else(|| RpcError::invalid(format!("Unknown named parameter {name}")))?;
+            if place >= got && !positional[place].is_null() {
+                return Err(RpcError::invalid(format!("Parameter {name} specified multiple times")));
+            }
             if place < got {
                 let twice = format!("Parameter {name} specified twice both as positional and named argument");
                 return Err(RpcError::invalid(twice));
@@ -225,7 +251,9 @@ fn with_article(kind: Kind) -> String {
         Kind::Integer | Kind::Verbosity | Kind::Address | Kind::Array | Kind::Object => {
             format!("an {kind}")
         }
-        Kind::Boolean | Kind::Text | Kind::HashOrHeight | Kind::TextOrInteger | Kind::Any => format!("a {kind}"),
+        Kind::Number | Kind::Boolean | Kind::Text | Kind::HashOrHeight | Kind::TextOrInteger | Kind::Any => {
+            format!("a {kind}")
+        }
     }
 }
 
@@ -239,7 +267,7 @@ mod tests {
         required("count", Kind::Integer, "How many."),
         optional("loud", Kind::Boolean, "false", "Whether to shout."),
         optional("names", Kind::Array, "[]", "Whose."),
-        optional("level", Kind::Verbosity, "1", "How much."),
+        optional("level", Kind::Verbosity, "1", "How much.").or("verbose"),
     ];
 
     fn bind(params: Value) -> Result<(i64, bool, Vec<String>, u8), RpcError> {
@@ -262,6 +290,7 @@ mod tests {
             json!([3, true, ["a"], "false"]),
             json!({ "level": 0, "names": ["a"], "loud": true, "count": 3 }),
             json!({ "args": [3, true], "names": ["a"], "level": 0 }),
+            json!({ "args": [3, true], "names": ["a"], "verbose": false }),
         ] {
             assert_eq!(bind(params.clone()), Ok(all.clone()), "{params}");
         }
@@ -279,6 +308,7 @@ mod tests {
             (json!([1, true, [], 1, 5]), Code::Misc, "at most 4"),
             (json!({ "count": 1, "size": 2 }), Code::InvalidParameter, "size"),
             (json!({ "args": [1], "count": 2 }), Code::InvalidParameter, "count"),
+            (json!({ "count": 1, "level": 2, "verbose": true }), Code::InvalidParameter, "multiple times"),
             (json!({ "args": 1 }), Code::Type, "args"),
             (json!(["three"]), Code::Type, "count"),
             (json!([1.5]), Code::Type, "count"),

@@ -64,6 +64,15 @@ impl Method {
             };
             text += &format!("{number}. {} ({}, {need}): {}\n", param.name, param.kind, param.about);
         }
+        text += &format!("\nResult: {}\n", self.result);
+        for object in self.result.objects() {
+            text += &format!("\n{}:\n", object.name);
+            for field in object.all_fields() {
+                let need = if field.is_optional { ", optional" } else { "" };
+                let line = format!("{} ({}{need}): {}", field.name, field.shape, field.about);
+                text += &format!("  {}\n", line.trim_end_matches([':', ' ']));
+            }
+        }
         text
     }
 }

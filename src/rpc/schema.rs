@@ -1,5 +1,7 @@
 //! The shapes of results, as JSON Schema (draft 7).
 
+use std::fmt;
+
 use serde_json::{Map, Value, json};
 
 /// The declared shape of a result.
@@ -93,7 +95,49 @@ impl Object {
     }
 }
 
+/// In words, for `help`; objects by their names.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any value"),
+            Self::Null => f.write_str("null"),
+            Self::Boolean => f.write_str("boolean"),
+            Self::Integer => f.write_str("integer"),
+            Self::Number => f.write_str("number"),
+            Self::Text => f.write_str("string"),
+            Self::Hash => f.write_str("hash"),
+            Self::Hex => f.write_str("hex"),
+            Self::Object(object) => f.write_str(object.name),
+            Self::Map(value) => write!(f, "object of {value}"),
+            Self::Array(item) => write!(f, "array of {item}"),
+            Self::Either(shapes) => {
+                let names: Vec<String> = shapes.iter().map(Self::to_string).collect();
+                f.write_str(&names.join(" or "))
+            }
+        }
+    }
+}
+
 impl Shape {
+    /// The objects that it mentions, each before those that it mentions itself, and once.
+    pub fn objects(self) -> Vec<&'static Object> {
+        let mut found = Vec::new();
+        self.collect_objects(&mut found);
+        found
+    }
+
+    fn collect_objects(self, found: &mut Vec<&'static Object>) {
+        match self {
+            Self::Object(object) if !found.contains(&object) => {
+                found.push(object);
+                object.all_fields().iter().for_each(|field| field.shape.collect_objects(found));
+            }
+            Self::Map(shape) | Self::Array(shape) => shape.collect_objects(found),
+            Self::Either(shapes) => shapes.iter().for_each(|shape| shape.collect_objects(found)),
+            _ => {}
+        }
+    }
+
     /// The JSON Schema of such values.
     pub fn schema(self) -> Value {
         match self {

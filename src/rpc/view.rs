@@ -12,6 +12,9 @@ use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
 use crate::primitives::tx::{Input, Lock, Output, Transaction};
 
+/// Bitcoin's weight of a byte that is not a signature (BIP-141). Here all bytes are.
+pub(super) const WEIGHT: usize = 4;
+
 /// A transaction, by itself.
 #[derive(Serialize)]
 pub(super) struct TransactionView {

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use crate::fixture::{Answer, Fixture};
 
 /// Methods excluded because they wait, run long, look up names, or stop the node.
-const APART: [&str; 6] =
-    ["stop", "waitfornewblock", "waitforblockheight", "generatetoaddress", "setgenerate", "addnode"];
+const APART: [&str; 7] =
+    ["stop", "waitfornewblock", "waitforblock", "waitforblockheight", "generatetoaddress", "setgenerate", "addnode"];
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

@@ -67,6 +67,21 @@ fn calls_with_every_parameter_as_text() {
         ("getblockstats", json!(["1", "[\"txs\"]"]), json!({ "txs": 1 })),
         ("gettxout", json!(["00".repeat(32), "0", "true"]), Value::Null),
         ("waitforblockheight", json!(["3", "1"]), json!({ "hash": hashes[2], "height": 3 })),
+        ("waitforblock", json!([hashes[2], "1"]), json!({ "hash": hashes[2], "height": 3 })),
+        // -named, with both names that Bitcoin Core has for it.
+        (
+            "getblock",
+            json!({ "blockhash": hashes[0], "verbosity": 0 }),
+            fixture.call("getblock", json!([hashes[0], 0])),
+        ),
+        (
+            "getblock",
+            json!({ "blockhash": hashes[0], "verbose": "false" }),
+            fixture.call("getblock", json!([hashes[0], 0])),
+        ),
+        ("help", json!(["getpizza"]), json!("help: unknown command: getpizza")),
+        ("addnode", json!(["127.0.0.1:1", "onetry", "true"]), Value::Null),
+        ("setban", json!(["10.1.0.0/255.255.0.0", "add", "60"]), Value::Null),
         ("generatetoaddress", json!(["0", payee]), json!([])),
         ("verifychain", json!(["4", "0"]), json!(true)),
     ] {
@@ -91,6 +106,12 @@ fn errors_are_printed_with_their_numbers() {
         // A wallet is elsewhere; Bitcoin Core without one answers the same.
         ("getwalletinfo", json!([]), -32601, "Method not found"),
         ("getbalances", json!([]), -32601, "Method not found"),
+        ("addnode", json!(["127.0.0.1:1", "frob"]), -1, "onetry"),
+        ("setban", json!(["10.1.0.0/16", "frob"]), -1, "remove"),
+        ("waitfornewblock", json!(["-1"]), -1, "Negative timeout"),
+        ("gettxoutsetinfo", json!(["muhash"]), -8, "'muhash' is not a valid hash_type"),
+        // As Bitcoin Core's clients send it, with a limit of what may be burnt before ours of what may be replaced.
+        ("sendrawtransaction", json!(["00", "10000", "0.1"]), -22, "TX decode failed"),
     ] {
         for request in requests(method, &params) {
             let (got, message) = read(&send(&fixture, "/", &request)).unwrap_err();
@@ -123,11 +144,48 @@ fn getinfo() {
         let networks = network["networks"].as_array().unwrap();
         assert!(networks.iter().all(|network| network["proxy"].is_string() && network["name"].is_string()));
         assert!(network["warnings"].is_array(), "{network}");
+        assert!(network["version"].as_u64() >= Some(209_900), "-netinfo refuses older servers: {network}");
         for field in ["blocks", "headers", "difficulty"] {
             assert!(chain[field].is_number(), "{field}: {chain}");
         }
         assert!(chain["verificationprogress"].is_f64() && chain["chain"].is_string(), "{chain}");
     }
+}
+
+/// What `bitcoin-cli -netinfo 4` and the typed clients of corepc-client and bitcoincore-rpc read, by name and type.
+#[test]
+fn fields_that_typed_clients_read() {
+    let fixture = Fixture::new();
+    let [hash, ..] = fixture.generate(3, 1)[..] else { panic!("three blocks") };
+    let other = Fixture::new();
+    let address = fixture.node.as_ref().unwrap().p2p_address().unwrap().to_string();
+    other.call("addnode", json!([address, "onetry"]));
+    other.call("waitforblockheight", json!([3]));
+    let peer = fixture.call("getpeerinfo", json!([]))[0].take();
+    for field in
+        ["last_block", "last_transaction", "timeoffset", "minfeefilter", "lastsend", "conntime", "startingheight"]
+    {
+        assert!(peer[field].is_i64() || peer[field].is_u64(), "{field}: {peer}");
+    }
+    for field in ["bip152_hb_to", "bip152_hb_from", "relaytxes", "inbound"] {
+        assert!(peer[field].is_boolean(), "{field}: {peer}");
+    }
+    assert_eq!((&peer["transport_protocol_type"], &peer["permissions"]), (&json!("v2"), &json!([])));
+    let memory = fixture.call("getmemoryinfo", json!([]));
+    for (name, region) in memory.as_object().unwrap() {
+        for field in ["used", "free", "total", "locked", "chunks_used", "chunks_free"] {
+            assert!(region[field].is_u64(), "{name}.{field}: {memory}");
+        }
+    }
+    let block = fixture.call("getblock", json!([hash]));
+    assert_eq!(block["weight"].as_u64(), block["size"].as_u64().map(|size| 4 * size));
+    let pool = fixture.call("getmempoolinfo", json!([]));
+    assert!(pool["incrementalrelayfee"].is_u64() && pool["unbroadcastcount"] == 0 && pool["fullrbf"] == true, "{pool}");
+    assert!(fixture.call("getmininginfo", json!([]))["blockmintxfee"].is_u64());
+    let stats = fixture.call("getblockstats", json!([hash]));
+    assert_eq!((&stats["swtxs"], &stats["swtotal_size"], &stats["total_weight"]), (&json!(0), &json!(0), &json!(0)));
+    // -addrinfo
+    assert!(fixture.call("getaddrmaninfo", json!([]))["all_networks"]["total"].is_u64());
 }
 
 #[test]

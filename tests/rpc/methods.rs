@@ -84,6 +84,11 @@ fn every_method_means_what_it_says() {
     let orphan = fixture.payment(&forged, 2, 5, 2, 500);
     fixture.refused("sendrawtransaction", json!([hex_of(&orphan)]), -25, "unknown or already spent");
     assert_eq!(fixture.call("getrawmempool", json!([])), json!([txid]));
+    let spending =
+        |vout: u32| fixture.call("gettxspendingprevout", json!([[{ "txid": coinbase.txid(), "vout": vout }]]));
+    assert_eq!(spending(0)[0]["spendingtxid"], json!(txid));
+    assert_eq!(spending(1), json!([{ "txid": coinbase.txid(), "vout": 1 }]));
+    fixture.refused("gettxspendingprevout", json!([[]]), -8, "outputs are missing");
     let entry = fixture.call("getmempoolentry", json!([txid]));
     assert_eq!(
         (&entry["vsize"], &entry["fees"]["base"], &entry["depends"]),
@@ -391,6 +396,10 @@ fn every_method_means_what_it_says() {
     assert_eq!(fixture.call("setgenerate", json!([false])), Value::Null);
     let after = fixture.call("getaddressbalance", json!([fixture.payee(5)]));
     assert!(after["balance"].as_u64() > before["balance"].as_u64(), "{before} {after}");
+    let tip = fixture.call("getbestblockhash", json!([]));
+    assert_eq!(fixture.call("waitforblock", json!([tip]))["hash"], tip);
+    assert_eq!(fixture.call("waitforblock", json!([genesis, 1]))["hash"], tip);
+    fixture.refused("waitforblock", json!([tip, -1]), -1, "Negative timeout");
     // Nothing new comes, so the tip is answered when the time is up.
     let tip = fixture.call("waitforblockheight", json!([1_000_000, 1]));
     assert!(tip["height"].as_u64() >= Some(height + 3), "{tip}");

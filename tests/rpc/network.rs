@@ -69,7 +69,10 @@ pub fn every_method(fixture: &Fixture) {
 
     // Staying connected, until told otherwise.
     fixture.refused("addnode", json!([address, "remove"]), -24, "not been added");
-    fixture.refused("addnode", json!([address, "forget"]), -8, "onetry");
+    fixture.refused("addnode", json!([address, "forget"]), -1, "onetry");
+    fixture.refused("addnode", json!([address, "onetry", false]), -8, "every connection is encrypted");
+    let known = fixture.call("getaddrmaninfo", json!([]));
+    assert_eq!(known["all_networks"]["total"], known["ipv4"]["total"], "{known}");
     fixture.refused("addnode", json!(["nowhere", "add"]), -8, "HOST:PORT");
     fixture.refused("addnode", json!([format!("me@{address}"), "add"]), -8, "its id is \"me\", expected 64 hex digits");
     assert_eq!(fixture.call("addnode", json!([format!("{id}@{address}"), "add"])), Value::Null);
@@ -99,7 +102,7 @@ pub fn every_method(fixture: &Fixture) {
     fixture.refused("setban", json!(["127.0.0.0/8", "remove"]), -30, "Unban failed");
     fixture.refused("setban", json!(["127.0.0", "add"]), -30, "Invalid IP/Subnet");
     fixture.refused("setban", json!(["10.0.0.1", "add", 5, true]), -8, "in the past");
-    fixture.refused("setban", json!(["10.0.0.1", "forget"]), -8, "\"add\" or \"remove\"");
+    fixture.refused("setban", json!(["10.0.0.1", "forget"]), -1, "\"add\" or \"remove\"");
     fixture.call(
         "setban",
         json!({ "subnet": "10.0.0.1", "command": "add", "bantime": 9_999_999_999u64, "absolute": true }),

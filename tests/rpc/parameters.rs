@@ -21,7 +21,8 @@ fn parameters_by_place_by_name_and_as_text() {
     assert_eq!(fixture.call("getblock", json!({ "args": [genesis], "verbosity": 0 })), json!(raw));
     fixture.refused("getblock", json!([]), -1, "blockhash");
     fixture.refused("getblock", json!([genesis, 0, 0]), -1, "at most 2");
-    fixture.refused("getblock", json!({ "blockhash": genesis, "verbose": 0 }), -8, "verbose");
+    assert_eq!(fixture.call("getblock", json!({ "blockhash": genesis, "verbose": 0 })), json!(raw));
+    fixture.refused("getblock", json!({ "blockhash": genesis, "loud": 0 }), -8, "loud");
     fixture.refused("getblock", json!([5]), -3, "blockhash");
     fixture.refused("getblock", json!(["5"]), -8, "64 hex digits");
     fixture.refused("getblock", json!([genesis, {}]), -3, "verbosity");
@@ -48,7 +49,12 @@ fn help_and_dispatch_are_one_table() {
             assert!(default.is_none_or(|default| default.is_ok()), "{} {}", method.name, param.name);
         }
     }
-    fixture.refused("help", json!(["nope"]), -1, "nope");
+    // A shape's objects are described member by member, once each.
+    let text = fixture.call("help", json!(["getblock"]));
+    let text = text.as_str().unwrap();
+    assert!(text.contains("Result: hex or Block\n") && text.contains("  fee (integer, optional): In grains"), "{text}");
+    assert_eq!(text.matches("\nLock:\n").count(), 1, "{text}");
+    assert_eq!(fixture.call("help", json!(["nope"])), "help: unknown command: nope");
 }
 
 #[test]
@@ -63,8 +69,15 @@ fn stop_is_answered_and_reaches_the_node() {
 #[test]
 fn errors_are_in_the_words_of_json() {
     // Methods that wait, work for long, look up names, or stop the node.
-    const APART: [&str; 6] =
-        ["stop", "waitfornewblock", "waitforblockheight", "generatetoaddress", "setgenerate", "addnode"];
+    const APART: [&str; 7] = [
+        "stop",
+        "waitfornewblock",
+        "waitforblock",
+        "waitforblockheight",
+        "generatetoaddress",
+        "setgenerate",
+        "addnode",
+    ];
     // What a library says of its own types. None of them is a word of JSON, or of bitcoin-cli's users.
     const FOREIGN: [&str; 14] = [
         "invalid type",
@@ -87,6 +100,7 @@ fn errors_are_in_the_words_of_json() {
     let usual = |kind: Kind| match kind {
         Kind::Integer | Kind::Verbosity => json!(1),
         Kind::Boolean => json!(true),
+        Kind::Number => json!(0.5),
         Kind::Hash | Kind::HashOrHeight => json!(genesis),
         Kind::Address => json!(fixture.payee(1)),
         Kind::Array => json!([]),

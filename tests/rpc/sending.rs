@@ -36,9 +36,11 @@ fn others_are_replaced_only_if_the_sender_agrees() {
         (fixture.payment(&coinbase, 1, 7_000, 2, 500), fixture.payment(&coinbase, 1, 7_000, 3, 50_000));
     fixture.call("sendrawtransaction", json!([hex_of(&first)]));
     let conflict = format!("txn-mempool-conflict: {}", first.txid());
-    fixture.refused("sendrawtransaction", json!([hex_of(&second), null, false]), -26, &conflict);
+    fixture.refused("sendrawtransaction", json!([hex_of(&second), null, null, false]), -26, &conflict);
+    // Where Bitcoin Core has an amount, a verdict on replacement is no such.
+    fixture.refused("sendrawtransaction", json!([hex_of(&second), null, false]), -3, "maxburnamount");
     assert_eq!(fixture.call("getrawmempool", json!([])), json!([first.txid()]));
-    fixture.call("sendrawtransaction", json!([hex_of(&first), null, false]));
+    fixture.call("sendrawtransaction", json!([hex_of(&first), null, null, false]));
     fixture.call("sendrawtransaction", json!([hex_of(&second)]));
     assert_eq!(fixture.call("getrawmempool", json!([])), json!([second.txid()]));
 }

@@ -131,6 +131,8 @@ class Block(TypedDict):
     """The block before it; genesis has none."""
     size: int
     """In bytes."""
+    strippedsize: int
+    """The same: signatures have no discount."""
     target: str
     """The greatest hash that the header may have."""
     time: int
@@ -140,6 +142,8 @@ class Block(TypedDict):
     version: int
     versionHex: str
     """The version in hex."""
+    weight: int
+    """Four times the size."""
 
 
 class BlockFilter(TypedDict):
@@ -221,8 +225,8 @@ class Coin(TypedDict):
 class CoinSetInfo(TypedDict):
     bestblock: str
     """The tip."""
-    digest: str
-    """Equal sets have equal digests."""
+    digest: NotRequired[str]
+    """Equal sets have equal digests; left out for hash_type "none"."""
     disk_size: int
     """The size of the store in bytes."""
     height: int
@@ -268,12 +272,20 @@ class BlockStats(TypedDict):
     """Outputs."""
     subsidy: NotRequired[int]
     """In grains."""
+    swtotal_size: NotRequired[int]
+    """0: no transaction has a witness."""
+    swtotal_weight: NotRequired[int]
+    """0."""
+    swtxs: NotRequired[int]
+    """0."""
     time: NotRequired[int]
     """In seconds since 1970."""
     total_out: NotRequired[int]
     """The sum of the outputs without the coinbase's, in grains."""
     total_size: NotRequired[int]
     """That of the transactions without the coinbase, in bytes."""
+    total_weight: NotRequired[int]
+    """Four times that."""
     totalfee: NotRequired[int]
     """In grains."""
     txs: NotRequired[int]
@@ -317,6 +329,10 @@ class Tip(TypedDict):
 class MempoolInfo(TypedDict):
     bytes: int
     """Their size in bytes."""
+    fullrbf: bool
+    """Always true: any transaction can be replaced."""
+    incrementalrelayfee: int
+    """What a replacement must pay more, in grains a byte."""
     loaded: bool
     """Always true."""
     maxmempool: int
@@ -331,6 +347,8 @@ class MempoolInfo(TypedDict):
     """How many transactions wait."""
     total_fee: int
     """The sum of their fees, in grains."""
+    unbroadcastcount: int
+    """Always 0: it is not counted."""
     usage: int
     """The memory that they take, in bytes."""
 
@@ -342,28 +360,35 @@ class EntryFees(TypedDict):
     """Its own fee in grains."""
     descendant: int
     """With those of its descendants here, in grains."""
+    modified: int
+    """The same."""
 
 
-class MempoolEntry(TypedDict):
-    ancestorcount: int
-    """Transactions here that it spends of, and it."""
-    ancestorsize: int
-    """Their size in bytes."""
-    depends: list[str]
-    """Transactions here whose outputs it spends."""
-    descendantcount: int
-    """Transactions here that spend of it, and it."""
-    descendantsize: int
-    """Their size in bytes."""
-    fees: EntryFees
-    height: int
-    """The height of the tip at which it came."""
-    spentby: list[str]
-    """Transactions here that spend its outputs."""
-    time: int
-    """When it came, in seconds since 1970."""
-    vsize: int
-    """Its size in bytes."""
+MempoolEntry = TypedDict("MempoolEntry", {
+    "ancestorcount": int,  # Transactions here that it spends of, and it.
+    "ancestorsize": int,  # Their size in bytes.
+    "bip125-replaceable": bool,  # Always true.
+    "depends": list[str],  # Transactions here whose outputs it spends.
+    "descendantcount": int,  # Transactions here that spend of it, and it.
+    "descendantsize": int,  # Their size in bytes.
+    "fees": EntryFees,
+    "height": int,  # The height of the tip at which it came.
+    "spentby": list[str],  # Transactions here that spend its outputs.
+    "time": int,  # When it came, in seconds since 1970.
+    "unbroadcast": bool,  # Always false: it is not known.
+    "vsize": int,  # Its size in bytes.
+    "weight": int,  # Four times the size.
+    "wtxid": str,  # Its id: that has the signatures in it.
+})
+
+
+class SpendingTransaction(TypedDict):
+    spendingtxid: NotRequired[str]
+    """The transaction in the mempool that spends it."""
+    txid: str
+    """The transaction that made the output."""
+    vout: int
+    """Its index."""
 
 
 class SavedMempool(TypedDict):
@@ -583,6 +608,8 @@ class MiningInfo(TypedDict):
     """To whom it mines; null if no payee is set."""
     bits: str
     """The target in Bitcoin's compact form."""
+    blockmintxfee: int
+    """The least fee rate that is mined, in grains a byte."""
     blocks: int
     """The height of the tip."""
     blocksfound: int
@@ -701,6 +728,10 @@ class StratumInfo(TypedDict):
 class Peer(TypedDict):
     addr: str
     """IP and port."""
+    bip152_hb_from: bool
+    """Always false."""
+    bip152_hb_to: bool
+    """Always false: compact blocks have no such mode."""
     bucket: int | None
     """The power of two of its distance; null for this node's own id."""
     bytesrecv: int
@@ -719,26 +750,38 @@ class Peer(TypedDict):
     """Whether it dialled."""
     inflight: list[int]
     """The heights of the blocks that it was asked for."""
+    last_block: int
+    """Always 0: it is not recorded."""
+    last_transaction: int
+    """Always 0: it is not recorded."""
     lastrecv: int
     """In seconds since 1970."""
     lastsend: int
     """In seconds since 1970."""
     listenaddr: NotRequired[str]
     """Where it takes connections itself."""
+    minfeefilter: int
+    """Always 0: peers announce no least fee."""
     minping: NotRequired[float]
     """The shortest so far, in seconds."""
     network: str
     """"ipv4" or "ipv6"."""
     nodeid: str
     """The id that it has proven."""
+    permissions: list[str]
+    """Always empty."""
     pingtime: NotRequired[float]
     """The round trip of the last ping, in seconds."""
+    relaytxes: bool
+    """Always true."""
     score: int
     """Points of misbehaviour."""
     services: str
     """What it offers, as bits."""
     servicesnames: list[str]
     """The same by name."""
+    session_id: str
+    """Always empty."""
     startingheight: int
     """The height of its tip when it connected; -1 if it told none."""
     subver: str
@@ -747,6 +790,10 @@ class Peer(TypedDict):
     """The last block in common."""
     synced_headers: int
     """The last header in common."""
+    timeoffset: int
+    """Always 0: clocks are not compared."""
+    transport_protocol_type: str
+    """Always "v2", Bitcoin Core's word for encrypted."""
     version: int
     """That of the protocol."""
 
@@ -791,18 +838,35 @@ class NetworkInfo(TypedDict):
     timeoffset: int
     """Always 0: it does not follow its peers' clocks."""
     version: int
-    """That of this software, as a number."""
+    """That of Bitcoin Core whose answers these follow: 319900."""
     warnings: list[str]
     """What the owner should know."""
 
 
+class UploadTarget(TypedDict):
+    bytes_left_in_cycle: int
+    """0."""
+    serve_historical_blocks: bool
+    """True."""
+    target: int
+    """0."""
+    target_reached: bool
+    """False."""
+    time_left_in_cycle: int
+    """0."""
+    timeframe: int
+    """A day in seconds."""
+
+
 class NetTotals(TypedDict):
     timemillis: int
-    """The node's time in milliseconds since 1970."""
+    """The node's time in milliseconds since 1970, to the second."""
     totalbytesrecv: int
     totalbytessent: int
     totalmessagesrecv: int
     totalmessagessent: int
+    uploadtarget: UploadTarget
+    """Bitcoin Core's limit of what is sent: there is none."""
 
 
 class AddedNodeAddress(TypedDict):
@@ -875,6 +939,14 @@ class NodeAddress(TypedDict):
     """When a node was last connected to it, in seconds since 1970; 0 if unknown."""
 
 
+class AddressCounts(TypedDict):
+    new: int
+    """Heard of."""
+    total: int
+    tried: int
+    """Reached."""
+
+
 class Ban(TypedDict):
     address: str
     """The subnet."""
@@ -941,26 +1013,24 @@ class Snapshot(TypedDict):
     name: str
 
 
-class LockedMemory(TypedDict):
+class MemoryRegion(TypedDict):
     chunks_free: int
-    """0."""
     chunks_used: int
-    """0."""
     free: int
-    """0."""
+    """In bytes."""
     locked: int
-    """0."""
+    """In bytes."""
     total: int
-    """0."""
+    """In bytes."""
     used: int
-    """0."""
+    """In bytes."""
 
 
 class MemoryInfo(TypedDict):
-    locked: LockedMemory
+    locked: MemoryRegion
     """As in Bitcoin Core, which locks pages for keys. No page is."""
-    resident: int | None
-    """Bytes of the process in memory; null where the system does not tell."""
+    resident: NotRequired[MemoryRegion]
+    """All of the process, where the system tells."""
 
 
 class ActiveCommand(TypedDict):
@@ -1049,9 +1119,9 @@ class Methods:
         result: Coin | None = self.call("gettxout", [txid, n, include_mempool])
         return result
 
-    def gettxoutsetinfo(self) -> CoinSetInfo:
-        """Number, value and digest of all unspent outputs. The call reads all of them."""
-        result: CoinSetInfo = self.call("gettxoutsetinfo", [])
+    def gettxoutsetinfo(self, hash_type: str | None = None) -> CoinSetInfo:
+        """Number, value and digest of all unspent outputs. The call reads all of them. Defaults: hash_type "digest"."""
+        result: CoinSetInfo = self.call("gettxoutsetinfo", [hash_type])
         return result
 
     def invalidateblock(self, blockhash: str) -> None:
@@ -1093,6 +1163,11 @@ class Methods:
         result: Tip = self.call("waitfornewblock", [timeout, current_tip])
         return result
 
+    def waitforblock(self, blockhash: str, timeout: int | None = None) -> Tip:
+        """Waits until a block is the tip, and returns the tip's hash and height. Defaults: timeout 0."""
+        result: Tip = self.call("waitforblock", [blockhash, timeout])
+        return result
+
     def waitforblockheight(self, height: int, timeout: int | None = None) -> Tip:
         """Waits until the tip has reached a height, and returns the tip's hash and height. Defaults: timeout 0."""
         result: Tip = self.call("waitforblockheight", [height, timeout])
@@ -1132,6 +1207,11 @@ class Methods:
         result: list[str] | dict[str, MempoolEntry] = self.call("getmempooldescendants", [txid, verbose])
         return result
 
+    def gettxspendingprevout(self, outputs: list[Any]) -> list[SpendingTransaction]:
+        """The transaction in the mempool that spends each of these outputs, if any does."""
+        result: list[SpendingTransaction] = self.call("gettxspendingprevout", [outputs])
+        return result
+
     def savemempool(self) -> SavedMempool:
         """Writes the mempool to its file, as an orderly stop does, and returns the file's name."""
         result: SavedMempool = self.call("savemempool", [])
@@ -1160,11 +1240,18 @@ class Methods:
         result: DecodedTransaction = self.call("decoderawtransaction", [hexstring])
         return result
 
-    def sendrawtransaction(self, hexstring: str, maxfeerate: int | None = None, replace: bool | None = None) -> str:
+    def sendrawtransaction(
+        self,
+        hexstring: str,
+        maxfeerate: int | None = None,
+        maxburnamount: float | None = None,
+        replace: bool | None = None,
+    ) -> str:
         """Validates a transaction, adds it to the mempool, relays it and returns its id. The node does not keep a
-        transaction that it refuses, not even as an orphan. Defaults: maxfeerate 10000, replace true.
+        transaction that it refuses, not even as an orphan. Defaults: maxfeerate 10000, maxburnamount 0, replace
+        true.
         """
-        result: str = self.call("sendrawtransaction", [hexstring, maxfeerate, replace])
+        result: str = self.call("sendrawtransaction", [hexstring, maxfeerate, maxburnamount, replace])
         return result
 
     def testmempoolaccept(self, rawtxs: list[Any], maxfeerate: int | None = None) -> list[MempoolVerdict]:
@@ -1344,14 +1431,22 @@ class Methods:
         result: NetTotals = self.call("getnettotals", [])
         return result
 
-    def addnode(self, node: str, command: str) -> None:
+    def addnode(self, node: str, command: str, v2transport: bool | None = None) -> None:
         """Connects to a node. getpeerinfo shows whether that worked."""
-        self.call("addnode", [node, command])
+        self.call("addnode", [node, command, v2transport])
 
     def getaddednodeinfo(self, node: str | None = None) -> list[AddedNode]:
         """The nodes given by addnode and --connect, and whether this node is connected to each."""
         result: list[AddedNode] = self.call("getaddednodeinfo", [node])
         return result
+
+    def ping(self) -> None:
+        """Pings all peers. getpeerinfo shows how long they took to answer."""
+        self.call("ping", [])
+
+    def disconnectnode(self, address: str | None = None, nodeid: int | None = None) -> None:
+        """Closes the connection to a peer. Defaults: address ""."""
+        self.call("disconnectnode", [address, nodeid])
 
     def findnode(self, nodeid: str) -> FoundNodes:
         """Looks for the nodes nearest to an id; returns them, nearest first, and the nodes that were asked. Ends
@@ -1367,13 +1462,10 @@ class Methods:
         result: list[NodeAddress] = self.call("getnodeaddresses", [count, network])
         return result
 
-    def ping(self) -> None:
-        """Pings all peers. getpeerinfo shows how long they took to answer."""
-        self.call("ping", [])
-
-    def disconnectnode(self, address: str | None = None, nodeid: int | None = None) -> None:
-        """Closes the connection to a peer. Defaults: address ""."""
-        self.call("disconnectnode", [address, nodeid])
+    def getaddrmaninfo(self) -> dict[str, AddressCounts]:
+        """How many addresses this node has reached ("tried") or heard of ("new"), by network and in all."""
+        result: dict[str, AddressCounts] = self.call("getaddrmaninfo", [])
+        return result
 
     def setban(self, subnet: str, command: str, bantime: int | None = None, absolute: bool | None = None) -> None:
         """Bans an address or a subnet and closes its connections, or ends a ban. Defaults: bantime 0, absolute

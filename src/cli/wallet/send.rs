@@ -160,7 +160,7 @@ fn hand_in(payment: &Payment, may_replace: bool, node: &Client) -> anyhow::Resul
     const ANY_FEE_RATE: u64 = 0;
     let raw = hex::encode(codec::encode(&payment.transaction));
     let txid = payment.txid;
-    match call::<Txid>(node, "sendrawtransaction", &[json!(raw), json!(ANY_FEE_RATE), json!(may_replace)]) {
+    match call::<Txid>(node, "sendrawtransaction", &[json!(raw), json!(ANY_FEE_RATE), json!(0), json!(may_replace)]) {
         Ok(sent) if sent == txid => Ok(None),
         Ok(other) => bail!("the node calls the transaction {other}, not {txid}"),
         Err(error @ ClientError::Rpc { .. }) => match error.code() {

@@ -21,7 +21,7 @@ pub const METHODS: &[Method] = &[
         name: "setban",
         access: Access::Owner,
         params: &[
-            required("subnet", Kind::Text, "An address, or a subnet such as 10.1.0.0/16."),
+            required("subnet", Kind::Text, "An address, or a subnet such as 10.1.0.0/16 or 10.1.0.0/255.255.0.0."),
             required("command", Kind::Text, "\"add\" or \"remove\"."),
             optional("bantime", Kind::Integer, "0", "Seconds; 0 for a day."),
             optional(
@@ -78,7 +78,7 @@ async fn set_ban(api: Api, args: Args) -> Outcome {
             let unknown = "Error: Unban failed. Requested address/subnet was not previously manually banned.";
             if ended { Ok(Reply::null()) } else { Err(RpcError::new(Code::InvalidSubnet, unknown)) }
         }
-        _ => Err(RpcError::invalid("command: expected \"add\" or \"remove\"")),
+        _ => Err(RpcError::new(Code::Misc, "command: expected \"add\" or \"remove\"")),
     }
 }
 

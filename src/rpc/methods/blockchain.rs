@@ -23,7 +23,7 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
-use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, fee_of, hex_of};
+use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, WEIGHT, fee_of, hex_of};
 use crate::storage::{BlockKey, Database};
 
 const BLOCKHASH: Param = required("blockhash", Kind::Hash, "The block.");
@@ -72,7 +72,7 @@ pub const METHODS: &[Method] = &[
                 Kind::Verbosity,
                 "1",
                 "0 for the block's encoding in hex, 1 for an object with transaction ids, 2 for whole transactions with fees, 3 to add the coins that they spend.",
-            ),
+            ).or("verbose"),
         ],
         result: Shape::Either(&[Shape::Hex, Shape::Object(&results::chain::BLOCK)]),
         about: "A block as bytes, as an object with transaction ids, or with whole transactions, their fees and the coins they spend.",
@@ -141,10 +141,10 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "gettxoutsetinfo",
         access: Access::Owner,
-        params: &[],
+        params: &[optional("hash_type", Kind::Text, "\"digest\"", "\"none\" to leave the digest out.")],
         result: Shape::Object(&results::chain::COIN_SET_INFO),
         about: "Number, value and digest of all unspent outputs. The call reads all of them.",
-        run: |api, _| Box::pin(get_tx_out_set_info(api)),
+        run: |api, args| Box::pin(get_tx_out_set_info(api, args)),
     },
     Method {
         name: "invalidateblock",
@@ -283,8 +283,17 @@ struct BlockView<T: Serialize> {
     #[serde(flatten)]
     header: HeaderView,
     size: usize,
+    /// Bitcoin's sizes without and with a discount for signatures. There is none here, so they follow from the size.
+    strippedsize: usize,
+    weight: usize,
     /// Ids, or [`BlockTransactions`].
     tx: T,
+}
+
+impl<T: Serialize> BlockView<T> {
+    fn new(header: HeaderView, size: usize, tx: T) -> Self {
+        Self { header, size, strippedsize: size, weight: WEIGHT * size, tx }
+    }
 }
 
 #[derive(Serialize)]
@@ -324,7 +333,7 @@ fn block_reply(
     // The body may have arrived after the header was read.
     header.transactions = block.transactions.len() as u32;
     if verbosity == 1 {
-        return api.reply(&BlockView { header, size, tx: block.txids() }).map(Some);
+        return api.reply(&BlockView::new(header, size, block.txids())).map(Some);
     }
     let undo = db.undo(at)?;
     let spends: usize = block.transactions.iter().map(|tx| tx.inputs.len()).sum();
@@ -332,7 +341,7 @@ fn block_reply(
     let undo = (undo.len() == spends).then_some(&undo[..]);
     let prefix = &api.params().address_prefix;
     let tx = BlockTransactions { block: &block, undo, prefix, show_coins: verbosity > 2 };
-    api.reply(&BlockView { header, size, tx }).map(Some)
+    api.reply(&BlockView::new(header, size, tx)).map(Some)
 }
 
 /// The transactions of a block, with their fees if `undo`, the coins they spend in order, is there. Each is serialised
@@ -467,21 +476,28 @@ async fn get_tx_out(api: Api, args: Args) -> Outcome {
     .await?
 }
 
-async fn get_tx_out_set_info(api: Api) -> Outcome {
+async fn get_tx_out_set_info(api: Api, args: Args) -> Outcome {
     #[derive(Serialize)]
     struct Info {
         height: Height,
         bestblock: BlockHash,
         txouts: u64,
         /// Equal sets have equal digests.
-        digest: Hash256,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        digest: Option<Hash256>,
         disk_size: u64,
         total_amount: Amount,
     }
+    let has_digest = match args.get("hash_type")? {
+        "digest" => true,
+        "none" => false,
+        other => return Err(RpcError::invalid(format!("'{other}' is not a valid hash_type"))),
+    };
     let reading = |db: &Database, tip: &Entry| Ok((*tip, db.coin_stats()?, db.store().bytes_on_disk()));
     let (tip, stats, disk_size) = api.read(reading).await?;
     let (height, bestblock) = (tip.height, tip.hash);
-    let (txouts, digest, total_amount) = (stats.count, stats.digest, stats.value);
+    let (txouts, total_amount) = (stats.count, stats.value);
+    let digest = has_digest.then_some(stats.digest);
     Ok(Reply::of(&Info { height, bestblock, txouts, digest, disk_size, total_amount }))
 }
 

@@ -80,8 +80,8 @@ pub const METHODS: &[Method] = &[
 
 fn help(args: &Args) -> Outcome {
     if let Some(name) = args.get::<Option<&str>>("command")? {
-        let unknown = || RpcError::new(Code::Misc, format!("help: unknown command: {name}"));
-        return Ok(Reply::of(&find(name).ok_or_else(unknown)?.help()));
+        // Not an error, as in Bitcoin Core.
+        return Ok(Reply::of(&find(name).map_or_else(|| format!("help: unknown command: {name}"), Method::help)));
     }
     let mut text = String::new();
     for (heading, methods) in GROUPS {
@@ -96,12 +96,13 @@ fn help(args: &Args) -> Outcome {
 fn get_memory_info(args: &Args) -> Outcome {
     #[derive(Serialize)]
     struct Info {
-        locked: Locked,
-        /// Bytes of the process that are in memory; null where the system does not tell.
-        resident: Option<u64>,
+        locked: Region,
+        /// All of the process, in the same form: clients take every member for a region of memory.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resident: Option<Region>,
     }
     #[derive(Serialize, Default)]
-    struct Locked {
+    struct Region {
         used: u64,
         free: u64,
         total: u64,
@@ -112,7 +113,8 @@ fn get_memory_info(args: &Args) -> Outcome {
     match args.get("mode")? {
         "stats" => {
             let resident = process::usage().ok().map(|usage| usage.resident_bytes);
-            Ok(Reply::of(&Info { locked: Locked::default(), resident }))
+            let resident = resident.map(|bytes| Region { used: bytes, total: bytes, ..Region::default() });
+            Ok(Reply::of(&Info { locked: Region::default(), resident }))
         }
         mode => Err(RpcError::invalid(format!("unknown mode {mode}"))),
     }

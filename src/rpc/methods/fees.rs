@@ -102,7 +102,7 @@ async fn estimate_smart_fee(api: Api, args: Args) -> Outcome {
     let run = (target as usize).min(MAX_RUN).min(blocks.len()).max(1);
     if confirmed + (waiting.len() as u64) < MIN_TRANSACTIONS {
         let errors = Some(["Insufficient data or no feerate found"]);
-        return Ok(Reply::of(&Estimate { feerate: None, errors, blocks: run }));
+        return Ok(Reply::of(&Estimate { feerate: None, errors, blocks: 0 }));
     }
     let room = u64::from(api.params().max_block_bytes);
     let thresholds = thresholds(&api, blocks, room).await?;

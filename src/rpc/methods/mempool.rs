@@ -11,6 +11,7 @@ use crate::p2p::Node;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::Txid;
 use crate::primitives::height::Height;
+use crate::primitives::tx::OutPoint;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -18,6 +19,7 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
+use crate::rpc::view::WEIGHT;
 
 const TXID: Param = required("txid", Kind::Hash, "The transaction.");
 const VERBOSE: Param =
@@ -82,6 +84,14 @@ pub const METHODS: &[Method] = &[
         run: |api, args| Box::pin(get_relatives(api, args, Mempool::descendants)),
     },
     Method {
+        name: "gettxspendingprevout",
+        access: Access::Owner,
+        params: &[required("outputs", Kind::Array, "Outputs, each {\"txid\", \"vout\"}.")],
+        result: Shape::Array(&Shape::Object(&results::mempool::SPENDING)),
+        about: "The transaction in the mempool that spends each of these outputs, if any does.",
+        run: |api, args| Box::pin(get_tx_spending_prevout(api, args)),
+    },
+    Method {
         name: "savemempool",
         access: Access::Owner,
         params: &[],
@@ -104,6 +114,12 @@ async fn get_mempool_info(api: Api) -> Outcome {
         mempoolminfee: u64,
         /// Grains a byte, when the pool is not full.
         minrelaytxfee: u64,
+        /// Grains a byte by which a replacement must pay more.
+        incrementalrelayfee: u64,
+        /// Not counted: each is sent on once.
+        unbroadcastcount: u32,
+        /// Whether any transaction can be replaced.
+        fullrbf: bool,
         orphans: usize,
     }
     api.node(|node, _| {
@@ -117,6 +133,9 @@ async fn get_mempool_info(api: Api) -> Outcome {
             maxmempool: mempool.limits().max_bytes,
             mempoolminfee: mempool.min_fee_rate().grains_per_byte(),
             minrelaytxfee: mempool.limits().min_fee_rate.grains_per_byte(),
+            incrementalrelayfee: mempool.limits().min_fee_rate.grains_per_byte(),
+            unbroadcastcount: 0,
+            fullrbf: true,
             orphans: mempool.orphan_count(),
         })
     })
@@ -126,6 +145,7 @@ async fn get_mempool_info(api: Api) -> Outcome {
 #[derive(Serialize)]
 struct EntryView {
     vsize: usize,
+    weight: usize,
     time: u64,
     height: Height,
     descendantcount: usize,
@@ -137,11 +157,18 @@ struct EntryView {
     depends: BTreeSet<Txid>,
     /// Transactions of the mempool that spend its outputs.
     spentby: BTreeSet<Txid>,
+    /// Bitcoin's id with signatures: the id here has them in it.
+    wtxid: Txid,
+    #[serde(rename = "bip125-replaceable")]
+    is_replaceable: bool,
+    unbroadcast: bool,
 }
 
 #[derive(Serialize)]
 struct Fees {
     base: Amount,
+    /// With what the owner has added to its priority, which is nothing.
+    modified: Amount,
     ancestor: Amount,
     descendant: Amount,
 }
@@ -152,15 +179,24 @@ impl EntryView {
         let outpoints = entry.tx.outpoints(entry.txid).map(|(outpoint, _)| outpoint);
         Self {
             vsize: entry.size,
+            weight: WEIGHT * entry.size,
             time: entry.time.as_secs(),
             height: entry.height,
             descendantcount: entry.descendants.count,
             descendantsize: entry.descendants.bytes,
             ancestorcount: entry.ancestors.count,
             ancestorsize: entry.ancestors.bytes,
-            fees: Fees { base: entry.fee, ancestor: entry.ancestors.fees, descendant: entry.descendants.fees },
+            fees: Fees {
+                base: entry.fee,
+                modified: entry.fee,
+                ancestor: entry.ancestors.fees,
+                descendant: entry.descendants.fees,
+            },
             depends: parents.filter(|txid| mempool.contains(txid)).collect(),
             spentby: outpoints.filter_map(|outpoint| mempool.spender(&outpoint)).collect(),
+            wtxid: entry.txid,
+            is_replaceable: true,
+            unbroadcast: false,
         }
     }
 }
@@ -207,6 +243,29 @@ impl Listed {
         let view = |txid: Txid| Some((txid, EntryView::new(mempool.get(&txid)?, mempool)));
         Self::Entries(txids.into_iter().filter_map(view).collect())
     }
+}
+
+async fn get_tx_spending_prevout(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct Spending {
+        txid: Txid,
+        vout: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        spendingtxid: Option<Txid>,
+    }
+    let outputs: Vec<OutPoint> = args.get("outputs")?;
+    if outputs.is_empty() {
+        return Err(RpcError::invalid("Invalid parameter, outputs are missing"));
+    }
+    api.node(move |node, _| {
+        let spending = |outpoint: OutPoint| Spending {
+            txid: outpoint.txid,
+            vout: outpoint.index,
+            spendingtxid: node.mempool().spender(&outpoint),
+        };
+        Reply::of(&outputs.into_iter().map(spending).collect::<Vec<_>>())
+    })
+    .await
 }
 
 fn not_in_mempool() -> RpcError {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, ChainError, Entry};
-use crate::p2p::Command;
+use crate::p2p::{Command, Node};
 use crate::primitives::codec;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
@@ -85,6 +85,8 @@ async fn get_mining_info(api: Api) -> Outcome {
         difficulty: DifficultyView,
         networkhashps: f64,
         pooledtx: usize,
+        /// Grains a byte.
+        blockmintxfee: u64,
         chain: String,
         generate: bool,
         genproclimit: usize,
@@ -106,7 +108,11 @@ async fn get_mining_info(api: Api) -> Outcome {
     let mining = api.handle.miner().status();
     let address = mining.payee.map(|key| api.address_of(&key));
     let chain = api.params().network.clone();
-    let (pooledtx, next) = api.node(|node, _| (node.mempool().len(), node.chain().next_context())).await?;
+    let looking = |node: &Node, _| {
+        let mempool = node.mempool();
+        (mempool.len(), mempool.limits().min_fee_rate, node.chain().next_context())
+    };
+    let (pooledtx, least, next) = api.node(looking).await?;
     let tree = api.tree()?;
     let tip = tree.tip();
     Ok(Reply::of(&Info {
@@ -114,6 +120,7 @@ async fn get_mining_info(api: Api) -> Outcome {
         difficulty: DifficultyView::new(tip.header.bits),
         networkhashps: hash_rate(&tree, &tip, RATE_SPAN),
         pooledtx,
+        blockmintxfee: least.grains_per_byte(),
         chain,
         generate: mining.threads > 0,
         genproclimit: mining.threads,

@@ -13,6 +13,7 @@ pub mod bans;
 pub mod blockchain;
 pub mod control;
 mod discover;
+pub mod discovery;
 pub mod fees;
 pub mod links;
 pub mod mempool;
@@ -29,7 +30,7 @@ pub mod template;
 pub mod wait;
 
 /// Every method, under the headings of `help`.
-pub const GROUPS: [(&str, &[Method]); 18] = [
+pub const GROUPS: [(&str, &[Method]); 19] = [
     ("Blockchain", blockchain::METHODS),
     ("Statistics and checks", stats::METHODS),
     ("Pruning", prune::METHODS),
@@ -44,6 +45,7 @@ pub const GROUPS: [(&str, &[Method]); 18] = [
     ("Mining", mining::METHODS),
     ("Mining elsewhere", template::METHODS),
     ("Network", network::METHODS),
+    ("Discovery", discovery::METHODS),
     ("Bans", bans::METHODS),
     ("Links", links::METHODS),
     ("Snapshots", snapshots::METHODS),

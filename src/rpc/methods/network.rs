@@ -1,22 +1,15 @@
 //! Other nodes.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use rand::seq::SliceRandom;
 use serde::Serialize;
-use serde_json::json;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::{Access, Method, Outcome};
 use crate::consensus::peer_name::PeerName;
-use crate::p2p::addrbook::Record;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL, SERVICE_PRUNED};
-use crate::p2p::search::SEARCH_TIMEOUT;
-use crate::p2p::search::{Found, Outcome as Asked};
-use crate::p2p::{Command, Direction, Event, PeerAddr, PeerId};
+use crate::p2p::{Command, Direction, PeerAddr, PeerId};
 use crate::primitives::height::Height;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
@@ -25,6 +18,10 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::runtime::{Flow, Totals};
+
+/// The version of Bitcoin Core whose answers these follow. Clients choose by it how to read them; this software's own is
+/// in `subversion`.
+const CORE_VERSION: u32 = 319_900;
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -78,6 +75,12 @@ pub const METHODS: &[Method] = &[
                 Kind::Text,
                 "\"add\" to stay connected, \"remove\" to end that, \"onetry\" to dial once.",
             ),
+            optional(
+                "v2transport",
+                Kind::Boolean,
+                "null",
+                "As in Bitcoin Core: true, since every connection is encrypted.",
+            ),
         ],
         result: Shape::Null,
         about: "Connects to a node. getpeerinfo shows whether that worked.",
@@ -90,28 +93,6 @@ pub const METHODS: &[Method] = &[
         result: Shape::Array(&Shape::Object(&results::network::ADDED_NODE)),
         about: "The nodes given by addnode and --connect, and whether this node is connected to each.",
         run: |api, args| Box::pin(get_added_node_info(api, args)),
-    },
-    Method {
-        name: "findnode",
-        access: Access::Owner,
-        params: &[required("nodeid", Kind::Text, "The id to look for, 64 hex digits; no node needs to have it.")],
-        result: Shape::Object(&results::network::FOUND),
-        about: "Looks for the nodes nearest to an id; returns them, nearest first, and the nodes that were asked. Ends within \
-                30 seconds.",
-        run: |api, args| Box::pin(find_node(api, args)),
-    },
-    Method {
-        name: "getnodeaddresses",
-        access: Access::Owner,
-        params: &[
-            optional("count", Kind::Integer, "1", "Maximum number to list; 0 for all."),
-            optional("network", Kind::Text, "null", "\"ipv4\" or \"ipv6\"."),
-        ],
-        result: Shape::Array(&Shape::Object(&results::network::NODE_ADDRESS)),
-        about: "A random choice of the addresses that this node has reached or heard of: the id of the node there, if it was \
-                reached, and its bucket in the table of contacts, if it has a place there.",
-
-        run: |api, args| Box::pin(get_node_addresses(api, args)),
     },
     Method {
         name: "ping",
@@ -135,9 +116,9 @@ pub const METHODS: &[Method] = &[
 ];
 
 /// The networks there are, as Bitcoin Core names them.
-const NETWORKS: [&str; 2] = ["ipv4", "ipv6"];
+pub(super) const NETWORKS: [&str; 2] = ["ipv4", "ipv6"];
 
-fn network_of(address: PeerAddr) -> &'static str {
+pub(super) fn network_of(address: PeerAddr) -> &'static str {
     if address.ip().to_canonical().is_ipv4() { NETWORKS[0] } else { NETWORKS[1] }
 }
 
@@ -184,7 +165,36 @@ async fn get_peer_info(api: Api) -> Outcome {
         inflight: Vec<Height>,
         /// Points of misbehaviour.
         score: u32,
+        /// What Bitcoin Core's clients read, and has no meaning here or is not recorded: a neutral value.
+        #[serde(flatten)]
+        neutral: Neutral,
     }
+    #[derive(Serialize)]
+    struct Neutral {
+        relaytxes: bool,
+        last_transaction: u64,
+        last_block: u64,
+        timeoffset: i64,
+        bip152_hb_to: bool,
+        bip152_hb_from: bool,
+        permissions: [&'static str; 0],
+        minfeefilter: u64,
+        transport_protocol_type: &'static str,
+        session_id: &'static str,
+    }
+    const NEUTRAL: Neutral = Neutral {
+        relaytxes: true,
+        last_transaction: 0,
+        last_block: 0,
+        timeoffset: 0,
+        bip152_hb_to: false,
+        bip152_hb_from: false,
+        permissions: [],
+        minfeefilter: 0,
+        // Every connection is encrypted.
+        transport_protocol_type: "v2",
+        session_id: "",
+    };
     // Peers that have completed the handshake: nothing is known of the others.
     let peers = api.node(|node, now| node.peers(now)).await?;
     let peers = peers.into_iter().filter(|peer| peer.ready).map(|peer| {
@@ -221,6 +231,7 @@ async fn get_peer_info(api: Api) -> Outcome {
             synced_blocks: peer.synced_blocks,
             inflight: peer.in_flight,
             score: peer.score,
+            neutral: NEUTRAL,
         }
     });
     api.reply(&peers.collect::<Vec<_>>())
@@ -276,7 +287,7 @@ async fn get_network_info(api: Api) -> Outcome {
     api.node(move |node, _| {
         let (inbound, outbound) = node.connection_counts();
         Reply::of(&Info {
-            version: version_number(),
+            version: CORE_VERSION,
             subversion: node.config().user_agent.clone(),
             protocolversion: PROTOCOL_VERSION,
             nodeid: node.config().id.to_string(),
@@ -304,14 +315,6 @@ async fn set_network_active(api: Api, args: Args) -> Outcome {
     Ok(Reply::of(&is_active))
 }
 
-/// 1.2.3 as 10203, in Bitcoin Core's manner.
-fn version_number() -> u32 {
-    let part = |text: &str| text.parse::<u32>().unwrap_or(0);
-    let [major, minor, patch] =
-        [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"), env!("CARGO_PKG_VERSION_PATCH")];
-    part(major) * 10_000 + part(minor) * 100 + part(patch)
-}
-
 async fn get_net_totals(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct Info {
@@ -320,7 +323,26 @@ async fn get_net_totals(api: Api) -> Outcome {
         totalmessagesrecv: u64,
         totalmessagessent: u64,
         timemillis: u64,
+        uploadtarget: UploadTarget,
     }
+    /// Bitcoin Core's limit of what is sent in a day: there is none.
+    #[derive(Serialize)]
+    struct UploadTarget {
+        timeframe: u32,
+        target: u64,
+        target_reached: bool,
+        serve_historical_blocks: bool,
+        bytes_left_in_cycle: u64,
+        time_left_in_cycle: u64,
+    }
+    let uploadtarget = UploadTarget {
+        timeframe: 86_400,
+        target: 0,
+        target_reached: false,
+        serve_historical_blocks: true,
+        bytes_left_in_cycle: 0,
+        time_left_in_cycle: 0,
+    };
     let totals = api.handle.network_totals();
     let unix = api.node(|_, now| now.unix).await?;
     Ok(Reply::of(&Info {
@@ -329,6 +351,7 @@ async fn get_net_totals(api: Api) -> Outcome {
         totalmessagesrecv: totals.received.messages(),
         totalmessagessent: totals.sent.messages(),
         timemillis: unix.as_secs().saturating_mul(1000),
+        uploadtarget,
     }))
 }
 
@@ -344,7 +367,10 @@ async fn resolve(text: &str) -> Result<(Vec<PeerAddr>, Option<NodeId>), RpcError
 async fn add_node(api: Api, args: Args) -> Outcome {
     let (name, command) = (args.get::<&str>("node")?, args.get::<&str>("command")?);
     if !matches!(command, "add" | "remove" | "onetry") {
-        return Err(RpcError::invalid("command: expected \"add\", \"remove\" or \"onetry\""));
+        return Err(RpcError::new(Code::Misc, "command: expected \"add\", \"remove\" or \"onetry\""));
+    }
+    if args.get::<Option<bool>>("v2transport")? == Some(false) {
+        return Err(RpcError::invalid("v2transport: every connection is encrypted"));
     }
     let (addresses, id) = resolve(name).await?;
     // A host may have several addresses: the call succeeds if it changes any one.
@@ -397,118 +423,9 @@ async fn get_added_node_info(api: Api, args: Args) -> Outcome {
     Ok(Reply::of(&added))
 }
 
-async fn get_node_addresses(api: Api, args: Args) -> Outcome {
-    #[derive(Serialize)]
-    struct Known {
-        /// The id found there; null for an address never reached.
-        nodeid: Option<String>,
-        /// Its bucket in the table of contacts; null if it has no place there.
-        bucket: Option<u8>,
-        /// When a node was last connected to it, in seconds since 1970; 0 if unknown.
-        time: u64,
-        services: u64,
-        address: IpAddr,
-        port: u16,
-        network: &'static str,
-        /// IP, port and transport in one.
-        addr: PeerAddr,
-    }
-    let count: i64 = args.get("count")?;
-    let count = usize::try_from(count).map_err(|_| RpcError::invalid("Address count out of range"))?;
-    let network: Option<&str> = args.get("network")?;
-    if let Some(unknown) = network.filter(|name| !NETWORKS.contains(name)) {
-        return Err(RpcError::invalid(format!("Network not recognized: {unknown}")));
-    }
-    let (mut known, buckets) = api
-        .node(|node, _| {
-            let places = node.contacts().places().map(|(bucket, contact)| (contact.address, bucket));
-            (node.known_addresses(), places.collect::<BTreeMap<PeerAddr, u8>>())
-        })
-        .await?;
-    known.retain(|record| network.is_none_or(|network| network_of(record.address) == network));
-    known.shuffle(&mut rand::rng());
-    if count > 0 {
-        known.truncate(count);
-    }
-    let view = |record: Record| Known {
-        nodeid: record.id.map(|id| id.to_string()),
-        bucket: buckets.get(&record.address).copied(),
-        time: record.last_seen.as_secs(),
-        services: record.services,
-        address: record.address.ip(),
-        port: record.address.port(),
-        network: network_of(record.address),
-        addr: record.address,
-    };
-    Ok(Reply::of(&known.into_iter().map(view).collect::<Vec<_>>()))
-}
-
-/// Longer than any lookup takes.
-const FIND_PATIENCE: Duration = SEARCH_TIMEOUT.saturating_add(Duration::from_secs(5));
-
-async fn find_node(api: Api, args: Args) -> Outcome {
-    let text: &str = args.get("nodeid")?;
-    let target = NodeId::from_hex(text).ok_or_else(|| RpcError::invalid("nodeid: expected 64 hex digits"))?;
-    let _place = api.waiting_place()?;
-    let mut events = api.handle.subscribe();
-    let number = api.command(move |reply| Command::FindNode(target, reply)).await?;
-    let number = number.ok_or_else(|| RpcError::new(Code::Misc, "too many lookups are in progress"))?;
-    let found = async {
-        loop {
-            match events.recv().await {
-                Ok(Event::NodesFound(found)) if found.number == Some(number) => return Some(found),
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
-            }
-        }
-    };
-    let found = tokio::select! {
-        found = found => found,
-        () = tokio::time::sleep(FIND_PATIENCE) => None,
-        () = api.stopping() => None,
-    };
-    let found = found.ok_or_else(|| RpcError::new(Code::Misc, "the lookup did not end"))?;
-    Ok(Reply::of(&found_view(&found)))
-}
-
 /// Seconds, to the millisecond.
-fn seconds(span: Duration) -> f64 {
+pub(super) fn seconds(span: Duration) -> f64 {
     span.as_millis() as f64 / 1000.0
-}
-
-fn found_view(found: &Found) -> serde_json::Value {
-    let nodes = found.nodes.iter().map(|contact| {
-        json!({
-            "nodeid": contact.id.to_string(),
-            "address": contact.address,
-            // The power of two of its distance from what was looked for; null if it is that.
-            "bucket": contact.id.distance(&found.target).bucket(),
-        })
-    });
-    let path = found.path.iter().map(|step| {
-        let (outcome, told) = match step.outcome {
-            Asked::Open => ("open", None),
-            Asked::Answered { told } => ("answered", Some(told)),
-            Asked::Late => ("late", None),
-            Asked::Failed => ("failed", None),
-        };
-        json!({
-            "nodeid": step.contact.id.to_string(),
-            "address": step.contact.address,
-            "hop": step.hop,
-            "at": seconds(step.at),
-            "took": step.took.map(seconds),
-            "outcome": outcome,
-            "told": told,
-        })
-    });
-    json!({
-        "target": found.target.to_string(),
-        "nodes": nodes.collect::<Vec<_>>(),
-        "path": path.collect::<Vec<_>>(),
-        "took": seconds(found.took),
-        "complete": found.complete,
-    })
 }
 
 async fn ping(api: Api) -> Outcome {

@@ -43,7 +43,8 @@ pub const METHODS: &[Method] = &[
                 Kind::Verbosity,
                 "0",
                 "0 for the transaction's encoding in hex, 1 for an object, 2 with its fee and the coins it spends too.",
-            ),
+            )
+            .or("verbose"),
             optional("blockhash", Kind::Hash, "null", "Look in this block only, in the best chain or not."),
         ],
         result: Shape::Either(&[Shape::Hex, Shape::Object(&results::transaction::TRANSACTION)]),
@@ -64,6 +65,12 @@ pub const METHODS: &[Method] = &[
         params: &[
             required("hexstring", Kind::Hex, "A transaction's encoding."),
             MAX_FEE_RATE_PARAM,
+            optional(
+                "maxburnamount",
+                Kind::Number,
+                "0",
+                "As in Bitcoin Core. An output with data has no value, so none burns any.",
+            ),
             optional("replace", Kind::Boolean, "true", "Whether it may replace others that spend the same coins."),
         ],
         result: Shape::Hash,

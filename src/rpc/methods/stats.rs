@@ -20,6 +20,7 @@ use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
+use crate::rpc::view::WEIGHT;
 
 /// Seconds in a month, as getchaintxstats counts.
 const MONTH: u32 = 30 * 24 * 60 * 60;
@@ -97,8 +98,13 @@ struct BlockStats {
     outs: usize,
     subsidy: Amount,
     time: u32,
+    /// Bitcoin's totals of transactions with a witness: there are none.
+    swtotal_size: u64,
+    swtotal_weight: u64,
+    swtxs: u64,
     total_out: Amount,
     total_size: u64,
+    total_weight: u64,
     totalfee: u64,
     txs: usize,
     /// Outputs less inputs, data outputs counted.
@@ -163,8 +169,12 @@ impl BlockStats {
             outs,
             subsidy: place.subsidy,
             time: block.header.time,
+            swtotal_size: 0,
+            swtotal_weight: 0,
+            swtxs: 0,
             total_out,
             total_size,
+            total_weight: WEIGHT as u64 * total_size,
             totalfee,
             txs: block.transactions.len(),
             utxo_increase: made.outputs - gone.outputs,

@@ -9,7 +9,7 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
-use crate::rpc::error::RpcError;
+use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
@@ -41,6 +41,14 @@ pub const METHODS: &[Method] = &[
         run: |api, args| Box::pin(wait_for_new_block(api, args)),
     },
     Method {
+        name: "waitforblock",
+        access: Access::Owner,
+        params: &[required("blockhash", Kind::Hash, "The block to wait for."), TIMEOUT],
+        result: Shape::Object(&results::chain::TIP),
+        about: "Waits until a block is the tip, and returns the tip's hash and height.",
+        run: |api, args| Box::pin(wait_for_block(api, args)),
+    },
+    Method {
         name: "waitforblockheight",
         access: Access::Owner,
         params: &[required("height", Kind::Integer, "The height to reach."), TIMEOUT],
@@ -55,6 +63,11 @@ async fn wait_for_new_block(api: Api, args: Args) -> Outcome {
     wait(&api, timeout(&args)?, |tip| tip.hash != known).await
 }
 
+async fn wait_for_block(api: Api, args: Args) -> Outcome {
+    let hash: BlockHash = args.get("blockhash")?;
+    wait(&api, timeout(&args)?, |tip| tip.hash == hash).await
+}
+
 async fn wait_for_block_height(api: Api, args: Args) -> Outcome {
     let height: Height = args.get("height")?;
     wait(&api, timeout(&args)?, |tip| tip.height >= height).await
@@ -62,7 +75,8 @@ async fn wait_for_block_height(api: Api, args: Args) -> Outcome {
 
 /// The argument `timeout`; 0 stands for no limit.
 fn timeout(args: &Args) -> Result<Option<Duration>, RpcError> {
-    let millis: u64 = args.get("timeout")?;
+    let millis: i64 = args.get("timeout")?;
+    let millis = u64::try_from(millis).map_err(|_| RpcError::new(Code::Misc, "Negative timeout"))?;
     Ok((millis > 0).then(|| Duration::from_millis(millis)))
 }
 

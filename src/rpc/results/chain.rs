@@ -62,6 +62,8 @@ pub const BLOCK: Object = extended(
     &BLOCK_HEADER,
     &[
         field("size", Shape::Integer, "In bytes."),
+        field("strippedsize", Shape::Integer, "The same: signatures have no discount."),
+        field("weight", Shape::Integer, "Four times the size."),
         field(
             "tx",
             Shape::Either(&[Shape::Array(&Shape::Hash), Shape::Array(&Shape::Object(&IN_BLOCK))]),
@@ -129,7 +131,7 @@ pub const COIN_SET_INFO: Object = object(
         field("height", Shape::Integer, "The height of the tip."),
         field("bestblock", Shape::Hash, "The tip."),
         field("txouts", Shape::Integer, "How many unspent outputs there are."),
-        field("digest", Shape::Hash, "Equal sets have equal digests."),
+        optional_field("digest", Shape::Hash, "Equal sets have equal digests; left out for hash_type \"none\"."),
         field("disk_size", Shape::Integer, "The size of the store in bytes."),
         field("total_amount", Shape::Integer, "The sum of their values, in grains."),
     ],

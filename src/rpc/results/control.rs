@@ -1,25 +1,25 @@
 //! The process.
 
-use super::{OPTIONAL_INTEGER, Object, Shape, field, object};
+use super::{Object, Shape, field, object, optional_field};
 
-/// The answer of `getmemoryinfo`.
+/// The answer of `getmemoryinfo`: regions of memory.
 pub const MEMORY_INFO: Object = object(
     "MemoryInfo",
     &[
-        field("locked", Shape::Object(&LOCKED_MEMORY), "As in Bitcoin Core, which locks pages for keys. No page is."),
-        field("resident", OPTIONAL_INTEGER, "Bytes of the process in memory; null where the system does not tell."),
+        field("locked", Shape::Object(&MEMORY_REGION), "As in Bitcoin Core, which locks pages for keys. No page is."),
+        optional_field("resident", Shape::Object(&MEMORY_REGION), "All of the process, where the system tells."),
     ],
 );
 
-const LOCKED_MEMORY: Object = object(
-    "LockedMemory",
+const MEMORY_REGION: Object = object(
+    "MemoryRegion",
     &[
-        field("used", Shape::Integer, "0."),
-        field("free", Shape::Integer, "0."),
-        field("total", Shape::Integer, "0."),
-        field("locked", Shape::Integer, "0."),
-        field("chunks_used", Shape::Integer, "0."),
-        field("chunks_free", Shape::Integer, "0."),
+        field("used", Shape::Integer, "In bytes."),
+        field("free", Shape::Integer, "In bytes."),
+        field("total", Shape::Integer, "In bytes."),
+        field("locked", Shape::Integer, "In bytes."),
+        field("chunks_used", Shape::Integer, ""),
+        field("chunks_free", Shape::Integer, ""),
     ],
 );
 

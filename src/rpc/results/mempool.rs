@@ -14,6 +14,9 @@ pub const MEMPOOL_INFO: Object = object(
         field("maxmempool", Shape::Integer, "The most memory that they may take, in bytes."),
         field("mempoolminfee", Shape::Integer, "The least fee rate that is accepted now, in grains a byte."),
         field("minrelaytxfee", Shape::Integer, "The same when the mempool is not full, in grains a byte."),
+        field("incrementalrelayfee", Shape::Integer, "What a replacement must pay more, in grains a byte."),
+        field("unbroadcastcount", Shape::Integer, "Always 0: it is not counted."),
+        field("fullrbf", Shape::Boolean, "Always true: any transaction can be replaced."),
         field("orphans", Shape::Integer, "Transactions kept aside because a coin that they spend is unknown."),
     ],
 );
@@ -23,6 +26,7 @@ pub const MEMPOOL_ENTRY: Object = object(
     "MempoolEntry",
     &[
         field("vsize", Shape::Integer, "Its size in bytes."),
+        field("weight", Shape::Integer, "Four times the size."),
         field("time", Shape::Integer, "When it came, in seconds since 1970."),
         field("height", Shape::Integer, "The height of the tip at which it came."),
         field("descendantcount", Shape::Integer, "Transactions here that spend of it, and it."),
@@ -32,6 +36,9 @@ pub const MEMPOOL_ENTRY: Object = object(
         field("fees", Shape::Object(&ENTRY_FEES), ""),
         field("depends", Shape::Array(&Shape::Hash), "Transactions here whose outputs it spends."),
         field("spentby", Shape::Array(&Shape::Hash), "Transactions here that spend its outputs."),
+        field("wtxid", Shape::Hash, "Its id: that has the signatures in it."),
+        field("bip125-replaceable", Shape::Boolean, "Always true."),
+        field("unbroadcast", Shape::Boolean, "Always false: it is not known."),
     ],
 );
 
@@ -39,8 +46,19 @@ const ENTRY_FEES: Object = object(
     "EntryFees",
     &[
         field("base", Shape::Integer, "Its own fee in grains."),
+        field("modified", Shape::Integer, "The same."),
         field("ancestor", Shape::Integer, "With those of its ancestors here, in grains."),
         field("descendant", Shape::Integer, "With those of its descendants here, in grains."),
+    ],
+);
+
+/// An output in the answer of `gettxspendingprevout`.
+pub const SPENDING: Object = object(
+    "SpendingTransaction",
+    &[
+        field("txid", Shape::Hash, "The transaction that made the output."),
+        field("vout", Shape::Integer, "Its index."),
+        optional_field("spendingtxid", Shape::Hash, "The transaction in the mempool that spends it."),
     ],
 );
 

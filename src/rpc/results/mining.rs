@@ -12,6 +12,7 @@ pub const MINING_INFO: Object = object(
         DIFFICULTY,
         field("networkhashps", Shape::Number, "The estimated hashes a second of the whole network."),
         field("pooledtx", Shape::Integer, "How many transactions wait in the mempool."),
+        field("blockmintxfee", Shape::Integer, "The least fee rate that is mined, in grains a byte."),
         field("chain", Shape::Text, "The name of the network."),
         field("generate", Shape::Boolean, "Whether this node mines."),
         field("genproclimit", Shape::Integer, "With how many threads."),

@@ -32,6 +32,16 @@ pub const PEER: Object = object(
         field("synced_blocks", Shape::Integer, "The last block in common."),
         field("inflight", Shape::Array(&Shape::Integer), "The heights of the blocks that it was asked for."),
         field("score", Shape::Integer, "Points of misbehaviour."),
+        field("relaytxes", Shape::Boolean, "Always true."),
+        field("last_transaction", Shape::Integer, "Always 0: it is not recorded."),
+        field("last_block", Shape::Integer, "Always 0: it is not recorded."),
+        field("timeoffset", Shape::Integer, "Always 0: clocks are not compared."),
+        field("bip152_hb_to", Shape::Boolean, "Always false: compact blocks have no such mode."),
+        field("bip152_hb_from", Shape::Boolean, "Always false."),
+        field("permissions", Shape::Array(&Shape::Text), "Always empty."),
+        field("minfeefilter", Shape::Integer, "Always 0: peers announce no least fee."),
+        field("transport_protocol_type", Shape::Text, "Always \"v2\", Bitcoin Core's word for encrypted."),
+        field("session_id", Shape::Text, "Always empty."),
     ],
 );
 
@@ -39,7 +49,7 @@ pub const PEER: Object = object(
 pub const NETWORK_INFO: Object = object(
     "NetworkInfo",
     &[
-        field("version", Shape::Integer, "That of this software, as a number."),
+        field("version", Shape::Integer, "That of Bitcoin Core whose answers these follow: 319900."),
         field("subversion", Shape::Text, "The software, as peers see it."),
         field("protocolversion", Shape::Integer, ""),
         field("nodeid", Shape::Text, "This node's id: the hash of its public key."),
@@ -78,7 +88,20 @@ pub const NET_TOTALS: Object = object(
         field("totalbytessent", Shape::Integer, ""),
         field("totalmessagesrecv", Shape::Integer, ""),
         field("totalmessagessent", Shape::Integer, ""),
-        field("timemillis", Shape::Integer, "The node's time in milliseconds since 1970."),
+        field("timemillis", Shape::Integer, "The node's time in milliseconds since 1970, to the second."),
+        field("uploadtarget", Shape::Object(&UPLOAD_TARGET), "Bitcoin Core's limit of what is sent: there is none."),
+    ],
+);
+
+const UPLOAD_TARGET: Object = object(
+    "UploadTarget",
+    &[
+        field("timeframe", Shape::Integer, "A day in seconds."),
+        field("target", Shape::Integer, "0."),
+        field("target_reached", Shape::Boolean, "False."),
+        field("serve_historical_blocks", Shape::Boolean, "True."),
+        field("bytes_left_in_cycle", Shape::Integer, "0."),
+        field("time_left_in_cycle", Shape::Integer, "0."),
     ],
 );
 
@@ -147,6 +170,16 @@ pub const NODE_ADDRESS: Object = object(
         field("port", Shape::Integer, ""),
         field("network", Shape::Text, "\"ipv4\" or \"ipv6\"."),
         field("addr", Shape::Text, "IP, port and transport in one."),
+    ],
+);
+
+/// The addresses of a network in the answer of `getaddrmaninfo`.
+pub const ADDRESS_COUNTS: Object = object(
+    "AddressCounts",
+    &[
+        field("new", Shape::Integer, "Heard of."),
+        field("tried", Shape::Integer, "Reached."),
+        field("total", Shape::Integer, ""),
     ],
 );
 

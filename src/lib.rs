@@ -24,8 +24,9 @@
 //! 19. [`cli`]: commands and wiring.
 //!
 //! The first five are the verifying core, a crate of their own (`crates/core`) for programs that only check receipts. Its
-//! kernels for many hashes at once are in another (`crates/sha256d`), the only one with unsafe code. The next five, without
-//! `storage`'s disk, are what is left without the feature `node`: a browser's light client (`crates/web`) is made of them.
+//! kernels for many hashes and many signatures at once are in two more (`crates/sha256d`, `crates/ed25519`), the only ones
+//! with unsafe code. The next five, without `storage`'s disk, are what is left without the feature `node`: a browser's light
+//! client (`crates/web`) is made of them.
 //!
 //! `docs/protocol.md` specifies formats and rules; this crate's documentation says where each is implemented.
 

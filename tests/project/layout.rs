@@ -274,10 +274,10 @@ fn what_light_imports_has_no_input_but_its_arguments() {
     }
 }
 
-/// Only the crate of the hash kernels may use unsafe code: the compiler forbids it in the others. An exported name is the one
-/// thing in the browser's module that counts as unsafe.
+/// Only the crates of the kernels may use unsafe code: the compiler forbids it in the others. An exported name is the one thing
+/// in the browser's module that counts as unsafe.
 #[test]
-fn unsafe_code_stands_in_one_crate() {
+fn unsafe_code_stands_in_the_kernels_alone() {
     for file in sources(&root().join("crates/web/src")) {
         let rest = code(&file).replace("#[unsafe(no_mangle)]", "").replace("#![allow(unsafe_code)]", "");
         assert!(!rest.contains("unsafe"), "{} has unsafe code", file.display());

@@ -9,8 +9,8 @@
 //! 5. [`receipt`]: a payment's proof, and its check.
 //!
 //! It has no sockets, no store and no clock, and its only threads check signatures in batches; it compiles for
-//! `wasm32-unknown-unknown`. The kernels that hash many messages at once are in `cairn-sha256d`, so this crate needs no
-//! unsafe code.
+//! `wasm32-unknown-unknown`. The kernels that hash many messages and check many signatures at once are in
+//! `cairn-sha256d` and `cairn-ed25519`, so this crate needs no unsafe code.
 
 #![forbid(unsafe_code)]
 

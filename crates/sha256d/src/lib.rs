@@ -1,8 +1,8 @@
 //! SHA-256 of many messages at once, with whatever instructions the processor has for it.
 //!
-//! This is the only crate of the workspace with unsafe code: it calls functions compiled for instruction sets that it has
-//! first seen to be there, and these load and store vectors. What is hashed where time does not matter goes through the
-//! `sha2` crate, and every kernel is held against that.
+//! Besides `cairn-ed25519`, this is the only crate of the workspace with unsafe code: it calls functions compiled for
+//! instruction sets that it has first seen to be there, and these load and store vectors. What is hashed where time does
+//! not matter goes through the `sha2` crate, and every kernel is held against that.
 
 #![allow(unsafe_code)]
 // Elsewhere the `sha2` crate does it all, and what the kernels share lies idle.

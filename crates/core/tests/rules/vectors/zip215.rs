@@ -78,35 +78,44 @@ fn verdict(check: SignatureCheck) -> bool {
     alone
 }
 
+/// The verdict on all of `valid` as one batch, large enough for vectors, and on some of `invalid` among them.
+fn assert_large_batches(valid: &[SignatureCheck], invalid: impl Iterator<Item = SignatureCheck>) {
+    let mut batch: Vec<SignatureCheck> = (0..200).map(honest).chain(valid.iter().copied()).collect();
+    assert_eq!(verify_all(&batch), Ok(()));
+    for (n, check) in invalid.enumerate() {
+        let place = n * 31 % batch.len();
+        batch.insert(place, check);
+        assert_eq!(verify_all(&batch), Err(place), "{check:?}");
+        batch.remove(place);
+    }
+}
+
 #[test]
 fn all_196_small_order_signatures_are_valid() {
     // With A and R of small order and s = 0, both sides of [8][s]B = [8]R + [8][k]A are the neutral point, whatever is
     // signed. ZIP-215 accepts; the equation without the eights would depend on the message.
     let points: Vec<[u8; 32]> = SMALL_ORDER.iter().chain(&NON_CANONICAL_SMALL_ORDER).map(|text| point(text)).collect();
     assert_eq!(points.iter().collect::<BTreeSet<_>>().len(), 14);
+    let mut valid = Vec::new();
     for key in &points {
         for r in &points {
-            assert!(
-                verdict(check(*key, *r, [0; 32], SignatureDigest::of(b"Zcash"))),
-                "A {}, R {}",
-                hex::encode(key),
-                hex::encode(r)
-            );
+            let check = check(*key, *r, [0; 32], SignatureDigest::of(b"Zcash"));
+            assert!(verdict(check), "A {}, R {}", hex::encode(key), hex::encode(r));
+            valid.push(check);
         }
     }
+    assert_large_batches(&valid, [].into_iter());
 }
 
 #[test]
 fn non_canonical_points_get_one_verdict() {
     let encodings = non_canonical();
-    let mut accepted = 0;
-    for key in &encodings {
-        for r in &encodings {
-            accepted += u32::from(verdict(check(*key, *r, [0; 32], SignatureDigest::of(b"Zcash"))));
-        }
-    }
+    let pairs = encodings.iter().flat_map(|key| encodings.iter().map(|r| (*key, *r)));
+    let (valid, invalid): (Vec<_>, Vec<_>) =
+        pairs.map(|(key, r)| check(key, r, [0; 32], SignatureDigest::of(b"Zcash"))).partition(|check| verdict(*check));
     // Six encodings have small order, and only pairs of those make the equation hold with s = 0.
-    assert_eq!(accepted, 36);
+    assert_eq!(valid.len(), 36);
+    assert_large_batches(&valid, invalid.into_iter().step_by(40));
 }
 
 #[test]

@@ -414,6 +414,11 @@ impl Protocol for Light {
                 self.remember(address, None, PeerStatus::Unreachable);
             }
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
+            Input::Transactions { peer, transactions } => {
+                for tx in transactions {
+                    self.received(now, peer, Message::Transaction(tx), now.mono);
+                }
+            }
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
             // This thread was busy: every peer has as much longer for its answers.

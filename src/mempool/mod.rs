@@ -28,6 +28,7 @@ use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
+use crate::primitives::keyed::HashSet;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::{HashedTransaction, OutPoint, Transaction};
@@ -76,6 +77,8 @@ pub struct Mempool {
     /// Links from returning transactions to their ancestors that this call has followed.
     links: usize,
     verified: Recent<Txid>,
+    /// Those of [`Mempool::verify_ahead`], until its next call.
+    verified_ahead: HashSet<Txid>,
     removed: Removed,
     floor: MinFeeRate,
     /// The latest time given.
@@ -93,6 +96,7 @@ impl Mempool {
             unfinished: PendingWork::default(),
             links: 0,
             verified: Recent::new(MIN_VERIFIED),
+            verified_ahead: HashSet::default(),
             removed: Removed::default(),
             floor: MinFeeRate::default(),
             clock: UnixTime::EPOCH,

@@ -92,6 +92,11 @@ impl Cost {
         Self(MESSAGE.saturating_add(ELEMENT.saturating_mul(elements as u64)))
     }
 
+    /// Cost of so many messages without elements before they are handled.
+    pub fn of_messages(count: usize) -> Self {
+        Self(MESSAGE.saturating_mul(count as u64))
+    }
+
     /// Cost of looking up one requested item, at least in memory.
     pub fn of_request() -> Self {
         Self(ELEMENT)

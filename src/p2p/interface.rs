@@ -15,6 +15,7 @@ use crate::p2p::search::Found;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::time::{MonoTime, UnixTime};
+use crate::primitives::tx::Transaction;
 
 /// One side of the peer-to-peer protocol: a full node, or a light client. The driver has the sockets and the clock.
 pub trait Protocol {
@@ -65,6 +66,13 @@ pub enum Input {
         message: Message,
         /// When it was read from the socket, by [`Now::mono`]: it may have waited for this node's thread since.
         at: MonoTime,
+    },
+    /// Messages that came one after the other, each with a transaction: checked together, handled one by one.
+    Transactions {
+        /// The sender.
+        peer: PeerId,
+        /// What they hold, in the order in which they came.
+        transactions: Vec<Arc<Transaction>>,
     },
     /// Received bytes are no message; the driver reads no more from this peer.
     Malformed {

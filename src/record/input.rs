@@ -35,6 +35,7 @@ pub fn encode_input(input: &Input) -> Vec<u8> {
             bytes.extend(message.encode());
             bytes
         }
+        Input::Transactions { peer, transactions } => tagged(9, &(peer.0, transactions)),
         Input::Malformed { peer, reason } => tagged(3, &(peer.0, reason)),
         Input::Flushed { peer } => tagged(4, &peer.0),
         Input::Disconnected { peer } => tagged(5, &peer.0),
@@ -72,6 +73,10 @@ pub fn decode_input(bytes: &[u8]) -> Result<Input, MalformedEntry> {
         6 => Input::Delayed { by: Duration::from_millis(codec::decode(body)?) },
         7 => nothing(body, Input::Tick)?,
         8 => nothing(body, Input::Stop)?,
+        9 => {
+            let (peer, transactions) = codec::decode(body)?;
+            Input::Transactions { peer: PeerId(peer), transactions }
+        }
         found => return Err(MalformedEntry::Kind { what: "input", found: *found }),
     })
 }

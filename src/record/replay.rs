@@ -11,6 +11,7 @@ use super::{Reader, RecordError};
 use crate::chain::Chain;
 use crate::consensus::params::Params;
 use crate::mempool::Mempool;
+use crate::p2p::message::Kind;
 use crate::p2p::{Ban, Command, Input, Node, Now, Protocol, Subnet};
 use crate::primitives::hash::Txid;
 use crate::storage::{Batch, MemoryStore, Store};
@@ -165,6 +166,7 @@ impl Run {
     fn input(&mut self, now: Now, input: Input, offset: u64) {
         let what = match &input {
             Input::Received { peer, message, .. } => What::Message(message.kind().name(), peer.0),
+            Input::Transactions { peer, .. } => What::Message(Kind::Transaction.name(), peer.0),
             Input::Connected { .. } => What::Input("connected"),
             Input::ConnectFailed { .. } => What::Input("connect failed"),
             Input::Malformed { .. } => What::Input("malformed"),

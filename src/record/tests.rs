@@ -41,6 +41,8 @@ fn inputs() -> Vec<Input> {
         Input::ConnectFailed { address },
         Input::Malformed { peer, reason: FrameError::Empty },
         Input::Malformed { peer, reason: Message::decode(Kind::Ping, &[1]).unwrap_err().into() },
+        Input::Transactions { peer, transactions: Vec::new() },
+        Input::Transactions { peer, transactions: vec![Arc::new(params().genesis.transactions[0].clone()); 2] },
         Input::Flushed { peer },
         Input::Disconnected { peer },
         Input::Delayed { by: Duration::from_millis(700) },
@@ -96,7 +98,7 @@ fn inputs_and_commands_survive() {
     tags.dedup();
     tags.sort_unstable();
     tags.dedup();
-    assert_eq!(tags, (0..9).collect::<Vec<u8>>(), "one of each kind of input is tried");
+    assert_eq!(tags, (0..10).collect::<Vec<u8>>(), "one of each kind of input is tried");
     let mut tags: Vec<u8> = Vec::new();
     for command in commands() {
         let bytes = encode_command(&command);

@@ -125,7 +125,7 @@ impl<P: Protocol> Driver<P> {
                 () = std::future::ready(()), if !self.turns.is_empty() => {
                     let (node, now, began) = (&self.node, self.clock.now(), self.clock.elapsed());
                     if let Some(event) = self.turns.next(|peer| node.budget_left(now, peer)) {
-                        self.socket(event);
+                        self.turn(event);
                     }
                     began
                 }
@@ -183,6 +183,26 @@ impl<P: Protocol> Driver<P> {
                 self.act();
             }
         }
+    }
+
+    /// Handles an event whose turn it is, and with a transaction those that wait behind it.
+    fn turn(&mut self, event: SocketEvent) {
+        let SocketEvent::Received { peer, message: Message::Transaction(first), .. } = &event else {
+            return self.socket(event);
+        };
+        let (peer, mut transactions) = (*peer, vec![first.clone()]);
+        let is_transaction =
+            |event: &SocketEvent| matches!(event, SocketEvent::Received { message: Message::Transaction(_), .. });
+        let more = self.turns.take_while(peer, is_transaction);
+        if more.is_empty() {
+            return self.socket(event);
+        }
+        transactions.extend(more.iter().filter_map(|event| match event {
+            SocketEvent::Received { message: Message::Transaction(tx), .. } => Some(tx.clone()),
+            _ => None,
+        }));
+        // The events hold their space in the inbox until the node has handled them.
+        self.node.handle(self.clock.now(), Input::Transactions { peer, transactions });
     }
 
     fn socket(&mut self, event: SocketEvent) {

@@ -59,6 +59,17 @@ impl<T> Turns<T> {
         }
         what
     }
+
+    /// Takes what waits next from a peer, as long as it is of one kind.
+    pub(super) fn take_while(&mut self, peer: PeerId, is_alike: impl Fn(&T) -> bool) -> Vec<T> {
+        let Some(queue) = self.queues.get_mut(&peer) else { return Vec::new() };
+        let count = queue.waiting.iter().take_while(|what| is_alike(what)).count();
+        let taken = queue.waiting.drain(..count).collect();
+        if queue.waiting.is_empty() {
+            self.queues.remove(&peer);
+        }
+        taken
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +101,19 @@ mod tests {
         // By the time the cheap one is through, it has had three turns for each of the other's.
         assert!((65..=69).contains(&place((2, 49))), "{}", place((2, 49)));
         assert!(turns.is_empty());
+    }
+
+    #[test]
+    fn what_is_alike_is_taken_together() {
+        let mut turns = Turns::new();
+        [2, 4, 5, 6].into_iter().for_each(|number| turns.push(PeerId(1), number));
+        let is_even = |number: &i32| number % 2 == 0;
+        assert_eq!(turns.take_while(PeerId(1), is_even), [2, 4]);
+        assert!(turns.take_while(PeerId(1), is_even).is_empty());
+        assert_eq!(turns.next(|_| 0), Some(5));
+        assert_eq!(turns.take_while(PeerId(1), is_even), [6]);
+        assert!(turns.is_empty());
+        assert!(turns.take_while(PeerId(1), is_even).is_empty());
     }
 
     #[test]

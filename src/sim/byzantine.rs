@@ -146,7 +146,8 @@ impl Byzantine {
             }
             Input::Received { peer, message: Message::Ping(nonce), .. } => vec![send(peer, Message::Pong(nonce))],
             Input::Received { peer, message, .. } => self.received(peer, message),
-            Input::Delayed { .. }
+            Input::Transactions { .. }
+            | Input::Delayed { .. }
             | Input::ConnectFailed { .. }
             | Input::Malformed { .. }
             | Input::Flushed { .. }

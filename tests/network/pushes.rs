@@ -11,6 +11,7 @@ use cairn::p2p::pushes::{MAX_POINTS, ORPHAN, POINTS_A_SECOND, USELESS};
 use cairn::p2p::{Config, Direction, Input, Output, PeerId, Reason, Subnet};
 use cairn::primitives::hash::Txid;
 use cairn::primitives::keys::Signature;
+use cairn::primitives::meter;
 use cairn::primitives::tx::{OutPoint, Transaction};
 
 use crate::connections::{Bench, hello, reasons, sent_to};
@@ -172,4 +173,30 @@ fn a_forged_one_ends_the_connection() {
     let outputs = push(&mut bench, peers[0], &tx);
     let rule = RuleError::BadSignature { txid: tx.txid(), input: 0 };
     assert_eq!(reasons(&outputs), [Reason::Misbehaved(Offence::BadTransaction(rule))]);
+}
+
+/// Those that come together are checked as one batch, and judged as when each comes alone.
+#[test]
+fn a_forged_one_among_others_harms_only_its_sender() {
+    let honest: Vec<_> = (1..=20).map(|n| Arc::new(payment(&params(), n, 1_000))).collect();
+    let mut forged = honest.clone();
+    Arc::make_mut(&mut forged[10]).inputs[0].signature.0[3] ^= 1;
+    let rule = RuleError::BadSignature { txid: forged[10].txid(), input: 0 };
+
+    let (mut bench, peers) = bench(2);
+    let mut give = |peer, transactions: &[Arc<Transaction>]| {
+        let before = meter::effort();
+        let outputs = bench.give(Input::Transactions { peer, transactions: transactions.to_vec() });
+        let signatures = (meter::effort() - before).signatures;
+        (reasons(&outputs), bench.node.mempool().txids(), signatures)
+    };
+    let ids = |transactions: &[Arc<Transaction>]| transactions.iter().map(|tx| tx.txid()).collect::<Vec<_>>();
+    // All once together, and the forged one by itself; its sender is gone before the rest.
+    let banned = [Reason::Misbehaved(Offence::BadTransaction(rule))];
+    assert_eq!(give(peers[0], &forged), (banned.to_vec(), ids(&honest[..10]), 21));
+    // The other peer's are all valid, and ten are new.
+    assert_eq!(give(peers[1], &honest), (vec![], ids(&honest), 10));
+    assert_eq!(give(peers[1], &honest), (vec![], ids(&honest), 0));
+    // The first peer is not there any more.
+    assert_eq!(give(peers[0], &forged), (vec![], ids(&honest), 0));
 }

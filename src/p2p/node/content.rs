@@ -10,7 +10,7 @@ use crate::mempool::{Accepted, MempoolError, Progress, Sender};
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::download::Delivery;
 use crate::p2p::interface::Event;
-use crate::p2p::message::{Item, Message};
+use crate::p2p::message::{Item, Kind, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::pushes::{self, Pushes};
 use crate::p2p::sync::MAX_ANNOUNCED;
@@ -127,9 +127,26 @@ impl Node {
         self.on_chain_update(now, update);
     }
 
+    /// Transactions of one peer, whose signatures are checked at once. The first that is an offence may end the
+    /// connection, and then the rest is dropped, as when each comes alone.
+    pub(super) fn transactions(&mut self, now: Now, id: PeerId, transactions: Vec<Arc<Transaction>>) {
+        if self.heard(now, id, Kind::Transaction).is_none() {
+            return;
+        }
+        let transactions: Vec<_> = transactions.into_iter().map(HashedTransaction::new).collect();
+        let unknown: Vec<_> = transactions.iter().filter(|tx| !self.has_transaction(&tx.txid())).cloned().collect();
+        self.mempool.verify_ahead(&unknown, &self.chain);
+        for tx in transactions {
+            self.transaction(now, id, tx);
+            self.carry_out_judgements(now);
+            if self.peering.peers.get(id).is_none() {
+                return;
+            }
+        }
+    }
+
     /// A transaction was received, requested or pushed. It is news if no peer announced it before.
-    pub(super) fn transaction(&mut self, now: Now, id: PeerId, tx: Arc<Transaction>) {
-        let tx = HashedTransaction::new(tx);
+    pub(super) fn transaction(&mut self, now: Now, id: PeerId, tx: HashedTransaction) {
         let txid = tx.txid();
         self.protocols.relay.mark_known(id, txid);
         let is_news = !self.protocols.requests.received(now, &txid, &mut self.out);

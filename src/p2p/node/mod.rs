@@ -10,6 +10,7 @@ mod protocols;
 mod snapshots;
 
 use std::collections::vec_deque::Drain;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -45,6 +46,7 @@ use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::meter;
 use crate::primitives::time::MonoTime;
+use crate::primitives::tx::HashedTransaction;
 use crate::storage::StoreError;
 
 /// Most refused transactions remembered, so that they are not requested again; forgotten when the tip moves, since they
@@ -89,6 +91,7 @@ impl Protocol for Node {
         let before = meter::effort();
         let payer = match &input {
             Input::Received { peer, message, .. } => Some((*peer, Cost::of_message(message))),
+            Input::Transactions { peer, transactions } => Some((*peer, Cost::of_messages(transactions.len()))),
             _ => None,
         };
         self.is_useful = false;
@@ -96,6 +99,7 @@ impl Protocol for Node {
             Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
             Input::ConnectFailed { address } => self.on_dial_failed(now, address),
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
+            Input::Transactions { peer, transactions } => self.transactions(now, peer, transactions),
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
             Input::Flushed { peer } => self.protocols.server.flushed(peer),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
@@ -333,19 +337,21 @@ impl Node {
         protocols.extend_deadlines(by);
     }
 
-    fn received(&mut self, now: Now, id: PeerId, message: Message, at: MonoTime) {
-        let Some(peer) = self.peering.peers.get_mut(id) else { return };
+    /// Notes that a peer sent a message of this kind. The peer's address, if the message is to be handled.
+    fn heard(&mut self, now: Now, id: PeerId, kind: Kind) -> Option<IpAddr> {
+        let peer = self.peering.peers.get_mut(id)?;
         peer.last_received = now.unix;
-        let ip = peer.address.ip();
-        let kind = message.kind();
-        if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
-            return self.out.offence(id, Offence::OutOfTurn(kind));
+        if peer.hello.is_none() != (kind == Kind::Hello) {
+            self.out.offence(id, Offence::OutOfTurn(kind));
+            return None;
         }
         // A brief connection only carries queries.
         let concerns = [Kind::Hello, Kind::Ping, Kind::FindNode, Kind::Nodes];
-        if peer.brief && !concerns.contains(&kind) {
-            return;
-        }
+        (!peer.brief || concerns.contains(&kind)).then(|| peer.address.ip())
+    }
+
+    fn received(&mut self, now: Now, id: PeerId, message: Message, at: MonoTime) {
+        let Some(ip) = self.heard(now, id, message.kind()) else { return };
         let Self { protocols: Protocols { server, .. }, chain, out, .. } = self;
         match message {
             Message::Hello(hello) => self.on_hello(now, id, hello),
@@ -362,7 +368,7 @@ impl Node {
             }
             Message::Headers(headers) => self.headers(now, id, &headers),
             Message::Block(block) => self.block(now, id, block),
-            Message::Transaction(tx) => self.transaction(now, id, tx),
+            Message::Transaction(tx) => self.transaction(now, id, HashedTransaction::new(tx)),
             Message::GetFilterHeaders { start_height, stop } => {
                 let request = FilterRequest { content: Content::Headers, start_height, stop };
                 server.get_range(id, Range::Filters(request), chain, out);

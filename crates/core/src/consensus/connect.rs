@@ -69,9 +69,19 @@ impl Signatures {
     const FEW: usize = 32;
 
     /// Adds the signatures of a transaction that spends `coins`, in the order of its inputs.
-    fn add(&mut self, tx: &Transaction, txid: &Txid, coins: &[Coin], params: &Params) {
+    pub fn add(&mut self, tx: &Transaction, txid: &Txid, coins: &[Coin], params: &Params) {
         self.owners.extend((0..tx.inputs.len()).map(|input| (*txid, input as u32)));
         self.checks.extend(signature_checks(tx, coins, params));
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.checks.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.checks.is_empty()
     }
 
     /// Checks all signatures, on all cores.

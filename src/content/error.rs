@@ -21,13 +21,13 @@ pub enum ContentError {
     Version { dir: PathBuf, got: String },
     /// Not in the store.
     #[error("the block {cid} is not here")]
-    Missing { cid: Cid },
+    Missing { cid: Box<Cid> },
     /// The file holds other bytes than the block's.
     #[error(
         "the block {cid} is damaged on disk, in {path}: add the file again that it belongs to, or import it",
         path = path.display()
     )]
-    Damaged { cid: Cid, path: PathBuf },
+    Damaged { cid: Box<Cid>, path: PathBuf },
     /// No room, although everything was removed that is not pinned.
     #[error(
         "{needed} more bytes do not fit: {used} of at most {max} bytes are in use, and all of that is pinned or belongs to what is \
@@ -36,7 +36,7 @@ pub enum ContentError {
     Full { needed: u64, used: u64, max: u64 },
     /// No such pin.
     #[error("{cid} is not pinned")]
-    NotPinned { cid: Cid },
+    NotPinned { cid: Box<Cid> },
     /// Blocks that make no file or directory.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -81,8 +81,8 @@ impl ContentStore {
             return Ok(block);
         }
         let key = Key::of(cid);
-        let bytes = self.blocks.read(&key)?.ok_or(ContentError::Missing { cid: *cid })?;
-        let damaged = |_| ContentError::Damaged { cid: *cid, path: self.blocks.place(&key) };
+        let bytes = self.blocks.read(&key)?.ok_or(ContentError::Missing { cid: (*cid).into() })?;
+        let damaged = |_| ContentError::Damaged { cid: (*cid).into(), path: self.blocks.place(&key) };
         Block::check(*cid, bytes).map_err(damaged)
     }
 
@@ -146,7 +146,7 @@ impl ContentStore {
     pub fn unpin(&mut self, cid: &Cid) -> Result<(), ContentError> {
         let was_recursive = self.pins.remove(cid, PinKind::Recursive)?;
         let was_direct = self.pins.remove(cid, PinKind::Direct)?;
-        if was_recursive || was_direct { Ok(()) } else { Err(ContentError::NotPinned { cid: *cid }) }
+        if was_recursive || was_direct { Ok(()) } else { Err(ContentError::NotPinned { cid: (*cid).into() }) }
     }
 
     /// All pins, in order of their CIDs' text.
@@ -195,7 +195,7 @@ impl ContentStore {
         for (count, cid) in cids.iter().enumerate() {
             checked(count as u64, cids.len() as u64);
             match self.get(cid) {
-                Err(ContentError::Damaged { cid, path }) => damaged.push((cid, path)),
+                Err(ContentError::Damaged { cid, path }) => damaged.push((*cid, path)),
                 other => drop(other?),
             }
         }

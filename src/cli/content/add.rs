@@ -1,24 +1,31 @@
 //! `cairn content add`.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 use anyhow::{Context, ensure};
 use clap::ArgAction;
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::progress::bytes_bar;
-use super::tree::{Rules, Walk, bytes_below, file_id};
+use super::tree::{FileId, Rules, Walk, bytes_below, file_id};
 use super::{Common, is_stream};
 use crate::cli::{UsageError, print_line};
-use crate::content::{ContentStore, Pin, PinKind};
+use crate::content::{ContentError, ContentStore, Pin, PinKind};
 use crate::ipld::{
-    Block, Choices, ChunkSize, CidVersion, DirectoryBuilder, Fanout, HashFunction, InlineLimit, Layout, MaxFileLinks,
-    Metadata, Mode, Mtime, OptionsError, Profile, Root,
+    Block, Choices, ChunkSize, Cid, CidVersion, DirectoryBuilder, Fanout, HashFunction, InlineLimit, Layout,
+    MaxFileLinks, Metadata, Mode, Mtime, OptionsError, Profile, Root,
 };
+
+/// Blocks that may wait for the thread that writes them: at most 64 MiB.
+const WAITING_BLOCKS: usize = 32;
 
 /// Options of `cairn content add`.
 #[derive(Debug, clap::Args)]
@@ -221,6 +228,39 @@ struct Added {
     root: Root,
 }
 
+/// Prints what is added, and keeps it for the end.
+struct Listing<'a> {
+    bar: &'a ProgressBar,
+    /// Lines are printed, or only CIDs.
+    is_printed: bool,
+    is_quiet: bool,
+    /// Files are kept too.
+    is_kept: bool,
+    files: Vec<Added>,
+    /// Printed at the end, as Kubo does.
+    directories: Vec<Added>,
+}
+
+impl Listing<'_> {
+    fn take(&mut self, shown: &Path, root: Root, is_directory: bool) -> anyhow::Result<()> {
+        let added = Added { name: shown.display().to_string(), root };
+        if is_directory {
+            self.directories.push(added);
+            return Ok(());
+        }
+        self.print(&added)?;
+        if self.is_kept {
+            self.files.push(added);
+        }
+        Ok(())
+    }
+
+    fn print(&self, Added { name, root }: &Added) -> anyhow::Result<()> {
+        let line = if self.is_quiet { root.cid.to_string() } else { format!("added {} {name}", root.cid) };
+        if self.is_printed { self.bar.suspend(|| print_line(line.trim_end())) } else { Ok(()) }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -230,42 +270,80 @@ pub fn run(args: &Args, open: impl FnOnce() -> anyhow::Result<ContentStore>, com
     let stdin = [PathBuf::from("-")];
     let paths = if args.paths.is_empty() { &stdin[..] } else { &args.paths };
     check(args, paths)?;
-    let mut store = if args.only_hash { None } else { Some(open()?) };
-
     let is_shown = args.progress.unwrap_or_else(|| io::stderr().is_terminal() && !args.quiet && !args.quieter);
     let total = if is_shown { paths.iter().map(|path| bytes_below(path, args.hidden)).sum() } else { 0 };
     let bar = bytes_bar(total, !is_shown);
-    let own = store.as_ref().and_then(|store| store.dir().metadata().ok()).map(|found| file_id(&found));
-    let mut sink = |block: Block| match &mut store {
-        Some(store) => Ok(store.put(&block)?),
-        None => Ok(()),
+    let mut listing = Listing {
+        bar: &bar,
+        is_printed: !args.silent && !args.quieter && !common.json(),
+        is_quiet: args.quiet,
+        is_kept: common.json(),
+        files: Vec::new(),
+        directories: Vec::new(),
     };
-    let is_listed = !args.silent && !args.quieter && !common.json();
-    let list = |name: &str, root: &Root| {
-        let line = if args.quiet { root.cid.to_string() } else { format!("added {} {name}", root.cid) };
-        bar.suspend(|| print_line(line.trim_end()))
+    let roots = if args.only_hash {
+        add(args, paths, &rules, &mut |_| Ok(()), &mut listing, None)?
+    } else {
+        store(args, paths, &rules, open()?, &mut listing)?
     };
-    // Directories are printed at the end, as Kubo does.
-    let (mut all, mut directories) = (Vec::new(), Vec::new());
-    let mut added = |shown: &Path, root: Root, is_directory: bool| {
-        let name = shown.display().to_string();
-        if is_directory {
-            directories.push(Added { name, root });
-            return Ok(());
+    bar.finish_and_clear();
+    listing.directories.iter().try_for_each(|added| listing.print(added))?;
+    let last = roots.last().context("nothing was added")?;
+    if common.json() {
+        let entry = |Added { name, root }: &Added| json!({ "name": name, "cid": root.cid, "size": root.dag_size });
+        let entries: Vec<_> = listing.files.iter().chain(&listing.directories).map(entry).collect();
+        let result = json!({ "roots": roots, "added": entries, "stored": !args.only_hash });
+        return common.print_done(format_args!("{last} is added"), String::new, || result);
+    }
+    if args.quieter && !args.silent { print_line(&last.to_string()) } else { Ok(()) }
+}
+
+/// Adds and pins. A thread of its own writes blocks, while others are read and hashed.
+fn store(
+    args: &Args,
+    paths: &[PathBuf],
+    rules: &Rules,
+    mut store: ContentStore,
+    listing: &mut Listing,
+) -> anyhow::Result<Vec<Cid>> {
+    let own = store.dir().metadata().ok().map(|found| file_id(&found));
+    let (sender, blocks) = mpsc::sync_channel::<Block>(WAITING_BLOCKS);
+    thread::scope(|scope| {
+        let writer = thread::Builder::new().name("content".to_owned()).spawn_scoped(scope, move || {
+            blocks.into_iter().try_for_each(|block| store.put(&block))?;
+            Ok::<ContentStore, ContentError>(store)
+        })?;
+        let mut sink = |block| sender.send(block).context("the store has failed");
+        let added = add(args, paths, rules, &mut sink, listing, own);
+        drop(sender);
+        // Its own error says more than that it takes no blocks.
+        let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (mut store, roots) = (written?, added?);
+        let name = args.pin_name.clone().unwrap_or_default();
+        for cid in roots.iter().filter(|_| args.pin) {
+            store.pin(&Pin { cid: *cid, kind: PinKind::Recursive, name: name.clone() })?;
         }
-        if is_listed {
-            list(&name, &root)?;
-        }
-        if common.json() {
-            all.push(Added { name, root });
-        }
-        Ok(())
-    };
+        store.flush()?;
+        Ok(roots)
+    })
+}
+
+/// Makes the blocks of all paths. Returns the CID of each, or of the directory around them.
+fn add(
+    args: &Args,
+    paths: &[PathBuf],
+    rules: &Rules,
+    sink: &mut dyn FnMut(Block) -> anyhow::Result<()>,
+    listing: &mut Listing,
+    store: Option<FileId>,
+) -> anyhow::Result<Vec<Cid>> {
+    let bar = listing.bar;
     let progress = |bytes| bar.inc(bytes);
-    let mut walk = Walk::new(&rules, &mut sink, &mut added, &progress, own);
-    let mut roots = Vec::new();
+    let mut added = |shown: &Path, root, is_directory| listing.take(shown, root, is_directory);
+    let mut walk = Walk::new(rules, sink, &mut added, &progress, store);
+    let mut entries = Vec::new();
     for path in paths {
-        roots.push(if is_stream(path) {
+        entries.push(if is_stream(path) {
             let root = walk.file(io::stdin().lock(), rules.metadata).context("cannot read stdin")?;
             let name = args.stdin_name.clone().unwrap_or_else(|| root.cid.to_string());
             (walk.added)(Path::new(&name), root, false)?;
@@ -273,42 +351,18 @@ pub fn run(args: &Args, open: impl FnOnce() -> anyhow::Result<ContentStore>, com
         } else {
             let name = name_of(path)?;
             let dereference = args.dereference_symlinks || args.dereference_args;
-            let root = walk.add(path, Path::new(std::ffi::OsStr::from_bytes(&name)), dereference)?;
+            let root = walk.add(path, Path::new(OsStr::from_bytes(&name)), dereference)?;
             root.named(name)
         });
     }
-    if args.wrap_with_directory {
-        let mut directory = DirectoryBuilder::new();
-        roots.drain(..).try_for_each(|entry| directory.insert(entry))?;
-        let root = directory.finish(rules.metadata, &rules.options, &mut walk.sink)?;
-        (walk.added)(Path::new(""), root, true)?;
-        roots.push(root.named(""));
+    if !args.wrap_with_directory {
+        return Ok(entries.into_iter().map(|entry| entry.cid).collect());
     }
-    let pins = roots.iter().map(|root| Pin {
-        cid: root.cid,
-        kind: PinKind::Recursive,
-        name: args.pin_name.clone().unwrap_or_default(),
-    });
-    if let Some(store) = &mut store {
-        if args.pin {
-            pins.into_iter().try_for_each(|pin| store.pin(&pin))?;
-        }
-        store.flush()?;
-    }
-    bar.finish_and_clear();
-    if is_listed {
-        directories.iter().try_for_each(|Added { name, root }| list(name, root))?;
-    }
-    let last = roots.last().map(|root| root.cid).context("nothing was added")?;
-    if common.json() {
-        all.extend(directories);
-        let entry = |Added { name, root }: &Added| json!({ "name": name, "cid": root.cid, "size": root.dag_size });
-        let entries: Vec<_> = all.iter().map(entry).collect();
-        let roots: Vec<_> = roots.iter().map(|root| root.cid).collect();
-        let result = json!({ "roots": roots, "added": entries, "stored": !args.only_hash });
-        return common.print_done(format_args!("{last} is added"), String::new, || result);
-    }
-    if args.quieter && !args.silent { print_line(&last.to_string()) } else { Ok(()) }
+    let mut directory = DirectoryBuilder::new();
+    entries.into_iter().try_for_each(|entry| directory.insert(entry))?;
+    let root = directory.finish(rules.metadata, &rules.options, &mut walk.sink)?;
+    (walk.added)(Path::new(""), root, true)?;
+    Ok(vec![root.cid])
 }
 
 /// Finds faults before anything is read.

@@ -2,7 +2,7 @@
 //! defaults are those of Kubo's `ipfs` where they do the same.
 
 use std::fmt::{self, Display, Formatter};
-use std::path::PathBuf;
+use std::path::Path;
 use std::str::FromStr;
 
 use clap::Subcommand;
@@ -144,7 +144,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A file, or stdin or stdout for `-`.
-fn is_stream(path: &PathBuf) -> bool {
+fn is_stream(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 

@@ -38,7 +38,7 @@ pub fn cat(args: &CatArgs, store: &ContentStore) -> anyhow::Result<()> {
         let cid = path.resolve(store)?;
         let size = store.view(cid, |view| match view {
             View::File(file) => Ok(file.size),
-            other => Err(ReadError::Kind { cid, got: other.kind(), expected: "a file" }),
+            other => Err(ReadError::Kind { cid: cid.into(), got: other.kind(), expected: "a file" }),
         })?;
         let size = size.map_err(ContentError::Read)?;
         let start = skip.min(size);

@@ -40,7 +40,7 @@ impl Rules {
 }
 
 /// Device and number of a file.
-type FileId = (u64, u64);
+pub type FileId = (u64, u64);
 
 /// What two paths to the same file have in common.
 pub fn file_id(found: &fs::Metadata) -> FileId {

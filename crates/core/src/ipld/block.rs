@@ -18,13 +18,13 @@ pub struct Block {
 pub enum BlockError {
     /// The hash differs.
     #[error("the bytes are not those of the block {cid}")]
-    Mismatch { cid: Cid },
+    Mismatch { cid: Box<Cid> },
     /// The hash cannot be computed.
     #[error("the block {cid} is named by the hash function {code:#x}, which is not known here")]
-    UnknownHash { cid: Cid, code: u64 },
+    UnknownHash { cid: Box<Cid>, code: u64 },
     /// Larger than nodes exchange.
     #[error("the block {cid} has {size} bytes, and at most {MAX_BLOCK_BYTES} are taken")]
-    TooLarge { cid: Cid, size: usize },
+    TooLarge { cid: Box<Cid>, size: usize },
 }
 
 impl Block {
@@ -39,12 +39,12 @@ impl Block {
     /// [`BlockError`].
     pub fn check(cid: Cid, bytes: Vec<u8>) -> Result<Self, BlockError> {
         if bytes.len() > MAX_BLOCK_BYTES {
-            return Err(BlockError::TooLarge { cid, size: bytes.len() });
+            return Err(BlockError::TooLarge { cid: cid.into(), size: bytes.len() });
         }
         match cid.names(&bytes) {
             Some(true) => Ok(Self { cid, bytes }),
-            Some(false) => Err(BlockError::Mismatch { cid }),
-            None => Err(BlockError::UnknownHash { cid, code: cid.function_code() }),
+            Some(false) => Err(BlockError::Mismatch { cid: cid.into() }),
+            None => Err(BlockError::UnknownHash { cid: cid.into(), code: cid.function_code() }),
         }
     }
 

@@ -129,7 +129,7 @@ impl FileBuilder {
         let is_single = self.hashed == 0 && self.chunks.len() <= 1 && self.options.layout == Layout::Balanced;
         if is_single {
             let chunk = self.chunks.pop().unwrap_or_default();
-            let block = self.leaf(chunk.as_slice(), self.metadata);
+            let block = self.leaf(chunk, self.metadata);
             let root = Root::over(&block, &[]);
             sink(block)?;
             return Ok(root);
@@ -138,24 +138,29 @@ impl FileBuilder {
         self.tree.finish(&self.options, self.metadata, sink)
     }
 
-    fn leaf(&self, chunk: &[u8], metadata: Metadata) -> Block {
+    fn leaf(&self, chunk: Vec<u8>, metadata: Metadata) -> Block {
         if self.options.raw_leaves && self.metadata.is_none() {
-            return self.options.block(Codec::RAW, chunk.to_vec());
+            return self.options.block(Codec::RAW, chunk);
         }
         let kind = match self.options.layout {
             Layout::Balanced => Kind::File,
             Layout::Trickle => Kind::Raw,
         };
-        let data = Data { bytes: chunk, file_size: Some(chunk.len() as u64), metadata, ..Data::new(kind) };
+        let data = Data { bytes: &chunk, file_size: Some(chunk.len() as u64), metadata, ..Data::new(kind) };
         self.options.block(Codec::DAG_PB, dagpb::encode(&[], &data.encode()))
     }
 
     fn hash_chunks<E>(&mut self, sink: &mut impl FnMut(Block) -> Result<(), E>) -> Result<(), E> {
         let chunks = std::mem::take(&mut self.chunks);
         self.hashed += chunks.len() as u64;
-        let leaves: Vec<Block> = chunks.par_iter().map(|chunk| self.leaf(chunk, Metadata::NONE)).collect();
-        for (block, chunk) in leaves.into_iter().zip(chunks) {
-            let leaf = Part { link: Root::over(&block, &[]).named(""), file_size: chunk.len() as u64 };
+        let hash = |chunk: Vec<u8>| {
+            let file_size = chunk.len() as u64;
+            let block = self.leaf(chunk, Metadata::NONE);
+            let link = Root::over(&block, &[]).named("");
+            (block, Part { link, file_size })
+        };
+        let leaves: Vec<(Block, Part)> = chunks.into_par_iter().map(hash).collect();
+        for (block, leaf) in leaves {
             sink(block)?;
             self.tree.push(leaf, &self.options, sink)?;
         }

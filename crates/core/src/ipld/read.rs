@@ -32,31 +32,31 @@ pub const MAX_PENDING: usize = 1 << 18;
 pub enum ReadError {
     /// No decoder here finds links in such a block.
     #[error("the block {cid} is {codec}, and only raw and dag-pb blocks can be read")]
-    Codec { cid: Cid, codec: Codec },
+    Codec { cid: Box<Cid>, codec: Codec },
     /// Not in the format.
     #[error("the block {cid} is not valid: {error}")]
-    Format { cid: Cid, error: FormatError },
+    Format { cid: Box<Cid>, error: FormatError },
     /// Another kind of entry.
     #[error("{cid} is {got}, not {expected}")]
-    Kind { cid: Cid, got: &'static str, expected: &'static str },
+    Kind { cid: Box<Cid>, got: &'static str, expected: &'static str },
     /// As many sizes as links, and the sum is the file's size.
     #[error("the sizes in the block {cid} contradict each other")]
-    Sizes { cid: Cid },
+    Sizes { cid: Box<Cid> },
     /// A part of another size than its parent says.
     #[error("the block {cid} holds {got} bytes of the file, and the node above says {expected}")]
-    PartSize { cid: Cid, expected: u64, got: u64 },
+    PartSize { cid: Box<Cid>, expected: u64, got: u64 },
     /// Deeper than any layout.
     #[error("the block {cid} is more than {MAX_DEPTH} nodes below the root")]
-    TooDeep { cid: Cid },
+    TooDeep { cid: Box<Cid> },
     /// Wider than any layout.
     #[error("more than {MAX_PENDING} links wait at the block {cid}")]
-    TooWide { cid: Cid },
+    TooWide { cid: Box<Cid> },
     /// A shard that is not as the hash of names makes it.
     #[error("the block {cid} is no part of this sharded directory")]
-    Shard { cid: Cid },
+    Shard { cid: Box<Cid> },
     /// A path that leads nowhere.
     #[error("{cid} has no entry {name:?}")]
-    NoEntry { cid: Cid, name: String },
+    NoEntry { cid: Box<Cid>, name: String },
 }
 
 /// What a block is.
@@ -116,14 +116,14 @@ impl<'a> View<'a> {
     /// # Errors
     /// [`ReadError`].
     pub fn of(cid: Cid, bytes: &'a [u8]) -> Result<Self, ReadError> {
-        let format = |error| ReadError::Format { cid, error };
+        let format = |error| ReadError::Format { cid: cid.into(), error };
         match cid.codec() {
             Codec::RAW => {
                 let (size, metadata) = (bytes.len() as u64, Metadata::NONE);
                 return Ok(Self::File(FileNode { bytes, size, metadata, node: None, part_sizes: Vec::new() }));
             }
             Codec::DAG_PB => {}
-            codec => return Err(ReadError::Codec { cid, codec }),
+            codec => return Err(ReadError::Codec { cid: cid.into(), codec }),
         }
         let node = Node::decode(bytes).map_err(format)?;
         let data = Data::decode(node.data.unwrap_or_default()).map_err(format)?;
@@ -133,7 +133,7 @@ impl<'a> View<'a> {
                 let sum = data.block_sizes.iter().try_fold(data.bytes.len() as u64, |sum, n| sum.checked_add(*n));
                 let size = sum.filter(|size| data.file_size.is_none_or(|claimed| claimed == *size));
                 let size = size.filter(|_| data.block_sizes.len() == node.link_count);
-                let size = size.ok_or(ReadError::Sizes { cid })?;
+                let size = size.ok_or(ReadError::Sizes { cid: cid.into() })?;
                 let part_sizes = data.block_sizes;
                 Ok(Self::File(FileNode { bytes: data.bytes, size, metadata, node: Some(node), part_sizes }))
             }
@@ -142,11 +142,13 @@ impl<'a> View<'a> {
                 let fanout = data.fanout.and_then(|places| Fanout::new(places).ok());
                 match fanout.filter(|_| data.hash_type == Some(MURMUR3_X64_64)) {
                     Some(fanout) => Ok(Self::Shard { node, fanout, metadata }),
-                    None => Err(ReadError::Shard { cid }),
+                    None => Err(ReadError::Shard { cid: cid.into() }),
                 }
             }
             Kind::Symlink => Ok(Self::Symlink { target: data.bytes, metadata }),
-            Kind::Metadata => Err(ReadError::Kind { cid, got: "a metadata node", expected: "a file or directory" }),
+            Kind::Metadata => {
+                Err(ReadError::Kind { cid: cid.into(), got: "a metadata node", expected: "a file or directory" })
+            }
         }
     }
 
@@ -177,8 +179,8 @@ impl<'a> View<'a> {
 pub fn links<'a>(cid: &Cid, bytes: &'a [u8]) -> Result<impl Iterator<Item = LinkRef<'a>> + use<'a>, ReadError> {
     let node = match cid.codec() {
         Codec::RAW => None,
-        Codec::DAG_PB => Some(Node::decode(bytes).map_err(|error| ReadError::Format { cid: *cid, error })?),
-        codec => return Err(ReadError::Codec { cid: *cid, codec }),
+        Codec::DAG_PB => Some(Node::decode(bytes).map_err(|error| ReadError::Format { cid: (*cid).into(), error })?),
+        codec => return Err(ReadError::Codec { cid: (*cid).into(), codec }),
     };
     Ok(node.into_iter().flat_map(|node| node.links()))
 }
@@ -228,10 +230,10 @@ impl FileReader {
         let cid = part.cid;
         let node = match View::of(cid, block)? {
             View::File(node) => node,
-            other => return Err(ReadError::Kind { cid, got: other.kind(), expected: "a file" }),
+            other => return Err(ReadError::Kind { cid: cid.into(), got: other.kind(), expected: "a file" }),
         };
         if let Some(expected) = part.size.filter(|expected| *expected != node.size) {
-            return Err(ReadError::PartSize { cid, expected, got: node.size });
+            return Err(ReadError::PartSize { cid: cid.into(), expected, got: node.size });
         }
         self.size.get_or_insert(node.size);
         let (bytes, range) = (node.bytes, self.range.clone());
@@ -241,10 +243,10 @@ impl FileReader {
             // What holds nothing is not fetched: such parts could be linked to without end.
             if size > 0 && offset < range.end && offset.saturating_add(size) > range.start {
                 if part.depth == MAX_DEPTH {
-                    return Err(ReadError::TooDeep { cid });
+                    return Err(ReadError::TooDeep { cid: cid.into() });
                 }
                 if self.pending.len() == MAX_PENDING {
-                    return Err(ReadError::TooWide { cid });
+                    return Err(ReadError::TooWide { cid: cid.into() });
                 }
                 self.pending.push(Part { cid, offset, size: Some(size), depth: part.depth + 1 });
             }
@@ -318,23 +320,23 @@ impl DirectoryReader {
                 return Ok(node.links().map(entry).collect());
             }
             View::Shard { node, fanout, .. } if self.fanout.is_none_or(|known| known == fanout) => (node, fanout),
-            View::Shard { .. } | View::Directory { .. } => return Err(ReadError::Shard { cid }),
-            other => return Err(ReadError::Kind { cid, got: other.kind(), expected: "a directory" }),
+            View::Shard { .. } | View::Directory { .. } => return Err(ReadError::Shard { cid: cid.into() }),
+            other => return Err(ReadError::Kind { cid: cid.into(), got: other.kind(), expected: "a directory" }),
         };
         self.fanout = Some(fanout);
         // A shard without a name below could be linked to without end.
         if node.link_count == 0 && !is_root {
-            return Err(ReadError::Shard { cid });
+            return Err(ReadError::Shard { cid: cid.into() });
         }
         let mut entries = Vec::new();
         let first = self.pending.len();
         for link in node.links() {
-            match place_of(&link, &way, fanout).ok_or(ReadError::Shard { cid })? {
+            match place_of(&link, &way, fanout).ok_or(ReadError::Shard { cid: cid.into() })? {
                 Place::Entry(name) => {
                     entries.push(Entry { name: name.to_vec(), cid: link.cid, dag_size: link.size });
                 }
                 Place::Shard(below) if self.pending.len() < MAX_PENDING => self.pending.push(below),
-                Place::Shard(below) => return Err(ReadError::TooWide { cid: below.cid }),
+                Place::Shard(below) => return Err(ReadError::TooWide { cid: below.cid.into() }),
             }
         }
         self.pending[first..].reverse();
@@ -400,7 +402,8 @@ impl PathReader {
     pub fn supply(&mut self, block: &[u8]) -> Result<(), ReadError> {
         let Some(name) = self.names.last() else { return Ok(()) };
         let (cid, way) = (self.at.cid, self.at);
-        let absent = ReadError::NoEntry { cid: self.directory, name: String::from_utf8_lossy(name).into_owned() };
+        let absent =
+            ReadError::NoEntry { cid: self.directory.into(), name: String::from_utf8_lossy(name).into_owned() };
         let found = match View::of(cid, block)? {
             View::Directory { node, .. } if way.used == 0 => {
                 node.links().find(|link| link.name == name).map(|link| link.cid)
@@ -408,11 +411,11 @@ impl PathReader {
             View::Shard { node, fanout, .. } if self.fanout.is_none_or(|known| known == fanout) => {
                 self.fanout = Some(fanout);
                 let place = hamt::place(murmur3_x64_64(name), way.used, fanout);
-                let prefix = hamt::prefix(place.ok_or(ReadError::Shard { cid })?, fanout).into_bytes();
+                let prefix = hamt::prefix(place.ok_or(ReadError::Shard { cid: cid.into() })?, fanout).into_bytes();
                 let full = [&prefix[..], name].concat();
                 let mut found = None;
                 for link in node.links().filter(|link| link.name == prefix || link.name == full) {
-                    match place_of(&link, &way, fanout).ok_or(ReadError::Shard { cid })? {
+                    match place_of(&link, &way, fanout).ok_or(ReadError::Shard { cid: cid.into() })? {
                         Place::Entry(_) => found = Some(link.cid),
                         Place::Shard(below) => {
                             self.at = below;
@@ -422,7 +425,7 @@ impl PathReader {
                 }
                 found
             }
-            View::Shard { .. } | View::Directory { .. } => return Err(ReadError::Shard { cid }),
+            View::Shard { .. } | View::Directory { .. } => return Err(ReadError::Shard { cid: cid.into() }),
             View::File(_) | View::Symlink { .. } => None,
         };
         let cid = found.ok_or(absent)?;

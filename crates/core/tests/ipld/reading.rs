@@ -171,7 +171,7 @@ fn paths_go_through_directories_of_both_kinds() {
     let top = top.finish(Metadata::NONE, &sharded, &mut |block| blocks.put(block)).unwrap();
     let found = blocks.find(top.cid, "outer/inner/y").unwrap();
     assert_eq!(blocks.read(found, 0..9).unwrap().0, b"y");
-    let absent = ReadError::NoEntry { cid: inner.cid, name: "z".to_owned() };
+    let absent = ReadError::NoEntry { cid: inner.cid.into(), name: "z".to_owned() };
     assert_eq!(blocks.find(top.cid, "outer/inner/z/y"), Err(absent));
 }
 

@@ -7,6 +7,7 @@ const LEFT = 78;
 const RIGHT = 12;
 const TOP = 10;
 const BOTTOM = 26;
+const LABEL = 60; // The width of a time.
 
 /** Round numbers from 0, or from `low`, to at least `high`: about `wanted` of them. */
 function ticks(low, high, wanted) {
@@ -67,7 +68,7 @@ function draw(width, { caption, points, style, show, mark }) {
     svg("text", { x: LEFT - 8, y: y(value) + 4, class: "left" }, show(value)),
   ]);
   const { step, found } = timeTicks(from, to, Math.max(2, Math.floor(width / 110)));
-  const times = found.map((time) => svg("text", { x: x(time), y: HEIGHT - 6, class: "below" }, timeLabel(time, step)));
+  const times = found.map((time) => svg("text", { x: x(time), y: HEIGHT - 6, class: x(time) > width - LABEL / 2 ? "below last" : "below" }, timeLabel(time, step)));
   const marked = mark && [
     svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(mark.value), y2: y(mark.value), class: "mark" }),
     svg("text", { x: width - RIGHT, y: y(mark.value) - 5, class: "marked" }, mark.label),

@@ -216,9 +216,12 @@ impl Blocks {
     fn begin_change(&mut self) -> Result<Usage, ContentError> {
         let usage = self.usage()?;
         match fs::remove_file(&self.usage_file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&self.usage_file)(error)),
-            _ => Ok(usage),
+            // Or a power cut could bring it back, beside other blocks.
+            Ok(()) => sync(&self.dir, self.usage_file.parent().into_iter())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(at(&self.usage_file)(error)),
         }
+        Ok(usage)
     }
 }
 

@@ -203,7 +203,7 @@ fn file(bytes: &[u8], flags: &Flags, metadata: Metadata, piece: usize) -> Block 
     last
 }
 
-fn vectors() -> Vec<Value> {
+pub fn vectors() -> Vec<Value> {
     let json: Value = serde_json::from_str(include_str!("../data/kubo-cids.json")).unwrap();
     json["vectors"].as_array().unwrap().clone()
 }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use cairn::consensus::headers::Checkpoint;
 use cairn::consensus::params::Params;
 use cairn::primitives::time::UnixTime;
-use cairn::receipt::{Receipt, checkpoint_from_json};
+use cairn::receipt::{HoldingReceipt, Receipt, checkpoint_from_json};
 use cairn_fuzz::{seed, test_data};
 use libfuzzer_sys::fuzz_target;
 
@@ -37,5 +37,11 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
                 assert!(proven.weight.on_top <= proven.work);
             }
         }
+    }
+    if let Ok(receipt) = HoldingReceipt::from_json(bytes) {
+        assert_eq!(HoldingReceipt::from_json(receipt.to_json().as_bytes()).expect("what was written can be read"), receipt);
+        // The proof comes from the same hands as the root that it is checked against.
+        let _ = receipt.question.answer(&receipt.state, &receipt.proof);
+        let _ = receipt.verify(&PARAMS, None, UnixTime::from_secs(1_800_000_000));
     }
 });

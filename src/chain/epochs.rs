@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Chain, ChainError, effects};
 use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::Delta;
-use crate::consensus::commitment;
+use crate::consensus::commitment::{self, Committed};
 use crate::consensus::params::Params;
-use crate::primitives::hash::{BlockHash, LedgerRoot, StateRoot};
+use crate::primitives::hash::{BlockHash, FilterHeader, LedgerRoot, StateRoot};
 use crate::primitives::height::Height;
 use crate::state::{Changes, Update, UpdateError};
 use crate::storage::{Batch, BlockKey, Database, Edge, StateHead, StoreError, TableChange};
@@ -249,9 +249,33 @@ pub fn ledger_root(
     height: Height,
     previous: &BlockHash,
 ) -> Result<LedgerRoot, StoreError> {
-    let state = due_root(params, db, height)?
-        .ok_or_else(|| db.corrupt(format!("the root over the coins that block {height} commits to is missing")))?;
-    Ok(commitment::ledger_root(&state, &effects::filter_header_before(db, height, previous)?))
+    let (state, filters) = ledger(db, params, height, previous)?;
+    Ok(commitment::ledger_root(&state, &filters))
+}
+
+/// All that a block of the best chain at `height`, at least 1, commits to, where `previous` is its parent.
+///
+/// # Errors
+/// The store's.
+pub fn committed_by(
+    db: &Database,
+    params: &Params,
+    height: Height,
+    previous: &BlockHash,
+) -> Result<Committed, StoreError> {
+    let (state, filters) = ledger(db, params, height, previous)?;
+    Ok(Committed { range: effects::load_range(db, height.saturating_sub(1))?.root(), state, filters })
+}
+
+fn ledger(
+    db: &Database,
+    params: &Params,
+    height: Height,
+    previous: &BlockHash,
+) -> Result<(StateRoot, FilterHeader), StoreError> {
+    let state = due_root(params, db, height)?;
+    let missing = || db.corrupt(format!("the root over the coins that block {height} commits to is missing"));
+    Ok((state.ok_or_else(missing)?, effects::filter_header_before(db, height, previous)?))
 }
 
 /// The last edge up to a height.

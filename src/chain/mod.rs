@@ -30,7 +30,7 @@ use std::sync::{Arc, RwLockReadGuard};
 
 pub use activate::{ChainUpdate, IsVerified};
 pub use audit::{Level, Report, check, check_recent};
-pub use epochs::{STEP_CHANGES, StateTable, Step, ledger_root};
+pub use epochs::{STEP_CHANGES, StateTable, Step, committed_by, ledger_root};
 pub use error::ChainError;
 pub use index::Entry;
 pub use prune::min_kept;

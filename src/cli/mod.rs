@@ -26,8 +26,8 @@ use crate::consensus::params::Params;
 use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
-use crate::receipt::ReceiptError;
 use crate::receipt::weight::Slow;
+use crate::receipt::{HoldingError, ReceiptError};
 use crate::rpc::client::ClientError;
 use crate::runtime::STORE_DIR;
 use crate::storage::private_file;
@@ -48,6 +48,7 @@ pub mod wallet;
 
 mod account;
 mod console;
+mod holding;
 mod login;
 mod manual;
 mod prompt;
@@ -448,7 +449,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<LightError>() {
         return if matches!(error, LightError::NoPeer { .. }) { NO_NODE } else { NOT_PROVEN };
     }
-    match error.downcast_ref::<ReceiptError>() {
+    let receipt = match error.downcast_ref::<HoldingError>() {
+        Some(HoldingError::Receipt(error)) => Some(error),
+        Some(_) => return NOT_PROVEN,
+        None => error.downcast_ref::<ReceiptError>(),
+    };
+    match receipt {
         Some(error) if !error.is_unreadable() => NOT_PROVEN,
         Some(_) | None => FAILED,
     }

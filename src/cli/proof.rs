@@ -1,22 +1,26 @@
 //! `cairn proof`: receipts, fetched from a node and checked without one.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::client::{self, ClientArgs};
 use super::console::warn;
-use super::{Common, SlowChain, print_line, write_file};
+use super::{Common, SlowChain, holding, print_line, write_file};
 use crate::consensus::headers::Checkpoint;
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::counted;
 use crate::primitives::hash::Txid;
-use crate::primitives::tx::{Lock, Output};
-use crate::receipt::{self, Evidence, Proven, Receipt, checkpoint_from_json, checkpoint_to_json};
+use crate::primitives::tx::{Lock, OutPoint, Output};
+use crate::receipt::{
+    self, Evidence, HoldingReceipt, MAX_FILE_BYTES, Proven, Receipt, ReceiptError, checkpoint_from_json,
+    checkpoint_to_json,
+};
 
 /// Options of `cairn proof`.
 #[derive(Debug, clap::Args)]
@@ -56,6 +60,41 @@ The node is not trusted: the receipt is checked before it is written.")]
         #[arg(long, env = "CAIRN_BINARY", requires = "output", value_parser = clap::builder::BoolishValueParser::new())]
         binary: bool,
     },
+    /// Request a proof of all coins of an address, as of an edge of the chain, and check it
+    #[command(after_help = "\
+Examples:
+  # value and number of all coins
+  cairn proof balance cairn1… -o balance.json
+  # each of them
+  cairn proof balance cairn1… --coins -o coins.json
+  cairn proof verify balance.json
+
+The coins are those after the first block of an epoch that work vouches for. What became of them since is not in the \
+proof. The node is not trusted, neither for the value nor for leaving no coin out.")]
+    Balance {
+        #[command(flatten)]
+        node: ClientArgs,
+        /// Whose coins
+        address: String,
+        /// Show each coin: about 50 bytes more for one
+        #[arg(long, env = "CAIRN_COINS", value_parser = clap::builder::BoolishValueParser::new())]
+        coins: bool,
+        #[command(flatten)]
+        shape: holding::Shape,
+    },
+    /// Request a proof that a coin was unspent as of an edge of the chain, or was not, and check it
+    #[command(after_help = "\
+Example:
+  cairn proof coin 5f2b…:0 -o coin.json")]
+    Coin {
+        #[command(flatten)]
+        node: ClientArgs,
+        /// The coin
+        #[arg(value_name = "TXID:N")]
+        coin: OutPoint,
+        #[command(flatten)]
+        shape: holding::Shape,
+    },
     /// Export a receipt as a CAR for IPLD tools: header, Merkle nodes, transaction
     Car {
         /// The receipt, in either form
@@ -67,7 +106,7 @@ The node is not trusted: the receipt is checked before it is written.")]
         #[arg(long, env = "CAIRN_CHECKPOINT", value_name = "FILE")]
         checkpoint: Option<PathBuf>,
     },
-    /// Check a receipt offline, with genesis.json alone
+    /// Check a receipt offline, for a payment or for coins, with genesis.json alone
     #[command(after_help = "\
 Examples:
   cairn proof verify pay.json --genesis genesis.json
@@ -94,9 +133,9 @@ cannot be read.")]
         #[arg(long, env = "CAIRN_SAVE_CHECKPOINT", value_name = "FILE")]
         save_checkpoint: Option<PathBuf>,
         /// Confirmations to demand, measured in work on top of the payment, its own block included: one is the work of a
-        /// block shortly before it
-        #[arg(long, env = "CAIRN_MIN_WORK", value_name = "BLOCKS", default_value_t = MIN_WORK)]
-        min_work: u32,
+        /// block shortly before it [default: 6; 256 for coins]
+        #[arg(long, env = "CAIRN_MIN_WORK", value_name = "BLOCKS")]
+        min_work: Option<u32>,
         /// Accept a chain that shows less than half of the work that its miners did before, with a warning
         #[arg(long, env = "CAIRN_ACCEPT_SLOW_CHAIN", value_parser = clap::builder::BoolishValueParser::new())]
         accept_slow_chain: bool,
@@ -144,15 +183,31 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
                 || json!({ "file": output, "bytes": car.len(), "root": root }),
             )
         }
+        ProofCommand::Balance { node, address, coins, shape } => {
+            holding::balance(&node.connect(common, None)?, (address, *coins), shape, common)
+        }
+        ProofCommand::Coin { node, coin, shape } => holding::coin(&node.connect(common, None)?, coin, shape, common),
         ProofCommand::Verify { file, checkpoint, save_checkpoint, min_work, accept_slow_chain } => {
-            let receipt = read_receipt(file)?;
             let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
+            let accept = |proven: &Proven, least: u32| -> anyhow::Result<()> {
+                warn(&proven.warnings());
+                proven.demand(min_work.unwrap_or(least))?;
+                match proven.weight.slow.filter(|_| !accept_slow_chain) {
+                    Some(slow) => Err(SlowChain(slow).into()),
+                    None => Ok(()),
+                }
+            };
+            let receipt = match read_file(file)? {
+                ProofFile::Payment(receipt) => receipt,
+                ProofFile::Holding(receipt) => {
+                    ensure!(save_checkpoint.is_none(), "a checkpoint is saved only from the receipt of a payment");
+                    let (proven, shown) = receipt.verify(&params, held.as_ref(), super::unix_now())?;
+                    accept(&proven, holding::MIN_WORK)?;
+                    return holding::print(&receipt, (&proven, &shown), common);
+                }
+            };
             let proven = receipt.verify(&params, held.as_ref(), super::unix_now())?;
-            warn(&proven.warnings());
-            proven.demand(*min_work)?;
-            if let Some(slow) = proven.weight.slow.filter(|_| !accept_slow_chain) {
-                return Err(SlowChain(slow).into());
-            }
+            accept(&proven, MIN_WORK)?;
             if let Some(path) = save_checkpoint {
                 let end = proven.checkpoint.as_ref().context("a sample of the headers leaves no checkpoint to save")?;
                 write_file(path, checkpoint_to_json(end, &params).as_bytes())?;
@@ -169,12 +224,38 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     }
 }
 
-/// The receipt in a file; that of stdin, if the file is `-`.
-fn read_receipt(file: &Path) -> anyhow::Result<Receipt> {
-    if file.as_os_str() == "-" {
-        return Ok(Receipt::read(std::io::stdin().lock())?);
+/// What a file proves.
+enum ProofFile {
+    Payment(Receipt),
+    Holding(Box<HoldingReceipt>),
+}
+
+/// What is in a file, or comes from stdin if the file is `-`.
+fn read_file(file: &Path) -> anyhow::Result<ProofFile> {
+    let bytes = if file.as_os_str() == "-" {
+        read_up_to(std::io::stdin().lock())
+    } else {
+        read_up_to(File::open(file).with_context(|| format!("cannot open {}", file.display()))?)
+    }?;
+    if HoldingReceipt::is_format_of(&bytes) {
+        return Ok(ProofFile::Holding(Box::new(HoldingReceipt::from_json(&bytes)?)));
     }
-    Ok(Receipt::read(File::open(file).with_context(|| format!("cannot open {}", file.display()))?)?)
+    Ok(ProofFile::Payment(Receipt::read(&bytes[..])?))
+}
+
+/// A byte more than a receipt may have is enough to refuse it.
+fn read_up_to(reader: impl Read) -> Result<Vec<u8>, ReceiptError> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The receipt of a payment in a file; that of stdin, if the file is `-`.
+fn read_receipt(file: &Path) -> anyhow::Result<Receipt> {
+    match read_file(file)? {
+        ProofFile::Payment(receipt) => Ok(receipt),
+        ProofFile::Holding(_) => bail!("{} is about coins, not about a payment", file.display()),
+    }
 }
 
 fn read_checkpoint(path: &Path, params: &Params) -> anyhow::Result<Checkpoint> {

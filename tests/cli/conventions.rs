@@ -63,6 +63,8 @@ fn commands_without_a_node_have_no_options_for_one() {
         ("proof verify", false),
         ("proof car", false),
         ("proof get", true),
+        ("proof balance", true),
+        ("proof coin", true),
         ("wallet words", false),
         ("wallet address", false),
         ("wallet balance", true),

@@ -4,6 +4,7 @@ mod commands;
 mod config;
 mod content;
 mod conventions;
+mod holding;
 mod light;
 mod nodes;
 mod offline;

@@ -527,6 +527,70 @@ class Receipt(TypedDict):
     """Of the format."""
 
 
+class HoldingQuestion(TypedDict):
+    index: NotRequired[int]
+    """Of one coin: its index among the outputs."""
+    kind: str
+    """"balance", "coins" or "coin"."""
+    owner: str
+    """The public key whose coins they are."""
+    txid: NotRequired[str]
+    """Of one coin: the transaction that made it."""
+
+
+class HoldingReceipt(TypedDict):
+    block: str
+    """The hash of that block."""
+    filter_header: str
+    """The filter header that the coinbase commits to."""
+    format: str
+    """Always "cairn-holding"."""
+    height: int
+    """The height of the block after which the coins are."""
+    proof: str
+    """From that root to the coins."""
+    question: HoldingQuestion
+    """What is shown."""
+    range_root: str
+    """The root over the headers that the coinbase commits to."""
+    receipt: Receipt
+    """For the coinbase of a block that commits to the state."""
+    state_root: str
+    """The root over all coins after it."""
+    version: int
+    """Of the format."""
+
+
+class HeldCoin(TypedDict):
+    coinbase: bool
+    """Whether it was mined."""
+    height: int
+    """The height of the block that made it."""
+    txid: str
+    """The transaction that made it."""
+    value: int
+    """In grains."""
+    vout: int
+    """Its index among the outputs."""
+
+
+class Holding(TypedDict):
+    address: str
+    """Whose coins they are."""
+    blockhash: str
+    """That block."""
+    coins: NotRequired[list[HeldCoin]]
+    """The coins, if the receipt shows each."""
+    confirmations: int
+    """Blocks' worth of work that vouch for it."""
+    count: int
+    """How many coins there are."""
+    height: int
+    """The height of the block after which they are."""
+    value: int
+    """Of all coins shown, in grains."""
+
+
 class AddressBalance(TypedDict):
     balance: int
     """Confirmed, in grains."""
@@ -1307,6 +1371,25 @@ class Methods:
         count 2000.
         """
         result: str = self.call("getheaders", [height, count])
+        return result
+
+    def getaddressproof(self, address: str, coins: bool | None = None, evidence: str | None = None) -> HoldingReceipt:
+        """A receipt for all coins of an address as they were after an edge of the chain, none left out, which `cairn
+        proof verify` checks offline. Defaults: coins false, evidence "succinct".
+        """
+        result: HoldingReceipt = self.call("getaddressproof", [address, coins, evidence])
+        return result
+
+    def getcoinproof(self, txid: str, n: int, evidence: str | None = None) -> HoldingReceipt:
+        """A receipt for one coin after an edge of the chain, or for its absence there, which `cairn proof verify`
+        checks offline. Defaults: evidence "succinct".
+        """
+        result: HoldingReceipt = self.call("getcoinproof", [txid, n, evidence])
+        return result
+
+    def verifycoinproof(self, proof: dict[str, Any]) -> Holding:
+        """What such a receipt shows, by its own headers. Fails if it shows nothing."""
+        result: Holding = self.call("verifycoinproof", [proof])
         return result
 
     def getaddressbalance(self, address: str) -> AddressBalance:

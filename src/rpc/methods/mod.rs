@@ -15,7 +15,8 @@ pub mod control;
 mod discover;
 pub mod discovery;
 pub mod fees;
-pub mod links;
+pub mod holding;
+mod links;
 pub mod mempool;
 pub mod message;
 pub mod mining;
@@ -30,7 +31,7 @@ pub mod template;
 pub mod wait;
 
 /// Every method, under the headings of `help`.
-pub const GROUPS: [(&str, &[Method]); 19] = [
+pub const GROUPS: [(&str, &[Method]); 20] = [
     ("Blockchain", blockchain::METHODS),
     ("Statistics and checks", stats::METHODS),
     ("Pruning", prune::METHODS),
@@ -40,6 +41,7 @@ pub const GROUPS: [(&str, &[Method]); 19] = [
     ("Raw transactions", rawtx::METHODS),
     ("Making transactions", signing::METHODS),
     ("Proofs", proof::METHODS),
+    ("Proofs of coins", holding::METHODS),
     ("Addresses", address::METHODS),
     ("Messages", message::METHODS),
     ("Mining", mining::METHODS),

@@ -134,7 +134,7 @@ fn verify_tx_out_proof(api: &Api, args: &Args) -> Outcome {
 
 /// What a receipt is asked to show besides the payment.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
+pub(super) enum Shown {
     /// All headers after this height.
     HeadersAfter(Height),
     /// A sample of the headers, with the nodes that tie them to the tip.
@@ -153,6 +153,12 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
         }
         _ => return Err(RpcError::invalid("evidence: expected \"headers\" or \"succinct\"")),
     };
+    let receipt = receipt(&api, txid, shown).await?;
+    api.reply(&receipt)
+}
+
+/// The receipt of a transaction of the best chain.
+pub(super) async fn receipt(api: &Api, txid: Txid, shown: Shown) -> Result<Receipt, RpcError> {
     for _ in 0..READ_ATTEMPTS {
         let found = api
             .load(move |db| {
@@ -174,11 +180,11 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
                 return Err(RpcError::invalid(text));
             }
             Shown::HeadersAfter(from) => {
-                check_headers(&api, api.tip().height.blocks_since(from))?;
+                check_headers(api, api.tip().height.blocks_since(from))?;
                 let block = block.hash();
                 api.walk(move |tree| Ok(headers_after(tree, from, block, height))).await?
             }
-            Shown::Sample => sample(&api, height, block.hash()).await?,
+            Shown::Sample => sample(api, height, block.hash()).await?,
         };
         // Otherwise the chain was reorganised between the readings.
         let Some((evidence, tip)) = found else { continue };
@@ -189,7 +195,7 @@ async fn get_receipt(api: Api, args: Args) -> Outcome {
             continue;
         }
         let network = api.params().genesis_hash;
-        return api.reply(&Receipt { network, transaction, branch, height, evidence, tip });
+        return Ok(Receipt { network, transaction, branch, height, evidence, tip });
     }
     Err(RpcError::new(Code::Misc, "the chain is being reorganised; try again"))
 }

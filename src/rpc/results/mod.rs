@@ -6,6 +6,7 @@
 pub mod address;
 pub mod chain;
 pub mod control;
+pub mod holding;
 pub mod mempool;
 pub mod mining;
 pub mod network;

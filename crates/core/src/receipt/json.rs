@@ -21,7 +21,7 @@ const CHECKPOINT_FORMAT: &str = "cairn-checkpoint";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+pub(super) struct File {
     format: String,
     version: u32,
     /// Hash of genesis, as hashes are printed.
@@ -91,7 +91,7 @@ impl Receipt {
 }
 
 impl File {
-    fn new(receipt: &Receipt) -> Self {
+    pub(super) fn new(receipt: &Receipt) -> Self {
         let tip = receipt.tip.to_string();
         let evidence = match &receipt.evidence {
             Evidence::Headers(headers) => FileEvidence::Headers { headers: hex_of(headers), tip },
@@ -112,7 +112,7 @@ impl File {
         }
     }
 
-    fn into_receipt(self) -> Result<Receipt, ReceiptError> {
+    pub(super) fn into_receipt(self) -> Result<Receipt, ReceiptError> {
         check_format(&self.format, FORMAT, self.version)?;
         let network = hash("network", &self.network)?;
         let transaction = codec::decode(&lower_hex("transaction", "lower-case hex", &self.transaction)?)?;
@@ -132,7 +132,7 @@ impl File {
     }
 }
 
-fn check_format(got: &str, expected: &'static str, version: u32) -> Result<(), ReceiptError> {
+pub(super) fn check_format(got: &str, expected: &'static str, version: u32) -> Result<(), ReceiptError> {
     if got != expected {
         return Err(ReceiptError::Format { got: got.chars().take(80).collect(), expected });
     }
@@ -158,7 +158,7 @@ pub(super) fn headers_from(bytes: &[u8]) -> Option<Vec<Header>> {
     bytes.len().is_multiple_of(Header::LEN).then(|| bytes.chunks_exact(Header::LEN).map(header).collect())
 }
 
-fn lower_hex(field: &'static str, expected: &'static str, text: &str) -> Result<Vec<u8>, ReceiptError> {
+pub(super) fn lower_hex(field: &'static str, expected: &'static str, text: &str) -> Result<Vec<u8>, ReceiptError> {
     let error = ReceiptError::Hex { field, expected };
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Err(error);
@@ -166,7 +166,7 @@ fn lower_hex(field: &'static str, expected: &'static str, text: &str) -> Result<
     hex::decode(text).map_err(|_| error)
 }
 
-fn hash<T: FromStr>(field: &'static str, text: &str) -> Result<T, ReceiptError> {
+pub(super) fn hash<T: FromStr>(field: &'static str, text: &str) -> Result<T, ReceiptError> {
     let error = ReceiptError::Hex { field, expected: "a hash: 64 lower-case hex digits" };
     match text.parse() {
         Ok(hash) if !text.bytes().any(|byte| byte.is_ascii_uppercase()) => Ok(hash),

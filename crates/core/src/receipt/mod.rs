@@ -30,6 +30,7 @@
 mod binary;
 pub mod car;
 mod error;
+pub mod holding;
 mod json;
 pub mod succinct;
 #[cfg(test)]
@@ -40,6 +41,7 @@ use std::io::Read;
 use std::time::Duration;
 
 pub use error::ReceiptError;
+pub use holding::{Holding, HoldingError, HoldingReceipt, Question};
 pub use json::{checkpoint_from_json, checkpoint_to_json};
 
 use crate::consensus::check::NODE_SIZE;

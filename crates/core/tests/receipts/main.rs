@@ -3,4 +3,5 @@
 mod car;
 mod evidence;
 mod forgery;
+mod holding;
 mod laboratory;

@@ -198,7 +198,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
                 }
             };
             let receipt = match read_file(file)? {
-                ProofFile::Payment(receipt) => receipt,
+                ProofFile::Payment(receipt) => *receipt,
                 ProofFile::Holding(receipt) => {
                     ensure!(save_checkpoint.is_none(), "a checkpoint is saved only from the receipt of a payment");
                     let (proven, shown) = receipt.verify(&params, held.as_ref(), super::unix_now())?;
@@ -226,7 +226,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
 
 /// What a file proves.
 enum ProofFile {
-    Payment(Receipt),
+    Payment(Box<Receipt>),
     Holding(Box<HoldingReceipt>),
 }
 
@@ -240,7 +240,7 @@ fn read_file(file: &Path) -> anyhow::Result<ProofFile> {
     if HoldingReceipt::is_format_of(&bytes) {
         return Ok(ProofFile::Holding(Box::new(HoldingReceipt::from_json(&bytes)?)));
     }
-    Ok(ProofFile::Payment(Receipt::read(&bytes[..])?))
+    Ok(ProofFile::Payment(Box::new(Receipt::read(&bytes[..])?)))
 }
 
 /// A byte more than a receipt may have is enough to refuse it.
@@ -253,7 +253,7 @@ fn read_up_to(reader: impl Read) -> Result<Vec<u8>, ReceiptError> {
 /// The receipt of a payment in a file; that of stdin, if the file is `-`.
 fn read_receipt(file: &Path) -> anyhow::Result<Receipt> {
     match read_file(file)? {
-        ProofFile::Payment(receipt) => Ok(receipt),
+        ProofFile::Payment(receipt) => Ok(*receipt),
         ProofFile::Holding(_) => bail!("{} is about coins, not about a payment", file.display()),
     }
 }

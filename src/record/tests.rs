@@ -42,7 +42,10 @@ fn inputs() -> Vec<Input> {
         Input::Malformed { peer, reason: FrameError::Empty },
         Input::Malformed { peer, reason: Message::decode(Kind::Ping, &[1]).unwrap_err().into() },
         Input::Transactions { peer, transactions: Vec::new() },
-        Input::Transactions { peer, transactions: vec![Arc::new(params().genesis.transactions[0].clone()); 2] },
+        Input::Transactions {
+            peer,
+            transactions: [(); 2].map(|()| Arc::new(params().genesis.transactions[0].clone())).to_vec(),
+        },
         Input::Flushed { peer },
         Input::Disconnected { peer },
         Input::Delayed { by: Duration::from_millis(700) },

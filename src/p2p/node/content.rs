@@ -138,9 +138,11 @@ impl Node {
         self.mempool.verify_ahead(&unknown, &self.chain);
         for tx in transactions {
             self.transaction(now, id, tx);
-            self.carry_out_judgements(now);
-            if self.peering.peers.get(id).is_none() {
-                return;
+            if !self.out.is_settled() {
+                self.carry_out_judgements(now);
+                if self.peering.peers.get(id).is_none() {
+                    return;
+                }
             }
         }
     }

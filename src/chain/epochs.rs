@@ -37,7 +37,7 @@ pub enum Step {
 pub struct StateTable {
     params: Arc<Params>,
     db: Database,
-    /// Held by whoever moves the table, and while the tip goes back.
+    /// Held while the table moves, and while the tip goes back.
     moving: Mutex<()>,
 }
 

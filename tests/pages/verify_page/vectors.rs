@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cairn::consensus::headers::{Checkpoint, HeaderTail};
 use cairn::consensus::params::{GenesisSpec, Params};
-use cairn::primitives::amount::Amount;
+use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::hash::{MerkleRoot, Txid};
 use cairn::primitives::header::Header;
 use cairn::primitives::height::Height;
@@ -13,12 +13,16 @@ use cairn::primitives::keys::{PublicKey, Signature};
 use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
-use cairn::receipt::{Evidence, Receipt, checkpoint_from_json, checkpoint_to_json};
+use cairn::receipt::{
+    Evidence, HoldingError, HoldingReceipt, Proven, Question, Receipt, checkpoint_from_json, checkpoint_to_json,
+};
+use cairn::state::Leaf;
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 use serde_json::{Value, json};
 
 use cairn_testkit::forge::Forge;
+use cairn_testkit::{Ledger, MINER, funded, public};
 
 /// The clock of both verifiers, in seconds since 1970: later than all chains here but those that lie about it.
 pub const NOW: u64 = 1_800_000_000;
@@ -42,8 +46,8 @@ impl Vector {
 
     /// What the node's own verifier says of `bytes` in place of the file.
     pub fn verdict(&self, bytes: &[u8], params: &Params, held: Option<&Checkpoint>) -> Value {
-        match Receipt::read(bytes).and_then(|receipt| receipt.verify(params, held, UnixTime::from_secs(NOW))) {
-            Ok(proven) => json!({ "proven": {
+        match said(bytes, params, held) {
+            Ok((proven, holding)) => json!({ "proven": {
                 "txid": proven.txid,
                 "block": proven.block,
                 "height": proven.height,
@@ -57,10 +61,78 @@ impl Vector {
                 "work": proven.work.to_string(),
                 "work_on_top": proven.weight.on_top.to_string(),
                 "checkpoint": proven.checkpoint.map(|end| checkpoint_to_json(&end, params)),
+                "holding": holding,
             } }),
             Err(error) => json!({ "refused": error.to_string() }),
         }
     }
+}
+
+/// What is proven, of coins too, or why nothing is.
+fn said(bytes: &[u8], params: &Params, held: Option<&Checkpoint>) -> Result<(Proven, Option<Value>), HoldingError> {
+    let now = UnixTime::from_secs(NOW);
+    if !HoldingReceipt::is_format_of(bytes) {
+        return Ok((Receipt::read(bytes)?.verify(params, held, now)?, None));
+    }
+    let receipt = HoldingReceipt::from_json(bytes)?;
+    let (proven, holding) = receipt.verify(params, held, now)?;
+    let coin = |leaf: &Leaf| json!([leaf.key.outpoint().to_string(), leaf.value, leaf.height, leaf.coinbase]);
+    let shown = json!({
+        "owner": hex::encode(receipt.question.owner().0),
+        "height": receipt.state.height,
+        "block": receipt.state.block,
+        "value": holding.total().sum,
+        "count": holding.total().count,
+        "coins": holding.coins().map(|coins| coins.iter().map(coin).collect::<Vec<_>>()),
+    });
+    Ok((proven, Some(shown)))
+}
+
+/// Receipts for coins of a chain with epochs of three blocks, in which the owner is paid, pays and is paid again.
+pub fn holdings() -> Vec<Vector> {
+    let mut spec = GenesisSpec { epoch_blocks: 3, ..funded(0..90, COIN) };
+    assert!(spec.mine_nonce());
+    let mut ledger = Ledger::new(spec);
+    let to = |n: u8, value: u64| Output::pay(public(n), Amount::from_grains(value));
+    let paid = ledger.payment(&[ledger.allocation(1)], vec![to(2, COIN / 4), to(2, COIN / 2), to(3, 5)]);
+    let pays = ledger.payment(&[ledger.allocation(3)], vec![to(4, COIN - 7)]);
+    for payments in [vec![paid.clone()], vec![pays], vec![]] {
+        let block = ledger.block(payments);
+        ledger.append(&block);
+    }
+    let (table, state) = (ledger.epochs.table().clone(), *ledger.epochs.last().unwrap());
+    ledger.extend(2, 1);
+    let due = ledger.committed();
+    ledger.extend(6, 1);
+    let (block, coin) = (&ledger.blocks[6], OutPoint { txid: paid.txid(), index: 1 });
+    let receipt = Receipt {
+        network: ledger.params.genesis_hash,
+        transaction: block.transactions[0].clone(),
+        branch: Branch::new(block.txids(), 0).unwrap(),
+        height: Height::from_u32(6),
+        evidence: Evidence::Headers(ledger.blocks[1..].iter().map(|block| block.header).collect()),
+        tip: ledger.tip().hash(),
+    };
+    [
+        ("a balance", Question::Balance(public(2))),
+        ("coins", Question::Coins(public(2))),
+        ("a coin", Question::Coin(public(2), coin)),
+        ("a spent coin", Question::Coin(public(2), ledger.allocation(3))),
+        ("a balance of nothing", Question::Balance(public(77))),
+        ("the miner's coins", Question::Coins(public(MINER))),
+    ]
+    .map(|(name, question)| {
+        let proof = table.with_source(|source| question.prove(source)).unwrap().unwrap();
+        let (range, filters) = (due.range, due.filters);
+        let holding = HoldingReceipt { question, state, proof, range, filters, receipt: receipt.clone() };
+        Vector {
+            name: name.to_owned(),
+            genesis: ledger.params.spec.to_json(),
+            checkpoint: None,
+            file: holding.to_json().into_bytes(),
+        }
+    })
+    .into()
 }
 
 /// Bytes of a file replaced by others.

@@ -2,6 +2,7 @@
 //! memory, read without copying.
 
 use super::FormatError;
+use crate::primitives::varint;
 
 /// A field's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +29,7 @@ impl<'a> Fields<'a> {
     }
 
     fn varint(&mut self) -> Result<u64, &'static str> {
-        let (value, rest) =
-            unsigned_varint::decode::u64(self.rest).map_err(|_| "a number breaks off or is too long")?;
-        // Of the tenth byte only one bit has room; the library drops the others.
-        if self.rest.len() - rest.len() == 10 && self.rest[9] > 1 {
-            return Err("a number has more than 64 bits");
-        }
+        let (value, rest) = varint::read(self.rest).map_err(|_| "a number breaks off or is too long")?;
         self.rest = rest;
         Ok(value)
     }

@@ -2,6 +2,7 @@
 
 use super::FormatError;
 use super::proto::{Fields, Value, bytes_len, put_bytes, put_fixed32, put_number, varint_len};
+use crate::primitives::varint;
 
 const DATA: &str = "UnixFS data";
 const MTIME: &str = "UnixFS mtime";
@@ -19,7 +20,7 @@ pub enum Kind {
     Metadata = 3,
     /// A symbolic link.
     Symlink = 4,
-    /// A node of a directory in many, see [`hamt`](super::hamt).
+    /// A node of a directory in many, which the hashes of names lead through.
     HamtShard = 5,
 }
 
@@ -189,8 +190,8 @@ impl<'a> Data<'a> {
                     let mut rest = packed;
                     while !rest.is_empty() {
                         let reason = "a packed number breaks off or is too long";
-                        let (size, after) = unsigned_varint::decode::u64(rest)
-                            .map_err(|_| FormatError::Malformed { what: DATA, reason })?;
+                        let (size, after) =
+                            varint::read(rest).map_err(|_| FormatError::Malformed { what: DATA, reason })?;
                         data.block_sizes.push(size);
                         rest = after;
                     }

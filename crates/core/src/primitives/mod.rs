@@ -17,5 +17,6 @@ pub mod mmr;
 pub mod target;
 pub mod time;
 pub mod tx;
+pub mod varint;
 
 pub use cairn_sha256d as sha256;

@@ -7,7 +7,7 @@ use super::node::{Inner, Leaf, Node, Overflow};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// What comes next does not come after what came before, or one of them holds the other.
-    #[error("subtrees are not in order: {next:?} is in the one before, or before it")]
+    #[error("subtrees are not in order: {next} is in the one before, or before it")]
     Unordered {
         /// What comes next.
         next: Prefix,

@@ -182,6 +182,13 @@ impl Prefix {
     }
 }
 
+/// Shows the bits in hex, and how many they are, as networks' prefixes are written.
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", hex::encode(self.as_bytes()), self.len)
+    }
+}
+
 /// Keys from one to another, both included; never none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyRange {

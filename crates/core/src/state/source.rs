@@ -31,7 +31,7 @@ pub enum SourceError<E> {
     #[error("reading the state: {0}")]
     Read(#[source] E),
     /// Its parts are not of one state: it is damaged.
-    #[error("the state's records and coins below {place:?} do not agree")]
+    #[error("the state's records and coins below {place} do not agree")]
     Damaged {
         /// Where.
         place: Prefix,

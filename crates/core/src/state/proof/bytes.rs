@@ -8,6 +8,7 @@ use crate::primitives::hash::{Hash256, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::OutPoint;
+use crate::primitives::varint;
 use crate::state::key::{Key, Prefix, lock_digest};
 use crate::state::node::{Inner, Leaf, Node};
 
@@ -122,7 +123,7 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self) -> Result<u64, Malformed> {
-        let (number, rest) = decode::u64(self.bytes).map_err(|error| match error {
+        let (number, rest) = varint::read(self.bytes).map_err(|error| match error {
             decode::Error::Insufficient => Malformed::Short,
             _ => Malformed::Number,
         })?;

@@ -30,7 +30,7 @@ pub enum StateProofError {
         max: u16,
     },
     /// What is below a node does not begin with its prefix and side.
-    #[error("what is shown below {place:?} does not begin with these bits")]
+    #[error("what is shown below {place} does not begin with these bits")]
     Misplaced {
         /// Where it should be.
         place: Prefix,
@@ -42,13 +42,13 @@ pub enum StateProofError {
         len: u16,
     },
     /// What is hidden there may be part of the answer.
-    #[error("what is at {place:?} is hidden, though it meets the range")]
+    #[error("what is at {place} is hidden, though it meets the range")]
     Withheld {
         /// Where.
         place: Prefix,
     },
     /// What is shown there is no part of the answer, so the same answer would have two proofs.
-    #[error("what is at {place:?} is shown, though its place says enough")]
+    #[error("what is at {place} is shown, though its place says enough")]
     Superfluous {
         /// Where.
         place: Prefix,

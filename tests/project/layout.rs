@@ -29,11 +29,12 @@ const MODULES: [&str; 19] = [
 ];
 
 /// The same for the files of `primitives`.
-const PRIMITIVES: [&str; 17] = [
+const PRIMITIVES: [&str; 18] = [
     "keyed",
     "codec",
     "meter",
     "compact_size",
+    "varint",
     "hash",
     "target",
     "time",

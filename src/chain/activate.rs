@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::index::{Entry, Id};
 use super::prefetch::Prefetched;
 use super::{Chain, ChainError, effects};
-use crate::consensus::check::{CheckedBlock, check_block};
+use crate::consensus::check::CheckedBlock;
 use crate::consensus::connect::{BlockContext, ConnectError, spend};
 use crate::consensus::error::RuleError;
 use crate::primitives::hash::{BlockHash, Txid};
@@ -229,17 +229,9 @@ impl Chain {
         Ok(())
     }
 
-    /// A stored body. It was checked when it came: if it no longer passes, the store is at fault.
+    /// The body of `entry`, which is stored.
     pub(super) fn load(&self, entry: &Entry) -> Result<CheckedBlock, StoreError> {
-        let hash = entry.hash;
-        let block =
-            self.db.block(&entry.key())?.ok_or_else(|| self.db.corrupt(format!("body of block {hash} is missing")))?;
-        let checked = check_block(block, &self.params)
-            .map_err(|e| self.db.corrupt(format!("stored block {hash} breaks a rule it kept before: {e}")))?;
-        if checked.hash() != hash {
-            return Err(self.db.corrupt(format!("block {} is stored as block {hash}", checked.hash())));
-        }
-        Ok(checked)
+        effects::load(&self.db, &self.params, &entry.key())
     }
 
     /// Searches all entries for candidates, after the tip lost work or blocks became valid again.

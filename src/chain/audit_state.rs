@@ -5,7 +5,7 @@ use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, StateRoot};
 use crate::primitives::height::Height;
 use crate::state::source::BUCKET;
-use crate::state::{Builder, Changes, Epochs, Inner, Key, KeyRange, Leaf, Node, Source, StateId, Table};
+use crate::state::{Builder, Epochs, Inner, Key, KeyRange, Leaf, Node, Source, StateId, Table};
 use crate::storage::{Database, StateHead, StoreError};
 
 /// Coins of a kept state that are read at once.
@@ -17,15 +17,13 @@ pub(super) struct Audit<'a> {
     params: &'a Params,
     head: StateHead,
     epochs: Epochs,
-    /// The coins after the blocks up to where the table of the store stands.
+    /// The coins after the block where the table of the store stands.
     table: Table,
-    since: Changes,
 }
 
 impl<'a> Audit<'a> {
     pub(super) fn new(db: &'a Database, params: &'a Params) -> Result<Self, StoreError> {
-        let (epochs, table, since) = (Epochs::default(), Table::default(), Changes::default());
-        Ok(Self { db, params, head: db.state_head()?, epochs, table, since })
+        Ok(Self { db, params, head: db.state_head()?, epochs: Epochs::default(), table: Table::default() })
     }
 
     /// What the next block, at `height`, commits to.
@@ -35,7 +33,7 @@ impl<'a> Audit<'a> {
 
     /// Adds the next block, and compares the state after it, if the store should have that: then it returns `true`.
     pub(super) fn push(&mut self, height: Height, block: BlockHash, delta: &Delta) -> Result<bool, StoreError> {
-        let Self { db, params, head, epochs, table, since } = self;
+        let Self { db, params, head, epochs, table } = self;
         let fault = |error: &dyn std::fmt::Display| db.corrupt(format!("the coins after block {block}: {error}"));
         epochs.push(params, height, block, delta).map_err(|error| fault(&error))?;
         let stored = db.edge(height)?.map(|edge| edge.id(height));
@@ -43,11 +41,8 @@ impl<'a> Audit<'a> {
         if stored != expected {
             return Err(fault(&"the root over them is another"));
         }
-        if height <= head.height {
-            since.apply(delta);
-        }
         if height == head.height {
-            table.apply(since).map_err(|error| fault(&error))?;
+            *table = epochs.current().map_err(|error| fault(&error))?;
         }
         Ok(expected.is_some())
     }

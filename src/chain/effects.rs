@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::index::Entry;
-use crate::consensus::check::CheckedBlock;
+use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::{Coin, Delta};
 use crate::consensus::filter::block_filter;
+use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::{BlockHash, FilterHeader};
 use crate::primitives::height::Height;
@@ -99,6 +100,18 @@ pub(super) fn filter_header_before(
 ) -> Result<FilterHeader, StoreError> {
     let parent = height.prev().map(|height| BlockKey { height, hash: *parent });
     parent.map_or(Ok(FilterHeader::ZERO), |parent| Ok(db.filter_header_of(&parent)?.1))
+}
+
+/// A stored body. It was checked when it came: if it no longer passes, the store is at fault.
+pub(super) fn load(db: &Database, params: &Params, at: &BlockKey) -> Result<CheckedBlock, StoreError> {
+    let hash = at.hash;
+    let block = db.block(at)?.ok_or_else(|| db.corrupt(format!("body of block {hash} is missing")))?;
+    let checked = check_block(block, params)
+        .map_err(|e| db.corrupt(format!("stored block {hash} breaks a rule it kept before: {e}")))?;
+    if checked.hash() != hash {
+        return Err(db.corrupt(format!("block {} is stored as block {hash}", checked.hash())));
+    }
+    Ok(checked)
 }
 
 /// What a block of the best chain did to the coins, by the undo record.

@@ -7,13 +7,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Chain, ChainError, effects};
-use crate::consensus::check::{CheckedBlock, check_block};
 use crate::consensus::coins::Delta;
 use crate::consensus::commitment::{self, Committed};
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, FilterHeader, LedgerRoot, StateRoot};
 use crate::primitives::height::Height;
-use crate::state::{Changes, Update, UpdateError};
+use crate::state::{Changes, SourceError, Table, Update, UpdateError};
 use crate::storage::{Batch, BlockKey, Database, Edge, StateHead, StoreError, TableChange};
 
 /// Changed coins from which on a step of the table ends, though no edge is reached: that bounds its memory, and the time for
@@ -63,7 +62,7 @@ impl StateTable {
             height = height.next();
             let at = self.db.key_at(height)?;
             let at = at.ok_or_else(|| self.db.corrupt(format!("the best chain has no block at height {height}")))?;
-            changes.apply(&self.delta_at(&at)?);
+            changes.apply(&effects::delta_of(&self.db, &effects::load(&self.db, &self.params, &at)?, height)?);
             block = Some(at);
         }
         let Some(block) = block else { return Ok(Step::Idle) };
@@ -92,11 +91,11 @@ impl StateTable {
         let (params, db) = (&self.params, &self.db);
         let update = db.with_state_table(head.top, |source| Update::new(source, changes));
         let update = update.map_err(|error| match error {
-            UpdateError::Source(crate::state::SourceError::Read(error)) => error,
+            UpdateError::Source(SourceError::Read(error)) => error,
             other => db.corrupt(format!("the table of the state at height {}: {other}", head.height)),
         })?;
         let mut batch = Batch::default();
-        let log = edge_up_to(params, head.height.min(to.height));
+        let log = params.last_edge(head.height.min(to.height));
         let log = Some((log, log == head.height || db.is_log_empty(log)?));
         db.stage_table_change(&mut batch, &TableChange { changes, update: &update, log })?;
         let mut oldest = head.oldest;
@@ -129,17 +128,6 @@ impl StateTable {
         }
     }
 
-    fn delta_at(&self, at: &BlockKey) -> Result<Delta, StoreError> {
-        effects::delta_of(&self.db, &self.block(at)?, at.height)
-    }
-
-    fn block(&self, at: &BlockKey) -> Result<CheckedBlock, StoreError> {
-        let block = self.db.block(at)?;
-        let block = block.ok_or_else(|| self.db.corrupt(format!("body of block {} is missing", at.hash)))?;
-        check_block(block, &self.params)
-            .map_err(|e| self.db.corrupt(format!("stored block {} breaks a rule it kept before: {e}", at.hash)))
-    }
-
     fn lock(&self) -> MutexGuard<'_, ()> {
         // What is written is written in one batch, so a thread that panicked has left nothing half done.
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
@@ -157,20 +145,20 @@ impl Chain {
     /// # Errors
     /// The store's.
     pub fn await_states(&mut self) -> Result<(), StoreError> {
-        self.ready_to = Some(edge_up_to(&self.params, self.db.state_head()?.height));
+        self.ready_to = Some(self.params.last_edge(self.db.state_head()?.height));
         Ok(())
     }
 
     /// The best chain's block at its last edge.
     pub fn last_edge(&self) -> BlockKey {
         let tip = self.tip();
-        let edge = edge_up_to(&self.params, tip.height);
+        let edge = self.params.last_edge(tip.height);
         self.entry_at(edge).unwrap_or(tip).key()
     }
 
     /// Whether the best chain has an edge of which the state may not be used yet.
     pub fn is_state_due(&self) -> bool {
-        self.ready_to.is_some_and(|ready| edge_up_to(&self.params, self.tip().height) > ready)
+        self.ready_to.is_some_and(|ready| self.params.last_edge(self.tip().height) > ready)
     }
 
     /// The table has come to the coins after `block` at an edge, so later blocks may be connected. If it has been moved
@@ -223,7 +211,7 @@ pub(super) fn stage_genesis(
 ) -> Result<(), StoreError> {
     let mut changes = Changes::default();
     changes.apply(delta);
-    let nothing = crate::state::Table::default();
+    let nothing = Table::default();
     let update = nothing.with_source(|source| Update::new(source, &changes));
     let update = update.map_err(|error| db.corrupt(format!("the coins of genesis: {error}")))?;
     db.stage_table_change(batch, &TableChange { changes: &changes, update: &update, log: None })?;
@@ -278,13 +266,8 @@ fn ledger(
     Ok((state.ok_or_else(missing)?, effects::filter_header_before(db, height, previous)?))
 }
 
-/// The last edge up to a height.
-fn edge_up_to(params: &Params, height: Height) -> Height {
-    height.saturating_sub(height.as_u32() % params.epoch_blocks)
-}
-
 /// The first edge from a height on.
 fn edge_from(params: &Params, height: Height) -> Height {
-    let last = edge_up_to(params, height);
+    let last = params.last_edge(height);
     if last == height { height } else { last.saturating_add(params.epoch_blocks) }
 }

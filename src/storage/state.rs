@@ -246,15 +246,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn for_each_state_coin(&self, visit: &mut dyn FnMut(Leaf)) -> Result<(), StoreError> {
-        let mut unreadable = Ok(());
-        self.for_each(&[STATE_COIN], &[], |key, value| {
-            match self.decoded_leaf(&key[1..], value) {
-                Ok(leaf) => visit(leaf),
-                Err(error) => unreadable = Err(error),
-            }
-            Some(if unreadable.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        unreadable
+        self.for_each_of_table(STATE_COIN, |at, value| self.decoded_leaf(at, value).map(&mut *visit))
     }
 
     /// Visits all records of the table in the order of their prefixes.
@@ -262,15 +254,21 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn for_each_state_record(&self, visit: &mut dyn FnMut(Inner)) -> Result<(), StoreError> {
-        let mut unreadable = Ok(());
-        self.for_each(&[STATE_RECORD], &[], |key, value| {
-            match self.decoded_record(&key[1..], value) {
-                Ok(record) => visit(record),
-                Err(error) => unreadable = Err(error),
-            }
-            Some(if unreadable.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        self.for_each_of_table(STATE_RECORD, |at, value| self.decoded_record(at, value).map(&mut *visit))
+    }
+
+    /// Visits all entries of a kind, without the byte for it, until one is refused.
+    fn for_each_of_table(
+        &self,
+        kind: u8,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut refused = Ok(());
+        self.for_each(&[kind], &[], |key, value| {
+            refused = visit(&key[1..], value);
+            Some(if refused.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        unreadable
+        refused
     }
 }
 

@@ -44,13 +44,13 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     Ok((about, figures))
 }
 
-fn open(params: &Arc<Params>, dir: &Path) -> anyhow::Result<Chain> {
+pub(super) fn open(params: &Arc<Params>, dir: &Path) -> anyhow::Result<Chain> {
     let store = Arc::new(SledStore::open(dir)?);
     Ok(Chain::open(params.clone(), store)?)
 }
 
 /// Accepts a block, which becomes the tip; returns the seconds that this took.
-fn accept(chain: &mut Chain, block: Block, known: bool) -> anyhow::Result<Duration> {
+pub(super) fn accept(chain: &mut Chain, block: Block, known: bool) -> anyhow::Result<Duration> {
     let now = u64::from(block.header.time);
     let start = Instant::now();
     let update = chain.accept_block(block, UnixTime::from_secs(now), &|_| known)?;
@@ -59,7 +59,7 @@ fn accept(chain: &mut Chain, block: Block, known: bool) -> anyhow::Result<Durati
     Ok(time)
 }
 
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 

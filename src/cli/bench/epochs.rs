@@ -1,15 +1,13 @@
 //! `cairn bench epochs`: the root over all coins, once an epoch.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Figure;
+use super::connect::{accept, millis, open};
 use super::fixture::{Fixture, Scratch};
-use crate::chain::{Chain, ChainUpdate, STEP_CHANGES, Step};
+use crate::chain::{Chain, STEP_CHANGES, Step};
 use crate::consensus::params::GenesisSpec;
 use crate::primitives::block::Block;
-use crate::primitives::time::UnixTime;
-use crate::storage::SledStore;
 
 /// Coins at which edges are measured.
 const COINS: [usize; 2] = [100_000, 1_000_000];
@@ -26,25 +24,26 @@ const SPREAD: (usize, usize) = (10, 2_000);
 pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     let mut fixture = Fixture::of(GenesisSpec { epoch_blocks: EPOCH, ..GenesisSpec::regtest() }, FIRST_COINS);
     let dir = Scratch::new()?;
-    let mut chain = Chain::open(fixture.params.clone(), Arc::new(SledStore::open(dir.path())?))?;
+    let mut chain = open(&fixture.params, dir.path())?;
     chain.await_states()?;
     let mut figures = Vec::new();
     for coins in COINS {
         while fixture.coins() < coins {
-            accept(&mut chain, fixture.spend(SPREAD.0, SPREAD.1))?;
+            accept(&mut chain, fixture.spend(SPREAD.0, SPREAD.1), true)?;
             follow(&mut chain)?;
         }
         // To the next edge: what is measured begins with one.
         while !chain.params().is_edge(chain.tip().height) {
-            accept(&mut chain, fixture.pay(PAYMENTS))?;
+            accept(&mut chain, fixture.pay(PAYMENTS), true)?;
         }
         follow(&mut chain)?;
         let mut times = Vec::new();
         for _ in 0..EPOCHS {
             let blocks: Vec<Block> = (0..EPOCH).map(|_| fixture.pay(PAYMENTS)).collect();
-            let start = Instant::now();
-            blocks.into_iter().try_for_each(|block| accept(&mut chain, block))?;
-            let connected = start.elapsed();
+            let mut connected = Duration::ZERO;
+            for block in blocks {
+                connected += accept(&mut chain, block, true)?;
+            }
             anyhow::ensure!(chain.is_state_due(), "the epoch does not end with an edge");
             times.push((follow(&mut chain)?, connected));
         }
@@ -62,13 +61,6 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     Ok((about, figures))
 }
 
-fn accept(chain: &mut Chain, block: Block) -> anyhow::Result<()> {
-    let now = UnixTime::from_secs(u64::from(block.header.time));
-    let ChainUpdate { connected, .. } = chain.accept_block(block, now, &|_| true)?;
-    anyhow::ensure!(connected.len() == 1, "the block does not become the tip");
-    Ok(())
-}
-
 /// Moves the table as far as it goes, which takes the time returned.
 fn follow(chain: &mut Chain) -> anyhow::Result<Duration> {
     let (table, start) = (chain.state_table(), Instant::now());
@@ -79,8 +71,4 @@ fn follow(chain: &mut Chain) -> anyhow::Result<Duration> {
             Step::Idle => return Ok(start.elapsed()),
         }
     }
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }

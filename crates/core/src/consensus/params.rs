@@ -261,12 +261,16 @@ impl Params {
     /// All blocks of an epoch commit to the same coins, so between [`epoch_blocks`](GenesisSpec::epoch_blocks) and twice as
     /// many blocks pass before a node needs the root over them.
     pub fn committed_state(&self, height: Height) -> Option<Height> {
-        let epoch = height.as_u32() / self.epoch_blocks;
-        epoch.checked_sub(1).map(|before| Height::from_u32(before * self.epoch_blocks))
+        self.last_edge(height).checked_sub(self.epoch_blocks)
     }
 
-    /// Whether the coins after the block at `height` are committed to by later blocks.
+    /// The first block of the epoch of the block at `height`: an edge, for later blocks commit to the coins after it.
+    pub fn last_edge(&self, height: Height) -> Height {
+        height.saturating_sub(height.as_u32() % self.epoch_blocks)
+    }
+
+    /// Whether later blocks commit to the coins after the block at `height`.
     pub fn is_edge(&self, height: Height) -> bool {
-        height.as_u32().is_multiple_of(self.epoch_blocks)
+        self.last_edge(height) == height
     }
 }

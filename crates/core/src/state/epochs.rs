@@ -49,12 +49,22 @@ impl Epochs {
         self.states.iter().find(|state| Some(state.height) == due).map_or(StateRoot::ZERO, |state| state.root)
     }
 
+    /// The coins after the last block.
+    ///
+    /// # Errors
+    /// [`UpdateError`], if the blocks since the last edge do not follow from it.
+    pub fn current(&self) -> Result<Table, UpdateError<Infallible>> {
+        let mut table = self.table.clone();
+        table.apply(&self.since)?;
+        Ok(table)
+    }
+
     /// The state after the last edge.
     pub fn last(&self) -> Option<&StateId> {
         self.states.last()
     }
 
-    /// Its coins and records.
+    /// The coins after the last edge.
     pub fn table(&self) -> &Table {
         &self.table
     }

@@ -14,6 +14,7 @@ use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::mempool::{Limits, Mempool};
 use cairn::miner::template;
 use cairn::p2p::Now;
+use cairn::p2p::coins::{About, CoinAnswer, CoinProof, CoinQuery};
 use cairn::p2p::compact::CompactBlock;
 use cairn::p2p::kad::{Contact, NodeId};
 use cairn::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
@@ -26,6 +27,7 @@ use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::primitives::tx::{Output, Transaction};
+use cairn::state::StateId;
 use cairn::storage::{MemoryStore, TxLocation};
 pub use cairn_testkit::key;
 use cairn_testkit::{funded, genesis_coin, public, spend};
@@ -134,6 +136,8 @@ fn make_messages() -> Vec<Message> {
         transaction: paying.transactions[2].clone(),
     };
     let query = ProofQuery::Key { key: key(2).public_key(), from: TxLocation { height: Height::GENESIS, position: 0 } };
+    let root = StateId::new(Height::GENESIS, params.genesis_hash, None).root;
+    let coins = CoinQuery { root, owner: key(2).public_key(), about: About::FIRST };
     let mut messages = vec![
         hello(SERVICE_FULL),
         hello(0),
@@ -161,6 +165,10 @@ fn make_messages() -> Vec<Message> {
         },
         Message::SendCompact(true),
         Message::SendCompact(false),
+        Message::GetOpening(tip),
+        Message::Opening { block: tip, opening: None },
+        Message::GetCoins(coins),
+        Message::Coins(CoinAnswer { query: coins, proof: Some(CoinProof { bytes: vec![0], end: None }) }),
     ];
     for n in 1..=8 {
         let payment = payment(n, 2_000);

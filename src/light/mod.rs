@@ -323,7 +323,13 @@ impl Light {
             // It has no headers to serve.
             Message::GetHeaders { .. } => self.out.send(id, Message::Headers(Vec::new())),
             Message::GetData(items) => self.out.send(id, Message::NotFound(items)),
-            Message::GetProofs(_) | Message::GetFilterHeaders { .. } | Message::GetFilters { .. } => {}
+            // It asks for none yet.
+            Message::Opening { .. } | Message::Coins(_) => self.out.offence(id, Offence::UnrequestedProofs),
+            Message::GetProofs(_)
+            | Message::GetFilterHeaders { .. }
+            | Message::GetFilters { .. }
+            | Message::GetOpening(_)
+            | Message::GetCoins(_) => {}
             // It requests and serves none.
             Message::CompactBlock(_)
             | Message::GetBlockTransactions { .. }

@@ -87,7 +87,11 @@ impl Cost {
             | Message::GetProofs(_)
             | Message::Proofs(_)
             | Message::FindNode { .. }
-            | Message::SendCompact(_) => 0,
+            | Message::SendCompact(_)
+            | Message::GetOpening(_)
+            | Message::Opening { .. }
+            | Message::GetCoins(_)
+            | Message::Coins(_) => 0,
         };
         Self(MESSAGE.saturating_add(ELEMENT.saturating_mul(elements as u64)))
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::p2p::coins::{CoinAnswer, CoinQuery, MAX_OPENING_OVERHEAD, Opening};
 use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
 use crate::p2p::kad::{Contact, K, NodeId};
 use crate::p2p::peer_addr::PeerAddr;
@@ -191,6 +192,19 @@ pub enum Message {
     /// Whether the receiver is to push new blocks in their compact form (BIP-152's high bandwidth) or to announce their
     /// headers, as at first.
     SendCompact(bool),
+    /// Asks what the coinbase of a block commits to.
+    GetOpening(BlockHash),
+    /// Answers [`Message::GetOpening`].
+    Opening {
+        /// The block, as it was asked for.
+        block: BlockHash,
+        /// `None` if the block is genesis, is not on the sender's best chain, or its body is not there.
+        opening: Option<Box<Opening>>,
+    },
+    /// Asks about the coins of a key after an edge of the chain.
+    GetCoins(CoinQuery),
+    /// Answers [`Message::GetCoins`].
+    Coins(CoinAnswer),
 }
 
 /// The byte that says which message a frame holds.
@@ -220,6 +234,10 @@ pub enum Kind {
     GetBlockTransactions = 21,
     BlockTransactions = 22,
     SendCompact = 23,
+    GetOpening = 26,
+    Opening = 27,
+    GetCoins = 28,
+    Coins = 29,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -227,7 +245,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -250,6 +268,10 @@ impl Kind {
         Self::GetBlockTransactions,
         Self::BlockTransactions,
         Self::SendCompact,
+        Self::GetOpening,
+        Self::Opening,
+        Self::GetCoins,
+        Self::Coins,
     ];
 
     /// The kind of a byte; `None` for unknown ones and for 3 and 4, which are retired.
@@ -286,6 +308,10 @@ impl Kind {
             // The rest of a block is longer than a hash.
             Self::BlockTransactions => max_block_bytes,
             Self::SendCompact => 1,
+            Self::GetOpening => 32,
+            Self::Opening => 32 + 1 + MAX_OPENING_OVERHEAD + MAX_TRANSACTION_BYTES,
+            Self::GetCoins => CoinQuery::MAX_LEN,
+            Self::Coins => CoinAnswer::MAX_LEN,
         }
     }
 
@@ -314,6 +340,10 @@ impl Kind {
             Self::GetBlockTransactions => "getblocktransactions",
             Self::BlockTransactions => "blocktransactions",
             Self::SendCompact => "sendcompact",
+            Self::GetOpening => "getopening",
+            Self::Opening => "opening",
+            Self::GetCoins => "getcoins",
+            Self::Coins => "coins",
         }
     }
 }
@@ -367,6 +397,10 @@ impl Message {
             Self::GetBlockTransactions { .. } => Kind::GetBlockTransactions,
             Self::BlockTransactions { .. } => Kind::BlockTransactions,
             Self::SendCompact(_) => Kind::SendCompact,
+            Self::GetOpening(_) => Kind::GetOpening,
+            Self::Opening { .. } => Kind::Opening,
+            Self::GetCoins(_) => Kind::GetCoins,
+            Self::Coins(_) => Kind::Coins,
         }
     }
 
@@ -393,6 +427,10 @@ impl Message {
             Self::GetBlockTransactions { block, places } => codec::encode(&(block, places)),
             Self::BlockTransactions { block, transactions } => codec::encode(&(block, transactions)),
             Self::SendCompact(push) => codec::encode(push),
+            Self::GetOpening(block) => codec::encode(block),
+            Self::Opening { block, opening } => codec::encode(&(block, opening)),
+            Self::GetCoins(query) => codec::encode(query),
+            Self::Coins(answer) => codec::encode(answer),
         }
     }
 
@@ -421,6 +459,10 @@ impl Message {
             Self::GetBlockTransactions { places, .. } => 32 + COUNT_BYTES + 2 * places.len(),
             Self::BlockTransactions { transactions, .. } => 32 + codec::encoded_len(transactions),
             Self::SendCompact(_) => 1,
+            Self::GetOpening(_) => 32,
+            Self::Opening { opening, .. } => 32 + codec::encoded_len(opening),
+            Self::GetCoins(query) => codec::encoded_len(query),
+            Self::Coins(answer) => codec::encoded_len(answer),
         }
     }
 
@@ -500,6 +542,13 @@ impl Message {
                 Self::BlockTransactions { block, transactions }
             }
             Kind::SendCompact => Self::SendCompact(whole(kind, payload)?),
+            Kind::GetOpening => Self::GetOpening(whole(kind, payload)?),
+            Kind::Opening => {
+                let (block, opening) = whole(kind, payload)?;
+                Self::Opening { block, opening }
+            }
+            Kind::GetCoins => Self::GetCoins(whole(kind, payload)?),
+            Kind::Coins => Self::Coins(whole(kind, payload)?),
         })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::consensus::error::RuleError;
+use crate::p2p::coins::OpeningFault;
 use crate::p2p::compact::CompactError;
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::frame::FrameError;
@@ -12,6 +13,7 @@ use crate::p2p::proofs::ProofFault;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::target::Work;
 use crate::primitives::time::MonoTime;
+use crate::state::StateProofError;
 
 /// Points at which a peer is disconnected and its address banned.
 pub const BAN_POINTS: u32 = 100;
@@ -84,6 +86,18 @@ pub enum Offence {
     /// Sent an invalid or unrelated proof.
     #[error("sent a false proof: {0}")]
     FalseProof(ProofFault),
+    /// Sent another commitment than the coinbase's.
+    #[error("sent a false opening of a commitment: {0}")]
+    FalseOpening(OpeningFault),
+    /// Sent a proof of coins that does not hold.
+    #[error("sent a false proof of coins: {0}")]
+    FalseCoins(StateProofError),
+    /// Sent filter hashes other than those that the chain commits to.
+    #[error("sent other filter hashes than those that block {block} commits to")]
+    FalseFilterHeaders {
+        /// The block.
+        block: BlockHash,
+    },
     /// Sent a filter that does not match its hash, or is malformed.
     #[error("sent a false filter of block {block}")]
     FalseFilter {
@@ -118,6 +132,9 @@ impl Offence {
             | Self::LowWorkHeaders
             | Self::EmptyClaim { .. }
             | Self::FalseProof(_)
+            | Self::FalseOpening(_)
+            | Self::FalseCoins(_)
+            | Self::FalseFilterHeaders { .. }
             | Self::FalseFilter { .. }
             | Self::BadBlock { .. }
             | Self::BadCompactBlock(_)

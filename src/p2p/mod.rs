@@ -16,6 +16,8 @@ pub mod blocks;
 mod bodies;
 mod bucket;
 pub mod budget;
+mod coin_prover;
+pub mod coins;
 mod command;
 pub mod compact;
 mod config;

@@ -11,7 +11,7 @@ use crate::storage::TxLocation;
 /// Most proofs in an answer.
 pub const MAX_PROOFS: usize = 100;
 /// Bytes of a proof besides its transaction: height, block, index, count, and at most 32 hashes.
-const MAX_OVERHEAD: usize = 4 + 32 + 4 + 8 + 32 * 32;
+pub(super) const MAX_OVERHEAD: usize = 4 + 32 + 4 + 8 + 32 * 32;
 /// Most bytes of an answer besides its transactions, whether it is a single long one or many short ones: query, flag, count,
 /// and a proof's own.
 pub(super) const MAX_ANSWER_OVERHEAD: usize = 4 + 32 + 8 + 1 + 8 + MAX_OVERHEAD;

@@ -1,4 +1,4 @@
-//! Answers requests for headers, blocks, transactions, filters and proofs.
+//! Answers requests for headers, blocks, transactions, filters, proofs and coins.
 //!
 //! A small request may ask for much, so answers are sent in portions: the peer must have received one
 //! ([`Output::Flush`]) before the next is read from the store, and a slow reader costs one portion of memory. Work is
@@ -15,6 +15,8 @@ use crate::mempool::Mempool;
 use crate::p2p::blocks::{Blocks, COMPACT_DEPTH, TRANSACTIONS_DEPTH};
 use crate::p2p::bodies::Bodies;
 use crate::p2p::budget::{Budgets, Cost};
+use crate::p2p::coin_prover;
+use crate::p2p::coins::CoinQuery;
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::filters::FilterRequest;
 use crate::p2p::frame::Frame;
@@ -33,7 +35,7 @@ use crate::storage::{BlockKey, StoreError};
 pub const PORTION_BYTES: usize = 1_000_000;
 /// Most bodies that may be waiting for a peer.
 pub const MAX_WAITING: usize = 2 * MAX_INVENTORY;
-/// Most requests for headers, filters, proofs or a block's transactions that may be waiting for a peer: each is answered with
+/// Most requests for headers, filters, proofs, openings, coins or a block's transactions that may be waiting for a peer: each is answered with
 /// many.
 pub const MAX_WAITING_RANGES: usize = 8;
 /// Work of a slice: some milliseconds, as much as one large block. A slice exceeds it by at most one request.
@@ -65,6 +67,8 @@ pub(super) enum Range {
     },
     Filters(FilterRequest),
     Proofs(ProofQuery),
+    Opening(BlockHash),
+    Coins(CoinQuery),
 }
 
 #[derive(Debug)]
@@ -244,6 +248,17 @@ impl Queue {
             }
             Range::Filters(request) => Some(request.answer(sources.chain, out).into()),
             Range::Proofs(query) => Some(Message::Proofs(prover::answer(query, sources.chain)?).into()),
+            Range::Opening(block) => {
+                let at = stored(&block, sources.chain);
+                let read =
+                    at.map(|at| bodies.block(&at, sources.chain.db()).map(|block| block.map(|block| (at, block))));
+                let opening = match read.transpose()?.flatten() {
+                    Some((at, block)) => coin_prover::opening(&at, &block, sources.chain)?.map(Box::new),
+                    None => None,
+                };
+                Some(Message::Opening { block, opening }.into())
+            }
+            Range::Coins(query) => Some(Message::Coins(coin_prover::answer(query, sources.chain)?).into()),
             Range::BlockTransactions { block, places } => {
                 let found = block_transactions(peer, block, &places, sources, bodies, out)?;
                 // A bad request is an offence, and has no answer.

@@ -14,8 +14,9 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::state::{Change, Changes, Inner, Key, KeyRange, Leaf, Node, Prefix, Source, StateId, Update};
 
-/// Fewest entries that are read at once.
-const LEAST_READ: usize = 32;
+/// Fewest coins, and records, that are read at once.
+const LEAST_COINS: usize = 32;
+const LEAST_RECORDS: usize = 2;
 /// Entries of logs that one batch removes.
 const CLEANED: usize = 4_096;
 
@@ -111,19 +112,26 @@ impl Database {
         work: impl FnOnce(&Source<'_, StoreError>) -> T,
     ) -> T {
         let record = |place: &Prefix| {
-            let found = self.merged(layers, STATE_RECORD, &prefix_bytes(place), &[0xff; Key::LEN + 2], 1)?;
+            let found =
+                self.merged(layers, STATE_RECORD, &prefix_bytes(place), &[0xff; Key::LEN + 2], (1, LEAST_RECORDS))?;
             let read = |(at, value): &Entry| self.decoded_record(at, value);
             found.first().map(read).transpose()
         };
         let leaves = |range: &KeyRange, count: usize| {
-            let found = self.merged(layers, STATE_COIN, range.first().as_bytes(), range.last().as_bytes(), count)?;
+            let found = self.merged(
+                layers,
+                STATE_COIN,
+                range.first().as_bytes(),
+                range.last().as_bytes(),
+                (count, LEAST_COINS),
+            )?;
             found.iter().map(|(at, value)| self.decoded_leaf(at, value)).collect()
         };
         work(&Source { top, record: &record, leaves: &leaves })
     }
 
     /// The first entries of a kind from one key to another, both included, without the byte for the kind: all, or at
-    /// least `count`. Each layer is a prefix of keys, and hides the same entries of those before it; an empty value says
+    /// least `count`, with `least` read at once. Each layer is a prefix of keys, and hides the same entries of those before it; an empty value says
     /// that there is no entry.
     fn merged(
         &self,
@@ -131,9 +139,9 @@ impl Database {
         kind: u8,
         first: &[u8],
         last: &[u8],
-        count: usize,
+        (count, least): (usize, usize),
     ) -> Result<Vec<Entry>, StoreError> {
-        let limit = count.max(LEAST_READ);
+        let limit = count.max(least);
         let (mut found, mut from) = (Vec::new(), first.to_vec());
         loop {
             let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();

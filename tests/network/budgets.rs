@@ -8,6 +8,7 @@ use std::time::Duration;
 use cairn::miner::template;
 use cairn::p2p::blocks::{COMPACT_DEPTH, TRANSACTIONS_DEPTH};
 use cairn::p2p::budget::Cost;
+use cairn::p2p::coins::{About, CoinAnswer, CoinProof, CoinQuery};
 use cairn::p2p::compact::CompactBlock;
 use cairn::p2p::download::STALL_TIMEOUT;
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT;
@@ -24,7 +25,7 @@ use cairn::p2p::sync::HEADERS_TIMEOUT;
 use cairn::p2p::{Config, Direction, Event, Input, Output, PeerId, Protocol};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
-use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256, SignatureDigest, Txid};
+use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256, SignatureDigest, StateRoot, Txid};
 use cairn::primitives::height::Height;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::meter::{self, Effort};
@@ -290,6 +291,20 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             Message::BlockTransactions { block: block.hash(), transactions }
         }
         Kind::SendCompact => Message::SendCompact(true),
+        Kind::GetOpening => Message::GetOpening(full.hash()),
+        Kind::Opening => Message::Opening { block: full.hash(), opening: None },
+        // The oldest state that is kept, with the changes of two epochs above it.
+        Kind::GetCoins => {
+            let epoch = params().epoch_blocks;
+            extend(bench, 3 * epoch as usize - blocks().len());
+            let edge = Height::from_u32(epoch);
+            let root = bench.node.chain().db().edge(edge).unwrap().unwrap().id(edge).root;
+            Message::GetCoins(CoinQuery { root, owner: public(1), about: About::FIRST })
+        }
+        Kind::Coins => {
+            let query = CoinQuery { root: StateRoot::ZERO, owner: public(1), about: About::Total };
+            Message::Coins(CoinAnswer { query, proof: Some(CoinProof { bytes: vec![0; 90_000], end: None }) })
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn::chain::Chain;
+use cairn::consensus::params::Params;
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::frame::FrameError;
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT;
@@ -34,12 +35,14 @@ impl Bench {
     }
 
     pub(crate) fn with_store(config: Config, store: Arc<dyn Store>) -> Self {
-        let now = Now {
-            mono: MonoTime::from_millis(1_000),
-            unix: UnixTime::from_secs(u64::from(params().timestamp) + 10_000),
-        };
-        let chain = Chain::open(params(), store).unwrap();
-        let mempool = Mempool::new(params(), Limits::default());
+        Self::on(&params(), config, store)
+    }
+
+    pub(crate) fn on(params: &Arc<Params>, config: Config, store: Arc<dyn Store>) -> Self {
+        let now =
+            Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 10_000) };
+        let chain = Chain::open(params.clone(), store).unwrap();
+        let mempool = Mempool::new(params.clone(), Limits::default());
         Self { node: Node::new(chain, mempool, config, now).unwrap(), now, next: 0 }
     }
 

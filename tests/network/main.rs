@@ -2,6 +2,7 @@
 
 mod budgets;
 mod clocks;
+mod coins;
 mod compact;
 mod connections;
 mod discovery;

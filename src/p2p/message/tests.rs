@@ -1,9 +1,12 @@
 use super::*;
+use crate::consensus::commitment::Committed;
 use crate::consensus::params::{GenesisSpec, Params};
+use crate::p2p::coins::{About, CoinProof};
 use crate::p2p::proofs::TxProof;
-use crate::primitives::hash::Hash256;
+use crate::primitives::hash::{Hash256, MmrRoot, StateRoot};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle::Branch;
+use crate::primitives::tx::OutPoint;
 use crate::storage::TxLocation;
 
 fn webrtc() -> PeerAddr {
@@ -24,6 +27,10 @@ pub(crate) fn samples() -> Vec<Message> {
         branch: Branch { index: 1, siblings: vec![Hash256::of(b"x"); 2] },
         transaction: params.genesis.transactions[0].clone(),
     };
+    let committed = Committed { range: MmrRoot::of(b"x"), state: StateRoot::of(b"x"), filters: FilterHeader::of(b"x") };
+    let opening = Opening { coinbase: proof.clone(), committed };
+    let outpoint = OutPoint { txid, index: 300 };
+    let query = CoinQuery { root: StateRoot::of(b"x"), owner: PublicKey([5; 32]), about: About::From(outpoint) };
     vec![
         Message::Hello(Hello {
             version: 1,
@@ -58,6 +65,10 @@ pub(crate) fn samples() -> Vec<Message> {
             transactions: params.genesis.transactions.iter().cloned().map(Arc::new).collect(),
         },
         Message::SendCompact(true),
+        Message::GetOpening(hash),
+        Message::Opening { block: hash, opening: Some(Box::new(opening)) },
+        Message::GetCoins(query),
+        Message::Coins(CoinAnswer { query, proof: Some(CoinProof { bytes: vec![0], end: Some(outpoint) }) }),
     ]
 }
 
@@ -74,7 +85,7 @@ fn every_kind_survives_the_wire_within_its_cap() {
         assert!(payload.len() <= kind.max_payload(1_000_000));
         assert_eq!(Message::decode(kind, &payload), Ok(message));
     }
-    assert_eq!([3, 4, 24].map(Kind::from_byte), [None; 3]);
+    assert_eq!([3, 4, 24, 30].map(Kind::from_byte), [None; 4]);
 }
 
 #[test]

@@ -380,7 +380,11 @@ impl Node {
             Message::FilterHeaders { .. } | Message::Filters(_) => out.offence(id, Offence::UnrequestedFilters),
             Message::GetProofs(query) => server.get_range(id, Range::Proofs(query), chain, out),
             // Full nodes request no proofs.
-            Message::Proofs(_) => out.offence(id, Offence::UnrequestedProofs),
+            Message::Proofs(_) | Message::Opening { .. } | Message::Coins(_) => {
+                out.offence(id, Offence::UnrequestedProofs);
+            }
+            Message::GetOpening(block) => server.get_range(id, Range::Opening(block), chain, out),
+            Message::GetCoins(query) => server.get_range(id, Range::Coins(query), chain, out),
             Message::CompactBlock(compact) => self.compact_block(now, id, &compact),
             Message::GetBlockTransactions { block, places } => {
                 server.get_range(id, Range::BlockTransactions { block, places }, chain, out);

@@ -3,6 +3,7 @@
 //! The range root has a side of its own, because most openings are about headers: a verifier who follows headers alone is
 //! given one hash, the [`LedgerRoot`], for all the rest.
 
+use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::{Commitment, FilterHeader, LedgerRoot, MmrRoot, StateRoot};
 
 /// Domain tags, apart from those of the header range (1 and 2) and of the state (0x10 to 0x13). With a tag a preimage has 65
@@ -11,7 +12,7 @@ const COMMITMENT_TAG: u8 = 3;
 const LEDGER_TAG: u8 = 4;
 
 /// What the coinbase of a block must commit to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Committed {
     /// Over the headers from genesis to the parent ([`Range::root`](crate::primitives::mmr::Range::root)).
     pub range: MmrRoot,

@@ -25,8 +25,17 @@ impl<E> Source<'_, E> {
     /// # Errors
     /// [`ProveError`].
     pub fn prove_page(&self, range: &KeyRange) -> Result<(Vec<u8>, Option<Key>), ProveError<E>> {
-        let leaves = (self.leaves)(range, PAGE_COINS + 1).map_err(SourceError::Read)?;
-        let end = if leaves.len() > PAGE_COINS { leaves.get(PAGE_COINS - 1).map(|leaf| leaf.key) } else { None };
+        self.prove_page_of(PAGE_COINS, range)
+    }
+
+    /// The same with pages of `most` coins, between 1 and [`PAGE_COINS`].
+    ///
+    /// # Errors
+    /// [`ProveError`].
+    pub fn prove_page_of(&self, most: usize, range: &KeyRange) -> Result<(Vec<u8>, Option<Key>), ProveError<E>> {
+        let most = most.clamp(1, PAGE_COINS);
+        let leaves = (self.leaves)(range, most + 1).map_err(SourceError::Read)?;
+        let end = if leaves.len() > most { leaves.get(most - 1).map(|leaf| leaf.key) } else { None };
         let page = end.and_then(|end| KeyRange::new(*range.first(), end)).unwrap_or(*range);
         Ok((self.prove(&page, Question::Coins)?, end))
     }

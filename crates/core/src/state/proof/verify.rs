@@ -64,7 +64,8 @@ pub enum StateProofError {
         /// What it should lead to.
         expected: StateRoot,
     },
-    /// A page that others follow has exactly [`PAGE_COINS`] coins, the last has no more.
+    /// A page that others follow has exactly as many coins as pages have ([`PAGE_COINS`] unless said otherwise), the last
+    /// has no more.
     #[error("a page of {}, expected {expected}", counted(*.got, "coin"))]
     PageLength {
         /// How many it has.
@@ -105,16 +106,34 @@ impl StateId {
     /// # Errors
     /// The first reason why it shows nothing.
     pub fn page(&self, range: &KeyRange, end: Option<&Key>, proof: &[u8]) -> Result<Page, StateProofError> {
+        self.page_of(PAGE_COINS, range, end, proof)
+    }
+
+    /// The same for pages of `most` coins, between 1 and [`PAGE_COINS`].
+    ///
+    /// # Errors
+    /// The first reason why it shows nothing.
+    pub fn page_of(
+        &self,
+        most: usize,
+        range: &KeyRange,
+        end: Option<&Key>,
+        proof: &[u8],
+    ) -> Result<Page, StateProofError> {
+        let most = most.clamp(1, PAGE_COINS);
+        let check_length = |got: usize, is_right: bool| {
+            if is_right { Ok(()) } else { Err(StateProofError::PageLength { got, expected: most }) }
+        };
         let Some(&end) = end else {
             let leaves = self.check(range, Question::Coins, proof)?.leaves;
-            check_length(leaves.len() <= PAGE_COINS, leaves.len())?;
+            check_length(leaves.len(), leaves.len() <= most)?;
             return Ok(Page { leaves, rest: None });
         };
         let page = KeyRange::new(*range.first(), end);
         let rest = end.next().and_then(|next| KeyRange::new(next, *range.last()));
         let (Some(page), Some(rest)) = (page, rest) else { return Err(StateProofError::PageEnd { end }) };
         let leaves = self.check(&page, Question::Coins, proof)?.leaves;
-        check_length(leaves.len() == PAGE_COINS, leaves.len())?;
+        check_length(leaves.len(), leaves.len() == most)?;
         if leaves.last().is_none_or(|last| last.key != end) {
             return Err(StateProofError::PageEnd { end });
         }
@@ -157,10 +176,6 @@ impl StateId {
         }
         Ok(verifier.answer)
     }
-}
-
-fn check_length(is_right: bool, got: usize) -> Result<(), StateProofError> {
-    if is_right { Ok(()) } else { Err(StateProofError::PageLength { got, expected: PAGE_COINS }) }
 }
 
 #[derive(Default)]

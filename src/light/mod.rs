@@ -5,10 +5,14 @@
 //! matches the root in one of those headers. One honest peer among liars is enough. The validity of a block's
 //! transactions cannot be proven without bodies; it rests on the miners' work.
 
+mod handover;
 mod headers;
+mod holdings;
+mod openings;
 mod proofs;
 mod protocols;
 mod report;
+mod request;
 mod sync;
 mod watch;
 
@@ -19,26 +23,31 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 pub use headers::Headers;
+pub use holdings::{BURIED, NotProven, Proven, Scope};
 pub use proofs::{Answer, Found, Question, check};
 pub use report::{PeerReport, PeerStatus};
-pub use watch::{Payment, Stage};
+pub use watch::{Payment, Since, Stage};
 
+use self::holdings::Holdings;
 use self::protocols::Protocols;
 use self::watch::Watch;
+use crate::consensus::coins::Coin;
 use crate::p2p::addrbook::{AddrBook, PeerAddress};
 use crate::p2p::bans::Bans;
+use crate::p2p::coins::Opening;
 use crate::p2p::kad::{Contact, NodeId};
-use crate::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
+use crate::p2p::message::{Hello, Item, Kind, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peering::Peering;
 use crate::p2p::peers::Peer;
 use crate::p2p::{Direction, Event, Input, Now, Output, PeerAddr, PeerId, Protocol, Reason, Reply, Transports};
-use crate::primitives::hash::BlockHash;
+use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::primitives::time::{MonoTime, UnixTime};
+use crate::primitives::tx::{OutPoint, Transaction};
 
 /// Notices kept for the owner; the oldest go first.
 const MAX_NOTICES: usize = 10_000;
@@ -72,6 +81,12 @@ pub enum Notice {
         /// Its height.
         height: Height,
     },
+    /// What [`Light::own`] asked for is proven as of an edge of the chain; its coins are followed from there on.
+    Proven,
+    /// It cannot be proven.
+    NotProven(NotProven),
+    /// A peer was sent a transaction that it asked for.
+    HandedOver(Txid, PeerAddr),
     /// A peer lied and was disconnected.
     Lied(PeerAddr, Offence),
 }
@@ -83,8 +98,25 @@ pub enum Command {
     Ask(Question, Reply<()>),
     /// [`Light::watch`]: keys, the first height, and confirmations.
     Watch(BTreeSet<PublicKey>, Height, u32, Reply<()>),
+    /// [`Light::own`]: whose coins, and confirmations.
+    Own(Scope, u32, Reply<()>),
+    /// [`Light::hand_over`].
+    HandOver(Transaction, Reply<()>),
     /// [`Light::take_notices`].
     TakeNotices(Reply<Vec<Notice>>),
+}
+
+/// What keys own.
+#[derive(Debug, Clone)]
+pub struct Holding {
+    /// What was proven as of an edge of the chain.
+    pub proven: Proven,
+    /// Payments in blocks since then, in the order of the chain.
+    pub since: Vec<Since>,
+    /// The coins after the block `tip`.
+    pub coins: BTreeMap<OutPoint, Coin>,
+    /// The last block that was looked at.
+    pub tip: Height,
 }
 
 /// The client, without its I/O.
@@ -101,6 +133,10 @@ pub struct Light {
     was_synced: bool,
     /// The tip of the last [`Notice::Watched`].
     watched: Option<BlockHash>,
+    /// Confirmations after which a payment to the keys of [`Light::own`] is reported as confirmed.
+    min_confirmations: u32,
+    /// Bytes of the messages received, by kind.
+    received: BTreeMap<Kind, u64>,
 }
 
 impl Light {
@@ -116,6 +152,8 @@ impl Light {
             gone_peers: BTreeMap::new(),
             was_synced: false,
             watched: None,
+            min_confirmations: 1,
+            received: BTreeMap::new(),
             config,
         };
         for (address, id) in light.config.peers.clone() {
@@ -142,9 +180,43 @@ impl Light {
     /// Watches keys from the block at `from` on, in place of earlier ones; [`Notice::Payment`] reports payments. Peers
     /// do not learn the keys.
     pub fn watch(&mut self, now: Now, keys: BTreeSet<PublicKey>, from: Height, min_confirmations: u32) {
+        self.protocols.holdings = None;
         self.protocols.watch = Some(Watch::new(keys, from, min_confirmations));
         self.watched = None;
         self.finish(now);
+    }
+
+    /// Proves what keys own as of an edge of the chain, and follows their coins from there to the tip and on, in place of
+    /// what was watched or asked before. [`Notice::Proven`], [`Notice::Watched`] and [`Notice::NotProven`] tell of it, and
+    /// [`Light::holding`] has the result. The peer that is asked learns the keys.
+    pub fn own(&mut self, now: Now, scope: Scope, min_confirmations: u32) {
+        self.protocols.holdings = Some(Holdings::new(scope));
+        self.protocols.watch = None;
+        (self.watched, self.min_confirmations) = (None, min_confirmations);
+        self.finish(now);
+    }
+
+    /// What the keys of [`Light::own`] own, as far as their coins have been followed; `None` if nothing is proven.
+    pub fn holding(&self) -> Option<Holding> {
+        let proven = self.protocols.holdings.as_ref()?.proven()?.clone();
+        let Some(watch) = &self.protocols.watch else {
+            let tip = proven.edge.0;
+            return Some(Holding { proven, since: Vec::new(), coins: BTreeMap::new(), tip });
+        };
+        let tip = watch.next().saturating_sub(1);
+        Some(Holding { proven, since: watch.mined().collect(), coins: watch.coins().clone(), tip })
+    }
+
+    /// Offers a transaction to all peers; [`Notice::HandedOver`] tells of each that asks for it.
+    pub fn hand_over(&mut self, now: Now, tx: Transaction) {
+        let ready: Vec<PeerId> = self.peering.peers.ready().collect();
+        self.protocols.handover.offer(tx, &ready, &mut self.out);
+        self.finish(now);
+    }
+
+    /// Bytes of the messages received so far, by kind.
+    pub fn received_bytes(&self) -> &BTreeMap<Kind, u64> {
+        &self.received
     }
 
     /// Notices since the last call.
@@ -252,7 +324,8 @@ impl Light {
 
     fn received(&mut self, now: Now, id: PeerId, message: Message, at: MonoTime) {
         let Some(peer) = self.peering.peers.get_mut(id) else { return };
-        let ip = peer.address.ip();
+        let (address, ip) = (peer.address, peer.address.ip());
+        *self.received.entry(message.kind()).or_default() += message.encoded_len() as u64;
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
             return self.out.offence(id, Offence::OutOfTurn(message.kind()));
         }
@@ -292,9 +365,9 @@ impl Light {
                     self.on_reorganisation(fork);
                 }
             }
-            Message::FilterHeaders { stop, hashes, .. } => {
+            Message::FilterHeaders { stop, previous, hashes } => {
                 if let Some(watch) = &mut self.protocols.watch {
-                    watch.hashes(id, stop, hashes);
+                    watch.hashes(id, (stop, previous), hashes, &self.chain, &mut self.out);
                 }
             }
             Message::Filters(filters) => {
@@ -322,9 +395,16 @@ impl Light {
             Message::Proofs(proofs) => self.protocols.questions.received(now, id, proofs, &self.chain, &mut self.out),
             // It has no headers to serve.
             Message::GetHeaders { .. } => self.out.send(id, Message::Headers(Vec::new())),
-            Message::GetData(items) => self.out.send(id, Message::NotFound(items)),
-            // It asks for none yet.
-            Message::Opening { .. } | Message::Coins(_) => self.out.offence(id, Offence::UnrequestedProofs),
+            Message::GetData(items) => {
+                for txid in self.protocols.handover.requested(id, items, &mut self.out) {
+                    self.notice(Notice::HandedOver(txid, address));
+                }
+            }
+            Message::Opening { block, opening } => self.opening(id, &block, opening.map(|opening| *opening)),
+            Message::Coins(answer) => match &mut self.protocols.holdings {
+                Some(holdings) => holdings.coins(id, answer, &mut self.out),
+                None => self.out.offence(id, Offence::UnrequestedProofs),
+            },
             Message::GetProofs(_)
             | Message::GetFilterHeaders { .. }
             | Message::GetFilters { .. }
@@ -338,11 +418,27 @@ impl Light {
         }
     }
 
+    /// A peer has opened what a block commits to.
+    fn opening(&mut self, id: PeerId, block: &BlockHash, opening: Option<Opening>) {
+        let Self { protocols: Protocols { holdings, watch, .. }, chain, out, .. } = self;
+        let holdings = holdings.as_mut().filter(|holdings| holdings.awaits_opening(id, block));
+        let watch = watch.as_mut().filter(|watch| watch.awaits_opening(id, block));
+        match (holdings, watch) {
+            (Some(holdings), _) => holdings.opening(id, opening, chain, out),
+            (None, Some(watch)) => watch.opening(id, opening, chain, out),
+            (None, None) => out.offence(id, Offence::UnrequestedProofs),
+        }
+    }
+
     /// The best chain changed above `fork`.
     fn on_reorganisation(&mut self, fork: Height) {
         let (height, hash) = self.tip();
         tracing::debug!(height = height.as_u32(), %hash, fork = fork.as_u32(), "headers");
-        if let Some(watch) = &mut self.protocols.watch {
+        let Protocols { holdings, watch, .. } = &mut self.protocols;
+        if holdings.as_mut().is_some_and(|holdings| holdings.on_reorganisation(fork)) {
+            (*watch, self.watched) = (None, None);
+        }
+        if let Some(watch) = watch {
             watch.on_reorganisation(fork, &self.chain);
         }
         self.out.event(Event::TipChanged { hash, height });
@@ -365,6 +461,7 @@ impl Light {
         if synced {
             // Peers are asked in the order in which they came; a proof is checked against all that is known by then.
             let ready: Vec<PeerId> = self.peering.peers.ready().collect();
+            self.advance_holdings(now, &ready);
             if let Some(watch) = &mut self.protocols.watch {
                 watch.advance(now, &ready, &self.chain, &mut self.out);
                 let (height, tip) = (self.chain.height(), self.chain.tip_hash());
@@ -386,6 +483,25 @@ impl Light {
         self.out.take_sent();
         let deadline = self.deadline();
         self.out.wake_at(now, deadline);
+    }
+
+    /// Asks for proofs of what keys own, and follows the keys from there.
+    fn advance_holdings(&mut self, now: Now, ready: &[PeerId]) {
+        let Protocols { holdings: Some(holdings), watch, .. } = &mut self.protocols else { return };
+        match holdings.advance(now, ready, &self.chain, &mut self.out) {
+            Ok(false) => {}
+            Ok(true) => {
+                if let (Some(proven), Scope::Keys(_) | Scope::Coin(..)) = (holdings.proven(), holdings.scope()) {
+                    let start = (holdings.scope().keys(), proven.coins.clone());
+                    *watch = Some(Watch::after(proven.edge.0, proven.committed_at, start, self.min_confirmations));
+                }
+                self.notice(Notice::Proven);
+            }
+            Err(why) => {
+                self.protocols.holdings = None;
+                self.notice(Notice::NotProven(why));
+            }
+        }
     }
 
     /// Carries out offences and closings until there are none.
@@ -445,6 +561,14 @@ impl Protocol for Light {
             }
             Command::Watch(keys, from, confirmations, reply) => {
                 self.watch(now, keys, from, confirmations);
+                reply.send(());
+            }
+            Command::Own(scope, confirmations, reply) => {
+                self.own(now, scope, confirmations);
+                reply.send(());
+            }
+            Command::HandOver(tx, reply) => {
+                self.hand_over(now, tx);
                 reply.send(());
             }
             Command::TakeNotices(reply) => reply.send(self.take_notices()),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::handover::Handover;
 use super::headers::Headers;
+use super::holdings::Holdings;
 use super::proofs::Questions;
 use super::sync::PeerBranches;
 use super::watch::Watch;
@@ -16,19 +18,25 @@ use crate::primitives::time::MonoTime;
 pub(super) struct Protocols {
     pub(super) branches: PeerBranches,
     pub(super) questions: Questions,
+    pub(super) holdings: Option<Holdings>,
     pub(super) watch: Option<Watch>,
+    pub(super) handover: Handover,
 }
 
 impl Protocols {
     /// A full node has said hello. Questions and filters are asked for once the headers are here.
     pub(super) fn ready(&mut self, now: Now, id: PeerId, tip: TipClaim, chain: &Headers, out: &mut Outbox) {
-        let Self { branches, questions: _, watch: _ } = self;
+        let Self { branches, questions: _, holdings: _, watch: _, handover } = self;
+        handover.ready(id, out);
         branches.connected(now, id, tip, chain, out);
     }
 
     pub(super) fn disconnected(&mut self, now: Now, id: PeerId, chain: &Headers, out: &mut Outbox) {
-        let Self { branches, questions, watch } = self;
+        let Self { branches, questions, holdings, watch, handover: _ } = self;
         questions.disconnected(id);
+        if let Some(holdings) = holdings {
+            holdings.disconnected(id);
+        }
         if let Some(watch) = watch {
             watch.disconnected(id);
         }
@@ -36,24 +44,31 @@ impl Protocols {
     }
 
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
-        let Self { branches, questions, watch } = self;
+        let Self { branches, questions, holdings, watch, handover: _ } = self;
         branches.tick(now, out);
         questions.tick(now);
+        if let Some(holdings) = holdings {
+            holdings.tick(now);
+        }
         if let Some(watch) = watch {
             watch.tick(now);
         }
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        let Self { branches, questions, watch } = self;
+        let Self { branches, questions, holdings, watch, handover: _ } = self;
         let watch = watch.as_ref().and_then(Watch::deadline);
-        [branches.deadline(), questions.deadline(), watch].into_iter().flatten().min()
+        let holdings = holdings.as_ref().and_then(Holdings::deadline);
+        [branches.deadline(), questions.deadline(), holdings, watch].into_iter().flatten().min()
     }
 
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        let Self { branches, questions, watch } = self;
+        let Self { branches, questions, holdings, watch, handover: _ } = self;
         branches.extend_deadlines(by);
         questions.extend_deadlines(by);
+        if let Some(holdings) = holdings {
+            holdings.extend_deadlines(by);
+        }
         if let Some(watch) = watch {
             watch.extend_deadlines(by);
         }

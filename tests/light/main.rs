@@ -1,6 +1,7 @@
 //! The light client against full nodes, honest and not, in virtual time.
 
 mod headers;
+mod holdings;
 mod proofs;
 mod watch;
 mod world;

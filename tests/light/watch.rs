@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use cairn::light::{Config, Notice, Payment, Stage};
 use cairn::p2p::Reason;
+use cairn::p2p::coins::Opening;
 use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::gcs::Filter;
-use cairn::primitives::hash::Txid;
+use cairn::primitives::hash::{BlockHash, FilterHeader, Hash256, Txid};
 use cairn::primitives::height::Height;
 use cairn::primitives::keys::PublicKey;
 use cairn::primitives::tx::Output;
@@ -87,7 +88,8 @@ fn payments_and_spends_are_found_and_no_peer_learns_the_keys() {
         });
     assert_eq!(told(&mut world), expected);
     let heard = |name: &str| world.servers.iter().flat_map(|s| &s.heard).filter(|heard| **heard == name).count();
-    assert_eq!((heard("getproofs"), heard("getfilterheaders"), heard("getfilters")), (0, 3, 3));
+    let all = ["getproofs", "getcoins", "getopening", "getfilterheaders", "getfilters"].map(heard);
+    assert_eq!(all, [0, 0, 1, 1, 3]);
     assert!(heard("getdata") <= 4, "two blocks of 250, and false matches are rare: {}", heard("getdata"));
 }
 
@@ -134,53 +136,103 @@ fn reorganised_payments_are_reported_both_ways() {
     assert_eq!(payments(&mut world).last(), Some(&confirmed));
 }
 
+/// A filter that has nothing in it.
+fn empty() -> Filter {
+    Filter::from_bytes(vec![0]).unwrap()
+}
+
+/// Serves an empty filter of a block, and promises it if asked for hashes of the blocks from height `start` on.
+fn leaves_out(hidden: BlockHash, place: impl Fn(usize) -> Option<usize> + 'static) -> Lie {
+    Box::new(move |message| match message {
+        Message::FilterHeaders { stop, previous, mut hashes } => {
+            if let Some(hash) = place(hashes.len()).and_then(|place| hashes.get_mut(place)) {
+                *hash = empty().hash();
+            }
+            vec![Message::FilterHeaders { stop, previous, hashes }]
+        }
+        Message::Filters(mut filters) => {
+            for (_, bytes) in filters.iter_mut().filter(|(block, _)| *block == hidden) {
+                *bytes = empty().as_bytes().to_vec();
+            }
+            vec![Message::Filters(filters)]
+        }
+        other => vec![other],
+    })
+}
+
 #[test]
-fn filters_that_leave_something_out_are_overruled_by_the_block() {
+fn filters_that_leave_something_out_are_refused_by_what_the_chain_commits_to() {
     let (branch, txids) = branch();
-    let empty = Filter::from_bytes(vec![0]).unwrap();
     let hidden = branch.blocks[5].hash();
-    // It commits to a filter of block 5 that has nothing in it, and serves that.
-    let lie = |empty: Filter| -> Lie {
-        Box::new(move |message| match message {
-            Message::FilterHeaders { stop, previous, mut hashes } => {
-                if let Some(hash) = hashes.get_mut(5) {
-                    *hash = empty.hash();
-                }
-                vec![Message::FilterHeaders { stop, previous, hashes }]
-            }
-            Message::Filters(mut filters) => {
-                for (_, bytes) in filters.iter_mut().filter(|(block, _)| *block == hidden) {
-                    *bytes = empty.as_bytes().to_vec();
-                }
-                vec![Message::Filters(filters)]
-            }
-            other => vec![other],
-        })
-    };
-    let mut world = World::new(&branch.params, 3, Config::default());
-    world.serve(&branch.blocks[1..], lie(empty.clone()));
-    world.serve(&branch.blocks[1..], lie(empty.clone()));
+    // Both promise a filter of block 5 with nothing in it; the third only serves one.
+    let mut world = World::new(&branch.params, 4, Config::default());
+    world.serve(&branch.blocks[1..], leaves_out(hidden, |_| Some(5)));
+    world.serve(&branch.blocks[1..], leaves_out(hidden, |_| Some(5)));
+    world.serve(&branch.blocks[1..], leaves_out(hidden, |_| None));
     world.serve(&branch.blocks[1..], honest());
     world.sync();
     watch(&mut world, &[50], 1);
     assert_eq!(ids(&told(&mut world)), txids, "one honest peer is enough");
+    let tip = branch.blocks[250].hash();
+    let expected = [
+        (0, Offence::FalseFilterHeaders { block: tip }),
+        (1, Offence::FalseFilterHeaders { block: tip }),
+        (2, Offence::FalseFilter { block: hidden }),
+    ];
+    let expected = expected.map(|(server, offence)| (server, Reason::Misbehaved(offence)));
+    assert_eq!(world.goodbyes, expected);
+}
 
-    // With a filter other than it committed to, it is caught.
-    let mut world = World::new(&branch.params, 2, Config::default());
-    let swap: Lie = Box::new(move |message| match message {
-        Message::Filters(mut filters) => {
-            filters.iter_mut().for_each(|(_, bytes)| *bytes = empty.as_bytes().to_vec());
-            vec![Message::Filters(filters)]
-        }
+#[test]
+fn openings_of_something_else_are_refused() {
+    let (branch, txids) = branch();
+    let lie = |bend: fn(&mut Opening)| -> Lie {
+        Box::new(move |message| match message {
+            Message::Opening { block, opening: Some(mut opening) } => {
+                bend(&mut opening);
+                vec![Message::Opening { block, opening: Some(opening) }]
+            }
+            other => vec![other],
+        })
+    };
+    let mut world = World::new(&branch.params, 5, Config::default());
+    let denies: Lie = Box::new(|message| match message {
+        Message::Opening { block, .. } => vec![Message::Opening { block, opening: None }],
         other => vec![other],
     });
-    world.serve(&branch.blocks[1..], swap);
+    world.serve(&branch.blocks[1..], denies);
+    world.serve(&branch.blocks[1..], lie(|opening| opening.committed.filters = FilterHeader::of(b"other")));
+    world.serve(&branch.blocks[1..], lie(|opening| opening.coinbase.height = Height::from_u32(7)));
+    world.serve(&branch.blocks[1..], lie(|opening| opening.coinbase.branch.siblings.push(Hash256::of(b"forged"))));
     world.serve(&branch.blocks[1..], honest());
     world.sync();
     watch(&mut world, &[50], 1);
     assert_eq!(ids(&told(&mut world)), txids);
-    let caught = matches!(world.goodbyes[..], [(0, Reason::Misbehaved(Offence::FalseFilter { .. }))]);
-    assert!(caught, "{:?}", world.goodbyes);
+    let caught: Vec<usize> = world.goodbyes.iter().map(|(server, _)| *server).collect();
+    assert_eq!(caught, [1, 2, 3], "to refuse an answer is no offence: {:?}", world.goodbyes);
+}
+
+#[test]
+fn a_payment_that_a_peer_hides_in_the_newest_block_shows_with_the_next_one() {
+    let (mut branch, _) = branch();
+    let params = branch.params.clone();
+    let (outpoint, coin) = genesis_coin(&params, 2);
+    let paid = Amount::from_grains(VALUE - 100_000);
+    let tx = spend(&params, &[(outpoint, coin, &key(2))], vec![Output::pay(public(60), paid)]);
+    let block = branch.make(&public(9), std::slice::from_ref(&tx), 0, 0);
+    branch.push(block.clone());
+    let mut world = World::new(&params, 2, Config::default());
+    world.serve(&branch.blocks[1..], leaves_out(block.hash(), |_| None));
+    world.serve(&branch.blocks[1..], honest());
+    world.sync();
+    watch(&mut world, &[60], 1);
+    assert_eq!(told(&mut world), [], "the first peer is believed for now");
+    let next = branch.extend(1, 3);
+    [0, 1].into_iter().for_each(|server| world.mine(server, &next));
+    world.run_until("the payment", |world| world.notices.iter().any(|notice| matches!(notice, Notice::Payment(_))));
+    assert_eq!(ids(&payments(&mut world)), [tx.txid()]);
+    let caught = (0, Reason::Misbehaved(Offence::FalseFilter { block: block.hash() }));
+    assert_eq!(world.goodbyes, [caught], "it said the same again, against what the next block commits to");
 }
 
 #[test]

@@ -39,7 +39,11 @@ impl Session<'_> {
                     Notice::Lied(peer, offence) => {
                         note(format_args!("warning: {peer} lied and was disconnected: it {offence}"));
                     }
-                    Notice::Synced | Notice::Answered(..) => {}
+                    Notice::Synced
+                    | Notice::Answered(..)
+                    | Notice::Proven
+                    | Notice::NotProven(_)
+                    | Notice::HandedOver(..) => {}
                 }
             }
             let (connected, reports) = self.ask(|light| (light.is_connected(), light.reports())).await?;

@@ -51,16 +51,28 @@ impl Chain {
         if fork.next() < kept_from {
             return Err(ChainError::TooDeep { hash: to.tip, fork, kept_from });
         }
-        // Callers forget what depends on the steps, so their updates are dropped.
-        while !self.tree().index.is_on_branch(&target, &self.tip()) {
+        // The steps do not wait for another thread: they move the table of the state themselves.
+        let ready_to = self.ready_to.take();
+        let moved = self.move_to(&target);
+        // The states of both branches may be used, and that to which the tip commits. Which others are computed depends on the
+        // speed of a thread.
+        let used = self.params.committed_state(self.tip().height).unwrap_or_default();
+        self.ready_to = ready_to.map(|ready| ready.min(fork).max(used));
+        moved?;
+        Ok(self.forget_since(to)?)
+    }
+
+    /// Makes `target`, which was connected before, the tip. Callers forget what depends on the steps, so their updates are
+    /// dropped.
+    fn move_to(&mut self, target: &Entry) -> Result<(), StoreError> {
+        while !self.tree().index.is_on_branch(target, &self.tip()) {
             self.step_down(&mut ChainUpdate::default())?;
         }
-        while self.tip().height < target.height {
-            let next = self.ancestor(&target, self.tip().height.next()).ok_or_else(gone)?;
+        while let Some(next) = self.ancestor(target, self.tip().height.next()) {
             let block = self.load(&next)?;
             self.step_up(next, block, &|_| true, &mut ChainUpdate::default())?;
         }
-        Ok(self.forget_since(to)?)
+        Ok(())
     }
 
     /// Removes the headers and bodies that came since, none of which is on the best chain, and what was learnt of others.

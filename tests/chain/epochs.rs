@@ -134,6 +134,41 @@ fn news_of_a_state_that_is_gone_changes_nothing() {
 }
 
 #[test]
+fn a_rewound_chain_waits_for_no_state_of_its_way_and_for_the_next_one() {
+    let mut chain = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
+    chain.await_states().unwrap();
+    let accept_all = |chain: &mut Chain, blocks: &[Block]| {
+        for block in blocks {
+            accept(chain, block);
+            while let Step::Edge(edge) = chain.state_table().advance(STEP_CHANGES).unwrap() {
+                chain.state_ready(&edge).unwrap();
+            }
+        }
+    };
+    let mut ledger = Ledger::on(&params());
+    let blocks = spending(&mut ledger, 9);
+    accept_all(&mut chain, &blocks[..8]);
+    let bookmark = chain.bookmark();
+    let mut other = Ledger::on(&params());
+    blocks[..2].iter().for_each(|block| drop(other.append(block)));
+    accept_all(&mut chain, &other.extend(10, 1));
+    assert_eq!(chain.tip().hash, other.tip().hash());
+
+    // Blocks 6 to 8 commit to the state after block 3 of this branch, which no thread has computed again.
+    chain.rewind(&bookmark).unwrap();
+    assert_eq!((chain.tip().hash, chain.is_state_due()), (blocks[7].hash(), true));
+    assert!(chain.is_state_pending(), "the state after block 6 is still to come");
+    assert!(accept(&mut chain, &blocks[8]).awaits_state);
+    chain.state_ready(&next_edge(&chain)).unwrap();
+    assert_eq!(chain.resume().unwrap().connected.len(), 1);
+    check(&chain);
+    // That state stays known if its block is not left.
+    chain.rewind(&bookmark).unwrap();
+    assert_eq!((chain.tip().hash, chain.is_state_pending()), (blocks[7].hash(), false));
+    check(&chain);
+}
+
+#[test]
 fn the_last_states_can_be_read_while_the_table_moves_on_and_back() {
     let mut chain = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
     let mut ledger = Ledger::on(&params());

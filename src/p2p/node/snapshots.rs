@@ -63,6 +63,9 @@ impl Node {
         let (before, result) = (self.chain.tip(), self.chain.rewind(&bookmark));
         self.mempool.become_again(mempool);
         self.snapshots.by_name.retain(|_, other| other.number <= number);
+        if self.chain.is_state_due() {
+            self.out.event(Event::StateDue);
+        }
         let tip = self.chain.tip();
         if tip.hash != before.hash {
             self.out.event(Event::TipChanged { hash: tip.hash, height: tip.height });

@@ -51,6 +51,9 @@ pub struct Args {
     /// Do not serve the explorer, a page at / of the RPC address that reads the chain without credentials
     #[arg(long, env = "CAIRN_NO_EXPLORER", value_parser = clap::builder::BoolishValueParser::new())]
     no_explorer: bool,
+    /// Do not serve the blocks of `cairn content` under /ipfs/ of the RPC address
+    #[arg(long, env = "CAIRN_NO_GATEWAY", value_parser = clap::builder::BoolishValueParser::new())]
+    no_gateway: bool,
     /// A host name allowed in requests to RPC, explorer and metrics, besides IP addresses and localhost; may be repeated
     #[arg(long, env = "CAIRN_RPC_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     rpc_allow_host: Vec<String>,
@@ -141,6 +144,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         auth: args.rpc_auth,
         allow_hosts: args.rpc_allow_host,
         explorer: !args.no_explorer,
+        gateway: if args.no_gateway { rpc::Gateway::Off } else { rpc::Gateway::Trustless },
         ..rpc::Config::new(args.rpc, &data_dir)
     };
     if args.check {

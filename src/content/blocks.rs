@@ -41,6 +41,40 @@ pub struct Usage {
     pub blocks: u64,
 }
 
+/// Directory of the blocks in a store.
+pub(super) fn dir(store: &Path) -> PathBuf {
+    store.join("blocks")
+}
+
+/// Where a block is in that directory.
+pub(super) fn path(dir: &Path, key: &Key) -> PathBuf {
+    let last = key.0.last().copied().unwrap_or_default();
+    dir.join(hex::encode([last])).join(hex::encode(&key.0))
+}
+
+/// Bytes of a file; `None` if it is not there.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ContentError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+/// A digest of a function that is not known here can be too long for a name.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename)
+}
+
+/// Its length, if it is there.
+pub(super) fn size(path: &Path) -> Result<Option<u64>, ContentError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
 /// The files.
 #[derive(Debug)]
 pub(super) struct Blocks {
@@ -61,7 +95,7 @@ impl Blocks {
     /// Opens the store's files; the caller holds its lock.
     pub(super) fn open(store: &Path) -> Result<Self, ContentError> {
         let blocks = Self {
-            dir: store.join("blocks"),
+            dir: dir(store),
             temporary: store.join("tmp"),
             waiting: HashMap::new(),
             waiting_bytes: 0,
@@ -80,33 +114,22 @@ impl Blocks {
     }
 
     fn path(&self, key: &Key) -> PathBuf {
-        let last = key.0.last().copied().unwrap_or_default();
-        self.dir.join(hex::encode([last])).join(hex::encode(&key.0))
+        path(&self.dir, key)
     }
 
     /// Where a block's bytes are now.
-    pub(super) fn place(&self, key: &Key) -> PathBuf {
+    fn place(&self, key: &Key) -> PathBuf {
         self.waiting.get(key).cloned().unwrap_or_else(|| self.path(key))
     }
 
     /// Its bytes, as they are on disk; `None` if it is not there.
     pub(super) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ContentError> {
-        let path = self.place(key);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(at(&path)(error)),
-        }
+        read(&self.place(key))
     }
 
     /// Its length, if it is there.
     pub(super) fn size(&self, key: &Key) -> Result<Option<u64>, ContentError> {
-        let path = self.place(key);
-        match fs::metadata(&path) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(at(&path)(error)),
-        }
+        size(&self.place(key))
     }
 
     /// Writes a block, in place of a damaged one as well. Until [`Blocks::flush`] it can be read, but not survive a kill.

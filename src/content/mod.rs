@@ -10,17 +10,21 @@
 //!              tmp/                    what is not whole yet
 //! ```
 //!
-//! Every file is written under `tmp`, synchronised and renamed, so that a kill or a power cut leaves whole files only.
+//! Every file is written under `tmp`, synchronised and renamed, so that a kill or a power cut leaves whole files only, and
+//! other processes can read at any time.
 //! A pin is written when all blocks below it are. What CIDs and files are is in [`ipld`](crate::ipld).
 
 mod blocks;
 mod error;
 mod pins;
+mod reader;
 mod store;
+mod version;
 
 pub use self::blocks::Usage;
 pub use self::error::ContentError;
 pub use self::pins::{Pin, PinKind};
+pub use self::reader::ContentReader;
 pub use self::store::ContentStore;
 
 /// Name of the store in the data directory.

@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 use super::blocks::{Blocks, Key, Usage};
 use super::error::{ContentError, at};
 use super::pins::{Pin, PinKind, Pins};
-use crate::ipld::read::{DagReader, DirectoryReader, Entry, FileReader, PathReader, View};
-use crate::ipld::{Block, Cid, Codec, Metadata};
+use super::reader::ContentReader;
+use super::version;
+use crate::ipld::read::DagReader;
+use crate::ipld::{Block, Cid, Codec};
 use crate::storage::private_file;
 
-/// The format in [`mod@super`].
-const VERSION: &str = "1";
-
-/// Content on disk. One process has it open at a time.
+/// Content on disk, to change it. One process has it open at a time.
 #[derive(Debug)]
 pub struct ContentStore {
     dir: PathBuf,
     blocks: Blocks,
     pins: Pins,
+    reader: ContentReader,
     max_bytes: u64,
     /// What this process has put: it may be about to be pinned, so it is not collected.
     put: HashSet<Key>,
@@ -41,22 +41,19 @@ impl ContentStore {
             Err(TryLockError::WouldBlock) => return Err(ContentError::InUse { dir: dir.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
         }
-        let path = dir.join("version");
-        match std::fs::read_to_string(&path) {
-            Ok(text) if text.trim() == VERSION => {}
-            Ok(text) => return Err(ContentError::Version { dir: dir.to_owned(), got: text.trim().to_owned() }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                private_file::replace(&path, format!("{VERSION}\n").as_bytes()).map_err(at(&path))?;
-            }
-            Err(error) => return Err(at(&path)(error)),
-        }
-        let (blocks, pins) = (Blocks::open(dir)?, Pins::open(dir)?);
-        Ok(Self { dir: dir.to_owned(), blocks, pins, max_bytes, put: HashSet::new(), _lock: lock })
+        version::check_or_write(dir)?;
+        let (blocks, pins, reader) = (Blocks::open(dir)?, Pins::open(dir)?, ContentReader::open(dir)?);
+        Ok(Self { dir: dir.to_owned(), blocks, pins, reader, max_bytes, put: HashSet::new(), _lock: lock })
     }
 
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Reads what is in it, but for blocks that are put and not yet on the disk: see [`ContentStore::flush`].
+    pub fn reader(&self) -> &ContentReader {
+        &self.reader
     }
 
     /// The most bytes of blocks.
@@ -70,28 +67,6 @@ impl ContentStore {
     /// [`ContentError::Io`].
     pub fn usage(&mut self) -> Result<Usage, ContentError> {
         self.blocks.usage()
-    }
-
-    /// A block, checked against its name. Costs a hash of it. A block that its CID holds is always there.
-    ///
-    /// # Errors
-    /// [`ContentError::Missing`], [`ContentError::Damaged`].
-    pub fn get(&self, cid: &Cid) -> Result<Block, ContentError> {
-        if let Some(block) = Block::inline(*cid) {
-            return Ok(block);
-        }
-        let key = Key::of(cid);
-        let bytes = self.blocks.read(&key)?.ok_or(ContentError::Missing { cid: (*cid).into() })?;
-        let damaged = |_| ContentError::Damaged { cid: (*cid).into(), path: self.blocks.place(&key) };
-        Block::check(*cid, bytes).map_err(damaged)
-    }
-
-    /// Whether a block is here, unchecked.
-    ///
-    /// # Errors
-    /// [`ContentError::Io`].
-    pub fn contains(&self, cid: &Cid) -> Result<bool, ContentError> {
-        Ok(cid.inline().is_some() || self.blocks.size(&Key::of(cid))?.is_some())
     }
 
     /// Takes a block. It survives a kill from the next [`ContentStore::flush`] or [`ContentStore::pin`] on. If there is
@@ -173,7 +148,7 @@ impl ContentStore {
             kept.insert(Key::of(&cid));
             // Raw blocks have no links: those need not be read.
             if cid.codec() != Codec::RAW {
-                reader.supply(&cid, self.get(&cid)?.bytes())?;
+                reader.supply(&cid, self.reader.get(&cid)?.bytes())?;
             }
         }
         let mut collected = Usage::default();
@@ -194,96 +169,12 @@ impl ContentStore {
         let cids: Vec<Cid> = self.blocks.keys()?.iter().filter_map(Key::raw_cid).collect();
         for (count, cid) in cids.iter().enumerate() {
             checked(count as u64, cids.len() as u64);
-            match self.get(cid) {
+            match self.reader.get(cid) {
                 Err(ContentError::Damaged { cid, path }) => damaged.push((*cid, path)),
                 other => drop(other?),
             }
         }
         checked(cids.len() as u64, cids.len() as u64);
         Ok(damaged)
-    }
-
-    /// Visits all blocks below these roots, each once, in the order of a CAR.
-    ///
-    /// # Errors
-    /// If one is missing, damaged or cannot be read, and those of `visit`.
-    pub fn walk<E: From<ContentError>>(
-        &self,
-        roots: impl IntoIterator<Item = Cid>,
-        mut visit: impl FnMut(&Block) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut reader = DagReader::new(roots);
-        while let Some(cid) = reader.next_block() {
-            let block = self.get(&cid)?;
-            visit(&block)?;
-            reader.supply(&cid, block.bytes()).map_err(ContentError::Read)?;
-        }
-        Ok(())
-    }
-
-    /// Bytes and blocks of a DAG, all of which are read and checked.
-    ///
-    /// # Errors
-    /// As [`ContentStore::walk`].
-    pub fn totals(&self, root: Cid) -> Result<Usage, ContentError> {
-        let mut totals = Usage::default();
-        self.walk([root], |block| {
-            totals = Usage { bytes: totals.bytes + block.bytes().len() as u64, blocks: totals.blocks + 1 };
-            Ok::<(), ContentError>(())
-        })?;
-        Ok(totals)
-    }
-
-    /// Where a path of names leads from a root.
-    ///
-    /// # Errors
-    /// [`ContentError`].
-    pub fn resolve(&self, root: Cid, path: &[u8]) -> Result<Cid, ContentError> {
-        let mut reader = PathReader::new(root, path);
-        while let Some(cid) = reader.wanted() {
-            reader.supply(self.get(&cid)?.bytes())?;
-        }
-        Ok(reader.found())
-    }
-
-    /// Gives the bytes of a file in order, from one byte to before another, to `write`.
-    ///
-    /// # Errors
-    /// [`ContentError`], and those of `write`.
-    pub fn read_file<E: From<ContentError>>(
-        &self,
-        root: Cid,
-        range: std::ops::Range<u64>,
-        mut write: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut reader = FileReader::new(root, range);
-        while let Some(cid) = reader.wanted() {
-            let block = self.get(&cid)?;
-            write(reader.supply(block.bytes()).map_err(ContentError::Read)?)?;
-        }
-        Ok(())
-    }
-
-    /// Entries of a directory, in order of their names, and its mode and time.
-    ///
-    /// # Errors
-    /// [`ContentError`].
-    pub fn list(&self, root: Cid) -> Result<(Vec<Entry>, Metadata), ContentError> {
-        let mut reader = DirectoryReader::new(root);
-        let mut entries = Vec::new();
-        while let Some(cid) = reader.wanted() {
-            entries.extend(reader.supply(self.get(&cid)?.bytes())?);
-        }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((entries, reader.metadata()))
-    }
-
-    /// Reads a block as what it is, for `look`.
-    ///
-    /// # Errors
-    /// [`ContentError`].
-    pub fn view<T>(&self, cid: Cid, look: impl FnOnce(&View) -> T) -> Result<T, ContentError> {
-        let block = self.get(&cid)?;
-        Ok(look(&View::of(cid, block.bytes())?))
     }
 }

@@ -33,10 +33,27 @@ struct Record {
     busy: usize,
     /// Whether a request has carried credentials.
     owner: bool,
-    /// Answers that a stranger has not read yet, oldest first: since when, and how many bytes.
-    unread: Vec<(Instant, usize)>,
+    /// Answers that a stranger has not read yet, oldest first.
+    unread: Vec<Unread>,
     /// Cancelled when the connection has to give way.
     close: CancellationToken,
+}
+
+/// Which memory an answer is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pool {
+    /// That of calls.
+    Calls,
+    /// That of the gateway.
+    Content,
+}
+
+/// An answer, or a part of one, that has not been read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unread {
+    since: Instant,
+    pool: Pool,
+    bytes: usize,
 }
 
 impl Connections {
@@ -61,20 +78,22 @@ impl Connections {
         Some(Place(Arc::new(PlaceGuard { connections: Arc::clone(self), number, close })))
     }
 
-    /// Closes the connection that has left an answer unread for the longest time, and at least for `grace`. Returns the
-    /// bytes that this frees; closes none if all such connections together hold fewer than `wanted`.
-    pub(super) fn close_slowest_reader(&self, wanted: usize, grace: Duration) -> Option<usize> {
+    /// Closes the connection that has left an answer from this pool unread for the longest time, and at least for
+    /// `grace`. Returns the bytes that this frees; closes none if all such connections together hold fewer than `wanted`.
+    pub(super) fn close_slowest_reader(&self, pool: Pool, wanted: usize, grace: Duration) -> Option<usize> {
         let mut table = self.table();
         let now = Instant::now();
         let (mut all, mut slowest) = (0, None);
         for (number, record) in &table.records {
-            let Some((since, _)) = record.unread.first().filter(|(since, _)| now.duration_since(*since) >= grace)
+            let mut unread = record.unread.iter().filter(|unread| unread.pool == pool).peekable();
+            let Some(since) =
+                unread.peek().map(|first| first.since).filter(|since| now.duration_since(*since) >= grace)
             else {
                 continue;
             };
-            let bytes: usize = record.unread.iter().map(|(_, bytes)| bytes).sum();
+            let bytes: usize = unread.map(|unread| unread.bytes).sum();
             all += bytes;
-            slowest = slowest.into_iter().chain([(*since, *number, bytes)]).min();
+            slowest = slowest.into_iter().chain([(since, *number, bytes)]).min();
         }
         let (_, number, bytes) = slowest.filter(|_| all >= wanted)?;
         table.close(number);
@@ -135,8 +154,8 @@ impl Place {
     }
 
     /// Counts bytes of an answer as unread until the returned value is dropped.
-    pub(super) fn hold(&self, bytes: usize) -> Hold {
-        let answer = (Instant::now(), bytes);
+    pub(super) fn hold(&self, pool: Pool, bytes: usize) -> Hold {
+        let answer = Unread { since: Instant::now(), pool, bytes };
         self.change(|record| record.unread.push(answer));
         Hold { place: self.clone(), answer }
     }
@@ -162,7 +181,7 @@ impl Drop for Busy {
 /// An answer that has not been taken.
 pub(super) struct Hold {
     place: Place,
-    answer: (Instant, usize),
+    answer: Unread,
 }
 
 impl Drop for Hold {
@@ -213,21 +232,22 @@ mod tests {
         let connections = Connections::new(4);
         let places: Vec<Place> = (0..3).filter_map(|_| connections.admit()).collect();
         let open = || places.iter().map(is_open).collect::<Vec<_>>();
-        assert_eq!(connections.close_slowest_reader(1, Duration::ZERO), None, "nothing is held");
-        let oldest = places[2].hold(10);
+        assert_eq!(connections.close_slowest_reader(Pool::Calls, 1, Duration::ZERO), None, "nothing is held");
+        let oldest = places[2].hold(Pool::Calls, 10);
         tokio::time::advance(GRACE / 2).await;
-        let other = places[1].hold(7);
-        let more = places[2].hold(5);
+        let other = places[1].hold(Pool::Calls, 7);
+        let more = places[2].hold(Pool::Calls, 5);
         tokio::time::advance(GRACE / 2).await;
         // A request that follows does not make an unread answer younger.
         places[2].touch();
-        assert_eq!(connections.close_slowest_reader(16, GRACE), None, "the other one may still be read");
+        assert_eq!(connections.close_slowest_reader(Pool::Calls, 16, GRACE), None, "the other one may still be read");
         tokio::time::advance(GRACE / 2).await;
-        assert_eq!(connections.close_slowest_reader(23, GRACE), None, "all of them would not do");
+        assert_eq!(connections.close_slowest_reader(Pool::Calls, 23, GRACE), None, "all of them would not do");
+        assert_eq!(connections.close_slowest_reader(Pool::Content, 1, GRACE), None, "that is other memory");
         assert_eq!(open(), [true, true, true]);
-        assert_eq!(connections.close_slowest_reader(22, GRACE), Some(15));
+        assert_eq!(connections.close_slowest_reader(Pool::Calls, 22, GRACE), Some(15));
         assert_eq!(open(), [true, true, false]);
         drop((oldest, more, other));
-        assert_eq!(connections.close_slowest_reader(1, GRACE), None, "what was read is not held");
+        assert_eq!(connections.close_slowest_reader(Pool::Calls, 1, GRACE), None, "what was read is not held");
     }
 }

@@ -33,6 +33,8 @@ pub struct Limits {
     pub fee_patience: Duration,
     /// Listeners to `/events` at a time; more are answered 503.
     pub listeners: usize,
+    /// Answers of the gateway at a time. More wait for some seconds, and are answered 503 then.
+    pub downloads: usize,
     /// Bounds on `/public`.
     pub public: PublicLimits,
 }
@@ -64,9 +66,19 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(20),
             fee_patience: Duration::from_secs(60),
             listeners: 64,
+            downloads: 16,
             public: PublicLimits { batch: 100, body_bytes: 65_536, answer_bytes: 2 << 20, memory: 64 << 20 },
         }
     }
+}
+
+/// How the content beside the chain is served under `/ipfs/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gateway {
+    /// It is not.
+    Off,
+    /// As blocks and CARs, which the caller can check.
+    Trustless,
 }
 
 /// Where to listen, and which callers to accept.
@@ -95,6 +107,8 @@ pub struct Config {
     pub snapshots: Arc<Snapshots>,
     /// Whether the explorer is served: the page, and what it reads without credentials.
     pub explorer: bool,
+    /// How content is served.
+    pub gateway: Gateway,
 }
 
 impl Config {
@@ -112,6 +126,7 @@ impl Config {
             nodes: Vec::new(),
             snapshots: Arc::default(),
             explorer: true,
+            gateway: Gateway::Trustless,
         }
     }
 }

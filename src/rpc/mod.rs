@@ -11,6 +11,7 @@ mod connections;
 pub mod error;
 mod events;
 mod explorer;
+mod gateway;
 mod hosts;
 mod http;
 pub mod jsonrpc;
@@ -28,7 +29,7 @@ mod view;
 
 pub use api::Api;
 pub use args::{Args, Kind, Param};
-pub use limits::{Config, Limits, PublicLimits};
+pub use limits::{Config, Gateway, Limits, PublicLimits};
 pub use schema::Shape;
 pub use server::{RpcServer, ServeError, serve};
 pub use strangers::Usage;

@@ -24,13 +24,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::{self, Credentials, RuntimeFile};
-use super::connections::{Connections, Place};
+use super::connections::{Connections, Place, Pool};
 use super::http::{Server, call, json, plain};
 use super::jsonrpc::Reply;
 use super::limits::Config;
 use super::socket::{self, Socket};
 use super::strangers::{Memory, Usage};
-use super::{Api, events, explorer, hosts, metrics};
+use super::{Api, events, explorer, gateway, hosts, metrics};
 use crate::primitives::height::Height;
 use crate::runtime::Handle;
 
@@ -156,7 +156,12 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         credentials,
         allow_hosts: config.allow_hosts.clone(),
         requests: Semaphore::new(config.limits.requests),
-        memory: Memory::new(public.memory, COPIES * public.answer_bytes + working_set, Arc::clone(&connections)),
+        memory: Memory::new(
+            Pool::Calls,
+            public.memory,
+            COPIES * public.answer_bytes + working_set,
+            Arc::clone(&connections),
+        ),
         scrapes: Arc::new(Semaphore::new(1)),
         connections,
         limits: config.limits.clone(),
@@ -165,6 +170,7 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         true => (any(call).get(explorer::page), explorer::routes().merge(events::routes(config.limits.listeners))),
         false => (any(call), Router::new()),
     };
+    let content = gateway::routes(&config, &server.connections);
     let router = Router::new()
         .route("/", root)
         .route("/wallet/", any(call))
@@ -174,6 +180,7 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         .route("/health/live", get(async || plain(StatusCode::OK, "live")))
         .route("/metrics", get(metrics::metrics))
         .merge(pages)
+        .merge(content)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&server), refuse_foreign))
         .with_state(Arc::clone(&server));
     let task = tokio::spawn(accept(listener, Arc::clone(&server), router, stop.clone()));

@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::connections::{Connections, Hold, Place};
+use super::connections::{Connections, Hold, Place, Pool};
 
 /// Most entries of a list in one answer.
 pub(super) const MAX_LISTED: usize = 1_000;
@@ -30,8 +30,9 @@ const TURN: u32 = 4;
 /// Shortest pause that a timer can measure; shorter ones accumulate.
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 
-/// The memory that all strangers' requests share.
+/// The memory that all strangers' requests of one kind share.
 pub(super) struct Memory {
+    pool: Pool,
     units: Arc<Semaphore>,
     /// Units that there are, taken or not.
     all: usize,
@@ -51,10 +52,10 @@ fn units(bytes: usize) -> u32 {
 
 impl Memory {
     /// `all` bytes. Each request takes `each` of them while it is answered; one request always has room.
-    pub(super) fn new(all: usize, each: usize, connections: Arc<Connections>) -> Self {
+    pub(super) fn new(pool: Pool, all: usize, each: usize, connections: Arc<Connections>) -> Self {
         let each = units(each);
         let all = (units(all).max(each) as usize).min(Semaphore::MAX_PERMITS);
-        Self { units: Arc::new(Semaphore::new(all)), all, each, queue: Mutex::default(), connections }
+        Self { pool, units: Arc::new(Semaphore::new(all)), all, each, queue: Mutex::default(), connections }
     }
 
     /// Memory for one request, first come, first served. When there is none left, the connections whose answers have
@@ -77,7 +78,7 @@ impl Memory {
             let missing = (self.each as usize).saturating_sub(available);
             if missing > 0
                 && (available >= expected || Instant::now() >= settled)
-                && let Some(bytes) = self.connections.close_slowest_reader(missing * UNIT, GRACE)
+                && let Some(bytes) = self.connections.close_slowest_reader(self.pool, missing * UNIT, GRACE)
             {
                 (expected, settled) = (available + bytes / UNIT, Instant::now() + SETTLE);
             }
@@ -97,7 +98,7 @@ impl Share {
     pub(super) fn body(mut self, mut text: String, place: &Place) -> Body {
         text.shrink_to_fit();
         let kept = self.0.split(units(text.len()) as usize);
-        let hold = place.hold(kept.as_ref().map_or(0, |kept| kept.num_permits() * UNIT));
+        let hold = place.hold(Pool::Calls, kept.as_ref().map_or(0, |kept| kept.num_permits() * UNIT));
         Body::from(Bytes::from_owner(Held { text, _kept: kept, _hold: hold }))
     }
 }
@@ -184,7 +185,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn memory_is_bounded_and_answers_that_are_not_read_give_way() {
         let connections = Connections::new(8);
-        let memory = Memory::new(4 * UNIT, 2 * UNIT, Arc::clone(&connections));
+        let memory = Memory::new(Pool::Calls, 4 * UNIT, 2 * UNIT, Arc::clone(&connections));
         let place = connections.admit().unwrap();
         let body = |share: Share| share.body("x".repeat(UNIT + 1), &place);
         // Two units each are kept, so that all of it is held.
@@ -210,7 +211,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_is_not_closed_where_that_cannot_help() {
         let connections = Connections::new(8);
-        let memory = Memory::new(4 * UNIT, 3 * UNIT, Arc::clone(&connections));
+        let memory = Memory::new(Pool::Calls, 4 * UNIT, 3 * UNIT, Arc::clone(&connections));
         let place = connections.admit().unwrap();
         let _short = memory.reserve().await.unwrap().body("x".to_owned(), &place);
         // One unit is unread, and three are a request's that is being answered.
@@ -225,7 +226,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_readers_are_closed_than_needed() {
         let connections = Connections::new(8);
-        let memory = Memory::new(4 * UNIT, 2 * UNIT, Arc::clone(&connections));
+        let memory = Memory::new(Pool::Calls, 4 * UNIT, 2 * UNIT, Arc::clone(&connections));
         let places = [connections.admit().unwrap(), connections.admit().unwrap()];
         let long = || "x".repeat(UNIT + 1);
         let first = memory.reserve().await.unwrap().body(long(), &places[0]);

@@ -199,7 +199,7 @@ fn adding(place: &Place, sent: &[u8]) -> Child {
 }
 
 #[test]
-fn one_process_uses_the_store() {
+fn one_process_changes_the_store() {
     let place = Place::new();
     let mut first = adding(&place, &bytes(2 << 20));
     wait_for("the store to be open", || place.path("a/content/pins").exists().then_some(()));
@@ -208,6 +208,20 @@ fn one_process_uses_the_store() {
     drop(first.stdin.take());
     assert!(first.wait().unwrap().success());
     content(&place, &["stat"]).ok();
+}
+
+#[test]
+fn others_read_meanwhile() {
+    let place = Place::new();
+    let root = kubos_tree(&place);
+    content(&place, &["add", "-rQ", "kubo"]).ok();
+    let lock = fs::File::open(place.path("a/content/lock")).unwrap();
+    lock.lock().unwrap();
+    content(&place, &["pin", "ls"]).fails(FAILED, "another process uses the content");
+    let path = format!("{root}/sub/b");
+    for args in [&["ls", root][..], &["cat", &path], &["export", root], &["get", root, "-o", "got"]] {
+        content(&place, args).ok();
+    }
 }
 
 /// Killed while blocks wait, are renamed or have a name, and while pins are made: what was pinned stays whole.

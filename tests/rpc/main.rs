@@ -9,6 +9,7 @@ mod discover;
 mod explorer;
 mod figures;
 mod fixture;
+mod gateway;
 mod holding;
 mod http;
 mod links;

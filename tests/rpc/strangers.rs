@@ -27,7 +27,7 @@ impl Fixture {
     }
 
     /// A connection with a tiny receive buffer, as of a client that does not read.
-    fn deaf(&self) -> TcpStream {
+    pub fn deaf(&self) -> TcpStream {
         let connecting = async {
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_recv_buffer_size(4_096).unwrap();

@@ -12,7 +12,7 @@ use super::progress::bytes_bar;
 use super::temporary::Temporary;
 use super::{Common, ContentPath, is_stream};
 use crate::cli::OutputError;
-use crate::content::{ContentStore, Pin, PinKind, Usage};
+use crate::content::{ContentReader, ContentStore, Pin, PinKind, Usage};
 use crate::ipld::Cid;
 use crate::ipld::car::{self, CarReader};
 use crate::primitives::amount::counted;
@@ -32,13 +32,13 @@ pub struct ExportArgs {
 }
 
 /// Runs `cairn content export`.
-pub fn export(args: &ExportArgs, store: &ContentStore, common: &Common) -> anyhow::Result<()> {
+pub fn export(args: &ExportArgs, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
     let output = args.output.as_ref().filter(|output| !is_stream(output));
     write(store, args.path.resolve(store)?, output.map(PathBuf::as_path), common)
 }
 
 /// Writes the DAG below a CID as a CAR, to a new file or to stdout.
-pub fn write(store: &ContentStore, root: Cid, output: Option<&Path>, common: &Common) -> anyhow::Result<()> {
+pub fn write(store: &ContentReader, root: Cid, output: Option<&Path>, common: &Common) -> anyhow::Result<()> {
     let Some(path) = output else {
         let out = io::stdout().lock();
         ensure!(!out.is_terminal(), "a CAR is no text: give a file with -o, or pipe stdout somewhere");
@@ -58,7 +58,7 @@ pub fn write(store: &ContentStore, root: Cid, output: Option<&Path>, common: &Co
 }
 
 fn write_blocks(
-    store: &ContentStore,
+    store: &ContentReader,
     root: Cid,
     out: impl Write,
     cannot: impl Fn(io::Error) -> anyhow::Error,
@@ -123,7 +123,10 @@ pub fn import(args: &ImportArgs, store: &mut ContentStore, common: &Common) -> a
     store.flush()?;
     for cid in roots.iter().filter(|_| args.pin_roots) {
         // A root that is not whole would stop every later collection.
-        store.totals(*cid).with_context(|| format!("the blocks are here, but the root {cid} cannot be pinned"))?;
+        store
+            .reader()
+            .totals(*cid)
+            .with_context(|| format!("the blocks are here, but the root {cid} cannot be pinned"))?;
         store.pin(&Pin { cid: *cid, kind: PinKind::Recursive, name: String::new() })?;
     }
     let Usage { bytes, blocks } = totals;

@@ -18,7 +18,7 @@ use serde_json::json;
 use super::progress::bytes_bar;
 use super::temporary::Temporary;
 use super::{Common, ContentPath, car, is_stream};
-use crate::content::ContentStore;
+use crate::content::ContentReader;
 use crate::ipld::read::View;
 use crate::ipld::{Cid, Metadata, Mtime, is_entry_name};
 use crate::primitives::amount::counted;
@@ -48,7 +48,7 @@ pub struct Args {
 ///
 /// # Errors
 /// If a block is missing or damaged, the target exists, or a name in a directory leads out of it.
-pub fn run(args: &Args, store: &ContentStore, common: &Common) -> anyhow::Result<()> {
+pub fn run(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
     let cid = args.path.resolve(store)?;
     let name = args.path.file_name();
     if args.car {
@@ -100,7 +100,7 @@ enum Later {
 }
 
 struct Made<'a> {
-    store: &'a ContentStore,
+    store: &'a ContentReader,
     bar: &'a ProgressBar,
     /// Entries that may still be made.
     left: u64,

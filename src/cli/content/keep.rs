@@ -95,10 +95,10 @@ pub fn pin(args: PinArgs, store: &mut ContentStore, common: &Common) -> anyhow::
             let kind = if recursive { PinKind::Recursive } else { PinKind::Direct };
             let mut pinned = Vec::new();
             for path in &paths {
-                let cid = path.resolve(store)?;
+                let cid = path.resolve(store.reader())?;
                 match kind {
-                    PinKind::Recursive => drop(store.totals(cid)?),
-                    PinKind::Direct => drop(store.get(&cid)?),
+                    PinKind::Recursive => drop(store.reader().totals(cid)?),
+                    PinKind::Direct => drop(store.reader().get(&cid)?),
                 }
                 store.pin(&Pin { cid, kind, name: name.clone().unwrap_or_default() })?;
                 pinned.push(cid);
@@ -129,7 +129,7 @@ fn list(kind: Listed, quiet: bool, names: bool, store: &ContentStore, common: &C
     if matches!(kind, Listed::All | Listed::Indirect) {
         let roots: BTreeSet<Cid> = pins.iter().map(|pin| pin.cid).collect();
         let recursive = pins.iter().filter(|pin| pin.kind == PinKind::Recursive).map(|pin| pin.cid);
-        store.walk(recursive, |block| {
+        store.reader().walk(recursive, |block| {
             if !roots.contains(block.cid()) {
                 rows.push((*block.cid(), "indirect".to_owned(), ""));
             }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::Subcommand;
 
 use super::Common;
-use crate::content::{CONTENT_DIR, ContentStore};
+use crate::content::{CONTENT_DIR, ContentReader, ContentStore};
 use crate::ipld::{Cid, CidError};
 
 mod add;
@@ -66,19 +66,19 @@ enum ContentCommand {
 /// # Errors
 /// If the store is in use, full or damaged, a block is missing, or a file fails.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
-    let open = || -> anyhow::Result<ContentStore> {
-        Ok(ContentStore::open(&common.node_dir()?.join(CONTENT_DIR), args.content_max)?)
-    };
+    let dir = common.node_dir()?.join(CONTENT_DIR);
+    let open = || -> anyhow::Result<ContentStore> { Ok(ContentStore::open(&dir, args.content_max)?) };
+    let read = || ContentReader::open(&dir);
     match args.command {
         ContentCommand::Add(args) => add::run(&args, open, common),
-        ContentCommand::Cat(args) => show::cat(&args, &open()?),
-        ContentCommand::Get(args) => get::run(&args, &open()?, common),
-        ContentCommand::Ls(args) => show::ls(&args, &open()?, common),
+        ContentCommand::Cat(args) => show::cat(&args, &read()?),
+        ContentCommand::Get(args) => get::run(&args, &read()?, common),
+        ContentCommand::Ls(args) => show::ls(&args, &read()?, common),
         ContentCommand::Stat(args) => show::stat(&args, &mut open()?, common),
         ContentCommand::Pin(args) => keep::pin(args, &mut open()?, common),
         ContentCommand::Gc(args) => keep::gc(&args, &mut open()?, common),
         ContentCommand::Verify => keep::verify(&open()?, common),
-        ContentCommand::Export(args) => car::export(&args, &open()?, common),
+        ContentCommand::Export(args) => car::export(&args, &read()?, common),
         ContentCommand::Import(args) => car::import(&args, &mut open()?, common),
     }
 }
@@ -92,7 +92,7 @@ struct ContentPath {
 
 impl ContentPath {
     /// Where it leads.
-    fn resolve(&self, store: &ContentStore) -> anyhow::Result<Cid> {
+    fn resolve(&self, store: &ContentReader) -> anyhow::Result<Cid> {
         Ok(store.resolve(self.root, self.names.as_bytes())?)
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::progress::bytes_bar;
 use super::{Common, ContentPath};
 use crate::cli::{OutputError, print_line};
-use crate::content::{ContentError, ContentStore, PinKind};
+use crate::content::{ContentError, ContentReader, ContentStore, PinKind};
 use crate::ipld::read::{Entry, ReadError, View};
 use crate::ipld::{Codec, Metadata};
 use crate::primitives::amount::counted;
@@ -31,7 +31,7 @@ pub struct CatArgs {
 }
 
 /// Writes files to stdout, one after the other. Offset and length are those of all together, as in Kubo.
-pub fn cat(args: &CatArgs, store: &ContentStore) -> anyhow::Result<()> {
+pub fn cat(args: &CatArgs, store: &ContentReader) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let (mut skip, mut left) = (args.offset, args.length.unwrap_or(u64::MAX));
     for path in &args.paths {
@@ -66,7 +66,7 @@ pub struct LsArgs {
 }
 
 /// An entry's kind, and its size if it is a file. An entry whose block is not here has neither.
-fn look(store: &ContentStore, entry: &Entry) -> Result<(&'static str, Option<u64>), ContentError> {
+fn look(store: &ContentReader, entry: &Entry) -> Result<(&'static str, Option<u64>), ContentError> {
     let look = |view: &View| match view {
         View::File(file) => ("file", Some(file.size)),
         View::Directory { .. } | View::Shard { .. } => ("directory", None),
@@ -79,7 +79,7 @@ fn look(store: &ContentStore, entry: &Entry) -> Result<(&'static str, Option<u64
 }
 
 /// Lists directories: CID, bytes and name of each entry, a `/` behind directories.
-pub fn ls(args: &LsArgs, store: &ContentStore, common: &Common) -> anyhow::Result<()> {
+pub fn ls(args: &LsArgs, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
     let mut results = Vec::new();
     for path in &args.paths {
         let (entries, _) = store.list(path.resolve(store)?)?;
@@ -113,11 +113,11 @@ pub struct StatArgs {
 /// Describes a block and the DAG below it, or the store.
 pub fn stat(args: &StatArgs, store: &mut ContentStore, common: &Common) -> anyhow::Result<()> {
     let Some(path) = &args.path else { return stat_store(store, common) };
-    let cid = path.resolve(store)?;
-    let block = store.get(&cid)?.bytes().len();
+    let cid = path.resolve(store.reader())?;
+    let block = store.reader().get(&cid)?.bytes().len();
     let (mut kind, mut size, mut target, mut metadata) = (cid.codec().to_string(), None, None, Metadata::NONE);
     if [Codec::RAW, Codec::DAG_PB].contains(&cid.codec()) {
-        store.view(cid, |view| {
+        store.reader().view(cid, |view| {
             metadata = view.metadata();
             kind = match view {
                 View::File(file) => {
@@ -133,7 +133,7 @@ pub fn stat(args: &StatArgs, store: &mut ContentStore, common: &Common) -> anyho
             };
         })?;
     }
-    let totals = match store.totals(cid) {
+    let totals = match store.reader().totals(cid) {
         Err(ContentError::Read(ReadError::Codec { .. })) => None,
         totals => Some(totals?),
     };

@@ -216,6 +216,11 @@ impl FileReader {
         self.pending.last().map(|part| part.cid)
     }
 
+    /// Links that are held.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Bytes of the whole file, once its root was supplied.
     pub fn size(&self) -> Option<u64> {
         self.size
@@ -295,6 +300,11 @@ impl DirectoryReader {
     /// The block that is needed next; `None` at the end.
     pub fn wanted(&self) -> Option<Cid> {
         self.pending.last().map(|way| way.cid)
+    }
+
+    /// Links that are held.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
     }
 
     /// Mode and time, once the root was supplied.

@@ -1,0 +1,138 @@
+//! Reading the store.
+
+use std::path::{Path, PathBuf};
+
+use super::blocks::{self, Key, Usage};
+use super::error::ContentError;
+use super::version;
+use crate::ipld::read::{DagReader, DirectoryReader, Entry, FileReader, PathReader, View};
+use crate::ipld::{Block, Cid, Metadata};
+
+/// Reads a store, beside the process that has it open. Every block has a name only while it is whole, and is checked
+/// whenever it is read, so no lock is needed: at worst a block that is collected meanwhile is missing.
+#[derive(Debug, Clone)]
+pub struct ContentReader {
+    /// Directory of the blocks.
+    blocks: PathBuf,
+}
+
+impl ContentReader {
+    /// Reads the store in `dir`; where there is none, every block is missing.
+    ///
+    /// # Errors
+    /// [`ContentError::Version`].
+    pub fn open(dir: &Path) -> Result<Self, ContentError> {
+        version::check(dir)?;
+        Ok(Self { blocks: blocks::dir(dir) })
+    }
+
+    /// A block, checked against its name. Costs a hash of it. A block that its CID holds is always there.
+    ///
+    /// # Errors
+    /// [`ContentError::Missing`], [`ContentError::Damaged`].
+    pub fn get(&self, cid: &Cid) -> Result<Block, ContentError> {
+        if let Some(block) = Block::inline(*cid) {
+            return Ok(block);
+        }
+        let key = Key::of(cid);
+        let path = blocks::path(&self.blocks, &key);
+        let bytes = blocks::read(&path)?.ok_or(ContentError::Missing { cid: (*cid).into() })?;
+        let damaged = |_| ContentError::Damaged { cid: (*cid).into(), path };
+        Block::check(*cid, bytes).map_err(damaged)
+    }
+
+    /// Bytes of a block that is here, unchecked.
+    ///
+    /// # Errors
+    /// [`ContentError::Io`].
+    pub fn size(&self, cid: &Cid) -> Result<Option<u64>, ContentError> {
+        match cid.inline() {
+            Some(bytes) => Ok(Some(bytes.len() as u64)),
+            None => blocks::size(&blocks::path(&self.blocks, &Key::of(cid))),
+        }
+    }
+
+    /// Visits all blocks below these roots, each once, in the order of a CAR.
+    ///
+    /// # Errors
+    /// If one is missing, damaged or cannot be read, and those of `visit`.
+    pub fn walk<E: From<ContentError>>(
+        &self,
+        roots: impl IntoIterator<Item = Cid>,
+        mut visit: impl FnMut(&Block) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut reader = DagReader::new(roots);
+        while let Some(cid) = reader.next_block() {
+            let block = self.get(&cid)?;
+            visit(&block)?;
+            reader.supply(&cid, block.bytes()).map_err(ContentError::Read)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes and blocks of a DAG, all of which are read and checked.
+    ///
+    /// # Errors
+    /// As [`ContentReader::walk`].
+    pub fn totals(&self, root: Cid) -> Result<Usage, ContentError> {
+        let mut totals = Usage::default();
+        self.walk([root], |block| {
+            totals = Usage { bytes: totals.bytes + block.bytes().len() as u64, blocks: totals.blocks + 1 };
+            Ok::<(), ContentError>(())
+        })?;
+        Ok(totals)
+    }
+
+    /// Where a path of names leads from a root.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn resolve(&self, root: Cid, path: &[u8]) -> Result<Cid, ContentError> {
+        let mut reader = PathReader::new(root, path);
+        while let Some(cid) = reader.wanted() {
+            reader.supply(self.get(&cid)?.bytes())?;
+        }
+        Ok(reader.found())
+    }
+
+    /// Gives the bytes of a file in order, from one byte to before another, to `write`.
+    ///
+    /// # Errors
+    /// [`ContentError`], and those of `write`.
+    pub fn read_file<E: From<ContentError>>(
+        &self,
+        root: Cid,
+        range: std::ops::Range<u64>,
+        mut write: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut reader = FileReader::new(root, range);
+        while let Some(cid) = reader.wanted() {
+            let block = self.get(&cid)?;
+            write(reader.supply(block.bytes()).map_err(ContentError::Read)?)?;
+        }
+        Ok(())
+    }
+
+    /// Entries of a directory, in order of their names, and its mode and time.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn list(&self, root: Cid) -> Result<(Vec<Entry>, Metadata), ContentError> {
+        let mut reader = DirectoryReader::new(root);
+        let mut entries = Vec::new();
+        while let Some(cid) = reader.wanted() {
+            entries.extend(reader.supply(self.get(&cid)?.bytes())?);
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((entries, reader.metadata()))
+    }
+
+    /// Reads a block as what it is, for `look`.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn view<T>(&self, cid: Cid, look: impl FnOnce(&View) -> T) -> Result<T, ContentError> {
+        let block = self.get(&cid)?;
+        Ok(look(&View::of(cid, block.bytes())?))
+    }
+}

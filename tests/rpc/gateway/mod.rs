@@ -1,0 +1,4 @@
+//! Content under `/ipfs/`: cases and verdicts after the specifications of HTTP gateways, and the bounds.
+
+mod scene;
+mod trustless;

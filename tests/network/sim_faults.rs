@@ -11,7 +11,7 @@ use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 
 /// Seeds of a batch; `CAIRN_SEEDS=FROM..TO` tries others.
-const SEEDS: std::ops::Range<u64> = 0..60;
+const SEEDS: std::ops::Range<u64> = 0..30;
 
 fn seeds() -> std::ops::Range<u64> {
     let range = std::env::var("CAIRN_SEEDS").ok();
@@ -84,7 +84,7 @@ fn safety_and_liveness_under_mixed_faults() {
     let deepest = reports().flat_map(|report| &report.reorganisations).map(|reorg| reorg.depth).max();
     assert!(deepest > Some(2), "no partition led to a reorganisation worth the name: {deepest:?}");
     let found_out: u64 = reports().filter_map(|report| report.hostile.as_ref()).map(|hostile| hostile.found_out).sum();
-    assert!(found_out > 20, "liars were found out only {found_out} times");
+    assert!(found_out > 10, "liars were found out only {found_out} times");
 }
 
 /// Deeper than what is settled, and explained by the partition.

@@ -2,6 +2,10 @@
 
 use super::field::Element;
 
+/// Twice the curve's d = -121665/121666.
+pub const D2: [u64; 5] =
+    [1_859_910_466_990_425, 932_731_440_258_426, 1_072_319_116_312_658, 1_815_898_335_770_999, 633_789_495_995_903];
+
 /// A point in extended coordinates: x = X/Z, y = Y/Z, xy = T/Z (Hisil, Wong, Carter, Dawson 2008).
 #[derive(Debug, Clone, Copy)]
 pub struct Point {
@@ -25,11 +29,11 @@ impl Point {
         Self { x: e * f, y: g * h, z: f * g, t: e * h }
     }
 
-    /// The sum, of any two points (section 3.1: complete, since -1 is a square and d is none). `d2` is 2d.
-    pub fn add(self, other: Self, d2: Element) -> Self {
+    /// The sum, of any two points (section 3.1: complete, since -1 is a square and d is none).
+    pub fn add(self, other: Self) -> Self {
         let a = (self.y - self.x) * (other.y - other.x);
         let b = (self.y + self.x) * (other.y + other.x);
-        let c = self.t * d2 * other.t;
+        let c = self.t * Element::from_limbs(D2) * other.t;
         let d = self.z * other.z;
         let (e, f, g, h) = (b - a, d + d - c, d + d + c, b + a);
         Self { x: e * f, y: g * h, z: f * g, t: e * h }

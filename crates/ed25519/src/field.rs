@@ -17,6 +17,18 @@ impl Element {
     pub const ZERO: Self = Self([0; 5]);
     pub const ONE: Self = Self([1, 0, 0, 0, 0]);
 
+    /// From limbs of less than 2^52.
+    pub fn from_limbs(limbs: [u64; 5]) -> Self {
+        Self(limbs)
+    }
+
+    /// The limbs of the lower 255 bits.
+    pub fn limbs_of(encoding: [u8; 32]) -> [u64; 5] {
+        let (words, _) = encoding.as_chunks::<8>();
+        let [a, b, c, d] = [words[0], words[1], words[2], words[3]].map(u64::from_le_bytes);
+        [a, a >> 51 | b << 13, b >> 38 | c << 26, c >> 25 | d << 39, d >> 12].map(|limb| limb & MASK)
+    }
+
     /// From signed limbs of less than 2^53.
     pub fn from_signed(limbs: [f64; 5]) -> Self {
         let mut sum = FOUR_P;

@@ -1,10 +1,11 @@
-//! Ed25519 signatures checked many at once, by the rules of ZIP-215, with AVX2 and FMA.
+//! Ed25519 signatures checked many at once, by the rules of ZIP-215, with AVX-512 IFMA or with AVX2 and FMA.
 //!
 //! A batch of signatures (R, s) by keys A on messages holds if, with random weights z and challenges k,
 //! `[8]([sum of z s] B - sum of [z] R - sum of [z k] A)` is the neutral point. What it costs is 2 points a signature to
-//! decompress and one sum of their multiples; both run on four points at a time.
+//! decompress and one sum of their multiples; both run on many points at a time.
 //!
-//! The lower layers come first: `field` and `curve` compute on one element and one point, `avx2` on four.
+//! The lower layers come first: `field` and `curve` compute on one element and one point, `avx2` on four and `avx512` on
+//! eight; `sum` leads either through a batch.
 
 #![allow(unsafe_code)]
 // Elsewhere there is no kernel, and what only a kernel needs lies idle.
@@ -13,10 +14,17 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
 mod curve;
 #[cfg(target_arch = "x86_64")]
 mod field;
+#[cfg(target_arch = "x86_64")]
+mod sum;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
 
+use std::fmt;
 use std::sync::OnceLock;
 
 use curve25519_dalek::Scalar;
@@ -44,20 +52,49 @@ pub struct Signed<'a> {
 
 /// Checks batches with vectors. There is one only on a processor that has the instructions, and on which it gave the
 /// right verdicts on known signatures.
+#[derive(Clone, Copy)]
+pub struct Kernel(Vectors);
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The instructions that a kernel uses.
 #[derive(Debug, Clone, Copy)]
-pub struct Kernel(());
+enum Vectors {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
 
 impl Kernel {
-    /// The kernel, if it works here. The first call tests it, which takes some milliseconds.
+    /// The fastest kernel that works here.
     pub fn detect() -> Option<Self> {
-        static DETECTED: OnceLock<Option<Kernel>> = OnceLock::new();
-        *DETECTED.get_or_init(|| {
-            #[cfg(target_arch = "x86_64")]
-            let supported = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            #[cfg(not(target_arch = "x86_64"))]
-            let supported = false;
-            supported.then_some(Self(())).filter(|kernel| kernel.knows_valid_from_invalid())
-        })
+        Self::all().first().copied()
+    }
+
+    /// The kernels that work here, the fastest first. The first call tests them, which takes some milliseconds.
+    pub fn all() -> &'static [Self] {
+        static WORKING: OnceLock<Vec<Kernel>> = OnceLock::new();
+        WORKING.get_or_init(|| Self::supported().into_iter().filter(Self::knows_valid_from_invalid).collect())
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn supported() -> Vec<Self> {
+        let avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        [(avx512, Vectors::Avx512), (avx2, Vectors::Avx2)]
+            .into_iter()
+            .filter_map(|(is_supported, vectors)| is_supported.then_some(Self(vectors)))
+            .collect()
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn supported() -> Vec<Self> {
+        Vec::new()
     }
 
     /// Whether every signature of the batch is valid by the rules of ZIP-215. If one is not, the answer is wrong with
@@ -65,12 +102,20 @@ impl Kernel {
     ///
     /// Fewer than about 48 signatures cost more than one by one.
     pub fn all_hold(self, batch: &[Signed<'_>], weight: impl FnMut() -> u128) -> bool {
-        let Some(terms) = Terms::new(batch, weight) else { return false };
-        // SAFETY: a kernel exists only where `detect` saw the processor to have AVX2 and FMA.
-        #[cfg(target_arch = "x86_64")]
-        return unsafe { avx2::sum_has_small_order(&terms) };
-        #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("no kernel exists here, and there are {} terms", terms.long)
+        Terms::new(batch, weight).is_some_and(|terms| self.sum_has_small_order(&terms))
+    }
+
+    /// Whether all points are on the curve, and eight times the sum of their multiples is the neutral point.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
+    fn sum_has_small_order(self, terms: &Terms) -> bool {
+        match self.0 {
+            // SAFETY: this kernel exists only where `supported` saw the processor to have AVX-512F and IFMA.
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx512 => unsafe { avx512::sum_has_small_order(terms) },
+            // SAFETY: this one exists only where it was seen to have AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx2 => unsafe { avx2::sum_has_small_order(terms) },
+        }
     }
 
     /// The verdicts on the first three signatures of RFC 8032, section 7.1, and on each of these with a bit changed.

@@ -3,6 +3,8 @@
 
 use super::curve::{Affine, D2};
 use super::field::{Elements, LANES, load};
+use crate::field::Element;
+use crate::sum::root_power;
 
 /// Encodings decompressed at once.
 pub const WIDTH: usize = 2 * LANES;
@@ -38,7 +40,9 @@ pub fn decompress(encodings: &[[u8; 32]; WIDTH]) -> Option<[Affine; WIDTH]> {
     let (halves, _) = encodings.as_chunks::<LANES>();
     let one = Elements::splat(&ONE);
     let d = Elements::splat(&D);
-    let y = [0, 1].map(|i: usize| Elements::from_lanes(&halves[i].map(limbs)).reduce());
+    let y = [0, 1].map(|i: usize| {
+        Elements::from_lanes(&halves[i].map(|encoding| Element::limbs_of(encoding).map(|limb| limb as f64))).reduce()
+    });
     // x² = u / v with u = y² - 1 and v = d y² + 1. With p = 5 (mod 8), the candidate for the root is
     // u v³ (u v^7)^((p - 5) / 8) (RFC 8032, 5.1.3).
     let yy = square(&y);
@@ -46,7 +50,7 @@ pub fn decompress(encodings: &[[u8; 32]; WIDTH]) -> Option<[Affine; WIDTH]> {
     let v = yy.map(|yy| yy.mul(&d).add(&one));
     let v3 = multiply(&square(&v), &v);
     let v7 = multiply(&square(&v3), &v);
-    let x = multiply(&multiply(&u, &v3), &power(&multiply(&u, &v7)));
+    let x = multiply(&multiply(&u, &v3), &root_power(&multiply(&u, &v7), |a, n, by| shift(a, n, by)));
     let vxx = multiply(&v, &square(&x));
 
     let mut points = [Affine::default(); WIDTH];
@@ -82,14 +86,6 @@ pub fn decompress(encodings: &[[u8; 32]; WIDTH]) -> Option<[Affine; WIDTH]> {
     Some(points)
 }
 
-/// The lower 255 bits in limbs.
-fn limbs(encoding: [u8; 32]) -> [f64; 5] {
-    let (words, _) = encoding.as_chunks::<8>();
-    let [a, b, c, d] = [words[0], words[1], words[2], words[3]].map(u64::from_le_bytes);
-    let mask = (1 << 51) - 1;
-    [a, a >> 51 | b << 13, b >> 38 | c << 26, c >> 25 | d << 39, d >> 12].map(|limb| (limb & mask) as f64)
-}
-
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn multiply(a: &Pair, b: &Pair) -> Pair {
@@ -110,20 +106,4 @@ fn shift(a: &Pair, n: u32, by: &Pair) -> Pair {
         power = square(&power);
     }
     multiply(&power, by)
-}
-
-/// To the power of (p - 5) / 8 = 2^252 - 3. The names tell the ones in the exponent so far.
-#[target_feature(enable = "avx2,fma")]
-fn power(a: &Pair) -> Pair {
-    let ones_2 = shift(a, 1, a);
-    let ones_4 = shift(&ones_2, 2, &ones_2);
-    let ones_5 = shift(&ones_4, 1, a);
-    let ones_10 = shift(&ones_5, 5, &ones_5);
-    let ones_20 = shift(&ones_10, 10, &ones_10);
-    let ones_40 = shift(&ones_20, 20, &ones_20);
-    let ones_50 = shift(&ones_40, 10, &ones_10);
-    let ones_100 = shift(&ones_50, 50, &ones_50);
-    let ones_200 = shift(&ones_100, 100, &ones_100);
-    let ones_250 = shift(&ones_200, 50, &ones_50);
-    shift(&ones_250, 2, a)
 }

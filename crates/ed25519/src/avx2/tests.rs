@@ -1,15 +1,11 @@
-//! The vectors against the model, one element and one point at a time.
+//! The vectors against the model, one element at a time.
 
-use curve25519_dalek::constants::EIGHT_TORSION;
-use curve25519_dalek::edwards::CompressedEdwardsY;
-use curve25519_dalek::{EdwardsPoint, Scalar};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use ruint::aliases::U256;
 
 use super::field::{Elements, LANES};
 use crate::field::Element;
-use crate::{Kernel, Terms, to_digits};
+use crate::tests::is_avx2_here;
 
 /// The most that a reduced limb can be, `R` of the module `field`.
 const R: i64 = (1 << 50) + (1 << 14);
@@ -49,7 +45,7 @@ proptest! {
 
     #[test]
     fn a_product_is_the_models(a in limbs(3), b in limbs(1)) {
-        if Kernel::detect().is_none() { return Ok(()); }
+        if !is_avx2_here() { return Ok(()); }
         // SAFETY, here and below: there is a kernel, so the processor has AVX2 and FMA.
         let product = unsafe { Elements::from_lanes(&a).mul(&Elements::from_lanes(&b)) };
         assert_same(product, &a, &b, |a, b| a * b)?;
@@ -59,14 +55,14 @@ proptest! {
 
     #[test]
     fn a_square_is_the_models(a in limbs(1)) {
-        if Kernel::detect().is_none() { return Ok(()); }
+        if !is_avx2_here() { return Ok(()); }
         let square = unsafe { Elements::from_lanes(&a).square() };
         assert_same(square, &a, &a, |a, b| a * b)?;
     }
 
     #[test]
     fn sums_are_the_models(a in limbs(1), b in limbs(1), c in limbs(3)) {
-        if Kernel::detect().is_none() { return Ok(()); }
+        if !is_avx2_here() { return Ok(()); }
         let (x, y) = unsafe { (Elements::from_lanes(&a), Elements::from_lanes(&b)) };
         assert_same(unsafe { x.add(&y).reduce() }, &a, &b, |a, b| a + b)?;
         assert_same(unsafe { x.sub(&y).reduce() }, &a, &b, |a, b| a - b)?;
@@ -75,7 +71,7 @@ proptest! {
 
     #[test]
     fn lanes_are_chosen_by_the_masks_sign(a in limbs(1), b in limbs(1), mask in prop::array::uniform4(any::<bool>())) {
-        if Kernel::detect().is_none() { return Ok(()); }
+        if !is_avx2_here() { return Ok(()); }
         let sign = mask.map(|set| if set { -0.0 } else { 0.0 });
         let (selected, negated) = unsafe {
             let (x, y, sign) = (Elements::from_lanes(&a), Elements::from_lanes(&b), super::field::load(&sign));
@@ -85,87 +81,5 @@ proptest! {
             prop_assert_eq!(selected[lane], if mask[lane] { b[lane] } else { a[lane] });
             prop_assert_eq!(negated[lane], a[lane].map(|limb| if mask[lane] { -limb } else { limb }));
         }
-    }
-
-    /// The model itself, against integers.
-    #[test]
-    fn the_model_computes_modulo_the_prime(a in limbs(1), b in limbs(1)) {
-        for (a, b) in a.into_iter().zip(b) {
-            let (x, y) = (integer(a), integer(b));
-            let (a, b) = (Element::from_signed(a), Element::from_signed(b));
-            prop_assert_eq!(canonical(a * b), x.mul_mod(y, P));
-            prop_assert_eq!(canonical(a + b), x.add_mod(y, P));
-            prop_assert_eq!(canonical(a - b), x.add_mod(P - y, P));
-            prop_assert_eq!(canonical(-a), (P - x).reduce_mod(P));
-            prop_assert_eq!(a.is_odd(), x.bit(0));
-            prop_assert_eq!(a.is_zero(), x.is_zero());
-        }
-    }
-}
-
-/// 2^255 - 19.
-const P: U256 = U256::from_limbs([u64::MAX - 18, u64::MAX, u64::MAX, u64::MAX >> 1]);
-
-/// The number below the modulus that signed limbs stand for.
-fn integer(limbs: [f64; 5]) -> U256 {
-    limbs.into_iter().rev().fold(U256::ZERO, |sum, limb| {
-        let size = U256::from(limb.abs() as u64);
-        sum.mul_mod(U256::from(1u64 << 51), P).add_mod(if limb < 0.0 { P - size } else { size }, P)
-    })
-}
-
-fn canonical(element: Element) -> U256 {
-    element.canonical().into_iter().rev().fold(U256::ZERO, |sum, limb| (sum << 51) | U256::from(limb))
-}
-
-/// A point with a part of small order, or any bytes, which half of the time are a point too.
-fn encoding() -> impl Strategy<Value = [u8; 32]> {
-    let point = (any::<[u8; 32]>(), 0..8usize).prop_map(|(scalar, torsion)| {
-        let point = EdwardsPoint::mul_base(&Scalar::from_bytes_mod_order(scalar)) + EIGHT_TORSION[torsion];
-        point.compress().to_bytes()
-    });
-    // y of 2^255 - 20 and above, which includes every form that is not canonical, with either sign.
-    let top = (0xec..=0xffu8, any::<bool>()).prop_map(|(low, sign)| {
-        let mut bytes = [0xff; 32];
-        (bytes[0], bytes[31]) = (low, if sign { 0xff } else { 0x7f });
-        bytes
-    });
-    prop_oneof![point, top, any::<[u8; 32]>()]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
-    /// Terms that cancel out except for a part of small order, and the same with one digit changed, against the sums of
-    /// `curve25519-dalek`.
-    #[test]
-    fn a_sum_has_small_order_if_the_librarys_has(
-        terms in prop::collection::vec((encoding(), any::<[u8; 32]>(), any::<u128>()), 0..20),
-        changed in any::<(prop::sample::Index, prop::sample::Index, i8)>(),
-    ) {
-        if Kernel::detect().is_none() { return Ok(()); }
-        let (mut long, mut short) = (Vec::new(), Vec::new());
-        let mut sum = Some(EdwardsPoint::default());
-        for (encoding, multiple, weight) in terms {
-            let (multiple, weight) = (Scalar::from_bytes_mod_order(multiple), Scalar::from(weight >> 2));
-            long.push((encoding, to_digits(multiple)));
-            short.push((encoding, to_digits(weight)));
-            let point = CompressedEdwardsY(encoding).decompress();
-            sum = sum.zip(point).map(|(sum, point)| sum + (multiple + weight) * point);
-        }
-        let rest = sum.unwrap_or_default().compress().to_bytes();
-        long.push((rest, to_digits(-Scalar::ONE)));
-        let count = long.len();
-        let (encodings, digits) = long.into_iter().chain(short).unzip();
-        let mut terms = Terms { encodings, digits, long: count };
-        // SAFETY: as above.
-        prop_assert_eq!(unsafe { super::sum_has_small_order(&terms) }, sum.is_some());
-
-        let (term, digit, by) = changed;
-        let term = term.index(count);
-        terms.digits[term][digit.index(crate::WINDOWS)] ^= by;
-        let point = CompressedEdwardsY(terms.encodings[term]).decompress();
-        let same = sum.is_some() && (by == 0 || point.is_some_and(|point| point.is_small_order()));
-        prop_assert_eq!(unsafe { super::sum_has_small_order(&terms) }, same);
     }
 }

@@ -1,5 +1,6 @@
 //! `cairn light`: verifies transactions with headers and proofs from untrusted peers.
 
+mod own;
 mod watch;
 mod words;
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
+pub(super) use self::own::Owned;
 use self::words::{agreeing, history_json, history_line, in_words, names, peer_json, peers_in_words, why};
 use super::console::{note, warn};
 use super::db::progress_bar;
@@ -28,6 +30,7 @@ use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::primitives::time::UnixTime;
+use crate::primitives::tx::OutPoint;
 use crate::receipt::weight::{Slow, Weight};
 use crate::runtime::{self, HeaderFile, RunningLight, unix_now};
 use crate::storage::{TxLocation, private_file};
@@ -40,6 +43,8 @@ const SUSPICIOUS_SECS: u64 = 600;
 /// Nodes to find when none is given.
 const OUTBOUND_TARGET: usize = 8;
 
+/// Time after which progress is looked at, whatever has come.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest wait that can be asked for: a year.
 const MAX_TIMEOUT_SECS: u64 = 365 * 86_400;
 
@@ -51,6 +56,7 @@ Examples:
   cairn light verify 5f2b… --peer 203.0.113.7:7331 --min-confirmations 6
   # prints a line for each payment; no peer learns the address
   cairn light watch cairn1q… --peer 203.0.113.7:7331
+  cairn light balance cairn1q… --peer 203.0.113.7:7331
 
 Name several peers: one honest peer among them is enough. Headers are stored in the data directory.
 
@@ -63,7 +69,7 @@ pub struct Args {
 
 /// Which peers to ask, and for how long.
 #[derive(Debug, clap::Args)]
-struct PeerArgs {
+pub(super) struct PeerArgs {
     /// A full node to ask; with an id, no other node is accepted. May be repeated [default: nodes found through the
     /// network's seeds]
     #[arg(long, env = "CAIRN_PEER", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
@@ -118,6 +124,46 @@ enum LightCommand {
         #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
         min_confirmations: u32,
     },
+    /// Prove what addresses own, with no coin left out; this reveals the addresses to the peers that are asked
+    #[command(after_help = "\
+Examples:
+  cairn light balance cairn1q… --peer 203.0.113.7:7331
+  cairn light balance cairn1q… --coins --json
+  cairn light balance cairn1q… --total   # value and number at the last edge
+
+A peer proves all coins as they were after an edge of the chain. From there, filters that the chain commits to show the blocks \
+that matter, up to the tip.")]
+    Balance {
+        #[command(flatten)]
+        peers: PeerArgs,
+        /// The addresses
+        #[arg(required = true)]
+        addresses: Vec<String>,
+        /// Show each coin
+        #[arg(long, env = "CAIRN_COINS", conflicts_with = "total",
+              value_parser = clap::builder::BoolishValueParser::new())]
+        coins: bool,
+        /// Only the value and number of the coins at the edge: some kilobytes, however many they are
+        #[arg(long, env = "CAIRN_TOTAL", value_parser = clap::builder::BoolishValueParser::new())]
+        total: bool,
+        /// Confirmations to demand of the block that commits to the coins; 256 are advised
+        #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
+        min_confirmations: u32,
+    },
+    /// Prove that a coin is unspent, or spent
+    #[command(after_help = "\
+Example:
+  cairn light coin 5f2b…:0 --peer 203.0.113.7:7331")]
+    Coin {
+        #[command(flatten)]
+        peers: PeerArgs,
+        /// The coin
+        #[arg(value_name = "TXID:N")]
+        coin: OutPoint,
+        /// Confirmations to demand of the block that commits to the coins; 256 are advised
+        #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
+        min_confirmations: u32,
+    },
     /// Show the state of the stored headers, without contacting any peer
     Status,
 }
@@ -143,6 +189,12 @@ pub enum LightError {
         /// How many it has.
         transactions: usize,
     },
+    /// All peers refuse a payment.
+    #[error("no peer takes payment {txid}: {} asked for it and refuse it", .refusals.join(", "))]
+    Refused { txid: Txid, refusals: Vec<String> },
+    /// No peer asked for a payment.
+    #[error("no peer asked for payment {txid}; it may be under way")]
+    NotAsked { txid: Txid },
     /// It is there, but not deep enough.
     #[error("proven, but with {}, not {expected}", counted(*.got, "confirmation"))]
     TooFewConfirmations {
@@ -158,15 +210,34 @@ pub enum LightError {
 /// # Errors
 /// [`LightError`], or what keeps the client from running.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
-    let params = common.params()?;
-    let path = headers_path(common, &params)?;
     let asked = match &args.command {
-        LightCommand::Status => return status(common, &HeaderFile::open(&path)?.load(params)?, &path),
+        LightCommand::Status => {
+            let params = common.params()?;
+            let path = headers_path(common, &params)?;
+            return status(common, &HeaderFile::open(&path)?.load(params)?, &path);
+        }
         LightCommand::Sync(peers)
         | LightCommand::Verify { peers, .. }
         | LightCommand::History { peers, .. }
+        | LightCommand::Balance { peers, .. }
+        | LightCommand::Coin { peers, .. }
         | LightCommand::Watch { peers, .. } => peers,
     };
+    let command = &args.command;
+    with_session(common, asked, async |session| session.carry_out(command).await).map(Option::unwrap_or_default)
+}
+
+/// Runs a light client that has all headers of its peers, and `work` on its behalf. `None` if a signal interrupts it.
+///
+/// # Errors
+/// Those of `work`; [`LightError::NoPeer`], or what keeps the client from running.
+pub(super) fn with_session<T>(
+    common: &Common,
+    asked: &PeerArgs,
+    work: impl AsyncFnOnce(&mut Session<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
+    let params = common.params()?;
+    let path = headers_path(common, &params)?;
     let peers = super::peer_names(&asked.peer)?;
     let config = Config { outbound_target: if peers.is_empty() { OUTBOUND_TARGET } else { 0 }, ..Config::default() };
     let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
@@ -174,8 +245,12 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         let running = RunningLight::start(params.clone(), &peers, Some(&path), config).await?;
         let mut session = Session::new(&running, common, asked);
         let done = tokio::select! {
-            done = session.carry_out(&args.command) => done,
-            signal = runtime::interrupted() => signal.context("cannot wait for signals"),
+            done = async {
+                session.sync().await?;
+                session.check_pace().await?;
+                work(&mut session).await
+            } => done.map(Some),
+            signal = runtime::interrupted() => signal.context("cannot wait for signals").map(|()| None),
         };
         running.stop().await?;
         done
@@ -245,7 +320,7 @@ impl State {
 }
 
 /// A run of the client on behalf of one command.
-struct Session<'a> {
+pub(super) struct Session<'a> {
     client: &'a RunningLight,
     /// The peers given on the command line.
     peers: &'a [String],
@@ -275,8 +350,6 @@ impl<'a> Session<'a> {
     }
 
     async fn carry_out(&mut self, command: &LightCommand) -> anyhow::Result<()> {
-        self.sync().await?;
-        self.check_pace().await?;
         match command {
             LightCommand::Sync(_) => self.report_sync().await,
             LightCommand::Verify { txid, min_confirmations, block: None, .. } => {
@@ -289,6 +362,10 @@ impl<'a> Session<'a> {
             LightCommand::Watch { addresses, from_height, min_confirmations, .. } => {
                 self.watch(addresses, *from_height, *min_confirmations).await
             }
+            LightCommand::Balance { addresses, coins, total, min_confirmations, .. } => {
+                self.balance(addresses, (*total, *coins), *min_confirmations).await
+            }
+            LightCommand::Coin { coin, min_confirmations, .. } => self.coin(*coin, *min_confirmations).await,
             LightCommand::Status => Ok(()),
         }
     }
@@ -371,7 +448,7 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             // Wakes at intervals to show progress.
-            self.noticed(until.min(Instant::now() + Duration::from_millis(200))).await?;
+            self.noticed(until.min(Instant::now() + PROGRESS_INTERVAL)).await?;
         }
     }
 

@@ -447,7 +447,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return SLOW_CHAIN;
     }
     if let Some(error) = error.downcast_ref::<LightError>() {
-        return if matches!(error, LightError::NoPeer { .. }) { NO_NODE } else { NOT_PROVEN };
+        return match error {
+            LightError::NoPeer { .. } | LightError::NotAsked { .. } => NO_NODE,
+            LightError::Refused { .. } => FAILED,
+            LightError::NotProven(_) | LightError::ProvenAbsent { .. } | LightError::TooFewConfirmations { .. } => {
+                NOT_PROVEN
+            }
+        };
     }
     let receipt = match error.downcast_ref::<HoldingError>() {
         Some(HoldingError::Receipt(error)) => Some(error),

@@ -1,9 +1,9 @@
 //! Transactions that the owner wants peers to have.
 //!
-//! Each peer is told of each transaction, as full nodes do among themselves, and is sent it when it asks. That a peer asks
-//! says that it did not have it; whether it accepts it, it does not say.
+//! Each peer is told of each transaction, as full nodes do among themselves, and is sent it when it asks. Then it is asked for
+//! the same: a peer that took it has it, and one that refused it does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::p2p::PeerId;
@@ -14,41 +14,56 @@ use crate::primitives::tx::Transaction;
 
 /// The transactions; at most [`MAX_INVENTORY`].
 #[derive(Debug, Default)]
-pub(super) struct Handover(BTreeMap<Txid, Arc<Transaction>>);
+pub(super) struct Handover {
+    offered: BTreeMap<Txid, Arc<Transaction>>,
+    /// Peers that were sent a transaction, and have not said whether they have it.
+    sent: BTreeSet<(PeerId, Txid)>,
+}
 
 impl Handover {
     /// Tells `peers` of a transaction, and every peer that comes later.
     pub(super) fn offer(&mut self, tx: Transaction, peers: &[PeerId], out: &mut Outbox) {
         let txid = tx.txid();
-        if self.0.len() == MAX_INVENTORY {
-            self.0.pop_first();
+        if self.offered.len() == MAX_INVENTORY {
+            self.offered.pop_first();
         }
-        self.0.insert(txid, Arc::new(tx));
+        self.offered.insert(txid, Arc::new(tx));
         peers.iter().for_each(|peer| out.send(*peer, Message::Inventory(vec![Item::Transaction(txid)])));
     }
 
     /// A full node has said hello.
     pub(super) fn ready(&self, peer: PeerId, out: &mut Outbox) {
-        if !self.0.is_empty() {
-            out.send(peer, Message::Inventory(self.0.keys().copied().map(Item::Transaction).collect()));
+        if !self.offered.is_empty() {
+            out.send(peer, Message::Inventory(self.offered.keys().copied().map(Item::Transaction).collect()));
         }
     }
 
-    /// Sends what a peer asks for and is here; the ids of that.
-    pub(super) fn requested(&self, peer: PeerId, items: Vec<Item>, out: &mut Outbox) -> Vec<Txid> {
+    pub(super) fn disconnected(&mut self, peer: PeerId) {
+        self.sent.retain(|(to, _)| *to != peer);
+    }
+
+    /// Sends what a peer asks for and is here, and asks for it in turn.
+    pub(super) fn requested(&mut self, peer: PeerId, items: Vec<Item>, out: &mut Outbox) {
         let (mut sent, mut missing) = (Vec::new(), Vec::new());
         for item in items {
             match item {
-                Item::Transaction(txid) if let Some(tx) = self.0.get(&txid) => {
+                Item::Transaction(txid) if let Some(tx) = self.offered.get(&txid) => {
                     out.send(peer, Message::Transaction(tx.clone()));
-                    sent.push(txid);
+                    self.sent.insert((peer, txid));
+                    sent.push(item);
                 }
                 other => missing.push(other),
             }
         }
-        if !missing.is_empty() {
-            out.send(peer, Message::NotFound(missing));
+        for (items, message) in [(missing, Message::NotFound as fn(Vec<Item>) -> Message), (sent, Message::GetData)] {
+            if !items.is_empty() {
+                out.send(peer, message(items));
+            }
         }
-        sent
+    }
+
+    /// A peer has a transaction, or has it not: whether it was sent this one and is heard of now.
+    pub(super) fn heard_of(&mut self, peer: PeerId, txid: Txid) -> bool {
+        self.sent.remove(&(peer, txid))
     }
 }

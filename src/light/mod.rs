@@ -85,8 +85,15 @@ pub enum Notice {
     Proven,
     /// It cannot be proven.
     NotProven(NotProven),
-    /// A peer was sent a transaction that it asked for.
-    HandedOver(Txid, PeerAddr),
+    /// A peer asked for a transaction and was sent it, and says whether it took it.
+    HandedOver {
+        /// The transaction.
+        txid: Txid,
+        /// The peer.
+        peer: PeerAddr,
+        /// Whether the peer says that it has it now.
+        taken: bool,
+    },
     /// A peer lied and was disconnected.
     Lied(PeerAddr, Offence),
 }
@@ -98,8 +105,8 @@ pub enum Command {
     Ask(Question, Reply<()>),
     /// [`Light::watch`]: keys, the first height, and confirmations.
     Watch(BTreeSet<PublicKey>, Height, u32, Reply<()>),
-    /// [`Light::own`]: whose coins, and confirmations.
-    Own(Scope, u32, Reply<()>),
+    /// [`Light::own`].
+    Own(Scope, Reply<()>),
     /// [`Light::hand_over`].
     HandOver(Transaction, Reply<()>),
     /// [`Light::take_notices`].
@@ -133,8 +140,6 @@ pub struct Light {
     was_synced: bool,
     /// The tip of the last [`Notice::Watched`].
     watched: Option<BlockHash>,
-    /// Confirmations after which a payment to the keys of [`Light::own`] is reported as confirmed.
-    min_confirmations: u32,
     /// Bytes of the messages received, by kind.
     received: BTreeMap<Kind, u64>,
 }
@@ -152,7 +157,6 @@ impl Light {
             gone_peers: BTreeMap::new(),
             was_synced: false,
             watched: None,
-            min_confirmations: 1,
             received: BTreeMap::new(),
             config,
         };
@@ -189,25 +193,35 @@ impl Light {
     /// Proves what keys own as of an edge of the chain, and follows their coins from there to the tip and on, in place of
     /// what was watched or asked before. [`Notice::Proven`], [`Notice::Watched`] and [`Notice::NotProven`] tell of it, and
     /// [`Light::holding`] has the result. The peer that is asked learns the keys.
-    pub fn own(&mut self, now: Now, scope: Scope, min_confirmations: u32) {
+    pub fn own(&mut self, now: Now, scope: Scope) {
         self.protocols.holdings = Some(Holdings::new(scope));
         self.protocols.watch = None;
-        (self.watched, self.min_confirmations) = (None, min_confirmations);
+        self.watched = None;
         self.finish(now);
     }
 
     /// What the keys of [`Light::own`] own, as far as their coins have been followed; `None` if nothing is proven.
     pub fn holding(&self) -> Option<Holding> {
-        let proven = self.protocols.holdings.as_ref()?.proven()?.clone();
-        let Some(watch) = &self.protocols.watch else {
-            let tip = proven.edge.0;
-            return Some(Holding { proven, since: Vec::new(), coins: BTreeMap::new(), tip });
+        let (proven, tip) = (self.protocols.holdings.as_ref()?.proven()?.clone(), self.followed_to()?);
+        let (since, coins) = match &self.protocols.watch {
+            Some(watch) => (watch.mined().collect(), watch.coins().clone()),
+            None => (Vec::new(), BTreeMap::new()),
         };
-        let tip = watch.next().saturating_sub(1);
-        Some(Holding { proven, since: watch.mined().collect(), coins: watch.coins().clone(), tip })
+        Some(Holding { proven, since, coins, tip })
     }
 
-    /// Offers a transaction to all peers; [`Notice::HandedOver`] tells of each that asks for it.
+    /// Height of the last block up to which the coins of [`Light::own`] have been followed, if they are proven.
+    pub fn followed_to(&self) -> Option<Height> {
+        let proven = self.protocols.holdings.as_ref()?.proven()?;
+        Some(self.protocols.watch.as_ref().map_or(proven.edge.0, |watch| watch.next().saturating_sub(1)))
+    }
+
+    /// Height of the block that has a payment of the keys that are followed.
+    pub fn mined_at(&self, txid: &Txid) -> Option<Height> {
+        self.protocols.watch.as_ref()?.mined_at(txid)
+    }
+
+    /// Offers a transaction to all peers; [`Notice::HandedOver`] tells of each that asked for it.
     pub fn hand_over(&mut self, now: Now, tx: Transaction) {
         let ready: Vec<PeerId> = self.peering.peers.ready().collect();
         self.protocols.handover.offer(tx, &ready, &mut self.out);
@@ -382,11 +396,17 @@ impl Light {
                 }
             }
             Message::Transaction(tx) => {
+                self.heard_of(id, address, tx.txid(), true);
                 if let Some(watch) = &mut self.protocols.watch {
                     watch.transaction(&tx);
                 }
             }
             Message::NotFound(items) => {
+                for item in &items {
+                    if let Item::Transaction(txid) = item {
+                        self.heard_of(id, address, *txid, false);
+                    }
+                }
                 self.protocols.questions.not_found(id, &items);
                 if let Some(watch) = &mut self.protocols.watch {
                     watch.not_found(id, &items, &self.chain);
@@ -396,9 +416,7 @@ impl Light {
             // It has no headers to serve.
             Message::GetHeaders { .. } => self.out.send(id, Message::Headers(Vec::new())),
             Message::GetData(items) => {
-                for txid in self.protocols.handover.requested(id, items, &mut self.out) {
-                    self.notice(Notice::HandedOver(txid, address));
-                }
+                self.protocols.handover.requested(id, items, &mut self.out);
             }
             Message::Opening { block, opening } => self.opening(id, &block, opening.map(|opening| *opening)),
             Message::Coins(answer) => match &mut self.protocols.holdings {
@@ -415,6 +433,13 @@ impl Light {
             | Message::GetBlockTransactions { .. }
             | Message::BlockTransactions { .. }
             | Message::SendCompact(_) => {}
+        }
+    }
+
+    /// A peer has a transaction, or says that it has it not.
+    fn heard_of(&mut self, id: PeerId, peer: PeerAddr, txid: Txid, taken: bool) {
+        if self.protocols.handover.heard_of(id, txid) {
+            self.notice(Notice::HandedOver { txid, peer, taken });
         }
     }
 
@@ -493,7 +518,7 @@ impl Light {
             Ok(true) => {
                 if let (Some(proven), Scope::Keys(_) | Scope::Coin(..)) = (holdings.proven(), holdings.scope()) {
                     let start = (holdings.scope().keys(), proven.coins.clone());
-                    *watch = Some(Watch::after(proven.edge.0, proven.committed_at, start, self.min_confirmations));
+                    *watch = Some(Watch::after(proven.edge.0, proven.committed_at, start));
                 }
                 self.notice(Notice::Proven);
             }
@@ -563,8 +588,8 @@ impl Protocol for Light {
                 self.watch(now, keys, from, confirmations);
                 reply.send(());
             }
-            Command::Own(scope, confirmations, reply) => {
-                self.own(now, scope, confirmations);
+            Command::Own(scope, reply) => {
+                self.own(now, scope);
                 reply.send(());
             }
             Command::HandOver(tx, reply) => {

@@ -32,8 +32,9 @@ impl Protocols {
     }
 
     pub(super) fn disconnected(&mut self, now: Now, id: PeerId, chain: &Headers, out: &mut Outbox) {
-        let Self { branches, questions, holdings, watch, handover: _ } = self;
+        let Self { branches, questions, holdings, watch, handover } = self;
         questions.disconnected(id);
+        handover.disconnected(id);
         if let Some(holdings) = holdings {
             holdings.disconnected(id);
         }

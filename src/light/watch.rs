@@ -176,10 +176,9 @@ impl Watch {
         edge: Height,
         committed_at: Option<Height>,
         (keys, coins): (BTreeSet<PublicKey>, BTreeMap<OutPoint, Coin>),
-        min_confirmations: u32,
     ) -> Self {
         let cut = committed_at.unwrap_or_default();
-        Self { cut, reads_tip: true, coins, ..Self::new(keys, edge.next(), min_confirmations) }
+        Self { cut, reads_tip: true, coins, ..Self::new(keys, edge.next(), 1) }
     }
 
     /// The unspent coins of the keys, as far as they have been followed.
@@ -196,6 +195,11 @@ impl Watch {
             spent: spent.clone(),
         };
         self.mined.iter().map(since)
+    }
+
+    /// Height of the block that has a transaction which concerns the keys.
+    pub(super) fn mined_at(&self, txid: &Txid) -> Option<Height> {
+        self.mined.iter().rev().find(|mined| mined.effect.txid == *txid).map(|mined| mined.height)
     }
 
     /// News since the last call.

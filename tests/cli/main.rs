@@ -8,6 +8,7 @@ mod holding;
 mod light;
 mod nodes;
 mod offline;
+mod own;
 #[path = "../process/mod.rs"]
 mod process;
 mod replace;

@@ -8,7 +8,7 @@ use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::light::{Config, Holding, NotProven, Notice, Scope};
 use cairn::p2p::Reason;
 use cairn::p2p::coins::{About, CoinProof, CoinQuery, PEER_PAGE_COINS};
-use cairn::p2p::message::Message;
+use cairn::p2p::message::{Kind, Message};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::height::Height;
@@ -97,7 +97,7 @@ fn keys(numbers: &[u8]) -> BTreeSet<PublicKey> {
 
 /// What the client says once it has followed the coins to its tip.
 fn own(world: &mut World, scope: Scope) -> Holding {
-    world.light.own(world.now, scope, 1);
+    world.light.own(world.now, scope);
     let tip = world.light.chain().height();
     world.run_until("all coins", move |world| {
         world.notices.iter().any(|notice| matches!(notice, Notice::Watched { height } if *height >= tip))
@@ -168,7 +168,7 @@ fn coins_are_complete_up_to_the_tip() {
 
     // The value and number alone.
     world.notices.clear();
-    world.light.own(world.now, Scope::Totals(keys(&[50, 52])), 1);
+    world.light.own(world.now, Scope::Totals(keys(&[50, 52])));
     world.run_until("the totals", |world| world.notices.contains(&Notice::Proven));
     let sum = Amount::from_grains(COIN / 100 * 4 * OUTPUTS as u64);
     let expected = [(public(50), Total { sum, count: 4 * OUTPUTS as u64 }), (public(52), Total::default())];
@@ -225,7 +225,7 @@ fn liars_about_coins_are_caught_and_the_next_peer_is_asked() {
 
     // A false total; those who lie about pages only are asked no page here.
     let mut all = world(&ledger, lies());
-    all.light.own(all.now, Scope::Totals(keys(&[50])), 1);
+    all.light.own(all.now, Scope::Totals(keys(&[50])));
     all.run_until("the total", |world| world.notices.contains(&Notice::Proven));
     let total = all.light.holding().unwrap().proven.totals[&public(50)];
     assert_eq!((total.sum, total.count), (Amount::from_grains(COIN / 100 * 1_200), 1_200));
@@ -285,7 +285,7 @@ fn a_state_that_no_peer_keeps_any_more_gives_way_to_a_newer_one() {
 
     let refuses = || answers(|_, proof| *proof = None);
     let mut none = world(&ledger, vec![refuses(), refuses()]);
-    none.light.own(none.now, Scope::Keys(keys(&[50])), 1);
+    none.light.own(none.now, Scope::Keys(keys(&[50])));
     none.run_until("the refusal", |world| {
         world.notices.contains(&Notice::NotProven(NotProven::NoAnswer { edge: at(EDGE + EPOCH) }))
     });
@@ -337,6 +337,24 @@ fn reorganisations_above_and_below_the_edge() {
 }
 
 #[test]
+fn a_hundred_thousand_coins_come_page_by_page() {
+    const EACH: usize = 20_000;
+    let mut ledger = Ledger::on(&params());
+    for n in 1..=5 {
+        let tx = payment(&ledger, n, 50, EACH);
+        pay(&mut ledger, &[tx]);
+    }
+    ledger.extend(TIP - 5, 1);
+    let mut world = world(&ledger, vec![honest()]);
+    let holding = own(&mut world, Scope::Keys(keys(&[50])));
+    assert_eq!((holding.coins.len(), &holding.coins), (5 * EACH, &coins_of(&ledger, &[50])));
+    let asked = world.servers[0].heard.iter().filter(|heard| **heard == "getcoins").count();
+    assert_eq!(asked, 5 * EACH / PEER_PAGE_COINS);
+    let bytes = world.light.received_bytes()[&Kind::Coins];
+    assert!((40..51).contains(&(bytes / (5 * EACH as u64))), "{bytes} bytes");
+}
+
+#[test]
 fn a_transaction_is_handed_to_every_peer_that_asks() {
     let Story { ledger, .. } = story();
     let mut world = world(&ledger, vec![honest(), honest()]);
@@ -346,9 +364,17 @@ fn a_transaction_is_handed_to_every_peer_that_asks() {
     let tx = spend(&ledger.params, &[(*outpoint, coin.clone(), &key(50))], vec![output]);
     let txid = tx.txid();
     world.light.hand_over(world.now, tx);
-    let asked = |world: &World| {
-        world.notices.iter().filter(|notice| matches!(notice, Notice::HandedOver(id, _) if *id == txid)).count()
+    let answers = |world: &World, txid, taken| {
+        let is_one = |notice: &&Notice| matches!(notice, Notice::HandedOver { txid: of, taken: is, .. } if (*of, *is) == (txid, taken));
+        world.notices.iter().filter(is_one).count()
     };
-    world.run_until("both peers", |world| asked(world) == 2);
+    world.run_until("both peers", |world| answers(world, txid, true) == 2);
     assert!(world.servers.iter().all(|server| server.node.mempool().contains(&txid)));
+
+    // One that they refuse: it spends the same coin again.
+    let output = Output::pay(public(61), Amount::from_grains(coin.output.value.as_grains() - 1_000));
+    let tx = spend(&ledger.params, &[(*outpoint, coin.clone(), &key(50))], vec![output]);
+    let txid = tx.txid();
+    world.light.hand_over(world.now, tx);
+    world.run_until("both refusals", |world| answers(world, txid, false) == 2);
 }

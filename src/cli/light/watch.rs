@@ -43,7 +43,7 @@ impl Session<'_> {
                     | Notice::Answered(..)
                     | Notice::Proven
                     | Notice::NotProven(_)
-                    | Notice::HandedOver(..) => {}
+                    | Notice::HandedOver { .. } => {}
                 }
             }
             let (connected, reports) = self.ask(|light| (light.is_connected(), light.reports())).await?;

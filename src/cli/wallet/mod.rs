@@ -6,6 +6,7 @@ pub(super) mod send;
 
 mod coins;
 mod history;
+mod light;
 pub(super) mod message;
 mod offline;
 mod order;
@@ -22,9 +23,10 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use self::light::LightArgs;
 use self::offline::{BroadcastArgs, PrepareArgs, SignArgs};
 use self::replace::{By, ReplaceArgs};
-use self::scan::ScanArgs;
+use self::scan::{Scan, ScanArgs};
 use self::send::SendArgs;
 use super::account::{self, Balance};
 use super::client::ClientArgs;
@@ -36,7 +38,7 @@ use crate::primitives::amount::{Amount, counted};
 use crate::primitives::hash::Txid;
 use crate::wallet::keyfile::KeyFileError;
 use crate::wallet::labels::{self, Kind, Labels};
-use crate::wallet::mnemonic::Mnemonic;
+use crate::wallet::mnemonic::{Account, Mnemonic};
 use crate::wallet::{Secret, Wallet};
 
 /// Longest wait for a node's answer.
@@ -93,6 +95,8 @@ Example:
         #[command(flatten)]
         node: ClientArgs,
         #[command(flatten)]
+        light: LightArgs,
+        #[command(flatten)]
         options: ScanArgs,
     },
     /// Sign a message with the key of an address
@@ -143,8 +147,14 @@ Anyone who sees the words can take the coins.")]
     /// Print the balance
     #[command(after_help = "\
 Example:
-  cairn wallet balance")]
-    Balance(ClientArgs),
+  cairn wallet balance
+  cairn wallet balance --light --peer 203.0.113.7:7331  # proven by peers")]
+    Balance {
+        #[command(flatten)]
+        node: ClientArgs,
+        #[command(flatten)]
+        light: LightArgs,
+    },
     /// Print the coins, by the outpoints that `send --from` takes
     #[command(after_help = "\
 Example:
@@ -159,12 +169,15 @@ Examples:
   cairn wallet send cairn1… 2.5 --from TXID:0 --from TXID:1
   cairn wallet send cairn1… 2.5 --data 'for the tea'
   cairn wallet send cairn1… 2.5 --wait 1   # returns when it is in a block
+  cairn wallet send cairn1… 2.5 --light --peer 203.0.113.7:7331
 
 Prints the transaction's id. Amounts are in coins; the fee is added to them, or taken from what all is. Change goes to an \
 address of this wallet that is none of the payees. A payment never replaces another one of this wallet.")]
     Send {
         #[command(flatten)]
         node: ClientArgs,
+        #[command(flatten)]
+        light: LightArgs,
         #[command(flatten)]
         options: SendArgs,
     },
@@ -290,6 +303,8 @@ struct NewArgs {
     scan: ScanArgs,
     #[command(flatten)]
     node: ClientArgs,
+    #[command(flatten)]
+    light: LightArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -312,7 +327,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     match &args.command {
         WalletCommand::New(new) => make(new, &path, &params, common),
-        WalletCommand::Scan { node, options } => scan_existing(options, node, &path, &params, common),
+        WalletCommand::Scan { node, light, options } => scan_existing(options, (node, light), &path, &params, common),
         WalletCommand::Address { new, label, all } => {
             let request = if *new { Request::New { label: label.as_deref() } } else { Request::Known { all: *all } };
             print_addresses(&path, &request, &params, common)
@@ -330,12 +345,18 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             let words = unlock(&Wallet::open(&path)?)?.words();
             common.print(|| words.to_string(), || json!({ "words": *words }))
         }
-        WalletCommand::Balance(node) => {
+        WalletCommand::Balance { light: LightArgs { light: true, peers }, .. } => {
+            light::balance(peers, &path, &params, common)
+        }
+        WalletCommand::Balance { node, .. } => {
             let wallet = Wallet::open(&path)?;
             let node = node.connect(common, Some(TIMEOUT))?;
             print_balance(&account::balance(&node, &addresses(&wallet, &params))?, common)
         }
-        WalletCommand::Send { node, options } => send::run(options, node, &path, &params, common),
+        WalletCommand::Send { light: LightArgs { light: true, peers }, options, .. } => {
+            light::send(options, peers, &path, &params, common)
+        }
+        WalletCommand::Send { node, options, .. } => send::run(options, node, &path, &params, common),
         WalletCommand::Watch { addresses } => offline::watch(addresses, &path, &params, common),
         WalletCommand::Prepare { node, options } => offline::prepare(options, node, &path, &params, common),
         WalletCommand::Sign(options) => offline::sign(options, &path, &params, common),
@@ -392,7 +413,8 @@ fn make(new: &NewArgs, path: &Path, params: &Params, common: &Common) -> anyhow:
         (false, false) if common.json() => prompt::passphrase_from_environment()?.filter(|text| !text.is_empty()),
         (false, false) => prompt::new_passphrase_if_any()?,
     };
-    let scan = new.restore.then(|| scan::scan(&new.scan, &new.node, &mnemonic.account(), params, common));
+    let by = (&new.node, &new.light);
+    let scan = new.restore.then(|| scan(&new.scan, by, &mnemonic.account(), params, common));
     let used = scan.as_ref().and_then(|scan| scan.as_ref().ok()).map_or(0, |scan| scan.used);
     let passphrase = passphrase.as_ref().map(|text| text.as_str());
     let wallet = Wallet::create(path, &mnemonic, passphrase, new.addresses.max(used), &mut rand::rng())?;
@@ -434,15 +456,29 @@ fn make(new: &NewArgs, path: &Path, params: &Params, common: &Common) -> anyhow:
     )
 }
 
+/// Looks for used addresses, with a node or by the light client.
+fn scan(
+    options: &ScanArgs,
+    (node, light): (&ClientArgs, &LightArgs),
+    account: &Account,
+    params: &Params,
+    common: &Common,
+) -> anyhow::Result<Scan> {
+    if light.light {
+        return light::scan(options, &light.peers, account, common);
+    }
+    scan::scan(options, node, account, params, common)
+}
+
 fn scan_existing(
     options: &ScanArgs,
-    node: &ClientArgs,
+    by: (&ClientArgs, &LightArgs),
     path: &Path,
     params: &Params,
     common: &Common,
 ) -> anyhow::Result<()> {
     let secret = unlock(&Wallet::open(path)?)?;
-    let scan = scan::scan(options, node, secret.account(), params, common)?;
+    let scan = scan(options, by, secret.account(), params, common)?;
     let mut wallet = Wallet::lock(path, &secret)?;
     let before = wallet.keys().len();
     wallet.hand_out(&secret, scan.used)?;

@@ -38,7 +38,7 @@ pub struct OrderArgs {
 /// What the miner gets.
 #[derive(Debug, clap::Args)]
 pub struct FeeArgs {
-    /// Fee rate in grains a byte [default: the least that the node takes, and at least 1]
+    /// Fee rate in grains a byte [default: the least that the node takes, and at least 1; with --light 1]
     #[arg(long, value_name = "GRAINS")]
     pub fee_rate: Option<u64>,
     /// Maximum fee [default: 0.1 coins, at no more than 10000 grains a byte]
@@ -52,11 +52,13 @@ impl FeeArgs {
     /// # Errors
     /// If the node does not say what it takes.
     pub fn fee(&self, node: &Client) -> Result<Fee, ClientError> {
-        let rate = match self.fee_rate {
-            Some(grains) => FeeRate::from_grains_per_byte(grains),
-            None => account::least_fee_rate(node)?,
-        };
-        Ok(Fee { rate, max: self.max_fee })
+        let least = if self.fee_rate.is_none() { account::least_fee_rate(node)? } else { FeeRate::ZERO };
+        Ok(self.fee_or(least))
+    }
+
+    /// The fee asked for, or one at the rate `least`.
+    fn fee_or(&self, least: FeeRate) -> Fee {
+        Fee { rate: self.fee_rate.map_or(least, FeeRate::from_grains_per_byte), max: self.max_fee }
     }
 }
 
@@ -66,6 +68,15 @@ impl OrderArgs {
     /// # Errors
     /// If an address, an amount or the data is not well formed, or the node does not say which fee it takes.
     pub fn order(&self, node: &Client, params: &Params) -> anyhow::Result<Order> {
+        let order = self.order_at(FeeRate::ZERO, params)?;
+        Ok(Order { fee: self.fee.fee(node)?, ..order })
+    }
+
+    /// The same without a node: where no fee rate is asked for, it is `least`.
+    ///
+    /// # Errors
+    /// If an address, an amount or the data is not well formed.
+    pub fn order_at(&self, least: FeeRate, params: &Params) -> anyhow::Result<Order> {
         let (mut outputs, mut rest_to) = (Vec::new(), None);
         for pair in self.payees.chunks(2) {
             let [address, amount] = pair else {
@@ -88,7 +99,7 @@ impl OrderArgs {
             (None, Some(hex)) => outputs.push(Output::data(hex::decode(hex).context("--data-hex is not hex")?)),
             (None, None) => {}
         }
-        Ok(Order { outputs, rest_to, fee: self.fee.fee(node)? })
+        Ok(Order { outputs, rest_to, fee: self.fee.fee_or(least) })
     }
 
     /// The coins to spend; any if there are none.

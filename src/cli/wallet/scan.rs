@@ -17,7 +17,7 @@ use crate::wallet::mnemonic::Account;
 
 /// Most addresses scanned, as many as the file has room for: a node that reports all of them as used must not keep the
 /// scan running for ever.
-const MAX_SCANNED: u32 = 100_000;
+pub(super) const MAX_SCANNED: u32 = 100_000;
 
 /// The extent of a scan.
 #[derive(Debug, clap::Args)]
@@ -25,18 +25,18 @@ pub struct ScanArgs {
     /// Addresses in a row without a transaction after which no further ones are looked for
     // BIP-44's "address gap limit".
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    gap_limit: u32,
+    pub(super) gap_limit: u32,
 }
 
 /// What a scan found.
 #[derive(Debug, Serialize)]
 pub struct Scan {
     /// Addresses looked at, from the first.
-    addresses: u32,
+    pub(super) addresses: u32,
     /// Addresses up to the last used one, which are handed out again.
     pub used: u32,
     /// The height of the node's chain at the time.
-    height: Height,
+    pub(super) height: Height,
 }
 
 impl fmt::Display for Scan {

@@ -36,16 +36,16 @@ const POLL_MILLIS: u64 = 30_000;
 #[derive(Debug, clap::Args)]
 pub struct SendArgs {
     #[command(flatten)]
-    order: OrderArgs,
+    pub(super) order: OrderArgs,
     /// Say what would be spent and paid; sign and send nothing
     #[arg(long, conflicts_with_all = ["label", "wait"])]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// What the payment is for, for the history of this wallet; no other party learns of it
     #[arg(long, value_name = "TEXT")]
-    label: Option<String>,
+    pub(super) label: Option<String>,
     /// Wait until the payment has so many confirmations
     #[arg(long, value_name = "N", default_value_t = 0)]
-    wait: u32,
+    pub(super) wait: u32,
 }
 
 /// Runs `cairn wallet send`.

@@ -1,0 +1,159 @@
+//! Balances and payments without a node: coins that peers prove, and payments handed to peers.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::order;
+use super::scan::{MAX_SCANNED, Scan, ScanArgs};
+use super::send::{SendArgs, keep_label};
+use super::unlock;
+use super::view::DraftView;
+use crate::cli::Common;
+use crate::cli::account::Coins;
+use crate::cli::console::note;
+use crate::cli::light::{Owned, PeerArgs, with_session};
+use crate::consensus::params::Params;
+use crate::light::Scope;
+use crate::mempool::Limits;
+use crate::primitives::amount::{Amount, counted};
+use crate::primitives::keys::PublicKey;
+use crate::wallet::Wallet;
+use crate::wallet::coins::Spendable;
+use crate::wallet::labels;
+use crate::wallet::mnemonic::Account;
+use crate::wallet::payment::Draft;
+
+/// Whether the light client takes the place of a node.
+#[derive(Debug, clap::Args)]
+pub struct LightArgs {
+    /// Use the light client and no node: peers prove the coins, and learn the addresses
+    #[arg(long)]
+    pub light: bool,
+    #[command(flatten, next_help_heading = "With --light")]
+    pub peers: PeerArgs,
+}
+
+/// Coins that can be spent in the next block, and those that cannot yet.
+fn spendable(owned: &Owned, params: &Params) -> (Vec<Spendable>, Amount) {
+    let next = owned.holding.tip.next();
+    let (mut coins, mut immature) = (Vec::new(), Amount::ZERO);
+    for (outpoint, coin) in &owned.holding.coins {
+        let Some(key) = coin.output.key() else { continue };
+        if coin.coinbase && next < coin.height.saturating_add(params.coinbase_maturity) {
+            immature = immature.saturating_add(coin.output.value);
+        } else {
+            coins.push(Spendable { outpoint: *outpoint, value: coin.output.value, key: *key });
+        }
+    }
+    (coins, immature)
+}
+
+/// Prints the balance.
+///
+/// # Errors
+/// If the wallet's file fails, or peers do not prove its coins.
+pub fn balance(peers: &PeerArgs, path: &Path, params: &Params, common: &Common) -> anyhow::Result<()> {
+    let keys: BTreeSet<PublicKey> = Wallet::open(path)?.keys().iter().copied().collect();
+    with_session(common, peers, async |session| {
+        let owned = session.own(Scope::Keys(keys)).await?;
+        let (coins, immature) = spendable(&owned, params);
+        let sum = Amount::saturating_sum(coins.iter().map(|coin| coin.value));
+        let tip = owned.holding.tip;
+        let text = || {
+            let mut lines = vec![format!("spendable  {}", sum.in_coins())];
+            if immature > Amount::ZERO {
+                lines.push(format!("immature   {}, mined lately", immature.in_coins()));
+            }
+            lines.push(format!("complete   up to block {tip}; payments that no block has yet are not in it"));
+            lines.join("\n")
+        };
+        common.print(text, || {
+            let balance = sum.saturating_add(immature);
+            json!({ "balance": balance, "spendable": sum, "immature": immature, "complete_to": tip })
+        })
+    })
+    .map(Option::unwrap_or_default)
+}
+
+/// Pays from coins that peers prove, and hands the payment to them.
+///
+/// # Errors
+/// If the wallet's file, the passphrase or the payment fails, or no peer proves the coins or takes the payment.
+pub fn send(send: &SendArgs, peers: &PeerArgs, path: &Path, params: &Params, common: &Common) -> anyhow::Result<()> {
+    if let Some(label) = &send.label {
+        labels::check(label)?;
+    }
+    let order = send.order.order_at(Limits::default().min_fee_rate, params)?;
+    let payees = order::payees(&order);
+    if send.dry_run {
+        let wallet = Wallet::open(path)?;
+        let keys: BTreeSet<PublicKey> = wallet.keys().iter().copied().collect();
+        let owned = with_session(common, peers, async |session| session.own(Scope::Keys(keys)).await)?;
+        let Some(owned) = owned else { return Ok(()) };
+        let coins = Coins { confirmed: spendable(&owned, params).0, unconfirmed: Vec::new() };
+        let change_to = wallet.change_key(&payees).unwrap_or(wallet.newest_key());
+        let view = DraftView::new(&order::draft(&order, send.order.from(), &coins, change_to)?, wallet.keys(), params);
+        return view.print_only("nothing was signed or sent", common);
+    }
+    let secret = unlock(&Wallet::open(path)?)?;
+    let mut wallet = Wallet::lock(path, &secret)?;
+    let change_to = match wallet.change_key(&payees) {
+        Some(key) => key,
+        None => wallet.add_key(&secret)?,
+    };
+    let keys: BTreeSet<PublicKey> = wallet.keys().iter().copied().collect();
+    let sent = with_session(common, peers, async |session| {
+        let owned = session.own(Scope::Keys(keys)).await?;
+        let coins = Coins { confirmed: spendable(&owned, params).0, unconfirmed: Vec::new() };
+        let draft: Draft = order::draft(&order, send.order.from(), &coins, change_to)?;
+        let payment = draft.clone().sign(&params.genesis_hash, |key| wallet.secret_key(&secret, key))?;
+        let takers = session.hand_over(payment.transaction.clone()).await?;
+        let view = DraftView::new(&draft, wallet.keys(), params);
+        note(view.summary());
+        note(format_args!("{} asked for the payment and has it now", takers.join(", ")));
+        // Another payment of this wallet need not wait for blocks.
+        drop(wallet);
+        // Before the wait, which may be interrupted.
+        common.print_payment(&payment.txid, || view.sent(&payment.txid))?;
+        keep_label(path, &payment.txid, send.label.as_deref())?;
+        if send.wait > 0 {
+            let lost = || format!("payment {} was sent, and cannot be followed any further", payment.txid);
+            session.wait_for(payment.txid, send.wait).await.with_context(lost)?;
+        }
+        anyhow::Ok(())
+    })?;
+    if sent.is_none() {
+        note("interrupted");
+    }
+    Ok(())
+}
+
+/// Looks for coins of one address after the other, until so many in a row have none and had no payment since the edge.
+///
+/// # Errors
+/// If peers do not prove the coins.
+pub fn scan(options: &ScanArgs, peers: &PeerArgs, account: &Account, common: &Common) -> anyhow::Result<Scan> {
+    let gap = options.gap_limit;
+    let scanned = with_session(common, peers, async |session| {
+        let (mut addresses, mut used) = (0, 0);
+        loop {
+            let end = (used + gap).min(MAX_SCANNED);
+            let keys: Vec<PublicKey> = (addresses..end).map(|number| account.key(number).public_key()).collect();
+            let owned = session.own(Scope::Keys(keys.iter().copied().collect())).await?;
+            let holding = &owned.holding;
+            let since = holding.since.iter().flat_map(|since| since.received.iter().map(|(_, coin)| coin));
+            let seen: BTreeSet<&PublicKey> =
+                holding.proven.coins.values().chain(since).filter_map(|coin| coin.output.key()).collect();
+            let last = keys.iter().rposition(|key| seen.contains(key));
+            used = last.map_or(used, |place| addresses + place as u32 + 1);
+            addresses = end;
+            if addresses >= used + gap || addresses == MAX_SCANNED {
+                return Ok(Scan { addresses, used, height: holding.tip });
+            }
+        }
+    })?;
+    scanned.with_context(|| format!("interrupted before {} were looked at", counted(gap, "address")))
+}

@@ -54,6 +54,14 @@ pub struct Args {
     /// Do not serve the blocks of `cairn content` under /ipfs/ of the RPC address
     #[arg(long, env = "CAIRN_NO_GATEWAY", value_parser = clap::builder::BoolishValueParser::new())]
     no_gateway: bool,
+    /// Serve that content as files and sites too, each site at CID.ipfs.localhost
+    #[arg(
+        long,
+        env = "CAIRN_GATEWAY_FILES",
+        conflicts_with = "no_gateway",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    gateway_files: bool,
     /// A host name allowed in requests to RPC, explorer and metrics, besides IP addresses and localhost; may be repeated
     #[arg(long, env = "CAIRN_RPC_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     rpc_allow_host: Vec<String>,
@@ -144,7 +152,11 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         auth: args.rpc_auth,
         allow_hosts: args.rpc_allow_host,
         explorer: !args.no_explorer,
-        gateway: if args.no_gateway { rpc::Gateway::Off } else { rpc::Gateway::Trustless },
+        gateway: match (args.no_gateway, args.gateway_files) {
+            (true, _) => rpc::Gateway::Off,
+            (false, false) => rpc::Gateway::Trustless,
+            (false, true) => rpc::Gateway::Files,
+        },
         ..rpc::Config::new(args.rpc, &data_dir)
     };
     if args.check {

@@ -48,14 +48,36 @@ pub(super) fn check(method: &Method, headers: &HeaderMap, allowed: &[String]) ->
     }
 }
 
+/// A host without its port.
+fn name_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn host_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::HOST)?.to_str().ok()
+}
+
+/// The host with its port, if it is `localhost`: what is below that name is this machine too (RFC 6761, 6.3).
+pub(super) fn localhost(headers: &HeaderMap) -> Option<&str> {
+    host_of(headers).filter(|host| name_of(host).eq_ignore_ascii_case("localhost"))
+}
+
+/// The first label, in lower case, of a host `LABEL.ipfs.NAME` where NAME is the node's. Browsers take each such host for
+/// another site than the node, so only content may be served under it.
+pub(super) fn site(headers: &HeaderMap, allowed: &[String]) -> Option<String> {
+    let host = host_of(headers)?.to_ascii_lowercase();
+    let (label, name) = host.split_once(".ipfs.")?;
+    (!label.contains('.') && name.parse::<IpAddr>().is_err() && is_own(name, allowed)).then(|| label.to_owned())
+}
+
 fn is_own(host: &str, allowed: &[String]) -> bool {
     if host.parse::<SocketAddr>().is_ok() {
         return true;
     }
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
+    let name = name_of(host);
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     bare.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
@@ -103,6 +125,21 @@ mod tests {
             assert_eq!(checked(&[(HOST, host)], &["node2"]), Ok(()), "{host}");
         }
         assert_eq!(checked(&[], &[]), Ok(()), "a probe by HTTP/1.0");
+    }
+
+    #[test]
+    fn sites_have_names_below_the_nodes() {
+        use header::HOST;
+        let site = |host: &str| site(&[(HOST, host.parse().unwrap())].into_iter().collect(), &["node2".to_owned()]);
+        for host in ["bafy.ipfs.localhost:7332", "BAFY.ipfs.LocalHost", "bafy.ipfs.node2:80"] {
+            assert_eq!(site(host), Some("bafy".to_owned()), "{host}");
+            assert_eq!(checked(&[(HOST, host)], &["node2"]), Err(Foreign::Host), "it reaches nothing else");
+        }
+        for host in
+            ["bafy.ipns.localhost", "localhost", "a.b.ipfs.localhost", "bafy.ipfs.evil.example", "bafy.ipfs.1.2.3.4"]
+        {
+            assert_eq!(site(host), None, "{host}");
+        }
     }
 
     #[test]

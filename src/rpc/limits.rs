@@ -79,6 +79,8 @@ pub enum Gateway {
     Off,
     /// As blocks and CARs, which the caller can check.
     Trustless,
+    /// As files and sites too.
+    Files,
 }
 
 /// Where to listen, and which callers to accept.

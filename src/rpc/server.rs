@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{any, get};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,12 +25,14 @@ use tokio_util::task::TaskTracker;
 
 use super::auth::{self, Credentials, RuntimeFile};
 use super::connections::{Connections, Place, Pool};
+use super::gateway::{self, Served};
+use super::hosts::{self, Foreign};
 use super::http::{Server, call, json, plain};
 use super::jsonrpc::Reply;
 use super::limits::Config;
 use super::socket::{self, Socket};
 use super::strangers::{Memory, Usage};
-use super::{Api, events, explorer, gateway, hosts, metrics};
+use super::{Api, events, explorer, metrics};
 use crate::primitives::height::Height;
 use crate::runtime::Handle;
 
@@ -170,7 +172,7 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         true => (any(call).get(explorer::page), explorer::routes().merge(events::routes(config.limits.listeners))),
         false => (any(call), Router::new()),
     };
-    let content = gateway::routes(&config, &server.connections);
+    let content = Served::new(&config, &server.connections);
     let router = Router::new()
         .route("/", root)
         .route("/wallet/", any(call))
@@ -180,8 +182,8 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         .route("/health/live", get(async || plain(StatusCode::OK, "live")))
         .route("/metrics", get(metrics::metrics))
         .merge(pages)
-        .merge(content)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&server), refuse_foreign))
+        .merge(gateway::routes(content.as_ref()))
+        .layer(axum::middleware::from_fn_with_state((Arc::clone(&server), content), refuse_foreign))
         .with_state(Arc::clone(&server));
     let task = tokio::spawn(accept(listener, Arc::clone(&server), router, stop.clone()));
     tracing::info!(%address, "answering RPC");
@@ -260,12 +262,23 @@ fn local_url(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-/// Refuses requests from pages of other sites: see [`hosts`].
-async fn refuse_foreign(State(server): State<Arc<Server>>, request: Request, next: axum::middleware::Next) -> Response {
-    match hosts::check(request.method(), request.headers(), &server.allow_hosts) {
-        Ok(()) => next.run(request).await,
-        Err(foreign) => plain(StatusCode::FORBIDDEN, &foreign.to_string()),
+/// Refuses requests from pages of other sites: see [`hosts`]. Under a host name of its own, content is all that there is.
+async fn refuse_foreign(
+    State((server, content)): State<(Arc<Server>, Option<Arc<Served>>)>,
+    Extension(place): Extension<Place>,
+    request: Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let Err(foreign) = hosts::check(request.method(), request.headers(), &server.allow_hosts) else {
+        return next.run(request).await;
+    };
+    if foreign == Foreign::Host
+        && let Some(content) = content
+        && let Some(label) = content.site_of(request.headers(), &server.allow_hosts)
+    {
+        return gateway::by_host(&content, &label, place, request).await;
     }
+    plain(StatusCode::FORBIDDEN, &foreign.to_string())
 }
 
 /// Any answer shows liveness; readiness means that the node's thread answers.

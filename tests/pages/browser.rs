@@ -215,6 +215,12 @@ impl Browser {
         self.run("location.hash = arguments[0]", &[hash.into()]);
     }
 
+    /// Opens another page.
+    #[track_caller]
+    pub fn go(&self, url: &str) {
+        self.command("url", &json!({ "url": url }));
+    }
+
     /// Loads the page again; returns once it is there.
     #[track_caller]
     pub fn reload(&self) {

@@ -5,4 +5,5 @@ mod explorer;
 mod history;
 #[path = "../process/mod.rs"]
 mod process;
+mod site;
 mod verify_page;

@@ -46,7 +46,7 @@ impl ContentPath {
 }
 
 /// RFC 3986, 2.1. What is no such code stands for itself.
-fn decode_percent(text: &str) -> Vec<u8> {
+pub(super) fn decode_percent(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -139,11 +139,19 @@ pub(super) struct Asked {
     pub(super) path: ContentPath,
     /// As it was given, from `/ipfs/` on.
     pub(super) text: String,
+    /// Whether the root has a host name of its own.
+    pub(super) is_site: bool,
+    /// Path of the URL.
+    pub(super) url_path: String,
+    /// And its query.
+    pub(super) query: Option<String>,
     pub(super) format: Format,
     /// Where the answer would be without an `Accept` header, if that chose the format.
     pub(super) location: Option<String>,
     /// Name for a file that is saved.
     pub(super) file_name: Option<String>,
+    /// Whether to save it, as the caller wishes.
+    pub(super) download: bool,
     pub(super) is_head: bool,
     /// Whether it is enough to answer if the block is here, with 412 if not.
     pub(super) only_if_cached: bool,
@@ -172,6 +180,7 @@ impl Asked {
     pub(super) fn new(
         path: ContentPath,
         text: String,
+        is_site: bool,
         uri: &Uri,
         headers: &HeaderMap,
         is_head: bool,
@@ -217,9 +226,13 @@ impl Asked {
         Ok(Self {
             path,
             text,
+            is_site,
+            url_path: uri.path().to_owned(),
+            query: uri.query().map(str::to_owned),
             format,
             location,
             file_name: parameter("filename").filter(|name| !name.is_empty()).map(str::to_owned),
+            download: parameter("download") == Some("true"),
             is_head,
             only_if_cached: cache_control.split(',').any(|word| word.trim() == "only-if-cached"),
             if_none_match: one(header::IF_NONE_MATCH),
@@ -342,7 +355,7 @@ mod tests {
         let uri = format!("/ipfs/{ROOT}{query}").parse().unwrap();
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
         let path = ContentPath::parse(ROOT).unwrap();
-        Asked::new(path, format!("/ipfs/{ROOT}"), &uri, &headers, false).map_err(|failure| failure.status())
+        Asked::new(path, format!("/ipfs/{ROOT}"), false, &uri, &headers, false).map_err(|failure| failure.status())
     }
 
     #[test]

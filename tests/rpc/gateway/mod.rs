@@ -1,4 +1,5 @@
 //! Content under `/ipfs/`: cases and verdicts after the specifications of HTTP gateways, and the bounds.
 
+mod files;
 mod scene;
 mod trustless;

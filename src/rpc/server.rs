@@ -172,7 +172,7 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         true => (any(call).get(explorer::page), explorer::routes().merge(events::routes(config.limits.listeners))),
         false => (any(call), Router::new()),
     };
-    let content = Served::new(&config, &server.connections);
+    let content = Served::new(&config, server.api.handle.id(), address, &server.connections);
     let router = Router::new()
         .route("/", root)
         .route("/wallet/", any(call))

@@ -13,9 +13,11 @@ mod kinds;
 mod listing;
 mod redirects;
 mod request;
+mod routing;
 mod source;
 mod stream;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +34,7 @@ use self::car::Car;
 use self::failure::Failure;
 use self::head::{Head, redirect};
 use self::request::{Asked, ContentPath, Format};
+use self::routing::Provider;
 use self::source::Source;
 use super::connections::{Connections, Place, Pool};
 use super::hosts;
@@ -39,6 +42,7 @@ use super::http::{Server, plain};
 use super::limits::{Config, Gateway};
 use super::strangers::Memory;
 use crate::content::{CONTENT_DIR, ContentReader};
+use crate::p2p::kad::NodeId;
 
 /// Memory for one answer: a block, chunks on their way, links that wait to be followed, and the blocks sent before.
 const ANSWER_BYTES: usize = 8 << 20;
@@ -47,13 +51,19 @@ pub(super) struct Served {
     dir: PathBuf,
     /// Whether as files and sites too.
     has_files: bool,
+    provider: Provider,
     memory: Memory,
     turn: Arc<Mutex<()>>,
 }
 
 impl Served {
-    /// `None` if none is to be served.
-    pub(super) fn new(config: &Config, connections: &Arc<Connections>) -> Option<Arc<Self>> {
+    /// The content of the node with this id, whose server listens at `address`; `None` if none is to be served.
+    pub(super) fn new(
+        config: &Config,
+        id: NodeId,
+        address: SocketAddr,
+        connections: &Arc<Connections>,
+    ) -> Option<Arc<Self>> {
         let has_files = match config.gateway {
             Gateway::Off => return None,
             Gateway::Trustless => false,
@@ -63,6 +73,7 @@ impl Served {
         Some(Arc::new(Self {
             dir: config.data_dir.join(CONTENT_DIR),
             has_files,
+            provider: Provider::new(id, address),
             memory: Memory::new(Pool::Content, memory, ANSWER_BYTES, Arc::clone(connections)),
             turn: Arc::default(),
         }))
@@ -77,6 +88,11 @@ impl Served {
 /// The routes.
 pub(super) fn routes(served: Option<&Arc<Served>>) -> Router<Arc<Server>> {
     let Some(served) = served.cloned() else { return Router::new() };
+    let located = Arc::clone(&served);
+    let locate = move |request: Request| {
+        let served = Arc::clone(&located);
+        async move { routing::serve(served.dir.clone(), &served.provider, request).await }
+    };
     let answer = move |Extension(place): Extension<Place>, request: Request| {
         let served = Arc::clone(&served);
         async move {
@@ -87,7 +103,7 @@ pub(super) fn routes(served: Option<&Arc<Served>>) -> Router<Arc<Server>> {
             }
         }
     };
-    Router::new().route("/ipfs/{*path}", any(answer))
+    Router::new().route("/ipfs/{*path}", any(answer)).route("/routing/v1/{*path}", any(locate))
 }
 
 /// What is to be done for a request.

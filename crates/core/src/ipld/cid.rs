@@ -143,6 +143,11 @@ impl Cid {
         self.0.hash().to_bytes()
     }
 
+    /// The same as text in base58 without a prefix, as in CIDv0 and for peers.
+    pub fn multihash_text(&self) -> String {
+        Base::Base58Btc.encode(self.multihash())
+    }
+
     /// The function that names the block; `None` if it is not known here.
     pub fn function(&self) -> Option<HashFunction> {
         HashFunction::from_code(self.0.hash().code())

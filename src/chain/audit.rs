@@ -41,7 +41,7 @@ pub struct Report {
 /// it: headers, coins, undo records, filters, indexes, header range. Takes memory for all unspent coins. `progress` is told the
 /// height reached and that of the tip.
 ///
-/// If blocks are pruned, checks all headers and the header range, and connects the blocks that are kept again, as
+/// If blocks are pruned, or the node started from a state, checks all headers and the header range, and connects the blocks that are kept again, as
 /// [`check_recent`] does.
 ///
 /// # Errors
@@ -49,6 +49,9 @@ pub struct Report {
 pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, Height)) -> Result<Report, StoreError> {
     if !db.check_meta(&params.genesis_hash)? {
         return Err(db.corrupt("it is empty"));
+    }
+    if db.is_restarting()? || db.state_load()?.is_some() {
+        return Err(StoreError::Incomplete { dir: db.store().dir() });
     }
     let index = Index::load(db)?;
     check_headers(db, params, &index)?;
@@ -111,6 +114,7 @@ fn check_pruned(
         let reason = format!("something is kept of block {} at height {}, which is pruned", lowest.hash, lowest.height);
         return Err(db.corrupt(reason));
     }
+    let base = db.state_base()?.unwrap_or_default();
     let mut above: Vec<Entry> = index.branch(tip).collect();
     above.reverse();
     let mut range = mmr::Range::default();
@@ -121,7 +125,9 @@ fn check_pruned(
                 return Err(db.corrupt(format!("node {number} of the header range is another")));
             }
         }
-        db.filter_header_of(&entry.key())?;
+        if entry.height >= base {
+            db.filter_header_of(&entry.key())?;
+        }
     }
     let kept = tip.height.next().blocks_since(kept_from);
     let reached = RefCell::new((kept_from, progress));
@@ -136,7 +142,8 @@ fn check_pruned(
     audit_state::check_kept(db, params)?;
     let (found, coins) = (db.counts()?, db.coin_stats()?);
     let heights = above.len() as u64;
-    let expected = (heights, heights, mmr::node_count(heights), u64::from(kept), coins.count);
+    let filter_headers = tip.height.next().blocks_since(base).into();
+    let expected = (heights, filter_headers, mmr::node_count(heights), u64::from(kept), coins.count);
     let counts = (found.heights, found.filter_headers, found.range_nodes, found.filters, found.address_coins);
     if counts != expected {
         return Err(

@@ -6,7 +6,7 @@ use crate::primitives::hash::{BlockHash, StateRoot};
 use crate::primitives::height::Height;
 use crate::state::source::BUCKET;
 use crate::state::{Builder, Epochs, Inner, Key, KeyRange, Leaf, Node, Source, StateId, Table};
-use crate::storage::{Database, StateHead, StoreError};
+use crate::storage::{Database, Edge, StateHead, StoreError};
 
 /// Coins of a kept state that are read at once.
 const PAGE: usize = 4_096;
@@ -36,8 +36,9 @@ impl<'a> Audit<'a> {
         let Self { db, params, head, epochs, table } = self;
         let fault = |error: &dyn std::fmt::Display| db.corrupt(format!("the coins after block {block}: {error}"));
         epochs.push(params, height, block, delta).map_err(|error| fault(&error))?;
-        let stored = db.edge(height)?.map(|edge| edge.id(height));
-        let expected = epochs.last().copied().filter(|state| state.height == height && height <= head.height);
+        let stored = db.edge(height)?;
+        let is_expected = params.is_edge(height) && height <= head.height;
+        let expected = is_expected.then(|| Edge::new(height, block, epochs.table().top().copied()));
         if stored != expected {
             return Err(fault(&"the root over them is another"));
         }

@@ -4,7 +4,7 @@
 //! The table is behind the tip, or at it. A block commits to the coins of an epoch or two before it, so the table has the
 //! time of an epoch to follow, and any thread may move it: a lock keeps the tip from going back behind it meanwhile.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::{Chain, ChainError, effects};
 use crate::consensus::coins::Delta;
@@ -52,6 +52,9 @@ impl StateTable {
     /// [`StoreError::Corrupt`] if the blocks do not follow from the table; the store's own.
     pub fn advance(&self, most: usize) -> Result<Step, StoreError> {
         let _moving = self.lock();
+        if self.db.state_load()?.is_some() {
+            return Ok(Step::Idle);
+        }
         let head = self.clean_head()?;
         let edge = edge_from(&self.params, head.height.next());
         if self.db.hash_at(edge)?.is_none() {
@@ -68,6 +71,16 @@ impl StateTable {
         let Some(block) = block else { return Ok(Step::Idle) };
         self.write(&head, &changes, &block)?;
         Ok(if height == edge { Step::Edge(block) } else { Step::Between })
+    }
+
+    /// Calls `work` while the table stays. `None` if it moves just now.
+    pub fn while_it_stays<T>(&self, work: impl FnOnce(&Database) -> T) -> Option<T> {
+        let _moving = match self.moving.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(work(&self.db))
     }
 
     /// Has the table go back behind the block `at` of the best chain, which is to be disconnected, where `delta` is what it
@@ -107,7 +120,7 @@ impl StateTable {
             }
         } else if params.is_edge(to.height) {
             oldest = oldest.max(to.height.saturating_sub(KEPT_EPOCHS * params.epoch_blocks));
-            batch.put_edge(to.height, &Edge { block: to.hash, top: update.top });
+            batch.put_edge(to.height, &Edge::new(to.height, to.hash, update.top));
         }
         batch.put_state_head(&StateHead { height: to.height, top: update.top, oldest });
         db.store().commit(batch)
@@ -128,7 +141,8 @@ impl StateTable {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
+    /// Keeps the table from being moved by another thread.
+    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
         // What is written is written in one batch, so a thread that panicked has left nothing half done.
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,11 +191,14 @@ impl Chain {
     /// Whether the next block commits to coins over which the root is not computed yet.
     pub fn is_state_pending(&self) -> bool {
         let due = self.params.committed_state(self.tip().height.next());
-        matches!((due, self.ready_to), (Some(edge), Some(ready)) if edge > ready)
+        self.loading.is_some() || matches!((due, self.ready_to), (Some(edge), Some(ready)) if edge > ready)
     }
 
     /// The root over the coins that the next block commits to.
     pub(super) fn due_state(&self) -> Result<StateRoot, ChainError> {
+        if let Some(load) = self.state_load() {
+            return Err(ChainError::StatePending { edge: load.base.height });
+        }
         let Some(edge) = self.params.committed_state(self.tip().height.next()) else { return Ok(StateRoot::ZERO) };
         if self.is_state_pending() {
             return Err(ChainError::StatePending { edge });
@@ -215,7 +232,7 @@ pub(super) fn stage_genesis(
     let update = nothing.with_source(|source| Update::new(source, &changes));
     let update = update.map_err(|error| db.corrupt(format!("the coins of genesis: {error}")))?;
     db.stage_table_change(batch, &TableChange { changes: &changes, update: &update, log: None })?;
-    batch.put_edge(Height::GENESIS, &Edge { block: params.genesis_hash, top: update.top });
+    batch.put_edge(Height::GENESIS, &Edge::new(Height::GENESIS, params.genesis_hash, update.top));
     batch.put_state_head(&StateHead { height: Height::GENESIS, top: update.top, oldest: Height::GENESIS });
     Ok(())
 }

@@ -292,6 +292,16 @@ impl Index {
         self.get(a)
     }
 
+    /// Takes a block and all before it for connected: the node started from the state after it.
+    pub fn assume_complete(&mut self, id: Id) {
+        let line: Vec<Id> = self.line(id).collect();
+        for id in line {
+            let slot = &mut self.slots[id as usize];
+            slot.status = slot.status.with(Status::BODY).with(Status::VALID);
+            slot.sequence = slot.sequence.max(1);
+        }
+    }
+
     /// The chain that ends with `entry`, as the rules see it.
     pub fn tail(&self, entry: &Entry) -> HeaderTail {
         let Entry { hash, header, height, work, id, .. } = *entry;
@@ -303,7 +313,8 @@ impl Index {
         self.line(entry.id).map(|id| self.get(id))
     }
 
-    fn line(&self, id: Id) -> impl Iterator<Item = Id> + use<'_> {
+    /// `id`, its parent, and so on down to genesis.
+    pub fn line(&self, id: Id) -> impl Iterator<Item = Id> + use<'_> {
         std::iter::successors(Some(id), |id| (*id != GENESIS).then(|| self.slot(*id).parent))
     }
 

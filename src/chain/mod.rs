@@ -4,6 +4,8 @@
 //! when the batch is in. A process killed at any point therefore finds a consistent tip when it comes back, and goes on
 //! from there.
 //!
+//! A chain may start from a state in place of genesis ([`Chain::begin_load`]).
+//!
 //! Other threads read the store, and the tree of blocks through a [`TreeReader`]. The tree changes a step at a time too, just
 //! after the store: for that instant the two have different tips.
 
@@ -15,6 +17,7 @@ mod effects;
 mod epochs;
 mod error;
 mod index;
+mod load;
 mod operate;
 mod prefetch;
 mod prune;
@@ -33,6 +36,7 @@ pub use audit::{Level, Report, check, check_recent};
 pub use epochs::{STEP_CHANGES, StateTable, Step, committed_by, ledger_root};
 pub use error::ChainError;
 pub use index::Entry;
+pub use load::{BURIED, LoadStep, NoState, StateTarget};
 pub use prune::min_kept;
 pub use rewind::Bookmark;
 pub use stats::{Histogram, Stats};
@@ -55,6 +59,7 @@ use crate::storage::{Database, Store, StoreError};
 
 use activate::Candidate;
 use index::{Id, Index};
+use load::Loading;
 use tree::TreeOwner;
 
 /// The header tree, and the coins and indexes at the tip. One thread owns it.
@@ -76,9 +81,45 @@ pub struct Chain {
     states: Arc<StateTable>,
     /// The last edge of which the state may be used; `None` if this thread moves the table itself, when it needs a root.
     ready_to: Option<Height>,
+    /// The state that is to take the place of genesis, if one is being loaded.
+    loading: Option<Loading>,
     /// What is below is to be pruned, as far as it may be.
     prune_to: Height,
     stats: Stats,
+}
+
+/// What memory has of a chain in a store.
+struct Read {
+    tree: BlockTree,
+    range: mmr::Range,
+    filters: FilterHeader,
+    next_sequence: u32,
+}
+
+impl Read {
+    fn from_store(params: &Params, db: &Database) -> Result<Self, StoreError> {
+        let mut index = Index::load(db)?;
+        let tip = db.tip()?.ok_or_else(|| db.corrupt("there is no tip"))?;
+        let find = |index: &Index, hash| {
+            index.find(&hash).ok_or_else(|| db.corrupt(format!("block {hash} of the best chain has no header")))
+        };
+        let base = db.state_base()?;
+        if let Some(height) = base {
+            let hash =
+                db.hash_at(height)?.ok_or_else(|| db.corrupt(format!("there is no block at height {height}")))?;
+            let base = find(&index, hash)?;
+            index.assume_complete(base.id);
+        }
+        let tip = find(&index, tip)?;
+        let range = effects::load_range(db, tip.height)?;
+        if index.get(index::GENESIS).hash != params.genesis_hash || range.work() != tip.work {
+            return Err(db.corrupt(format!("the header range is not over the headers up to tip {}", tip.hash)));
+        }
+        let (_, filters) = db.filter_header_of(&tip.key())?;
+        let next_sequence = 1 + index.entries().map(|entry| entry.sequence).max().unwrap_or(0);
+        let tree = BlockTree { base, ..BlockTree::new(index, &tip, db.kept_from()?) };
+        Ok(Self { tree, range, filters, next_sequence })
+    }
 }
 
 impl Chain {
@@ -91,22 +132,14 @@ impl Chain {
         let db = Database::new(store);
         if !db.check_meta(&params.genesis_hash)? {
             start::start(&params, &db)?;
+        } else if db.is_restarting()? {
+            start::restart(&params, &db)?;
         }
-        let index = Index::load(&db)?;
-        let tip = db.tip()?.ok_or_else(|| db.corrupt("there is no tip"))?;
-        let tip = index.find(&tip).ok_or_else(|| db.corrupt(format!("tip {tip} has no header")))?;
-        let range = effects::load_range(&db, tip.height)?;
-        if index.get(index::GENESIS).hash != params.genesis_hash || range.work() != tip.work {
-            return Err(db.corrupt(format!("the header range is not over the headers up to tip {}", tip.hash)));
-        }
-        let (_, filters) = db.filter_header_of(&tip.key())?;
-        let kept_from = db.kept_from()?;
-        let next_sequence = 1 + index.entries().map(|entry| entry.sequence).max().unwrap_or(0);
+        let Read { tree, range, filters, next_sequence } = Read::from_store(&params, &db)?;
         let states = Arc::new(StateTable::new(params.clone(), db.clone()));
         let mut chain = Self {
             params,
-            db,
-            tree: TreeOwner::new(BlockTree::new(index, &tip, kept_from)),
+            tree: TreeOwner::new(tree),
             range,
             filters,
             candidates: BTreeSet::new(),
@@ -114,9 +147,12 @@ impl Chain {
             next_sequence,
             states,
             ready_to: None,
+            loading: db.state_load()?.map(Loading::new),
             prune_to: Height::GENESIS,
             stats: Stats::default(),
+            db,
         };
+        chain.clear_for_load()?;
         chain.find_waiting();
         chain.find_candidates();
         let mut update = ChainUpdate { unfinished: true, ..ChainUpdate::default() };
@@ -263,7 +299,7 @@ impl Chain {
         let tree = self.tree();
         let index = &tree.index;
         let fork = index.fork(&tree.tip(), best);
-        if fork.height.next() < tree.kept_from() {
+        if fork.height.next() < tree.kept_from() || self.loading.is_some() {
             return Vec::new();
         }
         // Complete entries come before all others on a branch.
@@ -288,7 +324,8 @@ impl Chain {
 impl CoinView for Chain {
     type Error = StoreError;
 
+    /// There is none while a state is loaded.
     fn coin(&self, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
-        self.db.coin(outpoint)
+        if self.loading.is_some() { Ok(None) } else { self.db.coin(outpoint) }
     }
 }

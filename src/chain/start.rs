@@ -10,6 +10,12 @@ use crate::primitives::height::Height;
 use crate::primitives::mmr;
 use crate::storage::{Batch, BlockKey, Database, HeaderRecord, Status, StoreError};
 
+/// Removes what is in a store that is marked to be started again, and starts it.
+pub(super) fn restart(params: &Params, db: &Database) -> Result<(), StoreError> {
+    db.clear_chain()?;
+    start(params, db)
+}
+
 /// Starts an empty store with genesis.
 pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     let checked = check_block(params.genesis.clone(), params).expect("genesis is checked with its parameters");
@@ -24,6 +30,7 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     };
     let mut batch = Batch::default();
     epochs::stage_genesis(params, db, &mut batch, &delta)?;
+    batch.delete_restart();
     batch.put_meta(&params.genesis_hash);
     batch.put_header(0, &record);
     batch.put_block(&BlockKey { height: Height::GENESIS, hash: params.genesis_hash }, checked.block());

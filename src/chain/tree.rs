@@ -29,7 +29,11 @@ pub struct BlockTree {
     pub(super) active: Vec<Id>,
     pub(super) retention: Retention,
     pub(super) kept_from: Height,
+    /// The block from whose state the node started, if it did not start from genesis.
+    pub(super) base: Option<Height>,
     pub(super) too_deep: Option<Height>,
+    /// Headers of branches are taken to which the tip cannot go back, since the chain may be started again.
+    pub(super) takes_deep_headers: bool,
 }
 
 impl BlockTree {
@@ -37,7 +41,15 @@ impl BlockTree {
     pub(super) fn new(index: Index, tip: &Entry, kept_from: Height) -> Self {
         let mut active: Vec<Id> = index.branch(tip).map(|entry| entry.id).collect();
         active.reverse();
-        Self { index, active, retention: Retention::default(), kept_from, too_deep: None }
+        Self {
+            index,
+            active,
+            retention: Retention::default(),
+            kept_from,
+            base: None,
+            too_deep: None,
+            takes_deep_headers: false,
+        }
     }
 
     /// The best chain's last block.

@@ -58,9 +58,14 @@ impl FilterRequest {
         })
     }
 
-    /// The blocks that the request is about; none if it cannot be answered, as for the filters of pruned blocks.
+    /// The blocks that the request is about; none if it cannot be answered, as for the filters of pruned blocks
+    /// or the filter headers of those before the state from which the node started.
     fn blocks<'a>(&self, chain: &'a Chain) -> impl Iterator<Item = BlockKey> + use<'a> {
-        let are_kept = self.content == Content::Headers || self.start_height >= chain.kept_from();
+        let lowest = match self.content {
+            Content::Headers => chain.started_from().map_or(Height::GENESIS, Height::next),
+            Content::Filters => chain.kept_from(),
+        };
+        let are_kept = self.start_height >= lowest;
         let stop =
             chain.entry(&self.stop).filter(|stop| chain.is_on_best_chain(stop) && !self.is_too_long(chain) && are_kept);
         let heights = stop.map(|stop| self.start_height.through(stop.height)).into_iter().flatten();

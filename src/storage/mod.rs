@@ -7,6 +7,7 @@ pub mod archive;
 mod database;
 #[cfg(feature = "node")]
 mod disk;
+mod load;
 mod memory;
 #[cfg(feature = "node")]
 pub mod private_file;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 pub use self::database::{CoinStats, Counts, Database};
 #[cfg(feature = "node")]
 pub use self::disk::SledStore;
+pub use self::load::{StateBase, StateLoad};
 pub use self::memory::MemoryStore;
 pub use self::schema::{BareHeader, BlockKey, HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};
 pub(crate) use self::state::TableChange;
@@ -51,6 +53,9 @@ pub enum StoreError {
         /// What does not fit.
         reason: String,
     },
+    /// A state is being loaded, or the chain is being removed: nothing can be said of it.
+    #[error("the database at {dir} is not complete: run `cairn node` until it has started from its state")]
+    Incomplete { dir: PathBuf },
     /// Another process has it open.
     #[error("the database at {dir} is in use by another process: stop that one, or choose another data directory")]
     Locked { dir: PathBuf },

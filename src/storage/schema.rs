@@ -24,6 +24,9 @@
 //! | `D` | prefix, filled with zeros to the length of a key; its bits `u16` | both children of the node there |
 //! | `E` | height `u32` | [`Edge`](super::state::Edge) of the best chain |
 //! | `L` | height `u32` of an edge, a key of `S` or `D` | the value there after the edge, empty if there was none |
+//! | `l` | | [`StateLoad`](super::load::StateLoad): what is loaded of a state that the node is to start from, while it is |
+//! | `b` | | height of the block from whose state the node started; absent if it started from genesis |
+//! | `r` | | nothing: the chain is being removed, to be started again from genesis |
 //! | `P` | any | address book records |
 
 use super::Batch;
@@ -42,15 +45,16 @@ use crate::primitives::tx::OutPoint;
 
 /// Format of keys, values and files; raised whenever any of these changes. Versions 1 and 2 stored every entry as a
 /// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets; version 5 stored no
-/// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state.
-pub const SCHEMA_VERSION: u32 = 7;
+/// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state;
+/// version 7 stored no root with an edge.
+pub const SCHEMA_VERSION: u32 = 8;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "f8d88f6c22d04f88fdf3e1322cb73f204835343b92e3ff45333b9e43d0079fce";
+pub(super) const SCHEMA_DIGEST: &str = "cb4f53dd1766f521f27e3bdbd87c4cca00c9611a2a1450b61980b09a890f7dcc";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "61c8cbf27b51d0110cf8ef8b7044618b059b2750eb627156caa9e75c50766462";
+pub(super) const FILES_DIGEST: &str = "ec1575a589ffc3cda131a65658e524ae22b5eb6f9b75097a271378b3a8537f1f";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 
@@ -73,6 +77,9 @@ pub(super) const STATE_COIN: u8 = b'S';
 pub(super) const STATE_RECORD: u8 = b'D';
 pub(super) const EDGE: u8 = b'E';
 pub(super) const STATE_LOG: u8 = b'L';
+pub(super) const STATE_LOAD: &[u8] = b"l";
+pub(super) const STATE_BASE: &[u8] = b"b";
+pub(super) const RESTART: &[u8] = b"r";
 pub(super) const PEER: u8 = b'P';
 
 /// A block by height and hash, under which its data lie beside those of its neighbours, so that old ones can be removed

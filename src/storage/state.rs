@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use super::schema::{EDGE, STATE_COIN, STATE_HEAD, STATE_LOG, STATE_RECORD, key};
 use super::{Batch, Database, StoreError};
 use crate::primitives::codec::{self, Decode, Encode};
-use crate::primitives::hash::BlockHash;
+use crate::primitives::hash::{BlockHash, StateRoot};
 use crate::primitives::height::Height;
 use crate::state::{Change, Changes, Inner, Key, KeyRange, Leaf, Node, Prefix, Source, StateId, Update};
 
@@ -36,14 +36,21 @@ pub struct StateHead {
 pub struct Edge {
     /// The block.
     pub block: BlockHash,
-    /// The node over all coins; `None` if there are none.
+    /// What the block's chain commits to.
+    pub root: StateRoot,
+    /// The node over all coins; `None` if there are none, or if the node started from a later state and so never had them.
     pub top: Option<Node>,
 }
 
 impl Edge {
-    /// What the block's chain commits to. `height` is the block's.
+    /// The state after the block `block` at `height`.
+    pub fn new(height: Height, block: BlockHash, top: Option<Node>) -> Self {
+        Self { block, root: StateId::new(height, block, top.as_ref()).root, top }
+    }
+
+    /// As a proof is checked against it. `height` is the block's.
     pub fn id(&self, height: Height) -> StateId {
-        StateId::new(height, self.block, self.top.as_ref())
+        StateId { height, block: self.block, root: self.root }
     }
 }
 
@@ -304,7 +311,7 @@ fn log_key(edge: Height, at: &[u8]) -> Vec<u8> {
 }
 
 /// The bits of a prefix, filled with zeros, then their number: in the order of prefixes.
-fn prefix_bytes(prefix: &Prefix) -> [u8; Key::LEN + 2] {
+pub(super) fn prefix_bytes(prefix: &Prefix) -> [u8; Key::LEN + 2] {
     let mut bytes = [0; Key::LEN + 2];
     bytes[..Key::LEN].copy_from_slice(prefix.first().as_bytes());
     bytes[Key::LEN..].copy_from_slice(&prefix.len().to_be_bytes());
@@ -316,10 +323,10 @@ fn prefix_at(bytes: &[u8]) -> Option<Prefix> {
     Some(Prefix::of(&Key::from_bytes(*bits), u16::from_be_bytes(len.try_into().ok()?)))
 }
 
-fn leaf_bytes(Leaf { key: _, lock, value, height, coinbase }: &Leaf) -> Vec<u8> {
+pub(super) fn leaf_bytes(Leaf { key: _, lock, value, height, coinbase }: &Leaf) -> Vec<u8> {
     codec::encode(&(*lock, *value, *height, *coinbase))
 }
 
-fn record_bytes(Inner { prefix: _, left, right }: &Inner) -> Vec<u8> {
+pub(super) fn record_bytes(Inner { prefix: _, left, right }: &Inner) -> Vec<u8> {
     codec::encode(&(*left, *right))
 }

@@ -28,7 +28,7 @@ fn params() -> Arc<Params> {
 }
 
 /// Blocks on the ledger's tip, each of which spends some coins of genesis, each to two others.
-fn spending(ledger: &mut Ledger, count: u32) -> Vec<Block> {
+pub fn spending(ledger: &mut Ledger, count: u32) -> Vec<Block> {
     let next = |_| {
         let first = PAYMENTS * ledger.height().as_u32() as u8;
         let pay = |n: u8| {

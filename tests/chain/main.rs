@@ -5,6 +5,7 @@ mod epochs;
 mod guarded;
 mod kernels;
 mod laws;
+mod load;
 mod mempool;
 mod prune;
 mod storage;

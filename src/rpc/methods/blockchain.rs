@@ -205,6 +205,12 @@ async fn get_blockchain_info(api: Api) -> Outcome {
              start the node again with an empty data directory."
         )
     });
+    let started_from = tree.started_from().map(|base| {
+        format!(
+            "This node started from the coins after block {base}: transactions and histories of addresses up to there are \
+             missing."
+        )
+    });
     Ok(Reply::of(&Info {
         chain: params.network.clone(),
         blocks: tip.height,
@@ -222,7 +228,7 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         pruneheight: pruned.then_some(tree.kept_from()),
         automatic_pruning: pruned.then_some(target.is_some()),
         prune_target_blocks: target,
-        warnings: too_deep.into_iter().collect(),
+        warnings: too_deep.into_iter().chain(started_from).collect(),
     }))
 }
 

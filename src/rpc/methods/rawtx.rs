@@ -170,8 +170,14 @@ async fn find(api: &Api, txid: Txid) -> Result<Found, RpcError> {
         return Ok(Found { tx, block: None });
     }
     // It may have moved from one to the other between the two reads.
-    let nowhere = || RpcError::not_found("No such mempool or blockchain transaction");
-    find_confirmed(api, txid).await?.ok_or_else(nowhere)
+    if let Some(found) = find_confirmed(api, txid).await? {
+        return Ok(found);
+    }
+    let text = "No such mempool or blockchain transaction";
+    Err(match api.tree()?.started_from() {
+        Some(base) => RpcError::not_found(format!("{text}; those of blocks up to height {base} are not known here")),
+        None => RpcError::not_found(text),
+    })
 }
 
 async fn find_confirmed(api: &Api, txid: Txid) -> Result<Option<Found>, RpcError> {

@@ -12,17 +12,18 @@ use crate::consensus::coins::Coin;
 use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::gcs::Filter;
-use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, MerkleRoot};
+use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, MerkleRoot, StateRoot};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::{PublicKey, Signature};
 use crate::primitives::mmr;
 use crate::primitives::target::{Bits, Work};
 use crate::primitives::tx::{Input, Lock, OutPoint, Output, Transaction};
+use crate::state::{Inner, Key, Leaf, Node, Prefix};
 use crate::storage::schema::{
     BlockKey, FILES_DIGEST, HeaderRecord, HistoryEntry, SCHEMA_DIGEST, SCHEMA_VERSION, Status, TxLocation,
 };
-use crate::storage::{Batch, MemoryStore, Store};
+use crate::storage::{Batch, Edge, MemoryStore, StateBase, StateHead, StateLoad, Store};
 
 const OWNER: PublicKey = PublicKey([0x22; 32]);
 
@@ -73,6 +74,27 @@ fn one_of_each() -> Batch {
         spent: Amount::from_grains(0x1b1c),
     };
     batch.put_history(&OWNER, &entry);
+    let height = Height::from_u32(0x1d1e);
+    let base = StateBase {
+        height,
+        block: hash,
+        root: StateRoot::from_bytes([0x55; 32]),
+        before: (hash, StateRoot::from_bytes([0x56; 32])),
+        filters: FilterHeader::from_bytes([0x57; 32]),
+        issued: Amount::from_grains(0x1f20),
+    };
+    let (left, right) = (
+        Node { digest: Hash256::of(b"left"), sum: Amount::ZERO, count: 0x2122 },
+        Node { digest: Hash256::of(b"right"), sum: Amount::from_grains(0x2324), count: 0x2526 },
+    );
+    let inner = Inner { prefix: Prefix::of(&Key::new(&OWNER, &outpoint), 13), left, right };
+    batch.put_state_head(&StateHead { height, top: Some(left), oldest: Height::GENESIS });
+    batch.put_edge(height, &Edge::new(height, hash, Some(right)));
+    Leaf::new(&OutPoint { index: 1, ..outpoint }, &coin(false)).iter().for_each(|leaf| batch.put_loaded_coin(leaf));
+    batch.put_state_record(&inner);
+    batch.put_state_load(&StateLoad::new(base, 2));
+    batch.put_state_base(height);
+    batch.put_restart();
     batch.put_peer(b"name", b"record".to_vec());
     batch
 }
@@ -103,7 +125,7 @@ fn keys_and_values_are_those_of_the_version() {
     };
     store.scan(&[], &[], &mut visit).unwrap();
     prefixes.dedup();
-    assert_eq!(prefixes, b"ABCFGHKNPRTUXYv", "each prefix of the schema has an entry here");
+    assert_eq!(prefixes, b"ABCDEFGHKNPRSTUXYblrsv", "each prefix of the schema has an entry here");
     check(SCHEMA_DIGEST, &bytes, "SCHEMA_DIGEST");
 }
 

@@ -1,0 +1,361 @@
+//! Starting from a state instead of genesis: which state is good enough, its coins as they arrive, and the chain that
+//! goes on from there.
+//!
+//! While a state is loaded the tip is genesis, and nothing is connected. The coins are written as they arrive; when all
+//! are there, the records above them and the lists of the headers are written too, a part at each call; then one write
+//! makes the state's block the tip. A killed node goes on with what it was at.
+
+use std::sync::mpsc::{Receiver, channel};
+
+use super::index::{Entry, Id};
+use super::{BlockTree, Chain, Read, start};
+use crate::primitives::amount::Amount;
+use crate::primitives::height::Height;
+use crate::primitives::mmr;
+use crate::primitives::time::UnixTime;
+use crate::receipt::weight::{Milestone, Slow, due_until, weigh};
+use crate::state::source::BUCKET;
+use crate::state::{Builder, Inner, Key, KeyRange, Leaf, Node, StateId};
+use crate::storage::{Batch, Edge, StateBase, StateHead, StateLoad, StoreError};
+
+/// Blocks' worth of work, itself included, that the first block to commit to a state must have on top of it before a node
+/// starts from the state. Where an epoch is shorter, as many as it has: nodes keep the states of three edges only.
+pub const BURIED: u32 = 256;
+/// Epochs before the last edge in which a state is looked for: as many as nodes keep.
+const SEARCHED_EPOCHS: u32 = 2;
+/// Coins read, or headers written, by one step after all coins are there.
+const STEP: usize = 4_096;
+
+/// A state that a node may start from.
+#[derive(Debug, Clone, Copy)]
+pub struct StateTarget {
+    /// The block after which it is, at an edge.
+    pub edge: Entry,
+    /// The block at the edge before.
+    pub before: Entry,
+    /// The edge's child, which commits to the state after `before` and to the edge's filter header.
+    pub next: Entry,
+    /// The first block that commits to the state.
+    pub first: Entry,
+    /// What all blocks up to the edge may have issued: no valid state has more.
+    pub issued: Amount,
+}
+
+/// Where [`Chain::load_step`] has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadStep {
+    /// Coins are missing, or there is more to write.
+    Loading,
+    /// The state's block is the tip.
+    Started,
+    /// The state has more value than its blocks may have issued, so its chain is not valid. Nothing more of it is loaded.
+    Inflated,
+}
+
+/// Why there is no state to start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoState {
+    /// No state is committed to by a block that is buried.
+    #[error("the chain is too short: no block that commits to coins is buried under enough work")]
+    TooShort,
+    /// The chain slowed down, so that it may be a branch which most miners have left.
+    #[error("{0}")]
+    Slow(Slow),
+}
+
+/// A state that is being loaded.
+pub(super) struct Loading {
+    load: StateLoad,
+    rest: Rest,
+}
+
+/// A builder that is kept between calls.
+type TreeBuilder = Builder<Box<dyn FnMut(&Inner, &Node) + Send>>;
+
+/// What is still to be written.
+enum Rest {
+    /// Coins that have to come, then all that follows.
+    Coins,
+    /// Those above the coins in a range, of which `made` has those that are not written yet.
+    Records { range: KeyRange, builder: TreeBuilder, made: Receiver<Inner> },
+    /// The lists of the branch and of the range over its headers.
+    Headers { branch: Vec<Id>, range: mmr::Range, top: Option<Node> },
+}
+
+impl Loading {
+    pub(super) fn new(load: StateLoad) -> Self {
+        Self { load, rest: Rest::Coins }
+    }
+}
+
+impl Chain {
+    /// The newest state on the branch to the best header that is buried under enough work. Reads all headers.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn state_target(&self, now: UnixTime) -> Result<StateTarget, NoState> {
+        let tree = self.tree();
+        let (best, epoch) = (tree.best_header(), self.params.epoch_blocks);
+        let until = due_until(best.header.time, now, &self.params);
+        for epochs in 0..=SEARCHED_EPOCHS {
+            let first = self.params.last_edge(best.height).checked_sub(epochs * epoch);
+            let edge = first.and_then(|first| first.checked_sub(epoch)).filter(|edge| *edge > Height::GENESIS);
+            let (Some(first), Some(edge)) = (first, edge) else { break };
+            let Some(block) = tree.ancestor(&best, first) else { break };
+            let mut shown = milestones(&tree, &block);
+            let Some(committing) = shown.next() else { break };
+            let weight = weigh(committing, shown, best.work, until).under(&self.params);
+            if weight.confirmations < BURIED.min(epoch) {
+                continue;
+            }
+            if let Some(slow) = weight.slow {
+                return Err(NoState::Slow(slow));
+            }
+            let at = |height| tree.ancestor(&best, height).ok_or(NoState::TooShort);
+            let (edge, before, next) = (at(edge)?, at(edge.saturating_sub(epoch))?, at(edge.next())?);
+            let subsidies = Height::GENESIS.through(edge.height).map(|height| self.params.subsidy_at(height));
+            let allocated = self.params.alloc.iter().map(|allocation| allocation.value);
+            let issued = Amount::saturating_sum(subsidies.chain(allocated));
+            return Ok(StateTarget { edge, before, next, first: block, issued });
+        }
+        Err(NoState::TooShort)
+    }
+
+    /// How far a state is loaded, if one is being loaded.
+    pub fn state_load(&self) -> Option<&StateLoad> {
+        self.loading.as_ref().map(|loading| &loading.load)
+    }
+
+    /// The block from whose state the node started; `None` if it started from genesis. What only it and earlier blocks can
+    /// show is missing: their transactions, the history of keys, their filter headers.
+    pub fn started_from(&self) -> Option<Height> {
+        self.tree().started_from()
+    }
+
+    /// From now on headers of branches are taken to which the tip cannot go back: the caller will [`Chain::restart`] the chain
+    /// if one of them is the best.
+    pub fn take_deep_headers(&mut self) {
+        self.tree.write().takes_deep_headers = true;
+    }
+
+    /// Whether nothing but headers has come yet, so that a state can take the place of genesis.
+    pub fn is_fresh(&self) -> bool {
+        self.tip().height == Height::GENESIS && self.loading.is_none()
+    }
+
+    /// Begins to load a state in place of the coins of genesis, or of another that was being loaded. Its coins come in
+    /// about `parts` ranges at a time. Nothing happens if the chain has blocks.
+    ///
+    /// # Errors
+    /// The store's, and so for every method below.
+    pub fn begin_load(&mut self, base: StateBase, parts: usize) -> Result<(), StoreError> {
+        if self.tip().height > Height::GENESIS {
+            return Ok(());
+        }
+        let load = StateLoad::new(base, parts.next_power_of_two());
+        let mut batch = Batch::default();
+        batch.put_state_load(&load);
+        self.db.store().commit(batch)?;
+        self.loading = Some(Loading::new(load));
+        self.clear_for_load()
+    }
+
+    /// Removes the coins that were there before those of the state.
+    pub(super) fn clear_for_load(&mut self) -> Result<(), StoreError> {
+        let Some(loading) = self.loading.as_mut().filter(|loading| !loading.load.is_cleared) else { return Ok(()) };
+        self.db.clear_coins()?;
+        let mut batch = Batch::default();
+        loading.load.is_cleared = true;
+        batch.put_state_load(&loading.load);
+        self.db.store().commit(batch)
+    }
+
+    /// Writes the coins of the state from `first`, where a missing range begins, up to `end`. The caller has checked that these
+    /// are all. `false` if they were not missing.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn load_coins(&mut self, first: &Key, end: &Key, coins: &[Leaf]) -> Result<bool, StoreError> {
+        let Some(loading) = &mut self.loading else { return Ok(false) };
+        let mut load = loading.load.clone();
+        if !load.arrive(first, end) {
+            return Ok(false);
+        }
+        let mut batch = Batch::default();
+        coins.iter().for_each(|leaf| batch.put_loaded_coin(leaf));
+        batch.put_state_load(&load);
+        self.db.store().commit(batch)?;
+        loading.load = load;
+        Ok(true)
+    }
+
+    /// When all coins are there, writes a part of what is left.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the coins are not those that arrived; the store's.
+    pub fn load_step(&mut self) -> Result<LoadStep, StoreError> {
+        let Some(Loading { load, rest }) = self.loading.take_if(|loading| loading.load.missing.is_empty()) else {
+            return Ok(LoadStep::Loading);
+        };
+        let mut batch = Batch::default();
+        let rest = match rest {
+            Rest::Coins => {
+                let (sender, made) = channel();
+                // The receiver is kept with the builder, so nothing is lost.
+                let note = move |inner: &Inner, node: &Node| {
+                    if node.count > BUCKET {
+                        let _ = sender.send(*inner);
+                    }
+                };
+                Rest::Records { range: KeyRange::ALL, builder: Builder::new(Box::new(note)), made }
+            }
+            Rest::Records { range, mut builder, made } => {
+                let base = &load.base;
+                let wrong = || self.db.corrupt(format!("the coins loaded are not those after block {}", base.block));
+                let coins = self.db.with_state_table(None, |source| (source.leaves)(&range, STEP))?;
+                coins.iter().try_for_each(|leaf| builder.push_coin(leaf)).map_err(|_| wrong())?;
+                let next = coins.last().filter(|_| coins.len() >= STEP).and_then(|last| last.key.next());
+                let rest = match next.and_then(|next| KeyRange::new(next, *range.last())) {
+                    Some(range) => Rest::Records { range, builder, made },
+                    None => {
+                        let top = builder.finish().map_err(|_| wrong())?;
+                        if StateId::new(base.height, base.block, top.as_ref()) != base.id() {
+                            return Err(wrong());
+                        }
+                        if top.is_some_and(|top| top.sum > base.issued) {
+                            return Ok(LoadStep::Inflated);
+                        }
+                        let tree = self.tree();
+                        let edge = tree.entry(&base.block).ok_or_else(wrong)?;
+                        made.try_iter().for_each(|record| batch.put_state_record(&record));
+                        Rest::Headers { branch: branch_ids(&tree, &edge), range: mmr::Range::default(), top }
+                    }
+                };
+                if let Rest::Records { made, .. } = &rest {
+                    made.try_iter().for_each(|record| batch.put_state_record(&record));
+                }
+                rest
+            }
+            Rest::Headers { branch, mut range, top } => {
+                let done = (range.leaves() as usize).min(branch.len());
+                for (entry, leaf) in leaves(&self.tree(), &branch[done..]).take(STEP) {
+                    batch.put_best(entry.height, &entry.hash);
+                    range.push_numbered(leaf).for_each(|(number, node)| batch.put_range_node(number, &node));
+                }
+                if range.leaves() as usize == branch.len() {
+                    self.start_from(&load.base, top, branch, range, batch)?;
+                    return Ok(LoadStep::Started);
+                }
+                Rest::Headers { branch, range, top }
+            }
+        };
+        if !batch.is_empty() {
+            self.db.store().commit(batch)?;
+        }
+        self.loading = Some(Loading { load, rest });
+        Ok(LoadStep::Loading)
+    }
+
+    /// Makes the state's block the tip, with all that is still staged.
+    fn start_from(
+        &mut self,
+        base: &StateBase,
+        top: Option<Node>,
+        branch: Vec<Id>,
+        range: mmr::Range,
+        mut batch: Batch,
+    ) -> Result<(), StoreError> {
+        let StateBase { height, block, root, before: (before, before_root), filters, issued: _ } = *base;
+        let kept_from = height.next();
+        let is_old = |entry: &Entry| entry.has_body() && entry.height < kept_from;
+        let old: Vec<_> = self.tree().index.entries().filter(is_old).map(|entry| entry.key()).collect();
+        batch.delete_bodies(&old);
+        old.iter().for_each(|at| batch.delete_filter(at));
+        batch.prune_below(kept_from);
+        batch.put_kept_from(kept_from);
+        batch.put_filter_header(&base.key(), &filters);
+        let before = Edge { block: before, root: before_root, top: None };
+        batch.put_edge(height.saturating_sub(self.params.epoch_blocks), &before);
+        batch.put_edge(height, &Edge { block, root, top });
+        batch.put_state_head(&StateHead { height, top, oldest: height });
+        batch.put_state_base(height);
+        batch.put_tip(&block);
+        batch.delete_state_load();
+        self.db.store().commit(batch)?;
+
+        let mut tree = self.tree.write();
+        (tree.kept_from, tree.base) = (kept_from, Some(height));
+        if let Some(edge) = branch.last() {
+            tree.index.assume_complete(*edge);
+        }
+        tree.active = branch;
+        drop(tree);
+        (self.range, self.filters) = (range, filters);
+        if self.ready_to.is_some() {
+            self.await_states()?;
+        }
+        self.waiting.clear();
+        self.find_waiting();
+        self.find_candidates();
+        Ok(())
+    }
+
+    /// Removes everything, headers included, and starts again from genesis. A killed node finishes this when it opens the
+    /// chain.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn restart(&mut self) -> Result<(), StoreError> {
+        let states = self.states.clone();
+        let _still = states.lock();
+        let mut batch = Batch::default();
+        batch.put_restart();
+        self.db.store().commit(batch)?;
+        start::restart(&self.params, &self.db)?;
+        let Read { tree, range, filters, next_sequence } = Read::from_store(&self.params, &self.db)?;
+        let BlockTree { retention, takes_deep_headers, .. } = *self.tree();
+        *self.tree.write() = BlockTree { retention, takes_deep_headers, ..tree };
+        (self.range, self.filters, self.next_sequence) = (range, filters, next_sequence);
+        (self.loading, self.prune_to) = (None, Height::GENESIS);
+        if self.ready_to.is_some() {
+            self.await_states()?;
+        }
+        self.waiting.clear();
+        self.find_candidates();
+        Ok(())
+    }
+}
+
+impl BlockTree {
+    /// The block from whose state the node started; `None` if it started from genesis.
+    pub fn started_from(&self) -> Option<Height> {
+        self.base
+    }
+}
+
+/// A block and those before it, as a weight is computed from them.
+fn milestones(tree: &BlockTree, block: &Entry) -> impl Iterator<Item = Milestone> {
+    let mut entries = tree.branch(block).peekable();
+    std::iter::from_fn(move || {
+        let entry = entries.next()?;
+        let own = entries.peek().map_or(entry.work, |parent| entry.work - parent.work);
+        Some(Milestone { after: entry.work, own, time: entry.header.time })
+    })
+}
+
+/// The blocks up to one, from genesis on.
+fn branch_ids(tree: &BlockTree, to: &Entry) -> Vec<Id> {
+    let mut ids: Vec<Id> = tree.index.line(to.id).collect();
+    ids.reverse();
+    ids
+}
+
+/// The blocks of a branch from genesis on, and their leaves in the header range.
+fn leaves(tree: &BlockTree, branch: &[Id]) -> impl Iterator<Item = (Entry, mmr::Node)> {
+    branch.iter().map(|id| {
+        let entry = tree.index.get(*id);
+        let own =
+            if entry.height == Height::GENESIS { entry.work } else { entry.work - tree.index.get(entry.parent).work };
+        (entry, mmr::Node::leaf(entry.hash, own, entry.header.time))
+    })
+}

@@ -1,0 +1,230 @@
+//! Starting from a state: which, from ranges in any order, killed at any write, and what the chain then is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cairn::chain::{self, Chain, LoadStep, NoState, STEP_CHANGES, Step};
+use cairn::consensus::params::{GenesisSpec, Params};
+use cairn::primitives::amount::{Amount, COIN};
+use cairn::primitives::block::Block;
+use cairn::primitives::height::Height;
+use cairn::primitives::time::UnixTime;
+use cairn::state::{KeyRange, Leaf, Source};
+use cairn::storage::{MemoryStore, StateBase, Store, StoreError};
+use cairn_testkit::{Ledger, funded};
+
+use crate::epochs::spending;
+use crate::guarded::Guarded;
+use crate::storage::entries;
+
+const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
+const EPOCH: u32 = 4;
+const LENGTH: u32 = 22;
+/// The last edge whose first committing block, at 16, has an epoch of blocks on top, itself included.
+const EDGE: u32 = 12;
+
+fn params() -> Arc<Params> {
+    let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..funded(0..100, COIN) };
+    assert!(spec.mine_nonce());
+    Arc::new(Params::new(spec).unwrap())
+}
+
+/// A chain that has validated all blocks of a ledger.
+fn full(params: &Arc<Params>) -> (Chain, Ledger) {
+    let mut chain = Chain::open(params.clone(), Arc::new(MemoryStore::new())).unwrap();
+    let mut ledger = Ledger::on(params);
+    spending(&mut ledger, LENGTH).iter().for_each(|block| accept(&mut chain, block));
+    while chain.state_table().advance(1).unwrap() != Step::Idle {}
+    (chain, ledger)
+}
+
+fn accept(chain: &mut Chain, block: &Block) {
+    assert!(chain.accept_block(block.clone(), NOW, &|_| false).unwrap().rejected.is_empty());
+}
+
+fn follow_headers(chain: &mut Chain, ledger: &Ledger) {
+    let headers: Vec<_> = ledger.blocks[1..].iter().map(|block| block.header).collect();
+    chain.accept_headers(&headers, NOW).unwrap();
+}
+
+/// What `from` says about the state of its target.
+fn base_of(from: &Chain) -> StateBase {
+    let target = from.state_target(NOW).unwrap();
+    assert_eq!(target.edge.height, Height::from_u32(EDGE));
+    let root = |height| from.db().edge(height).unwrap().unwrap().root;
+    StateBase {
+        height: target.edge.height,
+        block: target.edge.hash,
+        root: root(target.edge.height),
+        before: (target.before.hash, root(target.before.height)),
+        filters: from.db().filter_header_of(&target.edge.key()).unwrap().1,
+        issued: target.issued,
+    }
+}
+
+fn coins(from: &Chain, range: &KeyRange) -> Vec<Leaf> {
+    let read = |source: &Source<'_, StoreError>| (source.leaves)(range, usize::MAX).unwrap();
+    from.db().with_state(Height::from_u32(EDGE), EPOCH, read).unwrap().expect("the state is kept")
+}
+
+/// Loads what is missing, the last range first, each in two pages.
+fn load(chain: &mut Chain, from: &Chain) -> Result<LoadStep, StoreError> {
+    while let Some(range) = chain.state_load().and_then(|load| load.missing.last()).copied() {
+        let found = coins(from, &range);
+        let (first, end) = match &found[..] {
+            [first, _, ..] => (&found[..1], first.key),
+            all => (all, *range.last()),
+        };
+        assert!(chain.load_coins(range.first(), &end, first)?);
+    }
+    loop {
+        match chain.load_step()? {
+            LoadStep::Loading => {}
+            done => return Ok(done),
+        }
+    }
+}
+
+/// Compares a chain that started from the state with one that has all blocks.
+fn compare(chain: &mut Chain, full: &Chain, ledger: &Ledger) {
+    assert_eq!((chain.tip().height, chain.started_from()), (Height::from_u32(EDGE), Some(Height::from_u32(EDGE))));
+    chain::check(chain.db(), chain.params(), &mut |_, _| {}).unwrap();
+    for block in &ledger.blocks[EDGE as usize + 1..] {
+        accept(chain, block);
+        while let Step::Edge(edge) = chain.state_table().advance(STEP_CHANGES).unwrap() {
+            chain.state_ready(&edge).unwrap();
+        }
+    }
+    assert_eq!(chain.tip().hash, full.tip().hash);
+    assert_eq!(chain.db().coin_stats().unwrap(), full.db().coin_stats().unwrap());
+    for edge in [EDGE, EDGE + EPOCH, EDGE + 2 * EPOCH] {
+        let state = |chain: &Chain| chain.db().edge(Height::from_u32(edge)).unwrap().unwrap();
+        assert_eq!(state(chain), state(full), "at {edge}");
+    }
+    assert_eq!(chain.committed().unwrap(), full.committed().unwrap());
+    chain::check(chain.db(), chain.params(), &mut |_, _| {}).unwrap();
+}
+
+#[test]
+fn a_chain_goes_on_from_a_state_as_one_that_has_validated_all() {
+    let params = params();
+    let (full, ledger) = full(&params);
+    let store = Arc::new(MemoryStore::new());
+    let mut chain = Chain::open(params.clone(), store.clone()).unwrap();
+    chain.await_states().unwrap();
+    assert_eq!(chain.state_target(NOW).unwrap_err(), NoState::TooShort);
+    follow_headers(&mut chain, &ledger);
+    chain.begin_load(base_of(&full), 8).unwrap();
+    // Nothing is connected meanwhile, and no coin can be used.
+    accept(&mut chain, &ledger.blocks[1]);
+    assert!(
+        chain.tip().height == Height::GENESIS && chain.is_state_pending() && chain.missing_bodies(10, 10).is_empty()
+    );
+    assert!(chain::check(chain.db(), &params, &mut |_, _| {}).is_err(), "it is not complete");
+    assert_eq!(load(&mut chain, &full).unwrap(), LoadStep::Started);
+    assert!(!chain.is_state_pending() && !chain.is_state_due());
+    let before = entries(&*store);
+    compare(&mut chain, &full, &ledger);
+
+    // Opened again from what was on the disk then, it is the same.
+    let mut batch = cairn::storage::Batch::default();
+    before.iter().for_each(|(key, value)| batch.put(key, value));
+    let copy = Arc::new(MemoryStore::new());
+    copy.commit(batch).unwrap();
+    compare(&mut Chain::open(params, copy).unwrap(), &full, &ledger);
+}
+
+#[test]
+fn a_load_that_fails_at_any_write_goes_on_from_there() {
+    let params = params();
+    let (full, ledger) = full(&params);
+    let mut failures = 0;
+    for writes in 0.. {
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
+        let guard = {
+            let left = left.clone();
+            move || match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(StoreError::Backend { dir: "here".into(), reason: "a test has it fail".into() }),
+            }
+        };
+        let store = Arc::new(Guarded::new(guard));
+        let mut chain = Chain::open(params.clone(), store.clone()).unwrap();
+        follow_headers(&mut chain, &ledger);
+        left.store(writes, Ordering::SeqCst);
+        let began = chain.begin_load(base_of(&full), 4);
+        let loaded = began.and_then(|()| load(&mut chain, &full));
+        left.store(usize::MAX, Ordering::SeqCst);
+        if loaded.is_ok() {
+            break;
+        }
+        failures += 1;
+        // As after a kill: what is not in the store is forgotten.
+        drop(chain);
+        let mut chain = Chain::open(params.clone(), store.inner.clone()).unwrap();
+        if chain.state_load().is_none() {
+            chain.begin_load(base_of(&full), 4).unwrap();
+        }
+        assert_eq!(load(&mut chain, &full).unwrap(), LoadStep::Started, "after {writes} writes");
+        compare(&mut chain, &full, &ledger);
+    }
+    assert!(failures > 12, "{failures}");
+}
+
+#[test]
+fn a_chain_that_is_removed_starts_again_even_if_that_fails() {
+    let params = params();
+    let (full, ledger) = full(&params);
+    for writes in 0.. {
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
+        let guard = {
+            let left = left.clone();
+            move || match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(StoreError::Backend { dir: "here".into(), reason: "a test has it fail".into() }),
+            }
+        };
+        let store = Arc::new(Guarded::new(guard));
+        let mut chain = Chain::open(params.clone(), store.clone()).unwrap();
+        let fresh = entries(&*store);
+        follow_headers(&mut chain, &ledger);
+        chain.begin_load(base_of(&full), 4).unwrap();
+        assert_eq!(load(&mut chain, &full).unwrap(), LoadStep::Started);
+        accept(&mut chain, &ledger.blocks[EDGE as usize + 1]);
+        left.store(writes, Ordering::SeqCst);
+        let restarted = chain.restart();
+        left.store(usize::MAX, Ordering::SeqCst);
+        if restarted.is_err() {
+            drop(chain);
+            chain = Chain::open(params.clone(), store.inner.clone()).unwrap();
+            if writes == 0 {
+                assert_eq!(chain.started_from(), Some(Height::from_u32(EDGE)), "nothing was written");
+                continue;
+            }
+        }
+        assert_eq!(entries(&*store), fresh, "after {writes} writes");
+        assert!(chain.is_fresh() && chain.started_from().is_none() && chain.header_count() == 1);
+        for block in &ledger.blocks[1..] {
+            accept(&mut chain, block);
+        }
+        assert_eq!(chain.db().coin_stats().unwrap(), full.db().coin_stats().unwrap());
+        if restarted.is_ok() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_state_with_more_than_was_issued_is_not_started_from() {
+    let params = params();
+    let (full, ledger) = full(&params);
+    let base = base_of(&full);
+    let sum = full.db().edge(base.height).unwrap().unwrap().top.unwrap().sum;
+    assert_eq!(base.issued, sum, "every block of this chain took its whole subsidy, and no fee was left");
+    let mut chain = Chain::open(params, Arc::new(MemoryStore::new())).unwrap();
+    follow_headers(&mut chain, &ledger);
+    let issued = Amount::from_grains(sum.as_grains() - 1);
+    chain.begin_load(StateBase { issued, ..base }, 4).unwrap();
+    assert_eq!(load(&mut chain, &full).unwrap(), LoadStep::Inflated);
+    assert_eq!(chain.tip().height, Height::GENESIS);
+}

@@ -19,6 +19,7 @@ use cairn::p2p::compact::CompactBlock;
 use cairn::p2p::kad::{Contact, NodeId};
 use cairn::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use cairn::p2p::proofs::{ProofQuery, Proofs, TxProof};
+use cairn::p2p::state::{RangeAnswer, RangePage, RangeQuery};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::gcs::Filter;
@@ -27,7 +28,7 @@ use cairn::primitives::merkle::{self, Branch};
 use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::primitives::tx::{Output, Transaction};
-use cairn::state::StateId;
+use cairn::state::{KeyRange, StateId};
 use cairn::storage::{MemoryStore, TxLocation};
 pub use cairn_testkit::key;
 use cairn_testkit::{funded, genesis_coin, public, spend};
@@ -138,6 +139,7 @@ fn make_messages() -> Vec<Message> {
     let query = ProofQuery::Key { key: key(2).public_key(), from: TxLocation { height: Height::GENESIS, position: 0 } };
     let root = StateId::new(Height::GENESIS, params.genesis_hash, None).root;
     let coins = CoinQuery { root, owner: key(2).public_key(), about: About::FIRST };
+    let range = RangeQuery::new(params.genesis_hash, &KeyRange::ALL);
     let mut messages = vec![
         hello(SERVICE_FULL),
         hello(0),
@@ -165,6 +167,8 @@ fn make_messages() -> Vec<Message> {
         },
         Message::SendCompact(true),
         Message::SendCompact(false),
+        Message::GetStateRange(range),
+        Message::StateRange(RangeAnswer { query: range, page: Some(RangePage { proof: vec![0], end: None }) }),
         Message::GetOpening(tip),
         Message::Opening { block: tip, opening: None },
         Message::GetCoins(coins),

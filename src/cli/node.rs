@@ -31,6 +31,7 @@ Examples:
   cairn node --mine \"$(cairn wallet address)\"      # mine on all cores
   cairn node --stratum 0.0.0.0:3333       # external miners: see docs/mining.md
   cairn node --prune 20000                # old blocks are removed from the disk
+  cairn node --sync state                 # ready soon, without old blocks
   cairn node --record incident.rec        # for cairn sim replay incident.rec
   cairn node --genesis mine.json          # another network; the choice is kept
   cairn node --check                      # what it would do; starts nothing
@@ -92,6 +93,12 @@ pub struct Args {
     /// pruneblockchain is called [default: keep all]
     #[arg(long, env = "CAIRN_PRUNE", value_name = "N")]
     prune: Option<u32>,
+    /// How a node without blocks begins: `full` downloads and validates all blocks; `state` downloads the headers, and the
+    /// coins to which blocks commit that have 256 blocks' worth of work on top of them (an epoch's, if that is shorter),
+    /// and validates only what comes after these coins. It trusts that the miners of that work checked the rest, keeps
+    /// only blocks and histories since, and falls back to `full` if no peer serves the coins
+    #[arg(long, env = "CAIRN_SYNC", value_name = "HOW", value_enum, default_value_t = Sync::Full)]
+    sync: Sync,
     /// Record everything that enters the node in this new file, for `cairn sim replay`; keep the file private
     #[arg(long, env = "CAIRN_RECORD", value_name = "FILE")]
     record: Option<PathBuf>,
@@ -101,6 +108,15 @@ pub struct Args {
     /// Check options, configuration and data directory, and say what the node would do; start and create nothing
     #[arg(long)]
     check: bool,
+}
+
+/// How a node without blocks begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Sync {
+    /// With genesis.
+    Full,
+    /// With a state.
+    State,
 }
 
 /// Runs a node until it is told to stop.
@@ -140,6 +156,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         outbound_target: args.max_outbound,
         max_inbound: args.max_inbound,
         retention,
+        sync_state: args.sync == Sync::State,
         chaos: args.chaos,
         // In compose files, a variable that is not set arrives as an empty one.
         record: args.record.filter(|path| !path.as_os_str().is_empty()),

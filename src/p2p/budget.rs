@@ -88,6 +88,8 @@ impl Cost {
             | Message::Proofs(_)
             | Message::FindNode { .. }
             | Message::SendCompact(_)
+            | Message::GetStateRange(_)
+            | Message::StateRange(_)
             | Message::GetOpening(_)
             | Message::Opening { .. }
             | Message::GetCoins(_)

@@ -7,6 +7,7 @@ use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
 use crate::p2p::kad::{Contact, K, NodeId};
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::proofs::{MAX_ANSWER_OVERHEAD, MAX_PROOFS, ProofQuery, Proofs};
+use crate::p2p::state::{RangeAnswer, RangeQuery};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Decode, Encode};
 use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader, Txid};
@@ -29,6 +30,9 @@ pub const SERVICE_BRIEF: u64 = 1 << 1;
 /// Service bit of a full node that does not keep every block: it has those of its best chain from
 /// [`Hello::bodies_from`] on, and serves them and their filters. It may prune further, but not deeper under its tip.
 pub const SERVICE_PRUNED: u64 = 1 << 2;
+
+/// Service bit: serves the coins after the last edges of its best chain, to nodes that start from them.
+pub const SERVICE_STATE: u64 = 1 << 3;
 
 /// Whether services are those of a node that checks and relays blocks and transactions.
 pub fn is_full_node(services: u64) -> bool {
@@ -192,6 +196,10 @@ pub enum Message {
     /// Whether the receiver is to push new blocks in their compact form (BIP-152's high bandwidth) or to announce their
     /// headers, as at first.
     SendCompact(bool),
+    /// Asks for the coins of a state in a range of keys.
+    GetStateRange(RangeQuery),
+    /// Answers [`Message::GetStateRange`].
+    StateRange(RangeAnswer),
     /// Asks what the coinbase of a block commits to.
     GetOpening(BlockHash),
     /// Answers [`Message::GetOpening`].
@@ -234,6 +242,8 @@ pub enum Kind {
     GetBlockTransactions = 21,
     BlockTransactions = 22,
     SendCompact = 23,
+    GetStateRange = 24,
+    StateRange = 25,
     GetOpening = 26,
     Opening = 27,
     GetCoins = 28,
@@ -245,7 +255,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -268,6 +278,8 @@ impl Kind {
         Self::GetBlockTransactions,
         Self::BlockTransactions,
         Self::SendCompact,
+        Self::GetStateRange,
+        Self::StateRange,
         Self::GetOpening,
         Self::Opening,
         Self::GetCoins,
@@ -308,6 +320,8 @@ impl Kind {
             // The rest of a block is longer than a hash.
             Self::BlockTransactions => max_block_bytes,
             Self::SendCompact => 1,
+            Self::GetStateRange => RangeQuery::LEN,
+            Self::StateRange => RangeAnswer::MAX_LEN,
             Self::GetOpening => 32,
             Self::Opening => 32 + 1 + MAX_OPENING_OVERHEAD + MAX_TRANSACTION_BYTES,
             Self::GetCoins => CoinQuery::MAX_LEN,
@@ -340,6 +354,8 @@ impl Kind {
             Self::GetBlockTransactions => "getblocktransactions",
             Self::BlockTransactions => "blocktransactions",
             Self::SendCompact => "sendcompact",
+            Self::GetStateRange => "getstaterange",
+            Self::StateRange => "staterange",
             Self::GetOpening => "getopening",
             Self::Opening => "opening",
             Self::GetCoins => "getcoins",
@@ -397,6 +413,8 @@ impl Message {
             Self::GetBlockTransactions { .. } => Kind::GetBlockTransactions,
             Self::BlockTransactions { .. } => Kind::BlockTransactions,
             Self::SendCompact(_) => Kind::SendCompact,
+            Self::GetStateRange(_) => Kind::GetStateRange,
+            Self::StateRange(_) => Kind::StateRange,
             Self::GetOpening(_) => Kind::GetOpening,
             Self::Opening { .. } => Kind::Opening,
             Self::GetCoins(_) => Kind::GetCoins,
@@ -427,6 +445,8 @@ impl Message {
             Self::GetBlockTransactions { block, places } => codec::encode(&(block, places)),
             Self::BlockTransactions { block, transactions } => codec::encode(&(block, transactions)),
             Self::SendCompact(push) => codec::encode(push),
+            Self::GetStateRange(query) => codec::encode(query),
+            Self::StateRange(answer) => codec::encode(answer),
             Self::GetOpening(block) => codec::encode(block),
             Self::Opening { block, opening } => codec::encode(&(block, opening)),
             Self::GetCoins(query) => codec::encode(query),
@@ -459,6 +479,8 @@ impl Message {
             Self::GetBlockTransactions { places, .. } => 32 + COUNT_BYTES + 2 * places.len(),
             Self::BlockTransactions { transactions, .. } => 32 + codec::encoded_len(transactions),
             Self::SendCompact(_) => 1,
+            Self::GetStateRange(_) => RangeQuery::LEN,
+            Self::StateRange(answer) => codec::encoded_len(answer),
             Self::GetOpening(_) => 32,
             Self::Opening { opening, .. } => 32 + codec::encoded_len(opening),
             Self::GetCoins(query) => codec::encoded_len(query),
@@ -542,6 +564,8 @@ impl Message {
                 Self::BlockTransactions { block, transactions }
             }
             Kind::SendCompact => Self::SendCompact(whole(kind, payload)?),
+            Kind::GetStateRange => Self::GetStateRange(whole(kind, payload)?),
+            Kind::StateRange => Self::StateRange(whole(kind, payload)?),
             Kind::GetOpening => Self::GetOpening(whole(kind, payload)?),
             Kind::Opening => {
                 let (block, opening) = whole(kind, payload)?;

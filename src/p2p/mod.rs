@@ -51,6 +51,8 @@ pub mod relay;
 pub mod requests;
 pub mod search;
 pub mod serve;
+pub mod state;
+pub mod state_sync;
 pub mod sync;
 
 pub use addrbook::Record;

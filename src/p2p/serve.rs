@@ -26,6 +26,7 @@ use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::proofs::ProofQuery;
 use crate::p2p::prover;
+use crate::p2p::state::{RangeAnswer, RangeQuery};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::meter;
 use crate::primitives::time::MonoTime;
@@ -69,6 +70,7 @@ pub(super) enum Range {
     Proofs(ProofQuery),
     Opening(BlockHash),
     Coins(CoinQuery),
+    State(RangeQuery),
 }
 
 #[derive(Debug)]
@@ -259,6 +261,7 @@ impl Queue {
                 Some(Message::Opening { block, opening }.into())
             }
             Range::Coins(query) => Some(Message::Coins(coin_prover::answer(query, sources.chain)?).into()),
+            Range::State(query) => Some(Message::StateRange(RangeAnswer::to(query, sources.chain)?).into()),
             Range::BlockTransactions { block, places } => {
                 let found = block_transactions(peer, block, &places, sources, bodies, out)?;
                 // A bad request is an offence, and has no answer.

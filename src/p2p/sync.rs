@@ -307,6 +307,13 @@ impl HeaderSync {
         }
     }
 
+    /// Whether all headers seem to be here: there are peers, and each has sent what it claimed.
+    pub(super) fn is_caught_up(&self, chain: &Chain) -> bool {
+        let best = Some(chain.best_header().work);
+        let has_no_more = |state: &PeerChain| state.claim <= best || state.early_until.is_some();
+        !self.peers.is_empty() && self.peers.values().all(has_no_more)
+    }
+
     /// Whether a peer has a block, or was sent its announcement.
     pub(super) fn knows(&self, peer: PeerId, entry: &Entry, chain: &Chain) -> bool {
         let Some(state) = self.peers.get(&peer) else { return true };

@@ -35,6 +35,8 @@ pub struct Config {
     pub max_inbound: usize,
     /// Which blocks to keep whole.
     pub retention: Retention,
+    /// Whether to start from a state that is buried, instead of genesis, when there are no blocks yet.
+    pub sync_state: bool,
     /// Bytes that the store may keep in memory.
     pub store_cache_bytes: u64,
     /// Bounds of the pool of unconfirmed transactions.
@@ -64,6 +66,7 @@ impl Config {
             outbound_target: 8,
             max_inbound: 117,
             retention: Retention::All,
+            sync_state: false,
             store_cache_bytes: Self::STORE_CACHE_BYTES,
             mempool: mempool::Limits::default(),
             sockets: SocketLimits::default(),

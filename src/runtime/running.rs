@@ -137,6 +137,7 @@ impl Running {
             outbound_target: config.outbound_target,
             max_inbound: config.max_inbound,
             retention: config.retention,
+            sync_state: config.sync_state,
             seed: rand::random(),
             ..p2p::Config::default()
         };

@@ -21,6 +21,7 @@ use cairn::p2p::ping::PING_TIMEOUT;
 use cairn::p2p::proofs::{MAX_PROOFS, ProofQuery, Proofs};
 use cairn::p2p::requests::TRANSACTION_TIMEOUT;
 use cairn::p2p::serve::{MAX_WAITING_RANGES, SLICE};
+use cairn::p2p::state::{RangeAnswer, RangePage, RangeQuery};
 use cairn::p2p::sync::HEADERS_TIMEOUT;
 use cairn::p2p::{Config, Direction, Event, Input, Output, PeerId, Protocol};
 use cairn::primitives::amount::{Amount, COIN};
@@ -31,6 +32,7 @@ use cairn::primitives::keys::Signature;
 use cairn::primitives::meter::{self, Effort};
 use cairn::primitives::target::Bits;
 use cairn::primitives::tx::{Input as TxInput, OutPoint, Output as TxOutput, Transaction};
+use cairn::state::KeyRange;
 use cairn::storage::TxLocation;
 
 use crate::connections::{Bench, hello, id, sent, sent_to};
@@ -291,6 +293,17 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             Message::BlockTransactions { block: block.hash(), transactions }
         }
         Kind::SendCompact => Message::SendCompact(true),
+        // The oldest state that is kept, with the changes of two epochs above it.
+        Kind::GetStateRange => {
+            let epoch = params().epoch_blocks;
+            extend(bench, 3 * epoch as usize - blocks().len());
+            let edge = bench.node.chain().entry_at(Height::from_u32(epoch)).unwrap();
+            Message::GetStateRange(RangeQuery::new(edge.hash, &KeyRange::ALL))
+        }
+        Kind::StateRange => {
+            let query = RangeQuery::new(full.hash(), &KeyRange::ALL);
+            Message::StateRange(RangeAnswer { query, page: Some(RangePage { proof: vec![0; 90_000], end: None }) })
+        }
         Kind::GetOpening => Message::GetOpening(full.hash()),
         Kind::Opening => Message::Opening { block: full.hash(), opening: None },
         // The oldest state that is kept, with the changes of two epochs above it.

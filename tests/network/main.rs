@@ -16,6 +16,7 @@ mod pruned;
 mod pushes;
 mod sim_faults;
 mod sim_tools;
+mod state_sync;
 mod syncing;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cairn::chain::Retention;
-use cairn::p2p::message::{Hello, Item, Message, SERVICE_FULL, SERVICE_PRUNED, TipClaim};
+use cairn::p2p::message::{Hello, Item, Message, SERVICE_FULL, SERVICE_PRUNED, SERVICE_STATE, TipClaim};
 use cairn::p2p::proofs::ProofQuery;
 use cairn::p2p::{Config, Direction, Event, Input, Output, PeerId, Reason};
 use cairn::primitives::block::Block;
@@ -40,7 +40,8 @@ fn a_pruned_node_says_what_it_has_and_serves_that() {
     let outputs = bench.say(peer, Message::Hello(hello()));
     let said = sent(&outputs).find_map(|message| if let Message::Hello(hello) = message { Some(hello) } else { None });
     let said = said.expect("a hello");
-    assert_eq!((said.services, said.bodies_from, said.tip.height), (SERVICE_PRUNED, at(256), at(400)));
+    let services = SERVICE_PRUNED | SERVICE_STATE;
+    assert_eq!((said.services, said.bodies_from, said.tip.height), (services, at(256), at(400)));
 
     let hash = |height: usize| blocks[height].hash();
     let items = |heights: &[usize]| heights.iter().map(|height| Item::Block(hash(*height))).collect::<Vec<_>>();

@@ -12,5 +12,6 @@ mod record;
 mod restart;
 mod runtime;
 mod service;
+mod state_sync;
 mod stratum;
 mod testnet;

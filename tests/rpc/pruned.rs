@@ -20,7 +20,7 @@ fn old_blocks_go_by_hand_and_what_needs_them_says_so() {
     let info = fixture.call("getblockchaininfo", json!([]));
     let said = |info: &Value| [info["pruned"].clone(), info["pruneheight"].clone(), info["automatic_pruning"].clone()];
     assert_eq!(said(&info), [json!(true), json!(0), json!(false)]);
-    assert_eq!(fixture.call("getnetworkinfo", json!([]))["localservicesnames"], json!(["PRUNED"]));
+    assert_eq!(fixture.call("getnetworkinfo", json!([]))["localservicesnames"], json!(["PRUNED", "STATE"]));
     fixture.refused("pruneblockchain", json!([1]), -1, "too short");
     fixture.refused("pruneblockchain", json!([-1]), -8, "Negative block height");
 
@@ -69,7 +69,7 @@ fn a_node_that_keeps_all_is_not_pruned_by_hand() {
     fixture.refused("pruneblockchain", json!([1]), -1, "Cannot prune blocks because node is not in prune mode.");
     let info = fixture.call("getblockchaininfo", json!([]));
     assert_eq!((&info["pruned"], info.get("pruneheight")), (&json!(false), None));
-    assert_eq!(fixture.call("getnetworkinfo", json!([]))["localservicesnames"], json!(["FULL"]));
+    assert_eq!(fixture.call("getnetworkinfo", json!([]))["localservicesnames"], json!(["FULL", "STATE"]));
 }
 
 #[test]

@@ -13,7 +13,9 @@ use crate::p2p::download::Kept;
 use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
-use crate::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, SERVICE_PRUNED, TipClaim};
+use crate::p2p::message::{
+    Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, SERVICE_PRUNED, SERVICE_STATE, TipClaim,
+};
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peers::Peer;
 use crate::primitives::height::Height;
@@ -106,7 +108,11 @@ impl Node {
 
     /// What this node offers, as `SERVICE_` bits.
     pub fn services(&self) -> u64 {
-        if self.chain.tree().keeps_all() { SERVICE_FULL } else { SERVICE_PRUNED }
+        if self.protocols.state_sync.is_active() {
+            // It will have the blocks since the state.
+            return SERVICE_PRUNED;
+        }
+        SERVICE_STATE | if self.chain.tree().keeps_all() { SERVICE_FULL } else { SERVICE_PRUNED }
     }
 
     fn send_hello(&mut self, peer: PeerId) {
@@ -162,7 +168,8 @@ impl Node {
             return self.on_handshake_done(now, id, services);
         }
         let needed = self.chain.tip().height.next();
-        if direction == Direction::Outbound && !manual && kept.lowest(tip.height) > needed {
+        let is_needed = !self.protocols.state_sync.is_active();
+        if is_needed && direction == Direction::Outbound && !manual && kept.lowest(tip.height) > needed {
             // The few places are for peers with which the synchronisation goes on.
             return self.out.close(id, Reason::LacksBlocks { from: kept.lowest(tip.height), needed });
         }

@@ -41,6 +41,8 @@ use crate::p2p::records;
 use crate::p2p::relay::Relay;
 use crate::p2p::requests::Requests;
 use crate::p2p::serve::{Range, Server, Sources};
+use crate::p2p::state::RangeAnswer;
+use crate::p2p::state_sync::{Outcome, StateSync};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
@@ -143,6 +145,9 @@ impl Node {
     pub fn new(mut chain: Chain, mempool: Mempool, config: Config, now: Now) -> Result<Self, StoreError> {
         let (book, bans, anchors) = records::load(chain.db(), now, config.transports)?;
         chain.set_retention(config.retention);
+        if config.sync_state {
+            chain.take_deep_headers();
+        }
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         let protocols = Protocols {
             discovery: Discovery::new(now, config.id, book.contacts()),
@@ -154,6 +159,7 @@ impl Node {
             relay: Relay::new([rng.random(), rng.random()]),
             server: Server::default(),
             budgets: Budgets::default(),
+            state_sync: StateSync::new(now, config.sync_state, &chain),
         };
         let mut node = Self {
             chain,
@@ -244,6 +250,8 @@ impl Node {
         if self.mempool.is_unfinished() {
             self.resume_mempool(now);
         }
+        let outcome = self.protocols.state_sync.write_step(&mut self.chain);
+        self.on_state_sync(now, outcome);
         if self.chain.is_pruning_due()
             && let Err(error) = self.chain.prune_step()
         {
@@ -305,8 +313,37 @@ impl Node {
                 break;
             }
         }
-        let Self { protocols: Protocols { download, sync, .. }, chain, out, .. } = self;
-        download.schedule(now, chain, sync, out);
+        let Self { protocols: Protocols { sync, state_sync, .. }, chain, out, .. } = self;
+        let outcome = state_sync.advance(now, chain, sync, out);
+        self.on_state_sync(now, outcome);
+        let Self { protocols: Protocols { download, sync, state_sync, .. }, chain, out, .. } = self;
+        if !state_sync.is_active() {
+            download.schedule(now, chain, sync, out);
+        }
+    }
+
+    /// The chain may have another beginning.
+    fn on_state_sync(&mut self, now: Now, outcome: Result<Outcome, StoreError>) {
+        match outcome {
+            Ok(Outcome::None) => return,
+            Ok(Outcome::GaveUp | Outcome::Started) => {}
+            // What is known of the peers' chains, and what can be come back to, went with the headers.
+            Ok(Outcome::Restarted) => {
+                self.disconnect_all(now);
+                (self.pending, self.announce_at, self.snapshots) = (None, None, Snapshots::default());
+                self.mempool.become_again(Mempool::new(self.chain.params().clone(), self.mempool.limits().clone()));
+            }
+            Err(error) => return self.out.event(Event::StoreFailed { error: error.to_string() }),
+        }
+        self.refused.clear();
+        self.protocols.download.refresh();
+        // Blocks of which the bodies came early.
+        self.unfinished = true;
+        let tip = self.chain.tip();
+        self.out.event(Event::TipChanged { hash: tip.hash, height: tip.height });
+        if self.chain.is_state_due() {
+            self.out.event(Event::StateDue);
+        }
     }
 
     /// This thread was busy: every peer has as much longer for its answers.
@@ -380,9 +417,12 @@ impl Node {
             Message::FilterHeaders { .. } | Message::Filters(_) => out.offence(id, Offence::UnrequestedFilters),
             Message::GetProofs(query) => server.get_range(id, Range::Proofs(query), chain, out),
             // Full nodes request no proofs.
-            Message::Proofs(_) | Message::Opening { .. } | Message::Coins(_) => {
-                out.offence(id, Offence::UnrequestedProofs);
+            Message::Proofs(_) | Message::Coins(_) => out.offence(id, Offence::UnrequestedProofs),
+            Message::Opening { block, opening } => {
+                self.protocols.state_sync.opening(now, id, block, opening.as_deref(), out);
             }
+            Message::GetStateRange(query) => server.get_range(id, Range::State(query), chain, out),
+            Message::StateRange(answer) => self.state_range(now, id, &answer),
             Message::GetOpening(block) => server.get_range(id, Range::Opening(block), chain, out),
             Message::GetCoins(query) => server.get_range(id, Range::Coins(query), chain, out),
             Message::CompactBlock(compact) => self.compact_block(now, id, &compact),
@@ -393,6 +433,14 @@ impl Node {
                 self.block_transactions(now, id, block, transactions);
             }
             Message::SendCompact(wants) => self.protocols.blocks.send_compact(id, wants),
+        }
+    }
+
+    fn state_range(&mut self, now: Now, id: PeerId, answer: &RangeAnswer) {
+        let Self { protocols: Protocols { state_sync, .. }, chain, out, .. } = self;
+        match state_sync.coins(now, id, answer, chain, out) {
+            Ok(is_useful) => self.is_useful |= is_useful,
+            Err(error) => out.event(Event::StoreFailed { error: error.to_string() }),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::p2p::pushes::Pushes;
 use crate::p2p::relay::Relay;
 use crate::p2p::requests::Requests;
 use crate::p2p::serve::Server;
+use crate::p2p::state_sync::StateSync;
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::time::MonoTime;
 
@@ -32,6 +33,7 @@ pub(super) struct Protocols {
     pub(super) blocks: Blocks,
     pub(super) server: Server,
     pub(super) budgets: Budgets,
+    pub(super) state_sync: StateSync,
 }
 
 /// The state that they read, and their outbox.
@@ -55,6 +57,7 @@ impl Protocols {
             pushes: _,
             blocks: _,
             server: _,
+            state_sync: _,
         } = self;
         budgets.connected(now, id);
     }
@@ -69,20 +72,23 @@ impl Protocols {
         context: Context<'_>,
     ) {
         let Context { chain, mempool, rng, out } = context;
-        let Self { sync, download, relay, requests, pushes, blocks, server, discovery: _, budgets: _ } = self;
+        let Self { sync, download, relay, requests, pushes, blocks, server, state_sync, discovery: _, budgets: _ } =
+            self;
         relay.connected(now, id, is_full_node(services), mempool, rng);
         requests.connected(now, id, out);
         pushes.connected(now, id);
         blocks.connected(id, direction);
         server.connected(id);
         download.connected(id, kept);
+        state_sync.connected(id, services);
         sync.connected(now, id, &tip, chain, out);
         // Discovery has to do with brief connections too: `Node::on_handshake_done`.
     }
 
     /// A connection has ended.
     pub(super) fn disconnected(&mut self, now: Now, id: PeerId, chain: &Chain, out: &mut Outbox) {
-        let Self { discovery, sync, download, relay, requests, pushes, blocks, server, budgets } = self;
+        let Self { discovery, sync, download, relay, requests, pushes, blocks, server, budgets, state_sync } = self;
+        state_sync.disconnected(id);
         budgets.disconnected(id);
         discovery.disconnected(now, id);
         relay.disconnected(id);
@@ -98,7 +104,19 @@ impl Protocols {
     /// the end of every input; budgets and pushes fill with time; compact blocks have the download's timers.
     pub(super) fn tick(&mut self, now: Now, context: Context<'_>) {
         let Context { chain, mempool, rng: _, out } = context;
-        let Self { discovery, sync, download, relay, requests, pushes: _, blocks: _, server: _, budgets: _ } = self;
+        let Self {
+            discovery,
+            sync,
+            download,
+            relay,
+            requests,
+            state_sync,
+            pushes: _,
+            blocks: _,
+            server: _,
+            budgets: _,
+        } = self;
+        state_sync.tick(now, out);
         discovery.tick();
         sync.tick(now, chain, out);
         download.tick(now, chain, sync, out);
@@ -107,8 +125,10 @@ impl Protocols {
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        let Self { discovery, sync, download, relay, requests, server, pushes: _, blocks: _, budgets: _ } = self;
+        let Self { discovery, sync, download, relay, requests, server, state_sync, pushes: _, blocks: _, budgets: _ } =
+            self;
         let deadlines = [
+            state_sync.deadline(),
             discovery.deadline(),
             sync.deadline(),
             download.deadline(),
@@ -122,7 +142,19 @@ impl Protocols {
     /// Extend the deadlines of peers' answers. Relay and server do something by themselves; budgets and pushes are gained in
     /// this node's delays too.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        let Self { discovery, sync, download, requests, relay: _, server: _, budgets: _, pushes: _, blocks: _ } = self;
+        let Self {
+            discovery,
+            sync,
+            download,
+            requests,
+            state_sync,
+            relay: _,
+            server: _,
+            budgets: _,
+            pushes: _,
+            blocks: _,
+        } = self;
+        state_sync.extend_deadlines(by);
         discovery.extend_deadlines(by);
         sync.extend_deadlines(by);
         download.extend_deadlines(by);

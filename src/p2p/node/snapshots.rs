@@ -100,7 +100,8 @@ impl Node {
         !self.peering.dialer.is_paused()
     }
 
-    fn disconnect_all(&mut self, now: Now) {
+    /// Ends every connection.
+    pub(super) fn disconnect_all(&mut self, now: Now) {
         let peers: Vec<PeerId> = self.peering.peers.iter().map(|(peer, _)| peer).collect();
         peers.into_iter().for_each(|peer| self.disconnected(now, peer, Reason::Requested));
     }

@@ -1,0 +1,103 @@
+//! The coins of a state for nodes that start from it: a range of keys at a time, each with its own proof.
+//!
+//! A state is named by its block, at an edge. What the chain commits to is shown by an [`Opening`](crate::p2p::coins::Opening).
+
+use crate::chain::Chain;
+use crate::primitives::codec::{Decode, Encode};
+use crate::primitives::hash::BlockHash;
+use crate::state::proof::ProveError;
+use crate::state::{Key, KeyRange, Page, SourceError, StateId, StateProofError};
+use crate::storage::StoreError;
+
+/// Coins of an answer that is not the last of its range: as many as the server's thread proves in some milliseconds.
+pub const RANGE_COINS: usize = 500;
+/// Most bytes of a proof: those of its coins, 86 each, and of at most 1,088 hidden nodes beside them, 50 each.
+const MAX_PROOF_BYTES: usize = 86 * RANGE_COINS + 50 * 1_088 + 1_024;
+
+/// A request for the coins of a state in a range of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct RangeQuery {
+    /// The block after which the state is.
+    pub block: BlockHash,
+    /// The first key.
+    pub first: [u8; Key::LEN],
+    /// The last key.
+    pub last: [u8; Key::LEN],
+}
+
+/// The answer to a [`RangeQuery`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RangeAnswer {
+    /// What was asked.
+    pub query: RangeQuery,
+    /// `None` if the sender does not have that state, or cannot read it just now.
+    pub page: Option<RangePage>,
+}
+
+/// The coins of a range, or the first [`RANGE_COINS`] of them.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RangePage {
+    /// A proof in the layout of [`crate::state::proof`] that these are all.
+    pub proof: Vec<u8>,
+    /// The key of the last coin, if others follow.
+    pub end: Option<[u8; Key::LEN]>,
+}
+
+impl RangeQuery {
+    /// Bytes of every encoding.
+    pub const LEN: usize = 32 + 2 * Key::LEN;
+
+    /// Asks for the coins in a range of the state after a block.
+    pub fn new(block: BlockHash, range: &KeyRange) -> Self {
+        Self { block, first: *range.first().as_bytes(), last: *range.last().as_bytes() }
+    }
+
+    /// The range; `None` if it ends before it begins.
+    pub fn range(&self) -> Option<KeyRange> {
+        KeyRange::new(Key::from_bytes(self.first), Key::from_bytes(self.last))
+    }
+}
+
+impl RangeAnswer {
+    /// Most bytes of an encoding.
+    pub const MAX_LEN: usize = RangeQuery::LEN + 1 + 8 + MAX_PROOF_BYTES + 1 + Key::LEN;
+
+    /// Answers a query from a state that the chain keeps.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) fn to(query: RangeQuery, chain: &Chain) -> Result<Self, StoreError> {
+        Ok(Self { query, page: page(&query, chain)? })
+    }
+}
+
+fn page(query: &RangeQuery, chain: &Chain) -> Result<Option<RangePage>, StoreError> {
+    // While a state is loaded, what is there is of none.
+    if chain.state_load().is_some() {
+        return Ok(None);
+    }
+    let edge = chain.entry(&query.block).filter(|entry| chain.is_on_best_chain(entry)).map(|entry| entry.height);
+    let (Some(edge), Some(range)) = (edge.filter(|edge| chain.params().is_edge(*edge)), query.range()) else {
+        return Ok(None);
+    };
+    let epoch = chain.params().epoch_blocks;
+    let read = chain
+        .state_table()
+        .while_it_stays(|db| db.with_state(edge, epoch, |source| source.prove_page_of(RANGE_COINS, &range)));
+    let Some(found) = read.transpose()?.flatten() else { return Ok(None) };
+    match found {
+        Ok((proof, end)) => Ok(Some(RangePage { proof, end: end.map(|end| *end.as_bytes()) })),
+        Err(ProveError::Source(SourceError::Read(error))) => Err(error),
+        Err(error) => Err(chain.db().corrupt(format!("the state after block {}: {error}", query.block))),
+    }
+}
+
+impl RangePage {
+    /// The coins that it shows of a range of the state `id`, none left out, and what of the range is still to come.
+    ///
+    /// # Errors
+    /// The first reason why it shows nothing.
+    pub fn check(&self, id: &StateId, range: &KeyRange) -> Result<Page, StateProofError> {
+        id.page_of(RANGE_COINS, range, self.end.map(Key::from_bytes).as_ref(), &self.proof)
+    }
+}

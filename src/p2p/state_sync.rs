@@ -1,0 +1,444 @@
+//! Starting from a state: once the headers are here, the newest state that is buried under enough work takes the place of
+//! genesis.
+//!
+//! One peer shows what two blocks commit to: the root over the coins, and what the block after them is checked with. Then all
+//! peers that serve states are asked for ranges of the coins, each of which is checked as it comes. When all are there, the
+//! blocks since are downloaded and validated as always. Whatever fails ends with the ordinary synchronisation from genesis.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use crate::chain::{Chain, LoadStep, StateTarget};
+use crate::consensus::check::NODE_SIZE;
+use crate::consensus::commitment::Committed;
+use crate::p2p::coins::{Opening, OpeningFault};
+use crate::p2p::connection::{Now, PeerId};
+use crate::p2p::interface::Reason;
+use crate::p2p::message::{Message, SERVICE_STATE};
+use crate::p2p::misbehaviour::Offence;
+use crate::p2p::outbox::Outbox;
+use crate::p2p::proofs::ProofFault;
+use crate::p2p::state::{RangeAnswer, RangeQuery};
+use crate::p2p::sync::HeaderSync;
+use crate::primitives::hash::BlockHash;
+use crate::primitives::time::MonoTime;
+use crate::state::KeyRange;
+use crate::storage::{BlockKey, StateBase, StateLoad, StoreError};
+
+/// Time for which more peers may come with more work, after the headers of the first are here.
+pub const SETTLE_TIME: Duration = Duration::from_secs(2);
+/// Time-out for an answer: some 40 kB each over a slow line, after the peer has finished its present work.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for which a peer is not asked after it said that it does not have the state: its table may be moving.
+pub const REST: Duration = Duration::from_secs(2);
+/// Time without any progress after which another state is looked for, and then none.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Ranges of keys that are loaded side by side, so that many peers can be asked.
+const PARTS: usize = 32;
+/// Ranges that a peer is asked for at once, so that its line is never idle.
+const MAX_ASKED: usize = 4;
+
+/// A peer that serves states.
+#[derive(Debug, Default)]
+struct Server {
+    /// The ranges that it was asked for, and since when.
+    asked: Vec<(KeyRange, MonoTime)>,
+    /// Until when it is not asked.
+    rests_until: Option<MonoTime>,
+}
+
+/// What is under way.
+#[derive(Debug)]
+enum Stage {
+    /// Nothing: it is done, or not wanted.
+    Off,
+    /// The headers come; all that there are seem to be here since a time.
+    Headers(Option<MonoTime>),
+    /// A peer is asked what the blocks of a target commit to.
+    Openings(Box<Openings>),
+    /// The coins come.
+    Coins,
+    /// All coins are here.
+    Writing,
+}
+
+#[derive(Debug)]
+struct Openings {
+    target: StateTarget,
+    asked: Option<(PeerId, MonoTime)>,
+    next: Option<Committed>,
+    first: Option<Committed>,
+}
+
+/// What a call has led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Nothing that concerns others.
+    None,
+    /// All blocks are to be downloaded.
+    GaveUp,
+    /// The state's block is the tip.
+    Started,
+    /// The chain is genesis alone again, without headers.
+    Restarted,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct StateSync {
+    /// Whether a state is wanted whenever the node has to begin anew.
+    is_wanted: bool,
+    stage: Stage,
+    servers: BTreeMap<PeerId, Server>,
+    /// When something useful came last.
+    progress: MonoTime,
+}
+
+impl StateSync {
+    /// For a node that wants to start from a state, if its chain is empty, or that was killed while it loaded one.
+    pub(super) fn new(now: Now, is_wanted: bool, chain: &Chain) -> Self {
+        let is_due = chain.state_load().is_some() || (is_wanted && chain.is_fresh());
+        let stage = if is_due { Stage::Headers(None) } else { Stage::Off };
+        Self { is_wanted, stage, servers: BTreeMap::new(), progress: now.mono }
+    }
+
+    /// Whether a state is still to take the place of genesis: then no blocks are downloaded.
+    pub(super) fn is_active(&self) -> bool {
+        !matches!(self.stage, Stage::Off)
+    }
+
+    /// A peer said hello.
+    pub(super) fn connected(&mut self, peer: PeerId, services: u64) {
+        if services & SERVICE_STATE != 0 {
+            self.servers.insert(peer, Server::default());
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, peer: PeerId) {
+        self.servers.remove(&peer);
+        if let Stage::Openings(openings) = &mut self.stage {
+            openings.asked.take_if(|(asked, _)| *asked == peer);
+        }
+    }
+
+    /// A peer showed what a block commits to.
+    pub(super) fn opening(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        block: BlockHash,
+        opening: Option<&Opening>,
+        out: &mut Outbox,
+    ) {
+        let Stage::Openings(openings) = &mut self.stage else { return out.offence(peer, Offence::UnrequestedProofs) };
+        let entry = [openings.target.next, openings.target.first].into_iter().find(|entry| entry.hash == block);
+        let Some(entry) = entry.filter(|_| openings.asked.is_some_and(|(asked, _)| asked == peer)) else {
+            return out.offence(peer, Offence::UnrequestedProofs);
+        };
+        let Some(opening) = opening else {
+            openings.asked = None;
+            return self.rest(now, peer);
+        };
+        let (coinbase, txid) = (&opening.coinbase, opening.coinbase.transaction.txid());
+        let committed = if coinbase.block != block || coinbase.height != entry.height {
+            Err(Offence::FalseOpening(OpeningFault::OtherBlock))
+        } else if coinbase.transaction.size() == NODE_SIZE {
+            Err(Offence::FalseProof(ProofFault::NodeSized))
+        } else if !coinbase.branch.verify(&txid, &entry.header.merkle_root) {
+            Err(Offence::FalseProof(ProofFault::NotInBlock { txid, block }))
+        } else {
+            opening.check().map_err(Offence::FalseOpening)
+        };
+        match committed {
+            Ok(committed) if block == openings.target.next.hash => openings.next = Some(*committed),
+            Ok(committed) => openings.first = Some(*committed),
+            Err(offence) => {
+                openings.asked = None;
+                self.servers.remove(&peer);
+                return out.offence(peer, offence);
+            }
+        }
+        self.progress = now.mono;
+    }
+
+    /// A peer showed coins. `true` if they were missing.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) fn coins(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        answer: &RangeAnswer,
+        chain: &mut Chain,
+        out: &mut Outbox,
+    ) -> Result<bool, StoreError> {
+        let asked = self.servers.get_mut(&peer).and_then(|server| {
+            let is_it = |(range, _): &(KeyRange, MonoTime)| Some(*range) == answer.query.range();
+            server.asked.iter().position(is_it).map(|at| server.asked.remove(at).0)
+        });
+        let Some(range) = asked else {
+            out.offence(peer, Offence::UnrequestedProofs);
+            return Ok(false);
+        };
+        // Another state may be wanted by now.
+        let id = chain.state_load().map(|load| load.base.id()).filter(|id| id.block == answer.query.block);
+        let (Some(id), Some(page)) = (id, &answer.page) else {
+            self.rest(now, peer);
+            return Ok(false);
+        };
+        let shown = match page.check(&id, &range) {
+            Ok(shown) => shown,
+            Err(fault) => {
+                self.servers.remove(&peer);
+                out.offence(peer, Offence::FalseCoins(fault));
+                return Ok(false);
+            }
+        };
+        let end = shown.rest.and(shown.leaves.last()).map_or(*range.last(), |leaf| leaf.key);
+        let is_new = chain.load_coins(range.first(), &end, &shown.leaves)?;
+        if is_new {
+            self.progress = now.mono;
+            let ranges = chain.state_load().map_or(0, |load| load.missing.len());
+            debug!(%peer, coins = shown.leaves.len(), ranges, "coins of the state came");
+        }
+        Ok(is_new)
+    }
+
+    fn rest(&mut self, now: Now, peer: PeerId) {
+        if let Some(server) = self.servers.get_mut(&peer) {
+            server.rests_until = Some(now.mono + REST);
+        }
+    }
+
+    /// Goes on as far as it can, and asks for what is missing. The node ends every call with this.
+    ///
+    /// # Errors
+    /// The store's, and so for every method below.
+    pub(super) fn advance(
+        &mut self,
+        now: Now,
+        chain: &mut Chain,
+        sync: &HeaderSync,
+        out: &mut Outbox,
+    ) -> Result<Outcome, StoreError> {
+        if let Stage::Off = self.stage {
+            return self.leave_lost_branch(chain);
+        }
+        for server in self.servers.values_mut() {
+            server.rests_until.take_if(|until| *until <= now.mono);
+        }
+        // Without peers, patience is not what is wanting.
+        if sync.peers().next().is_none() {
+            self.progress = now.mono;
+        }
+        let load = chain.state_load().map(|load| load.base);
+        if let Stage::Headers(since) = &mut self.stage {
+            if let Some(base) = load.filter(|base| is_on_best_branch(chain, &base.key())) {
+                info!(height = base.height.as_u32(), block = %base.block, "loading the coins of a state goes on");
+                (self.stage, self.progress) = (Stage::Coins, now.mono);
+            } else if !sync.is_caught_up(chain) {
+                *since = None;
+            } else if *since.get_or_insert(now.mono) + SETTLE_TIME <= now.mono {
+                match chain.state_target(now.unix) {
+                    Ok(target) => self.begin(now, target),
+                    Err(reason) => return self.give_up(chain, &reason),
+                }
+            }
+        }
+        if let Stage::Openings(openings) = &mut self.stage {
+            if !is_on_best_branch(chain, &openings.target.first.key()) {
+                self.stage = Stage::Headers(None);
+            } else if let Some(base) = openings.base() {
+                chain.begin_load(base, PARTS)?;
+                info!(height = base.height.as_u32(), block = %base.block, "loading the coins of a state");
+                (self.stage, self.progress) = (Stage::Coins, now.mono);
+            } else if openings.asked.is_none()
+                && let Some((peer, _)) = self.servers.iter().find(|(_, server)| server.rests_until.is_none())
+            {
+                openings.asked = Some((*peer, now.mono));
+                for block in [openings.target.next, openings.target.first] {
+                    out.send(*peer, Message::GetOpening(block.hash));
+                }
+            }
+        }
+        if let Stage::Coins = self.stage {
+            match chain.state_load() {
+                Some(load) if is_on_best_branch(chain, &load.base.key()) => {
+                    if load.missing.is_empty() {
+                        self.stage = Stage::Writing;
+                    } else {
+                        self.ask_for_coins(now, load, out);
+                    }
+                }
+                _ => self.stage = Stage::Headers(None),
+            }
+        }
+        if matches!(self.stage, Stage::Openings(_) | Stage::Coins) && self.progress + PATIENCE <= now.mono {
+            return self.lose_patience(now, chain);
+        }
+        Ok(Outcome::None)
+    }
+
+    fn begin(&mut self, now: Now, target: StateTarget) {
+        let openings = Openings { target, asked: None, next: None, first: None };
+        (self.stage, self.progress) = (Stage::Openings(Box::new(openings)), now.mono);
+    }
+
+    fn ask_for_coins(&mut self, now: Now, load: &StateLoad, out: &mut Outbox) {
+        let asked: Vec<KeyRange> = self.servers.values().flat_map(Server::ranges).collect();
+        let mut open = load.missing.iter().filter(|range| !asked.contains(range));
+        // One for each peer, then more.
+        for most in 1..=MAX_ASKED {
+            for (peer, server) in &mut self.servers {
+                if server.rests_until.is_none()
+                    && server.asked.len() < most
+                    && let Some(range) = open.next()
+                {
+                    server.asked.push((*range, now.mono));
+                    out.send(*peer, Message::GetStateRange(RangeQuery::new(load.base.block, range)));
+                }
+            }
+        }
+    }
+
+    /// Nothing useful came for long: peers may serve a later state by now.
+    fn lose_patience(&mut self, now: Now, chain: &mut Chain) -> Result<Outcome, StoreError> {
+        let old = match &self.stage {
+            Stage::Openings(openings) => Some(openings.target.edge.hash),
+            _ => chain.state_load().map(|load| load.base.block),
+        };
+        match chain.state_target(now.unix) {
+            Ok(target) if Some(target.edge.hash) != old => {
+                self.begin(now, target);
+                Ok(Outcome::None)
+            }
+            Ok(_) => self.give_up(chain, &"no peer serves the state that is wanted"),
+            Err(reason) => self.give_up(chain, &reason),
+        }
+    }
+
+    /// Leaves the synchronisation to the download of all blocks.
+    fn give_up(&mut self, chain: &mut Chain, reason: &dyn std::fmt::Display) -> Result<Outcome, StoreError> {
+        warn!(%reason, "not starting from a state: all blocks are downloaded");
+        self.stage = Stage::Off;
+        if chain.state_load().is_none() {
+            return Ok(Outcome::GaveUp);
+        }
+        chain.restart()?;
+        Ok(Outcome::Restarted)
+    }
+
+    /// Begins anew if the best headers are on a branch that leaves the chain before the block from which it started.
+    fn leave_lost_branch(&mut self, chain: &mut Chain) -> Result<Outcome, StoreError> {
+        let (tip, best) = (chain.tip(), chain.best_header());
+        let is_lost =
+            self.is_wanted && best.work > tip.work && chain.fork_point(&tip, &best).height.next() < chain.kept_from();
+        if !is_lost {
+            return Ok(Outcome::None);
+        }
+        warn!(best = %best.hash, "the chain with most work leaves this one where blocks are missing: starting from its state");
+        chain.restart()?;
+        self.stage = Stage::Headers(None);
+        Ok(Outcome::Restarted)
+    }
+
+    /// Writes a part of what follows from the coins, when all are there.
+    pub(super) fn write_step(&mut self, chain: &mut Chain) -> Result<Outcome, StoreError> {
+        if !self.is_writing() {
+            return Ok(Outcome::None);
+        }
+        match chain.load_step()? {
+            LoadStep::Loading => Ok(Outcome::None),
+            LoadStep::Started => {
+                self.stage = Stage::Off;
+                Ok(Outcome::Started)
+            }
+            LoadStep::Inflated => self.give_up(chain, &"the state has more value than was issued"),
+        }
+    }
+
+    fn is_writing(&self) -> bool {
+        matches!(self.stage, Stage::Writing)
+    }
+
+    /// Disconnects peers that do not answer.
+    pub(super) fn tick(&self, now: Now, out: &mut Outbox) {
+        let is_late = |since: &MonoTime| *since + ANSWER_TIMEOUT <= now.mono;
+        let openings = match &self.stage {
+            Stage::Openings(openings) => openings.asked.as_ref().filter(|(_, since)| is_late(since)),
+            _ => None,
+        };
+        let late = self.servers.iter().filter(|(_, server)| server.asked.iter().any(|(_, since)| is_late(since)));
+        for peer in late.map(|(peer, _)| *peer).chain(openings.map(|(peer, _)| *peer)) {
+            out.close(peer, Reason::Stalled);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        let rests = self.servers.values().filter_map(|server| server.rests_until);
+        let patience = self.progress + PATIENCE;
+        match &self.stage {
+            Stage::Off => None,
+            Stage::Headers(since) => since.map(|since| since + SETTLE_TIME),
+            Stage::Openings(openings) => {
+                rests.chain(openings.asked.map(|(_, since)| since + ANSWER_TIMEOUT)).chain([patience]).min()
+            }
+            Stage::Coins => {
+                let asked = self.servers.values().flat_map(|server| &server.asked);
+                rests.chain(asked.map(|(_, since)| *since + ANSWER_TIMEOUT)).chain([patience]).min()
+            }
+            Stage::Writing => Some(MonoTime::START),
+        }
+    }
+
+    /// Extend all deadlines by a span.
+    pub(super) fn extend_deadlines(&mut self, by: Duration) {
+        for Server { asked, rests_until: _ } in self.servers.values_mut() {
+            asked.iter_mut().for_each(|(_, since)| *since += by);
+        }
+        if let Stage::Openings(openings) = &mut self.stage {
+            openings.asked.iter_mut().for_each(|(_, since)| *since += by);
+        }
+        self.progress += by;
+    }
+
+    /// Panics if a peer is not one of `ready`, or a range is asked for twice.
+    pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
+        assert!(self.servers.keys().all(|peer| ready.contains(peer)), "only peers serve states");
+        let mut asked: Vec<KeyRange> = Vec::new();
+        for server in self.servers.values() {
+            assert!(server.asked.len() <= MAX_ASKED);
+            asked.extend(server.ranges());
+        }
+        assert!((1..asked.len()).all(|at| !asked[..at].contains(&asked[at])), "each range is asked of one peer");
+    }
+}
+
+impl Server {
+    fn ranges(&self) -> impl Iterator<Item = KeyRange> {
+        self.asked.iter().map(|(range, _)| *range)
+    }
+}
+
+impl Openings {
+    /// What a node starts from, when both blocks have shown what they commit to.
+    fn base(&self) -> Option<StateBase> {
+        let (target, next, first) = (&self.target, self.next?, self.first?);
+        Some(StateBase {
+            height: target.edge.height,
+            block: target.edge.hash,
+            root: first.state,
+            before: (target.before.hash, next.state),
+            filters: next.filters,
+            issued: target.issued,
+        })
+    }
+}
+
+/// Whether a block is on the branch of the best header.
+fn is_on_best_branch(chain: &Chain, at: &BlockKey) -> bool {
+    chain.ancestor(&chain.best_header(), at.height).is_some_and(|entry| entry.hash == at.hash)
+}

@@ -13,6 +13,7 @@ mod epochs;
 mod fixture;
 mod functions;
 mod hash;
+mod load;
 mod mempool;
 mod merkle;
 mod node;
@@ -62,6 +63,8 @@ enum BenchCommand {
     Connect,
     /// Measure how long the root over all coins takes, once an epoch
     Epochs,
+    /// Measure how the coins of a state are loaded into an empty store
+    Load,
     /// Measure admission to the mempool: directly, from a peer, and over RPC
     Mempool,
     /// Measure how one node synchronises blocks and headers from another
@@ -110,6 +113,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Store => store::run()?,
         BenchCommand::Connect => connect::run()?,
         BenchCommand::Epochs => epochs::run()?,
+        BenchCommand::Load => load::run()?,
         BenchCommand::Mempool => mempool::run()?,
         BenchCommand::Sync => sync::run()?,
         BenchCommand::Rpc => rpc::run()?,

@@ -5,10 +5,13 @@
 
 use cairn::consensus::check::check_block;
 use cairn::consensus::headers::HeaderTail;
+use cairn::p2p::coins::CoinAnswer;
 use cairn::p2p::compact::{CompactBlock, Partial};
 use cairn::p2p::frame::{self, Decoder, Frame, FrameError, HEADER_BYTES, MAX_UNKNOWN_BYTES};
 use cairn::p2p::message::{Kind, Message};
 use cairn::primitives::gcs::Filter;
+use cairn::primitives::height::Height;
+use cairn::state::StateId;
 use cairn_fuzz::{Script, messages, params, seed};
 use libfuzzer_sys::fuzz_target;
 
@@ -123,6 +126,13 @@ fn payload(kind: Kind, bytes: &[u8]) {
             for proof in answer.proofs {
                 let _ = proof.branch.root(&proof.transaction.txid());
             }
+        }
+        Message::Opening { opening: Some(opening), .. } => {
+            let _ = opening.check();
+        }
+        Message::Coins(CoinAnswer { query, proof: Some(proof) }) => {
+            let id = StateId { height: Height::GENESIS, block: params().genesis_hash, root: query.root };
+            let _ = query.check(&id, &proof);
         }
         Message::Filters(filters) => {
             for (block, bytes) in filters {

@@ -205,6 +205,11 @@ pub enum LightError {
     },
 }
 
+/// A signal came before there was a result.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(super) struct Interrupted;
+
 /// Runs the command.
 ///
 /// # Errors
@@ -224,7 +229,11 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         | LightCommand::Watch { peers, .. } => peers,
     };
     let command = &args.command;
-    with_session(common, asked, async |session| session.carry_out(command).await).map(Option::unwrap_or_default)
+    match with_session(common, asked, async |session| session.carry_out(command).await)? {
+        // A watch has no other end.
+        None if !matches!(command, LightCommand::Watch { .. }) => Err(Interrupted.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Runs a light client that has all headers of its peers, and `work` on its behalf. `None` if a signal interrupts it.
@@ -245,12 +254,14 @@ pub(super) fn with_session<T>(
         let running = RunningLight::start(params.clone(), &peers, Some(&path), config).await?;
         let mut session = Session::new(&running, common, asked);
         let done = tokio::select! {
+            // Signals are caught before the first word is said.
+            biased;
+            signal = runtime::interrupted() => signal.context("cannot wait for signals").map(|()| None),
             done = async {
                 session.sync().await?;
                 session.check_pace().await?;
                 work(&mut session).await
             } => done.map(Some),
-            signal = runtime::interrupted() => signal.context("cannot wait for signals").map(|()| None),
         };
         running.stop().await?;
         done

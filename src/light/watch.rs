@@ -467,7 +467,8 @@ impl Watch {
     /// What a transaction in a block at a height does to the keys; `None` for nothing.
     fn effect_on_keys(&self, tx: &Transaction, height: Height) -> Option<Effect> {
         let txid = tx.txid();
-        let coinbase = tx.is_coinbase();
+        // As in every node, what genesis makes is no coinbase's.
+        let coinbase = tx.is_coinbase() && height > Height::GENESIS;
         let is_own = |coin: &Coin| coin.output.key().is_some_and(|key| self.keys.contains(key));
         let made =
             tx.outpoints(txid).map(|(outpoint, output)| (outpoint, Coin { output: output.clone(), height, coinbase }));

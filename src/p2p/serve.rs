@@ -16,7 +16,7 @@ use crate::p2p::blocks::{Blocks, COMPACT_DEPTH, TRANSACTIONS_DEPTH};
 use crate::p2p::bodies::Bodies;
 use crate::p2p::budget::{Budgets, Cost};
 use crate::p2p::coin_prover;
-use crate::p2p::coins::CoinQuery;
+use crate::p2p::coins::{CoinQuery, Opening};
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::filters::FilterRequest;
 use crate::p2p::frame::Frame;
@@ -251,13 +251,7 @@ impl Queue {
             Range::Filters(request) => Some(request.answer(sources.chain, out).into()),
             Range::Proofs(query) => Some(Message::Proofs(prover::answer(query, sources.chain)?).into()),
             Range::Opening(block) => {
-                let at = stored(&block, sources.chain);
-                let read =
-                    at.map(|at| bodies.block(&at, sources.chain.db()).map(|block| block.map(|block| (at, block))));
-                let opening = match read.transpose()?.flatten() {
-                    Some((at, block)) => coin_prover::opening(&at, &block, sources.chain)?.map(Box::new),
-                    None => None,
-                };
+                let opening = opening(&block, sources.chain, bodies)?.map(Box::new);
                 Some(Message::Opening { block, opening }.into())
             }
             Range::Coins(query) => Some(Message::Coins(coin_prover::answer(query, sources.chain)?).into()),
@@ -290,6 +284,17 @@ fn body(item: &Item, sources: Sources<'_>, bodies: &mut Bodies) -> Result<Option
             (_, Some(at)) => chain.db().raw_block(&at)?.map(Frame::of_block),
         },
     })
+}
+
+/// What a block's coinbase commits to. Only recent blocks are read through the cache, so that old ones do not displace them.
+fn opening(hash: &BlockHash, chain: &Chain, bodies: &mut Bodies) -> Result<Option<Opening>, StoreError> {
+    let Some(at) = stored(hash, chain) else { return Ok(None) };
+    let block = if is_within(TRANSACTIONS_DEPTH, &at, chain) {
+        bodies.block(&at, chain.db())?
+    } else {
+        chain.db().block(&at)?.map(Arc::new)
+    };
+    block.map_or(Ok(None), |block| coin_prover::opening(&at, &block, chain))
 }
 
 /// A block whose body is stored.

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use crate::process::{Done, Place, spec, wait_for};
+use crate::process::{Done, Place, send_signal, spec, wait_for};
 use cairn::consensus::params::{GenesisSpec, Retarget};
 use cairn::primitives::amount::COIN;
 use serde_json::Value;
@@ -103,6 +103,20 @@ fn without_a_peer_the_light_client_says_so_and_ends() {
     said("warning: no peer is left");
     said("error: no peer answers");
     assert_eq!(watch.wait().unwrap().code(), Some(4));
+}
+
+#[test]
+fn an_interruption_before_a_result_is_a_failure() {
+    let place = Place::new();
+    place.found(&spec(INSTANT, &[]));
+    // It takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (txid, peer) = ("00".repeat(32), silent.local_addr().unwrap().to_string());
+    let mut verify = place.command("light", &["light", "verify", &txid, "--peer", &peer]).spawn().unwrap();
+    let mut said = BufReader::new(verify.stderr.take().unwrap()).lines();
+    assert!(said.next().unwrap().unwrap().starts_with("asking"));
+    assert!(send_signal("INT", verify.id()));
+    assert_eq!(verify.wait().unwrap().code(), Some(1));
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn a_wallet_without_a_node_sees_its_coins_pays_and_is_restored() {
     mine(&nodes, 5, &miner);
     let told = run("light", &["light", "balance", &owner]).ok();
     assert!(told.contains("balance        100 coins in 2 coins, complete up to block 5"), "{told}");
-    assert!(told.contains("known          100 coins in 2 coins, from genesis"), "{told}");
+    assert!(told.contains("known          100 coins in 2 coins of genesis"), "{told}");
 
     mine(&nodes, 295, &miner);
     let told = run("light", &["light", "balance", &owner, &payee, "--coins"]);

@@ -285,7 +285,7 @@ impl Owned {
                 proven.edge.1,
                 counted(confirmations, "confirmation")
             ),
-            _ => format!("known          {}, from genesis", summary(self.proven_total())),
+            _ => format!("known          {} of genesis", summary(self.proven_total())),
         }];
         if *tip > proven.edge.0 {
             let payments = counted(since.len(), "payment");

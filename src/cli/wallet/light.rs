@@ -14,11 +14,11 @@ use super::view::DraftView;
 use crate::cli::Common;
 use crate::cli::account::Coins;
 use crate::cli::console::note;
-use crate::cli::light::{Owned, PeerArgs, with_session};
+use crate::cli::light::{Interrupted, Owned, PeerArgs, with_session};
 use crate::consensus::params::Params;
 use crate::light::Scope;
 use crate::mempool::Limits;
-use crate::primitives::amount::{Amount, counted};
+use crate::primitives::amount::Amount;
 use crate::primitives::keys::PublicKey;
 use crate::wallet::Wallet;
 use crate::wallet::coins::Spendable;
@@ -74,8 +74,8 @@ pub fn balance(peers: &PeerArgs, path: &Path, params: &Params, common: &Common) 
             let balance = sum.saturating_add(immature);
             json!({ "balance": balance, "spendable": sum, "immature": immature, "complete_to": tip })
         })
-    })
-    .map(Option::unwrap_or_default)
+    })?
+    .ok_or_else(|| Interrupted.into())
 }
 
 /// Pays from coins that peers prove, and hands the payment to them.
@@ -92,7 +92,7 @@ pub fn send(send: &SendArgs, peers: &PeerArgs, path: &Path, params: &Params, com
         let wallet = Wallet::open(path)?;
         let keys: BTreeSet<PublicKey> = wallet.keys().iter().copied().collect();
         let owned = with_session(common, peers, async |session| session.own(Scope::Keys(keys)).await)?;
-        let Some(owned) = owned else { return Ok(()) };
+        let owned = owned.ok_or(Interrupted)?;
         let coins = Coins { confirmed: spendable(&owned, params).0, unconfirmed: Vec::new() };
         let change_to = wallet.change_key(&payees).unwrap_or(wallet.newest_key());
         let view = DraftView::new(&order::draft(&order, send.order.from(), &coins, change_to)?, wallet.keys(), params);
@@ -125,10 +125,7 @@ pub fn send(send: &SendArgs, peers: &PeerArgs, path: &Path, params: &Params, com
         }
         anyhow::Ok(())
     })?;
-    if sent.is_none() {
-        note("interrupted");
-    }
-    Ok(())
+    sent.ok_or_else(|| Interrupted.into())
 }
 
 /// Looks for coins of one address after the other, until so many in a row have none and had no payment since the edge.
@@ -155,5 +152,5 @@ pub fn scan(options: &ScanArgs, peers: &PeerArgs, account: &Account, common: &Co
             }
         }
     })?;
-    scanned.with_context(|| format!("interrupted before {} were looked at", counted(gap, "address")))
+    scanned.ok_or_else(|| Interrupted.into())
 }

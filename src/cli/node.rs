@@ -63,6 +63,9 @@ pub struct Args {
         value_parser = clap::builder::BoolishValueParser::new()
     )]
     gateway_files: bool,
+    /// The most bytes of content that calls to /api/v0 store, such as 10GB or 512MiB
+    #[arg(long, env = "CAIRN_CONTENT_MAX", value_name = "SIZE", default_value = "10GB", value_parser = super::content::size)]
+    content_max: u64,
     /// A host name allowed in requests to RPC, explorer and metrics, besides IP addresses and localhost; may be repeated
     #[arg(long, env = "CAIRN_RPC_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     rpc_allow_host: Vec<String>,
@@ -174,6 +177,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
             (false, false) => rpc::Gateway::Trustless,
             (false, true) => rpc::Gateway::Files,
         },
+        content_max: args.content_max,
         ..rpc::Config::new(args.rpc, &data_dir)
     };
     if args.check {

@@ -29,3 +29,5 @@ pub use self::store::ContentStore;
 
 /// Name of the store in the data directory.
 pub const CONTENT_DIR: &str = "content";
+/// The most bytes of blocks, unless the owner says otherwise.
+pub const DEFAULT_MAX_BYTES: u64 = 10_000_000_000;

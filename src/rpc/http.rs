@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use tokio::sync::Semaphore;
 
@@ -75,6 +75,19 @@ pub(super) async fn run_blocking<T: Send + 'static>(
     })
 }
 
+/// Checks a request's credentials.
+pub(super) async fn authorize(server: &Server, headers: &HeaderMap) -> Result<(), Response> {
+    match headers.get(header::AUTHORIZATION).map(HeaderValue::to_str) {
+        Some(Ok(authorization)) if server.credentials.allow(authorization) => Ok(()),
+        None => Err(unauthorized()),
+        Some(_) => {
+            tracing::warn!("an RPC call with wrong credentials");
+            tokio::time::sleep(REFUSAL_DELAY).await;
+            Err(unauthorized())
+        }
+    }
+}
+
 /// `POST /`: calls with credentials.
 pub(super) async fn call(
     State(server): State<Arc<Server>>,
@@ -86,15 +99,8 @@ pub(super) async fn call(
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::to_str);
-    match authorization {
-        Some(Ok(authorization)) if server.credentials.allow(authorization) => {}
-        None => return unauthorized(),
-        Some(_) => {
-            tracing::warn!("an RPC call with wrong credentials");
-            tokio::time::sleep(REFUSAL_DELAY).await;
-            return unauthorized();
-        }
+    if let Err(refusal) = authorize(&server, request.headers()).await {
+        return refusal;
     }
     place.mark_owner();
     let _busy = place.busy();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::auth::RpcAuth;
 use crate::consensus::params::MAX_BLOCK_BYTES;
+use crate::content::DEFAULT_MAX_BYTES;
 use crate::runtime::{Handle, Snapshots};
 use crate::stratum;
 
@@ -111,6 +112,8 @@ pub struct Config {
     pub explorer: bool,
     /// How content is served.
     pub gateway: Gateway,
+    /// The most bytes of content that calls may store.
+    pub content_max: u64,
 }
 
 impl Config {
@@ -129,6 +132,7 @@ impl Config {
             snapshots: Arc::default(),
             explorer: true,
             gateway: Gateway::Trustless,
+            content_max: DEFAULT_MAX_BYTES,
         }
     }
 }

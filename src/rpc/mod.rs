@@ -15,6 +15,7 @@ mod gateway;
 mod hosts;
 mod http;
 pub mod jsonrpc;
+mod kubo;
 mod limits;
 mod method;
 pub mod methods;

@@ -32,7 +32,7 @@ use super::jsonrpc::Reply;
 use super::limits::Config;
 use super::socket::{self, Socket};
 use super::strangers::{Memory, Usage};
-use super::{Api, events, explorer, metrics};
+use super::{Api, events, explorer, kubo, metrics};
 use crate::primitives::height::Height;
 use crate::runtime::Handle;
 
@@ -173,6 +173,8 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         false => (any(call), Router::new()),
     };
     let content = Served::new(&config, server.api.handle.id(), address, &server.connections);
+    let peer_id = content.as_ref().map_or_else(String::new, |content| content.peer_id());
+    let commands = kubo::routes(&config, peer_id);
     let router = Router::new()
         .route("/", root)
         .route("/wallet/", any(call))
@@ -183,6 +185,7 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         .route("/metrics", get(metrics::metrics))
         .merge(pages)
         .merge(gateway::routes(content.as_ref()))
+        .merge(commands)
         .layer(axum::middleware::from_fn_with_state((Arc::clone(&server), content), refuse_foreign))
         .with_state(Arc::clone(&server));
     let task = tokio::spawn(accept(listener, Arc::clone(&server), router, stop.clone()));

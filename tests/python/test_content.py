@@ -1,11 +1,15 @@
-"""The clients of IPFS, as they are published, against the gateway of a real node."""
+"""The clients of IPFS, as they are published, against the gateway and the commands of a real node."""
 
+import asyncio
+import io
 import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
 
+import aioipfs
+import ipfshttpclient
 import pytest
 from ipfsspec import AsyncIPFSFileSystem
 
@@ -26,6 +30,8 @@ class ContentNode:
             if " ready rpc=" in line:
                 break
         self.url = (directory / ".rpc-address").read_text().strip()
+        self.host, self.port = self.url.removeprefix("http://").split(":")
+        self.user, self.password = (directory / ".cookie").read_text().split(":")
 
     def content(self, *command) -> str:
         line = [self.binary, "content", *command, "--data-dir", self.directory]
@@ -86,3 +92,101 @@ class TestIpfsspec:
                 fs.info(path)
             with pytest.raises(FileNotFoundError):
                 fs.cat(path)
+
+
+ABSENT = "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn"
+
+
+class TestIpfshttpclient:
+    """ipfshttpclient: Kubo's commands."""
+
+    @pytest.fixture
+    def client(self, serving):
+        address = f"/ip4/{serving.host}/tcp/{serving.port}/http"
+        with ipfshttpclient.Client(address, auth=(serving.user, serving.password)) as client:
+            yield client
+
+    def test_adds_and_reads(self, client, serving, tmp_path):
+        data = bytes(i * 7 % 256 for i in range(700_000))
+        (tmp_path / "data").write_bytes(data)
+        added = client.add(str(tmp_path / "data"))
+        # The same CID as that of the command on this machine.
+        assert added["Hash"] == serving.content("add", "-Q", "--only-hash", tmp_path / "data")
+        assert added["Name"] == "data"
+        assert client.cat(added["Hash"]) == data
+        assert client.cat(added["Hash"], offset=5, length=10) == data[5:15]
+        assert client.add_bytes(b"hello") == "QmWfVY9y3xjsixTgbd9AorQxH7VtMpzfx2HaWtsoUYecaX"
+        assert client.add_str("hello") == "QmWfVY9y3xjsixTgbd9AorQxH7VtMpzfx2HaWtsoUYecaX"
+        assert client.get_json(client.add_json({"a": [1, 2]})) == {"a": [1, 2]}
+
+    def test_directories(self, client, serving, tree, tmp_path):
+        path, cid = tree
+        added = client.add(str(path), recursive=True)
+        assert added[-1]["Hash"] == cid
+        assert {entry["Name"].removeprefix(path.name).lstrip("/"): entry["Hash"] for entry in added}["a.txt"] == \
+            serving.content("add", "-Q", "--only-hash", path / "a.txt")
+        [listing] = client.ls(cid)["Objects"]
+        assert [(link["Name"], link["Size"], link["Type"]) for link in listing["Links"]] == [("a.txt", 6, 2), ("sub", 0, 1)]
+        client.get(cid, target=str(tmp_path))
+        for file in ["a.txt", "sub/data", "sub/deep/empty"]:
+            assert (tmp_path / cid / file).read_bytes() == (path / file).read_bytes()
+
+    def test_blocks_and_cars(self, client, tree):
+        _, cid = tree
+        block = client.block.get(cid)
+        assert client.block.stat(cid) == {"Key": cid, "Size": len(block)}
+        put = client.block.put(io.BytesIO(b"a block"))
+        assert client.block.get(put["Key"]) == b"a block"
+        car = client.dag.export(cid)
+        assert client.dag.imprt(io.BytesIO(car))["Root"]["Cid"]["/"] == cid
+
+    def test_pins(self, client):
+        cid = client.add_bytes(b"pinned")
+        assert client.pin.ls(type="recursive")["Keys"][cid]["Type"] == "recursive"
+        assert client.pin.rm(cid)["Pins"] == [cid]
+        assert cid not in client.pin.ls()["Keys"]
+        with pytest.raises(ipfshttpclient.exceptions.ErrorResponse, match="not pinned"):
+            client.pin.rm(cid)
+        assert client.pin.add(cid)["Pins"] == [cid]
+        with pytest.raises(ipfshttpclient.exceptions.ErrorResponse, match="not here"):
+            client.pin.add(ABSENT)
+
+    def test_who_it_is(self, client):
+        assert client.id()["ID"].startswith("12D3KooW")
+        assert client.version()["Version"].startswith("0.")
+
+    def test_credentials(self, serving):
+        address = f"/ip4/{serving.host}/tcp/{serving.port}/http"
+        for auth in [None, (serving.user, "wrong")]:
+            with pytest.raises(ipfshttpclient.exceptions.StatusError):
+                ipfshttpclient.Client(address, auth=auth).cat(ABSENT)
+
+
+class TestAioipfs:
+    """aioipfs: Kubo's commands."""
+
+    def run(self, serving, work):
+        async def with_client():
+            auth = aioipfs.BasicAuth(serving.user, serving.password)
+            client = aioipfs.AsyncIPFS(host=serving.host, port=int(serving.port), auth=auth)
+            try:
+                return await work(client)
+            finally:
+                await client.close()
+        return asyncio.run(with_client())
+
+    def test_reads(self, serving, tree):
+        path, cid = tree
+
+        async def work(client):
+            assert await client.cat(f"{cid}/a.txt") == b"hello\n"
+            assert await client.cat(f"{cid}/sub/data", offset=3, length=4) == (path / "sub" / "data").read_bytes()[3:7]
+            listing = await client.ls(cid)
+            assert [link["Name"] for link in listing["Objects"][0]["Links"]] == ["a.txt", "sub"]
+            assert (await client.block.stat(cid))["Key"] == cid
+            assert len(await client.block.get(cid)) == (await client.block.stat(cid))["Size"]
+            assert cid in (await client.pin.ls())["Keys"]
+            assert (await client.core.version())["Version"].startswith("0.")
+            with pytest.raises(aioipfs.APIError):
+                await client.cat(ABSENT)
+        self.run(serving, work)

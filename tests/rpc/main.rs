@@ -12,6 +12,7 @@ mod fixture;
 mod gateway;
 mod holding;
 mod http;
+mod kubo;
 mod links;
 mod methods;
 mod metrics;

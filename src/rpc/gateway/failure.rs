@@ -5,15 +5,19 @@ use std::io;
 use axum::http::StatusCode;
 
 use crate::content::ContentError;
+use crate::ipld::DirectoryError;
 use crate::ipld::read::ReadError;
 
 /// Why the gateway does not answer, or breaks off.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
-pub(super) enum Failure {
+pub(in crate::rpc) enum Failure {
     /// The request itself.
     #[error("{text}")]
     Refused { status: StatusCode, text: String },
+    /// What a command cannot do.
+    #[error("{text}")]
+    Failed { text: String },
     /// A block that is not here, or does not make what it should.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -29,13 +33,13 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn bad(text: String) -> Self {
+    pub(in crate::rpc) fn bad(text: String) -> Self {
         Self::Refused { status: StatusCode::BAD_REQUEST, text }
     }
 
     /// The status of an answer. A client that fetches from many gateways counts every status but 404 as a fault of this
     /// one, so that is what it gets for all that is not here.
-    pub(super) fn status(&self) -> StatusCode {
+    pub(in crate::rpc) fn status(&self) -> StatusCode {
         match self {
             Self::Refused { status, .. } => *status,
             Self::Content(ContentError::Read(ReadError::Codec { .. })) => StatusCode::NOT_ACCEPTABLE,
@@ -43,18 +47,25 @@ impl Failure {
                 StatusCode::NOT_FOUND
             }
             Self::TooManyBlocks { .. } | Self::TooManyLinks { .. } => StatusCode::NOT_FOUND,
-            Self::Content(_) | Self::HungUp => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Content(_) | Self::Failed { .. } | Self::HungUp => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     /// What a caller is told: nothing about this machine's disk, which the log names.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::rpc) fn text(&self) -> String {
         match self {
             Self::Content(ContentError::Damaged { cid, .. }) => {
                 tracing::warn!(error = %self, "content");
                 format!("the block {cid} is damaged here")
             }
-            Self::Content(ContentError::Missing { .. } | ContentError::Read(_)) => self.to_string(),
+            Self::Content(
+                ContentError::Missing { .. }
+                | ContentError::Read(_)
+                | ContentError::Directory(_)
+                | ContentError::Full { .. }
+                | ContentError::NotPinned { .. },
+            ) => self.to_string(),
+            Self::Content(ContentError::InUse { .. }) => "another process changes the content".to_owned(),
             Self::Content(_) => {
                 tracing::error!(error = %self, "cannot read the content");
                 "the content cannot be read".to_owned()
@@ -66,6 +77,12 @@ impl Failure {
 
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
+        Self::Content(error.into())
+    }
+}
+
+impl From<DirectoryError> for Failure {
+    fn from(error: DirectoryError) -> Self {
         Self::Content(error.into())
     }
 }

@@ -6,16 +6,16 @@
 
 mod body;
 mod car;
-mod failure;
+pub(super) mod failure;
 mod files;
 mod head;
 mod kinds;
 mod listing;
 mod redirects;
-mod request;
+pub(super) mod request;
 mod routing;
 mod source;
-mod stream;
+pub(super) mod stream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -77,6 +77,11 @@ impl Served {
             memory: Memory::new(Pool::Content, memory, ANSWER_BYTES, Arc::clone(connections)),
             turn: Arc::default(),
         }))
+    }
+
+    /// The node in the form of a peer id.
+    pub(super) fn peer_id(&self) -> String {
+        self.provider.text().unwrap_or_default()
     }
 
     /// Whether a host name such as `CID.ipfs.localhost` is a site's: the CID's text. `allowed` are names of the node.

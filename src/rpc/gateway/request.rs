@@ -46,7 +46,7 @@ impl ContentPath {
 }
 
 /// RFC 3986, 2.1. What is no such code stands for itself.
-pub(super) fn decode_percent(text: &str) -> Vec<u8> {
+pub(in crate::rpc) fn decode_percent(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

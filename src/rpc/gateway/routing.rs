@@ -87,7 +87,7 @@ impl Provider {
         }
     }
 
-    fn text(&self) -> Option<String> {
+    pub(super) fn text(&self) -> Option<String> {
         self.key.map(|key| key.multihash_text())
     }
 

@@ -17,7 +17,7 @@ use crate::rpc::connections::{Busy, Hold, Place, Pool};
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// The first thing that the caller learns.
-pub(super) type Beginning = Result<Response, Failure>;
+pub(in crate::rpc) type Beginning = Result<Response, Failure>;
 
 enum Part {
     Bytes(Bytes),
@@ -26,7 +26,7 @@ enum Part {
 }
 
 /// The writing end. One chunk waits here, one for the caller, and one is being written to the socket.
-pub(super) struct Sink {
+pub(in crate::rpc) struct Sink {
     /// Until the first chunk.
     head: Option<(oneshot::Sender<Beginning>, Response)>,
     parts: mpsc::Sender<Part>,
@@ -50,7 +50,7 @@ impl AsRef<[u8]> for Chunk {
 
 /// Begins an answer with this head, whose body `told` brings when its first chunk is there. A caller that leaves a chunk
 /// unread counts as holding `held` bytes, and may be disconnected for others.
-pub(super) fn begin(mut head: Response, told: oneshot::Sender<Beginning>, place: &Place, held: usize) -> Sink {
+pub(in crate::rpc) fn begin(mut head: Response, told: oneshot::Sender<Beginning>, place: &Place, held: usize) -> Sink {
     let (parts, received) = mpsc::channel(1);
     *head.body_mut() = body(received, place.busy());
     Sink { head: Some((told, head)), parts, place: place.clone(), held, buffer: Vec::new() }
@@ -83,7 +83,7 @@ impl Sink {
     }
 
     /// Ends the answer as a whole one.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(in crate::rpc) fn finish(mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
             self.send_buffer()?;
         }
@@ -91,7 +91,7 @@ impl Sink {
     }
 
     /// Ends the answer with an error, or breaks it off.
-    pub(super) fn fail(self, failure: Failure) {
+    pub(in crate::rpc) fn fail(self, failure: Failure) {
         if let Some((told, _)) = self.head {
             // Fails if the caller is gone.
             drop(told.send(Err(failure)));

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::headers::Headers;
-use crate::consensus::check::{NODE_SIZE, check_merkle_root};
+use crate::consensus::check::check_merkle_root;
 use crate::p2p::message::{Item, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::proofs::{ProofFault, ProofQuery, Proofs, TxProof};
 use crate::p2p::{Now, PeerId};
 use crate::primitives::block::Block;
-use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::MonoTime;
@@ -61,16 +60,11 @@ pub struct Answer {
 /// # Errors
 /// Why it is not valid.
 pub fn check(proof: TxProof, chain: &Headers) -> Result<Found, ProofFault> {
-    let TxProof { height, block, branch, transaction } = proof;
-    if codec::encoded_len(&transaction) == NODE_SIZE {
-        return Err(ProofFault::NodeSized);
-    }
+    let TxProof { height, block, .. } = proof;
     let header = chain.header(height).filter(|_| chain.hash(height) == Some(block));
     let header = header.ok_or(ProofFault::Elsewhere { block, height })?;
-    let txid = transaction.txid();
-    if !branch.verify(&txid, &header.merkle_root) {
-        return Err(ProofFault::NotInBlock { txid, block });
-    }
+    let txid = proof.txid_under(&header.merkle_root)?;
+    let TxProof { branch, transaction, .. } = proof;
     let place = TxLocation { height, position: branch.index };
     Ok(Found { txid, transaction, block, place, time: header.time })
 }

@@ -1,7 +1,8 @@
 //! Merkle proofs of transactions, for light clients.
 
+use crate::consensus::check::NODE_SIZE;
 use crate::primitives::codec::{Decode, Encode};
-use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::hash::{BlockHash, MerkleRoot, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle::Branch;
@@ -46,6 +47,21 @@ pub struct TxProof {
     pub branch: Branch,
     /// The transaction.
     pub transaction: Transaction,
+}
+
+impl TxProof {
+    /// The transaction's id, if the branch leads from it to the Merkle root of its block.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn txid_under(&self, root: &MerkleRoot) -> Result<Txid, ProofFault> {
+        if self.transaction.size() == NODE_SIZE {
+            return Err(ProofFault::NodeSized);
+        }
+        let txid = self.transaction.txid();
+        let is_under = self.branch.verify(&txid, root);
+        if is_under { Ok(txid) } else { Err(ProofFault::NotInBlock { txid, block: self.block }) }
+    }
 }
 
 /// The answer to a [`ProofQuery`].

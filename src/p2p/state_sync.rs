@@ -11,7 +11,6 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use crate::chain::{Chain, LoadStep, StateTarget};
-use crate::consensus::check::NODE_SIZE;
 use crate::consensus::commitment::Committed;
 use crate::p2p::coins::{Opening, OpeningFault};
 use crate::p2p::connection::{Now, PeerId};
@@ -19,7 +18,6 @@ use crate::p2p::interface::Reason;
 use crate::p2p::message::{Message, SERVICE_STATE};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
-use crate::p2p::proofs::ProofFault;
 use crate::p2p::state::{RangeAnswer, RangeQuery};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::BlockHash;
@@ -141,15 +139,12 @@ impl StateSync {
             openings.asked = None;
             return self.rest(now, peer);
         };
-        let (coinbase, txid) = (&opening.coinbase, opening.coinbase.transaction.txid());
+        let coinbase = &opening.coinbase;
         let committed = if coinbase.block != block || coinbase.height != entry.height {
             Err(Offence::FalseOpening(OpeningFault::OtherBlock))
-        } else if coinbase.transaction.size() == NODE_SIZE {
-            Err(Offence::FalseProof(ProofFault::NodeSized))
-        } else if !coinbase.branch.verify(&txid, &entry.header.merkle_root) {
-            Err(Offence::FalseProof(ProofFault::NotInBlock { txid, block }))
         } else {
-            opening.check().map_err(Offence::FalseOpening)
+            let is_there = coinbase.txid_under(&entry.header.merkle_root).map_err(Offence::FalseProof);
+            is_there.and_then(|_| opening.check().map_err(Offence::FalseOpening))
         };
         match committed {
             Ok(committed) if block == openings.target.next.hash => openings.next = Some(*committed),

@@ -134,6 +134,15 @@ fn a_chain_goes_on_from_a_state_as_one_that_has_validated_all() {
     compare(&mut Chain::open(params, copy).unwrap(), &full, &ledger);
 }
 
+/// A guard that lets so many writes through, and then none.
+fn writes_left(left: &Arc<AtomicUsize>) -> impl Fn() -> Result<(), StoreError> + Send + Sync + 'static {
+    let left = left.clone();
+    move || match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(StoreError::Backend { dir: "here".into(), reason: "a test has it fail".into() }),
+    }
+}
+
 #[test]
 fn a_load_that_fails_at_any_write_goes_on_from_there() {
     let params = params();
@@ -141,14 +150,7 @@ fn a_load_that_fails_at_any_write_goes_on_from_there() {
     let mut failures = 0;
     for writes in 0.. {
         let left = Arc::new(AtomicUsize::new(usize::MAX));
-        let guard = {
-            let left = left.clone();
-            move || match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
-                Ok(_) => Ok(()),
-                Err(_) => Err(StoreError::Backend { dir: "here".into(), reason: "a test has it fail".into() }),
-            }
-        };
-        let store = Arc::new(Guarded::new(guard));
+        let store = Arc::new(Guarded::new(writes_left(&left)));
         let mut chain = Chain::open(params.clone(), store.clone()).unwrap();
         follow_headers(&mut chain, &ledger);
         left.store(writes, Ordering::SeqCst);
@@ -177,14 +179,7 @@ fn a_chain_that_is_removed_starts_again_even_if_that_fails() {
     let (full, ledger) = full(&params);
     for writes in 0.. {
         let left = Arc::new(AtomicUsize::new(usize::MAX));
-        let guard = {
-            let left = left.clone();
-            move || match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
-                Ok(_) => Ok(()),
-                Err(_) => Err(StoreError::Backend { dir: "here".into(), reason: "a test has it fail".into() }),
-            }
-        };
-        let store = Arc::new(Guarded::new(guard));
+        let store = Arc::new(Guarded::new(writes_left(&left)));
         let mut chain = Chain::open(params.clone(), store.clone()).unwrap();
         let fresh = entries(&*store);
         follow_headers(&mut chain, &ledger);

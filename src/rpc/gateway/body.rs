@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::Range;
 
-use super::car::{Car, MAX_WAITING};
+use super::car::{Car, check_waiting};
 use super::failure::Failure;
 use super::source::Source;
 use super::stream::Sink;
@@ -48,9 +48,7 @@ pub(super) fn read_file(
     while let Some(cid) = reader.wanted() {
         let block = source.get(&cid)?;
         write(reader.supply(block.bytes())?)?;
-        if reader.pending() > MAX_WAITING {
-            return Err(Failure::TooManyLinks { most: MAX_WAITING });
-        }
+        check_waiting(reader.pending())?;
     }
     Ok(())
 }

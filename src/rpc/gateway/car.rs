@@ -8,12 +8,16 @@ use std::ops::Range;
 use super::failure::Failure;
 use super::request::Scope;
 use super::source::{Found, Source};
-use crate::content::ContentError;
-use crate::ipld::read::{DirectoryReader, FileReader, View, links};
+use crate::ipld::read::{DirectoryReader, FileReader, ReadError, View, links};
 use crate::ipld::{Block, Cid, Codec, car};
 
 /// Links that wait to be followed, at most. Kubo's widest DAGs need some thousands.
-pub(super) const MAX_WAITING: usize = 1 << 14;
+const MAX_WAITING: usize = 1 << 14;
+
+/// Checks that no more links wait than may.
+pub(super) fn check_waiting(links: usize) -> Result<(), Failure> {
+    if links > MAX_WAITING { Err(Failure::TooManyLinks { most: MAX_WAITING }) } else { Ok(()) }
+}
 
 /// A CAR to be written.
 #[derive(Debug)]
@@ -120,9 +124,7 @@ impl<W: Write> Blocks<'_, W> {
             let block = self.send(&cid)?;
             let first = waiting.len();
             for link in links(&cid, block.bytes())? {
-                if waiting.len() == MAX_WAITING {
-                    return Err(Failure::TooManyLinks { most: MAX_WAITING });
-                }
+                check_waiting(waiting.len() + 1)?;
                 waiting.push(link.cid.to_bytes().into_boxed_slice());
             }
             waiting[first..].reverse();
@@ -133,27 +135,32 @@ impl<W: Write> Blocks<'_, W> {
     /// The blocks below a file's root that hold these bytes.
     fn file(&mut self, root: Block, range: Range<u64>) -> Result<(), Failure> {
         let mut reader = FileReader::new(*root.cid(), range);
-        let mut next = Some(root);
-        while let Some(block) = next.take() {
-            reader.supply(block.bytes()).map_err(ContentError::Read)?;
-            if reader.pending() > MAX_WAITING {
-                return Err(Failure::TooManyLinks { most: MAX_WAITING });
-            }
-            next = reader.wanted().map(|cid| self.send(&cid)).transpose()?;
-        }
-        Ok(())
+        self.follow(root, |block| {
+            reader.supply(block)?;
+            Ok((reader.pending(), reader.wanted()))
+        })
     }
 
     /// The nodes below a sharded directory's root.
     fn shards(&mut self, root: Block) -> Result<(), Failure> {
         let mut reader = DirectoryReader::new(*root.cid());
+        self.follow(root, |block| {
+            reader.supply(block)?;
+            Ok((reader.pending(), reader.wanted()))
+        })
+    }
+
+    /// Sends the blocks that a reader wants, which is given each and says how many links wait and which is next.
+    fn follow(
+        &mut self,
+        root: Block,
+        mut supply: impl FnMut(&[u8]) -> Result<(usize, Option<Cid>), ReadError>,
+    ) -> Result<(), Failure> {
         let mut next = Some(root);
         while let Some(block) = next.take() {
-            reader.supply(block.bytes()).map_err(ContentError::Read)?;
-            if reader.pending() > MAX_WAITING {
-                return Err(Failure::TooManyLinks { most: MAX_WAITING });
-            }
-            next = reader.wanted().map(|cid| self.send(&cid)).transpose()?;
+            let (waiting, wanted) = supply(block.bytes())?;
+            check_waiting(waiting)?;
+            next = wanted.map(|cid| self.send(&cid)).transpose()?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 
 use super::body::{Content, read_file};
-use super::car::MAX_WAITING;
+use super::car::check_waiting;
 use super::failure::Failure;
 use super::head::{Head, redirect};
 use super::kinds;
@@ -144,9 +144,7 @@ fn list(source: &mut Source, asked: &Asked, found: &Found) -> Result<(Response, 
     let mut entries = Vec::new();
     while let Some(cid) = reader.wanted().filter(|_| entries.len() <= MAX_ENTRIES) {
         entries.extend(reader.supply(source.get(&cid)?.bytes())?);
-        if reader.pending() > MAX_WAITING {
-            return Err(Failure::TooManyLinks { most: MAX_WAITING });
-        }
+        check_waiting(reader.pending())?;
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     let is_cut = entries.len() > MAX_ENTRIES;

@@ -3,16 +3,12 @@
 //! A state is named by its block, at an edge. What the chain commits to is shown by an [`Opening`](crate::p2p::coins::Opening).
 
 use crate::chain::Chain;
+use crate::p2p::coins::{MAX_PROOF_BYTES, PEER_PAGE_COINS};
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::BlockHash;
 use crate::state::proof::ProveError;
 use crate::state::{Key, KeyRange, Page, SourceError, StateId, StateProofError};
 use crate::storage::StoreError;
-
-/// Coins of an answer that is not the last of its range: as many as the server's thread proves in some milliseconds.
-pub const RANGE_COINS: usize = 500;
-/// Most bytes of a proof: those of its coins, 86 each, and of at most 1,088 hidden nodes beside them, 50 each.
-const MAX_PROOF_BYTES: usize = 86 * RANGE_COINS + 50 * 1_088 + 1_024;
 
 /// A request for the coins of a state in a range of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -34,7 +30,7 @@ pub struct RangeAnswer {
     pub page: Option<RangePage>,
 }
 
-/// The coins of a range, or the first [`RANGE_COINS`] of them.
+/// The coins of a range, or the first [`PEER_PAGE_COINS`] of them.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RangePage {
     /// A proof in the layout of [`crate::state::proof`] that these are all.
@@ -83,7 +79,7 @@ fn page(query: &RangeQuery, chain: &Chain) -> Result<Option<RangePage>, StoreErr
     let epoch = chain.params().epoch_blocks;
     let read = chain
         .state_table()
-        .while_it_stays(|db| db.with_state(edge, epoch, |source| source.prove_page_of(RANGE_COINS, &range)));
+        .while_it_stays(|db| db.with_state(edge, epoch, |source| source.prove_page_of(PEER_PAGE_COINS, &range)));
     let Some(found) = read.transpose()?.flatten() else { return Ok(None) };
     match found {
         Ok((proof, end)) => Ok(Some(RangePage { proof, end: end.map(|end| *end.as_bytes()) })),
@@ -98,6 +94,6 @@ impl RangePage {
     /// # Errors
     /// The first reason why it shows nothing.
     pub fn check(&self, id: &StateId, range: &KeyRange) -> Result<Page, StateProofError> {
-        id.page_of(RANGE_COINS, range, self.end.map(Key::from_bytes).as_ref(), &self.proof)
+        id.page_of(PEER_PAGE_COINS, range, self.end.map(Key::from_bytes).as_ref(), &self.proof)
     }
 }

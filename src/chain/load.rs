@@ -13,14 +13,11 @@ use crate::primitives::amount::Amount;
 use crate::primitives::height::Height;
 use crate::primitives::mmr;
 use crate::primitives::time::UnixTime;
-use crate::receipt::weight::{Milestone, Slow, due_until, weigh};
+use crate::receipt::weight::{BURIED, Milestone, Slow, due_until, weigh};
 use crate::state::source::BUCKET;
 use crate::state::{Builder, Inner, Key, KeyRange, Leaf, Node, StateId};
 use crate::storage::{Batch, Edge, StateBase, StateHead, StateLoad, StoreError};
 
-/// Blocks' worth of work, itself included, that the first block to commit to a state must have on top of it before a node
-/// starts from the state. Where an epoch is shorter, as many as it has: nodes keep the states of three edges only.
-pub const BURIED: u32 = 256;
 /// Epochs before the last edge in which a state is looked for: as many as nodes keep.
 const SEARCHED_EPOCHS: u32 = 2;
 /// Coins read, or headers written, by one step after all coins are there.
@@ -105,6 +102,7 @@ impl Chain {
             let mut shown = milestones(&tree, &block);
             let Some(committing) = shown.next() else { break };
             let weight = weigh(committing, shown, best.work, until).under(&self.params);
+            // Nodes keep the states of three edges only.
             if weight.confirmations < BURIED.min(epoch) {
                 continue;
             }

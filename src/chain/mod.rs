@@ -36,7 +36,7 @@ pub use audit::{Level, Report, check, check_recent};
 pub use epochs::{STEP_CHANGES, StateTable, Step, committed_by, ledger_root};
 pub use error::ChainError;
 pub use index::Entry;
-pub use load::{BURIED, LoadStep, NoState, StateTarget};
+pub use load::{LoadStep, NoState, StateTarget};
 pub use prune::min_kept;
 pub use rewind::Bookmark;
 pub use stats::{Histogram, Stats};

@@ -16,10 +16,6 @@ use crate::receipt::{Holding, HoldingReceipt, Proven, Question};
 use crate::rpc::client::Client;
 use crate::state::Leaf;
 
-/// Blocks' worth of work on top of a state's first block that are taken for enough, unless told otherwise: a miner who
-/// forged a state could claim every coin in it.
-pub(super) const MIN_WORK: u32 = 256;
-
 /// Where a proof goes, and what evidence it has.
 #[derive(Debug, clap::Args)]
 pub struct Shape {

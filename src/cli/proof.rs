@@ -17,6 +17,7 @@ use crate::primitives::address;
 use crate::primitives::amount::counted;
 use crate::primitives::hash::Txid;
 use crate::primitives::tx::{Lock, OutPoint, Output};
+use crate::receipt::weight::BURIED;
 use crate::receipt::{
     self, Evidence, HoldingReceipt, MAX_FILE_BYTES, Proven, Receipt, ReceiptError, checkpoint_from_json,
     checkpoint_to_json,
@@ -202,7 +203,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
                 ProofFile::Holding(receipt) => {
                     ensure!(save_checkpoint.is_none(), "a checkpoint is saved only from the receipt of a payment");
                     let (proven, shown) = receipt.verify(&params, held.as_ref(), super::unix_now())?;
-                    accept(&proven, holding::MIN_WORK)?;
+                    accept(&proven, BURIED)?;
                     return holding::print(&receipt, (&proven, &shown), common);
                 }
             };

@@ -22,11 +22,9 @@ use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::MonoTime;
 use crate::primitives::tx::OutPoint;
+use crate::receipt::weight::BURIED;
 use crate::state::{StateId, Total};
 
-/// Blocks' worth of work on top of the first block that commits to a state, itself included, for which an older state is
-/// preferred: that work is what vouches for the coins.
-pub const BURIED: u32 = 256;
 /// Most coins that are kept.
 pub const MAX_COINS: usize = 1_000_000;
 

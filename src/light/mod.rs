@@ -23,7 +23,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 pub use headers::Headers;
-pub use holdings::{BURIED, NotProven, Proven, Scope};
+pub use holdings::{NotProven, Proven, Scope};
 pub use proofs::{Answer, Found, Question, check};
 pub use report::{PeerReport, PeerStatus};
 pub use watch::{Payment, Since, Stage};

@@ -11,13 +11,14 @@ use super::{LightError, Session, State};
 use crate::cli::console::note;
 use crate::consensus::coins::Coin;
 use crate::consensus::params::Params;
-use crate::light::{BURIED, Command, Holding, Light, Notice, PeerReport, PeerStatus, Question, Scope};
+use crate::light::{Command, Holding, Light, Notice, PeerReport, PeerStatus, Question, Scope};
 use crate::p2p::message::Kind;
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::hash::Txid;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::{OutPoint, Transaction};
+use crate::receipt::weight::BURIED;
 use crate::state::Total;
 
 /// What keys own, and how much work vouches for it.

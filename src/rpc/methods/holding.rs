@@ -11,6 +11,7 @@ use crate::primitives::amount::Amount;
 use crate::primitives::hash::{BlockHash, FilterHeader, MmrRoot, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::tx::OutPoint;
+use crate::receipt::weight::BURIED;
 use crate::receipt::{HoldingReceipt, Question};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
@@ -22,9 +23,6 @@ use crate::state::proof::{PAGE_COINS, ProveError};
 use crate::state::{Leaf, SourceError, StateId};
 use crate::storage::Database;
 
-/// Blocks on top of the first that commits to a state, itself included, for which an older state is given rather: work on
-/// top of it is what vouches for the coins.
-const BURIED: u32 = 256;
 /// How often a proof is made again because the chain or the state moved.
 const READ_ATTEMPTS: usize = 3;
 

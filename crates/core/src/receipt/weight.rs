@@ -22,6 +22,10 @@ const PACE_UNITS: u32 = 64;
 /// million headers.
 const THINNING: usize = 6;
 
+/// Blocks' worth of work, its own included, on the first block to commit to a state that make the state good enough, unless
+/// a caller says otherwise: a miner who forged a state could claim every coin in it.
+pub const BURIED: u32 = 256;
+
 /// Block spacings since the tip that count as time in which its miners were at work: an honest chain goes so long without
 /// a block once in ten million times. A receipt that was kept for longer is old, not slow.
 const IDLE_SPACINGS: u32 = 16;

@@ -14,6 +14,7 @@ use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::mempool::{Limits, Mempool};
 use cairn::miner::template;
 use cairn::p2p::Now;
+use cairn::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use cairn::p2p::coins::{About, CoinAnswer, CoinProof, CoinQuery};
 use cairn::p2p::compact::CompactBlock;
 use cairn::p2p::kad::{Contact, NodeId};
@@ -173,6 +174,9 @@ fn make_messages() -> Vec<Message> {
         Message::Opening { block: tip, opening: None },
         Message::GetCoins(coins),
         Message::Coins(CoinAnswer { query: coins, proof: Some(CoinProof { bytes: vec![0], end: None }) }),
+        Message::GetChainProof(ChainQuery::Tip),
+        Message::GetChainProof(ChainQuery::headers(tip, [Height::from_u32(3)])),
+        Message::ChainProof(ChainAnswer { query: ChainQuery::Tip, proof: Some(vec![0]) }),
     ];
     for n in 1..=8 {
         let payment = payment(n, 2_000);

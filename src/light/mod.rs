@@ -423,12 +423,13 @@ impl Light {
                 Some(holdings) => holdings.coins(id, answer, &mut self.out),
                 None => self.out.offence(id, Offence::UnrequestedProofs),
             },
-            Message::StateRange(_) => self.out.offence(id, Offence::UnrequestedProofs),
+            Message::StateRange(_) | Message::ChainProof(_) => self.out.offence(id, Offence::UnrequestedProofs),
             Message::GetProofs(_)
             | Message::GetFilterHeaders { .. }
             | Message::GetFilters { .. }
             | Message::GetOpening(_)
             | Message::GetCoins(_)
+            | Message::GetChainProof(_)
             | Message::GetStateRange(_) => {}
             // It requests and serves none.
             Message::CompactBlock(_)

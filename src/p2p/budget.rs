@@ -93,7 +93,9 @@ impl Cost {
             | Message::GetOpening(_)
             | Message::Opening { .. }
             | Message::GetCoins(_)
-            | Message::Coins(_) => 0,
+            | Message::Coins(_)
+            | Message::GetChainProof(_)
+            | Message::ChainProof(_) => 0,
         };
         Self(MESSAGE.saturating_add(ELEMENT.saturating_mul(elements as u64)))
     }

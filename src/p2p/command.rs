@@ -5,6 +5,7 @@ use std::fmt;
 use crate::chain::{ChainError, ChainUpdate};
 use crate::mempool::{Accepted, MempoolError, SavedError};
 use crate::p2p::bans::Subnet;
+use crate::p2p::chain_prover::TipProof;
 use crate::p2p::connection::PeerId;
 use crate::p2p::kad::NodeId;
 use crate::p2p::peer_addr::PeerAddr;
@@ -90,6 +91,8 @@ pub enum Command {
     PruneBelow(Height, Reply<Result<Height, ChainError>>),
     /// [`Node::state_ready`](crate::p2p::Node::state_ready).
     StateReady(BlockKey, Reply<()>),
+    /// [`Node::proof_made`](crate::p2p::Node::proof_made).
+    ProofMade(Option<TipProof>, Reply<()>),
     /// [`Node::ping`](crate::p2p::Node::ping).
     Ping(Reply<()>),
     /// [`Node::add_node`](crate::p2p::Node::add_node).

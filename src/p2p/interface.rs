@@ -211,6 +211,11 @@ pub enum Event {
     ///
     /// [`Chain::state_table`]: crate::chain::Chain::state_table
     StateDue,
+    /// A peer waits for a proof of the best chain, which is to be made ([`prove_tip`]) and given to the node with
+    /// [`Command::ProofMade`](crate::p2p::Command::ProofMade).
+    ///
+    /// [`prove_tip`]: crate::p2p::chain_prover::prove_tip
+    ProofDue,
     /// This node's store failed, so valid data were not stored. Continuing makes sense only if the cause goes away.
     StoreFailed {
         /// The error.

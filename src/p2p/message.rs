@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use crate::p2p::coins::{CoinAnswer, CoinQuery, MAX_OPENING_OVERHEAD, Opening};
 use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
 use crate::p2p::kad::{Contact, K, NodeId};
@@ -33,6 +34,9 @@ pub const SERVICE_PRUNED: u64 = 1 << 2;
 
 /// Service bit: serves the coins after the last edges of its best chain, to nodes that start from them.
 pub const SERVICE_STATE: u64 = 1 << 3;
+
+/// Service bit: serves proofs of its whole chain, and of single headers in it.
+pub const SERVICE_CHAIN_PROOFS: u64 = 1 << 4;
 
 /// Whether services are those of a node that checks and relays blocks and transactions.
 pub fn is_full_node(services: u64) -> bool {
@@ -213,6 +217,10 @@ pub enum Message {
     GetCoins(CoinQuery),
     /// Answers [`Message::GetCoins`].
     Coins(CoinAnswer),
+    /// Asks for a proof of the chain, or of headers in it.
+    GetChainProof(ChainQuery),
+    /// Answers [`Message::GetChainProof`].
+    ChainProof(ChainAnswer),
 }
 
 /// The byte that says which message a frame holds.
@@ -248,6 +256,8 @@ pub enum Kind {
     Opening = 27,
     GetCoins = 28,
     Coins = 29,
+    GetChainProof = 30,
+    ChainProof = 31,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -255,7 +265,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -284,6 +294,8 @@ impl Kind {
         Self::Opening,
         Self::GetCoins,
         Self::Coins,
+        Self::GetChainProof,
+        Self::ChainProof,
     ];
 
     /// The kind of a byte; `None` for unknown ones and for 3 and 4, which are retired.
@@ -326,6 +338,8 @@ impl Kind {
             Self::Opening => 32 + 1 + MAX_OPENING_OVERHEAD + MAX_TRANSACTION_BYTES,
             Self::GetCoins => CoinQuery::MAX_LEN,
             Self::Coins => CoinAnswer::MAX_LEN,
+            Self::GetChainProof => ChainQuery::MAX_LEN,
+            Self::ChainProof => ChainAnswer::MAX_LEN,
         }
     }
 
@@ -360,6 +374,8 @@ impl Kind {
             Self::Opening => "opening",
             Self::GetCoins => "getcoins",
             Self::Coins => "coins",
+            Self::GetChainProof => "getchainproof",
+            Self::ChainProof => "chainproof",
         }
     }
 }
@@ -419,6 +435,8 @@ impl Message {
             Self::Opening { .. } => Kind::Opening,
             Self::GetCoins(_) => Kind::GetCoins,
             Self::Coins(_) => Kind::Coins,
+            Self::GetChainProof(_) => Kind::GetChainProof,
+            Self::ChainProof(_) => Kind::ChainProof,
         }
     }
 
@@ -451,6 +469,8 @@ impl Message {
             Self::Opening { block, opening } => codec::encode(&(block, opening)),
             Self::GetCoins(query) => codec::encode(query),
             Self::Coins(answer) => codec::encode(answer),
+            Self::GetChainProof(query) => codec::encode(query),
+            Self::ChainProof(answer) => codec::encode(answer),
         }
     }
 
@@ -485,6 +505,8 @@ impl Message {
             Self::Opening { opening, .. } => 32 + codec::encoded_len(opening),
             Self::GetCoins(query) => codec::encoded_len(query),
             Self::Coins(answer) => codec::encoded_len(answer),
+            Self::GetChainProof(query) => codec::encoded_len(query),
+            Self::ChainProof(answer) => codec::encoded_len(answer),
         }
     }
 
@@ -573,6 +595,8 @@ impl Message {
             }
             Kind::GetCoins => Self::GetCoins(whole(kind, payload)?),
             Kind::Coins => Self::Coins(whole(kind, payload)?),
+            Kind::GetChainProof => Self::GetChainProof(whole(kind, payload)?),
+            Kind::ChainProof => Self::ChainProof(whole(kind, payload)?),
         })
     }
 }

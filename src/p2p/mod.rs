@@ -16,6 +16,8 @@ pub mod blocks;
 mod bodies;
 mod bucket;
 pub mod budget;
+pub mod chain_proofs;
+pub mod chain_prover;
 mod coin_prover;
 pub mod coins;
 mod command;

@@ -15,6 +15,8 @@ use crate::mempool::Mempool;
 use crate::p2p::blocks::{Blocks, COMPACT_DEPTH, TRANSACTIONS_DEPTH};
 use crate::p2p::bodies::Bodies;
 use crate::p2p::budget::{Budgets, Cost};
+use crate::p2p::chain_proofs::ChainQuery;
+use crate::p2p::chain_prover::{TipProof, TipProofs};
 use crate::p2p::coin_prover;
 use crate::p2p::coins::{CoinQuery, Opening};
 use crate::p2p::connection::{Now, PeerId};
@@ -71,6 +73,7 @@ pub(super) enum Range {
     Opening(BlockHash),
     Coins(CoinQuery),
     State(RangeQuery),
+    Chain(ChainQuery),
 }
 
 #[derive(Debug)]
@@ -98,6 +101,7 @@ struct Queue {
 pub(super) struct Server {
     queues: BTreeMap<PeerId, Queue>,
     bodies: Bodies,
+    proofs: TipProofs,
     /// When the next slice is due, if a peer waits for it.
     next: Option<MonoTime>,
 }
@@ -124,15 +128,28 @@ impl Server {
     /// A peer requests something else. Too long a range of filters is an offence, answered with an empty list.
     pub(super) fn get_range(&mut self, peer: PeerId, range: Range, chain: &Chain, out: &mut Outbox) {
         let Some(queue) = self.queues.get_mut(&peer) else { return };
-        let is_too_long = matches!(&range, Range::Filters(request) if request.is_too_long(chain));
+        let is_too_long = match &range {
+            Range::Filters(request) => request.is_too_long(chain),
+            Range::Chain(query) => query.heights().is_none(),
+            _ => false,
+        };
         let is_one_too_many = queue.ranges >= MAX_WAITING_RANGES;
         if is_too_long || is_one_too_many {
             out.offence(peer, Offence::RequestFlood);
         }
         if !is_one_too_many {
+            if matches!(range, Range::Chain(ChainQuery::Tip)) && self.proofs.request(chain) {
+                out.event(Event::ProofDue);
+            }
             queue.ranges += 1;
             queue.requests.push_back(Request::Range(range));
         }
+    }
+
+    /// The proof of the tip is made, or cannot be: those that wait for it are answered.
+    pub(super) fn proof_made(&mut self, proof: Option<TipProof>) {
+        self.proofs.made(proof);
+        self.next = None;
     }
 
     /// A peer has received its portion.
@@ -167,33 +184,44 @@ impl Server {
             && let Some(queue) = self.queues.get_mut(&peer)
         {
             let mut turn = Cost::ZERO;
-            while turn < TURN && queue.is_waiting() && queue.missing.len() < MAX_INVENTORY {
+            let is_proving = self.proofs.is_due();
+            while turn < TURN && queue.is_waiting(is_proving) && queue.missing.len() < MAX_INVENTORY {
                 let before = meter::effort();
-                let sent = queue.answer_next(peer, sources, &mut self.bodies, out);
+                let sent = queue.answer_next(peer, sources, (&mut self.bodies, &self.proofs), out);
                 turn += Cost::of(meter::effort() - before) + Cost::of_request() + Cost::of_sending(sent);
             }
             turn += Cost::of_sending(queue.send_not_found(peer, out));
             budgets.charge(now, peer, turn);
             slice += turn;
         }
-        self.next = self.queues.values().any(Queue::is_waiting).then_some(now.mono + PAUSE);
+        let is_proving = self.proofs.is_due();
+        self.next = self.queues.values().any(|queue| queue.is_waiting(is_proving)).then_some(now.mono + PAUSE);
     }
 
     /// The waiting peer with most budget left.
     fn next_peer(&self, now: Now, budgets: &Budgets) -> Option<PeerId> {
-        let waiting = self.queues.iter().filter(|(_, queue)| queue.is_waiting());
+        let is_proving = self.proofs.is_due();
+        let waiting = self.queues.iter().filter(|(_, queue)| queue.is_waiting(is_proving));
         waiting.map(|(peer, _)| *peer).max_by_key(|peer| (budgets.left(now, *peer), Reverse(*peer)))
     }
 }
 
 impl Queue {
-    /// Whether something can be answered now.
-    fn is_waiting(&self) -> bool {
-        !self.flushing && !self.requests.is_empty()
+    /// Whether something can be answered now. While a proof of the tip is made, those that asked for it wait.
+    fn is_waiting(&self, is_proving: bool) -> bool {
+        let is_next =
+            |request: &Request| !(is_proving && matches!(request, Request::Range(Range::Chain(ChainQuery::Tip))));
+        !self.flushing && self.requests.front().is_some_and(is_next)
     }
 
     /// Answers the next request; returns the bytes sent.
-    fn answer_next(&mut self, peer: PeerId, sources: Sources<'_>, bodies: &mut Bodies, out: &mut Outbox) -> usize {
+    fn answer_next(
+        &mut self,
+        peer: PeerId,
+        sources: Sources<'_>,
+        (bodies, proofs): (&mut Bodies, &TipProofs),
+        out: &mut Outbox,
+    ) -> usize {
         let answer = match self.requests.pop_front() {
             Some(Request::Item(item)) => {
                 let found = body(&item, sources, bodies);
@@ -204,7 +232,7 @@ impl Queue {
             }
             Some(Request::Range(range)) => {
                 self.ranges -= 1;
-                self.range(peer, range, sources, bodies, out)
+                self.range(peer, range, sources, (bodies, proofs), out)
             }
             None => Ok(None),
         };
@@ -241,7 +269,7 @@ impl Queue {
         peer: PeerId,
         range: Range,
         sources: Sources<'_>,
-        bodies: &mut Bodies,
+        (bodies, proofs): (&mut Bodies, &TipProofs),
         out: &mut Outbox,
     ) -> Result<Option<Frame>, StoreError> {
         Ok(match range {
@@ -256,6 +284,7 @@ impl Queue {
             }
             Range::Coins(query) => Some(Message::Coins(coin_prover::answer(query, sources.chain)?).into()),
             Range::State(query) => Some(Message::StateRange(RangeAnswer::to(query, sources.chain)?).into()),
+            Range::Chain(query) => Some(proofs.answer(query, sources.chain)?),
             Range::BlockTransactions { block, places } => {
                 let found = block_transactions(peer, block, &places, sources, bodies, out)?;
                 // A bad request is an offence, and has no answer.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::MalformedEntry;
+use crate::p2p::chain_prover::TipProof;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::{Kind, Message};
 use crate::p2p::{Command, Direction, Input, PeerAddr, PeerId, Reply, Subnet};
@@ -10,6 +11,7 @@ use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Encode};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::time::{MonoTime, UnixTime};
 use crate::primitives::tx::Transaction;
 use crate::storage::BlockKey;
@@ -109,6 +111,9 @@ pub fn encode_command(command: &Command) -> Vec<u8> {
         Command::SetActive(is_active, _) => tagged(21, is_active),
         Command::PruneBelow(height, _) => tagged(22, height),
         Command::StateReady(block, _) => tagged(23, &(block.height, block.hash)),
+        Command::ProofMade(proof, _) => {
+            tagged(24, &proof.as_ref().map(|TipProof { tip, bytes }| (tip.height, tip.hash, bytes)))
+        }
     }
 }
 
@@ -158,6 +163,11 @@ pub fn decode_command(bytes: &[u8]) -> Result<Command, MalformedEntry> {
         23 => {
             let (height, hash) = codec::decode(body)?;
             Command::StateReady(BlockKey { height, hash }, Reply::nowhere())
+        }
+        24 => {
+            let proof = codec::decode::<Option<(Height, BlockHash, Vec<u8>)>>(body)?;
+            let made = |(height, hash, bytes)| TipProof { tip: BlockKey { height, hash }, bytes };
+            Command::ProofMade(proof.map(made), Reply::nowhere())
         }
         found => return Err(MalformedEntry::Kind { what: "command", found: *found }),
     })

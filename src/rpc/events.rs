@@ -125,7 +125,9 @@ fn to_sse(happened: &Event) -> Option<sse::Event> {
             let reason = reason.to_string();
             event("peer", &json!({ "id": peer.0, "addr": address, "connected": false, "reason": reason }))
         }
-        Event::Banned { .. } | Event::NodesFound(_) | Event::Noticed | Event::StateDue => return None,
+        Event::Banned { .. } | Event::NodesFound(_) | Event::Noticed | Event::StateDue | Event::ProofDue => {
+            return None;
+        }
         Event::StoreFailed { .. } | Event::BranchTooDeep { .. } => return None,
     })
 }

@@ -25,6 +25,15 @@ use crate::primitives::time::MonoTime;
 /// any work that is done in slices.
 const LONG_CALL: Duration = Duration::from_millis(500);
 
+/// Work for others than the node's thread.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    /// Told when a state is to be computed.
+    pub(super) states: Notify,
+    /// Told when the tip is to be proven.
+    pub(super) proofs: Notify,
+}
+
 /// The protocol and its channels, on the node's thread.
 pub(super) struct Driver<P: Protocol> {
     node: P,
@@ -39,7 +48,7 @@ pub(super) struct Driver<P: Protocol> {
     /// When the protocol is to be woken next.
     wake: Option<MonoTime>,
     events: broadcast::Sender<Event>,
-    states_due: Arc<Notify>,
+    due: Arc<Due>,
     tip: watch::Sender<Tip>,
     /// Why the store failed, if it did.
     store_failed: Option<String>,
@@ -57,7 +66,7 @@ impl<P: Protocol> Driver<P> {
         net: Net,
         headers: Option<Arc<HeaderFile>>,
         events: broadcast::Sender<Event>,
-        states_due: Arc<Notify>,
+        due: Arc<Due>,
         tip: watch::Sender<Tip>,
     ) -> Self {
         Self {
@@ -70,7 +79,7 @@ impl<P: Protocol> Driver<P> {
             turns: Turns::new(),
             wake: Some(MonoTime::START),
             events,
-            states_due,
+            due,
             tip,
             store_failed: None,
         }
@@ -295,7 +304,8 @@ impl<P: Protocol> Driver<P> {
                 error!(error, "the store failed");
                 self.store_failed = Some(error.clone());
             }
-            Event::StateDue => self.states_due.notify_one(),
+            Event::StateDue => self.due.states.notify_one(),
+            Event::ProofDue => self.due.proofs.notify_one(),
             Event::BranchTooDeep { error } => error!(error, "a branch was refused"),
             Event::BlockConnected { .. }
             | Event::BlockDisconnected { .. }

@@ -92,7 +92,7 @@ impl RunningLight {
             calls: waiting_calls,
             sockets,
             events,
-            states_due: Arc::default(),
+            due: Arc::default(),
             tip,
             stage,
         };

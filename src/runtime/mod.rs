@@ -22,6 +22,7 @@ pub mod mining;
 mod net;
 pub mod noise;
 pub mod process;
+mod proofs;
 mod resolve;
 mod running;
 mod send_queue;

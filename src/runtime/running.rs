@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -13,6 +13,7 @@ use super::chaos::Chaos;
 use super::clock::Clock;
 use super::config::Config;
 use super::connection::Inbox;
+use super::driver::Due;
 use super::error::{Failure, StartError};
 use super::handle::{Handle, Inner};
 use super::link::{EVENT_BACKLOG, MAX_WAITING_CALLS, NodeLink, Stage, Tip};
@@ -20,6 +21,7 @@ use super::mempool_file::MempoolFile;
 use super::mining::MiningControl;
 use super::net::{Net, TRANSPORTS};
 use super::noise::open_identity;
+use super::proofs;
 use super::resolve::{self, Role};
 use super::states;
 use super::thread::{NodeThread, ThreadParts};
@@ -144,7 +146,7 @@ impl Running {
         let (announce, ready) = oneshot::channel();
         let (params, limits, opened, closed) =
             (config.params.clone(), config.mempool.clone(), store.clone(), store.clone());
-        let (tree, states_due) = (Arc::<OnceLock<_>>::default(), Arc::<Notify>::default());
+        let (tree, due) = (Arc::<OnceLock<_>>::default(), Arc::<Due>::default());
         let saved = MempoolFile::of(&config.data_dir);
         let (keep, mempool_file) = (saved.clone(), saved.clone());
         let known = tree.clone();
@@ -169,12 +171,13 @@ impl Running {
             calls: waiting_calls,
             sockets,
             events,
-            states_due: states_due.clone(),
+            due: due.clone(),
             tip,
             stage,
         };
         let thread = NodeThread::start(parts, announce)?;
-        net.spawn(states::work(link.clone(), states_due));
+        net.spawn(states::work(link.clone(), due.clone()));
+        net.spawn(proofs::work(link.clone(), Database::new(store.clone()), due));
         if let (Some(listener), Some(address)) = (listener, p2p_address) {
             info!(connect = address_for_others(id, address), %address, "waiting for peers");
             net.listen(listener);

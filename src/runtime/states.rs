@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
 use tracing::error;
 
+use super::driver::Due;
 use super::link::{NodeLink, Stopped};
 use crate::chain::{STEP_CHANGES, StateTable, Step};
 use crate::p2p::Command;
 use crate::storage::{BlockKey, StoreError};
 
 /// Computes states whenever one is due, until the node stops.
-pub(super) async fn work(link: NodeLink, due: Arc<Notify>) {
+pub(super) async fn work(link: NodeLink, due: Arc<Due>) {
     while follow(&link).await.is_ok() {
-        due.notified().await;
+        due.states.notified().await;
     }
 }
 

@@ -3,13 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, info_span};
 
 use super::clock::Clock;
 use super::connection::SocketEvent;
-use super::driver::Driver;
+use super::driver::{Driver, Due};
 use super::error::{Failure, StartError, panic_message};
 use super::header_file::HeaderFile;
 use super::link::{Call, Stage, Tip};
@@ -38,8 +38,7 @@ pub(super) struct ThreadParts<P: Protocol> {
     pub(super) calls: mpsc::Receiver<Call<P>>,
     pub(super) sockets: mpsc::Receiver<SocketEvent>,
     pub(super) events: broadcast::Sender<Event>,
-    /// Told when a state is to be computed.
-    pub(super) states_due: Arc<Notify>,
+    pub(super) due: Arc<Due>,
     pub(super) tip: watch::Sender<Tip>,
     pub(super) stage: watch::Sender<Stage>,
 }
@@ -93,7 +92,7 @@ fn run<P: Protocol>(
         calls,
         sockets,
         events,
-        states_due,
+        due,
         tip,
         stage,
     } = parts;
@@ -119,8 +118,8 @@ fn run<P: Protocol>(
         tip.send_replace(Tip { height, hash });
         stage.send_replace(Stage::Running);
         let _ = ready.send(Ok(()));
-        let node = timers
-            .block_on(Driver::new(opened, clock, net, headers, events, states_due, tip).run(calls, sockets, stop))?;
+        let node =
+            timers.block_on(Driver::new(opened, clock, net, headers, events, due, tip).run(calls, sockets, stop))?;
         keep(&node);
         Ok(())
     };

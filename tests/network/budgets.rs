@@ -8,6 +8,7 @@ use std::time::Duration;
 use cairn::miner::template;
 use cairn::p2p::blocks::{COMPACT_DEPTH, TRANSACTIONS_DEPTH};
 use cairn::p2p::budget::Cost;
+use cairn::p2p::chain_proofs::{ChainAnswer, ChainQuery, MAX_SHOWN_HEADERS, MAX_SPANS};
 use cairn::p2p::coins::{About, CoinAnswer, CoinProof, CoinQuery};
 use cairn::p2p::compact::CompactBlock;
 use cairn::p2p::download::STALL_TIMEOUT;
@@ -318,6 +319,14 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             let query = CoinQuery { root: StateRoot::ZERO, owner: public(1), about: About::Total };
             Message::Coins(CoinAnswer { query, proof: Some(CoinProof { bytes: vec![0; 90_000], end: None }) })
         }
+        // As many headers as may be, in as many spans: the tip's proof is made elsewhere.
+        Kind::GetChainProof => {
+            extend(bench, MAX_SHOWN_HEADERS + 2 * MAX_SPANS);
+            let (below, length) = (bench.node.chain().tip().hash, (MAX_SHOWN_HEADERS / MAX_SPANS) as u32);
+            let wanted = (1..).filter(|height| height % (length + 1) != 0).map(Height::from_u32);
+            Message::GetChainProof(ChainQuery::headers(below, wanted))
+        }
+        Kind::ChainProof => Message::ChainProof(ChainAnswer { query: ChainQuery::Tip, proof: Some(vec![0; 200_000]) }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Networks of nodes in virtual time. A failure prints the seed that repeats it.
 
 mod budgets;
+mod chain_proofs;
 mod clocks;
 mod coins;
 mod compact;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::consensus::commitment::Committed;
 use crate::consensus::params::{GenesisSpec, Params};
+use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use crate::p2p::coins::{About, CoinProof};
 use crate::p2p::proofs::TxProof;
 use crate::p2p::state::RangePage;
@@ -77,6 +78,8 @@ pub(crate) fn samples() -> Vec<Message> {
         Message::Opening { block: hash, opening: Some(Box::new(opening)) },
         Message::GetCoins(query),
         Message::Coins(CoinAnswer { query, proof: Some(CoinProof { bytes: vec![0], end: Some(outpoint) }) }),
+        Message::GetChainProof(ChainQuery::Headers { below: hash, spans: vec![(Height::from_u32(3), 7)] }),
+        Message::ChainProof(ChainAnswer { query: ChainQuery::Tip, proof: Some(vec![1, 2, 3]) }),
     ]
 }
 
@@ -93,7 +96,7 @@ fn every_kind_survives_the_wire_within_its_cap() {
         assert!(payload.len() <= kind.max_payload(1_000_000));
         assert_eq!(Message::decode(kind, &payload), Ok(message));
     }
-    assert_eq!([3, 4, 30].map(Kind::from_byte), [None; 3]);
+    assert_eq!([3, 4, 32].map(Kind::from_byte), [None; 3]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::mempool::{Accepted, MempoolError, SavedError};
 use crate::p2p::addrbook::Record;
 use crate::p2p::bans::{Ban, Subnet};
 use crate::p2p::budget::Cost;
+use crate::p2p::chain_prover::TipProof;
 use crate::p2p::command::Command;
 use crate::p2p::config::{Config, PeerInfo};
 use crate::p2p::connection::{Direction, Now, PeerId};
@@ -33,6 +34,10 @@ impl Node {
             Command::PruneBelow(height, reply) => reply.send(self.prune_below(now, height)),
             Command::StateReady(block, reply) => {
                 self.state_ready(now, &block);
+                reply.send(());
+            }
+            Command::ProofMade(proof, reply) => {
+                self.proof_made(now, proof);
                 reply.send(());
             }
             Command::Ping(reply) => {
@@ -125,6 +130,13 @@ impl Node {
         }
         // A resumed activation notes whether it still waits.
         self.unfinished |= self.awaits_state;
+        self.finish(now);
+    }
+
+    /// The proof of the best chain for which peers wait is made, or cannot be: they are answered.
+    pub fn proof_made(&mut self, now: Now, proof: Option<TipProof>) {
+        self.protocols.server.proof_made(proof);
+        self.serve(now);
         self.finish(now);
     }
 

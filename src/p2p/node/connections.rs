@@ -14,7 +14,8 @@ use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{
-    Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_FULL, SERVICE_PRUNED, SERVICE_STATE, TipClaim,
+    Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_CHAIN_PROOFS, SERVICE_FULL, SERVICE_PRUNED, SERVICE_STATE,
+    TipClaim,
 };
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peers::Peer;
@@ -112,7 +113,8 @@ impl Node {
             // It will have the blocks since the state.
             return SERVICE_PRUNED;
         }
-        SERVICE_STATE | if self.chain.tree().keeps_all() { SERVICE_FULL } else { SERVICE_PRUNED }
+        let keeps_all = self.chain.tree().keeps_all();
+        SERVICE_STATE | if keeps_all { SERVICE_FULL | SERVICE_CHAIN_PROOFS } else { SERVICE_PRUNED }
     }
 
     fn send_hello(&mut self, peer: PeerId) {

@@ -114,8 +114,7 @@ impl Protocol for Node {
         {
             self.protocols.budgets.charge(now, peer, cost + Cost::of(meter::effort() - before));
         }
-        let Self { protocols: Protocols { server, blocks, budgets, .. }, chain, mempool, out, .. } = self;
-        server.serve(now, Sources { chain, mempool, blocks }, budgets, out);
+        self.serve(now);
         self.finish(now);
     }
 
@@ -202,6 +201,12 @@ impl Node {
     /// The mempool.
     pub fn mempool(&self) -> &Mempool {
         &self.mempool
+    }
+
+    /// Answers a slice of the peers' requests.
+    fn serve(&mut self, now: Now) {
+        let Self { protocols: Protocols { server, blocks, budgets, .. }, chain, mempool, out, .. } = self;
+        server.serve(now, Sources { chain, mempool, blocks }, budgets, out);
     }
 
     /// The end of every call: due timers, offences and closings, the next wake-up.
@@ -417,7 +422,9 @@ impl Node {
             Message::FilterHeaders { .. } | Message::Filters(_) => out.offence(id, Offence::UnrequestedFilters),
             Message::GetProofs(query) => server.get_range(id, Range::Proofs(query), chain, out),
             // Full nodes request no proofs.
-            Message::Proofs(_) | Message::Coins(_) => out.offence(id, Offence::UnrequestedProofs),
+            Message::Proofs(_) | Message::Coins(_) | Message::ChainProof(_) => {
+                out.offence(id, Offence::UnrequestedProofs)
+            }
             Message::Opening { block, opening } => {
                 self.protocols.state_sync.opening(now, id, block, opening.as_deref(), out);
             }
@@ -425,6 +432,7 @@ impl Node {
             Message::StateRange(answer) => self.state_range(now, id, &answer),
             Message::GetOpening(block) => server.get_range(id, Range::Opening(block), chain, out),
             Message::GetCoins(query) => server.get_range(id, Range::Coins(query), chain, out),
+            Message::GetChainProof(query) => server.get_range(id, Range::Chain(query), chain, out),
             Message::CompactBlock(compact) => self.compact_block(now, id, &compact),
             Message::GetBlockTransactions { block, places } => {
                 server.get_range(id, Range::BlockTransactions { block, places }, chain, out);

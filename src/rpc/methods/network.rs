@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Access, Method, Outcome};
 use crate::consensus::peer_name::PeerName;
 use crate::p2p::kad::NodeId;
-use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_FULL, SERVICE_PRUNED, SERVICE_STATE};
+use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_FULL, SERVICE_PRUNED, SERVICE_STATE};
 use crate::p2p::{Command, Direction, PeerAddr, PeerId};
 use crate::primitives::height::Height;
 use crate::rpc::Api;
@@ -123,7 +123,12 @@ pub(super) fn network_of(address: PeerAddr) -> &'static str {
 }
 
 fn service_names(services: u64) -> Vec<&'static str> {
-    let names = [(SERVICE_FULL, "FULL"), (SERVICE_PRUNED, "PRUNED"), (SERVICE_STATE, "STATE")];
+    let names = [
+        (SERVICE_FULL, "FULL"),
+        (SERVICE_PRUNED, "PRUNED"),
+        (SERVICE_STATE, "STATE"),
+        (SERVICE_CHAIN_PROOFS, "CHAIN_PROOFS"),
+    ];
     names.into_iter().filter(|(bit, _)| services & bit != 0).map(|(_, name)| name).collect()
 }
 

@@ -1,15 +1,13 @@
 //! Proofs that a caller can check without trusting this node.
 
-use std::fmt::Display;
-
 use super::blockchain::entry;
 use super::prune::pruned;
 use super::{Access, Method, Outcome};
-use crate::chain::{BlockTree, ledger_root};
+use crate::chain::BlockTree;
+use crate::p2p::chain_prover::sample;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::merkle::{Branch, PartialTree};
-use crate::receipt::succinct::{Source, prove};
 use crate::receipt::{Evidence, Receipt};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
@@ -184,7 +182,7 @@ pub(super) async fn receipt(api: &Api, txid: Txid, shown: Shown) -> Result<Recei
                 let block = block.hash();
                 api.walk(move |tree| Ok(headers_after(tree, from, block, height))).await?
             }
-            Shown::Sample => sample(api, height, block.hash()).await?,
+            Shown::Sample => sampled(api, height, block.hash()).await?,
         };
         // Otherwise the chain was reorganised between the readings.
         let Some((evidence, tip)) = found else { continue };
@@ -214,43 +212,24 @@ fn headers_after(tree: &BlockTree, from: Height, block: BlockHash, height: Heigh
 }
 
 /// A sample of the best chain that shows `block` at `height`; `None` if the block is no longer there.
-async fn sample(api: &Api, height: Height, block: BlockHash) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
+async fn sampled(api: &Api, height: Height, block: BlockHash) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
     let params = api.params().clone();
     api.read(move |db, tip| {
-        let missing = |what: &str, at: &dyn Display| {
-            RpcError::from(db.corrupt(format!("{what} {at} of the best chain is missing")))
-        };
         let kept_from = db.kept_from()?;
-        let key_at = |at: Height| {
-            if at < kept_from {
-                let reason = format!(
-                    "evidence: a sample shows old blocks, and this node has those from height {kept_from} on: ask it for \
-                     \"headers\", or one that has all"
-                );
-                return Err(RpcError::new(Code::Misc, reason));
-            }
-            db.key_at(at)?.ok_or_else(|| missing("block", &at))
-        };
-        let body = |at: Height| db.block(&key_at(at)?)?.ok_or_else(|| missing("block", &at));
+        if kept_from > Height::GENESIS {
+            let reason = format!(
+                "evidence: a sample shows old blocks, and this node has those from height {kept_from} on: ask it for \
+                 \"headers\", or one that has all"
+            );
+            return Err(RpcError::new(Code::Misc, reason));
+        }
         if tip.height == Height::GENESIS {
             return Err(RpcError::invalid("evidence: there is nothing to sample before the first block is mined"));
         }
         if db.hash_at(height)? != Some(block) {
             return Ok(None);
         }
-        let source = Source {
-            node: &|number| db.range_node(number)?.ok_or_else(|| missing("range node", &number)),
-            header: &|at| db.header(&key_at(at)?)?.ok_or_else(|| missing("header", &at)),
-            coinbase: &|at| {
-                let block = body(at)?;
-                let branch = Branch::new(block.txids(), 0);
-                let ledger = ledger_root(db, &params, at, &block.header.previous)?;
-                let coinbase = block.transactions.into_iter().next().zip(branch);
-                let (coinbase, branch) = coinbase.ok_or_else(|| missing("coinbase", &at))?;
-                Ok((coinbase, branch, ledger))
-            },
-        };
-        let proof = prove(&source, tip.height, height)?;
+        let proof = sample(db, &params, tip.height, height)?;
         Ok(Some((Evidence::Succinct(proof), tip.hash)))
     })
     .await

@@ -86,6 +86,11 @@ impl Range {
         self.leaves
     }
 
+    /// The peaks, tallest first.
+    pub fn peaks(&self) -> &[Node] {
+        &self.peaks
+    }
+
     /// The work of all headers in the range.
     pub fn work(&self) -> Work {
         self.peaks.iter().map(|peak| peak.work).sum()

@@ -46,6 +46,10 @@
 //! last [`TAIL`] headers; and the sampled headers (byte 3) with the parent of each. The first of the last [`TAIL`] headers
 //! always counts as sampled, and so does the payment's block if it is before them; genesis never does. Nothing else may
 //! be shown, so that one chain has one proof.
+//!
+//! # Headers alone
+//! A verifier that holds a proven range can be shown further headers under it ([`prove_headers`]): the nodes of each
+//! mountain that has such a header, as above, with no header sampled. Genesis does not count as shown there.
 
 mod bounds;
 mod bytes;
@@ -53,10 +57,10 @@ mod prove;
 mod sample;
 mod verify;
 
-pub use prove::{Source, prove};
+pub use prove::{Source, prove, prove_headers};
 pub use sample::strata_per_octave;
-pub use verify::SuccinctError;
 pub(super) use verify::verify;
+pub use verify::{ProvenChain, ProvenHeader, SuccinctError, verify_chain, verify_headers};
 
 use crate::primitives::height::Height;
 

@@ -63,10 +63,7 @@ pub fn prove<E>(source: &Source<'_, E>, tip: Height, block: Height) -> Result<Ve
     let genesis = (source.header)(Height::GENESIS)?.hash();
     let last = (source.header)(tip)?;
     let mut prover = Prover { source, samples: BTreeSet::new(), shown: BTreeSet::new(), out: Vec::new() };
-    let peaks: Vec<Place> = mountains(tip)
-        .zip(peak_numbers(u64::from(tip.as_u32())))
-        .map(|((levels, first), number)| Place { levels, first, number })
-        .collect();
+    let peaks: Vec<Place> = peaks(tip).collect();
     let mut total = U256::ZERO;
     for peak in &peaks {
         total += (source.node)(peak.number)?.work.0;
@@ -98,6 +95,26 @@ pub fn prove<E>(source: &Source<'_, E>, tip: Height, block: Height) -> Result<Ve
         prover.node(peak)?;
     }
     Ok(prover.out)
+}
+
+/// The proof that the headers at the heights `wanted` are under the range over the headers before height `end`.
+///
+/// # Errors
+/// The source's error.
+pub fn prove_headers<E>(source: &Source<'_, E>, end: Height, wanted: &BTreeSet<Height>) -> Result<Vec<u8>, E> {
+    let mut prover = Prover { source, samples: BTreeSet::new(), shown: wanted.clone(), out: Vec::new() };
+    for peak in peaks(end) {
+        if prover.shows_under(peak) {
+            prover.node(peak)?;
+        }
+    }
+    Ok(prover.out)
+}
+
+/// The peaks of the range over the headers before height `end`.
+fn peaks(end: Height) -> impl Iterator<Item = Place> {
+    let numbers = peak_numbers(u64::from(end.as_u32()));
+    mountains(end).zip(numbers).map(|((levels, first), number)| Place { levels, first, number })
 }
 
 struct Prover<'a, E> {
@@ -162,11 +179,15 @@ impl<E> Prover<'_, E> {
         Ok(())
     }
 
+    fn shows_under(&self, place: Place) -> bool {
+        self.shown.range(place.first..place.end()).next().is_some()
+    }
+
     fn node(&mut self, place: Place) -> Result<(), E> {
         if place.first == Height::GENESIS && place.levels == 0 {
             return Ok(());
         }
-        if self.shown.range(place.first..place.end()).next().is_none() {
+        if !self.shows_under(place) {
             self.out.push(HIDDEN);
             write_node(&(self.source.node)(place.number)?, &mut self.out);
             return Ok(());

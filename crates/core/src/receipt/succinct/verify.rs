@@ -11,6 +11,7 @@ use super::{FIRST, HEADER, HIDDEN, INNER, SAMPLE, TAIL, mountains};
 use crate::consensus::check::{NODE_SIZE, check_proof_of_work};
 use crate::consensus::context::{HeaderContext, Parent, check_header, check_order, next_bits};
 use crate::consensus::error::RuleError;
+use crate::consensus::headers::HeaderTail;
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, MerkleRoot};
 use crate::primitives::header::Header;
@@ -59,6 +60,32 @@ pub enum SuccinctError {
     OtherHeaders { height: Height },
 }
 
+/// A header that a proof shows, with its place in the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProvenHeader {
+    /// Its height.
+    pub height: Height,
+    /// The header.
+    pub header: Header,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Its place in work.
+    pub place: Milestone,
+}
+
+/// A chain as its proof shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvenChain {
+    /// The end of the chain.
+    pub tail: HeaderTail,
+    /// Headers that are shown before the last ones, in the order of the chain, genesis included if it is among them.
+    pub sampled: Vec<ProvenHeader>,
+    /// The range over the headers before the last ones.
+    pub range: Range,
+    /// The last headers, the tip's included, without genesis: those from the height of `range.leaves()` on.
+    pub last: Vec<Header>,
+}
+
 /// Checks the evidence that the block at height `block` is in a chain.
 pub(in crate::receipt) fn verify(
     bytes: &[u8],
@@ -66,19 +93,102 @@ pub(in crate::receipt) fn verify(
     params: &Params,
     now: UnixTime,
 ) -> Result<Followed, SuccinctError> {
+    let Read { shown, range: _, first_time: _ } = read(bytes, Some(block), params)?;
+    let (Some(end), Some(found)) = (shown.last(), shown.iter().find(|leaf| leaf.height == block)) else {
+        return Err(SuccinctError::OtherHeaders { height: block });
+    };
+    let earlier = shown.iter().rev().filter(|leaf| leaf.height < block).map(Leaf::milestone);
+    let work = end.before + end.own_work;
+    Ok(Followed {
+        header: found.header,
+        block: found.hash,
+        weight: weigh(found.milestone(), earlier, work, due_until(end.header.time, now, params)),
+        tip_height: end.height,
+        tip: end.header,
+        work,
+        checkpoint: None,
+    })
+}
+
+/// Checks the proof of a chain that shows no block in particular: what a light client starts from.
+///
+/// # Errors
+/// [`SuccinctError`]. Whether the tip is from the future is for the caller to check.
+pub fn verify_chain(bytes: &[u8], params: &Params) -> Result<ProvenChain, SuccinctError> {
+    let Read { shown, range, first_time } = read(bytes, None, params)?;
+    let end = shown.last().ok_or(SuccinctError::OnlyGenesis)?;
+    let tail = HeaderTail::checked((end.header, end.hash), end.height, end.before + end.own_work, first_time);
+    let first = end.height.saturating_sub(TAIL);
+    let (sampled, last): (Vec<Leaf>, Vec<Leaf>) = shown.iter().partition(|leaf| leaf.height < first.max(FIRST));
+    Ok(ProvenChain {
+        tail,
+        sampled: sampled.iter().map(Leaf::proven).collect(),
+        range,
+        last: last.iter().map(|leaf| leaf.header).collect(),
+    })
+}
+
+/// Checks a proof that these are the headers at the heights `wanted` of the chain whose first headers are those under
+/// `range`. The time of its block 1 is `first_time`.
+///
+/// What is hidden is vouched for by the nodes of `range`, and by nothing else. Each header shown proves the work that is due
+/// at its place.
+///
+/// # Errors
+/// [`SuccinctError`].
+pub fn verify_headers(
+    bytes: &[u8],
+    wanted: &BTreeSet<Height>,
+    (range, first_time): (&Range, u32),
+    params: &Params,
+) -> Result<Vec<ProvenHeader>, SuccinctError> {
+    let end = Height::from_u32(u32::try_from(range.leaves()).unwrap_or(u32::MAX));
+    let mut verifier =
+        Verifier { first_time, shown: Vec::new(), is_whole: false, ..Verifier::new(params, Reader(bytes)) };
+    for ((levels, first), peak) in mountains(end).zip(range.peaks()) {
+        let after = first.saturating_add(1 << levels);
+        if wanted.range(first..after).next().is_some() && verifier.node(levels, first)? != *peak {
+            return Err(SuccinctError::OtherCommitment { height: after });
+        }
+        verifier.left.push(*peak);
+    }
+    verifier.end()?;
+    let mut expected = wanted.iter();
+    for leaf in &verifier.shown {
+        if expected.next() != Some(&leaf.height) {
+            return Err(SuccinctError::OtherHeaders { height: leaf.height });
+        }
+    }
+    match expected.next() {
+        Some(height) => Err(SuccinctError::OtherHeaders { height: *height }),
+        None => Ok(verifier.shown.iter().map(Leaf::proven).collect()),
+    }
+}
+
+/// What a proof shows.
+struct Read {
+    /// The headers, in the order of the chain: genesis first, the tip last.
+    shown: Vec<Leaf>,
+    /// The range over the headers before the last [`TAIL`] before the tip.
+    range: Range,
+    first_time: u32,
+}
+
+/// Reads and checks a whole proof, which shows `block`, or else no block in particular.
+fn read(bytes: &[u8], block: Option<Height>, params: &Params) -> Result<Read, SuccinctError> {
     let mut bytes = Reader(bytes);
     let height = Height::from_u32(u32::from_le_bytes(bytes.array()?));
     let before_tip = height.prev().ok_or(SuccinctError::OnlyGenesis)?;
+    let block = block.unwrap_or(height);
     let tip: Header = bytes.decode()?;
     let mut coinbase = Coinbase::read(&mut bytes)?;
-    let mut verifier = Verifier::new(params, bytes);
+    let first_of_tail = height.saturating_sub(TAIL);
+    let mut verifier = Verifier { first_of_tail, ..Verifier::new(params, bytes) };
     for (levels, first) in mountains(height) {
         let peak = verifier.node(levels, first)?;
         verifier.left.push(peak);
     }
-    if !verifier.bytes.0.is_empty() {
-        return Err(Malformed::Trailing(verifier.bytes.0.len()).into());
-    }
+    verifier.end()?;
     let range = verifier.range(height)?;
     if range.work().0 == U256::MAX {
         return Err(SuccinctError::TooMuchWork);
@@ -87,26 +197,21 @@ pub(in crate::receipt) fn verify(
     check_coinbase(&coinbase, &tip, height)?;
     let parent = verifier.parent(height).ok_or(SuccinctError::OtherHeaders { height: before_tip })?;
     let (tip_hash, own_work) = verifier.check_header(&tip, height, Some(parent.hash))?;
-    let shown = verifier.shown;
+    // If block 1 is the tip, no other has shown it.
+    let first_time = if height == FIRST { tip.time } else { verifier.first_time };
+    let (mut shown, before_tail) = (verifier.shown, verifier.before_tail);
+    if before_tail.leaves() != u64::from(first_of_tail.as_u32()) {
+        return Err(SuccinctError::OtherHeaders { height: first_of_tail });
+    }
     let strata = strata_per_octave(range.work(), own_work).ok_or(SuccinctError::CheapTip)?;
-    let points =
-        challenges(&params.genesis_hash, &tip_hash, range.work(), range.work() - before_tail(&shown, height)?, strata);
+    let tail = range.work() - before_tail.work();
+    let points = challenges(&params.genesis_hash, &tip_hash, range.work(), tail, strata);
     check_all_shown(&shown, &points, height, block)?;
-
-    let end = Leaf { height, header: tip, hash: tip_hash, before: range.work(), own_work, sampled: true };
-    let all = || shown.iter().chain([&end]);
-    let found = all().find(|leaf| leaf.height == block).ok_or(SuccinctError::OtherHeaders { height: block })?;
-    let earlier = all().rev().filter(|leaf| leaf.height < block).map(Leaf::milestone);
-    let work = range.work() + own_work;
-    Ok(Followed {
-        header: found.header,
-        block: found.hash,
-        weight: weigh(found.milestone(), earlier, work, due_until(tip.time, now, params)),
-        tip_height: height,
-        tip,
-        work,
-        checkpoint: None,
-    })
+    if height < block {
+        return Err(SuccinctError::OtherHeaders { height: block });
+    }
+    shown.push(Leaf { height, header: tip, hash: tip_hash, before: range.work(), own_work, sampled: true });
+    Ok(Read { shown, range: before_tail, first_time })
 }
 
 /// A header that was shown.
@@ -126,6 +231,10 @@ impl Leaf {
     fn milestone(&self) -> Milestone {
         Milestone { after: self.before + self.own_work, own: self.own_work, time: self.header.time }
     }
+
+    fn proven(&self) -> ProvenHeader {
+        ProvenHeader { height: self.height, header: self.header, hash: self.hash, place: self.milestone() }
+    }
 }
 
 struct Verifier<'a> {
@@ -137,6 +246,12 @@ struct Verifier<'a> {
     first_time: u32,
     /// The headers shown so far. Genesis, which the verifier has, counts as shown.
     shown: Vec<Leaf>,
+    /// Whether it reads a whole chain, of which nothing is known. Else the caller holds the peaks, which vouch for all nodes.
+    is_whole: bool,
+    /// The first header of the tail, or genesis.
+    first_of_tail: Height,
+    /// The range over the headers before it, once that header is read.
+    before_tail: Range,
 }
 
 impl<'a> Verifier<'a> {
@@ -149,7 +264,24 @@ impl<'a> Verifier<'a> {
             own_work: params.genesis_target.work(),
             sampled: false,
         };
-        Self { params, bytes, left: Vec::new(), first_time: 0, shown: vec![genesis] }
+        Self {
+            params,
+            bytes,
+            left: Vec::new(),
+            first_time: 0,
+            shown: vec![genesis],
+            is_whole: true,
+            first_of_tail: Height::GENESIS,
+            before_tail: Range::default(),
+        }
+    }
+
+    /// All bytes are read.
+    fn end(&self) -> Result<(), SuccinctError> {
+        match self.bytes.0.len() {
+            0 => Ok(()),
+            rest => Err(Malformed::Trailing(rest).into()),
+        }
     }
 
     /// The range over the leaves before `height`, which are all read.
@@ -167,7 +299,9 @@ impl<'a> Verifier<'a> {
         match self.bytes.byte()? {
             HIDDEN => {
                 let node = self.bytes.node()?;
-                self.check_hidden(&node, first, 1 << levels)?;
+                if self.is_whole {
+                    self.check_hidden(&node, first, 1 << levels)?;
+                }
                 Ok(node)
             }
             INNER if levels > 0 => {
@@ -260,6 +394,9 @@ impl<'a> Verifier<'a> {
         if height == FIRST {
             self.first_time = header.time;
         }
+        if height == self.first_of_tail {
+            self.before_tail = self.range(height)?;
+        }
         let before = self.left.iter().map(|node| node.work).sum();
         self.shown.push(Leaf { height, header, hash, before, own_work, sampled });
         Ok(Node::leaf(hash, own_work, header.time))
@@ -276,13 +413,6 @@ fn check_coinbase(coinbase: &Coinbase, header: &Header, height: Height) -> Resul
         return Err(SuccinctError::OtherCommitment { height });
     }
     Ok(())
-}
-
-/// Work before the first of the last [`TAIL`] headers.
-fn before_tail(shown: &[Leaf], height: Height) -> Result<Work, SuccinctError> {
-    let first = height.saturating_sub(TAIL);
-    let leaf = shown.iter().find(|leaf| leaf.height == first);
-    leaf.map(|leaf| leaf.before).ok_or(SuccinctError::OtherHeaders { height: first })
 }
 
 /// Checks that exactly the required headers are shown, and the sampled ones with their coinbase.

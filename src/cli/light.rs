@@ -26,6 +26,7 @@ use crate::p2p::Event;
 use crate::primitives::address;
 use crate::primitives::amount::counted;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
@@ -58,7 +59,9 @@ Examples:
   cairn light watch cairn1q… --peer 203.0.113.7:7331
   cairn light balance cairn1q… --peer 203.0.113.7:7331
 
-Name several peers: one honest peer among them is enough. Headers are stored in the data directory.
+Name several peers: one honest peer among them is enough. A chain that is more than 2,000 blocks ahead is proven by a sample of \
+its headers: who shows a false proof has spent, on average, at least 3/5 of the work that it claims after the true chain. \
+--all-headers checks every header instead. What is known of the chain is stored in the data directory.
 
 Exit codes: 0 success, for verify only if proven; 3 not proven; 4 no peer answers; 5 the chain has less than half of the \
 work that its miners did before.")]
@@ -78,6 +81,9 @@ pub(super) struct PeerArgs {
     #[arg(long, env = "CAIRN_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(..=MAX_TIMEOUT_SECS))]
     timeout: u64,
+    /// Download and check every header, 80 bytes a block, rather than a proof of a long chain, which samples them
+    #[arg(long, env = "CAIRN_ALL_HEADERS", value_parser = clap::builder::BoolishValueParser::new())]
+    all_headers: bool,
     /// Print a warning unless the chain has more work than this, in hex, which another source reports
     #[arg(long, env = "CAIRN_EXPECT_WORK", value_name = "HEX")]
     expect_work: Option<Work>,
@@ -88,7 +94,7 @@ pub(super) struct PeerArgs {
 
 #[derive(Debug, Subcommand)]
 enum LightCommand {
-    /// Download and check all headers
+    /// Follow the chain with most work: a proof of it if it is long, and the headers since
     Sync(PeerArgs),
     /// Prove that a transaction is in the chain
     Verify {
@@ -248,7 +254,11 @@ pub(super) fn with_session<T>(
     let params = common.params()?;
     let path = headers_path(common, &params)?;
     let peers = super::peer_names(&asked.peer)?;
-    let config = Config { outbound_target: if peers.is_empty() { OUTBOUND_TARGET } else { 0 }, ..Config::default() };
+    let config = Config {
+        outbound_target: if peers.is_empty() { OUTBOUND_TARGET } else { 0 },
+        proof_ahead: asked.all_headers.then_some(u32::MAX),
+        ..Config::default()
+    };
     let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
     tokio.block_on(async {
         let running = RunningLight::start(params.clone(), &peers, Some(&path), config).await?;
@@ -278,7 +288,10 @@ fn headers_path(common: &Common, params: &Params) -> anyhow::Result<PathBuf> {
 fn status(common: &Common, chain: &Headers, path: &Path) -> anyhow::Result<()> {
     let state = State::of(chain);
     let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let text = || format!("{}\nheaders        {bytes} bytes in {}", state.describe(chain.params()), path.display());
+    let text = || {
+        let file = format!("file           {bytes} bytes in {}", path.display());
+        [state.describe(chain.params()), state.headers(), file].join("\n")
+    };
     common.print(text, || {
         let mut json = state.json(chain.params());
         json["file"] = json!(path);
@@ -294,13 +307,15 @@ struct State {
     tip: BlockHash,
     time: u32,
     work: Work,
-    headers_bytes: u64,
+    /// The first height from which on all headers are kept.
+    first: Height,
+    headers_bytes: usize,
 }
 
 impl State {
     fn of(chain: &Headers) -> Self {
         let (height, tip, time, work) = (chain.height(), chain.tip_hash(), chain.tip().time, chain.work());
-        Self { height, tip, time, work, headers_bytes: u64::from(height.as_u32()) * 80 }
+        Self { height, tip, time, work, first: chain.first(), headers_bytes: chain.kept() * Header::LEN }
     }
 
     fn describe(&self, params: &Params) -> String {
@@ -317,6 +332,11 @@ impl State {
         .join("\n")
     }
 
+    fn headers(&self) -> String {
+        let proven = if self.first.as_u32() > 1 { "; those below are proven by a sample" } else { "" };
+        format!("headers        all from height {} on, {} bytes{proven}", self.first, self.headers_bytes)
+    }
+
     fn json(&self, params: &Params) -> Value {
         json!({
             "network": params.network,
@@ -325,6 +345,7 @@ impl State {
             "tip": self.tip,
             "tip_time": self.time,
             "chainwork": self.work.to_string(),
+            "headers_from": self.first,
             "headers_bytes": self.headers_bytes,
         })
     }
@@ -452,7 +473,10 @@ impl<'a> Session<'a> {
                 let settled = |report: &PeerReport| {
                     matches!(
                         report.standing,
-                        PeerStatus::Agrees | PeerStatus::Behind { .. } | PeerStatus::OtherBranch { .. }
+                        PeerStatus::Agrees
+                            | PeerStatus::Behind { .. }
+                            | PeerStatus::OtherBranch { .. }
+                            | PeerStatus::Less { .. }
                     )
                 };
                 ensure!(reports.iter().any(settled), LightError::NoPeer { reports });
@@ -511,7 +535,7 @@ impl<'a> Session<'a> {
     async fn report_sync(&self) -> anyhow::Result<()> {
         let (state, reports, warnings) = self.state().await?;
         let text = || {
-            let mut lines = vec![state.describe(&self.params), format!("headers        {} bytes", state.headers_bytes)];
+            let mut lines = vec![state.describe(&self.params), state.headers()];
             lines.push(format!("peers          {} agree", agreeing(&reports)));
             lines.extend(reports.iter().map(|report| format!("  {:<21}  {}", report.address, in_words(report))));
             lines.join("\n")

@@ -154,6 +154,14 @@ impl Holdings {
         }
     }
 
+    /// Heights whose headers are needed next and are not known.
+    pub(super) fn unknown(&self, chain: &Headers) -> Vec<Height> {
+        match choose(chain, self.after) {
+            Choice::Unknown(heights) if self.proven.is_none() && self.asking.is_none() => heights,
+            _ => Vec::new(),
+        }
+    }
+
     /// Asks the next peer, unless one is being asked. Whether all is proven now.
     ///
     /// # Errors
@@ -182,6 +190,7 @@ impl Holdings {
                         coins: BTreeMap::new(),
                         totals: BTreeMap::new(),
                     }),
+                    Choice::Unknown(_) => return Ok(false),
                     Choice::None => {
                         return Err(NotProven::NoAnswer { edge: self.after.unwrap_or_default() });
                     }
@@ -288,6 +297,8 @@ enum Choice {
     Genesis,
     /// The edge, and the first block that commits to it.
     Edge((Height, BlockHash), (Height, BlockHash)),
+    /// That depends on the headers at these heights.
+    Unknown(Vec<Height>),
     /// None is left.
     None,
 }
@@ -305,11 +316,18 @@ fn choose(chain: &Headers, after: Option<Height>) -> Choice {
     let newest = params.committed_state(tip);
     let edges = [newest, newest.and_then(|edge| edge.checked_sub(epoch))].into_iter().flatten();
     let edges: Vec<Height> = edges.filter(|edge| after.is_none_or(|after| *edge > after)).collect();
-    let is_buried = |edge: &&Height| {
-        let weight = chain.weight(edge.saturating_add(epoch), until);
-        weight.is_some_and(|weight| weight.confirmations >= BURIED)
-    };
-    let edge = edges.iter().find(is_buried).or(edges.last()).copied();
+    let mut edge = edges.last().copied();
+    for newer in edges {
+        let unknown: Vec<Height> = chain.unknown([newer, newer.saturating_add(epoch)]).collect();
+        if !unknown.is_empty() {
+            return Choice::Unknown(unknown);
+        }
+        let weight = chain.weight(newer.saturating_add(epoch), until);
+        if weight.is_some_and(|weight| weight.confirmations >= BURIED) {
+            edge = Some(newer);
+            break;
+        }
+    }
     let places = edge.and_then(|edge| Some((place(edge)?, place(edge.saturating_add(epoch))?)));
     places.map_or(Choice::None, |(edge, first)| Choice::Edge(edge, first))
 }

@@ -1,13 +1,15 @@
-//! A light client: keeps only headers, trusts no peer, and verifies proofs.
+//! A light client: keeps only some headers, trusts no peer, and verifies proofs.
 //!
-//! [`Light`] is the other implementation of [`Protocol`]: it dials full nodes, checks every header by the network's
-//! rules, and keeps the chain with most work. A transaction counts as proven when a Merkle branch or a whole block
+//! [`Light`] is the other implementation of [`Protocol`]: it dials full nodes, has the chain with most work proven by a sample of
+//! its headers, if it is long, and follows it from there, checking every header by the network's rules. What such a proof shows
+//! and what not is said in [`receipt::succinct`](crate::receipt::succinct). A transaction counts as proven when a Merkle branch or a whole block
 //! matches the root in one of those headers. One honest peer among liars is enough. The validity of a block's
 //! transactions cannot be proven without bodies; it rests on the miners' work.
 
 mod handover;
 mod headers;
 mod holdings;
+mod lookups;
 mod openings;
 mod proofs;
 mod protocols;
@@ -22,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-pub use headers::Headers;
+pub use headers::{Headers, Kept, PROOF_AHEAD};
 pub use holdings::{NotProven, Proven, Scope};
 pub use proofs::{Answer, Found, Question, check};
 pub use report::{PeerReport, PeerStatus};
@@ -34,9 +36,10 @@ use self::watch::Watch;
 use crate::consensus::coins::Coin;
 use crate::p2p::addrbook::{AddrBook, PeerAddress};
 use crate::p2p::bans::Bans;
+use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use crate::p2p::coins::Opening;
 use crate::p2p::kad::{Contact, NodeId};
-use crate::p2p::message::{Hello, Item, Kind, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
+use crate::p2p::message::{Hello, Item, Kind, Message, PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_FULL, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peering::Peering;
@@ -61,6 +64,9 @@ pub struct Config {
     pub seeds: Vec<(PeerAddr, Option<NodeId>)>,
     /// What the driver can dial.
     pub transports: Transports,
+    /// Blocks by which a peer's chain must be longer for a proof of it to be asked for in place of its headers; `u32::MAX` for never.
+    /// [`PROOF_AHEAD`] if it is not given.
+    pub proof_ahead: Option<u32>,
     /// How many nodes to find and ask besides `peers`.
     pub outbound_target: usize,
     /// Where all randomness comes from.
@@ -160,6 +166,7 @@ impl Light {
             received: BTreeMap::new(),
             config,
         };
+        light.protocols.branches.set_proof_ahead(light.config.proof_ahead.unwrap_or(PROOF_AHEAD));
         for (address, id) in light.config.peers.clone() {
             light.peering.dialer.add(address, id);
         }
@@ -186,6 +193,7 @@ impl Light {
     pub fn watch(&mut self, now: Now, keys: BTreeSet<PublicKey>, from: Height, min_confirmations: u32) {
         self.protocols.holdings = None;
         self.protocols.watch = Some(Watch::new(keys, from, min_confirmations));
+        self.protocols.branches.follow();
         self.watched = None;
         self.finish(now);
     }
@@ -195,6 +203,7 @@ impl Light {
     /// [`Light::holding`] has the result. The peer that is asked learns the keys.
     pub fn own(&mut self, now: Now, scope: Scope) {
         self.protocols.holdings = Some(Holdings::new(scope));
+        self.protocols.branches.follow();
         self.protocols.watch = None;
         self.watched = None;
         self.finish(now);
@@ -313,7 +322,7 @@ impl Light {
             // Any nodes will do.
             self.out.send(id, Message::FindNode { target: NodeId::random(&mut self.rng) });
         }
-        self.protocols.ready(now, id, tip, &self.chain, &mut self.out);
+        self.protocols.ready(now, id, (tip, services), &self.chain, &mut self.out);
     }
 
     fn disconnected(&mut self, now: Now, id: PeerId, reason: Reason) {
@@ -390,7 +399,7 @@ impl Light {
                 }
             }
             Message::Block(block) => {
-                self.protocols.questions.block(id, &block, &self.chain, &mut self.out);
+                self.protocols.questions.block(now, id, &block, &self.chain, &mut self.out);
                 if let Some(watch) = &mut self.protocols.watch {
                     watch.block(id, &block, &self.chain, &mut self.out);
                 }
@@ -423,7 +432,8 @@ impl Light {
                 Some(holdings) => holdings.coins(id, answer, &mut self.out),
                 None => self.out.offence(id, Offence::UnrequestedProofs),
             },
-            Message::StateRange(_) | Message::ChainProof(_) => self.out.offence(id, Offence::UnrequestedProofs),
+            Message::ChainProof(answer) => self.chain_proof(now, id, answer),
+            Message::StateRange(_) => self.out.offence(id, Offence::UnrequestedProofs),
             Message::GetProofs(_)
             | Message::GetFilterHeaders { .. }
             | Message::GetFilters { .. }
@@ -458,6 +468,37 @@ impl Light {
         }
     }
 
+    /// A peer has proven its chain, or headers in it, or cannot.
+    fn chain_proof(&mut self, now: Now, id: PeerId, answer: ChainAnswer) {
+        let Self { protocols: Protocols { branches, lookups, questions, .. }, chain, out, .. } = self;
+        if answer.query == ChainQuery::Tip {
+            if let Some(fork) = branches.proof(now, id, answer, chain, out) {
+                self.on_reorganisation(fork);
+            }
+        } else if lookups.awaits(id, &answer) {
+            lookups.answered(id, answer, chain, out);
+            questions.check_pending(now, chain, out);
+        } else {
+            out.offence(id, Offence::UnrequestedProofs);
+        }
+    }
+
+    /// Asks for the headers below those kept that are needed next.
+    fn look_up_headers(&mut self, now: Now, ready: &[PeerId]) {
+        let Self { protocols: Protocols { lookups, questions, holdings, watch, .. }, chain, peering, out, .. } = self;
+        let serves = |peer: &PeerId| {
+            let hello = peering.peers.get(*peer).and_then(|peer| peer.hello.as_ref());
+            hello.is_some_and(|hello| hello.services & SERVICE_CHAIN_PROOFS != 0)
+        };
+        let serving: Vec<PeerId> = ready.iter().copied().filter(serves).collect();
+        let wanted = || {
+            let holdings = holdings.iter().flat_map(|holdings| holdings.unknown(chain));
+            let watched = watch.iter().flat_map(|watch| watch.unknown(chain));
+            questions.unknown(chain).chain(holdings).chain(watched).collect()
+        };
+        lookups.advance(now, &serving, wanted, chain, out);
+    }
+
     /// The best chain changed above `fork`.
     fn on_reorganisation(&mut self, fork: Height) {
         let (height, hash) = self.tip();
@@ -490,6 +531,7 @@ impl Light {
             // Peers are asked in the order in which they came; a proof is checked against all that is known by then.
             let ready: Vec<PeerId> = self.peering.peers.ready().collect();
             self.advance_holdings(now, &ready);
+            self.look_up_headers(now, &ready);
             if let Some(watch) = &mut self.protocols.watch {
                 watch.advance(now, &ready, &self.chain, &mut self.out);
                 let (height, tip) = (self.chain.height(), self.chain.tip_hash());
@@ -505,8 +547,8 @@ impl Light {
                 self.notice(Notice::Answered(question, answer));
             }
         }
-        if let Some((above, headers)) = self.chain.take_changes() {
-            self.out.push(Output::KeepHeaders { above, headers });
+        if let Some(Kept { beginning, above, headers }) = self.chain.take_changes() {
+            self.out.push(Output::KeepHeaders { beginning, above, headers });
         }
         self.out.take_sent();
         let deadline = self.deadline();

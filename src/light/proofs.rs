@@ -13,6 +13,7 @@ use crate::p2p::proofs::{ProofFault, ProofQuery, Proofs, TxProof};
 use crate::p2p::{Now, PeerId};
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::MonoTime;
 use crate::primitives::tx::{Lock, Transaction};
@@ -74,6 +75,24 @@ pub(super) fn check_body(block: &Block) -> Result<(), Offence> {
     check_merkle_root(&block.header, block.txids()).map_err(|rule| Offence::BadBlock { hash: block.hash(), rule })
 }
 
+/// An answer whose headers are being asked for.
+#[derive(Debug)]
+enum Pending {
+    Proofs(Proofs),
+    Block(Arc<Block>),
+}
+
+impl Pending {
+    /// The heights at which it says that its blocks are.
+    fn heights(&self) -> Vec<Height> {
+        match self {
+            Self::Proofs(proofs) => proofs.proofs.iter().map(|proof| proof.height).collect(),
+            // The coinbase says it.
+            Self::Block(block) => block.transactions.first().map(|coinbase| coinbase.lock_height).into_iter().collect(),
+        }
+    }
+}
+
 /// A question under way.
 #[derive(Debug, Default)]
 struct OpenQuestion {
@@ -81,6 +100,8 @@ struct OpenQuestion {
     asked: Option<(PeerId, MonoTime, TxLocation)>,
     /// Peers asked so far.
     tried: BTreeSet<PeerId>,
+    /// What the peer has answered, if that cannot be checked yet.
+    pending: Option<Pending>,
     found: BTreeMap<TxLocation, Found>,
     answer: Answer,
 }
@@ -132,6 +153,26 @@ impl Questions {
         self.0.entry(question).or_default();
     }
 
+    /// Heights whose headers are needed and are not known.
+    pub(super) fn unknown(&self, chain: &Headers) -> impl Iterator<Item = Height> {
+        let pending = self.0.values().filter_map(|asking| asking.pending.as_ref());
+        chain.unknown(pending.flat_map(Pending::heights))
+    }
+
+    /// Checks answers of which the headers have come.
+    pub(super) fn check_pending(&mut self, now: Now, chain: &Headers, out: &mut Outbox) {
+        for (question, asking) in &mut self.0 {
+            let is_known = |pending: &mut Pending| chain.unknown(pending.heights()).next().is_none();
+            match (asking.pending.take_if(is_known), asking.asked) {
+                (Some(Pending::Proofs(proofs)), Some((peer, ..))) => {
+                    asking.take(now, peer, *question, proofs, chain, out)
+                }
+                (Some(Pending::Block(block)), Some(_)) => asking.take_block(block, chain),
+                _ => {}
+            }
+        }
+    }
+
     /// Asks the next peer for each idle question; answers questions that all peers were asked.
     pub(super) fn advance(&mut self, now: Now, peers: &[PeerId], out: &mut Outbox) -> Vec<(Question, Answer)> {
         let mut answers = Vec::new();
@@ -167,28 +208,37 @@ impl Questions {
         let asking = self.0.get_mut(&question);
         let asked = |asking: &&mut OpenQuestion| {
             let message = Message::GetProofs(proofs.query);
-            asking.asked.is_some_and(|(asked, _, from)| asked == peer && message == question.message(from))
+            let is_asked = |(asked, _, from)| asked == peer && message == question.message(from);
+            asking.asked.is_some_and(is_asked) && asking.pending.is_none()
         };
         let Some(asking) = asking.filter(asked) else {
             return out.offence(peer, Offence::UnrequestedProofs);
         };
-        asking.take(now, peer, question, proofs, chain, out);
+        let pending = Pending::Proofs(proofs);
+        if chain.unknown(pending.heights()).next().is_some() {
+            return asking.wait(now, pending);
+        }
+        if let Pending::Proofs(proofs) = pending {
+            asking.take(now, peer, question, proofs, chain, out);
+        }
     }
 
     /// A block arrived, perhaps for another part of the client.
-    pub(super) fn block(&mut self, peer: PeerId, block: &Arc<Block>, chain: &Headers, out: &mut Outbox) {
+    pub(super) fn block(&mut self, now: Now, peer: PeerId, block: &Arc<Block>, chain: &Headers, out: &mut Outbox) {
         let hash = block.hash();
         let Some(asking) = self.0.get_mut(&Question::Block(hash)) else { return };
-        if asking.asked.take_if(|(asked, ..)| *asked == peer).is_none() {
+        if asking.asked.is_none_or(|(asked, ..)| asked != peer) || asking.pending.is_some() {
             return;
         }
         if let Err(offence) = check_body(block) {
+            asking.asked = None;
             asking.answer.false_proofs += 1;
-            out.offence(peer, offence);
-        } else if chain.height_of(&hash).is_some() {
-            asking.answer.block = Some(block.clone());
-        } else {
-            asking.answer.elsewhere += 1;
+            return out.offence(peer, offence);
+        }
+        let pending = Pending::Block(block.clone());
+        match chain.unknown(pending.heights()).next() {
+            Some(_) => asking.wait(now, pending),
+            None => asking.take_block(block.clone(), chain),
         }
     }
 
@@ -208,6 +258,7 @@ impl Questions {
     pub(super) fn disconnected(&mut self, peer: PeerId) {
         for asking in self.0.values_mut() {
             if asking.asked.take_if(|(asked, ..)| *asked == peer).is_some() {
+                asking.pending = None;
                 asking.answer.silent += 1;
             }
         }
@@ -217,6 +268,7 @@ impl Questions {
     pub(super) fn tick(&mut self, now: Now) {
         for asking in self.0.values_mut() {
             if asking.asked.take_if(|(_, since, _)| *since + PROOF_TIMEOUT <= now.mono).is_some() {
+                asking.pending = None;
                 asking.answer.silent += 1;
             }
         }
@@ -224,7 +276,7 @@ impl Questions {
 
     /// Extend all deadlines by a span.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        for OpenQuestion { asked, tried: _, found: _, answer: _ } in self.0.values_mut() {
+        for OpenQuestion { asked, tried: _, pending: _, found: _, answer: _ } in self.0.values_mut() {
             asked.iter_mut().for_each(|(_, since, _)| *since += by);
         }
     }
@@ -235,6 +287,21 @@ impl Questions {
 }
 
 impl OpenQuestion {
+    /// Keeps an answer until its headers are known; the peer has as long again.
+    fn wait(&mut self, now: Now, pending: Pending) {
+        self.pending = Some(pending);
+        self.asked.iter_mut().for_each(|(_, since, _)| *since = now.mono);
+    }
+
+    /// Takes a body that matches its header.
+    fn take_block(&mut self, block: Arc<Block>, chain: &Headers) {
+        self.asked = None;
+        match chain.height_of(&block.hash()) {
+            Some(_) => self.answer.block = Some(block),
+            None => self.answer.elsewhere += 1,
+        }
+    }
+
     fn send(&mut self, now: Now, peer: PeerId, question: Question, from: TxLocation, out: &mut Outbox) {
         self.tried.insert(peer);
         self.asked = Some((peer, now.mono, from));

@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::handover::Handover;
 use super::headers::Headers;
 use super::holdings::Holdings;
+use super::lookups::Lookups;
 use super::proofs::Questions;
 use super::sync::PeerBranches;
 use super::watch::Watch;
-use crate::p2p::message::TipClaim;
+use crate::p2p::message::{SERVICE_CHAIN_PROOFS, TipClaim};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::{Now, PeerId};
 use crate::primitives::time::MonoTime;
@@ -17,6 +18,7 @@ use crate::primitives::time::MonoTime;
 #[derive(Debug, Default)]
 pub(super) struct Protocols {
     pub(super) branches: PeerBranches,
+    pub(super) lookups: Lookups,
     pub(super) questions: Questions,
     pub(super) holdings: Option<Holdings>,
     pub(super) watch: Option<Watch>,
@@ -25,14 +27,22 @@ pub(super) struct Protocols {
 
 impl Protocols {
     /// A full node has said hello. Questions and filters are asked for once the headers are here.
-    pub(super) fn ready(&mut self, now: Now, id: PeerId, tip: TipClaim, chain: &Headers, out: &mut Outbox) {
-        let Self { branches, questions: _, holdings: _, watch: _, handover } = self;
+    pub(super) fn ready(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        (tip, services): (TipClaim, u64),
+        chain: &Headers,
+        out: &mut Outbox,
+    ) {
+        let Self { branches, lookups: _, questions: _, holdings: _, watch: _, handover } = self;
         handover.ready(id, out);
-        branches.connected(now, id, tip, chain, out);
+        branches.connected(now, id, (tip, services & SERVICE_CHAIN_PROOFS != 0), chain, out);
     }
 
     pub(super) fn disconnected(&mut self, now: Now, id: PeerId, chain: &Headers, out: &mut Outbox) {
-        let Self { branches, questions, holdings, watch, handover } = self;
+        let Self { branches, lookups, questions, holdings, watch, handover } = self;
+        lookups.disconnected(id);
         questions.disconnected(id);
         handover.disconnected(id);
         if let Some(holdings) = holdings {
@@ -45,8 +55,9 @@ impl Protocols {
     }
 
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
-        let Self { branches, questions, holdings, watch, handover: _ } = self;
+        let Self { branches, lookups, questions, holdings, watch, handover: _ } = self;
         branches.tick(now, out);
+        lookups.tick(now);
         questions.tick(now);
         if let Some(holdings) = holdings {
             holdings.tick(now);
@@ -57,15 +68,16 @@ impl Protocols {
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        let Self { branches, questions, holdings, watch, handover: _ } = self;
+        let Self { branches, lookups, questions, holdings, watch, handover: _ } = self;
         let watch = watch.as_ref().and_then(Watch::deadline);
         let holdings = holdings.as_ref().and_then(Holdings::deadline);
-        [branches.deadline(), questions.deadline(), holdings, watch].into_iter().flatten().min()
+        [branches.deadline(), lookups.deadline(), questions.deadline(), holdings, watch].into_iter().flatten().min()
     }
 
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        let Self { branches, questions, holdings, watch, handover: _ } = self;
+        let Self { branches, lookups, questions, holdings, watch, handover: _ } = self;
         branches.extend_deadlines(by);
+        lookups.extend_deadlines(by);
         questions.extend_deadlines(by);
         if let Some(holdings) = holdings {
             holdings.extend_deadlines(by);

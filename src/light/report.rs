@@ -30,6 +30,11 @@ pub enum PeerStatus {
         /// Its end.
         hash: BlockHash,
     },
+    /// It claims less work than this chain has, at a height below the headers that are kept. It may have this chain or another.
+    Less {
+        /// The height of its end.
+        height: Height,
+    },
     /// It is gone.
     Gone {
         /// Why.
@@ -68,9 +73,12 @@ impl Light {
     }
 
     fn standing(&self, peer: PeerId) -> PeerStatus {
-        let Some(shown) = self.protocols.branches.shown(peer).filter(|_| self.protocols.branches.has_settled(peer))
-        else {
+        if !self.protocols.branches.has_settled(peer) {
             return PeerStatus::Asked;
+        }
+        let Some(shown) = self.protocols.branches.shown(peer) else {
+            let hello = self.peering.peers.get(peer).and_then(|peer| peer.hello.as_ref());
+            return PeerStatus::Less { height: hello.map_or(Height::GENESIS, |hello| hello.tip.height) };
         };
         if self.chain.hash(shown.height) != Some(shown.hash) {
             return PeerStatus::OtherBranch { height: shown.height, hash: shown.hash };

@@ -41,6 +41,11 @@ impl Request {
         Next::Ask(*peer)
     }
 
+    /// Whether any peer is being asked.
+    pub(super) fn is_open(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// Whether a peer is being asked.
     pub(super) fn is_of(&self, peer: PeerId) -> bool {
         self.asked.is_some_and(|(asked, _)| asked == peer)

@@ -1,4 +1,9 @@
-//! Header synchronisation from several peers; one honest peer among them is enough.
+//! Synchronisation with several peers; one honest peer among them is enough.
+//!
+//! A peer whose chain is much longer than the best known is asked for a succinct proof of it, if it serves proofs, and then for
+//! the headers since. So is one whose branch leaves the best chain below the headers that are kept. Of proven chains the one with
+//! most work wins; a proof that does not hold is an offence. How much a false one costs is said in
+//! [`receipt::succinct`](crate::receipt::succinct). Everything else comes by headers:
 //!
 //! Every peer is asked for all its headers beyond the best known chain, the one that claims most work first. A peer is
 //! disconnected if a header breaks a rule, or its headers have less work than it claimed. Of valid chains the one with
@@ -14,6 +19,7 @@ use std::time::Duration;
 use super::headers::Headers;
 use crate::consensus::context::check_clock;
 use crate::consensus::headers::{HeaderChainError, HeaderTail};
+use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use crate::p2p::lowwork::max_length;
 use crate::p2p::message::{MAX_HEADERS, Message, TipClaim};
 use crate::p2p::misbehaviour::Offence;
@@ -25,6 +31,12 @@ use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 use crate::primitives::time::MonoTime;
+use crate::receipt::succinct::{ProvenChain, TAIL, verify_chain};
+
+/// Kept headers from which on a proof of the tip takes their place: so many times those for which one is asked at first.
+const MAX_KEPT: usize = 4;
+/// Time until a peer is asked for another proof: its branch may have grown.
+const PROOF_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The last header that a peer has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +46,26 @@ pub(super) struct Shown {
     pub(super) work: Work,
 }
 
-/// A request for headers that is open.
+/// A request that is open.
 #[derive(Debug)]
 struct Asked {
     since: MonoTime,
-    /// Places in the best chain that the answer may begin after.
-    from: Vec<(Height, BlockHash)>,
+    what: Awaited,
+}
+
+#[derive(Debug)]
+enum Awaited {
+    /// Headers after one of these places in the best chain.
+    Headers(Vec<(Height, BlockHash)>),
+    /// A proof of the peer's chain.
+    Proof,
+}
+
+/// A proven chain with less work than the best. The peer is asked for the headers since its tip.
+#[derive(Debug)]
+struct Rival {
+    proven: ProvenChain,
+    proof: Vec<u8>,
 }
 
 /// Headers that are not on the best chain.
@@ -58,6 +84,10 @@ struct Branch {
 #[derive(Debug)]
 struct PeerBranch {
     claim: TipClaim,
+    serves_proofs: bool,
+    /// When it was last asked for a proof of its chain.
+    proof_asked: Option<MonoTime>,
+    rival: Option<Box<Rival>>,
     asked: Option<Asked>,
     branch: Option<Branch>,
     shown: Option<Shown>,
@@ -67,41 +97,89 @@ struct PeerBranch {
 
 /// All peers that have said hello.
 #[derive(Debug, Default)]
-pub(super) struct PeerBranches(BTreeMap<PeerId, PeerBranch>);
+pub(super) struct PeerBranches {
+    peers: BTreeMap<PeerId, PeerBranch>,
+    /// Whether to catch up by headers however many they are: a client that follows blocks must know which of them stayed.
+    follows: bool,
+    /// Blocks by which a peer's chain must be longer for a proof of it to be asked for; `u32::MAX` for never.
+    proof_ahead: u32,
+}
 
 impl PeerBranches {
-    pub(super) fn connected(&mut self, now: Now, peer: PeerId, claim: TipClaim, chain: &Headers, out: &mut Outbox) {
-        self.0.insert(peer, PeerBranch { claim, asked: None, branch: None, shown: None, has_sent_all: false });
+    pub(super) fn connected(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        (claim, serves_proofs): (TipClaim, bool),
+        chain: &Headers,
+        out: &mut Outbox,
+    ) {
+        let state = PeerBranch {
+            claim,
+            serves_proofs,
+            proof_asked: None,
+            rival: None,
+            asked: None,
+            branch: None,
+            shown: None,
+            has_sent_all: false,
+        };
+        self.peers.insert(peer, state);
         self.advance(now, chain, out);
     }
 
+    /// Sets how many blocks longer a peer's chain must be for a proof of it to be asked for; `u32::MAX` for never.
+    pub(super) fn set_proof_ahead(&mut self, blocks: u32) {
+        self.proof_ahead = blocks;
+    }
+
+    /// Blocks are followed from now on.
+    pub(super) fn follow(&mut self) {
+        self.follows = true;
+    }
+
     pub(super) fn disconnected(&mut self, now: Now, peer: PeerId, chain: &Headers, out: &mut Outbox) {
-        self.0.remove(&peer);
+        self.peers.remove(&peer);
         self.advance(now, chain, out);
     }
 
     /// Whether every peer has sent all it has.
     pub(super) fn is_settled(&self) -> bool {
-        self.0.values().all(|state| state.has_sent_all && state.asked.is_none())
+        let awaits_headers = |asked: &Asked| matches!(asked.what, Awaited::Headers(_));
+        self.peers.values().all(|state| state.has_sent_all && !state.asked.as_ref().is_some_and(awaits_headers))
     }
 
     /// Whether a peer has sent all it has.
     pub(super) fn has_settled(&self, peer: PeerId) -> bool {
-        self.0.get(&peer).is_some_and(|state| state.has_sent_all)
+        self.peers.get(&peer).is_some_and(|state| state.has_sent_all)
     }
 
     /// The last header that a peer has sent.
     pub(super) fn shown(&self, peer: PeerId) -> Option<Shown> {
-        self.0.get(&peer)?.shown
+        self.peers.get(&peer)?.shown
     }
 
     /// A peer has a block of this hash.
     pub(super) fn announced(&mut self, now: Now, peer: PeerId, hash: BlockHash, chain: &Headers, out: &mut Outbox) {
-        match (chain.recent(&hash), self.0.get_mut(&peer)) {
+        match (chain.recent(&hash), self.peers.get_mut(&peer)) {
             (Some(height), Some(state)) => state.mark_shown(chain, height),
-            (None, Some(state)) => state.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out),
+            (None, Some(state)) => state.ask_for_news(now, peer, chain, out),
             (_, None) => {}
         }
+    }
+
+    /// An answer about the whole chain came. If the best chain changed, answers up to which height it is what it was.
+    pub(super) fn proof(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        answer: ChainAnswer,
+        chain: &mut Headers,
+        out: &mut Outbox,
+    ) -> Option<Height> {
+        let fork = self.peers.get_mut(&peer)?.take_proof(now, peer, answer.proof, chain, out);
+        self.advance(now, chain, out);
+        fork
     }
 
     /// Headers came. If the best chain changed, answers up to which height it is what it was.
@@ -113,27 +191,36 @@ impl PeerBranches {
         chain: &mut Headers,
         out: &mut Outbox,
     ) -> Option<Height> {
-        let fork = self.0.get_mut(&peer)?.take(now, peer, headers, chain, out);
+        let fork = self.peers.get_mut(&peer)?.take(now, peer, headers, chain, out);
         self.advance(now, chain, out);
         fork
     }
 
     /// Asks the peer with the highest claim first, and the others after it has sent everything.
     fn advance(&mut self, now: Now, chain: &Headers, out: &mut Outbox) {
-        let from = || chain.locator(chain.height().saturating_sub(1));
-        if self.0.values().any(|state| state.has_sent_all) {
-            for (peer, state) in self.0.iter_mut().filter(|(_, state)| !state.has_sent_all && state.asked.is_none()) {
-                state.ask(now, *peer, from(), out);
+        let ahead = if self.follows { u32::MAX } else { self.proof_ahead };
+        if self.peers.values().any(|state| state.has_sent_all) {
+            for (peer, state) in self.peers.iter_mut().filter(|(_, state)| !state.has_sent_all && state.asked.is_none())
+            {
+                state.begin(now, *peer, ahead, chain, out);
             }
-        } else if self.0.values().all(|state| state.asked.is_none())
-            && let Some((peer, state)) = self.0.iter_mut().max_by_key(|(_, state)| state.claim.work)
+        } else if self.peers.values().all(|state| state.asked.is_none())
+            && let Some((peer, state)) = self.peers.iter_mut().max_by_key(|(_, state)| state.claim.work)
         {
-            state.ask(now, *peer, from(), out);
+            state.begin(now, *peer, ahead, chain, out);
+        }
+        // A proof of the chain that is here takes the place of its many headers.
+        let can_prove = |(_, state): &(&PeerId, &mut PeerBranch)| state.asked.is_none() && state.may_prove(now);
+        if chain.kept() > MAX_KEPT.saturating_mul(self.proof_ahead as usize)
+            && self.peers.values().all(|state| state.has_sent_all && state.asked.is_none())
+            && let Some((peer, state)) = self.peers.iter_mut().find(can_prove)
+        {
+            state.ask_proof(now, *peer, out);
         }
     }
 
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
-        for (peer, state) in &self.0 {
+        for (peer, state) in &self.peers {
             if state.asked.as_ref().is_some_and(|asked| asked.since + HEADERS_TIMEOUT <= now.mono) {
                 out.close(*peer, Reason::Stalled);
             }
@@ -142,36 +229,88 @@ impl PeerBranches {
 
     /// Extend all deadlines by a span.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        for PeerBranch { asked, claim: _, branch: _, shown: _, has_sent_all: _ } in self.0.values_mut() {
-            asked.iter_mut().for_each(|Asked { since, from: _ }| *since += by);
+        for PeerBranch {
+            asked,
+            claim: _,
+            serves_proofs: _,
+            // An interval, not a deadline.
+            proof_asked: _,
+            rival: _,
+            branch: _,
+            shown: _,
+            has_sent_all: _,
+        } in self.peers.values_mut()
+        {
+            asked.iter_mut().for_each(|Asked { since, what: _ }| *since += by);
         }
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        let asked = self.0.values().filter_map(|state| state.asked.as_ref());
+        let asked = self.peers.values().filter_map(|state| state.asked.as_ref());
         asked.map(|asked| asked.since + HEADERS_TIMEOUT).min()
     }
 }
 
 impl PeerBranch {
+    /// Asks for all that it has beyond the best chain.
+    fn begin(&mut self, now: Now, peer: PeerId, ahead: u32, chain: &Headers, out: &mut Outbox) {
+        let is_far = self.claim.height > chain.height().saturating_add(ahead);
+        let before_first = chain.first().saturating_sub(1);
+        if is_far && self.may_prove(now) {
+            self.ask_proof(now, peer, out);
+        } else if self.claim.height < before_first && chain.work_at(before_first) >= Some(self.claim.work) {
+            // Its headers would be compared with those that are not kept, and it has less work whatever they are.
+            if chain.hash(self.claim.height) == Some(self.claim.hash) {
+                self.mark_shown(chain, self.claim.height);
+            }
+            self.has_sent_all = true;
+        } else {
+            self.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out);
+        }
+    }
+
+    /// Whether it serves proofs, and was not asked for one lately.
+    fn may_prove(&self, now: Now) -> bool {
+        self.serves_proofs && self.proof_asked.is_none_or(|at| at + PROOF_INTERVAL <= now.mono)
+    }
+
+    fn ask_proof(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
+        self.proof_asked = Some(now.mono);
+        self.asked = Some(Asked { since: now.mono, what: Awaited::Proof });
+        out.send(peer, Message::GetChainProof(ChainQuery::Tip));
+    }
+
+    /// Asks for headers that end with a block of which it has spoken.
+    fn ask_for_news(&mut self, now: Now, peer: PeerId, chain: &Headers, out: &mut Outbox) {
+        self.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out);
+    }
+
     fn ask(&mut self, now: Now, peer: PeerId, from: Vec<(Height, BlockHash)>, out: &mut Outbox) {
         if self.asked.is_none() {
             let locator = from.iter().map(|(_, hash)| *hash).collect();
-            self.asked = Some(Asked { since: now.mono, from });
+            self.asked = Some(Asked { since: now.mono, what: Awaited::Headers(from) });
             out.send(peer, Message::GetHeaders { locator, stop: BlockHash::ZERO });
+        }
+    }
+
+    /// Takes the answer to a request for headers: the places that it may begin after.
+    fn take_asked(&mut self) -> Option<Vec<(Height, BlockHash)>> {
+        match self.asked.take_if(|asked| matches!(asked.what, Awaited::Headers(_)))?.what {
+            Awaited::Headers(from) => Some(from),
+            Awaited::Proof => None,
         }
     }
 
     /// Asks for what follows on a header that it sent.
     fn request_after(&mut self, now: Now, peer: PeerId, last: (Height, BlockHash), out: &mut Outbox) {
-        self.asked = None;
+        self.take_asked();
         self.ask(now, peer, vec![last], out);
     }
 
     /// Notes that it has the best chain up to a height.
     fn mark_shown(&mut self, chain: &Headers, height: Height) {
-        if let Some(hash) = chain.hash(height) {
-            self.shown = Some(Shown { height, hash, work: chain.work_at(height) });
+        if let (Some(hash), Some(work)) = (chain.hash(height), chain.work_at(height)) {
+            self.shown = Some(Shown { height, hash, work });
         }
     }
 
@@ -181,7 +320,88 @@ impl PeerBranch {
         if !self.has_sent_all && self.claim.work > shown {
             out.offence(peer, Offence::EmptyClaim { claimed: self.claim.work, shown });
         }
-        (self.has_sent_all, self.asked, self.branch) = (true, None, None);
+        self.take_asked();
+        (self.has_sent_all, self.branch, self.rival) = (true, None, None);
+    }
+
+    /// Takes a proof of its chain, or that it has none.
+    fn take_proof(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        proof: Option<Vec<u8>>,
+        chain: &mut Headers,
+        out: &mut Outbox,
+    ) -> Option<Height> {
+        if self.asked.take_if(|asked| matches!(asked.what, Awaited::Proof)).is_none() {
+            out.offence(peer, Offence::UnrequestedProofs);
+            return None;
+        }
+        let Some(proof) = proof else {
+            self.serves_proofs = false;
+            return None;
+        };
+        let proven = match verify_chain(&proof, chain.params()) {
+            Ok(proven) => proven,
+            Err(error) => {
+                out.offence(peer, Offence::FalseChainProof(error));
+                return None;
+            }
+        };
+        let (height, hash, work) = (proven.tail.height(), proven.tail.tip_hash(), proven.tail.work());
+        if check_clock(proven.tail.tip(), now.unix, chain.params()).is_err() {
+            // It may be our clock that is wrong: headers are taken up to the first that is too early.
+            self.serves_proofs = false;
+            return None;
+        }
+        if chain.hash(height) == Some(hash) && height > chain.first().saturating_add(TAIL) {
+            // The chain that is here, in fewer bytes.
+            self.mark_shown(chain, height);
+            chain.shorten(proven, proof);
+            return None;
+        }
+        self.shown = Some(Shown { height, hash, work });
+        if work > chain.work() {
+            let fork = chain.adopt(proven, proof);
+            self.request_after(now, peer, (height, hash), out);
+            return Some(fork);
+        }
+        self.rival = Some(Box::new(Rival { proven, proof }));
+        self.request_after(now, peer, (height, hash), out);
+        None
+    }
+
+    /// Takes headers on top of a proven chain with less work than the best, as many as one message has; makes it the best if it
+    /// has more work with them.
+    fn take_after(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        rival: Rival,
+        headers: &[Header],
+        chain: &mut Headers,
+        out: &mut Outbox,
+    ) -> Option<Height> {
+        let (good, mut tail) = (not_too_early(headers, now, chain), rival.proven.tail);
+        if let Err((place, error)) = tail.extend(good, chain.params()) {
+            refuse(peer, good.get(place), error, out);
+            return None;
+        }
+        let (height, hash, work) = (tail.height(), tail.tip_hash(), tail.work());
+        self.shown = Some(Shown { height, hash, work });
+        if work <= chain.work() {
+            self.settle(peer, out);
+            return None;
+        }
+        let proven_to = rival.proven.tail.height();
+        let fork = chain.adopt(rival.proven, rival.proof);
+        chain.replace(proven_to, good, tail);
+        if headers.len() == MAX_HEADERS && good.len() == headers.len() {
+            self.request_after(now, peer, (height, hash), out);
+        } else {
+            self.settle(peer, out);
+        }
+        Some(fork)
     }
 
     fn take(
@@ -193,9 +413,9 @@ impl PeerBranch {
         out: &mut Outbox,
     ) -> Option<Height> {
         let [first, ..] = headers else {
-            if let Some(asked) = self.asked.take() {
+            if let Some(from) = self.take_asked() {
                 // Its tip is one of the blocks asked about: the one that it named at first, or it has grown since.
-                let tip = asked.from.iter().find(|(_, hash)| *hash == self.claim.hash);
+                let tip = from.iter().find(|(_, hash)| *hash == self.claim.hash);
                 if let (None, Some((height, _))) = (self.shown, tip) {
                     self.mark_shown(chain, *height);
                 }
@@ -208,19 +428,31 @@ impl PeerBranch {
             out.offence(peer, Offence::UnlinkedHeaders);
             return None;
         }
+        if let Some(rival) = self.rival.take_if(|rival| rival.proven.tail.tip_hash() == first.previous) {
+            self.take_asked();
+            return self.take_after(now, peer, *rival, headers, chain, out);
+        }
         if let Some(branch) = self.branch.take_if(|branch| branch.tail.tip_hash() == first.previous) {
-            self.asked = None;
+            self.take_asked();
             return self.follow(now, peer, branch, headers, headers.len() == MAX_HEADERS, chain, out);
         }
         let Some(parent) = self.place(&first.previous, chain) else {
             if headers.len() > MAX_ANNOUNCED {
                 out.offence(peer, Offence::UnconnectedHeaders);
             } else {
-                self.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out);
+                self.ask_for_news(now, peer, chain, out);
             }
             return None;
         };
-        let answers = self.asked.take().is_some();
+        let answers = self.take_asked().is_some();
+        if answers && parent.next() < chain.first() && self.serves_proofs {
+            // Its chain leaves this one below the headers that are kept.
+            match self.may_prove(now) {
+                true => self.ask_proof(now, peer, out),
+                false => self.has_sent_all = true,
+            }
+            return None;
+        }
         if !answers && headers.len() > MAX_ANNOUNCED {
             out.offence(peer, Offence::UnrequestedHeaders);
         }
@@ -253,7 +485,11 @@ impl PeerBranch {
 
     /// The height of a block of the best chain after which headers may come from this peer.
     fn place(&self, hash: &BlockHash, chain: &Headers) -> Option<Height> {
-        let asked = self.asked.iter().flat_map(|asked| &asked.from).find(|(_, asked)| asked == hash);
+        let from = self.asked.iter().flat_map(|asked| match &asked.what {
+            Awaited::Headers(from) => &from[..],
+            Awaited::Proof => &[],
+        });
+        let asked = from.into_iter().find(|(_, asked)| asked == hash);
         // The best chain may have changed since it was asked.
         let asked = asked.map(|(height, _)| *height).filter(|height| chain.hash(*height).as_ref() == Some(hash));
         asked.or_else(|| chain.recent(hash))

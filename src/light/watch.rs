@@ -264,6 +264,13 @@ impl Watch {
         round.flat_map(|Round { opening, headers, filters, block, .. }| [opening, headers, filters, block])
     }
 
+    /// Heights whose headers are needed next and are not known.
+    pub(super) fn unknown(&self, chain: &Headers) -> impl Iterator<Item = Height> {
+        let due = self.round.is_none() && self.next <= chain.height();
+        let (start, _, opened) = self.bounds(chain);
+        chain.unknown(due.then(|| start.through(opened)).into_iter().flatten())
+    }
+
     /// Starts the next request wherever none is open.
     pub(super) fn advance(&mut self, now: Now, peers: &[PeerId], chain: &Headers, out: &mut Outbox) {
         loop {
@@ -296,14 +303,22 @@ impl Watch {
         }
     }
 
-    /// The next blocks.
-    fn begin(&self, chain: &Headers) -> Option<Round> {
+    /// The next blocks: the first, the last, and the one that commits to the filters before it.
+    fn bounds(&self, chain: &Headers) -> (Height, Height, Height) {
         let (tip, start) = (chain.height(), self.unproven.map_or(self.next, |(height, _)| height));
         let mut stop = tip.min(start.saturating_add(MAX_FILTER_HEADERS as u32 - 1));
         if self.next < self.cut {
             stop = stop.min(self.cut.saturating_sub(1));
         }
-        let opened = tip.min(stop.next());
+        (start, stop, tip.min(stop.next()))
+    }
+
+    /// The next blocks, once all their headers are known.
+    fn begin(&self, chain: &Headers) -> Option<Round> {
+        let (start, stop, opened) = self.bounds(chain);
+        if self.unknown(chain).next().is_some() {
+            return None;
+        }
         Some(Round {
             start,
             stop: (stop, chain.hash(stop)?),

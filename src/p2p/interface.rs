@@ -140,6 +140,8 @@ pub enum Output {
     /// Keep the headers of a light client, 80 bytes each, in place of those kept above a height. Only the owner of one
     /// needs them.
     KeepHeaders {
+        /// If set, these bytes go in place of all that was kept, and the headers follow them.
+        beginning: Option<Vec<u8>>,
         /// The height of the last header that stays.
         above: Height,
         /// The headers from the next height on, one after the other.

@@ -13,6 +13,7 @@ use crate::p2p::proofs::ProofFault;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::target::Work;
 use crate::primitives::time::MonoTime;
+use crate::receipt::succinct::SuccinctError;
 use crate::state::StateProofError;
 
 /// Points at which a peer is disconnected and its address banned.
@@ -92,6 +93,9 @@ pub enum Offence {
     /// Sent a proof of coins that does not hold.
     #[error("sent a false proof of coins: {0}")]
     FalseCoins(StateProofError),
+    /// Sent a proof of its chain, or of headers in it, that does not hold.
+    #[error("sent a false proof of its chain: {0}")]
+    FalseChainProof(SuccinctError),
     /// Sent filter hashes other than those that the chain commits to.
     #[error("sent other filter hashes than those that block {block} commits to")]
     FalseFilterHeaders {
@@ -134,6 +138,7 @@ impl Offence {
             | Self::FalseProof(_)
             | Self::FalseOpening(_)
             | Self::FalseCoins(_)
+            | Self::FalseChainProof(_)
             | Self::FalseFilterHeaders { .. }
             | Self::FalseFilter { .. }
             | Self::BadBlock { .. }

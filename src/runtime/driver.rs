@@ -265,8 +265,9 @@ impl<P: Protocol> Driver<P> {
                         self.close(peer);
                     }
                     Output::WakeAt { at } => self.wake = Some(at),
-                    Output::KeepHeaders { above, headers } => {
-                        let kept = self.headers.as_ref().map_or(Ok(()), |file| file.replace(above, &headers));
+                    Output::KeepHeaders { beginning, above, headers } => {
+                        let replace = |file: &Arc<HeaderFile>| file.replace(beginning, above, &headers);
+                        let kept = self.headers.as_ref().map_or(Ok(()), replace);
                         if let Err(error) = kept {
                             self.event(Event::StoreFailed { error: error.to_string() });
                         }

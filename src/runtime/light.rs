@@ -79,7 +79,16 @@ impl RunningLight {
             store_failed: CancellationToken::new(),
             open: Box::new(move |now| {
                 let chain = match loaded {
-                    Some(file) => file.load(network)?,
+                    Some(file) => {
+                        let chain = file.load(network.clone())?;
+                        // What was proven by a sample is not what its owner wants now.
+                        if config.proof_ahead == Some(u32::MAX) && chain.first() > Height::GENESIS.next() {
+                            file.replace(Some(Vec::new()), Height::GENESIS, &[])?;
+                            Headers::new(network)
+                        } else {
+                            chain
+                        }
+                    }
                     None => Headers::new(network),
                 };
                 Ok((Light::new(chain, config, now), Vec::new()))

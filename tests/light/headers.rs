@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cairn::consensus::error::RuleError;
 use cairn::consensus::params::{GenesisSpec, Params, Retarget};
-use cairn::light::{Config, Headers, Notice, PeerStatus};
+use cairn::light::{Config, Headers, Kept, Notice, PeerStatus};
 use cairn::p2p::Reason;
 use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
@@ -68,7 +68,7 @@ fn a_long_branch_is_fetched_twice_and_kept_once() {
     let first = ours.extend(4_500, 1);
     let mut theirs = Ledger::on(&params);
     let best = theirs.extend(4_600, 2);
-    let mut world = World::new(&params, 2, Config::default());
+    let mut world = World::new(&params, 2, Config { proof_ahead: Some(u32::MAX), ..Config::default() });
     world.serve(&first, honest());
     world.serve(&best[..4_000], honest());
     world.sync();
@@ -78,7 +78,10 @@ fn a_long_branch_is_fetched_twice_and_kept_once() {
     world.run_until("the better branch", |world| world.light.chain().tip_hash() == tip);
     world.sync();
     let chain = world.light.chain();
-    assert_eq!((chain.height(), chain.work()), (Height::from_u32(4_600), chain.work_at(Height::from_u32(4_600))));
+    assert_eq!(
+        (chain.height(), chain.work()),
+        (Height::from_u32(4_600), chain.work_at(Height::from_u32(4_600)).unwrap())
+    );
     for (height, block) in (1..).zip(&best) {
         assert_eq!(
             (chain.hash(Height::from_u32(height)), chain.header(Height::from_u32(height))),
@@ -311,18 +314,18 @@ fn a_file_of_headers_has_one_writer_and_is_cut_where_it_is_damaged() {
         let mut chain = file.load(params.clone()).unwrap();
         let headers: Vec<Header> = blocks.iter().map(|block| block.header).collect();
         chain.extend(&headers).1.unwrap();
-        let (above, bytes) = chain.take_changes().unwrap();
-        file.replace(above, &bytes).unwrap();
+        let Kept { beginning, above, headers } = chain.take_changes().unwrap();
+        file.replace(beginning, above, &headers).unwrap();
         assert_eq!(length(), 50 * 80, "80 bytes a block");
         let reader = HeaderFile::open(&path).unwrap();
         let mut other = reader.load(params.clone()).unwrap();
         assert_eq!(other.tip_hash(), blocks[49].hash(), "another reads it");
         assert!(other.extend(&[branch.extend(1, 1)[0].header]).1.is_ok());
-        let (above, bytes) = other.take_changes().unwrap();
-        assert_eq!((above, bytes.len()), (Height::from_u32(50), 80));
-        reader.replace(above, &bytes).unwrap();
+        let Kept { beginning, above, headers: bytes } = other.take_changes().unwrap();
+        assert_eq!((&beginning, above, bytes.len()), (&None, Height::from_u32(50), 80));
+        reader.replace(beginning, above, &bytes).unwrap();
         assert_eq!(length(), 50 * 80, "and leaves it alone");
-        file.replace(Height::from_u32(30), &bytes).unwrap();
+        file.replace(None, Height::from_u32(30), &bytes).unwrap();
         assert_eq!(length(), 31 * 80, "what stood above is gone");
     }
     let header = |block: &cairn::primitives::block::Block| block.header.to_bytes();

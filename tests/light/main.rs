@@ -3,5 +3,6 @@
 mod headers;
 mod holdings;
 mod proofs;
+mod succinct;
 mod watch;
 mod world;

@@ -8,10 +8,11 @@ use cairn::chain::Chain;
 use cairn::consensus::params::Params;
 use cairn::light::{Config, Headers, Light, Notice};
 use cairn::mempool::{Limits, Mempool};
+use cairn::p2p::chain_prover::prove_tip;
 use cairn::p2p::frame::{Decoder, Frame};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
-use cairn::p2p::{Direction, Input, Node, Now, Output, PeerAddr, PeerId, Protocol, Reason};
+use cairn::p2p::{Command, Direction, Event, Input, Node, Now, Output, PeerAddr, PeerId, Protocol, Reason, Reply};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::Hash256;
 use cairn::primitives::time::{MonoTime, UnixTime};
@@ -39,8 +40,11 @@ pub struct World {
     pub now: Now,
     wake: Option<MonoTime>,
     next_peer: u64,
-    /// The headers that the client wants kept.
+    /// The headers that the client wants kept, those from just above `kept_above` on.
     pub kept: Vec<u8>,
+    kept_above: usize,
+    /// What it wants kept before them.
+    pub beginning: Vec<u8>,
     /// All notices of the client.
     pub notices: Vec<Notice>,
     /// Why it let peers go.
@@ -61,7 +65,13 @@ impl World {
         let now =
             Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 3_600) };
         let config = Config { peers: (0..servers).map(|server| (address(server), None)).collect(), ..config };
-        let light = Light::new(Headers::new(params.clone()), config, now);
+        Self::resume(Headers::new(params.clone()), config, now)
+    }
+
+    /// A client that goes on from a chain, at a time.
+    pub fn resume(chain: Headers, config: Config, now: Now) -> Self {
+        let params = &chain.params().clone();
+        let light = Light::new(chain, config, now);
         Self {
             params: params.clone(),
             light,
@@ -70,6 +80,8 @@ impl World {
             wake: Some(MonoTime::START),
             next_peer: 1,
             kept: Vec::new(),
+            kept_above: 0,
+            beginning: Vec::new(),
             notices: Vec::new(),
             goodbyes: Vec::new(),
         }
@@ -180,8 +192,11 @@ impl World {
                 }
             }
             Output::WakeAt { at } => self.wake = Some(at),
-            Output::KeepHeaders { above, headers } => {
-                self.kept.truncate(above.as_usize() * 80);
+            Output::KeepHeaders { beginning, above, headers } => {
+                if let Some(beginning) = beginning {
+                    (self.beginning, self.kept_above) = (beginning, above.as_usize());
+                }
+                self.kept.truncate((above.as_usize() - self.kept_above) * 80);
                 self.kept.extend(headers);
             }
             Output::Flush { .. } | Output::Event(_) => {}
@@ -205,6 +220,11 @@ impl World {
             }
             Output::Flush { peer } => node.handle(self.now, Input::Flushed { peer }),
             Output::WakeAt { at } => *wake = Some(at),
+            Output::Event(Event::ProofDue) => {
+                let chain = node.chain();
+                let proof = prove_tip(chain.db(), chain.params(), chain.tip().key()).unwrap();
+                node.command(self.now, Command::ProofMade(proof, Reply::nowhere()));
+            }
             Output::Disconnect { peer, reason } if *link == Some(peer) => {
                 panic!("the client was let go by server {server}: {reason}");
             }

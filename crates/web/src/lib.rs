@@ -15,6 +15,7 @@
 //! | 4 | height | headers | keep them in place of all kept above that height |
 //! | 5 | milliseconds | | call [`tick`] after so long; replaces the call before |
 //! | 6 | | text | show it on the page |
+//! | 7 | height | bytes | keep them in place of all that was kept; the headers above that height come next, to stand after them |
 //!
 //! No state is left half changed by an error, but a trap may leave one: the page then drops the instance.
 
@@ -89,10 +90,11 @@ pub extern "C" fn start() -> u32 {
     })
 }
 
-/// Before the first [`tick`]: takes kept headers, which follow those given before.
+/// Before the first [`tick`]: takes what was kept. The bytes of output 7 come first, if there are any, in a call of their own; then
+/// headers, each call's behind those given before.
 #[unsafe(no_mangle)]
 pub extern "C" fn load() {
-    with(0.0, 0.0, |session, _, headers| session.load(headers));
+    with(0.0, 0.0, |session, _, kept| session.load(kept));
 }
 
 /// Before the first [`tick`]: adds the input, an address, to the peers; 1, or 0 if it is none.
@@ -146,6 +148,7 @@ pub extern "C" fn next_output() -> u64 {
             Output::Write(connection, bytes) => (2, connection, bytes),
             Output::Close(connection) => (3, connection, Vec::new()),
             Output::Keep(above, headers) => (4, above, headers),
+            Output::Begin(above, bytes) => (7, above, bytes),
             Output::WakeIn(millis) => (5, millis, Vec::new()),
             Output::Tell(text) => (6, 0, text.into_bytes()),
         };

@@ -37,6 +37,7 @@ pub(crate) enum Output {
     Dial(PeerAddr),
     Write(u32, Vec<u8>),
     Close(u32),
+    Begin(u32, Vec<u8>),
     Keep(u32, Vec<u8>),
     WakeIn(u32),
     Tell(String),
@@ -131,9 +132,9 @@ impl Session {
         })
     }
 
-    pub(crate) fn load(&mut self, headers: &[u8]) {
+    pub(crate) fn load(&mut self, kept: &[u8]) {
         if let Some(Client::Waits { chain, .. }) = &mut self.client {
-            chain.load(headers);
+            chain.load(kept);
         }
     }
 
@@ -342,8 +343,9 @@ impl Session {
                 let millis = at.saturating_since(times.now().mono).as_millis();
                 self.outputs.push_back(Output::WakeIn(u32::try_from(millis).unwrap_or(u32::MAX)));
             }
-            p2p::Output::KeepHeaders { above, headers } => {
-                self.outputs.push_back(Output::Keep(above.as_u32(), headers))
+            p2p::Output::KeepHeaders { beginning, above, headers } => {
+                self.outputs.extend(beginning.map(|beginning| Output::Begin(above.as_u32(), beginning)));
+                self.outputs.push_back(Output::Keep(above.as_u32(), headers));
             }
             // A client that serves nobody flushes nothing.
             p2p::Output::Flush { .. } | p2p::Output::Event(_) => {}

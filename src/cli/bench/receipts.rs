@@ -12,7 +12,7 @@ use super::fixture::{Fixture, Scratch};
 use super::{Figure, shortest};
 use crate::consensus::headers::{Checkpoint, HeaderTail};
 use crate::consensus::params::{GenesisSpec, Retarget};
-use crate::light::Headers;
+use crate::light::{Headers, Kept};
 use crate::p2p::message::MAX_HEADERS;
 use crate::primitives::hash::LedgerRoot;
 use crate::primitives::header::Header;
@@ -169,8 +169,8 @@ impl Proved {
             }
             Ok(chain)
         };
-        if let Some((above, headers)) = extend()?.take_changes() {
-            HeaderFile::open(&path)?.replace(above, &headers)?;
+        if let Some(Kept { beginning, above, headers }) = extend()?.take_changes() {
+            HeaderFile::open(&path)?.replace(beginning, above, &headers)?;
         }
         let length = self.headers.len() - 1;
         ensure!(open()?.height().as_usize() == length, "the file is short");

@@ -343,7 +343,7 @@ fn owner(coin: &Coin, params: &Params) -> String {
 /// Bytes by what a user may want to know of.
 fn by_kind(received: &BTreeMap<Kind, u64>) -> Vec<(&'static str, u64)> {
     let groups: [(&str, &[Kind]); 4] = [
-        ("headers", &[Kind::Headers]),
+        ("headers", &[Kind::Headers, Kind::ChainProof]),
         ("proofs", &[Kind::Proofs, Kind::Opening, Kind::Coins]),
         ("filters", &[Kind::FilterHeaders, Kind::Filters]),
         ("blocks", &[Kind::Block]),

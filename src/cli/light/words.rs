@@ -44,6 +44,7 @@ pub(super) fn in_words(report: &PeerReport) -> String {
         PeerStatus::OtherBranch { height, hash } => {
             format!("has another chain with less work, to {hash} at height {height}")
         }
+        PeerStatus::Less { height } => format!("claims less work, at height {height}"),
         PeerStatus::Gone { reason } => format!("was disconnected: {reason}"),
         PeerStatus::Unreachable => "cannot be reached".to_owned(),
     }
@@ -55,6 +56,7 @@ pub(super) fn peer_json(report: &PeerReport) -> Value {
         PeerStatus::Agrees => "agrees",
         PeerStatus::Behind { .. } => "behind",
         PeerStatus::OtherBranch { .. } => "other_branch",
+        PeerStatus::Less { .. } => "less",
         PeerStatus::Gone { .. } => "gone",
         PeerStatus::Unreachable => "unreachable",
     };

@@ -69,7 +69,10 @@ fn a_node_that_keeps_all_is_not_pruned_by_hand() {
     fixture.refused("pruneblockchain", json!([1]), -1, "Cannot prune blocks because node is not in prune mode.");
     let info = fixture.call("getblockchaininfo", json!([]));
     assert_eq!((&info["pruned"], info.get("pruneheight")), (&json!(false), None));
-    assert_eq!(fixture.call("getnetworkinfo", json!([]))["localservicesnames"], json!(["FULL", "STATE"]));
+    assert_eq!(
+        fixture.call("getnetworkinfo", json!([]))["localservicesnames"],
+        json!(["FULL", "STATE", "CHAIN_PROOFS"])
+    );
 }
 
 #[test]

@@ -15,7 +15,10 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
 pub(super) use self::own::Owned;
-use self::words::{agreeing, history_json, history_line, in_words, names, peer_json, peers_in_words, why};
+use self::words::{
+    agreeing, by_kind, bytes_json, history_json, history_line, in_bytes, in_words, names, peer_json, peers_in_words,
+    why,
+};
 use super::console::{note, warn};
 use super::db::progress_bar;
 use super::proof::{describe_output, output_json};
@@ -534,14 +537,16 @@ impl<'a> Session<'a> {
 
     async fn report_sync(&self) -> anyhow::Result<()> {
         let (state, reports, warnings) = self.state().await?;
+        let received = self.ask(|light| by_kind(light.received_bytes())).await?;
         let text = || {
-            let mut lines = vec![state.describe(&self.params), state.headers()];
+            let mut lines = vec![state.describe(&self.params), state.headers(), in_bytes(&received)];
             lines.push(format!("peers          {} agree", agreeing(&reports)));
             lines.extend(reports.iter().map(|report| format!("  {:<21}  {}", report.address, in_words(report))));
             lines.join("\n")
         };
         self.common.print(text, || {
             let mut json = state.json(&self.params);
+            json["received_bytes"] = bytes_json(&received);
             json["peers"] = reports.iter().map(peer_json).collect();
             json["warnings"] = json!(warnings);
             json

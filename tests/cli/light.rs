@@ -207,3 +207,57 @@ fn a_chain_that_its_miners_have_left_is_refused_unless_accepted() {
     let warnings = json(&sync(&["--accept-slow-chain"]).ok())["warnings"].to_string();
     assert!(warnings.contains("of the work that its miners did before"), "{warnings}");
 }
+
+/// A chain of which the headers take more bytes than a proof.
+#[test]
+fn a_long_chain_is_proven_by_a_sample_and_what_is_kept_survives_kills_and_damage() {
+    const BLOCKS: u64 = 2_400;
+    let place = Place::new();
+    let (payer, payee, miner) = (place.wallet("a"), place.wallet("payee"), place.wallet("miner"));
+    place.found(&spec(INSTANT, &[(&payer, 1_000 * COIN)]));
+    let node = place.node("a", &[]);
+    let txid = place.run("a", &["wallet", "send", &payee, "12.5"]).ok();
+    node.generate(BLOCKS as u32, &miner);
+    let peer = node.peer_address();
+    let light = |args: &[&str]| place.run("light", &[&["light"], args, &["--json", "--peer", &peer]].concat());
+    let status = || json(&place.run("light", &["light", "status", "--json"]).ok());
+    let sync = |more: &[&str]| json(&light(&[&["sync"][..], more].concat()).ok());
+    let bytes = |said: &Value| said["received_bytes"]["headers"].as_u64().unwrap();
+
+    let first = sync(&[]);
+    assert_eq!((&first["height"], &first["headers_from"]), (&BLOCKS.into(), &(BLOCKS - 256).into()));
+    assert!(bytes(&first) < 80 * BLOCKS / 2, "{first}");
+    // Old blocks, by transaction, whole, and by an address.
+    let proven = json(&light(&["verify", &txid]).ok());
+    assert_eq!((&proven["confirmations"], &proven["blockheight"]), (&BLOCKS.into(), &1.into()));
+    let block = proven["blockhash"].as_str().unwrap().to_owned();
+    assert_eq!(json(&light(&["verify", &txid, "--block", &block]).ok())["confirmations"], BLOCKS);
+    let balance = json(&light(&["balance", &payee]).ok());
+    assert_eq!(balance["value"], 12 * COIN + COIN / 2, "{balance}");
+
+    // What is kept serves again, also when its writer was killed, and when its end is damaged.
+    assert!(bytes(&sync(&[])) < 1_000);
+    let mut watch =
+        place.command("light", &["light", "watch", &miner, "--from-height", "2401", "--json", "--peer", &peer]);
+    let mut watch = watch.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    node.generate(3, &miner);
+    for height in BLOCKS + 1..=BLOCKS + 3 {
+        let line = json(&lines.next().expect("it goes on").unwrap());
+        assert_eq!((&line["event"], &line["height"]), (&"confirmed".into(), &height.into()), "{line}");
+    }
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let file = status()["file"].as_str().map(std::path::PathBuf::from).unwrap();
+    let kept = std::fs::read(&file).unwrap();
+    for length in [kept.len(), kept.len() - 30, kept.len() / 2, 5] {
+        std::fs::write(&file, &kept[..length]).unwrap();
+        let again = sync(&[]);
+        assert_eq!(again["tip"], node.tip().1.as_str(), "{length} of {} bytes: {again}", kept.len());
+        assert_eq!(bytes(&again) < 1_000, length > kept.len() / 2, "{length} of {} bytes: {again}", kept.len());
+    }
+
+    let whole = sync(&["--all-headers"]);
+    assert_eq!((&whole["headers_from"], &whole["headers_bytes"]), (&1.into(), &(80 * (BLOCKS + 3)).into()));
+    assert_eq!(whole["tip"], node.tip().1.as_str());
+}

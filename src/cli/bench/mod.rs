@@ -13,6 +13,7 @@ mod epochs;
 mod fixture;
 mod functions;
 mod hash;
+mod light;
 mod load;
 mod mempool;
 mod merkle;
@@ -53,6 +54,8 @@ enum BenchCommand {
     Transport,
     /// Measure receipts of all shapes and the light client's headers
     Receipts,
+    /// Measure what a light client without anything needs to come to the tip of a long chain: bytes, time, memory
+    Light(light::Args),
     /// Measure the time that blocks and transactions take on the node's thread
     Thread,
     /// Measure the relay of blocks and payments between real nodes over loopback: propagation times and bytes
@@ -108,6 +111,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Functions => functions::run()?,
         BenchCommand::Transport => transport::run()?,
         BenchCommand::Receipts => receipts::run()?,
+        BenchCommand::Light(args) => light::run(args)?,
         BenchCommand::Thread => thread::run()?,
         BenchCommand::Relay(args) => relay::run(args)?,
         BenchCommand::Store => store::run()?,

@@ -1,18 +1,17 @@
 //! `cairn light balance` and `coin`: what addresses own, complete up to the tip.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::words::{agreeing, peer_json, why};
+use super::words::{agreeing, by_kind, bytes_json, in_bytes, peer_json, why};
 use super::{LightError, Session, State};
 use crate::cli::console::note;
 use crate::consensus::coins::Coin;
 use crate::consensus::params::Params;
 use crate::light::{Command, Holding, Light, Notice, PeerReport, PeerStatus, Question, Scope};
-use crate::p2p::message::Kind;
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::hash::Txid;
@@ -295,9 +294,7 @@ impl Owned {
             ));
         }
         lines.push(format!("peers          {} of {} agree on the tip", agreeing(&self.peers), self.peers.len()));
-        let received = self.received.iter().map(|(what, bytes)| format!("{what} {bytes}"));
-        let sum: u64 = self.received.iter().map(|(_, bytes)| bytes).sum();
-        lines.push(format!("received       {}: {}", counted(sum, "byte"), received.collect::<Vec<_>>().join(", ")));
+        lines.push(in_bytes(&self.received));
         lines
     }
 
@@ -313,7 +310,7 @@ impl Owned {
             "committed_at": proven.committed_at,
             "confirmations": self.confirmations,
         });
-        json["received_bytes"] = self.received.iter().map(|(what, bytes)| ((*what).to_owned(), json!(bytes))).collect();
+        json["received_bytes"] = bytes_json(&self.received);
         json["peers"] = self.peers.iter().map(peer_json).collect();
         json["warnings"] = json!(self.warnings);
         json
@@ -338,18 +335,4 @@ fn summary(total: Total) -> String {
 
 fn owner(coin: &Coin, params: &Params) -> String {
     coin.output.key().map_or_else(String::new, |key| address::encode(&params.address_prefix, key))
-}
-
-/// Bytes by what a user may want to know of.
-fn by_kind(received: &BTreeMap<Kind, u64>) -> Vec<(&'static str, u64)> {
-    let groups: [(&str, &[Kind]); 4] = [
-        ("headers", &[Kind::Headers, Kind::ChainProof]),
-        ("proofs", &[Kind::Proofs, Kind::Opening, Kind::Coins]),
-        ("filters", &[Kind::FilterHeaders, Kind::Filters]),
-        ("blocks", &[Kind::Block]),
-    ];
-    let sum = |kinds: &[Kind]| kinds.iter().filter_map(|kind| received.get(kind)).sum::<u64>();
-    let known: u64 = groups.iter().map(|(_, kinds)| sum(kinds)).sum();
-    let other = received.values().sum::<u64>() - known;
-    groups.iter().map(|(what, kinds)| (*what, sum(kinds))).chain([("other", other)]).collect()
 }

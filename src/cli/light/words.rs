@@ -1,9 +1,12 @@
 //! Peers' answers and results, as text and as JSON.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::State;
 use crate::light::{Answer, Found, PeerReport, PeerStatus};
+use crate::p2p::message::Kind;
 use crate::primitives::amount::counted;
 
 pub(super) fn agreeing(reports: &[PeerReport]) -> usize {
@@ -77,4 +80,28 @@ pub(super) fn history_json(found: &Found, confirmations: u32, state: &State) -> 
         "confirmations": confirmations,
         "headers": state.height.next().blocks_since(found.place.height),
     })
+}
+
+/// Bytes by what a user may want to know of.
+pub(super) fn by_kind(received: &BTreeMap<Kind, u64>) -> Vec<(&'static str, u64)> {
+    let groups: [(&str, &[Kind]); 4] = [
+        ("headers", &[Kind::Headers, Kind::ChainProof]),
+        ("proofs", &[Kind::Proofs, Kind::Opening, Kind::Coins]),
+        ("filters", &[Kind::FilterHeaders, Kind::Filters]),
+        ("blocks", &[Kind::Block]),
+    ];
+    let sum = |kinds: &[Kind]| kinds.iter().filter_map(|kind| received.get(kind)).sum::<u64>();
+    let known: u64 = groups.iter().map(|(_, kinds)| sum(kinds)).sum();
+    let other = received.values().sum::<u64>() - known;
+    groups.iter().map(|(what, kinds)| (*what, sum(kinds))).chain([("other", other)]).collect()
+}
+
+pub(super) fn in_bytes(received: &[(&str, u64)]) -> String {
+    let sum: u64 = received.iter().map(|(_, bytes)| bytes).sum();
+    let each: Vec<String> = received.iter().map(|(what, bytes)| format!("{what} {bytes}")).collect();
+    format!("received       {}: {}", counted(sum, "byte"), each.join(", "))
+}
+
+pub(super) fn bytes_json(received: &[(&str, u64)]) -> Value {
+    received.iter().map(|(what, bytes)| ((*what).to_owned(), json!(bytes))).collect()
 }

@@ -1,7 +1,7 @@
 //! Accepts headers and blocks.
 
 use super::activate::{Candidate, IsVerified};
-use super::index::{Entry, Id, Index};
+use super::index::{Entry, Id, Index, NOWHERE};
 use super::prefetch::Prefetched;
 use super::{BlockTree, Chain, ChainError, ChainUpdate};
 use crate::consensus::check::{CheckedBlock, MatchedBlock, check_block, check_matched, check_proof_of_work};
@@ -51,6 +51,7 @@ impl Chain {
             self.tree.write().too_deep = Some(*fork);
         }
         if !draft.new.is_empty() {
+            self.unbury_parents(&mut draft).map_err(|error| (0, error.into()))?;
             let mut batch = Batch::default();
             draft.new.iter().for_each(|(entry, _)| batch.put_header(entry.id, &entry.record()));
             self.db.store().commit(batch).map_err(|error| (0, error.into()))?;
@@ -105,11 +106,17 @@ impl Chain {
         }
         // A new header is stored with the first write.
         let tree = self.tree.read();
-        let entry = self.check_header(&tree, &mut UnstoredHeaders::default(), header, hash, now)?;
+        let mut entry = self.check_header(&tree, &mut UnstoredHeaders::default(), header, hash, now)?;
         if tree.entry(&hash).is_some() {
             tree.check_reachable(&entry, hash)?;
         }
         drop(tree);
+        if entry.id == NOWHERE {
+            return Err(ChainError::Duplicate { hash });
+        }
+        if entry.parent == NOWHERE {
+            entry.parent = self.unburied_parent(&entry)?;
+        }
         let mut update = ChainUpdate::default();
         match self.stats.check.time(|| check(&self.params)) {
             Err(source) if source.verdict() != Verdict::Invalid => return Err(ChainError::Rule { hash, source }),
@@ -178,10 +185,25 @@ impl Chain {
         };
         tail.push_child(&header, hash, &self.params).map_err(rule)?;
         check_clock(&header, now, &self.params).map_err(rule)?;
-        let id = (index.len() + draft.new.len()) as Id;
+        let id = index.end() + draft.new.len() as Id;
         let entry = Entry::new(id, parent.id, &tail);
         draft.add(entry, tail);
         Ok(entry)
+    }
+
+    /// Puts the parents of new headers that are buried back into the tree.
+    fn unbury_parents(&mut self, draft: &mut UnstoredHeaders) -> Result<(), StoreError> {
+        for (entry, _) in draft.new.iter_mut().filter(|(entry, _)| entry.parent == NOWHERE) {
+            entry.parent = self.unburied_parent(entry)?;
+        }
+        Ok(())
+    }
+
+    /// The place of the parent of a new entry, which is put back into the tree if it is buried.
+    fn unburied_parent(&mut self, entry: &Entry) -> Result<Id, StoreError> {
+        self.unbury(entry.height.saturating_sub(1))?;
+        let parent = self.entry(&entry.header.previous).and_then(|parent| self.tree().index.place(&parent));
+        parent.ok_or_else(|| self.db.corrupt(format!("the parent of block {} is gone", entry.hash)))
     }
 
     /// Whether a block that has just arrived can be stored and connected in one write.

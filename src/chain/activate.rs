@@ -72,7 +72,9 @@ impl Chain {
             self.stats.reorganisation.observe(update.disconnected.len() as f64);
         }
         self.plan_pruning();
-        result
+        result?;
+        update.unfinished |= self.bury_step()?;
+        Ok(())
     }
 
     /// As many steps as one call may take.
@@ -175,7 +177,7 @@ impl Chain {
 
         let mut tree = self.tree.write();
         tree.index.put(&entry);
-        tree.active.push(entry.id);
+        tree.active.push_back(entry.id);
         drop(tree);
         (self.range, self.filters) = (range, filters);
         if is_new {
@@ -207,7 +209,7 @@ impl Chain {
         drop(behind);
         self.ready_to = self.ready_to.map(|ready| ready.min(entry.height.saturating_sub(1)));
 
-        self.tree.write().active.pop();
+        self.tree.write().active.pop_back();
         (self.range, self.filters) = (range, filters);
         let size = block.block().size() + BLOCK_OVERHEAD;
         // A block that this update connected is disconnected again.

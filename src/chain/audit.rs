@@ -9,6 +9,7 @@ use crate::consensus::coins::{CoinView, Coins, Delta};
 use crate::consensus::commitment::Committed;
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
 use crate::consensus::filter::block_filter;
+use crate::consensus::headers::HeaderTail;
 use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::{BlockHash, FilterHeader, StateRoot};
@@ -54,11 +55,14 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
         return Err(StoreError::Incomplete { dir: db.store().dir() });
     }
     let index = Index::load(db)?;
+    let mut hashes = check_buried(db, params, &index)?;
     check_headers(db, params, &index)?;
     let tip = db.tip()?.ok_or_else(|| db.corrupt("there is no tip"))?;
     let tip = index.find(&tip).ok_or_else(|| db.corrupt(format!("tip {tip} has no header")))?;
-    let mut hashes: Vec<_> = index.branch(&tip).map(|entry| entry.hash).collect();
-    hashes.reverse();
+    let root = hashes.len();
+    let tip_place = index.place(&tip).ok_or_else(|| db.corrupt(format!("tip {} is buried", tip.hash)))?;
+    hashes.extend(index.line(tip_place).map(|id| index.get(id).hash));
+    hashes[root..].reverse();
     for (height, hash) in Height::GENESIS.through(tip.height).zip(&hashes) {
         if db.hash_at(height)? != Some(*hash) {
             return Err(db.corrupt(format!("the best chain's block at height {height} is not {hash}")));
@@ -66,7 +70,7 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
     }
     let kept_from = db.kept_from()?;
     if kept_from > Height::GENESIS {
-        return check_pruned(db, params, &index, (&tip, kept_from), progress);
+        return check_pruned(db, params, &index, &hashes, (&tip, kept_from), progress);
     }
 
     let mut replay = Replay {
@@ -94,7 +98,7 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
     states.finish()?;
     Ok(Report {
         height: tip.height,
-        headers: index.len() as u64,
+        headers: (root + index.len()) as u64,
         transactions: replay.seen.transactions,
         coins: replay.seen.coins,
         value: Amount::saturating_sum(replay.coins.0.values().map(|coin| coin.output.value)),
@@ -107,6 +111,7 @@ fn check_pruned(
     db: &Database,
     params: &Params,
     index: &Index,
+    hashes: &[BlockHash],
     (tip, kept_from): (&Entry, Height),
     progress: &mut dyn FnMut(Height, Height),
 ) -> Result<Report, StoreError> {
@@ -115,11 +120,10 @@ fn check_pruned(
         return Err(db.corrupt(reason));
     }
     let base = db.state_base()?.unwrap_or_default();
-    let mut above: Vec<Entry> = index.branch(tip).collect();
-    above.reverse();
-    let mut range = mmr::Range::default();
-    for entry in &above {
-        let own_work = entry.work - above.get(entry.height.as_usize().wrapping_sub(1)).map_or(Work::ZERO, |at| at.work);
+    let (mut range, mut work) = (mmr::Range::default(), Work::ZERO);
+    for hash in hashes {
+        let entry = index.find(hash).ok_or_else(|| db.corrupt(format!("block {hash} has no header")))?;
+        let own_work = entry.work - std::mem::replace(&mut work, entry.work);
         for (number, node) in range.push_numbered(mmr::Node::leaf(entry.hash, own_work, entry.header.time)) {
             if db.range_node(number)? != Some(node) {
                 return Err(db.corrupt(format!("node {number} of the header range is another")));
@@ -141,7 +145,7 @@ fn check_pruned(
     audit_state::check_table(db)?;
     audit_state::check_kept(db, params)?;
     let (found, coins) = (db.counts()?, db.coin_stats()?);
-    let heights = above.len() as u64;
+    let heights = hashes.len() as u64;
     let filter_headers = tip.height.next().blocks_since(base).into();
     let expected = (heights, filter_headers, mmr::node_count(heights), u64::from(kept), coins.count);
     let counts = (found.heights, found.filter_headers, found.range_nodes, found.filters, found.address_coins);
@@ -150,7 +154,7 @@ fn check_pruned(
             db.corrupt(format!("it holds {found:?}, which does not go with {heights} blocks, {kept} of them whole"))
         );
     }
-    let (headers, transactions) = (index.len() as u64, found.transactions);
+    let (headers, transactions) = (index.root_height().as_usize() as u64 + index.len() as u64, found.transactions);
     Ok(Report { height: tip.height, headers, transactions, coins: coins.count, value: coins.value, kept_from })
 }
 
@@ -247,7 +251,50 @@ fn check_coins(db: &Database, delta: &Delta, spent_later: &mut HashSet<OutPoint>
     Ok(())
 }
 
-/// Checks every header on every branch. Hashes and work are computed from the headers.
+/// Checks the buried headers and the index of their hashes. Returns the hashes, by height.
+fn check_buried(db: &Database, params: &Params, index: &Index) -> Result<Vec<BlockHash>, StoreError> {
+    let root = index.root();
+    let (mut hashes, mut tail) = (Vec::new(), None::<HeaderTail>);
+    let mut transactions = 0;
+    for height in Height::GENESIS.until(root.height) {
+        let fault = |what: &str| db.corrupt(format!("the buried header at height {height} {what}"));
+        let found = db.buried_at(height)?;
+        let hash = found.header.hash();
+        let tail = match &mut tail {
+            None => tail.insert(HeaderTail::new(params)),
+            Some(tail) => {
+                let pushed = tail.push_child(&found.header, hash, params);
+                pushed.map_err(|error| fault(&error.to_string()))?;
+                tail
+            }
+        };
+        transactions += u64::from(found.tx_count);
+        if (tail.tip_hash(), tail.work(), transactions) != (hash, found.work, found.transactions) {
+            return Err(fault("is another, or its sums are wrong"));
+        }
+        if db.find_buried(&hash)?.map(|(height, _)| height) != Some(height) {
+            return Err(fault("is not found by its hash"));
+        }
+        hashes.push(hash);
+    }
+    let count = hashes.len() as u64;
+    if db.count_buried()? != (count, count) || hashes.last().is_some_and(|last| *last != root.header.previous) {
+        return Err(db.corrupt(format!("the buried headers are not those below block {}", root.hash)));
+    }
+    let first_time = match tail {
+        None => 0,
+        Some(mut tail) => {
+            tail.push_child(&root.header, root.hash, params).map_err(|error| db.corrupt(error.to_string()))?;
+            tail.checkpoint().first_time
+        }
+    };
+    if db.tree_root()?.is_none_or(|stored| stored.first_time != first_time) {
+        return Err(db.corrupt("the root of the tree has another beginning"));
+    }
+    Ok(hashes)
+}
+
+/// Checks every header on every branch that is not buried. Hashes and work are computed from the headers.
 fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), StoreError> {
     for entry in index.entries() {
         let fault = |what: String| db.corrupt(format!("header of block {}: {what}", entry.hash));
@@ -256,7 +303,8 @@ fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), St
                 return Err(fault("it is not genesis".to_owned()));
             }
         } else {
-            let mut tail = index.tail(&index.get(entry.parent));
+            let parent = index.parent(&entry).ok_or_else(|| fault("it has no parent".to_owned()))?;
+            let mut tail = index.tail(&parent);
             tail.push_child(&entry.header, entry.hash, params).map_err(|e| fault(e.to_string()))?;
         }
     }

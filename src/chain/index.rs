@@ -1,22 +1,29 @@
-//! The tree of all headers, in memory: an arena in the order of arrival, which is also the order on disk.
+//! The tree of headers, in memory: an arena in the order of arrival, which is also the order on disk.
+//!
+//! It begins with its root, a block of the best chain that is buried deep. The blocks below the root, all of the best chain,
+//! are in the store: [`Buried`] reads them.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
+use super::buried::Buried;
 use crate::consensus::headers::HeaderTail;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keyed::Keyed;
 use crate::primitives::target::Work;
-use crate::storage::{BareHeader, BlockKey, Database, HeaderRecord, Status, StoreError};
+use crate::storage::{BareHeader, BlockKey, BuriedHeader, Database, HeaderRecord, Status, StoreError, TreeRoot};
 
-/// Place of an entry in the arena. A parent's is less than its child's.
+/// Place of an entry in the order of arrival. A parent's is less than its child's.
 pub(super) type Id = u32;
 
-/// Genesis is the first entry, and its own parent.
-pub(super) const GENESIS: Id = 0;
+/// In place of the place of an entry that is not in memory.
+pub(super) const NOWHERE: Id = Id::MAX;
+/// Most places without an entry that may follow on another in a store: more are a sign of damage.
+const MAX_GAP: u32 = 1 << 24;
 
 /// Flags for which a block is kept out of the best chain. Its descendants inherit them.
 pub(super) const FAULTS: [Status; 2] = [Status::BROKEN, Status::REFUSED];
@@ -34,6 +41,7 @@ pub struct Entry {
     pub work: Work,
     /// Transactions in its body; 0 until that is known.
     pub tx_count: u32,
+    /// [`NOWHERE`] for a buried block, and so for a parent.
     pub(super) id: Id,
     pub(super) parent: Id,
     /// Its turn among the blocks that could be connected; 0 until its body and those of all its ancestors are stored.
@@ -49,6 +57,14 @@ impl Entry {
     pub(super) fn new(id: Id, parent: Id, tail: &HeaderTail) -> Self {
         let (hash, header, height, work) = (tail.tip_hash(), *tail.tip(), tail.height(), tail.work());
         let (tx_count, sequence, status, inherited) = (0, 0, Status::default(), Status::default());
+        Self { hash, header, height, work, tx_count, id, parent, sequence, status, inherited }
+    }
+
+    /// A buried block: it was connected, and so were all before it.
+    pub(super) fn buried(height: Height, block: &BuriedHeader) -> Self {
+        let BuriedHeader { header, tx_count, transactions: _, work } = *block;
+        let (hash, status) = (header.hash(), Status::BODY.with(Status::VALID));
+        let (id, parent, sequence, inherited) = (NOWHERE, NOWHERE, 1, Status::NONE);
         Self { hash, header, height, work, tx_count, id, parent, sequence, status, inherited }
     }
 
@@ -88,6 +104,9 @@ impl Entry {
     }
 }
 
+/// What a slot without an entry has as parent.
+const EMPTY: Id = NOWHERE;
+
 /// What the tree keeps of an entry. There is one in memory for each block, so values that follow from the parent are
 /// left out.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +127,21 @@ struct Slot {
 }
 
 impl Slot {
+    /// No entry.
+    const EMPTY: Self = Self {
+        hash: BlockHash::ZERO,
+        header: BareHeader::EMPTY,
+        work: Work::ZERO,
+        height: Height::GENESIS,
+        tx_count: 0,
+        parent: EMPTY,
+        skip: EMPTY,
+        first_time: 0,
+        sequence: 0,
+        status: Status::NONE,
+        inherited: Status::NONE,
+    };
+
     /// What children inherit.
     fn inheritable_flags(&self) -> Status {
         let own = self.status.with(self.inherited);
@@ -116,141 +150,313 @@ impl Slot {
 }
 
 /// The tree. Its owner writes to the disk first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Index {
-    slots: Vec<Slot>,
+    /// The first is the root's. Those of forgotten entries are empty.
+    slots: VecDeque<Slot>,
+    /// Place of the root, which is its own parent.
+    root: Id,
     /// Places by hash. The hashes themselves are in the slots.
     by_hash: HashTable<Id>,
     hasher: Keyed,
     /// The entry with most work that is not invalid: the first to arrive, on a tie.
     best: Id,
+    /// The blocks below the root.
+    buried: Buried,
+    /// Transactions in these blocks.
+    buried_transactions: u64,
+    /// Hash of the last of these; zero if there is none.
+    root_previous: BlockHash,
 }
 
 impl Index {
     /// Rebuilds the tree from the store. Checks only that each header has a parent, not the rules again.
     pub fn load(db: &Database) -> Result<Self, StoreError> {
-        let mut index = Self::default();
+        let root = db.tree_root()?.ok_or_else(|| db.corrupt("there are no headers"))?;
+        let below = root.height.prev().map(|height| db.buried_at(height)).transpose()?;
+        let mut index = Self {
+            slots: VecDeque::new(),
+            root: root.place,
+            by_hash: HashTable::new(),
+            hasher: Keyed::default(),
+            best: root.place,
+            buried: Buried::new(db.clone()),
+            buried_transactions: below.map_or(0, |below| below.transactions),
+            root_previous: below.map_or(BlockHash::ZERO, |below| below.header.hash()),
+        };
         db.for_each_header(&mut |place, record| {
             let HeaderRecord { parent, header, status, sequence, tx_count } = record;
             let fault = |what| db.corrupt(format!("header {place} {what}"));
-            let id = index.len() as Id;
-            if place != id || parent > id || (parent == id && id != GENESIS) {
+            let is_root = index.slots.is_empty();
+            let follows = if is_root {
+                place == root.place
+            } else {
+                index.is_there(parent) && place >= index.end() && place - index.end() <= MAX_GAP
+            };
+            if !follows {
                 return Err(fault("does not follow on those before it"));
             }
-            let above = index.slots.get(parent as usize);
-            let previous = above.map_or(BlockHash::ZERO, |above| above.hash);
+            let (previous, work_before) = if is_root {
+                (index.root_previous, below.map_or(Work::ZERO, |below| below.work))
+            } else {
+                let above = index.slot(parent);
+                (above.hash, above.work)
+            };
             let header = header.under(previous);
-            let target = header.bits.target().map_err(|_| fault("has no target"))?;
+            let work = header.bits.target().map_err(|_| fault("has no target"))?.work() + work_before;
             let hash = header.hash();
-            if index.find(&hash).is_some() {
+            if index.find_in_memory(&hash).is_some() {
                 return Err(fault("is there twice"));
             }
-            let work = target.work() + above.map_or(Work::ZERO, |above| above.work);
-            index.insert(hash, header, parent, work);
-            let slot = &mut index.slots[id as usize];
+            if is_root {
+                index.begin(hash, header, work, &root);
+            } else {
+                index.slots.resize(index.slots.len() + (place - index.end()) as usize, Slot::EMPTY);
+                index.insert(hash, header, parent, work);
+            }
+            let slot = index.slot_mut(place);
             (slot.status, slot.sequence, slot.tx_count) = (status, sequence, tx_count);
             Ok(())
         })?;
-        if index.len() == 0 {
+        if index.slots.is_empty() {
             return Err(db.corrupt("there are no headers"));
         }
         index.propagate_invalid();
         Ok(index)
     }
 
+    /// Adds the root.
+    fn begin(&mut self, hash: BlockHash, header: Header, work: Work, root: &TreeRoot) {
+        let (id, height, first_time) = (root.place, root.height, root.first_time);
+        let slot = Slot { hash, header: header.into(), work, height, parent: id, skip: id, first_time, ..Slot::EMPTY };
+        self.slots.push_back(slot);
+        self.add_hash(hash, id);
+    }
+
+    fn add_hash(&mut self, hash: BlockHash, id: Id) {
+        let Self { slots, root, by_hash, hasher, .. } = self;
+        by_hash.insert_unique(hasher.hash_one(hash), id, |id| hasher.hash_one(slots[(*id - *root) as usize].hash));
+    }
+
+    fn remove_hash(&mut self, id: Id) {
+        let hash = self.hasher.hash_one(self.slot(id).hash);
+        if let Ok(found) = self.by_hash.find_entry(hash, |other| *other == id) {
+            found.remove();
+        }
+    }
+
+    /// Headers in memory.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.by_hash.len()
+    }
+
+    /// The place that the next entry will have.
+    pub fn end(&self) -> Id {
+        self.root + self.slots.len() as Id
+    }
+
+    /// The lowest block in memory, an ancestor of all others.
+    pub fn root(&self) -> Entry {
+        self.get(self.root)
+    }
+
+    /// The root as the store keeps it.
+    pub fn tree_root(&self, id: Id) -> TreeRoot {
+        let Slot { height, first_time, .. } = *self.slot(id);
+        TreeRoot { height, place: id, first_time }
+    }
+
+    /// Height of the root: all lower blocks of the best chain are buried.
+    pub fn root_height(&self) -> Height {
+        self.slot(self.root).height
+    }
+
+    /// The blocks below the root.
+    pub fn buried(&self) -> &Buried {
+        &self.buried
+    }
+
+    /// Transactions in the blocks below the root.
+    pub fn buried_transactions(&self) -> u64 {
+        self.buried_transactions
+    }
+
+    /// Whether there is an entry at this place.
+    fn is_there(&self, id: Id) -> bool {
+        id.checked_sub(self.root)
+            .and_then(|place| self.slots.get(place as usize))
+            .is_some_and(|slot| slot.parent != EMPTY)
+    }
+
+    /// Where an entry is now; `None` if it is not in memory.
+    pub fn place(&self, entry: &Entry) -> Option<Id> {
+        if self.is_there(entry.id) && self.slot(entry.id).hash == entry.hash {
+            return Some(entry.id);
+        }
+        self.find_in_memory(&entry.hash)
     }
 
     pub fn get(&self, id: Id) -> Entry {
         let Slot { hash, header, work, height, tx_count, parent, sequence, status, inherited, .. } = *self.slot(id);
-        let previous = if id == GENESIS { BlockHash::ZERO } else { self.slot(parent).hash };
+        let previous = if id == self.root { self.root_previous } else { self.slot(parent).hash };
         let header = header.under(previous);
         Entry { hash, header, height, work, tx_count, id, parent, sequence, status, inherited }
     }
 
     fn slot(&self, id: Id) -> &Slot {
-        &self.slots[id as usize]
+        &self.slots[(id - self.root) as usize]
+    }
+
+    fn slot_mut(&mut self, id: Id) -> &mut Slot {
+        &mut self.slots[(id - self.root) as usize]
     }
 
     /// Appends an entry, or updates the mutable fields of an existing one: status, sequence, transaction count.
     pub fn put(&mut self, entry: &Entry) {
-        if entry.id as usize == self.slots.len() {
+        if entry.id == self.end() {
             self.insert(entry.hash, entry.header, entry.parent, entry.work);
         }
-        let slot = &mut self.slots[entry.id as usize];
+        let slot = self.slot_mut(entry.id);
         (slot.status, slot.sequence, slot.tx_count) = (entry.status, entry.sequence, entry.tx_count);
     }
 
+    /// A header by its hash, in memory or buried.
     pub fn find(&self, hash: &BlockHash) -> Option<Entry> {
-        let found = self.by_hash.find(self.hasher.hash_one(hash), |id| self.slot(*id).hash == *hash);
-        found.map(|id| self.get(*id))
-    }
-
-    /// All entries, in the order of arrival.
-    pub fn entries(&self) -> impl DoubleEndedIterator<Item = Entry> + ExactSizeIterator {
-        (0..self.slots.len() as Id).map(|id| self.get(id))
-    }
-
-    /// Appends a header whose rules are checked, under `parent`; `work` is that of its chain. The first is genesis.
-    fn insert(&mut self, hash: BlockHash, header: Header, parent: Id, work: Work) {
-        let id = self.slots.len() as Id;
-        let (mut height, mut skip, mut first_time, mut inherited) = (Height::GENESIS, GENESIS, 0, Status::default());
-        if let Some(above) = self.slots.get(parent as usize) {
-            height = above.height.next();
-            skip = self.ancestor(parent, skip_height(height));
-            first_time = if above.height == Height::GENESIS { header.time } else { above.first_time };
-            inherited = above.inheritable_flags();
+        match self.find_in_memory(hash) {
+            Some(id) => Some(self.get(id)),
+            None if self.root_height() == Height::GENESIS => None,
+            None => self.buried.find(hash).map(|(height, block)| Entry::buried(height, &block)),
         }
-        let (tx_count, sequence, status) = (0, 0, Status::default());
+    }
+
+    fn find_in_memory(&self, hash: &BlockHash) -> Option<Id> {
+        self.by_hash.find(self.hasher.hash_one(hash), |id| self.slot(*id).hash == *hash).copied()
+    }
+
+    /// All entries in memory, in the order of arrival.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = Entry> {
+        (self.root..self.end()).filter(|id| self.is_there(*id)).map(|id| self.get(id))
+    }
+
+    /// Appends a header whose rules are checked, under `parent`; `work` is that of its chain.
+    fn insert(&mut self, hash: BlockHash, header: Header, parent: Id, work: Work) {
+        let id = self.end();
+        let above = self.slot(parent);
+        let (height, inherited) = (above.height.next(), above.inheritable_flags());
+        let first_time = if above.height == Height::GENESIS { header.time } else { above.first_time };
+        let skip = self.skip_of(parent);
         if self.slots.len() == self.slots.capacity() {
             // Doubling would leave up to half of a long chain's memory unused.
             self.slots.reserve_exact(self.slots.len() / 8 + 64);
         }
-        self.slots.push(Slot {
-            hash,
-            header: header.into(),
-            work,
-            height,
-            tx_count,
-            parent,
-            skip,
-            first_time,
-            sequence,
-            status,
-            inherited,
-        });
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.by_hash.insert_unique(hasher.hash_one(hash), id, |id| hasher.hash_one(slots[*id as usize].hash));
+        let header_kept = header.into();
+        let slot = Slot { hash, header: header_kept, work, height, parent, skip, first_time, inherited, ..Slot::EMPTY };
+        self.slots.push_back(slot);
+        self.add_hash(hash, id);
         if work > self.slot(self.best).work && inherited == Status::default() {
             self.best = id;
         }
     }
 
-    /// Forgets the entries from `len` on. The others do not refer to them.
-    pub fn truncate(&mut self, len: Id) {
-        let Self { slots, by_hash, hasher, .. } = self;
-        for id in len..slots.len() as Id {
-            if let Ok(found) = by_hash.find_entry(hasher.hash_one(slots[id as usize].hash), |other| *other == id) {
-                found.remove();
+    /// Where the skip of a child of `parent` leads: to the root, if it would lead below.
+    fn skip_of(&self, parent: Id) -> Id {
+        self.ancestor(parent, skip_height(self.slot(parent).height.next()).max(self.root_height()))
+    }
+
+    /// Forgets entries that no others refer to.
+    pub fn remove(&mut self, ids: &[Id]) {
+        for id in ids {
+            self.remove_hash(*id);
+            *self.slot_mut(*id) = Slot::EMPTY;
+        }
+        while self.slots.pop_back_if(|slot| slot.parent == EMPTY).is_some() {}
+        self.propagate_invalid();
+    }
+
+    /// Makes `root`, a block of the best chain, the root: forgets all that does not come after it. The store has the
+    /// blocks of the best chain below it, which have so many transactions.
+    pub fn bury(&mut self, root: Id, transactions: u64) {
+        let previous = self.get(root).header.previous;
+        let mut descends: Vec<bool> = vec![false; self.slots.len()];
+        descends[(root - self.root) as usize] = true;
+        for id in self.root..self.end() {
+            if !self.is_there(id) {
+                continue;
+            }
+            let place = (id - self.root) as usize;
+            let parent = (self.slot(id).parent - self.root) as usize;
+            descends[place] |= id > root && descends[parent];
+            if !descends[place] {
+                self.remove_hash(id);
+                *self.slot_mut(id) = Slot::EMPTY;
             }
         }
-        slots.truncate(len as usize);
-        self.propagate_invalid();
+        self.slots.drain(..(root - self.root) as usize);
+        self.root = root;
+        self.slot_mut(root).parent = root;
+        (self.root_previous, self.buried_transactions) = (previous, transactions);
+        if self.slots.capacity() / 4 > self.slots.len() {
+            self.slots.shrink_to_fit();
+            let Self { slots, by_hash, hasher, .. } = self;
+            by_hash.shrink_to_fit(|id| hasher.hash_one(slots[(*id - root) as usize].hash));
+        }
+    }
+
+    /// Puts the blocks below the root back, in order, the last of which is its parent: they get the places before it.
+    pub fn unbury(&mut self, blocks: &[Entry]) {
+        let Some(lowest) = blocks.first() else { return };
+        let old_root = self.root;
+        let first_time = self.slot(old_root).first_time;
+        // A block's place is not less than its height.
+        self.root = old_root - blocks.len() as Id;
+        for (id, block) in (self.root..old_root).zip(blocks).rev() {
+            let Entry { hash, header, height, work, tx_count, sequence, status, .. } = *block;
+            let first_time = if height == Height::GENESIS { 0 } else { first_time };
+            let parent = id.saturating_sub(1).max(self.root);
+            let header = header.into();
+            self.slots.push_front(Slot {
+                hash,
+                header,
+                work,
+                height,
+                tx_count,
+                parent,
+                skip: parent,
+                first_time,
+                sequence,
+                status,
+                ..Slot::EMPTY
+            });
+            self.buried_transactions = self.buried_transactions.saturating_sub(tx_count.into());
+        }
+        (self.root..old_root).zip(blocks).for_each(|(id, block)| self.add_hash(block.hash, id));
+        self.slot_mut(old_root).parent = old_root - 1;
+        self.root_previous = lowest.header.previous;
+        // Skips led at most down to the old root.
+        for id in self.root + 1..self.end() {
+            if self.is_there(id) {
+                let skip = self.skip_of(self.slot(id).parent);
+                self.slot_mut(id).skip = skip;
+            }
+        }
+        self.buried.forget();
     }
 
     /// Recomputes the inherited faults of every entry after some have changed, which is rare.
     pub fn propagate_invalid(&mut self) {
-        for id in 1..self.slots.len() {
-            self.slots[id].inherited = self.slot(self.slots[id].parent).inheritable_flags();
+        for id in self.root + 1..self.end() {
+            if self.is_there(id) {
+                self.slot_mut(id).inherited = self.slot(self.slot(id).parent).inheritable_flags();
+            }
         }
         self.find_best();
     }
 
     fn find_best(&mut self) {
-        self.best = GENESIS;
-        for (id, slot) in (0..).zip(&self.slots) {
-            if slot.work > self.slot(self.best).work && slot.inheritable_flags() == Status::default() {
+        self.best = self.root;
+        for (id, slot) in (self.root..).zip(&self.slots) {
+            let is_valid = slot.parent != EMPTY && slot.inheritable_flags() == Status::default();
+            if is_valid && slot.work > self.slot(self.best).work {
                 self.best = id;
             }
         }
@@ -260,9 +466,9 @@ impl Index {
         self.get(self.best)
     }
 
-    /// The ancestor of `id` at `height`, itself if the height is its own or above.
+    /// The ancestor of `id` at `height`, itself if the height is its own or above; the root, if it is below.
     pub fn ancestor(&self, id: Id, height: Height) -> Id {
-        let mut id = id;
+        let (mut id, height) = (id, height.max(self.root_height()));
         loop {
             let at = self.slot(id);
             if at.height <= height {
@@ -271,23 +477,52 @@ impl Index {
             let (skip, next_skip) = (skip_height(at.height), skip_height(at.height.saturating_sub(1)));
             // The parent may have a longer skip that does not go too far.
             let step_first = next_skip.saturating_add(2) < skip && next_skip >= height;
-            id = if skip == height || (skip > height && !step_first) { at.skip } else { at.parent };
+            id = if skip == height || (skip > height && !step_first) { self.skip(id) } else { at.parent };
         }
+    }
+
+    /// Where the skip of an entry leads: to the root, if it led below before that was buried.
+    fn skip(&self, id: Id) -> Id {
+        self.slot(id).skip.max(self.root)
+    }
+
+    /// The ancestor of `entry` at `height`, in memory or buried; itself if the height is its own or above. `None` only if
+    /// the store fails.
+    pub fn ancestor_of(&self, entry: &Entry, height: Height) -> Option<Entry> {
+        if height >= entry.height {
+            return Some(*entry);
+        }
+        if height < self.root_height() {
+            return self.buried.at(height).map(|block| Entry::buried(height, &block));
+        }
+        self.place(entry).map(|id| self.get(self.ancestor(id, height)))
     }
 
     /// Whether `entry` is `ancestor` or comes after it.
     pub fn is_on_branch(&self, entry: &Entry, ancestor: &Entry) -> bool {
-        self.ancestor(entry.id, ancestor.height) == ancestor.id
+        match (self.place(entry), self.place(ancestor)) {
+            (Some(entry), Some(ancestor)) => self.ancestor(entry, self.slot(ancestor).height) == ancestor,
+            (None, Some(_)) => false,
+            // What is buried is an ancestor of all above.
+            (_, None) => ancestor.height <= entry.height,
+        }
     }
 
     /// The last entry that both branches have.
     pub fn fork(&self, a: &Entry, b: &Entry) -> Entry {
-        let height = a.height.min(b.height);
-        let (mut a, mut b) = (self.ancestor(a.id, height), self.ancestor(b.id, height));
+        let (mut a, mut b) = match (self.place(a), self.place(b)) {
+            (Some(a), Some(b)) => (a, b),
+            // What is buried is an ancestor of all above.
+            (Some(_), None) => return *b,
+            (None, Some(_)) => return *a,
+            (None, None) => return if a.height < b.height { *a } else { *b },
+        };
+        let height = self.slot(a).height.min(self.slot(b).height);
+        (a, b) = (self.ancestor(a, height), self.ancestor(b, height));
         while a != b {
             // Skips of equal heights lead to equal heights: jump while that keeps the branches apart.
-            let (of_a, of_b) = (self.slot(a), self.slot(b));
-            (a, b) = if of_a.skip != of_b.skip { (of_a.skip, of_b.skip) } else { (of_a.parent, of_b.parent) };
+            let (skip_a, skip_b) = (self.skip(a), self.skip(b));
+            (a, b) = if skip_a != skip_b { (skip_a, skip_b) } else { (self.slot(a).parent, self.slot(b).parent) };
         }
         self.get(a)
     }
@@ -296,7 +531,7 @@ impl Index {
     pub fn assume_complete(&mut self, id: Id) {
         let line: Vec<Id> = self.line(id).collect();
         for id in line {
-            let slot = &mut self.slots[id as usize];
+            let slot = self.slot_mut(id);
             slot.status = slot.status.with(Status::BODY).with(Status::VALID);
             slot.sequence = slot.sequence.max(1);
         }
@@ -304,33 +539,44 @@ impl Index {
 
     /// The chain that ends with `entry`, as the rules see it.
     pub fn tail(&self, entry: &Entry) -> HeaderTail {
-        let Entry { hash, header, height, work, id, .. } = *entry;
-        HeaderTail::checked((header, hash), height, work, self.slot(id).first_time)
+        let Entry { hash, header, height, work, .. } = *entry;
+        let first_time = match self.place(entry) {
+            Some(id) => self.slot(id).first_time,
+            None if height == Height::GENESIS => 0,
+            None => self.slot(self.root).first_time,
+        };
+        HeaderTail::checked((header, hash), height, work, first_time)
     }
 
-    /// `entry`, its parent, and so on down to genesis.
+    /// The block before `entry`; `None` for genesis, or if the store fails.
+    pub fn parent(&self, entry: &Entry) -> Option<Entry> {
+        let height = entry.height.prev()?;
+        self.ancestor_of(entry, height)
+    }
+
+    /// `entry`, its parent, and so on down to genesis. Ends early if the store fails.
     pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
-        self.line(entry.id).map(|id| self.get(id))
+        std::iter::successors(Some(*entry), |entry| self.parent(entry))
     }
 
-    /// `id`, its parent, and so on down to genesis.
+    /// `id`, its parent, and so on down to the root.
     pub fn line(&self, id: Id) -> impl Iterator<Item = Id> + use<'_> {
-        std::iter::successors(Some(id), |id| (*id != GENESIS).then(|| self.slot(*id).parent))
+        std::iter::successors(Some(id), |id| (*id != self.root).then(|| self.slot(*id).parent))
     }
 
     /// Hashes from `entry` down to genesis, ten one by one, then at doubling distances: enough for a peer to find
     /// where the branches part.
     pub fn locator(&self, entry: &Entry) -> Vec<BlockHash> {
         let mut hashes = vec![entry.hash];
-        let mut at = (entry.id, entry.height);
+        let mut at = *entry;
         let mut step = 1;
-        while at.1 > Height::GENESIS {
+        while at.height > Height::GENESIS {
             if hashes.len() >= 10 {
                 step *= 2;
             }
-            let height = at.1.saturating_sub(step);
-            at = (self.ancestor(at.0, height), height);
-            hashes.push(self.slot(at.0).hash);
+            let Some(below) = self.ancestor_of(&at, at.height.saturating_sub(step)) else { break };
+            hashes.push(below.hash);
+            at = below;
         }
         hashes
     }

@@ -5,6 +5,7 @@
 //! are there, the records above them and the lists of the headers are written too, a part at each call; then one write
 //! makes the state's block the tip. A killed node goes on with what it was at.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::index::{Entry, Id};
@@ -76,7 +77,7 @@ enum Rest {
     /// Those above the coins in a range, of which `made` has those that are not written yet.
     Records { range: KeyRange, builder: TreeBuilder, made: Receiver<Inner> },
     /// The lists of the branch and of the range over its headers.
-    Headers { branch: Vec<Id>, range: mmr::Range, top: Option<Node> },
+    Headers { branch: VecDeque<Id>, range: mmr::Range, top: Option<Node> },
 }
 
 impl Loading {
@@ -236,7 +237,7 @@ impl Chain {
             }
             Rest::Headers { branch, mut range, top } => {
                 let done = (range.leaves() as usize).min(branch.len());
-                for (entry, leaf) in leaves(&self.tree(), &branch[done..]).take(STEP) {
+                for (entry, leaf) in leaves(&self.tree(), branch.iter().skip(done)).take(STEP) {
                     batch.put_best(entry.height, &entry.hash);
                     range.push_numbered(leaf).for_each(|(number, node)| batch.put_range_node(number, &node));
                 }
@@ -259,7 +260,7 @@ impl Chain {
         &mut self,
         base: &StateBase,
         top: Option<Node>,
-        branch: Vec<Id>,
+        branch: VecDeque<Id>,
         range: mmr::Range,
         mut batch: Batch,
     ) -> Result<(), StoreError> {
@@ -283,7 +284,7 @@ impl Chain {
 
         let mut tree = self.tree.write();
         (tree.kept_from, tree.base) = (kept_from, Some(height));
-        if let Some(edge) = branch.last() {
+        if let Some(edge) = branch.back() {
             tree.index.assume_complete(*edge);
         }
         tree.active = branch;
@@ -314,7 +315,7 @@ impl Chain {
         let BlockTree { retention, takes_deep_headers, .. } = *self.tree();
         *self.tree.write() = BlockTree { retention, takes_deep_headers, ..tree };
         (self.range, self.filters, self.next_sequence) = (range, filters, next_sequence);
-        (self.loading, self.prune_to) = (None, Height::GENESIS);
+        (self.loading, self.prune_to, self.bury_from) = (None, Height::GENESIS, Height::GENESIS);
         if self.ready_to.is_some() {
             self.await_states()?;
         }
@@ -341,16 +342,16 @@ fn milestones(tree: &BlockTree, block: &Entry) -> impl Iterator<Item = Milestone
     })
 }
 
-/// The blocks up to one, from genesis on.
-fn branch_ids(tree: &BlockTree, to: &Entry) -> Vec<Id> {
-    let mut ids: Vec<Id> = tree.index.line(to.id).collect();
-    ids.reverse();
+/// The blocks up to one, from genesis on: none is buried while a state is loaded.
+fn branch_ids(tree: &BlockTree, to: &Entry) -> VecDeque<Id> {
+    let mut ids: VecDeque<Id> = tree.index.line(to.id).collect();
+    ids.make_contiguous().reverse();
     ids
 }
 
 /// The blocks of a branch from genesis on, and their leaves in the header range.
-fn leaves(tree: &BlockTree, branch: &[Id]) -> impl Iterator<Item = (Entry, mmr::Node)> {
-    branch.iter().map(|id| {
+fn leaves<'a>(tree: &'a BlockTree, branch: impl Iterator<Item = &'a Id>) -> impl Iterator<Item = (Entry, mmr::Node)> {
+    branch.map(|id| {
         let entry = tree.index.get(*id);
         let own =
             if entry.height == Height::GENESIS { entry.work } else { entry.work - tree.index.get(entry.parent).work };

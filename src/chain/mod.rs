@@ -13,6 +13,8 @@ mod accept;
 mod activate;
 mod audit;
 mod audit_state;
+mod buried;
+mod bury;
 mod effects;
 mod epochs;
 mod error;
@@ -33,6 +35,7 @@ use std::sync::{Arc, RwLockReadGuard};
 
 pub use activate::{ChainUpdate, IsVerified};
 pub use audit::{Level, Report, check, check_recent};
+pub use bury::Burial;
 pub use epochs::{STEP_CHANGES, StateTable, Step, committed_by, ledger_root};
 pub use error::ChainError;
 pub use index::Entry;
@@ -85,6 +88,11 @@ pub struct Chain {
     loading: Option<Loading>,
     /// What is below is to be pruned, as far as it may be.
     prune_to: Height,
+    burial: Burial,
+    /// Whether burying has begun and not ended.
+    is_burying: bool,
+    /// Height of the tip from which on burying may begin.
+    bury_from: Height,
     stats: Stats,
 }
 
@@ -108,11 +116,13 @@ impl Read {
             let hash =
                 db.hash_at(height)?.ok_or_else(|| db.corrupt(format!("there is no block at height {height}")))?;
             let base = find(&index, hash)?;
-            index.assume_complete(base.id);
+            // A block that is buried is taken for connected anyway.
+            index.place(&base).into_iter().for_each(|base| index.assume_complete(base));
         }
         let tip = find(&index, tip)?;
+        let genesis = index.ancestor_of(&tip, Height::GENESIS);
         let range = effects::load_range(db, tip.height)?;
-        if index.get(index::GENESIS).hash != params.genesis_hash || range.work() != tip.work {
+        if genesis.is_none_or(|genesis| genesis.hash != params.genesis_hash) || range.work() != tip.work {
             return Err(db.corrupt(format!("the header range is not over the headers up to tip {}", tip.hash)));
         }
         let (_, filters) = db.filter_header_of(&tip.key())?;
@@ -149,6 +159,9 @@ impl Chain {
             ready_to: None,
             loading: db.state_load()?.map(Loading::new),
             prune_to: Height::GENESIS,
+            burial: Burial::default(),
+            is_burying: false,
+            bury_from: Height::GENESIS,
             stats: Stats::default(),
             db,
         };
@@ -231,8 +244,7 @@ impl Chain {
     /// `entry` and its ancestors, down to genesis.
     pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
         // Takes the lock for each step, so that the caller may query the chain between steps.
-        let above = |entry: &Entry| (entry.height > Height::GENESIS).then(|| self.tree().index.get(entry.parent));
-        std::iter::successors(Some(*entry), above)
+        std::iter::successors(Some(*entry), |entry| self.tree().index.parent(entry))
     }
 
     /// The end of every branch, highest first.
@@ -250,14 +262,10 @@ impl Chain {
     pub fn headers_after(&self, locator: &[BlockHash], stop: &BlockHash, max: usize) -> Vec<Header> {
         let tree = self.tree();
         let known = locator.iter().filter_map(|hash| tree.entry(hash)).find(|entry| tree.is_on_best_chain(entry));
-        let first = known.map_or(Height::GENESIS, |entry| entry.height).next().as_usize();
-        let mut headers = Vec::new();
-        for id in tree.active.iter().skip(first).take(max) {
-            let entry = tree.index.get(*id);
-            headers.push(entry.header);
-            if entry.hash == *stop {
-                break;
-            }
+        let first = known.map_or(Height::GENESIS, |entry| entry.height).next();
+        let mut headers = tree.headers_from(first, max);
+        if let Some(stop) = tree.entry(stop).filter(|stop| stop.height >= first && tree.is_on_best_chain(stop)) {
+            headers.truncate(stop.height.blocks_since(first) as usize + 1);
         }
         headers
     }
@@ -299,6 +307,8 @@ impl Chain {
         let tree = self.tree();
         let index = &tree.index;
         let fork = index.fork(&tree.tip(), best);
+        // All blocks of the best chain were here.
+        let Some(place) = index.place(best).filter(|_| fork.hash != best.hash) else { return Vec::new() };
         if fork.height.next() < tree.kept_from() || self.loading.is_some() {
             return Vec::new();
         }
@@ -306,9 +316,9 @@ impl Chain {
         let (mut base, mut above) = (fork.height, best.height.next());
         while above.blocks_since(base) > 1 {
             let middle = base.saturating_add(above.blocks_since(base) / 2);
-            if index.get(index.ancestor(best.id, middle)).is_complete() { base = middle } else { above = middle }
+            if index.get(index.ancestor(place, middle)).is_complete() { base = middle } else { above = middle }
         }
-        let top = index.get(index.ancestor(best.id, best.height.min(base.saturating_add(window))));
+        let top = index.get(index.ancestor(place, best.height.min(base.saturating_add(window))));
         let mut missing: Vec<_> = index
             .branch(&top)
             .take_while(|entry| entry.height > base)

@@ -20,6 +20,9 @@ impl Chain {
         if entry.height < kept_from && self.is_on_best_chain(&entry) {
             return Err(ChainError::Pruned { hash: *hash, kept_from });
         }
+        // Its parent, which is to be the tip, must be in memory, too.
+        self.unbury(entry.height.saturating_sub(1))?;
+        let entry = self.entry(hash).ok_or(ChainError::UnknownBlock { hash: *hash })?;
         self.set_statuses(&[Entry { status: entry.status.with(Status::REFUSED), ..entry }])?;
         self.resume()
     }

@@ -98,8 +98,13 @@ impl Chain {
         }
         let tree = self.tree.read();
         let is_old = |entry: &Entry| entry.has_body() && entry.height >= from && entry.height < end;
-        let blocks: Vec<BlockKey> = tree.index.entries().filter(is_old).map(|entry| entry.key()).collect();
+        let mut blocks: Vec<BlockKey> = tree.index.entries().filter(is_old).map(|entry| entry.key()).collect();
+        let root = tree.index.root_height();
         drop(tree);
+        for height in from.until(end.min(root)) {
+            let buried = self.db.key_at(height)?;
+            blocks.push(buried.ok_or_else(|| self.db.corrupt(format!("the header at height {height} is missing")))?);
+        }
         let mut batch = Batch::default();
         batch.delete_bodies(&blocks);
         batch.put_kept_from(end);

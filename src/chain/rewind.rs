@@ -3,6 +3,7 @@
 use super::index::{Entry, Id};
 use super::{Chain, ChainError, ChainUpdate};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::keyed::HashMap;
 use crate::storage::{Batch, Status, StoreError};
 
 /// A state of the chain: its tip, the blocks known, and what was known of each. It is good until the chain is rewound to
@@ -11,8 +12,10 @@ use crate::storage::{Batch, Status, StoreError};
 pub struct Bookmark {
     tip: BlockHash,
     next_sequence: u32,
-    /// One for each header, in the order in which they came, which is also that of the tree.
-    known: Vec<Knowledge>,
+    /// The place of the next header.
+    end: Id,
+    /// One for each header in memory. What is known of buried ones does not change.
+    known: HashMap<BlockHash, Knowledge>,
 }
 
 /// What changes about a header: see [`Entry`].
@@ -34,8 +37,8 @@ impl Chain {
     /// The present state, for [`Chain::rewind`].
     pub fn bookmark(&self) -> Bookmark {
         let tree = self.tree.read();
-        let known = tree.index.entries().map(|entry| Knowledge::of(&entry)).collect();
-        Bookmark { tip: tree.tip().hash, next_sequence: self.next_sequence, known }
+        let known = tree.index.entries().map(|entry| (entry.hash, Knowledge::of(&entry))).collect();
+        Bookmark { tip: tree.tip().hash, next_sequence: self.next_sequence, end: tree.index.end(), known }
     }
 
     /// Comes back to an earlier state: its tip, whatever has more work now, with every header and body that came since
@@ -46,11 +49,13 @@ impl Chain {
     /// [`ChainError::TooDeep`] if blocks are pruned that lead back to it: nothing has changed then. [`ChainError::Store`]; the steps before the one that failed stand.
     pub fn rewind(&mut self, to: &Bookmark) -> Result<(), ChainError> {
         let gone = || ChainError::UnknownBlock { hash: to.tip };
-        let target = self.entry(&to.tip).filter(|_| self.header_count() >= to.known.len()).ok_or_else(gone)?;
+        let target = self.entry(&to.tip).filter(|_| self.tree().index.end() >= to.end).ok_or_else(gone)?;
         let (fork, kept_from) = (self.fork_point(&target, &self.tip()).height, self.kept_from());
         if fork.next() < kept_from {
             return Err(ChainError::TooDeep { hash: to.tip, fork, kept_from });
         }
+        self.unbury(fork)?;
+        let target = self.entry(&to.tip).ok_or_else(gone)?;
         // The steps do not wait for another thread: they move the table of the state themselves.
         let ready_to = self.ready_to.take();
         let moved = self.move_to(&target);
@@ -78,12 +83,18 @@ impl Chain {
     /// Removes the headers and bodies that came since, none of which is on the best chain, and what was learnt of others.
     fn forget_since(&mut self, to: &Bookmark) -> Result<(), StoreError> {
         let tree = self.tree.read();
+        let target = tree.tip();
         let mut batch = Batch::default();
-        let mut changed = Vec::new();
+        let (mut changed, mut gone) = (Vec::new(), Vec::new());
         for entry in tree.index.entries() {
-            let then = to.known.get(entry.id as usize).copied();
+            let then = to.known.get(&entry.hash).copied();
             match then {
-                None => batch.delete_header(entry.id),
+                // Those that were buried then are below the tip.
+                None if tree.index.is_on_branch(&target, &entry) => continue,
+                None => {
+                    batch.delete_header(entry.id);
+                    gone.push(entry.id);
+                }
                 Some(then) if then != Knowledge::of(&entry) => {
                     let Knowledge { status, sequence, tx_count } = then;
                     let entry = Entry { status, sequence, tx_count, ..entry };
@@ -100,7 +111,7 @@ impl Chain {
         self.db.store().commit(batch)?;
         let mut tree = self.tree.write();
         changed.iter().for_each(|entry| tree.index.put(entry));
-        tree.index.truncate(to.known.len() as Id);
+        tree.index.remove(&gone);
         drop(tree);
         self.next_sequence = to.next_sequence;
         self.waiting.clear();

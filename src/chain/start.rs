@@ -1,6 +1,5 @@
 //! Starts a chain with genesis.
 
-use super::index::GENESIS;
 use super::{effects, epochs};
 use crate::consensus::check::check_block;
 use crate::consensus::coins::Delta;
@@ -8,7 +7,7 @@ use crate::consensus::params::Params;
 use crate::primitives::hash::FilterHeader;
 use crate::primitives::height::Height;
 use crate::primitives::mmr;
-use crate::storage::{Batch, BlockKey, Database, HeaderRecord, Status, StoreError};
+use crate::storage::{Batch, BlockKey, Database, HeaderRecord, Status, StoreError, TreeRoot};
 
 /// Removes what is in a store that is marked to be started again, and starts it.
 pub(super) fn restart(params: &Params, db: &Database) -> Result<(), StoreError> {
@@ -22,7 +21,7 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     let created = Delta::created_by(checked.block(), checked.txids(), Height::GENESIS);
     let delta = Delta { created, ..Delta::default() };
     let record = HeaderRecord {
-        parent: GENESIS,
+        parent: 0,
         header: params.genesis.header.into(),
         status: Status::BODY.with(Status::VALID),
         sequence: 1,
@@ -33,6 +32,7 @@ pub(super) fn start(params: &Params, db: &Database) -> Result<(), StoreError> {
     batch.delete_restart();
     batch.put_meta(&params.genesis_hash);
     batch.put_header(0, &record);
+    batch.put_tree_root(&TreeRoot { height: Height::GENESIS, place: 0, first_time: 0 });
     batch.put_block(&BlockKey { height: Height::GENESIS, hash: params.genesis_hash }, checked.block());
     effects::stage_connect(
         &mut batch,

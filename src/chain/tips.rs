@@ -46,12 +46,13 @@ pub struct ChainTip {
 }
 
 impl BlockTree {
-    /// The end of every branch, highest first.
+    /// The end of every branch that leaves the best chain where that is in memory, highest first.
     pub fn tips(&self) -> Vec<ChainTip> {
         let (entries, tip) = (|| self.index.entries(), self.tip());
-        let mut has_child = vec![false; self.index.len()];
-        entries().skip(1).for_each(|entry| has_child[entry.parent as usize] = true);
-        let is_tip = |id: u32| !has_child[id as usize] || id == tip.id;
+        let first = self.index.root().id;
+        let mut has_child = vec![false; (self.index.end() - first) as usize];
+        entries().skip(1).for_each(|entry| has_child[(entry.parent - first) as usize] = true);
+        let is_tip = |id: u32| !has_child[(id - first) as usize] || id == tip.id;
         let mut tips: Vec<ChainTip> = entries()
             .filter(|entry| is_tip(entry.id))
             .map(|entry| {

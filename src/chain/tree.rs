@@ -1,9 +1,11 @@
 //! All headers and the best chain among them, read from any thread and written by one.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::index::{Entry, Id, Index};
 use crate::primitives::hash::BlockHash;
+use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 
 /// Blocks over which the median time past is taken.
@@ -22,11 +24,15 @@ pub enum Retention {
 }
 
 /// The tree of blocks: every header known, and which of them are the best chain.
+///
+/// Headers of the best chain that are buried deep are read from the store when they are asked for: a few microseconds each,
+/// unless the system has to read them from the disk. If that fails, the answer is as for a header that is not known, and the
+/// store commits nothing more.
 #[derive(Debug)]
 pub struct BlockTree {
     pub(super) index: Index,
-    /// The best chain, by height. Never empty.
-    pub(super) active: Vec<Id>,
+    /// The best chain from the root of the index on, by height. Never empty.
+    pub(super) active: VecDeque<Id>,
     pub(super) retention: Retention,
     pub(super) kept_from: Height,
     /// The block from whose state the node started, if it did not start from genesis.
@@ -39,8 +45,8 @@ pub struct BlockTree {
 impl BlockTree {
     /// The tree in which the best chain ends at `tip`. Blocks below `kept_from` are pruned.
     pub(super) fn new(index: Index, tip: &Entry, kept_from: Height) -> Self {
-        let mut active: Vec<Id> = index.branch(tip).map(|entry| entry.id).collect();
-        active.reverse();
+        let mut active: VecDeque<Id> = index.line(tip.id).collect();
+        active.make_contiguous().reverse();
         Self {
             index,
             active,
@@ -64,6 +70,11 @@ impl BlockTree {
 
     /// Number of headers known, on all branches.
     pub fn header_count(&self) -> usize {
+        self.index.root_height().as_usize() + self.index.len()
+    }
+
+    /// Number of headers in memory: of the best chain's last blocks, of those above its tip, and of branches.
+    pub fn headers_in_memory(&self) -> usize {
         self.index.len()
     }
 
@@ -74,20 +85,54 @@ impl BlockTree {
 
     /// The best chain's block at `height`.
     pub fn entry_at(&self, height: Height) -> Option<Entry> {
-        self.active.get(height.as_usize()).map(|id| self.index.get(*id))
+        match height.checked_sub(self.index.root_height().as_u32()) {
+            Some(above) => self.active.get(above.as_usize()).map(|id| self.index.get(*id)),
+            None => self.index.buried().at(height).map(|block| Entry::buried(height, &block)),
+        }
+    }
+
+    /// Up to `max` headers of the best chain from a height on.
+    pub fn headers_from(&self, height: Height, max: usize) -> Vec<Header> {
+        let root = self.index.root_height();
+        let end = height.saturating_add(u32::try_from(max).unwrap_or(u32::MAX));
+        let mut headers = Vec::new();
+        if height < root {
+            headers = self.index.buried().headers(height, end.min(root));
+        }
+        let above = self.active.iter().skip(height.blocks_since(root) as usize);
+        headers.extend(above.take(max - headers.len().min(max)).map(|id| self.index.get(*id).header));
+        headers
+    }
+
+    /// Transactions in the best chain's blocks up to and with a height.
+    pub fn transactions_up_to(&self, height: Height) -> u64 {
+        match self.index.root_height() {
+            root if height < root => self.index.buried().transactions(height),
+            root => {
+                let above = self.active.iter().take(height.blocks_since(root) as usize + 1);
+                let above: u64 = above.map(|id| u64::from(self.index.get(*id).tx_count)).sum();
+                self.index.buried_transactions() + above
+            }
+        }
     }
 
     /// The ancestor of `entry` at `height`; `None` above it.
     pub fn ancestor(&self, entry: &Entry, height: Height) -> Option<Entry> {
-        (height <= entry.height).then(|| self.index.get(self.index.ancestor(entry.id, height)))
+        if height <= entry.height { self.index.ancestor_of(entry, height) } else { None }
     }
 
     /// Whether `entry` is on the best chain.
     pub fn is_on_best_chain(&self, entry: &Entry) -> bool {
-        self.active.get(entry.height.as_usize()) == Some(&entry.id)
+        let at_height = match self.index.place(entry) {
+            Some(id) => {
+                return self.active.get(entry.height.blocks_since(self.index.root_height()) as usize) == Some(&id);
+            }
+            None => self.entry_at(entry.height),
+        };
+        at_height.is_some_and(|found| found.hash == entry.hash)
     }
 
-    /// `entry` and its ancestors, down to genesis.
+    /// `entry` and its ancestors, down to genesis. Ends early if the store fails.
     pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
         self.index.branch(entry)
     }
@@ -97,7 +142,7 @@ impl BlockTree {
     pub fn median_time(&self, entry: &Entry) -> u32 {
         let span = entry.height.as_u32().saturating_add(1).min(MEDIAN_SPAN);
         let middle = entry.height.saturating_sub((span - 1) / 2);
-        self.index.get(self.index.ancestor(entry.id, middle)).header.time
+        self.index.ancestor_of(entry, middle).map_or(entry.header.time, |middle| middle.header.time)
     }
 }
 
@@ -106,8 +151,8 @@ impl BlockTree {
 pub struct TreeReader(Arc<RwLock<BlockTree>>);
 
 impl TreeReader {
-    /// The tree between two steps of the tip. The guard blocks the chain, so do not hold it while reading from the
-    /// disk. A thread should hold only one, and must not change the chain meanwhile.
+    /// The tree between two steps of the tip. The guard blocks the chain, so hold it only for a bounded number of reads of
+    /// buried headers, and for no other of the disk. A thread should hold only one, and must not change the chain meanwhile.
     pub fn read(&self) -> RwLockReadGuard<'_, BlockTree> {
         // No write under this lock can fail halfway, so a poisoned lock still guards a whole tree.
         self.0.read().unwrap_or_else(PoisonError::into_inner)

@@ -91,6 +91,10 @@ impl Store for Disk {
         Ok(())
     }
 
+    fn fail(&self, error: &StoreError) {
+        self.kept.fail(error);
+    }
+
     fn bytes_on_disk(&self) -> u64 {
         0
     }

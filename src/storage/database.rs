@@ -1,12 +1,13 @@
 //! Typed reading of what [`super::schema`] lays out.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::schema::{
-    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, BlockKey, COIN, EDGE, FILTER, FILTER_HEADER, HEADER, HeaderRecord,
-    HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, key, outpoint_at,
-    outpoint_bytes,
+    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, BURIED, BlockKey, COIN, EDGE, FILTER, FILTER_HEADER, HEADER,
+    HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, key,
+    outpoint_at, outpoint_bytes,
 };
 use super::{Store, StoreError, Visitor};
 use crate::consensus::coins::{Coin, CoinView};
@@ -60,6 +61,12 @@ pub struct Counts {
 /// several of them return may belong to different tips.
 #[derive(Clone)]
 pub struct Database(Arc<dyn Store>);
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Database({})", self.0.dir().display())
+    }
+}
 
 impl Database {
     /// Reads `store` by the schema. [`Database::check_meta`] checks its version and network.
@@ -125,7 +132,8 @@ impl Database {
         self.value(TIP)
     }
 
-    /// Visits every header known, parents before children, in the order of arrival, with its place in that order.
+    /// Visits every header known that is not buried, parents before children, in the order of arrival, with its place in
+    /// that order.
     ///
     /// # Errors
     /// The store's, or what `visit` returns.
@@ -229,14 +237,6 @@ impl Database {
     /// [`StoreError::Corrupt`] if there is none; the store's.
     pub fn filter_header_of(&self, at: &BlockKey) -> Result<(FilterHash, FilterHeader), StoreError> {
         self.filter_header(at)?.ok_or_else(|| self.corrupt(format!("block {} has no filter header", at.hash)))
-    }
-
-    /// Hash of the best chain's block at `height`.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, StoreError> {
-        self.value(&key(BEST, &[&height.as_u32().to_be_bytes()]))
     }
 
     /// A node of the best chain's header range.
@@ -355,7 +355,7 @@ impl Database {
             Ok::<u64, StoreError>(count)
         };
         Ok(Counts {
-            heights: count(BEST)?,
+            heights: count(BEST)? + count(BURIED)?,
             range_nodes: count(RANGE)?,
             transactions: count(TX)?,
             filters: count(FILTER)?,
@@ -402,7 +402,7 @@ impl Database {
     }
 
     /// The first `limit` entries under `prefix`, not before `from`, each as `read` reads it.
-    fn collect<T>(
+    pub(super) fn collect<T>(
         &self,
         prefix: &[u8],
         from: &[u8],

@@ -62,6 +62,9 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    /// A read of memory cannot fail.
+    fn fail(&self, _error: &StoreError) {}
+
     fn bytes_on_disk(&self) -> u64 {
         0
     }

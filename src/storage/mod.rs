@@ -4,6 +4,7 @@
 //! for tests and simulations, `SledStore` for disks.
 
 pub mod archive;
+mod buried;
 mod database;
 #[cfg(feature = "node")]
 mod disk;
@@ -17,6 +18,8 @@ mod state;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+pub(crate) use self::buried::HashChanges;
+pub use self::buried::{BuriedHeader, TreeRoot};
 pub use self::database::{CoinStats, Counts, Database};
 #[cfg(feature = "node")]
 pub use self::disk::SledStore;
@@ -115,6 +118,10 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::Backend`].
     fn flush(&self) -> Result<(), StoreError>;
+
+    /// Says that a read failed whose caller could not report it: from now on every commit is refused, and the owner is
+    /// notified, as after a failed write.
+    fn fail(&self, error: &StoreError);
 
     /// Bytes it takes on the disk; 0 for memory.
     fn bytes_on_disk(&self) -> u64;

@@ -7,13 +7,16 @@
 //! |---|---|---|
 //! | `v` | | schema version `u32`, genesis hash |
 //! | `T` | | hash of the tip |
-//! | `H` | place in order of arrival `u32` | [`HeaderRecord`] |
+//! | `H` | place in order of arrival `u32` | [`HeaderRecord`] of the root of the tree in memory, or of a header above it |
+//! | `o` | | [`TreeRoot`](super::buried::TreeRoot): the root of the tree in memory |
+//! | `O` | height `u32` | [`BuriedHeader`](super::buried::BuriedHeader) of the best chain's block there, below the root |
+//! | `I` | first 6 bytes of a hash | heights `u32` of the blocks under `O` whose hashes begin so |
 //! | `K` | | lowest height whose blocks are kept; absent if none was pruned |
 //! | `B` | [`BlockKey`] | the block |
 //! | `U` | [`BlockKey`] | coins the block of the best chain spent, in order |
 //! | `F` | [`BlockKey`] | bytes of the best chain's [`Filter`](crate::primitives::gcs::Filter) there |
 //! | `G` | [`BlockKey`] | that filter's hash, and the filter header |
-//! | `N` | height `u32` | hash of the best chain's block there |
+//! | `N` | height `u32` | hash of the best chain's block there, from the root on |
 //! | `R` | number `u64` | node of the header range ([`mmr`](crate::primitives::mmr)) |
 //! | `C` | outpoint | [`Coin`] |
 //! | `X` | txid | [`TxLocation`] |
@@ -46,21 +49,24 @@ use crate::primitives::tx::OutPoint;
 /// Format of keys, values and files; raised whenever any of these changes. Versions 1 and 2 stored every entry as a
 /// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets; version 5 stored no
 /// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state;
-/// version 7 stored no root with an edge.
-pub const SCHEMA_VERSION: u32 = 8;
+/// version 7 stored no root with an edge; version 8 buried no headers.
+pub const SCHEMA_VERSION: u32 = 9;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "cb4f53dd1766f521f27e3bdbd87c4cca00c9611a2a1450b61980b09a890f7dcc";
+pub(super) const SCHEMA_DIGEST: &str = "d19d4972d12b26ae07a3aeeb0f1ce9ff1819cf82e5187977cf293519134e67ad";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "ec1575a589ffc3cda131a65658e524ae22b5eb6f9b75097a271378b3a8537f1f";
+pub(super) const FILES_DIGEST: &str = "b3272aeac84545c3b84838c746c837fa1e85912829733098dca8ac5f56db156c";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 
 pub(super) const META: &[u8] = b"v";
 pub(super) const TIP: &[u8] = b"T";
 pub(super) const HEADER: u8 = b'H';
+pub(super) const TREE_ROOT: &[u8] = b"o";
+pub(super) const BURIED: u8 = b'O';
+pub(super) const BURIED_HASH: u8 = b'I';
 pub(super) const KEPT_FROM: &[u8] = b"K";
 pub(super) const BLOCK: u8 = b'B';
 pub(super) const UNDO: u8 = b'U';
@@ -105,11 +111,11 @@ impl BlockKey {
     }
 }
 
-/// What is stored of every header. The parent's hash, its own hash, height and work are computed when a node starts,
+/// What is stored of every header that is not buried. The parent's hash, its own hash, height and work are computed when a node starts,
 /// which is faster than reading them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct HeaderRecord {
-    /// Place of its parent; genesis, the first, is its own.
+    /// Place of its parent; says nothing for the root of the tree in memory, which is the first.
     pub parent: u32,
     /// The header itself.
     pub header: BareHeader,
@@ -138,6 +144,9 @@ pub struct BareHeader {
 }
 
 impl BareHeader {
+    /// A header of zeros.
+    pub const EMPTY: Self = Self { version: 0, merkle_root: MerkleRoot::ZERO, time: 0, bits: Bits(0), nonce: 0 };
+
     /// The header whose parent's hash is `previous`.
     pub fn under(self, previous: BlockHash) -> Header {
         let Self { version, merkle_root, time, bits, nonce } = self;
@@ -157,6 +166,8 @@ impl From<Header> for BareHeader {
 pub struct Status(u8);
 
 impl Status {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
     /// Its body is stored.
     pub const BODY: Self = Self(1);
     /// It breaks a rule.

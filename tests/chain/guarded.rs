@@ -39,6 +39,10 @@ impl<F: Fn() -> Result<(), StoreError> + Send + Sync> Store for Guarded<F> {
         self.inner.flush()
     }
 
+    fn fail(&self, error: &StoreError) {
+        self.inner.fail(error);
+    }
+
     fn bytes_on_disk(&self) -> u64 {
         self.inner.bytes_on_disk()
     }

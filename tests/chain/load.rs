@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cairn::chain::{self, Chain, LoadStep, NoState, STEP_CHANGES, Step};
+use cairn::chain::{self, Burial, Chain, LoadStep, NoState, STEP_CHANGES, Step};
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
@@ -102,6 +102,39 @@ fn compare(chain: &mut Chain, full: &Chain, ledger: &Ledger) {
         assert_eq!(state(chain), state(full), "at {edge}");
     }
     assert_eq!(chain.committed().unwrap(), full.committed().unwrap());
+    chain::check(chain.db(), chain.params(), &mut |_, _| {}).unwrap();
+}
+
+/// The headers below the state are buried once it is the tip, and what they tell is that of a full chain.
+#[test]
+fn the_headers_below_a_state_are_buried() {
+    let params = params();
+    let (full, ledger) = full(&params);
+    let store = Arc::new(MemoryStore::new());
+    let mut chain = Chain::open(params.clone(), store.clone()).unwrap();
+    follow_headers(&mut chain, &ledger);
+    chain.begin_load(base_of(&full), 2).unwrap();
+    assert_eq!(load(&mut chain, &full).unwrap(), LoadStep::Started);
+    let burial = Burial { depth: 2, batch: 1, step: 3 };
+    chain.set_burial(burial);
+    while chain.resume().unwrap().unfinished {
+        chain = Chain::open(params.clone(), store.clone()).unwrap();
+        chain.set_burial(burial);
+    }
+    assert_eq!(chain.header_count() - chain.tree().headers_in_memory(), EDGE as usize - 2);
+    for height in Height::GENESIS.through(full.tip().height) {
+        let (found, expected) = (chain.ancestor(&chain.best_header(), height).unwrap(), full.entry_at(height).unwrap());
+        assert_eq!((found.hash, found.work, found.height), (expected.hash, expected.work, height));
+    }
+    compare(&mut chain, &full, &ledger);
+    assert!(
+        chain.header_count() - chain.tree().headers_in_memory() > EDGE as usize,
+        "the state's block is buried, too"
+    );
+    let mut chain = Chain::open(params, store).unwrap();
+    assert!(chain.entry_at(Height::from_u32(EDGE)).is_some_and(|edge| !chain.has_body(&edge) && edge.is_validated()));
+    chain.restart().unwrap();
+    assert!(chain.is_fresh() && chain.header_count() == 1);
     chain::check(chain.db(), chain.params(), &mut |_, _| {}).unwrap();
 }
 

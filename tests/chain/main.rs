@@ -1,6 +1,7 @@
 //! One node's chain, store, mempool and nonce search, called directly.
 
 mod branches;
+mod bury;
 mod epochs;
 mod guarded;
 mod kernels;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::guarded::Guarded;
-use cairn::chain::{self, Chain, ChainError, TransferError};
+use cairn::chain::{self, Burial, Chain, ChainError, TransferError};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::height::Height;
@@ -135,8 +135,15 @@ fn copy_dir(from: &Path, to: &Path) {
 
 #[test]
 fn the_check_misses_no_entry() {
+    for burial in [Burial::default(), Burial { depth: 2, batch: 1, step: 9 }] {
+        misses_no_entry(burial);
+    }
+}
+
+fn misses_no_entry(burial: Burial) {
     let store = Arc::new(MemoryStore::new());
     let mut chain = Chain::open(params(), store.clone()).unwrap();
+    chain.set_burial(burial);
     accept_all(&mut chain, &blocks(6, 0));
     let check = |store: &Arc<MemoryStore>| {
         chain::check(&Database::new(store.clone() as Arc<dyn Store>), &params(), &mut |_, _| {})

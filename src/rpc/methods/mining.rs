@@ -136,14 +136,13 @@ async fn get_mining_info(api: Api) -> Outcome {
     }))
 }
 
-/// Work of the `span` blocks up to `end`, over the time between the earliest and the latest of them and the one before.
+/// Work of the `span` blocks up to `end`, over the time since the one before them: times do not fall along a chain.
 /// Genesis is left out: it may be much older than the first mined block.
 pub(in crate::rpc) fn hash_rate(tree: &BlockTree, end: &Entry, span: u32) -> f64 {
     let first = end.height.saturating_sub(span).max(Height::GENESIS.next());
     let Some(start) = tree.ancestor(end, first) else { return 0.0 };
-    let times = tree.branch(end).take_while(|entry| entry.height >= first).map(|entry| entry.header.time);
-    let (earliest, latest) = times.fold((u32::MAX, 0), |(least, most), time| (least.min(time), most.max(time)));
-    if latest <= earliest { 0.0 } else { (end.work - start.work).as_f64() / f64::from(latest - earliest) }
+    let secs = end.header.time.saturating_sub(start.header.time);
+    if secs == 0 { 0.0 } else { (end.work - start.work).as_f64() / f64::from(secs) }
 }
 
 async fn get_network_hash_ps(api: Api, args: Args) -> Outcome {

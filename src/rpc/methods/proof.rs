@@ -3,9 +3,9 @@
 use super::blockchain::entry;
 use super::prune::pruned;
 use super::{Access, Method, Outcome};
-use crate::chain::BlockTree;
 use crate::p2p::chain_prover::sample;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::merkle::{Branch, PartialTree};
 use crate::receipt::{Evidence, Receipt};
@@ -17,7 +17,7 @@ use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::storage::TxLocation;
 
-/// Headers in one answer of getheaders.
+/// Headers in one answer of getheaders, and in one reading of the tree.
 const MAX_HEADERS: u32 = 2_000;
 /// Headers in one receipt for a caller without credentials: about as many as its answer has room for.
 const MAX_PUBLIC_HEADERS: u32 = 12_000;
@@ -179,8 +179,7 @@ pub(super) async fn receipt(api: &Api, txid: Txid, shown: Shown) -> Result<Recei
             }
             Shown::HeadersAfter(from) => {
                 check_headers(api, api.tip().height.blocks_since(from))?;
-                let block = block.hash();
-                api.walk(move |tree| Ok(headers_after(tree, from, block, height))).await?
+                headers_after(api, from, block.hash(), height).await?
             }
             Shown::Sample => sampled(api, height, block.hash()).await?,
         };
@@ -198,17 +197,41 @@ pub(super) async fn receipt(api: &Api, txid: Txid, shown: Shown) -> Result<Recei
     Err(RpcError::new(Code::Misc, "the chain is being reorganised; try again"))
 }
 
-/// The headers of the best chain after height `from` with the tip, or `None` if `block` is not at `height` of it.
-fn headers_after(tree: &BlockTree, from: Height, block: BlockHash, height: Height) -> Option<(Evidence, BlockHash)> {
-    let start = tree.entry_at(from)?.hash;
-    tree.entry_at(height).filter(|entry| entry.hash == block)?;
-    let above = from.next().through(tree.tip().height);
-    let headers = above.map_while(|height| tree.entry_at(height)).map(|entry| entry.header).collect();
+/// The headers of the best chain after height `from` with the tip, or `None` if `block` is not at `height` of it. The tree is
+/// read in parts, between which the chain may move.
+async fn headers_after(
+    api: &Api,
+    from: Height,
+    block: BlockHash,
+    height: Height,
+) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
+    let Some(start) = api.tree()?.entry_at(from).map(|entry| entry.hash) else { return Ok(None) };
+    let (mut headers, mut tip): (Vec<Header>, BlockHash) = (Vec::new(), start);
+    loop {
+        let next = from.next().saturating_add(headers.len() as u32);
+        let part = api.walk(move |tree| Ok(tree.headers_from(next, MAX_HEADERS as usize))).await?;
+        if part.first().is_some_and(|first| first.previous != tip) {
+            return Ok(None);
+        }
+        tip = part.last().map_or(tip, Header::hash);
+        let is_last = part.len() < MAX_HEADERS as usize;
+        headers.extend(part);
+        if is_last {
+            break;
+        }
+    }
+    let shown = match height.blocks_since(from) {
+        0 => Some(start),
+        above => headers.get(above as usize - 1).map(Header::hash),
+    };
+    if shown != Some(block) {
+        return Ok(None);
+    }
     let evidence = match from {
         Height::GENESIS => Evidence::Headers(headers),
         height => Evidence::Since { height, hash: start, headers },
     };
-    Some((evidence, tree.tip().hash))
+    Ok(Some((evidence, tip)))
 }
 
 /// A sample of the best chain that shows `block` at `height`; `None` if the block is no longer there.
@@ -245,8 +268,7 @@ fn get_headers(api: &Api, args: &Args) -> Outcome {
     if from > tree.tip().height {
         return Err(RpcError::invalid("Block height out of range"));
     }
-    let entries = from.until(from.saturating_add(count)).map_while(|height| tree.entry_at(height));
-    let bytes: Vec<u8> = entries.flat_map(|entry| entry.header.to_bytes()).collect();
+    let bytes: Vec<u8> = tree.headers_from(from, count as usize).iter().flat_map(Header::to_bytes).collect();
     Ok(Reply::hex(&bytes))
 }
 

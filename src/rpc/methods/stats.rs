@@ -333,11 +333,7 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
             }
         };
         let first = last.height.saturating_sub(window);
-        let count_to = |height: Height| -> u64 {
-            let blocks = Height::GENESIS.through(height).map_while(|height| tree.entry_at(height));
-            blocks.map(|entry| u64::from(entry.tx_count)).sum()
-        };
-        let (before, txcount) = (count_to(first), count_to(last.height));
+        let (before, txcount) = (tree.transactions_up_to(first), tree.transactions_up_to(last.height));
         let start = tree.entry_at(first).map_or(0, |entry| tree.median_time(&entry));
         let interval = (window > 0).then(|| tree.median_time(&last).saturating_sub(start));
         Ok(Reply::of(&Stats {

@@ -465,6 +465,10 @@ impl Store for SledStore {
         Ok(())
     }
 
+    fn fail(&self, error: &StoreError) {
+        self.shared.fail(error);
+    }
+
     fn bytes_on_disk(&self) -> u64 {
         fn tree_size(dir: &Path) -> u64 {
             let Ok(entries) = fs::read_dir(dir) else { return 0 };

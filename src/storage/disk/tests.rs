@@ -461,3 +461,21 @@ fn pruned_heights_free_whole_files_and_nothing_else_is_lost() {
     store = open(dir.path(), limits).unwrap();
     assert_eq!((store.get(&key).unwrap(), store.get(b"lasting").unwrap()), (Some(value), Some(vec![7; 5_000])));
 }
+
+#[test]
+fn a_failed_read_that_is_reported_stops_writing() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = Arc::new(AtomicBool::new(false));
+    let teller = told.clone();
+    let store = SledStore::open_with(dir.path(), 1 << 20, move |_| teller.store(true, Ordering::Relaxed)).unwrap();
+    let put = |key: &str| {
+        let mut batch = Batch::default();
+        batch.put(key, "value");
+        store.commit(batch)
+    };
+    put("before").unwrap();
+    store.fail(&StoreError::Backend { dir: dir.path().to_owned(), reason: "told to".to_owned() });
+    assert!(told.load(Ordering::Relaxed));
+    assert!(matches!(put("after"), Err(StoreError::Backend { .. })) && store.flush().is_err());
+    assert_eq!(store.get(b"before").unwrap(), Some(b"value".to_vec()));
+}

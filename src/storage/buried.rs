@@ -1,0 +1,268 @@
+//! Headers of the best chain far below its tip: by height, and found by hash.
+//!
+//! Headers near the tip are stored in the order of arrival, with their branches, and read whole when a node starts. Once a
+//! block is buried deep enough its header is moved here, where it is read when it is asked for. The lowest header that is not
+//! moved is the root of the tree in memory.
+//!
+//! The index by hash has the heights of all blocks whose hashes begin with the same bytes, hardly ever more than one: which of
+//! them is the block in question, their headers say.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::ControlFlow;
+
+use super::schema::{BEST, BURIED, BURIED_HASH, TREE_ROOT, key};
+use super::{Batch, BlockKey, Database, StoreError};
+use crate::primitives::codec::{self, Decode, Encode};
+use crate::primitives::hash::BlockHash;
+use crate::primitives::header::Header;
+use crate::primitives::height::Height;
+use crate::primitives::target::Work;
+
+/// Bytes of a hash in the index. Making a block whose hash shares them with another's takes 2^48 attempts beyond its
+/// proof of work, so that hardly any two do.
+const HASH_BYTES: usize = 6;
+
+/// The root of the tree in memory: a block of the best chain, with which the headers in the order of arrival begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct TreeRoot {
+    /// Its height: lower blocks are buried.
+    pub height: Height,
+    /// Its place in the order of arrival.
+    pub place: u32,
+    /// Time of the block at height 1.
+    pub first_time: u32,
+}
+
+/// What is stored of a buried header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuriedHeader {
+    /// The header.
+    pub header: Header,
+    /// Transactions in its body; 0 if that is not known.
+    pub tx_count: u32,
+    /// Transactions up to and with its block.
+    pub transactions: u64,
+    /// Work of its chain, up to and with it.
+    pub work: Work,
+}
+
+impl BuriedHeader {
+    /// The header, then the numbers without their leading zeros: each but the last behind its length.
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = self.header.to_bytes().to_vec();
+        for number in [u64::from(self.tx_count), self.transactions] {
+            let number = number.to_le_bytes();
+            let number = significant(&number);
+            bytes.push(number.len() as u8);
+            bytes.extend_from_slice(number);
+        }
+        bytes.extend_from_slice(significant(&codec::encode(&self.work)));
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (header, mut rest) = bytes.split_at_checked(Header::LEN)?;
+        let mut number = || {
+            let length = usize::from(*rest.split_off_first()?);
+            padded(rest.split_off(..length)?).map(u64::from_le_bytes)
+        };
+        let (tx_count, transactions) = (u32::try_from(number()?).ok()?, number()?);
+        let work = codec::decode(&padded::<32>(rest)?).ok()?;
+        Some(Self { header: codec::decode(header).ok()?, tx_count, transactions, work })
+    }
+}
+
+/// A little-endian number without the zeros at its end.
+fn significant(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().rev().take_while(|byte| **byte == 0).count();
+    &number[..number.len() - zeros]
+}
+
+/// A little-endian number with zeros at its end; `None` if it is longer.
+fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    let mut number = [0; N];
+    number.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(number)
+}
+
+/// Where the index by hash has a block.
+fn hash_key(hash: &BlockHash) -> Vec<u8> {
+    key(BURIED_HASH, &[&hash.as_bytes()[..HASH_BYTES]])
+}
+
+/// Changes to the index by hash. One batch may change an entry more than once, so they are collected first.
+#[derive(Debug, Default)]
+pub(crate) struct HashChanges(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl HashChanges {
+    fn entry(&mut self, db: &Database, hash: &BlockHash) -> Result<&mut Vec<u8>, StoreError> {
+        Ok(match self.0.entry(hash_key(hash)) {
+            Entry::Occupied(changed) => changed.into_mut(),
+            Entry::Vacant(vacant) => {
+                let stored = db.get(vacant.key())?.unwrap_or_default();
+                vacant.insert(stored)
+            }
+        })
+    }
+
+    /// Adds a block.
+    pub(crate) fn add(&mut self, db: &Database, at: &BlockKey) -> Result<(), StoreError> {
+        self.entry(db, &at.hash)?.extend(at.height.as_u32().to_le_bytes());
+        Ok(())
+    }
+
+    /// Removes a block.
+    pub(crate) fn remove(&mut self, db: &Database, at: &BlockKey) -> Result<(), StoreError> {
+        let entry = self.entry(db, &at.hash)?;
+        let height = at.height.as_u32().to_le_bytes();
+        *entry = entry.chunks(4).filter(|other| **other != height).flatten().copied().collect();
+        Ok(())
+    }
+
+    /// Adds the changes to a batch.
+    pub(crate) fn stage(self, batch: &mut Batch) {
+        for (key, heights) in self.0 {
+            if heights.is_empty() { batch.delete(key) } else { batch.put(key, heights) }
+        }
+    }
+}
+
+impl Database {
+    /// The root of the tree in memory. `None` in an empty store.
+    ///
+    /// # Errors
+    /// The store's, and so for every method below.
+    pub fn tree_root(&self) -> Result<Option<TreeRoot>, StoreError> {
+        self.value(TREE_ROOT)
+    }
+
+    /// The buried header at a height.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn buried(&self, height: Height) -> Result<Option<BuriedHeader>, StoreError> {
+        let read = |bytes: Vec<u8>| {
+            BuriedHeader::from_bytes(&bytes)
+                .ok_or_else(|| self.corrupt(format!("the header at height {height} cannot be read")))
+        };
+        self.get(&key(BURIED, &[&height.as_u32().to_be_bytes()]))?.map(read).transpose()
+    }
+
+    /// [`Database::buried`], where there must be one.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if there is none; the store's.
+    pub fn buried_at(&self, height: Height) -> Result<BuriedHeader, StoreError> {
+        self.buried(height)?.ok_or_else(|| self.corrupt(format!("the header at height {height} is missing")))
+    }
+
+    /// The buried header with a hash, and its height.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn find_buried(&self, hash: &BlockHash) -> Result<Option<(Height, BuriedHeader)>, StoreError> {
+        let heights = self.get(&hash_key(hash))?.unwrap_or_default();
+        for height in heights.as_chunks().0 {
+            let height = Height::from_u32(u32::from_le_bytes(*height));
+            if let Some(found) = self.buried(height)?.filter(|found| found.header.hash() == *hash) {
+                return Ok(Some((height, found)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Up to `limit` buried headers from a height on, in order.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn buried_from(&self, height: Height, limit: usize) -> Result<Vec<BuriedHeader>, StoreError> {
+        let from = key(BURIED, &[&height.as_u32().to_be_bytes()]);
+        self.collect(&[BURIED], &from, limit, |_, value| BuriedHeader::from_bytes(value))
+    }
+
+    /// How many buried headers there are, and how many blocks the index by hash has. Reads all.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn count_buried(&self) -> Result<(u64, u64), StoreError> {
+        let (mut headers, mut indexed) = (0, 0);
+        self.for_each(&[BURIED], &[], |_, _| {
+            headers += 1;
+            Some(ControlFlow::Continue(()))
+        })?;
+        self.for_each(&[BURIED_HASH], &[], |_, heights| {
+            indexed += heights.len() as u64 / 4;
+            Some(ControlFlow::Continue(()))
+        })?;
+        Ok((headers, indexed))
+    }
+
+    /// Hash of the best chain's block at `height`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, StoreError> {
+        let buried = || Ok::<_, StoreError>(self.buried(height)?.map(|buried| buried.header.hash()));
+        if let Some(hash) = buried()? {
+            return Ok(Some(hash));
+        }
+        match self.value(&key(BEST, &[&height.as_u32().to_be_bytes()]))? {
+            Some(hash) => Ok(Some(hash)),
+            // It may have been buried between the reads.
+            None => buried(),
+        }
+    }
+}
+
+/// Writers.
+impl Batch {
+    pub(crate) fn put_tree_root(&mut self, root: &TreeRoot) {
+        self.put(TREE_ROOT, codec::encode(root));
+    }
+
+    /// Moves the header of the best chain's block `at`, whose place in the order of arrival is `place`. The index by hash
+    /// changes with it.
+    pub(crate) fn bury(&mut self, at: &BlockKey, place: u32, buried: &BuriedHeader) {
+        self.delete_header(place);
+        self.delete_best(at.height);
+        self.put(key(BURIED, &[&at.height.as_u32().to_be_bytes()]), buried.to_bytes());
+    }
+
+    /// Takes back what [`Batch::bury`] did, but for the header itself, which is put elsewhere.
+    pub(crate) fn unbury(&mut self, at: &BlockKey) {
+        self.delete(key(BURIED, &[&at.height.as_u32().to_be_bytes()]));
+        self.put_best(at.height, &at.hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::primitives::hash::MerkleRoot;
+    use crate::primitives::target::Bits;
+
+    #[test]
+    fn numbers_of_any_length_come_back() {
+        let header = Header {
+            version: 2,
+            previous: BlockHash::of(b"before"),
+            merkle_root: MerkleRoot::of(b"body"),
+            time: 3,
+            bits: Bits(0x1d00_ffff),
+            nonce: 4,
+        };
+        for shift in 0..64 {
+            let number = u64::MAX >> shift;
+            let work = "f".repeat(1 + shift).parse().unwrap();
+            let buried = BuriedHeader { header, tx_count: number as u32, transactions: number, work };
+            assert_eq!(BuriedHeader::from_bytes(&buried.to_bytes()), Some(buried));
+        }
+        let nothing = BuriedHeader { header, tx_count: 0, transactions: 0, work: Work::ZERO };
+        assert_eq!(nothing.to_bytes().len(), Header::LEN + 2);
+        assert_eq!(BuriedHeader::from_bytes(&nothing.to_bytes()), Some(nothing));
+        assert_eq!(BuriedHeader::from_bytes(&nothing.to_bytes()[..Header::LEN + 1]), None, "cut");
+        let long = [&header.to_bytes()[..], &[9; 40]].concat();
+        assert_eq!(BuriedHeader::from_bytes(&long), None, "a number of nine bytes");
+    }
+}

@@ -21,6 +21,7 @@ mod node;
 mod payments;
 mod receipts;
 mod relay;
+mod restart;
 mod rpc;
 mod state;
 mod store;
@@ -60,6 +61,8 @@ enum BenchCommand {
     Thread,
     /// Measure the relay of blocks and payments between real nodes over loopback: propagation times and bytes
     Relay(relay::Args),
+    /// Measure a node that is started again with a long chain: memory, time to the first answer, disk
+    Restart(restart::Args),
     /// Measure the store's batches, single writes and reads, compared with plain sled
     Store,
     /// Measure how full blocks are connected on the disk, and how time, memory and disk grow; takes a minute or two
@@ -114,6 +117,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Light(args) => light::run(args)?,
         BenchCommand::Thread => thread::run()?,
         BenchCommand::Relay(args) => relay::run(args)?,
+        BenchCommand::Restart(args) => restart::run(args)?,
         BenchCommand::Store => store::run()?,
         BenchCommand::Connect => connect::run()?,
         BenchCommand::Epochs => epochs::run()?,

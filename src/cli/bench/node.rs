@@ -1,6 +1,7 @@
 //! Real nodes for the benchmarks, each with its own directory and RPC server, and a cheap client of that server.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,29 +21,37 @@ use crate::runtime::{self, Handle, Running};
 
 /// After which a benchmark gives up: many times what any of them takes.
 const TIMEOUT: Duration = Duration::from_secs(600);
-const USER: &str = "bench";
+/// User and password of the RPC server.
+pub(super) const USER: &str = "bench";
 
 /// A running node.
 pub(super) struct Node {
     running: Running,
     server: RpcServer,
-    _dir: Scratch,
+    /// Its directory, if that goes with it.
+    _dir: Option<Scratch>,
 }
 
 impl Node {
     /// A new one, which waits for peers.
     pub(super) async fn start(params: &Arc<Params>) -> anyhow::Result<Self> {
         let dir = Scratch::new()?;
+        let node = Self::start_in(params, dir.path()).await?;
+        Ok(Self { _dir: Some(dir), ..node })
+    }
+
+    /// The same in a directory that stays.
+    pub(super) async fn start_in(params: &Arc<Params>, dir: &Path) -> anyhow::Result<Self> {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = runtime::Config { listen: Some(local), ..runtime::Config::new(dir.path(), params.clone()) };
+        let config = runtime::Config { listen: Some(local), ..runtime::Config::new(dir, params.clone()) };
         let running = Running::start(config).await?;
         let config = rpc::Config {
             user: Some(USER.to_owned()),
             password: Some(USER.to_owned()),
-            ..rpc::Config::new(local, dir.path())
+            ..rpc::Config::new(local, dir)
         };
         let server = rpc::serve(config, running.handle().clone()).await?;
-        Ok(Self { running, server, _dir: dir })
+        Ok(Self { running, server, _dir: None })
     }
 
     pub(super) fn handle(&self) -> &Handle {
@@ -65,9 +74,7 @@ impl Node {
 
     /// A connection to the RPC server.
     pub(super) async fn caller(&self) -> anyhow::Result<Caller> {
-        let stream = TcpStream::connect(self.server.address()).await?;
-        stream.set_nodelay(true)?;
-        Ok(Caller { stream, received: Vec::new() })
+        Caller::connect(self.server.address()).await
     }
 
     /// The time to answer all `requests`, split evenly over `connections`.
@@ -121,6 +128,13 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Connects to a server.
+    pub(super) async fn connect(server: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(server).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: Vec::new() })
+    }
+
     /// Sends a request and reads its answer's body.
     pub(super) async fn send(&mut self, request: &[u8]) -> anyhow::Result<&[u8]> {
         self.stream.write_all(request).await?;

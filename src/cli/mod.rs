@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow, ensure};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::{Value, json};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -467,6 +467,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// Long-running commands log their progress, others only errors. Returns the consoles of the log.
+/// Libraries that call what a stranger sends an error, once for each packet: they log only if a filter names them.
+const TALKATIVE: [&str; 3] = ["dimpl", "sctp_proto", "str0m"];
+
 fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> {
     let usual = match command {
         Command::Node(_) | Command::Testnet(_) => "info",
@@ -484,7 +487,9 @@ fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> 
         | Command::Man(_) => "warn",
     };
     let filter = common.log.as_deref().unwrap_or(usual);
-    let filter: Targets = filter.parse().map_err(|e| anyhow!("--log {filter:?}: {e}"))?;
+    let targets: Targets = filter.parse().map_err(|e| anyhow!("--log {filter:?}: {e}"))?;
+    let unnamed = TALKATIVE.into_iter().filter(|library| !filter.contains(library));
+    let filter = targets.with_targets(unnamed.map(|library| (library, LevelFilter::OFF)));
     let file = match command {
         Command::Testnet(args) => testnet::log_file(args, common)?,
         _ => None,

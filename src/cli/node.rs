@@ -46,6 +46,10 @@ pub struct Args {
     /// Accept no inbound peers; only dial out
     #[arg(long, env = "CAIRN_NO_LISTEN", value_parser = clap::builder::BoolishValueParser::new())]
     no_listen: bool,
+    /// UDP address on which to accept browsers, for programs built with the feature `webrtc`; port 0 picks a free one
+    /// [default: off]
+    #[arg(long, env = "CAIRN_LISTEN_WEBRTC", value_name = "ADDR")]
+    listen_webrtc: Option<SocketAddr>,
     /// Address on which to serve JSON-RPC; port 0 picks a free one
     #[arg(long, env = "CAIRN_RPC", value_name = "ADDR", default_value = "127.0.0.1:7332")]
     rpc: SocketAddr,
@@ -153,6 +157,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     };
     let mut config = runtime::Config {
         listen: (!args.no_listen).then_some(args.listen),
+        listen_webrtc: args.listen_webrtc,
         connect: super::peer_names(&args.connect)?,
         mine,
         threads: args.threads.unwrap_or_else(cores).get(),
@@ -227,6 +232,7 @@ fn print_check(
                 "accepts peers",
                 or_none(config.listen.map(|address| format!("{address}, {} at most", config.max_inbound))),
             ),
+            ("browsers", or_none(config.listen_webrtc.map(|address| address.to_string()))),
             ("connects to", or_none(Some(peers.join(", ")).filter(|text| !text.is_empty()))),
             ("RPC", rpc.bind.to_string()),
             ("mines", mining),
@@ -243,6 +249,7 @@ fn print_check(
             "data_dir": config.data_dir,
             "has_chain": has_chain,
             "listen": config.listen,
+            "listen_webrtc": config.listen_webrtc,
             "max_inbound": config.max_inbound,
             "connect": config.connect.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "rpc": rpc.bind,

@@ -23,6 +23,8 @@ pub struct Config {
     pub params: Arc<Params>,
     /// Where to listen for peers; port 0 takes a free one. `None` only dials out.
     pub listen: Option<SocketAddr>,
+    /// Where to listen for browsers, a UDP port; 0 takes a free one. Needs the feature `webrtc`.
+    pub listen_webrtc: Option<SocketAddr>,
     /// Nodes to stay connected to; a host may have many addresses and change them.
     pub connect: Vec<PeerName>,
     /// The payee of blocks mined here; `None` to not mine.
@@ -60,6 +62,7 @@ impl Config {
             data_dir: data_dir.into(),
             params,
             listen: None,
+            listen_webrtc: None,
             connect: Vec::new(),
             mine: None,
             threads: 1,

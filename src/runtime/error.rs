@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::noise::IdentityError;
+#[cfg(feature = "webrtc")]
+use super::webrtc::CertificateError;
 use crate::storage::StoreError;
 
 /// Why a node does not start. The text is meant for the person who started it.
@@ -28,6 +30,20 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// The address to wait for browsers on is taken, or not this machine's.
+    #[error("cannot listen for browsers on {address}: {source}")]
+    ListenWebRtc {
+        address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The certificate by which browsers know the node cannot be used.
+    #[cfg(feature = "webrtc")]
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// This program was built without the feature.
+    #[error("this cairn was built without WebRTC: build it with `cargo build --release --features webrtc`")]
+    NoWebRtc,
     /// The node's key cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),

@@ -40,6 +40,7 @@ pub(super) struct Inner {
     pub(super) chaos: Option<Arc<Chaos>>,
     pub(super) id: NodeId,
     pub(super) listens_at: Option<PeerAddr>,
+    pub(super) webrtc_at: Option<PeerAddr>,
     pub(super) mempool_file: MempoolFile,
 }
 
@@ -131,6 +132,11 @@ impl Handle {
     /// Where peers reach this node: the address bound, if it waits for them.
     pub fn listens_at(&self) -> Option<PeerAddr> {
         self.0.listens_at
+    }
+
+    /// Where browsers reach this node: the address bound, if it waits for them.
+    pub fn webrtc_at(&self) -> Option<PeerAddr> {
+        self.0.webrtc_at
     }
 
     /// The name by which peers connect to exactly this node, if it listens.

@@ -5,6 +5,7 @@
 //! is busy. All other code holds a [`Handle`]: reads go to the store or, as closures over `&Node`, to the node's
 //! thread; changes go there as a [`Command`](crate::p2p::Command).
 
+mod browsers;
 mod chaos;
 mod clock;
 mod config;
@@ -32,6 +33,8 @@ pub mod states;
 mod thread;
 mod traffic;
 mod turns;
+#[cfg(feature = "webrtc")]
+mod webrtc;
 pub mod work;
 
 pub use chaos::{Chaos, LinkKey, LinkSettings, MAX_DELAY};
@@ -46,3 +49,5 @@ pub use running::{Running, STORE_DIR, Starting};
 pub use signals::interrupted;
 pub use snapshots::{NetworkSnapshotError, Reverted, Snapshots};
 pub use traffic::{Flow, Messages, Totals};
+#[cfg(feature = "webrtc")]
+pub use webrtc::{CERTIFICATE_FILE, CertificateError};

@@ -17,12 +17,12 @@ use tracing::{debug, warn};
 use super::chaos::Chaos;
 use super::config::SocketLimits;
 use super::connection::{Connection, Faults, Inbox, Opened, SocketEvent};
-use super::lobby::Lobby;
+use super::lobby::{Lobby, PendingHandshake};
 use super::noise::{self, ConnectError};
 use super::send_queue::send_queue;
 use super::traffic::Traffic;
 use crate::p2p::kad::NodeId;
-use crate::p2p::noise::{HANDSHAKE_BYTES, HandshakeError, Identity, Session};
+use crate::p2p::noise::{Carrier, HANDSHAKE_BYTES, HandshakeError, Identity, Session};
 use crate::p2p::{Direction, PeerAddr, PeerId, Transports};
 
 /// Inbound connections beyond the protocol's own limit, so that it can still tell a surplus peer why it is refused.
@@ -49,6 +49,9 @@ struct Shared {
     chaos: Option<Arc<Chaos>>,
     next_peer: AtomicU64,
     lobby: Lobby,
+    /// For browsers: packets with forged sources must not take the places of TCP's handshakes.
+    #[cfg(feature = "webrtc")]
+    browser_lobby: Lobby,
     inbound: Arc<Semaphore>,
     dials: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -84,6 +87,8 @@ impl Net {
             chaos,
             next_peer: AtomicU64::new(1),
             lobby: Lobby::default(),
+            #[cfg(feature = "webrtc")]
+            browser_lobby: Lobby::default(),
             inbound: Arc::new(Semaphore::new(max_inbound + SPARE_INBOUND)),
             dials: Arc::new(Semaphore::new(MAX_DIALS)),
             tasks: TaskTracker::new(),
@@ -119,30 +124,44 @@ impl Net {
         let net = self.clone();
         self.0.tasks.spawn(async move {
             at_once(&stream, address);
-            let met = tokio::select! {
-                () = net.0.stop.cancelled() => return,
-                () = pending_handshake.evicted.cancelled() => Err(ConnectError::Io(io::Error::other("another needs the room"))),
-                met = net.accept_handshake(stream) => met,
-            };
-            drop(pending_handshake);
-            let met = match met {
-                Ok(met) => met,
-                Err(error) => return debug!(%address, %error, "no handshake"),
-            };
-            let Ok(_slot) = net.0.inbound.clone().try_acquire_owned() else {
-                return debug!(%address, "refused: too many connections");
-            };
-            net.carry(met, address.into(), Direction::Inbound).await;
+            let deadline = Instant::now() + net.0.limits.first_message;
+            net.admitted(stream, address.into(), &Carrier::Tcp, deadline, pending_handshake).await;
         });
+    }
+
+    /// An inbound connection from its handshake until its end.
+    async fn admitted<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        address: PeerAddr,
+        carrier: &Carrier,
+        deadline: Instant,
+        pending_handshake: PendingHandshake,
+    ) {
+        let met = tokio::select! {
+            () = self.0.stop.cancelled() => return,
+            () = pending_handshake.evicted.cancelled() => Err(ConnectError::Io(io::Error::other("another needs the room"))),
+            met = self.accept_handshake(stream, carrier, deadline) => met,
+        };
+        drop(pending_handshake);
+        let met = match met {
+            Ok(met) => met,
+            Err(error) => return debug!(%address, %error, "no handshake"),
+        };
+        let Ok(_slot) = self.0.inbound.clone().try_acquire_owned() else {
+            return debug!(%address, "refused: too many connections");
+        };
+        self.carry(met, address, Direction::Inbound).await;
     }
 
     /// The handshake of an inbound connection.
     async fn accept_handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         mut stream: S,
+        carrier: &Carrier,
+        deadline: Instant,
     ) -> Result<Authenticated<S>, ConnectError> {
-        let deadline = Instant::now() + self.0.limits.first_message;
-        let shaken = timeout_at(deadline, noise::respond(&mut stream, &self.0.identity)).await;
+        let shaken = timeout_at(deadline, noise::respond_over(&mut stream, &self.0.identity, carrier)).await;
         let session = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         Ok(Authenticated { stream, session, deadline })
     }
@@ -257,5 +276,7 @@ fn at_once(stream: &TcpStream, address: SocketAddr) {
     }
 }
 
+#[cfg(feature = "webrtc")]
+mod browsers;
 #[cfg(test)]
 mod tests;

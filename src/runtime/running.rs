@@ -1,6 +1,6 @@
 //! Starting a node and stopping it, in order.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use super::browsers::{Bound, Browsers};
 use super::chaos::Chaos;
 use super::clock::Clock;
 use super::config::Config;
@@ -102,9 +103,11 @@ impl Running {
         let mut recorder = config.record.as_deref().map(record).transpose()?;
         let listener = bind(config.listen).await?;
         let p2p_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let browsers = Bound::new(config.listen_webrtc).await?;
         let store_failed = CancellationToken::new();
-        let (store, identity) =
-            open_store(config.data_dir.clone(), config.store_cache_bytes, store_failed.clone()).await?;
+        let (store, identity, browsers) =
+            open_store(config.data_dir.clone(), config.store_cache_bytes, store_failed.clone(), browsers).await?;
+        let webrtc_at = browsers.as_ref().map(Browsers::address);
 
         let id = identity.id();
         info!(%id, "this node");
@@ -134,7 +137,13 @@ impl Running {
         };
         let protocol = p2p::Config {
             id,
-            listens: p2p_address.map(|address| PeerAddr::tcp_port(address.port())).into_iter().collect(),
+            // Peers know the IP better.
+            listens: p2p_address
+                .map(PeerAddr::from)
+                .into_iter()
+                .chain(webrtc_at)
+                .map(|address| address.at(Ipv4Addr::UNSPECIFIED.into()))
+                .collect(),
             transports: TRANSPORTS,
             outbound_target: config.outbound_target,
             max_inbound: config.max_inbound,
@@ -182,6 +191,10 @@ impl Running {
             info!(connect = address_for_others(id, address), %address, "waiting for peers");
             net.listen(listener);
         }
+        if let (Some(browsers), Some(address)) = (browsers, webrtc_at) {
+            info!(%address, "waiting for browsers");
+            browsers.listen(&net);
+        }
         let handle = Handle(Arc::new(Inner {
             mining: MiningControl::new(link.clone()),
             templates: Templates::new(link.clone(), clock.clone()),
@@ -194,6 +207,7 @@ impl Running {
             chaos,
             id,
             listens_at: p2p_address.map(PeerAddr::from),
+            webrtc_at,
             mempool_file,
         }));
         Ok(Starting { running: Self { handle, net, thread, p2p_address }, ready, config })
@@ -258,12 +272,13 @@ fn address_for_others(id: NodeId, address: SocketAddr) -> String {
     if address.ip().is_unspecified() { format!("{id}@HOST:{}", address.port()) } else { format!("{id}@{address}") }
 }
 
-/// The store, which keeps other processes out of the directory, and the key beside it.
+/// The store, which keeps other processes out of the directory, and the keys beside it.
 async fn open_store(
     data_dir: PathBuf,
     cache_bytes: u64,
     failed: CancellationToken,
-) -> Result<(Arc<dyn Store>, Identity), StartError> {
+    browsers: Option<Bound>,
+) -> Result<(Arc<dyn Store>, Identity, Option<Browsers>), StartError> {
     let opening = tokio::task::spawn_blocking(move || {
         private_file::create_dir(&data_dir).map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
         let on_failure = move |reason: &str| {
@@ -271,8 +286,9 @@ async fn open_store(
             failed.cancel();
         };
         let store = SledStore::open_with(&data_dir.join(STORE_DIR), cache_bytes, on_failure)?;
-        Ok::<_, StartError>((store, open_identity(&data_dir)?))
+        let browsers = browsers.map(|bound| bound.with_certificate(&data_dir)).transpose()?;
+        Ok::<_, StartError>((store, open_identity(&data_dir)?, browsers))
     });
-    let (store, identity) = opening.await.map_err(|error| StartError::Thread(error.into()))??;
-    Ok((Arc::new(store), identity))
+    let (store, identity, browsers) = opening.await.map_err(|error| StartError::Thread(error.into()))??;
+    Ok((Arc::new(store), identity, browsers))
 }

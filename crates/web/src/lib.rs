@@ -59,7 +59,7 @@ pub extern "C" fn room(length: u32) -> *mut u8 {
     })
 }
 
-/// Where the bytes of the last output are. Valid until the next call of [`next_output`] or [`start`].
+/// Where the bytes of the last output are. Valid until the next call of [`next_output`], [`start`] or [`status`].
 #[unsafe(no_mangle)]
 pub extern "C" fn output() -> *const u8 {
     MODULE.with_borrow(|module| module.output.as_ptr())
@@ -111,7 +111,8 @@ pub extern "C" fn tick(mono_ms: f64, unix_secs: f64) {
     with(mono_ms, unix_secs, |session, times, _| session.tick(times));
 }
 
-/// The dial to the input, an address, succeeded: the connection's number, which is never used again; 0 without a client.
+/// The dial to the input, an address, succeeded: the connection's number, which is never used again; 0 without a client. After
+/// the address of a WebRTC port come a space and the SHA-256 of the page's own certificate, in hex.
 #[unsafe(no_mangle)]
 pub extern "C" fn opened(mono_ms: f64, unix_secs: f64) -> u32 {
     let mut number = 0;
@@ -155,6 +156,26 @@ pub extern "C" fn next_output() -> u64 {
         *output = bytes;
         kind << 32 | u64::from(argument)
     })
+}
+
+/// Asks for all coins of the input, an address, in place of one asked for before; 1, or 0 if it is none of this network.
+#[unsafe(no_mangle)]
+pub extern "C" fn own(mono_ms: f64, unix_secs: f64) -> u32 {
+    let mut taken = false;
+    with(mono_ms, unix_secs, |session, times, address| taken = session.own(times, address));
+    taken.into()
+}
+
+/// Puts what is known at [`output`], as lines of text: `tip HEIGHT HASH TIME WORK` of the best chain's last block, with its
+/// time in seconds since 1970 and the chain's work in hex; then `peer ADDRESS STATUS` for each peer that was to be asked; then,
+/// once the coins that [`own`] asked for are proven, `balance GRAINS COINS EDGE BLOCK TIP`: the height of the edge that they are
+/// proven as of, that of the first block that commits to them or `-` if they are those of genesis, and that of the last block
+/// up to which they have been followed.
+#[unsafe(no_mangle)]
+pub extern "C" fn status() {
+    MODULE.with_borrow_mut(|Module { output, session, .. }| {
+        *output = session.as_ref().map(Session::status).unwrap_or_default().into_bytes();
+    });
 }
 
 /// The height of the best chain known.

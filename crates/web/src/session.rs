@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use cairn::consensus::params::{Params, ParamsError};
-use cairn::light::{Config, Headers, Light, Notice};
+use cairn::light::{Config, Headers, Light, Notice, PeerStatus, Scope};
 use cairn::p2p::frame::{Decoder, FrameError};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
-use cairn::p2p::noise::{self, Handshake, HandshakeError, Identity, Opener, RecordError, Sealer};
-use cairn::p2p::{self, Direction, Input, Now, PeerAddr, PeerId, Protocol};
-use cairn::primitives::keyed;
+use cairn::p2p::noise::{self, Carrier, Handshake, HandshakeError, Identity, Opener, RecordError, Sealer};
+use cairn::p2p::{self, Direction, Input, Now, PeerAddr, PeerId, Protocol, Transports};
 use cairn::primitives::time::{MonoTime, UnixTime};
+use cairn::primitives::{address, keyed};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -119,7 +119,9 @@ impl Session {
         rng.fill_bytes(&mut key);
         // A second client of this instance keeps the first one's key.
         keyed::set_key(key);
-        let config = Config { seed: random(&mut rng), ..Config::default() };
+        // What is dialled is what `add_peer` is given.
+        let transports = Transports { tcp: false, webrtc: false };
+        let config = Config { seed: random(&mut rng), transports, ..Config::default() };
         Ok(Self {
             client: Some(Client::Waits { chain: Headers::new(params.clone()), config }),
             params,
@@ -141,6 +143,10 @@ impl Session {
     pub(crate) fn add_peer(&mut self, address: &[u8]) -> bool {
         match (&mut self.client, parse(address)) {
             (Some(Client::Waits { config, .. }), Some(address)) => {
+                match address {
+                    PeerAddr::Tcp(_) => config.transports.tcp = true,
+                    PeerAddr::WebRtc { .. } => config.transports.webrtc = true,
+                }
                 config.peers.push((address, None));
                 true
             }
@@ -157,19 +163,21 @@ impl Session {
         self.handle(times, Input::Tick);
     }
 
-    pub(crate) fn opened(&mut self, times: Times, address: &[u8]) -> u32 {
+    pub(crate) fn opened(&mut self, times: Times, input: &[u8]) -> u32 {
         self.last_connection += 1;
         let number = self.last_connection;
-        let expected = parse(address).and_then(|address| Some((address, self.dials.remove(&address)?)));
-        let Some((address, id)) = expected else {
+        let expected =
+            carried(input).and_then(|(address, carrier)| Some((address, carrier, self.dials.remove(&address)?)));
+        let Some((address, carrier, id)) = expected else {
             // The client did not dial that.
             self.outputs.push_back(Output::Close(number));
             return number;
         };
-        let begun = Handshake::initiate(&self.identity, id, random(&mut self.rng)).and_then(|mut handshake| {
-            let first = handshake.send()?;
-            Ok((handshake, first))
-        });
+        let begun =
+            Handshake::initiate(&self.identity, &carrier, id, random(&mut self.rng)).and_then(|mut handshake| {
+                let first = handshake.send()?;
+                Ok((handshake, first))
+            });
         match begun {
             Ok((handshake, first)) => {
                 let stage = Stage::Handshake { handshake, received: Vec::new() };
@@ -293,6 +301,41 @@ impl Session {
         self.light().is_some_and(Light::is_synced)
     }
 
+    /// Proves what an address owns, in place of what was asked before: `false` if it is no address of this network.
+    pub(crate) fn own(&mut self, times: Times, text: &[u8]) -> bool {
+        let key = std::str::from_utf8(text).ok().map(|text| address::decode(&self.params.address_prefix, text));
+        let (Some(Ok(key)), Some(Client::Runs(light))) = (key, &mut self.client) else { return false };
+        light.own(times.now(), Scope::Keys([key].into()));
+        self.drain(times);
+        true
+    }
+
+    /// The best chain and the peers, a line for each: see [`crate::status`].
+    pub(crate) fn status(&self) -> String {
+        let Some(light) = self.light() else { return String::new() };
+        let chain = light.chain();
+        let (height, hash, time) = (chain.height(), chain.tip_hash(), chain.tip().time);
+        let mut lines = format!("tip {height} {hash} {time} {}\n", chain.work());
+        for report in light.reports() {
+            let standing = match report.standing {
+                PeerStatus::Asked => "asked".to_owned(),
+                PeerStatus::Agrees => "agrees".to_owned(),
+                PeerStatus::Behind { height } => format!("behind, at {height}"),
+                PeerStatus::OtherBranch { height, .. } => format!("on another branch, at {height}"),
+                PeerStatus::Gone { reason } => format!("gone: {reason}"),
+                PeerStatus::Unreachable => "unreachable".to_owned(),
+            };
+            lines += &format!("peer {} {standing}\n", report.address);
+        }
+        if let Some(holding) = light.holding() {
+            let grains: u64 = holding.coins.values().map(|coin| coin.output.value.as_grains()).sum();
+            let committed = holding.proven.committed_at.map_or("-".to_owned(), |height| height.to_string());
+            let (count, edge, tip) = (holding.coins.len(), holding.proven.edge.0, holding.tip);
+            lines += &format!("balance {grains} {count} {edge} {committed} {tip}\n");
+        }
+        lines
+    }
+
     fn light(&self) -> Option<&Light> {
         match &self.client {
             Some(Client::Runs(light)) => Some(light),
@@ -304,6 +347,11 @@ impl Session {
     fn handle(&mut self, times: Times, input: Input) {
         let Some(Client::Runs(light)) = &mut self.client else { return };
         light.handle(times.now(), input);
+        self.drain(times);
+    }
+
+    fn drain(&mut self, times: Times) {
+        let Some(Client::Runs(light)) = &mut self.client else { return };
         let outputs: Vec<p2p::Output> = light.drain().collect();
         let notices = light.take_notices();
         for output in outputs {
@@ -372,6 +420,30 @@ fn random(rng: &mut ChaCha20Rng) -> [u8; SEED_BYTES] {
     let mut bytes = [0; SEED_BYTES];
     rng.fill_bytes(&mut bytes);
     bytes
+}
+
+/// An address, and what carries a connection there: see [`crate::opened`].
+fn carried(input: &[u8]) -> Option<(PeerAddr, Carrier)> {
+    let text = std::str::from_utf8(input).ok()?;
+    let (address, own) = text.split_once(' ').unwrap_or((text, ""));
+    let address = address.parse().ok()?;
+    let carrier = match address {
+        PeerAddr::Tcp(_) => Carrier::Tcp,
+        PeerAddr::WebRtc { certhash, .. } => Carrier::WebRtc { node: certhash, page: sha256(own)? },
+    };
+    Some((address, carrier))
+}
+
+/// A SHA-256 from 64 hex digits.
+fn sha256(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if digits.len() != 64 || !digits.is_ascii() {
+        return None;
+    }
+    for (byte, place) in bytes.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(digits.get(place..place + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 fn parse(address: &[u8]) -> Option<PeerAddr> {

@@ -791,7 +791,7 @@ class StratumInfo(TypedDict):
 
 class Peer(TypedDict):
     addr: str
-    """IP and port."""
+    """IP and port; of a browser a multiaddr with its certificate's hash."""
     bip152_hb_from: bool
     """Always false."""
     bip152_hb_to: bool
@@ -905,6 +905,8 @@ class NetworkInfo(TypedDict):
     """That of Bitcoin Core whose answers these follow: 319900."""
     warnings: list[str]
     """What the owner should know."""
+    webrtc: str | None
+    """The address at which browsers reach it, as a multiaddr; null if it does not listen."""
 
 
 class UploadTarget(TypedDict):

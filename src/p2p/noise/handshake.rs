@@ -7,7 +7,7 @@ use snow::{Builder, HandshakeState};
 
 use super::identity::{Identity, id_of};
 use super::record::{Opener, Sealer, TAG_BYTES, halves};
-use super::{PROLOGUE, PROTOCOL, Strict};
+use super::{Carrier, PROTOCOL, Strict};
 use crate::p2p::kad::NodeId;
 
 /// Bytes of a public key.
@@ -71,16 +71,23 @@ impl Handshake {
     ///
     /// # Errors
     /// [`HandshakeError::Invalid`], never with this protocol's primitives.
-    pub fn initiate(own: &Identity, expected: Option<NodeId>, seed: [u8; 32]) -> Result<Self, HandshakeError> {
-        Ok(Self { state: builder(own, seed)?.build_initiator()?, expected, done: 0 })
+    pub fn initiate(
+        own: &Identity,
+        carrier: &Carrier,
+        expected: Option<NodeId>,
+        seed: [u8; 32],
+    ) -> Result<Self, HandshakeError> {
+        let prologue = carrier.prologue();
+        Ok(Self { state: builder(own, &prologue, seed)?.build_initiator()?, expected, done: 0 })
     }
 
     /// The side that was dialled, with a seed as in [`Handshake::initiate`].
     ///
     /// # Errors
     /// As there.
-    pub fn respond(own: &Identity, seed: [u8; 32]) -> Result<Self, HandshakeError> {
-        Ok(Self { state: builder(own, seed)?.build_responder()?, expected: None, done: 0 })
+    pub fn respond(own: &Identity, carrier: &Carrier, seed: [u8; 32]) -> Result<Self, HandshakeError> {
+        let prologue = carrier.prologue();
+        Ok(Self { state: builder(own, &prologue, seed)?.build_responder()?, expected: None, done: 0 })
     }
 
     /// This side's next message, if the turn is its.
@@ -131,9 +138,9 @@ impl Handshake {
     }
 }
 
-fn builder(own: &Identity, seed: [u8; 32]) -> Result<Builder<'_>, snow::Error> {
+fn builder<'a>(own: &'a Identity, prologue: &'a [u8], seed: [u8; 32]) -> Result<Builder<'a>, snow::Error> {
     let primitives = Box::new(Strict { seed });
-    Builder::with_resolver(PROTOCOL.parse()?, primitives).local_private_key(own.secret())?.prologue(PROLOGUE)
+    Builder::with_resolver(PROTOCOL.parse()?, primitives).local_private_key(own.secret())?.prologue(prologue)
 }
 
 /// Who the other side is, once its static key has come.

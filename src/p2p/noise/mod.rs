@@ -22,9 +22,37 @@ pub use record::{MAX_PLAIN, MAX_RECORD, MIN_RECORD, Opener, RecordError, Sealer,
 /// The protocol's name, from which both sides' keys follow too.
 pub const PROTOCOL: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
 
-/// What both sides must mean: this transport, and its version, which changes with the handshake or the records and with
-/// nothing inside them. With another prologue the second message is not understood.
+/// The prologue over TCP: this transport, and its version, which changes with the handshake or the records and with nothing
+/// inside them.
 pub const PROLOGUE: &[u8] = b"cairn transport 1";
+
+/// What begins the prologue over WebRTC, followed by the SHA-256 of the certificates of the node that was dialled and of the
+/// one that dialled.
+pub const WEBRTC_PROLOGUE: &[u8] = b"cairn webrtc 1";
+
+/// What carries the bytes. Both sides must mean the same, or the second message is not understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// A TCP connection.
+    Tcp,
+    /// A WebRTC data channel, whose own encryption is between these certificates: a third party that has put itself
+    /// between both sides has other certificates on at least one of them.
+    WebRtc {
+        /// SHA-256 of the certificate of the side that was dialled.
+        node: [u8; 32],
+        /// SHA-256 of the certificate of the side that dialled.
+        page: [u8; 32],
+    },
+}
+
+impl Carrier {
+    fn prologue(&self) -> Vec<u8> {
+        match self {
+            Self::Tcp => PROLOGUE.to_vec(),
+            Self::WebRtc { node, page } => [WEBRTC_PROLOGUE, node, page].concat(),
+        }
+    }
+}
 
 /// The usual primitives, except that a Diffie-Hellman whose result is zero is an error: the other side's key was one of the
 /// few that give the same with everybody (RFC 7748, section 6.1). Randomness comes from a seed.

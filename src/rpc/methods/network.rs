@@ -276,6 +276,8 @@ async fn get_network_info(api: Api) -> Outcome {
         incrementalfee: u64,
         /// Not known: a node does not ask others how they see it.
         localaddresses: [(); 0],
+        /// Where browsers reach it.
+        webrtc: Option<PeerAddr>,
         warnings: Vec<String>,
     }
     #[derive(Serialize)]
@@ -289,6 +291,7 @@ async fn get_network_info(api: Api) -> Outcome {
     }
     let network =
         |name| Network { name, limited: false, reachable: true, proxy: "", proxy_randomize_credentials: false };
+    let webrtc = api.handle.webrtc_at();
     api.node(move |node, _| {
         let (inbound, outbound) = node.connection_counts();
         Reply::of(&Info {
@@ -308,6 +311,7 @@ async fn get_network_info(api: Api) -> Outcome {
             relayfee: node.mempool().limits().min_fee_rate.grains_per_byte(),
             incrementalfee: node.mempool().limits().min_fee_rate.grains_per_byte(),
             localaddresses: [],
+            webrtc,
             warnings: Vec::new(),
         })
     })

@@ -9,7 +9,7 @@ pub const PEER: Object = object(
         field("id", Shape::Integer, "The number of the connection."),
         field("nodeid", Shape::Text, "The id that it has proven."),
         field("bucket", OPTIONAL_INTEGER, "The power of two of its distance; null for this node's own id."),
-        field("addr", Shape::Text, "IP and port."),
+        field("addr", Shape::Text, "IP and port; of a browser a multiaddr with its certificate's hash."),
         field("network", Shape::Text, "\"ipv4\" or \"ipv6\"."),
         optional_field("listenaddr", Shape::Text, "Where it takes connections itself."),
         field("services", Shape::Hex, "What it offers, as bits."),
@@ -65,6 +65,11 @@ pub const NETWORK_INFO: Object = object(
         field("relayfee", Shape::Integer, "The least fee rate that is relayed, in grains a byte."),
         field("incrementalfee", Shape::Integer, "What a replacement must pay more, in grains a byte."),
         field("localaddresses", Shape::Array(&Shape::Null), "Always empty: it does not ask how peers see it."),
+        field(
+            "webrtc",
+            OPTIONAL_TEXT,
+            "The address at which browsers reach it, as a multiaddr; null if it does not listen.",
+        ),
         WARNINGS,
     ],
 );

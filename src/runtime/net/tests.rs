@@ -116,8 +116,10 @@ async fn a_connection_needs_no_socket() {
     let mut world = World::new(SocketLimits::default(), 8).await;
     let own = Identity::from_secret(rand::random());
     let (ours, mut stream) = tokio::io::duplex(64);
-    let (met, session) =
-        tokio::join!(world.net.accept_handshake(ours), noise::initiate(&mut stream, &own, Some(world.id())));
+    let (met, session) = tokio::join!(
+        world.net.accept_handshake(ours, &Carrier::Tcp, Instant::now() + TIMEOUT),
+        noise::initiate(&mut stream, &own, Some(world.id()))
+    );
     let (met, mut client) =
         (met.expect("the same protocol"), Client { stream, session: session.expect("the same id") });
     let (net, address) = (world.net.clone(), PeerAddr::WebRtc { socket: world.address, certhash: [1; 32] });

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub use identity::{IdentityError, KEY_FILE, open_identity};
 
 use crate::p2p::kad::NodeId;
-use crate::p2p::noise::{HANDSHAKE_BYTES, Handshake, HandshakeError, Identity, Session};
+use crate::p2p::noise::{Carrier, HANDSHAKE_BYTES, Handshake, HandshakeError, Identity, Session};
 
 /// Why there is no connection with a node.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum ConnectError {
     Handshake(#[from] HandshakeError),
 }
 
-/// The dialling side. If the other side's id is not `expected`, it does not learn this side's id.
+/// The dialling side over TCP. If the other side's id is not `expected`, it does not learn this side's id.
 ///
 /// # Errors
 /// [`ConnectError`]; nothing more is to be read or written then.
@@ -31,10 +31,10 @@ pub async fn initiate<S: AsyncRead + AsyncWrite + Unpin>(
     own: &Identity,
     expected: Option<NodeId>,
 ) -> Result<Session, ConnectError> {
-    carry(stream, Handshake::initiate(own, expected, rand::random())?).await
+    carry(stream, Handshake::initiate(own, &Carrier::Tcp, expected, rand::random())?).await
 }
 
-/// The side that was dialled.
+/// The side that was dialled over TCP.
 ///
 /// # Errors
 /// [`ConnectError`]; nothing more is to be read or written then.
@@ -42,7 +42,19 @@ pub async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     own: &Identity,
 ) -> Result<Session, ConnectError> {
-    carry(stream, Handshake::respond(own, rand::random())?).await
+    respond_over(stream, own, &Carrier::Tcp).await
+}
+
+/// The side that was dialled.
+///
+/// # Errors
+/// [`ConnectError`]; nothing more is to be read or written then.
+pub async fn respond_over<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    own: &Identity,
+    carrier: &Carrier,
+) -> Result<Session, ConnectError> {
+    carry(stream, Handshake::respond(own, carrier, rand::random())?).await
 }
 
 /// Carries the messages of both sides. No side reads further than the other's message.

@@ -2,6 +2,7 @@ use serde_json::Value;
 use snow::StatelessTransportState;
 
 use super::*;
+use crate::p2p::noise::PROLOGUE;
 
 fn hex(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
@@ -16,11 +17,11 @@ fn random() -> Identity {
 }
 
 fn initiate(own: &Identity, expected: Option<NodeId>) -> Handshake {
-    Handshake::initiate(own, expected, rand::random()).unwrap()
+    Handshake::initiate(own, &Carrier::Tcp, expected, rand::random()).unwrap()
 }
 
 fn respond(own: &Identity) -> Handshake {
-    Handshake::respond(own, rand::random()).unwrap()
+    Handshake::respond(own, &Carrier::Tcp, rand::random()).unwrap()
 }
 
 /// What one side says if the other says nothing but this, and its connection if that was enough for one.
@@ -182,7 +183,7 @@ fn a_message_cut_off_is_answered_by_nothing() {
 #[test]
 fn a_seed_gives_the_ephemeral_key() {
     let own = random();
-    let first = |seed| Handshake::initiate(&own, None, seed).unwrap().send().unwrap();
+    let first = |seed| Handshake::initiate(&own, &Carrier::Tcp, None, seed).unwrap().send().unwrap();
     assert_eq!(first([1; 32]), first([1; 32]));
     assert_ne!(first([1; 32]), first([2; 32]));
 }
@@ -270,4 +271,24 @@ fn other_prologues_and_garbage_are_not_understood() {
 fn keys_may_be_shared() {
     fn shared<T: Send + Sync>() {}
     shared::<StatelessTransportState>();
+}
+
+#[test]
+fn both_sides_must_mean_the_same_carrier() {
+    let (one, other) = (random(), random());
+    let carriers = [
+        Carrier::Tcp,
+        Carrier::WebRtc { node: [1; 32], page: [2; 32] },
+        Carrier::WebRtc { node: [2; 32], page: [1; 32] },
+        Carrier::WebRtc { node: [1; 32], page: [3; 32] },
+    ];
+    for dialled in &carriers {
+        for answered in &carriers {
+            let mut near = Handshake::initiate(&one, dialled, Some(other.id()), rand::random()).unwrap();
+            let mut far = Handshake::respond(&other, answered, rand::random()).unwrap();
+            far.receive(&near.send().unwrap().unwrap()).unwrap();
+            let received = near.receive(&far.send().unwrap().unwrap());
+            assert_eq!(received.is_ok(), dialled == answered, "{dialled:?} {answered:?}");
+        }
+    }
 }

@@ -1,13 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::p2p::noise::{Handshake, Identity, MESSAGE_BYTES, Session};
+use crate::p2p::noise::{Carrier, Handshake, Identity, MESSAGE_BYTES, Session};
 
 /// Both ends of a connection, the dialling end first.
 fn pair() -> (Session, Session) {
     let [one, other] = [(); 2].map(|()| Identity::from_secret(rand::random()));
-    let mut dialled = Handshake::initiate(&one, None, rand::random()).unwrap();
-    let mut answered = Handshake::respond(&other, rand::random()).unwrap();
+    let mut dialled = Handshake::initiate(&one, &Carrier::Tcp, None, rand::random()).unwrap();
+    let mut answered = Handshake::respond(&other, &Carrier::Tcp, rand::random()).unwrap();
     for turn in 0..MESSAGE_BYTES.len() {
         let (from, to) = if turn == 1 { (&mut answered, &mut dialled) } else { (&mut dialled, &mut answered) };
         to.receive(&from.send().unwrap().unwrap()).unwrap();

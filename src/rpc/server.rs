@@ -169,7 +169,9 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         limits: config.limits.clone(),
     });
     let (root, pages) = match config.explorer {
-        true => (any(call).get(explorer::page), explorer::routes().merge(events::routes(config.limits.listeners))),
+        true => {
+            (any(call).get(explorer::page), explorer::routes(&server).merge(events::routes(config.limits.listeners)))
+        }
         false => (any(call), Router::new()),
     };
     let content = Served::new(&config, server.api.handle.id(), address, &server.connections);

@@ -3,6 +3,8 @@
 mod browser;
 mod explorer;
 mod history;
+#[cfg(feature = "webrtc")]
+mod light;
 #[path = "../process/mod.rs"]
 mod process;
 mod site;

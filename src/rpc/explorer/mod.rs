@@ -5,6 +5,9 @@
 //! change something go to `POST /` with the owner's credentials. The page loads nothing from other hosts, which its
 //! Content-Security-Policy enforces.
 
+#[cfg(feature = "webrtc")]
+mod light;
+
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
@@ -110,8 +113,13 @@ impl Asset {
 }
 
 /// The routes besides `/` itself, which is the page to a GET and JSON-RPC to a POST.
-pub(super) fn routes() -> Router<Arc<Server>> {
-    Router::new().route("/assets/{name}", get(asset)).route("/public", post(http::call_public))
+pub(super) fn routes(server: &Server) -> Router<Arc<Server>> {
+    let routes = Router::new().route("/assets/{name}", get(asset)).route("/public", post(http::call_public));
+    #[cfg(feature = "webrtc")]
+    let routes = routes.merge(light::routes(server.api.params(), server.api.handle.webrtc_at()));
+    #[cfg(not(feature = "webrtc"))]
+    let _ = server;
+    routes
 }
 
 /// `GET /`: the explorer's page.

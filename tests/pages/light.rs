@@ -1,0 +1,160 @@
+//! The light client's page: it dials real nodes over WebRTC from a real browser.
+
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+use crate::process::{Node, Place, spec, wait_for};
+use cairn::primitives::amount::COIN;
+
+/// Bits that every second hash meets.
+const INSTANT: u32 = 0x207f_ffff;
+/// Where a node takes browsers.
+const LISTEN: [&str; 2] = ["--listen-webrtc", "127.0.0.1:0"];
+
+struct Scene {
+    place: Place,
+    owner: String,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let place = Place::new();
+        let owner = place.wallet("a");
+        place.found(&spec(INSTANT, &[(&owner, 1_000 * COIN)]));
+        Self { place, owner }
+    }
+}
+
+/// Where browsers reach a node.
+fn address(node: &Node) -> String {
+    node.call("getnetworkinfo", &[])["webrtc"].as_str().expect("it takes browsers").to_owned()
+}
+
+/// Waits until the page shows a height that its peer agrees with.
+fn wait_for_height(browser: &Browser, height: u64) {
+    browser.wait(&format!("document.getElementById('height').textContent === '{height}'"));
+    browser.wait("document.getElementById('state').textContent === 'verified'");
+}
+
+/// The page's peers and what it says of each.
+fn peers(browser: &Browser) -> String {
+    browser.text("#peers")
+}
+
+#[test]
+fn a_page_verifies_the_chain_and_follows_it() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    node.generate(12, &scene.owner);
+    let browser = Browser::open(&format!("{}light", node.url()));
+    wait_for_height(&browser, 12);
+    assert_eq!(browser.text("#tip"), node.tip().1);
+    let chain = node.call("getblockchaininfo", &[]);
+    let work = chain["chainwork"].as_str().unwrap().trim_start_matches('0').to_owned();
+    assert_eq!(browser.text("#work"), format!("0x{work}"));
+    assert_eq!(browser.text("#agree"), "1 of 1");
+
+    // To the node it is a peer like others.
+    let peer = node.call("getpeerinfo", &[])[0].take();
+    let addr = peer["addr"].as_str().unwrap();
+    assert!(
+        addr.starts_with("/ip4/") && addr.contains("/udp/") && addr.contains("/webrtc-direct/certhash/u"),
+        "{peer}"
+    );
+    assert_eq!((&peer["inbound"], &peer["network"]), (&json!(true), &json!("ipv4")), "{peer}");
+    assert!(peer["subver"].as_str().unwrap().starts_with("/cairn-light:"), "{peer}");
+    assert!(peer["bytesrecv"].as_u64() > Some(100) && peer["bytessent"].as_u64() > Some(12 * 80), "{peer}");
+
+    // More than one message of headers, and blocks one by one.
+    for _ in 0..2 {
+        node.generate(1_250, &scene.owner);
+    }
+    wait_for_height(&browser, 2_512);
+    for height in 2_513..2_516 {
+        node.generate(1, &scene.owner);
+        wait_for_height(&browser, height);
+    }
+    browser.is_well(&node.url());
+
+    // A page that is left says so.
+    browser.go("about:blank");
+    wait_for("the node to see that the page is gone", || {
+        (node.call("getconnectioncount", &[]) == json!(0)).then_some(())
+    });
+}
+
+#[test]
+fn a_page_proves_a_balance() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    let payee = scene.place.wallet("payee");
+    scene.place.run("a", &["wallet", "send", &payee, "1.5"]).ok();
+    node.generate(3, &scene.owner);
+    let browser = Browser::open(&format!("{}light", node.url()));
+    wait_for_height(&browser, 3);
+    let prove = |text: &str| {
+        browser.run("document.getElementById('whose').value = arguments[0]", &[text.into()]);
+        browser.click("#own button");
+    };
+    prove("tcairn1nothing");
+    browser.wait("document.getElementById('proof').textContent.includes('not an address')");
+    prove(&payee);
+    browser.wait("document.getElementById('balance').textContent === '1.5'");
+    assert!(browser.text("#proof").starts_with("1 coins, none left out"), "{}", browser.text("#proof"));
+    browser.is_well(&node.url());
+}
+
+#[test]
+fn a_wrong_certificate_is_refused() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    let right = address(&node);
+    let (front, hash) = right.split_once("/uEi").unwrap();
+    let other = if &hash[..1] == "A" { "B" } else { "A" };
+    let wrong = format!("{front}/uEi{other}{}", &hash[1..]);
+    let browser = Browser::open(&format!("{}light#peer={wrong}", node.url()));
+    browser.wait("document.getElementById('peers').textContent.includes('unreachable')");
+    assert!(peers(&browser).contains(&wrong));
+    assert_eq!(browser.text("#state"), "not verified");
+    // Not even Noise began.
+    assert_eq!(node.call("getconnectioncount", &[]), json!(0));
+    assert_eq!(node.call("getnettotals", &[])["totalbytesrecv"], json!(0));
+    browser.is_well(&node.url());
+
+    // Text that is no address is named.
+    browser.view("#peer=/ip4/127.0.0.1/udp/1");
+    browser.wait("document.getElementById('state').textContent.includes('is not an address')");
+    browser.view(&format!("#peer={right}"));
+    wait_for_height(&browser, 0);
+}
+
+#[test]
+fn a_node_of_another_network_is_told_apart() {
+    let (scene, other) = (Scene::new(), Scene::new());
+    let (node, stranger) = (scene.place.node("a", &LISTEN), other.place.node("a", &LISTEN));
+    stranger.generate(5, &other.owner);
+    let browser = Browser::open(&format!("{}light#peer={}&peer={}", node.url(), address(&node), address(&stranger)));
+    wait_for_height(&browser, 0);
+    browser.wait("document.getElementById('peers').textContent.includes('gone')");
+    assert_eq!(browser.text("#agree"), "1 of 2");
+}
+
+#[test]
+fn a_page_finds_its_node_again() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    node.generate(3, &scene.owner);
+    let (at, page) = (address(&node), format!("{}light", node.url()));
+    let browser = Browser::open(&page);
+    wait_for_height(&browser, 3);
+    node.kill();
+    let port = at.split('/').nth(4).unwrap();
+    let node = scene.place.node("a", &["--listen-webrtc", &format!("127.0.0.1:{port}")]);
+    assert_eq!(address(&node), at, "the certificate is kept");
+    node.generate(2, &scene.owner);
+    // It is not answered as the one before, gives that up, and dials again.
+    wait_for_height(&browser, 5);
+    let connected = node.call("getpeerinfo", &[]);
+    assert_eq!(connected.as_array().map(Vec::len), Some(1), "{connected}");
+    assert_eq!(browser.run("return document.getElementById('tip').textContent", &[]), Value::from(node.tip().1));
+}

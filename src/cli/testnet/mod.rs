@@ -279,6 +279,9 @@ fn introduction(layout: &Layout, network: &Network) -> anyhow::Result<String> {
     let cairn = shell_word(&program());
     let dir = shell_word(&layout.dir);
     let (payee, explorer) = (network.payee(), network.explorer_link(layout)?);
+    let light = network.light_link();
+    let light = light
+        .map_or_else(String::new, |light| format!("\nOr a page that checks the chain itself:\n\n  light    {light}\n"));
     let (running, them) = match network.len() {
         1 => ("1 node is".to_owned(), "it"),
         nodes => (format!("{nodes} nodes are"), "all of them"),
@@ -295,7 +298,7 @@ fn introduction(layout: &Layout, network: &Network) -> anyhow::Result<String> {
 In a browser, signed in as the owner (keep this link private):
 
   explore  {explorer}
-
+{light}
 Commands with --data-dir {dir} call node-1. To call another node, give its own directory.
 "
     ))

@@ -87,6 +87,8 @@ impl Network {
             self.payee = address::encode(ADDRESS_PREFIX, &paid);
         }
         let mut config = Config::new(&dir, params.clone());
+        // For pages on this machine.
+        config.listen_webrtc = cfg!(feature = "webrtc").then(|| local(0));
         config.name = Some(format!("node-{number}"));
         config.connect =
             self.nodes.iter().rev().take(CONNECT_TO).filter_map(|node| node.running.handle().peer_name()).collect();
@@ -186,6 +188,11 @@ impl Network {
         let key = std::fs::read_to_string(&cookie).with_context(|| format!("cannot read {}", cookie.display()))?;
         let url = self.servers.first().map(RpcServer::url).unwrap_or_default();
         Ok(format!("{url}/#key={}", key.trim()))
+    }
+
+    /// The URL of node 1's light client page, if this program has one.
+    pub fn light_link(&self) -> Option<String> {
+        cfg!(feature = "webrtc").then(|| self.servers.first().map(|server| format!("{}/light", server.url())))?
     }
 
     /// Completes with the name of the first node that stops by itself, or is asked to over RPC.

@@ -2,8 +2,8 @@
 //! goes on from there.
 //!
 //! While a state is loaded the tip is genesis, and nothing is connected. The coins are written as they arrive; when all
-//! are there, the records above them and the lists of the headers are written too, a part at each call; then one write
-//! makes the state's block the tip. A killed node goes on with what it was at.
+//! are there, the records above them, the indexes and the lists of the headers are written too, a part at each call; then
+//! one write makes the state's block the tip. A killed node goes on with what it was at.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, channel};
@@ -17,12 +17,14 @@ use crate::primitives::time::UnixTime;
 use crate::receipt::weight::{BURIED, Milestone, Slow, due_until, weigh};
 use crate::state::source::BUCKET;
 use crate::state::{Builder, Inner, Key, KeyRange, Leaf, Node, StateId};
-use crate::storage::{Batch, Edge, StateBase, StateHead, StateLoad, StoreError};
+use crate::storage::{Batch, CoinIndex, Edge, StateBase, StateHead, StateLoad, StoreError};
 
 /// Epochs before the last edge in which a state is looked for: as many as nodes keep.
 const SEARCHED_EPOCHS: u32 = 2;
 /// Coins read, or headers written, by one step after all coins are there.
 const STEP: usize = 4_096;
+/// Coins that are sorted at once for the indexes of coins: 30 MB, and some four to a page of the store at 10 million coins.
+pub const SORTED_COINS: usize = 1 << 18;
 
 /// A state that a node may start from.
 #[derive(Debug, Clone, Copy)]
@@ -74,10 +76,22 @@ type TreeBuilder = Builder<Box<dyn FnMut(&Inner, &Node) + Send>>;
 enum Rest {
     /// Coins that have to come, then all that follows.
     Coins,
-    /// Those above the coins in a range, of which `made` has those that are not written yet.
-    Records { range: KeyRange, builder: TreeBuilder, made: Receiver<Inner> },
+    /// Those above the coins in a range, of which `made` has those that are not written yet. The coins before it are those of
+    /// which the indexes are still to be written.
+    Records { range: KeyRange, builder: TreeBuilder, made: Receiver<Inner>, coins: Vec<Leaf> },
+    /// The rest of an index of some coins, which are in its order, then what follows.
+    Index { index: CoinIndex, coins: Vec<Leaf>, done: usize, then: Box<Rest> },
     /// The lists of the branch and of the range over its headers.
     Headers { branch: VecDeque<Id>, range: mmr::Range, top: Option<Node> },
+}
+
+impl Rest {
+    /// The indexes of some coins, then what follows. Their order has nothing to do with that of the coins, so it pays to sort
+    /// many at once: a page of the store then gets more than one of them at a time.
+    fn indexes(mut coins: Vec<Leaf>, then: Self) -> Self {
+        CoinIndex::Owner.sort(&mut coins);
+        Self::Index { index: CoinIndex::Owner, coins, done: 0, then: Box::new(then) }
+    }
 }
 
 impl Loading {
@@ -188,11 +202,12 @@ impl Chain {
         Ok(true)
     }
 
-    /// When all coins are there, writes a part of what is left.
+    /// When all coins are there, writes a part of what is left. About `sorted` coins are sorted at once for the indexes:
+    /// [`SORTED_COINS`] is a good number.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] if the coins are not those that arrived; the store's.
-    pub fn load_step(&mut self) -> Result<LoadStep, StoreError> {
+    pub fn load_step(&mut self, sorted: usize) -> Result<LoadStep, StoreError> {
         let Some(Loading { load, rest }) = self.loading.take_if(|loading| loading.load.missing.is_empty()) else {
             return Ok(LoadStep::Loading);
         };
@@ -206,16 +221,20 @@ impl Chain {
                         let _ = sender.send(*inner);
                     }
                 };
-                Rest::Records { range: KeyRange::ALL, builder: Builder::new(Box::new(note)), made }
+                Rest::Records { range: KeyRange::ALL, builder: Builder::new(Box::new(note)), made, coins: Vec::new() }
             }
-            Rest::Records { range, mut builder, made } => {
+            Rest::Records { range, mut builder, made, mut coins } => {
                 let base = &load.base;
                 let wrong = || self.db.corrupt(format!("the coins loaded are not those after block {}", base.block));
-                let coins = self.db.with_state_table(None, |source| (source.leaves)(&range, STEP))?;
-                coins.iter().try_for_each(|leaf| builder.push_coin(leaf)).map_err(|_| wrong())?;
-                let next = coins.last().filter(|_| coins.len() >= STEP).and_then(|last| last.key.next());
-                let rest = match next.and_then(|next| KeyRange::new(next, *range.last())) {
-                    Some(range) => Rest::Records { range, builder, made },
+                let most = STEP.min(sorted);
+                let read = self.db.with_state_table(None, |source| (source.leaves)(&range, most))?;
+                read.iter().try_for_each(|leaf| builder.push_coin(leaf)).map_err(|_| wrong())?;
+                let next = read.last().filter(|_| read.len() >= most).and_then(|last| last.key.next());
+                coins.extend(read);
+                made.try_iter().for_each(|record| batch.put_state_record(&record));
+                match next.and_then(|next| KeyRange::new(next, *range.last())) {
+                    Some(range) if coins.len() < sorted => Rest::Records { range, builder, made, coins },
+                    Some(range) => Rest::indexes(coins, Rest::Records { range, builder, made, coins: Vec::new() }),
                     None => {
                         let top = builder.finish().map_err(|_| wrong())?;
                         if StateId::new(base.height, base.block, top.as_ref()) != base.id() {
@@ -227,13 +246,22 @@ impl Chain {
                         let tree = self.tree();
                         let edge = tree.entry(&base.block).ok_or_else(wrong)?;
                         made.try_iter().for_each(|record| batch.put_state_record(&record));
-                        Rest::Headers { branch: branch_ids(&tree, &edge), range: mmr::Range::default(), top }
+                        let branch = branch_ids(&tree, &edge);
+                        Rest::indexes(coins, Rest::Headers { branch, range: mmr::Range::default(), top })
                     }
-                };
-                if let Rest::Records { made, .. } = &rest {
-                    made.try_iter().for_each(|record| batch.put_state_record(&record));
                 }
-                rest
+            }
+            Rest::Index { index, mut coins, done, then } => {
+                let end = coins.len().min(done + STEP);
+                coins[done..end].iter().for_each(|leaf| batch.put_loaded_index(index, leaf));
+                match index {
+                    _ if end < coins.len() => Rest::Index { index, coins, done: end, then },
+                    CoinIndex::Owner => {
+                        CoinIndex::OutPoint.sort(&mut coins);
+                        Rest::Index { index: CoinIndex::OutPoint, coins, done: 0, then }
+                    }
+                    CoinIndex::OutPoint => *then,
+                }
             }
             Rest::Headers { branch, mut range, top } => {
                 let done = (range.leaves() as usize).min(branch.len());

@@ -39,7 +39,7 @@ pub use bury::Burial;
 pub use epochs::{STEP_CHANGES, StateTable, Step, committed_by, ledger_root};
 pub use error::ChainError;
 pub use index::Entry;
-pub use load::{LoadStep, NoState, StateTarget};
+pub use load::{LoadStep, NoState, SORTED_COINS, StateTarget};
 pub use prune::min_kept;
 pub use rewind::Bookmark;
 pub use stats::{Histogram, Stats};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use crate::chain::{Chain, LoadStep, StateTarget};
+use crate::chain::{Chain, LoadStep, SORTED_COINS, StateTarget};
 use crate::consensus::commitment::Committed;
 use crate::p2p::coins::{Opening, OpeningFault};
 use crate::p2p::connection::{Now, PeerId};
@@ -345,7 +345,7 @@ impl StateSync {
         if !self.is_writing() {
             return Ok(Outcome::None);
         }
-        match chain.load_step()? {
+        match chain.load_step(SORTED_COINS)? {
             LoadStep::Loading => Ok(Outcome::None),
             LoadStep::Started => {
                 self.stage = Stage::Off;

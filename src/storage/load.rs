@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use super::schema::{
     ADDRESS_COIN, ADDRESS_HISTORY, COIN, FILTER_HEADER, META, PEER, RESTART, STATE_BASE, STATE_COIN, STATE_LOAD,
-    STATE_RECORD, TX, key,
+    STATE_RECORD, TX, key, outpoint_bytes,
 };
 use super::state::{leaf_bytes, prefix_bytes, record_bytes};
 use super::{Batch, BlockKey, Database, StoreError};
@@ -99,6 +99,25 @@ impl StateLoad {
     }
 }
 
+/// A table of coins beside that of the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CoinIndex {
+    /// By the key that owns the coin.
+    Owner,
+    /// By outpoint.
+    OutPoint,
+}
+
+impl CoinIndex {
+    /// Brings coins into the order of the table.
+    pub(crate) fn sort(self, coins: &mut [Leaf]) {
+        match self {
+            Self::Owner => coins.sort_unstable_by_key(|leaf| (leaf.lock.0, outpoint_bytes(&leaf.key.outpoint()))),
+            Self::OutPoint => coins.sort_unstable_by_key(|leaf| outpoint_bytes(&leaf.key.outpoint())),
+        }
+    }
+}
+
 impl Database {
     /// How far a state is loaded, if one is being loaded.
     ///
@@ -180,11 +199,19 @@ impl Batch {
         self.put(STATE_BASE, codec::encode(&height));
     }
 
-    /// A coin, in every table of coins. Nothing is under its keys.
+    /// A coin in the table of the state. Nothing is under its key.
     pub(crate) fn put_loaded_coin(&mut self, leaf: &Leaf) {
         self.put_new(key(STATE_COIN, &[leaf.key.as_bytes()]), leaf_bytes(leaf));
+    }
+
+    /// A coin in one of the other tables. It may be there already, from before the node was killed.
+    pub(crate) fn put_loaded_index(&mut self, index: CoinIndex, leaf: &Leaf) {
         let (outpoint, coin) = leaf.coin();
-        self.put_coin(&outpoint, &coin);
+        let outpoint = outpoint_bytes(&outpoint);
+        match index {
+            CoinIndex::Owner => self.put(key(ADDRESS_COIN, &[&leaf.lock.0, &outpoint]), []),
+            CoinIndex::OutPoint => self.put(key(COIN, &[&outpoint]), codec::encode(&coin)),
+        }
     }
 
     pub(crate) fn put_state_record(&mut self, record: &Inner) {

@@ -23,6 +23,7 @@ pub use self::buried::{BuriedHeader, TreeRoot};
 pub use self::database::{CoinStats, Counts, Database};
 #[cfg(feature = "node")]
 pub use self::disk::SledStore;
+pub(crate) use self::load::CoinIndex;
 pub use self::load::{StateBase, StateLoad};
 pub use self::memory::MemoryStore;
 pub use self::schema::{BareHeader, BlockKey, HeaderRecord, HistoryEntry, SCHEMA_VERSION, Status, TxLocation};

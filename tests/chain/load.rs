@@ -22,6 +22,8 @@ const EPOCH: u32 = 4;
 const LENGTH: u32 = 22;
 /// The last edge whose first committing block, at 16, has an epoch of blocks on top, itself included.
 const EDGE: u32 = 12;
+/// Coins sorted at once: far fewer than there are.
+const SORTED: usize = 9;
 
 fn params() -> Arc<Params> {
     let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..funded(0..100, COIN) };
@@ -78,7 +80,7 @@ fn load(chain: &mut Chain, from: &Chain) -> Result<LoadStep, StoreError> {
         assert!(chain.load_coins(range.first(), &end, first)?);
     }
     loop {
-        match chain.load_step()? {
+        match chain.load_step(SORTED)? {
             LoadStep::Loading => {}
             done => return Ok(done),
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Figure;
 use super::connect::open;
 use super::fixture::Scratch;
-use crate::chain::LoadStep;
+use crate::chain::{LoadStep, SORTED_COINS};
 use crate::consensus::coins::Coin;
 use crate::consensus::params::{GenesisSpec, Params};
 use crate::p2p::coins::PEER_PAGE_COINS;
@@ -33,7 +33,7 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     }
     let about = format!(
         "A state loaded into an empty store on the disk: ranges of {PEER_PAGE_COINS} coins at most, each a commit, in {PARTS} parts of the \
-         keys by turns;\nthen the records above the coins; then all is on the disk. A coin has three entries, and some \
+         keys by turns;\nthen the records above the coins and their indexes; then all is on the disk. A coin has three entries, and some \
          coins have a record.\nThe reference is the goal of {GOAL} us an entry, and for the check of the ranges' proofs the whole of \
          the rest."
     );
@@ -71,7 +71,7 @@ fn load(coins: u32) -> anyhow::Result<[Figure; 3]> {
         writing += start.elapsed();
     }
     let start = Instant::now();
-    while chain.load_step()? == LoadStep::Loading {}
+    while chain.load_step(SORTED_COINS)? == LoadStep::Loading {}
     chain.db().store().flush()?;
     writing += start.elapsed();
     let Counts { coins: found, address_coins, .. } = chain.db().counts()?;

@@ -21,6 +21,7 @@ use crate::primitives::mmr;
 use crate::primitives::target::{Bits, Work};
 use crate::primitives::tx::{Input, Lock, OutPoint, Output, Transaction};
 use crate::state::{Inner, Key, Leaf, Node, Prefix};
+use crate::storage::CoinIndex;
 use crate::storage::schema::{
     BlockKey, FILES_DIGEST, HeaderRecord, HistoryEntry, SCHEMA_DIGEST, SCHEMA_VERSION, Status, TxLocation,
 };
@@ -101,7 +102,11 @@ fn one_of_each() -> Batch {
     let inner = Inner { prefix: Prefix::of(&Key::new(&OWNER, &outpoint), 13), left, right };
     batch.put_state_head(&StateHead { height, top: Some(left), oldest: Height::GENESIS });
     batch.put_edge(height, &Edge::new(height, hash, Some(right)));
-    Leaf::new(&OutPoint { index: 1, ..outpoint }, &coin(false)).iter().for_each(|leaf| batch.put_loaded_coin(leaf));
+    if let Some(leaf) = Leaf::new(&OutPoint { index: 1, ..outpoint }, &coin(false)) {
+        batch.put_loaded_coin(&leaf);
+        batch.put_loaded_index(CoinIndex::Owner, &leaf);
+        batch.put_loaded_index(CoinIndex::OutPoint, &leaf);
+    }
     batch.put_state_record(&inner);
     batch.put_state_load(&StateLoad::new(base, 2));
     batch.put_state_base(height);

@@ -322,6 +322,7 @@ impl Session {
                 PeerStatus::Agrees => "agrees".to_owned(),
                 PeerStatus::Behind { height } => format!("behind, at {height}"),
                 PeerStatus::OtherBranch { height, .. } => format!("on another branch, at {height}"),
+                PeerStatus::Less { height } => format!("claims less work, at {height}"),
                 PeerStatus::Gone { reason } => format!("gone: {reason}"),
                 PeerStatus::Unreachable => "unreachable".to_owned(),
             };

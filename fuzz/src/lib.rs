@@ -177,6 +177,10 @@ fn make_messages() -> Vec<Message> {
         Message::GetChainProof(ChainQuery::Tip),
         Message::GetChainProof(ChainQuery::headers(tip, [Height::from_u32(3)])),
         Message::ChainProof(ChainAnswer { query: ChainQuery::Tip, proof: Some(vec![0]) }),
+        Message::AddProvider((1..=9).map(|n| NodeId([n; 32])).collect()),
+        Message::ProviderAdded { kept: 9 },
+        Message::GetProviders { key: NodeId([3; 32]) },
+        Message::Providers { providers: vec![contact(3)], nearer: (1..=16).map(contact).collect() },
     ];
     for n in 1..=8 {
         let payment = payment(n, 2_000);

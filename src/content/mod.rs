@@ -20,12 +20,14 @@ mod pins;
 mod reader;
 mod store;
 mod version;
+mod watch;
 
 pub use self::blocks::Usage;
 pub use self::error::ContentError;
 pub use self::pins::{Pin, PinKind};
 pub use self::reader::ContentReader;
 pub use self::store::ContentStore;
+pub use self::watch::PinWatch;
 
 /// Name of the store in the data directory.
 pub const CONTENT_DIR: &str = "content";

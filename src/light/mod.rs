@@ -357,6 +357,13 @@ impl Light {
             Message::Ping(nonce) => self.out.send(id, Message::Pong(nonce)),
             Message::Pong(nonce) => self.peering.pings.pong(at, id, nonce),
             Message::FindNode { .. } => self.out.send(id, Message::Nodes(Vec::new())),
+            Message::AddProvider(_) => self.out.send(id, Message::ProviderAdded { kept: 0 }),
+            Message::GetProviders { .. } => {
+                self.out.send(id, Message::Providers { providers: Vec::new(), nearer: Vec::new() });
+            }
+            Message::ProviderAdded { .. } | Message::Providers { .. } => {
+                self.out.offence(id, Offence::UnrequestedNodes);
+            }
             Message::Nodes(contacts) => {
                 if self.config.outbound_target > 0 {
                     for Contact { address, .. } in contacts {

@@ -72,6 +72,8 @@ impl Cost {
             Message::Headers(headers) => headers.len(),
             Message::GetHeaders { locator, .. } => locator.len(),
             Message::Nodes(contacts) => contacts.len(),
+            Message::AddProvider(keys) => keys.len(),
+            Message::Providers { providers, nearer } => providers.len() + nearer.len(),
             Message::CompactBlock(compact) => compact.transactions(),
             Message::GetBlockTransactions { places, .. } => places.len(),
             Message::Block(block) => block.transactions.len(),
@@ -95,7 +97,9 @@ impl Cost {
             | Message::GetCoins(_)
             | Message::Coins(_)
             | Message::GetChainProof(_)
-            | Message::ChainProof(_) => 0,
+            | Message::ChainProof(_)
+            | Message::ProviderAdded { .. }
+            | Message::GetProviders { .. } => 0,
         };
         Self(MESSAGE.saturating_add(ELEMENT.saturating_mul(elements as u64)))
     }

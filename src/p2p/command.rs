@@ -125,4 +125,12 @@ pub enum Command {
     SetActive(bool, Reply<()>),
     /// [`Node::find_node`](crate::p2p::Node::find_node).
     FindNode(NodeId, Reply<Option<u64>>),
+    /// [`Node::find_providers`](crate::p2p::Node::find_providers).
+    FindProviders(NodeId, Reply<Option<u64>>),
+    /// [`Node::announce`](crate::p2p::Node::announce).
+    Announce(NodeId, Reply<bool>),
+    /// [`Node::provide`](crate::p2p::Node::provide).
+    Provide(Vec<NodeId>, Reply<usize>),
+    /// [`Node::stop_providing`](crate::p2p::Node::stop_providing).
+    StopProviding(Vec<NodeId>, Reply<()>),
 }

@@ -6,6 +6,10 @@
 //!
 //! A node looks up its own id when it knows the first contact, and again at growing intervals; then it refreshes
 //! buckets without a lookup for an hour (sections 2.3 and 2.4 of the Kademlia paper, see [`super::kad`]).
+//!
+//! The same connections carry questions for providers of content, and announcements of them.
+
+mod provide;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -14,6 +18,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 
+use crate::p2p::announcer::Announcer;
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::{Event, Reason};
@@ -22,7 +27,8 @@ use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peer_addr::PeerAddr;
-use crate::p2p::search::{Found, Searches};
+use crate::p2p::providers::Records;
+use crate::p2p::search::{Client, Found, Purpose, Searches};
 use crate::primitives::time::MonoTime;
 
 /// Most queries of a peer answered in a burst.
@@ -32,6 +38,12 @@ pub const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// A token is a millisecond: an answer takes an interval.
 const ANSWER_TOKENS: u64 = ANSWER_INTERVAL.as_millis() as u64;
 const ANSWER_RATE: Rate = Rate { gain: 1, most: ANSWER_BURST * ANSWER_TOKENS };
+/// Most announcements of a peer taken in a burst: all keys that a node may have, if it has no other neighbours.
+pub const ANNOUNCEMENT_BURST: u64 = 128;
+/// The same time after which one more is taken; an announcer makes at most one for each lookup.
+const ANNOUNCEMENT_RATE: Rate = Rate { gain: 1, most: ANNOUNCEMENT_BURST * ANSWER_TOKENS };
+/// Time between two removals of expired records, which are not used anyway.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// Most dials for queries, checks and feelers, together with their brief connections: more than all lookups need, so
 /// that slow dials do not delay them.
 pub const MAX_PENDING_DIALS: usize = 24;
@@ -49,6 +61,17 @@ const SECOND_LOOK_WAIT: Duration = Duration::from_secs(3);
 /// Time after which a dial is taken to be forgotten.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A question to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// A search's, for nodes.
+    Nodes(u64),
+    /// A search's, for providers and nodes.
+    Providers(u64),
+    /// To keep records: the announcer's number.
+    Delivery(u64),
+}
+
 /// A connection that has said hello.
 #[derive(Debug)]
 struct Conversation {
@@ -56,10 +79,12 @@ struct Conversation {
     id: NodeId,
     direction: Direction,
     brief: bool,
-    /// The searches whose questions it has not answered, in the order in which they were asked.
-    open: VecDeque<u64>,
+    /// The questions that it has not answered, in the order in which they were asked.
+    open: VecDeque<Question>,
     /// How many of its questions are answered.
     allowance: Bucket,
+    /// How many of its announcements are taken.
+    announcements: Bucket,
     since: MonoTime,
     /// When it was last asked or answered.
     last: MonoTime,
@@ -79,8 +104,7 @@ impl Conversation {
 #[derive(Debug)]
 struct PendingDial {
     id: Option<NodeId>,
-    /// The searches that have a question.
-    searches: Vec<u64>,
+    questions: Vec<Question>,
     since: MonoTime,
 }
 
@@ -98,6 +122,12 @@ pub(crate) struct HandshakeInfo {
 pub(crate) struct Discovery {
     table: Table,
     searches: Searches,
+    /// What this node provides.
+    announcer: Announcer,
+    /// What others provide.
+    records: Records,
+    /// When expired records are removed next.
+    next_expiry: MonoTime,
     conversations: BTreeMap<PeerId, Conversation>,
     pending_dials: BTreeMap<PeerAddr, PendingDial>,
     /// Contacts to be checked.
@@ -123,6 +153,9 @@ impl Discovery {
         Self {
             table,
             searches: Searches::new(now.mono),
+            announcer: Announcer::new(),
+            records: Records::default(),
+            next_expiry: now.mono + EXPIRY_INTERVAL,
             conversations: BTreeMap::new(),
             pending_dials: BTreeMap::new(),
             to_check: VecDeque::new(),
@@ -143,7 +176,7 @@ impl Discovery {
     /// lookups are under way.
     pub(crate) fn look_for(&mut self, target: NodeId) -> Option<u64> {
         self.changed = true;
-        self.searches.add_for_owner(target)
+        self.searches.add_for_owner(target, Purpose::Nodes)
     }
 
     /// A dialled node has proven its id.
@@ -175,6 +208,7 @@ impl Discovery {
             brief,
             open: VecDeque::new(),
             allowance: Bucket::full(now.mono, ANSWER_RATE),
+            announcements: Bucket::full(now.mono, ANNOUNCEMENT_RATE),
             since: now.mono,
             last: now.mono,
         };
@@ -199,35 +233,53 @@ impl Discovery {
         let Some(call) = self.pending_dials.remove(&contact.address) else { return };
         self.changed = true;
         if call.id.is_some_and(|id| id != contact.id) {
-            return self.fail(now, contact.address, call);
+            return self.fail(now, contact.address, call, out);
         }
-        for key in call.searches {
-            let Some(target) = self.searches.target(key) else { continue };
-            self.question(now, peer, key, target, out);
+        for question in call.questions {
+            self.question(now, peer, question, out);
         }
     }
 
-    fn question(&mut self, now: Now, peer: PeerId, key: u64, target: NodeId, out: &mut Outbox) {
+    fn question(&mut self, now: Now, peer: PeerId, question: Question, out: &mut Outbox) {
+        let message = match question {
+            Question::Nodes(key) | Question::Providers(key) => match self.searches.target(key) {
+                Some((target, Purpose::Nodes)) => Message::FindNode { target },
+                Some((key, Purpose::Providers)) => Message::GetProviders { key },
+                None => return,
+            },
+            Question::Delivery(number) => match self.announcer.keys_of(number) {
+                Some(keys) => Message::AddProvider(keys.to_vec()),
+                None => return,
+            },
+        };
         if let Some(conversation) = self.conversations.get_mut(&peer) {
-            conversation.open.push_back(key);
+            conversation.open.push_back(question);
             conversation.last = now.mono;
-            out.send(peer, Message::FindNode { target });
+            out.send(peer, message);
+        }
+    }
+
+    /// A question has no answer.
+    fn unanswered(&mut self, now: Now, question: Question, id: &NodeId, out: &mut Outbox) {
+        match question {
+            Question::Nodes(key) | Question::Providers(key) => self.searches.failed(now.mono, key, id),
+            Question::Delivery(number) => self.delivered(now, number, 0, out),
         }
     }
 
     /// A dial failed, or its connection ended before the handshake. `true` if it was a feeler.
-    pub(crate) fn dial_failed(&mut self, now: Now, address: PeerAddr) -> bool {
+    pub(crate) fn dial_failed(&mut self, now: Now, address: PeerAddr, out: &mut Outbox) -> bool {
         let Some(call) = self.pending_dials.remove(&address) else { return false };
         self.changed = true;
         let feeler = call.id.is_none();
-        self.fail(now, address, call);
+        self.fail(now, address, call, out);
         feeler
     }
 
-    fn fail(&mut self, now: Now, address: PeerAddr, call: PendingDial) {
+    fn fail(&mut self, now: Now, address: PeerAddr, call: PendingDial, out: &mut Outbox) {
         let Some(id) = call.id else { return };
         self.table.failed(&Contact { id, address });
-        call.searches.into_iter().for_each(|key| self.searches.failed(now.mono, key, &id));
+        call.questions.into_iter().for_each(|question| self.unanswered(now, question, &id, out));
     }
 
     /// Connections that have said hello, in order.
@@ -235,35 +287,63 @@ impl Discovery {
         self.conversations.keys().copied()
     }
 
-    pub(crate) fn disconnected(&mut self, now: Now, peer: PeerId) {
+    pub(crate) fn disconnected(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
         let Some(conversation) = self.conversations.remove(&peer) else { return };
         self.changed = true;
-        conversation.open.into_iter().for_each(|key| self.searches.failed(now.mono, key, &conversation.id));
+        conversation.open.into_iter().for_each(|question| self.unanswered(now, question, &conversation.id, out));
     }
 
     /// A peer at `ip` asks for the contacts nearest to an id.
     pub(crate) fn on_find_node(&mut self, now: Now, (peer, ip): (PeerId, IpAddr), target: NodeId, out: &mut Outbox) {
-        let Some(conversation) = self.conversations.get_mut(&peer) else { return };
+        if let Some(nearer) = self.answer(now, (peer, ip), target, out) {
+            out.send(peer, Message::Nodes(nearer));
+        }
+    }
+
+    /// The contacts nearest to an id, unless the peer asks too much.
+    fn answer(
+        &mut self,
+        now: Now,
+        (peer, ip): (PeerId, IpAddr),
+        target: NodeId,
+        out: &mut Outbox,
+    ) -> Option<Vec<Contact>> {
+        let conversation = self.conversations.get_mut(&peer)?;
         if !conversation.allowance.take(now.mono, ANSWER_RATE, ANSWER_TOKENS) {
-            return out.offence(peer, Offence::RequestFlood);
+            out.offence(peer, Offence::RequestFlood);
+            return None;
         }
         // It knows itself, and a public peer would not accept private addresses.
         let id = conversation.id;
         let fit = |contact: &Contact| contact.id != id && contact.address.is_believable(ip);
-        out.send(peer, Message::Nodes(self.table.closest_of(&target, K, fit)));
+        Some(self.table.closest_of(&target, K, fit))
     }
 
     /// A peer names nodes. `false` if it was not asked.
     pub(crate) fn on_nodes(&mut self, now: Now, peer: PeerId, contacts: &[Contact], out: &mut Outbox) -> bool {
-        let Some(conversation) = self.conversations.get_mut(&peer) else { return false };
-        let Some(key) = conversation.open.pop_front() else {
+        let is_right = |question: &Question| matches!(question, Question::Nodes(_));
+        let Some((Question::Nodes(key), id)) = self.answered(now, peer, is_right, out) else { return false };
+        self.searches.answered(now.mono, key, &id, contacts);
+        true
+    }
+
+    /// A peer answers: the question, and its id. An answer that does not fit the first open question is an offence.
+    fn answered(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        is_right: impl Fn(&Question) -> bool,
+        out: &mut Outbox,
+    ) -> Option<(Question, NodeId)> {
+        let conversation = self.conversations.get_mut(&peer)?;
+        if !conversation.open.front().is_some_and(is_right) {
             out.offence(peer, Offence::UnrequestedNodes);
-            return false;
-        };
+            return None;
+        }
+        let question = conversation.open.pop_front()?;
         conversation.last = now.mono;
         self.changed = true;
-        self.searches.answered(now.mono, key, &conversation.id, contacts);
-        true
+        Some((question, conversation.id))
     }
 
     /// Dials an address once, as a feeler.
@@ -272,9 +352,9 @@ impl Discovery {
         self.changed = true;
     }
 
-    fn call(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>, search: Option<u64>) {
-        let (searches, since) = (search.into_iter().collect(), now.mono);
-        self.pending_dials.insert(address, PendingDial { id, searches, since });
+    fn call(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>, question: Option<Question>) {
+        let (questions, since) = (question.into_iter().collect(), now.mono);
+        self.pending_dials.insert(address, PendingDial { id, questions, since });
         self.dials.push((address, id));
     }
 
@@ -309,24 +389,31 @@ impl Discovery {
         }
         let forgotten = |(_, call): &(&PeerAddr, &PendingDial)| call.since + CALL_TIMEOUT <= now.mono;
         for address in self.pending_dials.iter().filter(forgotten).map(|(address, _)| *address).collect::<Vec<_>>() {
-            self.dial_failed(now, address);
+            self.dial_failed(now, address, out);
         }
+        self.expire(now, out);
         self.refresh_buckets(now, rng);
         loop {
+            self.look_around(now);
             self.searches.begin(now.mono, &mut self.table);
             while self.has_room()
-                && let Some((key, target, contact)) = self.searches.ask(now.mono)
+                && let Some((key, purpose, contact)) = self.searches.ask(now.mono)
             {
-                self.ask(now, key, target, contact, out);
+                let question = match purpose {
+                    Purpose::Nodes => Question::Nodes(key),
+                    Purpose::Providers => Question::Providers(key),
+                };
+                self.ask(now, question, contact, out);
             }
             let ended = self.searches.tick(now.mono);
             if ended.is_empty() {
                 break;
             }
-            ended.into_iter().for_each(|found| self.report_lookup(found, out));
+            ended.into_iter().for_each(|(client, found)| self.report_lookup(now, client, found, out));
         }
+        self.deliver(now, out);
         while self.has_room()
-            && self.pending_dials.values().filter(|call| call.searches.is_empty()).count() < MAX_CHECKS
+            && self.pending_dials.values().filter(|call| call.questions.is_empty()).count() < MAX_CHECKS
             && let Some(contact) = self.to_check.pop_front()
         {
             if !self.pending_dials.contains_key(&contact.address) {
@@ -355,27 +442,29 @@ impl Discovery {
         }
     }
 
-    fn ask(&mut self, now: Now, key: u64, target: NodeId, contact: Contact, out: &mut Outbox) {
+    fn ask(&mut self, now: Now, question: Question, contact: Contact, out: &mut Outbox) {
         let there = self
             .conversations
             .iter()
             .find(|(_, conversation)| conversation.contact == Some(contact))
             .map(|(peer, _)| *peer);
         match (there, self.pending_dials.get_mut(&contact.address)) {
-            (Some(peer), _) => self.question(now, peer, key, target, out),
-            (None, Some(call)) if call.id == Some(contact.id) => call.searches.push(key),
+            (Some(peer), _) => self.question(now, peer, question, out),
+            (None, Some(call)) if call.id == Some(contact.id) => call.questions.push(question),
             // Another id is expected at this address now.
-            (None, Some(_)) => self.searches.failed(now.mono, key, &contact.id),
-            (None, None) => self.call(now, contact.address, Some(contact.id), Some(key)),
+            (None, Some(_)) => self.unanswered(now, question, &contact.id, out),
+            (None, None) => self.call(now, contact.address, Some(contact.id), Some(question)),
         }
     }
 
-    fn report_lookup(&mut self, found: Found, out: &mut Outbox) {
+    fn report_lookup(&mut self, now: Now, client: Client, found: Found, out: &mut Outbox) {
         let Found { target, took, complete, .. } = &found;
         let (asked, nodes) = (found.path.len(), found.nodes.len());
         tracing::debug!(%target, asked, nodes, ?took, complete, "lookup");
-        if found.number.is_some() {
-            out.event(Event::NodesFound(Arc::new(found)));
+        match client {
+            Client::Table => {}
+            Client::Owner(_) => out.event(Event::NodesFound(Arc::new(found))),
+            Client::Announcer => self.found_around(now, &found, out),
         }
     }
 
@@ -383,8 +472,11 @@ impl Discovery {
     pub(crate) fn extend_deadlines(&mut self, by: Duration) {
         let Self {
             searches,
+            announcer,
             conversations,
             pending_dials,
+            records: _,
+            next_expiry: _,
             table: _,
             to_check: _,
             dials: _,
@@ -394,13 +486,23 @@ impl Discovery {
             changed: _,
         } = self;
         searches.extend_deadlines(by);
-        for Conversation { since, last, contact: _, id: _, direction: _, brief: _, open: _, allowance: _ } in
-            conversations.values_mut()
+        announcer.extend_deadlines(by);
+        for Conversation {
+            since,
+            last,
+            contact: _,
+            id: _,
+            direction: _,
+            brief: _,
+            open: _,
+            allowance: _,
+            announcements: _,
+        } in conversations.values_mut()
         {
             *since += by;
             *last += by;
         }
-        for PendingDial { since, id: _, searches: _ } in pending_dials.values_mut() {
+        for PendingDial { since, id: _, questions: _ } in pending_dials.values_mut() {
             *since += by;
         }
     }
@@ -413,6 +515,8 @@ impl Discovery {
         } else {
             self.next_refresh
         });
-        ends.chain(pending_dials).chain(self.searches.deadline()).chain(look).min()
+        let announcements = self.announcer.deadline().filter(|_| !self.table.is_empty());
+        let own = [self.searches.deadline(), look, announcements, Some(self.next_expiry)];
+        ends.chain(pending_dials).chain(own.into_iter().flatten()).min()
     }
 }

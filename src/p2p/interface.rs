@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::frame::{Frame, FrameError};
-use crate::p2p::kad::NodeId;
+use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::peer_addr::PeerAddr;
@@ -207,6 +207,20 @@ pub enum Event {
     },
     /// A lookup that this node's owner asked for has ended.
     NodesFound(Arc<Found>),
+    /// A lookup for providers of content, which this node's owner asked for, was told of one more.
+    ProviderNamed {
+        /// The lookup's number.
+        number: u64,
+        /// The provider. Whoever named it may lie.
+        provider: Contact,
+    },
+    /// Content was announced that this node's owner asked to announce.
+    Announced {
+        /// Its key.
+        key: NodeId,
+        /// How many nodes keep a record of it: none if none was reached.
+        nodes: u16,
+    },
     /// A light client has news, which its owner may read.
     Noticed,
     /// The best chain has come to an edge of which the state is not computed yet: [`Chain::state_table`] is to be moved.

@@ -58,6 +58,8 @@ pub const MAX_FILTERS: usize = 100;
 pub const MAX_FILTERS_BYTES: usize = 1_000_000;
 /// Most addresses in a [`Hello`]: a few transports, over both IPv4 and IPv6 at different ports.
 pub const MAX_LISTENS: usize = 4;
+/// Most keys in a [`Message::AddProvider`].
+pub const MAX_PROVIDED: usize = 1_000;
 /// Most bytes of a user agent.
 pub const MAX_USER_AGENT: usize = 128;
 /// Most bytes of a [`Hello`]: what is defined today and room for fields to come.
@@ -221,6 +223,25 @@ pub enum Message {
     GetChainProof(ChainQuery),
     /// Answers [`Message::GetChainProof`].
     ChainProof(ChainAnswer),
+    /// Says that the sender has the content of these keys ([`NodeId::of_content`]), at most [`MAX_PROVIDED`].
+    AddProvider(Vec<NodeId>),
+    /// Answers [`Message::AddProvider`].
+    ProviderAdded {
+        /// How many of the keys the sender keeps a record for.
+        kept: u16,
+    },
+    /// Asks who has the content of a key, and for the nodes nearest to the key.
+    GetProviders {
+        /// The key.
+        key: NodeId,
+    },
+    /// Answers [`Message::GetProviders`].
+    Providers {
+        /// Nodes that said that they have it, at most [`K`]. The address that the sender gives for itself means nothing.
+        providers: Vec<Contact>,
+        /// As in [`Message::Nodes`].
+        nearer: Vec<Contact>,
+    },
 }
 
 /// The byte that says which message a frame holds.
@@ -258,6 +279,10 @@ pub enum Kind {
     Coins = 29,
     GetChainProof = 30,
     ChainProof = 31,
+    AddProvider = 32,
+    ProviderAdded = 33,
+    GetProviders = 34,
+    Providers = 35,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -265,7 +290,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -296,6 +321,10 @@ impl Kind {
         Self::Coins,
         Self::GetChainProof,
         Self::ChainProof,
+        Self::AddProvider,
+        Self::ProviderAdded,
+        Self::GetProviders,
+        Self::Providers,
     ];
 
     /// The kind of a byte; `None` for unknown ones and for 3 and 4, which are retired.
@@ -340,6 +369,10 @@ impl Kind {
             Self::Coins => CoinAnswer::MAX_LEN,
             Self::GetChainProof => ChainQuery::MAX_LEN,
             Self::ChainProof => ChainAnswer::MAX_LEN,
+            Self::AddProvider => COUNT_BYTES + MAX_PROVIDED * 32,
+            Self::ProviderAdded => 2,
+            Self::GetProviders => 32,
+            Self::Providers => 2 * (COUNT_BYTES + K * Contact::MAX_LEN),
         }
     }
 
@@ -376,6 +409,10 @@ impl Kind {
             Self::Coins => "coins",
             Self::GetChainProof => "getchainproof",
             Self::ChainProof => "chainproof",
+            Self::AddProvider => "addprovider",
+            Self::ProviderAdded => "provideradded",
+            Self::GetProviders => "getproviders",
+            Self::Providers => "providers",
         }
     }
 }
@@ -437,6 +474,10 @@ impl Message {
             Self::Coins(_) => Kind::Coins,
             Self::GetChainProof(_) => Kind::GetChainProof,
             Self::ChainProof(_) => Kind::ChainProof,
+            Self::AddProvider(_) => Kind::AddProvider,
+            Self::ProviderAdded { .. } => Kind::ProviderAdded,
+            Self::GetProviders { .. } => Kind::GetProviders,
+            Self::Providers { .. } => Kind::Providers,
         }
     }
 
@@ -471,6 +512,10 @@ impl Message {
             Self::Coins(answer) => codec::encode(answer),
             Self::GetChainProof(query) => codec::encode(query),
             Self::ChainProof(answer) => codec::encode(answer),
+            Self::AddProvider(keys) => codec::encode(keys),
+            Self::ProviderAdded { kept } => codec::encode(kept),
+            Self::GetProviders { key } => codec::encode(key),
+            Self::Providers { providers, nearer } => codec::encode(&(providers, nearer)),
         }
     }
 
@@ -507,6 +552,10 @@ impl Message {
             Self::Coins(answer) => codec::encoded_len(answer),
             Self::GetChainProof(query) => codec::encoded_len(query),
             Self::ChainProof(answer) => codec::encoded_len(answer),
+            Self::AddProvider(keys) => COUNT_BYTES + keys.len() * 32,
+            Self::ProviderAdded { .. } => 2,
+            Self::GetProviders { .. } => 32,
+            Self::Providers { providers, nearer } => codec::encoded_len(providers) + codec::encoded_len(nearer),
         }
     }
 
@@ -597,6 +646,15 @@ impl Message {
             Kind::Coins => Self::Coins(whole(kind, payload)?),
             Kind::GetChainProof => Self::GetChainProof(whole(kind, payload)?),
             Kind::ChainProof => Self::ChainProof(whole(kind, payload)?),
+            Kind::AddProvider => Self::AddProvider(list(kind, payload, MAX_PROVIDED)?),
+            Kind::ProviderAdded => Self::ProviderAdded { kept: whole(kind, payload)? },
+            Kind::GetProviders => Self::GetProviders { key: whole(kind, payload)? },
+            Kind::Providers => {
+                let (providers, nearer): (Vec<Contact>, Vec<Contact>) = whole(kind, payload)?;
+                within(kind, providers.len(), K)?;
+                within(kind, nearer.len(), K)?;
+                Self::Providers { providers, nearer }
+            }
         })
     }
 }

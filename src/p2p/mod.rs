@@ -11,6 +11,7 @@
 
 pub mod addrbook;
 pub mod anchors;
+pub mod announcer;
 pub mod bans;
 pub mod blocks;
 mod bodies;
@@ -46,6 +47,7 @@ pub(crate) mod peers;
 pub mod ping;
 pub mod proofs;
 mod prover;
+pub mod providers;
 pub mod pushes;
 pub(crate) mod reach;
 mod records;

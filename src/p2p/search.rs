@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::p2p::bucket::{Bucket, Rate};
-use crate::p2p::kad::{ALPHA, Contact, K, Lookup, NodeId, Table};
+use crate::p2p::kad::{ALPHA, Contact, K, Lookup, MAX_HINTS_PER_SUBNET, NodeId, Table, subnet};
+use crate::p2p::providers::MAX_PROVIDERS;
 use crate::primitives::time::MonoTime;
 
 /// Most lookups under way.
@@ -56,11 +57,44 @@ pub struct Step {
     pub outcome: Outcome,
 }
 
+/// What a lookup asks nodes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The nodes nearest to an id.
+    Nodes,
+    /// These, and the providers of the content whose key the id is.
+    Providers,
+}
+
+/// Whom a lookup is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// The table of contacts.
+    Table,
+    /// The node's owner, who was given this number.
+    Owner(u64),
+    /// [`Announcer`](crate::p2p::announcer::Announcer).
+    Announcer,
+}
+
+impl Client {
+    fn number(self) -> Option<u64> {
+        match self {
+            Self::Owner(number) => Some(number),
+            Self::Table | Self::Announcer => None,
+        }
+    }
+}
+
 /// The result of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The number given to the owner who asked for it; `None` for the node's own lookups.
     pub number: Option<u64>,
+    /// What was asked for.
+    pub purpose: Purpose,
+    /// Providers that were named, in the order in which they were; at most [`MAX_PROVIDERS`]. Any node can name any.
+    pub providers: Vec<Contact>,
     /// The target id.
     pub target: NodeId,
     /// The nodes that answered and are nearest to it, the nearest first; at most [`K`].
@@ -76,7 +110,9 @@ pub struct Found {
 #[derive(Debug)]
 struct Search {
     lookup: Lookup,
-    owner_number: Option<u64>,
+    client: Client,
+    purpose: Purpose,
+    providers: Vec<Contact>,
     started_at: MonoTime,
     /// Its time-out.
     ends: MonoTime,
@@ -97,7 +133,7 @@ impl Search {
 #[derive(Debug)]
 pub(crate) struct Searches {
     under_way: BTreeMap<u64, Search>,
-    waiting: VecDeque<(NodeId, Option<u64>)>,
+    waiting: VecDeque<(NodeId, Client, Purpose)>,
     allowance: Bucket,
     next: u64,
 }
@@ -109,32 +145,38 @@ impl Searches {
     }
 
     fn owner_searches(&self) -> usize {
-        let under_way = self.under_way.values().map(|search| search.owner_number);
-        under_way.chain(self.waiting.iter().map(|(_, number)| *number)).flatten().count()
+        let under_way = self.under_way.values().map(|search| search.client);
+        under_way.chain(self.waiting.iter().map(|(_, client, _)| *client)).filter_map(Client::number).count()
     }
 
     /// A lookup for the node's own purposes, unless one for the same id waits or too many do.
     pub(crate) fn add(&mut self, target: NodeId) {
-        if self.waiting.len() < MAX_WAITING && !self.waiting.iter().any(|(waiting, _)| *waiting == target) {
-            self.waiting.push_back((target, None));
+        if self.waiting.len() < MAX_WAITING && !self.waiting.iter().any(|(waiting, ..)| *waiting == target) {
+            self.waiting.push_back((target, Client::Table, Purpose::Nodes));
         }
     }
 
+    /// A lookup for the announcer, which makes one at a time.
+    pub(crate) fn add_for_announcer(&mut self, target: NodeId) {
+        self.waiting.push_back((target, Client::Announcer, Purpose::Nodes));
+    }
+
     /// A lookup for the owner, before all others: its number, or `None` if there are too many.
-    pub(crate) fn add_for_owner(&mut self, target: NodeId) -> Option<u64> {
+    pub(crate) fn add_for_owner(&mut self, target: NodeId, purpose: Purpose) -> Option<u64> {
         if self.owner_searches() >= MAX_OWNER_SEARCHES {
             return None;
         }
         let number = self.next;
         self.next += 1;
-        let at = self.waiting.iter().take_while(|(_, number)| number.is_some()).count();
-        self.waiting.insert(at, (target, Some(number)));
+        let at = self.waiting.iter().take_while(|(_, client, _)| client.number().is_some()).count();
+        self.waiting.insert(at, (target, Client::Owner(number), purpose));
         Some(number)
     }
 
-    /// Whether no lookup of the node's own is under way or waits.
+    /// Whether no lookup for the table is under way or waits.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.under_way.values().all(|search| search.owner_number.is_some())
+        let waiting = self.waiting.iter().map(|(_, client, _)| *client);
+        self.under_way.values().map(|search| search.client).chain(waiting).all(|client| client != Client::Table)
     }
 
     /// Begins those whose turn it is.
@@ -143,31 +185,57 @@ impl Searches {
             && !self.waiting.is_empty()
             && self.allowance.take(now, SEARCH_RATE, LOOKUP_TOKENS)
         {
-            let Some((target, owner_number)) = self.waiting.pop_front() else { return };
+            let Some((target, client, purpose)) = self.waiting.pop_front() else { return };
             table.record_lookup(now, &target);
             let lookup = Lookup::new(table.own(), target, K, ALPHA, table.closest(&target, K));
             let key = self.next;
             self.next += 1;
             self.under_way.insert(
                 key,
-                Search { lookup, owner_number, started_at: now, ends: now + SEARCH_TIMEOUT, path: Vec::new() },
+                Search {
+                    lookup,
+                    client,
+                    purpose,
+                    providers: Vec::new(),
+                    started_at: now,
+                    ends: now + SEARCH_TIMEOUT,
+                    path: Vec::new(),
+                },
             );
         }
     }
 
-    /// The next query: its search, target and contact.
-    pub(crate) fn ask(&mut self, now: MonoTime) -> Option<(u64, NodeId, Contact)> {
+    /// The next query: its search, what it asks for, and whom.
+    pub(crate) fn ask(&mut self, now: MonoTime) -> Option<(u64, Purpose, Contact)> {
         self.under_way.iter_mut().find_map(|(key, search)| {
             let contact = search.lookup.ask(now)?;
             let (hop, at) = (search.lookup.hop(&contact.id).unwrap_or(1), now.saturating_since(search.started_at));
             search.path.push(Step { contact, hop, at, took: None, outcome: Outcome::Open });
-            Some((*key, search.lookup.target(), contact))
+            Some((*key, search.purpose, contact))
         })
     }
 
-    /// The target of a search, if it is under way.
-    pub(crate) fn target(&self, key: u64) -> Option<NodeId> {
-        self.under_way.get(&key).map(|search| search.lookup.target())
+    /// The target of a search and what it asks for, if it is under way.
+    pub(crate) fn target(&self, key: u64) -> Option<(NodeId, Purpose)> {
+        self.under_way.get(&key).map(|search| (search.lookup.target(), search.purpose))
+    }
+
+    /// A node named providers. Returns those that were not named before, and the number of the owner who asked.
+    pub(crate) fn named(&mut self, key: u64, providers: &[Contact]) -> (Option<u64>, Vec<Contact>) {
+        let Some(search) = self.under_way.get_mut(&key) else { return (None, Vec::new()) };
+        let mut new = Vec::new();
+        for provider in providers {
+            let known = &search.providers;
+            // By address, too: or a liar could name an honest provider at another's address first, and so hide it.
+            let is_crowded = subnet(provider.address.ip()).is_some_and(|part| {
+                known.iter().filter(|other| part.contains(other.address.ip())).count() >= MAX_HINTS_PER_SUBNET
+            });
+            if known.len() < MAX_PROVIDERS && !known.contains(provider) && !is_crowded {
+                search.providers.push(*provider);
+                new.push(*provider);
+            }
+        }
+        (search.client.number(), new)
     }
 
     pub(crate) fn answered(&mut self, now: MonoTime, key: u64, id: &NodeId, told: &[Contact]) {
@@ -186,7 +254,7 @@ impl Searches {
     }
 
     /// Times out queries, and removes and returns the lookups that ended.
-    pub(crate) fn tick(&mut self, now: MonoTime) -> Vec<Found> {
+    pub(crate) fn tick(&mut self, now: MonoTime) -> Vec<(Client, Found)> {
         let mut ended = Vec::new();
         for (key, search) in &mut self.under_way {
             for late in search.lookup.tick(now) {
@@ -196,20 +264,27 @@ impl Searches {
                 ended.push(*key);
             }
         }
-        let found = |search: Search| Found {
-            number: search.owner_number,
-            target: search.lookup.target(),
-            nodes: search.lookup.found().copied().collect(),
-            took: now.saturating_since(search.started_at),
-            complete: search.lookup.is_done(),
-            path: search.path,
+        let found = |search: Search| {
+            let found = Found {
+                number: search.client.number(),
+                purpose: search.purpose,
+                providers: search.providers,
+                target: search.lookup.target(),
+                nodes: search.lookup.found().copied().collect(),
+                took: now.saturating_since(search.started_at),
+                complete: search.lookup.is_done(),
+                path: search.path,
+            };
+            (search.client, found)
         };
         ended.iter().filter_map(|key| self.under_way.remove(key)).map(found).collect()
     }
 
     /// Extend all deadlines by a span. The time that a question took tells the owner of this node's delay, too.
     pub(crate) fn extend_deadlines(&mut self, by: Duration) {
-        for Search { lookup, ends, started_at: _, owner_number: _, path: _ } in self.under_way.values_mut() {
+        for Search { lookup, ends, started_at: _, client: _, purpose: _, providers: _, path: _ } in
+            self.under_way.values_mut()
+        {
             lookup.extend_deadlines(by);
             *ends += by;
         }

@@ -105,6 +105,10 @@ pub fn encode_command(command: &Command) -> Vec<u8> {
         Command::ClearBans(_) => vec![15],
         Command::Tick(_) => vec![16],
         Command::FindNode(target, _) => tagged(17, target),
+        Command::FindProviders(key, _) => tagged(25, key),
+        Command::Announce(key, _) => tagged(26, key),
+        Command::Provide(keys, _) => tagged(27, keys),
+        Command::StopProviding(keys, _) => tagged(28, keys),
         Command::TakeSnapshot(name, _) => tagged(18, name),
         Command::Revert(name, _) => tagged(19, name),
         Command::DropSnapshot(name, _) => tagged(20, name),
@@ -169,6 +173,10 @@ pub fn decode_command(bytes: &[u8]) -> Result<Command, MalformedEntry> {
             let made = |(height, hash, bytes)| TipProof { tip: BlockKey { height, hash }, bytes };
             Command::ProofMade(proof.map(made), Reply::nowhere())
         }
+        25 => Command::FindProviders(codec::decode(body)?, Reply::nowhere()),
+        26 => Command::Announce(codec::decode(body)?, Reply::nowhere()),
+        27 => Command::Provide(codec::decode(body)?, Reply::nowhere()),
+        28 => Command::StopProviding(codec::decode(body)?, Reply::nowhere()),
         found => return Err(MalformedEntry::Kind { what: "command", found: *found }),
     })
 }

@@ -22,7 +22,7 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::{MonoTime, UnixTime};
-use crate::storage::MemoryStore;
+use crate::storage::{BlockKey, MemoryStore};
 
 fn params() -> Arc<Params> {
     Arc::new(Params::new(GenesisSpec::regtest()).unwrap())
@@ -81,10 +81,16 @@ fn commands() -> Vec<Command> {
         Command::Ban(subnet, UnixTime::from_secs(1_800_000_000), Reply::nowhere()),
         Command::Tick(Reply::nowhere()),
         Command::FindNode(NodeId([1; 32]), Reply::nowhere()),
+        Command::FindProviders(NodeId([1; 32]), Reply::nowhere()),
+        Command::Announce(NodeId([1; 32]), Reply::nowhere()),
+        Command::Provide(vec![NodeId([1; 32]); 2], Reply::nowhere()),
+        Command::StopProviding(vec![NodeId([1; 32]); 2], Reply::nowhere()),
         Command::TakeSnapshot("before".to_owned(), Reply::nowhere()),
         Command::Revert("before".to_owned(), Reply::nowhere()),
         Command::DropSnapshot("before".to_owned(), Reply::nowhere()),
         Command::SetActive(true, Reply::nowhere()),
+        Command::PruneBelow(Height::from_u32(7), Reply::nowhere()),
+        Command::StateReady(BlockKey { height: Height::from_u32(7), hash }, Reply::nowhere()),
     ]
 }
 
@@ -111,7 +117,7 @@ fn inputs_and_commands_survive() {
     }
     tags.sort_unstable();
     tags.dedup();
-    assert_eq!(tags, (0..22).collect::<Vec<u8>>(), "one of each kind of command is tried");
+    assert_eq!(tags, (0..28).collect::<Vec<u8>>(), "one of each kind of command is tried");
 }
 
 /// As the module's documentation says.

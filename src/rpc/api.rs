@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use super::limits::Config;
 use super::strangers::Turns;
 use crate::chain::{BlockTree, ChainError, Entry, Level, TreeReader, check_recent};
 use crate::consensus::params::Params;
+use crate::content::CONTENT_DIR;
 use crate::p2p::{Command, Node, Now, Reply as Answer};
 use crate::primitives::address;
 use crate::primitives::amount::FeeRate;
@@ -60,6 +62,8 @@ pub struct Shared {
     pub(super) thresholds: Arc<Mutex<HashMap<BlockHash, FeeRate>>>,
     /// How long a poll for a template waits for a new tip alone.
     pub(super) fee_patience: Duration,
+    /// The store of content.
+    pub(super) content_dir: PathBuf,
     /// Stratum statistics, if the Stratum server runs.
     pub(super) stratum: Option<Arc<stratum::Meters>>,
 }
@@ -112,6 +116,7 @@ impl Api {
             checking: Arc::new(Semaphore::new(1)),
             thresholds: Arc::default(),
             fee_patience: config.limits.fee_patience,
+            content_dir: config.data_dir.join(CONTENT_DIR),
             stratum: config.stratum.clone(),
         };
         Self { shared: Arc::new(shared), payee: None, room: None }

@@ -128,6 +128,7 @@ fn to_sse(happened: &Event) -> Option<sse::Event> {
         Event::Banned { .. } | Event::NodesFound(_) | Event::Noticed | Event::StateDue | Event::ProofDue => {
             return None;
         }
+        Event::ProviderNamed { .. } | Event::Announced { .. } => return None,
         Event::StoreFailed { .. } | Event::BranchTooDeep { .. } => return None,
     })
 }

@@ -312,6 +312,8 @@ impl<P: Protocol> Driver<P> {
             | Event::BlockDisconnected { .. }
             | Event::TransactionAccepted { .. }
             | Event::NodesFound(_)
+            | Event::ProviderNamed { .. }
+            | Event::Announced { .. }
             | Event::Noticed => {}
         }
         // Fails only without subscribers.

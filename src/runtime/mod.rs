@@ -22,6 +22,7 @@ mod mempool_file;
 pub mod mining;
 mod net;
 pub mod noise;
+mod pinned;
 pub mod process;
 mod proofs;
 mod resolve;

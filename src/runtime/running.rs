@@ -22,13 +22,14 @@ use super::mempool_file::MempoolFile;
 use super::mining::MiningControl;
 use super::net::{Net, TRANSPORTS};
 use super::noise::open_identity;
-use super::proofs;
 use super::resolve::{self, Role};
 use super::states;
 use super::thread::{NodeThread, ThreadParts};
 use super::traffic::Traffic;
 use super::work::Templates;
+use super::{pinned, proofs};
 use crate::chain::Chain;
+use crate::content::CONTENT_DIR;
 use crate::mempool::Mempool;
 use crate::p2p::kad::NodeId;
 use crate::p2p::noise::Identity;
@@ -187,6 +188,7 @@ impl Running {
         let thread = NodeThread::start(parts, announce)?;
         net.spawn(states::work(link.clone(), due.clone()));
         net.spawn(proofs::work(link.clone(), Database::new(store.clone()), due));
+        net.spawn(pinned::work(link.clone(), config.data_dir.join(CONTENT_DIR)));
         if let (Some(listener), Some(address)) = (listener, p2p_address) {
             info!(connect = address_for_others(id, address), %address, "waiting for peers");
             net.listen(listener);

@@ -15,7 +15,8 @@ use cairn::p2p::download::STALL_TIMEOUT;
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT;
 use cairn::p2p::kad::{Contact, K, NodeId, QUERY_TIMEOUT};
 use cairn::p2p::message::{
-    Hello, Item, Kind, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, Message, TipClaim,
+    Hello, Item, Kind, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, MAX_PROVIDED, Message,
+    TipClaim,
 };
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::ping::PING_TIMEOUT;
@@ -327,6 +328,17 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             Message::GetChainProof(ChainQuery::headers(below, wanted))
         }
         Kind::ChainProof => Message::ChainProof(ChainAnswer { query: ChainQuery::Tip, proof: Some(vec![0; 200_000]) }),
+        Kind::AddProvider => Message::AddProvider(digests(MAX_PROVIDED).map(NodeId).collect()),
+        Kind::ProviderAdded => Message::ProviderAdded { kept: 1 },
+        Kind::GetProviders => Message::GetProviders { key: NodeId([1; 32]) },
+        Kind::Providers => {
+            let contact = |n: u32| Contact {
+                id: NodeId(Hash256::of(&n.to_le_bytes()).to_bytes()),
+                address: ([11, 1, 1, n as u8], 7331).into(),
+            };
+            let contacts: Vec<Contact> = (0..K as u32).map(contact).collect();
+            Message::Providers { providers: contacts.clone(), nearer: contacts }
+        }
     }
 }
 

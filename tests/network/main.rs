@@ -13,6 +13,7 @@ mod growth;
 mod kademlia;
 mod liars;
 mod lowwork;
+mod providers;
 mod pruned;
 mod pushes;
 mod sim_faults;

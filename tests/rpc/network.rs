@@ -1,5 +1,7 @@
 //! Methods about peers, with a second node.
 
+use cairn::content::ContentStore;
+use cairn::ipld::{Block, Cid, Codec, HashFunction};
 use cairn::p2p::Event;
 use serde_json::{Value, json};
 
@@ -53,6 +55,8 @@ pub fn every_method(fixture: &Fixture) {
     fixture.refused("findnode", json!(["0f"]), -8, "64 hex digits");
     let known = fixture.call("getnodeaddresses", json!([0]));
     assert_eq!((&known[0]["nodeid"], &known[0]["bucket"]), (&peer["nodeid"], &peer["bucket"]), "{known}");
+
+    content(fixture, &other);
 
     // The blocks of the one are now the other's too.
     let height = fixture.call("getblockcount", json!([]));
@@ -110,4 +114,24 @@ pub fn every_method(fixture: &Fixture) {
     assert_eq!(fixture.call("listbanned", json!([]))[0]["banned_until"], json!(9_999_999_999u64));
     fixture.call("clearbanned", json!([]));
     assert_eq!(fixture.call("listbanned", json!([])), json!([]));
+}
+
+/// What the one has, the other finds.
+fn content(fixture: &Fixture, other: &Fixture) {
+    let cid = Cid::v1(Codec::RAW, HashFunction::Sha2_256, b"found").unwrap();
+    let block = Block::check(cid, b"found".to_vec()).unwrap();
+    fixture.refused("findproviders", json!(["no-cid"]), -8, "not a CID");
+    fixture.refused("findproviders", json!(["bafkqaaa"]), -8, "in the CID itself");
+    fixture.refused("providecontent", json!([cid]), -5, "is not here");
+    let found = other.call("findproviders", json!([cid]));
+    assert_eq!((&found["providers"], &found["complete"]), (&json!([]), &json!(true)), "{found}");
+
+    let mut store = ContentStore::open(&fixture.dir.path().join("content"), 1_000).unwrap();
+    store.put(&block).and_then(|()| store.flush()).unwrap();
+    let announced = fixture.call("providecontent", json!([cid]));
+    assert_eq!((&announced["cid"], &announced["nodes"]), (&json!(cid), &json!(1)), "{announced}");
+    let found = other.call("findproviders", json!([cid]));
+    let own = fixture.node.as_ref().unwrap();
+    let expected = json!([{ "nodeid": own.handle().id().to_string(), "address": own.p2p_address().unwrap() }]);
+    assert_eq!((&found["providers"], &found["key"]), (&expected, &announced["key"]), "{found}");
 }

@@ -1013,6 +1013,36 @@ class AddressCounts(TypedDict):
     """Reached."""
 
 
+class ContentProvider(TypedDict):
+    address: str
+    """IP and port, or as WebRTC addresses are written."""
+    nodeid: str
+
+
+class ContentProviders(TypedDict):
+    cid: str
+    """As it was given, in its usual base."""
+    complete: bool
+    """Whether no nearer node was left to ask."""
+    key: str
+    """Where in the space of ids records of it are kept, 64 hex digits."""
+    path: list[LookupStep]
+    """The nodes that were asked, in order."""
+    providers: list[ContentProvider]
+    """In the order in which they were named; they need not exist."""
+    took: float
+    """In seconds."""
+
+
+class AnnouncedContent(TypedDict):
+    cid: str
+    """As it was given, in its usual base."""
+    key: str
+    """Where in the space of ids records of it are kept, 64 hex digits."""
+    nodes: int
+    """How many nodes keep a record; 0 if none could be reached."""
+
+
 class Ban(TypedDict):
     address: str
     """The subnet."""
@@ -1550,6 +1580,20 @@ class Methods:
     def getaddrmaninfo(self) -> dict[str, AddressCounts]:
         """How many addresses this node has reached ("tried") or heard of ("new"), by network and in all."""
         result: dict[str, AddressCounts] = self.call("getaddrmaninfo", [])
+        return result
+
+    def findproviders(self, cid: str) -> ContentProviders:
+        """Looks for the nodes that say that they have the block of a CID, and what is below it. Ends within 30
+        seconds.
+        """
+        result: ContentProviders = self.call("findproviders", [cid])
+        return result
+
+    def providecontent(self, cid: str) -> AnnouncedContent:
+        """Announces to the nodes nearest to the key of a CID that this node has its content, which they remember for
+        48 hours. Pinned content is announced without it, again every 22 hours.
+        """
+        result: AnnouncedContent = self.call("providecontent", [cid])
         return result
 
     def setban(self, subnet: str, command: str, bantime: int | None = None, absolute: bool | None = None) -> None:

@@ -15,6 +15,7 @@ mod add;
 mod car;
 mod get;
 mod keep;
+mod network;
 mod progress;
 mod show;
 mod temporary;
@@ -59,6 +60,10 @@ enum ContentCommand {
     Export(car::ExportArgs),
     /// Take the blocks of CAR files, and pin their roots
     Import(car::ImportArgs),
+    /// Announce now to other nodes that this one has content
+    Provide(network::ProvideArgs),
+    /// Find the nodes that have content
+    Find(network::FindArgs),
 }
 
 /// Runs the command.
@@ -80,6 +85,8 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         ContentCommand::Verify => keep::verify(&open()?, common),
         ContentCommand::Export(args) => car::export(&args, &read()?, common),
         ContentCommand::Import(args) => car::import(&args, &mut open()?, common),
+        ContentCommand::Provide(args) => network::provide(&args, &read()?, common),
+        ContentCommand::Find(args) => network::find(&args, common),
     }
 }
 

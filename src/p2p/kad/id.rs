@@ -7,6 +7,7 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::p2p::peer_addr::PeerAddr;
 use crate::primitives::codec::{Decode, Encode};
+use crate::primitives::hash::Hash256;
 
 /// A node's name and its position in the key space: 256 bits, the first the most significant.
 ///
@@ -26,6 +27,24 @@ impl NodeId {
         let mut id = [0; 32];
         hex::decode_to_slice(text, &mut id).ok()?;
         Some(Self(id))
+    }
+
+    /// The key of content: where records of its providers are kept. It is the hash of the block's multihash, so whoever
+    /// keeps a record does not learn the name.
+    pub fn of_content(multihash: &[u8]) -> Self {
+        Self(Hash256::of(multihash).to_bytes())
+    }
+
+    /// The first and the last of all ids at a distance of less than 2^`bits`, itself included; all ids from 256 on.
+    pub fn neighbourhood(&self, bits: u16) -> (Self, Self) {
+        let mask = |place: usize, id: u8, ones: u8| {
+            // Bits of this byte that are free.
+            let free = u32::from(bits).saturating_sub(8 * (31 - place as u32)).min(8);
+            let free = (0xff_u16 >> (8 - free)) as u8;
+            id & !free | ones & free
+        };
+        let with = |ones| Self(std::array::from_fn(|place| mask(place, self.0[place], ones)));
+        (with(0), with(0xff))
     }
 
     /// The exclusive or with another id.
@@ -104,6 +123,22 @@ mod tests {
         let mapped = Contact { id, address: "[::ffff:1.2.3.4]:5".parse().unwrap() };
         assert_eq!(codec::encode(&mapped), codec::encode(&plain));
         assert_eq!(codec::decode(&codec::encode(&mapped)), Ok(plain));
+    }
+
+    #[test]
+    fn a_neighbourhood_has_all_ids_that_are_near() {
+        let own = NodeId([0xa5; 32]);
+        assert_eq!(own.neighbourhood(0), (own, own));
+        assert_eq!(own.neighbourhood(256), (NodeId([0; 32]), NodeId([0xff; 32])));
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        for bits in 1..=255 {
+            let (first, last) = own.neighbourhood(bits);
+            let is_inside = |id: NodeId| (first..=last).contains(&id);
+            for _ in 0..8 {
+                assert!(is_inside(own.random_in(bits as u8 - 1, &mut rng)));
+                assert!(!is_inside(own.random_in(bits as u8, &mut rng)));
+            }
+        }
     }
 
     #[test]

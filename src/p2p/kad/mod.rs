@@ -24,6 +24,7 @@ pub use id::{Contact, Distance, NodeId};
 pub use lookup::{CANDIDATES_PER_PLACE, Lookup, MAX_HINTS_PER_SUBNET, QUERY_TIMEOUT};
 #[cfg(feature = "node")]
 pub(crate) use table::bucket_order;
+pub(crate) use table::subnet;
 pub use table::{MAX_PER_SUBNET, MAX_PER_SUBNET_IN_BUCKET, REFRESH_INTERVAL, Table};
 
 /// Contacts in a bucket, in an answer, and in what a lookup finds: enough that all of them leave within an hour

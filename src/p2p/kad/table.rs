@@ -20,7 +20,7 @@ pub const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The subnet of a public address within which an attacker gets addresses for free: 24 bits of IPv4, 48 of IPv6. `None`
 /// for a private address, since a private network may have all its nodes in one subnet.
-pub(super) fn subnet(ip: IpAddr) -> Option<Subnet> {
+pub(crate) fn subnet(ip: IpAddr) -> Option<Subnet> {
     let bits = if ip.to_canonical().is_ipv4() { 24 } else { 48 };
     is_public(ip).then(|| Subnet::new(ip, bits))
 }
@@ -173,6 +173,15 @@ impl Table {
     #[cfg(test)]
     pub(super) fn buckets(&self) -> impl Iterator<Item = (u8, &KBucket)> {
         self.buckets.iter().map(|(number, bucket)| (*number, bucket))
+    }
+
+    /// Whether fewer than `count` live contacts are known to be nearer to a key than this node.
+    pub fn is_near(&self, key: &NodeId, count: usize) -> bool {
+        let distance = self.own.distance(key);
+        // All of a bucket are nearer than the node if the node's distance has the bucket's bit, else none.
+        let nearer = self.buckets.iter().rev().filter(|(number, _)| distance.bit(**number));
+        let live = nearer.flat_map(|(_, bucket)| bucket.places.iter().filter(|entry| entry.failures == 0));
+        live.take(count).count() < count
     }
 
     /// Records a lookup of an id, which refreshes its bucket.

@@ -80,6 +80,10 @@ pub(crate) fn samples() -> Vec<Message> {
         Message::Coins(CoinAnswer { query, proof: Some(CoinProof { bytes: vec![0], end: Some(outpoint) }) }),
         Message::GetChainProof(ChainQuery::Headers { below: hash, spans: vec![(Height::from_u32(3), 7)] }),
         Message::ChainProof(ChainAnswer { query: ChainQuery::Tip, proof: Some(vec![1, 2, 3]) }),
+        Message::AddProvider(vec![NodeId([7; 32]); 2]),
+        Message::ProviderAdded { kept: 2 },
+        Message::GetProviders { key: NodeId([7; 32]) },
+        Message::Providers { providers: vec![contact("10.1.2.3:7331")], nearer: vec![contact("[2001:db8::1]:1")] },
     ]
 }
 
@@ -96,7 +100,7 @@ fn every_kind_survives_the_wire_within_its_cap() {
         assert!(payload.len() <= kind.max_payload(1_000_000));
         assert_eq!(Message::decode(kind, &payload), Ok(message));
     }
-    assert_eq!([3, 4, 32].map(Kind::from_byte), [None; 3]);
+    assert_eq!([3, 4, 36].map(Kind::from_byte), [None; 3]);
 }
 
 #[test]
@@ -107,6 +111,9 @@ fn the_fullest_lists_fit_and_one_more_element_does_not() {
         vec![
             (Message::Headers(vec![header; MAX_HEADERS + n]), MAX_HEADERS),
             (Message::Nodes(vec![contact; K + n]), K),
+            (Message::AddProvider(vec![NodeId([5; 32]); MAX_PROVIDED + n]), MAX_PROVIDED),
+            (Message::Providers { providers: vec![contact; K], nearer: vec![contact; K + n] }, K),
+            (Message::Providers { providers: vec![contact; K + n], nearer: vec![contact; K] }, K),
             (Message::Inventory(vec![Item::Block(BlockHash::ZERO); MAX_INVENTORY + n]), MAX_INVENTORY),
             (
                 Message::GetHeaders { locator: vec![BlockHash::ZERO; MAX_LOCATOR + n], stop: BlockHash::ZERO },

@@ -77,6 +77,13 @@ impl Node {
                 reply.send(());
             }
             Command::FindNode(target, reply) => reply.send(self.find_node(now, target)),
+            Command::FindProviders(key, reply) => reply.send(self.find_providers(now, key)),
+            Command::Announce(key, reply) => reply.send(self.announce(now, key)),
+            Command::Provide(keys, reply) => reply.send(self.provide(now, &keys)),
+            Command::StopProviding(keys, reply) => {
+                self.stop_providing(now, &keys);
+                reply.send(());
+            }
         }
     }
 
@@ -355,6 +362,44 @@ impl Node {
         let number = self.protocols.discovery.look_for(target);
         self.finish(now);
         number
+    }
+
+    /// Starts a lookup of those who have the content of a key, and of the nodes nearest to it, and returns its number. Each
+    /// provider is an [`Event::ProviderNamed`](crate::p2p::Event::ProviderNamed) when it is named first, and the lookup ends
+    /// with an [`Event::NodesFound`](crate::p2p::Event::NodesFound). `None` if too many are under way.
+    pub fn find_providers(&mut self, now: Now, key: NodeId) -> Option<u64> {
+        let number = self.protocols.discovery.look_for_providers(key);
+        self.finish(now);
+        number
+    }
+
+    /// Announces the content of a key once. An [`Event::Announced`](crate::p2p::Event::Announced) says what came of it; without
+    /// any contact it waits for one. `false` if this node provides too much.
+    pub fn announce(&mut self, now: Now, key: NodeId) -> bool {
+        let taken = self.protocols.discovery.announcer().announce(now.mono, key);
+        self.finish(now);
+        taken
+    }
+
+    /// Announces the content of keys now and every [`ANNOUNCE_INTERVAL`](crate::p2p::providers::ANNOUNCE_INTERVAL). Returns how many
+    /// of them are provided: those beyond [`MAX_OWN_KEYS`](crate::p2p::announcer::MAX_OWN_KEYS) are not.
+    pub fn provide(&mut self, now: Now, keys: &[NodeId]) -> usize {
+        let announcer = self.protocols.discovery.announcer();
+        let provided = keys.iter().filter(|key| announcer.provide(now.mono, **key)).count();
+        self.finish(now);
+        provided
+    }
+
+    /// Reverses [`Node::provide`]. What others keep expires.
+    pub fn stop_providing(&mut self, now: Now, keys: &[NodeId]) {
+        let announcer = self.protocols.discovery.announcer();
+        keys.iter().for_each(|key| announcer.stop(key));
+        self.finish(now);
+    }
+
+    /// How many keys this node provides, and how many records it keeps for others.
+    pub fn provided(&self) -> (usize, usize) {
+        self.protocols.discovery.provided()
     }
 }
 

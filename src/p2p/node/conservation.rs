@@ -27,6 +27,7 @@ impl Node {
         assert!(discovery.peers().eq(greeted), "a talk for each connection with a hello");
         assert!(pushes.peers().eq(ready.iter().copied()), "an allowance of pushes for each peer");
         assert!(sync.peers().eq(ready.iter().copied()), "a chain for each peer");
+        discovery.assert_conserved();
         blocks.assert_conserved(&ready);
         download.assert_conserved(&ready);
         relay.assert_conserved(&ready);

@@ -389,12 +389,13 @@ impl Node {
         }
         // A brief connection only carries queries.
         let concerns = [Kind::Hello, Kind::Ping, Kind::FindNode, Kind::Nodes];
-        (!peer.brief || concerns.contains(&kind)).then(|| peer.address.ip())
+        let providers = [Kind::AddProvider, Kind::ProviderAdded, Kind::GetProviders, Kind::Providers];
+        (!peer.brief || concerns.contains(&kind) || providers.contains(&kind)).then(|| peer.address.ip())
     }
 
     fn received(&mut self, now: Now, id: PeerId, message: Message, at: MonoTime) {
         let Some(ip) = self.heard(now, id, message.kind()) else { return };
-        let Self { protocols: Protocols { server, .. }, chain, out, .. } = self;
+        let Self { protocols: Protocols { server, .. }, chain, rng, out, .. } = self;
         match message {
             Message::Hello(hello) => self.on_hello(now, id, hello),
             Message::Ping(nonce) => out.send(id, Message::Pong(nonce)),
@@ -402,6 +403,12 @@ impl Node {
             Message::Pong(nonce) => self.peering.pings.pong(at, id, nonce),
             Message::FindNode { target } => self.protocols.discovery.on_find_node(now, (id, ip), target, out),
             Message::Nodes(contacts) => self.on_nodes(now, id, &contacts),
+            Message::AddProvider(keys) => self.protocols.discovery.on_add_provider(now, id, &keys, out),
+            Message::ProviderAdded { kept } => self.protocols.discovery.on_provider_added(now, id, kept, out),
+            Message::GetProviders { key } => {
+                self.protocols.discovery.on_get_providers(now, (id, ip), key, rng, out);
+            }
+            Message::Providers { providers, nearer } => self.on_providers(now, (id, ip), &providers, &nearer),
             Message::Inventory(items) => self.inventory(now, id, items),
             Message::GetData(items) => server.get_data(id, items, out),
             Message::NotFound(items) => self.not_found(now, id, items),

@@ -1,5 +1,6 @@
 //! Discovery, feelers, and the choice of peers.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Node;
@@ -32,7 +33,7 @@ impl Node {
                     || book.is_own(&address)
                     || self.peering.bans.contains(address.ip(), now.unix)
                 {
-                    self.protocols.discovery.dial_failed(now, address);
+                    self.protocols.discovery.dial_failed(now, address, &mut self.out);
                 } else {
                     self.peering.dialer.dial_briefly(now, address, id, &mut self.out);
                 }
@@ -91,17 +92,34 @@ impl Node {
     pub(super) fn on_nodes(&mut self, now: Now, id: PeerId, contacts: &[Contact]) {
         let Some(ip) = self.peering.peers.get(id).map(|peer| peer.address.ip()) else { return };
         if self.protocols.discovery.on_nodes(now, id, contacts, &mut self.out) {
-            for contact in contacts {
-                let announced = PeerAddress { address: contact.address, services: 0, last_seen: UnixTime::EPOCH };
-                self.peering.book.add(now, &announced, ip);
-            }
+            self.record_hints(now, ip, contacts);
+        }
+    }
+
+    /// A peer named providers and contacts: the latter's addresses are hints, too.
+    pub(super) fn on_providers(
+        &mut self,
+        now: Now,
+        (id, ip): (PeerId, IpAddr),
+        providers: &[Contact],
+        nearer: &[Contact],
+    ) {
+        if self.protocols.discovery.on_providers(now, (id, ip), (providers, nearer), &mut self.out) {
+            self.record_hints(now, ip, nearer);
+        }
+    }
+
+    fn record_hints(&mut self, now: Now, source: IpAddr, contacts: &[Contact]) {
+        for contact in contacts {
+            let announced = PeerAddress { address: contact.address, services: 0, last_seen: UnixTime::EPOCH };
+            self.peering.book.add(now, &announced, source);
         }
     }
 
     /// A dial failed, or its connection ended before the handshake.
     pub(super) fn on_dial_failed(&mut self, now: Now, address: PeerAddr) {
         self.anchors.failed(&address);
-        let was_feeler = self.protocols.discovery.dial_failed(now, address);
+        let was_feeler = self.protocols.discovery.dial_failed(now, address, &mut self.out);
         if was_feeler && !self.protocols.discovery.table().is_empty() {
             self.peering.book.remove_untried(&address);
         }

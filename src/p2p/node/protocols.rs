@@ -90,7 +90,7 @@ impl Protocols {
         let Self { discovery, sync, download, relay, requests, pushes, blocks, server, budgets, state_sync } = self;
         state_sync.disconnected(id);
         budgets.disconnected(id);
-        discovery.disconnected(now, id);
+        discovery.disconnected(now, id, out);
         relay.disconnected(id);
         server.disconnected(id);
         pushes.disconnected(id);

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::network::{NETWORKS, network_of, seconds};
 use super::{Access, Method, Outcome};
 use crate::p2p::addrbook::Record;
+use crate::p2p::announcer::DELIVERY_TIMEOUT;
 use crate::p2p::kad::NodeId;
 use crate::p2p::search::{Found, Outcome as Asked, SEARCH_TIMEOUT};
-use crate::p2p::{Command, Event, PeerAddr};
+use crate::p2p::{Command, Event, PeerAddr, Reply as Answer};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -121,35 +124,61 @@ async fn get_node_addresses(api: Api, args: Args) -> Outcome {
     Ok(Reply::of(&known.into_iter().map(view).collect::<Vec<_>>()))
 }
 
-/// Longer than any lookup takes.
-const FIND_PATIENCE: Duration = SEARCH_TIMEOUT.saturating_add(Duration::from_secs(5));
+/// Longer than any lookup takes, and an announcement after it.
+const FIND_PATIENCE: Duration = SEARCH_TIMEOUT.saturating_add(DELIVERY_TIMEOUT).saturating_add(Duration::from_secs(5));
 
 async fn find_node(api: Api, args: Args) -> Outcome {
     let text: &str = args.get("nodeid")?;
     let target = NodeId::from_hex(text).ok_or_else(|| RpcError::invalid("nodeid: expected 64 hex digits"))?;
+    let found = await_found(&api, move |reply| Command::FindNode(target, reply)).await?;
+    Ok(Reply::of(&lookup_view(&found)))
+}
+
+/// Starts a lookup, and waits until it ends.
+pub(super) async fn await_found(
+    api: &Api,
+    make: impl FnOnce(Answer<Option<u64>>) -> Command + Send + 'static,
+) -> Result<Arc<Found>, RpcError> {
     let _place = api.waiting_place()?;
     let mut events = api.handle.subscribe();
-    let number = api.command(move |reply| Command::FindNode(target, reply)).await?;
+    let number = api.command(make).await?;
     let number = number.ok_or_else(|| RpcError::new(Code::Misc, "too many lookups are in progress"))?;
-    let found = async {
+    let is_it = |event: &Event| match event {
+        Event::NodesFound(found) if found.number == Some(number) => Some(Arc::clone(found)),
+        _ => None,
+    };
+    await_event(api, &mut events, is_it).await
+}
+
+/// Waits for what a lookup leads to.
+pub(super) async fn await_event<T>(
+    api: &Api,
+    events: &mut Receiver<Event>,
+    is_it: impl Fn(&Event) -> Option<T>,
+) -> Result<T, RpcError> {
+    let coming = async {
         loop {
             match events.recv().await {
-                Ok(Event::NodesFound(found)) if found.number == Some(number) => return Some(found),
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Ok(event) => {
+                    if let Some(found) = is_it(&event) {
+                        return Some(found);
+                    }
+                }
+                Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             }
         }
     };
-    let found = tokio::select! {
-        found = found => found,
+    let come = tokio::select! {
+        come = coming => come,
         () = tokio::time::sleep(FIND_PATIENCE) => None,
         () = api.stopping() => None,
     };
-    let found = found.ok_or_else(|| RpcError::new(Code::Misc, "the lookup did not end"))?;
-    Ok(Reply::of(&found_view(&found)))
+    come.ok_or_else(|| RpcError::new(Code::Misc, "the lookup did not end"))
 }
 
-fn found_view(found: &Found) -> serde_json::Value {
+/// A lookup as it is answered.
+pub(super) fn lookup_view(found: &Found) -> serde_json::Value {
     let nodes = found.nodes.iter().map(|contact| {
         json!({
             "nodeid": contact.id.to_string(),

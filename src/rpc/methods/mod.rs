@@ -11,6 +11,7 @@ pub use super::method::{Access, Method};
 pub mod address;
 pub mod bans;
 pub mod blockchain;
+pub mod content;
 pub mod control;
 mod discover;
 pub mod discovery;
@@ -31,7 +32,7 @@ pub mod template;
 pub mod wait;
 
 /// Every method, under the headings of `help`.
-pub const GROUPS: [(&str, &[Method]); 20] = [
+pub const GROUPS: [(&str, &[Method]); 21] = [
     ("Blockchain", blockchain::METHODS),
     ("Statistics and checks", stats::METHODS),
     ("Pruning", prune::METHODS),
@@ -48,6 +49,7 @@ pub const GROUPS: [(&str, &[Method]); 20] = [
     ("Mining elsewhere", template::METHODS),
     ("Network", network::METHODS),
     ("Discovery", discovery::METHODS),
+    ("Content", content::METHODS),
     ("Bans", bans::METHODS),
     ("Links", links::METHODS),
     ("Snapshots", snapshots::METHODS),

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod chain;
+pub mod content;
 pub mod control;
 pub mod holding;
 pub mod mempool;

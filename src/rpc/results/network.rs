@@ -146,7 +146,8 @@ const FOUND_NODE: Object = object(
     ],
 );
 
-const LOOKUP_STEP: Object = object(
+/// A question of a lookup.
+pub const LOOKUP_STEP: Object = object(
     "LookupStep",
     &[
         field("nodeid", Shape::Text, ""),

@@ -20,7 +20,7 @@ pub struct Totals {
 }
 
 /// What went in one direction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
     /// All bytes, whether or not a whole message came of them.
     pub bytes: u64,
@@ -35,6 +35,13 @@ pub struct Messages {
     pub count: u64,
     /// Their bytes, framing included.
     pub bytes: u64,
+}
+
+// Arrays of more than 32 elements have no default of their own.
+impl Default for Flow {
+    fn default() -> Self {
+        Self { bytes: 0, kinds: [Messages::default(); KINDS] }
+    }
 }
 
 impl Flow {
@@ -56,11 +63,18 @@ struct Counters {
     sent: FlowCounters,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct FlowCounters {
     bytes: AtomicU64,
     messages: [AtomicU64; KINDS],
     message_bytes: [AtomicU64; KINDS],
+}
+
+impl Default for FlowCounters {
+    fn default() -> Self {
+        let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
+        Self { bytes: AtomicU64::new(0), messages: zeros(), message_bytes: zeros() }
+    }
 }
 
 impl FlowCounters {

@@ -182,7 +182,7 @@ impl Sim {
             links: BTreeMap::new(),
             next_link: 0,
             trace: Sha256::new(),
-            traffic: Default::default(),
+            traffic: std::array::from_fn(|_| Traffic::default()),
             found: Vec::new(),
             mining: None,
             mining_round: 0,

@@ -88,8 +88,10 @@ pub(crate) struct AddrBook {
 impl AddrBook {
     /// A book of records that were saved, of a node whose driver can dial `transports`.
     pub(crate) fn load(records: impl IntoIterator<Item = Record>, transports: Transports) -> Self {
-        let records = records.into_iter().map(|record| (record.address, record)).take(MAX_BOOK).collect();
-        Self { records, transports, ..Self::default() }
+        let mut book = Self { transports, ..Self::default() };
+        // Collected, they would be sorted, whose code is 1 % of the browser's module.
+        book.records.extend(records.into_iter().map(|record| (record.address, record)).take(MAX_BOOK));
+        book
     }
 
     /// Adds an address announced by `source`. Of a known address it only updates the time last seen. `true` if the

@@ -11,6 +11,7 @@ use crate::chain::Chain;
 use crate::consensus::params::{GenesisSpec, Params};
 use crate::mempool::{Limits, Mempool};
 use crate::miner::template;
+use crate::p2p::chain_prover::TipProof;
 use crate::p2p::frame::FrameError;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::tests::samples;
@@ -91,6 +92,11 @@ fn commands() -> Vec<Command> {
         Command::SetActive(true, Reply::nowhere()),
         Command::PruneBelow(Height::from_u32(7), Reply::nowhere()),
         Command::StateReady(BlockKey { height: Height::from_u32(7), hash }, Reply::nowhere()),
+        Command::ProofMade(None, Reply::nowhere()),
+        Command::ProofMade(
+            Some(TipProof { tip: BlockKey { height: Height::from_u32(7), hash }, bytes: vec![1] }),
+            Reply::nowhere(),
+        ),
     ]
 }
 
@@ -117,7 +123,7 @@ fn inputs_and_commands_survive() {
     }
     tags.sort_unstable();
     tags.dedup();
-    assert_eq!(tags, (0..28).collect::<Vec<u8>>(), "one of each kind of command is tried");
+    assert_eq!(tags, (0..29).collect::<Vec<u8>>(), "one of each kind of command is tried");
 }
 
 /// As the module's documentation says.

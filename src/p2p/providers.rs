@@ -1,7 +1,7 @@
 //! Records of who has which content, kept for others by the nodes nearest to its key.
 //!
 //! A record names a node by the id that it proved on the connection over which it announced itself, and its address by that
-//! connection, so nobody can announce another. What is kept is bounded for a key, for a part of the network, and in all.
+//! connection, so no node can announce another. What is kept is bounded for a key, for a part of the network, and in all.
 //! Records are in memory only: nodes announce themselves again before their records expire.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -396,7 +396,7 @@ impl Session {
                 self.outputs.extend(beginning.map(|beginning| Output::Begin(above.as_u32(), beginning)));
                 self.outputs.push_back(Output::Keep(above.as_u32(), headers));
             }
-            // A client that serves nobody flushes nothing.
+            // A client that serves no peer flushes nothing.
             p2p::Output::Flush { .. } | p2p::Output::Event(_) => {}
         }
     }

@@ -29,8 +29,8 @@ impl NodeId {
         Some(Self(id))
     }
 
-    /// The key of content: where records of its providers are kept. It is the hash of the block's multihash, so whoever
-    /// keeps a record does not learn the name.
+    /// The key of content: where records of its providers are kept. It is the hash of the block's multihash, so a node
+    /// that keeps a record does not learn the name.
     pub fn of_content(multihash: &[u8]) -> Self {
         Self(Hash256::of(multihash).to_bytes())
     }

@@ -70,7 +70,7 @@ impl<'a> Stun<'a> {
             match kind {
                 MESSAGE_INTEGRITY => {
                     integrity = Some((bytes.len() - rest.len(), value));
-                    // Only a fingerprint may come after it, and nobody vouches for that.
+                    // Only a fingerprint may come after it, and nothing vouches for that.
                     break;
                 }
                 USERNAME => username = std::str::from_utf8(value).ok(),

@@ -21,6 +21,7 @@ use cairn::p2p::kad::{Contact, NodeId};
 use cairn::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use cairn::p2p::proofs::{ProofQuery, Proofs, TxProof};
 use cairn::p2p::state::{RangeAnswer, RangePage, RangeQuery};
+use cairn::p2p::wants::{ContentBlock, Have, Want};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::gcs::Filter;
@@ -180,6 +181,9 @@ fn make_messages() -> Vec<Message> {
         Message::AddProvider((1..=9).map(|n| NodeId([n; 32])).collect()),
         Message::ProviderAdded { kept: 9 },
         Message::GetProviders { key: NodeId([3; 32]) },
+        Message::WantBlocks(vec![Want { hash: vec![0x12; 34], whole: true }]),
+        Message::HaveBlocks(vec![Have { hash: vec![0x12; 34], here: true }]),
+        Message::ContentBlock(Arc::new(ContentBlock { hash: vec![0x12; 34], bytes: vec![1, 2, 3] })),
         Message::Providers { providers: vec![contact(3)], nearer: (1..=16).map(contact).collect() },
     ];
     for n in 1..=8 {

@@ -15,6 +15,7 @@ use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::rpc;
 use crate::rpc::auth::RpcAuth;
+use crate::runtime::exchange::ExchangeConfig;
 use crate::runtime::{self, Running, descriptors};
 use crate::stratum;
 use crate::wallet::Wallet;
@@ -67,9 +68,15 @@ pub struct Args {
         value_parser = clap::builder::BoolishValueParser::new()
     )]
     gateway_files: bool,
-    /// The most bytes of content that calls to /api/v0 store, such as 10GB or 512MiB
+    /// The most bytes of content that calls to /api/v0 and fetches from peers store, such as 10GB or 512MiB
     #[arg(long, env = "CAIRN_CONTENT_MAX", value_name = "SIZE", default_value = "10GB", value_parser = super::content::size)]
     content_max: u64,
+    /// Neither serve content to peers, nor fetch any from them
+    #[arg(long, env = "CAIRN_NO_EXCHANGE", value_parser = clap::builder::BoolishValueParser::new())]
+    no_exchange: bool,
+    /// The most bytes of content to send to peers in a second, such as 5MB; those who give most are served first [default: no limit]
+    #[arg(long, env = "CAIRN_CONTENT_UPLOAD", value_name = "SIZE", value_parser = super::content::size)]
+    content_upload: Option<u64>,
     /// A host name allowed in requests to RPC, explorer and metrics, besides IP addresses and localhost; may be repeated
     #[arg(long, env = "CAIRN_RPC_ALLOW_HOST", value_name = "NAME", value_delimiter = ',')]
     rpc_allow_host: Vec<String>,
@@ -166,6 +173,8 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         retention,
         sync_state: args.sync == Sync::State,
         chaos: args.chaos,
+        exchange: (!args.no_exchange)
+            .then_some(ExchangeConfig { max_bytes: args.content_max, upload: args.content_upload }),
         // In compose files, a variable that is not set arrives as an empty one.
         record: args.record.filter(|path| !path.as_os_str().is_empty()),
         ..runtime::Config::new(&data_dir, params.clone())

@@ -361,6 +361,8 @@ impl Light {
             Message::GetProviders { .. } => {
                 self.out.send(id, Message::Providers { providers: Vec::new(), nearer: Vec::new() });
             }
+            Message::WantBlocks(_) => {}
+            Message::HaveBlocks(_) | Message::ContentBlock(_) => self.out.offence(id, Offence::UnrequestedContent),
             Message::ProviderAdded { .. } | Message::Providers { .. } => {
                 self.out.offence(id, Offence::UnrequestedNodes);
             }

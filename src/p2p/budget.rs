@@ -98,6 +98,10 @@ impl Cost {
             | Message::Coins(_)
             | Message::GetChainProof(_)
             | Message::ChainProof(_)
+            // The exchange takes these, beside the thread.
+            | Message::WantBlocks(_)
+            | Message::HaveBlocks(_)
+            | Message::ContentBlock(_)
             | Message::ProviderAdded { .. }
             | Message::GetProviders { .. } => 0,
         };

@@ -9,6 +9,7 @@ use crate::p2p::chain_prover::TipProof;
 use crate::p2p::connection::PeerId;
 use crate::p2p::kad::NodeId;
 use crate::p2p::peer_addr::PeerAddr;
+use crate::p2p::wants::ContentFault;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -127,6 +128,8 @@ pub enum Command {
     FindNode(NodeId, Reply<Option<u64>>),
     /// [`Node::find_providers`](crate::p2p::Node::find_providers).
     FindProviders(NodeId, Reply<Option<u64>>),
+    /// [`Node::penalise_content`](crate::p2p::Node::penalise_content).
+    PenaliseContent(PeerId, ContentFault, Reply<()>),
     /// [`Node::announce`](crate::p2p::Node::announce).
     Announce(NodeId, Reply<bool>),
     /// [`Node::provide`](crate::p2p::Node::provide).

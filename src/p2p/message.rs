@@ -9,6 +9,7 @@ use crate::p2p::kad::{Contact, K, NodeId};
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::proofs::{MAX_ANSWER_OVERHEAD, MAX_PROOFS, ProofQuery, Proofs};
 use crate::p2p::state::{RangeAnswer, RangeQuery};
+use crate::p2p::wants::{ContentBlock, Have, MAX_CONTENT_BYTES, MAX_HASH_BYTES, MAX_WANTS, Want};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Decode, Encode};
 use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader, Txid};
@@ -37,6 +38,9 @@ pub const SERVICE_STATE: u64 = 1 << 3;
 
 /// Service bit: serves proofs of its whole chain, and of single headers in it.
 pub const SERVICE_CHAIN_PROOFS: u64 = 1 << 4;
+
+/// Service bit: serves blocks of content.
+pub const SERVICE_CONTENT: u64 = 1 << 5;
 
 /// Whether services are those of a node that checks and relays blocks and transactions.
 pub fn is_full_node(services: u64) -> bool {
@@ -242,6 +246,12 @@ pub enum Message {
         /// As in [`Message::Nodes`].
         nearer: Vec<Contact>,
     },
+    /// Asks for blocks of content, or whether they are there; at most [`MAX_WANTS`].
+    WantBlocks(Vec<Want>),
+    /// Answers [`Message::WantBlocks`] for what is not sent, at most [`MAX_WANTS`].
+    HaveBlocks(Vec<Have>),
+    /// Answers [`Message::WantBlocks`] with a block.
+    ContentBlock(Arc<ContentBlock>),
 }
 
 /// The byte that says which message a frame holds.
@@ -283,6 +293,9 @@ pub enum Kind {
     ProviderAdded = 33,
     GetProviders = 34,
     Providers = 35,
+    WantBlocks = 36,
+    HaveBlocks = 37,
+    ContentBlock = 38,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -290,7 +303,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 37] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -325,6 +338,9 @@ impl Kind {
         Self::ProviderAdded,
         Self::GetProviders,
         Self::Providers,
+        Self::WantBlocks,
+        Self::HaveBlocks,
+        Self::ContentBlock,
     ];
 
     /// The kind of a byte; `None` for unknown ones and for 3 and 4, which are retired.
@@ -373,6 +389,8 @@ impl Kind {
             Self::ProviderAdded => 2,
             Self::GetProviders => 32,
             Self::Providers => 2 * (COUNT_BYTES + K * Contact::MAX_LEN),
+            Self::WantBlocks | Self::HaveBlocks => COUNT_BYTES + MAX_WANTS * (COUNT_BYTES + MAX_HASH_BYTES + 1),
+            Self::ContentBlock => 2 * COUNT_BYTES + MAX_HASH_BYTES + MAX_CONTENT_BYTES,
         }
     }
 
@@ -413,6 +431,9 @@ impl Kind {
             Self::ProviderAdded => "provideradded",
             Self::GetProviders => "getproviders",
             Self::Providers => "providers",
+            Self::WantBlocks => "wantblocks",
+            Self::HaveBlocks => "haveblocks",
+            Self::ContentBlock => "contentblock",
         }
     }
 }
@@ -478,6 +499,9 @@ impl Message {
             Self::ProviderAdded { .. } => Kind::ProviderAdded,
             Self::GetProviders { .. } => Kind::GetProviders,
             Self::Providers { .. } => Kind::Providers,
+            Self::WantBlocks(_) => Kind::WantBlocks,
+            Self::HaveBlocks(_) => Kind::HaveBlocks,
+            Self::ContentBlock(_) => Kind::ContentBlock,
         }
     }
 
@@ -516,6 +540,9 @@ impl Message {
             Self::ProviderAdded { kept } => codec::encode(kept),
             Self::GetProviders { key } => codec::encode(key),
             Self::Providers { providers, nearer } => codec::encode(&(providers, nearer)),
+            Self::WantBlocks(wants) => codec::encode(wants),
+            Self::HaveBlocks(haves) => codec::encode(haves),
+            Self::ContentBlock(block) => codec::encode(block),
         }
     }
 
@@ -556,6 +583,9 @@ impl Message {
             Self::ProviderAdded { .. } => 2,
             Self::GetProviders { .. } => 32,
             Self::Providers { providers, nearer } => codec::encoded_len(providers) + codec::encoded_len(nearer),
+            Self::WantBlocks(wants) => codec::encoded_len(wants),
+            Self::HaveBlocks(haves) => codec::encoded_len(haves),
+            Self::ContentBlock(block) => 2 * COUNT_BYTES + block.hash.len() + block.bytes.len(),
         }
     }
 
@@ -654,6 +684,22 @@ impl Message {
                 within(kind, providers.len(), K)?;
                 within(kind, nearer.len(), K)?;
                 Self::Providers { providers, nearer }
+            }
+            Kind::WantBlocks => {
+                let wants: Vec<Want> = list(kind, payload, MAX_WANTS)?;
+                wants.iter().try_for_each(|want| within(kind, want.hash.len(), MAX_HASH_BYTES))?;
+                Self::WantBlocks(wants)
+            }
+            Kind::HaveBlocks => {
+                let haves: Vec<Have> = list(kind, payload, MAX_WANTS)?;
+                haves.iter().try_for_each(|have| within(kind, have.hash.len(), MAX_HASH_BYTES))?;
+                Self::HaveBlocks(haves)
+            }
+            Kind::ContentBlock => {
+                let block: ContentBlock = whole(kind, payload)?;
+                within(kind, block.hash.len(), MAX_HASH_BYTES)?;
+                within(kind, block.bytes.len(), MAX_CONTENT_BYTES)?;
+                Self::ContentBlock(Arc::new(block))
             }
         })
     }

@@ -10,6 +10,7 @@ use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::frame::FrameError;
 use crate::p2p::message::Kind;
 use crate::p2p::proofs::ProofFault;
+use crate::p2p::wants::ContentFault;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::target::Work;
 use crate::primitives::time::MonoTime;
@@ -117,12 +118,31 @@ pub enum Offence {
     /// Sent nodes that were not asked for.
     #[error("sent unrequested nodes")]
     UnrequestedNodes,
+    /// Sent other bytes than those of a block of content.
+    #[error("sent other bytes than those of the content block {}", hex::encode(hash))]
+    FalseContent {
+        /// The block's multihash.
+        hash: Vec<u8>,
+    },
+    /// Sent content that was not asked for.
+    #[error("sent unrequested content")]
+    UnrequestedContent,
     /// Sent filters or filter headers, which a full node never asks for.
     #[error("sent unrequested filters")]
     UnrequestedFilters,
     /// Sent more requests than may wait, or one larger than an answer may be.
     #[error("asked for too much at once")]
     RequestFlood,
+}
+
+impl From<ContentFault> for Offence {
+    fn from(fault: ContentFault) -> Self {
+        match fault {
+            ContentFault::False { hash } => Self::FalseContent { hash },
+            ContentFault::Unrequested => Self::UnrequestedContent,
+            ContentFault::Flood => Self::RequestFlood,
+        }
+    }
 }
 
 impl Offence {
@@ -141,6 +161,7 @@ impl Offence {
             | Self::FalseChainProof(_)
             | Self::FalseFilterHeaders { .. }
             | Self::FalseFilter { .. }
+            | Self::FalseContent { .. }
             | Self::BadBlock { .. }
             | Self::BadCompactBlock(_)
             | Self::BadPlaces
@@ -148,6 +169,7 @@ impl Offence {
             // Answers that cross with a time-out look like these, so only repetition counts.
             Self::UnconnectedHeaders | Self::RequestFlood | Self::UnrequestedNodes | Self::InventoryFlood => 10,
             Self::UnrequestedBlock
+            | Self::UnrequestedContent
             | Self::UnrequestedBlockTransactions
             | Self::UnrequestedHeaders
             | Self::UnrequestedFilters

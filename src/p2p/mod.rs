@@ -35,6 +35,8 @@ pub mod frame;
 pub mod handshake;
 mod interface;
 pub mod kad;
+#[cfg(feature = "node")]
+pub mod ledger;
 pub mod lowwork;
 pub mod message;
 pub mod misbehaviour;
@@ -58,6 +60,7 @@ pub mod serve;
 pub mod state;
 pub mod state_sync;
 pub mod sync;
+pub mod wants;
 
 pub use addrbook::Record;
 pub use bans::{Ban, Subnet};

@@ -109,6 +109,7 @@ pub fn encode_command(command: &Command) -> Vec<u8> {
         Command::Announce(key, _) => tagged(26, key),
         Command::Provide(keys, _) => tagged(27, keys),
         Command::StopProviding(keys, _) => tagged(28, keys),
+        Command::PenaliseContent(peer, fault, _) => tagged(29, &(peer.0, fault)),
         Command::TakeSnapshot(name, _) => tagged(18, name),
         Command::Revert(name, _) => tagged(19, name),
         Command::DropSnapshot(name, _) => tagged(20, name),
@@ -177,6 +178,10 @@ pub fn decode_command(bytes: &[u8]) -> Result<Command, MalformedEntry> {
         26 => Command::Announce(codec::decode(body)?, Reply::nowhere()),
         27 => Command::Provide(codec::decode(body)?, Reply::nowhere()),
         28 => Command::StopProviding(codec::decode(body)?, Reply::nowhere()),
+        29 => {
+            let (peer, fault) = codec::decode(body)?;
+            Command::PenaliseContent(PeerId(peer), fault, Reply::nowhere())
+        }
         found => return Err(MalformedEntry::Kind { what: "command", found: *found }),
     })
 }

@@ -16,6 +16,7 @@ use crate::p2p::frame::FrameError;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::tests::samples;
 use crate::p2p::message::{Kind, Message};
+use crate::p2p::wants::ContentFault;
 use crate::p2p::{Command, Config, Direction, Input, Node, Now, PeerAddr, PeerId, Protocol, Reply};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
@@ -86,6 +87,7 @@ fn commands() -> Vec<Command> {
         Command::Announce(NodeId([1; 32]), Reply::nowhere()),
         Command::Provide(vec![NodeId([1; 32]); 2], Reply::nowhere()),
         Command::StopProviding(vec![NodeId([1; 32]); 2], Reply::nowhere()),
+        Command::PenaliseContent(PeerId(5), ContentFault::False { hash: vec![1; 34] }, Reply::nowhere()),
         Command::TakeSnapshot("before".to_owned(), Reply::nowhere()),
         Command::Revert("before".to_owned(), Reply::nowhere()),
         Command::DropSnapshot("before".to_owned(), Reply::nowhere()),
@@ -123,7 +125,7 @@ fn inputs_and_commands_survive() {
     }
     tags.sort_unstable();
     tags.dedup();
-    assert_eq!(tags, (0..29).collect::<Vec<u8>>(), "one of each kind of command is tried");
+    assert_eq!(tags, (0..30).collect::<Vec<u8>>(), "one of each kind of command is tried");
 }
 
 /// As the module's documentation says.

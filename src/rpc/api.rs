@@ -23,6 +23,7 @@ use crate::primitives::amount::FeeRate;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::keys::PublicKey;
 use crate::record::Recorded;
+use crate::runtime::exchange::Fetches;
 use crate::runtime::{Handle, Snapshots, Stage, Stopped, Tip};
 use crate::storage::{Database, StoreError};
 use crate::stratum;
@@ -64,6 +65,8 @@ pub struct Shared {
     pub(super) fee_patience: Duration,
     /// The store of content.
     pub(super) content_dir: PathBuf,
+    /// What is fetched from peers.
+    pub(super) fetches: Fetches,
     /// Stratum statistics, if the Stratum server runs.
     pub(super) stratum: Option<Arc<stratum::Meters>>,
 }
@@ -117,6 +120,7 @@ impl Api {
             thresholds: Arc::default(),
             fee_patience: config.limits.fee_patience,
             content_dir: config.data_dir.join(CONTENT_DIR),
+            fetches: Fetches::default(),
             stratum: config.stratum.clone(),
         };
         Self { shared: Arc::new(shared), payee: None, room: None }

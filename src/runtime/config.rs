@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::exchange::ExchangeConfig;
 use crate::chain::Retention;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
+use crate::content::DEFAULT_MAX_BYTES;
 use crate::mempool;
 use crate::primitives::keys::PublicKey;
 use crate::storage::SledStore;
@@ -47,6 +49,8 @@ pub struct Config {
     pub sockets: SocketLimits,
     /// Whether links can be cut, slowed and made to lose messages; see [`Chaos`](super::Chaos).
     pub chaos: bool,
+    /// The exchange of content with peers; `None` for none.
+    pub exchange: Option<ExchangeConfig>,
     /// A new file for a record of the node's inputs; see [`record`](crate::record).
     pub record: Option<PathBuf>,
 }
@@ -74,6 +78,7 @@ impl Config {
             mempool: mempool::Limits::default(),
             sockets: SocketLimits::default(),
             chaos: false,
+            exchange: Some(ExchangeConfig { max_bytes: DEFAULT_MAX_BYTES, upload: None }),
             record: None,
         }
     }

@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::chaos::{Chaos, FaultyLink};
 use super::config::SocketLimits;
+use super::exchange::Inlet;
 use super::send_queue::{Parcel, SendQueue, SendQueueReader};
 use super::traffic::Meter;
 use crate::p2p::frame::{Decoder, Frame, FrameError};
@@ -167,6 +168,8 @@ pub(super) struct Connection {
     pub(super) max_block_bytes: u32,
     /// The link's faults, if they can be set.
     pub(super) faults: Option<Faults>,
+    /// Where messages about content go; to the node's thread if nowhere else.
+    pub(super) content: Option<Inlet>,
 }
 
 /// The link's faults, and their table.
@@ -178,8 +181,20 @@ pub(super) struct Faults {
 impl Connection {
     /// Transfers messages until either side closes.
     pub(super) async fn run<S: AsyncRead + AsyncWrite>(self, stream: S) {
-        let Self { peer, sealer, opener, deadline, inbox, send_queue, closing, meter, limits, max_block_bytes, faults } =
-            self;
+        let Self {
+            peer,
+            sealer,
+            opener,
+            deadline,
+            inbox,
+            send_queue,
+            closing,
+            meter,
+            limits,
+            max_block_bytes,
+            faults,
+            content,
+        } = self;
         let (reading, writing) = tokio::io::split(stream);
         let writer = Writer {
             sealer,
@@ -203,6 +218,7 @@ impl Connection {
             meter: &meter,
             patience: limits.message,
             faults,
+            content,
         };
         let ended = tokio::select! {
             ended = reader.run(reading) => ended,
@@ -230,6 +246,7 @@ struct Reader<'a> {
     meter: &'a Meter,
     patience: Duration,
     faults: Option<Faults>,
+    content: Option<Inlet>,
 }
 
 impl Reader<'_> {
@@ -290,6 +307,15 @@ impl Reader<'_> {
                     chaos.set_listening(self.peer, *address);
                 }
                 link.until_healed().await;
+            }
+            if let Some(content) = &self.content {
+                if let Message::Hello(hello) = &message {
+                    content.greeted(hello.services);
+                }
+                if Inlet::is_for(&message) {
+                    content.receive(message, bytes).await;
+                    continue;
+                }
             }
             if !self.inbox.receive(&self.share, self.peer, message, bytes, at).await {
                 return Some(Ended::ByNode);

@@ -296,6 +296,7 @@ impl<P: Protocol> Driver<P> {
             }
             Event::PeerConnected { peer, address, direction } => {
                 info!(%peer, %address, ?direction, "peer connected");
+                self.net.ready(*peer);
             }
             Event::PeerDisconnected { peer, address, reason } => {
                 info!(%peer, %address, %reason, "peer disconnected");

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::noise::IdentityError;
 #[cfg(feature = "webrtc")]
 use super::webrtc::CertificateError;
+use crate::content::ContentError;
 use crate::storage::StoreError;
 
 /// Why a node does not start. The text is meant for the person who started it.
@@ -61,6 +62,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// The store of content is another version's.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// The system gives no thread.
     #[error("cannot start the node's thread: {0}")]
     Thread(io::Error),

@@ -8,6 +8,7 @@ use std::{fmt, io};
 
 use super::chaos::{Chaos, LinkKey, LinkSettings};
 use super::clock::Clock;
+use super::exchange::Exchange;
 use super::link::{NodeLink, Stopped};
 use super::mempool_file::MempoolFile;
 use super::mining::MiningControl;
@@ -38,6 +39,7 @@ pub(super) struct Inner {
     pub(super) traffic: Arc<Traffic>,
     pub(super) clock: Clock,
     pub(super) chaos: Option<Arc<Chaos>>,
+    pub(super) exchange: Option<Exchange>,
     pub(super) id: NodeId,
     pub(super) listens_at: Option<PeerAddr>,
     pub(super) webrtc_at: Option<PeerAddr>,
@@ -147,6 +149,11 @@ impl Handle {
     /// Whether another handle reaches the same node.
     pub fn is_same_node(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The exchange of content with peers; `None` if the node was started without.
+    pub fn exchange(&self) -> Option<&Exchange> {
+        self.0.exchange.as_ref()
     }
 
     /// The faults of this node's links; `None` if it was started without.

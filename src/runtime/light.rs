@@ -56,7 +56,7 @@ impl RunningLight {
         let net = Net::new(
             inbox,
             Arc::default(),
-            None,
+            (None, None),
             SocketLimits::default(),
             params.max_block_bytes,
             0,

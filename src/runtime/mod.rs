@@ -13,6 +13,7 @@ mod connection;
 pub mod descriptors;
 mod driver;
 mod error;
+pub mod exchange;
 mod handle;
 mod header_file;
 mod light;

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::chaos::Chaos;
 use super::config::SocketLimits;
 use super::connection::{Connection, Faults, Inbox, Opened, SocketEvent};
+use super::exchange::Exchange;
 use super::lobby::{Lobby, PendingHandshake};
 use super::noise::{self, ConnectError};
 use super::send_queue::send_queue;
@@ -47,6 +48,7 @@ struct Shared {
     limits: SocketLimits,
     max_block_bytes: u32,
     chaos: Option<Arc<Chaos>>,
+    exchange: Option<Exchange>,
     next_peer: AtomicU64,
     lobby: Lobby,
     /// For browsers: packets with forged sources must not take the places of TCP's handshakes.
@@ -71,7 +73,7 @@ impl Net {
     pub(super) fn new(
         inbox: Inbox,
         traffic: Arc<Traffic>,
-        chaos: Option<Arc<Chaos>>,
+        (chaos, exchange): (Option<Arc<Chaos>>, Option<Exchange>),
         limits: SocketLimits,
         max_block_bytes: u32,
         max_inbound: usize,
@@ -85,6 +87,7 @@ impl Net {
             limits,
             max_block_bytes,
             chaos,
+            exchange,
             next_peer: AtomicU64::new(1),
             lobby: Lobby::default(),
             #[cfg(feature = "webrtc")]
@@ -225,6 +228,7 @@ impl Net {
             Faults { link, chaos: chaos.clone() }
         });
         let closing = self.0.stop.child_token();
+        let content = self.0.exchange.as_ref().map(|exchange| exchange.attach(peer, id, send_queue.outlet()));
         let meter = self.0.traffic.open(peer);
         meter.bytes_received(HANDSHAKE_BYTES);
         meter.bytes_sent(HANDSHAKE_BYTES);
@@ -244,6 +248,7 @@ impl Net {
                 limits,
                 max_block_bytes,
                 faults,
+                content,
             };
             connection.run(stream).await;
         }
@@ -251,6 +256,13 @@ impl Net {
             chaos.close(peer);
         }
         self.0.traffic.close(peer);
+    }
+
+    /// A connection is a peer's, and no brief one.
+    pub(super) fn ready(&self, peer: PeerId) {
+        if let Some(exchange) = &self.0.exchange {
+            exchange.ready(peer);
+        }
     }
 
     /// Runs a task until [`Net::stop`].

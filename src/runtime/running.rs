@@ -16,6 +16,7 @@ use super::config::Config;
 use super::connection::Inbox;
 use super::driver::Due;
 use super::error::{Failure, StartError};
+use super::exchange::Exchange;
 use super::handle::{Handle, Inner};
 use super::link::{EVENT_BACKLOG, MAX_WAITING_CALLS, NodeLink, Stage, Tip};
 use super::mempool_file::MempoolFile;
@@ -116,15 +117,6 @@ impl Running {
         let traffic = Arc::<Traffic>::default();
         let (inbox, sockets) = Inbox::new();
         let chaos = config.chaos.then(Arc::<Chaos>::default);
-        let net = Net::new(
-            inbox,
-            traffic.clone(),
-            chaos.clone(),
-            config.sockets,
-            config.params.max_block_bytes,
-            config.max_inbound,
-            identity,
-        );
         let (calls, waiting_calls) = mpsc::channel(MAX_WAITING_CALLS);
         let events = broadcast::Sender::new(EVENT_BACKLOG);
         let (tip, tip_changes) = watch::channel(Tip { height: Height::GENESIS, hash: config.params.genesis_hash });
@@ -136,6 +128,19 @@ impl Running {
             stage: stage_changes,
             shutdown: CancellationToken::new(),
         };
+        let exchange = match config.exchange {
+            Some(exchange) => Some(Exchange::new(link.clone(), &config.data_dir.join(CONTENT_DIR), exchange)?),
+            None => None,
+        };
+        let net = Net::new(
+            inbox,
+            traffic.clone(),
+            (chaos.clone(), exchange.clone()),
+            config.sockets,
+            config.params.max_block_bytes,
+            config.max_inbound,
+            identity,
+        );
         let protocol = p2p::Config {
             id,
             // Peers know the IP better.
@@ -150,6 +155,7 @@ impl Running {
             max_inbound: config.max_inbound,
             retention: config.retention,
             sync_state: config.sync_state,
+            content: config.exchange.is_some(),
             seed: rand::random(),
             ..p2p::Config::default()
         };
@@ -207,6 +213,7 @@ impl Running {
             traffic,
             clock,
             chaos,
+            exchange,
             id,
             listens_at: p2p_address.map(PeerAddr::from),
             webrtc_at,

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::p2p::frame::Frame;
+use crate::p2p::message::Message;
 
 /// Most messages waiting for one peer.
 const MAX_MESSAGES: usize = 4096;
@@ -37,6 +38,23 @@ pub(super) struct SendQueue {
     /// Whether it is noted when parcels come.
     is_timed: bool,
     waiting_bytes: Arc<AtomicUsize>,
+    written: Arc<Notify>,
+}
+
+/// A further end for what is sent beside the node's thread. It does not keep the connection open.
+#[derive(Debug, Clone)]
+pub(super) struct Outlet {
+    parcels: mpsc::WeakSender<Queued>,
+    is_timed: bool,
+    waiting_bytes: Arc<AtomicUsize>,
+    written: Arc<Notify>,
+}
+
+/// Who waits for room learns that there will be none.
+impl Drop for SendQueueReader {
+    fn drop(&mut self) {
+        self.written.notify_waiters();
+    }
 }
 
 /// The end that the writing task holds.
@@ -44,19 +62,55 @@ pub(super) struct SendQueue {
 pub(super) struct SendQueueReader {
     parcels: mpsc::Receiver<Queued>,
     waiting_bytes: Arc<AtomicUsize>,
+    written: Arc<Notify>,
 }
 
 /// Both ends of a new queue. If it is timed, the reader learns when each parcel was put in.
 pub(super) fn send_queue(is_timed: bool) -> (SendQueue, SendQueueReader) {
     let (sender, receiver) = mpsc::channel(MAX_MESSAGES);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let written = Arc::<Notify>::default();
     (
-        SendQueue { parcels: sender, is_timed, waiting_bytes: waiting_bytes.clone() },
-        SendQueueReader { parcels: receiver, waiting_bytes },
+        SendQueue { parcels: sender, is_timed, waiting_bytes: waiting_bytes.clone(), written: written.clone() },
+        SendQueueReader { parcels: receiver, waiting_bytes, written },
     )
 }
 
+impl Outlet {
+    /// Waits until fewer bytes than `most` wait to be written. `false` if the connection is closing.
+    pub(super) async fn has_room(&self, most: usize) -> bool {
+        loop {
+            let written = self.written.notified();
+            if self.parcels.strong_count() == 0 {
+                return false;
+            }
+            if self.waiting_bytes.load(Ordering::Relaxed) < most {
+                return true;
+            }
+            written.await;
+        }
+    }
+
+    /// Leaves a message to be written. `false` if the connection is closing, or has no room.
+    pub(super) fn send(&self, message: &Message) -> bool {
+        let Some(parcels) = self.parcels.upgrade() else { return false };
+        let Self { is_timed, waiting_bytes, written, .. } = self.clone();
+        SendQueue { parcels, is_timed, waiting_bytes, written }.push(Parcel::Frame(message.into())).is_ok()
+    }
+}
+
 impl SendQueue {
+    /// A further end.
+    pub(super) fn outlet(&self) -> Outlet {
+        let Self { parcels, is_timed, waiting_bytes, written } = self;
+        Outlet {
+            parcels: parcels.downgrade(),
+            is_timed: *is_timed,
+            waiting_bytes: waiting_bytes.clone(),
+            written: written.clone(),
+        }
+    }
+
     /// Leaves something to be written, without waiting. A connection that has just closed swallows it.
     pub(super) fn push(&self, parcel: Parcel) -> Result<(), Overflow> {
         let len = match &parcel {
@@ -91,6 +145,7 @@ impl SendQueueReader {
     /// Says that a frame of so many bytes went out.
     pub(super) fn written(&self, len: usize) {
         self.waiting_bytes.fetch_sub(len, Ordering::Relaxed);
+        self.written.notify_waiters();
     }
 }
 

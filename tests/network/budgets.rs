@@ -25,6 +25,7 @@ use cairn::p2p::requests::TRANSACTION_TIMEOUT;
 use cairn::p2p::serve::{MAX_WAITING_RANGES, SLICE};
 use cairn::p2p::state::{RangeAnswer, RangePage, RangeQuery};
 use cairn::p2p::sync::HEADERS_TIMEOUT;
+use cairn::p2p::wants::{ContentBlock, Have, MAX_CONTENT_BYTES, MAX_HASH_BYTES, MAX_WANTS, Want};
 use cairn::p2p::{Config, Direction, Event, Input, Output, PeerId, Protocol};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
@@ -338,6 +339,14 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             };
             let contacts: Vec<Contact> = (0..K as u32).map(contact).collect();
             Message::Providers { providers: contacts.clone(), nearer: contacts }
+        }
+        Kind::WantBlocks => {
+            Message::WantBlocks(vec![Want { hash: vec![0x12; MAX_HASH_BYTES], whole: true }; MAX_WANTS])
+        }
+        Kind::HaveBlocks => Message::HaveBlocks(vec![Have { hash: vec![0x12; MAX_HASH_BYTES], here: true }; MAX_WANTS]),
+        Kind::ContentBlock => {
+            let block = ContentBlock { hash: vec![0x12; MAX_HASH_BYTES], bytes: vec![7; MAX_CONTENT_BYTES] };
+            Message::ContentBlock(Arc::new(block))
         }
     }
 }

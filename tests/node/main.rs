@@ -1,6 +1,7 @@
 //! Whole nodes over real sockets and on real disks, most of them in processes of their own.
 
 mod chaos;
+mod content;
 mod cpuminer;
 mod crash;
 mod e2e;

@@ -134,4 +134,21 @@ fn content(fixture: &Fixture, other: &Fixture) {
     let own = fixture.node.as_ref().unwrap();
     let expected = json!([{ "nodeid": own.handle().id().to_string(), "address": own.p2p_address().unwrap() }]);
     assert_eq!((&found["providers"], &found["key"]), (&expected, &announced["key"]), "{found}");
+
+    other.refused("fetchcontent", json!(["no-cid"]), -8, "path: ");
+    other.refused("fetchcontent", json!([cid, -1]), -8, "timeout: expected 0 to 3600");
+    other.refused("fetchcontent", json!([cid, 30, 61]), -8, "wait: expected 0 to 60");
+    let fetched = other.call("fetchcontent", json!([cid, 30, 60]));
+    let expected = json!({
+        "complete": true, "blocks": 1, "bytes": 5, "fetched_blocks": 1, "fetched_bytes": 5, "sources": 1, "liars": [],
+        "providers": fetched["providers"],
+    });
+    assert_eq!(fetched, expected);
+    // What is here is not fetched again.
+    let again = other.call("fetchcontent", json!([cid, 30, 60]));
+    assert_eq!((&again["blocks"], &again["fetched_blocks"]), (&json!(1), &json!(0)), "{again}");
+    let own = fixture.call("fetchcontent", json!([cid, 30, 60]));
+    assert_eq!((&own["complete"], &own["fetched_blocks"]), (&json!(true), &json!(0)), "{own}");
+    let elsewhere = Cid::v1(Codec::RAW, HashFunction::Sha2_256, b"elsewhere").unwrap();
+    other.refused("fetchcontent", json!([elsewhere, 1, 60]), -5, "no provider");
 }

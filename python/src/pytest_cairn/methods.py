@@ -1043,6 +1043,25 @@ class AnnouncedContent(TypedDict):
     """How many nodes keep a record; 0 if none could be reached."""
 
 
+class ContentFetch(TypedDict):
+    blocks: int
+    """Blocks that are here and were checked."""
+    bytes: int
+    """Their bytes."""
+    complete: bool
+    """Whether all is here."""
+    fetched_blocks: int
+    """Those of them that peers sent."""
+    fetched_bytes: int
+    """Their bytes."""
+    liars: list[str]
+    """Ids of peers that sent other bytes than a block's; each was dropped."""
+    providers: int
+    """Providers that were named."""
+    sources: int
+    """The most peers that sent blocks at the same time."""
+
+
 class Ban(TypedDict):
     address: str
     """The subnet."""
@@ -1594,6 +1613,14 @@ class Methods:
         48 hours. Pinned content is announced without it, again every 22 hours.
         """
         result: AnnouncedContent = self.call("providecontent", [cid])
+        return result
+
+    def fetchcontent(self, path: str, timeout: int | None = None, wait: int | None = None) -> ContentFetch:
+        """Fetches from peers what this node lacks of a DAG, and answers how far that is. A call with the same path
+        watches the same fetch, which ends half a minute after the last call. Nothing is pinned. Defaults: timeout
+        30, wait 1.
+        """
+        result: ContentFetch = self.call("fetchcontent", [path, timeout, wait])
         return result
 
     def setban(self, subnet: str, command: str, bantime: int | None = None, absolute: bool | None = None) -> None:

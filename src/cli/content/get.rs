@@ -15,6 +15,7 @@ use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
 use serde_json::json;
 
+use super::network::FetchArgs;
 use super::progress::bytes_bar;
 use super::temporary::Temporary;
 use super::{Common, ContentPath, car, is_stream};
@@ -42,13 +43,26 @@ pub struct Args {
     /// The most files and directories to make: a directory of a few blocks can have more than any disk
     #[arg(long, value_name = "N", default_value_t = 1_000_000, conflicts_with = "car")]
     max_entries: u64,
+    #[command(flatten)]
+    network: FetchArgs,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// If a block is missing or damaged, the target exists, or a name in a directory leads out of it.
+/// If a block is missing or damaged and cannot be fetched, the target exists, or a name in a directory leads out of it.
 pub fn run(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
+    // What is here is read without asking other nodes.
+    match write(args, store, common) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            args.network.fetch(&args.path, error, common)?;
+            write(args, store, common)
+        }
+    }
+}
+
+fn write(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
     let cid = args.path.resolve(store)?;
     let name = args.path.file_name();
     if args.car {

@@ -43,9 +43,9 @@ enum ContentCommand {
     /// Add files and directories, and print their CIDs
     Add(Box<add::Args>),
     /// Write files to stdout
-    Cat(show::CatArgs),
+    Cat(Box<show::CatArgs>),
     /// Write a file or directory to disk
-    Get(get::Args),
+    Get(Box<get::Args>),
     /// List directories
     Ls(show::LsArgs),
     /// Describe a file, directory or block; without a CID, the store
@@ -76,7 +76,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let read = || ContentReader::open(&dir);
     match args.command {
         ContentCommand::Add(args) => add::run(&args, open, common),
-        ContentCommand::Cat(args) => show::cat(&args, &read()?),
+        ContentCommand::Cat(args) => show::cat(&args, &read()?, common),
         ContentCommand::Get(args) => get::run(&args, &read()?, common),
         ContentCommand::Ls(args) => show::ls(&args, &read()?, common),
         ContentCommand::Stat(args) => show::stat(&args, &mut open()?, common),

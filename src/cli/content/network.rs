@@ -6,9 +6,10 @@ use anyhow::ensure;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::progress::bytes_bar;
 use super::{Common, ContentPath};
 use crate::cli::client::{ClientArgs, call};
-use crate::content::ContentReader;
+use crate::content::{ContentError, ContentReader};
 use crate::ipld::Cid;
 use crate::primitives::amount::counted;
 
@@ -40,6 +41,65 @@ pub struct FindArgs {
     cid: Cid,
     #[command(flatten)]
     node: ClientArgs,
+}
+
+/// Whether to ask the network for what is not here.
+#[derive(Debug, clap::Args)]
+pub struct FetchArgs {
+    /// Do not ask other nodes for what is not here
+    #[arg(long)]
+    offline: bool,
+    /// Seconds without any block after which a fetch from other nodes fails
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, conflicts_with = "offline")]
+    timeout: u64,
+    #[command(flatten)]
+    node: ClientArgs,
+}
+
+/// Whether an error says that a block is not here, or not as it should be.
+fn is_lacking(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<ContentError>(), Some(ContentError::Missing { .. } | ContentError::Damaged { .. }))
+}
+
+impl FetchArgs {
+    /// Fetches what is below a path, because reading it failed with `error`.
+    ///
+    /// # Errors
+    /// That error, if it has another cause, the network is not to be asked, or no node runs; and those of the fetch.
+    pub fn fetch(&self, path: &ContentPath, error: anyhow::Error, common: &Common) -> anyhow::Result<()> {
+        #[derive(Deserialize)]
+        struct Status {
+            complete: bool,
+            bytes: u64,
+            fetched_bytes: u64,
+            sources: u64,
+            liars: Vec<String>,
+        }
+        if self.offline || !is_lacking(&error) {
+            return Err(error);
+        }
+        let node = match self.node.connect(common, Some(PATIENCE)) {
+            Ok(node) => node,
+            Err(no_node) => return Err(error.context(format!("it is not here, and cannot be fetched: {no_node:#}"))),
+        };
+        let bar = bytes_bar(0, common.json());
+        let mut told = 0;
+        loop {
+            let status: Status =
+                call(&node, "fetchcontent", &[json!(path.to_string()), json!(self.timeout), json!(1)])?;
+            bar.set_position(status.bytes);
+            bar.set_message(format!("from {}", counted(status.sources, "peer")));
+            for liar in status.liars.iter().skip(told) {
+                bar.suspend(|| eprintln!("{liar} sent false content, and was dropped"));
+            }
+            told = told.max(status.liars.len());
+            if status.complete {
+                tracing::debug!(bytes = status.fetched_bytes, "fetched");
+                bar.finish_and_clear();
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Announces content.

@@ -4,12 +4,13 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use super::network::FetchArgs;
 use super::progress::bytes_bar;
 use super::{Common, ContentPath};
 use crate::cli::{OutputError, print_line};
 use crate::content::{ContentError, ContentReader, ContentStore, PinKind};
 use crate::ipld::read::{Entry, ReadError, View};
-use crate::ipld::{Codec, Metadata};
+use crate::ipld::{Cid, Codec, Metadata};
 use crate::primitives::amount::counted;
 
 /// Options of `cairn content cat`.
@@ -28,27 +29,48 @@ pub struct CatArgs {
     /// Bytes to write, at most
     #[arg(short, long, value_name = "BYTES")]
     length: Option<u64>,
+    #[command(flatten)]
+    network: FetchArgs,
+}
+
+/// The file at the end of a path, and its size.
+fn file_at(path: &ContentPath, store: &ContentReader) -> anyhow::Result<(Cid, u64)> {
+    let cid = path.resolve(store)?;
+    let size = store.view(cid, |view| match view {
+        View::File(file) => Ok(file.size),
+        other => Err(ReadError::Kind { cid: cid.into(), got: other.kind(), expected: "a file" }),
+    })?;
+    Ok((cid, size.map_err(ContentError::Read)?))
 }
 
 /// Writes files to stdout, one after the other. Offset and length are those of all together, as in Kubo.
-pub fn cat(args: &CatArgs, store: &ContentReader) -> anyhow::Result<()> {
+pub fn cat(args: &CatArgs, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let (mut skip, mut left) = (args.offset, args.length.unwrap_or(u64::MAX));
     for path in &args.paths {
-        let cid = path.resolve(store)?;
-        let size = store.view(cid, |view| match view {
-            View::File(file) => Ok(file.size),
-            other => Err(ReadError::Kind { cid: cid.into(), got: other.kind(), expected: "a file" }),
-        })?;
-        let size = size.map_err(ContentError::Read)?;
+        let (cid, size) = match file_at(path, store) {
+            Ok(file) => file,
+            Err(error) => {
+                args.network.fetch(path, error, common)?;
+                file_at(path, store)?
+            }
+        };
         let start = skip.min(size);
         let end = start.saturating_add(left).min(size);
         (skip, left) = (skip - start, left - (end - start));
         let bar = bytes_bar(end - start, io::IsTerminal::is_terminal(&out));
-        store.read_file(cid, start..end, |bytes| {
-            bar.inc(bytes.len() as u64);
-            out.write_all(bytes).map_err(|error| anyhow::Error::from(OutputError(error)))
-        })?;
+        let mut from = start;
+        let mut write = |from: &mut u64| {
+            store.read_file(cid, *from..end, |bytes| {
+                bar.inc(bytes.len() as u64);
+                *from += bytes.len() as u64;
+                out.write_all(bytes).map_err(|error| anyhow::Error::from(OutputError(error)))
+            })
+        };
+        if let Err(error) = write(&mut from) {
+            args.network.fetch(path, error, common)?;
+            write(&mut from)?;
+        }
         bar.finish_and_clear();
     }
     Ok(out.flush().map_err(OutputError)?)

@@ -84,6 +84,9 @@ pub(crate) fn samples() -> Vec<Message> {
         Message::ProviderAdded { kept: 2 },
         Message::GetProviders { key: NodeId([7; 32]) },
         Message::Providers { providers: vec![contact("10.1.2.3:7331")], nearer: vec![contact("[2001:db8::1]:1")] },
+        Message::WantBlocks(vec![Want { hash: vec![7; 34], whole: true }, Want { hash: vec![8; 66], whole: false }]),
+        Message::HaveBlocks(vec![Have { hash: vec![7; 34], here: true }]),
+        Message::ContentBlock(Arc::new(ContentBlock { hash: vec![7; 34], bytes: vec![1, 2, 3] })),
     ]
 }
 
@@ -100,7 +103,7 @@ fn every_kind_survives_the_wire_within_its_cap() {
         assert!(payload.len() <= kind.max_payload(1_000_000));
         assert_eq!(Message::decode(kind, &payload), Ok(message));
     }
-    assert_eq!([3, 4, 36].map(Kind::from_byte), [None; 3]);
+    assert_eq!([3, 4, 39].map(Kind::from_byte), [None; 3]);
 }
 
 #[test]
@@ -112,6 +115,8 @@ fn the_fullest_lists_fit_and_one_more_element_does_not() {
             (Message::Headers(vec![header; MAX_HEADERS + n]), MAX_HEADERS),
             (Message::Nodes(vec![contact; K + n]), K),
             (Message::AddProvider(vec![NodeId([5; 32]); MAX_PROVIDED + n]), MAX_PROVIDED),
+            (Message::WantBlocks(vec![Want { hash: vec![7; MAX_HASH_BYTES], whole: true }; MAX_WANTS + n]), MAX_WANTS),
+            (Message::HaveBlocks(vec![Have { hash: vec![7; MAX_HASH_BYTES], here: true }; MAX_WANTS + n]), MAX_WANTS),
             (Message::Providers { providers: vec![contact; K], nearer: vec![contact; K + n] }, K),
             (Message::Providers { providers: vec![contact; K + n], nearer: vec![contact; K] }, K),
             (Message::Inventory(vec![Item::Block(BlockHash::ZERO); MAX_INVENTORY + n]), MAX_INVENTORY),
@@ -139,6 +144,14 @@ fn the_fullest_lists_fit_and_one_more_element_does_not() {
         assert!(payload.len() > kind.max_payload(0));
         assert_eq!(Message::decode(kind, &payload), Err(MessageError::TooMany { kind, got: max + 1, max }));
     }
+}
+
+#[test]
+fn names_of_blocks_are_bounded_in_length() {
+    let of = |n: usize| Message::WantBlocks(vec![Want { hash: vec![7; n], whole: true }]);
+    assert_eq!(Message::decode(Kind::WantBlocks, &of(MAX_HASH_BYTES).encode()), Ok(of(MAX_HASH_BYTES)));
+    let error = MessageError::TooMany { kind: Kind::WantBlocks, got: MAX_HASH_BYTES + 1, max: MAX_HASH_BYTES };
+    assert_eq!(Message::decode(Kind::WantBlocks, &of(MAX_HASH_BYTES + 1).encode()), Err(error));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::{Event, Input, Output, Protocol, Reason};
 use crate::p2p::kad::{NodeId, Table};
 use crate::p2p::peer_addr::PeerAddr;
+use crate::p2p::wants::ContentFault;
 use crate::primitives::block::Block;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -78,6 +79,10 @@ impl Node {
             }
             Command::FindNode(target, reply) => reply.send(self.find_node(now, target)),
             Command::FindProviders(key, reply) => reply.send(self.find_providers(now, key)),
+            Command::PenaliseContent(peer, fault, reply) => {
+                self.penalise_content(now, peer, fault);
+                reply.send(());
+            }
             Command::Announce(key, reply) => reply.send(self.announce(now, key)),
             Command::Provide(keys, reply) => reply.send(self.provide(now, &keys)),
             Command::StopProviding(keys, reply) => {
@@ -394,6 +399,12 @@ impl Node {
     pub fn stop_providing(&mut self, now: Now, keys: &[NodeId]) {
         let announcer = self.protocols.discovery.announcer();
         keys.iter().for_each(|key| announcer.stop(key));
+        self.finish(now);
+    }
+
+    /// A peer broke the rules of the exchange of content, which another thread carries out.
+    pub fn penalise_content(&mut self, now: Now, peer: PeerId, fault: ContentFault) {
+        self.out.offence(peer, fault.into());
         self.finish(now);
     }
 

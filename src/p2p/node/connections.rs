@@ -14,8 +14,8 @@ use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{
-    Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_CHAIN_PROOFS, SERVICE_FULL, SERVICE_PRUNED, SERVICE_STATE,
-    TipClaim,
+    Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT, SERVICE_FULL,
+    SERVICE_PRUNED, SERVICE_STATE, TipClaim,
 };
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peers::Peer;
@@ -109,12 +109,13 @@ impl Node {
 
     /// What this node offers, as `SERVICE_` bits.
     pub fn services(&self) -> u64 {
+        let content = if self.config.content { SERVICE_CONTENT } else { 0 };
         if self.protocols.state_sync.is_active() {
             // It will have the blocks since the state.
-            return SERVICE_PRUNED;
+            return SERVICE_PRUNED | content;
         }
         let keeps_all = self.chain.tree().keeps_all();
-        SERVICE_STATE | if keeps_all { SERVICE_FULL | SERVICE_CHAIN_PROOFS } else { SERVICE_PRUNED }
+        content | SERVICE_STATE | if keeps_all { SERVICE_FULL | SERVICE_CHAIN_PROOFS } else { SERVICE_PRUNED }
     }
 
     fn send_hello(&mut self, peer: PeerId) {

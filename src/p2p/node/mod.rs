@@ -409,6 +409,9 @@ impl Node {
                 self.protocols.discovery.on_get_providers(now, (id, ip), key, rng, out);
             }
             Message::Providers { providers, nearer } => self.on_providers(now, (id, ip), &providers, &nearer),
+            // Without an exchange: it takes them before they come here.
+            Message::WantBlocks(_) => {}
+            Message::HaveBlocks(_) | Message::ContentBlock(_) => out.offence(id, Offence::UnrequestedContent),
             Message::Inventory(items) => self.inventory(now, id, items),
             Message::GetData(items) => server.get_data(id, items, out),
             Message::NotFound(items) => self.not_found(now, id, items),

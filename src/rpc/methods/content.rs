@@ -1,5 +1,7 @@
 //! Who has content, and that this node has it.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::discovery::{await_found, lookup_view};
@@ -9,11 +11,12 @@ use crate::ipld::Cid;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{Command, Event};
 use crate::rpc::Api;
-use crate::rpc::args::{Args, Kind, required};
+use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
+use crate::runtime::exchange::{FetchError, FetchStatus, Progress};
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -34,7 +37,65 @@ pub const METHODS: &[Method] = &[
                 Pinned content is announced without it, again every 22 hours.",
         run: |api, args| Box::pin(provide_content(api, args)),
     },
+    Method {
+        name: "fetchcontent",
+        access: Access::Owner,
+        params: &[
+            required("path", Kind::Text, "A CID, or CID/name/name."),
+            optional("timeout", Kind::Integer, "30", "Seconds without any block after which the fetch fails."),
+            optional("wait", Kind::Integer, "1", "Seconds after which the call is answered though the fetch goes on."),
+        ],
+        result: Shape::Object(&results::content::FETCH),
+        about: "Fetches from peers what this node lacks of a DAG, and answers how far that is. A call with the same path watches \
+                the same fetch, which ends half a minute after the last call. Nothing is pinned.",
+        run: |api, args| Box::pin(fetch_content(api, args)),
+    },
 ];
+
+/// Longest time without any block that a caller may allow, and longest time until a call is answered, in seconds.
+const MAX_PATIENCE_SECS: u64 = 3_600;
+const MAX_WAIT_SECS: u64 = 60;
+
+async fn fetch_content(api: Api, args: Args) -> Outcome {
+    let path: &str = args.get("path")?;
+    let (root, names) = path.split_once('/').unwrap_or((path, ""));
+    let root: Cid = root.parse().map_err(|error| RpcError::invalid(format!("path: {error}")))?;
+    let names = names.as_bytes().to_vec();
+    let seconds = |name, most: u64| -> Result<Duration, RpcError> {
+        let seconds: i64 = args.get(name)?;
+        let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds <= most);
+        seconds.map(Duration::from_secs).ok_or_else(|| RpcError::invalid(format!("{name}: expected 0 to {most}")))
+    };
+    let (patience, wait) = (seconds("timeout", MAX_PATIENCE_SECS)?, seconds("wait", MAX_WAIT_SECS)?);
+    let exchange = api.handle.exchange().ok_or_else(|| {
+        RpcError::new(Code::Misc, "this node exchanges no content: it was started with --no-exchange")
+    })?;
+    let _place = api.waiting_place()?;
+    let status = tokio::select! {
+        status = api.fetches.fetch(exchange, (root, names), patience, wait) => status,
+        () = api.stopping() => None,
+    };
+    let FetchStatus { progress, ended } =
+        status.ok_or_else(|| RpcError::new(Code::Misc, "too many fetches are under way"))?;
+    match ended {
+        Some(Err(error @ (FetchError::NoProvider { .. } | FetchError::Unreachable { .. }))) => {
+            return Err(RpcError::not_found(error.to_string()));
+        }
+        Some(Err(error)) => return Err(RpcError::new(Code::Misc, error.to_string())),
+        Some(Ok(())) | None => {}
+    }
+    let Progress { blocks, bytes, fetched_blocks, fetched_bytes, sources, providers, liars } = &progress;
+    Ok(Reply::of(&json!({
+        "complete": ended.is_some(),
+        "blocks": blocks,
+        "bytes": bytes,
+        "fetched_blocks": fetched_blocks,
+        "fetched_bytes": fetched_bytes,
+        "sources": sources,
+        "providers": providers,
+        "liars": liars.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })))
+}
 
 /// The CID that a call is about, and its key.
 fn named(args: &Args) -> Result<(Cid, NodeId), RpcError> {

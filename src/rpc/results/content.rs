@@ -37,3 +37,22 @@ pub const ANNOUNCED: Object = object(
         field("nodes", Shape::Integer, "How many nodes keep a record; 0 if none could be reached."),
     ],
 );
+
+/// The answer of `fetchcontent`.
+pub const FETCH: Object = object(
+    "ContentFetch",
+    &[
+        field("complete", Shape::Boolean, "Whether all is here."),
+        field("blocks", Shape::Integer, "Blocks that are here and were checked."),
+        field("bytes", Shape::Integer, "Their bytes."),
+        field("fetched_blocks", Shape::Integer, "Those of them that peers sent."),
+        field("fetched_bytes", Shape::Integer, "Their bytes."),
+        field("sources", Shape::Integer, "The most peers that sent blocks at the same time."),
+        field("providers", Shape::Integer, "Providers that were named."),
+        field(
+            "liars",
+            Shape::Array(&Shape::Text),
+            "Ids of peers that sent other bytes than a block's; each was dropped.",
+        ),
+    ],
+);

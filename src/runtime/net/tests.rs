@@ -36,7 +36,7 @@ impl World {
         let net = Net::new(
             inbox,
             Arc::default(),
-            chaos,
+            (chaos, None),
             limits,
             1_000_000,
             max_inbound,

@@ -477,6 +477,11 @@ impl DagReader {
         None
     }
 
+    /// How many links wait to be followed.
+    pub fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Takes the bytes of a block. Costs time and memory in proportion to them.
     ///
     /// # Errors

@@ -1,0 +1,161 @@
+//! Walks through a DAG, checks and stores what comes, and says what is missing. On a thread where waiting is allowed.
+
+use std::collections::HashMap;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender};
+
+use super::keeper::Writer;
+use super::turns::Turns;
+use super::{FetchError, Progress};
+use crate::content::{ContentError, ContentReader};
+use crate::ipld::read::{DagReader, PathReader};
+use crate::ipld::{Block, Cid};
+use crate::p2p::PeerId;
+use crate::p2p::kad::NodeId;
+
+/// Links that may wait to be followed: some 80 MB.
+const MAX_LINKS: usize = 1_000_000;
+/// Bytes that may be on their way at a time, if blocks stay as large as they were; and how many blocks, at least and at most.
+const WINDOW_BYTES: u64 = 12 << 20;
+const WINDOW_BLOCKS: [u64; 2] = [4, 64];
+
+/// What the gathering thread tells the dispatcher.
+pub(super) enum Request {
+    /// A block is missing.
+    Want(Cid),
+    /// A peer sent other bytes than the block's, which is still missing.
+    False { cid: Cid, peer: PeerId, node: NodeId },
+}
+
+/// A block, as it came.
+pub(super) struct Arrival {
+    pub(super) cid: Cid,
+    pub(super) bytes: Vec<u8>,
+    pub(super) peer: PeerId,
+    pub(super) node: NodeId,
+    /// Room that it takes in memory.
+    pub(super) _space: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) struct Gatherer<'a> {
+    pub(super) reader: &'a ContentReader,
+    pub(super) writer: Writer<'a>,
+    pub(super) turns: &'a Turns,
+    pub(super) requests: UnboundedSender<Request>,
+    pub(super) arrivals: mpsc::Receiver<Arrival>,
+    pub(super) progress: Arc<Mutex<Progress>>,
+    /// Blocks that were asked for, by multihash, with their names: a DAG can link to the same bytes in two codecs.
+    pub(super) open: HashMap<Vec<u8>, Vec<Cid>>,
+}
+
+fn supply(dag: &mut DagReader, cid: &Cid, bytes: &[u8]) -> Result<(), FetchError> {
+    dag.supply(cid, bytes).map_err(FetchError::Read)?;
+    if dag.waiting() > MAX_LINKS { Err(FetchError::TooManyLinks { most: MAX_LINKS }) } else { Ok(()) }
+}
+
+impl Gatherer<'_> {
+    /// Makes all blocks on the way along `path` from `root`, and all below its end, be here.
+    pub(super) fn run(mut self, root: Cid, path: &[u8]) -> Result<(), FetchError> {
+        let mut way = PathReader::new(root, path);
+        while let Some(cid) = way.wanted() {
+            let bytes = self.obtain(cid)?;
+            way.supply(&bytes).map_err(FetchError::Read)?;
+        }
+        let mut dag = DagReader::new([way.found()]);
+        loop {
+            while (self.open.len() as u64) < self.window()
+                && let Some(cid) = dag.next_block()
+            {
+                if let Some(block) = self.local(cid)? {
+                    supply(&mut dag, block.cid(), block.bytes())?;
+                }
+            }
+            if self.open.is_empty() {
+                break;
+            }
+            let (cids, bytes) = self.arrived()?;
+            cids.iter().try_for_each(|cid| supply(&mut dag, cid, &bytes))?;
+        }
+        self.writer.flush().map_err(FetchError::from)
+    }
+
+    /// How many blocks may be on their way.
+    fn window(&self) -> u64 {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let [least, most] = WINDOW_BLOCKS;
+        match progress.fetched_bytes.checked_div(progress.fetched_blocks) {
+            Some(mean) => (WINDOW_BYTES / mean.max(1)).clamp(least, most),
+            None => least,
+        }
+    }
+
+    /// A block of the store; else it is asked for.
+    fn local(&mut self, cid: Cid) -> Result<Option<Block>, FetchError> {
+        match self.reader.get(&cid) {
+            Ok(block) => {
+                self.count(&block, None);
+                Ok(Some(block))
+            }
+            Err(ContentError::Missing { .. }) => self.want(cid),
+            Err(error @ ContentError::Damaged { .. }) => {
+                tracing::warn!(%error, "fetched again");
+                self.want(cid)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn want(&mut self, cid: Cid) -> Result<Option<Block>, FetchError> {
+        // Honest peers could neither send it nor be told from others.
+        if cid.function().is_none() {
+            return Err(FetchError::Unverifiable { cid: cid.into() });
+        }
+        let names = self.open.entry(cid.multihash()).or_default();
+        names.push(cid);
+        if names.len() == 1 {
+            self.requests.send(Request::Want(cid)).map_err(|_| FetchError::Stopped)?;
+        }
+        Ok(None)
+    }
+
+    fn obtain(&mut self, cid: Cid) -> Result<Vec<u8>, FetchError> {
+        match self.local(cid)? {
+            Some(block) => Ok(block.into_bytes()),
+            None => self.arrived().map(|(_, bytes)| bytes),
+        }
+    }
+
+    /// Waits for the next block that is one of those asked for, and stores it. Its names, and its bytes.
+    fn arrived(&mut self) -> Result<(Vec<Cid>, Vec<u8>), FetchError> {
+        loop {
+            let Arrival { cid, bytes, peer, node, _space } = self.arrivals.recv().map_err(|_| FetchError::Stopped)?;
+            match Block::check(cid, bytes) {
+                Ok(block) => {
+                    let Some(names) = self.open.remove(&cid.multihash()) else { continue };
+                    self.writer.put(&block)?;
+                    self.turns.gave(node, block.bytes().len() as u64);
+                    self.count(&block, Some(node));
+                    return Ok((names, block.into_bytes()));
+                }
+                Err(error) => {
+                    tracing::warn!(%node, %error, "a peer sent false content, and is dropped");
+                    let false_one = Request::False { cid, peer, node };
+                    self.requests.send(false_one).map_err(|_| FetchError::Stopped)?;
+                }
+            }
+        }
+    }
+
+    fn count(&self, block: &Block, from: Option<NodeId>) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = block.bytes().len() as u64;
+        progress.blocks += 1;
+        progress.bytes += bytes;
+        if from.is_some() {
+            progress.fetched_blocks += 1;
+            progress.fetched_bytes += bytes;
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! the chain.
 //!
 //! Each connection has a task that takes its messages about content as they come, and one that serves what it wants. A
-//! [fetch](Exchange::fetch) walks through a DAG on a thread of its own, which checks and stores blocks, and asks several
+//! [fetch](Fetches::fetch) walks through a DAG on a thread of its own, which checks and stores blocks, and asks several
 //! peers at once for those that are missing.
 
 mod dispatch;

@@ -181,7 +181,7 @@ impl Chain {
     /// # Errors
     /// The store's.
     pub fn state_ready(&mut self, block: &BlockKey) -> Result<(), StoreError> {
-        if self.entry_at(block.height).is_some_and(|entry| entry.hash == block.hash) {
+        if self.has(block) {
             self.compute(block.height)?;
             self.ready_to = self.ready_to.map(|ready| ready.max(block.height));
         }

@@ -58,7 +58,7 @@ use crate::primitives::height::Height;
 use crate::primitives::keyed::HashMap;
 use crate::primitives::mmr;
 use crate::primitives::tx::OutPoint;
-use crate::storage::{Database, Store, StoreError};
+use crate::storage::{BlockKey, Database, Store, StoreError};
 
 use activate::Candidate;
 use index::{Id, Index};
@@ -234,6 +234,11 @@ impl Chain {
     /// Whether `entry` is on the best chain.
     pub fn is_on_best_chain(&self, entry: &Entry) -> bool {
         self.tree().is_on_best_chain(entry)
+    }
+
+    /// Whether the best chain has this block at this height.
+    pub fn has(&self, at: &BlockKey) -> bool {
+        self.entry_at(at.height).is_some_and(|entry| entry.hash == at.hash)
     }
 
     /// The last block that both branches have.

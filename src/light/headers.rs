@@ -128,10 +128,8 @@ impl Headers {
         }
         if self.loaded < self.headers.len() {
             // The chain has another end than the proof's.
-            let Some(tail) = self.first().as_u32().checked_add(self.loaded as u32 - 1).map(Height::from_u32) else {
-                return false;
-            };
-            let Some(tail) = self.tail(tail).filter(|_| self.loaded > 0) else { return false };
+            let last = self.loaded.checked_sub(1).map(|above| self.first().saturating_add(above as u32));
+            let Some(tail) = last.and_then(|last| self.tail(last)) else { return false };
             self.tail = tail;
             self.headers.truncate(self.loaded);
         }
@@ -145,7 +143,12 @@ impl Headers {
 
     /// The headers from the first kept on, as [`Headers::load`] takes them.
     pub fn kept_bytes(&self) -> Vec<u8> {
-        self.headers.iter().flat_map(Header::to_bytes).collect()
+        self.bytes_from(0)
+    }
+
+    /// The bytes of the headers kept, but for so many first ones.
+    fn bytes_from(&self, place: usize) -> Vec<u8> {
+        self.headers[place..].iter().flat_map(Header::to_bytes).collect()
     }
 
     /// What is to be kept, if anything changed since the last call.
@@ -161,7 +164,7 @@ impl Headers {
             length => [&PROOF_MAGIC[..], &(length as u32).to_le_bytes(), &proof].concat(),
         });
         let place = above.blocks_since(before_first) as usize;
-        Some(Kept { beginning, above, headers: self.headers[place..].iter().flat_map(Header::to_bytes).collect() })
+        Some(Kept { beginning, above, headers: self.bytes_from(place) })
     }
 
     /// The parameters of the network whose chain this is.

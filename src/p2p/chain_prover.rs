@@ -1,11 +1,14 @@
 //! Makes proofs of the chain from the store: that of the tip apart from the node's thread, those of single headers on it.
 
+use std::collections::BTreeSet;
+
 use crate::chain::{Chain, ledger_root};
 use crate::consensus::params::Params;
 use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery, MAX_CHAIN_PROOF_BYTES};
 use crate::p2p::frame::Frame;
 use crate::p2p::message::Message;
 use crate::primitives::block::Block;
+use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::primitives::merkle::Branch;
 use crate::receipt::succinct::{Source, prove, prove_headers};
@@ -99,8 +102,7 @@ impl TipProofs {
 
     /// The last proof, if its tip is still in the best chain.
     fn usable(&self, chain: &Chain) -> Option<&(BlockKey, Frame)> {
-        let is_there = |at: &BlockKey| chain.entry_at(at.height).is_some_and(|entry| entry.hash == at.hash);
-        self.proven.as_ref().filter(|(at, _)| is_there(at))
+        self.proven.as_ref().filter(|(at, _)| chain.has(at))
     }
 
     /// The answer to a query.
@@ -108,35 +110,34 @@ impl TipProofs {
     /// # Errors
     /// The store's.
     pub(super) fn answer(&self, query: ChainQuery, chain: &Chain) -> Result<Frame, StoreError> {
+        if query == ChainQuery::Tip
+            && let Some((_, frame)) = self.usable(chain)
+        {
+            return Ok(frame.clone());
+        }
         let proof = match &query {
-            ChainQuery::Tip => match self.usable(chain) {
-                Some((_, frame)) => return Ok(frame.clone()),
+            ChainQuery::Tip => None,
+            ChainQuery::Headers { below, .. } => match query.heights() {
+                Some(wanted) => headers_below(below, &wanted, chain)?,
                 None => None,
             },
-            ChainQuery::Headers { below, .. } => {
-                let end = chain.entry(below).filter(|entry| chain.is_on_best_chain(entry)).map(|entry| entry.height);
-                let wanted = query.heights().filter(|wanted| wanted.last() < end.as_ref());
-                match end.zip(wanted).filter(|_| chain.tree().keeps_all()) {
-                    Some((end, wanted)) => {
-                        let db = chain.db();
-                        let missing = |what: String| db.corrupt(format!("{what} is missing"));
-                        let source = Source {
-                            node: &|number| {
-                                db.range_node(number)?.ok_or_else(|| missing(format!("range node {number}")))
-                            },
-                            header: &|at| {
-                                let entry = chain.entry_at(at).ok_or_else(|| missing(format!("header {at}")))?;
-                                Ok(entry.header)
-                            },
-                            // None is sampled.
-                            coinbase: &|at| Err(missing(format!("coinbase {at}"))),
-                        };
-                        Some(prove_headers(&source, end, &wanted)?)
-                    }
-                    None => None,
-                }
-            }
         };
         Ok(Message::ChainProof(ChainAnswer { query, proof }).into())
     }
+}
+
+/// Proves headers of the chain that a block is in; `None` if that is not the best chain, a height is not below the block, or
+/// blocks are pruned.
+fn headers_below(below: &BlockHash, wanted: &BTreeSet<Height>, chain: &Chain) -> Result<Option<Vec<u8>>, StoreError> {
+    let end = chain.entry(below).filter(|entry| chain.is_on_best_chain(entry)).map(|entry| entry.height);
+    let Some(end) = end.filter(|end| wanted.last() < Some(end) && chain.tree().keeps_all()) else { return Ok(None) };
+    let db = chain.db();
+    let missing = |what: String| db.corrupt(format!("{what} is missing"));
+    let source = Source {
+        node: &|number| db.range_node(number)?.ok_or_else(|| missing(format!("range node {number}"))),
+        header: &|at| chain.entry_at(at).map(|entry| entry.header).ok_or_else(|| missing(format!("header {at}"))),
+        // None is sampled.
+        coinbase: &|at| Err(missing(format!("coinbase {at}"))),
+    };
+    prove_headers(&source, end, wanted).map(Some)
 }

@@ -17,8 +17,7 @@ use crate::storage::{BlockKey, StoreError};
 /// # Errors
 /// The store's.
 pub(super) fn opening(at: &BlockKey, block: &Block, chain: &Chain) -> Result<Option<Opening>, StoreError> {
-    let is_there = chain.entry_at(at.height).is_some_and(|entry| entry.hash == at.hash);
-    if !is_there || at.height == Height::GENESIS {
+    if !chain.has(at) || at.height == Height::GENESIS {
         return Ok(None);
     }
     let coinbase = block.transactions.first().filter(|tx| tx.size() <= MAX_TRANSACTION_BYTES);

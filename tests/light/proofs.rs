@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cairn::consensus::params::Params;
-use cairn::light::{Answer, Config, Headers, Notice, Question, check};
+use cairn::light::{Config, Headers, Notice, Question, check};
 use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::proofs::{ProofFault, TxProof};
@@ -62,17 +62,6 @@ fn bent(mut change: impl FnMut(&mut Vec<TxProof>) + 'static) -> Lie {
     })
 }
 
-fn ask(world: &mut World, question: Question) -> Answer {
-    world.light.ask(world.now, question);
-    let answered = move |notice: &Notice| matches!(notice, Notice::Answered(asked, _) if *asked == question);
-    world.run_until("an answer", |world| world.notices.iter().any(answered));
-    let place = world.notices.iter().position(answered).unwrap();
-    match world.notices.remove(place) {
-        Notice::Answered(_, answer) => answer,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn one_honest_peer_among_four_liars_is_enough() {
     let params = params();
@@ -105,7 +94,7 @@ fn one_honest_peer_among_four_liars_is_enough() {
     world.serve(&blocks, honest());
     world.sync();
     assert_eq!(world.light.chain().height(), Height::from_u32(10));
-    let answer = ask(&mut world, Question::Transaction(txids[3]));
+    let answer = world.ask(Question::Transaction(txids[3]));
     let [found] = &answer.found[..] else { panic!("{answer:?}") };
     assert_eq!(
         (found.txid, found.block, found.place),
@@ -118,7 +107,7 @@ fn one_honest_peer_among_four_liars_is_enough() {
         assert!(world.notices.iter().any(caught), "{:?}", world.notices);
     }
     // A transaction that no peer has is not proven, but may still exist.
-    let answer = ask(&mut world, Question::Transaction(Txid::of(b"nothing")));
+    let answer = world.ask(Question::Transaction(Txid::of(b"nothing")));
     assert_eq!((answer.found.len(), answer.denied, answer.silent), (0, 2, 1), "three peers are left");
 }
 
@@ -135,10 +124,10 @@ fn a_history_is_what_any_peer_can_prove() {
     );
     world.serve(&blocks[..5], honest());
     world.sync();
-    let answer = ask(&mut world, Question::Key(key(50).public_key()));
+    let answer = world.ask(Question::Key(key(50).public_key()));
     let found: Vec<Txid> = answer.found.iter().map(|found| found.txid).collect();
     assert_eq!(found, txids, "in the order of the chain, what was spent included");
-    let answer = ask(&mut world, Question::Key(key(77).public_key()));
+    let answer = world.ask(Question::Key(key(77).public_key()));
     assert_eq!((answer.found, answer.denied), (Vec::new(), 3));
 }
 
@@ -149,7 +138,7 @@ fn long_histories_come_in_pages() {
     let mut world = World::new(&params, 1, Config::default());
     world.serve(&blocks, honest());
     world.sync();
-    let answer = ask(&mut world, Question::Key(public(MINER)));
+    let answer = world.ask(Question::Key(public(MINER)));
     let heights: Vec<Height> = answer.found.iter().map(|found| found.place.height).collect();
     assert_eq!(heights, (1..=250).map(Height::from_u32).collect::<Vec<_>>());
     assert_eq!(world.servers[0].heard.iter().filter(|name| **name == "getproofs").count(), 3);

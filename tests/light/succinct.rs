@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cairn::consensus::params::Params;
-use cairn::light::{Answer, Config, Headers, Kept, Notice, PeerStatus, Question, Stage};
+use cairn::light::{Config, Headers, Kept, Notice, PeerStatus, Question, Stage};
 use cairn::p2p::Reason;
 use cairn::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use cairn::p2p::message::{Kind, Message};
@@ -63,17 +63,6 @@ fn world(params: &Arc<Params>, blocks: &Ledger, config: Config, lies: Vec<Lie>) 
     let mut world = World::new(params, lies.len(), config);
     lies.into_iter().for_each(|lie| world.serve(&blocks.blocks[1..], lie));
     world
-}
-
-fn ask(world: &mut World, question: Question) -> Answer {
-    world.light.ask(world.now, question);
-    let answered = move |notice: &Notice| matches!(notice, Notice::Answered(asked, _) if *asked == question);
-    world.run_until("an answer", |world| world.notices.iter().any(answered));
-    let place = world.notices.iter().position(answered).unwrap();
-    match world.notices.remove(place) {
-        Notice::Answered(_, answer) => answer,
-        other => panic!("{other:?}"),
-    }
 }
 
 /// A liar who changes proofs of its tip.
@@ -190,14 +179,14 @@ fn old_blocks_are_looked_up_when_they_are_needed() {
     let mut world = world(&ledger.params, &ledger, config(), vec![honest(), honest()]);
     world.sync();
     for (txid, height) in [(txids[0], 5), (txids[1], 150)] {
-        let answer = ask(&mut world, Question::Transaction(txid));
+        let answer = world.ask(Question::Transaction(txid));
         let [found] = &answer.found[..] else { panic!("{answer:?}") };
         assert_eq!((found.block, found.place.height), (ledger.blocks[height as usize].hash(), at(height)));
         let weight = world.light.chain().weight(at(height), world.light.chain().tip().time).unwrap();
         assert_eq!(weight.confirmations, TIP + 1 - height);
     }
     let block = &ledger.blocks[77];
-    let answer = ask(&mut world, Question::Block(block.hash()));
+    let answer = world.ask(Question::Block(block.hash()));
     assert_eq!(answer.block.as_deref(), Some(block));
     assert_eq!(world.light.chain().height_of(&block.hash()), Some(at(77)));
     // All payments of a key, in a private way: the headers of all blocks are looked up.
@@ -235,7 +224,7 @@ fn a_false_header_below_those_kept_is_an_offence_and_another_peer_is_asked() {
     });
     let mut world = world(&ledger.params, &ledger, config(), vec![liar, honest()]);
     world.sync();
-    let answer = ask(&mut world, Question::Transaction(txids[0]));
+    let answer = world.ask(Question::Transaction(txids[0]));
     assert_eq!((answer.found.len(), answer.false_proofs), (1, 0));
     let [(0, Reason::Misbehaved(Offence::FalseChainProof(_)))] = &world.goodbyes[..] else {
         panic!("{:?}", world.goodbyes)

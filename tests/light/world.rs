@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::consensus::params::Params;
-use cairn::light::{Config, Headers, Light, Notice};
+use cairn::light::{Answer, Config, Headers, Light, Notice, Question};
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::chain_prover::prove_tip;
 use cairn::p2p::frame::{Decoder, Frame};
@@ -102,6 +102,18 @@ impl World {
     pub fn mine(&mut self, server: usize, blocks: &[Block]) {
         for block in blocks {
             self.servers[server].node.submit_block(self.now, block.clone()).unwrap();
+        }
+    }
+
+    /// The answer to a question.
+    pub fn ask(&mut self, question: Question) -> Answer {
+        self.light.ask(self.now, question);
+        let answered = move |notice: &Notice| matches!(notice, Notice::Answered(asked, _) if *asked == question);
+        self.run_until("an answer", |world| world.notices.iter().any(answered));
+        let place = self.notices.iter().position(answered).unwrap();
+        match self.notices.remove(place) {
+            Notice::Answered(_, answer) => answer,
+            other => panic!("{other:?}"),
         }
     }
 

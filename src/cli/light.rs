@@ -1,43 +1,42 @@
 //! `cairn light`: verifies transactions with headers and proofs from untrusted peers.
 
+mod args;
 mod own;
+mod prove;
+mod state;
 mod watch;
 mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
+pub use self::args::Args;
+use self::args::LightCommand;
+pub(super) use self::args::PeerArgs;
 pub(super) use self::own::Owned;
-use self::words::{
-    agreeing, by_kind, bytes_json, history_json, history_line, in_bytes, in_words, names, peer_json, peers_in_words,
-    why,
-};
+use self::state::State;
+use self::words::{agreeing, by_kind, bytes_json, in_bytes, in_words, names, peer_json, peers_in_words};
 use super::console::{note, warn};
 use super::db::progress_bar;
-use super::proof::{describe_output, output_json};
 use super::{Common, SlowChain};
 use crate::consensus::params::Params;
-use crate::light::{Answer, Command, Config, Found, Headers, Light, Notice, PeerReport, PeerStatus, Question};
+use crate::light::{Answer, Command, Config, Light, Notice, PeerReport, PeerStatus, Question};
 use crate::p2p::Event;
 use crate::primitives::address;
 use crate::primitives::amount::counted;
 use crate::primitives::hash::{BlockHash, Txid};
-use crate::primitives::header::Header;
-use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::primitives::time::UnixTime;
-use crate::primitives::tx::OutPoint;
-use crate::receipt::weight::{Slow, Weight};
+use crate::receipt::weight::Slow;
 use crate::runtime::{self, HeaderFile, RunningLight, unix_now};
-use crate::storage::{TxLocation, private_file};
+use crate::storage::private_file;
 
 /// Block intervals without a block after which peers may be hiding newer ones: by chance alone, that happens once in
 /// half a billion blocks.
@@ -49,133 +48,6 @@ const OUTBOUND_TARGET: usize = 8;
 
 /// Time after which progress is looked at, whatever has come.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-/// Longest wait that can be asked for: a year.
-const MAX_TIMEOUT_SECS: u64 = 365 * 86_400;
-
-/// Options of `cairn light`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  cairn light sync --peer 203.0.113.7:7331 --peer node.example.org:7331
-  cairn light verify 5f2b… --peer 203.0.113.7:7331 --min-confirmations 6
-  # prints a line for each payment; no peer learns the address
-  cairn light watch cairn1q… --peer 203.0.113.7:7331
-  cairn light balance cairn1q… --peer 203.0.113.7:7331
-
-Name several peers: one honest peer among them is enough. A chain that is more than 2,000 blocks ahead is proven by a sample of \
-its headers: who shows a false proof has spent, on average, at least 3/5 of the work that it claims after the true chain. \
---all-headers checks every header instead. What is known of the chain is stored in the data directory.
-
-Exit codes: 0 success, for verify only if proven; 3 not proven; 4 no peer answers; 5 the chain has less than half of the \
-work that its miners did before.")]
-pub struct Args {
-    #[command(subcommand)]
-    command: LightCommand,
-}
-
-/// Which peers to ask, and for how long.
-#[derive(Debug, clap::Args)]
-pub(super) struct PeerArgs {
-    /// A full node to ask; with an id, no other node is accepted. May be repeated [default: nodes found through the
-    /// network's seeds]
-    #[arg(long, env = "CAIRN_PEER", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
-    peer: Vec<String>,
-    /// Seconds to wait for peers before continuing with those that have answered
-    #[arg(long, env = "CAIRN_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
-          value_parser = clap::value_parser!(u64).range(..=MAX_TIMEOUT_SECS))]
-    timeout: u64,
-    /// Download and check every header, 80 bytes a block, rather than a proof of a long chain, which samples them
-    #[arg(long, env = "CAIRN_ALL_HEADERS", value_parser = clap::builder::BoolishValueParser::new())]
-    all_headers: bool,
-    /// Print a warning unless the chain has more work than this, in hex, which another source reports
-    #[arg(long, env = "CAIRN_EXPECT_WORK", value_name = "HEX")]
-    expect_work: Option<Work>,
-    /// Accept a chain that has less than half of the work that its miners did before, with a warning
-    #[arg(long, env = "CAIRN_ACCEPT_SLOW_CHAIN", value_parser = clap::builder::BoolishValueParser::new())]
-    accept_slow_chain: bool,
-}
-
-#[derive(Debug, Subcommand)]
-enum LightCommand {
-    /// Follow the chain with most work: a proof of it if it is long, and the headers since
-    Sync(PeerArgs),
-    /// Prove that a transaction is in the chain
-    Verify {
-        #[command(flatten)]
-        peers: PeerArgs,
-        /// The transaction
-        txid: Txid,
-        /// Confirmations to demand, measured in work: one is the work of a block shortly before the transaction's
-        #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
-        min_confirmations: u32,
-        /// Fetch this block: its body proves that the transaction is in it, or that it is not
-        #[arg(long, env = "CAIRN_BLOCK", value_name = "HASH")]
-        block: Option<BlockHash>,
-    },
-    /// List the transactions of an address that peers can prove; this reveals the address to them
-    History {
-        #[command(flatten)]
-        peers: PeerArgs,
-        /// The address
-        address: String,
-    },
-    /// Watch addresses by block filters without revealing them, until interrupted
-    Watch {
-        #[command(flatten)]
-        peers: PeerArgs,
-        /// The addresses
-        #[arg(required = true)]
-        addresses: Vec<String>,
-        /// Height of the first block to check
-        #[arg(long, env = "CAIRN_FROM_HEIGHT", value_name = "HEIGHT", default_value_t = Height::GENESIS)]
-        from_height: Height,
-        /// Confirmations, measured in work, after which a payment is reported as confirmed
-        #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
-        min_confirmations: u32,
-    },
-    /// Prove what addresses own, with no coin left out; this reveals the addresses to the peers that are asked
-    #[command(after_help = "\
-Examples:
-  cairn light balance cairn1q… --peer 203.0.113.7:7331
-  cairn light balance cairn1q… --coins --json
-  cairn light balance cairn1q… --total   # value and number at the last edge
-
-A peer proves all coins as they were after an edge of the chain. From there, filters that the chain commits to show the blocks \
-that matter, up to the tip.")]
-    Balance {
-        #[command(flatten)]
-        peers: PeerArgs,
-        /// The addresses
-        #[arg(required = true)]
-        addresses: Vec<String>,
-        /// Show each coin
-        #[arg(long, env = "CAIRN_COINS", conflicts_with = "total",
-              value_parser = clap::builder::BoolishValueParser::new())]
-        coins: bool,
-        /// Only the value and number of the coins at the edge: some kilobytes, however many they are
-        #[arg(long, env = "CAIRN_TOTAL", value_parser = clap::builder::BoolishValueParser::new())]
-        total: bool,
-        /// Confirmations to demand of the block that commits to the coins; 256 are advised
-        #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
-        min_confirmations: u32,
-    },
-    /// Prove that a coin is unspent, or spent
-    #[command(after_help = "\
-Example:
-  cairn light coin 5f2b…:0 --peer 203.0.113.7:7331")]
-    Coin {
-        #[command(flatten)]
-        peers: PeerArgs,
-        /// The coin
-        #[arg(value_name = "TXID:N")]
-        coin: OutPoint,
-        /// Confirmations to demand of the block that commits to the coins; 256 are advised
-        #[arg(long, env = "CAIRN_MIN_CONFIRMATIONS", value_name = "N", default_value_t = 1)]
-        min_confirmations: u32,
-    },
-    /// Show the state of the stored headers, without contacting any peer
-    Status,
-}
 
 /// Why a command fails.
 #[derive(Debug, thiserror::Error)]
@@ -228,7 +100,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         LightCommand::Status => {
             let params = common.params()?;
             let path = headers_path(common, &params)?;
-            return status(common, &HeaderFile::open(&path)?.load(params)?, &path);
+            return state::print(common, &HeaderFile::open(&path)?.load(params)?, &path);
         }
         LightCommand::Sync(peers)
         | LightCommand::Verify { peers, .. }
@@ -286,72 +158,6 @@ fn headers_path(common: &Common, params: &Params) -> anyhow::Result<PathBuf> {
     private_file::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let genesis = params.genesis_hash.to_string();
     Ok(dir.join(format!("{}.headers", &genesis[..16])))
-}
-
-fn status(common: &Common, chain: &Headers, path: &Path) -> anyhow::Result<()> {
-    let state = State::of(chain);
-    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let text = || {
-        let file = format!("file           {bytes} bytes in {}", path.display());
-        [state.describe(chain.params()), state.headers(), file].join("\n")
-    };
-    common.print(text, || {
-        let mut json = state.json(chain.params());
-        json["file"] = json!(path);
-        json["bytes"] = json!(bytes);
-        json
-    })
-}
-
-/// The best chain known.
-#[derive(Debug, Clone)]
-struct State {
-    height: Height,
-    tip: BlockHash,
-    time: u32,
-    work: Work,
-    /// The first height from which on all headers are kept.
-    first: Height,
-    headers_bytes: usize,
-}
-
-impl State {
-    fn of(chain: &Headers) -> Self {
-        let (height, tip, time, work) = (chain.height(), chain.tip_hash(), chain.tip().time, chain.work());
-        Self { height, tip, time, work, first: chain.first(), headers_bytes: chain.kept() * Header::LEN }
-    }
-
-    fn describe(&self, params: &Params) -> String {
-        [
-            format!("network        {} (genesis {})", params.network, params.genesis_hash),
-            format!("height         {}", self.height),
-            format!(
-                "tip            {}, {} s old",
-                self.tip,
-                unix_now().saturating_since(UnixTime::from_secs(self.time.into())).as_secs()
-            ),
-            format!("work in all    {:.3e} hashes, {}", self.work.as_f64(), self.work),
-        ]
-        .join("\n")
-    }
-
-    fn headers(&self) -> String {
-        let proven = if self.first.as_u32() > 1 { "; those below are proven by a sample" } else { "" };
-        format!("headers        all from height {} on, {} bytes{proven}", self.first, self.headers_bytes)
-    }
-
-    fn json(&self, params: &Params) -> Value {
-        json!({
-            "network": params.network,
-            "genesis_hash": params.genesis_hash,
-            "height": self.height,
-            "tip": self.tip,
-            "tip_time": self.time,
-            "chainwork": self.work.to_string(),
-            "headers_from": self.first,
-            "headers_bytes": self.headers_bytes,
-        })
-    }
 }
 
 /// A run of the client on behalf of one command.
@@ -567,116 +373,6 @@ impl<'a> Session<'a> {
             let ready = self.noticed(until).await?;
             ensure!(ready, LightError::NotProven(format!("no peer answered for {} s", self.patience.as_secs())));
         }
-    }
-
-    async fn verify(&mut self, txid: Txid, min_confirmations: u32) -> anyhow::Result<()> {
-        let answer = self.answer(Question::Transaction(txid)).await?;
-        match answer.found.first() {
-            Some(found) => self.proven(found, min_confirmations).await,
-            None => Err(LightError::NotProven(why(&answer)).into()),
-        }
-    }
-
-    async fn verify_in(&mut self, txid: Txid, hash: BlockHash, min_confirmations: u32) -> anyhow::Result<()> {
-        let answer = self.answer(Question::Block(hash)).await?;
-        let Some(block) = &answer.block else { return Err(LightError::NotProven(why(&answer)).into()) };
-        let transactions = block.transactions.len();
-        let place = block.txids().iter().position(|other| *other == txid);
-        let place = place.ok_or(LightError::ProvenAbsent { txid, block: hash, transactions })?;
-        let found = self.ask(move |light| light.chain().height_of(&hash)).await?.map(|height| Found {
-            txid,
-            transaction: block.transactions[place].clone(),
-            block: hash,
-            place: TxLocation { height, position: place as u32 },
-            time: block.header.time,
-        });
-        let found =
-            found.ok_or_else(|| LightError::NotProven(format!("block {hash} is no longer on the best chain")))?;
-        self.proven(&found, min_confirmations).await
-    }
-
-    async fn proven(&self, found: &Found, min_confirmations: u32) -> anyhow::Result<()> {
-        let (state, reports, mut warnings) = self.state().await?;
-        let height = found.place.height;
-        let headers = state.height.next().blocks_since(height);
-        let weight = self.ask(move |light| light.chain().weight(height, light.chain().tip().time)).await?;
-        let weight = weight.context("the block is no longer on the best chain")?.under(&self.params);
-        // The pace was checked for the whole chain.
-        let weight = Weight { slow: None, ..weight };
-        let (confirmations, work_on_top) = (weight.confirmations, weight.on_top);
-        warn(&weight.warnings());
-        warnings.extend(weight.warnings());
-        ensure!(
-            confirmations >= min_confirmations,
-            LightError::TooFewConfirmations { got: confirmations, expected: min_confirmations }
-        );
-        let outputs = &found.transaction.outputs;
-        let text = || {
-            let mut lines = vec![
-                format!("proven         transaction {} is in block {}", found.txid, found.block),
-                format!("confirmations  {confirmations} (block {height} of {})", state.height),
-                format!("work on top    {:.3e} hashes", work_on_top.as_f64()),
-                state.describe(&self.params),
-                format!("peers          {} of {} agree on the tip", agreeing(&reports), reports.len()),
-            ];
-            lines.extend(outputs.iter().map(|output| describe_output(output, &self.params)));
-            lines.join("\n")
-        };
-        self.common.print(text, || {
-            let mut json = state.json(&self.params);
-            json["proven"] = json!(true);
-            json["txid"] = json!(found.txid);
-            json["blockhash"] = json!(found.block);
-            json["blockheight"] = json!(height);
-            json["time"] = json!(found.time);
-            json["confirmations"] = json!(confirmations);
-            json["headers"] = json!(headers);
-            json["unit"] = json!(weight.unit.to_string());
-            json["work_on_top"] = json!(work_on_top.to_string());
-            json["outputs"] = outputs.iter().map(|output| output_json(output, &self.params)).collect();
-            json["peers"] = reports.iter().map(peer_json).collect();
-            json["warnings"] = json!(warnings);
-            json
-        })
-    }
-
-    async fn history(&mut self, text: &str) -> anyhow::Result<()> {
-        let key = self.key(text)?;
-        let answer = self.answer(Question::Key(key)).await?;
-        let (state, reports, warnings) = self.state().await?;
-        let heights: Vec<Height> = answer.found.iter().map(|found| found.place.height).collect();
-        let weights: Vec<Option<Weight>> = self
-            .ask(move |light| {
-                let (chain, until) = (light.chain(), light.chain().tip().time);
-                heights.iter().map(|height| chain.weight(*height, until)).collect()
-            })
-            .await?;
-        let confirmed = || weights.iter().map(|weight| weight.map_or(0, |weight| weight.confirmations));
-        let lines = || {
-            let found = answer.found.iter().zip(confirmed());
-            let mut lines: Vec<String> =
-                found.map(|(found, confirmations)| history_line(found, confirmations)).collect();
-            lines.push(format!(
-                "{} proven; {} of {} agree on the tip. Others may exist that no peer asked has told of",
-                counted(answer.found.len(), "transaction"),
-                agreeing(&reports),
-                counted(reports.len(), "peer")
-            ));
-            lines.join("\n")
-        };
-        self.common.print(lines, || {
-            let mut json = state.json(&self.params);
-            json["address"] = json!(text);
-            json["transactions"] = answer
-                .found
-                .iter()
-                .zip(confirmed())
-                .map(|(found, confirmations)| history_json(found, confirmations, &state))
-                .collect();
-            json["peers"] = reports.iter().map(peer_json).collect();
-            json["warnings"] = json!(warnings);
-            json
-        })
     }
 
     fn key(&self, text: &str) -> anyhow::Result<PublicKey> {

@@ -2,7 +2,6 @@
 
 use crate::chain::{Chain, committed_by};
 use crate::p2p::coins::{CoinAnswer, CoinQuery, Opening};
-use crate::p2p::message::MAX_TRANSACTION_BYTES;
 use crate::p2p::proofs::TxProof;
 use crate::primitives::block::Block;
 use crate::primitives::hash::StateRoot;
@@ -20,9 +19,9 @@ pub(super) fn opening(at: &BlockKey, block: &Block, chain: &Chain) -> Result<Opt
     if !chain.has(at) || at.height == Height::GENESIS {
         return Ok(None);
     }
-    let coinbase = block.transactions.first().filter(|tx| tx.size() <= MAX_TRANSACTION_BYTES);
-    let branch = Branch::new(block.txids(), 0);
-    let (Some(transaction), Some(branch)) = (coinbase.cloned(), branch) else { return Ok(None) };
+    let (Some(transaction), Some(branch)) = (block.transactions.first().cloned(), Branch::new(block.txids(), 0)) else {
+        return Ok(None);
+    };
     let committed = committed_by(chain.db(), chain.params(), at.height, &block.header.previous)?;
     Ok(Some(Opening { coinbase: TxProof { height: at.height, block: at.hash, branch, transaction }, committed }))
 }

@@ -8,13 +8,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::p2p::message::{Kind, Message, MessageError};
+use crate::p2p::message::{Kind, MAX_HELLO_BYTES, Message, MessageError};
 use crate::primitives::codec::{Decode, Encode};
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 5;
 
-/// Most bytes of a frame of unknown kind that are read past.
+/// Most bytes of frames of unknown kinds that are read past between two messages.
 pub const MAX_UNKNOWN_BYTES: usize = 1_000_000;
 
 /// Why a stream cannot be read further.
@@ -31,6 +31,14 @@ pub enum FrameError {
         /// Bytes of payload announced.
         got: usize,
         /// Bytes of payload allowed.
+        max: usize,
+    },
+    /// Frames of unknown kinds with more bytes than are read past.
+    #[error("frames of unknown kinds have {got} bytes, at most {max} are read past")]
+    TooManyUnknown {
+        /// Bytes since the last message, those announced included.
+        got: usize,
+        /// Bytes allowed.
         max: usize,
     },
     /// The payload is not what the kind says.
@@ -121,14 +129,30 @@ pub struct Decoder {
     /// Received and not used yet, from `start` on.
     buffer: Vec<u8>,
     start: usize,
+    /// Whether no message has come yet on a connection, on which the first is a hello.
+    expects_hello: bool,
+    /// Bytes of frames of unknown kinds since the last message.
+    unknown: usize,
     /// Bytes still to come of a frame of unknown kind.
     skipping: usize,
 }
 
 impl Decoder {
-    /// A decoder at the start of a stream, for a network whose blocks have at most `max_block_bytes`.
+    /// A decoder for a network whose blocks have at most `max_block_bytes`.
     pub fn new(max_block_bytes: u32) -> Self {
-        Self { max_block_bytes: max_block_bytes as usize, buffer: Vec::new(), start: 0, skipping: 0 }
+        Self {
+            max_block_bytes: max_block_bytes as usize,
+            buffer: Vec::new(),
+            start: 0,
+            expects_hello: false,
+            unknown: 0,
+            skipping: 0,
+        }
+    }
+
+    /// A decoder at the start of a connection: nothing is larger than a hello until the first message has come.
+    pub fn of_connection(max_block_bytes: u32) -> Self {
+        Self { expects_hello: true, ..Self::new(max_block_bytes) }
     }
 
     /// Adds received bytes. Call [`Decoder::next_message`] until it returns `None`: then at most one frame and one
@@ -156,6 +180,7 @@ impl Decoder {
             let got = length.checked_sub(1).ok_or(FrameError::Empty)?;
             let known = Kind::from_byte(kind);
             let max = known.map_or(MAX_UNKNOWN_BYTES, |kind| kind.max_payload(self.max_block_bytes));
+            let max = if self.expects_hello { max.min(MAX_HELLO_BYTES) } else { max };
             if got > max {
                 return Err(FrameError::TooLong { kind, got, max });
             }
@@ -164,9 +189,15 @@ impl Decoder {
                     let Some(payload) = rest.get(..got) else { return Ok(None) };
                     let message = Message::decode(kind, payload)?;
                     self.start += HEADER_BYTES + got;
+                    (self.expects_hello, self.unknown) = (false, 0);
                     return Ok(Some(message));
                 }
                 None => {
+                    self.unknown += HEADER_BYTES + got;
+                    if self.unknown > MAX_UNKNOWN_BYTES + HEADER_BYTES {
+                        let (got, max) = (self.unknown, MAX_UNKNOWN_BYTES + HEADER_BYTES);
+                        return Err(FrameError::TooManyUnknown { got, max });
+                    }
                     let here = got.min(rest.len());
                     self.skipping = got - here;
                     self.start += HEADER_BYTES + here;
@@ -271,6 +302,41 @@ mod tests {
         }
         decoder.push(&encode(&Message::Ping(5)));
         assert_eq!(decoder.next_message(), Ok(Some(Message::Ping(5))));
+    }
+
+    #[test]
+    fn frames_of_unknown_kinds_do_not_come_for_ever() {
+        let mut unknown = 101u32.to_le_bytes().to_vec();
+        unknown.extend([200; 101]);
+        let allowed = (MAX_UNKNOWN_BYTES + HEADER_BYTES) / (HEADER_BYTES + 100);
+        let mut decoder = Decoder::new(MAX_BLOCK);
+        for _ in 0..2 {
+            for _ in 0..allowed {
+                decoder.push(&unknown);
+                assert_eq!(decoder.next_message(), Ok(None));
+            }
+            decoder.push(&encode(&Message::Ping(5)));
+            assert_eq!(decoder.next_message(), Ok(Some(Message::Ping(5))), "a message begins the count anew");
+        }
+        decoder.push(&unknown.repeat(allowed + 1));
+        assert!(matches!(decoder.next_message(), Err(FrameError::TooManyUnknown { .. })));
+    }
+
+    #[test]
+    fn before_a_hello_no_frame_is_larger_than_one() {
+        for kind in [Kind::Block, Kind::ContentBlock, Kind::Hello] {
+            let mut decoder = Decoder::of_connection(MAX_BLOCK);
+            decoder.push(&(MAX_HELLO_BYTES as u32 + 2).to_le_bytes());
+            decoder.push(&[kind as u8]);
+            let (got, max) = (MAX_HELLO_BYTES + 1, MAX_HELLO_BYTES);
+            assert_eq!(decoder.next_message(), Err(FrameError::TooLong { kind: kind as u8, got, max }));
+        }
+        let hello = samples().into_iter().find(|message| message.kind() == Kind::Hello).unwrap();
+        let block = samples().into_iter().find(|message| message.kind() == Kind::Block).unwrap();
+        let mut decoder = Decoder::of_connection(1_000_000);
+        decoder.push(&[encode(&hello), encode(&block)].concat());
+        assert_eq!(decoder.next_message(), Ok(Some(hello)));
+        assert_eq!(decoder.next_message(), Ok(Some(block)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::consensus::check::{MAX_COINBASE_BYTES, MAX_TRANSACTION_BYTES};
 use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use crate::p2p::coins::{CoinAnswer, CoinQuery, MAX_OPENING_OVERHEAD, Opening};
 use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
@@ -68,8 +69,6 @@ pub const MAX_PROVIDED: usize = 1_000;
 pub const MAX_USER_AGENT: usize = 128;
 /// Most bytes of a [`Hello`]: what is defined today and room for fields to come.
 pub const MAX_HELLO_BYTES: usize = 1_024;
-/// Most bytes of a transaction on its own. Policy relays less; this only bounds the buffer.
-pub const MAX_TRANSACTION_BYTES: usize = 1_000_000;
 
 /// First message of each side, and only the first: its network, services and tip.
 ///
@@ -380,7 +379,7 @@ impl Kind {
             Self::GetStateRange => RangeQuery::LEN,
             Self::StateRange => RangeAnswer::MAX_LEN,
             Self::GetOpening => 32,
-            Self::Opening => 32 + 1 + MAX_OPENING_OVERHEAD + MAX_TRANSACTION_BYTES,
+            Self::Opening => 32 + 1 + MAX_OPENING_OVERHEAD + MAX_COINBASE_BYTES,
             Self::GetCoins => CoinQuery::MAX_LEN,
             Self::Coins => CoinAnswer::MAX_LEN,
             Self::GetChainProof => ChainQuery::MAX_LEN,

@@ -2,7 +2,6 @@
 
 use crate::chain::Chain;
 use crate::p2p::budget::Cost;
-use crate::p2p::message::MAX_TRANSACTION_BYTES;
 use crate::p2p::proofs::{MAX_PROOFS, ProofQuery, Proofs, TxProof};
 use crate::primitives::block::Block;
 use crate::primitives::codec;
@@ -61,7 +60,8 @@ pub(super) fn answer(query: ProofQuery, chain: &Chain) -> Result<Proofs, StoreEr
         let Some(transaction) = block.transactions.get(place.position as usize).cloned() else { break };
         let proof = TxProof { height: *height, block: *hash, branch, transaction };
         let size = codec::encoded_len(&proof);
-        let fits = if proofs.is_empty() { size <= MAX_TRANSACTION_BYTES } else { bytes + size <= MAX_PROOFS_BYTES };
+        // A message has room for any transaction by itself.
+        let fits = proofs.is_empty() || bytes + size <= MAX_PROOFS_BYTES;
         if !fits || proofs.len() == MAX_PROOFS {
             break;
         }

@@ -210,7 +210,7 @@ impl Connection {
         tokio::pin!(writer);
         let reader = Reader {
             opener,
-            decoder: Decoder::new(max_block_bytes),
+            decoder: Decoder::of_connection(max_block_bytes),
             deadline: Some(deadline),
             peer,
             inbox: &inbox,

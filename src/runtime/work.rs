@@ -188,7 +188,7 @@ fn word(rule: &RuleError) -> &'static str {
         RuleError::InvalidParent { .. } => "bad-prevblk",
         RuleError::WrongMerkleRoot { .. } => "bad-txnmrklroot",
         RuleError::MutatedMerkleTree => "bad-txns-duplicate",
-        RuleError::NodeSizedTransaction { .. } => "bad-txns-size",
+        RuleError::NodeSizedTransaction { .. } | RuleError::TransactionTooLarge { .. } => "bad-txns-size",
         RuleError::BlockTooLarge { .. } | RuleError::EmptyBlock => "bad-blk-length",
         RuleError::FirstNotCoinbase { .. } => "bad-cb-missing",
         RuleError::NoInputs { .. } => "bad-cb-multiple",

@@ -260,7 +260,7 @@ impl Session {
         }
         let noise::Session { peer, sealer, mut opener } = handshake.finish()?;
         opener.push(&received);
-        Ok((Stage::Open { sealer, opener, decoder: Decoder::new(self.params.max_block_bytes) }, Some(peer)))
+        Ok((Stage::Open { sealer, opener, decoder: Decoder::of_connection(self.params.max_block_bytes) }, Some(peer)))
     }
 
     /// The next message that a connection's bytes hold, if it is still there.

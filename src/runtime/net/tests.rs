@@ -2,8 +2,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::p2p::frame::{self, Frame, FrameError, MAX_UNKNOWN_BYTES};
-use crate::p2p::message::Message;
+use crate::p2p::frame::{self, Frame, FrameError};
+use crate::p2p::message::{MAX_HELLO_BYTES, Message};
 use crate::p2p::noise::{MAX_PLAIN, MESSAGE_BYTES, MIN_RECORD, TAG_BYTES};
 use crate::runtime::chaos::LinkKey;
 use crate::runtime::lobby::MAX_HANDSHAKES;
@@ -207,7 +207,7 @@ async fn garbage_is_reported_and_closes_the_connection() {
     client.send(b"GET / HTTP/1.1\r\n\r\n").await;
     let SocketEvent::Malformed { peer, reason } = world.next().await else { panic!("the garbage was taken") };
     let length = u32::from_le_bytes(*b"GET ") as usize;
-    let expected = FrameError::TooLong { kind: b'/', got: length - 1, max: MAX_UNKNOWN_BYTES };
+    let expected = FrameError::TooLong { kind: b'/', got: length - 1, max: MAX_HELLO_BYTES };
     assert_eq!((peer, reason), (opened.peer, expected));
     assert!(matches!(world.next().await, SocketEvent::Closed { peer } if peer == opened.peer));
     assert!(client.rest().await.0.is_empty());

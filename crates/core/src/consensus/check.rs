@@ -8,12 +8,18 @@ use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
+use crate::primitives::height::Height;
 use crate::primitives::merkle;
 use crate::primitives::tx::{HashedTransaction, Lock, MAX_DATA_BYTES, Transaction};
 
 /// The size in bytes that no transaction may have: an inner Merkle node hashes two hashes of this total size
 /// (CVE-2017-12842).
 pub const NODE_SIZE: usize = 64;
+/// The most bytes of a transaction, so that a message can carry any with its proof.
+pub const MAX_TRANSACTION_BYTES: usize = 1_000_000;
+/// The most bytes of a coinbase, that of genesis excepted. A proof of the chain contains some two hundred whole, and must
+/// fit into a message of 1 MB whatever their miners put there.
+pub const MAX_COINBASE_BYTES: usize = 4_000;
 
 /// A block whose transactions match its header, with its hash and their txids, each computed once. The constructors
 /// enforce the match. Clones share the data.
@@ -165,6 +171,9 @@ pub fn check_matched(matched: MatchedBlock, params: &Params) -> Result<CheckedBl
     if !coinbase.is_coinbase() {
         return Err(RuleError::FirstNotCoinbase { txid: txids[0] });
     }
+    // The coinbase of genesis holds what the network allots.
+    let most = if coinbase.lock_height == Height::GENESIS { MAX_TRANSACTION_BYTES } else { MAX_COINBASE_BYTES };
+    check_size(coinbase, &txids[0], most)?;
     check_outputs(coinbase, &txids[0])?;
     for (tx, txid) in rest.iter().zip(&txids[1..]) {
         check_transaction(tx, txid)?;
@@ -182,6 +191,7 @@ pub fn check_transaction(tx: &Transaction, txid: &Txid) -> Result<(), RuleError>
     if tx.size() == NODE_SIZE {
         return Err(RuleError::NodeSizedTransaction { txid });
     }
+    check_size(tx, &txid, MAX_TRANSACTION_BYTES)?;
     if tx.inputs.is_empty() {
         return Err(RuleError::NoInputs { txid });
     }
@@ -191,6 +201,11 @@ pub fn check_transaction(tx: &Transaction, txid: &Txid) -> Result<(), RuleError>
         return Err(RuleError::DuplicateInput { txid, outpoint: pair[0] });
     }
     check_outputs(tx, &txid)
+}
+
+fn check_size(tx: &Transaction, txid: &Txid, max: usize) -> Result<(), RuleError> {
+    let got = tx.size();
+    if got > max { Err(RuleError::TransactionTooLarge { txid: *txid, got, max }) } else { Ok(()) }
 }
 
 fn check_outputs(tx: &Transaction, txid: &Txid) -> Result<(), RuleError> {

@@ -68,6 +68,9 @@ pub enum RuleError {
     NoInputs { txid: Txid },
 
     // Transaction alone.
+    /// Larger than any may be, or than a coinbase may be.
+    #[error("transaction {txid} is {got} bytes, at most {max} are allowed")]
+    TransactionTooLarge { txid: Txid, got: usize, max: usize },
     /// No outputs.
     #[error("transaction {txid} has no outputs")]
     NoOutputs { txid: Txid },
@@ -173,6 +176,7 @@ impl RuleError {
             | Self::BlockTooLarge { .. }
             | Self::FirstNotCoinbase { .. }
             | Self::NoInputs { .. }
+            | Self::TransactionTooLarge { .. }
             | Self::NoOutputs { .. }
             | Self::DuplicateInput { .. }
             | Self::DataTooLong { .. }

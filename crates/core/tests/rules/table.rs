@@ -46,6 +46,7 @@ rules![
     EmptyBlock,
     FirstNotCoinbase,
     NoInputs,
+    TransactionTooLarge,
     NoOutputs,
     DuplicateInput,
     DataTooLong,

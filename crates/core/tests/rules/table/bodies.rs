@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use cairn_core::consensus::check::{MAX_COINBASE_BYTES, MAX_TRANSACTION_BYTES};
 use cairn_core::primitives::block::Block;
 use cairn_core::primitives::codec;
 use cairn_core::primitives::hash::MerkleRoot;
 use cairn_core::primitives::header::Header;
 use cairn_core::primitives::height::Height;
-use cairn_core::primitives::tx::{Output, Transaction};
+use cairn_core::primitives::tx::{Lock, Output, Transaction};
 
-use super::{Case, Scene, Subject, breaks, valid};
+use super::{Case, Scene, Subject, breaks, pay, valid};
 
 /// Where a block's parts stand in its bytes: the header, then a u64 count of transactions.
 const COUNT: usize = Header::LEN;
@@ -46,6 +47,43 @@ fn bare(n: usize) -> Transaction {
         outputs: vec![Output::data(vec![0; n])],
         lock_height: Height::GENESIS,
     }
+}
+
+/// Bytes of an output to a key: its value, the tag of its lock, the key.
+const KEY_OUTPUT: usize = 8 + 4 + 32;
+
+/// The most outputs to a key, and then the most bytes of data, of at least `least`, that make up `bytes` together.
+fn split(bytes: usize, least: usize) -> (usize, usize) {
+    ((bytes - least) / KEY_OUTPUT, (bytes - least) % KEY_OUTPUT + least)
+}
+
+/// A payment of exactly `size` bytes, in a network with room for it.
+fn sized_payment(scene: &mut Scene, size: usize) -> Subject {
+    Arc::make_mut(&mut scene.ledger.params).spec.max_block_bytes = 2_000_000;
+    let coin = scene.ledger.allocation(1);
+    let empty = scene.ledger.payment(&[coin], vec![Output::data(Vec::new())]);
+    let (count, data) = split(size - empty.size(), 0);
+    let outputs = (0..count).map(|_| pay(2, 1)).chain([Output::data(vec![0; data])]).collect();
+    let payment = scene.ledger.payment(&[coin], outputs);
+    assert_eq!(payment.size(), size);
+    Subject::Payment(payment)
+}
+
+/// The next block, with a coinbase of exactly `size` bytes.
+fn sized_coinbase(scene: &Scene, size: usize) -> Subject {
+    scene.altered(Vec::new(), |block| {
+        let coinbase = &mut block.transactions[0];
+        let find = |output: Output| match output.lock {
+            Lock::Data(data) => Some(data),
+            Lock::Key(_) => None,
+        };
+        let mut data = std::mem::take(&mut coinbase.outputs).into_iter().find_map(find).unwrap();
+        let empty = coinbase.size() + codec::encoded_len(&Output::data(Vec::new()));
+        let (count, length) = split(size - empty, data.len());
+        data.resize(length, 0);
+        coinbase.outputs = (0..count).map(|_| pay(2, 1)).chain([Output::data(data)]).collect();
+        assert_eq!(coinbase.size(), size);
+    })
 }
 
 pub fn cases() -> Vec<Case> {
@@ -136,6 +174,10 @@ pub fn cases() -> Vec<Case> {
             Arc::make_mut(&mut s.ledger.params).spec.max_block_bytes = block.size() as u32 - 1;
             Subject::Block(block)
         }),
+        valid("a transaction of exactly the greatest size", |s| sized_payment(s, MAX_TRANSACTION_BYTES)),
+        breaks("TransactionTooLarge", "a transaction one byte larger", |s| sized_payment(s, MAX_TRANSACTION_BYTES + 1)),
+        valid("a coinbase of exactly the greatest size", |s| sized_coinbase(s, MAX_COINBASE_BYTES)),
+        breaks("TransactionTooLarge", "a coinbase one byte larger", |s| sized_coinbase(s, MAX_COINBASE_BYTES + 1)),
         breaks("EmptyBlock", "no transactions", |s| s.altered(Vec::new(), |block| block.transactions.clear())),
         breaks("EmptyBlock", "no transactions under an honest header", |s| {
             s.forged(Vec::new(), |block| block.transactions.clear())

@@ -44,7 +44,7 @@ pub use prune::min_kept;
 pub use rewind::Bookmark;
 pub use stats::{Histogram, Stats};
 pub use tips::{ChainTip, TipStatus};
-pub use transfer::{Imported, TransferError, check_exportable, export, import};
+pub use transfer::{Imported, TransferError, check_archive, check_exportable, export, import};
 pub use tree::{BlockTree, Retention, TreeReader};
 
 use crate::consensus::coins::{Coin, CoinView};

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 
 use super::{Chain, ChainError};
+use crate::consensus::params::Params;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
@@ -84,6 +85,15 @@ pub fn export<W: Write>(
     }
     writer.finish()?;
     Ok(height.blocks_since(Height::GENESIS))
+}
+
+/// Reads the beginning of an archive.
+///
+/// # Errors
+/// [`TransferError::Archive`] if it is none, or another network's.
+pub fn check_archive<R: Read>(input: R, params: &Params) -> Result<(), TransferError> {
+    Reader::new(input, &params.genesis_hash)?;
+    Ok(())
 }
 
 /// Validates and stores an archive's blocks, one at a time. `now` is the clock's; `progress` is told how many bytes are

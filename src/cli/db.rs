@@ -2,7 +2,7 @@
 //! Checking and saving only read, and work on a disk that is read-only or full too.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,8 +124,11 @@ fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let bytes = file.metadata().map_or(0, |metadata| metadata.len());
     let data_dir = common.node_dir()?;
-    private_file::create_dir(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     genesis::check_kept(&data_dir, &params)?;
+    // Nothing is made for an archive of another network, or for what is none.
+    chain::check_archive(BufReader::new(&file), &params)?;
+    (&file).rewind().with_context(|| format!("cannot read {}", path.display()))?;
+    private_file::create_dir(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let dir = data_dir.join(STORE_DIR);
     let mut chain = Chain::open(params.clone(), Arc::new(SledStore::open(&dir)?))?;
     genesis::keep(&data_dir, &params)?;

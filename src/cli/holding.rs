@@ -81,7 +81,7 @@ pub(super) fn print(
 fn summary(shown: &Holding) -> String {
     match shown {
         Holding::Coin(Some(leaf)) => format!("{} unspent", leaf.value.in_coins()),
-        Holding::Coin(None) => "no such coin, so it is spent".to_owned(),
+        Holding::Coin(None) => "not among the coins: spent by then, or made later".to_owned(),
         Holding::Balance(_) | Holding::Coins(_) => {
             let total = shown.total();
             format!("{} in {}", total.sum.in_coins(), counted(total.count, "coin"))

@@ -60,7 +60,7 @@ pub enum LightError {
         reports: Vec<PeerReport>,
     },
     /// No peer proved it.
-    #[error("not proven: {0}. The transaction may still exist")]
+    #[error("not proven: {0}")]
     NotProven(String),
     /// The block proves that it is absent.
     #[error("proven absent: block {block} has {}, and {txid} is not among them", counted(*.transactions, "transaction"))]
@@ -289,6 +289,9 @@ impl<'a> Session<'a> {
                     )
                 };
                 ensure!(reports.iter().any(settled), LightError::NoPeer { reports });
+                if !synced {
+                    self.client.link().command(Command::GoOn).await?;
+                }
                 return Ok(());
             }
             // Wakes at intervals to show progress.
@@ -376,6 +379,6 @@ impl<'a> Session<'a> {
     }
 
     fn key(&self, text: &str) -> anyhow::Result<PublicKey> {
-        address::decode(&self.params.address_prefix, text).with_context(|| format!("{text:?} is not an address"))
+        Ok(address::decode(&self.params.address_prefix, text)?)
     }
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ use self::light::LightError;
 use self::wallet::message::NotSigned;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::{PeerName, PeerNameError};
+use crate::content::CONTENT_DIR;
 use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
 use crate::receipt::weight::Slow;
@@ -150,6 +151,16 @@ impl Common {
         Ok(dir)
     }
 
+    /// The directory whose content a command is about: a test network's is that of its first node, whose RPC answers, too.
+    ///
+    /// # Errors
+    /// If there is no home directory.
+    pub fn content_dir(&self) -> anyhow::Result<PathBuf> {
+        let dir = self.data_dir()?;
+        let is_network = testnet::nodes_in(&dir) > 0 && !dir.join(STORE_DIR).is_dir();
+        Ok(if is_network { dir.join("node-1") } else { dir }.join(CONTENT_DIR))
+    }
+
     /// The network's parameters: from `--genesis`, else from the data directory, else the built-in development network.
     ///
     /// # Errors
@@ -230,9 +241,12 @@ pub fn print_line(text: &str) -> anyhow::Result<()> {
 /// Writes a file atomically, unless it is a device or a pipe.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If it cannot be written, or takes the place of one that only its owner may read: it may hold keys.
 fn write_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let written = match std::fs::metadata(path) {
+        Ok(there) if there.is_file() && private_file::is_private(&there) => {
+            bail!("{} can be read by its owner alone, so it may hold keys: it is not overwritten", path.display());
+        }
         Ok(there) if !there.is_file() => std::fs::write(path, content),
         // The file that a link leads to, not the link, is replaced.
         Ok(_) => std::fs::canonicalize(path).and_then(|path| private_file::replace_shared(&path, content)),
@@ -296,7 +310,7 @@ pub fn main() -> ExitCode {
 fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut outlets = DrainOnDrop(vec![console::stderr().clone()]);
     let args: Vec<OsString> = args.into_iter().collect();
-    let (declared, config) = match settings::apply(Cli::command(), &args) {
+    let (declared, config) = match settings::apply(settings::without_empty_variables(Cli::command()), &args) {
         Ok(declared) => declared,
         Err(error) => {
             return Failure { code: USAGE, rpc_code: None, message: error.to_string() }.report(wants_json(&args));

@@ -51,6 +51,16 @@ pub enum SettingsError {
     TooOpen { path: PathBuf, key: String, mode: u32 },
 }
 
+/// A command whose options ignore environment variables that are set and empty, as compose files and scripts leave them.
+pub fn without_empty_variables(command: Command) -> Command {
+    let is_empty = |name: &ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|arg| match arg.get_env() {
+        Some(name) if is_empty(name) => arg.env(Resettable::Reset),
+        _ => arg,
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
 /// Reads the file that the command line or the environment names, else that in the data directory if there is one, and
 /// makes its values the defaults of `command`. Answers the file, too.
 ///

@@ -160,6 +160,30 @@ impl ContentStore {
         Ok(collected)
     }
 
+    /// The blocks that pins keep and that are not here, each after its pin. What would be below them is not known.
+    ///
+    /// # Errors
+    /// The file system's, or [`ContentError::Read`].
+    pub fn missing(&self) -> Result<Vec<(Cid, Cid)>, ContentError> {
+        let mut missing = Vec::new();
+        for pin in self.pins()? {
+            let mut reader = DagReader::new([pin.cid]);
+            while let Some(cid) = reader.next_block() {
+                if self.reader.size(&cid)?.is_none() {
+                    missing.push((pin.cid, cid));
+                } else if pin.kind == PinKind::Recursive && cid.codec() != Codec::RAW {
+                    match self.reader.get(&cid) {
+                        Ok(block) => reader.supply(&cid, block.bytes())?,
+                        // `verify` names it.
+                        Err(ContentError::Damaged { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+        Ok(missing)
+    }
+
     /// Names the blocks whose bytes are not those of their names, and says how many of how many are checked.
     ///
     /// # Errors

@@ -55,7 +55,7 @@ impl Mempool {
 
     /// Removes expired transactions.
     pub fn expire(&mut self, now: UnixTime) {
-        self.clock = self.clock.max(now);
+        self.clock = now;
         while let Some(txid) = self.graph.older_than(self.clock.saturating_sub(self.limits.expiry)) {
             self.remove(&[txid]);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::clock::Clock;
 use super::config::SocketLimits;
@@ -144,11 +145,19 @@ impl RunningLight {
 }
 
 async fn resolve(names: &[PeerName]) -> Result<Vec<(PeerAddr, Option<NodeId>)>, StartError> {
-    let mut addresses = Vec::new();
+    let (mut addresses, mut missing) = (Vec::new(), None);
     for name in names {
-        let found = tokio::net::lookup_host(&name.host).await;
-        let found = found.map_err(|source| StartError::NoAddress { name: name.host.clone(), source })?;
-        addresses.extend(found.take(MAX_ADDRESSES).map(|address| (address.into(), name.id.map(NodeId))));
+        match tokio::net::lookup_host(&name.host).await {
+            Ok(found) => {
+                addresses.extend(found.take(MAX_ADDRESSES).map(|address| (address.into(), name.id.map(NodeId))));
+            }
+            Err(source) => {
+                let error = StartError::NoAddress { name: name.host.clone(), source };
+                warn!(%error, "going on with the others");
+                missing.get_or_insert(error);
+            }
+        }
     }
-    Ok(addresses)
+    // One honest peer is enough, but there has to be one.
+    missing.filter(|_| addresses.is_empty()).map_or(Ok(addresses), Err)
 }

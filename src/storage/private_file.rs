@@ -30,6 +30,14 @@ pub enum OpenError {
     TooOpen { mode: u32 },
 }
 
+/// Whether only its owner may read a file.
+pub fn is_private(file: &fs::Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o077 == 0;
+    #[cfg(not(unix))]
+    false
+}
+
 /// Opens a file to read it, unless other users may read or write it: its content might then be known to them or come
 /// from them.
 ///

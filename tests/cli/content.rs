@@ -146,6 +146,7 @@ fn the_store_has_a_limit_and_makes_room() {
     let pinned = limited(&["add", "-Q", "pinned"]).ok();
     let loose = limited(&["add", "-Q", "--pin=false", "loose"]).ok();
     limited(&["add", "-Q", "huge"]).fails(FAILED, "do not fit");
+    limited(&["add", "huge"]).fails(FAILED, "do not fit");
     limited(&["cat", &loose]).fails(FAILED, "is not here");
     limited(&["cat", &pinned]).ok();
     let large = limited(&["add", "-Q", "-s", "size-1000", "large"]).ok();
@@ -153,6 +154,18 @@ fn the_store_has_a_limit_and_makes_room() {
     limited(&["add", "-Q", "large"]).fails(FAILED, "do not fit");
     content(&place, &["add", "-Q", "large"]).ok();
     content(&place, &["--content-max", "lots", "gc"]).fails(USAGE, "expected a number of bytes");
+}
+
+#[test]
+fn a_pin_that_lacks_a_block_is_not_in_order() {
+    let place = Place::new();
+    fs::write(place.path("file"), bytes(600_000)).unwrap();
+    let root = content(&place, &["add", "-Q", "file"]).ok();
+    assert!(content(&place, &["verify"]).ok().ends_with("in order"));
+    let leaf =
+        block_files(&place.path("a/content")).into_iter().find(|path| fs::metadata(path).unwrap().len() > 200_000);
+    fs::remove_file(leaf.unwrap()).unwrap();
+    content(&place, &["verify"]).fails(FAILED, &format!("below the pin {root}"));
 }
 
 /// The block files of the store, with those not named yet.

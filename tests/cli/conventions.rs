@@ -53,6 +53,24 @@ fn variables_that_will_not_do_are_wrong_usage() {
     with(("CAIRN_SUCCINCT", "yes"), &["proof", "get", &"00".repeat(32)]).fails(NO_NODE, "no node is running");
     assert!(with(("CAIRN_JSON", "on"), &["genesis", "show"]).ok().starts_with('{'));
     assert!(with(("CAIRN_JSON", "off"), &["genesis", "show"]).ok().starts_with("network"));
+    // A variable that a script leaves empty is none.
+    for empty in ["CAIRN_JSON", "CAIRN_DATA_DIR", "CAIRN_CONFIG", "CAIRN_LOG"] {
+        assert!(with((empty, ""), &["genesis", "show"]).ok().starts_with("network"), "{empty}");
+    }
+}
+
+/// A file that only its owner may read may hold keys.
+#[test]
+fn results_do_not_take_the_place_of_keys() {
+    let place = Place::new();
+    place.run("a", &["wallet", "new", "--no-passphrase", "--wallet", "keys.json"]).ok();
+    let keys = std::fs::read(place.path("keys.json")).unwrap();
+    let new = ["genesis", "new", "--bits", "207fffff", "--pow-limit-bits", "207fffff", "-o"];
+    place.run("a", &[&new[..], &["keys.json"]].concat()).fails(FAILED, "may hold keys");
+    assert_eq!(std::fs::read(place.path("keys.json")).unwrap(), keys);
+    for _ in 0..2 {
+        place.run("a", &[&new[..], &["other.json"]].concat()).ok();
+    }
 }
 
 /// Commands do not list options that they cannot use.

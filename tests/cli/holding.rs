@@ -39,7 +39,9 @@ fn a_balance_is_proven_and_checked_offline() {
     // Spent: the next state that is committed to does not have it.
     place.run("a", &["wallet", "send", &miner, "99", "--wallet", "owner/wallet.json"]).ok();
     node.generate(20, &miner);
-    assert!(proof(&["coin", &coin, "-o", "coin.json"]).ok().contains("no such coin, so it is spent"));
+    assert!(
+        proof(&["coin", &coin, "-o", "coin.json"]).ok().contains("not among the coins: spent by then, or made later")
+    );
 
     let forged = std::fs::read_to_string(place.path("balance.json")).unwrap().replace("\"balance\"", "\"coins\"");
     place.run_with_input("nobody", &["proof", "verify", "-"], &forged).fails(NOT_PROVEN, "the proof of the coins");

@@ -78,7 +78,7 @@ fn a_wallet_without_a_node_sees_its_coins_pays_and_is_restored() {
     assert!(dry.contains("12.5"), "{dry}");
     run("owner", &["wallet", "send", &payee, "101", "--light"]).fails(FAILED, "not enough coins");
     let sent = run("owner", &["wallet", "send", &payee, "12.5", "--light", "--label", "tea"]);
-    assert!(sent.stderr.contains("asked for the payment and has it now"), "{sent:?}");
+    assert!(sent.stderr.contains("asked for the payment and got it"), "{sent:?}");
     let txid = sent.ok();
     for node in &nodes {
         wait_for("the payment", || node.mempool().contains(&txid).then_some(()));

@@ -228,31 +228,21 @@ struct Added {
     root: Root,
 }
 
-/// Prints what is added, and keeps it for the end.
+/// What is added, to be printed once it is stored.
 struct Listing<'a> {
     bar: &'a ProgressBar,
     /// Lines are printed, or only CIDs.
     is_printed: bool,
     is_quiet: bool,
-    /// Files are kept too.
-    is_kept: bool,
     files: Vec<Added>,
-    /// Printed at the end, as Kubo does.
+    /// Printed after the files, as Kubo does.
     directories: Vec<Added>,
 }
 
 impl Listing<'_> {
-    fn take(&mut self, shown: &Path, root: Root, is_directory: bool) -> anyhow::Result<()> {
-        let added = Added { name: shown.display().to_string(), root };
-        if is_directory {
-            self.directories.push(added);
-            return Ok(());
-        }
-        self.print(&added)?;
-        if self.is_kept {
-            self.files.push(added);
-        }
-        Ok(())
+    fn take(&mut self, shown: &Path, root: Root, is_directory: bool) {
+        let list = if is_directory { &mut self.directories } else { &mut self.files };
+        list.push(Added { name: shown.display().to_string(), root });
     }
 
     fn print(&self, Added { name, root }: &Added) -> anyhow::Result<()> {
@@ -277,7 +267,6 @@ pub fn run(args: &Args, open: impl FnOnce() -> anyhow::Result<ContentStore>, com
         bar: &bar,
         is_printed: !args.silent && !args.quieter && !common.json(),
         is_quiet: args.quiet,
-        is_kept: common.json(),
         files: Vec::new(),
         directories: Vec::new(),
     };
@@ -287,7 +276,7 @@ pub fn run(args: &Args, open: impl FnOnce() -> anyhow::Result<ContentStore>, com
         store(args, paths, &rules, open()?, &mut listing)?
     };
     bar.finish_and_clear();
-    listing.directories.iter().try_for_each(|added| listing.print(added))?;
+    listing.files.iter().chain(&listing.directories).try_for_each(|added| listing.print(added))?;
     let last = roots.last().context("nothing was added")?;
     if common.json() {
         let entry = |Added { name, root }: &Added| json!({ "name": name, "cid": root.cid, "size": root.dag_size });
@@ -339,7 +328,10 @@ fn add(
 ) -> anyhow::Result<Vec<Cid>> {
     let bar = listing.bar;
     let progress = |bytes| bar.inc(bytes);
-    let mut added = |shown: &Path, root, is_directory| listing.take(shown, root, is_directory);
+    let mut added = |shown: &Path, root, is_directory| {
+        listing.take(shown, root, is_directory);
+        Ok(())
+    };
     let mut walk = Walk::new(rules, sink, &mut added, &progress, store);
     let mut entries = Vec::new();
     for path in paths {

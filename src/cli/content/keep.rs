@@ -187,6 +187,11 @@ pub fn verify(store: &ContentStore, common: &Common) -> anyhow::Result<()> {
         bar.set_position(count);
     })?;
     bar.finish_and_clear();
+    let missing = store.missing()?;
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.iter().map(|(pin, cid)| format!("{cid} below the pin {pin}")).collect();
+        bail!("{} missing: {}", counted(missing.len(), "block"), names.join(", "));
+    }
     if damaged.is_empty() {
         return common.print(|| format!("{} in order", counted(blocks, "block")), || json!({ "blocks": blocks }));
     }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::Subcommand;
 
 use super::Common;
-use crate::content::{CONTENT_DIR, ContentReader, ContentStore};
+use crate::content::{ContentReader, ContentStore};
 use crate::ipld::{Cid, CidError};
 
 mod add;
@@ -71,7 +71,7 @@ enum ContentCommand {
 /// # Errors
 /// If the store is in use, full or damaged, a block is missing, or a file fails.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
-    let dir = common.node_dir()?.join(CONTENT_DIR);
+    let dir = common.content_dir()?;
     let open = || -> anyhow::Result<ContentStore> { Ok(ContentStore::open(&dir, args.content_max)?) };
     let read = || ContentReader::open(&dir);
     match args.command {

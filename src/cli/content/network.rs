@@ -138,7 +138,7 @@ pub fn find(args: &FindArgs, common: &Common) -> anyhow::Result<()> {
     let node = args.node.connect(common, Some(PATIENCE))?;
     let found: Value = call(&node, "findproviders", &[json!(args.cid)])?;
     let providers: Vec<Provider> = serde_json::from_value(found["providers"].clone())?;
-    ensure!(!providers.is_empty(), "no node says that it has {}", args.cid);
+    ensure!(!providers.is_empty(), "no other node says that it has {}", args.cid);
     let line = |provider: &Provider| format!("{}@{}", provider.nodeid, provider.address);
     common.print(|| providers.iter().map(line).collect::<Vec<_>>().join("\n"), || found)
 }

@@ -7,19 +7,23 @@ use super::words::{agreeing, history_json, history_line, peer_json, why};
 use super::{LightError, Session};
 use crate::cli::console::warn;
 use crate::cli::proof::{describe_output, output_json};
-use crate::light::{Found, Question};
+use crate::light::{Answer, Found, Question};
 use crate::primitives::amount::counted;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::receipt::weight::Weight;
 use crate::storage::TxLocation;
 
+fn not_proven(answer: &Answer) -> LightError {
+    LightError::NotProven(format!("{}. The transaction may still exist", why(answer)))
+}
+
 impl Session<'_> {
     pub(super) async fn verify(&mut self, txid: Txid, min_confirmations: u32) -> anyhow::Result<()> {
         let answer = self.answer(Question::Transaction(txid)).await?;
         match answer.found.first() {
             Some(found) => self.proven(found, min_confirmations).await,
-            None => Err(LightError::NotProven(why(&answer)).into()),
+            None => Err(not_proven(&answer).into()),
         }
     }
 
@@ -30,7 +34,9 @@ impl Session<'_> {
         min_confirmations: u32,
     ) -> anyhow::Result<()> {
         let answer = self.answer(Question::Block(hash)).await?;
-        let Some(block) = &answer.block else { return Err(LightError::NotProven(why(&answer)).into()) };
+        let Some(block) = &answer.block else {
+            return Err(not_proven(&answer).into());
+        };
         let transactions = block.transactions.len();
         let place = block.txids().iter().position(|other| *other == txid);
         let place = place.ok_or(LightError::ProvenAbsent { txid, block: hash, transactions })?;

@@ -113,7 +113,7 @@ pub fn send(send: &SendArgs, peers: &PeerArgs, path: &Path, params: &Params, com
         let takers = session.hand_over(payment.transaction.clone()).await?;
         let view = DraftView::new(&draft, wallet.keys(), params);
         note(view.summary());
-        note(format_args!("{} asked for the payment and has it now", takers.join(", ")));
+        note(format_args!("{} asked for the payment and got it", takers.join(", ")));
         // Another payment of this wallet need not wait for blocks.
         drop(wallet);
         // Before the wait, which may be interrupted.

@@ -123,7 +123,10 @@ pub fn draft(order: &Order, from: &[OutPoint], coins: &Coins, change_to: PublicK
         let named = from.iter().map(|outpoint| {
             let coin = all.iter().find(|coin| coin.outpoint == *outpoint).cloned();
             coin.with_context(|| {
-                format!("{outpoint} is no coin that this wallet can spend now: `cairn wallet coins` lists them")
+                format!(
+                    "{outpoint} is no coin that this wallet can spend now: it is another's, does not exist, is not mature, or a \
+                     payment that waits spends it"
+                )
             })
         });
         return Ok(order.draft(Funding::AllOf(&named.collect::<Result<Vec<_>, _>>()?), change_to)?);

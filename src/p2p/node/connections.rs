@@ -158,6 +158,11 @@ impl Node {
     pub(super) fn on_hello(&mut self, now: Now, id: PeerId, hello: Hello) {
         let (tip, services, kept) = (hello.tip, hello.services, Kept::by(&hello));
         let genesis = self.chain.params().genesis_hash;
+        let is_answered = |peer: &Peer| peer.direction == Direction::Inbound && peer.hello.is_none();
+        if hello.genesis != genesis && self.peering.peers.get(id).is_some_and(is_answered) {
+            // It is closed; from the hello it learns why.
+            self.send_hello(id);
+        }
         let Some(peer) = self.peering.on_hello(id, hello, &genesis, &mut self.out) else { return };
         let (node, address, direction) = (peer.id, peer.address, peer.direction);
         if direction == Direction::Inbound {

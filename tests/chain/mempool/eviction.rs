@@ -4,7 +4,7 @@ use super::{COINS, VALUE, World, chain_of, check, output, txids};
 use cairn::mempool::{Limits, MempoolError};
 use cairn::primitives::hash::Txid;
 use cairn::primitives::time::UnixTime;
-use cairn::primitives::tx::OutPoint;
+use cairn::primitives::tx::{OutPoint, Transaction};
 
 #[test]
 fn orphans_wait_for_their_parents() {
@@ -117,5 +117,19 @@ fn the_old_expire_with_their_descendants() {
     world.now += 1;
     world.pool.expire(UnixTime::from_secs(world.now));
     assert_eq!(world.pool.txids(), txids(&[fresh]));
+    check(&world);
+}
+
+#[test]
+fn a_clock_that_was_ahead_is_not_believed_for_ever() {
+    let mut world = World::new(Limits::default());
+    let right = world.now;
+    let [early, late] = [0, 1].map(|index| world.spend(&[world.coin(index)], &[VALUE - 300]));
+    world.now += 1_000_000;
+    world.admit(&early);
+    world.now = right;
+    world.admit(&late);
+    let time = |tx: &Transaction| world.pool.get(&tx.txid()).expect("it was let in").time;
+    assert_eq!([&early, &late].map(time), [right + 1_000_000, right].map(UnixTime::from_secs));
     check(&world);
 }

@@ -49,15 +49,16 @@ use crate::primitives::tx::OutPoint;
 /// Format of keys, values and files; raised whenever any of these changes. Versions 1 and 2 stored every entry as a
 /// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets; version 5 stored no
 /// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state;
-/// version 7 stored no root with an edge; version 8 buried no headers.
-pub const SCHEMA_VERSION: u32 = 9;
+/// version 7 stored no root with an edge; version 8 buried no headers; versions 9 and 10 had the
+/// pages in sled.
+pub const SCHEMA_VERSION: u32 = 11;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "d19d4972d12b26ae07a3aeeb0f1ce9ff1819cf82e5187977cf293519134e67ad";
+pub(super) const SCHEMA_DIGEST: &str = "c58625f81a7e572be111b1df1306c6aa80f14a5a77ec97e459348cb57701abab";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "b3272aeac84545c3b84838c746c837fa1e85912829733098dca8ac5f56db156c";
+pub(super) const FILES_DIGEST: &str = "44c93fbe9c2c5949a35886e3a7bf54ce346f17a8b7f8d96c769976c07c637b28";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 

@@ -180,7 +180,7 @@ fn files_are_those_of_the_version() {
     store.commit(batch).unwrap();
     assert!(store.flush().is_err(), "the tree has no writes left");
     drop(store);
-    ["values/00000000", "values/80000000", "journal"]
+    ["pages", "values/00000000", "values/80000000", "journal"]
         .iter()
         .for_each(|file| put_field(&mut bytes, &read(dir.path(), file)));
     check(FILES_DIGEST, &bytes, "FILES_DIGEST");

@@ -3,7 +3,7 @@
 //! A window, the changes of one write, goes
 //!
 //! 1. to the journal, a file; it and the large values that it names are synced;
-//! 2. to the pages, with a note in the tree before that they are being changed, and one after that they are;
+//! 2. to the pages ([`super::pages`]), with a note in the tree before that they are being changed, and one after that they are;
 //! 3. the tree is synced, and the journal emptied but for the window's number.
 //!
 //! After a kill or a power cut, pages that were being changed are trimmed and changed again, from the journal, which is
@@ -21,8 +21,7 @@ use std::os::unix::fs::FileExt;
 
 use super::changes::Window;
 use super::large::{self, Heights, LargeValues, checksum};
-use super::pages;
-use super::sled::Tree;
+use super::pages::Pages;
 use super::value::Stored;
 use crate::storage::StoreError;
 
@@ -41,11 +40,12 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of `tree`, or makes one, and makes the changes that it holds.
+    /// Opens the journal of `pages`, or makes one, and makes the changes that it holds.
     ///
     /// # Errors
     /// [`StoreError::Backend`], [`StoreError::Corrupt`].
-    pub fn open(tree: &Tree) -> Result<Self, StoreError> {
+    pub fn open(pages: &Pages) -> Result<Self, StoreError> {
+        let tree = &pages.tree;
         let corrupt = |reason: String| StoreError::Corrupt { dir: tree.dir().to_owned(), reason };
         let path = tree.dir().join(FILE);
         let read = || -> io::Result<(File, Vec<u8>)> {
@@ -54,7 +54,7 @@ impl Journal {
             file.read_to_end(&mut bytes)?;
             Ok((file, bytes))
         };
-        let (file, bytes) = read().map_err(|e| failed(tree, &e))?;
+        let (file, bytes) = read().map_err(|e| failed(pages, &e))?;
         let (mut last, mut whole) = (0, true);
         if let Some(note) = tree.get(NOTE)? {
             let note: &[u8; 9] = note.as_ref().try_into().map_err(|_| corrupt("its note cannot be read".to_owned()))?;
@@ -74,9 +74,9 @@ impl Journal {
             Some((number, window)) if number > reached => {
                 let mut journal = Self { file, last: number };
                 if !whole {
-                    pages::trim(tree)?;
+                    pages.trim()?;
                 }
-                journal.change(tree, &window)?;
+                journal.change(pages, &window)?;
                 Ok(journal)
             }
             _ if !whole => {
@@ -85,7 +85,7 @@ impl Journal {
             }
             _ => {
                 let mut journal = Self { file, last };
-                journal.empty(tree)?;
+                journal.empty(pages)?;
                 Ok(journal)
             }
         }
@@ -95,7 +95,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError::Backend`], [`StoreError::Corrupt`].
-    pub fn write(&mut self, tree: &Tree, large: &LargeValues, window: &Window) -> Result<(), StoreError> {
+    pub fn write(&mut self, pages: &Pages, large: &LargeValues, window: &Window) -> Result<(), StoreError> {
         large.sync()?;
         if window.len() == 0 {
             return Ok(());
@@ -106,13 +106,14 @@ impl Journal {
             write(&self.file, number, log.as_bytes())?;
             self.file.sync_data()
         };
-        write().map_err(|e| failed(tree, &e))?;
+        write().map_err(|e| failed(pages, &e))?;
         self.last = number;
-        self.change(tree, window)
+        self.change(pages, window)
     }
 
     /// Changes the pages and clears the journal.
-    fn change(&mut self, tree: &Tree, window: &Window) -> Result<(), StoreError> {
+    fn change(&mut self, pages: &Pages, window: &Window) -> Result<(), StoreError> {
+        let tree = &pages.tree;
         let note = |done: u8| [&self.last.to_le_bytes()[..], &[done]].concat();
         let mut heights = Heights::new();
         let changes = window.range(&[], &[]).inspect(|change| {
@@ -121,21 +122,22 @@ impl Journal {
             }
         });
         tree.put(NOTE, note(0))?;
-        pages::apply(tree, changes)?;
+        let replaced = pages.apply(changes)?;
         large::keep_heights(tree, &heights)?;
         tree.put(NOTE, note(1))?;
         tree.sync()?;
-        self.empty(tree)
+        pages.settle(replaced)?;
+        self.empty(pages)
     }
 
     /// Keeps the window's number without its changes. Not synced: if this is lost, the window is still there and is
     /// applied again.
-    fn empty(&mut self, tree: &Tree) -> Result<(), StoreError> {
+    fn empty(&mut self, pages: &Pages) -> Result<(), StoreError> {
         let write = || {
             self.file.set_len(EMPTY_BYTES)?;
             write(&self.file, self.last, &[])
         };
-        write().map_err(|e| failed(tree, &e))
+        write().map_err(|e| failed(pages, &e))
     }
 }
 
@@ -147,8 +149,8 @@ fn write(file: &File, number: u64, log: &[u8]) -> io::Result<()> {
     file.write_all_at(&sum, (head.len() + log.len()) as u64)
 }
 
-fn failed(tree: &Tree, error: &io::Error) -> StoreError {
-    StoreError::Backend { dir: tree.dir().to_owned(), reason: format!("the journal: {error}") }
+fn failed(pages: &Pages, error: &io::Error) -> StoreError {
+    StoreError::Backend { dir: pages.tree.dir().to_owned(), reason: format!("the journal: {error}") }
 }
 
 /// A window's number, and the window; `None` if the journal is not whole.

@@ -1,9 +1,10 @@
 //! The store on a disk: [`SledStore`] collects commits in memory, and its own thread writes many of them together: small
-//! values packed into pages, which are sled's values, and large ones appended to a file. A journal makes each write
-//! atomic.
+//! values packed into pages, whose places in a file are sled's values, and large ones appended to files. A journal makes each
+//! write atomic.
 
 mod changes;
 mod copy;
+mod extents;
 #[cfg(test)]
 mod format;
 mod journal;

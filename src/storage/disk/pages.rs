@@ -1,146 +1,321 @@
 //! Packs many small entries into few large ones, since sled's cost is per entry, whatever its size.
 //!
-//! A page holds the entries of a range of keys, in order, and is a value of the tree. It is named by the last key of
-//! its range, behind [`UP_TO`], so that the page of a key is the first whose name is not less; the last page, [`LAST`],
-//! has all that comes after. A page that grows too long is split: the parts that come first are put under names of
-//! their own, first to last, and then the rest takes the old name. A reader meanwhile finds each key in one place or
-//! the other. An interrupted split leaves unreachable entries in the old page; [`trim`] removes them before the page is
-//! split again, which would make them reachable. Pages are not merged: keys are mostly hashes, so that an emptied range
-//! fills again.
+//! A page holds the entries of a range of keys, in order. It stands in a file of its own ([`super::extents`]); the tree has
+//! where, under the page's name. That is the last key of its range, or a shorter one before the next page's first, behind
+//! [`UP_TO`], so that the page of a key is the first whose name is not less; the last page, [`LAST`], has all that comes after.
+//! A page that grows too long is split: the parts that come first are put under names of their own, first to last, and then
+//! the rest takes the old name. A reader meanwhile finds each key in one place or the other. An interrupted split leaves
+//! unreachable entries in the old page; [`Pages::trim`] removes them before the page is split again, which would make them
+//! reachable. Pages are not merged: keys are mostly hashes, so that an emptied range fills again.
 //!
-//! An entry is the length of its key and of its value (both `u16`, little-endian), then both. Length [`LARGE`] stands for a
-//! value that is kept elsewhere: a [`Place`] follows.
+//! Pages are written to room that no page has that the tree names on the disk. Some [`FLIP_BYTES`] of them are synced, then
+//! named in the tree, then the tree is synced, and the room of those that they replace is free. The journal
+//! ([`super::journal`]) has all that they hold until then.
+//!
+//! An entry is the length of its key, that of its value and 1, then both. Instead of the latter length, 0 stands for a value that
+//! is kept elsewhere: a [`Place`] follows. Lengths take 7 bits a byte, the lowest first, and the highest bit says that more follow.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::changes::Change;
+use super::extents::{Extent, PageFile, Space};
 use super::large::Place;
 use super::sled::Tree;
 use super::value::{Stored, Value};
 use crate::storage::StoreError;
+use crate::storage::schema::META;
 
 /// Names a page by the last key of its range.
 const UP_TO: u8 = b'p';
 /// Names the page after all others.
 const LAST: &[u8] = b"q";
 
-/// Most bytes of a page, unless it has a single entry. sled's leaves have up to 16 values, which together must stay
-/// below 128 kB. Shorter pages take more of sled's time for each entry, longer ones have more copied for each change.
+/// Most bytes of a page, unless it has a single entry. Shorter pages take more of sled's time for each entry, longer ones
+/// have more copied for each change.
 const PAGE_BYTES: usize = 4_096;
 /// What the parts of a split page have at most: room to grow.
 const SPLIT_BYTES: usize = PAGE_BYTES * 3 / 4;
+/// Bytes of pages that are synced and named together: so much more room at most do the pages of a window take while it is
+/// written.
+const FLIP_BYTES: usize = 4 << 20;
 
-/// A length that stands for a value kept elsewhere.
-const LARGE: u16 = u16::MAX;
-
-/// The value under `key`.
-///
-/// # Errors
-/// The tree's, or [`StoreError::Corrupt`]. So for all below.
-pub(super) fn get(tree: &Tree, key: &[u8]) -> Result<Option<Value>, StoreError> {
-    let Some((_, page)) = tree.at_or_after(&name(key))? else { return Ok(None) };
-    let mut entries = Entries(&page);
-    loop {
-        match entries.next().map_err(|Malformed| malformed(tree))? {
-            Some((found, _)) if found < key => {}
-            Some((found, value)) if found == key => return Ok(Some(value.to_value())),
-            _ => return Ok(None),
-        }
-    }
+/// The pages of a store. One thread changes them, any may read meanwhile.
+#[derive(Debug)]
+pub(super) struct Pages {
+    pub tree: Tree,
+    pub file: PageFile,
+    /// The room in the file; `None` until it is asked for, since all names are read for that.
+    space: Mutex<Option<Space>>,
 }
 
-/// The entries not before `from` in the page of that key, and the last key that this page is for; `None` if it is for all
-/// that follow.
-#[expect(clippy::type_complexity, reason = "entries, and a key")]
-pub(super) fn page_at(tree: &Tree, from: &[u8]) -> Result<(Vec<(Vec<u8>, Value)>, Option<Vec<u8>>), StoreError> {
-    let Some((name, page)) = tree.at_or_after(&name(from))? else { return Ok((Vec::new(), None)) };
-    let mut found = Vec::new();
-    let mut entries = Entries(&page);
-    while let Some((key, value)) = entries.next().map_err(|Malformed| malformed(tree))? {
-        if key >= from {
-            found.push((key.to_vec(), value.to_value()));
-        }
-    }
-    Ok((found, last_key(&name).map(<[u8]>::to_vec)))
+/// A page that was read: its name, its bytes, and where it is.
+struct Found {
+    name: Vec<u8>,
+    page: Vec<u8>,
+    extent: Extent,
 }
 
-/// The entries before `before` in the page that `at` names, or in the first one after it, and the name of the page before that
-/// one; `None` if there is none.
-#[expect(clippy::type_complexity, reason = "entries, and a name")]
-pub(super) fn page_back(
-    tree: &Tree,
-    at: &[u8],
-    before: &[u8],
-) -> Result<(Vec<(Vec<u8>, Value)>, Option<Vec<u8>>), StoreError> {
-    let Some((name, page)) = tree.at_or_after(at)? else { return Ok((Vec::new(), None)) };
-    // Read after the page: if the page is split meanwhile, moved entries are found in their new page and not here as
-    // well.
-    let previous = tree.before(&name)?.map(|(previous, _)| previous.to_vec());
-    let after = previous.as_deref().and_then(last_key);
-    let mut found = Vec::new();
-    let mut entries = Entries(&page);
-    while let Some((key, value)) = entries.next().map_err(|Malformed| malformed(tree))? {
-        if key < before && after.is_none_or(|after| key > after) {
-            found.push((key.to_vec(), value.to_value()));
+impl Pages {
+    /// The pages that `tree` names.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`].
+    pub fn open(tree: Tree) -> Result<Self, StoreError> {
+        let file = PageFile::open(tree.dir())?;
+        Ok(Self { tree, file, space: Mutex::default() })
+    }
+
+    /// The value under `key`.
+    ///
+    /// # Errors
+    /// The tree's, the file's, or [`StoreError::Corrupt`]. So for all below.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        let Some(Found { page, .. }) = self.at_or_after(&name(key))? else { return Ok(None) };
+        let mut entries = Entries(&page);
+        loop {
+            match entries.next().map_err(|Malformed| self.malformed())? {
+                Some((found, _)) if found < key => {}
+                Some((found, value)) if found == key => return Ok(Some(value.to_value())),
+                _ => return Ok(None),
+            }
         }
     }
-    Ok((found, previous.filter(|name| last_key(name).is_some())))
-}
 
-/// Applies changes, given in the order of their keys, page by page. An interrupted call can be repeated.
-pub(super) fn apply<'a>(tree: &Tree, changes: impl Iterator<Item = Change<'a>>) -> Result<(), StoreError> {
-    let mut changes = changes.peekable();
-    while let Some(first) = changes.peek() {
-        let (name, old) = match tree.at_or_after(&self::name(first.key))? {
-            Some((name, page)) => (name.to_vec(), page.to_vec()),
-            None => (LAST.to_vec(), Vec::new()),
-        };
-        let last = last_key(&name);
-        let mut page = Page::default();
-        let mut entries = Entries(&old);
-        let mut next = || entries.next().map_err(|Malformed| malformed(tree));
-        let mut kept = next()?;
-        while let Some(Change { key, value, .. }) = changes.next_if(|next| last.is_none_or(|last| next.key <= last)) {
-            while let Some((old_key, value)) = kept.filter(|(old_key, _)| *old_key < key) {
+    /// The entries not before `from` in the page of that key, and the last key that this page is for; `None` if it is for all
+    /// that follow.
+    #[expect(clippy::type_complexity, reason = "entries, and a key")]
+    pub fn page_at(&self, from: &[u8]) -> Result<(Vec<(Vec<u8>, Value)>, Option<Vec<u8>>), StoreError> {
+        let Some(Found { name, page, .. }) = self.at_or_after(&name(from))? else { return Ok((Vec::new(), None)) };
+        let mut found = Vec::new();
+        let mut entries = Entries(&page);
+        while let Some((key, value)) = entries.next().map_err(|Malformed| self.malformed())? {
+            if key >= from {
+                found.push((key.to_vec(), value.to_value()));
+            }
+        }
+        Ok((found, last_key(&name).map(<[u8]>::to_vec)))
+    }
+
+    /// The entries before `before` in the page that `at` names, or in the first one after it, and the name of the page before
+    /// that one; `None` if there is none.
+    #[expect(clippy::type_complexity, reason = "entries, and a name")]
+    pub fn page_back(&self, at: &[u8], before: &[u8]) -> Result<(Vec<(Vec<u8>, Value)>, Option<Vec<u8>>), StoreError> {
+        let Some(Found { name, page, .. }) = self.at_or_after(at)? else { return Ok((Vec::new(), None)) };
+        // Read after the page: if the page is split meanwhile, moved entries are found in their new page and not here as
+        // well.
+        let previous = self.tree.before(&name)?.map(|(previous, _)| previous.to_vec());
+        let after = previous.as_deref().and_then(last_key);
+        let mut found = Vec::new();
+        let mut entries = Entries(&page);
+        while let Some((key, value)) = entries.next().map_err(|Malformed| self.malformed())? {
+            if key < before && after.is_none_or(|after| key > after) {
+                found.push((key.to_vec(), value.to_value()));
+            }
+        }
+        Ok((found, previous.filter(|name| last_key(name).is_some())))
+    }
+
+    /// The first page whose name is not less than `at`.
+    fn at_or_after(&self, at: &[u8]) -> Result<Option<Found>, StoreError> {
+        let mut missed = None;
+        loop {
+            let Some((name, place)) = self.tree.at_or_after(at)? else { return Ok(None) };
+            let extent = Extent::from_bytes(&place).ok_or_else(|| self.malformed())?;
+            match self.file.read(extent)? {
+                Some(page) => return Ok(Some(Found { name: name.to_vec(), page, extent })),
+                // It may have been replaced meanwhile, and its room used again: then the tree has another place by now.
+                None if missed != Some(extent) => missed = Some(extent),
+                None => return Err(self.malformed()),
+            }
+        }
+    }
+
+    /// Applies changes, given in the order of their keys, page by page. An interrupted call can be repeated. Afterwards the tree
+    /// must be synced, and then [`Pages::settle`] be called.
+    pub fn apply<'a>(&self, changes: impl Iterator<Item = Change<'a>>) -> Result<Replaced, StoreError> {
+        let mut writing = Writing::begin(self)?;
+        let mut changes = changes.peekable();
+        while let Some(first) = changes.peek() {
+            let found = self.at_or_after(&name(first.key))?;
+            let (name, old, extent) = match found {
+                Some(Found { name, page, extent }) => (name, page, Some(extent)),
+                None => (LAST.to_vec(), Vec::new(), None),
+            };
+            let last = last_key(&name);
+            let mut page = Page::default();
+            let mut entries = Entries(&old);
+            let mut next = || entries.next().map_err(|Malformed| self.malformed());
+            let mut kept = next()?;
+            while let Some(Change { key, value, .. }) = changes.next_if(|next| last.is_none_or(|last| next.key <= last))
+            {
+                while let Some((old_key, value)) = kept.filter(|(old_key, _)| *old_key < key) {
+                    page.push(old_key, value);
+                    kept = next()?;
+                }
+                if kept.is_some_and(|(old_key, _)| old_key == key) {
+                    kept = next()?;
+                }
+                if let Some(value) = value {
+                    page.push(key, value);
+                }
+            }
+            while let Some((old_key, value)) = kept {
                 page.push(old_key, value);
                 kept = next()?;
             }
-            if kept.is_some_and(|(old_key, _)| old_key == key) {
-                kept = next()?;
-            }
-            if let Some(value) = value {
-                page.push(key, value);
+            if page.bytes != old {
+                writing.replaced.extend(extent);
+                writing.put_split(&name, &page)?;
             }
         }
-        while let Some((old_key, value)) = kept {
-            page.push(old_key, value);
-            kept = next()?;
-        }
-        if page.bytes != old {
-            page.put(tree, &name)?;
-        }
+        writing.finish()
     }
-    Ok(())
+
+    /// Removes from every page the entries that belong to earlier pages, after interrupted changes and before they are
+    /// applied again.
+    pub fn trim(&self) -> Result<(), StoreError> {
+        let mut writing = Writing::begin(self)?;
+        let mut before: Option<Vec<u8>> = None;
+        let mut from = name(&[]);
+        while let Some(Found { name, page: old, extent }) = self.at_or_after(&from)? {
+            let mut page = Page::default();
+            let mut entries = Entries(&old);
+            while let Some((key, value)) = entries.next().map_err(|Malformed| self.malformed())? {
+                if before.as_ref().is_none_or(|before| key > &before[..]) {
+                    page.push(key, value);
+                }
+            }
+            if page.bytes.len() < old.len() {
+                writing.replaced.push(extent);
+                writing.put(name.clone(), &page.bytes)?;
+            }
+            before = last_key(&name).map(<[u8]>::to_vec);
+            from = [&name[..], &[0]].concat();
+        }
+        let replaced = writing.finish()?;
+        self.tree.sync()?;
+        self.settle(replaced)
+    }
+
+    /// Frees the room of pages that the tree on the disk no longer names.
+    pub fn settle(&self, Replaced(replaced): Replaced) -> Result<(), StoreError> {
+        let mut space = self.space()?;
+        let Some(space) = &mut *space else { return Ok(()) };
+        replaced.into_iter().for_each(|extent| space.release(extent));
+        self.file.cut(space)
+    }
+
+    /// The room in the file, which is there when this returns.
+    fn space(&self) -> Result<MutexGuard<'_, Option<Space>>, StoreError> {
+        // What panicked under this lock is the writer, and then nothing is written any more.
+        let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
+        if space.is_none() {
+            let (mut used, mut from) = (Vec::new(), name(&[]));
+            while let Some((name, place)) = self.tree.at_or_after(&from)? {
+                used.push(Extent::from_bytes(&place).ok_or_else(|| self.malformed())?);
+                from = [&name[..], &[0]].concat();
+            }
+            *space = Some(Space::without(used));
+        }
+        Ok(space)
+    }
+
+    fn malformed(&self) -> StoreError {
+        StoreError::Corrupt { dir: self.tree.dir().to_owned(), reason: "a page of it cannot be read".to_owned() }
+    }
 }
 
-/// Removes from every page the entries that belong to earlier pages, after interrupted changes and before they are
-/// applied again.
-pub(super) fn trim(tree: &Tree) -> Result<(), StoreError> {
-    let mut before: Option<Vec<u8>> = None;
-    let mut from = name(&[]);
-    while let Some((name, old)) = tree.at_or_after(&from)? {
-        let mut page = Page::default();
-        let mut entries = Entries(&old);
-        while let Some((key, value)) = entries.next().map_err(|Malformed| malformed(tree))? {
-            if before.as_ref().is_none_or(|before| key > &before[..]) {
-                page.push(key, value);
+/// Where pages were that others have replaced. Their room is free once the tree is synced.
+#[must_use]
+pub(super) struct Replaced(Vec<Extent>);
+
+/// Pages that are being written.
+struct Writing<'a> {
+    pages: &'a Pages,
+    space: MutexGuard<'a, Option<Space>>,
+    /// Those that the tree does not name yet, in the order in which it will.
+    written: Vec<(Vec<u8>, Extent)>,
+    /// Their bytes.
+    bytes: usize,
+    replaced: Vec<Extent>,
+}
+
+impl<'a> Writing<'a> {
+    fn begin(pages: &'a Pages) -> Result<Self, StoreError> {
+        Ok(Self { pages, space: pages.space()?, written: Vec::new(), bytes: 0, replaced: Vec::new() })
+    }
+
+    /// Writes a page under `name`, split into several if it is too long. They replace what is there already in
+    /// [`Writing::replaced`].
+    fn put_split(&mut self, name: &[u8], Page { bytes, starts }: &Page) -> Result<(), StoreError> {
+        let mut begin = 0;
+        if bytes.len() > PAGE_BYTES {
+            // Parts of about equal length.
+            let part = bytes.len() / bytes.len().div_ceil(SPLIT_BYTES);
+            for pair in starts.windows(2) {
+                if pair[1] - begin >= part && bytes.len() - pair[1] >= part / 2 {
+                    let key = |at: usize| Entries(&bytes[at..]).next().ok().flatten().map(|(key, _)| key);
+                    let (Some(last), Some(next)) = (key(pair[0]), key(pair[1])) else {
+                        return Err(self.pages.malformed());
+                    };
+                    self.put(self::name(between(last, next)), &bytes[begin..pair[1]])?;
+                    begin = pair[1];
+                }
             }
         }
-        if page.bytes.len() < old.len() {
-            tree.put(&name, page.bytes)?;
+        self.put(name.to_vec(), &bytes[begin..])?;
+        if self.bytes >= FLIP_BYTES {
+            self.flip()?;
+            self.pages.tree.sync()?;
+            if let Some(space) = &mut *self.space {
+                self.replaced.drain(..).for_each(|extent| space.release(extent));
+            }
         }
-        before = last_key(&name).map(<[u8]>::to_vec);
-        from = [&name[..], &[0]].concat();
+        Ok(())
     }
-    Ok(())
+
+    fn put(&mut self, name: Vec<u8>, page: &[u8]) -> Result<(), StoreError> {
+        #[cfg(test)]
+        self.pages.tree.take_write()?;
+        let space = self.space.get_or_insert_default();
+        let extent = self.pages.file.write(space, page)?;
+        self.bytes += page.len();
+        self.written.push((name, extent));
+        Ok(())
+    }
+
+    /// Has the tree name what is written, once that is synced: sled may write a name to the disk at once.
+    fn flip(&mut self) -> Result<(), StoreError> {
+        self.pages.file.sync()?;
+        for (name, extent) in self.written.drain(..) {
+            self.pages.tree.put(&name, extent.to_bytes())?;
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Replaced, StoreError> {
+        if !self.written.is_empty() {
+            self.flip()?;
+        }
+        Ok(Replaced(self.replaced))
+    }
+}
+
+/// The format of a version before 11, whose tree has the pages themselves; `None` if the tree is of no such.
+///
+/// # Errors
+/// The tree's.
+pub(super) fn format_before_files(tree: &Tree) -> Result<Option<u32>, StoreError> {
+    let Some((_, page)) = tree.at_or_after(&name(META))? else { return Ok(None) };
+    if Extent::from_bytes(&page).is_some() {
+        return Ok(None);
+    }
+    // The entry as it was written then: the lengths of key and value (`u16`, little-endian), the key, the version, a hash.
+    let head = [&[1, 0, 36, 0], META].concat();
+    let at = page.windows(head.len()).position(|bytes| bytes == head);
+    let version = at.and_then(|at| page.get(at + head.len()..)?.first_chunk());
+    Ok(Some(version.map_or(0, |version| u32::from_le_bytes(*version))))
 }
 
 /// The least name of a page that can hold `key`.
@@ -152,25 +327,35 @@ fn last_key(name: &[u8]) -> Option<&[u8]> {
     name.strip_prefix(&[UP_TO])
 }
 
-fn malformed(tree: &Tree) -> StoreError {
-    StoreError::Corrupt { dir: tree.dir().to_owned(), reason: "a page of it cannot be read".to_owned() }
+/// The shortest key from `last` on and before `next`, which is greater.
+fn between<'a>(last: &'a [u8], next: &'a [u8]) -> &'a [u8] {
+    let common = last.iter().zip(next).take_while(|(a, b)| a == b).count();
+    next.get(..=common).filter(|shorter| shorter.len() < next.len()).unwrap_or(last)
 }
 
-/// Appends an entry to `bytes`. Keys and small values are shorter than [`LARGE`].
+/// Appends an entry to `bytes`.
 fn write_entry(bytes: &mut Vec<u8>, key: &[u8], value: Stored<'_>) {
-    bytes.extend((key.len() as u16).to_le_bytes());
+    write_length(bytes, key.len());
     match value {
         Stored::Small(value) => {
-            bytes.extend((value.len() as u16).to_le_bytes());
+            write_length(bytes, value.len() + 1);
             bytes.extend(key);
             bytes.extend(value);
         }
         Stored::Large(place) => {
-            bytes.extend(LARGE.to_le_bytes());
+            write_length(bytes, 0);
             bytes.extend(key);
             bytes.extend(place.to_bytes());
         }
     }
+}
+
+fn write_length(bytes: &mut Vec<u8>, mut length: usize) {
+    while length >= 0x80 {
+        bytes.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
 }
 
 /// A page that does not hold entries.
@@ -189,14 +374,26 @@ impl<'a> Entries<'a> {
     }
 
     fn read(&mut self) -> Option<(&'a [u8], Stored<'a>)> {
-        let mut length = || self.0.split_off(..2)?.try_into().ok().map(u16::from_le_bytes);
-        let (key, value) = (length()?, length()?);
-        let key = self.0.split_off(..usize::from(key))?;
-        let value = match value {
-            LARGE => Stored::Large(Place::from_bytes(self.0.split_off(..Place::LEN)?.try_into().ok()?)),
-            length => Stored::Small(self.0.split_off(..usize::from(length))?),
+        let (key, value) = (self.length()?, self.length()?);
+        let key = self.0.split_off(..key)?;
+        let value = match value.checked_sub(1) {
+            None => Stored::Large(Place::from_bytes(self.0.split_off(..Place::LEN)?.try_into().ok()?)),
+            Some(length) => Stored::Small(self.0.split_off(..length)?),
         };
         Some((key, value))
+    }
+
+    /// A length; none is nearly as long as three bytes can say.
+    fn length(&mut self) -> Option<usize> {
+        let mut length = 0;
+        for shift in [0, 7, 14] {
+            let byte = *self.0.split_off_first()?;
+            length |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(length);
+            }
+        }
+        None
     }
 }
 
@@ -212,23 +409,5 @@ impl Page {
     fn push(&mut self, key: &[u8], value: Stored<'_>) {
         self.starts.push(self.bytes.len());
         write_entry(&mut self.bytes, key, value);
-    }
-
-    /// Stores it under `name`, split into several pages if it is too long.
-    fn put(self, tree: &Tree, name: &[u8]) -> Result<(), StoreError> {
-        let mut begin = 0;
-        if self.bytes.len() > PAGE_BYTES {
-            // Parts of about equal length.
-            let part = self.bytes.len() / self.bytes.len().div_ceil(SPLIT_BYTES);
-            for pair in self.starts.windows(2) {
-                if pair[1] - begin >= part && self.bytes.len() - pair[1] >= part / 2 {
-                    let key = Entries(&self.bytes[pair[0]..pair[1]]).next().ok().flatten();
-                    let (key, _) = key.ok_or_else(|| malformed(tree))?;
-                    tree.put(&self::name(key), self.bytes[begin..pair[1]].to_vec())?;
-                    begin = pair[1];
-                }
-            }
-        }
-        tree.put(name, self.bytes[begin..].to_vec())
     }
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use super::changes::{Change, Window};
 use super::journal::Journal;
 use super::large::{LargeValues, SEGMENT_BYTES};
-use super::pages;
+use super::pages::{self, Pages};
 use super::sled::Tree;
 use super::value::{Stored, Value};
 use crate::primitives::height::Height;
@@ -65,7 +65,7 @@ pub struct SledStore {
 
 #[derive(Debug)]
 struct Shared {
-    tree: Tree,
+    pages: Pages,
     large: LargeValues,
     limits: Limits,
     on_failure: OnFailure,
@@ -168,12 +168,16 @@ impl SledStore {
             let found = meta.as_ref().first_chunk().map_or(0, |found| u32::from_le_bytes(*found));
             return Err(StoreError::OtherSchema { dir: dir.to_owned(), found, supported: SCHEMA_VERSION });
         }
+        if let Some(found) = pages::format_before_files(&tree)? {
+            return Err(StoreError::OtherSchema { dir: dir.to_owned(), found, supported: SCHEMA_VERSION });
+        }
         let open = if values_dir == dir { LargeValues::open } else { LargeValues::open_to_read };
         let large = open(values_dir, limits.segment)?;
-        let journal = Journal::open(&tree)?;
-        large.load_heights(&tree)?;
+        let pages = Pages::open(tree)?;
+        let journal = Journal::open(&pages)?;
+        large.load_heights(&pages.tree)?;
         let shared = Arc::new(Shared {
-            tree,
+            pages,
             large,
             limits,
             on_failure,
@@ -200,7 +204,12 @@ impl SledStore {
 
     /// Has the tree fail after so many writes.
     pub(super) fn fail_after(&self, writes: usize) {
-        self.shared.tree.writes_left.store(writes, std::sync::atomic::Ordering::Relaxed);
+        self.shared.pages.tree.writes_left.store(writes, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// What was written to the file of pages and not synced: a power cut may leave anything there.
+    pub(super) fn unsynced(&self) -> super::extents::Unsynced {
+        self.shared.pages.file.unsynced.clone()
     }
 
     /// Changes that wait to be written, and bytes of these and of those that are being written.
@@ -232,7 +241,7 @@ impl Shared {
     fn failure(&self, control: &Control) -> Result<(), StoreError> {
         match &control.failed {
             Some(reason) => Err(StoreError::Backend {
-                dir: self.tree.dir().to_owned(),
+                dir: self.pages.tree.dir().to_owned(),
                 reason: format!("an earlier write failed, and nothing is written any more: {reason}"),
             }),
             None => Ok(()),
@@ -254,8 +263,8 @@ impl Shared {
     fn write_windows(&self, mut journal: Journal) {
         let _guard = FailOnPanic(self);
         while let Some(Due { window, commits, pruned_below }) = self.next_window() {
-            let written = journal.write(&self.tree, &self.large, &window);
-            let delete = |height| self.large.delete_below(height, &self.tree);
+            let written = journal.write(&self.pages, &self.large, &window);
+            let delete = |height| self.large.delete_below(height, &self.pages.tree);
             if let Err(error) = written.and_then(|()| pruned_below.map_or(Ok(()), delete)) {
                 return self.fail(&error);
             }
@@ -374,7 +383,7 @@ impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let reason = "the thread that writes has panicked".to_owned();
-            self.0.fail(&StoreError::Backend { dir: self.0.tree.dir().to_owned(), reason });
+            self.0.fail(&StoreError::Backend { dir: self.0.pages.tree.dir().to_owned(), reason });
         }
     }
 }
@@ -388,7 +397,7 @@ impl Store for SledStore {
         // A key that is not among these is on the disk, as it was at that time or newer.
         let value = match change {
             Some(value) => value,
-            None => pages::get(&shared.tree, key)?,
+            None => shared.pages.get(key)?,
         };
         value.map_or(Ok(None), |value| shared.read(value))
     }
@@ -398,7 +407,7 @@ impl Store for SledStore {
         let from = prefix.max(from);
         // First the changes in memory, then the disk: an entry written in between is seen twice, not missed.
         let recent = shared.unwritten_under(prefix, from).into_iter();
-        let mut disk = DiskScan { tree: &shared.tree, from: Some(from.to_vec()), entries: Vec::new().into_iter() };
+        let mut disk = DiskScan { pages: &shared.pages, from: Some(from.to_vec()), entries: Vec::new().into_iter() };
         shared.merge(Ordering::Less, recent, || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix))), visit)
     }
 
@@ -406,7 +415,7 @@ impl Store for SledStore {
         let shared = &*self.shared;
         // In the same order as in a scan forwards.
         let recent = shared.unwritten_under(prefix, prefix).into_iter().rev().filter(|(key, _)| &key[..] < before);
-        let mut disk = DiskScanBack::new(&shared.tree, before);
+        let mut disk = DiskScanBack::new(&shared.pages, before);
         shared.merge(Ordering::Greater, recent, || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix))), visit)
     }
 
@@ -479,17 +488,17 @@ impl Store for SledStore {
             };
             entries.flatten().map(size).sum()
         }
-        tree_size(self.shared.tree.dir())
+        tree_size(self.shared.pages.tree.dir())
     }
 
     fn dir(&self) -> PathBuf {
-        self.shared.tree.dir().to_owned()
+        self.shared.pages.tree.dir().to_owned()
     }
 }
 
 /// The entries on the disk from a key on, a page at a time.
 struct DiskScan<'a> {
-    tree: &'a Tree,
+    pages: &'a Pages,
     /// Where the next page begins; `None` after the last.
     from: Option<Vec<u8>>,
     entries: std::vec::IntoIter<(Vec<u8>, Value)>,
@@ -502,7 +511,7 @@ impl DiskScan<'_> {
                 return Ok(Some(entry));
             }
             let Some(from) = self.from.take() else { return Ok(None) };
-            let (entries, last) = pages::page_at(self.tree, &from)?;
+            let (entries, last) = self.pages.page_at(&from)?;
             self.entries = entries.into_iter();
             // The least key after the last of the page.
             self.from = last.map(|last| [&last[..], &[0]].concat());
@@ -512,7 +521,7 @@ impl DiskScan<'_> {
 
 /// The entries on the disk before a key, the last first, a page at a time.
 struct DiskScanBack<'a> {
-    tree: &'a Tree,
+    pages: &'a Pages,
     before: &'a [u8],
     /// The page to read next; `None` after the first of all.
     page: Option<Vec<u8>>,
@@ -521,8 +530,8 @@ struct DiskScanBack<'a> {
 }
 
 impl<'a> DiskScanBack<'a> {
-    fn new(tree: &'a Tree, before: &'a [u8]) -> Self {
-        Self { tree, before, page: Some(pages::name(before)), entries: Vec::new() }
+    fn new(pages: &'a Pages, before: &'a [u8]) -> Self {
+        Self { pages, before, page: Some(pages::name(before)), entries: Vec::new() }
     }
 
     fn next(&mut self) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
@@ -531,7 +540,7 @@ impl<'a> DiskScanBack<'a> {
                 return Ok(Some(entry));
             }
             let Some(page) = self.page.take() else { return Ok(None) };
-            (self.entries, self.page) = pages::page_back(self.tree, &page, self.before)?;
+            (self.entries, self.page) = self.pages.page_back(&page, self.before)?;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,9 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::changes::{Change, Window};
+use super::extents::Unsynced;
 use super::large::SEGMENT_BYTES;
+use super::sled::Tree;
 use super::store::{Limits, SledStore};
 use super::value::{Stored, Value};
 use crate::primitives::height::Height;
@@ -110,6 +113,19 @@ fn all(store: &SledStore) -> Model {
     scan(store, &[], &[], usize::MAX).into_iter().collect()
 }
 
+/// Leaves in the file of pages what a power cut may: of what was not synced some is there, some is not, some is in part.
+fn tear(dir: &Path, unsynced: &Unsynced) {
+    let file = std::fs::OpenOptions::new().write(true).open(dir.join("pages")).unwrap();
+    for (n, range) in unsynced.lock().unwrap().iter().enumerate() {
+        let middle = range.start.midpoint(range.end);
+        let (start, end) = [(range.start, range.start), (range.start, range.end), (middle, range.end)][n % 3];
+        file.write_all_at(&vec![0xaa; (end - start) as usize], start).unwrap();
+        if n % 4 == 3 && file.metadata().unwrap().len() == range.end {
+            file.set_len(middle).unwrap();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -147,7 +163,7 @@ proptest! {
         prop_assert_eq!(all(&open(dir.path(), limits).unwrap()), model);
     }
 
-    /// The tree fails after so many writes, and the process ends. The store then holds the state after some commit, no
+    /// Pages or the tree fail after so many writes, and the power is cut. The store then holds the state after some commit, no
     /// earlier than the last flush.
     #[test]
     fn cut_off_at_any_write_it_is_as_some_commit_left_it(
@@ -159,6 +175,7 @@ proptest! {
         store.fail_after(writes);
         let mut states = vec![Model::new()];
         let (mut flushed, mut failed) = (0, false);
+        let unsynced = store.unsynced();
         for (salt, (changes, flush)) in commits.iter().enumerate() {
             let mut model = states[states.len() - 1].clone();
             if store.commit(batch(&mut model, changes, salt)).is_err() {
@@ -183,6 +200,7 @@ proptest! {
             prop_assert!(store.flush().is_err() || flushed == states.len() - 1);
         }
         drop(store);
+        tear(dir.path(), &unsynced);
         let store = open(dir.path(), LIMITS).unwrap();
         let found = all(&store);
         let place = states.iter().rposition(|state| *state == found);
@@ -238,7 +256,7 @@ fn a_window_replayed_is_the_same() {
 /// in the old page must not come back.
 #[test]
 fn a_split_cut_off_at_any_write_brings_nothing_back() {
-    for writes in 0..40 {
+    for writes in 0..120 {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path(), LAZY).unwrap();
         let mut model = Model::new();
@@ -253,7 +271,9 @@ fn a_split_cut_off_at_any_write_brings_nothing_back() {
         // Each page becomes several.
         store.commit(batch(&mut model, &all_to(600), 2)).unwrap();
         let _ = store.flush();
+        let unsynced = store.unsynced();
         drop(store);
+        tear(dir.path(), &unsynced);
         let store = open(dir.path(), LAZY).unwrap();
         let found = all(&store);
         assert!(found == model || (writes == 0 && found == before), "cut off at write {writes}");
@@ -263,6 +283,47 @@ fn a_split_cut_off_at_any_write_brings_nothing_back() {
         assert_eq!(all(&store), model, "cut off at write {writes}, and written again");
         assert!((0..200).all(|n| store.get(&[n, n]).unwrap() == model.get(&vec![n, n]).cloned()));
     }
+}
+
+/// Entries that are replaced again and again, at random places, take room once, and so do pages of many windows.
+#[test]
+fn replaced_pages_leave_their_room_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path(), Limits { window: 1 << 18, ..LAZY }).unwrap();
+    let length = || std::fs::metadata(dir.path().join("pages")).unwrap().len();
+    let name = |n: u32| n.wrapping_mul(0x9e37_79b9).to_be_bytes();
+    let mut model = Model::new();
+    let mut write = |store: &SledStore, of: u32, salt: usize| {
+        let changes: Vec<_> = (0..20_000).filter(|n| n % 7 % of == 0).map(|n| (name(n).to_vec(), Some(60))).collect();
+        for changes in changes.chunks(500) {
+            store.commit(batch(&mut model, changes, salt)).unwrap();
+        }
+        store.flush().unwrap();
+        model.clone()
+    };
+    write(&store, 1, 0);
+    let first = length();
+    for salt in 1..8 {
+        let expected = write(&store, 1 + salt as u32 % 3, salt);
+        if salt % 3 == 0 {
+            drop(store);
+            store = open(dir.path(), LAZY).unwrap();
+        }
+        assert!(length() < 2 * first + (8 << 20), "{} bytes, {first} at first", length());
+        assert_eq!(all(&store), expected);
+    }
+}
+
+/// A store of a version that had the pages in sled is not taken for an empty or a damaged one.
+#[test]
+fn pages_of_an_earlier_version_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = Tree::open(dir.path(), 1 << 20).unwrap();
+    let entries = [&[1, 0, 1, 0, b'T', 7][..], &[1, 0, 36, 0, b'v', 9, 0, 0, 0], &[5; 32]].concat();
+    tree.put(b"q", entries).unwrap();
+    tree.sync().unwrap();
+    drop(tree);
+    assert!(matches!(open(dir.path(), LAZY), Err(StoreError::OtherSchema { found: 9, .. })));
 }
 
 #[test]
@@ -370,6 +431,16 @@ fn damage_to_any_of_its_files_is_an_error() {
     assert!(matches!(store.get(b"large"), Err(StoreError::Corrupt { .. })));
     std::fs::write(&large, &bytes[..9_000]).unwrap();
     assert!(matches!(store.get(b"large"), Err(StoreError::Corrupt { .. })));
+
+    // A page that changed, and one that a lost sync never wrote.
+    let pages = dir.path().join("pages");
+    let sound = std::fs::read(&pages).unwrap();
+    for damaged in [vec![0; sound.len()], sound[..sound.len() / 2].to_vec()] {
+        std::fs::write(&pages, damaged).unwrap();
+        assert!(matches!(store.get(b"large"), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(store.scan(&[], &[], &mut |_, _| ControlFlow::Continue(())), Err(StoreError::Corrupt { .. })));
+    }
+    std::fs::write(&pages, sound).unwrap();
 
     // Pages cut off in the middle of being changed, and a journal that does not say how to go on.
     store.fail_after(2);

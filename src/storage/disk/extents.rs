@@ -1,0 +1,286 @@
+//! The file of pages. Pages are written where no page is that counts, and named with a checksum each by the tree, once
+//! they are synced: so a torn or lost write harms nothing.
+//!
+//! What is not named by the tree is free, so a store that is opened learns from the tree what it may use. Room is given out
+//! in units of [`UNIT`] bytes, from the gap that fits best.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::large::checksum;
+use crate::storage::StoreError;
+
+/// Bytes of a unit: smaller ones waste less at a page's end, larger ones leave fewer gaps that no page fits into.
+const UNIT: u64 = 64;
+/// Bytes after all pages that are left to the file, so that it is not cut and made longer again with every write.
+const SPARE_BYTES: u64 = 4 << 20;
+
+/// Where a page is, and a checksum of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Its first unit.
+    unit: u32,
+    /// Its bytes. An empty page takes no room.
+    length: u32,
+    checksum: u64,
+}
+
+impl Extent {
+    /// Bytes of its encoding.
+    const LEN: usize = 16;
+
+    pub fn to_bytes(self) -> Vec<u8> {
+        [&self.unit.to_le_bytes()[..], &self.length.to_le_bytes(), &self.checksum.to_le_bytes()].concat()
+    }
+
+    /// Reads what [`Extent::to_bytes`] wrote.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
+        let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let checksum = u64::from_le_bytes(std::array::from_fn(|i| bytes[8 + i]));
+        Some(Self { unit: number(0), length: number(4), checksum })
+    }
+
+    fn units(self) -> u32 {
+        u64::from(self.length).div_ceil(UNIT) as u32
+    }
+
+    fn offset(self) -> u64 {
+        u64::from(self.unit) * UNIT
+    }
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct PageFile {
+    file: File,
+    path: PathBuf,
+    /// What was written since the last sync, for tests.
+    #[cfg(test)]
+    pub unsynced: Unsynced,
+}
+
+/// Ranges of a file in which a power cut may leave anything.
+#[cfg(test)]
+pub(super) type Unsynced = std::sync::Arc<std::sync::Mutex<Vec<std::ops::Range<u64>>>>;
+
+impl PageFile {
+    /// Its name in the store's directory.
+    pub const NAME: &str = "pages";
+
+    /// Opens or makes the file in `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`], and so for every method below.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(Self::NAME);
+        let open = || {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            // A new entry must survive a power cut as its content does.
+            File::open(dir)?.sync_all()?;
+            Ok(file)
+        };
+        let file = open().map_err(|error| failed(&path, &error))?;
+        Ok(Self {
+            file,
+            path,
+            #[cfg(test)]
+            unsynced: Unsynced::default(),
+        })
+    }
+
+    /// The page that was written there; `None` if something else is.
+    pub fn read(&self, extent: Extent) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut page = vec![0; extent.length as usize];
+        match self.file.read_exact_at(&mut page, extent.offset()) {
+            Ok(()) => Ok(Some(page).filter(|page| checksum(&[page]) == extent.checksum)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(failed(&self.path, &error)),
+        }
+    }
+
+    /// Writes a page where there is room for it.
+    pub fn write(&self, space: &mut Space, page: &[u8]) -> Result<Extent, StoreError> {
+        let mut extent = Extent { unit: 0, length: page.len() as u32, checksum: checksum(&[page]) };
+        let full = || failed(&self.path, &io::Error::from(io::ErrorKind::FileTooLarge));
+        extent.unit = space.take(extent.units()).ok_or_else(full)?;
+        #[cfg(test)]
+        {
+            let range = extent.offset()..extent.offset() + page.len() as u64;
+            self.unsynced.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(range);
+        }
+        self.file.write_all_at(page, extent.offset()).map_err(|error| failed(&self.path, &error))?;
+        Ok(extent)
+    }
+
+    /// Returns when all that was written would survive a power cut.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(|error| failed(&self.path, &error))?;
+        #[cfg(test)]
+        self.unsynced.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    /// Gives back to the file system what is free at the end.
+    pub fn cut(&self, space: &Space) -> Result<(), StoreError> {
+        let end = u64::from(space.end) * UNIT;
+        let cut = || {
+            let length = self.file.metadata()?.len();
+            if length > end + SPARE_BYTES { self.file.set_len(end) } else { Ok(()) }
+        };
+        cut().map_err(|error| failed(&self.path, &error))
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> StoreError {
+    let dir = path.parent().unwrap_or(path).to_owned();
+    StoreError::Backend { dir, reason: format!("{}: {error}", path.display()) }
+}
+
+/// Which units are free.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    /// Gaps between pages: how many units are free from one on.
+    gaps: BTreeMap<u32, u32>,
+    /// The same by length.
+    by_length: BTreeSet<(u32, u32)>,
+    /// The first unit after all pages.
+    end: u32,
+}
+
+impl Space {
+    /// What some pages leave free.
+    pub fn without(mut used: Vec<Extent>) -> Self {
+        used.retain(|extent| extent.length > 0);
+        used.sort_unstable_by_key(|extent| extent.unit);
+        let mut space = Self::default();
+        for extent in used {
+            // Damaged places may overlap. Then nothing is written to either.
+            if extent.unit > space.end {
+                space.add_gap(space.end, extent.unit - space.end);
+            }
+            space.end = space.end.max(extent.unit.saturating_add(extent.units()));
+        }
+        space
+    }
+
+    /// The first of so many units, which are no longer free; `None` if there are not so many.
+    fn take(&mut self, units: u32) -> Option<u32> {
+        if units == 0 {
+            return Some(0);
+        }
+        let fits = self.by_length.range((units, 0)..).next().copied();
+        let Some((length, first)) = fits else {
+            let first = self.end;
+            self.end = first.checked_add(units)?;
+            return Some(first);
+        };
+        self.remove_gap(first, length);
+        if length > units {
+            self.add_gap(first + units, length - units);
+        }
+        Some(first)
+    }
+
+    /// Frees the room of a page.
+    pub fn release(&mut self, extent: Extent) {
+        let (mut first, mut length) = (extent.unit, extent.units());
+        if length == 0 {
+            return;
+        }
+        if let Some((before, free)) = self.gaps.range(..first).next_back().map(|(before, free)| (*before, *free))
+            && before + free == first
+        {
+            self.remove_gap(before, free);
+            (first, length) = (before, free + length);
+        }
+        if let Some(free) = self.gaps.get(&(first + length)).copied() {
+            self.remove_gap(first + length, free);
+            length += free;
+        }
+        if first + length == self.end {
+            self.end = first;
+        } else {
+            self.add_gap(first, length);
+        }
+    }
+
+    fn add_gap(&mut self, first: u32, length: u32) {
+        self.gaps.insert(first, length);
+        self.by_length.insert((length, first));
+    }
+
+    fn remove_gap(&mut self, first: u32, length: u32) {
+        self.gaps.remove(&first);
+        self.by_length.remove(&(length, first));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn extent(unit: u32, units: u32) -> Extent {
+        Extent { unit, length: units * UNIT as u32, checksum: 0 }
+    }
+
+    proptest! {
+        /// Pages never overlap, freed room is used again, and what is free is what no page has.
+        #[test]
+        fn room_is_given_out_once_and_again_when_freed(
+            steps in proptest::collection::vec((any::<bool>(), 1u32..40, any::<prop::sample::Index>()), 1..300),
+        ) {
+            let (mut space, mut pages) = (Space::default(), Vec::<Extent>::new());
+            for (adds, units, which) in steps {
+                if adds || pages.is_empty() {
+                    let end = space.end;
+                    let page = extent(space.take(units).unwrap(), units);
+                    let overlaps = |other: &Extent| page.unit < other.unit + other.units() && other.unit < page.unit + units;
+                    prop_assert!(!pages.iter().any(overlaps));
+                    if page.unit == end {
+                        let longest = space.by_length.last().map_or(0, |(length, _)| *length);
+                        prop_assert!(longest < units, "a gap of {} is not used for {}", longest, units);
+                    }
+                    pages.push(page);
+                } else {
+                    space.release(pages.swap_remove(which.index(pages.len())));
+                }
+                let expected = Space::without(pages.clone());
+                prop_assert_eq!((&space.gaps, space.end), (&expected.gaps, expected.end));
+                let by_length: BTreeSet<(u32, u32)> = space.gaps.iter().map(|(first, length)| (*length, *first)).collect();
+                prop_assert_eq!(&space.by_length, &by_length);
+            }
+            pages.into_iter().for_each(|page| space.release(page));
+            prop_assert_eq!((space.gaps.len(), space.end), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_page_is_read_where_it_was_written_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, mut space) = (PageFile::open(dir.path()).unwrap(), Space::default());
+        let first = file.write(&mut space, &[1; 100]).unwrap();
+        let second = file.write(&mut space, &[2; 70]).unwrap();
+        let empty = file.write(&mut space, &[]).unwrap();
+        assert_eq!(Extent::from_bytes(&first.to_bytes()), Some(first));
+        assert_eq!(Extent::from_bytes(&first.to_bytes()[1..]), None);
+        assert_eq!(file.read(first).unwrap(), Some(vec![1; 100]));
+        assert_eq!(file.read(second).unwrap(), Some(vec![2; 70]));
+        assert_eq!(file.read(empty).unwrap(), Some(vec![]));
+        space.release(first);
+        let third = file.write(&mut space, &[3; 90]).unwrap();
+        assert_eq!(third.unit, first.unit, "freed room is used again");
+        assert_eq!(file.read(first).unwrap(), None, "another page is there");
+        assert_eq!(file.read(Extent { unit: 1_000, ..first }).unwrap(), None, "after the end");
+        let long = file.write(&mut space, &vec![4; 5 << 20]).unwrap();
+        space.release(long);
+        file.cut(&space).unwrap();
+        assert_eq!(std::fs::metadata(&file.path).unwrap().len(), 4 * UNIT, "two pages of two units");
+        assert_eq!(file.read(second).unwrap(), Some(vec![2; 70]));
+    }
+}

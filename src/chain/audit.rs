@@ -115,9 +115,8 @@ fn check_pruned(
     (tip, kept_from): (&Entry, Height),
     progress: &mut dyn FnMut(Height, Height),
 ) -> Result<Report, StoreError> {
-    if let Some(lowest) = db.lowest_kept()?.filter(|lowest| lowest.height < kept_from) {
-        let reason = format!("something is kept of block {} at height {}, which is pruned", lowest.hash, lowest.height);
-        return Err(db.corrupt(reason));
+    if let Some(lowest) = db.lowest_kept()?.filter(|lowest| *lowest < kept_from) {
+        return Err(db.corrupt(format!("something is kept of a block at height {lowest}, which is pruned")));
     }
     let base = db.state_base()?.unwrap_or_default();
     let (mut range, mut work) = (mmr::Range::default(), Work::ZERO);

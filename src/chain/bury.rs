@@ -123,7 +123,7 @@ impl Chain {
         for entry in unburied {
             batch.put_header(entry.id, &entry.record());
             if entry.height < height {
-                batch.unbury(&entry.key());
+                batch.unbury(&entry.key(), &entry.header);
                 hashes.remove(&self.db, &entry.key())?;
             }
         }

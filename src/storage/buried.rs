@@ -2,7 +2,8 @@
 //!
 //! Headers near the tip are stored in the order of arrival, with their branches, and read whole when a node starts. Once a
 //! block is buried deep enough its header is moved here, where it is read when it is asked for. The lowest header that is not
-//! moved is the root of the tree in memory.
+//! moved is the root of the tree in memory. The leaf of a buried block in the header range is not stored, since its header
+//! says what it is.
 //!
 //! The index by hash has the heights of all blocks whose hashes begin with the same bytes, hardly ever more than one: which of
 //! them is the block in question, their headers say.
@@ -11,12 +12,14 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 
+use super::compact::{padded, significant};
 use super::schema::{BEST, BURIED, BURIED_HASH, TREE_ROOT, key};
 use super::{Batch, BlockKey, Database, StoreError};
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
+use crate::primitives::mmr;
 use crate::primitives::target::Work;
 
 /// Bytes of a hash in the index. Making a block whose hash shares them with another's takes 2^48 attempts beyond its
@@ -71,19 +74,6 @@ impl BuriedHeader {
         let work = codec::decode(&padded::<32>(rest)?).ok()?;
         Some(Self { header: codec::decode(header).ok()?, tx_count, transactions, work })
     }
-}
-
-/// A little-endian number without the zeros at its end.
-fn significant(number: &[u8]) -> &[u8] {
-    let zeros = number.iter().rev().take_while(|byte| **byte == 0).count();
-    &number[..number.len() - zeros]
-}
-
-/// A little-endian number with zeros at its end; `None` if it is longer.
-fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
-    let mut number = [0; N];
-    number.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    Some(number)
 }
 
 /// Where the index by hash has a block.
@@ -198,6 +188,22 @@ impl Database {
         Ok((headers, indexed))
     }
 
+    /// A node of the best chain's header range.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn range_node(&self, number: u64) -> Result<Option<mmr::Node>, StoreError> {
+        if let Some(node) = self.stored_range_node(number)? {
+            return Ok(Some(node));
+        }
+        let Some(height) = height_of_leaf(number) else { return Ok(None) };
+        match self.buried(height)? {
+            Some(BuriedHeader { header, .. }) => Ok(leaf_of(&header, header.hash())),
+            // It may have been put back between the reads.
+            None => self.stored_range_node(number),
+        }
+    }
+
     /// Hash of the best chain's block at `height`.
     ///
     /// # Errors
@@ -226,14 +232,36 @@ impl Batch {
     pub(crate) fn bury(&mut self, at: &BlockKey, place: u32, buried: &BuriedHeader) {
         self.delete_header(place);
         self.delete_best(at.height);
+        self.delete_range_node(leaf_number(at.height));
         self.put(key(BURIED, &[&at.height.as_u32().to_be_bytes()]), buried.to_bytes());
     }
 
-    /// Takes back what [`Batch::bury`] did, but for the header itself, which is put elsewhere.
-    pub(crate) fn unbury(&mut self, at: &BlockKey) {
+    /// Takes back what [`Batch::bury`] did to the block `at` with a header, but for the header itself, which is put elsewhere.
+    pub(crate) fn unbury(&mut self, at: &BlockKey, header: &Header) {
         self.delete(key(BURIED, &[&at.height.as_u32().to_be_bytes()]));
         self.put_best(at.height, &at.hash);
+        if let Some(leaf) = leaf_of(header, at.hash) {
+            self.put_range_node(leaf_number(at.height), &leaf);
+        }
     }
+}
+
+/// The number in the header range of the leaf of a block.
+fn leaf_number(height: Height) -> u64 {
+    mmr::node_count(height.as_u32().into())
+}
+
+/// The block whose leaf a node of the header range is; `None` if it is no leaf.
+fn height_of_leaf(number: u64) -> Option<Height> {
+    // Twice the height without one for each bit of it.
+    let first = u32::try_from(number / 2).ok()?;
+    let mut heights = (first..=first.saturating_add(u32::BITS / 2)).map(Height::from_u32);
+    heights.find(|height| leaf_number(*height) == number)
+}
+
+/// The leaf of a block; `None` if its header has no target, which no block has that is stored.
+fn leaf_of(header: &Header, hash: BlockHash) -> Option<mmr::Node> {
+    Some(mmr::Node::leaf(hash, header.bits.target().ok()?.work(), header.time))
 }
 
 #[cfg(test)]
@@ -241,6 +269,19 @@ mod tests {
     use super::*;
     use crate::primitives::hash::MerkleRoot;
     use crate::primitives::target::Bits;
+
+    #[test]
+    fn leaves_of_the_range_have_heights_and_other_nodes_have_none() {
+        let mut range = mmr::Range::default();
+        for height in (0..600).map(Height::from_u32) {
+            let leaf = mmr::Node::leaf(BlockHash::of(b""), Work::ZERO, 0);
+            for (number, node) in range.push_numbered(leaf) {
+                assert_eq!(height_of_leaf(number), (node == leaf).then_some(height));
+            }
+        }
+        assert_eq!(height_of_leaf(leaf_number(Height::MAX)), Some(Height::MAX));
+        assert_eq!(height_of_leaf(u64::MAX), None);
+    }
 
     #[test]
     fn numbers_of_any_length_come_back() {

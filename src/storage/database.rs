@@ -4,10 +4,11 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::compact::{self, number, ordered, outpoint_at, outpoint_bytes, padded};
 use super::schema::{
-    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, BURIED, BlockKey, COIN, EDGE, FILTER, FILTER_HEADER, HEADER,
-    HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, key,
-    outpoint_at, outpoint_bytes,
+    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, BURIED, BlockKey, COIN, EDGE, FILTER, FILTER_HEADER, Filtered, HEADER,
+    HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, filtered,
+    history_key, key, owned_outpoint, owner_key, range_key, tx_key,
 };
 use super::{Store, StoreError, Visitor};
 use crate::consensus::coins::{Coin, CoinView};
@@ -95,6 +96,12 @@ impl Database {
         self.get(key)?.map(|bytes| self.decoded(&bytes)).transpose()
     }
 
+    /// The value under a key, read by `read`, which returns `None` for what it cannot read.
+    fn read<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Result<Option<T>, StoreError> {
+        let unreadable = || self.corrupt(format!("the entry under key {} cannot be read", hex::encode(key)));
+        self.get(key)?.map(|bytes| read(&bytes).ok_or_else(unreadable)).transpose()
+    }
+
     fn decoded<T: Decode<()>>(&self, bytes: &[u8]) -> Result<T, StoreError> {
         codec::decode(bytes).map_err(|e| self.corrupt(e.to_string()))
     }
@@ -158,14 +165,15 @@ impl Database {
         Ok(self.value(KEPT_FROM)?.unwrap_or_default())
     }
 
-    /// The lowest block, on any branch, of which a body, an undo record or a filter is stored.
+    /// The lowest height of a block, on any branch, of which a body, an undo record or a filter by itself is stored.
     ///
     /// # Errors
     /// The store's.
-    pub fn lowest_kept(&self) -> Result<Option<BlockKey>, StoreError> {
+    pub fn lowest_kept(&self) -> Result<Option<Height>, StoreError> {
         let mut lowest = None;
         for prefix in [BLOCK, UNDO, FILTER] {
-            lowest = self.collect(&[prefix], &[], 1, |key, _| BlockKey::of(key))?.into_iter().chain(lowest).min();
+            lowest =
+                self.collect(&[prefix], &[], 1, |key, _| BlockKey::height_in(key))?.into_iter().chain(lowest).min();
         }
         Ok(lowest)
     }
@@ -209,7 +217,14 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn undo(&self, at: &BlockKey) -> Result<Vec<Coin>, StoreError> {
-        Ok(self.value(&at.under(UNDO))?.unwrap_or_default())
+        let read = |mut bytes: &[u8]| {
+            let mut coins = Vec::new();
+            while !bytes.is_empty() {
+                coins.push(compact::coin(&mut bytes)?);
+            }
+            Some(coins)
+        };
+        Ok(self.read(&at.under(UNDO), read)?.unwrap_or_default())
     }
 
     /// The filter of a block of the best chain ([`block_filter`](crate::consensus::filter::block_filter)), and its filter
@@ -218,9 +233,17 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn filter(&self, at: &BlockKey) -> Result<Option<(Filter, FilterHeader)>, StoreError> {
-        let Some(bytes) = self.get(&at.under(FILTER))? else { return Ok(None) };
-        let filter = Filter::from_bytes(bytes).map_err(|e| self.corrupt(format!("block {}: {e}", at.hash)))?;
-        Ok(self.filter_header(at)?.map(|(_, header)| (filter, header)))
+        let Some((header, filter)) = self.read(&at.under(FILTER_HEADER), filtered)? else { return Ok(None) };
+        let bytes = match filter {
+            // It is still there when its block is pruned, where others are not.
+            Filtered::Filter(bytes) => (at.height >= self.kept_from()?).then_some(bytes),
+            Filtered::Hash(_) => self.get(&at.under(FILTER))?,
+        };
+        bytes.map(|bytes| Ok((self.filter_of(bytes, at)?, header))).transpose()
+    }
+
+    fn filter_of(&self, bytes: Vec<u8>, at: &BlockKey) -> Result<Filter, StoreError> {
+        Filter::from_bytes(bytes).map_err(|e| self.corrupt(format!("block {}: {e}", at.hash)))
     }
 
     /// The hash of the filter of a block of the best chain, and its filter header.
@@ -228,7 +251,11 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn filter_header(&self, at: &BlockKey) -> Result<Option<(FilterHash, FilterHeader)>, StoreError> {
-        self.value(&at.under(FILTER_HEADER))
+        Ok(match self.read(&at.under(FILTER_HEADER), filtered)? {
+            Some((header, Filtered::Hash(hash))) => Some((hash, header)),
+            Some((header, Filtered::Filter(bytes))) => Some((self.filter_of(bytes, at)?.hash(), header)),
+            None => None,
+        })
     }
 
     /// [`Database::filter_header`], where there must be one.
@@ -239,12 +266,14 @@ impl Database {
         self.filter_header(at)?.ok_or_else(|| self.corrupt(format!("block {} has no filter header", at.hash)))
     }
 
-    /// A node of the best chain's header range.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn range_node(&self, number: u64) -> Result<Option<mmr::Node>, StoreError> {
-        self.value(&key(RANGE, &[&number.to_be_bytes()]))
+    /// A node of the best chain's header range, if it is stored itself.
+    pub(super) fn stored_range_node(&self, number: u64) -> Result<Option<mmr::Node>, StoreError> {
+        self.read(&range_key(number), |bytes| {
+            let (hash, rest) = bytes.split_first_chunk()?;
+            let (time, work) = rest.split_first_chunk()?;
+            let work = codec::decode(&padded::<32>(work)?).ok()?;
+            Some(mmr::Node { hash: Hash256::from_bytes(*hash), work, last_time: u32::from_le_bytes(*time) })
+        })
     }
 
     /// Where the best chain has a transaction.
@@ -252,7 +281,10 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn tx_location(&self, txid: &Txid) -> Result<Option<TxLocation>, StoreError> {
-        self.value(&key(TX, &[txid.as_bytes()]))
+        self.read(&tx_key(txid), |mut bytes| {
+            let height = Height::from_u32(number(&mut bytes)?.try_into().ok()?);
+            Some(TxLocation { height, position: number(&mut bytes)?.try_into().ok()? })
+        })
     }
 
     /// A transaction of the best chain, with its block's hash and height.
@@ -280,14 +312,15 @@ impl Database {
         after: Option<&OutPoint>,
         limit: usize,
     ) -> Result<Vec<(OutPoint, Coin)>, StoreError> {
-        let prefix = key(ADDRESS_COIN, &[&owner.0]);
+        let prefix = owner_key(owner, &[]);
         // The least key after that of the outpoint.
         let from = after.map_or_else(Vec::new, |after| [&prefix[..], &outpoint_bytes(after), &[0]].concat());
-        let outpoints = self.collect(&prefix, &from, limit, |key, _| outpoint_at(key, 33))?;
+        let outpoints = self.collect(&prefix, &from, limit, |key, _| owned_outpoint(key))?;
         let mut coins = Vec::with_capacity(outpoints.len());
         for outpoint in outpoints {
             // A coin spent between the scan and this read is left out.
-            coins.extend(self.coin(&outpoint)?.map(|coin| (outpoint, coin)));
+            let coin = self.coin(&outpoint)?.filter(|coin| coin.output.key() == Some(owner));
+            coins.extend(coin.map(|coin| (outpoint, coin)));
         }
         Ok(coins)
     }
@@ -329,8 +362,8 @@ impl Database {
         height: Height,
         position: u32,
     ) -> Result<Option<HistoryEntry>, StoreError> {
-        let entry = self.value(&history_key(owner, TxLocation { height, position }))?;
-        Ok(entry.map(|(txid, received, spent)| HistoryEntry { height, position, txid, received, spent }))
+        let at = history_key(owner, TxLocation { height, position });
+        self.read(&at, |value| history_at(&at, value))
     }
 
     /// Whether a coin is listed among a key's.
@@ -338,7 +371,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn owns_coin(&self, owner: &PublicKey, outpoint: &OutPoint) -> Result<bool, StoreError> {
-        Ok(self.get(&key(ADDRESS_COIN, &[&owner.0, &outpoint_bytes(outpoint)]))?.is_some())
+        Ok(self.get(&owner_key(owner, &outpoint_bytes(outpoint)))?.is_some())
     }
 
     /// Counts the entries of each kind that belongs to the best chain: reads every one of them.
@@ -354,11 +387,17 @@ impl Database {
             })?;
             Ok::<u64, StoreError>(count)
         };
+        let (mut short_filters, kept_from) = (0, self.kept_from()?);
+        self.for_each(&[FILTER_HEADER], &BlockKey::first_of(FILTER_HEADER, kept_from), |_, value| {
+            short_filters += u64::from(matches!(filtered(value)?.1, Filtered::Filter(_)));
+            Some(ControlFlow::Continue(()))
+        })?;
+        let buried = count(BURIED)?;
         Ok(Counts {
-            heights: count(BEST)? + count(BURIED)?,
-            range_nodes: count(RANGE)?,
+            heights: count(BEST)? + buried,
+            range_nodes: count(RANGE)? + buried,
             transactions: count(TX)?,
-            filters: count(FILTER)?,
+            filters: count(FILTER)? + short_filters,
             filter_headers: count(FILTER_HEADER)?,
             coins: count(COIN)?,
             address_coins: count(ADDRESS_COIN)?,
@@ -388,7 +427,7 @@ impl Database {
     /// The store's.
     pub fn for_each_coin(&self, visit: &mut dyn FnMut(&OutPoint, Coin)) -> Result<(), StoreError> {
         self.for_each(&[COIN], &[], |key, value| {
-            visit(&outpoint_at(key, 1)?, codec::decode(value).ok()?);
+            visit(&outpoint_at(key.get(1..)?)?, compact::one_coin(value)?);
             Some(ControlFlow::Continue(()))
         })
     }
@@ -463,20 +502,19 @@ impl Database {
     }
 }
 
-fn history_key(owner: &PublicKey, place: TxLocation) -> Vec<u8> {
-    key(ADDRESS_HISTORY, &[&owner.0, &place.height.as_u32().to_be_bytes(), &place.position.to_be_bytes()])
-}
-
-fn history_at(key: &[u8], value: &[u8]) -> Option<HistoryEntry> {
-    let number = |at: usize| key.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-    let (txid, received, spent) = codec::decode(value).ok()?;
-    Some(HistoryEntry { height: Height::from_u32(number(33)?), position: number(37)?, txid, received, spent })
+fn history_at(key: &[u8], mut value: &[u8]) -> Option<HistoryEntry> {
+    let (height, mut position) = key.get(33..)?.split_first_chunk()?;
+    let height = Height::from_u32(u32::from_be_bytes(*height));
+    let txid = Txid::from_bytes(*value.split_off(..32)?.first_chunk()?);
+    let mut amount = || number(&mut value).map(Amount::from_grains);
+    let (received, spent) = (amount()?, amount()?);
+    Some(HistoryEntry { height, position: ordered(&mut position)?.try_into().ok()?, txid, received, spent })
 }
 
 impl CoinView for Database {
     type Error = StoreError;
 
     fn coin(&self, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
-        self.value(&key(COIN, &[&outpoint_bytes(outpoint)]))
+        self.read(&key(COIN, &[&outpoint_bytes(outpoint)]), compact::one_coin)
     }
 }

@@ -5,16 +5,18 @@
 
 use std::ops::ControlFlow;
 
+use super::compact::outpoint_bytes;
 use super::schema::{
     ADDRESS_COIN, ADDRESS_HISTORY, COIN, FILTER_HEADER, META, PEER, RESTART, STATE_BASE, STATE_COIN, STATE_LOAD,
-    STATE_RECORD, TX, key, outpoint_bytes,
+    STATE_RECORD, TX, coin_bytes, key, owner_key,
 };
-use super::state::{leaf_bytes, prefix_bytes, record_bytes};
+use super::state::{leaf_bytes, prefix_bytes, record_bytes, state_key};
 use super::{Batch, BlockKey, Database, StoreError};
 use crate::primitives::amount::Amount;
 use crate::primitives::codec::{self, Decode, Encode};
-use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader, StateRoot};
+use crate::primitives::hash::{BlockHash, FilterHeader, StateRoot};
 use crate::primitives::height::Height;
+use crate::primitives::tx::OutPoint;
 use crate::state::{Inner, Key, KeyRange, Leaf, StateId};
 
 /// Entries that one batch removes.
@@ -112,8 +114,12 @@ impl CoinIndex {
     /// Brings coins into the order of the table.
     pub(crate) fn sort(self, coins: &mut [Leaf]) {
         match self {
-            Self::Owner => coins.sort_unstable_by_key(|leaf| (leaf.lock.0, outpoint_bytes(&leaf.key.outpoint()))),
-            Self::OutPoint => coins.sort_unstable_by_key(|leaf| outpoint_bytes(&leaf.key.outpoint())),
+            // By the digest of the owner.
+            Self::Owner => coins.sort_unstable_by_key(|leaf| leaf.key),
+            Self::OutPoint => coins.sort_unstable_by_key(|leaf| {
+                let OutPoint { txid, index } = leaf.key.outpoint();
+                (txid.to_bytes(), index)
+            }),
         }
     }
 }
@@ -201,7 +207,7 @@ impl Batch {
 
     /// A coin in the table of the state. Nothing is under its key.
     pub(crate) fn put_loaded_coin(&mut self, leaf: &Leaf) {
-        self.put_new(key(STATE_COIN, &[leaf.key.as_bytes()]), leaf_bytes(leaf));
+        self.put_new(state_key(&leaf.key), leaf_bytes(leaf));
     }
 
     /// A coin in one of the other tables. It may be there already, from before the node was killed.
@@ -209,8 +215,8 @@ impl Batch {
         let (outpoint, coin) = leaf.coin();
         let outpoint = outpoint_bytes(&outpoint);
         match index {
-            CoinIndex::Owner => self.put(key(ADDRESS_COIN, &[&leaf.lock.0, &outpoint]), []),
-            CoinIndex::OutPoint => self.put(key(COIN, &[&outpoint]), codec::encode(&coin)),
+            CoinIndex::Owner => self.put(owner_key(&leaf.lock, &outpoint), []),
+            CoinIndex::OutPoint => self.put(key(COIN, &[&outpoint]), coin_bytes(&coin)),
         }
     }
 
@@ -220,7 +226,7 @@ impl Batch {
 
     /// The filter header of a block of which nothing else is there.
     pub(crate) fn put_filter_header(&mut self, at: &BlockKey, header: &FilterHeader) {
-        self.put(at.under(FILTER_HEADER), codec::encode(&(FilterHash::from_bytes([0; 32]), *header)));
+        self.put(at.under(FILTER_HEADER), [*header.as_bytes(), [0; 32]].concat());
     }
 }
 

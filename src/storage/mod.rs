@@ -5,6 +5,7 @@
 
 pub mod archive;
 mod buried;
+mod compact;
 mod database;
 #[cfg(feature = "node")]
 mod disk;

@@ -1,7 +1,8 @@
 //! What is stored under which key. One tree holds everything, so that one batch can change anything.
 //!
-//! A key is one prefix byte, then fixed-width fields; numbers in keys are big-endian, so that keys sort by them. Values
-//! are in the encoding of [`codec`].
+//! A key is one prefix byte, then its fields; numbers in keys sort as numbers, big-endian or short
+//! ([`put_ordered`]). A [`BlockKey`] is the height and [`BLOCK_HASH_BYTES`] of the hash; an outpoint ends with a short number. Values
+//! are in the encoding of [`codec`], or where there are many in a shorter one ([`super::compact`]).
 //!
 //! | prefix | then | value |
 //! |---|---|---|
@@ -13,18 +14,18 @@
 //! | `I` | first 6 bytes of a hash | heights `u32` of the blocks under `O` whose hashes begin so |
 //! | `K` | | lowest height whose blocks are kept; absent if none was pruned |
 //! | `B` | [`BlockKey`] | the block |
-//! | `U` | [`BlockKey`] | coins the block of the best chain spent, in order |
-//! | `F` | [`BlockKey`] | bytes of the best chain's [`Filter`](crate::primitives::gcs::Filter) there |
-//! | `G` | [`BlockKey`] | that filter's hash, and the filter header |
+//! | `U` | [`BlockKey`] | coins the block of the best chain spent, in order, short |
+//! | `F` | [`BlockKey`] | bytes of the best chain's [`Filter`](crate::primitives::gcs::Filter) there, from 32 on |
+//! | `G` | [`BlockKey`] | the filter header, then the filter if it is shorter, else its hash |
 //! | `N` | height `u32` | hash of the best chain's block there, from the root on |
-//! | `R` | number `u64` | node of the header range ([`mmr`](crate::primitives::mmr)) |
-//! | `C` | outpoint | [`Coin`] |
-//! | `X` | txid | [`TxLocation`] |
-//! | `A` | key, outpoint | nothing: the key's coins |
-//! | `Y` | key, height `u32`, position `u32` | txid, received, spent: the key's history |
+//! | `R` | number, short | node of the header range ([`mmr`](crate::primitives::mmr)): hash, time `u32`, work without its zeros; none for the leaf of a block under `O` |
+//! | `C` | outpoint | [`Coin`], short |
+//! | `X` | [`TXID_BYTES`] of a txid | [`TxLocation`], short |
+//! | `A` | [`OWNER_BYTES`] of the digest of a key, outpoint | nothing: the key's coins, and any of other keys with such a digest |
+//! | `Y` | key, height `u32`, position, short | txid, received, spent, short: the key's history |
 //! | `s` | | [`StateHead`](super::state::StateHead): where the table of the state stands |
-//! | `S` | key of the state | lock, value, height, whether a coinbase's: a coin of the table |
-//! | `D` | prefix, filled with zeros to the length of a key; its bits `u16` | both children of the node there |
+//! | `S` | key of the state, its index short | a coin of the table, short |
+//! | `D` | prefix ([`prefix_bytes`](super::state::prefix_bytes)) | both children of the node there, short |
 //! | `E` | height `u32` | [`Edge`](super::state::Edge) of the best chain |
 //! | `L` | height `u32` of an edge, a key of `S` or `D` | the value there after the edge, empty if there was none |
 //! | `l` | | [`StateLoad`](super::load::StateLoad): what is loaded of a state that the node is to start from, while it is |
@@ -33,32 +34,34 @@
 //! | `P` | any | address book records |
 
 use super::Batch;
+use super::compact::{self, outpoint_bytes, put_number, put_ordered};
 use crate::consensus::coins::Coin;
 use crate::primitives::amount::Amount;
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::gcs::Filter;
-use crate::primitives::hash::{BlockHash, FilterHeader, MerkleRoot, Txid};
+use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader, MerkleRoot, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::mmr;
 use crate::primitives::target::Bits;
 use crate::primitives::tx::OutPoint;
+use crate::state::key::lock_digest;
 
 /// Format of keys, values and files; raised whenever any of these changes. Versions 1 and 2 stored every entry as a
 /// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets; version 5 stored no
 /// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state;
 /// version 7 stored no root with an edge; version 8 buried no headers; versions 9 and 10 had the
-/// pages in sled.
+/// pages in sled, and whole hashes and numbers of fixed width everywhere.
 pub const SCHEMA_VERSION: u32 = 11;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "c58625f81a7e572be111b1df1306c6aa80f14a5a77ec97e459348cb57701abab";
+pub(super) const SCHEMA_DIGEST: &str = "c30c2165d47a01054d1701bfac1df38192d3f53cd11e7321ec0a1c1a4bc65ebd";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "44c93fbe9c2c5949a35886e3a7bf54ce346f17a8b7f8d96c769976c07c637b28";
+pub(super) const FILES_DIGEST: &str = "e2987582b615c5a8e5cae0b59929bb92200fc2a50176c76d97fcf08d33d1706a";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 
@@ -89,6 +92,15 @@ pub(super) const STATE_BASE: &[u8] = b"b";
 pub(super) const RESTART: &[u8] = b"r";
 pub(super) const PEER: u8 = b'P';
 
+/// Bytes of a block's hash beside its height: two blocks of one height that share them take the work of 2^48.
+const BLOCK_HASH_BYTES: usize = 12;
+/// Bytes of a txid under which its place stands. Of two transactions that share them, which takes 2^80 attempts, one would not
+/// be found.
+const TXID_BYTES: usize = 20;
+/// Bytes of a key's digest under which its coins stand. To list another's coin there takes 2^64 attempts and a coin; it is told
+/// by its lock.
+const OWNER_BYTES: usize = 8;
+
 /// A block by height and hash, under which its data lie beside those of its neighbours, so that old ones can be removed
 /// together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,14 +113,17 @@ pub struct BlockKey {
 
 impl BlockKey {
     pub(super) fn under(&self, prefix: u8) -> Vec<u8> {
-        key(prefix, &[&self.height.as_u32().to_be_bytes(), self.hash.as_bytes()])
+        key(prefix, &[&self.height.as_u32().to_be_bytes(), &self.hash.as_bytes()[..BLOCK_HASH_BYTES]])
     }
 
-    /// Reads what [`BlockKey::under`] wrote.
-    pub(super) fn of(key: &[u8]) -> Option<Self> {
-        let (height, hash) = key.get(1..)?.split_first_chunk()?;
-        let hash = BlockHash::from_bytes(hash.try_into().ok()?);
-        Some(Self { height: Height::from_u32(u32::from_be_bytes(*height)), hash })
+    /// What is not greater than any key of blocks from a height on, and greater than all of lower ones.
+    pub(super) fn first_of(prefix: u8, height: Height) -> Vec<u8> {
+        key(prefix, &[&height.as_u32().to_be_bytes()])
+    }
+
+    /// The height in what [`BlockKey::under`] wrote.
+    pub(super) fn height_in(key: &[u8]) -> Option<Height> {
+        Some(Height::from_u32(u32::from_be_bytes(*key.get(1..)?.first_chunk()?)))
     }
 }
 
@@ -227,17 +242,60 @@ pub(super) fn key(prefix: u8, parts: &[&[u8]]) -> Vec<u8> {
     key
 }
 
-pub(super) fn outpoint_bytes(outpoint: &OutPoint) -> [u8; 36] {
-    let mut bytes = [0; 36];
-    bytes[..32].copy_from_slice(outpoint.txid.as_bytes());
-    bytes[32..].copy_from_slice(&outpoint.index.to_be_bytes());
+/// Where the coins of a key are listed.
+pub(super) fn owner_key(owner: &PublicKey, outpoint: &[u8]) -> Vec<u8> {
+    key(ADDRESS_COIN, &[&lock_digest(owner).as_bytes()[..OWNER_BYTES], outpoint])
+}
+
+/// The outpoint in what [`owner_key`] made.
+pub(super) fn owned_outpoint(key: &[u8]) -> Option<OutPoint> {
+    compact::outpoint_at(key.get(1 + OWNER_BYTES..)?)
+}
+
+pub(super) fn tx_key(txid: &Txid) -> Vec<u8> {
+    key(TX, &[&txid.as_bytes()[..TXID_BYTES]])
+}
+
+pub(super) fn range_key(number: u64) -> Vec<u8> {
+    let mut key = vec![RANGE];
+    put_ordered(&mut key, number);
+    key
+}
+
+/// Where the history of a key has the transaction at a place.
+pub(super) fn history_key(owner: &PublicKey, place: TxLocation) -> Vec<u8> {
+    let mut key = key(ADDRESS_HISTORY, &[&owner.0, &place.height.as_u32().to_be_bytes()]);
+    put_ordered(&mut key, place.position.into());
+    key
+}
+
+pub(super) fn coin_bytes(coin: &Coin) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(42);
+    compact::put_coin(&mut bytes, coin);
     bytes
 }
 
-pub(super) fn outpoint_at(key: &[u8], at: usize) -> Option<OutPoint> {
-    let txid = Txid::from_bytes(key.get(at..at + 32)?.try_into().ok()?);
-    let index = u32::from_be_bytes(key.get(at + 32..at + 36)?.try_into().ok()?);
-    (key.len() == at + 36).then_some(OutPoint { txid, index })
+/// What stands with a filter header.
+pub(super) enum Filtered {
+    /// The filter, which is short.
+    Filter(Vec<u8>),
+    /// The hash of one that stands by itself, or that is pruned.
+    Hash(FilterHash),
+}
+
+/// Reads a filter header and what stands with it.
+pub(super) fn filtered(bytes: &[u8]) -> Option<(FilterHeader, Filtered)> {
+    let (header, rest) = bytes.split_first_chunk()?;
+    let rest = match rest.try_into() {
+        Ok(hash) => Filtered::Hash(FilterHash::from_bytes(hash)),
+        Err(_) => Filtered::Filter(rest.to_vec()),
+    };
+    Some((FilterHeader::from_bytes(*header), rest))
+}
+
+/// Whether a filter stands with its header.
+fn is_short(filter: &Filter) -> bool {
+    filter.as_bytes().len() < 32
 }
 
 /// Writers: each puts one kind of entry into a batch.
@@ -263,17 +321,25 @@ impl Batch {
     }
 
     pub(crate) fn put_undo<'a>(&mut self, at: &BlockKey, spent: impl Iterator<Item = &'a Coin>) {
-        self.put_at(at.height, at.under(UNDO), codec::encode(&spent.collect::<Vec<&Coin>>()));
+        let mut coins = Vec::new();
+        spent.for_each(|coin| compact::put_coin(&mut coins, coin));
+        self.put_at(at.height, at.under(UNDO), coins);
     }
 
     pub(crate) fn delete_undo(&mut self, at: &BlockKey) {
         self.delete(at.under(UNDO));
     }
 
-    /// A block's filter and filter header. Hashes are stored apart, because clients request thousands of them.
+    /// A block's filter and filter header. Filters are stored apart, because clients request thousands of hashes, unless they
+    /// are shorter than these.
     pub(crate) fn put_filter(&mut self, at: &BlockKey, filter: &Filter, header: &FilterHeader) {
-        self.put_at(at.height, at.under(FILTER), filter.as_bytes());
-        self.put(at.under(FILTER_HEADER), codec::encode(&(filter.hash(), *header)));
+        let rest = if is_short(filter) {
+            filter.as_bytes().to_vec()
+        } else {
+            self.put_at(at.height, at.under(FILTER), filter.as_bytes());
+            filter.hash().to_bytes().to_vec()
+        };
+        self.put(at.under(FILTER_HEADER), [&header.as_bytes()[..], &rest].concat());
     }
 
     pub(crate) fn delete_filter(&mut self, at: &BlockKey) {
@@ -301,47 +367,54 @@ impl Batch {
     }
 
     pub(crate) fn put_range_node(&mut self, number: u64, node: &mmr::Node) {
-        self.put(key(RANGE, &[&number.to_be_bytes()]), codec::encode(node));
+        let mmr::Node { hash, work, last_time } = node;
+        let work = codec::encode(work);
+        let value = [hash.as_bytes(), &last_time.to_le_bytes()[..], compact::significant(&work)].concat();
+        self.put(range_key(number), value);
     }
 
     pub(crate) fn delete_range_node(&mut self, number: u64) {
-        self.delete(key(RANGE, &[&number.to_be_bytes()]));
+        self.delete(range_key(number));
     }
 
     /// A new coin, and its entry among its key's coins.
     pub(crate) fn put_coin(&mut self, outpoint: &OutPoint, coin: &Coin) {
         let outpoint = outpoint_bytes(outpoint);
         if let Some(owner) = coin.output.key() {
-            self.put_new(key(ADDRESS_COIN, &[&owner.0, &outpoint]), []);
+            self.put_new(owner_key(owner, &outpoint), []);
         }
-        self.put_new(key(COIN, &[&outpoint]), codec::encode(coin));
+        self.put_new(key(COIN, &[&outpoint]), coin_bytes(coin));
     }
 
     /// Removes what [`Batch::put_coin`] put.
     pub(crate) fn delete_coin(&mut self, outpoint: &OutPoint, coin: &Coin) {
         let outpoint = outpoint_bytes(outpoint);
         if let Some(owner) = coin.output.key() {
-            self.delete(key(ADDRESS_COIN, &[&owner.0, &outpoint]));
+            self.delete(owner_key(owner, &outpoint));
         }
         self.delete(key(COIN, &[&outpoint]));
     }
 
     pub(crate) fn put_tx(&mut self, txid: &Txid, location: TxLocation) {
-        self.put_new(key(TX, &[txid.as_bytes()]), codec::encode(&location));
+        let mut place = Vec::with_capacity(5);
+        put_number(&mut place, location.height.as_u32().into());
+        put_number(&mut place, location.position.into());
+        self.put_new(tx_key(txid), place);
     }
 
     pub(crate) fn delete_tx(&mut self, txid: &Txid) {
-        self.delete(key(TX, &[txid.as_bytes()]));
+        self.delete(tx_key(txid));
     }
 
     pub(crate) fn put_history(&mut self, owner: &PublicKey, entry: &HistoryEntry) {
-        let key =
-            key(ADDRESS_HISTORY, &[&owner.0, &entry.height.as_u32().to_be_bytes(), &entry.position.to_be_bytes()]);
-        self.put_new(key, codec::encode(&(entry.txid, entry.received, entry.spent)));
+        let HistoryEntry { height, position, txid, received, spent } = *entry;
+        let mut value = txid.to_bytes().to_vec();
+        [received, spent].iter().for_each(|amount| put_number(&mut value, amount.as_grains()));
+        self.put_new(history_key(owner, TxLocation { height, position }), value);
     }
 
     pub(crate) fn delete_history(&mut self, owner: &PublicKey, height: Height, position: u32) {
-        self.delete(key(ADDRESS_HISTORY, &[&owner.0, &height.as_u32().to_be_bytes(), &position.to_be_bytes()]));
+        self.delete(history_key(owner, TxLocation { height, position }));
     }
 
     /// A record of the address book, under a name that the caller chooses.

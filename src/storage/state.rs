@@ -7,11 +7,15 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::schema::{EDGE, STATE_COIN, STATE_HEAD, STATE_LOG, STATE_RECORD, key};
+use super::compact::{self, number, ordered, put_number, put_ordered};
+use super::schema::{EDGE, STATE_COIN, STATE_HEAD, STATE_LOG, STATE_RECORD, coin_bytes, key};
 use super::{Batch, Database, StoreError};
+use crate::consensus::coins::Coin;
+use crate::primitives::amount::Amount;
 use crate::primitives::codec::{self, Decode, Encode};
-use crate::primitives::hash::{BlockHash, StateRoot};
+use crate::primitives::hash::{BlockHash, Hash256, StateRoot};
 use crate::primitives::height::Height;
+use crate::primitives::tx::{Lock, Output};
 use crate::state::{Change, Changes, Inner, Key, KeyRange, Leaf, Node, Prefix, Source, StateId, Update};
 
 /// Fewest coins, and records, that are read at once.
@@ -128,8 +132,8 @@ impl Database {
             let found = self.merged(
                 layers,
                 STATE_COIN,
-                range.first().as_bytes(),
-                range.last().as_bytes(),
+                &state_key(range.first())[1..],
+                &state_key(range.last())[1..],
                 (count, LEAST_COINS),
             )?;
             found.iter().map(|(at, value)| self.decoded_leaf(at, value)).collect()
@@ -186,15 +190,17 @@ impl Database {
     }
 
     fn decoded_leaf(&self, at: &[u8], value: &[u8]) -> Result<Leaf, StoreError> {
-        let key = at.try_into().map_err(|_| self.corrupt("a coin of the state has no such key"))?;
-        let (lock, value, height, coinbase) = codec::decode(value).map_err(|e| self.corrupt(e.to_string()))?;
-        Ok(Leaf { key: Key::from_bytes(key), lock, value, height, coinbase })
+        leaf_at(at, value)
+            .ok_or_else(|| self.corrupt(format!("the coin of the state under {} cannot be read", hex::encode(at))))
     }
 
     fn decoded_record(&self, at: &[u8], value: &[u8]) -> Result<Inner, StoreError> {
-        let prefix = prefix_at(at).ok_or_else(|| self.corrupt("a record of the state has no such prefix"))?;
-        let (left, right) = codec::decode(value).map_err(|e| self.corrupt(e.to_string()))?;
-        Ok(Inner { prefix, left, right })
+        let read = |mut value: &[u8]| {
+            let (prefix, left, right) = (prefix_at(at)?, node(&mut value)?, node(&mut value)?);
+            value.is_empty().then_some(Inner { prefix, left, right })
+        };
+        read(value)
+            .ok_or_else(|| self.corrupt(format!("the record of the state under {} cannot be read", hex::encode(at))))
     }
 
     /// Stages what makes the table the next state.
@@ -209,7 +215,7 @@ impl Database {
             Ok(())
         };
         for (at, change) in changes.iter() {
-            let at = key(STATE_COIN, &[at.as_bytes()]);
+            let at = state_key(at);
             match change {
                 Change::Made(leaf) => {
                     note(batch, &at, &[])?;
@@ -310,23 +316,111 @@ fn log_key(edge: Height, at: &[u8]) -> Vec<u8> {
     key(STATE_LOG, &[&edge.as_u32().to_be_bytes(), at])
 }
 
-/// The bits of a prefix, filled with zeros, then their number: in the order of prefixes.
-pub(super) fn prefix_bytes(prefix: &Prefix) -> [u8; Key::LEN + 2] {
-    let mut bytes = [0; Key::LEN + 2];
-    bytes[..Key::LEN].copy_from_slice(prefix.first().as_bytes());
-    bytes[Key::LEN..].copy_from_slice(&prefix.len().to_be_bytes());
+/// Where the table has the coin with a key: the key, the index at its end short.
+pub(super) fn state_key(at: &Key) -> Vec<u8> {
+    let (hashes, index) = at.as_bytes().split_at(Key::LEN - 4);
+    let mut bytes = key(STATE_COIN, &[hashes]);
+    put_ordered(&mut bytes, index.iter().fold(0, |index, byte| index << 8 | u64::from(*byte)));
     bytes
 }
 
-fn prefix_at(bytes: &[u8]) -> Option<Prefix> {
-    let (bits, len) = bytes.split_first_chunk::<{ Key::LEN }>()?;
-    Some(Prefix::of(&Key::from_bytes(*bits), u16::from_be_bytes(len.try_into().ok()?)))
+fn leaf_at(mut at: &[u8], value: &[u8]) -> Option<Leaf> {
+    let mut bytes = [0; Key::LEN];
+    let (hashes, index) = bytes.split_at_mut(Key::LEN - 4);
+    hashes.copy_from_slice(at.split_off(..hashes.len())?);
+    index.copy_from_slice(&u32::try_from(ordered(&mut at)?).ok()?.to_be_bytes());
+    let Coin { output: Output { value, lock: Lock::Key(lock) }, height, coinbase } = compact::one_coin(value)? else {
+        return None;
+    };
+    at.is_empty().then_some(Leaf { key: Key::from_bytes(bytes), lock, value, height, coinbase })
 }
 
-pub(super) fn leaf_bytes(Leaf { key: _, lock, value, height, coinbase }: &Leaf) -> Vec<u8> {
-    codec::encode(&(*lock, *value, *height, *coinbase))
+/// The bits of a prefix without the zero bytes at their end, then their number, in the order of prefixes: a zero byte between is
+/// followed by 255, and two end the bits.
+pub(super) fn prefix_bytes(prefix: &Prefix) -> Vec<u8> {
+    let first = prefix.first();
+    let end = first.as_bytes().iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut bytes = Vec::with_capacity(end + 4);
+    for byte in &first.as_bytes()[..end] {
+        bytes.push(*byte);
+        if *byte == 0 {
+            bytes.push(0xff);
+        }
+    }
+    bytes.extend([0, 0]);
+    put_ordered(&mut bytes, prefix.len().into());
+    bytes
+}
+
+fn prefix_at(mut bytes: &[u8]) -> Option<Prefix> {
+    let mut bits = [0; Key::LEN];
+    let mut places = bits.iter_mut();
+    loop {
+        let byte = *bytes.split_off_first()?;
+        if byte == 0 && *bytes.split_off_first()? == 0 {
+            break;
+        }
+        *places.next()? = byte;
+    }
+    let len = ordered(&mut bytes)?.try_into().ok()?;
+    bytes.is_empty().then(|| Prefix::of(&Key::from_bytes(bits), len))
+}
+
+pub(super) fn leaf_bytes(leaf: &Leaf) -> Vec<u8> {
+    coin_bytes(&leaf.coin().1)
 }
 
 pub(super) fn record_bytes(Inner { prefix: _, left, right }: &Inner) -> Vec<u8> {
-    codec::encode(&(*left, *right))
+    let mut bytes = Vec::with_capacity(80);
+    for Node { digest, sum, count } in [left, right] {
+        bytes.extend_from_slice(digest.as_bytes());
+        put_number(&mut bytes, sum.as_grains());
+        put_number(&mut bytes, *count);
+    }
+    bytes
+}
+
+/// A child in what [`record_bytes`] wrote.
+fn node(bytes: &mut &[u8]) -> Option<Node> {
+    let digest = Hash256::from_bytes(*bytes.split_off(..32)?.first_chunk()?);
+    Some(Node { digest, sum: Amount::from_grains(number(bytes)?), count: number(bytes)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Keys with many zeros, and many that begin alike.
+    fn keys() -> impl Strategy<Value = Key> {
+        proptest::collection::vec(prop_oneof![3 => Just(0u8), 1 => Just(0xff), 1 => any::<u8>()], Key::LEN)
+            .prop_map(|bytes| Key::from_bytes(bytes.try_into().unwrap()))
+    }
+
+    proptest! {
+        #[test]
+        fn prefixes_and_keys_come_back_and_keep_their_order(
+            (a, b) in (keys(), keys()),
+            common in 0..Key::LEN,
+            lengths in (0..=Key::BITS, 0..=Key::BITS),
+        ) {
+            let mut bytes = *b.as_bytes();
+            bytes[..common].copy_from_slice(&a.as_bytes()[..common]);
+            let b = Key::from_bytes(bytes);
+            let (one, other) = (Prefix::of(&a, lengths.0), Prefix::of(&b, lengths.1));
+            prop_assert_eq!(prefix_at(&prefix_bytes(&one)), Some(one));
+            prop_assert_eq!(prefix_bytes(&one).cmp(&prefix_bytes(&other)), one.cmp(&other));
+            prop_assert!(prefix_bytes(&one)[..] < [0xff; Key::LEN + 2][..]);
+            prop_assert_eq!(state_key(&a).cmp(&state_key(&b)), a.cmp(&b));
+            let leaf = Leaf {
+                key: a,
+                lock: crate::primitives::keys::PublicKey([3; 32]),
+                value: Amount::from_grains(lengths.0.into()),
+                height: Height::from_u32(lengths.1.into()),
+                coinbase: common % 2 == 0,
+            };
+            prop_assert_eq!(leaf_at(&state_key(&a)[1..], &leaf_bytes(&leaf)), Some(leaf));
+        }
+    }
 }

@@ -10,7 +10,6 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::large::checksum;
 use crate::storage::StoreError;
 
 /// Bytes of a unit: smaller ones waste less at a page's end, larger ones leave fewer gaps that no page fits into.
@@ -25,12 +24,13 @@ pub(super) struct Extent {
     unit: u32,
     /// Its bytes. An empty page takes no room.
     length: u32,
-    checksum: u64,
+    /// CRC-32 of the page, which is quicker than the checksum of large values: a page is read for every key.
+    checksum: u32,
 }
 
 impl Extent {
     /// Bytes of its encoding.
-    const LEN: usize = 16;
+    const LEN: usize = 12;
 
     pub fn to_bytes(self) -> Vec<u8> {
         [&self.unit.to_le_bytes()[..], &self.length.to_le_bytes(), &self.checksum.to_le_bytes()].concat()
@@ -40,8 +40,7 @@ impl Extent {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
         let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        let checksum = u64::from_le_bytes(std::array::from_fn(|i| bytes[8 + i]));
-        Some(Self { unit: number(0), length: number(4), checksum })
+        Some(Self { unit: number(0), length: number(4), checksum: number(8) })
     }
 
     fn units(self) -> u32 {
@@ -96,7 +95,7 @@ impl PageFile {
     pub fn read(&self, extent: Extent) -> Result<Option<Vec<u8>>, StoreError> {
         let mut page = vec![0; extent.length as usize];
         match self.file.read_exact_at(&mut page, extent.offset()) {
-            Ok(()) => Ok(Some(page).filter(|page| checksum(&[page]) == extent.checksum)),
+            Ok(()) => Ok(Some(page).filter(|page| crc32fast::hash(page) == extent.checksum)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(failed(&self.path, &error)),
         }
@@ -104,7 +103,7 @@ impl PageFile {
 
     /// Writes a page where there is room for it.
     pub fn write(&self, space: &mut Space, page: &[u8]) -> Result<Extent, StoreError> {
-        let mut extent = Extent { unit: 0, length: page.len() as u32, checksum: checksum(&[page]) };
+        let mut extent = Extent { unit: 0, length: page.len() as u32, checksum: crc32fast::hash(page) };
         let full = || failed(&self.path, &io::Error::from(io::ErrorKind::FileTooLarge));
         extent.unit = space.take(extent.units()).ok_or_else(full)?;
         #[cfg(test)]

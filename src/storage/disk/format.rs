@@ -51,7 +51,7 @@ fn one_of_each() -> Batch {
     let hash = header.hash();
     let (txid, block) = (spend.txid(), Block { header, transactions: vec![coinbase, spend] });
     let coin = |coinbase| Coin { output: pay.clone(), height: Height::from_u32(0x090a), coinbase };
-    let filter = Filter::new(&hash, [[1], [2], [3]]);
+    let filter = |elements: u8| Filter::new(&hash, (0..elements).map(|element| [element]));
     let work = header.bits.target().unwrap().work();
 
     let mut batch = Batch::default();
@@ -72,7 +72,8 @@ fn one_of_each() -> Batch {
     batch.put_kept_from(Height::from_u32(0x0a0b_0c0d));
     batch.put_block(&at, &block);
     batch.put_undo(&at, [coin(false), coin(true)].iter());
-    batch.put_filter(&at, &filter, &FilterHeader::from_bytes([0x44; 32]));
+    batch.put_filter(&at, &filter(30), &FilterHeader::from_bytes([0x44; 32]));
+    batch.put_filter(&below, &filter(3), &FilterHeader::from_bytes([0x43; 32]));
     batch.put_best(Height::from_u32(0x0102_0304), &hash);
     batch.put_range_node(0x0102_0304_0506, &mmr::Node::leaf(hash, Work::ZERO, 0x0708_090a));
     batch.put_coin(&outpoint, &coin(true));

@@ -476,7 +476,8 @@ fn a_compact_block_that_was_asked_for_comes_once() {
     assert_eq!(looked, 2, "one of them may be a push that crossed with the request");
 }
 
-/// Of a block whose transactions are in the mempool, only what is new is hashed: the Merkle tree, the coinbase, the header.
+/// Of a block whose transactions are in the mempool, only what is new is hashed: the Merkle tree, the coinbase, the header,
+/// and for each coin made or spent the key under which it is listed.
 #[test]
 fn a_transaction_of_the_mempool_is_not_hashed_again_with_its_block() {
     let mut bench = full_node();
@@ -492,7 +493,7 @@ fn a_transaction_of_the_mempool_is_not_hashed_again_with_its_block() {
     bench.after(Duration::from_millis(1));
     let hashes = (meter::effort() - before).hashes;
     assert_eq!(bench.node.tip().1, hash);
-    assert!(hashes < 2 * 500, "{hashes} hashes");
+    assert!(hashes < (2 + 2) * 500, "{hashes} hashes");
 }
 
 /// Twenty peers request expensive answers and one a cheap answer: the cheap one does not wait for the others.

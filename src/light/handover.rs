@@ -3,7 +3,7 @@
 //! Each peer is told of each transaction, as full nodes do among themselves, and is sent it when it asks. Then it is asked for
 //! the same: a peer that took it has it, and one that refused it does not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::p2p::PeerId;
@@ -17,7 +17,7 @@ use crate::primitives::tx::Transaction;
 pub(super) struct Handover {
     offered: BTreeMap<Txid, Arc<Transaction>>,
     /// Peers that were sent a transaction, and have not said whether they have it.
-    sent: BTreeSet<(PeerId, Txid)>,
+    sent: Vec<(PeerId, Txid)>,
 }
 
 impl Handover {
@@ -49,7 +49,9 @@ impl Handover {
             match item {
                 Item::Transaction(txid) if let Some(tx) = self.offered.get(&txid) => {
                     out.send(peer, Message::Transaction(tx.clone()));
-                    self.sent.insert((peer, txid));
+                    if !self.sent.contains(&(peer, txid)) {
+                        self.sent.push((peer, txid));
+                    }
                     sent.push(item);
                 }
                 other => missing.push(other),
@@ -64,6 +66,7 @@ impl Handover {
 
     /// A peer has a transaction, or has it not: whether it was sent this one and is heard of now.
     pub(super) fn heard_of(&mut self, peer: PeerId, txid: Txid) -> bool {
-        self.sent.remove(&(peer, txid))
+        let place = self.sent.iter().position(|sent| *sent == (peer, txid));
+        place.map(|place| self.sent.swap_remove(place)).is_some()
     }
 }

@@ -1,7 +1,5 @@
 //! What became of each peer that was to be asked.
 
-use std::collections::BTreeMap;
-
 use super::Light;
 use crate::p2p::message::TipClaim;
 use crate::p2p::{PeerAddr, PeerId, Reason};
@@ -58,18 +56,24 @@ pub struct PeerReport {
 impl Light {
     /// Every peer that was asked or was to be asked.
     pub fn reports(&self) -> Vec<PeerReport> {
-        let mut reports = BTreeMap::new();
+        // In the order of addresses, each once: a map's code would be 1 % of the browser's module.
+        let mut reports: Vec<PeerReport> = Vec::new();
+        let mut report = |report: PeerReport| match reports.binary_search_by_key(&report.address, |known| known.address)
+        {
+            Ok(place) => reports[place] = report,
+            Err(place) => reports.insert(place, report),
+        };
         for address in self.peering.dialer.manual() {
-            reports.insert(address, PeerReport { address, claim: None, standing: PeerStatus::Asked });
+            report(PeerReport { address, claim: None, standing: PeerStatus::Asked });
         }
         for (address, (claim, standing)) in &self.gone_peers {
-            reports.insert(*address, PeerReport { address: *address, claim: *claim, standing: standing.clone() });
+            report(PeerReport { address: *address, claim: *claim, standing: standing.clone() });
         }
         for (id, peer) in self.peering.peers.iter() {
             let (address, claim) = (peer.address, peer.hello.as_ref().map(|hello| hello.tip));
-            reports.insert(address, PeerReport { address, claim, standing: self.standing(id) });
+            report(PeerReport { address, claim, standing: self.standing(id) });
         }
-        reports.into_values().collect()
+        reports
     }
 
     fn standing(&self, peer: PeerId) -> PeerStatus {

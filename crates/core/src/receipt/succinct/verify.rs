@@ -421,10 +421,10 @@ fn check_all_shown(shown: &[Leaf], points: &[U256], height: Height, block: Heigh
     let missing = |height| SuccinctError::OtherHeaders { height };
     // Two headers always count as sampled. The first of the tail, because its coinbase ties the tail to all earlier
     // headers; and the payment's block, because its parent and commitment prove its height.
-    let mut samples: BTreeSet<Height> =
-        [first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > Height::GENESIS).collect();
-    let mut needed: BTreeSet<Height> =
-        first_of_tail.until(height).chain([Height::GENESIS, FIRST, block]).filter(|leaf| *leaf < height).collect();
+    // Collected, they would be sorted, whose code is 0.5 % of the browser's module.
+    let (mut samples, mut needed) = (BTreeSet::new(), BTreeSet::new());
+    samples.extend([first_of_tail, block.min(first_of_tail)].into_iter().filter(|leaf| *leaf > Height::GENESIS));
+    needed.extend(first_of_tail.until(height).chain([Height::GENESIS, FIRST, block]).filter(|leaf| *leaf < height));
     for point in points {
         // The last leaf that begins at or before the point must be shown and reach beyond it.
         let place = shown.partition_point(|leaf| leaf.before.0 <= *point);

@@ -26,7 +26,7 @@
 //! The first five are the verifying core, a crate of their own (`crates/core`) for programs that only check receipts. Its
 //! kernels for many hashes and many signatures at once are in two more (`crates/sha256d`, `crates/ed25519`), the only ones
 //! with unsafe code. The next five, without `storage`'s disk, are what is left without the feature `node`: a browser's light
-//! client (`crates/web`) is made of them.
+//! client (`crates/web`) is made of them, and of the part of `wallet` that has no files.
 //!
 //! `docs/protocol.md` specifies formats and rules; this crate's documentation says where each is implemented.
 
@@ -53,7 +53,7 @@ pub mod sim;
 pub mod storage;
 #[cfg(feature = "node")]
 pub mod stratum;
-#[cfg(feature = "node")]
+#[cfg(feature = "wallet")]
 pub mod wallet;
 
 pub use cairn_core::{consensus, ipld, primitives, receipt, state};

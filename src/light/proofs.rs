@@ -12,7 +12,7 @@ use crate::p2p::outbox::Outbox;
 use crate::p2p::proofs::{ProofFault, ProofQuery, Proofs, TxProof};
 use crate::p2p::{Now, PeerId};
 use crate::primitives::block::Block;
-use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::hash::{BlockHash, Hash256, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::MonoTime;
@@ -37,6 +37,8 @@ pub struct Found {
     pub place: TxLocation,
     /// The block's time, in seconds since 1970.
     pub time: u32,
+    /// The proof: from the transaction to the root in the block's header.
+    pub siblings: Vec<Hash256>,
 }
 
 /// The answer to a question.
@@ -67,7 +69,7 @@ pub fn check(proof: TxProof, chain: &Headers) -> Result<Found, ProofFault> {
     let txid = proof.txid_under(&header.merkle_root)?;
     let TxProof { branch, transaction, .. } = proof;
     let place = TxLocation { height, position: branch.index };
-    Ok(Found { txid, transaction, block, place, time: header.time })
+    Ok(Found { txid, transaction, block, place, time: header.time, siblings: branch.siblings })
 }
 
 /// Checks that a body matches its header.

@@ -294,10 +294,23 @@ impl Discovery {
     }
 
     /// A peer at `ip` asks for the contacts nearest to an id.
-    pub(crate) fn on_find_node(&mut self, now: Now, (peer, ip): (PeerId, IpAddr), target: NodeId, out: &mut Outbox) {
-        if let Some(nearer) = self.answer(now, (peer, ip), target, out) {
-            out.send(peer, Message::Nodes(nearer));
-        }
+    ///
+    /// A browser gets `for_browser`, the nodes that it can dial: the table has none, for it has each node at the address that
+    /// this node dials.
+    pub(crate) fn on_find_node(
+        &mut self,
+        now: Now,
+        (peer, ip): (PeerId, IpAddr),
+        (target, for_browser): (NodeId, Option<Vec<Contact>>),
+        out: &mut Outbox,
+    ) {
+        let Some(nearer) = self.answer(now, (peer, ip), target, out) else { return };
+        let fit = |mut contacts: Vec<Contact>| {
+            contacts.retain(|contact| contact.address.is_believable(ip));
+            contacts.truncate(K);
+            contacts
+        };
+        out.send(peer, Message::Nodes(for_browser.map_or(nearer, fit)));
     }
 
     /// The contacts nearest to an id, unless the peer asks too much.

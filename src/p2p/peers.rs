@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::Reason;
-use crate::p2p::kad::NodeId;
+use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::Hello;
 use crate::p2p::peer_addr::PeerAddr;
 use crate::primitives::time::{MonoTime, UnixTime};
@@ -134,8 +134,20 @@ impl Peers {
         self.0.values().any(|peer| peer.listens().any(|listens| listens == *address))
     }
 
+    /// Other peers at the addresses where they take browsers, if a peer is a browser.
+    pub(crate) fn for_browser(&self, id: PeerId) -> Option<Vec<Contact>> {
+        let is_browser = |address: &PeerAddr| matches!(address, PeerAddr::WebRtc { .. });
+        let asks = self.get(id).filter(|peer| is_browser(&peer.address))?;
+        let others = self.0.values().filter(|peer| peer.id != asks.id);
+        let contact = |peer: &Peer| Some(Contact { id: peer.id, address: peer.listens().find(is_browser)? });
+        Some(others.filter_map(contact).collect())
+    }
+
     /// Address groups of outbound peers.
     pub(crate) fn outbound_groups(&self) -> BTreeSet<Subnet> {
-        self.outbound().map(|peer| peer.address.group()).collect()
+        // Collected, they would be sorted, whose code is 0.5 % of the browser's module.
+        let mut groups = BTreeSet::new();
+        groups.extend(self.outbound().map(|peer| peer.address.group()));
+        groups
     }
 }

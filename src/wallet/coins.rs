@@ -5,6 +5,8 @@
 //! that leave no change (branch and bound, after Murch, "An evaluation of coin selection strategies", 2016) takes their
 //! place only if that costs less: an output saved is not worth a hundred inputs.
 
+use crate::consensus::coins::Coin;
+use crate::consensus::params::Params;
 use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::height::Height;
 use crate::primitives::keys::{PublicKey, Signature};
@@ -35,6 +37,25 @@ impl Spendable {
     pub fn output(&self) -> Output {
         Output::pay(self.key, self.value)
     }
+}
+
+/// Of coins that are in blocks, those that can be spent in the block at `next`, and the value of those that cannot yet, because
+/// they were mined lately.
+pub fn mature<'a>(
+    coins: impl IntoIterator<Item = (&'a OutPoint, &'a Coin)>,
+    next: Height,
+    params: &Params,
+) -> (Vec<Spendable>, Amount) {
+    let (mut mature, mut immature) = (Vec::new(), Amount::ZERO);
+    for (outpoint, coin) in coins {
+        let Some(key) = coin.output.key() else { continue };
+        if coin.coinbase && next < coin.height.saturating_add(params.coinbase_maturity) {
+            immature = immature.saturating_add(coin.output.value);
+        } else {
+            mature.push(Spendable { outpoint: *outpoint, value: coin.output.value, key: *key });
+        }
+    }
+    (mature, immature)
 }
 
 /// The coins that a payment spends, and the change that is left.

@@ -1,37 +1,28 @@
 //! The wallet's file: JSON, mode 0600, the secret in plain or under a passphrase.
 //!
-//! Argon2id (RFC 9106) turns a passphrase into a key, with its costs stored in the file. ChaCha20-Poly1305 (RFC 8439)
-//! encrypts the secret, and its tag reveals a wrong passphrase.
+//! [`sealed`] encrypts it; what a passphrase costs to try stands in the file.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use argon2::Argon2;
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::mnemonic::Mnemonic;
+use super::sealed::{self, Costs, Unopened};
 use crate::primitives::keys::PublicKey;
 use crate::storage::private_file::{self, OpenError};
 
 const FORMAT: &str = "cairn-wallet";
 const VERSION: u32 = 1;
-/// Associated data, so that the ciphertext is not valid in another kind of file.
-const ASSOCIATED_DATA: &[u8] = b"cairn-wallet/1";
 /// Most bytes of a file that are read: some 100,000 addresses.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 /// More bytes than the JSON around the keys takes.
 const FIXED_BYTES: usize = 1024;
 /// More bytes than the JSON of a key takes: 64 digits, quotes, comma, indentation.
 const KEY_BYTES: usize = 80;
-/// Most memory that a file may make Argon2 use: 1 GiB.
-const MAX_MEMORY_KIB: u32 = 1 << 20;
-/// Most passes that a file may make Argon2 take.
-const MAX_PASSES: u32 = 64;
 
 /// Why a wallet's file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -123,31 +114,6 @@ impl std::fmt::Debug for Sealed {
     }
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Costs {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
-}
-
-impl Costs {
-    /// RFC 9106's second recommendation, for machines where 2 GiB is too much: half a second on a laptop.
-    const RECOMMENDED: Self = Self { memory_kib: 64 << 10, passes: 3, lanes: 4 };
-
-    /// The key of a passphrase; `None` if the costs are out of bounds.
-    fn key(self, passphrase: &str, salt: &[u8; 16]) -> Option<Zeroizing<[u8; 32]>> {
-        if self.memory_kib > MAX_MEMORY_KIB || self.passes > MAX_PASSES || self.lanes > 64 {
-            return None;
-        }
-        let params = argon2::Params::new(self.memory_kib, self.passes, self.lanes, None).ok()?;
-        let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
-        let mut key = Zeroizing::new([0; 32]);
-        argon2.hash_password_into(passphrase.as_bytes(), salt, &mut *key).ok()?;
-        Some(key)
-    }
-}
-
 impl KeyFile {
     /// A new file's content.
     pub fn new<R: CryptoRng>(mnemonic: &Mnemonic, passphrase: Option<&str>, keys: Vec<PublicKey>, rng: &mut R) -> Self {
@@ -159,11 +125,8 @@ impl KeyFile {
                 rng.fill_bytes(&mut salt);
                 rng.fill_bytes(&mut nonce);
                 let argon2id = Costs::RECOMMENDED;
-                let key = argon2id.key(passphrase, &salt).expect("the recommended costs are in bounds");
-                let payload = Payload { msg: &entropy, aad: ASSOCIATED_DATA };
-                let ciphertext = ChaCha20Poly1305::new(Key::from_slice(&*key))
-                    .encrypt(&Nonce::from(nonce), payload)
-                    .expect("32 bytes are far below the cipher's limit");
+                let ciphertext = sealed::seal(argon2id, (&salt, &nonce), passphrase.as_bytes(), &entropy)
+                    .expect("the recommended costs are in bounds");
                 Sealed::Encrypted { argon2id, salt, nonce, ciphertext }
             }
         };
@@ -208,12 +171,10 @@ impl KeyFile {
             Sealed::Plain { entropy } => entropy.clone(),
             Sealed::Encrypted { argon2id, salt, nonce, ciphertext } => {
                 let passphrase = passphrase.ok_or_else(|| KeyFileError::PassphraseNeeded { path: path() })?;
-                let key =
-                    argon2id.key(passphrase, salt).ok_or_else(|| malformed("argon2id's costs are out of bounds"))?;
-                ChaCha20Poly1305::new(Key::from_slice(&*key))
-                    .decrypt(&Nonce::from(*nonce), Payload { msg: ciphertext, aad: ASSOCIATED_DATA })
-                    .map(Zeroizing::new)
-                    .map_err(|_| KeyFileError::WrongPassphrase { path: path() })?
+                sealed::open(*argon2id, (salt, nonce), passphrase.as_bytes(), ciphertext).map_err(|why| match why {
+                    Unopened::Costs => malformed("argon2id's costs are out of bounds"),
+                    Unopened::Passphrase => KeyFileError::WrongPassphrase { path: path() },
+                })?
             }
         };
         Mnemonic::from_entropy(&entropy).ok_or_else(|| malformed("its secret is not 16 or 32 bytes"))

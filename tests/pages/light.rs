@@ -9,15 +9,15 @@ use cairn::primitives::amount::COIN;
 /// Bits that every second hash meets.
 const INSTANT: u32 = 0x207f_ffff;
 /// Where a node takes browsers.
-const LISTEN: [&str; 2] = ["--listen-webrtc", "127.0.0.1:0"];
+pub const LISTEN: [&str; 2] = ["--listen-webrtc", "127.0.0.1:0"];
 
-struct Scene {
-    place: Place,
-    owner: String,
+pub struct Scene {
+    pub place: Place,
+    pub owner: String,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let place = Place::new();
         let owner = place.wallet("a");
         place.found(&spec(INSTANT, &[(&owner, 1_000 * COIN)]));
@@ -26,12 +26,12 @@ impl Scene {
 }
 
 /// Where browsers reach a node.
-fn address(node: &Node) -> String {
+pub fn address(node: &Node) -> String {
     node.call("getnetworkinfo", &[])["webrtc"].as_str().expect("it takes browsers").to_owned()
 }
 
 /// Waits until the page shows a height that its peer agrees with.
-fn wait_for_height(browser: &Browser, height: u64) {
+pub fn wait_for_height(browser: &Browser, height: u64) {
     browser.wait(&format!("document.getElementById('height').textContent === '{height}'"));
     browser.wait("document.getElementById('state').textContent === 'verified'");
 }
@@ -157,4 +157,68 @@ fn a_page_finds_its_node_again() {
     let connected = node.call("getpeerinfo", &[]);
     assert_eq!(connected.as_array().map(Vec::len), Some(1), "{connected}");
     assert_eq!(browser.run("return document.getElementById('tip').textContent", &[]), Value::from(node.tip().1));
+}
+
+#[test]
+fn a_saved_page_opens_offline_and_dials_nodes_that_it_has_learnt() {
+    let scene = Scene::new();
+    let first = scene.place.node("a", &LISTEN);
+    let connect = first.peer_address();
+    let second = scene.place.node("b", &[&LISTEN[..], &["--connect", &connect]].concat());
+    // Long enough to be proven: what is kept begins with the proof.
+    for _ in 0..2 {
+        first.generate(1_250, &scene.owner);
+    }
+    wait_for("the second node to follow", || (second.tip().0 == 2_500).then_some(()));
+
+    // The page as a file, which has no server.
+    let browser = Browser::open(&first.url());
+    let page = browser.run_async("return await (await fetch('/light')).text()");
+    let file = scene.place.path("light.html");
+    std::fs::write(&file, page.as_str().unwrap()).unwrap();
+    let (saved, link) = (format!("file://{}", file.display()), address(&first));
+    browser.go(&format!("{saved}#peer={link}"));
+    wait_for_height(&browser, 2_500);
+    first.generate(1, &scene.owner);
+    wait_for_height(&browser, 2_501);
+    // The first node knows where the second takes browsers.
+    browser.wait("document.getElementById('agree').textContent === '2 of 2'");
+    assert!(peers(&browser).contains(&address(&second)), "{}", peers(&browser));
+    first.kill();
+    second.generate(1, &scene.owner);
+    wait_for_height(&browser, 2_502);
+
+    // Without any node, the page opens with what it has.
+    let (learnt, tip) = (address(&second), second.tip().1);
+    // Killed, it would lose the last blocks.
+    assert!(second.terminate().success());
+    browser.reload();
+    browser.wait("document.getElementById('height').textContent === '2502'");
+    browser.wait("document.getElementById('state').textContent.startsWith('as kept here')");
+    assert_eq!(browser.text("#tip"), tip);
+    let port = learnt.split('/').nth(4).unwrap();
+    let second = scene.place.node("b", &["--listen-webrtc", &format!("127.0.0.1:{port}")]);
+    second.generate(1, &scene.owner);
+    wait_for_height(&browser, 2_503);
+    // It went on from the kept proof: no other was sent.
+    let sent = second.call("getpeerinfo", &[])[0]["bytessent"].as_u64().unwrap();
+    assert!(sent < 20_000, "{sent} bytes");
+
+    // What is damaged is fetched again.
+    let damage = "const done = await new Promise((resolve) => {
+        indexedDB.open('cairn', 1).onsuccess = ({ target }) => {
+            const store = target.result.transaction('chain', 'readwrite').objectStore('chain');
+            store.openCursor().onsuccess = ({ target: { result: cursor } }) => {
+                if (!cursor) return resolve('done');
+                const bytes = cursor.value.bytes ?? cursor.value;
+                bytes[bytes.length >> 1] ^= 1;
+                cursor.update(cursor.value);
+                cursor.continue();
+            };
+        };
+    }); return done;";
+    assert_eq!(browser.run_async(damage), "done");
+    browser.reload();
+    wait_for_height(&browser, 2_503);
+    assert_eq!(browser.text("#tip"), second.tip().1);
 }

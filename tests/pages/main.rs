@@ -9,3 +9,5 @@ mod light;
 mod process;
 mod site;
 mod verify_page;
+#[cfg(feature = "webrtc")]
+mod wallet;

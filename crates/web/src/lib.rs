@@ -22,6 +22,7 @@
 // An exported name is an attribute that the language counts as unsafe; there is no unsafe code here.
 #![allow(unsafe_code)]
 
+mod purse;
 mod session;
 
 use std::cell::RefCell;
@@ -59,7 +60,7 @@ pub extern "C" fn room(length: u32) -> *mut u8 {
     })
 }
 
-/// Where the bytes of the last output are. Valid until the next call of [`next_output`], [`start`] or [`status`].
+/// Where the bytes of the last output are. Valid until the next call of [`next_output`], or of a function that has an output.
 #[unsafe(no_mangle)]
 pub extern "C" fn output() -> *const u8 {
     MODULE.with_borrow(|module| module.output.as_ptr())
@@ -71,7 +72,7 @@ pub extern "C" fn output_length() -> u32 {
     MODULE.with_borrow(|module| module.output.len() as u32)
 }
 
-/// Starts a client in place of any other: 1, or 0 with an error's text as output. The input is 32 secret random bytes, then
+/// Starts a client in place of any other: 1 with the genesis block's hash as output, or 0 with an error's text. The input is 32 secret random bytes, then
 /// genesis.json. Peers are given with [`peer`], and dialled at the first [`tick`].
 #[unsafe(no_mangle)]
 pub extern "C" fn start() -> u32 {
@@ -79,6 +80,7 @@ pub extern "C" fn start() -> u32 {
         module.session = None;
         match Session::new(&module.input) {
             Ok(session) => {
+                module.output = session.genesis().into_bytes();
                 module.session = Some(session);
                 1
             }
@@ -158,7 +160,7 @@ pub extern "C" fn next_output() -> u64 {
     })
 }
 
-/// Asks for all coins of the input, an address, in place of one asked for before; 1, or 0 if it is none of this network.
+/// Asks for all coins of the input, an address, in place of what was asked for before; 1, or 0 if it is none of this network.
 #[unsafe(no_mangle)]
 pub extern "C" fn own(mono_ms: f64, unix_secs: f64) -> u32 {
     let mut taken = false;
@@ -168,14 +170,60 @@ pub extern "C" fn own(mono_ms: f64, unix_secs: f64) -> u32 {
 
 /// Puts what is known at [`output`], as lines of text: `tip HEIGHT HASH TIME WORK` of the best chain's last block, with its
 /// time in seconds since 1970 and the chain's work in hex; then `peer ADDRESS STATUS` for each peer that was to be asked; then,
-/// once the coins that [`own`] asked for are proven, `balance GRAINS COINS EDGE BLOCK TIP`: the height of the edge that they are
-/// proven as of, that of the first block that commits to them or `-` if they are those of genesis, and that of the last block
-/// up to which they have been followed.
+/// once coins are proven, `balance SUM COINS EDGE BLOCK TIP` for those that [`own`] asked for: the height of the edge that they
+/// are proven as of, that of the first block that commits to them or `-` if they are those of genesis, and that of the last block
+/// up to which they have been followed; and `wallet SUM IMMATURE USED COINS EDGE BLOCK TIP` for the wallet's: what can be spent
+/// and what was mined too lately, and how many keys there are up to the last that was paid; then for each payment that the page
+/// has sent `payment TXID` with `offered`, `taken PEERS`, `refused PEERS`, `mined HEIGHT` or `proven HEIGHT CONFIRMATIONS`.
 #[unsafe(no_mangle)]
 pub extern "C" fn status() {
     MODULE.with_borrow_mut(|Module { output, session, .. }| {
         *output = session.as_ref().map(Session::status).unwrap_or_default().into_bytes();
     });
+}
+
+/// Runs `act` with the client, and makes its answer the output: 1, or 0 if there is none.
+fn answer<T: Into<Vec<u8>>>(times: (f64, f64), act: impl FnOnce(&mut Session, Times, &[u8]) -> Option<T>) -> u32 {
+    let mut answer = None;
+    with(times.0, times.1, |session, times, input| answer = act(session, times, input).map(Into::into));
+    let given = answer.is_some();
+    MODULE.with_borrow_mut(|module| module.output = answer.unwrap_or_default());
+    given.into()
+}
+
+/// Makes the input, public keys of 32 bytes, the wallet's, in place of others, and asks for their coins: 1 with the address of the
+/// last as output, or 0 if there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn watch(mono_ms: f64, unix_secs: f64) -> u32 {
+    answer((mono_ms, unix_secs), |session, times, keys| session.watch(times, keys))
+}
+
+/// What a payment from the wallet's coins would be: 1, or 0 with an error's text. The input is `ADDRESS AMOUNT RATE`: coins, and grains
+/// a byte. The output is a line `FEE CHANGE BYTES`, then the transaction without signatures and the outputs that it spends.
+#[unsafe(no_mangle)]
+pub extern "C" fn draft() -> u32 {
+    let mut done = false;
+    answer((0.0, 0.0), |session, _, order| {
+        let drafted = session.draft(order);
+        done = drafted.is_ok();
+        Some(drafted.unwrap_or_else(String::into_bytes))
+    });
+    done.into()
+}
+
+/// Hands the input, a signed transaction, to the peers, and follows it: 1 with its id, or 0 if it is none. With `old` 1 it was sent
+/// before, and peers are asked whether a block has it.
+#[unsafe(no_mangle)]
+pub extern "C" fn pay(old: u32, mono_ms: f64, unix_secs: f64) -> u32 {
+    answer((mono_ms, unix_secs), |session, times, bytes| session.pay(times, bytes, old != 0))
+}
+
+/// What proves that the payment with the input's id is in the chain, as lines: `block HEIGHT HASH`, its `header`, the payment's
+/// `place` in the block, the `transaction`, and each `sibling` of its Merkle branch, lowest first; all bytes in hex. 0 if it is
+/// not proven.
+#[unsafe(no_mangle)]
+pub extern "C" fn proof() -> u32 {
+    answer((0.0, 0.0), |session, _, txid| session.proof(txid))
 }
 
 /// The height of the best chain known.

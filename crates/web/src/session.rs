@@ -1,22 +1,29 @@
 //! A light client, and its connections as streams of encrypted bytes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use cairn::consensus::params::{Params, ParamsError};
-use cairn::light::{Config, Headers, Light, Notice, PeerStatus, Scope};
+use cairn::light::{Config, Headers, Light, Notice, PeerStatus, Question, Scope};
 use cairn::p2p::frame::{Decoder, FrameError};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
 use cairn::p2p::noise::{self, Carrier, Handshake, HandshakeError, Identity, Opener, RecordError, Sealer};
 use cairn::p2p::{self, Direction, Input, Now, PeerAddr, PeerId, Protocol, Transports};
+use cairn::primitives::amount::Amount;
+use cairn::primitives::keys::PublicKey;
 use cairn::primitives::time::{MonoTime, UnixTime};
-use cairn::primitives::{address, keyed};
+use cairn::primitives::tx::Transaction;
+use cairn::primitives::{address, codec, keyed};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::purse::Purse;
+
 /// Bytes of the seed.
 const SEED_BYTES: usize = 32;
+/// Nodes to find besides those that are given.
+const OTHERS: usize = 2;
 
 /// The two clocks' readings.
 #[derive(Debug, Clone, Copy)]
@@ -102,10 +109,39 @@ pub(crate) struct Session {
     identity: Identity,
     rng: ChaCha20Rng,
     /// Required ids of addresses being dialled.
-    dials: BTreeMap<PeerAddr, Option<NodeId>>,
-    connections: BTreeMap<u32, Connection>,
+    /// Lists, for there are few: a map's code is 1 % of the module.
+    dials: List<PeerAddr, Option<NodeId>>,
+    connections: List<u32, Connection>,
     last_connection: u32,
     outputs: VecDeque<Output>,
+    purse: Purse,
+    /// The key whose coins the page asked for besides.
+    asked: Option<PublicKey>,
+}
+
+/// Values by key, in no order.
+struct List<K, V>(Vec<(K, V)>);
+
+impl<K: PartialEq, V> List<K, V> {
+    fn place(&self, key: &K) -> Option<usize> {
+        self.0.iter().position(|(known, _)| known == key)
+    }
+
+    fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let place = self.place(key)?;
+        Some(&mut self.0[place].1)
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        match self.get_mut(&key) {
+            Some(known) => *known = value,
+            None => self.0.push((key, value)),
+        }
+    }
+
+    fn remove(&mut self, key: &K) -> Option<V> {
+        self.place(key).map(|place| self.0.swap_remove(place).1)
+    }
 }
 
 impl Session {
@@ -121,16 +157,18 @@ impl Session {
         keyed::set_key(key);
         // What is dialled is what `add_peer` is given.
         let transports = Transports { tcp: false, webrtc: false };
-        let config = Config { seed: random(&mut rng), transports, ..Config::default() };
+        let config = Config { seed: random(&mut rng), transports, outbound_target: OTHERS, ..Config::default() };
         Ok(Self {
             client: Some(Client::Waits { chain: Headers::new(params.clone()), config }),
             params,
             identity: Identity::from_secret(random(&mut rng)),
             rng,
-            dials: BTreeMap::new(),
-            connections: BTreeMap::new(),
+            dials: List(Vec::new()),
+            connections: List(Vec::new()),
             last_connection: 0,
             outputs: VecDeque::new(),
+            purse: Purse::default(),
+            asked: None,
         })
     }
 
@@ -289,6 +327,11 @@ impl Session {
         self.handle(times, input);
     }
 
+    /// The hash of the network's genesis block.
+    pub(crate) fn genesis(&self) -> String {
+        self.params.genesis_hash.to_string()
+    }
+
     pub(crate) fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -304,10 +347,52 @@ impl Session {
     /// Proves what an address owns, in place of what was asked before: `false` if it is no address of this network.
     pub(crate) fn own(&mut self, times: Times, text: &[u8]) -> bool {
         let key = std::str::from_utf8(text).ok().map(|text| address::decode(&self.params.address_prefix, text));
-        let (Some(Ok(key)), Some(Client::Runs(light))) = (key, &mut self.client) else { return false };
-        light.own(times.now(), Scope::Keys([key].into()));
+        let Some(Ok(key)) = key else { return false };
+        self.asked = Some(key);
+        self.prove(times)
+    }
+
+    /// Proves what the wallet and the address that was asked for own; `false` if the client does not run.
+    fn prove(&mut self, times: Times) -> bool {
+        let Some(Client::Runs(light)) = &mut self.client else { return false };
+        // Collected, they would be sorted, whose code is 1 % of the module.
+        let mut keys = BTreeSet::new();
+        keys.extend(self.purse.keys().iter().copied().chain(self.asked));
+        light.own(times.now(), Scope::Keys(keys));
         self.drain(times);
         true
+    }
+
+    /// Makes these keys, 32 bytes each, the wallet's: the address of the last, or `None` if there is none.
+    pub(crate) fn watch(&mut self, times: Times, keys: &[u8]) -> Option<String> {
+        let (keys, []) = keys.as_chunks() else { return None };
+        self.purse.set_keys(keys.iter().map(|key| PublicKey(*key)).collect());
+        self.prove(times);
+        self.purse.address(&self.params)
+    }
+
+    /// What a payment would be, or why there is none.
+    pub(crate) fn draft(&self, text: &[u8]) -> Result<Vec<u8>, String> {
+        let light = self.light().ok_or("no peer was asked yet")?;
+        self.purse.review(std::str::from_utf8(text).map_err(|error| error.to_string())?, light, &self.params)
+    }
+
+    /// Hands a payment to the peers and follows it: its id. `is_old` if it was sent before: a block may have it.
+    pub(crate) fn pay(&mut self, times: Times, bytes: &[u8], is_old: bool) -> Option<String> {
+        let Some(Client::Runs(light)) = &mut self.client else { return None };
+        let transaction: Transaction = codec::decode(bytes).ok()?;
+        let txid = self.purse.follow(transaction.clone());
+        light.hand_over(times.now(), transaction);
+        if is_old {
+            light.ask(times.now(), Question::Transaction(txid));
+        }
+        self.drain(times);
+        Some(txid.to_string())
+    }
+
+    /// What proves a payment, by the text of its id.
+    pub(crate) fn proof(&self, txid: &[u8]) -> Option<String> {
+        self.purse.proof(std::str::from_utf8(txid).ok()?, self.light()?.chain())
     }
 
     /// The best chain and the peers, a line for each: see [`crate::status`].
@@ -329,12 +414,16 @@ impl Session {
             lines += &format!("peer {} {standing}\n", report.address);
         }
         if let Some(holding) = light.holding() {
-            let grains: u64 = holding.coins.values().map(|coin| coin.output.value.as_grains()).sum();
             let committed = holding.proven.committed_at.map_or("-".to_owned(), |height| height.to_string());
-            let (count, edge, tip) = (holding.coins.len(), holding.proven.edge.0, holding.tip);
-            lines += &format!("balance {grains} {count} {edge} {committed} {tip}\n");
+            let proven = format!("{} {committed} {}", holding.proven.edge.0, holding.tip);
+            if let Some(asked) = self.asked {
+                let coins = || holding.coins.values().filter(|coin| coin.output.key() == Some(&asked));
+                let sum = Amount::saturating_sum(coins().map(|coin| coin.output.value));
+                lines += &format!("balance {sum} {} {proven}\n", coins().count());
+            }
+            lines += &self.purse.balance(&holding, &self.params, &proven);
         }
-        lines
+        lines + &self.purse.payments(light)
     }
 
     fn light(&self) -> Option<&Light> {
@@ -353,12 +442,18 @@ impl Session {
 
     fn drain(&mut self, times: Times) {
         let Some(Client::Runs(light)) = &mut self.client else { return };
+        if let Some(txid) = self.purse.unproven(light) {
+            light.ask(times.now(), Question::Transaction(txid));
+        }
         let outputs: Vec<p2p::Output> = light.drain().collect();
         let notices = light.take_notices();
         for output in outputs {
             self.carry_out(times, output);
         }
-        self.outputs.extend(notices.into_iter().filter_map(told).map(Output::Tell));
+        for notice in notices {
+            let told = self.told(notice).map(Output::Tell);
+            self.outputs.extend(told);
+        }
     }
 
     fn carry_out(&mut self, times: Times, output: p2p::Output) {
@@ -400,20 +495,23 @@ impl Session {
             p2p::Output::Flush { .. } | p2p::Output::Event(_) => {}
         }
     }
-}
 
-/// What the page is to show of a notice. Written out for those that there can be: `Debug` of all takes 6 kB more of the module.
-fn told(notice: Notice) -> Option<String> {
-    match notice {
-        Notice::Synced => Some("Synced".to_owned()),
-        Notice::Lied(peer, offence) => Some(format!("{peer} lied: it {offence}")),
-        // Nothing is asked of the client yet.
-        Notice::Answered(..)
-        | Notice::Payment(_)
-        | Notice::Watched { .. }
-        | Notice::Proven
-        | Notice::NotProven(_)
-        | Notice::HandedOver { .. } => None,
+    /// What the page is to show of a notice. Written out for those that there can be: `Debug` of all takes 6 kB more of the module.
+    fn told(&mut self, notice: Notice) -> Option<String> {
+        match notice {
+            Notice::Synced => Some("Synced".to_owned()),
+            Notice::Lied(peer, offence) => Some(format!("{peer} lied: it {offence}")),
+            Notice::NotProven(why) => Some(why.to_string()),
+            Notice::HandedOver { txid, peer, taken } => {
+                self.purse.handed_over(&txid, taken);
+                Some(format!("{peer} {} payment {txid}", if taken { "took" } else { "refused" }))
+            }
+            Notice::Answered(Question::Transaction(txid), answer) => {
+                self.purse.answered(&txid, answer);
+                None
+            }
+            Notice::Answered(..) | Notice::Payment(_) | Notice::Watched { .. } | Notice::Proven => None,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::light::{Answer, Found, Question};
 use crate::primitives::amount::counted;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
+use crate::primitives::merkle::Branch;
 use crate::receipt::weight::Weight;
 use crate::storage::TxLocation;
 
@@ -46,6 +47,7 @@ impl Session<'_> {
             block: hash,
             place: TxLocation { height, position: place as u32 },
             time: block.header.time,
+            siblings: Branch::new(block.txids(), place as u32).map(|branch| branch.siblings).unwrap_or_default(),
         });
         let found =
             found.ok_or_else(|| LightError::NotProven(format!("block {hash} is no longer on the best chain")))?;

@@ -21,9 +21,9 @@ use crate::mempool::Limits;
 use crate::primitives::amount::Amount;
 use crate::primitives::keys::PublicKey;
 use crate::wallet::Wallet;
-use crate::wallet::coins::Spendable;
+use crate::wallet::account::Account;
+use crate::wallet::coins::{Spendable, mature};
 use crate::wallet::labels;
-use crate::wallet::mnemonic::Account;
 use crate::wallet::payment::Draft;
 
 /// Whether the light client takes the place of a node.
@@ -36,19 +36,9 @@ pub struct LightArgs {
     pub peers: PeerArgs,
 }
 
-/// Coins that can be spent in the next block, and those that cannot yet.
+/// Coins that can be spent in the next block, and the value of those that cannot yet.
 fn spendable(owned: &Owned, params: &Params) -> (Vec<Spendable>, Amount) {
-    let next = owned.holding.tip.next();
-    let (mut coins, mut immature) = (Vec::new(), Amount::ZERO);
-    for (outpoint, coin) in &owned.holding.coins {
-        let Some(key) = coin.output.key() else { continue };
-        if coin.coinbase && next < coin.height.saturating_add(params.coinbase_maturity) {
-            immature = immature.saturating_add(coin.output.value);
-        } else {
-            coins.push(Spendable { outpoint: *outpoint, value: coin.output.value, key: *key });
-        }
-    }
-    (coins, immature)
+    mature(&owned.holding.coins, owned.holding.tip.next(), params)
 }
 
 /// Prints the balance.

@@ -36,9 +36,10 @@ use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::hash::Txid;
+use crate::wallet::account::Account;
 use crate::wallet::keyfile::KeyFileError;
 use crate::wallet::labels::{self, Kind, Labels};
-use crate::wallet::mnemonic::{Account, Mnemonic};
+use crate::wallet::mnemonic::Mnemonic;
 use crate::wallet::{Secret, Wallet};
 
 /// Longest wait for a node's answer.

@@ -13,7 +13,7 @@ use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::counted;
 use crate::primitives::height::Height;
-use crate::wallet::mnemonic::Account;
+use crate::wallet::account::Account;
 
 /// Most addresses scanned, as many as the file has room for: a node that reports all of them as used must not keep the
 /// scan running for ever.

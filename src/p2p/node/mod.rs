@@ -401,7 +401,10 @@ impl Node {
             Message::Ping(nonce) => out.send(id, Message::Pong(nonce)),
             // Measured from the read of the socket, so that this thread's load does not count.
             Message::Pong(nonce) => self.peering.pings.pong(at, id, nonce),
-            Message::FindNode { target } => self.protocols.discovery.on_find_node(now, (id, ip), target, out),
+            Message::FindNode { target } => {
+                let browsers = self.peering.peers.for_browser(id);
+                self.protocols.discovery.on_find_node(now, (id, ip), (target, browsers), out);
+            }
             Message::Nodes(contacts) => self.on_nodes(now, id, &contacts),
             Message::AddProvider(keys) => self.protocols.discovery.on_add_provider(now, id, &keys, out),
             Message::ProviderAdded { kept } => self.protocols.discovery.on_provider_added(now, id, kept, out),

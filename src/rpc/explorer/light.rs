@@ -1,9 +1,9 @@
 //! The light client's page: one file, served at `/light`, that also works from a disk.
 //!
-//! It is put together once, from a template, a script, the light client as a WebAssembly module (`crates/web`), genesis.json
-//! and the address at which browsers reach this node. Its policy lets it run that script and that module and load nothing:
-//! everything comes over WebRTC, and the module checks it. `.ci/wasm` builds the module and holds the one that is kept here to
-//! its sources.
+//! It is put together once, from a template, scripts, the light client and a signer as WebAssembly modules (`crates/web`,
+//! `crates/signer`), genesis.json, the words of backups and the address at which browsers reach this node. Its policy lets it run that script and those modules and load
+//! nothing: everything comes over WebRTC, and the light client checks it. `.ci/wasm` builds the modules and holds those that
+//! are kept here to their sources.
 
 use std::sync::Arc;
 
@@ -19,19 +19,33 @@ use sha2::{Digest, Sha256};
 use crate::consensus::params::Params;
 use crate::p2p::PeerAddr;
 use crate::rpc::http::Server;
+use crate::wallet::mnemonic;
 
 const TEMPLATE: &str = include_str!("light/light.html");
 const STYLE: &str = include_str!("light/light.css");
-const SCRIPT: &str = include_str!("light/light.js");
-/// The module, packed with gzip.
+/// In one scope, in this order.
+const SCRIPT: &str = concat!(
+    include_str!("light/dial.js"),
+    "\n",
+    include_str!("light/store.js"),
+    "\n",
+    include_str!("light/client.js"),
+    "\n",
+    include_str!("light/wallet.js"),
+    "\n",
+    include_str!("light/light.js"),
+);
+/// The light client's module and that which signs, packed with gzip.
 const MODULE: &[u8] = include_bytes!("light/cairn_web.wasm.gz");
-/// SHA-256 of the module, unpacked, and of its sources, in hex, a line for each.
+const SIGNER: &[u8] = include_bytes!("light/cairn_signer.wasm.gz");
+/// SHA-256 of each module, unpacked, and of their sources, in hex, a line for each.
 const DIGESTS: &str = include_str!("light/digests.txt");
 
 /// The page of a network, which dials a node unless its link names others.
 fn page(params: &Params, peer: Option<PeerAddr>) -> (String, String) {
-    let module_hash = DIGESTS.lines().next().unwrap_or_default();
-    let script = format!("const MODULE_HASH = \"{module_hash}\";\n{SCRIPT}");
+    let mut digests = DIGESTS.lines();
+    let [module, signer] = [(); 2].map(|()| digests.next().unwrap_or_default());
+    let script = format!("const HASHES = {{ module: \"{module}\", signer: \"{signer}\" }};\n{SCRIPT}");
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     let policy = format!(
         "default-src 'none'; script-src 'sha256-{}' 'wasm-unsafe-eval'; style-src 'sha256-{}'; base-uri 'none'; \
@@ -44,6 +58,8 @@ fn page(params: &Params, peer: Option<PeerAddr>) -> (String, String) {
         ("{{style}}", STYLE),
         ("{{script}}", &script),
         ("{{module}}", &STANDARD.encode(MODULE)),
+        ("{{signer}}", &STANDARD.encode(SIGNER)),
+        ("{{words}}", &mnemonic::list().join(" ")),
         // JSON that no tag can end, whatever texts it holds.
         ("{{genesis}}", &params.spec.to_json().replace('<', "\\u003c")),
         ("{{peer}}", &peer.map(|peer| peer.to_string()).unwrap_or_default()),
@@ -100,10 +116,10 @@ mod tests {
         let params = Params::new(spec.clone()).unwrap();
         let peer = PeerAddr::WebRtc { socket: ([127, 0, 0, 1], 1).into(), certhash: [7; 32] };
         let (page, policy) = page(&params, Some(peer));
-        assert_eq!(page.matches("</script>").count(), 3);
+        assert_eq!(page.matches("</script>").count(), 5);
         assert!(page.contains(&format!("data-peer=\"{peer}\"")) && page.contains(&policy));
         let genesis = page.split_once("id=\"genesis\">").unwrap().1.split_once("</script>").unwrap().0;
         assert_eq!(GenesisSpec::from_json(genesis).unwrap().message, spec.message);
-        assert!(MODULE.len() < 280_000, "{} bytes", MODULE.len());
+        assert!(MODULE.len() < 280_000 && SIGNER.len() < 90_000, "{} and {} bytes", MODULE.len(), SIGNER.len());
     }
 }

@@ -18,6 +18,9 @@ pub const MAX_OWN_KEYS: usize = 65_536;
 pub const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// Time in which a node must say that it took an announcement.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Nodes that are told of a key, at most: the [`K`] nearest, and as many more that the lookup asked and that may keep it. If
+/// others put their own nodes nearest to the key, it is these more that keep a record.
+pub const MAX_TOLD: usize = 2 * K;
 /// Nodes of earlier lookups that may be the nearest to a key, too.
 const MAX_NEARBY: usize = 4 * K;
 
@@ -167,11 +170,11 @@ impl Announcer {
         Some(target)
     }
 
-    /// The lookup found these nodes, nearest first. Returns announcements that ended because there is no node to tell.
+    /// The lookup found these nodes, nearest first, at most [`MAX_TOLD`]. Returns announcements that ended because there is no node to tell.
     pub(crate) fn found(&mut self, now: MonoTime, nodes: &[Contact]) -> Vec<Announced> {
         let Some(target) = self.looking.take() else { return Vec::new() };
-        // All nodes nearer than the last that was found are known, so the nearest to a key that near are among them or around.
-        let bits = match nodes.last().filter(|_| nodes.len() >= K) {
+        // All nodes nearer than this are known, so the nearest to a key that near are among them or around.
+        let bits = match nodes.get(K - 1) {
             Some(last) => last.id.distance(&target).bucket().map_or(0, u16::from),
             None => 256,
         };
@@ -204,7 +207,7 @@ impl Announcer {
                 continue;
             }
             nearest.sort_unstable_by_key(|contact| contact.id.distance(&key));
-            let chosen = &nearest[..nearest.len().min(K)];
+            let chosen = &nearest[..nearest.len().min(MAX_TOLD)];
             self.progress.insert(key, Progress { open: chosen.len(), kept: 0 });
             for contact in chosen {
                 let new = || Delivery { contact: *contact, keys: Vec::new(), since: None };

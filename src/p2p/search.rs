@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::p2p::announcer::MAX_TOLD;
 use crate::p2p::bucket::{Bucket, Rate};
-use crate::p2p::kad::{ALPHA, Contact, K, Lookup, MAX_HINTS_PER_SUBNET, NodeId, Table, subnet};
+use crate::p2p::kad::{ALPHA, CONTENT_PATHS, Contact, K, Lookup, MAX_HINTS_PER_SUBNET, NodeId, Table, subnet};
 use crate::p2p::providers::MAX_PROVIDERS;
 use crate::primitives::time::MonoTime;
 
@@ -97,7 +98,7 @@ pub struct Found {
     pub providers: Vec<Contact>,
     /// The target id.
     pub target: NodeId,
-    /// The nodes that answered and are nearest to it, the nearest first; at most [`K`].
+    /// The nodes that answered and are nearest to it, the nearest first; at most [`K`], or for an announcement [`MAX_TOLD`].
     pub nodes: Vec<Contact>,
     /// The queries, in order.
     pub path: Vec<Step>,
@@ -187,7 +188,11 @@ impl Searches {
         {
             let Some((target, client, purpose)) = self.waiting.pop_front() else { return };
             table.record_lookup(now, &target);
-            let lookup = Lookup::new(table.own(), target, K, ALPHA, table.closest(&target, K));
+            let paths = match (client, purpose) {
+                (Client::Announcer, _) | (_, Purpose::Providers) => CONTENT_PATHS,
+                (Client::Table | Client::Owner(_), Purpose::Nodes) => 1,
+            };
+            let lookup = Lookup::along(paths, table.own(), target, K, ALPHA, table.closest(&target, K));
             let key = self.next;
             self.next += 1;
             self.under_way.insert(
@@ -270,7 +275,10 @@ impl Searches {
                 purpose: search.purpose,
                 providers: search.providers,
                 target: search.lookup.target(),
-                nodes: search.lookup.found().copied().collect(),
+                nodes: match search.client {
+                    Client::Announcer => search.lookup.nearest(MAX_TOLD).copied().collect(),
+                    Client::Table | Client::Owner(_) => search.lookup.found().copied().collect(),
+                },
                 took: now.saturating_since(search.started_at),
                 complete: search.lookup.is_done(),
                 path: search.path,

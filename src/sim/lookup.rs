@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -72,7 +73,7 @@ pub struct LookupReport {
 }
 
 /// A node's table, as numbers of nodes.
-struct Contacts {
+pub(super) struct Contacts {
     /// All contacts, from the nearest bucket to the farthest.
     nodes: Box<[u32]>,
     /// Numbers and sizes of the buckets.
@@ -89,11 +90,73 @@ struct Trial {
     findable: usize,
 }
 
-struct Net<'a> {
+/// The nodes of the network.
+pub(super) struct Net<'a> {
     setup: &'a LookupSetup,
     /// Ids of all nodes, ascending; a node's number is its place here.
-    ids: Vec<NodeId>,
+    pub(super) ids: Vec<NodeId>,
     dead: Vec<bool>,
+}
+
+/// What a lookup cost.
+pub(super) struct Driven {
+    /// Questions and answers together.
+    pub(super) messages: u64,
+    /// When it ended, counted from its beginning.
+    pub(super) end: MonoTime,
+}
+
+/// An answer on its way.
+pub(super) struct Answering<'a> {
+    /// Of this node.
+    pub(super) id: &'a NodeId,
+    /// Length of the chain of queries that led to it, itself included.
+    pub(super) hop: u32,
+    /// When it arrives.
+    pub(super) at: MonoTime,
+    /// Questions and answers so far, this one included.
+    pub(super) messages: u64,
+}
+
+/// Carries out a lookup until its end, or until `ends`: nodes that are not up do not answer, the others `answer` with contacts.
+pub(super) fn drive(
+    lookup: &mut Lookup,
+    ends: Option<MonoTime>,
+    rng: &mut ChaCha20Rng,
+    is_up: impl Fn(&NodeId) -> bool,
+    mut answer: impl FnMut(Answering, &mut ChaCha20Rng) -> Vec<Contact>,
+) -> Driven {
+    let (mut now, mut messages) = (MonoTime::START, 0);
+    let mut answers: BinaryHeap<Reverse<(MonoTime, NodeId)>> = BinaryHeap::new();
+    loop {
+        while let Some(contact) = lookup.ask(now) {
+            messages += 1;
+            if is_up(&contact.id) {
+                let [least, most] = ROUND_TRIP;
+                answers.push(Reverse((now + draw_between(least, most, rng), contact.id)));
+            }
+        }
+        if lookup.is_done() {
+            break;
+        }
+        let answered = answers.peek().map(|Reverse((at, _))| *at);
+        let next = answered.into_iter().chain(lookup.deadline()).min();
+        let Some(next) = next.filter(|next| ends.is_none_or(|ends| *next < ends)) else {
+            now = ends.unwrap_or(now);
+            break;
+        };
+        now = next;
+        if answered.is_some_and(|at| at <= next) {
+            let Some(Reverse((at, id))) = answers.pop() else { break };
+            messages += 1;
+            let hop = lookup.hop(&id).unwrap_or(0);
+            let told = answer(Answering { id: &id, hop, at, messages }, rng);
+            lookup.answered(&id, &told);
+        } else {
+            lookup.tick(now);
+        }
+    }
+    Driven { messages, end: now }
 }
 
 /// A table as numbers of nodes; `met` names all of them.
@@ -105,15 +168,20 @@ fn compact(table: &Table, met: &[(NodeId, u32)]) -> Contacts {
     }
 }
 
-/// Makes the network and the lookups. `progress` is told of each of `nodes` + `lookups` steps as it is done.
-pub fn run(setup: &LookupSetup, progress: &(dyn Fn() + Sync)) -> LookupReport {
-    let net = Net::new(setup);
+/// The tables of all nodes. `progress` is told of each.
+pub(super) fn tables(net: &Net, progress: &(dyn Fn() + Sync)) -> Vec<Contacts> {
     let compact = |node| {
         let (table, met) = net.table(node);
         compact(&table, &met)
     };
-    let tables: Vec<Contacts> = (0..setup.nodes).into_par_iter().map(compact).inspect(|_| progress()).collect();
-    let trial = |number| net.lookup(number, &tables);
+    (0..net.setup.nodes).into_par_iter().map(compact).inspect(|_| progress()).collect()
+}
+
+/// Makes the network and the lookups. `progress` is told of each of `nodes` + `lookups` steps as it is done.
+pub fn run(setup: &LookupSetup, progress: &(dyn Fn() + Sync)) -> LookupReport {
+    let net = Net::new(setup);
+    let tables = tables(&net, progress);
+    let trial = |number| net.trial(number, &tables);
     let trials: Vec<Trial> =
         (0..setup.lookups).into_par_iter().map(trial).inspect(|_| progress()).flatten_iter().collect();
     let findable: usize = trials.iter().map(|trial| trial.findable).sum();
@@ -131,7 +199,7 @@ pub fn run(setup: &LookupSetup, progress: &(dyn Fn() + Sync)) -> LookupReport {
 }
 
 impl<'a> Net<'a> {
-    fn new(setup: &'a LookupSetup) -> Self {
+    pub(super) fn new(setup: &'a LookupSetup) -> Self {
         let key = |number: u32| [setup.seed.to_le_bytes(), u64::from(number).to_le_bytes()].concat();
         let mut ids: Vec<NodeId> =
             (0..setup.nodes).into_par_iter().map(|number| NodeId(Sha256::digest(key(number)).into())).collect();
@@ -143,7 +211,7 @@ impl<'a> Net<'a> {
     }
 
     /// A node with its address, which is somewhere in the public net.
-    fn contact(&self, node: u32) -> Contact {
+    pub(super) fn contact(&self, node: u32) -> Contact {
         let id = self.ids[node as usize];
         // From the end of the id, which says nothing of where the node stands.
         let mut bits = u32::from_be_bytes([id.0[28], id.0[29], id.0[30], id.0[31]]);
@@ -153,7 +221,7 @@ impl<'a> Net<'a> {
         Contact { id, address: PeerAddr::from((Ipv4Addr::from_bits(bits), 7331)) }
     }
 
-    fn number_of(&self, id: &NodeId) -> Option<u32> {
+    pub(super) fn number_of(&self, id: &NodeId) -> Option<u32> {
         self.ids.binary_search(id).ok().map(|number| number as u32)
     }
 
@@ -207,7 +275,7 @@ impl<'a> Net<'a> {
     }
 
     /// The result of [`Table::closest`] for a node whose table is compacted.
-    fn closest(&self, node: u32, table: &Contacts, target: &NodeId) -> Vec<Contact> {
+    pub(super) fn closest(&self, node: u32, table: &Contacts, target: &NodeId) -> Vec<Contact> {
         let count = usize::from(self.setup.k);
         let mut found: Vec<Contact> = Vec::with_capacity(2 * count);
         for number in bucket_order(self.ids[node as usize].distance(target)) {
@@ -225,8 +293,23 @@ impl<'a> Net<'a> {
         found
     }
 
-    /// The live nodes nearest to an id, except one, nearest first.
-    fn truth(&self, target: &NodeId, count: usize, but: u32) -> Vec<NodeId> {
+    /// Whether a node whose table is compacted knows fewer than `count` contacts nearer to a key than itself:
+    /// the result of [`Table::is_near`].
+    pub(super) fn is_near(&self, node: u32, table: &Contacts, key: &NodeId, count: usize) -> bool {
+        let distance = self.ids[node as usize].distance(key);
+        let nearer = table.buckets.iter().filter(|(number, _)| distance.bit(*number));
+        nearer.map(|(_, size)| usize::from(*size)).sum::<usize>() < count
+    }
+
+    /// Contacts that a node has in the bucket that an id belongs to.
+    pub(super) fn bucket_size(&self, node: u32, table: &Contacts, id: &NodeId) -> usize {
+        let number = self.ids[node as usize].distance(id).bucket();
+        let bucket = table.buckets.iter().find(|(other, _)| Some(*other) == number);
+        bucket.map_or(0, |(_, size)| usize::from(*size))
+    }
+
+    /// The nodes nearest to an id that `is_meant` selects by their numbers, nearest first.
+    pub(super) fn nearest(&self, target: &NodeId, count: usize, is_meant: impl Fn(usize) -> bool) -> Vec<u32> {
         let mut found = Vec::with_capacity(count);
         // Ranges of ids that agree above a bit, the nearest last.
         let mut open = vec![(0..self.ids.len(), 255u8)];
@@ -234,8 +317,8 @@ impl<'a> Net<'a> {
             && found.len() < count
         {
             if range.len() == 1 {
-                if !self.dead[range.start] && range.start != but as usize {
-                    found.push(self.ids[range.start]);
+                if is_meant(range.start) {
+                    found.push(range.start as u32);
                 }
             } else if !range.is_empty() {
                 let [without, with] = self.split(&range, bit);
@@ -248,8 +331,14 @@ impl<'a> Net<'a> {
         found
     }
 
+    /// The live nodes nearest to an id, except one, nearest first.
+    fn truth(&self, target: &NodeId, count: usize, but: u32) -> Vec<NodeId> {
+        let nearest = self.nearest(target, count, |node| !self.dead[node] && node != but as usize);
+        nearest.into_iter().map(|node| self.ids[node as usize]).collect()
+    }
+
     /// One lookup; `None` if no node is alive to make it.
-    fn lookup(&self, number: u32, tables: &[Contacts]) -> Option<Trial> {
+    fn trial(&self, number: u32, tables: &[Contacts]) -> Option<Trial> {
         let (k, alpha) = (usize::from(self.setup.k), usize::from(self.setup.alpha));
         let mut rng = generator(self.setup.seed, LOOKUPS, u64::from(number));
         let living = (0..self.ids.len()).map(|_| rng.random_range(0..self.setup.nodes));
@@ -257,41 +346,17 @@ impl<'a> Net<'a> {
         let target = NodeId::random(&mut rng);
         let start = self.closest(source, &tables[source as usize], &target);
         let mut lookup = Lookup::new(self.ids[source as usize], target, k, alpha, start);
-        let (mut now, mut messages) = (MonoTime::START, 0);
-        let mut answers: BinaryHeap<Reverse<(MonoTime, u32)>> = BinaryHeap::new();
-        loop {
-            while let Some(contact) = lookup.ask(now) {
-                messages += 1;
-                let Some(asked) = self.number_of(&contact.id).filter(|asked| !self.dead[*asked as usize]) else {
-                    continue;
-                };
-                let [least, most] = ROUND_TRIP;
-                answers.push(Reverse((now + draw_between(least, most, &mut rng), asked)));
-            }
-            if lookup.is_done() {
-                break;
-            }
-            match (answers.peek().map(|Reverse((at, _))| *at), lookup.deadline()) {
-                (Some(at), deadline) if deadline.is_none_or(|deadline| at <= deadline) => {
-                    let Some(Reverse((_, node))) = answers.pop() else { break };
-                    now = at;
-                    messages += 1;
-                    let told = self.closest(node, &tables[node as usize], &target);
-                    lookup.answered(&self.ids[node as usize], &told);
-                }
-                (_, Some(deadline)) => {
-                    now = deadline;
-                    lookup.tick(now);
-                }
-                (_, None) => break,
-            }
-        }
+        let is_up = |id: &NodeId| self.number_of(id).is_some_and(|node| !self.dead[node as usize]);
+        let driven = drive(&mut lookup, None, &mut rng, is_up, |answering, _| match self.number_of(answering.id) {
+            Some(node) => self.closest(node, &tables[node as usize], &target),
+            None => Vec::new(),
+        });
         let truth = self.truth(&target, k, source);
         let found: Vec<NodeId> = lookup.found().map(|contact| contact.id).collect();
         Some(Trial {
             hops: lookup.hops().unwrap_or(0),
-            messages,
-            millis: now.as_millis(),
+            messages: driven.messages,
+            millis: driven.end.as_millis(),
             nearest: found.first() == truth.first(),
             found: truth.iter().filter(|id| found.contains(id)).count(),
             findable: truth.len(),
@@ -316,6 +381,9 @@ mod tests {
             let compact = compact(&table, &met);
             for target in [NodeId::random(&mut rng), net.ids[node as usize], net.ids[0]] {
                 assert_eq!(net.closest(node, &compact, &target), table.closest(&target, 16));
+                for count in [1, 16, 32, 150] {
+                    assert_eq!(net.is_near(node, &compact, &target, count), table.is_near(&target, count));
+                }
             }
         }
     }

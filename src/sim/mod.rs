@@ -14,6 +14,7 @@ pub mod doublespend;
 pub mod gossip;
 pub mod lookup;
 pub mod network;
+pub mod providers;
 pub mod race;
 mod run;
 pub mod summary;

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use cairn::p2p::kad::CONTENT_PATHS;
 use cairn::sim::gossip::{self, GossipReport, GossipSetup};
 use cairn::sim::lookup::{self, LookupReport, LookupSetup};
 use cairn::sim::network::{self, Attack, NetworkReport, NetworkSetup, SetupError};
+use cairn::sim::providers::{self, Condition, ProvidersReport, ProvidersSetup};
 use cairn::sim::units::{Fault, Latency, Span};
 use cairn::sim::{doublespend, race};
 
@@ -50,6 +52,35 @@ fn a_seed_gives_the_same_bytes_on_any_number_of_threads() {
     assert_eq!(one, bytes(1));
     assert_eq!(one, bytes(3));
     assert_ne!(one, serde_json::to_string(&look(800, 100, 0.1, 5)).unwrap());
+}
+
+#[test]
+fn providers_are_found_in_spite_of_dead_nodes_liars_and_walls() {
+    let several = CONTENT_PATHS as u8;
+    let (walls, paths) = (vec![8, 16, 64], vec![1, several]);
+    let setup = ProvidersSetup { nodes: 2_000, trials: 200, share: 0.2, walls, paths, seed: 6 };
+    let reports = providers::run(&setup, &|| ());
+    let of = |paths: u8, condition| -> &ProvidersReport {
+        reports.iter().find(|report| (report.paths, report.condition) == (paths, condition)).unwrap()
+    };
+    for condition in [Condition::Honest, Condition::Dead, Condition::Concealing, Condition::Inventing] {
+        let report = of(several, condition);
+        assert!(report.success >= 0.99 && report.hops.p99 <= 4, "{report:?}");
+    }
+    for ids in [8, 16, 64] {
+        let report = of(several, Condition::Wall(ids));
+        assert!(report.success >= 0.95, "{report:?}");
+    }
+    let (honest, dead) = (of(several, Condition::Honest), of(several, Condition::Dead));
+    // But for the provider and the seeker, who may be among the nearest.
+    assert!(honest.success == 1.0 && honest.kept > 0.999 && honest.coverage > 0.999, "{honest:?}");
+    assert!(honest.messages.mean < 20.0 && honest.all_messages.mean < 80.0, "{honest:?}");
+    assert!(dead.kept > 0.95 && dead.coverage > 0.95, "{dead:?}");
+    // What disjoint paths are for: along one, those who hide content succeed.
+    for condition in [Condition::Concealing, Condition::Wall(16)] {
+        assert!(of(1, condition).success < of(several, condition).success, "{reports:?}");
+    }
+    assert!(of(1, Condition::Wall(16)).success < 0.7, "{reports:?}");
 }
 
 fn tell(nodes: u32, fanout: u32, loss: f64, seed: u64) -> GossipReport {

@@ -3,6 +3,7 @@
 mod attack;
 mod network;
 mod plot;
+mod providers;
 mod replay;
 
 use std::fmt;
@@ -40,6 +41,9 @@ Examples:
   cairn sim lookup --nodes 1000000
   cairn sim lookup --nodes 100000 --dead 0.2    # a fifth of the nodes are dead")]
     Lookup(LookupArgs),
+    /// Simulate announcing content and finding who has it, with dead nodes, liars, and hostile ids around the key
+    #[command(after_help = providers::EXAMPLES)]
+    Providers(providers::Args),
     /// Simulate the gossip of one message by pushes and announcements: rounds, copies, bytes
     #[command(after_help = "\
 Examples:
@@ -139,6 +143,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         SimCommand::Network(args) => network::run(args, common),
         SimCommand::Attack(args) => attack::run(args, common),
         SimCommand::Lookup(args) => lookups(args, common),
+        SimCommand::Providers(args) => providers::run(args, common),
         SimCommand::Gossip(args) => gossips(args, common),
         SimCommand::Replay(args) => replay::run(args, common),
     }

@@ -9,8 +9,8 @@
 //!
 //! Maymounkov and Mazières, *Kademlia: A Peer-to-peer Information System Based on the XOR Metric*, IPTPS 2002. What is
 //! done against liars follows Baumgart and Mies, *S/Kademlia: A Practicable Approach Towards Secure Key-Based Routing*,
-//! ICPADS 2007, in two things: ids follow from keys and cannot be chosen, and one peer's word about another is only a
-//! hint for a query.
+//! ICPADS 2007, in three things: ids follow from keys and cannot be chosen, one peer's word about another is only a hint
+//! for a query, and lookups for content go along disjoint paths.
 
 mod bucket;
 mod id;
@@ -21,7 +21,7 @@ mod tests;
 
 pub use bucket::{CHECK_AGE, Insertion, Refusal};
 pub use id::{Contact, Distance, NodeId};
-pub use lookup::{CANDIDATES_PER_PLACE, Lookup, MAX_HINTS_PER_SUBNET, QUERY_TIMEOUT};
+pub use lookup::{CANDIDATES_PER_PLACE, Lookup, MAX_FALSE_HINTS, MAX_HINTS_PER_SUBNET, QUERY_TIMEOUT};
 #[cfg(feature = "node")]
 pub(crate) use table::bucket_order;
 pub(crate) use table::subnet;
@@ -32,3 +32,5 @@ pub use table::{MAX_PER_SUBNET, MAX_PER_SUBNET_IN_BUCKET, REFRESH_INTERVAL, Tabl
 pub const K: usize = 16;
 /// Concurrent queries of a lookup.
 pub const ALPHA: usize = 3;
+/// Disjoint paths of a lookup for content, which others may want to hide; a lookup for nodes has one.
+pub const CONTENT_PATHS: usize = 2;

@@ -262,6 +262,36 @@ fn a_flood_of_sybils_evicts_no_contact() {
     assert!(honest.iter().all(|contact| now.contains(&contact.id)), "an honest contact was pushed out");
 }
 
+/// A liar who names ids that do not exist, nearer than any, costs one time-out, and its path only.
+#[test]
+fn invented_ids_are_dropped_after_a_time_out() {
+    let mut rng = rng(8);
+    let (own, target) = (NodeId::random(&mut rng), NodeId([0; 32]));
+    let [liar, honest, near] = [255, 254, 253].map(|bucket| public(target.random_in(bucket, &mut rng)));
+    for paths in [1, 2] {
+        let mut lookup = Lookup::along(paths, own, target, K, ALPHA, [liar, honest]);
+        assert_eq!([lookup.ask(MonoTime::START), lookup.ask(MonoTime::START)].map(Option::unwrap).len(), 2);
+        let invented: Vec<Contact> = (0..K).map(|_| public(target.random_in(200, &mut rng))).collect();
+        assert!(lookup.answered(&liar.id, &invented) && lookup.answered(&honest.id, &[near]));
+        let asked: Vec<Contact> = std::iter::from_fn(|| lookup.ask(MonoTime::START)).collect();
+        assert_eq!(asked.contains(&near), paths == 2, "the other path has its turn");
+        let late = MonoTime::START + QUERY_TIMEOUT;
+        lookup.answered(&near.id, &[]);
+        lookup.tick(late);
+        let rest: Vec<Contact> = std::iter::from_fn(|| lookup.ask(late)).collect();
+        if paths == 1 {
+            assert_eq!(rest, [near], "no more of what was invented");
+            lookup.answered(&near.id, &[]);
+        } else {
+            let left: Vec<&Contact> = rest.iter().filter(|contact| !invented.contains(contact)).collect();
+            assert!(left.is_empty() && rest.len() <= ALPHA, "{rest:?}");
+            lookup.tick(late + QUERY_TIMEOUT);
+        }
+        assert!(lookup.is_done(), "{lookup:?}");
+        assert_eq!(lookup.found().copied().collect::<Vec<_>>(), [near, honest, liar]);
+    }
+}
+
 /// Liars answer every query with ever nearer ids that do not exist.
 #[test]
 fn a_lookup_of_invented_ids_ends() {

@@ -26,10 +26,12 @@ pub use self::blocks::Usage;
 pub use self::error::ContentError;
 pub use self::pins::{Pin, PinKind};
 pub use self::reader::ContentReader;
-pub use self::store::ContentStore;
+pub use self::store::{ContentStore, Put};
 pub use self::watch::PinWatch;
 
 /// Name of the store in the data directory.
 pub const CONTENT_DIR: &str = "content";
 /// The most bytes of blocks, unless the owner says otherwise.
 pub const DEFAULT_MAX_BYTES: u64 = 10_000_000_000;
+/// How long a command that changes the store waits for another process that does.
+pub const STORE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);

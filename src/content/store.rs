@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::blocks::{Blocks, Key, Usage};
 use super::error::{ContentError, at};
@@ -12,6 +13,13 @@ use super::version;
 use crate::ipld::read::DagReader;
 use crate::ipld::{Block, Cid, Codec};
 use crate::storage::private_file;
+
+/// Time between two tries to open a store that another process has open.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The blocks that a store was given since it was opened.
+#[derive(Debug, Default)]
+pub struct Put(HashSet<Key>);
 
 /// Content on disk, to change it. One process has it open at a time.
 #[derive(Debug)]
@@ -44,6 +52,46 @@ impl ContentStore {
         version::check_or_write(dir)?;
         let (blocks, pins, reader) = (Blocks::open(dir)?, Pins::open(dir)?, ContentReader::open(dir)?);
         Ok(Self { dir: dir.to_owned(), blocks, pins, reader, max_bytes, put: HashSet::new(), _lock: lock })
+    }
+
+    /// Opens the store as [`ContentStore::open`], and waits for other processes that have it open until `patience` says no.
+    ///
+    /// # Errors
+    /// [`ContentError::InUse`] then, and those of [`ContentStore::open`].
+    pub fn open_patiently(
+        dir: &Path,
+        max_bytes: u64,
+        mut patience: impl FnMut() -> bool,
+    ) -> Result<Self, ContentError> {
+        loop {
+            match Self::open(dir, max_bytes) {
+                Err(ContentError::InUse { .. }) if patience() => std::thread::sleep(PAUSE),
+                opened => return opened,
+            }
+        }
+    }
+
+    /// The same, for at most a time. A node that fetches gives way within a second.
+    ///
+    /// # Errors
+    /// As [`ContentStore::open_patiently`].
+    pub fn open_within(dir: &Path, max_bytes: u64, most: Duration) -> Result<Self, ContentError> {
+        let end = Instant::now() + most;
+        Self::open_patiently(dir, max_bytes, || Instant::now() < end)
+    }
+
+    /// Brings all blocks to the disk and closes the store. What it was given is not collected if the next store is told of it.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn close(mut self) -> Result<Put, ContentError> {
+        self.flush()?;
+        Ok(Put(std::mem::take(&mut self.put)))
+    }
+
+    /// Does not collect these blocks either.
+    pub fn protect(&mut self, Put(blocks): Put) {
+        self.put.extend(blocks);
     }
 
     /// Its directory.

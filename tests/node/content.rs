@@ -17,7 +17,7 @@ use cairn::p2p::wants::{ContentBlock, Have};
 use cairn::p2p::{Command, Event, PeerAddr};
 use cairn::primitives::height::Height;
 use cairn::primitives::target::Work;
-use cairn::runtime::exchange::{FetchError, FetchStatus, Fetches};
+use cairn::runtime::exchange::{FetchError, FetchStatus, Fetches, Part, Wanted};
 use cairn::runtime::{Config, Running, noise};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -167,7 +167,8 @@ async fn peers(node: &Running, count: usize) {
 
 async fn fetch(node: &Running, root: Cid, patience: Duration) -> FetchStatus {
     let exchange = node.handle().exchange().unwrap();
-    Fetches::default().fetch(exchange, (root, Vec::new()), patience, PATIENCE).await.unwrap()
+    let whole = Wanted { root, path: Vec::new(), part: Part::All };
+    Fetches::default().fetch(exchange, whole, patience, PATIENCE).await.unwrap()
 }
 
 /// 32 MB of four providers, of which one lies and one vanishes.

@@ -1615,12 +1615,20 @@ class Methods:
         result: AnnouncedContent = self.call("providecontent", [cid])
         return result
 
-    def fetchcontent(self, path: str, timeout: int | None = None, wait: int | None = None) -> ContentFetch:
+    def fetchcontent(
+        self,
+        path: str,
+        timeout: int | None = None,
+        wait: int | None = None,
+        scope: str | None = None,
+        offset: int | None = None,
+        length: int | None = None,
+    ) -> ContentFetch:
         """Fetches from peers what this node lacks of a DAG, and answers how far that is. A call with the same path
         watches the same fetch, which ends half a minute after the last call. Nothing is pinned. Defaults: timeout
-        30, wait 1.
+        30, wait 1, scope "all", offset 0.
         """
-        result: ContentFetch = self.call("fetchcontent", [path, timeout, wait])
+        result: ContentFetch = self.call("fetchcontent", [path, timeout, wait, scope, offset, length])
         return result
 
     def setban(self, subnet: str, command: str, bantime: int | None = None, absolute: bool | None = None) -> None:

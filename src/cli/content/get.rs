@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::network::FetchArgs;
+use super::network::{Extent, FetchArgs};
 use super::progress::bytes_bar;
 use super::temporary::Temporary;
 use super::{Common, ContentPath, car, is_stream};
@@ -56,7 +56,7 @@ pub fn run(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Resul
     match write(args, store, common) {
         Ok(()) => Ok(()),
         Err(error) => {
-            args.network.fetch(&args.path, error, common)?;
+            args.network.fetch(&args.path, Extent::All, error, common)?;
             write(args, store, common)
         }
     }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::Subcommand;
 
 use super::Common;
-use crate::content::{ContentReader, ContentStore};
+use crate::content::{ContentReader, ContentStore, STORE_PATIENCE};
 use crate::ipld::{Cid, CidError};
 
 mod add;
@@ -72,7 +72,8 @@ enum ContentCommand {
 /// If the store is in use, full or damaged, a block is missing, or a file fails.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let dir = common.content_dir()?;
-    let open = || -> anyhow::Result<ContentStore> { Ok(ContentStore::open(&dir, args.content_max)?) };
+    let open =
+        || -> anyhow::Result<ContentStore> { Ok(ContentStore::open_within(&dir, args.content_max, STORE_PATIENCE)?) };
     let read = || ContentReader::open(&dir);
     match args.command {
         ContentCommand::Add(args) => add::run(&args, open, common),

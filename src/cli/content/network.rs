@@ -61,12 +61,40 @@ fn is_lacking(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<ContentError>(), Some(ContentError::Missing { .. } | ContentError::Damaged { .. }))
 }
 
+/// What of a file or directory is fetched.
+#[derive(Debug, Clone, Copy)]
+pub enum Extent {
+    /// All that is below.
+    All,
+    /// Its block.
+    Block,
+    /// So many bytes of a file from one on.
+    Bytes { offset: u64, length: u64 },
+}
+
+impl Extent {
+    /// As parameters of `fetchcontent`.
+    fn params(self) -> [Value; 3] {
+        match self {
+            Self::All => [json!("all"), json!(0), Value::Null],
+            Self::Block => [json!("block"), json!(0), Value::Null],
+            Self::Bytes { offset, length } => [json!("entity"), json!(offset), json!(length)],
+        }
+    }
+}
+
 impl FetchArgs {
-    /// Fetches what is below a path, because reading it failed with `error`.
+    /// Fetches a part of what is at the end of a path, because reading it failed with `error`.
     ///
     /// # Errors
     /// That error, if it has another cause, the network is not to be asked, or no node runs; and those of the fetch.
-    pub fn fetch(&self, path: &ContentPath, error: anyhow::Error, common: &Common) -> anyhow::Result<()> {
+    pub fn fetch(
+        &self,
+        path: &ContentPath,
+        extent: Extent,
+        error: anyhow::Error,
+        common: &Common,
+    ) -> anyhow::Result<()> {
         #[derive(Deserialize)]
         struct Status {
             complete: bool,
@@ -84,9 +112,10 @@ impl FetchArgs {
         };
         let bar = bytes_bar(0, common.json());
         let mut told = 0;
+        let first = [json!(path.to_string()), json!(self.timeout), json!(1)];
+        let params: Vec<Value> = first.into_iter().chain(extent.params()).collect();
         loop {
-            let status: Status =
-                call(&node, "fetchcontent", &[json!(path.to_string()), json!(self.timeout), json!(1)])?;
+            let status: Status = call(&node, "fetchcontent", &params)?;
             bar.set_position(status.bytes);
             bar.set_message(format!("from {}", counted(status.sources, "peer")));
             for liar in status.liars.iter().skip(told) {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::network::FetchArgs;
+use super::network::{Extent, FetchArgs};
 use super::progress::bytes_bar;
 use super::{Common, ContentPath};
 use crate::cli::{OutputError, print_line};
@@ -51,7 +51,7 @@ pub fn cat(args: &CatArgs, store: &ContentReader, common: &Common) -> anyhow::Re
         let (cid, size) = match file_at(path, store) {
             Ok(file) => file,
             Err(error) => {
-                args.network.fetch(path, error, common)?;
+                args.network.fetch(path, Extent::Block, error, common)?;
                 file_at(path, store)?
             }
         };
@@ -68,7 +68,9 @@ pub fn cat(args: &CatArgs, store: &ContentReader, common: &Common) -> anyhow::Re
             })
         };
         if let Err(error) = write(&mut from) {
-            args.network.fetch(path, error, common)?;
+            // No more than is to be written.
+            let extent = Extent::Bytes { offset: from, length: end - from };
+            args.network.fetch(path, extent, error, common)?;
             write(&mut from)?;
         }
         bar.finish_and_clear();

@@ -28,7 +28,7 @@ use super::gateway::failure::Failure;
 use super::gateway::stream::{self, Sink};
 use super::http::{self, Server, plain};
 use super::limits::{Config, Gateway};
-use crate::content::{CONTENT_DIR, ContentReader, ContentStore};
+use crate::content::{CONTENT_DIR, ContentReader, ContentStore, STORE_PATIENCE};
 use crate::ipld::Cid;
 
 /// Whose commands these are: clients choose by it what they may send.
@@ -152,7 +152,10 @@ impl Call<'_> {
     /// The store, to change it, when the calls before have done so.
     fn store(&self) -> Result<Changing<'_>, Failure> {
         let turn = self.owned.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Changing { store: ContentStore::open(&self.owned.dir, self.owned.max_bytes)?, _turn: turn })
+        Ok(Changing {
+            store: ContentStore::open_within(&self.owned.dir, self.owned.max_bytes, STORE_PATIENCE)?,
+            _turn: turn,
+        })
     }
 
     fn id(&self) -> &str {

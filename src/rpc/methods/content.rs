@@ -16,7 +16,7 @@ use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
-use crate::runtime::exchange::{FetchError, FetchStatus, Progress};
+use crate::runtime::exchange::{FetchError, FetchStatus, Part, Progress, Wanted};
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -44,6 +44,19 @@ pub const METHODS: &[Method] = &[
             required("path", Kind::Text, "A CID, or CID/name/name."),
             optional("timeout", Kind::Integer, "30", "Seconds without any block after which the fetch fails."),
             optional("wait", Kind::Integer, "1", "Seconds after which the call is answered though the fetch goes on."),
+            optional(
+                "scope",
+                Kind::Text,
+                "\"all\"",
+                "\"all\" below the path's end, \"entity\" for a file or a directory's list of names, \"block\" for one block.",
+            ),
+            optional(
+                "offset",
+                Kind::Integer,
+                "0",
+                "The first byte of a file that is wanted, with the scope \"entity\".",
+            ),
+            optional("length", Kind::Integer, "null", "How many bytes of the file are wanted. Default: all."),
         ],
         result: Shape::Object(&results::content::FETCH),
         about: "Fetches from peers what this node lacks of a DAG, and answers how far that is. A call with the same path watches \
@@ -56,6 +69,24 @@ pub const METHODS: &[Method] = &[
 const MAX_PATIENCE_SECS: u64 = 3_600;
 const MAX_WAIT_SECS: u64 = 60;
 
+/// What of the file or directory at the path's end is wanted.
+fn part(args: &Args) -> Result<Part, RpcError> {
+    let (offset, length): (i64, Option<i64>) = (args.get("offset")?, args.get("length")?);
+    let bytes = |name: &str, bytes: i64| {
+        u64::try_from(bytes).map_err(|_| RpcError::invalid(format!("{name}: expected a number of bytes")))
+    };
+    let from = bytes("offset", offset)?;
+    let to = length.map(|length| bytes("length", length)).transpose()?.map(|length| from.saturating_add(length));
+    match (args.get::<&str>("scope")?, from, to) {
+        ("entity", 0, None) => Ok(Part::Entity),
+        ("entity", from, to) => Ok(Part::Bytes { from, to: to.unwrap_or(u64::MAX) }),
+        ("all", 0, None) => Ok(Part::All),
+        ("block", 0, None) => Ok(Part::Block),
+        ("all" | "block", ..) => Err(RpcError::invalid("offset and length need the scope \"entity\"")),
+        _ => Err(RpcError::invalid("scope: expected \"all\", \"entity\" or \"block\"")),
+    }
+}
+
 async fn fetch_content(api: Api, args: Args) -> Outcome {
     let path: &str = args.get("path")?;
     let (root, names) = path.split_once('/').unwrap_or((path, ""));
@@ -67,12 +98,13 @@ async fn fetch_content(api: Api, args: Args) -> Outcome {
         seconds.map(Duration::from_secs).ok_or_else(|| RpcError::invalid(format!("{name}: expected 0 to {most}")))
     };
     let (patience, wait) = (seconds("timeout", MAX_PATIENCE_SECS)?, seconds("wait", MAX_WAIT_SECS)?);
+    let wanted = Wanted { root, path: names, part: part(&args)? };
     let exchange = api.handle.exchange().ok_or_else(|| {
         RpcError::new(Code::Misc, "this node exchanges no content: it was started with --no-exchange")
     })?;
     let _place = api.waiting_place()?;
     let status = tokio::select! {
-        status = api.fetches.fetch(exchange, (root, names), patience, wait) => status,
+        status = api.fetches.fetch(exchange, wanted, patience, wait) => status,
         () = api.stopping() => None,
     };
     let FetchStatus { progress, ended } =

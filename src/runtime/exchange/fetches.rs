@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::dispatch::Dispatcher;
 use super::gather::Gatherer;
+use super::walk::Part;
 use super::{Exchange, FetchError, Progress};
 use crate::ipld::Cid;
 use crate::p2p::Command;
@@ -20,8 +21,16 @@ pub const MAX_FETCHES: usize = 16;
 /// How long a fetch goes on when no caller asks for it any more, and its result is remembered.
 const UNWATCHED: Duration = Duration::from_secs(30);
 
-/// What is fetched: a root, and a path to what is wanted below it.
-type Wanted = (Cid, Vec<u8>);
+/// What is fetched.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// The root, at whose providers all else is found too.
+    pub root: Cid,
+    /// Names that lead down from it, divided by `/`.
+    pub path: Vec<u8>,
+    /// What of the file or directory at their end.
+    pub part: Part,
+}
 
 /// How a fetch stands.
 #[derive(Debug, Clone)]
@@ -48,12 +57,12 @@ impl Fetches {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fetches what is not here of a DAG, unless that is under way, and waits for its end or for a time. `patience` is how long no
+    /// Fetches what is not here of a part of a DAG, unless that is under way, and waits for its end or for a time. `patience` is how long no
     /// block may come. `None` if too many fetches are under way. A result is answered once.
     pub async fn fetch(
         &self,
         exchange: &Exchange,
-        (root, path): (Cid, Vec<u8>),
+        wanted: Wanted,
         patience: Duration,
         wait: Duration,
     ) -> Option<FetchStatus> {
@@ -62,13 +71,13 @@ impl Fetches {
             let now = Instant::now();
             let last = |fetch: &Fetch| *fetch.asked.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|_, fetch| fetch.ended.borrow().is_none() || last(fetch) + UNWATCHED > now);
-            if !all.contains_key(&(root, path.clone())) {
+            if !all.contains_key(&wanted) {
                 if all.values().filter(|fetch| fetch.ended.borrow().is_none()).count() >= MAX_FETCHES {
                     return None;
                 }
-                all.insert((root, path.clone()), begin(exchange.clone(), root, path.clone(), patience));
+                all.insert(wanted.clone(), begin(exchange.clone(), wanted.clone(), patience));
             }
-            let fetch = all.get(&(root, path.clone()))?;
+            let fetch = all.get(&wanted)?;
             *fetch.asked.lock().unwrap_or_else(PoisonError::into_inner) = now;
             (Arc::clone(&fetch.progress), fetch.ended.clone())
         };
@@ -78,14 +87,14 @@ impl Fetches {
             Err(_) => None,
         };
         if result.is_some() {
-            self.lock().remove(&(root, path));
+            self.lock().remove(&wanted);
         }
         let progress = progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Some(FetchStatus { progress, ended: result })
     }
 }
 
-fn begin(exchange: Exchange, root: Cid, path: Vec<u8>, patience: Duration) -> Fetch {
+fn begin(exchange: Exchange, wanted: Wanted, patience: Duration) -> Fetch {
     let progress = Arc::<Mutex<Progress>>::default();
     let asked = Arc::new(Mutex::new(Instant::now()));
     let (end, ended) = watch::channel(None);
@@ -106,14 +115,14 @@ fn begin(exchange: Exchange, root: Cid, path: Vec<u8>, patience: Duration) -> Fe
                 () = exchange.0.link.stopped() => {}
             }
         };
-        end.send_replace(Some(run(&exchange, (root, path), patience, shared, given_up).await));
+        end.send_replace(Some(run(&exchange, wanted, patience, shared, given_up).await));
     });
     Fetch { progress, ended, asked }
 }
 
 async fn run(
     exchange: &Exchange,
-    (root, path): Wanted,
+    Wanted { root, path, part }: Wanted,
     patience: Duration,
     progress: Arc<Mutex<Progress>>,
     given_up: impl Future<Output = ()>,
@@ -121,7 +130,7 @@ async fn run(
     let (requests, asked) = mpsc::unbounded_channel();
     let (arrived, arrivals) = blocking::channel();
     let mut dispatcher = Dispatcher::new(exchange.clone(), root, patience, Arc::clone(&progress), arrived);
-    let (shared, is_whole) = (exchange.clone(), path.iter().all(|byte| *byte == b'/'));
+    let (shared, is_whole) = (exchange.clone(), part == Part::All && path.iter().all(|byte| *byte == b'/'));
     let counted = Arc::clone(&progress);
     let gathering = tokio::task::spawn_blocking(move || {
         let gatherer = Gatherer {
@@ -133,7 +142,7 @@ async fn run(
             progress: counted,
             open: HashMap::new(),
         };
-        gatherer.run(root, &path)
+        gatherer.run(root, &path, part)
     });
     let dispatched = tokio::select! {
         dispatched = dispatcher.run(asked) => dispatched,

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender};
 
-use super::keeper::Writer;
+use super::keeper::{HOLD, Writer};
 use super::turns::Turns;
+use super::walk::{Part, Walk};
 use super::{FetchError, Progress};
 use crate::content::{ContentError, ContentReader};
-use crate::ipld::read::{DagReader, PathReader};
+use crate::ipld::read::PathReader;
 use crate::ipld::{Block, Cid};
 use crate::p2p::PeerId;
 use crate::p2p::kad::NodeId;
@@ -50,35 +51,35 @@ pub(super) struct Gatherer<'a> {
     pub(super) open: HashMap<Vec<u8>, Vec<Cid>>,
 }
 
-fn supply(dag: &mut DagReader, cid: &Cid, bytes: &[u8]) -> Result<(), FetchError> {
-    dag.supply(cid, bytes).map_err(FetchError::Read)?;
-    if dag.waiting() > MAX_LINKS { Err(FetchError::TooManyLinks { most: MAX_LINKS }) } else { Ok(()) }
+fn supply(walk: &mut Walk, cid: &Cid, bytes: &[u8]) -> Result<(), FetchError> {
+    walk.supply(cid, bytes).map_err(FetchError::Read)?;
+    if walk.waiting() > MAX_LINKS { Err(FetchError::TooManyLinks { most: MAX_LINKS }) } else { Ok(()) }
 }
 
 impl Gatherer<'_> {
-    /// Makes all blocks on the way along `path` from `root`, and all below its end, be here.
-    pub(super) fn run(mut self, root: Cid, path: &[u8]) -> Result<(), FetchError> {
+    /// Makes all blocks on the way along `path` from `root`, and a part of what is at its end, be here.
+    pub(super) fn run(mut self, root: Cid, path: &[u8], part: Part) -> Result<(), FetchError> {
         let mut way = PathReader::new(root, path);
         while let Some(cid) = way.wanted() {
             let bytes = self.obtain(cid)?;
             way.supply(&bytes).map_err(FetchError::Read)?;
         }
-        let mut dag = DagReader::new([way.found()]);
+        let mut walk = Walk::new(way.found(), part);
         loop {
             while (self.open.len() as u64) < self.window()
-                && let Some(cid) = dag.next_block()
+                && let Some(cid) = walk.next_block()
             {
                 if let Some(block) = self.local(cid)? {
-                    supply(&mut dag, block.cid(), block.bytes())?;
+                    supply(&mut walk, block.cid(), block.bytes())?;
                 }
             }
             if self.open.is_empty() {
                 break;
             }
             let (cids, bytes) = self.arrived()?;
-            cids.iter().try_for_each(|cid| supply(&mut dag, cid, &bytes))?;
+            cids.iter().try_for_each(|cid| supply(&mut walk, cid, &bytes))?;
         }
-        self.writer.flush().map_err(FetchError::from)
+        self.writer.rest().map_err(FetchError::from)
     }
 
     /// How many blocks may be on their way.
@@ -130,11 +131,20 @@ impl Gatherer<'_> {
     /// Waits for the next block that is one of those asked for, and stores it. Its names, and its bytes.
     fn arrived(&mut self) -> Result<(Vec<Cid>, Vec<u8>), FetchError> {
         loop {
-            let Arrival { cid, bytes, peer, node, _space } = self.arrivals.recv().map_err(|_| FetchError::Stopped)?;
+            let arrival = match self.arrivals.recv_timeout(HOLD) {
+                Ok(arrival) => arrival,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    // Others need not wait for what may never come.
+                    self.writer.rest()?;
+                    continue;
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(FetchError::Stopped),
+            };
+            let Arrival { cid, bytes, peer, node, _space } = arrival;
             match Block::check(cid, bytes) {
                 Ok(block) => {
                     let Some(names) = self.open.remove(&cid.multihash()) else { continue };
-                    self.writer.put(&block)?;
+                    self.writer.put(&block, || !self.requests.is_closed())?;
                     self.turns.gave(node, block.bytes().len() as u64);
                     self.count(&block, Some(node));
                     return Ok((names, block.into_bytes()));

@@ -1,16 +1,16 @@
-//! The store, open as long as a fetch writes to it.
+//! The store, open while fetches write to it, and closed again and again for others who want to change it.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::content::{ContentError, ContentStore};
+use crate::content::{ContentError, ContentStore, Put};
 use crate::ipld::Block;
 
-/// How long a fetch waits for another process that has the store open.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Time between two tries.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long the store is open at a time: others wait for it no longer than this, and can read by then what was fetched.
+pub(super) const HOLD: Duration = Duration::from_secs(1);
+/// How long it is left to others then: longer than the time between two of their tries to open it.
+const LEAVE: Duration = Duration::from_millis(60);
 
 /// Opens the store when it is needed.
 pub(super) struct Keeper {
@@ -21,8 +21,23 @@ pub(super) struct Keeper {
 
 #[derive(Default)]
 struct Open {
-    store: Option<ContentStore>,
+    store: Option<(ContentStore, Instant)>,
+    /// When it was closed last.
+    left: Option<Instant>,
+    /// What fetches that go on have put: none of it is collected for the rest.
+    put: Put,
     fetches: usize,
+}
+
+impl Open {
+    /// Closes the store for now. Called where waiting is allowed.
+    fn leave(&mut self) -> Result<(), ContentError> {
+        if let Some((store, _)) = self.store.take() {
+            self.left = Some(Instant::now());
+            self.put = store.close()?;
+        }
+        Ok(())
+    }
 }
 
 /// A fetch that writes, until it is dropped.
@@ -45,35 +60,36 @@ impl Keeper {
 }
 
 impl Writer<'_> {
-    /// Stores a block that was checked. Call it where waiting is allowed.
+    /// Stores a block that was checked, when no other process has the store open or `goes_on` says no. Call it where waiting is
+    /// allowed.
     ///
     /// # Errors
     /// [`ContentError`].
-    pub(super) fn put(&self, block: &Block) -> Result<(), ContentError> {
+    pub(super) fn put(&self, block: &Block, goes_on: impl FnMut() -> bool) -> Result<(), ContentError> {
         let Self(keeper) = self;
         let mut open = keeper.lock();
-        let store = match &mut open.store {
-            Some(store) => store,
-            none => {
-                let end = Instant::now() + PATIENCE;
-                let store = loop {
-                    match ContentStore::open(&keeper.dir, keeper.max_bytes) {
-                        Err(ContentError::InUse { .. }) if Instant::now() < end => std::thread::sleep(PAUSE),
-                        opened => break opened?,
-                    }
-                };
-                none.insert(store)
+        let (store, since) = match open.store.take() {
+            Some(opened) => opened,
+            None => {
+                if let Some(left) = open.left {
+                    std::thread::sleep(LEAVE.saturating_sub(left.elapsed()));
+                }
+                let mut store = ContentStore::open_patiently(&keeper.dir, keeper.max_bytes, goes_on)?;
+                store.protect(std::mem::take(&mut open.put));
+                (store, Instant::now())
             }
         };
-        store.put(block)
+        let (store, _) = open.store.insert((store, since));
+        store.put(block)?;
+        if since.elapsed() >= HOLD { open.leave() } else { Ok(()) }
     }
 
-    /// Brings all blocks to the disk.
+    /// Brings all blocks to the disk, and leaves the store to others.
     ///
     /// # Errors
     /// The file system's.
-    pub(super) fn flush(&self) -> Result<(), ContentError> {
-        self.0.lock().store.as_mut().map_or(Ok(()), ContentStore::flush)
+    pub(super) fn rest(&self) -> Result<(), ContentError> {
+        self.0.lock().leave()
     }
 }
 
@@ -81,12 +97,12 @@ impl Drop for Writer<'_> {
     fn drop(&mut self) {
         let mut open = self.0.lock();
         open.fetches -= 1;
-        if open.fetches == 0
-            && let Some(mut store) = open.store.take()
+        if open.fetches == 0 {
             // What is lost is fetched again.
-            && let Err(error) = store.flush()
-        {
-            tracing::warn!(%error, "fetched blocks could not be stored");
+            if let Err(error) = open.leave() {
+                tracing::warn!(%error, "fetched blocks could not be stored");
+            }
+            open.put = Put::default();
         }
     }
 }

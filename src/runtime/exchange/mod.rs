@@ -11,6 +11,7 @@ mod gather;
 mod keeper;
 mod serve;
 mod turns;
+mod walk;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -20,9 +21,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::fetches::{FetchStatus, Fetches};
+pub use self::fetches::{FetchStatus, Fetches, Wanted};
 use self::keeper::Keeper;
 use self::turns::Turns;
+pub use self::walk::Part;
 use super::link::NodeLink;
 use super::send_queue::Outlet;
 use crate::content::{ContentError, ContentReader};

@@ -466,6 +466,11 @@ impl DagReader {
         Self { pending, seen: BTreeSet::new() }
     }
 
+    /// Walks through the DAG below another root, too, before what waits.
+    pub fn add(&mut self, root: Cid) {
+        self.pending.push(root.to_bytes().into_boxed_slice());
+    }
+
     /// The next block; `None` at the end. Give its bytes to [`DagReader::supply`], or nothing to leave out what is below.
     pub fn next_block(&mut self) -> Option<Cid> {
         while let Some(bytes) = self.pending.pop() {

@@ -68,6 +68,14 @@ pub struct Args {
         value_parser = clap::builder::BoolishValueParser::new()
     )]
     gateway_files: bool,
+    /// Fetch from other nodes what /ipfs/ lacks, for every caller who can reach the RPC address
+    #[arg(
+        long,
+        env = "CAIRN_GATEWAY_FETCH",
+        conflicts_with_all = ["no_gateway", "no_exchange"],
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    gateway_fetch: bool,
     /// The most bytes of content that calls to /api/v0 and fetches from peers store, such as 10GB or 512MiB
     #[arg(long, env = "CAIRN_CONTENT_MAX", value_name = "SIZE", default_value = "10GB", value_parser = super::content::size)]
     content_max: u64,
@@ -191,6 +199,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
             (false, false) => rpc::Gateway::Trustless,
             (false, true) => rpc::Gateway::Files,
         },
+        gateway_fetch: args.gateway_fetch,
         content_max: args.content_max,
         ..rpc::Config::new(args.rpc, &data_dir)
     };

@@ -15,7 +15,7 @@ pub mod announcer;
 pub mod bans;
 pub mod blocks;
 mod bodies;
-mod bucket;
+pub(crate) mod bucket;
 pub mod budget;
 pub mod chain_proofs;
 pub mod chain_prover;

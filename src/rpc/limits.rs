@@ -112,6 +112,8 @@ pub struct Config {
     pub explorer: bool,
     /// How content is served.
     pub gateway: Gateway,
+    /// Whether what the gateway lacks is fetched from peers, for every caller.
+    pub gateway_fetch: bool,
     /// The most bytes of content that calls may store.
     pub content_max: u64,
 }
@@ -132,6 +134,7 @@ impl Config {
             snapshots: Arc::default(),
             explorer: true,
             gateway: Gateway::Trustless,
+            gateway_fetch: false,
             content_max: DEFAULT_MAX_BYTES,
         }
     }

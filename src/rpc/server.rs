@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::auth::{self, Credentials, RuntimeFile};
 use super::connections::{Connections, Place, Pool};
+use super::gateway::fetch::Fetching;
 use super::gateway::{self, Served};
 use super::hosts::{self, Foreign};
 use super::http::{Server, call, json, plain};
@@ -174,7 +175,9 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         }
         false => (any(call), Router::new()),
     };
-    let content = Served::new(&config, server.api.handle.id(), address, &server.connections);
+    let exchange = server.api.handle.exchange().filter(|_| config.gateway_fetch).cloned();
+    let fetching = exchange.map(|exchange| Fetching::new(exchange, server.api.fetches.clone()));
+    let content = Served::new(&config, &server.api.handle, address, &server.connections, fetching);
     let peer_id = content.as_ref().map_or_else(String::new, |content| content.peer_id());
     let commands = kubo::routes(&config, peer_id);
     let router = Router::new()

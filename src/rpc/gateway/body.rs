@@ -5,10 +5,14 @@ use std::ops::Range;
 
 use super::car::{Car, check_waiting};
 use super::failure::Failure;
-use super::source::Source;
+use super::source::{Found, Source};
 use super::stream::Sink;
+use crate::ipld::Block;
 use crate::ipld::read::FileReader;
-use crate::ipld::{Block, Cid};
+use crate::runtime::exchange::Part;
+
+/// Bytes of a file that are fetched ahead of those that are read.
+const AHEAD: u64 = 8 << 20;
 
 /// What follows the headers of an answer.
 pub(super) enum Content {
@@ -21,7 +25,7 @@ pub(super) enum Content {
     /// Blocks.
     Car(Car),
     /// Bytes of a file.
-    File(Cid, Range<u64>),
+    File(Found, Range<u64>),
 }
 
 impl Content {
@@ -32,22 +36,26 @@ impl Content {
             Self::Bytes(block, range) => Ok(sink.write_all(block.bytes().get(range).unwrap_or_default())?),
             Self::Text(text) => Ok(sink.write_all(&text)?),
             Self::Car(car) => car.write(source, sink),
-            Self::File(cid, range) => read_file(source, cid, range, &mut |bytes| Ok(sink.write_all(bytes)?)),
+            Self::File(found, range) => read_file(source, &found, range, &mut |bytes| Ok(sink.write_all(bytes)?)),
         }
     }
 }
 
-/// Gives bytes of a file in order to `write`.
+/// Gives bytes of the file at the end of a path in order to `write`.
 pub(super) fn read_file(
     source: &mut Source,
-    cid: Cid,
+    found: &Found,
     range: Range<u64>,
     write: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut reader = FileReader::new(cid, range);
+    let (mut at, end) = (range.start, range.end);
+    let mut reader = FileReader::new(found.end, range);
     while let Some(cid) = reader.wanted() {
+        source.want(&found.path, Part::Bytes { from: at, to: end.min(at.saturating_add(AHEAD)) });
         let block = source.get(&cid)?;
-        write(reader.supply(block.bytes())?)?;
+        let bytes = reader.supply(block.bytes())?;
+        write(bytes)?;
+        at = at.saturating_add(bytes.len() as u64);
         check_waiting(reader.pending())?;
     }
     Ok(())

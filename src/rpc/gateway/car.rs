@@ -10,6 +10,7 @@ use super::request::Scope;
 use super::source::{Found, Source};
 use crate::ipld::read::{DirectoryReader, FileReader, ReadError, View, links};
 use crate::ipld::{Block, Cid, Codec, car};
+use crate::runtime::exchange::Part;
 
 /// Links that wait to be followed, at most. Kubo's widest DAGs need some thousands.
 const MAX_WAITING: usize = 1 << 14;
@@ -42,6 +43,7 @@ impl Car {
     /// Writes it.
     pub(super) fn write(&self, source: &mut Source, out: &mut impl Write) -> Result<(), Failure> {
         out.write_all(&car::header(&[self.found.end]))?;
+        source.want(&self.found.path, if self.scope == Scope::All { Part::All } else { Part::Entity });
         let mut blocks = Blocks { source, out, sent: (!self.dups).then(Sent::new) };
         for cid in &self.found.nodes {
             blocks.send(cid)?;
@@ -59,6 +61,10 @@ impl Car {
                     View::Shard { .. } => None,
                     View::Directory { .. } | View::Symlink { .. } => return Ok(()),
                 };
+                if let Some(range) = &part {
+                    let part = Part::Bytes { from: range.start, to: range.end };
+                    blocks.source.want(&self.found.path, part);
+                }
                 match part {
                     Some(range) => blocks.file(block, range),
                     None => blocks.shards(block),

@@ -17,6 +17,7 @@ use super::source::{Found, Source};
 use crate::content::ContentError;
 use crate::ipld::Cid;
 use crate::ipld::read::{DirectoryReader, ReadError, View};
+use crate::runtime::exchange::Part;
 
 /// What under one of the node's own names keeps content from the node's origin: no scripts, and an origin like no other.
 const SANDBOX: &str = "sandbox";
@@ -38,12 +39,12 @@ pub(super) fn plan(source: &mut Source, asked: &Asked) -> Result<(Response, Cont
     match end(source, found.end)? {
         End::File { size } => {
             let name = asked.path.names.last().map(Vec::as_slice);
-            file(source, asked, &found, found.end, size, name)
+            file(source, asked, &found, &found, size, name)
         }
         End::Symlink(target) => symlink(asked, &found, target),
         End::Directory if !asked.path.is_directory => Ok((slash(asked), Content::Nothing)),
-        End::Directory => match index(source, found.end)? {
-            Some((cid, size)) => file(source, asked, &found, cid, size, Some(b"index.html")),
+        End::Directory => match index(source, &found.path)? {
+            Some((page, size)) => file(source, asked, &found, &page, size, Some(b"index.html")),
             None => list(source, asked, &found),
         },
     }
@@ -63,11 +64,13 @@ fn end(source: &mut Source, cid: Cid) -> Result<End, Failure> {
 }
 
 /// A directory's page, and its size.
-fn index(source: &mut Source, directory: Cid) -> Result<Option<(Cid, u64)>, Failure> {
-    let path = ContentPath { root: directory, names: vec![b"index.html".to_vec()], is_directory: false };
+fn index(source: &mut Source, directory: &ContentPath) -> Result<Option<(Found, u64)>, Failure> {
+    // From the root, where others find it, too.
+    let names = directory.names.iter().cloned().chain([b"index.html".to_vec()]).collect();
+    let path = ContentPath { root: directory.root, names, is_directory: false };
     match source.follow(&path) {
         Ok(found) => match end(source, found.end)? {
-            End::File { size } => Ok(Some((found.end, size))),
+            End::File { size } => Ok(Some((found, size))),
             End::Directory | End::Symlink(_) => Ok(None),
         },
         Err(failure) if is_absent(&failure) => Ok(None),
@@ -75,17 +78,17 @@ fn index(source: &mut Source, directory: Cid) -> Result<Option<(Cid, u64)>, Fail
     }
 }
 
-/// A file, or a part of it. `found` is what the tag names: the directory of an `index.html`.
+/// A file, or a part of it. `shown` is what the tag names: the directory of an `index.html`.
 fn file(
     source: &mut Source,
     asked: &Asked,
+    shown: &Found,
     found: &Found,
-    cid: Cid,
     size: u64,
     name: Option<&[u8]>,
 ) -> Result<(Response, Content), Failure> {
-    let tag = format!("\"{}\"", found.end);
-    let mut head = Head::new(asked, &found.roots, &tag);
+    let tag = format!("\"{}\"", shown.end);
+    let mut head = Head::new(asked, &shown.roots, &tag);
     if asked.has(&tag) {
         return Ok((head.not_modified(), Content::Nothing));
     }
@@ -96,7 +99,7 @@ fn file(
         Some(kind) => kind,
         None => {
             let mut first = Vec::new();
-            read_file(source, cid, 0..kinds::LOOK_BYTES, &mut |bytes| {
+            read_file(source, found, 0..kinds::LOOK_BYTES, &mut |bytes| {
                 first.extend(bytes);
                 Ok(())
             })?;
@@ -105,7 +108,7 @@ fn file(
     };
     head.set(header::CONTENT_TYPE, kind);
     let (response, range) = head.part(asked, size, &tag);
-    Ok((response, range.map_or(Content::Nothing, |range| Content::File(cid, range))))
+    Ok((response, range.map_or(Content::Nothing, |range| Content::File(found.clone(), range))))
 }
 
 fn protect(head: &mut Head, asked: &Asked) {
@@ -140,6 +143,7 @@ fn list(source: &mut Source, asked: &Asked, found: &Found) -> Result<(Response, 
     if asked.has(&tag) {
         return Ok((head.not_modified(), Content::Nothing));
     }
+    source.want(&found.path, Part::Entity);
     let mut reader = DirectoryReader::new(found.end);
     let mut entries = Vec::new();
     while let Some(cid) = reader.wanted().filter(|_| entries.len() <= MAX_ENTRIES) {
@@ -175,7 +179,7 @@ fn elsewhere(source: &mut Source, asked: &Asked, failure: Failure) -> Result<(Re
         return Err(unusable(RedirectsError::TooLarge));
     }
     let mut bytes = Vec::new();
-    read_file(source, rules.end, 0..size, &mut |more| {
+    read_file(source, &rules, 0..size, &mut |more| {
         bytes.extend(more);
         Ok(())
     })?;
@@ -189,7 +193,7 @@ fn elsewhere(source: &mut Source, asked: &Asked, failure: Failure) -> Result<(Re
     let path = ContentPath::below(asked.path.root, Some(path))?;
     let name = path.names.last().cloned();
     let Some((found, size)) = file_of(source, &path)? else { return Err(failure) };
-    let (mut response, content) = file(source, asked, &found, found.end, size, name.as_deref())?;
+    let (mut response, content) = file(source, asked, &found, &found, size, name.as_deref())?;
     if status != StatusCode::OK && response.status() == StatusCode::OK {
         *response.status_mut() = status;
     }

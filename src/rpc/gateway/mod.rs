@@ -2,15 +2,17 @@
 //! gateways](https://specs.ipfs.tech/http-gateways/). It needs no credentials.
 //!
 //! A blocking thread makes each answer: it reads blocks, checks them, and writes them while the caller reads. A bounded
-//! number of answers is made at a time. What is not in this store is not looked for elsewhere.
+//! number of answers is made at a time. What is not in this store is fetched from peers if the owner allows it.
 
 mod body;
 mod car;
 pub(super) mod failure;
+pub(super) mod fetch;
 mod files;
 mod head;
 mod kinds;
 mod listing;
+mod lookups;
 mod redirects;
 pub(super) mod request;
 mod routing;
@@ -32,7 +34,9 @@ use tokio::sync::oneshot;
 use self::body::Content;
 use self::car::Car;
 use self::failure::Failure;
+use self::fetch::Fetching;
 use self::head::{Head, redirect};
+use self::lookups::Lookups;
 use self::request::{Asked, ContentPath, Format};
 use self::routing::Provider;
 use self::source::Source;
@@ -42,7 +46,7 @@ use super::http::{Server, plain};
 use super::limits::{Config, Gateway};
 use super::strangers::Memory;
 use crate::content::{CONTENT_DIR, ContentReader};
-use crate::p2p::kad::NodeId;
+use crate::runtime::Handle;
 
 /// Memory for one answer: a block, chunks on their way, links that wait to be followed, and the blocks sent before.
 const ANSWER_BYTES: usize = 8 << 20;
@@ -54,15 +58,18 @@ pub(super) struct Served {
     provider: Provider,
     memory: Memory,
     turn: Arc<Mutex<()>>,
+    /// If what is not here may be fetched.
+    fetching: Option<Fetching>,
 }
 
 impl Served {
-    /// The content of the node with this id, whose server listens at `address`; `None` if none is to be served.
+    /// The content of a node whose server listens at `address`; `None` if none is to be served.
     pub(super) fn new(
         config: &Config,
-        id: NodeId,
+        handle: &Handle,
         address: SocketAddr,
         connections: &Arc<Connections>,
+        fetching: Option<Fetching>,
     ) -> Option<Arc<Self>> {
         let has_files = match config.gateway {
             Gateway::Off => return None,
@@ -73,9 +80,10 @@ impl Served {
         Some(Arc::new(Self {
             dir: config.data_dir.join(CONTENT_DIR),
             has_files,
-            provider: Provider::new(id, address),
+            provider: Provider::new(handle.id(), address, Lookups::new(handle.clone()), fetching.is_some()),
             memory: Memory::new(Pool::Content, memory, ANSWER_BYTES, Arc::clone(connections)),
             turn: Arc::default(),
+            fetching,
         }))
     }
 
@@ -201,10 +209,11 @@ async fn answer(served: &Served, place: Place, asked: Asked) -> Response {
     let (told, beginning) = oneshot::channel();
     let has_files = served.has_files;
     let (dir, turn) = (served.dir.clone(), Arc::clone(&served.turn));
+    let fetching = served.fetching.clone().filter(|_| !asked.only_if_cached);
     tokio::task::spawn_blocking(move || {
         let _share = share;
         let planned = ContentReader::open(&dir).map_err(Failure::from).and_then(|reader| {
-            let mut source = Source::new(reader, turn);
+            let mut source = Source::new(reader, turn, fetching);
             Ok((plan(&mut source, &asked, has_files)?, source))
         });
         match planned {

@@ -118,7 +118,7 @@ impl Scene {
         store.flush().unwrap();
     }
 
-    fn dir(&self) -> PathBuf {
+    pub fn dir(&self) -> PathBuf {
         self.fixture.dir.path().join(CONTENT_DIR)
     }
 

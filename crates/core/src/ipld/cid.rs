@@ -148,6 +148,20 @@ impl Cid {
         Base::Base58Btc.encode(self.multihash())
     }
 
+    /// The CIDv1 for content with a multihash that is given as text in base58 without a prefix.
+    ///
+    /// # Errors
+    /// [`CidError`].
+    pub fn from_multihash_text(codec: Codec, text: &str) -> Result<Self, CidError> {
+        let malformed = |reason: String| CidError::Text { reason };
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(malformed(format!("{} characters are too many", text.len())));
+        }
+        let bytes = Base::Base58Btc.decode(text).map_err(|error| malformed(error.to_string()))?;
+        let hash = Multihash::<MAX_IDENTITY_BYTES>::from_bytes(&bytes).map_err(|error| malformed(error.to_string()))?;
+        Self::from_bytes(&cid::CidGeneric::new_v1(codec.0, hash).to_bytes())
+    }
+
     /// The function that names the block; `None` if it is not known here.
     pub fn function(&self) -> Option<HashFunction> {
         HashFunction::from_code(self.0.hash().code())
@@ -225,6 +239,8 @@ mod tests {
     fn text_in_any_base_is_the_same_cid() {
         let cid: Cid = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku".parse().unwrap();
         assert_eq!(cid, Cid::v1(Codec::RAW, HashFunction::Sha2_256, b"").unwrap());
+        assert_eq!(Cid::from_multihash_text(Codec::RAW, &cid.multihash_text()), Ok(cid));
+        assert!(Cid::from_multihash_text(Codec::RAW, "0OIl").is_err());
         for base in [Base::Base2, Base::Base16Upper, Base::Base36Lower, Base::Base58Btc, Base::Base64Url] {
             let text = cid.0.to_string_of_base(base).unwrap();
             assert_eq!(text.parse(), Ok(cid), "{text}");

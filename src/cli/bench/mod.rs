@@ -6,9 +6,10 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::Common;
-use crate::runtime::process;
+use crate::runtime::process as own_process;
 
 mod connect;
+mod content;
 mod epochs;
 mod fixture;
 mod functions;
@@ -19,6 +20,7 @@ mod mempool;
 mod merkle;
 mod node;
 mod payments;
+mod process;
 mod receipts;
 mod relay;
 mod restart;
@@ -75,6 +77,8 @@ enum BenchCommand {
     Mempool,
     /// Measure how one node synchronises blocks and headers from another
     Sync,
+    /// Measure content: adding a file, reading it from another node, memory, and a directory found among many nodes
+    Content(content::Args),
     /// Measure the rate of JSON-RPC calls
     Rpc,
 }
@@ -124,6 +128,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Load => load::run()?,
         BenchCommand::Mempool => mempool::run()?,
         BenchCommand::Sync => sync::run()?,
+        BenchCommand::Content(args) => content::run(args)?,
         BenchCommand::Rpc => rpc::run()?,
     };
     common.print(|| format!("{about}\n\n{}", table(&figures)), || serde_json::json!(figures))
@@ -167,12 +172,12 @@ struct Busy {
 
 impl Busy {
     fn start() -> anyhow::Result<Self> {
-        Ok(Self { start: Instant::now(), before: process::usage()?.cpu })
+        Ok(Self { start: Instant::now(), before: own_process::usage()?.cpu })
     }
 
     /// Cores busy since the start, on average, against how many there are.
     fn figure(&self) -> anyhow::Result<Figure> {
-        let cores = (process::usage()?.cpu - self.before).as_secs_f64() / self.start.elapsed().as_secs_f64();
+        let cores = (own_process::usage()?.cpu - self.before).as_secs_f64() / self.start.elapsed().as_secs_f64();
         let all = std::thread::available_parallelism()?.get();
         Ok(Figure::rate("  cores busy meanwhile".to_owned(), cores, "cores", all as f64))
     }

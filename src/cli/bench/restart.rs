@@ -1,16 +1,15 @@
 //! `cairn bench restart`: what a node takes that is started again with a long chain, as a process of its own.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::fixture::Scratch;
 use super::node::{self, Caller, Node};
+use super::process::Process;
 use super::{Figure, connect};
 use crate::cli::genesis::KEPT_FILE;
 use crate::consensus::params::{GenesisSpec, Params};
@@ -23,9 +22,6 @@ const PART: u32 = 2_000;
 const ASKED: u32 = 1_000;
 /// Aims: megabytes of memory, and seconds until the first answer.
 const GOALS: (f64, f64) = (80.0, 1.0);
-/// How often a starting node is asked, and for how long.
-const POLL: Duration = Duration::from_millis(2);
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Options of the benchmark.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -84,59 +80,6 @@ async fn measure(blocks: u32, dir: &Path) -> anyhow::Result<Vec<Figure>> {
         Figure::cost("header of an old block, by height and by hash".to_owned(), each(old), "us", each(new)),
         Figure::cost("disk for a block".to_owned(), disk as f64 / f64::from(blocks), "bytes", encoded),
     ])
-}
-
-/// A node in a process of its own.
-struct Process(Child);
-
-impl Process {
-    /// Starts it, and returns when it has answered.
-    async fn start(dir: &Path) -> anyhow::Result<(Self, Caller)> {
-        // A free port, which another program might take before the node does.
-        let address = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["node", "--listen", "127.0.0.1:0", "--rpc", &address.to_string(), "--data-dir"])
-            .arg(dir)
-            .args(["--rpc-user", node::USER, "--rpc-password", node::USER, "--log", "error"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
-        let mut process = Self(child);
-        let start = Instant::now();
-        loop {
-            if let Ok(mut caller) = Caller::connect(address).await
-                && caller.send(&node::call("getblockcount", &[])).await.is_ok()
-            {
-                return Ok((process, caller));
-            }
-            if let Some(status) = process.0.try_wait()? {
-                anyhow::bail!("the node ended with {status}");
-            }
-            ensure!(start.elapsed() < PATIENCE, "the node does not answer");
-            sleep(POLL).await;
-        }
-    }
-
-    /// Bytes of memory that it holds.
-    fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let kilobytes =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB")?.trim().parse().ok());
-        kilobytes.map(|kilobytes: u64| kilobytes << 10).context("no VmRSS")
-    }
-
-    async fn stop(mut self, caller: &mut Caller) -> anyhow::Result<()> {
-        caller.send(&node::call("stop", &[])).await?;
-        tokio::task::spawn_blocking(move || self.0.wait()).await??;
-        Ok(())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has ended already, unless the benchmark failed.
-        let _ = self.0.kill();
-    }
 }
 
 async fn result(caller: &mut Caller, method: &str, params: &[Value]) -> anyhow::Result<Value> {

@@ -364,6 +364,11 @@ impl Api {
         .await
     }
 
+    /// Cancelled when the server is about to stop.
+    pub(super) fn stopping_token(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
     /// Completes when the server or the node is about to stop.
     pub(super) async fn stopping(&self) {
         tokio::select! {

@@ -20,6 +20,7 @@ mod limits;
 mod method;
 pub mod methods;
 mod metrics;
+mod pinning;
 pub mod results;
 pub mod schema;
 mod server;

@@ -33,7 +33,7 @@ use super::jsonrpc::Reply;
 use super::limits::Config;
 use super::socket::{self, Socket};
 use super::strangers::{Memory, Usage};
-use super::{Api, events, explorer, kubo, metrics};
+use super::{Api, events, explorer, kubo, metrics, pinning};
 use crate::primitives::height::Height;
 use crate::runtime::Handle;
 
@@ -179,6 +179,9 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
     let fetching = exchange.map(|exchange| Fetching::new(exchange, server.api.fetches.clone()));
     let content = Served::new(&config, &server.api.handle, address, &server.connections, fetching);
     let peer_id = content.as_ref().map_or_else(String::new, |content| content.peer_id());
+    let family = if address.is_ipv4() { "ip4" } else { "ip6" };
+    let delegate = format!("/{family}/{}/tcp/{}/http/p2p/{peer_id}", address.ip(), address.port());
+    let pins = pinning::routes(&config, &server, delegate);
     let commands = kubo::routes(&config, peer_id);
     let router = Router::new()
         .route("/", root)
@@ -191,6 +194,7 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         .merge(pages)
         .merge(gateway::routes(content.as_ref()))
         .merge(commands)
+        .merge(pins)
         .layer(axum::middleware::from_fn_with_state((Arc::clone(&server), content), refuse_foreign))
         .with_state(Arc::clone(&server));
     let task = tokio::spawn(accept(listener, Arc::clone(&server), router, stop.clone()));

@@ -18,6 +18,7 @@ mod methods;
 mod metrics;
 mod network;
 mod parameters;
+mod pinning;
 mod pruned;
 mod readme;
 mod sending;

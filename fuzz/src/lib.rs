@@ -184,6 +184,7 @@ fn make_messages() -> Vec<Message> {
         Message::WantBlocks(vec![Want { hash: vec![0x12; 34], whole: true }]),
         Message::HaveBlocks(vec![Have { hash: vec![0x12; 34], here: true }]),
         Message::ContentBlock(Arc::new(ContentBlock { hash: vec![0x12; 34], bytes: vec![1, 2, 3] })),
+        Message::NoHeaders { from: Height::from_u32(1), end: Height::from_u32(700) },
         Message::Providers { providers: vec![contact(3)], nearer: (1..=16).map(contact).collect() },
     ];
     for n in 1..=8 {

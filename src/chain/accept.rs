@@ -177,6 +177,7 @@ impl Chain {
                 let unknown = ChainError::UnknownParent { hash, parent: header.previous };
                 let parent = index.find(&header.previous).ok_or(unknown)?;
                 check_not_invalid(index, &parent, hash)?;
+                tree.check_above_gap(&parent, hash)?;
                 if !tree.takes_deep_headers {
                     tree.check_reachable(&parent, hash)?;
                 }

@@ -12,13 +12,15 @@ use crate::consensus::filter::block_filter;
 use crate::consensus::headers::HeaderTail;
 use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
-use crate::primitives::hash::{BlockHash, FilterHeader, StateRoot};
+use crate::primitives::hash::{BlockHash, FilterHeader, MerkleRoot, StateRoot};
+use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keyed::HashSet;
 use crate::primitives::mmr;
-use crate::primitives::target::Work;
+use crate::primitives::target::Bits;
 use crate::primitives::tx::OutPoint;
-use crate::storage::{BlockKey, Counts, Database, StoreError, TxLocation};
+use crate::receipt::weight::work_of;
+use crate::storage::{BlockKey, Counts, Database, HeaderGap, StoreError, TxLocation};
 
 /// Totals of a consistent store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,10 +63,10 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
     let tip = index.find(&tip).ok_or_else(|| db.corrupt(format!("tip {tip} has no header")))?;
     let root = hashes.len();
     let tip_place = index.place(&tip).ok_or_else(|| db.corrupt(format!("tip {} is buried", tip.hash)))?;
-    hashes.extend(index.line(tip_place).map(|id| index.get(id).hash));
+    hashes.extend(index.line(tip_place).map(|id| index.get(id)).map(|entry| (entry.height, entry.hash)));
     hashes[root..].reverse();
-    for (height, hash) in Height::GENESIS.through(tip.height).zip(&hashes) {
-        if db.hash_at(height)? != Some(*hash) {
+    for (height, hash) in &hashes {
+        if db.hash_at(*height)? != Some(*hash) {
             return Err(db.corrupt(format!("the best chain's block at height {height} is not {hash}")));
         }
     }
@@ -82,12 +84,15 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
         seen: Counts::default(),
     };
     let mut states = audit_state::Audit::new(db, params)?;
-    for (height, hash) in Height::GENESIS.through(tip.height).zip(&hashes) {
-        let block = db.block(&BlockKey { height, hash: *hash })?;
+    if index.buried().gap().is_some() {
+        return Err(db.corrupt("it has all blocks, but not all headers"));
+    }
+    for (height, hash) in hashes {
+        let block = db.block(&BlockKey { height, hash })?;
         let block = block.ok_or_else(|| db.corrupt(format!("body of block {hash} is missing")))?;
         let block =
             check_block(block, params).map_err(|e| db.corrupt(format!("block {hash} at height {height}: {e}")))?;
-        if block.hash() != *hash {
+        if block.hash() != hash {
             return Err(db.corrupt(format!("block {} is stored as block {hash}", block.hash())));
         }
         let delta = replay.step(&block, height, states.due(height))?;
@@ -111,7 +116,7 @@ fn check_pruned(
     db: &Database,
     params: &Params,
     index: &Index,
-    hashes: &[BlockHash],
+    hashes: &[(Height, BlockHash)],
     (tip, kept_from): (&Entry, Height),
     progress: &mut dyn FnMut(Height, Height),
 ) -> Result<Report, StoreError> {
@@ -119,10 +124,20 @@ fn check_pruned(
         return Err(db.corrupt(format!("something is kept of a block at height {lowest}, which is pruned")));
     }
     let base = db.state_base()?.unwrap_or_default();
-    let (mut range, mut work) = (mmr::Range::default(), Work::ZERO);
-    for hash in hashes {
-        let entry = index.find(hash).ok_or_else(|| db.corrupt(format!("block {hash} has no header")))?;
-        let own_work = entry.work - std::mem::replace(&mut work, entry.work);
+    let gap = index.buried().gap();
+    let mut range = mmr::Range::default();
+    for (height, hash) in hashes {
+        let entry = index.find(hash).filter(|entry| entry.height == *height);
+        let entry = entry.ok_or_else(|| db.corrupt(format!("block {hash} has no header")))?;
+        if let Some(gap) = gap.filter(|gap| gap.end == *height) {
+            range = gap.range().unwrap_or_default();
+            for (number, node) in mmr::peak_numbers(range.leaves()).zip(range.peaks()) {
+                if db.range_node(number)?.as_ref() != Some(node) {
+                    return Err(db.corrupt(format!("node {number} of the header range is another")));
+                }
+            }
+        }
+        let own_work = work_of(&entry.header);
         for (number, node) in range.push_numbered(mmr::Node::leaf(entry.hash, own_work, entry.header.time)) {
             if db.range_node(number)? != Some(node) {
                 return Err(db.corrupt(format!("node {number} of the header range is another")));
@@ -146,14 +161,24 @@ fn check_pruned(
     let (found, coins) = (db.counts()?, db.coin_stats()?);
     let heights = hashes.len() as u64;
     let filter_headers = tip.height.next().blocks_since(base).into();
-    let expected = (heights, filter_headers, mmr::node_count(heights), u64::from(kept), coins.count);
+    let range_nodes = match gap {
+        None => mmr::node_count(heights),
+        Some(HeaderGap { from, end, .. }) => {
+            let [from, end, all] = [*from, *end, tip.height.next()].map(|leaves| u64::from(leaves.as_u32()));
+            // Of the gap, only peaks are here.
+            let peaks = mmr::peak_numbers(end).filter(|number| *number >= mmr::node_count(from)).count();
+            mmr::node_count(from) + peaks as u64 + mmr::node_count(all) - mmr::node_count(end)
+        }
+    };
+    let expected = (heights, filter_headers, range_nodes, u64::from(kept), coins.count);
     let counts = (found.heights, found.filter_headers, found.range_nodes, found.filters, found.address_coins);
     if counts != expected {
         return Err(
             db.corrupt(format!("it holds {found:?}, which does not go with {heights} blocks, {kept} of them whole"))
         );
     }
-    let (headers, transactions) = (index.root_height().as_usize() as u64 + index.len() as u64, found.transactions);
+    let below_root = hashes.iter().take_while(|(height, _)| *height < index.root_height()).count();
+    let (headers, transactions) = ((below_root + index.len()) as u64, found.transactions);
     Ok(Report { height: tip.height, headers, transactions, coins: coins.count, value: coins.value, kept_from })
 }
 
@@ -250,12 +275,17 @@ fn check_coins(db: &Database, delta: &Delta, spent_later: &mut HashSet<OutPoint>
     Ok(())
 }
 
-/// Checks the buried headers and the index of their hashes. Returns the hashes, by height.
-fn check_buried(db: &Database, params: &Params, index: &Index) -> Result<Vec<BlockHash>, StoreError> {
-    let root = index.root();
+/// Checks the buried headers and the index of their hashes. Returns the hashes, by height, but for headers that are still to
+/// come.
+fn check_buried(db: &Database, params: &Params, index: &Index) -> Result<Vec<(Height, BlockHash)>, StoreError> {
+    let (root, gap) = (index.root(), index.buried().gap());
     let (mut hashes, mut tail) = (Vec::new(), None::<HeaderTail>);
     let mut transactions = 0;
     for height in Height::GENESIS.until(root.height) {
+        if let Some(gap) = gap.filter(|gap| gap.has(height)) {
+            tail = Some(tail_below_gap_end(db, gap)?);
+            continue;
+        }
         let fault = |what: &str| db.corrupt(format!("the buried header at height {height} {what}"));
         let found = db.buried_at(height)?;
         let hash = found.header.hash();
@@ -274,10 +304,11 @@ fn check_buried(db: &Database, params: &Params, index: &Index) -> Result<Vec<Blo
         if db.find_buried(&hash)?.map(|(height, _)| height) != Some(height) {
             return Err(fault("is not found by its hash"));
         }
-        hashes.push(hash);
+        hashes.push((height, hash));
     }
     let count = hashes.len() as u64;
-    if db.count_buried()? != (count, count) || hashes.last().is_some_and(|last| *last != root.header.previous) {
+    let previous = tail.as_ref().map(HeaderTail::tip_hash);
+    if db.count_buried()? != (count, count) || previous.is_some_and(|last| last != root.header.previous) {
         return Err(db.corrupt(format!("the buried headers are not those below block {}", root.hash)));
     }
     let first_time = match tail {
@@ -293,6 +324,15 @@ fn check_buried(db: &Database, params: &Params, index: &Index) -> Result<Vec<Blo
     Ok(hashes)
 }
 
+/// The end of the headers that are still to come, as far as the rules need to know it: the range over them has the last time.
+fn tail_below_gap_end(db: &Database, gap: &HeaderGap) -> Result<HeaderTail, StoreError> {
+    let first_time = db.tree_root()?.map_or(0, |root| root.first_time);
+    let time = gap.peaks.last().map_or(0, |last| last.last_time);
+    let (previous, merkle_root) = (BlockHash::ZERO, MerkleRoot::ZERO);
+    let last = Header { version: 0, previous, merkle_root, time, bits: Bits(0), nonce: 0 };
+    Ok(HeaderTail::checked((last, gap.previous), gap.end.saturating_sub(1), gap.work(), first_time))
+}
+
 /// Checks every header on every branch that is not buried. Hashes and work are computed from the headers.
 fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), StoreError> {
     for entry in index.entries() {
@@ -302,8 +342,11 @@ fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), St
                 return Err(fault("it is not genesis".to_owned()));
             }
         } else {
-            let parent = index.parent(&entry).ok_or_else(|| fault("it has no parent".to_owned()))?;
-            let mut tail = index.tail(&parent);
+            let mut tail = match (index.parent(&entry), index.buried().gap()) {
+                (Some(parent), _) => index.tail(&parent),
+                (None, Some(gap)) if entry.height == gap.end => tail_below_gap_end(db, gap)?,
+                (None, _) => return Err(fault("it has no parent".to_owned())),
+            };
             tail.push_child(&entry.header, entry.hash, params).map_err(|e| fault(e.to_string()))?;
         }
     }

@@ -6,7 +6,7 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keyed::HashMap;
-use crate::storage::{BuriedHeader, Database, StoreError};
+use crate::storage::{BuriedHeader, Database, HeaderGap, StoreError};
 
 /// Blocks that are remembered by their hashes, of each of two generations.
 const REMEMBERED: usize = 512;
@@ -14,26 +14,41 @@ const REMEMBERED: usize = 512;
 /// Blocks by their hashes.
 type Found = HashMap<BlockHash, (Height, BuriedHeader)>;
 
-/// Reads buried blocks. Those who ask for one cannot do without it, so if the store fails nothing is committed any more:
+/// Reads buried blocks, as far as their headers have come. Those who ask for one cannot do without it, so if the store fails nothing is committed any more:
 /// [`Store::fail`](crate::storage::Store::fail).
 #[derive(Debug)]
 pub(super) struct Buried {
     db: Database,
     /// Those asked for last. When the first map is full, it becomes the second.
     found: Mutex<[Found; 2]>,
+    /// The headers that are still to come.
+    gap: Option<HeaderGap>,
 }
 
 impl Buried {
-    pub fn new(db: Database) -> Self {
-        Self { db, found: Mutex::default() }
+    pub fn new(db: Database, gap: Option<HeaderGap>) -> Self {
+        Self { db, found: Mutex::default(), gap }
     }
 
-    /// The block at a height below the root. `None` only if the store fails.
+    /// The headers that are still to come.
+    pub fn gap(&self) -> Option<&HeaderGap> {
+        self.gap.as_ref()
+    }
+
+    /// Other headers are still to come.
+    pub fn set_gap(&mut self, gap: HeaderGap) {
+        self.gap = Some(gap).filter(|gap| gap.from < gap.end);
+    }
+
+    /// The block at a height below the root. `None` only if its header is still to come, or the store fails.
     pub fn at(&self, height: Height) -> Option<BuriedHeader> {
+        if self.gap.as_ref().is_some_and(|gap| gap.has(height)) {
+            return None;
+        }
         self.unless_failed(self.db.buried_at(height))
     }
 
-    /// The block with a hash, and its height. `None` also if the store fails.
+    /// The block with a hash, and its height. `None` also if its header is still to come, or the store fails.
     pub fn find(&self, hash: &BlockHash) -> Option<(Height, BuriedHeader)> {
         if let Some(block) = self.found().iter().find_map(|found| found.get(hash)) {
             return Some(*block);
@@ -48,13 +63,14 @@ impl Buried {
         Some(block)
     }
 
-    /// The headers in a range of heights below the root. Fewer only if the store fails.
+    /// The headers in a range of heights below the root, of which none is still to come. Fewer only if the store fails.
     pub fn headers(&self, from: Height, end: Height) -> Vec<Header> {
         let found = self.unless_failed(self.db.buried_from(from, end.blocks_since(from) as usize));
         found.unwrap_or_default().into_iter().map(|found| found.header).collect()
     }
 
-    /// Transactions up to and with the block at a height below the root. 0 only if the store fails.
+    /// Transactions up to and with the block at a height below the root. 0 only if its header is still to come, or the store
+    /// fails.
     pub fn transactions(&self, height: Height) -> u64 {
         self.at(height).map_or(0, |found| found.transactions)
     }

@@ -15,7 +15,9 @@ use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keyed::Keyed;
 use crate::primitives::target::Work;
-use crate::storage::{BareHeader, BlockKey, BuriedHeader, Database, HeaderRecord, Status, StoreError, TreeRoot};
+use crate::storage::{
+    BareHeader, BlockKey, BuriedHeader, Database, HeaderGap, HeaderRecord, Status, StoreError, TreeRoot,
+};
 
 /// Place of an entry in the order of arrival. A parent's is less than its child's.
 pub(super) type Id = u32;
@@ -169,20 +171,46 @@ pub(super) struct Index {
     root_previous: BlockHash,
 }
 
+/// The block below the root.
+struct Below {
+    hash: BlockHash,
+    work: Work,
+    /// Transactions up to and with it.
+    transactions: u64,
+}
+
+impl Below {
+    /// Genesis has none.
+    const NOTHING: Self = Self { hash: BlockHash::ZERO, work: Work::ZERO, transactions: 0 };
+
+    fn of(block: &BuriedHeader) -> Self {
+        Self { hash: block.header.hash(), work: block.work, transactions: block.transactions }
+    }
+}
+
 impl Index {
     /// Rebuilds the tree from the store. Checks only that each header has a parent, not the rules again.
     pub fn load(db: &Database) -> Result<Self, StoreError> {
         let root = db.tree_root()?.ok_or_else(|| db.corrupt("there are no headers"))?;
-        let below = root.height.prev().map(|height| db.buried_at(height)).transpose()?;
+        let gap = db.header_gap()?;
+        let below = match (&gap, root.height.prev()) {
+            (Some(gap), _) if gap.end == root.height => {
+                // Of those between genesis and the root, none is known.
+                let transactions = db.buried_at(Height::GENESIS)?.transactions;
+                Below { hash: gap.previous, work: gap.work(), transactions }
+            }
+            (_, Some(height)) => Below::of(&db.buried_at(height)?),
+            (_, None) => Below::NOTHING,
+        };
         let mut index = Self {
             slots: VecDeque::new(),
             root: root.place,
             by_hash: HashTable::new(),
             hasher: Keyed::default(),
             best: root.place,
-            buried: Buried::new(db.clone()),
-            buried_transactions: below.map_or(0, |below| below.transactions),
-            root_previous: below.map_or(BlockHash::ZERO, |below| below.header.hash()),
+            buried: Buried::new(db.clone(), gap),
+            buried_transactions: below.transactions,
+            root_previous: below.hash,
         };
         db.for_each_header(&mut |place, record| {
             let HeaderRecord { parent, header, status, sequence, tx_count } = record;
@@ -197,7 +225,7 @@ impl Index {
                 return Err(fault("does not follow on those before it"));
             }
             let (previous, work_before) = if is_root {
-                (index.root_previous, below.map_or(Work::ZERO, |below| below.work))
+                (index.root_previous, below.work)
             } else {
                 let above = index.slot(parent);
                 (above.hash, above.work)
@@ -274,6 +302,11 @@ impl Index {
     /// The blocks below the root.
     pub fn buried(&self) -> &Buried {
         &self.buried
+    }
+
+    /// Other headers below the root are still to come.
+    pub fn set_gap(&mut self, gap: HeaderGap) {
+        self.buried.set_gap(gap);
     }
 
     /// Transactions in the blocks below the root.
@@ -487,7 +520,7 @@ impl Index {
     }
 
     /// The ancestor of `entry` at `height`, in memory or buried; itself if the height is its own or above. `None` only if
-    /// the store fails.
+    /// its header is still to come, or the store fails.
     pub fn ancestor_of(&self, entry: &Entry, height: Height) -> Option<Entry> {
         if height >= entry.height {
             return Some(*entry);
@@ -548,13 +581,13 @@ impl Index {
         HeaderTail::checked((header, hash), height, work, first_time)
     }
 
-    /// The block before `entry`; `None` for genesis, or if the store fails.
+    /// The block before `entry`; `None` for genesis, if its header is still to come, or if the store fails.
     pub fn parent(&self, entry: &Entry) -> Option<Entry> {
         let height = entry.height.prev()?;
         self.ancestor_of(entry, height)
     }
 
-    /// `entry`, its parent, and so on down to genesis. Ends early if the store fails.
+    /// `entry`, its parent, and so on down to genesis. Ends early where headers are still to come, or if the store fails.
     pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
         std::iter::successors(Some(*entry), |entry| self.parent(entry))
     }

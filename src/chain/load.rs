@@ -10,14 +10,18 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::index::{Entry, Id};
 use super::{BlockTree, Chain, Read, start};
+use crate::consensus::params::Params;
 use crate::primitives::amount::Amount;
+use crate::primitives::hash::{BlockHash, MerkleRoot};
+use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::mmr;
+use crate::primitives::target::Work;
 use crate::primitives::time::UnixTime;
-use crate::receipt::weight::{BURIED, Milestone, Slow, due_until, weigh};
+use crate::receipt::weight::{BURIED, Milestone, Slow, due_until, weigh, work_of};
 use crate::state::source::BUCKET;
 use crate::state::{Builder, Inner, Key, KeyRange, Leaf, Node, StateId};
-use crate::storage::{Batch, CoinIndex, Edge, StateBase, StateHead, StateLoad, StoreError};
+use crate::storage::{Batch, BlockKey, CoinIndex, Edge, HeaderGap, StateBase, StateHead, StateLoad, StoreError};
 
 /// Epochs before the last edge in which a state is looked for: as many as nodes keep.
 const SEARCHED_EPOCHS: u32 = 2;
@@ -26,19 +30,111 @@ const STEP: usize = 4_096;
 /// Coins that are sorted at once for the indexes of coins: 30 MB, and some four to a page of the store at 10 million coins.
 pub const SORTED_COINS: usize = 1 << 18;
 
+/// A block that has to do with a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetBlock {
+    /// Its height.
+    pub height: Height,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// The root over its transactions.
+    pub merkle_root: MerkleRoot,
+}
+
+impl TargetBlock {
+    /// A block with this header, whose hash is known.
+    pub fn new(height: Height, hash: BlockHash, header: &Header) -> Self {
+        Self { height, hash, merkle_root: header.merkle_root }
+    }
+
+    /// Its height and hash.
+    pub fn key(&self) -> BlockKey {
+        BlockKey { height: self.height, hash: self.hash }
+    }
+}
+
+impl From<Entry> for TargetBlock {
+    fn from(entry: Entry) -> Self {
+        Self::new(entry.height, entry.hash, &entry.header)
+    }
+}
+
 /// A state that a node may start from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateTarget {
     /// The block after which it is, at an edge.
-    pub edge: Entry,
+    pub edge: TargetBlock,
     /// The block at the edge before.
-    pub before: Entry,
+    pub before: TargetBlock,
     /// The edge's child, which commits to the state after `before` and to the edge's filter header.
-    pub next: Entry,
+    pub next: TargetBlock,
     /// The first block that commits to the state.
-    pub first: Entry,
+    pub first: TargetBlock,
     /// What all blocks up to the edge may have issued: no valid state has more.
     pub issued: Amount,
+}
+
+/// The heights of the blocks of a state that a chain may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateHeights {
+    /// Of [`StateTarget::edge`].
+    pub edge: Height,
+    /// Of [`StateTarget::before`].
+    pub before: Height,
+    /// Of [`StateTarget::first`].
+    pub first: Height,
+}
+
+impl StateHeights {
+    /// Those of the states that a chain up to height `tip` commits to and nodes keep, newest first.
+    pub fn below(tip: Height, params: &Params) -> impl Iterator<Item = Self> {
+        let (last, epoch) = (params.last_edge(tip), params.epoch_blocks);
+        (0..=SEARCHED_EPOCHS).map_while(move |epochs| {
+            let first = last.checked_sub(epochs * epoch)?;
+            let edge = first.checked_sub(epoch).filter(|edge| *edge > Height::GENESIS)?;
+            Some(Self { edge, before: edge.saturating_sub(epoch), first })
+        })
+    }
+}
+
+/// What all blocks up to a height may have issued: no valid state after it has more.
+pub fn issued_by(edge: Height, params: &Params) -> Amount {
+    let subsidies = Height::GENESIS.through(edge).map(|height| params.subsidy_at(height));
+    let allocated = params.alloc.iter().map(|allocation| allocation.value);
+    Amount::saturating_sum(subsidies.chain(allocated))
+}
+
+/// Whether the first block that commits to a state is buried under enough work: `earlier` are blocks before it, latest first,
+/// of a chain with `total` work, which was due until the time `until`.
+///
+/// # Errors
+/// [`NoState::Slow`].
+pub fn is_buried(
+    first: Milestone,
+    earlier: impl Iterator<Item = Milestone>,
+    total: Work,
+    until: u32,
+    params: &Params,
+) -> Result<bool, NoState> {
+    let weight = weigh(first, earlier, total, until).under(params);
+    // Nodes keep the states of three edges only.
+    if weight.confirmations < BURIED.min(params.epoch_blocks) {
+        return Ok(false);
+    }
+    weight.slow.map_or(Ok(true), |slow| Err(NoState::Slow(slow)))
+}
+
+/// A block from which on a node has all headers, and what it needs to know of those before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderStart {
+    /// The block's height.
+    pub height: Height,
+    /// Its header.
+    pub header: Header,
+    /// The range over all headers before it.
+    pub range: mmr::Range,
+    /// Time of block 1.
+    pub first_time: u32,
 }
 
 /// Where [`Chain::load_step`] has come to.
@@ -107,29 +203,19 @@ impl Chain {
     /// Why there is none.
     pub fn state_target(&self, now: UnixTime) -> Result<StateTarget, NoState> {
         let tree = self.tree();
-        let (best, epoch) = (tree.best_header(), self.params.epoch_blocks);
+        let best = tree.best_header();
         let until = due_until(best.header.time, now, &self.params);
-        for epochs in 0..=SEARCHED_EPOCHS {
-            let first = self.params.last_edge(best.height).checked_sub(epochs * epoch);
-            let edge = first.and_then(|first| first.checked_sub(epoch)).filter(|edge| *edge > Height::GENESIS);
-            let (Some(first), Some(edge)) = (first, edge) else { break };
+        for StateHeights { edge, before, first } in StateHeights::below(best.height, &self.params) {
             let Some(block) = tree.ancestor(&best, first) else { break };
             let mut shown = milestones(&tree, &block);
             let Some(committing) = shown.next() else { break };
-            let weight = weigh(committing, shown, best.work, until).under(&self.params);
-            // Nodes keep the states of three edges only.
-            if weight.confirmations < BURIED.min(epoch) {
+            if !is_buried(committing, shown, best.work, until, &self.params)? {
                 continue;
             }
-            if let Some(slow) = weight.slow {
-                return Err(NoState::Slow(slow));
-            }
-            let at = |height| tree.ancestor(&best, height).ok_or(NoState::TooShort);
-            let (edge, before, next) = (at(edge)?, at(edge.saturating_sub(epoch))?, at(edge.next())?);
-            let subsidies = Height::GENESIS.through(edge.height).map(|height| self.params.subsidy_at(height));
-            let allocated = self.params.alloc.iter().map(|allocation| allocation.value);
-            let issued = Amount::saturating_sum(subsidies.chain(allocated));
-            return Ok(StateTarget { edge, before, next, first: block, issued });
+            let at = |height| tree.ancestor(&best, height).map(TargetBlock::from).ok_or(NoState::TooShort);
+            let (edge, before, next) = (at(edge)?, at(before)?, at(edge.next())?);
+            let issued = issued_by(edge.height, &self.params);
+            return Ok(StateTarget { edge, before, next, first: block.into(), issued });
         }
         Err(NoState::TooShort)
     }
@@ -162,7 +248,7 @@ impl Chain {
     /// # Errors
     /// The store's, and so for every method below.
     pub fn begin_load(&mut self, base: StateBase, parts: usize) -> Result<(), StoreError> {
-        if self.tip().height > Height::GENESIS {
+        if self.tip().height > Height::GENESIS && self.loading.is_none() {
             return Ok(());
         }
         let load = StateLoad::new(base, parts.next_power_of_two());
@@ -247,7 +333,8 @@ impl Chain {
                         let edge = tree.entry(&base.block).ok_or_else(wrong)?;
                         made.try_iter().for_each(|record| batch.put_state_record(&record));
                         let branch = branch_ids(&tree, &edge);
-                        Rest::indexes(coins, Rest::Headers { branch, range: mmr::Range::default(), top })
+                        let range = range_below_root(&tree);
+                        Rest::indexes(coins, Rest::Headers { branch, range, top })
                     }
                 }
             }
@@ -264,12 +351,15 @@ impl Chain {
                 }
             }
             Rest::Headers { branch, mut range, top } => {
-                let done = (range.leaves() as usize).min(branch.len());
-                for (entry, leaf) in leaves(&self.tree(), branch.iter().skip(done)).take(STEP) {
+                let tree = self.tree();
+                let below = tree.index.root_height().as_usize();
+                let done = (range.leaves() as usize).saturating_sub(below).min(branch.len());
+                for (entry, leaf) in leaves(&tree, branch.iter().skip(done)).take(STEP) {
                     batch.put_best(entry.height, &entry.hash);
                     range.push_numbered(leaf).for_each(|(number, node)| batch.put_range_node(number, &node));
                 }
-                if range.leaves() as usize == branch.len() {
+                drop(tree);
+                if range.leaves() as usize == below + branch.len() {
                     self.start_from(&load.base, top, branch, range, batch)?;
                     return Ok(LoadStep::Started);
                 }
@@ -339,6 +429,11 @@ impl Chain {
         batch.put_restart();
         self.db.store().commit(batch)?;
         start::restart(&self.params, &self.db)?;
+        self.read_again()
+    }
+
+    /// Makes memory what is in the store, where nothing is loaded.
+    pub(super) fn read_again(&mut self) -> Result<(), StoreError> {
         let Read { tree, range, filters, next_sequence } = Read::from_store(&self.params, &self.db)?;
         let BlockTree { retention, takes_deep_headers, .. } = *self.tree();
         *self.tree.write() = BlockTree { retention, takes_deep_headers, ..tree };
@@ -362,27 +457,28 @@ impl BlockTree {
 
 /// A block and those before it, as a weight is computed from them.
 fn milestones(tree: &BlockTree, block: &Entry) -> impl Iterator<Item = Milestone> {
-    let mut entries = tree.branch(block).peekable();
-    std::iter::from_fn(move || {
-        let entry = entries.next()?;
-        let own = entries.peek().map_or(entry.work, |parent| entry.work - parent.work);
-        Some(Milestone { after: entry.work, own, time: entry.header.time })
+    tree.branch(block).map(|entry| {
+        let own = work_of(&entry.header);
+        Milestone { after: entry.work, own, time: entry.header.time }
     })
 }
 
-/// The blocks up to one, from genesis on: none is buried while a state is loaded.
+/// The range over the headers below the root of a tree of which nothing was buried since it began there.
+fn range_below_root(tree: &BlockTree) -> mmr::Range {
+    tree.header_gap().and_then(HeaderGap::range).unwrap_or_default()
+}
+
+/// The blocks up to one, from the root of the tree on: none is buried while a state is loaded.
 fn branch_ids(tree: &BlockTree, to: &Entry) -> VecDeque<Id> {
     let mut ids: VecDeque<Id> = tree.index.line(to.id).collect();
     ids.make_contiguous().reverse();
     ids
 }
 
-/// The blocks of a branch from genesis on, and their leaves in the header range.
+/// The blocks of a branch, and their leaves in the header range.
 fn leaves<'a>(tree: &'a BlockTree, branch: impl Iterator<Item = &'a Id>) -> impl Iterator<Item = (Entry, mmr::Node)> {
     branch.map(|id| {
         let entry = tree.index.get(*id);
-        let own =
-            if entry.height == Height::GENESIS { entry.work } else { entry.work - tree.index.get(entry.parent).work };
-        (entry, mmr::Node::leaf(entry.hash, own, entry.header.time))
+        (entry, mmr::Node::leaf(entry.hash, work_of(&entry.header), entry.header.time))
     })
 }

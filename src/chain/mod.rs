@@ -4,7 +4,8 @@
 //! when the batch is in. A process killed at any point therefore finds a consistent tip when it comes back, and goes on
 //! from there.
 //!
-//! A chain may start from a state in place of genesis ([`Chain::begin_load`]).
+//! A chain may start from a state in place of genesis ([`Chain::begin_load`]), and then without the headers far below it, which
+//! come later ([`Chain::begin_load_above`], [`Chain::fill_headers`]).
 //!
 //! Other threads read the store, and the tree of blocks through a [`TreeReader`]. The tree changes a step at a time too, just
 //! after the store: for that instant the two have different tips.
@@ -19,6 +20,7 @@ mod effects;
 mod epochs;
 mod error;
 mod index;
+mod late;
 mod load;
 mod operate;
 mod prefetch;
@@ -39,13 +41,15 @@ pub use bury::Burial;
 pub use epochs::{STEP_CHANGES, StateTable, Step, committed_by, ledger_root};
 pub use error::ChainError;
 pub use index::Entry;
-pub use load::{LoadStep, NoState, SORTED_COINS, StateTarget};
+pub use load::{
+    HeaderStart, LoadStep, NoState, SORTED_COINS, StateHeights, StateTarget, TargetBlock, is_buried, issued_by,
+};
 pub use prune::min_kept;
 pub use rewind::Bookmark;
 pub use stats::{Histogram, Stats};
 pub use tips::{ChainTip, TipStatus};
 pub use transfer::{Imported, TransferError, check_archive, check_exportable, export, import};
-pub use tree::{BlockTree, Retention, TreeReader};
+pub use tree::{BlockTree, MEDIAN_SPAN, Retention, TreeReader};
 
 use crate::consensus::coins::{Coin, CoinView};
 use crate::consensus::commitment::Committed;
@@ -264,15 +268,27 @@ impl Chain {
 
     /// Up to `max` headers of the best chain after the first hash of `locator` that is on it (genesis if none is), up
     /// to and with `stop`.
-    pub fn headers_after(&self, locator: &[BlockHash], stop: &BlockHash, max: usize) -> Vec<Header> {
+    ///
+    /// # Errors
+    /// If some of the headers after that hash are still to come: the lowest height that is missing, and that from which on none
+    /// is.
+    pub fn headers_after(
+        &self,
+        locator: &[BlockHash],
+        stop: &BlockHash,
+        max: usize,
+    ) -> Result<Vec<Header>, (Height, Height)> {
         let tree = self.tree();
         let known = locator.iter().filter_map(|hash| tree.entry(hash)).find(|entry| tree.is_on_best_chain(entry));
         let first = known.map_or(Height::GENESIS, |entry| entry.height).next();
+        if let Some(gap) = tree.header_gap().filter(|gap| first < gap.end) {
+            return Err((gap.from, gap.end));
+        }
         let mut headers = tree.headers_from(first, max);
         if let Some(stop) = tree.entry(stop).filter(|stop| stop.height >= first && tree.is_on_best_chain(stop)) {
             headers.truncate(stop.height.blocks_since(first) as usize + 1);
         }
-        headers
+        Ok(headers)
     }
 
     /// Median time past of a block: of itself and the ten before.

@@ -146,6 +146,17 @@ impl BlockTree {
         self.too_deep
     }
 
+    /// Refuses block `hash`, a child of `parent` on another branch, if headers are missing between that and the tip: the tree
+    /// has no place for it.
+    pub(super) fn check_above_gap(&self, parent: &Entry, hash: BlockHash) -> Result<(), ChainError> {
+        let is_below = self.header_gap().is_some_and(|gap| parent.height < gap.end);
+        if is_below {
+            Err(ChainError::TooDeep { hash, fork: parent.height, kept_from: self.kept_from })
+        } else {
+            Ok(())
+        }
+    }
+
     /// Refuses block `hash`, which is `entry` or comes after it, if the tip would have to go back to where blocks are
     /// pruned to reach it.
     pub(super) fn check_reachable(&self, entry: &Entry, hash: BlockHash) -> Result<(), ChainError> {

@@ -7,9 +7,10 @@ use super::index::{Entry, Id, Index};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
+use crate::storage::HeaderGap;
 
 /// Blocks over which the median time past is taken.
-const MEDIAN_SPAN: u32 = 11;
+pub const MEDIAN_SPAN: u32 = 11;
 
 /// Which blocks are kept whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,7 +71,8 @@ impl BlockTree {
 
     /// Number of headers known, on all branches.
     pub fn header_count(&self) -> usize {
-        self.index.root_height().as_usize() + self.index.len()
+        let missing = self.header_gap().map_or(0, |gap| gap.end.blocks_since(gap.from));
+        self.index.root_height().as_usize() + self.index.len() - missing as usize
     }
 
     /// Number of headers in memory: of the best chain's last blocks, of those above its tip, and of branches.
@@ -91,9 +93,28 @@ impl BlockTree {
         }
     }
 
-    /// Up to `max` headers of the best chain from a height on.
+    /// Time of the block at height 1, the anchor of difficulty, on the branches in memory.
+    pub fn first_time(&self) -> u32 {
+        self.index.tree_root(self.index.root().id).first_time
+    }
+
+    /// The headers of the best chain that are still to come, since the node started from a state. `None` if all are here.
+    pub fn header_gap(&self) -> Option<&HeaderGap> {
+        self.index.buried().gap()
+    }
+
+    /// Whether the header of the best chain's block at a height is still to come, or one that its median time past needs.
+    pub fn lacks_header(&self, height: Height) -> bool {
+        self.header_gap().is_some_and(|gap| gap.from <= height && height < gap.end.saturating_add(MEDIAN_SPAN / 2))
+    }
+
+    /// Up to `max` headers of the best chain from a height on, up to the first that is still to come.
     pub fn headers_from(&self, height: Height, max: usize) -> Vec<Header> {
         let root = self.index.root_height();
+        if let Some(gap) = self.header_gap().filter(|gap| height < gap.end) {
+            let end = gap.from.min(height.saturating_add(u32::try_from(max).unwrap_or(u32::MAX)));
+            return self.index.buried().headers(height, end);
+        }
         let end = height.saturating_add(u32::try_from(max).unwrap_or(u32::MAX));
         let mut headers = Vec::new();
         if height < root {

@@ -420,6 +420,8 @@ impl Light {
                     self.on_reorganisation(now, fork);
                 }
             }
+            // Its first headers are still to come.
+            Message::NoHeaders { from, end } => self.out.close(id, Reason::LacksBlocks { from: end, needed: from }),
             Message::FilterHeaders { stop, previous, hashes } => {
                 if let Some(watch) = &mut self.protocols.watch {
                     watch.hashes(id, (stop, previous), hashes, &self.chain, &mut self.out);

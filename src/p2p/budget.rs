@@ -102,6 +102,7 @@ impl Cost {
             | Message::WantBlocks(_)
             | Message::HaveBlocks(_)
             | Message::ContentBlock(_)
+            | Message::NoHeaders { .. }
             | Message::ProviderAdded { .. }
             | Message::GetProviders { .. } => 0,
         };

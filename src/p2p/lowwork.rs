@@ -45,7 +45,11 @@ pub(super) struct LowWorkBranch {
 /// Least work of a stored branch.
 pub(super) fn enough_work(chain: &Chain) -> Work {
     let tip = chain.tip();
-    chain.ancestor(&tip, tip.height.saturating_sub(MARGIN_BLOCKS)).map_or(Work::ZERO, |entry| entry.work)
+    // Where headers are missing, the first that is there has less work than the margin leaves.
+    let tree = chain.tree();
+    let lowest = tree.header_gap().map_or(Height::GENESIS, |gap| gap.end);
+    let margin = tip.height.saturating_sub(MARGIN_BLOCKS).max(lowest);
+    tree.ancestor(&tip, margin).map_or(Work::ZERO, |entry| entry.work)
 }
 
 impl LowWorkBranch {

@@ -251,6 +251,14 @@ pub enum Message {
     HaveBlocks(Vec<Have>),
     /// Answers [`Message::WantBlocks`] with a block.
     ContentBlock(Arc<ContentBlock>),
+    /// Answers a [`Message::GetHeaders`] that asks for headers which the sender has not fetched yet, since it started from a
+    /// state: it has all from `end` on, and lacks some from `from` on.
+    NoHeaders {
+        /// The lowest height whose header is missing.
+        from: Height,
+        /// The height from which on none is missing.
+        end: Height,
+    },
 }
 
 /// The byte that says which message a frame holds.
@@ -295,6 +303,7 @@ pub enum Kind {
     WantBlocks = 36,
     HaveBlocks = 37,
     ContentBlock = 38,
+    NoHeaders = 39,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -302,7 +311,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -340,6 +349,7 @@ impl Kind {
         Self::WantBlocks,
         Self::HaveBlocks,
         Self::ContentBlock,
+        Self::NoHeaders,
     ];
 
     /// The kind of a byte; `None` for unknown ones and for 3 and 4, which are retired.
@@ -390,6 +400,7 @@ impl Kind {
             Self::Providers => 2 * (COUNT_BYTES + K * Contact::MAX_LEN),
             Self::WantBlocks | Self::HaveBlocks => COUNT_BYTES + MAX_WANTS * (COUNT_BYTES + MAX_HASH_BYTES + 1),
             Self::ContentBlock => 2 * COUNT_BYTES + MAX_HASH_BYTES + MAX_CONTENT_BYTES,
+            Self::NoHeaders => 8,
         }
     }
 
@@ -433,6 +444,7 @@ impl Kind {
             Self::WantBlocks => "wantblocks",
             Self::HaveBlocks => "haveblocks",
             Self::ContentBlock => "contentblock",
+            Self::NoHeaders => "noheaders",
         }
     }
 }
@@ -501,6 +513,7 @@ impl Message {
             Self::WantBlocks(_) => Kind::WantBlocks,
             Self::HaveBlocks(_) => Kind::HaveBlocks,
             Self::ContentBlock(_) => Kind::ContentBlock,
+            Self::NoHeaders { .. } => Kind::NoHeaders,
         }
     }
 
@@ -542,6 +555,7 @@ impl Message {
             Self::WantBlocks(wants) => codec::encode(wants),
             Self::HaveBlocks(haves) => codec::encode(haves),
             Self::ContentBlock(block) => codec::encode(block),
+            Self::NoHeaders { from, end } => codec::encode(&(from, end)),
         }
     }
 
@@ -585,6 +599,7 @@ impl Message {
             Self::WantBlocks(wants) => codec::encoded_len(wants),
             Self::HaveBlocks(haves) => codec::encoded_len(haves),
             Self::ContentBlock(block) => 2 * COUNT_BYTES + block.hash.len() + block.bytes.len(),
+            Self::NoHeaders { .. } => 8,
         }
     }
 
@@ -699,6 +714,10 @@ impl Message {
                 within(kind, block.hash.len(), MAX_HASH_BYTES)?;
                 within(kind, block.bytes.len(), MAX_CONTENT_BYTES)?;
                 Self::ContentBlock(Arc::new(block))
+            }
+            Kind::NoHeaders => {
+                let (from, end) = whole(kind, payload)?;
+                Self::NoHeaders { from, end }
             }
         })
     }

@@ -35,6 +35,7 @@ pub mod frame;
 pub mod handshake;
 mod interface;
 pub mod kad;
+pub mod late_headers;
 #[cfg(feature = "node")]
 pub mod ledger;
 pub mod lowwork;
@@ -58,6 +59,7 @@ pub mod requests;
 pub mod search;
 pub mod serve;
 pub mod state;
+pub mod state_start;
 pub mod state_sync;
 pub mod sync;
 pub mod wants;

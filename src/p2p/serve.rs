@@ -274,7 +274,9 @@ impl Queue {
     ) -> Result<Option<Frame>, StoreError> {
         Ok(match range {
             Range::Headers { locator, stop } => {
-                Some(Message::Headers(sources.chain.headers_after(&locator, &stop, MAX_HEADERS)).into())
+                let chain = sources.chain;
+                let found = chain.headers_after(&locator, &stop, MAX_HEADERS);
+                Some(found.map_or_else(|(from, end)| Message::NoHeaders { from, end }, Message::Headers).into())
             }
             Range::Filters(request) => Some(request.answer(sources.chain, out).into()),
             Range::Proofs(query) => Some(Message::Proofs(prover::answer(query, sources.chain)?).into()),

@@ -1,5 +1,8 @@
-//! Starting from a state: once the headers are here, the newest state that is buried under enough work takes the place of
-//! genesis.
+//! Starting from a state: the newest state that is buried under enough work takes the place of genesis.
+//!
+//! Which it is, a proof of the chain says ([`StateStart`]), and then headers are fetched from shortly below it on; those before
+//! come when there is time ([`LateHeaders`](super::late_headers)). If no peer proves its chain, or the chain is short, all
+//! headers are fetched first.
 //!
 //! One peer shows what two blocks commit to: the root over the coins, and what the block after them is checked with. Then all
 //! peers that serve states are asked for ranges of the coins, each of which is checked as it comes. When all are there, the
@@ -10,15 +13,17 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use crate::chain::{Chain, LoadStep, SORTED_COINS, StateTarget};
+use crate::chain::{Chain, HeaderStart, LoadStep, NoState, SORTED_COINS, StateTarget};
 use crate::consensus::commitment::Committed;
+use crate::p2p::chain_proofs::ChainAnswer;
 use crate::p2p::coins::{Opening, OpeningFault};
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::interface::Reason;
-use crate::p2p::message::{Message, SERVICE_STATE};
+use crate::p2p::message::{Message, SERVICE_CHAIN_PROOFS, SERVICE_STATE, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::state::{RangeAnswer, RangeQuery};
+use crate::p2p::state_start::{StateStart, least_proven};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::time::MonoTime;
@@ -52,6 +57,8 @@ struct Server {
 enum Stage {
     /// Nothing: it is done, or not wanted.
     Off,
+    /// Peers are asked for proofs of their chains; none is left to ask since a time.
+    Proof(Option<MonoTime>),
     /// The headers come; all that there are seem to be here since a time.
     Headers(Option<MonoTime>),
     /// A peer is asked what the blocks of a target commit to.
@@ -65,6 +72,8 @@ enum Stage {
 #[derive(Debug)]
 struct Openings {
     target: StateTarget,
+    /// Where the headers begin, if a proof takes the place of those before.
+    start: Option<HeaderStart>,
     asked: Option<(PeerId, MonoTime)>,
     next: Option<Committed>,
     first: Option<Committed>,
@@ -81,6 +90,8 @@ pub(super) enum Outcome {
     Started,
     /// The chain is genesis alone again, without headers.
     Restarted,
+    /// Headers are to be fetched, which waited.
+    HeadersDue,
 }
 
 /// See the module.
@@ -89,17 +100,48 @@ pub(super) struct StateSync {
     /// Whether a state is wanted whenever the node has to begin anew.
     is_wanted: bool,
     stage: Stage,
+    start: StateStart,
     servers: BTreeMap<PeerId, Server>,
+    /// The last state that was looked for without success.
+    missed: Option<BlockHash>,
+    /// A chain had more work than what proofs showed, so that headers are fetched first until a state is loaded.
+    skips_proofs: bool,
     /// When something useful came last.
     progress: MonoTime,
+    /// Whether it matters when that was.
+    is_waiting: bool,
 }
 
 impl StateSync {
     /// For a node that wants to start from a state, if its chain is empty, or that was killed while it loaded one.
     pub(super) fn new(now: Now, is_wanted: bool, chain: &Chain) -> Self {
         let is_due = chain.state_load().is_some() || (is_wanted && chain.is_fresh());
-        let stage = if is_due { Stage::Headers(None) } else { Stage::Off };
-        Self { is_wanted, stage, servers: BTreeMap::new(), progress: now.mono }
+        let stage = match is_due {
+            false => Stage::Off,
+            true if chain.is_fresh() => Stage::Proof(None),
+            true => Stage::Headers(None),
+        };
+        let (start, servers) = (StateStart::default(), BTreeMap::new());
+        Self {
+            is_wanted,
+            stage,
+            start,
+            servers,
+            missed: None,
+            skips_proofs: false,
+            progress: now.mono,
+            is_waiting: false,
+        }
+    }
+
+    /// Whether headers are to wait: a proof of the chain may take the place of most of them.
+    pub(super) fn holds_headers(&self, chain: &Chain) -> bool {
+        let is_proven = match &self.stage {
+            Stage::Proof(_) => true,
+            Stage::Openings(openings) => openings.start.is_some(),
+            Stage::Off | Stage::Headers(_) | Stage::Coins | Stage::Writing => false,
+        };
+        is_proven && chain.is_fresh()
     }
 
     /// Whether a state is still to take the place of genesis: then no blocks are downloaded.
@@ -108,16 +150,44 @@ impl StateSync {
     }
 
     /// A peer said hello.
-    pub(super) fn connected(&mut self, peer: PeerId, services: u64) {
+    pub(super) fn connected(&mut self, peer: PeerId, services: u64, claim: TipClaim) {
         if services & SERVICE_STATE != 0 {
             self.servers.insert(peer, Server::default());
+        }
+        if services & SERVICE_CHAIN_PROOFS != 0 {
+            self.start.connected(peer, claim);
         }
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
+        self.start.disconnected(peer);
         self.servers.remove(&peer);
         if let Stage::Openings(openings) = &mut self.stage {
             openings.asked.take_if(|(asked, _)| *asked == peer);
+        }
+    }
+
+    /// Whether an answer about the chain from this peer is awaited here.
+    pub(super) fn awaits_proof(&self, peer: PeerId) -> bool {
+        self.start.is_asked(peer)
+    }
+
+    /// A peer proved its chain, or headers of it.
+    pub(super) fn chain_proof(&mut self, now: Now, answer: ChainAnswer, chain: &Chain, out: &mut Outbox) {
+        self.progress = now.mono;
+        self.start.answer(now, answer, chain.params(), out);
+    }
+
+    /// Turns from the headers to proofs, if a peer that proves a long chain has come after others. What was asked for is answered
+    /// first.
+    pub(super) fn turn_to_provers(&mut self, chain: &Chain, sync: &HeaderSync) {
+        if matches!(self.stage, Stage::Headers(_))
+            && !self.skips_proofs
+            && chain.is_fresh()
+            && !sync.is_asking()
+            && self.start.may_prove(chain.best_header().height, chain.params())
+        {
+            self.stage = Stage::Proof(None);
         }
     }
 
@@ -143,7 +213,7 @@ impl StateSync {
         let committed = if coinbase.block != block || coinbase.height != entry.height {
             Err(Offence::FalseOpening(OpeningFault::OtherBlock))
         } else {
-            let is_there = coinbase.txid_under(&entry.header.merkle_root).map_err(Offence::FalseProof);
+            let is_there = coinbase.txid_under(&entry.merkle_root).map_err(Offence::FalseProof);
             is_there.and_then(|_| opening.check().map_err(Offence::FalseOpening))
         };
         match committed {
@@ -220,7 +290,11 @@ impl StateSync {
         out: &mut Outbox,
     ) -> Result<Outcome, StoreError> {
         if let Stage::Off = self.stage {
-            return self.leave_lost_branch(chain);
+            return self.leave_lost_branch(chain, sync);
+        }
+        if sync.is_outgrown() {
+            warn!("a chain with more work has none of the headers that are here: starting from its state");
+            return self.begin_by_headers(chain);
         }
         for server in self.servers.values_mut() {
             server.rests_until.take_if(|until| *until <= now.mono);
@@ -230,24 +304,43 @@ impl StateSync {
             self.progress = now.mono;
         }
         let load = chain.state_load().map(|load| load.base);
+        self.turn_to_provers(chain, sync);
         if let Stage::Headers(since) = &mut self.stage {
             if let Some(base) = load.filter(|base| is_on_best_branch(chain, &base.key())) {
                 info!(height = base.height.as_u32(), block = %base.block, "loading the coins of a state goes on");
                 (self.stage, self.progress) = (Stage::Coins, now.mono);
             } else if !sync.is_caught_up(chain) {
                 *since = None;
+            } else if chain.tree().header_gap().is_some() {
+                // The headers that are here do not show the pace of the chain. A state that is not on it is not looked for again.
+                self.missed = load.map(|base| base.block);
+                self.prove(now);
             } else if *since.get_or_insert(now.mono) + SETTLE_TIME <= now.mono {
                 match chain.state_target(now.unix) {
-                    Ok(target) => self.begin(now, target),
+                    Ok(target) => self.begin(now, target, None),
                     Err(reason) => return self.give_up(chain, &reason),
                 }
             }
         }
+        if let Stage::Proof(_) = self.stage {
+            match self.follow_proofs(now, chain, sync, out)? {
+                Outcome::None => {}
+                outcome => return Ok(outcome),
+            }
+        }
         if let Stage::Openings(openings) = &mut self.stage {
-            if !is_on_best_branch(chain, &openings.target.first.key()) {
+            if openings.start.is_none() && !is_on_best_branch(chain, &openings.target.first.key()) {
                 self.stage = Stage::Headers(None);
             } else if let Some(base) = openings.base() {
-                chain.begin_load(base, PARTS)?;
+                match &openings.start {
+                    Some(start) => chain.begin_load_above(base, PARTS, start)?,
+                    None => chain.begin_load(base, PARTS)?,
+                }
+                if openings.start.is_some() {
+                    info!(height = base.height.as_u32(), "a proof shows a state: headers are fetched from below it on");
+                    (self.stage, self.progress) = (Stage::Headers(None), now.mono);
+                    return Ok(Outcome::HeadersDue);
+                }
                 info!(height = base.height.as_u32(), block = %base.block, "loading the coins of a state");
                 (self.stage, self.progress) = (Stage::Coins, now.mono);
             } else if openings.asked.is_none()
@@ -271,15 +364,83 @@ impl StateSync {
                 _ => self.stage = Stage::Headers(None),
             }
         }
-        if matches!(self.stage, Stage::Openings(_) | Stage::Coins) && self.progress + PATIENCE <= now.mono {
+        self.is_waiting = match &self.stage {
+            Stage::Openings(_) | Stage::Coins => true,
+            // Headers that a proof promised.
+            Stage::Headers(_) => load.is_some() && chain.tree().header_gap().is_some(),
+            Stage::Off | Stage::Proof(_) | Stage::Writing => false,
+        };
+        if self.is_waiting && self.progress + PATIENCE <= now.mono {
             return self.lose_patience(now, chain);
         }
         Ok(Outcome::None)
     }
 
-    fn begin(&mut self, now: Now, target: StateTarget) {
-        let openings = Openings { target, asked: None, next: None, first: None };
+    fn begin(&mut self, now: Now, target: StateTarget, start: Option<HeaderStart>) {
+        let openings = Openings { target, start, asked: None, next: None, first: None };
         (self.stage, self.progress) = (Stage::Openings(Box::new(openings)), now.mono);
+    }
+
+    /// Asks for proofs of the chain.
+    fn prove(&mut self, now: Now) {
+        self.start.reset();
+        (self.stage, self.progress) = (Stage::Proof(None), now.mono);
+    }
+
+    /// Asks for proofs until no peer is left to ask, and begins with what they show.
+    fn follow_proofs(
+        &mut self,
+        now: Now,
+        chain: &mut Chain,
+        sync: &HeaderSync,
+        out: &mut Outbox,
+    ) -> Result<Outcome, StoreError> {
+        let Stage::Proof(since) = &mut self.stage else { return Ok(Outcome::None) };
+        if self.start.advance(now, chain.params(), out) || sync.peers().next().is_none() {
+            *since = None;
+            return Ok(Outcome::None);
+        }
+        match self.start.take() {
+            Some(Ok(found)) if Some(found.target.edge.hash) == self.missed => {
+                self.give_up(chain, &"no peer serves the state that is wanted")
+            }
+            Some(Ok(found)) if chain.is_fresh() => {
+                self.begin(now, found.target, Some(found.start));
+                Ok(Outcome::None)
+            }
+            Some(Ok(found)) if is_on_best_branch(chain, &found.target.first.key()) => {
+                self.begin(now, found.target, None);
+                Ok(Outcome::None)
+            }
+            Some(Ok(_)) => self.begin_anew(chain, Stage::Proof(None)),
+            Some(Err(reason @ NoState::Slow(_))) => self.give_up(chain, &reason),
+            Some(Err(NoState::TooShort)) if chain.is_fresh() => Ok(self.fetch_headers()),
+            None if chain.is_fresh() && sync.claims_less_than(least_proven(chain.params())) => Ok(self.fetch_headers()),
+            _ if *since.get_or_insert(now.mono) + SETTLE_TIME > now.mono => Ok(Outcome::None),
+            _ if chain.is_fresh() => Ok(self.fetch_headers()),
+            // What is being loaded may still be the best that there is.
+            _ => self.begin_anew(chain, Stage::Proof(None)),
+        }
+    }
+
+    /// Fetches all headers, since no proof takes their place.
+    fn fetch_headers(&mut self) -> Outcome {
+        self.stage = Stage::Headers(None);
+        Outcome::HeadersDue
+    }
+
+    /// Removes what is here, since a chain has more work that no proof has shown.
+    fn begin_by_headers(&mut self, chain: &mut Chain) -> Result<Outcome, StoreError> {
+        self.skips_proofs = true;
+        self.begin_anew(chain, Stage::Headers(None))
+    }
+
+    /// Removes what is here, and looks for a state again.
+    fn begin_anew(&mut self, chain: &mut Chain, stage: Stage) -> Result<Outcome, StoreError> {
+        chain.restart()?;
+        self.start.reset();
+        self.stage = stage;
+        Ok(Outcome::Restarted)
     }
 
     fn ask_for_coins(&mut self, now: Now, load: &StateLoad, out: &mut Outbox) {
@@ -305,9 +466,18 @@ impl StateSync {
             Stage::Openings(openings) => Some(openings.target.edge.hash),
             _ => chain.state_load().map(|load| load.base.block),
         };
+        let proven = match &self.stage {
+            Stage::Openings(openings) => openings.start.is_some(),
+            _ => false,
+        };
+        if proven || chain.tree().header_gap().is_some() {
+            self.missed = old;
+            self.prove(now);
+            return Ok(Outcome::None);
+        }
         match chain.state_target(now.unix) {
             Ok(target) if Some(target.edge.hash) != old => {
-                self.begin(now, target);
+                self.begin(now, target, None);
                 Ok(Outcome::None)
             }
             Ok(_) => self.give_up(chain, &"no peer serves the state that is wanted"),
@@ -319,6 +489,7 @@ impl StateSync {
     fn give_up(&mut self, chain: &mut Chain, reason: &dyn std::fmt::Display) -> Result<Outcome, StoreError> {
         warn!(%reason, "not starting from a state: all blocks are downloaded");
         self.stage = Stage::Off;
+        (self.missed, self.skips_proofs) = (None, false);
         if chain.state_load().is_none() {
             return Ok(Outcome::GaveUp);
         }
@@ -327,17 +498,14 @@ impl StateSync {
     }
 
     /// Begins anew if the best headers are on a branch that leaves the chain before the block from which it started.
-    fn leave_lost_branch(&mut self, chain: &mut Chain) -> Result<Outcome, StoreError> {
+    fn leave_lost_branch(&mut self, chain: &mut Chain, sync: &HeaderSync) -> Result<Outcome, StoreError> {
         let (tip, best) = (chain.tip(), chain.best_header());
-        let is_lost =
-            self.is_wanted && best.work > tip.work && chain.fork_point(&tip, &best).height.next() < chain.kept_from();
-        if !is_lost {
+        let is_left = best.work > tip.work && chain.fork_point(&tip, &best).height.next() < chain.kept_from();
+        if !self.is_wanted || !(is_left || sync.is_outgrown()) {
             return Ok(Outcome::None);
         }
         warn!(best = %best.hash, "the chain with most work leaves this one where blocks are missing: starting from its state");
-        chain.restart()?;
-        self.stage = Stage::Headers(None);
-        Ok(Outcome::Restarted)
+        if is_left { self.begin_anew(chain, Stage::Proof(None)) } else { self.begin_by_headers(chain) }
     }
 
     /// Writes a part of what follows from the coins, when all are there.
@@ -348,7 +516,7 @@ impl StateSync {
         match chain.load_step(SORTED_COINS)? {
             LoadStep::Loading => Ok(Outcome::None),
             LoadStep::Started => {
-                self.stage = Stage::Off;
+                (self.stage, self.missed, self.skips_proofs) = (Stage::Off, None, false);
                 Ok(Outcome::Started)
             }
             LoadStep::Inflated => self.give_up(chain, &"the state has more value than was issued"),
@@ -361,6 +529,7 @@ impl StateSync {
 
     /// Disconnects peers that do not answer.
     pub(super) fn tick(&self, now: Now, out: &mut Outbox) {
+        self.start.tick(now, out);
         let is_late = |since: &MonoTime| *since + ANSWER_TIMEOUT <= now.mono;
         let openings = match &self.stage {
             Stage::Openings(openings) => openings.asked.as_ref().filter(|(_, since)| is_late(since)),
@@ -377,7 +546,11 @@ impl StateSync {
         let patience = self.progress + PATIENCE;
         match &self.stage {
             Stage::Off => None,
-            Stage::Headers(since) => since.map(|since| since + SETTLE_TIME),
+            Stage::Proof(since) => self.start.deadline().or(since.map(|since| since + SETTLE_TIME)),
+            Stage::Headers(since) => {
+                let settled = since.map(|since| since + SETTLE_TIME);
+                settled.into_iter().chain(self.is_waiting.then_some(patience)).min()
+            }
             Stage::Openings(openings) => {
                 rests.chain(openings.asked.map(|(_, since)| since + ANSWER_TIMEOUT)).chain([patience]).min()
             }
@@ -397,11 +570,13 @@ impl StateSync {
         if let Stage::Openings(openings) = &mut self.stage {
             openings.asked.iter_mut().for_each(|(_, since)| *since += by);
         }
+        self.start.extend_deadlines(by);
         self.progress += by;
     }
 
     /// Panics if a peer is not one of `ready`, or a range is asked for twice.
     pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
+        self.start.assert_conserved(ready);
         assert!(self.servers.keys().all(|peer| ready.contains(peer)), "only peers serve states");
         let mut asked: Vec<KeyRange> = Vec::new();
         for server in self.servers.values() {

@@ -49,6 +49,10 @@ struct PeerChain {
     proven: Proof,
     /// Its branch was refused, since it leaves the best chain where blocks are pruned. Nothing more of it is requested.
     is_too_deep: bool,
+    /// Its headers have more work than the best chain, which they leave below the headers that are here.
+    is_outgrown: bool,
+    /// Height of the tip that it claimed.
+    claimed_height: Height,
 }
 
 /// All peers that have said hello.
@@ -56,6 +60,8 @@ struct PeerChain {
 pub(super) struct HeaderSync {
     peers: BTreeMap<PeerId, PeerChain>,
     revision: u64,
+    /// Nothing is requested for now.
+    is_held: bool,
 }
 
 impl HeaderSync {
@@ -71,10 +77,36 @@ impl HeaderSync {
             low: None,
             proven: Proof::default(),
             is_too_deep: false,
+            is_outgrown: false,
+            claimed_height: tip.height,
         };
         self.peers.insert(peer, state);
         self.resolve(chain);
         self.continue_sync(now, chain, out);
+    }
+
+    /// Requests nothing, or goes on.
+    pub(super) fn hold(&mut self, now: Now, is_held: bool, chain: &Chain, out: &mut Outbox) {
+        let was_held = std::mem::replace(&mut self.is_held, is_held);
+        if was_held && !is_held {
+            self.resolve(chain);
+            self.continue_sync(now, chain, out);
+        }
+    }
+
+    /// Whether headers were requested and have not come.
+    pub(super) fn is_asking(&self) -> bool {
+        self.peers.values().any(|state| state.asked.is_some())
+    }
+
+    /// Whether a peer has shown a chain with more work than the best, of which none of the headers that are here is a part.
+    pub(super) fn is_outgrown(&self) -> bool {
+        self.peers.values().any(|state| state.is_outgrown)
+    }
+
+    /// Whether there are peers, and all claim chains of less than a height.
+    pub(super) fn claims_less_than(&self, height: u32) -> bool {
+        !self.peers.is_empty() && self.peers.values().all(|state| state.claimed_height < Height::from_u32(height))
     }
 
     /// The peers, in order.
@@ -125,7 +157,7 @@ impl HeaderSync {
     /// A peer has blocks that do not connect to known headers.
     pub(super) fn ask(&mut self, now: Now, peer: PeerId, chain: &Chain, out: &mut Outbox) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        if state.asked.is_none() && !state.is_too_deep {
+        if state.asked.is_none() && !state.is_too_deep && !self.is_held {
             state.low = None;
             // From the best header's parent, so that the answer shows whether the peer has that header.
             let best = chain.best_header();
@@ -149,6 +181,16 @@ impl HeaderSync {
         }
         self.continue_sync(now, chain, out);
         grown
+    }
+
+    /// A peer does not have the headers that it was asked for.
+    pub(super) fn no_headers(&mut self, now: Now, peer: PeerId, chain: &Chain, out: &mut Outbox) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        match state.asked.take() {
+            Some(_) => state.mark_exhausted(),
+            None => out.offence(peer, Offence::UnrequestedHeaders),
+        }
+        self.continue_sync(now, chain, out);
     }
 
     fn take(&mut self, now: Now, peer: PeerId, headers: &[Header], chain: &mut Chain, out: &mut Outbox) -> bool {
@@ -254,7 +296,15 @@ impl HeaderSync {
                 return false;
             }
         }
-        if low.work() >= enough_work(chain) {
+        let is_below = is_below_gap(&low.fork(), chain);
+        if is_below && low.work() > chain.best_header().work {
+            // The tree has no place for it.
+            state.is_outgrown = true;
+            state.mark_exhausted();
+            let fork = chain.entry(&low.fork()).map_or(Height::GENESIS, |fork| fork.height);
+            let error = ChainError::TooDeep { hash: low.tip(), fork, kept_from: chain.kept_from() };
+            out.on_refused(peer, &error, |hash, rule| Offence::BadHeader { hash, rule });
+        } else if !is_below && low.work() >= enough_work(chain) {
             if low.length() == headers.len() as u64 {
                 return true;
             }
@@ -296,7 +346,7 @@ impl HeaderSync {
     /// Asks the peer with the highest claim, if that is more than our chain's work and no request is open. The best
     /// header's work does not count, since its body may never come.
     fn continue_sync(&mut self, now: Now, chain: &Chain, out: &mut Outbox) {
-        if self.peers.values().any(|state| state.asked.is_some()) {
+        if self.is_held || self.is_asking() {
             return;
         }
         let best = Some(chain.tip().work);
@@ -342,6 +392,8 @@ impl HeaderSync {
                 low: _,
                 proven: _,
                 is_too_deep: _,
+                is_outgrown: _,
+                claimed_height: _,
             } = state;
             asked.iter_mut().for_each(|asked| *asked += by);
         }
@@ -373,6 +425,13 @@ impl PeerChain {
         self.low = None;
         self.proven = Proof::default();
     }
+}
+
+/// Whether headers of the best chain are missing above a block.
+fn is_below_gap(block: &BlockHash, chain: &Chain) -> bool {
+    let tree = chain.tree();
+    let block = tree.entry(block);
+    tree.header_gap().zip(block).is_some_and(|(gap, block)| block.height < gap.end)
 }
 
 fn send_request(now: Now, peer: PeerId, state: &mut PeerChain, locator: Vec<BlockHash>, out: &mut Outbox) {

@@ -13,7 +13,7 @@ use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 
 use super::compact::{padded, significant};
-use super::schema::{BEST, BURIED, BURIED_HASH, TREE_ROOT, key};
+use super::schema::{BEST, BURIED, BURIED_HASH, HEADER_GAP, TREE_ROOT, key};
 use super::{Batch, BlockKey, Database, StoreError};
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::hash::BlockHash;
@@ -35,6 +35,37 @@ pub struct TreeRoot {
     pub place: u32,
     /// Time of the block at height 1.
     pub first_time: u32,
+}
+
+/// Headers of the best chain that are still to come, on a node that started from a state: those of the heights from `from` up
+/// to and without `end`. All others below the root of the tree are buried, genesis among them.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct HeaderGap {
+    /// The lowest height whose header is missing.
+    pub from: Height,
+    /// The height from which on all headers are there again.
+    pub end: Height,
+    /// Hash of the block below `end`.
+    pub previous: BlockHash,
+    /// Peaks of the range over all headers below `end`, tallest first.
+    pub peaks: Vec<mmr::Node>,
+}
+
+impl HeaderGap {
+    /// The range over all headers below [`HeaderGap::end`]; `None` if there are not so many peaks.
+    pub fn range(&self) -> Option<mmr::Range> {
+        mmr::Range::from_peaks(self.end.as_u32().into(), self.peaks.clone())
+    }
+
+    /// Work of all headers below [`HeaderGap::end`].
+    pub fn work(&self) -> Work {
+        self.peaks.iter().map(|peak| peak.work).sum()
+    }
+
+    /// Whether the header at a height is missing.
+    pub fn has(&self, height: Height) -> bool {
+        (self.from..self.end).contains(&height)
+    }
 }
 
 /// What is stored of a buried header.
@@ -125,6 +156,20 @@ impl Database {
     /// The store's, and so for every method below.
     pub fn tree_root(&self) -> Result<Option<TreeRoot>, StoreError> {
         self.value(TREE_ROOT)
+    }
+
+    /// The headers below the root of the tree that are still to come. `None` if all are there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn header_gap(&self) -> Result<Option<HeaderGap>, StoreError> {
+        let gap: Option<HeaderGap> = self.value(HEADER_GAP)?;
+        match gap {
+            Some(gap) if gap.from >= gap.end || gap.range().is_none() => {
+                Err(self.corrupt("which headers are still to come cannot be read"))
+            }
+            gap => Ok(gap),
+        }
     }
 
     /// The buried header at a height.
@@ -227,13 +272,27 @@ impl Batch {
         self.put(TREE_ROOT, codec::encode(root));
     }
 
+    /// Which headers are still to come: none, if `from` is not below `end`.
+    pub(crate) fn put_header_gap(&mut self, gap: &HeaderGap) {
+        if gap.from < gap.end {
+            self.put(HEADER_GAP, codec::encode(gap));
+        } else {
+            self.delete(HEADER_GAP);
+        }
+    }
+
+    /// Adds a header far below the tip, which stands for its leaf of the header range too.
+    pub(crate) fn put_buried(&mut self, height: Height, buried: &BuriedHeader) {
+        self.delete_range_node(leaf_number(height));
+        self.put(key(BURIED, &[&height.as_u32().to_be_bytes()]), buried.to_bytes());
+    }
+
     /// Moves the header of the best chain's block `at`, whose place in the order of arrival is `place`. The index by hash
     /// changes with it.
     pub(crate) fn bury(&mut self, at: &BlockKey, place: u32, buried: &BuriedHeader) {
         self.delete_header(place);
         self.delete_best(at.height);
-        self.delete_range_node(leaf_number(at.height));
-        self.put(key(BURIED, &[&at.height.as_u32().to_be_bytes()]), buried.to_bytes());
+        self.put_buried(at.height, buried);
     }
 
     /// Takes back what [`Batch::bury`] did to the block `at` with a header, but for the header itself, which is put elsewhere.

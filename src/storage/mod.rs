@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 pub(crate) use self::buried::HashChanges;
-pub use self::buried::{BuriedHeader, TreeRoot};
+pub use self::buried::{BuriedHeader, HeaderGap, TreeRoot};
 pub use self::database::{CoinStats, Counts, Database};
 #[cfg(feature = "node")]
 pub use self::disk::SledStore;

@@ -11,6 +11,7 @@
 //! | `H` | place in order of arrival `u32` | [`HeaderRecord`] of the root of the tree in memory, or of a header above it |
 //! | `o` | | [`TreeRoot`](super::buried::TreeRoot): the root of the tree in memory |
 //! | `O` | height `u32` | [`BuriedHeader`](super::buried::BuriedHeader) of the best chain's block there, below the root |
+//! | `g` | | [`HeaderGap`](super::buried::HeaderGap): the headers below the root that are still to come; absent if all are there |
 //! | `I` | first 6 bytes of a hash | heights `u32` of the blocks under `O` whose hashes begin so |
 //! | `K` | | lowest height whose blocks are kept; absent if none was pruned |
 //! | `B` | [`BlockKey`] | the block |
@@ -53,8 +54,8 @@ use crate::state::key::lock_digest;
 /// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets; version 5 stored no
 /// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state;
 /// version 7 stored no root with an edge; version 8 buried no headers; versions 9 and 10 had the
-/// pages in sled, and whole hashes and numbers of fixed width everywhere.
-pub const SCHEMA_VERSION: u32 = 11;
+/// pages in sled, and whole hashes and numbers of fixed width everywhere; version 11 had all headers of its chain.
+pub const SCHEMA_VERSION: u32 = 12;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
@@ -69,6 +70,7 @@ pub(super) const META: &[u8] = b"v";
 pub(super) const TIP: &[u8] = b"T";
 pub(super) const HEADER: u8 = b'H';
 pub(super) const TREE_ROOT: &[u8] = b"o";
+pub(super) const HEADER_GAP: &[u8] = b"g";
 pub(super) const BURIED: u8 = b'O';
 pub(super) const BURIED_HASH: u8 = b'I';
 pub(super) const KEPT_FROM: &[u8] = b"K";

@@ -62,7 +62,7 @@ fn facts(chain: &Chain, entry: &Entry) -> impl PartialEq + std::fmt::Debug + use
     let sums = (tree.median_time(entry), tree.transactions_up_to(height));
     drop(tree);
     let fork = chain.fork_point(entry, &chain.tip()).hash;
-    let after = chain.headers_after(&[hash], &BlockHash::ZERO, 5);
+    let after = chain.headers_after(&[hash], &BlockHash::ZERO, 5).unwrap();
     ((hash, header, height, work, tx_count), (ancestors, below), known, sums, (fork, after, chain.locator(entry)))
 }
 
@@ -77,7 +77,7 @@ fn compare(buried: &Chain, whole: &Chain) {
         let from = |chain: &Chain| chain.tree().headers_from(height, 9);
         assert_eq!(from(buried), from(whole));
         let stop = whole.entry_at(height.saturating_add(3)).map_or(BlockHash::ZERO, |entry| entry.hash);
-        let after = |chain: &Chain| chain.headers_after(&[BlockHash::ZERO, expected.hash], &stop, 5);
+        let after = |chain: &Chain| chain.headers_after(&[BlockHash::ZERO, expected.hash], &stop, 5).unwrap();
         assert_eq!(after(buried), after(whole));
     }
     assert!(buried.entry_at(buried.tip().height.next()).is_none());

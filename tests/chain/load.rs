@@ -17,22 +17,22 @@ use crate::epochs::spending;
 use crate::guarded::Guarded;
 use crate::storage::entries;
 
-const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
-const EPOCH: u32 = 4;
+pub const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
+pub const EPOCH: u32 = 4;
 const LENGTH: u32 = 22;
 /// The last edge whose first committing block, at 16, has an epoch of blocks on top, itself included.
-const EDGE: u32 = 12;
+pub const EDGE: u32 = 12;
 /// Coins sorted at once: far fewer than there are.
 const SORTED: usize = 9;
 
-fn params() -> Arc<Params> {
+pub fn params() -> Arc<Params> {
     let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..funded(0..100, COIN) };
     assert!(spec.mine_nonce());
     Arc::new(Params::new(spec).unwrap())
 }
 
 /// A chain that has validated all blocks of a ledger.
-fn full(params: &Arc<Params>) -> (Chain, Ledger) {
+pub fn full(params: &Arc<Params>) -> (Chain, Ledger) {
     let mut chain = Chain::open(params.clone(), Arc::new(MemoryStore::new())).unwrap();
     let mut ledger = Ledger::on(params);
     spending(&mut ledger, LENGTH).iter().for_each(|block| accept(&mut chain, block));
@@ -40,7 +40,7 @@ fn full(params: &Arc<Params>) -> (Chain, Ledger) {
     (chain, ledger)
 }
 
-fn accept(chain: &mut Chain, block: &Block) {
+pub fn accept(chain: &mut Chain, block: &Block) {
     assert!(chain.accept_block(block.clone(), NOW, &|_| false).unwrap().rejected.is_empty());
 }
 
@@ -50,7 +50,7 @@ fn follow_headers(chain: &mut Chain, ledger: &Ledger) {
 }
 
 /// What `from` says about the state of its target.
-fn base_of(from: &Chain) -> StateBase {
+pub fn base_of(from: &Chain) -> StateBase {
     let target = from.state_target(NOW).unwrap();
     assert_eq!(target.edge.height, Height::from_u32(EDGE));
     let root = |height| from.db().edge(height).unwrap().unwrap().root;
@@ -70,7 +70,7 @@ fn coins(from: &Chain, range: &KeyRange) -> Vec<Leaf> {
 }
 
 /// Loads what is missing, the last range first, each in two pages.
-fn load(chain: &mut Chain, from: &Chain) -> Result<LoadStep, StoreError> {
+pub fn load(chain: &mut Chain, from: &Chain) -> Result<LoadStep, StoreError> {
     while let Some(range) = chain.state_load().and_then(|load| load.missing.last()).copied() {
         let found = coins(from, &range);
         let (first, end) = match &found[..] {
@@ -88,7 +88,7 @@ fn load(chain: &mut Chain, from: &Chain) -> Result<LoadStep, StoreError> {
 }
 
 /// Compares a chain that started from the state with one that has all blocks.
-fn compare(chain: &mut Chain, full: &Chain, ledger: &Ledger) {
+pub fn compare(chain: &mut Chain, full: &Chain, ledger: &Ledger) {
     assert_eq!((chain.tip().height, chain.started_from()), (Height::from_u32(EDGE), Some(Height::from_u32(EDGE))));
     chain::check(chain.db(), chain.params(), &mut |_, _| {}).unwrap();
     for block in &ledger.blocks[EDGE as usize + 1..] {
@@ -170,7 +170,7 @@ fn a_chain_goes_on_from_a_state_as_one_that_has_validated_all() {
 }
 
 /// A guard that lets so many writes through, and then none.
-fn writes_left(left: &Arc<AtomicUsize>) -> impl Fn() -> Result<(), StoreError> + Send + Sync + 'static {
+pub fn writes_left(left: &Arc<AtomicUsize>) -> impl Fn() -> Result<(), StoreError> + Send + Sync + 'static {
     let left = left.clone();
     move || match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
         Ok(_) => Ok(()),

@@ -5,6 +5,7 @@ mod bury;
 mod epochs;
 mod guarded;
 mod kernels;
+mod late;
 mod laws;
 mod load;
 mod mempool;

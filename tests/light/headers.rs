@@ -220,6 +220,29 @@ fn a_false_claim_of_work_is_detected() {
 }
 
 #[test]
+fn a_peer_whose_old_headers_are_still_to_come_is_left_without_blame() {
+    let params = params();
+    let blocks = Ledger::on(&params).extend(5, 1);
+    let mut world = World::new(&params, 4, Config::default());
+    world.serve(
+        &blocks,
+        Box::new(|message| match message {
+            Message::Hello(mut hello) => {
+                // The first to be asked.
+                hello.tip.work = Work(hello.tip.work.0 << 1);
+                vec![Message::Hello(hello)]
+            }
+            Message::Headers(_) => vec![Message::NoHeaders { from: Height::from_u32(1), end: Height::from_u32(4) }],
+            other => vec![other],
+        }),
+    );
+    world.serve(&blocks, honest());
+    world.sync();
+    assert_eq!(world.light.chain().height(), Height::from_u32(5));
+    assert!(matches!(world.goodbyes[..], [(0, Reason::LacksBlocks { .. })]), "{:?}", world.goodbyes);
+}
+
+#[test]
 fn silent_peers_are_left_for_others() {
     let params = params();
     let blocks = Ledger::on(&params).extend(5, 1);

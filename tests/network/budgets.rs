@@ -344,6 +344,7 @@ fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             Message::WantBlocks(vec![Want { hash: vec![0x12; MAX_HASH_BYTES], whole: true }; MAX_WANTS])
         }
         Kind::HaveBlocks => Message::HaveBlocks(vec![Have { hash: vec![0x12; MAX_HASH_BYTES], here: true }; MAX_WANTS]),
+        Kind::NoHeaders => Message::NoHeaders { from: Height::from_u32(1), end: Height::MAX },
         Kind::ContentBlock => {
             let block = ContentBlock { hash: vec![0x12; MAX_HASH_BYTES], bytes: vec![7; MAX_CONTENT_BYTES] };
             Message::ContentBlock(Arc::new(block))

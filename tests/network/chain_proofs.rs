@@ -10,7 +10,9 @@ use cairn::p2p::chain_prover::{TipProof, prove_tip};
 use cairn::p2p::message::{Hello, Message, SERVICE_CHAIN_PROOFS};
 use cairn::p2p::{Command, Config, Event, Output, PeerId, Protocol, Reply};
 use cairn::primitives::height::Height;
-use cairn::receipt::succinct::{verify_chain, verify_headers};
+use cairn::primitives::mmr;
+use cairn::receipt::succinct::{verify_chain, verify_header, verify_headers};
+use cairn::receipt::weight::work_of;
 use cairn::storage::MemoryStore;
 
 use crate::connections::{Bench, hello, sent_to};
@@ -136,6 +138,20 @@ fn headers_are_proven_below_a_block_of_the_best_chain_and_no_other() {
             bent[place] ^= 4;
             assert!(check(&bent, &wanted).is_err(), "byte {place} of {}", proof.len());
         }
+    }
+    // One header alone also shows the range over all before it.
+    let mut range = mmr::Range::default();
+    for height in (0..44).map(at) {
+        let header = ledger.blocks[height.as_usize()].header;
+        if height > Height::GENESIS {
+            let proof = ask(ChainQuery::headers(below, [height])).expect("it has it");
+            let check = |height| verify_header(&proof, height, (&proven.range, first_time), &ledger.params);
+            let (shown, before) = check(height).unwrap();
+            assert_eq!((shown.header, &before), (header, &range));
+            assert_eq!(shown.place.after - shown.place.own, range.work());
+            assert!(check(height.next()).is_err());
+        }
+        range.push(mmr::Node::leaf(header.hash(), work_of(&header), header.time));
     }
     let none = [
         ChainQuery::headers(below, [at(44)]),

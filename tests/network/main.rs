@@ -18,6 +18,7 @@ mod pruned;
 mod pushes;
 mod sim_faults;
 mod sim_tools;
+mod state_start;
 mod state_sync;
 mod syncing;
 

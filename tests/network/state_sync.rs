@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use cairn::chain;
 use cairn::consensus::params::{GenesisSpec, Params};
+use cairn::p2p::chain_prover::prove_tip;
 use cairn::p2p::coins::Opening;
 use cairn::p2p::message::{Hello, Message, SERVICE_PRUNED, SERVICE_STATE};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::serve::MAX_WAITING_RANGES;
 use cairn::p2p::state::{RangePage, RangeQuery};
 use cairn::p2p::state_sync::{ANSWER_TIMEOUT, PATIENCE, SETTLE_TIME};
-use cairn::p2p::{Config, Direction, Event, Input, Output, PeerId, Protocol, Reason};
+use cairn::p2p::{Command, Config, Direction, Event, Input, Output, PeerId, Protocol, Reason, Reply};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::StateRoot;
@@ -55,11 +56,11 @@ fn extend(ledger: &mut Ledger) -> Block {
     block
 }
 
-fn node(params: &Arc<Params>, sync_state: bool) -> Bench {
+pub fn node(params: &Arc<Params>, sync_state: bool) -> Bench {
     Bench::on(params, Config { sync_state, ..Config::default() }, Arc::new(MemoryStore::new()))
 }
 
-fn with_blocks(params: &Arc<Params>, blocks: &[Block]) -> Bench {
+pub fn with_blocks(params: &Arc<Params>, blocks: &[Block]) -> Bench {
     let mut bench = node(params, false);
     for block in &blocks[1..] {
         bench.node.submit_block(bench.now, block.clone()).unwrap();
@@ -71,29 +72,29 @@ fn with_blocks(params: &Arc<Params>, blocks: &[Block]) -> Bench {
 }
 
 /// What a server makes of its answer: another, or none.
-type Tamper = Box<dyn FnMut(Message) -> Option<Message>>;
+pub type Tamper = Box<dyn FnMut(Message) -> Option<Message>>;
 
 /// A node that begins, and others that it is connected to. The others are whole nodes, whose answers may be changed on
 /// their way.
-struct World {
-    fresh: Bench,
-    servers: BTreeMap<PeerId, (Bench, Tamper)>,
-    offences: Vec<(PeerId, Offence)>,
-    events: Vec<Event>,
+pub struct World {
+    pub fresh: Bench,
+    pub servers: BTreeMap<PeerId, (Bench, Tamper)>,
+    pub offences: Vec<(PeerId, Offence)>,
+    pub events: Vec<Event>,
     /// What the fresh node asked each for, by the names of the messages.
-    asked: BTreeMap<PeerId, Vec<&'static str>>,
+    pub asked: BTreeMap<PeerId, Vec<&'static str>>,
     /// Of the peer that was connected last.
-    number: u64,
+    pub number: u64,
 }
 
 impl World {
-    fn new(fresh: Bench) -> Self {
+    pub fn new(fresh: Bench) -> Self {
         let (servers, asked) = (BTreeMap::new(), BTreeMap::new());
         Self { fresh, servers, offences: Vec::new(), events: Vec::new(), asked, number: 0 }
     }
 
     /// The fresh node has dialled a server.
-    fn connect(&mut self, mut server: Bench, tamper: Tamper) -> PeerId {
+    pub fn connect(&mut self, mut server: Bench, tamper: Tamper) -> PeerId {
         self.number += 1;
         let peer = PeerId(self.number);
         let address = format!("10.0.{}.1:7331", peer.0).parse().unwrap();
@@ -107,12 +108,12 @@ impl World {
         peer
     }
 
-    fn honest(&mut self, params: &Arc<Params>, blocks: &[Block]) -> PeerId {
+    pub fn honest(&mut self, params: &Arc<Params>, blocks: &[Block]) -> PeerId {
         self.connect(with_blocks(params, blocks), Box::new(Some))
     }
 
     /// Delivers what the fresh node says, and all that follows.
-    fn deliver(&mut self, outputs: Vec<Output>) {
+    pub fn deliver(&mut self, outputs: Vec<Output>) {
         let mut queue: VecDeque<Output> = outputs.into();
         while let Some(output) = queue.pop_front() {
             match output {
@@ -122,12 +123,19 @@ impl World {
                     self.asked.entry(peer).or_default().push(message.kind().name());
                     server.now = self.fresh.now;
                     let mut answers = server.say(peer, message);
-                    // What takes the server more than a slice, and portions that it waits for.
-                    while let Some(at) =
-                        answers.iter().position(|output| matches!(output, Output::WakeAt { .. } | Output::Flush { .. }))
-                    {
+                    // What takes the server more than a slice, portions that it waits for, and proofs that are made elsewhere.
+                    let is_open = |output: &Output| {
+                        matches!(output, Output::WakeAt { .. } | Output::Flush { .. } | Output::Event(Event::ProofDue))
+                    };
+                    while let Some(at) = answers.iter().position(is_open) {
                         let more = match answers.remove(at) {
                             Output::Flush { peer } => server.give(Input::Flushed { peer }),
+                            Output::Event(_) => {
+                                let chain = server.node.chain();
+                                let proof = prove_tip(chain.db(), chain.params(), chain.tip().key()).unwrap();
+                                server.node.command(server.now, Command::ProofMade(proof, Reply::nowhere()));
+                                server.node.drain().collect()
+                            }
                             _ => {
                                 let paused = server.now.mono + Duration::from_millis(1);
                                 server.now.mono = paused;
@@ -158,13 +166,13 @@ impl World {
         }
     }
 
-    fn after(&mut self, span: Duration) {
+    pub fn after(&mut self, span: Duration) {
         let outputs = self.fresh.after(span);
         self.deliver(outputs);
     }
 
     /// Lets time pass until the node has a tip at a height.
-    fn run_to(&mut self, height: u32) {
+    pub fn run_to(&mut self, height: u32) {
         for _ in 0..2_000 {
             if self.fresh.node.chain().tip().height == Height::from_u32(height) {
                 return;
@@ -174,16 +182,16 @@ impl World {
         panic!("the tip is at {}, not at {height}", self.fresh.node.chain().tip().height);
     }
 
-    fn started_from(&self) -> Option<u32> {
+    pub fn started_from(&self) -> Option<u32> {
         self.fresh.node.chain().started_from().map(Height::as_u32)
     }
 
-    fn count(&self, peer: PeerId, name: &str) -> usize {
+    pub fn count(&self, peer: PeerId, name: &str) -> usize {
         self.asked[&peer].iter().filter(|asked| **asked == name).count()
     }
 
     /// Compares the node with one that has validated all blocks.
-    fn compare(&self, full: &Bench) {
+    pub fn compare(&self, full: &Bench) {
         let (chain, full) = (self.fresh.node.chain(), full.node.chain());
         assert_eq!(chain.tip().hash, full.tip().hash);
         assert_eq!(chain.db().coin_stats().unwrap(), full.db().coin_stats().unwrap());
@@ -240,7 +248,7 @@ fn a_node_starts_from_a_state_and_validates_what_comes_after() {
 }
 
 /// Changes one message of a kind.
-fn changed(kind: &'static str, change: impl Fn(&mut Message) + 'static) -> Tamper {
+pub fn changed(kind: &'static str, change: impl Fn(&mut Message) + 'static) -> Tamper {
     Box::new(move |mut message| {
         if message.kind().name() == kind {
             change(&mut message);

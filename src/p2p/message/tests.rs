@@ -87,6 +87,7 @@ pub(crate) fn samples() -> Vec<Message> {
         Message::WantBlocks(vec![Want { hash: vec![7; 34], whole: true }, Want { hash: vec![8; 66], whole: false }]),
         Message::HaveBlocks(vec![Have { hash: vec![7; 34], here: true }]),
         Message::ContentBlock(Arc::new(ContentBlock { hash: vec![7; 34], bytes: vec![1, 2, 3] })),
+        Message::NoHeaders { from: Height::from_u32(1), end: Height::from_u32(700) },
     ]
 }
 
@@ -103,7 +104,7 @@ fn every_kind_survives_the_wire_within_its_cap() {
         assert!(payload.len() <= kind.max_payload(1_000_000));
         assert_eq!(Message::decode(kind, &payload), Ok(message));
     }
-    assert_eq!([3, 4, 39].map(Kind::from_byte), [None; 3]);
+    assert_eq!([3, 4, 40].map(Kind::from_byte), [None; 3]);
 }
 
 #[test]

@@ -21,8 +21,19 @@ impl Node {
         assert!(self.peering.handshakes.peers().eq(silent), "a handshake for each connection without a hello");
         assert!(self.peering.pings.peers().eq(ready.iter().copied()), "pings for each peer");
         assert!(self.peering.scores.peers().all(|peer| connected.contains(&peer)), "no score without a connection");
-        let Protocols { discovery, sync, download, relay, requests, pushes, blocks, server, budgets, state_sync } =
-            &self.protocols;
+        let Protocols {
+            discovery,
+            sync,
+            download,
+            relay,
+            requests,
+            pushes,
+            blocks,
+            server,
+            budgets,
+            state_sync,
+            late_headers,
+        } = &self.protocols;
         assert!(budgets.peers().eq(connected), "a budget for each connection");
         assert!(discovery.peers().eq(greeted), "a talk for each connection with a hello");
         assert!(pushes.peers().eq(ready.iter().copied()), "an allowance of pushes for each peer");
@@ -34,6 +45,7 @@ impl Node {
         requests.assert_conserved(&ready);
         server.assert_conserved(&ready);
         state_sync.assert_conserved(&ready);
+        late_headers.assert_conserved(&ready);
         assert!(self.out.is_settled(), "each offence and each closing is carried out");
     }
 }

@@ -25,6 +25,7 @@ use crate::mempool::Recent;
 use crate::p2p::anchors::Anchors;
 use crate::p2p::blocks::Blocks;
 use crate::p2p::budget::{Budgets, Cost};
+use crate::p2p::chain_proofs::ChainAnswer;
 use crate::p2p::command::Command;
 use crate::p2p::config::Config;
 use crate::p2p::connection::{Now, PeerId};
@@ -32,6 +33,7 @@ use crate::p2p::discovery::Discovery;
 use crate::p2p::download::Download;
 use crate::p2p::filters::{Content, FilterRequest};
 use crate::p2p::interface::{Event, Input, Output, Protocol, Reason};
+use crate::p2p::late_headers::LateHeaders;
 use crate::p2p::message::{Kind, Message};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
@@ -159,6 +161,7 @@ impl Node {
             server: Server::default(),
             budgets: Budgets::default(),
             state_sync: StateSync::new(now, config.sync_state, &chain),
+            late_headers: LateHeaders::default(),
         };
         let mut node = Self {
             chain,
@@ -318,19 +321,27 @@ impl Node {
                 break;
             }
         }
-        let Self { protocols: Protocols { sync, state_sync, .. }, chain, out, .. } = self;
-        let outcome = state_sync.advance(now, chain, sync, out);
-        self.on_state_sync(now, outcome);
-        let Self { protocols: Protocols { download, sync, state_sync, .. }, chain, out, .. } = self;
+        loop {
+            let Self { protocols: Protocols { sync, state_sync, .. }, chain, out, .. } = self;
+            let outcome = state_sync.advance(now, chain, sync, out);
+            sync.hold(now, state_sync.holds_headers(chain), chain, out);
+            let is_again = matches!(outcome, Ok(Outcome::HeadersDue));
+            self.on_state_sync(now, outcome);
+            if !is_again {
+                break;
+            }
+        }
+        let Self { protocols: Protocols { download, sync, state_sync, late_headers, .. }, chain, out, .. } = self;
         if !state_sync.is_active() {
             download.schedule(now, chain, sync, out);
         }
+        late_headers.advance(now, chain, out);
     }
 
     /// The chain may have another beginning.
     fn on_state_sync(&mut self, now: Now, outcome: Result<Outcome, StoreError>) {
         match outcome {
-            Ok(Outcome::None) => return,
+            Ok(Outcome::None | Outcome::HeadersDue) => return,
             Ok(Outcome::GaveUp | Outcome::Started) => {}
             // What is known of the peers' chains, and what can be come back to, went with the headers.
             Ok(Outcome::Restarted) => {
@@ -422,6 +433,7 @@ impl Node {
                 server.get_range(id, Range::Headers { locator, stop }, chain, out);
             }
             Message::Headers(headers) => self.headers(now, id, &headers),
+            Message::NoHeaders { .. } => self.protocols.sync.no_headers(now, id, chain, out),
             Message::Block(block) => self.block(now, id, block),
             Message::Transaction(tx) => self.transaction(now, id, HashedTransaction::new(tx)),
             Message::GetFilterHeaders { start_height, stop } => {
@@ -434,10 +446,9 @@ impl Node {
             }
             Message::FilterHeaders { .. } | Message::Filters(_) => out.offence(id, Offence::UnrequestedFilters),
             Message::GetProofs(query) => server.get_range(id, Range::Proofs(query), chain, out),
-            // Full nodes request no proofs.
-            Message::Proofs(_) | Message::Coins(_) | Message::ChainProof(_) => {
-                out.offence(id, Offence::UnrequestedProofs)
-            }
+            // Full nodes request none.
+            Message::Proofs(_) | Message::Coins(_) => out.offence(id, Offence::UnrequestedProofs),
+            Message::ChainProof(answer) => self.chain_proof(now, id, answer),
             Message::Opening { block, opening } => {
                 self.protocols.state_sync.opening(now, id, block, opening.as_deref(), out);
             }
@@ -454,6 +465,18 @@ impl Node {
                 self.block_transactions(now, id, block, transactions);
             }
             Message::SendCompact(wants) => self.protocols.blocks.send_compact(id, wants),
+        }
+    }
+
+    fn chain_proof(&mut self, now: Now, id: PeerId, answer: ChainAnswer) {
+        let Self { protocols: Protocols { state_sync, late_headers, .. }, chain, out, .. } = self;
+        if state_sync.awaits_proof(id) {
+            self.is_useful = true;
+            return state_sync.chain_proof(now, answer, chain, out);
+        }
+        match late_headers.answer(now, id, answer, chain, out) {
+            Ok(is_useful) => self.is_useful |= is_useful,
+            Err(error) => out.event(Event::StoreFailed { error: error.to_string() }),
         }
     }
 

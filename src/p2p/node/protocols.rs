@@ -11,7 +11,8 @@ use crate::p2p::budget::Budgets;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::discovery::Discovery;
 use crate::p2p::download::{Download, Kept};
-use crate::p2p::message::{TipClaim, is_full_node};
+use crate::p2p::late_headers::LateHeaders;
+use crate::p2p::message::{SERVICE_CHAIN_PROOFS, TipClaim, is_full_node};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::pushes::Pushes;
 use crate::p2p::relay::Relay;
@@ -34,6 +35,7 @@ pub(super) struct Protocols {
     pub(super) server: Server,
     pub(super) budgets: Budgets,
     pub(super) state_sync: StateSync,
+    pub(super) late_headers: LateHeaders,
 }
 
 /// The state that they read, and their outbox.
@@ -58,6 +60,7 @@ impl Protocols {
             blocks: _,
             server: _,
             state_sync: _,
+            late_headers: _,
         } = self;
         budgets.connected(now, id);
     }
@@ -72,23 +75,52 @@ impl Protocols {
         context: Context<'_>,
     ) {
         let Context { chain, mempool, rng, out } = context;
-        let Self { sync, download, relay, requests, pushes, blocks, server, state_sync, discovery: _, budgets: _ } =
-            self;
+        let Self {
+            sync,
+            download,
+            relay,
+            requests,
+            pushes,
+            blocks,
+            server,
+            state_sync,
+            late_headers,
+            discovery: _,
+            budgets: _,
+        } = self;
         relay.connected(now, id, is_full_node(services), mempool, rng);
         requests.connected(now, id, out);
         pushes.connected(now, id);
         blocks.connected(id, direction);
         server.connected(id);
         download.connected(id, kept);
-        state_sync.connected(id, services);
+        state_sync.connected(id, services, tip);
+        if services & SERVICE_CHAIN_PROOFS != 0 {
+            late_headers.connected(id);
+        }
+        state_sync.turn_to_provers(chain, sync);
+        sync.hold(now, state_sync.holds_headers(chain), chain, out);
         sync.connected(now, id, &tip, chain, out);
         // Discovery has to do with brief connections too: `Node::on_handshake_done`.
     }
 
     /// A connection has ended.
     pub(super) fn disconnected(&mut self, now: Now, id: PeerId, chain: &Chain, out: &mut Outbox) {
-        let Self { discovery, sync, download, relay, requests, pushes, blocks, server, budgets, state_sync } = self;
+        let Self {
+            discovery,
+            sync,
+            download,
+            relay,
+            requests,
+            pushes,
+            blocks,
+            server,
+            budgets,
+            state_sync,
+            late_headers,
+        } = self;
         state_sync.disconnected(id);
+        late_headers.disconnected(id);
         budgets.disconnected(id);
         discovery.disconnected(now, id, out);
         relay.disconnected(id);
@@ -111,12 +143,14 @@ impl Protocols {
             relay,
             requests,
             state_sync,
+            late_headers,
             pushes: _,
             blocks: _,
             server: _,
             budgets: _,
         } = self;
         state_sync.tick(now, out);
+        late_headers.tick(now, out);
         discovery.tick();
         sync.tick(now, chain, out);
         download.tick(now, chain, sync, out);
@@ -125,10 +159,22 @@ impl Protocols {
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        let Self { discovery, sync, download, relay, requests, server, state_sync, pushes: _, blocks: _, budgets: _ } =
-            self;
+        let Self {
+            discovery,
+            sync,
+            download,
+            relay,
+            requests,
+            server,
+            state_sync,
+            late_headers,
+            pushes: _,
+            blocks: _,
+            budgets: _,
+        } = self;
         let deadlines = [
             state_sync.deadline(),
+            late_headers.deadline(),
             discovery.deadline(),
             sync.deadline(),
             download.deadline(),
@@ -148,6 +194,7 @@ impl Protocols {
             download,
             requests,
             state_sync,
+            late_headers,
             relay: _,
             server: _,
             budgets: _,
@@ -155,6 +202,7 @@ impl Protocols {
             blocks: _,
         } = self;
         state_sync.extend_deadlines(by);
+        late_headers.extend_deadlines(by);
         discovery.extend_deadlines(by);
         sync.extend_deadlines(by);
         download.extend_deadlines(by);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::prune::unavailable;
+use super::prune::{check_header_is_here, missing_headers, unavailable};
 use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, Entry, Retention};
 use crate::consensus::coins::{Coin, CoinView};
@@ -211,6 +211,13 @@ async fn get_blockchain_info(api: Api) -> Outcome {
              missing."
         )
     });
+    let fetching = tree.header_gap().map(|gap| {
+        format!(
+            "The headers from height {} to {} are still being fetched: nothing is answered about them.",
+            gap.from,
+            gap.end.saturating_sub(1)
+        )
+    });
     Ok(Reply::of(&Info {
         chain: params.network.clone(),
         blocks: tip.height,
@@ -228,7 +235,7 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         pruneheight: pruned.then_some(tree.kept_from()),
         automatic_pruning: pruned.then_some(target.is_some()),
         prune_target_blocks: target,
-        warnings: too_deep.into_iter().chain(started_from).collect(),
+        warnings: too_deep.into_iter().chain(started_from).chain(fetching).collect(),
     }))
 }
 
@@ -238,12 +245,18 @@ fn get_block_hash(api: &Api, args: &Args) -> Outcome {
         Ok(height) => api.db().hash_at(Height::from_u32(height))?,
         Err(_) => None,
     };
+    if let (None, Ok(height)) = (hash, u32::try_from(height)) {
+        check_header_is_here(&*api.tree()?, Height::from_u32(height))?;
+    }
     hash.map(|hash| Reply::of(&hash)).ok_or_else(|| RpcError::invalid("Block height out of range"))
 }
 
 /// The entry of a block that is named in a call.
 pub(super) fn entry(tree: &BlockTree, hash: &BlockHash) -> Result<Entry, RpcError> {
-    tree.entry(hash).ok_or_else(|| RpcError::not_found("Block not found"))
+    tree.entry(hash).ok_or_else(|| match tree.header_gap() {
+        None => RpcError::not_found("Block not found"),
+        Some(_) => RpcError::not_found(format!("Block not found. {}", missing_headers(tree))),
+    })
 }
 
 fn header_view(tree: &BlockTree, entry: &Entry) -> HeaderView {
@@ -281,7 +294,9 @@ fn get_block_header(api: &Api, args: &Args) -> Outcome {
 /// The header of a block that is named in a call, and its place.
 fn view_of(api: &Api, hash: &BlockHash) -> Result<HeaderView, RpcError> {
     let tree = api.tree()?;
-    Ok(header_view(&tree, &entry(&tree, hash)?))
+    let entry = entry(&tree, hash)?;
+    check_header_is_here(&tree, entry.height)?;
+    Ok(header_view(&tree, &entry))
 }
 
 #[derive(Serialize)]

@@ -137,9 +137,10 @@ async fn get_mining_info(api: Api) -> Outcome {
 }
 
 /// Work of the `span` blocks up to `end`, over the time since the one before them: times do not fall along a chain.
-/// Genesis is left out: it may be much older than the first mined block.
+/// Genesis is left out: it may be much older than the first mined block. So are blocks whose headers are still to come.
 pub(in crate::rpc) fn hash_rate(tree: &BlockTree, end: &Entry, span: u32) -> f64 {
     let first = end.height.saturating_sub(span).max(Height::GENESIS.next());
+    let first = tree.header_gap().filter(|gap| gap.has(first)).map_or(first, |gap| gap.end.min(end.height));
     let Some(start) = tree.ancestor(end, first) else { return 0.0 };
     let secs = end.header.time.saturating_sub(start.header.time);
     if secs == 0 { 0.0 } else { (end.work - start.work).as_f64() / f64::from(secs) }

@@ -1,7 +1,7 @@
 //! Proofs that a caller can check without trusting this node.
 
 use super::blockchain::entry;
-use super::prune::pruned;
+use super::prune::{check_header_is_here, pruned};
 use super::{Access, Method, Outcome};
 use crate::p2p::chain_prover::sample;
 use crate::primitives::hash::{BlockHash, Txid};
@@ -205,7 +205,14 @@ async fn headers_after(
     block: BlockHash,
     height: Height,
 ) -> Result<Option<(Evidence, BlockHash)>, RpcError> {
-    let Some(start) = api.tree()?.entry_at(from).map(|entry| entry.hash) else { return Ok(None) };
+    let start = {
+        let tree = api.tree()?;
+        if let Some(gap) = tree.header_gap().filter(|gap| from < gap.end) {
+            check_header_is_here(&tree, gap.from)?;
+        }
+        tree.entry_at(from).map(|entry| entry.hash)
+    };
+    let Some(start) = start else { return Ok(None) };
     let (mut headers, mut tip): (Vec<Header>, BlockHash) = (Vec::new(), start);
     loop {
         let next = from.next().saturating_add(headers.len() as u32);
@@ -268,6 +275,7 @@ fn get_headers(api: &Api, args: &Args) -> Outcome {
     if from > tree.tip().height {
         return Err(RpcError::invalid("Block height out of range"));
     }
+    check_header_is_here(&tree, from)?;
     let bytes: Vec<u8> = tree.headers_from(from, count as usize).iter().flat_map(Header::to_bytes).collect();
     Ok(Reply::hex(&bytes))
 }

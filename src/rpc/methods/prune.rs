@@ -33,6 +33,25 @@ pub(super) fn unavailable(tree: &BlockTree, entry: &Entry) -> RpcError {
     if entry.height < tree.kept_from() { pruned() } else { not_come() }
 }
 
+/// Refuses a question about the header at a height that the node has still to fetch, since it started from a state.
+///
+/// # Errors
+/// [`Code::Misc`], with what is missing.
+pub(super) fn check_header_is_here(tree: &BlockTree, height: Height) -> Result<(), RpcError> {
+    if tree.lacks_header(height) { Err(RpcError::new(Code::Misc, missing_headers(tree))) } else { Ok(()) }
+}
+
+/// Which headers are still to be fetched; nothing if all are here.
+pub(super) fn missing_headers(tree: &BlockTree) -> String {
+    tree.header_gap().map_or_else(String::new, |gap| {
+        format!(
+            "Header not available (this node started from a state, and is still fetching the headers from height {} to {})",
+            gap.from,
+            gap.end.saturating_sub(1)
+        )
+    })
+}
+
 /// The body of a block was here.
 pub(super) fn pruned() -> RpcError {
     RpcError::new(Code::Misc, "Block not available (pruned data)")
@@ -55,7 +74,9 @@ async fn prune_blockchain(api: Api, args: Args) -> Outcome {
             let (mut low, mut high) = (Height::GENESIS, tree.tip().height.next());
             while low < high {
                 let middle = low.saturating_add(high.blocks_since(low) / 2);
-                let is_older = tree.entry_at(middle).is_some_and(|entry| i64::from(entry.header.time) < time);
+                // Where headers are still to come, no block is kept.
+                let is_older = |entry: Entry| i64::from(entry.header.time) < time;
+                let is_older = tree.lacks_header(middle) || tree.entry_at(middle).is_some_and(is_older);
                 if is_older { low = middle.next() } else { high = middle }
             }
             Ok(low)

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::blockchain::entry;
-use super::prune::unavailable;
+use super::prune::{check_header_is_here, unavailable};
 use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, Entry, Level};
 use crate::consensus::coins::Coin;
@@ -295,7 +295,9 @@ fn at_height(tree: &BlockTree, height: Option<i64>) -> Result<Entry, RpcError> {
     if height < 0 {
         return Err(RpcError::invalid(format!("Target block height {height} is negative")));
     }
-    let found = u32::try_from(height).ok().and_then(|height| tree.entry_at(Height::from_u32(height)));
+    let known = u32::try_from(height).map(Height::from_u32);
+    known.map_or(Ok(()), |height| check_header_is_here(tree, height))?;
+    let found = known.ok().and_then(|height| tree.entry_at(height));
     let tip = tree.tip().height;
     found.ok_or_else(|| RpcError::invalid(format!("Target block height {height} after current tip {tip}")))
 }
@@ -333,6 +335,7 @@ async fn get_chain_tx_stats(api: Api, args: Args) -> Outcome {
             }
         };
         let first = last.height.saturating_sub(window);
+        check_header_is_here(tree, first)?;
         let (before, txcount) = (tree.transactions_up_to(first), tree.transactions_up_to(last.height));
         let start = tree.entry_at(first).map_or(0, |entry| tree.median_time(&entry));
         let interval = (window > 0).then(|| tree.median_time(&last).saturating_sub(start));

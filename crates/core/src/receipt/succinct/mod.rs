@@ -60,7 +60,7 @@ mod verify;
 pub use prove::{Source, prove, prove_headers};
 pub use sample::strata_per_octave;
 pub(super) use verify::verify;
-pub use verify::{ProvenChain, ProvenHeader, SuccinctError, verify_chain, verify_headers};
+pub use verify::{ProvenChain, ProvenHeader, SuccinctError, verify_chain, verify_header, verify_headers};
 
 use crate::primitives::height::Height;
 

@@ -142,9 +142,46 @@ pub fn verify_headers(
     (range, first_time): (&Range, u32),
     params: &Params,
 ) -> Result<Vec<ProvenHeader>, SuccinctError> {
+    let verifier = read_headers(bytes, wanted, (range, first_time), params)?;
+    Ok(verifier.shown.iter().map(Leaf::proven).collect())
+}
+
+/// Checks a proof as [`verify_headers`] does that shows the header at `height` alone. Answers that header and the range over
+/// those before it, from which a chain of headers can go on.
+///
+/// # Errors
+/// [`SuccinctError`].
+pub fn verify_header(
+    bytes: &[u8],
+    height: Height,
+    (range, first_time): (&Range, u32),
+    params: &Params,
+) -> Result<(ProvenHeader, Range), SuccinctError> {
+    let verifier = read_headers(bytes, &BTreeSet::from([height]), (range, first_time), params)?;
+    match &verifier.shown[..] {
+        [leaf] if verifier.before_tail.leaves() == u64::from(height.as_u32()) => {
+            Ok((leaf.proven(), verifier.before_tail))
+        }
+        _ => Err(SuccinctError::OtherHeaders { height }),
+    }
+}
+
+/// Reads a proof of headers under a range, to its end. The verifier has seen all of them, and the range before the first.
+fn read_headers<'a>(
+    bytes: &'a [u8],
+    wanted: &BTreeSet<Height>,
+    (range, first_time): (&Range, u32),
+    params: &'a Params,
+) -> Result<Verifier<'a>, SuccinctError> {
     let end = Height::from_u32(u32::try_from(range.leaves()).unwrap_or(u32::MAX));
-    let mut verifier =
-        Verifier { first_time, shown: Vec::new(), is_whole: false, ..Verifier::new(params, Reader(bytes)) };
+    let first_of_tail = wanted.first().copied().unwrap_or_default();
+    let mut verifier = Verifier {
+        first_time,
+        first_of_tail,
+        shown: Vec::new(),
+        is_whole: false,
+        ..Verifier::new(params, Reader(bytes))
+    };
     for ((levels, first), peak) in mountains(end).zip(range.peaks()) {
         let after = first.saturating_add(1 << levels);
         if wanted.range(first..after).next().is_some() && verifier.node(levels, first)? != *peak {
@@ -161,7 +198,7 @@ pub fn verify_headers(
     }
     match expected.next() {
         Some(height) => Err(SuccinctError::OtherHeaders { height: *height }),
-        None => Ok(verifier.shown.iter().map(Leaf::proven).collect()),
+        None => Ok(verifier),
     }
 }
 

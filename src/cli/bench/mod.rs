@@ -25,6 +25,7 @@ mod receipts;
 mod relay;
 mod restart;
 mod rpc;
+mod start;
 mod state;
 mod store;
 mod sync;
@@ -63,6 +64,8 @@ enum BenchCommand {
     Thread,
     /// Measure the relay of blocks and payments between real nodes over loopback: propagation times and bytes
     Relay(relay::Args),
+    /// Measure what a node without anything needs to come to the tip of a long chain: by a state, and by all blocks
+    Start(start::Args),
     /// Measure a node that is started again with a long chain: memory, time to the first answer, disk
     Restart(restart::Args),
     /// Measure the store's batches, single writes and reads, compared with plain sled
@@ -121,6 +124,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Light(args) => light::run(args)?,
         BenchCommand::Thread => thread::run()?,
         BenchCommand::Relay(args) => relay::run(args)?,
+        BenchCommand::Start(args) => start::run(args)?,
         BenchCommand::Restart(args) => restart::run(args)?,
         BenchCommand::Store => store::run()?,
         BenchCommand::Connect => connect::run()?,

@@ -82,7 +82,8 @@ async fn measure(blocks: u32, dir: &Path) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-async fn result(caller: &mut Caller, method: &str, params: &[Value]) -> anyhow::Result<Value> {
+/// The result of a call.
+pub(super) async fn result(caller: &mut Caller, method: &str, params: &[Value]) -> anyhow::Result<Value> {
     let answer: Value = serde_json::from_slice(caller.send(&node::call(method, params)).await?)?;
     Ok(answer["result"].clone())
 }

@@ -53,6 +53,7 @@ mod holding;
 mod login;
 mod manual;
 mod prompt;
+mod scenario;
 mod settings;
 
 /// The data directory in the home directory.
@@ -486,6 +487,7 @@ const TALKATIVE: [&str; 3] = ["dimpl", "sctp_proto", "str0m"];
 
 fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> {
     let usual = match command {
+        Command::Testnet(args) if args.is_scenario() => "warn",
         Command::Node(_) | Command::Testnet(_) => "info",
         Command::Wallet(_)
         | Command::Rpc(_)

@@ -24,28 +24,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::p2p::{Direction, PeerAddr, PeerId};
+use crate::sim::LinkSettings;
 
-/// Longest delay: with more, no peer would wait for the other's hello.
-pub const MAX_DELAY: Duration = Duration::from_secs(60);
 /// Pieces a second in which bytes leave when the bandwidth is limited.
 const PIECES_PER_SEC: u64 = 20;
 /// Largest of these pieces.
 const MAX_PIECE: u64 = 64 << 10;
 /// A timer is taken to be late at most so much; more is a line that had nothing to carry.
 const LATE: Duration = Duration::from_millis(20);
-
-/// A link's faults, on this node's side; none by default.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct LinkSettings {
-    /// Nothing passes, in either direction.
-    pub cut: bool,
-    /// How much later what is sent leaves; at most [`MAX_DELAY`].
-    pub delay: Duration,
-    /// Share of the messages sent that is dropped, from 0 to 1.
-    pub loss: f64,
-    /// Most bytes a second that are sent; 0 for no limit.
-    pub bandwidth: u64,
-}
 
 /// Identifies a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{fmt, io};
 
-use super::chaos::{Chaos, LinkKey, LinkSettings};
+use super::chaos::{Chaos, LinkKey};
 use super::clock::Clock;
 use super::exchange::Exchange;
 use super::link::{NodeLink, Stopped};
@@ -20,6 +20,7 @@ use crate::consensus::peer_name::PeerName;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{Command, PeerAddr, PeerId};
 use crate::primitives::time::UnixTime;
+use crate::sim::LinkSettings;
 use crate::storage::Database;
 
 /// Reaches a node from any task; clones reach the same one. It dereferences to [`NodeLink`].

@@ -39,7 +39,8 @@ mod turns;
 mod webrtc;
 pub mod work;
 
-pub use chaos::{Chaos, LinkKey, LinkSettings, MAX_DELAY};
+pub use crate::sim::{LinkSettings, MAX_DELAY};
+pub use chaos::{Chaos, LinkKey};
 pub use clock::unix_now;
 pub use config::{Config, SocketLimits};
 pub use error::{Failure, StartError};

@@ -7,12 +7,13 @@ use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout_at;
 
-use super::chaos::{Chaos, LinkKey, LinkSettings};
+use super::chaos::{Chaos, LinkKey};
 use super::handle::Handle;
 use super::link::Stopped;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{Command, Direction, PeerAddr, PeerInfo, SnapshotError};
 use crate::primitives::time::UnixTime;
+use crate::sim::LinkSettings;
 
 /// Longest wait for the links to be back.
 const LINK_TIMEOUT: Duration = Duration::from_secs(5);

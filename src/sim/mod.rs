@@ -5,18 +5,20 @@
 //! run repeats exactly: [`Sim::trace`] is a hash over all messages. A [`Script`] acts as a peer that breaks the
 //! protocol.
 //!
-//! [`network`] runs experiments with faults and measurements, and [`doublespend`] an attack. [`lookup`] and [`gossip`]
+//! [`network`] runs experiments with faults and measurements, [`scenario`] an incident from a file, and [`doublespend`] an attack. [`lookup`] and [`gossip`]
 //! simulate larger networks with nodes reduced to one protocol.
 
 mod byzantine;
 mod disk;
 pub mod doublespend;
+mod faults;
 pub mod gossip;
 pub mod lookup;
 pub mod network;
 pub mod providers;
 pub mod race;
 mod run;
+pub mod scenario;
 pub mod summary;
 pub mod units;
 mod wire;
@@ -32,7 +34,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 
-use crate::chain::Chain;
+use crate::chain::{Chain, ChainError};
 use crate::consensus::params::Params;
 use crate::mempool::{Accepted, Limits, Mempool, MempoolError};
 use crate::miner::template;
@@ -47,6 +49,8 @@ use crate::primitives::tx::Transaction;
 use crate::record::{Recorded, Recorder, Start};
 use crate::storage::StoreError;
 use disk::Disk;
+use faults::Faults;
+pub use faults::{LinkSettings, MAX_DELAY};
 use units::{Latency, draw_between};
 use wire::{Agenda, Link, SimEvent};
 
@@ -149,6 +153,17 @@ impl Place {
     }
 }
 
+/// The block that a node would mine now, with its nonce. `None` if no nonce meets the target.
+fn next_block(node: &Node, payee: &PublicKey, extra_nonce: u64, now: UnixTime) -> Result<Option<Block>, ChainError> {
+    let template = template::build(node.chain(), node.mempool(), payee, extra_nonce, now)?;
+    let mut block = template.block(0);
+    while !template.target.is_met_by(&block.hash()) {
+        let Some(nonce) = block.header.nonce.checked_add(1) else { return Ok(None) };
+        block.header.nonce = nonce;
+    }
+    Ok(Some(block))
+}
+
 /// A network of nodes in virtual time.
 pub struct Sim {
     params: Arc<Params>,
@@ -160,6 +175,7 @@ pub struct Sim {
     agenda: Agenda,
     places: Vec<Place>,
     links: BTreeMap<u64, Link>,
+    faults: Faults,
     next_link: u64,
     trace: Sha256,
     traffic: [Traffic; Kind::ALL.len()],
@@ -181,6 +197,7 @@ impl Sim {
             agenda: Agenda::default(),
             places: Vec::new(),
             links: BTreeMap::new(),
+            faults: Faults::default(),
             next_link: 0,
             trace: Sha256::new(),
             traffic: std::array::from_fn(|_| Traffic::default()),
@@ -234,11 +251,17 @@ impl Sim {
     /// # Errors
     /// As [`Sim::add_node`].
     pub fn add_node_with(&mut self, config: Config) -> Result<usize, StoreError> {
+        let node = self.add_place(config);
+        self.start(node)?;
+        Ok(node)
+    }
+
+    /// A place for a node that is not started yet. Its number is the next.
+    fn add_place(&mut self, config: Config) -> usize {
         let node = self.places.len();
         let config = Config { id: Self::id(node), listens: vec![PeerAddr::tcp_port(PORT)], ..config };
         self.places.push(Place::new(Actor::Down, config, &self.clock));
-        self.start(node)?;
-        Ok(node)
+        node
     }
 
     /// Adds a scripted peer: the script receives a node's inputs and returns its outputs.
@@ -261,6 +284,11 @@ impl Sim {
     /// The store's; a memory store has none.
     pub fn crash(&mut self, node: usize) -> Result<(), StoreError> {
         let lost = draw_between(Duration::ZERO, disk::LINGER, &mut self.rng);
+        self.take_down(node, lost)
+    }
+
+    /// Ends a node's process, which loses the writes of the last `lost`.
+    fn take_down(&mut self, node: usize, lost: Duration) -> Result<(), StoreError> {
         self.note("crash", [node as u64, lost.as_millis() as u64, 0]);
         let place = &mut self.places[node];
         (place.actor, place.wake) = (Actor::Down, None);
@@ -269,6 +297,15 @@ impl Sim {
             self.links.iter().filter(|(_, link)| link.nodes.contains(&node)).map(|(id, _)| *id).collect();
         broken.into_iter().for_each(|link| self.break_link(link));
         Ok(())
+    }
+
+    /// Stops a node in order: it saves what it has, and its connections end.
+    ///
+    /// # Errors
+    /// The store's; a memory store has none.
+    pub fn stop(&mut self, node: usize) -> Result<(), StoreError> {
+        self.deliver(node, Input::Stop);
+        self.take_down(node, Duration::ZERO)
     }
 
     /// Restarts a node that is down, with its store.
@@ -347,13 +384,7 @@ impl Sim {
     pub fn make_block(&mut self, node: usize) -> Option<Block> {
         self.extra_nonce += 1;
         let payee: PublicKey = Self::miner_key(node).public_key();
-        let up = self.node(node)?;
-        let template = template::build(up.chain(), up.mempool(), &payee, self.extra_nonce, self.now().unix).ok()?;
-        let mut block = template.block(0);
-        while !template.target.is_met_by(&block.hash()) {
-            block.header.nonce = block.header.nonce.checked_add(1)?;
-        }
-        Some(block)
+        next_block(self.node(node)?, &payee, self.extra_nonce, self.now().unix).ok()?
     }
 
     /// Lets a node find a block immediately. `None` if it is down or refuses its own block.

@@ -105,6 +105,7 @@ impl Sim {
         let latency = self.conditions.latency.draw(&mut self.rng);
         let reached = self.node_at(&address).filter(|to| {
             self.places[*to].group == self.places[from].group
+                && !self.faults.is_cut(from, *to)
                 && !matches!(self.places[*to].actor, Actor::Down)
                 && id.is_none_or(|id| id == Self::id(*to))
         });
@@ -211,11 +212,19 @@ impl Sim {
         if conditions.resets > 0.0 && self.rng.random_bool(conditions.resets) {
             return self.break_link(id);
         }
-        let mut delay = link.latency + draw_between(Duration::ZERO, conditions.jitter, &mut self.rng);
+        let faults = self.faults.of(link.node(end), link.node(to));
+        if faults.loss > 0.0 && self.rng.random_bool(faults.loss) {
+            return;
+        }
+        let mut delay = faults.delay + link.latency + draw_between(Duration::ZERO, conditions.jitter, &mut self.rng);
         if conditions.loss > 0.0 && self.rng.random_bool(conditions.loss) {
             delay += Duration::from_millis(200) + 2 * link.latency;
         }
-        let transfer = Duration::from_millis(frame.payload().len() as u64 / conditions.bandwidth.max(1));
+        let bytes = frame.payload().len() as u64;
+        let mut transfer = Duration::from_millis(bytes / conditions.bandwidth.max(1));
+        if faults.bandwidth > 0 {
+            transfer = transfer.max(Duration::from_millis(bytes.saturating_mul(1_000) / faults.bandwidth));
+        }
         let at = link.busy_until[to as usize].max(self.time + delay) + transfer;
         link.busy_until[to as usize] = at;
         self.agenda.add(at, SimEvent::Arrival { link: id, to, frame });

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
-use serde::Serialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Longest time that can be asked for: a year, so that no sum of times overflows.
 const MAX_TIME: Duration = Duration::from_secs(366 * 24 * 3_600);
@@ -44,6 +45,12 @@ impl fmt::Display for Span {
 impl Serialize for Span {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(self.as_millis())
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

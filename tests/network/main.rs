@@ -16,6 +16,7 @@ mod lowwork;
 mod providers;
 mod pruned;
 mod pushes;
+mod scenarios;
 mod sim_faults;
 mod sim_tools;
 mod state_start;

@@ -12,6 +12,7 @@ mod process;
 mod record;
 mod restart;
 mod runtime;
+mod scenarios;
 mod service;
 mod state_sync;
 mod stratum;

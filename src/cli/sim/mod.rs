@@ -5,6 +5,7 @@ mod network;
 mod plot;
 mod providers;
 mod replay;
+mod scenario;
 
 use std::fmt;
 use std::str::FromStr;
@@ -51,6 +52,9 @@ Examples:
   cairn sim gossip --fanout 1..8                # compare copies with rounds
   cairn sim gossip --loss 0.05                  # 5 % of the messages are lost")]
     Gossip(GossipArgs),
+    /// Run an incident from a file, with its events and checks, in virtual time
+    #[command(after_help = scenario::EXAMPLES)]
+    Run(crate::cli::scenario::Args),
     /// Replay the record of a node, and check that it does the same again
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::Args),
@@ -145,6 +149,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         SimCommand::Lookup(args) => lookups(args, common),
         SimCommand::Providers(args) => providers::run(args, common),
         SimCommand::Gossip(args) => gossips(args, common),
+        SimCommand::Run(args) => scenario::run(args, common),
         SimCommand::Replay(args) => replay::run(args, common),
     }
 }

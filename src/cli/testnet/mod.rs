@@ -10,6 +10,7 @@ mod link;
 mod links;
 mod mine;
 mod network;
+mod run;
 mod saved;
 mod screen;
 mod setup;
@@ -74,6 +75,13 @@ pub struct Args {
     command: Option<Command>,
 }
 
+impl Args {
+    /// Whether a scenario is to be run.
+    pub fn is_scenario(&self) -> bool {
+        matches!(self.command, Some(Command::Run(_)))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Create a network's files, for nodes that run elsewhere
@@ -92,6 +100,9 @@ enum Command {
     Revert(snapshot::RevertArgs),
     /// List the snapshots
     List,
+    /// Run an incident from a file, with its events and checks, over nodes of its own
+    #[command(after_help = run::EXAMPLES)]
+    Run(crate::cli::scenario::Args),
     /// Write the whole network to one file
     Save(transfer::SaveArgs),
     /// Create a network from such a file
@@ -117,6 +128,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         Some(Command::Snapshot(args)) => return snapshot::snapshot(args, common, &layout),
         Some(Command::Revert(args)) => return snapshot::revert(args, common, &layout),
         Some(Command::List) => return snapshot::list(common, &layout),
+        Some(Command::Run(args)) => return run::run(args, common),
         Some(Command::Save(args)) => return transfer::save(args, common, &layout),
         Some(Command::Load(args)) => return transfer::load(args, common, &layout),
     }

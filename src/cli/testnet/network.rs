@@ -20,7 +20,7 @@ use crate::storage::private_file;
 /// The first node's port for peers; the others' follow, each with its RPC port in between.
 const FIRST_PORT: u16 = 7331;
 /// Cache of one node's store: there are several nodes on one machine.
-const STORE_CACHE_BYTES: u64 = 8 << 20;
+pub(super) const STORE_CACHE_BYTES: u64 = 8 << 20;
 /// Nodes started before that a node connects to; it learns of the others from them.
 const CONNECT_TO: usize = 3;
 
@@ -278,6 +278,7 @@ fn usual_port(number: usize) -> u16 {
     FIRST_PORT + u16::try_from(2 * (number - 1)).unwrap_or(0)
 }
 
-fn local(port: u16) -> SocketAddr {
+/// A port of this machine that others do not reach.
+pub(super) fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }

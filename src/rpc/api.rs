@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{Code, RpcError};
 use super::jsonrpc::{Outcome, Reply};
 use super::limits::Config;
+use super::operator::{Nodes, Operator};
 use super::strangers::Turns;
 use crate::chain::{BlockTree, ChainError, Entry, Level, TreeReader, check_recent};
 use crate::consensus::params::Params;
@@ -47,7 +48,9 @@ pub struct Api {
 pub struct Shared {
     pub(super) handle: Handle,
     /// The nodes of this process with their names; this one at least.
-    pub(super) nodes: Vec<(String, Handle)>,
+    nodes: Nodes,
+    /// Who starts and ends them, if they can come and go.
+    pub(super) operator: Option<Operator>,
     pub(super) snapshots: Arc<Snapshots>,
     /// Ends long polls when the server stops.
     stopping: CancellationToken,
@@ -103,13 +106,10 @@ impl Deref for Api {
 
 impl Api {
     pub(super) fn new(handle: Handle, stopping: CancellationToken, config: &Config) -> Self {
-        let mut nodes = config.nodes.clone();
-        if nodes.is_empty() {
-            nodes.push(("this node".to_owned(), handle.clone()));
-        }
         let shared = Shared {
             handle,
-            nodes,
+            nodes: config.nodes.clone(),
+            operator: config.operator.clone(),
             snapshots: config.snapshots.clone(),
             stopping,
             waiting: Semaphore::new(MAX_WAITING),
@@ -188,6 +188,12 @@ impl Api {
                 .payee
                 .ok_or_else(|| RpcError::invalid("no payee is set: call the URL path /mine/<address>")),
         }
+    }
+
+    /// The nodes of this process with their names; this one at least.
+    pub(super) fn nodes(&self) -> Vec<(String, Handle)> {
+        let nodes = self.nodes.list();
+        if nodes.is_empty() { vec![("this node".to_owned(), self.handle.clone())] } else { nodes }
     }
 
     pub(super) fn params(&self) -> &Arc<Params> {
@@ -281,13 +287,14 @@ impl Api {
         work: impl FnOnce(&Node, Now) -> R + Send + 'static,
     ) -> Result<R, RpcError> {
         if !self.is_for_stranger() {
-            return Ok(node.read(move |node, now| work(node, now)).await?);
+            let read = node.read(move |node, now| work(node, now));
+            return Ok(node.unless_paused(read).await.ok_or_else(paused)??);
         }
         let timed = move |node: &Recorded, now| {
             let start = Instant::now();
             (work(node, now), start.elapsed())
         };
-        Ok(self.turns.take(node.read(timed)).await?)
+        Ok(node.unless_paused(self.turns.take(node.read(timed))).await.ok_or_else(paused)??)
     }
 
     /// Has the node carry out a command and returns the result. Only methods that need credentials do.
@@ -295,7 +302,7 @@ impl Api {
         &self,
         make: impl FnOnce(Answer<R>) -> Command + Send + 'static,
     ) -> Result<R, RpcError> {
-        Ok(self.handle.command(make).await?)
+        Ok(self.handle.unless_paused(self.handle.command(make)).await.ok_or_else(paused)??)
     }
 
     /// Reads blocks from the disk, on a blocking thread.
@@ -392,6 +399,10 @@ fn too_long() -> RpcError {
         Code::Misc,
         "the answer is too long for a caller without credentials: ask for less, or use POST / with credentials",
     )
+}
+
+fn paused() -> RpcError {
+    RpcError::new(Code::Misc, "the node is paused: `resumenode` lets it go on")
 }
 
 fn warming_up() -> RpcError {

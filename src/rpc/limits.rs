@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auth::RpcAuth;
+use super::operator::{Nodes, Operator};
 use crate::consensus::params::MAX_BLOCK_BYTES;
 use crate::content::DEFAULT_MAX_BYTES;
-use crate::runtime::{Handle, Snapshots};
+use crate::runtime::Snapshots;
 use crate::stratum;
 
 /// Bounds on callers.
@@ -105,7 +106,9 @@ pub struct Config {
     pub limits: Limits,
     /// The nodes of this process with their names, if there are several: the link methods work on all of them. Empty if
     /// only one node is served.
-    pub nodes: Vec<(String, Handle)>,
+    pub nodes: Nodes,
+    /// Who starts and ends these nodes, if they can come and go.
+    pub operator: Option<Operator>,
     /// Snapshots of these nodes, which their servers share.
     pub snapshots: Arc<Snapshots>,
     /// Whether the explorer is served: the page, and what it reads without credentials.
@@ -130,7 +133,8 @@ impl Config {
             allow_hosts: Vec::new(),
             stratum: None,
             limits: Limits::default(),
-            nodes: Vec::new(),
+            nodes: Nodes::default(),
+            operator: None,
             snapshots: Arc::default(),
             explorer: true,
             gateway: Gateway::Trustless,

@@ -12,6 +12,7 @@ use super::exchange::Exchange;
 use super::link::{NodeLink, Stopped};
 use super::mempool_file::MempoolFile;
 use super::mining::MiningControl;
+use super::pause::Pause;
 use super::traffic::{Totals, Traffic};
 use super::work::Templates;
 use crate::chain::TreeReader;
@@ -45,6 +46,7 @@ pub(super) struct Inner {
     pub(super) listens_at: Option<PeerAddr>,
     pub(super) webrtc_at: Option<PeerAddr>,
     pub(super) mempool_file: MempoolFile,
+    pub(super) pause: Pause,
 }
 
 impl fmt::Debug for Handle {
@@ -194,5 +196,34 @@ impl Handle {
     /// How long the node has run.
     pub fn uptime(&self) -> Duration {
         self.0.clock.elapsed()
+    }
+
+    /// Makes the node stand still, as a process that got SIGSTOP: its thread does nothing, its connections stay open and say
+    /// nothing, until [`Handle::resume`] or the node is stopped. `false` if it is paused already.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node stopped before.
+    pub async fn pause(&self) -> Result<bool, Stopped> {
+        self.0.pause.begin(&self.0.link, &self.0.mining).await
+    }
+
+    /// Lets a paused node go on; `false` if it is not paused.
+    pub fn resume(&self) -> bool {
+        self.0.pause.end(&self.0.mining)
+    }
+
+    /// Whether the node is paused.
+    pub fn is_paused(&self) -> bool {
+        *self.0.pause.state().borrow()
+    }
+
+    /// Waits for what needs the node's thread; `None` if the node is paused, or becomes so meanwhile.
+    pub async fn unless_paused<R>(&self, work: impl Future<Output = R>) -> Option<R> {
+        let mut is_paused = self.0.pause.state();
+        tokio::select! {
+            biased;
+            _ = is_paused.wait_for(|is_paused| *is_paused) => None,
+            result = work => Some(result),
+        }
     }
 }

@@ -23,6 +23,7 @@ mod mempool_file;
 pub mod mining;
 mod net;
 pub mod noise;
+mod pause;
 mod pinned;
 pub mod process;
 mod proofs;

@@ -23,6 +23,7 @@ use super::mempool_file::MempoolFile;
 use super::mining::MiningControl;
 use super::net::{Net, TRANSPORTS};
 use super::noise::open_identity;
+use super::pause::Pause;
 use super::resolve::{self, Role};
 use super::states;
 use super::thread::{NodeThread, ThreadParts};
@@ -218,6 +219,7 @@ impl Running {
             listens_at: p2p_address.map(PeerAddr::from),
             webrtc_at,
             mempool_file,
+            pause: Pause::default(),
         }));
         Ok(Starting { running: Self { handle, net, thread, p2p_address }, ready, config })
     }
@@ -248,6 +250,8 @@ impl Running {
     /// [`Failure`] if the node's thread failed, or the store could not be flushed.
     pub async fn stop(self) -> Result<(), Failure> {
         let Self { handle, net, thread, .. } = self;
+        // A paused node could not stop.
+        handle.resume();
         handle.miner().stop().await;
         let result = thread.stop().await;
         handle.shutdown();

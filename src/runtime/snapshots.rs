@@ -58,7 +58,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`NetworkSnapshotError`].
-    pub async fn take(&self, nodes: &[&Handle], name: &str) -> Result<(), NetworkSnapshotError> {
+    pub async fn take(&self, nodes: &[Handle], name: &str) -> Result<(), NetworkSnapshotError> {
         let mut kept = self.0.lock().await;
         let mut states = Vec::new();
         for node in nodes {
@@ -79,7 +79,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`NetworkSnapshotError`]; nothing has changed if the name is unknown.
-    pub async fn revert(&self, nodes: &[&Handle], name: &str) -> Result<Reverted, NetworkSnapshotError> {
+    pub async fn revert(&self, nodes: &[Handle], name: &str) -> Result<Reverted, NetworkSnapshotError> {
         let start = Instant::now();
         let mut kept = self.0.lock().await;
         let states = kept.get(name).ok_or_else(|| SnapshotError::Unknown { name: name.to_owned() })?;
@@ -98,11 +98,26 @@ impl Snapshots {
         Ok(Reverted { ends, missing, took: start.elapsed() })
     }
 
+    /// Forgets all snapshots, as when a node comes that has none of them, or one goes.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn forget_all(&self, nodes: &[Handle]) -> Result<(), Stopped> {
+        let mut kept = self.0.lock().await;
+        for name in std::mem::take(&mut *kept).into_keys() {
+            for node in nodes {
+                let owned = name.clone();
+                node.command(move |reply| Command::DropSnapshot(owned, reply)).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets a snapshot; `false` if there is none of that name.
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn forget(&self, nodes: &[&Handle], name: &str) -> Result<bool, Stopped> {
+    pub async fn forget(&self, nodes: &[Handle], name: &str) -> Result<bool, Stopped> {
         let mut kept = self.0.lock().await;
         for node in nodes {
             let owned = name.to_owned();
@@ -113,7 +128,7 @@ impl Snapshots {
 }
 
 async fn revert_all(
-    nodes: &[&Handle],
+    nodes: &[Handle],
     states: &[NodeState],
     name: &str,
 ) -> Result<(usize, usize), NetworkSnapshotError> {

@@ -222,8 +222,8 @@ impl Sim {
         }
         let bytes = frame.payload().len() as u64;
         let mut transfer = Duration::from_millis(bytes / conditions.bandwidth.max(1));
-        if faults.bandwidth > 0 {
-            transfer = transfer.max(Duration::from_millis(bytes.saturating_mul(1_000) / faults.bandwidth));
+        if let Some(millis) = bytes.saturating_mul(1_000).checked_div(faults.bandwidth) {
+            transfer = transfer.max(Duration::from_millis(millis));
         }
         let at = link.busy_until[to as usize].max(self.time + delay) + transfer;
         link.busy_until[to as usize] = at;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use crate::process::{Done, Place, done, flip, send_signal, wait_for};
@@ -325,6 +326,162 @@ fn the_board_is_played_with_keys_and_mouse() {
     terminal.flush().unwrap();
     let rest = terminal.exp_eof().unwrap();
     assert!(rest.contains("\x1b[?1049l") && rest.contains("\x1b[?25h") && rest.contains("stopping"), "{rest:?}");
+}
+
+/// The first of some ports in a row that are free.
+fn free_ports(count: u16) -> u16 {
+    wait_for("ports in a row", || {
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = first.local_addr().unwrap().port();
+        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        let others = (1..count).all(|next| base.checked_add(next).is_some_and(is_free));
+        others.then_some(base)
+    })
+}
+
+#[test]
+fn nodes_are_paused_added_and_removed() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "3"]);
+    let height = |node: usize| done(in_dir(&place, &format!("net/node-{node}"), &["rpc", "getblockcount"])).ok();
+    let reaches = |node: usize, expected: &str| {
+        wait_for("the height", || (height(node) == expected).then_some(()));
+    };
+    assert_eq!(net.run(&["testnet", "pause", "2"]).ok(), "node-2: paused");
+    assert_eq!(net.run(&["testnet", "pause", "node-2"]).ok(), "node-2: paused already");
+    net.run(&["testnet", "mine", "2"]).ok();
+    reaches(3, "2");
+    // It stands still, and says so, while the others go on.
+    assert_eq!(height(2), "0");
+    done(in_dir(&place, "net/node-2", &["rpc", "getpeerinfo"])).fails(1, "the node is paused");
+    let links: Value = serde_json::from_str(&net.run(&["rpc", "getlinks"]).ok()).unwrap();
+    let paused: Vec<&Value> = links["nodes"].as_array().unwrap().iter().map(|node| &node["paused"]).collect();
+    assert_eq!(paused, [false, true, false]);
+    net.run(&["testnet", "snapshot", "one"]).fails(1, "node-2 is paused");
+    net.run(&["testnet", "add"]).fails(1, "node-2 is paused");
+    net.run(&["testnet", "fork"]).fails(1, "node-2 is paused");
+    net.run(&["testnet", "remove", "3"]).fails(1, "node-2 is paused");
+    assert_eq!(net.run(&["testnet", "resume", "2"]).ok(), "node-2: running");
+    assert_eq!(net.json(&["testnet", "resume", "2"])["changed"], false);
+    reaches(2, "2");
+
+    net.run(&["testnet", "snapshot", "one"]).ok();
+    let added = net.json(&["testnet", "add"]);
+    assert_eq!(added["name"], "node-4");
+    assert_eq!(net.json(&["testnet", "list"]).as_array().unwrap().len(), 0, "no snapshot has the new node");
+    reaches(4, "2");
+    // Whatever works on all nodes works on it.
+    assert_eq!(net.json(&["testnet", "fork"])["nodes"], 4);
+    net.run(&["testnet", "link", "1", "4", "cut"]).ok();
+    net.run(&["testnet", "link", "1", "4", "heal"]).ok();
+    net.run(&["testnet", "remove", "2"]).fails(1, "node-2 is not the last node, node-4 is");
+    net.run(&["testnet", "remove", "5"]).fails(1, "expected node-1 to node-4");
+    assert_eq!(net.run(&["testnet", "remove", "4"]).ok(), "node-4: removed");
+    assert!(!place.path("net/node-4").exists());
+    net.run(&["testnet", "remove", "3"]).ok();
+    assert_eq!(net.json(&["testnet", "fork"])["nodes"], 2);
+    // A paused node does not keep the network from stopping.
+    net.run(&["testnet", "pause", "1"]).ok();
+    net.stop();
+    assert_eq!(nodes_at(&place, "net", 0, &[]).len(), 2, "as it was last");
+}
+
+#[test]
+fn networks_run_side_by_side() {
+    let place = Place::new();
+    let base = free_ports(8);
+    let port = base.to_string();
+    let left = Instant::start(&place, "left", &["--nodes", "2", "--base-port", &port]);
+    let ports = |net: &Instant| -> Vec<Value> {
+        let links: Value = serde_json::from_str(&net.run(&["rpc", "getlinks"]).ok()).unwrap();
+        links["nodes"].as_array().unwrap().iter().map(|node| node["address"].clone()).collect()
+    };
+    assert_eq!(ports(&left), [format!("127.0.0.1:{base}"), format!("127.0.0.1:{}", base + 2)]);
+    // The same ports: refused where they were asked for, others where they were not.
+    let clash = done(in_dir(&place, "clash", &["testnet", "--block-time", "0", "--base-port", &port]));
+    assert!(clash.code == 1 && clash.stderr.contains(&format!("127.0.0.1:{base}")), "{clash:?}");
+    let right = Instant::start(&place, "right", &["--nodes", "2"]);
+    left.run(&["testnet", "mine", "3"]).ok();
+    right.run(&["testnet", "mine", "1"]).ok();
+    assert_eq!(left.run(&["rpc", "getblockcount"]).ok(), "3");
+    assert_eq!(right.run(&["rpc", "getblockcount"]).ok(), "1");
+    right.stop();
+    left.stop();
+    // The port is part of the network.
+    let nodes = nodes_at(&place, "left", 3, &[]);
+    assert_eq!(nodes[1]["rpc"], format!("http://127.0.0.1:{}", base + 3));
+}
+
+#[test]
+fn an_offline_start_waits_for_the_network() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "2", "--offline-start"]);
+    net.run(&["testnet", "mine", "1"]).ok();
+    let rpc =
+        |node: usize, args: &[&str]| done(in_dir(&place, &format!("net/node-{node}"), &[&["rpc"], args].concat())).ok();
+    for node in [1, 2] {
+        assert_eq!(rpc(node, &["getconnectioncount"]), "0");
+        assert!(rpc(node, &["getnetworkinfo"]).contains("\"networkactive\": false"));
+    }
+    for node in [1, 2] {
+        rpc(node, &["setnetworkactive", "true"]);
+    }
+    wait_for("the block", || (rpc(2, &["getblockcount"]) == "1").then_some(()));
+    net.stop();
+}
+
+/// The board on a terminal of a size: its first whole frame with the table, and the page of help.
+fn board(place: &Place, dir: &str, (columns, rows): (usize, usize), nodes: &str) -> (Vec<String>, String) {
+    let cairn = env!("CARGO_BIN_EXE_cairn");
+    let script = format!("stty rows {rows} cols {columns}; exec {cairn} testnet --block-time 0 --nodes {nodes}");
+    let mut command = in_dir(place, dir, &[]);
+    let envs: Vec<_> =
+        command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+    let current = command.get_current_dir().unwrap().to_owned();
+    command = Command::new("sh");
+    command.args(["-c", &script]).current_dir(current).env("NO_COLOR", "1");
+    for (name, value) in envs {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut terminal = rexpect::session::spawn_command(command, Some(120_000)).unwrap();
+    terminal.exp_string("\x1b[?7l\x1b[H").unwrap();
+    let frame = terminal.exp_string("\x1b[J").unwrap();
+    terminal.send("?").unwrap();
+    terminal.flush().unwrap();
+    terminal.exp_string("\x1b[?1000l").unwrap();
+    terminal.exp_string("\x1b[?7h\x1b[H").unwrap();
+    let help = terminal.exp_string("\x1b[J").unwrap();
+    terminal.send("?q").unwrap();
+    terminal.flush().unwrap();
+    terminal.exp_eof().unwrap();
+    // What takes no place: it takes every byte for a character, so those of one character are made one.
+    let bytes: Vec<u8> = frame.chars().map(|c| c as u8).collect();
+    let text = String::from_utf8(bytes).unwrap().replace("\x1b[K", "").replace("\x1b[7m", "").replace("\x1b[0m", "");
+    (text.split("\r\n").map(str::to_owned).collect(), help)
+}
+
+#[test]
+fn the_board_fits_any_terminal() {
+    let place = Place::new();
+    for (size, nodes) in [((80, 24), "4"), ((40, 10), "4"), ((80, 24), "12"), ((200, 60), "3"), ((26, 5), "2")] {
+        let (frame, help) = board(&place, &format!("net-{}-{nodes}", size.0), size, nodes);
+        let shown = format!("{size:?}: {frame:#?}");
+        assert!(frame.len() <= size.1, "{shown}");
+        assert!(frame.iter().all(|line| line.chars().count() <= size.0 && !line.contains('\x1b')), "{shown}");
+        let first = frame.iter().find(|line| line.starts_with("  node-1 ")).expect(&shown);
+        // The port at least, which is all that one needs on this machine.
+        let port = first.split([':', ' ']).next_back().unwrap();
+        assert!(port.parse::<u16>().is_ok(), "{shown}");
+        assert!(frame.last().unwrap().contains("? help") && frame.iter().any(|line| line.contains("cairn testnet")));
+        assert_eq!(frame.iter().any(|line| line.starts_with("  links")), size.1 >= 10, "{shown}");
+        // Whole, however long, so that it can be copied.
+        let fork =
+            format!("testnet fork --depth 2 --data-dir {}", place.path(&format!("net-{}-{nodes}", size.0)).display());
+        assert!(size.1 < 24 || help.contains(&fork), "{help:?}");
+    }
 }
 
 #[test]

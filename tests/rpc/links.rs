@@ -34,7 +34,7 @@ fn links_are_shown_and_changed_by_id_address_and_name() {
     let own = fixture.node.as_ref().unwrap().handle().clone();
     let mine = own.listens_at().unwrap().to_string();
     let fixture = fixture.serve_again(|config| {
-        config.nodes = vec![("node-1".to_owned(), own), ("node-2".to_owned(), handle)];
+        config.nodes.set(vec![("node-1".to_owned(), own), ("node-2".to_owned(), handle)]);
     });
 
     // A link may be cut before it is made.

@@ -17,6 +17,7 @@ mod links;
 mod methods;
 mod metrics;
 mod network;
+mod nodes;
 mod parameters;
 mod pinning;
 mod pruned;

@@ -12,7 +12,7 @@ use cairn::rpc::methods;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, hex_of, key};
-use crate::{figures, holding, links, network, snapshots};
+use crate::{figures, holding, links, network, nodes, snapshots};
 
 #[test]
 fn every_method_means_what_it_says() {
@@ -409,6 +409,7 @@ fn every_method_means_what_it_says() {
     network::every_method(&fixture);
     links::every_method(&fixture);
     snapshots::every_method(&fixture);
+    nodes::every_method(&fixture);
     holding::every_method(&fixture);
 
     let called = fixture.called.lock().unwrap();

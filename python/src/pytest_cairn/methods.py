@@ -1103,6 +1103,8 @@ class LinkedNode(TypedDict):
     """The height of its tip."""
     links: list[Link]
     name: str
+    paused: bool
+    """Whether it stands still: its links are not known then."""
     tip: str
 
 
@@ -1126,6 +1128,14 @@ class Snapshot(TypedDict):
     height: int
     """That of this node's tip."""
     name: str
+
+
+class ChangedNode(TypedDict):
+    address: str | None
+    """Where it takes, or took, connections."""
+    name: str
+    rpc: str | None
+    """The URL of its JSON-RPC; null of a removed one."""
 
 
 class MemoryRegion(TypedDict):
@@ -1679,6 +1689,30 @@ class Methods:
     def dropsnapshot(self, name: str) -> None:
         """Forgets a snapshot."""
         self.call("dropsnapshot", [name])
+
+    def pausenode(self, node: str) -> bool:
+        """Makes a node stand still, like a process that got SIGSTOP, on nodes started with --chaos: its connections
+        stay open and say nothing, and calls that need it fail. Answers false if it is paused already.
+        """
+        result: bool = self.call("pausenode", [node])
+        return result
+
+    def resumenode(self, node: str) -> bool:
+        """Lets a paused node go on. Answers false if it is not paused."""
+        result: bool = self.call("resumenode", [node])
+        return result
+
+    def addtestnode(self) -> ChangedNode:
+        """Starts another node of this test network, connected to some of the others. Snapshots are forgotten: they
+        do not have it.
+        """
+        result: ChangedNode = self.call("addtestnode", [])
+        return result
+
+    def removetestnode(self, node: str) -> ChangedNode:
+        """Stops the last node of this test network and removes its files, its wallet too. Snapshots are forgotten."""
+        result: ChangedNode = self.call("removetestnode", [node])
+        return result
 
     def help(self, command: str | None = None) -> str:
         """Lists all methods with their parameters, or describes one method in full."""

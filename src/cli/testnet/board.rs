@@ -21,10 +21,8 @@ pub struct Row {
     pub height: Height,
     /// The end of its best chain.
     pub tip: BlockHash,
-    /// Its connections with other nodes.
-    pub peers: usize,
-    /// Transactions in its mempool.
-    pub mempool: usize,
+    /// Its connections with other nodes, and the transactions in its mempool; `None` while it is paused.
+    pub counts: Option<(usize, usize)>,
     /// Hashes a second; `None` if it does not mine.
     pub hash_rate: Option<f64>,
     /// URL of its JSON-RPC.
@@ -54,35 +52,99 @@ impl Board {
     }
 }
 
-/// The rows in lines, for a screen.
-pub fn table(rows: &[Row], running: Duration) -> Vec<String> {
+/// A column: its heading, its width to the right or left (negative), and what it shows.
+type Column = (&'static str, isize, fn(&Row) -> String);
+
+/// The columns, in their order on the screen.
+const COLUMNS: [Column; 7] = [
+    ("node", -8, |row| row.name.clone()),
+    ("height", 7, |row| row.height.to_string()),
+    ("tip", -16, |row| format!(" {}", short(&row.tip))),
+    ("peers", 5, |row| row.peers()),
+    ("mempool", 8, |row| row.mempool()),
+    ("mining", 11, |row| row.mining()),
+    ("RPC", -1, |row| row.rpc.clone()),
+];
+/// The last one where there is no room for a whole URL.
+const PORT: Column = ("port", 5, |row| row.rpc.rsplit(':').next().unwrap_or_default().to_owned());
+/// Which columns give way where there is little room, first to last. Name, height and port stay.
+const GIVING_WAY: [&str; 4] = ["tip", "mempool", "mining", "peers"];
+
+/// The title, as much of it as fits into `width` columns.
+pub fn title(rows: &[Row], running: Duration, width: usize) -> String {
     let seconds = running.as_secs();
-    let rate = total_rate(rows);
-    let mut lines = vec![
-        format!(
-            "cairn testnet   {}   {}   up {}:{:02}:{:02}   Ctrl-C stops it",
+    fitting(
+        &[
+            "cairn testnet".to_owned(),
             counted(rows.len(), "node"),
-            format_rate(rate),
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60
-        ),
-        String::new(),
-        format!("  {:<8} {:>7}  {:<16} {:>5} {:>8} {:>11}  RPC", "node", "height", "tip", "peers", "mempool", "mining"),
-    ];
-    for row in rows {
-        lines.push(format!(
-            "  {:<8} {:>7}  {:<16} {:>5} {:>8} {:>11}  {}",
-            row.name,
-            row.height,
-            short(&row.tip),
-            row.peers,
-            row.mempool,
-            row.hash_rate.map_or_else(|| "-".to_owned(), format_rate),
-            row.rpc
-        ));
+            format!("up {}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+            format_rate(total_rate(rows)),
+            "Ctrl-C stops it".to_owned(),
+        ],
+        width,
+    )
+}
+
+/// The first of these texts, as many as fit into `width` columns.
+pub fn fitting(parts: &[String], width: usize) -> String {
+    let mut line = String::new();
+    for part in parts {
+        let gap = if line.is_empty() { "" } else { "   " };
+        if line.chars().count() + gap.len() + part.chars().count() > width {
+            break;
+        }
+        line = line + gap + part;
+    }
+    line
+}
+
+/// The heading and the rows, for a screen of `width` columns: whole, or with fewer columns.
+pub fn table(rows: &[Row], width: usize) -> Vec<String> {
+    let mut columns = COLUMNS.to_vec();
+    let mut lines = laid_out(rows, &columns);
+    let is_wide = |lines: &[String]| lines.iter().any(|line| line.chars().count() > width);
+    if is_wide(&lines) {
+        columns.pop();
+        columns.push(PORT);
+        lines = laid_out(rows, &columns);
+    }
+    for name in GIVING_WAY {
+        if is_wide(&lines) {
+            columns.retain(|(heading, ..)| *heading != name);
+            lines = laid_out(rows, &columns);
+        }
     }
     lines
+}
+
+fn laid_out(rows: &[Row], columns: &[Column]) -> Vec<String> {
+    let line = |text: &dyn Fn(&Column) -> String| {
+        let cell = |column: &Column| match column.1 {
+            width if width < 0 => format!("{:<1$}", text(column), width.unsigned_abs()),
+            width => format!("{:>1$}", text(column), width.unsigned_abs()),
+        };
+        format!("  {}", columns.iter().map(cell).collect::<Vec<_>>().join(" ")).trim_end().to_owned()
+    };
+    let heading = line(&|(name, ..)| if *name == "tip" { " tip".to_owned() } else { (*name).to_owned() });
+    std::iter::once(heading).chain(rows.iter().map(|row| line(&|(_, _, value)| value(row)))).collect()
+}
+
+impl Row {
+    fn peers(&self) -> String {
+        self.counts.map_or_else(|| "-".to_owned(), |(peers, _)| peers.to_string())
+    }
+
+    fn mempool(&self) -> String {
+        self.counts.map_or_else(|| "-".to_owned(), |(_, mempool)| mempool.to_string())
+    }
+
+    fn mining(&self) -> String {
+        match (self.counts, self.hash_rate) {
+            (None, _) => "paused".to_owned(),
+            (_, Some(rate)) => format_rate(rate),
+            (_, None) => "-".to_owned(),
+        }
+    }
 }
 
 fn line(rows: &[Row]) -> String {
@@ -91,8 +153,8 @@ fn line(rows: &[Row]) -> String {
         "heights {}  tips {}  peers {}  mempool {}  {}",
         list(|row| row.height.to_string()),
         list(|row| short(&row.tip)),
-        list(|row| row.peers.to_string()),
-        list(|row| row.mempool.to_string()),
+        list(Row::peers),
+        list(Row::mempool),
         format_rate(total_rate(rows))
     )
 }
@@ -110,8 +172,9 @@ fn object(rows: &[Row]) -> serde_json::Value {
                 "name": row.name,
                 "height": row.height,
                 "tip": row.tip.to_string(),
-                "peers": row.peers,
-                "mempool": row.mempool,
+                "paused": row.counts.is_none(),
+                "peers": row.counts.map(|(peers, _)| peers),
+                "mempool": row.counts.map(|(_, mempool)| mempool),
                 "hash_rate": row.hash_rate,
                 "rpc": row.rpc,
             })
@@ -140,16 +203,34 @@ mod tests {
 
     fn row(name: &str, hash_rate: Option<f64>) -> Row {
         let (tip, rpc) = (BlockHash::ZERO, "http://127.0.0.1:7332".to_owned());
-        Row { name: name.to_owned(), height: Height::from_u32(12), tip, peers: 3, mempool: 1, hash_rate, rpc }
+        Row { name: name.to_owned(), height: Height::from_u32(12), tip, counts: Some((3, 1)), hash_rate, rpc }
     }
 
     #[test]
     fn columns_stand_under_their_names() {
-        let lines = table(&[row("node-1", Some(9_500_000.0)), row("node-2", None)], Duration::from_secs(3723));
-        assert!(lines[0].contains("2 nodes   9.50 MH/s   up 1:02:03"), "{}", lines[0]);
-        let column = |line: &str, text: &str| line.chars().count() - line[line.find(text).unwrap()..].chars().count();
-        assert_eq!(column(&lines[2], "RPC"), column(&lines[3], "http"));
-        assert_eq!(column(&lines[2], "RPC"), column(&lines[4], "http"));
+        let mut rows = [row("node-1", Some(9_500_000.0)), row("node-2", None), row("node-3", None)];
+        rows[2].counts = None;
+        let lines = table(&rows, 200);
+        let column = |line: &str, text: &str| line[..line.find(text).unwrap()].chars().count();
+        for line in &lines[1..] {
+            assert_eq!(column(&lines[0], "RPC"), column(line, "http"));
+            assert_eq!(column(&lines[0], "tip"), column(line, "…"));
+        }
+        assert!(lines[3].contains(" -        -      paused"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn nothing_is_cut_at_any_width() {
+        let rows = [row("node-1", Some(9_500_000.0)), row("node-64", None)];
+        for width in 24..120 {
+            let lines = table(&rows, width);
+            assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}: {lines:?}");
+            assert!(lines[2].contains("node-64") && lines[2].ends_with(":7332") | lines[2].ends_with(" 7332"));
+            let title = title(&rows, Duration::from_secs(3723), width);
+            assert!(title.chars().count() <= width && title.starts_with("cairn testnet"), "{width}: {title}");
+        }
+        assert!(table(&rows, 80)[0].contains("mining  port"), "{:?}", table(&rows, 80));
+        assert!(title(&rows, Duration::from_secs(3723), 80).contains("2 nodes   up 1:02:03   9.50 MH/s   Ctrl-C"));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Tip {
 /// All nodes of a running network.
 pub struct Control {
     nodes: Vec<Client>,
+    /// Which of them stand still.
+    paused: Vec<bool>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -56,7 +58,11 @@ impl Control {
     pub fn find(layout: &Layout) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Links {
-            nodes: Vec<Value>,
+            nodes: Vec<Node>,
+        }
+        #[derive(Deserialize)]
+        struct Node {
+            paused: bool,
         }
         let client =
             |number| Client::new(ClientConfig { url: None, data_dir: layout.node(number), timeout: Some(TIMEOUT) });
@@ -65,17 +71,29 @@ impl Control {
             ClientError::NoNode { .. } => ClientError::NoNode { data_dir: layout.dir.clone() },
             other => other,
         })?;
-        let count = call::<Links>(&first, "getlinks", &[])?.nodes.len();
+        let links: Links = call(&first, "getlinks", &[])?;
+        let paused: Vec<bool> = links.nodes.iter().map(|node| node.paused).collect();
         let mut nodes = vec![first];
-        for number in 2..=count {
+        for number in 2..=paused.len() {
             nodes.push(client(number)?);
         }
-        Ok(Self { nodes, interrupted: Arc::default() })
+        Ok(Self { nodes, paused, interrupted: Arc::default() })
     }
 
     /// How many nodes there are.
     pub fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Fails if a node is paused, for what needs all of them.
+    ///
+    /// # Errors
+    /// Names the node.
+    pub fn require_running(&self) -> anyhow::Result<()> {
+        match self.paused.iter().position(|is_paused| *is_paused) {
+            Some(node) => bail!("node-{} is paused: resume it first", node + 1),
+            None => Ok(()),
+        }
     }
 
     /// A node, counted from 0.
@@ -125,7 +143,9 @@ impl Control {
         }
         let mut miners = Vec::new();
         let mut stop = || -> anyhow::Result<()> {
-            for (node, client) in self.nodes.iter().enumerate() {
+            // The miner of a paused node rests.
+            let running = self.nodes.iter().enumerate().filter(|(node, _)| !self.paused[*node]);
+            for (node, client) in running {
                 let Info { generate, genproclimit, address } = call(client, "getmininginfo", &[])?;
                 if generate && let Some(payee) = address {
                     miners.push(Miner { node, threads: genproclimit, payee });

@@ -45,6 +45,7 @@ struct Fork {
 pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let control = Control::find(layout)?;
     ensure!(control.len() >= 2, "a fork needs two nodes at least, and this network has one");
+    control.require_running()?;
     control.catch_interrupts()?;
     let bar = control::progress(2 * u64::from(args.depth) + 1)?;
     let fork = control.while_quiet(|| fork(&control, layout, args.depth, &bar));

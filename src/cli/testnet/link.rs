@@ -94,7 +94,7 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
 }
 
 /// A node's number, counted from 1.
-fn number(text: &str, control: &Control) -> anyhow::Result<usize> {
+pub(super) fn number(text: &str, control: &Control) -> anyhow::Result<usize> {
     let number = text.strip_prefix("node-").unwrap_or(text).parse::<usize>().ok();
     let number = number.filter(|number| (1..=control.len()).contains(number));
     number.with_context(|| format!("there is no node {text:?}: expected node-1 to node-{}", control.len()))

@@ -1,5 +1,6 @@
 //! The links of a network as the board shows them: a matrix whose cells can be chosen and clicked. No I/O here.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::runtime::LinkSettings;
@@ -135,6 +136,9 @@ pub struct Matrix {
     nodes: usize,
     /// Row and column, never the same.
     chosen: (usize, usize),
+    /// The rows and columns that were drawn last.
+    shown: (Range<usize>, Range<usize>),
+    has_colours: bool,
 }
 
 /// Columns before the first cell, and those of each cell with its gap.
@@ -145,8 +149,15 @@ const HEADING: usize = 1;
 
 impl Matrix {
     /// Of so many nodes, the link between the first two chosen. There is none with fewer than two.
-    pub fn new(nodes: usize) -> Option<Self> {
-        (nodes >= 2).then_some(Self { nodes, chosen: (0, 1) })
+    pub fn new(nodes: usize, has_colours: bool) -> Option<Self> {
+        (nodes >= 2).then_some(Self { nodes, chosen: (0, 1), shown: (0..nodes, 0..nodes), has_colours })
+    }
+
+    /// The same with another number of nodes; the chosen link stays if it still is one.
+    pub fn resized(self, nodes: usize) -> Option<Self> {
+        let chosen = self.chosen;
+        let is_there = chosen.0.max(chosen.1) < nodes;
+        Self::new(nodes, self.has_colours).map(|new| Self { chosen: if is_there { chosen } else { new.chosen }, ..new })
     }
 
     /// The link that is chosen.
@@ -192,36 +203,51 @@ impl Matrix {
         let row = line.checked_sub(HEADING)?;
         let offset = column.checked_sub(MARGIN)?;
         let (cell, within) = (offset / PITCH, offset % PITCH);
-        if row >= self.nodes || cell >= self.nodes || row == cell || within >= 3 {
+        let (row, cell) = (self.shown.0.start + row, self.shown.1.start + cell);
+        if row >= self.shown.0.end || cell >= self.shown.1.end || row == cell || within >= 3 {
             return None;
         }
         self.chosen = (row, cell);
         self.key(Key::Toggle, links)
     }
 
-    /// The matrix in lines, coloured, the chosen cell reversed; and a line that names it.
-    pub fn lines(&self, links: &Links) -> Vec<String> {
+    /// The matrix in lines of at most `width` columns and with at most `rows` nodes: a part around the chosen cell if there are
+    /// more. The chosen cell is reversed.
+    pub fn lines(&mut self, links: &Links, width: usize, rows: usize) -> Vec<String> {
+        let columns = (width.saturating_sub(MARGIN) + PITCH - 3) / PITCH;
+        self.shown = (window(self.nodes, rows, self.chosen.0), window(self.nodes, columns, self.chosen.1));
         let mut heading = format!("{:MARGIN$}", "  links");
-        for node in 1..=self.nodes {
-            heading += &format!("{node:^3}  ");
+        for node in self.shown.1.clone() {
+            heading += &format!("{:^3}  ", node + 1);
         }
-        let mut lines = vec![heading];
-        for row in 0..self.nodes {
+        let mut lines = vec![heading.trim_end().to_owned()];
+        for row in self.shown.0.clone() {
             let mut line = format!("{:MARGIN$}", format!("  node-{}", row + 1));
-            for column in 0..self.nodes {
+            for column in self.shown.1.clone() {
                 line += &match (row == column, links.between((row, column)).cell()) {
                     (true, _) => "     ".to_owned(),
                     (false, (cell, _)) if (row, column) == self.chosen => format!("\x1b[7m{cell}\x1b[0m  "),
-                    (false, (cell, colour)) => format!("\x1b[{colour}m{cell}\x1b[0m  "),
+                    (false, (cell, colour)) if self.has_colours => format!("\x1b[{colour}m{cell}\x1b[0m  "),
+                    (false, (cell, _)) => format!("{cell}  "),
                 };
             }
-            lines.push(line);
+            lines.push(line.trim_end().to_owned());
         }
-        let (row, column) = self.chosen;
-        lines.push(String::new());
-        lines.push(format!("  node-{} — node-{}: {}", row + 1, column + 1, links.between(self.chosen).name()));
         lines
     }
+
+    /// Names the chosen link.
+    pub fn caption(&self, links: &Links) -> String {
+        let (row, column) = self.chosen;
+        format!("  node-{} — node-{}: {}", row + 1, column + 1, links.between(self.chosen).name())
+    }
+}
+
+/// A part of so many entries, at most `room` long, around one of them.
+pub fn window(entries: usize, room: usize, around: usize) -> Range<usize> {
+    let room = room.clamp(1, entries.max(1));
+    let start = around.saturating_sub(room / 2).min(entries.saturating_sub(room));
+    start..(start + room).min(entries)
 }
 
 #[cfg(test)]
@@ -265,12 +291,12 @@ mod tests {
     #[test]
     fn a_click_hits_the_cell_that_is_drawn_there() {
         let links = links();
-        let mut matrix = Matrix::new(3).unwrap();
-        let lines: Vec<String> = matrix.lines(&links).iter().map(|line| plain(line)).collect();
-        assert_eq!(lines[0], "  links    1    2    3   ");
-        assert_eq!(lines[1], "  node-1       ─╳─  ~~~  ");
-        assert_eq!(lines[3], "  node-3  ~~~   ·        ");
-        assert_eq!(lines[5], "  node-1 — node-2: cut");
+        let mut matrix = Matrix::new(3, true).unwrap();
+        let lines: Vec<String> = matrix.lines(&links, 80, 9).iter().map(|line| plain(line)).collect();
+        assert_eq!(lines[0], "  links    1    2    3");
+        assert_eq!(lines[1], "  node-1       ─╳─  ~~~");
+        assert_eq!(lines[3], "  node-3  ~~~   ·");
+        assert_eq!(matrix.caption(&links), "  node-1 — node-2: cut");
         let mut hit = Vec::new();
         for (line, text) in lines.iter().enumerate().take(4) {
             for (column, drawn) in text.chars().enumerate() {
@@ -291,7 +317,7 @@ mod tests {
     #[test]
     fn keys_move_over_the_diagonal_and_stop_at_the_edge() {
         let links = links();
-        let mut matrix = Matrix::new(3).unwrap();
+        let mut matrix = Matrix::new(3, true).unwrap();
         let mut moved = |key| {
             assert_eq!(matrix.key(key, &links), None);
             matrix.chosen()
@@ -305,6 +331,36 @@ mod tests {
         assert_eq!(moved(Key::Up), (1, 0));
         assert_eq!(matrix.key(Key::Toggle, &links), Some(Action::Slow));
         assert_eq!(matrix.key(Key::Do(Action::Heal), &links), Some(Action::Heal));
-        assert_eq!(Matrix::new(1), None);
+        assert_eq!(Matrix::new(1, true), None);
+    }
+
+    #[test]
+    fn a_part_is_shown_where_there_is_no_room_for_all() {
+        let links = Links::new(20);
+        let mut matrix = Matrix::new(20, false).unwrap();
+        for _ in 0..11 {
+            matrix.key(Key::Down, &links);
+            matrix.key(Key::Right, &links);
+        }
+        assert_eq!(matrix.chosen(), (11, 12));
+        let lines = matrix.lines(&links, 33, 4);
+        assert_eq!(
+            lines[0],
+            "  links    11   12   13   14   15".replace("  11", " 11 ").replace(" 12", "12 "),
+            "{lines:?}"
+        );
+        for width in 14..80 {
+            let widest = matrix.lines(&links, width, 4).iter().map(|line| plain(line).chars().count()).max();
+            assert!(widest <= Some(width), "{width}: {widest:?}");
+        }
+        assert!(matrix.lines(&links, 80, 4).len() == 5);
+        // The cell at the left of the first row that is shown.
+        matrix.lines(&links, 33, 4);
+        let (rows, columns) = matrix.shown.clone();
+        matrix.click(MARGIN, HEADING, &links);
+        assert_eq!(matrix.chosen(), (rows.start, columns.start));
+        // Without colours, only the chosen cell is marked.
+        assert_eq!(matrix.lines(&links, 80, 20).concat().matches("\x1b[").count(), 2);
+        assert_eq!(matrix.resized(5).unwrap().chosen(), (0, 1));
     }
 }

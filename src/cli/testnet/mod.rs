@@ -10,6 +10,7 @@ mod link;
 mod links;
 mod mine;
 mod network;
+mod nodes;
 mod run;
 mod saved;
 mod screen;
@@ -24,17 +25,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use tokio::sync::mpsc;
 
 use self::board::Board;
 use self::network::Network;
 use self::screen::{Input, Screen};
-use self::setup::{BLOCK_TIME_SECS, Layout, MAX_NODES, Settings};
+use self::setup::{BLOCK_TIME_SECS, Layout, MAX_BASE_PORT, MAX_NODES, Settings};
 use super::console::Console;
 use super::{Common, UsageError};
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::amount::counted;
 use crate::primitives::height::Height;
+use crate::rpc::Request;
 
+/// Requests to add or remove nodes that wait.
+const MAX_REQUESTS: usize = 16;
 /// Refresh interval.
 const REFRESH: Duration = Duration::from_millis(500);
 /// The default directory of a network.
@@ -68,6 +73,13 @@ pub struct Args {
     /// Derive wallets and genesis from this number, the same on every machine
     #[arg(long, env = "CAIRN_SEED", value_name = "NUMBER")]
     seed: Option<u64>,
+    /// The first port: node N takes PORT + 2 (N - 1) for peers and the next for RPC, and no others [default: from 7331 on,
+    /// and free ones where these are taken]
+    #[arg(long, env = "CAIRN_BASE_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_BASE_PORT)))]
+    base_port: Option<u16>,
+    /// Start the nodes without connections, until the RPC method setnetworkactive allows them
+    #[arg(long, env = "CAIRN_OFFLINE_START", value_parser = clap::builder::BoolishValueParser::new())]
+    offline_start: bool,
     /// Stop, with exit code 0, once every node's chain is this high
     #[arg(long, env = "CAIRN_UNTIL_HEIGHT", value_name = "HEIGHT")]
     until_height: Option<Height>,
@@ -94,6 +106,14 @@ enum Command {
     Fork(fork::Args),
     /// Cut, slow or heal the link between two nodes
     Link(link::Args),
+    /// Make a node stand still: its connections stay open and say nothing
+    Pause(nodes::NodeArgs),
+    /// Let a paused node go on
+    Resume(nodes::NodeArgs),
+    /// Start another node
+    Add,
+    /// Stop the last node, and remove its files
+    Remove(nodes::NodeArgs),
     /// Remember the whole network as it is
     Snapshot(snapshot::SnapshotArgs),
     /// Make the network what it was at a snapshot
@@ -125,6 +145,10 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         Some(Command::Faucet(args)) => return faucet::run(args, common, &layout),
         Some(Command::Fork(args)) => return fork::run(args, common, &layout),
         Some(Command::Link(args)) => return link::run(args, common, &layout),
+        Some(Command::Pause(args)) => return nodes::pause(args, common, &layout),
+        Some(Command::Resume(args)) => return nodes::resume(args, common, &layout),
+        Some(Command::Add) => return nodes::add(common, &layout),
+        Some(Command::Remove(args)) => return nodes::remove(args, common, &layout),
         Some(Command::Snapshot(args)) => return snapshot::snapshot(args, common, &layout),
         Some(Command::Revert(args)) => return snapshot::revert(args, common, &layout),
         Some(Command::List) => return snapshot::list(common, &layout),
@@ -197,7 +221,8 @@ fn settings(args: &Args, layout: &Layout) -> anyhow::Result<(Settings, u32)> {
         (_, None) => last(|kept| kept.miners).unwrap_or(2).min(nodes),
     };
     let threads = args.threads.or(last(|kept| kept.threads)).unwrap_or(1);
-    Ok((Settings { nodes, miners, threads, seed }, block_time))
+    let base_port = args.base_port.or(kept.as_ref().and_then(|kept| kept.base_port));
+    Ok((Settings { nodes, miners, threads, seed, base_port }, block_time))
 }
 
 async fn live(
@@ -207,17 +232,16 @@ async fn live(
     layout: &Layout,
 ) -> anyhow::Result<()> {
     let mut interrupted = std::pin::pin!(crate::runtime::interrupted());
-    let network = tokio::select! {
-        network = Network::start(layout, settings, block_time) => network?,
+    let (operator, mut requests) = mpsc::channel(MAX_REQUESTS);
+    let mut network = tokio::select! {
+        network = Network::start(layout, (settings, block_time), args.offline_start, operator) => network?,
         result = &mut interrupted => return result.context("cannot wait for signals"),
     };
-    let introduction = introduction(layout, &network);
     // Output errors do not stop the nodes.
     let stdout = Console::new(std::io::stdout());
     let outcome = tokio::select! {
-        outcome = watch(&network, &stdout, introduction, args.until_height, common.json()) => outcome,
+        outcome = watch(&mut network, &mut requests, &stdout, args.until_height, (common, layout)) => outcome,
         result = &mut interrupted => result.context("cannot wait for signals"),
-        name = network.any_finished() => Err(anyhow::anyhow!("{name} has stopped, and the network with it")),
     };
     if !common.json() {
         stdout.line("stopping…");
@@ -227,15 +251,16 @@ async fn live(
     stopped.and(outcome)
 }
 
-/// Shows the network until every node is at `until_height` or the user quits.
+/// Shows the network until every node is at `until_height` or the user quits, and adds and removes nodes on request.
 async fn watch(
-    network: &Network,
+    network: &mut Network,
+    requests: &mut mpsc::Receiver<Request>,
     stdout: &Console,
-    introduction: anyhow::Result<String>,
     until_height: Option<Height>,
-    json: bool,
+    (common, layout): (&Common, &Layout),
 ) -> anyhow::Result<()> {
-    let introduction = introduction?;
+    let introduction = introduction(layout, network)?;
+    let json = common.json();
     if !json {
         stdout.line(&introduction);
     }
@@ -244,23 +269,29 @@ async fn watch(
     let mut screen = match !json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
         true => {
             stdout.drain();
-            Some(Screen::take(network.len()).context("the terminal is not suitable")?)
+            Some(Screen::take(&introduction).context("the terminal is not suitable")?)
         }
         false => None,
     };
     let mut interval = tokio::time::interval(REFRESH);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let input = match &mut screen {
-            None => {
-                interval.tick().await;
-                None
+        let typed = async {
+            match &mut screen {
+                Some(screen) => screen.inputs.recv().await,
+                None => std::future::pending().await,
             }
-            Some(screen) => tokio::select! {
-                _ = interval.tick() => None,
-                input = screen.inputs.recv() => Some(input.context("the terminal is gone")?),
-            },
         };
+        let mut input = None;
+        tokio::select! {
+            _ = interval.tick() => {}
+            typed = typed => input = Some(typed.context("the terminal is gone")?),
+            Some((change, reply)) = requests.recv() => {
+                // A caller that has left learns nothing.
+                let _ = reply.send(network.change(change, layout).await.map_err(|error| format!("{error:#}")));
+            }
+            name = network.any_finished() => bail!("{name} has stopped, and the network with it"),
+        }
         if input == Some(Input::Quit) {
             return Ok(());
         }
@@ -274,10 +305,7 @@ async fn watch(
                     network.change_link(between, action).await?;
                     links = network.links().await?;
                 }
-                let mut text: Vec<String> = introduction.lines().map(str::to_owned).collect();
-                text.push(String::new());
-                text.extend(board::table(&rows, started.elapsed()));
-                screen.draw(&text, &links).context("cannot draw on the terminal")?;
+                screen.draw(&rows, started.elapsed(), &links).context("cannot draw on the terminal")?;
             }
         }
         if reached {

@@ -3,17 +3,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 
 use super::board::Row;
 use super::links::{Action, LinkState, Links};
-use super::setup::{self, ADDRESS_PREFIX, Layout, Pace, Settings};
+use super::setup::{self, ADDRESS_PREFIX, Layout, MAX_NODES, Pace, Settings};
 use super::snapshot;
 use crate::consensus::params::Params;
+use crate::p2p::Command;
 use crate::primitives::address;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::auth::{ADDRESS_FILE, COOKIE_FILE};
-use crate::rpc::{self, RpcServer, ServeError};
+use crate::rpc::{self, ChangedNode, NodeChange, Nodes, Operator, RpcServer, ServeError};
 use crate::runtime::{Config, LinkKey, LinkSettings, Running, Snapshots, StartError, descriptors, unix_now};
 use crate::storage::private_file;
 
@@ -29,6 +30,13 @@ pub struct Network {
     nodes: Vec<Member>,
     /// One for each node; empty until all nodes are there.
     servers: Vec<RpcServer>,
+    /// The nodes as all servers see them.
+    shown: Nodes,
+    snapshots: Arc<Snapshots>,
+    /// Takes requests to change the nodes.
+    operator: Operator,
+    params: Arc<Params>,
+    settings: Settings,
     payee: String,
 }
 
@@ -38,12 +46,18 @@ struct Member {
 }
 
 impl Network {
-    /// Starts all nodes, from existing files or new ones.
+    /// Starts all nodes, from existing files or new ones; without connections if `is_offline`. What comes through `operator` is for
+    /// [`Network::change`].
     ///
     /// # Errors
     /// If files, ports or a store cannot be used. Nodes that had started are stopped.
-    pub async fn start(layout: &Layout, settings: &Settings, block_time: u32) -> anyhow::Result<Self> {
-        let Settings { nodes: count, miners, threads, seed } = *settings;
+    pub async fn start(
+        layout: &Layout,
+        (settings, block_time): (&Settings, u32),
+        is_offline: bool,
+        operator: Operator,
+    ) -> anyhow::Result<Self> {
+        let Settings { nodes: count, miners, threads, seed, .. } = *settings;
         let funded = setup::open_wallet(&layout.wallet(), seed, "wallet")?.newest_key();
         let pace = Pace { block_time, threads: usize::from(miners) * usize::from(threads), is_seeded: seed.is_some() };
         let params = Arc::new(open_genesis(layout, funded, pace).await?);
@@ -51,10 +65,19 @@ impl Network {
         setup::point_to_first_node(layout, &[COOKIE_FILE, ADDRESS_FILE])?;
         let connections = descriptors::connections_of(&Config::new(&layout.dir, params.clone()));
         descriptors::reserve_for(usize::from(count) * (connections + rpc::Limits::default().connections));
-        let mut network = Self { nodes: Vec::new(), servers: Vec::new(), payee: String::new() };
+        let mut network = Self {
+            nodes: Vec::new(),
+            servers: Vec::new(),
+            shown: Nodes::default(),
+            snapshots: Arc::default(),
+            operator,
+            params,
+            settings: settings.clone(),
+            payee: String::new(),
+        };
         for number in 1..=usize::from(count) {
             let threads = if number <= usize::from(miners) { usize::from(threads) } else { 0 };
-            if let Err(error) = network.add(layout, &params, number, threads, seed).await {
+            if let Err(error) = network.start_node(layout, number, threads, is_offline).await {
                 // This error matters more than one from stopping.
                 let _ = network.stop().await;
                 return Err(error.context(format!("node-{number} does not start")));
@@ -62,7 +85,7 @@ impl Network {
         }
         let finished = match network.serve(layout).await {
             Ok(()) => settings.write(layout),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         if let Err(error) = finished {
             let _ = network.stop().await;
@@ -71,54 +94,138 @@ impl Network {
         Ok(network)
     }
 
-    async fn add(
+    async fn start_node(
         &mut self,
         layout: &Layout,
-        params: &Arc<Params>,
         number: usize,
         threads: usize,
-        seed: Option<u64>,
+        is_offline: bool,
     ) -> anyhow::Result<()> {
         let dir = layout.node(number);
         private_file::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        setup::write_whole(&dir.join("genesis.json"), &params.spec.to_json())?;
-        let paid = setup::open_wallet(&layout.miner_wallet(number), seed, &format!("node-{number}"))?.newest_key();
+        setup::write_whole(&dir.join("genesis.json"), &self.params.spec.to_json())?;
+        let name = format!("node-{number}");
+        let paid = setup::open_wallet(&layout.miner_wallet(number), self.settings.seed, &name)?.newest_key();
         if number <= 2 {
             self.payee = address::encode(ADDRESS_PREFIX, &paid);
         }
-        let mut config = Config::new(&dir, params.clone());
+        let mut config = Config::new(&dir, self.params.clone());
         // For pages on this machine.
         config.listen_webrtc = cfg!(feature = "webrtc").then(|| local(0));
-        config.name = Some(format!("node-{number}"));
+        config.name = Some(name.clone());
         config.connect =
             self.nodes.iter().rev().take(CONNECT_TO).filter_map(|node| node.running.handle().peer_name()).collect();
         config.store_cache_bytes = STORE_CACHE_BYTES;
         config.mine = (threads > 0).then_some(paid);
         config.threads = threads;
         config.chaos = true;
-        let running = start_node(config, usual_port(number)).await?;
-        self.nodes.push(Member { name: format!("node-{number}"), running });
+        config.listen = Some(local(self.port(number)));
+        let running = match Running::start(config.clone()).await {
+            Err(StartError::Listen { .. }) if self.settings.base_port.is_none() => {
+                config.listen = Some(local(0));
+                Running::start(config).await?
+            }
+            other => other?,
+        };
+        if is_offline {
+            running.handle().command(|reply| Command::SetActive(false, reply)).await?;
+        }
+        self.nodes.push(Member { name, running });
         Ok(())
     }
 
-    /// Answers calls about each node, and about the links of all of them.
-    async fn serve(&mut self, layout: &Layout) -> Result<(), ServeError> {
-        let nodes: Vec<_> = self.nodes.iter().map(|node| (node.name.clone(), node.running.handle().clone())).collect();
-        let snapshots = Arc::<Snapshots>::default();
-        for (number, (_, handle)) in (1..).zip(&nodes) {
-            let shared = || (nodes.clone(), snapshots.clone());
-            let config = |port| {
-                let (nodes, snapshots) = shared();
-                rpc::Config { nodes, snapshots, ..rpc::Config::new(local(port), layout.node(number)) }
-            };
-            // On the port that is usual for it, or on a free one if that is taken.
-            let server = match rpc::serve(config(usual_port(number) + 1), handle.clone()).await {
-                Err(ServeError::Bind { .. }) => rpc::serve(config(0), handle.clone()).await?,
-                other => other?,
+    /// Answers calls about each node that has no server yet, and about the links of all of them.
+    async fn serve(&mut self, layout: &Layout) -> anyhow::Result<()> {
+        self.show();
+        while let Some(node) = self.nodes.get(self.servers.len()) {
+            let number = self.servers.len() + 1;
+            let (nodes, snapshots) = (self.shown.clone(), self.snapshots.clone());
+            let operator = Some(self.operator.clone());
+            let mut config = rpc::Config::new(local(self.port(number) + 1), layout.node(number));
+            config = rpc::Config { nodes, snapshots, operator, ..config };
+            let handle = node.running.handle().clone();
+            let server = match rpc::serve(config.clone(), handle.clone()).await {
+                Err(ServeError::Bind { .. }) if self.settings.base_port.is_none() => {
+                    rpc::serve(rpc::Config { bind: local(0), ..config }, handle).await?
+                }
+                other => other.with_context(|| node.name.clone())?,
             };
             self.servers.push(server);
         }
         Ok(())
+    }
+
+    /// Tells the servers which nodes there are.
+    fn show(&self) {
+        let shown = self.nodes.iter().map(|node| (node.name.clone(), node.running.handle().clone()));
+        self.shown.set(shown.collect());
+    }
+
+    /// The port for peers of node `number`; its RPC port is the next.
+    fn port(&self, number: usize) -> u16 {
+        let first = self.settings.base_port.unwrap_or(FIRST_PORT);
+        first.saturating_add(u16::try_from(2 * (number - 1)).unwrap_or(0))
+    }
+
+    /// Adds a node, or removes the last: nodes are numbered without gaps.
+    ///
+    /// # Errors
+    /// If a node is paused, there is no such node, or it cannot be started or stopped.
+    pub async fn change(&mut self, change: NodeChange, layout: &Layout) -> anyhow::Result<ChangedNode> {
+        if let Some(paused) = self.nodes.iter().find(|node| node.running.handle().is_paused()) {
+            bail!("{} is paused: resume it first", paused.name);
+        }
+        let last = self.nodes.last().map(|node| node.name.clone()).unwrap_or_default();
+        if let NodeChange::Remove(name) = &change {
+            ensure!(self.nodes.iter().any(|node| node.name == *name), "there is no node {name:?}: the last is {last}");
+            ensure!(*name == last, "{name} is not the last node, {last} is: nodes are numbered without gaps");
+            ensure!(self.nodes.len() > 1, "{name} is the only node");
+        } else {
+            ensure!(self.nodes.len() < usize::from(MAX_NODES), "there are {MAX_NODES} nodes, the most there can be");
+        }
+        // No snapshot fits the network afterwards.
+        let handles: Vec<_> = self.nodes.iter().map(|node| node.running.handle().clone()).collect();
+        self.snapshots.forget_all(&handles).await?;
+        snapshot::forget_all(layout)?;
+        drop(handles);
+        let changed = match change {
+            NodeChange::Add => self.grow(layout).await?,
+            NodeChange::Remove(_) => self.shrink(layout).await?,
+        };
+        self.settings.nodes = self.nodes.len() as u16;
+        self.settings.miners = self.settings.miners.min(self.settings.nodes);
+        self.settings.write(layout)?;
+        Ok(changed)
+    }
+
+    async fn grow(&mut self, layout: &Layout) -> anyhow::Result<ChangedNode> {
+        self.start_node(layout, self.nodes.len() + 1, 0, false).await?;
+        if let Err(error) = self.serve(layout).await {
+            let node = self.nodes.pop();
+            self.show();
+            if let Some(node) = node {
+                // The first error matters more.
+                let _ = node.stop().await;
+            }
+            return Err(error);
+        }
+        let node = self.nodes.last().context("the node is gone")?;
+        let rpc = self.servers.last().map(RpcServer::url);
+        Ok(ChangedNode { name: node.name.clone(), address: node.running.p2p_address(), rpc })
+    }
+
+    async fn shrink(&mut self, layout: &Layout) -> anyhow::Result<ChangedNode> {
+        let number = self.nodes.len();
+        let node = self.nodes.pop().context("there is no node")?;
+        self.show();
+        if let Some(server) = self.servers.pop() {
+            server.stop().await;
+        }
+        let changed = ChangedNode { name: node.name.clone(), address: node.running.p2p_address(), rpc: None };
+        node.stop().await?;
+        let dir = layout.node(number);
+        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+        Ok(changed)
     }
 
     /// How many nodes there are.
@@ -151,7 +258,8 @@ impl Network {
         let mut links = Links::new(self.nodes.len());
         for (from, node) in self.nodes.iter().enumerate() {
             let handle = node.running.handle();
-            let peers = handle.read(|node, now| node.peers(now)).await.with_context(|| node.name.clone())?;
+            let peers = handle.unless_paused(handle.read(|node, now| node.peers(now))).await;
+            let peers = peers.transpose().with_context(|| node.name.clone())?.unwrap_or_default();
             for (to, other) in self.nodes.iter().enumerate().filter(|(to, _)| *to != from) {
                 let Some(address) = other.running.handle().listens_at() else { continue };
                 let settings = handle.chaos().map(|chaos| chaos.get(LinkKey::Listening(address))).unwrap_or_default();
@@ -173,7 +281,9 @@ impl Network {
             {
                 let settings = action.settings();
                 let change = |present: &mut LinkSettings| *present = settings;
-                node.running.handle().change_link(LinkKey::Listening(address), change).await?;
+                let handle = node.running.handle();
+                // A paused node dials when it goes on.
+                handle.unless_paused(handle.change_link(LinkKey::Listening(address), change)).await.transpose()?;
             }
         }
         Ok(())
@@ -228,14 +338,14 @@ impl Member {
     async fn row(&self, rpc: String) -> anyhow::Result<Row> {
         let handle = self.running.handle();
         let tip = *handle.tip().borrow();
-        let (peers, mempool) = handle.read(|node, now| (node.peers(now).len(), node.mempool().len())).await?;
+        let counts = handle.read(|node, now| (node.peers(now).len(), node.mempool().len()));
+        let counts = handle.unless_paused(counts).await.transpose()?;
         let status = handle.miner().status();
         Ok(Row {
             name: self.name.clone(),
             height: tip.height,
             tip: tip.hash,
-            peers,
-            mempool,
+            counts,
             hash_rate: (status.threads > 0).then_some(status.hash_rate),
             rpc,
         })
@@ -259,23 +369,6 @@ async fn open_genesis(layout: &Layout, funded: PublicKey, pace: Pace) -> anyhow:
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-}
-
-/// Starts a node on the port that is usual for it, or on a free one if that is taken.
-async fn start_node(mut config: Config, port: u16) -> anyhow::Result<Running> {
-    config.listen = Some(local(port));
-    match Running::start(config.clone()).await {
-        Err(StartError::Listen { .. }) => {
-            config.listen = Some(local(0));
-            Ok(Running::start(config).await?)
-        }
-        other => Ok(other?),
-    }
-}
-
-/// The port for peers of node `number`; its RPC port is the next.
-fn usual_port(number: usize) -> u16 {
-    FIRST_PORT + u16::try_from(2 * (number - 1)).unwrap_or(0)
 }
 
 /// A port of this machine that others do not reach.

@@ -11,12 +11,28 @@ use crossterm::event::{
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
 use tokio::sync::mpsc;
 
-use super::links::{Action, Key, Links, Matrix};
+use super::board::{self, Row, fitting, title};
+use super::links::{Action, Key, Links, Matrix, window};
 
 /// Interval of checks that the screen still exists.
 const POLL: Duration = Duration::from_millis(100);
-/// The text of the last line.
-const HELP: &str = "  click a link, or arrows and space: cut, slow, heal in turn   c cut   s slow   h heal   q quit";
+/// The last line, as much of it as fits.
+const HINTS: [&str; 5] = ["  ? help and commands", "q quit", "space or click: next fault", "c cut", "s slow  h heal"];
+/// What the keys do, on the page of help.
+const KEYS: &str = "\
+Keys:
+
+  ?               this page, and back to the network
+  arrows          choose a link
+  space, click    cut it, slow it, heal it in turn
+  c, s, h         cut, slow or heal it
+  q, Ctrl-C       stop the network
+
+A link is ─── whole, ~~~ slow, ─╳─ cut, or · not there. Text can be selected with the mouse on this page.";
+/// Lines of the board besides the rows of table and matrix.
+const FRAME: usize = 8;
+/// A terminal that does not say how large it is.
+const USUAL_SIZE: (u16, u16) = (80, 24);
 
 /// Whether the terminal is in screen mode and must be restored. A process has one terminal.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -28,6 +44,8 @@ pub enum Input {
     Quit,
     /// A key for the matrix.
     Key(Key),
+    /// The page of help, or back.
+    Help,
     /// A click at a column and line of the terminal, from 0.
     Click(usize, usize),
     /// The terminal has another size.
@@ -37,6 +55,12 @@ pub enum Input {
 /// The terminal, taken until this value is dropped, or the process panics.
 pub struct Screen {
     matrix: Option<Matrix>,
+    /// How many nodes the matrix is for.
+    nodes: usize,
+    has_colours: bool,
+    /// Commands to try.
+    introduction: String,
+    is_help: bool,
     /// The line on which the matrix begins.
     matrix_line: usize,
     /// What was typed or clicked. Closed when the terminal is gone.
@@ -44,47 +68,47 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal for a network of so many nodes.
+    /// Takes the terminal. The page of help shows `introduction`.
     ///
     /// # Errors
     /// If it is no suitable terminal.
-    pub fn take(nodes: usize) -> io::Result<Self> {
+    pub fn take(introduction: &str) -> io::Result<Self> {
         restore_on_panic();
         crossterm::terminal::enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         let (sender, inputs) = mpsc::channel(64);
-        let screen = Self { matrix: Matrix::new(nodes), matrix_line: 0, inputs };
+        let (introduction, has_colours) = (introduction.trim_end().to_owned(), crate::cli::colours());
+        let screen = Self { matrix: None, nodes: 0, has_colours, introduction, is_help: false, matrix_line: 0, inputs };
         // From here on, dropping it restores the terminal.
         crossterm::execute!(io::stdout(), EnterAlternateScreen, EnableMouseCapture, crossterm::cursor::Hide)?;
         std::thread::Builder::new().name("keys".to_owned()).spawn(move || listen(&sender))?;
         Ok(screen)
     }
 
-    /// Draws everything: `text` above, the matrix below.
+    /// Draws everything: the table above, the matrix below; or the page of help.
     ///
     /// # Errors
     /// If the terminal is gone.
-    pub fn draw(&mut self, text: &[String], links: &Links) -> io::Result<()> {
-        let mut lines = text.to_vec();
-        lines.push(String::new());
-        self.matrix_line = lines.len();
-        if let Some(matrix) = &self.matrix {
-            lines.extend(matrix.lines(links));
-            lines.extend([String::new(), HELP.to_owned()]);
-        } else {
-            lines.push("  q quit".to_owned());
+    pub fn draw(&mut self, rows: &[Row], running: Duration, links: &Links) -> io::Result<()> {
+        if self.nodes != rows.len() {
+            self.nodes = rows.len();
+            self.matrix = match self.matrix.take() {
+                Some(matrix) => matrix.resized(self.nodes),
+                None => Matrix::new(self.nodes, self.has_colours),
+            };
         }
-        let height = match crossterm::terminal::size() {
-            // Some terminals do not know.
-            Ok((_, 0)) | Err(_) => lines.len(),
-            Ok((_, rows)) => usize::from(rows),
+        let (width, height) = match crossterm::terminal::size() {
+            Ok((0, _) | (_, 0)) | Err(_) => USUAL_SIZE,
+            Ok(size) => size,
         };
-        // If there is not enough room, the matrix is kept and the introduction cut.
-        let skipped = lines.len().saturating_sub(height);
-        self.matrix_line = self.matrix_line.saturating_sub(skipped);
-        // Without automatic wrapping a line is a line on a narrow terminal too.
-        let mut drawn = "\x1b[?7l\x1b[H".to_owned();
-        for (number, line) in lines.iter().skip(skipped).enumerate() {
+        let size = (usize::from(width), usize::from(height));
+        // On the page of help, the terminal breaks long lines itself: so a command that is copied stays one line.
+        let (lines, wrap) = match self.is_help {
+            true => (self.help(size), "h"),
+            false => (self.board(rows, running, links, size), "l"),
+        };
+        let mut drawn = format!("\x1b[?7{wrap}\x1b[H");
+        for (number, line) in lines.iter().enumerate() {
             if number > 0 {
                 drawn.push_str("\r\n");
             }
@@ -97,17 +121,93 @@ impl Screen {
         out.flush()
     }
 
+    /// The page of help, as many of its lines from the end as fit.
+    fn help(&self, (width, height): (usize, usize)) -> Vec<String> {
+        let mut lines: Vec<String> = self.introduction.lines().map(str::to_owned).collect();
+        // Without a terminal's help a short screen would lose the keys.
+        let is_tall = taken_up(&lines, width) + taken_up(&[KEYS.to_owned()], width) < height;
+        if is_tall {
+            lines.push(String::new());
+            lines.extend(KEYS.lines().map(str::to_owned));
+        } else {
+            lines.retain(|line| !line.is_empty());
+            lines.push(fitting(&HINTS.map(str::to_owned), width));
+        }
+        while taken_up(&lines, width) > height && lines.len() > 1 {
+            lines.remove(0);
+        }
+        lines
+    }
+
+    fn board(
+        &mut self,
+        rows: &[Row],
+        running: Duration,
+        links: &Links,
+        (width, height): (usize, usize),
+    ) -> Vec<String> {
+        let hints = fitting(&HINTS.map(str::to_owned), width);
+        let mut lines = vec![title(rows, running, width), String::new()];
+        let chosen = self.matrix.as_ref().map_or(0, |matrix| matrix.chosen().0);
+        // Half of the room for each, if both do not fit; without a matrix where there is room for one only.
+        let room = height.saturating_sub(FRAME);
+        let part = if 2 * rows.len() <= room { rows.len() } else { room / 2 };
+        match &mut self.matrix {
+            Some(matrix) if part > 0 => {
+                lines.extend(board::table(&rows[window(rows.len(), part, chosen)], width));
+                lines.push(String::new());
+                self.matrix_line = lines.len();
+                lines.extend(matrix.lines(links, width, part));
+                lines.extend([String::new(), matrix.caption(links), String::new()]);
+            }
+            _ => {
+                lines.extend(board::table(&rows[window(rows.len(), height.saturating_sub(4), chosen)], width));
+                self.matrix_line = usize::MAX;
+            }
+        }
+        lines.truncate(height.saturating_sub(1));
+        lines.push(hints);
+        // The commands to try, where they fit whole.
+        let introduction: Vec<String> = self.introduction.lines().map(str::to_owned).collect();
+        let is_narrow = introduction.iter().all(|line| line.chars().count() <= width);
+        if is_narrow && introduction.len() + 1 + lines.len() <= height {
+            self.matrix_line = self.matrix_line.saturating_add(introduction.len() + 1);
+            lines.splice(0..0, introduction.into_iter().chain([String::new()]));
+        }
+        lines
+    }
+
     /// Handles an input; returns the link and the action on it.
     pub fn take_input(&mut self, input: Input, links: &Links) -> Option<((usize, usize), Action)> {
+        if input == Input::Help {
+            self.is_help = !self.is_help;
+            // Captured, the mouse could not select text. A terminal that is gone is noticed when it is drawn on.
+            let _ = match self.is_help {
+                true => crossterm::execute!(io::stdout(), DisableMouseCapture),
+                false => crossterm::execute!(io::stdout(), EnableMouseCapture),
+            };
+        }
+        if self.is_help {
+            return None;
+        }
         let line = self.matrix_line;
         let matrix = self.matrix.as_mut()?;
         let action = match input {
             Input::Key(key) => matrix.key(key, links),
             Input::Click(column, row) => matrix.click(column, row.checked_sub(line)?, links),
-            Input::Quit | Input::Redraw => None,
+            Input::Quit | Input::Redraw | Input::Help => None,
         }?;
         Some((matrix.chosen(), action))
     }
+}
+
+/// The lines of a terminal of this width that some lines take up when it breaks them.
+fn taken_up(lines: &[String], width: usize) -> usize {
+    lines
+        .iter()
+        .flat_map(|text| text.lines().map(str::to_owned).chain(text.is_empty().then(String::new)))
+        .map(|line| line.chars().count().div_ceil(width.max(1)).max(1))
+        .sum()
 }
 
 impl Drop for Screen {
@@ -162,6 +262,7 @@ fn meaning(event: &Event) -> Option<Input> {
             Some(match key.code {
                 KeyCode::Char('c' | 'd') if control => Input::Quit,
                 KeyCode::Char('q') => Input::Quit,
+                KeyCode::Char('?') => Input::Help,
                 KeyCode::Left => Input::Key(Key::Left),
                 KeyCode::Right => Input::Key(Key::Right),
                 KeyCode::Up => Input::Key(Key::Up),
@@ -197,6 +298,7 @@ mod tests {
         assert_eq!(typed('s'), Some(Input::Key(Key::Do(Action::Slow))));
         assert_eq!(typed('h'), Some(Input::Key(Key::Do(Action::Heal))));
         assert_eq!(typed(' '), Some(Input::Key(Key::Toggle)));
+        assert_eq!(typed('?'), Some(Input::Help));
         assert_eq!(typed('x'), None);
         let mouse =
             |kind| meaning(&Event::Mouse(MouseEvent { kind, column: 7, row: 9, modifiers: KeyModifiers::NONE }));

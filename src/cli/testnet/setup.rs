@@ -42,6 +42,9 @@ const MEASURE: Duration = Duration::from_millis(300);
 /// Most nodes in one process.
 pub const MAX_NODES: u16 = 64;
 
+/// Highest first port, so that the last node has one too.
+pub const MAX_BASE_PORT: u16 = u16::MAX - 2 * MAX_NODES + 1;
+
 /// Paths in the network's directory.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -134,6 +137,9 @@ pub struct Settings {
     /// Seed of wallets and genesis; random without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// The first port, if one was chosen; without, the usual ones or free ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_port: Option<u16>,
 }
 
 impl Settings {

@@ -179,8 +179,9 @@ fn write(
         nodes.push(SavedNode { wallet: raw(&layout.miner_wallet(index + 1))?, chain, tip });
         sources.push(source);
     }
-    let kept = Settings::read(layout)?.unwrap_or(Settings { nodes: 1, miners: 2, threads: 1, seed: None });
-    let settings = Settings { nodes: count as u16, miners: kept.miners.min(count as u16), ..kept };
+    let kept =
+        Settings::read(layout)?.unwrap_or(Settings { nodes: 1, miners: 2, threads: 1, seed: None, base_port: None });
+    let settings = Settings { nodes: count as u16, miners: kept.miners.min(count as u16), base_port: None, ..kept };
     let chains = branches.iter().map(|branch| branch.hashes.len() as u32).collect();
     let manifest = Manifest { genesis: params.spec.clone(), settings, wallet: raw(&layout.wallet())?, nodes, chains };
     saved::write(path, &manifest, |mut out| {

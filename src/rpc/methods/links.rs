@@ -95,11 +95,14 @@ impl LinkView {
 }
 
 fn name_of(api: &Api, address: PeerAddr) -> Option<String> {
-    api.nodes.iter().find(|(_, node)| node.listens_at() == Some(address)).map(|(name, _)| name.clone())
+    api.nodes().into_iter().find(|(_, node)| node.listens_at() == Some(address)).map(|(name, _)| name)
 }
 
-/// Connections that have completed the handshake.
+/// Connections that have completed the handshake; none of a paused node, which cannot say.
 async fn peers(api: &Api, node: &Handle) -> Result<Vec<PeerInfo>, RpcError> {
+    if node.is_paused() {
+        return Ok(Vec::new());
+    }
     let peers = api.ask(node, |node, now| node.peers(now)).await?;
     Ok(peers.into_iter().filter(|peer| peer.ready).collect())
 }
@@ -117,20 +120,22 @@ async fn get_links(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct NodeView {
         name: String,
+        paused: bool,
         address: Option<PeerAddr>,
         height: Height,
         tip: BlockHash,
         links: Vec<LinkView>,
     }
     let mut nodes = Vec::new();
-    for (name, node) in api.nodes.iter() {
+    for (name, node) in api.nodes() {
         let tip = *node.tip().borrow();
         nodes.push(NodeView {
-            name: name.clone(),
+            paused: node.is_paused(),
+            name,
             address: node.listens_at(),
             height: tip.height,
             tip: tip.hash,
-            links: links_of(&api, node).await?,
+            links: links_of(&api, &node).await?,
         });
     }
     api.reply(&Answer { chaos: api.handle.chaos().is_some(), nodes })
@@ -206,7 +211,10 @@ async fn set_link(api: Api, args: Args) -> Outcome {
         RpcError::new(Code::Misc, "this node was started without --chaos: its links cannot be changed")
     })?;
     let key = find_link(&api, &node, chaos, args.get("peer")?)?;
-    let settings = node.change_link(key, |settings| changes.apply(settings)).await?.unwrap_or_default();
+    let changing = node.change_link(key, |settings| changes.apply(settings));
+    // A paused node dials when it goes on.
+    let changed = node.unless_paused(changing).await.transpose()?.flatten();
+    let settings = changed.unwrap_or_else(|| chaos.get(key));
     let peers = peers(&api, &node).await?;
     let peer = peers.iter().find(|peer| match key {
         LinkKey::Listening(address) => peer.listens_at == Some(address),
@@ -218,12 +226,14 @@ async fn set_link(api: Api, args: Args) -> Outcome {
     }
 }
 
-fn find_node(api: &Api, name: &str) -> Option<Handle> {
-    api.nodes.iter().find(|(known, _)| known == name).map(|(_, node)| node.clone())
+/// The node of this process that has a name.
+pub(super) fn find_node(api: &Api, name: &str) -> Option<Handle> {
+    api.nodes().into_iter().find(|(known, _)| known == name).map(|(_, node)| node)
 }
 
-fn unknown_node(api: &Api, name: &str) -> RpcError {
-    let names: Vec<&str> = api.nodes.iter().map(|(name, _)| name.as_str()).collect();
+/// Says which names there are.
+pub(super) fn unknown_node(api: &Api, name: &str) -> RpcError {
+    let names: Vec<String> = api.nodes().into_iter().map(|(name, _)| name).collect();
     RpcError::invalid(format!("node: {name:?} is not a node of this process, expected one of {}", names.join(", ")))
 }
 

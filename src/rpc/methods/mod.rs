@@ -22,6 +22,7 @@ pub mod mempool;
 pub mod message;
 pub mod mining;
 pub mod network;
+pub mod nodes;
 pub mod proof;
 pub mod prune;
 pub mod rawtx;
@@ -32,7 +33,7 @@ pub mod template;
 pub mod wait;
 
 /// Every method, under the headings of `help`.
-pub const GROUPS: [(&str, &[Method]); 21] = [
+pub const GROUPS: [(&str, &[Method]); 22] = [
     ("Blockchain", blockchain::METHODS),
     ("Statistics and checks", stats::METHODS),
     ("Pruning", prune::METHODS),
@@ -53,6 +54,7 @@ pub const GROUPS: [(&str, &[Method]); 21] = [
     ("Bans", bans::METHODS),
     ("Links", links::METHODS),
     ("Snapshots", snapshots::METHODS),
+    ("Nodes", nodes::METHODS),
     ("Control", control::METHODS),
 ];
 

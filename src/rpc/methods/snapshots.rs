@@ -66,11 +66,16 @@ fn name(args: &Args) -> Result<&str, RpcError> {
 }
 
 /// The nodes, if they may be reverted.
-fn nodes(api: &Api) -> Result<Vec<&Handle>, RpcError> {
-    let fit = api.nodes.iter().all(|(_, node)| node.chaos().is_some());
-    let refusal =
-        || RpcError::new(Code::Misc, "snapshots are for test networks: this node was started without --chaos");
-    fit.then(|| api.nodes.iter().map(|(_, node)| node).collect()).ok_or_else(refusal)
+fn nodes(api: &Api) -> Result<Vec<Handle>, RpcError> {
+    let nodes = api.nodes();
+    if nodes.iter().any(|(_, node)| node.chaos().is_none()) {
+        let message = "snapshots are for test networks: this node was started without --chaos";
+        return Err(RpcError::new(Code::Misc, message));
+    }
+    if let Some((name, _)) = nodes.iter().find(|(_, node)| node.is_paused()) {
+        return Err(RpcError::new(Code::Misc, format!("{name} is paused: `resumenode` lets it go on")));
+    }
+    Ok(nodes.into_iter().map(|(_, node)| node).collect())
 }
 
 fn refused(error: NetworkSnapshotError) -> RpcError {

@@ -215,10 +215,21 @@ const LINKED_NODE: Object = object(
     "LinkedNode",
     &[
         field("name", Shape::Text, ""),
+        field("paused", Shape::Boolean, "Whether it stands still: its links are not known then."),
         field("address", OPTIONAL_TEXT, "Where it takes connections; null if it takes none."),
         field("height", Shape::Integer, "The height of its tip."),
         field("tip", Shape::Hash, ""),
         field("links", Shape::Array(&Shape::Object(&LINK)), ""),
+    ],
+);
+
+/// The answer of `addtestnode` and `removetestnode`.
+pub const CHANGED_NODE: Object = object(
+    "ChangedNode",
+    &[
+        field("name", Shape::Text, ""),
+        field("address", OPTIONAL_TEXT, "Where it takes, or took, connections."),
+        field("rpc", OPTIONAL_TEXT, "The URL of its JSON-RPC; null of a removed one."),
     ],
 );
 

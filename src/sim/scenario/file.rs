@@ -492,8 +492,12 @@ impl Reader<'_> {
             let nodes = self.find(names, names.get_ref())?;
             found.push((Check::Agree(nodes), format!("{} agree", names.get_ref())));
         }
-        let counts: [(_, fn(Vec<usize>, Bounds) -> Check, _); 3] =
-            [(tips, Check::Tips, "tips"), (height, Check::Height, "height"), (mempool, Check::Mempool, "mempool")];
+        type Counted = fn(Vec<usize>, Bounds) -> Check;
+        let counts = [
+            (tips, Check::Tips as Counted, "tips"),
+            (height, Check::Height, "height"),
+            (mempool, Check::Mempool, "mempool"),
+        ];
         for (count, make, what) in counts {
             if let Some(Count { nodes, at_least, at_most }) = count {
                 let bounds = self.bounds(at, *at_least, *at_most)?;

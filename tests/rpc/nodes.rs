@@ -1,0 +1,35 @@
+//! Pausing a node, and adding and removing nodes of a test network.
+
+use serde_json::json;
+
+use crate::fixture::Fixture;
+
+/// Calls every method on a node without chaos, alone in its process.
+pub fn every_method(fixture: &Fixture) {
+    for method in ["pausenode", "resumenode"] {
+        fixture.refused(method, json!(["this node"]), -1, "--chaos");
+        fixture.refused(method, json!(["node-9"]), -8, "is not a node of this process");
+    }
+    fixture.refused("addtestnode", json!([]), -1, "`cairn testnet` only");
+    fixture.refused("removetestnode", json!(["this node"]), -1, "`cairn testnet` only");
+}
+
+#[test]
+fn a_paused_node_answers_only_what_it_need_not_be_asked() {
+    let fixture = Fixture::with_chaos();
+    fixture.generate(2, 1);
+    let node = json!(["this node"]);
+    assert_eq!(fixture.call("resumenode", node.clone()), json!(false));
+    assert_eq!(fixture.call("pausenode", node.clone()), json!(true));
+    assert_eq!(fixture.call("pausenode", node.clone()), json!(false));
+    assert_eq!(fixture.call("getblockcount", json!([])), json!(2));
+    assert_eq!(fixture.call("getlinks", json!([]))["nodes"][0]["paused"], json!(true));
+    // Refused at once, not after a time-out: a command, a read, and a call that was under way before would be, too.
+    for (method, params) in [("getpeerinfo", json!([])), ("ping", json!([])), ("setnetworkactive", json!([false]))] {
+        fixture.refused(method, params, -1, "the node is paused");
+    }
+    fixture.refused("takesnapshot", json!(["one"]), -1, "this node is paused");
+    assert_eq!(fixture.call("resumenode", node), json!(true));
+    assert_eq!(fixture.call("getpeerinfo", json!([])), json!([]));
+    assert_eq!(fixture.generate(1, 1).len(), 1);
+}

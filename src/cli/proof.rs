@@ -107,6 +107,17 @@ Example:
         #[arg(long, env = "CAIRN_CHECKPOINT", value_name = "FILE")]
         checkpoint: Option<PathBuf>,
     },
+    /// Export the branch of a receipt as a BUMP (BRC-74), for wallets that have the headers
+    Bump {
+        /// The receipt, in either form
+        file: PathBuf,
+        /// The file to write
+        #[arg(short, long, env = "CAIRN_OUTPUT", value_name = "FILE")]
+        output: PathBuf,
+        /// The checkpoint that the receipt continues from
+        #[arg(long, env = "CAIRN_CHECKPOINT", value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+    },
     /// Check a receipt offline, for a payment or for coins, with genesis.json alone
     #[command(after_help = "\
 Examples:
@@ -182,6 +193,19 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
                 &written,
                 || written.clone(),
                 || json!({ "file": output, "bytes": car.len(), "root": root }),
+            )
+        }
+        ProofCommand::Bump { file, output, checkpoint } => {
+            let receipt = read_receipt(file)?;
+            let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
+            receipt.verify(&params, held.as_ref(), super::unix_now())?;
+            let bump = receipt.to_bump();
+            write_file(output, &bump)?;
+            let written = format!("{}: {}, height {}", output.display(), counted(bump.len(), "byte"), receipt.height);
+            common.print_done(
+                &written,
+                || written.clone(),
+                || json!({ "file": output, "bytes": bump.len(), "height": receipt.height, "hex": hex::encode(&bump) }),
             )
         }
         ProofCommand::Balance { node, address, coins, shape } => {

@@ -80,6 +80,7 @@ fn commands_without_a_node_have_no_options_for_one() {
     for (path, asks) in [
         ("proof verify", false),
         ("proof car", false),
+        ("proof bump", false),
         ("proof get", true),
         ("proof balance", true),
         ("proof coin", true),

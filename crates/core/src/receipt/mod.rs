@@ -28,6 +28,7 @@
 //! ```
 
 mod binary;
+mod bump;
 pub mod car;
 mod error;
 pub mod holding;

@@ -1,5 +1,6 @@
 //! Receipts: what verifies, what forgers try, and how receipts are exported.
 
+mod bump;
 mod car;
 mod evidence;
 mod forgery;

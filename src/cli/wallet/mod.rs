@@ -10,6 +10,7 @@ mod light;
 pub(super) mod message;
 mod offline;
 mod order;
+mod qr;
 mod replace;
 mod scan;
 mod view;
@@ -217,6 +218,17 @@ Examples:
 
 Signs the inputs of which this wallet has the keys. Several wallets may sign one after the other.")]
     Sign(SignArgs),
+    /// Show a payment's file as a QR code, for the camera of a machine without a network
+    #[command(after_help = "\
+Examples:
+  cairn wallet qr pay.json       # what any reader of QR codes gives back is the file
+  cairn wallet sign - < scanned.json -o signed.json
+
+Fits about ten coins spent. Nothing in the file is secret.")]
+    Qr {
+        /// The payment's file; - for stdin
+        file: PathBuf,
+    },
     /// Send a signed payment
     #[command(after_help = "\
 Example:
@@ -361,6 +373,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         WalletCommand::Watch { addresses } => offline::watch(addresses, &path, &params, common),
         WalletCommand::Prepare { node, options } => offline::prepare(options, node, &path, &params, common),
         WalletCommand::Sign(options) => offline::sign(options, &path, &params, common),
+        WalletCommand::Qr { file } => qr::print(&offline::read(file, &params)?, &params, common),
         WalletCommand::Broadcast { node, options } => offline::broadcast(options, node, &path, &params, common),
         WalletCommand::Bump { node, options } => replace::run(options, By::HigherFee, node, &path, &params, common),
         WalletCommand::Cancel { node, options } => replace::run(options, By::Return, node, &path, &params, common),

@@ -155,7 +155,11 @@ pub fn broadcast(
     wait(&node, &payment.txid, args.wait)
 }
 
-fn read(path: &Path, params: &Params) -> anyhow::Result<PaymentFile> {
+/// The payment in a file; `-` is stdin.
+///
+/// # Errors
+/// If it cannot be read or is no payment's.
+pub fn read(path: &Path, params: &Params) -> anyhow::Result<PaymentFile> {
     let mut text = String::new();
     let read = match path.to_str() {
         Some("-") => std::io::stdin().lock().take(MAX_FILE_BYTES).read_to_string(&mut text),

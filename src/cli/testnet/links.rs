@@ -295,7 +295,7 @@ mod tests {
         let lines: Vec<String> = matrix.lines(&links, 80, 9).iter().map(|line| plain(line)).collect();
         assert_eq!(lines[0], "  links    1    2    3");
         assert_eq!(lines[1], "  node-1       ─╳─  ~~~");
-        assert_eq!(lines[3], "  node-3  ~~~   ·");
+        assert_eq!(lines[3], "  node-3  ~~~   · ");
         assert_eq!(matrix.caption(&links), "  node-1 — node-2: cut");
         let mut hit = Vec::new();
         for (line, text) in lines.iter().enumerate().take(4) {
@@ -338,17 +338,15 @@ mod tests {
     fn a_part_is_shown_where_there_is_no_room_for_all() {
         let links = Links::new(20);
         let mut matrix = Matrix::new(20, false).unwrap();
-        for _ in 0..11 {
-            matrix.key(Key::Down, &links);
-            matrix.key(Key::Right, &links);
+        // Both step over the diagonal once.
+        for key in [Key::Down, Key::Right] {
+            for _ in 0..10 {
+                matrix.key(key, &links);
+            }
         }
         assert_eq!(matrix.chosen(), (11, 12));
         let lines = matrix.lines(&links, 33, 4);
-        assert_eq!(
-            lines[0],
-            "  links    11   12   13   14   15".replace("  11", " 11 ").replace(" 12", "12 "),
-            "{lines:?}"
-        );
+        assert_eq!(lines[0], "  links   11   12   13   14   15", "{lines:?}");
         for width in 14..80 {
             let widest = matrix.lines(&links, width, 4).iter().map(|line| plain(line).chars().count()).max();
             assert!(widest <= Some(width), "{width}: {widest:?}");

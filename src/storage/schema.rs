@@ -60,9 +60,9 @@ pub const SCHEMA_VERSION: u32 = 12;
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "c30c2165d47a01054d1701bfac1df38192d3f53cd11e7321ec0a1c1a4bc65ebd";
+pub(super) const SCHEMA_DIGEST: &str = "a6d7f6aea90c0a3d1f587935b0ca25ade554816add0fd065ae2ceb65d0e4e5ea";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "e2987582b615c5a8e5cae0b59929bb92200fc2a50176c76d97fcf08d33d1706a";
+pub(super) const FILES_DIGEST: &str = "673dba71288c3c740aadcd86903bf7e0f9a56adacbe70ff28aa773b80a51962c";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cairn::consensus::coins::Coin;
 use cairn::miner::template;
 use cairn::p2p::message::{Hello, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_FILTERS_BYTES, Message};
 use cairn::p2p::misbehaviour::Offence;
@@ -13,13 +14,13 @@ use cairn::primitives::gcs::{Filter, filter_header};
 use cairn::primitives::hash::{BlockHash, FilterHash, FilterHeader, Hash256};
 use cairn::primitives::height::Height;
 use cairn::primitives::keys::PublicKey;
-use cairn::primitives::tx::Output as TxOutput;
+use cairn::primitives::tx::{OutPoint, Output as TxOutput};
 use cairn::sim::{NetworkConditions, Sim};
 
 use crate::connections::{Bench, hello, sent};
 use crate::liars::liar;
 use crate::{Seed, mine, params, payment};
-use cairn_testkit::{Ledger, key};
+use cairn_testkit::{Ledger, genesis_coin, key, public};
 
 /// What a client has learnt from filters alone.
 #[derive(Default)]
@@ -193,16 +194,22 @@ fn a_greedy_peer_gets_one_portion_of_filters_at_a_time() {
     }
 }
 
-/// A block whose coinbase pays `n` keys, on the tip.
-fn submit_crowded(bench: &mut Bench, n: u32) -> BlockHash {
+/// A block on the tip whose filter has `n` keys: `from`, a coin of the miner's key 1, pays a grain to each but that key. The
+/// rest, from which the next such block can pay, takes its place.
+fn submit_crowded(bench: &mut Bench, n: u32, from: &mut (OutPoint, Coin)) -> BlockHash {
     let (chain, time) = (bench.node.chain(), bench.now.unix);
     let template = template::build(chain, bench.node.mempool(), &key(1).public_key(), 0, time).unwrap();
     let mut block = template.block(0);
     let payee =
         |i: u32| PublicKey(Hash256::of(&[template.height.as_u32().to_le_bytes(), i.to_le_bytes()].concat()).to_bytes());
-    let outputs = &mut block.transactions[0].outputs;
-    outputs.remove(0);
-    outputs.extend((0..n).map(|i| TxOutput::pay(payee(i), Amount::from_grains(1))));
+    let (outpoint, coin) = from.clone();
+    let rest = Amount::from_grains(coin.output.value.as_grains() - u64::from(n - 1));
+    let outputs = [TxOutput::pay(public(1), rest)];
+    let outputs = outputs.into_iter().chain((1..n).map(|i| TxOutput::pay(payee(i), Amount::from_grains(1)))).collect();
+    let tx = cairn_testkit::spend(chain.params(), &[(outpoint, coin, &key(1))], outputs);
+    let coin = Coin { output: tx.outputs[0].clone(), height: template.height, coinbase: false };
+    *from = (OutPoint { txid: tx.txid(), index: 0 }, coin);
+    block.transactions.push(tx);
     cairn_testkit::seal(&mut block);
     let hash = block.hash();
     bench.node.submit_block(bench.now, block).unwrap();
@@ -213,7 +220,8 @@ fn submit_crowded(bench: &mut Bench, n: u32) -> BlockHash {
 fn filters_that_do_not_fit_one_answer_are_had_by_asking_again() {
     let mut bench = Bench::new(Config::default());
     // 53 kB a filter: 18 fit.
-    let blocks: Vec<BlockHash> = (0..21).map(|_| submit_crowded(&mut bench, 20_000)).collect();
+    let mut coin = genesis_coin(bench.node.chain().params(), 1);
+    let blocks: Vec<BlockHash> = (0..21).map(|_| submit_crowded(&mut bench, 20_000, &mut coin)).collect();
     let peer = bench.guest("10.0.0.1:5");
     let mut got = Vec::new();
     let mut answers = Vec::new();

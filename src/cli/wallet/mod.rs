@@ -221,7 +221,7 @@ Signs the inputs of which this wallet has the keys. Several wallets may sign one
     /// Show a payment's file as a QR code, for the camera of a machine without a network
     #[command(after_help = "\
 Examples:
-  cairn wallet qr pay.json       # what any reader of QR codes gives back is the file
+  cairn wallet qr pay.json       # a reader of QR codes gives back the file
   cairn wallet sign - < scanned.json -o signed.json
 
 Fits about ten coins spent. Nothing in the file is secret.")]

@@ -1,6 +1,6 @@
 //! Starting from a state: the newest state that is buried under enough work takes the place of genesis.
 //!
-//! Which it is, a proof of the chain says ([`StateStart`]), and then headers are fetched from shortly below it on; those before
+//! Which it is, a proof of the chain says (`StateStart`), and then headers are fetched from shortly below it on; those before
 //! come when there is time ([`LateHeaders`](super::late_headers)). If no peer proves its chain, or the chain is short, all
 //! headers are fetched first.
 //!

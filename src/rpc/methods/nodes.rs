@@ -79,7 +79,7 @@ async fn remove(api: Api, args: Args) -> Outcome {
 
 async fn change(api: Api, what: NodeChange) -> Outcome {
     let alone =
-        || RpcError::new(Code::Misc, "nodes can be added and removed in a test network of `cairn testnet` only");
+        || RpcError::new(Code::Misc, "nodes can be added and removed only in a network that cairn testnet runs");
     let operator = api.operator.clone().ok_or_else(alone)?;
     let (reply, answer) = oneshot::channel();
     operator.send((what, reply)).await.map_err(|_| alone())?;
